@@ -1,0 +1,11 @@
+"""Envoy external authorization for AI agents: which agent, acting for whom, may do this.
+
+The pipeline is ``authz.authorizer``; everything else serves it. Start reading there.
+"""
+
+from importlib.metadata import PackageNotFoundError, version
+
+try:
+    __version__ = version("agent-authz")
+except PackageNotFoundError:  # run from a source tree that is not installed
+    __version__ = "0+source"

@@ -1,0 +1,1 @@
+"""Generated protobuf code; its source is protos/, its generator protos/generate.py."""

@@ -1,0 +1,92 @@
+"""What one part of a config says of another: names that must exist, and must be there once.
+
+Works on the data as written, before it is known to be good, so that these problems come in the same
+list as all the others; what has the wrong shape is passed over here and reported there.
+"""
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+from authz.config.yamlfile import Document, Place, Problem, dotted
+from authz.spiffe import SpiffeId, SpiffeIdError, TrustDomain
+
+_UNIQUE: Final = (("agents", "id"), ("issuers", "issuer"))
+
+
+def reference_problems(document: Document) -> list[Problem]:
+    """Every reference that leads nowhere, and every name that is there twice."""
+    data = document.data
+    found = [*_grants(data), *_issuers(data), *_trust_domains(data), *_twice(document)]
+    return [
+        Problem(document.line_of(place), dotted(place), message) for place, message in found
+    ]
+
+
+Found = Iterator[tuple[Place, str]]
+
+
+def _items(data: Any, key: str) -> list[tuple[int, dict[str, Any]]]:  # noqa: ANN401 - raw data
+    listed = data.get(key)
+    listed = listed if isinstance(listed, list) else []
+    return [(at, item) for at, item in enumerate(listed) if isinstance(item, dict)]
+
+
+def _names(value: Any) -> list[str]:  # noqa: ANN401 - raw data
+    listed = value if isinstance(value, list | dict) else []
+    return [name for name in listed if isinstance(name, str)]
+
+
+def _grants(data: dict[str, Any]) -> Found:
+    known = _names(data.get("grants"))
+    for section in ("agents", "principals"):
+        for at, item in _items(data, section):
+            for number, name in enumerate(_names(item.get("grants"))):
+                if name not in known:
+                    where = ", ".join(sorted(known)) or "none"
+                    yield (section, at, "grants", number), f"no grant {name!r}; known: {where}"
+
+
+def _issuers(data: dict[str, Any]) -> Found:
+    known = [item["issuer"] for _, item in _items(data, "issuers") if "issuer" in item]
+    for at, item in _items(data, "principals"):
+        match = item.get("match")
+        issuer = match.get("issuer") if isinstance(match, dict) else None
+        if isinstance(issuer, str) and issuer not in known:
+            message = f"{issuer!r} is not one of the issuers, which are compared byte for byte"
+            yield ("principals", at, "match", "issuer"), message
+
+
+def _trust_domains(data: dict[str, Any]) -> Found:
+    known = _names(data.get("trust_domains"))
+    for at, name in enumerate(known):
+        try:
+            TrustDomain.parse(name)
+        except SpiffeIdError as error:
+            yield ("trust_domains", at), str(error)
+    for at, item in _items(data, "issuers"):
+        for number, name in enumerate(_names(item.get("actors_from"))):
+            if name not in known:
+                yield ("issuers", at, "actors_from", number), "not one of trust_domains"
+    for at, item in _items(data, "agents"):
+        if _domain_of(item.get("id")) not in {None, *known}:
+            yield ("agents", at, "id"), "its trust domain is not one of trust_domains"
+
+
+def _domain_of(text: Any) -> str | None:  # noqa: ANN401 - raw data
+    try:
+        return SpiffeId.parse(text).trust_domain.name if isinstance(text, str) else None
+    except SpiffeIdError:
+        return None
+
+
+def _twice(document: Document) -> Found:
+    for section, member in _UNIQUE:
+        first: dict[str, int] = {}
+        for at, item in _items(document.data, section):
+            name = item.get(member)
+            if not isinstance(name, str):
+                continue
+            if name in first:
+                line = document.line_of((section, first[name], member))
+                yield (section, at, member), f"{name} stands on line {line} already"
+            first.setdefault(name, at)

@@ -1,0 +1,125 @@
+"""The claims of a token whose signature was verified: for us, now, and well formed (RFC 9068)."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from authz.delegation.jws import Jws, media_type
+from authz.delegation.settings import IssuerSettings
+from authz.reason import Denied, Reason
+
+MAX_SUBJECT_CHARS: Final = (
+    1024  # it becomes a header of every request; OIDC Core allows 255
+)
+MAX_NUMERIC_DATE: Final = 2**53  # exact in a float; beyond, comparisons would round
+_SCOPE: Final = re.compile(
+    r"[\x21\x23-\x5b\x5d-\x7e]+(?: [\x21\x23-\x5b\x5d-\x7e]+)*"
+)  # RFC 6749 3.3
+_PLAIN_JWT: Final = "application/jwt"
+# Claims that only an ID token or a security event has (OIDC Core 2 and 3.3.2.11, RFC 8417 2.2).
+_NOT_ACCESS_TOKEN: Final = ("nonce", "at_hash", "c_hash", "s_hash", "events")
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Claims:
+    """The claims that decisions read; times in unix seconds. ``members`` are all of them."""
+
+    subject: str
+    issued_at: float
+    expires_at: float
+    token_id: str
+    scopes: frozenset[str]
+    members: Mapping[str, Any]
+
+
+def check_claims(jws: Jws, issuer: IssuerSettings, now: float) -> Claims:
+    """Hold the claims against RFC 7519 section 4.1 and RFC 9068 sections 2.2 and 4.
+
+    Raises Denied(TOKEN_TYP | TOKEN_CLAIM | TOKEN_AUDIENCE | TOKEN_EXPIRED | TOKEN_NOT_YET_VALID |
+    TOKEN_LIFETIME).
+    """
+    members = jws.payload
+    is_plain = media_type(jws.header.get("typ")) == _PLAIN_JWT
+    if is_plain:
+        _check_not_id_token(members)
+    _check_audience(members, issuer)
+    issued_at, expires_at = _check_times(members, issuer, now)
+    if not is_plain:  # RFC 9068 section 2.2; issuers before it leave these out
+        _text(members, "client_id")
+        _text(members, "jti")
+    return Claims(
+        subject=_text(members, "sub"),
+        issued_at=issued_at,
+        expires_at=expires_at,
+        token_id=_text(members, "jti") if "jti" in members else "",
+        scopes=_scopes(members),
+        members=members,
+    )
+
+
+def _check_not_id_token(members: Mapping[str, Any]) -> None:
+    if any(name in members for name in _NOT_ACCESS_TOKEN):
+        raise Denied(Reason.TOKEN_TYP, "its claims are those of another kind of token")
+    client = members.get("client_id", members.get("azp"))
+    if client is not None and members.get("aud") in (client, [client]):
+        raise Denied(
+            Reason.TOKEN_TYP, "its audience is the client, as an ID token's is"
+        )
+
+
+def _check_audience(members: Mapping[str, Any], issuer: IssuerSettings) -> None:
+    audience = members.get("aud", [])
+    listed = [audience] if isinstance(audience, str) else audience
+    if not isinstance(listed, list) or not all(isinstance(one, str) for one in listed):
+        raise Denied(
+            Reason.TOKEN_CLAIM, "its aud is neither a string nor a list of strings"
+        )
+    if not any(one in issuer.audiences for one in listed):
+        raise Denied(
+            Reason.TOKEN_AUDIENCE, "its aud names none of the issuer's audiences"
+        )
+
+
+def _check_times(
+    members: Mapping[str, Any], issuer: IssuerSettings, now: float
+) -> tuple[float, float]:
+    expires_at = _time(members, "exp")
+    issued_at = _time(members, "iat")
+    not_before = _time(members, "nbf") if "nbf" in members else issued_at
+    if now >= expires_at + issuer.clock_skew:  # RFC 7519 section 4.1.4: "on or after"
+        raise Denied(Reason.TOKEN_EXPIRED, "its exp has passed")
+    if max(issued_at, not_before) > now + issuer.clock_skew:
+        raise Denied(Reason.TOKEN_NOT_YET_VALID, "its nbf or iat is in the future")
+    if expires_at - issued_at > issuer.max_lifetime:
+        raise Denied(Reason.TOKEN_LIFETIME, "it is valid for longer than max_lifetime")
+    return issued_at, expires_at
+
+
+def _time(members: Mapping[str, Any], name: str) -> float:
+    value = members.get(name)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise Denied(Reason.TOKEN_CLAIM, f"its {name} is missing or not a number")
+    if not 0 <= value < MAX_NUMERIC_DATE:
+        raise Denied(Reason.TOKEN_CLAIM, f"its {name} is out of range")
+    return float(value)
+
+
+def _text(members: Mapping[str, Any], name: str) -> str:
+    value = members.get(name)
+    if not isinstance(value, str) or not 0 < len(value) <= MAX_SUBJECT_CHARS:
+        raise Denied(Reason.TOKEN_CLAIM, f"its {name} is missing or not a short string")
+    if not value.isprintable():
+        raise Denied(Reason.TOKEN_CLAIM, f"its {name} has control characters")
+    return value
+
+
+def _scopes(members: Mapping[str, Any]) -> frozenset[str]:
+    value = members.get("scope", "")
+    if value == "":
+        return frozenset()
+    if not isinstance(value, str) or not _SCOPE.fullmatch(value):
+        raise Denied(
+            Reason.TOKEN_CLAIM, "its scope is not words with single spaces between"
+        )
+    return frozenset(value.split(" "))

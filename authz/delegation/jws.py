@@ -1,0 +1,110 @@
+"""A compact JWS, taken apart strictly (RFC 7515 section 7.1, RFC 8725), not yet verified.
+
+Two readers must never see two tokens in one text: so one alphabet, no padding, no spare bits, no
+doubled members. What the header says about keys (jwk, jku, x5u, x5c) is never looked at.
+"""
+
+import re
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from binascii import Error as Base64Error
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from authz import strictjson
+from authz.delegation.settings import IssuerSettings
+from authz.reason import Denied, Reason
+
+_COMPACT: Final = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*")
+MAX_KEY_ID_CHARS: Final = 256  # real ones have some 10 to 50; it becomes a look-up key
+# Of a token that is not a plain signed one: encrypted, compressed, or another token inside.
+_FOREIGN_MEMBERS: Final = ("enc", "zip", "cty")
+# Members with which the signature would not be over what we read (RFC 7797).
+_CRITICAL_MEMBERS: Final = ("crit", "b64")
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Jws:
+    """The parts of a token, unverified. It has no repr, so that no log line can hold it."""
+
+    header: Mapping[str, Any]
+    payload: Mapping[str, Any]
+    signing_input: bytes
+    signature: bytes
+
+    @property
+    def algorithm(self) -> str:
+        """``alg``; "" when it is no string."""
+        value = self.header.get("alg")
+        return value if isinstance(value, str) else ""
+
+    @property
+    def key_id(self) -> str:
+        """``kid``, checked by ``check_header``."""
+        return str(self.header.get("kid", ""))
+
+
+def parse_compact(token: str, max_bytes: int) -> Jws:
+    """Take a token apart. Raises Denied(TOKEN_TOO_LARGE | TOKEN_MALFORMED)."""
+    if len(token) > max_bytes:
+        raise Denied(Reason.TOKEN_TOO_LARGE, f"longer than {max_bytes} bytes")
+    if not _COMPACT.fullmatch(token):
+        raise Denied(Reason.TOKEN_MALFORMED, "not three base64url parts")
+    header, payload, signature = token.split(".")
+    return Jws(
+        header=_members(header, "header"),
+        payload=_members(payload, "payload"),
+        signing_input=f"{header}.{payload}".encode("ascii"),
+        signature=_decode(signature, "signature"),
+    )
+
+
+def _members(part: str, name: str) -> Mapping[str, Any]:
+    try:
+        members = strictjson.loads(_decode(part, name))
+    except strictjson.StrictJsonError as error:
+        raise Denied(Reason.TOKEN_MALFORMED, f"its {name}: {error}") from None
+    if not isinstance(members, dict):
+        raise Denied(Reason.TOKEN_MALFORMED, f"its {name} is not a JSON object")
+    return members
+
+
+def _decode(part: str, name: str) -> bytes:
+    text = part.encode("ascii")
+    try:
+        data = urlsafe_b64decode(text + b"=" * (-len(text) % 4))
+    except Base64Error:
+        raise Denied(Reason.TOKEN_MALFORMED, f"its {name} is not base64url") from None
+    # One text for one value: spare bits set in the last character would make a second one.
+    if urlsafe_b64encode(data).rstrip(b"=") != text:
+        raise Denied(Reason.TOKEN_MALFORMED, f"its {name} is not canonical base64url")
+    return data
+
+
+def check_header(jws: Jws, issuer: IssuerSettings) -> None:
+    """Hold the header against the issuer's settings (RFC 8725 sections 3.1, 3.11; RFC 7515 4.1).
+
+    Raises Denied(TOKEN_ALG | TOKEN_CRIT | TOKEN_MALFORMED | TOKEN_TYP | TOKEN_KEY_UNKNOWN).
+    """
+    header = jws.header
+    if jws.algorithm not in issuer.algorithms:
+        raise Denied(Reason.TOKEN_ALG, "its alg is not one of the issuer's algorithms")
+    if any(name in header for name in _CRITICAL_MEMBERS):
+        raise Denied(Reason.TOKEN_CRIT, "no critical header member is understood")
+    if any(name in header for name in _FOREIGN_MEMBERS):
+        raise Denied(Reason.TOKEN_MALFORMED, "encrypted, compressed or nested")
+    if media_type(header.get("typ")) not in {media_type(typ) for typ in issuer.typ}:
+        raise Denied(Reason.TOKEN_TYP, "its typ is not one of the issuer's")
+    key_id = header.get("kid")
+    if key_id is None:
+        raise Denied(Reason.TOKEN_KEY_UNKNOWN, "its header has no kid")
+    if not isinstance(key_id, str) or not 0 < len(key_id) <= MAX_KEY_ID_CHARS:
+        raise Denied(Reason.TOKEN_MALFORMED, "its kid is not a short string")
+
+
+def media_type(typ: object) -> str:
+    """``typ`` for comparing (RFC 7515 section 4.1.9): "at+jwt" is "application/at+jwt"."""
+    if not isinstance(typ, str):
+        return ""
+    lower = typ.lower()
+    return lower if "/" in lower else f"application/{lower}"

@@ -1,0 +1,263 @@
+"""Envoy's protobuf on one side, our Request and Decision on the other. The only place that has both.
+
+What Envoy does with an answer was measured, and a few of its ways decide the shape of ours:
+
+- Only ``status.code`` decides, and 0 is an allow whatever else is in the message: so an answer is
+  made in ``allowed`` or ``refused``, and only ``allowed`` writes no code.
+- A header to set and to remove in one answer is removed: so each owned name is in one list, never
+  in both, and every owned name is in one, or a client's own copy would pass.
+- ``append_action`` is ignored by some versions and obeyed by others, whose default appends to the
+  client's value: so it is always OVERWRITE_IF_EXISTS_OR_ADD, and ``append`` is never written.
+- A bad byte in a header value is a 500 or a split response: so values are escaped to visible ASCII.
+"""
+
+import re
+import secrets
+from collections.abc import Iterable
+from itertools import product
+from typing import Annotated, Final
+from urllib.parse import quote
+
+from pydantic import Field
+
+from authz._pb import ext_authz_pb2 as pb
+from authz.decision import Allow, Decision, Deny
+from authz.request import Request
+from authz.settings import Settings
+
+_OWNED: Final = ("id", "principal", "issuer", "scope", "chain", "decision-id")
+_VISIBLE: Final = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) != "%") + " "
+_QUOTED: Final = str.maketrans({'"': "'", "\\": "/"})  # inside a quoted-string, RFC 9110 5.6.4
+_CONTROL: Final = re.compile(r"[^\x20-\x7e]")
+_TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
+OVERWRITE: Final = pb.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
+# Stands in an answer where the decision id goes: as long as one, so that the lengths around it stay
+# right, and random, so that no client can write it into a claim and have its own text cut.
+_ID_PLACE: Final = secrets.token_hex(16)
+# A context extension of the route that names its protected-resource metadata (RFC 9728 section 5.1).
+RESOURCE_METADATA: Final = "resource_metadata"
+REALM: Final = "agent-authz"
+
+
+class HeaderSettings(Settings):
+    """The identity headers that upstreams receive."""
+
+    prefix: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,30}-$")] = "x-agent-"
+    """What their names start with; every one of them is taken from the client's request."""
+
+
+class Reader:
+    """Reads CheckRequests: just the inputs of decisions, from ``headers`` and ``header_map`` alike."""
+
+    def __init__(self, header_names: tuple[str, ...]) -> None:
+        """Take the lower-case names of the headers that decisions read."""
+        self._names = header_names
+
+    def request_from(self, message: pb.CheckRequest, proxy: str = "") -> Request:
+        """The request as the proxy presented it. Never fails: what is absent is empty."""
+        attributes = message.attributes
+        http = attributes.request.http
+        path, _, query = http.path.partition("?")
+        return Request(
+            method=http.method,
+            host=http.host,
+            path=path,
+            query=query,
+            headers=self._headers(http),
+            principal=attributes.source.principal,
+            certificate=attributes.source.certificate,
+            context=tuple(sorted(attributes.context_extensions.items())),
+            proxy=proxy,
+        )
+
+    def _headers(self, http: pb.HttpRequest) -> tuple[tuple[str, str], ...]:
+        values = http.headers
+        found = [(name, values[name]) for name in self._names if name in values]
+        if http.HasField("header_map"):
+            for name in self._names:
+                found.extend(_from_header_map(http.header_map, name))
+            found = _joined(found)
+        return tuple(found)
+
+
+def _from_header_map(header_map: pb.HeaderMap, name: str) -> list[tuple[str, str]]:
+    return [
+        (name, _text(header)) for header in header_map.headers if header.key.lower() == name
+    ]
+
+
+def _text(header: pb.HeaderValue) -> str:
+    # Envoy fills one of the two. Bytes that are no UTF-8 become U+FFFD, which no check lets pass.
+    return header.value or header.raw_value.decode("utf-8", "replace")
+
+
+def _joined(found: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Join occurrences with "," as Envoy does in ``headers``; one rule then serves both forms."""
+    joined: dict[str, str] = {}
+    for name, value in found:
+        joined[name] = f"{joined[name]},{value}" if name in joined else value
+    return list(joined.items())
+
+
+def request_id(message: pb.CheckRequest) -> str:
+    """The client's or proxy's ``x-request-id``, for correlation only; "" without one."""
+    return _plain_header(message, "x-request-id")
+
+
+def trace_id(message: pb.CheckRequest) -> str:
+    """The trace id of a W3C ``traceparent``, for correlation only; "" without a valid one."""
+    match = _TRACEPARENT.fullmatch(_plain_header(message, "traceparent"))
+    return match[1] if match else ""
+
+
+def _plain_header(message: pb.CheckRequest, name: str) -> str:
+    http = message.attributes.request.http
+    if name in http.headers:
+        return http.headers[name]
+    return next((_text(h) for h in http.header_map.headers if h.key == name), "")
+
+
+class Answer:
+    """A decision as wire bytes, into which a decision id of 32 characters still goes.
+
+    A cached decision is one of these: made once, completed with an id for each request. The id has
+    its places in the bytes, of the same length, so completing is cutting and joining.
+    """
+
+    __slots__ = ("_pieces",)
+
+    def __init__(self, message: pb.CheckResponse) -> None:
+        """Take a response that holds ``_ID_PLACE`` wherever the id belongs."""
+        self._pieces = message.SerializeToString(deterministic=True).split(_ID_PLACE.encode())
+
+    def complete(self, decision_id: str) -> bytes:
+        """The bytes of the CheckResponse with this id: 32 lower-case hex characters."""
+        return decision_id.encode("ascii").join(self._pieces)
+
+
+class Writer:
+    """Makes the answers: every CheckResponse comes from here."""
+
+    def __init__(self, headers: HeaderSettings, stripped: tuple[str, ...]) -> None:
+        """Take the settings and the names of further headers that the upstream must not see."""
+        self._names = {name: headers.prefix + name for name in _OWNED}
+        self._twins = tuple(sorted(set(_underscore_twins(self._names.values()))))
+        self._stripped = stripped
+
+    def answer(
+        self, decision: Decision, request: Request, policy_version: str, cache: str
+    ) -> Answer:
+        """The answer to a request. ``cache`` ("hit" or "miss") goes to the dynamic metadata."""
+        if isinstance(decision, Allow):
+            message = self._allowed(decision)
+        else:
+            message = _refused(decision, request)
+        _add_metadata(message, decision, policy_version, cache)
+        return Answer(message)
+
+    def _allowed(self, allow: Allow) -> pb.CheckResponse:
+        message = pb.CheckResponse()
+        message.status.code = 0  # the one place that says so
+        response = message.ok_response
+        values = _identity_values(allow)
+        for name, header in self._names.items():
+            if values[name]:
+                _set_header(response.headers, header, values[name])
+            else:
+                response.headers_to_remove.append(header)
+        response.headers_to_remove.extend(self._twins)
+        response.headers_to_remove.extend(self._stripped)
+        return message
+
+
+def _identity_values(allow: Allow) -> dict[str, str]:
+    delegation = allow.delegation
+    return {
+        "id": allow.agent.spiffe_id.text,
+        "principal": escaped(delegation.subject),
+        "issuer": escaped(delegation.issuer),
+        "scope": " ".join(sorted(delegation.scopes)),
+        "chain": ",".join(escaped(actor.subject, safe="") for actor in delegation.actors[1:]),
+        "decision-id": _ID_PLACE,
+    }
+
+
+def escaped(value: str, *, safe: str = _VISIBLE) -> str:
+    """Visible ASCII: what is not, and "%", percent-encoded as UTF-8, so that it can be undone."""
+    return quote(value, safe=safe or _VISIBLE.replace(",", ""))
+
+
+def _underscore_twins(names: Iterable[str]) -> list[str]:
+    """Names that a CGI-like server (WSGI, PHP) can't tell from ours: "_" for any "-"."""
+    twins: list[str] = []
+    for name in names:
+        words = name.split("-")
+        for joints in product("-_", repeat=len(words) - 1):
+            twin = "".join(word + joint for word, joint in zip(words, (*joints, ""), strict=True))
+            if twin != name:
+                twins.append(twin)
+    return twins
+
+
+def _refused(deny: Deny, request: Request) -> pb.CheckResponse:
+    message = pb.CheckResponse()
+    reason = deny.reason
+    message.status.code = reason.grpc_code
+    message.status.message = reason.code
+    denied = message.denied_response
+    denied.status.code = reason.http_status
+    denied.body = f"{reason.code}: {reason.message}\ndecision: {_ID_PLACE}\n"
+    _set_header(denied.headers, "content-type", "text/plain; charset=utf-8")
+    _set_header(denied.headers, "cache-control", "no-store")
+    _set_header(denied.headers, "x-authz-reason", reason.code)
+    challenge = challenge_for(deny, request.context_value(RESOURCE_METADATA))
+    if challenge:
+        _set_header(denied.headers, "www-authenticate", challenge)
+    return message
+
+
+def challenge_for(deny: Deny, resource_metadata: str = "") -> str:
+    """``WWW-Authenticate`` (RFC 6750 section 3, RFC 9728 section 5.1); "" for no challenge."""
+    error = deny.reason.error
+    if error is None:
+        return ""
+    parameters = [("error", error)] if error else []
+    parameters.extend(deny.parameters)
+    if resource_metadata:
+        parameters.append(("resource_metadata", resource_metadata))
+    if not parameters:  # RFC 6750 section 3: the scheme must have a parameter
+        parameters.append(("realm", REALM))
+    rendered = (f'{key}="{_quotable(value)}"' for key, value in parameters)
+    return "Bearer " + ", ".join(rendered)
+
+
+def _quotable(value: str) -> str:
+    return _CONTROL.sub("?", value).translate(_QUOTED)
+
+
+def _set_header(headers: object, name: str, value: str) -> None:
+    option = headers.add()  # type: ignore[attr-defined]
+    option.header.key = name
+    option.header.value = value
+    option.append_action = OVERWRITE
+
+
+def _add_metadata(
+    message: pb.CheckResponse, decision: Decision, policy_version: str, cache: str
+) -> None:
+    agent, delegation = decision.agent, decision.delegation
+    is_allow = isinstance(decision, Allow)
+    fields: dict[str, str | float] = {
+        "decision": "allow" if is_allow else "deny",
+        "reason": "" if isinstance(decision, Allow) else decision.reason.code,
+        "decision_id": _ID_PLACE,
+        "agent": agent.spiffe_id.text if agent else "",
+        "principal": delegation.subject if delegation else "",
+        "issuer": delegation.issuer if delegation else "",
+        "chain": ",".join(actor.subject for actor in delegation.actors[1:]) if delegation else "",
+        "rule": decision.grant.agent_rule if isinstance(decision, Allow) else "",
+        "policy_version": policy_version,
+        "valid_until": decision.valid_until if isinstance(decision, Allow) else 0.0,
+        "cache": cache,
+    }
+    message.dynamic_metadata.update(fields)

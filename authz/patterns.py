@@ -1,0 +1,116 @@
+"""Patterns over segments: of paths, of SPIFFE IDs. Segment-wise, never by prefix of text.
+
+``*`` (in paths also ``{name}``) stands for exactly one segment that is not empty; ``**``, at the
+end only, for any number of them, none included. So ``/a/**`` matches ``/a``, ``/a/`` and ``/a/b``,
+and ``agent-1`` never matches ``agent-10``.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Self
+
+from authz.reason import Denied
+from authz.request import canonical_host, canonical_path
+from authz.spiffe import SCHEME, SpiffeId, SpiffeIdError, TrustDomain
+
+_VARIABLE: Final = re.compile(r"\{[A-Za-z_][A-Za-z0-9_]*\}")
+ANY: Final = "*"
+REST: Final = "**"
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentPattern:
+    """Segments to match one by one; None stands for any one segment that is not empty.
+
+    Attributes:
+        segments: the fixed part.
+        rest: whether any number of further segments may follow.
+    """
+
+    segments: tuple[str | None, ...]
+    rest: bool
+
+    def matches(self, segments: tuple[str, ...]) -> bool:
+        """Whether all of the segments fit."""
+        count = len(self.segments)
+        if len(segments) < count or (len(segments) > count and not self.rest):
+            return False
+        pairs = zip(self.segments, segments, strict=False)
+        return all(want == got or (want is None and got != "") for want, got in pairs)
+
+
+def _pattern(raw: list[str], literal: Callable[[str], str | None]) -> SegmentPattern:
+    rest = raw[-1] == REST
+    fixed = raw[:-1] if rest else raw
+    if any(ANY in segment and segment != ANY for segment in fixed):
+        raise ValueError("'*' stands for a whole segment, and '**' only at the end")
+    return SegmentPattern(tuple(None if s == ANY else literal(s) for s in fixed), rest)
+
+
+def path_pattern(text: str) -> SegmentPattern:
+    """Parse ``/orders/{id}/**``. Raises ValueError."""
+    if not text.startswith("/"):
+        raise ValueError("a path pattern starts with '/'")
+    return _pattern(text[1:].split("/"), _literal_path_segment)
+
+
+def _literal_path_segment(segment: str) -> str | None:
+    if _VARIABLE.fullmatch(segment):
+        return None
+    try:
+        return canonical_path("/" + segment)[0]
+    except Denied as denied:
+        raise ValueError(f"no request has such a path: {denied.detail}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class SpiffePattern:
+    """``spiffe://corp.example/ns/agents/sa/*``: one trust domain, segments by pattern."""
+
+    text: str
+    trust_domain: TrustDomain
+    path: SegmentPattern
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Take an exact ID or a pattern. Raises ValueError."""
+        if ANY not in text:
+            spiffe_id = SpiffeId.parse(text)
+            return cls(
+                text,
+                spiffe_id.trust_domain,
+                SegmentPattern(spiffe_id.segments, rest=False),
+            )
+        authority, _, path = text.removeprefix(SCHEME).partition("/")
+        if not text.startswith(SCHEME):
+            raise SpiffeIdError(f"the pattern does not start with {SCHEME}")
+        trust_domain = TrustDomain.parse(authority)
+        return cls(text, trust_domain, _pattern(path.split("/"), _literal_id_segment))
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether it names one ID."""
+        return ANY not in self.text
+
+    def matches(self, spiffe_id: SpiffeId) -> bool:
+        """Whether the ID fits."""
+        same_domain = self.trust_domain == spiffe_id.trust_domain
+        return same_domain and self.path.matches(spiffe_id.segments)
+
+
+def _literal_id_segment(segment: str) -> str:
+    return SpiffeId.parse(f"{SCHEME}x/{segment}").segments[0]
+
+
+def host_pattern(text: str) -> str:
+    """An exact host, lower case and without a port, or ``*`` for any. Raises ValueError."""
+    if text == ANY:
+        return text
+    try:
+        canonical = canonical_host(text)
+    except Denied as denied:
+        raise ValueError(denied.detail) from None
+    if canonical != text:
+        raise ValueError(f"hosts are lower case and without a port: {canonical}")
+    return text

@@ -1,0 +1,284 @@
+"""Every reason to refuse, with the status, challenge and words that go with it.
+
+One closed enum drives the answers, the metric labels, the audit records, the docs and the tests.
+A client learns the reason and nothing else: never which rule refused, nor anything about another
+agent or principal. ``Denied.detail`` is for operators and stays in the audit log.
+"""
+
+from enum import Enum
+from typing import Final
+
+# google.rpc.Code for ``CheckResponse.status.code``. Anything but 0 refuses; Envoy answers the
+# client with the HTTP status of ``denied_response``, so these only tell our own logs what kind.
+_GRPC_CODES: Final = {400: 3, 401: 16, 403: 7, 413: 11, 503: 14}
+
+
+class Reason(Enum):
+    """Why a request is refused. The value is the stable code that operators and clients see.
+
+    Attributes:
+        http_status: the status that the client receives.
+        error: the ``error`` of the ``WWW-Authenticate`` challenge (RFC 6750 section 3.1, RFC 9449,
+            RFC 9470); "" for a challenge without one, None for no challenge.
+        message: the words that the client may read.
+    """
+
+    http_status: int
+    error: str | None
+    message: str
+
+    def __new__(
+        cls, code: str, http_status: int, error: str | None, message: str
+    ) -> "Reason":
+        """Make one member from its row."""
+        member = object.__new__(cls)
+        member._value_ = code
+        member.http_status = http_status
+        member.error = error
+        member.message = message
+        return member
+
+    # The credential: absent, doubled, or not a token.
+    TOKEN_MISSING = "token_missing", 401, "", "a delegation token is required"
+    AUTH_AMBIGUOUS = (
+        "auth_ambiguous",
+        400,
+        "invalid_request",
+        "more than one credential was sent",
+    )
+    TOKEN_MALFORMED = "token_malformed", 401, "invalid_token", "the token is malformed"
+    TOKEN_TOO_LARGE = "token_too_large", 401, "invalid_token", "the token is too large"
+    # The signature and its key (RFC 7515, RFC 8725).
+    TOKEN_ALG = (
+        "token_alg",
+        401,
+        "invalid_token",
+        "the token's algorithm is not accepted",
+    )
+    TOKEN_TYP = "token_typ", 401, "invalid_token", "the token is of the wrong type"
+    TOKEN_CRIT = (
+        "token_crit",
+        401,
+        "invalid_token",
+        "the token has critical header members",
+    )
+    TOKEN_KEY_UNKNOWN = (
+        "token_key_unknown",
+        401,
+        "invalid_token",
+        "the token's key is not known",
+    )
+    TOKEN_SIGNATURE = (
+        "token_signature",
+        401,
+        "invalid_token",
+        "the token's signature is wrong",
+    )
+    # The claims (RFC 7519, RFC 9068).
+    TOKEN_EXPIRED = "token_expired", 401, "invalid_token", "the token has expired"
+    TOKEN_NOT_YET_VALID = (
+        "token_not_yet_valid",
+        401,
+        "invalid_token",
+        "the token is not yet valid",
+    )
+    TOKEN_LIFETIME = (
+        "token_lifetime",
+        401,
+        "invalid_token",
+        "the token is valid for too long",
+    )
+    TOKEN_ISSUER = (
+        "token_issuer",
+        401,
+        "invalid_token",
+        "the token's issuer is not trusted",
+    )
+    TOKEN_AUDIENCE = (
+        "token_audience",
+        401,
+        "invalid_token",
+        "the token is for another audience",
+    )
+    TOKEN_CLAIM = (
+        "token_claim",
+        401,
+        "invalid_token",
+        "a claim of the token is missing or wrong",
+    )
+    TOKEN_REVOKED = "token_revoked", 401, "invalid_token", "the token was revoked"
+    TOKEN_REPLAYED = "token_replayed", 401, "invalid_token", "the token was used before"
+    # Delegation (RFC 8693 section 4.1) and proof of possession (RFC 7800, RFC 8705, RFC 9449).
+    ACTOR_MISSING = "actor_missing", 401, "invalid_token", "the token names no actor"
+    ACTOR_MALFORMED = (
+        "actor_malformed",
+        401,
+        "invalid_token",
+        "the token's actor is malformed",
+    )
+    CHAIN_TOO_DEEP = (
+        "chain_too_deep",
+        401,
+        "invalid_token",
+        "the delegation chain is too deep",
+    )
+    CNF_MISMATCH = (
+        "cnf_mismatch",
+        401,
+        "invalid_token",
+        "the token is bound to another key",
+    )
+    CNF_UNSUPPORTED = (
+        "cnf_unsupported",
+        401,
+        "invalid_token",
+        "the token's binding is unsupported",
+    )
+    POP_MISSING = "pop_missing", 401, "invalid_token", "proof of possession is missing"
+    DPOP_PROOF = (
+        "dpop_proof",
+        401,
+        "invalid_dpop_proof",
+        "the DPoP proof is not acceptable",
+    )
+    DPOP_NONCE = "dpop_nonce", 401, "use_dpop_nonce", "the DPoP proof needs a nonce"
+    STEP_UP = (
+        "step_up",
+        401,
+        "insufficient_user_authentication",
+        "the principal must authenticate again",
+    )
+    SCOPE = "scope", 403, "insufficient_scope", "the token's scope does not allow this"
+    ACTOR_MISMATCH = (
+        "actor_mismatch",
+        403,
+        "actor_unauthorized",
+        "the caller is not the actor",
+    )
+    ACTOR_NOT_PERMITTED = (
+        "actor_not_permitted",
+        403,
+        "actor_unauthorized",
+        "the actor may not act for this principal",
+    )
+    ISSUER_ACTOR_SCOPE = (
+        "issuer_actor_scope",
+        403,
+        "actor_unauthorized",
+        "the issuer may not name this actor",
+    )
+    # The caller's identity (SPIFFE-ID, X509-SVID).
+    AGENT_MISSING = "agent_missing", 403, None, "the caller presented no identity"
+    AGENT_INVALID = (
+        "agent_invalid",
+        403,
+        None,
+        "the caller's identity is not acceptable",
+    )
+    AGENT_UNTRUSTED_DOMAIN = (
+        "agent_untrusted_domain",
+        403,
+        None,
+        "the caller's trust domain is not trusted",
+    )
+    AGENT_UNKNOWN = "agent_unknown", 403, None, "the agent is not registered"
+    AGENT_SUSPENDED = "agent_suspended", 403, None, "the agent is suspended"
+    IDENTITY_CONFLICT = (
+        "identity_conflict",
+        403,
+        None,
+        "the caller's identities disagree",
+    )
+    # Policy.
+    PRINCIPAL_REQUIRED = "principal_required", 403, None, "a principal is required"
+    PRINCIPAL_CONFLICT = "principal_conflict", 403, None, "the principals disagree"
+    POLICY_DENIED = "policy_denied", 403, None, "not allowed"
+    TXN_TOKEN = "txn_token", 403, None, "the transaction token is not acceptable"
+    ORIGIN = "origin", 403, None, "the origin is not allowed"
+    # Workload identity tokens (WIMSE): 401 is not recommended there.
+    WIT = "wit", 400, None, "the workload identity token is not acceptable"
+    WPT = "wpt", 400, None, "the workload proof token is not acceptable"
+    # The request itself.
+    PATH_AMBIGUOUS = "path_ambiguous", 400, None, "the request's target is ambiguous"
+    MCP_HEADER_MISMATCH = "mcp_header_mismatch", 400, None, "headers and body disagree"
+    MCP_INVALID_REQUEST = "mcp_invalid_request", 400, None, "not a JSON-RPC request"
+    MCP_PARSE = "mcp_parse", 400, None, "the body is not JSON"
+    MCP_PARAMS = "mcp_params", 400, None, "the parameters are not acceptable"
+    MCP_UNTRUSTED_HEADERS = (
+        "mcp_untrusted_headers",
+        403,
+        None,
+        "the headers alone are not trusted",
+    )
+    MCP_UNKNOWN_METHOD = "mcp_unknown_method", 403, None, "the method is not allowed"
+    BODY_UNINSPECTABLE = "body_uninspectable", 403, None, "the body can't be inspected"
+    BODY_TRUNCATED = (
+        "body_truncated",
+        413,
+        None,
+        "the body is too large to be inspected",
+    )
+    # Our own faults: never an allow, and never the client's doing.
+    KEYS_UNAVAILABLE = (
+        "keys_unavailable",
+        503,
+        None,
+        "the issuer's keys are unavailable",
+    )
+    STATUS_UNAVAILABLE = (
+        "status_unavailable",
+        503,
+        None,
+        "the token's status is unavailable",
+    )
+    PDP_UNAVAILABLE = "pdp_unavailable", 503, None, "the decision point is unavailable"
+    NOT_READY = "not_ready", 503, None, "not ready"
+    OVERLOADED = "overloaded", 503, None, "overloaded"
+    INTERNAL_ERROR = "internal_error", 503, None, "internal error"
+
+    @property
+    def code(self) -> str:
+        """The stable code, as in metrics, audit and docs."""
+        return str(self.value)
+
+    @property
+    def grpc_code(self) -> int:
+        """The google.rpc.Code of ``CheckResponse.status``: never 0, which Envoy takes as allow."""
+        return _GRPC_CODES[self.http_status]
+
+    @property
+    def is_own_fault(self) -> bool:
+        """Whether the refusal says something about us rather than about the request."""
+        return self.http_status == _OWN_FAULT_STATUS
+
+
+_OWN_FAULT_STATUS: Final = 503
+
+
+class Denied(Exception):  # noqa: N818 - it is a verdict, not an error
+    """A step's refusal: raised by the step, caught once, in the pipeline.
+
+    Attributes:
+        reason: why, from the closed list.
+        detail: more, for operators: goes to the audit log, never to the client, never a secret.
+        parameters: further auth-params of the challenge, such as ``("scope", "a b")``.
+        issuer: the configured issuer whose keys a refresh may bring, with TOKEN_KEY_UNKNOWN only.
+        key_id: the ``kid`` that was not found, with TOKEN_KEY_UNKNOWN only.
+    """
+
+    def __init__(
+        self,
+        reason: Reason,
+        detail: str = "",
+        *,
+        parameters: tuple[tuple[str, str], ...] = (),
+        issuer: str = "",
+        key_id: str = "",
+    ) -> None:
+        """Refuse for a reason."""
+        super().__init__(reason.code, detail)
+        self.reason = reason
+        self.detail = detail
+        self.parameters = parameters
+        self.issuer = issuer
+        self.key_id = key_id

@@ -1,0 +1,162 @@
+"""What is asked: the request as the proxy presented it, and the one operation it means.
+
+``Request`` holds every input that a decision may read, and nothing else: so it is also the key
+under which a decision is cached, and no input can be forgotten there. ``Operation`` is its
+canonical form; a request whose target two parties could read differently has none.
+"""
+
+import re
+import unicodedata
+from dataclasses import dataclass
+from typing import Final, Self
+
+import msgspec
+
+from authz.reason import Denied, Reason
+
+MAX_PATH_BYTES: Final = (
+    8192  # the common limit of servers for a request line; Envoy's is 60 KiB
+)
+MAX_HOST_BYTES: Final = 253 + 6  # RFC 1035 section 2.3.4, and a port
+_METHOD: Final = re.compile(
+    r"[A-Z][A-Z-]{0,31}"
+)  # RFC 9110 tokens in use; never lower case
+_HOST: Final = re.compile(
+    r"(?P<name>[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?"
+)
+_LITERAL: Final = re.compile(
+    r"[A-Za-z0-9._~!$&'()*+,=:@-]*"
+)  # RFC 3986 pchar, less ";" and "%"
+_ESCAPE: Final = re.compile(r"%([0-9A-Fa-f]{2})")
+# Escaped, these mean a separator, an end or a second escape to some servers and not to others.
+_NEVER_ESCAPED: Final = frozenset(b"/\\%;?#.")
+# What a server that folds compatibility characters (NFKC) could make of, say, a fullwidth slash.
+_SEPARATORS: Final = frozenset("/\\%;?#")
+
+
+class Request(msgspec.Struct, frozen=True, gc=False):
+    """A request as the proxy presented it: raw, hashable, and complete for a decision.
+
+    Attributes:
+        method, host, path: as they will reach the upstream; ``path`` without the query.
+        query: the text behind the first "?", "" when there is none.
+        headers: (lower-case name, value) of the headers that decisions read; occurrences of one
+            name are joined with "," as Envoy does.
+        principal: ``source.principal``: URI SAN, else DNS SAN, else subject of the client's
+            certificate; "" when the proxy sent none.
+        certificate: ``source.certificate``: URL-encoded PEM of the client's leaf, or "".
+        context: the route's ``context_extensions``, which only the operator writes.
+        metadata: the serialised Struct of the configured metadata namespace, or b"".
+        proxy: SPIFFE ID of the proxy that asks, from our own mTLS connection; "" without it.
+    """
+
+    method: str
+    host: str
+    path: str
+    query: str = ""
+    headers: tuple[tuple[str, str], ...] = ()
+    principal: str = ""
+    certificate: str = ""
+    context: tuple[tuple[str, str], ...] = ()
+    metadata: bytes = b""
+    proxy: str = ""
+
+    def header(self, name: str) -> str | None:
+        """The value of a header by its lower-case name, None when it was not sent."""
+        for key, value in self.headers:
+            if key == name:
+                return value
+        return None
+
+    def context_value(self, name: str) -> str:
+        """The operator's context extension of that name, "" when there is none."""
+        for key, value in self.context:
+            if key == name:
+                return value
+        return ""
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """What the request asks for, in the one form that rules are matched against.
+
+    Attributes:
+        method: upper case.
+        host: lower case, without a port.
+        path: decoded segments, without the leading slash: ``/a/b/`` is ``("a", "b", "")``.
+    """
+
+    method: str
+    host: str
+    path: tuple[str, ...]
+
+    @classmethod
+    def of(cls, request: Request) -> Self:
+        """Canonicalise. Raises Denied(PATH_AMBIGUOUS) where readers could disagree."""
+        if not _METHOD.fullmatch(request.method):
+            raise Denied(Reason.PATH_AMBIGUOUS, "the method is not an upper-case token")
+        return cls(
+            request.method, canonical_host(request.host), canonical_path(request.path)
+        )
+
+
+def canonical_host(host: str) -> str:
+    """Lower-case host without its port. Raises Denied(PATH_AMBIGUOUS)."""
+    if len(host) > MAX_HOST_BYTES:
+        raise Denied(Reason.PATH_AMBIGUOUS, "the host is too long")
+    match = _HOST.fullmatch(host.lower()) if host.isascii() else None
+    if match is None or ".." in host:
+        raise Denied(Reason.PATH_AMBIGUOUS, "the host is not one plain name")
+    return match["name"]
+
+
+def canonical_path(path: str) -> tuple[str, ...]:
+    """Decoded segments of an absolute path. Raises Denied(PATH_AMBIGUOUS).
+
+    Refused, because servers disagree on them: a path that is not absolute, empty segments in the
+    middle (``//``), dot segments, backslashes, ``;`` parameters, control and non-ASCII bytes, broken
+    escapes, escapes of separators, of dots or of ``%`` itself, and escapes that are not UTF-8.
+    """
+    if not path.startswith("/"):
+        raise Denied(Reason.PATH_AMBIGUOUS, "the path is not absolute")
+    if len(path) > MAX_PATH_BYTES:
+        raise Denied(Reason.PATH_AMBIGUOUS, "the path is too long")
+    segments = path[1:].split("/")
+    if "" in segments[:-1]:
+        raise Denied(Reason.PATH_AMBIGUOUS, "the path has an empty segment")
+    return tuple(_segment(segment) for segment in segments)
+
+
+def _segment(raw: str) -> str:
+    if raw in {".", ".."}:
+        raise Denied(Reason.PATH_AMBIGUOUS, "the path has a dot segment")
+    if _LITERAL.fullmatch(raw):
+        return raw
+    return _decoded(raw)
+
+
+def _decoded(raw: str) -> str:
+    if not _LITERAL.fullmatch(_ESCAPE.sub("", raw)):
+        raise Denied(
+            Reason.PATH_AMBIGUOUS, "the path has a character that must be escaped"
+        )
+    if any(int(pair, 16) in _NEVER_ESCAPED for pair in _ESCAPE.findall(raw)):
+        raise Denied(
+            Reason.PATH_AMBIGUOUS,
+            "the path escapes a character that changes its meaning",
+        )
+    try:
+        text = (
+            _ESCAPE.sub(lambda pair: chr(int(pair[1], 16)), raw)
+            .encode("latin-1")
+            .decode()
+        )
+    except UnicodeDecodeError:
+        raise Denied(
+            Reason.PATH_AMBIGUOUS, "the path's escapes are not UTF-8"
+        ) from None
+    if not text.isprintable() or _SEPARATORS & set(unicodedata.normalize("NFKC", text)):
+        raise Denied(
+            Reason.PATH_AMBIGUOUS, "the path has a control or look-alike character"
+        )
+    return text

@@ -1,0 +1,40 @@
+"""The base of every settings type: strict, frozen, with the config's own value types.
+
+A settings type is validated from JSON (``model_validate_json``), into which the YAML loader turns
+a config: so lists become tuples, and nothing is coerced.
+"""
+
+import re
+from typing import Annotated, Any, Final
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, WithJsonSchema
+
+_DURATION: Final = re.compile(r"([0-9]{1,9})(ms|s|m|h|d)")
+_SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+class Settings(BaseModel):
+    """A section of the config: unknown keys and coerced types are errors."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True
+    )
+
+
+def parse_duration(value: Any) -> float:  # noqa: ANN401 - whatever the YAML holds
+    """Seconds from "250ms", "30s", "5m", "1h" or "1d". Raises ValueError."""
+    if isinstance(value, float):
+        return value
+    match = _DURATION.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError(
+            "a duration is a whole number and a unit, such as 250ms, 30s, 5m, 1h, 1d"
+        )
+    return int(match[1]) * _SECONDS[match[2]]
+
+
+Duration = Annotated[
+    float,
+    BeforeValidator(parse_duration),
+    WithJsonSchema({"type": "string", "pattern": "^[0-9]{1,9}(ms|s|m|h|d)$"}),
+]

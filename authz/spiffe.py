@@ -1,0 +1,89 @@
+"""SPIFFE IDs and trust domains as values that exist only if they are good (SPIFFE-ID section 2).
+
+Nothing is normalised: section 2.1 forbids upper case while section 2.4 compares without it, and an
+authorization check that has two spellings for one name invites a mismatch. One spelling, or none.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Final, Self
+
+SCHEME: Final = "spiffe://"
+MAX_ID_BYTES: Final = 2048  # SPIFFE-ID section 2.3: more need not be supported
+MAX_TRUST_DOMAIN_BYTES: Final = 255  # SPIFFE-ID section 2.3
+_TRUST_DOMAIN: Final = re.compile(r"[a-z0-9._-]+")  # section 2.1
+_SEGMENT: Final = re.compile(r"[A-Za-z0-9._-]+")  # section 2.2
+
+
+class SpiffeIdError(ValueError):
+    """The text is not a SPIFFE ID or a trust domain; the message says which rule it breaks."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrustDomain:
+    """A trust domain name, such as ``corp.example`` (SPIFFE-ID section 2.1)."""
+
+    name: str
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Take the bare name, without a scheme. Raises SpiffeIdError."""
+        if not text:
+            raise SpiffeIdError("the trust domain is empty")
+        if len(text) > MAX_TRUST_DOMAIN_BYTES:
+            raise SpiffeIdError(
+                f"the trust domain is longer than {MAX_TRUST_DOMAIN_BYTES} bytes"
+            )
+        if not _TRUST_DOMAIN.fullmatch(text):
+            raise SpiffeIdError("a trust domain has only a-z, 0-9, '.', '-' and '_'")
+        return cls(text)
+
+    def __str__(self) -> str:
+        """The name."""
+        return self.name
+
+
+@dataclass(frozen=True, slots=True)
+class SpiffeId:
+    """A workload's SPIFFE ID: a trust domain and a path that is not the root.
+
+    Attributes:
+        text: the whole ID, byte for byte as it was presented.
+        trust_domain: its authority.
+        segments: its path, split at "/"; at least one.
+    """
+
+    text: str
+    trust_domain: TrustDomain
+    segments: tuple[str, ...]
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Take an ID as X509-SVID section 3.1 wants a leaf's: with a path. Raises SpiffeIdError."""
+        if len(text) > MAX_ID_BYTES:
+            raise SpiffeIdError(f"the ID is longer than {MAX_ID_BYTES} bytes")
+        if not text.startswith(SCHEME):
+            raise SpiffeIdError(f"the ID does not start with {SCHEME}")
+        authority, slash, path = text[len(SCHEME) :].partition("/")
+        trust_domain = TrustDomain.parse(authority)
+        if not slash:
+            raise SpiffeIdError(
+                "the ID has no path: it names a trust domain, not a workload"
+            )
+        segments = tuple(path.split("/"))
+        for segment in segments:
+            _check_segment(segment)
+        return cls(text, trust_domain, segments)
+
+    def __str__(self) -> str:
+        """The whole ID."""
+        return self.text
+
+
+def _check_segment(segment: str) -> None:
+    if not segment:
+        raise SpiffeIdError("the path has an empty segment or a trailing slash")
+    if segment in {".", ".."}:
+        raise SpiffeIdError("the path has a dot segment")
+    if not _SEGMENT.fullmatch(segment):
+        raise SpiffeIdError("a path segment has only A-Z, a-z, 0-9, '.', '-' and '_'")
