@@ -81,9 +81,7 @@ class Reader:
 
 
 def _from_header_map(header_map: pb.HeaderMap, name: str) -> list[tuple[str, str]]:
-    return [
-        (name, _text(header)) for header in header_map.headers if header.key.lower() == name
-    ]
+    return [(name, _text(header)) for header in header_map.headers if header.key.lower() == name]
 
 
 def _text(header: pb.HeaderValue) -> str:

@@ -34,9 +34,7 @@ def _spiffe_text(text: str) -> str:
 Host = Annotated[str, AfterValidator(host_pattern)]
 Method = Annotated[str, Field(pattern=r"^([A-Z][A-Z-]{0,31}|\*)$")]
 Path = Annotated[str, AfterValidator(_path_text)]
-Scope = Annotated[
-    str, Field(pattern=r"^[\x21\x23-\x5b\x5d-\x7e]+$")
-]  # RFC 6749 section 3.3
+Scope = Annotated[str, Field(pattern=r"^[\x21\x23-\x5b\x5d-\x7e]+$")]  # RFC 6749 section 3.3
 GrantName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,128}$")]
 
 
@@ -88,9 +86,7 @@ class PrincipalMatch(Settings):
             return False
         if self.subjects is not None and delegation.subject not in self.subjects:
             return False
-        return self.groups is None or not set(self.groups).isdisjoint(
-            _groups(delegation)
-        )
+        return self.groups is None or not set(self.groups).isdisjoint(_groups(delegation))
 
 
 def _groups(delegation: Delegation) -> set[str]:
@@ -170,9 +166,7 @@ class RuleSet:
             pattern = path_pattern(path)
             for host in rule.hosts:
                 for method in rule.methods:
-                    self._trees.setdefault((host, method), _Node()).add(
-                        pattern, compiled
-                    )
+                    self._trees.setdefault((host, method), _Node()).add(pattern, compiled)
 
     def find(self, operation: Operation) -> list[_Rule]:
         """The rules that match an operation, most exact host and method first."""
@@ -208,29 +202,21 @@ class Policy:
             return rule_sets[key]
 
         agents, principals = tuple(agents), tuple(principals)
-        self._agents = {
-            agent.id: (agent.suspended, rule_set(agent.grants)) for agent in agents
-        }
+        self._agents = {agent.id: (agent.suspended, rule_set(agent.grants)) for agent in agents}
         self._principals = [(one.match, rule_set(one.grants)) for one in principals]
         self.version = _version(agents, principals, grants)
 
-    def grant(
-        self, agent: Agent, delegation: Delegation, operation: Operation
-    ) -> Grant:
+    def grant(self, agent: Agent, delegation: Delegation, operation: Operation) -> Grant:
         """Find a rule of the agent and one of the principal that allow the operation.
 
         Raises Denied(AGENT_UNKNOWN | AGENT_SUSPENDED | POLICY_DENIED | SCOPE).
         """
         of_agent = self._agent_rules(agent).find(operation)
         if not of_agent:
-            raise Denied(
-                Reason.POLICY_DENIED, "no rule of the agent allows the operation"
-            )
+            raise Denied(Reason.POLICY_DENIED, "no rule of the agent allows the operation")
         of_principal = self._principal_rules(delegation, operation)
         if not of_principal:
-            raise Denied(
-                Reason.POLICY_DENIED, "no rule of the principal allows the operation"
-            )
+            raise Denied(Reason.POLICY_DENIED, "no rule of the principal allows the operation")
         return Grant(
             _within_scopes(of_agent, of_principal, delegation),
             _within_scopes(of_principal, of_agent, delegation),
@@ -245,9 +231,7 @@ class Policy:
             raise Denied(Reason.AGENT_SUSPENDED, "the agent is suspended in the config")
         return rules
 
-    def _principal_rules(
-        self, delegation: Delegation, operation: Operation
-    ) -> list[_Rule]:
+    def _principal_rules(self, delegation: Delegation, operation: Operation) -> list[_Rule]:
         found: list[_Rule] = []
         for match, rules in self._principals:
             if match.matches(delegation):
@@ -255,9 +239,7 @@ class Policy:
         return found
 
 
-def _within_scopes(
-    rules: list[_Rule], others: list[_Rule], delegation: Delegation
-) -> str:
+def _within_scopes(rules: list[_Rule], others: list[_Rule], delegation: Delegation) -> str:
     for rule in rules:
         if rule.scopes <= delegation.scopes:
             return rule.name
@@ -267,9 +249,7 @@ def _within_scopes(
     raise Denied(Reason.SCOPE, detail, parameters=(("scope", " ".join(needed)),))
 
 
-_VERSION_CHARS: Final = (
-    16  # 64 bits tell apart the versions that one operator will ever write
-)
+_VERSION_CHARS: Final = 16  # 64 bits tell apart the versions that one operator will ever write
 
 
 def _version(

@@ -27,9 +27,7 @@ class Reason(Enum):
     error: str | None
     message: str
 
-    def __new__(
-        cls, code: str, http_status: int, error: str | None, message: str
-    ) -> "Reason":
+    def __new__(cls, code: str, http_status: int, error: str | None, message: str) -> "Reason":
         """Make one member from its row."""
         member = object.__new__(cls)
         member._value_ = code

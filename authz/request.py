@@ -14,19 +14,13 @@ import msgspec
 
 from authz.reason import Denied, Reason
 
-MAX_PATH_BYTES: Final = (
-    8192  # the common limit of servers for a request line; Envoy's is 60 KiB
-)
+MAX_PATH_BYTES: Final = 8192  # the common limit of servers for a request line; Envoy's is 60 KiB
 MAX_HOST_BYTES: Final = 253 + 6  # RFC 1035 section 2.3.4, and a port
-_METHOD: Final = re.compile(
-    r"[A-Z][A-Z-]{0,31}"
-)  # RFC 9110 tokens in use; never lower case
+_METHOD: Final = re.compile(r"[A-Z][A-Z-]{0,31}")  # RFC 9110 tokens in use; never lower case
 _HOST: Final = re.compile(
     r"(?P<name>[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?"
 )
-_LITERAL: Final = re.compile(
-    r"[A-Za-z0-9._~!$&'()*+,=:@-]*"
-)  # RFC 3986 pchar, less ";" and "%"
+_LITERAL: Final = re.compile(r"[A-Za-z0-9._~!$&'()*+,=:@-]*")  # RFC 3986 pchar, less ";" and "%"
 _ESCAPE: Final = re.compile(r"%([0-9A-Fa-f]{2})")
 # Escaped, these mean a separator, an end or a second escape to some servers and not to others.
 _NEVER_ESCAPED: Final = frozenset(b"/\\%;?#.")
@@ -95,9 +89,7 @@ class Operation:
         """Canonicalise. Raises Denied(PATH_AMBIGUOUS) where readers could disagree."""
         if not _METHOD.fullmatch(request.method):
             raise Denied(Reason.PATH_AMBIGUOUS, "the method is not an upper-case token")
-        return cls(
-            request.method, canonical_host(request.host), canonical_path(request.path)
-        )
+        return cls(request.method, canonical_host(request.host), canonical_path(request.path))
 
 
 def canonical_host(host: str) -> str:
@@ -137,26 +129,16 @@ def _segment(raw: str) -> str:
 
 def _decoded(raw: str) -> str:
     if not _LITERAL.fullmatch(_ESCAPE.sub("", raw)):
-        raise Denied(
-            Reason.PATH_AMBIGUOUS, "the path has a character that must be escaped"
-        )
+        raise Denied(Reason.PATH_AMBIGUOUS, "the path has a character that must be escaped")
     if any(int(pair, 16) in _NEVER_ESCAPED for pair in _ESCAPE.findall(raw)):
         raise Denied(
             Reason.PATH_AMBIGUOUS,
             "the path escapes a character that changes its meaning",
         )
     try:
-        text = (
-            _ESCAPE.sub(lambda pair: chr(int(pair[1], 16)), raw)
-            .encode("latin-1")
-            .decode()
-        )
+        text = _ESCAPE.sub(lambda pair: chr(int(pair[1], 16)), raw).encode("latin-1").decode()
     except UnicodeDecodeError:
-        raise Denied(
-            Reason.PATH_AMBIGUOUS, "the path's escapes are not UTF-8"
-        ) from None
+        raise Denied(Reason.PATH_AMBIGUOUS, "the path's escapes are not UTF-8") from None
     if not text.isprintable() or _SEPARATORS & set(unicodedata.normalize("NFKC", text)):
-        raise Denied(
-            Reason.PATH_AMBIGUOUS, "the path has a control or look-alike character"
-        )
+        raise Denied(Reason.PATH_AMBIGUOUS, "the path has a control or look-alike character")
     return text

@@ -16,7 +16,7 @@ from google.protobuf.message import DecodeError
 from pydantic import Field
 
 from authz._pb import ext_authz_pb2 as pb
-from authz.audit import AuditLog, AuditRecord, complete, encode_prefix
+from authz.audit import AuditLog, AuditRecord, complete, encode_prefix, token_digest
 from authz.authorizer import Authorizer
 from authz.cache import CacheSettings, DecisionCache, Entry
 from authz.decision import Allow, Decision, Deny
@@ -187,9 +187,7 @@ def _ttl(decision: Decision, settings: CacheSettings) -> float:
     return settings.deny_ttl
 
 
-def _remembered(
-    snapshot: Snapshot, request: Request, decision: Decision, cache: str
-) -> Remembered:
+def _remembered(snapshot: Snapshot, request: Request, decision: Decision, cache: str) -> Remembered:
     return Remembered(
         snapshot.writer.answer(decision, request, snapshot.policy_version, cache),
         encode_prefix(_record(snapshot, request, decision)),
@@ -239,6 +237,6 @@ def _record(snapshot: Snapshot, request: Request, decision: Decision) -> AuditRe
         rule=grant.agent_rule if grant else "",
         principal_rule=grant.principal_rule if grant else "",
         policy_version=snapshot.policy_version,
-        token_id=delegation.token_id if delegation else "",
+        token_id=token_digest(delegation.token_id) if delegation else "",
         proxy=request.proxy,
     )

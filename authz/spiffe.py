@@ -31,9 +31,7 @@ class TrustDomain:
         if not text:
             raise SpiffeIdError("the trust domain is empty")
         if len(text) > MAX_TRUST_DOMAIN_BYTES:
-            raise SpiffeIdError(
-                f"the trust domain is longer than {MAX_TRUST_DOMAIN_BYTES} bytes"
-            )
+            raise SpiffeIdError(f"the trust domain is longer than {MAX_TRUST_DOMAIN_BYTES} bytes")
         if not _TRUST_DOMAIN.fullmatch(text):
             raise SpiffeIdError("a trust domain has only a-z, 0-9, '.', '-' and '_'")
         return cls(text)
@@ -67,9 +65,7 @@ class SpiffeId:
         authority, slash, path = text[len(SCHEME) :].partition("/")
         trust_domain = TrustDomain.parse(authority)
         if not slash:
-            raise SpiffeIdError(
-                "the ID has no path: it names a trust domain, not a workload"
-            )
+            raise SpiffeIdError("the ID has no path: it names a trust domain, not a workload")
         segments = tuple(path.split("/"))
         for segment in segments:
             _check_segment(segment)

@@ -8,9 +8,7 @@ import json
 from typing import Any, Final, NoReturn
 
 MAX_DEPTH: Final = 16  # a token or a key set needs 6
-MAX_NUMBER_CHARS: Final = (
-    32  # 2**64 and a float fit; int() of 10**5 digits takes quadratic time
-)
+MAX_NUMBER_CHARS: Final = 32  # 2**64 and a float fit; int() of 10**5 digits takes quadratic time
 
 
 class StrictJsonError(ValueError):

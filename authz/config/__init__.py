@@ -101,11 +101,23 @@ def load_text(data: bytes, name: str) -> Config:
     try:
         config = Config.model_validate_json(json.dumps(document.data))
     except ValidationError as error:
-        problems.extend(_problem(document, detail) for detail in error.errors())
+        problems.extend(_problem(document, detail) for detail in _causes(error.errors()))
         raise ConfigError(name, _once(problems)) from None
     if problems:
         raise ConfigError(name, _once(problems))
     return config
+
+
+def _causes(details: list[ErrorDetails]) -> list[ErrorDetails]:
+    """Without "too short" of a list whose items were refused: that only follows from them."""
+    places = [detail["loc"] for detail in details]
+
+    def follows(detail: ErrorDetails) -> bool:
+        depth = len(detail["loc"])
+        deeper = any(len(p) > depth and p[:depth] == detail["loc"] for p in places)
+        return detail["type"] == "too_short" and deeper
+
+    return [detail for detail in details if not follows(detail)]
 
 
 def _once(problems: list[Problem]) -> list[Problem]:
@@ -119,6 +131,8 @@ def _problem(document: Document, detail: ErrorDetails) -> Problem:
         message = "is required"
     elif detail["type"] == "extra_forbidden":
         message = "unknown key" + _suggestion(place)
+    elif detail["type"] == "too_short":
+        message = "must not be empty"
     elif "pattern" in detail.get("ctx", {}):
         message = f"does not look right: it must match {detail['ctx']['pattern']}"
     return Problem(document.line_of(place), dotted(place), message)
@@ -143,8 +157,10 @@ def _keys_at(model: type[BaseModel], place: Place) -> list[str]:
     for step in place:
         node = _resolve(root, node)
         properties = node.get("properties", {})
-        node = node.get("items") if isinstance(step, int) else properties.get(
-            step, node.get("additionalProperties", {})
+        node = (
+            node.get("items")
+            if isinstance(step, int)
+            else properties.get(step, node.get("additionalProperties", {}))
         )
         if not isinstance(node, dict):
             return []

@@ -17,9 +17,7 @@ def reference_problems(document: Document) -> list[Problem]:
     """Every reference that leads nowhere, and every name that is there twice."""
     data = document.data
     found = [*_grants(data), *_issuers(data), *_trust_domains(data), *_twice(document)]
-    return [
-        Problem(document.line_of(place), dotted(place), message) for place, message in found
-    ]
+    return [Problem(document.line_of(place), dotted(place), message) for place, message in found]
 
 
 Found = Iterator[tuple[Place, str]]

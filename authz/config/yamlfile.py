@@ -104,7 +104,7 @@ class _Builder:
         text = str(node.value)
         if not node.tag.startswith("tag:yaml.org,2002:"):
             return self._problem(node, place, f"tags such as {node.tag} are not accepted")
-        if node.style is not None:  # quoted or a block: text, whatever it looks like
+        if node.style:  # quoted or a block: text, whatever it looks like
             return text
         if text in _WORDS:
             return _WORDS[text]

@@ -51,21 +51,15 @@ class Delegations:
         Raises Denied with the first rule that the token breaks.
         """
         token = bearer_token(request, self._token)  # 1. exactly one credential
-        jws = parse_compact(
-            token, self._token.max_bytes
-        )  # 2. a compact JWS, read one way only
+        jws = parse_compact(token, self._token.max_bytes)  # 2. a compact JWS, read one way only
         issuer = self._issuer(jws)  # 3. an issuer that we know, by exact name
-        check_header(
-            jws, issuer
-        )  # 4. algorithm, type, critical members: the issuer's, not its own
+        check_header(jws, issuer)  # 4. algorithm, type, critical members: the issuer's, not its own
         key = self._key(issuer, jws, now)  # 5. a key of that issuer
         _check_signature(key, jws)  # 6. from here on the claims are the issuer's word
         claims = check_claims(jws, issuer, now)  # 7. for us, now
         actors = chain_of(claims, issuer)  # 8. who acts
         bind(actors, claims, issuer, agent)  # 9. the current actor is the caller
-        check_confirmation(
-            claims, agent
-        )  # 10. and holds the key that the token is bound to
+        check_confirmation(claims, agent)  # 10. and holds the key that the token is bound to
         return Delegation(
             issuer=issuer.issuer,
             subject=claims.subject,
@@ -82,17 +76,13 @@ class Delegations:
         name = jws.payload.get("iss")
         issuer = self._issuers.get(name) if isinstance(name, str) else None
         if issuer is None:
-            raise Denied(
-                Reason.TOKEN_ISSUER, "the token's iss is not a configured issuer"
-            )
+            raise Denied(Reason.TOKEN_ISSUER, "the token's iss is not a configured issuer")
         return issuer
 
     def _key(self, issuer: IssuerSettings, jws: Jws, now: float) -> Key:
         keys = self._keys.get(issuer.issuer)
         if keys is None or now >= keys.usable_until:
-            raise Denied(
-                Reason.KEYS_UNAVAILABLE, f"no usable key set of {issuer.issuer}"
-            )
+            raise Denied(Reason.KEYS_UNAVAILABLE, f"no usable key set of {issuer.issuer}")
         key = keys.keys.get(jws.key_id)
         if key is None:
             detail = f"{issuer.issuer} has no such key"

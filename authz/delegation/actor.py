@@ -25,9 +25,7 @@ def chain_of(claims: Claims, issuer: IssuerSettings) -> tuple[Actor, ...]:
     if act is None:
         raise Denied(Reason.ACTOR_MISSING, "it has no act claim")
     while act is not None:
-        if (
-            len(actors) == issuer.max_actors
-        ):  # refused, never cut: a cut chain is another chain
+        if len(actors) == issuer.max_actors:  # refused, never cut: a cut chain is another chain
             raise Denied(Reason.CHAIN_TOO_DEEP, f"more than {issuer.max_actors} actors")
         if not isinstance(act, dict):
             raise Denied(Reason.ACTOR_MALFORMED, "an act is not an object")
@@ -39,13 +37,9 @@ def chain_of(claims: Claims, issuer: IssuerSettings) -> tuple[Actor, ...]:
 def _name(act: Mapping[str, Any], member: str, default: str) -> str:
     value = act.get(member, default)
     if not isinstance(value, str) or not 0 < len(value) <= MAX_SUBJECT_CHARS:
-        raise Denied(
-            Reason.ACTOR_MALFORMED, f"an actor's {member} is missing or no short string"
-        )
+        raise Denied(Reason.ACTOR_MALFORMED, f"an actor's {member} is missing or no short string")
     if not value.isprintable():
-        raise Denied(
-            Reason.ACTOR_MALFORMED, f"an actor's {member} has control characters"
-        )
+        raise Denied(Reason.ACTOR_MALFORMED, f"an actor's {member} has control characters")
     return value
 
 
@@ -54,20 +48,14 @@ def _mapped_actor(claims: Claims, issuer: IssuerSettings) -> Actor:
     if value is None:
         raise Denied(Reason.ACTOR_MISSING, f"it has no {issuer.actor.claim} claim")
     if not isinstance(value, str):
-        raise Denied(
-            Reason.ACTOR_MALFORMED, f"its {issuer.actor.claim} is not a string"
-        )
+        raise Denied(Reason.ACTOR_MALFORMED, f"its {issuer.actor.claim} is not a string")
     agent = issuer.actor.map.get(value)
     if agent is None:
-        raise Denied(
-            Reason.ACTOR_NOT_PERMITTED, f"its {issuer.actor.claim} is not in the map"
-        )
+        raise Denied(Reason.ACTOR_NOT_PERMITTED, f"its {issuer.actor.claim} is not in the map")
     return Actor(issuer.issuer, agent)
 
 
-def bind(
-    actors: tuple[Actor, ...], claims: Claims, issuer: IssuerSettings, agent: Agent
-) -> None:
+def bind(actors: tuple[Actor, ...], claims: Claims, issuer: IssuerSettings, agent: Agent) -> None:
     """Hold the current actor against the caller of the mTLS connection.
 
     Raises Denied(ACTOR_MISMATCH) for a token of another agent, Denied(ISSUER_ACTOR_SCOPE) for an
@@ -75,20 +63,14 @@ def bind(
     itself, which is no delegation.
     """
     if actors[0].subject != agent.spiffe_id.text:
-        raise Denied(
-            Reason.ACTOR_MISMATCH, "the token's current actor is not the caller"
-        )
+        raise Denied(Reason.ACTOR_MISMATCH, "the token's current actor is not the caller")
     if (
         issuer.actors_from is not None
         and agent.spiffe_id.trust_domain.name not in issuer.actors_from
     ):
-        raise Denied(
-            Reason.ISSUER_ACTOR_SCOPE, f"{issuer.issuer} may not name this trust domain"
-        )
+        raise Denied(Reason.ISSUER_ACTOR_SCOPE, f"{issuer.issuer} may not name this trust domain")
     if claims.subject == agent.spiffe_id.text:
-        raise Denied(
-            Reason.PRINCIPAL_REQUIRED, "the token's subject is the agent itself"
-        )
+        raise Denied(Reason.PRINCIPAL_REQUIRED, "the token's subject is the agent itself")
 
 
 def check_confirmation(claims: Claims, agent: Agent) -> None:
@@ -103,14 +85,8 @@ def check_confirmation(claims: Claims, agent: Agent) -> None:
     if not isinstance(cnf, dict) or not cnf.keys() & {_THUMBPRINT, *_KEY_MEMBERS}:
         raise Denied(Reason.CNF_UNSUPPORTED, "its cnf has no member that is understood")
     if cnf.keys() & _KEY_MEMBERS:
-        raise Denied(
-            Reason.POP_MISSING, "its cnf names a key of which nothing proves possession"
-        )
+        raise Denied(Reason.POP_MISSING, "its cnf names a key of which nothing proves possession")
     if not agent.thumbprint:
-        raise Denied(
-            Reason.POP_MISSING, "the proxy sent no certificate to compare with its cnf"
-        )
+        raise Denied(Reason.POP_MISSING, "the proxy sent no certificate to compare with its cnf")
     if cnf[_THUMBPRINT] != agent.thumbprint:
-        raise Denied(
-            Reason.CNF_MISMATCH, "the caller's certificate is not the one in its cnf"
-        )
+        raise Denied(Reason.CNF_MISMATCH, "the caller's certificate is not the one in its cnf")

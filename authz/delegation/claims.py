@@ -9,9 +9,7 @@ from authz.delegation.jws import Jws, media_type
 from authz.delegation.settings import IssuerSettings
 from authz.reason import Denied, Reason
 
-MAX_SUBJECT_CHARS: Final = (
-    1024  # it becomes a header of every request; OIDC Core allows 255
-)
+MAX_SUBJECT_CHARS: Final = 1024  # it becomes a header of every request; OIDC Core allows 255
 MAX_NUMERIC_DATE: Final = 2**53  # exact in a float; beyond, comparisons would round
 _SCOPE: Final = re.compile(
     r"[\x21\x23-\x5b\x5d-\x7e]+(?: [\x21\x23-\x5b\x5d-\x7e]+)*"
@@ -63,22 +61,16 @@ def _check_not_id_token(members: Mapping[str, Any]) -> None:
         raise Denied(Reason.TOKEN_TYP, "its claims are those of another kind of token")
     client = members.get("client_id", members.get("azp"))
     if client is not None and members.get("aud") in (client, [client]):
-        raise Denied(
-            Reason.TOKEN_TYP, "its audience is the client, as an ID token's is"
-        )
+        raise Denied(Reason.TOKEN_TYP, "its audience is the client, as an ID token's is")
 
 
 def _check_audience(members: Mapping[str, Any], issuer: IssuerSettings) -> None:
     audience = members.get("aud", [])
     listed = [audience] if isinstance(audience, str) else audience
     if not isinstance(listed, list) or not all(isinstance(one, str) for one in listed):
-        raise Denied(
-            Reason.TOKEN_CLAIM, "its aud is neither a string nor a list of strings"
-        )
+        raise Denied(Reason.TOKEN_CLAIM, "its aud is neither a string nor a list of strings")
     if not any(one in issuer.audiences for one in listed):
-        raise Denied(
-            Reason.TOKEN_AUDIENCE, "its aud names none of the issuer's audiences"
-        )
+        raise Denied(Reason.TOKEN_AUDIENCE, "its aud names none of the issuer's audiences")
 
 
 def _check_times(
@@ -119,7 +111,5 @@ def _scopes(members: Mapping[str, Any]) -> frozenset[str]:
     if value == "":
         return frozenset()
     if not isinstance(value, str) or not _SCOPE.fullmatch(value):
-        raise Denied(
-            Reason.TOKEN_CLAIM, "its scope is not words with single spaces between"
-        )
+        raise Denied(Reason.TOKEN_CLAIM, "its scope is not words with single spaces between")
     return frozenset(value.split(" "))

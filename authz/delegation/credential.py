@@ -36,6 +36,4 @@ def bearer_token(request: Request, settings: TokenSettings) -> str:
 def _has_query_token(query: str) -> bool:
     if _QUERY_TOKEN not in query and "%" not in query:
         return False
-    return any(
-        unquote(pair.partition("=")[0]) == _QUERY_TOKEN for pair in query.split("&")
-    )
+    return any(unquote(pair.partition("=")[0]) == _QUERY_TOKEN for pair in query.split("&"))

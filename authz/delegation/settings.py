@@ -56,13 +56,9 @@ class ActorSettings(Settings):
     @model_validator(mode="after")
     def _map_goes_with_other_claims(self) -> Self:
         if self.claim == "act" and self.map:
-            raise ValueError(
-                "map goes with a claim other than act, which names agents itself"
-            )
+            raise ValueError("map goes with a claim other than act, which names agents itself")
         if self.claim != "act" and not self.map:
-            raise ValueError(
-                f"say in map which agent each value of {self.claim} stands for"
-            )
+            raise ValueError(f"say in map which agent each value of {self.claim} stands for")
         return self
 
 
@@ -75,9 +71,7 @@ class IssuerSettings(Settings):
     """Where its public keys are."""
     audiences: tuple[str, ...] = Field(min_length=1)
     """A token must be for one of these (RFC 9068 section 4), compared byte for byte."""
-    algorithms: tuple[Algorithm, ...] = Field(
-        default=("ES256", "PS256", "Ed25519"), min_length=1
-    )
+    algorithms: tuple[Algorithm, ...] = Field(default=("ES256", "PS256", "Ed25519"), min_length=1)
     """Signature algorithms accepted from it (RFC 8725 section 3.1)."""
     typ: tuple[str, ...] = Field(default=("at+jwt",), min_length=1)
     """Token types accepted from it. "JWT" admits issuers before RFC 9068, but no ID token."""

@@ -1,0 +1,192 @@
+"""The audit log: one JSON line a decision, written by one thread, never waited for.
+
+The fields are an allow-list: what ``AuditRecord`` has no place for can't be logged. The costly part
+of a line is encoded once for a decision and completed for each request with time and ids.
+"""
+
+import logging
+import os
+import sys
+import threading
+from collections import deque
+from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
+from typing import IO, Final, Literal
+
+import msgspec
+from pydantic import Field
+
+from authz.settings import Settings
+
+FLUSH_SECONDS: Final = 0.2  # how long a record may wait to be written
+CLOSE_SECONDS: Final = 5.0  # how long a stop waits for the last records
+MAX_ID_CHARS: Final = 128  # of ids that clients choose
+_TOKEN_ID_CHARS: Final = 16  # tells tokens apart without being one's jti, which can be a secret
+_log: Final = logging.getLogger("authz.audit")
+# JSON leaves these as they are, but a terminal or a line reader obeys them.
+_UNSAFE: Final = {code: f"\\u{code:04x}" for code in (*range(0x7F, 0xA0), 0x2028, 0x2029)}
+
+
+class AuditError(RuntimeError):
+    """The audit log can't be opened; the message says why."""
+
+
+class AuditSettings(Settings):
+    """One record for each decision."""
+
+    path: str = Field(default="-", min_length=1)
+    """A file, or - for standard output. SIGHUP opens the file anew, for log rotation."""
+    queue: int = Field(default=10_000, ge=1, le=10_000_000)
+    """Records that may wait to be written."""
+    when_full: Literal["drop", "deny"] = "drop"
+    """When the disk can't keep up: drop records and count them, or deny what can't be recorded."""
+
+
+class AuditRecord(msgspec.Struct, frozen=True, gc=False):
+    """What is remembered of a decision. Empty where the refusal came before it was known.
+
+    ``actors`` are the token's actors, current first; ``rule`` is the agent's rule that allowed;
+    ``token_id`` a digest of the token's jti; ``path`` has no query, which could hold a secret.
+    """
+
+    decision: str
+    reason: str
+    detail: str
+    agent: str
+    principal: str
+    issuer: str
+    actors: list[dict[str, str]]
+    mode: str
+    scopes: list[str]
+    method: str
+    host: str
+    path: str
+    rule: str
+    principal_rule: str
+    policy_version: str
+    token_id: str
+    proxy: str
+
+
+_encoder: Final = msgspec.json.Encoder()
+
+
+def token_digest(token_id: str) -> str:
+    """What stands for a jti in records; "" for none."""
+    return sha256(token_id.encode()).hexdigest()[:_TOKEN_ID_CHARS] if token_id else ""
+
+
+def encode_prefix(record: AuditRecord) -> bytes:
+    """The JSON object of a record, without its closing brace."""
+    return _encoder.encode(record).decode().translate(_UNSAFE).encode()[:-1]
+
+
+def complete(
+    prefix: bytes,
+    *,
+    time_seconds: float,
+    request_id: str,
+    trace_id: str,
+    decision_id: str,
+    cache: str,
+    duration_us: int,
+) -> bytes:
+    """A whole line: the prefix, and what differs from request to request."""
+    moment = datetime.fromtimestamp(time_seconds, UTC).isoformat(timespec="microseconds")
+    safe_id = _encoder.encode(request_id[:MAX_ID_CHARS]).decode().translate(_UNSAFE)
+    return prefix + (
+        f',"time":"{moment[:-6]}Z","request_id":{safe_id},"trace_id":"{trace_id}"'
+        f',"decision_id":"{decision_id}","cache":"{cache}","duration_us":{duration_us}}}\n'
+    ).encode("utf-8", "replace")
+
+
+class AuditLog:
+    """The writer: takes lines at once, writes them soon.
+
+    Attributes:
+        dropped: lines that found the queue full.
+        errors: writes that failed; their lines are lost.
+        must_record: whether what can't be recorded must be denied.
+    """
+
+    def __init__(self, settings: AuditSettings) -> None:
+        """Take the settings; ``start`` opens the file."""
+        self.dropped = 0
+        self.errors = 0
+        self.must_record = settings.when_full == "deny"
+        self._path = None if settings.path == "-" else Path(settings.path)
+        self._limit = settings.queue
+        self._lines: deque[bytes] = deque()
+        self._file: IO[bytes] | None = None
+        self._stop = threading.Event()
+        self._reopen = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="audit", daemon=True)
+
+    def start(self) -> None:
+        """Open the file and begin to write. Raises AuditError."""
+        try:
+            self._file = self._open()
+        except OSError as error:
+            raise AuditError(f"can't write the audit log {self._path}: {error.strerror}") from None
+        self._thread.start()
+
+    def _open(self) -> IO[bytes]:
+        if self._path is None:
+            return os.fdopen(os.dup(sys.stdout.fileno()), "wb", buffering=0)
+        return self._path.open("ab", buffering=0)
+
+    def append(self, line: bytes) -> bool:
+        """Queue a line; False when there is no room. Never waits."""
+        if len(self._lines) >= self._limit:
+            self.dropped += 1
+            return False
+        self._lines.append(line)
+        return True
+
+    def __len__(self) -> int:
+        """Lines that wait to be written."""
+        return len(self._lines)
+
+    def reopen(self) -> None:
+        """Open the file anew before the next write."""
+        self._reopen.set()
+
+    def close(self) -> None:
+        """Write what waits, within CLOSE_SECONDS, and close."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join(CLOSE_SECONDS)
+
+    def _run(self) -> None:
+        while not self._stop.wait(FLUSH_SECONDS):
+            self._write()
+        self._write()
+        if self._file is not None:
+            self._file.close()
+
+    def _write(self) -> None:
+        waiting = len(self._lines)
+        if not waiting:
+            return
+        data = b"".join(self._lines.popleft() for _ in range(waiting))
+        try:
+            self._refresh_file()
+            view = memoryview(data)
+            while view and self._file is not None:
+                view = view[self._file.write(view) :]
+        except OSError as error:
+            self.errors += 1
+            _log.error("the audit log can't be written: %s", error.strerror)  # noqa: TRY400
+            self._reopen.set()
+
+    def _refresh_file(self) -> None:
+        """Follow a rotation: SIGHUP, or the file moved away."""
+        moved = self._path is not None and not self._path.exists()
+        if not moved and not self._reopen.is_set():
+            return
+        self._reopen.clear()
+        fresh = self._open()
+        if self._file is not None:
+            self._file.close()
+        self._file = fresh

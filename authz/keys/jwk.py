@@ -1,0 +1,177 @@
+"""A JWK Set as usable keys (RFC 7517, RFC 7518, RFC 8725): each good one, and why the others aren't.
+
+A key that can't be used is left out and named; it never spoils the others. What is never used:
+symmetric and private keys, weak ones, two of one kid, and keys for another use or algorithm.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import jwt
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from jwt.exceptions import PyJWTError
+
+from authz import strictjson
+
+MAX_DOCUMENT_BYTES: Final = 256 * 1024  # 100 RSA-4096 keys are some 80 KiB
+MAX_KEYS: Final = 100  # real sets have 2 to 10
+MAX_KEY_ID_CHARS: Final = 256
+MIN_RSA_BITS: Final = 2048  # RFC 7518 section 3.3
+MAX_RSA_BITS: Final = 8192  # a verification's time grows with the square
+MIN_RSA_EXPONENT: Final = 65537  # NIST FIPS 186-5 section 5.4
+_PRIVATE_MEMBERS: Final = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
+_EC_ALGORITHMS: Final = {"P-256": "ES256", "P-384": "ES384", "P-521": "ES512"}
+_RSA_ALGORITHMS: Final = frozenset({"RS256", "RS384", "RS512", "PS256", "PS384", "PS512"})
+_ED25519_ALGORITHMS: Final = frozenset({"Ed25519", "EdDSA"})  # RFC 9864 renames the second
+_SIGNATURE_BYTES: Final = {"ES256": 64, "ES384": 96, "ES512": 132, "Ed25519": 64, "EdDSA": 64}
+PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey
+
+
+class KeySetError(ValueError):
+    """The document is no key set with a usable key; the message holds none of it."""
+
+
+class KeyVerifyError(Exception):
+    """The signature is not the key's."""
+
+
+class _UnusableError(ValueError):
+    """One key can't be used; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A public key, and the algorithms that it may verify.
+
+    Attributes:
+        key_id: its ``kid``.
+        algorithms: names as in ``alg``: those of its kind that the issuer's settings and its own
+            ``alg`` leave.
+        thumbprint: what tells whether the key behind a kid changed.
+    """
+
+    key_id: str
+    algorithms: frozenset[str]
+    public: PublicKey
+    thumbprint: str
+
+    def verify(self, algorithm: str, signing_input: bytes, signature: bytes) -> None:
+        """Verify a JWS signature (RFC 7515 section 5.2). Raises KeyVerifyError."""
+        if algorithm not in self.algorithms or len(signature) != self._length(algorithm):
+            raise KeyVerifyError
+        method = jwt.get_algorithm_by_name("EdDSA" if algorithm == "Ed25519" else algorithm)
+        try:
+            is_good = method.verify(signing_input, self.public, signature)
+        except (PyJWTError, ValueError, UnsupportedAlgorithm):
+            raise KeyVerifyError from None
+        if is_good is not True:
+            raise KeyVerifyError
+
+    def _length(self, algorithm: str) -> int:
+        if isinstance(self.public, rsa.RSAPublicKey):
+            return (self.public.key_size + 7) // 8
+        return _SIGNATURE_BYTES[algorithm]
+
+
+def parse_key_set(
+    document: bytes, algorithms: frozenset[str]
+) -> tuple[Mapping[str, Key], tuple[tuple[str, str], ...]]:
+    """The usable keys by kid, and (kid, why) of the others. Raises KeySetError without a usable one.
+
+    ``algorithms`` are those that the issuer's settings accept.
+    """
+    if len(document) > MAX_DOCUMENT_BYTES:
+        raise KeySetError(f"larger than {MAX_DOCUMENT_BYTES} bytes")
+    try:
+        parsed = strictjson.loads(document)
+    except strictjson.StrictJsonError as error:
+        raise KeySetError(str(error)) from None
+    listed = parsed.get("keys") if isinstance(parsed, dict) else None
+    if not isinstance(listed, list):
+        raise KeySetError("not a JWK Set: it has no list named keys")
+    if len(listed) > MAX_KEYS:
+        raise KeySetError(f"more than {MAX_KEYS} keys")
+    keys, refused = _sorted_out(listed, algorithms)
+    if not keys:
+        raise KeySetError(f"none of its {len(listed)} keys can be used")
+    return keys, refused
+
+
+def _sorted_out(
+    listed: list[Any], algorithms: frozenset[str]
+) -> tuple[dict[str, Key], tuple[tuple[str, str], ...]]:
+    counts = Counter(jwk["kid"] for jwk in listed if isinstance(jwk, dict) and _has_kid(jwk))
+    keys: dict[str, Key] = {}
+    refused: list[tuple[str, str]] = []
+    for at, jwk in enumerate(listed):
+        try:
+            key = _key(jwk, algorithms, counts)
+        except _UnusableError as error:
+            name = jwk["kid"] if isinstance(jwk, dict) and _has_kid(jwk) else f"[{at}]"
+            refused.append((name, str(error)))
+        else:
+            keys[key.key_id] = key
+    return keys, tuple(refused)
+
+
+def _has_kid(jwk: dict[str, Any]) -> bool:
+    kid = jwk.get("kid")
+    return isinstance(kid, str) and 0 < len(kid) <= MAX_KEY_ID_CHARS
+
+
+def _key(jwk: Any, algorithms: frozenset[str], counts: Counter[str]) -> Key:  # noqa: ANN401 - raw JSON
+    if not isinstance(jwk, dict):
+        raise _UnusableError("not an object")
+    if not _has_kid(jwk):
+        raise _UnusableError("no kid, or a long one")
+    if counts[jwk["kid"]] > 1:
+        raise _UnusableError("its kid stands for more than one key")
+    if jwk.get("kty") == "oct":
+        raise _UnusableError("a symmetric key")
+    if jwk.keys() & _PRIVATE_MEMBERS:
+        raise _UnusableError("a private key, which should not be published: replace it")
+    if jwk.get("use", "sig") != "sig":
+        raise _UnusableError("not for signatures (use)")
+    operations = jwk.get("key_ops", ["verify"])
+    if not isinstance(operations, list) or "verify" not in operations:
+        raise _UnusableError("not for verifying (key_ops)")
+    public, possible = _public_key(jwk)
+    own = {jwk["alg"]} if isinstance(jwk.get("alg"), str) else possible
+    usable = possible & algorithms & own
+    if not usable:
+        raise _UnusableError("none of the issuer's algorithms is for it")
+    return Key(jwk["kid"], frozenset(usable), public, _thumbprint(jwk, usable))
+
+
+def _public_key(jwk: dict[str, Any]) -> tuple[PublicKey, frozenset[str]]:
+    kind = jwk.get("kty")
+    try:
+        if kind == "RSA":
+            return _rsa(jwt.get_algorithm_by_name("RS256").from_jwk(jwk))
+        if kind == "EC" and jwk.get("crv") in _EC_ALGORITHMS:
+            name = _EC_ALGORITHMS[jwk["crv"]]
+            return jwt.get_algorithm_by_name(name).from_jwk(jwk), frozenset({name})
+        if kind == "OKP" and jwk.get("crv") == "Ed25519":
+            return jwt.get_algorithm_by_name("EdDSA").from_jwk(jwk), _ED25519_ALGORITHMS
+    except _UnusableError:
+        raise
+    except (PyJWTError, ValueError, TypeError, KeyError, UnsupportedAlgorithm):
+        raise _UnusableError("its numbers are no such key") from None
+    raise _UnusableError("of a kind or curve that is not used here")
+
+
+def _rsa(public: rsa.RSAPublicKey) -> tuple[PublicKey, frozenset[str]]:
+    if not MIN_RSA_BITS <= public.key_size <= MAX_RSA_BITS:
+        raise _UnusableError(f"RSA of {public.key_size} bits")
+    exponent = public.public_numbers().e
+    if exponent < MIN_RSA_EXPONENT or exponent % 2 == 0:
+        raise _UnusableError("RSA with a weak exponent")
+    return public, _RSA_ALGORITHMS
+
+
+def _thumbprint(jwk: dict[str, Any], usable: frozenset[str]) -> str:
+    members = [str(jwk.get(name, "")) for name in ("kty", "crv", "n", "e", "x", "y")]
+    return "|".join([*members, *sorted(usable)])

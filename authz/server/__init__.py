@@ -1,0 +1,211 @@
+"""``authz serve``: start, stay, reload, drain, stop; read from top to bottom in ``run``."""
+
+import logging
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any, Final
+
+from authz import __version__
+from authz.admin import AdminError, AdminServer
+from authz.audit import AuditError, AuditLog
+from authz.authorizer import Authorizer
+from authz.config import Config, ConfigError, load
+from authz.delegation import Delegations
+from authz.envoy import Reader, Writer
+from authz.identity import Identity
+from authz.keys import KeySource, KeyStore
+from authz.metrics import Metrics, Sources
+from authz.policy import Policy
+from authz.server.transport import Transport, TransportError
+from authz.service import Service, Snapshot
+
+TICK_SECONDS: Final = 0.2
+RELOAD_TICKS: Final = 5  # the config file is looked at once a second
+# Longest time that a stopping server goes on serving so that proxies notice that it is going:
+# Envoy's health check in the shipped config asks once a second.
+NOTICE_SECONDS: Final = 2.5
+_log: Final = logging.getLogger("authz.server")
+
+
+class StartError(Exception):
+    """The server can't start; the message is for the operator."""
+
+
+def snapshot_of(config: Config, keys: KeyStore) -> Snapshot:
+    """Compile one version of the settings."""
+    policy = Policy(config.agents, config.principals, config.grants)
+    return Snapshot(
+        authorizer=Authorizer(
+            Identity(config.trust_domains, config.profiles),
+            Delegations(config.token, config.issuers, keys),
+            policy,
+        ),
+        reader=Reader((config.token.header,)),
+        writer=Writer(config.headers, () if config.token.forward else (config.token.header,)),
+        cache_settings=config.cache,
+        policy_version=policy.version,
+    )
+
+
+def key_sources(config: Config) -> dict[str, KeySource]:
+    """Where each issuer's keys come from."""
+    return {
+        issuer.issuer: KeySource(issuer.keys, frozenset(issuer.algorithms))
+        for issuer in config.issuers
+    }
+
+
+def run(path: Path) -> None:
+    """Serve until SIGTERM or SIGINT. Raises ConfigError before it starts, StartError while."""
+    config = load(path)
+    with ExitStack() as stack:
+        server = Server(path, config)
+        stack.callback(server.close)
+        try:
+            server.start()
+        except (AdminError, AuditError, TransportError, OSError) as error:
+            raise StartError(str(error)) from None
+        with _signals(server):
+            server.stay()
+        server.drain()
+
+
+class Server:
+    """The running parts, and what happens to them over time."""
+
+    def __init__(self, path: Path, config: Config) -> None:
+        """Put the parts together; nothing runs yet."""
+        self._path = path
+        self._config = config
+        self._file = _contents(path)
+        self._stopping = threading.Event()
+        self._reload_wanted = threading.Event()
+        self.keys = KeyStore(key_sources(config))
+        snapshot = snapshot_of(config, self.keys)
+        self._audit = AuditLog(config.audit)
+        self.metrics = Metrics(
+            Sources(
+                cache_entries=lambda: len(self.service.snapshot.cache),
+                key_status=self.keys.status,
+                audit=self._audit,
+                policy_version=lambda: self.service.snapshot.policy_version,
+                version=__version__,
+            )
+        )
+        waits = max(1, config.server.threads // 2)
+        self.service = Service(snapshot, self.keys, self._audit, self.metrics, waits)
+        self._transport = Transport(config.server, self.service)
+        self._admin = AdminServer(config.server.admin, self.metrics.registry, self.readiness)
+
+    def start(self) -> None:
+        """Start every part, the listening sockets last."""
+        self._audit.start()
+        self.keys.start()
+        self._admin.start()
+        self._transport.start()
+        _log.info(
+            "serving",
+            extra={
+                "version": __version__,
+                "listen": ",".join(self._transport.addresses),
+                "admin": self._admin.address,
+                "policy_version": self.service.snapshot.policy_version,
+            },
+        )
+
+    def stay(self) -> None:
+        """Serve, look after readiness and the config file, until told to stop."""
+        ticks = 0
+        while not self._stopping.wait(TICK_SECONDS):
+            self._transport.set_serving(serving=self.keys.ready())
+            ticks += 1
+            if self._reload_wanted.is_set() or ticks % RELOAD_TICKS == 0:
+                self._reload()
+
+    def readiness(self) -> tuple[bool, dict[str, Any]]:
+        """Whether new checks are wanted here, with the parts of the answer."""
+        checks = {"config": True, "keys": self.keys.ready(), "stopping": self._stopping.is_set()}
+        return checks["keys"] and not checks["stopping"], checks
+
+    def stop(self, *_: object) -> None:
+        """Begin to stop."""
+        self._stopping.set()
+
+    def reload(self, *_: object) -> None:
+        """Read the config file at the next tick, and let go of the audit file."""
+        self._reload_wanted.set()
+        self._audit.reopen()
+
+    def _reload(self) -> None:
+        """Swap in a changed config; keep the last good one when it is not good."""
+        wanted = self._reload_wanted.is_set()
+        self._reload_wanted.clear()
+        contents = _contents(self._path)
+        if contents == self._file and not wanted:
+            return
+        self._file = contents
+        try:
+            config = load(self._path)
+        except ConfigError as error:
+            self.metrics.reloaded(succeeded=False)
+            for line in error.lines():
+                _log.error("config not taken, the last good one stays: %s", line)
+            return
+        if (config.server, config.audit) != (self._config.server, self._config.audit):
+            _log.warning("server and audit settings change at the next start only")
+        self._config = config
+        self.keys.reconfigure(key_sources(config))
+        self.service.snapshot = snapshot_of(config, self.keys)
+        self.metrics.reloaded(succeeded=True)
+        version = self.service.snapshot.policy_version
+        _log.info("config taken", extra={"policy_version": version})
+
+    def drain(self) -> None:
+        """Let proxies notice, let checks end, within the configured time."""
+        seconds = self._config.server.drain
+        notice = min(NOTICE_SECONDS, seconds / 2)
+        _log.info("stopping")
+        self._transport.set_serving(serving=False)
+        time.sleep(notice)
+        self._transport.stop(seconds - notice)
+
+    def close(self) -> None:
+        """Stop every part, the audit log last."""
+        self._transport.stop(0)
+        self._admin.close()
+        self.keys.close()
+        self._audit.close()
+
+
+def _contents(path: Path) -> bytes:
+    """The file's bytes, b"" while it can't be read: through symlinks, as Kubernetes swaps them."""
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
+
+
+@contextmanager
+def _signals(server: Server) -> Iterator[None]:
+    """SIGTERM and SIGINT stop, SIGHUP reloads; the handlers that were there come back after."""
+
+    def stop(number: int, _: FrameType | None) -> None:
+        _log.info("signal", extra={"signal": signal.Signals(number).name})
+        server.stop()
+
+    wanted: dict[int, Any] = {
+        signal.SIGTERM: stop,
+        signal.SIGINT: stop,
+        signal.SIGHUP: server.reload,
+    }
+    before = {number: signal.signal(number, handler) for number, handler in wanted.items()}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

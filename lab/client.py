@@ -1,0 +1,83 @@
+"""Calls through the proxy with mutual TLS, as an agent does; raw enough to send what is wrong."""
+
+import http.client
+import json
+import socket
+import ssl
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lab.ca import Svid
+
+TIMEOUT_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What came back."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def reason(self) -> str:
+        """The reason that agent-authz gave, "" when it gave none."""
+        return self.headers.get("x-authz-reason", "")
+
+    def seen(self) -> dict[str, Any]:
+        """What the echo upstream received."""
+        received: dict[str, Any] = json.loads(self.body)
+        return received
+
+    def seen_headers(self, prefix: str = "") -> list[tuple[str, str]]:
+        """The headers that the upstream received whose names start so."""
+        return [(k, v) for k, v in self.seen()["headers"] if k.startswith(prefix)]
+
+
+class Client:
+    """One agent's client: its SVID, the proxy's address. A connection for each request."""
+
+    def __init__(self, port: int, authority: Path, svid: Svid | None) -> None:
+        """Take where to connect, whom to trust, and who we are."""
+        self._address = ("127.0.0.1", port)
+        self._tls = ssl.create_default_context(cafile=str(authority))
+        self._tls.check_hostname = True
+        if svid is not None:
+            self._tls.load_cert_chain(svid.certificate_path, svid.key_path)
+
+    def request(
+        self,
+        method: str,
+        target: str,
+        headers: Sequence[tuple[str, str]] = (),
+        body: bytes = b"",
+        host: str = "mcp.corp.example",
+    ) -> Reply:
+        """Send exactly this target and these headers over HTTP/1.1; read the reply."""
+        lines = [f"{method} {target} HTTP/1.1", f"host: {host}", "connection: close"]
+        lines.extend(f"{name}: {value}" for name, value in headers)
+        if body:
+            lines.append(f"content-length: {len(body)}")
+        data = "\r\n".join([*lines, "", ""]).encode("latin-1") + body
+        with (
+            socket.create_connection(self._address, TIMEOUT_SECONDS) as plain,
+            self._tls.wrap_socket(plain, server_hostname="localhost") as secure,
+        ):
+            secure.sendall(data)
+            response = http.client.HTTPResponse(secure, method=method)
+            response.begin()
+            content = response.read()
+            received = {name.lower(): value for name, value in response.getheaders()}
+            return Reply(response.status, received, content)
+
+    def get(self, target: str, token: str | None = None, **extra: Any) -> Reply:  # noqa: ANN401 - passed on
+        """GET with a bearer token."""
+        return self.request("GET", target, bearer(token), **extra)
+
+
+def bearer(token: str | None) -> list[tuple[str, str]]:
+    """The header that carries a token; none for None."""
+    return [] if token is None else [("authorization", f"Bearer {token}")]

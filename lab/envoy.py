@@ -1,0 +1,132 @@
+"""The real Envoy, run with the bootstrap that we ship; only its addresses and files are replaced."""
+
+import json
+import os
+import shutil
+import urllib.error
+import urllib.request
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from lab.ca import Svid
+from lab.processes import Process
+
+ROOT = Path(__file__).parent.parent
+SHIPPED = ROOT / "envoy" / "envoy.yaml"
+_AUTHZ_ENDPOINT = "- endpoint: {address: {pipe: {path: /run/authz/authz.sock}}}"
+
+
+class EnvoyMissingError(RuntimeError):
+    """There is no Envoy binary; the message says how to get one."""
+
+
+def envoy_binary() -> str:
+    """The path of Envoy: AUTHZ_ENVOY, the project's virtual environment, or PATH."""
+    local = ROOT / ".venv-envoy" / "bin" / "envoy"
+    found = os.environ.get("AUTHZ_ENVOY") or (str(local) if local.exists() else None)
+    found = found or shutil.which("envoy")
+    if not found:
+        raise EnvoyMissingError("no Envoy: run 'make setup', or set AUTHZ_ENVOY to its path")
+    return found
+
+
+def bootstrap(
+    *,
+    server: Svid,
+    bundle: Path,
+    upstream_port: int,
+    sockets: Sequence[Path],
+    changes: Mapping[str, str] | None = None,
+) -> str:
+    """The shipped bootstrap for this machine. Raises KeyError when a replaced text is not in it."""
+    indent = "\n              "
+    endpoints = indent.join(
+        _AUTHZ_ENDPOINT.replace("/run/authz/authz.sock", str(path)) for path in sockets
+    )
+    replacements = {
+        "address: 127.0.0.1, port_value: 9901": "address: 127.0.0.1, port_value: 0",
+        "address: 0.0.0.0, port_value: 8443": "address: 127.0.0.1, port_value: 0",
+        "/etc/envoy/tls/server.pem": str(server.certificate_path),
+        "/etc/envoy/tls/server.key": str(server.key_path),
+        "/etc/envoy/tls/corp.example.pem": str(bundle),
+        "address: 127.0.0.1, port_value: 8080": f"address: 127.0.0.1, port_value: {upstream_port}",
+        _AUTHZ_ENDPOINT: endpoints,
+        **(changes or {}),
+    }
+    text = SHIPPED.read_text()
+    for old, new in replacements.items():
+        if old not in text:
+            raise KeyError(f"envoy.yaml has no {old!r}")
+        text = text.replace(old, new)
+    return text
+
+
+class Envoy:
+    """A running Envoy."""
+
+    def __init__(self, folder: Path, config: str, name: str = "envoy") -> None:
+        """Start it with this bootstrap; ``wait_ready`` tells its port."""
+        path = folder / f"{name}.yaml"
+        path.write_text(config)
+        self._admin_file = folder / f"{name}.admin"
+        self.process = Process(
+            name,
+            [
+                envoy_binary(),
+                "--config-path",
+                str(path),
+                "--admin-address-path",
+                str(self._admin_file),
+                "--concurrency",
+                "1",
+                "--use-dynamic-base-id",
+                "--log-level",
+                "warning",
+                "--drain-time-s",
+                "1",
+            ],
+            folder / f"{name}.log",
+        )
+        self.port = 0
+
+    def wait_ready(self) -> "Envoy":
+        """Wait until it accepts agents. Raises ProcessError."""
+        self.process.wait_until(self._is_ready)
+        return self
+
+    def _is_ready(self) -> bool:
+        try:
+            if "LIVE" not in self.admin("/ready"):
+                return False
+            listeners = json.loads(self.admin("/listeners?format=json"))
+        except (OSError, ValueError):
+            return False
+        for status in listeners.get("listener_statuses", []):
+            self.port = status["local_address"]["socket_address"]["port_value"]
+        return self.port != 0 and self._authz_is_healthy()
+
+    def _authz_is_healthy(self) -> bool:
+        return "::health_flags::healthy" in "\n".join(
+            line for line in self.admin("/clusters").splitlines() if line.startswith("authz::")
+        )
+
+    def admin(self, path: str) -> str:
+        """GET from its admin interface."""
+        address = self._admin_file.read_text().strip()
+        if not address:
+            raise ValueError("no admin address yet")
+        with urllib.request.urlopen(f"http://{address}{path}", timeout=2) as response:
+            body: bytes = response.read()
+            return body.decode()
+
+    def stat(self, name: str) -> int:
+        """One counter's or gauge's value, 0 when it does not exist."""
+        for line in self.admin(f"/stats?filter={name}").splitlines():
+            key, _, value = line.partition(": ")
+            if key.endswith(name):
+                return int(value)
+        return 0
+
+    def stop(self) -> None:
+        """Stop it."""
+        self.process.stop()

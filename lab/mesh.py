@@ -1,0 +1,197 @@
+"""The whole mesh, put together: CA, issuer, upstream, agent-authz, Envoy; and who lives in it."""
+
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from lab.ca import Authority, Svid
+from lab.client import Client
+from lab.envoy import Envoy, bootstrap
+from lab.issuer import Issuer, JwksServer
+from lab.processes import Process
+from lab.upstream import Upstream
+
+TRUST_DOMAIN = "corp.example"
+AUDIENCE = "https://mcp.corp.example/finance"
+ISSUER = "https://as.corp.example"
+TRAVEL = f"spiffe://{TRUST_DOMAIN}/ns/agents/sa/travel"
+PAYMENTS = f"spiffe://{TRUST_DOMAIN}/ns/agents/sa/payments"
+ORCHESTRATOR = f"spiffe://{TRUST_DOMAIN}/ns/agents/sa/orchestrator"
+RETIRED = f"spiffe://{TRUST_DOMAIN}/ns/agents/sa/retired"
+STRANGER = f"spiffe://{TRUST_DOMAIN}/ns/agents/sa/stranger"
+GATEWAY = f"spiffe://{TRUST_DOMAIN}/ns/gateways/sa/edge"
+
+CONFIG = """\
+server:
+  listen: ["unix:{socket}"]
+  admin: 127.0.0.1:{admin_port}
+  drain: {drain}
+trust_domains: [corp.example]
+profiles:
+  default: {{certificate: required}}
+issuers:
+  - issuer: https://as.corp.example
+    keys: {{jwks_uri: "{jwks_uri}", insecure: true, refresh: 60s, cooldown: 1s}}
+    audiences: [https://mcp.corp.example/finance]
+    algorithms: [ES256, RS256, PS256, Ed25519]
+agents:
+  - id: spiffe://corp.example/ns/agents/sa/travel
+    grants: [finance-read, public]
+  - id: spiffe://corp.example/ns/agents/sa/payments
+    grants: [finance-read, finance-pay]
+  - id: spiffe://corp.example/ns/agents/sa/retired
+    grants: [finance-read]
+    suspended: true
+principals:
+  - match: {{issuer: https://as.corp.example, subjects: [alice]}}
+    grants: [finance-read, finance-pay, public]
+  - match: {{issuer: https://as.corp.example, groups: [readers]}}
+    grants: [finance-read]
+grants:
+  finance-read:
+    - hosts: [mcp.corp.example]
+      methods: [GET]
+      paths: [/finance/**]
+      scopes: ["balance:read"]
+  finance-pay:
+    - hosts: [mcp.corp.example]
+      methods: [POST]
+      paths: ["/finance/payments/{{id}}"]
+      scopes: ["payments:write"]
+  public:
+    - hosts: ["*"]
+      methods: [GET]
+      paths: [/public/**]
+audit: {{path: "{audit}"}}
+"""
+
+
+class Server:
+    """One agent-authz server process."""
+
+    def __init__(self, folder: Path, name: str, jwks_uri: str, drain: str = "3s") -> None:
+        """Write its config and start it."""
+        self.socket = folder / f"{name}.sock"
+        self.config = folder / f"{name}.yaml"
+        self.audit = folder / f"{name}.audit.jsonl"
+        self._text = CONFIG.format(
+            socket=self.socket, admin_port=0, drain=drain, jwks_uri=jwks_uri, audit=self.audit
+        )
+        self.write_config({})
+        self.process = Process(
+            name,
+            [sys.executable, "-m", "authz", "serve", str(self.config)],
+            folder / f"{name}.log",
+        )
+
+    def write_config(self, changes: Mapping[str, str]) -> None:
+        """Write the config with some texts replaced."""
+        text = self._text
+        for old, new in changes.items():
+            if old not in text:
+                raise KeyError(f"the config has no {old!r}")
+            text = text.replace(old, new)
+        self.config.write_text(text)
+
+    @property
+    def admin(self) -> str:
+        """Its admin URL, from its log."""
+        for line in self.process.log.read_text().splitlines():
+            _, found, rest = line.partition('"admin":"')
+            if found:
+                return "http://" + rest.partition('"')[0]
+        raise ValueError("not started yet")
+
+    def wait_ready(self) -> Self:
+        """Wait until it says that it is ready."""
+        self.process.wait_until(self._is_ready)
+        return self
+
+    def _is_ready(self) -> bool:
+        try:
+            return self.get("/readyz")[0] == 200
+        except (OSError, ValueError):
+            return False
+
+    def get(self, path: str) -> tuple[int, str]:
+        """GET from its admin address: status and body."""
+        try:
+            with urllib.request.urlopen(self.admin + path, timeout=2) as response:
+                return response.status, response.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+
+    def metric(self, sample: str) -> float:
+        """One sample's value from /metrics, such as ``authz_cache_entries``."""
+        for line in self.get("/metrics")[1].splitlines():
+            if line.startswith(f"{sample} "):
+                return float(line.rpartition(" ")[2])
+        return 0.0
+
+
+class Mesh:
+    """Everything, running; leaving the context stops it all."""
+
+    def __init__(self, folder: Path, servers: int = 1) -> None:
+        """Take a folder for files, logs and sockets, and how many agent-authz servers to run."""
+        self.folder = folder
+        self._count = servers
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        """Start every part, in the order in which they need each other."""
+        try:
+            self._start()
+        except BaseException:
+            self._stack.close()
+            raise
+        return self
+
+    def _start(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.authority = Authority(self.folder / "pki")
+        self.gateway = self.authority.issue(GATEWAY, dns=("localhost",))
+        self.issuer = Issuer(ISSUER, AUDIENCE)
+        self.jwks = JwksServer(self.issuer)
+        self._stack.callback(self.jwks.close)
+        self.upstream = Upstream()
+        self._stack.callback(self.upstream.close)
+        self.servers = [self._server(f"authz-{n}") for n in range(1, self._count + 1)]
+        for server in self.servers:
+            server.wait_ready()
+        config = bootstrap(
+            server=self.gateway,
+            bundle=self.authority.path,
+            upstream_port=self.upstream.port,
+            sockets=[server.socket for server in self.servers],
+        )
+        self.envoy = Envoy(self.folder, config)
+        self._stack.callback(self.envoy.stop)
+        self.envoy.wait_ready()
+
+    def _server(self, name: str) -> Server:
+        server = Server(self.folder, name, f"{self.jwks.url}/jwks")
+        self._stack.callback(server.process.stop)
+        return server
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Stop every part."""
+        self._stack.close()
+
+    def client(self, svid: Svid | None) -> Client:
+        """A client with that SVID."""
+        return Client(self.envoy.port, self.authority.path, svid)
+
+    def agent(self, spiffe_id: str) -> Client:
+        """A client of that agent, with a fresh SVID."""
+        return self.client(self.authority.issue(spiffe_id))
