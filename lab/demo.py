@@ -1,0 +1,227 @@
+"""``make demo``: a story of allowed and denied requests, through a real Envoy, told as a table."""
+
+import os
+import re
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab import mesh as lab
+from lab.client import Client, Reply, bearer
+from lab.envoy import EnvoyMissingError
+from lab.issuer import Issuer
+from lab.mesh import ORCHESTRATOR, PAYMENTS, RETIRED, STRANGER, TRAVEL, Mesh
+from lab.processes import ProcessError
+
+READ = "balance:read"
+_COLOURS = {"green": "32", "red": "31", "dim": "2", "bold": "1"}
+_ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
+
+
+@dataclass(frozen=True)
+class Line:
+    """One request of the story, and how it must end.
+
+    ``reason`` is agent-authz's, "" for an allow, "envoy" where Envoy refuses before it asks.
+    """
+
+    who: str
+    for_whom: str
+    what: str
+    status: int
+    reason: str
+    why: str
+    send: Callable[[], Reply]
+    also: Callable[[Reply], bool] = lambda _: True
+
+
+def story(mesh: Mesh) -> list[Line]:
+    """The requests, in order."""
+    travel, issuer = mesh.agent(TRAVEL), mesh.issuer
+    balance, pay = "/finance/balance", "/finance/payments/42"
+    good = issuer.token(TRAVEL, scope=READ)
+    stranger_issuer = Issuer("https://as.evil.example", lab.AUDIENCE)
+    forger = Issuer(lab.ISSUER, lab.AUDIENCE)
+    forged_headers = [
+        ("x-agent-id", "spiffe://corp.example/ns/agents/sa/root"),
+        ("X-Agent-Principal", "root"),
+        ("x-agent-chain", "root"),
+    ]
+    chain = {"sub": TRAVEL, "act": {"sub": ORCHESTRATOR}}
+
+    def get(client: Client, token: str | None, path: str = balance) -> Callable[[], Reply]:
+        return lambda: client.get(path, token)
+
+    def post(agent: str, token: str) -> Callable[[], Reply]:
+        return lambda: mesh.agent(agent).request("POST", pay, bearer(token), b"{}")
+
+    return [
+        Line("travel", "alice", f"GET {balance}", 200, "", "both may, the scope is there",
+             get(travel, good), _saw_only_ours),
+        Line("travel", "alice", f"GET {balance}", 200, "", "forged x-agent-* do not get through",
+             lambda: travel.request("GET", balance, [*bearer(good), *forged_headers]),
+             _saw_only_ours),
+        Line("travel", "alice", f"GET {balance}", 200, "", "user -> orchestrator -> travel",
+             get(travel, issuer.token(TRAVEL, scope=READ, act=chain)),
+             lambda reply: reply.seen_headers("x-agent-chain") == [("x-agent-chain", ORCHESTRATOR)]),
+        Line("payments", "alice", f"POST {pay}", 200, "", "a write that both were granted",
+             post(PAYMENTS, issuer.token(PAYMENTS, scope="payments:write"))),
+        Line("travel", "alice", f"GET {balance}", 403, "scope", "the token lacks balance:read",
+             get(travel, issuer.token(TRAVEL, scope="calendar:read"))),
+        Line("travel", "alice", f"POST {pay}", 403, "policy_denied", "nobody granted it this write",
+             post(TRAVEL, issuer.token(TRAVEL, scope="payments:write"))),
+        Line("payments", "bob", f"POST {pay}", 403, "policy_denied", "bob himself may not pay",
+             post(PAYMENTS, issuer.token(
+                 PAYMENTS, "bob", "payments:write", groups=["readers"]))),
+        Line("payments", "alice", f"GET {balance}", 403, "actor_mismatch",
+             "a token of the travel agent", get(mesh.agent(PAYMENTS), good)),
+        Line("travel", "-", f"GET {balance}", 401, "token_missing", "no token", get(travel, None)),
+        Line("travel", "alice", f"GET {balance}", 401, "token_expired", "an hour too late",
+             get(travel, issuer.token(TRAVEL, scope=READ, **_times(-7200, -3600)))),
+        Line("travel", "alice", f"GET {balance}", 401, "token_issuer", "an issuer nobody trusts",
+             get(travel, stranger_issuer.token(TRAVEL, scope=READ))),
+        Line("travel", "alice", f"GET {balance}", 401, "token_signature", "signed with another key",
+             get(travel, forger.token(
+                 TRAVEL, scope=READ, header={"kid": issuer.current.key_id}))),
+        Line("travel", "alice", f"GET {balance}", 401, "token_audience", "for another service",
+             get(travel, issuer.token(TRAVEL, scope=READ, aud="https://other.example"))),
+        Line("stranger", "alice", f"GET {balance}", 403, "agent_unknown", "never registered",
+             get(mesh.agent(STRANGER), issuer.token(STRANGER, scope=READ))),
+        Line("retired", "alice", f"GET {balance}", 403, "agent_suspended", "suspended",
+             get(mesh.agent(RETIRED), issuer.token(RETIRED, scope=READ))),
+        Line("(no SPIFFE ID)", "alice", f"GET {balance}", 0, "envoy", "a certificate without one",
+             get(mesh.client(mesh.authority.issue(dns=("agent.corp.example",))), good)),
+        Line("travel", "alice", "GET /public/..%2fadmin", 400, "envoy", "an escaped slash",
+             get(travel, good, "/public/..%2fadmin")),
+        Line("travel", "alice", "GET /public/..;/admin", 403, "policy_denied",
+             "resolved to /admin before it is decided", get(travel, good, "/public/..;/admin")),
+        Line("travel", "alice", "GET /public/a;v=1", 400, "path_ambiguous",
+             "some servers cut at the ;", get(travel, good, "/public/a;v=1")),
+        Line("travel", "alice", f"GET {balance}", 200, "", "a rotated key, its first use",
+             lambda: travel.get(balance, _rotated(issuer))),
+    ]  # fmt: skip
+
+
+def _times(issued: int, expires: int) -> dict[str, int]:
+    now = int(time.time())
+    return {"iat": now + issued, "exp": now + expires}
+
+
+def _rotated(issuer: Issuer) -> str:
+    time.sleep(1.0)  # the cooldown that the demo's config sets between fetches
+    issuer.rotate()
+    return issuer.token(TRAVEL, scope=READ)
+
+
+def _saw_only_ours(reply: Reply) -> bool:
+    """Whether the upstream received exactly the identity headers that were decided."""
+    seen = dict(reply.seen_headers("x-agent-"))
+    expected = {"x-agent-id": TRAVEL, "x-agent-principal": "alice", "x-agent-issuer": lab.ISSUER}
+    no_token = not reply.seen_headers("authorization")
+    return no_token and expected.items() <= seen.items() and "x-agent-chain" not in seen
+
+
+def _sent(line: Line) -> Reply:
+    try:
+        return line.send()
+    except OSError:  # Envoy ended the TLS connection
+        return Reply(0, {}, b"")
+
+
+def tell(lines: Sequence[Line], *, colours: bool) -> int:
+    """Send every request, print a row for each; how many ended as expected."""
+    paint = _painter(colours)
+    widths = [
+        max(len(title), *(len(cell) for cell in column))
+        for title, column in zip(
+            ("agent", "acting for", "request"),
+            ([x.who for x in lines], [x.for_whom for x in lines], [x.what for x in lines]),
+            strict=True,
+        )
+    ]
+    titles = ("agent", "acting for", "request", "answer", "why")
+    print(paint("bold", _row(titles, widths)))
+    expected = 0
+    for line in lines:
+        reply = _sent(line)
+        is_expected = _as_expected(line, reply)
+        expected += is_expected
+        answer = f"{reply.status or 'TLS alert'} {reply.reason}".strip()
+        row = _row((line.who, line.for_whom, line.what, answer, line.why), widths)
+        mark = "" if is_expected else f"  <- expected {line.status} {line.reason}"
+        colour = "green" if reply.status == 200 else "dim"
+        print(paint(colour if is_expected else "red", row + mark))
+    return expected
+
+
+def _as_expected(line: Line, reply: Reply) -> bool:
+    reason = "" if line.reason == "envoy" else line.reason
+    return reply.status == line.status and reply.reason == reason and line.also(reply)
+
+
+def _row(cells: Sequence[str], widths: Sequence[int]) -> str:
+    padded = [cell.ljust(width) for cell, width in zip(cells, (*widths, 21), strict=False)]
+    return "  ".join([*padded, cells[-1]])
+
+
+def _painter(colours: bool) -> Callable[[str, str], str]:  # noqa: FBT001 - private
+    def paint(colour: str, text: str) -> str:
+        return f"\x1b[{_COLOURS[colour]}m{text}\x1b[0m" if colours else text
+
+    return paint
+
+
+def keep(mesh: Mesh) -> None:
+    """Leave everything up, with commands to try, until Ctrl-C."""
+    svid = mesh.authority.issue(TRAVEL)
+    token = mesh.folder / "token"
+    token.write_text(mesh.issuer.token(TRAVEL, scope=READ, **_times(0, 36000)))
+    curl = (
+        f"curl -s --cacert {mesh.authority.path} --cert {svid.certificate_path} "
+        f"--key {svid.key_path} -H 'host: mcp.corp.example'"
+    )
+    url = f"https://localhost:{mesh.envoy.port}/finance/balance"
+    print(f"\nStill running; Ctrl-C stops it all. Try:\n  {curl} {url}")
+    print(f"  {curl} -H \"authorization: Bearer $(cat {token})\" {url}")
+    print(f"  {curl} -H \"authorization: Bearer $(cat {token})\" -X DELETE {url}")
+    print(f"  curl -s {mesh.servers[0].admin}/metrics | grep authz_decisions_total")
+    print(f"  tail -f {mesh.servers[0].audit}")
+    sys.stdout.flush()
+    signal.pause()
+
+
+def main() -> int:
+    """Set up, tell the story, stop everything; 0 only when all went as expected."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    folder = Path(tempfile.mkdtemp(prefix="authz-demo-"))
+    begun = time.monotonic()
+    try:
+        with Mesh(folder) as mesh:
+            print(f"Envoy, agent-authz, issuer and upstream are up ({_since(begun)}).\n")
+            lines = story(mesh)
+            expected = tell(lines, colours=sys.stdout.isatty() and "NO_COLOR" not in os.environ)
+            print(f"\n{expected} of {len(lines)} as expected")
+            if os.environ.get("KEEP"):
+                keep(mesh)
+        return 0 if expected == len(lines) else 1
+    except (ProcessError, EnvoyMissingError) as error:
+        print(f"\nThe demo failed: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nStopped.")
+        return 1
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _since(begun: float) -> str:
+    return f"{time.monotonic() - begun:.1f} s"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

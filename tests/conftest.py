@@ -1,0 +1,30 @@
+"""What tests share: a mesh behind a real Envoy, and the server's core without a transport."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from world import World
+
+from lab.mesh import Mesh
+
+
+@pytest.fixture(scope="session")
+def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
+    """Everything running behind a real Envoy, for all tests that change none of it."""
+    with Mesh(tmp_path_factory.mktemp("mesh")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def shared_world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """The core with real keys and certificates, for tests that change none of it."""
+    with World(tmp_path_factory.mktemp("world")) as world:
+        yield world
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    """A core of one's own, whose keys, config and clock of events may be changed."""
+    with World(tmp_path) as own:
+        yield own
