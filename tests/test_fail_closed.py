@@ -1,0 +1,206 @@
+"""The first law: only an explicit Allow has status 0. Everything else, whatever happens, refuses."""
+
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from world import BALANCE, World, check_request, reason_of
+
+from authz._pb import ext_authz_pb2 as pb
+from authz.decision import Agent, Deny
+from authz.envoy import HeaderSettings, Writer
+from authz.reason import Denied, Reason
+from authz.request import Request
+from authz.spiffe import SpiffeId
+from lab.mesh import PAYMENTS, TRAVEL
+
+RELAXED = settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_every_reason_refuses(reason: Reason) -> None:
+    """Every reason makes a refusal with its status, for Envoy and for the client."""
+    writer = Writer(HeaderSettings(), ("authorization",))
+    for deny in (Deny(reason), Deny(reason, agent=Agent(SpiffeId.parse(TRAVEL)))):
+        raw = writer.answer(deny, Request("GET", "h", "/"), "v", "miss").complete("a" * 32)
+        answer = pb.CheckResponse.FromString(raw)
+
+        assert answer.status.code != 0
+        assert answer.denied_response.status.code == reason.http_status >= 400
+        assert reason_of(answer) == reason.code
+
+
+def test_reasons_agree_with_their_challenges() -> None:
+    """A 401 has a challenge, our own faults have none, and codes are unique."""
+    for reason in Reason:
+        assert (reason.error is None) or reason.http_status in {400, 401, 403}
+        assert reason.error is not None or reason.http_status != 401
+    assert len({reason.code for reason in Reason}) == len(Reason)
+    assert Reason.INTERNAL_ERROR.is_own_fault
+    assert not Reason.SCOPE.is_own_fault
+
+
+@RELAXED
+@given(st.binary(max_size=400))
+def test_any_bytes(shared_world: World, data: bytes) -> None:
+    """Any bytes get an answer that refuses, and never an exception."""
+    assert shared_world.check(data).status.code != 0
+
+
+@RELAXED
+@given(
+    method=st.sampled_from(["GET", "POST", "get", "", "GET ", "CONNECT"]) | st.text(max_size=8),
+    path=st.sampled_from([BALANCE, "/public/x", "/", ""]) | st.text(max_size=40),
+    host=st.sampled_from(["mcp.corp.example", "evil.example", ""]) | st.text(max_size=20),
+    principal=st.sampled_from([TRAVEL, PAYMENTS, "", "CN=x"]) | st.text(max_size=40),
+    token=st.booleans() | st.text(max_size=60),
+    raw_headers=st.booleans(),
+)
+def test_any_request(
+    shared_world: World,
+    method: str,
+    path: str,
+    host: str,
+    principal: str,
+    token: bool | str,  # noqa: FBT001
+    raw_headers: bool,  # noqa: FBT001
+) -> None:
+    """Whatever a request holds, it is allowed only if a plain reading of the lists allows it."""
+    text = shared_world.token() if token is True else str(token or "")
+    request = check_request(
+        shared_world.svid,
+        [("authorization", f"Bearer {text}")],
+        method=method,
+        path=path,
+        host=host,
+        principal=principal,
+        raw_headers=raw_headers,
+    )
+    answer = shared_world.check(request)
+    plain = path.partition("?")[0]
+    may = (
+        token is True
+        and principal == TRAVEL
+        and method == "GET"
+        and (
+            (host.lower().partition(":")[0] == "mcp.corp.example" and plain.startswith("/finance"))
+            or plain.startswith("/public")
+        )
+    )
+
+    if answer.status.code == 0:
+        assert may
+    else:
+        reason_of(answer)
+
+
+def test_an_empty_request(shared_world: World) -> None:
+    """A request without attributes is refused as one that means nothing."""
+    answer = shared_world.check(b"")
+
+    assert reason_of(answer) == "path_ambiguous"
+    assert answer.denied_response.status.code == 400
+
+
+class _Failing:
+    """A step that fails as a bug would."""
+
+    def __init__(self, error: BaseException) -> None:
+        self._error = error
+
+    def identify(self, *_: object) -> Any:
+        raise self._error
+
+    verify = grant = identify
+
+
+@pytest.mark.parametrize("step", ["identity", "delegations", "policy"])
+@pytest.mark.parametrize("error", [RuntimeError("x"), KeyError("x"), RecursionError(), MemoryError()])
+def test_a_failing_step(world: World, step: str, error: BaseException) -> None:
+    """A step that raises what it should not is a deny, and says nothing of it to the client."""
+    setattr(world.service.snapshot.authorizer, step, _Failing(error))
+    answer = world.ask(world.token())
+
+    assert reason_of(answer) == "internal_error"
+    assert answer.denied_response.status.code == 503
+    assert type(error).__name__ not in str(answer)
+
+
+def test_keys_unavailable(tmp_path: Path) -> None:
+    """Before the first key set, and after the last good one is too old, checks are refused."""
+    with World(tmp_path, {"cooldown: 1s": "cooldown: 1s, max_age: 1s"}) as world:
+        token = world.token()
+        assert reason_of(world.ask(token)) == "allow"
+        world.jwks.faults.status = 500
+        time.sleep(1.1)
+        other = world.token()
+
+        assert reason_of(world.ask(other)) == "keys_unavailable"
+        assert world.ask(other).denied_response.status.code == 503
+
+
+def test_too_many_waiting_for_keys(world: World) -> None:
+    """When all who may wait for a key do, others are told that we are overloaded; known keys work."""
+    good = world.token()
+    time.sleep(1.0)
+    world.jwks.faults.delay_seconds = 0.7
+    unknown = world.token(header={"kid": "unknown"})
+    reasons: list[str] = []
+    threads = [
+        threading.Thread(target=lambda: reasons.append(reason_of(world.ask(unknown))))
+        for _ in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.2)
+    begun = time.monotonic()
+    known = reason_of(world.ask(good))
+    took = time.monotonic() - begun
+    for thread in threads:
+        thread.join()
+
+    assert known == "allow"
+    assert took < 0.3
+    assert sorted(set(reasons)) == ["overloaded", "token_key_unknown"]
+    assert reasons.count("token_key_unknown") == 4
+    assert world.jwks.fetches == 2
+
+
+def test_a_wait_for_keys_ends_before_the_caller_gives_up(world: World) -> None:
+    """A check that waits for a key answers within the caller's deadline."""
+    time.sleep(1.0)
+    world.jwks.faults.delay_seconds = 2.0
+    begun = time.monotonic()
+    request = check_request(
+        world.svid, [("authorization", f"Bearer {world.token(header={'kid': 'new'})}")]
+    )
+    answer = world.check(request, deadline=0.3)
+
+    assert reason_of(answer) == "token_key_unknown"
+    assert time.monotonic() - begun < 0.3
+
+
+def test_audit_that_must_record(tmp_path: Path) -> None:
+    """With when_full deny a decision that can't be recorded is refused; with drop it is counted."""
+    change = {"audit: {path:": "audit: {queue: 1, when_full: deny, path:"}
+    with World(tmp_path, change) as world:
+        request = check_request(world.svid, [("authorization", f"Bearer {world.token()}")])
+        answers = [reason_of(world.check(request)) for _ in range(20)]
+
+        assert answers[0] == "allow"
+        assert "overloaded" in answers
+        assert world.audit.dropped == answers.count("overloaded")
+
+
+def test_denied_holds_no_default() -> None:
+    """A refusal needs a reason, and carries what the challenge needs."""
+    denied = Denied(Reason.SCOPE, "detail", parameters=(("scope", "a"),))
+
+    assert denied.reason is Reason.SCOPE
+    assert denied.parameters == (("scope", "a"),)
