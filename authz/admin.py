@@ -1,4 +1,4 @@
-"""For operators: /metrics, /healthz and /readyz over plain HTTP, on loopback unless told otherwise."""
+"""For operators: /metrics, /healthz and /readyz over plain HTTP, on loopback by default."""
 
 import threading
 from collections.abc import Callable

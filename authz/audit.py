@@ -177,7 +177,7 @@ class AuditLog:
                 view = view[self._file.write(view) :]
         except OSError as error:
             self.errors += 1
-            _log.error("the audit log can't be written: %s", error.strerror)  # noqa: TRY400
+            _log.error("the audit log can't be written: %s", error.strerror)
             self._reopen.set()
 
     def _refresh_file(self) -> None:

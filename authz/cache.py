@@ -3,7 +3,8 @@
 The key is a digest of the whole ``Request``, which is every input of a decision by construction.
 An entry is good only while its key-set generation is the current one, its time to live has not run
 out on the monotonic clock, and ``valid_until`` has not passed on the wall clock: so neither a key
-that was removed nor a clock that was set back can make it live longer. A new policy has a new cache.
+that was removed nor a clock that was set back can make it live longer. A new policy begins with an
+empty cache.
 
 Bounded by two halves: new entries and those used again go to the young half; when it is full it
 becomes the old one, and what was in the old one is dropped. No list to keep in order, no lock: a

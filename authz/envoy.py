@@ -1,4 +1,4 @@
-"""Envoy's protobuf on one side, our Request and Decision on the other. The only place that has both.
+"""Envoy's protobuf on one side, our Request and Decision on the other: only here are both.
 
 What Envoy does with an answer was measured, and a few of its ways decide the shape of ours:
 
@@ -34,7 +34,7 @@ OVERWRITE: Final = pb.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
 # Stands in an answer where the decision id goes: as long as one, so that the lengths around it stay
 # right, and random, so that no client can write it into a claim and have its own text cut.
 _ID_PLACE: Final = secrets.token_hex(16)
-# A context extension of the route that names its protected-resource metadata (RFC 9728 section 5.1).
+# A context extension of the route: the URL of its protected-resource metadata (RFC 9728).
 RESOURCE_METADATA: Final = "resource_metadata"
 REALM: Final = "agent-authz"
 
@@ -47,7 +47,7 @@ class HeaderSettings(Settings):
 
 
 class Reader:
-    """Reads CheckRequests: just the inputs of decisions, from ``headers`` and ``header_map`` alike."""
+    """Reads the inputs of decisions from CheckRequests, ``headers`` and ``header_map`` alike."""
 
     def __init__(self, header_names: tuple[str, ...]) -> None:
         """Take the lower-case names of the headers that decisions read."""

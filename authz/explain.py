@@ -86,7 +86,7 @@ def explain(config: Config, question: Question, now: float) -> Explanation:
         else _Assumed(config, question)
     )
     authorizer = Authorizer(
-        Identity(config.trust_domains, config.profiles),
+        Identity(config.trust_domains, {}),  # the question has an ID and no certificate
         delegations,
         Policy(config.agents, config.principals, config.grants),
     )

@@ -1,8 +1,8 @@
 """Step 1, who calls: the agent's SPIFFE ID, from the mTLS connection that the proxy terminated.
 
 ``source.principal`` is whatever name Envoy found first in the certificate: a URI, else a DNS name,
-else the subject. So it is parsed as a SPIFFE ID, and where the certificate is sent too, that must be
-the SVID of the same ID (X509-SVID sections 2, 4 and 5.2). Nothing that a client can write is read.
+else the subject. So it is parsed as a SPIFFE ID; where the certificate is sent too, it must be the
+SVID of the same ID (X509-SVID sections 2, 4 and 5.2). Nothing that a client can write is read.
 """
 
 from base64 import urlsafe_b64encode

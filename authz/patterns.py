@@ -52,7 +52,10 @@ def path_pattern(text: str) -> SegmentPattern:
     """Parse ``/orders/{id}/**``. Raises ValueError."""
     if not text.startswith("/"):
         raise ValueError("a path pattern starts with '/'")
-    return _pattern(text[1:].split("/"), _literal_path_segment)
+    segments = text[1:].split("/")
+    if "" in segments[:-1]:
+        raise ValueError("no request has such a path: it has an empty segment")
+    return _pattern(segments, _literal_path_segment)
 
 
 def _literal_path_segment(segment: str) -> str | None:

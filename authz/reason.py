@@ -6,7 +6,7 @@ agent or principal. ``Denied.detail`` is for operators and stays in the audit lo
 """
 
 from enum import Enum
-from typing import Final
+from typing import Final, Self
 
 # google.rpc.Code for ``CheckResponse.status.code``. Anything but 0 refuses; Envoy answers the
 # client with the HTTP status of ``denied_response``, so these only tell our own logs what kind.
@@ -27,7 +27,7 @@ class Reason(Enum):
     error: str | None
     message: str
 
-    def __new__(cls, code: str, http_status: int, error: str | None, message: str) -> "Reason":
+    def __new__(cls, code: str, http_status: int, error: str | None, message: str) -> Self:
         """Make one member from its row."""
         member = object.__new__(cls)
         member._value_ = code
@@ -38,107 +38,32 @@ class Reason(Enum):
 
     # The credential: absent, doubled, or not a token.
     TOKEN_MISSING = "token_missing", 401, "", "a delegation token is required"
-    AUTH_AMBIGUOUS = (
-        "auth_ambiguous",
-        400,
-        "invalid_request",
-        "more than one credential was sent",
-    )
+    AUTH_AMBIGUOUS = "auth_ambiguous", 400, "invalid_request", "two credentials were sent"
     TOKEN_MALFORMED = "token_malformed", 401, "invalid_token", "the token is malformed"
     TOKEN_TOO_LARGE = "token_too_large", 401, "invalid_token", "the token is too large"
     # The signature and its key (RFC 7515, RFC 8725).
-    TOKEN_ALG = (
-        "token_alg",
-        401,
-        "invalid_token",
-        "the token's algorithm is not accepted",
-    )
+    TOKEN_ALG = "token_alg", 401, "invalid_token", "the algorithm is not accepted"
     TOKEN_TYP = "token_typ", 401, "invalid_token", "the token is of the wrong type"
-    TOKEN_CRIT = (
-        "token_crit",
-        401,
-        "invalid_token",
-        "the token has critical header members",
-    )
-    TOKEN_KEY_UNKNOWN = (
-        "token_key_unknown",
-        401,
-        "invalid_token",
-        "the token's key is not known",
-    )
-    TOKEN_SIGNATURE = (
-        "token_signature",
-        401,
-        "invalid_token",
-        "the token's signature is wrong",
-    )
+    TOKEN_CRIT = "token_crit", 401, "invalid_token", "a critical header is not understood"
+    TOKEN_KEY_UNKNOWN = "token_key_unknown", 401, "invalid_token", "the token's key is not known"
+    TOKEN_SIGNATURE = "token_signature", 401, "invalid_token", "the token's signature is wrong"
     # The claims (RFC 7519, RFC 9068).
     TOKEN_EXPIRED = "token_expired", 401, "invalid_token", "the token has expired"
-    TOKEN_NOT_YET_VALID = (
-        "token_not_yet_valid",
-        401,
-        "invalid_token",
-        "the token is not yet valid",
-    )
-    TOKEN_LIFETIME = (
-        "token_lifetime",
-        401,
-        "invalid_token",
-        "the token is valid for too long",
-    )
-    TOKEN_ISSUER = (
-        "token_issuer",
-        401,
-        "invalid_token",
-        "the token's issuer is not trusted",
-    )
-    TOKEN_AUDIENCE = (
-        "token_audience",
-        401,
-        "invalid_token",
-        "the token is for another audience",
-    )
-    TOKEN_CLAIM = (
-        "token_claim",
-        401,
-        "invalid_token",
-        "a claim of the token is missing or wrong",
-    )
+    TOKEN_NOT_YET_VALID = "token_not_yet_valid", 401, "invalid_token", "the token is not yet valid"
+    TOKEN_LIFETIME = "token_lifetime", 401, "invalid_token", "the token is valid for too long"
+    TOKEN_ISSUER = "token_issuer", 401, "invalid_token", "the token's issuer is not trusted"
+    TOKEN_AUDIENCE = "token_audience", 401, "invalid_token", "the token is for another audience"
+    TOKEN_CLAIM = "token_claim", 401, "invalid_token", "a claim of the token is missing or wrong"
     TOKEN_REVOKED = "token_revoked", 401, "invalid_token", "the token was revoked"
     TOKEN_REPLAYED = "token_replayed", 401, "invalid_token", "the token was used before"
     # Delegation (RFC 8693 section 4.1) and proof of possession (RFC 7800, RFC 8705, RFC 9449).
     ACTOR_MISSING = "actor_missing", 401, "invalid_token", "the token names no actor"
-    ACTOR_MALFORMED = (
-        "actor_malformed",
-        401,
-        "invalid_token",
-        "the token's actor is malformed",
-    )
-    CHAIN_TOO_DEEP = (
-        "chain_too_deep",
-        401,
-        "invalid_token",
-        "the delegation chain is too deep",
-    )
-    CNF_MISMATCH = (
-        "cnf_mismatch",
-        401,
-        "invalid_token",
-        "the token is bound to another key",
-    )
-    CNF_UNSUPPORTED = (
-        "cnf_unsupported",
-        401,
-        "invalid_token",
-        "the token's binding is unsupported",
-    )
+    ACTOR_MALFORMED = "actor_malformed", 401, "invalid_token", "the token's actor is malformed"
+    CHAIN_TOO_DEEP = "chain_too_deep", 401, "invalid_token", "the delegation chain is too deep"
+    CNF_MISMATCH = "cnf_mismatch", 401, "invalid_token", "the token is bound to another key"
+    CNF_UNSUPPORTED = "cnf_unsupported", 401, "invalid_token", "the binding is unsupported"
     POP_MISSING = "pop_missing", 401, "invalid_token", "proof of possession is missing"
-    DPOP_PROOF = (
-        "dpop_proof",
-        401,
-        "invalid_dpop_proof",
-        "the DPoP proof is not acceptable",
-    )
+    DPOP_PROOF = "dpop_proof", 401, "invalid_dpop_proof", "the DPoP proof is not acceptable"
     DPOP_NONCE = "dpop_nonce", 401, "use_dpop_nonce", "the DPoP proof needs a nonce"
     STEP_UP = (
         "step_up",
@@ -147,12 +72,7 @@ class Reason(Enum):
         "the principal must authenticate again",
     )
     SCOPE = "scope", 403, "insufficient_scope", "the token's scope does not allow this"
-    ACTOR_MISMATCH = (
-        "actor_mismatch",
-        403,
-        "actor_unauthorized",
-        "the caller is not the actor",
-    )
+    ACTOR_MISMATCH = "actor_mismatch", 403, "actor_unauthorized", "the caller is not the actor"
     ACTOR_NOT_PERMITTED = (
         "actor_not_permitted",
         403,
@@ -167,26 +87,11 @@ class Reason(Enum):
     )
     # The caller's identity (SPIFFE-ID, X509-SVID).
     AGENT_MISSING = "agent_missing", 403, None, "the caller presented no identity"
-    AGENT_INVALID = (
-        "agent_invalid",
-        403,
-        None,
-        "the caller's identity is not acceptable",
-    )
-    AGENT_UNTRUSTED_DOMAIN = (
-        "agent_untrusted_domain",
-        403,
-        None,
-        "the caller's trust domain is not trusted",
-    )
+    AGENT_INVALID = "agent_invalid", 403, None, "the caller's identity is not acceptable"
+    AGENT_UNTRUSTED_DOMAIN = "agent_untrusted_domain", 403, None, "the trust domain is not trusted"
     AGENT_UNKNOWN = "agent_unknown", 403, None, "the agent is not registered"
     AGENT_SUSPENDED = "agent_suspended", 403, None, "the agent is suspended"
-    IDENTITY_CONFLICT = (
-        "identity_conflict",
-        403,
-        None,
-        "the caller's identities disagree",
-    )
+    IDENTITY_CONFLICT = "identity_conflict", 403, None, "the caller's identities disagree"
     # Policy.
     PRINCIPAL_REQUIRED = "principal_required", 403, None, "a principal is required"
     PRINCIPAL_CONFLICT = "principal_conflict", 403, None, "the principals disagree"
@@ -202,33 +107,13 @@ class Reason(Enum):
     MCP_INVALID_REQUEST = "mcp_invalid_request", 400, None, "not a JSON-RPC request"
     MCP_PARSE = "mcp_parse", 400, None, "the body is not JSON"
     MCP_PARAMS = "mcp_params", 400, None, "the parameters are not acceptable"
-    MCP_UNTRUSTED_HEADERS = (
-        "mcp_untrusted_headers",
-        403,
-        None,
-        "the headers alone are not trusted",
-    )
+    MCP_UNTRUSTED_HEADERS = "mcp_untrusted_headers", 403, None, "the headers alone are not trusted"
     MCP_UNKNOWN_METHOD = "mcp_unknown_method", 403, None, "the method is not allowed"
     BODY_UNINSPECTABLE = "body_uninspectable", 403, None, "the body can't be inspected"
-    BODY_TRUNCATED = (
-        "body_truncated",
-        413,
-        None,
-        "the body is too large to be inspected",
-    )
+    BODY_TRUNCATED = "body_truncated", 413, None, "the body is too large to be inspected"
     # Our own faults: never an allow, and never the client's doing.
-    KEYS_UNAVAILABLE = (
-        "keys_unavailable",
-        503,
-        None,
-        "the issuer's keys are unavailable",
-    )
-    STATUS_UNAVAILABLE = (
-        "status_unavailable",
-        503,
-        None,
-        "the token's status is unavailable",
-    )
+    KEYS_UNAVAILABLE = "keys_unavailable", 503, None, "the issuer's keys are unavailable"
+    STATUS_UNAVAILABLE = "status_unavailable", 503, None, "the token's status is unavailable"
     PDP_UNAVAILABLE = "pdp_unavailable", 503, None, "the decision point is unavailable"
     NOT_READY = "not_ready", 503, None, "not ready"
     OVERLOADED = "overloaded", 503, None, "overloaded"

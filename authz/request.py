@@ -106,8 +106,8 @@ def canonical_path(path: str) -> tuple[str, ...]:
     """Decoded segments of an absolute path. Raises Denied(PATH_AMBIGUOUS).
 
     Refused, because servers disagree on them: a path that is not absolute, empty segments in the
-    middle (``//``), dot segments, backslashes, ``;`` parameters, control and non-ASCII bytes, broken
-    escapes, escapes of separators, of dots or of ``%`` itself, and escapes that are not UTF-8.
+    middle (``//``), dot segments, backslashes, ``;`` parameters, control and non-ASCII bytes,
+    broken escapes, escapes of separators, of dots or of ``%``, and escapes that are not UTF-8.
     """
     if not path.startswith("/"):
         raise Denied(Reason.PATH_AMBIGUOUS, "the path is not absolute")

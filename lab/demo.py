@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from lab import mesh as lab
 from lab.client import Client, Reply, bearer
@@ -68,7 +69,7 @@ def story(mesh: Mesh) -> list[Line]:
              _saw_only_ours),
         Line("travel", "alice", f"GET {balance}", 200, "", "user -> orchestrator -> travel",
              get(travel, issuer.token(TRAVEL, scope=READ, act=chain)),
-             lambda reply: reply.seen_headers("x-agent-chain") == [("x-agent-chain", ORCHESTRATOR)]),
+             lambda reply: reply.seen_headers("x-agent-ch") == [("x-agent-chain", ORCHESTRATOR)]),
         Line("payments", "alice", f"POST {pay}", 200, "", "a write that both were granted",
              post(PAYMENTS, issuer.token(PAYMENTS, scope="payments:write"))),
         Line("travel", "alice", f"GET {balance}", 403, "scope", "the token lacks balance:read",
@@ -107,7 +108,7 @@ def story(mesh: Mesh) -> list[Line]:
     ]  # fmt: skip
 
 
-def _times(issued: int, expires: int) -> dict[str, int]:
+def _times(issued: int, expires: int) -> dict[str, Any]:
     now = int(time.time())
     return {"iat": now + issued, "exp": now + expires}
 
@@ -187,8 +188,8 @@ def keep(mesh: Mesh) -> None:
     )
     url = f"https://localhost:{mesh.envoy.port}/finance/balance"
     print(f"\nStill running; Ctrl-C stops it all. Try:\n  {curl} {url}")
-    print(f"  {curl} -H \"authorization: Bearer $(cat {token})\" {url}")
-    print(f"  {curl} -H \"authorization: Bearer $(cat {token})\" -X DELETE {url}")
+    print(f'  {curl} -H "authorization: Bearer $(cat {token})" {url}')
+    print(f'  {curl} -H "authorization: Bearer $(cat {token})" -X DELETE {url}')
     print(f"  curl -s {mesh.servers[0].admin}/metrics | grep authz_decisions_total")
     print(f"  tail -f {mesh.servers[0].audit}")
     sys.stdout.flush()

@@ -1,4 +1,4 @@
-"""The real Envoy, run with the bootstrap that we ship; only its addresses and files are replaced."""
+"""The real Envoy, run with the bootstrap that we ship; only addresses and files are replaced."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""A token issuer with real keys, and the HTTP endpoint where it publishes them; faults on demand."""
+"""A token issuer with real keys, and the HTTP endpoint that publishes them; faults on demand."""
 
 import json
 import secrets
@@ -83,7 +83,13 @@ class Issuer:
         """The published key set."""
         return json.dumps({"keys": [key.jwk() for key in self.keys.values()]}).encode()
 
-    def claims(self, agent: str, subject: str, scope: str, **changes: Any) -> dict[str, Any]:  # noqa: ANN401 - any claim
+    def claims(
+        self,
+        agent: str,
+        subject: str,
+        scope: str,
+        **changes: Any,  # noqa: ANN401 - any claim
+    ) -> dict[str, Any]:
         """Claims of a good token; a change to None leaves a claim out."""
         now = int(time.time())
         claims = {

@@ -3,12 +3,14 @@
 import json
 import time
 from pathlib import Path
+from urllib.parse import unquote
 
 from hypothesis import given
 from hypothesis import strategies as st
 from world import BALANCE, READ, World, check_request, header_of, reason_of
 
-from authz.audit import AuditLog, AuditSettings, complete, encode_prefix
+from authz._pb import ext_authz_pb2 as pb
+from authz.audit import AuditLog, AuditRecord, AuditSettings, complete, encode_prefix
 from authz.cache import DecisionCache, Entry
 from authz.envoy import OVERWRITE, Reader, escaped, request_id, trace_id
 from authz.request import Request
@@ -66,7 +68,7 @@ def test_metadata(shared_world: World) -> None:
     assert metadata["rule"] == "finance-read/0"
     assert metadata["cache"] == "miss"
     assert metadata["policy_version"] == shared_world.service.snapshot.policy_version
-    assert abs(float(metadata["valid_until"]) - time.time() - 300) < 5
+    assert abs(float(str(metadata["valid_until"])) - time.time() - 300) < 5
     assert metadata["decision_id"] == header_of(answer, "x-agent-decision-id")
 
 
@@ -80,8 +82,6 @@ def test_values_are_escaped_to_visible_ascii(shared_world: World) -> None:
 @given(st.text())
 def test_escaping_can_be_undone(text: str) -> None:
     """Escaped text is visible ASCII, and unquoting gives the text back."""
-    from urllib.parse import unquote
-
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -93,7 +93,7 @@ def test_escaping_can_be_undone(text: str) -> None:
 
 
 def test_denies_tell_the_client_little(shared_world: World) -> None:
-    """A refusal's body has the reason, its words and the decision id; no rule, no agent, no token."""
+    """A refusal's body has the reason, its words and the id; no rule, no agent, no token."""
     token = shared_world.token(scope="x")
     answer = shared_world.ask(token)
     body = answer.denied_response.body
@@ -106,7 +106,7 @@ def test_denies_tell_the_client_little(shared_world: World) -> None:
 
 
 def test_audit_record(world: World) -> None:
-    """An audit record names who, for whom, what, why and which ids; never the query or the token."""
+    """An audit record names who, for whom, what, why and ids; never the query or the token."""
     headers = [
         ("authorization", f"Bearer {world.token()}"),
         ("x-request-id", "req-\u2028\x7f\x1b[31m"),
@@ -123,7 +123,11 @@ def test_audit_record(world: World) -> None:
     assert allow["trace_id"] == "a" * 32
     assert allow["request_id"] == "req-\u2028\x7f\x1b[31m"
     assert allow["time"].endswith("Z")
-    assert (deny["decision"], deny["reason"], deny["principal"]) == ("deny", "policy_denied", "mallory")
+    assert (deny["decision"], deny["reason"], deny["principal"]) == (
+        "deny",
+        "policy_denied",
+        "mallory",
+    )
     assert deny["detail"] == "no rule of the principal allows the operation"
     text = world.audit_path.read_text()
     assert "secret" not in text
@@ -240,8 +244,6 @@ def test_ids_for_correlation(shared_world: World) -> None:
 
 def test_header_map_bytes_that_are_no_utf8() -> None:
     """Bytes that are no UTF-8 become a character that no token has."""
-    from authz._pb import ext_authz_pb2 as pb
-
     message = pb.CheckRequest()
     message.attributes.request.http.header_map.headers.add(key="Authorization", raw_value=b"\xff")
     request = Reader(("authorization",)).request_from(message)
@@ -272,7 +274,7 @@ def _drained(log: AuditLog) -> None:
     time.sleep(0.05)
 
 
-def test_audit_log_survives_a_full_disk(tmp_path: Path) -> None:
+def test_audit_log_survives_a_full_disk() -> None:
     """A write that fails is counted, and the log goes on."""
     log = AuditLog(AuditSettings(path="/dev/full"))
     log.start()
@@ -286,9 +288,7 @@ def test_audit_log_survives_a_full_disk(tmp_path: Path) -> None:
 
 def test_completed_lines_are_json() -> None:
     """A completed line is one JSON object on one line, whatever the client's id holds."""
-    from authz.audit import AuditRecord
-
-    record = AuditRecord(*[""] * 6, [], "", [], *[""] * 8)  # type: ignore[arg-type]
+    record = AuditRecord(*[""] * 6, [], "", [], *[""] * 8)  # type: ignore[call-arg, arg-type]
     line = complete(
         encode_prefix(record),
         time_seconds=1.5,

@@ -1,4 +1,4 @@
-"""The first law: only an explicit Allow has status 0. Everything else, whatever happens, refuses."""
+"""The first law: only an explicit Allow has status 0. Everything else refuses."""
 
 import threading
 import time
@@ -62,7 +62,7 @@ def test_any_bytes(shared_world: World, data: bytes) -> None:
     token=st.booleans() | st.text(max_size=60),
     raw_headers=st.booleans(),
 )
-def test_any_request(
+def test_any_request(  # noqa: PLR0917 - one argument for each part of a request
     shared_world: World,
     method: str,
     path: str,
@@ -121,7 +121,9 @@ class _Failing:
 
 
 @pytest.mark.parametrize("step", ["identity", "delegations", "policy"])
-@pytest.mark.parametrize("error", [RuntimeError("x"), KeyError("x"), RecursionError(), MemoryError()])
+@pytest.mark.parametrize(
+    "error", [RuntimeError("x"), KeyError("x"), RecursionError(), MemoryError()]
+)
 def test_a_failing_step(world: World, step: str, error: BaseException) -> None:
     """A step that raises what it should not is a deny, and says nothing of it to the client."""
     setattr(world.service.snapshot.authorizer, step, _Failing(error))
@@ -146,7 +148,7 @@ def test_keys_unavailable(tmp_path: Path) -> None:
 
 
 def test_too_many_waiting_for_keys(world: World) -> None:
-    """When all who may wait for a key do, others are told that we are overloaded; known keys work."""
+    """When all who may wait for a key do, others hear that we are overloaded; known keys work."""
     good = world.token()
     time.sleep(1.0)
     world.jwks.faults.delay_seconds = 0.7

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from lab import demo
-from lab.client import bearer
-from lab.envoy import bootstrap
-from lab.mesh import GATEWAY, ISSUER, ORCHESTRATOR, TRAVEL, Mesh
+from lab.client import Client, bearer
+from lab.envoy import Envoy, bootstrap
+from lab.mesh import GATEWAY, ISSUER, ORCHESTRATOR, PAYMENTS, TRAVEL, Mesh
 
 pytestmark = pytest.mark.e2e
 READ = "balance:read"
@@ -93,9 +93,6 @@ def test_without_envoys_own_protections(mesh: Mesh, tmp_path: Path) -> None:
             ),
         },
     )
-    from lab.client import Client
-    from lab.envoy import Envoy
-
     envoy = Envoy(tmp_path, config)
     try:
         envoy.wait_ready()
@@ -160,7 +157,9 @@ def test_path_trick(mesh: Mesh, path: str) -> None:
         ("not for clients", (TRAVEL,), {"usages": ()}),
     ],
 )
-def test_certificates(mesh: Mesh, name: str, uris: tuple[str, ...], changes: dict[str, object]) -> None:
+def test_certificates(
+    mesh: Mesh, name: str, uris: tuple[str, ...], changes: dict[str, object]
+) -> None:
     """A certificate that is no plain SVID of the agent never gets through."""
     svid = mesh.authority.issue(*uris, **changes)  # type: ignore[arg-type]
     token = mesh.issuer.token(TRAVEL, scope=READ)
@@ -183,12 +182,8 @@ def test_no_client_certificate(mesh: Mesh) -> None:
 
 def test_a_post_with_a_body_passes_whole(mesh: Mesh) -> None:
     """An allowed write reaches the upstream with its body."""
-    from lab.mesh import PAYMENTS
-
     token = mesh.issuer.token(PAYMENTS, scope="payments:write")
-    reply = mesh.agent(PAYMENTS).request(
-        "POST", "/finance/payments/42", bearer(token), b"x" * 5000
-    )
+    reply = mesh.agent(PAYMENTS).request("POST", "/finance/payments/42", bearer(token), b"x" * 5000)
 
     assert reply.status == 200
     assert reply.seen()["body_bytes"] == 5000
@@ -203,7 +198,11 @@ def test_cache_and_ids(mesh: Mesh) -> None:
         for _ in range(3)
     ]
     time.sleep(0.5)
-    records = [line for line in mesh.servers[0].audit.read_text().splitlines() if any(i in line for i in ids)]
+    records = [
+        line
+        for line in mesh.servers[0].audit.read_text().splitlines()
+        if any(i in line for i in ids)
+    ]
 
     assert len(set(ids)) == 3
     assert ['"cache":"miss"' in line for line in records] == [True, False, False]
@@ -233,7 +232,9 @@ def test_issuer_down_keeps_known_keys(tmp_path: Path) -> None:
         unknown = mesh.issuer.rotate()
 
         assert client.get(BALANCE, token).status == 200
-        assert client.get(BALANCE, mesh.issuer.token(TRAVEL, scope=READ)).reason == "token_key_unknown"
+        assert (
+            client.get(BALANCE, mesh.issuer.token(TRAVEL, scope=READ)).reason == "token_key_unknown"
+        )
         fresh = mesh.issuer.token(TRAVEL, scope=READ, key=old_key)
         assert client.get(BALANCE, fresh).status == 200
         mesh.jwks.faults.status = 200

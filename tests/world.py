@@ -82,7 +82,9 @@ class World(AbstractContextManager["World"]):
         """A good token for the travel agent, with changes."""
         return self.issuer.token(TRAVEL, **{"scope": READ, **changes})
 
-    def check(self, data: bytes | pb.CheckRequest, deadline: float | None = 1.0) -> pb.CheckResponse:
+    def check(
+        self, data: bytes | pb.CheckRequest, deadline: float | None = 1.0
+    ) -> pb.CheckResponse:
         """Ask the core; the parsed answer."""
         raw = data if isinstance(data, bytes) else data.SerializeToString()
         return pb.CheckResponse.FromString(self.service.check(raw, lambda: deadline))
@@ -133,7 +135,7 @@ def check_request(
 
 
 def reason_of(answer: pb.CheckResponse) -> str:
-    """"allow", or the reason of a well-formed refusal."""
+    """The word allow, or the reason of a well-formed refusal."""
     if answer.status.code == 0:
         assert answer.HasField("ok_response")
         return "allow"

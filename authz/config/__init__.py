@@ -35,7 +35,7 @@ class Config(Settings):
     """Where proxies ask, and where operators look."""
     trust_domains: tuple[str, ...] = Field(min_length=1)
     """SPIFFE trust domains whose agents are known at all."""
-    profiles: dict[str, ProfileSettings] = {}
+    profiles: dict[str, ProfileSettings] = Field(default={})
     """How each kind of proxy presents the caller; "default" unless a route's context says else."""
     token: TokenSettings = TokenSettings()
     """Where the delegation token stands."""

@@ -17,6 +17,10 @@ MAX_DEPTH: Final = 32  # the config needs 7
 _INTEGER: Final = re.compile(r"-?(0|[1-9][0-9]{0,17})")
 _FLOAT: Final = re.compile(r"-?[0-9]{1,15}\.[0-9]{1,15}")
 _WORDS: Final[Mapping[str, Any]] = {"true": True, "false": False, "null": None, "~": None, "": None}
+_IMPLICIT_TAGS: Final = frozenset(
+    f"tag:yaml.org,2002:{kind}"
+    for kind in ("str", "int", "float", "bool", "null", "timestamp", "merge", "value")
+)
 Place = tuple[str | int, ...]
 
 
@@ -102,7 +106,7 @@ class _Builder:
 
     def _scalar(self, node: yaml.ScalarNode, place: Place) -> Any:  # noqa: ANN401 - see build
         text = str(node.value)
-        if not node.tag.startswith("tag:yaml.org,2002:"):
+        if node.tag not in _IMPLICIT_TAGS:
             return self._problem(node, place, f"tags such as {node.tag} are not accepted")
         if node.style:  # quoted or a block: text, whatever it looks like
             return text

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Protocol
 
 from authz.decision import Agent, Delegation
-from authz.delegation.actor import bind, check_confirmation, chain_of
+from authz.delegation.actor import bind, chain_of, check_confirmation
 from authz.delegation.claims import check_claims
 from authz.delegation.credential import bearer_token
 from authz.delegation.jws import Jws, check_header, parse_compact

@@ -50,7 +50,7 @@ class ActorSettings(Settings):
 
     claim: str = Field(default="act", min_length=1, max_length=64)
     """"act" (RFC 8693 section 4.1), or the claim of an issuer that has none, such as azp."""
-    map: dict[str, Annotated[str, AfterValidator(_spiffe_id)]] = {}
+    map: dict[str, Annotated[str, AfterValidator(_spiffe_id)]] = Field(default={})
     """For a claim other than act: its values, and the SPIFFE ID of the agent each stands for."""
 
     @model_validator(mode="after")

@@ -1,7 +1,7 @@
 """Getting key documents: over HTTPS or from a file, bounded in size and in time.
 
-Of an issuer's endpoint nothing is trusted but its keys: no redirect is followed, no proxy setting of
-the environment is used, and no address of the link-local range, where clouds keep their secrets.
+Of an issuer's endpoint nothing is trusted but its keys: no redirect is followed, no proxy of the
+environment is used, and no address of the link-local range, where clouds keep their secrets.
 """
 
 import ipaddress

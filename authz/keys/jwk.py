@@ -1,4 +1,4 @@
-"""A JWK Set as usable keys (RFC 7517, RFC 7518, RFC 8725): each good one, and why the others aren't.
+"""A JWK Set as usable keys (RFC 7517, RFC 7518, RFC 8725), and why the others are not used.
 
 A key that can't be used is left out and named; it never spoils the others. What is never used:
 symmetric and private keys, weak ones, two of one kid, and keys for another use or algorithm.
@@ -79,7 +79,7 @@ class Key:
 def parse_key_set(
     document: bytes, algorithms: frozenset[str]
 ) -> tuple[Mapping[str, Key], tuple[tuple[str, str], ...]]:
-    """The usable keys by kid, and (kid, why) of the others. Raises KeySetError without a usable one.
+    """The usable keys by kid, and (kid, why) of the others. Raises KeySetError without one.
 
     ``algorithms`` are those that the issuer's settings accept.
     """
@@ -122,7 +122,7 @@ def _has_kid(jwk: dict[str, Any]) -> bool:
     return isinstance(kid, str) and 0 < len(kid) <= MAX_KEY_ID_CHARS
 
 
-def _key(jwk: Any, algorithms: frozenset[str], counts: Counter[str]) -> Key:  # noqa: ANN401 - raw JSON
+def _key(jwk: object, algorithms: frozenset[str], counts: Counter[str]) -> Key:
     if not isinstance(jwk, dict):
         raise _UnusableError("not an object")
     if not _has_kid(jwk):

@@ -1,0 +1,211 @@
+"""The command: its verbs, their exit status, and what they say."""
+
+import io
+import json
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from world import READ, World
+
+from authz import cli
+from authz.server.logs import JsonFormatter, configure
+from lab.mesh import CONFIG, TRAVEL, Mesh
+
+URL = "https://mcp.corp.example/finance/balance"
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """A good config file."""
+    path = tmp_path / "authz.yaml"
+    text = CONFIG.format(
+        socket=tmp_path / "authz.sock",
+        admin_port=0,
+        drain="1s",
+        jwks_uri="http://127.0.0.1:1/jwks",
+        audit=tmp_path / "audit.jsonl",
+    )
+    path.write_text(text)
+    return path
+
+
+def run(*arguments: str) -> int:
+    """The exit status of a verb in this process."""
+    return cli.main(list(arguments))
+
+
+def test_check(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A good config is fine; a bad one is 1, with file and line on standard error."""
+    assert run("check", str(config)) == 0
+    assert "fine: 1 issuer, 3 agents, 3 grants" in capsys.readouterr().out
+    config.write_text(config.read_text().replace("trust_domains", "trust_domians"))
+    assert run("check", str(config)) == 1
+    assert f"{config}:" in capsys.readouterr().err
+
+
+def test_config_from_the_environment(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """AUTHZ_CONFIG names the config when no argument does."""
+    monkeypatch.setenv("AUTHZ_CONFIG", str(config))
+
+    assert run("check") == 0
+
+
+def test_usage() -> None:
+    """A wrong call is 2."""
+    for arguments in (["check"], ["nonsense"], []):
+        with pytest.raises(SystemExit) as caught:
+            run(*arguments)
+        assert caught.value.code == 2
+
+
+def test_schema(capsys: pytest.CaptureFixture[str]) -> None:
+    """The schema is JSON."""
+    assert run("schema") == 0
+    assert json.loads(capsys.readouterr().out)["title"] == "Config"
+
+
+@pytest.mark.parametrize(
+    ("extra", "status", "words"),
+    [
+        (["--principal", "alice", "--scope", READ], 0, ["ALLOW", "finance-read/0", "assumed"]),
+        (["--principal", "alice"], 1, ["scope", "scope needed: balance:read", "403"]),
+        (["--principal", "bob", "--scope", READ], 1, ["no rule of the principal"]),
+        (["--principal", "bob", "--group", "readers", "--scope", READ], 0, ["ALLOW"]),
+    ],
+)
+def test_explain(
+    config: Path,
+    capsys: pytest.CaptureFixture[str],
+    extra: list[str],
+    status: int,
+    words: list[str],
+) -> None:
+    """Explain decides as the server would, and says why."""
+    assert run("explain", str(config), "GET", URL, "--agent", TRAVEL, *extra) == status
+    out = capsys.readouterr().out
+    for word in words:
+        assert word in out
+
+
+def test_explain_refusals_before_policy(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Explain tells of an ambiguous path and of a caller that is no agent."""
+    assert run("explain", str(config), "GET", URL + "/..%2fx", "--agent", TRAVEL) == 1
+    assert "path_ambiguous" in capsys.readouterr().out
+    assert run("explain", str(config), "GET", URL, "--agent", "travel") == 1
+    assert "agent_invalid" in capsys.readouterr().out
+
+
+def test_explain_a_token(
+    world: World,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Explain verifies a given token against the issuer's keys; it never prints it."""
+    path = tmp_path / "explain.yaml"
+    text = CONFIG.format(
+        socket="/s", admin_port=0, drain="1s", jwks_uri=f"{world.jwks.url}/jwks", audit="-"
+    )
+    path.write_text(text.replace("certificate: required", "certificate: optional"))
+    token = world.token()
+    file = tmp_path / "token"
+    file.write_text(token + "\n")
+    arguments = ["explain", str(path), "GET", URL, "--agent", TRAVEL, "--token-file"]
+
+    assert run(*arguments, str(file)) == 0
+    out = capsys.readouterr().out
+    assert "by the token" in out
+    monkeypatch.setattr("sys.stdin", io.StringIO(token[:-4] + "AAAA"))
+    assert run(*arguments, "-") == 1
+    out += capsys.readouterr().out
+    assert "token_signature" in out
+    assert token.split(".")[1] not in out
+
+
+def test_health(mesh: Mesh, capsys: pytest.CaptureFixture[str]) -> None:
+    """Health is 0 for a ready server and 1 for none."""
+    assert run("health", mesh.servers[0].admin.removeprefix("http://")) == 0
+    assert '"ready":true' in capsys.readouterr().out
+    assert run("health", "127.0.0.1:1") == 1
+
+
+def start(config: Path) -> subprocess.CompletedProcess[str]:
+    """Serve until it fails."""
+    return subprocess.run(
+        [sys.executable, "-m", "authz", "serve", str(config)],
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+
+
+def test_serve_cannot_start(config: Path, tmp_path: Path) -> None:
+    """What keeps the server from starting is said in one line, with status 3."""
+    good = config.read_text()
+    taken = tmp_path / "authz.sock"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(taken))
+        listener.listen()
+        assert "another server answers there" in _failure(config)
+    taken.unlink()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        config.write_text(good.replace("admin: 127.0.0.1:0", f"admin: 127.0.0.1:{port}"))
+        assert "for admin" in _failure(config)
+        config.write_text(good.replace(f'["unix:{taken}"]', f'["127.0.0.1:{port}"]'))
+        assert "can't listen on" in _failure(config)
+    config.write_text(good.replace(f"unix:{taken}", "unix:/no/such/folder/s"))
+    assert "there is no folder" in _failure(config)
+    config.write_text(good.replace(str(tmp_path / "audit.jsonl"), "/no/such/folder/audit"))
+    assert "can't write the audit log" in _failure(config)
+    config.write_text("nonsense")
+    assert "a mapping" in _failure(config)
+
+
+def _failure(config: Path) -> str:
+    result = start(config)
+    assert result.returncode == 3, result
+    assert "Traceback" not in result.stderr
+    return result.stderr
+
+
+def test_serve_without_keys_is_not_ready_and_stops(config: Path) -> None:
+    """Without keys the server runs, is not ready, and stops cleanly on SIGINT."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "authz", "serve", str(config)], stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr
+    admin = ""
+    while not admin:
+        line = json.loads(process.stderr.readline())
+        admin = line.get("admin", "")
+    assert run("health", admin) == 1
+    time.sleep(0.3)
+    os.kill(process.pid, signal.SIGINT)
+
+    assert process.wait(10) == 0
+    process.stderr.close()
+
+
+def test_log_lines_are_json() -> None:
+    """A log line is JSON, with extras, without the text of an exception."""
+    configure("info")
+    try:
+        json.loads("the secret")
+    except ValueError:
+        record = logging.getLogger("x").makeRecord(
+            "x", logging.ERROR, "f", 1, "a\n%s", ("b",), sys.exc_info(), extra={"k": 1}
+        )
+    line = json.loads(JsonFormatter().format(record))
+    logging.getLogger().handlers.clear()
+
+    assert (line["message"], line["k"], line["error"]) == ("a\nb", "1", "JSONDecodeError")
+    assert "secret" not in str(line)
