@@ -34,7 +34,11 @@ class World(AbstractContextManager["World"]):
         self.issuer = Issuer(ISSUER, AUDIENCE)
         self.jwks = JwksServer(self.issuer)
         self.audit_path = folder / "audit.jsonl"
-        self.config = self.configure(changes or {})
+        try:
+            self.config = self.configure(changes or {})
+        except BaseException:
+            self.jwks.close()
+            raise
         self.keys = KeyStore(key_sources(self.config))
         self.audit = AuditLog(self.config.audit)
         self.metrics = Metrics(
