@@ -8,10 +8,20 @@ from typing import Any, Final
 import msgspec
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
+from pydantic import Field
+
+from authz.settings import Settings
 
 REQUEST_SECONDS: Final = 5.0  # a slow client loses its connection, not our thread
 _POLL_SECONDS: Final = 0.1
 Readiness = Callable[[], tuple[bool, dict[str, Any]]]
+
+
+class AdminSettings(Settings):
+    """Where operators look: /metrics, /healthz and /readyz."""
+
+    listen: str = Field(default="127.0.0.1:9192", pattern=r"^.+:[0-9]{1,5}$")
+    """host:port. There is no authentication: keep it where only operators come."""
 
 
 class AdminError(RuntimeError):
@@ -21,9 +31,11 @@ class AdminError(RuntimeError):
 class AdminServer:
     """The admin HTTP server."""
 
-    def __init__(self, address: str, registry: CollectorRegistry, readiness: Readiness) -> None:
-        """Take host:port, the metrics, and who knows whether we are ready."""
-        self.address = address
+    def __init__(
+        self, settings: AdminSettings, registry: CollectorRegistry, readiness: Readiness
+    ) -> None:
+        """Take the settings, the metrics, and who knows whether we are ready."""
+        self.address = settings.listen
         self._registry = registry
         self._readiness = readiness
         self._server: ThreadingHTTPServer | None = None

@@ -162,6 +162,16 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def help_texts() -> list[tuple[str, str]]:
+    """The command and its verbs with their help, for the reference page."""
+    parser = _parser()
+    verbs = next(a for a in parser._actions if isinstance(a, argparse._SubParsersAction))  # noqa: SLF001 - argparse has no public way
+    return [
+        ("authz", parser.format_help()),
+        *((f"authz {name}", verb.format_help()) for name, verb in verbs.choices.items()),
+    ]
+
+
 def _verb(
     verbs: "argparse._SubParsersAction[argparse.ArgumentParser]",
     function: Callable[[argparse.Namespace], int],

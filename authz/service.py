@@ -10,10 +10,10 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple, Protocol
+from typing import Annotated, Any, Final, NamedTuple, Protocol
 
 from google.protobuf.message import DecodeError
-from pydantic import Field
+from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from authz._pb import ext_authz_pb2 as pb
 from authz.audit import AuditLog, AuditRecord, complete, encode_prefix, token_digest
@@ -33,13 +33,24 @@ MAX_KEY_WAIT_SECONDS: Final = 2.0
 _log: Final = logging.getLogger("authz.service")
 
 
-class ServerSettings(Settings):
-    """Where proxies ask, and where operators look."""
+def _listed(value: Any) -> Any:  # noqa: ANN401 - whatever the YAML holds
+    return (value,) if isinstance(value, str) else value
 
-    listen: tuple[str, ...] = Field(min_length=1)
-    """Addresses for the gRPC service: unix:/path or host:port."""
-    admin: str = Field(default="127.0.0.1:9192", pattern=r"^.+:[0-9]{1,5}$")
-    """host:port of /metrics, /healthz and /readyz."""
+
+_ADDRESS: Final = r"^(unix:/.+|.+:[0-9]{1,5})$"
+_ONE: Final = {"type": "string", "pattern": _ADDRESS}
+Addresses = Annotated[
+    tuple[Annotated[str, Field(pattern=_ADDRESS)], ...],
+    BeforeValidator(_listed),
+    WithJsonSchema({"anyOf": [_ONE, {"type": "array", "items": _ONE, "minItems": 1}]}),
+]
+
+
+class ServerSettings(Settings):
+    """Where proxies ask, and how much at once."""
+
+    listen: Addresses = Field(min_length=1)
+    """Addresses of the gRPC service, one or several: unix:/path or host:port."""
     threads: int = Field(default=8, ge=2, le=256)
     """Threads that answer checks. More of them cost CPU and bring no speed."""
     max_concurrent: int = Field(default=1024, ge=1, le=100_000)

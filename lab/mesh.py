@@ -28,9 +28,9 @@ GATEWAY = f"spiffe://{TRUST_DOMAIN}/ns/gateways/sa/edge"
 
 CONFIG = """\
 server:
-  listen: ["unix:{socket}"]
-  admin: 127.0.0.1:{admin_port}
+  listen: "unix:{socket}"
   drain: {drain}
+admin: {{listen: "127.0.0.1:{admin_port}"}}
 trust_domains: [corp.example]
 profiles:
   default: {{certificate: required}}

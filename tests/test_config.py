@@ -107,6 +107,8 @@ def test_all_mistakes_at_once() -> None:
     [
         ("", "empty"),
         ("- a\n", "a mapping"),
+        ("!", "a mapping"),
+        ("null", "a mapping"),
         ("a: [", "not YAML"),
         ("a: b: c\n", "not YAML"),
         ("a: 1\n---\nb: 2\n", "not YAML"),

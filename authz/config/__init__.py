@@ -13,6 +13,7 @@ from typing import Any, Final, Self
 from pydantic import BaseModel, Field, ValidationError
 from pydantic_core import ErrorDetails
 
+from authz.admin import AdminSettings
 from authz.audit import AuditSettings
 from authz.cache import CacheSettings
 from authz.config.references import reference_problems
@@ -32,7 +33,9 @@ class Config(Settings):
     """Everything that an operator says to agent-authz."""
 
     server: ServerSettings
-    """Where proxies ask, and where operators look."""
+    """Where proxies ask, and how much at once."""
+    admin: AdminSettings = AdminSettings()
+    """Where operators look."""
     trust_domains: tuple[str, ...] = Field(min_length=1)
     """SPIFFE trust domains whose agents are known at all."""
     profiles: dict[str, ProfileSettings] = Field(default={})
@@ -93,7 +96,7 @@ def load_text(data: bytes, name: str) -> Config:
         document = parse(data.decode("utf-8"))
     except UnicodeDecodeError:
         raise ConfigError.of(name, "not UTF-8") from None
-    if document.data is None:
+    if document.data is None and document.problems:
         raise ConfigError(name, document.problems)
     if not isinstance(document.data, dict):
         raise ConfigError.of(name, "a config is a mapping: server:, trust_domains:, issuers: ...")

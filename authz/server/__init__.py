@@ -100,7 +100,7 @@ class Server:
         waits = max(1, config.server.threads // 2)
         self.service = Service(snapshot, self.keys, self._audit, self.metrics, waits)
         self._transport = Transport(config.server, self.service)
-        self._admin = AdminServer(config.server.admin, self.metrics.registry, self.readiness)
+        self._admin = AdminServer(config.admin, self.metrics.registry, self.readiness)
 
     def start(self) -> None:
         """Start every part, the listening sockets last."""
@@ -156,8 +156,8 @@ class Server:
             for line in error.lines():
                 _log.error("config not taken, the last good one stays: %s", line)
             return
-        if (config.server, config.audit) != (self._config.server, self._config.audit):
-            _log.warning("server and audit settings change at the next start only")
+        if _fixed(config) != _fixed(self._config):
+            _log.warning("server, admin and audit settings change at the next start only")
         self._config = config
         self.keys.reconfigure(key_sources(config))
         self.service.snapshot = snapshot_of(config, self.keys)
@@ -180,6 +180,10 @@ class Server:
         self._admin.close()
         self.keys.close()
         self._audit.close()
+
+
+def _fixed(config: Config) -> tuple[object, ...]:
+    return config.server, config.admin, config.audit
 
 
 def _contents(path: Path) -> bytes:

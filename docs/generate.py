@@ -1,0 +1,176 @@
+"""Write the reference pages from the code, or hold them against it (``--check``)."""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+from authz import cli
+from authz.audit import AuditRecord
+from authz.config import schema
+from authz.metrics import BUCKETS_SECONDS, FAMILIES
+from authz.reason import Reason
+
+HERE: Final = Path(__file__).parent
+MADE: Final = "<!-- Made by docs/generate.py: change the code, then run `make generate`. -->\n\n"
+COMPLETED: Final = {
+    "time": "when the check was answered, RFC 3339 in UTC",
+    "request_id": "the request's `x-request-id`, 128 characters at most; clients may choose it",
+    "trace_id": "the trace id of the request's `traceparent`",
+    "decision_id": "also in the answer, the metadata and `x-agent-decision-id`",
+    "cache": "`hit` when the decision was remembered",
+    "duration_us": "from the check's bytes to its answer, in microseconds",
+}
+
+
+def config_page() -> str:
+    """Every key of the config."""
+    document = schema()
+    lines = ["# Config\n\n" + MADE, "Durations are a whole number and a unit: `250ms`, `30s`, "]
+    lines.append("`5m`, `1h`, `1d`.\nUnknown and doubled keys, anchors and tags are errors.\n")
+    lines.append("A config that can't be used is never taken: `authz check` lists every error.\n\n")
+    _section(document, document, "", lines)
+    return "".join(lines)
+
+
+def _section(root: dict[str, Any], node: dict[str, Any], place: str, lines: list[str]) -> None:
+    required = set(node.get("required", []))
+    if place:
+        lines.append(f"## `{place}`\n\n{node.get('description', '').strip()}\n\n")
+    lines.append("| key | type | default | meaning |\n|---|---|---|---|\n")
+    inner: list[tuple[str, dict[str, Any]]] = []
+    for name, member in node["properties"].items():
+        kind, target, suffix = _kind(root, member)
+        default = "**required**" if name in required else _default(member, kind)
+        meaning = member.get("description") or (target or {}).get("description", "")
+        text = " ".join(str(meaning).split()).replace("|", "\\|")
+        lines.append(f"| `{name}` | {kind} | {default} | {text} |\n")
+        if target is not None:
+            inner.append((f"{place}.{name}".strip(".") + suffix, target))
+    lines.append("\n")
+    for path, target in inner:
+        _section(root, target, path, lines)
+
+
+def _default(member: dict[str, Any], kind: str) -> str:
+    value = member.get("default")
+    if isinstance(value, dict):
+        return "see below"
+    if value is None or value == []:
+        return ""
+    if kind == "duration":
+        return f"`{value:g}s`"
+    return f"`{json.dumps(value)}`"
+
+
+def _kind(root: dict[str, Any], member: dict[str, Any]) -> tuple[str, dict[str, Any] | None, str]:
+    """A member's type in words, the section it leads to, and how its place is written."""
+    if "$ref" in member:
+        return "section", root["$defs"][member["$ref"].rpartition("/")[2]], ""
+    if "anyOf" in member:
+        given = next(one for one in member["anyOf"] if one.get("type") != "null")
+        return _kind(root, given)
+    if "enum" in member:
+        return " or ".join(f"`{value}`" for value in member["enum"]), None, ""
+    if member.get("type") == "array":
+        kind, target, suffix = _kind(root, member["items"])
+        return f"list of {kind}", target, "[]" + suffix
+    if member.get("type") == "object":
+        patterns = list(member.get("patternProperties", {}).values())
+        values = patterns[0] if patterns else member.get("additionalProperties", {})
+        kind, target, suffix = (
+            _kind(root, values) if isinstance(values, dict) else ("any", None, "")
+        )
+        return f"names to {kind}", target, ".NAME" + suffix
+    pattern = member.get("pattern", "")
+    return ("duration" if "ms|s|m" in pattern else str(member.get("type", "text"))), None, ""
+
+
+def reasons_page() -> str:
+    """Every reason, with what the client gets."""
+    lines = ["# Reasons\n\n" + MADE]
+    lines.append("A refusal has one reason: in the `x-authz-reason` header, in the body, in the\n")
+    lines.append("metric's label, in the audit record and in the dynamic metadata. The client\n")
+    lines.append(
+        "learns nothing more; `detail` in the audit record says the rest to operators.\n\n"
+    )
+    lines.append("| reason | HTTP | challenge | words |\n|---|---|---|---|\n")
+    for reason in Reason:
+        error = {None: "", "": "`Bearer`"}.get(reason.error, f'`Bearer error="{reason.error}"`')
+        lines.append(f"| `{reason.code}` | {reason.http_status} | {error} | {reason.message} |\n")
+    return "".join(lines)
+
+
+def metrics_page() -> str:
+    """Every metric family."""
+    lines = [
+        "# Metrics\n\n" + MADE,
+        "At `/metrics` of the admin address. Labels come from closed\n",
+    ]
+    lines.append("sets: a client can't add a series. Counters end in `_total`.\n\n")
+    lines.append("| family | type | labels | meaning |\n|---|---|---|---|\n")
+    for name, (kind, labels, text) in FAMILIES.items():
+        lines.append(f"| `{name}` | {kind} | {', '.join(labels)} | {text} |\n")
+    buckets = ", ".join(f"{bound:g}" for bound in BUCKETS_SECONDS)
+    lines.append(f"\nBuckets of the histogram, in seconds: {buckets}.\n")
+    return "".join(lines)
+
+
+def audit_page() -> str:
+    """Every field of an audit record."""
+    lines = ["# Audit record\n\n" + MADE, " ".join((AuditRecord.__doc__ or "").split()) + "\n\n"]
+    lines.append("One JSON object a line. The token and the query are not in it.\n\n")
+    lines.append("| field | meaning |\n|---|---|\n")
+    lines.extend(f"| `{name}` | of the decision |\n" for name in AuditRecord.__struct_fields__)
+    lines.extend(f"| `{name}` | {text} |\n" for name, text in COMPLETED.items())
+    return "".join(lines)
+
+
+def cli_page() -> str:
+    """The help of every verb."""
+    os.environ["COLUMNS"] = "80"
+    os.environ.pop("AUTHZ_CONFIG", None)
+    os.environ.pop("AUTHZ_LOG_LEVEL", None)
+    lines = ["# The command `authz`\n\n" + MADE]
+    for name, text in cli.help_texts():
+        lines.append(f"## `{name}`\n\n```text\n{text}```\n\n")
+    return "".join(lines).rstrip("\n") + "\n"
+
+
+PAGES: Final[dict[str, Callable[[], str]]] = {
+    "reference/config.md": config_page,
+    "reference/reasons.md": reasons_page,
+    "reference/metrics.md": metrics_page,
+    "reference/audit.md": audit_page,
+    "reference/cli.md": cli_page,
+    "schema.json": lambda: json.dumps(schema(), indent=2) + "\n",
+}
+
+
+def stale() -> list[str]:
+    """Pages that are not what the code makes."""
+    return [
+        name
+        for name, make in PAGES.items()
+        if not (HERE / name).exists() or (HERE / name).read_text() != make()
+    ]
+
+
+def main() -> int:
+    """Write, or check."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="exit 1 when they differ")
+    if parser.parse_args().check:
+        for name in stale():
+            print(f"docs/{name} is not what the code makes: run 'make generate'")
+        return 1 if stale() else 0
+    for name, make in PAGES.items():
+        (HERE / name).write_text(make())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,91 @@
+"""The docs are true: examples run, links lead somewhere, generated pages are what the code makes."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from authz.config import load_text, schema
+from authz.metrics import FAMILIES
+from authz.reason import Reason
+
+ROOT = Path(__file__).parent.parent
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+_BLOCK = re.compile(r"(?:<!-- test(?:: (\d))? -->\n)?```(\w+)\n(.*?)```", re.DOTALL)
+
+
+def blocks(language: str) -> list[tuple[Path, str | None, str, bool]]:
+    """Page, expected status, text and whether it is marked, of every block of a language."""
+    return [
+        (page, match[1], match[3], match[0].startswith("<!-- test"))
+        for page in PAGES
+        for match in _BLOCK.finditer(page.read_text())
+        if match[2] == language
+    ]
+
+
+def test_config_examples() -> None:
+    """Every config in the docs is one that is taken."""
+    examples = [text for _, _, text, _ in blocks("yaml") if text.startswith("server:")]
+
+    assert len(examples) >= 2
+    for text in examples:
+        load_text(text.encode(), "example")
+
+
+def test_commands_in_the_tutorial(tmp_path: Path) -> None:
+    """The tutorial's marked commands end with the status that it says."""
+    page = ROOT / "docs" / "tutorial.md"
+    config = next(t for p, _, t, _ in blocks("yaml") if p == page)
+    (tmp_path / "authz.yaml").write_text(config)
+    marked = [(status, text) for p, status, text, is_test in blocks("sh") if is_test and p == page]
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+
+    assert len(marked) == 3
+    for status, text in marked:
+        result = subprocess.run(
+            ["sh", "-c", text], cwd=tmp_path, env=environment, capture_output=True, check=False
+        )
+        assert result.returncode == int(status or 0), (text, result)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links(page: Path) -> None:
+    """Every link to a file of ours leads to one."""
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
+        if not target.startswith(("http", "mailto")):
+            assert (page.parent / target).exists(), target
+
+
+def test_generated_pages_are_current() -> None:
+    """The reference pages and the schema are what the code makes."""
+    script = str(ROOT / "docs" / "generate.py")
+    result = subprocess.run(
+        [sys.executable, script, "--check"], capture_output=True, text=True, check=False
+    )
+
+    assert result.stdout == ""
+    assert result.returncode == 0
+
+
+def test_everything_is_documented() -> None:
+    """Every reason, metric family and section of the config is in the reference."""
+    reference = ROOT / "docs" / "reference"
+    reasons = (reference / "reasons.md").read_text()
+    metrics = (reference / "metrics.md").read_text()
+    config = (reference / "config.md").read_text()
+
+    assert all(f"`{reason.code}`" in reasons for reason in Reason)
+    assert all(f"`{name}`" in metrics for name in FAMILIES)
+    assert all(f"`{name}`" in config for name in schema()["properties"])
+
+
+def test_the_demo_in_the_readme() -> None:
+    """The README's number of demo requests is that of the demo."""
+    story = (ROOT / "lab" / "demo.py").read_text()
+    count = len(re.findall(r"^        Line\(", story, re.MULTILINE))
+
+    assert f"{count} requests" in (ROOT / "README.md").read_text()
