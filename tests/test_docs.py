@@ -1,4 +1,4 @@
-"""The docs are true: examples run, links lead somewhere, generated pages are what the code makes."""
+"""The docs are true: examples run, links lead somewhere, generated pages are current."""
 
 import os
 import re
