@@ -39,6 +39,7 @@ check: setup ## lint, format, types, import floors, generated files
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python protos/generate.py --check
 	$(BIN)/python docs/generate.py --check
+	$(BIN)/hadolint Dockerfile
 
 generate: setup ## protobuf code, JSON Schema and reference pages from their sources
 	$(BIN)/python protos/generate.py

@@ -30,6 +30,7 @@ from authz.settings import Duration, Settings
 ANSWER_MARGIN_SECONDS: Final = 0.05
 # Longest wait for a key that may just have been published, whatever the caller would allow.
 MAX_KEY_WAIT_SECONDS: Final = 2.0
+NOTHING: Final = Request(method="", host="", path="")  # when there is no request to speak of
 _log: Final = logging.getLogger("authz.service")
 
 
@@ -109,14 +110,26 @@ class Service:
         self._audit = audit
         self._metrics = metrics
         self._key_waits = threading.BoundedSemaphore(max_key_waits)
+        # Made beforehand, so that nothing can go wrong with it when everything else has.
+        fault = Deny(Reason.INTERNAL_ERROR)
+        self._last_resort = snapshot.writer.answer(fault, NOTHING, snapshot.policy_version, "miss")
 
     def check(self, data: bytes, time_remaining: Callable[[], float | None]) -> bytes:
-        """Answer a serialised CheckRequest with a serialised CheckResponse.
+        """Answer a serialised CheckRequest with a serialised CheckResponse. Never raises.
 
         ``time_remaining`` gives the seconds that the caller still waits, None for no deadline.
         """
-        started = time.perf_counter()
         decision_id = os.urandom(16).hex()
+        try:
+            return self._answer(data, time_remaining, decision_id).complete(decision_id)
+        except Exception as error:  # noqa: BLE001 - an RPC error can be an allow to some proxies
+            _log_fault(error)
+            return self._last_resort.complete(decision_id)
+
+    def _answer(
+        self, data: bytes, time_remaining: Callable[[], float | None], decision_id: str
+    ) -> Answer:
+        started = time.perf_counter()
         message = pb.CheckRequest()
         snapshot = self.snapshot
         try:
@@ -126,7 +139,7 @@ class Service:
             _log_fault(error)
             remembered, is_hit = _internal_error(snapshot), False
         seconds = time.perf_counter() - started
-        is_audited = self._audit.append(
+        is_recorded = self._audit.append(
             complete(
                 remembered.audit_prefix,
                 time_seconds=time.time(),
@@ -137,10 +150,10 @@ class Service:
                 duration_us=int(seconds * 1e6),
             )
         )
-        if not is_audited and self._audit.must_record:
-            remembered = _refusal(snapshot, Request("", "", ""), Reason.OVERLOADED, "audit is full")
+        if not is_recorded and self._audit.must_record:
+            remembered = _refusal(snapshot, NOTHING, Reason.OVERLOADED, "the audit log is full")
         self._metrics.observe(remembered.reason, seconds, is_hit)
-        return remembered.answer.complete(decision_id)
+        return remembered.answer
 
     def _decide(
         self,
@@ -211,7 +224,7 @@ def _refusal(snapshot: Snapshot, request: Request, reason: Reason, detail: str) 
 
 
 def _internal_error(snapshot: Snapshot) -> Remembered:
-    return _refusal(snapshot, Request("", "", ""), Reason.INTERNAL_ERROR, "see the log")
+    return _refusal(snapshot, NOTHING, Reason.INTERNAL_ERROR, "see the log")
 
 
 def _log_fault(error: Exception) -> None:

@@ -134,6 +134,14 @@ def test_a_failing_step(world: World, step: str, error: BaseException) -> None:
     assert type(error).__name__ not in str(answer)
 
 
+def test_a_failing_edge(world: World) -> None:
+    """What fails behind the decision, in audit or metrics, is a deny too, and no exception."""
+    world.service._metrics = None  # type: ignore[assignment]
+    answer = world.ask(world.token())
+
+    assert reason_of(answer) == "internal_error"
+
+
 def test_keys_unavailable(tmp_path: Path) -> None:
     """Before the first key set, and after the last good one is too old, checks are refused."""
     with World(tmp_path, {"cooldown: 1s": "cooldown: 1s, max_age: 1s"}) as world:

@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import httpx
 import pytest
 
 from lab import demo
@@ -76,12 +77,9 @@ def test_a_header_that_we_do_not_set_is_removed(mesh: Mesh) -> None:
 
 def test_without_envoys_own_protections(mesh: Mesh, tmp_path: Path) -> None:
     """The answer alone protects the upstream when Envoy strips and rejects nothing itself."""
-    config = bootstrap(
-        server=mesh.gateway,
-        bundle=mesh.authority.path,
-        upstream_port=mesh.upstream.port,
-        sockets=[mesh.servers[0].socket],
-        changes={
+    config = _config(
+        mesh,
+        {
             "key_matcher: {prefix: x-agent-}": "key_matcher: {prefix: x-none-}",
             "headers_with_underscores_action: REJECT_REQUEST": (
                 "headers_with_underscores_action: ALLOW"
@@ -282,6 +280,84 @@ def test_drain_loses_no_request(tmp_path: Path) -> None:
         assert status == 0
         assert set(statuses) == {200}
         assert statuses[200] > 100
+
+
+def test_an_issuer_that_is_added_while_down(tmp_path: Path) -> None:
+    """A new issuer that can't be reached stops its own tokens only; the rest goes on."""
+    with Mesh(tmp_path) as mesh:
+        server, client = mesh.servers[0], mesh.agent(TRAVEL)
+        other = "https://new.example"
+        block = (
+            f"issuers:\n  - issuer: {other}\n"
+            "    keys: {jwks_uri: 'http://127.0.0.1:1/x', insecure: true}\n"
+            "    audiences: [https://mcp.corp.example/finance]\n"
+        )
+        server.write_config({"issuers:\n": block})
+        _until(lambda: server.metric('authz_config_reloads_total{result="taken"}') == 1)
+        time.sleep(2.5)  # two of Envoy's health checks
+
+        assert client.get(BALANCE, mesh.issuer.token(TRAVEL, scope=READ)).status == 200
+        foreign = mesh.issuer.token(TRAVEL, scope=READ, iss=other)
+        assert client.get(BALANCE, foreign).reason in {"keys_unavailable", "token_alg"}
+
+
+def test_joined_headers(mesh: Mesh, tmp_path: Path) -> None:
+    """Without encode_raw_headers, where Envoy joins headers, decisions are the same."""
+    envoy = Envoy(
+        tmp_path, _config(mesh, {"encode_raw_headers: true": "encode_raw_headers: false"})
+    )
+    try:
+        envoy.wait_ready()
+        client = Client(envoy.port, mesh.authority.path, mesh.authority.issue(TRAVEL))
+        token = mesh.issuer.token(TRAVEL, scope=READ)
+
+        assert client.get(BALANCE, token).status == 200
+        twice = client.request("GET", BALANCE, [*bearer(token), *bearer("x")])
+        assert (twice.status, twice.reason) == (400, "auth_ambiguous")
+    finally:
+        envoy.stop()
+
+
+def _config(mesh: Mesh, changes: dict[str, str]) -> str:
+    return bootstrap(
+        server=mesh.gateway,
+        bundle=mesh.authority.path,
+        upstream_port=mesh.upstream.port,
+        sockets=[mesh.servers[0].socket],
+        changes=changes,
+    )
+
+
+def test_http2_and_grpc_clients(mesh: Mesh) -> None:
+    """Over HTTP/2 it is the same; a gRPC client gets its own kind of refusal."""
+    svid = mesh.authority.issue(TRAVEL)
+    context = ssl.create_default_context(cafile=str(mesh.authority.path))
+    context.load_cert_chain(svid.certificate_path, svid.key_path)
+    token = mesh.issuer.token(TRAVEL, scope=READ)
+    headers = {"host": "mcp.corp.example", "authorization": f"Bearer {token}"}
+    base = f"https://localhost:{mesh.envoy.port}"
+    with httpx.Client(http2=True, verify=context, timeout=10, trust_env=False) as client:
+        allowed = client.get(base + BALANCE, headers=headers)
+        grpc = {"content-type": "application/grpc", "te": "trailers"}
+        denied = client.post(base + BALANCE, headers={**headers, **grpc}, content=b"\0" * 5)
+
+    assert (allowed.status_code, allowed.http_version) == (200, "HTTP/2")
+    assert denied.status_code == 200
+    assert denied.headers["grpc-status"] == "7"
+    assert "policy_denied" in denied.headers["grpc-message"]
+
+
+def test_the_proxys_own_log(mesh: Mesh) -> None:
+    """Envoy's access log has the decision, its reason and its id from the dynamic metadata."""
+    reply = mesh.agent(TRAVEL).get(BALANCE, mesh.issuer.token(TRAVEL, scope="x"))
+    decision_id = reply.body.decode().split("decision: ")[1].strip()
+    log = mesh.folder / "envoy.log"
+    _until(lambda: decision_id in log.read_text(), 15)
+    line = next(line for line in log.read_text().splitlines() if decision_id in line)
+
+    assert '"decision":"deny"' in line
+    assert '"reason":"scope"' in line
+    assert '"principal":"alice"' in line
 
 
 def test_hot_reload(tmp_path: Path) -> None:

@@ -85,6 +85,7 @@ class Server:
         self._file = _contents(path)
         self._stopping = threading.Event()
         self._reload_wanted = threading.Event()
+        self._had_keys = False
         self.keys = KeyStore(key_sources(config))
         snapshot = snapshot_of(config, self.keys)
         self._audit = AuditLog(config.audit)
@@ -122,15 +123,18 @@ class Server:
         """Serve, look after readiness and the config file, until told to stop."""
         ticks = 0
         while not self._stopping.wait(TICK_SECONDS):
-            self._transport.set_serving(serving=self.keys.ready())
+            # Once ready, always: an issuer that is added while it is down must not stop the rest.
+            self._had_keys = self._had_keys or self.keys.ready()
+            self._transport.set_serving(serving=self._had_keys)
             ticks += 1
             if self._reload_wanted.is_set() or ticks % RELOAD_TICKS == 0:
                 self._reload()
 
     def readiness(self) -> tuple[bool, dict[str, Any]]:
         """Whether new checks are wanted here, with the parts of the answer."""
-        checks = {"config": True, "keys": self.keys.ready(), "stopping": self._stopping.is_set()}
-        return checks["keys"] and not checks["stopping"], checks
+        keys = self._had_keys or self.keys.ready()
+        stopping = self._stopping.is_set()
+        return keys and not stopping, {"config": True, "keys": keys, "stopping": stopping}
 
     def stop(self, *_: object) -> None:
         """Begin to stop."""
