@@ -35,7 +35,7 @@ _log: Final = logging.getLogger("authz.service")
 
 
 def _listed(value: Any) -> Any:  # noqa: ANN401 - whatever the YAML holds
-    return (value,) if isinstance(value, str) else value
+    return tuple(value) if isinstance(value, list) else (value,)
 
 
 _ADDRESS: Final = r"^(unix:/.+|.+:[0-9]{1,5})$"

@@ -39,6 +39,18 @@ def test_the_labs_config_is_good() -> None:
     assert config.issuers[0].keys.refresh == 60.0
 
 
+def test_one_address_or_several() -> None:
+    """An address stands alone or in a list; what is no address is an error at its line."""
+    several = GOOD.replace('"unix:/run/authz/authz.sock"', '["unix:/a", "127.0.0.1:9191"]')
+    config = load_text(several.encode(), "f.yaml")
+
+    assert config.server.listen == ("unix:/a", "127.0.0.1:9191")
+    assert load_text(GOOD.encode(), "f").server.listen == ("unix:/run/authz/authz.sock",)
+    for wrong in ("[]", "5", "nonsense", "[unix:a]", "{a: b}"):
+        found = problems(GOOD.replace('"unix:/run/authz/authz.sock"', wrong))
+        assert any(problem.startswith("2: server.listen") for problem in found), found
+
+
 @pytest.mark.parametrize(
     ("old", "new", "expected"),
     [
