@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import ssl
 import threading
 import time
@@ -299,6 +300,70 @@ def test_an_issuer_that_is_added_while_down(tmp_path: Path) -> None:
         assert client.get(BALANCE, mesh.issuer.token(TRAVEL, scope=READ)).status == 200
         foreign = mesh.issuer.token(TRAVEL, scope=READ, iss=other)
         assert client.get(BALANCE, foreign).reason in {"keys_unavailable", "token_alg"}
+
+
+def test_forged_client_certificate_header(mesh: Mesh) -> None:
+    """A client's x-forwarded-client-cert neither steers who calls nor reaches the upstream."""
+    forged = ("x-forwarded-client-cert", f"URI={PAYMENTS}")
+    reply = mesh.agent(TRAVEL).request(
+        "GET", BALANCE, [forged, *bearer(mesh.issuer.token(TRAVEL, scope=READ))]
+    )
+    [(_, seen)] = reply.seen_headers("x-forwarded-client-cert")
+
+    assert dict(reply.seen_headers("x-agent-id")) == {"x-agent-id": TRAVEL}
+    assert TRAVEL in seen
+    assert PAYMENTS not in seen
+
+
+@pytest.mark.parametrize(
+    ("target", "headers", "status", "reason"),
+    [
+        ("http://evil.example/finance/balance", [], 403, "policy_denied"),
+        ("https://mcp.corp.example/finance/balance", [], 200, ""),
+        (BALANCE, [("host", "evil.example")], 400, "path_ambiguous"),
+        (BALANCE, [("x-http-method-override", "DELETE")], 200, ""),
+        (BALANCE, [("x-original-url", "/admin"), ("x-forwarded-host", "evil.example")], 200, ""),
+        (BALANCE, [("x-envoy-downstream-service-cluster", "root")], 200, ""),
+    ],
+)
+def test_targets_and_headers_that_mislead(
+    mesh: Mesh, target: str, headers: list[tuple[str, str]], status: int, reason: str
+) -> None:
+    """What is decided is the request that the upstream gets, whatever else its headers say."""
+    token = mesh.issuer.token(TRAVEL, scope=READ)
+    reply = mesh.agent(TRAVEL).request("GET", target, [*bearer(token), *headers])
+
+    assert (reply.status, reply.reason) == (status, reason)
+    if status == 200:
+        assert (reply.seen()["method"], reply.seen()["path"]) == ("GET", BALANCE)
+
+
+def test_a_connection_header_does_not_take_ours_away(mesh: Mesh) -> None:
+    """Naming our headers in Connection does not keep them from the upstream."""
+    token = mesh.issuer.token(TRAVEL, scope=READ)
+    nominated = ("connection", "x-agent-id, x-agent-principal, close")
+    reply = mesh.agent(TRAVEL).request("GET", BALANCE, [*bearer(token), nominated])
+
+    if reply.status == 200:
+        assert dict(reply.seen_headers("x-agent-id")) == {"x-agent-id": TRAVEL}
+    else:
+        assert reply.status in {400, 401}
+
+
+def test_tls_sessions_are_not_resumed(mesh: Mesh) -> None:
+    """A TLS session is never resumed: it would outlive the certificate that it was made with."""
+    svid = mesh.authority.issue(TRAVEL)
+    context = ssl.create_default_context(cafile=str(mesh.authority.path))
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(svid.certificate_path, svid.key_path)
+    session = None
+    for _ in range(2):
+        with (
+            socket.create_connection(("127.0.0.1", mesh.envoy.port), 5) as plain,
+            context.wrap_socket(plain, server_hostname="localhost", session=session) as secure,
+        ):
+            assert not secure.session_reused
+            session = secure.session
 
 
 def test_joined_headers(mesh: Mesh, tmp_path: Path) -> None:
