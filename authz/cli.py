@@ -95,6 +95,12 @@ def _token(path: str | None) -> str:
     return text.strip()
 
 
+def _url(text: str) -> str:
+    if "://" not in text:
+        raise argparse.ArgumentTypeError(f"{text!r} is no URL such as https://mcp.corp.example/a")
+    return text
+
+
 def _schema(_: argparse.Namespace) -> int:
     print(json.dumps(schema(), indent=2))
     return FINE
@@ -141,7 +147,9 @@ def _parser() -> argparse.ArgumentParser:
     why.formatter_class = argparse.RawDescriptionHelpFormatter
     _add_config(why)
     why.add_argument("method", metavar="METHOD", help="the HTTP method, such as GET")
-    why.add_argument("url", metavar="URL", help="the URL, such as https://mcp.corp.example/a/b")
+    why.add_argument(
+        "url", metavar="URL", type=_url, help="the URL, such as https://mcp.corp.example/a/b"
+    )
     why.add_argument("--agent", required=True, metavar="ID", help="the caller's SPIFFE ID")
     why.add_argument("--principal", default="", metavar="SUB", help="for whom: the token's sub")
     why.add_argument("--issuer", default="", metavar="ISS", help="default: the only issuer")

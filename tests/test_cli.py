@@ -59,7 +59,7 @@ def test_config_from_the_environment(config: Path, monkeypatch: pytest.MonkeyPat
 
 def test_usage() -> None:
     """A wrong call is 2."""
-    for arguments in (["check"], ["nonsense"], []):
+    for arguments in (["check"], ["nonsense"], [], ["explain", "c", "GET", "/a", "--agent", "x"]):
         with pytest.raises(SystemExit) as caught:
             run(*arguments)
         assert caught.value.code == 2
@@ -168,6 +168,24 @@ def test_serve_cannot_start(config: Path, tmp_path: Path) -> None:
     assert "can't write the audit log" in _failure(config)
     config.write_text("nonsense")
     assert "a mapping" in _failure(config)
+
+
+def test_serve_takes_over_a_stale_socket(config: Path, tmp_path: Path) -> None:
+    """A socket file that a killed server left behind does not keep the next one from starting."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "authz.sock"))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "authz", "serve", str(config)], stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr
+    try:
+        assert any("serving" in line for line in process.stderr)
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(tmp_path / "authz.sock"))
+    finally:
+        process.terminate()
+        process.wait(10)
+        process.stderr.close()
 
 
 def _failure(config: Path) -> str:

@@ -53,7 +53,7 @@ class KeySettings(Settings):
     """Accept plain http:// in jwks_uri: whoever is on the way can then sign tokens."""
     ca_file: str | None = None
     """PEM certificates to trust for jwks_uri, in place of the system's."""
-    refresh: Duration = Field(default=300.0, ge=0.05, le=86400.0)
+    refresh: Duration = Field(default=300.0, ge=1.0, le=86400.0)
     """How often keys are fetched."""
     cooldown: Duration = Field(default=10.0, ge=1.0, le=3600.0)
     """Shortest time between fetches that unknown keys cause, and between tries that failed."""
