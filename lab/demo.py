@@ -206,6 +206,7 @@ def main() -> int:
             print(f"Envoy, agent-authz, issuer and upstream are up ({_since(begun)}).\n")
             lines = story(mesh)
             expected = tell(lines, colours=sys.stdout.isatty() and "NO_COLOR" not in os.environ)
+            mesh.check_alive()  # a part that died is the reason, not the rows that it spoilt
             print(f"\n{expected} of {len(lines)} as expected")
             if os.environ.get("KEEP"):
                 keep(mesh)

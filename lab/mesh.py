@@ -188,6 +188,11 @@ class Mesh:
         """Stop every part."""
         self._stack.close()
 
+    def check_alive(self) -> None:
+        """Raise ProcessError for a part that has died."""
+        for process in (*(server.process for server in self.servers), self.envoy.process):
+            process.check_alive()
+
     def client(self, svid: Svid | None) -> Client:
         """A client with that SVID."""
         return Client(self.envoy.port, self.authority.path, svid)

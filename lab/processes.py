@@ -63,6 +63,11 @@ class Process:
         lines = self.log.read_text(errors="replace").splitlines()[-LOG_LINES:]
         return ProcessError("\n".join([f"{self.name} {what}; its log ends:", *lines]))
 
+    def check_alive(self) -> None:
+        """Raise ProcessError when it has ended."""
+        if self._child.poll() is not None:
+            raise self.failure(f"ended with status {self._child.returncode}")
+
     def signal(self, number: signal.Signals) -> None:
         """Send it a signal."""
         self._child.send_signal(number)
