@@ -63,16 +63,20 @@ def test_a_part_that_is_never_ready_is_stopped(tmp_path: Path) -> None:
     assert process.stop() == -signal.SIGTERM
 
 
+def _watch(mesh: Mesh) -> None:
+    end = time.monotonic() + 5
+    while time.monotonic() < end:
+        mesh.check_alive()
+        time.sleep(0.02)
+
+
 def test_leaving_the_mesh_stops_every_part(tmp_path: Path) -> None:
     """After the mesh nothing of it runs, though one part was killed before."""
     with Mesh(tmp_path) as mesh:
         pids = [mesh.servers[0].process.pid, mesh.envoy.process.pid]
         os.kill(pids[1], signal.SIGKILL)
-        end = time.monotonic() + 5
         with pytest.raises(ProcessError, match="envoy ended"):
-            while time.monotonic() < end:
-                mesh.check_alive()
-                time.sleep(0.02)
+            _watch(mesh)
 
     for pid in pids:
         with pytest.raises(ProcessLookupError):
