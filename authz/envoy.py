@@ -160,7 +160,7 @@ class Writer:
         values = _identity_values(allow)
         for name, header in self._names.items():
             if values[name]:
-                _set_header(response.headers, header, values[name])
+                response.headers.append(_header(header, values[name]))
             else:
                 response.headers_to_remove.append(header)
         response.headers_to_remove.extend(self._twins)
@@ -205,12 +205,12 @@ def _refused(deny: Deny, request: Request) -> pb.CheckResponse:
     denied = message.denied_response
     denied.status.code = reason.http_status
     denied.body = f"{reason.code}: {reason.message}\ndecision: {_ID_PLACE}\n"
-    _set_header(denied.headers, "content-type", "text/plain; charset=utf-8")
-    _set_header(denied.headers, "cache-control", "no-store")
-    _set_header(denied.headers, "x-authz-reason", reason.code)
+    denied.headers.append(_header("content-type", "text/plain; charset=utf-8"))
+    denied.headers.append(_header("cache-control", "no-store"))
+    denied.headers.append(_header("x-authz-reason", reason.code))
     challenge = challenge_for(deny, request.context_value(RESOURCE_METADATA))
     if challenge:
-        _set_header(denied.headers, "www-authenticate", challenge)
+        denied.headers.append(_header("www-authenticate", challenge))
     return message
 
 
@@ -233,11 +233,10 @@ def _quotable(value: str) -> str:
     return _CONTROL.sub("?", value).translate(_QUOTED)
 
 
-def _set_header(headers: object, name: str, value: str) -> None:
-    option = headers.add()  # type: ignore[attr-defined]
-    option.header.key = name
-    option.header.value = value
-    option.append_action = OVERWRITE
+def _header(name: str, value: str) -> pb.HeaderValueOption:
+    return pb.HeaderValueOption(
+        header=pb.HeaderValue(key=name, value=value), append_action=OVERWRITE
+    )
 
 
 def _add_metadata(
