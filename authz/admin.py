@@ -1,8 +1,14 @@
 """For operators: /metrics, /healthz and /readyz over plain HTTP, on loopback by default."""
 
+import logging
+import socket
+import sys
 import threading
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from socketserver import TCPServer
 from typing import Any, Final
 
 import msgspec
@@ -13,7 +19,11 @@ from pydantic import Field
 from authz.settings import Settings
 
 REQUEST_SECONDS: Final = 5.0  # a slow client loses its connection, not our thread
+MAX_CONNECTIONS: Final = 64  # at once, a thread each: far more than probes and scrapes need
+_NOT_IMPLEMENTED: Final = 501  # what the standard library answers to a method that we lack
+_NOT_ALLOWED: Final = 405
 _POLL_SECONDS: Final = 0.1
+_log: Final = logging.getLogger("authz.admin")
 Readiness = Callable[[], tuple[bool, dict[str, Any]]]
 
 
@@ -44,10 +54,9 @@ class AdminServer:
         """Listen. Raises AdminError."""
         host, _, port = self.address.rpartition(":")
         try:
-            server = ThreadingHTTPServer((host.strip("[]"), int(port)), self._handler())
+            server = _Server(host.strip("[]"), int(port), self._handler())
         except (OSError, OverflowError) as error:
             raise AdminError(f"can't listen on {self.address} for admin: {error}") from None
-        server.daemon_threads = True
         self.address = f"{host}:{server.server_port}"
         self._server = server
         threading.Thread(
@@ -68,14 +77,31 @@ class AdminServer:
             timeout = REQUEST_SECONDS
 
             def do_GET(self) -> None:
-                status, content_type, body = admin.answer(
-                    self.path.partition("?")[0], self.headers.get("accept", "")
-                )
+                path, accept = self.path.partition("?")[0], self.headers.get("accept", "")
+                try:
+                    status, content_type, body = admin.answer(path, accept)
+                except Exception as error:  # noqa: BLE001 - a probe wants an answer, whatever it was
+                    _log.error("no answer to a GET for operators: %s", type(error).__name__)
+                    status, content_type, body = 500, "text/plain", b"internal error\n"
+                self._reply(status, content_type, body)
+
+            def send_error(
+                self, code: int, message: str | None = None, explain: str | None = None
+            ) -> None:
+                """Refuse in plain text, which repeats nothing of the request."""
+                del message, explain
+                status = _NOT_ALLOWED if code == _NOT_IMPLEMENTED else code
+                self._reply(status, "text/plain", b"not served: plain GET only\n")
+
+            def _reply(self, status: int, content_type: str, body: bytes) -> None:
                 self.send_response(status)
+                if status == _NOT_ALLOWED:
+                    self.send_header("allow", "GET")
                 self.send_header("content-type", content_type)
                 self.send_header("content-length", str(len(body)))
                 self.end_headers()
-                self.wfile.write(body)
+                if self.command != "HEAD":
+                    self.wfile.write(body)
 
             def version_string(self) -> str:
                 return "agent-authz"
@@ -97,3 +123,48 @@ class AdminServer:
             body = msgspec.json.encode({"ready": is_ready, "checks": checks}) + b"\n"
             return 200 if is_ready else 503, "application/json", body
         return 404, "text/plain", b"not found: try /metrics, /healthz or /readyz\n"
+
+
+class _Server(ThreadingHTTPServer):
+    """Many connections at most, each for so long in all: trickling bytes buys no more time."""
+
+    daemon_threads = True
+    request_queue_size = MAX_CONNECTIONS  # with the library's 5, a burst waits seconds for a retry
+
+    def __init__(self, host: str, port: int, handler: type[BaseHTTPRequestHandler]) -> None:
+        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._ends: dict[object, float] = {}
+        super().__init__((host, port), handler)
+
+    def server_bind(self) -> None:
+        """Bind, without HTTPServer's look-up of our own name: DNS may be slow."""
+        TCPServer.server_bind(self)
+        self.server_name, self.server_port = "agent-authz", self.server_address[1]
+
+    def process_request(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - as inherited
+        """Serve a connection, unless there are too many."""
+        self._ends[request] = time.monotonic() + REQUEST_SECONDS
+        if len(self._ends) > MAX_CONNECTIONS:
+            self.shutdown_request(request)
+            return
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:  # noqa: ANN401 - as inherited
+        """Close a connection."""
+        self._ends.pop(request, None)
+        super().shutdown_request(request)
+
+    def service_actions(self) -> None:
+        """End the connections whose time is up; called at each poll."""
+        now = time.monotonic()
+        for request, end in list(self._ends.items()):
+            if now >= end and isinstance(request, socket.socket):
+                with suppress(OSError):  # it has just ended by itself
+                    request.shutdown(socket.SHUT_RDWR)
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that left is no news; anything else is one line, without its text."""
+        del request, client_address
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            _log.error("admin connection failed: %s", type(error).__name__)

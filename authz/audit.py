@@ -6,6 +6,7 @@ of a line is encoded once for a decision and completed for each request with tim
 
 import logging
 import os
+import select
 import sys
 import threading
 from collections import deque
@@ -94,11 +95,15 @@ def complete(
 ) -> bytes:
     """A whole line: the prefix, and what differs from request to request."""
     moment = datetime.fromtimestamp(time_seconds, UTC).isoformat(timespec="microseconds")
-    safe_id = _encoder.encode(request_id[:MAX_ID_CHARS]).decode().translate(_UNSAFE)
     return prefix + (
-        f',"time":"{moment[:-6]}Z","request_id":{safe_id},"trace_id":"{trace_id}"'
+        f',"time":"{moment[:-6]}Z","request_id":{_quoted(request_id)}'
+        f',"trace_id":{_quoted(trace_id)}'
         f',"decision_id":"{decision_id}","cache":"{cache}","duration_us":{duration_us}}}\n'
     ).encode("utf-8", "replace")
+
+
+def _quoted(client_text: str) -> str:
+    return _encoder.encode(client_text[:MAX_ID_CHARS]).decode().translate(_UNSAFE)
 
 
 class AuditLog:
@@ -119,6 +124,7 @@ class AuditLog:
         self._limit = settings.queue
         self._lines: deque[bytes] = deque()
         self._file: IO[bytes] | None = None
+        self._start = b""  # written first: ends a line that was cut off
         self._stop = threading.Event()
         self._reopen = threading.Event()
         self._thread = threading.Thread(target=self._run, name="audit", daemon=True)
@@ -134,6 +140,7 @@ class AuditLog:
     def _open(self) -> IO[bytes]:
         if self._path is None:
             return os.fdopen(os.dup(sys.stdout.fileno()), "wb", buffering=0)
+        self._start = b"\n" if _ends_in_mid_line(self._path) else b""
         return self._path.open("ab", buffering=0)
 
     def append(self, line: bytes) -> bool:
@@ -172,21 +179,53 @@ class AuditLog:
         data = b"".join(self._lines.popleft() for _ in range(waiting))
         try:
             self._refresh_file()
-            view = memoryview(data)
-            while view and self._file is not None:
-                view = view[self._file.write(view) :]
+            if self._file is not None:
+                _write_all(self._file, self._start + data)
+            self._start = b""
         except OSError as error:
             self.errors += 1
             _log.error("the audit log can't be written: %s", error.strerror)
             self._reopen.set()
 
     def _refresh_file(self) -> None:
-        """Follow a rotation: SIGHUP, or the file moved away."""
-        moved = self._path is not None and not self._path.exists()
-        if not moved and not self._reopen.is_set():
+        """Follow a rotation: SIGHUP, or the name is gone, or is another file's by now."""
+        if not self._reopen.is_set() and not self._was_moved():
             return
         self._reopen.clear()
         fresh = self._open()
         if self._file is not None:
             self._file.close()
         self._file = fresh
+
+    def _was_moved(self) -> bool:
+        if self._path is None or self._file is None:
+            return False
+        try:
+            named = self._path.stat()
+        except FileNotFoundError:
+            return True
+        return not os.path.samestat(named, os.fstat(self._file.fileno()))
+
+
+def _write_all(file: IO[bytes], data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        count: int | None = file.write(view)
+        if count is None:  # a full pipe that does not block, as standard output can be: no spinning
+            room = select.poll()
+            room.register(file, select.POLLOUT)
+            room.poll(FLUSH_SECONDS * 1000)
+            continue
+        view = view[count:]
+
+
+def _ends_in_mid_line(path: Path) -> bool:
+    """Whether the last write was cut off, by a full disk or a crash: it must not spoil the next."""
+    try:
+        if not path.is_file() or not path.stat().st_size:
+            return False
+        with path.open("rb") as file:
+            file.seek(-1, os.SEEK_END)
+            return file.read(1) != b"\n"
+    except OSError:  # not ours to read; whether it can be written shows soon
+        return False

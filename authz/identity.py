@@ -24,9 +24,10 @@ from authz.spiffe import SpiffeId, SpiffeIdError
 
 PROFILE: Final = "authz_profile"  # the context extension by which a route names its profile
 DEFAULT: Final = "default"
-MAX_CERTIFICATE_CHARS: Final = 32 * 1024  # URL-encoded; a P-256 SVID is 1 KiB, an RSA-4096 one 4
+MAX_CERTIFICATE_CHARS: Final = 16 * 1024  # URL-encoded; a P-256 SVID is 1 KiB, an RSA-4096 one 4
 NOT_BEFORE_SKEW_SECONDS: Final = 60.0  # a certificate issued a moment ago, by a clock ahead of ours
 _PARSED_CERTIFICATES: Final = 4096  # agents times rotations under way; some 1.5 KiB each
+_ANY_BEGIN: Final = "-----BEGIN "
 _BEGIN: Final = "-----BEGIN CERTIFICATE-----"
 
 
@@ -107,7 +108,8 @@ def _checked_svid(certificate: str, spiffe_id: SpiffeId, now: float) -> _Svid:
 @lru_cache(_PARSED_CERTIFICATES)  # a pure function that costs some 50 us, on few texts
 def _parse(url_encoded: str) -> _Svid:
     pem = unquote(url_encoded)
-    if pem.count(_BEGIN) != 1:
+    # Of any label: the parser takes "X509 CERTIFICATE" too, and would choose among several.
+    if _BEGIN not in pem or pem.count(_ANY_BEGIN) != 1:
         return _Svid(fault="not exactly one certificate")
     try:
         certificate = x509.load_pem_x509_certificate(pem.encode())

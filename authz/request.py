@@ -139,6 +139,7 @@ def _decoded(raw: str) -> str:
         text = _ESCAPE.sub(lambda pair: chr(int(pair[1], 16)), raw).encode("latin-1").decode()
     except UnicodeDecodeError:
         raise Denied(Reason.PATH_AMBIGUOUS, "the path's escapes are not UTF-8") from None
-    if not text.isprintable() or _SEPARATORS & set(unicodedata.normalize("NFKC", text)):
+    folded = unicodedata.normalize("NFKC", text)
+    if not text.isprintable() or _SEPARATORS & set(folded) or folded in {".", ".."}:
         raise Denied(Reason.PATH_AMBIGUOUS, "the path has a control or look-alike character")
     return text

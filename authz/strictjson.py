@@ -24,6 +24,8 @@ def loads(data: bytes) -> Any:  # noqa: ANN401 - JSON is whatever it is; callers
     except (ValueError, RecursionError):
         raise StrictJsonError("not JSON in UTF-8") from None
     _check_depth(value, MAX_DEPTH)
+    if b"\\u" in data:  # only an escape can write half a character
+        _check_text(value)
     return value
 
 
@@ -34,6 +36,22 @@ def _check_depth(value: object, levels: int) -> None:
         raise StrictJsonError(f"nested deeper than {MAX_DEPTH} levels")
     for child in value.values() if isinstance(value, dict) else value:
         _check_depth(child, levels - 1)
+
+
+def _check_text(value: object) -> None:
+    """Refuse half a surrogate pair (RFC 8259 section 8.2): readers replace, drop or refuse it."""
+    if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise StrictJsonError("an escape is half a character") from None
+    elif isinstance(value, dict):
+        for name, child in value.items():
+            _check_text(name)
+            _check_text(child)
+    elif isinstance(value, list):
+        for child in value:
+            _check_text(child)
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
