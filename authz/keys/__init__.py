@@ -1,22 +1,18 @@
 """Issuers' public keys: parsed once, held as snapshots, fetched in the background.
 
-``settings`` says where keys are, ``jwk`` turns a document into keys, ``download`` and ``fetch``
-get documents, ``fetcher`` is one source's thread, ``store`` keeps the last good sets.
+``jwk`` turns a document into keys, ``fetch`` gets documents, ``store`` keeps the last good ones.
 """
 
-from authz.keys.fetcher import KeySet, KeySource
-from authz.keys.jwk import Key, KeySetError, KeyVerifyError, parse_key_set
-from authz.keys.settings import KeySettings
-from authz.keys.store import KeyStore, SourceStatus
+from authz.keys.fetch import KeySettings
+from authz.keys.jwk import Key, KeyVerifyError
+from authz.keys.store import KeySet, KeySource, KeyStore, SourceStatus
 
 __all__ = [
     "Key",
     "KeySet",
-    "KeySetError",
     "KeySettings",
     "KeySource",
     "KeyStore",
     "KeyVerifyError",
     "SourceStatus",
-    "parse_key_set",
 ]
