@@ -207,7 +207,9 @@ def test_fetch_unreachable() -> None:
             fetch(KeySettings(jwks_uri=url, insecure=True, timeout=1.0))
 
 
-@pytest.mark.parametrize("host", ["169.254.169.254", "[fe80::1]", "224.0.0.1", "0.0.0.0"])
+@pytest.mark.parametrize(
+    "host", ["169.254.169.254", "[::ffff:169.254.169.254]", "[fe80::1]", "224.0.0.1", "0.0.0.0"]
+)
 def test_fetch_refuses_metadata_addresses(host: str) -> None:
     """Addresses where no issuer is are not connected to."""
     with pytest.raises(FetchError, match="link-local"):
@@ -252,6 +254,7 @@ def test_fetch_file(tmp_path: Path) -> None:
         {},
         {"jwks_uri": "https://a/", "file": "b"},
         {"jwks_uri": "http://a/"},
+        {"jwks_uri": "HTTP://a/"},
         {"jwks_uri": "ftp://a/"},
         {"jwks_uri": "https://u:p@a/"},
         {"jwks_uri": "https:///x"},

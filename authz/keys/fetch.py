@@ -66,7 +66,7 @@ class KeySettings(Settings):
     def _one_source(self) -> Self:
         if (self.jwks_uri is None) == (self.file is None):
             raise ValueError("exactly one of jwks_uri and file is needed")
-        if self.jwks_uri and self.jwks_uri.startswith("http:") and not self.insecure:
+        if self.jwks_uri and urlsplit(self.jwks_uri).scheme != "https" and not self.insecure:
             raise ValueError(
                 "plain http lets whoever is on the way sign tokens: use https, "
                 "or say insecure: true"
@@ -141,6 +141,8 @@ def _checked_address(host: str, port: int) -> str:
     addresses = [str(address[0]) for *_, address in found]
     for text in addresses:
         ip = ipaddress.ip_address(text.partition("%")[0])
+        if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped is not None:
+            ip = ip.ipv4_mapped  # ::ffff:169.254.169.254 is the same place
         if ip.is_link_local or ip.is_multicast or ip.is_unspecified or ip in _METADATA_ADDRESSES:
             raise FetchError("the name leads to a link-local, metadata or multicast address")
     return addresses[0]
