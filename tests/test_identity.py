@@ -1,15 +1,32 @@
 """Who calls: source.principal and source.certificate, good and hostile; and mapped actors."""
 
 import time
+from base64 import urlsafe_b64encode
+from hashlib import sha256
+from math import inf
 from pathlib import Path
 from typing import Any
 
 import pytest
+from certificates import as_sent, pem, self_made
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import ValidationError
 from world import World, reason_of
 
+from authz.decision import Agent
 from authz.delegation import ActorSettings
+from authz.identity import (
+    MAX_CERTIFICATE_CHARS,
+    NOT_BEFORE_SKEW_SECONDS,
+    Identity,
+    ProfileSettings,
+)
+from authz.reason import Denied, Reason
+from authz.request import Request
 from lab.mesh import PAYMENTS, TRAVEL
 
 SERVER_ONLY = (ExtendedKeyUsageOID.SERVER_AUTH,)
@@ -179,3 +196,143 @@ def test_actor_settings_are_checked(values: dict[str, Any]) -> None:
     """A map without its claim, a claim without its map, and a map to no SPIFFE ID are errors."""
     with pytest.raises(ValidationError):
         ActorSettings(**values)
+
+
+def test_a_certificate_that_may_not_sign(shared_world: World) -> None:
+    """A leaf whose key usage lacks digitalSignature is no SVID (X509-SVID section 4.3)."""
+    svid = self_made(TRAVEL, digital_signature=False)
+
+    assert reason_of(shared_world.ask(shared_world.token(), certificate=svid)) == "agent_invalid"
+
+
+def test_an_extension_that_occurs_twice(shared_world: World) -> None:
+    """A certificate with two of one extension, which readers take differently, is refused."""
+    der = shared_world.svid.certificate.public_bytes(Encoding.DER)
+    # extendedKeyUsage becomes a second subjectAltName: 2.5.29.37 -> 2.5.29.17
+    twice = der.replace(bytes.fromhex("0603551d25"), bytes.fromhex("0603551d11"))
+    assert twice != der
+
+    answer = shared_world.ask(shared_world.token(), certificate=as_sent(pem(twice)))
+
+    assert reason_of(answer) == "agent_invalid"
+
+
+def test_one_pem_block_of_any_label(shared_world: World) -> None:
+    """A second PEM block of whatever label is refused: readers could choose either one."""
+    good = shared_world.svid.certificate_pem
+    old_label = shared_world.authority.issue(PAYMENTS).certificate_pem.replace(
+        "CERTIFICATE", "X509 CERTIFICATE"
+    )
+    texts = {
+        old_label + good: "agent_invalid",
+        good + old_label: "agent_invalid",
+        good + shared_world.svid.key_pem: "agent_invalid",
+        good.replace("CERTIFICATE", "X509 CERTIFICATE"): "agent_invalid",
+        good.replace("\n", "\r\n"): "allow",
+    }
+    for text, reason in texts.items():
+        answer = shared_world.ask(shared_world.token(), certificate=as_sent(text))
+        assert reason_of(answer) == reason
+
+
+def test_certificate_size(shared_world: World) -> None:
+    """An RSA-4096 leaf fits; a text past the bound is refused before it is parsed."""
+    large = self_made(TRAVEL, key=rsa.generate_private_key(65537, 4096))
+    assert len(large) < MAX_CERTIFICATE_CHARS
+    assert reason_of(shared_world.ask(shared_world.token(), certificate=large)) == "allow"
+    padded = shared_world.svid.url_encoded
+    padded += "%0A" * ((MAX_CERTIFICATE_CHARS - len(padded)) // 3)
+    assert reason_of(shared_world.ask(shared_world.token(), certificate=padded)) == "allow"
+
+    answer = shared_world.ask(shared_world.token(), certificate=padded + "%0A")
+
+    assert reason_of(answer) == "agent_invalid"
+
+
+IDENTITY = Identity(["corp.example"], {"default": ProfileSettings()})
+
+
+def agent_of(certificate: str, now: float, principal: str = TRAVEL) -> Agent:
+    """Who calls, without the rest of the pipeline."""
+    request = Request("GET", "h", "/", principal=principal, certificate=certificate)
+    return IDENTITY.identify(request, now)
+
+
+REFUSALS = {
+    Reason.AGENT_MISSING,
+    Reason.AGENT_INVALID,
+    Reason.AGENT_UNTRUSTED_DOMAIN,
+    Reason.IDENTITY_CONFLICT,
+}
+
+
+def agent_or_reason(certificate: str, now: float, principal: str = TRAVEL) -> Agent | Reason:
+    """Who calls, or why that is refused."""
+    try:
+        return agent_of(certificate, now, principal)
+    except Denied as denied:
+        return denied.reason
+
+
+def test_thumbprint_and_expiry(shared_world: World) -> None:
+    """The agent carries its certificate's x5t#S256 (RFC 8705 section 3.1) and its end."""
+    certificate = shared_world.svid.certificate
+    der = certificate.public_bytes(Encoding.DER)
+    agent = agent_of(shared_world.svid.url_encoded, time.time())
+
+    assert agent.thumbprint == urlsafe_b64encode(sha256(der).digest()).decode().rstrip("=")
+    assert len(agent.thumbprint) == 43
+    assert agent.expires_at == certificate.not_valid_after_utc.timestamp()
+    assert agent.spiffe_id.text == TRAVEL
+
+
+def test_edges_of_validity(shared_world: World) -> None:
+    """A certificate counts from a skew before notBefore until, and not at, notAfter."""
+    svid = shared_world.svid
+    begin = svid.certificate.not_valid_before_utc.timestamp() - NOT_BEFORE_SKEW_SECONDS
+    end = svid.certificate.not_valid_after_utc.timestamp()
+    for now in (begin, end - 0.001):
+        assert agent_of(svid.url_encoded, now).expires_at == end
+    for now in (begin - 0.001, end, end + 1e9):
+        with pytest.raises(Denied) as caught:
+            agent_of(svid.url_encoded, now)
+        assert caught.value.reason is Reason.AGENT_INVALID
+
+
+def test_without_a_certificate() -> None:
+    """Where a certificate is optional, an agent without one has no thumbprint and no known end."""
+    agent = agent_of("", 0.0)
+
+    assert (agent.thumbprint, agent.expires_at) == ("", inf)
+
+
+def test_details_do_not_repeat_the_input() -> None:
+    """What a client sent is not in the detail: it goes to a log that people and programs read."""
+    for principal, certificate in (
+        ("CN=needle", ""),
+        (TRAVEL, "needle"),
+        (TRAVEL + "/needle!", ""),
+    ):
+        with pytest.raises(Denied) as caught:
+            agent_of(certificate, 0.0, principal)
+        assert caught.value.detail
+        assert "needle" not in caught.value.detail
+
+
+@given(st.text(max_size=40), st.text(max_size=40))
+def test_any_texts(principal: str, certificate: str) -> None:
+    """Whatever the two texts are, the answer is an agent of that very principal, or a refusal."""
+    found = agent_or_reason(certificate, 0.0, principal)
+
+    assert found in REFUSALS or (isinstance(found, Agent) and found.spiffe_id.text == principal)
+
+
+@given(st.data())
+def test_damaged_certificates(shared_world: World, data: st.DataObject) -> None:
+    """One byte changed anywhere in a certificate ends in an agent or in Denied, nothing else."""
+    der = bytearray(shared_world.svid.certificate.public_bytes(Encoding.DER))
+    at = data.draw(st.integers(0, len(der) - 1))
+    der[at] ^= data.draw(st.integers(1, 255))
+    found = agent_or_reason(as_sent(pem(bytes(der))), time.time())
+
+    assert found in REFUSALS or (isinstance(found, Agent) and found.spiffe_id.text == TRAVEL)
