@@ -47,7 +47,8 @@ class AuditSettings(Settings):
 class AuditRecord(msgspec.Struct, frozen=True, gc=False):
     """What is remembered of a decision. Empty where the refusal came before it was known.
 
-    ``actors`` are the token's actors, current first; ``rule`` is the agent's rule that allowed;
+    ``actors`` are the token's actors, current first, ``flags`` what is odd about earlier ones;
+    ``rule`` is the agent's rule that allowed;
     ``token_id`` a digest of the token's jti; ``path`` has no query, which could hold a secret.
     """
 
@@ -59,6 +60,7 @@ class AuditRecord(msgspec.Struct, frozen=True, gc=False):
     issuer: str
     actors: list[dict[str, str]]
     mode: str
+    flags: list[str]
     scopes: list[str]
     method: str
     host: str

@@ -10,47 +10,69 @@ from typing import Protocol
 from authz.decision import Agent, Allow, Decision, Delegation, Deny
 from authz.identity import Identity
 from authz.policy import Policy
-from authz.reason import Denied
-from authz.request import Operation, Request
+from authz.reason import DPOP_SCHEME, Denied
+from authz.request import DPOP, Operation, Request
+from authz.routes import RESOURCE_METADATA, Route, Routes
 
 
 class DelegationStep(Protocol):
     """Step 2: whoever can say on whose behalf an agent acts."""
 
-    def verify(self, request: Request, agent: Agent, now: float) -> Delegation:
+    def verify(self, request: Request, agent: Agent, route: Route, now: float) -> Delegation:
         """The verified delegation. Raises Denied."""
 
 
 class Authorizer:
     """Decides on requests, by one version of the settings."""
 
-    def __init__(self, identity: Identity, delegations: DelegationStep, policy: Policy) -> None:
-        """Take the three steps."""
+    def __init__(
+        self, routes: Routes, identity: Identity, delegations: DelegationStep, policy: Policy
+    ) -> None:
+        """Take the routes and the three steps."""
+        self.routes = routes
         self.identity = identity
         self.delegations = delegations
         self.policy = policy
 
     def decide(self, request: Request, now: float) -> Decision:
         """Allow or deny. ``now`` in unix seconds. Whatever is not clearly allowed is denied."""
+        route = Route()
         agent: Agent | None = None
         delegation: Delegation | None = None
+        flags: tuple[str, ...] = ()
         try:
             operation = Operation.of(request)  # 0. what is asked, read one way only
+            route = self.routes.of(request, operation)
             agent = self.identity.identify(request, now)  # 1. who calls
-            delegation = self.delegations.verify(request, agent, now)  # 2. on whose behalf
+            delegation = self.delegations.verify(request, agent, route, now)  # 2. on whose behalf
+            flags = self.policy.flags(delegation)
             grant = self.policy.grant(agent, delegation, operation)  # 3. may they, for this
         except Denied as denied:
-            return _deny(denied, agent, delegation)
-        return Allow(agent, delegation, grant, min(agent.expires_at, delegation.expires_at))
+            return _deny(denied, request, route, agent=agent, delegation=delegation, flags=flags)
+        valid_until = min(agent.expires_at, delegation.expires_at)
+        return Allow(agent, delegation, grant, valid_until, flags)
 
 
-def _deny(denied: Denied, agent: Agent | None, delegation: Delegation | None) -> Deny:
+def _deny(
+    denied: Denied,
+    request: Request,
+    route: Route,
+    *,
+    agent: Agent | None,
+    delegation: Delegation | None,
+    flags: tuple[str, ...],
+) -> Deny:
+    """The refusal, with what was established; a challenge says where to get a token (RFC 9728)."""
+    url = request.context_value(RESOURCE_METADATA) or route.metadata_url
     return Deny(
         denied.reason,
         denied.detail,
-        denied.parameters,
-        agent,
-        delegation,
+        parameters=(*denied.parameters, *([(RESOURCE_METADATA, url)] if url else [])),
+        scheme=denied.scheme if request.header(DPOP) is None else DPOP_SCHEME,
+        headers=denied.headers,
+        agent=agent,
+        delegation=delegation,
+        flags=flags,
         key_issuer=denied.issuer,
         key_id=denied.key_id,
     )

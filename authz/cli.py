@@ -1,4 +1,4 @@
-"""The command ``authz``: serve, check, explain, schema, health.
+"""The command ``authz``: serve, check, explain, metadata, schema, health.
 
 Exit status: 0 fine or allowed, 1 the check failed or denied, 2 usage, 3 could not start.
 """
@@ -15,8 +15,10 @@ from typing import Final
 import urllib3
 
 from authz import __version__
+from authz.build import BuildError, check_files
 from authz.config import Config, ConfigError, load, schema
 from authz.explain import EXAMPLES, Question, explain
+from authz.metadata import NoResourceError, resource_metadata
 from authz.server import StartError, run
 from authz.server.logs import configure
 
@@ -37,6 +39,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ConfigError as error:
         _complain(*error.lines())
         return NO_START if verb is _serve else FAILED
+    except BuildError as error:
+        _complain(f"authz: {error}")
+        return FAILED
     except BrokenPipeError:  # the reader of our output went away
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
@@ -59,6 +64,7 @@ def _serve(options: argparse.Namespace) -> int:
 
 def _check(options: argparse.Namespace) -> int:
     config = load(options.config)
+    check_files(config)
     print(
         f"{options.config}: fine: {_count(len(config.issuers), 'issuer')}, "
         f"{_count(len(config.agents), 'agent')}, {_count(len(config.grants), 'grant')}"
@@ -81,6 +87,7 @@ def _explain(options: argparse.Namespace) -> int:
         scopes=tuple(options.scope.split()),
         groups=tuple(options.group),
         token=_token(options.token_file),
+        route=options.route,
     )
     explanation = explain(config, question, time.time())
     print("\n".join(explanation.lines))
@@ -99,6 +106,16 @@ def _url(text: str) -> str:
     if "://" not in text:
         raise argparse.ArgumentTypeError(f"{text!r} is no URL such as https://mcp.corp.example/a")
     return text
+
+
+def _metadata(options: argparse.Namespace) -> int:
+    try:
+        document = resource_metadata(load(options.config), options.route)
+    except NoResourceError as error:
+        _complain(f"authz: {error}")
+        return USAGE
+    print(json.dumps(document, indent=2))
+    return FINE
 
 
 def _schema(_: argparse.Namespace) -> int:
@@ -158,8 +175,17 @@ def _parser() -> argparse.ArgumentParser:
     )
     why.add_argument("--group", action="append", default=[], metavar="GROUP", help="repeatable")
     why.add_argument(
+        "--route", default="", metavar="NAME", help="the route that the proxy names, if it does"
+    )
+    why.add_argument(
         "--token-file", metavar="FILE", help="verify this token instead; - for standard input"
     )
+
+    metadata = _verb(
+        verbs, _metadata, "metadata", "print a route's protected-resource metadata (RFC 9728)"
+    )
+    _add_config(metadata)
+    metadata.add_argument("route", metavar="ROUTE", help="the name of a route with a resource")
 
     _verb(verbs, _schema, "schema", "print the config's JSON Schema, for editors")
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import inf
 
-from authz.reason import Reason
+from authz.reason import BEARER, Reason
 from authz.spiffe import SpiffeId
 
 
@@ -36,6 +36,19 @@ class Actor:
 
 
 @dataclass(frozen=True, slots=True)
+class OneTime:
+    """What was shown and may be shown once only: a DPoP proof (RFC 9449 section 11.1).
+
+    Attributes:
+        key: digest of its id and its key.
+        expires_at: unix seconds after which it is refused for its age anyway.
+    """
+
+    key: bytes
+    expires_at: float
+
+
+@dataclass(frozen=True, slots=True)
 class Delegation:
     """For whom the agent acts, proven by a verified token whose current actor is the agent.
 
@@ -45,8 +58,11 @@ class Delegation:
         scopes: what the token allows at most.
         issued_at, expires_at: unix seconds.
         token_id: ``jti``, or "".
-        mode: how the actor was found: "act", "mapped" or "autonomous".
+        mode: "act" or "mapped", by how the token names the actor; "autonomous" when the agent acts
+            for itself; "bootstrap" when it acts for nobody yet, without a token: then the issuer
+            and the subject are "".
         claims: the verified claims, for rules on groups, roles and the like.
+        once: the proof of possession that came with it, when it may not come again.
     """
 
     issuer: str
@@ -58,6 +74,7 @@ class Delegation:
     token_id: str = ""
     mode: str = "act"
     claims: Mapping[str, object] = field(default_factory=dict, hash=False)
+    once: OneTime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +91,14 @@ class Allow:
 
     Attributes:
         valid_until: unix seconds after which nobody may answer from a cache.
+        flags: what an auditor should know of the chain, such as an unregistered earlier actor.
     """
 
     agent: Agent
     delegation: Delegation
     grant: Grant
     valid_until: float
+    flags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,16 +107,21 @@ class Deny:
 
     Attributes:
         detail: for operators only.
-        parameters: further auth-params of the challenge.
+        parameters, scheme: of the challenge: further auth-params, and Bearer or DPoP.
+        headers: further headers of the answer.
         agent, delegation: None where the refusal came first.
+        flags: as in Allow.
         key_issuer, key_id: the key that was not known, when a refresh of the issuer's may help.
     """
 
     reason: Reason
     detail: str = ""
     parameters: tuple[tuple[str, str], ...] = ()
+    scheme: str = BEARER
+    headers: tuple[tuple[str, str], ...] = ()
     agent: Agent | None = None
     delegation: Delegation | None = None
+    flags: tuple[str, ...] = ()
     key_issuer: str = ""
     key_id: str = ""
 

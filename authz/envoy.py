@@ -14,15 +14,18 @@ What Envoy does with an answer was measured, and a few of its ways decide the sh
 import re
 import secrets
 from collections.abc import Iterable
+from dataclasses import dataclass
 from itertools import product
 from typing import Annotated, Final
 from urllib.parse import quote
 
 from pydantic import Field
 
+from authz import rpc
 from authz._pb import ext_authz_pb2 as pb
 from authz.decision import Allow, Decision, Deny
-from authz.request import Request
+from authz.reason import DPOP_SCHEME
+from authz.request import DPOP, Request, credentials_elsewhere
 from authz.settings import Settings
 
 _OWNED: Final = ("id", "principal", "issuer", "scope", "chain", "decision-id")
@@ -34,8 +37,6 @@ OVERWRITE: Final = pb.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
 # Stands in an answer where the decision id goes: as long as one, so that the lengths around it stay
 # right, and random, so that no client can write it into a claim and have its own text cut.
 _ID_PLACE: Final = secrets.token_hex(16)
-# A context extension of the route: the URL of its protected-resource metadata (RFC 9728).
-RESOURCE_METADATA: Final = "resource_metadata"
 REALM: Final = "agent-authz"
 
 
@@ -46,55 +47,79 @@ class HeaderSettings(Settings):
     """What their names start with; every one of them is taken from the client's request."""
 
 
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """What decisions read, beside what every request has.
+
+    Attributes:
+        headers: lower-case names.
+        namespaces: of ``metadata_context``.
+        rpc: whether the JSON-RPC method of a request without a token matters.
+    """
+
+    headers: frozenset[str]
+    namespaces: tuple[str, ...] = ()
+    rpc: bool = False
+
+
 class Reader:
     """Reads the inputs of decisions from CheckRequests, ``headers`` and ``header_map`` alike."""
 
-    def __init__(self, header_names: tuple[str, ...]) -> None:
-        """Take the lower-case names of the headers that decisions read."""
-        self._names = header_names
+    def __init__(self, inputs: Inputs) -> None:
+        """Take what decisions read."""
+        self._inputs = inputs
+        self._names = inputs.headers | {"cookie"} | ({*rpc.HEADERS} if inputs.rpc else set())
 
     def request_from(self, message: pb.CheckRequest, proxy: str = "") -> Request:
         """The request as the proxy presented it. Never fails: what is absent is empty."""
         attributes = message.attributes
         http = attributes.request.http
         path, _, query = http.path.partition("?")
+        headers = _headers(http, self._names)
+        wanted = self._inputs.headers
         return Request(
             method=http.method,
             host=http.host,
             path=path,
-            query=query,
-            headers=self._headers(http),
+            headers=tuple((name, headers[name]) for name in sorted(wanted & headers.keys())),
             principal=attributes.source.principal,
             certificate=attributes.source.certificate,
             context=tuple(sorted(attributes.context_extensions.items())),
+            metadata=self._metadata(attributes),
+            elsewhere=credentials_elsewhere(query, headers.get("cookie", "")),
+            rpc=self._rpc(http, headers),
             proxy=proxy,
         )
 
-    def _headers(self, http: pb.HttpRequest) -> tuple[tuple[str, str], ...]:
-        values = http.headers
-        found = [(name, values[name]) for name in self._names if name in values]
-        if http.HasField("header_map"):
-            for name in self._names:
-                found.extend(_from_header_map(http.header_map, name))
-            found = _joined(found)
-        return tuple(found)
+    def _metadata(self, attributes: pb.AttributeContext) -> tuple[tuple[str, bytes], ...]:
+        if not self._inputs.namespaces:
+            return ()
+        sent = attributes.metadata_context.filter_metadata
+        return tuple((name, sent[name]) for name in self._inputs.namespaces if name in sent)
+
+    def _rpc(self, http: pb.HttpRequest, headers: dict[str, str]) -> str:
+        if not self._inputs.rpc:
+            return ""
+        body = http.raw_body or http.body.encode()
+        return rpc.method_of(http.method, headers, body)
 
 
-def _from_header_map(header_map: pb.HeaderMap, name: str) -> list[tuple[str, str]]:
-    return [(name, _text(header)) for header in header_map.headers if header.key.lower() == name]
+def _headers(http: pb.HttpRequest, names: frozenset[str]) -> dict[str, str]:
+    """The headers of these names; occurrences of one are joined with "," as Envoy does."""
+    values = http.headers
+    found = {name: values[name] for name in names if name in values}
+    if http.HasField("header_map"):
+        for header in http.header_map.headers:
+            name = header.key.lower()
+            if name in names:
+                text = _text(header)
+                found[name] = f"{found[name]},{text}" if name in found else text
+    return found
 
 
 def _text(header: pb.HeaderValue) -> str:
     # Envoy fills one of the two. Bytes that are no UTF-8 become U+FFFD, which no check lets pass.
     return header.value or header.raw_value.decode("utf-8", "replace")
-
-
-def _joined(found: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Join occurrences with "," as Envoy does in ``headers``; one rule then serves both forms."""
-    joined: dict[str, str] = {}
-    for name, value in found:
-        joined[name] = f"{joined[name]},{value}" if name in joined else value
-    return list(joined.items())
 
 
 def request_id(message: pb.CheckRequest) -> str:
@@ -113,6 +138,15 @@ def _plain_header(message: pb.CheckRequest, name: str) -> str:
     if name in http.headers:
         return http.headers[name]
     return next((_text(h) for h in http.header_map.headers if h.key == name), "")
+
+
+def attempt_of(message: pb.CheckRequest) -> bytes:
+    """What names the HTTP request: the same when the proxy asks again for it, no client's choice.
+
+    The proxy's id of the stream and the time when it began, to the nanosecond.
+    """
+    request = message.attributes.request
+    return f"{request.http.id} {request.time.seconds} {request.time.nanos}".encode()
 
 
 class Answer:
@@ -136,20 +170,25 @@ class Answer:
 class Writer:
     """Makes the answers: every CheckResponse comes from here."""
 
-    def __init__(self, headers: HeaderSettings, stripped: tuple[str, ...]) -> None:
-        """Take the settings and the names of further headers that the upstream must not see."""
+    def __init__(
+        self, headers: HeaderSettings, stripped: tuple[str, ...], dpop_algorithms: tuple[str, ...]
+    ) -> None:
+        """Take the settings, and of the token's the headers to strip and what DPoP proofs may be.
+
+        ``stripped`` names headers that the upstream must not see; ``dpop_algorithms`` are what
+        challenges offer.
+        """
+        self._algs = " ".join(dpop_algorithms)
         self._names = {name: headers.prefix + name for name in _OWNED}
         self._twins = tuple(sorted(set(_underscore_twins(self._names.values()))))
         self._stripped = stripped
 
-    def answer(
-        self, decision: Decision, request: Request, policy_version: str, cache: str
-    ) -> Answer:
+    def answer(self, decision: Decision, policy_version: str, cache: str) -> Answer:
         """The answer to a request. ``cache`` ("hit" or "miss") goes to the dynamic metadata."""
         if isinstance(decision, Allow):
             message = self._allowed(decision)
         else:
-            message = _refused(decision, request)
+            message = self._refused(decision)
         _add_metadata(message, decision, policy_version, cache)
         return Answer(message)
 
@@ -165,6 +204,28 @@ class Writer:
                 response.headers_to_remove.append(header)
         response.headers_to_remove.extend(self._twins)
         response.headers_to_remove.extend(self._stripped)
+        if allow.delegation.once is not None and self._stripped:
+            response.headers_to_remove.append(DPOP)  # a proof is no good without its token
+        return message
+
+    def _refused(self, deny: Deny) -> pb.CheckResponse:
+        message = pb.CheckResponse()
+        reason = deny.reason
+        message.status.code = reason.grpc_code
+        message.status.message = reason.code
+        denied = message.denied_response
+        denied.status.code = reason.http_status
+        denied.body = f"{reason.code}: {reason.message}\ndecision: {_ID_PLACE}\n"
+        headers = [
+            ("content-type", "text/plain; charset=utf-8"),
+            ("cache-control", "no-store"),
+            ("x-authz-reason", reason.code),
+            *deny.headers,
+        ]
+        challenge = challenge_for(deny, self._algs)
+        if challenge:
+            headers.append(("www-authenticate", challenge))
+        denied.headers.extend(_header(name, value) for name, value in headers)
         return message
 
 
@@ -197,36 +258,19 @@ def _underscore_twins(names: Iterable[str]) -> list[str]:
     return twins
 
 
-def _refused(deny: Deny, request: Request) -> pb.CheckResponse:
-    message = pb.CheckResponse()
-    reason = deny.reason
-    message.status.code = reason.grpc_code
-    message.status.message = reason.code
-    denied = message.denied_response
-    denied.status.code = reason.http_status
-    denied.body = f"{reason.code}: {reason.message}\ndecision: {_ID_PLACE}\n"
-    denied.headers.append(_header("content-type", "text/plain; charset=utf-8"))
-    denied.headers.append(_header("cache-control", "no-store"))
-    denied.headers.append(_header("x-authz-reason", reason.code))
-    challenge = challenge_for(deny, request.context_value(RESOURCE_METADATA))
-    if challenge:
-        denied.headers.append(_header("www-authenticate", challenge))
-    return message
-
-
-def challenge_for(deny: Deny, resource_metadata: str = "") -> str:
-    """``WWW-Authenticate`` (RFC 6750 section 3, RFC 9728 section 5.1); "" for no challenge."""
+def challenge_for(deny: Deny, dpop_algorithms: str = "") -> str:
+    """``WWW-Authenticate`` (RFC 6750 section 3, RFC 9449 section 7.1); "" for no challenge."""
     error = deny.reason.error
     if error is None:
         return ""
     parameters = [("error", error)] if error else []
     parameters.extend(deny.parameters)
-    if resource_metadata:
-        parameters.append(("resource_metadata", resource_metadata))
+    if deny.scheme == DPOP_SCHEME:
+        parameters.append(("algs", dpop_algorithms))
     if not parameters:  # RFC 6750 section 3: the scheme must have a parameter
         parameters.append(("realm", REALM))
     rendered = (f'{key}="{_quotable(value)}"' for key, value in parameters)
-    return "Bearer " + ", ".join(rendered)
+    return f"{deny.scheme} " + ", ".join(rendered)
 
 
 def _quotable(value: str) -> str:

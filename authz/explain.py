@@ -9,14 +9,14 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from authz.authorizer import Authorizer
+from authz.build import authorizer_of, delegations_of, key_sources
 from authz.config import Config
 from authz.decision import Actor, Agent, Allow, Delegation
-from authz.delegation import Delegations
-from authz.identity import Identity
-from authz.keys import KeySource, KeyStore
-from authz.policy import Policy
-from authz.reason import Denied
-from authz.request import Operation, Request
+from authz.identity import ProfileSettings
+from authz.keys import KeyStore
+from authz.reason import Denied, Reason
+from authz.request import Operation, Request, credentials_elsewhere
+from authz.routes import ROUTE, Route
 
 ASSUMED_LIFETIME_SECONDS: Final = 300.0
 KEY_SECONDS: Final = 10.0
@@ -41,6 +41,7 @@ class Question:
     scopes: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()
     token: str = ""
+    route: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,38 +59,30 @@ class _Assumed:
         self._question = question
         self._issuer = question.issuer or config.issuers[0].issuer
 
-    def verify(self, request: Request, agent: Agent, now: float) -> Delegation:  # noqa: ARG002
-        """The described delegation, to this very agent."""
+    def verify(self, request: Request, agent: Agent, route: Route, now: float) -> Delegation:  # noqa: ARG002
+        """The described delegation, to this very agent; for itself when it is for nobody."""
         question = self._question
+        if not question.principal and "autonomous" not in route.modes:
+            raise Denied(Reason.PRINCIPAL_REQUIRED, "say with --principal whom the agent acts for")
         return Delegation(
             issuer=self._issuer,
-            subject=question.principal,
+            subject=question.principal or agent.spiffe_id.text,
             actors=(Actor(self._issuer, agent.spiffe_id.text),),
             scopes=frozenset(question.scopes),
             issued_at=now,
             expires_at=now + ASSUMED_LIFETIME_SECONDS,
+            mode="act" if question.principal else "autonomous",
             claims={"groups": list(question.groups)},
         )
 
 
 def explain(config: Config, question: Question, now: float) -> Explanation:
     """Decide as the server would, and tell each step. Fetches keys when a token is given."""
-    keys = KeyStore(
-        {
-            issuer.issuer: KeySource(issuer.keys, frozenset(issuer.algorithms))
-            for issuer in config.issuers
-        }
-    )
-    delegations = (
-        Delegations(config.token, config.issuers, keys)
-        if question.token
-        else _Assumed(config, question)
-    )
-    authorizer = Authorizer(
-        Identity(config.trust_domains, {}),  # the question has an ID and no certificate
-        delegations,
-        Policy(config.agents, config.principals, config.grants),
-    )
+    # The question has an ID and no certificate, whatever the config's proxies send.
+    config = config.model_copy(update={"profiles": {"default": ProfileSettings()}})
+    keys = KeyStore(key_sources(config))
+    delegations = delegations_of(config, keys) if question.token else _Assumed(config, question)
+    authorizer = authorizer_of(config, delegations)
     try:
         if question.token:
             keys.start()
@@ -107,9 +100,10 @@ def _request(config: Config, question: Question) -> Request:
         method=question.method,
         host=url.netloc,
         path=question.url.partition("://")[2].removeprefix(url.netloc).partition("?")[0] or "/",
-        query=url.query,
         headers=((config.token.header, value),) if question.token else (),
         principal=question.agent,
+        context=((ROUTE, question.route),) if question.route else (),
+        elsewhere=credentials_elsewhere(url.query, ""),
     )
 
 
@@ -122,6 +116,7 @@ def _told(authorizer: Authorizer, request: Request, has_token: bool, now: float)
         delegation = decision.delegation
         origin = "by the token" if has_token else "assumed; give --token-file to verify one"
         lines.append(f"2 acts for  {delegation.subject} of {delegation.issuer} ({origin})")
+        lines.append(f"            mode: {delegation.mode}")
         lines.append(f"            scopes: {' '.join(sorted(delegation.scopes)) or 'none'}")
     if isinstance(decision, Allow):
         grant = decision.grant

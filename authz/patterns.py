@@ -8,7 +8,9 @@ and ``agent-1`` never matches ``agent-10``.
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Self
+from typing import Annotated, Final, Self
+
+from pydantic import AfterValidator, Field
 
 from authz.reason import Denied
 from authz.request import canonical_host, canonical_path
@@ -117,3 +119,29 @@ def host_pattern(text: str) -> str:
     if canonical != text:
         raise ValueError(f"hosts are lower case and without a port: {canonical}")
     return text
+
+
+def _path_text(text: str) -> str:
+    path_pattern(text)
+    return text
+
+
+def _spiffe_pattern_text(text: str) -> str:
+    return SpiffePattern.parse(text).text
+
+
+def _spiffe_id_text(text: str) -> str:
+    return SpiffeId.parse(text).text
+
+
+def _trust_domain_text(text: str) -> str:
+    return TrustDomain.parse(text).name
+
+
+# How the config writes them: texts that were parsed once and are good.
+HostText = Annotated[str, AfterValidator(host_pattern)]
+PathText = Annotated[str, AfterValidator(_path_text)]
+MethodText = Annotated[str, Field(pattern=r"^([A-Z][A-Z-]{0,31}|\*)$")]
+SpiffePatternText = Annotated[str, AfterValidator(_spiffe_pattern_text)]
+SpiffeIdText = Annotated[str, AfterValidator(_spiffe_id_text)]
+TrustDomainText = Annotated[str, AfterValidator(_trust_domain_text)]

@@ -10,30 +10,26 @@ segment. A match walks a handful of nodes, however many rules there are.
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Final, Self
+from typing import Annotated, Final, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from authz.decision import Agent, Delegation, Grant
-from authz.patterns import ANY, SegmentPattern, host_pattern, path_pattern
+from authz.patterns import (
+    ANY,
+    HostText,
+    MethodText,
+    PathText,
+    SegmentPattern,
+    SpiffeIdText,
+    path_pattern,
+)
 from authz.reason import Denied, Reason
 from authz.request import Operation
 from authz.settings import Settings
-from authz.spiffe import SpiffeId
 
-
-def _path_text(text: str) -> str:
-    path_pattern(text)
-    return text
-
-
-def _spiffe_text(text: str) -> str:
-    return SpiffeId.parse(text).text
-
-
-Host = Annotated[str, AfterValidator(host_pattern)]
-Method = Annotated[str, Field(pattern=r"^([A-Z][A-Z-]{0,31}|\*)$")]
-Path = Annotated[str, AfterValidator(_path_text)]
+UNREGISTERED: Final = "earlier_actor_unregistered"
+SUSPENDED: Final = "earlier_actor_suspended"
 Scope = Annotated[str, Field(pattern=r"^[\x21\x23-\x5b\x5d-\x7e]+$")]  # RFC 6749 section 3.3
 GrantName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,128}$")]
 
@@ -43,11 +39,11 @@ class RuleSettings(Settings):
 
     description: str = ""
     """What it is for, for people."""
-    hosts: tuple[Host, ...] = Field(min_length=1)
+    hosts: tuple[HostText, ...] = Field(min_length=1)
     """Exact hosts, lower case and without a port; "*" for any."""
-    methods: tuple[Method, ...] = Field(min_length=1)
+    methods: tuple[MethodText, ...] = Field(min_length=1)
     """HTTP methods; "*" for any."""
-    paths: tuple[Path, ...] = Field(min_length=1)
+    paths: tuple[PathText, ...] = Field(min_length=1)
     """Path templates: /orders/{id}, * for one segment, ** at the end for the rest."""
     scopes: tuple[Scope, ...] = ()
     """Scopes that the token must have, all of them, for this rule to count."""
@@ -56,7 +52,7 @@ class RuleSettings(Settings):
 class AgentSettings(Settings):
     """A registered agent, and what it may do at most."""
 
-    id: Annotated[str, AfterValidator(_spiffe_text)]
+    id: SpiffeIdText
     """Its SPIFFE ID, exact."""
     grants: tuple[GrantName, ...] = Field(min_length=1)
     """Names of grants."""
@@ -81,8 +77,14 @@ class PrincipalMatch(Settings):
         return self
 
     def matches(self, delegation: Delegation) -> bool:
-        """Whether the delegation's principal is one of these."""
+        """Whether the delegation's principal is one of these.
+
+        An agent that acts for itself is a principal only where its ID is listed: "any subject" is
+        said of people.
+        """
         if delegation.issuer != self.issuer:
+            return False
+        if self.subjects is None and delegation.mode == "autonomous":
             return False
         if self.subjects is not None and delegation.subject not in self.subjects:
             return False
@@ -102,6 +104,17 @@ class PrincipalSettings(Settings):
     """Which principals."""
     grants: tuple[GrantName, ...] = Field(min_length=1)
     """Names of grants."""
+
+
+class EarlierActorSettings(Settings):
+    """Actors before the current one: history, which never allows (RFC 8693 section 4.1)."""
+
+    unregistered: Literal["record", "deny"] = "record"
+    """One that is not among agents: flag it in the audit record, or deny. To deny is stricter than
+    the RFC, which calls these informational.
+    """
+    suspended: Literal["record", "deny"] = "record"
+    """One that is suspended: flag it, or deny."""
 
 
 Grants = Mapping[str, tuple[RuleSettings, ...]]
@@ -191,6 +204,7 @@ class Policy:
         agents: Iterable[AgentSettings],
         principals: Iterable[PrincipalSettings],
         grants: Grants,
+        earlier_actors: EarlierActorSettings = EarlierActorSettings(),  # noqa: B008 - frozen
     ) -> None:
         """Compile. Every grant that is named must exist; the config has checked that."""
         rule_sets: dict[frozenset[str], RuleSet] = {}
@@ -204,16 +218,32 @@ class Policy:
         agents, principals = tuple(agents), tuple(principals)
         self._agents = {agent.id: (agent.suspended, rule_set(agent.grants)) for agent in agents}
         self._principals = [(one.match, rule_set(one.grants)) for one in principals]
-        self.version = _version(agents, principals, grants)
+        self._earlier_actors = earlier_actors
+        self.version = _version(agents, principals, grants, earlier_actors)
+
+    def flags(self, delegation: Delegation) -> tuple[str, ...]:
+        """What is odd about the earlier actors of a chain: "unregistered", "suspended" ones."""
+        earlier = [self._agents.get(actor.subject) for actor in delegation.actors[1:]]
+        flags: list[str] = []
+        if None in earlier:
+            flags.append(UNREGISTERED)
+        if any(entry is not None and entry[0] for entry in earlier):
+            flags.append(SUSPENDED)
+        return tuple(flags)
 
     def grant(self, agent: Agent, delegation: Delegation, operation: Operation) -> Grant:
         """Find a rule of the agent and one of the principal that allow the operation.
 
-        Raises Denied(AGENT_UNKNOWN | AGENT_SUSPENDED | POLICY_DENIED | SCOPE).
+        Raises Denied(AGENT_UNKNOWN | AGENT_SUSPENDED | ACTOR_NOT_PERMITTED | POLICY_DENIED | SCOPE
+        | TOKEN_MISSING).
         """
-        of_agent = self._agent_rules(agent).find(operation)
+        rules = self._agent_rules(agent)
+        self._check_earlier_actors(delegation)
+        of_agent = rules.find(operation)
         if not of_agent:
             raise Denied(Reason.POLICY_DENIED, "no rule of the agent allows the operation")
+        if delegation.mode == "bootstrap":
+            return Grant(_without_scopes(of_agent), "")
         of_principal = self._principal_rules(delegation, operation)
         if not of_principal:
             raise Denied(Reason.POLICY_DENIED, "no rule of the principal allows the operation")
@@ -230,6 +260,14 @@ class Policy:
         if suspended:
             raise Denied(Reason.AGENT_SUSPENDED, "the agent is suspended in the config")
         return rules
+
+    def _check_earlier_actors(self, delegation: Delegation) -> None:
+        flags = self.flags(delegation)
+        settings = self._earlier_actors
+        if UNREGISTERED in flags and settings.unregistered == "deny":
+            raise Denied(Reason.ACTOR_NOT_PERMITTED, "an earlier actor is not registered")
+        if SUSPENDED in flags and settings.suspended == "deny":
+            raise Denied(Reason.ACTOR_NOT_PERMITTED, "an earlier actor is suspended")
 
     def _principal_rules(self, delegation: Delegation, operation: Operation) -> list[_Rule]:
         found: list[_Rule] = []
@@ -249,6 +287,14 @@ def _within_scopes(rules: list[_Rule], others: list[_Rule], delegation: Delegati
     raise Denied(Reason.SCOPE, detail, parameters=(("scope", " ".join(needed)),))
 
 
+def _without_scopes(rules: list[_Rule]) -> str:
+    """A rule that asks for no token's scope: what a route's bootstrap may use."""
+    for rule in rules:
+        if not rule.scopes:
+            return rule.name
+    raise Denied(Reason.TOKEN_MISSING, "every rule of the agent asks for scopes")
+
+
 _VERSION_CHARS: Final = 16  # 64 bits tell apart the versions that one operator will ever write
 
 
@@ -256,9 +302,10 @@ def _version(
     agents: tuple[AgentSettings, ...],
     principals: tuple[PrincipalSettings, ...],
     grants: Grants,
+    earlier_actors: EarlierActorSettings,
 ) -> str:
     digest = hashlib.sha256()
-    for part in (*agents, *principals):
+    for part in (*agents, *principals, earlier_actors):
         digest.update(part.model_dump_json().encode() + b"\n")
     for name in sorted(grants):
         digest.update(name.encode() + b"\n")

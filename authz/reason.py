@@ -136,6 +136,8 @@ class Reason(Enum):
 
 
 _OWN_FAULT_STATUS: Final = 503
+BEARER: Final = "Bearer"  # authentication schemes: RFC 6750
+DPOP_SCHEME: Final = "DPoP"  # RFC 9449 section 7.1
 
 
 class Denied(Exception):  # noqa: N818 - it is a verdict, not an error
@@ -145,6 +147,8 @@ class Denied(Exception):  # noqa: N818 - it is a verdict, not an error
         reason: why, from the closed list.
         detail: more, for operators: goes to the audit log, never to the client, never a secret.
         parameters: further auth-params of the challenge, such as ``("scope", "a b")``.
+        scheme: of the challenge, if there is one: Bearer, or DPoP where it is in use.
+        headers: further headers of the answer, such as ``("dpop-nonce", "...")``.
         issuer: the configured issuer whose keys a refresh may bring, with TOKEN_KEY_UNKNOWN only.
         key_id: the ``kid`` that was not found, with TOKEN_KEY_UNKNOWN only.
     """
@@ -155,6 +159,8 @@ class Denied(Exception):  # noqa: N818 - it is a verdict, not an error
         detail: str = "",
         *,
         parameters: tuple[tuple[str, str], ...] = (),
+        scheme: str = BEARER,
+        headers: tuple[tuple[str, str], ...] = (),
         issuer: str = "",
         key_id: str = "",
     ) -> None:
@@ -163,5 +169,7 @@ class Denied(Exception):  # noqa: N818 - it is a verdict, not an error
         self.reason = reason
         self.detail = detail
         self.parameters = parameters
+        self.scheme = scheme
+        self.headers = headers
         self.issuer = issuer
         self.key_id = key_id

@@ -9,6 +9,7 @@ import re
 import unicodedata
 from dataclasses import dataclass
 from typing import Final, Self
+from urllib.parse import unquote
 
 import msgspec
 
@@ -16,6 +17,11 @@ from authz.reason import Denied, Reason
 
 MAX_PATH_BYTES: Final = 8192  # the common limit of servers for a request line; Envoy's is 60 KiB
 MAX_HOST_BYTES: Final = 253 + 6  # RFC 1035 section 2.3.4, and a port
+XFCC: Final = "x-forwarded-client-cert"
+DPOP: Final = "dpop"  # the header of the proof (RFC 9449 section 4.1)
+# RFC 6750 section 2.3 has a token in the query; RFC 9700 and MCP forbid it. It ends up in logs.
+_QUERY_TOKEN: Final = "access_token"
+_COOKIE_TOKEN: Final = "authorization"
 _METHOD: Final = re.compile(r"[A-Z][A-Z-]{0,31}")  # RFC 9110 tokens in use; never lower case
 _HOST: Final = re.compile(
     r"(?P<name>[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?"
@@ -33,26 +39,28 @@ class Request(msgspec.Struct, frozen=True, gc=False):
 
     Attributes:
         method, host, path: as they will reach the upstream; ``path`` without the query.
-        query: the text behind the first "?", "" when there is none.
         headers: (lower-case name, value) of the headers that decisions read; occurrences of one
             name are joined with "," as Envoy does.
         principal: ``source.principal``: URI SAN, else DNS SAN, else subject of the client's
             certificate; "" when the proxy sent none.
         certificate: ``source.certificate``: URL-encoded PEM of the client's leaf, or "".
         context: the route's ``context_extensions``, which only the operator writes.
-        metadata: the serialised Struct of the configured metadata namespace, or b"".
+        metadata: (namespace, serialised Struct) of the metadata namespaces that profiles name.
+        elsewhere: where else than in a header a credential stands: "query", "cookie".
+        rpc: the JSON-RPC method of the body, where it is certain and a route asks for it; or "".
         proxy: SPIFFE ID of the proxy that asks, from our own mTLS connection; "" without it.
     """
 
     method: str
     host: str
     path: str
-    query: str = ""
     headers: tuple[tuple[str, str], ...] = ()
     principal: str = ""
     certificate: str = ""
     context: tuple[tuple[str, str], ...] = ()
-    metadata: bytes = b""
+    metadata: tuple[tuple[str, bytes], ...] = ()
+    elsewhere: tuple[str, ...] = ()
+    rpc: str = ""
     proxy: str = ""
 
     def header(self, name: str) -> str | None:
@@ -90,6 +98,21 @@ class Operation:
         if not _METHOD.fullmatch(request.method):
             raise Denied(Reason.PATH_AMBIGUOUS, "the method is not an upper-case token")
         return cls(request.method, canonical_host(request.host), canonical_path(request.path))
+
+
+def credentials_elsewhere(query: str, cookie: str) -> tuple[str, ...]:
+    """Where else than in a header a credential stands: "query", "cookie"; or nowhere."""
+    found: list[str] = []
+    if _QUERY_TOKEN in query or "%" in query:
+        names = (pair.partition("=")[0] for pair in query.split("&"))
+        if any(unquote(name) == _QUERY_TOKEN for name in names):
+            found.append("query")
+    if _COOKIE_TOKEN in cookie.lower():
+        # Envoy joins repeated Cookie headers of HTTP/1 with a comma.
+        names = (pair.partition("=")[0] for pair in cookie.replace(",", ";").split(";"))
+        if any(name.strip().lower() == _COOKIE_TOKEN for name in names):
+            found.append("cookie")
+    return tuple(found)
 
 
 def canonical_host(host: str) -> str:

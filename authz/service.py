@@ -20,9 +20,10 @@ from authz.audit import AuditLog, AuditRecord, complete, encode_prefix, token_di
 from authz.authorizer import Authorizer
 from authz.cache import CacheSettings, DecisionCache, Entry
 from authz.decision import Allow, Decision, Deny
-from authz.envoy import Answer, Reader, Writer, request_id, trace_id
+from authz.envoy import Answer, Reader, Writer, attempt_of, request_id, trace_id
 from authz.metrics import Metrics
-from authz.reason import Reason
+from authz.reason import DPOP_SCHEME, Reason
+from authz.replay import ReplayStore, ReplayStoreFullError
 from authz.request import Request
 from authz.settings import Duration, Settings
 
@@ -102,39 +103,50 @@ class Service:
         keys: KeyRefresher,
         audit: AuditLog,
         metrics: Metrics,
+        replays: ReplayStore,
+        *,
         max_key_waits: int,
     ) -> None:
         """Take what it works with; ``max_key_waits`` checks at most wait for a key at once."""
         self.snapshot = snapshot
         self._keys = keys
+        self._replays = replays
         self._audit = audit
         self._metrics = metrics
         self._key_waits = threading.BoundedSemaphore(max_key_waits)
         # Made beforehand, so that nothing can go wrong with it when everything else has.
         fault = Deny(Reason.INTERNAL_ERROR)
-        self._last_resort = snapshot.writer.answer(fault, NOTHING, snapshot.policy_version, "miss")
+        self._last_resort = snapshot.writer.answer(fault, snapshot.policy_version, "miss")
 
-    def check(self, data: bytes, time_remaining: Callable[[], float | None]) -> bytes:
+    def check(
+        self, data: bytes, time_remaining: Callable[[], float | None], proxy: str = ""
+    ) -> bytes:
         """Answer a serialised CheckRequest with a serialised CheckResponse. Never raises.
 
-        ``time_remaining`` gives the seconds that the caller still waits, None for no deadline.
+        ``time_remaining`` gives the seconds that the caller still waits, None for no deadline;
+        ``proxy`` is the SPIFFE ID of the caller, "" when its connection has none.
         """
         decision_id = os.urandom(16).hex()
         try:
-            return self._answer(data, time_remaining, decision_id).complete(decision_id)
+            answer = self._answer(data, time_remaining, proxy, decision_id)
+            return answer.complete(decision_id)
         except Exception as error:  # noqa: BLE001 - an RPC error can be an allow to some proxies
             _log_fault(error)
             return self._last_resort.complete(decision_id)
 
     def _answer(
-        self, data: bytes, time_remaining: Callable[[], float | None], decision_id: str
+        self,
+        data: bytes,
+        time_remaining: Callable[[], float | None],
+        proxy: str,
+        decision_id: str,
     ) -> Answer:
         started = time.perf_counter()
         message = pb.CheckRequest()
         snapshot = self.snapshot
         try:
             message.ParseFromString(data)
-            remembered, is_hit = self._decide(snapshot, message, time_remaining)
+            remembered, is_hit = self._decide(snapshot, message, time_remaining, proxy)
         except Exception as error:  # noqa: BLE001 - the law: whatever it was, it is a deny
             _log_fault(error)
             remembered, is_hit = _internal_error(snapshot), False
@@ -160,8 +172,9 @@ class Service:
         snapshot: Snapshot,
         message: pb.CheckRequest,
         time_remaining: Callable[[], float | None],
+        proxy: str,
     ) -> tuple[Remembered, bool]:
-        request = snapshot.reader.request_from(message)
+        request = snapshot.reader.request_from(message, proxy)
         now, monotonic = time.time(), time.monotonic()
         generation = self._keys.generation  # before the decision: a change during it must show
         key = snapshot.cache.key(request)
@@ -169,6 +182,7 @@ class Service:
         if remembered is not None:
             return remembered, True
         decision = self._with_fresh_keys(snapshot, request, now, time_remaining)
+        decision = self._used_once(decision, message)
         ttl = _ttl(decision, snapshot.cache_settings)
         if ttl > 0:
             kept = _remembered(snapshot, request, decision, "hit")
@@ -201,11 +215,26 @@ class Service:
             self._key_waits.release()
         return snapshot.authorizer.decide(request, time.time())
 
+    def _used_once(self, decision: Decision, message: pb.CheckRequest) -> Decision:
+        """Deny what came with a proof that was used before (RFC 9449 section 11.1)."""
+        if not isinstance(decision, Allow) or decision.delegation.once is None:
+            return decision
+        try:
+            if self._replays.use(decision.delegation.once, attempt_of(message), time.time()):
+                return decision
+            reason, detail = Reason.DPOP_PROOF, "the proof was used before"
+        except ReplayStoreFullError:
+            reason, detail = Reason.OVERLOADED, "too many proofs to remember"
+        agent, delegation = decision.agent, decision.delegation
+        return Deny(reason, detail, scheme=DPOP_SCHEME, agent=agent, delegation=delegation)
+
 
 def _ttl(decision: Decision, settings: CacheSettings) -> float:
     """Seconds to remember a decision: never one that another try could change at once."""
     if isinstance(decision, Allow):
-        return settings.ttl
+        return settings.ttl if decision.delegation.once is None else 0.0
+    if decision.scheme == DPOP_SCHEME:  # of a proof, which is for one request
+        return 0.0
     if decision.reason.is_own_fault or decision.reason is Reason.TOKEN_KEY_UNKNOWN:
         return 0.0
     return settings.deny_ttl
@@ -213,7 +242,7 @@ def _ttl(decision: Decision, settings: CacheSettings) -> float:
 
 def _remembered(snapshot: Snapshot, request: Request, decision: Decision, cache: str) -> Remembered:
     return Remembered(
-        snapshot.writer.answer(decision, request, snapshot.policy_version, cache),
+        snapshot.writer.answer(decision, snapshot.policy_version, cache),
         encode_prefix(_record(snapshot, request, decision)),
         None if isinstance(decision, Allow) else decision.reason,
     )
@@ -254,6 +283,7 @@ def _record(snapshot: Snapshot, request: Request, decision: Decision) -> AuditRe
         if delegation
         else [],
         mode=delegation.mode if delegation else "",
+        flags=list(decision.flags),
         scopes=sorted(delegation.scopes) if delegation else [],
         method=request.method,
         host=request.host,

@@ -41,6 +41,7 @@ def record(text: str = "") -> AuditRecord:
         issuer=text,
         actors=[{"iss": text, "sub": text}],
         mode="act",
+        flags=[],
         scopes=[text],
         method="GET",
         host=text,

@@ -14,7 +14,6 @@ from authz._pb import ext_authz_pb2 as pb
 from authz.decision import Agent, Deny
 from authz.envoy import HeaderSettings, Writer
 from authz.reason import Denied, Reason
-from authz.request import Request
 from authz.spiffe import SpiffeId
 from lab.mesh import PAYMENTS, TRAVEL
 
@@ -26,9 +25,9 @@ RELAXED = settings(
 @pytest.mark.parametrize("reason", Reason)
 def test_every_reason_refuses(reason: Reason) -> None:
     """Every reason makes a refusal with its status, for Envoy and for the client."""
-    writer = Writer(HeaderSettings(), ("authorization",))
+    writer = Writer(HeaderSettings(), ("authorization",), ("ES256",))
     for deny in (Deny(reason), Deny(reason, agent=Agent(SpiffeId.parse(TRAVEL)))):
-        raw = writer.answer(deny, Request("GET", "h", "/"), "v", "miss").complete("a" * 32)
+        raw = writer.answer(deny, "v", "miss").complete("a" * 32)
         answer = pb.CheckResponse.FromString(raw)
 
         assert answer.status.code != 0

@@ -19,12 +19,8 @@ from world import World, reason_of
 
 from authz.decision import Agent
 from authz.delegation import ActorSettings
-from authz.identity import (
-    MAX_CERTIFICATE_CHARS,
-    NOT_BEFORE_SKEW_SECONDS,
-    Identity,
-    ProfileSettings,
-)
+from authz.identity import Identity, ProfileSettings
+from authz.identity.svid import MAX_CERTIFICATE_CHARS, NOT_BEFORE_SKEW_SECONDS
 from authz.reason import Denied, Reason
 from authz.request import Request
 from lab.mesh import PAYMENTS, TRAVEL

@@ -9,10 +9,11 @@ from typing import Any, Self
 
 from authz._pb import ext_authz_pb2 as pb
 from authz.audit import AuditLog
+from authz.build import key_sources, snapshot_of
 from authz.config import Config, load_text
 from authz.keys import KeyStore
 from authz.metrics import Metrics, Sources
-from authz.server import key_sources, snapshot_of
+from authz.replay import MemoryReplayStore
 from authz.service import Service
 from lab.ca import Authority, Svid
 from lab.issuer import Issuer, JwksServer
@@ -51,7 +52,10 @@ class World(AbstractContextManager["World"]):
             )
         )
         snapshot = snapshot_of(self.config, self.keys)
-        self.service = Service(snapshot, self.keys, self.audit, self.metrics, 4)
+        self.replays = MemoryReplayStore(self.config.replay)
+        self.service = Service(
+            snapshot, self.keys, self.audit, self.metrics, self.replays, max_key_waits=4
+        )
         self.audit.start()
         self.keys.start()
         end = time.monotonic() + 5

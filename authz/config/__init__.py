@@ -21,7 +21,15 @@ from authz.config.yamlfile import MAX_BYTES, Document, Place, Problem, dotted, p
 from authz.delegation import IssuerSettings, TokenSettings
 from authz.envoy import HeaderSettings
 from authz.identity import ProfileSettings
-from authz.policy import AgentSettings, GrantName, PrincipalSettings, RuleSettings
+from authz.policy import (
+    AgentSettings,
+    EarlierActorSettings,
+    GrantName,
+    PrincipalSettings,
+    RuleSettings,
+)
+from authz.replay import ReplaySettings
+from authz.routes import RouteSettings
 from authz.service import ServerSettings
 from authz.settings import Settings
 
@@ -50,10 +58,16 @@ class Config(Settings):
     """Principals: what each may do at most, through any agent."""
     grants: dict[GrantName, tuple[RuleSettings, ...]] = Field(min_length=1)
     """Named sets of rules, for agents and principals alike."""
+    earlier_actors: EarlierActorSettings = EarlierActorSettings()
+    """What becomes of a chain whose earlier actors are odd."""
+    routes: tuple[RouteSettings, ...] = ()
+    """How agents may act where, the first that fits; delegated action everywhere if left out."""
     headers: HeaderSettings = HeaderSettings()
     """The identity headers that upstreams receive."""
     cache: CacheSettings = CacheSettings()
     """Remembered decisions."""
+    replay: ReplaySettings = ReplaySettings()
+    """Remembered DPoP proofs."""
     audit: AuditSettings = AuditSettings()
     """One record for each decision."""
 

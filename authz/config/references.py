@@ -10,13 +10,20 @@ from typing import Any, Final
 from authz.config.yamlfile import Document, Place, Problem, dotted
 from authz.spiffe import SpiffeId, SpiffeIdError, TrustDomain
 
-_UNIQUE: Final = (("agents", "id"), ("issuers", "issuer"))
+_UNIQUE: Final = (("agents", "id"), ("issuers", "issuer"), ("routes", "name"))
 
 
 def reference_problems(document: Document) -> list[Problem]:
     """Every reference that leads nowhere, and every name that is there twice."""
     data = document.data
-    found = [*_grants(data), *_issuers(data), *_trust_domains(data), *_twice(document)]
+    found = [
+        *_grants(data),
+        *_issuers(data),
+        *_audiences(data),
+        *_trust_domains(data),
+        *_domains_of_profiles(data),
+        *_twice(document),
+    ]
     return [Problem(document.line_of(place), dotted(place), message) for place, message in found]
 
 
@@ -54,6 +61,20 @@ def _issuers(data: dict[str, Any]) -> Found:
             yield ("principals", at, "match", "issuer"), message
 
 
+def _audiences(data: dict[str, Any]) -> Found:
+    """A route for whose audience no issuer's token can be denies everything, surely by mistake."""
+    known = {name for _, item in _items(data, "issuers") for name in _names(item.get("audiences"))}
+    for at, item in _items(data, "routes"):
+        resource = item.get("resource")
+        named = _names(item.get("audiences"))
+        for number, name in enumerate(named):
+            if name not in known:
+                yield ("routes", at, "audiences", number), "not one of any issuer's audiences"
+        if isinstance(resource, str) and not known.intersection({resource, *named}):
+            message = "tokens must be for it, and it is not one of any issuer's audiences"
+            yield ("routes", at, "resource"), message
+
+
 def _trust_domains(data: dict[str, Any]) -> Found:
     known = _names(data.get("trust_domains"))
     for at, name in enumerate(known):
@@ -68,6 +89,16 @@ def _trust_domains(data: dict[str, Any]) -> Found:
     for at, item in _items(data, "agents"):
         if _domain_of(item.get("id")) not in {None, *known}:
             yield ("agents", at, "id"), "its trust domain is not one of trust_domains"
+
+
+def _domains_of_profiles(data: dict[str, Any]) -> Found:
+    known = _names(data.get("trust_domains"))
+    profiles = data.get("profiles")
+    for key, item in (profiles if isinstance(profiles, dict) else {}).items():
+        domains = item.get("trust_domains") if isinstance(item, dict) else None
+        for number, name in enumerate(_names(domains)):
+            if name not in known:
+                yield ("profiles", key, "trust_domains", number), "not one of trust_domains"
 
 
 def _domain_of(text: Any) -> str | None:  # noqa: ANN401 - raw data

@@ -6,21 +6,28 @@ not known is ``Denied(TOKEN_KEY_UNKNOWN)``, and the edge decides whether to fetc
 """
 
 from collections.abc import Iterable
+from math import inf
 from typing import Protocol
 
 from authz.decision import Agent, Delegation
-from authz.delegation.actor import bind, chain_of, check_confirmation
+from authz.delegation.actor import actors_of
+from authz.delegation.authentication import check_authentication
 from authz.delegation.claims import check_claims
-from authz.delegation.credential import bearer_token
-from authz.delegation.jws import Jws, check_header, parse_compact
-from authz.delegation.settings import ActorSettings, IssuerSettings, TokenSettings
+from authz.delegation.confirmation import check_confirmation
+from authz.delegation.credential import credential_of, has_credential
+from authz.delegation.dpop import DpopProofs
+from authz.delegation.jws import Jws, check_header, check_kind, parse_compact
+from authz.delegation.settings import ActorSettings, DpopSettings, IssuerSettings, TokenSettings
 from authz.keys import Key, KeySet, KeyVerifyError
 from authz.reason import Denied, Reason
 from authz.request import Request
+from authz.routes import Route
 
 __all__ = [
     "ActorSettings",
     "Delegations",
+    "DpopProofs",
+    "DpopSettings",
     "IssuerSettings",
     "KeySource",
     "TokenSettings",
@@ -38,38 +45,56 @@ class Delegations:
     """Verifies delegation tokens of the configured issuers."""
 
     def __init__(
-        self, token: TokenSettings, issuers: Iterable[IssuerSettings], keys: KeySource
+        self,
+        token: TokenSettings,
+        issuers: Iterable[IssuerSettings],
+        keys: KeySource,
+        proofs: DpopProofs,
     ) -> None:
-        """Take the settings, and a source of keys."""
+        """Take the settings, a source of keys, and who checks DPoP proofs."""
         self._token = token
         self._issuers = {issuer.issuer: issuer for issuer in issuers}
         self._keys = keys
+        self._proofs = proofs
 
-    def verify(self, request: Request, agent: Agent, now: float) -> Delegation:
+    def verify(self, request: Request, agent: Agent, route: Route, now: float) -> Delegation:
         """Verify the request's token as one that lets this agent act (RFC 8693 section 4.1).
 
         Raises Denied with the first rule that the token breaks.
         """
-        token = bearer_token(request, self._token)  # 1. exactly one credential
-        jws = parse_compact(token, self._token.max_bytes)  # 2. a compact JWS, read one way only
-        issuer = self._issuer(jws)  # 3. an issuer that we know, by exact name
-        check_header(jws, issuer)  # 4. algorithm, type, critical members: the issuer's, not its own
-        key = self._key(issuer, jws, now)  # 5. a key of that issuer
-        _check_signature(key, jws)  # 6. from here on the claims are the issuer's word
-        claims = check_claims(jws, issuer, now)  # 7. for us, now
-        actors = chain_of(claims, issuer)  # 8. who acts
-        bind(actors, claims, issuer, agent)  # 9. the current actor is the caller
-        check_confirmation(claims, agent)  # 10. and holds the key that the token is bound to
+        if request.rpc in route.bootstrap and not has_credential(request, self._token):
+            return _NOBODYS  # for no principal yet: policy says what that is good for
+        credential = credential_of(request, self._token)  # 1. exactly one credential
+        jws = parse_compact(credential.token, self._token.max_bytes)  # 2. a JWS, read one way only
+        check_kind(jws)  # 3. no other kind of token
+        issuer = self._issuer(jws)  # 4. an issuer that we know, by exact name
+        check_header(jws, issuer)  # 5. algorithm, type, critical members: the issuer's, not its own
+        key = self._key(issuer, jws, now)  # 6. a key of that issuer
+        _check_signature(key, jws)  # 7. from here on the claims are the issuer's word
+        claims = check_claims(jws, issuer, route, now)  # 8. for us, now
+        mode, actors = actors_of(claims, issuer, agent, route)  # 9. the caller acts, for whom
+        once = check_confirmation(  # 10. and holds the key that the token is bound to
+            claims,
+            credential,
+            request,
+            agent,
+            route=route,
+            proofs=self._proofs,
+            now=now,
+            is_required=route.needs_proof or issuer.proof == "required",
+        )
+        good_until = check_authentication(claims, route, now)  # 11. of a principal who was there
         return Delegation(
             issuer=issuer.issuer,
             subject=claims.subject,
             actors=actors,
             scopes=claims.scopes,
             issued_at=claims.issued_at,
-            expires_at=claims.expires_at,
+            expires_at=min(claims.expires_at, good_until),
             token_id=claims.token_id,
-            mode="act" if issuer.actor.claim == "act" else "mapped",
+            mode=mode,
             claims=claims.members,
+            once=once,
         )
 
     def _issuer(self, jws: Jws) -> IssuerSettings:
@@ -95,6 +120,17 @@ class Delegations:
         if jws.algorithm not in key.algorithms:
             raise Denied(Reason.TOKEN_ALG, "the key is for another algorithm")
         return key
+
+
+_NOBODYS = Delegation(
+    issuer="",
+    subject="",
+    actors=(),
+    scopes=frozenset(),
+    issued_at=0.0,
+    expires_at=inf,
+    mode="bootstrap",
+)
 
 
 def _check_signature(key: Key, jws: Jws) -> None:

@@ -1,7 +1,9 @@
-"""Who acts: the token's chain of actors, and its binding to the caller (RFC 8693 section 4.1).
+"""Who acts, and for whom: the token's actors, held against the caller (RFC 8693 section 4.1).
 
 Only the outermost actor decides. Inner ones are history: recorded, never a reason to allow.
 ``may_act`` says who may become an actor (section 4.4); it is no actor, and is not looked at.
+A token whose subject is the caller itself is no delegation: the agent acts for itself, which only
+a route with the autonomous mode allows.
 """
 
 from collections.abc import Mapping
@@ -11,19 +13,57 @@ from authz.decision import Actor, Agent
 from authz.delegation.claims import MAX_SUBJECT_CHARS, Claims
 from authz.delegation.settings import IssuerSettings
 from authz.reason import Denied, Reason
+from authz.routes import Route
+from authz.spiffe import SCHEME
 
-_THUMBPRINT: Final = "x5t#S256"
-_KEY_MEMBERS: Final = frozenset({"jwk", "jkt", "jku", "kid", "jwe"})
+AUTONOMOUS: Final = "autonomous"
+DELEGATED: Final = "delegated"
 
 
-def chain_of(claims: Claims, issuer: IssuerSettings) -> tuple[Actor, ...]:
-    """The actors, current one first. Raises Denied(ACTOR_MISSING | ACTOR_MALFORMED | CHAIN_...)."""
+def actors_of(
+    claims: Claims, issuer: IssuerSettings, agent: Agent, route: Route
+) -> tuple[str, tuple[Actor, ...]]:
+    """The mode of the delegation, and the actors, current one first, who is the caller.
+
+    Raises Denied: ACTOR_MISSING, ACTOR_MALFORMED, CHAIN_TOO_DEEP for what is not there as it should
+    be, ACTOR_MISMATCH for a token of another agent, ISSUER_ACTOR_SCOPE for an agent that this
+    issuer may not name, ACTOR_NOT_PERMITTED and PRINCIPAL_REQUIRED for one that may act, but not
+    in this way.
+    """
+    is_own = _is_own(claims, issuer, agent)
+    has_act = issuer.actor.claim == "act" and claims.members.get("act") is not None
+    if has_act or not is_own:
+        actors = _chain_of(claims, issuer, route)
+    else:
+        actors = (Actor(issuer.issuer, agent.spiffe_id.text),)
+    _bind(actors[0], issuer, agent)
+    if is_own:
+        if AUTONOMOUS not in route.modes:
+            raise Denied(Reason.PRINCIPAL_REQUIRED, "the token's subject is the agent itself")
+        return AUTONOMOUS, actors
+    if DELEGATED not in route.modes:
+        raise Denied(Reason.ACTOR_NOT_PERMITTED, "agents act only for themselves on this route")
+    return ("act" if issuer.actor.claim == "act" else "mapped"), actors
+
+
+def _is_own(claims: Claims, issuer: IssuerSettings, agent: Agent) -> bool:
+    """Whether the principal is the caller: by its SPIFFE ID, or as the issuer's client."""
+    if claims.subject == agent.spiffe_id.text:
+        return True
+    # RFC 9700 section 4.15: a client's own token must not look like a user's.
+    is_client = claims.subject == claims.members.get(issuer.actor.claim)
+    return is_client or issuer.actor.map.get(claims.subject) == agent.spiffe_id.text
+
+
+def _chain_of(claims: Claims, issuer: IssuerSettings, route: Route) -> tuple[Actor, ...]:
     if issuer.actor.claim != "act":
         return (_mapped_actor(claims, issuer),)
-    actors: list[Actor] = []
     act = claims.members.get("act")
     if act is None:
+        if AUTONOMOUS in route.modes and claims.subject.startswith(SCHEME):
+            raise Denied(Reason.ACTOR_MISMATCH, "the token is another agent's own")
         raise Denied(Reason.ACTOR_MISSING, "it has no act claim")
+    actors: list[Actor] = []
     while act is not None:
         if len(actors) == issuer.max_actors:  # refused, never cut: a cut chain is another chain
             raise Denied(Reason.CHAIN_TOO_DEEP, f"more than {issuer.max_actors} actors")
@@ -55,38 +95,12 @@ def _mapped_actor(claims: Claims, issuer: IssuerSettings) -> Actor:
     return Actor(issuer.issuer, agent)
 
 
-def bind(actors: tuple[Actor, ...], claims: Claims, issuer: IssuerSettings, agent: Agent) -> None:
-    """Hold the current actor against the caller of the mTLS connection.
-
-    Raises Denied(ACTOR_MISMATCH) for a token of another agent, Denied(ISSUER_ACTOR_SCOPE) for an
-    agent that this issuer may not name, Denied(PRINCIPAL_REQUIRED) for an agent that "acts" for
-    itself, which is no delegation.
-    """
-    if actors[0].subject != agent.spiffe_id.text:
+def _bind(current: Actor, issuer: IssuerSettings, agent: Agent) -> None:
+    """Hold the current actor, who is an iss and a sub together, against the caller."""
+    if current.subject != agent.spiffe_id.text:
         raise Denied(Reason.ACTOR_MISMATCH, "the token's current actor is not the caller")
-    if (
-        issuer.actors_from is not None
-        and agent.spiffe_id.trust_domain.name not in issuer.actors_from
-    ):
+    domain = agent.spiffe_id.trust_domain.name
+    if current.issuer not in (issuer.issuer, SCHEME + domain, *issuer.actor.issuers):
+        raise Denied(Reason.ACTOR_MISMATCH, "the current actor's iss is not one that is configured")
+    if issuer.actors_from is not None and domain not in issuer.actors_from:
         raise Denied(Reason.ISSUER_ACTOR_SCOPE, f"{issuer.issuer} may not name this trust domain")
-    if claims.subject == agent.spiffe_id.text:
-        raise Denied(Reason.PRINCIPAL_REQUIRED, "the token's subject is the agent itself")
-
-
-def check_confirmation(claims: Claims, agent: Agent) -> None:
-    """Hold ``cnf`` against the caller's certificate (RFC 7800 section 3.1, RFC 8705 section 3).
-
-    A binding that can't be checked refuses: to ignore one is to take a bound token as a bearer one.
-    Raises Denied(CNF_UNSUPPORTED | POP_MISSING | CNF_MISMATCH).
-    """
-    if "cnf" not in claims.members:
-        return
-    cnf = claims.members["cnf"]
-    if not isinstance(cnf, dict) or not cnf.keys() & {_THUMBPRINT, *_KEY_MEMBERS}:
-        raise Denied(Reason.CNF_UNSUPPORTED, "its cnf has no member that is understood")
-    if cnf.keys() & _KEY_MEMBERS:
-        raise Denied(Reason.POP_MISSING, "its cnf names a key of which nothing proves possession")
-    if not agent.thumbprint:
-        raise Denied(Reason.POP_MISSING, "the proxy sent no certificate to compare with its cnf")
-    if cnf[_THUMBPRINT] != agent.thumbprint:
-        raise Denied(Reason.CNF_MISMATCH, "the caller's certificate is not the one in its cnf")

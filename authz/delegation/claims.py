@@ -5,18 +5,25 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from authz.delegation.jws import Jws, media_type
-from authz.delegation.settings import IssuerSettings
+from authz.delegation.jws import Jws
+from authz.delegation.settings import IssuerSettings, media_type
 from authz.reason import Denied, Reason
+from authz.routes import Route
 
 MAX_SUBJECT_CHARS: Final = 1024  # it becomes a header of every request; OIDC Core allows 255
 MAX_NUMERIC_DATE: Final = 2**53  # exact in a float; beyond, comparisons would round
-_SCOPE: Final = re.compile(
-    r"[\x21\x23-\x5b\x5d-\x7e]+(?: [\x21\x23-\x5b\x5d-\x7e]+)*"
-)  # RFC 6749 3.3
+_SCOPE: Final = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")  # RFC 6749 section 3.3
 _PLAIN_JWT: Final = "application/jwt"
-# Claims that only an ID token or a security event has (OIDC Core 2 and 3.3.2.11, RFC 8417 2.2).
-_NOT_ACCESS_TOKEN: Final = ("nonce", "at_hash", "c_hash", "s_hash", "events")
+# Claims that only another kind of token has: ID tokens (OIDC Core 2 and 3.3.2.11), security events
+# (RFC 8417 2.2), status lists, introspection answers, transaction tokens, and proofs (RFC 9449,
+# WIMSE). They matter where the typ is a plain JWT, which says nothing.
+_OF_OTHER_KINDS: Final = (
+    *("nonce", "at_hash", "c_hash", "s_hash"),
+    *("events", "status_list", "token_introspection"),
+    *("req_wl", "tctx", "rctx", "htm", "htu", "wth"),
+)
+# Claims in which some issuers say the kind (Keycloak, Cognito), and what an access token has there.
+_KIND_CLAIMS: Final = {"typ": ("Bearer", "DPoP"), "token_use": ("access",)}
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -31,7 +38,7 @@ class Claims:
     members: Mapping[str, Any]
 
 
-def check_claims(jws: Jws, issuer: IssuerSettings, now: float) -> Claims:
+def check_claims(jws: Jws, issuer: IssuerSettings, route: Route, now: float) -> Claims:
     """Hold the claims against RFC 7519 section 4.1 and RFC 9068 sections 2.2 and 4.
 
     Raises Denied(TOKEN_TYP | TOKEN_CLAIM | TOKEN_AUDIENCE | TOKEN_EXPIRED | TOKEN_NOT_YET_VALID |
@@ -40,8 +47,8 @@ def check_claims(jws: Jws, issuer: IssuerSettings, now: float) -> Claims:
     members = jws.payload
     is_plain = media_type(jws.header.get("typ")) == _PLAIN_JWT
     if is_plain:
-        _check_not_id_token(members)
-    _check_audience(members, issuer)
+        _check_is_access_token(members, issuer)
+    _check_audience(members, issuer, route)
     issued_at, expires_at = _check_times(members, issuer, now)
     if not is_plain:  # RFC 9068 section 2.2; issuers before it leave these out
         _text(members, "client_id")
@@ -51,26 +58,35 @@ def check_claims(jws: Jws, issuer: IssuerSettings, now: float) -> Claims:
         issued_at=issued_at,
         expires_at=expires_at,
         token_id=_text(members, "jti") if "jti" in members else "",
-        scopes=_scopes(members),
+        scopes=_scopes(members, issuer.scope_claim),
         members=members,
     )
 
 
-def _check_not_id_token(members: Mapping[str, Any]) -> None:
-    if any(name in members for name in _NOT_ACCESS_TOKEN):
+def _check_is_access_token(members: Mapping[str, Any], issuer: IssuerSettings) -> None:
+    """A plain JWT may be of any kind: only one that looks like an access token is taken for one."""
+    if any(name in members for name in _OF_OTHER_KINDS):
         raise Denied(Reason.TOKEN_TYP, "its claims are those of another kind of token")
+    for name, kinds in _KIND_CLAIMS.items():
+        if name in members and members[name] not in kinds:
+            raise Denied(Reason.TOKEN_TYP, f"its {name} says that it is no access token")
+    if issuer.scope_claim not in members:
+        raise Denied(Reason.TOKEN_TYP, f"it has no {issuer.scope_claim}, as an ID token has none")
     client = members.get("client_id", members.get("azp"))
     if client is not None and members.get("aud") in (client, [client]):
         raise Denied(Reason.TOKEN_TYP, "its audience is the client, as an ID token's is")
 
 
-def _check_audience(members: Mapping[str, Any], issuer: IssuerSettings) -> None:
+def _check_audience(members: Mapping[str, Any], issuer: IssuerSettings, route: Route) -> None:
     audience = members.get("aud", [])
     listed = [audience] if isinstance(audience, str) else audience
     if not isinstance(listed, list) or not all(isinstance(one, str) for one in listed):
         raise Denied(Reason.TOKEN_CLAIM, "its aud is neither a string nor a list of strings")
-    if not any(one in issuer.audiences for one in listed):
+    named = [one for one in listed if one in issuer.audiences]
+    if not named:
         raise Denied(Reason.TOKEN_AUDIENCE, "its aud names none of the issuer's audiences")
+    if route.audiences and route.audiences.isdisjoint(named):
+        raise Denied(Reason.TOKEN_AUDIENCE, "its aud names none of the route's audiences")
 
 
 def _check_times(
@@ -106,10 +122,14 @@ def _text(members: Mapping[str, Any], name: str) -> str:
     return value
 
 
-def _scopes(members: Mapping[str, Any]) -> frozenset[str]:
-    value = members.get("scope", "")
+def _scopes(members: Mapping[str, Any], name: str) -> frozenset[str]:
+    value = members.get(name, "")
     if value == "":
         return frozenset()
-    if not isinstance(value, str) or not _SCOPE.fullmatch(value):
-        raise Denied(Reason.TOKEN_CLAIM, "its scope is not words with single spaces between")
-    return frozenset(value.split(" "))
+    if isinstance(value, list) and name != "scope":  # RFC 8693 section 4.2 wants a string there
+        words = value
+    else:
+        words = value.split(" ") if isinstance(value, str) else [None]
+    if not all(isinstance(word, str) and _SCOPE.fullmatch(word) for word in words):
+        raise Denied(Reason.TOKEN_CLAIM, f"its {name} is not words with single spaces between")
+    return frozenset(words)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from authz import strictjson
-from authz.delegation.settings import IssuerSettings
+from authz.delegation.settings import IssuerSettings, is_other_kind, media_type
 from authz.reason import Denied, Reason
 
 _COMPACT: Final = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*")
@@ -81,6 +81,12 @@ def _decode(part: str, name: str) -> bytes:
     return data
 
 
+def check_kind(jws: Jws) -> None:
+    """Refuse what says itself that it is another kind of token. Raises Denied(TOKEN_TYP)."""
+    if is_other_kind(jws.header.get("typ")):
+        raise Denied(Reason.TOKEN_TYP, "another kind of token is no access token")
+
+
 def check_header(jws: Jws, issuer: IssuerSettings) -> None:
     """Hold the header against the issuer's settings (RFC 8725 sections 3.1, 3.11; RFC 7515 4.1).
 
@@ -100,11 +106,3 @@ def check_header(jws: Jws, issuer: IssuerSettings) -> None:
         raise Denied(Reason.TOKEN_KEY_UNKNOWN, "its header has no kid")
     if not isinstance(key_id, str) or not 0 < len(key_id) <= MAX_KEY_ID_CHARS:
         raise Denied(Reason.TOKEN_MALFORMED, "its kid is not a short string")
-
-
-def media_type(typ: object) -> str:
-    """``typ`` for comparing (RFC 7515 section 4.1.9): "at+jwt" is "application/at+jwt"."""
-    if not isinstance(typ, str):
-        return ""
-    lower = typ.lower()
-    return lower if "/" in lower else f"application/{lower}"

@@ -5,8 +5,8 @@ from typing import Annotated, Final, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from authz.keys import KeySettings
+from authz.patterns import SpiffeIdText, TrustDomainText
 from authz.settings import Duration, Settings
-from authz.spiffe import SpiffeId, TrustDomain
 
 Algorithm = Literal[
     "ES256",
@@ -22,14 +22,67 @@ Algorithm = Literal[
     "EdDSA",
 ]
 _HEADER_NAME: Final = r"^[a-z0-9-]{1,64}$"
+# Other kinds of JWT, by their typ: each has its own place and rules, and none of them is an access
+# token (RFC 8725bis section 3.12). ID-JAG, status lists, security events, transaction tokens, WIMSE
+# tokens and proofs, DPoP proofs, introspection answers, logout tokens, client assertions, AAuth.
+OTHER_KINDS: Final = frozenset(
+    {
+        "oauth-id-jag+jwt",
+        "statuslist+jwt",
+        "secevent+jwt",
+        "txntoken+jwt",
+        "wit+jwt",
+        "wpt+jwt",
+        "dpop+jwt",
+        "token-introspection+jwt",
+        "logout+jwt",
+        "oauth-authz-req+jwt",
+        "client-authentication+jwt",
+        "jwk-set+jwt",
+        "kb+jwt",
+        "dc+sd-jwt",
+        "aa-agent+jwt",
+        "aa-person+jwt",
+        "aa-resource+jwt",
+        "aa-auth+jwt",
+    }
+)
 
 
-def _spiffe_id(text: str) -> str:
-    return SpiffeId.parse(text).text
+def media_type(typ: object) -> str:
+    """``typ`` for comparing (RFC 7515 section 4.1.9): "at+jwt" is "application/at+jwt"."""
+    if not isinstance(typ, str):
+        return ""
+    lower = typ.lower()
+    return lower if "/" in lower else f"application/{lower}"
 
 
-def _trust_domain(text: str) -> str:
-    return TrustDomain.parse(text).name
+def is_other_kind(typ: object) -> bool:
+    """Whether a ``typ`` says that the JWT is no access token, whatever an issuer's settings."""
+    return media_type(typ).removeprefix("application/") in OTHER_KINDS
+
+
+def _token_type(typ: str) -> str:
+    if is_other_kind(typ):
+        raise ValueError("that is another kind of token, and never accepted as an access token")
+    return typ
+
+
+class DpopSettings(Settings):
+    """Proofs of possession by DPoP (RFC 9449)."""
+
+    algorithms: tuple[Algorithm, ...] = Field(default=("ES256", "PS256", "Ed25519"), min_length=1)
+    """Signature algorithms of proofs."""
+    max_age: Duration = Field(default=60.0, ge=1.0, le=600.0)
+    """How old a proof may be, by its iat. Each is remembered for that long, against replay."""
+    clock_skew: Duration = Field(default=5.0, ge=0.0, le=60.0)
+    """How far in the future its iat may be."""
+    nonce: Literal["off", "required"] = "off"
+    """Whether a proof must hold a nonce of ours (section 9). It ends with nonce_lifetime."""
+    nonce_lifetime: Duration = Field(default=300.0, ge=10.0, le=86400.0)
+    """How long a nonce is good at least."""
+    nonce_secret: str | None = Field(default=None, min_length=1)
+    """A file of 32 random bytes or more, the same for all replicas; made at start if left out."""
 
 
 class TokenSettings(Settings):
@@ -43,6 +96,8 @@ class TokenSettings(Settings):
     """Whether the upstream may see the token. It could use it as the agent; so, rarely."""
     max_bytes: int = Field(default=8192, ge=512, le=65536)
     """The longest token that is looked at, in bytes."""
+    dpop: DpopSettings = DpopSettings()
+    """Proofs of possession by DPoP (RFC 9449)."""
 
 
 class ActorSettings(Settings):
@@ -50,13 +105,19 @@ class ActorSettings(Settings):
 
     claim: str = Field(default="act", min_length=1, max_length=64)
     """"act" (RFC 8693 section 4.1), or the claim of an issuer that has none, such as azp."""
-    map: dict[str, Annotated[str, AfterValidator(_spiffe_id)]] = Field(default={})
+    map: dict[str, SpiffeIdText] = Field(default={})
     """For a claim other than act: its values, and the SPIFFE ID of the agent each stands for."""
+    issuers: tuple[str, ...] = ()
+    """For act: further values of its iss. The token's own iss and the agent's trust domain, as
+    spiffe://corp.example, are always good; an actor is known by its iss and sub together.
+    """
 
     @model_validator(mode="after")
     def _map_goes_with_other_claims(self) -> Self:
         if self.claim == "act" and self.map:
             raise ValueError("map goes with a claim other than act, which names agents itself")
+        if self.claim != "act" and self.issuers:
+            raise ValueError("issuers goes with the claim act, whose actors have an iss")
         if self.claim != "act" and not self.map:
             raise ValueError(f"say in map which agent each value of {self.claim} stands for")
         return self
@@ -73,11 +134,21 @@ class IssuerSettings(Settings):
     """A token must be for one of these (RFC 9068 section 4), compared byte for byte."""
     algorithms: tuple[Algorithm, ...] = Field(default=("ES256", "PS256", "Ed25519"), min_length=1)
     """Signature algorithms accepted from it (RFC 8725 section 3.1)."""
-    typ: tuple[str, ...] = Field(default=("at+jwt",), min_length=1)
-    """Token types accepted from it. "JWT" admits issuers before RFC 9068, but no ID token."""
+    typ: tuple[Annotated[str, AfterValidator(_token_type)], ...] = Field(
+        default=("at+jwt",), min_length=1
+    )
+    """Token types accepted from it. "JWT" admits issuers before RFC 9068, but no ID token: such a
+    token must have the claim of scope_claim, and none that only another kind has.
+    """
+    scope_claim: str = Field(default="scope", min_length=1, max_length=64)
+    """The claim with the scopes: words in one string (RFC 8693 section 4.2); in another claim than
+    scope, such as scp, a list of words too.
+    """
+    proof: Literal["optional", "required"] = "optional"
+    """Whether its tokens must be bound to a key (cnf) that the caller proves to hold."""
     actor: ActorSettings = ActorSettings()
     """How it names the acting agent."""
-    actors_from: tuple[Annotated[str, AfterValidator(_trust_domain)], ...] | None = None
+    actors_from: tuple[TrustDomainText, ...] | None = None
     """Trust domains whose agents it may name as actors; all trusted ones when left out."""
     max_actors: int = Field(default=4, ge=1, le=16)
     """Longest chain of actors; a longer one is refused, never cut."""

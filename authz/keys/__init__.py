@@ -4,15 +4,17 @@
 """
 
 from authz.keys.fetch import KeySettings
-from authz.keys.jwk import Key, KeyVerifyError
+from authz.keys.jwk import Key, KeySetError, KeyVerifyError, proof_key
 from authz.keys.store import KeySet, KeySource, KeyStore, SourceStatus
 
 __all__ = [
     "Key",
     "KeySet",
+    "KeySetError",
     "KeySettings",
     "KeySource",
     "KeyStore",
     "KeyVerifyError",
     "SourceStatus",
+    "proof_key",
 ]

@@ -4,9 +4,12 @@ A key that can't be used is left out and named; it never spoils the others. What
 symmetric and private keys, weak ones, two of one kid, and keys for another use or algorithm.
 """
 
+import json
+from base64 import urlsafe_b64encode
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any, Final
 
 import jwt
@@ -27,6 +30,11 @@ _EC_ALGORITHMS: Final = {"P-256": "ES256", "P-384": "ES384", "P-521": "ES512"}
 _RSA_ALGORITHMS: Final = frozenset({"RS256", "RS384", "RS512", "PS256", "PS384", "PS512"})
 _ED25519_ALGORITHMS: Final = frozenset({"Ed25519", "EdDSA"})  # RFC 9864 renames the second
 _SIGNATURE_BYTES: Final = {"ES256": 64, "ES384": 96, "ES512": 132, "Ed25519": 64, "EdDSA": 64}
+_REQUIRED_MEMBERS: Final = {  # in lexicographic order, as the digest is over them (RFC 7638 3.2)
+    "EC": ("crv", "kty", "x", "y"),
+    "OKP": ("crv", "kty", "x"),
+    "RSA": ("e", "kty", "n"),
+}
 PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey
 
 
@@ -129,10 +137,6 @@ def _key(jwk: object, algorithms: frozenset[str], counts: Counter[str]) -> Key:
         raise _UnusableError("no kid, or a long one")
     if counts[jwk["kid"]] > 1:
         raise _UnusableError("its kid stands for more than one key")
-    if jwk.get("kty") == "oct":
-        raise _UnusableError("a symmetric key")
-    if jwk.keys() & _PRIVATE_MEMBERS:
-        raise _UnusableError("a private key, which should not be published: replace it")
     if jwk.get("use", "sig") != "sig":
         raise _UnusableError("not for signatures (use)")
     operations = jwk.get("key_ops", ["verify"])
@@ -148,6 +152,10 @@ def _key(jwk: object, algorithms: frozenset[str], counts: Counter[str]) -> Key:
 
 def _public_key(jwk: dict[str, Any]) -> tuple[PublicKey, frozenset[str]]:
     kind = jwk.get("kty")
+    if kind == "oct":
+        raise _UnusableError("a symmetric key")
+    if jwk.keys() & _PRIVATE_MEMBERS:
+        raise _UnusableError("a private key, which should not be shown: replace it")
     try:
         if kind == "RSA":
             return _rsa(jwt.get_algorithm_by_name("RS256").from_jwk(jwk))
@@ -161,6 +169,28 @@ def _public_key(jwk: dict[str, Any]) -> tuple[PublicKey, frozenset[str]]:
     except (PyJWTError, ValueError, TypeError, KeyError, UnsupportedAlgorithm):
         raise _UnusableError("its numbers are no such key") from None
     raise _UnusableError("of a kind or curve that is not used here")
+
+
+def proof_key(jwk: object, algorithms: frozenset[str]) -> Key:
+    """The public key that a proof of possession carries itself (RFC 9449 section 4.2).
+
+    Its ``key_id`` and ``thumbprint`` are its JWK SHA-256 thumbprint. Raises KeySetError.
+    """
+    if not isinstance(jwk, dict):
+        raise KeySetError("not an object")
+    try:
+        public, possible = _public_key(jwk)
+    except _UnusableError as error:
+        raise KeySetError(str(error)) from None
+    thumbprint = jwk_thumbprint(jwk)
+    return Key(thumbprint, possible & algorithms, public, thumbprint)
+
+
+def jwk_thumbprint(jwk: Mapping[str, Any]) -> str:
+    """base64url SHA-256 over the required members of a good public JWK (RFC 7638 section 3)."""
+    names = _REQUIRED_MEMBERS[jwk["kty"]]
+    text = json.dumps({name: jwk[name] for name in names}, separators=(",", ":"))
+    return urlsafe_b64encode(sha256(text.encode()).digest()).rstrip(b"=").decode()
 
 
 def _rsa(public: rsa.RSAPublicKey) -> tuple[PublicKey, frozenset[str]]:

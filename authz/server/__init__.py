@@ -13,16 +13,13 @@ from typing import Any, Final
 from authz import __version__
 from authz.admin import AdminError, AdminServer
 from authz.audit import AuditError, AuditLog
-from authz.authorizer import Authorizer
+from authz.build import BuildError, key_sources, snapshot_of
 from authz.config import Config, ConfigError, load
-from authz.delegation import Delegations
-from authz.envoy import Reader, Writer
-from authz.identity import Identity
-from authz.keys import KeySource, KeyStore
+from authz.keys import KeyStore
 from authz.metrics import Metrics, Sources
-from authz.policy import Policy
+from authz.replay import MemoryReplayStore
 from authz.server.transport import Transport, TransportError
-from authz.service import Service, Snapshot
+from authz.service import Service
 
 TICK_SECONDS: Final = 0.2
 RELOAD_TICKS: Final = 5  # the config file is looked at once a second
@@ -36,39 +33,15 @@ class StartError(Exception):
     """The server can't start; the message is for the operator."""
 
 
-def snapshot_of(config: Config, keys: KeyStore) -> Snapshot:
-    """Compile one version of the settings."""
-    policy = Policy(config.agents, config.principals, config.grants)
-    return Snapshot(
-        authorizer=Authorizer(
-            Identity(config.trust_domains, config.profiles),
-            Delegations(config.token, config.issuers, keys),
-            policy,
-        ),
-        reader=Reader((config.token.header,)),
-        writer=Writer(config.headers, () if config.token.forward else (config.token.header,)),
-        cache_settings=config.cache,
-        policy_version=policy.version,
-    )
-
-
-def key_sources(config: Config) -> dict[str, KeySource]:
-    """Where each issuer's keys come from."""
-    return {
-        issuer.issuer: KeySource(issuer.keys, frozenset(issuer.algorithms))
-        for issuer in config.issuers
-    }
-
-
 def run(path: Path) -> None:
     """Serve until SIGTERM or SIGINT. Raises ConfigError before it starts, StartError while."""
     config = load(path)
     with ExitStack() as stack:
-        server = Server(path, config)
-        stack.callback(server.close)
         try:
+            server = Server(path, config)
+            stack.callback(server.close)
             server.start()
-        except (AdminError, AuditError, TransportError, OSError) as error:
+        except (AdminError, AuditError, BuildError, TransportError, OSError) as error:
             raise StartError(str(error)) from None
         with _signals(server):
             server.stay()
@@ -99,7 +72,10 @@ class Server:
             )
         )
         waits = max(1, config.server.threads // 2)
-        self.service = Service(snapshot, self.keys, self._audit, self.metrics, waits)
+        replays = MemoryReplayStore(config.replay)
+        self.service = Service(
+            snapshot, self.keys, self._audit, self.metrics, replays, max_key_waits=waits
+        )
         self._transport = Transport(config.server, self.service)
         self._admin = AdminServer(config.admin, self.metrics.registry, self.readiness)
 
@@ -155,16 +131,17 @@ class Server:
         self._file = contents
         try:
             config = load(self._path)
-        except ConfigError as error:
+            snapshot = snapshot_of(config, self.keys)
+        except (ConfigError, BuildError) as error:
             self.metrics.reloaded(succeeded=False)
-            for line in error.lines():
+            for line in str(error).splitlines():
                 _log.error("config not taken, the last good one stays: %s", line)
             return
         if _fixed(config) != _fixed(self._config):
-            _log.warning("server, admin and audit settings change at the next start only")
+            _log.warning("server, admin, audit and replay settings change at the next start only")
         self._config = config
         self.keys.reconfigure(key_sources(config))
-        self.service.snapshot = snapshot_of(config, self.keys)
+        self.service.snapshot = snapshot
         self.metrics.reloaded(succeeded=True)
         version = self.service.snapshot.policy_version
         _log.info("config taken", extra={"policy_version": version})
@@ -187,7 +164,7 @@ class Server:
 
 
 def _fixed(config: Config) -> tuple[object, ...]:
-    return config.server, config.admin, config.audit
+    return config.server, config.admin, config.audit, config.replay
 
 
 def _contents(path: Path) -> bytes:

@@ -1,0 +1,88 @@
+"""A config made into the parts that decide: what ``authz serve`` and ``authz explain`` share."""
+
+from pathlib import Path
+from typing import Final
+
+from authz.authorizer import Authorizer, DelegationStep
+from authz.config import Config
+from authz.delegation import Delegations, DpopProofs, DpopSettings
+from authz.envoy import Inputs, Reader, Writer
+from authz.identity import Identity
+from authz.keys import KeySource, KeyStore
+from authz.policy import Policy
+from authz.request import DPOP, XFCC
+from authz.routes import Routes
+from authz.service import Snapshot
+
+MIN_SECRET_BYTES: Final = 32  # as long as the HMAC's digest (RFC 2104 section 3)
+
+
+class BuildError(Exception):
+    """A file that the config names can't be used; the message is for the operator."""
+
+
+def key_sources(config: Config) -> dict[str, KeySource]:
+    """Where each issuer's keys come from."""
+    return {
+        issuer.issuer: KeySource(issuer.keys, frozenset(issuer.algorithms))
+        for issuer in config.issuers
+    }
+
+
+def delegations_of(config: Config, keys: KeyStore) -> Delegations:
+    """Step 2, with the real thing. Raises BuildError."""
+    dpop = config.token.dpop
+    proofs = DpopProofs(dpop, _nonce_secret(dpop))
+    return Delegations(config.token, config.issuers, keys, proofs)
+
+
+def check_files(config: Config) -> None:
+    """Read the files that the config names. Raises BuildError."""
+    _nonce_secret(config.token.dpop)
+
+
+def _nonce_secret(settings: DpopSettings) -> bytes:
+    if settings.nonce_secret is None:
+        return b""
+    try:
+        secret = Path(settings.nonce_secret).read_bytes().strip()
+    except OSError as error:
+        raise BuildError(f"token.dpop.nonce_secret can't be read: {error.strerror}") from None
+    if len(secret) < MIN_SECRET_BYTES:
+        raise BuildError(f"token.dpop.nonce_secret has less than {MIN_SECRET_BYTES} bytes")
+    return secret
+
+
+def authorizer_of(config: Config, delegations: DelegationStep) -> Authorizer:
+    """The pipeline."""
+    return Authorizer(
+        Routes(config.routes),
+        Identity(config.trust_domains, config.profiles),
+        delegations,
+        Policy(config.agents, config.principals, config.grants, config.earlier_actors),
+    )
+
+
+def snapshot_of(config: Config, keys: KeyStore) -> Snapshot:
+    """Compile one version of the settings. Raises BuildError."""
+    authorizer = authorizer_of(config, delegations_of(config, keys))
+    token = config.token
+    return Snapshot(
+        authorizer=authorizer,
+        reader=Reader(_inputs(config, authorizer)),
+        writer=Writer(
+            config.headers, () if token.forward else (token.header,), token.dpop.algorithms
+        ),
+        cache_settings=config.cache,
+        policy_version=authorizer.policy.version,
+    )
+
+
+def _inputs(config: Config, authorizer: Authorizer) -> Inputs:
+    """What decisions read by this config: a header that nothing reads is no part of a cache key."""
+    profiles = config.profiles.values()
+    headers = {config.token.header, DPOP}
+    if any(profile.identity == "xfcc" for profile in profiles):
+        headers.add(XFCC)
+    namespaces = {one.namespace for one in profiles if one.identity == "metadata"}
+    return Inputs(frozenset(headers), tuple(sorted(namespaces)), authorizer.routes.bootstrap)

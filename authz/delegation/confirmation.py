@@ -1,0 +1,60 @@
+"""Whether the caller holds the key that the token is bound to (``cnf``, RFC 7800 section 3.1).
+
+A binding that can't be checked refuses: to ignore one is to take a bound token as a bearer one.
+"""
+
+from typing import Any, Final
+
+from authz.decision import Agent, OneTime
+from authz.delegation.claims import Claims
+from authz.delegation.credential import Credential
+from authz.delegation.dpop import DpopProofs
+from authz.reason import DPOP_SCHEME, Denied, Reason
+from authz.request import Request
+from authz.routes import Route
+
+_THUMBPRINT: Final = "x5t#S256"  # of the client's certificate (RFC 8705 section 3.1)
+_PROOF_KEY: Final = "jkt"  # thumbprint of the DPoP key (RFC 9449 section 6.1)
+_OTHER_KEYS: Final = frozenset({"jwk", "jwe", "jku", "kid"})  # RFC 7800: no request proves these
+
+
+def check_confirmation(
+    claims: Claims,
+    credential: Credential,
+    request: Request,
+    agent: Agent,
+    *,
+    route: Route,
+    proofs: DpopProofs,
+    now: float,
+    is_required: bool,
+) -> OneTime | None:
+    """Check the token's binding, if it has one; the DPoP proof that must not come again.
+
+    Raises Denied(CNF_UNSUPPORTED | POP_MISSING | CNF_MISMATCH | DPOP_PROOF | DPOP_NONCE).
+    """
+    cnf = claims.members.get("cnf")
+    if "cnf" not in claims.members:
+        if is_required:
+            raise Denied(Reason.POP_MISSING, "the token is not bound to a key, as it must be")
+    elif not isinstance(cnf, dict) or not cnf.keys() & {_THUMBPRINT, _PROOF_KEY}:
+        raise Denied(Reason.CNF_UNSUPPORTED, "its cnf has no member that is understood")
+    elif cnf.keys() & _OTHER_KEYS:  # RFC 7800 section 3.1: one proof key at most
+        raise Denied(Reason.CNF_UNSUPPORTED, "its cnf names a key that no request can prove")
+    bindings: dict[str, Any] = cnf if isinstance(cnf, dict) else {}
+    once: OneTime | None = None
+    if _PROOF_KEY in bindings:
+        once = proofs.check(credential, bindings[_PROOF_KEY], request, route, now)
+    elif credential.is_dpop:
+        detail = "the DPoP scheme with a token that is bound to no DPoP key"
+        raise Denied(Reason.CNF_MISMATCH, detail, scheme=DPOP_SCHEME)
+    if _THUMBPRINT in bindings:
+        _check_certificate(bindings[_THUMBPRINT], agent)
+    return once
+
+
+def _check_certificate(thumbprint: object, agent: Agent) -> None:
+    if not agent.thumbprint:
+        raise Denied(Reason.POP_MISSING, "the proxy sent no certificate to compare with its cnf")
+    if thumbprint != agent.thumbprint:
+        raise Denied(Reason.CNF_MISMATCH, "the caller's certificate is not the one in its cnf")

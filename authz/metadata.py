@@ -1,0 +1,54 @@
+"""A route's protected-resource metadata (RFC 9728): how clients learn where to get which token.
+
+It is a public document that any web server can serve; the proxy answers with it by itself, without
+a check, at the URL to which our challenges point.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from authz.config import Config
+from authz.patterns import ANY
+from authz.policy import RuleSettings
+from authz.routes import RouteSettings
+
+
+class NoResourceError(Exception):
+    """The config has no such route, or it has no resource; the message says what to do."""
+
+
+def resource_metadata(config: Config, name: str) -> dict[str, Any]:
+    """The document of RFC 9728 section 2, of what the config says. Raises NoResourceError."""
+    route = _route(config, name)
+    audiences = {route.resource, *route.audiences}
+    issuers = [one for one in config.issuers if audiences.intersection(one.audiences)]
+    return {
+        "resource": route.resource,  # section 3.3: the very URL that the client used
+        "authorization_servers": [one.issuer for one in issuers],
+        "scopes_supported": sorted({scope for rule in _rules(config, route) for scope in rule}),
+        "bearer_methods_supported": ["header"],
+        "dpop_signing_alg_values_supported": list(config.token.dpop.algorithms),
+        "tls_client_certificate_bound_access_tokens": True,  # taken where the token is so bound
+    }
+
+
+def _route(config: Config, name: str) -> RouteSettings:
+    with_resource = [one for one in config.routes if one.resource]
+    for route in with_resource:
+        if route.name == name:
+            return route
+    known = ", ".join(one.name for one in with_resource) or "none"
+    raise NoResourceError(f"no route {name!r} with a resource; routes with one: {known}")
+
+
+def _rules(config: Config, route: RouteSettings) -> Iterator[tuple[str, ...]]:
+    """The scopes of each rule whose hosts can be the route's."""
+    for rules in config.grants.values():
+        for rule in rules:
+            if _share_a_host(rule, route):
+                yield rule.scopes
+
+
+def _share_a_host(rule: RuleSettings, route: RouteSettings) -> bool:
+    hosts = {*rule.hosts}
+    return ANY in hosts or ANY in route.hosts or not hosts.isdisjoint(route.hosts)

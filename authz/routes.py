@@ -1,0 +1,150 @@
+"""What an operator says of one route: how agents may act there, and how clients learn to.
+
+A route is the part of the world that one resource serves. The proxy names it in its context
+extensions, or it is the first one whose hosts and paths fit. Without any, every request is of a
+route with the defaults: delegated action only.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Annotated, Final, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field
+
+from authz.patterns import ANY, HostText, PathText, path_pattern
+from authz.reason import Denied, Reason
+from authz.request import Operation, Request
+from authz.settings import Duration, Settings
+
+ROUTE: Final = "authz_route"  # the context extension by which a proxy names the route
+RESOURCE_METADATA: Final = "resource_metadata"  # and by which it gives that URL itself
+WELL_KNOWN: Final = "/.well-known/oauth-protected-resource"  # RFC 9728 section 3
+DEFAULT_PORTS: Final = {"https": 443, "http": 80}
+_WORD: Final = r"^[\x21\x23-\x5b\x5d-\x7e]{1,256}$"  # as a scope: it goes into a quoted-string
+Mode = Literal["delegated", "autonomous"]
+
+
+def origin_of(url: str) -> str:
+    """``scheme://host:port`` in one spelling: lower case, no default port. Raises ValueError."""
+    parts = urlsplit(url)
+    if not parts.hostname or parts.username is not None or parts.password is not None:
+        raise ValueError("a URL has a host, and no user in front of it")
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    port = "" if parts.port in (None, DEFAULT_PORTS.get(parts.scheme)) else f":{parts.port}"
+    return f"{parts.scheme}://{host}{port}"
+
+
+def _resource(text: str) -> str:
+    if not re.fullmatch(r"https?://[\x21-\x7e]+", text) or re.search(r"[?#\"\\]", text):
+        raise ValueError("a resource is an https URL without a query or fragment (RFC 8707)")
+    origin_of(text)
+    return text
+
+
+class RouteSettings(Settings):
+    """One route."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9._-]{1,128}$")
+    """Its name, for the proxy's context extension authz_route and for `authz metadata`."""
+    hosts: tuple[HostText, ...] = Field(default=(ANY,), min_length=1)
+    """Exact hosts, lower case and without a port; "*" for any."""
+    paths: tuple[PathText, ...] = Field(default=("/**",), min_length=1)
+    """Path templates, as in grants."""
+    resource: Annotated[str, AfterValidator(_resource)] | None = None
+    """The resource identifier (RFC 8707, RFC 9728): the URL at which clients reach the route. A
+    token must be for it; challenges point to its metadata; DPoP proofs must name its origin.
+    """
+    audiences: tuple[str, ...] = ()
+    """Further audiences of tokens for this route; with a resource or these, no other will do."""
+    modes: tuple[Mode, ...] = Field(default=("delegated",), min_length=1)
+    """delegated: the agent acts for a principal. autonomous: for itself, the token's sub is it."""
+    bootstrap: tuple[Annotated[str, Field(pattern=r"^[\x21-\x7e]{1,128}$")], ...] = ()
+    """MCP methods that an agent may call without a token, such as initialize and tools/list, when
+    a grant without scopes allows the request. The proxy must send the body.
+    """
+    proof: Literal["optional", "required"] = "optional"
+    """Whether a token must be bound to a key (cnf) that the caller proves to hold."""
+    acr_values: tuple[Annotated[str, Field(pattern=_WORD)], ...] = ()
+    """Authentication contexts of which the token's acr must be one (RFC 9470)."""
+    max_age: Duration | None = Field(default=None, ge=1.0)
+    """Longest time since the principal authenticated, by the token's auth_time (RFC 9470)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A route, compiled.
+
+    Attributes:
+        name: "" for the defaults, when no route fits.
+        audiences: a token must be for one of these; empty when the issuer's are all good.
+        origin: of the resource, in one spelling; "" without one.
+        metadata_url: of the resource's metadata (RFC 9728 section 3.1); "" without one.
+    """
+
+    name: str = ""
+    audiences: frozenset[str] = frozenset()
+    modes: frozenset[str] = frozenset({"delegated"})
+    bootstrap: frozenset[str] = frozenset()
+    needs_proof: bool = False
+    acr_values: tuple[str, ...] = ()
+    max_age_seconds: float | None = None
+    origin: str = ""
+    metadata_url: str = ""
+
+
+class Routes:
+    """Finds the route of a request."""
+
+    def __init__(self, routes: Iterable[RouteSettings]) -> None:
+        """Compile."""
+        listed = [(one, _route(one)) for one in routes]
+        self._by_name = {route.name: route for _, route in listed}
+        self._patterns = [
+            (frozenset(one.hosts), [path_pattern(path) for path in one.paths], route)
+            for one, route in listed
+        ]
+        self.bootstrap = any(route.bootstrap for _, route in listed)
+
+    def of(self, request: Request, operation: Operation) -> Route:
+        """The route that the proxy names, else the first that fits, else the defaults.
+
+        Raises Denied(POLICY_DENIED) for a name that is not configured.
+        """
+        name = request.context_value(ROUTE)
+        if name:
+            route = self._by_name.get(name)
+            if route is None:
+                raise Denied(Reason.POLICY_DENIED, "the proxy names a route that is not configured")
+            return route
+        for hosts, paths, route in self._patterns:
+            is_there = operation.host in hosts or ANY in hosts
+            if is_there and any(path.matches(operation.path) for path in paths):
+                return route
+        return _DEFAULTS
+
+
+_DEFAULTS: Final = Route()
+
+
+def _route(settings: RouteSettings) -> Route:
+    resource = settings.resource
+    return Route(
+        name=settings.name,
+        audiences=frozenset({*settings.audiences, *([resource] if resource else [])}),
+        modes=frozenset(settings.modes),
+        bootstrap=frozenset(settings.bootstrap),
+        needs_proof=settings.proof == "required",
+        acr_values=settings.acr_values,
+        max_age_seconds=settings.max_age,
+        origin=origin_of(resource) if resource else "",
+        metadata_url=metadata_url(resource) if resource else "",
+    )
+
+
+def metadata_url(resource: str) -> str:
+    """Where a resource's metadata is: the well-known part goes between host and path."""
+    parts = urlsplit(resource)
+    path = "" if parts.path == "/" else parts.path
+    return f"{parts.scheme}://{parts.netloc}{WELL_KNOWN}{path}"
