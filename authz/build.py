@@ -13,6 +13,7 @@ from authz.policy import Policy
 from authz.request import DPOP, XFCC
 from authz.routes import Routes
 from authz.service import Snapshot
+from authz.tls import ServerTls
 
 MIN_SECRET_BYTES: Final = 32  # as long as the HMAC's digest (RFC 2104 section 3)
 
@@ -37,8 +38,10 @@ def delegations_of(config: Config, keys: KeyStore) -> Delegations:
 
 
 def check_files(config: Config) -> None:
-    """Read the files that the config names. Raises BuildError."""
+    """Read the files that the config names. Raises BuildError, TlsError."""
     _nonce_secret(config.token.dpop)
+    if config.server.tls:
+        ServerTls(config.server.tls)
 
 
 def _nonce_secret(settings: DpopSettings) -> bytes:

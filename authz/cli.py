@@ -21,6 +21,7 @@ from authz.explain import EXAMPLES, Question, explain
 from authz.metadata import NoResourceError, resource_metadata
 from authz.server import StartError, run
 from authz.server.logs import configure
+from authz.tls import TlsError
 
 FINE: Final = 0
 FAILED: Final = 1
@@ -39,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ConfigError as error:
         _complain(*error.lines())
         return NO_START if verb is _serve else FAILED
-    except BuildError as error:
+    except (BuildError, TlsError) as error:
         _complain(f"authz: {error}")
         return FAILED
     except BrokenPipeError:  # the reader of our output went away

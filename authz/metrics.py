@@ -52,6 +52,7 @@ FAMILIES: Final[dict[str, tuple[str, tuple[str, ...], str]]] = {
         (),
         "When the config in force was taken",
     ),
+    "authz_callers_refused": ("counter", (), "Checks of callers that are not allowed to ask"),
     "authz_policy_info": ("gauge", ("version",), "The policy in force"),
     "authz_build_info": ("gauge", ("version",), "The running version"),
 }
@@ -99,6 +100,7 @@ class Metrics(Collector):
         self._local = threading.local()
         self._shards: list[_Shard] = []
         self._reloads = {"taken": 0, "refused": 0}
+        self._callers_refused = 0
         self._taken_at = time.time()
         self.registry.register(self)
 
@@ -112,6 +114,10 @@ class Metrics(Collector):
         shard.decisions[_ALLOW if reason is None else _DENY[reason]] += 1
         shard.buckets[is_hit][bisect_left(BUCKETS_SECONDS, seconds)] += 1
         shard.sums[is_hit] += seconds
+
+    def caller_refused(self) -> None:
+        """Count a check of a caller that may not ask. Two at once may count as one."""
+        self._callers_refused += 1
 
     def reloaded(self, *, succeeded: bool) -> None:
         """Count a changed config."""
@@ -130,6 +136,7 @@ class Metrics(Collector):
         yield _counter("authz_audit_errors", ((), audit.errors))
         yield _gauge("authz_audit_queue_length", ((), len(audit)))
         yield _counter("authz_config_reloads", *(((k,), v) for k, v in self._reloads.items()))
+        yield _counter("authz_callers_refused", ((), self._callers_refused))
         yield _gauge("authz_config_last_reload_timestamp_seconds", ((), self._taken_at))
         yield _gauge("authz_policy_info", ((self._sources.policy_version(),), 1))
         yield _gauge("authz_build_info", ((self._sources.version,), 1))

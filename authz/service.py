@@ -26,6 +26,7 @@ from authz.reason import DPOP_SCHEME, Reason
 from authz.replay import ReplayStore, ReplayStoreFullError
 from authz.request import Request
 from authz.settings import Duration, Settings
+from authz.tls import TlsSettings
 
 # Left of the caller's deadline for the answer's way back when we wait for a key.
 ANSWER_MARGIN_SECONDS: Final = 0.05
@@ -36,7 +37,7 @@ _log: Final = logging.getLogger("authz.service")
 
 
 def _listed(value: Any) -> Any:  # noqa: ANN401 - whatever the YAML holds
-    return tuple(value) if isinstance(value, list) else (value,)
+    return tuple(value) if isinstance(value, list | tuple) else (value,)
 
 
 _ADDRESS: Final = r"^(unix:/.+|.+:[0-9]{1,5})$"
@@ -53,6 +54,8 @@ class ServerSettings(Settings):
 
     listen: Addresses = Field(min_length=1)
     """Addresses of the gRPC service, one or several: unix:/path or host:port."""
+    tls: TlsSettings | None = None
+    """Mutual TLS with the proxies that ask, on host:port addresses."""
     threads: int = Field(default=8, ge=2, le=256)
     """Threads that answer checks. More of them cost CPU and bring no speed."""
     max_concurrent: int = Field(default=1024, ge=1, le=100_000)

@@ -20,6 +20,7 @@ from authz.metrics import Metrics, Sources
 from authz.replay import MemoryReplayStore
 from authz.server.transport import Transport, TransportError
 from authz.service import Service
+from authz.tls import ServerTls, TlsError
 
 TICK_SECONDS: Final = 0.2
 RELOAD_TICKS: Final = 5  # the config file is looked at once a second
@@ -41,7 +42,7 @@ def run(path: Path) -> None:
             server = Server(path, config)
             stack.callback(server.close)
             server.start()
-        except (AdminError, AuditError, BuildError, TransportError, OSError) as error:
+        except (AdminError, AuditError, BuildError, TlsError, TransportError, OSError) as error:
             raise StartError(str(error)) from None
         with _signals(server):
             server.stay()
@@ -71,12 +72,13 @@ class Server:
                 version=__version__,
             )
         )
+        tls = ServerTls(config.server.tls) if config.server.tls else None
         waits = max(1, config.server.threads // 2)
         replays = MemoryReplayStore(config.replay)
         self.service = Service(
             snapshot, self.keys, self._audit, self.metrics, replays, max_key_waits=waits
         )
-        self._transport = Transport(config.server, self.service)
+        self._transport = Transport(config.server, self.service, tls, self.metrics)
         self._admin = AdminServer(config.admin, self.metrics.registry, self.readiness)
 
     def start(self) -> None:

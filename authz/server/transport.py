@@ -12,7 +12,9 @@ from typing import Any, Final
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
+from authz.metrics import Metrics
 from authz.service import ServerSettings, Service
+from authz.tls import ServerTls
 
 SERVICE: Final = "envoy.service.auth.v3.Authorization"
 _UNIX: Final = "unix:"
@@ -32,16 +34,19 @@ class TransportError(RuntimeError):
 class Transport:
     """The gRPC server."""
 
-    def __init__(self, settings: ServerSettings, service: Service) -> None:
+    def __init__(
+        self, settings: ServerSettings, service: Service, tls: ServerTls | None, metrics: Metrics
+    ) -> None:
         """Take the settings and who answers. Nothing listens before ``start``."""
         self._settings = settings
+        self._tls = tls
         self._health = health.HealthServicer()
         self._server = grpc.server(
             ThreadPoolExecutor(settings.threads, thread_name_prefix="check"),
             maximum_concurrent_rpcs=settings.max_concurrent,
             options=_OPTIONS,
         )
-        handlers = {"Check": _check_handler(service)}
+        handlers = {"Check": _check_handler(service, tls, metrics)}
         self._server.add_generic_rpc_handlers(
             (grpc.method_handlers_generic_handler(SERVICE, handlers),)
         )
@@ -60,7 +65,10 @@ class Transport:
     def _bind(self, address: str) -> str:
         _refuse_taken_socket(address)
         try:
-            port = self._server.add_insecure_port(address)
+            if self._tls is not None and not address.startswith(_UNIX):
+                port = self._server.add_secure_port(address, self._tls.credentials())
+            else:
+                port = self._server.add_insecure_port(address)
         except RuntimeError:
             raise TransportError(f"can't listen on {address}: is it in use?") from None
         return address if address.startswith(_UNIX) else f"{address.rpartition(':')[0]}:{port}"
@@ -76,11 +84,23 @@ class Transport:
         self._server.stop(grace_seconds).wait()
 
 
-def _check_handler(service: Service) -> "grpc.RpcMethodHandler[bytes, bytes]":
+def _check_handler(
+    service: Service, tls: ServerTls | None, metrics: Metrics
+) -> "grpc.RpcMethodHandler[bytes, bytes]":
     def check(data: bytes, context: Any) -> bytes:  # noqa: ANN401 - grpcio has no types
         return service.check(data, context.time_remaining)
 
-    return grpc.unary_unary_rpc_method_handler(check)
+    def check_caller(data: bytes, context: Any) -> bytes:  # noqa: ANN401
+        if context.peer().startswith(_UNIX):
+            return check(data, context)
+        proxy = tls.caller(context.auth_context()) if tls else None
+        if proxy is None:  # not a deny: it is none of a caller's business what we would say
+            metrics.caller_refused()
+            context.abort(grpc.StatusCode.PERMISSION_DENIED, "not an allowed caller")
+            return b""
+        return service.check(data, context.time_remaining, proxy)
+
+    return grpc.unary_unary_rpc_method_handler(check if tls is None else check_caller)
 
 
 def _refuse_taken_socket(address: str) -> None:

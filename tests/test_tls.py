@@ -1,0 +1,195 @@
+"""Our own port over mutual TLS: who may ask, and certificates that are renewed while it runs."""
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import grpc
+import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
+from world import World, check_request, reason_of
+
+from authz._pb import ext_authz_pb2 as pb
+from authz.server.transport import SERVICE, Transport
+from authz.service import ServerSettings
+from authz.tls import ServerTls, TlsError, TlsSettings
+from lab.ca import Authority, Svid
+from lab.mesh import GATEWAY
+
+WAYPOINT = "spiffe://corp.example/ns/istio-system/sa/waypoint"
+SERVER = "spiffe://corp.example/ns/authz/sa/agent-authz"
+CHANGES = {
+    "default: {certificate: required}": "default: {certificate: required}\n"
+    f'  waypoint: {{certificate: optional, callers: ["{WAYPOINT}"]}}'
+}
+
+
+@dataclass
+class Port:
+    """A listening server, and the files that it reads."""
+
+    world: World
+    transport: Transport
+    tls: ServerTls
+    folder: Path
+
+    def write(self, svid: Svid, authority: Authority) -> None:
+        """Put a certificate in place, as a renewal does: files at once, by a link."""
+        version = self.folder / f"v{time.monotonic_ns()}"
+        version.mkdir()
+        (version / "tls.crt").write_text(svid.certificate_pem)
+        (version / "tls.key").write_text(svid.key_pem)
+        (version / "ca.crt").write_bytes(authority.certificate.public_bytes(Encoding.PEM))
+        link = self.folder / "..data.new"
+        link.symlink_to(version)
+        link.rename(self.folder / "..data")
+
+
+@contextmanager
+def listening(folder: Path) -> Iterator[Port]:
+    """A server on a TLS port of loopback, and on a unix socket."""
+    with ExitStack() as stack:
+        world = stack.enter_context(World(folder, CHANGES))
+        files = folder / "tls"
+        files.mkdir()
+        port = Port(world, None, None, files)  # type: ignore[arg-type] # set below
+        port.write(world.authority.issue(SERVER, dns=("localhost",)), world.authority)
+        port.tls = ServerTls(
+            TlsSettings(
+                certificate=str(files / "..data" / "tls.crt"),
+                private_key=str(files / "..data" / "tls.key"),
+                client_ca=str(files / "..data" / "ca.crt"),
+                allowed_callers=("spiffe://corp.example/ns/gateways/sa/*", WAYPOINT),
+            )
+        )
+        settings = ServerSettings(listen=("127.0.0.1:0", f"unix:{folder}/authz.sock"))
+        port.transport = Transport(settings, world.service, port.tls, world.metrics)
+        port.transport.start()
+        stack.callback(port.transport.stop, 0)
+        yield port
+
+
+@contextmanager
+def channel(port: Port, svid: Svid | None, ca: bytes = b"") -> Iterator[grpc.Channel]:
+    """A proxy's connection, with its certificate."""
+    credentials = grpc.ssl_channel_credentials(
+        root_certificates=ca or port.world.authority.path.read_bytes(),
+        private_key=svid.key_pem.encode() if svid else None,
+        certificate_chain=svid.certificate_pem.encode() if svid else None,
+    )
+    options = (
+        ("grpc.ssl_target_name_override", "localhost"),
+        ("grpc.use_local_subchannel_pool", 1),
+    )
+    with grpc.secure_channel(port.transport.addresses[0], credentials, options) as open_channel:
+        yield open_channel
+
+
+def ask(open_channel: grpc.Channel, port: Port) -> str:
+    """Ask without a certificate of the agent: the reason, or the RPC's status."""
+    token = port.world.token()
+    message = check_request(None, [("authorization", f"Bearer {token}")])
+    check = open_channel.unary_unary(
+        f"/{SERVICE}/Check", pb.CheckRequest.SerializeToString, pb.CheckResponse.FromString
+    )
+    try:
+        return reason_of(check(message, timeout=5))
+    except grpc.RpcError as error:
+        return str(error.code().name)
+
+
+def ask_once(port: Port, svid: Svid | None, ca: bytes = b"") -> str:
+    """Ask on a connection of its own."""
+    with channel(port, svid, ca) as open_channel:
+        return ask(open_channel, port)
+
+
+def test_who_may_ask(tmp_path: Path) -> None:
+    """Proxies that are listed get a decision, others PERMISSION_DENIED, strangers no connection."""
+    with listening(tmp_path) as port:
+        authority = port.world.authority
+        stranger = Authority(tmp_path / "other")
+
+        assert ask_once(port, authority.issue(GATEWAY)) == "agent_invalid"
+        assert ask_once(port, authority.issue(WAYPOINT)) == "allow"
+        for refused in (
+            authority.issue("spiffe://corp.example/ns/agents/sa/travel"),
+            authority.issue(dns=("gateway.corp.example",)),
+            authority.issue(WAYPOINT, "spiffe://corp.example/ns/agents/sa/travel"),
+            authority.issue("https://corp.example/ns/gateways/sa/edge"),
+        ):
+            assert ask_once(port, refused) == "PERMISSION_DENIED"
+        for unknown in (None, stranger.issue(WAYPOINT)):
+            assert ask_once(port, unknown) == "UNAVAILABLE"
+        expired = authority.issue(WAYPOINT, starts_in_seconds=-100, lifetime_seconds=50)
+        assert ask_once(port, expired) == "UNAVAILABLE"
+        refusals = port.world.metrics.registry.get_sample_value("authz_callers_refused_total")
+        assert refusals == 4
+
+
+def test_a_unix_socket_needs_no_certificate(tmp_path: Path) -> None:
+    """The file system protects a unix socket: its callers have no name, and no profile of one."""
+    with (
+        listening(tmp_path) as port,
+        grpc.insecure_channel(port.transport.addresses[1]) as open_channel,
+    ):
+        assert ask(open_channel, port) == "agent_invalid"
+
+
+def test_a_renewed_certificate_is_taken_at_the_next_handshake(tmp_path: Path) -> None:
+    """Connections stay, and new ones see the new certificate and the new CA, without a restart."""
+    with listening(tmp_path) as port:
+        old = port.world.authority.issue(WAYPOINT)
+        renewed = Authority(tmp_path / "renewed")
+        with channel(port, old) as before:
+            assert ask(before, port) == "allow"
+            port.write(renewed.issue(SERVER, dns=("localhost",)), renewed)
+
+            assert ask_once(port, renewed.issue(WAYPOINT), renewed.path.read_bytes()) == "allow"
+            assert ask(before, port) == "allow"
+            assert ask_once(port, old, renewed.path.read_bytes()) == "UNAVAILABLE"
+        assert port.tls.reloads == {"taken": 1, "refused": 0}
+
+
+def test_files_that_do_not_go_together_are_not_taken(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A key of another certificate, garbage or no file: the last good certificate stays."""
+    with listening(tmp_path) as port:
+        authority = port.world.authority
+        caller = authority.issue(WAYPOINT)
+        good = authority.issue(SERVER, dns=("localhost",))
+        other = authority.issue(SERVER)
+        for bad in (replace(good, key_pem=other.key_pem), replace(good, certificate_pem="x")):
+            port.write(bad, authority)
+            assert ask_once(port, caller) == "allow"
+        (tmp_path / "tls" / "..data").unlink()
+        assert ask_once(port, caller) == "allow"
+
+        assert port.tls.reloads["taken"] == 0
+        assert "private key is not the certificate's" in caplog.text
+        assert "BEGIN" not in caplog.text
+
+
+def test_files_that_do_not_go_together_stop_the_start(tmp_path: Path) -> None:
+    """What can't be used at the start is said, with the file's name where one is missing."""
+    authority = Authority(tmp_path)
+    one, two = authority.issue(SERVER), authority.issue(SERVER)
+
+    def files(certificate: Path, key: Path) -> TlsSettings:
+        return TlsSettings(
+            certificate=str(certificate),
+            private_key=str(key),
+            client_ca=str(authority.path),
+            allowed_callers=(WAYPOINT,),
+        )
+
+    ServerTls(files(one.certificate_path, one.key_path))
+    with pytest.raises(TlsError, match="not the certificate's"):
+        ServerTls(files(one.certificate_path, two.key_path))
+    with pytest.raises(TlsError, match="not PEM"):
+        ServerTls(files(one.key_path, one.key_path))
+    with pytest.raises(TlsError, match=r"none\.pem can't be read"):
+        ServerTls(files(tmp_path / "none.pem", one.key_path))
