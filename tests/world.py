@@ -74,6 +74,7 @@ class World(AbstractContextManager["World"]):
         for old, new in changes.items():
             assert old in text, f"the config has no {old!r}"
             text = text.replace(old, new)
+        self.config_text = text
         return load_text(text.encode(), "test.yaml")
 
     def __enter__(self) -> Self:

@@ -31,11 +31,12 @@ def actors_of(
     in this way.
     """
     is_own = _is_own(claims, issuer, agent)
-    has_act = issuer.actor.claim == "act" and claims.members.get("act") is not None
-    if has_act or not is_own:
-        actors = _chain_of(claims, issuer, route)
-    else:
+    if issuer.actor.claim != "act":
+        actors = (_mapped_actor(claims, issuer),)
+    elif is_own and claims.members.get("act") is None:
         actors = (Actor(issuer.issuer, agent.spiffe_id.text),)
+    else:
+        actors = _chain_of(claims, issuer, route)
     _bind(actors[0], issuer, agent)
     if is_own:
         if AUTONOMOUS not in route.modes:
@@ -56,8 +57,6 @@ def _is_own(claims: Claims, issuer: IssuerSettings, agent: Agent) -> bool:
 
 
 def _chain_of(claims: Claims, issuer: IssuerSettings, route: Route) -> tuple[Actor, ...]:
-    if issuer.actor.claim != "act":
-        return (_mapped_actor(claims, issuer),)
     act = claims.members.get("act")
     if act is None:
         if AUTONOMOUS in route.modes and claims.subject.startswith(SCHEME):
