@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from authz.config import load_text, schema
 from authz.metrics import FAMILIES
@@ -33,6 +34,22 @@ def test_config_examples() -> None:
 
     assert len(examples) >= 2
     for text in examples:
+        load_text(text.encode(), "example")
+
+
+def test_parts_of_a_config() -> None:
+    """Every part of a config in the docs is taken, put into a good one."""
+    base = yaml.safe_load(next(t for p, _, t, _ in blocks("yaml") if p.name == "README.md"))
+    parts = [yaml.safe_load(text) for _, _, text, _ in blocks("yaml")]
+    known = [
+        part
+        for part in parts
+        if "server" not in part and part.keys() <= schema()["properties"].keys()
+    ]
+
+    assert len(known) >= 4
+    for part in known:
+        text = yaml.safe_dump({**base, **part})
         load_text(text.encode(), "example")
 
 

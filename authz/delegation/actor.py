@@ -31,6 +31,7 @@ def actors_of(
     in this way.
     """
     is_own = _is_own(claims, issuer, agent)
+    actors: tuple[Actor, ...]
     if issuer.actor.claim != "act":
         actors = (_mapped_actor(claims, issuer),)
     elif is_own and claims.members.get("act") is None:
