@@ -14,6 +14,7 @@ from typing import Any
 
 from lab import mesh as lab
 from lab.client import Client, Reply, bearer
+from lab.dpop import DpopClient
 from lab.envoy import EnvoyMissingError
 from lab.issuer import Issuer
 from lab.mesh import ORCHESTRATOR, PAYMENTS, RETIRED, STRANGER, TRAVEL, Mesh
@@ -58,6 +59,11 @@ def story(mesh: Mesh) -> list[Line]:
     def get(client: Client, token: str | None, path: str = balance) -> Callable[[], Reply]:
         return lambda: client.get(path, token)
 
+    holder = DpopClient()
+    bound = issuer.token(TRAVEL, scope=READ, cnf=holder.confirmation)
+    proof = holder.proof(bound, "GET", f"https://mcp.corp.example{balance}")
+    proven = [("authorization", f"DPoP {bound}"), ("dpop", proof)]
+
     def post(agent: str, token: str) -> Callable[[], Reply]:
         return lambda: mesh.agent(agent).request("POST", pay, bearer(token), b"{}")
 
@@ -81,6 +87,13 @@ def story(mesh: Mesh) -> list[Line]:
                  PAYMENTS, "bob", "payments:write", groups=["readers"]))),
         Line("payments", "alice", f"GET {balance}", 403, "actor_mismatch",
              "a token of the travel agent", get(mesh.agent(PAYMENTS), good)),
+        Line("travel", "alice", f"GET {balance}", 200, "", "bound to a key, with a proof (DPoP)",
+             lambda: travel.request("GET", balance, proven),
+             lambda reply: not reply.seen_headers("dpop")),
+        Line("travel", "alice", f"GET {balance}", 401, "dpop_proof", "the same proof again",
+             lambda: travel.request("GET", balance, proven)),
+        Line("travel", "alice", f"GET {balance}", 401, "pop_missing", "without its proof",
+             get(travel, bound)),
         Line("travel", "-", f"GET {balance}", 401, "token_missing", "no token", get(travel, None)),
         Line("travel", "alice", f"GET {balance}", 401, "token_expired", "an hour too late",
              get(travel, issuer.token(TRAVEL, scope=READ, **_times(-7200, -3600)))),

@@ -34,6 +34,8 @@ admin: {{listen: "127.0.0.1:{admin_port}"}}
 trust_domains: [corp.example]
 profiles:
   default: {{certificate: required}}
+routes:
+  - {{name: finance, paths: [/finance/**], resource: "https://mcp.corp.example/finance"}}
 issuers:
   - issuer: https://as.corp.example
     keys: {{jwks_uri: "{jwks_uri}", insecure: true, refresh: 60s, cooldown: 1s}}

@@ -25,13 +25,12 @@ routes:
   - {{name: fresh, paths: [/fresh/**], max_age: 5m}}
   - {{name: bound, paths: [/bound/**], proof: required}}
   - {{name: other, hosts: [mcp.corp.example], paths: [/other/**], resource: "{OTHER}"}}
-  - {{name: finance, paths: [/finance/**], resource: "{AUDIENCE}"}}
-earlier_actors: {{suspended: deny}}
-trust_domains:"""
+"""
 AUDIENCES = f"audiences: [https://mcp.corp.example/finance, {OTHER}]"
 PATHS = "/public/**, /own/**, /both/**, /boot/**, /strong/**, /fresh/**, /bound/**, /other/**"
 CHANGES = {
-    "trust_domains:": ROUTES,
+    "routes:\n": ROUTES,
+    "trust_domains:": "earlier_actors: {suspended: deny}\ntrust_domains:",
     "audiences: [https://mcp.corp.example/finance]": AUDIENCES,
     "methods: [GET]\n      paths: [/public/**]": f"methods: [GET, POST]\n      paths: [{PATHS}]",
     "principals:": f"principals:\n  - match: {{issuer: {ISSUER}, subjects: [{TRAVEL}]}}\n"
@@ -364,7 +363,7 @@ BAD_ROUTES = [
     ("{name: a, modes: []}", "must not be empty"),
     ("{name: a, modes: [impersonation]}", "Input should be 'delegated' or 'autonomous'"),
     ("{name: a, paths: [x]}", "a path pattern starts with '/'"),
-    ("{name: a}\n  - {name: a}", "a stands on line 2 already"),
+    ("{name: a}\n  - {name: a}", "a stands on line 9 already"),
     ("{name: 'a b'}", "does not look right"),
     ("{name: a, max_age: 0s}", "greater than or equal to 1"),
     ("{name: a, acr_values: ['a b']}", "does not look right"),
@@ -374,12 +373,12 @@ BAD_ROUTES = [
 @pytest.mark.parametrize(("route", "message"), BAD_ROUTES)
 def test_config_errors(shared_world: World, route: str, message: str) -> None:
     """A route that can't be meant is an error with its line, and what would be right."""
-    text = f"routes:\n  - {route}\n{shared_world.config_text}"
+    text = shared_world.config_text.replace("routes:\n", f"routes:\n  - {route}\n")
     with pytest.raises(ConfigError) as caught:
         load_text(text.encode(), "f.yaml")
 
     assert message in str(caught.value)
-    assert all(line.startswith(("f.yaml:2:", "f.yaml:3:")) for line in caught.value.lines())
+    assert all(line.startswith(("f.yaml:9:", "f.yaml:10:")) for line in caught.value.lines())
 
 
 def test_origins_in_one_spelling() -> None:

@@ -412,4 +412,5 @@ def test_challenges(shared_world: World) -> None:
     }
     for token, challenge in expected.items():
         assert header_of(shared_world.ask(token, context=context), "www-authenticate") == challenge
-    assert header_of(shared_world.ask(None), "www-authenticate") == 'Bearer realm="agent-authz"'
+    elsewhere = shared_world.ask(None, path="/public/x")  # no resource, so nothing else to say
+    assert header_of(elsewhere, "www-authenticate") == 'Bearer realm="agent-authz"'
