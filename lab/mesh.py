@@ -76,7 +76,14 @@ audit: {{path: "{audit}"}}
 class Server:
     """One agent-authz server process."""
 
-    def __init__(self, folder: Path, name: str, jwks_uri: str, drain: str = "3s") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        name: str,
+        jwks_uri: str,
+        drain: str = "3s",
+        changes: Mapping[str, str] | None = None,
+    ) -> None:
         """Write its config and start it."""
         self.socket = folder / f"{name}.sock"
         self.config = folder / f"{name}.yaml"
@@ -84,7 +91,7 @@ class Server:
         self._text = CONFIG.format(
             socket=self.socket, admin_port=0, drain=drain, jwks_uri=jwks_uri, audit=self.audit
         )
-        self.write_config({})
+        self.write_config(changes or {})
         self.process = Process(
             name,
             [sys.executable, "-m", "authz", "serve", str(self.config)],
@@ -163,7 +170,7 @@ class Mesh:
         self._stack.callback(self.jwks.close)
         self.upstream = Upstream()
         self._stack.callback(self.upstream.close)
-        self.servers = [self._server(f"authz-{n}") for n in range(1, self._count + 1)]
+        self.servers = [self.server(f"authz-{n}") for n in range(1, self._count + 1)]
         for server in self.servers:
             server.wait_ready()
         config = bootstrap(
@@ -176,8 +183,9 @@ class Mesh:
         self._stack.callback(self.envoy.stop)
         self.envoy.wait_ready()
 
-    def _server(self, name: str) -> Server:
-        server = Server(self.folder, name, f"{self.jwks.url}/jwks")
+    def server(self, name: str, changes: Mapping[str, str] | None = None) -> Server:
+        """One more agent-authz server, with some texts of its config replaced."""
+        server = Server(self.folder, name, f"{self.jwks.url}/jwks", changes=changes)
         self._stack.callback(server.process.stop)
         return server
 
@@ -199,6 +207,6 @@ class Mesh:
         """A client with that SVID."""
         return Client(self.envoy.port, self.authority.path, svid)
 
-    def agent(self, spiffe_id: str) -> Client:
-        """A client of that agent, with a fresh SVID."""
-        return self.client(self.authority.issue(spiffe_id))
+    def agent(self, spiffe_id: str, port: int | None = None) -> Client:
+        """A client of that agent, with a fresh SVID; of another Envoy's port if one is given."""
+        return Client(port or self.envoy.port, self.authority.path, self.authority.issue(spiffe_id))
