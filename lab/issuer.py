@@ -56,10 +56,15 @@ def b64(data: bytes) -> str:
     return urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
+MADE: list[str] = []  # every token and proof of this process: no output may hold a part of one
+
+
 def sign_raw(key: SigningKey, header: bytes, payload: bytes) -> str:
     """A compact JWS over exactly these bytes, however odd they are."""
     signing_input = f"{b64(header)}.{b64(payload)}"
-    return f"{signing_input}.{b64(key.sign(signing_input.encode()))}"
+    token = f"{signing_input}.{b64(key.sign(signing_input.encode()))}"
+    MADE.append(token)
+    return token
 
 
 class Issuer:

@@ -4,9 +4,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from canary import canary
 from world import World
 
 from lab.mesh import Mesh
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Look for tokens in every output of the whole run."""
+    config.pluginmanager.register(canary)
 
 
 @pytest.fixture(scope="session")
@@ -14,6 +20,8 @@ def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
     """Everything running behind a real Envoy, for all tests that change none of it."""
     with Mesh(tmp_path_factory.mktemp("mesh")) as running:
         yield running
+        for server in running.servers:
+            canary.note("metrics", server.get("/metrics")[1].encode())
 
 
 @pytest.fixture(scope="session")

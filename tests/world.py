@@ -7,6 +7,9 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Self
 
+from canary import canary
+from prometheus_client import generate_latest
+
 from authz._pb import ext_authz_pb2 as pb
 from authz.audit import AuditLog
 from authz.build import key_sources, snapshot_of
@@ -83,6 +86,7 @@ class World(AbstractContextManager["World"]):
 
     def __exit__(self, *_: object) -> None:
         """Stop everything."""
+        canary.note("metrics", generate_latest(self.metrics.registry))
         self.keys.close()
         self.audit.close()
         self.jwks.close()
@@ -96,7 +100,9 @@ class World(AbstractContextManager["World"]):
     ) -> pb.CheckResponse:
         """Ask the core; the parsed answer."""
         raw = data if isinstance(data, bytes) else data.SerializeToString()
-        return pb.CheckResponse.FromString(self.service.check(raw, lambda: deadline))
+        answer = self.service.check(raw, lambda: deadline)
+        canary.note("answer", answer)
+        return pb.CheckResponse.FromString(answer)
 
     def ask(self, token: str | None = None, **changes: Any) -> pb.CheckResponse:
         """Ask for the balance with a token; ``changes`` as in ``check_request``."""
