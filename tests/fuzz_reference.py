@@ -1,0 +1,89 @@
+"""What may be allowed at most: written from the standards alone, with other libraries than ours.
+
+Each function says whether an allow *could* be right. It may be wider than the server, which has
+more rules; it is never narrower on what is good.
+"""
+
+import re
+import time
+from base64 import urlsafe_b64decode
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import unquote
+
+import jwt
+from cryptography import x509
+
+SKEW_SECONDS = 60
+
+
+def token_may_pass(
+    token: str, keys: Mapping[str, Any], issuer: str, audience: str, agent: str
+) -> bool:
+    """Whether a token could let the agent act: RFC 7519, RFC 9068 and RFC 8693 section 4.1."""
+    try:
+        header = jwt.get_unverified_header(token)
+        claims = jwt.decode(
+            token,
+            keys[header["kid"]],
+            algorithms=["ES256", "RS256", "PS256", "EdDSA"],
+            audience=audience,
+            issuer=issuer,
+            leeway=SKEW_SECONDS,
+            options={"require": ["exp", "iat", "iss", "aud", "sub"]},
+        )
+    except (jwt.PyJWTError, KeyError, ValueError, TypeError):
+        return False
+    typ = str(header.get("typ", "")).lower().removeprefix("application/")
+    is_plain = not {"crit", "b64", "zip", "enc", "cty"} & header.keys()
+    act = claims.get("act")
+    names_agent = isinstance(act, dict) and act.get("sub") == agent
+    return typ == "at+jwt" and is_plain and names_agent and claims["sub"] != agent
+
+
+def is_one_text(token: str) -> bool:
+    """Whether a token is written in the one way that its bytes have (RFC 7515 section 2)."""
+    if not re.fullmatch(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+", token):
+        return False
+    for part in token.split("."):
+        spare = {0: "", 2: "AQgw", 3: "AEIMQUYcgkosw048"}.get(len(part) % 4)
+        if spare is None or (spare and part[-1] not in spare):
+            return False
+        urlsafe_b64decode(part + "=" * (-len(part) % 4))
+    return True
+
+
+def certificate_may_pass(url_encoded: str, agent: str) -> bool:
+    """Whether a certificate could be the agent's: one leaf, one URI name, now (X509-SVID)."""
+    try:
+        certificate = x509.load_pem_x509_certificate(unquote(url_encoded).encode())
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        usage = certificate.extensions.get_extension_for_class(x509.KeyUsage).value
+    except Exception:  # noqa: BLE001 - whatever it is, it is no such certificate
+        return False
+    now = time.time()
+    is_now = (
+        certificate.not_valid_before_utc.timestamp() - SKEW_SECONDS
+        <= now
+        < certificate.not_valid_after_utc.timestamp()
+    )
+    uris = names.get_values_for_type(x509.UniformResourceIdentifier)
+    return uris == [agent] and is_now and usage.digital_signature and not usage.key_cert_sign
+
+
+def path_may_pass(path: str, prefix: str) -> bool:
+    """Whether a path is plainly below a prefix, however often a server decodes or cuts it."""
+    text = path.partition("?")[0]
+    for _ in range(4):
+        if not text.startswith(prefix) or re.search(r"//|/\.\.?(?:/|$)|[\\;#\x00-\x1f]", text):
+            return False
+        text = unquote(text)
+    return True
+
+
+def xfcc_may_pass(text: str, agent: str, proxy: str) -> bool:
+    """Whether a header could be one element by that proxy, of that agent."""
+    pairs = [pair.partition("=") for pair in text.split(";")]
+    values = {(key, value.strip('"')) for key, _, value in pairs}
+    uris = [value for key, _, value in pairs if key == "URI"]
+    return ("By", proxy) in values and ("URI", agent) in values and len(uris) == 1
