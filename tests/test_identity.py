@@ -20,9 +20,9 @@ from world import World, reason_of
 from authz.decision import Agent
 from authz.delegation import ActorSettings
 from authz.identity import Identity, ProfileSettings
-from authz.identity.svid import MAX_CERTIFICATE_CHARS, NOT_BEFORE_SKEW_SECONDS
 from authz.reason import Denied, Reason
 from authz.request import Request
+from authz.svid import MAX_CERTIFICATE_CHARS, NOT_BEFORE_SKEW_SECONDS
 from lab.mesh import PAYMENTS, TRAVEL
 
 SERVER_ONLY = (ExtendedKeyUsageOID.SERVER_AUTH,)

@@ -23,11 +23,11 @@ from authz.identity.presented import (
     spiffe_id_of,
 )
 from authz.identity.settings import ProfileSettings, Source
-from authz.identity.svid import checked_svid
 from authz.patterns import SpiffePattern
 from authz.reason import Denied, Reason
 from authz.request import Request
 from authz.spiffe import SpiffeId, SpiffeIdError
+from authz.svid import checked_svid
 
 __all__ = ["DEFAULT", "PROFILE", "Identity", "ProfileSettings"]
 PROFILE: Final = "authz_profile"  # the context extension by which a route names its profile

@@ -10,11 +10,11 @@ from google.protobuf.struct_pb2 import Struct
 
 from authz.identity import xfcc
 from authz.identity.settings import ProfileSettings
-from authz.identity.svid import checked_svid
 from authz.patterns import SpiffePattern
 from authz.reason import Denied, Reason
 from authz.request import XFCC, Request
 from authz.spiffe import SpiffeId, SpiffeIdError
+from authz.svid import checked_svid
 
 MAX_METADATA_BYTES: Final = 64 * 1024  # a certificate and a few names
 _PATTERNS: Final = 1024  # of all configs that were loaded lately

@@ -1,11 +1,13 @@
 """Issuers' public keys: parsed once, held as snapshots, fetched in the background.
 
-``jwk`` turns a document into keys, ``fetch`` gets documents, ``store`` keeps the last good ones.
+``settings`` says where keys are, ``jwk`` turns a document into keys, ``download`` and ``fetch``
+get documents, ``fetcher`` is one source's thread, ``store`` keeps the last good sets.
 """
 
-from authz.keys.fetch import KeySettings
-from authz.keys.jwk import Key, KeySetError, KeyVerifyError, proof_key
-from authz.keys.store import KeySet, KeySource, KeyStore, SourceStatus
+from authz.keys.fetcher import KeySet, KeySource
+from authz.keys.jwk import Key, KeySetError, KeyVerifyError, parse_key_set, proof_key
+from authz.keys.settings import KeySettings
+from authz.keys.store import KeyStore, SourceStatus
 
 __all__ = [
     "Key",
@@ -16,5 +18,6 @@ __all__ = [
     "KeyStore",
     "KeyVerifyError",
     "SourceStatus",
+    "parse_key_set",
     "proof_key",
 ]

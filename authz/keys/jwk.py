@@ -8,13 +8,14 @@ import json
 from base64 import urlsafe_b64encode
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any, Final
 
 import jwt
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from jwt.exceptions import PyJWTError
 
 from authz import strictjson
@@ -25,6 +26,7 @@ MAX_KEY_ID_CHARS: Final = 256
 MIN_RSA_BITS: Final = 2048  # RFC 7518 section 3.3
 MAX_RSA_BITS: Final = 8192  # a verification's time grows with the square
 MIN_RSA_EXPONENT: Final = 65537  # NIST FIPS 186-5 section 5.4
+MAX_RSA_EXPONENT_BITS: Final = 64  # real ones have 17; a verification's time grows with them
 _PRIVATE_MEMBERS: Final = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
 _EC_ALGORITHMS: Final = {"P-256": "ES256", "P-384": "ES384", "P-521": "ES512"}
 _RSA_ALGORITHMS: Final = frozenset({"RS256", "RS384", "RS512", "PS256", "PS384", "PS512"})
@@ -63,8 +65,8 @@ class Key:
 
     key_id: str
     algorithms: frozenset[str]
-    public: PublicKey
-    thumbprint: str
+    public: PublicKey = field(repr=False)
+    thumbprint: str = field(repr=False)
 
     def verify(self, algorithm: str, signing_input: bytes, signature: bytes) -> None:
         """Verify a JWS signature (RFC 7515 section 5.2). Raises KeyVerifyError."""
@@ -73,7 +75,7 @@ class Key:
         method = jwt.get_algorithm_by_name("EdDSA" if algorithm == "Ed25519" else algorithm)
         try:
             is_good = method.verify(signing_input, self.public, signature)
-        except (PyJWTError, ValueError, UnsupportedAlgorithm):
+        except (PyJWTError, ValueError, TypeError, UnsupportedAlgorithm):
             raise KeyVerifyError from None
         if is_good is not True:
             raise KeyVerifyError
@@ -85,11 +87,12 @@ class Key:
 
 
 def parse_key_set(
-    document: bytes, algorithms: frozenset[str]
+    document: bytes, algorithms: frozenset[str], expected_use: str = "sig"
 ) -> tuple[Mapping[str, Key], tuple[tuple[str, str], ...]]:
     """The usable keys by kid, and (kid, why) of the others. Raises KeySetError without one.
 
-    ``algorithms`` are those that the issuer's settings accept.
+    ``algorithms`` are those that the issuer's settings accept. ``expected_use`` is the ``use`` of
+    its keys: "sig", which a key without one has too, or a name of SPIFFE's bundles, which say it.
     """
     if len(document) > MAX_DOCUMENT_BYTES:
         raise KeySetError(f"larger than {MAX_DOCUMENT_BYTES} bytes")
@@ -102,21 +105,23 @@ def parse_key_set(
         raise KeySetError("not a JWK Set: it has no list named keys")
     if len(listed) > MAX_KEYS:
         raise KeySetError(f"more than {MAX_KEYS} keys")
-    keys, refused = _sorted_out(listed, algorithms)
+    keys, refused = _sorted_out(listed, algorithms, expected_use)
     if not keys:
-        raise KeySetError(f"none of its {len(listed)} keys can be used")
+        first = f"; the first: {refused[0][1]}" if refused else ""
+        raise KeySetError(f"none of its {len(listed)} keys can be used{first}")
     return keys, refused
 
 
 def _sorted_out(
-    listed: list[Any], algorithms: frozenset[str]
+    listed: list[Any], algorithms: frozenset[str], expected_use: str
 ) -> tuple[dict[str, Key], tuple[tuple[str, str], ...]]:
     counts = Counter(jwk["kid"] for jwk in listed if isinstance(jwk, dict) and _has_kid(jwk))
     keys: dict[str, Key] = {}
     refused: list[tuple[str, str]] = []
     for at, jwk in enumerate(listed):
         try:
-            key = _key(jwk, algorithms, counts)
+            _check_kid(jwk, counts)
+            key = _key(jwk, algorithms, expected_use)
         except _UnusableError as error:
             name = jwk["kid"] if isinstance(jwk, dict) and _has_kid(jwk) else f"[{at}]"
             refused.append((name, str(error)))
@@ -130,28 +135,35 @@ def _has_kid(jwk: dict[str, Any]) -> bool:
     return isinstance(kid, str) and 0 < len(kid) <= MAX_KEY_ID_CHARS
 
 
-def _key(jwk: object, algorithms: frozenset[str], counts: Counter[str]) -> Key:
+def _check_kid(jwk: object, counts: Counter[str]) -> None:
     if not isinstance(jwk, dict):
         raise _UnusableError("not an object")
     if not _has_kid(jwk):
         raise _UnusableError("no kid, or a long one")
     if counts[jwk["kid"]] > 1:
         raise _UnusableError("its kid stands for more than one key")
-    if jwk.get("use", "sig") != "sig":
-        raise _UnusableError("not for signatures (use)")
+
+
+def _key(jwk: dict[str, Any], algorithms: frozenset[str], expected_use: str) -> Key:
+    if jwk.get("use", "sig") != expected_use:
+        raise _UnusableError(f"not for {expected_use} (use)")
     operations = jwk.get("key_ops", ["verify"])
     if not isinstance(operations, list) or "verify" not in operations:
         raise _UnusableError("not for verifying (key_ops)")
     public, possible = _public_key(jwk)
-    own = {jwk["alg"]} if isinstance(jwk.get("alg"), str) else possible
-    usable = possible & algorithms & own
+    own = possible if "alg" not in jwk else possible & {_name(jwk["alg"])}
+    usable = own & algorithms
     if not usable:
         raise _UnusableError("none of the issuer's algorithms is for it")
-    return Key(jwk["kid"], frozenset(usable), public, _thumbprint(jwk, usable))
+    return Key(jwk["kid"], usable, public, _thumbprint(public, usable))
+
+
+def _name(value: object) -> str:
+    return value if isinstance(value, str) else ""
 
 
 def _public_key(jwk: dict[str, Any]) -> tuple[PublicKey, frozenset[str]]:
-    kind = jwk.get("kty")
+    kind, curve = jwk.get("kty"), _name(jwk.get("crv"))
     if kind == "oct":
         raise _UnusableError("a symmetric key")
     if jwk.keys() & _PRIVATE_MEMBERS:
@@ -159,14 +171,14 @@ def _public_key(jwk: dict[str, Any]) -> tuple[PublicKey, frozenset[str]]:
     try:
         if kind == "RSA":
             return _rsa(jwt.get_algorithm_by_name("RS256").from_jwk(jwk))
-        if kind == "EC" and jwk.get("crv") in _EC_ALGORITHMS:
-            name = _EC_ALGORITHMS[jwk["crv"]]
+        if kind == "EC" and curve in _EC_ALGORITHMS:
+            name = _EC_ALGORITHMS[curve]
             return jwt.get_algorithm_by_name(name).from_jwk(jwk), frozenset({name})
-        if kind == "OKP" and jwk.get("crv") == "Ed25519":
+        if kind == "OKP" and curve == "Ed25519":
             return jwt.get_algorithm_by_name("EdDSA").from_jwk(jwk), _ED25519_ALGORITHMS
     except _UnusableError:
         raise
-    except (PyJWTError, ValueError, TypeError, KeyError, UnsupportedAlgorithm):
+    except Exception:  # noqa: BLE001 - whatever hostile numbers do to the libraries: not a key
         raise _UnusableError("its numbers are no such key") from None
     raise _UnusableError("of a kind or curve that is not used here")
 
@@ -182,11 +194,11 @@ def proof_key(jwk: object, algorithms: frozenset[str]) -> Key:
         public, possible = _public_key(jwk)
     except _UnusableError as error:
         raise KeySetError(str(error)) from None
-    thumbprint = jwk_thumbprint(jwk)
+    thumbprint = _jwk_thumbprint(jwk)
     return Key(thumbprint, possible & algorithms, public, thumbprint)
 
 
-def jwk_thumbprint(jwk: Mapping[str, Any]) -> str:
+def _jwk_thumbprint(jwk: Mapping[str, Any]) -> str:
     """base64url SHA-256 over the required members of a good public JWK (RFC 7638 section 3)."""
     names = _REQUIRED_MEMBERS[jwk["kty"]]
     text = json.dumps({name: jwk[name] for name in names}, separators=(",", ":"))
@@ -197,11 +209,15 @@ def _rsa(public: rsa.RSAPublicKey) -> tuple[PublicKey, frozenset[str]]:
     if not MIN_RSA_BITS <= public.key_size <= MAX_RSA_BITS:
         raise _UnusableError(f"RSA of {public.key_size} bits")
     exponent = public.public_numbers().e
-    if exponent < MIN_RSA_EXPONENT or exponent % 2 == 0:
+    if (
+        exponent < MIN_RSA_EXPONENT
+        or exponent % 2 == 0
+        or exponent.bit_length() > MAX_RSA_EXPONENT_BITS
+    ):
         raise _UnusableError("RSA with a weak exponent")
     return public, _RSA_ALGORITHMS
 
 
-def _thumbprint(jwk: dict[str, Any], usable: frozenset[str]) -> str:
-    members = [str(jwk.get(name, "")) for name in ("kty", "crv", "n", "e", "x", "y")]
-    return "|".join([*members, *sorted(usable)])
+def _thumbprint(public: PublicKey, usable: frozenset[str]) -> str:
+    der = public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return "|".join([sha256(der).hexdigest(), *sorted(usable)])

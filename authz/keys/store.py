@@ -7,61 +7,40 @@ Laws of this file:
 """
 
 import logging
-import random
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Final
 
-from authz.keys.fetch import FetchError, KeySettings, fetch
-from authz.keys.jwk import Key, KeySetError, parse_key_set
+from authz.keys.fetcher import FILE_POLL_SECONDS, Fetcher, KeySet, KeySource
+from authz.keys.settings import KeySettings
 
-FILE_POLL_SECONDS: Final = 1.0  # a file costs nothing to look at
-JITTER: Final = 0.1  # so that replicas don't fetch in step
+__all__ = ["FILE_POLL_SECONDS", "KeySet", "KeySource", "KeyStore", "SourceStatus"]
+
 _log: Final = logging.getLogger("authz.keys")
 
 
 @dataclass(frozen=True, slots=True)
-class KeySource:
-    """Where keys come from, and the algorithms that the issuer may use."""
-
-    settings: KeySettings
-    algorithms: frozenset[str]
-
-
-@dataclass(frozen=True, slots=True)
-class KeySet:
-    """An immutable snapshot of an issuer's keys.
+class SourceStatus:
+    """What operators see of a source.
 
     Attributes:
-        keys: by kid.
-        refused: (kid, why) of the keys that can't be used.
-        fetched_at: unix seconds of the fetch that last confirmed it.
-        usable_until: unix seconds after which it is too old to trust.
+        source: its URL or path, or "discovery".
+        keys: how many are usable; ``refused``: how many are not.
+        age_seconds: since the keys were last confirmed, None without keys.
+        last_success: unix seconds, None before the first.
+        next_refresh: unix seconds, None while a fetch is under way or due.
     """
 
-    keys: Mapping[str, Key]
-    refused: tuple[tuple[str, str], ...]
-    fetched_at: float
-    usable_until: float
-
-    def has_same_keys(self, other: "KeySet") -> bool:
-        """Whether the very same keys are in both, for the same algorithms."""
-        return {k: v.thumbprint for k, v in self.keys.items()} == {
-            k: v.thumbprint for k, v in other.keys.items()
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class SourceStatus:
-    """What operators see of a source; ages in seconds."""
-
     issuer: str
+    source: str
     keys: int
     refused: int
     age_seconds: float | None
+    last_success: float | None
     last_error: str
+    next_refresh: float | None
     successes: int
     failures: int
 
@@ -78,7 +57,7 @@ class KeyStore:
         self.generation = 0
         self._lock = threading.Lock()
         self._sets: dict[str, KeySet] = {}
-        self._fetchers: dict[str, _Fetcher] = {}
+        self._fetchers: dict[str, Fetcher] = {}
         self._started = False
         self.reconfigure(sources)
 
@@ -92,163 +71,117 @@ class KeyStore:
         Waits for the fetch, ``timeout_seconds`` at most; returns at once within the cooldown. True
         when the key is known now.
         """
+
+        def is_known() -> bool:
+            known = self._sets.get(issuer)
+            return known is not None and key_id in known.keys
+
         fetcher = self._fetchers.get(issuer)
         if fetcher is None:
             return False
-        known = self._sets.get(issuer)
-        if known is None or key_id not in known.keys:
-            fetcher.fetch_soon(timeout_seconds)
-        known = self._sets.get(issuer)
-        return known is not None and key_id in known.keys
+        if not is_known():
+            fetcher.fetch_soon(key_id, timeout_seconds, is_known)
+        return is_known()
 
     def start(self) -> None:
         """Begin to fetch, in the background."""
-        self._started = True
-        for fetcher in self._fetchers.values():
-            fetcher.start()
+        with self._lock:
+            self._started = True
+            for fetcher in self._fetchers.values():
+                fetcher.start()
 
     def close(self) -> None:
         """Stop fetching. A fetch under way ends by its own timeout."""
-        for fetcher in self._fetchers.values():
-            fetcher.stop()
+        with self._lock:
+            self._started = False
+            for fetcher in self._fetchers.values():
+                fetcher.stop()
 
     def reconfigure(self, sources: Mapping[str, KeySource]) -> None:
-        """Take other sources; those that stay the same keep their keys and their thread."""
+        """Take other sources.
+
+        Those that stay the same keep their keys and their thread; those with the same place but
+        other intervals or algorithms keep what still holds of their keys, and fetch anew.
+        """
         with self._lock:
             for issuer, fetcher in list(self._fetchers.items()):
                 if sources.get(issuer) != fetcher.source:
                     fetcher.stop()
                     del self._fetchers[issuer]
-                    if issuer not in sources or sources[issuer].settings != fetcher.source.settings:
-                        self._sets.pop(issuer, None)
-            self.generation += 1
+                    self._carry_over(issuer, fetcher.source, sources.get(issuer))
             for issuer, source in sources.items():
                 if issuer not in self._fetchers:
-                    fetcher = _Fetcher(issuer, source, self)
+                    fetcher = Fetcher(issuer, source, self._take)
                     self._fetchers[issuer] = fetcher
                     if self._started:
                         fetcher.start()
 
-    def take(self, fetcher: "_Fetcher", fresh: KeySet) -> None:
+    def _carry_over(self, issuer: str, old: KeySource, new: KeySource | None) -> None:
+        before = self._sets.get(issuer)
+        if before is None:
+            return
+        kept = _still_good(before, old, new)
+        if kept is None:
+            del self._sets[issuer]
+        else:
+            self._sets[issuer] = kept
+        self.generation += 1
+
+    def _take(self, fetcher: Fetcher, fresh: KeySet) -> None:
         """Swap in a fetched set, unless its source was replaced meanwhile."""
+        issuer = fetcher.issuer
         with self._lock:
-            issuer = fetcher.issuer
             if self._fetchers.get(issuer) is not fetcher:
                 return
             before = self._sets.get(issuer)
-            if before is not None and before.has_same_keys(fresh):
-                fresh = replace(fresh, keys=before.keys)
-                self._sets[issuer] = fresh
-                return
+            is_changed = before is None or not before.has_same_keys(fresh)
             self._sets[issuer] = fresh
-            self.generation += 1
-        _log.info("keys of %s: %d usable", issuer, len(fresh.keys))
-        for key_id, why in fresh.refused:
-            _log.warning("keys of %s: %r is not used: %s", issuer, key_id, why)
+            if is_changed:
+                self.generation += 1  # after the swap: who sees it sees the keys as well
+        if is_changed:
+            fetcher.content_changed()
+            _log.info("keys of %s: %d usable", issuer, len(fresh.keys))
+        if before is None or before.refused != fresh.refused:
+            for key_id, why in fresh.refused:
+                _log.warning("keys of %s: %r is not used: %s", issuer, key_id, why)
 
     def ready(self) -> bool:
         """Whether every issuer has had keys."""
-        return all(issuer in self._sets for issuer in self._fetchers)
+        return all(issuer in self._sets for issuer in list(self._fetchers))
 
     def status(self) -> list[SourceStatus]:
         """How each source is doing."""
-        return [
-            _status(fetcher, self._sets.get(issuer)) for issuer, fetcher in self._fetchers.items()
-        ]
+        fetchers = list(self._fetchers.values())
+        return [_status(fetcher, self._sets.get(fetcher.issuer)) for fetcher in fetchers]
 
 
-def _status(fetcher: "_Fetcher", known: KeySet | None) -> SourceStatus:
+def _still_good(known: KeySet, old: KeySource, new: KeySource | None) -> KeySet | None:
+    """What the new source leaves of the old one's keys, until it has its own; None for nothing."""
+    if new is None or new.settings.place != old.settings.place:
+        return None
+    keys = {
+        key_id: replace(key, algorithms=key.algorithms & new.algorithms)
+        for key_id, key in known.keys.items()
+        if key.algorithms & new.algorithms
+    }
+    usable_until = known.fetched_at + new.settings.max_age
+    return replace(known, keys=keys, usable_until=usable_until) if keys else None
+
+
+def _status(fetcher: Fetcher, known: KeySet | None) -> SourceStatus:
     return SourceStatus(
         issuer=fetcher.issuer,
+        source=_source(fetcher.source.settings),
         keys=len(known.keys) if known else 0,
         refused=len(known.refused) if known else 0,
         age_seconds=max(0.0, time.time() - known.fetched_at) if known else None,
+        last_success=fetcher.last_success,
         last_error=fetcher.last_error,
+        next_refresh=fetcher.next_refresh,
         successes=fetcher.successes,
         failures=fetcher.failures,
     )
 
 
-@dataclass(eq=False)
-class _Fetcher:
-    """One source's thread."""
-
-    issuer: str
-    source: KeySource
-    store: KeyStore
-    successes: int = 0
-    failures: int = 0
-    last_error: str = ""
-    _condition: threading.Condition = field(default_factory=threading.Condition)
-    _wanted: bool = False
-    _stopping: bool = False
-    _begun: int = 0
-    _ended: int = 0
-    _last_begun: float = float("-inf")  # monotonic seconds
-
-    def start(self) -> None:
-        """Fetch now, then again and again."""
-        threading.Thread(target=self._run, name=f"keys {self.issuer}", daemon=True).start()
-
-    def stop(self) -> None:
-        """End after the fetch under way."""
-        with self._condition:
-            self._stopping = True
-            self._condition.notify_all()
-
-    def fetch_soon(self, timeout_seconds: float) -> None:
-        """Wait for the fetch under way, or for one more if the cooldown allows it."""
-        with self._condition:
-            if self._stopping:
-                return
-            under_way = self._begun > self._ended
-            if not under_way and not self._wanted:
-                if time.monotonic() - self._last_begun < self.source.settings.cooldown:
-                    return
-                self._wanted = True
-                self._condition.notify_all()
-            target = self._begun if under_way else self._begun + 1
-            self._condition.wait_for(
-                lambda: self._ended >= target or self._stopping, timeout_seconds
-            )
-
-    def _run(self) -> None:
-        while True:
-            with self._condition:
-                if self._stopping:
-                    return
-                self._wanted = False
-                self._begun += 1
-                self._last_begun = time.monotonic()
-            self._fetch()
-            with self._condition:
-                self._ended = self._begun
-                self._condition.notify_all()
-                self._condition.wait_for(lambda: self._wanted or self._stopping, self._pause())
-
-    def _pause(self) -> float:
-        settings = self.source.settings
-        if settings.file is not None:
-            return FILE_POLL_SECONDS
-        usual = min(settings.cooldown, settings.refresh) if self.last_error else settings.refresh
-        return usual * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - no secret
-
-    def _fetch(self) -> None:
-        settings = self.source.settings
-        try:
-            keys, refused = parse_key_set(fetch(settings), self.source.algorithms)
-        except (FetchError, KeySetError) as error:
-            self._failed(str(error))
-        except Exception as error:  # noqa: BLE001 - this thread must outlive any surprise
-            self._failed(type(error).__name__)
-        else:
-            self.successes += 1
-            self.last_error = ""
-            now = time.time()
-            self.store.take(self, KeySet(keys, refused, now, now + settings.max_age))
-
-    def _failed(self, why: str) -> None:
-        self.failures += 1
-        if why != self.last_error:
-            _log.warning("keys of %s: not fetched, the last good ones stay: %s", self.issuer, why)
-        self.last_error = why
+def _source(settings: KeySettings) -> str:
+    return settings.jwks_uri or settings.file or "discovery"

@@ -1,0 +1,124 @@
+"""An HTTP server on loopback that answers as a test scripts it, well or badly."""
+
+import json
+import ssl
+import threading
+from collections.abc import Callable, Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from lab.ca import Svid
+from lab.issuer import SigningKey, make_key
+
+Behaviour = Callable[[BaseHTTPRequestHandler], None]
+
+
+def key_set(*keys: SigningKey) -> bytes:
+    """A JWK Set of these keys."""
+    return json.dumps({"keys": [key.jwk() for key in keys]}).encode()
+
+
+def ec_key(key_id: str) -> SigningKey:
+    """A new P-256 key."""
+    return SigningKey(key_id, "ES256", make_key("ES256"))
+
+
+def answer(
+    body: bytes = b"",
+    status: int = 200,
+    content_type: str | None = "application/jwk-set+json",
+    headers: Mapping[str, str] | None = None,
+) -> Behaviour:
+    """Answer at once."""
+
+    def behave(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(status)
+        if content_type is not None:
+            handler.send_header("content-type", content_type)
+        handler.send_header("content-length", str(len(body)))
+        for name, value in (headers or {}).items():
+            handler.send_header(name, value)
+        handler.end_headers()
+        handler.wfile.write(body)
+
+    return behave
+
+
+def raw(*parts: bytes, pause_seconds: float = 0.0) -> Behaviour:
+    """Send these bytes, whatever they are, with pauses between, then close."""
+
+    def behave(handler: BaseHTTPRequestHandler) -> None:
+        handler.close_connection = True
+        pause = threading.Event()
+        for part in parts:
+            handler.wfile.write(part)
+            pause.wait(pause_seconds)
+
+    return behave
+
+
+def held(until: threading.Event, then: Behaviour) -> Behaviour:
+    """Answer no sooner than the event, which the test must set."""
+
+    def behave(handler: BaseHTTPRequestHandler) -> None:
+        until.wait(10)
+        then(handler)
+
+    return behave
+
+
+class ScriptedServer:
+    """Serves paths as ``paths`` says when asked; counts requests and keeps their heads."""
+
+    def __init__(self, behaviour: Behaviour | None = None, tls: Svid | None = None) -> None:
+        """Serve ``behaviour`` at /jwks, over TLS when given a certificate."""
+        self.paths: dict[str, Behaviour] = {}
+        if behaviour is not None:
+            self.paths["/jwks"] = behaviour
+        self.requests: list[tuple[str, dict[str, str]]] = []
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                head = {name.lower(): value for name, value in self.headers.items()}
+                outer.requests.append((self.path, head))
+                behave = outer.paths.get(self.path, answer(b"{}", 404))
+                try:
+                    behave(self)
+                except OSError:  # the fetcher has left
+                    self.close_connection = True
+
+            def log_message(self, *_: object) -> None:
+                """Say nothing."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self._server.handle_error = lambda *_: None  # type: ignore[method-assign]
+        self.port = self._server.server_port
+        if tls is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(tls.certificate_path, tls.key_path)
+            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
+        scheme, host = ("https", "localhost") if tls is not None else ("http", "127.0.0.1")
+        self.base = f"{scheme}://{host}:{self.port}"
+        self.url = f"{self.base}/jwks"
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(0.02,), daemon=True
+        )
+        self._thread.start()
+
+    @property
+    def fetches(self) -> int:
+        """How many requests have come."""
+        return len(self.requests)
+
+    def serve(self, behaviour: Behaviour) -> None:
+        """Behave like this at /jwks from now on."""
+        self.paths["/jwks"] = behaviour
+
+    def close(self) -> None:
+        """Stop serving."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
