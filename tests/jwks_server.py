@@ -97,9 +97,9 @@ class ScriptedServer:
         self._server.handle_error = lambda *_: None  # type: ignore[method-assign]
         self.port = self._server.server_port
         if tls is not None:
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            context.load_cert_chain(tls.certificate_path, tls.key_path)
-            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
+            self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            self.use(tls)
+            self._server.socket = self._tls.wrap_socket(self._server.socket, server_side=True)
         scheme, host = ("https", "localhost") if tls is not None else ("http", "127.0.0.1")
         self.base = f"{scheme}://{host}:{self.port}"
         self.url = f"{self.base}/jwks"
@@ -116,6 +116,10 @@ class ScriptedServer:
     def serve(self, behaviour: Behaviour) -> None:
         """Behave like this at /jwks from now on."""
         self.paths["/jwks"] = behaviour
+
+    def use(self, tls: Svid) -> None:
+        """Show that certificate from the next connection on."""
+        self._tls.load_cert_chain(tls.certificate_path, tls.key_path)
 
     def close(self) -> None:
         """Stop serving."""

@@ -15,12 +15,17 @@ from pydantic import ValidationError
 
 from authz.keys import KeySettings, download
 from authz.keys.download import is_refused_address
-from authz.keys.fetch import FetchError, fetch, metadata_urls
+from authz.keys.fetch import Fetched, FetchError, metadata_urls, origin_of
 from lab.ca import Authority
 
 ISSUER = "https://as.example"
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
 SECRET = b"s3cret-in-the-body"
+
+
+def fetch(given: KeySettings, issuer: str) -> Fetched:
+    """The issuer's document."""
+    return origin_of(given, issuer).fetch()
 
 
 def numbered(*cases: tuple[Any, str]) -> list[Any]:
@@ -197,7 +202,9 @@ def test_other_addresses_of_a_name_are_tried(server: ScriptedServer) -> None:
     """When nothing listens on a name's first address, the next one is taken, in the same time."""
     deadline = time.monotonic() + 1.0
     addresses = ["127.0.0.2", "127.0.0.1"]
-    connection = download._connected(urlsplit(server.url), addresses, settings(server), deadline)
+    connection = download._connected(
+        urlsplit(server.url), addresses, settings(server), None, deadline
+    )
 
     assert connection.sock.getpeername() == ("127.0.0.1", server.port)
     connection.close()

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from authz.keys import Key, KeySetError, KeyVerifyError, parse_key_set
+from authz.keys.jwk import keys_of
 
 ALL = frozenset(
     "ES256 ES384 ES512 RS256 RS384 RS512 PS256 PS384 PS512 Ed25519 EdDSA".split()  # noqa: SIM905
@@ -44,9 +45,9 @@ def jwk(algorithm: str = "ES256", **changes: Any) -> dict[str, Any]:
     return {name: value for name, value in members.items() if value is not ...}
 
 
-def parse(*keys: Any, algorithms: frozenset[str] = ALL, **arguments: Any) -> Any:
+def parse(*keys: Any, algorithms: frozenset[str] = ALL) -> Any:
     """What becomes of a set of these keys."""
-    return parse_key_set(json.dumps({"keys": keys}).encode(), algorithms, **arguments)
+    return parse_key_set(json.dumps({"keys": keys}).encode(), algorithms)
 
 
 def refusal(key: Any) -> tuple[str, str]:
@@ -157,9 +158,8 @@ def test_doubled_kid() -> None:
 
 def test_expected_use() -> None:
     """Sets of another kind name their keys' use, and a key without one is not theirs."""
-    keys, refused = parse(
-        jwk(kid="a", use="jwt-svid"), jwk(kid="b"), jwk(kid="c", use="sig"), expected_use="jwt-svid"
-    )
+    listed = [jwk(kid="a", use="jwt-svid"), jwk(kid="b"), jwk(kid="c", use="sig")]
+    keys, refused = keys_of(listed, ALL, "jwt-svid")
 
     assert set(keys) == {"a"}
     assert {name for name, _ in refused} == {"b", "c"}

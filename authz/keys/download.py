@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
@@ -22,6 +23,8 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from authz.keys.jwk import MAX_DOCUMENT_BYTES
 from authz.keys.settings import KeySettings
+from authz.reason import Denied
+from authz.svid import checked_svid
 
 MAX_ADDRESSES: Final = 4  # tried in turn: two families, two each; each gets a part of the time
 _CHUNK_BYTES: Final = 16 * 1024
@@ -60,7 +63,32 @@ class Fetched:
     max_age_seconds: float | None = None
 
 
-def get(url: str, settings: KeySettings, deadline: float) -> Fetched:
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Who the other side has to be by SPIFFE, instead of by a name that the web's CAs know.
+
+    Attributes:
+        spiffe_id: the one URI name of its certificate.
+        authorities: PEM of its trust domain's CA certificates.
+    """
+
+    spiffe_id: str
+    authorities: str
+
+
+def read_file(path: Path) -> bytes:
+    """A document from a file. Raises FetchError."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_DOCUMENT_BYTES + 1)
+    except OSError as error:
+        raise FetchError(f"{path}: {error.strerror}") from None
+    if len(data) > MAX_DOCUMENT_BYTES:
+        raise FetchError(f"{path}: larger than {MAX_DOCUMENT_BYTES} bytes")
+    return data
+
+
+def get(url: str, settings: KeySettings, deadline: float, peer: Peer | None = None) -> Fetched:
     """GET the URL's document. Raises FetchError.
 
     Ends at ``deadline`` (monotonic seconds), however slowly the other side sends. Only the look-up
@@ -69,7 +97,8 @@ def get(url: str, settings: KeySettings, deadline: float) -> Fetched:
     parts = urlsplit(url)
     addresses = _checked_addresses(parts, settings)
     try:
-        with closing(_connected(parts, addresses, settings, deadline)) as connection:
+        with closing(_connected(parts, addresses, settings, peer, deadline)) as connection:
+            _check_peer(connection, peer)
             return _exchange(connection, parts, deadline)
     except FetchError:
         raise
@@ -117,7 +146,11 @@ def is_refused_address(text: str) -> bool:
 
 
 def _connected(
-    parts: SplitResult, addresses: list[str], settings: KeySettings, deadline: float
+    parts: SplitResult,
+    addresses: list[str],
+    settings: KeySettings,
+    peer: Peer | None,
+    deadline: float,
 ) -> HTTPConnection:
     """A connection to the first address that takes one. Raises the last one's error."""
     last: Exception = FetchError("the name has no address")
@@ -126,7 +159,8 @@ def _connected(
         if remaining <= 0:
             raise TimeoutError
         # The TCP and the TLS handshake may take a timeout each.
-        connection = _connection(parts, address, settings, remaining / (len(addresses) - at) / 2)
+        seconds = remaining / (len(addresses) - at) / 2
+        connection = _connection(parts, address, settings, peer, seconds)
         try:
             connection.connect()
         except (urllib3.exceptions.HTTPError, OSError) as error:
@@ -143,7 +177,11 @@ def _cause(error: Exception) -> Exception:
 
 
 def _connection(
-    parts: SplitResult, address: str, settings: KeySettings, timeout_seconds: float
+    parts: SplitResult,
+    address: str,
+    settings: KeySettings,
+    peer: Peer | None,
+    timeout_seconds: float,
 ) -> HTTPConnection:
     if parts.scheme == "http":
         return HTTPConnection(address, _port(parts), timeout=timeout_seconds)
@@ -151,8 +189,9 @@ def _connection(
         address,
         _port(parts),
         timeout=timeout_seconds,
-        ssl_context=_context(settings.ca_file),
+        ssl_context=_context(settings.ca_file) if peer is None else _spiffe_context(peer),
         server_hostname=parts.hostname,
+        assert_hostname=None if peer is None else False,
     )
 
 
@@ -163,6 +202,32 @@ def _context(ca_file: str | None) -> ssl.SSLContext:
         raise FetchError(f"ca_file: {error.strerror or 'no PEM certificates'}") from None
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     return context
+
+
+def _spiffe_context(peer: Peer) -> ssl.SSLContext:
+    """Trust in one trust domain's authorities and no others; the name is checked afterwards."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.check_hostname = False
+    try:
+        context.load_verify_locations(cadata=peer.authorities)
+    except (ssl.SSLError, ValueError):
+        raise FetchError("the trust domain has no X.509 authority to trust") from None
+    return context
+
+
+def _check_peer(connection: HTTPConnection, peer: Peer | None) -> None:
+    """Hold the certificate against the SPIFFE ID (X509-SVID section 5.2, Federation 5.2.2)."""
+    if peer is None:
+        return
+    sock = connection.sock
+    der = sock.getpeercert(binary_form=True) if isinstance(sock, ssl.SSLSocket) else None
+    try:
+        svid = checked_svid(ssl.DER_cert_to_PEM_cert(der or b""), time.time(), "its certificate")
+    except Denied as denied:
+        raise FetchError(denied.detail) from None
+    if svid.uris != (peer.spiffe_id,):
+        raise FetchError("its certificate is of another SPIFFE ID")
 
 
 def _exchange(connection: HTTPConnection, parts: SplitResult, deadline: float) -> Fetched:

@@ -1,42 +1,67 @@
-"""Getting an issuer's key document: from its URL, through discovery (RFC 8414), or from a file."""
+"""Where an issuer's key document comes from: a URL, discovery (RFC 8414), a file, or a bundle."""
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 from urllib.parse import urlsplit, urlunsplit
 
 from authz import strictjson
-from authz.keys.download import Fetched, FetchError, StatusError, get
-from authz.keys.jwk import MAX_DOCUMENT_BYTES
+from authz.keys.download import Fetched, FetchError, StatusError, get, read_file
+from authz.keys.jwk import Key, parse_key_set
 from authz.keys.settings import KeySettings, check_url, is_plain
+from authz.keys.spiffe import SpiffeBundle
 
-__all__ = ["FetchError", "Fetched", "KeySettings", "fetch"]
+__all__ = ["FetchError", "Fetched", "KeySettings", "Origin", "origin_of"]
 
 _OPENID: Final = "/.well-known/openid-configuration"
 _OAUTH: Final = "/.well-known/oauth-authorization-server"
 
 
-def fetch(settings: KeySettings, issuer: str) -> Fetched:
-    """The issuer's key document, not yet parsed. Raises FetchError.
+class Origin(Protocol):
+    """Who gives a key document, and knows how to read it."""
 
-    Blocks for ``settings.timeout`` at most, discovery included, and for looking up names.
-    """
-    if settings.file is not None:
-        return Fetched(_read(Path(settings.file)))
-    deadline = time.monotonic() + settings.timeout
-    url = settings.jwks_uri or _discovered(issuer, settings, deadline)
-    return get(url, settings, deadline)
+    def fetch(self) -> Fetched:
+        """The document, not yet parsed; blocks for a bounded time. Raises FetchError."""
+
+    def parse(
+        self, document: bytes, algorithms: frozenset[str]
+    ) -> tuple[Mapping[str, Key], tuple[tuple[str, str], ...]]:
+        """The usable keys by kid, and (kid, why) of the others. Raises KeySetError."""
 
 
-def _read(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_DOCUMENT_BYTES + 1)
-    except OSError as error:
-        raise FetchError(f"{path}: {error.strerror}") from None
-    if len(data) > MAX_DOCUMENT_BYTES:
-        raise FetchError(f"{path}: larger than {MAX_DOCUMENT_BYTES} bytes")
-    return data
+def origin_of(settings: KeySettings, issuer: str) -> Origin:
+    """Who gives that issuer's keys."""
+    if settings.spiffe_bundle is not None:
+        return SpiffeBundle(settings, settings.spiffe_bundle)
+    return JwkSet(settings, issuer)
+
+
+class JwkSet:
+    """A JWK Set: a file, a URL, or where the issuer's metadata says."""
+
+    def __init__(self, settings: KeySettings, issuer: str) -> None:
+        """Take the settings; nothing is read yet."""
+        self._settings = settings
+        self._issuer = issuer
+
+    def fetch(self) -> Fetched:
+        """The document. Raises FetchError.
+
+        Blocks for ``settings.timeout`` at most, discovery included, and for looking up names.
+        """
+        settings = self._settings
+        if settings.file is not None:
+            return Fetched(read_file(Path(settings.file)))
+        deadline = time.monotonic() + settings.timeout
+        url = settings.jwks_uri or _discovered(self._issuer, settings, deadline)
+        return get(url, settings, deadline)
+
+    def parse(
+        self, document: bytes, algorithms: frozenset[str]
+    ) -> tuple[Mapping[str, Key], tuple[tuple[str, str], ...]]:
+        """As ``parse_key_set``: a set without a usable key is none."""
+        return parse_key_set(document, algorithms)
 
 
 def _discovered(issuer: str, settings: KeySettings, deadline: float) -> str:

@@ -12,11 +12,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from authz.keys.fetch import FetchError, KeySettings, fetch
-from authz.keys.jwk import Key, KeySetError, parse_key_set
+from authz.keys.fetch import FetchError, KeySettings, Origin, origin_of
+from authz.keys.jwk import Key, KeySetError
 
-FILE_POLL_SECONDS: Final = 1.0  # a file costs nothing to look at
-FILE_COOLDOWN_SECONDS: Final = 0.1  # nor to look at for an unknown key, ten times a second
+LOCAL_COOLDOWN_SECONDS: Final = 0.1  # what costs nothing to look at, for an unknown key
 JITTER: Final = 0.1  # so that replicas don't fetch in step
 MIN_FRESH_SECONDS: Final = 30.0  # however soon an issuer's Cache-Control wants to be asked again
 # Part of max_age after which good keys are fetched anew at the latest: so that a fetch or two may
@@ -88,6 +87,10 @@ class Fetcher:
     _fresh_seconds: float | None = None  # of the last answer's Cache-Control
     _parsed: tuple[bytes, Mapping[str, Key], tuple[tuple[str, str], ...]] | None = None
 
+    def __post_init__(self) -> None:
+        """Find who gives the keys."""
+        self._origin: Origin = origin_of(self.source.settings, self.issuer)
+
     def start(self) -> None:
         """Fetch now, then again and again. A second start does nothing."""
         with self._condition:
@@ -139,7 +142,7 @@ class Fetcher:
 
     def _cooldown(self) -> float:
         settings = self.source.settings
-        return FILE_COOLDOWN_SECONDS if settings.file is not None else settings.cooldown
+        return settings.cooldown if settings.poll_seconds is None else LOCAL_COOLDOWN_SECONDS
 
     def _run(self) -> None:
         while True:
@@ -160,8 +163,8 @@ class Fetcher:
 
     def _pause(self) -> float:
         settings = self.source.settings
-        if settings.file is not None:
-            return FILE_POLL_SECONDS
+        if settings.poll_seconds is not None:
+            return settings.poll_seconds
         if self._failures_in_a_row:
             doublings = min(self._failures_in_a_row - 1, MAX_BACKOFF_DOUBLINGS)
             usual = min(settings.cooldown * 2.0**doublings, settings.refresh)
@@ -188,9 +191,10 @@ class Fetcher:
 
     def _fresh_set(self) -> KeySet:
         settings = self.source.settings
-        fetched = fetch(settings, self.issuer)
+        fetched = self._origin.fetch()
         if self._parsed is None or self._parsed[0] != fetched.body:
-            self._parsed = (fetched.body, *parse_key_set(fetched.body, self.source.algorithms))
+            keys, refused = self._origin.parse(fetched.body, self.source.algorithms)
+            self._parsed = (fetched.body, keys, refused)
         self._fresh_seconds = fetched.max_age_seconds
         _, keys, refused = self._parsed
         now = time.time()

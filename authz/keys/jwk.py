@@ -87,12 +87,11 @@ class Key:
 
 
 def parse_key_set(
-    document: bytes, algorithms: frozenset[str], expected_use: str = "sig"
+    document: bytes, algorithms: frozenset[str]
 ) -> tuple[Mapping[str, Key], tuple[tuple[str, str], ...]]:
     """The usable keys by kid, and (kid, why) of the others. Raises KeySetError without one.
 
-    ``algorithms`` are those that the issuer's settings accept. ``expected_use`` is the ``use`` of
-    its keys: "sig", which a key without one has too, or a name of SPIFFE's bundles, which say it.
+    ``algorithms`` are those that the issuer's settings accept.
     """
     if len(document) > MAX_DOCUMENT_BYTES:
         raise KeySetError(f"larger than {MAX_DOCUMENT_BYTES} bytes")
@@ -103,18 +102,23 @@ def parse_key_set(
     listed = parsed.get("keys") if isinstance(parsed, dict) else None
     if not isinstance(listed, list):
         raise KeySetError("not a JWK Set: it has no list named keys")
-    if len(listed) > MAX_KEYS:
-        raise KeySetError(f"more than {MAX_KEYS} keys")
-    keys, refused = _sorted_out(listed, algorithms, expected_use)
+    keys, refused = keys_of(listed, algorithms)
     if not keys:
         first = f"; the first: {refused[0][1]}" if refused else ""
         raise KeySetError(f"none of its {len(listed)} keys can be used{first}")
     return keys, refused
 
 
-def _sorted_out(
-    listed: list[Any], algorithms: frozenset[str], expected_use: str
+def keys_of(
+    listed: list[Any], algorithms: frozenset[str], expected_use: str = "sig"
 ) -> tuple[dict[str, Key], tuple[tuple[str, str], ...]]:
+    """As ``parse_key_set``, of the JWKs themselves. Raises KeySetError for too many.
+
+    ``expected_use`` is their ``use``: "sig", which a key without one has too, or one of SPIFFE's
+    bundles, which always say it.
+    """
+    if len(listed) > MAX_KEYS:
+        raise KeySetError(f"more than {MAX_KEYS} keys")
     counts = Counter(jwk["kid"] for jwk in listed if isinstance(jwk, dict) and _has_kid(jwk))
     keys: dict[str, Key] = {}
     refused: list[tuple[str, str]] = []

@@ -4,13 +4,16 @@ The same rules of a good URL hold for the one that an issuer's discovery documen
 """
 
 import re
-from typing import Annotated, Final, Self
+from typing import Annotated, Final, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
 
+from authz.patterns import SpiffeIdText, TrustDomainText
 from authz.settings import Duration, Settings
 
+FILE_POLL_SECONDS: Final = 1.0  # a file costs nothing to look at
+WORKLOAD_API_POLL_SECONDS: Final = 5.0  # a call to the agent on this machine: 2 ms
 # What a URL is written in. urlsplit() would drop tabs and line ends without a word.
 _URL_CHARACTERS: Final = re.compile(r"[!-~]{1,2048}")
 
@@ -34,8 +37,47 @@ def is_plain(url: str) -> bool:
     return urlsplit(url).scheme != "https"
 
 
+class SpiffeBundleSettings(Settings):
+    """A trust domain's SPIFFE bundle: exactly one of file, endpoint and workload_api."""
+
+    trust_domain: TrustDomainText
+    """Whose bundle it is. Never taken from the bundle or a token."""
+    file: str | None = None
+    """A file with the bundle; read anew when it changes."""
+    endpoint: Annotated[str, AfterValidator(check_url)] | None = None
+    """HTTPS URL of the bundle endpoint."""
+    profile: Literal["https_web", "https_spiffe"] = "https_web"
+    """How the endpoint is known: by the web's CAs (or ca_file), or by its SPIFFE ID."""
+    endpoint_spiffe_id: SpiffeIdText | None = None
+    """For https_spiffe: the endpoint's SPIFFE ID."""
+    bootstrap: str | None = Field(default=None, min_length=1)
+    """For https_spiffe: a file with the bundle of the endpoint's trust domain, to begin with."""
+    workload_api: str | None = Field(default=None, pattern=r"^unix:/.+")
+    """The SPIFFE Workload API's socket; needs the extra agent-authz[spiffe]."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        given = (self.file, self.endpoint, self.workload_api)
+        if len([one for one in given if one is not None]) != 1:
+            raise ValueError("exactly one of file, endpoint and workload_api is needed")
+        if self.endpoint is not None and is_plain(self.endpoint):
+            raise ValueError("a bundle endpoint is https")
+        is_spiffe = self.profile == "https_spiffe"
+        has_both = self.endpoint_spiffe_id is not None and self.bootstrap is not None
+        if is_spiffe and not (has_both and self.endpoint):
+            raise ValueError("https_spiffe needs endpoint, endpoint_spiffe_id and bootstrap")
+        if not is_spiffe and (self.endpoint_spiffe_id or self.bootstrap):
+            raise ValueError("endpoint_spiffe_id and bootstrap go with profile: https_spiffe")
+        return self
+
+    @property
+    def name(self) -> str:
+        """Where it comes from, for people."""
+        return self.file or self.endpoint or str(self.workload_api)
+
+
 class KeySettings(Settings):
-    """Where an issuer's public keys are: exactly one of jwks_uri, discovery and file."""
+    """Where an issuer's keys are: exactly one of jwks_uri, discovery, file and spiffe_bundle."""
 
     jwks_uri: Annotated[str, AfterValidator(check_url)] | None = None
     """HTTPS URL of the issuer's JWK Set."""
@@ -44,6 +86,8 @@ class KeySettings(Settings):
     /.well-known/oauth-authorization-server (RFC 8414)."""
     file: str | None = None
     """A file with a JWK Set; read anew when it changes."""
+    spiffe_bundle: SpiffeBundleSettings | None = None
+    """The SPIFFE bundle of a trust domain, of which the jwt-svid keys count."""
     insecure: bool = False
     """Accept plain http:// in jwks_uri: whoever is on the way can then sign tokens."""
     allow_any_address: bool = False
@@ -63,8 +107,11 @@ class KeySettings(Settings):
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
-        if [self.jwks_uri is not None, self.discovery, self.file is not None].count(True) != 1:
-            raise ValueError("exactly one of jwks_uri, discovery: true and file is needed")
+        given = (self.jwks_uri, self.discovery or None, self.file, self.spiffe_bundle)
+        if len([one for one in given if one is not None]) != 1:
+            raise ValueError(
+                "exactly one of jwks_uri, discovery: true, file and spiffe_bundle is needed"
+            )
         if self.jwks_uri and is_plain(self.jwks_uri) and not self.insecure:
             raise ValueError(
                 "plain http lets whoever is on the way sign tokens: use https, "
@@ -79,7 +126,22 @@ class KeySettings(Settings):
             self.jwks_uri,
             self.discovery,
             self.file,
+            self.spiffe_bundle,
             self.insecure,
             self.allow_any_address,
             self.ca_file,
         )
+
+    @property
+    def name(self) -> str:
+        """Where they come from, for people."""
+        bundle = self.spiffe_bundle.name if self.spiffe_bundle else None
+        return self.jwks_uri or self.file or bundle or "discovery"
+
+    @property
+    def poll_seconds(self) -> float | None:
+        """How often a source on this machine is looked at; None for one on the network."""
+        bundle = self.spiffe_bundle
+        if self.file is not None or (bundle is not None and bundle.file is not None):
+            return FILE_POLL_SECONDS
+        return WORKLOAD_API_POLL_SECONDS if bundle is not None and bundle.workload_api else None

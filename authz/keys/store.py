@@ -13,10 +13,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
-from authz.keys.fetcher import FILE_POLL_SECONDS, Fetcher, KeySet, KeySource
-from authz.keys.settings import KeySettings
+from authz.keys.fetcher import Fetcher, KeySet, KeySource
 
-__all__ = ["FILE_POLL_SECONDS", "KeySet", "KeySource", "KeyStore", "SourceStatus"]
+__all__ = ["KeySet", "KeySource", "KeyStore", "SourceStatus"]
 
 _log: Final = logging.getLogger("authz.keys")
 
@@ -171,7 +170,7 @@ def _still_good(known: KeySet, old: KeySource, new: KeySource | None) -> KeySet 
 def _status(fetcher: Fetcher, known: KeySet | None) -> SourceStatus:
     return SourceStatus(
         issuer=fetcher.issuer,
-        source=_source(fetcher.source.settings),
+        source=fetcher.source.settings.name,
         keys=len(known.keys) if known else 0,
         refused=len(known.refused) if known else 0,
         age_seconds=max(0.0, time.time() - known.fetched_at) if known else None,
@@ -181,7 +180,3 @@ def _status(fetcher: Fetcher, known: KeySet | None) -> SourceStatus:
         successes=fetcher.successes,
         failures=fetcher.failures,
     )
-
-
-def _source(settings: KeySettings) -> str:
-    return settings.jwks_uri or settings.file or "discovery"
