@@ -40,7 +40,7 @@ def delegations_of(config: Config, keys: KeyStore) -> Delegations:
 def check_files(config: Config) -> None:
     """Read the files that the config names. Raises BuildError, TlsError."""
     _nonce_secret(config.token.dpop)
-    if config.server.tls:
+    if config.server.tls and config.server.tls.workload_api is None:
         ServerTls(config.server.tls)
 
 

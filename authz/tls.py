@@ -10,21 +10,25 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import grpc
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
+    NoEncryption,
+    PrivateFormat,
     PublicFormat,
     load_pem_private_key,
 )
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from authz.patterns import SpiffePattern, SpiffePatternText
 from authz.settings import Settings
 from authz.spiffe import SpiffeId, SpiffeIdError
 
+WORKLOAD_API_POLL_SECONDS: Final = 5.0  # a call on this machine, of some 2 ms
+WORKLOAD_API_TIMEOUT_SECONDS: Final = 5.0
 _PEER_URIS: Final = "peer_uri"  # gRPC's name for the URI names of the peer's certificate
 _log: Final = logging.getLogger("authz.tls")
 
@@ -36,14 +40,27 @@ class TlsError(RuntimeError):
 class TlsSettings(Settings):
     """Mutual TLS on the host:port addresses of server.listen; unix sockets have none."""
 
-    certificate: str = Field(min_length=1)
+    certificate: str | None = Field(default=None, min_length=1)
     """A PEM file with our certificate, and its intermediates after it."""
-    private_key: str = Field(min_length=1)
+    private_key: str | None = Field(default=None, min_length=1)
     """A PEM file with its key."""
-    client_ca: str = Field(min_length=1)
+    client_ca: str | None = Field(default=None, min_length=1)
     """A PEM file with the CA certificates that proxies' certificates come from."""
+    workload_api: str | None = Field(default=None, pattern=r"^unix:/.+")
+    """Instead of the files: the SPIFFE Workload API's socket, for our SVID and our trust domain's
+    CAs; needs the extra agent-authz[spiffe].
+    """
     allowed_callers: tuple[SpiffePatternText, ...] = Field(min_length=1)
     """SPIFFE IDs (* for a segment) of the proxies that may ask."""
+
+    @model_validator(mode="after")
+    def _files_or_workload_api(self) -> Self:
+        files = (self.certificate, self.private_key, self.client_ca)
+        if self.workload_api is None and None in files:
+            raise ValueError("certificate, private_key and client_ca are needed, or workload_api")
+        if self.workload_api is not None and files != (None, None, None):
+            raise ValueError("workload_api stands instead of certificate, private_key, client_ca")
+        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +86,61 @@ class _Files:
         return grpc.ssl_server_certificate_configuration([pair], self.client_ca)
 
 
+class _WorkloadApi:
+    """Our SVID as the agent on this machine last gave it, asked for again and again.
+
+    Each time is a call of its own: a stream that ends for good can't stop the renewal, and an agent
+    that is away leaves the last good one.
+    """
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+        self._stopping = threading.Event()
+        self._files = self._fetched()  # raises TlsError: without one there is no start
+        threading.Thread(target=self._run, name="workload api", daemon=True).start()
+
+    def files(self) -> _Files:
+        return self._files
+
+    def stop(self) -> None:
+        self._stopping.set()
+
+    def _run(self) -> None:
+        was_good = True
+        while not self._stopping.wait(WORKLOAD_API_POLL_SECONDS):
+            try:
+                self._files = self._fetched()
+                was_good = True
+            except TlsError as error:
+                if was_good:
+                    _log.warning("%s: the last good certificate stays", error)
+                was_good = False
+
+    def _fetched(self) -> _Files:
+        try:
+            from spiffe import WorkloadApiClient  # noqa: PLC0415 - an optional extra
+        except ImportError:
+            message = "the Workload API needs the extra: pip install agent-authz[spiffe]"
+            raise TlsError(message) from None
+        try:
+            seconds = WORKLOAD_API_TIMEOUT_SECONDS
+            with WorkloadApiClient(self._address, default_timeout=seconds) as client:
+                context = client.fetch_x509_context()
+            svid = context.default_svid
+            # Of our own trust domain only: another's CA must not vouch for names of ours.
+            bundle = context.x509_bundle_set.get_bundle_for_trust_domain(
+                svid.spiffe_id.trust_domain
+            )
+            authorities = [] if bundle is None else bundle.x509_authorities
+            return _Files(
+                b"".join(one.public_bytes(Encoding.PEM) for one in svid.cert_chain),
+                svid.private_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()),
+                b"".join(sorted(one.public_bytes(Encoding.PEM) for one in authorities)),
+            )
+        except Exception as error:  # noqa: BLE001 - the library raises gRPC's and its own
+            raise TlsError(f"the Workload API: {type(error).__name__}") from None
+
+
 class ServerTls:
     """Our side of the connections, and who may be on the other.
 
@@ -82,6 +154,8 @@ class ServerTls:
         self._callers = [SpiffePattern.parse(text) for text in settings.allowed_callers]
         self._lock = threading.Lock()  # handshakes only; no check waits here
         self.reloads = {"taken": 0, "refused": 0}
+        api = settings.workload_api
+        self._workload_api = _WorkloadApi(api) if api is not None else None
         self._seen = self._read()
         self._first = self._seen.checked()
 
@@ -94,15 +168,19 @@ class ServerTls:
         )
 
     def _read(self) -> _Files:
-        paths = (
-            self._settings.certificate,
-            self._settings.private_key,
-            self._settings.client_ca,
-        )
+        settings = self._settings
+        if self._workload_api is not None:
+            return self._workload_api.files()
+        paths = (settings.certificate, settings.private_key, settings.client_ca)
         try:
-            return _Files(*(Path(path).read_bytes() for path in paths))
+            return _Files(*(Path(str(path)).read_bytes() for path in paths))
         except OSError as error:
             raise TlsError(f"{error.filename} can't be read: {error.strerror}") from None
+
+    def close(self) -> None:
+        """Ask for no more certificates."""
+        if self._workload_api is not None:
+            self._workload_api.stop()
 
     def _changed(self) -> grpc.ServerCertificateConfiguration | None:
         """The new certificate, None for no good one. Never raises: it would end the connection."""

@@ -4,7 +4,6 @@ import json
 import time
 from base64 import b64encode
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 from jwks_server import ScriptedServer, answer, ec_key
 from pydantic import ValidationError
-from spiffe._proto import workload_pb2
+from workload_api import WorkloadApi
 
 from authz.keys import KeySettings, KeySource, KeyStore
 from lab.ca import Authority, Svid
@@ -214,41 +213,6 @@ def test_the_endpoints_own_authorities_rotate(tmp_path: Path) -> None:
         time.sleep(1.0)
         assert not store.refresh(ISSUER, "c", 3.0)
         assert "not good" in store.status()[0].last_error
-
-
-class WorkloadApi:
-    """An agent's Workload API on a unix socket, by its published protocol."""
-
-    def __init__(self, path: Path) -> None:
-        """Serve, with nothing to give yet."""
-        self.address = f"unix://{path}"
-        self.bundles: dict[str, bytes] = {}
-        self.status = grpc.StatusCode.OK
-        self.calls = 0
-        self._server = grpc.server(ThreadPoolExecutor(2))
-        method = grpc.unary_stream_rpc_method_handler(
-            self._bundles,
-            workload_pb2.JWTBundlesRequest.FromString,
-            workload_pb2.JWTBundlesResponse.SerializeToString,
-        )
-        handler = grpc.method_handlers_generic_handler(
-            "SpiffeWorkloadAPI", {"FetchJWTBundles": method}
-        )
-        self._server.add_generic_rpc_handlers((handler,))
-        self._server.add_insecure_port(f"unix:{path}")
-        self._server.start()
-
-    def _bundles(self, _: Any, context: Any) -> Iterator[Any]:
-        self.calls += 1
-        metadata = dict(context.invocation_metadata())
-        if self.status != grpc.StatusCode.OK or metadata.get("workload.spiffe.io") != "true":
-            context.abort(self.status, "no identity issued")
-        yield workload_pb2.JWTBundlesResponse(bundles=self.bundles)
-        time.sleep(0.2)  # an agent keeps the stream open
-
-    def close(self) -> None:
-        """Stop."""
-        self._server.stop(0).wait()
 
 
 def test_workload_api(tmp_path: Path) -> None:

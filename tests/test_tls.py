@@ -9,6 +9,8 @@ from pathlib import Path
 import grpc
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
+from pydantic import ValidationError
+from workload_api import WorkloadApi
 from world import World, check_request, reason_of
 
 from authz._pb import ext_authz_pb2 as pb
@@ -193,3 +195,52 @@ def test_files_that_do_not_go_together_stop_the_start(tmp_path: Path) -> None:
         ServerTls(files(one.key_path, one.key_path))
     with pytest.raises(TlsError, match=r"none\.pem can't be read"):
         ServerTls(files(tmp_path / "none.pem", one.key_path))
+
+
+def test_our_own_svid_by_the_workload_api(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The agent on the machine gives certificate and CA; it may renew them, and go away."""
+    monkeypatch.setattr("authz.tls.WORKLOAD_API_POLL_SECONDS", 0.05)
+    api = WorkloadApi(tmp_path / "api.sock")
+    settings = TlsSettings(workload_api=api.address, allowed_callers=(WAYPOINT,))
+    with pytest.raises(TlsError, match="Workload API"):
+        ServerTls(settings)
+    with World(tmp_path, CHANGES) as world:
+        renewed = Authority(tmp_path / "renewed", "renewed")
+        api.svid = (world.authority.issue(SERVER, dns=("localhost",)), world.authority)
+        tls = ServerTls(settings)
+        transport = Transport(
+            ServerSettings(listen=("127.0.0.1:0",)), world.service, tls, world.metrics
+        )
+        transport.start()
+        port = Port(world, transport, tls, tmp_path)
+        try:
+            assert ask_once(port, world.authority.issue(WAYPOINT)) == "allow"
+            api.svid = (renewed.issue(SERVER, dns=("localhost",)), renewed)
+            time.sleep(0.5)
+            anchor = renewed.path.read_bytes()
+            assert ask_once(port, renewed.issue(WAYPOINT), anchor) == "allow"
+            assert ask_once(port, world.authority.issue(WAYPOINT), anchor) == "UNAVAILABLE"
+            api.close()
+            time.sleep(0.5)
+            assert ask_once(port, renewed.issue(WAYPOINT), anchor) == "allow"
+            assert caplog.text.count("the last good certificate stays") == 1
+        finally:
+            transport.stop(0)
+            tls.close()
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {},
+        {"certificate": "a", "private_key": "b"},
+        {"certificate": "a", "workload_api": "unix:/a"},
+        {"workload_api": "/a"},
+    ],
+)
+def test_settings_that_can_not_be_meant(values: dict[str, str]) -> None:
+    """The three files, or the Workload API."""
+    with pytest.raises(ValidationError):
+        TlsSettings(allowed_callers=(WAYPOINT,), **values)

@@ -72,13 +72,13 @@ class Server:
                 version=__version__,
             )
         )
-        tls = ServerTls(config.server.tls) if config.server.tls else None
+        self._tls = ServerTls(config.server.tls) if config.server.tls else None
         waits = max(1, config.server.threads // 2)
         replays = MemoryReplayStore(config.replay)
         self.service = Service(
             snapshot, self.keys, self._audit, self.metrics, replays, max_key_waits=waits
         )
-        self._transport = Transport(config.server, self.service, tls, self.metrics)
+        self._transport = Transport(config.server, self.service, self._tls, self.metrics)
         self._admin = AdminServer(config.admin, self.metrics.registry, self.readiness)
 
     def start(self) -> None:
@@ -160,6 +160,8 @@ class Server:
     def close(self) -> None:
         """Stop every part, the audit log last."""
         self._transport.stop(0)
+        if self._tls is not None:
+            self._tls.close()
         self._admin.close()
         self.keys.close()
         self._audit.close()

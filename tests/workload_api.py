@@ -1,0 +1,96 @@
+"""The SPIFFE Workload API for tests, by its published protocol: says what a test tells it to."""
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import grpc
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
+from spiffe._proto import workload_pb2
+
+from lab.ca import Authority, Svid
+
+
+class WorkloadApi:
+    """An agent's Workload API on a unix socket, by its published protocol."""
+
+    def __init__(self, path: Path) -> None:
+        """Serve, with nothing to give yet."""
+        self.address = f"unix://{path}"
+        self.bundles: dict[str, bytes] = {}
+        self.svid: tuple[Svid, Authority] | None = None
+        self.status = grpc.StatusCode.OK
+        self.calls = 0
+        self._server = grpc.server(ThreadPoolExecutor(2))
+        handler = grpc.method_handlers_generic_handler(
+            "SpiffeWorkloadAPI",
+            {
+                "FetchJWTBundles": grpc.unary_stream_rpc_method_handler(
+                    self._bundles,
+                    workload_pb2.JWTBundlesRequest.FromString,
+                    workload_pb2.JWTBundlesResponse.SerializeToString,
+                ),
+                "FetchX509SVID": grpc.unary_stream_rpc_method_handler(
+                    self._svids,
+                    workload_pb2.X509SVIDRequest.FromString,
+                    workload_pb2.X509SVIDResponse.SerializeToString,
+                ),
+            },
+        )
+        self._server.add_generic_rpc_handlers((handler,))
+        self._server.add_insecure_port(f"unix:{path}")
+        self._server.start()
+
+    def _check(self, context: Any) -> None:
+        self.calls += 1
+        metadata = dict(context.invocation_metadata())
+        if metadata.get("workload.spiffe.io") != "true":
+            context.abort(grpc.StatusCode.INVALID_ARGUMENT, "security header missing")
+        if self.status != grpc.StatusCode.OK:
+            context.abort(self.status, "no identity issued")
+
+    def _svids(self, _: Any, context: Any) -> Iterator[Any]:
+        self._check(context)
+        if self.svid is None:
+            context.abort(grpc.StatusCode.PERMISSION_DENIED, "no identity issued")
+            return
+        svid, authority = self.svid
+        der = Encoding.DER
+        yield workload_pb2.X509SVIDResponse(
+            svids=[
+                workload_pb2.X509SVID(
+                    spiffe_id=_uri(svid),
+                    x509_svid=svid.certificate.public_bytes(der),
+                    x509_svid_key=_key(svid),
+                    bundle=authority.certificate.public_bytes(der),
+                )
+            ]
+        )
+        time.sleep(0.2)  # an agent keeps the stream open
+
+    def _bundles(self, _: Any, context: Any) -> Iterator[Any]:
+        self._check(context)
+        yield workload_pb2.JWTBundlesResponse(bundles=self.bundles)
+        time.sleep(0.2)  # an agent keeps the stream open
+
+    def close(self) -> None:
+        """Stop."""
+        self._server.stop(0).wait()
+
+
+def _uri(svid: Svid) -> str:
+    names = svid.certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    return names.get_values_for_type(x509.UniformResourceIdentifier)[0]
+
+
+def _key(svid: Svid) -> bytes:
+    key = load_pem_private_key(svid.key_pem.encode(), None)
+    return key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
