@@ -1,4 +1,4 @@
-"""The command ``authz``: serve, check, explain, metadata, schema, health.
+"""The command ``authz``: serve, check, explain, keys, metadata, schema, health.
 
 Exit status: 0 fine or allowed, 1 the check failed or denied, 2 usage, 3 could not start.
 """
@@ -18,6 +18,7 @@ from authz import __version__
 from authz.build import BuildError, check_files
 from authz.config import Config, ConfigError, load, schema
 from authz.explain import EXAMPLES, Question, explain
+from authz.keytable import fetch_all
 from authz.metadata import NoResourceError, resource_metadata
 from authz.server import StartError, run
 from authz.server.logs import configure
@@ -109,6 +110,13 @@ def _url(text: str) -> str:
     return text
 
 
+def _keys(options: argparse.Namespace) -> int:
+    found = fetch_all(load(options.config))
+    for one in found:
+        print("\n".join(one.lines()))
+    return FAILED if any(one.error for one in found) else FINE
+
+
 def _metadata(options: argparse.Namespace) -> int:
     try:
         document = resource_metadata(load(options.config), options.route)
@@ -181,6 +189,10 @@ def _parser() -> argparse.ArgumentParser:
     why.add_argument(
         "--token-file", metavar="FILE", help="verify this token instead; - for standard input"
     )
+
+    keys = _verb(verbs, _keys, "keys", "fetch every issuer's keys once, and show what is trusted")
+    keys.epilog = "exit status: 1 when an issuer's keys could not be had"
+    _add_config(keys)
 
     metadata = _verb(
         verbs, _metadata, "metadata", "print a route's protected-resource metadata (RFC 9728)"

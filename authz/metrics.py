@@ -7,7 +7,7 @@ thread counts for itself, since ``+= 1`` is not atomic, and a scrape adds the th
 import threading
 import time
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -42,6 +42,16 @@ FAMILIES: Final[dict[str, tuple[str, tuple[str, ...], str]]] = {
     "authz_cache_entries": ("gauge", (), "Decisions held in the cache"),
     "authz_keys": ("gauge", ("issuer", "state"), "Keys of an issuer: usable, refused"),
     "authz_keys_age_seconds": ("gauge", ("issuer",), "Time since an issuer's last good fetch"),
+    "authz_keys_last_success_timestamp_seconds": (
+        "gauge",
+        ("issuer",),
+        "When an issuer's keys were last fetched",
+    ),
+    "authz_keys_next_refresh_timestamp_seconds": (
+        "gauge",
+        ("issuer",),
+        "When an issuer's keys are fetched next, unless an unknown key asks for them",
+    ),
     "authz_key_fetches": ("counter", ("issuer", "result"), "Fetches of an issuer's keys"),
     "authz_audit_dropped": ("counter", (), "Audit records that found the queue full"),
     "authz_audit_errors": ("counter", (), "Writes of the audit log that failed"),
@@ -53,6 +63,12 @@ FAMILIES: Final[dict[str, tuple[str, tuple[str, ...], str]]] = {
         "When the config in force was taken",
     ),
     "authz_callers_refused": ("counter", (), "Checks of callers that are not allowed to ask"),
+    "authz_tls_reloads": ("counter", ("result",), "Changed certificates of ours, taken or refused"),
+    "authz_tls_certificate_expiry_timestamp_seconds": (
+        "gauge",
+        (),
+        "When our certificate ends",
+    ),
     "authz_policy_info": ("gauge", ("version",), "The policy in force"),
     "authz_build_info": ("gauge", ("version",), "The running version"),
 }
@@ -77,6 +93,8 @@ class Sources:
     audit: AuditCounts
     policy_version: Callable[[], str]
     version: str
+    tls_reloads: Callable[[], Mapping[str, int]] = dict
+    certificate_ends: Callable[[], float | None] = lambda: None
 
 
 class _Shard:
@@ -136,6 +154,14 @@ class Metrics(Collector):
         yield _counter("authz_audit_errors", ((), audit.errors))
         yield _gauge("authz_audit_queue_length", ((), len(audit)))
         yield _counter("authz_config_reloads", *(((k,), v) for k, v in self._reloads.items()))
+        yield _counter(
+            "authz_tls_reloads", *(((k,), v) for k, v in self._sources.tls_reloads().items())
+        )
+        ends = self._sources.certificate_ends()
+        yield _gauge(
+            "authz_tls_certificate_expiry_timestamp_seconds",
+            *([] if ends is None else [((), ends)]),
+        )
         yield _counter("authz_callers_refused", ((), self._callers_refused))
         yield _gauge("authz_config_last_reload_timestamp_seconds", ((), self._taken_at))
         yield _gauge("authz_policy_info", ((self._sources.policy_version(),), 1))
@@ -174,6 +200,14 @@ class Metrics(Collector):
             "authz_keys_age_seconds",
             *(((s.issuer,), s.age_seconds) for s in statuses if s.age_seconds is not None),
         )
+        yield _gauge(
+            "authz_keys_last_success_timestamp_seconds",
+            *(((s.issuer,), s.last_success) for s in statuses if s.last_success is not None),
+        )
+        yield _gauge(
+            "authz_keys_next_refresh_timestamp_seconds",
+            *(((s.issuer,), s.next_refresh) for s in statuses if s.next_refresh is not None),
+        )
         yield _counter(
             "authz_key_fetches",
             *(((s.issuer, "success"), s.successes) for s in statuses),
@@ -185,16 +219,18 @@ _Sample = tuple[tuple[str, ...], float]
 
 
 def _counter(name: str, *samples: _Sample) -> Metric:
-    _, labels, text = FAMILIES[name]
-    family = CounterMetricFamily(name, text, labels=labels)
-    for values, number in samples:
-        family.add_metric(values, number)
-    return family
+    return _family(CounterMetricFamily, name, samples)
 
 
 def _gauge(name: str, *samples: _Sample) -> Metric:
+    return _family(GaugeMetricFamily, name, samples)
+
+
+def _family(
+    kind: type[CounterMetricFamily | GaugeMetricFamily], name: str, samples: tuple[_Sample, ...]
+) -> Metric:
     _, labels, text = FAMILIES[name]
-    family = GaugeMetricFamily(name, text, labels=labels)
+    family = kind(name, text, labels=labels)
     for values, number in samples:
         family.add_metric(values, number)
     return family

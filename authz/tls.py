@@ -71,8 +71,8 @@ class _Files:
     private_key: bytes
     client_ca: bytes
 
-    def checked(self) -> grpc.ServerCertificateConfiguration:
-        """As gRPC wants them. Raises TlsError."""
+    def checked(self) -> tuple[grpc.ServerCertificateConfiguration, float]:
+        """As gRPC wants them, and when the certificate ends. Raises TlsError."""
         try:
             certificates = x509.load_pem_x509_certificates(self.certificate)
             key = load_pem_private_key(self.private_key, None)
@@ -83,7 +83,8 @@ class _Files:
         if certificates[0].public_key().public_bytes(*form) != key.public_key().public_bytes(*form):
             raise TlsError("the private key is not the certificate's")
         pair = (self.private_key, self.certificate)
-        return grpc.ssl_server_certificate_configuration([pair], self.client_ca)
+        configuration = grpc.ssl_server_certificate_configuration([pair], self.client_ca)
+        return configuration, certificates[0].not_valid_after_utc.timestamp()
 
 
 class _WorkloadApi:
@@ -146,6 +147,7 @@ class ServerTls:
 
     Attributes:
         reloads: how many changed certificates were "taken" and "refused".
+        not_after: when the certificate in use ends, unix seconds.
     """
 
     def __init__(self, settings: TlsSettings) -> None:
@@ -157,7 +159,7 @@ class ServerTls:
         api = settings.workload_api
         self._workload_api = _WorkloadApi(api) if api is not None else None
         self._seen = self._read()
-        self._first = self._seen.checked()
+        self._first, self.not_after = self._seen.checked()
 
     def credentials(self) -> grpc.ServerCredentials:
         """For gRPC, which asks for a change at every handshake."""
@@ -190,7 +192,7 @@ class ServerTls:
                 if files == self._seen:
                     return None
                 self._seen = files  # a bad change is told once
-                changed = files.checked()
+                changed, self.not_after = files.checked()
             except TlsError as error:
                 self.reloads["refused"] += 1
                 _log.error("certificate not taken, the last good one stays: %s", error)

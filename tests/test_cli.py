@@ -16,6 +16,7 @@ from world import READ, World
 
 from authz import cli
 from authz.server.logs import JsonFormatter, configure
+from lab.issuer import Issuer
 from lab.mesh import CONFIG, TRAVEL, Mesh
 
 URL = "https://mcp.corp.example/finance/balance"
@@ -48,6 +49,46 @@ def test_check(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config.write_text(config.read_text().replace("trust_domains", "trust_domians"))
     assert run("check", str(config)) == 1
     assert f"{config}:" in capsys.readouterr().err
+
+
+def test_keys(config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every key that would be trusted is listed, and why others would not; 1 without keys."""
+    issuer = Issuer("https://as.corp.example", "a")
+    weak = {**issuer.current.jwk(), "kid": "enc", "use": "enc"}
+    documents = {
+        "good.json": issuer.jwks(),
+        "mixed.json": json.dumps({"keys": [issuer.current.jwk(), weak]}).encode(),
+        "none.json": b"{}",
+    }
+    text = config.read_text()
+    old = 'jwks_uri: "http://127.0.0.1:1/jwks", insecure: true'
+    for name, document in documents.items():
+        path = tmp_path / name
+        path.write_bytes(document)
+        config.write_text(text.replace(old, f'file: "{path}"'))
+        status = run("keys", str(config))
+        said = capsys.readouterr().out
+
+        assert said.startswith(f"https://as.corp.example  ({path})\n")
+        assert status == (1 if name == "none.json" else 0)
+        assert (f"{issuer.current.key_id}  ES256\n" in said) == (name != "none.json")
+        assert ("not used: not for sig (use)" in said) == (name == "mixed.json")
+        assert ("no keys:" in said) == (name == "none.json")
+    config.write_text(text)
+    assert run("keys", str(config)) == 1
+    assert "Connection refused" in capsys.readouterr().out
+
+
+def test_all_keys_revoked(config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A SPIFFE bundle without keys is an answer, and not a failure."""
+    path = tmp_path / "bundle.json"
+    path.write_text('{"keys": []}')
+    bundle = f'spiffe_bundle: {{trust_domain: corp.example, file: "{path}"}}'
+    old = 'jwks_uri: "http://127.0.0.1:1/jwks", insecure: true'
+    config.write_text(config.read_text().replace(old, bundle))
+
+    assert run("keys", str(config)) == 0
+    assert "all are revoked" in capsys.readouterr().out
 
 
 def test_config_from_the_environment(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:

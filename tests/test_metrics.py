@@ -38,8 +38,8 @@ def status(
     return SourceStatus(
         issuer=issuer,
         source="https://a.example/jwks",
-        last_success=None,
-        next_refresh=None,
+        last_success=None if age_seconds is None else 100.0,
+        next_refresh=None if age_seconds is None else 400.0,
         keys=keys,
         refused=refused,
         age_seconds=age_seconds,
@@ -60,7 +60,17 @@ def statuses() -> list[SourceStatus]:
 @pytest.fixture
 def metrics() -> Metrics:
     """Metrics whose sources say fixed numbers."""
-    return Metrics(Sources(lambda: 8, statuses, Audit(), lambda: "policy-1", "1.2.3"))
+    return Metrics(
+        Sources(
+            lambda: 8,
+            statuses,
+            Audit(),
+            lambda: "policy-1",
+            "1.2.3",
+            tls_reloads=lambda: {"taken": 2, "refused": 1},
+            certificate_ends=lambda: 1000.0,
+        )
+    )
 
 
 def samples(metrics: Metrics) -> Samples:

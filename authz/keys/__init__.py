@@ -4,12 +4,14 @@
 get documents, ``fetcher`` is one source's thread, ``store`` keeps the last good sets.
 """
 
+from authz.keys.fetch import FetchError, origin_of
 from authz.keys.fetcher import KeySet, KeySource
 from authz.keys.jwk import Key, KeySetError, KeyVerifyError, parse_key_set, proof_key
 from authz.keys.settings import KeySettings
 from authz.keys.store import KeyStore, SourceStatus
 
 __all__ = [
+    "FetchError",
     "Key",
     "KeySet",
     "KeySetError",
@@ -18,6 +20,7 @@ __all__ = [
     "KeyStore",
     "KeyVerifyError",
     "SourceStatus",
+    "origin_of",
     "parse_key_set",
     "proof_key",
 ]

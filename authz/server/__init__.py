@@ -69,6 +69,8 @@ class Server:
                 key_status=self.keys.status,
                 audit=self._audit,
                 policy_version=lambda: self.service.snapshot.policy_version,
+                tls_reloads=lambda: self._tls.reloads if self._tls else {},
+                certificate_ends=lambda: self._tls.not_after if self._tls else None,
                 version=__version__,
             )
         )
@@ -112,7 +114,13 @@ class Server:
         """Whether new checks are wanted here, with the parts of the answer."""
         keys = self._had_keys or self.keys.ready()
         stopping = self._stopping.is_set()
-        return keys and not stopping, {"config": True, "keys": keys, "stopping": stopping}
+        checks = {
+            "config": True,
+            "keys": keys,
+            "stopping": stopping,
+            "sources": self.keys.status(),
+        }
+        return keys and not stopping, checks
 
     def stop(self, *_: object) -> None:
         """Begin to stop."""
