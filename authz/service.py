@@ -8,7 +8,9 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Final, NamedTuple, Protocol
 
@@ -57,9 +59,11 @@ class ServerSettings(Settings):
     tls: TlsSettings | None = None
     """Mutual TLS with the proxies that ask, on host:port addresses."""
     threads: int = Field(default=8, ge=2, le=256)
-    """Threads that answer checks. More of them cost CPU and bring no speed."""
+    """Threads that work on checks; others may wait besides. More bring no speed and cost CPU."""
     max_concurrent: int = Field(default=1024, ge=1, le=100_000)
     """Checks under way or waiting at once; more are refused at once, and never allowed."""
+    max_waiting: int = Field(default=512, ge=2, le=10_000)
+    """Checks that may wait for an issuer's new key at once; half of them of one agent."""
     drain: Duration = Field(default=10.0, ge=0.0, le=300.0)
     """How long a stop waits for proxies to go elsewhere and for checks to end."""
 
@@ -71,6 +75,43 @@ class KeyRefresher(Protocol):
 
     def refresh(self, issuer: str, key_id: str, timeout_seconds: float) -> bool:
         """Fetch for an unknown key, once for all who ask; True when the set changed."""
+
+
+class TooManyWaitError(Exception):
+    """So many checks wait for keys that one more may not."""
+
+
+class KeyWaits:
+    """Who waits for a key that may just have been published: so many, half of them of one agent.
+
+    A bound in all for our own sake, and one for each agent, so that one with made-up keys leaves
+    room for the others.
+    """
+
+    def __init__(self, limit: int, lend: Callable[[], AbstractContextManager[None]]) -> None:
+        """Take how many; ``lend`` lets another thread work while one waits."""
+        self._limit = limit
+        self._limit_of_one = max(1, limit // 2)
+        self._lend = lend
+        self._lock = threading.Lock()
+        self._agents: Counter[str] = Counter()
+
+    @contextmanager
+    def waiting(self, agent: str) -> Iterator[None]:
+        """Be one of those who wait. Raises TooManyWaitError."""
+        with self._lock:
+            is_full = self._agents.total() >= self._limit
+            if is_full or self._agents[agent] >= self._limit_of_one:
+                raise TooManyWaitError
+            self._agents[agent] += 1
+        try:
+            with self._lend():
+                yield
+        finally:
+            with self._lock:
+                self._agents[agent] -= 1
+                if not self._agents[agent]:
+                    del self._agents[agent]
 
 
 class Remembered(NamedTuple):
@@ -108,15 +149,15 @@ class Service:
         metrics: Metrics,
         replays: ReplayStore,
         *,
-        max_key_waits: int,
+        waits: "KeyWaits",
     ) -> None:
-        """Take what it works with; ``max_key_waits`` checks at most wait for a key at once."""
+        """Take what it works with."""
         self.snapshot = snapshot
         self._keys = keys
         self._replays = replays
         self._audit = audit
         self._metrics = metrics
-        self._key_waits = threading.BoundedSemaphore(max_key_waits)
+        self._waits = waits
         # Made beforehand, so that nothing can go wrong with it when everything else has.
         fault = Deny(Reason.INTERNAL_ERROR)
         self._last_resort = snapshot.writer.answer(fault, snapshot.policy_version, "miss")
@@ -205,18 +246,16 @@ class Service:
         decision = snapshot.authorizer.decide(request, now)
         if not isinstance(decision, Deny) or not decision.key_issuer:
             return decision
-        # Only so many may wait: the other threads are for requests whose keys are known.
-        if not self._key_waits.acquire(blocking=False):
-            return Deny(Reason.OVERLOADED, "too many requests wait for keys", agent=decision.agent)
+        remaining = time_remaining()
+        wait = MAX_KEY_WAIT_SECONDS if remaining is None else remaining - ANSWER_MARGIN_SECONDS
+        wait = max(0.0, min(wait, MAX_KEY_WAIT_SECONDS))
+        agent = decision.agent.spiffe_id.text if decision.agent else ""
         try:
-            remaining = time_remaining()
-            wait = MAX_KEY_WAIT_SECONDS if remaining is None else remaining - ANSWER_MARGIN_SECONDS
-            wait = max(0.0, min(wait, MAX_KEY_WAIT_SECONDS))
-            if not self._keys.refresh(decision.key_issuer, decision.key_id, wait):
-                return decision
-        finally:
-            self._key_waits.release()
-        return snapshot.authorizer.decide(request, time.time())
+            with self._waits.waiting(agent):
+                is_known = self._keys.refresh(decision.key_issuer, decision.key_id, wait)
+        except TooManyWaitError:
+            return Deny(Reason.OVERLOADED, "too many requests wait for keys", agent=decision.agent)
+        return snapshot.authorizer.decide(request, time.time()) if is_known else decision
 
     def _used_once(self, decision: Decision, message: pb.CheckRequest) -> Decision:
         """Deny what came with a proof that was used before (RFC 9449 section 11.1)."""

@@ -5,7 +5,7 @@ import secrets
 import threading
 import time
 from base64 import urlsafe_b64encode
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -135,6 +135,7 @@ class Faults:
     status: int = 200
     body: bytes | None = None
     delay_seconds: float = 0.0
+    drop: bool = False
     headers: dict[str, str] = field(default_factory=dict)
 
 
@@ -146,6 +147,7 @@ class JwksServer:
         self.issuer = issuer
         self.faults = Faults()
         self.fetches = 0
+        self.watch(lambda _: None, lambda _: None)
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -168,11 +170,15 @@ class JwksServer:
     def answer(self, handler: BaseHTTPRequestHandler) -> None:
         """Answer one fetch."""
         self.fetches += 1
-        time.sleep(self.faults.delay_seconds)
+        self._on_fetch(time.monotonic())
+        if self.faults.drop:
+            handler.close_connection = True
+            return
         known = handler.path == "/jwks" and self.issuer is not None
         body = self.faults.body
         if body is None:
             body = self.issuer.jwks() if known and self.issuer else b"{}"
+        time.sleep(self.faults.delay_seconds)
         handler.send_response(self.faults.status if known else 404)
         handler.send_header("content-type", "application/jwk-set+json")
         handler.send_header("content-length", str(len(body)))
@@ -180,6 +186,11 @@ class JwksServer:
             handler.send_header(name, value)
         handler.end_headers()
         handler.wfile.write(body)
+        self._on_answer(time.monotonic())
+
+    def watch(self, on_fetch: Callable[[float], None], on_answer: Callable[[float], None]) -> None:
+        """Call these with the monotonic time of each fetch, and of each answer."""
+        self._on_fetch, self._on_answer = on_fetch, on_answer
 
     def close(self) -> None:
         """Stop serving."""

@@ -14,6 +14,7 @@ from workload_api import WorkloadApi
 from world import World, check_request, reason_of
 
 from authz._pb import ext_authz_pb2 as pb
+from authz.server.pool import CheckPool
 from authz.server.transport import SERVICE, Transport
 from authz.service import ServerSettings
 from authz.tls import ServerTls, TlsError, TlsSettings
@@ -67,7 +68,7 @@ def listening(folder: Path) -> Iterator[Port]:
             )
         )
         settings = ServerSettings(listen=("127.0.0.1:0", f"unix:{folder}/authz.sock"))
-        port.transport = Transport(settings, world.service, port.tls, world.metrics)
+        port.transport = Transport(settings, world.service, port.tls, world.metrics, CheckPool(4))
         port.transport.start()
         stack.callback(port.transport.stop, 0)
         yield port
@@ -211,7 +212,7 @@ def test_our_own_svid_by_the_workload_api(
         api.svid = (world.authority.issue(SERVER, dns=("localhost",)), world.authority)
         tls = ServerTls(settings)
         transport = Transport(
-            ServerSettings(listen=("127.0.0.1:0",)), world.service, tls, world.metrics
+            ServerSettings(listen=("127.0.0.1:0",)), world.service, tls, world.metrics, CheckPool(4)
         )
         transport.start()
         port = Port(world, transport, tls, tmp_path)

@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Self
 
@@ -17,7 +17,7 @@ from authz.config import Config, load_text
 from authz.keys import KeyStore
 from authz.metrics import Metrics, Sources
 from authz.replay import MemoryReplayStore
-from authz.service import Service
+from authz.service import KeyWaits, Service
 from lab.ca import Authority, Svid
 from lab.issuer import Issuer, JwksServer
 from lab.mesh import AUDIENCE, CONFIG, ISSUER, TRAVEL
@@ -57,7 +57,12 @@ class World(AbstractContextManager["World"]):
         snapshot = snapshot_of(self.config, self.keys)
         self.replays = MemoryReplayStore(self.config.replay)
         self.service = Service(
-            snapshot, self.keys, self.audit, self.metrics, self.replays, max_key_waits=4
+            snapshot,
+            self.keys,
+            self.audit,
+            self.metrics,
+            self.replays,
+            waits=KeyWaits(4, nullcontext),
         )
         self.audit.start()
         self.keys.start()

@@ -168,8 +168,8 @@ class Fetcher:
         if self._failures_in_a_row:
             doublings = min(self._failures_in_a_row - 1, MAX_BACKOFF_DOUBLINGS)
             usual = min(settings.cooldown * 2.0**doublings, settings.refresh)
-        else:
-            usual = min(self._usual(settings), settings.max_age * MAX_AGE_PART)
+            return usual * random.uniform(1, 1 + JITTER)  # noqa: S311 - no secret
+        usual = min(self._usual(settings), settings.max_age * MAX_AGE_PART)
         return usual * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - no secret
 
     def _usual(self, settings: KeySettings) -> float:

@@ -18,8 +18,9 @@ from authz.config import Config, ConfigError, load
 from authz.keys import KeyStore
 from authz.metrics import Metrics, Sources
 from authz.replay import MemoryReplayStore
+from authz.server.pool import CheckPool
 from authz.server.transport import Transport, TransportError
-from authz.service import Service
+from authz.service import KeyWaits, Service
 from authz.tls import ServerTls, TlsError
 
 TICK_SECONDS: Final = 0.2
@@ -75,12 +76,11 @@ class Server:
             )
         )
         self._tls = ServerTls(config.server.tls) if config.server.tls else None
-        waits = max(1, config.server.threads // 2)
+        pool = CheckPool(config.server.threads)
+        waits = KeyWaits(config.server.max_waiting, pool.lend)
         replays = MemoryReplayStore(config.replay)
-        self.service = Service(
-            snapshot, self.keys, self._audit, self.metrics, replays, max_key_waits=waits
-        )
-        self._transport = Transport(config.server, self.service, self._tls, self.metrics)
+        self.service = Service(snapshot, self.keys, self._audit, self.metrics, replays, waits=waits)
+        self._transport = Transport(config.server, self.service, self._tls, self.metrics, pool)
         self._admin = AdminServer(config.admin, self.metrics.registry, self.readiness)
 
     def start(self) -> None:

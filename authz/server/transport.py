@@ -5,7 +5,7 @@ is needed; ``grpc.aio`` was measured to cost twice as much for calls like these.
 """
 
 import socket
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any, Final
 
@@ -35,14 +35,19 @@ class Transport:
     """The gRPC server."""
 
     def __init__(
-        self, settings: ServerSettings, service: Service, tls: ServerTls | None, metrics: Metrics
+        self,
+        settings: ServerSettings,
+        service: Service,
+        tls: ServerTls | None,
+        metrics: Metrics,
+        pool: Executor,
     ) -> None:
         """Take the settings and who answers. Nothing listens before ``start``."""
         self._settings = settings
         self._tls = tls
         self._health = health.HealthServicer()
         self._server = grpc.server(
-            ThreadPoolExecutor(settings.threads, thread_name_prefix="check"),
+            pool,  # type: ignore[arg-type] # any executor will do: grpc asks for submit only
             maximum_concurrent_rpcs=settings.max_concurrent,
             options=_OPTIONS,
         )
