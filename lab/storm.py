@@ -83,10 +83,13 @@ class Record:
                 return True
         if self.removed.get(one.key_id, ended) < ended:
             return True
-        before = [begun for begun in self.fetches if begun <= one.at + SLACK_SECONDS]
-        last = before[-1] if before else 0.0
-        is_hot = one.at - last < COOLDOWN_SECONDS + SLACK_SECONDS
-        return is_hot and last < self.published[one.key_id] + SLACK_SECONDS
+        # So soon after a fetch that began before the key was there, none may begin.
+        published = self.published[one.key_id]
+        return any(
+            begun < published + SLACK_SECONDS
+            and begun - SLACK_SECONDS < one.at < begun + COOLDOWN_SECONDS + SLACK_SECONDS
+            for begun in self.fetches
+        )
 
     def too_frequent(self) -> list[float]:
         """The gaps between fetches that were shorter than the cooldown."""

@@ -1,0 +1,44 @@
+"""An issuer that rotates and goes away all the time, through the real Envoy, in short."""
+
+from pathlib import Path
+
+import pytest
+
+from lab.mesh import Mesh
+from lab.storm import FETCH_SECONDS, Record, Storm, run
+
+
+@pytest.fixture(scope="module")
+def record(tmp_path_factory: pytest.TempPathFactory) -> Record:
+    """What happened in it."""
+    storm = Storm(18, rate=100, rotate_every=2, away_of=(2, 6), made_up_rate=300)
+    with Mesh(Path(tmp_path_factory.mktemp("storm"))) as mesh:
+        return run(mesh, storm)
+
+
+def test_there_was_a_storm(record: Record) -> None:
+    """Keys came and went, the issuer was away, and both kinds of answers were given."""
+    assert len(record.published) >= 8
+    assert len(record.removed) >= 6
+    assert len(record.away) == 3
+    assert record.made_up > 4000
+    assert {one.status for one in record.sent} == {200, 401}
+    assert sum(one.status == 200 for one in record.sent) > 900
+
+
+def test_nothing_is_refused_that_could_be_known(record: Record) -> None:
+    """A token is refused only while its key can't be fetched; new keys work on first use."""
+    assert record.wrongly_refused() == []
+
+
+def test_the_issuer_is_left_alone(record: Record) -> None:
+    """No fetch comes sooner than the cooldown after the last one, whatever is asked for."""
+    assert record.too_frequent() == []
+
+
+def test_known_keys_wait_for_no_fetch(record: Record) -> None:
+    """Requests with known keys are answered while others wait for the issuer."""
+    seconds = sorted(record.known_key_seconds())
+
+    assert len(seconds) > 500
+    assert seconds[int(len(seconds) * 0.95)] < FETCH_SECONDS / 2
