@@ -469,5 +469,6 @@ def test_metrics_and_health(mesh: Mesh) -> None:
     checks = json.loads(body)["checks"]
     (source,) = checks.pop("sources")
     assert (status, checks) == (200, {"config": True, "keys": True, "stopping": False})
-    assert (source["issuer"], source["keys"], source["last_error"]) == (ISSUER, 1, "")
+    assert (source["issuer"], source["last_error"]) == (ISSUER, "")
+    assert source["keys"] >= 1
     assert server.get("/nothing")[0] == 404
