@@ -6,6 +6,7 @@ of a line is encoded once for a decision and completed for each request with tim
 
 import logging
 import os
+import re
 import select
 import sys
 import threading
@@ -23,6 +24,7 @@ from authz.settings import Settings
 FLUSH_SECONDS: Final = 0.2  # how long a record may wait to be written
 CLOSE_SECONDS: Final = 5.0  # how long a stop waits for the last records
 MAX_ID_CHARS: Final = 128  # of ids that clients choose
+_PLAIN_ID: Final = re.compile(r"[A-Za-z0-9._:/+=@-]{0,128}")
 _TOKEN_ID_CHARS: Final = 16  # tells tokens apart without being one's jti, which can be a secret
 _log: Final = logging.getLogger("authz.audit")
 # JSON leaves these as they are, but a terminal or a line reader obeys them.
@@ -48,8 +50,7 @@ class AuditRecord(msgspec.Struct, frozen=True, gc=False):
     """What is remembered of a decision. Empty where the refusal came before it was known.
 
     ``actors`` are the token's actors, current first, ``flags`` what is odd about earlier ones;
-    ``rule`` is the agent's rule that allowed;
-    ``token_id`` a digest of the token's jti; ``path`` has no query, which could hold a secret.
+    ``rule`` is the agent's rule that allowed; ``token_id`` a digest of the token's jti.
     """
 
     decision: str
@@ -62,17 +63,22 @@ class AuditRecord(msgspec.Struct, frozen=True, gc=False):
     mode: str
     flags: list[str]
     scopes: list[str]
-    method: str
-    host: str
-    path: str
     rule: str
     principal_rule: str
     policy_version: str
     token_id: str
+
+
+class AuditOperation(msgspec.Struct, frozen=True, gc=False):
+    """What was asked for, and of us by whom. The path has no query, which could hold a secret."""
+
+    method: str
+    host: str
+    path: str
     proxy: str
 
 
-_encoder: Final = msgspec.json.Encoder()
+_encode: Final = msgspec.json.Encoder().encode
 
 
 def token_digest(token_id: str) -> str:
@@ -80,32 +86,65 @@ def token_digest(token_id: str) -> str:
     return sha256(token_id.encode()).hexdigest()[:_TOKEN_ID_CHARS] if token_id else ""
 
 
-def encode_prefix(record: AuditRecord) -> bytes:
-    """The JSON object of a record, without its closing brace."""
-    return _encoder.encode(record).decode().translate(_UNSAFE).encode()[:-1]
+def encode_record(record: AuditRecord) -> bytes:
+    """The beginning of a line: a JSON object without its end."""
+    return _safe(_encode(record))[:-1]
+
+
+def encode_operation(operation: AuditOperation) -> bytes:
+    """The middle of a line: further members."""
+    return b"," + _safe(_encode(operation))[1:-1]
+
+
+def _safe(json: bytes) -> bytes:
+    return (
+        json
+        if json.isascii() and b"\x7f" not in json
+        else json.decode().translate(_UNSAFE).encode()
+    )
 
 
 def complete(
-    prefix: bytes,
+    beginning: bytes,
     *,
     time_seconds: float,
     request_id: str,
     trace_id: str,
     decision_id: str,
-    cache: str,
+    is_hit: bool,
     duration_us: int,
 ) -> bytes:
-    """A whole line: the prefix, and what differs from request to request."""
-    moment = datetime.fromtimestamp(time_seconds, UTC).isoformat(timespec="microseconds")
-    return prefix + (
-        f',"time":"{moment[:-6]}Z","request_id":{_quoted(request_id)}'
-        f',"trace_id":{_quoted(trace_id)}'
-        f',"decision_id":"{decision_id}","cache":"{cache}","duration_us":{duration_us}}}\n'
+    """A whole line: its beginning, and what differs from request to request.
+
+    Written for every request, so the whole second of the time is formatted once a second, and ids
+    of plain characters are taken as they are.
+    """
+    whole, text = _second
+    if not 0 <= time_seconds - whole < 1:
+        whole, text = _new_second(time_seconds)
+    micros = int((time_seconds - whole) * 1e6)
+    return beginning + (
+        f',"time":"{text}.{micros:06d}Z"'
+        f',"request_id":{_quoted(request_id)},"trace_id":{_quoted(trace_id)}'
+        f',"decision_id":"{decision_id}","cache":"{"hit" if is_hit else "miss"}"'
+        f',"duration_us":{duration_us}}}\n'
     ).encode("utf-8", "replace")
 
 
+_second: tuple[int, str] = (-1, "")
+
+
+def _new_second(time_seconds: float) -> tuple[int, str]:
+    global _second  # noqa: PLW0603 - one tuple, swapped whole: threads see an old or a new one
+    whole = int(time_seconds)
+    _second = (whole, datetime.fromtimestamp(whole, UTC).strftime("%Y-%m-%dT%H:%M:%S"))
+    return _second
+
+
 def _quoted(client_text: str) -> str:
-    return _encoder.encode(client_text[:MAX_ID_CHARS]).decode().translate(_UNSAFE)
+    if _PLAIN_ID.fullmatch(client_text):
+        return f'"{client_text}"'
+    return _safe(_encode(client_text[:MAX_ID_CHARS])).decode()
 
 
 class AuditLog:

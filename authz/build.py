@@ -5,11 +5,12 @@ from typing import Final
 
 from authz.authorizer import Authorizer, DelegationStep
 from authz.config import Config
-from authz.delegation import Delegations, DpopProofs, DpopSettings
+from authz.delegation import Delegations, DpopProofs, DpopSettings, RememberedDelegations
 from authz.envoy import Inputs, Reader, Writer
 from authz.identity import Identity
 from authz.keys import KeySource, KeyStore
 from authz.policy import Policy
+from authz.rendering import Renderer
 from authz.request import DPOP, XFCC
 from authz.routes import Routes
 from authz.service import Snapshot
@@ -68,15 +69,17 @@ def authorizer_of(config: Config, delegations: DelegationStep) -> Authorizer:
 
 def snapshot_of(config: Config, keys: KeyStore) -> Snapshot:
     """Compile one version of the settings. Raises BuildError."""
-    authorizer = authorizer_of(config, delegations_of(config, keys))
-    token = config.token
+    cache, token = config.cache, config.token
+    delegations = RememberedDelegations(
+        delegations_of(config, keys), keys, entries=cache.tokens, max_bytes=cache.max_bytes
+    )
+    authorizer = authorizer_of(config, delegations)
+    writer = Writer(config.headers, () if token.forward else (token.header,), token.dpop.algorithms)
     return Snapshot(
         authorizer=authorizer,
         reader=Reader(_inputs(config, authorizer)),
-        writer=Writer(
-            config.headers, () if token.forward else (token.header,), token.dpop.algorithms
-        ),
-        cache_settings=config.cache,
+        renderer=Renderer(writer, authorizer.policy.version),
+        cache_settings=cache,
         policy_version=authorizer.policy.version,
     )
 

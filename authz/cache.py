@@ -1,97 +1,98 @@
 """Decisions that were made before, for as long as nothing that they read has changed.
 
 The key is a digest of the whole ``Request``, which is every input of a decision by construction.
-An entry is good only while its key-set generation is the current one, its time to live has not run
-out on the monotonic clock, and ``valid_until`` has not passed on the wall clock: so neither a key
-that was removed nor a clock that was set back can make it live longer. A new policy begins with an
-empty cache.
-
-Bounded by two halves: new entries and those used again go to the young half; when it is full it
-becomes the old one, and what was in the old one is dropped. No list to keep in order, no lock: a
-race between threads can lose an entry, never change one.
+An entry is good only while its generation of keys and revocations is the current one, its time to
+live has not run out on the monotonic clock, and ``valid_until`` has not passed on the wall clock:
+so neither a key that was removed nor a clock that was set back can make it live longer. A new
+policy begins with an empty cache.
 """
 
-from dataclasses import dataclass
 from hashlib import sha256
-from typing import Generic, TypeVar
+from typing import Final
 
-from msgspec import msgpack
+import msgspec
 from pydantic import Field
 
+from authz.bounded import BoundedMap
+from authz.rendering import Rendered
 from authz.request import Request
 from authz.settings import Duration, Settings
 
-Value = TypeVar("Value")
+ENTRY_BYTES: Final = 400  # measured: key, dict slots, the entry and its numbers
 
 
 class CacheSettings(Settings):
-    """How many decisions are remembered, and for how long."""
+    """What is remembered, how much of it, and for how long."""
 
     entries: int = Field(default=50_000, ge=0, le=5_000_000)
     """Decisions remembered at most; 0 for none."""
+    tokens: int = Field(default=20_000, ge=0, le=5_000_000)
+    """Verified tokens remembered at most; 0 for none."""
+    max_bytes: int = Field(default=128 * 1024 * 1024, ge=0)
+    """Memory of remembered decisions at most, and again of remembered tokens, in bytes. What
+    decisions share is counted for each of them: so they take less than this says.
+    """
     ttl: Duration = Field(default=30.0, ge=0.0, le=3600.0)
     """Longest time that an allow is remembered; less when a token or certificate ends before."""
     deny_ttl: Duration = Field(default=1.0, ge=0.0, le=60.0)
     """Longest time that a deny is remembered."""
 
 
-@dataclass(frozen=True, slots=True)
-class Entry(Generic[Value]):
+class Entry(msgspec.Struct, frozen=True, gc=False):
     """A remembered decision.
 
+    A Struct without garbage collection: 100,000 ordinary objects would make each full collection a
+    pause of tens of milliseconds, and nothing in here can be a part of a cycle.
+
     Attributes:
-        valid_until: unix seconds, from what the decision read.
-        fresh_until: monotonic seconds, from the configured time to live.
-        generation: of the key sets when the decision was begun.
+        rendered: what it is to others.
+        operation: its audit record's part on the operation.
+        valid_until: unix seconds, from what the decision read and from the time to live.
+        fresh_until: monotonic seconds, from the time to live.
+        generation: of keys and revocations when the decision was begun.
     """
 
-    value: Value
+    rendered: Rendered
+    operation: bytes
     valid_until: float
-    fresh_until: float
-    generation: int
+    fresh_until: float = 0.0
+    generation: int = -1
 
 
-class DecisionCache(Generic[Value]):
+class DecisionCache:
     """A bounded map from requests to decisions."""
 
-    def __init__(self, entries: int) -> None:
-        """Hold that many entries at most."""
-        self._half = entries // 2
-        self._young: dict[bytes, Entry[Value]] = {}
-        self._old: dict[bytes, Entry[Value]] = {}
-        self._encoder = msgpack.Encoder()
+    def __init__(self, settings: CacheSettings) -> None:
+        """Begin empty."""
+        self._entries: BoundedMap[bytes, Entry] = BoundedMap(
+            settings.entries, settings.max_bytes, _bytes_of
+        )
+        self._encode = msgspec.msgpack.Encoder().encode
 
     def key(self, request: Request) -> bytes:
         """SHA-256 over an encoding with lengths, in which no two requests look alike."""
-        return sha256(self._encoder.encode(request)).digest()
+        return sha256(self._encode(request)).digest()
 
-    def get(self, key: bytes, now: float, monotonic: float, generation: int) -> Value | None:
-        """The value that is still good, or None. ``now`` in unix seconds."""
-        entry = self._young.get(key)
-        if entry is None:
-            entry = self._old.get(key)
-            if entry is None:
-                return None
-            self._keep(key, entry)
+    def get(self, key: bytes, now: float, monotonic: float, generation: int) -> Entry | None:
+        """The entry, if it is still good. ``now`` in unix seconds."""
+        entry = self._entries.get(key)
         if (
-            now >= entry.valid_until
+            entry is None
+            or now >= entry.valid_until
             or monotonic >= entry.fresh_until
             or generation != entry.generation
         ):
             return None
-        return entry.value
+        return entry
 
-    def put(self, key: bytes, entry: Entry[Value]) -> None:
+    def put(self, key: bytes, entry: Entry) -> None:
         """Remember, unless the cache is off."""
-        if self._half:
-            self._keep(key, entry)
-
-    def _keep(self, key: bytes, entry: Entry[Value]) -> None:
-        if len(self._young) >= self._half:
-            self._old = self._young
-            self._young = {}
-        self._young[key] = entry
+        self._entries.put(key, entry)
 
     def __len__(self) -> int:
         """Entries held, good or stale; one used again may count twice."""
-        return len(self._young) + len(self._old)
+        return len(self._entries)
+
+
+def _bytes_of(entry: Entry) -> int:
+    return ENTRY_BYTES + len(entry.operation) + entry.rendered.size

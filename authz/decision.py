@@ -48,15 +48,18 @@ class OneTime:
     expires_at: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Delegation:
     """For whom the agent acts, proven by a verified token whose current actor is the agent.
+
+    Each is equal to itself only: what is made of one can be remembered by it.
 
     Attributes:
         issuer, subject: the principal, who is unique only as this pair (RFC 8725 section 3.8).
         actors: current actor first, then earlier ones (RFC 8693 section 4.1).
         scopes: what the token allows at most.
-        issued_at, expires_at: unix seconds.
+        issued_at, expires_at: unix seconds; it ends with its token, and with the key set in which
+            the token's key is.
         token_id: ``jti``, or "".
         mode: "act" or "mapped", by how the token names the actor; "autonomous" when the agent acts
             for itself; "bootstrap" when it acts for nobody yet, without a token: then the issuer
@@ -73,7 +76,7 @@ class Delegation:
     expires_at: float
     token_id: str = ""
     mode: str = "act"
-    claims: Mapping[str, object] = field(default_factory=dict, hash=False)
+    claims: Mapping[str, object] = field(default_factory=dict)
     once: OneTime | None = None
 
 

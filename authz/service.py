@@ -6,35 +6,34 @@ flows back. Whatever goes wrong in the line is a deny; there is no other way out
 
 import logging
 import os
-import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Final, NamedTuple, Protocol
+from typing import Annotated, Any, Final, Protocol
 
 from google.protobuf.message import DecodeError
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from authz._pb import ext_authz_pb2 as pb
-from authz.audit import AuditLog, AuditRecord, complete, encode_prefix, token_digest
+from authz.audit import AuditLog, AuditOperation, complete, encode_operation
 from authz.authorizer import Authorizer
 from authz.cache import CacheSettings, DecisionCache, Entry
 from authz.decision import Allow, Decision, Deny
-from authz.envoy import Answer, Reader, Writer, attempt_of, request_id, trace_id
+from authz.envoy import Reader, attempt_of
 from authz.metrics import Metrics
 from authz.reason import DPOP_SCHEME, Reason
+from authz.rendering import Renderer
 from authz.replay import ReplayStore, ReplayStoreFullError
 from authz.request import Request
 from authz.settings import Duration, Settings
 from authz.tls import TlsSettings
+from authz.waiting import KeyWaits, TooManyWaitError
 
 # Left of the caller's deadline for the answer's way back when we wait for a key.
 ANSWER_MARGIN_SECONDS: Final = 0.05
 # Longest wait for a key that may just have been published, whatever the caller would allow.
 MAX_KEY_WAIT_SECONDS: Final = 2.0
-NOTHING: Final = Request(method="", host="", path="")  # when there is no request to speak of
+_NOTHING: Final = encode_operation(AuditOperation("", "", "", ""))
 _log: Final = logging.getLogger("authz.service")
 
 
@@ -77,65 +76,20 @@ class KeyRefresher(Protocol):
         """Fetch for an unknown key, once for all who ask; True when the set changed."""
 
 
-class TooManyWaitError(Exception):
-    """So many checks wait for keys that one more may not."""
-
-
-class KeyWaits:
-    """Who waits for a key that may just have been published: so many, half of them of one agent.
-
-    A bound in all for our own sake, and one for each agent, so that one with made-up keys leaves
-    room for the others.
-    """
-
-    def __init__(self, limit: int, lend: Callable[[], AbstractContextManager[None]]) -> None:
-        """Take how many; ``lend`` lets another thread work while one waits."""
-        self._limit = limit
-        self._limit_of_one = max(1, limit // 2)
-        self._lend = lend
-        self._lock = threading.Lock()
-        self._agents: Counter[str] = Counter()
-
-    @contextmanager
-    def waiting(self, agent: str) -> Iterator[None]:
-        """Be one of those who wait. Raises TooManyWaitError."""
-        with self._lock:
-            is_full = self._agents.total() >= self._limit
-            if is_full or self._agents[agent] >= self._limit_of_one:
-                raise TooManyWaitError
-            self._agents[agent] += 1
-        try:
-            with self._lend():
-                yield
-        finally:
-            with self._lock:
-                self._agents[agent] -= 1
-                if not self._agents[agent]:
-                    del self._agents[agent]
-
-
-class Remembered(NamedTuple):
-    """What is kept of a decision: its answer, its audit record, and how it is counted."""
-
-    answer: Answer
-    audit_prefix: bytes
-    reason: Reason | None
-
-
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """One version of the settings, compiled: swapped as a whole, never changed."""
 
     authorizer: Authorizer
     reader: Reader
-    writer: Writer
+    renderer: Renderer
     cache_settings: CacheSettings
     policy_version: str
-    cache: DecisionCache[Remembered] = field(init=False)
+    cache: DecisionCache = field(init=False)
 
     def __post_init__(self) -> None:
         """Begin with an empty cache: decisions of another version are not ours."""
-        object.__setattr__(self, "cache", DecisionCache(self.cache_settings.entries))
+        object.__setattr__(self, "cache", DecisionCache(self.cache_settings))
 
 
 class Service:
@@ -149,7 +103,7 @@ class Service:
         metrics: Metrics,
         replays: ReplayStore,
         *,
-        waits: "KeyWaits",
+        waits: KeyWaits,
     ) -> None:
         """Take what it works with."""
         self.snapshot = snapshot
@@ -159,8 +113,7 @@ class Service:
         self._metrics = metrics
         self._waits = waits
         # Made beforehand, so that nothing can go wrong with it when everything else has.
-        fault = Deny(Reason.INTERNAL_ERROR)
-        self._last_resort = snapshot.writer.answer(fault, snapshot.policy_version, "miss")
+        self._last_resort = snapshot.renderer.render(Deny(Reason.INTERNAL_ERROR)).answer
 
     def check(
         self, data: bytes, time_remaining: Callable[[], float | None], proxy: str = ""
@@ -172,11 +125,10 @@ class Service:
         """
         decision_id = os.urandom(16).hex()
         try:
-            answer = self._answer(data, time_remaining, proxy, decision_id)
-            return answer.complete(decision_id)
+            return self._answer(data, time_remaining, proxy, decision_id)
         except Exception as error:  # noqa: BLE001 - an RPC error can be an allow to some proxies
             _log_fault(error)
-            return self._last_resort.complete(decision_id)
+            return self._last_resort.complete(decision_id, 0.0, is_hit=False)
 
     def _answer(
         self,
@@ -184,56 +136,59 @@ class Service:
         time_remaining: Callable[[], float | None],
         proxy: str,
         decision_id: str,
-    ) -> Answer:
+    ) -> bytes:
+        """Decide, record, count: what a remembered decision costs is all in here."""
         started = time.perf_counter()
-        message = pb.CheckRequest()
         snapshot = self.snapshot
+        request_id = trace_id = ""
+        is_hit = False
         try:
-            message.ParseFromString(data)
-            remembered, is_hit = self._decide(snapshot, message, time_remaining, proxy)
+            message = pb.CheckRequest.FromString(data)
+            request, request_id, trace_id = snapshot.reader.read(message, proxy)
+            now, monotonic = time.time(), time.monotonic()
+            generation = self._keys.generation  # before the decision: a change in it must show
+            key = snapshot.cache.key(request)
+            entry = snapshot.cache.get(key, now, monotonic, generation)
+            if entry is not None:
+                is_hit = True
+            else:
+                decision = self._decide(snapshot, request, message, now, time_remaining)
+                entry = _entry(snapshot, request, decision, (now, monotonic), generation)
+                if entry.fresh_until > monotonic:
+                    snapshot.cache.put(key, entry)
         except Exception as error:  # noqa: BLE001 - the law: whatever it was, it is a deny
             _log_fault(error)
-            remembered, is_hit = _internal_error(snapshot), False
+            entry = _refusal(snapshot, Reason.INTERNAL_ERROR, "see the log")
         seconds = time.perf_counter() - started
+        rendered = entry.rendered
         is_recorded = self._audit.append(
             complete(
-                remembered.audit_prefix,
+                rendered.audit + entry.operation,
                 time_seconds=time.time(),
-                request_id=request_id(message),
-                trace_id=trace_id(message),
+                request_id=request_id,
+                trace_id=trace_id,
                 decision_id=decision_id,
-                cache="hit" if is_hit else "miss",
+                is_hit=is_hit,
                 duration_us=int(seconds * 1e6),
             )
         )
         if not is_recorded and self._audit.must_record:
-            remembered = _refusal(snapshot, NOTHING, Reason.OVERLOADED, "the audit log is full")
-        self._metrics.observe(remembered.reason, seconds, is_hit)
-        return remembered.answer
+            entry = _refusal(snapshot, Reason.OVERLOADED, "the audit log is full")
+            rendered = entry.rendered
+        self._metrics.observe(rendered.reason, seconds, is_hit)
+        valid_until = entry.valid_until if rendered.reason is None else 0.0
+        return rendered.answer.complete(decision_id, valid_until, is_hit)
 
     def _decide(
         self,
         snapshot: Snapshot,
+        request: Request,
         message: pb.CheckRequest,
+        now: float,
         time_remaining: Callable[[], float | None],
-        proxy: str,
-    ) -> tuple[Remembered, bool]:
-        request = snapshot.reader.request_from(message, proxy)
-        now, monotonic = time.time(), time.monotonic()
-        generation = self._keys.generation  # before the decision: a change during it must show
-        key = snapshot.cache.key(request)
-        remembered = snapshot.cache.get(key, now, monotonic, generation)
-        if remembered is not None:
-            return remembered, True
+    ) -> Decision:
         decision = self._with_fresh_keys(snapshot, request, now, time_remaining)
-        decision = self._used_once(decision, message)
-        ttl = _ttl(decision, snapshot.cache_settings)
-        if ttl > 0:
-            kept = _remembered(snapshot, request, decision, "hit")
-            valid_until = decision.valid_until if isinstance(decision, Allow) else now + ttl
-            entry = Entry(kept, valid_until, monotonic + ttl, generation)
-            snapshot.cache.put(key, entry)
-        return _remembered(snapshot, request, decision, "miss"), False
+        return self._used_once(decision, message)
 
     def _with_fresh_keys(
         self,
@@ -282,20 +237,32 @@ def _ttl(decision: Decision, settings: CacheSettings) -> float:
     return settings.deny_ttl
 
 
-def _remembered(snapshot: Snapshot, request: Request, decision: Decision, cache: str) -> Remembered:
-    return Remembered(
-        snapshot.writer.answer(decision, snapshot.policy_version, cache),
-        encode_prefix(_record(snapshot, request, decision)),
-        None if isinstance(decision, Allow) else decision.reason,
+def _entry(
+    snapshot: Snapshot,
+    request: Request,
+    decision: Decision,
+    begun: tuple[float, float],
+    generation: int,
+) -> Entry:
+    """The decision made ready, with how long it is good from when it was begun, by both clocks."""
+    now, monotonic = begun
+    ttl = _ttl(decision, snapshot.cache_settings)
+    valid_until = now + ttl
+    if isinstance(decision, Allow):
+        valid_until = min(valid_until, decision.valid_until)
+    operation = AuditOperation(request.method, request.host, request.path, request.proxy)
+    return Entry(
+        snapshot.renderer.render(decision),
+        encode_operation(operation),
+        valid_until,
+        monotonic + ttl,
+        generation,
     )
 
 
-def _refusal(snapshot: Snapshot, request: Request, reason: Reason, detail: str) -> Remembered:
-    return _remembered(snapshot, request, Deny(reason, detail), "miss")
-
-
-def _internal_error(snapshot: Snapshot) -> Remembered:
-    return _refusal(snapshot, NOTHING, Reason.INTERNAL_ERROR, "see the log")
+def _refusal(snapshot: Snapshot, reason: Reason, detail: str) -> Entry:
+    """A deny of our own fault, of no request to speak of."""
+    return Entry(snapshot.renderer.render(Deny(reason, detail)), _NOTHING, 0.0)
 
 
 def _log_fault(error: Exception) -> None:
@@ -308,31 +275,3 @@ def _log_fault(error: Exception) -> None:
         trace = trace.tb_next
     where = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else "?"
     _log.error("internal error: %s at %s", type(error).__name__, where)
-
-
-def _record(snapshot: Snapshot, request: Request, decision: Decision) -> AuditRecord:
-    agent, delegation = decision.agent, decision.delegation
-    grant = decision.grant if isinstance(decision, Allow) else None
-    deny = decision if isinstance(decision, Deny) else None
-    return AuditRecord(
-        decision="deny" if deny else "allow",
-        reason=deny.reason.code if deny else "",
-        detail=deny.detail if deny else "",
-        agent=agent.spiffe_id.text if agent else "",
-        principal=delegation.subject if delegation else "",
-        issuer=delegation.issuer if delegation else "",
-        actors=[{"iss": a.issuer, "sub": a.subject} for a in delegation.actors]
-        if delegation
-        else [],
-        mode=delegation.mode if delegation else "",
-        flags=list(decision.flags),
-        scopes=sorted(delegation.scopes) if delegation else [],
-        method=request.method,
-        host=request.host,
-        path=request.path,
-        rule=grant.agent_rule if grant else "",
-        principal_rule=grant.principal_rule if grant else "",
-        policy_version=snapshot.policy_version,
-        token_id=token_digest(delegation.token_id) if delegation else "",
-        proxy=request.proxy,
-    )

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from authz import cli
-from authz.audit import AuditRecord
+from authz.audit import AuditOperation, AuditRecord
 from authz.config import schema
 from authz.metrics import BUCKETS_SECONDS, FAMILIES
 from authz.reason import Reason
@@ -125,6 +125,7 @@ def audit_page() -> str:
     lines.append("One JSON object a line. The token and the query are not in it.\n\n")
     lines.append("| field | meaning |\n|---|---|\n")
     lines.extend(f"| `{name}` | of the decision |\n" for name in AuditRecord.__struct_fields__)
+    lines.extend(f"| `{name}` | of the request |\n" for name in AuditOperation.__struct_fields__)
     lines.extend(f"| `{name}` | {text} |\n" for name, text in COMPLETED.items())
     return "".join(lines)
 

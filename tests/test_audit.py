@@ -19,10 +19,12 @@ from authz.audit import (
     MAX_ID_CHARS,
     AuditError,
     AuditLog,
+    AuditOperation,
     AuditRecord,
     AuditSettings,
     complete,
-    encode_prefix,
+    encode_operation,
+    encode_record,
     token_digest,
 )
 
@@ -43,26 +45,22 @@ def record(text: str = "") -> AuditRecord:
         mode="act",
         flags=[],
         scopes=[text],
-        method="GET",
-        host=text,
-        path=text,
         rule=text,
         principal_rule=text,
         policy_version="v",
         token_id=text,
-        proxy=text,
     )
 
 
 def line_of(text: str = "", request_id: str = "", trace_id: str = "") -> bytes:
     """A whole line."""
     return complete(
-        encode_prefix(record(text)),
+        encode_record(record(text)) + encode_operation(AuditOperation("GET", *[text] * 3)),
         time_seconds=1.5,
         request_id=request_id,
         trace_id=trace_id,
         decision_id="d" * 32,
-        cache="miss",
+        is_hit=False,
         duration_us=7,
     )
 

@@ -17,6 +17,7 @@ from world import BALANCE, World, check_request, header_of, reason_of
 
 from authz import cli
 from authz._pb import ext_authz_pb2 as pb
+from authz.build import delegations_of
 from authz.decision import OneTime
 from authz.replay import MemoryReplayStore, ReplaySettings, ReplayStoreFullError
 from lab.dpop import DpopClient, thumbprint
@@ -403,10 +404,10 @@ def test_nonces(tmp_path: Path) -> None:
         good = client.proof(token, "GET", URI, nonce=nonce)
         assert reason_of(world.check(request_of(world, token, good))) == "allow"
 
-        proofs = world.service.snapshot.authorizer.delegations._proofs  # type: ignore[attr-defined]
+        proofs = delegations_of(world.config, world.keys)._proofs
         assert proofs.nonce(1000.0) == proofs.nonce(1009.9) != proofs.nonce(1010.0)
         with World(tmp_path / "b", nonce_changes(secret)) as replica:
-            same = replica.service.snapshot.authorizer.delegations._proofs  # type: ignore[attr-defined]
+            same = delegations_of(replica.config, replica.keys)._proofs
             assert same.nonce(1000.0) == proofs.nonce(1000.0)
 
 

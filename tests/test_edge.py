@@ -10,9 +10,20 @@ from hypothesis import strategies as st
 from world import BALANCE, READ, World, check_request, header_of, reason_of
 
 from authz._pb import ext_authz_pb2 as pb
-from authz.audit import AuditLog, AuditRecord, AuditSettings, complete, encode_prefix
-from authz.cache import DecisionCache, Entry
-from authz.envoy import OVERWRITE, Inputs, Reader, escaped, request_id, trace_id
+from authz.audit import (
+    AuditLog,
+    AuditOperation,
+    AuditRecord,
+    AuditSettings,
+    complete,
+    encode_operation,
+    encode_record,
+)
+from authz.bounded import BoundedMap
+from authz.cache import CacheSettings, DecisionCache, Entry
+from authz.envoy import Answer, Inputs, Reader, escaped
+from authz.envoy.writer import OVERWRITE
+from authz.rendering import Rendered
 from authz.request import Request
 from lab.mesh import ISSUER, ORCHESTRATOR, PAYMENTS, TRAVEL
 
@@ -57,7 +68,7 @@ def test_own_token_header(tmp_path: Path) -> None:
 def test_metadata(shared_world: World) -> None:
     """Dynamic metadata tells the proxy what was decided, and how long that holds."""
     chain = {"sub": TRAVEL, "act": {"sub": ORCHESTRATOR}}
-    answer = shared_world.ask(shared_world.token(act=chain, exp=int(time.time()) + 300))
+    answer = shared_world.ask(shared_world.token(act=chain, exp=int(time.time()) + 20))
     metadata = answer.dynamic_metadata
 
     assert metadata["decision"] == "allow"
@@ -68,8 +79,24 @@ def test_metadata(shared_world: World) -> None:
     assert metadata["rule"] == "finance-read/0"
     assert metadata["cache"] == "miss"
     assert metadata["policy_version"] == shared_world.service.snapshot.policy_version
-    assert abs(float(str(metadata["valid_until"])) - time.time() - 300) < 5
+    assert abs(float(str(metadata["valid_until"])) - time.time() - 20) < 5
     assert metadata["decision_id"] == header_of(answer, "x-agent-decision-id")
+
+
+def test_valid_until(tmp_path: Path) -> None:
+    """A proxy may go by an answer for no longer than we do: ttl, token, and never by a deny."""
+    with World(tmp_path, {"issuers:\n": "cache: {ttl: 7s}\nissuers:\n"}) as world:
+        now = time.time()
+        token, short = world.token(exp=int(now) + 300), world.token(exp=int(now) + 4)
+        until = [
+            float(str(world.ask(one).dynamic_metadata["valid_until"]))
+            for one in (token, token, short, "no.token.here")
+        ]
+
+        assert abs(until[0] - now - 7) < 1
+        assert until[1] == until[0]
+        assert until[2] == int(now) + 4
+        assert until[3] == 0.0
 
 
 def test_values_are_escaped_to_visible_ascii(shared_world: World) -> None:
@@ -185,22 +212,36 @@ def test_cache_off(tmp_path: Path) -> None:
 
 def test_cache_is_bounded_and_keeps_what_is_used() -> None:
     """However many come, entries stay bounded, and one in use stays."""
-    cache: DecisionCache[int] = DecisionCache(100)
-    hot = b"hot"
-    cache.put(hot, Entry(1, 1e18, 1e18, 0))
+    cache: BoundedMap[str, int] = BoundedMap(100, 10**9, lambda _: 1)
+    cache.put("hot", 1)
     for number in range(10_000):
-        cache.put(str(number).encode(), Entry(number, 1e18, 1e18, 0))
+        cache.put(str(number), number)
         if number % 10 == 0:
-            assert cache.get(hot, 0, 0, 0) == 1
+            assert cache.get("hot") == 1
         assert len(cache) <= 101
+
+
+def test_cache_is_bounded_in_bytes_too() -> None:
+    """Large values push out sooner, and one that is larger than a half is not kept at all."""
+    cache: BoundedMap[int, bytes] = BoundedMap(10**6, 10_000, len)
+    for number in range(1000):
+        cache.put(number, b"x" * (number % 3000))
+        assert cache.bytes <= 10_000
+        assert cache.bytes >= sum(len(cache.get(n) or b"") for n in range(number, number - 2, -1))
+    cache.put(-1, b"x" * 5001)
+
+    assert cache.get(-1) is None
+    assert cache.get(999) is not None
 
 
 def test_cache_entry_conditions() -> None:
     """An entry is good only before both ends and in its own generation."""
-    cache: DecisionCache[int] = DecisionCache(10)
-    cache.put(b"k", Entry(7, valid_until=100.0, fresh_until=50.0, generation=3))
+    cache = DecisionCache(CacheSettings())
+    rendered = Rendered(Answer((b"",)), b"", None)
+    entry = Entry(rendered, b"", valid_until=100.0, fresh_until=50.0, generation=3)
+    cache.put(b"k", entry)
 
-    assert cache.get(b"k", 99.9, 49.9, 3) == 7
+    assert cache.get(b"k", 99.9, 49.9, 3) is entry
     assert cache.get(b"k", 100.0, 49.9, 3) is None
     assert cache.get(b"k", 99.9, 50.0, 3) is None
     assert cache.get(b"k", 99.9, 49.9, 4) is None
@@ -209,7 +250,7 @@ def test_cache_entry_conditions() -> None:
 @given(st.lists(st.tuples(st.text(max_size=6), st.text(max_size=6)), min_size=2, max_size=2))
 def test_cache_keys_do_not_collide(pairs: list[tuple[str, str]]) -> None:
     """Requests that differ anywhere have different keys, however their texts are cut."""
-    cache: DecisionCache[int] = DecisionCache(10)
+    cache = DecisionCache(CacheSettings())
     requests = [Request(method=a, host=b, path="") for a, b in pairs]
     keys = [cache.key(request) for request in requests]
 
@@ -240,14 +281,15 @@ def test_ids_for_correlation(shared_world: World) -> None:
     headers = [("x-request-id", "abc"), ("traceparent", "nonsense")]
     for raw in (False, True):
         message = check_request(shared_world.svid, headers, raw_headers=raw)
-        assert (request_id(message), trace_id(message)) == ("abc", "")
+        _, request_id, trace_id = Reader(Inputs(frozenset())).read(message)
+        assert (request_id, trace_id) == ("abc", "")
 
 
 def test_header_map_bytes_that_are_no_utf8() -> None:
     """Bytes that are no UTF-8 become a character that no token has."""
     message = pb.CheckRequest()
     message.attributes.request.http.header_map.headers.add(key="Authorization", raw_value=b"\xff")
-    request = Reader(Inputs(frozenset({"authorization"}))).request_from(message)
+    request, _, _ = Reader(Inputs(frozenset({"authorization"}))).read(message)
 
     assert request.header("authorization") == "\ufffd"
 
@@ -289,14 +331,14 @@ def test_audit_log_survives_a_full_disk() -> None:
 
 def test_completed_lines_are_json() -> None:
     """A completed line is one JSON object on one line, whatever the client's id holds."""
-    record = AuditRecord(*[""] * 6, [], "", [], [], *[""] * 8)  # type: ignore[call-arg, arg-type]
+    record = AuditRecord(*[""] * 6, [], "", [], [], *[""] * 4)  # type: ignore[call-arg, arg-type]
     line = complete(
-        encode_prefix(record),
+        encode_record(record) + encode_operation(AuditOperation("", "", "", "")),
         time_seconds=1.5,
         request_id='"}\n{' + "x" * 500,
         trace_id="",
         decision_id="a" * 32,
-        cache="hit",
+        is_hit=True,
         duration_us=7,
     )
     parsed = json.loads(line)

@@ -27,7 +27,7 @@ def test_every_reason_refuses(reason: Reason) -> None:
     """Every reason makes a refusal with its status, for Envoy and for the client."""
     writer = Writer(HeaderSettings(), ("authorization",), ("ES256",))
     for deny in (Deny(reason), Deny(reason, agent=Agent(SpiffeId.parse(TRAVEL)))):
-        raw = writer.answer(deny, "v", "miss").complete("a" * 32)
+        raw = writer.answer(deny, "v").complete("a" * 32, 0.0, is_hit=False)
         answer = pb.CheckResponse.FromString(raw)
 
         assert answer.status.code != 0

@@ -17,7 +17,8 @@ from authz.config import Config, load_text
 from authz.keys import KeyStore
 from authz.metrics import Metrics, Sources
 from authz.replay import MemoryReplayStore
-from authz.service import KeyWaits, Service
+from authz.service import Service
+from authz.waiting import KeyWaits
 from lab.ca import Authority, Svid
 from lab.issuer import Issuer, JwksServer
 from lab.mesh import AUDIENCE, CONFIG, ISSUER, TRAVEL

@@ -17,6 +17,7 @@ from authz.delegation.confirmation import check_confirmation
 from authz.delegation.credential import credential_of, has_credential
 from authz.delegation.dpop import DpopProofs
 from authz.delegation.jws import Jws, check_header, check_kind, parse_compact
+from authz.delegation.remembered import RememberedDelegations
 from authz.delegation.settings import ActorSettings, DpopSettings, IssuerSettings, TokenSettings
 from authz.keys import Key, KeySet, KeyVerifyError
 from authz.reason import Denied, Reason
@@ -30,6 +31,7 @@ __all__ = [
     "DpopSettings",
     "IssuerSettings",
     "KeySource",
+    "RememberedDelegations",
     "TokenSettings",
 ]
 
@@ -69,7 +71,7 @@ class Delegations:
         check_kind(jws)  # 3. no other kind of token
         issuer = self._issuer(jws)  # 4. an issuer that we know, by exact name
         check_header(jws, issuer)  # 5. algorithm, type, critical members: the issuer's, not its own
-        key = self._key(issuer, jws, now)  # 6. a key of that issuer
+        key, usable_until = self._key(issuer, jws, now)  # 6. a key of that issuer
         _check_signature(key, jws)  # 7. from here on the claims are the issuer's word
         claims = check_claims(jws, issuer, route, now)  # 8. for us, now
         mode, actors = actors_of(claims, issuer, agent, route)  # 9. the caller acts, for whom
@@ -90,7 +92,7 @@ class Delegations:
             actors=actors,
             scopes=claims.scopes,
             issued_at=claims.issued_at,
-            expires_at=min(claims.expires_at, good_until),
+            expires_at=min(claims.expires_at, good_until, usable_until),
             token_id=claims.token_id,
             mode=mode,
             claims=claims.members,
@@ -104,7 +106,8 @@ class Delegations:
             raise Denied(Reason.TOKEN_ISSUER, "the token's iss is not a configured issuer")
         return issuer
 
-    def _key(self, issuer: IssuerSettings, jws: Jws, now: float) -> Key:
+    def _key(self, issuer: IssuerSettings, jws: Jws, now: float) -> tuple[Key, float]:
+        """The key that it names, and until when the key set may be used."""
         keys = self._keys.get(issuer.issuer)
         if keys is None or now >= keys.usable_until:
             raise Denied(Reason.KEYS_UNAVAILABLE, f"no usable key set of {issuer.issuer}")
@@ -119,7 +122,7 @@ class Delegations:
             )
         if jws.algorithm not in key.algorithms:
             raise Denied(Reason.TOKEN_ALG, "the key is for another algorithm")
-        return key
+        return key, keys.usable_until
 
 
 _NOBODYS = Delegation(

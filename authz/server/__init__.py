@@ -20,8 +20,9 @@ from authz.metrics import Metrics, Sources
 from authz.replay import MemoryReplayStore
 from authz.server.pool import CheckPool
 from authz.server.transport import Transport, TransportError
-from authz.service import KeyWaits, Service
+from authz.service import Service
 from authz.tls import ServerTls, TlsError
+from authz.waiting import KeyWaits
 
 TICK_SECONDS: Final = 0.2
 RELOAD_TICKS: Final = 5  # the config file is looked at once a second

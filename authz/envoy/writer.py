@@ -1,4 +1,4 @@
-"""Envoy's protobuf on one side, our Request and Decision on the other: only here are both.
+"""Writes what Envoy is told: every CheckResponse comes from here.
 
 What Envoy does with an answer was measured, and a few of its ways decide the shape of ours:
 
@@ -13,26 +13,25 @@ What Envoy does with an answer was measured, and a few of its ways decide the sh
 
 import re
 import secrets
+import struct
 from collections.abc import Iterable
-from dataclasses import dataclass
 from itertools import product
-from typing import Annotated, Final
+from typing import Annotated, Final, Self
 from urllib.parse import quote
 
+import msgspec
 from pydantic import Field
 
-from authz import rpc
 from authz._pb import ext_authz_pb2 as pb
 from authz.decision import Allow, Decision, Deny
 from authz.reason import DPOP_SCHEME
-from authz.request import DPOP, Request, credentials_elsewhere
+from authz.request import DPOP
 from authz.settings import Settings
 
 _OWNED: Final = ("id", "principal", "issuer", "scope", "chain", "decision-id")
 _VISIBLE: Final = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) != "%") + " "
 _QUOTED: Final = str.maketrans({'"': "'", "\\": "/"})  # inside a quoted-string, RFC 9110 5.6.4
 _CONTROL: Final = re.compile(r"[^\x20-\x7e]")
-_TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 OVERWRITE: Final = pb.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
 # Stands in an answer where the decision id goes: as long as one, so that the lengths around it stay
 # right, and random, so that no client can write it into a claim and have its own text cut.
@@ -47,124 +46,50 @@ class HeaderSettings(Settings):
     """What their names start with; every one of them is taken from the client's request."""
 
 
-@dataclass(frozen=True, slots=True)
-class Inputs:
-    """What decisions read, beside what every request has.
+class Answer(msgspec.Struct, frozen=True, gc=False):
+    """A decision as wire bytes, into which go a decision id and what differs from use to use.
 
-    Attributes:
-        headers: lower-case names.
-        namespaces: of ``metadata_context``.
-        rpc: whether the JSON-RPC method of a request without a token matters.
+    A cached decision is one of these: made once, completed for each request. The id has its places
+    in the bytes, of the same length, so completing is cutting and joining; the rest is appended, as
+    a second ``dynamic_metadata``, which every reader of protobuf merges with the first.
     """
 
-    headers: frozenset[str]
-    namespaces: tuple[str, ...] = ()
-    rpc: bool = False
+    pieces: tuple[bytes, ...]
 
-
-class Reader:
-    """Reads the inputs of decisions from CheckRequests, ``headers`` and ``header_map`` alike."""
-
-    def __init__(self, inputs: Inputs) -> None:
-        """Take what decisions read."""
-        self._inputs = inputs
-        self._names = inputs.headers | {"cookie"} | ({*rpc.HEADERS} if inputs.rpc else set())
-
-    def request_from(self, message: pb.CheckRequest, proxy: str = "") -> Request:
-        """The request as the proxy presented it. Never fails: what is absent is empty."""
-        attributes = message.attributes
-        http = attributes.request.http
-        path, _, query = http.path.partition("?")
-        headers = _headers(http, self._names)
-        wanted = self._inputs.headers
-        return Request(
-            method=http.method,
-            host=http.host,
-            path=path,
-            headers=tuple((name, headers[name]) for name in sorted(wanted & headers.keys())),
-            principal=attributes.source.principal,
-            certificate=attributes.source.certificate,
-            context=tuple(sorted(attributes.context_extensions.items())),
-            metadata=self._metadata(attributes),
-            elsewhere=credentials_elsewhere(query, headers.get("cookie", "")),
-            rpc=self._rpc(http, headers),
-            proxy=proxy,
-        )
-
-    def _metadata(self, attributes: pb.AttributeContext) -> tuple[tuple[str, bytes], ...]:
-        if not self._inputs.namespaces:
-            return ()
-        sent = attributes.metadata_context.filter_metadata
-        return tuple((name, sent[name]) for name in self._inputs.namespaces if name in sent)
-
-    def _rpc(self, http: pb.HttpRequest, headers: dict[str, str]) -> str:
-        if not self._inputs.rpc:
-            return ""
-        body = http.raw_body or http.body.encode()
-        return rpc.method_of(http.method, headers, body)
-
-
-def _headers(http: pb.HttpRequest, names: frozenset[str]) -> dict[str, str]:
-    """The headers of these names; occurrences of one are joined with "," as Envoy does."""
-    values = http.headers
-    found = {name: values[name] for name in names if name in values}
-    if http.HasField("header_map"):
-        for header in http.header_map.headers:
-            name = header.key.lower()
-            if name in names:
-                text = _text(header)
-                found[name] = f"{found[name]},{text}" if name in found else text
-    return found
-
-
-def _text(header: pb.HeaderValue) -> str:
-    # Envoy fills one of the two. Bytes that are no UTF-8 become U+FFFD, which no check lets pass.
-    return header.value or header.raw_value.decode("utf-8", "replace")
-
-
-def request_id(message: pb.CheckRequest) -> str:
-    """The client's or proxy's ``x-request-id``, for correlation only; "" without one."""
-    return _plain_header(message, "x-request-id")
-
-
-def trace_id(message: pb.CheckRequest) -> str:
-    """The trace id of a W3C ``traceparent``, for correlation only; "" without a valid one."""
-    match = _TRACEPARENT.fullmatch(_plain_header(message, "traceparent"))
-    return match[1] if match else ""
-
-
-def _plain_header(message: pb.CheckRequest, name: str) -> str:
-    http = message.attributes.request.http
-    if name in http.headers:
-        return http.headers[name]
-    return next((_text(h) for h in http.header_map.headers if h.key == name), "")
-
-
-def attempt_of(message: pb.CheckRequest) -> bytes:
-    """What names the HTTP request: the same when the proxy asks again for it, no client's choice.
-
-    The proxy's id of the stream and the time when it began, to the nanosecond.
-    """
-    request = message.attributes.request
-    return f"{request.http.id} {request.time.seconds} {request.time.nanos}".encode()
-
-
-class Answer:
-    """A decision as wire bytes, into which a decision id of 32 characters still goes.
-
-    A cached decision is one of these: made once, completed with an id for each request. The id has
-    its places in the bytes, of the same length, so completing is cutting and joining.
-    """
-
-    __slots__ = ("_pieces",)
-
-    def __init__(self, message: pb.CheckResponse) -> None:
+    @classmethod
+    def of(cls, message: pb.CheckResponse) -> Self:
         """Take a response that holds ``_ID_PLACE`` wherever the id belongs."""
-        self._pieces = message.SerializeToString(deterministic=True).split(_ID_PLACE.encode())
+        data = message.SerializeToString(deterministic=True)
+        return cls(tuple(data.split(_ID_PLACE.encode())))
 
-    def complete(self, decision_id: str) -> bytes:
-        """The bytes of the CheckResponse with this id: 32 lower-case hex characters."""
-        return decision_id.encode("ascii").join(self._pieces)
+    def complete(self, decision_id: str, valid_until: float, is_hit: bool) -> bytes:  # noqa: FBT001 - hot path
+        """The bytes of the CheckResponse.
+
+        With this id, 32 lower-case hex characters; how long a proxy may go by it, in unix seconds;
+        and whether it was remembered.
+        """
+        body = decision_id.encode("ascii").join(self.pieces)
+        return body + (_HIT if is_hit else _MISS) + _double(valid_until)
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return sum(map(len, self.pieces))
+
+
+def _use(cache: str) -> bytes:
+    """What is appended for a remembered decision, or a new one, without the last double."""
+    message = pb.CheckResponse()
+    message.dynamic_metadata.update({"cache": cache, "valid_until": 1.0})
+    data = message.SerializeToString(deterministic=True)
+    if not data.endswith(_double(1.0)):  # the map's order is part of protobuf's promise
+        raise AssertionError
+    return data.removesuffix(_double(1.0))
+
+
+_double: Final = struct.Struct("<d").pack  # as protobuf writes one
+_HIT: Final = _use("hit")
+_MISS: Final = _use("miss")
 
 
 class Writer:
@@ -183,14 +108,14 @@ class Writer:
         self._twins = tuple(sorted(set(_underscore_twins(self._names.values()))))
         self._stripped = stripped
 
-    def answer(self, decision: Decision, policy_version: str, cache: str) -> Answer:
-        """The answer to a request. ``cache`` ("hit" or "miss") goes to the dynamic metadata."""
+    def answer(self, decision: Decision, policy_version: str) -> Answer:
+        """The answer to a request."""
         if isinstance(decision, Allow):
             message = self._allowed(decision)
         else:
             message = self._refused(decision)
-        _add_metadata(message, decision, policy_version, cache)
-        return Answer(message)
+        _add_metadata(message, decision, policy_version)
+        return Answer.of(message)
 
     def _allowed(self, allow: Allow) -> pb.CheckResponse:
         message = pb.CheckResponse()
@@ -283,12 +208,10 @@ def _header(name: str, value: str) -> pb.HeaderValueOption:
     )
 
 
-def _add_metadata(
-    message: pb.CheckResponse, decision: Decision, policy_version: str, cache: str
-) -> None:
+def _add_metadata(message: pb.CheckResponse, decision: Decision, policy_version: str) -> None:
     agent, delegation = decision.agent, decision.delegation
     is_allow = isinstance(decision, Allow)
-    fields: dict[str, str | float] = {
+    fields = {
         "decision": "allow" if is_allow else "deny",
         "reason": "" if isinstance(decision, Allow) else decision.reason.code,
         "decision_id": _ID_PLACE,
@@ -298,7 +221,5 @@ def _add_metadata(
         "chain": ",".join(actor.subject for actor in delegation.actors[1:]) if delegation else "",
         "rule": decision.grant.agent_rule if isinstance(decision, Allow) else "",
         "policy_version": policy_version,
-        "valid_until": decision.valid_until if isinstance(decision, Allow) else 0.0,
-        "cache": cache,
     }
     message.dynamic_metadata.update(fields)

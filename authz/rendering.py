@@ -1,0 +1,94 @@
+"""A decision made ready for others: its answer's bytes, its audit record's bytes, its reason.
+
+That costs more than many a decision, and is the same for every operation that one token's rule
+allows: so it is remembered by what it is made of.
+"""
+
+from typing import Final
+
+import msgspec
+
+from authz.audit import AuditRecord, encode_record, token_digest
+from authz.bounded import BoundedMap
+from authz.decision import Allow, Decision, Deny
+from authz.envoy import Answer, Writer
+from authz.reason import Reason
+
+_RENDERED: Final = 10_000  # kept at most: the tokens and rules in use within seconds
+_RENDERED_BYTES: Final = 32 * 1024 * 1024
+_OVERHEAD_BYTES: Final = 400
+
+
+class Rendered(msgspec.Struct, frozen=True, gc=False):
+    """What is kept of a decision, whatever the operation was.
+
+    Attributes:
+        answer: as wire bytes, to be completed.
+        audit: the audit record's part on the decision.
+        reason: of a deny; None for an allow.
+    """
+
+    answer: Answer
+    audit: bytes
+    reason: Reason | None
+
+    @property
+    def size(self) -> int:
+        """Bytes, about."""
+        return self.answer.size + len(self.audit) + _OVERHEAD_BYTES
+
+
+class Renderer:
+    """Renders the decisions of one version of the policy."""
+
+    def __init__(self, writer: Writer, policy_version: str) -> None:
+        """Take who writes answers."""
+        self._writer = writer
+        self._policy_version = policy_version
+        self._known: BoundedMap[tuple[object, ...], Rendered] = BoundedMap(
+            _RENDERED, _RENDERED_BYTES, lambda one: one.size
+        )
+
+    def render(self, decision: Decision) -> Rendered:
+        """The decision's answer and record."""
+        if isinstance(decision, Deny) or decision.delegation.once is not None:
+            return self._made(decision)
+        # A delegation is known by identity, and is the same one for as long as its token is
+        # remembered; its key here keeps it alive, so that no other can have its identity.
+        key = (decision.delegation, decision.agent.spiffe_id.text, decision.grant)
+        rendered = self._known.get(key)
+        if rendered is None:
+            rendered = self._made(decision)
+            self._known.put(key, rendered)
+        return rendered
+
+    def _made(self, decision: Decision) -> Rendered:
+        return Rendered(
+            self._writer.answer(decision, self._policy_version),
+            encode_record(_record(decision, self._policy_version)),
+            None if isinstance(decision, Allow) else decision.reason,
+        )
+
+
+def _record(decision: Decision, policy_version: str) -> AuditRecord:
+    agent, delegation = decision.agent, decision.delegation
+    grant = decision.grant if isinstance(decision, Allow) else None
+    deny = decision if isinstance(decision, Deny) else None
+    return AuditRecord(
+        decision="deny" if deny else "allow",
+        reason=deny.reason.code if deny else "",
+        detail=deny.detail if deny else "",
+        agent=agent.spiffe_id.text if agent else "",
+        principal=delegation.subject if delegation else "",
+        issuer=delegation.issuer if delegation else "",
+        actors=[{"iss": a.issuer, "sub": a.subject} for a in delegation.actors]
+        if delegation
+        else [],
+        mode=delegation.mode if delegation else "",
+        flags=list(decision.flags),
+        scopes=sorted(delegation.scopes) if delegation else [],
+        rule=grant.agent_rule if grant else "",
+        principal_rule=grant.principal_rule if grant else "",
+        policy_version=policy_version,
+        token_id=token_digest(delegation.token_id) if delegation else "",
+    )

@@ -1,0 +1,43 @@
+"""Who waits for an issuer's new key: so many at once, half of them of one agent."""
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+
+
+class TooManyWaitError(Exception):
+    """So many checks wait for keys that one more may not."""
+
+
+class KeyWaits:
+    """The places to wait for a key that may just have been published.
+
+    A bound in all for our own sake, and one for each agent, so that one with made-up keys leaves
+    room for the others.
+    """
+
+    def __init__(self, limit: int, lend: Callable[[], AbstractContextManager[None]]) -> None:
+        """Take how many; ``lend`` lets another thread work while one waits."""
+        self._limit = limit
+        self._limit_of_one = max(1, limit // 2)
+        self._lend = lend
+        self._lock = threading.Lock()
+        self._agents: Counter[str] = Counter()
+
+    @contextmanager
+    def waiting(self, agent: str) -> Iterator[None]:
+        """Be one of those who wait. Raises TooManyWaitError."""
+        with self._lock:
+            is_full = self._agents.total() >= self._limit
+            if is_full or self._agents[agent] >= self._limit_of_one:
+                raise TooManyWaitError
+            self._agents[agent] += 1
+        try:
+            with self._lend():
+                yield
+        finally:
+            with self._lock:
+                self._agents[agent] -= 1
+                if not self._agents[agent]:
+                    del self._agents[agent]
