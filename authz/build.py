@@ -49,7 +49,7 @@ def _nonce_secret(settings: DpopSettings) -> bytes:
     if settings.nonce_secret is None:
         return b""
     try:
-        secret = Path(settings.nonce_secret).read_bytes().strip()
+        secret = Path(settings.nonce_secret).read_bytes()
     except OSError as error:
         raise BuildError(f"token.dpop.nonce_secret can't be read: {error.strerror}") from None
     if len(secret) < MIN_SECRET_BYTES:
