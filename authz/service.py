@@ -31,6 +31,8 @@ from authz.waiting import KeyWaits, TooManyWaitError
 
 # Left of the caller's deadline for the answer's way back when we wait for a key.
 ANSWER_MARGIN_SECONDS: Final = 0.05
+# What deciding takes at most, way back included: a 503 in time is better than no answer.
+DECISION_SECONDS: Final = 0.005
 # Longest wait for a key that may just have been published, whatever the caller would allow.
 MAX_KEY_WAIT_SECONDS: Final = 2.0
 _NOTHING: Final = encode_operation(AuditOperation("", "", "", ""))
@@ -57,10 +59,14 @@ class ServerSettings(Settings):
     """Addresses of the gRPC service, one or several: unix:/path or host:port."""
     tls: TlsSettings | None = None
     """Mutual TLS with the proxies that ask, on host:port addresses."""
-    threads: int = Field(default=8, ge=2, le=256)
+    threads: int = Field(default=4, ge=2, le=256)
     """Threads that work on checks; others may wait besides. More bring no speed and cost CPU."""
     max_concurrent: int = Field(default=1024, ge=1, le=100_000)
     """Checks under way or waiting at once; more are refused at once, and never allowed."""
+    max_queued: int = Field(default=256, ge=1, le=100_000)
+    """Checks that may wait for a thread before nothing new is decided: the ones over that are
+    answered if their decision is remembered, and overloaded if not.
+    """
     max_waiting: int = Field(default=512, ge=2, le=10_000)
     """Checks that may wait for an issuer's new key at once; half of them of one agent."""
     drain: Duration = Field(default=10.0, ge=0.0, le=300.0)
@@ -104,14 +110,16 @@ class Service:
         replays: ReplayStore,
         *,
         waits: KeyWaits,
+        is_overloaded: Callable[[], bool] = lambda: False,
     ) -> None:
-        """Take what it works with."""
+        """Take what it works with; ``is_overloaded`` says that nothing new is to be decided."""
         self.snapshot = snapshot
         self._keys = keys
         self._replays = replays
         self._audit = audit
         self._metrics = metrics
         self._waits = waits
+        self._is_overloaded = is_overloaded
         # Made beforehand, so that nothing can go wrong with it when everything else has.
         self._last_resort = snapshot.renderer.render(Deny(Reason.INTERNAL_ERROR)).answer
 
@@ -187,6 +195,11 @@ class Service:
         now: float,
         time_remaining: Callable[[], float | None],
     ) -> Decision:
+        if self._is_overloaded():  # what is remembered is answered all the same
+            return Deny(Reason.OVERLOADED, "too many checks wait")
+        remaining = time_remaining()
+        if remaining is not None and remaining < DECISION_SECONDS:
+            return Deny(Reason.OVERLOADED, "too late to decide before the caller gives up")
         decision = self._with_fresh_keys(snapshot, request, now, time_remaining)
         return self._used_once(decision, message)
 

@@ -79,8 +79,17 @@ class Server:
         self._tls = ServerTls(config.server.tls) if config.server.tls else None
         pool = CheckPool(config.server.threads)
         waits = KeyWaits(config.server.max_waiting, pool.lend)
+        max_queued = config.server.max_queued
         replays = MemoryReplayStore(config.replay)
-        self.service = Service(snapshot, self.keys, self._audit, self.metrics, replays, waits=waits)
+        self.service = Service(
+            snapshot,
+            self.keys,
+            self._audit,
+            self.metrics,
+            replays,
+            waits=waits,
+            is_overloaded=lambda: pool.waiting() >= max_queued,
+        )
         self._transport = Transport(config.server, self.service, self._tls, self.metrics, pool)
         self._admin = AdminServer(config.admin, self.metrics.registry, self.readiness)
 

@@ -1,0 +1,1 @@
+"""What a check costs, as ratios between servers in one run: ``make bench``."""
