@@ -39,7 +39,8 @@ class Reader:
 
     def __init__(self, inputs: Inputs) -> None:
         """Take what decisions read."""
-        self._inputs = inputs
+        self._namespaces = inputs.namespaces
+        self._reads_rpc = inputs.rpc
         self._decisive = tuple(sorted(inputs.headers))
         rpc_headers = rpc.HEADERS if inputs.rpc else ()
         self._names = inputs.headers | {_COOKIE, _REQUEST_ID, _TRACE, *rpc_headers}
@@ -63,9 +64,9 @@ class Reader:
             source.principal,
             source.certificate,
             _sorted_items(attributes.context_extensions),
-            self._metadata(attributes) if self._inputs.namespaces else (),
+            self._metadata(attributes) if self._namespaces else (),
             credentials_elsewhere(query, cookie) if query or cookie else (),
-            self._rpc(http, headers) if self._inputs.rpc else "",
+            _rpc(http, headers) if self._reads_rpc else "",
             proxy,
         )
         trace = _TRACEPARENT.fullmatch(headers[_TRACE]) if _TRACE in headers else None
@@ -73,11 +74,12 @@ class Reader:
 
     def _metadata(self, attributes: pb.AttributeContext) -> tuple[tuple[str, bytes], ...]:
         sent = attributes.metadata_context.filter_metadata
-        return tuple((name, sent[name]) for name in self._inputs.namespaces if name in sent)
+        return tuple((name, sent[name]) for name in self._namespaces if name in sent)
 
-    def _rpc(self, http: pb.HttpRequest, headers: dict[str, str]) -> str:
-        body = http.raw_body or http.body.encode()
-        return rpc.method_of(http.method, headers, body)
+
+def _rpc(http: pb.HttpRequest, headers: dict[str, str]) -> str:
+    body = http.raw_body or http.body.encode()
+    return rpc.method_of(http.method, headers, body)
 
 
 def _headers(http: pb.HttpRequest, names: frozenset[str]) -> dict[str, str]:
