@@ -41,11 +41,9 @@ class AdminError(RuntimeError):
 class AdminServer:
     """The admin HTTP server."""
 
-    def __init__(
-        self, settings: AdminSettings, registry: CollectorRegistry, readiness: Readiness
-    ) -> None:
-        """Take the settings, the metrics, and who knows whether we are ready."""
-        self.address = settings.listen
+    def __init__(self, address: str, registry: CollectorRegistry, readiness: Readiness) -> None:
+        """Take host:port or unix:/path, the metrics, and who knows whether we are ready."""
+        self.address = address
         self._registry = registry
         self._readiness = readiness
         self._server: ThreadingHTTPServer | None = None
@@ -54,10 +52,14 @@ class AdminServer:
         """Listen. Raises AdminError."""
         host, _, port = self.address.rpartition(":")
         try:
-            server = _Server(host.strip("[]"), int(port), self._handler())
+            if host == "unix":
+                server = _Server(socket.AF_UNIX, port, self._handler())
+            else:
+                family = socket.AF_INET6 if ":" in host else socket.AF_INET
+                server = _Server(family, (host.strip("[]"), int(port)), self._handler())
+                self.address = f"{host}:{server.server_port}"
         except (OSError, OverflowError) as error:
             raise AdminError(f"can't listen on {self.address} for admin: {error}") from None
-        self.address = f"{host}:{server.server_port}"
         self._server = server
         threading.Thread(
             target=server.serve_forever, args=(_POLL_SECONDS,), name="admin", daemon=True
@@ -131,15 +133,22 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = MAX_CONNECTIONS  # with the library's 5, a burst waits seconds for a retry
 
-    def __init__(self, host: str, port: int, handler: type[BaseHTTPRequestHandler]) -> None:
-        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    def __init__(
+        self,
+        family: socket.AddressFamily,
+        address: str | tuple[str, int],
+        handler: type[BaseHTTPRequestHandler],
+    ) -> None:
+        self.address_family = family
         self._ends: dict[object, float] = {}
-        super().__init__((host, port), handler)
+        super().__init__(address, handler)  # type: ignore[arg-type] # a path will do
 
     def server_bind(self) -> None:
         """Bind, without HTTPServer's look-up of our own name: DNS may be slow."""
         TCPServer.server_bind(self)
-        self.server_name, self.server_port = "agent-authz", self.server_address[1]
+        self.server_name = "agent-authz"
+        if self.address_family != socket.AF_UNIX:
+            self.server_port = self.server_address[1]
 
     def process_request(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - as inherited
         """Serve a connection, unless there are too many."""

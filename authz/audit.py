@@ -7,6 +7,7 @@ of a line is encoded once for a decision and completed for each request with tim
 import logging
 import os
 import select
+import stat
 import sys
 import threading
 from collections import deque
@@ -220,7 +221,7 @@ class AuditLog:
         try:
             self._refresh_file()
             if self._file is not None:
-                _write_all(self._file, self._start + data)
+                _write_lines(self._file, self._start + data)
             self._start = b""
         except OSError as error:
             self.errors += 1
@@ -245,6 +246,23 @@ class AuditLog:
         except FileNotFoundError:
             return True
         return not os.path.samestat(named, os.fstat(self._file.fileno()))
+
+
+def _write_lines(file: IO[bytes], data: bytes) -> None:
+    """Write whole lines: several processes may write to one file, or to one pipe.
+
+    A file takes each write as a whole; a pipe only up to PIPE_BUF bytes (POSIX, write).
+    """
+    if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        _write_all(file, data)
+        return
+    at = 0
+    while at < len(data):
+        end = data.rfind(b"\n", at, at + select.PIPE_BUF) + 1
+        if not end:  # a line that is longer
+            end = data.find(b"\n", at) + 1 or len(data)
+        _write_all(file, data[at:end])
+        at = end
 
 
 def _write_all(file: IO[bytes], data: bytes) -> None:

@@ -69,6 +69,7 @@ FAMILIES: Final[dict[str, tuple[str, tuple[str, ...], str]]] = {
         (),
         "When our certificate ends",
     ),
+    "authz_worker_restarts": ("counter", (), "Workers that ended and were started again"),
     "authz_policy_info": ("gauge", ("version",), "The policy in force"),
     "authz_build_info": ("gauge", ("version",), "The running version"),
 }

@@ -9,10 +9,10 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Final, Protocol
+from typing import Annotated, Any, Final, Protocol, Self
 
 from google.protobuf.message import DecodeError
-from pydantic import BeforeValidator, Field, WithJsonSchema
+from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
 from authz._pb import ext_authz_pb2 as pb
 from authz.audit import AuditLog, AuditOperation, complete, encode_operation
@@ -43,7 +43,8 @@ def _listed(value: Any) -> Any:  # noqa: ANN401 - whatever the YAML holds
     return tuple(value) if isinstance(value, list | tuple) else (value,)
 
 
-_ADDRESS: Final = r"^(unix:/.+|.+:[0-9]{1,5})$"
+_WORKER: Final = "{worker}"
+_ADDRESS: Final = r"^(unix:/.+|.+:([0-9]|\{worker\}){1,5})$"
 _ONE: Final = {"type": "string", "pattern": _ADDRESS}
 Addresses = Annotated[
     tuple[Annotated[str, Field(pattern=_ADDRESS)], ...],
@@ -56,7 +57,11 @@ class ServerSettings(Settings):
     """Where proxies ask, and how much at once."""
 
     listen: Addresses = Field(min_length=1)
-    """Addresses of the gRPC service, one or several: unix:/path or host:port."""
+    """Addresses of the gRPC service, one or several: unix:/path or host:port. {worker} in one
+    stands for a worker's number, from 0.
+    """
+    workers: int = Field(default=1, ge=1, le=64)
+    """Processes, each with addresses of its own: one endpoint for the proxy each."""
     tls: TlsSettings | None = None
     """Mutual TLS with the proxies that ask, on host:port addresses."""
     threads: int = Field(default=4, ge=2, le=256)
@@ -71,6 +76,20 @@ class ServerSettings(Settings):
     """Checks that may wait for an issuer's new key at once; half of them of one agent."""
     drain: Duration = Field(default=10.0, ge=0.0, le=300.0)
     """How long a stop waits for proxies to go elsewhere and for checks to end."""
+
+    @model_validator(mode="after")
+    def _an_address_for_each_worker(self) -> Self:
+        if self.workers > 1 and not all(_WORKER in address for address in self.listen):
+            raise ValueError(
+                "with several workers each address of listen needs {worker}, "
+                "as in unix:/run/authz/authz-{worker}.sock"
+            )
+        return self
+
+    def of_worker(self, number: int) -> Self:
+        """These settings with the addresses of one worker."""
+        listen = tuple(address.replace(_WORKER, str(number)) for address in self.listen)
+        return self.model_copy(update={"listen": listen})
 
 
 class KeyRefresher(Protocol):

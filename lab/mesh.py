@@ -82,14 +82,21 @@ class Server:
         name: str,
         jwks_uri: str,
         drain: str = "3s",
+        *,
         changes: Mapping[str, str] | None = None,
+        workers: int = 1,
     ) -> None:
         """Write its config and start it."""
-        self.socket = folder / f"{name}.sock"
+        self.sockets = [folder / f"{name}-{number}.sock" for number in range(workers)]
+        self.socket = self.sockets[0]
         self.config = folder / f"{name}.yaml"
         self.audit = folder / f"{name}.audit.jsonl"
         self._text = CONFIG.format(
-            socket=self.socket, admin_port=0, drain=drain, jwks_uri=jwks_uri, audit=self.audit
+            socket=folder / f"{name}-{{worker}}.sock",
+            admin_port=0,
+            drain=f"{drain}\n  workers: {workers}",
+            jwks_uri=jwks_uri,
+            audit=self.audit,
         )
         self.write_config(changes or {})
         self.process = Process(
@@ -112,7 +119,7 @@ class Server:
         """Its admin URL, from its log."""
         for line in self.process.log.read_text().splitlines():
             _, found, rest = line.partition('"admin":"')
-            if found:
+            if found and not rest.startswith("unix:"):  # a worker's own
                 return "http://" + rest.partition('"')[0]
         raise ValueError("not started yet")
 
@@ -146,10 +153,11 @@ class Server:
 class Mesh:
     """Everything, running; leaving the context stops it all."""
 
-    def __init__(self, folder: Path, servers: int = 1) -> None:
-        """Take a folder for files, logs and sockets, and how many agent-authz servers to run."""
+    def __init__(self, folder: Path, servers: int = 1, workers: int = 1) -> None:
+        """Take a folder for files, logs and sockets; how many servers, of how many workers."""
         self.folder = folder
         self._count = servers
+        self._workers = workers
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -170,22 +178,26 @@ class Mesh:
         self._stack.callback(self.jwks.close)
         self.upstream = Upstream()
         self._stack.callback(self.upstream.close)
-        self.servers = [self.server(f"authz-{n}") for n in range(1, self._count + 1)]
+        names = [f"authz-{n}" for n in range(1, self._count + 1)]
+        self.servers = [self.server(name, workers=self._workers) for name in names]
         for server in self.servers:
             server.wait_ready()
         config = bootstrap(
             server=self.gateway,
             bundle=self.authority.path,
             upstream_port=self.upstream.port,
-            sockets=[server.socket for server in self.servers],
+            sockets=[socket for server in self.servers for socket in server.sockets],
         )
         self.envoy = Envoy(self.folder, config)
         self._stack.callback(self.envoy.stop)
         self.envoy.wait_ready()
 
-    def server(self, name: str, changes: Mapping[str, str] | None = None) -> Server:
+    def server(
+        self, name: str, changes: Mapping[str, str] | None = None, workers: int = 1
+    ) -> Server:
         """One more agent-authz server, with some texts of its config replaced."""
-        server = Server(self.folder, name, f"{self.jwks.url}/jwks", changes=changes)
+        uri = f"{self.jwks.url}/jwks"
+        server = Server(self.folder, name, uri, changes=changes, workers=workers)
         self._stack.callback(server.process.stop)
         return server
 

@@ -22,7 +22,7 @@ class Probe:
         self.ready: tuple[bool, dict[str, Any]] | Exception = (True, {"keys": True})
         registry = CollectorRegistry()
         Counter("tests_run", "Tests that ran", registry=registry).inc(3)
-        self.admin = AdminServer(AdminSettings(listen=listen), registry, self.readiness)
+        self.admin = AdminServer(listen, registry, self.readiness)
         self.admin.start()
 
     def readiness(self) -> tuple[bool, dict[str, Any]]:
@@ -228,7 +228,7 @@ def test_close(probe: Probe) -> None:
     """Once closed nothing listens, and closing again, or before a start, does nothing."""
     probe.admin.close()
     probe.admin.close()
-    AdminServer(AdminSettings(), CollectorRegistry(), probe.readiness).close()
+    AdminServer(AdminSettings().listen, CollectorRegistry(), probe.readiness).close()
 
     with pytest.raises(ConnectionRefusedError):
         probe.connect()

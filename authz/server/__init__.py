@@ -1,218 +1,56 @@
-"""``authz serve``: start, stay, reload, drain, stop; read from top to bottom in ``run``."""
+"""``authz serve``: one process that answers checks, or several under a supervisor."""
 
-import logging
-import signal
-import threading
-import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+import os
 from pathlib import Path
-from types import FrameType
-from typing import Any, Final
+from typing import Final
 
-from authz import __version__
-from authz.admin import AdminError, AdminServer
-from authz.audit import AuditError, AuditLog
-from authz.build import BuildError, key_sources, snapshot_of
-from authz.config import Config, ConfigError, load
-from authz.keys import KeyStore
-from authz.metrics import Metrics, Sources
-from authz.replay import MemoryReplayStore
-from authz.server.pool import CheckPool
-from authz.server.transport import Transport, TransportError
-from authz.service import Service
-from authz.tls import ServerTls, TlsError
-from authz.waiting import KeyWaits
+from authz.admin import AdminError
+from authz.audit import AuditError
+from authz.build import BuildError
+from authz.config import Config, load
+from authz.server.one import Server
+from authz.server.supervisor import Supervisor, WorkerStartError
+from authz.server.transport import TransportError
+from authz.tls import TlsError
 
-TICK_SECONDS: Final = 0.2
-RELOAD_TICKS: Final = 5  # the config file is looked at once a second
-# Longest time that a stopping server goes on serving so that proxies notice that it is going:
-# Envoy's health check in the shipped config asks once a second.
-NOTICE_SECONDS: Final = 2.5
-_log: Final = logging.getLogger("authz.server")
+# gRPC's newer way to accept connections costs a fifth more CPU a check (docs/performance.md). Not
+# depended on: a gRPC that does not know the name ignores it, and an operator's own value stays.
+_EXPERIMENTS: Final = ("GRPC_EXPERIMENTS", "-event_engine_listener")
+_START_ERRORS: Final = (
+    AdminError,
+    AuditError,
+    BuildError,
+    TlsError,
+    TransportError,
+    WorkerStartError,
+    OSError,
+)
 
 
-class StartError(Exception):
-    """The server can't start; the message is for the operator."""
+class StartError(RuntimeError):
+    """The server could not start; the message says why."""
 
 
 def run(path: Path) -> None:
     """Serve until SIGTERM or SIGINT. Raises ConfigError before it starts, StartError while."""
     config = load(path)
-    with ExitStack() as stack:
+    os.environ.setdefault(*_EXPERIMENTS)
+    serve(Server(path, config) if config.server.workers == 1 else Supervisor(path, config))
+
+
+def run_worker(path: Path, number: int, admin: str) -> None:
+    """As ``run``, as one of several; the supervisor asks at ``admin``."""
+    config: Config = load(path)
+    serve(Server(path, config, number, admin))
+
+
+def serve(process: Server | Supervisor) -> None:
+    """Start, serve, close. Raises StartError."""
+    try:
         try:
-            server = Server(path, config)
-            stack.callback(server.close)
-            server.start()
-        except (AdminError, AuditError, BuildError, TlsError, TransportError, OSError) as error:
+            process.start()
+        except _START_ERRORS as error:
             raise StartError(str(error)) from None
-        with _signals(server):
-            server.stay()
-        server.drain()
-
-
-class Server:
-    """The running parts, and what happens to them over time."""
-
-    def __init__(self, path: Path, config: Config) -> None:
-        """Put the parts together; nothing runs yet."""
-        self._path = path
-        self._config = config
-        self._file = _contents(path)
-        self._stopping = threading.Event()
-        self._reload_wanted = threading.Event()
-        self._had_keys = False
-        self.keys = KeyStore(key_sources(config))
-        snapshot = snapshot_of(config, self.keys)
-        self._audit = AuditLog(config.audit)
-        self.metrics = Metrics(
-            Sources(
-                cache_entries=lambda: len(self.service.snapshot.cache),
-                key_status=self.keys.status,
-                audit=self._audit,
-                policy_version=lambda: self.service.snapshot.policy_version,
-                tls_reloads=lambda: self._tls.reloads if self._tls else {},
-                certificate_ends=lambda: self._tls.not_after if self._tls else None,
-                version=__version__,
-            )
-        )
-        self._tls = ServerTls(config.server.tls) if config.server.tls else None
-        pool = CheckPool(config.server.threads)
-        waits = KeyWaits(config.server.max_waiting, pool.lend)
-        max_queued = config.server.max_queued
-        replays = MemoryReplayStore(config.replay)
-        self.service = Service(
-            snapshot,
-            self.keys,
-            self._audit,
-            self.metrics,
-            replays,
-            waits=waits,
-            is_overloaded=lambda: pool.waiting() >= max_queued,
-        )
-        self._transport = Transport(config.server, self.service, self._tls, self.metrics, pool)
-        self._admin = AdminServer(config.admin, self.metrics.registry, self.readiness)
-
-    def start(self) -> None:
-        """Start every part, the listening sockets last."""
-        self._audit.start()
-        self.keys.start()
-        self._admin.start()
-        self._transport.start()
-        _log.info(
-            "serving",
-            extra={
-                "version": __version__,
-                "listen": ",".join(self._transport.addresses),
-                "admin": self._admin.address,
-                "policy_version": self.service.snapshot.policy_version,
-            },
-        )
-
-    def stay(self) -> None:
-        """Serve, look after readiness and the config file, until told to stop."""
-        ticks = 0
-        while not self._stopping.wait(TICK_SECONDS):
-            # Once ready, always: an issuer that is added while it is down must not stop the rest.
-            self._had_keys = self._had_keys or self.keys.ready()
-            self._transport.set_serving(serving=self._had_keys)
-            ticks += 1
-            if self._reload_wanted.is_set() or ticks % RELOAD_TICKS == 0:
-                self._reload()
-
-    def readiness(self) -> tuple[bool, dict[str, Any]]:
-        """Whether new checks are wanted here, with the parts of the answer."""
-        keys = self._had_keys or self.keys.ready()
-        stopping = self._stopping.is_set()
-        checks = {
-            "config": True,
-            "keys": keys,
-            "stopping": stopping,
-            "sources": self.keys.status(),
-        }
-        return keys and not stopping, checks
-
-    def stop(self, *_: object) -> None:
-        """Begin to stop."""
-        self._stopping.set()
-
-    def reload(self, *_: object) -> None:
-        """Read the config file at the next tick, and let go of the audit file."""
-        self._reload_wanted.set()
-        self._audit.reopen()
-
-    def _reload(self) -> None:
-        """Swap in a changed config; keep the last good one when it is not good."""
-        wanted = self._reload_wanted.is_set()
-        self._reload_wanted.clear()
-        contents = _contents(self._path)
-        if contents == self._file and not wanted:
-            return
-        self._file = contents
-        try:
-            config = load(self._path)
-            snapshot = snapshot_of(config, self.keys)
-        except (ConfigError, BuildError) as error:
-            self.metrics.reloaded(succeeded=False)
-            for line in str(error).splitlines():
-                _log.error("config not taken, the last good one stays: %s", line)
-            return
-        if _fixed(config) != _fixed(self._config):
-            _log.warning("server, admin, audit and replay settings change at the next start only")
-        self._config = config
-        self.keys.reconfigure(key_sources(config))
-        self.service.snapshot = snapshot
-        self.metrics.reloaded(succeeded=True)
-        version = self.service.snapshot.policy_version
-        _log.info("config taken", extra={"policy_version": version})
-
-    def drain(self) -> None:
-        """Let proxies notice, let checks end, within the configured time."""
-        seconds = self._config.server.drain
-        notice = min(NOTICE_SECONDS, seconds / 2)
-        _log.info("stopping")
-        self._transport.set_serving(serving=False)
-        time.sleep(notice)
-        self._transport.stop(seconds - notice)
-
-    def close(self) -> None:
-        """Stop every part, the audit log last."""
-        self._transport.stop(0)
-        if self._tls is not None:
-            self._tls.close()
-        self._admin.close()
-        self.keys.close()
-        self._audit.close()
-
-
-def _fixed(config: Config) -> tuple[object, ...]:
-    return config.server, config.admin, config.audit, config.replay
-
-
-def _contents(path: Path) -> bytes:
-    """The file's bytes, b"" while it can't be read: through symlinks, as Kubernetes swaps them."""
-    try:
-        return path.read_bytes()
-    except OSError:
-        return b""
-
-
-@contextmanager
-def _signals(server: Server) -> Iterator[None]:
-    """SIGTERM and SIGINT stop, SIGHUP reloads; the handlers that were there come back after."""
-
-    def stop(number: int, _: FrameType | None) -> None:
-        _log.info("signal", extra={"signal": signal.Signals(number).name})
-        server.stop()
-
-    wanted: dict[int, Any] = {
-        signal.SIGTERM: stop,
-        signal.SIGINT: stop,
-        signal.SIGHUP: server.reload,
-    }
-    before = {number: signal.signal(number, handler) for number, handler in wanted.items()}
-    try:
-        yield
+        process.serve()
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        process.close()

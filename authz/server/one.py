@@ -1,0 +1,187 @@
+"""One serving process: the running parts, and what happens to them over time."""
+
+import logging
+import threading
+import time
+from pathlib import Path
+from typing import Any, Final
+
+from authz import __version__
+from authz.admin import AdminServer
+from authz.audit import AuditLog
+from authz.build import BuildError, key_sources, snapshot_of
+from authz.config import Config, ConfigError, load
+from authz.keys import KeyStore
+from authz.metrics import Metrics, Sources
+from authz.replay import MemoryReplayStore
+from authz.server.pool import CheckPool
+from authz.server.signals import signals
+from authz.server.transport import Transport
+from authz.service import Service
+from authz.tls import ServerTls
+from authz.waiting import KeyWaits
+
+TICK_SECONDS: Final = 0.2
+RELOAD_TICKS: Final = 5  # the config file is looked at once a second
+# Longest time that a stopping server goes on serving so that proxies notice that it is going:
+# Envoy's health check in the shipped config asks once a second.
+NOTICE_SECONDS: Final = 2.5
+_log: Final = logging.getLogger("authz.server")
+
+
+class Server:
+    """The running parts, and what happens to them over time."""
+
+    def __init__(self, path: Path, config: Config, worker: int = 0, admin: str = "") -> None:
+        """Put the parts together; nothing runs yet.
+
+        ``worker`` is our number among several, ``admin`` where its supervisor asks it.
+        """
+        self._path = path
+        self._config = config
+        self._file = _contents(path)
+        self._stopping = threading.Event()
+        self._reload_wanted = threading.Event()
+        self._had_keys = False
+        self.keys = KeyStore(key_sources(config))
+        snapshot = snapshot_of(config, self.keys)
+        self._audit = AuditLog(config.audit)
+        self.metrics = Metrics(
+            Sources(
+                cache_entries=lambda: len(self.service.snapshot.cache),
+                key_status=self.keys.status,
+                audit=self._audit,
+                policy_version=lambda: self.service.snapshot.policy_version,
+                tls_reloads=lambda: self._tls.reloads if self._tls else {},
+                certificate_ends=lambda: self._tls.not_after if self._tls else None,
+                version=__version__,
+            )
+        )
+        self._tls = ServerTls(config.server.tls) if config.server.tls else None
+        pool = CheckPool(config.server.threads)
+        waits = KeyWaits(config.server.max_waiting, pool.lend)
+        max_queued = config.server.max_queued
+        replays = MemoryReplayStore(config.replay)
+        self.service = Service(
+            snapshot,
+            self.keys,
+            self._audit,
+            self.metrics,
+            replays,
+            waits=waits,
+            is_overloaded=lambda: pool.waiting() >= max_queued,
+        )
+        listening = config.server.of_worker(worker)
+        self._transport = Transport(listening, self.service, self._tls, self.metrics, pool)
+        self._admin = AdminServer(
+            admin or config.admin.listen, self.metrics.registry, self.readiness
+        )
+
+    def start(self) -> None:
+        """Start every part, the listening sockets last."""
+        self._audit.start()
+        self.keys.start()
+        self._admin.start()
+        self._transport.start()
+        _log.info(
+            "serving",
+            extra={
+                "version": __version__,
+                "listen": ",".join(self._transport.addresses),
+                "admin": self._admin.address,
+                "policy_version": self.service.snapshot.policy_version,
+            },
+        )
+
+    def serve(self) -> None:
+        """Stay until told to stop, then drain; signals tell. Raises nothing."""
+        with signals(self):
+            self.stay()
+        self.drain()
+
+    def stay(self) -> None:
+        """Serve, look after readiness and the config file, until told to stop."""
+        ticks = 0
+        while not self._stopping.wait(TICK_SECONDS):
+            # Once ready, always: an issuer that is added while it is down must not stop the rest.
+            self._had_keys = self._had_keys or self.keys.ready()
+            self._transport.set_serving(serving=self._had_keys)
+            ticks += 1
+            if self._reload_wanted.is_set() or ticks % RELOAD_TICKS == 0:
+                self._reload()
+
+    def readiness(self) -> tuple[bool, dict[str, Any]]:
+        """Whether new checks are wanted here, with the parts of the answer."""
+        keys = self._had_keys or self.keys.ready()
+        stopping = self._stopping.is_set()
+        checks = {
+            "config": True,
+            "keys": keys,
+            "stopping": stopping,
+            "sources": self.keys.status(),
+        }
+        return keys and not stopping, checks
+
+    def stop(self) -> None:
+        """Begin to stop."""
+        self._stopping.set()
+
+    def reload(self) -> None:
+        """Read the config file at the next tick, and let go of the audit file."""
+        self._reload_wanted.set()
+        self._audit.reopen()
+
+    def _reload(self) -> None:
+        """Swap in a changed config; keep the last good one when it is not good."""
+        wanted = self._reload_wanted.is_set()
+        self._reload_wanted.clear()
+        contents = _contents(self._path)
+        if contents == self._file and not wanted:
+            return
+        self._file = contents
+        try:
+            config = load(self._path)
+            snapshot = snapshot_of(config, self.keys)
+        except (ConfigError, BuildError) as error:
+            self.metrics.reloaded(succeeded=False)
+            for line in str(error).splitlines():
+                _log.error("config not taken, the last good one stays: %s", line)
+            return
+        if _fixed(config) != _fixed(self._config):
+            _log.warning("server, admin, audit and replay settings change at the next start only")
+        self._config = config
+        self.keys.reconfigure(key_sources(config))
+        self.service.snapshot = snapshot
+        self.metrics.reloaded(succeeded=True)
+        version = self.service.snapshot.policy_version
+        _log.info("config taken", extra={"policy_version": version})
+
+    def drain(self) -> None:
+        """Let proxies notice, let checks end, within the configured time."""
+        seconds = self._config.server.drain
+        notice = min(NOTICE_SECONDS, seconds / 2)
+        _log.info("stopping")
+        self._transport.set_serving(serving=False)
+        time.sleep(notice)
+        self._transport.stop(seconds - notice)
+
+    def close(self) -> None:
+        """Stop every part, the audit log last."""
+        self._transport.stop(0)
+        if self._tls is not None:
+            self._tls.close()
+        self._admin.close()
+        self.keys.close()
+        self._audit.close()
+
+
+def _fixed(config: Config) -> tuple[object, ...]:
+    return config.server, config.admin, config.audit, config.replay
+
+
+def _contents(path: Path) -> bytes:
+    """The file's bytes, b"" while it can't be read: through symlinks, as Kubernetes swaps them."""
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""

@@ -1,0 +1,42 @@
+"""One of several serving processes: ``python -m authz.server.worker CONFIG NUMBER ADMIN LEVEL``.
+
+Started by the supervisor, whose end of our standard input closes when it is gone: then we stop too.
+"""
+
+import logging
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import Final
+
+from authz.config import ConfigError
+from authz.server import StartError, run_worker
+from authz.server.logs import configure
+
+NO_START: Final = 3
+_log: Final = logging.getLogger("authz.server")
+
+
+def main(arguments: list[str]) -> int:
+    """Serve until told to stop; the exit status."""
+    config, number, admin, level = arguments
+    configure(level)
+    threading.Thread(target=_stop_with_supervisor, name="supervised", daemon=True).start()
+    try:
+        run_worker(Path(config), int(number), admin)
+    except (ConfigError, StartError) as error:
+        for line in str(error).splitlines():
+            _log.error("worker %s could not start: %s", number, line)
+        return NO_START
+    return 0
+
+
+def _stop_with_supervisor() -> None:
+    sys.stdin.read()
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
