@@ -163,6 +163,9 @@ class Metrics(Collector):
             "authz_tls_certificate_expiry_timestamp_seconds",
             *([] if ends is None else [((), ends)]),
         )
+        yield _counter(
+            "authz_worker_restarts", ((), 0)
+        )  # its supervisor counts them, if it has one
         yield _counter("authz_callers_refused", ((), self._callers_refused))
         yield _gauge("authz_config_last_reload_timestamp_seconds", ((), self._taken_at))
         yield _gauge("authz_policy_info", ((self._sources.policy_version(),), 1))

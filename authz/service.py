@@ -15,7 +15,7 @@ from google.protobuf.message import DecodeError
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
 from authz._pb import ext_authz_pb2 as pb
-from authz.audit import AuditLog, AuditOperation, complete, encode_operation
+from authz.audit import AuditLog, AuditOperation, Line, encode_operation
 from authz.authorizer import Authorizer
 from authz.cache import CacheSettings, DecisionCache, Entry
 from authz.decision import Allow, Decision, Deny
@@ -189,14 +189,14 @@ class Service:
         seconds = time.perf_counter() - started
         rendered = entry.rendered
         is_recorded = self._audit.append(
-            complete(
+            Line(
                 rendered.audit + entry.operation,
-                time_seconds=time.time(),
-                request_id=request_id,
-                trace_id=trace_id,
-                decision_id=decision_id,
-                is_hit=is_hit,
-                duration_us=int(seconds * 1e6),
+                time.time(),
+                request_id,
+                trace_id,
+                decision_id,
+                is_hit,
+                seconds,
             )
         )
         if not is_recorded and self._audit.must_record:

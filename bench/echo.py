@@ -1,39 +1,102 @@
-"""Servers to hold ours against: they answer every check with the same bytes, or decide as we do.
+"""Servers to hold ours against: ``python -m bench.echo KIND SOCKET FILE``.
 
-``python -m bench.echo KIND SOCKET FILE``: KIND is ``bare`` (our transport, a constant answer),
-``stock`` (grpcio as most use it, a constant answer). FILE holds the answer.
+Echoes, which answer every check with the bytes in FILE:
+
+- ``bare``: on our own transport: what is left when deciding costs nothing;
+- ``stock``: on grpcio as most people use it, with a ThreadPoolExecutor and generic handlers.
+
+Ours, with FILE for a config, whose address SOCKET is:
+
+- ``ours-stock``: the same decisions on that stock grpcio;
+- ``ours-silent``: without metrics and audit records, to see what these cost.
 """
 
 import sys
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
+from unittest import mock
 
 import grpc
 
+from authz.server import run
 from authz.server.pool import CheckPool
-from authz.server.transport import SERVICE
+from authz.server.transport import SERVICE, Transport
+from authz.service import ServerSettings
+
+THREADS = 4
 
 
-def main() -> None:
-    """Serve until killed."""
-    kind, address, file = sys.argv[1:]
-    answer = Path(file).read_bytes()
+class StockPool(ThreadPoolExecutor):
+    """The standard executor, where ours would stand."""
 
-    def check(_: bytes, __: object) -> bytes:
-        return answer
+    def __init__(self, working: int) -> None:
+        """Take the number of threads."""
+        super().__init__(working)
 
-    handlers = {"Check": grpc.unary_unary_rpc_method_handler(check)}
-    pool = ThreadPoolExecutor(4) if kind == "stock" else CheckPool(4)
-    server = grpc.server(pool)  # type: ignore[arg-type] # any executor will do
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
-    if kind == "bare":
-        server.add_registered_method_handlers(SERVICE, handlers)  # type: ignore[attr-defined]
-    server.add_insecure_port(address)
-    server.start()
-    print("ready", flush=True)
+    @contextmanager
+    def lend(self) -> Iterator[None]:
+        """Lend nothing."""
+        yield
+
+    def waiting(self) -> int:
+        """Say that nothing waits."""
+        return 0
+
+
+class Echo:
+    """A service that does not decide."""
+
+    def __init__(self, answer: bytes) -> None:
+        """Take the answer."""
+        self._answer = answer
+
+    def check(self, _: bytes, __: object, ___: str = "") -> bytes:
+        """Answer."""
+        return self._answer
+
+
+def bare(address: str, file: Path) -> None:
+    """Our transport, and a constant answer."""
+    settings = ServerSettings(listen=(address,))
+    echo = Echo(file.read_bytes())
+    transport = Transport(settings, echo, None, None, CheckPool(THREADS))  # type: ignore[arg-type]
+    transport.start()
+    transport.set_serving(serving=True)
     threading.Event().wait()
 
 
+def stock(address: str, file: Path) -> None:
+    """Grpcio with its defaults, and a constant answer."""
+    echo = Echo(file.read_bytes())
+    handlers = {"Check": grpc.unary_unary_rpc_method_handler(echo.check)}
+    server = grpc.server(ThreadPoolExecutor(THREADS))
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
+    server.add_insecure_port(address)
+    server.start()
+    threading.Event().wait()
+
+
+def ours_stock(_: str, config: Path) -> None:
+    """Our decisions, on grpcio with its defaults."""
+    no_registered = mock.patch("grpc._server._Server.add_registered_method_handlers")
+    with mock.patch("authz.server.one.CheckPool", StockPool), no_registered:
+        run(config)
+
+
+def ours_silent(_: str, config: Path) -> None:
+    """Our server without its records and counts."""
+    with (
+        mock.patch("authz.service.Line", return_value=""),
+        mock.patch("authz.audit.AuditLog.append", return_value=True),
+        mock.patch("authz.metrics.Metrics.observe", return_value=None),
+    ):
+        run(config)
+
+
+KINDS = {"bare": bare, "stock": stock, "ours-stock": ours_stock, "ours-silent": ours_silent}
+
 if __name__ == "__main__":
-    main()
+    KINDS[sys.argv[1]](sys.argv[2], Path(sys.argv[3]))

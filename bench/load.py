@@ -8,14 +8,20 @@ hold the expected bytes: a fast refusal is no result.
 import random
 import select
 import socket
+import ssl
 import struct
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
+
+from lab.ca import Svid
+from lab.client import tls_context
 
 _PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _DATA, _HEADERS, _RESET, _SETTINGS, _PING, _GOAWAY, _WINDOW = 0, 1, 3, 4, 6, 7, 8
+_GRPC_HEADERS: Final = (("te", "trailers"), ("content-type", "application/grpc"))
 _END_STREAM: Final = 1
 _END_HEADERS: Final = 4
 _ACK: Final = 1
@@ -51,14 +57,33 @@ def _literal(name: str, value: str) -> bytes:
 
 
 def _length(count: int) -> bytes:
-    return bytes([count]) if count < 127 else bytes([127, count - 127])
+    """A length as HPACK writes it, in 7 bits and then as many more as it needs (section 5.1)."""
+    if count < 127:
+        return bytes([count])
+    out, rest = [127], count - 127
+    while rest >= 128:
+        out.append(rest % 128 + 128)
+        rest //= 128
+    return bytes([*out, rest])
 
 
 class Connection:
     """One HTTP/2 connection that calls one method."""
 
-    def __init__(self, address: str, method: str, expected: bytes) -> None:
-        """Connect to unix:/path or host:port. Every answer must hold ``expected``."""
+    def __init__(
+        self,
+        address: str,
+        path: str,
+        expected: bytes,
+        *,
+        tls: tuple[Path, Svid] | None = None,
+        headers: tuple[tuple[str, str], ...] = (),
+    ) -> None:
+        """Connect to unix:/path or host:port. Every answer must hold ``expected``.
+
+        With ``tls``, the CA to trust and the SVID to show, it is a GET over HTTP/2 with ``headers``
+        instead of a call of a gRPC method.
+        """
         if address.startswith("unix:"):
             self._socket = socket.socket(socket.AF_UNIX)
             self._socket.connect(address.removeprefix("unix:"))
@@ -66,15 +91,23 @@ class Connection:
             host, _, port = address.rpartition(":")
             self._socket = socket.create_connection((host, int(port)))
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._is_grpc = tls is None
+        if tls is not None:
+            context = tls_context(*tls)
+            context.set_alpn_protocols(["h2"])
+            self._socket = context.wrap_socket(self._socket, server_hostname="localhost")
+            named = (("GET", "https", "mcp.corp.example"), headers)
+        else:
+            named = (("POST", "http", "localhost"), _GRPC_HEADERS)
+        (method, scheme, authority), rest = named
         self._headers = b"".join(
             _literal(name, value)
             for name, value in (
-                (":method", "POST"),
-                (":scheme", "http"),
-                (":path", method),
-                (":authority", "localhost"),
-                ("te", "trailers"),
-                ("content-type", "application/grpc"),
+                (":method", method),
+                (":scheme", scheme),
+                (":path", path),
+                (":authority", authority),
+                *rest,
             )
         )
         self._expected = expected
@@ -111,6 +144,13 @@ class Connection:
         """Send requests; their latency counts from ``begun``."""
         out: list[bytes] = []
         for message in messages:
+            if not self._is_grpc:
+                self._begun[self._stream] = begun
+                out.append(
+                    _frame(_HEADERS, _END_HEADERS | _END_STREAM, self._stream, self._headers)
+                )
+                self._stream += 2
+                continue
             data = b"\x00" + struct.pack(">I", len(message)) + message
             self._window -= len(data)
             self._begun[self._stream] = begun
@@ -124,6 +164,8 @@ class Connection:
         data = self._socket.recv(1 << 18)
         if not data:
             raise LoadError("the server hung up")
+        while isinstance(self._socket, ssl.SSLSocket) and self._socket.pending():
+            data += self._socket.recv(1 << 18)
         now = time.perf_counter()
         unread = self._unread
         unread += data
@@ -147,13 +189,13 @@ class Connection:
             if self._expected in payload:
                 self._good.add(stream)
             self._give_back(len(payload))
-        elif kind == _HEADERS and flags & _END_STREAM:
+        if kind in {_DATA, _HEADERS} and flags & _END_STREAM:
             if stream not in self._good:
                 raise LoadError(f"not the expected answer: {payload!r}")
             self._good.discard(stream)
             result.latencies.append(now - self._begun.pop(stream))
             return 1
-        elif kind == _WINDOW and stream == 0:
+        if kind == _WINDOW and stream == 0:
             self._window += struct.unpack(">I", payload)[0]
         elif kind == _SETTINGS and not flags & _ACK:
             self._socket.sendall(_frame(_SETTINGS, _ACK, 0, b""))

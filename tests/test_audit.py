@@ -22,7 +22,7 @@ from authz.audit import (
     AuditOperation,
     AuditRecord,
     AuditSettings,
-    complete,
+    Line,
     encode_operation,
     encode_record,
     token_digest,
@@ -54,15 +54,15 @@ def record(text: str = "") -> AuditRecord:
 
 def line_of(text: str = "", request_id: str = "", trace_id: str = "") -> bytes:
     """A whole line."""
-    return complete(
+    return Line(
         encode_record(record(text)) + encode_operation(AuditOperation("GET", *[text] * 3)),
-        time_seconds=1.5,
-        request_id=request_id,
-        trace_id=trace_id,
-        decision_id="d" * 32,
-        is_hit=False,
-        duration_us=7,
-    )
+        1.5,
+        request_id,
+        trace_id,
+        "d" * 32,
+        False,
+        7e-6,
+    ).encode()
 
 
 def until(condition: Callable[[], bool], seconds: float = 3.0) -> bool:
@@ -137,7 +137,7 @@ def test_lines_are_written_in_order_and_soon(tmp_path: Path) -> None:
     log = started(tmp_path / "a")
     begun = time.monotonic()
     for number in range(50):
-        assert log.append(b"%d\n" % number)
+        assert log.append(f"{number}\n")
     assert until(lambda: (tmp_path / "a").read_bytes().endswith(b"49\n"))
 
     assert time.monotonic() - begun < FLUSH_SECONDS + 1
@@ -149,7 +149,7 @@ def test_close_writes_what_waits(tmp_path: Path) -> None:
     """A stop writes what was taken before it."""
     log = started(tmp_path / "a", queue=10_000)
     for number in range(5000):
-        assert log.append(b"%d\n" % number)
+        assert log.append(f"{number}\n")
     log.close()
 
     assert (tmp_path / "a").read_text().split() == [str(n) for n in range(5000)]
@@ -158,11 +158,11 @@ def test_close_writes_what_waits(tmp_path: Path) -> None:
 def test_many_threads_lose_no_line(tmp_path: Path) -> None:
     """Every line of every thread is either written, whole and once, or refused and counted."""
     log = started(tmp_path / "a", queue=500)
-    taken: list[list[bytes]] = [[] for _ in range(8)]
+    taken: list[list[str]] = [[] for _ in range(8)]
 
     def write(thread: int) -> None:
         for number in range(2000):
-            line = b"%d-%d\n" % (thread, number)
+            line = f"{thread}-{number}\n"
             if log.append(line):
                 taken[thread].append(line)
 
@@ -173,7 +173,7 @@ def test_many_threads_lose_no_line(tmp_path: Path) -> None:
         thread.join()
     log.close()
 
-    written = (tmp_path / "a").read_bytes().splitlines(keepends=True)
+    written = (tmp_path / "a").read_text().splitlines(keepends=True)
     assert sorted(written) == sorted(line for lines in taken for line in lines)
     assert log.dropped == 16_000 - len(written)
     assert log.dropped > 0
@@ -184,7 +184,7 @@ def test_a_full_queue_refuses_at_once() -> None:
     log = AuditLog(AuditSettings(queue=3))
     begun = time.perf_counter()
 
-    assert [log.append(b"x\n") for _ in range(5)] == [True, True, True, False, False]
+    assert [log.append("x\n") for _ in range(5)] == [True, True, True, False, False]
     assert time.perf_counter() - begun < 0.1
     assert (log.dropped, len(log)) == (2, 3)
 
@@ -193,11 +193,11 @@ def test_rotation_by_create(tmp_path: Path) -> None:
     """When a rotation puts a new file in the old one's place, writing goes on in the new one."""
     path = tmp_path / "a"
     log = started(path)
-    log.append(b"one\n")
+    log.append("one\n")
     assert until(lambda: path.read_bytes() == b"one\n")
     path.rename(tmp_path / "a.1")
     path.touch()
-    log.append(b"two\n")
+    log.append("two\n")
     log.close()
 
     assert (tmp_path / "a.1").read_bytes() == b"one\n"
@@ -208,10 +208,10 @@ def test_rotation_by_copy_and_truncate(tmp_path: Path) -> None:
     """When a rotation empties the file, writing goes on at its beginning."""
     path = tmp_path / "a"
     log = started(path)
-    log.append(b"one\n")
+    log.append("one\n")
     assert until(lambda: path.read_bytes() == b"one\n")
     os.truncate(path, 0)
-    log.append(b"two\n")
+    log.append("two\n")
     log.close()
 
     assert path.read_bytes() == b"two\n"
@@ -223,7 +223,7 @@ def test_reopen(tmp_path: Path) -> None:
     log = started(path)
     before = log._file
     log.reopen()
-    log.append(b"one\n")
+    log.append("one\n")
     assert until(lambda: path.read_bytes() == b"one\n")
 
     assert before is not None
@@ -236,8 +236,8 @@ def test_a_line_cut_off_does_not_spoil_the_next(tmp_path: Path) -> None:
     path = tmp_path / "a"
     path.write_bytes(b'{"whole":1}\n{"cut')
     log = started(path)
-    log.append(b'{"next":1}\n')
-    log.append(b'{"more":1}\n')
+    log.append('{"next":1}\n')
+    log.append('{"more":1}\n')
     log.close()
 
     assert path.read_bytes().splitlines() == [
@@ -255,10 +255,10 @@ def test_a_folder_that_vanishes(tmp_path: Path) -> None:
     log = started(path)
     path.unlink()
     path.parent.rmdir()
-    assert log.append(b"lost\n")
+    assert log.append("lost\n")
     assert until(lambda: log.errors == 1)
     path.parent.mkdir()
-    assert log.append(b"kept\n")
+    assert log.append("kept\n")
     log.close()
 
     assert path.read_bytes() == b"kept\n"
@@ -278,7 +278,7 @@ os.set_blocking(1, False)
 log = AuditLog(AuditSettings(queue=2000))
 log.start()
 for _ in range(1000):
-    log.append(b"x" * 999 + b"\\n")
+    log.append("x" * 999 + b"\\n")
 time.sleep(0.3)
 begun = time.process_time()
 time.sleep(0.5)
@@ -314,10 +314,10 @@ from authz.audit import AuditLog, AuditSettings
 log = AuditLog(AuditSettings())
 log.start()
 sys.stdin.read()
-log.append(b"x\\n")
+log.append("x\\n")
 time.sleep(0.5)
 begun = time.monotonic()
-log.append(b"y\\n")
+log.append("y\\n")
 log.close()
 sys.stderr.write(f"{log.errors} {time.monotonic() - begun < 4}")
 """

@@ -15,7 +15,7 @@ from authz.audit import (
     AuditOperation,
     AuditRecord,
     AuditSettings,
-    complete,
+    Line,
     encode_operation,
     encode_record,
 )
@@ -299,10 +299,10 @@ def test_audit_log_follows_rotation(tmp_path: Path) -> None:
     path = tmp_path / "audit.jsonl"
     log = AuditLog(AuditSettings(path=str(path)))
     log.start()
-    log.append(b"one\n")
+    log.append("one\n")
     _drained(log)
     path.rename(tmp_path / "audit.1")
-    log.append(b"two\n")
+    log.append("two\n")
     _drained(log)
     log.close()
 
@@ -321,9 +321,9 @@ def test_audit_log_survives_a_full_disk() -> None:
     """A write that fails is counted, and the log goes on."""
     log = AuditLog(AuditSettings(path="/dev/full"))
     log.start()
-    log.append(b"one\n")
+    log.append("one\n")
     _drained(log)
-    log.append(b"two\n")
+    log.append("two\n")
     log.close()
 
     assert log.errors == 2
@@ -332,15 +332,15 @@ def test_audit_log_survives_a_full_disk() -> None:
 def test_completed_lines_are_json() -> None:
     """A completed line is one JSON object on one line, whatever the client's id holds."""
     record = AuditRecord(*[""] * 6, [], "", [], [], *[""] * 4)  # type: ignore[call-arg, arg-type]
-    line = complete(
+    line = Line(
         encode_record(record) + encode_operation(AuditOperation("", "", "", "")),
-        time_seconds=1.5,
-        request_id='"}\n{' + "x" * 500,
-        trace_id="",
-        decision_id="a" * 32,
-        is_hit=True,
-        duration_us=7,
-    )
+        1.5,
+        '"}\n{' + "x" * 500,
+        "",
+        "a" * 32,
+        True,
+        7e-6,
+    ).encode()
     parsed = json.loads(line)
 
     assert line.count(b"\n") == 1

@@ -261,13 +261,13 @@ def test_lines_into_a_pipe_are_written_whole(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("authz.audit._write_all", lambda _, data: writes.append(bytes(data)))
     log = AuditLog(AuditSettings(path=f"/proc/self/fd/{writer}"))
     log.start()
-    lines = [b"x" * size + b"\n" for size in (10, 4000, 90, 5, 4095, 6000, 1)]
+    lines = ["x" * size + "\n" for size in (10, 4000, 90, 5, 4095, 6000, 1)]
     for line in lines:
         log.append(line)
     log.close()
     os.close(reader)
     os.close(writer)
 
-    assert b"".join(writes) == b"".join(lines)
+    assert b"".join(writes).decode() == "".join(lines)
     assert all(one.endswith(b"\n") for one in writes)
     assert max(len(one) for one in writes if len(one) != 6001) <= 4096

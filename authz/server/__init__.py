@@ -1,21 +1,19 @@
 """``authz serve``: one process that answers checks, or several under a supervisor."""
 
-import os
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
 from authz.admin import AdminError
 from authz.audit import AuditError
 from authz.build import BuildError
-from authz.config import Config, load
+from authz.config import load
 from authz.server.one import Server
 from authz.server.supervisor import Supervisor, WorkerStartError
 from authz.server.transport import TransportError
 from authz.tls import TlsError
 
-# gRPC's newer way to accept connections costs a fifth more CPU a check (docs/performance.md). Not
-# depended on: a gRPC that does not know the name ignores it, and an operator's own value stays.
-_EXPERIMENTS: Final = ("GRPC_EXPERIMENTS", "-event_engine_listener")
 _START_ERRORS: Final = (
     AdminError,
     AuditError,
@@ -34,23 +32,23 @@ class StartError(RuntimeError):
 def run(path: Path) -> None:
     """Serve until SIGTERM or SIGINT. Raises ConfigError before it starts, StartError while."""
     config = load(path)
-    os.environ.setdefault(*_EXPERIMENTS)
-    serve(Server(path, config) if config.server.workers == 1 else Supervisor(path, config))
+    is_one = config.server.workers == 1
+    _serve(lambda: Server(path, config) if is_one else Supervisor(path, config))
 
 
 def run_worker(path: Path, number: int, admin: str) -> None:
     """As ``run``, as one of several; the supervisor asks at ``admin``."""
-    config: Config = load(path)
-    serve(Server(path, config, number, admin))
+    config = load(path)
+    _serve(lambda: Server(path, config, number, admin))
 
 
-def serve(process: Server | Supervisor) -> None:
-    """Start, serve, close. Raises StartError."""
-    try:
+def _serve(make: Callable[[], Server | Supervisor]) -> None:
+    """Put together, start, serve, close. Raises StartError."""
+    with ExitStack() as stack:
         try:
+            process = make()
+            stack.callback(process.close)
             process.start()
         except _START_ERRORS as error:
             raise StartError(str(error)) from None
         process.serve()
-    finally:
-        process.close()

@@ -80,6 +80,7 @@ class MergedMetrics(Collector):
         for (family, name, labels), value in samples.items():
             metric = families.setdefault(family, _family(family))
             metric.add_sample(name, dict(labels), value)
+        families.pop(RESTARTS, None)  # ours to say
         yield from families.values()
         yield CounterMetricFamily(RESTARTS, FAMILIES[RESTARTS][2], value=restarts)
 
