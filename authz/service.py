@@ -190,7 +190,8 @@ class Service:
         rendered = entry.rendered
         is_recorded = self._audit.append(
             Line(
-                rendered.audit + entry.operation,
+                rendered.audit,
+                entry.operation,
                 time.time(),
                 request_id,
                 trace_id,

@@ -86,12 +86,16 @@ def ours_stock(_: str, config: Path) -> None:
         run(config)
 
 
+def _nothing(*_: object) -> None:
+    """Do nothing; a Mock would do a lot."""
+
+
 def ours_silent(_: str, config: Path) -> None:
     """Our server without its records and counts."""
     with (
-        mock.patch("authz.service.Line", return_value=""),
-        mock.patch("authz.audit.AuditLog.append", return_value=True),
-        mock.patch("authz.metrics.Metrics.observe", return_value=None),
+        mock.patch("authz.service.Line", _nothing),
+        mock.patch("authz.audit.AuditLog.append", _nothing),
+        mock.patch("authz.metrics.Metrics.observe", _nothing),
     ):
         run(config)
 

@@ -55,7 +55,8 @@ def record(text: str = "") -> AuditRecord:
 def line_of(text: str = "", request_id: str = "", trace_id: str = "") -> bytes:
     """A whole line."""
     return Line(
-        encode_record(record(text)) + encode_operation(AuditOperation("GET", *[text] * 3)),
+        encode_record(record(text)),
+        encode_operation(AuditOperation("GET", *[text] * 3)),
         1.5,
         request_id,
         trace_id,
@@ -278,7 +279,7 @@ os.set_blocking(1, False)
 log = AuditLog(AuditSettings(queue=2000))
 log.start()
 for _ in range(1000):
-    log.append("x" * 999 + b"\\n")
+    log.append("x" * 999 + "\\n")
 time.sleep(0.3)
 begun = time.process_time()
 time.sleep(0.5)

@@ -333,7 +333,8 @@ def test_completed_lines_are_json() -> None:
     """A completed line is one JSON object on one line, whatever the client's id holds."""
     record = AuditRecord(*[""] * 6, [], "", [], [], *[""] * 4)  # type: ignore[call-arg, arg-type]
     line = Line(
-        encode_record(record) + encode_operation(AuditOperation("", "", "", "")),
+        encode_record(record),
+        encode_operation(AuditOperation("", "", "", "")),
         1.5,
         '"}\n{' + "x" * 500,
         "",
