@@ -2,7 +2,7 @@
 
 It is code, never configuration: each step takes what only the step before can make, so a wrong
 order does not pass the type checker. The whole is a function of the request, the settings, the key
-sets and the time; it does no I/O, reads no clock and logs nothing.
+sets, what was revoked, and the time; it does no I/O, reads no clock and logs nothing.
 """
 
 from typing import Protocol
@@ -22,16 +22,29 @@ class DelegationStep(Protocol):
         """The verified delegation. Raises Denied."""
 
 
+class RevocationCheck(Protocol):
+    """Whoever knows what was revoked."""
+
+    def check(self, agent: Agent, delegation: Delegation) -> None:
+        """Raises Denied for what was."""
+
+
 class Authorizer:
     """Decides on requests, by one version of the settings."""
 
     def __init__(
-        self, routes: Routes, identity: Identity, delegations: DelegationStep, policy: Policy
+        self,
+        routes: Routes,
+        identity: Identity,
+        delegations: DelegationStep,
+        revocations: RevocationCheck,
+        policy: Policy,
     ) -> None:
-        """Take the routes and the three steps."""
+        """Take the routes and the steps."""
         self.routes = routes
         self.identity = identity
         self.delegations = delegations
+        self.revocations = revocations
         self.policy = policy
 
     def decide(self, request: Request, now: float) -> Decision:
@@ -45,6 +58,7 @@ class Authorizer:
             route = self.routes.of(request, operation)
             agent = self.identity.identify(request, now)  # 1. who calls
             delegation = self.delegations.verify(request, agent, route, now)  # 2. on whose behalf
+            self.revocations.check(agent, delegation)  # still
             flags = self.policy.flags(delegation)
             grant = self.policy.grant(agent, delegation, operation)  # 3. may they, for this
         except Denied as denied:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Final
 
-from authz.authorizer import Authorizer, DelegationStep
+from authz.authorizer import Authorizer, DelegationStep, RevocationCheck
 from authz.config import Config
 from authz.delegation import Delegations, DpopProofs, DpopSettings, RememberedDelegations
 from authz.envoy import Inputs, Reader, Writer
@@ -12,6 +12,7 @@ from authz.keys import KeySource, KeyStore
 from authz.policy import Policy
 from authz.rendering import Renderer
 from authz.request import DPOP, XFCC
+from authz.revocations import RevocationError, RevocationList
 from authz.routes import Routes
 from authz.service import Snapshot
 from authz.tls import ServerTls
@@ -41,6 +42,7 @@ def delegations_of(config: Config, keys: KeyStore) -> Delegations:
 def check_files(config: Config) -> None:
     """Read the files that the config names. Raises BuildError, TlsError."""
     _nonce_secret(config.token.dpop)
+    revocations_of(config)
     if config.server.tls and config.server.tls.workload_api is None:
         ServerTls(config.server.tls)
 
@@ -57,23 +59,34 @@ def _nonce_secret(settings: DpopSettings) -> bytes:
     return secret
 
 
-def authorizer_of(config: Config, delegations: DelegationStep) -> Authorizer:
+def revocations_of(config: Config) -> RevocationList:
+    """What was revoked. Raises BuildError."""
+    try:
+        return RevocationList(config.revocations)
+    except RevocationError as error:
+        raise BuildError(f"revocations.file: {error}") from None
+
+
+def authorizer_of(
+    config: Config, delegations: DelegationStep, revocations: RevocationCheck
+) -> Authorizer:
     """The pipeline."""
     return Authorizer(
         Routes(config.routes),
         Identity(config.trust_domains, config.profiles),
         delegations,
+        revocations,
         Policy(config.agents, config.principals, config.grants, config.earlier_actors),
     )
 
 
-def snapshot_of(config: Config, keys: KeyStore) -> Snapshot:
+def snapshot_of(config: Config, keys: KeyStore, revocations: RevocationCheck) -> Snapshot:
     """Compile one version of the settings. Raises BuildError."""
     cache, token = config.cache, config.token
     delegations = RememberedDelegations(
         delegations_of(config, keys), keys, entries=cache.tokens, max_bytes=cache.max_bytes
     )
-    authorizer = authorizer_of(config, delegations)
+    authorizer = authorizer_of(config, delegations, revocations)
     writer = Writer(config.headers, () if token.forward else (token.header,), token.dpop.algorithms)
     return Snapshot(
         authorizer=authorizer,

@@ -9,17 +9,21 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+import msgspec
 import urllib3
 
 from authz import __version__
-from authz.build import BuildError, check_files
+from authz.build import BuildError, check_files, revocations_of
 from authz.config import Config, ConfigError, load, schema
 from authz.explain import EXAMPLES, Question, explain
 from authz.keytable import fetch_all
 from authz.metadata import NoResourceError, resource_metadata
+from authz.revocations import Revocation, RevocationError
 from authz.server import StartError, run
 from authz.server.logs import configure
 from authz.tls import TlsError
@@ -117,6 +121,34 @@ def _keys(options: argparse.Namespace) -> int:
     return FAILED if any(one.error for one in found) else FINE
 
 
+def _revoke(options: argparse.Namespace) -> int:
+    entry = Revocation(
+        agent=options.agent,
+        issuer=options.issuer,
+        subject=options.subject,
+        token_id=options.token_id,
+        before=options.before,
+        note=options.note,
+    )
+    if entry.agent is None and entry.token_id is None and entry.before is None:
+        entry = msgspec.structs.replace(entry, before=datetime.now(UTC))
+    try:
+        revocations_of(load(options.config)).append(entry)
+    except RevocationError as error:
+        _complain(f"authz: {error}")
+        return USAGE
+    print(f"revoked, within a second: {msgspec.json.encode(entry).decode()}")
+    return FINE
+
+
+def _time(text: str) -> datetime:
+    with suppress(ValueError):
+        moment = datetime.fromisoformat(text)
+        if moment.tzinfo is not None:
+            return moment
+    raise argparse.ArgumentTypeError(f"{text!r} is no time such as 2026-11-25T10:00:00Z")
+
+
 def _metadata(options: argparse.Namespace) -> int:
     try:
         document = resource_metadata(load(options.config), options.route)
@@ -199,6 +231,18 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_config(metadata)
     metadata.add_argument("route", metavar="ROUTE", help="the name of a route with a resource")
+
+    revoke = _verb(verbs, _revoke, "revoke", "refuse an agent, a principal's tokens or one token")
+    revoke.epilog = "adds a line to the file that revocations.file of the config names"
+    _add_config(revoke)
+    revoke.add_argument("--agent", metavar="ID", help="an agent's SPIFFE ID, alone")
+    revoke.add_argument("--issuer", metavar="ISS", help="whose tokens; all of them if alone")
+    revoke.add_argument("--subject", metavar="SUB", help="the tokens of this principal")
+    revoke.add_argument("--token-id", metavar="JTI", help="one token")
+    revoke.add_argument(
+        "--before", metavar="TIME", type=_time, help="tokens issued before; default: now"
+    )
+    revoke.add_argument("--note", metavar="TEXT", help="for people")
 
     _verb(verbs, _schema, "schema", "print the config's JSON Schema, for editors")
 

@@ -9,7 +9,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from authz.authorizer import Authorizer
-from authz.build import authorizer_of, delegations_of, key_sources
+from authz.build import authorizer_of, delegations_of, key_sources, revocations_of
 from authz.config import Config
 from authz.decision import Actor, Agent, Allow, Delegation
 from authz.identity import ProfileSettings
@@ -82,7 +82,7 @@ def explain(config: Config, question: Question, now: float) -> Explanation:
     config = config.model_copy(update={"profiles": {"default": ProfileSettings()}})
     keys = KeyStore(key_sources(config))
     delegations = delegations_of(config, keys) if question.token else _Assumed(config, question)
-    authorizer = authorizer_of(config, delegations)
+    authorizer = authorizer_of(config, delegations, revocations_of(config))
     try:
         if question.token:
             keys.start()

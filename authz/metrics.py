@@ -22,6 +22,7 @@ from prometheus_client.registry import Collector
 
 from authz.keys import SourceStatus
 from authz.reason import Reason
+from authz.revocations import RevocationList
 
 BUCKETS_SECONDS: Final = (
     25e-6, 50e-6, 100e-6, 250e-6, 500e-6,
@@ -62,6 +63,8 @@ FAMILIES: Final[dict[str, tuple[str, tuple[str, ...], str]]] = {
         (),
         "When the config in force was taken",
     ),
+    "authz_revocations": ("gauge", (), "Revocations in force"),
+    "authz_revocation_reloads": ("counter", ("result",), "Changed revocations, taken or refused"),
     "authz_callers_refused": ("counter", (), "Checks of callers that are not allowed to ask"),
     "authz_tls_reloads": ("counter", ("result",), "Changed certificates of ours, taken or refused"),
     "authz_tls_certificate_expiry_timestamp_seconds": (
@@ -94,6 +97,7 @@ class Sources:
     audit: AuditCounts
     policy_version: Callable[[], str]
     version: str
+    revocations: RevocationList
     tls_reloads: Callable[[], Mapping[str, int]] = dict
     certificate_ends: Callable[[], float | None] = lambda: None
 
@@ -163,9 +167,11 @@ class Metrics(Collector):
             "authz_tls_certificate_expiry_timestamp_seconds",
             *([] if ends is None else [((), ends)]),
         )
-        yield _counter(
-            "authz_worker_restarts", ((), 0)
-        )  # its supervisor counts them, if it has one
+        revoked = self._sources.revocations
+        yield _gauge("authz_revocations", ((), len(revoked.current)))
+        results = revoked.reloads.items()
+        yield _counter("authz_revocation_reloads", *(((key,), value) for key, value in results))
+        yield _counter("authz_worker_restarts", ((), 0))  # counted by a supervisor, if there is one
         yield _counter("authz_callers_refused", ((), self._callers_refused))
         yield _gauge("authz_config_last_reload_timestamp_seconds", ((), self._taken_at))
         yield _gauge("authz_policy_info", ((self._sources.policy_version(),), 1))

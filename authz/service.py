@@ -92,10 +92,14 @@ class ServerSettings(Settings):
         return self.model_copy(update={"listen": listen})
 
 
-class KeyRefresher(Protocol):
-    """What the edge asks of the key store."""
+class Generation(Protocol):
+    """What decisions depend on beside their inputs: a number that grows with each change."""
 
     generation: int
+
+
+class KeyRefresher(Generation, Protocol):
+    """What the edge asks of the key store."""
 
     def refresh(self, issuer: str, key_id: str, timeout_seconds: float) -> bool:
         """Fetch for an unknown key, once for all who ask; True when the set changed."""
@@ -128,6 +132,7 @@ class Service:
         metrics: Metrics,
         replays: ReplayStore,
         *,
+        revocations: Generation,
         waits: KeyWaits,
         is_overloaded: Callable[[], bool] = lambda: False,
     ) -> None:
@@ -137,6 +142,7 @@ class Service:
         self._replays = replays
         self._audit = audit
         self._metrics = metrics
+        self._revocations = revocations
         self._waits = waits
         self._is_overloaded = is_overloaded
         # Made beforehand, so that nothing can go wrong with it when everything else has.
@@ -173,7 +179,9 @@ class Service:
             message = pb.CheckRequest.FromString(data)
             request, request_id, trace_id = snapshot.reader.read(message, proxy)
             now, monotonic = time.time(), time.monotonic()
-            generation = self._keys.generation  # before the decision: a change in it must show
+            # Before the decision, so that a change in it shows. Both only grow: the sum is the same
+            # only if neither has changed.
+            generation = self._keys.generation + self._revocations.generation
             key = snapshot.cache.key(request)
             entry = snapshot.cache.get(key, now, monotonic, generation)
             if entry is not None:

@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_pro
 from authz.keys import SourceStatus
 from authz.metrics import BUCKETS_SECONDS, FAMILIES, Metrics, Sources
 from authz.reason import Reason
+from authz.revocations import RevocationList, RevocationSettings
 
 THREADS = 8
 ROUNDS = 100_000
@@ -67,6 +68,7 @@ def metrics() -> Metrics:
             Audit(),
             lambda: "policy-1",
             "1.2.3",
+            RevocationList(RevocationSettings()),
             tls_reloads=lambda: {"taken": 2, "refused": 1},
             certificate_ends=lambda: 1000.0,
         )

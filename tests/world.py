@@ -12,7 +12,7 @@ from prometheus_client import generate_latest
 
 from authz._pb import ext_authz_pb2 as pb
 from authz.audit import AuditLog
-from authz.build import key_sources, snapshot_of
+from authz.build import key_sources, revocations_of, snapshot_of
 from authz.config import Config, load_text
 from authz.keys import KeyStore
 from authz.metrics import Metrics, Sources
@@ -44,6 +44,7 @@ class World(AbstractContextManager["World"]):
         except BaseException:
             self.jwks.close()
             raise
+        self.revocations = revocations_of(self.config)
         self.keys = KeyStore(key_sources(self.config))
         self.audit = AuditLog(self.config.audit)
         self.metrics = Metrics(
@@ -53,9 +54,10 @@ class World(AbstractContextManager["World"]):
                 audit=self.audit,
                 policy_version=lambda: self.service.snapshot.policy_version,
                 version="test",
+                revocations=self.revocations,
             )
         )
-        snapshot = snapshot_of(self.config, self.keys)
+        snapshot = snapshot_of(self.config, self.keys, self.revocations)
         self.replays = MemoryReplayStore(self.config.replay)
         self.service = Service(
             snapshot,
@@ -63,6 +65,7 @@ class World(AbstractContextManager["World"]):
             self.audit,
             self.metrics,
             self.replays,
+            revocations=self.revocations,
             waits=KeyWaits(4, nullcontext),
         )
         self.audit.start()

@@ -29,6 +29,7 @@ from authz.policy import (
     RuleSettings,
 )
 from authz.replay import ReplaySettings
+from authz.revocations import RevocationSettings
 from authz.routes import RouteSettings
 from authz.service import ServerSettings
 from authz.settings import Settings
@@ -64,6 +65,8 @@ class Config(Settings):
     """How agents may act where, the first that fits; delegated action everywhere if left out."""
     headers: HeaderSettings = HeaderSettings()
     """The identity headers that upstreams receive."""
+    revocations: RevocationSettings = RevocationSettings()
+    """Tokens, principals and agents that are refused before their time."""
     cache: CacheSettings = CacheSettings()
     """Remembered decisions."""
     replay: ReplaySettings = ReplaySettings()

@@ -9,7 +9,7 @@ from typing import Any, Final
 from authz import __version__
 from authz.admin import AdminServer
 from authz.audit import AuditLog
-from authz.build import BuildError, key_sources, snapshot_of
+from authz.build import BuildError, key_sources, revocations_of, snapshot_of
 from authz.config import Config, ConfigError, load
 from authz.keys import KeyStore
 from authz.metrics import Metrics, Sources
@@ -43,8 +43,9 @@ class Server:
         self._stopping = threading.Event()
         self._reload_wanted = threading.Event()
         self._had_keys = False
+        self._revocations = revocations_of(config)
         self.keys = KeyStore(key_sources(config))
-        snapshot = snapshot_of(config, self.keys)
+        snapshot = snapshot_of(config, self.keys, self._revocations)
         self._audit = AuditLog(config.audit)
         self.metrics = Metrics(
             Sources(
@@ -52,6 +53,7 @@ class Server:
                 key_status=self.keys.status,
                 audit=self._audit,
                 policy_version=lambda: self.service.snapshot.policy_version,
+                revocations=self._revocations,
                 tls_reloads=lambda: self._tls.reloads if self._tls else {},
                 certificate_ends=lambda: self._tls.not_after if self._tls else None,
                 version=__version__,
@@ -68,6 +70,7 @@ class Server:
             self._audit,
             self.metrics,
             replays,
+            revocations=self._revocations,
             waits=waits,
             is_overloaded=lambda: pool.waiting() >= max_queued,
         )
@@ -107,6 +110,7 @@ class Server:
             self._had_keys = self._had_keys or self.keys.ready()
             self._transport.set_serving(serving=self._had_keys)
             ticks += 1
+            self._revocations.refresh()
             if self._reload_wanted.is_set() or ticks % RELOAD_TICKS == 0:
                 self._reload()
 
@@ -141,14 +145,16 @@ class Server:
         self._file = contents
         try:
             config = load(self._path)
-            snapshot = snapshot_of(config, self.keys)
+            snapshot = snapshot_of(config, self.keys, self._revocations)
         except (ConfigError, BuildError) as error:
             self.metrics.reloaded(succeeded=False)
             for line in str(error).splitlines():
                 _log.error("config not taken, the last good one stays: %s", line)
             return
         if _fixed(config) != _fixed(self._config):
-            _log.warning("server, admin, audit and replay settings change at the next start only")
+            _log.warning(
+                "settings of server, admin, audit, replay and revocations change at the next start"
+            )
         self._config = config
         self.keys.reconfigure(key_sources(config))
         self.service.snapshot = snapshot
@@ -176,7 +182,7 @@ class Server:
 
 
 def _fixed(config: Config) -> tuple[object, ...]:
-    return config.server, config.admin, config.audit, config.replay
+    return config.server, config.admin, config.audit, config.replay, config.revocations
 
 
 def _contents(path: Path) -> bytes:
