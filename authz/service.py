@@ -135,8 +135,13 @@ class Service:
         revocations: Generation,
         waits: KeyWaits,
         is_overloaded: Callable[[], bool] = lambda: False,
+        clocks: tuple[Callable[[], float], Callable[[], float]] = (time.time, time.monotonic),
     ) -> None:
-        """Take what it works with; ``is_overloaded`` says that nothing new is to be decided."""
+        """Take what it works with.
+
+        ``is_overloaded`` says that nothing new is to be decided; ``clocks`` give the time in unix
+        seconds, and in seconds that only go on.
+        """
         self.snapshot = snapshot
         self._keys = keys
         self._replays = replays
@@ -145,6 +150,7 @@ class Service:
         self._revocations = revocations
         self._waits = waits
         self._is_overloaded = is_overloaded
+        self._now, self._monotonic = clocks
         # Made beforehand, so that nothing can go wrong with it when everything else has.
         self._last_resort = snapshot.renderer.render(Deny(Reason.INTERNAL_ERROR)).answer
 
@@ -178,7 +184,7 @@ class Service:
         try:
             message = pb.CheckRequest.FromString(data)
             request, request_id, trace_id = snapshot.reader.read(message, proxy)
-            now, monotonic = time.time(), time.monotonic()
+            now, monotonic = self._now(), self._monotonic()
             # Before the decision, so that a change in it shows. Both only grow: the sum is the same
             # only if neither has changed.
             generation = self._keys.generation + self._revocations.generation
@@ -200,7 +206,7 @@ class Service:
             Line(
                 rendered.audit,
                 entry.operation,
-                time.time(),
+                self._now(),
                 request_id,
                 trace_id,
                 decision_id,
@@ -251,14 +257,14 @@ class Service:
                 is_known = self._keys.refresh(decision.key_issuer, decision.key_id, wait)
         except TooManyWaitError:
             return Deny(Reason.OVERLOADED, "too many requests wait for keys", agent=decision.agent)
-        return snapshot.authorizer.decide(request, time.time()) if is_known else decision
+        return snapshot.authorizer.decide(request, self._now()) if is_known else decision
 
     def _used_once(self, decision: Decision, message: pb.CheckRequest) -> Decision:
         """Deny what came with a proof that was used before (RFC 9449 section 11.1)."""
         if not isinstance(decision, Allow) or decision.delegation.once is None:
             return decision
         try:
-            if self._replays.use(decision.delegation.once, attempt_of(message), time.time()):
+            if self._replays.use(decision.delegation.once, attempt_of(message), self._now()):
                 return decision
             reason, detail = Reason.DPOP_PROOF, "the proof was used before"
         except ReplayStoreFullError:

@@ -5,17 +5,19 @@ import time
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from world import BALANCE, World, check_request, reason_of
+from world import BALANCE, READ, World, check_request, reason_of
 
 from authz._pb import ext_authz_pb2 as pb
 from authz.decision import Agent, Deny
 from authz.envoy import HeaderSettings, Writer
 from authz.reason import Denied, Reason
 from authz.spiffe import SpiffeId
-from lab.mesh import PAYMENTS, TRAVEL
+from lab.mesh import PAYMENTS, TRAVEL, Mesh
+from lab.storm import CHECK
 
 RELAXED = settings(
     max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -217,3 +219,52 @@ def test_denied_holds_no_default() -> None:
 
     assert denied.reason is Reason.SCOPE
     assert denied.parameters == (("scope", "a"),)
+
+
+def test_overload_spares_what_is_remembered(world: World) -> None:
+    """While too many checks wait nothing new is decided; remembered decisions are answered."""
+    known = world.token()
+    assert reason_of(world.ask(known)) == "allow"
+    world.service._is_overloaded = lambda: True
+    fresh = world.token()
+    refused = world.ask(fresh)
+    assert reason_of(world.ask(known)) == "allow"
+    assert reason_of(refused) == "overloaded"
+    assert refused.denied_response.status.code == 503
+    world.service._is_overloaded = lambda: False
+
+    assert reason_of(world.ask(fresh)) == "allow", "a refusal for overload is not remembered"
+
+
+def test_too_late_to_decide(world: World) -> None:
+    """A caller that is about to give up gets a 503 at once, or what is remembered."""
+    known = world.token()
+    request = check_request(world.svid, [("authorization", f"Bearer {known}")])
+
+    assert reason_of(world.check(request, deadline=0.004)) == "overloaded"
+    assert reason_of(world.check(request, deadline=0.5)) == "allow"
+    assert reason_of(world.check(request, deadline=0.001)) == "allow"
+    assert reason_of(world.check(request, deadline=None)) == "allow"
+
+
+def test_a_flood_is_shed_and_known_tokens_are_served(tmp_path: Path) -> None:
+    """Through a real server: hundreds of new tokens at once, and a known one is never refused."""
+    with Mesh(tmp_path) as mesh:
+        flooded = mesh.server("flooded", {"  workers: 1": "  workers: 1\n  max_queued: 2"})
+        flooded.wait_ready()
+        svid = mesh.authority.issue(TRAVEL)
+        tokens = [mesh.issuer.token(TRAVEL, scope=READ) for _ in range(400)]
+        messages = [
+            check_request(svid, [("authorization", f"Bearer {token}")]).SerializeToString()
+            for token in tokens
+        ]
+        with grpc.insecure_channel(f"unix:{flooded.socket}") as channel:
+            check = channel.unary_unary(CHECK, None, pb.CheckResponse.FromString)
+            assert reason_of(check(messages[0], timeout=5)) == "allow"
+            flood = [check.future(message, timeout=5) for message in messages[1:]]
+            known = [check.future(messages[0], timeout=5) for _ in range(50)]
+            of_known = {reason_of(call.result()) for call in known}
+            of_flood = {reason_of(call.result()) for call in flood}
+
+    assert of_known == {"allow"}
+    assert of_flood == {"allow", "overloaded"}
