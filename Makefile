@@ -4,7 +4,7 @@ PYTHON ?= python3
 SECONDS ?= 60
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test fuzz fuzz-guided check generate lock clean
+.PHONY: help setup demo test bench fuzz fuzz-guided check generate lock clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -32,6 +32,9 @@ test: setup ## all tests, the ones through a real Envoy included, with branch co
 	@COVERAGE_PROCESS_START=$(CURDIR)/pyproject.toml $(BIN)/coverage run -m pytest
 	@$(BIN)/coverage combine -q
 	@$(BIN)/coverage report
+
+bench: setup ## what a check costs, as ratios between servers in one run: some 8 minutes
+	@$(BIN)/python -m bench.run
 
 fuzz: setup ## hostile inputs against a reference, SECONDS=60 of them; fuzz-guided goes by coverage
 	@$(BIN)/python tests/fuzz.py --seconds $(SECONDS)

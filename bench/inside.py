@@ -163,10 +163,10 @@ def policy_row(rules: int) -> tuple[float, float, float]:
     gc.collect()
     megabytes = (rss_bytes() - memory) / 1e6
     last = len(agents) - 1
-    agent = Agent(SpiffeId.parse(agents[last].id))
+    caller = Agent(SpiffeId.parse(agents[last].id))
     operation = Operation("GET", "mcp.corp.example", (f"s{last}", "9", "x"))
     whose = delegation(1)
-    return seconds, megabytes, best_us(lambda: policy.grant(agent, whose, operation), 2000)
+    return seconds, megabytes, best_us(lambda: policy.grant(caller, whose, operation), 2000)
 
 
 def report(scale: float) -> list[str]:

@@ -76,8 +76,8 @@ class Run:
     def note(self, name: str, mode: str, result: Result, cpu_seconds: float) -> None:
         """Take one measurement."""
         count = len(result.latencies)
-        points = (result.percentile(part) * 1e6 for part in (0.5, 0.99, 0.999))
-        cell = Cell(cpu_seconds / count * 1e6, *points, count / result.seconds)
+        p50, p99, p999 = (result.percentile(part) * 1e6 for part in (0.5, 0.99, 0.999))
+        cell = Cell(cpu_seconds / count * 1e6, p50, p99, p999, count / result.seconds)
         self.samples.setdefault((name, mode), []).append(cell)
 
     def cell(self, name: str, mode: str) -> Cell:
@@ -88,7 +88,7 @@ class Run:
     def ratio(self, name: str, other: str, mode: str = "32", of: str = "cpu") -> float:
         """The median over the rounds of the ratio within each."""
         pairs = zip(self.samples[name, mode], self.samples[other, mode], strict=True)
-        return statistics.median(getattr(a, of) / getattr(b, of) for a, b in pairs)
+        return float(statistics.median(getattr(a, of) / getattr(b, of) for a, b in pairs))
 
 
 def cpu_seconds(pid: int) -> float:
@@ -164,7 +164,9 @@ class Bench:
         import grpc  # noqa: PLC0415 - a client of gRPC in the load's process costs it nothing here
 
         with grpc.insecure_channel(f"unix:{path}") as channel:
-            answer: bytes = channel.unary_unary(METHOD)(self.message(self.issuer), timeout=5)
+            answer: bytes = channel.unary_unary(METHOD, None, None)(
+                self.message(self.issuer), timeout=5
+            )
         return answer
 
     def message(self, issuer: Issuer, *, raw: bool = False) -> bytes:
