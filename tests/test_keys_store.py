@@ -59,10 +59,9 @@ def server() -> Iterator[ScriptedServer]:
 
 @pytest.fixture
 def store(server: ScriptedServer) -> Iterator[KeyStore]:
-    """A store that has the old key, fetched so long ago that the cooldown has passed."""
+    """A store that has the old key, from a fetch on schedule."""
     with running({URL: source(server)}) as started:
         until(lambda: started.status()[0].next_refresh)
-        started._fetchers[URL]._last_begun -= 1.0
         yield started
 
 
@@ -114,6 +113,18 @@ def test_rotated_key_on_first_use(server: ScriptedServer, store: KeyStore) -> No
     assert store.generation == generation + 1
     assert store.refresh(URL, "new", 1.0)  # known by now: no fetch
     assert server.fetches == 2
+
+
+def test_a_fetch_on_schedule_delays_no_new_key(server: ScriptedServer, store: KeyStore) -> None:
+    """A key that is published just after one is fetched at once; the next waits for the cooldown."""
+    server.serve(answer(key_set(NEW)))
+    assert store.refresh(URL, "new", 1.0)
+    server.serve(answer(key_set(OLD)))
+    assert not store.refresh(URL, "old", 1.0)
+    assert server.fetches == 2
+    time.sleep(1.05)
+
+    assert store.refresh(URL, "old", 1.0)
 
 
 def test_single_flight(server: ScriptedServer, store: KeyStore) -> None:

@@ -32,7 +32,7 @@ def test_nothing_is_refused_that_could_be_known(record: Record) -> None:
 
 
 def test_the_issuer_is_left_alone(record: Record) -> None:
-    """No fetch comes sooner than the cooldown after the last one, whatever is asked for."""
+    """Whatever is asked for, a cooldown sees one fetch on schedule and one for unknown keys."""
     assert record.too_frequent() == []
 
 

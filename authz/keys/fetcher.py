@@ -82,7 +82,7 @@ class Fetcher:
     _stopping: bool = False
     _begun: int = 0
     _ended: int = 0
-    _last_begun: float = float("-inf")  # monotonic seconds
+    _hot_since: float = float("-inf")  # monotonic seconds
     _failures_in_a_row: int = 0
     _fresh_seconds: float | None = None  # of the last answer's Cache-Control
     _parsed: tuple[bytes, Mapping[str, Key], tuple[tuple[str, str], ...]] | None = None
@@ -112,7 +112,7 @@ class Fetcher:
         remembered as absent: until the cooldown has passed it waits for nothing.
         """
         with self._condition:
-            is_hot = time.monotonic() - self._last_begun < self._cooldown()
+            is_hot = time.monotonic() - self._hot_since < self._cooldown()
             if self._stopping or not self._started or (is_hot and key_id in self._absent):
                 return
             is_under_way = self._begun > self._ended
@@ -149,13 +149,19 @@ class Fetcher:
             with self._condition:
                 if self._stopping:
                     return
+                begun_at = time.monotonic()
+                if self._wanted:
+                    self._hot_since = begun_at
                 self._wanted = False
                 self._begun += 1
-                self._last_begun = time.monotonic()
                 self.next_refresh = None
             self._fetch()
             with self._condition:
                 self._ended = self._begun
+                # A good fetch on schedule leaves the next unknown key one of its own, or a key that
+                # is published just then would be refused; an issuer that fails is left alone.
+                if self._failures_in_a_row:
+                    self._hot_since = begun_at
                 self._condition.notify_all()
                 pause_seconds = self._pause()
                 self.next_refresh = time.time() + pause_seconds
