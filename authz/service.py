@@ -64,6 +64,10 @@ class ServerSettings(Settings):
     """Processes, each with addresses of its own: one endpoint for the proxy each."""
     tls: TlsSettings | None = None
     """Mutual TLS with the proxies that ask, on host:port addresses."""
+    pin: bool = False
+    """Keep each process on one core. Its threads run one at a time anyhow, and pass work to each
+    other at half the cost; but a core that others keep busy is slow. Linux only.
+    """
     threads: int = Field(default=4, ge=2, le=256)
     """Threads that work on checks; others may wait besides. More bring no speed and cost CPU."""
     max_concurrent: int = Field(default=1024, ge=1, le=100_000)

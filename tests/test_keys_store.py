@@ -116,7 +116,7 @@ def test_rotated_key_on_first_use(server: ScriptedServer, store: KeyStore) -> No
 
 
 def test_a_fetch_on_schedule_delays_no_new_key(server: ScriptedServer, store: KeyStore) -> None:
-    """A key that is published just after one is fetched at once; the next waits for the cooldown."""
+    """A key published just after one is fetched at once; the next waits for the cooldown."""
     server.serve(answer(key_set(NEW)))
     assert store.refresh(URL, "new", 1.0)
     server.serve(answer(key_set(OLD)))

@@ -150,6 +150,21 @@ def test_audit_lines_of_all_are_whole(mesh: Mesh) -> None:
     assert len(ids) == len(set(ids)) >= 20
 
 
+def test_a_core_for_each(tmp_path: Path) -> None:
+    """With ``pin`` each worker stays on one core, and the next worker has the next one."""
+    allowed_cores = sorted(os.sched_getaffinity(0))
+    with Mesh(tmp_path) as mesh:
+        server = mesh.server("pinned", {"  workers: 2": "  pin: true\n  workers: 2"}, workers=2)
+        server.wait_ready()
+        for pid, number in zip(workers_of(server), (0, 1), strict=True):
+            tasks = [int(one.name) for one in Path(f"/proc/{pid}/task").iterdir()]
+            core = {allowed_cores[number % len(allowed_cores)]}
+            elsewhere = [task for task in tasks if os.sched_getaffinity(task) != core]
+
+            assert len(tasks) > 5
+            assert len(elsewhere) <= 1, "but for the thread that waits for the supervisor's end"
+
+
 def test_a_stop_is_of_all(tmp_path: Path) -> None:
     """SIGTERM drains every worker; status 0, no process and no folder is left."""
     with Mesh(tmp_path, workers=2) as mesh:

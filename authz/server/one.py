@@ -1,6 +1,7 @@
 """One serving process: the running parts, and what happens to them over time."""
 
 import logging
+import os
 import threading
 import time
 from pathlib import Path
@@ -38,6 +39,9 @@ class Server:
         ``worker`` is our number among several, ``admin`` where its supervisor asks it.
         """
         self._path = path
+        if config.server.pin:  # before any thread is made, which inherits it
+            cores = sorted(os.sched_getaffinity(0))
+            os.sched_setaffinity(0, {cores[worker % len(cores)]})
         self._config = config
         self._file = _contents(path)
         self._stopping = threading.Event()
