@@ -36,6 +36,8 @@ DECISION_SECONDS: Final = 0.005
 # Longest wait for a key that may just have been published, whatever the caller would allow.
 MAX_KEY_WAIT_SECONDS: Final = 2.0
 _NOTHING: Final = encode_operation(AuditOperation("", "", "", ""))
+_ID_BYTES: Final = 16
+_DRAWN_AT_ONCE: Final = 256
 _log: Final = logging.getLogger("authz.service")
 
 
@@ -166,7 +168,7 @@ class Service:
         ``time_remaining`` gives the seconds that the caller still waits, None for no deadline;
         ``proxy`` is the SPIFFE ID of the caller, "" when its connection has none.
         """
-        decision_id = os.urandom(16).hex()
+        decision_id = _decision_id()
         try:
             return self._answer(data, time_remaining, proxy, decision_id)
         except Exception as error:  # noqa: BLE001 - an RPC error can be an allow to some proxies
@@ -275,6 +277,24 @@ class Service:
             reason, detail = Reason.OVERLOADED, "too many proofs to remember"
         agent, delegation = decision.agent, decision.delegation
         return Deny(reason, detail, scheme=DPOP_SCHEME, agent=agent, delegation=delegation)
+
+
+def _decision_id() -> str:
+    """128 random bits, as 32 hex characters.
+
+    Drawn many at a time: to ask the system lets go of the interpreter's lock, and with other
+    threads at work it takes some 15 us to get it back.
+    """
+    try:
+        return _drawn_ids.pop()
+    except IndexError:
+        drawn = os.urandom(_ID_BYTES * _DRAWN_AT_ONCE).hex()
+        step = 2 * _ID_BYTES
+        _drawn_ids.extend([drawn[at : at + step] for at in range(step, len(drawn), step)])
+        return drawn[:step]
+
+
+_drawn_ids: Final[list[str]] = []  # pop() and extend() are atomic: no id is given out twice
 
 
 def _ttl(decision: Decision, settings: CacheSettings) -> float:
