@@ -97,11 +97,9 @@ def encode_operation(operation: AuditOperation) -> bytes:
 
 
 def _safe(json: bytes) -> bytes:
-    return (
-        json
-        if json.isascii() and b"\x7f" not in json
-        else json.decode().translate(_UNSAFE).encode()
-    )
+    if json.isascii() and b"\x7f" not in json:  # as nearly always
+        return json
+    return json.decode().translate(_UNSAFE).encode()
 
 
 class Line(msgspec.Struct, frozen=True, gc=False):

@@ -8,18 +8,12 @@ sets, what was revoked, and the time; it does no I/O, reads no clock and logs no
 from typing import Protocol
 
 from authz.decision import Agent, Allow, Decision, Delegation, Deny
+from authz.delegation import DelegationStep
 from authz.identity import Identity
 from authz.policy import Policy
 from authz.reason import DPOP_SCHEME, Denied
 from authz.request import DPOP, Operation, Request
 from authz.routes import RESOURCE_METADATA, Route, Routes
-
-
-class DelegationStep(Protocol):
-    """Step 2: whoever can say on whose behalf an agent acts."""
-
-    def verify(self, request: Request, agent: Agent, route: Route, now: float) -> Delegation:
-        """The verified delegation. Raises Denied."""
 
 
 class RevocationCheck(Protocol):

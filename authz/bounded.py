@@ -7,10 +7,16 @@ never change one.
 """
 
 from collections.abc import Callable, Hashable
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
+
+
+class Generation(Protocol):
+    """What remembered values depend on beside their keys: a number that grows with each change."""
+
+    generation: int
 
 
 class BoundedMap(Generic[Key, Value]):

@@ -3,9 +3,15 @@
 from pathlib import Path
 from typing import Final
 
-from authz.authorizer import Authorizer, DelegationStep, RevocationCheck
+from authz.authorizer import Authorizer, RevocationCheck
 from authz.config import Config
-from authz.delegation import Delegations, DpopProofs, DpopSettings, RememberedDelegations
+from authz.delegation import (
+    Delegations,
+    DelegationStep,
+    DpopProofs,
+    DpopSettings,
+    RememberedDelegations,
+)
 from authz.envoy import Inputs, Reader, Writer
 from authz.identity import Identity
 from authz.keys import KeySource, KeyStore

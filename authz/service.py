@@ -17,6 +17,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 from authz._pb import ext_authz_pb2 as pb
 from authz.audit import AuditLog, AuditOperation, Line, encode_operation
 from authz.authorizer import Authorizer
+from authz.bounded import Generation
 from authz.cache import CacheSettings, DecisionCache, Entry
 from authz.decision import Allow, Decision, Deny
 from authz.envoy import Reader, attempt_of
@@ -96,12 +97,6 @@ class ServerSettings(Settings):
         """These settings with the addresses of one worker."""
         listen = tuple(address.replace(_WORKER, str(number)) for address in self.listen)
         return self.model_copy(update={"listen": listen})
-
-
-class Generation(Protocol):
-    """What decisions depend on beside their inputs: a number that grows with each change."""
-
-    generation: int
 
 
 class KeyRefresher(Generation, Protocol):

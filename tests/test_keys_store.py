@@ -6,11 +6,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from jwks_server import Behaviour, ScriptedServer, answer, ec_key, held, key_set, raw
+from world import wait_until
 
 from authz.keys import KeySet, KeySettings, KeySource, KeyStore
 from authz.keys.fetcher import MAX_ABSENT_KEY_IDS, Fetcher
@@ -18,14 +20,7 @@ from authz.keys.fetcher import MAX_ABSENT_KEY_IDS, Fetcher
 ALL = frozenset({"ES256", "RS256", "Ed25519"})
 URL = "https://as.example"
 OLD, NEW = ec_key("old"), ec_key("new")
-
-
-def until(condition: Callable[[], object], seconds: float = 3.0) -> None:
-    """Wait for something that must come."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not come"
-        time.sleep(0.005)
+until = partial(wait_until, seconds=3.0)
 
 
 def source(server: ScriptedServer, **changes: Any) -> KeySource:
@@ -387,13 +382,13 @@ def test_files(tmp_path: Path) -> None:
     with running({URL: KeySource(KeySettings(file=str(path)), ALL)}) as store:
         until(store.ready)
         path.write_bytes(key_set(OLD, NEW))
-        until(lambda: known(store) == {"old", "new"}, 1.5)
+        until(lambda: known(store) == {"old", "new"}, seconds=1.5)
         third = ec_key("third")
         path.write_bytes(key_set(third))
         time.sleep(0.15)
         assert store.refresh(URL, "third", 0.5)
         path.write_bytes(b"{")
-        until(lambda: store.status()[0].failures, 1.5)
+        until(lambda: store.status()[0].failures, seconds=1.5)
 
         assert known(store) == {"third"}
         assert store.status()[0].source == str(path)

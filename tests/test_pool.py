@@ -1,14 +1,16 @@
 """The threads that answer checks: few work at a time, and who waits holds no one up."""
 
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 
 import pytest
+from world import wait_until
 
 from authz.server.pool import Call, CheckPool
 
 SECONDS = 5.0
+until = partial(wait_until, seconds=SECONDS)
 
 
 @pytest.fixture
@@ -22,14 +24,6 @@ def pool() -> Iterator[CheckPool]:
 
 def _alive() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name == "check"]
-
-
-def until(condition: Callable[[], object]) -> None:
-    """Wait for something that must come."""
-    end = time.monotonic() + SECONDS
-    while not condition():
-        assert time.monotonic() < end, "it did not come"
-        time.sleep(0.005)
 
 
 def finish(call: Call) -> None:

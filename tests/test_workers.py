@@ -8,11 +8,12 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
-from world import READ
+from world import READ, wait_until
 
 from authz.audit import AuditLog, AuditSettings
 from authz.cli import main
@@ -22,6 +23,7 @@ from lab.mesh import TRAVEL, Mesh, Server
 
 BALANCE = "/finance/balance"
 SECONDS = 10.0
+until = partial(wait_until, seconds=SECONDS)
 
 
 @pytest.fixture(scope="module")
@@ -29,15 +31,6 @@ def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
     """An Envoy with one server of two workers."""
     with Mesh(Path(tmp_path_factory.mktemp("workers")), workers=2) as made:
         yield made
-
-
-def until(condition: Callable[[], object], seconds: float = SECONDS) -> float:
-    """Wait for something that must come; how long it took."""
-    begun = time.monotonic()
-    while not condition():
-        assert time.monotonic() < begun + seconds, "it did not come"
-        time.sleep(0.01)
-    return time.monotonic() - begun
 
 
 def workers_of(server: Server) -> list[int]:

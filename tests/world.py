@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Self
@@ -26,6 +26,15 @@ from lab.mesh import AUDIENCE, CONFIG, ISSUER, TRAVEL
 HOST = "mcp.corp.example"
 BALANCE = "/finance/balance"
 READ = "balance:read"
+
+
+def wait_until(condition: Callable[[], object], seconds: float) -> float:
+    """Wait for something that must come within so many seconds; how long it took."""
+    begun = time.monotonic()
+    while not condition():
+        assert time.monotonic() < begun + seconds, "it did not come"
+        time.sleep(0.005)
+    return time.monotonic() - begun
 
 
 class World(AbstractContextManager["World"]):

@@ -17,7 +17,7 @@ from authz.delegation.confirmation import check_confirmation
 from authz.delegation.credential import credential_of, has_credential
 from authz.delegation.dpop import DpopProofs
 from authz.delegation.jws import Jws, check_header, check_kind, parse_compact
-from authz.delegation.remembered import RememberedDelegations
+from authz.delegation.remembered import DelegationStep, RememberedDelegations
 from authz.delegation.settings import ActorSettings, DpopSettings, IssuerSettings, TokenSettings
 from authz.keys import Key, KeySet, KeyVerifyError
 from authz.reason import Denied, Reason
@@ -26,6 +26,7 @@ from authz.routes import Route
 
 __all__ = [
     "ActorSettings",
+    "DelegationStep",
     "Delegations",
     "DpopProofs",
     "DpopSettings",

@@ -10,7 +10,7 @@ from typing import Final, Protocol
 
 import msgspec
 
-from authz.bounded import BoundedMap
+from authz.bounded import BoundedMap, Generation
 from authz.decision import Agent, Delegation
 from authz.request import DPOP, Request
 from authz.routes import Route
@@ -24,12 +24,6 @@ class DelegationStep(Protocol):
 
     def verify(self, request: Request, agent: Agent, route: Route, now: float) -> Delegation:
         """The verified delegation. Raises Denied."""
-
-
-class Generation(Protocol):
-    """What a verification depends on beside its inputs: the key sets."""
-
-    generation: int
 
 
 class _Verified(msgspec.Struct, frozen=True, gc=False):

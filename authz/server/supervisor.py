@@ -16,7 +16,7 @@ import threading
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final
 
 from prometheus_client import CollectorRegistry
 
@@ -164,7 +164,7 @@ class Supervisor:
         registry.register(self._metrics)
         self._admin = AdminServer(config.admin.listen, registry, self.readiness)
 
-    def start(self) -> Self:
+    def start(self) -> None:
         """Start every worker and the admin address. Raises AdminError, WorkerStartError."""
         self._admin.start()
         for worker in self._workers:
@@ -176,7 +176,6 @@ class Supervisor:
             time.sleep(WATCH_SECONDS)
         extra = {"version": __version__, "admin": self._admin.address}
         _log.info("workers are up", extra={**extra, "workers": len(self._workers)})
-        return self
 
     def serve(self) -> None:
         """Watch over the workers until told to stop, then stop them."""
