@@ -48,8 +48,8 @@ class Authorizer:
         delegation: Delegation | None = None
         flags: tuple[str, ...] = ()
         try:
-            operation = Operation.of(request)  # 0. what is asked, read one way only
-            route = self.routes.of(request, operation)
+            operation = Operation.of(request)  # 0. what is asked, read one way
+            route = self.routes.of(request, operation)  # where that is the only one, or accepted
             agent = self.identity.identify(request, now)  # 1. who calls
             delegation = self.delegations.verify(request, agent, route, now)  # 2. on whose behalf
             self.revocations.check(agent, delegation)  # still

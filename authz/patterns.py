@@ -12,8 +12,9 @@ from typing import Annotated, Final, Self
 
 from pydantic import AfterValidator, Field
 
+from authz.paths import canonical_path
 from authz.reason import Denied
-from authz.request import canonical_host, canonical_path
+from authz.request import canonical_host
 from authz.spiffe import SCHEME, SpiffeId, SpiffeIdError, TrustDomain
 
 _VARIABLE: Final = re.compile(r"\{[A-Za-z_][A-Za-z0-9_]*\}")

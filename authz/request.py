@@ -6,16 +6,15 @@ canonical form; a request whose target two parties could read differently has no
 """
 
 import re
-import unicodedata
 from dataclasses import dataclass
 from typing import Final, Self
 from urllib.parse import unquote
 
 import msgspec
 
+from authz.paths import Forms, Segments, read_path
 from authz.reason import Denied, Reason
 
-MAX_PATH_BYTES: Final = 8192  # the common limit of servers for a request line; Envoy's is 60 KiB
 MAX_HOST_BYTES: Final = 253 + 6  # RFC 1035 section 2.3.4, and a port
 XFCC: Final = "x-forwarded-client-cert"
 DPOP: Final = "dpop"  # the header of the proof (RFC 9449 section 4.1)
@@ -26,12 +25,6 @@ _METHOD: Final = re.compile(r"[A-Z][A-Z-]{0,31}")  # RFC 9110 tokens in use; nev
 _HOST: Final = re.compile(
     r"(?P<name>[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?"
 )
-_LITERAL: Final = re.compile(r"[A-Za-z0-9._~!$&'()*+,=:@-]*")  # RFC 3986 pchar, less ";" and "%"
-_ESCAPE: Final = re.compile(r"%([0-9A-Fa-f]{2})")
-# Escaped, these mean a separator, an end or a second escape to some servers and not to others.
-_NEVER_ESCAPED: Final = frozenset(b"/\\%;?#.")
-# What a server that folds compatibility characters (NFKC) could make of, say, a fullwidth slash.
-_SEPARATORS: Final = frozenset("/\\%;?#")
 
 
 class Request(msgspec.Struct, frozen=True, gc=False):
@@ -86,18 +79,21 @@ class Operation:
         method: upper case.
         host: lower case, without a port.
         path: decoded segments, without the leading slash: ``/a/b/`` is ``("a", "b", "")``.
+        ambiguities: forms in the path that a route must accept; nearly always none.
     """
 
     method: str
     host: str
-    path: tuple[str, ...]
+    path: Segments
+    ambiguities: Forms = frozenset()
 
     @classmethod
     def of(cls, request: Request) -> Self:
-        """Canonicalise. Raises Denied(PATH_AMBIGUOUS) where readers could disagree."""
+        """Canonicalise. Raises Denied(PATH_AMBIGUOUS) where no reading is the sane one."""
         if not _METHOD.fullmatch(request.method):
             raise Denied(Reason.PATH_AMBIGUOUS, "the method is not an upper-case token")
-        return cls(request.method, canonical_host(request.host), canonical_path(request.path))
+        host = canonical_host(request.host)
+        return cls(request.method, host, *read_path(request.path))
 
 
 def credentials_elsewhere(query: str, cookie: str) -> tuple[str, ...]:
@@ -123,46 +119,3 @@ def canonical_host(host: str) -> str:
     if match is None or ".." in host:
         raise Denied(Reason.PATH_AMBIGUOUS, "the host is not one plain name")
     return match["name"]
-
-
-def canonical_path(path: str) -> tuple[str, ...]:
-    """Decoded segments of an absolute path. Raises Denied(PATH_AMBIGUOUS).
-
-    Refused, because servers disagree on them: a path that is not absolute, empty segments in the
-    middle (``//``), dot segments, backslashes, ``;`` parameters, control and non-ASCII bytes,
-    broken escapes, escapes of separators, of dots or of ``%``, and escapes that are not UTF-8.
-    """
-    if not path.startswith("/"):
-        raise Denied(Reason.PATH_AMBIGUOUS, "the path is not absolute")
-    if len(path) > MAX_PATH_BYTES:
-        raise Denied(Reason.PATH_AMBIGUOUS, "the path is too long")
-    segments = path[1:].split("/")
-    if "" in segments[:-1]:
-        raise Denied(Reason.PATH_AMBIGUOUS, "the path has an empty segment")
-    return tuple(_segment(segment) for segment in segments)
-
-
-def _segment(raw: str) -> str:
-    if raw in {".", ".."}:
-        raise Denied(Reason.PATH_AMBIGUOUS, "the path has a dot segment")
-    if _LITERAL.fullmatch(raw):
-        return raw
-    return _decoded(raw)
-
-
-def _decoded(raw: str) -> str:
-    if not _LITERAL.fullmatch(_ESCAPE.sub("", raw)):
-        raise Denied(Reason.PATH_AMBIGUOUS, "the path has a character that must be escaped")
-    if any(int(pair, 16) in _NEVER_ESCAPED for pair in _ESCAPE.findall(raw)):
-        raise Denied(
-            Reason.PATH_AMBIGUOUS,
-            "the path escapes a character that changes its meaning",
-        )
-    try:
-        text = _ESCAPE.sub(lambda pair: chr(int(pair[1], 16)), raw).encode("latin-1").decode()
-    except UnicodeDecodeError:
-        raise Denied(Reason.PATH_AMBIGUOUS, "the path's escapes are not UTF-8") from None
-    folded = unicodedata.normalize("NFKC", text)
-    if not text.isprintable() or _SEPARATORS & set(folded) or folded in {".", ".."}:
-        raise Denied(Reason.PATH_AMBIGUOUS, "the path has a control or look-alike character")
-    return text

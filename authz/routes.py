@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field
 
+from authz.paths import Form, Forms, ambiguous
 from authz.patterns import ANY, HostText, PathText, path_pattern
 from authz.reason import Denied, Reason
 from authz.request import Operation, Request
@@ -70,6 +71,14 @@ class RouteSettings(Settings):
     """Authentication contexts of which the token's acr must be one (RFC 9470)."""
     max_age: Duration | None = Field(default=None, ge=1.0)
     """Longest time since the principal authenticated, by the token's auth_time (RFC 9470)."""
+    accept_ambiguous: tuple[Form, ...] = ()
+    """Forms in paths that servers disagree on, to take on this route; they are refused elsewhere.
+    Each is your word that the upstream behind reads it so: double_encoding, %25 is a percent sign
+    and nothing is decoded twice; empty_segments, the one in // stays and is not merged;
+    escaped_backslash and escaped_slash, %5C and %2F are part of a name and separate nothing;
+    parameters, ;x is part of a name and not cut off. Where that is wrong, the upstream takes the
+    path for one that no rule or route here has looked at.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +90,7 @@ class Route:
         audiences: a token must be for one of these; empty when the issuer's are all good.
         origin: of the resource, in one spelling; "" without one.
         metadata_url: of the resource's metadata (RFC 9728 section 3.1); "" without one.
+        accept_ambiguous: forms that its upstream reads as we do.
     """
 
     name: str = ""
@@ -92,6 +102,7 @@ class Route:
     max_age_seconds: float | None = None
     origin: str = ""
     metadata_url: str = ""
+    accept_ambiguous: Forms = frozenset()
 
 
 class Routes:
@@ -110,8 +121,20 @@ class Routes:
     def of(self, request: Request, operation: Operation) -> Route:
         """The route that the proxy names, else the first that fits, else the defaults.
 
-        Raises Denied(POLICY_DENIED) for a name that is not configured.
+        Raises Denied(POLICY_DENIED) for a name that is not configured, Denied(PATH_AMBIGUOUS) for
+        forms in the path that the route does not accept: no other place lets them pass.
         """
+        # An ambiguous path finds its route by our reading. That is a laxer route than the one of
+        # the upstream's reading only if the upstream reads otherwise. Then the route found does not
+        # accept the form, and the path is refused right here; or the operator was wrong to say that
+        # this upstream reads as we do, and rules are passed by just like routes. It is the upstream
+        # that was meant: proxies find it by the raw text, where no form separates or cuts anything.
+        route = self._find(request, operation)
+        if not operation.ambiguities <= route.accept_ambiguous:
+            raise ambiguous(operation.ambiguities - route.accept_ambiguous)
+        return route
+
+    def _find(self, request: Request, operation: Operation) -> Route:
         name = request.context_value(ROUTE)
         if name:
             route = self._by_name.get(name)
@@ -140,6 +163,7 @@ def _route(settings: RouteSettings) -> Route:
         max_age_seconds=settings.max_age,
         origin=origin_of(resource) if resource else "",
         metadata_url=metadata_url(resource) if resource else "",
+        accept_ambiguous=frozenset(settings.accept_ambiguous),
     )
 
 

@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from authz import strictjson
+from authz.paths import canonical_path
 from authz.patterns import SpiffePattern, host_pattern, path_pattern
 from authz.reason import Denied, Reason
-from authz.request import Operation, Request, canonical_host, canonical_path
+from authz.request import Operation, Request, canonical_host
 from authz.spiffe import SpiffeId, SpiffeIdError, TrustDomain
 
 EVERY_CHAR = [chr(code) for code in range(256)] + ["\u0430", "\uff0f", "\u2028", "\U0001f600"]

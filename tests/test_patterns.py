@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from authz.paths import canonical_path
 from authz.patterns import SegmentPattern, SpiffePattern, host_pattern, path_pattern
-from authz.request import canonical_path
 from authz.spiffe import SpiffeId
 
 SEGMENT = st.sampled_from(["a", "b", "ab", "a.b", "...", "agent-1", "agent-10", ""])

@@ -18,8 +18,9 @@ from authz.delegation.credential import Credential
 from authz.delegation.jws import Jws, parse_compact
 from authz.delegation.settings import DpopSettings, media_type
 from authz.keys import Key, KeySetError, KeyVerifyError, proof_key
+from authz.paths import canonical_path
 from authz.reason import DPOP_SCHEME, Denied, Reason
-from authz.request import Request, canonical_path
+from authz.request import Request
 from authz.routes import Route, origin_of
 
 MAX_PROOF_BYTES: Final = 4096  # an ES256 proof is 600 bytes, one of RSA-4096 2 KiB

@@ -1,0 +1,126 @@
+"""One reading of a path: its decoded segments, and the ambiguous forms in which they were written.
+
+Servers disagree on more than one could list, so only what is known is read at all. Some spellings
+have one sane reading, though not every server takes it: they are read that way and named, and
+whoever asks says whether he accepts them. What has no sane reading is refused, whoever asks.
+"""
+
+import re
+import unicodedata
+from typing import Final, Literal
+from urllib.parse import unquote
+
+from authz.reason import Denied, Reason
+
+MAX_PATH_BYTES: Final = 8192  # the common limit of servers for a request line; Envoy's is 60 KiB
+Form = Literal[
+    "double_encoding", "empty_segments", "escaped_backslash", "escaped_slash", "parameters"
+]
+Forms = frozenset[Form]
+Segments = tuple[str, ...]
+
+_NONE: Final[Forms] = frozenset()
+# RFC 3986 pchar, less ";" and "%". A segment that begins with a dot takes the slow way.
+_PLAIN_PATH: Final = re.compile(
+    r"/|(?:/[A-Za-z0-9_~!$&'()*+,=:@-][A-Za-z0-9._~!$&'()*+,=:@-]*+)++/?"
+)
+_PLAIN: Final = re.compile(r"[A-Za-z0-9._~!$&'()*+,=:@-]*")
+_WRITTEN: Final = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+,=:@;-]++|%[0-9A-Fa-f]{2})*+")
+_ESCAPE: Final = re.compile(r"%[0-9A-Fa-f]{2}")
+_ESCAPED_DOT: Final = re.compile(r"%2[Ee]")  # nobody has to; a normaliser may see ".." or not
+_DOTS: Final = frozenset({".", ".."})
+# A segment that was decoded has one of these only in a form that somebody reads otherwise.
+_MARKS: Final[dict[str, Form]] = {
+    "%": "double_encoding",
+    "\\": "escaped_backslash",
+    "/": "escaped_slash",
+    ";": "parameters",
+}
+_SEPARATOR: Final = re.compile(r"[/\\]")
+_ANY_SEPARATOR: Final = re.compile(r"[/\\;]")
+
+
+def canonical_path(path: str) -> Segments:
+    """Decoded segments of an absolute path without any ambiguity. Raises Denied(PATH_AMBIGUOUS)."""
+    segments, forms = read_path(path)
+    if forms:
+        raise ambiguous(forms)
+    return segments
+
+
+def ambiguous(forms: Forms) -> Denied:
+    """The refusal of forms that whoever asks does not accept."""
+    return Denied(Reason.PATH_AMBIGUOUS, f"the path has {', '.join(sorted(forms))}")
+
+
+def read_path(path: str) -> tuple[Segments, Forms]:
+    """Decoded segments of an absolute path, and the forms in it that some servers read otherwise.
+
+    A segment keeps what was escaped in it: ``/a%2Fb`` is ``("a/b",)``, ``/a;v`` is ``("a;v",)``,
+    ``/a//b`` is ``("a", "", "b")``, ``/100%25`` is ``("100%",)``. Forms that only come up when one
+    decodes a second time are named too; and a name that is empty once others have separated or cut
+    it, as in ``/;x`` and ``/a%2F``, counts as an empty segment.
+
+    Raises Denied(PATH_AMBIGUOUS) for what has no sane reading: a path that is not absolute, begins
+    with ``//`` or is too long; dot segments, also between escaped separators and before ``;``;
+    escapes of a dot, ``?`` or ``#``; backslashes, control and non-ASCII characters; broken escapes
+    and ones that are not UTF-8; characters that fold to separators (NFKC); triple encoding.
+    """
+    if _PLAIN_PATH.fullmatch(path) and len(path) <= MAX_PATH_BYTES:
+        return tuple(path[1:].split("/")), _NONE
+    if not path.startswith("/"):
+        raise _refused("the path is not absolute")
+    if path.startswith("//"):
+        raise _refused("the path begins as a host does")  # RFC 3986 section 4.2: //host/path
+    if len(path) > MAX_PATH_BYTES:
+        raise _refused("the path is too long")
+    forms: set[Form] = set()
+    segments = tuple(_segment(raw, forms) for raw in path[1:].split("/"))
+    if "" in segments[:-1]:
+        forms.add("empty_segments")
+    return segments, frozenset(forms)
+
+
+def _segment(raw: str, forms: set[Form]) -> str:
+    if _PLAIN.fullmatch(raw) and raw not in _DOTS:
+        return raw
+    if not _WRITTEN.fullmatch(raw):
+        raise _refused("the path has a broken escape, or a character that must be escaped")
+    text = _decoded(raw)
+    forms.update(_forms(text))
+    if _ESCAPE.search(text):
+        again = _decoded(text)
+        forms.update(_forms(again))
+        if _ESCAPE.search(again):
+            raise _refused("the path is encoded more than twice")
+    return text
+
+
+def _decoded(raw: str) -> str:
+    """Decode once, and refuse what is dangerous to whoever reads the outcome."""
+    if _ESCAPED_DOT.search(raw):
+        raise _refused("the path has an escaped dot")
+    try:
+        text = unquote(raw, errors="strict")
+    except UnicodeDecodeError:
+        raise _refused("the path's escapes are not UTF-8") from None
+    # What a server that folds compatibility characters could make of, say, a fullwidth slash.
+    folded = unicodedata.normalize("NFKC", text)
+    if not text.isprintable() or any(folded.count(mark) > text.count(mark) for mark in _MARKS):
+        raise _refused("the path has a control or look-alike character")
+    if "?" in folded or "#" in folded:
+        raise _refused("the path escapes a character that ends it")
+    if not _DOTS.isdisjoint(_ANY_SEPARATOR.split(folded)):
+        raise _refused("the path has a dot segment")
+    return text
+
+
+def _forms(text: str) -> set[Form]:
+    found: set[Form] = {form for mark, form in _MARKS.items() if mark in text}
+    if found and "" in (name.partition(";")[0] for name in _SEPARATOR.split(text)):
+        found.add("empty_segments")
+    return found
+
+
+def _refused(detail: str) -> Denied:
+    return Denied(Reason.PATH_AMBIGUOUS, detail)
