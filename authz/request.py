@@ -2,7 +2,8 @@
 
 ``Request`` holds every input that a decision may read, and nothing else: so it is also the key
 under which a decision is cached, and no input can be forgotten there. ``Operation`` is its
-canonical form; a request whose target two parties could read differently has none.
+canonical form; a request whose target has no sane reading has none, and one that some servers read
+otherwise says how (``authz.paths``).
 """
 
 import re
