@@ -10,7 +10,8 @@ from grpc_tools import protoc
 
 HERE = Path(__file__).parent
 TARGET = HERE.parent / "authz" / "_pb"
-GENERATED = ("ext_authz_pb2.py", "ext_authz_pb2.pyi")
+SOURCES = ("cel_ast", "ext_authz")
+GENERATED = tuple(f"{source}_pb2.{kind}" for source in SOURCES for kind in ("py", "pyi"))
 
 
 def generate(target: Path) -> None:
@@ -23,7 +24,7 @@ def generate(target: Path) -> None:
             f"-I{well_known}",
             f"--python_out={target}",
             f"--pyi_out={target}",
-            str(HERE / "ext_authz.proto"),
+            *(str(HERE / f"{source}.proto") for source in SOURCES),
         ]
     )
     if status:
@@ -51,7 +52,7 @@ def main() -> int:
         return 0
     stale = differing()
     for name in stale:
-        print(f"authz/_pb/{name} differs from protos/ext_authz.proto: run 'make generate'")
+        print(f"authz/_pb/{name} differs from its source in protos/: run 'make generate'")
     return 1 if stale else 0
 
 

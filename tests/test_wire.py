@@ -1,20 +1,24 @@
 """Our protobuf against the published one: the same names, numbers and forms, field by field.
 
 ``authz.ext_authz`` is a trimmed copy of Envoy's API; xds-protos holds the original. Where a type
-differs on purpose it stands in ``OTHER_TYPES``, and only there.
+differs on purpose it stands in ``OTHER_TYPES``, and only there. ``authz.cel_ast`` is a trimmed copy
+of CEL's syntax tree, which xds-protos holds too.
 """
 
 import subprocess
 import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
 import pytest
+from cel.expr import checked_pb2
 from envoy.config.core.v3 import base_pb2
 from envoy.service.auth.v3 import external_auth_pb2 as published
 from google.protobuf import descriptor_pool
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
+from authz._pb import cel_ast_pb2
 from authz._pb import ext_authz_pb2 as pb
 from authz.server.transport import SERVICE
 
@@ -130,6 +134,31 @@ def test_every_other_type_is_still_one() -> None:
     }
 
     assert set(OTHER_TYPES) <= fields | values
+
+
+def _all_messages(messages: Iterable[Descriptor]) -> Iterator[Descriptor]:
+    for message in messages:
+        yield message
+        yield from _all_messages(message.nested_types)
+
+
+_AST = [
+    (message, field)
+    for message in _all_messages(cel_ast_pb2.DESCRIPTOR.message_types_by_name.values())
+    for field in message.fields
+]
+
+
+@pytest.mark.parametrize(("message", "field"), _AST, ids=[field.full_name for _, field in _AST])
+def test_syntax_tree_is_as_published(message: Descriptor, field: FieldDescriptor) -> None:
+    """A field of CEL's syntax tree has the published name, number, oneof and type."""
+    name = message.full_name.replace("authz.cel_ast.", "cel.expr.")
+    theirs = checked_pb2.DESCRIPTOR.pool.FindMessageTypeByName(name).fields_by_number[field.number]
+
+    _assert_same(field, theirs, name)
+    if field.message_type:
+        expected = field.message_type.full_name.replace("authz.cel_ast.", "cel.expr.")
+        assert theirs.message_type.full_name == expected
 
 
 def test_append_actions_are_the_published_ones() -> None:

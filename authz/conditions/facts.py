@@ -1,0 +1,135 @@
+r"""The values that a condition may read, of one request.
+
+The library takes a text up to its first NUL only, so that a claim "admin\0x" would be equal to
+"admin"; and takes no number beyond 64 bits. Facts that it can't hold as they are make every
+condition fail.
+"""
+
+from collections.abc import Collection
+from typing import Annotated, Any, Final
+
+from pydantic import AfterValidator, Field
+
+from authz.conditions.language import ConditionFailedError, activation
+from authz.decision import Agent, Delegation
+from authz.request import DPOP, XFCC, Operation, Request
+from authz.strictjson import MAX_DEPTH
+
+CREDENTIAL_HEADERS: Final = frozenset(
+    {
+        "authorization",
+        "client-cert",  # RFC 9440
+        "client-cert-chain",
+        "cookie",
+        DPOP,
+        "proxy-authorization",
+        "signature",  # RFC 9421
+        "txn-token",
+        "workload-identity-token",
+        "workload-proof-token",
+        XFCC,
+    }
+)
+_MAX_INT: Final = 2**63 - 1  # CEL's int has 64 bits
+
+
+def _no_credential(name: str) -> str:
+    if name in CREDENTIAL_HEADERS:
+        raise ValueError(f"{name} is a credential: no condition may read it")
+    return name
+
+
+ConditionHeader = Annotated[
+    str, Field(pattern="^[a-z0-9_-]{1,64}$"), AfterValidator(_no_credential)
+]
+"""For settings: the lower-case name of a header that conditions may read."""
+
+
+class Facts:
+    """What conditions may read of one request; converted for the library when first asked for."""
+
+    __slots__ = ("_activation", "_agent", "_delegation", "_headers", "_operation", "_request")
+
+    def __init__(
+        self,
+        agent: Agent,
+        delegation: Delegation,
+        operation: Operation,
+        request: Request,
+        *,
+        headers: Collection[str] = (),
+        credential_header: str = "authorization",
+    ) -> None:
+        """Take what was established; ``headers`` are the names that the config lists.
+
+        ``credential_header`` carries the token: it is never readable, listed or not.
+        """
+        self._agent = agent
+        self._delegation = delegation
+        self._operation = operation
+        self._request = request
+        self._headers = frozenset(headers) - CREDENTIAL_HEADERS - {credential_header}
+        self._activation: Any = None
+
+    def activation(self) -> Any:  # noqa: ANN401 - the library has no types
+        """The library's form of the values. Raises ConditionFailedError where it has none."""
+        if self._activation is None:
+            values = self.values()
+            for value in values.values():
+                _check(value, MAX_DEPTH)
+            self._activation = activation(values)
+        return self._activation
+
+    def values(self) -> dict[str, object]:
+        """By the names of ``VARIABLES``, as yet unchecked."""
+        agent, delegation, operation = self._agent, self._delegation, self._operation
+        return {
+            "agent.id": agent.spiffe_id.text,
+            "agent.trust_domain": agent.spiffe_id.trust_domain.name,
+            "agent.path": list(agent.spiffe_id.segments),
+            "principal.id": delegation.subject,
+            "principal.issuer": delegation.issuer,
+            "claims": dict(delegation.claims),
+            "delegation.mode": delegation.mode,
+            "delegation.scopes": sorted(delegation.scopes),
+            "delegation.actors": [actor.subject for actor in delegation.actors],
+            "delegation.depth": len(delegation.actors),
+            "request.method": operation.method,
+            "request.host": operation.host,
+            "request.path": "/" + "/".join(operation.path),
+            "request.segments": list(operation.path),
+            "request.headers": {
+                name: value for name, value in self._request.headers if name in self._headers
+            },
+        }
+
+
+def _check(value: object, levels: int) -> None:
+    """Refuse what the library would change or choke on."""
+    if isinstance(value, str):
+        _check_text(value)
+    elif isinstance(value, int):
+        if not -_MAX_INT - 1 <= value <= _MAX_INT:
+            raise ConditionFailedError("a number of the request's facts is beyond 64 bits")
+    elif isinstance(value, list | dict):
+        if not levels:
+            raise ConditionFailedError("the request's facts are nested too deeply")
+        for child in value.values() if isinstance(value, dict) else value:
+            _check(child, levels - 1)
+        if isinstance(value, dict):
+            for name in value:
+                _check_text(name)
+    elif not isinstance(value, float | None):
+        raise ConditionFailedError("the request's facts hold something that is not JSON")
+
+
+def _check_text(text: object) -> None:
+    if not isinstance(text, str):
+        raise ConditionFailedError("a member's name in the request's facts is no text")
+    if "\0" in text:
+        raise ConditionFailedError("a text of the request's facts holds a NUL")
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise ConditionFailedError("a text of the request's facts is not Unicode") from None
