@@ -10,6 +10,11 @@ from typing import Any, Final
 
 from authz import cli
 from authz.audit import AuditOperation, AuditRecord
+from authz.conditions import MAX_TEXT_BYTES, VARIABLES
+from authz.conditions.cost import MAX_NESTED_LOOPS, MAX_PATTERN_CHARS, MAX_REPETITIONS
+from authz.conditions.facts import CREDENTIAL_HEADERS
+from authz.conditions.language import OFFERED
+from authz.conditions.variables import LONG
 from authz.config import schema
 from authz.metrics import BUCKETS_SECONDS, FAMILIES
 from authz.reason import Reason
@@ -141,12 +146,104 @@ def cli_page() -> str:
     return "".join(lines).rstrip("\n") + "\n"
 
 
+KINDS: Final = {
+    "list<string>": "list of strings",
+    "map<string, dyn>": "map of names to anything",
+    "map<string, string>": "map of names to strings",
+}
+CONDITIONS: Final = """\
+A condition is a text in [CEL](https://cel.dev) that is true or false, for what lists can't say. It
+needs the extra: `pip install "agent-authz[cel]"`.
+
+```cel
+"team-blue" in claims.groups && request.segments[0] == "blue"
+```
+
+```cel
+delegation.depth == 1 && agent.path[1] == "agents" && request.path == "/users/" + principal.id
+```
+
+```cel
+has(claims.authorization_details) && claims.authorization_details.exists(d,
+    d.type == "orders" && d.actions.exists(a, a == "write"))
+```
+
+```cel
+request.headers["x-tenant"] in ["blue", "red"] && claims.email.matches("@corp[.]example$")
+```
+
+## True, false, or neither
+
+A condition whose evaluation fails has no value: a claim that is missing or of another type, a list
+that is too short, a division by zero. What allows by it then refuses, and what denies by it then
+denies. `has(claims.level) && claims.level > 2` asks first.
+
+- `&&` and `||` forgive a failure that makes no difference: `claims.absent || true` is true, and
+  `claims.absent && false` is false, from either side. Put no `|| true` beside what has to be known.
+- Claims have whatever type the token gives them, so `claims.level == "3"` is no failure where
+  `level` is the number 3: it is false, and its negation true.
+- Claims with a NUL in a text, or a whole number beyond 64 bits, leave every condition without a
+  value.
+
+## Variables
+
+Every name and type is checked when the config is loaded; only what is inside `claims` isn't known
+then.
+
+"""
+
+CONDITIONS_END: Final = """
+There is no time, so that a remembered decision stays right, and no token, signature or certificate.
+Never in `request.headers`: {credentials}.
+The name `operation` is reserved.
+
+## What is offered, and what it may cost
+
+The operators of CEL, and {offered}.
+`matches` takes RE2's patterns and looks for them anywhere: `^` and `$` hold them to the whole text.
+
+- {text} bytes at most, and 32 levels of nesting.
+- `all`, `exists` and `exists_one` stand within each other {loops} deep at most. Inside them there
+  is no `+`, and none of these variables, for which `x in list` needs no loop:
+  {long}.
+- The pattern of `matches` stands in quotes. All of them together have {pattern} characters, and
+  {repetitions} repetitions by number, of one character or class each. In a loop a pattern is for
+  the element, one level deep.
+- After 10,000 steps of a loop there is no value.
+"""
+
+
+def conditions_page() -> str:
+    """Every variable of conditions, and the bounds."""
+    lines = [
+        "# Conditions\n\n" + MADE + CONDITIONS,
+        "| variable | type | meaning |\n|---|---|---|\n",
+    ]
+    lines.extend(
+        f"| `{name}` | {KINDS.get(kind, kind)} | {text} |\n"
+        for name, (kind, text) in VARIABLES.items()
+    )
+    lines.append(
+        CONDITIONS_END.format(
+            credentials=", ".join(f"`{name}`" for name in sorted(CREDENTIAL_HEADERS)),
+            offered=", ".join(f"`{name}`" for name in OFFERED),
+            text=MAX_TEXT_BYTES,
+            loops=MAX_NESTED_LOOPS,
+            pattern=MAX_PATTERN_CHARS,
+            repetitions=MAX_REPETITIONS,
+            long=", ".join(f"`{name}`" for name in sorted(LONG)),
+        )
+    )
+    return "".join(lines)
+
+
 PAGES: Final[dict[str, Callable[[], str]]] = {
     "reference/config.md": config_page,
     "reference/reasons.md": reasons_page,
     "reference/metrics.md": metrics_page,
     "reference/audit.md": audit_page,
     "reference/cli.md": cli_page,
+    "reference/conditions.md": conditions_page,
     "schema.json": lambda: json.dumps(schema(), indent=2) + "\n",
 }
 

@@ -1,9 +1,11 @@
 """Conditions: typed at load, bounded in cost, and true only where CEL says ``true``."""
 
+import re
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from math import inf, nan
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -362,6 +364,16 @@ def test_text_in_settings() -> None:
     assert adapter.validate_python("delegation.depth < 3") == "delegation.depth < 3"
     with pytest.raises(ValidationError, match=r"did you mean delegation\.depth"):
         adapter.validate_python("delegation.dept < 3")
+
+
+def test_examples_in_the_docs() -> None:
+    """Every condition in the reference is one that is taken."""
+    page = Path(__file__).parent.parent / "docs" / "reference" / "conditions.md"
+    examples = re.findall(r"```cel\n(.*?)```", page.read_text(), re.DOTALL)
+
+    assert len(examples) == 4
+    for text in examples:
+        assert Condition.parse(text).text == text
 
 
 def test_threads() -> None:
