@@ -13,8 +13,9 @@ import pytest
 from jwks_server import Behaviour, ScriptedServer, answer, held, raw
 from pydantic import ValidationError
 
-from authz.keys import KeySettings, download
-from authz.keys.download import is_refused_address
+from authz import exchange
+from authz.exchange import Ask, is_refused_address
+from authz.keys import KeySettings
 from authz.keys.fetch import Fetched, FetchError, metadata_urls, origin_of
 from lab.ca import Authority
 
@@ -202,9 +203,8 @@ def test_other_addresses_of_a_name_are_tried(server: ScriptedServer) -> None:
     """When nothing listens on a name's first address, the next one is taken, in the same time."""
     deadline = time.monotonic() + 1.0
     addresses = ["127.0.0.2", "127.0.0.1"]
-    connection = download._connected(
-        urlsplit(server.url), addresses, settings(server), None, deadline
-    )
+    ask = Ask(server.url, 100)
+    connection = exchange._connected(urlsplit(server.url), addresses, ask, deadline)
 
     assert connection.sock.getpeername() == ("127.0.0.1", server.port)
     connection.close()

@@ -7,9 +7,10 @@ from typing import Final, Protocol
 from urllib.parse import urlsplit, urlunsplit
 
 from authz import strictjson
-from authz.keys.download import Fetched, FetchError, StatusError, get, read_file
+from authz.exchange import FetchError, StatusError, check_url, is_plain
+from authz.keys.download import Fetched, get, read_file
 from authz.keys.jwk import Key, parse_key_set
-from authz.keys.settings import KeySettings, check_url, is_plain
+from authz.keys.settings import KeySettings
 from authz.keys.spiffe import SpiffeBundle
 
 __all__ = ["FetchError", "Fetched", "KeySettings", "Origin", "origin_of"]

@@ -3,38 +3,16 @@
 The same rules of a good URL hold for the one that an issuer's discovery document names.
 """
 
-import re
 from typing import Annotated, Final, Literal, Self
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
 
+from authz.exchange import check_url, is_plain
 from authz.patterns import SpiffeIdText, TrustDomainText
 from authz.settings import Duration, Settings
 
 FILE_POLL_SECONDS: Final = 1.0  # a file costs nothing to look at
 WORKLOAD_API_POLL_SECONDS: Final = 5.0  # a call to the agent on this machine: 2 ms
-# What a URL is written in. urlsplit() would drop tabs and line ends without a word.
-_URL_CHARACTERS: Final = re.compile(r"[!-~]{1,2048}")
-
-
-def check_url(text: str) -> str:
-    """An http(s) URL that names a host and no secret. Raises ValueError."""
-    if not _URL_CHARACTERS.fullmatch(text):
-        raise ValueError("an https:// URL of visible ASCII characters is needed")
-    parts = urlsplit(text)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise ValueError("an https:// URL is needed")
-    if parts.username is not None or parts.password is not None or parts.fragment:
-        raise ValueError("a URL without user, password and fragment is needed")
-    if parts.port == 0:  # reading it raises ValueError for what is no port
-        raise ValueError("port 0 is none")
-    return text
-
-
-def is_plain(url: str) -> bool:
-    """Whether the URL's traffic can be changed on its way."""
-    return urlsplit(url).scheme != "https"
 
 
 class SpiffeBundleSettings(Settings):

@@ -18,7 +18,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from authz import strictjson
-from authz.keys.download import Fetched, FetchError, Peer, get, read_file
+from authz.exchange import FetchError
+from authz.keys.download import Fetched, Peer, get, read_file
 from authz.keys.jwk import Key, KeySetError, keys_of
 from authz.keys.settings import KeySettings, SpiffeBundleSettings
 from authz.spiffe import SpiffeId
