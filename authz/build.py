@@ -1,5 +1,6 @@
 """A config made into the parts that decide: what ``authz serve`` and ``authz explain`` share."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -15,6 +16,7 @@ from authz.delegation import (
 from authz.envoy import Inputs, Reader, Writer
 from authz.identity import Identity
 from authz.keys import KeySource, KeyStore
+from authz.pdp import AuthzenPoint, PdpError
 from authz.policy import Policy
 from authz.rendering import Renderer
 from authz.request import DPOP, XFCC
@@ -49,6 +51,7 @@ def check_files(config: Config) -> None:
     """Read the files that the config names. Raises BuildError, TlsError."""
     _nonce_secret(config.token.dpop)
     revocations_of(config)
+    decision_point_of(config)
     if config.server.tls and config.server.tls.workload_api is None:
         ServerTls(config.server.tls)
 
@@ -73,6 +76,16 @@ def revocations_of(config: Config) -> RevocationList:
         raise BuildError(f"revocations.file: {error}") from None
 
 
+def decision_point_of(
+    config: Config, count: Callable[[str, float | None], None] = lambda *_: None
+) -> AuthzenPoint | None:
+    """Who has to allow as well, if the config names one. Raises BuildError."""
+    try:
+        return AuthzenPoint(config.pdp, count) if config.pdp else None
+    except PdpError as error:
+        raise BuildError(f"pdp.{error}") from None
+
+
 def authorizer_of(
     config: Config, delegations: DelegationStep, revocations: RevocationCheck
 ) -> Authorizer:
@@ -86,7 +99,12 @@ def authorizer_of(
     )
 
 
-def snapshot_of(config: Config, keys: KeyStore, revocations: RevocationCheck) -> Snapshot:
+def snapshot_of(
+    config: Config,
+    keys: KeyStore,
+    revocations: RevocationCheck,
+    count_pdp: Callable[[str, float | None], None] = lambda *_: None,
+) -> Snapshot:
     """Compile one version of the settings. Raises BuildError."""
     cache, token = config.cache, config.token
     delegations = RememberedDelegations(
@@ -100,6 +118,7 @@ def snapshot_of(config: Config, keys: KeyStore, revocations: RevocationCheck) ->
         renderer=Renderer(writer, authorizer.policy.version),
         cache_settings=cache,
         policy_version=authorizer.policy.version,
+        decision_point=decision_point_of(config, count_pdp),
     )
 
 

@@ -5,7 +5,7 @@ delegation, ``Grant`` by policy, ``Allow`` by the authorizer. Refusal needs noth
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import inf
 
 from authz.reason import BEARER, Reason
@@ -102,6 +102,10 @@ class Allow:
     grant: Grant
     valid_until: float
     flags: tuple[str, ...] = ()
+
+    def until(self, moment: float) -> "Allow":
+        """The same, for no longer than to that moment (unix seconds)."""
+        return replace(self, valid_until=min(self.valid_until, moment))
 
 
 @dataclass(frozen=True, slots=True)

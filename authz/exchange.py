@@ -49,6 +49,11 @@ class FetchError(Exception):
 class StatusError(FetchError):
     """The answer's status is another than 200."""
 
+    def __init__(self, status: int) -> None:
+        """Take the status."""
+        super().__init__(f"status {status}")
+        self.status = status
+
 
 @dataclass(frozen=True, slots=True)
 class Ask:
@@ -262,7 +267,7 @@ def _shut(sock: socket.socket) -> None:
 
 def _check_head(response: urllib3.BaseHTTPResponse) -> None:
     if response.status != _HTTP_OK:
-        raise StatusError(f"status {response.status}")
+        raise StatusError(response.status)
     if response.headers.get("content-encoding", "identity").strip().lower() != "identity":
         raise FetchError("a content-encoding that was not asked for")
     given = response.headers.get("content-type", "")

@@ -9,6 +9,7 @@ import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Final, Protocol
 
 from prometheus_client import CollectorRegistry
@@ -31,6 +32,9 @@ BUCKETS_SECONDS: Final = (
 _ALLOW: Final = 0
 _DENY: Final = {reason: at for at, reason in enumerate(Reason, start=1)}
 _CACHE: Final = ("miss", "hit")
+# Of questions to a decision point: what a call brought; or why there was none: one with the same
+# question was under way, it is left alone for its failures, too many calls were under way.
+PDP_RESULTS: Final = ("allow", "deny", "failure", "shared", "cut_off", "refused")
 
 # Name, type, labels, help: the reference page and the collector are made from this table.
 FAMILIES: Final[dict[str, tuple[str, tuple[str, ...], str]]] = {
@@ -54,6 +58,17 @@ FAMILIES: Final[dict[str, tuple[str, tuple[str, ...], str]]] = {
         "When an issuer's keys are fetched next, unless an unknown key asks for them",
     ),
     "authz_key_fetches": ("counter", ("issuer", "result"), "Fetches of an issuer's keys"),
+    "authz_pdp_calls": (
+        "counter",
+        ("result",),
+        "Questions to the decision point by what became of them",
+    ),
+    "authz_pdp_duration_seconds": ("histogram", (), "Time of calls to the decision point"),
+    "authz_pdp_breaker_open": (
+        "gauge",
+        (),
+        "1 while the decision point is not asked because it failed",
+    ),
     "authz_audit_dropped": ("counter", (), "Audit records that found the queue full"),
     "authz_audit_errors": ("counter", (), "Writes of the audit log that failed"),
     "authz_audit_queue_length": ("gauge", (), "Audit records that wait to be written"),
@@ -100,6 +115,7 @@ class Sources:
     revocations: RevocationList
     tls_reloads: Callable[[], Mapping[str, int]] = dict
     certificate_ends: Callable[[], float | None] = lambda: None
+    pdp_is_cut_off: Callable[[], bool] = lambda: False
 
 
 class _Shard:
@@ -124,6 +140,9 @@ class Metrics(Collector):
         self._shards: list[_Shard] = []
         self._reloads = {"taken": 0, "refused": 0}
         self._callers_refused = 0
+        self._pdp_results = dict.fromkeys(PDP_RESULTS, 0)
+        self._pdp_buckets = [0] * (len(BUCKETS_SECONDS) + 1)
+        self._pdp_seconds = 0.0
         self._taken_at = time.time()
         self.registry.register(self)
 
@@ -142,6 +161,16 @@ class Metrics(Collector):
         """Count a check of a caller that may not ask. Two at once may count as one."""
         self._callers_refused += 1
 
+    def pdp_asked(self, result: str, seconds: float | None) -> None:
+        """Count a question to the decision point, one of PDP_RESULTS; its call's time, if any.
+
+        Who asks holds a lock: calls take milliseconds, and that costs nothing there.
+        """
+        self._pdp_results[result] += 1
+        if seconds is not None:
+            self._pdp_buckets[bisect_left(BUCKETS_SECONDS, seconds)] += 1
+            self._pdp_seconds += seconds
+
     def reloaded(self, *, succeeded: bool) -> None:
         """Count a changed config."""
         self._reloads["taken" if succeeded else "refused"] += 1
@@ -153,6 +182,7 @@ class Metrics(Collector):
         yield self._decisions()
         yield self._durations()
         yield from self._keys()
+        yield from self._pdp()
         audit = self._sources.audit
         yield _gauge("authz_cache_entries", ((), self._sources.cache_entries()))
         yield _counter("authz_audit_dropped", ((), audit.dropped))
@@ -187,17 +217,24 @@ class Metrics(Collector):
         return [shard.decisions for shard in self._shards] or [[0] * (len(_DENY) + 1)]
 
     def _durations(self) -> Metric:
-        name = "authz_decision_duration_seconds"
-        _, labels, text = FAMILIES[name]
-        family = HistogramMetricFamily(name, text, labels=labels)
         shards = list(self._shards)
-        for is_hit, label in enumerate(_CACHE):
-            running, buckets = 0, []
-            for at, bound in enumerate((*BUCKETS_SECONDS, float("inf"))):
-                running += sum(shard.buckets[is_hit][at] for shard in shards)
-                buckets.append(("+Inf" if bound == float("inf") else repr(bound), running))
-            family.add_metric([label], buckets, sum(shard.sums[is_hit] for shard in shards))
-        return family
+        return _histogram(
+            "authz_decision_duration_seconds",
+            *(
+                (
+                    (label,),
+                    [sum(column) for column in zip(*(s.buckets[at] for s in shards), strict=True)],
+                    sum(shard.sums[at] for shard in shards),
+                )
+                for at, label in enumerate(_CACHE)
+            ),
+        )
+
+    def _pdp(self) -> Iterator[Metric]:
+        results = self._pdp_results.items()
+        yield _counter("authz_pdp_calls", *(((result,), count) for result, count in results))
+        yield _histogram("authz_pdp_duration_seconds", ((), self._pdp_buckets, self._pdp_seconds))
+        yield _gauge("authz_pdp_breaker_open", ((), self._sources.pdp_is_cut_off()))
 
     def _keys(self) -> Iterator[Metric]:
         statuses = self._sources.key_status()
@@ -234,6 +271,17 @@ def _counter(name: str, *samples: _Sample) -> Metric:
 
 def _gauge(name: str, *samples: _Sample) -> Metric:
     return _family(GaugeMetricFamily, name, samples)
+
+
+def _histogram(name: str, *series: tuple[tuple[str, ...], list[int], float]) -> Metric:
+    """A histogram, of labels, counts by bucket and sum of each series."""
+    _, labels, text = FAMILIES[name]
+    family = HistogramMetricFamily(name, text, labels=labels)
+    bounds = [*map(repr, BUCKETS_SECONDS), "+Inf"]
+    for values, counts, total in series:
+        running = accumulate(counts or [0] * len(bounds))
+        family.add_metric(values, list(zip(bounds, running, strict=True)), total)
+    return family
 
 
 def _family(

@@ -5,6 +5,7 @@ flows back. Whatever goes wrong in the line is a deny; there is no other way out
 """
 
 import logging
+import math
 import os
 import time
 from collections.abc import Callable
@@ -22,15 +23,15 @@ from authz.cache import CacheSettings, DecisionCache, Entry
 from authz.decision import Allow, Decision, Deny
 from authz.envoy import Reader, attempt_of
 from authz.metrics import Metrics
-from authz.reason import DPOP_SCHEME, Reason
+from authz.reason import DPOP_SCHEME, Denied, Reason
 from authz.rendering import Renderer
 from authz.replay import ReplayStore, ReplayStoreFullError
-from authz.request import Request
+from authz.request import Operation, Request
 from authz.settings import Duration, Settings
 from authz.tls import TlsSettings
-from authz.waiting import KeyWaits, TooManyWaitError
+from authz.waiting import TooManyWaitError, Waits
 
-# Left of the caller's deadline for the answer's way back when we wait for a key.
+# Left of the caller's deadline for the answer's way back when we wait for others.
 ANSWER_MARGIN_SECONDS: Final = 0.05
 # What deciding takes at most, way back included: a 503 in time is better than no answer.
 DECISION_SECONDS: Final = 0.005
@@ -80,7 +81,9 @@ class ServerSettings(Settings):
     answered if their decision is remembered, and overloaded if not.
     """
     max_waiting: int = Field(default=512, ge=2, le=10_000)
-    """Checks that may wait for an issuer's new key at once; half of them of one agent."""
+    """Checks that may wait for an issuer's new key, or for the decision point, at once; half of
+    them of one agent.
+    """
     drain: Duration = Field(default=10.0, ge=0.0, le=300.0)
     """How long a stop waits for proxies to go elsewhere and for checks to end."""
 
@@ -106,6 +109,19 @@ class KeyRefresher(Generation, Protocol):
         """Fetch for an unknown key, once for all who ask; True when the set changed."""
 
 
+class DecisionPoint(Protocol):
+    """Whoever has to allow as well."""
+
+    @property
+    def is_cut_off(self) -> bool:
+        """Whether it is not asked, because it failed."""
+
+    def confirm(
+        self, allow: Allow, operation: Operation, decision_id: str, *, now: float, seconds: float
+    ) -> Allow:
+        """The allow, perhaps for less long; waits so many seconds at most. Raises Denied."""
+
+
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """One version of the settings, compiled: swapped as a whole, never changed."""
@@ -115,6 +131,7 @@ class Snapshot:
     renderer: Renderer
     cache_settings: CacheSettings
     policy_version: str
+    decision_point: DecisionPoint | None = None
     cache: DecisionCache = field(init=False)
 
     def __post_init__(self) -> None:
@@ -134,7 +151,7 @@ class Service:
         replays: ReplayStore,
         *,
         revocations: Generation,
-        waits: KeyWaits,
+        waits: Waits,
         is_overloaded: Callable[[], bool] = lambda: False,
         clocks: tuple[Callable[[], float], Callable[[], float]] = (time.time, time.monotonic),
     ) -> None:
@@ -194,7 +211,9 @@ class Service:
             if entry is not None:
                 is_hit = True
             else:
-                decision = self._decide(snapshot, request, message, now, time_remaining)
+                decision = self._decide(
+                    snapshot, request, message, now, time_remaining, decision_id=decision_id
+                )
                 entry = _entry(snapshot, request, decision, (now, monotonic), generation)
                 if entry.fresh_until > monotonic:
                     snapshot.cache.put(key, entry)
@@ -229,6 +248,8 @@ class Service:
         message: pb.CheckRequest,
         now: float,
         time_remaining: Callable[[], float | None],
+        *,
+        decision_id: str,
     ) -> Decision:
         if self._is_overloaded():  # what is remembered is answered all the same
             return Deny(Reason.OVERLOADED, "too many checks wait")
@@ -236,6 +257,7 @@ class Service:
         if remaining is not None and remaining < DECISION_SECONDS:
             return Deny(Reason.OVERLOADED, "too late to decide before the caller gives up")
         decision = self._with_fresh_keys(snapshot, request, now, time_remaining)
+        decision = self._confirmed(snapshot, request, decision, time_remaining, decision_id)
         return self._used_once(decision, message)
 
     def _with_fresh_keys(
@@ -259,6 +281,31 @@ class Service:
         except TooManyWaitError:
             return Deny(Reason.OVERLOADED, "too many requests wait for keys", agent=decision.agent)
         return snapshot.authorizer.decide(request, self._now()) if is_known else decision
+
+    def _confirmed(
+        self,
+        snapshot: Snapshot,
+        request: Request,
+        decision: Decision,
+        time_remaining: Callable[[], float | None],
+        decision_id: str,
+    ) -> Decision:
+        """Ask the decision point about an allow, if there is one: both must allow."""
+        point = snapshot.decision_point
+        if point is None or not isinstance(decision, Allow):
+            return decision
+        agent, delegation = decision.agent, decision.delegation
+        remaining = time_remaining()
+        seconds = math.inf if remaining is None else remaining - ANSWER_MARGIN_SECONDS
+        try:
+            with self._waits.waiting(agent.spiffe_id.text):
+                operation, now = Operation.of(request), self._now()
+                return point.confirm(decision, operation, decision_id, now=now, seconds=seconds)
+        except TooManyWaitError:
+            reason, detail = Reason.OVERLOADED, "too many requests wait for the decision point"
+        except Denied as denied:
+            reason, detail = denied.reason, denied.detail
+        return Deny(reason, detail, agent=agent, delegation=delegation, flags=decision.flags)
 
     def _used_once(self, decision: Decision, message: pb.CheckRequest) -> Decision:
         """Deny what came with a proof that was used before (RFC 9449 section 11.1)."""

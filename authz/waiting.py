@@ -1,4 +1,4 @@
-"""Who waits for an issuer's new key: so many at once, half of them of one agent."""
+"""Who waits for others than us: so many at once, half of them of one agent."""
 
 import threading
 from collections import Counter
@@ -7,14 +7,14 @@ from contextlib import AbstractContextManager, contextmanager
 
 
 class TooManyWaitError(Exception):
-    """So many checks wait for keys that one more may not."""
+    """So many checks wait that one more may not."""
 
 
-class KeyWaits:
-    """The places to wait for a key that may just have been published.
+class Waits:
+    """The places to wait: for a key that may just have been published, or for a decision point.
 
-    A bound in all for our own sake, and one for each agent, so that one with made-up keys leaves
-    room for the others.
+    A bound in all for our own sake, and one for each agent, so that one with made-up keys or ever
+    new requests leaves room for the others.
     """
 
     def __init__(self, limit: int, lend: Callable[[], AbstractContextManager[None]]) -> None:

@@ -67,7 +67,7 @@ def held(until: threading.Event, then: Behaviour) -> Behaviour:
 
 
 class ScriptedServer:
-    """Serves paths as ``paths`` says when asked; counts requests and keeps their heads."""
+    """Serves paths as ``paths`` says when asked; counts requests, keeps their heads and bodies."""
 
     def __init__(self, behaviour: Behaviour | None = None, tls: Svid | None = None) -> None:
         """Serve ``behaviour`` at /jwks, over TLS when given a certificate."""
@@ -75,6 +75,7 @@ class ScriptedServer:
         if behaviour is not None:
             self.paths["/jwks"] = behaviour
         self.requests: list[tuple[str, dict[str, str]]] = []
+        self.bodies: list[bytes] = []
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -88,6 +89,10 @@ class ScriptedServer:
                     behave(self)
                 except OSError:  # the fetcher has left
                     self.close_connection = True
+
+            def do_POST(self) -> None:
+                outer.bodies.append(self.rfile.read(int(self.headers["content-length"])))
+                self.do_GET()
 
             def log_message(self, *_: object) -> None:
                 """Say nothing."""
@@ -122,7 +127,8 @@ class ScriptedServer:
         self._tls.load_cert_chain(tls.certificate_path, tls.key_path)
 
     def close(self) -> None:
-        """Stop serving."""
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        """Stop serving. A second time does nothing."""
+        if self._thread.is_alive():
+            self._server.shutdown()
+            self._server.server_close()
+            self._thread.join()

@@ -31,7 +31,7 @@ from authz.keys import KeySet, parse_key_set
 from authz.replay import MemoryReplayStore
 from authz.revocations import Revocation, Revocations
 from authz.service import Service
-from authz.waiting import KeyWaits
+from authz.waiting import Waits
 from lab.ca import Svid
 from lab.issuer import Issuer
 from lab.mesh import AUDIENCE, ISSUER, PAYMENTS, TRAVEL
@@ -115,7 +115,7 @@ class Freshness(RuleBasedStateMachine):
             self.world.metrics,
             MemoryReplayStore(self.world.config.replay),
             revocations=self.revoked,
-            waits=KeyWaits(4, nullcontext),
+            waits=Waits(4, nullcontext),
             clocks=(lambda: self.now, lambda: self.monotonic),
         )
         self.new_token("alice", TRAVEL, 300, 0)

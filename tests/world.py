@@ -18,7 +18,7 @@ from authz.keys import KeyStore
 from authz.metrics import Metrics, Sources
 from authz.replay import MemoryReplayStore
 from authz.service import Service
-from authz.waiting import KeyWaits
+from authz.waiting import Waits
 from lab.ca import Authority, Svid
 from lab.issuer import Issuer, JwksServer
 from lab.mesh import AUDIENCE, CONFIG, ISSUER, TRAVEL
@@ -75,7 +75,7 @@ class World(AbstractContextManager["World"]):
             self.metrics,
             self.replays,
             revocations=self.revocations,
-            waits=KeyWaits(4, nullcontext),
+            waits=Waits(4, nullcontext),
         )
         self.audit.start()
         self.keys.start()

@@ -21,6 +21,7 @@ from authz.config.yamlfile import MAX_BYTES, Document, Place, Problem, dotted, p
 from authz.delegation import IssuerSettings, TokenSettings
 from authz.envoy import HeaderSettings
 from authz.identity import ProfileSettings
+from authz.pdp import PdpSettings
 from authz.policy import (
     AgentSettings,
     EarlierActorSettings,
@@ -63,6 +64,8 @@ class Config(Settings):
     """What becomes of a chain whose earlier actors are odd."""
     routes: tuple[RouteSettings, ...] = ()
     """How agents may act where, the first that fits; delegated action everywhere if left out."""
+    pdp: PdpSettings | None = None
+    """An external decision point, asked about what we allow: both must."""
     headers: HeaderSettings = HeaderSettings()
     """The identity headers that upstreams receive."""
     revocations: RevocationSettings = RevocationSettings()

@@ -18,9 +18,9 @@ from authz.replay import MemoryReplayStore
 from authz.server.pool import CheckPool
 from authz.server.signals import signals
 from authz.server.transport import Transport
-from authz.service import Service
+from authz.service import Service, Snapshot
 from authz.tls import ServerTls
-from authz.waiting import KeyWaits
+from authz.waiting import Waits
 
 TICK_SECONDS: Final = 0.2
 RELOAD_TICKS: Final = 5  # the config file is looked at once a second
@@ -49,7 +49,6 @@ class Server:
         self._had_keys = False
         self._revocations = revocations_of(config)
         self.keys = KeyStore(key_sources(config))
-        snapshot = snapshot_of(config, self.keys, self._revocations)
         self._audit = AuditLog(config.audit)
         self.metrics = Metrics(
             Sources(
@@ -60,12 +59,14 @@ class Server:
                 revocations=self._revocations,
                 tls_reloads=lambda: self._tls.reloads if self._tls else {},
                 certificate_ends=lambda: self._tls.not_after if self._tls else None,
+                pdp_is_cut_off=self._pdp_is_cut_off,
                 version=__version__,
             )
         )
+        snapshot = self._snapshot_of(config)
         self._tls = ServerTls(config.server.tls) if config.server.tls else None
         pool = CheckPool(config.server.threads)
-        waits = KeyWaits(config.server.max_waiting, pool.lend)
+        waits = Waits(config.server.max_waiting, pool.lend)
         max_queued = config.server.max_queued
         replays = MemoryReplayStore(config.replay)
         self.service = Service(
@@ -83,6 +84,13 @@ class Server:
         self._admin = AdminServer(
             admin or config.admin.listen, self.metrics.registry, self.readiness
         )
+
+    def _snapshot_of(self, config: Config) -> Snapshot:
+        return snapshot_of(config, self.keys, self._revocations, self.metrics.pdp_asked)
+
+    def _pdp_is_cut_off(self) -> bool:
+        point = self.service.snapshot.decision_point
+        return point is not None and point.is_cut_off
 
     def start(self) -> None:
         """Start every part, the listening sockets last."""
@@ -149,7 +157,7 @@ class Server:
         self._file = contents
         try:
             config = load(self._path)
-            snapshot = snapshot_of(config, self.keys, self._revocations)
+            snapshot = self._snapshot_of(config)
         except (ConfigError, BuildError) as error:
             self.metrics.reloaded(succeeded=False)
             for line in str(error).splitlines():
