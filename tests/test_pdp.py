@@ -23,6 +23,7 @@ from world import BALANCE, READ, World, check_request, header_of, reason_of, wai
 from authz.build import BuildError, check_files
 from authz.config import ConfigError
 from authz.decision import Actor, Agent, Allow, Delegation, Grant
+from authz.metrics import PDP_RESULTS
 from authz.pdp import AuthzenPoint, BreakerSettings, PdpError, PdpSettings
 from authz.pdp import client as pdp_client
 from authz.pdp.breaker import Breaker, CutOffError
@@ -480,9 +481,12 @@ def test_deadline_within_the_callers(tmp_path: Path, pdp: ScriptedServer) -> Non
     with asking(tmp_path, pdp) as world:
         token = world.token()
         message = check_request(world.svid, [("authorization", f"Bearer {token}")])
-        begun = time.monotonic()
-        assert reason_of(world.check(message, 0.2)) == "pdp_unavailable"
-        assert 0.1 < time.monotonic() - begun < 0.2
+        took: list[float] = []
+        for _ in range(3):
+            begun = time.monotonic()
+            assert reason_of(world.check(message, 0.2)) == "pdp_unavailable"
+            took.append(time.monotonic() - begun)
+        assert 0.1 < min(took) < 0.2  # a busy machine may make one of them late
         assert reason_of(world.check(message, 0.04)) == "pdp_unavailable"
         assert pdp.fetches == 1
         gate.set()
@@ -516,6 +520,7 @@ def test_equal_questions_share_a_call(pdp: ScriptedServer) -> None:
 
     assert pdp.fetches == 2
     assert sorted(counted) == ["allow"] * 2 + ["shared"] * 19
+    assert set(counted) < set(PDP_RESULTS)
     assert not point._calls
 
 
@@ -571,7 +576,8 @@ def test_calls_are_bounded(pdp: ScriptedServer) -> None:
     """So many calls are under way at most, and half of them about one agent."""
     gate = threading.Event()
     pdp.serve(held(gate, YES))
-    point = AuthzenPoint(settings(pdp))
+    counted: list[str] = []
+    point = AuthzenPoint(settings(pdp), lambda result, _: counted.append(result))
     for number in range(pdp_client.MAX_CALLS_OF_ONE):
         assert "in time" in refused(partial(confirm, point, an_allow(), str(number), 1e-4))[1]
 
@@ -579,6 +585,8 @@ def test_calls_are_bounded(pdp: ScriptedServer) -> None:
     assert "in time" in refused(lambda: confirm(point, an_allow(PAYMENTS), "0", 1e-4))[1]
     gate.set()
     until(lambda: not point._calls)
+    assert counted.count("refused") == 1
+    assert set(counted) < set(PDP_RESULTS)
 
 
 # The breaker
@@ -658,7 +666,7 @@ def test_cut_off_and_back(pdp: ScriptedServer) -> None:
     """After so many failures it is left alone; then one question tries, and all may ask again."""
     pdp.serve(says("", 503))
     counted: list[str] = []
-    breaker = BreakerSettings(failures=3, pause=0.3)
+    breaker = BreakerSettings(failures=3, pause=0.6)
     point = AuthzenPoint(settings(pdp, breaker=breaker), lambda result, _: counted.append(result))
     for number in range(10):
         assert refused(partial(confirm, point, an_allow(), str(number)))[0] == "pdp_unavailable"
@@ -667,7 +675,7 @@ def test_cut_off_and_back(pdp: ScriptedServer) -> None:
     assert "left alone" in refused(lambda: confirm(point, an_allow()))[1]
     gate = threading.Event()
     pdp.serve(held(gate, YES))
-    time.sleep(0.35)
+    time.sleep(0.65)
     with ThreadPoolExecutor(1) as pool:
         probe = pool.submit(confirm, point, an_allow())
         until(lambda: pdp.fetches == 4)
@@ -677,6 +685,7 @@ def test_cut_off_and_back(pdp: ScriptedServer) -> None:
     assert not is_cut_off(point)
     assert confirm(point, an_allow(), "other")
     assert counted == ["failure"] * 3 + ["cut_off"] * 8 + ["cut_off", "allow", "allow"]
+    assert set(counted) < set(PDP_RESULTS)
 
 
 @pytest.mark.parametrize(
