@@ -1,7 +1,7 @@
 """The base of every settings type: strict, frozen, with the config's own value types.
 
-A settings type is validated from JSON (``model_validate_json``), into which the YAML loader turns
-a config: so lists become tuples, and nothing is coerced.
+A settings type is validated from the YAML loader's data, in which lists are tuples: so nothing has
+to be coerced.
 """
 
 import re

@@ -353,8 +353,8 @@ WRONG = {
     "{hops: 2}": "go with identity: xfcc",
     "{namespace: x}": "goes with identity: metadata",
     "{identity: xfcc, trusted_proxies: ['x']}": "the ID does not start with spiffe://",
-    "{identity: xfcc, trusted_proxies: ['spiffe://a/b'], hops: 0}": "greater than or equal to 1",
-    "{identity: header}": "Input should be 'principal', 'certificate', 'xfcc' or 'metadata'",
+    "{identity: xfcc, trusted_proxies: ['spiffe://a/b'], hops: 0}": "must be at least 1",
+    "{identity: header}": "must be 'principal', 'certificate', 'xfcc' or 'metadata'",
     "{trust_domains: [other.example]}": "not one of trust_domains",
     "{callers: ['spiffe://a/b*']}": "'*' stands for a whole segment",
 }

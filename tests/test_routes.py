@@ -361,11 +361,11 @@ BAD_ROUTES = [
     ("{name: a, resource: 'https://unknown.example/'}", "not one of any issuer's audiences"),
     ("{name: a, audiences: [nobody]}", "not one of any issuer's audiences"),
     ("{name: a, modes: []}", "must not be empty"),
-    ("{name: a, modes: [impersonation]}", "Input should be 'delegated' or 'autonomous'"),
+    ("{name: a, modes: [impersonation]}", "must be 'delegated' or 'autonomous'"),
     ("{name: a, paths: [x]}", "a path pattern starts with '/'"),
     ("{name: a}\n  - {name: a}", "a stands on line 9 already"),
     ("{name: 'a b'}", "does not look right"),
-    ("{name: a, max_age: 0s}", "greater than or equal to 1"),
+    ("{name: a, max_age: 0s}", "must be at least 1s"),
     ("{name: a, acr_values: ['a b']}", "does not look right"),
 ]
 

@@ -4,20 +4,20 @@ Nothing is decided here. ``load`` gives a Config that is good, or every problem 
 its line and what would be right.
 """
 
-import difflib
-import json
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import Field, ValidationError
 from pydantic_core import ErrorDetails
 
 from authz.admin import AdminSettings
 from authz.audit import AuditSettings
 from authz.cache import CacheSettings
+from authz.config.files import ConfigFiles, main_document
+from authz.config.merged import Merged
+from authz.config.messages import message_of
+from authz.config.problems import ConfigError, Problem
 from authz.config.references import reference_problems
-from authz.config.yamlfile import MAX_BYTES, Document, Place, Problem, dotted, parse
 from authz.delegation import IssuerSettings, TokenSettings
 from authz.envoy import HeaderSettings
 from authz.identity import ProfileSettings
@@ -35,13 +35,18 @@ from authz.routes import RouteSettings
 from authz.service import ServerSettings
 from authz.settings import Settings
 
-__all__ = ["Config", "ConfigError", "Problem", "load", "load_text", "schema"]
+__all__ = ["Config", "ConfigError", "ConfigFiles", "Problem", "load", "load_text", "schema"]
 SCHEMA_ID: Final = "urn:agent-authz:config"
+_KEY: Final = "[key]"  # pydantic's step for "the key itself, not its value"
 
 
 class Config(Settings):
     """Everything that an operator says to agent-authz."""
 
+    include: tuple[str, ...] = ()
+    """Further files, as paths or patterns (policy.d/*.yaml, teams/**/*.yaml) from this file's
+    folder. Each may hold agents, principals, grants, routes and issuers.
+    """
     server: ServerSettings
     """Where proxies ask, and how much at once."""
     admin: AdminSettings = AdminSettings()
@@ -78,124 +83,45 @@ class Config(Settings):
     """One record for each decision."""
 
 
-class ConfigError(Exception):
-    """The config can't be used. ``problems`` are all that was found, by line."""
-
-    def __init__(self, name: str, problems: list[Problem]) -> None:
-        """Take the file's name and its problems."""
-        self.name = name
-        self.problems = sorted(problems, key=lambda problem: (problem.line, problem.place))
-        super().__init__("\n".join(self.lines()))
-
-    def lines(self) -> Iterator[str]:
-        """Each problem as ``file:line: place: message``."""
-        for problem in self.problems:
-            place = f"{problem.place}: " if problem.place else ""
-            yield f"{self.name}:{problem.line}: {place}{problem.message}"
-
-    @classmethod
-    def of(cls, name: str, message: str) -> Self:
-        """One problem with the file as a whole."""
-        return cls(name, [Problem(1, "", message)])
-
-
-def load(path: Path) -> Config:
-    """Read and check a config file. Raises ConfigError."""
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise ConfigError.of(str(path), f"can't be read: {error.strerror}") from None
-    return load_text(data, str(path))
+def load(source: Path | ConfigFiles) -> Config:
+    """Read and check a config file and those that it includes. Raises ConfigError."""
+    files = source if isinstance(source, ConfigFiles) else ConfigFiles(source)
+    return _checked(files.read())
 
 
 def load_text(data: bytes, name: str) -> Config:
-    """Check a config's bytes. Raises ConfigError with every problem in it."""
-    if len(data) > MAX_BYTES:
-        raise ConfigError.of(name, f"larger than {MAX_BYTES} bytes")
+    """Check a config's bytes, which include nothing. Raises ConfigError with every problem."""
+    main = main_document(data, name)
+    if "include" in main.data:
+        message = "only a config that is read from a file can include others"
+        main.problems.append(main.problem(("include",), message))
+    return _checked(Merged(main))
+
+
+def _checked(merged: Merged) -> Config:
+    """The config of good data. Raises ConfigError with every problem in it."""
+    problems = merged.problems + reference_problems(merged)
     try:
-        document = parse(data.decode("utf-8"))
-    except UnicodeDecodeError:
-        raise ConfigError.of(name, "not UTF-8") from None
-    if document.data is None and document.problems:
-        raise ConfigError(name, document.problems)
-    if not isinstance(document.data, dict):
-        raise ConfigError.of(name, "a config is a mapping: server:, trust_domains:, issuers: ...")
-    problems = document.problems + reference_problems(document)
-    try:
-        config = Config.model_validate_json(json.dumps(document.data))
+        config = Config.model_validate(merged.data)
     except ValidationError as error:
-        problems.extend(_problem(document, detail) for detail in _causes(error.errors()))
-        raise ConfigError(name, _once(problems)) from None
-    if problems:
-        raise ConfigError(name, _once(problems))
-    return config
+        known = {(one.file, one.place) for one in merged.problems}
+        found = (_problem(merged, one) for one in _causes(error.errors(include_url=False)))
+        problems += [one for one in found if (one.file, one.place) not in known]
+    else:
+        if not problems:
+            return config
+    raise ConfigError(merged.main.file, problems)
 
 
 def _causes(details: list[ErrorDetails]) -> list[ErrorDetails]:
     """Without "too short" of a list whose items were refused: that only follows from them."""
-    places = [detail["loc"] for detail in details]
-
-    def follows(detail: ErrorDetails) -> bool:
-        depth = len(detail["loc"])
-        deeper = any(len(p) > depth and p[:depth] == detail["loc"] for p in places)
-        return detail["type"] == "too_short" and deeper
-
-    return [detail for detail in details if not follows(detail)]
+    around = {one["loc"][:depth] for one in details for depth in range(len(one["loc"]))}
+    return [one for one in details if one["type"] != "too_short" or one["loc"] not in around]
 
 
-def _once(problems: list[Problem]) -> list[Problem]:
-    return list(dict.fromkeys(problems))
-
-
-def _problem(document: Document, detail: ErrorDetails) -> Problem:
-    place = tuple(step for step in detail["loc"] if _is_written(step))
-    message = detail["msg"].removeprefix("Value error, ")
-    if detail["type"] == "missing":
-        message = "is required"
-    elif detail["type"] == "extra_forbidden":
-        message = "unknown key" + _suggestion(place)
-    elif detail["type"] == "too_short":
-        message = "must not be empty"
-    elif "pattern" in detail.get("ctx", {}):
-        message = f"does not look right: it must match {detail['ctx']['pattern']}"
-    return Problem(document.line_of(place), dotted(place), message)
-
-
-def _is_written(step: str | int) -> bool:
-    return step != "[key]"  # pydantic's word for "the key itself, not its value"
-
-
-def _suggestion(place: Place) -> str:
-    known = _keys_at(Config, place[:-1])
-    close = difflib.get_close_matches(str(place[-1]), known, n=1)
-    if close:
-        return f"; did you mean {close[0]}?"
-    return f"; known here: {', '.join(sorted(known))}" if known else ""
-
-
-def _keys_at(model: type[BaseModel], place: Place) -> list[str]:
-    """The keys that a place of the config may have, found through its JSON Schema."""
-    root = model.model_json_schema()
-    node: Any = root
-    for step in place:
-        node = _resolve(root, node)
-        properties = node.get("properties", {})
-        node = (
-            node.get("items")
-            if isinstance(step, int)
-            else properties.get(step, node.get("additionalProperties", {}))
-        )
-        if not isinstance(node, dict):
-            return []
-    return list(_resolve(root, node).get("properties", {}))
-
-
-def _resolve(root: dict[str, Any], node: dict[str, Any]) -> dict[str, Any]:
-    reference = node.get("$ref")
-    if reference is None:
-        return node
-    found: dict[str, Any] = root["$defs"][str(reference).rpartition("/")[2]]
-    return found
+def _problem(merged: Merged, detail: ErrorDetails) -> Problem:
+    place = tuple(step for step in detail["loc"] if step != _KEY)
+    return merged.problem(place, message_of(detail, place, Config))
 
 
 def schema() -> dict[str, Any]:

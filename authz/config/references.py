@@ -1,30 +1,34 @@
 """What one part of a config says of another: names that must exist, and must be there once.
 
 Works on the data as written, before it is known to be good, so that these problems come in the same
-list as all the others; what has the wrong shape is passed over here and reported there.
+list as all the others; what has the wrong shape is passed over here and reported there, and so is
+what refers to it.
 """
 
 from collections.abc import Iterator
 from typing import Any, Final
 
-from authz.config.yamlfile import Document, Place, Problem, dotted
+from authz.config.merged import Merged
+from authz.config.nearest import nearest_or_all
+from authz.config.problems import Problem
+from authz.config.yamlfile import Place
 from authz.spiffe import SpiffeId, SpiffeIdError, TrustDomain
 
 _UNIQUE: Final = (("agents", "id"), ("issuers", "issuer"), ("routes", "name"))
 
 
-def reference_problems(document: Document) -> list[Problem]:
+def reference_problems(merged: Merged) -> list[Problem]:
     """Every reference that leads nowhere, and every name that is there twice."""
-    data = document.data
+    data = merged.data
     found = [
         *_grants(data),
         *_issuers(data),
         *_audiences(data),
         *_trust_domains(data),
         *_domains_of_profiles(data),
-        *_twice(document),
+        *_twice(merged),
     ]
-    return [Problem(document.line_of(place), dotted(place), message) for place, message in found]
+    return [merged.problem(place, message) for place, message in found]
 
 
 Found = Iterator[tuple[Place, str]]
@@ -32,27 +36,32 @@ Found = Iterator[tuple[Place, str]]
 
 def _items(data: Any, key: str) -> list[tuple[int, dict[str, Any]]]:  # noqa: ANN401 - raw data
     listed = data.get(key)
-    listed = listed if isinstance(listed, list) else []
+    listed = listed if isinstance(listed, tuple) else ()
     return [(at, item) for at, item in enumerate(listed) if isinstance(item, dict)]
 
 
 def _names(value: Any) -> list[str]:  # noqa: ANN401 - raw data
-    listed = value if isinstance(value, list | dict) else []
+    listed = value if isinstance(value, tuple) else ()
     return [name for name in listed if isinstance(name, str)]
 
 
 def _grants(data: dict[str, Any]) -> Found:
-    known = _names(data.get("grants"))
+    grants = data.get("grants")
+    if not isinstance(grants, dict):
+        return
+    known = set(grants)
     for section in ("agents", "principals"):
         for at, item in _items(data, section):
             for number, name in enumerate(_names(item.get("grants"))):
                 if name not in known:
-                    where = ", ".join(sorted(known)) or "none"
-                    yield (section, at, "grants", number), f"no grant {name!r}; known: {where}"
+                    message = f"no grant {name!r}{nearest_or_all(name, known, 'known')}"
+                    yield (section, at, "grants", number), message
 
 
 def _issuers(data: dict[str, Any]) -> Found:
-    known = [item["issuer"] for _, item in _items(data, "issuers") if "issuer" in item]
+    known = [item.get("issuer") for _, item in _items(data, "issuers")]
+    if not all(name and isinstance(name, str) for name in known):
+        return
     for at, item in _items(data, "principals"):
         match = item.get("match")
         issuer = match.get("issuer") if isinstance(match, dict) else None
@@ -63,7 +72,10 @@ def _issuers(data: dict[str, Any]) -> Found:
 
 def _audiences(data: dict[str, Any]) -> Found:
     """A route for whose audience no issuer's token can be denies everything, surely by mistake."""
-    known = {name for _, item in _items(data, "issuers") for name in _names(item.get("audiences"))}
+    audiences = [_names(item.get("audiences")) for _, item in _items(data, "issuers")]
+    if not all(audiences):
+        return
+    known = {name for names in audiences for name in names}
     for at, item in _items(data, "routes"):
         resource = item.get("resource")
         named = _names(item.get("audiences"))
@@ -82,6 +94,8 @@ def _trust_domains(data: dict[str, Any]) -> Found:
             TrustDomain.parse(name)
         except SpiffeIdError as error:
             yield ("trust_domains", at), str(error)
+    if not known:
+        return
     for at, item in _items(data, "issuers"):
         for number, name in enumerate(_names(item.get("actors_from"))):
             if name not in known:
@@ -97,7 +111,7 @@ def _domains_of_profiles(data: dict[str, Any]) -> Found:
     for key, item in (profiles if isinstance(profiles, dict) else {}).items():
         domains = item.get("trust_domains") if isinstance(item, dict) else None
         for number, name in enumerate(_names(domains)):
-            if name not in known:
+            if known and name not in known:
                 yield ("profiles", key, "trust_domains", number), "not one of trust_domains"
 
 
@@ -108,14 +122,15 @@ def _domain_of(text: Any) -> str | None:  # noqa: ANN401 - raw data
         return None
 
 
-def _twice(document: Document) -> Found:
+def _twice(merged: Merged) -> Found:
     for section, member in _UNIQUE:
         first: dict[str, int] = {}
-        for at, item in _items(document.data, section):
+        for at, item in _items(merged.data, section):
             name = item.get(member)
             if not isinstance(name, str):
                 continue
             if name in first:
-                line = document.line_of((section, first[name], member))
-                yield (section, at, member), f"{name} stands on line {line} already"
+                here, _ = merged.origin((section, at))
+                where = merged.where((section, first[name], member), here)
+                yield (section, at, member), f"{name} stands {where} already"
             first.setdefault(name, at)

@@ -3,122 +3,199 @@
 Refused: a key that occurs twice (other loaders keep the last), anchors and aliases (a few lines of
 them can stand for gigabytes), tags, and more than one document. ``no``, ``on`` and ``12:30`` are
 text, as in YAML 1.2; only ``true`` and ``false`` are booleans.
+
+Read from the parser's events and not from its tree: that takes a gigabyte for 100,000 rules, and
+the recursion in C that builds it ends the process when a file is 100,000 brackets.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import yaml
 
-MAX_BYTES: Final = 64 * 1024 * 1024  # 100,000 rules are some 20 MB
+from authz.config.problems import Problem
+from authz.config.syntax import encoding_problem, syntax_problem
+
 MAX_DEPTH: Final = 32  # the config needs 7
+_TOLD: Final = 4  # steps of too deep a place that are told
 _INTEGER: Final = re.compile(r"-?(0|[1-9][0-9]{0,17})")
 _FLOAT: Final = re.compile(r"-?[0-9]{1,15}\.[0-9]{1,15}")
 _WORDS: Final[Mapping[str, Any]] = {"true": True, "false": False, "null": None, "~": None, "": None}
-_IMPLICIT_TAGS: Final = frozenset(
-    f"tag:yaml.org,2002:{kind}"
-    for kind in ("str", "int", "float", "bool", "null", "timestamp", "merge", "value")
-)
-Place = tuple[str | int, ...]
+_NO_ANCHORS: Final = "anchors, aliases and merge keys are not accepted: name a grant instead"
+Step = str | int
+Place = tuple[Step, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """One thing that is wrong in a config file, for a person: where, and what would be right."""
+@dataclass(slots=True)
+class Lines:
+    """The line of a value, and the lines of what is in it as far as they are others."""
 
-    line: int
-    place: str
-    message: str
+    line: int = 1
+    inside: "dict[Step, Lines | int]" = field(default_factory=dict)
+
+    def put(self, step: Step, lines: "Lines") -> None:
+        """Note a value's lines; most are that of what is around, and need no memory."""
+        if lines.inside:
+            self.inside[step] = lines
+        elif lines.line != self.line:
+            self.inside[step] = lines.line
+
+    def of(self, place: Place) -> int:
+        """The line of a place, or of the nearest one around it that is written down."""
+        found = self
+        for step in place:
+            inner = found.inside.get(step)
+            if not isinstance(inner, Lines):
+                return found.line if inner is None else inner
+            found = inner
+        return found.line
 
 
 @dataclass(slots=True)
 class Document:
-    """A parsed file: its data, the line of each place in it, and what was wrong with the YAML."""
+    """A parsed file: its data, the line of each place in it, and what was wrong with the YAML.
 
+    Mappings are dicts, lists are tuples.
+    """
+
+    file: str
     data: Any = None
-    lines: dict[Place, int] = field(default_factory=dict)
+    lines: Lines = field(default_factory=Lines)
     problems: list[Problem] = field(default_factory=list)
 
     def line_of(self, place: Place) -> int:
         """The line of a place, or of the nearest one around it that is written down."""
-        while place and place not in self.lines:
-            place = place[:-1]
-        return self.lines.get(place, 1)
+        return self.lines.of(place)
+
+    def problem(self, place: Place, message: str) -> Problem:
+        """A problem with a place."""
+        return Problem(self.file, self.line_of(place), dotted(place), message)
 
 
-def parse(text: str) -> Document:
-    """Parse. Never raises: what is wrong stands in ``problems``."""
-    document = Document()
+class _StopError(Exception):
+    """The rest of the file can't be read; what is wrong is noted."""
+
+
+def parse(data: bytes, file: str) -> Document:
+    """Parse a file's bytes. Never raises: what is wrong stands in ``problems``.
+
+    ``data`` is None if there is nothing that could be looked at further.
+    """
+    document = Document(file)
     try:
-        node = yaml.compose(text, Loader=yaml.CSafeLoader)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line = mark.line + 1 if mark else 1
-        document.problems.append(Problem(line, "", f"not YAML: {error.problem or error.context}"))
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line, message = encoding_problem(data, error)
+        document.problems.append(Problem(file, line, "", message))
         return document
-    except (yaml.YAMLError, RecursionError) as error:
-        document.problems.append(Problem(1, "", f"not YAML: {type(error).__name__}"))
-        return document
-    if node is None:
-        document.problems.append(Problem(1, "", "the file is empty"))
-        return document
-    document.data = _Builder(document).build(node, ())
+    try:
+        document.data = _Builder(document, yaml.CSafeLoader(text).get_event).document()
+    except yaml.YAMLError as error:
+        line, message = syntax_problem(text, error)
+        document.problems.append(Problem(file, line, "", message))
+    except _StopError:
+        pass
     return document
 
 
 class _Builder:
-    """Turns nodes into data, noting lines and problems."""
+    """Turns events into data, noting lines and problems."""
 
-    def __init__(self, document: Document) -> None:
+    def __init__(self, document: Document, next_event: Callable[[], Any]) -> None:
         self._document = document
-        self._seen: set[int] = set()
+        self._next = next_event
 
-    def build(self, node: yaml.Node, place: Place) -> Any:  # noqa: ANN401 - YAML is any data
-        self._document.lines.setdefault(place, node.start_mark.line + 1)
-        if isinstance(node, yaml.ScalarNode):
-            return self._scalar(node, place)
-        if id(node) in self._seen:
-            return self._problem(node, place, "anchors and aliases are not accepted; name a grant")
-        self._seen.add(id(node))
-        if len(place) > MAX_DEPTH:
-            return self._problem(node, place, f"nested deeper than {MAX_DEPTH} levels")
-        if isinstance(node, yaml.SequenceNode):
-            return [self.build(child, (*place, at)) for at, child in enumerate(node.value)]
-        return self._mapping(node, place)
-
-    def _mapping(self, node: yaml.Node, place: Place) -> dict[str, Any]:
-        data: dict[str, Any] = {}
-        for key_node, value_node in node.value:
-            if not isinstance(key_node, yaml.ScalarNode):
-                self._problem(key_node, place, "a key must be plain text")
-                continue
-            key = key_node.value
-            here = (*place, key)
-            if key in data:
-                first = self._document.lines[here]
-                self._problem(key_node, here, f"this key stands on line {first} already")
-                continue
-            self._document.lines[here] = key_node.start_mark.line + 1
-            data[key] = self.build(value_node, here)
+    def document(self) -> Any:  # noqa: ANN401 - YAML is any data
+        self._next()  # the stream's start
+        if not isinstance(self._next(), yaml.DocumentStartEvent):
+            self._problem(1, (), "the file is empty")
+            return None
+        event = self._next()
+        self._document.lines.line = _line(event)
+        data = self._value(event, (), self._document.lines)
+        self._next()  # the document's end
+        event = self._next()
+        if isinstance(event, yaml.DocumentStartEvent):
+            self._problem(_line(event), (), "a second document: one file is one, without ---")
+            raise _StopError
         return data
 
-    def _scalar(self, node: yaml.ScalarNode, place: Place) -> Any:  # noqa: ANN401 - see build
-        text = str(node.value)
-        if node.tag not in _IMPLICIT_TAGS:
-            return self._problem(node, place, f"tags such as {node.tag} are not accepted")
-        if node.style:  # quoted or a block: text, whatever it looks like
-            return text
-        if text in _WORDS:
-            return _WORDS[text]
-        if _INTEGER.fullmatch(text):
-            return int(text)
-        return float(text) if _FLOAT.fullmatch(text) else text
+    def _value(self, event: Any, place: Place, lines: Lines) -> Any:  # noqa: ANN401 - any data
+        kind = type(event)
+        if kind is yaml.AliasEvent:
+            message = f"{_NO_ANCHORS}. A text that begins with * must stand in quotes"
+            return self._problem(_line(event), place, message)
+        if event.anchor is not None:
+            self._problem(_line(event), place, _NO_ANCHORS)
+        if event.tag is not None:
+            message = f"tags such as {event.tag} are not accepted; a text with ! is put in quotes"
+            self._problem(_line(event), place, message)
+        if kind is yaml.ScalarEvent:
+            return _scalar(event)
+        if len(place) > MAX_DEPTH:
+            self._problem(_line(event), place[:_TOLD], f"nested deeper than {MAX_DEPTH} levels")
+            raise _StopError
+        if kind is yaml.SequenceStartEvent:
+            return self._sequence(place, lines)
+        return self._mapping(place, lines)
 
-    def _problem(self, node: yaml.Node, place: Place, message: str) -> None:
-        line = node.start_mark.line + 1
-        self._document.problems.append(Problem(line, dotted(place), message))
+    def _sequence(self, place: Place, lines: Lines) -> tuple[Any, ...]:
+        items: list[Any] = []
+        while type(event := self._next()) is not yaml.SequenceEndEvent:
+            of_item = Lines(_line(event))
+            items.append(self._value(event, (*place, len(items)), of_item))
+            lines.put(len(items) - 1, of_item)
+        return tuple(items)
+
+    def _mapping(self, place: Place, lines: Lines) -> dict[str, Any]:
+        data: dict[str, Any] = {}
+        while type(event := self._next()) is not yaml.MappingEndEvent:
+            key = self._key(event, place)
+            of_value = Lines(_line(event))
+            value = self._value(self._next(), place if key is None else (*place, key), of_value)
+            if key is None:
+                continue
+            if key in data:
+                first = lines.of((key,))
+                message = f"this key stands on line {first} already"
+                self._problem(_line(event), (*place, key), message)
+                continue
+            data[key] = value
+            lines.put(key, of_value)
+        return data
+
+    def _key(self, event: Any, place: Place) -> str | None:  # noqa: ANN401 - see _line
+        """A key, None for what can't be one."""
+        if not isinstance(event, yaml.ScalarEvent):
+            message = "a key must be plain text; a text that begins with { or [ is put in quotes"
+            self._problem(_line(event), place, message)
+            self._value(event, place, Lines())
+            return None
+        if event.value == "<<" or event.anchor is not None:
+            self._problem(_line(event), place, _NO_ANCHORS)
+            return None
+        return str(event.value)
+
+    def _problem(self, line: int, place: Place, message: str) -> None:
+        problem = Problem(self._document.file, line, dotted(place), message)
+        self._document.problems.append(problem)
+
+
+def _line(event: Any) -> int:  # noqa: ANN401 - the parser's events have no types
+    return int(event.start_mark.line) + 1
+
+
+def _scalar(event: Any) -> Any:  # noqa: ANN401 - YAML is any data
+    text = str(event.value)
+    if event.style:  # quoted or a block: text, whatever it looks like
+        return text
+    if text in _WORDS:
+        return _WORDS[text]
+    if _INTEGER.fullmatch(text):
+        return int(text)
+    return float(text) if _FLOAT.fullmatch(text) else text
 
 
 def dotted(place: Place) -> str:

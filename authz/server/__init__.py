@@ -8,7 +8,7 @@ from typing import Final
 from authz.admin import AdminError
 from authz.audit import AuditError
 from authz.build import BuildError
-from authz.config import load
+from authz.config import ConfigFiles, load
 from authz.server.one import Server
 from authz.server.supervisor import Supervisor, WorkerStartError
 from authz.server.transport import TransportError
@@ -31,15 +31,17 @@ class StartError(RuntimeError):
 
 def run(path: Path) -> None:
     """Serve until SIGTERM or SIGINT. Raises ConfigError before it starts, StartError while."""
-    config = load(path)
+    files = ConfigFiles(path)
+    config = load(files)
     is_one = config.server.workers == 1
-    _serve(lambda: Server(path, config) if is_one else Supervisor(path, config))
+    _serve(lambda: Server(files, config) if is_one else Supervisor(path, config))
 
 
 def run_worker(path: Path, number: int, admin: str) -> None:
     """As ``run``, as one of several; the supervisor asks at ``admin``."""
-    config = load(path)
-    _serve(lambda: Server(path, config, number, admin))
+    files = ConfigFiles(path)
+    config = load(files)
+    _serve(lambda: Server(files, config, number, admin))
 
 
 def _serve(make: Callable[[], Server | Supervisor]) -> None:

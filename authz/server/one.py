@@ -4,14 +4,13 @@ import logging
 import os
 import threading
 import time
-from pathlib import Path
 from typing import Any, Final
 
 from authz import __version__
 from authz.admin import AdminServer
 from authz.audit import AuditLog
 from authz.build import BuildError, key_sources, revocations_of, snapshot_of
-from authz.config import Config, ConfigError, load
+from authz.config import Config, ConfigError, ConfigFiles, load
 from authz.keys import KeyStore
 from authz.metrics import Metrics, Sources
 from authz.replay import MemoryReplayStore
@@ -23,7 +22,7 @@ from authz.tls import ServerTls
 from authz.waiting import Waits
 
 TICK_SECONDS: Final = 0.2
-RELOAD_TICKS: Final = 5  # the config file is looked at once a second
+RELOAD_TICKS: Final = 5  # the config's files are looked at once a second
 # Longest time that a stopping server goes on serving so that proxies notice that it is going:
 # Envoy's health check in the shipped config asks once a second.
 NOTICE_SECONDS: Final = 2.5
@@ -33,17 +32,19 @@ _log: Final = logging.getLogger("authz.server")
 class Server:
     """The running parts, and what happens to them over time."""
 
-    def __init__(self, path: Path, config: Config, worker: int = 0, admin: str = "") -> None:
+    def __init__(
+        self, files: ConfigFiles, config: Config, worker: int = 0, admin: str = ""
+    ) -> None:
         """Put the parts together; nothing runs yet.
 
-        ``worker`` is our number among several, ``admin`` where its supervisor asks it.
+        ``config`` was read from ``files``, which are looked at from now on. ``worker`` is our
+        number among several, ``admin`` where its supervisor asks it.
         """
-        self._path = path
+        self._files = files
         if config.server.pin:  # before any thread is made, which inherits it
             cores = sorted(os.sched_getaffinity(0))
             os.sched_setaffinity(0, {cores[worker % len(cores)]})
         self._config = config
-        self._file = _contents(path)
         self._stopping = threading.Event()
         self._reload_wanted = threading.Event()
         self._had_keys = False
@@ -115,7 +116,7 @@ class Server:
         self.drain()
 
     def stay(self) -> None:
-        """Serve, look after readiness and the config file, until told to stop."""
+        """Serve, look after readiness and the config's files, until told to stop."""
         ticks = 0
         while not self._stopping.wait(TICK_SECONDS):
             # Once ready, always: an issuer that is added while it is down must not stop the rest.
@@ -143,7 +144,7 @@ class Server:
         self._stopping.set()
 
     def reload(self) -> None:
-        """Read the config file at the next tick, and let go of the audit file."""
+        """Read the config's files at the next tick, and let go of the audit file."""
         self._reload_wanted.set()
         self._audit.reopen()
 
@@ -151,12 +152,10 @@ class Server:
         """Swap in a changed config; keep the last good one when it is not good."""
         wanted = self._reload_wanted.is_set()
         self._reload_wanted.clear()
-        contents = _contents(self._path)
-        if contents == self._file and not wanted:
+        if not wanted and not self._files.changed():
             return
-        self._file = contents
         try:
-            config = load(self._path)
+            config = load(self._files)
             snapshot = self._snapshot_of(config)
         except (ConfigError, BuildError) as error:
             self.metrics.reloaded(succeeded=False)
@@ -195,11 +194,3 @@ class Server:
 
 def _fixed(config: Config) -> tuple[object, ...]:
     return config.server, config.admin, config.audit, config.replay, config.revocations
-
-
-def _contents(path: Path) -> bytes:
-    """The file's bytes, b"" while it can't be read: through symlinks, as Kubernetes swaps them."""
-    try:
-        return path.read_bytes()
-    except OSError:
-        return b""

@@ -1,6 +1,6 @@
 """Several serving processes as one: started, watched, started again, asked, and stopped together.
 
-Each worker is a whole server with sockets of its own, and reads the config file by itself. The
+Each worker is a whole server with sockets of its own, and reads the config's files by itself. The
 supervisor answers no checks; it has the admin address, where the workers' numbers are added up.
 """
 

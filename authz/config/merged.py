@@ -1,0 +1,104 @@
+"""The files of one config as one: lists appended, mappings joined, and each place's own file."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from authz.config.nearest import nearest
+from authz.config.problems import Problem
+from authz.config.yamlfile import Document, Place
+
+LISTS: Final = ("agents", "principals", "routes", "issuers")
+MAPPINGS: Final = ("grants",)
+# What an included file may hold: who may do what. How the server runs stands in one place.
+SECTIONS: Final = frozenset((*LISTS, *MAPPINGS))
+
+
+class Merged:
+    """The data of all files, and where each place of it is written.
+
+    Attributes:
+        data: of the whole config.
+        problems: of the files' YAML, and what kept them from being merged.
+    """
+
+    def __init__(self, main: Document, included: Iterable[Document] = ()) -> None:
+        """Merge, in this order. ``main.data`` is a mapping."""
+        self.main = main
+        self.data: dict[str, Any] = dict(main.data)
+        self.problems: list[Problem] = list(main.problems)
+        self._begins: dict[str, list[tuple[int, Document]]] = {name: [] for name in LISTS}
+        self._owners: dict[tuple[str, str], Document] = {}
+        for document in included:
+            self.problems.extend(document.problems)
+            if isinstance(document.data, dict):
+                self._add(document)
+            elif document.data is not None or not document.problems:
+                message = f"an included file is a mapping of {_listed(SECTIONS)}"
+                self.problems.append(document.problem((), message))
+
+    def _add(self, document: Document) -> None:
+        for section, value in document.data.items():
+            if section in LISTS and isinstance(value, tuple):
+                self._append(document, section, value)
+            elif section in MAPPINGS and isinstance(value, dict):
+                self._join(document, section, value)
+            else:
+                self.problems.append(document.problem((section,), _refusal(section)))
+
+    def _append(self, document: Document, section: str, items: tuple[Any, ...]) -> None:
+        before = self.data.get(section, ())
+        if isinstance(before, tuple):  # otherwise the main file's own mistake, reported as such
+            self._begins[section].append((len(before), document))
+            self.data[section] = before + items
+
+    def _join(self, document: Document, section: str, members: Mapping[str, Any]) -> None:
+        before = self.data.get(section, {})
+        if not isinstance(before, dict):
+            return
+        joined = dict(before)
+        for name, value in members.items():
+            if name in joined:
+                message = f"{name} stands {self.where((section, name), document)} already"
+                self.problems.append(document.problem((section, name), message))
+                continue
+            joined[name] = value
+            self._owners[section, name] = document
+        self.data[section] = joined
+
+    def origin(self, place: Place) -> tuple[Document, Place]:
+        """The file in which a place is written, and the place within that file."""
+        if len(place) < 2:  # noqa: PLR2004 - a section as a whole: the main file's
+            return self.main, place
+        section, step, *rest = place
+        if isinstance(step, str):
+            return self._owners.get((str(section), step), self.main), place
+        for begin, document in reversed(self._begins.get(str(section), [])):
+            if step >= begin:
+                return document, (section, step - begin, *rest)
+        return self.main, place
+
+    def problem(self, place: Place, message: str) -> Problem:
+        """A problem with a place, in the file where that is written."""
+        document, inner = self.origin(place)
+        return document.problem(inner, message)
+
+    def where(self, place: Place, seen_from: Document) -> str:
+        """A place's line, and its file if that is another: for "stands there already"."""
+        document, inner = self.origin(place)
+        line = document.line_of(inner)
+        return f"on line {line}" if document is seen_from else f"in {document.file}:{line}"
+
+
+def _refusal(section: str) -> str:
+    if section in LISTS:
+        return "must be a list: each item on a line of its own, after '- '"
+    if section in MAPPINGS:
+        return "must be a mapping of names, each with its list"
+    suggestion = nearest(section, SECTIONS)
+    known = f"an included file holds {_listed(SECTIONS)} only"
+    return f"unknown key{suggestion}" if suggestion else f"{known}; the main file has the rest"
+
+
+def _listed(names: Iterable[str]) -> str:
+    *first, last = sorted(names)
+    return f"{', '.join(first)} and {last}"

@@ -1,0 +1,20 @@
+"""What somebody may have meant: the nearest of the known names."""
+
+import difflib
+from collections.abc import Collection
+from typing import Final
+
+_MOST: Final = 12  # names told when none is near: more are no help in a message
+
+
+def nearest(name: str, known: Collection[str]) -> str:
+    """``; did you mean X?``, or nothing."""
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def nearest_or_all(name: str, known: Collection[str], label: str) -> str:
+    """As ``nearest``, or the known names if there are some, not too many, and none is near."""
+    if (suggestion := nearest(name, known)) or len(known) > _MOST:
+        return suggestion
+    return f"; {label}: {', '.join(sorted(known)) or 'none'}"

@@ -1,0 +1,45 @@
+"""What is wrong with a config: each problem with its file, its line, and what would be right."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Final, Self
+
+MAX_LINES: Final = 200  # of problems told one by one: more help nobody, and a log has to hold them
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong in a config file, for a person: where, and what would be right."""
+
+    file: str
+    line: int
+    place: str
+    message: str
+
+    def __str__(self) -> str:
+        """As ``file:line: place: message``."""
+        place = f"{self.place}: " if self.place else ""
+        return f"{self.file}:{self.line}: {place}{self.message}"
+
+
+class ConfigError(Exception):
+    """The config can't be used. ``problems`` are all that was found, by file and line."""
+
+    def __init__(self, name: str, problems: Iterable[Problem]) -> None:
+        """Take the main file's name, whose problems come first, and all problems."""
+        self.name = name
+        self.problems = sorted(
+            dict.fromkeys(problems), key=lambda one: (one.file != name, one.file, one.line)
+        )
+        super().__init__("\n".join(self.lines()))
+
+    def lines(self) -> Iterator[str]:
+        """Each problem as ``file:line: place: message``; of very many the first ones."""
+        yield from map(str, self.problems[:MAX_LINES])
+        if (more := len(self.problems) - MAX_LINES) > 0:
+            yield f"{self.name}: and {more} more problems"
+
+    @classmethod
+    def of(cls, name: str, message: str) -> Self:
+        """One problem with the file as a whole."""
+        return cls(name, [Problem(name, 1, "", message)])

@@ -1,0 +1,83 @@
+"""What is wrong with a text that is no YAML, in an operator's words, at the line to look at."""
+
+import codecs
+from typing import Final
+
+import yaml
+
+# The parser's words, and ours. "{line}" is where the thing began that it could not finish.
+_PARSER: Final = (
+    ("found character that cannot start any token", ""),  # by the character: see _START
+    ("tab character", "indented with a tab: YAML takes spaces only"),
+    (
+        "mapping values are not allowed",
+        "a key is not expected here: indent it right; a text with ': ' in it must stand in quotes",
+    ),
+    ("did not find expected ',' or ']'", "the list that begins here with [ does not end with ]"),
+    ("did not find expected ',' or '}'", "the mapping that begins here with { does not end with }"),
+    ("found unexpected end of stream", "the quote that opens here is never closed"),
+    ("found unexpected document indicator", "the quote that opens here is never closed"),
+    (
+        "did not find expected key",
+        "a key is expected here, and nothing after a closing quote: keys stand in the column",
+    ),
+    (
+        "did not find expected '-' indicator",
+        "a list item is expected here: items begin with '- ' and stand in the column",
+    ),
+    ("could not find expected ':'", "a key and ': ' are expected here"),
+    (
+        "did not find expected alphabetic or numeric character",
+        "a text that begins with * or & must stand in quotes",
+    ),
+    ("escape", "a \\ between double quotes begins an escape: use single quotes"),
+    ("did not find expected <document start>", "nothing may stand after the document's end (...)"),
+    ("did not find expected node content", "a value is expected here"),
+    ("directive", "a line must not begin with %"),
+)
+_BEGINNING: Final = ("',' or", "end of stream", "document indicator", "expected ':'")
+_COLUMN: Final = "in the column"
+_IN_BRACKETS: Final = "; or a text in it holds one of , { } [ ] and must stand in quotes"
+_START: Final = {"\t": "a tab: YAML is indented with spaces only"}
+_UTF16: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+
+
+def encoding_problem(data: bytes, error: UnicodeDecodeError) -> tuple[int, str]:
+    """The line and what is wrong, for bytes that are no UTF-8."""
+    if data.startswith(_UTF16):
+        return 1, "not UTF-8 but UTF-16: save it as UTF-8"
+    line = data.count(b"\n", 0, error.start) + 1
+    return line, f"not UTF-8: byte 0x{data[error.start]:02x}; save the file as UTF-8"
+
+
+def syntax_problem(text: str, error: yaml.YAMLError) -> tuple[int, str]:
+    """The line and what is wrong, for a text that the parser refused."""
+    if isinstance(error, yaml.reader.ReaderError):
+        line = text.encode()[: error.position].count(b"\n") + 1
+        return line, f"not YAML: the control character U+{error.character:04X}"
+    if not isinstance(error, yaml.MarkedYAMLError):
+        return 1, "not YAML"
+    complaint = str(error.problem or error.context)
+    began = any(words in complaint for words in _BEGINNING) and error.context_mark is not None
+    mark = error.context_mark if began else error.problem_mark or error.context_mark
+    if mark is None:
+        return 1, f"not YAML: {complaint}"
+    return mark.line + 1, f"not YAML: {_words(text, error, complaint)}"
+
+
+def _words(text: str, error: yaml.MarkedYAMLError, complaint: str) -> str:
+    ours = next((ours for theirs, ours in _PARSER if theirs in complaint), complaint)
+    if "',' or" in complaint:
+        return ours + _IN_BRACKETS
+    if ours == "" and error.problem_mark is not None:
+        character = _character(text, error.problem_mark)
+        return _START.get(character, f"a text that begins with {character} must stand in quotes")
+    if error.context_mark is not None and ours.endswith(_COLUMN):
+        return f"{ours} of the first one on line {error.context_mark.line + 1}"
+    return ours
+
+
+def _character(text: str, mark: yaml.Mark) -> str:
+    lines = text.splitlines()
+    line = lines[mark.line] if mark.line < len(lines) else ""
+    return line[mark.column : mark.column + 1]

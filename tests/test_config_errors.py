@@ -1,0 +1,267 @@
+"""What operators do wrong: one thing broken in a good config, and what they are told, and where."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from authz.config import ConfigError, load, schema
+from authz.config.messages import PATTERNS
+from lab.mesh import CONFIG
+
+HERE = "@@"  # stands on the line that the message has to name, and is taken out
+INCLUDED = "policy.d/team.yaml"
+_FOREIGN = re.compile(
+    r"(?i)pydantic|tuple|dict|pyyaml|python|traceback|NoneType|\binput should|\bstr\b|\bint\b"
+)
+
+
+def halves() -> tuple[str, str]:
+    """The lab's config: how the server runs, and who may do what in a file of its own."""
+    text = CONFIG.format(
+        socket="/run/authz/authz.sock",
+        admin_port=9192,
+        drain="5s",
+        jwks_uri="http://127.0.0.1:1/jwks",
+        audit="-",
+    )
+    begin, end = text.index("routes:"), text.index("audit:")
+    main = f"include: [{INCLUDED}]\ncache: {{entries: 5000}}\n{text[:begin]}{text[end:]}"
+    return main, text[begin:end]
+
+
+def problems(folder: Path, main: str | bytes, included: str | bytes) -> list[str]:
+    """Every problem of the two files, as told, from the folder."""
+    for name, text in (("authz.yaml", main), (INCLUDED, included)):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(ConfigError) as caught:
+        load(folder / "authz.yaml")
+    return [line.replace(f"{folder}/", "") for line in caught.value.lines()]
+
+
+# What is replaced, what with, and words of the message. The file is the one that has the text.
+BROKEN = [
+    # keys
+    ("trust_domains:", "@@trust_domians:", "unknown key; did you mean trust_domains?"),
+    ("  drain: 5s", "@@  drian: 5s", "server.drian: unknown key; did you mean drain?"),
+    ("  drain: 5s", "@@  xyz: 5s", "known here: drain, listen"),
+    ("certificate: required", "@@certificate: required, x: 1", "profiles.default.x: unknown key"),
+    ("cache: {entries: 5000}", "@@cache: {entires: 5000}", "did you mean entries?"),
+    ("algorithms:", "@@algorithm:", "issuers[0].algorithm: unknown key; did you mean algorithms?"),
+    ("      paths: [/finance/**]\n", "@@      path: [/finance/**]\n", "did you mean paths?"),
+    ("    suspended: true", "@@    suspend: true", "agents[2].suspend: unknown key; did you mean"),
+    ("agents:\n", "@@agent:\n", "unknown key; did you mean agents?"),
+    ("routes:\n", "@@server: {listen: 'unix:/x'}\nroutes:\n", "the main file has the rest"),
+    (
+        "routes:\n",
+        "@@include: [x.yaml]\nroutes:\n",
+        "an included file holds agents, grants, issuers",
+    ),
+    ("  drain: 5s", "  drain: 5s\n@@  drain: 6s", "this key stands on line 5 already"),
+    ("  public:\n", "@@  finance-pay:\n", "this key stands on line 27 already"),
+    (
+        "    audiences: [https://mcp.corp.example/finance]\n",
+        "",
+        "issuers[0].audiences: is required",
+    ),
+    ("trust_domains: [corp.example]\n", "", "trust_domains: is required"),
+    ("      methods: [POST]\n", "", "finance-pay[0].methods: is required"),
+    # the wrong kind of value
+    ("trust_domains: [corp.example]", "@@trust_domains: corp.example", "write [corp.example]"),
+    ("trust_domains: [corp.example]", "@@trust_domains:", "is empty; it must be a list"),
+    ("trust_domains: [corp.example]", "@@trust_domains: [1.5]", "must be text, not a number"),
+    ("trust_domains: [corp.example]", "@@trust_domains: []", "must not be empty"),
+    ("[finance-read, public]", "@@finance-read", "must be a list, not text: write [finance-read]"),
+    (
+        "[finance-read, public]",
+        "@@[1.0]",
+        "must be text, not a number with a point: put it in quotes",
+    ),
+    ("[finance-read, public]", "@@[true]", "must be text, not true or false: put it in quotes"),
+    ("[finance-read, public]", "@@", "is empty; it must be a list"),
+    ("[finance-read, public]", "@@{a: b}", "must be a list, not a mapping"),
+    ("hosts: [mcp.corp.example]", "@@hosts: mcp.corp.example", "write [mcp.corp.example]"),
+    ("issuer: https://as.corp.example\n", "issuer: @@5\n", "must be text, not a number"),
+    ("issuer: https://as.corp.example\n", "issuer: @@[a]\n", "must be text, not a list"),
+    ("issuer: https://as.corp.example\n", "issuer: @@''\n", "must not be empty"),
+    (
+        "    keys: {",
+        "    keys: @@http://x #",
+        "must be a mapping, not text; its keys: allow_any_address",
+    ),
+    ('paths: ["/finance/payments/{id}"]', "paths: [@@{id}]", "put what begins with {"),
+    ("  default: {certificate: required}", "@@  default: required", "not text; its keys: callers"),
+    (
+        "cache: {entries: 5000}",
+        "@@cache: 5000",
+        "must be a mapping, not a number; its keys: deny_ttl",
+    ),
+    (
+        "cache: {entries: 5000}",
+        "@@cache: {entries: '5000'}",
+        "must be a whole number such as 5, not text: without quotes",
+    ),
+    ("cache: {entries: 5000}", "@@cache: {entries: 50.5}", "not a number with a point"),
+    ("cache: {entries: 5000}", "@@cache: {entries: -1}", "must be at least 0"),
+    (
+        "cache: {entries: 5000}",
+        "@@cache: {entries: 5k}",
+        "must be a whole number such as 5, not text",
+    ),
+    ("  drain: 5s", "@@  drain: 5", "a duration is a whole number and a unit"),
+    ("  drain: 5s", "@@  drain: 5 s", "such as 250ms, 30s, 5m, 1h, 1d"),
+    ("  drain: 5s", "@@  drain: 1h", "must be at most 5m"),
+    ("cooldown: 1s", "@@cooldown: 10ms", "must be at least 1s"),
+    ("refresh: 60s", "@@refresh: 60", "a duration is a whole number and a unit"),
+    ("  drain: 5s", "  drain: 5s\n@@  pin: yes", "must be true or false: write true, not yes"),
+    ("  drain: 5s", "  drain: 5s\n@@  pin: 'true'", "without quotes"),
+    ("suspended: true", "@@suspended: on", "must be true or false: write true, not on"),
+    ("suspended: true", "@@suspended: off", "must be true or false: write false, not off"),
+    ("suspended: true", "@@suspended: False", "write false, in small letters"),
+    ("suspended: true", "@@suspended: 1", "must be true or false"),
+    ("insecure: true", "@@insecure: no", "must be true or false: write false, not no"),
+    # words and patterns
+    ("certificate: required", "@@certificate: require", "did you mean required?"),
+    ("certificate: required", "@@certificate: never", "must be 'optional' or 'required'"),
+    ('audit: {path: "-"}', "@@audit: {when_full: maybe}", "must be 'drop' or 'deny'"),
+    ("[ES256, RS256, PS256, Ed25519]", "@@[HS256]", "did you mean RS256?"),
+    ('"127.0.0.1:9192"', "@@'9192'", 'it must be an address with a port, such as "127.0.0.1:9192"'),
+    ('"unix:/run/authz/authz.sock"', "@@nonsense", 'such as "unix:/run/authz/authz.sock"'),
+    ("methods: [POST]", "@@methods: [post]", "'post' does not look right: it must be a method"),
+    ('["payments:write"]', '@@["payments write"]', "it must be one word"),
+    ("  public:\n", "@@  pub lic:\n", "grants.pub lic: 'pub lic' does not look right"),
+    ("name: finance,", "@@name: fin/ance,", "a name of letters, digits"),
+    ("paths: [/public/**]", "@@paths: [public]", "starts with '/'"),
+    ("hosts: [mcp.corp.example]", "@@hosts: [MCP.corp.example]", "lower case"),
+    ("hosts: [mcp.corp.example]", "@@hosts: []", "must not be empty"),
+    # references
+    ("[finance-read, public]", "@@[finance-raed, public]", "did you mean finance-read?"),
+    ("[finance-read, public]", "@@[xyz, public]", "known: finance-pay, finance-read, public"),
+    ("sa/payments\n", "@@sa/travel\n", "sa/travel stands on line 9 already"),
+    ("name: finance,", "name: finance}\n@@  - {name: finance,", "finance stands on line 2 already"),
+    ("id: spiffe://corp.example/ns/agents/sa/travel", "@@id: spiffe://x/y", "trust_domains"),
+    ("subjects: [alice]", "@@subjects: []", "an empty list matches nobody"),
+    # YAML
+    ("  drain: 5s", "@@\tdrain: 5s", "a tab: YAML is indented with spaces only"),
+    ("suspended: true", "\n@@\tsuspended: true", "a tab"),
+    ("  drain: 5s", "@@   drain: 5s", "keys stand in the column of the first one on line 4"),
+    ("  drain: 5s", "@@ drain: 5s", "keys stand in the column of the first one on line 1"),
+    ("    suspended: true", "@@     suspended: true", "of the first one on line 13"),
+    ("    suspended: true", "@@   suspended: true", "of the first one on line 9"),
+    ("trust_domains: [corp.example]", "@@trust_domains: ['a'b]", "must stand in quotes"),
+    ("  drain: 5s", "@@  drain 5s", "a key and ': ' are expected here"),
+    ("  drain: 5s", "@@  drain: '5s", "the quote that opens here is never closed"),
+    ("  - match: {issuer", "   - match: {issuer", "of the first one on line 17"),
+    (
+        "  - id: spiffe://corp.example/ns/agents/sa/payments",
+        "@@   - id: x",
+        "items begin with '- '",
+    ),
+    ("trust_domains: [corp.example]", "@@trust_domains: [corp.example", "does not end with ]"),
+    ("subjects: [alice]}", "@@subjects: [alice]", "the mapping that begins here with {"),
+    ('paths: ["/finance/payments/{id}"]', "@@paths: [/pay/{id}]", "must stand in quotes"),
+    ('hosts: ["*"]', "@@hosts: [*]", "a text that begins with * or & must stand in quotes"),
+    ('hosts: ["*"]', "@@hosts: [*any]", "A text that begins with * must stand in quotes"),
+    ("paths: [/public/**]", "@@paths: [@public]", "begins with @ must stand in quotes"),
+    ("[finance-read, public]", "@@&g [finance-read, public]", "anchors, aliases and merge keys"),
+    ("suspended: true", "@@<<: {suspended: true}", "anchors, aliases and merge keys"),
+    ("suspended: true", "@@suspended: !!bool true", "tags such as tag:yaml.org,2002:bool"),
+    ("  drain: 5s", "@@  drain: !secret x", "tags such as !secret are not accepted"),
+    ("  public:\n", "@@  ? [a]\n  : b\n  public:\n", "a key must be plain text"),
+    ("audit:", "@@---\naudit:", "a second document"),
+    ("grants:\n", "@@---\ngrants:\n", "a second document"),
+    ("[finance-read, public]", "@@" + "[" * 100_000, "nested deeper than 32 levels"),
+    ("trust_domains: [corp.example]", "@@trust_domains: " + "{a: " * 50, "nested deeper"),
+    ("suspended: true", '@@suspended: "\\q"', "use single quotes"),
+    ("suspended: true", "@@suspended: \x01", "the control character U+0001"),
+    ("  drain: 5s", "  drain: 5s\n@@%x", "a line must not begin with %"),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "words"), BROKEN)
+def test_one_mistake(tmp_path: Path, old: str, new: str, words: str) -> None:
+    """A mistake is told at its line of its file, in an operator's words, and nothing besides."""
+    texts = dict(zip(("authz.yaml", INCLUDED), halves(), strict=True))
+    name = next(name for name, text in texts.items() if old in text)
+    broken = texts[name].replace(old, new, 1)
+    line = broken[: broken.find(HERE)].count("\n") + 1 if HERE in broken else None
+    texts[name] = broken.replace(HERE, "")
+    found = problems(tmp_path, *texts.values())
+
+    assert all(one.startswith(f"{name}:") or "is required" in one for one in found), found
+    assert not any(_FOREIGN.search(one) for one in found), found
+    assert any(words in one for one in found), found
+    assert line is None or any(one.startswith(f"{name}:{line}: ") for one in found), (line, found)
+
+
+WHOLE = {
+    "empty": (b"", 1, "the file is empty"),
+    "comments only": (b"# nothing yet\n", 1, "the file is empty"),
+    "null": (b"null\n", 1, "a mapping"),
+    "a list": (b"- a\n", 1, "a mapping"),
+    "text": (b"hello\n", 1, "a mapping"),
+    "Latin-1": (b"agents: []\n# caf\xe9\n", 2, "byte 0xe9; save the file as UTF-8"),
+    "UTF-16": ("agents: []\n".encode("utf-16"), 1, "UTF-16: save it as UTF-8"),
+    "two documents": (b"agents: []\n---\nagents: []\n", 2, "a second document"),
+    "after the end": (b"agents: []\n...\nx: 1\n", 3, "after the document's end"),
+    "JSON cut off": (b'{"agents": [\n', 2, "a value is expected here"),
+    "deep": (b"[" * 100_000, 1, "nested deeper than 32 levels"),
+    "deep keys": (b"{a: " * 100_000, 1, "nested deeper than 32 levels"),
+    "deep dashes": (b"- " * 100_000, 1, "nested deeper than 32 levels"),
+    "a bomb": (b"a: &a [x, x]\nb: &b [*a, *a]\n", 1, "anchors, aliases"),
+}
+
+
+@pytest.mark.parametrize("name", [INCLUDED, "authz.yaml"])
+@pytest.mark.parametrize("what", WHOLE)
+def test_no_config_at_all(tmp_path: Path, what: str, name: str) -> None:
+    """A file that is none is told as such, whichever of the two it is."""
+    data, line, words = WHOLE[what]
+    texts: dict[str, str | bytes] = dict(zip(("authz.yaml", INCLUDED), halves(), strict=True))
+    texts[name] = data
+    found = problems(tmp_path, *texts.values())
+
+    assert not any(_FOREIGN.search(one) for one in found), found
+    assert any(one.startswith(f"{name}:{line}: ") and words in one for one in found), found
+
+
+def test_what_is_no_mistake(tmp_path: Path) -> None:
+    """Both halves are good: with a byte order mark, with Windows' line ends, and as they are."""
+    main, included = halves()
+    (tmp_path / "policy.d").mkdir()
+    for before, end in (("", "\n"), ("\ufeff", "\n"), ("", "\r\n")):
+        (tmp_path / "authz.yaml").write_bytes((before + main).replace("\n", end).encode())
+        (tmp_path / INCLUDED).write_bytes((before + included).replace("\n", end).encode())
+        config = load(tmp_path / "authz.yaml")
+        assert len(config.agents) == 3
+        assert set(config.grants) == {"finance-read", "finance-pay", "public"}
+
+
+def test_every_pattern_has_words() -> None:
+    """What a pattern of the config asks for is told in words, not as a pattern."""
+    assert set(_patterns(schema())) - {"^[0-9]{1,9}(ms|s|m|h|d)$"} <= set(PATTERNS)
+
+
+def _patterns(node: Any) -> Iterator[str]:
+    if isinstance(node, dict):
+        if isinstance(pattern := node.get("pattern"), str):
+            yield pattern
+        yield from node.get("patternProperties", {})
+        for inner in node.values():
+            yield from _patterns(inner)
+    elif isinstance(node, list):
+        for inner in node:
+            yield from _patterns(inner)
+
+
+def test_very_many_problems(tmp_path: Path) -> None:
+    """Of very many problems the first are told, and how many more there are."""
+    main, included = halves()
+    wrong = "".join(f"  x{n}: 5\n" for n in range(1000))
+    found = problems(tmp_path, main, included.replace("grants:\n", f"grants:\n{wrong}"))
+
+    assert len(found) == 201
+    assert found[-1] == "authz.yaml: and 800 more problems"
