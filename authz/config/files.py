@@ -24,7 +24,6 @@ SETTLED_SECONDS: Final = 2.0
 ATTEMPTS: Final = 3  # to read all files without one of them changing meanwhile
 _UNREADABLE: Final = b""  # no digest
 _WILDCARDS: Final = frozenset("*?[")
-_TOO_LARGE: Final = f"the config's files are larger than {MAX_BYTES} bytes"
 
 
 class _FindError(Exception):
@@ -97,7 +96,7 @@ class ConfigFiles:
                 continue
             left -= len(contents[path])
             if left < 0:
-                raise ConfigError(name, [main.problem(("include",), _TOO_LARGE)])
+                raise ConfigError(name, [main.problem(("include",), _too_large())])
         return main, contents, problems
 
     def _bytes(self, path: Path, most: int) -> bytes:
@@ -113,7 +112,7 @@ class ConfigFiles:
 def main_document(data: bytes, name: str) -> Document:
     """Parse the main file, which has to be a mapping. Raises ConfigError."""
     if len(data) > MAX_BYTES:
-        raise ConfigError.of(name, _TOO_LARGE)
+        raise ConfigError.of(name, _too_large())
     document = parse(data, name)
     if document.data is None and document.problems:
         raise ConfigError(name, document.problems)
@@ -121,6 +120,10 @@ def main_document(data: bytes, name: str) -> Document:
         message = "a config is a mapping: server:, trust_domains:, issuers: ..."
         raise ConfigError(name, [*document.problems, document.problem((), message)])
     return document
+
+
+def _too_large() -> str:
+    return f"the config's files are larger than {MAX_BYTES} bytes"
 
 
 def _patterns(data: dict[str, Any]) -> tuple[str, ...]:

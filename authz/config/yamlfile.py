@@ -22,6 +22,7 @@ MAX_DEPTH: Final = 32  # the config needs 7
 _TOLD: Final = 4  # steps of too deep a place that are told
 _INTEGER: Final = re.compile(r"-?(0|[1-9][0-9]{0,17})")
 _FLOAT: Final = re.compile(r"-?[0-9]{1,15}\.[0-9]{1,15}")
+_NUMBER_BEGINS: Final = frozenset("-0123456789")
 _WORDS: Final[Mapping[str, Any]] = {"true": True, "false": False, "null": None, "~": None, "": None}
 _NO_ANCHORS: Final = "anchors, aliases and merge keys are not accepted: name a grant instead"
 Step = str | int
@@ -34,13 +35,6 @@ class Lines:
 
     line: int = 1
     inside: "dict[Step, Lines | int]" = field(default_factory=dict)
-
-    def put(self, step: Step, lines: "Lines") -> None:
-        """Note a value's lines; most are that of what is around, and need no memory."""
-        if lines.inside:
-            self.inside[step] = lines
-        elif lines.line != self.line:
-            self.inside[step] = lines.line
 
     def of(self, place: Place) -> int:
         """The line of a place, or of the nearest one around it that is written down."""
@@ -106,80 +100,93 @@ class _Builder:
     def __init__(self, document: Document, next_event: Callable[[], Any]) -> None:
         self._document = document
         self._next = next_event
+        self._place: list[Step] = []  # of what is being read
 
     def document(self) -> Any:  # noqa: ANN401 - YAML is any data
         self._next()  # the stream's start
         if not isinstance(self._next(), yaml.DocumentStartEvent):
-            self._problem(1, (), "the file is empty")
-            return None
+            return self._problem(1, "the file is empty")
         event = self._next()
-        self._document.lines.line = _line(event)
-        data = self._value(event, (), self._document.lines)
+        lines = self._document.lines
+        lines.line = _line(event)
+        data = self._value(event, lines)
         self._next()  # the document's end
         event = self._next()
         if isinstance(event, yaml.DocumentStartEvent):
-            self._problem(_line(event), (), "a second document: one file is one, without ---")
+            self._problem(_line(event), "a second document: one file is one, without ---")
             raise _StopError
         return data
 
-    def _value(self, event: Any, place: Place, lines: Lines) -> Any:  # noqa: ANN401 - any data
+    def _value(self, event: Any, lines: Lines) -> Any:  # noqa: ANN401 - any data
         kind = type(event)
         if kind is yaml.AliasEvent:
             message = f"{_NO_ANCHORS}. A text that begins with * must stand in quotes"
-            return self._problem(_line(event), place, message)
+            return self._problem(lines.line, message)
         if event.anchor is not None:
-            self._problem(_line(event), place, _NO_ANCHORS)
+            self._problem(lines.line, _NO_ANCHORS)
         if event.tag is not None:
             message = f"tags such as {event.tag} are not accepted; a text with ! is put in quotes"
-            self._problem(_line(event), place, message)
+            self._problem(lines.line, message)
         if kind is yaml.ScalarEvent:
             return _scalar(event)
-        if len(place) > MAX_DEPTH:
-            self._problem(_line(event), place[:_TOLD], f"nested deeper than {MAX_DEPTH} levels")
+        if len(self._place) > MAX_DEPTH:
+            del self._place[_TOLD:]
+            self._problem(lines.line, f"nested deeper than {MAX_DEPTH} levels")
             raise _StopError
-        if kind is yaml.SequenceStartEvent:
-            return self._sequence(place, lines)
-        return self._mapping(place, lines)
+        return self._sequence(lines) if kind is yaml.SequenceStartEvent else self._mapping(lines)
 
-    def _sequence(self, place: Place, lines: Lines) -> tuple[Any, ...]:
+    def _inner(self, step: Step, line: int, event: Any, lines: Lines) -> Any:  # noqa: ANN401 - see _line
+        """A value within another, to whose lines its own are added."""
+        if type(event) is yaml.ScalarEvent and event.anchor is None and event.tag is None:
+            if line != lines.line:  # a short way for what most values are
+                lines.inside[step] = line
+            return _scalar(event)
+        self._place.append(step)
+        own = Lines(line)
+        value = self._value(event, own)
+        self._place.pop()
+        if own.inside:
+            lines.inside[step] = own
+        elif line != lines.line:
+            lines.inside[step] = line
+        return value
+
+    def _sequence(self, lines: Lines) -> tuple[Any, ...]:
         items: list[Any] = []
         while type(event := self._next()) is not yaml.SequenceEndEvent:
-            of_item = Lines(_line(event))
-            items.append(self._value(event, (*place, len(items)), of_item))
-            lines.put(len(items) - 1, of_item)
+            items.append(self._inner(len(items), _line(event), event, lines))
         return tuple(items)
 
-    def _mapping(self, place: Place, lines: Lines) -> dict[str, Any]:
+    def _mapping(self, lines: Lines) -> dict[str, Any]:
         data: dict[str, Any] = {}
         while type(event := self._next()) is not yaml.MappingEndEvent:
-            key = self._key(event, place)
-            of_value = Lines(_line(event))
-            value = self._value(self._next(), place if key is None else (*place, key), of_value)
-            if key is None:
-                continue
+            line = _line(event)
+            key = self._key(event, line)
             if key in data:
-                first = lines.of((key,))
-                message = f"this key stands on line {first} already"
-                self._problem(_line(event), (*place, key), message)
-                continue
-            data[key] = value
-            lines.put(key, of_value)
+                self._place.append(key)
+                self._problem(line, f"this key stands on line {lines.of((key,))} already")
+                self._place.pop()
+                key = None
+            if key is None:
+                self._value(self._next(), Lines(line))
+            else:
+                data[key] = self._inner(key, line, self._next(), lines)
         return data
 
-    def _key(self, event: Any, place: Place) -> str | None:  # noqa: ANN401 - see _line
+    def _key(self, event: Any, line: int) -> str | None:  # noqa: ANN401 - see _line
         """A key, None for what can't be one."""
-        if not isinstance(event, yaml.ScalarEvent):
+        if type(event) is not yaml.ScalarEvent:
             message = "a key must be plain text; a text that begins with { or [ is put in quotes"
-            self._problem(_line(event), place, message)
-            self._value(event, place, Lines())
+            self._problem(line, message)
+            self._value(event, Lines(line))
             return None
         if event.value == "<<" or event.anchor is not None:
-            self._problem(_line(event), place, _NO_ANCHORS)
+            self._problem(line, _NO_ANCHORS)
             return None
         return str(event.value)
 
-    def _problem(self, line: int, place: Place, message: str) -> None:
-        problem = Problem(self._document.file, line, dotted(place), message)
+    def _problem(self, line: int, message: str) -> None:
+        problem = Problem(self._document.file, line, dotted(tuple(self._place)), message)
         self._document.problems.append(problem)
 
 
@@ -193,6 +200,8 @@ def _scalar(event: Any) -> Any:  # noqa: ANN401 - YAML is any data
         return text
     if text in _WORDS:
         return _WORDS[text]
+    if text[0] not in _NUMBER_BEGINS:
+        return text
     if _INTEGER.fullmatch(text):
         return int(text)
     return float(text) if _FLOAT.fullmatch(text) else text
