@@ -257,6 +257,17 @@ def _patterns(node: Any) -> Iterator[str]:
             yield from _patterns(inner)
 
 
+def test_each_problem_is_one_line(tmp_path: Path) -> None:
+    """A key with line breaks, or without end, is told in one line that ends."""
+    main, included = halves()
+    wrong = '"a\\nb\\e[2J": 5\n' + "x" * 900 + ": 5\n" + f'? "{"y" * 9000}"\n: 5\n'
+    found = problems(tmp_path, main, included + wrong)
+
+    assert len(found) == 3
+    assert found[0].startswith(f"{INCLUDED}:36: a\\nb\\x1b[2J: an included file holds")
+    assert all(len(one) < 1100 and one.isprintable() for one in found)
+
+
 def test_very_many_problems(tmp_path: Path) -> None:
     """Of very many problems the first are told, and how many more there are."""
     main, included = halves()

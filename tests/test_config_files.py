@@ -7,12 +7,15 @@ from pathlib import Path
 
 import grpc
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from test_config_errors import halves
 from world import READ, check_request, reason_of, wait_until
 
 from authz._pb import ext_authz_pb2 as pb
 from authz.config import Config, ConfigError, ConfigFiles, load, load_text
 from authz.config import files as files_module
+from authz.config import include as include_module
 from lab.ca import Authority
 from lab.issuer import Issuer, JwksServer
 from lab.mesh import AUDIENCE, ISSUER, TRAVEL, Server
@@ -154,9 +157,13 @@ def test_all_files_are_reported(folder: Folder) -> None:
         ("policy.d/", "is a folder"),
         ("p*d", "policy.d is a folder"),
         ("", "a path or a pattern is needed, such as policy.d/*.yaml"),
+        ("/", "a path or a pattern is needed"),
+        ("bad/*", "characters that can't be shown: "),
+        ("/nowhere/*.yaml", "no file fits"),
+        ("../*/nothing.yaml", "no file fits"),
         ("authz.yaml/x", "there is no file authz.yaml/x"),
         ("policy.d/team.yaml/*", "no file fits"),
-        ("dangling.yaml", "dangling.yaml is no file that can be read"),
+        ("dangling.yaml", "dangling.yaml can't be read: No such file"),
         ("pipe", "pipe is no file that can be read"),
         ("a/" * 100 + "b", "a path or a pattern is needed"),
     ],
@@ -165,6 +172,7 @@ def test_patterns_that_name_nothing(folder: Folder, pattern: str, expected: str)
     """A path or pattern that leads to no file is an error at its own line, and the only one."""
     (folder.path / "dangling.yaml").symlink_to("nowhere")
     os.mkfifo(folder.path / "pipe")
+    folder.write("bad/line\nbreak.yaml", "")
     rest = folder.main.partition("\n")[2]
     folder.write("authz.yaml", f'include:\n  - policy.d/team.yaml\n  - "{pattern}"\n{rest}')
     found = folder.problems()
@@ -172,6 +180,31 @@ def test_patterns_that_name_nothing(folder: Folder, pattern: str, expected: str)
     assert len(found) == 1
     assert found[0].startswith("authz.yaml:3: include[1]: ")
     assert expected in found[0]
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.text("abyml*?[]!-./\0\n", max_size=40).filter(lambda one: one[:1] != "/" and ".." not in one)
+)
+def test_any_pattern(folder: Folder, pattern: str) -> None:
+    """Any pattern names files of the folder, or is a problem, never another error."""
+    main = folder.path / "authz.yaml"
+    found, problems = include_module.find(main, main.stat(), (pattern,))
+
+    assert not (found and problems)
+    assert set(found) <= {str(folder.path / "policy.d" / "team.yaml")}
+
+
+def test_absolute_and_upward(folder: Folder) -> None:
+    """A path from the root or upward is taken as it is written."""
+    folder.grant("elsewhere/x.yaml", "x")
+    folder.grant("elsewhere/y.yaml", "y")
+    main = folder.path / "sub" / "authz.yaml"
+    folder.include(f"{folder.path}/elsewhere/*.yaml", "../policy.d/*.yaml")
+    main.parent.mkdir()
+    (folder.path / "authz.yaml").rename(main)
+
+    assert extra(load(main)) == ["x", "y"]
 
 
 def test_the_shape_of_include(folder: Folder) -> None:
@@ -207,7 +240,7 @@ def test_links_in_a_ring(folder: Folder) -> None:
 def test_limits(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
     """Too many files, bytes, or names to look at are an error at the include."""
     folder.include("policy.d/*.yaml")
-    monkeypatch.setattr(files_module, "MAX_FILES", 2)
+    monkeypatch.setattr(include_module, "MAX_FILES", 2)
     for name in ("a", "b"):
         folder.grant(f"policy.d/{name}.yaml", name)
     assert folder.problems() == ["authz.yaml:1: include[0]: more than 2 files"]
@@ -216,7 +249,7 @@ def test_limits(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
     folder.write("policy.d/a.yaml", "#" * 1800)
     assert "larger than 1800 bytes" in folder.problems()[0]
     monkeypatch.undo()
-    monkeypatch.setattr(files_module, "MAX_ENTRIES", 2)
+    monkeypatch.setattr(include_module, "MAX_ENTRIES", 2)
     assert "more than 2 names to look at" in folder.problems()[0]
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from authz.config import load_text, schema
+from authz.config import load, load_text, schema
 from authz.metrics import FAMILIES
 from authz.reason import Reason
 
@@ -40,17 +40,32 @@ def test_config_examples() -> None:
 def test_parts_of_a_config() -> None:
     """Every part of a config in the docs is taken, put into a good one."""
     base = yaml.safe_load(next(t for p, _, t, _ in blocks("yaml") if p.name == "README.md"))
-    parts = [yaml.safe_load(text) for _, _, text, _ in blocks("yaml")]
+    texts = [text for _, _, text, _ in blocks("yaml") if not text.startswith("# teams/")]
+    parts = [yaml.safe_load(text) for text in texts]
     known = [
         part
         for part in parts
-        if "server" not in part and part.keys() <= schema()["properties"].keys()
+        if part.keys().isdisjoint({"server", "include"})
+        and part.keys() <= schema()["properties"].keys()
     ]
 
     assert len(known) >= 4
     for part in known:
         text = yaml.safe_dump({**base, **part})
         load_text(text.encode(), "example")
+
+
+def test_a_config_over_files(tmp_path: Path) -> None:
+    """The files of a config that the docs split are taken together."""
+    main = next(t for p, _, t, _ in blocks("yaml") if p.name == "README.md")
+    include = next(t for _, _, t, _ in blocks("yaml") if t.startswith("include:"))
+    team = next(t for _, _, t, _ in blocks("yaml") if t.startswith("# teams/"))
+    (tmp_path / "authz.yaml").write_text(include + main)
+    for name in (team.split()[1], "policy.d/other.yaml"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_text(team if "teams" in name else "agents: []\n")
+
+    assert "booking" in load(tmp_path / "authz.yaml").grants
 
 
 def test_commands_in_the_tutorial(tmp_path: Path) -> None:

@@ -2,14 +2,20 @@
 
 import difflib
 from collections.abc import Collection
+from itertools import islice
 from typing import Final
 
 _MOST: Final = 12  # names told when none is near: more are no help in a message
+# To compare costs some microseconds a pair, and a config may have thousands of names, all unknown.
+_COMPARED: Final = 300
+_OTHER_LENGTH: Final = 3
+_LONGEST: Final = 128
 
 
 def nearest(name: str, known: Collection[str]) -> str:
     """``; did you mean X?``, or nothing."""
-    close = difflib.get_close_matches(name, known, n=1)
+    alike = (one for one in known if abs(len(one) - len(name)) <= _OTHER_LENGTH)
+    close = difflib.get_close_matches(name[:_LONGEST], islice(alike, _COMPARED), n=1)
     return f"; did you mean {close[0]}?" if close else ""
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Final, Self
 
 MAX_LINES: Final = 200  # of problems told one by one: more help nobody, and a log has to hold them
+MAX_CHARS: Final = 1000  # of one of them: a key or a value may be of any length
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +20,10 @@ class Problem:
     def __str__(self) -> str:
         """As ``file:line: place: message``."""
         place = f"{self.place}: " if self.place else ""
-        return f"{self.file}:{self.line}: {place}{self.message}"
+        text = f"{self.file}:{self.line}: {place}{self.message}"
+        if not text.isprintable():  # it has to stay one line, of a terminal and of a log
+            text = text.encode("unicode_escape").decode("ascii")
+        return text if len(text) <= MAX_CHARS else f"{text[:MAX_CHARS]}..."
 
 
 class ConfigError(Exception):

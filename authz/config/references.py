@@ -49,12 +49,11 @@ def _grants(data: dict[str, Any]) -> Found:
     grants = data.get("grants")
     if not isinstance(grants, dict):
         return
-    known = set(grants)
     for section in ("agents", "principals"):
         for at, item in _items(data, section):
             for number, name in enumerate(_names(item.get("grants"))):
-                if name not in known:
-                    message = f"no grant {name!r}{nearest_or_all(name, known, 'known')}"
+                if name not in grants:
+                    message = f"no grant {name!r}{nearest_or_all(name, grants, 'known')}"
                     yield (section, at, "grants", number), message
 
 
