@@ -89,12 +89,16 @@ def check_url(text: str) -> str:
     """An http(s) URL that names a host and no secret. Raises ValueError."""
     if not _URL_CHARACTERS.fullmatch(text):
         raise ValueError("an https:// URL of visible ASCII characters is needed")
-    parts = urlsplit(text)
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError:  # in the library's words, which are not for operators
+        raise ValueError("a URL with a host and, if any, a number as its port is needed") from None
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ValueError("an https:// URL is needed")
     if parts.username is not None or parts.password is not None or parts.fragment:
         raise ValueError("a URL without user, password and fragment is needed")
-    if parts.port == 0:  # reading it raises ValueError for what is no port
+    if port == 0:
         raise ValueError("port 0 is none")
     return text
 

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from authz.config import ConfigError, load, schema
+from authz.config import ConfigError, load, load_text, schema
 from authz.config.messages import PATTERNS
 from lab.mesh import CONFIG
 
@@ -137,7 +139,14 @@ BROKEN = [
     ("paths: [/public/**]", "@@paths: [public]", "starts with '/'"),
     ("hosts: [mcp.corp.example]", "@@hosts: [MCP.corp.example]", "lower case"),
     ("hosts: [mcp.corp.example]", "@@hosts: []", "must not be empty"),
+    ('"http://127.0.0.1:1/jwks"', "@@'https://a:x/'", "a number as its port"),
+    ('"http://127.0.0.1:1/jwks"', "@@'https://[::/'", "a URL with a host"),
     # references
+    (
+        "issuer: https://as.corp.example,",
+        "@@issuer: https://as.corp.exmple,",
+        "did you mean https:",
+    ),
     ("[finance-read, public]", "@@[finance-raed, public]", "did you mean finance-read?"),
     ("[finance-read, public]", "@@[xyz, public]", "known: finance-pay, finance-read, public"),
     ("sa/payments\n", "@@sa/travel\n", "sa/travel stands on line 9 already"),
@@ -255,6 +264,44 @@ def _patterns(node: Any) -> Iterator[str]:
     elif isinstance(node, list):
         for inner in node:
             yield from _patterns(inner)
+
+
+GOOD = "".join(halves()).partition("\n")[2]
+SCRAPS = [
+    "",
+    " ",
+    "\t",
+    "\n",
+    ":",
+    "- ",
+    "[",
+    "}",
+    "'",
+    '"',
+    "*",
+    "&",
+    "!",
+    "#",
+    "5",
+    "1.5",
+    "no",
+    "null",
+    "~",
+    "\x00",
+]
+
+
+@settings(max_examples=300)
+@given(st.integers(0, len(GOOD)), st.integers(0, 20), st.sampled_from(SCRAPS))
+def test_any_slip_of_the_hand(at: int, gone: int, scrap: str) -> None:
+    """However a good config is damaged: it is taken, or refused in an operator's words."""
+    try:
+        load_text((GOOD[:at] + scrap + GOOD[at + gone :]).encode(), "f")
+    except ConfigError as error:
+        told = list(error.lines())
+        assert told
+        assert not any(_FOREIGN.search(one) for one in told), told
+        assert all(re.match(r"f:[0-9]+: ", one) for one in told)
 
 
 def test_each_problem_is_one_line(tmp_path: Path) -> None:

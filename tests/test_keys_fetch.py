@@ -429,7 +429,7 @@ def test_file(tmp_path: Path) -> None:
         ({"jwks_uri": "https://a:0/"}, "port"),
         ({"jwks_uri": "https:///x"}, "https:// URL"),
         ({"jwks_uri": "https://a/\n"}, "visible ASCII"),
-        ({"jwks_uri": "https://[::1/"}, "IPv6"),
+        ({"jwks_uri": "https://[::1/"}, "a URL with a host"),
         ({"file": "a", "cooldown": 0.5}, "greater than or equal to 1"),
         ({"file": "a", "timeout": 600.0}, "less than or equal to 60"),
         ({"file": "a", "surprise": 1}, "not permitted"),

@@ -53,7 +53,7 @@ def _suggestion(place: Place, root: type[BaseModel]) -> str:
 
 
 def _mapping(value: Any, known: list[str]) -> str:  # noqa: ANN401 - whatever was written
-    keys = f"its keys: {', '.join(sorted(known))}" if known else "such as name: value"
+    keys = f"its keys: {', '.join(sorted(known))}" if known else "as in name: {key: value}"
     return f"{_but(value, 'a mapping')}; {keys}"
 
 

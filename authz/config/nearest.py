@@ -5,7 +5,7 @@ from collections.abc import Collection
 from itertools import islice
 from typing import Final
 
-_MOST: Final = 12  # names told when none is near: more are no help in a message
+_MOST: Final = 24  # names told when none is near: more are no help in a message
 # To compare costs some microseconds a pair, and a config may have thousands of names, all unknown.
 _COMPARED: Final = 300
 _OTHER_LENGTH: Final = 3

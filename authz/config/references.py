@@ -58,14 +58,16 @@ def _grants(data: dict[str, Any]) -> Found:
 
 
 def _issuers(data: dict[str, Any]) -> Found:
-    known = [item.get("issuer") for _, item in _items(data, "issuers")]
-    if not all(name and isinstance(name, str) for name in known):
+    issuers = _items(data, "issuers")
+    known = [name for _, item in issuers if (name := item.get("issuer")) and isinstance(name, str)]
+    if len(known) < len(issuers):
         return
     for at, item in _items(data, "principals"):
         match = item.get("match")
         issuer = match.get("issuer") if isinstance(match, dict) else None
         if isinstance(issuer, str) and issuer not in known:
             message = f"{issuer!r} is not one of the issuers, which are compared byte for byte"
+            message += nearest_or_all(issuer, known, "known")
             yield ("principals", at, "match", "issuer"), message
 
 

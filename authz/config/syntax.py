@@ -30,6 +30,9 @@ _PARSER: Final = (
         "did not find expected alphabetic or numeric character",
         "a text that begins with * or & must stand in quotes",
     ),
+    ("block sequence entries are not allowed", "a list begins here: put '- ' on the next line"),
+    ("expected whitespace", "after a name that begins with ! & or * a space is expected"),
+    ("found unexpected ':'", "a ':' is not expected here: the text must stand in quotes"),
     ("escape", "a \\ between double quotes begins an escape: use single quotes"),
     ("did not find expected <document start>", "nothing may stand after the document's end (...)"),
     ("did not find expected node content", "a value is expected here"),
@@ -54,7 +57,7 @@ def syntax_problem(text: str, error: yaml.YAMLError) -> tuple[int, str]:
     """The line and what is wrong, for a text that the parser refused."""
     if isinstance(error, yaml.reader.ReaderError):
         line = text.encode()[: error.position].count(b"\n") + 1
-        return line, f"not YAML: the control character U+{error.character:04X}"
+        return line, f"not YAML: the control character U+{error.character:04X} must not be here"
     if not isinstance(error, yaml.MarkedYAMLError):
         return 1, "not YAML"
     complaint = str(error.problem or error.context)
