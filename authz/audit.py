@@ -11,10 +11,11 @@ import stat
 import sys
 import threading
 from collections import deque
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
-from typing import IO, Final, Literal, Protocol
+from typing import IO, Any, Final, Literal, Protocol
 
 import msgspec
 from pydantic import Field
@@ -50,7 +51,9 @@ class AuditRecord(msgspec.Struct, frozen=True, gc=False):
     """What is remembered of a decision. Empty where the refusal came before it was known.
 
     ``actors`` are the token's actors, current first, ``flags`` what is odd about earlier ones;
-    ``rule`` is the agent's rule that allowed; ``token_id`` a digest of the token's jti.
+    ``rule`` is the agent's rule that allowed, or the one that denied or came nearest;
+    ``token_id`` a digest of the token's jti; ``issued_at`` its iat; ``claims`` what rules read of
+    the token; ``shadows`` what other policies would have said, where they differ.
     """
 
     decision: str
@@ -67,15 +70,23 @@ class AuditRecord(msgspec.Struct, frozen=True, gc=False):
     principal_rule: str
     policy_version: str
     token_id: str
+    issued_at: float = 0.0
+    claims: Mapping[str, Any] = {}
+    shadows: list[dict[str, str]] = []
 
 
 class AuditOperation(msgspec.Struct, frozen=True, gc=False):
-    """What was asked for, and of us by whom. The path has no query, which could hold a secret."""
+    """What was asked for, and of us by whom. The path has no query, which could hold a secret.
+
+    ``headers`` are those that rules read; ``route`` is the one that the proxy named.
+    """
 
     method: str
     host: str
     path: str
     proxy: str
+    route: str = ""
+    headers: Mapping[str, str] = {}
 
 
 _encode: Final = msgspec.json.Encoder().encode

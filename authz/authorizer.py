@@ -5,12 +5,13 @@ order does not pass the type checker. The whole is a function of the request, th
 sets, what was revoked, and the time; it does no I/O, reads no clock and logs nothing.
 """
 
+from dataclasses import replace
 from typing import Protocol
 
-from authz.decision import Agent, Allow, Decision, Delegation, Deny
+from authz.decision import Agent, Allow, Decision, Delegation, Deny, Shadow
 from authz.delegation import DelegationStep
 from authz.identity import Identity
-from authz.policy import Policy
+from authz.policy import Case, PolicyStep
 from authz.reason import DPOP_SCHEME, Denied
 from authz.request import DPOP, Operation, Request
 from authz.routes import RESOURCE_METADATA, Route, Routes
@@ -32,7 +33,7 @@ class Authorizer:
         identity: Identity,
         delegations: DelegationStep,
         revocations: RevocationCheck,
-        policy: Policy,
+        policy: PolicyStep,
     ) -> None:
         """Take the routes and the steps."""
         self.routes = routes
@@ -47,6 +48,7 @@ class Authorizer:
         agent: Agent | None = None
         delegation: Delegation | None = None
         flags: tuple[str, ...] = ()
+        shadows: tuple[Shadow, ...] = ()
         try:
             operation = Operation.of(request)  # 0. what is asked, read one way
             route = self.routes.of(request, operation)  # where that is the only one, or accepted
@@ -54,11 +56,15 @@ class Authorizer:
             delegation = self.delegations.verify(request, agent, route, now)  # 2. on whose behalf
             self.revocations.check(agent, delegation)  # still
             flags = self.policy.flags(delegation)
-            grant = self.policy.grant(agent, delegation, operation)  # 3. may they, for this
+            case = Case(agent, delegation, operation, request, now)
+            verdict = self.policy.judge(case)  # 3. may they, for this
+            shadows = verdict.shadows
+            grant = verdict.granted()
         except Denied as denied:
-            return _deny(denied, request, route, agent=agent, delegation=delegation, flags=flags)
-        valid_until = min(agent.expires_at, delegation.expires_at)
-        return Allow(agent, delegation, grant, valid_until, flags)
+            deny = _deny(denied, request, route, agent=agent, delegation=delegation)
+            return replace(deny, flags=flags, shadows=shadows)
+        valid_until = min(agent.expires_at, delegation.expires_at, verdict.steady_until)
+        return Allow(agent, delegation, grant, valid_until, flags, shadows)
 
 
 def _deny(
@@ -68,7 +74,6 @@ def _deny(
     *,
     agent: Agent | None,
     delegation: Delegation | None,
-    flags: tuple[str, ...],
 ) -> Deny:
     """The refusal, with what was established; a challenge says where to get a token (RFC 9728)."""
     url = request.context_value(RESOURCE_METADATA) or route.metadata_url
@@ -80,7 +85,7 @@ def _deny(
         headers=denied.headers,
         agent=agent,
         delegation=delegation,
-        flags=flags,
+        rule=denied.rule,
         key_issuer=denied.issuer,
         key_id=denied.key_id,
     )

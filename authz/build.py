@@ -1,11 +1,12 @@
 """A config made into the parts that decide: what ``authz serve`` and ``authz explain`` share."""
 
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
 from authz.authorizer import Authorizer, RevocationCheck
-from authz.config import Config
+from authz.config import Config, load
 from authz.delegation import (
     Delegations,
     DelegationStep,
@@ -17,7 +18,7 @@ from authz.envoy import Inputs, Reader, Writer
 from authz.identity import Identity
 from authz.keys import KeySource, KeyStore
 from authz.pdp import AuthzenPoint, PdpError
-from authz.policy import Policy
+from authz.policy import NotEnforced, Policy, PolicyStep, WithCandidate
 from authz.rendering import Renderer
 from authz.request import DPOP, XFCC
 from authz.revocations import RevocationError, RevocationList
@@ -48,10 +49,12 @@ def delegations_of(config: Config, keys: KeyStore) -> Delegations:
 
 
 def check_files(config: Config) -> None:
-    """Read the files that the config names. Raises BuildError, TlsError."""
+    """Read the files that the config names. Raises BuildError, TlsError, ConfigError."""
     _nonce_secret(config.token.dpop)
     revocations_of(config)
     decision_point_of(config)
+    if config.candidate is not None:
+        load(Path(config.candidate))
     if config.server.tls and config.server.tls.workload_api is None:
         ServerTls(config.server.tls)
 
@@ -86,17 +89,42 @@ def decision_point_of(
         raise BuildError(f"pdp.{error}") from None
 
 
+def policy_of(config: Config) -> Policy:
+    """The compiled rules."""
+    return Policy(
+        config.agents,
+        config.principals,
+        config.grants,
+        config.earlier_actors,
+        config.conditions,
+    )
+
+
 def authorizer_of(
-    config: Config, delegations: DelegationStep, revocations: RevocationCheck
+    config: Config,
+    delegations: DelegationStep,
+    revocations: RevocationCheck,
+    policy: PolicyStep | None = None,
 ) -> Authorizer:
-    """The pipeline."""
+    """The pipeline; with a policy that was compiled already, if there is one."""
     return Authorizer(
         Routes(config.routes),
         Identity(config.trust_domains, config.profiles),
         delegations,
         revocations,
-        Policy(config.agents, config.principals, config.grants, config.earlier_actors),
+        policy or policy_of(config),
     )
+
+
+# What says nothing of which requests are allowed.
+_NOT_POLICY: Final = {"server", "admin", "cache", "replay", "audit", "include", "revocations"}
+_VERSION_CHARS: Final = 16  # 64 bits tell apart the versions that one operator will ever write
+
+
+def version_of(config: Config) -> str:
+    """Hash of everything in a config that decisions depend on, for audit, metrics and metadata."""
+    data = config.model_dump_json(exclude=_NOT_POLICY).encode()
+    return sha256(data).hexdigest()[:_VERSION_CHARS]
 
 
 def snapshot_of(
@@ -105,27 +133,41 @@ def snapshot_of(
     revocations: RevocationCheck,
     count_pdp: Callable[[str, float | None], None] = lambda *_: None,
 ) -> Snapshot:
-    """Compile one version of the settings. Raises BuildError."""
+    """Compile one version of the settings. Raises BuildError, ConfigError for a candidate."""
     cache, token = config.cache, config.token
     delegations = RememberedDelegations(
         delegations_of(config, keys), keys, entries=cache.tokens, max_bytes=cache.max_bytes
     )
-    authorizer = authorizer_of(config, delegations, revocations)
-    writer = Writer(config.headers, () if token.forward else (token.header,), token.dpop.algorithms)
+    policy = policy_of(config)
+    step: PolicyStep = NotEnforced(policy) if config.shadow else policy
+    headers, claims = policy.headers, policy.claims
+    if config.candidate is not None:
+        candidate = policy_of(load(Path(config.candidate)))
+        step = WithCandidate(step, candidate)
+        headers, claims = headers | candidate.headers, claims | candidate.claims
+    authorizer = authorizer_of(config, delegations, revocations, step)
+    writer = Writer(
+        config.headers,
+        () if token.forward else (token.header,),
+        token.dpop.algorithms,
+        tuple(sorted(policy.added_headers)),
+    )
+    version = version_of(config)
     return Snapshot(
         authorizer=authorizer,
-        reader=Reader(_inputs(config, authorizer)),
-        renderer=Renderer(writer, authorizer.policy.version),
+        reader=Reader(_inputs(config, authorizer, headers)),
+        renderer=Renderer(writer, version, claims),
         cache_settings=cache,
-        policy_version=authorizer.policy.version,
+        policy_version=version,
+        recorded_headers=headers,
         decision_point=decision_point_of(config, count_pdp),
     )
 
 
-def _inputs(config: Config, authorizer: Authorizer) -> Inputs:
+def _inputs(config: Config, authorizer: Authorizer, further: frozenset[str]) -> Inputs:
     """What decisions read by this config: a header that nothing reads is no part of a cache key."""
     profiles = config.profiles.values()
-    headers = {config.token.header, DPOP}
+    headers = {config.token.header, DPOP, *further}
     if any(profile.identity == "xfcc" for profile in profiles):
         headers.add(XFCC)
     namespaces = {one.namespace for one in profiles if one.identity == "metadata"}

@@ -7,8 +7,9 @@ delegation, ``Grant`` by policy, ``Allow`` by the authorizer. Refusal needs noth
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from math import inf
+from typing import Literal
 
-from authz.reason import BEARER, Reason
+from authz.reason import BEARER, Denied, Reason
 from authz.spiffe import SpiffeId
 
 
@@ -81,11 +82,54 @@ class Delegation:
 
 
 @dataclass(frozen=True, slots=True)
+class Shadow:
+    """What another policy would have said, where it differs: recorded and counted, nothing else.
+
+    Attributes:
+        by: "rule", rules with ``shadow: true``; "candidate", the candidate policy; "policy", the
+            policy in force, when all of it is in shadow.
+        decision: "allow" or "deny".
+        reason: of the deny, or "".
+        rule: that would have decided, "" when none would.
+    """
+
+    by: Literal["rule", "candidate", "policy"]
+    decision: Literal["allow", "deny"]
+    reason: str = ""
+    rule: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Grant:
-    """What policy found: the name of the agent's rule and of the principal's that allow it."""
+    """What policy found: the name of the agent's rule and of the principal's that allow it.
+
+    Attributes:
+        headers: (name, values) of further headers that these rules give to the upstream.
+    """
 
     agent_rule: str
     principal_rule: str
+    headers: tuple[tuple[str, tuple[str, ...]], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What policy says: a grant or a refusal, and beside it what else would have been said.
+
+    Attributes:
+        shadows: what other policies would have said.
+        steady_until: unix seconds until which policy surely says the same of the same request.
+    """
+
+    outcome: Grant | Denied
+    shadows: tuple[Shadow, ...] = ()
+    steady_until: float = inf
+
+    def granted(self) -> Grant:
+        """The grant. Raises the refusal."""
+        if isinstance(self.outcome, Denied):
+            raise self.outcome
+        return self.outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +139,7 @@ class Allow:
     Attributes:
         valid_until: unix seconds after which nobody may answer from a cache.
         flags: what an auditor should know of the chain, such as an unregistered earlier actor.
+        shadows: what other policies would have said.
     """
 
     agent: Agent
@@ -102,6 +147,7 @@ class Allow:
     grant: Grant
     valid_until: float
     flags: tuple[str, ...] = ()
+    shadows: tuple[Shadow, ...] = ()
 
     def until(self, moment: float) -> "Allow":
         """The same, for no longer than to that moment (unix seconds)."""
@@ -118,6 +164,8 @@ class Deny:
         headers: further headers of the answer.
         agent, delegation: None where the refusal came first.
         flags: as in Allow.
+        rule: the rule that denied, or that came nearest to an allow; "" when none did.
+        shadows: what other policies would have said.
         key_issuer, key_id: the key that was not known, when a refresh of the issuer's may help.
     """
 
@@ -129,6 +177,8 @@ class Deny:
     agent: Agent | None = None
     delegation: Delegation | None = None
     flags: tuple[str, ...] = ()
+    rule: str = ""
+    shadows: tuple[Shadow, ...] = ()
     key_issuer: str = ""
     key_id: str = ""
 

@@ -46,7 +46,7 @@ def _rules(config: Config, route: RouteSettings) -> Iterator[tuple[str, ...]]:
     for rules in config.grants.values():
         for rule in rules:
             if _share_a_host(rule, route):
-                yield rule.scopes
+                yield rule.scopes or ()
 
 
 def _share_a_host(rule: RuleSettings, route: RouteSettings) -> bool:

@@ -7,9 +7,10 @@ thread counts for itself, since ``+= 1`` is not atomic, and a scrape adds the th
 import threading
 import time
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, product
 from typing import Final, Protocol
 
 from prometheus_client import CollectorRegistry
@@ -21,6 +22,7 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
+from authz.decision import Shadow
 from authz.keys import SourceStatus
 from authz.reason import Reason
 from authz.revocations import RevocationList
@@ -32,6 +34,7 @@ BUCKETS_SECONDS: Final = (
 _ALLOW: Final = 0
 _DENY: Final = {reason: at for at, reason in enumerate(Reason, start=1)}
 _CACHE: Final = ("miss", "hit")
+_SHADOWS: Final = tuple(product(("rule", "candidate", "policy"), ("allow", "deny")))
 # Of questions to a decision point: what a call brought; or why there was none: one with the same
 # question was under way, it is left alone for its failures, too many calls were under way.
 PDP_RESULTS: Final = ("allow", "deny", "failure", "shared", "cut_off", "refused")
@@ -39,6 +42,12 @@ PDP_RESULTS: Final = ("allow", "deny", "failure", "shared", "cut_off", "refused"
 # Name, type, labels, help: the reference page and the collector are made from this table.
 FAMILIES: Final[dict[str, tuple[str, tuple[str, ...], str]]] = {
     "authz_decisions": ("counter", ("decision", "reason"), "Decisions by outcome and reason"),
+    "authz_shadow_decisions": (
+        "counter",
+        ("by", "decision"),
+        "Decisions that another policy would have made otherwise, and what it would have said",
+    ),
+    "authz_shadow": ("gauge", (), "1 while what the rules refuse is allowed: shadow: true"),
     "authz_decision_duration_seconds": (
         "histogram",
         ("cache",),
@@ -115,18 +124,20 @@ class Sources:
     revocations: RevocationList
     tls_reloads: Callable[[], Mapping[str, int]] = dict
     certificate_ends: Callable[[], float | None] = lambda: None
+    is_shadow: Callable[[], bool] = lambda: False
     pdp_is_cut_off: Callable[[], bool] = lambda: False
 
 
 class _Shard:
     """One thread's numbers."""
 
-    __slots__ = ("buckets", "decisions", "sums")
+    __slots__ = ("buckets", "decisions", "shadows", "sums")
 
     def __init__(self) -> None:
         self.decisions = [0] * (len(_DENY) + 1)
         self.buckets = [[0] * (len(BUCKETS_SECONDS) + 1) for _ in _CACHE]
         self.sums = [0.0, 0.0]
+        self.shadows: Counter[tuple[str, ...]] = Counter()
 
 
 class Metrics(Collector):
@@ -157,6 +168,11 @@ class Metrics(Collector):
         shard.buckets[is_hit][bisect_left(BUCKETS_SECONDS, seconds)] += 1
         shard.sums[is_hit] += seconds
 
+    def shadowed(self, shadow: Shadow) -> None:
+        """Count what another policy would have said of a decision that was just observed."""
+        shard: _Shard = self._local.shard
+        shard.shadows[(shadow.by, shadow.decision)] += 1
+
     def caller_refused(self) -> None:
         """Count a check of a caller that may not ask. Two at once may count as one."""
         self._callers_refused += 1
@@ -180,6 +196,12 @@ class Metrics(Collector):
     def collect(self) -> Iterator[Metric]:
         """Every family, as Prometheus wants it."""
         yield self._decisions()
+        shadows = [shard.shadows for shard in list(self._shards)]
+        yield _counter(
+            "authz_shadow_decisions",
+            *((labels, sum(one[labels] for one in shadows)) for labels in _SHADOWS),
+        )
+        yield _gauge("authz_shadow", ((), self._sources.is_shadow()))
         yield self._durations()
         yield from self._keys()
         yield from self._pdp()

@@ -149,6 +149,7 @@ class Denied(Exception):  # noqa: N818 - it is a verdict, not an error
         parameters: further auth-params of the challenge, such as ``("scope", "a b")``.
         scheme: of the challenge, if there is one: Bearer, or DPoP where it is in use.
         headers: further headers of the answer, such as ``("dpop-nonce", "...")``.
+        rule: the policy's rule that denied, or that came nearest to an allow; "" for none.
         issuer: the configured issuer whose keys a refresh may bring, with TOKEN_KEY_UNKNOWN only.
         key_id: the ``kid`` that was not found, with TOKEN_KEY_UNKNOWN only.
     """
@@ -161,6 +162,7 @@ class Denied(Exception):  # noqa: N818 - it is a verdict, not an error
         parameters: tuple[tuple[str, str], ...] = (),
         scheme: str = BEARER,
         headers: tuple[tuple[str, str], ...] = (),
+        rule: str = "",
         issuer: str = "",
         key_id: str = "",
     ) -> None:
@@ -171,5 +173,6 @@ class Denied(Exception):  # noqa: N818 - it is a verdict, not an error
         self.parameters = parameters
         self.scheme = scheme
         self.headers = headers
+        self.rule = rule
         self.issuer = issuer
         self.key_id = key_id

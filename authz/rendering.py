@@ -10,7 +10,7 @@ import msgspec
 
 from authz.audit import AuditRecord, encode_record, token_digest
 from authz.bounded import BoundedMap
-from authz.decision import Allow, Decision, Deny
+from authz.decision import Allow, Decision, Deny, Shadow
 from authz.envoy import Answer, Writer
 from authz.reason import Reason
 
@@ -26,11 +26,13 @@ class Rendered(msgspec.Struct, frozen=True, gc=False):
         answer: as wire bytes, to be completed.
         audit: the audit record's part on the decision.
         reason: of a deny; None for an allow.
+        shadows: what other policies would have said.
     """
 
     answer: Answer
     audit: bytes
     reason: Reason | None
+    shadows: tuple[Shadow, ...] = ()
 
     @property
     def size(self) -> int:
@@ -41,9 +43,12 @@ class Rendered(msgspec.Struct, frozen=True, gc=False):
 class Renderer:
     """Renders the decisions of one version of the policy."""
 
-    def __init__(self, writer: Writer, policy_version: str) -> None:
-        """Take who writes answers."""
+    def __init__(
+        self, writer: Writer, policy_version: str, claims: frozenset[str] = frozenset()
+    ) -> None:
+        """Take who writes answers, and the claims that policy reads: records have these."""
         self._writer = writer
+        self._claims = claims
         self._policy_version = policy_version
         self._known: BoundedMap[tuple[object, ...], Rendered] = BoundedMap(
             _RENDERED, _RENDERED_BYTES, lambda one: one.size
@@ -55,7 +60,12 @@ class Renderer:
             return self._made(decision)
         # A delegation is known by identity, and is the same one for as long as its token is
         # remembered; its key here keeps it alive, so that no other can have its identity.
-        key = (decision.delegation, decision.agent.spiffe_id.text, decision.grant)
+        key = (
+            decision.delegation,
+            decision.agent.spiffe_id.text,
+            decision.grant,
+            decision.shadows,
+        )
         rendered = self._known.get(key)
         if rendered is None:
             rendered = self._made(decision)
@@ -65,12 +75,13 @@ class Renderer:
     def _made(self, decision: Decision) -> Rendered:
         return Rendered(
             self._writer.answer(decision, self._policy_version),
-            encode_record(_record(decision, self._policy_version)),
+            encode_record(_record(decision, self._policy_version, self._claims)),
             None if isinstance(decision, Allow) else decision.reason,
+            decision.shadows,
         )
 
 
-def _record(decision: Decision, policy_version: str) -> AuditRecord:
+def _record(decision: Decision, policy_version: str, claims: frozenset[str]) -> AuditRecord:
     agent, delegation = decision.agent, decision.delegation
     grant = decision.grant if isinstance(decision, Allow) else None
     deny = decision if isinstance(decision, Deny) else None
@@ -87,8 +98,16 @@ def _record(decision: Decision, policy_version: str) -> AuditRecord:
         mode=delegation.mode if delegation else "",
         flags=list(decision.flags),
         scopes=sorted(delegation.scopes) if delegation else [],
-        rule=grant.agent_rule if grant else "",
+        rule=grant.agent_rule if grant else deny.rule if deny else "",
         principal_rule=grant.principal_rule if grant else "",
         policy_version=policy_version,
         token_id=token_digest(delegation.token_id) if delegation else "",
+        issued_at=delegation.issued_at if delegation else 0.0,
+        claims={name: delegation.claims[name] for name in claims & delegation.claims.keys()}
+        if delegation
+        else {},
+        shadows=[
+            {"by": s.by, "decision": s.decision, "reason": s.reason, "rule": s.rule}
+            for s in decision.shadows
+        ],
     )

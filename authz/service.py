@@ -27,6 +27,7 @@ from authz.reason import DPOP_SCHEME, Denied, Reason
 from authz.rendering import Renderer
 from authz.replay import ReplayStore, ReplayStoreFullError
 from authz.request import Operation, Request
+from authz.routes import ROUTE
 from authz.settings import Duration, Settings
 from authz.tls import TlsSettings
 from authz.waiting import TooManyWaitError, Waits
@@ -131,6 +132,7 @@ class Snapshot:
     renderer: Renderer
     cache_settings: CacheSettings
     policy_version: str
+    recorded_headers: frozenset[str] = frozenset()
     decision_point: DecisionPoint | None = None
     cache: DecisionCache = field(init=False)
 
@@ -238,6 +240,8 @@ class Service:
             entry = _refusal(snapshot, Reason.OVERLOADED, "the audit log is full")
             rendered = entry.rendered
         self._metrics.observe(rendered.reason, seconds, is_hit)
+        for shadow in rendered.shadows:
+            self._metrics.shadowed(shadow)
         valid_until = entry.valid_until if rendered.reason is None else 0.0
         return rendered.answer.complete(decision_id, valid_until, is_hit)
 
@@ -363,7 +367,14 @@ def _entry(
     valid_until = now + ttl
     if isinstance(decision, Allow):
         valid_until = min(valid_until, decision.valid_until)
-    operation = AuditOperation(request.method, request.host, request.path, request.proxy)
+    operation = AuditOperation(
+        request.method,
+        request.host,
+        request.path,
+        request.proxy,
+        request.context_value(ROUTE),
+        {name: value for name, value in request.headers if name in snapshot.recorded_headers},
+    )
     return Entry(
         snapshot.renderer.render(decision),
         encode_operation(operation),

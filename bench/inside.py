@@ -17,7 +17,14 @@ from authz.cache import CacheSettings, DecisionCache, Entry
 from authz.decision import Actor, Agent, Allow, Delegation, Grant
 from authz.delegation import RememberedDelegations
 from authz.envoy import HeaderSettings, Writer
-from authz.policy import AgentSettings, Policy, PrincipalMatch, PrincipalSettings, RuleSettings
+from authz.policy import (
+    AgentSettings,
+    Case,
+    Policy,
+    PrincipalMatch,
+    PrincipalSettings,
+    RuleSettings,
+)
 from authz.rendering import Renderer
 from authz.request import Operation, Request
 from authz.routes import Route
@@ -150,7 +157,10 @@ def policy_row(rules: int) -> tuple[float, float, float]:
         agents.append(AgentSettings(id=agent, grants=(f"g{number}",)))
         grants[f"g{number}"] = tuple(
             RuleSettings(
-                hosts=("mcp.corp.example",), methods=("GET",), paths=(f"/s{number}/{at}/**",)
+                hosts=("mcp.corp.example",),
+                methods=("GET",),
+                paths=(f"/s{number}/{at}/**",),
+                scopes=(),
             )
             for at in range(per_agent)
         )
@@ -165,8 +175,9 @@ def policy_row(rules: int) -> tuple[float, float, float]:
     last = len(agents) - 1
     caller = Agent(SpiffeId.parse(agents[last].id))
     operation = Operation("GET", "mcp.corp.example", (f"s{last}", "9", "x"))
-    whose = delegation(1)
-    return seconds, megabytes, best_us(lambda: policy.grant(caller, whose, operation), 2000)
+    request = Request(operation.method, operation.host, f"/s{last}/9/x")
+    case = Case(caller, delegation(1), operation, request, 1.5e9)
+    return seconds, megabytes, best_us(lambda: policy.judge(case).granted(), 2000)
 
 
 def report(scale: float) -> list[str]:

@@ -69,6 +69,7 @@ grants:
     - hosts: ["*"]
       methods: [GET]
       paths: [/public/**]
+      scopes: []
 audit: {{path: "{audit}"}}
 """
 

@@ -48,7 +48,15 @@ ConditionHeader = Annotated[
 class Facts:
     """What conditions may read of one request; converted for the library when first asked for."""
 
-    __slots__ = ("_activation", "_agent", "_delegation", "_headers", "_operation", "_request")
+    __slots__ = (
+        "_activation",
+        "_agent",
+        "_claims",
+        "_delegation",
+        "_headers",
+        "_operation",
+        "_request",
+    )
 
     def __init__(
         self,
@@ -58,17 +66,24 @@ class Facts:
         request: Request,
         *,
         headers: Collection[str] = (),
+        claims: Collection[str] | None = None,
         credential_header: str = "authorization",
     ) -> None:
-        """Take what was established; ``headers`` are the names that the config lists.
+        """Take what was established; ``headers`` and ``claims`` are the names that may be read.
 
-        ``credential_header`` carries the token: it is never readable, listed or not.
+        None is all of the claims. ``credential_header`` carries the token: it is never readable,
+        listed or not.
         """
         self._agent = agent
         self._delegation = delegation
         self._operation = operation
         self._request = request
         self._headers = frozenset(headers) - CREDENTIAL_HEADERS - {credential_header}
+        self._claims = (
+            delegation.claims
+            if claims is None
+            else {name: delegation.claims[name] for name in claims if name in delegation.claims}
+        )
         self._activation: Any = None
 
     def activation(self) -> Any:  # noqa: ANN401 - the library has no types
@@ -89,7 +104,7 @@ class Facts:
             "agent.path": list(agent.spiffe_id.segments),
             "principal.id": delegation.subject,
             "principal.issuer": delegation.issuer,
-            "claims": dict(delegation.claims),
+            "claims": dict(self._claims),
             "delegation.mode": delegation.mode,
             "delegation.scopes": sorted(delegation.scopes),
             "delegation.actors": [actor.subject for actor in delegation.actors],

@@ -24,6 +24,7 @@ from authz.identity import ProfileSettings
 from authz.pdp import PdpSettings
 from authz.policy import (
     AgentSettings,
+    ConditionSettings,
     EarlierActorSettings,
     GrantName,
     PrincipalSettings,
@@ -67,6 +68,16 @@ class Config(Settings):
     """Named sets of rules, for agents and principals alike."""
     earlier_actors: EarlierActorSettings = EarlierActorSettings()
     """What becomes of a chain whose earlier actors are odd."""
+    conditions: ConditionSettings = ConditionSettings()
+    """What conditions may read."""
+    shadow: bool = False
+    """Record what the rules refuse, and allow it: to try them before they count. Who calls, for
+    whom, and who is suspended is enforced all the same.
+    """
+    candidate: str | None = Field(default=None, min_length=1)
+    """Another config file, whose rules decide beside these: where they differ, it is recorded and
+    counted. Read when this config is.
+    """
     routes: tuple[RouteSettings, ...] = ()
     """How agents may act where, the first that fits; delegated action everywhere if left out."""
     pdp: PdpSettings | None = None

@@ -96,16 +96,21 @@ class Writer:
     """Makes the answers: every CheckResponse comes from here."""
 
     def __init__(
-        self, headers: HeaderSettings, stripped: tuple[str, ...], dpop_algorithms: tuple[str, ...]
+        self,
+        headers: HeaderSettings,
+        stripped: tuple[str, ...],
+        dpop_algorithms: tuple[str, ...],
+        added: tuple[str, ...] = (),
     ) -> None:
         """Take the settings, and of the token's the headers to strip and what DPoP proofs may be.
 
         ``stripped`` names headers that the upstream must not see; ``dpop_algorithms`` are what
-        challenges offer.
+        challenges offer; ``added`` are the names of all headers that rules may add.
         """
+        self._added = added
         self._algs = " ".join(dpop_algorithms)
         self._names = {name: headers.prefix + name for name in _OWNED}
-        self._twins = tuple(sorted(set(_underscore_twins(self._names.values()))))
+        self._twins = tuple(sorted(set(_underscore_twins([*self._names.values(), *added]))))
         self._stripped = stripped
 
     def answer(self, decision: Decision, policy_version: str) -> Answer:
@@ -125,6 +130,13 @@ class Writer:
         for name, header in self._names.items():
             if values[name]:
                 response.headers.append(_header(header, values[name]))
+            else:
+                response.headers_to_remove.append(header)
+        given = dict(allow.grant.headers)
+        for header in self._added:
+            if header in given:
+                text = ",".join(escaped(value, safe="") for value in given[header])
+                response.headers.append(_header(header, text))
             else:
                 response.headers_to_remove.append(header)
         response.headers_to_remove.extend(self._twins)
@@ -219,7 +231,8 @@ def _add_metadata(message: pb.CheckResponse, decision: Decision, policy_version:
         "principal": delegation.subject if delegation else "",
         "issuer": delegation.issuer if delegation else "",
         "chain": ",".join(actor.subject for actor in delegation.actors[1:]) if delegation else "",
-        "rule": decision.grant.agent_rule if isinstance(decision, Allow) else "",
+        "rule": decision.grant.agent_rule if isinstance(decision, Allow) else decision.rule,
         "policy_version": policy_version,
+        "shadow": ",".join(f"{one.by}:{one.decision}" for one in decision.shadows),
     }
     message.dynamic_metadata.update(fields)

@@ -66,6 +66,7 @@ class Server:
                 revocations=self._revocations,
                 tls_reloads=lambda: self._tls.reloads if self._tls else {},
                 certificate_ends=lambda: self._tls.not_after if self._tls else None,
+                is_shadow=lambda: self._config.shadow,
                 pdp_is_cut_off=self._pdp_is_cut_off,
                 version=__version__,
             )
@@ -105,6 +106,7 @@ class Server:
         self.keys.start()
         self._admin.start()
         self._transport.start()
+        _warn_of_shadow(self._config)
         _log.info(
             "serving",
             extra={
@@ -177,6 +179,7 @@ class Server:
         self.keys.reconfigure(key_sources(config))
         self.service.snapshot = snapshot
         self.metrics.reloaded(succeeded=True)
+        _warn_of_shadow(config)
         version = self.service.snapshot.policy_version
         _log.info("config taken", extra={"policy_version": version})
 
@@ -197,6 +200,11 @@ class Server:
         self._admin.close()
         self.keys.close()
         self._audit.close()
+
+
+def _warn_of_shadow(config: Config) -> None:
+    if config.shadow:
+        _log.warning("shadow: what the rules refuse is recorded, and allowed")
 
 
 def _fixed(config: Config) -> tuple[object, ...]:

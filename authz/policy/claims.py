@@ -1,0 +1,64 @@
+"""Claims of a token as rules name them: by name, or by JSON Pointer (RFC 6901) for what is inside.
+
+Keycloak's roles, say, are at ``/realm_access/roles``. A claim that is a list has each of its
+values; they are compared with their types, so that ``true``, ``1`` and ``"1"`` are three.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Annotated, Final
+
+from pydantic import AfterValidator, Field
+
+MAX_NAME_CHARS: Final = 256
+_BAD_ESCAPE: Final = re.compile(r"~(?![01])")
+ClaimValue = str | int | bool
+
+
+def _name(text: str) -> str:
+    if text.startswith("/") and _BAD_ESCAPE.search(text):
+        raise ValueError("in a JSON Pointer ~ stands as ~0, and / within a name as ~1 (RFC 6901)")
+    return text
+
+
+ClaimName = Annotated[str, Field(min_length=1, max_length=MAX_NAME_CHARS), AfterValidator(_name)]
+
+
+def claim_of(claims: Mapping[str, object], name: str) -> object:
+    """The value of a claim, None when it is not there."""
+    if not name.startswith("/"):
+        return claims.get(name)
+    value: object = claims
+    for step in name[1:].split("/"):
+        if not isinstance(value, Mapping):
+            return None
+        value = value.get(step.replace("~1", "/").replace("~0", "~"))
+    return value
+
+
+def root_of(name: str) -> str:
+    """The top-level claim in which a named claim stands."""
+    if not name.startswith("/"):
+        return name
+    return name[1:].partition("/")[0].replace("~1", "/").replace("~0", "~")
+
+
+def claim_values(claims: Mapping[str, object], name: str) -> Iterator[ClaimValue]:
+    """The texts, whole numbers and booleans that a claim is or holds."""
+    value = claim_of(claims, name)
+    for one in value if isinstance(value, list) else (value,):
+        if isinstance(one, str | int):
+            yield one
+
+
+def has_one(claims: Mapping[str, object], name: str, wanted: Iterable[ClaimValue]) -> bool:
+    """Whether a claim is, or holds, one of these values, of the same type."""
+    typed = {(type(one), one) for one in claim_values(claims, name)}
+    return any((type(one), one) in typed for one in wanted)
+
+
+def words(claims: Mapping[str, object], name: str) -> frozenset[str]:
+    """The texts of a claim that is a list, as groups and roles are; none if it is no list."""
+    value = claim_of(claims, name)
+    listed = value if isinstance(value, list) else []
+    return frozenset(one for one in listed if isinstance(one, str))

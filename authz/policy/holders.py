@@ -1,0 +1,190 @@
+"""Who holds which rules: agents by their SPIFFE IDs, principals by issuer, subject and claims.
+
+Found through indexes, so that it costs the same however many there are: an entry with subjects is
+looked up by the subject, one with groups or roles by these; only what names neither is tried.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from authz.decision import Agent, Delegation
+from authz.patterns import ANY, SpiffePattern
+from authz.policy.claims import has_one, words
+from authz.policy.rules import RuleSet
+from authz.policy.settings import (
+    GROUPS,
+    ROLES,
+    AgentSettings,
+    PrincipalMatch,
+    PrincipalSettings,
+)
+from authz.policy.tree import Tree
+from authz.spiffe import SCHEME, SpiffeId, SpiffeIdError
+
+AUTONOMOUS: Final = "autonomous"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AgentEntry:
+    """One entry of agents, compiled."""
+
+    settings: AgentSettings
+    rules: RuleSet
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PrincipalEntry:
+    """One entry of principals, compiled.
+
+    Attributes:
+        number: its place in the config, from 0.
+        subjects: exact ones; None for any.
+        subject_patterns, agents: patterns of SPIFFE IDs; ``agents`` None for any.
+    """
+
+    number: int
+    settings: PrincipalSettings
+    rules: RuleSet
+    subjects: frozenset[str] | None
+    subject_patterns: tuple[SpiffePattern, ...]
+    agents: tuple[SpiffePattern, ...] | None
+
+    def misses(self, delegation: Delegation) -> str:
+        """Which part of the match does not fit; "" when all of it does.
+
+        An agent that acts for itself is a principal only where its ID is listed: "any subject" is
+        said of people.
+        """
+        match = self.settings.match
+        if delegation.issuer != match.issuer:
+            return "another issuer"
+        if self.subjects is None and delegation.mode == AUTONOMOUS:
+            return "an agent that acts for itself has to be listed in subjects"
+        if self.subjects is not None and not self._is_subject(delegation.subject):
+            return "not one of its subjects"
+        for name, wanted in ((GROUPS, match.groups), (ROLES, match.roles)):
+            if wanted is not None and words(delegation.claims, name).isdisjoint(wanted):
+                return f"in none of its {name}"
+        for name, values in match.claims.items():
+            if not has_one(delegation.claims, name, values):
+                return f"the claim {name} has none of its values"
+        return ""
+
+    def _is_subject(self, subject: str) -> bool:
+        if self.subjects is not None and subject in self.subjects:
+            return True
+        return bool(self.subject_patterns) and _fits_one(subject, self.subject_patterns)
+
+    def is_through(self, agent: Agent) -> bool:
+        """Whether they hold these rules through this agent."""
+        return self.agents is None or any(one.matches(agent.spiffe_id) for one in self.agents)
+
+
+def _fits_one(text: str, patterns: tuple[SpiffePattern, ...]) -> bool:
+    try:
+        spiffe_id = SpiffeId.parse(text)
+    except SpiffeIdError:
+        return False
+    return any(pattern.matches(spiffe_id) for pattern in patterns)
+
+
+class Agents:
+    """The registered agents."""
+
+    def __init__(
+        self, agents: Iterable[AgentSettings], rule_set: Callable[[tuple[str, ...]], RuleSet]
+    ) -> None:
+        """Index; ``rule_set`` makes one of grants' names."""
+        self.entries = [AgentEntry(one, rule_set(one.grants)) for one in agents]
+        self._exact: dict[str, list[AgentEntry]] = defaultdict(list)
+        self._patterns: dict[str, Tree[AgentEntry]] = {}
+        for entry in self.entries:
+            pattern = SpiffePattern.parse(entry.settings.id)
+            if pattern.is_exact:
+                self._exact[pattern.text].append(entry)
+            else:
+                tree = self._patterns.setdefault(pattern.trust_domain.name, Tree())
+                tree.add(pattern.path, entry)
+
+    def of(self, spiffe_id: SpiffeId) -> list[AgentEntry]:
+        """Every entry that is about an agent, exact ones first."""
+        found = self._exact.get(spiffe_id.text, [])
+        tree = self._patterns.get(spiffe_id.trust_domain.name)
+        return found + tree.find(spiffe_id.segments) if tree is not None else found
+
+    def of_text(self, text: str) -> list[AgentEntry]:
+        """As ``of``, for what may be no SPIFFE ID."""
+        try:
+            return self.of(SpiffeId.parse(text))
+        except SpiffeIdError:
+            return []
+
+
+class Principals:
+    """The known principals."""
+
+    def __init__(
+        self,
+        principals: Iterable[PrincipalSettings],
+        rule_set: Callable[[tuple[str, ...]], RuleSet],
+    ) -> None:
+        """Index; ``rule_set`` makes one of grants' names."""
+        self.entries = [
+            _compiled(number, one, rule_set(one.grants)) for number, one in enumerate(principals)
+        ]
+        self._index: dict[tuple[str, str, str], list[PrincipalEntry]] = defaultdict(list)
+        for entry in self.entries:
+            for key in _keys_of(entry):
+                self._index[key].append(entry)
+
+    def of(self, delegation: Delegation) -> list[PrincipalEntry]:
+        """Every entry that is about a delegation's principal, in the config's order."""
+        found = {
+            entry.number: entry
+            for key in _keys_for(delegation)
+            for entry in self._index.get(key, ())
+            if not entry.misses(delegation)
+        }
+        return [found[number] for number in sorted(found)]
+
+
+_ANYONE: Final = ("", "")
+
+
+def _keys_of(entry: PrincipalEntry) -> Iterator[tuple[str, str, str]]:
+    """Under what an entry is found: the narrowest member that can be looked up."""
+    match = entry.settings.match
+    if entry.subjects is not None and not entry.subject_patterns:
+        named = [("sub", subject) for subject in entry.subjects]
+    elif match.groups is not None:
+        named = [(GROUPS, group) for group in match.groups]
+    elif match.roles is not None:
+        named = [(ROLES, role) for role in match.roles]
+    else:
+        named = [_ANYONE]
+    return ((match.issuer, *one) for one in dict.fromkeys(named))
+
+
+def _keys_for(delegation: Delegation) -> Iterator[tuple[str, str, str]]:
+    issuer, claims = delegation.issuer, delegation.claims
+    yield issuer, "sub", delegation.subject
+    yield issuer, *_ANYONE
+    for name in (GROUPS, ROLES):
+        for word in words(claims, name):
+            yield issuer, name, word
+
+
+def _compiled(number: int, settings: PrincipalSettings, rules: RuleSet) -> PrincipalEntry:
+    match: PrincipalMatch = settings.match
+    listed = match.subjects
+    patterns = [one for one in listed or () if one.startswith(SCHEME) and ANY in one]
+    return PrincipalEntry(
+        number,
+        settings,
+        rules,
+        None if listed is None else frozenset(listed) - frozenset(patterns),
+        tuple(map(SpiffePattern.parse, patterns)),
+        None if settings.agents is None else tuple(map(SpiffePattern.parse, settings.agents)),
+    )

@@ -1,0 +1,168 @@
+"""Rules, compiled: a set of them finds the few that are about an operation without a scan.
+
+A set is a tree: host, then method, then path segment by segment. What a rule asks beside these
+three is looked at only for the few that were found.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from math import inf
+from typing import Self
+
+from authz.patterns import ANY, path_pattern
+from authz.policy.case import Case, Miss
+from authz.policy.requirements import Requirement, Timeless, requirements_of
+from authz.policy.settings import ConditionSettings, Grants, RuleSettings
+from authz.policy.tree import Tree
+from authz.reason import Reason
+from authz.request import Operation
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rule:
+    """A compiled rule.
+
+    Attributes:
+        name: ``grant/name``, or ``grant/number`` where it has none.
+        settings: as the operator wrote it.
+        scopes: that the token must have.
+        requirements: everything that it asks beside host, method and path.
+        timed: those of them whose answer changes with time.
+    """
+
+    name: str
+    settings: RuleSettings
+    scopes: frozenset[str]
+    requirements: tuple[Requirement, ...]
+    timed: tuple[Requirement, ...]
+    is_deny: bool
+    is_shadow: bool
+
+    @classmethod
+    def of(cls, name: str, settings: RuleSettings, conditions: ConditionSettings) -> Self:
+        """Compile."""
+        requirements = tuple(requirements_of(settings, conditions))
+        return cls(
+            name,
+            settings,
+            frozenset(settings.scopes or ()),
+            requirements,
+            tuple(one for one in requirements if not isinstance(one, Timeless)),
+            settings.effect == "deny",
+            settings.shadow,
+        )
+
+    def misses(self, case: Case) -> tuple[Miss, ...]:
+        """What does not fit of all that it asks beside host, method and path."""
+        found = [requirement.miss(case) for requirement in self.requirements]
+        return tuple([miss for miss in found if miss is not None])
+
+    def steady_until(self, case: Case) -> float:
+        """Unix seconds until which ``misses`` surely stays what it is."""
+        return min([one.steady_until(case) for one in self.timed], default=inf)
+
+    def target_misses(self, operation: Operation) -> tuple[Miss, ...]:
+        """What does not fit of host, method and path; for reports, as a set finds what fits."""
+        rule, path = self.settings, f"/{'/'.join(operation.path)}"
+        found = []
+        if operation.host not in rule.hosts and ANY not in rule.hosts:
+            found.append(Miss(f"the host {operation.host} is none of {', '.join(rule.hosts)}"))
+        if operation.method not in rule.methods and ANY not in rule.methods:
+            found.append(
+                Miss(f"the method {operation.method} is none of {', '.join(rule.methods)}")
+            )
+        if not any(path_pattern(text).matches(operation.path) for text in rule.paths):
+            found.append(Miss(f"the path {path} is none of {', '.join(rule.paths)}"))
+        return tuple(found)
+
+
+# What a holder without limits of its own holds: it fits everything, and asks for nothing.
+UNRESTRICTED = Rule.of(
+    "unrestricted",
+    RuleSettings(hosts=(ANY,), methods=(ANY,), paths=("/**",), scopes=()),
+    ConditionSettings(),
+)
+
+
+class RuleSet:
+    """The rules that somebody holds.
+
+    Attributes:
+        rules: all of them.
+    """
+
+    __slots__ = ("_trees", "rules")
+
+    def __init__(self, rules: Iterable[Rule]) -> None:
+        """Compile."""
+        self.rules = tuple(rules)
+        self._trees: dict[str, dict[str, Tree[Rule]]] = {}
+        for rule in self.rules:
+            self._add(rule)
+
+    def _add(self, rule: Rule) -> None:
+        patterns = [path_pattern(path) for path in rule.settings.paths]
+        for host in rule.settings.hosts:
+            methods = self._trees.setdefault(host, {})
+            for method in rule.settings.methods:
+                tree = methods.setdefault(method, Tree())
+                for pattern in patterns:
+                    tree.add(pattern, rule)
+
+    def find(self, operation: Operation) -> list[Rule]:
+        """The rules about an operation, most exact host and method first."""
+        found: list[Rule] = []
+        for host in (operation.host, ANY):
+            if (methods := self._trees.get(host)) is not None:
+                for method in (operation.method, ANY):
+                    if (tree := methods.get(method)) is not None:
+                        found += tree.find(operation.path)
+        return found
+
+
+def compiled(grants: Grants, conditions: ConditionSettings) -> dict[str, tuple[Rule, ...]]:
+    """Every rule of every grant."""
+    return {
+        name: tuple(
+            Rule.of(f"{name}/{rule.name or number}", rule, conditions)
+            for number, rule in enumerate(rules)
+        )
+        for name, rules in grants.items()
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """One side's answer: the rule that allows, or the one that came nearest and what it misses.
+
+    ``rule`` is None when no rule of the side is about the operation.
+    """
+
+    rule: Rule | None
+    misses: tuple[Miss, ...] = ()
+
+    @property
+    def is_allowed(self) -> bool:
+        """Whether the rule allows."""
+        return self.rule is not None and not self.misses
+
+
+def judge(rules: Iterable[Rule], case: Case) -> Judged:
+    """The first allow that fits; else the one that misses least, what another token mends least."""
+    best: tuple[tuple[int, int], Judged] | None = None
+    for rule in rules:
+        if rule.is_deny:
+            continue
+        misses = rule.misses(case)
+        if not misses:
+            return Judged(rule)
+        hard = sum(miss.reason is Reason.POLICY_DENIED for miss in misses)
+        rank = (hard, len(misses))
+        if best is None or rank < best[0]:
+            best = rank, Judged(rule, misses)
+    return best[1] if best else Judged(None)
+
+
+def denies(rules: Iterable[Rule], case: Case) -> Iterator[Rule]:
+    """The denies that fit."""
+    return (rule for rule in rules if rule.is_deny and not rule.misses(case))

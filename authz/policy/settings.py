@@ -1,0 +1,202 @@
+"""What an operator says about rights: grants of rules, and who holds them."""
+
+from collections.abc import Mapping
+from typing import Annotated, Final, Literal, Self
+
+from pydantic import Field, model_validator
+
+from authz.conditions import ConditionHeader, ConditionText
+from authz.patterns import (
+    ANY,
+    HostText,
+    MethodText,
+    PathText,
+    SpiffePattern,
+    SpiffePatternText,
+)
+from authz.policy.claims import ClaimName, ClaimValue
+from authz.policy.windows import WindowSettings
+from authz.settings import Duration, Settings
+from authz.spiffe import SCHEME
+
+GROUPS: Final = "groups"  # claims of RFC 9068 section 2.2.3.1
+ROLES: Final = "roles"
+MAX_VALUES: Final = 1000  # of one list in a rule or a match; a longer one belongs into a group
+Scope = Annotated[str, Field(pattern=r"^[\x21\x23-\x5b\x5d-\x7e]+$")]  # RFC 6749 section 3.3
+Word = Annotated[str, Field(pattern=r"^[\x21\x23-\x5b\x5d-\x7e]{1,256}$")]  # as a scope
+GrantName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,128}$")]
+RuleName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9._-]{0,127}$")]
+Effect = Literal["allow", "deny"]
+
+AddedHeader = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,63}$")]
+HeaderValues = Annotated[tuple[str, ...], Field(min_length=1, max_length=MAX_VALUES)]
+ClaimValues = Annotated[tuple[ClaimValue, ...], Field(min_length=1, max_length=MAX_VALUES)]
+
+
+class RuleSettings(Settings):
+    """One line of a grant: operations that it allows, or denies. All that is given must fit."""
+
+    name: RuleName | None = None
+    """Its name within the grant, for audit records and reports; its number, from 0, if left out."""
+    description: str = ""
+    """What it is for, for people."""
+    owner: str = ""
+    """Who answers for it, for people."""
+    effect: Effect = "allow"
+    """deny: whoever holds it may not, whatever else allows. A deny wins over every allow."""
+    shadow: bool = False
+    """Decide without it, and record where it would have changed the decision."""
+    hosts: tuple[HostText, ...] = Field(min_length=1)
+    """Exact hosts, lower case and without a port; "*" for any."""
+    methods: tuple[MethodText, ...] = Field(min_length=1)
+    """HTTP methods; "*" for any."""
+    paths: tuple[PathText, ...] = Field(min_length=1)
+    """Path templates: /orders/{id}, * for one segment, ** at the end for the rest."""
+    scopes: tuple[Scope, ...] | None = None
+    """Scopes that the token must have, all of them. An allow has to say: [] asks for none."""
+    headers: dict[ConditionHeader, HeaderValues] = Field(default={})
+    """Request headers, and the values of which each must have one; "*" for any. Clients write
+    them: they narrow an allow, but are no proof.
+    """
+    during: tuple[WindowSettings, ...] | None = Field(default=None, min_length=1)
+    """Times at which it counts: one of these must be now."""
+    max_actors: int | None = Field(default=None, ge=1, le=16)
+    """Longest chain of actors, the calling agent included."""
+    max_token_age: Duration | None = Field(default=None, ge=1.0)
+    """Longest time since the token was issued (iat)."""
+    acr_values: tuple[Word, ...] = ()
+    """Authentication contexts of which the token's acr must be one (step-up, RFC 9470)."""
+    max_age: Duration | None = Field(default=None, ge=1.0)
+    """Longest time since the principal authenticated, by the token's auth_time (RFC 9470)."""
+    via: tuple[SpiffePatternText, ...] | None = None
+    """Earlier actors. For an allow, each of them must be one of these, and [] is none at all; for
+    a deny, one of them is enough.
+    """
+    when: ConditionText | None = None
+    """A CEL condition. One that fails to evaluate does not allow; in a deny it denies."""
+    add_headers: dict[AddedHeader, ClaimName] = Field(default={}, max_length=8)
+    """Further headers for the upstream, and the claim from which each comes. Their names begin
+    with the prefix of the identity headers, and clients can't set them.
+    """
+    mcp: None = None
+    """Reserved for MCP operations: tools, resources, prompts, tasks and their arguments."""
+    a2a: None = None
+    """Reserved for A2A operations: skills and tasks."""
+    models: None = None
+    """Reserved for model calls."""
+
+    @model_validator(mode="after")
+    def _an_allow_says_its_scopes(self) -> Self:
+        if self.effect == "allow" and self.scopes is None:
+            raise ValueError("say in scopes what the token must have; scopes: [] asks for none")
+        return self
+
+    @model_validator(mode="after")
+    def _a_deny_is_narrowed_by_matches_only(self) -> Self:
+        if self.effect == "allow":
+            return self
+        limits = ("scopes", "max_actors", "max_token_age", "acr_values", "max_age", "add_headers")
+        given = [name for name in limits if getattr(self, name) not in (None, (), {})]
+        if given:
+            raise ValueError(
+                f"{', '.join(given)} limits an allow, and means nothing in a deny; "
+                "put it into the allow, or say it in when"
+            )
+        if self.via == ():
+            raise ValueError("via: [] in a deny fits no chain; leave it out to deny any")
+        return self
+
+
+class AgentSettings(Settings):
+    """Registered agents, and what they may do at most. An agent has what all its entries grant."""
+
+    id: SpiffePatternText
+    """A SPIFFE ID, or a pattern of them: * for one segment, ** at the end for the rest."""
+    description: str = ""
+    """What they are, for people."""
+    owner: str = ""
+    """Who answers for them, for people."""
+    grants: tuple[GrantName, ...] = ()
+    """Names of grants."""
+    unrestricted: bool = False
+    """The agent's side asks for nothing: whatever the principal's rules allow. Denies count."""
+    suspended: bool = False
+    """Refuse everything of it, while keeping its entry."""
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if not (self.grants or self.unrestricted or self.suspended):
+            raise ValueError("give it grants, or say unrestricted: true or suspended: true")
+        return self
+
+
+class PrincipalMatch(Settings):
+    """Which principals: all members that are given must fit."""
+
+    issuer: str
+    """The token's issuer: a subject is unique only within one (RFC 8725 section 3.8)."""
+    subjects: tuple[str, ...] | None = None
+    """Exact sub values, or patterns of SPIFFE IDs; any when left out."""
+    groups: tuple[str, ...] | None = None
+    """At least one of these in the token's groups claim (RFC 9068 section 2.2.3.1)."""
+    roles: tuple[str, ...] | None = None
+    """At least one of these in the token's roles claim (RFC 9068 section 2.2.3.1)."""
+    claims: dict[ClaimName, ClaimValues] = Field(default={})
+    """Further claims, and the values of which each must be, or hold, one."""
+
+    @model_validator(mode="after")
+    def _lists_match_somebody(self) -> Self:
+        if () in (self.subjects, self.groups, self.roles):
+            raise ValueError("an empty list matches nobody; leave it out to match any")
+        for subject in self.subjects or ():
+            if subject.startswith(SCHEME) and ANY in subject:
+                SpiffePattern.parse(subject)
+        return self
+
+
+class PrincipalSettings(Settings):
+    """Principals, and what they may do at most. A principal has what all entries grant that fit."""
+
+    match: PrincipalMatch
+    """Which principals."""
+    description: str = ""
+    """Who they are, for people."""
+    owner: str = ""
+    """Who answers for them, for people."""
+    agents: tuple[SpiffePatternText, ...] | None = Field(default=None, min_length=1)
+    """Agents through which they hold these grants; through any when left out."""
+    grants: tuple[GrantName, ...] = ()
+    """Names of grants."""
+    unrestricted: bool = False
+    """The principal's side asks for nothing: whatever the agent's rules allow. Denies count."""
+    suspended: bool = False
+    """Refuse everything for them, while keeping the entry."""
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if not (self.grants or self.unrestricted or self.suspended):
+            raise ValueError("give them grants, or say unrestricted: true or suspended: true")
+        return self
+
+
+class EarlierActorSettings(Settings):
+    """Actors before the current one: history, which never allows (RFC 8693 section 4.1)."""
+
+    unregistered: Literal["record", "deny"] = "record"
+    """One that is not among agents: flag it in the audit record, or deny. To deny is stricter than
+    the RFC, which calls these informational.
+    """
+    suspended: Literal["record", "deny"] = "record"
+    """One that is suspended: flag it, or deny."""
+
+
+class ConditionSettings(Settings):
+    """What conditions may read beside what every request has. It is in audit records as well."""
+
+    headers: tuple[ConditionHeader, ...] = ()
+    """Request headers, as request.headers."""
+    claims: tuple[Annotated[str, Field(min_length=1, max_length=256)], ...] = ()
+    """Claims of the token, as claims."""
+
+
+Grants = Mapping[str, tuple[RuleSettings, ...]]

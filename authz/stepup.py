@@ -1,0 +1,34 @@
+"""How and when the principal authenticated: what a route or a rule may ask of it (RFC 9470)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import inf
+
+ACR, AUTH_TIME = "acr", "auth_time"  # claims of RFC 9068 section 2.2.1
+
+
+@dataclass(frozen=True, slots=True)
+class StepUp:
+    """What is asked: one of these ``acr``, and an ``auth_time`` not longer ago than this."""
+
+    acr_values: tuple[str, ...]
+    max_age_seconds: float | None
+
+    def good_until(self, claims: Mapping[str, object]) -> float:
+        """Unix seconds until which the authentication is good: past ones when it is not."""
+        if self.acr_values and claims.get(ACR) not in self.acr_values:
+            return -inf
+        if self.max_age_seconds is None:
+            return inf
+        at = claims.get(AUTH_TIME)
+        if not isinstance(at, int | float) or isinstance(at, bool):
+            return -inf
+        return at + self.max_age_seconds
+
+    @property
+    def parameters(self) -> tuple[tuple[str, str], ...]:
+        """All that is asked, for the challenge: a client needs it for its next try (section 3)."""
+        asked = [("acr_values", " ".join(self.acr_values))] if self.acr_values else []
+        if self.max_age_seconds is not None:
+            asked.append(("max_age", str(int(self.max_age_seconds))))
+        return tuple(asked)
