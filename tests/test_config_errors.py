@@ -206,6 +206,15 @@ def test_one_mistake(tmp_path: Path, old: str, new: str, words: str) -> None:
     assert line is None or any(one.startswith(f"{name}:{line}: ") for one in found), (line, found)
 
 
+def test_a_mistake_is_told_once(tmp_path: Path) -> None:
+    """What the YAML hides is not missed besides."""
+    main, included = halves()
+    found = problems(tmp_path, main, included.replace("suspended: true", "suspended: *no"))
+
+    assert len(found) == 1
+    assert found[0].startswith(f"{INCLUDED}:15: agents[2].suspended: anchors")
+
+
 WHOLE = {
     "empty": (b"", 1, "the file is empty"),
     "comments only": (b"# nothing yet\n", 1, "the file is empty"),
