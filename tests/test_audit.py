@@ -56,7 +56,7 @@ def line_of(text: str = "", request_id: str = "", trace_id: str = "") -> bytes:
     """A whole line."""
     return Line(
         encode_record(record(text)),
-        encode_operation(AuditOperation("GET", *[text] * 3)),
+        encode_operation(AuditOperation("GET", text, text, text)),
         1.5,
         request_id,
         trace_id,

@@ -26,7 +26,8 @@ from authz.conditions import (
 from authz.conditions.facts import CREDENTIAL_HEADERS
 from authz.conditions.variables import LONG
 from authz.decision import Actor, Agent, Delegation
-from authz.request import MAX_PATH_BYTES, Operation, Request
+from authz.paths import MAX_PATH_BYTES
+from authz.request import Operation, Request
 from authz.spiffe import SpiffeId
 
 BUYER = "spiffe://corp.example/ns/agents/sa/buyer"

@@ -31,6 +31,9 @@ PATTERNS: Final[Mapping[str, str]] = MappingProxyType(
         r"^[a-z][a-z0-9-]{0,30}-$": "lower-case letters, digits and '-', one at the end: x-agent-",
         r"^[a-z0-9-]{1,64}$": "a header's name in lower case, such as authorization",
         r"^[A-Za-z0-9-]{0,32}$": "one word, such as Bearer",
+        r"^[A-Za-z_][A-Za-z0-9._-]{0,127}$": "letters, digits, '.', '_' and '-', a letter first",
+        r"^[a-z][a-z0-9-]{0,63}$": "a header's name in lower case, such as x-agent-department",
+        r"^[a-z0-9_-]{1,64}$": "a header's name in lower case, such as x-env",
     }
 )
 
@@ -126,6 +129,8 @@ _MAPPING_TYPES: Final = frozenset({"model_type", "model_attributes_type", "dict_
 _WORDS: Final[Mapping[str, Callable[[Any, Mapping[str, Any]], str]]] = MappingProxyType(
     {
         "missing": lambda _, __: "is required",
+        "none_required": lambda _, __: "this key is reserved, and means nothing yet: leave it out",
+        "too_long": lambda _, context: f"must have {context['max_length']} items at most",
         "tuple_type": _list,
         "string_type": _text,
         "bool_type": _boolean,
