@@ -320,7 +320,7 @@ def test_each_problem_is_one_line(tmp_path: Path) -> None:
     found = problems(tmp_path, main, included + wrong)
 
     assert len(found) == 3
-    assert found[0].startswith(f"{INCLUDED}:36: a\\nb\\x1b[2J: an included file holds")
+    assert found[0].startswith(f"{INCLUDED}:37: a\\nb\\x1b[2J: an included file holds")
     assert all(len(one) < 1100 and one.isprintable() for one in found)
 
 

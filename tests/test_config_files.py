@@ -21,9 +21,11 @@ from lab.issuer import Issuer, JwksServer
 from lab.mesh import AUDIENCE, ISSUER, TRAVEL, Server
 
 CHECK = "/envoy.service.auth.v3.Authorization/Check"
-PUBLIC = "grants: {{public: [{{hosts: [{host}], methods: [GET], paths: [/finance/**]}}]}}\n"
+PUBLIC = (
+    "grants: {{public: [{{hosts: [{host}], methods: [GET], paths: [/finance/**], scopes: []}}]}}\n"
+)
 MORE = "agents: [{id: spiffe://corp.example/more, grants: [public]}]\n"
-RULE = "{hosts: [a.example], methods: [GET], paths: [/**]}"
+RULE = "{hosts: [a.example], methods: [GET], paths: [/**], scopes: []}"
 
 
 class Folder:

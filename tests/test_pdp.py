@@ -741,9 +741,9 @@ def test_a_system_without_threads(pdp: ScriptedServer, monkeypatch: pytest.Monke
         ("{url: 'https://pdp.example/'}", "evaluation endpoint"),
         ("{url: 'https://u:p@pdp.example/a'}", "without user"),
         ("{url: 'ftp://pdp.example/a'}", "https:// URL"),
-        ("{url: 'https://pdp.example/a', timeout: 0s}", "greater than"),
+        ("{url: 'https://pdp.example/a', timeout: 0s}", "must be at least"),
         ("{url: 'https://pdp.example/a', ca: x}", "unknown key"),
-        ("{url: 'https://pdp.example/a', breaker: {failures: 0}}", "greater than"),
+        ("{url: 'https://pdp.example/a', breaker: {failures: 0}}", "must be at least"),
         ("{}", "url: is required"),
     ],
 )
