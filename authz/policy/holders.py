@@ -97,7 +97,7 @@ class Agents:
         self, agents: Iterable[AgentSettings], rule_set: Callable[[tuple[str, ...]], RuleSet]
     ) -> None:
         """Index; ``rule_set`` makes one of grants' names."""
-        self.entries = [AgentEntry(one, rule_set(one.grants or ())) for one in agents]
+        self.entries = [AgentEntry(one, rule_set(one.grants)) for one in agents]
         self._exact: dict[str, list[AgentEntry]] = defaultdict(list)
         self._patterns: dict[str, Tree[AgentEntry]] = {}
         for entry in self.entries:
@@ -132,8 +132,7 @@ class Principals:
     ) -> None:
         """Index; ``rule_set`` makes one of grants' names."""
         self.entries = [
-            _compiled(number, one, rule_set(one.grants or ()))
-            for number, one in enumerate(principals)
+            _compiled(number, one, rule_set(one.grants)) for number, one in enumerate(principals)
         ]
         self._index: dict[tuple[str, str, str], list[PrincipalEntry]] = defaultdict(list)
         for entry in self.entries:

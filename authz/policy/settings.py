@@ -116,7 +116,7 @@ class AgentSettings(Settings):
     """What they are, for people."""
     owner: str = ""
     """Who answers for them, for people."""
-    grants: tuple[GrantName, ...] | None = Field(default=None, min_length=1)
+    grants: tuple[GrantName, ...] = Field(default=(), min_length=1)
     """Names of grants."""
     unrestricted: bool = False
     """The agent's side asks for nothing: whatever the principal's rules allow. Denies count."""
@@ -165,7 +165,7 @@ class PrincipalSettings(Settings):
     """Who answers for them, for people."""
     agents: tuple[SpiffePatternText, ...] | None = Field(default=None, min_length=1)
     """Agents through which they hold these grants; through any when left out."""
-    grants: tuple[GrantName, ...] | None = Field(default=None, min_length=1)
+    grants: tuple[GrantName, ...] = Field(default=(), min_length=1)
     """Names of grants."""
     unrestricted: bool = False
     """The principal's side asks for nothing: whatever the agent's rules allow. Denies count."""
