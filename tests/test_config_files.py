@@ -24,8 +24,6 @@ CHECK = "/envoy.service.auth.v3.Authorization/Check"
 PUBLIC = (
     "grants: {{public: [{{hosts: [{host}], methods: [GET], paths: [/finance/**], scopes: []}}]}}\n"
 )
-    "grants: {{public: [{{hosts: [{host}], methods: [GET], paths: [/finance/**], scopes: []}}]}}\n"
-)
 MORE = "agents: [{id: spiffe://corp.example/more, grants: [public]}]\n"
 RULE = "{hosts: [a.example], methods: [GET], paths: [/**], scopes: []}"
 
