@@ -22,7 +22,7 @@ class Generation(Protocol):
 class BoundedMap(Generic[Key, Value]):
     """At most so many entries, and at most so many bytes by ``weigh``, which gives one's bytes."""
 
-    def __init__(self, entries: int, max_bytes: int, weigh: Callable[[Value], int]) -> None:
+    def __init__(self, entries: int, max_bytes: int, weigh: Callable[[Key, Value], int]) -> None:
         """Begin empty. With 0 of either, nothing is kept."""
         self._entries_of_half = entries // 2
         self._bytes_of_half = max_bytes // 2
@@ -43,7 +43,7 @@ class BoundedMap(Generic[Key, Value]):
 
     def put(self, key: Key, value: Value) -> None:
         """Keep a value, in place of what was there; not one that is too large for a half."""
-        weight = self._weigh(value)
+        weight = self._weigh(key, value)
         if not self._entries_of_half or weight > self._bytes_of_half:
             return
         is_full = len(self._young) >= self._entries_of_half

@@ -51,7 +51,7 @@ class Renderer:
         self._claims = claims
         self._policy_version = policy_version
         self._known: BoundedMap[tuple[object, ...], Rendered] = BoundedMap(
-            _RENDERED, _RENDERED_BYTES, lambda one: one.size
+            _RENDERED, _RENDERED_BYTES, lambda _, one: one.size
         )
 
     def render(self, decision: Decision) -> Rendered:

@@ -208,8 +208,7 @@ class Service:
             # Before the decision, so that a change in it shows. Both only grow: the sum is the same
             # only if neither has changed.
             generation = self._keys.generation + self._revocations.generation
-            key = snapshot.cache.key(request)
-            entry = snapshot.cache.get(key, now, monotonic, generation)
+            entry = snapshot.cache.get(request, now, monotonic, generation)
             if entry is not None:
                 is_hit = True
             else:
@@ -218,7 +217,7 @@ class Service:
                 )
                 entry = _entry(snapshot, request, decision, (now, monotonic), generation)
                 if entry.fresh_until > monotonic:
-                    snapshot.cache.put(key, entry)
+                    snapshot.cache.put(request, entry)
         except Exception as error:  # noqa: BLE001 - the law: whatever it was, it is a deny
             _log_fault(error)
             entry = _refusal(snapshot, Reason.INTERNAL_ERROR, "see the log")

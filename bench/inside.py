@@ -109,11 +109,13 @@ def memory_of_decisions(count: int, tokens: int) -> float:
     """Megabytes of so many remembered decisions of so many tokens."""
     renderer, cache = _renderer(), DecisionCache(CacheSettings(entries=2 * count, max_bytes=2**40))
     whose = [delegation(number) for number in range(tokens)]
+    headers = [(("authorization", f"Bearer {number:0600}"),) for number in range(tokens)]
     gc.collect()
     before = rss_bytes()
     for number in range(count):
-        key = secrets.token_bytes(32)
-        cache.put(key, _entry(renderer, whose[number % tokens], f"/finance/accounts/{number}"))
+        of, path = number % tokens, f"/finance/accounts/{number}"
+        request = Request("GET", "mcp.corp.example", path, headers[of], TRAVEL)
+        cache.put(request, _entry(renderer, whose[of], path))
     gc.collect()
     return (rss_bytes() - before) / 1e6
 
@@ -141,7 +143,7 @@ def memory_of_a_day(count: int) -> list[float]:
         headers = (("authorization", f"Bearer {number:0600}"),)
         request = Request("GET", "mcp.corp.example", "/finance/balance", headers, TRAVEL)
         whose = known.verify(request, AGENT, Route(), 1.5e9)
-        cache.put(cache.key(request), _entry(renderer, whose, "/finance/balance"))
+        cache.put(request, _entry(renderer, whose, "/finance/balance"))
         if (number + 1) % (count // 5) == 0:
             gc.collect()
             sizes.append(rss_bytes() / 1e6)

@@ -212,7 +212,7 @@ def test_cache_off(tmp_path: Path) -> None:
 
 def test_cache_is_bounded_and_keeps_what_is_used() -> None:
     """However many come, entries stay bounded, and one in use stays."""
-    cache: BoundedMap[str, int] = BoundedMap(100, 10**9, lambda _: 1)
+    cache: BoundedMap[str, int] = BoundedMap(100, 10**9, lambda _, __: 1)
     cache.put("hot", 1)
     for number in range(10_000):
         cache.put(str(number), number)
@@ -223,7 +223,7 @@ def test_cache_is_bounded_and_keeps_what_is_used() -> None:
 
 def test_cache_is_bounded_in_bytes_too() -> None:
     """Large values push out sooner, and one that is larger than a half is not kept at all."""
-    cache: BoundedMap[int, bytes] = BoundedMap(10**6, 10_000, len)
+    cache: BoundedMap[int, bytes] = BoundedMap(10**6, 10_000, lambda _, value: len(value))
     for number in range(1000):
         cache.put(number, b"x" * (number % 3000))
         assert cache.bytes <= 10_000
@@ -239,22 +239,46 @@ def test_cache_entry_conditions() -> None:
     cache = DecisionCache(CacheSettings())
     rendered = Rendered(Answer((b"",)), b"", None)
     entry = Entry(rendered, b"", valid_until=100.0, fresh_until=50.0, generation=3)
-    cache.put(b"k", entry)
+    request = Request("GET", "h", "/")
+    cache.put(request, entry)
 
-    assert cache.get(b"k", 99.9, 49.9, 3) is entry
-    assert cache.get(b"k", 100.0, 49.9, 3) is None
-    assert cache.get(b"k", 99.9, 50.0, 3) is None
-    assert cache.get(b"k", 99.9, 49.9, 4) is None
+    assert cache.get(request, 99.9, 49.9, 3) is entry
+    assert cache.get(request, 100.0, 49.9, 3) is None
+    assert cache.get(request, 99.9, 50.0, 3) is None
+    assert cache.get(request, 99.9, 49.9, 4) is None
+
+
+def test_a_remembered_request_counts_with_its_texts() -> None:
+    """What a client makes long is counted, whichever text it is, and wide characters as such."""
+    long = "\U0001f600" + "x" * 1000
+    entry = Entry(Rendered(Answer((b"",)), b"", None), b"", 100.0, 50.0, 3)
+    for request in (
+        Request(long, "", ""),
+        Request("", long, ""),
+        Request("", "", long),
+        Request("", "", "", (("authorization", long),)),
+        Request("", "", "", principal=long),
+        Request("", "", "", certificate=long),
+        Request("", "", "", metadata=(("", b"x" * 4000),)),
+        Request("", "", "", rpc=long),
+    ):
+        cache = DecisionCache(CacheSettings(max_bytes=8000))
+        cache.put(request, entry)
+        assert len(cache) == 0
+
+    cache.put(Request("", "", "x"), entry)
+    assert len(cache) == 1
 
 
 @given(st.lists(st.tuples(st.text(max_size=6), st.text(max_size=6)), min_size=2, max_size=2))
 def test_cache_keys_do_not_collide(pairs: list[tuple[str, str]]) -> None:
-    """Requests that differ anywhere have different keys, however their texts are cut."""
+    """Requests that differ anywhere have different entries, however their texts are cut."""
     cache = DecisionCache(CacheSettings())
-    requests = [Request(method=a, host=b, path="") for a, b in pairs]
-    keys = [cache.key(request) for request in requests]
+    kept, asked = [Request(method=a, host=b, path="") for a, b in pairs]
+    entry = Entry(Rendered(Answer((b"",)), b"", None), b"", 100.0, 50.0, 3)
+    cache.put(kept, entry)
 
-    assert (keys[0] == keys[1]) == (pairs[0] == pairs[1])
+    assert (cache.get(asked, 1.0, 1.0, 3) is entry) == (pairs[0] == pairs[1])
 
 
 def test_a_query_is_no_part_of_the_cache_key_but_for_its_token_rule(world: World) -> None:

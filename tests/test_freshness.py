@@ -29,6 +29,7 @@ from authz.config import load_text
 from authz.decision import Allow
 from authz.keys import KeySet, parse_key_set
 from authz.replay import MemoryReplayStore
+from authz.request import Request
 from authz.revocations import Revocation, Revocations
 from authz.service import Service
 from authz.waiting import Waits
@@ -292,9 +293,9 @@ def test_the_test_notices(overlooks: str, monkeypatch: pytest.MonkeyPatch) -> No
     """A cache that overlooks one of these is found out."""
 
     def careless(
-        cache: DecisionCache, key: bytes, now: float, monotonic: float, generation: int
+        cache: DecisionCache, request: Request, now: float, monotonic: float, generation: int
     ) -> Entry | None:
-        entry = cache._entries.get(key)
+        entry = cache._entries.get(request)
         if entry is None:
             return None
         is_in_time = now < entry.valid_until and monotonic < entry.fresh_until

@@ -45,7 +45,7 @@ class RememberedDelegations:
         self._step = step
         self._keys = keys
         self._known: BoundedMap[tuple[bytes, str, str, str], _Verified] = BoundedMap(
-            entries, max_bytes, lambda one: one.size
+            entries, max_bytes, lambda _, one: one.size
         )
         self._encode = msgspec.msgpack.Encoder().encode
 
