@@ -10,7 +10,6 @@ so neither a key that was removed nor a clock that was set back can make it live
 policy begins with an empty cache.
 """
 
-from itertools import chain
 from sys import getsizeof
 from typing import Final
 
@@ -94,9 +93,12 @@ class DecisionCache:
 
 
 def _bytes_of(request: Request, entry: Entry) -> int:
-    texts = (
-        *(request.method, request.host, request.path, request.rpc, request.proxy),
-        *(request.principal, request.certificate),
-        *chain.from_iterable((*request.headers, *request.context, *request.metadata)),
+    texts = "".join(
+        (  # as wide as the widest of them: too much, never too little
+            *(request.method, request.host, request.path, request.rpc, request.proxy),
+            *(request.principal, request.certificate),
+            *map("".join, request.headers + request.context),
+        )
     )
-    return ENTRY_BYTES + sum(map(getsizeof, texts)) + len(entry.operation) + entry.rendered.size
+    data = sum([len(value) for _, value in request.metadata])
+    return ENTRY_BYTES + getsizeof(texts) + data + len(entry.operation) + entry.rendered.size

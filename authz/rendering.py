@@ -60,12 +60,11 @@ class Renderer:
             return self._made(decision)
         # A delegation is known by identity, and is the same one for as long as its token is
         # remembered; its key here keeps it alive, so that no other can have its identity.
-        key = (
-            decision.delegation,
-            decision.agent.spiffe_id.text,
-            decision.grant,
-            decision.shadows,
-        )
+        grant = decision.grant
+        agent = decision.agent.spiffe_id.text
+        # The names of two rules, and what the token says, make the added headers.
+        rules = (grant.agent_rule, grant.principal_rule)
+        key = (decision.delegation, agent, rules, decision.shadows)
         rendered = self._known.get(key)
         if rendered is None:
             rendered = self._made(decision)

@@ -197,14 +197,13 @@ class Service:
         decision_id: str,
     ) -> bytes:
         """Decide, record, count: what a remembered decision costs is all in here."""
-        started = time.perf_counter()
+        now, monotonic = self._now(), self._monotonic()
         snapshot = self.snapshot
         request_id = trace_id = ""
         is_hit = False
         try:
             message = pb.CheckRequest.FromString(data)
             request, request_id, trace_id = snapshot.reader.read(message, proxy)
-            now, monotonic = self._now(), self._monotonic()
             # Before the decision, so that a change in it shows. Both only grow: the sum is the same
             # only if neither has changed.
             generation = self._keys.generation + self._revocations.generation
@@ -221,13 +220,13 @@ class Service:
         except Exception as error:  # noqa: BLE001 - the law: whatever it was, it is a deny
             _log_fault(error)
             entry = _refusal(snapshot, Reason.INTERNAL_ERROR, "see the log")
-        seconds = time.perf_counter() - started
+        seconds = self._monotonic() - monotonic
         rendered = entry.rendered
         is_recorded = self._audit.append(
             Line(
                 rendered.audit,
                 entry.operation,
-                self._now(),
+                now + seconds,
                 request_id,
                 trace_id,
                 decision_id,
