@@ -2,19 +2,23 @@
 
 Only the step that establishes a thing makes it: ``Agent`` is made by identity, ``Delegation`` by
 delegation, ``Grant`` by policy, ``Allow`` by the authorizer. Refusal needs nothing but a reason.
+
+They are Structs: a frozen dataclass takes ten times as long to make. Nothing in them can be a part
+of a cycle, so the garbage collector need not look at them.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from math import inf
 from typing import Literal
+
+import msgspec
 
 from authz.reason import BEARER, Denied, Reason
 from authz.spiffe import SpiffeId
 
 
-@dataclass(frozen=True, slots=True)
-class Agent:
+class Agent(msgspec.Struct, frozen=True, gc=False):
     """The caller, authenticated by the proxy's mTLS connection.
 
     Attributes:
@@ -28,16 +32,14 @@ class Agent:
     expires_at: float = inf
 
 
-@dataclass(frozen=True, slots=True)
-class Actor:
+class Actor(msgspec.Struct, frozen=True, gc=False):
     """One actor of a delegation chain: a subject, unique together with its issuer."""
 
     issuer: str
     subject: str
 
 
-@dataclass(frozen=True, slots=True)
-class OneTime:
+class OneTime(msgspec.Struct, frozen=True, gc=False):
     """What was shown and may be shown once only: a DPoP proof (RFC 9449 section 11.1).
 
     Attributes:
@@ -49,8 +51,7 @@ class OneTime:
     expires_at: float
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Delegation:
+class Delegation(msgspec.Struct, frozen=True, eq=False, gc=False):
     """For whom the agent acts, proven by a verified token whose current actor is the agent.
 
     Each is equal to itself only: what is made of one can be remembered by it.
@@ -77,12 +78,11 @@ class Delegation:
     expires_at: float
     token_id: str = ""
     mode: str = "act"
-    claims: Mapping[str, object] = field(default_factory=dict)
+    claims: Mapping[str, object] = msgspec.field(default_factory=dict)
     once: OneTime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Shadow:
+class Shadow(msgspec.Struct, frozen=True, gc=False):
     """What another policy would have said, where it differs: recorded and counted, nothing else.
 
     Attributes:
@@ -99,8 +99,7 @@ class Shadow:
     rule: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Grant:
+class Grant(msgspec.Struct, frozen=True, gc=False):
     """What policy found: the name of the agent's rule and of the principal's that allow it.
 
     Attributes:
@@ -115,6 +114,8 @@ class Grant:
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """What policy says: a grant or a refusal, and beside it what else would have been said.
+
+    No Struct: a refusal that was raised is part of a cycle, which only the collector can end.
 
     Attributes:
         shadows: what other policies would have said.
@@ -132,8 +133,7 @@ class Verdict:
         return self.outcome
 
 
-@dataclass(frozen=True, slots=True)
-class Allow:
+class Allow(msgspec.Struct, frozen=True, gc=False):
     """An allow that was decided. Made by the authorizer, nowhere else.
 
     Attributes:
@@ -151,11 +151,10 @@ class Allow:
 
     def until(self, moment: float) -> "Allow":
         """The same, for no longer than to that moment (unix seconds)."""
-        return replace(self, valid_until=min(self.valid_until, moment))
+        return msgspec.structs.replace(self, valid_until=min(self.valid_until, moment))
 
 
-@dataclass(frozen=True, slots=True)
-class Deny:
+class Deny(msgspec.Struct, frozen=True, gc=False):
     """A refusal, with what had been established when it came.
 
     Attributes:

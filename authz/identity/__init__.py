@@ -86,6 +86,8 @@ class Identity:
         return profile
 
     def _profile_of(self, proxy: SpiffeId | None) -> str:
+        if proxy is None:
+            return DEFAULT
         own = (name for name, callers in self._callers.items() if _is_one_of(proxy, callers))
         return next(own, DEFAULT)
 
@@ -98,6 +100,8 @@ class Identity:
 
 
 def _proxy_id(text: str) -> SpiffeId | None:
+    if not text:  # as on every unix socket
+        return None
     try:
         return SpiffeId.parse(text)
     except SpiffeIdError:
