@@ -129,7 +129,7 @@ class Writer:
         values = _identity_values(allow)
         for name, header in self._names.items():
             if values[name]:
-                response.headers.append(_header(header, values[name]))
+                _add_header(response, header, values[name])
             else:
                 response.headers_to_remove.append(header)
         given = dict(allow.grant.headers)
@@ -162,7 +162,8 @@ class Writer:
         challenge = challenge_for(deny, self._algs)
         if challenge:
             headers.append(("www-authenticate", challenge))
-        denied.headers.extend(_header(name, value) for name, value in headers)
+        for name, value in headers:
+            _add_header(denied, name, value)
         return message
 
 
@@ -214,10 +215,12 @@ def _quotable(value: str) -> str:
     return _CONTROL.sub("?", value).translate(_QUOTED)
 
 
-def _header(name: str, value: str) -> pb.HeaderValueOption:
-    return pb.HeaderValueOption(
-        header=pb.HeaderValue(key=name, value=value), append_action=OVERWRITE
-    )
+def _add_header(response: pb.OkHttpResponse | pb.DeniedHttpResponse, name: str, value: str) -> None:
+    """Add a header, filled in place: made apart and copied, it takes three times as long."""
+    option = response.headers.add()
+    option.append_action = OVERWRITE
+    header = option.header
+    header.key, header.value = name, value
 
 
 def _add_metadata(message: pb.CheckResponse, decision: Decision, policy_version: str) -> None:
@@ -235,4 +238,6 @@ def _add_metadata(message: pb.CheckResponse, decision: Decision, policy_version:
         "policy_version": policy_version,
         "shadow": ",".join(f"{one.by}:{one.decision}" for one in decision.shadows),
     }
-    message.dynamic_metadata.update(fields)
+    members = message.dynamic_metadata.fields
+    for name, text in fields.items():  # update() looks at the kind of each, and takes twice as long
+        members[name].string_value = text
