@@ -5,7 +5,6 @@ order does not pass the type checker. The whole is a function of the request, th
 sets, what was revoked, and the time; it does no I/O, reads no clock and logs nothing.
 """
 
-from dataclasses import replace
 from typing import Protocol
 
 from authz.decision import Agent, Allow, Decision, Delegation, Deny, Shadow
@@ -61,8 +60,17 @@ class Authorizer:
             shadows = verdict.shadows
             grant = verdict.granted()
         except Denied as denied:
-            deny = _deny(denied, request, route, agent=agent, delegation=delegation)
-            return replace(deny, flags=flags, shadows=shadows)
+            # Its trace leads to these frames, and they to it: it would live until a collection.
+            denied.__traceback__ = None
+            return _deny(
+                denied,
+                request,
+                route,
+                agent=agent,
+                delegation=delegation,
+                flags=flags,
+                shadows=shadows,
+            )
         valid_until = min(agent.expires_at, delegation.expires_at, verdict.steady_until)
         return Allow(agent, delegation, grant, valid_until, flags, shadows)
 
@@ -74,6 +82,8 @@ def _deny(
     *,
     agent: Agent | None,
     delegation: Delegation | None,
+    flags: tuple[str, ...],
+    shadows: tuple[Shadow, ...],
 ) -> Deny:
     """The refusal, with what was established; a challenge says where to get a token (RFC 9728)."""
     url = request.context_value(RESOURCE_METADATA) or route.metadata_url
@@ -85,7 +95,9 @@ def _deny(
         headers=denied.headers,
         agent=agent,
         delegation=delegation,
+        flags=flags,
         rule=denied.rule,
+        shadows=shadows,
         key_issuer=denied.issuer,
         key_id=denied.key_id,
     )

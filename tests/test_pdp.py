@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import partial
 from math import inf
 from pathlib import Path
@@ -17,6 +16,7 @@ from canary import anchors, leaks
 from hypothesis import given
 from hypothesis import strategies as st
 from jwks_server import Behaviour, ScriptedServer, answer, held, raw
+from msgspec.structs import replace
 from prometheus_client import generate_latest
 from world import BALANCE, READ, World, check_request, header_of, reason_of, wait_until
 

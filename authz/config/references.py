@@ -5,13 +5,12 @@ list as all the others; what has the wrong shape is passed over here and reporte
 what refers to it.
 """
 
-from collections.abc import Iterator
 from typing import Any, Final
 
 from authz.config.merged import Merged
 from authz.config.nearest import nearest_or_all
 from authz.config.problems import Problem
-from authz.config.yamlfile import Place
+from authz.config.rules import Found, rule_problems
 from authz.spiffe import SpiffeId, SpiffeIdError, TrustDomain
 
 _UNIQUE: Final = (("agents", "id"), ("issuers", "issuer"), ("routes", "name"))
@@ -26,12 +25,10 @@ def reference_problems(merged: Merged) -> list[Problem]:
         *_audiences(data),
         *_trust_domains(data),
         *_domains_of_profiles(data),
+        *rule_problems(data),
         *_twice(merged),
     ]
     return [merged.problem(place, message) for place, message in found]
-
-
-Found = Iterator[tuple[Place, str]]
 
 
 def _items(data: Any, key: str) -> list[tuple[int, dict[str, Any]]]:  # noqa: ANN401 - raw data

@@ -1,7 +1,15 @@
 """Envoy's protobuf on one side, our Request and Decision on the other: only here are both."""
 
 from authz.envoy.reader import Inputs, Reader, attempt_of
-from authz.envoy.writer import REALM, Answer, HeaderSettings, Writer, challenge_for, escaped
+from authz.envoy.writer import (
+    REALM,
+    Answer,
+    HeaderSettings,
+    Writer,
+    challenge_for,
+    escaped,
+    owned_headers,
+)
 
 __all__ = [
     "REALM",
@@ -13,4 +21,5 @@ __all__ = [
     "attempt_of",
     "challenge_for",
     "escaped",
+    "owned_headers",
 ]

@@ -92,6 +92,11 @@ _HIT: Final = _use("hit")
 _MISS: Final = _use("miss")
 
 
+def owned_headers(prefix: str) -> frozenset[str]:
+    """The names of the identity headers."""
+    return frozenset(prefix + name for name in _OWNED)
+
+
 class Writer:
     """Makes the answers: every CheckResponse comes from here."""
 

@@ -1,0 +1,69 @@
+"""What rules say that only the rest of the config can tell right from wrong.
+
+As ``references``: on the data as written, so that all problems come in one list.
+"""
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+from authz.config.yamlfile import Place
+from authz.envoy import HeaderSettings, owned_headers
+
+Found = Iterator[tuple[Place, str]]
+_TOKEN_HEADER: Final = "authorization"  # the default of token.header
+
+
+def rule_problems(data: dict[str, Any]) -> Found:
+    """Names that stand twice in a grant; headers that are not for rules to read, or to add."""
+    prefix = _text(data, "headers", "prefix", HeaderSettings().prefix)
+    token_header = _text(data, "token", "header", _TOKEN_HEADER)
+    yield from _conditions(data, token_header)
+    for place, rule in _rules(data):
+        for name in _keys(rule, "headers"):
+            if name == token_header:
+                yield (*place, "headers", name), "it carries the token, which rules can't read"
+        for name in _keys(rule, "add_headers"):
+            if not name.startswith(prefix):
+                message = f"must begin with {prefix}, the prefix of headers that clients can't set"
+                yield (*place, "add_headers", name), message
+            elif name in owned_headers(prefix):
+                yield (*place, "add_headers", name), "it is one of the identity headers already"
+    yield from _twice(data)
+
+
+def _conditions(data: dict[str, Any], token_header: str) -> Found:
+    conditions = data.get("conditions")
+    listed = conditions.get("headers") if isinstance(conditions, dict) else ()
+    for at, name in enumerate(listed if isinstance(listed, tuple) else ()):
+        if name == token_header:
+            message = "it carries the token, which conditions can't read"
+            yield ("conditions", "headers", at), message
+
+
+def _twice(data: dict[str, Any]) -> Found:
+    seen: set[tuple[str | int, object]] = set()
+    for place, rule in _rules(data):
+        name = rule.get("name")
+        if isinstance(name, str):
+            if (place[1], name) in seen:
+                yield (*place, "name"), f"a rule of this grant is named {name} already"
+            seen.add((place[1], name))
+
+
+def _rules(data: dict[str, Any]) -> Iterator[tuple[Place, dict[str, Any]]]:
+    grants = data.get("grants")
+    for name, rules in grants.items() if isinstance(grants, dict) else ():
+        for at, rule in enumerate(rules if isinstance(rules, tuple) else ()):
+            if isinstance(rule, dict):
+                yield ("grants", name, at), rule
+
+
+def _keys(rule: dict[str, Any], member: str) -> list[str]:
+    value = rule.get(member)
+    return [key for key in value if isinstance(key, str)] if isinstance(value, dict) else []
+
+
+def _text(data: dict[str, Any], section: str, member: str, default: str) -> str:
+    part = data.get(section)
+    value = part.get(member) if isinstance(part, dict) else None
+    return value if isinstance(value, str) else default
