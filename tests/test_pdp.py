@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from math import inf
 from pathlib import Path
@@ -16,7 +17,7 @@ from canary import anchors, leaks
 from hypothesis import given
 from hypothesis import strategies as st
 from jwks_server import Behaviour, ScriptedServer, answer, held, raw
-from msgspec.structs import replace
+from msgspec import structs
 from prometheus_client import generate_latest
 from world import BALANCE, READ, World, check_request, header_of, reason_of, wait_until
 
@@ -452,8 +453,8 @@ def test_an_allow_is_never_prolonged(pdp: ScriptedServer) -> None:
     allow = an_allow()
 
     confirmed = point.confirm(allow, GET_BALANCE, "an-id", now=1000.0, seconds=inf)
-    assert confirmed == replace(allow, valid_until=1030.0)
-    assert confirm(point, replace(allow, valid_until=1010.0)) == 1010.0
+    assert confirmed == structs.replace(allow, valid_until=1030.0)
+    assert confirm(point, structs.replace(allow, valid_until=1010.0)) == 1010.0
 
 
 def test_a_proof_is_not_used_up(tmp_path: Path, pdp: ScriptedServer) -> None:

@@ -132,16 +132,13 @@ class Writer:
         message.status.code = 0  # the one place that says so
         response = message.ok_response
         values = _identity_values(allow)
-        for name, header in self._names.items():
-            if values[name]:
-                _add_header(response, header, values[name])
-            else:
-                response.headers_to_remove.append(header)
-        given = dict(allow.grant.headers)
-        for header in self._added:
-            if header in given:
-                text = ",".join(escaped(value, safe="") for value in given[header])
-                response.headers.append(_header(header, text))
+        headers = {header: values[name] for name, header in self._names.items()}
+        headers.update(dict.fromkeys(self._added, ""))
+        for header, texts in allow.grant.headers:
+            headers[header] = ",".join([escaped(text, safe="") for text in texts])
+        for header, value in headers.items():
+            if value:
+                _add_header(response, header, value)
             else:
                 response.headers_to_remove.append(header)
         response.headers_to_remove.extend(self._twins)
