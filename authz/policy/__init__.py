@@ -160,10 +160,15 @@ def _claims_of(
 
 
 def _rules_of(entries: Iterable[AgentEntry | PrincipalEntry], case: Case) -> list[Rule]:
-    """The rules about the operation that the entries hold, each once."""
+    """The rules about the operation that the entries hold, each once.
+
+    What is unrestricted comes last: a rule that was written counts first, in whichever entry.
+    """
     found: list[Rule] = []
+    last: list[Rule] = []
     for entry in entries:
         found += entry.rules.find(case.operation)
         if entry.settings.unrestricted:
-            found.append(UNRESTRICTED)
+            last = [UNRESTRICTED]
+    found += last
     return found if len(found) <= 1 else list(dict.fromkeys(found))
