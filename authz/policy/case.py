@@ -35,6 +35,10 @@ class Case:
         self.now = now
         self._facts: Facts | None = None
 
+    def again(self) -> "Case":
+        """The same question for another policy: its conditions may read other headers, claims."""
+        return Case(self.agent, self.delegation, self.operation, self.request, self.now)
+
     def facts(self, headers: tuple[str, ...], claims: tuple[str, ...]) -> Facts:
         """What conditions may read, made once: a policy has one list of headers and claims."""
         if self._facts is None:

@@ -36,7 +36,7 @@ class WithCandidate:
         """The policy's verdict, with a note where the candidate's is another."""
         verdict = self._policy.judge(case)
         try:
-            other = self._candidate.judge(case)
+            other = self._candidate.judge(case.again())
         except Denied as denied:
             other = Verdict(denied)
         notes = shadows_of("candidate", verdict.outcome, other.outcome)
