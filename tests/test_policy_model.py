@@ -1,0 +1,420 @@
+"""Policy against an independent model: a slow function over the settings says what they mean.
+
+The model reads nothing compiled: it is written from the docstrings of the settings alone.
+"""
+
+import random
+from collections import Counter
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+from zoneinfo import ZoneInfo
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from authz.decision import Actor, Agent, Delegation
+from authz.policy import (
+    AgentSettings,
+    Case,
+    Policy,
+    PrincipalMatch,
+    PrincipalSettings,
+    RuleSettings,
+)
+from authz.policy.windows import WindowSettings
+from authz.reason import Denied
+from authz.request import Operation, Request
+from authz.spiffe import SpiffeId
+
+ISSUER: Final = "https://as.example"
+OTHER: Final = "https://other.example"
+NOON: Final = datetime(2026, 3, 25, 12, tzinfo=UTC).timestamp()  # the week of a DST change
+DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+REQUESTS: Final = 10_000
+
+# --- the model -----------------------------------------------------------------------------------
+
+
+def segments_fit(pattern: str, text: str) -> bool:
+    """Whether a pattern of segments fits, by recursion; both begin with "/"."""
+
+    def fits(wanted: list[str], got: list[str]) -> bool:
+        if wanted == ["**"]:
+            return True
+        if not wanted or not got:
+            return wanted == got
+        head = wanted[0]
+        is_any = head == "*" or (head.startswith("{") and head.endswith("}"))
+        same = got[0] != "" if is_any else head == got[0]
+        return same and fits(wanted[1:], got[1:])
+
+    return fits(pattern.split("/")[1:], text.split("/")[1:])
+
+
+def id_fits(pattern: str, text: str) -> bool:
+    """Whether a SPIFFE ID is the one, or fits the pattern."""
+    scheme = "spiffe://"
+    if pattern == text:
+        return True
+    if "*" not in pattern or not (pattern.startswith(scheme) and text.startswith(scheme)):
+        return False
+    wanted, _, wanted_path = pattern[len(scheme) :].partition("/")
+    got, _, got_path = text[len(scheme) :].partition("/")
+    return wanted == got and segments_fit("/" + wanted_path, "/" + got_path)
+
+
+def values_of(claims: Mapping[str, Any], name: str) -> list[Any]:
+    """What a claim is or holds, by name or by JSON Pointer."""
+    value: Any = claims
+    for step in name[1:].split("/") if name.startswith("/") else [name]:
+        value = value.get(step) if isinstance(value, dict) else None
+    return value if isinstance(value, list) else [value]
+
+
+def same(one: object, other: object) -> bool:
+    """Equal, and of one type."""
+    return type(one) is type(other) and one == other
+
+
+def window_fits(window: WindowSettings, now: float) -> bool:
+    """Whether it is open, by the wall clock of its zone."""
+    moment = datetime.fromtimestamp(now, UTC)
+    if window.not_before and moment < window.not_before:
+        return False
+    if window.not_after and moment >= window.not_after:
+        return False
+    local = moment.astimezone(ZoneInfo(window.zone))
+    day, clock = local.date(), local.strftime("%H:%M")
+    if window.hours:
+        begin, end = window.hours.split("-")
+        if begin < end:
+            if not begin <= clock < end:
+                return False
+        elif clock < end:
+            day -= timedelta(days=1)
+        elif clock < begin:
+            return False
+    return window.days is None or DAYS[day.weekday()] in window.days
+
+
+def rule_fits(rule: RuleSettings, case: Case) -> bool:
+    """Whether everything that the rule gives fits."""
+    delegation, operation, now = case.delegation, case.operation, case.now
+    is_deny = rule.effect == "deny"
+    earlier = [actor.subject for actor in delegation.actors[1:]]
+    path = "/" + "/".join(operation.path)
+    if operation.host not in rule.hosts and "*" not in rule.hosts:
+        return False
+    if operation.method not in rule.methods and "*" not in rule.methods:
+        return False
+    if not any(segments_fit(pattern, path) for pattern in rule.paths):
+        return False
+    fits = [
+        all(scope in delegation.scopes for scope in rule.scopes or ()),
+        rule.max_actors is None or len(delegation.actors) <= rule.max_actors,
+        rule.max_token_age is None or now - delegation.issued_at < rule.max_token_age,
+        rule.during is None or any(window_fits(one, now) for one in rule.during),
+        not rule.acr_values or delegation.claims.get("acr") in rule.acr_values,
+    ]
+    if rule.max_age is not None:
+        at: Any = delegation.claims.get("auth_time")
+        fits.append(type(at) in (int, float) and now - at < rule.max_age)
+    for name, wanted in rule.headers.items():
+        sent = case.request.header(name)
+        parts = [] if sent is None else [sent]
+        if sent is not None and is_deny:
+            parts += [part.strip() for part in sent.split(",")]
+        fits.append(any(part in wanted or "*" in wanted for part in parts))
+    if rule.via is not None:
+        are_via = [any(id_fits(one, actor) for one in rule.via) for actor in earlier]
+        fits.append(any(are_via) if is_deny else all(are_via))
+    return all(fits)
+
+
+def is_principal(entry: PrincipalSettings, case: Case) -> bool:
+    """Whether the entry is about the principal, through this agent."""
+    match, delegation = entry.match, case.delegation
+    claims = delegation.claims
+    if match.issuer != delegation.issuer:
+        return False
+    fits: list[bool] = []
+    if match.subjects is None:
+        fits.append(delegation.mode != "autonomous")
+    else:
+        fits.append(any(id_fits(one, delegation.subject) for one in match.subjects))
+    for name, wanted in (("groups", match.groups), ("roles", match.roles)):
+        held = claims.get(name)
+        listed = held if isinstance(held, list) else []
+        fits.append(wanted is None or any(same(one, word) for one in listed for word in wanted))
+    for name, values in match.claims.items():
+        found = values_of(claims, name)
+        fits.append(any(same(one, value) for one in found for value in values))
+    if entry.agents is not None:
+        fits.append(any(id_fits(one, case.agent.spiffe_id.text) for one in entry.agents))
+    return all(fits)
+
+
+def model(
+    agents: list[AgentSettings],
+    principals: list[PrincipalSettings],
+    grants: dict[str, tuple[RuleSettings, ...]],
+    case: Case,
+) -> bool:
+    """Whether the settings allow it."""
+    of_agent = [one for one in agents if id_fits(one.id, case.agent.spiffe_id.text)]
+    of_principal = [one for one in principals if is_principal(one, case)]
+    if any(one.suspended for one in (*of_agent, *of_principal)):
+        return False
+    sides: list[tuple[list[RuleSettings], bool]] = []
+    for side in (of_agent, of_principal):
+        names = {name for one in side for name in one.grants}
+        rules = [rule for name in names for rule in grants[name]]
+        fitting = [rule for rule in rules if not rule.shadow and rule_fits(rule, case)]
+        sides.append((fitting, any(one.unrestricted for one in side)))
+    if any(rule.effect == "deny" for fitting, _ in sides for rule in fitting):
+        return False
+    allows = [bool(fitting) for fitting, _ in sides]
+    free = [is_free for _, is_free in sides]
+    return all(a or f for a, f in zip(allows, free, strict=True)) and any(allows)
+
+
+# --- a company -----------------------------------------------------------------------------------
+
+HOSTS: Final = [f"s{n}.corp" for n in range(30)]
+TEAMS: Final = [f"team-{n}" for n in range(12)]
+SCOPES: Final = ["read", "write", "admin"]
+ZONES: Final = ["UTC", "Europe/Berlin", "America/New_York", "Asia/Kolkata"]
+PATHS: Final = ["/**", "/items", "/items/{id}", "/items/*/lines", "/items/**", "/admin/**", "/a/"]
+ASKED: Final = [
+    "/items",
+    "/items/7",
+    "/items/7/lines",
+    "/items/",
+    "/admin/x",
+    "/",
+    "/a/",
+    "/items//lines",
+]
+
+
+class Company:
+    """Agents, principals, services and rules, drawn from a seed."""
+
+    def __init__(self, seed: int) -> None:
+        """Draw it."""
+        self.draw = random.Random(seed)  # noqa: S311 - a test's seed
+        self.grants = {f"g{n}": tuple(self._rule() for _ in range(5)) for n in range(40)}
+        names = [f"spiffe://corp/{team}/bot-{n}" for team in TEAMS for n in range(4)]
+        self.callers = [*names, "spiffe://corp/x/y/z", "spiffe://else/team-0/bot-0"]
+        self.agents = [
+            AgentSettings(id="spiffe://corp/team-0/*", grants=("g0",)),
+            AgentSettings(id="spiffe://corp/**", grants=("g1",)),
+            AgentSettings(id="spiffe://corp/team-1/bot-0", unrestricted=True, grants=("g2",)),
+            AgentSettings(id="spiffe://corp/team-2/*", unrestricted=True),
+            AgentSettings(id="spiffe://corp/team-11/*", suspended=True),
+            *(AgentSettings(id=name, grants=self._grants(8)) for name in names[8:43]),
+        ]
+        self.people = [self._person(n) for n in range(2_000)]
+        self.principals = [
+            *(self._entry(groups=(team,)) for team in TEAMS),
+            *(self._entry(roles=(role,)) for role in ("dev", "ops")),
+            self._entry(groups=("team-3", "team-4"), claims={"level": (1, "1")}),
+            self._entry(claims={"/org/unit": ("eu", True)}),
+            self._entry(agents=("spiffe://corp/team-4/**",)),
+            self._entry(subjects=("spiffe://corp/**",)),
+            self._entry(subjects=("u5", "u6", "spiffe://corp/team-5/bot-1")),
+            PrincipalSettings(
+                match=PrincipalMatch(issuer=ISSUER, subjects=tuple(f"u{n}" for n in range(100))),
+                unrestricted=True,
+            ),
+            PrincipalSettings(
+                match=PrincipalMatch(issuer=ISSUER, claims={"left": (True,)}), suspended=True
+            ),
+        ]
+
+    def _grants(self, count: int) -> tuple[str, ...]:
+        return tuple(self.draw.sample(sorted(self.grants), count))
+
+    def _entry(self, agents: tuple[str, ...] | None = None, **match: Any) -> PrincipalSettings:
+        matched = PrincipalMatch(issuer=ISSUER, **match)
+        return PrincipalSettings(match=matched, agents=agents, grants=self._grants(8))
+
+    def _maybe(self, chance: float, value: object) -> Any:
+        return value if self.draw.random() < chance else None
+
+    def _window(self) -> WindowSettings:
+        return WindowSettings(
+            days=tuple(self.draw.sample(DAYS, 4)),  # type: ignore[arg-type]
+            hours=self.draw.choice(["08:00-18:00", "22:00-06:00", "00:00-24:00", "12:00-00:00"]),
+            zone=self.draw.choice(ZONES),
+            not_before=self._maybe(0.3, datetime.fromtimestamp(NOON, UTC)),
+        )
+
+    def _rule(self) -> RuleSettings:
+        draw = self.draw
+        is_deny = draw.random() < 0.04
+        via = self._maybe(0.2, ("spiffe://corp/team-1/*", "spiffe://corp/team-2/bot-1"))
+        given_: dict[str, Any] = {
+            "hosts": self._maybe(0.7, tuple(draw.sample(HOSTS, 12))) or ("*",),
+            "methods": tuple(draw.sample(["GET", "POST", "*"], 2)),
+            "paths": tuple(draw.sample(PATHS, 2)),
+            "via": via,
+            "during": self._maybe(0.2, (self._window(), self._window())),
+            "headers": self._maybe(0.2, {"x-env": ("prod", "*")[: draw.randint(1, 2)]}) or {},
+            "shadow": draw.random() < 0.05,
+        }
+        if is_deny:
+            return RuleSettings(effect="deny", **given_)
+        return RuleSettings(
+            scopes=tuple(draw.sample(SCOPES, draw.choice([0, 0, 1, 2]))),
+            max_actors=self._maybe(0.2, draw.randint(1, 2)),
+            max_token_age=self._maybe(0.2, 300.0),
+            acr_values=self._maybe(0.1, ("mfa",)) or (),
+            max_age=self._maybe(0.1, 300.0),
+            **given_,
+        )
+
+    def _person(self, number: int) -> tuple[str, dict[str, Any]]:
+        draw = self.draw
+        claims = {
+            "groups": draw.choice([draw.sample(TEAMS, 2), "team-1", None, ["x", 1, {}, []]]),
+            "roles": draw.choice([["dev"], ["ops", "dev"], [], True]),
+            "level": draw.choice([1, True, "1", 1.0, [1, 2], {"1": 1}]),
+            "org": draw.choice([{"unit": "eu"}, {"unit": [True]}, {"unit": 1}, ["unit"], "eu"]),
+            "left": draw.choice([True, 1, "true", *[False] * 30]),
+            "acr": draw.choice(["mfa", "pwd", ["mfa"]]),
+            "auth_time": draw.choice([NOON, NOON - 1000, True, "now", None]),
+        }
+        return f"u{number}", {name: value for name, value in claims.items() if value is not None}
+
+    def case(self) -> Case:
+        """A random question."""
+        draw = self.draw
+        now = NOON + draw.choice([0, draw.randint(-8, 8) * 3600, draw.random() * 604_800])
+        subject, claims = draw.choice(self.people)
+        caller = draw.choice(self.callers)
+        mode = "act"
+        if draw.random() < 0.1:
+            subject, mode = caller, "autonomous"
+        actors = [caller, *draw.choices([*self.callers, "someone"], k=draw.choice([0, 0, 0, 1, 2]))]
+        delegation = Delegation(
+            draw.choice([ISSUER] * 20 + [OTHER]),
+            subject,
+            tuple(Actor(ISSUER, one) for one in actors),
+            frozenset(draw.sample(SCOPES, draw.choice([1, 2, 3, 3]))),
+            now - draw.choice([0, 10, 299, 300, 301]),
+            now + 300,
+            mode=mode,
+            claims=claims,
+        )
+        path = draw.choice(ASKED)
+        method, host = draw.choice(["GET", "POST", "DELETE"]), draw.choice(HOSTS)
+        sent = draw.choice(
+            [(), *((("x-env", one),) for one in ("prod", "dev,prod", "prod , x", ""))]
+        )
+        request = Request(method, host, path, sent)
+        operation = Operation(method, host, tuple(path[1:].split("/")))
+        return Case(Agent(SpiffeId.parse(caller)), delegation, operation, request, now)
+
+
+def allows(policy: Policy, case: Case) -> bool:
+    """Whether the policy allows it."""
+    try:
+        policy.judge(case).granted()
+    except Denied:
+        return False
+    return True
+
+
+def test_a_company_is_judged_as_its_settings_say() -> None:
+    """On every one of 10,000 requests to a company, model and policy agree; a third are allowed."""
+    company = Company(7)
+    policy = Policy(company.agents, company.principals, company.grants)
+    seen: Counter[bool] = Counter()
+    for _ in range(REQUESTS):
+        case = company.case()
+        expected = model(company.agents, company.principals, company.grants, case)
+        assert allows(policy, case) == expected, (case.agent, case.delegation, case.operation)
+        seen[expected] += 1
+
+    assert REQUESTS / 5 < seen[True] < REQUESTS / 2, seen
+
+
+# --- tiny universes ------------------------------------------------------------------------------
+
+WHO: Final = ["spiffe://t/a", "spiffe://t/b"]
+_ids = st.sampled_from([*WHO, "spiffe://t/*", "spiffe://t/**"])
+_rules = st.builds(
+    lambda is_deny, path, scopes, is_shadow, via: RuleSettings(
+        effect="deny" if is_deny else "allow",
+        hosts=("h",),
+        methods=("*",),
+        paths=(path,),
+        scopes=None if is_deny else scopes,
+        shadow=is_shadow,
+        via=via,
+    ),
+    st.integers(0, 4).map(lambda drawn: drawn == 0),
+    st.sampled_from(["/**", "/x", "/{y}", "/x/*", "/x/"]),
+    st.sampled_from([(), ("s",)]),
+    st.integers(0, 5).map(lambda drawn: drawn == 0),
+    st.sampled_from([None, None, ("spiffe://t/b",)]),
+)
+_held: dict[str, Any] = {
+    "grants": st.lists(st.sampled_from(["p", "q"]), max_size=2).map(tuple),
+    "unrestricted": st.booleans(),
+    "suspended": st.integers(0, 9).map(lambda drawn: drawn == 0),
+}
+_values = st.sampled_from([1, True, "1", 0, False])
+_matches = st.fixed_dictionaries(
+    {},
+    optional={
+        "subjects": st.sampled_from([("u",), ("spiffe://t/*",), ("u", "spiffe://t/a")]),
+        "groups": st.just(("g",)),
+        "claims": st.builds(lambda one: {"/c/d": (one,)}, _values),
+    },
+).map(lambda given_: PrincipalMatch(issuer=ISSUER, **given_))
+
+
+def _entries(kind: Any, **first: Any) -> st.SearchStrategy[Any]:
+    drawn = st.fixed_dictionaries({**first, **_held})
+    said = drawn.filter(lambda one: one["grants"] or one["unrestricted"] or one["suspended"])
+    return st.lists(said.map(lambda one: kind(**one)), min_size=1, max_size=3)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    _entries(AgentSettings, id=_ids),
+    _entries(PrincipalSettings, match=_matches, agents=st.sampled_from([None, ("spiffe://t/a",)])),
+    st.fixed_dictionaries({name: st.lists(_rules, max_size=3).map(tuple) for name in "pq"}),
+    st.data(),
+)
+def test_tiny_worlds_are_judged_as_their_settings_say(
+    agents: list[AgentSettings],
+    principals: list[PrincipalSettings],
+    grants: dict[str, tuple[RuleSettings, ...]],
+    data: st.DataObject,
+) -> None:
+    """Of a few agents, principals and rules in any mixture, model and Policy say the same."""
+    policy = Policy(agents, principals, grants)
+    draw = data.draw
+    for _ in range(4):
+        caller = draw(st.sampled_from(WHO))
+        mode = draw(st.sampled_from(["act", "act", "autonomous"]))
+        earlier = draw(st.lists(st.sampled_from([*WHO, "u"]), max_size=1))
+        delegation = Delegation(
+            ISSUER,
+            "u" if mode == "act" else caller,
+            tuple(Actor(ISSUER, one) for one in (caller, *earlier)),
+            frozenset(draw(st.sampled_from([(), ("s",)]))),
+            0,
+            1,
+            mode=mode,
+            claims={"groups": draw(st.sampled_from([["g"], "g", None])), "c": {"d": draw(_values)}},
+        )
+        path = draw(st.sampled_from(["/x", "/", "/x/", "/x/z"]))
+        operation = Operation("GET", "h", tuple(path[1:].split("/")))
+        agent = Agent(SpiffeId.parse(caller))
+        case = Case(agent, delegation, operation, Request("GET", "h", path), 0.5)
+        assert allows(policy, case) == model(agents, principals, grants, case)
