@@ -380,7 +380,11 @@ _matches = st.fixed_dictionaries(
 def _entries(kind: Any, **first: Any) -> st.SearchStrategy[Any]:
     drawn = st.fixed_dictionaries({**first, **_held})
     said = drawn.filter(lambda one: one["grants"] or one["unrestricted"] or one["suspended"])
-    return st.lists(said.map(lambda one: kind(**one)), min_size=1, max_size=3)
+    return st.lists(
+        said.map(lambda one: kind(**{key: value for key, value in one.items() if value != ()})),
+        min_size=1,
+        max_size=3,
+    )
 
 
 @settings(max_examples=300, deadline=None)
