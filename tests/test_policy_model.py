@@ -203,7 +203,7 @@ class Company:
 
     def __init__(self, seed: int) -> None:
         """Draw it."""
-        self.draw = random.Random(seed)  # noqa: S311 - a test's seed
+        self.draw = random.Random(seed)
         self.grants = {f"g{n}": tuple(self._rule() for _ in range(5)) for n in range(40)}
         names = [f"spiffe://corp/{team}/bot-{n}" for team in TEAMS for n in range(4)]
         self.callers = [*names, "spiffe://corp/x/y/z", "spiffe://else/team-0/bot-0"]
