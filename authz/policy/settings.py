@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from authz.conditions import ConditionHeader, ConditionText
 from authz.patterns import (
@@ -28,6 +28,14 @@ GrantName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,128}$")]
 RuleName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9._-]{0,127}$")]
 Effect = Literal["allow", "deny"]
 
+
+def _refused(_: object) -> None:
+    raise ValueError("is reserved for a later version, which would narrow the rule by it")
+
+
+Reserved = Annotated[
+    None, BeforeValidator(_refused)
+]  # a default is not validated: only what is said
 AddedHeader = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,63}$")]
 HeaderValues = Annotated[tuple[str, ...], Field(min_length=1, max_length=MAX_VALUES)]
 ClaimValues = Annotated[tuple[ClaimValue, ...], Field(min_length=1, max_length=MAX_VALUES)]
@@ -78,11 +86,11 @@ class RuleSettings(Settings):
     """Further headers for the upstream, and the claim from which each comes. Their names begin
     with the prefix of the identity headers, and clients can't set them.
     """
-    mcp: None = None
+    mcp: Reserved = None
     """Reserved for MCP operations: tools, resources, prompts, tasks and their arguments."""
-    a2a: None = None
+    a2a: Reserved = None
     """Reserved for A2A operations: skills and tasks."""
-    models: None = None
+    models: Reserved = None
     """Reserved for model calls."""
 
     @model_validator(mode="after")
