@@ -9,7 +9,7 @@ from itertools import chain
 from typing import Final
 
 from authz.decision import Delegation, Verdict
-from authz.policy.case import Case, Miss
+from authz.policy.case import BOOTSTRAP, Case, Miss
 from authz.policy.claims import root_of
 from authz.policy.holders import AgentEntry, Agents, PrincipalEntry, Principals
 from authz.policy.rules import UNRESTRICTED, Rule, RuleSet, compiled
@@ -48,7 +48,6 @@ __all__ = [
 ]
 UNREGISTERED: Final = "earlier_actor_unregistered"
 SUSPENDED: Final = "earlier_actor_suspended"
-_BOOTSTRAP: Final = "bootstrap"
 _NO_CONDITIONS: Final = ConditionSettings()
 _RECORD: Final = EarlierActorSettings()
 
@@ -134,7 +133,7 @@ class Policy:
             raise Denied(Reason.ACTOR_NOT_PERMITTED, "an earlier actor is suspended")
 
     def _principal_entries(self, case: Case) -> list[PrincipalEntry] | None:
-        if case.delegation.mode == _BOOTSTRAP:
+        if case.delegation.mode == BOOTSTRAP:
             return None
         found = self.principals.of(case.delegation)
         entries = [entry for entry in found if entry.is_through(case.agent)]

@@ -1,11 +1,14 @@
 """What policy decides on: who asks, for whom, for what, and when; and what is found missing."""
 
 from dataclasses import dataclass
+from typing import Final
 
 from authz.conditions import Facts
 from authz.decision import Agent, Delegation
 from authz.reason import Reason
 from authz.request import Operation, Request
+
+BOOTSTRAP: Final = "bootstrap"  # the mode of a delegation for nobody, without a token
 
 
 class Case:

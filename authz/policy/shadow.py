@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from authz.decision import Delegation, Grant, Shadow, Verdict
-from authz.policy.case import Case
+from authz.policy.case import BOOTSTRAP, Case
 from authz.policy.verdict import shadows_of
 from authz.reason import Denied
 
@@ -45,7 +45,11 @@ class WithCandidate:
 
 
 class NotEnforced:
-    """A policy all of whose refusals are only recorded."""
+    """A policy all of whose refusals are only recorded.
+
+    But for a request without a token: a rule is all that could let it pass, and the refusal is how
+    a client learns where to get one.
+    """
 
     def __init__(self, policy: PolicyStep) -> None:
         """Take the policy."""
@@ -56,6 +60,8 @@ class NotEnforced:
         """An allow, with a note where the policy refuses."""
         verdict = self._policy.judge(case)
         if isinstance(verdict.outcome, Grant):
+            return verdict
+        if case.delegation.mode == BOOTSTRAP:
             return verdict
         note = Shadow("policy", "deny", verdict.outcome.reason.code, verdict.outcome.rule)
         return replace(verdict, outcome=Grant("", ""), shadows=(*verdict.shadows, note))
