@@ -90,6 +90,8 @@ class Policy:
 
     def flags(self, delegation: Delegation) -> tuple[str, ...]:
         """What is odd about the earlier actors of a chain: "unregistered", "suspended" ones."""
+        if len(delegation.actors) < 2:  # noqa: PLR2004 - the current one, as nearly always
+            return ()
         earlier = [self.agents.of_text(actor.subject) for actor in delegation.actors[1:]]
         flags: list[str] = []
         if [] in earlier:

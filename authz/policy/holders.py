@@ -111,6 +111,8 @@ class Agents:
     def of(self, spiffe_id: SpiffeId) -> list[AgentEntry]:
         """Every entry that is about an agent, exact ones first."""
         found = self._exact.get(spiffe_id.text, [])
+        if not self._patterns:
+            return found
         tree = self._patterns.get(spiffe_id.trust_domain.name)
         return found + tree.find(spiffe_id.segments) if tree is not None else found
 
@@ -138,16 +140,25 @@ class Principals:
         for entry in self.entries:
             for key in _keys_of(entry):
                 self._index[key].append(entry)
+        listed = {name for _, name, _ in self._index}
+        self._lists = tuple(name for name in (GROUPS, ROLES) if name in listed)
 
     def of(self, delegation: Delegation) -> list[PrincipalEntry]:
         """Every entry that is about a delegation's principal, in the config's order."""
-        found = {
-            entry.number: entry
-            for key in _keys_for(delegation)
-            for entry in self._index.get(key, ())
+        issuer, index = delegation.issuer, self._index
+        keys = [(issuer, "sub", delegation.subject), (issuer, *_ANYONE)]
+        for name in self._lists:
+            keys += [(issuer, name, word) for word in words(delegation.claims, name)]
+        found = [
+            entry
+            for key in keys
+            if key in index
+            for entry in index[key]
             if not entry.misses(delegation)
-        }
-        return [found[number] for number in sorted(found)]
+        ]
+        if len(found) <= 1:
+            return found
+        return sorted(dict.fromkeys(found), key=lambda entry: entry.number)
 
 
 _ANYONE: Final = ("", "")
@@ -165,15 +176,6 @@ def _keys_of(entry: PrincipalEntry) -> Iterator[tuple[str, str, str]]:
     else:
         named = [_ANYONE]
     return ((match.issuer, *one) for one in dict.fromkeys(named))
-
-
-def _keys_for(delegation: Delegation) -> Iterator[tuple[str, str, str]]:
-    issuer, claims = delegation.issuer, delegation.claims
-    yield issuer, "sub", delegation.subject
-    yield issuer, *_ANYONE
-    for name in (GROUPS, ROLES):
-        for word in words(claims, name):
-            yield issuer, name, word
 
 
 def _compiled(number: int, settings: PrincipalSettings, rules: RuleSet) -> PrincipalEntry:

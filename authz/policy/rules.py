@@ -28,6 +28,7 @@ class Rule:
         scopes: that the token must have.
         requirements: everything that it asks beside host, method and path.
         timed: those of them whose answer changes with time.
+        is_plain: nothing but an allow: no deny, not in shadow, never another answer in time.
     """
 
     name: str
@@ -37,19 +38,23 @@ class Rule:
     timed: tuple[Requirement, ...]
     is_deny: bool
     is_shadow: bool
+    is_plain: bool
 
     @classmethod
     def of(cls, name: str, settings: RuleSettings, conditions: ConditionSettings) -> Self:
         """Compile."""
         requirements = tuple(requirements_of(settings, conditions))
+        timed = tuple(one for one in requirements if not isinstance(one, Timeless))
+        is_deny = settings.effect == "deny"
         return cls(
             name,
             settings,
             frozenset(settings.scopes or ()),
             requirements,
-            tuple(one for one in requirements if not isinstance(one, Timeless)),
-            settings.effect == "deny",
+            timed,
+            is_deny,
             settings.shadow,
+            not (is_deny or settings.shadow or timed),
         )
 
     def misses(self, case: Case) -> tuple[Miss, ...]:

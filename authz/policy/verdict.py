@@ -22,7 +22,9 @@ def verdict_of(of_agent: list[Rule], of_principal: list[Rule] | None, case: Case
 
     Rules in shadow do not count: where they would have changed the outcome, it is noted.
     """
-    considered = [*of_agent, *(of_principal or ())]
+    considered = of_agent + of_principal if of_principal else of_agent
+    if all(rule.is_plain for rule in considered):  # as most are
+        return Verdict(_allowed(of_agent, of_principal, case))
     steady_until = min([rule.steady_until(case) for rule in considered if rule.timed], default=inf)
     if not any(rule.is_shadow for rule in considered):
         return Verdict(_outcome(of_agent, of_principal, case), (), steady_until)
@@ -51,6 +53,11 @@ def _outcome(of_agent: list[Rule], of_principal: list[Rule] | None, case: Case) 
     """What these rules say: a grant, or a refusal."""
     for rule in denies([*of_agent, *(of_principal or ())], case):
         return Denied(Reason.POLICY_DENIED, f"{rule.name} denies it", rule=rule.name)
+    return _allowed(of_agent, of_principal, case)
+
+
+def _allowed(of_agent: list[Rule], of_principal: list[Rule] | None, case: Case) -> Outcome:
+    """What the allows say."""
     agent = judge(of_agent, case)
     if of_principal is None:
         return _for_nobody(agent)
