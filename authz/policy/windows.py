@@ -128,5 +128,5 @@ class Window:
 
     def steady_until(self, now: float) -> float:
         """Unix seconds until which ``is_open`` surely stays what it is: a minute at most."""
-        ends = [end for end in (self.from_seconds, self.until_seconds) if end > now]
-        return min((now // _STEP_SECONDS + 1) * _STEP_SECONDS, *ends)
+        minute = (now // _STEP_SECONDS + 1) * _STEP_SECONDS
+        return min(end for end in (self.from_seconds, self.until_seconds, minute) if end > now)
