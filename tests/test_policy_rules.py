@@ -1,0 +1,415 @@
+"""Each key of a rule: a case that fits, and the nearest one that does not."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client import generate_latest
+from pydantic import ValidationError
+from test_policy import AGENT, ISSUER
+from world import READ, World, header_of, reason_of
+
+from authz.build import version_of
+from authz.config import ConfigError, load_text
+from authz.decision import Actor, Agent, Delegation, Grant, Verdict
+from authz.policy import (
+    AgentSettings,
+    Case,
+    ConditionSettings,
+    NotEnforced,
+    Policy,
+    PrincipalMatch,
+    PrincipalSettings,
+    RuleSettings,
+    WithCandidate,
+)
+from authz.policy.windows import Window, WindowSettings
+from authz.reason import Denied, Reason
+from authz.request import Operation, Request
+from authz.spiffe import SpiffeId
+
+NOW = datetime(2026, 3, 25, 12, tzinfo=UTC).timestamp()  # a Wednesday
+EARLIER = "spiffe://td/earlier"
+CONDITIONS = ConditionSettings(headers=("x-env",), claims=("level",))
+SCOPES = '      scopes: ["balance:read"]\n'
+
+
+def rule(**keys: Any) -> RuleSettings:
+    """A rule for everything; an allow that asks for no scope unless the keys say else."""
+    if keys.get("effect") != "deny":
+        keys = {"scopes": (), **keys}
+    return RuleSettings(**{"hosts": ("*",), "methods": ("*",), "paths": ("/**",), **keys})
+
+
+ALL = (rule(),)
+
+
+def policy(
+    agent: tuple[RuleSettings, ...] = ALL, principal: tuple[RuleSettings, ...] = ALL, **entry: Any
+) -> Policy:
+    """A policy of one agent and one principal; ``entry`` is more of the principal's."""
+    match = PrincipalMatch(issuer=ISSUER, **entry.pop("match", {}))
+    return Policy(
+        [AgentSettings(id=AGENT, grants=("a",))],
+        [PrincipalSettings(match=match, grants=("p",), **entry)],
+        {"a": agent, "p": principal},
+        conditions=CONDITIONS,
+    )
+
+
+def question(
+    now: float = NOW,
+    *,
+    env: str | None = None,
+    earlier: tuple[str, ...] = (),
+    scopes: tuple[str, ...] = (),
+    path: str = "/x",
+    subject: str = "alice",
+    mode: str = "act",
+    **claims: Any,
+) -> Case:
+    """A question by the agent for alice, with a token that was issued at NOW."""
+    actors = tuple(Actor(ISSUER, one) for one in (AGENT, *earlier))
+    delegation = Delegation(
+        ISSUER, subject, actors, frozenset(scopes), NOW, NOW + 600, mode=mode, claims=claims
+    )
+    request = Request("GET", "h", path, () if env is None else (("x-env", env),))
+    operation = Operation("GET", "h", tuple(path[1:].split("/")))
+    return Case(Agent(SpiffeId.parse(AGENT)), delegation, operation, request, now)
+
+
+def decide(subject: Policy, case: Case) -> str:
+    """The word allow, or the code of the reason."""
+    try:
+        subject.judge(case).granted()
+    except Denied as denied:
+        return denied.reason.code
+    return "allow"
+
+
+ALLOWS: list[tuple[dict[str, Any], Case, Case]] = [
+    ({"headers": {"x-env": ("prod",)}}, question(env="prod"), question(env="Prod")),
+    ({"headers": {"x-env": ("prod",)}}, question(env="prod"), question(env="prod,prod")),
+    ({"headers": {"x-env": ("*",)}}, question(env=""), question()),
+    ({"max_actors": 2}, question(earlier=("a",)), question(earlier=("a", "b"))),
+    ({"max_token_age": 5.0}, question(NOW + 4.9), question(NOW + 5)),
+    ({"via": ()}, question(), question(earlier=(EARLIER,))),
+    ({"via": (EARLIER,)}, question(earlier=(EARLIER,)), question(earlier=(EARLIER, "bob"))),
+    (
+        {"via": ("spiffe://td/*",)},
+        question(earlier=(EARLIER,)),
+        question(earlier=("spiffe://t/e",)),
+    ),
+    ({"when": "claims.level == 2"}, question(level=2), question(level=3)),
+    ({"when": "claims.level == 2"}, question(level=2), question()),
+    ({"when": "request.headers['x-env'] == 'a'"}, question(env="a"), question()),
+]
+
+
+@pytest.mark.parametrize(("keys", "fits", "fails"), ALLOWS)
+def test_what_an_allow_asks(keys: dict[str, Any], fits: Case, fails: Case) -> None:
+    """An allow counts only with all that it asks, on whichever side it is."""
+    for subject in (policy(agent=(rule(**keys),)), policy(principal=(rule(**keys),))):
+        assert decide(subject, fits) == "allow"
+        assert decide(subject, fails) == "policy_denied"
+
+
+DENIES: list[tuple[dict[str, Any], Case, Case]] = [
+    ({}, question(), question()),
+    ({"headers": {"x-env": ("prod",)}}, question(env="prod"), question(env="dev")),
+    ({"headers": {"x-env": ("prod",)}}, question(env="dev, prod"), question()),
+    ({"via": (EARLIER,)}, question(earlier=("bob", EARLIER)), question(earlier=("bob",))),
+    ({"when": "claims.level == 2"}, question(level=2), question(level=3)),
+    ({"when": "claims.level == 2"}, question(), question(level=3)),
+    ({"paths": ("/x/**",)}, question(path="/x/"), question(path="/xy")),
+]
+
+
+@pytest.mark.parametrize(("keys", "fits", "fails"), DENIES)
+def test_a_deny_wins(keys: dict[str, Any], fits: Case, fails: Case) -> None:
+    """A deny of either side wins over every allow, and only where it fits."""
+    deny = rule(effect="deny", **keys)
+    for subject in (policy(agent=(rule(), deny)), policy(principal=(deny, rule()))):
+        assert decide(subject, fits) == "policy_denied"
+        assert not keys or decide(subject, fails) == "allow"
+
+
+TOO_WEAK: list[dict[str, Any]] = [
+    {},
+    {"acr": "hwk", "auth_time": NOW - 60},
+    {"acr": "pwd", "auth_time": NOW},
+    {"acr": ["hwk"], "auth_time": NOW},
+    {"acr": "hwk", "auth_time": True},
+]
+
+
+def test_step_up_is_told_with_what_it_asks() -> None:
+    """Too weak or too old an authentication is a step-up challenge, with all that is asked."""
+    subject = policy(agent=(rule(acr_values=("mfa", "hwk"), max_age=60.0),))
+
+    assert decide(subject, question(acr="hwk", auth_time=NOW - 59)) == "allow"
+    for claims in TOO_WEAK:
+        with pytest.raises(Denied) as caught:
+            subject.judge(question(**claims)).granted()
+        assert caught.value.reason is Reason.STEP_UP
+        assert caught.value.parameters == (("acr_values", "mfa hwk"), ("max_age", "60"))
+
+
+def at(text: str) -> float:
+    """Unix seconds of a moment in RFC 3339."""
+    return datetime.fromisoformat(text).timestamp()
+
+
+BERLIN = {"zone": "Europe/Berlin"}
+WINDOWS: list[tuple[dict[str, Any], str, bool]] = [
+    ({"days": ("wed",)}, "2026-03-25T23:59:59Z", True),
+    ({"days": ("wed",)}, "2026-03-26T00:00:00Z", False),
+    ({"hours": "08:00-18:00"}, "2026-03-25T08:00:00Z", True),
+    ({"hours": "08:00-18:00"}, "2026-03-25T18:00:00Z", False),
+    ({"hours": "22:00-06:00", "days": ("wed",)}, "2026-03-26T05:59:59Z", True),
+    ({"hours": "22:00-06:00", "days": ("wed",)}, "2026-03-25T05:59:59Z", False),
+    ({"hours": "22:00-06:00", "days": ("wed",)}, "2026-03-26T06:00:00Z", False),
+    ({"hours": "08:00-09:00", **BERLIN}, "2026-03-28T07:30:00Z", True),  # winter time
+    ({"hours": "08:00-09:00", **BERLIN}, "2026-03-29T07:30:00Z", False),
+    ({"hours": "08:00-09:00", **BERLIN}, "2026-03-29T06:30:00Z", True),  # summer time
+    ({"hours": "02:00-03:00", **BERLIN}, "2026-03-29T01:30:00Z", False),  # an hour that is not
+    ({"hours": "02:00-03:00", **BERLIN}, "2026-10-25T00:30:00Z", True),  # and one that is twice
+    ({"hours": "02:00-03:00", **BERLIN}, "2026-10-25T01:30:00Z", True),
+    ({"not_before": "2026-03-25T12:00:00+01:00"}, "2026-03-25T11:00:00Z", True),
+    ({"not_before": "2026-03-25T12:00:00+01:00"}, "2026-03-25T10:59:59Z", False),
+    ({"not_after": "2026-03-25T12:00:00Z"}, "2026-03-25T12:00:00Z", False),
+]
+
+
+@pytest.mark.parametrize(("window", "moment", "is_open"), WINDOWS)
+def test_windows(window: dict[str, Any], moment: str, is_open: bool) -> None:  # noqa: FBT001 - a table
+    """A rule counts from the first moment of its window to the last before its end."""
+    subject = policy(agent=(rule(during=(WindowSettings(**window),)),))
+
+    assert (decide(subject, question(at(moment))) == "allow") == is_open
+
+
+@given(
+    st.sampled_from([keys for keys, _, _ in WINDOWS]),
+    st.floats(at("2026-03-24T00:00:00Z"), at("2026-03-30T00:00:00Z")),
+    st.floats(0, 0.999),
+)
+def test_a_window_is_steady_as_long_as_it_says(
+    keys: dict[str, Any], now: float, part: float
+) -> None:
+    """Whether a window is open never changes before steady_until, which is always to come."""
+    window = Window.of(WindowSettings(**keys))
+    until = window.steady_until(now)
+    later = now + (until - now) * part
+
+    assert now < until <= now + 60
+    assert later >= until or window.is_open(later) == window.is_open(now)
+
+
+@pytest.mark.parametrize(
+    ("value", "held", "fits"),
+    [
+        (True, True, True), (True, 1, False), (True, "1", False), (1, True, False), (1, 1.0, False),
+        (1, [True, 1], True), ("1", 1, False), ("1", ["1"], True), (0, False, False),
+        ("a", {"a": 1}, False), ("a", [["a"]], False), ("a", None, False), ("a", [{}, "a"], True),
+    ],
+    ids=repr,
+)  # fmt: skip
+def test_claims_have_types(value: Any, held: Any, fits: bool) -> None:  # noqa: FBT001 - a table
+    """A claim is, or holds, a value of the same type; what has a hostile shape is none."""
+    expected = "allow" if fits else "policy_denied"
+    for name, claims in (("c", {"c": held}), ("/c/d", {"c": {"d": held}})):
+        subject = policy(match={"claims": {name: (value,)}})
+        assert decide(subject, question(**claims)) == expected
+
+
+def test_whose_subject_fits() -> None:
+    """Subjects are exact, or patterns of SPIFFE IDs; an agent for itself has to be listed."""
+    for subjects, subject, fits in (
+        (("alice",), "alice", True),
+        (("alic*",), "alice", False),
+        (("*",), "alice", False),
+        (("spiffe://td/*",), "spiffe://td/u", True),
+        (("spiffe://td/*",), "spiffe://td/u/v", False),
+        (("spiffe://td/*",), "spiffe://td/", False),
+        (("bob", "spiffe://td/u"), "spiffe://td/u", True),
+    ):
+        given_ = policy(match={"subjects": subjects})
+        assert (decide(given_, question(subject=subject)) == "allow") == fits
+    assert decide(policy(), question(subject=AGENT, mode="autonomous")) == "policy_denied"
+
+
+def test_roles_and_agents_restrict() -> None:
+    """Roles are of a list, like groups; and grants hold through the listed agents only."""
+    assert decide(policy(match={"roles": ("r",)}), question(roles=["r"])) == "allow"
+    assert decide(policy(match={"roles": ("r",)}), question(roles="r")) == "policy_denied"
+    assert decide(policy(agents=("spiffe://td/*",)), question()) == "allow"
+    assert decide(policy(agents=("spiffe://td/a/*",)), question()) == "policy_denied"
+    assert decide(policy(suspended=True), question()) == "policy_denied"
+    assert decide(policy(suspended=True, agents=(EARLIER,)), question()) == "policy_denied"
+
+
+def test_unrestricted_needs_a_rule_on_the_other_side() -> None:
+    """One side may ask for nothing, never both; and a rule counts in whichever entry it is."""
+    for order in (1, -1):
+        agents = [
+            AgentSettings(id="spiffe://td/*", unrestricted=True),
+            AgentSettings(id="spiffe://td/**", grants=("x",)),
+        ][::order]
+        free = [PrincipalSettings(match=PrincipalMatch(issuer=ISSUER), unrestricted=True)]
+        subject = Policy(agents, free, {"x": (rule(paths=("/x",)),)})
+
+        assert decide(subject, question()) == "allow"
+        assert decide(subject, question(path="/y")) == "policy_denied"
+    deny = (rule(effect="deny"),)
+    held = [AgentSettings(id=AGENT, unrestricted=True, grants=("d",))]
+    assert decide(Policy(held, free, {"d": deny}), question()) == "policy_denied"
+
+
+def test_shadow_rules_are_noted_only() -> None:
+    """A rule in shadow changes no decision, and is noted where it would have."""
+    deny, allow = rule(effect="deny", shadow=True, name="d"), rule(shadow=True, name="s")
+    denied = policy(agent=(rule(), deny)).judge(question())
+    allowed = policy(agent=(allow,)).judge(question())
+    neither = policy(agent=(rule(), allow)).judge(question())
+
+    assert isinstance(denied.outcome, Grant)
+    assert [(s.by, s.decision, s.rule) for s in denied.shadows] == [("rule", "deny", "a/d")]
+    assert isinstance(allowed.outcome, Denied)
+    assert [(s.by, s.decision, s.rule) for s in allowed.shadows] == [("rule", "allow", "a/s")]
+    assert neither.shadows == ()
+
+
+def test_what_is_not_enforced() -> None:
+    """Refusals are notes, except of the suspended and of who comes without a token."""
+    refusing = NotEnforced(policy(agent=(rule(scopes=("s",)),)))
+    verdict = refusing.judge(question())
+
+    assert verdict.granted() == Grant("", "")
+    assert [(s.by, s.reason) for s in verdict.shadows] == [("policy", "scope")]
+    nobody = refusing.judge(question(mode="bootstrap"))
+    assert isinstance(nobody.outcome, Denied)
+    assert nobody.outcome.reason is Reason.TOKEN_MISSING
+    with pytest.raises(Denied):
+        NotEnforced(policy(suspended=True)).judge(question())
+
+
+def test_a_candidate_reads_what_it_lists() -> None:
+    """A candidate's conditions see its own claims, and its verdict is a note at most."""
+    when = (rule(when="claims.level == 2"),)
+    theirs = Policy(
+        [AgentSettings(id=AGENT, grants=("a",))],
+        [PrincipalSettings(match=PrincipalMatch(issuer=ISSUER), grants=("a",))],
+        {"a": (rule(when="claims.rank == 2"),)},
+        conditions=ConditionSettings(claims=("rank",)),
+    )
+    both = WithCandidate(policy(agent=when), theirs)
+
+    assert both.judge(question(level=2, rank=2)).shadows == ()
+    noted = both.judge(question(level=2, rank=3))
+    assert isinstance(noted, Verdict)
+    assert noted.granted()
+    assert [(s.by, s.decision) for s in noted.shadows] == [("candidate", "deny")]
+
+
+@pytest.mark.parametrize(
+    ("held", "expected"),
+    [
+        ("eu", ("eu",)), (["a", 1, True, {}, None], ("a", "1", "true")), (7, ("7",)),
+        (False, ("false",)), ({}, None), (None, None), (1.5, None), ("x" * 1024, ("x" * 1024,)),
+    ],
+)  # fmt: skip
+def test_added_headers(held: Any, expected: tuple[str, ...] | None) -> None:
+    """Texts, whole numbers and booleans of a claim become a header's values; else there is none."""
+    for name, claims in (("c", {"c": held}), ("/c/d~1e", {"c": {"d/e": held}})):
+        subject = policy(principal=(rule(add_headers={"x-agent-c": name}),))
+        grant = subject.judge(question(**claims)).granted()
+        assert grant.headers == ((("x-agent-c", expected),) if expected else ())
+
+
+def test_a_claim_too_long_for_a_header_is_refused() -> None:
+    """Cut, it could mean another thing."""
+    subject = policy(agent=(rule(add_headers={"x-agent-c": "c"}),))
+
+    assert decide(subject, question(c=["x" * 1024, "y"])) == "token_claim"
+
+
+@pytest.mark.parametrize("keys", [{"scopes": None}, {"effect": "deny", "scopes": ("s",)},
+                                  {"effect": "deny", "via": ()}])  # fmt: skip
+def test_rules_that_say_too_little_or_too_much(keys: dict[str, Any]) -> None:
+    """An allow has to say its scopes, and a deny has no limits of an allow."""
+    with pytest.raises(ValidationError):
+        rule(**keys)
+
+
+SAID = [
+    ("mcp: {tools: [x]}", "reserved"),
+    ("mcp:", "reserved"),
+    ("a2a: [x]", "reserved"),
+    ("models: x", "reserved"),
+    ("add_headers: {authorization: sub}", "has to begin with x-agent-"),
+    ("add_headers: {x-agent-id: sub}", "is an identity header"),
+]
+
+
+@pytest.mark.parametrize(("line", "words"), SAID)
+def test_a_config_that_promises_too_much(shared_world: World, line: str, words: str) -> None:
+    """What is reserved, and headers that could forge an identity, are refused with words."""
+    text = shared_world.config_text.replace(SCOPES, f"{SCOPES}      {line}\n")
+    with pytest.raises(ConfigError) as caught:
+        load_text(text.encode(), "test.yaml")
+
+    assert words in "".join(caught.value.lines())
+
+
+def test_through_the_service(tmp_path: Path) -> None:
+    """Steady time, notes and added headers reach proxy, audit and metrics; a twin never passes."""
+    lines = (
+        "add_headers: {x-agent-team: groups, x-agent-none: absent}",
+        'during: [{hours: "00:00-24:00"}]',
+    )
+    shadow = (
+        "    - {effect: deny, shadow: true, name: no, hosts: ['*'], methods: ['*'], paths: [/**]}\n"
+    )
+    more = SCOPES + "".join(f"      {line}\n" for line in lines) + shadow
+    with World(tmp_path, {SCOPES: more}) as world:
+        answer = world.ask(world.token(scope=READ, groups=["a,b", "c"]))
+        record = world.audit_records()[-1]
+        metrics = generate_latest(world.metrics.registry).decode()
+
+    assert reason_of(answer) == "allow"
+    assert header_of(answer, "x-agent-team") == "a%2Cb,c"
+    removed = set(answer.ok_response.headers_to_remove)
+    assert {"x-agent-none", "x_agent_none", "x_agent_team", "x-agent_team"} <= removed
+    assert "x-agent-team" not in removed
+    assert answer.dynamic_metadata["shadow"] == "rule:deny"
+    assert record["shadows"] == [
+        {"by": "rule", "decision": "deny", "reason": "policy_denied", "rule": "finance-read/no"}
+    ]
+    assert 'authz_shadow_decisions_total{by="rule",decision="deny"} 1.0' in metrics
+    moment = datetime.fromisoformat(record["time"]).timestamp()
+    assert float(answer.dynamic_metadata["valid_until"]) <= (moment // 60 + 1) * 60
+
+
+CHANGES = [
+    (SCOPES, "      scopes: []\n"),
+    (SCOPES, f"{SCOPES}      max_actors: 2\n"),
+    (SCOPES, f"{SCOPES}      when: 'delegation.depth == 1'\n"),
+    (SCOPES, f"{SCOPES}      shadow: true\n"),
+    ("paths: [/finance/**], resource", "paths: [/finance/*], resource"),
+    ("subjects: [alice]", "claims: {c: [1]}"),
+    ("subjects: [alice]", "claims: {c: [true]}"),
+    ("audit:", "conditions: {claims: [c]}\naudit:"),
+]
+
+
+def test_the_version_changes_with_what_decides(shared_world: World) -> None:
+    """Each change of a rule, route or condition is another version of the policy."""
+    text = shared_world.config_text
+    texts = [text, *(text.replace(old, new) for old, new in CHANGES)]
+    versions = {version_of(load_text(one.encode(), "test.yaml")) for one in texts}
+
+    assert len(versions) == len(texts)
