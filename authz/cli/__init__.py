@@ -19,6 +19,7 @@ import urllib3
 
 from authz import __version__
 from authz.build import BuildError, check_files, revocations_of
+from authz.cli import policy
 from authz.config import Config, ConfigError, load, schema
 from authz.explain import EXAMPLES, Question, explain
 from authz.keytable import fetch_all
@@ -221,6 +222,8 @@ def _parser() -> argparse.ArgumentParser:
     why.add_argument(
         "--token-file", metavar="FILE", help="verify this token instead; - for standard input"
     )
+
+    policy.add_verbs(verbs)
 
     keys = _verb(verbs, _keys, "keys", "fetch every issuer's keys once, and show what is trusted")
     keys.epilog = "exit status: 1 when an issuer's keys could not be had"

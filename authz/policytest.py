@@ -1,0 +1,301 @@
+"""Tests of a policy, written by operators in YAML: what must be allowed, and what must not.
+
+Only step 3 is tested, may they: a case says who calls and for whom, as if that had been proven.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from math import inf
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field, ValidationError
+
+from authz.build import policy_of
+from authz.conditions import ConditionHeader
+from authz.config import Config, ConfigError
+from authz.config.messages import message_of
+from authz.config.nearest import nearest
+from authz.config.yamlfile import Document, parse
+from authz.decision import Actor, Agent, Delegation, Grant, Verdict
+from authz.patterns import SpiffeIdText
+from authz.policy import Case, Policy
+from authz.policy.rules import Rule, compiled
+from authz.policy.settings import GROUPS, ROLES, Scope
+from authz.reason import Denied, Reason
+from authz.request import Operation, Request
+from authz.settings import Duration, Settings
+from authz.spiffe import SpiffeId
+
+MAX_BYTES: Final = 16 * 1024 * 1024  # of a file of cases
+ALLOW: Final = "allow"
+DENY: Final = "deny"
+# What policy may say; and what an operation may be refused for that has no one reading.
+_REASONS: Final = (
+    Reason.POLICY_DENIED,
+    Reason.SCOPE,
+    Reason.STEP_UP,
+    Reason.AGENT_UNKNOWN,
+    Reason.AGENT_SUSPENDED,
+    Reason.ACTOR_NOT_PERMITTED,
+    Reason.TOKEN_MISSING,
+    Reason.TOKEN_CLAIM,
+    Reason.PATH_AMBIGUOUS,
+)
+_EXPECTED: Final = (ALLOW, DENY, *(reason.code for reason in _REASONS))
+
+
+def _expected(text: str) -> str:
+    if text not in _EXPECTED:
+        raise ValueError(f"must be one of {', '.join(_EXPECTED)}{nearest(text, _EXPECTED)}")
+    return text
+
+
+def _method(text: str) -> str:
+    if not re.fullmatch(r"[A-Z][A-Z-]{0,31}", text):
+        raise ValueError(f"{text!r} is no method in capitals, such as GET")
+    return text
+
+
+def _url(text: str) -> str:
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        parts = urlsplit("")
+    if not parts.scheme or not parts.netloc or parts.query or parts.fragment:
+        raise ValueError("must be a URL without a query, such as https://mcp.corp.example/a/b")
+    return text
+
+
+def _moment(text: str) -> str:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        moment = datetime.min  # noqa: DTZ901 - without a zone: refused as such
+    if moment.tzinfo is None:
+        raise ValueError("must be a time with its zone, such as 2026-11-25T10:00:00Z")
+    return text
+
+
+class PolicyCase(Settings):
+    """One question to the policy, and the answer that it must give."""
+
+    name: str = Field(min_length=1)
+    """What it shows, for people."""
+    agent: SpiffeIdText
+    """The calling agent."""
+    principal: str = ""
+    """The sub of whom it acts for; left out, it acts for itself."""
+    issuer: str = ""
+    """The token's issuer; the only one if left out."""
+    mode: Literal["act", "mapped", "autonomous", "bootstrap"] | None = None
+    """How the agent acts; act, or autonomous where there is no principal."""
+    scopes: tuple[Scope, ...] = ()
+    """The token's scopes."""
+    groups: tuple[str, ...] | None = None
+    """The token's groups."""
+    roles: tuple[str, ...] | None = None
+    """The token's roles."""
+    claims: dict[str, Any] = Field(default={})
+    """Further claims."""
+    actors: tuple[str, ...] = ()
+    """Earlier actors of the chain, the latest first."""
+    method: Annotated[str, AfterValidator(_method)]
+    """The HTTP method."""
+    url: Annotated[str, AfterValidator(_url)]
+    """What is asked for."""
+    headers: dict[ConditionHeader, str] = Field(default={})
+    """Request headers."""
+    at: Annotated[str, AfterValidator(_moment)] | None = None
+    """When, as in 2026-11-25T10:00:00Z; now if left out."""
+    token_age: Duration = Field(default=0.0, ge=0.0)
+    """How long before that the token was issued."""
+    expect: Annotated[str, AfterValidator(_expected)]
+    """allow, deny, or the code of the reason of a deny."""
+    rule: str | None = None
+    """The rule that must decide, of the agent or of the principal: grant/name, or grant/number."""
+
+    def case(self, only_issuer: str, now: float) -> Case:
+        """The question. Raises Denied(PATH_AMBIGUOUS)."""
+        moment = now if self.at is None else datetime.fromisoformat(self.at).timestamp()
+        parts = urlsplit(self.url)
+        request = Request(
+            self.method, parts.netloc, parts.path or "/", headers=tuple(self.headers.items())
+        )
+        agent = Agent(SpiffeId.parse(self.agent))
+        operation = Operation.of(request)
+        return Case(agent, self._delegation(only_issuer, moment), operation, request, moment)
+
+    def _delegation(self, only_issuer: str, now: float) -> Delegation:
+        mode = self.mode or ("act" if self.principal else "autonomous")
+        if mode == "bootstrap":
+            return Delegation("", "", (), frozenset(), now, inf, mode=mode)
+        issuer = self.issuer or only_issuer
+        claims = {name: _json(value) for name, value in self.claims.items()}
+        for name, words in ((GROUPS, self.groups), (ROLES, self.roles)):
+            if words is not None:
+                claims[name] = list(words)
+        return Delegation(
+            issuer,
+            self.principal or self.agent,
+            tuple(Actor(issuer, subject) for subject in (self.agent, *self.actors)),
+            frozenset(self.scopes),
+            now - self.token_age,
+            inf,
+            mode=mode,
+            claims=claims,
+        )
+
+
+class PolicyCases(Settings):
+    """A file of cases."""
+
+    cases: tuple[PolicyCase, ...] = Field(min_length=1)
+    """What the policy is asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A case that came out otherwise: where it is written, and what the policy said."""
+
+    where: str
+    name: str
+    expected: str
+    got: str
+    detail: str
+
+    def lines(self) -> list[str]:
+        """For people."""
+        first = f"{self.where}: {self.name}: expected {self.expected}, got {self.got}"
+        return [first, *([f"    {self.detail}"] if self.detail else [])]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a file of cases showed.
+
+    Attributes:
+        count: of the cases.
+        uncovered: names of the rules that made no case allowed or denied, of all ``rules``.
+    """
+
+    count: int
+    failures: tuple[Failure, ...]
+    rules: int
+    uncovered: tuple[str, ...]
+
+    @property
+    def coverage_percent(self) -> float:
+        """How many of the rules decided a case."""
+        return 100.0 * (self.rules - len(self.uncovered)) / self.rules if self.rules else 100.0
+
+    def lines(self) -> list[str]:
+        """For people."""
+        told = [line for failure in self.failures for line in failure.lines()]
+        told.append(f"{self.count - len(self.failures)} of {self.count} as expected")
+        covered = self.rules - len(self.uncovered)
+        told.append(
+            f"{covered} of {self.rules} rules decided a case ({self.coverage_percent:.0f}%)"
+        )
+        return told + [f"    no case for {name}" for name in self.uncovered]
+
+
+def run_cases(config: Config, path: Path, now: float) -> Outcome:
+    """Ask the config's policy every case of a file. Raises ConfigError for the file."""
+    cases, lines = _load(path, config)
+    policy = policy_of(config)
+    only_issuer = config.issuers[0].issuer
+    failures = []
+    decided: set[str] = set()
+    for case, line in zip(cases, lines, strict=True):
+        verdict = _verdict(policy, case, only_issuer, now)
+        decided.update(_deciding(verdict))
+        if (failure := _failure(case, verdict, f"{path}:{line}")) is not None:
+            failures.append(failure)
+    rules = compiled(config.grants, config.conditions).values()
+    uncovered = _uncovered((rule for of_grant in rules for rule in of_grant), decided)
+    count = sum(map(len, config.grants.values()))
+    return Outcome(len(cases), tuple(failures), count, uncovered)
+
+
+def _load(path: Path, config: Config) -> tuple[tuple[PolicyCase, ...], list[int]]:
+    """The cases and their lines. Raises ConfigError with every problem."""
+    document = _document(path)
+    problems = list(document.problems)
+    cases: tuple[PolicyCase, ...] = ()
+    try:
+        cases = PolicyCases.model_validate(document.data).cases
+    except ValidationError as error:
+        for one in error.errors(include_url=False):
+            place = tuple(step for step in one["loc"] if step != "[key]")
+            problems.append(document.problem(place, message_of(one, place, PolicyCases)))
+    for number, case in enumerate(cases if len(config.issuers) > 1 else ()):
+        if not case.issuer and case.mode != "bootstrap":
+            message = "say the issuer: the config has several"
+            problems.append(document.problem(("cases", number), message))
+    if problems:
+        raise ConfigError(str(path), document.problems or problems)
+    return cases, [document.line_of(("cases", number)) for number in range(len(cases))]
+
+
+def _document(path: Path) -> Document:
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise ConfigError.of(str(path), f"can't be read: {error.strerror}") from None
+    if len(data) > MAX_BYTES:
+        raise ConfigError.of(str(path), f"is larger than {MAX_BYTES} bytes")
+    return parse(data, str(path))
+
+
+def _verdict(policy: Policy, case: PolicyCase, only_issuer: str, now: float) -> Verdict:
+    try:
+        return policy.judge(case.case(only_issuer, now))
+    except Denied as denied:
+        return Verdict(denied)
+
+
+def _failure(case: PolicyCase, verdict: Verdict, where: str) -> Failure | None:
+    outcome = verdict.outcome
+    if isinstance(outcome, Grant):
+        got, detail = ALLOW, ""
+        names = {outcome.agent_rule, outcome.principal_rule}
+    else:
+        got, detail, names = outcome.reason.code, outcome.detail, {outcome.rule}
+    as_expected = got == case.expect or (case.expect == DENY and got != ALLOW)
+    if as_expected and (case.rule is None or case.rule in names):
+        return None
+    by = f" by {' and '.join(sorted(filter(None, names))) or 'no rule'}"
+    wanted = case.expect if case.rule is None else f"{case.expect} by {case.rule}"
+    return Failure(where, case.name, wanted, got + by, detail)
+
+
+def _deciding(verdict: Verdict) -> Iterable[str]:
+    """Rules that the verdict, or one with the rules in shadow, came from."""
+    outcome = verdict.outcome
+    if isinstance(outcome, Grant):
+        yield from (f"allow {outcome.agent_rule}", f"allow {outcome.principal_rule}")
+    else:
+        yield f"deny {outcome.rule}"
+    for shadow in verdict.shadows:
+        yield f"{shadow.decision} {shadow.rule}"
+
+
+def _uncovered(rules: Iterable[Rule], decided: set[str]) -> tuple[str, ...]:
+    """A deny's name is in a refusal too where an allow only came nearest: that is no cover."""
+    return tuple(
+        rule.name for rule in rules if f"{rule.settings.effect} {rule.name}" not in decided
+    )
+
+
+def _json(value: object) -> object:
+    """Lists as tokens have them: YAML's are tuples here."""
+    if isinstance(value, tuple):
+        return [_json(one) for one in value]
+    if isinstance(value, dict):
+        return {name: _json(one) for name, one in value.items()}
+    return value
