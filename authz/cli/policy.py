@@ -1,16 +1,20 @@
-"""The verbs for who changes a policy: try it on cases.
+"""The verbs for who changes a policy: try it on cases, and on what was recorded.
 
 Exit status: 0 fine, 1 something needs a look.
 """
 
 import argparse
+import json
 import os
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from authz.config import load
 from authz.policytest import run_cases
+from authz.trace import TraceError
+from authz.whatif import what_if
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -39,6 +43,38 @@ def add_verbs(verbs: "Verbs") -> None:
         type=_percent,
         default=0.0,
         help="of the rules that must have made a case allowed or denied (default: 0)",
+    )
+
+    replay = verbs.add_parser(
+        "replay",
+        help="say what a new policy would have changed for the requests of an audit log",
+        description="Decide the records of audit logs again by CONFIG, the new policy, each at "
+        "its own time, and tell what comes out otherwise. What something else than policy "
+        "refused stays refused. The files are read twice, so they can't be pipes.",
+        epilog="exit status: 1 when something is newly allowed or can't be told, a line is no "
+        "record, or with --strict something is newly denied",
+    )
+    replay.set_defaults(verb=_replay)
+    _add_config(replay)
+    _add_audit(replay)
+    replay.add_argument(
+        "--old",
+        metavar="CONFIG",
+        type=Path,
+        help="the config that decided then: it says what its records would hold if it were there",
+    )
+    replay.add_argument("--strict", action="store_true", help="exit 1 for what is newly denied too")
+    replay.add_argument("--json", action="store_true", help="for machines")
+
+
+def _add_audit(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--audit",
+        metavar="FILE",
+        type=Path,
+        action="append",
+        required=True,
+        help="an audit log; repeatable",
     )
 
 
@@ -72,3 +108,15 @@ def _test(options: argparse.Namespace) -> int:
         lines.append(f"too few: --min-coverage asks for {options.min_coverage:g}%")
     print("\n".join(lines))
     return 0 if is_covered and not outcome.failures else 1
+
+
+def _replay(options: argparse.Namespace) -> int:
+    try:
+        old = None if options.old is None else load(options.old)
+        report = what_if(load(options.config), options.audit, old)
+    except TraceError as error:
+        print(f"authz: {error}", file=sys.stderr)
+        return 1
+    told = json.dumps(report.members(), indent=2) if options.json else "\n".join(report.lines())
+    print(told)
+    return 1 if report.needs_a_look(is_strict=options.strict) else 0

@@ -1,0 +1,127 @@
+"""Audit records read back: what was asked and decided, as a question that policy can judge again.
+
+Files are streamed; a line that is no record is an answer of its own, never the end.
+"""
+
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+from math import inf
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from authz.decision import Actor, Agent, Delegation
+from authz.policy import Case
+from authz.reason import Denied, Reason
+from authz.request import Operation, Request
+from authz.spiffe import SpiffeId, SpiffeIdError
+
+MAX_LINE_BYTES: Final = 1024 * 1024  # far above any record: a token has some kilobytes
+# Reasons that policy gives; steps before it give some of them too, without a delegation as yet.
+_OF_POLICY: Final = frozenset(
+    reason.code
+    for reason in (
+        Reason.POLICY_DENIED,
+        Reason.SCOPE,
+        Reason.STEP_UP,
+        Reason.AGENT_UNKNOWN,
+        Reason.ACTOR_NOT_PERMITTED,
+        Reason.AGENT_SUSPENDED,
+    )
+)
+# How the details of the others begin that have one: revocations, and the decision point.
+_OF_OTHERS: Final = ("the agent was revoked", "the decision point")
+
+
+class TraceError(Exception):
+    """An audit log can't be read; the message says why."""
+
+
+class Traced(msgspec.Struct, frozen=True, gc=False):
+    """A line of the audit log, as far as it is read: the members of ``authz.audit``."""
+
+    decision: str
+    reason: str
+    detail: str
+    agent: str
+    principal: str
+    issuer: str
+    actors: list[dict[str, str]]
+    mode: str
+    scopes: list[str]
+    rule: str
+    principal_rule: str
+    policy_version: str
+    method: str
+    host: str
+    path: str
+    time: datetime
+    issued_at: float = 0.0
+    claims: dict[str, Any] = {}
+    headers: dict[str, str] = {}
+    shadows: list[dict[str, str]] = []
+    decision_id: str = ""
+
+    @property
+    def is_allow(self) -> bool:
+        """Whether it was allowed."""
+        return self.decision == "allow"
+
+    @property
+    def is_of_policy(self) -> bool:
+        """Whether another policy could have decided otherwise: all before it was established."""
+        if self.is_allow:
+            return True
+        is_others = self.detail.startswith(_OF_OTHERS)
+        return self.reason in _OF_POLICY and self.mode != "" and not is_others
+
+    def case(self) -> Case:
+        """The question, at the time of its decision. Raises ValueError where it has none."""
+        request = Request(self.method, self.host, self.path, headers=tuple(self.headers.items()))
+        delegation = Delegation(
+            self.issuer,
+            self.principal,
+            tuple(Actor(actor["iss"], actor["sub"]) for actor in self.actors),
+            frozenset(self.scopes),
+            self.issued_at,
+            inf,
+            mode=self.mode,
+            claims=self.claims,
+        )
+        try:
+            agent = Agent(SpiffeId.parse(self.agent))
+            return Case(agent, delegation, Operation.of(request), request, self.time.timestamp())
+        except Denied as denied:
+            raise ValueError(denied.detail) from None
+        except SpiffeIdError as error:
+            raise ValueError(str(error)) from None
+
+
+_decode: Final = msgspec.json.Decoder(Traced).decode
+
+
+def read_trace(paths: Iterable[Path]) -> Iterator[tuple[str, int, Traced | str]]:
+    """File, line and record of some audit logs, or why it is none. Raises TraceError."""
+    for path in paths:
+        try:
+            with path.open("rb") as file:
+                number = 0
+                while line := file.readline(MAX_LINE_BYTES):
+                    number += 1
+                    if not line.isspace():  # a writer that starts anew ends a cut line
+                        yield str(path), number, _read(line)
+        except OSError as error:
+            raise TraceError(f"the audit log {path} can't be read: {error.strerror}") from None
+
+
+def _read(line: bytes) -> Traced | str:
+    try:
+        traced = _decode(line)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        return f"no audit record: {error}"
+    if traced.time.tzinfo is None or traced.decision not in {"allow", "deny"}:
+        return "no audit record: its time or its decision is none"
+    if not all({"iss", "sub"} <= actor.keys() for actor in traced.actors):
+        return "no audit record: an actor lacks iss or sub"
+    return traced
