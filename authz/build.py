@@ -155,7 +155,7 @@ def snapshot_of(
     version = version_of(config)
     return Snapshot(
         authorizer=authorizer,
-        reader=Reader(_inputs(config, authorizer, headers)),
+        reader=reader_of(config, headers),
         renderer=Renderer(writer, version, claims),
         cache_settings=cache,
         policy_version=version,
@@ -164,11 +164,20 @@ def snapshot_of(
     )
 
 
-def _inputs(config: Config, authorizer: Authorizer, further: frozenset[str]) -> Inputs:
+def reader_of(config: Config, further: frozenset[str]) -> Reader:
+    """Who reads the inputs of decisions, with these further headers that policy reads."""
+    return Reader(_inputs(config, further))
+
+
+def _inputs(config: Config, further: frozenset[str]) -> Inputs:
     """What decisions read by this config: a header that nothing reads is no part of a cache key."""
     profiles = config.profiles.values()
     headers = {config.token.header, DPOP, *further}
     if any(profile.identity == "xfcc" for profile in profiles):
         headers.add(XFCC)
     namespaces = {one.namespace for one in profiles if one.identity == "metadata"}
-    return Inputs(frozenset(headers), tuple(sorted(namespaces)), authorizer.routes.bootstrap)
+    return Inputs(
+        frozenset(headers),
+        tuple(sorted(namespaces)),
+        any(route.bootstrap for route in config.routes),
+    )

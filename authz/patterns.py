@@ -42,6 +42,24 @@ class SegmentPattern:
         pairs = zip(self.segments, segments, strict=False)
         return all(want == got or (want is None and got != "") for want, got in pairs)
 
+    def intersection(self, other: "SegmentPattern") -> "SegmentPattern | None":
+        """The pattern of what both match; None when that is nothing."""
+        shorter, longer = sorted((self, other), key=lambda one: len(one.segments))
+        count = len(shorter.segments)
+        if len(longer.segments) > count and not shorter.rest:
+            return None
+        both: list[str | None] = []
+        for one, two in zip(shorter.segments, longer.segments, strict=False):
+            if one != two and (None not in (one, two) or "" in (one, two)):
+                return None
+            both.append(two if one is None else one)
+        return SegmentPattern((*both, *longer.segments[count:]), self.rest and other.rest)
+
+    def __str__(self) -> str:
+        """As a path of the config."""
+        written = [ANY if one is None else one for one in self.segments]
+        return "/" + "/".join([*written, *([REST] if self.rest else [])])
+
 
 def _pattern(raw: list[str], literal: Callable[[str], str | None]) -> SegmentPattern:
     rest = raw[-1] == REST

@@ -117,7 +117,7 @@ def test_schema(capsys: pytest.CaptureFixture[str]) -> None:
     [
         (["--principal", "alice", "--scope", READ], 0, ["ALLOW", "finance-read/0", "assumed"]),
         (["--principal", "alice"], 1, ["scope", "scope needed: balance:read", "403"]),
-        (["--principal", "bob", "--scope", READ], 1, ["no entry of principals"]),
+        (["--principal", "bob", "--scope", READ], 1, ["in none of its groups"]),
         (["--principal", "bob", "--group", "readers", "--scope", READ], 0, ["ALLOW"]),
     ],
 )

@@ -1,0 +1,55 @@
+"""What the verbs share: their exit status, their parsers, and how they complain."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+FINE: Final = 0
+FAILED: Final = 1
+USAGE: Final = 2
+NO_START: Final = 3
+
+
+def complain(*lines: str) -> None:
+    """Say it on standard error."""
+    for line in lines:
+        print(line, file=sys.stderr)
+
+
+def add_verb(
+    verbs: "argparse._SubParsersAction[argparse.ArgumentParser]",
+    function: Callable[[argparse.Namespace], int],
+    name: str,
+    summary: str,
+) -> argparse.ArgumentParser:
+    """A further verb, and what runs it."""
+    parser = verbs.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
+    parser.set_defaults(verb=function)
+    return parser
+
+
+def add_config(parser: argparse.ArgumentParser) -> None:
+    """The argument CONFIG, which the environment may give."""
+    default = os.environ.get("AUTHZ_CONFIG")
+    parser.add_argument(
+        "config",
+        metavar="CONFIG",
+        type=Path,
+        nargs="?" if default else None,
+        default=Path(default) if default else None,
+        help="the config file (AUTHZ_CONFIG)",
+    )
+
+
+def time_of(text: str) -> datetime:
+    """A moment as an argument."""
+    with suppress(ValueError):
+        moment = datetime.fromisoformat(text)
+        if moment.tzinfo is not None:
+            return moment
+    raise argparse.ArgumentTypeError(f"{text!r} is no time such as 2026-11-25T10:00:00Z")

@@ -1,0 +1,258 @@
+"""The verbs that ask policy: explain, who-can, what-can."""
+
+import argparse
+import json
+import os
+import re
+import sys
+import time
+from pathlib import Path
+from typing import Any, Final
+
+from authz.build import policy_of
+from authz.cli.common import FAILED, FINE, add_config, add_verb, complain, time_of
+from authz.config import Config, load
+from authz.decision import Agent
+from authz.explain import (
+    EXAMPLES,
+    Asked,
+    Question,
+    RecordedError,
+    asked_in_words,
+    asked_of_message,
+    asked_of_record,
+    assumed,
+    audit_record,
+    check_request,
+    explain,
+)
+from authz.reason import Denied
+from authz.request import Operation
+from authz.reverse import what_can, who_can
+from authz.spiffe import SpiffeId, SpiffeIdError
+
+_AGE: Final = re.compile(r"([0-9]{1,9})(s|m|h|d)")
+_UNIT_SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def add_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add them."""
+    _add_explain(verbs)
+    who = add_verb(verbs, _who_can, "who-can", "list which agents and principals may do something")
+    who.epilog = "exit status: 1 when nobody may"
+    add_config(who)
+    who.add_argument("method", metavar="METHOD", help="the HTTP method, such as GET")
+    who.add_argument("url", metavar="URL", type=_url, help="the URL")
+    what = add_verb(verbs, _what_can, "what-can", "list what an agent may do, for a principal")
+    what.epilog = "exit status: 1 when it may nothing"
+    add_config(what)
+    what.add_argument("agent", metavar="AGENT", help="the agent's SPIFFE ID")
+    what.add_argument("--for", dest="principal", default="", metavar="SUB", help="for whom")
+    _add_delegation(what)
+
+
+def _add_explain(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    why = add_verb(verbs, _explain, "explain", "say why a request would be allowed or denied")
+    why.epilog = EXAMPLES
+    why.formatter_class = argparse.RawDescriptionHelpFormatter
+    why.set_defaults(misused=why.error)
+    add_config(why)
+    why.add_argument(
+        "asked",
+        metavar="METHOD URL",
+        nargs="*",
+        help="the HTTP method and the URL, such as GET https://mcp.corp.example/a/b",
+    )
+    why.add_argument("--agent", metavar="ID", help="the caller's SPIFFE ID")
+    why.add_argument("--principal", default="", metavar="SUB", help="for whom: the token's sub")
+    _add_delegation(why)
+    why.add_argument(
+        "--scope", default="", metavar="SCOPES", help="the token's scopes, in one word"
+    )
+    why.add_argument(
+        "--actor", action="append", default=[], metavar="ID", help="an earlier actor, latest first"
+    )
+    why.add_argument(
+        "--token-age", type=_age, default=0.0, metavar="AGE", help="since its iat, such as 5m"
+    )
+    why.add_argument(
+        "--header", action="append", default=[], type=_pair, metavar="NAME=VALUE", help="repeatable"
+    )
+    why.add_argument(
+        "--at", type=time_of, metavar="TIME", help="default: when it was recorded, or now"
+    )
+    why.add_argument(
+        "--route", default="", metavar="NAME", help="the route that the proxy names, if it does"
+    )
+    why.add_argument(
+        "--token-file", metavar="FILE", help="verify this token instead; - for standard input"
+    )
+    why.add_argument(
+        "--check-request",
+        type=Path,
+        metavar="FILE",
+        help="ask about this CheckRequest of a proxy: protobuf, binary or text, or JSON",
+    )
+    why.add_argument(
+        "--audit", type=Path, metavar="FILE", help="ask about a decision in this audit log"
+    )
+    why.add_argument("--decision-id", default="", metavar="ID", help="which one")
+    why.add_argument("--all", action="store_true", help="show every rule, not the nearest alone")
+
+
+def _add_delegation(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--issuer", default="", metavar="ISS", help="default: the first issuer")
+    add("--group", action="append", default=[], metavar="GROUP", help="repeatable")
+    add("--role", action="append", default=[], metavar="ROLE", help="repeatable")
+    add(
+        "--claim",
+        action="append",
+        default=[],
+        type=_pair,
+        metavar="NAME=VALUE",
+        help="a claim of the token, as JSON or text; repeatable",
+    )
+
+
+def _explain(options: argparse.Namespace) -> int:
+    recorded = [one for one in (options.check_request, options.audit) if one is not None]
+    default = os.environ.get("AUTHZ_CONFIG")
+    if len(options.asked) == 1 and default and not recorded:  # the two words are METHOD and URL
+        options.asked, options.config = [str(options.config), *options.asked], Path(default)
+    _check_usage(options, len(recorded))
+    config = load(options.config)
+    try:
+        asked = _asked(config, options)
+    except (RecordedError, OSError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        place = options.check_request or options.audit or options.token_file
+        complain(f"authz: {place}: {why}")
+        return FAILED
+    explanation = explain(config, asked, shows_all=options.all)
+    print("\n".join(explanation.lines))
+    return FINE if explanation.is_allowed else FAILED
+
+
+def _check_usage(options: argparse.Namespace, recorded: int) -> None:
+    """End with status 2 and a clear text where the arguments do not say one question."""
+    if recorded > 1:
+        options.misused("give one of --check-request and --audit")
+    if (options.audit is None) != (not options.decision_id):
+        options.misused("--audit and --decision-id go together")
+    if recorded:
+        if options.asked or options.agent or options.token_file:
+            options.misused("a record has its own METHOD, URL, --agent and token; leave them out")
+        return
+    if len(options.asked) != 2:  # noqa: PLR2004 - METHOD and URL
+        options.misused("give METHOD and URL, or --check-request, or --audit with --decision-id")
+    if not options.agent:
+        options.misused("say with --agent who calls")
+    try:
+        _url(options.asked[1])
+    except argparse.ArgumentTypeError as error:
+        options.misused(str(error))
+
+
+def _asked(config: Config, options: argparse.Namespace) -> Asked:
+    at = None if options.at is None else options.at.timestamp()
+    if options.audit is not None:
+        return asked_of_record(audit_record(options.audit.read_bytes(), options.decision_id))
+    if options.check_request is not None:
+        message = check_request(options.check_request.read_bytes())
+        return asked_of_message(config, message, at, time.time())
+    method, url = options.asked
+    headers: dict[str, str] = {}
+    for name, value in options.header:  # joined as Envoy does
+        key = name.lower()
+        headers[key] = f"{headers[key]},{value}" if key in headers else value
+    question = Question(
+        agent=options.agent,
+        method=method,
+        url=url,
+        principal=options.principal,
+        issuer=options.issuer,
+        scopes=tuple(options.scope.split()),
+        claims=_claims(options),
+        headers=tuple(headers.items()),
+        earlier_actors=tuple(options.actor),
+        token_age_seconds=options.token_age,
+        token=_token(options.token_file),
+        route=options.route,
+    )
+    return asked_in_words(config, question, time.time() if at is None else at)
+
+
+def _claims(options: argparse.Namespace) -> dict[str, Any]:
+    listed = {"groups": options.group, "roles": options.role}
+    claims: dict[str, Any] = {name: values for name, values in listed.items() if values}
+    return claims | {name: _json_or_text(value) for name, value in options.claim}
+
+
+def _json_or_text(text: str) -> object:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _who_can(options: argparse.Namespace) -> int:
+    config = load(options.config)
+    question = Question("", options.method, options.url)
+    try:
+        operation = Operation.of(asked_in_words(config, question, 0.0).request)
+    except Denied as denied:
+        complain(f"authz: nobody: {denied.reason.code}: {denied.detail}")
+        return FAILED
+    found = who_can(policy_of(config), operation)
+    print("\n".join(found.lines()))
+    return FINE if found else FAILED
+
+
+def _what_can(options: argparse.Namespace) -> int:
+    config = load(options.config)
+    try:
+        agent = Agent(SpiffeId.parse(options.agent))
+    except SpiffeIdError as error:
+        complain(f"authz: {options.agent}: {error}")
+        return FAILED
+    question = Question(
+        agent=options.agent,
+        method="",
+        url="",
+        principal=options.principal,
+        issuer=options.issuer,
+        claims=_claims(options),
+    )
+    delegation = assumed(config, question, 0.0) if options.principal else None
+    found = what_can(policy_of(config), agent, delegation)
+    print("\n".join(found.lines()))
+    return FINE if found else FAILED
+
+
+def _token(path: str | None) -> str:
+    """A token from a file or standard input: never from the arguments, which others can read."""
+    if path is None:
+        return ""
+    text = sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8")
+    return text.strip()
+
+
+def _url(text: str) -> str:
+    if "://" not in text:
+        raise argparse.ArgumentTypeError(f"{text!r} is no URL such as https://mcp.corp.example/a")
+    return text
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, separator, value = text.partition("=")
+    if not name or not separator:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
+    return name, value
+
+
+def _age(text: str) -> float:
+    match = _AGE.fullmatch(text)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no age such as 90s, 5m or 1h")
+    return float(int(match[1]) * _UNIT_SECONDS[match[2]])

@@ -1,0 +1,177 @@
+"""Why a request would be allowed or denied, step by step, without sending it.
+
+The real pipeline decides. Where no token is given, a delegation is assumed as described, so that
+policy can be tried before an issuer is.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from authz._pb import ext_authz_pb2 as pb
+from authz.build import (
+    authorizer_of,
+    delegations_of,
+    key_sources,
+    policy_of,
+    reader_of,
+    revocations_of,
+)
+from authz.config import Config
+from authz.decision import Agent, Allow, Decision, Delegation, Verdict
+from authz.explain.asked import Asked, Question, asked_in_words, asked_of_record, assumed
+from authz.explain.considered import SHOWN, considered
+from authz.explain.recorded import Recorded, RecordedError, audit_record, check_request
+from authz.identity import ProfileSettings
+from authz.keys import KeyStore
+from authz.policy import Case, Policy
+from authz.reason import Denied, Reason
+from authz.request import Operation, Request
+from authz.routes import Route
+
+__all__ = [
+    "EXAMPLES",
+    "Asked",
+    "Explanation",
+    "Question",
+    "Recorded",
+    "RecordedError",
+    "asked_in_words",
+    "asked_of_message",
+    "asked_of_record",
+    "assumed",
+    "audit_record",
+    "check_request",
+    "explain",
+]
+KEY_SECONDS: Final = 10.0
+EXAMPLES: Final = """\
+examples:
+  authz explain authz.yaml GET https://mcp.corp.example/finance/balance \\
+    --agent spiffe://corp.example/ns/agents/sa/travel --principal alice --scope balance:read
+  authz explain authz.yaml GET https://mcp.corp.example/finance/balance \\
+    --agent spiffe://corp.example/ns/agents/sa/travel --token-file token.jwt
+  authz explain authz.yaml --check-request request.json
+  authz explain authz.yaml --audit audit.jsonl --decision-id 1f0c6f6cf2a94f3c8f4e7d1a2b3c4d5e
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """The answer for a person, and whether it is yes."""
+
+    is_allowed: bool
+    lines: tuple[str, ...]
+
+
+class _Assumed:
+    """Stands in for step 2: a delegation as the question describes it."""
+
+    def __init__(self, delegation: Delegation) -> None:
+        self._delegation = delegation
+
+    def verify(self, request: Request, agent: Agent, route: Route, now: float) -> Delegation:  # noqa: ARG002
+        """The described delegation, where the route has its mode."""
+        mode = self._delegation.mode
+        if mode == "autonomous" and mode not in route.modes:
+            raise Denied(Reason.PRINCIPAL_REQUIRED, "say with --principal whom the agent acts for")
+        if mode in ("act", "mapped") and "delegated" not in route.modes:
+            detail = "agents act only for themselves on this route"
+            raise Denied(Reason.ACTOR_NOT_PERMITTED, detail)
+        return self._delegation
+
+
+class _Watched:
+    """Step 3, the real thing; it keeps the case, so that one can tell what was considered."""
+
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
+        self.flags = policy.flags
+        self.case: Case | None = None
+
+    def judge(self, case: Case) -> Verdict:
+        """The policy's verdict."""
+        self.case = case
+        return self._policy.judge(case)
+
+
+def asked_of_message(
+    config: Config, message: pb.CheckRequest, now: float | None, default_now: float
+) -> Asked:
+    """The question of a CheckRequest, read as the server does; at its own time if none is given."""
+    policy = policy_of(config)
+    reader = reader_of(config, policy.headers)
+    request, _, _ = reader.read(message)
+    sent = message.attributes.request.time
+    recorded = sent.seconds + sent.nanos / 1e9
+    at = now if now is not None else recorded or default_now
+    return Asked(request, None, at, "by the token", has_proxy=True)
+
+
+def explain(config: Config, asked: Asked, *, shows_all: bool = False) -> Explanation:
+    """Decide as the server would, and tell each step. Fetches keys when a token is to verify."""
+    if asked.refused:
+        lines = (*asked.notes, "            it was refused before policy was asked", "DENY")
+        return Explanation(is_allowed=False, lines=lines)
+    if not asked.has_proxy:
+        # The question has an ID and no certificate, whatever the config's proxies send.
+        config = config.model_copy(update={"profiles": {"default": ProfileSettings()}})
+    keys = KeyStore(key_sources(config))
+    delegation = asked.delegation
+    delegations = delegations_of(config, keys) if delegation is None else _Assumed(delegation)
+    policy = policy_of(config)
+    watched = _Watched(policy)
+    authorizer = authorizer_of(config, delegations, revocations_of(config), watched)
+    try:
+        if asked.delegation is None:
+            keys.start()
+            for issuer in config.issuers:
+                keys.refresh(issuer.issuer, "", KEY_SECONDS)
+        decision = authorizer.decide(asked.request, asked.now)
+    finally:
+        keys.close()
+    lines = [*asked.notes, *_steps(asked, decision)]
+    if watched.case is not None:
+        lines.append("3 policy")
+        lines += considered(policy, watched.case).lines(None if shows_all else SHOWN)
+    if config.shadow and not isinstance(decision, Allow):
+        lines.append("            shadow: true: what policy refuses is only recorded")
+    lines += _answer(decision)
+    return Explanation(isinstance(decision, Allow), tuple(lines))
+
+
+def _steps(asked: Asked, decision: Decision) -> list[str]:
+    request = asked.request
+    lines = [f"request     {request.method} {request.host}{request.path}", _operation(request)]
+    if decision.agent:
+        lines.append(f"1 agent     {decision.agent.spiffe_id}")
+    if decision.delegation:
+        delegation = decision.delegation
+        lines.append(f"2 acts for  {delegation.subject} of {delegation.issuer} ({asked.origin})")
+        lines.append(f"            mode: {delegation.mode}")
+        lines.append(f"            scopes: {' '.join(sorted(delegation.scopes)) or 'none'}")
+    return lines
+
+
+def _answer(decision: Decision) -> list[str]:
+    lines = [
+        f"            {shadow.by} in shadow: {shadow.decision} {shadow.rule or shadow.reason}"
+        for shadow in decision.shadows
+    ]
+    if isinstance(decision, Allow):
+        grant = decision.grant
+        by = f"agent by {grant.agent_rule}, principal by {grant.principal_rule or 'nobody yet'}"
+        return [*lines, f"            {by}", "ALLOW"]
+    lines.append(
+        f"DENY        {decision.reason.code}: {decision.detail or decision.reason.message}"
+    )
+    lines.append(f"            the client sees {decision.reason.http_status}")
+    lines.extend(f"            {name} needed: {value}" for name, value in decision.parameters)
+    return lines
+
+
+def _operation(request: Request) -> str:
+    try:
+        operation = Operation.of(request)
+    except Denied as denied:
+        return f"0 operation none: {denied.detail}"
+    return f"0 operation {operation.method} {operation.host} /{'/'.join(operation.path)}"

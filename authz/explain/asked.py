@@ -1,0 +1,136 @@
+"""What explain is asked about: by flags, by a recorded CheckRequest, or by an audit record."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from authz.config import Config
+from authz.decision import Actor, Delegation
+from authz.explain.recorded import Recorded
+from authz.reason import Reason
+from authz.request import Request, credentials_elsewhere
+from authz.routes import ROUTE
+
+ASSUMED_LIFETIME_SECONDS: Final = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A question in words: the request, and a token or what one would say.
+
+    Attributes:
+        headers: (lower-case name, value).
+        earlier_actors: subjects, the latest first.
+        token_age_seconds: since the token was issued.
+    """
+
+    agent: str
+    method: str
+    url: str
+    principal: str = ""
+    issuer: str = ""
+    scopes: tuple[str, ...] = ()
+    claims: Mapping[str, Any] = field(default_factory=dict)
+    headers: tuple[tuple[str, str], ...] = ()
+    earlier_actors: tuple[str, ...] = ()
+    token_age_seconds: float = 0.0
+    token: str = ""
+    route: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A question as the pipeline takes it.
+
+    Attributes:
+        delegation: assumed in place of a token; None to verify the request's token.
+        now: unix seconds.
+        origin: of the delegation, in words.
+        has_proxy: whether a proxy made the request, with what the config's profiles ask of it.
+        notes: lines to tell first.
+        refused: why it was refused before policy, so that there is no more to ask; or "".
+    """
+
+    request: Request
+    delegation: Delegation | None
+    now: float
+    origin: str
+    has_proxy: bool = False
+    notes: tuple[str, ...] = ()
+    refused: str = ""
+
+
+def asked_in_words(config: Config, question: Question, now: float) -> Asked:
+    """The question of flags."""
+    url = urlsplit(question.url)
+    value = f"{config.token.scheme} {question.token}".strip()
+    token = ((config.token.header, value),) if question.token else ()
+    request = Request(
+        method=question.method,
+        host=url.netloc,
+        path=question.url.partition("://")[2].removeprefix(url.netloc).partition("?")[0] or "/",
+        headers=(*token, *question.headers),
+        principal=question.agent,
+        context=((ROUTE, question.route),) if question.route else (),
+        elsewhere=credentials_elsewhere(url.query, ""),
+    )
+    if question.token:
+        return Asked(request, None, now, "by the token")
+    delegation = assumed(config, question, now)
+    return Asked(request, delegation, now, "assumed; give --token-file to verify one")
+
+
+def assumed(config: Config, question: Question, now: float) -> Delegation:
+    """The delegation that a question describes: to its agent; for itself when for nobody."""
+    issuer = question.issuer or config.issuers[0].issuer
+    names = (question.agent, *question.earlier_actors)
+    is_delegated = question.principal not in ("", question.agent)
+    return Delegation(
+        issuer=issuer,
+        subject=question.principal or question.agent,
+        actors=tuple(Actor(issuer, name) for name in names),
+        scopes=frozenset(question.scopes),
+        issued_at=now - question.token_age_seconds,
+        expires_at=now + ASSUMED_LIFETIME_SECONDS,
+        mode="act" if is_delegated else "autonomous",
+        claims=question.claims,
+    )
+
+
+def asked_of_record(recorded: Recorded) -> Asked:
+    """The question that an audit record answered, as far as the record tells."""
+    record, operation = recorded.record, recorded.operation
+    answer = ": ".join(filter(None, (record.decision, record.reason, record.detail)))
+    request = Request(
+        method=operation.method,
+        host=operation.host,
+        path=operation.path,
+        headers=tuple(operation.headers.items()),
+        principal=record.agent,
+        context=((ROUTE, operation.route),) if operation.route else (),
+        proxy=operation.proxy,
+    )
+    is_before_policy = not record.mode or record.reason == Reason.TOKEN_REVOKED.code
+    now = recorded.time.timestamp()
+    delegation = Delegation(
+        issuer=record.issuer,
+        subject=record.principal,
+        actors=tuple(Actor(one.get("iss", ""), one.get("sub", "")) for one in record.actors),
+        scopes=frozenset(record.scopes),
+        issued_at=record.issued_at,
+        expires_at=now + ASSUMED_LIFETIME_SECONDS,
+        mode=record.mode,
+        claims=record.claims,
+    )
+    return Asked(
+        request,
+        delegation,
+        now,
+        "as recorded",
+        notes=(
+            f"recorded    {answer}",
+            f"            at {recorded.time.isoformat()}, by policy {record.policy_version}",
+        ),
+        refused=answer if is_before_policy else "",
+    )

@@ -1,0 +1,199 @@
+"""What policy considered: who holds rules, which of these fit, and what the others miss.
+
+This tells, and decides nothing: ``Policy.judge`` does, with the same entries, rules and misses.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from authz.patterns import SpiffePattern
+from authz.policy import Case, Miss, Policy
+from authz.policy.holders import AgentEntry, PrincipalEntry
+from authz.policy.rules import UNRESTRICTED, Rule
+
+SHOWN: Final = 20  # rules of a side, unless all are wanted
+NEAREST_ENTRIES: Final = 3
+_BOOTSTRAP: Final = "bootstrap"
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A rule, and all that it misses, host, method and path first."""
+
+    rule: Rule
+    misses: tuple[Miss, ...]
+
+    @property
+    def fits(self) -> bool:
+        """Whether it counts for this very request."""
+        return not self.misses and not self.rule.is_shadow
+
+    def line(self) -> str:
+        """For a person."""
+        text = "; ".join(miss.text for miss in self.misses)
+        mark = "    -" if self.misses else " deny" if self.rule.is_deny else "   ok"
+        kind = " (deny)" if self.rule.is_deny else ""
+        shadow = " (shadow)" if self.rule.is_shadow else ""
+        return f"      {mark} {self.rule.name}{kind}{shadow}{': ' if text else ''}{text}"
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """The rules of the agent, or of the principal.
+
+    Attributes:
+        who: "agent" or "principal".
+        entries: that are about it, in words; or the nearest ones, and why they are not.
+        is_known: whether an entry is about it.
+        is_suspended: whether one of them suspends it.
+        rules: denies first, then what misses least.
+    """
+
+    who: str
+    entries: tuple[str, ...]
+    is_known: bool
+    is_suspended: bool
+    rules: tuple[Judged, ...]
+
+    @property
+    def allowing(self) -> tuple[Judged, ...]:
+        """The allows that fit."""
+        return tuple(one for one in self.rules if one.fits and not one.rule.is_deny)
+
+    @property
+    def denying(self) -> tuple[Judged, ...]:
+        """The denies that fit."""
+        return tuple(one for one in self.rules if one.fits and one.rule.is_deny)
+
+    def nearest(self) -> str:
+        """The allow that misses least, and what; "" when one fits or there is none."""
+        allows = [one for one in self.rules if not one.rule.is_deny and not one.rule.is_shadow]
+        if self.allowing or not allows:
+            return ""
+        return f"{allows[0].rule.name}: {'; '.join(miss.text for miss in allows[0].misses)}"
+
+    def lines(self, shown: int | None) -> list[str]:
+        """For a person; ``shown`` rules at most, None for all."""
+        lines = [f"  {self.who:<9} {entry}" for entry in self.entries]
+        lines += [one.line() for one in self.rules[:shown]]
+        hidden = len(self.rules) - len(self.rules[:shown])
+        return [*lines, f"            and {hidden} more; --all shows them"] if hidden else lines
+
+
+@dataclass(frozen=True, slots=True)
+class Considered:
+    """Both sides; ``principal`` None where there is no principal yet."""
+
+    agent: Side
+    principal: Side | None
+
+    @property
+    def sides(self) -> tuple[Side, ...]:
+        """Those that there are."""
+        return (self.agent,) if self.principal is None else (self.agent, self.principal)
+
+    @property
+    def allows(self) -> bool:
+        """Whether each side allows, and none denies: what the verdict has to be."""
+        if any(side.is_suspended or side.denying or not side.allowing for side in self.sides):
+            return False
+        named = [one.rule for side in self.sides for one in side.allowing]
+        return any(rule is not UNRESTRICTED for rule in named)
+
+    def lines(self, shown: int | None = SHOWN) -> list[str]:
+        """For a person: every rule, then the nearest miss of each side that does not allow."""
+        lines = [line for side in self.sides for line in side.lines(shown)]
+        for side in self.sides:
+            lines += [
+                f"denied by: {one.rule.name}, which the {side.who} holds" for one in side.denying
+            ]
+        lines += [f"nearest miss: {near}" for side in self.sides if (near := side.nearest())]
+        return lines
+
+
+def considered(policy: Policy, case: Case) -> Considered:
+    """What a policy looks at for a case, and what of it fits."""
+    agent = _agent_side(policy, case)
+    if case.delegation.mode == _BOOTSTRAP:
+        return Considered(agent, None)
+    return Considered(agent, _principal_side(policy, case))
+
+
+def _agent_side(policy: Policy, case: Case) -> Side:
+    found = policy.agents.of(case.agent.spiffe_id)
+    entries = [f"{entry.settings.id}{_holds(entry)}" for entry in found]
+    if not found:
+        near = sorted(policy.agents.entries, key=lambda one: -_alike(one, case))
+        entries = ["no entry of agents is about it; the nearest are"]
+        entries += [f"  {entry.settings.id}" for entry in near[:NEAREST_ENTRIES]]
+    return _side("agent", found, entries, case)
+
+
+def _alike(entry: AgentEntry, case: Case) -> int:
+    """How many segments an entry's ID and the agent's have in common, the trust domain counted."""
+    pattern, spiffe_id = SpiffePattern.parse(entry.settings.id), case.agent.spiffe_id
+    if pattern.trust_domain != spiffe_id.trust_domain:
+        return 0
+    pairs = zip(pattern.path.segments, spiffe_id.segments, strict=False)
+    return 1 + sum(want in (None, got) for want, got in pairs)
+
+
+def _principal_side(policy: Policy, case: Case) -> Side:
+    about = policy.principals.of(case.delegation)
+    found = [entry for entry in about if entry.is_through(case.agent)]
+    entries = [f"{entry_name(entry)}{_holds(entry)}" for entry in found]
+    if not found:
+        near = sorted(policy.principals.entries, key=lambda one: _distance(one, case))
+        entries = ["no entry of principals is about it; the nearest are"]
+        entries += [
+            f"  {entry_name(entry)}: {_why_not(entry, case)}" for entry in near[:NEAREST_ENTRIES]
+        ]
+    return _side("principal", found, entries, case)
+
+
+def _why_not(entry: PrincipalEntry, case: Case) -> str:
+    return entry.misses(case.delegation) or "not through this agent"
+
+
+def _distance(entry: PrincipalEntry, case: Case) -> int:
+    if entry.settings.match.issuer != case.delegation.issuer:
+        return 2
+    return 1 if entry.misses(case.delegation) else 0
+
+
+def entry_name(entry: PrincipalEntry) -> str:
+    """An entry of principals: its place in the config, and whom it is about."""
+    match = entry.settings.match
+    parts = [match.issuer]
+    for name in ("subjects", "groups", "roles"):
+        values = getattr(match, name)
+        parts += [f"{name} {', '.join(values)}"] if values is not None else []
+    parts += [f"{name} {', '.join(map(str, values))}" for name, values in match.claims.items()]
+    return f"principals[{entry.number}] ({'; '.join(parts)})"
+
+
+def _holds(entry: AgentEntry | PrincipalEntry) -> str:
+    settings = entry.settings
+    words = ["suspended"] if settings.suspended else []
+    words += ["unrestricted"] if settings.unrestricted else []
+    words += [f"grants {', '.join(settings.grants)}"] if settings.grants else []
+    return f": {'; '.join(words)}"
+
+
+def _side(
+    who: str,
+    found: Iterable[AgentEntry | PrincipalEntry],
+    entries: list[str],
+    case: Case,
+) -> Side:
+    held = list(found)
+    rules = dict.fromkeys(rule for entry in held for rule in entry.rules.rules)
+    if any(entry.settings.unrestricted for entry in held):
+        rules[UNRESTRICTED] = None
+    judged = [
+        Judged(rule, (*rule.target_misses(case.operation), *rule.misses(case))) for rule in rules
+    ]
+    judged.sort(key=lambda one: (not one.rule.is_deny, len(one.misses), one.rule.name))
+    is_suspended = any(entry.settings.suspended for entry in held)
+    return Side(who, tuple(entries), bool(held), is_suspended, tuple(judged))

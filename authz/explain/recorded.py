@@ -1,0 +1,100 @@
+"""Recorded requests, read from bytes: CheckRequests in any form of protobuf, and audit records."""
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+from typing import Final
+
+import msgspec
+from google.protobuf import json_format, text_format
+from google.protobuf.descriptor_pb2 import FieldDescriptorProto, FileDescriptorProto
+from google.protobuf.descriptor_pool import DescriptorPool
+from google.protobuf.message import DecodeError, Message
+from google.protobuf.message_factory import GetMessageClass
+from google.protobuf.struct_pb2 import DESCRIPTOR as STRUCT
+from google.protobuf.timestamp_pb2 import DESCRIPTOR as TIMESTAMP
+
+from authz._pb import ext_authz_pb2 as pb
+from authz.audit import AuditOperation, AuditRecord
+
+_TEXT: Final = re.compile(rb"\s*(#[^\n]*\s*)*attributes\s*[:{<]")
+# Fields that have another type in the published definition, of the same form on the wire.
+_PUBLISHED: Final = {
+    ("TLSSession", "sni"): (FieldDescriptorProto.TYPE_STRING, ""),
+    ("FilterMetadataEntry", "value"): (
+        FieldDescriptorProto.TYPE_MESSAGE,
+        ".google.protobuf.Struct",
+    ),
+}
+
+
+class RecordedError(Exception):
+    """What was given is no record; the message says why, without its content."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """An audit record, read back."""
+
+    record: AuditRecord
+    operation: AuditOperation
+    time: datetime
+
+
+class _Ids(msgspec.Struct, frozen=True):
+    decision_id: str
+    time: datetime
+
+
+def check_request(data: bytes) -> pb.CheckRequest:
+    """A CheckRequest from protobuf's binary, text or JSON form. Raises RecordedError.
+
+    Fields of Envoy's that we do not read are passed over.
+    """
+    try:
+        if data.lstrip().startswith(b"{"):
+            message = json_format.Parse(data, _published()(), ignore_unknown_fields=True)
+            return pb.CheckRequest.FromString(message.SerializeToString())
+        if _TEXT.match(data):
+            message = text_format.Parse(data, _published()(), allow_unknown_field=True)
+            return pb.CheckRequest.FromString(message.SerializeToString())
+        return pb.CheckRequest.FromString(data)
+    except (json_format.ParseError, text_format.ParseError, UnicodeDecodeError, DecodeError) as e:
+        raise RecordedError(f"it is no CheckRequest: {type(e).__name__}") from None
+
+
+@cache
+def _published() -> type[Message]:
+    """Our CheckRequest, with the published types: texts and JSON are written by these."""
+    file = FileDescriptorProto()
+    pb.DESCRIPTOR.CopyToProto(file)
+    for message in file.message_type:
+        for part in (message, *message.nested_type):
+            for field in part.field:
+                if (part.name, field.name) in _PUBLISHED:
+                    field.type, field.type_name = _PUBLISHED[part.name, field.name]
+    pool = DescriptorPool()
+    for needed in (STRUCT, TIMESTAMP):
+        pool.AddSerializedFile(needed.serialized_pb)
+    pool.AddSerializedFile(file.SerializeToString())
+    return GetMessageClass(pool.FindMessageTypeByName(pb.CheckRequest.DESCRIPTOR.full_name))
+
+
+def audit_record(data: bytes, decision_id: str) -> Recorded:
+    """The record of a decision in an audit log. Raises RecordedError."""
+    wanted = decision_id.encode()
+    for line in data.split(b"\n"):
+        if not wanted or wanted not in line:
+            continue
+        try:
+            ids = msgspec.json.decode(line, type=_Ids)
+            if ids.decision_id == decision_id:
+                return Recorded(
+                    msgspec.json.decode(line, type=AuditRecord),
+                    msgspec.json.decode(line, type=AuditOperation),
+                    ids.time,
+                )
+        except msgspec.MsgspecError:
+            continue  # a line that was cut off, or not ours
+    raise RecordedError(f"it has no record of the decision {decision_id!r}")

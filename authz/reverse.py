@@ -1,0 +1,279 @@
+"""Policy asked the other way round: who may do this, and what may this agent do.
+
+Nothing is decided here, and what depends on the request (headers, times, conditions) is told and
+not judged. So an answer is what may be allowed at most; ``authz explain`` tries one request.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from authz.decision import Agent, Delegation
+from authz.patterns import ANY, SegmentPattern, SpiffePattern, path_pattern
+from authz.policy import Policy, RuleSettings
+from authz.policy.holders import AgentEntry, PrincipalEntry
+from authz.policy.rules import UNRESTRICTED, Rule
+from authz.request import Operation
+
+_TARGET: Final = {"name", "description", "owner", "effect", "hosts", "methods", "paths", "shadow"}
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """An entry, and what it holds about an operation."""
+
+    name: str
+    rules: tuple[Rule, ...]
+
+    def lines(self) -> list[str]:
+        """For a person."""
+        return [f"  {self.name}", *(f"    {rule.name}{_asked(rule)}" for rule in self.rules)]
+
+
+@dataclass(frozen=True, slots=True)
+class WhoCan:
+    """Who may do something: an agent of these for a principal of those, and never alone.
+
+    Attributes:
+        excepted: denies and suspensions, in words.
+    """
+
+    agents: tuple[Holder, ...]
+    principals: tuple[Holder, ...]
+    excepted: tuple[str, ...]
+
+    def __bool__(self) -> bool:
+        """Whether anybody may: it takes both sides, and a rule that one of them holds."""
+        rules = [rule for one in (*self.agents, *self.principals) for rule in one.rules]
+        is_ruled = any(rule is not UNRESTRICTED for rule in rules)
+        return bool(self.agents and self.principals) and is_ruled
+
+    def lines(self) -> list[str]:
+        """For a person."""
+        lines = ["agents, for one of the principals"]
+        lines += [line for one in self.agents for line in one.lines()] or ["  none"]
+        lines += ["principals, through one of the agents"]
+        lines += [line for one in self.principals for line in one.lines()] or ["  none"]
+        return lines + _excepted(self.excepted)
+
+
+def who_can(policy: Policy, operation: Operation) -> WhoCan:
+    """Every entry with a rule about an operation that counts; suspended ones are left out."""
+    agents, principals = policy.agents.entries, policy.principals.entries
+    suspended = [one for one in agents if one.settings.suspended]
+    excepted = [f"agents {one.settings.id}: suspended" for one in suspended]
+    excepted += [
+        f"{principal_name(one)}: suspended" for one in principals if one.settings.suspended
+    ]
+    for name, entry in _named(agents, principals):
+        denies = (rule for rule in entry.rules.find(operation) if _counts(rule, is_deny=True))
+        excepted += [
+            f"{name}: {rule.name} denies it{_asked(rule)}" for rule in dict.fromkeys(denies)
+        ]
+    return WhoCan(
+        tuple(
+            Holder(one.settings.id, rules)
+            for one in agents
+            if not any(_covers(by, one) for by in suspended) and (rules := _about(one, operation))
+        ),
+        tuple(
+            Holder(f"{principal_name(one)}{_through(one)}", rules)
+            for one in principals
+            if not one.settings.suspended and (rules := _about(one, operation))
+        ),
+        tuple(excepted),
+    )
+
+
+def _named(
+    agents: Iterable[AgentEntry], principals: Iterable[PrincipalEntry]
+) -> Iterator[tuple[str, AgentEntry | PrincipalEntry]]:
+    for agent in agents:
+        yield f"agents {agent.settings.id}", agent
+    for principal in principals:
+        yield principal_name(principal), principal
+
+
+def _covers(by: AgentEntry, entry: AgentEntry) -> bool:
+    """Whether every agent of an entry is one of another's."""
+    outer, inner = SpiffePattern.parse(by.settings.id), SpiffePattern.parse(entry.settings.id)
+    is_same = outer.trust_domain == inner.trust_domain
+    return is_same and inner.path.intersection(outer.path) == inner.path
+
+
+def _about(entry: AgentEntry | PrincipalEntry, operation: Operation) -> tuple[Rule, ...]:
+    found = [rule for rule in entry.rules.find(operation) if _counts(rule, is_deny=False)]
+    found += [UNRESTRICTED] if entry.settings.unrestricted else []
+    return tuple(dict.fromkeys(found))
+
+
+def _counts(rule: Rule, *, is_deny: bool) -> bool:
+    return rule.is_deny == is_deny and not rule.is_shadow
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """A set of operations, by which rules, and what these ask."""
+
+    methods: tuple[str, ...]
+    hosts: tuple[str, ...]
+    paths: tuple[SegmentPattern, ...]
+    rules: tuple[Rule, ...]
+
+    def matches(self, operation: Operation) -> bool:
+        """Whether an operation is one of these."""
+        return (
+            _one_of(operation.method, self.methods)
+            and _one_of(operation.host, self.hosts)
+            and any(path.matches(operation.path) for path in self.paths)
+        )
+
+    def lines(self) -> list[str]:
+        """For a person."""
+        by = " and ".join(f"{rule.name}{_conditions(rule)}" for rule in self.rules)
+        scopes = sorted({scope for rule in self.rules for scope in rule.scopes})
+        return [
+            f"  {' '.join(self.methods)} {' '.join(self.hosts)} {' '.join(map(str, self.paths))}",
+            f"    scopes {' '.join(scopes) or 'none'}; by {by}",
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class WhatCan:
+    """What an agent may do at most."""
+
+    reaches: tuple[Reach, ...]
+    excepted: tuple[str, ...]
+
+    def __bool__(self) -> bool:
+        """Whether there is anything."""
+        return bool(self.reaches)
+
+    def lines(self) -> list[str]:
+        """For a person."""
+        lines = [line for one in self.reaches for line in one.lines()] or ["  nothing"]
+        return ["may, at most", *lines, *_excepted(self.excepted)]
+
+
+def what_can(policy: Policy, agent: Agent, delegation: Delegation | None) -> WhatCan:
+    """The agent's allows; with a delegation, what its principal's allows have in common with them.
+
+    The delegation's scopes are not looked at: what is asked is told.
+    """
+    entries: list[AgentEntry | PrincipalEntry] = [*policy.agents.of(agent.spiffe_id)]
+    sides = [_rules(entries)]
+    if delegation is not None:
+        about = policy.principals.of(delegation)
+        found = [one for one in about if one.is_through(agent)]
+        sides.append(_rules(found))
+        entries += found
+    suspended = [one for one in entries if one.settings.suspended]
+    denies = [rule for side in sides for rule in side if _counts(rule, is_deny=True)]
+    excepted = [f"suspended by {_name(one)}" for one in suspended]
+    excepted += [
+        f"{' '.join(rule.settings.methods)} {' '.join(rule.settings.hosts)} "
+        f"{' '.join(rule.settings.paths)}: {rule.name}{_asked(rule)}"
+        for rule in dict.fromkeys(denies)
+    ]
+    if suspended:
+        return WhatCan((), tuple(excepted))
+    allows = [[rule for rule in side if _counts(rule, is_deny=False)] for side in sides]
+    common = _of_one(allows[0]) if delegation is None else _of_both(*allows)
+    left = (_without(one, denies) for one in common)
+    return WhatCan(tuple(one for one in left if one is not None), tuple(excepted))
+
+
+def _rules(entries: Iterable[AgentEntry | PrincipalEntry]) -> list[Rule]:
+    found: dict[Rule, None] = {}
+    for entry in entries:
+        found.update(dict.fromkeys(entry.rules.rules))
+        if entry.settings.unrestricted:
+            found[UNRESTRICTED] = None
+    return list(found)
+
+
+def _of_one(rules: Iterable[Rule]) -> Iterator[Reach]:
+    for rule in rules:
+        written: RuleSettings = rule.settings
+        paths = tuple(map(path_pattern, written.paths))
+        yield Reach(written.methods, written.hosts, paths, (rule,))
+
+
+def _of_both(of_agent: list[Rule], of_principal: list[Rule]) -> Iterator[Reach]:
+    """What a rule of each side have in common; two without any limit allow nothing."""
+    for one in _of_one(of_agent):
+        for other in _of_one(of_principal):
+            rules = tuple(dict.fromkeys((*one.rules, *other.rules)))
+            if rules == (UNRESTRICTED,):
+                continue
+            methods = _common(one.methods, other.methods)
+            hosts = _common(one.hosts, other.hosts)
+            pairs = (a.intersection(b) for a in one.paths for b in other.paths)
+            paths = tuple(dict.fromkeys(path for path in pairs if path is not None))
+            if methods and hosts and paths:
+                yield Reach(methods, hosts, paths, rules)
+
+
+def _common(one: tuple[str, ...], other: tuple[str, ...]) -> tuple[str, ...]:
+    if ANY in one:
+        return other
+    return one if ANY in other else tuple(text for text in one if text in other)
+
+
+def _without(reach: Reach, denies: Iterable[Rule]) -> Reach | None:
+    """Without the paths that a deny which asks nothing else takes whole; None if none is left."""
+    paths = reach.paths
+    for rule in denies:
+        written = rule.settings
+        if rule.requirements or not (
+            _holds_all(written.methods, reach.methods) and _holds_all(written.hosts, reach.hosts)
+        ):
+            continue
+        gone = [path_pattern(text) for text in written.paths]
+        paths = tuple(p for p in paths if not any(p.intersection(d) == p for d in gone))
+    return Reach(reach.methods, reach.hosts, paths, reach.rules) if paths else None
+
+
+def _holds_all(outer: tuple[str, ...], inner: tuple[str, ...]) -> bool:
+    return ANY in outer or set(inner) <= set(outer)
+
+
+def _one_of(text: str, listed: tuple[str, ...]) -> bool:
+    return text in listed or ANY in listed
+
+
+def _asked(rule: Rule) -> str:
+    """All that a rule asks beside host, method and path, in words."""
+    if rule.is_deny or rule is UNRESTRICTED:
+        return _conditions(rule)
+    return f": scopes {' '.join(sorted(rule.scopes)) or 'none'}{_conditions(rule)}"
+
+
+def _conditions(rule: Rule) -> str:
+    given = rule.settings.model_dump(
+        mode="json", exclude_defaults=True, exclude=_TARGET | {"scopes", "add_headers"}
+    )
+    return "".join(f", {name} {value}" for name, value in given.items())
+
+
+def _name(entry: AgentEntry | PrincipalEntry) -> str:
+    return f"agents {entry.settings.id}" if isinstance(entry, AgentEntry) else principal_name(entry)
+
+
+def principal_name(entry: PrincipalEntry) -> str:
+    """An entry of principals: its place in the config, and whom it is about."""
+    match = entry.settings.match
+    members = [(name, getattr(match, name)) for name in ("subjects", "groups", "roles")]
+    members += match.claims.items()
+    parts = [f"{name} {', '.join(map(str, some))}" for name, some in members if some is not None]
+    return f"principals[{entry.number}] ({'; '.join([match.issuer, *parts])})"
+
+
+def _through(entry: PrincipalEntry) -> str:
+    agents = entry.settings.agents
+    return "" if agents is None else f" through {', '.join(agents)}"
+
+
+def _excepted(lines: Iterable[str]) -> list[str]:
+    listed = [f"  {line}" for line in lines]
+    return ["except", *listed] if listed else []
