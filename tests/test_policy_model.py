@@ -167,10 +167,12 @@ def model(
     """Whether the settings allow it."""
     of_agent = [one for one in agents if id_fits(one.id, case.agent.spiffe_id.text)]
     of_principal = [one for one in principals if is_principal(one, case)]
-    if any(one.suspended for one in (*of_agent, *of_principal)):
+    everybody: list[AgentSettings | PrincipalSettings] = [*of_agent, *of_principal]
+    if any(one.suspended for one in everybody):
         return False
     sides: list[tuple[list[RuleSettings], bool]] = []
-    for side in (of_agent, of_principal):
+    both: list[list[Any]] = [of_agent, of_principal]
+    for side in both:
         names = {name for one in side for name in one.grants}
         rules = [rule for name in names for rule in grants[name]]
         fitting = [rule for rule in rules if not rule.shadow and rule_fits(rule, case)]
@@ -258,9 +260,10 @@ class Company:
     def _rule(self) -> RuleSettings:
         draw = self.draw
         is_deny = draw.random() < 0.04
+        hosts = draw.sample(HOSTS, 7 if is_deny else 12)
         via = self._maybe(0.2, ("spiffe://corp/team-1/*", "spiffe://corp/team-2/bot-1"))
         given_: dict[str, Any] = {
-            "hosts": self._maybe(0.7, tuple(draw.sample(HOSTS, 12))) or ("*",),
+            "hosts": tuple(hosts) if is_deny or draw.random() < 0.7 else ("*",),
             "methods": tuple(draw.sample(["GET", "POST", "*"], 2)),
             "paths": tuple(draw.sample(PATHS, 2)),
             "via": via,
@@ -342,7 +345,7 @@ def test_a_company_is_judged_as_its_settings_say() -> None:
         assert allows(policy, case) == expected, (case.agent, case.delegation, case.operation)
         seen[expected] += 1
 
-    assert REQUESTS / 5 < seen[True] < REQUESTS / 2, seen
+    assert REQUESTS / 4 < seen[True] < REQUESTS / 2, seen
 
 
 # --- tiny universes ------------------------------------------------------------------------------
@@ -378,10 +381,10 @@ _matches = st.fixed_dictionaries(
         "groups": st.just(("g",)),
         "claims": st.builds(lambda one: {"/c/d": (one,)}, _values),
     },
-).map(lambda given_: PrincipalMatch(issuer=ISSUER, **given_))
+).map(lambda given_: PrincipalMatch.model_validate({"issuer": ISSUER, **given_}))
 
 
-def _entries(kind: Any, **first: Any) -> st.SearchStrategy[Any]:
+def _entries(kind: type[Any], **first: Any) -> st.SearchStrategy[Any]:
     drawn = st.fixed_dictionaries({**first, **_held})
     said = drawn.filter(lambda one: one["grants"] or one["unrestricted"] or one["suspended"])
     return st.lists(
@@ -391,7 +394,7 @@ def _entries(kind: Any, **first: Any) -> st.SearchStrategy[Any]:
     )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     _entries(AgentSettings, id=_ids),
     _entries(PrincipalSettings, match=_matches, agents=st.sampled_from([None, ("spiffe://t/a",)])),
