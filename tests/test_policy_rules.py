@@ -350,8 +350,9 @@ SAID = [
     ("mcp:", "reserved"),
     ("a2a: [x]", "reserved"),
     ("models: x", "reserved"),
-    ("add_headers: {authorization: sub}", "has to begin with x-agent-"),
-    ("add_headers: {x-agent-id: sub}", "is an identity header"),
+    ("add_headers: {authorization: sub}", "must begin with x-agent-"),
+    ("add_headers: {x-agent-id: sub}", "one of the identity headers already"),
+    ("name: a\n    - {name: a, hosts: [h], methods: [GET], paths: [/], scopes: []}", "named a"),
 ]
 
 
@@ -413,3 +414,13 @@ def test_the_version_changes_with_what_decides(shared_world: World) -> None:
     versions = {version_of(load_text(one.encode(), "test.yaml")) for one in texts}
 
     assert len(versions) == len(texts)
+
+
+@pytest.mark.parametrize(
+    "reads",
+    ["conditions: {headers: [x-delegation]}", "grants: {g: [{headers: {x-delegation: [a]}}]}"],
+)
+def test_the_token_is_never_read(reads: str) -> None:
+    """No rule and no condition reads the header that carries the token, whatever its name."""
+    with pytest.raises(ConfigError, match="carries the token"):
+        load_text(f"token: {{header: x-delegation}}\n{reads}\n".encode(), "test.yaml")

@@ -36,7 +36,8 @@ def _refused(_: object) -> None:
 Reserved = Annotated[
     None, BeforeValidator(_refused)
 ]  # a default is not validated: only what is said
-AddedHeader = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,63}$")]
+# Few hyphens: each doubles the spellings with "_" that are removed beside it.
+AddedHeader = Annotated[str, Field(pattern=r"^[a-z][a-z0-9]{0,31}(-[a-z0-9]{1,32}){0,6}$")]
 HeaderValues = Annotated[tuple[str, ...], Field(min_length=1, max_length=MAX_VALUES)]
 ClaimValues = Annotated[tuple[ClaimValue, ...], Field(min_length=1, max_length=MAX_VALUES)]
 
