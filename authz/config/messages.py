@@ -32,7 +32,9 @@ PATTERNS: Final[Mapping[str, str]] = MappingProxyType(
         r"^[a-z0-9-]{1,64}$": "a header's name in lower case, such as authorization",
         r"^[A-Za-z0-9-]{0,32}$": "one word, such as Bearer",
         r"^[A-Za-z_][A-Za-z0-9._-]{0,127}$": "letters, digits, '.', '_' and '-', a letter first",
-        r"^[a-z][a-z0-9]{0,31}(-[a-z0-9]{1,32}){0,6}$": "a header's name in lower case, such as x-agent-department",
+        r"^[a-z][a-z0-9]{0,31}(-[a-z0-9]{1,32}){0,6}$": (
+            "a header's name in lower case, such as x-agent-department"
+        ),
         r"^[a-z0-9_-]{1,64}$": "a header's name in lower case, such as x-env",
     }
 )
