@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from authz.config import load
 from authz.policytest import run_cases
+from authz.suggest import suggest
 from authz.trace import TraceError
 from authz.whatif import what_if
 
@@ -65,6 +66,20 @@ def add_verbs(verbs: "Verbs") -> None:
     )
     replay.add_argument("--strict", action="store_true", help="exit 1 for what is newly denied too")
     replay.add_argument("--json", action="store_true", help="for machines")
+
+    less = verbs.add_parser(
+        "suggest",
+        help="propose a narrower policy from the use that an audit log shows",
+        description="Tell rules that were never used or are wider than their use, and the "
+        "smallest rules for what policy in shadow would have refused. Nothing is changed: the "
+        "output is YAML with comments, for review.",
+    )
+    less.set_defaults(verb=_suggest)
+    _add_config(less)
+    _add_audit(less)
+    less.add_argument(
+        "--denied", action="store_true", help="propose rules for what policy really refused"
+    )
 
 
 def _add_audit(parser: argparse.ArgumentParser) -> None:
@@ -120,3 +135,13 @@ def _replay(options: argparse.Namespace) -> int:
     told = json.dumps(report.members(), indent=2) if options.json else "\n".join(report.lines())
     print(told)
     return 1 if report.needs_a_look(is_strict=options.strict) else 0
+
+
+def _suggest(options: argparse.Namespace) -> int:
+    try:
+        for line in suggest(load(options.config), options.audit, denied=options.denied):
+            print(line)
+    except TraceError as error:
+        print(f"authz: {error}", file=sys.stderr)
+        return 1
+    return 0
