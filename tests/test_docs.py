@@ -84,6 +84,22 @@ def test_commands_in_the_tutorial(tmp_path: Path) -> None:
         assert result.returncode == int(status or 0), (text, result)
 
 
+def test_changing_a_policy(tmp_path: Path) -> None:
+    """The marked command on changing a policy ends as it says, with the page's cases."""
+    page = ROOT / "docs" / "howto" / "change-policy.md"
+    config = next(t for p, _, t, _ in blocks("yaml") if p.name == "tutorial.md")
+    cases = next(t for p, _, t, _ in blocks("yaml") if p == page and t.startswith("cases:"))
+    ((status, text),) = [(s, t) for p, s, t, marked in blocks("sh") if p == page and marked]
+    (tmp_path / "authz.yaml").write_text(config)
+    (tmp_path / "cases.yaml").write_text(cases)
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+
+    result = subprocess.run(
+        ["sh", "-c", text], cwd=tmp_path, env=environment, capture_output=True, check=False
+    )
+    assert result.returncode == int(status or 0), result
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links(page: Path) -> None:
     """Every link to a file of ours leads to one."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from world import World
 
@@ -137,6 +137,7 @@ PATTERNS = st.builds(
 )
 
 
+@example("/7/**", ("7", "a"), ("8", "a"))
 @given(PATTERNS, SEGMENTS, SEGMENTS)
 def test_narrower(text: str, seen: tuple[str, ...], other: tuple[str, ...]) -> None:
     """A pattern that fits is cut to one that fits as well, and fits nothing that it did not."""
