@@ -16,7 +16,7 @@ from urllib.parse import quote
 from authz.build import policy_of, version_of
 from authz.config import Config
 from authz.decision import Grant
-from authz.patterns import path_pattern
+from authz.patterns import ANY, path_pattern
 from authz.policy import Case
 from authz.policy.rules import Rule, compiled
 from authz.reason import Denied, Reason
@@ -128,7 +128,7 @@ class _Evidence:
         for name in self._rules_of(traced, case):
             self.uses.setdefault(name, Use()).add(case)
         reason, rule = self._refusal(traced)
-        is_mended = reason in _MENDED and rule not in self._denies and traced.principal
+        is_mended = reason in _MENDED and rule not in self._denies and _is_plain(traced.principal)
         key = (traced.agent, traced.issuer, traced.principal)
         if is_mended and (key in self.missing or len(self.missing) < MAX_MISSING):
             self.missing.setdefault(key, Use()).add(case)
@@ -154,6 +154,11 @@ class _Evidence:
             if (shadow.get("by"), shadow.get("decision")) == ("policy", "deny"):
                 return shadow.get("reason", ""), shadow.get("rule", "")
         return "", ""
+
+
+def _is_plain(principal: str) -> bool:
+    """Whether a rule can name a principal as a text: not as a pattern, nor past a reader's eyes."""
+    return principal != "" and principal.isprintable() and ANY not in principal
 
 
 def _of_rule(rule: Rule, use: Use | None) -> Iterator[str]:
@@ -214,11 +219,11 @@ def _of_missing(
         if agent in agents:  # an id stands once only
             yield f"# Add to the grants of the agent {agent}: {', '.join(grants)}"
         else:
-            entries.append(f"  - {{id: {json.dumps(agent)}, grants: [{', '.join(grants)}]}}")
+            entries.append(f"  - {{id: {_quoted(agent)}, grants: [{', '.join(grants)}]}}")
     yield from ["agents:", *entries] if entries else []
     yield "principals:"
     for name, ((agent, issuer, principal), _) in named.items():
-        match = f"{{issuer: {json.dumps(issuer)}, subjects: {_listed([principal])}}}"
+        match = f"{{issuer: {_quoted(issuer)}, subjects: {_listed([principal])}}}"
         yield f"  - {{match: {match}, agents: {_listed([agent])}, grants: [{name}]}}"
     yield "grants:"
     for name, (_, use) in named.items():
@@ -233,4 +238,9 @@ def _of_missing(
 
 
 def _listed(texts: Iterable[str]) -> str:
-    return json.dumps(list(texts))
+    return f"[{', '.join(map(_quoted, texts))}]"
+
+
+def _quoted(text: str) -> str:
+    """As YAML and JSON write it alike: without escapes for what needs two of them in JSON."""
+    return json.dumps(text, ensure_ascii=False)

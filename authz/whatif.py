@@ -114,14 +114,14 @@ class Report:
             for who, changed in _most_first(changes):
                 rule = who.rule or "no rule"
                 whom = who.principal or "nobody"
-                yield (
+                yield _plain(
                     f"  {changed.count:>7}  {rule}  {who.agent} for {whom}, as in {changed.example}"
                 )
         yield f"unchanged: {self.unchanged}"
         yield f"not policy's: {self.not_policys}"
         if self.bad_count:
             yield f"bad lines: {self.bad_count}"
-            yield from (f"  {bad}" for bad in self.bad)
+            yield from (_plain(f"  {bad}") for bad in self.bad)
 
     def members(self) -> dict[str, Any]:
         """For machines."""
@@ -155,6 +155,11 @@ class Report:
             ("newly denied", self.newly_denied),
             ("undecidable", self.undecidable),
         )
+
+
+def _plain(text: str) -> str:
+    """One line, for a terminal: a file that we did not write can hold what it would obey."""
+    return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")
 
 
 def _total(changes: Changes) -> int:

@@ -151,6 +151,21 @@ def test_bad_lines(world: World, tmp_path: Path, capsys: pytest.CaptureFixture[s
         assert f"bad.jsonl:{number}: " in out
 
 
+def test_what_a_terminal_would_obey(
+    world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A record that somebody else wrote can't write to the operator's terminal."""
+    record = json.loads(world.audit_path.read_text().splitlines()[0])
+    path = tmp_path / "evil.jsonl"
+    path.write_text(json.dumps({**record, "principal": "\x1b[2Jeve\n"}) + "\n")
+    config = written(world, tmp_path, {})
+    assert cli.main(["replay", str(config), "--audit", str(path)]) == 0
+    out = capsys.readouterr().out
+    assert "newly denied: 1" in out
+    assert r"\x1b[2Jeve\n" in out
+    assert "\x1b" not in out
+
+
 def test_no_such_file(world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """An audit log that can't be read is told."""
     path = written(world, tmp_path, {})
