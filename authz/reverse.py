@@ -62,9 +62,7 @@ def who_can(policy: Policy, operation: Operation) -> WhoCan:
     agents, principals = policy.agents.entries, policy.principals.entries
     suspended = [one for one in agents if one.settings.suspended]
     excepted = [f"agents {one.settings.id}: suspended" for one in suspended]
-    excepted += [
-        f"{principal_name(one)}: suspended" for one in principals if one.settings.suspended
-    ]
+    excepted += [f"{one.title}: suspended" for one in principals if one.settings.suspended]
     for name, entry in _named(agents, principals):
         denies = (rule for rule in entry.rules.find(operation) if _counts(rule, is_deny=True))
         excepted += [
@@ -77,7 +75,7 @@ def who_can(policy: Policy, operation: Operation) -> WhoCan:
             if not any(_covers(by, one) for by in suspended) and (rules := _about(one, operation))
         ),
         tuple(
-            Holder(f"{principal_name(one)}{_through(one)}", rules)
+            Holder(f"{one.title}{_through(one)}", rules)
             for one in principals
             if not one.settings.suspended and (rules := _about(one, operation))
         ),
@@ -91,7 +89,7 @@ def _named(
     for agent in agents:
         yield f"agents {agent.settings.id}", agent
     for principal in principals:
-        yield principal_name(principal), principal
+        yield principal.title, principal
 
 
 def _covers(by: AgentEntry, entry: AgentEntry) -> bool:
@@ -257,16 +255,7 @@ def _conditions(rule: Rule) -> str:
 
 
 def _name(entry: AgentEntry | PrincipalEntry) -> str:
-    return f"agents {entry.settings.id}" if isinstance(entry, AgentEntry) else principal_name(entry)
-
-
-def principal_name(entry: PrincipalEntry) -> str:
-    """An entry of principals: its place in the config, and whom it is about."""
-    match = entry.settings.match
-    members = [(name, getattr(match, name)) for name in ("subjects", "groups", "roles")]
-    members += match.claims.items()
-    parts = [f"{name} {', '.join(map(str, some))}" for name, some in members if some is not None]
-    return f"principals[{entry.number}] ({'; '.join([match.issuer, *parts])})"
+    return f"agents {entry.settings.id}" if isinstance(entry, AgentEntry) else entry.title
 
 
 def _through(entry: PrincipalEntry) -> str:

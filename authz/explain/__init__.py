@@ -110,8 +110,8 @@ def asked_of_message(
 def explain(config: Config, asked: Asked, *, shows_all: bool = False) -> Explanation:
     """Decide as the server would, and tell each step. Fetches keys when a token is to verify."""
     if asked.refused:
-        lines = (*asked.notes, "            it was refused before policy was asked", "DENY")
-        return Explanation(is_allowed=False, lines=lines)
+        why = "            it was refused before policy was asked"
+        return Explanation(is_allowed=False, lines=(*asked.notes, why, "DENY"))
     if not asked.has_proxy:
         # The question has an ID and no certificate, whatever the config's proxies send.
         config = config.model_copy(update={"profiles": {"default": ProfileSettings()}})

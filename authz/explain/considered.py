@@ -11,6 +11,7 @@ from authz.patterns import SpiffePattern
 from authz.policy import Case, Miss, Policy
 from authz.policy.holders import AgentEntry, PrincipalEntry
 from authz.policy.rules import UNRESTRICTED, Rule
+from authz.reason import Reason
 
 SHOWN: Final = 20  # rules of a side, unless all are wanted
 NEAREST_ENTRIES: Final = 3
@@ -47,7 +48,7 @@ class Side:
         entries: that are about it, in words; or the nearest ones, and why they are not.
         is_known: whether an entry is about it.
         is_suspended: whether one of them suspends it.
-        rules: denies first, then what misses least.
+        rules: denies first, then the nearest.
     """
 
     who: str
@@ -142,13 +143,11 @@ def _alike(entry: AgentEntry, case: Case) -> int:
 def _principal_side(policy: Policy, case: Case) -> Side:
     about = policy.principals.of(case.delegation)
     found = [entry for entry in about if entry.is_through(case.agent)]
-    entries = [f"{entry_name(entry)}{_holds(entry)}" for entry in found]
+    entries = [f"{entry.title}{_holds(entry)}" for entry in found]
     if not found:
         near = sorted(policy.principals.entries, key=lambda one: _distance(one, case))
         entries = ["no entry of principals is about it; the nearest are"]
-        entries += [
-            f"  {entry_name(entry)}: {_why_not(entry, case)}" for entry in near[:NEAREST_ENTRIES]
-        ]
+        entries += [f"  {entry.title}: {_why_not(entry, case)}" for entry in near[:NEAREST_ENTRIES]]
     return _side("principal", found, entries, case)
 
 
@@ -160,17 +159,6 @@ def _distance(entry: PrincipalEntry, case: Case) -> int:
     if entry.settings.match.issuer != case.delegation.issuer:
         return 2
     return 1 if entry.misses(case.delegation) else 0
-
-
-def entry_name(entry: PrincipalEntry) -> str:
-    """An entry of principals: its place in the config, and whom it is about."""
-    match = entry.settings.match
-    parts = [match.issuer]
-    for name in ("subjects", "groups", "roles"):
-        values = getattr(match, name)
-        parts += [f"{name} {', '.join(values)}"] if values is not None else []
-    parts += [f"{name} {', '.join(map(str, values))}" for name, values in match.claims.items()]
-    return f"principals[{entry.number}] ({'; '.join(parts)})"
 
 
 def _holds(entry: AgentEntry | PrincipalEntry) -> str:
@@ -194,6 +182,14 @@ def _side(
     judged = [
         Judged(rule, (*rule.target_misses(case.operation), *rule.misses(case))) for rule in rules
     ]
-    judged.sort(key=lambda one: (not one.rule.is_deny, len(one.misses), one.rule.name))
+    judged.sort(key=lambda one: _rank(one, case))
     is_suspended = any(entry.settings.suspended for entry in held)
     return Side(who, tuple(entries), bool(held), is_suspended, tuple(judged))
+
+
+def _rank(judged: Judged, case: Case) -> tuple[bool, bool, int, int, str]:
+    """Denies first; then as policy has it: about the operation, mended by a token, few misses."""
+    rule, misses = judged.rule, judged.misses
+    hard = sum(miss.reason is Reason.POLICY_DENIED for miss in misses)
+    is_elsewhere = bool(rule.target_misses(case.operation))
+    return not rule.is_deny, is_elsewhere, hard, len(misses), rule.name

@@ -72,8 +72,10 @@ def _published() -> type[Message]:
     for message in file.message_type:
         for part in (message, *message.nested_type):
             for field in part.field:
-                if (part.name, field.name) in _PUBLISHED:
-                    field.type, field.type_name = _PUBLISHED[part.name, field.name]
+                kind, type_name = _PUBLISHED.get((part.name, field.name), (field.type, ""))
+                field.type = kind
+                if type_name:
+                    field.type_name = type_name
     pool = DescriptorPool()
     for needed in (STRUCT, TIMESTAMP):
         pool.AddSerializedFile(needed.serialized_pb)

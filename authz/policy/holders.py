@@ -51,6 +51,15 @@ class PrincipalEntry:
     subject_patterns: tuple[SpiffePattern, ...]
     agents: tuple[SpiffePattern, ...] | None
 
+    @property
+    def title(self) -> str:
+        """Its place in the config, and whom it is about, for reports."""
+        match = self.settings.match
+        members = [(name, getattr(match, name)) for name in ("subjects", GROUPS, ROLES)]
+        members += match.claims.items()
+        given = [f"{name} {', '.join(map(str, some))}" for name, some in members if some]
+        return f"principals[{self.number}] ({'; '.join([match.issuer, *given])})"
+
     def misses(self, delegation: Delegation) -> str:
         """Which part of the match does not fit; "" when all of it does.
 

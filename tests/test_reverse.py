@@ -1,0 +1,163 @@
+"""Who can, what can: policy asked the other way round never hides what it would allow."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from test_cli import URL, config, run
+from test_policy import AGENT, ISSUER, PATTERNS, SEGMENTS, case, decide, delegation, policy, rule
+
+from authz.decision import Agent
+from authz.patterns import SegmentPattern, path_pattern
+from authz.policy import AgentSettings, Policy, PrincipalMatch, PrincipalSettings, RuleSettings
+from authz.request import Operation
+from authz.reverse import what_can, who_can
+from authz.spiffe import SpiffeId
+from lab.mesh import TRAVEL
+
+__all__ = ["config"]
+SEGMENT_PATTERNS = st.builds(
+    SegmentPattern,
+    st.lists(st.sampled_from(["a", "b", "", None]), max_size=4).map(tuple),
+    st.booleans(),
+)
+RULES = st.lists(
+    st.builds(
+        lambda paths, effect: RuleSettings(
+            hosts=("h",),
+            methods=("GET",),
+            paths=tuple(paths),
+            scopes=() if effect == "allow" else None,
+            effect=effect,
+        ),
+        PATTERNS,
+        st.sampled_from(["allow", "allow", "deny"]),
+    ),
+    min_size=1,
+    max_size=3,
+).map(tuple)
+
+
+@given(SEGMENT_PATTERNS, SEGMENT_PATTERNS, st.lists(st.sampled_from(["a", "b", ""]), max_size=5))
+def test_an_intersection_matches_what_both_match(
+    one: SegmentPattern, other: SegmentPattern, segments: list[str]
+) -> None:
+    """A path fits the intersection of two patterns exactly when it fits both."""
+    both = one.intersection(other)
+    path = tuple(segments)
+
+    is_of_both = both is not None and both.matches(path)
+    assert is_of_both == (one.matches(path) and other.matches(path))
+
+
+@given(RULES, RULES, SEGMENTS)
+def test_what_is_allowed_is_told(
+    of_agent: tuple[RuleSettings, ...],
+    of_principal: tuple[RuleSettings, ...],
+    segments: list[str],
+) -> None:
+    """What policy allows is in what-can and who-can; what they tell is allowed or in a deny."""
+    subject = policy(of_agent, of_principal)
+    path = tuple(segments)
+    operation = Operation("GET", "h", path)
+    is_allowed = decide(subject, "/" + "/".join(path), delegation()) == "allow"
+    what = what_can(subject, Agent(SpiffeId.parse(AGENT)), delegation())
+    who = who_can(subject, operation)
+    is_denied = any(
+        path_pattern(text).matches(path)
+        for one in (*of_agent, *of_principal)
+        if one.effect == "deny"
+        for text in one.paths
+    )
+
+    is_told = any(reach.matches(operation) for reach in what.reaches)
+    assert is_told or not is_allowed
+    assert bool(who) or not is_allowed
+    assert is_allowed or is_denied or not (is_told or bool(who))
+    assert bool(who.excepted) == is_denied
+
+
+def test_a_deny_takes_away_what_it_holds_whole() -> None:
+    """A deny that asks nothing else removes a path; one with a condition is listed only."""
+    agent = Agent(SpiffeId.parse(AGENT))
+    cases: list[tuple[dict[str, tuple[str, ...]], list[str]]] = [
+        ({}, ["/a"]),
+        ({"x-env": ("prod",)}, ["/a", "/b/*"]),
+    ]
+    for headers, left in cases:
+        deny = RuleSettings(
+            effect="deny", hosts=("*",), methods=("*",), paths=("/b/**",), headers=headers
+        )
+        found = what_can(policy((rule("/a /b/{id}"), deny), (rule("/**"),)), agent, delegation())
+
+        assert [str(path) for reach in found.reaches for path in reach.paths] == left
+        assert any("/b/**" in line for line in found.excepted)
+
+
+def test_scopes_and_names_of_both() -> None:
+    """An intersection tells the scopes and the rules of both sides."""
+    subject = policy((rule("/a/**", "s1"),), (rule("/*/x", "s2"),))
+    found = what_can(subject, Agent(SpiffeId.parse(AGENT)), delegation())
+
+    assert found.lines()[1:] == ["  GET h /a/x", "    scopes s1 s2; by a/0 and p/0"]
+
+
+def test_suspended_ones_are_left_out() -> None:
+    """A suspended agent is in no list of who can, also by a pattern; and it can nothing."""
+    subject = Policy(
+        [
+            AgentSettings(id=AGENT, grants=("g",)),
+            AgentSettings(id="spiffe://td/*", suspended=True),
+            AgentSettings(id="spiffe://td/x/*", grants=("g",)),
+        ],
+        [
+            PrincipalSettings(
+                match=PrincipalMatch(issuer=ISSUER), grants=("g",), agents=("spiffe://td/x/*",)
+            ),
+            PrincipalSettings(match=PrincipalMatch(issuer="https://b"), suspended=True),
+        ],
+        {"g": (rule("/a"),)},
+    )
+    asked = case(delegation(), Operation("GET", "h", ("a",)))
+    who = who_can(subject, asked.operation)
+    what = what_can(subject, asked.agent, None)
+
+    assert [one.name for one in who.agents] == ["spiffe://td/x/*"]
+    assert [one.name for one in who.principals] == [
+        f"principals[0] ({ISSUER}) through spiffe://td/x/*"
+    ]
+    assert len(who.excepted) == 2
+    assert not what
+    assert "suspended by agents spiffe://td/*" in what.excepted
+
+
+def test_two_without_limits_allow_nothing() -> None:
+    """Where both sides are unrestricted no rule allows, and none is told."""
+    subject = Policy(
+        [AgentSettings(id=AGENT, unrestricted=True)],
+        [PrincipalSettings(match=PrincipalMatch(issuer=ISSUER), unrestricted=True)],
+        {"g": (rule("/a"),)},
+    )
+
+    assert not who_can(subject, Operation("GET", "h", ("a",)))
+    assert not what_can(subject, Agent(SpiffeId.parse(AGENT)), delegation())
+
+
+def test_verbs(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The verbs list what there is with 0, and end with 1 where there is nothing."""
+    assert run("who-can", str(config), "GET", URL) == 0
+    out = capsys.readouterr().out
+    assert f"  {TRAVEL}\n    finance-read/0: scopes balance:read" in out
+    assert "sa/retired: suspended" in out
+    assert run("who-can", str(config), "DELETE", URL) == 1
+    assert run("who-can", str(config), "GET", f"{URL}/..%2fx") == 1
+    capsys.readouterr()
+    assert run("what-can", str(config), TRAVEL) == 0
+    assert "GET * /public/**" in capsys.readouterr().out
+    assert run("what-can", str(config), TRAVEL, "--for", "bob", "--group", "readers") == 0
+    out = capsys.readouterr().out
+    assert "GET mcp.corp.example /finance/**" in out
+    assert "/public" not in out
+    assert run("what-can", str(config), TRAVEL, "--for", "bob") == 1
+    assert run("what-can", str(config), "travel") == 1
