@@ -157,6 +157,20 @@ def test_an_audit_record(world: World, capsys: pytest.CaptureFixture[str], tmp_p
     assert "no record of the decision" in capsys.readouterr().err
 
 
+def test_a_terminal_is_not_obeyed(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What clients chose is shown with its control characters written out."""
+    record = dict.fromkeys(("reason", "principal", "issuer", "mode", "rule"), "")
+    record |= dict.fromkeys(("principal_rule", "policy_version", "token_id", "proxy"), "")
+    record |= {"agent": TRAVEL, "decision": "deny", "detail": "a\x1b[2Jb", "host": "h"}
+    lists: dict[str, object] = {name: [] for name in ("actors", "flags", "scopes")}
+    rest = {"method": "GET", "path": "/", "decision_id": "d1", "time": "2026-11-25T10:00:00Z"}
+    log = config.with_name("log")
+    log.write_text("cut off d1\n" + json.dumps(record | lists | rest) + "\n")
+
+    assert run("explain", str(config), "--audit", str(log), "--decision-id", "d1") == 1
+    assert "a\\u001b[2Jb" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

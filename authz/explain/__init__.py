@@ -111,7 +111,8 @@ def explain(config: Config, asked: Asked, *, shows_all: bool = False) -> Explana
     """Decide as the server would, and tell each step. Fetches keys when a token is to verify."""
     if asked.refused:
         why = "            it was refused before policy was asked"
-        return Explanation(is_allowed=False, lines=(*asked.notes, why, "DENY"))
+        lines = [*asked.notes, why, "DENY"]
+        return Explanation(is_allowed=False, lines=tuple(map(_printable, lines)))
     if not asked.has_proxy:
         # The question has an ID and no certificate, whatever the config's proxies send.
         config = config.model_copy(update={"profiles": {"default": ProfileSettings()}})
@@ -129,14 +130,19 @@ def explain(config: Config, asked: Asked, *, shows_all: bool = False) -> Explana
         decision = authorizer.decide(asked.request, asked.now)
     finally:
         keys.close()
-    lines = [*asked.notes, *_steps(asked, decision)]
+    told = [*asked.notes, *_steps(asked, decision)]
     if watched.case is not None:
-        lines.append("3 policy")
-        lines += considered(policy, watched.case).lines(None if shows_all else SHOWN)
+        told.append("3 policy")
+        told += considered(policy, watched.case).lines(None if shows_all else SHOWN)
     if config.shadow and not isinstance(decision, Allow):
-        lines.append("            shadow: true: what policy refuses is only recorded")
-    lines += _answer(decision)
-    return Explanation(isinstance(decision, Allow), tuple(lines))
+        told.append("            shadow: true: what policy refuses is only recorded")
+    told += _answer(decision)
+    return Explanation(isinstance(decision, Allow), tuple(map(_printable, told)))
+
+
+def _printable(line: str) -> str:
+    """A line that a terminal shows and does not obey: clients chose parts of what was recorded."""
+    return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in line)
 
 
 def _steps(asked: Asked, decision: Decision) -> list[str]:
