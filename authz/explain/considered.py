@@ -109,8 +109,8 @@ class Considered:
             lines += [
                 f"denied by: {one.rule.name}, which the {side.who} holds" for one in side.denying
             ]
-        lines += [f"nearest miss: {near}" for side in self.sides if (near := side.nearest())]
-        return lines
+        nearest = dict.fromkeys(side.nearest() for side in self.sides)
+        return [*lines, *(f"nearest miss: {near}" for near in nearest if near)]
 
 
 def considered(policy: Policy, case: Case) -> Considered:
