@@ -1,4 +1,4 @@
-"""The command ``authz``: serve, check, explain, who-can, what-can, keys, metadata, schema, health.
+"""The command ``authz``: one verb for each thing that an operator does.
 
 Exit status: 0 fine or allowed, 1 the check failed or denied, 2 usage, 3 could not start.
 """

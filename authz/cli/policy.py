@@ -5,12 +5,11 @@ Exit status: 0 fine, 1 something needs a look.
 
 import argparse
 import json
-import os
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from authz.cli.common import FAILED, FINE, add_config, complain
 from authz.config import load
 from authz.policytest import run_cases
 from authz.suggest import suggest
@@ -36,7 +35,7 @@ def add_verbs(verbs: "Verbs") -> None:
         epilog="exit status: 1 when a case came out otherwise, or too few rules are covered",
     )
     test.set_defaults(verb=_test)
-    _add_config(test)
+    add_config(test)
     test.add_argument("cases", metavar="CASES", type=Path, help="the YAML file of cases")
     test.add_argument(
         "--min-coverage",
@@ -56,7 +55,7 @@ def add_verbs(verbs: "Verbs") -> None:
         "record, or with --strict something is newly denied",
     )
     replay.set_defaults(verb=_replay)
-    _add_config(replay)
+    add_config(replay)
     _add_audit(replay)
     replay.add_argument(
         "--old",
@@ -75,7 +74,7 @@ def add_verbs(verbs: "Verbs") -> None:
         "output is YAML with comments, for review.",
     )
     less.set_defaults(verb=_suggest)
-    _add_config(less)
+    add_config(less)
     _add_audit(less)
     less.add_argument(
         "--denied", action="store_true", help="propose rules for what policy really refused"
@@ -90,18 +89,6 @@ def _add_audit(parser: argparse.ArgumentParser) -> None:
         action="append",
         required=True,
         help="an audit log; repeatable",
-    )
-
-
-def _add_config(parser: argparse.ArgumentParser) -> None:
-    default = os.environ.get("AUTHZ_CONFIG")
-    parser.add_argument(
-        "config",
-        metavar="CONFIG",
-        type=Path,
-        nargs="?" if default else None,
-        default=Path(default) if default else None,
-        help="the config file (AUTHZ_CONFIG)",
     )
 
 
@@ -122,7 +109,7 @@ def _test(options: argparse.Namespace) -> int:
     if not is_covered:
         lines.append(f"too few: --min-coverage asks for {options.min_coverage:g}%")
     print("\n".join(lines))
-    return 0 if is_covered and not outcome.failures else 1
+    return FINE if is_covered and not outcome.failures else FAILED
 
 
 def _replay(options: argparse.Namespace) -> int:
@@ -130,11 +117,11 @@ def _replay(options: argparse.Namespace) -> int:
         old = None if options.old is None else load(options.old)
         report = what_if(load(options.config), options.audit, old)
     except TraceError as error:
-        print(f"authz: {error}", file=sys.stderr)
-        return 1
+        complain(f"authz: {error}")
+        return FAILED
     told = json.dumps(report.members(), indent=2) if options.json else "\n".join(report.lines())
     print(told)
-    return 1 if report.needs_a_look(is_strict=options.strict) else 0
+    return FAILED if report.needs_a_look(is_strict=options.strict) else FINE
 
 
 def _suggest(options: argparse.Namespace) -> int:
@@ -142,6 +129,6 @@ def _suggest(options: argparse.Namespace) -> int:
         for line in suggest(load(options.config), options.audit, denied=options.denied):
             print(line)
     except TraceError as error:
-        print(f"authz: {error}", file=sys.stderr)
-        return 1
-    return 0
+        complain(f"authz: {error}")
+        return FAILED
+    return FINE
