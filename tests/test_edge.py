@@ -281,6 +281,19 @@ def test_cache_keys_do_not_collide(pairs: list[tuple[str, str]]) -> None:
     assert (cache.get(asked, 1.0, 1.0, 3) is entry) == (pairs[0] == pairs[1])
 
 
+def test_requests_share_their_long_texts() -> None:
+    """Requests with one token and one certificate hold each once, however many are remembered."""
+    reader = Reader(Inputs(frozenset({"authorization"})))
+    first, second = (
+        reader.read(check_request(None, [("authorization", "t" * 900)], certificate="c" * 900))[0]
+        for _ in range(2)
+    )
+
+    assert first == second
+    assert first.headers is second.headers
+    assert first.certificate is second.certificate
+
+
 def test_a_query_is_no_part_of_the_cache_key_but_for_its_token_rule(world: World) -> None:
     """Of a query only whether it holds a credential is read: so another one is a hit."""
     token = world.token()
