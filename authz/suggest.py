@@ -6,7 +6,7 @@ Everything is a text to review: YAML with comments that say how often, and where
 import json
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
@@ -81,8 +81,23 @@ class Use:
         self.scopes = scopes if self.scopes is None else self.scopes & scopes
 
 
-def suggest(config: Config, paths: Sequence[Path], *, denied: bool) -> Iterator[str]:
-    """The suggestions, as lines of YAML. Raises TraceError.
+@dataclass(frozen=True, slots=True)
+class Suggestions:
+    """What the evidence says.
+
+    Attributes:
+        lines: all of it, as YAML with comments.
+        narrower: by the place of a rule (grant, number), its keys that can be narrower, and how.
+        missing: what is missing, as the lines of a file to include.
+    """
+
+    lines: tuple[str, ...]
+    narrower: Mapping[tuple[str, int], Mapping[str, list[str]]]
+    missing: tuple[str, ...]
+
+
+def suggest(config: Config, paths: Sequence[Path], *, denied: bool) -> Suggestions:
+    """Suggest from audit logs. Raises TraceError.
 
     What is missing is taken from requests that only policy in shadow would have refused; or, with
     ``denied``, from those that policy refused.
@@ -90,12 +105,22 @@ def suggest(config: Config, paths: Sequence[Path], *, denied: bool) -> Iterator[
     evidence = _Evidence(config, denied=denied)
     for _, _, read in read_trace(paths):
         evidence.take(read)
-    yield f"# From {evidence.records} records, {evidence.bad} lines that are none. For review:"
-    yield "# a rule that was not used in this time may be needed at another."
-    rules = [rule for of_grant in evidence.rules.values() for rule in of_grant]
-    for rule in rules:
-        yield from _of_rule(rule, evidence.uses.get(rule.name))
-    yield from _of_missing(evidence.missing, set(config.grants), {one.id for one in config.agents})
+    lines = [
+        f"# From {evidence.records} records, {evidence.bad} lines that are none. For review:",
+        "# a rule that was not used in this time may be needed at another.",
+    ]
+    narrower: dict[tuple[str, int], Mapping[str, list[str]]] = {}
+    for grant, rules in evidence.rules.items():
+        for number, rule in enumerate(rules):
+            use = evidence.uses.get(rule.name)
+            if use is None:
+                lines.append(f"# {rule.name}: never used; take it out?")
+            elif keys := _narrower_keys(rule, use):
+                narrower[grant, number] = keys
+                lines += _of_rule(rule, use, keys)
+    agents = {one.id for one in config.agents}
+    missing = tuple(_of_missing(evidence.missing, set(config.grants), agents))
+    return Suggestions((*lines, *missing), narrower, missing)
 
 
 class _Evidence:
@@ -161,21 +186,23 @@ def _is_plain(principal: str) -> bool:
     return principal != "" and principal.isprintable() and ANY not in principal
 
 
-def _of_rule(rule: Rule, use: Use | None) -> Iterator[str]:
-    """What a rule's use says of it."""
-    if use is None:
-        yield f"# {rule.name}: never used; take it out?"
-    elif not rule.is_deny and not use.is_varied:
-        written = rule.settings
-        paths = _narrower(written.paths, use.targets)
-        hosts = sorted({one.host for one in use.targets})
-        methods = sorted({one.method for one in use.targets})
-        now = (set(written.hosts), set(written.methods), set(written.paths))
-        if (set(hosts), set(methods), set(paths)) != now:
-            yield f"# {rule.name}: wider than its {use.count} uses; in its place, within the grant:"
-            yield f"#     hosts: {_listed(hosts)}"
-            yield f"#     methods: {_listed(methods)}"
-            yield f"#     paths: {_listed(paths)}"
+def _narrower_keys(rule: Rule, use: Use) -> dict[str, list[str]]:
+    """The keys of a rule that are wider than its use, and what was used."""
+    if rule.is_deny or use.is_varied:
+        return {}
+    written = rule.settings
+    seen = {
+        "hosts": (sorted({one.host for one in use.targets}), written.hosts),
+        "methods": (sorted({one.method for one in use.targets}), written.methods),
+        "paths": (_narrower(written.paths, use.targets), written.paths),
+    }
+    return {key: used for key, (used, now) in seen.items() if set(used) != set(now)}
+
+
+def _of_rule(rule: Rule, use: Use, keys: Mapping[str, list[str]]) -> Iterator[str]:
+    yield f"# {rule.name}: wider than its {use.count} uses; in its place, within the grant:"
+    for key, used in keys.items():
+        yield f"#     {key}: {listed(used)}"
 
 
 def _narrower(patterns: Iterable[str], targets: Iterable[Target]) -> list[str]:
@@ -223,21 +250,22 @@ def _of_missing(
     yield from ["agents:", *entries] if entries else []
     yield "principals:"
     for name, ((agent, issuer, principal), _) in named.items():
-        match = f"{{issuer: {_quoted(issuer)}, subjects: {_listed([principal])}}}"
-        yield f"  - {{match: {match}, agents: {_listed([agent])}, grants: [{name}]}}"
+        match = f"{{issuer: {_quoted(issuer)}, subjects: {listed([principal])}}}"
+        yield f"  - {{match: {match}, agents: {listed([agent])}, grants: [{name}]}}"
     yield "grants:"
     for name, (_, use) in named.items():
         yield f"  {name}:  # {use.count} requests{' and more kinds' if use.is_varied else ''}"
         by_target: Counter[tuple[str, str]] = Counter((t.host, t.method) for t in use.targets)
         for host, method in sorted(by_target):
             paths = sorted(t.path for t in use.targets if (t.host, t.method) == (host, method))
-            yield f"    - hosts: {_listed([host])}"
-            yield f"      methods: {_listed([method])}"
-            yield f"      paths: {_listed(paths)}"
-            yield f"      scopes: {_listed(sorted(use.scopes or ()))}"
+            yield f"    - hosts: {listed([host])}"
+            yield f"      methods: {listed([method])}"
+            yield f"      paths: {listed(paths)}"
+            yield f"      scopes: {listed(sorted(use.scopes or ()))}"
 
 
-def _listed(texts: Iterable[str]) -> str:
+def listed(texts: Iterable[str]) -> str:
+    """A list as YAML writes it in one line."""
     return f"[{', '.join(map(_quoted, texts))}]"
 
 

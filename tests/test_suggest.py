@@ -2,6 +2,7 @@
 
 import json
 import re
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -147,3 +148,26 @@ def test_narrower(text: str, seen: tuple[str, ...], other: tuple[str, ...]) -> N
         assert path_pattern(narrowed).matches(seen)
     if narrowed is not None and path_pattern(narrowed).matches(other):
         assert path_pattern(text).matches(other)
+
+
+def test_a_diff_to_apply(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    """As a diff it applies with git apply, and the config that comes of it changes no answer."""
+    diff = suggested(world, capsys, "--diff", "--denied")
+    assert not [line for line in diff.splitlines() if line.startswith("#")]
+    here = diff.replace(f"{world.folder}/", "")
+    done = subprocess.run(
+        ["git", "apply", "-p0"], input=here, text=True, cwd=world.folder, check=False
+    )
+    assert done.returncode == 0
+    config = (world.folder / "authz.yaml").read_text()
+    assert 'paths: ["/finance/accounts/{id}", "/finance/balance"]' in config
+    nothing = {"newly_allowed": 0, "newly_denied": 0, "undecidable": 0}
+    assert replayed(world, config, capsys) == nothing
+    assert "suggested-1:" in (world.folder / "suggested.yaml").read_text()
+
+
+def test_a_list_over_lines_is_told(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    """A list that does not stand in one line is told beside the diff, with its place."""
+    block = world.config_text.replace("paths: [/finance/**]\n", "paths:\n        - /finance/**\n")
+    first, *_ = suggested(world, capsys, "--diff", config=block).splitlines()
+    assert re.fullmatch(r"# .*authz\.yaml:\d+: paths could be \[.*\]", first)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from authz.cli.common import FAILED, FINE, add_config, complain
 from authz.config import load
+from authz.patch import patch
 from authz.policytest import run_cases
 from authz.suggest import suggest
 from authz.trace import TraceError
@@ -79,6 +80,9 @@ def add_verbs(verbs: "Verbs") -> None:
     less.add_argument(
         "--denied", action="store_true", help="propose rules for what policy really refused"
     )
+    less.add_argument(
+        "--diff", action="store_true", help="as a unified diff of the config's files, to review"
+    )
 
 
 def _add_audit(parser: argparse.ArgumentParser) -> None:
@@ -126,7 +130,8 @@ def _replay(options: argparse.Namespace) -> int:
 
 def _suggest(options: argparse.Namespace) -> int:
     try:
-        for line in suggest(load(options.config), options.audit, denied=options.denied):
+        found = suggest(load(options.config), options.audit, denied=options.denied)
+        for line in patch(options.config, found) if options.diff else found.lines:
             print(line)
     except TraceError as error:
         complain(f"authz: {error}")
