@@ -7,7 +7,6 @@ otherwise says how (``authz.paths``).
 """
 
 import re
-from dataclasses import dataclass
 from typing import Final, Self
 from urllib.parse import unquote
 
@@ -72,8 +71,7 @@ class Request(msgspec.Struct, frozen=True, gc=False):
         return ""
 
 
-@dataclass(frozen=True, slots=True)
-class Operation:
+class Operation(msgspec.Struct, frozen=True, gc=False):
     """What the request asks for, in the one form that rules are matched against.
 
     Attributes:
