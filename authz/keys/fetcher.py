@@ -17,6 +17,8 @@ from authz.keys.jwk import Key, KeySetError
 
 LOCAL_COOLDOWN_SECONDS: Final = 0.1  # what costs nothing to look at, for an unknown key
 JITTER: Final = 0.1  # so that replicas don't fetch in step
+# Of our own: a thread that draws from the shared generator disturbs those who seed it.
+_random: Final = random.Random()  # noqa: S311 - no secret
 MIN_FRESH_SECONDS: Final = 30.0  # however soon an issuer's Cache-Control wants to be asked again
 # Part of max_age after which good keys are fetched anew at the latest: so that a fetch or two may
 # fail before the keys are too old.
@@ -174,9 +176,9 @@ class Fetcher:
         if self._failures_in_a_row:
             doublings = min(self._failures_in_a_row - 1, MAX_BACKOFF_DOUBLINGS)
             usual = min(settings.cooldown * 2.0**doublings, settings.refresh)
-            return usual * random.uniform(1, 1 + JITTER)  # noqa: S311 - no secret
+            return usual * _random.uniform(1, 1 + JITTER)
         usual = min(self._usual(settings), settings.max_age * MAX_AGE_PART)
-        return usual * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - no secret
+        return usual * _random.uniform(1 - JITTER, 1 + JITTER)
 
     def _usual(self, settings: KeySettings) -> float:
         """Until the next fetch: never longer than the operator lets a withdrawn key live."""
