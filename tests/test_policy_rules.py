@@ -424,3 +424,28 @@ def test_the_token_is_never_read(reads: str) -> None:
     """No rule and no condition reads the header that carries the token, whatever its name."""
     with pytest.raises(ConfigError, match="carries the token"):
         load_text(f"token: {{header: x-delegation}}\n{reads}\n".encode(), "test.yaml")
+
+
+@pytest.mark.parametrize(
+    ("window", "words"),
+    [
+        ('{hours: "8-18"}', "such as 08:00-18:00"),
+        ('{hours: "08:00-08:00"}', "the span is empty"),
+        ('{hours: "08:00-24:30"}', "ends after 24:00"),
+        ('{hours: "08:00-18:00", zone: Berlin}', "no time zone 'Berlin'"),
+        ("{not_before: soon}", "RFC 3339"),
+        ('{not_after: "2026-12-31T18:00:00"}', "RFC 3339"),
+        ("{zone: UTC}", "say days, hours"),
+        (
+            '{not_before: "2026-02-01T00:00:00Z", not_after: "2026-01-01T00:00:00Z"}',
+            "is not after",
+        ),
+    ],
+)
+def test_windows_that_mean_nothing(shared_world: World, window: str, words: str) -> None:
+    """A window that can't be meant is an error with words that say what would be right."""
+    text = shared_world.config_text.replace(SCOPES, f"{SCOPES}      during: [{window}]\n")
+    with pytest.raises(ConfigError) as caught:
+        load_text(text.encode(), "test.yaml")
+
+    assert words in "".join(caught.value.lines())
