@@ -99,12 +99,24 @@ class Record:
         gaps = [b - a for a, b in zip(self.fetches, self.fetches[2:], strict=False)]
         return [gap for gap in gaps if gap < COOLDOWN_SECONDS - SLACK_SECONDS]
 
-    def known_key_seconds(self) -> list[float]:
-        """How long requests took whose key a fetch had brought before they were sent."""
+    def known_key(self) -> list[Sent]:
+        """Requests whose key a fetch had brought before they were sent."""
         return [
-            one.seconds
+            one
             for one in self.sent
             if any(self.published[one.key_id] < end < one.at for end in self.answered)
+        ]
+
+    def meanwhile(self) -> list[Sent]:
+        """Those of them that were sent and answered while a fetch was under way."""
+        ends = [
+            (begun, next((end for end in self.answered if end > begun), 0.0))
+            for begun in self.fetches
+        ]
+        return [
+            one
+            for one in self.known_key()
+            if any(begun < one.at and one.at + one.seconds < end for begun, end in ends)
         ]
 
 
@@ -206,7 +218,7 @@ def _send(mesh: Mesh, storm: Storm, record: Record, end: float, number: int) -> 
 
 def report(record: Record) -> list[str]:
     """The figures, for people."""
-    known = sorted(record.known_key_seconds())
+    known = sorted(one.seconds for one in record.known_key())
     refused = [one for one in record.sent if one.status != 200]
     away = sum(over - begun for begun, over in record.away)
     wrongly = len(record.wrongly_refused())
