@@ -27,6 +27,31 @@ _HOST: Final = re.compile(
 )
 
 
+class Call(msgspec.Struct, frozen=True, gc=False):
+    """One thing that a message asks for, in the words of its protocol.
+
+    Attributes:
+        method: of MCP and A2A the JSON-RPC method, such as "tools/call"; of a model call its kind,
+            such as "chat/completions"; "" for what has none.
+        kind: of the target: "tool", "resource", "prompt", "task", "skill", "model"; "" for the
+            server itself. What has no method is a "response", a "stream" (GET) or a "session"
+            (DELETE).
+        name: of the target: a tool's name, a resource's URI, a task's id; "" for the server.
+        is_known: whether the method is one of the protocol's, as far as we know it.
+        arguments: JSON of the call's arguments, where a decision reads them; else b"".
+        tools: names of the tools that a model call offers.
+        is_streaming: whether a model call asks for a stream.
+    """
+
+    method: str
+    kind: str = ""
+    name: str = ""
+    is_known: bool = True
+    arguments: bytes = b""
+    tools: tuple[str, ...] = ()
+    is_streaming: bool = False
+
+
 class Request(msgspec.Struct, frozen=True, gc=False):
     """A request as the proxy presented it: raw, hashable, and complete for a decision.
 
@@ -40,7 +65,9 @@ class Request(msgspec.Struct, frozen=True, gc=False):
         context: the route's ``context_extensions``, which only the operator writes.
         metadata: (namespace, serialised Struct) of the metadata namespaces that profiles name.
         elsewhere: where else than in a header a credential stands: "query", "cookie".
-        rpc: the JSON-RPC method of the body, where it is certain and a route asks for it; or "".
+        protocol: of the messages on the route: "mcp", "a2a", "openai"; "" when none is read.
+        calls: what the message asks for, all of which must be allowed; empty without a protocol.
+        unread: why the message has no certain meaning, with a detail; None when it has.
         proxy: SPIFFE ID of the proxy that asks, from our own mTLS connection; "" without it.
     """
 
@@ -53,7 +80,9 @@ class Request(msgspec.Struct, frozen=True, gc=False):
     context: tuple[tuple[str, str], ...] = ()
     metadata: tuple[tuple[str, bytes], ...] = ()
     elsewhere: tuple[str, ...] = ()
-    rpc: str = ""
+    protocol: str = ""
+    calls: tuple[Call, ...] = ()
+    unread: tuple[Reason, str] | None = None
     proxy: str = ""
 
     def header(self, name: str) -> str | None:
@@ -79,12 +108,16 @@ class Operation(msgspec.Struct, frozen=True, gc=False):
         host: lower case, without a port.
         path: decoded segments, without the leading slash: ``/a/b/`` is ``("a", "b", "")``.
         ambiguities: forms in the path that a route must accept; nearly always none.
+        protocol: as in Request.
+        call: one of the message's calls; None where no message is read.
     """
 
     method: str
     host: str
     path: Segments
     ambiguities: Forms = frozenset()
+    protocol: str = ""
+    call: Call | None = None
 
     @classmethod
     def of(cls, request: Request) -> Self:
@@ -92,7 +125,14 @@ class Operation(msgspec.Struct, frozen=True, gc=False):
         if not _METHOD.fullmatch(request.method):
             raise Denied(Reason.PATH_AMBIGUOUS, "the method is not an upper-case token")
         host = canonical_host(request.host)
-        return cls(request.method, host, *read_path(request.path))
+        call = request.calls[0] if request.calls else None
+        return cls(request.method, host, *read_path(request.path), request.protocol, call)
+
+    def each(self, request: Request) -> "tuple[Operation, ...]":
+        """One operation for each of the request's calls; itself where there are not several."""
+        if len(request.calls) <= 1:
+            return (self,)
+        return tuple(msgspec.structs.replace(self, call=call) for call in request.calls)
 
 
 def credentials_elsewhere(query: str, cookie: str) -> tuple[str, ...]:
