@@ -78,7 +78,8 @@ class AuditRecord(msgspec.Struct, frozen=True, gc=False):
 class AuditOperation(msgspec.Struct, frozen=True, gc=False):
     """What was asked for, and of us by whom. The path has no query, which could hold a secret.
 
-    ``headers`` are those that rules read; ``route`` is the one that the proxy named.
+    ``headers`` are those that rules read; ``route`` is the one that the proxy named; ``calls`` what
+    a message of ``protocol`` asked for: method, kind and name of each, never its arguments.
     """
 
     method: str
@@ -87,6 +88,8 @@ class AuditOperation(msgspec.Struct, frozen=True, gc=False):
     proxy: str
     route: str = ""
     headers: Mapping[str, str] = {}
+    protocol: str = ""
+    calls: tuple[Mapping[str, Any], ...] = ()
 
 
 _encode: Final = msgspec.json.Encoder().encode

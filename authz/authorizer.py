@@ -10,8 +10,8 @@ from typing import Protocol
 from authz.decision import Agent, Allow, Decision, Delegation, Deny, Shadow
 from authz.delegation import DelegationStep
 from authz.identity import Identity
-from authz.policy import Case, PolicyStep
-from authz.reason import DPOP_SCHEME, Denied
+from authz.policy import Case, PolicyStep, judge_all
+from authz.reason import DPOP_SCHEME, Denied, Reason
 from authz.request import DPOP, Operation, Request
 from authz.routes import RESOURCE_METADATA, Route, Routes
 
@@ -55,8 +55,9 @@ class Authorizer:
             delegation = self.delegations.verify(request, agent, route, now)  # 2. on whose behalf
             self.revocations.check(agent, delegation)  # still
             flags = self.policy.flags(delegation)
-            case = Case(agent, delegation, operation, request, now)
-            verdict = self.policy.judge(case)  # 3. may they, for this
+            _check_message(request, route)
+            cases = [Case(agent, delegation, one, request, now) for one in operation.each(request)]
+            verdict = judge_all(self.policy, cases)  # 3. may they, for this, and all of this
             shadows = verdict.shadows
             grant = verdict.granted()
         except Denied as denied:
@@ -73,6 +74,17 @@ class Authorizer:
             )
         valid_until = min(agent.expires_at, delegation.expires_at, verdict.steady_until)
         return Allow(agent, delegation, grant, valid_until, flags, shadows)
+
+
+def _check_message(request: Request, route: Route) -> None:
+    """Refuse a message without a certain meaning: so late that the record says whose it was."""
+    if request.unread is not None:
+        raise Denied(*request.unread)
+    if request.protocol != route.protocol or (request.protocol and not request.calls):
+        detail = (
+            f"the route's messages are {route.protocol or 'not to be'} read, and this is not so"
+        )
+        raise Denied(Reason.BODY_UNINSPECTABLE, detail)
 
 
 def _deny(

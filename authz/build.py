@@ -1,6 +1,6 @@
 """A config made into the parts that decide: what ``authz serve`` and ``authz explain`` share."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
@@ -14,7 +14,7 @@ from authz.delegation import (
     DpopSettings,
     RememberedDelegations,
 )
-from authz.envoy import Inputs, Reader, Writer
+from authz.envoy import Inputs, Messages, Reader, Writer
 from authz.identity import Identity
 from authz.keys import KeySource, KeyStore
 from authz.pdp import AuthzenPoint, PdpError
@@ -140,11 +140,12 @@ def snapshot_of(
     )
     policy = policy_of(config)
     step: PolicyStep = NotEnforced(policy) if config.shadow else policy
-    headers, claims = policy.headers, policy.claims
+    policies = [policy]
     if config.candidate is not None:
         candidate = policy_of(load(Path(config.candidate)))
         step = WithCandidate(step, candidate)
-        headers, claims = headers | candidate.headers, claims | candidate.claims
+        policies.append(candidate)
+    headers, claims = _headers_of(policies), _claims_of(policies)
     authorizer = authorizer_of(config, delegations, revocations, step)
     writer = Writer(
         config.headers,
@@ -155,7 +156,7 @@ def snapshot_of(
     version = version_of(config)
     return Snapshot(
         authorizer=authorizer,
-        reader=reader_of(config, headers),
+        reader=reader_of(config, policies),
         renderer=Renderer(writer, version, claims),
         cache_settings=cache,
         policy_version=version,
@@ -164,20 +165,39 @@ def snapshot_of(
     )
 
 
-def reader_of(config: Config, further: frozenset[str]) -> Reader:
-    """Who reads the inputs of decisions, with these further headers that policy reads."""
-    return Reader(_inputs(config, further))
+def _headers_of(policies: Iterable[Policy]) -> frozenset[str]:
+    return frozenset[str]().union(*(policy.headers for policy in policies))
 
 
-def _inputs(config: Config, further: frozenset[str]) -> Inputs:
-    """What decisions read by this config: a header that nothing reads is no part of a cache key."""
+def _claims_of(policies: Iterable[Policy]) -> frozenset[str]:
+    return frozenset[str]().union(*(policy.claims for policy in policies))
+
+
+def reader_of(config: Config, policies: Sequence[Policy]) -> Reader:
+    """Who reads the inputs of decisions by these policies.
+
+    What none of them reads is no part of a cache key.
+    """
     profiles = config.profiles.values()
-    headers = {config.token.header, DPOP, *further}
+    headers = {config.token.header, DPOP, *_headers_of(policies)}
     if any(profile.identity == "xfcc" for profile in profiles):
         headers.add(XFCC)
     namespaces = {one.namespace for one in profiles if one.identity == "metadata"}
-    return Inputs(
-        frozenset(headers),
-        tuple(sorted(namespaces)),
-        any(route.bootstrap for route in config.routes),
+    return Reader(
+        Inputs(
+            frozenset(headers),
+            tuple(sorted(namespaces)),
+            _messages_of(config, policies),
+        )
+    )
+
+
+def _messages_of(config: Config, policies: Sequence[Policy]) -> Messages | None:
+    routes = Routes(config.routes)
+    if not routes.has_protocols:
+        return None
+    return Messages(
+        routes,
+        Identity(config.trust_domains, config.profiles).mcp_metadata,
+        lambda call: any(policy.reads_arguments(call) for policy in policies),
     )

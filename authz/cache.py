@@ -22,6 +22,7 @@ from authz.request import Request
 from authz.settings import Duration, Settings
 
 ENTRY_BYTES: Final = 600  # measured: a request without its texts, dict slots, entry, numbers
+CALL_BYTES: Final = 300  # likewise, a call without its texts
 
 
 class CacheSettings(Settings):
@@ -95,10 +96,12 @@ class DecisionCache:
 def _bytes_of(request: Request, entry: Entry) -> int:
     texts = "".join(
         (  # as wide as the widest of them: too much, never too little
-            *(request.method, request.host, request.path, request.rpc, request.proxy),
+            *(request.method, request.host, request.path, request.proxy),
             *(request.principal, request.certificate),
             *map("".join, request.headers + request.context),
+            *(text for call in request.calls for text in (call.method, call.name, *call.tools)),
         )
     )
     data = sum([len(value) for _, value in request.metadata])
+    data += sum([CALL_BYTES + len(call.arguments) for call in request.calls])
     return ENTRY_BYTES + getsizeof(texts) + data + len(entry.operation) + entry.rendered.size

@@ -130,12 +130,29 @@ class Reason(Enum):
         return _GRPC_CODES[self.http_status]
 
     @property
+    def jsonrpc_code(self) -> int:
+        """The code of a JSON-RPC error (section 5.1) on MCP routes.
+
+        MCP gives HeaderMismatch a code of its own; a refusal has the one of AuthZEN's COAZ profile.
+        """
+        return _JSONRPC_CODES.get(self, -32603 if self.is_own_fault else -32001)
+
+    @property
     def is_own_fault(self) -> bool:
         """Whether the refusal says something about us rather than about the request."""
         return self.http_status == _OWN_FAULT_STATUS
 
 
 _OWN_FAULT_STATUS: Final = 503
+_JSONRPC_CODES: Final = {
+    Reason.MCP_HEADER_MISMATCH: -32020,
+    Reason.MCP_INVALID_REQUEST: -32600,
+    Reason.BODY_UNINSPECTABLE: -32600,
+    Reason.BODY_TRUNCATED: -32600,
+    Reason.MCP_PARSE: -32700,
+    Reason.MCP_PARAMS: -32602,
+    Reason.MCP_UNKNOWN_METHOD: -32601,
+}
 BEARER: Final = "Bearer"  # authentication schemes: RFC 6750
 DPOP_SCHEME: Final = "DPoP"  # RFC 9449 section 7.1
 

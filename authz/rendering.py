@@ -54,10 +54,10 @@ class Renderer:
             _RENDERED, _RENDERED_BYTES, lambda _, one: one.size
         )
 
-    def render(self, decision: Decision) -> Rendered:
-        """The decision's answer and record."""
+    def render(self, decision: Decision, protocol: str = "") -> Rendered:
+        """The decision's answer, on a route of this protocol, and record."""
         if isinstance(decision, Deny) or decision.delegation.once is not None:
-            return self._made(decision)
+            return self._made(decision, protocol)
         # A delegation is known by identity, and is the same one for as long as its token is
         # remembered; its key here keeps it alive, so that no other can have its identity.
         grant = decision.grant
@@ -67,13 +67,13 @@ class Renderer:
         key = (decision.delegation, agent, rules, decision.shadows)
         rendered = self._known.get(key)
         if rendered is None:
-            rendered = self._made(decision)
+            rendered = self._made(decision, protocol)
             self._known.put(key, rendered)
         return rendered
 
-    def _made(self, decision: Decision) -> Rendered:
+    def _made(self, decision: Decision, protocol: str) -> Rendered:
         return Rendered(
-            self._writer.answer(decision, self._policy_version),
+            self._writer.answer(decision, self._policy_version, protocol),
             encode_record(_record(decision, self._policy_version, self._claims)),
             None if isinstance(decision, Allow) else decision.reason,
             decision.shadows,

@@ -8,21 +8,25 @@ route with the defaults: delegated action only.
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Annotated, Final, Literal
+from functools import lru_cache
+from typing import Annotated, Final, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
-from authz.paths import Form, Forms, ambiguous
+from authz.paths import Form, Forms, Segments, ambiguous, read_path
 from authz.patterns import ANY, HostText, PathText, path_pattern
 from authz.reason import Denied, Reason
-from authz.request import Operation, Request
+from authz.request import Call, Operation, Request, canonical_host
 from authz.settings import Duration, Settings
 
 ROUTE: Final = "authz_route"  # the context extension by which a proxy names the route
+PROFILE: Final = "authz_profile"  # by which it names the profile of the proxy
 RESOURCE_METADATA: Final = "resource_metadata"  # and by which it gives that URL itself
 WELL_KNOWN: Final = "/.well-known/oauth-protected-resource"  # RFC 9728 section 3
 DEFAULT_PORTS: Final = {"https": 443, "http": 80}
+_REMEMBERED: Final = 4096  # targets in use
+_REMEMBERED_CHARS: Final = 1024  # of a target: so all of them take 4 MB
 _WORD: Final = r"^[\x21\x23-\x5b\x5d-\x7e]{1,256}$"  # as a scope: it goes into a quoted-string
 Mode = Literal["delegated", "autonomous"]
 
@@ -61,9 +65,19 @@ class RouteSettings(Settings):
     """Further audiences of tokens for this route; with a resource or these, no other will do."""
     modes: tuple[Mode, ...] = Field(default=("delegated",), min_length=1)
     """delegated: the agent acts for a principal. autonomous: for itself, the token's sub is it."""
+    protocol: Literal["http", "mcp", "a2a", "openai"] = "http"
+    """What is sent there. http: requests, of which rules see host, method and path. mcp, a2a,
+    openai (model calls in the form of OpenAI's API): messages, which are read, so that rules can
+    name tools, tasks and models; whatever can't be read for certain is refused. The proxy must send
+    the body.
+    """
+    trust_mcp_headers: bool = False
+    """For mcp: where the proxy sends no body, go by the headers Mcp-Method and Mcp-Name, of those
+    protocol versions that have the server compare them with it. It is your word that it does.
+    """
     bootstrap: tuple[Annotated[str, Field(pattern=r"^[\x21-\x7e]{1,128}$")], ...] = ()
-    """MCP methods that an agent may call without a token, such as initialize and tools/list, when
-    a grant without scopes allows the request. The proxy must send the body.
+    """For mcp: methods that an agent may call without a token, such as initialize and tools/list,
+    when a rule without scopes allows them.
     """
     proof: Literal["optional", "required"] = "optional"
     """Whether a token must be bound to a key (cnf) that the caller proves to hold."""
@@ -80,6 +94,12 @@ class RouteSettings(Settings):
     path for one that no rule or route here has looked at.
     """
 
+    @model_validator(mode="after")
+    def _some_settings_are_of_mcp(self) -> Self:
+        if self.protocol != "mcp" and (self.bootstrap or self.trust_mcp_headers):
+            raise ValueError("bootstrap and trust_mcp_headers go with protocol: mcp")
+        return self
+
 
 @dataclass(frozen=True, slots=True)
 class Route:
@@ -88,6 +108,8 @@ class Route:
     Attributes:
         name: "" for the defaults, when no route fits.
         audiences: a token must be for one of these; empty when the issuer's are all good.
+        protocol: of its messages; "" when they are not read.
+        trusts_headers: whether MCP headers may stand for a body that is not there.
         origin: of the resource, in one spelling; "" without one.
         metadata_url: of the resource's metadata (RFC 9728 section 3.1); "" without one.
         accept_ambiguous: forms that its upstream reads as we do.
@@ -96,6 +118,8 @@ class Route:
     name: str = ""
     audiences: frozenset[str] = frozenset()
     modes: frozenset[str] = frozenset({"delegated"})
+    protocol: str = ""
+    trusts_headers: bool = False
     bootstrap: frozenset[str] = frozenset()
     needs_proof: bool = False
     acr_values: tuple[str, ...] = ()
@@ -103,6 +127,11 @@ class Route:
     origin: str = ""
     metadata_url: str = ""
     accept_ambiguous: Forms = frozenset()
+
+    def bootstrap_calls(self, request: Request) -> tuple[Call, ...]:
+        """The request's calls, when each may be made without a token; else none."""
+        calls = request.calls if self.bootstrap else ()
+        return calls if all(call.method in self.bootstrap for call in calls) else ()
 
 
 class Routes:
@@ -116,7 +145,8 @@ class Routes:
             (frozenset(one.hosts), [path_pattern(path) for path in one.paths], route)
             for one, route in listed
         ]
-        self.bootstrap = any(route.bootstrap for _, route in listed)
+        self.has_protocols = any(route.protocol for _, route in listed)
+        self._known = lru_cache(_REMEMBERED)(self._of_raw)
 
     def of(self, request: Request, operation: Operation) -> Route:
         """The route that the proxy names, else the first that fits, else the defaults.
@@ -129,21 +159,35 @@ class Routes:
         # accept the form, and the path is refused right here; or the operator was wrong to say that
         # this upstream reads as we do, and rules are passed by just like routes. It is the upstream
         # that was meant: proxies find it by the raw text, where no form separates or cuts anything.
-        route = self._find(request, operation)
+        route = self._find(request.context_value(ROUTE), operation.host, operation.path)
+        if route is None:
+            raise Denied(Reason.POLICY_DENIED, "the proxy names a route that is not configured")
         if not operation.ambiguities <= route.accept_ambiguous:
             raise ambiguous(operation.ambiguities - route.accept_ambiguous)
         return route
 
-    def _find(self, request: Request, operation: Operation) -> Route:
-        name = request.context_value(ROUTE)
+    def of_raw(self, name: str, host: str, path: str) -> Route:
+        """The route by whose protocol a message is read, from what a proxy sends; never raises.
+
+        It is the one of ``of``, as far as that does not refuse. Remembered: this is asked before
+        the cache of decisions, for each request.
+        """
+        is_short = len(host) + len(path) <= _REMEMBERED_CHARS
+        return (self._known if is_short else self._of_raw)(name, host, path)
+
+    def _of_raw(self, name: str, host: str, path: str) -> Route:
+        try:
+            return self._find(name, canonical_host(host), read_path(path)[0]) or _DEFAULTS
+        except Denied:
+            return _DEFAULTS
+
+    def _find(self, name: str, host: str, path: Segments) -> Route | None:
+        """None for a name that is not configured."""
         if name:
-            route = self._by_name.get(name)
-            if route is None:
-                raise Denied(Reason.POLICY_DENIED, "the proxy names a route that is not configured")
-            return route
+            return self._by_name.get(name)
         for hosts, paths, route in self._patterns:
-            is_there = operation.host in hosts or ANY in hosts
-            if is_there and any(path.matches(operation.path) for path in paths):
+            is_there = host in hosts or ANY in hosts
+            if is_there and any(pattern.matches(path) for pattern in paths):
                 return route
         return _DEFAULTS
 
@@ -157,6 +201,8 @@ def _route(settings: RouteSettings) -> Route:
         name=settings.name,
         audiences=frozenset({*settings.audiences, *([resource] if resource else [])}),
         modes=frozenset(settings.modes),
+        protocol="" if settings.protocol == "http" else settings.protocol,
+        trusts_headers=settings.trust_mcp_headers,
         bootstrap=frozenset(settings.bootstrap),
         needs_proof=settings.proof == "required",
         acr_values=settings.acr_values,

@@ -21,12 +21,12 @@ from authz.authorizer import Authorizer
 from authz.bounded import Generation
 from authz.cache import CacheSettings, DecisionCache, Entry
 from authz.decision import Allow, Decision, Deny
-from authz.envoy import Reader, attempt_of
+from authz.envoy import Reader, Reading, attempt_of
 from authz.metrics import Metrics
 from authz.reason import DPOP_SCHEME, Denied, Reason
 from authz.rendering import Renderer
 from authz.replay import ReplayStore, ReplayStoreFullError
-from authz.request import Operation, Request
+from authz.request import Call, Operation, Request
 from authz.routes import ROUTE
 from authz.settings import Duration, Settings
 from authz.tls import TlsSettings
@@ -39,6 +39,7 @@ DECISION_SECONDS: Final = 0.005
 # Longest wait for a key that may just have been published, whatever the caller would allow.
 MAX_KEY_WAIT_SECONDS: Final = 2.0
 _NOTHING: Final = encode_operation(AuditOperation("", "", "", ""))
+_UNREADABLE: Final = Reading(Request("", "", ""))  # a check of which nothing is known
 _ID_BYTES: Final = 16
 _DRAWN_AT_ONCE: Final = 256
 _log: Final = logging.getLogger("authz.service")
@@ -199,11 +200,12 @@ class Service:
         """Decide, record, count: what a remembered decision costs is all in here."""
         now, monotonic = self._now(), self._monotonic()
         snapshot = self.snapshot
-        request_id = trace_id = ""
+        reading = _UNREADABLE
         is_hit = False
         try:
             message = pb.CheckRequest.FromString(data)
-            request, request_id, trace_id = snapshot.reader.read(message, proxy)
+            reading = snapshot.reader.read(message, proxy)
+            request = reading.request
             # Before the decision, so that a change in it shows. Both only grow: the sum is the same
             # only if neither has changed.
             generation = self._keys.generation + self._revocations.generation
@@ -219,7 +221,7 @@ class Service:
                     snapshot.cache.put(request, entry)
         except Exception as error:  # noqa: BLE001 - the law: whatever it was, it is a deny
             _log_fault(error)
-            entry = _refusal(snapshot, Reason.INTERNAL_ERROR, "see the log")
+            entry = _refusal(snapshot, reading, Reason.INTERNAL_ERROR, "see the log")
         seconds = self._monotonic() - monotonic
         rendered = entry.rendered
         is_recorded = self._audit.append(
@@ -227,21 +229,21 @@ class Service:
                 rendered.audit,
                 entry.operation,
                 now + seconds,
-                request_id,
-                trace_id,
+                reading.request_id,
+                reading.trace_id,
                 decision_id,
                 is_hit,
                 seconds,
             )
         )
         if not is_recorded and self._audit.must_record:
-            entry = _refusal(snapshot, Reason.OVERLOADED, "the audit log is full")
+            entry = _refusal(snapshot, reading, Reason.OVERLOADED, "the audit log is full")
             rendered = entry.rendered
         self._metrics.observe(rendered.reason, seconds, is_hit)
         for shadow in rendered.shadows:
             self._metrics.shadowed(shadow)
         valid_until = entry.valid_until if rendered.reason is None else 0.0
-        return rendered.answer.complete(decision_id, valid_until, is_hit)
+        return rendered.answer.complete(decision_id, valid_until, is_hit, reading.ids)
 
     def _decide(
         self,
@@ -372,9 +374,11 @@ def _entry(
         request.proxy,
         request.context_value(ROUTE),
         {name: value for name, value in request.headers if name in snapshot.recorded_headers},
+        request.protocol,
+        tuple([_recorded(call) for call in request.calls]),
     )
     return Entry(
-        snapshot.renderer.render(decision),
+        snapshot.renderer.render(decision, request.protocol),
         encode_operation(operation),
         valid_until,
         monotonic + ttl,
@@ -382,9 +386,18 @@ def _entry(
     )
 
 
-def _refusal(snapshot: Snapshot, reason: Reason, detail: str) -> Entry:
+def _recorded(call: Call) -> dict[str, object]:
+    """A call as audit records have it: without its arguments."""
+    named: dict[str, object] = {"method": call.method, "kind": call.kind, "name": call.name}
+    if call.kind != "model":
+        return named
+    return {**named, "tools": call.tools, "streaming": call.is_streaming}
+
+
+def _refusal(snapshot: Snapshot, reading: Reading, reason: Reason, detail: str) -> Entry:
     """A deny of our own fault, of no request to speak of."""
-    return Entry(snapshot.renderer.render(Deny(reason, detail)), _NOTHING, 0.0)
+    rendered = snapshot.renderer.render(Deny(reason, detail), reading.request.protocol)
+    return Entry(rendered, _NOTHING, 0.0)
 
 
 def _log_fault(error: Exception) -> None:

@@ -24,7 +24,7 @@ from authz.cache import CacheSettings, DecisionCache, Entry
 from authz.envoy import Answer, Inputs, Reader, escaped
 from authz.envoy.writer import OVERWRITE
 from authz.rendering import Rendered
-from authz.request import Request
+from authz.request import Call, Request
 from lab.mesh import ISSUER, ORCHESTRATOR, PAYMENTS, TRAVEL
 
 
@@ -260,7 +260,9 @@ def test_a_remembered_request_counts_with_its_texts() -> None:
         Request("", "", "", principal=long),
         Request("", "", "", certificate=long),
         Request("", "", "", metadata=(("", b"x" * 4000),)),
-        Request("", "", "", rpc=long),
+        Request("", "", "", calls=(Call(long),)),
+        Request("", "", "", calls=(Call("", name=long),)),
+        Request("", "", "", calls=(Call("", arguments=b"x" * 4000),)),
     ):
         cache = DecisionCache(CacheSettings(max_bytes=8000))
         cache.put(request, entry)
@@ -285,7 +287,9 @@ def test_requests_share_their_long_texts() -> None:
     """Requests with one token and one certificate hold each once, however many are remembered."""
     reader = Reader(Inputs(frozenset({"authorization"})))
     first, second = (
-        reader.read(check_request(None, [("authorization", "t" * 900)], certificate="c" * 900))[0]
+        reader.read(
+            check_request(None, [("authorization", "t" * 900)], certificate="c" * 900)
+        ).request
         for _ in range(2)
     )
 
@@ -318,15 +322,15 @@ def test_ids_for_correlation(shared_world: World) -> None:
     headers = [("x-request-id", "abc"), ("traceparent", "nonsense")]
     for raw in (False, True):
         message = check_request(shared_world.svid, headers, raw_headers=raw)
-        _, request_id, trace_id = Reader(Inputs(frozenset())).read(message)
-        assert (request_id, trace_id) == ("abc", "")
+        reading = Reader(Inputs(frozenset())).read(message)
+        assert (reading.request_id, reading.trace_id) == ("abc", "")
 
 
 def test_header_map_bytes_that_are_no_utf8() -> None:
     """Bytes that are no UTF-8 become a character that no token has."""
     message = pb.CheckRequest()
     message.attributes.request.http.header_map.headers.add(key="Authorization", raw_value=b"\xff")
-    request, _, _ = Reader(Inputs(frozenset({"authorization"}))).read(message)
+    request = Reader(Inputs(frozenset({"authorization"}))).read(message).request
 
     assert request.header("authorization") == "\ufffd"
 

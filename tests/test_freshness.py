@@ -164,7 +164,7 @@ class Freshness(RuleBasedStateMachine):
         answer = pb.CheckResponse.FromString(
             self.service.check(message.SerializeToString(), lambda: 1.0)
         )
-        request, _, _ = self.service.snapshot.reader.read(message)
+        request = self.service.snapshot.reader.read(message).request
         decision = self.model.decide(request, self.now)
         key = (token, agent, path, short)
         got = reason_of(answer)

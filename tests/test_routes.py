@@ -198,7 +198,7 @@ def test_a_route_can_ask_for_proof_of_possession(routed: World) -> None:
     """Where a proof is required, a bearer token is not enough; one bound to the SVID is."""
     unbound = routed.ask(routed.token(), path="/bound/x")
     thumbprint = routed.service.snapshot.authorizer.identity.identify(
-        routed.service.snapshot.reader.read(check_request(routed.svid, []))[0], time.time()
+        routed.service.snapshot.reader.read(check_request(routed.svid, [])).request, time.time()
     ).thumbprint
     bound = routed.ask(routed.token(cnf={"x5t#S256": thumbprint}), path="/bound/x")
 

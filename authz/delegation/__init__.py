@@ -65,7 +65,7 @@ class Delegations:
 
         Raises Denied with the first rule that the token breaks.
         """
-        if request.rpc in route.bootstrap and not has_credential(request, self._token):
+        if route.bootstrap_calls(request) and not has_credential(request, self._token):
             return _NOBODYS  # for no principal yet: policy says what that is good for
         credential = credential_of(request, self._token)  # 1. exactly one credential
         jws = parse_compact(credential.token, self._token.max_bytes)  # 2. a JWS, read one way only

@@ -12,7 +12,7 @@ import msgspec
 
 from authz.bounded import BoundedMap, Generation
 from authz.decision import Agent, Delegation
-from authz.request import DPOP, Request
+from authz.request import DPOP, Call, Request
 from authz.routes import Route
 
 ENTRY_BYTES: Final = 1000  # measured: key without its texts, dict slots, the entry, a Delegation
@@ -34,7 +34,7 @@ class _Verified(msgspec.Struct, frozen=True, gc=False):
     generation: int
 
 
-_Key = tuple[tuple[tuple[str, str], ...], tuple[str, ...], str, str, str, str]
+_Key = tuple[tuple[tuple[str, str], ...], tuple[str, ...], tuple[Call, ...], str, str, str]
 
 
 class RememberedDelegations:
@@ -52,8 +52,9 @@ class RememberedDelegations:
         """The verified delegation, now or before. Raises Denied."""
         if request.header(DPOP) is not None:
             return self._step.verify(request, agent, route, now)
-        headers, elsewhere, rpc = request.headers, request.elsewhere, request.rpc
-        key = (headers, elsewhere, rpc, agent.spiffe_id.text, agent.thumbprint, route.name)
+        headers, elsewhere = request.headers, request.elsewhere
+        calls = route.bootstrap_calls(request)  # nothing else of a message matters here
+        key = (headers, elsewhere, calls, agent.spiffe_id.text, agent.thumbprint, route.name)
         generation = self._keys.generation  # before the verification: a change during it must show
         known = self._known.get(key)
         # Not before the time of its verification either: a clock that was set back decides anew.
@@ -63,7 +64,7 @@ class RememberedDelegations:
             and known.generation == generation
         ):
             return known.delegation
-        read = Request("", "", "", headers, elsewhere=elsewhere, rpc=rpc)
+        read = Request("", "", "", headers, elsewhere=elsewhere, calls=calls)
         delegation = self._step.verify(read, agent, route, now)
         self._known.put(key, _Verified(delegation, now, generation))
         return delegation
@@ -74,5 +75,6 @@ class RememberedDelegations:
 
 
 def _bytes_of(key: _Key, _: _Verified) -> int:
-    texts = sum(getsizeof(value) for _, value in key[0]) + getsizeof(key[2])
+    texts = sum(getsizeof(value) for _, value in key[0])
+    texts += sum(getsizeof(call.method) for call in key[2])
     return ENTRY_BYTES + (1 + CLAIMS_FACTOR) * texts

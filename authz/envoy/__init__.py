@@ -1,6 +1,7 @@
 """Envoy's protobuf on one side, our Request and Decision on the other: only here are both."""
 
-from authz.envoy.reader import Inputs, Reader, attempt_of
+from authz.envoy.messages import MAX_REQUEST_BYTES, Messages
+from authz.envoy.reader import Inputs, Reader, Reading, attempt_of
 from authz.envoy.writer import (
     REALM,
     Answer,
@@ -12,11 +13,14 @@ from authz.envoy.writer import (
 )
 
 __all__ = [
+    "MAX_REQUEST_BYTES",
     "REALM",
     "Answer",
     "HeaderSettings",
     "Inputs",
+    "Messages",
     "Reader",
+    "Reading",
     "Writer",
     "attempt_of",
     "challenge_for",

@@ -5,13 +5,17 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, TypeVar
 
-from authz import rpc
+import msgspec
+
+from authz import protocols
 from authz._pb import ext_authz_pb2 as pb
+from authz.envoy.messages import Messages
 from authz.request import Request, credentials_elsewhere
 
 # Tokens and certificates in use within seconds: one that was pushed out is only held twice. With
 # values as large as a proxy lets through, some 60 KiB, these are 60 MB.
 _HELD: Final = 1024
+_PLAIN: Final = protocols.Message(())  # of a route where none is read
 _Value = TypeVar("_Value")
 _COOKIE: Final = "cookie"
 _REQUEST_ID: Final = "x-request-id"
@@ -26,12 +30,28 @@ class Inputs:
     Attributes:
         headers: lower-case names.
         namespaces: of ``metadata_context``.
-        rpc: whether the JSON-RPC method of a request without a token matters.
+        messages: how messages are read; None when none is.
     """
 
     headers: frozenset[str]
     namespaces: tuple[str, ...] = ()
-    rpc: bool = False
+    messages: Messages | None = None
+
+
+class Reading(msgspec.Struct, frozen=True, gc=False):
+    """A CheckRequest, read.
+
+    Attributes:
+        request: all that decisions read.
+        request_id, trace_id: for correlation only, as clients may choose them: ``x-request-id``,
+            and what a valid W3C ``traceparent`` has.
+        ids: JSON of the ids of the message's JSON-RPC requests, for the answer.
+    """
+
+    request: Request
+    request_id: str = ""
+    trace_id: str = ""
+    ids: tuple[bytes, ...] = ()
 
 
 class Reader:
@@ -44,23 +64,26 @@ class Reader:
     def __init__(self, inputs: Inputs) -> None:
         """Take what decisions read."""
         self._namespaces = inputs.namespaces
-        self._reads_rpc = inputs.rpc
         self._decisive = tuple(sorted(inputs.headers))
-        rpc_headers = rpc.HEADERS if inputs.rpc else ()
-        self._names = inputs.headers | {_COOKIE, _REQUEST_ID, _TRACE, *rpc_headers}
+        self._names = inputs.headers | {_COOKIE, _REQUEST_ID, _TRACE}
+        self._names_with_message = self._names | protocols.HEADERS
+        self._messages = inputs.messages
 
-    def read(self, message: pb.CheckRequest, proxy: str = "") -> tuple[Request, str, str]:
-        """The request as the proxy presented it, its request id and its trace id.
-
-        Never fails: what is absent is empty. The ids are for correlation only, and clients may
-        choose them: ``x-request-id``, and what a valid W3C ``traceparent`` has.
-        """
+    def read(self, message: pb.CheckRequest, proxy: str = "") -> Reading:
+        """The request as the proxy presented it. Never fails: what is absent is empty."""
         attributes = message.attributes
         source, http = attributes.source, attributes.request.http
         path, _, query = http.path.partition("?")
-        headers = _headers(http, self._names)
-        cookie = headers.get(_COOKIE, "")
         context = attributes.context_extensions
+        extensions = dict(context) if len(context) else {}
+        messages = self._messages
+        route = messages.route_of(http.host, path, extensions) if messages else None
+        if messages and route:
+            headers = _headers(http, self._names_with_message)
+            asked = messages.read(route, attributes, headers, extensions, proxy)
+        else:
+            headers, asked = _headers(http, self._names), _PLAIN
+        cookie = headers.get(_COOKIE, "")
         request = Request(
             http.method,
             http.host,
@@ -68,14 +91,17 @@ class Reader:
             _held(tuple([(name, headers[name]) for name in self._decisive if name in headers])),
             source.principal,
             _held(source.certificate),
-            tuple(sorted(context.items())) if len(context) else (),
+            tuple(sorted(extensions.items())) if extensions else (),
             self._metadata(attributes) if self._namespaces else (),
             credentials_elsewhere(query, cookie) if query or cookie else (),
-            _rpc(http, headers) if self._reads_rpc else "",
+            route.protocol if route else "",
+            asked.calls,
+            asked.unread,
             proxy,
         )
         trace = _TRACEPARENT.fullmatch(headers[_TRACE]) if _TRACE in headers else None
-        return request, headers.get(_REQUEST_ID, ""), trace[1] if trace else ""
+        trace_id = trace[1] if trace else ""
+        return Reading(request, headers.get(_REQUEST_ID, ""), trace_id, asked.ids)
 
     def _metadata(self, attributes: pb.AttributeContext) -> tuple[tuple[str, bytes], ...]:
         sent = attributes.metadata_context.filter_metadata
@@ -89,11 +115,6 @@ def _held(value: _Value) -> _Value:
     Not ``sys.intern``: in Python 3.12 that keeps a text for ever.
     """
     return value
-
-
-def _rpc(http: pb.HttpRequest, headers: dict[str, str]) -> str:
-    body = http.raw_body or http.body.encode()
-    return rpc.method_of(http.method, headers, body)
 
 
 def _headers(http: pb.HttpRequest, names: frozenset[str]) -> dict[str, str]:

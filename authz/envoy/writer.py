@@ -24,6 +24,7 @@ from pydantic import Field
 
 from authz._pb import ext_authz_pb2 as pb
 from authz.decision import Allow, Decision, Deny
+from authz.envoy.refusal import Body, body_of, jsonrpc_error
 from authz.reason import DPOP_SCHEME
 from authz.request import DPOP
 from authz.settings import Settings
@@ -51,30 +52,47 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
 
     A cached decision is one of these: made once, completed for each request. The id has its places
     in the bytes, of the same length, so completing is cutting and joining; the rest is appended, as
-    a second ``dynamic_metadata``, which every reader of protobuf merges with the first.
+    a second ``dynamic_metadata`` or ``denied_response``, which every reader of protobuf merges with
+    the first.
+
+    Attributes:
+        pieces: the bytes between the places of the id.
+        error: likewise, of a JSON-RPC error that goes into the body; empty for another body.
     """
 
     pieces: tuple[bytes, ...]
+    error: tuple[bytes, ...] = ()
 
     @classmethod
-    def of(cls, message: pb.CheckResponse) -> Self:
-        """Take a response that holds ``_ID_PLACE`` wherever the id belongs."""
+    def of(cls, message: pb.CheckResponse, error: str = "") -> Self:
+        """Take a response, and an error, that hold ``_ID_PLACE`` wherever the id belongs."""
         data = message.SerializeToString(deterministic=True)
-        return cls(tuple(data.split(_ID_PLACE.encode())))
+        place = _ID_PLACE.encode()
+        return cls(tuple(data.split(place)), tuple(error.encode().split(place)) if error else ())
 
-    def complete(self, decision_id: str, valid_until: float, is_hit: bool) -> bytes:  # noqa: FBT001 - hot path
+    def complete(
+        self,
+        decision_id: str,
+        valid_until: float,
+        is_hit: bool,  # noqa: FBT001 - hot path
+        ids: tuple[bytes, ...] = (),
+    ) -> bytes:
         """The bytes of the CheckResponse.
 
         With this id, 32 lower-case hex characters; how long a proxy may go by it, in unix seconds;
-        and whether it was remembered.
+        whether it was remembered; and for the JSON-RPC requests of these ids, as JSON.
         """
-        body = decision_id.encode("ascii").join(self.pieces)
+        text = decision_id.encode("ascii")
+        body = text.join(self.pieces)
+        if self.error:
+            denied = pb.DeniedHttpResponse(body=jsonrpc_error(text.join(self.error), ids).decode())
+            body += pb.CheckResponse(denied_response=denied).SerializeToString()
         return body + (_HIT if is_hit else _MISS) + _double(valid_until)
 
     @property
     def size(self) -> int:
         """Bytes."""
-        return sum(map(len, self.pieces))
+        return sum(map(len, self.pieces + self.error))
 
 
 def _use(cache: str) -> bytes:
@@ -118,14 +136,16 @@ class Writer:
         self._twins = tuple(sorted(set(_underscore_twins([*self._names.values(), *added]))))
         self._stripped = stripped
 
-    def answer(self, decision: Decision, policy_version: str) -> Answer:
-        """The answer to a request."""
+    def answer(self, decision: Decision, policy_version: str, protocol: str = "") -> Answer:
+        """The answer to a request, on a route of this protocol."""
+        error = ""
         if isinstance(decision, Allow):
             message = self._allowed(decision)
         else:
-            message = self._refused(decision)
+            body = body_of(decision, protocol, _ID_PLACE)
+            message, error = self._refused(decision, body), body.error
         _add_metadata(message, decision, policy_version)
-        return Answer.of(message)
+        return Answer.of(message, error)
 
     def _allowed(self, allow: Allow) -> pb.CheckResponse:
         message = pb.CheckResponse()
@@ -147,16 +167,16 @@ class Writer:
             response.headers_to_remove.append(DPOP)  # a proof is no good without its token
         return message
 
-    def _refused(self, deny: Deny) -> pb.CheckResponse:
+    def _refused(self, deny: Deny, body: Body) -> pb.CheckResponse:
         message = pb.CheckResponse()
         reason = deny.reason
         message.status.code = reason.grpc_code
         message.status.message = reason.code
         denied = message.denied_response
         denied.status.code = reason.http_status
-        denied.body = f"{reason.code}: {reason.message}\ndecision: {_ID_PLACE}\n"
+        denied.body = body.text
         headers = [
-            ("content-type", "text/plain; charset=utf-8"),
+            ("content-type", body.content_type),
             ("cache-control", "no-store"),
             ("x-authz-reason", reason.code),
             *deny.headers,

@@ -98,9 +98,8 @@ def asked_of_message(
     config: Config, message: pb.CheckRequest, now: float | None, default_now: float
 ) -> Asked:
     """The question of a CheckRequest, read as the server does; at its own time if none is given."""
-    policy = policy_of(config)
-    reader = reader_of(config, policy.headers)
-    request, _, _ = reader.read(message)
+    reader = reader_of(config, [policy_of(config)])
+    request = reader.read(message).request
     sent = message.attributes.request.time
     recorded = sent.seconds + sent.nanos / 1e9
     at = now if now is not None else recorded or default_now

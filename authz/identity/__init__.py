@@ -26,11 +26,11 @@ from authz.identity.settings import ProfileSettings, Source
 from authz.patterns import SpiffePattern
 from authz.reason import Denied, Reason
 from authz.request import Request
+from authz.routes import PROFILE
 from authz.spiffe import SpiffeId, SpiffeIdError
 from authz.svid import checked_svid
 
-__all__ = ["DEFAULT", "PROFILE", "Identity", "ProfileSettings"]
-PROFILE: Final = "authz_profile"  # the context extension by which a route names its profile
+__all__ = ["DEFAULT", "Identity", "ProfileSettings"]
 DEFAULT: Final = "default"
 _SOURCES: Final[Mapping[Source, Callable[[Request, ProfileSettings, float], Presented]]] = {
     "principal": from_principal,
@@ -59,7 +59,7 @@ class Identity:
 
         Raises Denied(AGENT_MISSING | AGENT_INVALID | AGENT_UNTRUSTED_DOMAIN | IDENTITY_CONFLICT).
         """
-        profile = self._profile(request)
+        profile = self._profile(request.context_value(PROFILE), request.proxy)
         presented = _SOURCES[profile.identity](request, profile, now)
         spiffe_id = spiffe_id_of(presented.name, presented.origin)
         self._check_trust_domain(spiffe_id, profile)
@@ -74,10 +74,17 @@ class Identity:
             raise Denied(Reason.IDENTITY_CONFLICT, "the caller's certificate has another hash")
         return Agent(spiffe_id, svid.thumbprint, svid.not_after)
 
-    def _profile(self, request: Request) -> ProfileSettings:
+    def mcp_metadata(self, named: str, proxy: str) -> str | None:
+        """The namespace of the MCP filter of this proxy, where its profile trusts one."""
+        try:
+            return self._profile(named, proxy).mcp_metadata
+        except Denied:  # identify() says so
+            return None
+
+    def _profile(self, named: str, proxy_id: str) -> ProfileSettings:
         """The profile that the route names, else the calling proxy's own, else the default."""
-        proxy = _proxy_id(request.proxy)
-        name = request.context_value(PROFILE) or self._profile_of(proxy)
+        proxy = _proxy_id(proxy_id)
+        name = named or self._profile_of(proxy)
         profile = self._profiles.get(name)
         if profile is None:
             raise Denied(Reason.AGENT_INVALID, "the route names a profile that is not configured")

@@ -35,6 +35,11 @@ class ProfileSettings(Settings):
     """
     namespace: str = Field(default=AGENTGATEWAY, min_length=1, max_length=128)
     """For metadata: the metadata_context namespace with spiffe_id and, if sent, certificate."""
+    mcp_metadata: str | None = Field(default=None, min_length=1, max_length=128)
+    """The metadata_context namespace in which Envoy's MCP filter says what the message is, as
+    envoy.filters.http.mcp: it is then taken in place of the body. Only where that filter is set to
+    refuse what it can't parse, and nothing before it writes that namespace.
+    """
 
     @model_validator(mode="after")
     def _xfcc_needs_writers(self) -> Self:

@@ -1,9 +1,9 @@
 """Messages of mcp."""
 
 from authz.protocols.message import Message, Sent
-from authz.reason import Denied, Reason
+from authz.reason import Reason
 
 
-def read(sent: Sent) -> Message:
+def read(_: Sent) -> Message:
     """Read. Raises Denied."""
-    raise Denied(Reason.BODY_UNINSPECTABLE, "not built yet")
+    return Message((), unread=(Reason.BODY_UNINSPECTABLE, "not built yet"))

@@ -5,7 +5,7 @@ from typing import Final
 
 import msgspec
 
-from authz.reason import Denied, Reason
+from authz.reason import Reason
 from authz.request import Call
 
 # Request headers that any protocol reads, by lower-case name.
