@@ -105,6 +105,7 @@ def _deny(
         parameters=(*denied.parameters, *([(RESOURCE_METADATA, url)] if url else [])),
         scheme=denied.scheme if request.header(DPOP) is None else DPOP_SCHEME,
         headers=denied.headers,
+        by_message=route.refuses_by_message and denied.reason.is_of_policy,
         agent=agent,
         delegation=delegation,
         flags=flags,

@@ -161,6 +161,7 @@ class Deny(msgspec.Struct, frozen=True, gc=False):
         detail: for operators only.
         parameters, scheme: of the challenge: further auth-params, and Bearer or DPoP.
         headers: further headers of the answer.
+        by_message: whether the answer's HTTP status is 200, with the refusal in its message.
         agent, delegation: None where the refusal came first.
         flags: as in Allow.
         rule: the rule that denied, or that came nearest to an allow; "" when none did.
@@ -173,6 +174,7 @@ class Deny(msgspec.Struct, frozen=True, gc=False):
     parameters: tuple[tuple[str, str], ...] = ()
     scheme: str = BEARER
     headers: tuple[tuple[str, str], ...] = ()
+    by_message: bool = False
     agent: Agent | None = None
     delegation: Delegation | None = None
     flags: tuple[str, ...] = ()

@@ -138,6 +138,11 @@ class Reason(Enum):
         return _JSONRPC_CODES.get(self, -32603 if self.is_own_fault else -32001)
 
     @property
+    def is_of_policy(self) -> bool:
+        """Whether it refuses what a known caller asks for, and no other token would mend it."""
+        return self in (Reason.POLICY_DENIED, Reason.MCP_UNKNOWN_METHOD)
+
+    @property
     def is_own_fault(self) -> bool:
         """Whether the refusal says something about us rather than about the request."""
         return self.http_status == _OWN_FAULT_STATUS

@@ -75,6 +75,11 @@ class RouteSettings(Settings):
     """For mcp: where the proxy sends no body, go by the headers Mcp-Method and Mcp-Name, of those
     protocol versions that have the server compare them with it. It is your word that it does.
     """
+    refusals: Literal["status", "message"] = "status"
+    """For mcp: how a call that policy refuses is answered. status: HTTP 403 with a JSON-RPC error.
+    message: HTTP 200 with that error, as the session of some clients ends at a 403. What another
+    token would mend has its status in both.
+    """
     bootstrap: tuple[Annotated[str, Field(pattern=r"^[\x21-\x7e]{1,128}$")], ...] = ()
     """For mcp: methods that an agent may call without a token, such as initialize and tools/list,
     when a rule without scopes allows them.
@@ -96,8 +101,9 @@ class RouteSettings(Settings):
 
     @model_validator(mode="after")
     def _some_settings_are_of_mcp(self) -> Self:
-        if self.protocol != "mcp" and (self.bootstrap or self.trust_mcp_headers):
-            raise ValueError("bootstrap and trust_mcp_headers go with protocol: mcp")
+        names = ("bootstrap", "trust_mcp_headers", "refusals")
+        if self.protocol != "mcp" and (given := self.model_fields_set.intersection(names)):
+            raise ValueError(f"{', '.join(sorted(given))} goes with protocol: mcp")
         return self
 
 
@@ -110,6 +116,7 @@ class Route:
         audiences: a token must be for one of these; empty when the issuer's are all good.
         protocol: of its messages; "" when they are not read.
         trusts_headers: whether MCP headers may stand for a body that is not there.
+        refuses_by_message: whether HTTP's status leaves a refusal by policy to the message.
         origin: of the resource, in one spelling; "" without one.
         metadata_url: of the resource's metadata (RFC 9728 section 3.1); "" without one.
         accept_ambiguous: forms that its upstream reads as we do.
@@ -120,6 +127,7 @@ class Route:
     modes: frozenset[str] = frozenset({"delegated"})
     protocol: str = ""
     trusts_headers: bool = False
+    refuses_by_message: bool = False
     bootstrap: frozenset[str] = frozenset()
     needs_proof: bool = False
     acr_values: tuple[str, ...] = ()
@@ -203,6 +211,7 @@ def _route(settings: RouteSettings) -> Route:
         modes=frozenset(settings.modes),
         protocol="" if settings.protocol == "http" else settings.protocol,
         trusts_headers=settings.trust_mcp_headers,
+        refuses_by_message=settings.refusals == "message",
         bootstrap=frozenset(settings.bootstrap),
         needs_proof=settings.proof == "required",
         acr_values=settings.acr_values,

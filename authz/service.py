@@ -301,10 +301,15 @@ class Service:
         agent, delegation = decision.agent, decision.delegation
         remaining = time_remaining()
         seconds = math.inf if remaining is None else remaining - ANSWER_MARGIN_SECONDS
+        deadline = self._monotonic() + seconds
         try:
             with self._waits.waiting(agent.spiffe_id.text):
-                operation, now = Operation.of(request), self._now()
-                return point.confirm(decision, operation, decision_id, now=now, seconds=seconds)
+                for operation in Operation.of(request).each(request):
+                    left = deadline - self._monotonic()
+                    decision = point.confirm(
+                        decision, operation, decision_id, now=self._now(), seconds=left
+                    )
+                return decision
         except TooManyWaitError:
             reason, detail = Reason.OVERLOADED, "too many requests wait for the decision point"
         except Denied as denied:

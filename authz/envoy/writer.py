@@ -37,6 +37,7 @@ OVERWRITE: Final = pb.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
 # Stands in an answer where the decision id goes: as long as one, so that the lengths around it stay
 # right, and random, so that no client can write it into a claim and have its own text cut.
 _ID_PLACE: Final = secrets.token_hex(16)
+_OK: Final = 200  # of HTTP: what refuses is CheckResponse.status
 REALM: Final = "agent-authz"
 
 
@@ -173,7 +174,7 @@ class Writer:
         message.status.code = reason.grpc_code
         message.status.message = reason.code
         denied = message.denied_response
-        denied.status.code = reason.http_status
+        denied.status.code = _OK if deny.by_message else reason.http_status
         denied.body = body.text
         headers = [
             ("content-type", body.content_type),

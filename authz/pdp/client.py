@@ -17,7 +17,7 @@ from typing import Final
 from authz.decision import Allow
 from authz.exchange import Ask, FetchError, StatusError, exchange, is_plain, tls_context
 from authz.pdp.breaker import Breaker, CutOffError
-from authz.pdp.evaluation import MAX_ANSWER_BYTES, Yes, evaluation_of, read_answer
+from authz.pdp.evaluation import MAX_ANSWER_BYTES, Yes, evaluation_of, is_asked, read_answer
 from authz.pdp.settings import PdpSettings
 from authz.reason import Denied, Reason
 from authz.request import Operation
@@ -101,6 +101,8 @@ class AuthzenPoint:
         that both sides' records can be put together. Raises Denied(POLICY_DENIED |
         PDP_UNAVAILABLE).
         """
+        if not is_asked(operation):
+            return allow
         seconds = min(seconds, self._settings.timeout)
         if seconds <= 0:
             raise _unavailable("no time is left to ask the decision point")

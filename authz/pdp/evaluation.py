@@ -14,12 +14,13 @@ import msgspec
 from authz import strictjson
 from authz.decision import Allow
 from authz.reason import Denied, Reason
-from authz.request import Operation
+from authz.request import Call, Operation
 
 MAX_ANSWER_BYTES: Final = 64 * 1024  # an answer is one word, and perhaps reasons for people
 # What decision points name a no's reason by, in the context: taken for operators when it is short.
 _REASON_NAMES: Final = ("id", "reason")
 _REASON: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._:/-]{0,63}")
+_UNASKED: Final = frozenset({"ping"})
 _MEMBERSHIPS: Final = ("groups", "roles")  # claims that decision points decide by
 
 
@@ -31,7 +32,7 @@ class Yes:
 def evaluation_of(allow: Allow, operation: Operation) -> bytes:
     """The access evaluation request (section 6.1), the same bytes for the same question."""
     agent, delegation = allow.agent.spiffe_id.text, allow.delegation
-    path = "/" + "/".join(operation.path)
+    path, call = "/" + "/".join(operation.path), operation.call
     return msgspec.json.encode(
         {
             "subject": {
@@ -43,10 +44,9 @@ def evaluation_of(allow: Allow, operation: Operation) -> bytes:
                     **_memberships(delegation.claims),
                 },
             },
-            "action": {"name": operation.method},
+            "action": {"name": call.method if call else operation.method},
             "resource": {
-                "type": "http",
-                "id": operation.host + path,
+                **_resource(operation.protocol, call, operation.host + path),
                 "properties": {"host": operation.host, "path": path},
             },
             "context": {
@@ -60,6 +60,23 @@ def evaluation_of(allow: Allow, operation: Operation) -> bytes:
             },
         }
     )
+
+
+def is_asked(operation: Operation) -> bool:
+    """Whether a call is one to ask about: what keeps a session going is not (COAZ, MCP binding)."""
+    call = operation.call
+    return call is None or not (
+        call.method in _UNASKED or call.method.startswith("notifications/") or not call.method
+    )
+
+
+def _resource(protocol: str, call: Call | None, url: str) -> dict[str, str]:
+    """What the operation is on: a call's target, the server of the messages, or the URL."""
+    if call is None:
+        return {"type": "http", "id": url}
+    if not call.kind:
+        return {"type": f"{protocol}_server", "id": url}
+    return {"type": call.kind, "id": call.name}
 
 
 def _memberships(claims: Mapping[str, object]) -> dict[str, list[str]]:
