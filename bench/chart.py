@@ -11,6 +11,7 @@ BARS: Final = (
     ("ours-stock", "our decision on grpcio's defaults"),
     ("ours", "agent-authz, remembered decision"),
     ("ours, new path", "agent-authz, known token, new path"),
+    ("ours, MCP call", "agent-authz, MCP tool call of 2 KB"),
     ("ours, cold RS256", "agent-authz, new RS256 token"),
     ("ours, cold ES256", "agent-authz, new ES256 token"),
 )

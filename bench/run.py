@@ -51,6 +51,25 @@ HEADERS = {
     "x-request-id": "1b9c9c39-6c2f-4e0a-9c2b-9f4d3f4e2f11",
 }
 PATH = "/finance/00000000"
+CALL = {
+    "jsonrpc": "2.0",
+    "id": 10_000_000,
+    "method": "tools/call",
+    "params": {
+        "name": "search",
+        "arguments": {
+            "query": "trains from Zurich to Lisbon that leave on a Friday, " * 18,
+            "filters": [{"field": f"field-{n}", "op": "eq", "value": n} for n in range(20)],
+            "limit": 50,
+        },
+        "_meta": {"progressToken": 7},
+    },
+}
+TOOLS = {
+    "routes:\n": "routes:\n  - {name: tools, paths: [/mcp], protocol: mcp}\n",
+    "  finance-read:\n": "  finance-read:\n    - {hosts: ['*'], methods: [POST], paths: [/mcp], "
+    "scopes: [], mcp: {tools: [search, 'get_*']}}\n",
+}
 MODES = ("one", "32", "1000/s", "2000/s")
 
 
@@ -141,7 +160,7 @@ class Bench:
         os.sched_setaffinity(0, {1})
 
     def _ours(self, name: str) -> Server:
-        changes = {"trust_domains:": "cache: {ttl: 1h}\ntrust_domains:"}
+        changes = {"trust_domains:": "cache: {ttl: 1h}\ntrust_domains:", **TOOLS}
         server = Server(self.folder, name, f"{self.jwks.url}/jwks", changes=changes)
         self._stack.callback(server.process.stop)
         return server
@@ -169,6 +188,18 @@ class Bench:
             )
         return answer
 
+    def call(self) -> bytes:
+        """A CheckRequest for an MCP tool call with some 2 KB of body."""
+        request = pb.CheckRequest.FromString(self.message(self.issuer, raw=True))
+        http = request.attributes.request.http
+        http.method, http.path = "POST", "/mcp"
+        http.raw_body = json.dumps(CALL).encode()
+        http.size = len(http.raw_body)
+        further = {"content-length": str(http.size), "x-envoy-auth-partial-body": "false"}
+        for name, value in further.items():
+            http.header_map.headers.add(key=name, raw_value=value.encode())
+        return request.SerializeToString()
+
     def message(self, issuer: Issuer, *, raw: bool = False) -> bytes:
         """A CheckRequest as Envoy sends it, with a fresh token."""
         request = pb.CheckRequest()
@@ -193,6 +224,13 @@ def new_paths(message: bytes) -> Callable[[], bytes]:
     return lambda: message.replace(old, b"/finance/%08d" % next(numbers))
 
 
+def new_ids(message: bytes) -> Callable[[], bytes]:
+    """The message with another id of its JSON-RPC request each time."""
+    numbers: Iterator[int] = iter(range(random.randrange(10**7, 5 * 10**7), 10**8))
+    old = str(CALL["id"]).encode()
+    return lambda: message.replace(old, b"%d" % next(numbers))
+
+
 def measure(bench: Bench, run: Run) -> None:
     """The rounds over the direct servers."""
     known = bench.message(bench.issuer)
@@ -207,6 +245,7 @@ def measure(bench: Bench, run: Run) -> None:
         makers: dict[str, tuple[Callable[[], bytes], int]] = {
             "ours, raw headers": (cycle([bench.message(bench.issuer, raw=True)]).__next__, 16000),
             "ours, new path": (new_paths(known), 8000),
+            "ours, MCP call": (new_ids(bench.call()), 8000),
         }
         for name, issuer in bench.issuers.items():
             size = int(2000 * run.scale)
@@ -313,12 +352,15 @@ def ratios(run: Run, raw: dict[str, float]) -> list[str]:
         run.cell("Envoy, bare", "one").p50 - alone
     )
     silent = 1 - 1 / run.ratio("ours", "ours-silent")
+    mcp = run.ratio("ours, MCP call", "ours, raw headers")
     rows = [
         ("remembered / bare echo on our transport", run.ratio("ours", "bare"), 1.10),
         ("remembered / stock grpcio echo", run.ratio("ours", "stock"), 1.10),
         ("remembered / the same on stock grpcio", run.ratio("ours", "ours-stock"), 0.80),
         ("new path, known token / bare echo", run.ratio("ours, new path", "bare"), 1.25),
         ("new path, known token / stock echo", run.ratio("ours, new path", "stock"), 1.25),
+        ("MCP call with 2 KB of body / remembered", run.ratio("ours, MCP call", "ours"), 1.50),
+        ("MCP call with 2 KB of body / raw headers", mcp, 1.50),
         ("(cold ES256 - bare echo) / raw verification", (cold - bare) / raw["ES256"], 2.5),
         ("metrics and audit, part of a remembered check", silent, 0.05),
         ("through Envoy, added p50 / that of the bare echo", added, 1.10),
