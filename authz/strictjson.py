@@ -5,17 +5,20 @@ tokens in one; and takes NaN, which compares false with every limit.
 """
 
 import json
+import re
 from typing import Any, Final, NoReturn
 
 MAX_DEPTH: Final = 16  # a token or a key set needs 6
 MAX_NUMBER_CHARS: Final = 32  # 2**64 and a float fit; int() of 10**5 digits takes quadratic time
+# Only an escape can write half a surrogate pair: those are UTF-8 nowhere.
+_HALF: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 class StrictJsonError(ValueError):
     """The bytes are not JSON that every reader reads alike; the message holds none of them."""
 
 
-def loads(data: bytes) -> Any:  # noqa: ANN401 - JSON is whatever it is; callers check the shape
+def loads(data: bytes, max_depth: int = MAX_DEPTH) -> Any:  # noqa: ANN401 - callers check the shape
     """Parse UTF-8 JSON. Raises StrictJsonError; the caller bounds the size beforehand."""
     try:
         value = _decoder.decode(data.decode("utf-8"))
@@ -23,19 +26,25 @@ def loads(data: bytes) -> Any:  # noqa: ANN401 - JSON is whatever it is; callers
         raise
     except (ValueError, RecursionError):
         raise StrictJsonError("not JSON in UTF-8") from None
-    _check_depth(value, MAX_DEPTH)
-    if b"\\u" in data:  # only an escape can write half a character
+    if data.count(b"{") + data.count(b"[") > max_depth:  # with fewer it can't be nested deeper
+        _check_depth(value, max_depth)
+    if _HALF.search(data):
         _check_text(value)
     return value
 
 
-def _check_depth(value: object, levels: int) -> None:
-    if not isinstance(value, dict | list):
-        return
-    if not levels:
-        raise StrictJsonError(f"nested deeper than {MAX_DEPTH} levels")
-    for child in value.values() if isinstance(value, dict) else value:
-        _check_depth(child, levels - 1)
+def _check_depth(value: object, max_depth: int) -> None:
+    containers = [value]
+    for _ in range(max_depth + 1):
+        containers = [
+            child
+            for one in containers
+            if isinstance(one, dict | list)
+            for child in (one.values() if isinstance(one, dict) else one)
+        ]
+        if not containers:
+            return
+    raise StrictJsonError(f"nested deeper than {max_depth} levels")
 
 
 def _check_text(value: object) -> None:
