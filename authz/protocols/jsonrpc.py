@@ -60,13 +60,18 @@ def _refused(denied: Denied, ids: tuple[bytes, ...] = ()) -> Message:
     return Message((), ids, (denied.reason, denied.detail))
 
 
-def require_no_twins(members: Iterable[str], names: frozenset[str]) -> None:
-    """Refuse members that differ from these lower-case names in nothing but their case.
+def folded(*names: str) -> Mapping[str, str]:
+    """Names of members that a protocol reads, for ``require_no_twins``."""
+    return {name.casefold(): name for name in names}
+
+
+def require_no_twins(members: Iterable[str], names: Mapping[str, str]) -> None:
+    """Refuse members that differ from one of these names in nothing but their case.
 
     Raises Denied(MCP_PARAMS).
     """
     for member in members:
-        if member not in names and member.casefold() in names:
+        if names.get(member.casefold(), member) != member:
             raise Denied(Reason.MCP_PARAMS, "a member's name differs from a known one in its case")
 
 
