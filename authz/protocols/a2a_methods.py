@@ -1,0 +1,94 @@
+"""Methods of A2A: the names and paths of 0.3 and 1.0, to the names of 1.0.
+
+1.0: sections 5.3, 9.4, 10 and 11.3, and a2a.proto. 0.3: section 3.5.6, and types.ts.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+
+SEND: Final = frozenset({"SendMessage", "SendStreamingMessage"})
+
+# Name on the wire: the name of 1.0, and the member of its params that holds the task's id.
+JSONRPC_METHODS: Final[Mapping[str, tuple[str, str]]] = {
+    "SendMessage": ("SendMessage", ""),
+    "SendStreamingMessage": ("SendStreamingMessage", ""),
+    "GetTask": ("GetTask", "id"),
+    "ListTasks": ("ListTasks", ""),
+    "CancelTask": ("CancelTask", "id"),
+    "SubscribeToTask": ("SubscribeToTask", "id"),
+    "CreateTaskPushNotificationConfig": ("CreateTaskPushNotificationConfig", "taskId"),
+    "GetTaskPushNotificationConfig": ("GetTaskPushNotificationConfig", "taskId"),
+    "ListTaskPushNotificationConfigs": ("ListTaskPushNotificationConfigs", "taskId"),
+    "DeleteTaskPushNotificationConfig": ("DeleteTaskPushNotificationConfig", "taskId"),
+    "GetExtendedAgentCard": ("GetExtendedAgentCard", ""),
+    "message/send": ("SendMessage", ""),
+    "message/stream": ("SendStreamingMessage", ""),
+    "tasks/get": ("GetTask", "id"),
+    "tasks/list": ("ListTasks", ""),
+    "tasks/cancel": ("CancelTask", "id"),
+    "tasks/resubscribe": ("SubscribeToTask", "id"),
+    "tasks/pushNotificationConfig/set": ("CreateTaskPushNotificationConfig", "taskId"),
+    "tasks/pushNotificationConfig/get": ("GetTaskPushNotificationConfig", "id"),
+    "tasks/pushNotificationConfig/list": ("ListTaskPushNotificationConfigs", "id"),
+    "tasks/pushNotificationConfig/delete": ("DeleteTaskPushNotificationConfig", "id"),
+    "agent/getAuthenticatedExtendedCard": ("GetExtendedAgentCard", ""),
+}
+
+
+class Form(msgspec.Struct, frozen=True):
+    """What a path of the REST binding asks for.
+
+    Attributes:
+        method: the name of 1.0.
+        has_optional_body: whether a POST says all in its path.
+    """
+
+    method: str
+    has_optional_body: bool = False
+
+
+# HTTP method and path, an id as "*", from the binding's first word on: what comes before is the
+# agent's own, a tenant, or the "v1" of 0.3.
+FORMS: Final[Mapping[tuple[str, str], Form]] = {
+    ("POST", "message:send"): Form("SendMessage"),
+    ("POST", "message:stream"): Form("SendStreamingMessage"),
+    ("GET", "tasks"): Form("ListTasks"),
+    ("GET", "tasks/*"): Form("GetTask"),
+    ("POST", "tasks/*:cancel"): Form("CancelTask", has_optional_body=True),
+    ("POST", "tasks/*:subscribe"): Form("SubscribeToTask", has_optional_body=True),
+    ("GET", "tasks/*:subscribe"): Form("SubscribeToTask"),
+    ("POST", "tasks/*/pushNotificationConfigs"): Form("CreateTaskPushNotificationConfig"),
+    ("GET", "tasks/*/pushNotificationConfigs"): Form("ListTaskPushNotificationConfigs"),
+    ("GET", "tasks/*/pushNotificationConfigs/*"): Form("GetTaskPushNotificationConfig"),
+    ("DELETE", "tasks/*/pushNotificationConfigs/*"): Form("DeleteTaskPushNotificationConfig"),
+    ("GET", "extendedAgentCard"): Form("GetExtendedAgentCard"),
+}
+
+# How the path of an agent card ends. The last is that of the SDK for Python of 0.3.
+CARDS: Final[Mapping[tuple[str, ...], str]] = {
+    (".well-known", "agent-card.json"): "GetAgentCard",
+    (".well-known", "agent.json"): "GetAgentCard",
+    ("v1", "card"): "GetExtendedAgentCard",
+    ("agent", "authenticatedExtendedCard"): "GetExtendedAgentCard",
+}
+
+# Name on the wire: the name of 1.0, and whether its message may hold a task's id.
+GRPC_METHODS: Final[Mapping[str, tuple[str, bool]]] = {
+    "SendMessage": ("SendMessage", True),
+    "SendStreamingMessage": ("SendStreamingMessage", True),
+    "GetTask": ("GetTask", True),
+    "ListTasks": ("ListTasks", False),
+    "CancelTask": ("CancelTask", True),
+    "SubscribeToTask": ("SubscribeToTask", True),
+    "CreateTaskPushNotificationConfig": ("CreateTaskPushNotificationConfig", True),
+    "GetTaskPushNotificationConfig": ("GetTaskPushNotificationConfig", True),
+    "ListTaskPushNotificationConfigs": ("ListTaskPushNotificationConfigs", True),
+    "DeleteTaskPushNotificationConfig": ("DeleteTaskPushNotificationConfig", True),
+    "GetExtendedAgentCard": ("GetExtendedAgentCard", False),
+    # 0.3
+    "TaskSubscription": ("SubscribeToTask", True),
+    "ListTaskPushNotificationConfig": ("ListTaskPushNotificationConfigs", True),
+    "GetAgentCard": ("GetExtendedAgentCard", False),
+}

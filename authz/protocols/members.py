@@ -1,0 +1,81 @@
+"""Members of a JSON object, found as the laxest server finds them.
+
+ProtoJSON takes ``task_id`` for ``taskId``, and Go's JSON takes ``TASKID``: a reader that looks for
+one spelling sees no task where the server has one. So a member is known by its letters alone, and
+one that is written twice is refused.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from authz.protocols.body import require_unmasked
+from authz.protocols.message import Sent
+from authz.reason import Denied, Reason
+
+MAX_NAME_CHARS: Final = 256  # of models, tools, tasks and skills; a UUID has 36
+Names = Mapping[str, str]
+
+
+def names(*spellings: str) -> Names:
+    """What ``pick`` looks for, by the spelling under which the caller wants to have it."""
+    return {_folded(spelling): spelling for spelling in spellings}
+
+
+def pick(holder: object, wanted: Names) -> dict[str, Any]:
+    """The wanted members of an object that are there; null counts as absent, and so does no object.
+
+    Raises Denied(MCP_PARAMS) for what is no object, and for a member in two spellings.
+    """
+    if holder is None:
+        return {}
+    if not isinstance(holder, dict):
+        raise refused("an object is expected")
+    found: dict[str, Any] = {}
+    for written, value in holder.items():
+        name = wanted.get(_folded(written))
+        if name is None:
+            continue
+        if name in found:
+            raise refused("a member is written in two ways")
+        found[name] = value
+    # In the order of what is wanted: what comes of it is the same however the JSON is written.
+    return {name: found[name] for name in wanted.values() if found.get(name) is not None}
+
+
+def name_of(sent: Sent, value: object) -> str:
+    """A target's name: not empty, one line, plain. Raises Denied(MCP_PARAMS)."""
+    if not isinstance(value, str) or not 1 <= len(value) <= MAX_NAME_CHARS:
+        raise refused(f"a name is no text of 1 to {MAX_NAME_CHARS} characters")
+    if not value.isprintable() or value != value.strip():
+        raise refused("a name has characters that names have not")
+    require_unmasked(sent, value)
+    return value
+
+
+def listed(value: object, most: int) -> list[Any]:
+    """The elements of a list that may be absent. Raises Denied(MCP_PARAMS)."""
+    if value is None:
+        return []
+    if not isinstance(value, list) or len(value) > most:
+        raise refused(f"a list of at most {most} elements is expected")
+    return value
+
+
+def as_json(members: Mapping[str, Any]) -> bytes:
+    """JSON in one form for one value, as it becomes a part of the cache's key."""
+    return json.dumps(members, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def once(values: Iterable[str]) -> tuple[str, ...]:
+    """Each value once, in the order in which they come."""
+    return tuple(dict.fromkeys(values))
+
+
+def refused(detail: str) -> Denied:
+    """The refusal of parameters."""
+    return Denied(Reason.MCP_PARAMS, detail)
+
+
+def _folded(name: str) -> str:
+    return name.replace("_", "").casefold()  # also of the letters that Go folds to ASCII
