@@ -1,9 +1,203 @@
-"""Messages of openai."""
+"""Model calls as OpenAI's API has them, and all who speak it; Anthropic's messages too.
 
+A request may name more models than one: those that a gateway may fall back to, or a deployment in
+the path (Azure) besides the one in the body. Each gives a call of its own, so that all have to be
+allowed. What takes its model and tools from elsewhere, such as a stored prompt, is not read.
+"""
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+import msgspec
+
+from authz.paths import Segments, canonical_path
+from authz.protocols.body import parse, require_unmasked
+from authz.protocols.members import MAX_NAME_CHARS, as_json, listed, name_of, names, once, pick
+from authz.protocols.members import refused as params_refused
 from authz.protocols.message import Message, Sent
-from authz.reason import Reason
+from authz.protocols.plain import require_no_body, require_no_upgrade
+from authz.reason import Denied, Reason
+from authz.request import Call
+
+MAX_TOOLS: Final = 256  # OpenAI takes 128
+MAX_FALLBACKS: Final = 16
+# The longest tail counts: "chat/completions" is no "completions".
+_POSTS: Final = (
+    "chat/completions",
+    "messages/count_tokens",
+    "images/generations",
+    "audio/speech",
+    "completions",
+    "responses",
+    "embeddings",
+    "messages",
+    "moderations",
+)
+_DEPLOYMENTS: Final = "deployments"
+_MODELS: Final = "models"
+# Below these a tail means something else ("threads/{id}/messages"), or has a model of its own.
+_OTHERS: Final = frozenset(
+    {"threads", "conversations", "completions", "responses", "messages", _DEPLOYMENTS}
+)
+_BODY: Final = names(
+    "model", "models", "fallbacks", "stream", "tools", "functions",
+    "mcp_servers", "web_search_options", "prompt",
+)  # fmt: skip
+# Members that offer a tool without naming it among the tools, and how it is named then.
+_IMPLIED: Final = {"mcp_servers": "mcp", "web_search_options": "web_search"}
+_TOOL: Final = names("type", "name", "function", "custom", "tools")
+_INNER: Final = names("name")
+_MODEL: Final = names("model")
+_PLAIN_TYPES: Final = frozenset({"function", "custom"})  # what these offer has a name of its own
+# What a condition may read: small and of the call, never of the conversation.
+_ARGUMENTS: Final = names(
+    "background", "best_of", "dimensions", "max_completion_tokens", "max_output_tokens",
+    "max_tokens", "max_tool_calls", "n", "parallel_tool_calls", "previous_response_id", "quality",
+    "reasoning_effort", "safety_identifier", "seed", "service_tier", "size", "store", "stream",
+    "temperature", "tool_choice", "top_k", "top_p", "truncation", "user", "voice",
+)  # fmt: skip
 
 
-def read(_: Sent) -> Message:
-    """Read. Raises Denied."""
-    return Message((), unread=(Reason.BODY_UNINSPECTABLE, "not built yet"))
+def read(sent: Sent) -> Message:
+    """The calls of a request: one for each model that it names; of GET .../models the one or none.
+
+    ``Call.method`` is the path's tail, such as "chat/completions", or "models". ``Call.tools`` has
+    the names of functions, and of built-in tools the type (and the name, if they have one too):
+    "web_search", "mcp"; tools in a group count as well. ``Call.arguments`` has numbers, flags and
+    short texts of a closed list, such as ``max_tokens`` and ``user``.
+
+    Raises Denied: BODY_UNINSPECTABLE for a path that is no model call known here and for a stored
+    prompt, MCP_PARAMS for members of a wrong kind, PATH_AMBIGUOUS, and what ``body.parse`` raises.
+    """
+    require_no_upgrade(sent)
+    path = canonical_path(sent.path)
+    if sent.method == "GET":
+        require_no_body(sent)
+        return Message((_models(sent, path),))
+    if sent.method != "POST":
+        raise _uninspectable("the method is none of a model call")
+    method, base = _tail(path)
+    body = parse(sent)
+    asked = pick(body, _BODY)
+    call = Call(
+        method,
+        kind="model",
+        tools=_tools(sent, asked),
+        is_streaming=_flag(asked.get("stream")),
+    )
+    if method == "responses" and isinstance(asked.get("prompt"), dict):
+        raise _uninspectable("a stored prompt brings a model and tools that are not seen")
+    models = once((*_deployment(sent, base), *_named(sent, asked)))
+    if not models:
+        raise params_refused("no model is named")
+    return Message(tuple(_with_arguments(sent, call, model, body) for model in models))
+
+
+def _models(sent: Sent, path: Segments) -> Call:
+    """GET .../models, or .../models/{model}, whose name may have slashes."""
+    if path.count(_MODELS) != 1 or not _OTHERS.isdisjoint(path):
+        raise _uninspectable("the path is none of a model call")
+    rest = path[path.index(_MODELS) + 1 :]
+    if not rest:
+        return Call(_MODELS)
+    if "" in rest:
+        raise _uninspectable("the path is none of a model call")
+    return Call(_MODELS, "model", _model(sent, "/".join(rest)))
+
+
+def _tail(path: Segments) -> tuple[str, Segments]:
+    """The API's part of the path, and the deployment's part before it: ("deployments", name)."""
+    for tail in _POSTS:
+        parts = tuple(tail.split("/"))
+        if path[-len(parts) :] == parts:
+            return tail, _base(path[: -len(parts)])
+    raise _uninspectable("the path is none of a model call")
+
+
+def _base(base: Segments) -> Segments:
+    deployment = base[-2:] if base[-2:-1] == (_DEPLOYMENTS,) else ()
+    before = base[: len(base) - len(deployment)]
+    # Azure's ".../models/chat/completions" is plain; ".../models/{model}/..." names one itself.
+    if not _OTHERS.isdisjoint(before) or _MODELS in before[:-1]:
+        raise _uninspectable("the path is none of a model call")
+    return deployment
+
+
+def _deployment(sent: Sent, base: Segments) -> tuple[str, ...]:
+    return tuple(_model(sent, name) for name in base[1:])
+
+
+def _named(sent: Sent, asked: dict[str, Any]) -> Iterator[str]:
+    """The model of the body, then those that a gateway may take instead."""
+    if "model" in asked:
+        yield _model(sent, asked["model"])
+    for member in ("models", "fallbacks"):
+        for further in listed(asked.get(member), MAX_FALLBACKS):
+            is_object = isinstance(further, dict)
+            yield _model(sent, pick(further, _MODEL).get("model") if is_object else further)
+
+
+def _model(sent: Sent, value: object) -> str:
+    name = name_of(sent, value)
+    if "," in name or " " in name or not name.isascii():  # a gateway takes "a,b" as two
+        raise params_refused("a model's name has characters that such names have not")
+    return name
+
+
+def _tools(sent: Sent, asked: dict[str, Any]) -> tuple[str, ...]:
+    tools = listed(asked.get("tools"), MAX_TOOLS)
+    functions = listed(asked.get("functions"), MAX_TOOLS)
+    implied = (tool for member, tool in _IMPLIED.items() if member in asked)
+    found = once(
+        (*_offered(sent, tools), *(_inner(sent, function) for function in functions), *implied)
+    )
+    if len(found) > MAX_TOOLS:
+        raise params_refused(f"more than {MAX_TOOLS} tools are offered")
+    return found
+
+
+def _offered(sent: Sent, tools: list[Any]) -> Iterator[str]:
+    """Every name under which a server may know these tools. The JSON's depth bounds the calls."""
+    for tool in tools:
+        members = pick(tool, _TOOL)
+        kind = name_of(sent, members.get("type", "function"))
+        found = [] if kind in _PLAIN_TYPES else [kind]
+        if "name" in members:
+            found.append(name_of(sent, members["name"]))
+        found += [_inner(sent, members[key]) for key in ("function", "custom") if key in members]
+        if not found:
+            raise params_refused("a tool has no name")
+        yield from found
+        yield from _offered(sent, listed(members.get("tools"), MAX_TOOLS))
+
+
+def _inner(sent: Sent, function: object) -> str:
+    return name_of(sent, pick(function, _INNER).get("name"))
+
+
+def _flag(value: object) -> bool:
+    if value is None:
+        return False
+    if not isinstance(value, bool):
+        raise params_refused("a flag is neither true nor false")
+    return value
+
+
+def _with_arguments(sent: Sent, call: Call, model: str, body: object) -> Call:
+    call = msgspec.structs.replace(call, name=model)
+    if not sent.reads_arguments(call):
+        return call
+    found = pick(body, _ARGUMENTS)
+    small = {name: value for name, value in found.items() if _is_small(sent, value)}
+    return msgspec.structs.replace(call, arguments=as_json(small))
+
+
+def _is_small(sent: Sent, value: object) -> bool:
+    if not isinstance(value, str):
+        return isinstance(value, int | float)  # and so a bool
+    require_unmasked(sent, value)
+    return len(value) <= MAX_NAME_CHARS
+
+
+def _uninspectable(detail: str) -> Denied:
+    return Denied(Reason.BODY_UNINSPECTABLE, detail)
