@@ -12,6 +12,7 @@ MAX_DEPTH: Final = 16  # a token or a key set needs 6
 MAX_NUMBER_CHARS: Final = 32  # 2**64 and a float fit; int() of 10**5 digits takes quadratic time
 # Only an escape can write half a surrogate pair: those are UTF-8 nowhere.
 _HALF: Final = re.compile(rb"\\u[dD][89a-fA-F]")
+_CONTAINERS: Final = (dict, list)
 
 
 class StrictJsonError(ValueError):
@@ -34,17 +35,18 @@ def loads(data: bytes, max_depth: int = MAX_DEPTH) -> Any:  # noqa: ANN401 - cal
 
 
 def _check_depth(value: object, max_depth: int) -> None:
-    containers = [value]
-    for _ in range(max_depth + 1):
-        containers = [
-            child
-            for one in containers
-            if isinstance(one, dict | list)
-            for child in (one.values() if isinstance(one, dict) else one)
-        ]
-        if not containers:
+    level = [value] if isinstance(value, _CONTAINERS) else []
+    for _ in range(max_depth):
+        if not level:
             return
-    raise StrictJsonError(f"nested deeper than {max_depth} levels")
+        level = [
+            child
+            for one in level
+            for child in (one.values() if isinstance(one, dict) else one)
+            if isinstance(child, _CONTAINERS)
+        ]
+    if level:
+        raise StrictJsonError(f"nested deeper than {max_depth} levels")
 
 
 def _check_text(value: object) -> None:

@@ -1,8 +1,8 @@
 """What agents really send: a request's message, read as the calls that it makes, or not at all.
 
-A route says which protocol its messages are in. Whatever a server behind could read in another way
-than we do is not read, and refused with a reason of its own: a body that is cut, encoded, doubled
-or at odds with its headers, a batch where the protocol has none. Who may is not decided here.
+A route says which protocol its messages are in. What a server behind could read in another way than
+we do is not read, and refused with a reason of its own: a body that is cut, encoded, doubled or at
+odds with its headers, a batch where the protocol has none. Pure: nothing here decides who may.
 """
 
 from collections.abc import Callable, Mapping

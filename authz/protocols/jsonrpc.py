@@ -47,16 +47,17 @@ def read(sent: Sent, calls: Caller) -> Message:
     try:
         value = body.parse(sent)
     except Denied as denied:
-        return _refused(denied)
+        return refused(denied)
     try:
         messages = _messages(sent, value)
         made = calls(sent, messages, isinstance(value, list))
     except Denied as denied:
-        return _refused(denied, _ids(value))
+        return refused(denied, _ids(value))
     return Message(made, tuple([one.id for one in messages if one.id]))
 
 
-def _refused(denied: Denied, ids: tuple[bytes, ...] = ()) -> Message:
+def refused(denied: Denied, ids: tuple[bytes, ...] = ()) -> Message:
+    """A message that is unread, with the ids of what waits for an answer."""
     return Message((), ids, (denied.reason, denied.detail))
 
 
@@ -73,6 +74,13 @@ def require_no_twins(members: Iterable[str], names: Mapping[str, str]) -> None:
     for member in members:
         if names.get(member.casefold(), member) != member:
             raise Denied(Reason.MCP_PARAMS, "a member's name differs from a known one in its case")
+
+
+def method_name(value: object) -> str:
+    """The name of a method. Raises Denied(MCP_INVALID_REQUEST)."""
+    if not isinstance(value, str) or not _METHOD.fullmatch(value):
+        raise _invalid("the method is not a name")
+    return value
 
 
 def encode_id(value: object) -> bytes:
@@ -110,9 +118,7 @@ def _message(sent: Sent, value: object) -> Rpc:
         return _response(value)
     if not value.keys() <= _CALL:
         raise _invalid("the message has a member that no request has")
-    method = value["method"]
-    if not isinstance(method, str) or not _METHOD.fullmatch(method):
-        raise _invalid("the method is not a name")
+    method = method_name(value["method"])
     body.require_unmasked(sent, method)
     request_id = encode_id(value["id"]) if "id" in value else b""
     if "id" in value and not request_id:

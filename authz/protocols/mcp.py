@@ -1,9 +1,224 @@
-"""Messages of mcp."""
+"""Messages of MCP over Streamable HTTP, of all its revisions: what a request asks of a server.
 
+The body is the truth, and headers have to agree with it. Where the proxy sends no body, what its
+own MCP filter found may stand for it; or the headers alone, where servers have to compare them.
+Sessions are no authentication: nothing here reads their ids.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final
+
+import msgspec
+
+from authz.protocols import body, jsonrpc, mcp_headers, mcp_metadata
+from authz.protocols.jsonrpc import Rpc
 from authz.protocols.message import Message, Sent
-from authz.reason import Reason
+from authz.reason import Denied, Reason
+from authz.request import Call
+
+MAX_NAME_CHARS: Final = 256  # MCP advises 128 for tools; ids of tasks are UUIDs or tokens
+MAX_URI_CHARS: Final = 2048
+MAX_CALLS: Final = 128  # of one message: a batch, or the subscriptions of one stream
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_NOTIFICATION: Final = "notifications/"
+_INITIALIZE: Final = "initialize"
+_COMPLETE: Final = "completion/complete"
+_LISTEN: Final = "subscriptions/listen"
+# What clients ask for by name: the kind of the target, and the member of params that names it.
+_TARGETS: Final[Mapping[str, tuple[str, str]]] = {
+    "tools/call": ("tool", "name"),
+    "resources/read": ("resource", "uri"),
+    "resources/subscribe": ("resource", "uri"),
+    "resources/unsubscribe": ("resource", "uri"),
+    "prompts/get": ("prompt", "name"),
+    "tasks/get": ("task", "taskId"),
+    "tasks/result": ("task", "taskId"),
+    "tasks/update": ("task", "taskId"),
+    "tasks/cancel": ("task", "taskId"),
+}
+# What clients ask of the server itself. Requests that servers send to clients are not among them.
+_SERVER: Final = frozenset(
+    {
+        _INITIALIZE,
+        _LISTEN,
+        "logging/setLevel",
+        "ping",
+        "prompts/list",
+        "resources/list",
+        "resources/templates/list",
+        "server/discover",
+        "tasks/list",
+        "tools/list",
+    }
+)
+_REFERENCES: Final = {"ref/prompt": ("prompt", "name"), "ref/resource": ("resource", "uri")}
+_LISTS: Final = (("resource", "resourceSubscriptions"), ("task", "taskIds"))
+_MEMBERS: Final = jsonrpc.folded(
+    "_meta", "arguments", "name", "notifications", "ref", "taskId", "uri"
+)
+_REFERENCE_MEMBERS: Final = jsonrpc.folded("name", "type", "uri")
+_FLAGS: Final = ("toolsListChanged", "promptsListChanged", "resourcesListChanged")
+_SUBSCRIPTIONS: Final = frozenset({*_FLAGS, *(member for _, member in _LISTS)})
+_NO_BODY: Final = {"GET": Call("", "stream"), "DELETE": Call("", "session")}
+_RESPONSE: Final = Call("", "response")
+_NO_ARGUMENTS: Final[Mapping[str, Any]] = {}
 
 
-def read(_: Sent) -> Message:
-    """Read. Raises Denied."""
-    return Message((), unread=(Reason.BODY_UNINSPECTABLE, "not built yet"))
+def read(sent: Sent) -> Message:
+    """The calls of an MCP request. Never raises Denied: what has no certain meaning says why."""
+    try:
+        return _read(sent)
+    except Denied as denied:
+        return jsonrpc.refused(denied)
+
+
+def _read(sent: Sent) -> Message:
+    if "upgrade" in sent.headers:
+        detail = "the connection would become one whose messages are never seen"
+        raise Denied(Reason.BODY_UNINSPECTABLE, detail)
+    if sent.method != "POST":
+        return Message((_without_body(sent),))
+    if not sent.body and sent.metadata is not None:
+        return _from_metadata(sent, mcp_metadata.message(sent.metadata))
+    if not sent.body and sent.trusts_headers:
+        return Message((_from_headers(sent),))
+    return jsonrpc.read(sent, _calls)
+
+
+def _without_body(sent: Sent) -> Call:
+    """What earlier revisions use GET and DELETE for."""
+    if sent.method not in _NO_BODY:
+        raise Denied(Reason.MCP_INVALID_REQUEST, "MCP uses POST, GET and DELETE")
+    if sent.body or sent.headers.get("content-length", "0") != "0":
+        raise Denied(Reason.BODY_UNINSPECTABLE, "a GET or DELETE has no body")
+    return _NO_BODY[sent.method]
+
+
+def _from_metadata(sent: Sent, message: Rpc) -> Message:
+    """The call that the proxy's filter found, which tells neither its arguments nor any list."""
+    ids = (message.id,) if message.id else ()
+    if message.method == _LISTEN:
+        denied = Denied(Reason.BODY_UNINSPECTABLE, "the proxy's filter reads no subscriptions")
+        return jsonrpc.refused(denied, ids)
+    try:
+        call = _call(sent, message)
+        mcp_headers.require_agreement(sent, message, call.name, is_whole=False)
+    except Denied as denied:
+        return jsonrpc.refused(denied, ids)
+    return Message((call,), ids)
+
+
+def _from_headers(sent: Sent) -> Call:
+    """The call as headers tell it, where the server has to compare them with the body."""
+    method = mcp_headers.trusted_method(sent)
+    if method in mcp_headers.NAMED:
+        kind, member = _TARGETS[method]
+        return Call(method, kind, _name(sent, mcp_headers.name(sent), member))
+    if method in _TARGETS or method in (_COMPLETE, _LISTEN):
+        detail = "what the method is for stands in no header that servers have to compare"
+        raise Denied(Reason.MCP_UNTRUSTED_HEADERS, detail)
+    return Call(method, is_known=_is_known(method))
+
+
+def _calls(
+    sent: Sent,
+    messages: tuple[Rpc, ...],
+    is_batch: bool,  # noqa: FBT001 - as jsonrpc.Caller has it
+) -> tuple[Call, ...]:
+    if is_batch:
+        mcp_headers.require_batches(sent)
+        if any(message.method == _INITIALIZE for message in messages):
+            raise Denied(Reason.MCP_INVALID_REQUEST, "a session begins with no batch")
+    calls: list[Call] = []
+    for message in messages:
+        call = _call(sent, message)
+        mcp_headers.require_agreement(sent, message, call.name)
+        calls.append(_with_arguments(sent, call, message.params))
+        if message.method == _LISTEN:
+            calls += _subscriptions(sent, message.params)
+    if len(calls) > MAX_CALLS:
+        raise Denied(Reason.MCP_PARAMS, f"the message makes more than {MAX_CALLS} calls")
+    return tuple(calls)
+
+
+def _call(sent: Sent, message: Rpc) -> Call:
+    method, params = message.method, message.params
+    if not method:
+        return _RESPONSE
+    jsonrpc.require_no_twins(params, _MEMBERS)
+    if message.id and method.startswith(_NOTIFICATION):
+        raise Denied(Reason.MCP_INVALID_REQUEST, "a notification has no id")
+    if method in _TARGETS:
+        kind, member = _TARGETS[method]
+        return Call(method, kind, _name(sent, params.get(member), member))
+    if method == _COMPLETE:
+        return Call(method, *_reference(sent, params.get("ref")))
+    return Call(method, is_known=_is_known(method))
+
+
+def _is_known(method: str) -> bool:
+    # Notifications ask for nothing, so those of extensions are as good as ours.
+    return method in _SERVER or method.startswith(_NOTIFICATION)
+
+
+def _reference(sent: Sent, ref: object) -> tuple[str, str]:
+    """The kind and the name of what a completion is for."""
+    if not isinstance(ref, dict):
+        raise Denied(Reason.MCP_PARAMS, "the ref is not an object")
+    jsonrpc.require_no_twins(ref, _REFERENCE_MEMBERS)
+    for referred, (kind, member) in _REFERENCES.items():
+        if ref.get("type") == referred:
+            return kind, _name(sent, ref.get(member), member)
+    raise Denied(Reason.MCP_PARAMS, "the ref is neither of a prompt nor of a resource")
+
+
+def _subscriptions(sent: Sent, params: Mapping[str, Any]) -> Iterator[Call]:
+    """One call for each thing that a stream of notifications is about."""
+    notifications = params.get("notifications")
+    if not isinstance(notifications, dict):
+        raise Denied(Reason.MCP_PARAMS, "notifications is not an object")
+    if not notifications.keys() <= _SUBSCRIPTIONS:
+        raise Denied(Reason.MCP_PARAMS, "notifications has a member that may name anything")
+    for kind, member in _LISTS:
+        names = notifications.get(member, [])
+        if not isinstance(names, list) or len(names) > MAX_CALLS:
+            raise Denied(Reason.MCP_PARAMS, f"{member} is no list of at most {MAX_CALLS}")
+        for name in names:
+            yield Call(_LISTEN, kind, _name(sent, name, "uri" if kind == "resource" else "taskId"))
+
+
+def _name(sent: Sent, value: object, member: str) -> str:
+    """The name of a target, as exactly as the server reads it."""
+    most = MAX_URI_CHARS if member == "uri" else MAX_NAME_CHARS
+    if not isinstance(value, str) or not 0 < len(value) <= most:
+        raise Denied(Reason.MCP_PARAMS, f"{member} is no text of 1 to {most} characters")
+    if _CONTROL.search(value):
+        raise Denied(Reason.MCP_PARAMS, f"{member} has a control character")
+    body.require_unmasked(sent, value)
+    return value
+
+
+def _with_arguments(sent: Sent, call: Call, params: Mapping[str, Any]) -> Call:
+    """The call with its arguments, where a decision reads them: they become a part of its key."""
+    arguments = params.get("arguments", _NO_ARGUMENTS)
+    if not isinstance(arguments, dict):
+        raise Denied(Reason.MCP_PARAMS, "arguments is not an object")
+    if not sent.reads_arguments(call):
+        return call
+    _require_distinct([arguments])
+    text = json.dumps(arguments, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+    return msgspec.structs.replace(call, arguments=text.encode())
+
+
+def _require_distinct(values: Iterable[object]) -> None:
+    """Refuse members of one object that some readers take for one: they differ in case alone."""
+    for value in values:
+        if isinstance(value, dict):
+            if len({name.casefold() for name in value}) != len(value):
+                detail = "two members of the arguments differ in nothing but their case"
+                raise Denied(Reason.MCP_PARAMS, detail)
+            _require_distinct(value.values())
+        elif isinstance(value, list):
+            _require_distinct(value)
