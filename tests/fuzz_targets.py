@@ -12,12 +12,14 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
 
+import fuzz_messages
 import fuzz_reference as reference
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from google.protobuf.message import DecodeError
 from hypothesis import strategies as st
 from world import HOST, READ, World, check_request, reason_of
 
+from authz import protocols
 from authz._pb import ext_authz_pb2 as pb
 from authz.identity.xfcc import XfccError, parse
 from authz.keys import Key, KeySetError
@@ -45,6 +47,7 @@ class Lab:
     world: World
     decide: Decide
     parse_keys: ParseKeys = parse_key_set
+    read: fuzz_messages.Read = protocols.read
 
     @classmethod
     def of(cls, world: World) -> "Lab":
@@ -217,6 +220,15 @@ def key_sets(lab: Lab, draw: Draw) -> str:
     return "taken"
 
 
+def messages(lab: Lab, draw: Draw) -> str:
+    """Messages of every protocol: doubled, respelt and cut. All that a server could see is read."""
+    answer, wrong = fuzz_messages.check(lab.read, draw, _mutated)
+    if wrong:
+        raise WrongError(wrong)
+    return answer
+
+
 TARGETS: Mapping[str, Callable[[Lab, Draw], str]] = {
-    one.__name__: one for one in (check_bytes, tokens, certificates, paths, xfcc, key_sets)
+    one.__name__: one
+    for one in (check_bytes, tokens, certificates, paths, xfcc, key_sets, messages)
 }
