@@ -107,6 +107,8 @@ def test_deployment(body: dict[str, object], wanted: list[str]) -> None:
         ({"models": ["a", "b", "m"]}, ["m", "a", "b"]),
         ({"fallbacks": ["a", {"model": "b"}]}, ["m", "a", "b"]),
         ({"Models": ["a"]}, ["m", "a"]),
+        ({"fallbacks": [{"models": ["a"], "fallbacks": ["b"]}]}, ["m", "a", "b"]),
+        ({"extra_body": {"model": "a"}}, ["m", "a"]),
         ({"models": None, "fallbacks": []}, ["m"]),
     ],
 )
@@ -134,7 +136,12 @@ def test_further_models(members: dict[str, object], wanted: list[str]) -> None:
         {"model": "m", "MODEL": "n"},
         {"model": "m", "models": "n"},
         {"model": "m", "models": ["n"] * 17},
+        {"model": "m", "extra_body": "n"},
+        {"model": "m", "extra_body": {"model": 1}},
+        {"model": "m", "fallbacks": [{"model": 1}]},
         {"model": "m", "fallbacks": [{"m": ["n"]}]},
+        {"model": "m", "fallbacks": [{"m": ["n"], "model": "m"}]},
+        {"model": "m", "fallbacks": [None]},
         {"model": "m", "fallbacks": [["n"]]},
         {"model": "m", "stream": 1},
         {"model": "m", "stream": "true"},
@@ -189,6 +196,8 @@ def test_bodies_that_are_refused(body: object) -> None:
          ("mcp", "web_search")),
         ({"mcp_servers": None}, ()),
         ({"web_search_options": {}}, ("web_search",)),
+        ({"plugins": [{"id": "web"}]}, ("plugins",)),
+        ({"extra_body": {"tools": [{"name": "a"}]}}, ("a",)),
     ],
 )  # fmt: skip
 def test_tools(members: dict[str, object], wanted: tuple[str, ...]) -> None:
@@ -204,11 +213,28 @@ def test_streaming(stream: object, wanted: object) -> None:
     assert [call.is_streaming for call in calls("openai", chat(Stream=stream))] == [wanted]
 
 
+def test_a_model_to_fall_back_to_brings_its_own() -> None:
+    """What a call would do with another model counts as what it does."""
+    other = {
+        "model": "n",
+        "messages": [],
+        "max_tokens": 5,
+        "stream": True,
+        "tools": [{"name": "a"}],
+    }
+    one, two = calls("openai", chat(fallbacks=[other]))
+    assert (one.name, one.tools, one.is_streaming) == ("m", ("a",), True)
+    assert (two.name, two.tools, two.is_streaming) == ("n", ("a",), True)
+
+
 def test_stored_prompt() -> None:
     """A stored prompt, which brings a model and tools of its own, is not read; a text is."""
     for prompt in ({"id": "p"}, {"id": "p", "version": "2"}):
         body = {"model": "m", "prompt": prompt}
         assert why("openai", post("/v1/responses", body)) == "body_uninspectable"
+    for member in ("preset", "prompt_id"):
+        assert why("openai", chat(**{member: "x"})) == "body_uninspectable"
+        assert why("openai", chat(extra_body={member: "x"})) == "body_uninspectable"
     assert why("openai", post("/v1/completions", {"model": "m", "prompt": "x"})) == ""
 
 
@@ -232,6 +258,23 @@ def test_arguments() -> None:
     assert call.arguments == b'{"max_tokens":5,"store":true,"temperature":0.5,"user":"u"}'
     (call,) = calls("openai", post(CHAT, body))
     assert call.arguments == b""
+
+
+@pytest.mark.parametrize(
+    "member", [{"extra_body": {"n": 9}}, {"fallbacks": [{"model": "o", "n": 9}]}]
+)
+def test_arguments_that_may_change(member: dict[str, object]) -> None:
+    """Where the body says two things, neither is known, and a condition on it fails."""
+    sent = post(CHAT, {"model": "m", "n": 1} | member, reads=lambda _: True)
+    assert {call.arguments for call in calls("openai", sent)} == {b""}
+
+
+def test_too_many_models() -> None:
+    """Models are bounded in all, however deep they stand."""
+    inner = {"model": "a", "models": [f"b{i}" for i in range(16)]}
+    further = {"models": [f"c{i}" for i in range(14)], "fallbacks": [inner]}
+    assert len(calls("openai", chat(**further))) == 32
+    assert why("openai", chat(**further, extra_body={"model": "d"})) == "mcp_params"
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,12 @@ def pick(holder: object, wanted: Names) -> dict[str, Any]:
     return {name: found[name] for name in wanted.values() if found.get(name) is not None}
 
 
+def require_only(holder: object, known: Names) -> None:
+    """Refuse an object that has further members. Raises Denied(MCP_PARAMS)."""
+    if not isinstance(holder, dict) or any(_folded(name) not in known for name in holder):
+        raise refused("an object has members that are not known")
+
+
 def name_of(sent: Sent, value: object) -> str:
     """A target's name: not empty, one line, plain. Raises Denied(MCP_PARAMS)."""
     if not isinstance(value, str) or not 1 <= len(value) <= MAX_NAME_CHARS:

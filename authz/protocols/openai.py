@@ -12,7 +12,16 @@ import msgspec
 
 from authz.paths import Segments, canonical_path
 from authz.protocols.body import parse, require_unmasked
-from authz.protocols.members import MAX_NAME_CHARS, as_json, listed, name_of, names, once, pick
+from authz.protocols.members import (
+    MAX_NAME_CHARS,
+    as_json,
+    listed,
+    name_of,
+    names,
+    once,
+    pick,
+    require_only,
+)
 from authz.protocols.members import refused as params_refused
 from authz.protocols.message import Message, Sent
 from authz.protocols.plain import require_no_body, require_no_upgrade
@@ -21,6 +30,7 @@ from authz.request import Call
 
 MAX_TOOLS: Final = 256  # OpenAI takes 128
 MAX_FALLBACKS: Final = 16
+MAX_MODELS: Final = 32  # each is decided by itself
 # The longest tail counts: "chat/completions" is no "completions".
 _POSTS: Final = (
     "chat/completions",
@@ -41,13 +51,16 @@ _OTHERS: Final = frozenset(
 )
 _BODY: Final = names(
     "model", "models", "fallbacks", "stream", "tools", "functions",
-    "mcp_servers", "web_search_options", "prompt",
+    "mcp_servers", "plugins", "web_search_options", "prompt", "prompt_id", "preset", "extra_body",
 )  # fmt: skip
 # Members that offer a tool without naming it among the tools, and how it is named then.
-_IMPLIED: Final = {"mcp_servers": "mcp", "web_search_options": "web_search"}
+_IMPLIED: Final = {
+    "mcp_servers": "mcp",
+    "plugins": "plugins",
+    "web_search_options": "web_search",
+}
 _TOOL: Final = names("type", "name", "function", "custom", "tools")
 _INNER: Final = names("name")
-_MODEL: Final = names("model")
 _PLAIN_TYPES: Final = frozenset({"function", "custom"})  # what these offer has a name of its own
 # What a condition may read: small and of the call, never of the conversation.
 _ARGUMENTS: Final = names(
@@ -56,6 +69,7 @@ _ARGUMENTS: Final = names(
     "reasoning_effort", "safety_identifier", "seed", "service_tier", "size", "store", "stream",
     "temperature", "tool_choice", "top_k", "top_p", "truncation", "user", "voice",
 )  # fmt: skip
+_FALLBACK: Final = {**_BODY, **_ARGUMENTS, **names("messages")}
 
 
 def read(sent: Sent) -> Message:
@@ -64,7 +78,8 @@ def read(sent: Sent) -> Message:
     ``Call.method`` is the path's tail, such as "chat/completions", or "models". ``Call.tools`` has
     the names of functions, and of built-in tools the type (and the name, if they have one too):
     "web_search", "mcp"; tools in a group count as well. ``Call.arguments`` has numbers, flags and
-    short texts of a closed list, such as ``max_tokens`` and ``user``.
+    short texts of a closed list, such as ``max_tokens`` and ``user``; they are not known where a
+    part of the body may change them for another model.
 
     Raises Denied: BODY_UNINSPECTABLE for a path that is no model call known here and for a stored
     prompt, MCP_PARAMS for members of a wrong kind, PATH_AMBIGUOUS, and what ``body.parse`` raises.
@@ -78,19 +93,19 @@ def read(sent: Sent) -> Message:
         raise _uninspectable("the method is none of a model call")
     method, base = _tail(path)
     body = parse(sent)
-    asked = pick(body, _BODY)
+    bodies = list(_bodies(body))
+    if any(_is_stored(method, one) for one in bodies):
+        raise _uninspectable("a stored prompt brings a model and tools that are not seen")
     call = Call(
         method,
         kind="model",
-        tools=_tools(sent, asked),
-        is_streaming=_flag(asked.get("stream")),
+        tools=_tools(sent, bodies),
+        is_streaming=True in [_flag(one.get("stream")) for one in bodies],
     )
-    if method == "responses" and isinstance(asked.get("prompt"), dict):
-        raise _uninspectable("a stored prompt brings a model and tools that are not seen")
-    models = once((*_deployment(sent, base), *_named(sent, asked)))
-    if not models:
-        raise params_refused("no model is named")
-    return Message(tuple(_with_arguments(sent, call, model, body) for model in models))
+    models = once((*_deployment(sent, base), *_named(sent, bodies)))
+    if not 1 <= len(models) <= MAX_MODELS:
+        raise params_refused(f"the models named are not 1 to {MAX_MODELS}")
+    return Message(tuple(_with_arguments(sent, call, model, body, bodies) for model in models))
 
 
 def _models(sent: Sent, path: Segments) -> Call:
@@ -127,14 +142,37 @@ def _deployment(sent: Sent, base: Segments) -> tuple[str, ...]:
     return tuple(_model(sent, name) for name in base[1:])
 
 
-def _named(sent: Sent, asked: dict[str, Any]) -> Iterator[str]:
-    """The model of the body, then those that a gateway may take instead."""
-    if "model" in asked:
-        yield _model(sent, asked["model"])
-    for member in ("models", "fallbacks"):
-        for further in listed(asked.get(member), MAX_FALLBACKS):
-            is_object = isinstance(further, dict)
-            yield _model(sent, pick(further, _MODEL).get("model") if is_object else further)
+def _bodies(body: object) -> Iterator[dict[str, Any]]:
+    """The body, then those in it that change it: of a model to fall back to, and LiteLLM's extra.
+
+    The JSON's depth bounds the calls.
+    """
+    asked = pick(body, _BODY)
+    yield asked
+    if "extra_body" in asked:
+        yield from _bodies(asked["extra_body"])
+    for further in listed(asked.get("fallbacks"), MAX_FALLBACKS):
+        if not isinstance(further, str):
+            require_only(further, _FALLBACK)  # else it may be {model: [models instead]}
+            yield from _bodies(further)
+
+
+def _is_stored(method: str, asked: dict[str, Any]) -> bool:
+    """Whether model and tools may come from elsewhere: OpenAI, OpenRouter, LiteLLM."""
+    is_prompt = method == "responses" and isinstance(asked.get("prompt"), dict)
+    return is_prompt or "preset" in asked or "prompt_id" in asked
+
+
+def _named(sent: Sent, bodies: list[dict[str, Any]]) -> Iterator[str]:
+    """The models of the bodies, then those that a gateway may take instead."""
+    for asked in bodies:
+        if "model" in asked:
+            yield _model(sent, asked["model"])
+        for further in listed(asked.get("models"), MAX_FALLBACKS):
+            yield _model(sent, further)
+        for further in asked.get("fallbacks", ()):
+            if isinstance(further, str):
+                yield _model(sent, further)
 
 
 def _model(sent: Sent, value: object) -> str:
@@ -144,16 +182,16 @@ def _model(sent: Sent, value: object) -> str:
     return name
 
 
-def _tools(sent: Sent, asked: dict[str, Any]) -> tuple[str, ...]:
-    tools = listed(asked.get("tools"), MAX_TOOLS)
-    functions = listed(asked.get("functions"), MAX_TOOLS)
-    implied = (tool for member, tool in _IMPLIED.items() if member in asked)
-    found = once(
-        (*_offered(sent, tools), *(_inner(sent, function) for function in functions), *implied)
-    )
-    if len(found) > MAX_TOOLS:
+def _tools(sent: Sent, bodies: list[dict[str, Any]]) -> tuple[str, ...]:
+    found: list[str] = []
+    for asked in bodies:
+        found += _offered(sent, listed(asked.get("tools"), MAX_TOOLS))
+        found += [_inner(sent, one) for one in listed(asked.get("functions"), MAX_TOOLS)]
+        found += [tool for member, tool in _IMPLIED.items() if member in asked]
+    tools = once(found)
+    if len(tools) > MAX_TOOLS:
         raise params_refused(f"more than {MAX_TOOLS} tools are offered")
-    return found
+    return tools
 
 
 def _offered(sent: Sent, tools: list[Any]) -> Iterator[str]:
@@ -183,9 +221,11 @@ def _flag(value: object) -> bool:
     return value
 
 
-def _with_arguments(sent: Sent, call: Call, model: str, body: object) -> Call:
+def _with_arguments(
+    sent: Sent, call: Call, model: str, body: object, bodies: list[dict[str, Any]]
+) -> Call:
     call = msgspec.structs.replace(call, name=model)
-    if not sent.reads_arguments(call):
+    if len(bodies) > 1 or not sent.reads_arguments(call):
         return call
     found = pick(body, _ARGUMENTS)
     small = {name: value for name, value in found.items() if _is_small(sent, value)}
