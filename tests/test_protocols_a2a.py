@@ -415,14 +415,16 @@ def test_a_notification_is_a_call_too() -> None:
     assert read("a2a", sent).ids == ()
 
 
-@pytest.mark.parametrize("version", ["", "0.2", "0.3", "1.0", "1.1"])
+@pytest.mark.parametrize("version", ["", "0.2", "0.3", "1.0", "1.1", "0.3.0", "1.0.1"])
 def test_version(version: str) -> None:
     """Names differ between versions, meanings don't."""
     sent = rpc("tasks/get", {"id": "t"}, a2a_version=version)
     assert targets("a2a", sent) == [("GetTask", "task", "t")]
 
 
-@pytest.mark.parametrize("version", ["2.0", "0.1", "1", "0.3,1.0", "1.0 ", "x", "1.0\n"])
+@pytest.mark.parametrize(
+    "version", ["2.0", "0.1", "1", "10.0", "1.0.0.0", "0.3,1.0", "1.0 ", "x", "1.0\n"]
+)
 def test_unknown_version(version: str) -> None:
     """What a later version means is not guessed."""
     sent = rpc("tasks/get", {"id": "t"}, a2a_version=version)

@@ -19,7 +19,8 @@ from authz.protocols.plain import require_no_body, require_no_upgrade
 from authz.reason import Denied, Reason
 from authz.request import Call
 
-_VERSION: Final = re.compile(r"(?:0\.[23]|1\.[0-9]{1,3})?")  # a minor version adds, and breaks not
+# Absent is 0.3. A minor version of 1 adds and breaks nothing; a patch counts for nobody (3.6).
+_VERSION: Final = re.compile(r"|(?:0\.[23]|1\.[0-9]{1,3})(?:\.[0-9]{1,3})?")
 _REST_TYPES: Final = frozenset({"application/json", "application/a2a+json"})  # 1.0 section 11.1
 _GRPC_TYPE: Final = re.compile(r"application/grpc(?:\+proto)?")
 _GRPC_FLAGS: Final = (b"\x00", b"\x01")  # how a gRPC message begins: compressed or not
