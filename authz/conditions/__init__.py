@@ -12,9 +12,11 @@ from pydantic import AfterValidator
 from authz.conditions.cost import check_cost
 from authz.conditions.facts import ConditionHeader, Facts
 from authz.conditions.language import ConditionError, ConditionFailedError, compiled, truth
-from authz.conditions.variables import VARIABLES
+from authz.conditions.syntax import names_in, tree_of
+from authz.conditions.variables import ARGUMENTS, VARIABLES
 
 __all__ = [
+    "ARGUMENTS",
     "VARIABLES",
     "Condition",
     "ConditionError",
@@ -33,6 +35,7 @@ class Condition:
 
     text: str
     _program: Any = field(compare=False, repr=False)
+    _names: frozenset[str] = field(compare=False, repr=False)
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -44,8 +47,13 @@ class Condition:
         if size_bytes > MAX_TEXT_BYTES:
             raise ConditionError(f"the condition is longer than {MAX_TEXT_BYTES} bytes")
         program = compiled(text)
-        check_cost(program.serialize())
-        return cls(text, program)
+        tree = tree_of(program.serialize())
+        check_cost(tree)
+        return cls(text, program, frozenset(names_in(tree)))
+
+    def reads(self, name: str) -> bool:
+        """Whether it reads one of ``VARIABLES``."""
+        return name in self._names
 
     def holds(self, facts: Facts) -> bool:
         """Whether it is true of a request.

@@ -10,11 +10,9 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from google.protobuf.any_pb2 import Any
-from google.protobuf.message import DecodeError
-
-from authz._pb.cel_ast_pb2 import CheckedExpr, Expr
+from authz._pb.cel_ast_pb2 import Expr
 from authz.conditions.language import RESERVED, ConditionError, is_pattern
+from authz.conditions.syntax import children
 from authz.conditions.variables import LONG
 
 MAX_NESTED_LOOPS: Final = 2  # authorization_details.exists(d, d.actions.exists(...)) needs two
@@ -25,17 +23,8 @@ _MATCHES: Final = "matches"
 _PLUS: Final = "_+_"
 
 
-def check_cost(serialized: bytes) -> None:
-    """Hold a checked expression, as the library serialises it, to the bounds.
-
-    Raises ConditionError.
-    """
-    envelope = Any()
-    try:
-        envelope.ParseFromString(serialized)
-        tree = CheckedExpr.FromString(envelope.value).expr
-    except DecodeError:  # deeper than protobuf reads
-        raise ConditionError("the condition is nested too deeply") from None
+def check_cost(tree: Expr) -> None:
+    """Hold a condition's syntax tree to the bounds. Raises ConditionError."""
     _check_patterns(list(_patterns(tree, ())))
 
 
@@ -59,7 +48,7 @@ def _patterns(node: Expr, loops: tuple[str, ...]) -> Iterator[str]:
         )
     if kind == "call_expr":
         yield from _call(node.call_expr, loops)
-    for child in _children(node):
+    for child in children(node):
         yield from _patterns(child, loops)
 
 
@@ -90,22 +79,6 @@ def _call(call: Expr.Call, loops: tuple[str, ...]) -> Iterator[str]:
     if loops and (target.ident_expr.name,) != loops:
         raise ConditionError("within all and exists, matches() is for the element, one level deep")
     yield pattern.string_value
-
-
-def _children(node: Expr) -> Iterator[Expr]:
-    kind = node.WhichOneof("expr_kind")
-    if kind == "select_expr":
-        yield node.select_expr.operand
-    elif kind == "call_expr":
-        if node.call_expr.HasField("target"):
-            yield node.call_expr.target
-        yield from node.call_expr.args
-    elif kind == "list_expr":
-        yield from node.list_expr.elements
-    elif kind == "struct_expr":
-        for entry in node.struct_expr.entries:
-            yield entry.map_key
-            yield entry.value
 
 
 def _check_patterns(patterns: list[str]) -> None:

@@ -11,9 +11,10 @@ from typing import Annotated, Any, Final
 from pydantic import AfterValidator, Field
 
 from authz.conditions.language import ConditionFailedError, activation
+from authz.conditions.variables import ARGUMENTS
 from authz.decision import Agent, Delegation
-from authz.request import DPOP, XFCC, Operation, Request
-from authz.strictjson import MAX_DEPTH
+from authz.request import DPOP, XFCC, Call, Operation, Request
+from authz.strictjson import MAX_DEPTH, StrictJsonError, loads
 
 CREDENTIAL_HEADERS: Final = frozenset(
     {
@@ -96,8 +97,10 @@ class Facts:
         return self._activation
 
     def values(self) -> dict[str, object]:
-        """By the names of ``VARIABLES``, as yet unchecked."""
+        """By the names of ``VARIABLES``, as yet unchecked; without arguments that are not known."""
         agent, delegation, operation = self._agent, self._delegation, self._operation
+        call = operation.call or _NO_CALL
+        arguments = {ARGUMENTS: _arguments(call.arguments)} if call.arguments else {}
         return {
             "agent.id": agent.spiffe_id.text,
             "agent.trust_domain": agent.spiffe_id.trust_domain.name,
@@ -116,7 +119,28 @@ class Facts:
             "request.headers": {
                 name: value for name, value in self._request.headers if name in self._headers
             },
+            "operation.protocol": operation.protocol,
+            "operation.method": call.method,
+            "operation.kind": call.kind,
+            "operation.name": call.name,
+            "operation.tools": list(call.tools),
+            "operation.streaming": call.is_streaming,
+            **arguments,
         }
+
+
+_NO_CALL: Final = Call("")
+
+
+def _arguments(data: bytes) -> object:
+    """The object that a message's reader wrote. Raises ConditionFailedError."""
+    try:
+        value = loads(data)
+    except StrictJsonError as error:
+        raise ConditionFailedError(f"the arguments can't be read: {error}") from None
+    if not isinstance(value, dict):
+        raise ConditionFailedError("the arguments are no JSON object")
+    return value
 
 
 def _check(value: object, levels: int) -> None:

@@ -24,8 +24,7 @@ _FUNCTIONS: Final = (
     *("string", "int", "double", "bool", "type"),
 )
 OFFERED: Final = (*_MACROS, *(name for name in _FUNCTIONS if name.isalpha()))
-_RESERVED: Final = "operation"
-RESERVED: Final = frozenset({_RESERVED, *(name.partition(".")[0] for name in VARIABLES)})
+RESERVED: Final = frozenset(name.partition(".")[0] for name in VARIABLES)
 _HINTS: Final = {
     **dict.fromkeys(("map", "filter", "existsOne"), "has, all, exists and exists_one are offered"),
     **dict.fromkeys(("timestamp", "duration", "now"), "conditions have no time: a rule's keys do"),
@@ -152,8 +151,6 @@ def _hint(text: str) -> str:
 
 def _name_hint(name: str) -> str:
     root = name.partition(".")[0]
-    if root == _RESERVED:
-        return f"{_RESERVED} is reserved for the operation of a protocol such as MCP"
     if name in _HINTS:
         return _HINTS[name]
     members = [one for one in VARIABLES if one.startswith(f"{root}.")]

@@ -6,6 +6,7 @@ There is no clock, so that a remembered decision stays right; and no token, sign
 from collections.abc import Mapping
 from typing import Final
 
+ARGUMENTS: Final = "operation.arguments"
 VARIABLES: Final[Mapping[str, tuple[str, str]]] = {
     "agent.id": ("string", "the agent's SPIFFE ID"),
     "agent.trust_domain": ("string", "its trust domain, such as `corp.example`"),
@@ -25,14 +26,34 @@ VARIABLES: Final[Mapping[str, tuple[str, str]]] = {
         "map<string, string>",
         "the headers that the config lists for conditions, by lower-case name; never a credential",
     ),
+    "operation.protocol": (
+        "string",
+        '`"mcp"`, `"a2a"` or `"openai"`; empty for a plain request, as all below',
+    ),
+    "operation.method": ("string", "such as `tools/call`; of a model call such as `embeddings`"),
+    "operation.kind": (
+        "string",
+        'of what is called: `"tool"`, `"resource"`, `"prompt"`, `"task"`, `"skill"`, `"model"`',
+    ),
+    "operation.name": ("string", "of what is called: the tool's name, the resource's URI"),
+    ARGUMENTS: (
+        "map<string, dyn>",
+        "of a tool or a prompt; no value where they are not known, as of a plain request",
+    ),
+    "operation.tools": ("list<string>", "names of the tools that a model call offers"),
+    "operation.streaming": ("bool", "whether a model call asks for a stream"),
 }
-# A client can make these as long as its token or its path, so a loop over one reads no other.
+# A client can make these long, as its token, path or message, so a loop over one reads no other.
 LONG: Final = frozenset(
     {
         "agent.path",
         "claims",
         "delegation.actors",
         "delegation.scopes",
+        ARGUMENTS,
+        "operation.method",
+        "operation.name",
+        "operation.tools",
         "request.headers",
         "request.path",
         "request.segments",

@@ -12,6 +12,7 @@ from authz.decision import Delegation, Verdict
 from authz.policy.case import BOOTSTRAP, Case, Miss
 from authz.policy.claims import root_of
 from authz.policy.holders import AgentEntry, Agents, PrincipalEntry, Principals
+from authz.policy.messages import Messages, judge_all
 from authz.policy.rules import UNRESTRICTED, Rule, RuleSet, compiled
 from authz.policy.settings import (
     GROUPS,
@@ -62,6 +63,7 @@ class Policy:
         headers: names of the request headers that decisions read.
         claims: names of the claims that decisions read, for the audit record.
         added_headers: names of the headers that rules give to the upstream.
+        reads_arguments: whether any rule that could fit a call reads its arguments.
     """
 
     def __init__(
@@ -85,6 +87,8 @@ class Policy:
         self.agents = Agents(agents, rule_set)
         self.principals = Principals(principals, rule_set)
         self._earlier_actors = earlier_actors
+        self._messages = Messages(one for of_grant in rules.values() for one in of_grant)
+        self.reads_arguments = self._messages.reads_arguments
         written = [rule.settings for of_grant in rules.values() for rule in of_grant]
         self.headers = frozenset(conditions.headers).union(*(one.headers for one in written))
         self.claims = _claims_of(self.principals.entries, written, conditions)
@@ -120,6 +124,8 @@ class Policy:
         if principals == []:
             detail = "no entry of principals is about the principal, through this agent"
             return Verdict(Denied(Reason.POLICY_DENIED, detail))
+        if case.operation.protocol and not self._messages.knows(case.operation):
+            return Verdict(Denied(Reason.MCP_UNKNOWN_METHOD, "no rule lists the method"))
         return verdict_of(  # 4. what both may, and nothing denies
             _rules_of(agents, case),
             None if principals is None else _rules_of(principals, case),

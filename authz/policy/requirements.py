@@ -10,6 +10,7 @@ from typing import Protocol
 
 from authz.conditions import Condition, ConditionFailedError
 from authz.patterns import ANY, SpiffePattern
+from authz.policy.calls import CallMatcher, matcher_of
 from authz.policy.case import Case, Miss
 from authz.policy.settings import ConditionSettings, RuleSettings
 from authz.policy.windows import Window
@@ -54,6 +55,22 @@ class Scopes(Timeless):
             Reason.SCOPE,
             (("scope", " ".join(sorted(self.scopes))),),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Calls(Timeless):
+    """The message's call is one that the rule names. One that was not read misses an allow only."""
+
+    calls: CallMatcher
+    is_deny: bool
+
+    def miss(self, case: Case) -> Miss | None:
+        """What it names instead."""
+        call = case.operation.call
+        if call is None:
+            return None if self.is_deny else Miss("no message was read")
+        text = self.calls.miss(call)
+        return Miss(text) if text else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +209,8 @@ class When(Timeless):
 def requirements_of(rule: RuleSettings, conditions: ConditionSettings) -> Iterator[Requirement]:
     """What a rule asks, the cheapest first."""
     is_deny = rule.effect == "deny"
+    if rule.calls is not None:
+        yield Calls(matcher_of(rule.calls, is_deny=is_deny), is_deny)
     if rule.scopes:
         yield Scopes(frozenset(rule.scopes))
     if rule.max_actors is not None:

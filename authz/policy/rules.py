@@ -1,17 +1,19 @@
 """Rules, compiled: a set of them finds the few that are about an operation without a scan.
 
-A set is a tree: host, then method, then path segment by segment. What a rule asks beside these
-three is looked at only for the few that were found.
+A set is a tree: protocol, host, method, then path segment by segment. What a rule asks beside these
+is looked at only for the few that were found.
 """
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from math import inf
-from typing import Self
+from typing import Final, Self
 
+from authz.conditions import ARGUMENTS
 from authz.patterns import ANY, path_pattern
+from authz.policy.calls import KEYS, CallMatcher
 from authz.policy.case import Case, Miss
-from authz.policy.requirements import Requirement, Timeless, requirements_of
+from authz.policy.requirements import Calls, Requirement, Timeless, When, requirements_of
 from authz.policy.settings import ConditionSettings, Grants, RuleSettings
 from authz.policy.tree import Tree
 from authz.reason import Reason
@@ -26,8 +28,9 @@ class Rule:
         name: ``grant/name``, or ``grant/number`` where it has none.
         settings: as the operator wrote it.
         scopes: that the token must have.
-        requirements: everything that it asks beside host, method and path.
+        requirements: everything that it asks beside protocol, host, method and path.
         timed: those of them whose answer changes with time.
+        protocol: of the messages that it is for; "" for plain requests, or a deny of everything.
         is_plain: nothing but an allow: no deny, not in shadow, never another answer in time.
     """
 
@@ -36,6 +39,7 @@ class Rule:
     scopes: frozenset[str]
     requirements: tuple[Requirement, ...]
     timed: tuple[Requirement, ...]
+    protocol: str
     is_deny: bool
     is_shadow: bool
     is_plain: bool
@@ -52,13 +56,30 @@ class Rule:
             frozenset(settings.scopes or ()),
             requirements,
             timed,
+            settings.protocol,
             is_deny,
             settings.shadow,
             not (is_deny or settings.shadow or timed),
         )
 
+    @property
+    def calls(self) -> CallMatcher | None:
+        """What it says of calls; None for a rule without a protocol."""
+        return next((one.calls for one in self.requirements if isinstance(one, Calls)), None)
+
+    @property
+    def is_of_all(self) -> bool:
+        """Whether it is for plain requests and for the messages of every protocol."""
+        return self.is_deny and not self.protocol
+
+    @property
+    def reads_arguments(self) -> bool:
+        """Whether its condition reads the arguments of calls."""
+        conditions = [one.condition for one in self.requirements if isinstance(one, When)]
+        return any(one.reads(ARGUMENTS) for one in conditions)
+
     def misses(self, case: Case) -> tuple[Miss, ...]:
-        """What does not fit of all that it asks beside host, method and path."""
+        """What does not fit of its requirements."""
         found = [requirement.miss(case) for requirement in self.requirements]
         return tuple([miss for miss in found if miss is not None])
 
@@ -67,9 +88,15 @@ class Rule:
         return min([one.steady_until(case) for one in self.timed], default=inf)
 
     def target_misses(self, operation: Operation) -> tuple[Miss, ...]:
-        """What does not fit of host, method and path; for reports, as a set finds what fits."""
+        """What does not fit of protocol, host, method and path, by which a set finds rules.
+
+        For reports. UNRESTRICTED is in no set, and fits messages too.
+        """
         rule, path = self.settings, f"/{'/'.join(operation.path)}"
         found = []
+        if operation.protocol != self.protocol and not self.is_of_all and self is not UNRESTRICTED:
+            asked, own = (KEYS.get(one, one) for one in (operation.protocol, self.protocol))
+            found.append(Miss(f"it is for calls of {own}" if own else f"it has no key {asked}"))
         if operation.host not in rule.hosts and ANY not in rule.hosts:
             found.append(Miss(f"the host {operation.host} is none of {', '.join(rule.hosts)}"))
         if operation.method not in rule.methods and ANY not in rule.methods:
@@ -101,14 +128,15 @@ class RuleSet:
     def __init__(self, rules: Iterable[Rule]) -> None:
         """Compile."""
         self.rules = tuple(rules)
-        self._trees: dict[str, dict[str, Tree[Rule]]] = {}
+        self._trees: dict[str, dict[str, dict[str, Tree[Rule]]]] = {one: {} for one in _PROTOCOLS}
         for rule in self.rules:
-            self._add(rule)
+            for protocol in _PROTOCOLS if rule.is_of_all else (rule.protocol,):
+                self._add(protocol, rule)
 
-    def _add(self, rule: Rule) -> None:
+    def _add(self, protocol: str, rule: Rule) -> None:
         patterns = [path_pattern(path) for path in rule.settings.paths]
         for host in rule.settings.hosts:
-            methods = self._trees.setdefault(host, {})
+            methods = self._trees[protocol].setdefault(host, {})
             for method in rule.settings.methods:
                 tree = methods.setdefault(method, Tree())
                 for pattern in patterns:
@@ -117,12 +145,16 @@ class RuleSet:
     def find(self, operation: Operation) -> list[Rule]:
         """The rules about an operation, most exact host and method first."""
         found: list[Rule] = []
+        hosts = self._trees[operation.protocol]
         for host in (operation.host, ANY):
-            if (methods := self._trees.get(host)) is not None:
+            if (methods := hosts.get(host)) is not None:
                 for method in (operation.method, ANY):
                     if (tree := methods.get(method)) is not None:
                         found += tree.find(operation.path)
         return found
+
+
+_PROTOCOLS: Final = ("", *KEYS)
 
 
 def compiled(grants: Grants, conditions: ConditionSettings) -> dict[str, tuple[Rule, ...]]:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from authz.conditions import ConditionHeader, ConditionText
 from authz.patterns import (
@@ -14,6 +14,7 @@ from authz.patterns import (
     SpiffePattern,
     SpiffePatternText,
 )
+from authz.policy.calls import KEYS, A2aKey, CallSettings, McpKey, ModelsKey
 from authz.policy.claims import ClaimName, ClaimValue
 from authz.policy.windows import WindowSettings
 from authz.settings import Duration, Settings
@@ -29,13 +30,6 @@ RuleName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9._-]{0,127}$")]
 Effect = Literal["allow", "deny"]
 
 
-def _refused(_: object) -> None:
-    raise ValueError("is reserved for a later version, which would narrow the rule by it")
-
-
-Reserved = Annotated[
-    None, BeforeValidator(_refused)
-]  # a default is not validated: only what is said
 # Few hyphens: each doubles the spellings with "_" that are removed beside it.
 AddedHeader = Annotated[str, Field(pattern=r"^[a-z][a-z0-9]{0,31}(-[a-z0-9]{1,32}){0,6}$")]
 HeaderValues = Annotated[tuple[str, ...], Field(min_length=1, max_length=MAX_VALUES)]
@@ -87,12 +81,14 @@ class RuleSettings(Settings):
     """Further headers for the upstream, and the claim from which each comes. Their names begin
     with the prefix of the identity headers, and clients can't set them.
     """
-    mcp: Reserved = None
-    """Reserved for MCP operations: tools, resources, prompts, tasks and their arguments."""
-    a2a: Reserved = None
-    """Reserved for A2A operations: skills and tasks."""
-    models: Reserved = None
-    """Reserved for model calls."""
+    mcp: McpKey = None
+    """Calls of MCP. On a route of this protocol an allow without this key allows nothing, and a
+    deny without it denies every message; elsewhere a rule with it never fits. So a2a and models.
+    """
+    a2a: A2aKey = None
+    """Calls of A2A."""
+    models: ModelsKey = None
+    """Calls of models, in the form of chat/completions and the like."""
 
     @model_validator(mode="after")
     def _an_allow_says_its_scopes(self) -> Self:
@@ -115,28 +111,53 @@ class RuleSettings(Settings):
             raise ValueError("via: [] in a deny fits no chain; leave it out to deny any")
         return self
 
+    @model_validator(mode="after")
+    def _names_calls_of_one_protocol(self) -> Self:
+        given = [name for name in KEYS.values() if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise ValueError(f"{' and '.join(given)} are two protocols: write a rule for each")
+        problem = self.calls.problem(is_deny=self.effect == "deny") if self.calls else ""
+        if problem:
+            raise ValueError(f"{given[0]}: {problem}")
+        return self
 
-class AgentSettings(Settings):
-    """Registered agents, and what they may do at most. An agent has what all its entries grant."""
+    @property
+    def calls(self) -> CallSettings | None:
+        """What it says of calls; None for plain requests."""
+        return self.mcp or self.a2a or self.models
 
-    id: SpiffePatternText
-    """A SPIFFE ID, or a pattern of them: * for one segment, ** at the end for the rest."""
+    @property
+    def protocol(self) -> str:
+        """Of the calls, as a Request names it; "" for plain requests."""
+        return next((one for one, key in KEYS.items() if getattr(self, key) is not None), "")
+
+
+class HolderSettings(Settings):
+    """Whoever holds grants."""
+
     description: str = ""
-    """What they are, for people."""
+    """Who or what they are, for people."""
     owner: str = ""
     """Who answers for them, for people."""
     grants: tuple[GrantName, ...] = Field(default=(), min_length=1)
     """Names of grants."""
     unrestricted: bool = False
-    """The agent's side asks for nothing: whatever the principal's rules allow. Denies count."""
+    """Their side asks for nothing: whatever the rules of the other side allow. Denies count."""
     suspended: bool = False
-    """Refuse everything of it, while keeping its entry."""
+    """Refuse everything of them, or for them, while keeping the entry."""
 
     @model_validator(mode="after")
     def _says_something(self) -> Self:
         if not (self.grants or self.unrestricted or self.suspended):
             raise ValueError("give it grants, or say unrestricted: true or suspended: true")
         return self
+
+
+class AgentSettings(HolderSettings):
+    """Registered agents, and what they may do at most. An agent has what all its entries grant."""
+
+    id: SpiffePatternText
+    """A SPIFFE ID, or a pattern of them: * for one segment, ** at the end for the rest."""
 
 
 class PrincipalMatch(Settings):
@@ -157,35 +178,21 @@ class PrincipalMatch(Settings):
     def _lists_match_somebody(self) -> Self:
         if () in (self.subjects, self.groups, self.roles):
             raise ValueError("an empty list matches nobody; leave it out to match any")
+        if ANY in (self.subjects or ()):
+            raise ValueError('subjects: "*" is no pattern; leave subjects out to match any')
         for subject in self.subjects or ():
             if subject.startswith(SCHEME) and ANY in subject:
                 SpiffePattern.parse(subject)
         return self
 
 
-class PrincipalSettings(Settings):
+class PrincipalSettings(HolderSettings):
     """Principals, and what they may do at most. A principal has what all entries grant that fit."""
 
     match: PrincipalMatch
     """Which principals."""
-    description: str = ""
-    """Who they are, for people."""
-    owner: str = ""
-    """Who answers for them, for people."""
     agents: tuple[SpiffePatternText, ...] | None = Field(default=None, min_length=1)
     """Agents through which they hold these grants; through any when left out."""
-    grants: tuple[GrantName, ...] = Field(default=(), min_length=1)
-    """Names of grants."""
-    unrestricted: bool = False
-    """The principal's side asks for nothing: whatever the agent's rules allow. Denies count."""
-    suspended: bool = False
-    """Refuse everything for them, while keeping the entry."""
-
-    @model_validator(mode="after")
-    def _says_something(self) -> Self:
-        if not (self.grants or self.unrestricted or self.suspended):
-            raise ValueError("give them grants, or say unrestricted: true or suspended: true")
-        return self
 
 
 class EarlierActorSettings(Settings):

@@ -1,0 +1,308 @@
+"""Calls of a message: what a rule's ``mcp``, ``a2a`` and ``models`` say of them, and who fits.
+
+An allow names what may be called, and no more than a session needs besides; a deny what may not.
+A call of a tool, a resource, a prompt or a task goes by the list of these, whatever its method.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Final, Protocol
+
+from pydantic import BeforeValidator, Field
+
+from authz.patterns import ANY
+from authz.policy.names import Names, NameText, Uris, UriText
+from authz.request import Call
+from authz.settings import Settings
+
+MCP: Final = "mcp"  # protocols, as a Request names them
+A2A: Final = "a2a"
+MODELS: Final = "openai"
+MAX_LISTED: Final = 1000  # of one list; a pattern says more
+_SHOWN_CHARS: Final = 120  # of a name in a text: clients choose them
+KEYS: Final[Mapping[str, str]] = {MCP: "mcp", A2A: "a2a", MODELS: "models"}  # of a rule
+_Names = Annotated[tuple[NameText, ...], Field(min_length=1, max_length=MAX_LISTED)]
+_NamesOrNone = Annotated[tuple[NameText, ...], Field(max_length=MAX_LISTED)]
+_Uris = Annotated[tuple[UriText, ...], Field(min_length=1, max_length=MAX_LISTED)]
+# What any session needs (MCP, lifecycle and transports); none of it names a thing of the server.
+_OF_SESSIONS: Final = (
+    "initialize",
+    "notifications/*",
+    "ping",
+    "server/discover",
+    "subscriptions/listen",  # resources to listen to are calls of their own
+)
+_SESSION_KINDS: Final = frozenset({"response", "stream", "session"})
+_MODEL: Final = "model"
+_KINDS: Final = ("tool", "resource", "prompt", "task", "skill")  # a rule's lists, less an s
+# Who may use some of a list may see it.
+_LISTING: Final[Mapping[str, tuple[str, ...]]] = {
+    "tool": ("tools/list",),
+    "resource": ("resources/list", "resources/templates/list"),
+    "prompt": ("prompts/list",),
+    "task": ("tasks/list",),
+}
+# Methods that always name a thing: in the methods of an allow they would mean nothing.
+_TARGETED: Final[Mapping[str, str]] = {
+    "tools/call": "tools",
+    "resources/read": "resources",
+    "resources/subscribe": "resources",
+    "resources/unsubscribe": "resources",
+    "prompts/get": "prompts",
+    "completion/complete": "prompts or resources",
+    "tasks/get": "tasks",
+    "tasks/result": "tasks",
+    "tasks/update": "tasks",
+    "tasks/cancel": "tasks",
+}
+
+
+class McpSettings(Settings):
+    """Messages of MCP. Where nothing is listed, {}, a session is allowed and nothing else.
+
+    An allow also allows what a session needs, and to list tools, resources, prompts and tasks
+    where it names some.
+    """
+
+    methods: _Names = ()
+    """Further methods, those that name no tool, resource, prompt or task: logging/setLevel; in a
+    deny any. As in all these lists exact ones, or patterns in which * is any run of characters.
+    """
+    tools: _Names = ()
+    """Tools that may be called."""
+    resources: _Uris = ()
+    """URIs of resources that may be read and subscribed to: exact ones, patterns such as
+    file:///docs/*.md and file:///docs/**, in which a * stays within a segment, or "*" for any.
+    """
+    prompts: _Names = ()
+    """Prompts that may be got."""
+    tasks: _Names = ()
+    """Ids of tasks, which servers choose: "*" for any."""
+
+    def problem(self, *, is_deny: bool) -> str:
+        """What an operator can't have meant, and what would be right; or ""."""
+        if is_deny:
+            is_empty = not any(getattr(self, name) for name in type(self).model_fields)
+            return _DENIES_NOTHING if is_empty else ""
+        for method in self.methods:
+            if method in _TARGETED:
+                key = _TARGETED[method]
+                return f'{method} goes by what it names: list that in {key}, or ["*"] for any'
+        return ""
+
+
+class A2aSettings(Settings):
+    """Messages of A2A. All members that are given must fit; in a deny one of them is enough."""
+
+    methods: _Names = ()
+    """Methods as A2A 1.0 names them, such as SendMessage; "*" for any. An allow has to say."""
+    tasks: _Names = ()
+    """Ids of tasks of which a call must be about one; about any task or none if left out."""
+    skills: _Names = ()
+    """Skills of which a call must be about one; about any skill or none if left out."""
+
+    def problem(self, *, is_deny: bool) -> str:
+        """As in McpSettings."""
+        if is_deny:
+            return "" if self.methods or self.tasks or self.skills else _DENIES_NOTHING
+        return "" if self.methods else 'say in methods what may be called; "*" for any'
+
+
+class ModelSettings(Settings):
+    """Calls of models. All members that are given must fit; in a deny one of them is enough."""
+
+    names: _Names = ()
+    """Models; "*" for any. An allow has to say."""
+    tools: _NamesOrNone | None = None
+    """Tools that a call may offer to the model: any if left out, none for []. In a deny one that
+    is offered is enough.
+    """
+    streaming: bool | None = None
+    """Whether the answer must be a stream, or must not; either if left out."""
+
+    def problem(self, *, is_deny: bool) -> str:
+        """As in McpSettings."""
+        if not is_deny:
+            return "" if self.names else 'say in names which models; "*" for any'
+        if self.tools == ():
+            return "tools: [] in a deny fits no call; leave it out"
+        return "" if self.names or self.tools or self.streaming is not None else _DENIES_NOTHING
+
+
+def _not_empty(value: object) -> object:
+    """``mcp:`` with nothing after it must not make a rule for plain requests."""
+    if value is None:
+        raise ValueError("is empty; write its keys below it, or leave it out")
+    return value
+
+
+McpKey = Annotated[McpSettings | None, BeforeValidator(_not_empty)]
+A2aKey = Annotated[A2aSettings | None, BeforeValidator(_not_empty)]
+ModelsKey = Annotated[ModelSettings | None, BeforeValidator(_not_empty)]
+CallSettings = McpSettings | A2aSettings | ModelSettings
+_DENIES_NOTHING: Final = "names nothing to deny; without this key the rule denies every message"
+
+
+class CallMatcher(Protocol):
+    """A rule's word on calls, compiled."""
+
+    def miss(self, call: Call) -> str:
+        """What does not fit, for operators; "" when the call fits."""
+
+    def lists(self, method: str) -> bool:
+        """Whether it names a method, or a pattern of it."""
+
+
+def matcher_of(settings: CallSettings, *, is_deny: bool) -> CallMatcher:
+    """Compile."""
+    if isinstance(settings, ModelSettings):
+        return ModelDeny(settings) if is_deny else ModelAllow(settings)
+    targets = dict(_targets(settings, is_deny=is_deny))
+    if is_deny:
+        return Deny(Names(settings.methods), targets)
+    if isinstance(settings, A2aSettings):
+        return A2aAllow(Names(settings.methods), targets)
+    listing = (one for kind in targets for one in _LISTING[kind])
+    return McpAllow(Names((*settings.methods, *listing, *_OF_SESSIONS)), targets)
+
+
+def _targets(
+    settings: McpSettings | A2aSettings, *, is_deny: bool
+) -> Iterator[tuple[str, Names | Uris]]:
+    """The lists that are given, by the kind of what is in them."""
+    for kind in _KINDS:
+        key = f"{kind}s"
+        if texts := getattr(settings, key, ()):
+            yield kind, Uris(texts, is_deny=is_deny) if kind == "resource" else Names(texts)
+
+
+@dataclass(frozen=True, slots=True)
+class McpAllow:
+    """What names a thing goes by the list of its kind, all else by the method."""
+
+    methods: Names
+    targets: Mapping[str, Names | Uris]
+
+    def miss(self, call: Call) -> str:
+        """As CallMatcher."""
+        if call.kind in _SESSION_KINDS:
+            return ""
+        return _target_miss(self.targets, call) if call.kind else _method_miss(self.methods, call)
+
+    def lists(self, method: str) -> bool:
+        """As CallMatcher."""
+        return self.methods.fits(method)
+
+
+@dataclass(frozen=True, slots=True)
+class A2aAllow:
+    """The method fits, and what the call is about where that is limited."""
+
+    methods: Names
+    targets: Mapping[str, Names | Uris]
+
+    def miss(self, call: Call) -> str:
+        """As CallMatcher."""
+        missed = _method_miss(self.methods, call)
+        if missed or not self.targets:
+            return missed
+        if not call.kind:
+            return f"the call names no {' or '.join(self.targets)}"
+        return _target_miss(self.targets, call)
+
+    def lists(self, method: str) -> bool:
+        """As CallMatcher."""
+        return self.methods.fits(method)
+
+
+@dataclass(frozen=True, slots=True)
+class Deny:
+    """The method is named, or what the call is about."""
+
+    methods: Names
+    targets: Mapping[str, Names | Uris]
+
+    def miss(self, call: Call) -> str:
+        """As CallMatcher."""
+        listed = self.targets.get(call.kind)
+        if self.methods.fits(call.method) or (listed is not None and listed.fits(call.name)):
+            return ""
+        return f"{said(call)} is none that it denies"
+
+    def lists(self, method: str) -> bool:
+        """As CallMatcher."""
+        return self.methods.fits(method)
+
+
+class ModelAllow:
+    """The model, each tool that is offered to it, and streaming fit."""
+
+    def __init__(self, settings: ModelSettings) -> None:
+        """Compile."""
+        self._names = Names(settings.names)
+        self._tools = Names((ANY,) if settings.tools is None else settings.tools)
+        self._streaming = settings.streaming
+
+    def miss(self, call: Call) -> str:
+        """As CallMatcher."""
+        if call.kind != _MODEL or not self._names.fits(call.name):
+            return f"{said(call)} is none of {self._names.words}"
+        if self._streaming not in (None, call.is_streaming):
+            return f"streaming has to be {str(self._streaming).lower()}"
+        for tool in call.tools:
+            if not self._tools.fits(tool):
+                listed = self._tools.words or "none"
+                return f"the tool {_shown(tool)}, which it offers, is not among {listed}"
+        return ""
+
+    def lists(self, _: str) -> bool:
+        """It names no methods."""
+        return False
+
+
+class ModelDeny:
+    """The model, a tool that is offered to it, or streaming is what is denied."""
+
+    def __init__(self, settings: ModelSettings) -> None:
+        """Compile."""
+        self._names = Names(settings.names)
+        self._tools = Names(settings.tools or ())
+        self._streaming = settings.streaming
+
+    def miss(self, call: Call) -> str:
+        """As CallMatcher."""
+        is_named = call.kind == _MODEL and self._names.fits(call.name)
+        if is_named or any(map(self._tools.fits, call.tools)):
+            return ""
+        return (
+            "" if self._streaming is call.is_streaming else f"{said(call)} is none that it denies"
+        )
+
+    def lists(self, _: str) -> bool:
+        """It names no methods."""
+        return False
+
+
+def _method_miss(methods: Names, call: Call) -> str:
+    if methods.fits(call.method):
+        return ""
+    return f"the method {_shown(call.method)} is none of {methods.words}"
+
+
+def _target_miss(targets: Mapping[str, Names | Uris], call: Call) -> str:
+    listed = targets.get(call.kind)
+    if listed is None:
+        return f"{said(call)}: the rule lists no {call.kind}s"
+    return "" if listed.fits(call.name) else f"{said(call)} is none of {listed.words}"
+
+
+def said(call: Call) -> str:
+    """A call in words, for operators: "the tool search". Without the query of a URI."""
+    if call.kind:
+        return f"the {call.kind} {_shown(call.name)}".rstrip()
+    return f"the method {_shown(call.method)}"
+
+
+def _shown(name: str) -> str:
+    plain = name.partition("?")[0].partition("#")[0]
+    return plain if len(plain) <= _SHOWN_CHARS else f"{plain[:_SHOWN_CHARS]}..."
