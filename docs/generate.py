@@ -18,6 +18,7 @@ from authz.conditions.variables import LONG
 from authz.config import schema
 from authz.metrics import BUCKETS_SECONDS, FAMILIES
 from authz.reason import Reason
+from authz.strictjson import MAX_DEPTH
 
 HERE: Final = Path(__file__).parent
 MADE: Final = "<!-- Made by docs/generate.py: change the code, then run `make generate`. -->\n\n"
@@ -169,6 +170,10 @@ has(claims.authorization_details) && claims.authorization_details.exists(d,
 ```
 
 ```cel
+operation.arguments.amount <= 500 && operation.arguments.currency in ["EUR", "USD"]
+```
+
+```cel
 request.headers["x-tenant"] in ["blue", "red"] && claims.email.matches("@corp[.]example$")
 ```
 
@@ -195,7 +200,11 @@ then.
 CONDITIONS_END: Final = """
 There is no time, so that a remembered decision stays right, and no token, signature or certificate.
 Never in `request.headers`: {credentials}.
-The name `operation` is reserved.
+
+`operation` is the call of a message on a route with a protocol; of a batch each call is tried by
+itself. `operation.arguments` have a value where the whole body was read, and one that CEL can hold
+as it is: no NUL in a text, no whole number beyond 64 bits, {levels} levels at most. Otherwise no
+condition has a value for that call, `!has(operation.arguments.limit)` neither.
 
 ## What is offered, and what it may cost
 
@@ -228,6 +237,7 @@ def conditions_page() -> str:
             credentials=", ".join(f"`{name}`" for name in sorted(CREDENTIAL_HEADERS)),
             offered=", ".join(f"`{name}`" for name in OFFERED),
             text=MAX_TEXT_BYTES,
+            levels=MAX_DEPTH,
             loops=MAX_NESTED_LOOPS,
             pattern=MAX_PATTERN_CHARS,
             repetitions=MAX_REPETITIONS,

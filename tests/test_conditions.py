@@ -27,7 +27,7 @@ from authz.conditions.facts import CREDENTIAL_HEADERS
 from authz.conditions.variables import LONG
 from authz.decision import Actor, Agent, Delegation
 from authz.paths import MAX_PATH_BYTES
-from authz.request import Operation, Request
+from authz.request import Call, Operation, Request
 from authz.spiffe import SpiffeId
 
 BUYER = "spiffe://corp.example/ns/agents/sa/buyer"
@@ -44,7 +44,11 @@ CLAIMS: dict[str, Any] = {
 
 
 def facts(
-    claims: dict[str, Any] | None = None, *, path: str = "/orders/17", headers: str = "x-tenant"
+    claims: dict[str, Any] | None = None,
+    *,
+    path: str = "/orders/17",
+    headers: str = "x-tenant",
+    call: Call | None = None,
 ) -> Facts:
     """Of one request: the buyer orders for alice, by way of the planner."""
     request = Request(
@@ -52,6 +56,8 @@ def facts(
         "API.corp.example:443",
         path,
         headers=(("authorization", "Bearer e.y.J"), ("dpop", "p"), ("x-tenant", "blue")),
+        protocol="mcp" if call else "",
+        calls=(call,) if call else (),
     )
     return Facts(
         Agent(SpiffeId.parse(BUYER)),
@@ -106,14 +112,71 @@ OF_VARIABLES = {
     "request.path": 'request.path == "/orders/17"',
     "request.segments": 'request.segments == ["orders", "17"]',
     "request.headers": 'request.headers == {"x-tenant": "blue"}',
+    "operation.protocol": 'operation.protocol == "mcp"',
+    "operation.method": 'operation.method == "tools/call"',
+    "operation.kind": 'operation.kind == "tool"',
+    "operation.name": 'operation.name == "pay"',
+    "operation.arguments": 'operation.arguments == {"n": 5, "to": {"iban": ["DE"]}}',
+    "operation.tools": 'operation.tools == ["shell"]',
+    "operation.streaming": "operation.streaming",
 }
+PAY = Call(
+    "tools/call",
+    "tool",
+    "pay",
+    arguments=b'{"n":5,"to":{"iban":["DE"]}}',
+    tools=("shell",),
+    is_streaming=True,
+)
 
 
 @pytest.mark.parametrize("name", VARIABLES)
 def test_variables(name: str) -> None:
     """Each variable has the value that the request has."""
-    assert holds(OF_VARIABLES[name])
-    assert not holds(f"!({OF_VARIABLES[name]})")
+    assert holds(OF_VARIABLES[name], facts(call=PAY))
+    assert not holds(f"!({OF_VARIABLES[name]})", facts(call=PAY))
+
+
+def test_a_plain_request_has_no_call() -> None:
+    """Without a message the texts are empty, and the arguments have no value."""
+    names = [f"operation.{one}" for one in ("protocol", "method", "kind", "name")]
+
+    assert holds(" && ".join(f'{name} == ""' for name in names))
+    assert holds("operation.tools == [] && !operation.streaming")
+    assert failure("has(operation.arguments.n)")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["operation.arguments.n == 5", "!has(operation.arguments.n)", "operation.arguments != {}"],
+)
+@pytest.mark.parametrize(
+    "data", [b"", b"[]", b"{", b'{"n":5,"n":5}', b'{"n":1e999}', b'{"m":9223372036854775808}',
+             b'{"m":"\\u0000"}', b'{"\\u0000":1}', b'{"m":"\\ud800"}',
+             b'{"m":' * 17 + b"1" + b"}" * 17]
+)  # fmt: skip
+def test_arguments_that_are_not_certain(text: str, data: bytes) -> None:
+    """Arguments that are unknown, or that CEL can't hold as they are, have no value."""
+    call = Call("tools/call", "tool", "pay", arguments=data)
+
+    assert failure(text, facts(call=call))
+
+
+@pytest.mark.parametrize(
+    ("text", "reads"),
+    [
+        ("operation.arguments.n == 5", True),
+        (".operation.arguments.n == 5", True),
+        ("claims.groups.exists(g, g == 'a') ? 'n' in operation.arguments : true", True),
+        ("operation.arguments.l.all(x, x == 'a')", True),
+        ("[operation.arguments] == [{}] || {'a': operation.arguments} == {}", True),
+        ("has(claims.operation) && claims.arguments == 'operation.arguments'", False),
+        ('operation.name == "pay"', False),
+    ],
+)
+def test_what_a_condition_reads(text: str, *, reads: bool) -> None:
+    """It is known at load whether a condition reads the arguments, wherever it does."""
+    assert Condition.parse(text).reads("operation.arguments") == reads
 
 
 def test_long_variables_are_variables() -> None:
@@ -147,7 +210,7 @@ def test_conditions_that_hold(text: str) -> None:
         ('request.methd == "GET"', "did you mean request.method?"),
         ("claim.level == 3", "did you mean claims?"),
         ('request.zzzzzzzzzzzzzz == "x"', "there are request.method, request.host"),
-        ('operation.tool == "x"', "operation is reserved"),
+        ('operation.tool == "x"', "did you mean operation.tools?"),
         ("claims.groups.exists(operation, operation == 1)", "operation is a reserved name"),
         ("claims.groups.exists(claims, claims == 1)", "claims is a reserved name"),
         ('request.method == "GET" and true', "write &&"),
@@ -372,7 +435,7 @@ def test_examples_in_the_docs() -> None:
     page = Path(__file__).parent.parent / "docs" / "reference" / "conditions.md"
     examples = re.findall(r"```cel\n(.*?)```", page.read_text(), re.DOTALL)
 
-    assert len(examples) == 4
+    assert len(examples) == 5
     for text in examples:
         assert Condition.parse(text).text == text
 

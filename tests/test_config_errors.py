@@ -153,6 +153,7 @@ BROKEN = [
     ("name: finance,", "name: finance}\n@@  - {name: finance,", "finance stands on line 2 already"),
     ("id: spiffe://corp.example/ns/agents/sa/travel", "@@id: spiffe://x/y", "trust_domains"),
     ("subjects: [alice]", "@@subjects: []", "an empty list matches nobody"),
+    ("subjects: [alice]", "@@subjects: ['*']", "no pattern; leave subjects out to match any"),
     # YAML
     ("  drain: 5s", "@@\tdrain: 5s", "a tab: YAML is indented with spaces only"),
     ("suspended: true", "\n@@\tsuspended: true", "a tab"),

@@ -29,7 +29,6 @@ from authz.policy.settings import (
 from authz.policy.shadow import NotEnforced, PolicyStep, WithCandidate
 from authz.policy.verdict import verdict_of
 from authz.reason import Denied, Reason
-from authz.request import Call
 from authz.stepup import ACR, AUTH_TIME
 
 __all__ = [
@@ -106,10 +105,6 @@ class Policy:
             flags.append(SUSPENDED)
         return tuple(flags)
 
-    def reads_arguments(self, call: Call) -> bool:
-        """Whether a rule reads the arguments of this call."""
-        return call.kind == "tool"
-
     def judge(self, case: Case) -> Verdict:
         """A rule of the agent and one of the principal that allow the operation, or why not.
 
@@ -154,13 +149,6 @@ class Policy:
         if any(entry.settings.suspended for entry in entries):
             raise Denied(Reason.POLICY_DENIED, "the principal is suspended in the config")
         return entries
-
-
-def judge_all(policy: PolicyStep, cases: list[Case]) -> Verdict:
-    """A verdict on calls of which each must be allowed."""
-    if len(cases) > 1:
-        return Verdict(Denied(Reason.MCP_INVALID_REQUEST, "batches are not judged yet"))
-    return policy.judge(cases[0])
 
 
 def _claims_of(

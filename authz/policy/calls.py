@@ -92,14 +92,17 @@ class McpSettings(Settings):
 
 
 class A2aSettings(Settings):
-    """Messages of A2A. All members that are given must fit; in a deny one of them is enough."""
+    """Messages of A2A. An allow names methods; a call about a task or a skill has to fit its list.
+
+    In a deny one of its lists is enough.
+    """
 
     methods: _Names = ()
     """Methods as A2A 1.0 names them, such as SendMessage; "*" for any. An allow has to say."""
     tasks: _Names = ()
-    """Ids of tasks of which a call must be about one; about any task or none if left out."""
+    """Ids of tasks, which servers choose, that calls may be about: "*" for any."""
     skills: _Names = ()
-    """Skills of which a call must be about one; about any skill or none if left out."""
+    """Skills that calls may be about. With it, a call about neither task nor skill doesn't fit."""
 
     def problem(self, *, is_deny: bool) -> str:
         """As in McpSettings."""
@@ -196,7 +199,7 @@ class McpAllow:
 
 @dataclass(frozen=True, slots=True)
 class A2aAllow:
-    """The method fits, and what the call is about where that is limited."""
+    """The method fits, and what the call is about."""
 
     methods: Names
     targets: Mapping[str, Names | Uris]
@@ -204,11 +207,9 @@ class A2aAllow:
     def miss(self, call: Call) -> str:
         """As CallMatcher."""
         missed = _method_miss(self.methods, call)
-        if missed or not self.targets:
-            return missed
-        if not call.kind:
-            return f"the call names no {' or '.join(self.targets)}"
-        return _target_miss(self.targets, call)
+        if missed or call.kind:
+            return missed or _target_miss(self.targets, call)
+        return "the call names no skill" if "skill" in self.targets else ""
 
     def lists(self, method: str) -> bool:
         """As CallMatcher."""
