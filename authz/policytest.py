@@ -29,6 +29,7 @@ from authz.reason import Denied, Reason
 from authz.request import Operation, Request
 from authz.settings import Duration, Settings
 from authz.spiffe import SpiffeId
+from authz.words import CallWords
 
 MAX_BYTES: Final = 16 * 1024 * 1024  # of a file of cases
 ALLOW: Final = "allow"
@@ -80,7 +81,7 @@ def _moment(text: str) -> str:
     return text
 
 
-class PolicyCase(Settings):
+class PolicyCase(CallWords):
     """One question to the policy, and the answer that it must give."""
 
     name: str = Field(min_length=1)
@@ -123,7 +124,12 @@ class PolicyCase(Settings):
         moment = now if self.at is None else datetime.fromisoformat(self.at).timestamp()
         parts = urlsplit(self.url)
         request = Request(
-            self.method, parts.netloc, parts.path or "/", headers=tuple(self.headers.items())
+            self.method,
+            parts.netloc,
+            parts.path or "/",
+            headers=tuple(self.headers.items()),
+            protocol=self.protocol,
+            calls=self.calls,
         )
         agent = Agent(SpiffeId.parse(self.agent))
         operation = Operation.of(request)

@@ -8,13 +8,16 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from authz.called import in_common
 from authz.decision import Agent, Delegation
 from authz.patterns import ANY, SegmentPattern, SpiffePattern, path_pattern
 from authz.policy import Policy, RuleSettings
+from authz.policy.calls import KEYS
 from authz.policy.holders import AgentEntry, PrincipalEntry
 from authz.policy.rules import UNRESTRICTED, Rule
 from authz.request import Operation
 
+_CALLS: Final = frozenset(KEYS.values())
 _TARGET: Final = {"name", "description", "owner", "effect", "hosts", "methods", "paths", "shadow"}
 
 
@@ -64,7 +67,7 @@ def who_can(policy: Policy, operation: Operation) -> WhoCan:
     excepted = [f"agents {one.settings.id}: suspended" for one in suspended]
     excepted += [f"{one.title}: suspended" for one in principals if one.settings.suspended]
     for name, entry in _named(agents, principals):
-        denies = (rule for rule in entry.rules.find(operation) if _counts(rule, is_deny=True))
+        denies = (rule for rule in _found(entry, operation) if _counts(rule, is_deny=True))
         excepted += [
             f"{name}: {rule.name} denies it{_asked(rule)}" for rule in dict.fromkeys(denies)
         ]
@@ -100,9 +103,14 @@ def _covers(by: AgentEntry, entry: AgentEntry) -> bool:
 
 
 def _about(entry: AgentEntry | PrincipalEntry, operation: Operation) -> tuple[Rule, ...]:
-    found = [rule for rule in entry.rules.find(operation) if _counts(rule, is_deny=False)]
+    found = [rule for rule in _found(entry, operation) if _counts(rule, is_deny=False)]
     found += [UNRESTRICTED] if entry.settings.unrestricted else []
     return tuple(dict.fromkeys(found))
+
+
+def _found(entry: AgentEntry | PrincipalEntry, operation: Operation) -> list[Rule]:
+    """The rules about an operation: of a message those that are about its call."""
+    return [rule for rule in entry.rules.find(operation) if rule.is_about(operation.call)]
 
 
 def _counts(rule: Rule, *, is_deny: bool) -> bool:
@@ -121,17 +129,26 @@ class Reach:
     def matches(self, operation: Operation) -> bool:
         """Whether an operation is one of these."""
         return (
-            _one_of(operation.method, self.methods)
+            all(rule.is_about(operation.call) for rule in self.rules)
+            and operation.protocol == self.protocol
+            and _one_of(operation.method, self.methods)
             and _one_of(operation.host, self.hosts)
             and any(path.matches(operation.path) for path in self.paths)
         )
 
+    @property
+    def protocol(self) -> str:
+        """Of the messages; "" for plain requests. All rules of it have one, where they say any."""
+        return next((rule.protocol for rule in self.rules if rule.protocol), "")
+
     def lines(self) -> list[str]:
         """For a person."""
-        by = " and ".join(f"{rule.name}{_conditions(rule)}" for rule in self.rules)
+        by = " and ".join(f"{rule.name}{_conditions(rule, _CALLS)}" for rule in self.rules)
         scopes = sorted({scope for rule in self.rules for scope in rule.scopes})
+        calls = in_common([rule.settings for rule in self.rules])
         return [
             f"  {' '.join(self.methods)} {' '.join(self.hosts)} {' '.join(map(str, self.paths))}",
+            *([f"    {calls}"] if calls else []),
             f"    scopes {' '.join(scopes) or 'none'}; by {by}",
         ]
 
@@ -202,7 +219,7 @@ def _of_both(of_agent: list[Rule], of_principal: list[Rule]) -> Iterator[Reach]:
     for one in _of_one(of_agent):
         for other in _of_one(of_principal):
             rules = tuple(dict.fromkeys((*one.rules, *other.rules)))
-            if rules == (UNRESTRICTED,):
+            if rules == (UNRESTRICTED,) or not _are_of_one(one.rules[0], other.rules[0]):
                 continue
             methods = _common(one.methods, other.methods)
             hosts = _common(one.hosts, other.hosts)
@@ -210,6 +227,11 @@ def _of_both(of_agent: list[Rule], of_principal: list[Rule]) -> Iterator[Reach]:
             paths = tuple(dict.fromkeys(path for path in pairs if path is not None))
             if methods and hosts and paths:
                 yield Reach(methods, hosts, paths, rules)
+
+
+def _are_of_one(one: Rule, other: Rule) -> bool:
+    """Whether both are for plain requests, or for messages of one protocol."""
+    return UNRESTRICTED in (one, other) or one.protocol == other.protocol
 
 
 def _common(one: tuple[str, ...], other: tuple[str, ...]) -> tuple[str, ...]:
@@ -247,9 +269,9 @@ def _asked(rule: Rule) -> str:
     return f": scopes {' '.join(sorted(rule.scopes)) or 'none'}{_conditions(rule)}"
 
 
-def _conditions(rule: Rule) -> str:
+def _conditions(rule: Rule, told: frozenset[str] = frozenset()) -> str:
     given = rule.settings.model_dump(
-        mode="json", exclude_defaults=True, exclude=_TARGET | {"scopes", "add_headers"}
+        mode="json", exclude_defaults=True, exclude=_TARGET | {"scopes", "add_headers"} | told
     )
     return "".join(f", {name} {value}" for name, value in given.items())
 

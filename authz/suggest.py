@@ -5,21 +5,24 @@ Everything is a text to review: YAML with comments that say how often, and where
 
 import json
 import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
+from operator import itemgetter
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
 from authz.build import policy_of, version_of
+from authz.called import key_line, nameable, never_called
 from authz.config import Config
 from authz.decision import Grant
 from authz.patterns import ANY, path_pattern
-from authz.policy import Case
+from authz.policy import Case, judge_all
 from authz.policy.rules import Rule, compiled
 from authz.reason import Denied, Reason
+from authz.request import Call
 from authz.trace import Traced, read_trace
 
 MAX_SEEN: Final = 200  # operations of one rule: where there are more, a list is no rule to read
@@ -30,24 +33,40 @@ _ID: Final = re.compile(
 )
 _ID_TEXT: Final = "{id}"
 # What a further rule would allow; a lack of scopes, say, it would not mend.
-_MENDED: Final = frozenset({Reason.POLICY_DENIED.code, Reason.AGENT_UNKNOWN.code})
+_MENDED: Final = frozenset(
+    reason.code
+    for reason in (Reason.POLICY_DENIED, Reason.AGENT_UNKNOWN, Reason.MCP_UNKNOWN_METHOD)
+)
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@dataclass(frozen=True, slots=True)
 class Target:
     """An operation with ids taken out: the path is a pattern as rules have it."""
 
     host: str
     method: str
     path: str
+    protocol: str = ""
+    call: Call | None = None
 
     @classmethod
     def of(cls, case: Case) -> "Target":
-        """Of a question. Raises ValueError for a path that no rule can name."""
+        """Of a question. Raises ValueError for a path or a call that no rule can name."""
         operation = case.operation
         path = generalised(operation.path)
         path_pattern(path)
-        return cls(operation.host, operation.method, path)
+        call = None if operation.call is None else nameable(operation.call)
+        return cls(operation.host, operation.method, path, operation.protocol, call)
+
+    @property
+    def group(self) -> tuple[str, str, str, str, bool]:
+        """What one rule can allow together: never a call on a path where it was not seen.
+
+        Of A2A a rule that names skills allows calls about them only.
+        """
+        if self.call is None:
+            return self.host, self.method, "", "", False
+        return self.host, self.method, self.path, self.protocol, self.call.kind == "skill"
 
 
 def generalised(segments: Sequence[str]) -> str:
@@ -67,17 +86,18 @@ class Use:
     scopes: frozenset[str] | None = None
     is_varied: bool = False
 
-    def add(self, case: Case) -> None:
+    def add(self, cases: Sequence[Case]) -> None:
         """One more request."""
         self.count += 1
-        try:
-            self.targets.add(Target.of(case))
-        except ValueError:
-            self.is_varied = True
-        if len(self.targets) > MAX_SEEN:
-            self.is_varied = True
-            self.targets.pop()
-        scopes = case.delegation.scopes
+        for case in cases:
+            try:
+                self.targets.add(Target.of(case))
+            except ValueError:
+                self.is_varied = True
+            if len(self.targets) > MAX_SEEN:
+                self.is_varied = True
+                self.targets.pop()
+        scopes = cases[0].delegation.scopes
         self.scopes = scopes if self.scopes is None else self.scopes & scopes
 
 
@@ -115,9 +135,11 @@ def suggest(config: Config, paths: Sequence[Path], *, denied: bool) -> Suggestio
             use = evidence.uses.get(rule.name)
             if use is None:
                 lines.append(f"# {rule.name}: never used; take it out?")
-            elif keys := _narrower_keys(rule, use):
+                continue
+            if keys := _narrower_keys(rule, use):
                 narrower[grant, number] = keys
                 lines += _of_rule(rule, use, keys)
+            lines += _never_called(rule, use)
     agents = {one.id for one in config.agents}
     missing = tuple(_of_missing(evidence.missing, set(config.grants), agents))
     return Suggestions((*lines, *missing), narrower, missing)
@@ -145,30 +167,30 @@ class _Evidence:
             else:
                 self.records += 1
                 if read.is_of_policy:
-                    self._count(read, read.case())
+                    self._count(read, read.cases())
         except ValueError:
             self.bad += 1
 
-    def _count(self, traced: Traced, case: Case) -> None:
-        for name in self._rules_of(traced, case):
-            self.uses.setdefault(name, Use()).add(case)
+    def _count(self, traced: Traced, cases: Sequence[Case]) -> None:
+        for name in self._rules_of(traced, cases):
+            self.uses.setdefault(name, Use()).add(cases)
         reason, rule = self._refusal(traced)
         is_mended = reason in _MENDED and rule not in self._denies and _is_plain(traced.principal)
         key = (traced.agent, traced.issuer, traced.principal)
         if is_mended and (key in self.missing or len(self.missing) < MAX_MISSING):
-            self.missing.setdefault(key, Use()).add(case)
+            self.missing.setdefault(key, Use()).add(cases)
 
-    def _rules_of(self, traced: Traced, case: Case) -> set[str]:
+    def _rules_of(self, traced: Traced, cases: Sequence[Case]) -> set[str]:
         """The rules that decided; by a policy of another version, those that would by this one."""
         if traced.policy_version == self._version:
-            names = {traced.rule, traced.principal_rule}
-            return names - {""} if traced.is_allow else names & self._denies
+            names = _names(traced.rule, traced.principal_rule)
+            return names if traced.is_allow else names & self._denies
         try:
-            outcome = self._policy.judge(case).outcome
+            outcome = judge_all(self._policy, cases).outcome
         except Denied:
             return set()
         if isinstance(outcome, Grant):
-            return {outcome.agent_rule, outcome.principal_rule} - {""}
+            return _names(outcome.agent_rule, outcome.principal_rule)
         return {outcome.rule} & self._denies
 
     def _refusal(self, traced: Traced) -> tuple[str, str]:
@@ -179,6 +201,11 @@ class _Evidence:
             if (shadow.get("by"), shadow.get("decision")) == ("policy", "deny"):
                 return shadow.get("reason", ""), shadow.get("rule", "")
         return "", ""
+
+
+def _names(*rules: str) -> set[str]:
+    """Of rules; where a message had several calls, there are several."""
+    return {name for one in rules for name in one.split(",")} - {""}
 
 
 def _is_plain(principal: str) -> bool:
@@ -203,6 +230,13 @@ def _of_rule(rule: Rule, use: Use, keys: Mapping[str, list[str]]) -> Iterator[st
     yield f"# {rule.name}: wider than its {use.count} uses; in its place, within the grant:"
     for key, used in keys.items():
         yield f"#     {key}: {listed(used)}"
+
+
+def _never_called(rule: Rule, use: Use) -> Iterator[str]:
+    """What a rule on messages names, and nobody called."""
+    calls = [one.call for one in use.targets if one.call is not None]
+    if not use.is_varied:
+        yield from (f"# {rule.name}: {text}" for text in never_called(rule.settings, calls))
 
 
 def _narrower(patterns: Iterable[str], targets: Iterable[Target]) -> list[str]:
@@ -255,13 +289,20 @@ def _of_missing(
     yield "grants:"
     for name, (_, use) in named.items():
         yield f"  {name}:  # {use.count} requests{' and more kinds' if use.is_varied else ''}"
-        by_target: Counter[tuple[str, str]] = Counter((t.host, t.method) for t in use.targets)
-        for host, method in sorted(by_target):
-            paths = sorted(t.path for t in use.targets if (t.host, t.method) == (host, method))
+        groups: defaultdict[tuple[str, str, str, str, bool], list[Target]] = defaultdict(list)
+        for target in use.targets:
+            groups[target.group].append(target)
+        for (host, method, _, protocol, _), targets in sorted(groups.items(), key=_first):
             yield f"    - hosts: {listed([host])}"
             yield f"      methods: {listed([method])}"
-            yield f"      paths: {listed(paths)}"
+            yield f"      paths: {listed(sorted({one.path for one in targets}))}"
             yield f"      scopes: {listed(sorted(use.scopes or ()))}"
+            if protocol:
+                calls = [one.call for one in targets if one.call is not None]
+                yield f"      {key_line(protocol, calls)}"
+
+
+_first: Final = itemgetter(0)
 
 
 def listed(texts: Iterable[str]) -> str:

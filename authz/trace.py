@@ -13,8 +13,9 @@ import msgspec
 
 from authz.decision import Actor, Agent, Delegation
 from authz.policy import Case
+from authz.policy.calls import KEYS
 from authz.reason import Denied, Reason
-from authz.request import Operation, Request
+from authz.request import Call, Operation, Request
 from authz.spiffe import SpiffeId, SpiffeIdError
 
 MAX_LINE_BYTES: Final = 1024 * 1024  # far above any record: a token has some kilobytes
@@ -28,6 +29,7 @@ _OF_POLICY: Final = frozenset(
         Reason.AGENT_UNKNOWN,
         Reason.ACTOR_NOT_PERMITTED,
         Reason.AGENT_SUSPENDED,
+        Reason.MCP_UNKNOWN_METHOD,
     )
 )
 # How the details of the others begin that have one: revocations, and the decision point.
@@ -36,6 +38,26 @@ _OF_OTHERS: Final = ("the agent was revoked", "the decision point")
 
 class TraceError(Exception):
     """An audit log can't be read; the message says why."""
+
+
+class TracedCall(msgspec.Struct, frozen=True, gc=False):
+    """A call of a message as records have it: without its arguments."""
+
+    method: str
+    kind: str = ""
+    name: str = ""
+    tools: list[str] = []
+    streaming: bool = False
+
+    def call(self) -> Call:
+        """The call, of which no arguments are known."""
+        return Call(
+            self.method,
+            self.kind,
+            self.name,
+            tools=tuple(self.tools),
+            is_streaming=self.streaming,
+        )
 
 
 class Traced(msgspec.Struct, frozen=True, gc=False):
@@ -62,6 +84,8 @@ class Traced(msgspec.Struct, frozen=True, gc=False):
     headers: dict[str, str] = {}
     shadows: list[dict[str, str]] = []
     decision_id: str = ""
+    protocol: str = ""
+    calls: list[TracedCall] = []
 
     @property
     def is_allow(self) -> bool:
@@ -76,9 +100,21 @@ class Traced(msgspec.Struct, frozen=True, gc=False):
         is_others = self.detail.startswith(_OF_OTHERS)
         return self.reason in _OF_POLICY and self.mode != "" and not is_others
 
-    def case(self) -> Case:
-        """The question, at the time of its decision. Raises ValueError where it has none."""
-        request = Request(self.method, self.host, self.path, headers=tuple(self.headers.items()))
+    def cases(self) -> list[Case]:
+        """The questions, one for each call of a message, at the time of the decision.
+
+        Raises ValueError where there is none.
+        """
+        if bool(self.protocol) != bool(self.calls) or self.protocol not in ("", *KEYS):
+            raise ValueError("its protocol and its calls do not go together")
+        request = Request(
+            self.method,
+            self.host,
+            self.path,
+            headers=tuple(self.headers.items()),
+            protocol=self.protocol,
+            calls=tuple(call.call() for call in self.calls),
+        )
         delegation = Delegation(
             self.issuer,
             self.principal,
@@ -91,11 +127,13 @@ class Traced(msgspec.Struct, frozen=True, gc=False):
         )
         try:
             agent = Agent(SpiffeId.parse(self.agent))
-            return Case(agent, delegation, Operation.of(request), request, self.time.timestamp())
+            each = Operation.of(request).each(request)
         except Denied as denied:
             raise ValueError(denied.detail) from None
         except SpiffeIdError as error:
             raise ValueError(str(error)) from None
+        now = self.time.timestamp()
+        return [Case(agent, delegation, operation, request, now) for operation in each]
 
 
 _decode: Final = msgspec.json.Decoder(Traced).decode

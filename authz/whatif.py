@@ -13,8 +13,17 @@ from typing import Any, Final
 from authz.build import policy_of, version_of
 from authz.config import Config
 from authz.decision import Grant, Verdict
-from authz.policy import Case, ConditionSettings, NotEnforced, PolicyStep, RuleSettings
+from authz.policy import (
+    Case,
+    ConditionSettings,
+    NotEnforced,
+    PolicyStep,
+    RuleSettings,
+    judge_all,
+)
 from authz.policy.claims import root_of
+from authz.policy.holders import PrincipalEntry
+from authz.policy.rules import Rule
 from authz.policy.settings import GROUPS, ROLES, PrincipalMatch
 from authz.reason import Denied
 from authz.stepup import ACR, AUTH_TIME
@@ -79,6 +88,7 @@ class Report:
 
     Attributes:
         unknown: what the policy reads and some records can't tell.
+        not_judged: count of records whose arguments the policy reads, which are not recorded.
         not_policys: count of records that something else than policy decided.
         bad: the first lines that are no records, of ``bad_count``.
     """
@@ -88,6 +98,7 @@ class Report:
     undecidable: Changes = field(default_factory=_changes)
     unknown: Inputs = Inputs()
     unchanged: int = 0
+    not_judged: int = 0
     not_policys: int = 0
     bad: list[str] = field(default_factory=list)
     bad_count: int = 0
@@ -100,7 +111,7 @@ class Report:
 
     def needs_a_look(self, *, is_strict: bool) -> bool:
         """Whether somebody may do more than before, or it is not known; or less, if strict."""
-        worse = self.newly_allowed or self.undecidable or self.bad_count
+        worse = self.newly_allowed or self.undecidable or self.not_judged or self.bad_count
         return bool(worse or (is_strict and self.newly_denied))
 
     def lines(self) -> Iterator[str]:
@@ -118,6 +129,8 @@ class Report:
                     f"  {changed.count:>7}  {rule}  {who.agent} for {whom}, as in {changed.example}"
                 )
         yield f"unchanged: {self.unchanged}"
+        if self.not_judged:
+            yield f"not judged: {self.not_judged}: arguments are not recorded"
         yield f"not policy's: {self.not_policys}"
         if self.bad_count:
             yield f"bad lines: {self.bad_count}"
@@ -143,6 +156,7 @@ class Report:
                 for title, changes in self._titled()
             },
             "unchanged": self.unchanged,
+            "not_judged": self.not_judged,
             "not_policys": self.not_policys,
             "unknown_claims": sorted(self.unknown.claims),
             "unknown_headers": sorted(self.unknown.headers),
@@ -220,13 +234,16 @@ class _Replay:
         if isinstance(read, str):
             raise ValueError(read)  # noqa: TRY004 - it tells of a line, not of a type
         if read.is_of_policy:
-            self._judge(read, read.case())
+            self._judge(read, read.cases())
         else:
             self.report.not_policys += 1
 
-    def _judge(self, traced: Traced, case: Case) -> None:
+    def _judge(self, traced: Traced, cases: list[Case]) -> None:
         report = self.report
-        unknown = self._unknown(traced, case)
+        if any(self._reads_arguments(case) for case in cases):
+            report.not_judged += 1
+            return
+        unknown = self._unknown(traced, cases)
         if unknown:
             report.unknown = Inputs(
                 report.unknown.claims | unknown.claims, report.unknown.headers | unknown.headers
@@ -234,7 +251,7 @@ class _Replay:
             report.undecidable[Who(traced.rule, traced.agent, traced.principal)].add(traced)
             return
         try:
-            verdict = self._step.judge(case)
+            verdict = judge_all(self._step, cases)
         except Denied as denied:
             verdict = Verdict(denied)
         outcome = verdict.outcome
@@ -246,29 +263,45 @@ class _Replay:
         changes = report.newly_allowed if is_allow else report.newly_denied
         changes[Who(rule, traced.agent, traced.principal)].add(traced)
 
-    def _unknown(self, traced: Traced, case: Case) -> Inputs:
-        """What the policy would read for this case, and the record may lack."""
+    def _unknown(self, traced: Traced, cases: list[Case]) -> Inputs:
+        """What the policy would read for these cases, and the record may lack."""
         missing = self._reads - self._recorded[traced.policy_version]
-        return missing & self._read_for(case) if missing else missing
+        if not missing:
+            return missing
+        read = [self._read_for(case) for case in cases]
+        claims = frozenset[str]().union(*(one.claims for one in read))
+        return missing & Inputs(claims, frozenset[str]().union(*(one.headers for one in read)))
 
     def _read_for(self, case: Case) -> Inputs:
         """What could matter: the rules about the operation of whoever could hold them."""
-        issuer = case.delegation.issuer
-        principals = [
-            entry
-            for entry in self._policy.principals.entries
-            if entry.settings.match.issuer == issuer
-        ]
         claims, headers = set[str](), set[str]()
-        for principal in principals:
+        for principal in self._principals(case):
             claims.update(_claims_of_match(principal.settings.match))
-        agents = self._policy.agents.of(case.agent.spiffe_id)
-        for rules in [*(one.rules for one in agents), *(one.rules for one in principals)]:
-            for rule in rules.find(case.operation):
-                reads = _reads_of(rule.settings, self._conditions)
-                claims |= reads.claims
-                headers |= reads.headers
+        for rule in self._rules(case):
+            reads = _reads_of(rule.settings, self._conditions)
+            claims |= reads.claims
+            headers |= reads.headers
         return Inputs(frozenset(claims), frozenset(headers))
+
+    def _reads_arguments(self, case: Case) -> bool:
+        """Whether a rule that could matter reads arguments, which no record has."""
+        call = case.operation.call
+        if call is None or not self._policy.reads_arguments(call):
+            return False
+        return any(rule.reads_arguments and rule.is_about(call) for rule in self._rules(case))
+
+    def _principals(self, case: Case) -> list[PrincipalEntry]:
+        issuer = case.delegation.issuer
+        entries = self._policy.principals.entries
+        return [entry for entry in entries if entry.settings.match.issuer == issuer]
+
+    def _rules(self, case: Case) -> Iterator[Rule]:
+        agents = self._policy.agents.of(case.agent.spiffe_id)
+        for rules in [
+            *(one.rules for one in agents),
+            *(one.rules for one in self._principals(case)),
+        ]:
+            yield from rules.find(case.operation)
 
 
 def _claims_of_match(match: PrincipalMatch) -> Iterator[str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from authz.build import policy_of
+from authz.cli.call import add_call, words_of
 from authz.cli.common import FAILED, FINE, add_config, add_verb, complain, time_of
 from authz.config import Config, load
 from authz.decision import Agent
@@ -43,6 +44,7 @@ def add_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     add_config(who)
     who.add_argument("method", metavar="METHOD", help="the HTTP method, such as GET")
     who.add_argument("url", metavar="URL", type=_url, help="the URL")
+    add_call(who)
     what = add_verb(verbs, _what_can, "what-can", "list what an agent may do, for a principal")
     what.epilog = "exit status: 1 when it may nothing"
     add_config(what)
@@ -66,6 +68,7 @@ def _add_explain(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     why.add_argument("--agent", metavar="ID", help="the caller's SPIFFE ID")
     why.add_argument("--principal", default="", metavar="SUB", help="for whom: the token's sub")
     _add_delegation(why)
+    add_call(why)
     why.add_argument(
         "--scope", default="", metavar="SCOPES", help="the token's scopes, in one word"
     )
@@ -140,8 +143,9 @@ def _check_usage(options: argparse.Namespace, recorded: int) -> None:
         options.misused("give one of --check-request and --audit")
     if (options.audit is None) != (not options.decision_id):
         options.misused("--audit and --decision-id go together")
+    words = words_of(options)
     if recorded:
-        if options.asked or options.agent or options.token_file:
+        if options.asked or options.agent or options.token_file or words.protocol:
             options.misused("a record has its own METHOD, URL, --agent and token; leave them out")
         return
     if len(options.asked) != 2:  # noqa: PLR2004 - METHOD and URL
@@ -179,6 +183,7 @@ def _asked(config: Config, options: argparse.Namespace) -> Asked:
         token_age_seconds=options.token_age,
         token=_token(options.token_file),
         route=options.route,
+        words=words_of(options),
     )
     return asked_in_words(config, question, time.time() if at is None else at)
 
@@ -198,7 +203,7 @@ def _json_or_text(text: str) -> object:
 
 def _who_can(options: argparse.Namespace) -> int:
     config = load(options.config)
-    question = Question("", options.method, options.url)
+    question = Question("", options.method, options.url, words=words_of(options))
     try:
         operation = Operation.of(asked_in_words(config, question, 0.0).request)
     except Denied as denied:

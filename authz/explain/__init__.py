@@ -24,6 +24,7 @@ from authz.explain.recorded import Recorded, RecordedError, audit_record, check_
 from authz.identity import ProfileSettings
 from authz.keys import KeyStore
 from authz.policy import Case, Policy
+from authz.policy.calls import said
 from authz.reason import Denied, Reason
 from authz.request import Operation, Request
 from authz.routes import Route
@@ -50,6 +51,8 @@ examples:
     --agent spiffe://corp.example/ns/agents/sa/travel --principal alice --scope balance:read
   authz explain authz.yaml GET https://mcp.corp.example/finance/balance \\
     --agent spiffe://corp.example/ns/agents/sa/travel --token-file token.jwt
+  authz explain authz.yaml POST https://mcp.corp.example/trips/mcp --tool book_trip \\
+    --arguments '{"price": 400}' --agent spiffe://corp.example/ns/agents/sa/travel --principal alice
   authz explain authz.yaml --check-request request.json
   authz explain authz.yaml --audit audit.jsonl --decision-id 1f0c6f6cf2a94f3c8f4e7d1a2b3c4d5e
 """
@@ -81,16 +84,16 @@ class _Assumed:
 
 
 class _Watched:
-    """Step 3, the real thing; it keeps the case, so that one can tell what was considered."""
+    """Step 3, the real thing; it keeps the cases, so that one can tell what was considered."""
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
         self.flags = policy.flags
-        self.case: Case | None = None
+        self.cases: list[Case] = []
 
     def judge(self, case: Case) -> Verdict:
         """The policy's verdict."""
-        self.case = case
+        self.cases.append(case)
         return self._policy.judge(case)
 
 
@@ -130,9 +133,10 @@ def explain(config: Config, asked: Asked, *, shows_all: bool = False) -> Explana
     finally:
         keys.close()
     told = [*asked.notes, *_steps(asked, decision)]
-    if watched.case is not None:
-        told.append("3 policy")
-        told += considered(policy, watched.case).lines(None if shows_all else SHOWN)
+    for case in watched.cases:
+        about = f" on {said(case.operation.call)}" if case.operation.call else ""
+        told.append(f"3 policy{about}")
+        told += considered(policy, case).lines(None if shows_all else SHOWN)
     if config.shadow and not isinstance(decision, Allow):
         told.append("            shadow: true: what policy refuses is only recorded")
     told += _answer(decision)
@@ -147,6 +151,7 @@ def _printable(line: str) -> str:
 def _steps(asked: Asked, decision: Decision) -> list[str]:
     request = asked.request
     lines = [f"request     {request.method} {request.host}{request.path}", _operation(request)]
+    lines += [f"            {request.protocol} message: {said(call)}" for call in request.calls]
     if decision.agent:
         lines.append(f"1 agent     {decision.agent.spiffe_id}")
     if decision.delegation:

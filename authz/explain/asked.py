@@ -11,8 +11,10 @@ from authz.explain.recorded import Recorded
 from authz.reason import Reason
 from authz.request import Request, credentials_elsewhere
 from authz.routes import ROUTE
+from authz.words import CallWords
 
 ASSUMED_LIFETIME_SECONDS: Final = 300.0
+_NO_ARGUMENTS: Final = ("            arguments are not recorded: what reads them fails here",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +24,7 @@ class Question:
     Attributes:
         headers: (lower-case name, value).
         earlier_actors: subjects, the latest first.
+        words: the call of a message, if it is one.
         token_age_seconds: since the token was issued.
     """
 
@@ -37,6 +40,7 @@ class Question:
     token_age_seconds: float = 0.0
     token: str = ""
     route: str = ""
+    words: CallWords = field(default_factory=CallWords)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +78,8 @@ def asked_in_words(config: Config, question: Question, now: float) -> Asked:
         principal=question.agent,
         context=((ROUTE, question.route),) if question.route else (),
         elsewhere=credentials_elsewhere(url.query, ""),
+        protocol=question.words.protocol,
+        calls=question.words.calls,
     )
     if question.token:
         return Asked(request, None, now, "by the token")
@@ -110,8 +116,12 @@ def asked_of_record(recorded: Recorded) -> Asked:
         principal=record.agent,
         context=((ROUTE, operation.route),) if operation.route else (),
         proxy=operation.proxy,
+        protocol=operation.protocol,
+        calls=tuple(call.call() for call in recorded.calls),
     )
-    is_before_policy = not record.mode or record.reason == Reason.TOKEN_REVOKED.code
+    is_unread = operation.protocol != "" and not recorded.calls
+    is_revoked = record.reason == Reason.TOKEN_REVOKED.code
+    is_before_policy = not record.mode or is_revoked or is_unread
     now = recorded.time.timestamp()
     delegation = Delegation(
         issuer=record.issuer,
@@ -131,6 +141,7 @@ def asked_of_record(recorded: Recorded) -> Asked:
         notes=(
             f"recorded    {answer}",
             f"            at {recorded.time.isoformat()}, by policy {record.policy_version}",
+            *(_NO_ARGUMENTS if recorded.calls else ()),
         ),
         refused=answer if is_before_policy else "",
     )

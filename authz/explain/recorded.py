@@ -17,6 +17,7 @@ from google.protobuf.timestamp_pb2 import DESCRIPTOR as TIMESTAMP
 
 from authz._pb import ext_authz_pb2 as pb
 from authz.audit import AuditOperation, AuditRecord
+from authz.trace import TracedCall
 
 _TEXT: Final = re.compile(rb"\s*(#[^\n]*\s*)*attributes\s*[:{<]")
 # Fields that have another type in the published definition, of the same form on the wire.
@@ -40,11 +41,13 @@ class Recorded:
     record: AuditRecord
     operation: AuditOperation
     time: datetime
+    calls: tuple[TracedCall, ...] = ()
 
 
 class _Ids(msgspec.Struct, frozen=True):
     decision_id: str
     time: datetime
+    calls: tuple[TracedCall, ...] = ()
 
 
 def check_request(data: bytes) -> pb.CheckRequest:
@@ -96,6 +99,7 @@ def audit_record(data: bytes, decision_id: str) -> Recorded:
                     msgspec.json.decode(line, type=AuditRecord),
                     msgspec.json.decode(line, type=AuditOperation),
                     ids.time,
+                    ids.calls,
                 )
         except msgspec.MsgspecError:
             continue  # a line that was cut off, or not ours

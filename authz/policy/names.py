@@ -99,7 +99,7 @@ class Names:
         self._globs = tuple(Glob.parse(text) for text in listed if ANY in text)
 
     def fits(self, text: str) -> bool:
-        """Whether a name is in the list."""
+        """Whether a name is in the list. No name at all is in none."""
         if text in self._exact:
             return True
         return text != "" and any(glob.matches(text) for glob in self._globs)

@@ -17,7 +17,7 @@ from authz.policy.requirements import Calls, Requirement, Timeless, When, requir
 from authz.policy.settings import ConditionSettings, Grants, RuleSettings
 from authz.policy.tree import Tree
 from authz.reason import Reason
-from authz.request import Operation
+from authz.request import Call, Operation
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -77,6 +77,14 @@ class Rule:
         """Whether its condition reads the arguments of calls."""
         conditions = [one.condition for one in self.requirements if isinstance(one, When)]
         return any(one.reads(ARGUMENTS) for one in conditions)
+
+    def is_about(self, call: Call | None) -> bool:
+        """Whether it is about a call, whatever else it asks; of a plain request that is no matter.
+
+        As for a set's ``find``, which knows the rest of the operation.
+        """
+        calls = self.calls
+        return calls is None or (call is not None and not calls.miss(call))
 
     def misses(self, case: Case) -> tuple[Miss, ...]:
         """What does not fit of its requirements."""

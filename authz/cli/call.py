@@ -1,0 +1,74 @@
+"""The flags that describe a message, for the verbs that ask policy."""
+
+import argparse
+import json
+from typing import Any
+
+from pydantic import ValidationError
+
+from authz.config.messages import message_of
+from authz.words import CallWords
+
+
+def add_call(parser: argparse.ArgumentParser) -> None:
+    """What a message asks for, on a route with a protocol."""
+    parser.set_defaults(misused=parser.error)
+    add = parser.add_argument
+    add("--mcp", default="", metavar="METHOD", help="an MCP method, such as tools/list")
+    add("--tool", default="", metavar="NAME", help="call this tool (tools/call)")
+    add("--resource", default="", metavar="URI", help="read this resource (resources/read)")
+    add("--prompt", default="", metavar="NAME", help="get this prompt (prompts/get)")
+    add("--task", default="", metavar="ID", help="the task that --mcp or --a2a is about")
+    add(
+        "--arguments",
+        default={},
+        type=_object,
+        metavar="JSON",
+        help="of the MCP call, as an object",
+    )
+    add("--a2a", default="", metavar="METHOD", help="an A2A method, such as SendMessage")
+    add("--skill", default="", metavar="NAME", help="the skill that it is about")
+    add("--model", default="", metavar="NAME", help="call this model")
+    add("--offer", action="append", default=[], metavar="TOOL", help="offer it a tool; repeatable")
+    add("--stream", action="store_true", help="with its answer as a stream")
+
+
+def words_of(options: argparse.Namespace) -> CallWords:
+    """The call that the flags describe; a usage error where they are no one call."""
+    given = {
+        "mcp": {
+            "method": options.mcp,
+            "tool": options.tool,
+            "resource": options.resource,
+            "prompt": options.prompt,
+            "task": "" if options.a2a else options.task,
+            "arguments": options.arguments,
+        },
+        "a2a": {
+            "method": options.a2a,
+            "task": options.task if options.a2a else "",
+            "skill": options.skill,
+        },
+        "models": {
+            "name": options.model,
+            "tools": tuple(options.offer),
+            "streaming": options.stream,
+        },
+    }
+    said = {name: members for name, members in given.items() if any(members.values())}
+    try:
+        return CallWords.model_validate(said)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        options.misused(message_of(first, first["loc"], CallWords))
+        raise  # never: it has ended the process
+
+
+def _object(text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise argparse.ArgumentTypeError(f'{text!r} is no JSON object such as {{"limit": 5}}')
+    return value
