@@ -88,7 +88,7 @@ class Report:
 
     Attributes:
         unknown: what the policy reads and some records can't tell.
-        not_judged: count of records whose arguments the policy reads, which are not recorded.
+        not_judged: count of records that arguments decide, which are not recorded.
         not_policys: count of records that something else than policy decided.
         bad: the first lines that are no records, of ``bad_count``.
     """
@@ -240,9 +240,6 @@ class _Replay:
 
     def _judge(self, traced: Traced, cases: list[Case]) -> None:
         report = self.report
-        if any(self._reads_arguments(case) for case in cases):
-            report.not_judged += 1
-            return
         unknown = self._unknown(traced, cases)
         if unknown:
             report.unknown = Inputs(
@@ -256,6 +253,10 @@ class _Replay:
             verdict = Verdict(denied)
         outcome = verdict.outcome
         is_allow = isinstance(outcome, Grant)
+        # Without arguments their conditions refuse: what is allowed all the same always is.
+        if not is_allow and any(self._reads_arguments(case) for case in cases):
+            report.not_judged += 1
+            return
         if is_allow == traced.is_allow:
             report.unchanged += 1
             return

@@ -8,10 +8,13 @@ from typing import Any, Final
 
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
-from test_policy_calls import code, policy, rule
+from test_policy_calls import cases, code, policy, rule
 
+from authz.explain.considered import considered
 from authz.policy import RuleSettings
+from authz.reason import Denied
 from authz.request import Call
+from authz.reverse import what_can, who_can
 
 LISTS: Final = {"tool": "tools", "resource": "resources", "prompt": "prompts", "task": "tasks"}
 LISTING: Final = {
@@ -77,7 +80,8 @@ def fits(one: RuleSettings, call: Call | None, scopes: set[str]) -> bool:
 
 def model(sides: list[tuple[RuleSettings, ...]], calls: list[Call], scopes: set[str]) -> bool:
     """Whether every call is allowed by a rule of each side, and denied by none."""
-    for call in calls or [None]:
+    asked: list[Call | None] = [*calls] if calls else [None]
+    for call in asked:
         fitting = [{one.effect for one in rules if fits(one, call, scopes)} for rules in sides]
         if any(effects != {"allow"} for effects in fitting):
             return False
@@ -150,7 +154,10 @@ def test_tiny_worlds_of_tools(
     asked: list[list[Call]],
     scopes: set[str],
 ) -> None:
-    """Of a few rules on two sides, in any mixture, model and Policy say the same of a message."""
+    """Of a few rules on two sides, in any mixture, model and Policy say the same of a message.
+
+    Explain tells the same, and who-can and what-can hide nothing of it.
+    """
     sides = [(*of_agent, *denies), tuple(of_principal)]
     subject = policy(*sides[0], principal=sides[1])
     for calls in asked:
@@ -158,3 +165,9 @@ def test_tiny_worlds_of_tools(
         event(f"{len(calls)} calls, {'allowed' if expected else 'denied'}")
         said = code(subject, *calls, scopes=" ".join(scopes))
         assert (said == "allow") == expected, calls
+        for case in cases(*calls, scopes=" ".join(scopes)):
+            is_allowed = not isinstance(subject.judge(case).outcome, Denied)
+            reaches = what_can(subject, case.agent, case.delegation).reaches
+            assert considered(subject, case).allows == is_allowed
+            assert any(one.matches(case.operation) for one in reaches) or not is_allowed
+            assert who_can(subject, case.operation) or not is_allowed

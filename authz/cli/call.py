@@ -60,7 +60,9 @@ def words_of(options: argparse.Namespace) -> CallWords:
         return CallWords.model_validate(said)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        options.misused(message_of(first, first["loc"], CallWords))
+        place = ".".join(map(str, first["loc"]))
+        message = message_of(first, first["loc"], CallWords)
+        options.misused(f"{place}: {message}" if place else message)
         raise  # never: it has ended the process
 
 

@@ -38,7 +38,7 @@ VARIABLES: Final[Mapping[str, tuple[str, str]]] = {
     "operation.name": ("string", "of what is called: the tool's name, the resource's URI"),
     ARGUMENTS: (
         "map<string, dyn>",
-        "of a tool or a prompt; no value where they are not known, as of a plain request",
+        "of a tool, a prompt, a model call; no value where they are not known",
     ),
     "operation.tools": ("list<string>", "names of the tools that a model call offers"),
     "operation.streaming": ("bool", "whether a model call asks for a stream"),
