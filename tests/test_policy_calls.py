@@ -117,6 +117,7 @@ FITS: list[tuple[dict[str, Any], list[Call], list[Call]]] = [
          resource("file:///docs/a", "subscriptions/listen")],
         [resource("file:///doc"), resource("file:///docs/../etc"), resource("FILE:///docs/a"),
          resource("file:///docs/%2e%2e/etc"), resource("file:///docs/a%2fb"), resource("urn:b"),
+         resource("file:///%64ocs/a"), resource("file://localhost/docs/a"),
          tool("file:///docs/a"), Call("tools/list")],
     ),
     (
@@ -276,8 +277,10 @@ def test_a_message_that_was_not_read() -> None:
     allow, deny = rule(mcp=ALL["mcp"]), rule(effect="deny", mcp={"tools": ("y",)})
 
     assert refusal(policy(allow), [case]) is None
-    for rules in ((allow,), (allow, deny)):
-        assert refusal(policy(*rules), [unread]) is not None
+    for rules, name in (((allow,), "a/0"), ((allow, deny), "a/1")):
+        denied = refusal(policy(*rules), [unread])
+        assert denied is not None
+        assert denied.rule == name
 
 
 def test_unknown_methods() -> None:
@@ -398,6 +401,7 @@ def test_globs(parts: list[str], between: list[str]) -> None:
     assert glob.matches(filled)
     assert not glob.matches(f"{filled}z") or (len(parts) > 1 and parts[-1] == "")
     assert Glob.parse("*".join(parts)) == glob
+    assert not Glob.parse("ab*ba").matches("aba")
 
 
 URI_PARTS = st.lists(st.sampled_from(["a", "b", "..", "%2e", "%41", "", "a%20b", "*", "?", "#"]))

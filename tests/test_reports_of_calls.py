@@ -232,6 +232,10 @@ def test_replay(trips: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert (status, report["unchanged"], report["newly_denied"]["count"]) == (0, 2, 1)
     log = written(trips, [tool("search")], [], [{"kind": "tool"}], protocol="x")
     assert replayed(trips, log, capsys)[1]["bad_lines"]["count"] == 3
+    log = written(trips, [])
+    assert replayed(trips, log, capsys)[1]["bad_lines"]["count"] == 1
+    log = written(trips, [tool("search")], protocol="")
+    assert replayed(trips, log, capsys)[1]["bad_lines"]["count"] == 1
     log = written(trips, [tool("x")], decision="deny", reason="mcp_unknown_method")
     assert replayed(trips, log, capsys)[1]["unchanged"] == 1
     log = written(trips, [], decision="deny", reason="body_truncated")
