@@ -171,3 +171,14 @@ def test_tiny_worlds_of_tools(
             assert considered(subject, case).allows == is_allowed
             assert any(one.matches(case.operation) for one in reaches) or not is_allowed
             assert who_can(subject, case.operation) or not is_allowed
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(_rules(), min_size=1, max_size=3), st.lists(_calls, min_size=1, max_size=9))
+def test_arguments_that_could_matter_are_read(held: list[RuleSettings], asked: list[Call]) -> None:
+    """Whatever call a rule fits that reads arguments, they are asked for."""
+    reading = [one.model_copy(update={"when": "operation.arguments.a == 1"}) for one in held]
+    subject = policy(*reading, principal=(rule(mcp={}),))
+    for call in asked:
+        could = any(fits(one, call, {"s"}) for one in reading)
+        assert subject.reads_arguments(call) or not could or not call.method

@@ -87,7 +87,7 @@ class Policy:
         self.principals = Principals(principals, rule_set)
         self._earlier_actors = earlier_actors
         self._messages = Messages(one for of_grant in rules.values() for one in of_grant)
-        self.reads_arguments = self._messages.reads_arguments
+        self.reads_arguments = self._messages.reads_arguments  # of a call
         written = [rule.settings for of_grant in rules.values() for rule in of_grant]
         self.headers = frozenset(conditions.headers).union(*(one.headers for one in written))
         self.claims = _claims_of(self.principals.entries, written, conditions)

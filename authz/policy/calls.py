@@ -33,8 +33,9 @@ _OF_SESSIONS: Final = (
     "subscriptions/listen",  # resources to listen to are calls of their own
 )
 _SESSION_KINDS: Final = frozenset({"response", "stream", "session"})
-_MODEL: Final = "model"
-_KINDS: Final = ("tool", "resource", "prompt", "task", "skill")  # a rule's lists, less an s
+RESOURCE: Final = "resource"
+MODEL: Final = "model"
+KINDS: Final = ("tool", RESOURCE, "prompt", "task", "skill", MODEL)  # of targets
 # Who may use some of a list may see it.
 _LISTING: Final[Mapping[str, tuple[str, ...]]] = {
     "tool": ("tools/list",),
@@ -149,11 +150,12 @@ _DENIES_NOTHING: Final = "names nothing to deny; without this key the rule denie
 class CallMatcher(Protocol):
     """A rule's word on calls, compiled."""
 
+    @property
+    def methods(self) -> Names:
+        """Methods that it names, known or not."""
+
     def miss(self, call: Call) -> str:
         """What does not fit, for operators; "" when the call fits."""
-
-    def lists(self, method: str) -> bool:
-        """Whether it names a method, or a pattern of it."""
 
 
 def matcher_of(settings: CallSettings, *, is_deny: bool) -> CallMatcher:
@@ -169,14 +171,21 @@ def matcher_of(settings: CallSettings, *, is_deny: bool) -> CallMatcher:
     return McpAllow(Names((*settings.methods, *listing, *_OF_SESSIONS)), targets)
 
 
+def named(settings: CallSettings | None, kind: str) -> tuple[str, ...]:
+    """What a rule lists of a kind of targets; models are all meant where none is said."""
+    if isinstance(settings, ModelSettings):
+        return (settings.names or (ANY,)) if kind == MODEL else ()
+    listed: tuple[str, ...] = getattr(settings, f"{kind}s", ())
+    return listed
+
+
 def _targets(
     settings: McpSettings | A2aSettings, *, is_deny: bool
 ) -> Iterator[tuple[str, Names | Uris]]:
     """The lists that are given, by the kind of what is in them."""
-    for kind in _KINDS:
-        key = f"{kind}s"
-        if texts := getattr(settings, key, ()):
-            yield kind, Uris(texts, is_deny=is_deny) if kind == "resource" else Names(texts)
+    for kind in KINDS:
+        if texts := named(settings, kind):
+            yield kind, Uris(texts, is_deny=is_deny) if kind == RESOURCE else Names(texts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,10 +200,6 @@ class McpAllow:
         if call.kind in _SESSION_KINDS:
             return ""
         return _target_miss(self.targets, call) if call.kind else _method_miss(self.methods, call)
-
-    def lists(self, method: str) -> bool:
-        """As CallMatcher."""
-        return self.methods.fits(method)
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,10 +216,6 @@ class A2aAllow:
             return missed or _target_miss(self.targets, call)
         return "the call names no skill" if "skill" in self.targets else ""
 
-    def lists(self, method: str) -> bool:
-        """As CallMatcher."""
-        return self.methods.fits(method)
-
 
 @dataclass(frozen=True, slots=True)
 class Deny:
@@ -230,13 +231,11 @@ class Deny:
             return ""
         return f"{said(call)} is none that it denies"
 
-    def lists(self, method: str) -> bool:
-        """As CallMatcher."""
-        return self.methods.fits(method)
-
 
 class ModelAllow:
     """The model, each tool that is offered to it, and streaming fit."""
+
+    methods = Names(())
 
     def __init__(self, settings: ModelSettings) -> None:
         """Compile."""
@@ -246,7 +245,7 @@ class ModelAllow:
 
     def miss(self, call: Call) -> str:
         """As CallMatcher."""
-        if call.kind != _MODEL or not self._names.fits(call.name):
+        if call.kind != MODEL or not self._names.fits(call.name):
             return f"{said(call)} is none of {self._names.words}"
         if self._streaming not in (None, call.is_streaming):
             return f"streaming has to be {str(self._streaming).lower()}"
@@ -256,13 +255,11 @@ class ModelAllow:
                 return f"the tool {_shown(tool)}, which it offers, is not among {listed}"
         return ""
 
-    def lists(self, _: str) -> bool:
-        """It names no methods."""
-        return False
-
 
 class ModelDeny:
     """The model, a tool that is offered to it, or streaming is what is denied."""
+
+    methods = Names(())
 
     def __init__(self, settings: ModelSettings) -> None:
         """Compile."""
@@ -272,16 +269,12 @@ class ModelDeny:
 
     def miss(self, call: Call) -> str:
         """As CallMatcher."""
-        is_named = call.kind == _MODEL and self._names.fits(call.name)
+        is_named = call.kind == MODEL and self._names.fits(call.name)
         if is_named or any(map(self._tools.fits, call.tools)):
             return ""
         return (
             "" if self._streaming is call.is_streaming else f"{said(call)} is none that it denies"
         )
-
-    def lists(self, _: str) -> bool:
-        """It names no methods."""
-        return False
 
 
 def _method_miss(methods: Names, call: Call) -> str:

@@ -1,58 +1,61 @@
 """Messages and policy: methods that nobody knows, arguments that rules read, batches of calls."""
 
-from collections.abc import Callable, Iterable, Sequence
-from functools import lru_cache
-from typing import Final
+from collections.abc import Iterable, Sequence
 
 from authz.decision import Grant, Shadow, Verdict
+from authz.policy.calls import KEYS, KINDS, RESOURCE, named
 from authz.policy.case import Case
+from authz.policy.names import Names, Uris
 from authz.policy.rules import Rule
 from authz.policy.shadow import PolicyStep
 from authz.reason import Denied, Reason
 from authz.request import Call, Operation
 
-MAX_REMEMBERED: Final = 1024  # answers, of some hundred bytes each
-
 
 class Messages:
     """What all rules of a policy together say of messages, whoever holds them.
 
-    Attributes:
-        reads_arguments: whether any rule that could fit a call reads its arguments, so that they
-            have to be a part of the request.
+    Their lists are put together, so that it costs the same however many rules there are: readers
+    ask before anybody is known.
     """
 
     def __init__(self, rules: Iterable[Rule]) -> None:
         """Take all rules, those in shadow too."""
         known = list(rules)
-        self._matchers = [(one.protocol, one.calls) for one in known if one.calls is not None]
-        self.reads_arguments = _reads_arguments([one for one in known if one.reads_arguments])
+        self._methods = {
+            protocol: _methods(one for one in known if one.protocol == protocol)
+            for protocol in KEYS
+        }
+        reading = [one for one in known if one.reads_arguments]
+        self._all_are_read = any(one.is_of_all for one in reading)
+        self._read_methods = _methods(reading)
+        self._read_targets = {kind: _targets(kind, reading) for kind in KINDS}
 
     def knows(self, operation: Operation) -> bool:
         """Whether a call's method is known, or some rule lists it."""
         call = operation.call
-        if call is None or call.is_known:
+        return call is None or call.is_known or self._methods[operation.protocol].fits(call.method)
+
+    def reads_arguments(self, call: Call) -> bool:
+        """Whether a rule that could fit a call reads its arguments.
+
+        An allow without a protocol never fits a call, a deny without one fits all. Wide: of a call
+        that fits another rule's list it may say so too.
+        """
+        if self._all_are_read or self._read_methods.fits(call.method):
             return True
-        return any(
-            calls.lists(call.method)
-            for protocol, calls in self._matchers
-            if protocol == operation.protocol
-        )
+        targets = self._read_targets.get(call.kind)
+        return targets is not None and targets.fits(call.name)
 
 
-def _reads_arguments(rules: list[Rule]) -> Callable[[Call], bool]:
-    """By the rules that read them. An allow without a protocol never fits a call."""
-    if any(rule.is_of_all for rule in rules):
-        return lambda _: True
-    matchers = [rule.calls for rule in rules if rule.calls is not None]
-    if not matchers:
-        return lambda _: False
+def _methods(rules: Iterable[Rule]) -> Names:
+    return Names(text for one in rules if one.calls for text in one.calls.methods.texts)
 
-    @lru_cache(MAX_REMEMBERED)
-    def fits_one(call: Call) -> bool:
-        return any(not matcher.miss(call) for matcher in matchers)
 
-    return fits_one
+def _targets(kind: str, rules: Iterable[Rule]) -> Names | Uris:
+    """What rules name of a kind; of URIs as wide as a deny's."""
+    texts = [text for one in rules for text in named(one.settings.calls, kind)]
+    return Uris(texts, is_deny=True) if kind == RESOURCE and texts else Names(texts)
 
 
 def judge_all(policy: PolicyStep, cases: Sequence[Case]) -> Verdict:

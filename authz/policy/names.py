@@ -89,14 +89,18 @@ class Glob:
 class Names:
     """A list of names."""
 
-    __slots__ = ("_exact", "_globs", "words")
+    __slots__ = ("_exact", "_globs", "texts")
 
     def __init__(self, texts: Iterable[str]) -> None:
         """Compile."""
-        listed = tuple(texts)
-        self.words = words_of(listed)
-        self._exact = frozenset(text for text in listed if ANY not in text)
-        self._globs = tuple(Glob.parse(text) for text in listed if ANY in text)
+        self.texts = tuple(dict.fromkeys(texts))
+        self._exact = frozenset(text for text in self.texts if ANY not in text)
+        self._globs = tuple(Glob.parse(text) for text in self.texts if ANY in text)
+
+    @property
+    def words(self) -> str:
+        """The list, for people."""
+        return words_of(self.texts)
 
     def fits(self, text: str) -> bool:
         """Whether a name is in the list. No name at all is in none."""
@@ -105,9 +109,8 @@ class Names:
         return text != "" and any(glob.matches(text) for glob in self._globs)
 
 
-def words_of(listed: Iterable[str]) -> str:
+def words_of(texts: tuple[str, ...]) -> str:
     """A list, for people: the beginning of a long one."""
-    texts = list(listed)
     more = len(texts) - _SHOWN
     return ", ".join(texts[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
 
@@ -162,12 +165,11 @@ _EMPTY: Final = Glob(("",))
 class Uris:
     """A list of URIs. For a deny it is wide: without regard to case, query and fragment."""
 
-    __slots__ = ("_exact", "_is_any", "_is_deny", "_patterns", "words")
+    __slots__ = ("_exact", "_is_any", "_is_deny", "_patterns", "texts")
 
     def __init__(self, texts: Iterable[str], *, is_deny: bool) -> None:
         """Compile."""
-        listed = tuple(texts)
-        self.words = words_of(listed)
+        listed = self.texts = tuple(dict.fromkeys(texts))
         self._is_any = ANY in listed
         self._is_deny = is_deny
         self._exact = frozenset(listed)
@@ -175,6 +177,11 @@ class Uris:
             self._patterns = tuple(one.folded for text in listed for one in _as_patterns(text))
         else:
             self._patterns = tuple(UriPattern.parse(one) for one in listed if _is_pattern(one))
+
+    @property
+    def words(self) -> str:
+        """The list, for people."""
+        return words_of(self.texts)
 
     def fits(self, text: str) -> bool:
         """Whether a URI is in the list."""
