@@ -19,8 +19,8 @@ from authz.reason import Denied
 MAX_NAME_CHARS: Final = 256  # MCP asks for 128 at most
 MAX_URI_CHARS: Final = 2048  # readers refuse what is longer
 _SHOWN: Final = 5  # of a list in a text for people
-# A scheme in capitals is one that servers may take for the same (RFC 3986 section 6.2.2.1).
 _ESCAPED_ANY: Final = "%2A"  # decoded, it would be a star
+# A scheme in capitals is one that servers may take for the same (RFC 3986 section 6.2.2.1).
 _URI: Final = re.compile(
     r"(?P<scheme>[a-z][a-z0-9+.-]*:)(?P<slashes>//)?(?P<rest>[^?#]*)(?P<tail>[?#].*)?", re.DOTALL
 )
