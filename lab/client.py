@@ -16,11 +16,12 @@ TIMEOUT_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class Reply:
-    """What came back."""
+    """What came back; ``told`` is what a library makes of it, where one is used."""
 
     status: int
     headers: dict[str, str]
     body: bytes
+    told: str = ""
 
     @property
     def reason(self) -> str:

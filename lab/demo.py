@@ -1,17 +1,16 @@
-"""``make demo``: a story of allowed and denied requests, through a real Envoy, told as a table."""
+"""``make demo``: a story of allowed and denied requests, through a real Envoy, told as tables."""
 
 import os
-import re
 import shutil
 import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from lab import demo_mcp
 from lab import mesh as lab
 from lab.client import Client, Reply, bearer
 from lab.dpop import DpopClient
@@ -19,27 +18,9 @@ from lab.envoy import EnvoyMissingError
 from lab.issuer import Issuer
 from lab.mesh import ORCHESTRATOR, PAYMENTS, RETIRED, STRANGER, TRAVEL, Mesh
 from lab.processes import ProcessError
+from lab.table import Line, tell
 
 READ = "balance:read"
-_COLOURS = {"green": "32", "red": "31", "dim": "2", "bold": "1"}
-_ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
-
-
-@dataclass(frozen=True)
-class Line:
-    """One request of the story, and how it must end.
-
-    ``reason`` is agent-authz's, "" for an allow, "envoy" where Envoy refuses before it asks.
-    """
-
-    who: str
-    for_whom: str
-    what: str
-    status: int
-    reason: str
-    why: str
-    send: Callable[[], Reply]
-    also: Callable[[Reply], bool] = lambda _: True
 
 
 def story(mesh: Mesh) -> list[Line]:
@@ -140,56 +121,6 @@ def _saw_only_ours(reply: Reply) -> bool:
     return no_token and expected.items() <= seen.items() and "x-agent-chain" not in seen
 
 
-def _sent(line: Line) -> Reply:
-    try:
-        return line.send()
-    except OSError:  # Envoy ended the TLS connection
-        return Reply(0, {}, b"")
-
-
-def tell(lines: Sequence[Line], *, colours: bool) -> int:
-    """Send every request, print a row for each; how many ended as expected."""
-    paint = _painter(colours)
-    widths = [
-        max(len(title), *(len(cell) for cell in column))
-        for title, column in zip(
-            ("agent", "acting for", "request"),
-            ([x.who for x in lines], [x.for_whom for x in lines], [x.what for x in lines]),
-            strict=True,
-        )
-    ]
-    titles = ("agent", "acting for", "request", "answer", "why")
-    print(paint("bold", _row(titles, widths)))
-    expected = 0
-    for line in lines:
-        reply = _sent(line)
-        is_expected = _as_expected(line, reply)
-        expected += is_expected
-        answer = f"{reply.status or 'TLS alert'} {reply.reason}".strip()
-        row = _row((line.who, line.for_whom, line.what, answer, line.why), widths)
-        mark = "" if is_expected else f"  <- expected {line.status} {line.reason}"
-        colour = "green" if reply.status == 200 else "dim"
-        print(paint(colour if is_expected else "red", row + mark))
-    return expected
-
-
-def _as_expected(line: Line, reply: Reply) -> bool:
-    reason = "" if line.reason == "envoy" else line.reason
-    return reply.status == line.status and reply.reason == reason and line.also(reply)
-
-
-def _row(cells: Sequence[str], widths: Sequence[int]) -> str:
-    padded = [cell.ljust(width) for cell, width in zip(cells, (*widths, 21), strict=False)]
-    return "  ".join([*padded, cells[-1]])
-
-
-def _painter(colours: bool) -> Callable[[str, str], str]:  # noqa: FBT001 - private
-    def paint(colour: str, text: str) -> str:
-        return f"\x1b[{_COLOURS[colour]}m{text}\x1b[0m" if colours else text
-
-    return paint
-
-
 def keep(mesh: Mesh) -> None:
     """Leave everything up, with commands to try, until Ctrl-C."""
     svid = mesh.authority.issue(TRAVEL)
@@ -215,15 +146,18 @@ def main() -> int:
     folder = Path(tempfile.mkdtemp(prefix="authz-demo-"))
     begun = time.monotonic()
     try:
-        with Mesh(folder) as mesh:
-            print(f"Envoy, agent-authz, issuer and upstream are up ({_since(begun)}).\n")
-            lines = story(mesh)
-            expected = tell(lines, colours=sys.stdout.isatty() and "NO_COLOR" not in os.environ)
+        with Mesh(folder, with_mcp=True) as mesh:
+            print(f"Envoy, agent-authz, issuer and upstreams are up ({_since(begun)}).\n")
+            colours = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+            lines, calls = story(mesh), demo_mcp.story(mesh)
+            expected = tell(lines, colours=colours)
+            print("\nAn MCP server, called with the client of the official SDK:\n")
+            expected += tell(calls, colours=colours)
             mesh.check_alive()  # a part that died is the reason, not the rows that it spoilt
-            print(f"\n{expected} of {len(lines)} as expected")
+            print(f"\n{expected} of {len(lines) + len(calls)} as expected")
             if os.environ.get("KEEP"):
                 keep(mesh)
-        return 0 if expected == len(lines) else 1
+        return 0 if expected == len(lines) + len(calls) else 1
     except (ProcessError, EnvoyMissingError) as error:
         print(f"\nThe demo failed: {error}", file=sys.stderr)
         return 1

@@ -13,6 +13,7 @@ from lab.processes import Process
 
 ROOT = Path(__file__).parent.parent
 SHIPPED = ROOT / "envoy" / "envoy.yaml"
+NOBODY = 9  # a port where nobody listens
 _AUTHZ_ENDPOINT = "- endpoint: {address: {pipe: {path: /run/authz/authz.sock}}}"
 
 
@@ -36,6 +37,7 @@ def bootstrap(
     bundle: Path,
     upstream_port: int,
     sockets: Sequence[Path],
+    mcp_port: int = NOBODY,
     changes: Mapping[str, str] | None = None,
 ) -> str:
     """The shipped bootstrap for this machine. Raises KeyError when a replaced text is not in it."""
@@ -50,6 +52,7 @@ def bootstrap(
         "/etc/envoy/tls/server.key": str(server.key_path),
         "/etc/envoy/tls/corp.example.pem": str(bundle),
         "address: 127.0.0.1, port_value: 8080": f"address: 127.0.0.1, port_value: {upstream_port}",
+        "address: 127.0.0.1, port_value: 8090": f"address: 127.0.0.1, port_value: {mcp_port}",
         _AUTHZ_ENDPOINT: endpoints,
         **(changes or {}),
     }

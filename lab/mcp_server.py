@@ -1,16 +1,13 @@
 """An MCP server made with the official SDK: a travel desk, over every HTTP transport it has.
 
-Run as a process of its own (``McpServer``). Who may call what is no concern of it: that is decided
-in front of it. ``PATHS`` says where each transport is.
+Run as a process by ``lab.trips``. Who may call what is no concern of it: that is decided in front.
 """
 
 import asyncio
 import socket
-import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from pathlib import Path
-from typing import Annotated, Final, Self
+from typing import Annotated, Final
 
 import uvicorn
 from mcp.server.mcpserver import Context, Elicit, MCPServer, Resolve
@@ -18,15 +15,9 @@ from mcp.server.transport_security import TransportSecuritySettings
 from pydantic import BaseModel, Field
 from starlette.applications import Starlette
 
-from lab.processes import Process
+from lab.trips import HOST, PATHS
 
-HOST: Final = "mcp.corp.example"
-PATHS: Final[Mapping[str, str]] = {
-    "stateful": "/trips/mcp",
-    "stateless": "/trips/stateless",
-    "json": "/trips/json",
-    "sse": "/trips/sse",
-}
+BOOKED: Final = "trips://booked"
 _MESSAGES_PATH: Final = "/trips/messages/"  # to which clients of the SSE transport post
 # The server is reached under the proxy's name, which its check against DNS rebinding has to know.
 _SECURITY: Final = TransportSecuritySettings(allowed_hosts=[HOST])
@@ -46,67 +37,78 @@ class Answer(BaseModel):
     sure: bool
 
 
-class McpServer:
-    """The server, running behind loopback's port ``port``."""
+async def ask() -> Elicit[Answer]:
+    """A question to the person, in the way of the protocol's version."""
+    return Elicit("Are you sure?", Answer)
 
-    def __init__(self, folder: Path) -> None:
-        """Start it; its log is in the folder."""
-        self.process = Process(
-            "mcp-server", [sys.executable, "-m", "lab.mcp_server"], folder / "mcp-server.log"
+
+class TravelDesk:
+    """Its tools, resources and prompts. The docstrings are what clients read of them."""
+
+    def __init__(self) -> None:
+        """Begin without bookings."""
+        self._booked: list[str] = []
+
+    def server(self) -> MCPServer:
+        """It as a server."""
+        server = MCPServer("travel-desk", log_level="WARNING")
+        tools = (
+            self.search_trips,
+            self.book_trip,
+            self.delete_trip,
+            self.cancel_trip,
+            self.who_asks,
+            self.itinerary,
+            self.compare_prices,
+            self.wait_for_seat,
         )
-        self.port = 0
+        for tool in tools:
+            server.add_tool(tool)
+        server.resource(BOOKED)(self.bookings)
+        server.resource("trips://policy/{region}")(self.policy)
+        server.prompt()(self.plan)
+        return server
 
-    def wait_ready(self) -> Self:
-        """Wait until it serves. Raises ProcessError."""
-        self.process.wait_until(self._is_ready)
-        return self
-
-    def _is_ready(self) -> bool:
-        log = self.process.log.read_text(errors="replace")
-        for line in log.splitlines():
-            if line.startswith("port "):
-                self.port = int(line.removeprefix("port "))
-        return "Application startup complete" in log
-
-
-def travel_desk() -> MCPServer:
-    """The tools, the resource and the prompt."""
-    desk = MCPServer("travel-desk", log_level="WARNING")
-    booked: list[str] = []
-
-    @desk.tool()
-    def search_trips(to: str) -> list[Trip]:
+    def search_trips(self, to: str) -> list[Trip]:
         """Trips to a city."""
         return [Trip(number=f"T{price}", to=to, price=price) for price in (120, 480, 2400)]
 
-    @desk.tool()
-    def book_trip(to: str, price: Annotated[float, Field(ge=0)]) -> str:
+    async def book_trip(self, to: str, price: float, context: Context) -> str:
         """Book one."""
-        booked.append(to)
+        self._booked.append(to)
+        await context.notify_resource_updated(BOOKED)
         return f"booked {to} for {price:.2f}"
 
-    @desk.tool()
-    def delete_trip(number: str) -> str:
+    def delete_trip(self, number: str) -> str:
         """Delete one."""
         return f"deleted {number}"
 
-    @desk.tool()
+    def cancel_trip(self, number: str, answer: Annotated[Answer, Resolve(ask)]) -> str:
+        """Cancel one; the person is asked first."""
+        return f"cancelled {number}" if answer.sure else "nothing done"
+
+    def who_asks(self, context: Context) -> str:
+        """Who the caller is: what stands in the headers that the proxy sets. The token does not."""
+        headers = context.headers or {}
+        assert "authorization" not in headers
+        return f"{headers['x-agent-id']} for {headers['x-agent-principal']}"
+
     def itinerary(
-        pages: int, office: Annotated[str, Field(json_schema_extra={"x-mcp-header": "Office"})]
+        self,
+        pages: int,
+        office: Annotated[str, Field(json_schema_extra={"x-mcp-header": "Office"})],
     ) -> str:
-        """A long text, a KiB for each page; the office is mirrored in a header, Mcp-Param-Office."""
+        """A long text, a KiB for each page. The office goes into a header too, Mcp-Param-Office."""
         return "\n".join([office, *(f"{page:08d}".ljust(1023, ".") for page in range(pages))])
 
-    @desk.tool()
-    async def compare_prices(sites: int, context: Context) -> str:
-        """Report progress after each site."""
+    async def compare_prices(self, sites: int, context: Context) -> str:
+        """Compare prices; there is progress after each site."""
         for site in range(1, sites + 1):
             await context.report_progress(site, sites)
         return f"compared {sites}"
 
-    @desk.tool()
-    async def wait_for_seat(seconds: float) -> str:
-        """Take long, unless cancelled."""
+    async def wait_for_seat(self, seconds: float) -> str:
+        """Wait that long, unless cancelled."""
         print("waiting", flush=True)
         try:
             await asyncio.sleep(seconds)
@@ -115,46 +117,34 @@ def travel_desk() -> MCPServer:
             raise
         return "a seat"
 
-    async def ask() -> Elicit[Answer]:
-        return Elicit("Are you sure?", Answer)
-
-    @desk.tool()
-    def cancel_trip(number: str, answer: Annotated[Answer, Resolve(ask)]) -> str:
-        """Ask the person first, in the protocol's own way."""
-        return f"cancelled {number}" if answer.sure else "nothing done"
-
-    @desk.resource("trips://policy/{region}")
-    def policy(region: str) -> str:
+    def policy(self, region: str) -> str:
         """What a trip may cost there."""
         return f"{region}: at most 500.00"
 
-    @desk.resource("trips://booked")
-    def bookings() -> str:
+    def bookings(self) -> str:
         """What was booked."""
-        return "\n".join(booked)
+        return "\n".join(self._booked)
 
-    @desk.prompt()
-    def plan(city: str) -> str:
+    def plan(self, city: str) -> str:
         """How to ask for a plan."""
         return f"Plan two days in {city}."
-
-    return desk
 
 
 def application() -> Starlette:
     """One server for each transport, side by side: their sessions are their own."""
-    desks = {name: travel_desk() for name in PATHS}
+    streamable = {name: TravelDesk().server() for name in ("stateful", "stateless", "json")}
     parts = [
-        desks[name].streamable_http_app(
+        server.streamable_http_app(
             streamable_http_path=PATHS[name],
             stateless_http=name == "stateless",
             json_response=name == "json",
             transport_security=_SECURITY,
         )
-        for name in ("stateful", "stateless", "json")
+        for name, server in streamable.items()
     ]
+    sse = TravelDesk().server()
     parts.append(
-        desks["sse"].sse_app(
+        sse.sse_app(
             sse_path=PATHS["sse"], message_path=_MESSAGES_PATH, transport_security=_SECURITY
         )
     )
@@ -162,8 +152,8 @@ def application() -> Starlette:
     @asynccontextmanager
     async def sessions(_: Starlette) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            for name in ("stateful", "stateless", "json"):
-                await stack.enter_async_context(desks[name].session_manager.run())
+            for server in streamable.values():
+                await stack.enter_async_context(server.session_manager.run())
             yield
 
     return Starlette(routes=[route for part in parts for route in part.routes], lifespan=sessions)

@@ -11,9 +11,10 @@ from typing import Self
 
 from lab.ca import Authority, Svid
 from lab.client import Client
-from lab.envoy import Envoy, bootstrap
+from lab.envoy import NOBODY, Envoy, bootstrap
 from lab.issuer import Issuer, JwksServer
 from lab.processes import Process
+from lab.trips import CHANGES, McpServer
 from lab.upstream import Upstream
 
 TRUST_DOMAIN = "corp.example"
@@ -154,11 +155,17 @@ class Server:
 class Mesh:
     """Everything, running; leaving the context stops it all."""
 
-    def __init__(self, folder: Path, servers: int = 1, workers: int = 1) -> None:
-        """Take a folder for files, logs and sockets; how many servers, of how many workers."""
+    def __init__(
+        self, folder: Path, servers: int = 1, workers: int = 1, *, with_mcp: bool = False
+    ) -> None:
+        """Take a folder for files, logs and sockets; how many servers, of how many workers.
+
+        With an MCP server it takes two seconds longer, and the config has ``lab.trips`` in it.
+        """
         self.folder = folder
         self._count = servers
         self._workers = workers
+        self._with_mcp = with_mcp
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -172,6 +179,10 @@ class Mesh:
 
     def _start(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
+        mcp = McpServer(self.folder) if self._with_mcp else None
+        if mcp:
+            self._stack.callback(mcp.process.stop)
+            self.mcp = mcp
         self.authority = Authority(self.folder / "pki")
         self.gateway = self.authority.issue(GATEWAY, dns=("localhost",))
         self.issuer = Issuer(ISSUER, AUDIENCE)
@@ -187,6 +198,7 @@ class Mesh:
             server=self.gateway,
             bundle=self.authority.path,
             upstream_port=self.upstream.port,
+            mcp_port=mcp.wait_ready().port if mcp else NOBODY,
             sockets=[socket for server in self.servers for socket in server.sockets],
         )
         self.envoy = Envoy(self.folder, config)
@@ -198,7 +210,8 @@ class Mesh:
     ) -> Server:
         """One more agent-authz server, with some texts of its config replaced."""
         uri = f"{self.jwks.url}/jwks"
-        server = Server(self.folder, name, uri, changes=changes, workers=workers)
+        own = CHANGES if self._with_mcp else {}
+        server = Server(self.folder, name, uri, changes={**own, **(changes or {})}, workers=workers)
         self._stack.callback(server.process.stop)
         return server
 
@@ -213,7 +226,9 @@ class Mesh:
 
     def check_alive(self) -> None:
         """Raise ProcessError for a part that has died."""
-        for process in (*(server.process for server in self.servers), self.envoy.process):
+        mcp = [self.mcp.process] if self._with_mcp else []
+        servers = [server.process for server in self.servers]
+        for process in (*servers, *mcp, self.envoy.process):
             process.check_alive()
 
     def client(self, svid: Svid | None) -> Client:

@@ -17,6 +17,7 @@ from lab import demo
 from lab.client import Client, bearer
 from lab.envoy import Envoy, bootstrap
 from lab.mesh import GATEWAY, ISSUER, ORCHESTRATOR, PAYMENTS, TRAVEL, Mesh
+from lab.table import as_expected, sent
 
 pytestmark = pytest.mark.e2e
 READ = "balance:read"
@@ -26,9 +27,9 @@ BALANCE = "/finance/balance"
 def test_the_demo_story(mesh: Mesh) -> None:
     """Every request of the demo ends as it says."""
     for line in demo.story(mesh):
-        reply = demo._sent(line)
+        reply = sent(line)
 
-        assert demo._as_expected(line, reply), (line.what, line.why, reply)
+        assert as_expected(line, reply), (line.what, line.why, reply)
 
 
 def test_upstream_sees_exactly_our_headers(mesh: Mesh) -> None:

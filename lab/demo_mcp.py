@@ -1,0 +1,114 @@
+"""The demo's second act: an MCP server, called with the client of the official SDK."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from mcp import Client, MCPError
+
+from lab.client import Reply, bearer
+from lab.mcp_client import LEGACY, NEWEST, McpAgent
+from lab.mesh import TRAVEL, Mesh
+from lab.table import Line
+from lab.trips import BOOK, METADATA, PATHS, READ, RESOURCE
+
+Action = Callable[[Client], Awaitable[Any]]
+
+
+def story(mesh: Mesh) -> list[Line]:
+    """The requests, in order."""
+    issuer = mesh.issuer
+    both = issuer.token(TRAVEL, scope=f"{READ} {BOOK}", aud=RESOURCE)
+    read = issuer.token(TRAVEL, scope=READ, aud=RESOURCE)
+    elsewhere = issuer.token(TRAVEL, scope=READ)  # for the finance service
+
+    def line(
+        what: str,
+        status: int,
+        reason: str,
+        why: str,
+        act: Action,
+        *,
+        token: str | None = both,
+        mode: str = NEWEST,
+    ) -> Line:
+        who = "alice" if token else "-"
+        return Line("travel", who, what, status, reason, why, lambda: _ask(mesh, token, mode, act))
+
+    def post(headers: dict[str, str], body: bytes) -> Callable[[], Reply]:
+        fields = [("content-type", "application/json"), *bearer(both), *headers.items()]
+        return lambda: _told(mesh.agent(TRAVEL).request("POST", PATHS["stateless"], fields, body))
+
+    two_names = b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"search_trips",'
+    two_names += b'"name":"delete_trip"}}'
+    return [
+        line("server/discover, tools/list", 200, "", "what a session needs, granted with its tools",
+             lambda c: c.list_tools(), mode="auto"),
+        line("search_trips", 200, "", "a tool that was granted",
+             lambda c: c.call_tool("search_trips", {"to": "Bern"})),
+        line("search_trips, in a session", 200, "", "likewise with a version of 2025",
+             lambda c: c.call_tool("search_trips", {"to": "Bern"}), mode=LEGACY),
+        line("who_asks", 200, "", "the server knows from our headers alone",
+             lambda c: c.call_tool("who_asks", {})),
+        line("read trips://policy/eu", 200, "", "a resource that was granted",
+             lambda c: c.read_resource("trips://policy/eu")),
+        line("book_trip, price 480", 200, "", "at most 500: a condition on the argument",
+             lambda c: c.call_tool("book_trip", {"to": "Bern", "price": 480})),
+        line("book_trip, price 2400", 403, "policy_denied", "over that limit",
+             lambda c: c.call_tool("book_trip", {"to": "Bern", "price": 2400})),
+        line("delete_trip", 403, "policy_denied", "a tool that nobody granted",
+             lambda c: c.call_tool("delete_trip", {"number": "T1"})),
+        line("read trips://secrets", 403, "policy_denied", "a resource that nobody granted",
+             lambda c: c.read_resource("trips://secrets")),
+        line("book_trip, price 480", 403, "scope", "the token lacks trips:book",
+             lambda c: c.call_tool("book_trip", {"to": "Bern", "price": 480}), token=read),
+        line("search_trips", 401, "token_audience", "a token for the finance service",
+             lambda c: c.call_tool("search_trips", {"to": "Bern"}), token=elsewhere),
+        line("search_trips", 401, "token_missing", "no token; the answer says where one is had",
+             lambda c: c.call_tool("search_trips", {"to": "Bern"}), token=None),
+        Line("travel", "alice", "delete_trip as search_trips", 400, "mcp_header_mismatch",
+             "the header Mcp-Name says another tool than the body",
+             post(_headers("tools/call", "search_trips"), _call("delete_trip"))),
+        Line("travel", "alice", "search_trips or delete_trip", 400, "mcp_parse",
+             "a body with two names", post({}, two_names)),
+    ]  # fmt: skip
+
+
+def _ask(mesh: Mesh, token: str | None, mode: str, act: Action) -> Reply:
+    """Connect, act, and what came of it: the last answer of HTTP, and what the SDK makes of it."""
+    agent = McpAgent.of(mesh, TRAVEL, token)
+    told: list[str] = []
+
+    async def run() -> tuple[int, dict[str, str]]:
+        async with agent.connect(mode=mode) as client:
+            try:
+                await act(client)
+            except MCPError as error:
+                told.append(f"MCPError: {error}")
+            status, headers = agent.answers[-1]
+        return status, dict(headers)
+
+    status, headers = asyncio.run(run())
+    where = f"; see {METADATA}" if METADATA in headers.get("www-authenticate", "") else ""
+    return Reply(status, headers, b"", "".join(told) + (where if status == 401 else ""))
+
+
+def _told(reply: Reply) -> Reply:
+    """The reply, with the words of its JSON-RPC error."""
+    words = reply.body.decode()
+    if reply.headers.get("content-type") == "application/json":
+        words = f"JSON-RPC error: {json.loads(words)['error']['message']}"
+    return Reply(reply.status, reply.headers, reply.body, words)
+
+
+def _headers(method: str, name: str) -> dict[str, str]:
+    return {"mcp-protocol-version": NEWEST, "mcp-method": method, "mcp-name": name}
+
+
+def _call(tool: str) -> bytes:
+    """A call as the SDK sends it."""
+    meta = {"io.modelcontextprotocol/protocolVersion": NEWEST}
+    params = {"name": tool, "arguments": {}, "_meta": meta}
+    call = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
+    return json.dumps(call).encode()

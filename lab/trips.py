@@ -1,0 +1,74 @@
+"""The part of the mesh that speaks MCP: a server process behind the proxy, and its policy."""
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final, Self
+
+from lab.processes import Process
+
+HOST: Final = "mcp.corp.example"
+PATHS: Final[Mapping[str, str]] = {
+    "stateful": "/trips/mcp",
+    "stateless": "/trips/stateless",
+    "json": "/trips/json",
+    "sse": "/trips/sse",
+}
+RESOURCE: Final = f"https://{HOST}/trips"
+METADATA: Final = f"https://{HOST}/.well-known/oauth-protected-resource/trips"
+READ: Final = "trips:read"
+BOOK: Final = "trips:book"
+
+_RULES: Final = """\
+grants:
+  trips-read:
+    - hosts: [mcp.corp.example]
+      methods: [GET, POST, DELETE]
+      paths: [/trips/**]
+      scopes: ["trips:read"]
+      mcp:
+        tools: [search_trips, itinerary, compare_prices, wait_for_seat, cancel_trip, who_asks]
+        resources: ["trips://booked", "trips://policy/*"]
+        prompts: [plan]
+  trips-book:
+    - hosts: [mcp.corp.example]
+      methods: [POST]
+      paths: [/trips/**]
+      scopes: ["trips:book"]
+      when: operation.arguments.price <= 500.0
+      mcp: {tools: [book_trip]}
+"""
+_ROUTE: Final = f'- {{name: trips, paths: [/trips/**], protocol: mcp, resource: "{RESOURCE}"}}'
+_FINANCE: Final = "audiences: [https://mcp.corp.example/finance"
+# What the lab's config has besides, when an MCP server is in the mesh.
+CHANGES: Final[Mapping[str, str]] = {
+    "routes:\n": f"routes:\n  {_ROUTE}\n",
+    f"{_FINANCE}]": f'{_FINANCE}, "{RESOURCE}"]',
+    "[finance-read, public]": "[finance-read, public, trips-read, trips-book]",
+    "[finance-read, finance-pay, public]": "[finance-read, finance-pay, public, trips-read, "
+    "trips-book]",
+    "grants:\n  finance-read:\n": f"{_RULES}  finance-read:\n",
+}
+
+
+class McpServer:
+    """``lab.mcp_server`` as a process, behind loopback's port ``port``."""
+
+    def __init__(self, folder: Path) -> None:
+        """Start it; its log is in the folder."""
+        self.process = Process(
+            "mcp-server", [sys.executable, "-m", "lab.mcp_server"], folder / "mcp-server.log"
+        )
+        self.port = 0
+
+    def wait_ready(self) -> Self:
+        """Wait until it serves. Raises ProcessError."""
+        self.process.wait_until(self._is_ready)
+        return self
+
+    def _is_ready(self) -> bool:
+        log = self.process.log.read_text(errors="replace")
+        for line in log.splitlines():
+            if line.startswith("port "):
+                self.port = int(line.removeprefix("port "))
+        return "Application startup complete" in log
