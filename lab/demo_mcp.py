@@ -76,22 +76,27 @@ def story(mesh: Mesh) -> list[Line]:
 
 
 def _ask(mesh: Mesh, token: str | None, mode: str, act: Action) -> Reply:
-    """Connect, act, and what came of it: the last answer of HTTP, and what the SDK makes of it."""
+    """Connect, act, and what came of it: the answer of HTTP that tells, and the SDK's words."""
     agent = McpAgent.of(mesh, TRAVEL, token)
-    told: list[str] = []
+    error = asyncio.run(_error_of(agent, mode, act))
+    refusals = [answer for answer in agent.answers if "x-authz-reason" in answer[1]]
+    status, headers = (refusals or agent.answers)[-1]
+    told = f"MCPError: {error}" if error else ""
+    if METADATA in headers.get("www-authenticate", "") and status == 401:
+        told = f"{told}; see {METADATA}"
+    return Reply(status, dict(headers), b"", told)
 
-    async def run() -> tuple[int, dict[str, str]]:
+
+async def _error_of(agent: McpAgent, mode: str, act: Action) -> BaseException | None:
+    error: BaseException | None = None
+    try:
         async with agent.connect(mode=mode) as client:
-            try:
-                await act(client)
-            except MCPError as error:
-                told.append(f"MCPError: {error}")
-            status, headers = agent.answers[-1]
-        return status, dict(headers)
-
-    status, headers = asyncio.run(run())
-    where = f"; see {METADATA}" if METADATA in headers.get("www-authenticate", "") else ""
-    return Reply(status, headers, b"", "".join(told) + (where if status == 401 else ""))
+            await act(client)
+    except* MCPError as errors:  # in groups of groups: of the tasks that serve the connection
+        error = errors
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+    return error
 
 
 def _told(reply: Reply) -> Reply:

@@ -37,15 +37,10 @@ def sent(line: Line) -> Reply:
 def tell(lines: Sequence[Line], *, colours: bool) -> int:
     """Send every request, print a row for each; how many ended as expected."""
     paint = _painter(colours)
-    widths = [
-        max(len(title), *(len(cell) for cell in column))
-        for title, column in zip(
-            ("agent", "acting for", "request"),
-            ([x.who for x in lines], [x.for_whom for x in lines], [x.what for x in lines]),
-            strict=True,
-        )
-    ]
     titles = ("agent", "acting for", "request", "answer", "why")
+    rows = [(x.who, x.for_whom, x.what, f"{x.status or 'TLS alert'} {x.reason}") for x in lines]
+    columns = zip(titles[:-1], *rows, strict=True)
+    widths = [max(map(len, column)) for column in columns]
     print(paint("bold", _row(titles, widths)))
     expected = 0
     for line in lines:
@@ -69,7 +64,7 @@ def as_expected(line: Line, reply: Reply) -> bool:
 
 
 def _row(cells: Sequence[str], widths: Sequence[int]) -> str:
-    padded = [cell.ljust(width) for cell, width in zip(cells, (*widths, 21), strict=False)]
+    padded = [cell.ljust(width) for cell, width in zip(cells[:-1], widths, strict=True)]
     return "  ".join([*padded, cells[-1]])
 
 
