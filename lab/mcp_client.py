@@ -25,12 +25,14 @@ class McpAgent:
     """An agent, with its SVID and its token if it has one.
 
     Attributes:
+        http2: whether it speaks HTTP/2, for which the SDK has to be told.
         answers: status and headers of each HTTP answer, in order.
     """
 
     port: int
     tls: ssl.SSLContext
     token: str | None
+    http2: bool = False
     answers: list[tuple[int, httpx2.Headers]] = field(default_factory=list)
 
     @classmethod
@@ -76,5 +78,6 @@ class McpAgent:
             timeout=timeout or httpx2.Timeout(TIMEOUT_SECONDS),
             auth=auth,
             verify=self.tls,
+            http2=self.http2,
             event_hooks={"response": [note]},
         )

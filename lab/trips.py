@@ -38,11 +38,22 @@ grants:
       when: operation.arguments.price <= 500.0
       mcp: {tools: [book_trip]}
 """
-_ROUTE: Final = f'- {{name: trips, paths: [/trips/**], protocol: mcp, resource: "{RESOURCE}"}}'
+_ROUTES: Final = f"""\
+routes:
+  - name: trips-json
+    paths: [{PATHS["json"]}]
+    protocol: mcp
+    refusals: message
+    resource: {RESOURCE}
+  - name: trips
+    paths: [/trips/**]
+    protocol: mcp
+    resource: {RESOURCE}
+"""
 _FINANCE: Final = "audiences: [https://mcp.corp.example/finance"
 # What the lab's config has besides, when an MCP server is in the mesh.
 CHANGES: Final[Mapping[str, str]] = {
-    "routes:\n": f"routes:\n  {_ROUTE}\n",
+    "routes:\n": _ROUTES,
     f"{_FINANCE}]": f'{_FINANCE}, "{RESOURCE}"]',
     "[finance-read, public]": "[finance-read, public, trips-read, trips-book]",
     "[finance-read, finance-pay, public]": "[finance-read, finance-pay, public, trips-read, "
