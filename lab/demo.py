@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from lab import demo_mcp
+from lab import demo_mcp, trips
 from lab import mesh as lab
 from lab.client import Client, Reply, bearer
 from lab.dpop import DpopClient
@@ -125,15 +125,22 @@ def keep(mesh: Mesh) -> None:
     """Leave everything up, with commands to try, until Ctrl-C."""
     svid = mesh.authority.issue(TRAVEL)
     token = mesh.folder / "token"
-    token.write_text(mesh.issuer.token(TRAVEL, scope=READ, **_times(0, 36000)))
+    scope = f"{READ} {trips.READ} {trips.BOOK}"
+    both = [lab.AUDIENCE, trips.RESOURCE]
+    token.write_text(mesh.issuer.token(TRAVEL, scope=scope, aud=both, **_times(0, 36000)))
     curl = (
         f"curl -s --cacert {mesh.authority.path} --cert {svid.certificate_path} "
         f"--key {svid.key_path} -H 'host: mcp.corp.example'"
     )
-    url = f"https://localhost:{mesh.envoy.port}/finance/balance"
+    authorized = f'{curl} -H "authorization: Bearer $(cat {token})"'
+    origin = f"https://localhost:{mesh.envoy.port}"
+    url = f"{origin}/finance/balance"
     print(f"\nStill running; Ctrl-C stops it all. Try:\n  {curl} {url}")
-    print(f'  {curl} -H "authorization: Bearer $(cat {token})" {url}')
-    print(f'  {curl} -H "authorization: Bearer $(cat {token})" -X DELETE {url}')
+    print(f"  {authorized} {url}")
+    print(f"  {authorized} -X DELETE {url}")
+    json = "-H 'content-type: application/json' -H 'accept: application/json, text/event-stream'"
+    call = '{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"delete_trip"}}'
+    print(f"  {authorized} {json} -d '{call}' {origin}{trips.PATHS['stateless']}")
     print(f"  curl -s {mesh.servers[0].admin}/metrics | grep authz_decisions_total")
     print(f"  tail -f {mesh.servers[0].audit}")
     sys.stdout.flush()

@@ -31,7 +31,7 @@ def test_the_demo_is_plain_when_piped() -> None:
     result = demo()
 
     assert result.returncode == 0, result
-    assert result.stdout.rstrip().endswith("23 of 23 as expected")
+    assert result.stdout.rstrip().endswith("37 of 37 as expected")
     assert "\x1b" not in result.stdout
 
 
