@@ -79,8 +79,9 @@ def _ask(mesh: Mesh, token: str | None, mode: str, act: Action) -> Reply:
     """Connect, act, and what came of it: the answer of HTTP that tells, and the SDK's words."""
     agent = McpAgent.of(mesh, TRAVEL, token)
     error = asyncio.run(_error_of(agent, mode, act))
-    refusals = [answer for answer in agent.answers if "x-authz-reason" in answer[1]]
-    status, headers = (refusals or agent.answers)[-1]
+    refusals = [answer for answer in agent.answers if "x-authz-reason" in answer.headers]
+    answer = (refusals or agent.answers)[-1]
+    status, headers = answer.status_code, answer.headers
     told = f"MCPError: {error}" if error else ""
     if METADATA in headers.get("www-authenticate", "") and status == 401:
         told = f"{told}; see {METADATA}"

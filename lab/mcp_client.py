@@ -26,14 +26,14 @@ class McpAgent:
 
     Attributes:
         http2: whether it speaks HTTP/2, for which the SDK has to be told.
-        answers: status and headers of each HTTP answer, in order.
+        answers: each answer of HTTP, in order; their bodies are the SDK's.
     """
 
     port: int
     tls: ssl.SSLContext
     token: str | None
     http2: bool = False
-    answers: list[tuple[int, httpx2.Headers]] = field(default_factory=list)
+    answers: list[httpx2.Response] = field(default_factory=list)
 
     @classmethod
     def of(cls, mesh: Mesh, spiffe_id: str, token: str | None) -> Self:
@@ -71,7 +71,7 @@ class McpAgent:
         own = {"host": HOST} | ({"authorization": f"Bearer {self.token}"} if self.token else {})
 
         async def note(response: httpx2.Response) -> None:
-            self.answers.append((response.status_code, response.headers))
+            self.answers.append(response)
 
         return httpx2.AsyncClient(
             headers={**(headers or {}), **own},

@@ -76,7 +76,8 @@ class TravelDesk:
     async def book_trip(self, to: str, price: float, context: Context) -> str:
         """Book one."""
         self._booked.append(to)
-        await context.notify_resource_updated(BOOKED)
+        await context.notify_resource_updated(BOOKED)  # to those who listen
+        await context.session.send_resource_updated(BOOKED)  # on the stream of an older session
         return f"booked {to} for {price:.2f}"
 
     def delete_trip(self, number: str) -> str:

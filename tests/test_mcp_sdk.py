@@ -199,7 +199,7 @@ def test_a_session_ends_with_a_delete(trips: Mesh) -> None:
         await client.list_tools()
 
     during(one, act, mode=LEGACY)
-    session = next(h["mcp-session-id"] for _, h in one.answers if "mcp-session-id" in h)
+    session = one.answers[0].headers["mcp-session-id"]
 
     async def again() -> int:
         async with one.http() as http:
@@ -214,7 +214,7 @@ def test_a_session_ends_with_a_delete(trips: Mesh) -> None:
             )
             return answer.status_code
 
-    assert one.answers[-1][0] == 200
+    assert (one.answers[-1].request.method, one.answers[-1].status_code) == ("DELETE", 200)
     assert asyncio.run(again()) == 404
 
 
@@ -230,6 +230,25 @@ def test_a_subscription_stays_open(trips: Mesh) -> None:
     assert during(agent(trips), act) == f"[ResourceUpdated(uri='{BOOKED}')]"
 
 
+@pytest.mark.parametrize(("transport", "mode"), [OLDER[0], OLDER[2], SSE[1]])
+def test_the_stream_of_a_session_works(trips: Mesh, transport: str, mode: str) -> None:
+    """What the server says by itself comes on the stream that a session's GET opened."""
+    one = agent(trips)
+
+    async def act(client: Client) -> object:
+        with anyio.fail_after(5):
+            while not any(a.request.method == "GET" for a in one.answers):  # noqa: ASYNC110 - no event
+                await asyncio.sleep(0.01)
+            await client.call_tool("book_trip", {"to": "Bern", "price": 1})
+            return await told.get()
+
+    told: asyncio.Queue[object] = asyncio.Queue()
+    notification = during(one, act, transport, mode, message_handler=told.put)
+
+    assert isinstance(notification, types.ResourceUpdatedNotification)
+    assert notification.params.uri == BOOKED
+
+
 @pytest.mark.parametrize(("transport", "mode"), [*NEWER, *OLDER])
 def test_a_refused_call_says_why(trips: Mesh, transport: str, mode: str) -> None:
     """A refused call raises an error with our words and decision, and the client can go on."""
@@ -242,7 +261,7 @@ def test_a_refused_call_says_why(trips: Mesh, transport: str, mode: str) -> None
         return refusal.value
 
     refusal = during(one, act, transport, mode)
-    statuses = {status for status, headers in one.answers if "x-authz-reason" in headers}
+    statuses = {a.status_code for a in one.answers if "x-authz-reason" in a.headers}
 
     assert statuses == {200 if transport == "json" else 403}  # there, refusals are by message
     assert refusal.code == -32001
@@ -275,7 +294,7 @@ def test_what_policy_refuses(trips: Mesh, mode: str) -> None:
 
     during(one, refused, mode=mode)
 
-    reasons = [h["x-authz-reason"] for _, h in one.answers if "x-authz-reason" in h]
+    reasons = [a.headers["x-authz-reason"] for a in one.answers if "x-authz-reason" in a.headers]
     assert reasons == ["policy_denied"] * len(REFUSED)
 
 
@@ -289,12 +308,12 @@ def test_a_scope_that_is_missing_is_named(trips: Mesh) -> None:
         return str(refusal.value)
 
     said = during(one, act, mode=NEWEST)
-    status, headers = one.answers[-1]
+    answer = one.answers[-1]
 
     assert said == f"scope: the token's scope does not allow this; it needs the scope {BOOK}"
-    assert status == 403
-    assert f'error="insufficient_scope", scope="{BOOK}"' in headers["www-authenticate"]
-    assert f'resource_metadata="{METADATA}"' in headers["www-authenticate"]
+    assert answer.status_code == 403
+    assert f'error="insufficient_scope", scope="{BOOK}"' in answer.headers["www-authenticate"]
+    assert f'resource_metadata="{METADATA}"' in answer.headers["www-authenticate"]
 
 
 @pytest.mark.parametrize("mode", ["auto", LEGACY])
@@ -311,8 +330,8 @@ def test_without_a_token_there_is_no_connection(trips: Mesh, mode: str) -> None:
 
     assert refusals is not None
     assert "token_missing: a delegation token is required" in repr(refusals.exceptions)
-    assert {status for status, _ in one.answers} == {401}
-    assert all(METADATA in headers["www-authenticate"] for _, headers in one.answers)
+    assert {answer.status_code for answer in one.answers} == {401}
+    assert all(METADATA in answer.headers["www-authenticate"] for answer in one.answers)
 
 
 def test_over_sse_a_refused_call_reaches_nobody(trips: Mesh) -> None:
@@ -325,8 +344,8 @@ def test_over_sse_a_refused_call_reaches_nobody(trips: Mesh) -> None:
         return refusal.value
 
     assert "timed out" in during(one, act, "sse", LEGACY).message
-    status, headers = one.answers[-1]
-    assert (status, headers["x-authz-reason"]) == (403, "policy_denied")
+    answer = one.answers[-1]
+    assert (answer.status_code, answer.headers["x-authz-reason"]) == (403, "policy_denied")
 
 
 def test_a_body_over_the_limit_is_refused(trips: Mesh) -> None:
@@ -336,7 +355,7 @@ def test_a_body_over_the_limit_is_refused(trips: Mesh) -> None:
     async def act(client: Client) -> None:
         with pytest.raises(MCPError):
             await client.call_tool("search_trips", {"to": "x" * 300_000})
-        assert one.answers[-1][0] == 413
+        assert one.answers[-1].status_code == 413
         assert "T120" in text_of(await client.call_tool("search_trips", {"to": "x" * 60_000}))
 
     during(one, act, mode=NEWEST)
@@ -406,7 +425,7 @@ def test_what_the_older_sdk_sends(trips: Mesh) -> None:
         return answers
 
     assert asyncio.run(send()) == [(200, 0), (202, None), (200, 1), (200, 2), (200, 3)]
-    assert [headers["x-authz-reason"] for _, headers in one.answers[-1:]] == ["policy_denied"]
+    assert one.answers[-1].headers["x-authz-reason"] == "policy_denied"
 
 
 def test_only_who_was_granted_it(trips: Mesh) -> None:
@@ -419,9 +438,7 @@ def test_only_who_was_granted_it(trips: Mesh) -> None:
     with pytest.raises(BaseExceptionGroup):
         during(one, act)
 
-    assert {(status, headers["x-authz-reason"]) for status, headers in one.answers} == {
-        (403, "policy_denied")
-    }
+    assert {answer.headers["x-authz-reason"] for answer in one.answers} == {"policy_denied"}
 
 
 def test_the_second_act_of_the_demo(trips: Mesh) -> None:
