@@ -25,6 +25,15 @@ def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
 
 
 @pytest.fixture(scope="session")
+def trips(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
+    """Likewise, with an MCP server behind Envoy."""
+    with Mesh(tmp_path_factory.mktemp("trips"), with_mcp=True) as running:
+        yield running
+        for server in running.servers:
+            canary.note("metrics", server.get("/metrics")[1].encode())
+
+
+@pytest.fixture(scope="session")
 def shared_world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """The core with real keys and certificates, for tests that change none of it."""
     with World(tmp_path_factory.mktemp("world")) as world:

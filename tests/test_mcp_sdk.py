@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -30,13 +30,6 @@ OLDER = [("stateful", LEGACY), ("stateless", LEGACY), ("json", LEGACY)]
 SSE = [("sse", "auto"), ("sse", LEGACY)]
 LIMIT = 65_536  # of a body, in envoy.yaml
 VERSIONS = {"auto": "2026-07-28", LEGACY: "2025-11-25"}
-
-
-@pytest.fixture(scope="module")
-def trips(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
-    """Everything running, an MCP server behind Envoy too."""
-    with Mesh(tmp_path_factory.mktemp("trips"), with_mcp=True) as running:
-        yield running
 
 
 def agent(mesh: Mesh, scope: str = ALL, spiffe_id: str = TRAVEL, **claims: Any) -> McpAgent:
