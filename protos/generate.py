@@ -10,7 +10,7 @@ from grpc_tools import protoc
 
 HERE = Path(__file__).parent
 TARGET = HERE.parent / "authz" / "_pb"
-SOURCES = ("cel_ast", "ext_authz")
+SOURCES = ("cel_ast", "ext_authz", "ext_mcp")
 GENERATED = tuple(f"{source}_pb2.{kind}" for source in SOURCES for kind in ("py", "pyi"))
 
 
