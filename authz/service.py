@@ -142,6 +142,10 @@ class Snapshot:
         object.__setattr__(self, "cache", DecisionCache(self.cache_settings))
 
 
+# Says more of what was read than the CheckRequest has, or that it is refused.
+Amend = Callable[[Reading], Reading]
+
+
 class Service:
     """Answers checks."""
 
@@ -176,16 +180,23 @@ class Service:
         self._last_resort = snapshot.renderer.render(Deny(Reason.INTERNAL_ERROR)).answer
 
     def check(
-        self, data: bytes, time_remaining: Callable[[], float | None], proxy: str = ""
+        self,
+        data: bytes,
+        time_remaining: Callable[[], float | None],
+        proxy: str = "",
+        *,
+        amend: Amend | None = None,
+        decision_id: str = "",
     ) -> bytes:
         """Answer a serialised CheckRequest with a serialised CheckResponse. Never raises.
 
         ``time_remaining`` gives the seconds that the caller still waits, None for no deadline;
-        ``proxy`` is the SPIFFE ID of the caller, "" when its connection has none.
+        ``proxy`` is the SPIFFE ID of the caller, "" when its connection has none. Who translates
+        for another kind of proxy can ``amend`` the reading, and give the ``decision_id``.
         """
-        decision_id = _decision_id()
+        decision_id = decision_id or new_decision_id()
         try:
-            return self._answer(data, time_remaining, proxy, decision_id)
+            return self._answer(data, time_remaining, proxy, decision_id, amend)
         except Exception as error:  # noqa: BLE001 - an RPC error can be an allow to some proxies
             _log_fault(error)
             return self._last_resort.complete(decision_id, 0.0, is_hit=False)
@@ -196,6 +207,7 @@ class Service:
         time_remaining: Callable[[], float | None],
         proxy: str,
         decision_id: str,
+        amend: Amend | None,
     ) -> bytes:
         """Decide, record, count: what a remembered decision costs is all in here."""
         now, monotonic = self._now(), self._monotonic()
@@ -205,6 +217,8 @@ class Service:
         try:
             message = pb.CheckRequest.FromString(data)
             reading = snapshot.reader.read(message, proxy)
+            if amend is not None:
+                reading = amend(reading)
             request = reading.request
             # Before the decision, so that a change in it shows. Both only grow: the sum is the same
             # only if neither has changed.
@@ -255,14 +269,27 @@ class Service:
         *,
         decision_id: str,
     ) -> Decision:
-        if self._is_overloaded():  # what is remembered is answered all the same
+        busy = self._busy(time_remaining)
+        if busy is not None:  # what is remembered is answered all the same
+            return busy
+        decision = self._with_fresh_keys(snapshot, request, now, time_remaining)
+        decision = self._confirmed(snapshot, request, decision, time_remaining, decision_id)
+        return self._used_once(decision, message)
+
+    def judge(
+        self, snapshot: Snapshot, request: Request, time_remaining: Callable[[], float | None]
+    ) -> Decision:
+        """What the settings alone say, as of what a list has: neither recorded nor confirmed."""
+        return self._busy(time_remaining) or snapshot.authorizer.decide(request, self._now())
+
+    def _busy(self, time_remaining: Callable[[], float | None]) -> Deny | None:
+        """The refusal where nothing new is to be decided."""
+        if self._is_overloaded():
             return Deny(Reason.OVERLOADED, "too many checks wait")
         remaining = time_remaining()
         if remaining is not None and remaining < DECISION_SECONDS:
             return Deny(Reason.OVERLOADED, "too late to decide before the caller gives up")
-        decision = self._with_fresh_keys(snapshot, request, now, time_remaining)
-        decision = self._confirmed(snapshot, request, decision, time_remaining, decision_id)
-        return self._used_once(decision, message)
+        return None
 
     def _with_fresh_keys(
         self,
@@ -330,7 +357,7 @@ class Service:
         return Deny(reason, detail, scheme=DPOP_SCHEME, agent=agent, delegation=delegation)
 
 
-def _decision_id() -> str:
+def new_decision_id() -> str:
     """128 random bits, as 32 hex characters.
 
     Drawn many at a time: to ask the system lets go of the interpreter's lock, and with other
