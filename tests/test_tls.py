@@ -9,17 +9,20 @@ from pathlib import Path
 import grpc
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
+from ext_mcp import reason_of as mcp_reason_of
+from ext_mcp import request
 from pydantic import ValidationError
 from workload_api import WorkloadApi
 from world import World, check_request, reason_of
 
 from authz._pb import ext_authz_pb2 as pb
+from authz._pb import ext_mcp_pb2 as mcp
 from authz.server.pool import CheckPool
-from authz.server.transport import SERVICE, Transport
+from authz.server.transport import EXT_MCP, SERVICE, Transport
 from authz.service import ServerSettings
 from authz.tls import ServerTls, TlsError, TlsSettings
 from lab.ca import Authority, Svid
-from lab.mesh import GATEWAY
+from lab.mesh import GATEWAY, TRAVEL
 
 WAYPOINT = "spiffe://corp.example/ns/istio-system/sa/waypoint"
 SERVER = "spiffe://corp.example/ns/authz/sa/agent-authz"
@@ -130,6 +133,28 @@ def test_who_may_ask(tmp_path: Path) -> None:
         assert ask_once(port, expired) == "UNAVAILABLE"
         refusals = port.world.metrics.registry.get_sample_value("authz_callers_refused_total")
         assert refusals == 4
+
+
+def test_who_may_ask_about_mcp(tmp_path: Path) -> None:
+    """Agentgateway's service is for the same callers, who get what their profile says."""
+    with listening(tmp_path) as port:
+        authority = port.world.authority
+        message = request("ping", token=port.world.token())
+
+        def asked(svid: Svid) -> str:
+            with channel(port, svid) as open_channel:
+                check = open_channel.unary_unary(
+                    f"/{EXT_MCP}/CheckRequest",
+                    mcp.McpRequest.SerializeToString,
+                    mcp.McpRequestResult.FromString,
+                )
+                try:
+                    return mcp_reason_of(check(message, timeout=5))
+                except grpc.RpcError as error:
+                    return str(error.code().name)
+
+        assert asked(authority.issue(WAYPOINT)) == "agent_missing"
+        assert asked(authority.issue(TRAVEL)) == "PERMISSION_DENIED"
 
 
 def test_a_unix_socket_needs_no_certificate(tmp_path: Path) -> None:

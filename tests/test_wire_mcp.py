@@ -5,12 +5,18 @@ repository agentgateway/agentgateway, as of commit 75b4e6ce6e0e1ac7959d5548ebe8d
 (2026-08-21). Where our type differs on purpose it stands in ``OTHER_TYPES``, and only there.
 """
 
+from pathlib import Path
 from typing import Final
 
+import grpc
 import pytest
 from google.protobuf.descriptor import FieldDescriptor
+from world import World
 
 from authz._pb import ext_mcp_pb2 as pb
+from authz.server.pool import CheckPool
+from authz.server.transport import Transport
+from authz.service import ServerSettings
 
 # message: {number: (name, type, cardinality, oneof)}; a message's or enum's type is its name.
 PUBLISHED: Final[dict[str, dict[int, tuple[str, str, str, str]]]] = {
@@ -62,6 +68,10 @@ PUBLISHED_METHODS: Final = {
     "CheckRequest": ("McpRequest", "McpRequestResult"),
     "CheckResponse": ("McpResponse", "McpResponseResult"),
 }
+_RESULTS: Final = {
+    "McpRequestResult": pb.McpRequestResult.FromString,
+    "McpResponseResult": pb.McpResponseResult.FromString,
+}
 # Bytes here, string there: the same on the wire, and no text of a client's fails our parse.
 OTHER_TYPES: Final = {
     "McpRequest.service_names",
@@ -110,3 +120,20 @@ def test_every_message_is_listed() -> None:
     """The table names every message of ours, and the error's codes are the published ones."""
     assert set(pb.DESCRIPTOR.message_types_by_name) == set(PUBLISHED)
     assert dict(pb.AuthorizationError.Code.items()) == PUBLISHED_CODES
+
+
+def test_service_is_the_published_one(shared_world: World, tmp_path: Path) -> None:
+    """The server answers under the published names, each method with its own message."""
+    settings = ServerSettings(listen=(f"unix:{tmp_path}/authz.sock",))
+    transport = Transport(settings, shared_world.service, None, shared_world.metrics, CheckPool(2))
+    transport.start()
+    try:
+        with grpc.insecure_channel(transport.addresses[0]) as channel:
+            for method, (_, result) in PUBLISHED_METHODS.items():
+                ask = channel.unary_unary(f"/{PUBLISHED_SERVICE}/{method}", bytes, _RESULTS[result])
+                assert ask(b"", timeout=5).WhichOneof("result") == "error"
+            other = channel.unary_unary(f"/{PUBLISHED_SERVICE}/Check", bytes, bytes)
+            with pytest.raises(grpc.RpcError, match="UNIMPLEMENTED"):
+                other(b"", timeout=5)
+    finally:
+        transport.stop(0)

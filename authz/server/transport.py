@@ -1,22 +1,25 @@
-"""gRPC as the transport of checks: sockets, threads, health. A thin shell around ``Service.check``.
+"""gRPC as the transport of checks: sockets, threads, health. A thin shell around who answers.
 
 Stock grpcio, synchronous: handlers take and give bytes, so protobuf's work is done once, where it
 is needed; ``grpc.aio`` was measured to cost twice as much for calls like these.
 """
 
 import socket
+from collections.abc import Callable
 from concurrent.futures import Executor
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
+from authz.extmcp import ExtMcp
 from authz.metrics import Metrics
 from authz.service import ServerSettings, Service
 from authz.tls import ServerTls
 
 SERVICE: Final = "envoy.service.auth.v3.Authorization"
+EXT_MCP: Final = "agentgateway.dev.ext_mcp.ExtMcp"
 _UNIX: Final = "unix:"
 _OPTIONS: Final = (
     ("grpc.so_reuseport", 0),  # a port that is taken is an error, not a port that is shared
@@ -51,12 +54,10 @@ class Transport:
             maximum_concurrent_rpcs=settings.max_concurrent,
             options=_OPTIONS,
         )
-        handlers = {"Check": _check_handler(service, tls, metrics)}
-        self._server.add_generic_rpc_handlers(
-            (grpc.method_handlers_generic_handler(SERVICE, handlers),)
-        )
-        # The types package lags behind grpcio: this is public since 1.66.
-        self._server.add_registered_method_handlers(SERVICE, handlers)  # type: ignore[attr-defined]
+        ext_mcp = ExtMcp(service)
+        self._add(SERVICE, {"Check": _handler(service.check, tls, metrics)})
+        methods = {"CheckRequest": ext_mcp.check_request, "CheckResponse": ext_mcp.check_response}
+        self._add(EXT_MCP, {name: _handler(of, tls, metrics) for name, of in methods.items()})
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         self.set_serving(serving=False)
         self.addresses: list[str] = []
@@ -66,6 +67,15 @@ class Transport:
         for address in self._settings.listen:
             self.addresses.append(self._bind(address))
         self._server.start()
+
+    def _add(
+        self, service: str, handlers: "dict[str, grpc.RpcMethodHandler[bytes, bytes]]"
+    ) -> None:
+        self._server.add_generic_rpc_handlers(
+            (grpc.method_handlers_generic_handler(service, handlers),)
+        )
+        # The types package lags behind grpcio: this is public since 1.66.
+        self._server.add_registered_method_handlers(service, handlers)  # type: ignore[attr-defined]
 
     def _bind(self, address: str) -> str:
         _refuse_taken_socket(address)
@@ -81,7 +91,7 @@ class Transport:
     def set_serving(self, *, serving: bool) -> None:
         """Tell health checks whether new checks are wanted here."""
         status = _STATUS.SERVING if serving else _STATUS.NOT_SERVING
-        for name in ("", SERVICE):
+        for name in ("", SERVICE, EXT_MCP):
             self._health.set(name, status)
 
     def stop(self, grace_seconds: float) -> None:
@@ -89,11 +99,17 @@ class Transport:
         self._server.stop(grace_seconds).wait()
 
 
-def _check_handler(
-    service: Service, tls: ServerTls | None, metrics: Metrics
+class _Answers(Protocol):
+    def __call__(
+        self, data: bytes, time_remaining: Callable[[], float | None], proxy: str = ..., /
+    ) -> bytes: ...
+
+
+def _handler(
+    answers: _Answers, tls: ServerTls | None, metrics: Metrics
 ) -> "grpc.RpcMethodHandler[bytes, bytes]":
     def check(data: bytes, context: Any) -> bytes:  # noqa: ANN401 - grpcio has no types
-        return service.check(data, context.time_remaining)
+        return answers(data, context.time_remaining)
 
     def check_caller(data: bytes, context: Any) -> bytes:  # noqa: ANN401
         if context.peer().startswith(_UNIX):
@@ -103,7 +119,7 @@ def _check_handler(
             metrics.caller_refused()
             context.abort(grpc.StatusCode.PERMISSION_DENIED, "not an allowed caller")
             return b""
-        return service.check(data, context.time_remaining, proxy)
+        return answers(data, context.time_remaining, proxy)
 
     return grpc.unary_unary_rpc_method_handler(check if tls is None else check_caller)
 

@@ -1,0 +1,143 @@
+"""Reads what agentgateway asks: a method of MCP made into ext_authz checks, one for each target.
+
+A target is an MCP server behind the gateway. Its name is the host that rules and routes see, for it
+is what the call goes to; the path is the one at which the client reached the gateway.
+
+Who the agent is stands in the metadata, which the gateway's config writes. What the client writes
+is headers and params, and none of it is an identity: ``x-forwarded-client-cert`` is left out.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+import msgspec
+from google.protobuf.struct_pb2 import Struct, Value
+
+from authz import protocols
+from authz._pb import ext_authz_pb2 as ext
+from authz._pb import ext_mcp_pb2 as pb
+from authz.request import XFCC
+
+REQUEST: Final = "agentgateway.request"  # the metadata entry with the client's request
+MAX_TARGETS: Final = 64  # each is decided by itself
+# As Gateway API's SectionName, which these are; canonical_host() would make others into these.
+_TARGET: Final = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
+_PATH: Final = ":path"
+_NOTIFICATION: Final = "notifications/"
+# What the client's HTTP request says of its body is not true of the body that is made here; and its
+# Mcp-Name has the name as the client sees it, which need not be the target's own.
+_LEFT_OUT: Final = protocols.HEADERS | {XFCC}
+_Headers = Iterable[tuple[str, bytes]]
+
+
+class Asked(msgspec.Struct, frozen=True, gc=False):
+    """What the gateway asks about, whether before a call or after it.
+
+    Attributes:
+        method: of JSON-RPC, as sent.
+        checks: one for each target, by its name; a name that is none is "", which nothing allows.
+        is_prefixed: whether names in lists are as a client of several targets sees them.
+    """
+
+    method: str
+    checks: Mapping[str, ext.CheckRequest]
+    is_prefixed: bool = False
+
+
+def read_request(message: pb.McpRequest, check_id: str) -> Asked:
+    """A call that is to be made. ``check_id`` names this check, and no other."""
+    params = message.mcp_request if message.HasField("mcp_request") else None
+    return _asked(
+        message, params, [(header.key, header.value) for header in message.headers], check_id
+    )
+
+
+def read_response(message: pb.McpResponse, check_id: str) -> Asked:
+    """A call that was made, whose result has come. Its headers are in the metadata, or nowhere."""
+    described = _struct(message.metadata_context.fields.get(REQUEST))
+    headers = list(_described_headers(described))
+    path = _text(described.fields.get("path"))
+    if path:
+        headers.append((_PATH, path.encode()))
+    asked = _asked(message, None, headers, check_id)
+    prefixed = described.fields.get("prefixed")
+    is_prefixed = prefixed.bool_value if prefixed is not None else len(asked.checks) > 1
+    return msgspec.structs.replace(asked, is_prefixed=is_prefixed)
+
+
+def _asked(
+    message: pb.McpRequest | pb.McpResponse,
+    params: bytes | None,
+    headers: _Headers,
+    check_id: str,
+) -> Asked:
+    method = message.method.decode("utf-8", "replace")
+    body = _body(method, params)
+    check = ext.CheckRequest()
+    http = check.attributes.request.http
+    http.id = check_id  # of a DPoP proof's use: so none is used for two checks
+    http.method = "POST"  # as MCP sends each message
+    http.path = _add_headers(http, headers)
+    http.header_map.headers.add(key="content-type", raw_value=b"application/json")
+    http.header_map.headers.add(key="content-length", raw_value=b"%d" % len(body))
+    http.raw_body, http.size = body, len(body)
+    metadata = check.attributes.metadata_context.filter_metadata
+    for name, value in message.metadata_context.fields.items():
+        if name != REQUEST and value.WhichOneof("kind") == "struct_value":
+            metadata[name] = value.struct_value.SerializeToString(deterministic=True)
+    return Asked(method, {name: _for(check, name) for name in _targets(message.service_names)})
+
+
+def _targets(names: Iterable[bytes]) -> list[str]:
+    found = [name.decode("utf-8", "replace") for name in names]
+    if not 0 < len(found) <= MAX_TARGETS:
+        return [""]
+    return [name if _TARGET.fullmatch(name) else "" for name in found]
+
+
+def _for(check: ext.CheckRequest, target: str) -> ext.CheckRequest:
+    copy = ext.CheckRequest()
+    copy.CopyFrom(check)
+    copy.attributes.request.http.host = target
+    return copy
+
+
+def _body(method: str, params: bytes | None) -> bytes:
+    """The JSON-RPC message that the client sent, or one that means the same.
+
+    The params go in as they are: who reads this refuses doubled members and ones that no request
+    has, so that no text can end them early and go on.
+    """
+    head = b'{"jsonrpc":"2.0",'
+    if not method.startswith(_NOTIFICATION):
+        head += b'"id":0,'
+    head += b'"method":' + msgspec.json.encode(method)
+    return head + b"}" if params is None else head + b',"params":' + params + b"}"
+
+
+def _add_headers(http: ext.HttpRequest, headers: _Headers) -> str:
+    """Add the client's headers; the path of its request, "" where there is not exactly one."""
+    paths: list[str] = []
+    for key, value in headers:
+        name = key.lower()
+        if name == _PATH:
+            paths.append(value.decode("utf-8", "replace"))
+        elif name not in _LEFT_OUT and not name.startswith(":"):
+            http.header_map.headers.add(key=name, raw_value=value)
+    return (paths or ["/"])[0] if len(paths) <= 1 else ""
+
+
+def _described_headers(described: Struct) -> _Headers:
+    """Each header of ``request.headers``, which has a list where one came several times."""
+    for name, value in _struct(described.fields.get("headers")).fields.items():
+        for one in value.list_value.values if value.HasField("list_value") else [value]:
+            yield name, _text(one).encode()
+
+
+def _struct(value: Value | None) -> Struct:
+    return value.struct_value if value is not None else Struct()
+
+
+def _text(value: Value | None) -> str:
+    return value.string_value if value is not None else ""
