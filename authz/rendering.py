@@ -27,17 +27,14 @@ class Rendered(msgspec.Struct, frozen=True, gc=False):
         audit: the audit record's part on the decision.
         reason: of a deny; None for an allow.
         shadows: what other policies would have said.
+        size: bytes, about: counted when it is made, and not each time that it is remembered.
     """
 
     answer: Answer
     audit: bytes
     reason: Reason | None
     shadows: tuple[Shadow, ...] = ()
-
-    @property
-    def size(self) -> int:
-        """Bytes, about."""
-        return self.answer.size + len(self.audit) + _OVERHEAD_BYTES
+    size: int = _OVERHEAD_BYTES
 
 
 class Renderer:
@@ -72,11 +69,14 @@ class Renderer:
         return rendered
 
     def _made(self, decision: Decision, protocol: str) -> Rendered:
+        answer = self._writer.answer(decision, self._policy_version, protocol)
+        record = encode_record(_record(decision, self._policy_version, self._claims))
         return Rendered(
-            self._writer.answer(decision, self._policy_version, protocol),
-            encode_record(_record(decision, self._policy_version, self._claims)),
+            answer,
+            record,
             None if isinstance(decision, Allow) else decision.reason,
             decision.shadows,
+            answer.size + len(record) + _OVERHEAD_BYTES,
         )
 
 
