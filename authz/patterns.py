@@ -39,8 +39,10 @@ class SegmentPattern:
         count = len(self.segments)
         if len(segments) < count or (len(segments) > count and not self.rest):
             return False
-        pairs = zip(self.segments, segments, strict=False)
-        return all(want == got or (want is None and got != "") for want, got in pairs)
+        for want, got in zip(self.segments, segments, strict=False):
+            if want != got and (want is not None or not got):
+                return False
+        return True
 
     def intersection(self, other: "SegmentPattern") -> "SegmentPattern | None":
         """The pattern of what both match; None when that is nothing."""
