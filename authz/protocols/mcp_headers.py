@@ -17,6 +17,8 @@ from authz.reason import Denied, Reason
 NAMED: Final = frozenset({"tools/call", "resources/read", "prompts/get"})
 _METHOD_HEADER: Final = "mcp-method"
 _NAME_HEADER: Final = "mcp-name"
+_VERSION_HEADER: Final = "mcp-protocol-version"
+_MCP_HEADERS: Final = frozenset({_METHOD_HEADER, _NAME_HEADER, _VERSION_HEADER})
 _NAMES: Final = ("name", "uri", "taskId")  # of params, that Mcp-Name may mirror
 _VERSION: Final = re.compile(r"[0-9A-Za-z._-]{1,32}")
 _DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
@@ -54,7 +56,9 @@ def require_agreement(sent: Sent, message: Rpc, name: str, *, is_whole: bool = T
     _require_method(sent, message, is_required=is_required)
     _require_name(sent, message, name, is_required=is_required)
     if is_whole:
-        _require_version(version, message, is_required=is_required)
+        # Clients of the older SSE transport send no MCP header, in whatever revision they speak.
+        is_bare = not sent.headers.keys() & _MCP_HEADERS
+        _require_version(None if is_bare else version, message, is_required=is_required)
 
 
 def trusted_method(sent: Sent) -> str:
@@ -92,7 +96,7 @@ def name(sent: Sent) -> str | None:
 
 def _version(sent: Sent) -> str:
     """``MCP-Protocol-Version``, "" when it was not sent."""
-    version = sent.headers.get("mcp-protocol-version")
+    version = sent.headers.get(_VERSION_HEADER)
     if version is None:
         return ""
     if not _VERSION.fullmatch(version):
@@ -122,12 +126,13 @@ def _require_name(sent: Sent, message: Rpc, target: str, *, is_required: bool) -
         raise _mismatch("Mcp-Name is not what the body names")
 
 
-def _require_version(version: str, message: Rpc, *, is_required: bool) -> None:
+def _require_version(version: str | None, message: Rpc, *, is_required: bool) -> None:
+    """Refuse a body of another revision than the header's; None where nothing says one."""
     meta = message.params.get("_meta")
     if meta is not None and not isinstance(meta, dict):
         raise Denied(Reason.MCP_PARAMS, "_meta is not an object")
     if meta is not None and _VERSION_MEMBER in meta:
-        if meta[_VERSION_MEMBER] != version:
+        if version is not None and meta[_VERSION_MEMBER] != version:
             raise _mismatch("MCP-Protocol-Version is not the body's version")
     elif is_required:
         raise _mismatch("the body does not say the version")
