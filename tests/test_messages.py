@@ -294,19 +294,19 @@ def test_headers_alone_are_nothing_elsewhere(told: World) -> None:
 
 
 def test_the_filters_metadata(told: World) -> None:
-    """Under a profile that trusts it the MCP filter's word stands for the body; else it is none."""
+    """Under a profile that trusts it the MCP filter's word stands for a body that is not sent."""
     from google.protobuf.struct_pb2 import Struct  # noqa: PLC0415 - only here
 
     said = Struct()
     said.update({"method": "tools/call", "id": 4, "params": {"name": "search"}})
-    request = message(told, call("delete"))
+    request = message(told, b"", content_length="99", x_envoy_auth_partial_body=None)
     metadata = request.attributes.metadata_context.filter_metadata
     metadata["envoy.filters.http.mcp"] = said.SerializeToString()
     plain = reason_of(told.check(request))
     request.attributes.context_extensions["authz_profile"] = "filtered"
     trusted = told.check(request)
 
-    assert plain == "policy_denied"
+    assert plain == "body_uninspectable"
     assert reason_of(trusted) == "allow"
 
 

@@ -190,7 +190,7 @@ PATHS = ", ".join(f"/{form}/**" for form in ODD)
 CHANGES = {
     "routes:\n": "routes:\n  - {name: inner, paths: [/all/in/**], modes: [autonomous]}\n"
     f"  - {{name: all, paths: [/all/**], accept_ambiguous: [{', '.join(ODD)}]}}\n{ROUTES}"
-    "  - {name: lax, paths: [/lax/x/**], bootstrap: [initialize]}\n",
+    "  - {name: lax, paths: [/lax/x/**], protocol: mcp, bootstrap: [initialize]}\n",
     "paths: [/public/**]": f"paths: [/public/**, /lax/**, /all/**, {PATHS}]",
 }
 

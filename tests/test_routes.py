@@ -20,7 +20,7 @@ ROUTES = f"""\
 routes:
   - {{name: own, paths: [/own/**], modes: [autonomous]}}
   - {{name: both, paths: [/both/**], modes: [delegated, autonomous]}}
-  - {{name: boot, paths: [/boot/**], bootstrap: [initialize, tools/list]}}
+  - {{name: boot, paths: [/boot/**], protocol: mcp, bootstrap: [initialize, tools/list]}}
   - {{name: strong, paths: [/strong/**], acr_values: [mfa, hwk], max_age: 5m}}
   - {{name: fresh, paths: [/fresh/**], max_age: 5m}}
   - {{name: bound, paths: [/bound/**], proof: required}}
@@ -33,6 +33,10 @@ CHANGES = {
     "trust_domains:": "earlier_actors: {suspended: deny}\ntrust_domains:",
     "audiences: [https://mcp.corp.example/finance]": AUDIENCES,
     "methods: [GET]\n      paths: [/public/**]": f"methods: [GET, POST]\n      paths: [{PATHS}]",
+    "  public:\n": "  public:\n    - {hosts: ['*'], methods: [POST], paths: [/boot/**], scopes: [], "
+    "mcp: {tools: [search]}}\n",
+    "  finance-pay:\n": "  finance-pay:\n    - {hosts: ['*'], methods: [POST], paths: [/boot/**], "
+    "scopes: ['payments:write'], mcp: {tools: [search]}}\n",
     "principals:": f"principals:\n  - match: {{issuer: {ISSUER}, subjects: [{TRAVEL}]}}\n"
     "    grants: [public]\n"
     f"  - match: {{issuer: {ISSUER}}}\n    grants: [finance-pay]",
@@ -231,7 +235,9 @@ BODIES: list[tuple[bytes, dict[str, str | None], str]] = [
     (CALL, {}, "token_missing"),
     (b"", {}, "token_missing"),
     (LIST + CALL, {}, "token_missing"),
-    (b"[" + LIST + b"]", {}, "token_missing"),
+    (b"[" + LIST + b"]", {}, "allow"),
+    (b"[" + LIST + b"," + CALL + b"]", {}, "token_missing"),
+    (b"[" + LIST + b"]", {"mcp_protocol_version": "2025-06-18"}, "token_missing"),
     (LIST.replace(b"}", b',"method":"tools/call"}'), {}, "token_missing"),
     (LIST.replace(b"2.0", b"1.0"), {}, "token_missing"),
     (LIST.replace(b'"tools/list"', b'["tools/list"]'), {}, "token_missing"),
@@ -240,7 +246,7 @@ BODIES: list[tuple[bytes, dict[str, str | None], str]] = [
     (LIST, {"x_envoy_auth_partial_body": "true"}, "token_missing"),
     (LIST, {"content_encoding": "gzip"}, "token_missing"),
     (LIST, {"content_type": "text/plain"}, "token_missing"),
-    (LIST + b" " * 70_000, {}, "token_missing"),
+    (LIST + b" " * 300_000, {}, "token_missing"),
     (b"\xff" + LIST, {}, "token_missing"),
     (LIST, {"authorization": "Basic eA=="}, "token_missing"),
     (LIST, {"authorization": "Bearer x"}, "token_malformed"),
@@ -273,10 +279,8 @@ def test_bootstrap_needs_an_agent_and_a_rule_without_scopes(routed: World) -> No
     elsewhere = rpc_request(routed, LIST)
     elsewhere.attributes.request.http.path = "/elsewhere"
     scoped = rpc_request(routed, LIST)
-    scoped.attributes.context_extensions["authz_route"] = "boot"
     scoped.attributes.source.principal = PAYMENTS
     scoped.attributes.source.certificate = routed.authority.issue(PAYMENTS).url_encoded
-    scoped.attributes.request.http.path = "/finance/payments/1"
 
     assert reason_of(routed.check(nobody)) == "agent_missing"
     assert reason_of(routed.check(elsewhere)) == "token_missing"
@@ -288,6 +292,7 @@ def test_the_body_is_read_as_text_too(routed: World) -> None:
     request = rpc_request(routed, LIST)
     request.attributes.request.http.ClearField("raw_body")
     request.attributes.request.http.body = LIST.decode()
+    request.attributes.request.http.size = len(LIST)
 
     assert reason_of(routed.check(request)) == "allow"
 

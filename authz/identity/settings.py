@@ -37,7 +37,7 @@ class ProfileSettings(Settings):
     """For metadata: the metadata_context namespace with spiffe_id and, if sent, certificate."""
     mcp_metadata: str | None = Field(default=None, min_length=1, max_length=128)
     """The metadata_context namespace in which Envoy's MCP filter says what the message is, as
-    envoy.filters.http.mcp: it is then taken in place of the body. Only where that filter is set to
+    envoy.filters.http.mcp: taken where the proxy sends no body. Only where that filter is set to
     refuse what it can't parse, and nothing before it writes that namespace.
     """
 
