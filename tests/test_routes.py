@@ -33,8 +33,8 @@ CHANGES = {
     "trust_domains:": "earlier_actors: {suspended: deny}\ntrust_domains:",
     "audiences: [https://mcp.corp.example/finance]": AUDIENCES,
     "methods: [GET]\n      paths: [/public/**]": f"methods: [GET, POST]\n      paths: [{PATHS}]",
-    "  public:\n": "  public:\n    - {hosts: ['*'], methods: [POST], paths: [/boot/**], scopes: [], "
-    "mcp: {tools: [search]}}\n",
+    "  public:\n": "  public:\n    - {hosts: ['*'], methods: [POST], paths: [/boot/**], "
+    "scopes: [], mcp: {tools: [search]}}\n",
     "  finance-pay:\n": "  finance-pay:\n    - {hosts: ['*'], methods: [POST], paths: [/boot/**], "
     "scopes: ['payments:write'], mcp: {tools: [search]}}\n",
     "principals:": f"principals:\n  - match: {{issuer: {ISSUER}, subjects: [{TRAVEL}]}}\n"

@@ -20,6 +20,7 @@ MAX_DEPTH: Final = 32  # JSON schemas and filters in arguments nest deeper than 
 JSON_TYPES: Final = frozenset({"application/json"})
 _MASK: Final = "!"  # Envoy writes it for each byte that is no UTF-8, into texts
 _REPLACEMENT: Final = "\ufffd".encode()  # agentgateway writes it
+_NO_BODY: Final = "no body was sent, or the proxy keeps it"
 _UTF8: Final = frozenset({"charset=utf-8", 'charset="utf-8"'})
 
 
@@ -56,6 +57,8 @@ def _require_whole(sent: Sent) -> None:
     body, headers = sent.body, sent.headers
     seen = len(body)
     partial = headers.get("x-envoy-auth-partial-body")
+    if not seen and partial is None and not sent.size:  # as on a proxy that sends none
+        raise Denied(Reason.BODY_UNINSPECTABLE, _NO_BODY)
     # Without the flag the proxy is another; the flag of a client of such a one proves nothing.
     if sent.size < 0 or (partial is None and sent.size != seen):
         raise Denied(Reason.BODY_TRUNCATED, "the body is not as long as the proxy says")
@@ -72,7 +75,7 @@ def _require_whole(sent: Sent) -> None:
     if seen > MAX_BODY_BYTES:
         raise Denied(Reason.BODY_TRUNCATED, f"the body is larger than {MAX_BODY_BYTES} bytes")
     if not seen:
-        raise Denied(Reason.BODY_UNINSPECTABLE, "no body was sent, or the proxy keeps it")
+        raise Denied(Reason.BODY_UNINSPECTABLE, _NO_BODY)
 
 
 def _require_plain(sent: Sent, types: AbstractSet[str]) -> None:
