@@ -8,9 +8,10 @@ Echoes, which answer every check with the bytes in FILE:
 Ours, with FILE for a config, whose address SOCKET is:
 
 - ``ours-stock``: the same decisions on that stock grpcio;
-- ``ours-silent``: without metrics and audit records, to see what these cost.
+- ``ours-switched``: with metrics and audit records, or without, as signals tell.
 """
 
+import signal
 import sys
 import threading
 from collections.abc import Iterator
@@ -27,6 +28,8 @@ from authz.server.transport import SERVICE, Transport
 from authz.service import ServerSettings
 
 THREADS = 4
+RECORDING = ("authz.service.Line", "authz.audit.AuditLog.append", "authz.metrics.Metrics.observe")
+SILENT, RECORDED = signal.SIGUSR1, signal.SIGUSR2
 
 
 class StockPool(ThreadPoolExecutor):
@@ -90,17 +93,26 @@ def _nothing(*_: object) -> None:
     """Do nothing; a Mock would do a lot."""
 
 
-def ours_silent(_: str, config: Path) -> None:
-    """Our server without its records and counts."""
-    with (
-        mock.patch("authz.service.Line", _nothing),
-        mock.patch("authz.audit.AuditLog.append", _nothing),
-        mock.patch("authz.metrics.Metrics.observe", _nothing),
-    ):
-        run(config)
+def ours_switched(_: str, config: Path) -> None:
+    """Our server, without its records and counts after SIGUSR1, with them after SIGUSR2.
+
+    One process for both: two of the same code differ by more than records and counts cost.
+    """
+    patches = [mock.patch(name, _nothing) for name in RECORDING]
+
+    def switch(number: int, _: object) -> None:
+        for patch in patches:
+            if number == SILENT:
+                patch.start()
+            else:
+                patch.stop()
+
+    signal.signal(SILENT, switch)
+    signal.signal(RECORDED, switch)
+    run(config)
 
 
-KINDS = {"bare": bare, "stock": stock, "ours-stock": ours_stock, "ours-silent": ours_silent}
+KINDS = {"bare": bare, "stock": stock, "ours-stock": ours_stock, "ours-switched": ours_switched}
 
 if __name__ == "__main__":
     KINDS[sys.argv[1]](sys.argv[2], Path(sys.argv[3]))

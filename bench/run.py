@@ -24,7 +24,7 @@ from pathlib import Path
 import yaml
 
 from authz._pb import ext_authz_pb2 as pb
-from bench import inside
+from bench import echo, inside
 from bench.load import Connection, Result, closed_loop, open_loop
 from lab.ca import Authority
 from lab.envoy import Envoy, bootstrap
@@ -70,6 +70,9 @@ TOOLS = {
     "  finance-read:\n": "  finance-read:\n    - {hosts: ['*'], methods: [POST], paths: [/mcp], "
     "scopes: [], mcp: {tools: [search, 'get_*']}}\n",
 }
+SWITCHED = "ours-switched"
+PAIRS = 60
+SETTLE_SECONDS = 0.25  # for the records of before to be written
 MODES = ("one", "32", "1000/s", "2000/s")
 
 
@@ -152,7 +155,7 @@ class Bench:
         self.answer.write_bytes(self._ask(ours.socket))
         for kind in ("bare", "stock"):
             self._start(kind, folder / f"{kind}.sock", self.answer)
-        for kind in ("ours-stock", "ours-silent"):
+        for kind in ("ours-stock", SWITCHED):
             unused = self._ours(kind)
             unused.process.stop()
             self._start(kind, unused.socket, unused.config)
@@ -235,11 +238,11 @@ def measure(bench: Bench, run: Run) -> None:
     """The rounds over the direct servers."""
     known = bench.message(bench.issuer)
     counts = {"one": 2000, "32": 16000, "1000/s": 2000, "2000/s": 4000}
-    names = list(bench.addresses)
+    names = [name for name in bench.addresses if name != SWITCHED]
     for number in range(run.rounds):
         print(f"round {number + 1} of {run.rounds} ...", file=sys.stderr, flush=True)
         for name in random.sample(names, len(names)):
-            for mode in MODES if name != "ours-silent" else ("32",):
+            for mode in MODES:
                 count = int(counts[mode] * run.scale)
                 _one(bench, run, (name, name, mode), lambda: known, count)
         makers: dict[str, tuple[Callable[[], bytes], int]] = {
@@ -254,6 +257,19 @@ def measure(bench: Bench, run: Run) -> None:
         for name in random.sample(list(makers), len(makers)):
             make, count = makers[name]
             _one(bench, run, (name, "ours", "32"), make, int(count * run.scale))
+
+
+def recording(bench: Bench, run: Run) -> None:
+    """What metrics and audit cost: pairs of short turns of one process, with them and without."""
+    known, pid = bench.message(bench.issuer), bench.pids[SWITCHED]
+    is_silent = False
+    for _ in range(max(4, int(PAIRS * run.scale))):
+        for name in random.sample(["recorded", "silent"], 2):
+            if (name == "silent") != is_silent:
+                os.kill(pid, echo.RECORDED if is_silent else echo.SILENT)
+                is_silent = not is_silent
+                time.sleep(SETTLE_SECONDS)
+            _one(bench, run, (f"ours, {name}", SWITCHED, "32"), lambda: known, 1500)
 
 
 def _one(
@@ -351,7 +367,7 @@ def ratios(run: Run, raw: dict[str, float]) -> list[str]:
     added = (run.cell("Envoy, ours", "one").p50 - alone) / (
         run.cell("Envoy, bare", "one").p50 - alone
     )
-    silent = 1 - 1 / run.ratio("ours", "ours-silent")
+    silent = 1 - 1 / run.ratio("ours, recorded", "ours, silent")
     mcp = run.ratio("ours, MCP call", "ours, raw headers")
     rows = [
         ("remembered / bare echo on our transport", run.ratio("ours", "bare"), 1.10),
@@ -385,6 +401,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         bench = Bench(Path(folder), stack)
         measure(bench, run)
+        recording(bench, run)
         through_envoy(bench, run, stack)
         raw = {name: inside.raw_verify_us(name) for name in ALGORITHMS}
         verify = ", ".join(f"{name} {value:.1f}" for name, value in raw.items())
