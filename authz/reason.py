@@ -105,7 +105,7 @@ class Reason(Enum):
     PATH_AMBIGUOUS = "path_ambiguous", 400, None, "the request's target is ambiguous"
     MCP_HEADER_MISMATCH = "mcp_header_mismatch", 400, None, "headers and body disagree"
     MCP_INVALID_REQUEST = "mcp_invalid_request", 400, None, "not a JSON-RPC request"
-    MCP_PARSE = "mcp_parse", 400, None, "the body is not JSON"
+    MCP_PARSE = "mcp_parse", 400, None, "the body is not strict JSON"
     MCP_PARAMS = "mcp_params", 400, None, "the parameters are not acceptable"
     MCP_UNTRUSTED_HEADERS = "mcp_untrusted_headers", 403, None, "the headers alone are not trusted"
     MCP_UNKNOWN_METHOD = "mcp_unknown_method", 403, None, "the method is not allowed"
