@@ -225,13 +225,13 @@ def test_overload_spares_what_is_remembered(world: World) -> None:
     """While too many checks wait nothing new is decided; remembered decisions are answered."""
     known = world.token()
     assert reason_of(world.ask(known)) == "allow"
-    world.service._is_overloaded = lambda: True
+    world.service._decider._is_overloaded = lambda: True
     fresh = world.token()
     refused = world.ask(fresh)
     assert reason_of(world.ask(known)) == "allow"
     assert reason_of(refused) == "overloaded"
     assert refused.denied_response.status.code == 503
-    world.service._is_overloaded = lambda: False
+    world.service._decider._is_overloaded = lambda: False
 
     assert reason_of(world.ask(fresh)) == "allow", "a refusal for overload is not remembered"
 

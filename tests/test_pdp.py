@@ -546,7 +546,7 @@ def test_a_slow_one_takes_no_threads_away(tmp_path: Path, pdp: ScriptedServer) -
     gate = threading.Event()
     with asking(tmp_path, pdp) as world:
         pool = CheckPool(2)
-        world.service._waits = Waits(8, pool.lend)
+        world.service._decider._waits = Waits(8, pool.lend)
         token, other = world.token(), world.issuer.token(PAYMENTS, scope=READ)
         svids = {TRAVEL: world.svid, PAYMENTS: world.authority.issue(PAYMENTS)}
         assert reason_of(world.ask(token)) == "allow"
@@ -561,7 +561,7 @@ def test_a_slow_one_takes_no_threads_away(tmp_path: Path, pdp: ScriptedServer) -
         for number in range(4):
             pool.submit(ask, TRAVEL, token, f"/finance/{number}")
             pool.submit(ask, PAYMENTS, other, f"/finance/{number}")
-        until(lambda: world.service._waits._agents.total() == 8)
+        until(lambda: world.service._decider._waits._agents.total() == 8)
         for _ in range(10):
             pool.submit(ask, TRAVEL, token, BALANCE)
         pool.submit(ask, TRAVEL, token, "/finance/more")

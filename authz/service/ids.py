@@ -1,0 +1,25 @@
+"""Ids of decisions."""
+
+import os
+from typing import Final
+
+_ID_BYTES: Final = 16
+_DRAWN_AT_ONCE: Final = 256
+
+
+def new_decision_id() -> str:
+    """128 random bits, as 32 hex characters.
+
+    Drawn many at a time: to ask the system lets go of the interpreter's lock, and with other
+    threads at work it takes some 15 us to get it back.
+    """
+    try:
+        return _drawn_ids.pop()
+    except IndexError:
+        drawn = os.urandom(_ID_BYTES * _DRAWN_AT_ONCE).hex()
+        step = 2 * _ID_BYTES
+        _drawn_ids.extend([drawn[at : at + step] for at in range(step, len(drawn), step)])
+        return drawn[:step]
+
+
+_drawn_ids: Final[list[str]] = []  # pop() and extend() are atomic: no id is given out twice
