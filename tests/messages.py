@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from hypothesis import strategies as st
+from sent import sent
 
 from authz.protocols import Message, Sent, read
 from authz.request import Call
@@ -30,21 +31,7 @@ def post(
     reads: Callable[[Call], bool] = lambda _: False,
 ) -> Sent:
     """A request with a whole body: bytes as they are, anything else as JSON."""
-    data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    sent = {
-        "content-type": "application/json",
-        "content-length": str(len(data)),
-        "x-envoy-auth-partial-body": "false",
-    }
-    return Sent(
-        method=method,
-        path=path,
-        headers=sent | dict(headers or {}),
-        body=data,
-        is_text=is_text,
-        size=len(data),
-        reads_arguments=reads,
-    )
+    return sent(body, headers, method=method, path=path, is_text=is_text, reads_arguments=reads)
 
 
 def bare(method: str, path: str, headers: Mapping[str, str] | None = None) -> Sent:
@@ -52,21 +39,21 @@ def bare(method: str, path: str, headers: Mapping[str, str] | None = None) -> Se
     return Sent(method=method, path=path, headers=headers or {}, body=b"")
 
 
-def calls(protocol: str, sent: Sent) -> tuple[Call, ...]:
+def calls(protocol: str, request: Sent) -> tuple[Call, ...]:
     """The calls of a request that has to be readable."""
-    message = read(protocol, sent)
+    message = read(protocol, request)
     assert message.unread is None, message.unread
     return message.calls
 
 
-def targets(protocol: str, sent: Sent) -> list[tuple[str, str, str]]:
+def targets(protocol: str, request: Sent) -> list[tuple[str, str, str]]:
     """Method, kind and name of each call."""
-    return [(call.method, call.kind, call.name) for call in calls(protocol, sent)]
+    return [(call.method, call.kind, call.name) for call in calls(protocol, request)]
 
 
-def why(protocol: str, sent: Sent) -> str:
+def why(protocol: str, request: Sent) -> str:
     """The reason's code why a request is unread, "" for one that is read."""
-    message = read(protocol, sent)
+    message = read(protocol, request)
     assert_one_of_both(message)
     return message.unread[0].code if message.unread else ""
 
