@@ -40,7 +40,7 @@ fuzz: setup ## hostile inputs against a reference, SECONDS=60 of them; fuzz-guid
 	@$(BIN)/python tests/fuzz.py --seconds $(SECONDS)
 
 fuzz-guided: .venv-fuzz/.done
-	@for target in check_bytes tokens certificates paths xfcc key_sets; do \
+	@for target in check_bytes tokens certificates paths xfcc key_sets messages; do \
 		.venv-fuzz/bin/python tests/fuzz_guided.py $$target -max_total_time=$(SECONDS) || exit 1; done
 
 .venv-fuzz/.done: requirements/dev.txt requirements/fuzz.txt
