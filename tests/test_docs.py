@@ -28,6 +28,12 @@ def blocks(language: str) -> list[tuple[Path, str | None, str, bool]]:
     ]
 
 
+def readme_config() -> str:
+    """The README's config to copy."""
+    found = (text for page, _, text, _ in blocks("yaml") if page.name == "README.md")
+    return next(text for text in found if text.startswith("server:"))
+
+
 def test_config_examples() -> None:
     """Every config in the docs is one that is taken."""
     examples = [text for _, _, text, _ in blocks("yaml") if text.startswith("server:")]
@@ -39,7 +45,7 @@ def test_config_examples() -> None:
 
 def test_parts_of_a_config() -> None:
     """Every part of a config in the docs is taken, put into a good one."""
-    base = yaml.safe_load(next(t for p, _, t, _ in blocks("yaml") if p.name == "README.md"))
+    base = yaml.safe_load(readme_config())
     texts = [text for _, _, text, _ in blocks("yaml") if not text.startswith("# teams/")]
     parts = [yaml.safe_load(text) for text in texts]
     known = [
@@ -57,7 +63,7 @@ def test_parts_of_a_config() -> None:
 
 def test_a_config_over_files(tmp_path: Path) -> None:
     """The files of a config that the docs split are taken together."""
-    main = next(t for p, _, t, _ in blocks("yaml") if p.name == "README.md")
+    main = readme_config()
     include = next(t for _, _, t, _ in blocks("yaml") if t.startswith("include:"))
     team = next(t for _, _, t, _ in blocks("yaml") if t.startswith("# teams/"))
     (tmp_path / "authz.yaml").write_text(include + main)
@@ -133,7 +139,7 @@ def test_everything_is_documented() -> None:
 
 def test_the_demo_in_the_readme() -> None:
     """The README's number of demo requests is that of the demo."""
-    story = (ROOT / "lab" / "demo.py").read_text()
-    count = len(re.findall(r"^        Line\(", story, re.MULTILINE))
+    acts = [(ROOT / "lab" / name).read_text() for name in ("demo.py", "demo_mcp.py")]
+    count = sum(len(re.findall(r"^        [Ll]ine\(", act, re.MULTILINE)) for act in acts)
 
     assert f"{count} requests" in (ROOT / "README.md").read_text()
