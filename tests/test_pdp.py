@@ -28,9 +28,9 @@ from authz.metrics import PDP_RESULTS
 from authz.pdp import AuthzenPoint, BreakerSettings, PdpError, PdpSettings
 from authz.pdp import client as pdp_client
 from authz.pdp.breaker import Breaker, CutOffError
-from authz.pdp.evaluation import Yes, evaluation_of, read_answer
+from authz.pdp.evaluation import Yes, evaluation_of, is_asked, read_answer
 from authz.reason import Denied
-from authz.request import Operation
+from authz.request import Call, Operation
 from authz.server.pool import CheckPool
 from authz.spiffe import SpiffeId
 from authz.waiting import Waits
@@ -71,11 +71,20 @@ def settings(server: ScriptedServer, **changes: Any) -> PdpSettings:
 
 
 @contextmanager
-def asking(folder: Path, server: ScriptedServer, more: str = "") -> Iterator[World]:
+def asking(
+    folder: Path, server: ScriptedServer, more: str = "", changes: Mapping[str, str] | None = None
+) -> Iterator[World]:
     """A world whose allows the server has to confirm; ``more`` is said in its ``pdp:``."""
     section = f"pdp: {{url: '{server.url}', insecure: true, timeout: 2s{more}}}\naudit:"
-    with World(folder, {"audit:": section}) as world:
+    with World(folder, {"audit:": section, **(changes or {})}) as world:
         yield world
+
+
+MCP = {
+    "routes:\n": "routes:\n  - {name: tools, paths: [/mcp], protocol: mcp}\n",
+    "  finance-read:\n": "  finance-read:\n    - {hosts: ['*'], methods: [POST], paths: [/mcp], "
+    "scopes: [], mcp: {tools: ['*']}}\n",
+}
 
 
 def an_allow(agent: str = TRAVEL, **changes: Any) -> Allow:
@@ -150,6 +159,64 @@ def test_the_question_of_nobodys_agent() -> None:
     allow = an_allow(subject="", issuer="", actors=(), mode="bootstrap")
 
     assert json.loads(evaluation_of(allow, GET_BALANCE))["subject"]["id"] == TRAVEL
+
+
+CALLS = [
+    (Call("tools/call", "tool", "search"), {"type": "tool", "id": "search"}),
+    (Call("resources/read", "resource", "a://b"), {"type": "resource", "id": "a://b"}),
+    (Call("tools/list"), {"type": "mcp_server", "id": "mcp.corp.example/mcp"}),
+    (Call("initialize"), {"type": "mcp_server", "id": "mcp.corp.example/mcp"}),
+]
+
+
+@pytest.mark.parametrize(("call", "resource"), CALLS)
+def test_the_question_about_a_call(call: Call, resource: dict[str, str]) -> None:
+    """Of a message it is asked by method and target, or by the server where there is none."""
+    operation = Operation("POST", "mcp.corp.example", ("mcp",), protocol="mcp", call=call)
+    question = json.loads(evaluation_of(an_allow(), operation))
+
+    assert question["action"] == {"name": call.method}
+    where = {"host": "mcp.corp.example", "path": "/mcp"}
+    assert question["resource"] == {**resource, "properties": where}
+
+
+UNASKED = [
+    Call("ping"),
+    Call("notifications/initialized"),
+    Call("", "response"),
+    Call("", "stream"),
+    Call("", "session"),
+]
+
+
+@pytest.mark.parametrize("call", UNASKED, ids=str)
+def test_what_keeps_a_session_going_is_not_asked_about(call: Call) -> None:
+    """Pings, notifications, responses and streams are nothing to decide on."""
+    assert not is_asked(Operation("POST", "h", ("mcp",), protocol="mcp", call=call))
+    assert is_asked(Operation("POST", "h", ("mcp",)))
+
+
+def test_each_call_of_a_batch_is_asked_about(tmp_path: Path, pdp: ScriptedServer) -> None:
+    """A batch stands only when the decision point allows every call in it."""
+    messages = [
+        {"jsonrpc": "2.0", "id": n, "method": "tools/call", "params": {"name": name}}
+        for n, name in enumerate(("first", "second"))
+    ]
+    body = json.dumps(messages).encode()
+    with asking(tmp_path, pdp, "", MCP) as world:
+        headers = [
+            ("authorization", f"Bearer {world.token()}"),
+            ("content-type", "application/json"),
+            ("content-length", str(len(body))),
+            ("x-envoy-auth-partial-body", "false"),
+        ]
+        request = check_request(world.svid, headers, method="POST", path="/mcp")
+        http = request.attributes.request.http
+        http.raw_body, http.size = body, len(body)
+
+        assert reason_of(world.check(request)) == "allow"
+    names = [json.loads(asked)["resource"]["id"] for asked in pdp.bodies]
+    assert names == ["first", "second"]
 
 
 def test_how_it_is_asked(tmp_path: Path, pdp: ScriptedServer) -> None:
