@@ -183,7 +183,7 @@ def test_another_type() -> None:
             ["content-type", "content-length", "content-encoding", "x-envoy-auth-partial-body"]
         ),
         st.sampled_from(["application/json", "false", "true", "identity", "", LENGTH, "5"])
-        | st.text(max_size=8)
+        | st.text("ae0,;= -\u00e9", max_size=8)  # few characters: no table of all has to be made
         | st.none(),
     ),
     size=st.integers(-2, 90) | st.just(len(CALL)),

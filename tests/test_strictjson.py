@@ -139,6 +139,20 @@ def test_depth(opening: str, closing: str) -> None:
         assert is_refused(opening * levels)
 
 
+@pytest.mark.parametrize("depth", [1, 2, 32])
+def test_depth_of_the_caller(depth: int) -> None:
+    """A caller may set the bound; it counts what is nested, not brackets beside or in texts."""
+    wide = "[" * (depth - 1) + "[" + ",".join(['"[[{{"'] * 40) + "]" + "]" * (depth - 1)
+    deeper = "[" + ",".join(["1"] * 40 + ["[" * depth + "]" * depth]) + "]"
+    mixed = '[{"x":' * depth + "1" + "}]" * depth
+
+    assert loads(wide.encode(), depth) == json.loads(wide)
+    assert loads(mixed.encode(), 2 * depth) == json.loads(mixed)
+    for text, bound in ((deeper, depth), (mixed, 2 * depth - 1)):
+        with pytest.raises(StrictJsonError, match=f"deeper than {bound} levels"):
+            loads(text.encode(), bound)
+
+
 @pytest.mark.parametrize("text", ['{"needle":1,"needle":2}', '"needle', '["needle",NaN]', "needle"])
 def test_errors_do_not_repeat_the_document(text: str) -> None:
     """A document can be a token's: its words are in no error, nor in the error's cause."""

@@ -31,6 +31,8 @@ def message(metadata: bytes) -> Rpc:
         raise Denied(Reason.BODY_TRUNCATED, "the proxy's filter read a part of the body only")
     if "is_mcp_request" in fields and fields["is_mcp_request"].bool_value is not True:
         raise Denied(Reason.BODY_UNINSPECTABLE, "the proxy's filter found no MCP message")
+    if "passthrough_reason" in fields:  # it let through what it would refuse: not only JSON, say
+        raise Denied(Reason.BODY_UNINSPECTABLE, "the proxy's filter let through what it can't read")
     if "method" not in fields:
         raise Denied(Reason.BODY_UNINSPECTABLE, "the proxy's filter found no method")
     method = jsonrpc.method_name(_text(fields["method"]))
