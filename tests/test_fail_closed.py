@@ -265,6 +265,15 @@ def test_a_flood_is_shed_and_known_tokens_are_served(tmp_path: Path) -> None:
             known = [check.future(messages[0], timeout=30) for _ in range(50)]
             of_known = {reason_of(call.result()) for call in known}
             of_flood = {reason_of(call.result()) for call in flood}
+            # Few of a flood are decided, on a slow machine none; who comes after it is.
+            after = check(
+                check_request(
+                    svid, [("authorization", f"Bearer {mesh.issuer.token(TRAVEL, scope=READ)}")]
+                ).SerializeToString(),
+                timeout=30,
+            )
 
     assert of_known == {"allow"}
-    assert of_flood == {"allow", "overloaded"}
+    assert "overloaded" in of_flood
+    assert of_flood <= {"allow", "overloaded"}
+    assert reason_of(after) == "allow"
