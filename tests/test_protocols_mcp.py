@@ -518,6 +518,11 @@ def test_get_with_a_body(method: str) -> None:
         ({**MODERN_HEADERS, "mcp-name": "x" * (MAX_NAME_CHARS + 1)}, PARAMS),
         ({**MODERN_HEADERS, "mcp-name": "=?base64?!?="}, MISMATCH),
         ({**MODERN_HEADERS, "mcp-name": b64("a\nb")}, PARAMS),
+        # A header that came twice: servers take the first, the last, or both.
+        ({**MODERN_HEADERS, "mcp-name": "delete_all,add"}, MISMATCH),
+        ({**MODERN_HEADERS, "mcp-name": f"add,{b64('delete_all')}"}, MISMATCH),
+        ({**MODERN_HEADERS, "mcp-method": "tools/call,ping"}, MISMATCH),
+        ({**MODERN_HEADERS, "mcp-name": b64("a,b")}, Call("tools/call", "tool", "a,b")),
         # What these are for stands in the body alone.
         ({**MODERN_HEADERS, "mcp-method": "tasks/get"}, UNTRUSTED),
         ({**MODERN_HEADERS, "mcp-method": "completion/complete"}, UNTRUSTED),

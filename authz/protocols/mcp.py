@@ -115,7 +115,7 @@ def _from_headers(sent: Sent) -> Call:
     method = mcp_headers.trusted_method(sent)
     if method in mcp_headers.NAMED:
         kind, member = _TARGETS[method]
-        return Call(method, kind, _name(sent, mcp_headers.name(sent), member))
+        return Call(method, kind, _name(sent, mcp_headers.trusted_name(sent), member))
     if method in _TARGETS or method in (_COMPLETE, _LISTEN):
         detail = "what the method is for stands in no header that servers have to compare"
         raise Denied(Reason.MCP_UNTRUSTED_HEADERS, detail)

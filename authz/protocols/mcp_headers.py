@@ -71,7 +71,14 @@ def trusted_method(sent: Sent) -> str:
         raise Denied(Reason.MCP_UNTRUSTED_HEADERS, detail)
     if _METHOD_HEADER not in sent.headers:
         raise _mismatch("Mcp-Method is missing")
+    _require_once(sent, _METHOD_HEADER)
     return jsonrpc.method_name(sent.headers[_METHOD_HEADER])
+
+
+def trusted_name(sent: Sent) -> str | None:
+    """``Mcp-Name``, decoded, as what stands alone. Raises Denied(MCP_HEADER_MISMATCH)."""
+    _require_once(sent, _NAME_HEADER)
+    return name(sent)
 
 
 def name(sent: Sent) -> str | None:
@@ -92,6 +99,12 @@ def name(sent: Sent) -> str | None:
     if b64encode(data).decode() != encoded[1]:  # another spelling of the same: readers differ
         raise _mismatch("Mcp-Name is not canonical base64")
     return text
+
+
+def _require_once(sent: Sent, header: str) -> None:
+    """Refuse what may be two headers, of which a server takes one; base64 has no comma."""
+    if "," in sent.headers.get(header, ""):
+        raise _mismatch(f"{header} may have been sent twice, and no body says what is meant")
 
 
 def _version(sent: Sent) -> str:
