@@ -575,6 +575,15 @@ def test_arguments(params: object, arguments: bytes) -> None:
     assert mcp(message).calls[0].arguments == b""
 
 
+def test_masked_arguments_are_not_known() -> None:
+    """In a body that came as text, arguments with the proxy's mark may be others: none are read."""
+    message = rpc("tools/call", {"name": "add", "arguments": {"db": [{"a": "pro!d"}]}})
+
+    assert mcp(message, reads_arguments=lambda _: True).calls[0].arguments != b""
+    (masked,) = mcp(message, is_text=True, reads_arguments=lambda _: True).calls
+    assert masked == Call("tools/call", "tool", "add")
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

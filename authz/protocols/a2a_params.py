@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
+from authz.protocols.body import may_be_masked
 from authz.protocols.members import as_json, listed, name_of, names, once, pick
 from authz.protocols.members import refused as params_refused
 from authz.protocols.message import Sent
@@ -123,4 +124,6 @@ def _told(sent: Sent, call: Call, members: dict[str, Any]) -> Call:
     texts: dict[str, Any] = {name: members[name] for name in _TEXTS if name in members}
     if not all(isinstance(text, str) and len(text) <= _MAX_TEXT_CHARS for text in texts.values()):
         raise params_refused("a member is no text of sane length")
+    if any(may_be_masked(sent, text) for text in texts.values()):
+        return call
     return msgspec.structs.replace(call, arguments=as_json(texts))

@@ -48,8 +48,13 @@ def parse(sent: Sent, types: AbstractSet[str] = JSON_TYPES) -> Any:  # noqa: ANN
 
 def require_unmasked(sent: Sent, text: str) -> None:
     """Refuse a name in which the proxy may have masked bytes. Raises Denied(BODY_UNINSPECTABLE)."""
-    if sent.is_text and _MASK in text:
+    if may_be_masked(sent, text):
         raise Denied(Reason.BODY_UNINSPECTABLE, "a name may hold a byte that is no UTF-8")
+
+
+def may_be_masked(sent: Sent, text: str) -> bool:
+    """Whether the proxy may have written other bytes for what the client sent here."""
+    return sent.is_text and _MASK in text
 
 
 def _require_whole(sent: Sent) -> None:
