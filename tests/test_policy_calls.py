@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import AnyUrl
 from test_policy import AGENT, ISSUER
 
 from authz.decision import Actor, Agent, Delegation, Grant, Shadow
@@ -418,3 +419,23 @@ def test_a_uri_never_passes_between_two_lists(scheme: str, parts: list[str]) -> 
             continue
         assert deny.fits(uri) or not allow.fits(uri)
         assert listed != uri or allow.fits(uri)
+
+
+@pytest.mark.parametrize(
+    ("denied", "uri"),
+    [
+        ("file:///secret/**", "file:secret/a"),
+        ("https://h.example/secret/**", "https:h.example/secret/a"),
+        ("https://h.example/secret/**", "https:///h.example/secret/a"),
+        ("https://h.example/secret/**", "https://h.example:/secret/a"),
+        ("https://h.example/secret/**", "https://h.example:443/secret/a"),
+        ("https://h.example:8443/secret/**", "https://h.example:08443/secret/a"),
+        ("db://h/secret/**", "db://h:/secret/a"),
+    ],
+)
+def test_uris_that_a_server_normalises(denied: str, uri: str) -> None:
+    """What the SDK's servers make into a URI that a pattern denies is denied, and not allowed."""
+    assert Uris([denied], is_deny=True).fits(str(AnyUrl(uri)))
+    assert Uris([denied], is_deny=True).fits(uri)
+    assert not Uris([denied], is_deny=False).fits(uri)
+    assert Uris(["https://**"], is_deny=False).fits("https://h.example:8443/a")

@@ -29,6 +29,18 @@ _UNRESERVED_ESCAPE: Final = re.compile(
     r"%(?:2[DdEe]|3[0-9]|[46][1-9A-Fa-f]|[57][0-9Aa]|5[Ff]|7[Ee])"
 )
 
+# Schemes of which URL parsers (WHATWG, section 3.3) find a host however many slashes there are,
+# with the port that they leave out; for "file:" they take any number of slashes for three.
+_PORTS: Final = {
+    "file:": "",
+    "ftp:": "21",
+    "http:": "80",
+    "https:": "443",
+    "ws:": "80",
+    "wss:": "443",
+}
+_ODD_PORT: Final = re.compile(r".*:(?:0[0-9]*)?")  # empty, or with zeros that count for nothing
+
 
 def _name(text: str) -> str:
     if not 0 < len(text) <= MAX_NAME_CHARS or not text.isprintable():
@@ -213,7 +225,8 @@ def segments_of(uri: str) -> tuple[tuple[str, ...], str] | None:
 
     ``file:///a/b`` is ``("file:", "", "", "a", "b")``, ``urn:a:b`` is ``("urn:", "a:b")``. Several
     readings have dot segments, empty segments, escapes of separators and ones that nobody has to
-    write, whatever else ``read_path`` refuses or names, a user, and a host of ``file:``.
+    write, whatever else ``read_path`` refuses or names, a user, a host of ``file:``, ports that
+    nobody has to write, and known schemes without their slashes.
     """
     match = _URI.fullmatch(uri)
     if match is None or len(uri) > MAX_URI_CHARS or _UNRESERVED_ESCAPE.search(uri):
@@ -221,6 +234,8 @@ def segments_of(uri: str) -> tuple[tuple[str, ...], str] | None:
     slashes, rest = match["slashes"], match["rest"]
     authority, slash, path = rest.partition("/") if slashes else ("", "/", rest)
     if "@" in authority or (authority and match["scheme"] == "file:"):  # names for one place
+        return None
+    if _is_normalised(match, authority):
         return None
     try:
         name, odd = read_path(f"/{authority}")
@@ -231,3 +246,14 @@ def segments_of(uri: str) -> tuple[tuple[str, ...], str] | None:
         return None
     head = (match["scheme"], "", *name) if slashes else (match["scheme"],)
     return (head + segments if slash else head), match["tail"] or ""
+
+
+def _is_normalised(match: re.Match[str], authority: str) -> bool:
+    """Whether parsers of URLs write the authority in another way, or find one elsewhere."""
+    if _ODD_PORT.fullmatch(authority):
+        return True
+    port = _PORTS.get(match["scheme"])
+    if port is None or not match["slashes"]:
+        return port is not None
+    is_below = match["rest"].startswith("/")  # and so the host, but for "file:"
+    return port != "" and (is_below or authority.endswith(f":{port}"))
