@@ -80,7 +80,8 @@ class AuditOperation(msgspec.Struct, frozen=True, gc=False):
     """What was asked for, and of us by whom. The path has no query, which could hold a secret.
 
     ``headers`` are those that rules read; ``route`` is the one that the proxy named; ``calls`` what
-    a message of ``protocol`` asked for: method, kind and name of each, never its arguments.
+    a message of ``protocol`` asked for: method, kind and name of each, never its
+    arguments; the name of a resource without user, query and fragment, and then ``is_cut``.
     """
 
     method: str

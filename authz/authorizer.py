@@ -81,9 +81,8 @@ def _check_message(request: Request, route: Route) -> None:
     if request.unread is not None:
         raise Denied(*request.unread)
     if request.protocol != route.protocol or (request.protocol and not request.calls):
-        detail = (
-            f"the route's messages are {route.protocol or 'not to be'} read, and this is not so"
-        )
+        named = route.protocol or "http"
+        detail = f"the route's protocol is {named}, and no message of it was read"
         raise Denied(Reason.BODY_UNINSPECTABLE, detail)
 
 

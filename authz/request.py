@@ -21,6 +21,7 @@ DPOP: Final = "dpop"  # the header of the proof (RFC 9449 section 4.1)
 # RFC 6750 section 2.3 has a token in the query; RFC 9700 and MCP forbid it. It ends up in logs.
 _QUERY_TOKEN: Final = "access_token"
 _COOKIE_TOKEN: Final = "authorization"
+_URI_TAIL: Final = re.compile(r"[?#]")  # RFC 3986 sections 3.4 and 3.5
 _METHOD: Final = re.compile(r"[A-Z][A-Z-]{0,31}")  # RFC 9110 tokens in use; never lower case
 _HOST: Final = re.compile(
     r"(?P<name>[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?"
@@ -50,6 +51,15 @@ class Call(msgspec.Struct, frozen=True, gc=False):
     arguments: bytes = b""
     tools: tuple[str, ...] = ()
     is_streaming: bool = False
+
+    @property
+    def shown_name(self) -> str:
+        """The name for records: of a URI without user, query and fragment, which may be secrets."""
+        if self.kind != "resource":
+            return self.name
+        scheme, slashes, rest = _URI_TAIL.split(self.name, maxsplit=1)[0].partition("//")
+        authority, slash, path = rest.partition("/")
+        return f"{scheme}{slashes}{authority.rpartition('@')[2]}{slash}{path}"
 
 
 class Request(msgspec.Struct, frozen=True, gc=False):

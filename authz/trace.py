@@ -48,6 +48,7 @@ class TracedCall(msgspec.Struct, frozen=True, gc=False):
     name: str = ""
     tools: list[str] = []
     streaming: bool = False
+    is_cut: bool = False
 
     def call(self) -> Call:
         """The call, of which no arguments are known."""
@@ -107,6 +108,8 @@ class Traced(msgspec.Struct, frozen=True, gc=False):
         """
         if bool(self.protocol) != bool(self.calls) or self.protocol not in ("", *KEYS):
             raise ValueError("its protocol and its calls do not go together")
+        if any(call.is_cut for call in self.calls):
+            raise ValueError("a part of a resource's URI is not recorded")
         request = Request(
             self.method,
             self.host,

@@ -222,6 +222,25 @@ def test_the_record_says_who_and_what(told: World) -> None:
     assert "777777" not in json.dumps(booked)
 
 
+URIS = [
+    ("trips://policy/a", {"name": "trips://policy/a"}),
+    ("trips://policy/a?token=s#f", {"name": "trips://policy/a", "is_cut": True}),
+    ("trips://me:secret@policy/a", {"name": "trips://policy/a", "is_cut": True}),
+    ("urn:trips?secret", {"name": "urn:trips", "is_cut": True}),
+]
+
+
+@pytest.mark.parametrize(("uri", "recorded"), URIS)
+def test_a_record_holds_no_secret_of_a_uri(told: World, uri: str, recorded: Any) -> None:
+    """User, query and fragment of a resource's URI are in no record, nor in its detail."""
+    read = {"jsonrpc": "2.0", "id": 1, "method": "resources/read", "params": {"uri": uri}}
+    ask(told, read)
+    record = told.audit_records()[-1]
+
+    assert record["calls"] == [{"method": "resources/read", "kind": "resource", **recorded}]
+    assert "secret" not in json.dumps(record)
+
+
 def test_what_is_remembered(told: World) -> None:
     """Ids are no part of a decision, nor are arguments that no rule reads."""
     token = told.token()

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import AnyUrl
+from pydantic import AnyUrl, ValidationError
 from test_policy import AGENT, ISSUER
 
 from authz.decision import Actor, Agent, Delegation, Grant, Shadow
@@ -439,3 +439,11 @@ def test_uris_that_a_server_normalises(denied: str, uri: str) -> None:
     assert Uris([denied], is_deny=True).fits(uri)
     assert not Uris([denied], is_deny=False).fits(uri)
     assert Uris(["https://**"], is_deny=False).fits("https://h.example:8443/a")
+
+
+@pytest.mark.parametrize("uri", ["file:///a/../b", "https://h:443/a", "file:secret"])
+def test_a_deny_of_a_uri_with_other_spellings_is_an_error(uri: str) -> None:
+    """What a server takes for another URI too can't be denied by one spelling of it."""
+    rule = {"effect": "deny", "hosts": ("*",), "methods": ("*",), "paths": ("/**",)}
+    with pytest.raises(ValidationError, match="has other spellings"):
+        RuleSettings.model_validate({**rule, "mcp": {"resources": (uri,)}})

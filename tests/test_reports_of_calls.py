@@ -90,7 +90,7 @@ def trips(config: Path) -> Path:
         (["--tool", "book", "--arguments", '{"price": 500}', "--scope", "trips:write"], 0, "ALLOW"),
         (["--tool", "book", "--arguments", '{"price": 501}', "--scope", "trips:write"], 1,
          "nearest miss: trips/book: the condition does not hold"),
-        ([], 1, "the route's messages are mcp read"),
+        ([], 1, "the route's protocol is mcp"),
     ],
 )  # fmt: skip
 def test_explain(
@@ -258,6 +258,15 @@ def test_arguments_are_not_recorded(trips: Path, capsys: pytest.CaptureFixture[s
     free = trips.read_text().replace("      when: operation.arguments.price <= 500\n", "")
     trips.write_text(free)
     assert replayed(trips, log, capsys)[1]["not_judged"] == 0
+
+
+def test_a_name_that_was_cut_is_not_judged(trips: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A record without all of a resource's URI is told as such, and never unchanged."""
+    cut = {"method": "resources/read", "kind": "resource", "name": "a://b", "is_cut": True}
+    status, report = replayed(trips, written(trips, [cut]), capsys)
+
+    assert (status, report["unchanged"]) == (1, 0)
+    assert "a part of a resource's URI is not recorded" in json.dumps(report)
 
 
 def suggested(config: Path, log: Path, capsys: pytest.CaptureFixture[str], *more: str) -> str:

@@ -11,7 +11,7 @@ from typing import Annotated, Final, Protocol
 from pydantic import BeforeValidator, Field
 
 from authz.patterns import ANY
-from authz.policy.names import Names, NameText, Uris, UriText
+from authz.policy.names import Names, NameText, Uris, UriText, segments_of
 from authz.request import Call
 from authz.settings import Settings
 
@@ -84,12 +84,20 @@ class McpSettings(Settings):
         """What an operator can't have meant, and what would be right; or ""."""
         if is_deny:
             is_empty = not any(getattr(self, name) for name in type(self).model_fields)
-            return _DENIES_NOTHING if is_empty else ""
+            return _DENIES_NOTHING if is_empty else _evaded(self.resources)
         for method in self.methods:
             if method in _TARGETED:
                 key = _TARGETED[method]
                 return f'{method} goes by what it names: list that in {key}, or ["*"] for any'
         return ""
+
+
+def _evaded(uris: tuple[str, ...]) -> str:
+    """A URI that a server takes for another one too is not denied by its exact spelling."""
+    for uri in uris:
+        if ANY not in uri and segments_of(uri) is None:
+            return f"{uri} has other spellings: deny a pattern in which there is but one"
+    return ""
 
 
 class A2aSettings(Settings):
@@ -291,12 +299,11 @@ def _target_miss(targets: Mapping[str, Names | Uris], call: Call) -> str:
 
 
 def said(call: Call) -> str:
-    """A call in words, for operators: "the tool search". Without the query of a URI."""
+    """A call in words, for operators: "the tool search"."""
     if call.kind:
-        return f"the {call.kind} {_shown(call.name)}".rstrip()
+        return f"the {call.kind} {_shown(call.shown_name)}".rstrip()
     return f"the method {_shown(call.method)}"
 
 
 def _shown(name: str) -> str:
-    plain = name.partition("?")[0].partition("#")[0]
-    return plain if len(plain) <= _SHOWN_CHARS else f"{plain[:_SHOWN_CHARS]}..."
+    return name if len(name) <= _SHOWN_CHARS else f"{name[:_SHOWN_CHARS]}..."

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
-from authz.protocols import body, jsonrpc, mcp_headers, mcp_metadata
+from authz.protocols import body, jsonrpc, mcp_headers, mcp_metadata, plain
 from authz.protocols.jsonrpc import Rpc
 from authz.protocols.message import Message, Sent
 from authz.reason import Denied, Reason
@@ -75,9 +75,7 @@ def read(sent: Sent) -> Message:
 
 
 def _read(sent: Sent) -> Message:
-    if "upgrade" in sent.headers:
-        detail = "the connection would become one whose messages are never seen"
-        raise Denied(Reason.BODY_UNINSPECTABLE, detail)
+    plain.require_no_upgrade(sent)
     if sent.method != "POST":
         return Message((_without_body(sent),))
     if not sent.body and sent.metadata is not None:
@@ -91,8 +89,7 @@ def _without_body(sent: Sent) -> Call:
     """What earlier revisions use GET and DELETE for."""
     if sent.method not in _NO_BODY:
         raise Denied(Reason.MCP_INVALID_REQUEST, "MCP uses POST, GET and DELETE")
-    if sent.body or sent.headers.get("content-length", "0") != "0":
-        raise Denied(Reason.BODY_UNINSPECTABLE, "a GET or DELETE has no body")
+    plain.require_no_body(sent)
     return _NO_BODY[sent.method]
 
 

@@ -58,8 +58,11 @@ def entry_of(
 
 
 def _recorded(call: Call) -> dict[str, object]:
-    """A call as audit records have it: without its arguments."""
-    named: dict[str, object] = {"method": call.method, "kind": call.kind, "name": call.name}
+    """A call as audit records have it: without its arguments, and what of a name may be secret."""
+    name = call.shown_name
+    named: dict[str, object] = {"method": call.method, "kind": call.kind, "name": name}
+    if name != call.name:
+        named["is_cut"] = True
     if call.kind != "model":
         return named
     return {**named, "tools": call.tools, "streaming": call.is_streaming}
