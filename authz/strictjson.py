@@ -8,11 +8,20 @@ import json
 import re
 from typing import Any, Final, NoReturn
 
+import msgspec
+
 MAX_DEPTH: Final = 16  # a token or a key set needs 6
 MAX_NUMBER_CHARS: Final = 32  # 2**64 and a float fit; int() of 10**5 digits takes quadratic time
 # Only an escape can write half a surrogate pair: those are UTF-8 nowhere.
 _HALF: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 _CONTAINERS: Final = (dict, list)
+_UNSURE: Final = object()
+_decode: Final = msgspec.json.Decoder().decode
+_encode: Final = msgspec.json.Encoder().encode
+# Makes "0" of what numbers are written with: a number that is too long is a run of them, if not the
+# only one.
+_NUMBERS: Final = bytes.maketrans(b"123456789.+-eE", b"0" * 14)
+_LONG_NUMBER: Final = b"0" * (MAX_NUMBER_CHARS + 1)
 
 
 class StrictJsonError(ValueError):
@@ -21,17 +30,40 @@ class StrictJsonError(ValueError):
 
 def loads(data: bytes, max_depth: int = MAX_DEPTH) -> Any:  # noqa: ANN401 - callers check the shape
     """Parse UTF-8 JSON. Raises StrictJsonError; the caller bounds the size beforehand."""
-    try:
-        value = _decoder.decode(data.decode("utf-8"))
-    except StrictJsonError:
-        raise
-    except (ValueError, RecursionError):
-        raise StrictJsonError("not JSON in UTF-8") from None
+    value = _plain(data)
+    if value is _UNSURE:
+        value = _told(data)
     if data.count(b"{") + data.count(b"[") > max_depth:  # with fewer it can't be nested deeper
         _check_depth(value, max_depth)
     if _HALF.search(data):
         _check_text(value)
     return value
+
+
+def _plain(data: bytes) -> Any:  # noqa: ANN401 - likewise
+    """The value of plain JSON, in a third of the time; ``_UNSURE`` of all else.
+
+    The library refuses what we do, but for doubled members and long numbers. Without escapes each
+    colon of the bytes is one after a member's name or one in a text: where the value, written
+    again, has as many, no member was lost.
+    """
+    if b"\\" in data or _LONG_NUMBER in data.translate(_NUMBERS):
+        return _UNSURE
+    try:
+        value = _decode(data)
+        return value if _encode(value).count(b":") == data.count(b":") else _UNSURE
+    except (ValueError, RecursionError):  # the library's errors are ValueErrors
+        return _UNSURE
+
+
+def _told(data: bytes) -> Any:  # noqa: ANN401 - likewise
+    """The value, with each object and number looked at. Raises StrictJsonError."""
+    try:
+        return _decoder.decode(data.decode("utf-8"))
+    except StrictJsonError:
+        raise
+    except (ValueError, RecursionError):
+        raise StrictJsonError("not JSON in UTF-8") from None
 
 
 def _check_depth(value: object, max_depth: int) -> None:
