@@ -24,6 +24,7 @@ LISTING: Final = {
     "prompts/list": "prompts",
     "tasks/list": "tasks",
 }
+SPELLED: Final = ("x:/a", "x://h/../a")
 SESSION: Final = ("initialize", "ping", "server/discover", "subscriptions/listen")
 
 
@@ -112,6 +113,9 @@ _mcp = st.fixed_dictionaries(
 def _rules(draw: st.DrawFn) -> RuleSettings:
     said = draw(st.one_of(_mcp, _mcp, _mcp, st.none()))
     is_deny = draw(st.integers(0, 7)) == 7
+    if said is not None and is_deny:  # there a URI with other spellings is an error
+        uris = tuple(uri for uri in said.get("resources", ()) if uri not in SPELLED)
+        said = {key: listed for key, listed in (said | {"resources": uris}).items() if listed}
     keys: dict[str, Any] = {} if said is None or (is_deny and not said) else {"mcp": said}
     if is_deny:
         return rule(effect="deny", **keys) if keys else rule(mcp={})
