@@ -39,4 +39,5 @@ def test_the_issuer_is_left_alone(record: Record) -> None:
 def test_known_keys_wait_for_no_fetch(record: Record) -> None:
     """Requests with known keys are answered while others wait for the issuer."""
     assert len(record.known_key()) > 500
-    assert len(record.meanwhile()) > 50
+    # None, if they waited: a fetch's end is noted before the server can have its keys.
+    assert len(record.meanwhile()) > 10
