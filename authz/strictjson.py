@@ -40,6 +40,14 @@ def loads(data: bytes, max_depth: int = MAX_DEPTH) -> Any:  # noqa: ANN401 - cal
     return value
 
 
+def values_at_most(data: bytes) -> int:
+    """How many values the bytes hold at most, without parsing: each costs time and memory.
+
+    They are counted by the bytes that may begin one, which stand in texts too.
+    """
+    return data.count(b",") + data.count(b"{") + data.count(b"[")
+
+
 def _plain(data: bytes) -> Any:  # noqa: ANN401 - likewise
     """The value of plain JSON, in a third of the time; ``_UNSURE`` of all else.
 

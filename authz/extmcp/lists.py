@@ -83,7 +83,7 @@ class Listing:
 def _parsed(result: bytes) -> dict[str, Any]:
     if len(result) > MAX_LIST_BYTES:
         raise Denied(Reason.BODY_TRUNCATED, f"the list is larger than {MAX_LIST_BYTES} bytes")
-    if result.count(b",") + result.count(b"{") + result.count(b"[") > MAX_VALUES:
+    if strictjson.values_at_most(result) > MAX_VALUES:
         raise Denied(Reason.BODY_TRUNCATED, f"the list may hold more than {MAX_VALUES} values")
     try:
         value = strictjson.loads(result, MAX_DEPTH)

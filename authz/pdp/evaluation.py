@@ -20,7 +20,6 @@ MAX_ANSWER_BYTES: Final = 64 * 1024  # an answer is one word, and perhaps reason
 # What decision points name a no's reason by, in the context: taken for operators when it is short.
 _REASON_NAMES: Final = ("id", "reason")
 _REASON: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._:/-]{0,63}")
-_UNASKED: Final = frozenset({"ping"})
 _MEMBERSHIPS: Final = ("groups", "roles")  # claims that decision points decide by
 
 
@@ -66,7 +65,7 @@ def is_asked(operation: Operation) -> bool:
     """Whether a call is one to ask about: what keeps a session going is not (COAZ, MCP binding)."""
     call = operation.call
     return call is None or not (
-        call.method in _UNASKED or call.method.startswith("notifications/") or not call.method
+        call.method in ("", "ping") or call.method.startswith("notifications/")
     )
 
 

@@ -6,14 +6,13 @@ odds with its headers, a batch where the protocol has none. Pure: nothing here d
 """
 
 from collections.abc import Callable, Mapping
-from typing import Final, Literal
+from typing import Final
 
 from authz.protocols import a2a, mcp, openai
 from authz.protocols.message import HEADERS, Message, Sent
 from authz.reason import Denied
 
-__all__ = ["HEADERS", "Message", "Protocol", "Sent", "read"]
-Protocol = Literal["mcp", "a2a", "openai"]
+__all__ = ["HEADERS", "Message", "Sent", "read"]
 _READERS: Final[Mapping[str, Callable[[Sent], Message]]] = {
     "mcp": mcp.read,
     "a2a": a2a.read,

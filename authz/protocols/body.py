@@ -35,7 +35,7 @@ def parse(sent: Sent, types: AbstractSet[str] = JSON_TYPES) -> Any:  # noqa: ANN
     _require_whole(sent)
     _require_plain(sent, types)
     body = sent.body
-    if body.count(b",") + body.count(b"{") + body.count(b"[") > MAX_VALUES:
+    if strictjson.values_at_most(body) > MAX_VALUES:
         raise Denied(Reason.BODY_TRUNCATED, f"the body may hold more than {MAX_VALUES} values")
     try:
         value = strictjson.loads(body, MAX_DEPTH)

@@ -5,7 +5,6 @@ own MCP filter found may stand for it; or the headers alone, where servers have 
 Sessions are no authentication: nothing here reads their ids.
 """
 
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
@@ -14,6 +13,7 @@ import msgspec
 
 from authz.protocols import body, jsonrpc, mcp_headers, mcp_metadata, plain
 from authz.protocols.jsonrpc import Rpc
+from authz.protocols.members import as_json
 from authz.protocols.message import Message, Sent
 from authz.reason import Denied, Reason
 from authz.request import Call
@@ -205,10 +205,10 @@ def _with_arguments(sent: Sent, call: Call, params: Mapping[str, Any]) -> Call:
     if not sent.reads_arguments(call):
         return call
     _require_distinct([arguments])
-    text = json.dumps(arguments, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
-    if body.may_be_masked(sent, text):  # "pro!d" may be "prod" to a server that skips a byte
+    data = as_json(arguments)
+    if body.may_be_masked(sent, data.decode()):  # "pro!d" may be "prod" to a lax server
         return call
-    return msgspec.structs.replace(call, arguments=text.encode())
+    return msgspec.structs.replace(call, arguments=data)
 
 
 def _require_distinct(values: Iterable[object]) -> None:
