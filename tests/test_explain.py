@@ -13,11 +13,11 @@ from test_reverse import RULES
 from world import READ, World, check_request
 
 from authz.decision import Grant
-from authz.explain import RecordedError
-from authz.explain import check_request as read_check_request
-from authz.explain.considered import considered
 from authz.policy import RuleSettings
 from authz.request import Operation
+from authz.review.explain import RecordedError
+from authz.review.explain import check_request as read_check_request
+from authz.review.explain.considered import considered
 from lab.mesh import TRAVEL
 
 __all__ = ["config"]

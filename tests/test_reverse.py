@@ -12,7 +12,7 @@ from authz.decision import Agent
 from authz.patterns import SegmentPattern, path_pattern
 from authz.policy import AgentSettings, Policy, PrincipalMatch, PrincipalSettings, RuleSettings
 from authz.request import Operation
-from authz.reverse import what_can, who_can
+from authz.review.reverse import what_can, who_can
 from authz.spiffe import SpiffeId
 from lab.mesh import TRAVEL
 

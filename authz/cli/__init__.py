@@ -20,8 +20,8 @@ from authz.cli import policy
 from authz.cli.common import FAILED, FINE, NO_START, USAGE, add_config, add_verb, complain, time_of
 from authz.cli.explain import add_verbs as add_explain_verbs
 from authz.config import ConfigError, load, schema
-from authz.keytable import fetch_all
-from authz.metadata import NoResourceError, resource_metadata
+from authz.review.keytable import fetch_all
+from authz.review.metadata import NoResourceError, resource_metadata
 from authz.revocations import Revocation, RevocationError
 from authz.server import StartError, run
 from authz.server.logs import configure

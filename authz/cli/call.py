@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from authz.config.messages import message_of
-from authz.words import CallWords
+from authz.review.words import CallWords
 
 
 def add_call(parser: argparse.ArgumentParser) -> None:

@@ -14,7 +14,9 @@ from authz.cli.call import add_call, words_of
 from authz.cli.common import FAILED, FINE, add_config, add_verb, complain, time_of
 from authz.config import Config, load
 from authz.decision import Agent
-from authz.explain import (
+from authz.reason import Denied
+from authz.request import Operation
+from authz.review.explain import (
     EXAMPLES,
     Asked,
     Question,
@@ -27,9 +29,7 @@ from authz.explain import (
     check_request,
     explain,
 )
-from authz.reason import Denied
-from authz.request import Operation
-from authz.reverse import what_can, who_can
+from authz.review.reverse import what_can, who_can
 from authz.spiffe import SpiffeId, SpiffeIdError
 
 _AGE: Final = re.compile(r"([0-9]{1,9})(s|m|h|d)")

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Final
 
 from authz.cli.common import FAILED, FINE, add_config, complain
 from authz.config import load
-from authz.patch import patch
-from authz.policytest import run_cases
-from authz.suggest import suggest
-from authz.trace import TraceError
-from authz.whatif import what_if
+from authz.review.patch import patch
+from authz.review.policytest import run_cases
+from authz.review.suggest import suggest
+from authz.review.trace import TraceError
+from authz.review.whatif import what_if
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from authz.config import ConfigFiles
-from authz.suggest import Suggestions, listed
+from authz.review.suggest import Suggestions, listed
 
 NEW_FILE: Final = "suggested.yaml"  # beside the main file, which has to include it
 # A list that stands in one line, as nearly all do.

@@ -17,7 +17,7 @@ from google.protobuf.timestamp_pb2 import DESCRIPTOR as TIMESTAMP
 
 from authz._pb import ext_authz_pb2 as pb
 from authz.audit import AuditOperation, AuditRecord
-from authz.trace import TracedCall
+from authz.review.trace import TracedCall
 
 _TEXT: Final = re.compile(rb"\s*(#[^\n]*\s*)*attributes\s*[:{<]")
 # Fields that have another type in the published definition, of the same form on the wire.

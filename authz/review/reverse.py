@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from authz.called import in_common
 from authz.decision import Agent, Delegation
 from authz.patterns import ANY, SegmentPattern, SpiffePattern, path_pattern
 from authz.policy import Policy, RuleSettings
@@ -16,6 +15,7 @@ from authz.policy.calls import KEYS
 from authz.policy.holders import AgentEntry, PrincipalEntry
 from authz.policy.rules import UNRESTRICTED, Rule
 from authz.request import Operation
+from authz.review.called import in_common
 
 _CALLS: Final = frozenset(KEYS.values())
 _TARGET: Final = {"name", "description", "owner", "effect", "hosts", "methods", "paths", "shadow"}

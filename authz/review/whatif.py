@@ -26,8 +26,8 @@ from authz.policy.holders import PrincipalEntry
 from authz.policy.rules import Rule
 from authz.policy.settings import GROUPS, ROLES, PrincipalMatch
 from authz.reason import Denied
+from authz.review.trace import Traced, read_trace
 from authz.stepup import ACR, AUTH_TIME
-from authz.trace import Traced, read_trace
 
 MAX_TOLD: Final = 20  # bad lines told one by one
 _NOTHING: Final = frozenset[str]()

@@ -27,9 +27,9 @@ from authz.policy.rules import Rule, compiled
 from authz.policy.settings import GROUPS, ROLES, Scope
 from authz.reason import Denied, Reason
 from authz.request import Operation, Request
+from authz.review.words import CallWords
 from authz.settings import Duration, Settings
 from authz.spiffe import SpiffeId
-from authz.words import CallWords
 
 MAX_BYTES: Final = 16 * 1024 * 1024  # of a file of cases
 ALLOW: Final = "allow"

@@ -7,11 +7,11 @@ from urllib.parse import urlsplit
 
 from authz.config import Config
 from authz.decision import Actor, Delegation
-from authz.explain.recorded import Recorded
 from authz.reason import Reason
 from authz.request import Request, credentials_elsewhere
+from authz.review.explain.recorded import Recorded
+from authz.review.words import CallWords
 from authz.routes import ROUTE
-from authz.words import CallWords
 
 ASSUMED_LIFETIME_SECONDS: Final = 300.0
 _NO_ARGUMENTS: Final = ("            arguments are not recorded: what reads them fails here",)

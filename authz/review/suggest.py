@@ -15,7 +15,6 @@ from typing import Final
 from urllib.parse import quote
 
 from authz.build import policy_of, version_of
-from authz.called import key_line, nameable, never_called
 from authz.config import Config
 from authz.decision import Grant
 from authz.patterns import ANY, path_pattern
@@ -23,7 +22,8 @@ from authz.policy import Case, judge_all
 from authz.policy.rules import Rule, compiled
 from authz.reason import Denied, Reason
 from authz.request import Call
-from authz.trace import Traced, read_trace
+from authz.review.called import key_line, nameable, never_called
+from authz.review.trace import Traced, read_trace
 
 MAX_SEEN: Final = 200  # operations of one rule: where there are more, a list is no rule to read
 MAX_MISSING: Final = 1000  # pairs of agent and principal that lack rules

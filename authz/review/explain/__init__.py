@@ -18,15 +18,15 @@ from authz.build import (
 )
 from authz.config import Config
 from authz.decision import Agent, Allow, Decision, Delegation, Verdict
-from authz.explain.asked import Asked, Question, asked_in_words, asked_of_record, assumed
-from authz.explain.considered import SHOWN, considered
-from authz.explain.recorded import Recorded, RecordedError, audit_record, check_request
 from authz.identity import ProfileSettings
 from authz.keys import KeyStore
 from authz.policy import Case, Policy
 from authz.policy.calls import said
 from authz.reason import Denied, Reason
 from authz.request import Operation, Request
+from authz.review.explain.asked import Asked, Question, asked_in_words, asked_of_record, assumed
+from authz.review.explain.considered import SHOWN, considered
+from authz.review.explain.recorded import Recorded, RecordedError, audit_record, check_request
 from authz.routes import Route
 
 __all__ = [
