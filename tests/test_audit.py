@@ -272,6 +272,20 @@ def test_a_path_that_cannot_be_opened(tmp_path: Path) -> None:
         started(tmp_path / "no-such-folder" / "a")
 
 
+def test_a_line_that_cannot_be_encoded(tmp_path: Path) -> None:
+    """One record of no time that there is costs itself; those after it are written."""
+    log = AuditLog(AuditSettings(path=str(tmp_path / "audit")))
+    log.start()
+    for seconds in (1e20, 0.0):
+        log.append(Line(b"{", b"", seconds, "", "", "id", is_hit=False, seconds=0.0))
+    time.sleep(2 * FLUSH_SECONDS)
+    log.append("later\n")
+    log.close()
+
+    assert (tmp_path / "audit").read_text().splitlines()[1:] == ["later"]
+    assert log.errors == 1
+
+
 STALLED = """
 import os, sys, time
 from authz.audit import AuditLog, AuditSettings

@@ -266,7 +266,7 @@ def test_lines_into_a_pipe_are_written_whole(monkeypatch: pytest.MonkeyPatch) ->
     """A pipe takes 4096 bytes at once: no write of ours ends in the middle of a shorter line."""
     reader, writer = os.pipe()
     writes: list[bytes] = []
-    monkeypatch.setattr("authz.audit._write_all", lambda _, data: writes.append(bytes(data)))
+    monkeypatch.setattr("authz.audit.log._write_all", lambda _, data: writes.append(bytes(data)))
     log = AuditLog(AuditSettings(path=f"/proc/self/fd/{writer}"))
     log.start()
     lines = ["x" * size + "\n" for size in (10, 4000, 90, 5, 4095, 6000, 1)]

@@ -1,8 +1,4 @@
-"""The audit log: one JSON line a decision, written by one thread, never waited for.
-
-The fields are an allow-list: what ``AuditRecord`` has no place for can't be logged. The costly part
-of a line is encoded once for a decision and completed for each request with time and ids.
-"""
+"""The writer of the log: takes lines at once, writes them soon, in a thread of its own."""
 
 import logging
 import os
@@ -11,13 +7,9 @@ import stat
 import sys
 import threading
 from collections import deque
-from collections.abc import Mapping
-from datetime import UTC, datetime
-from hashlib import sha256
 from pathlib import Path
-from typing import IO, Any, Final, Literal, Protocol
+from typing import IO, Final, Literal, Protocol
 
-import msgspec
 from pydantic import Field
 
 from authz.settings import Settings
@@ -25,12 +17,7 @@ from authz.settings import Settings
 FLUSH_SECONDS: Final = 0.2  # how long a record may wait to be written
 WRITE_LINES: Final = 64
 CLOSE_SECONDS: Final = 5.0  # how long a stop waits for the last records
-MAX_ID_CHARS: Final = 128  # of ids that clients choose
-_TOKEN_ID_CHARS: Final = 16  # tells tokens apart without being one's jti, which can be a secret
 _log: Final = logging.getLogger("authz.audit")
-# JSON leaves these as they are, but a terminal or a line reader obeys them.
-_DELETE: Final = 0x7F  # to ask for the number costs a fifth of asking for b"\x7f"
-_UNSAFE: Final = {code: f"\\u{code:04x}" for code in (*range(_DELETE, 0xA0), 0x2028, 0x2029)}
 
 
 class AuditError(RuntimeError):
@@ -48,116 +35,6 @@ class AuditSettings(Settings):
     """When the disk can't keep up: drop records and count them, or deny what can't be recorded."""
 
 
-class AuditRecord(msgspec.Struct, frozen=True, gc=False):
-    """What is remembered of a decision. Empty where the refusal came before it was known.
-
-    ``actors`` are the token's actors, current first, ``flags`` what is odd about earlier ones;
-    ``rule`` is the agent's rule that allowed, or the one that denied or came nearest;
-    ``token_id`` a digest of the token's jti; ``issued_at`` its iat; ``claims`` what rules read of
-    the token; ``shadows`` what other policies would have said, where they differ.
-    """
-
-    decision: str
-    reason: str
-    detail: str
-    agent: str
-    principal: str
-    issuer: str
-    actors: list[dict[str, str]]
-    mode: str
-    flags: list[str]
-    scopes: list[str]
-    rule: str
-    principal_rule: str
-    policy_version: str
-    token_id: str
-    issued_at: float = 0.0
-    claims: Mapping[str, Any] = {}
-    shadows: list[dict[str, str]] = []
-
-
-class AuditOperation(msgspec.Struct, frozen=True, gc=False):
-    """What was asked for, and of us by whom. The path has no query, which could hold a secret.
-
-    ``headers`` are those that rules read; ``route`` is the one that the proxy named; ``calls`` what
-    a message of ``protocol`` asked for: method, kind and name of each, never its
-    arguments; the name of a resource without user, query and fragment, and then ``is_cut``.
-    """
-
-    method: str
-    host: str
-    path: str
-    proxy: str
-    route: str = ""
-    headers: Mapping[str, str] = {}
-    protocol: str = ""
-    calls: tuple[Mapping[str, Any], ...] = ()
-
-
-_encode: Final = msgspec.json.Encoder().encode
-
-
-def token_digest(token_id: str) -> str:
-    """What stands for a jti in records; "" for none."""
-    return sha256(token_id.encode()).hexdigest()[:_TOKEN_ID_CHARS] if token_id else ""
-
-
-def encode_record(record: AuditRecord) -> bytes:
-    """The beginning of a line: a JSON object without its end."""
-    return _safe(_encode(record))[:-1]
-
-
-def encode_operation(operation: AuditOperation) -> bytes:
-    """The middle of a line: further members."""
-    return b"," + _safe(_encode(operation))[1:-1]
-
-
-def _safe(json: bytes) -> bytes:
-    if json.isascii() and _DELETE not in json:  # as nearly always
-        return json
-    return json.decode().translate(_UNSAFE).encode()
-
-
-class _Use(msgspec.Struct, frozen=True, gc=False):
-    """The end of a line: what differs from request to request, as msgspec makes it JSON."""
-
-    time: datetime
-    request_id: str
-    trace_id: str
-    decision_id: str
-    cache: str
-    duration_us: int
-
-
-class Line(msgspec.Struct, frozen=True, gc=False):
-    """A line to be: the costly part done before, and what differs from request to request.
-
-    Requests only make these. They become text in the writer's thread, many at a time: code that
-    runs once among much else finds the processor's caches cold, and takes several times as long.
-    """
-
-    decision: bytes
-    operation: bytes
-    time_seconds: float
-    request_id: str
-    trace_id: str
-    decision_id: str
-    is_hit: bool
-    seconds: float
-
-    def encode(self) -> bytes:
-        """The line."""
-        use = _Use(
-            datetime.fromtimestamp(self.time_seconds, UTC),
-            self.request_id[:MAX_ID_CHARS],
-            self.trace_id,
-            self.decision_id,
-            "hit" if self.is_hit else "miss",
-            int(self.seconds * 1e6),
-        )
-        return b"".join((self.decision, self.operation, b",", _safe(_encode(use))[1:], b"\n"))
-
-
 class Encodes(Protocol):
     """What can be written: a Line, or text."""
 
@@ -170,7 +47,7 @@ class AuditLog:
 
     Attributes:
         dropped: lines that found the queue full.
-        errors: writes that failed; their lines are lost.
+        errors: writes that failed, and lines that can't be encoded; these are lost.
         must_record: whether what can't be recorded must be denied.
     """
 
@@ -239,7 +116,7 @@ class AuditLog:
             waiting -= WRITE_LINES
 
     def _write_some(self, count: int) -> None:
-        data = b"".join([self._lines.popleft().encode() for _ in range(count)])
+        data = b"".join([self._encoded(self._lines.popleft()) for _ in range(count)])
         try:
             self._refresh_file()
             if self._file is not None:
@@ -249,6 +126,14 @@ class AuditLog:
             self.errors += 1
             _log.error("the audit log can't be written: %s", error.strerror)
             self._reopen.set()
+
+    def _encoded(self, line: Encodes) -> bytes:
+        try:
+            return line.encode()
+        except Exception as error:  # noqa: BLE001 - without this thread all later lines were lost
+            self.errors += 1
+            _log.error("a record can't be encoded: %s", type(error).__name__)
+            return b""
 
     def _refresh_file(self) -> None:
         """Follow a rotation: SIGHUP, or the name is gone, or is another file's by now."""
