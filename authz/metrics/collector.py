@@ -10,96 +10,26 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, product
+from itertools import product
 from typing import Final, Protocol
 
 from prometheus_client import CollectorRegistry
-from prometheus_client.core import (
-    CounterMetricFamily,
-    GaugeMetricFamily,
-    HistogramMetricFamily,
-    Metric,
-)
+from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
 from authz.decision import Shadow
 from authz.keys import SourceStatus
+from authz.metrics.families import BUCKETS_SECONDS, Sample, counter, gauge, histogram
 from authz.reason import Reason
 from authz.revocations import RevocationList
 
-BUCKETS_SECONDS: Final = (
-    25e-6, 50e-6, 100e-6, 250e-6, 500e-6,
-    1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 50e-3, 100e-3, 250e-3, 500e-3, 1.0,
-)  # fmt: skip
 _ALLOW: Final = 0
 _DENY: Final = {reason: at for at, reason in enumerate(Reason, start=1)}
 _CACHE: Final = ("miss", "hit")
-_SHADOWS: Final = tuple(product(("rule", "candidate", "policy"), ("allow", "deny")))
 # Of questions to a decision point: what a call brought; or why there was none: one with the same
 # question was under way, it is left alone for its failures, too many calls were under way.
 PDP_RESULTS: Final = ("allow", "deny", "failure", "shared", "cut_off", "refused")
-
-# Name, type, labels, help: the reference page and the collector are made from this table.
-FAMILIES: Final[dict[str, tuple[str, tuple[str, ...], str]]] = {
-    "authz_decisions": ("counter", ("decision", "reason"), "Decisions by outcome and reason"),
-    "authz_shadow_decisions": (
-        "counter",
-        ("by", "decision"),
-        "Decisions that another policy would have made otherwise, and what it would have said",
-    ),
-    "authz_shadow": ("gauge", (), "1 while what the rules refuse is allowed: shadow: true"),
-    "authz_decision_duration_seconds": (
-        "histogram",
-        ("cache",),
-        "Time from a check's bytes to its answer's, without the transport",
-    ),
-    "authz_cache_entries": ("gauge", (), "Decisions held in the cache"),
-    "authz_keys": ("gauge", ("issuer", "state"), "Keys of an issuer: usable, refused"),
-    "authz_keys_age_seconds": ("gauge", ("issuer",), "Time since an issuer's last good fetch"),
-    "authz_keys_last_success_timestamp_seconds": (
-        "gauge",
-        ("issuer",),
-        "When an issuer's keys were last fetched",
-    ),
-    "authz_keys_next_refresh_timestamp_seconds": (
-        "gauge",
-        ("issuer",),
-        "When an issuer's keys are fetched next, unless an unknown key asks for them",
-    ),
-    "authz_key_fetches": ("counter", ("issuer", "result"), "Fetches of an issuer's keys"),
-    "authz_pdp_calls": (
-        "counter",
-        ("result",),
-        "Questions to the decision point by what became of them",
-    ),
-    "authz_pdp_duration_seconds": ("histogram", (), "Time of calls to the decision point"),
-    "authz_pdp_breaker_open": (
-        "gauge",
-        (),
-        "1 while the decision point is not asked because it failed",
-    ),
-    "authz_audit_dropped": ("counter", (), "Audit records that found the queue full"),
-    "authz_audit_errors": ("counter", (), "Writes of the audit log that failed"),
-    "authz_audit_queue_length": ("gauge", (), "Audit records that wait to be written"),
-    "authz_config_reloads": ("counter", ("result",), "Changed configs, taken or refused"),
-    "authz_config_last_reload_timestamp_seconds": (
-        "gauge",
-        (),
-        "When the config in force was taken",
-    ),
-    "authz_revocations": ("gauge", (), "Revocations in force"),
-    "authz_revocation_reloads": ("counter", ("result",), "Changed revocations, taken or refused"),
-    "authz_callers_refused": ("counter", (), "Checks of callers that are not allowed to ask"),
-    "authz_tls_reloads": ("counter", ("result",), "Changed certificates of ours, taken or refused"),
-    "authz_tls_certificate_expiry_timestamp_seconds": (
-        "gauge",
-        (),
-        "When our certificate ends",
-    ),
-    "authz_worker_restarts": ("counter", (), "Workers that ended and were started again"),
-    "authz_policy_info": ("gauge", ("version",), "The policy in force"),
-    "authz_build_info": ("gauge", ("version",), "The running version"),
-}
+_SHADOWS: Final = tuple(product(("rule", "candidate", "policy"), ("allow", "deny")))
 
 
 class AuditCounts(Protocol):
@@ -197,50 +127,50 @@ class Metrics(Collector):
         """Every family, as Prometheus wants it."""
         yield self._decisions()
         shadows = [shard.shadows for shard in list(self._shards)]
-        yield _counter(
+        yield counter(
             "authz_shadow_decisions",
             *((labels, sum(one[labels] for one in shadows)) for labels in _SHADOWS),
         )
-        yield _gauge("authz_shadow", ((), self._sources.is_shadow()))
+        yield gauge("authz_shadow", ((), self._sources.is_shadow()))
         yield self._durations()
         yield from self._keys()
         yield from self._pdp()
         audit = self._sources.audit
-        yield _gauge("authz_cache_entries", ((), self._sources.cache_entries()))
-        yield _counter("authz_audit_dropped", ((), audit.dropped))
-        yield _counter("authz_audit_errors", ((), audit.errors))
-        yield _gauge("authz_audit_queue_length", ((), len(audit)))
-        yield _counter("authz_config_reloads", *(((k,), v) for k, v in self._reloads.items()))
-        yield _counter(
+        yield gauge("authz_cache_entries", ((), self._sources.cache_entries()))
+        yield counter("authz_audit_dropped", ((), audit.dropped))
+        yield counter("authz_audit_errors", ((), audit.errors))
+        yield gauge("authz_audit_queue_length", ((), len(audit)))
+        yield counter("authz_config_reloads", *(((k,), v) for k, v in self._reloads.items()))
+        yield counter(
             "authz_tls_reloads", *(((k,), v) for k, v in self._sources.tls_reloads().items())
         )
         ends = self._sources.certificate_ends()
-        yield _gauge(
+        yield gauge(
             "authz_tls_certificate_expiry_timestamp_seconds",
             *([] if ends is None else [((), ends)]),
         )
         revoked = self._sources.revocations
-        yield _gauge("authz_revocations", ((), len(revoked.current)))
+        yield gauge("authz_revocations", ((), len(revoked.current)))
         results = revoked.reloads.items()
-        yield _counter("authz_revocation_reloads", *(((key,), value) for key, value in results))
-        yield _counter("authz_worker_restarts", ((), 0))  # counted by a supervisor, if there is one
-        yield _counter("authz_callers_refused", ((), self._callers_refused))
-        yield _gauge("authz_config_last_reload_timestamp_seconds", ((), self._taken_at))
-        yield _gauge("authz_policy_info", ((self._sources.policy_version(),), 1))
-        yield _gauge("authz_build_info", ((self._sources.version,), 1))
+        yield counter("authz_revocation_reloads", *(((key,), value) for key, value in results))
+        yield counter("authz_worker_restarts", ((), 0))  # counted by a supervisor, if there is one
+        yield counter("authz_callers_refused", ((), self._callers_refused))
+        yield gauge("authz_config_last_reload_timestamp_seconds", ((), self._taken_at))
+        yield gauge("authz_policy_info", ((self._sources.policy_version(),), 1))
+        yield gauge("authz_build_info", ((self._sources.version,), 1))
 
     def _decisions(self) -> Metric:
         totals = [sum(column) for column in zip(*self._columns(), strict=True)]
-        samples: list[_Sample] = [(("allow", ""), totals[_ALLOW])]
+        samples: list[Sample] = [(("allow", ""), totals[_ALLOW])]
         samples.extend((("deny", reason.code), totals[at]) for reason, at in _DENY.items())
-        return _counter("authz_decisions", *samples)
+        return counter("authz_decisions", *samples)
 
     def _columns(self) -> list[list[int]]:
         return [shard.decisions for shard in self._shards] or [[0] * (len(_DENY) + 1)]
 
     def _durations(self) -> Metric:
         shards = list(self._shards)
-        return _histogram(
+        return histogram(
             "authz_decision_duration_seconds",
             *(
                 (
@@ -254,63 +184,31 @@ class Metrics(Collector):
 
     def _pdp(self) -> Iterator[Metric]:
         results = self._pdp_results.items()
-        yield _counter("authz_pdp_calls", *(((result,), count) for result, count in results))
-        yield _histogram("authz_pdp_duration_seconds", ((), self._pdp_buckets, self._pdp_seconds))
-        yield _gauge("authz_pdp_breaker_open", ((), self._sources.pdp_is_cut_off()))
+        yield counter("authz_pdp_calls", *(((result,), count) for result, count in results))
+        yield histogram("authz_pdp_duration_seconds", ((), self._pdp_buckets, self._pdp_seconds))
+        yield gauge("authz_pdp_breaker_open", ((), self._sources.pdp_is_cut_off()))
 
     def _keys(self) -> Iterator[Metric]:
         statuses = self._sources.key_status()
-        yield _gauge(
+        yield gauge(
             "authz_keys",
             *(((s.issuer, "usable"), s.keys) for s in statuses),
             *(((s.issuer, "refused"), s.refused) for s in statuses),
         )
-        yield _gauge(
+        yield gauge(
             "authz_keys_age_seconds",
             *(((s.issuer,), s.age_seconds) for s in statuses if s.age_seconds is not None),
         )
-        yield _gauge(
+        yield gauge(
             "authz_keys_last_success_timestamp_seconds",
             *(((s.issuer,), s.last_success) for s in statuses if s.last_success is not None),
         )
-        yield _gauge(
+        yield gauge(
             "authz_keys_next_refresh_timestamp_seconds",
             *(((s.issuer,), s.next_refresh) for s in statuses if s.next_refresh is not None),
         )
-        yield _counter(
+        yield counter(
             "authz_key_fetches",
             *(((s.issuer, "success"), s.successes) for s in statuses),
             *(((s.issuer, "failure"), s.failures) for s in statuses),
         )
-
-
-_Sample = tuple[tuple[str, ...], float]
-
-
-def _counter(name: str, *samples: _Sample) -> Metric:
-    return _family(CounterMetricFamily, name, samples)
-
-
-def _gauge(name: str, *samples: _Sample) -> Metric:
-    return _family(GaugeMetricFamily, name, samples)
-
-
-def _histogram(name: str, *series: tuple[tuple[str, ...], list[int], float]) -> Metric:
-    """A histogram, of labels, counts by bucket and sum of each series."""
-    _, labels, text = FAMILIES[name]
-    family = HistogramMetricFamily(name, text, labels=labels)
-    bounds = [*map(repr, BUCKETS_SECONDS), "+Inf"]
-    for values, counts, total in series:
-        running = accumulate(counts or [0] * len(bounds))
-        family.add_metric(values, list(zip(bounds, running, strict=True)), total)
-    return family
-
-
-def _family(
-    kind: type[CounterMetricFamily | GaugeMetricFamily], name: str, samples: tuple[_Sample, ...]
-) -> Metric:
-    _, labels, text = FAMILIES[name]
-    family = kind(name, text, labels=labels)
-    for values, number in samples:
-        family.add_metric(values, number)
-    return family
