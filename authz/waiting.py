@@ -25,6 +25,10 @@ class Waits:
         self._lock = threading.Lock()
         self._agents: Counter[str] = Counter()
 
+    def __len__(self) -> int:
+        """Checks that wait now."""
+        return self._agents.total()
+
     @contextmanager
     def waiting(self, agent: str) -> Iterator[None]:
         """Be one of those who wait. Raises TooManyWaitError."""

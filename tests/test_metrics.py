@@ -71,6 +71,8 @@ def metrics() -> Metrics:
             RevocationList(RevocationSettings()),
             tls_reloads=lambda: {"taken": 2, "refused": 1},
             certificate_ends=lambda: 1000.0,
+            wait_for_threads=lambda: 9,
+            wait_for_others=lambda: 10,
         )
     )
 
@@ -163,6 +165,8 @@ def test_buckets_are_upper_bounds(metrics: Metrics, at: int) -> None:
     ("name", "labels", "expected"),
     [
         ("authz_cache_entries", {}, 8),
+        ("authz_checks", {"waiting_for": "thread"}, 9),
+        ("authz_checks", {"waiting_for": "others"}, 10),
         ("authz_audit_dropped_total", {}, 5),
         ("authz_audit_errors_total", {}, 6),
         ("authz_audit_queue_length", {}, 7),

@@ -56,6 +56,8 @@ class Sources:
     certificate_ends: Callable[[], float | None] = lambda: None
     is_shadow: Callable[[], bool] = lambda: False
     pdp_is_cut_off: Callable[[], bool] = lambda: False
+    wait_for_threads: Callable[[], int] = lambda: 0
+    wait_for_others: Callable[[], int] = lambda: 0
 
 
 class _Shard:
@@ -135,6 +137,11 @@ class Metrics(Collector):
         yield self._durations()
         yield from self._keys()
         yield from self._pdp()
+        yield gauge(
+            "authz_checks",
+            (("thread",), self._sources.wait_for_threads()),
+            (("others",), self._sources.wait_for_others()),
+        )
         audit = self._sources.audit
         yield gauge("authz_cache_entries", ((), self._sources.cache_entries()))
         yield counter("authz_audit_dropped", ((), audit.dropped))

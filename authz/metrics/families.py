@@ -28,6 +28,11 @@ FAMILIES: Final[dict[str, tuple[str, tuple[str, ...], str]]] = {
         ("cache",),
         "Time from a check's bytes to its answer's, without the transport",
     ),
+    "authz_checks": (
+        "gauge",
+        ("waiting_for",),
+        "Checks that wait: for a thread, or for others, which are issuers and the decision point",
+    ),
     "authz_cache_entries": ("gauge", (), "Decisions held in the cache"),
     "authz_keys": ("gauge", ("issuer", "state"), "Keys of an issuer: usable, refused"),
     "authz_keys_age_seconds": ("gauge", ("issuer",), "Time since an issuer's last good fetch"),

@@ -18,7 +18,7 @@ from authz.metrics import FAMILIES
 RESTARTS: Final = "authz_worker_restarts"
 # Gauges that are each worker's own share; of the others each worker says the same, or the one that
 # is worst off matters: the oldest keys, a breaker that is open, the certificate that ends first.
-_SHARES: Final = frozenset({"authz_cache_entries", "authz_audit_queue_length"})
+_SHARES: Final = frozenset({"authz_cache_entries", "authz_audit_queue_length", "authz_checks"})
 _LEAST: Final = "_timestamp_seconds"
 Labels = tuple[tuple[str, str], ...]
 Samples = dict[tuple[str, str, Labels], float]  # by family, sample name and labels
