@@ -48,6 +48,7 @@ class Authorizer:
         delegation: Delegation | None = None
         flags: tuple[str, ...] = ()
         shadows: tuple[Shadow, ...] = ()
+        by_policy = False
         try:
             operation = Operation.of(request)  # 0. what is asked, read one way
             route = self.routes.of(request, operation)  # where that is the only one, or accepted
@@ -56,6 +57,7 @@ class Authorizer:
             self.revocations.check(agent, delegation)  # still
             flags = self.policy.flags(delegation)
             _check_message(request, route)
+            by_policy = True
             cases = [Case(agent, delegation, one, request, now) for one in operation.each(request)]
             verdict = judge_all(self.policy, cases)  # 3. may they, for this, and all of this
             shadows = verdict.shadows
@@ -71,6 +73,7 @@ class Authorizer:
                 delegation=delegation,
                 flags=flags,
                 shadows=shadows,
+                by_policy=by_policy,
             )
         valid_until = min(agent.expires_at, delegation.expires_at, verdict.steady_until)
         return Allow(agent, delegation, grant, valid_until, flags, shadows)
@@ -95,6 +98,7 @@ def _deny(
     delegation: Delegation | None,
     flags: tuple[str, ...],
     shadows: tuple[Shadow, ...],
+    by_policy: bool,
 ) -> Deny:
     """The refusal, with what was established; a challenge says where to get a token (RFC 9728)."""
     url = request.context_value(RESOURCE_METADATA) or route.metadata_url
@@ -110,6 +114,7 @@ def _deny(
         flags=flags,
         rule=denied.rule,
         shadows=shadows,
+        by_policy=by_policy,
         key_issuer=denied.issuer,
         key_id=denied.key_id,
     )

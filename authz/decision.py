@@ -166,6 +166,7 @@ class Deny(msgspec.Struct, frozen=True, gc=False):
         flags: as in Allow.
         rule: the rule that denied, or that came nearest to an allow; "" when none did.
         shadows: what other policies would have said.
+        by_policy: whether rules refused it, who had been asked about a known caller.
         key_issuer, key_id: the key that was not known, when a refresh of the issuer's may help.
     """
 
@@ -180,6 +181,7 @@ class Deny(msgspec.Struct, frozen=True, gc=False):
     flags: tuple[str, ...] = ()
     rule: str = ""
     shadows: tuple[Shadow, ...] = ()
+    by_policy: bool = False
     key_issuer: str = ""
     key_id: str = ""
 

@@ -109,4 +109,5 @@ def _record(decision: Decision, policy_version: str, claims: frozenset[str]) -> 
             {"by": s.by, "decision": s.decision, "reason": s.reason, "rule": s.rule}
             for s in decision.shadows
         ],
+        by_policy=deny.by_policy if deny else True,
     )

@@ -1,10 +1,13 @@
 """Write the reference pages from the code, or hold them against it (``--check``)."""
 
 import argparse
+import ast
+import inspect
 import json
 import os
 import sys
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,12 +26,12 @@ from authz.strictjson import MAX_DEPTH
 HERE: Final = Path(__file__).parent
 MADE: Final = "<!-- Made by docs/generate.py: change the code, then run `make generate`. -->\n\n"
 COMPLETED: Final = {
-    "time": "when the check was answered, RFC 3339 in UTC",
-    "request_id": "the request's `x-request-id`, 128 characters at most; clients may choose it",
-    "trace_id": "the trace id of the request's `traceparent`",
-    "decision_id": "also in the answer, the metadata and `x-agent-decision-id`",
-    "cache": "`hit` when the decision was remembered",
-    "duration_us": "from the check's bytes to its answer, in microseconds",
+    "time": "When the check was answered, RFC 3339 in UTC.",
+    "request_id": "The request's `x-request-id`, 128 characters at most; clients may choose it.",
+    "trace_id": "The trace id of the request's `traceparent`.",
+    "decision_id": "Also in the answer, the metadata and `x-agent-decision-id`.",
+    "cache": "`hit` when the decision was remembered.",
+    "duration_us": "From the check's bytes to its answer, in microseconds.",
 }
 
 
@@ -127,13 +130,23 @@ def metrics_page() -> str:
 
 def audit_page() -> str:
     """Every field of an audit record."""
-    lines = ["# Audit record\n\n" + MADE, " ".join((AuditRecord.__doc__ or "").split()) + "\n\n"]
+    lines = ["# Audit record\n\n" + MADE, f"{AuditRecord.__doc__}\n\n"]
     lines.append("One JSON object a line. The token and the query are not in it.\n\n")
     lines.append("| field | meaning |\n|---|---|\n")
-    lines.extend(f"| `{name}` | of the decision |\n" for name in AuditRecord.__struct_fields__)
-    lines.extend(f"| `{name}` | of the request |\n" for name in AuditOperation.__struct_fields__)
-    lines.extend(f"| `{name}` | {text} |\n" for name, text in COMPLETED.items())
+    for texts in (_field_texts(AuditRecord), _field_texts(AuditOperation), COMPLETED):
+        lines.extend(f"| `{name}` | {text} |\n" for name, text in texts.items())
     return "".join(lines)
+
+
+def _field_texts(of: type) -> dict[str, str]:
+    """The docstring below each field of a class."""
+    body = ast.parse(inspect.getsource(of)).body[0].body  # type: ignore[attr-defined]
+    texts = {}
+    for field, below in pairwise(body):
+        match field, below:
+            case ast.AnnAssign(ast.Name(name)), ast.Expr(ast.Constant(str(text))):
+                texts[name] = " ".join(text.split())
+    return texts
 
 
 def cli_page() -> str:

@@ -205,7 +205,8 @@ def written(config: Path, *calls: list[dict[str, Any]], **members: Any) -> Path:
     record: dict[str, Any] = dict.fromkeys(
         ("reason", "detail", "principal_rule", "token_id", "proxy"), ""
     )
-    record |= {"decision": "allow", "agent": TRAVEL, "principal": "alice", "mode": "act"}
+    record |= {"decision": "allow", "agent": TRAVEL, "principal": "alice", "mode": "act",
+               "by_policy": True}  # fmt: skip
     record |= {"issuer": "https://as.corp.example", "rule": "trips/search", "flags": [],
                "policy_version": version_of(load(config)), "actors": [], "scopes": ["trips:write"],
                "method": "POST", "host": "mcp.corp.example", "path": "/trips/mcp",
@@ -238,7 +239,7 @@ def test_replay(trips: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert replayed(trips, log, capsys)[1]["bad_lines"]["count"] == 1
     log = written(trips, [tool("x")], decision="deny", reason="mcp_unknown_method")
     assert replayed(trips, log, capsys)[1]["unchanged"] == 1
-    log = written(trips, [], decision="deny", reason="body_truncated")
+    log = written(trips, [], decision="deny", reason="body_truncated", by_policy=False)
     assert replayed(trips, log, capsys)[1]["not_policys"] == 1
 
 

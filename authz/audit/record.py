@@ -19,49 +19,72 @@ _UNSAFE: Final = {code: f"\\u{code:04x}" for code in (*range(_DELETE, 0xA0), 0x2
 
 
 class AuditRecord(msgspec.Struct, frozen=True, gc=False):
-    """What is remembered of a decision. Empty where the refusal came before it was known.
-
-    ``actors`` are the token's actors, current first, ``flags`` what is odd about earlier ones;
-    ``rule`` is the agent's rule that allowed, or the one that denied or came nearest;
-    ``token_id`` a digest of the token's jti; ``issued_at`` its iat; ``claims`` what rules read of
-    the token; ``shadows`` what other policies would have said, where they differ.
-    """
+    """What is remembered of a decision. Empty where the refusal came before it was known."""
 
     decision: str
+    """allow or deny."""
     reason: str
+    """The reason's code, of a deny."""
     detail: str
+    """What exactly was wrong or missing; clients are not told."""
     agent: str
+    """The SPIFFE ID of the calling agent."""
     principal: str
+    """The token's sub, for whom the agent acts; of an autonomous agent, itself."""
     issuer: str
+    """The token's iss."""
     actors: list[dict[str, str]]
+    """The token's actors, as iss and sub, the current one first."""
     mode: str
+    """How the agent acts: act (the token says it), mapped (the config says which agent a client
+    is), autonomous (for itself), bootstrap (before there is a token).
+    """
     flags: list[str]
+    """What is odd about earlier actors."""
     scopes: list[str]
+    """The token's scopes."""
     rule: str
+    """The agent's rule that allowed, or the rule that denied or came nearest: grant/name."""
     principal_rule: str
+    """The principal's rule that allowed."""
     policy_version: str
+    """The hash of the config that decided."""
     token_id: str
+    """A digest of the token's jti, which tells tokens apart."""
     issued_at: float = 0.0
+    """The token's iat, in unix seconds."""
     claims: Mapping[str, Any] = {}
+    """The token's claims that rules read, and no others."""
     shadows: list[dict[str, str]] = []
+    """What other policies would have said, where it differs: by (rule, candidate or policy), with
+    their decision, reason and rule.
+    """
+    by_policy: bool = False
+    """Whether rules decided: another policy might have said otherwise."""
 
 
 class AuditOperation(msgspec.Struct, frozen=True, gc=False):
-    """What was asked for, and of us by whom. The path has no query, which could hold a secret.
-
-    ``headers`` are those that rules read; ``route`` is the one that the proxy named; ``calls`` what
-    a message of ``protocol`` asked for: method, kind and name of each, never its
-    arguments; the name of a resource without user, query and fragment, and then ``is_cut``.
-    """
+    """What was asked for, and of us by whom."""
 
     method: str
+    """The HTTP method."""
     host: str
+    """The host that was asked for, as it was sent."""
     path: str
+    """The path as it was sent, without the query, which could hold a secret."""
     proxy: str
+    """The SPIFFE ID of the proxy that asked, where it has one."""
     route: str = ""
+    """The route that the proxy named."""
     headers: Mapping[str, str] = {}
+    """The headers that rules read, and no others."""
     protocol: str = ""
+    """The protocol of the message: mcp, a2a or openai."""
     calls: tuple[Mapping[str, Any], ...] = ()
+    """What the message asked for: method, kind and name of each call, never its arguments; of a
+    model its tools and streaming; the URI of a resource without user, query and fragment, and then
+    is_cut.
+    """
 
 
 _encode: Final = msgspec.json.Encoder().encode

@@ -166,7 +166,7 @@ class _Evidence:
                 self.bad += 1
             else:
                 self.records += 1
-                if read.is_of_policy:
+                if read.by_policy:
                     self._count(read, read.cases())
         except ValueError:
             self.bad += 1

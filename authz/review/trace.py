@@ -14,26 +14,11 @@ import msgspec
 from authz.decision import Actor, Agent, Delegation
 from authz.policy import Case
 from authz.policy.calls import KEYS
-from authz.reason import Denied, Reason
+from authz.reason import Denied
 from authz.request import Call, Operation, Request
 from authz.spiffe import SpiffeId, SpiffeIdError
 
 MAX_LINE_BYTES: Final = 1024 * 1024  # far above any record: a token has some kilobytes
-# Reasons that policy gives; steps before it give some of them too, without a delegation as yet.
-_OF_POLICY: Final = frozenset(
-    reason.code
-    for reason in (
-        Reason.POLICY_DENIED,
-        Reason.SCOPE,
-        Reason.STEP_UP,
-        Reason.AGENT_UNKNOWN,
-        Reason.ACTOR_NOT_PERMITTED,
-        Reason.AGENT_SUSPENDED,
-        Reason.MCP_UNKNOWN_METHOD,
-    )
-)
-# How the details of the others begin that have one: revocations, and the decision point.
-_OF_OTHERS: Final = ("the agent was revoked", "the decision point")
 
 
 class TraceError(Exception):
@@ -80,6 +65,7 @@ class Traced(msgspec.Struct, frozen=True, gc=False):
     host: str
     path: str
     time: datetime
+    by_policy: bool
     issued_at: float = 0.0
     claims: dict[str, Any] = {}
     headers: dict[str, str] = {}
@@ -92,14 +78,6 @@ class Traced(msgspec.Struct, frozen=True, gc=False):
     def is_allow(self) -> bool:
         """Whether it was allowed."""
         return self.decision == "allow"
-
-    @property
-    def is_of_policy(self) -> bool:
-        """Whether another policy could have decided otherwise: all before it was established."""
-        if self.is_allow:
-            return True
-        is_others = self.detail.startswith(_OF_OTHERS)
-        return self.reason in _OF_POLICY and self.mode != "" and not is_others
 
     def cases(self) -> list[Case]:
         """The questions, one for each call of a message, at the time of the decision.

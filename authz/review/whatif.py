@@ -233,7 +233,7 @@ class _Replay:
         """Count one. Raises ValueError for what is no record."""
         if isinstance(read, str):
             raise ValueError(read)  # noqa: TRY004 - it tells of a line, not of a type
-        if read.is_of_policy:
+        if read.by_policy:
             self._judge(read, read.cases())
         else:
             self.report.not_policys += 1
