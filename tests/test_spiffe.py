@@ -133,3 +133,49 @@ def test_equality() -> None:
     assert one == SpiffeId.parse("spiffe://td/agent-1")
     for other in ("spiffe://td/Agent-1", "spiffe://td/agent-10", "spiffe://td.x/agent-1"):
         assert one != SpiffeId.parse(other)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "spiffe://",
+        "spiffe:///a",
+        "spiffe://td",
+        "spiffe://td/",
+        "spiffe://td/a/",
+        "spiffe://td//a",
+        "spiffe://td/./a",
+        "spiffe://td/../a",
+        "spiffe://td/a/..",
+        "spiffe:/td/a",
+        "SPIFFE://td/a",
+        "Spiffe://td/a",
+        "spiffe://TD/a",
+        "spiffe://td:80/a",
+        "spiffe://u@td/a",
+        "spiffe://td/a?x",
+        "spiffe://td/a#x",
+        "spiffe://td/%61",
+        "spiffe://td/a\n",
+        " spiffe://td/a",
+        "spiffe://td/a,spiffe://td/b",
+        "https://td/a",
+        "CN=travel",
+        f"spiffe://{'t' * 256}/a",
+        "spiffe://td/" + "a" * 2048,
+    ],
+)
+def test_ids_refused(text: str) -> None:
+    """What is no workload's ID by SPIFFE-ID section 2 is refused."""
+    with pytest.raises(SpiffeIdError):
+        SpiffeId.parse(text)
+
+
+@pytest.mark.parametrize("text", ["spiffe://td/...", "spiffe://1.2.3.4/a", "spiffe://td/a/B-_.9"])
+def test_ids_accepted(text: str) -> None:
+    """Odd but legal IDs are accepted as they are."""
+    parsed = SpiffeId.parse(text)
+
+    assert str(parsed) == text
+    assert f"spiffe://{parsed.trust_domain}/{'/'.join(parsed.segments)}" == text
