@@ -142,13 +142,11 @@ def is_principal(entry: PrincipalSettings, case: Case) -> bool:
     if match.issuer != delegation.issuer:
         return False
     fits: list[bool] = []
-    if match.subjects is None:
-        fits.append(delegation.mode != "autonomous")
-    else:
+    if match.subjects is not None:
         fits.append(any(id_fits(one, delegation.subject) for one in match.subjects))
     for name, wanted in (("groups", match.groups), ("roles", match.roles)):
         held = claims.get(name)
-        listed = held if isinstance(held, list) else []
+        listed = held if isinstance(held, list) else [held]
         fits.append(wanted is None or any(same(one, word) for one in listed for word in wanted))
     for name, values in match.claims.items():
         found = values_of(claims, name)
@@ -170,17 +168,19 @@ def model(
     everybody: list[AgentSettings | PrincipalSettings] = [*of_agent, *of_principal]
     if any(one.suspended for one in everybody):
         return False
-    sides: list[tuple[list[RuleSettings], bool]] = []
-    both: list[list[Any]] = [of_agent, of_principal]
-    for side in both:
+    is_own = case.delegation.mode == "autonomous"
+    listing = [one for one in of_principal if one.match.subjects is not None or not is_own]
+
+    def fitting(side: list[Any]) -> list[RuleSettings]:
         names = {name for one in side for name in one.grants}
         rules = [rule for name in names for rule in grants[name]]
-        fitting = [rule for rule in rules if not rule.shadow and rule_fits(rule, case)]
-        sides.append((fitting, any(one.unrestricted for one in side)))
-    if any(rule.effect == "deny" for fitting, _ in sides for rule in fitting):
+        return [rule for rule in rules if not rule.shadow and rule_fits(rule, case)]
+
+    if any(rule.effect == "deny" for rule in fitting(everybody)):
         return False
-    allows = [bool(fitting) for fitting, _ in sides]
-    free = [is_free for _, is_free in sides]
+    giving: list[list[Any]] = [of_agent, listing]
+    allows = [bool(fitting(side)) for side in giving]
+    free = [any(one.unrestricted for one in side) for side in giving]
     return all(a or f for a, f in zip(allows, free, strict=True)) and any(allows)
 
 

@@ -241,10 +241,47 @@ def test_whose_subject_fits() -> None:
     assert decide(policy(), question(subject=AGENT, mode="autonomous")) == "policy_denied"
 
 
+@pytest.mark.parametrize(
+    ("everybody", "expected"),
+    [
+        ({"grants": ("all",)}, "allow"),
+        ({"grants": ("no",)}, "policy_denied"),
+        ({"suspended": True}, "policy_denied"),
+        ({"match": {"groups": ("x",)}, "suspended": True}, "allow"),
+        ({"grants": ("no",), "agents": ("spiffe://td/other",)}, "allow"),
+    ],
+    ids=repr,
+)
+def test_what_everybody_is_denied_an_agent_for_itself_is(
+    everybody: dict[str, Any], expected: str
+) -> None:
+    """An entry for any subject gives nothing to an agent for itself, but takes from it."""
+    match = PrincipalMatch(issuer=ISSUER, **everybody.pop("match", {}))
+    of_all = PrincipalSettings(match=match, **everybody)
+    listed = PrincipalSettings(
+        match=PrincipalMatch(issuer=ISSUER, subjects=(AGENT,)), grants=("all",)
+    )
+    agents = [AgentSettings(id=AGENT, grants=("all",))]
+    grants = {"all": ALL, "no": (rule(effect="deny"),)}
+    own = question(subject=AGENT, mode="autonomous")
+
+    assert decide(Policy(agents, [of_all, listed], grants), own) == expected
+    assert decide(Policy(agents, [of_all], grants), own) == "policy_denied"
+
+
+def test_nobody_is_unrestricted_for_being_anybody() -> None:
+    """An entry for any subject that is unrestricted and denies leaves an agent for itself none."""
+    given_ = policy(principal=(rule(effect="deny", paths=("/no",)),), unrestricted=True)
+
+    assert decide(given_, question()) == "allow"
+    assert decide(given_, question(subject=AGENT, mode="autonomous")) == "policy_denied"
+
+
 def test_roles_and_agents_restrict() -> None:
-    """Roles are of a list, like groups; and grants hold through the listed agents only."""
+    """Roles are texts, one or a list, like groups; grants hold through the listed agents only."""
     assert decide(policy(match={"roles": ("r",)}), question(roles=["r"])) == "allow"
-    assert decide(policy(match={"roles": ("r",)}), question(roles="r")) == "policy_denied"
+    assert decide(policy(match={"roles": ("r",)}), question(roles="r")) == "allow"
+    assert decide(policy(match={"roles": ("r",)}), question(roles={"r": 1})) == "policy_denied"
     assert decide(policy(agents=("spiffe://td/*",)), question()) == "allow"
     assert decide(policy(agents=("spiffe://td/a/*",)), question()) == "policy_denied"
     assert decide(policy(suspended=True), question()) == "policy_denied"

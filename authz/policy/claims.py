@@ -58,7 +58,9 @@ def has_one(claims: Mapping[str, object], name: str, wanted: Iterable[ClaimValue
 
 
 def words(claims: Mapping[str, object], name: str) -> frozenset[str]:
-    """The texts of a claim that is a list, as groups and roles are; none if it is no list."""
-    value = claim_of(claims, name)
-    listed = value if isinstance(value, list) else []
-    return frozenset(one for one in listed if isinstance(one, str))
+    """The texts that a claim is or holds, as groups and roles are.
+
+    Some issuers send one group as a text. It is a group like those of a list: who it suspends and
+    what it denies must not depend on how many there are.
+    """
+    return frozenset(one for one in claim_values(claims, name) if isinstance(one, str))

@@ -6,8 +6,8 @@ looked up by the subject, one with groups or roles by these; only what names nei
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, replace
+from typing import Final, Self
 
 from authz.decision import Agent, Delegation
 from authz.patterns import ANY, SpiffePattern
@@ -42,6 +42,8 @@ class PrincipalEntry:
         number: its place in the config, from 0.
         subjects: exact ones; None for any.
         subject_patterns, agents: patterns of SPIFFE IDs; ``agents`` None for any.
+        taking: the entry with its denies alone, for agents that act for themselves without being
+            listed; None where they are listed, or where it takes nothing.
     """
 
     number: int
@@ -50,6 +52,7 @@ class PrincipalEntry:
     subjects: frozenset[str] | None
     subject_patterns: tuple[SpiffePattern, ...]
     agents: tuple[SpiffePattern, ...] | None
+    taking: Self | None = None
 
     @property
     def title(self) -> str:
@@ -60,17 +63,30 @@ class PrincipalEntry:
         given = [f"{name} {', '.join(map(str, some))}" for name, some in members if some]
         return f"principals[{self.number}] ({'; '.join([match.issuer, *given])})"
 
-    def misses(self, delegation: Delegation) -> str:
-        """Which part of the match does not fit; "" when all of it does.
+    def counted(self, delegation: Delegation) -> Self | None:
+        """The entry as it counts for a delegation; None when it does not.
 
         An agent that acts for itself is a principal only where its ID is listed: "any subject" is
-        said of people.
+        said of people. What is taken from any subject is taken from it as well.
         """
+        if self._misfit(delegation):
+            return None
+        return self.taking if self._is_of_people(delegation) else self
+
+    def misses(self, delegation: Delegation) -> str:
+        """Why it gives nothing; "" when all of the match fits."""
+        if self._is_of_people(delegation):
+            return "an agent that acts for itself has to be listed in subjects"
+        return self._misfit(delegation)
+
+    def _is_of_people(self, delegation: Delegation) -> bool:
+        return self.subjects is None and delegation.mode == AUTONOMOUS
+
+    def _misfit(self, delegation: Delegation) -> str:
+        """Which part of the match does not fit; "" when all of it does."""
         match = self.settings.match
         if delegation.issuer != match.issuer:
             return "another issuer"
-        if self.subjects is None and delegation.mode == AUTONOMOUS:
-            return "an agent that acts for itself has to be listed in subjects"
         if self.subjects is not None and not self._is_subject(delegation.subject):
             return "not one of its subjects"
         for name, wanted in ((GROUPS, match.groups), (ROLES, match.roles)):
@@ -159,11 +175,11 @@ class Principals:
         for name in self._lists:
             keys += [(issuer, name, word) for word in words(delegation.claims, name)]
         found = [
-            entry
+            counted
             for key in keys
             if key in index
             for entry in index[key]
-            if not entry.misses(delegation)
+            if (counted := entry.counted(delegation)) is not None
         ]
         if len(found) <= 1:
             return found
@@ -191,7 +207,7 @@ def _compiled(number: int, settings: PrincipalSettings, rules: RuleSet) -> Princ
     match: PrincipalMatch = settings.match
     listed = match.subjects
     patterns = [one for one in listed or () if one.startswith(SCHEME) and ANY in one]
-    return PrincipalEntry(
+    entry = PrincipalEntry(
         number,
         settings,
         rules,
@@ -199,3 +215,8 @@ def _compiled(number: int, settings: PrincipalSettings, rules: RuleSet) -> Princ
         tuple(map(SpiffePattern.parse, patterns)),
         None if settings.agents is None else tuple(map(SpiffePattern.parse, settings.agents)),
     )
+    denies = [rule for rule in rules.rules if rule.is_deny]
+    if listed is not None or not (denies or settings.suspended):
+        return entry
+    taking = settings.model_copy(update={"unrestricted": False})
+    return replace(entry, taking=replace(entry, settings=taking, rules=RuleSet(denies)))
