@@ -59,6 +59,11 @@ MODES: list[tuple[str, dict[str, Any], str]] = [
     ("/own/x", OWN, "allow"),
     ("/own/x", {"sub": TRAVEL}, "allow"),  # act names the subject itself: no delegation
     ("/own/x", {"sub": TRAVEL, "act": {"sub": PAYMENTS}}, "actor_mismatch"),
+    (
+        "/both/x",
+        {"sub": TRAVEL, "act": {"sub": TRAVEL, "act": {"sub": PAYMENTS}}},
+        "actor_not_permitted",
+    ),
     ("/own/x", {"sub": PAYMENTS, "act": None}, "actor_mismatch"),
     ("/own/x", {"sub": "alice", "act": None}, "actor_missing"),
     ("/own/x", {}, "actor_not_permitted"),

@@ -42,6 +42,8 @@ def actors_of(
     if is_own:
         if AUTONOMOUS not in route.modes:
             raise Denied(Reason.PRINCIPAL_REQUIRED, "the token's subject is the agent itself")
+        if len(actors) > 1:
+            raise Denied(Reason.ACTOR_NOT_PERMITTED, "an agent acts for itself, but through others")
         return AUTONOMOUS, actors
     if DELEGATED not in route.modes:
         raise Denied(Reason.ACTOR_NOT_PERMITTED, "agents act only for themselves on this route")
