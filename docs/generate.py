@@ -14,7 +14,13 @@ from typing import Any, Final
 from authz import cli
 from authz.audit import AuditOperation, AuditRecord
 from authz.conditions import MAX_TEXT_BYTES, VARIABLES
-from authz.conditions.cost import MAX_NESTED_LOOPS, MAX_PATTERN_CHARS, MAX_REPETITIONS
+from authz.conditions.cost import (
+    MAX_LOOP_PARTS,
+    MAX_LOOP_PATTERN_CHARS,
+    MAX_NESTED_LOOPS,
+    MAX_PATTERN_CHARS,
+    MAX_REPETITIONS,
+)
 from authz.conditions.facts import CREDENTIAL_HEADERS
 from authz.conditions.language import OFFERED
 from authz.conditions.variables import LONG
@@ -228,9 +234,12 @@ The operators of CEL, and {offered}.
 - `all`, `exists` and `exists_one` stand within each other {loops} deep at most. Inside them there
   is no `+`, and none of these variables, for which `x in list` needs no loop:
   {long}.
+  An inner loop has its own element and not the outer one's; a loop goes over a list as it is, or
+  over one of texts in quotes and short variables. All that stands in them together has {parts}
+  names, values and operators.
 - The pattern of `matches` stands in quotes. All of them together have {pattern} characters, and
-  {repetitions} repetitions by number, of one character or class each. In a loop a pattern is for
-  the element, one level deep.
+  {repetitions} repetitions by number, of one character or class each; and no `\\p`. In a loop a
+  pattern is for the element, one level deep, has no repetitions by number, and {looped} characters.
 - After 10,000 steps of a loop there is no value.
 """
 
@@ -254,6 +263,8 @@ def conditions_page() -> str:
             loops=MAX_NESTED_LOOPS,
             pattern=MAX_PATTERN_CHARS,
             repetitions=MAX_REPETITIONS,
+            parts=MAX_LOOP_PARTS,
+            looped=MAX_LOOP_PATTERN_CHARS,
             long=", ".join(f"`{name}`" for name in sorted(LONG)),
         )
     )

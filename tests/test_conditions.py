@@ -248,7 +248,22 @@ def test_mistakes_are_found_at_load(text: str, told: str) -> None:
         ("claims.a.all(x, claims != claims)", "no claims"),
         ("claims.a.all(x, .request.path != x)", "no request.path"),
         ("claims.a.all(x, claims.a.all(y, x == y))", "no claims"),
-        ("claims.a.all(x, [x].all(y, y + y == x))", "there is no \\+"),
+        ("claims.a.all(x, x.all(y, y + y == y))", "there is no \\+"),
+        ("claims.a.all(x, x.all(y, x == x))", "no x, the element of the outer one"),
+        ("claims.a.all(x, x.b.all(y, y in x.c))", "no x, the element of the outer one"),
+        ("[claims, claims].all(x, x == x)", "over a list as it is"),
+        ("claims.a.all(x, [x, x].all(y, y == y))", "over a list as it is"),
+        ("(claims.a + claims.a).all(x, x == x)", "over a list as it is"),
+        ('[{"a": claims}].all(x, x == x)', "over a list as it is"),
+        ("claims.a.all(x, " + " && ".join(["x == 1"] * 40) + ")", "more than 100 names"),
+        (" || ".join(["claims.a.all(x, x == x && x in [1])"] * 10), "more than 100 names"),
+        ("claims.a.all(x, x.all(y, y in [" + "1, " * 99 + "1]))", "more than 100 names"),
+        ("claims.a.all(x, x.all(y, y == 1) in [" + "true, " * 88 + "true])", "more than 100 names"),
+        (r'principal.id.matches("\\pL{128}")', "no \\\\p"),
+        (r'principal.id.matches(r"[\P{Greek}]")', "no \\\\p"),
+        ('claims.a.all(x, x.matches("[a-z]{64}"))', "24 characters at most, and no {n}"),
+        ('claims.a.all(x, x.matches("' + "." * 25 + '"))', "24 characters at most, and no {n}"),
+        ('claims.a.all(x, x.matches("abcabcabcabc") || x.matches("defdefdefdefd"))', "24 char"),
         ('claims.a.all(x, agent.id.matches("a+"))', "one level deep"),
         ('claims.a.all(x, x.all(y, y.matches("a+")))', "one level deep"),
         ("principal.id.matches(request.path)", "a text in quotes"),
@@ -267,18 +282,19 @@ def test_cost_is_bounded_at_load(text: str, told: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "claims.ones.all(x, " + " && ".join(["x in [1, 2]"] * 100) + ")",
+        "claims.ones.all(x, x in [" + "2, " * 89 + "1])",
+        'claims.texts.all(x, x.matches("' + "." * 24 + '") || true)',
         "claims.pairs.all(x, x.all(y, y == 1))",
         " && ".join(["claims == claims"] * 90),
         'request.path.matches("(.*a.{0,128})+[^a]")',
-        " && ".join(["claims.ones.all(x, x == 1)"] * 60),
-        "claims.ones.all(x, [1, 1, 1, 1, 1].all(y, x == y))",
+        " && ".join(["claims.ones.all(x, x == 1)"] * 14),
+        "claims.ones.all(x, [1, 1, 1, 1, 1].all(y, y == 1))",
         "!" * 2000 + "true",
     ],
 )
 def test_dear_conditions_end(text: str) -> None:
     """What is left ends, with a value or without, over the largest token and path."""
-    claims = {"ones": [1] * 2900, "pairs": [[1, 1]] * 900}
+    claims = {"ones": [1] * 2900, "pairs": [[1, 1]] * 900, "texts": ["abc"] * 1000}
     about = facts(claims, path="/" + "a" * (MAX_PATH_BYTES - 1))
 
     try:
@@ -287,9 +303,22 @@ def test_dear_conditions_end(text: str) -> None:
         assert str(error) == "the condition takes too many steps"  # noqa: PT017 - either is good
 
 
+def test_loops_as_one_writes_them() -> None:
+    """The bounds leave room for what loops are for, up to their edge."""
+    hundred = "claims.groups.exists(x, x in [" + '"", ' * 91 + '"staff"])'
+
+    assert holds(hundred)
+    assert holds('claims.groups.exists(g, g.matches("^team-[a-z]+$") && g.size() < 10)')
+    assert holds("claims.groups.exists_one(g, g == principal.id || g == 'staff')")
+    assert holds('[request.host, agent.id].exists(x, x.endsWith(".example"))')
+    assert holds('(has(claims.x) ? claims.x : claims.groups).exists(x, x == "staff")')
+    assert holds("claims.authorization_details.all(x, x.actions.all(x, x != x.type || true))")
+    assert "more than 100" in refusal(hundred.replace("[", '["", '))
+
+
 def test_the_library_counts_steps() -> None:
     """The library's budget of steps, on which the bounds rest, is there."""
-    text = "claims.ones.all(x, [1, 1, 1, 1, 1].all(y, x == y))"
+    text = "claims.ones.all(x, [1, 1, 1, 1, 1].all(y, y == 1))"
 
     assert failure(text, facts({"ones": [1] * 2900})) == "the condition takes too many steps"
 
