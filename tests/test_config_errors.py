@@ -187,6 +187,8 @@ BROKEN = [
     ("trust_domains: [corp.example]", "@@trust_domains: " + "{a: " * 50, "nested deeper"),
     ("suspended: true", '@@suspended: "\\q"', "use single quotes"),
     ("suspended: true", "@@suspended: \x01", "the control character U+0001"),
+    ("suspended: true", '@@description: "a\\0b"', "the control character U+0000"),
+    ("suspended: true", '@@"suspended\\x00": true', "the control character U+0000"),
     ("  drain: 5s", "  drain: 5s\n@@%x", "a line must not begin with %"),
 ]
 

@@ -183,7 +183,7 @@ class _Builder:
         if event.value == "<<" or event.anchor is not None:
             self._problem(line, _NO_ANCHORS)
             return None
-        return str(event.value)
+        return _text(event)
 
     def _problem(self, line: int, message: str) -> None:
         problem = Problem(self._document.file, line, dotted(tuple(self._place)), message)
@@ -195,7 +195,7 @@ def _line(event: Any) -> int:  # noqa: ANN401 - the parser's events have no type
 
 
 def _scalar(event: Any) -> Any:  # noqa: ANN401 - YAML is any data
-    text = str(event.value)
+    text = _text(event)
     if event.style:  # quoted or a block: text, whatever it looks like
         return text
     if text in _WORDS:
@@ -205,6 +205,15 @@ def _scalar(event: Any) -> Any:  # noqa: ANN401 - YAML is any data
     if _INTEGER.fullmatch(text):
         return int(text)
     return float(text) if _FLOAT.fullmatch(text) else text
+
+
+def _text(event: Any) -> str:  # noqa: ANN401 - see _line
+    """A scalar's text. A NUL, which an escape can write, ends texts for the system."""
+    text = str(event.value)
+    if "\0" in text:
+        told = "the control character U+0000 must not be here"
+        raise yaml.MarkedYAMLError(problem=told, problem_mark=event.start_mark)
+    return text
 
 
 def dotted(place: Place) -> str:

@@ -169,9 +169,10 @@ class Server:
                 config = load(self._files)
                 snapshot = self._snapshot_of(config)
         except (ConfigError, BuildError) as error:
-            self.metrics.reloaded(succeeded=False)
-            for line in str(error).splitlines():
-                _log.error("config not taken, the last good one stays: %s", line)
+            self._not_taken(str(error).splitlines())
+            return
+        except Exception as error:  # noqa: BLE001 - a config must not stop a server that runs
+            self._not_taken([f"internal error: {type(error).__name__}"])
             return
         if _fixed(config) != _fixed(self._config):
             _log.warning(
@@ -184,6 +185,11 @@ class Server:
         _warn_of_shadow(config)
         version = self.service.snapshot.policy_version
         _log.info("config taken", extra={"policy_version": version})
+
+    def _not_taken(self, problems: list[str]) -> None:
+        self.metrics.reloaded(succeeded=False)
+        for line in problems:
+            _log.error("config not taken, the last good one stays: %s", line)
 
     def drain(self) -> None:
         """Let proxies notice, let checks end, within the configured time."""
