@@ -81,6 +81,17 @@ def read_path(path: str) -> tuple[Segments, Forms]:
     return segments, frozenset(forms)
 
 
+def written_path(segments: Segments) -> str:
+    """The path of decoded segments, for others to read: no two have the same.
+
+    A "/" and a "%" within a segment are escaped; only routes that accept these forms let them pass.
+    """
+    path = "/" + "/".join(segments)
+    if path.count("/") == len(segments) and "%" not in path:
+        return path
+    return "".join(f"/{one.replace('%', '%25').replace('/', '%2F')}" for one in segments)
+
+
 def _segment(raw: str, forms: set[Form]) -> str:
     if _PLAIN.fullmatch(raw) and raw not in _DOTS:
         return raw

@@ -180,7 +180,7 @@ needs the extra: `pip install "agent-authz[cel]"`.
 ```
 
 ```cel
-delegation.depth == 1 && agent.path[1] == "agents" && request.path == "/users/" + principal.id
+delegation.depth == 1 && agent.path[1] == "agents" && request.segments == ["users", principal.id]
 ```
 
 ```cel

@@ -137,6 +137,14 @@ def test_variables(name: str) -> None:
     assert not holds(f"!({OF_VARIABLES[name]})", facts(call=PAY))
 
 
+def test_a_slash_in_a_name() -> None:
+    """Where a route accepts it, the path is not the one of another resource."""
+    about = facts(path="/orders%2F17")
+
+    assert not holds('request.path == "/orders/17"', about)
+    assert holds('request.path == "/orders%2F17" && request.segments == ["orders/17"]', about)
+
+
 def test_a_plain_request_has_no_call() -> None:
     """Without a message the texts are empty, and the arguments have no value."""
     names = [f"operation.{one}" for one in ("protocol", "method", "kind", "name")]

@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 from urllib.parse import unquote
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from world import BALANCE, READ, World, check_request, header_of, reason_of
@@ -117,6 +118,18 @@ def test_escaping_can_be_undone(text: str) -> None:
 
     assert all(" " <= char <= "~" for char in value)
     assert unquote(value) == text
+    assert value == value.strip(" ")
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [(" alice", "%20alice"), ("a  b  ", "a  b%20%20"), ("  ", "%20%20"), ("a b", "a b")],
+)
+def test_blanks_around_a_value_stay(shared_world: World, text: str, value: str) -> None:
+    """A principal with a blank around its name is not the one without, to whoever reads headers."""
+    answer = shared_world.ask(shared_world.token(sub=text, groups=["readers"]))
+
+    assert header_of(answer, "x-agent-principal") == value
 
 
 def test_denies_tell_the_client_little(shared_world: World) -> None:

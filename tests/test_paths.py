@@ -16,7 +16,14 @@ from hypothesis import strategies as st
 from world import World, reason_of
 
 from authz.config import ConfigError, load_text
-from authz.paths import MAX_PATH_BYTES, Form, Segments, canonical_path, read_path
+from authz.paths import (
+    MAX_PATH_BYTES,
+    Form,
+    Segments,
+    canonical_path,
+    read_path,
+    written_path,
+)
 from authz.reason import Denied, Reason
 
 FORMS: frozenset[Form] = frozenset(get_args(Form))
@@ -100,6 +107,14 @@ BELOW = [path for path in NEVER if re.match(r"/[^/\ud800]", path) and "?" not in
 def test_what_has_no_sane_reading(path: str) -> None:
     """No route can accept it: dots, controls, broken or overlong text, what is not a path."""
     assert read_or_none(path) is None
+
+
+@given(st.lists(st.text("ab/%; é2F", max_size=4), min_size=1, max_size=4).map(tuple))
+def test_written_paths_are_apart(segments: Segments) -> None:
+    """Others read the segments back: a slash in one of them separates nothing."""
+    written = written_path(segments)
+
+    assert tuple(unquote(one) for one in written[1:].split("/")) == segments
 
 
 def test_length() -> None:

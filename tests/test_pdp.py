@@ -154,6 +154,18 @@ def test_the_question() -> None:
     }
 
 
+def test_the_question_about_a_slash_in_a_name() -> None:
+    """Where a route accepts a slash in a name, the question has no path of another resource."""
+    named, two = (
+        json.loads(evaluation_of(an_allow(), Operation("GET", "h", path)))["resource"]
+        for path in (("public/x",), ("public", "x"))
+    )
+
+    assert named["id"] == "h/public%2Fx"
+    assert named["properties"]["path"] == "/public%2Fx"
+    assert two["properties"]["path"] == "/public/x"
+
+
 def test_the_question_of_nobodys_agent() -> None:
     """An agent that acts for nobody yet is the subject itself: an id is never empty."""
     allow = an_allow(subject="", issuer="", actors=(), mode="bootstrap")
@@ -258,6 +270,7 @@ def test_only_a_clear_yes_is_one(value: Any) -> None:
     is_yes = isinstance(value, dict) and value.get("decision") is True
     context = value.get("context", {}) if is_yes else None
     is_yes = isinstance(context, dict) and context.get("obligations", []) == []
+    is_yes = is_yes and value.get("obligations", []) == []
     body = json.dumps(value).encode()
 
     if is_yes:
@@ -320,6 +333,8 @@ HOSTILE: list[tuple[str, Behaviour]] = [
     (OBLIGED, says('{"decision":true,"context":{"obligations":[[]]}}')),
     (OBLIGED, says('{"decision":true,"context":{"obligations":false}}')),
     (OBLIGED, says('{"decision":true,"context":{"obligations":0}}')),
+    (OBLIGED, says('{"decision":true,"obligations":[{"id":"1","type":"step-up"}]}')),
+    (OBLIGED, says('{"decision":true,"obligations":null,"context":{"obligations":[]}}')),
     # No clear answer.
     (DOWN, says('{"decision":true,"context":[]}')),
     (DOWN, says('{"decision":true,"context":null}')),

@@ -13,6 +13,7 @@ from pydantic import AfterValidator, Field
 from authz.conditions.language import ConditionFailedError, activation
 from authz.conditions.variables import ARGUMENTS
 from authz.decision import Agent, Delegation
+from authz.paths import written_path
 from authz.request import DPOP, XFCC, Call, Operation, Request
 from authz.strictjson import MAX_DEPTH, StrictJsonError, loads
 
@@ -114,7 +115,7 @@ class Facts:
             "delegation.depth": len(delegation.actors),
             "request.method": operation.method,
             "request.host": operation.host,
-            "request.path": "/" + "/".join(operation.path),
+            "request.path": written_path(operation.path),
             "request.segments": list(operation.path),
             "request.headers": {
                 name: value for name, value in self._request.headers if name in self._headers

@@ -20,7 +20,10 @@ VARIABLES: Final[Mapping[str, tuple[str, str]]] = {
     "delegation.depth": ("int", "how many actors there are"),
     "request.method": ("string", "upper case, such as `GET`"),
     "request.host": ("string", "lower case, without a port"),
-    "request.path": ("string", "the decoded path, without the query: `/orders/17`"),
+    "request.path": (
+        "string",
+        "the decoded path, without the query: `/orders/17`; a `/` or `%` within a segment escaped",
+    ),
     "request.segments": ("list<string>", 'its segments: `["orders", "17"]`'),
     "request.headers": (
         "map<string, string>",

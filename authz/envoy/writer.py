@@ -8,7 +8,8 @@ What Envoy does with an answer was measured, and a few of its ways decide the sh
   in both, and every owned name is in one, or a client's own copy would pass.
 - ``append_action`` is ignored by some versions and obeyed by others, whose default appends to the
   client's value: so it is always OVERWRITE_IF_EXISTS_OR_ADD, and ``append`` is never written.
-- A bad byte in a header value is a 500 or a split response: so values are escaped to visible ASCII.
+- A bad byte in a header value is a 500 or a split response: so values are escaped to visible ASCII;
+  and blanks around one are cut off by whoever reads it: so they are escaped too.
 """
 
 import re
@@ -203,8 +204,16 @@ def _identity_values(allow: Allow) -> dict[str, str]:
 
 
 def escaped(value: str, *, safe: str = _VISIBLE) -> str:
-    """Visible ASCII: what is not, and "%", percent-encoded as UTF-8, so that it can be undone."""
-    return quote(value, safe=safe or _VISIBLE.replace(",", ""))
+    """Visible ASCII: what is not, and "%", percent-encoded as UTF-8, so that it can be undone.
+
+    So are blanks at the ends (RFC 9110 section 5.5): " alice" must not become "alice".
+    """
+    text = quote(value, safe=safe or _VISIBLE.replace(",", ""))
+    inner = text.strip(" ")
+    if len(inner) == len(text):
+        return text
+    before = len(text) - len(text.lstrip(" "))
+    return "%20" * before + inner + "%20" * (len(text) - len(inner) - before)
 
 
 def _underscore_twins(names: Iterable[str]) -> list[str]:

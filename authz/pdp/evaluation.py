@@ -13,6 +13,7 @@ import msgspec
 
 from authz import strictjson
 from authz.decision import Allow
+from authz.paths import written_path
 from authz.reason import Denied, Reason
 from authz.request import Call, Operation
 
@@ -31,7 +32,7 @@ class Yes:
 def evaluation_of(allow: Allow, operation: Operation) -> bytes:
     """The access evaluation request (section 6.1), the same bytes for the same question."""
     agent, delegation = allow.agent.spiffe_id.text, allow.delegation
-    path, call = "/" + "/".join(operation.path), operation.call
+    path, call = written_path(operation.path), operation.call
     return msgspec.json.encode(
         {
             "subject": {
@@ -107,7 +108,7 @@ def read_answer(body: bytes) -> Yes:
         raise Denied(Reason.POLICY_DENIED, "the decision point said no" + _reason(context))
     if not isinstance(context, dict):
         raise Denied(Reason.PDP_UNAVAILABLE, "the context of the decision point's yes is no object")
-    if context.get("obligations", []) != []:
+    if any(one.get("obligations", []) != [] for one in (answer, context)):
         raise Denied(
             Reason.POLICY_DENIED, "the decision point's yes has obligations; none is known"
         )
