@@ -206,6 +206,7 @@ def test_what_keeps_a_session_going_is_not_asked_about(call: Call) -> None:
     """Pings, notifications, responses and streams are nothing to decide on."""
     assert not is_asked(Operation("POST", "h", ("mcp",), protocol="mcp", call=call))
     assert is_asked(Operation("POST", "h", ("mcp",)))
+    assert is_asked(Operation("POST", "h", ("mcp",), protocol="mcp", call=Call("notify/all")))
 
 
 def test_each_call_of_a_batch_is_asked_about(tmp_path: Path, pdp: ScriptedServer) -> None:
@@ -317,6 +318,14 @@ def test_a_no(context: Any, detail: str) -> None:
         "policy_denied",
         f"the decision point said no{detail}",
     )
+
+
+@pytest.mark.parametrize("context", ["[]", "null", '"yes"', "true", '[{"obligations":[]}]'])
+def test_a_yes_with_an_odd_context(context: str) -> None:
+    """What a yes is bound to can't be read from a context that is no object: it is no answer."""
+    body = f'{{"decision":true,"context":{context}}}'.encode()
+
+    assert refused(lambda: read_answer(body))[0] == "pdp_unavailable"
 
 
 OBLIGED = "policy_denied"

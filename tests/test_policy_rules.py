@@ -1,6 +1,7 @@
 """Each key of a rule: a case that fits, and the nearest one that does not."""
 
 from datetime import UTC, datetime
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from authz.policy import (
     AgentSettings,
     Case,
     ConditionSettings,
+    EarlierActorSettings,
     NotEnforced,
     Policy,
     PrincipalMatch,
@@ -209,6 +211,48 @@ def test_a_window_is_steady_as_long_as_it_says(
     assert later >= until or window.is_open(later) == window.is_open(now)
 
 
+SHORT = (  # ends within a minute, and opens again before that
+    WindowSettings(not_after=datetime.fromtimestamp(NOW + 7.5, UTC)),
+    WindowSettings(not_before=datetime.fromtimestamp(NOW + 20, UTC)),
+)
+STEADY: list[tuple[dict[str, Any], float]] = [
+    ({"during": SHORT[:1]}, NOW + 7.5),
+    ({"during": SHORT[1:]}, NOW + 20),
+    ({"during": SHORT}, NOW + 7.5),
+    ({"during": SHORT[::-1]}, NOW + 7.5),
+    ({"max_token_age": 9.0}, NOW + 9),
+    ({"max_age": 30.0}, NOW + 25),
+    ({"max_age": 30.0, "max_token_age": 9.0, "during": SHORT}, NOW + 7.5),
+    ({"acr_values": ("hwk",)}, inf),
+]
+
+
+@pytest.mark.parametrize(("keys", "until"), STEADY)
+def test_a_verdict_is_steady_as_long_as_all_of_it(keys: dict[str, Any], until: float) -> None:
+    """What either side or a candidate asks of the time bounds how long a verdict is remembered."""
+    timed, case = (rule(**keys),), question(auth_time=NOW - 5, acr="hwk")
+
+    assert policy(agent=timed).judge(case).steady_until == until
+    assert policy(principal=timed).judge(case).steady_until == until
+    assert policy(agent=timed, principal=timed).judge(case).steady_until == until
+    assert WithCandidate(policy(agent=timed), policy()).judge(case).steady_until == until
+    assert WithCandidate(policy(), policy(agent=timed)).judge(case).steady_until == until
+
+
+def test_what_came_nearest() -> None:
+    """It is an allow, never a deny; of two, the one that another token would mend."""
+    scoped = rule(scopes=("s",), acr_values=("hwk",))
+    deny = rule(effect="deny", headers={"x-env": ("prod",)})
+    other = rule(headers={"x-env": ("prod",)})
+
+    assert decide(policy(agent=(scoped, deny)), question()) == "scope"
+    assert decide(policy(agent=(other, scoped)), question()) == "scope"
+    assert decide(policy(agent=(deny,)), question()) == "policy_denied"
+    refusal = policy(agent=(deny,)).judge(question()).outcome
+    assert isinstance(refusal, Denied)
+    assert refusal.detail == "no rule of the agent allows the operation"
+
+
 @pytest.mark.parametrize(
     ("value", "held", "fits"),
     [
@@ -288,6 +332,58 @@ def test_roles_and_agents_restrict() -> None:
     assert decide(policy(suspended=True, agents=(EARLIER,)), question()) == "policy_denied"
 
 
+@pytest.mark.parametrize(
+    ("claims", "word"),
+    [
+        ({"groups": ["g"], "roles": ["r"]}, "allow"),
+        ({"groups": ["g", "x"], "roles": ["x", "r"]}, "allow"),
+        ({"groups": ["g"], "roles": ["x"]}, "policy_denied"),
+        ({"groups": ["x"], "roles": ["r"]}, "policy_denied"),
+        ({"groups": ["G"], "roles": ["r"]}, "policy_denied"),
+        ({"groups": "g", "roles": ["r"]}, "policy_denied"),
+        ({"groups": [["g"]], "roles": ["r"]}, "policy_denied"),
+        ({"groups": {"g": 1}, "roles": ["r"]}, "policy_denied"),
+        ({"roles": ["r"]}, "policy_denied"),
+    ],
+)
+@pytest.mark.parametrize("subjects", [None, ("alice",), ("spiffe://td/*", "alice")])
+def test_groups_and_roles(
+    claims: dict[str, Any], word: str, subjects: tuple[str, ...] | None
+) -> None:
+    """However an entry is found, its groups and its roles are lists that have one of its words."""
+    subject = policy(match={"groups": ("g", "1"), "roles": ("r",), "subjects": subjects})
+
+    assert decide(subject, question(**claims)) == word
+    assert decide(subject, question(groups=[1], roles=["r"])) == "policy_denied"
+
+
+def test_an_unrestricted_agent_does_nothing_for_nobody() -> None:
+    """Without a token a rule that was written has to allow: no limits are none."""
+    agent = AgentSettings(id=AGENT, unrestricted=True)
+
+    assert decide(Policy([agent], [], {}), question(mode="bootstrap")) == "policy_denied"
+
+
+def test_the_first_earlier_actor_counts() -> None:
+    """Each actor before the current one is looked at, the nearest too."""
+    agents = [
+        AgentSettings(id=AGENT, grants=("a",)),
+        AgentSettings(id=EARLIER, suspended=True),
+    ]
+    principals = [PrincipalSettings(match=PrincipalMatch(issuer=ISSUER), grants=("a",))]
+    lax = Policy(agents, principals, {"a": ALL})
+    strict = [
+        Policy(agents, principals, {"a": ALL}, EarlierActorSettings(**{name: "deny"}))
+        for name in ("unregistered", "suspended")
+    ]
+    known, unknown = question(earlier=(EARLIER,)), question(earlier=("spiffe://td/nobody",))
+
+    assert lax.flags(known.delegation) == ("earlier_actor_suspended",)
+    assert lax.flags(unknown.delegation) == ("earlier_actor_unregistered",)
+    assert [decide(one, unknown) for one in strict] == ["actor_not_permitted", "allow"]
+    assert [decide(one, known) for one in strict] == ["allow", "actor_not_permitted"]
+
+
 def test_unrestricted_needs_a_rule_on_the_other_side() -> None:
     """One side may ask for nothing, never both; and a rule counts in whichever entry it is."""
     for order in (1, -1):
@@ -364,6 +460,14 @@ def test_added_headers(held: Any, expected: tuple[str, ...] | None) -> None:
         subject = policy(principal=(rule(add_headers={"x-agent-c": name}),))
         grant = subject.judge(question(**claims)).granted()
         assert grant.headers == ((("x-agent-c", expected),) if expected else ())
+
+
+def test_the_agents_header_counts() -> None:
+    """Where the rules of both sides add one header, it is the agent's claim that upstreams get."""
+    agent, principal = (rule(add_headers={"x-agent-a": name}) for name in ("mine", "theirs"))
+    both = policy(agent=(agent,), principal=(principal,))
+
+    assert both.judge(question(mine="m", theirs="t")).granted().headers == (("x-agent-a", ("m",)),)
 
 
 def test_a_claim_too_long_for_a_header_is_refused() -> None:
