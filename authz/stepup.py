@@ -3,8 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import inf
+from typing import Final
 
 ACR, AUTH_TIME = "acr", "auth_time"  # claims of RFC 9068 section 2.2.1
+END_OF_SECONDS: Final = 10**11  # in the year 5138; milliseconds are beyond, and never too long ago
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +24,8 @@ class StepUp:
             return inf
         at = claims.get(AUTH_TIME)
         if not isinstance(at, int | float) or isinstance(at, bool):
+            return -inf
+        if at >= END_OF_SECONDS:
             return -inf
         return at + self.max_age_seconds
 

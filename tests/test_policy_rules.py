@@ -28,6 +28,7 @@ from authz.policy import (
     RuleSettings,
     WithCandidate,
 )
+from authz.policy.claims import claim_values
 from authz.policy.windows import Window, WindowSettings
 from authz.reason import Denied, Reason
 from authz.request import Operation, Request
@@ -142,6 +143,7 @@ def test_a_deny_wins(keys: dict[str, Any], fits: Case, fails: Case) -> None:
 TOO_WEAK: list[dict[str, Any]] = [
     {},
     {"acr": "hwk", "auth_time": NOW - 60},
+    {"acr": "hwk", "auth_time": NOW * 1000},
     {"acr": "pwd", "auth_time": NOW},
     {"acr": ["hwk"], "auth_time": NOW},
     {"acr": "hwk", "auth_time": True},
@@ -215,6 +217,26 @@ SHORT = (  # ends within a minute, and opens again before that
     WindowSettings(not_after=datetime.fromtimestamp(NOW + 7.5, UTC)),
     WindowSettings(not_before=datetime.fromtimestamp(NOW + 20, UTC)),
 )
+
+
+def test_steadiness_lies_ahead() -> None:
+    """At the very moment at which a window ends the next change is to come, not now."""
+    window = Window.of(SHORT[0])
+
+    assert window.steady_until(window.until_seconds) > window.until_seconds
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("/a/b", 1), ("/a/~01", 2), ("/a/~1", 3), ("/a/~0", 4), ("/a", None), ("/a/c", None)],
+)
+def test_claims_by_json_pointer(name: str, value: int | None) -> None:
+    """A pointer's escapes are read in the order of RFC 6901 section 4."""
+    claims = {"a": {"b": 1, "~1": 2, "/": 3, "~": 4}}
+
+    assert list(claim_values(claims, name)) == ([] if value is None else [value])
+
+
 STEADY: list[tuple[dict[str, Any], float]] = [
     ({"during": SHORT[:1]}, NOW + 7.5),
     ({"during": SHORT[1:]}, NOW + 20),
