@@ -395,8 +395,11 @@ def test_the_first_earlier_actor_counts() -> None:
     principals = [PrincipalSettings(match=PrincipalMatch(issuer=ISSUER), grants=("a",))]
     lax = Policy(agents, principals, {"a": ALL})
     strict = [
-        Policy(agents, principals, {"a": ALL}, EarlierActorSettings(**{name: "deny"}))
-        for name in ("unregistered", "suspended")
+        Policy(agents, principals, {"a": ALL}, settings)
+        for settings in (
+            EarlierActorSettings(unregistered="deny"),
+            EarlierActorSettings(suspended="deny"),
+        )
     ]
     known, unknown = question(earlier=(EARLIER,)), question(earlier=("spiffe://td/nobody",))
 
