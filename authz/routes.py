@@ -18,7 +18,7 @@ from authz.paths import Form, Forms, Segments, ambiguous, read_path
 from authz.patterns import ANY, HostText, PathText, path_pattern
 from authz.reason import Denied, Reason
 from authz.request import Call, Operation, Request, canonical_host
-from authz.settings import Duration, Settings
+from authz.settings import Duration, MisfitError, Settings
 
 ROUTE: Final = "authz_route"  # the context extension by which a proxy names the route
 PROFILE: Final = "authz_profile"  # by which it names the profile of the proxy
@@ -102,8 +102,9 @@ class RouteSettings(Settings):
     @model_validator(mode="after")
     def _some_settings_are_of_mcp(self) -> Self:
         names = ("bootstrap", "trust_mcp_headers", "refusals")
-        if self.protocol != "mcp" and (given := self.model_fields_set.intersection(names)):
-            raise ValueError(f"{', '.join(sorted(given))} goes with protocol: mcp")
+        given = sorted(self.model_fields_set.intersection(names))
+        if self.protocol != "mcp" and given:
+            raise MisfitError(f"{', '.join(given)} goes with protocol: mcp", given[0])
         return self
 
 

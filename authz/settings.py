@@ -21,6 +21,15 @@ class Settings(BaseModel):
     )
 
 
+class MisfitError(ValueError):
+    """A key that does not fit the rest of its section: ``place`` is where it stands in that."""
+
+    def __init__(self, message: str, *place: str | int) -> None:
+        """Take what would be right, and the steps from the section to the key."""
+        super().__init__(message)
+        self.place = place
+
+
 def parse_duration(value: Any) -> float:  # noqa: ANN401 - whatever the YAML holds
     """Seconds from "250ms", "30s", "5m", "1h" or "1d". Raises ValueError."""
     if isinstance(value, float):

@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.serialization import (
 from pydantic import Field, model_validator
 
 from authz.patterns import SpiffePattern, SpiffePatternText
-from authz.settings import Settings
+from authz.settings import MisfitError, Settings
 from authz.spiffe import SpiffeId, SpiffeIdError
 
 WORKLOAD_API_POLL_SECONDS: Final = 5.0  # a call on this machine, of some 2 ms
@@ -59,7 +59,10 @@ class TlsSettings(Settings):
         if self.workload_api is None and None in files:
             raise ValueError("certificate, private_key and client_ca are needed, or workload_api")
         if self.workload_api is not None and files != (None, None, None):
-            raise ValueError("workload_api stands instead of certificate, private_key, client_ca")
+            raise MisfitError(
+                "workload_api stands instead of certificate, private_key, client_ca",
+                "workload_api",
+            )
         return self
 
 

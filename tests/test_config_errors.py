@@ -193,20 +193,86 @@ BROKEN = [
 ]
 
 
+def broken(folder: Path, old: str, new: str) -> tuple[str, int | None, list[str]]:
+    """The file in which something was replaced, the line of ``HERE``, and what is told of it."""
+    texts = dict(zip(("authz.yaml", INCLUDED), halves(), strict=True))
+    name = next(name for name, text in texts.items() if old in text)
+    text = texts[name].replace(old, new, 1)
+    line = text[: text.find(HERE)].count("\n") + 1 if HERE in text else None
+    texts[name] = text.replace(HERE, "")
+    return name, line, problems(folder, *texts.values())
+
+
 @pytest.mark.parametrize(("old", "new", "words"), BROKEN)
 def test_one_mistake(tmp_path: Path, old: str, new: str, words: str) -> None:
     """A mistake is told at its line of its file, in an operator's words, and nothing besides."""
-    texts = dict(zip(("authz.yaml", INCLUDED), halves(), strict=True))
-    name = next(name for name, text in texts.items() if old in text)
-    broken = texts[name].replace(old, new, 1)
-    line = broken[: broken.find(HERE)].count("\n") + 1 if HERE in broken else None
-    texts[name] = broken.replace(HERE, "")
-    found = problems(tmp_path, *texts.values())
+    name, line, found = broken(tmp_path, old, new)
 
     assert all(one.startswith(f"{name}:") or "is required" in one for one in found), found
     assert not any(_FOREIGN.search(one) for one in found), found
     assert any(words in one for one in found), found
     assert line is None or any(one.startswith(f"{name}:{line}: ") for one in found), (line, found)
+
+
+DENY = (
+    "  public:\n    - effect: deny\n      hosts: ['*']\n      methods: ['*']\n      paths: [/**]\n"
+)
+WINDOW = "      during:\n        - not_before: 2027-01-01T00:00:00Z\n"
+# Of the same form: one key of a section that only the rest of the section shows to be wrong, and
+# what could be missed, or found wrong, besides.
+ALONE = [
+    # a key that does not fit its section
+    (
+        'keys: {jwks_uri: "http://127.0.0.1:1/jwks", insecure: true,',
+        'keys: {\n@@      jwks_uri: "http://127.0.0.1:1/jwks",',
+        "keys.jwks_uri: plain http",
+    ),
+    ("cache: {entries: 5000}", "pdp:\n  timeout: 9ms\n@@  url: http://p/x", "pdp.url: plain http"),
+    ("  drain: 5s", "  drain: 5s\n  workers: 2", "server.listen: with several workers"),
+    ("certificate: required", "certificate: required,\n@@    hops: 2", "default.hops: trusted_pr"),
+    ("certificate: required", "hops: 2,\n@@    identity: xfcc", "say in trusted_proxies"),
+    (
+        "  - {name: finance,",
+        "  - name: z\n@@    refusals: message\n  - {name: finance,",
+        "protocol",
+    ),
+    ("subjects: [alice]", "\n@@    groups: []", "match.groups: an empty list matches nobody"),
+    ("subjects: [alice]", "subjects: [a,\n@@    '*']", 'subjects[1]: "*" is no pattern'),
+    ("subjects: [alice]", "\n@@    subjects: ['spiffe://x/a*']", "subjects[0]: '*' stands for"),
+    ("  public:\n", f"{DENY}@@      max_age: 1h\n", "public[0].max_age: max_age limits an allow"),
+    ("  public:\n", f"{DENY}@@      via: []\n", "public[0].via: [] in a deny fits no chain"),
+    (
+        "  public:\n",
+        f"{DENY}      mcp: {{tools: [x]}}\n@@      a2a: {{methods: [x]}}\n",
+        "a2a: mcp and",
+    ),
+    ("  public:\n", f"{DENY}@@      mcp: {{}}\n", "public[0].mcp: names nothing to deny"),
+    (
+        "  public:\n",
+        f"{DENY}{WINDOW}@@          not_after: 2026-01-01T00:00:00Z\n",
+        "during[0].not_after: not_after is not after not_before",
+    ),
+    (
+        "      paths: [/public/**]\n",
+        "      paths: [/public/**]\n      mcp:\n@@        methods: [tools/call]\n",
+        "public[0].mcp.methods[0]: tools/call goes by what it names",
+    ),
+    # a slip is not missed besides
+    ("trust_domains:", "@@trust_domians:", "trust_domians: unknown key; did you mean"),
+    ("      methods: [POST]\n", "@@      method: [POST]\n", "finance-pay[0].method: unknown key"),
+    # what has no good shape is not looked up besides
+    ('resource: "https://', 'resource: "@@', "a resource is an https URL"),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "words"), ALONE)
+def test_one_line_a_mistake(tmp_path: Path, old: str, new: str, words: str) -> None:
+    """A mistake is told once, at the key that is wrong, and nothing that follows from it."""
+    name, line, found = broken(tmp_path, old, new)
+
+    assert len(found) == 1, found
+    assert words in found[0]
+    assert line is None or found[0].startswith(f"{name}:{line}: "), (line, found)
 
 
 def test_a_mistake_is_told_once(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ Nothing is decided here. ``load`` gives a Config that is good, or every problem 
 its line and what would be right.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,7 +16,7 @@ from authz.audit import AuditSettings
 from authz.cache import CacheSettings
 from authz.config.files import ConfigFiles, main_document
 from authz.config.merged import Merged
-from authz.config.messages import message_of
+from authz.config.messages import causes, message_of, place_of
 from authz.config.problems import ConfigError, Problem
 from authz.config.references import reference_problems
 from authz.delegation import IssuerSettings, TokenSettings
@@ -38,7 +39,6 @@ from authz.settings import Settings
 
 __all__ = ["Config", "ConfigError", "ConfigFiles", "Problem", "load", "load_text", "schema"]
 SCHEMA_ID: Final = "urn:agent-authz:config"
-_KEY: Final = "[key]"  # pydantic's step for "the key itself, not its value"
 
 
 class Config(Settings):
@@ -111,27 +111,27 @@ def load_text(data: bytes, name: str) -> Config:
 
 def _checked(merged: Merged) -> Config:
     """The config of good data. Raises ConfigError with every problem in it."""
-    problems = merged.problems + reference_problems(merged)
+    problems = list(merged.problems)
+    config = None
     try:
         config = Config.model_validate(merged.data)
     except ValidationError as error:
-        known = {(one.file, one.place) for one in merged.problems}
-        found = (_problem(merged, one) for one in _causes(error.errors(include_url=False)))
-        problems += [one for one in found if (one.file, one.place) not in known]
-    else:
-        if not problems:
-            return config
-    raise ConfigError(merged.main.file, problems)
+        found = (_problem(merged, one) for one in causes(error.errors(include_url=False)))
+        problems += _at_other_places(found, problems)
+    problems += _at_other_places(reference_problems(merged), problems)
+    if problems or config is None:
+        raise ConfigError(merged.main.file, problems)
+    return config
 
 
-def _causes(details: list[ErrorDetails]) -> list[ErrorDetails]:
-    """Without "too short" of a list whose items were refused: that only follows from them."""
-    around = {one["loc"][:depth] for one in details for depth in range(len(one["loc"]))}
-    return [one for one in details if one["type"] != "too_short" or one["loc"] not in around]
+def _at_other_places(found: Iterable[Problem], told: Iterable[Problem]) -> list[Problem]:
+    """Without those of a place that has one already: one mistake is told once."""
+    known = {(one.file, one.place) for one in told}
+    return [one for one in found if (one.file, one.place) not in known]
 
 
 def _problem(merged: Merged, detail: ErrorDetails) -> Problem:
-    place = tuple(step for step in detail["loc"] if step != _KEY)
+    place = place_of(detail)
     return merged.problem(place, message_of(detail, place, Config))
 
 

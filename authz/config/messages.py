@@ -1,6 +1,6 @@
 """What the settings types refuse, in an operator's words: what would be right, and an example."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from types import MappingProxyType
 from typing import Any, Final
@@ -10,7 +10,9 @@ from pydantic_core import ErrorDetails
 
 from authz.config.nearest import nearest, nearest_or_all
 from authz.config.yamlfile import Place
+from authz.settings import MisfitError
 
+_KEY: Final = "[key]"  # pydantic's step for "the key itself, not its value"
 _YES_AND_NO: Final = {"yes": "true", "on": "true", "no": "false", "off": "false"}
 _UNITS: Final = ((86400, "d"), (3600, "h"), (60, "m"), (1, "s"))
 _NAME: Final = "a name of letters, digits, '.', '_' and '-', such as orders-read"
@@ -38,6 +40,33 @@ PATTERNS: Final[Mapping[str, str]] = MappingProxyType(
         r"^[a-z0-9_-]{1,64}$": "a header's name in lower case, such as x-env",
     }
 )
+
+
+def causes(details: Sequence[ErrorDetails]) -> list[ErrorDetails]:
+    """Errors without those that only follow from another.
+
+    These are "too short" of a list whose items were refused, and "missing" of a key that is there
+    with a slip of the pen.
+    """
+    around = {one["loc"][:depth] for one in details for depth in range(len(one["loc"]))}
+    unknown = [one["loc"] for one in details if one["type"] == "extra_forbidden"]
+    return [
+        one
+        for one in details
+        if not (one["type"] == "too_short" and one["loc"] in around)
+        and not (one["type"] == "missing" and any(_is_slip(loc, one["loc"]) for loc in unknown))
+    ]
+
+
+def _is_slip(unknown: Place, missing: Place) -> bool:
+    return unknown[:-1] == missing[:-1] and nearest(str(unknown[-1]), [str(missing[-1])]) != ""
+
+
+def place_of(detail: ErrorDetails) -> Place:
+    """Where an error of the settings types stands: of a misfit that is one key of the section."""
+    misfit = detail.get("ctx", {}).get("error")
+    inside = misfit.place if isinstance(misfit, MisfitError) else ()
+    return (*(step for step in detail["loc"] if step != _KEY), *inside)
 
 
 def message_of(detail: ErrorDetails, place: Place, root: type[BaseModel]) -> str:

@@ -6,7 +6,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from authz.keys import KeySettings
 from authz.patterns import SpiffeIdText, TrustDomainText
-from authz.settings import Duration, Settings
+from authz.settings import Duration, MisfitError, Settings
 
 Algorithm = Literal[
     "ES256",
@@ -115,11 +115,17 @@ class ActorSettings(Settings):
     @model_validator(mode="after")
     def _map_goes_with_other_claims(self) -> Self:
         if self.claim == "act" and self.map:
-            raise ValueError("map goes with a claim other than act, which names agents itself")
+            raise MisfitError(
+                "map goes with a claim other than act, which names agents itself", "map"
+            )
         if self.claim != "act" and self.issuers:
-            raise ValueError("issuers goes with the claim act, whose actors have an iss")
+            raise MisfitError(
+                "issuers goes with the claim act, whose actors have an iss", "issuers"
+            )
         if self.claim != "act" and not self.map:
-            raise ValueError(f"say in map which agent each value of {self.claim} stands for")
+            raise MisfitError(
+                f"say in map which agent each value of {self.claim} stands for", "claim"
+            )
         return self
 
 

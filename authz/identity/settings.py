@@ -5,7 +5,7 @@ from typing import Final, Literal, Self
 from pydantic import Field, model_validator
 
 from authz.patterns import SpiffePatternText, TrustDomainText
-from authz.settings import Settings
+from authz.settings import MisfitError, Settings
 
 Source = Literal["principal", "certificate", "xfcc", "metadata"]
 AGENTGATEWAY: Final = "agentgateway.source"  # as in the CEL metadata of our agentgateway example
@@ -44,9 +44,10 @@ class ProfileSettings(Settings):
     @model_validator(mode="after")
     def _xfcc_needs_writers(self) -> Self:
         if self.identity == "xfcc" and not self.trusted_proxies:
-            raise ValueError("say in trusted_proxies which proxies may write the header")
+            raise MisfitError("say in trusted_proxies which may write the header", "identity")
         if self.identity != "xfcc" and (self.trusted_proxies or self.hops != 1):
-            raise ValueError("trusted_proxies and hops go with identity: xfcc")
+            key = "trusted_proxies" if self.trusted_proxies else "hops"
+            raise MisfitError("trusted_proxies and hops go with identity: xfcc", key)
         if self.identity != "metadata" and self.namespace != AGENTGATEWAY:
-            raise ValueError("namespace goes with identity: metadata")
+            raise MisfitError("namespace goes with identity: metadata", "namespace")
         return self

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from authz.exchange import check_url, is_plain
 from authz.patterns import SpiffeIdText, TrustDomainText
-from authz.settings import Duration, Settings
+from authz.settings import Duration, MisfitError, Settings
 
 FILE_POLL_SECONDS: Final = 1.0  # a file costs nothing to look at
 WORKLOAD_API_POLL_SECONDS: Final = 5.0  # a call to the agent on this machine: 2 ms
@@ -39,13 +39,16 @@ class SpiffeBundleSettings(Settings):
         if len([one for one in given if one is not None]) != 1:
             raise ValueError("exactly one of file, endpoint and workload_api is needed")
         if self.endpoint is not None and is_plain(self.endpoint):
-            raise ValueError("a bundle endpoint is https")
+            raise MisfitError("a bundle endpoint is https", "endpoint")
         is_spiffe = self.profile == "https_spiffe"
         has_both = self.endpoint_spiffe_id is not None and self.bootstrap is not None
         if is_spiffe and not (has_both and self.endpoint):
-            raise ValueError("https_spiffe needs endpoint, endpoint_spiffe_id and bootstrap")
+            raise MisfitError(
+                "https_spiffe needs endpoint, endpoint_spiffe_id and bootstrap", "profile"
+            )
         if not is_spiffe and (self.endpoint_spiffe_id or self.bootstrap):
-            raise ValueError("endpoint_spiffe_id and bootstrap go with profile: https_spiffe")
+            key = "endpoint_spiffe_id" if self.endpoint_spiffe_id else "bootstrap"
+            raise MisfitError("endpoint_spiffe_id and bootstrap go with profile: https_spiffe", key)
         return self
 
     @property
@@ -91,9 +94,10 @@ class KeySettings(Settings):
                 "exactly one of jwks_uri, discovery: true, file and spiffe_bundle is needed"
             )
         if self.jwks_uri and is_plain(self.jwks_uri) and not self.insecure:
-            raise ValueError(
+            raise MisfitError(
                 "plain http lets whoever is on the way sign tokens: use https, "
-                "or say insecure: true"
+                "or say insecure: true",
+                "jwks_uri",
             )
         return self
 

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, model_validator
 
 from authz.exchange import check_url, is_plain
-from authz.settings import Duration, Settings
+from authz.settings import Duration, MisfitError, Settings
 
 
 def _endpoint(text: str) -> str:
@@ -52,7 +52,8 @@ class PdpSettings(Settings):
     @model_validator(mode="after")
     def _nobody_on_the_way(self) -> Self:
         if is_plain(self.url) and not self.insecure:
-            raise ValueError(
-                "plain http lets whoever is on the way allow: use https, or say insecure: true"
+            raise MisfitError(
+                "plain http lets whoever is on the way allow: use https, or say insecure: true",
+                "url",
             )
         return self

@@ -13,7 +13,7 @@ from pydantic import BeforeValidator, Field
 from authz.patterns import ANY
 from authz.policy.names import Names, NameText, Uris, UriText, segments_of
 from authz.request import Call
-from authz.settings import Settings
+from authz.settings import MisfitError, Settings
 
 MCP: Final = "mcp"  # protocols, as a Request names them
 A2A: Final = "a2a"
@@ -80,24 +80,26 @@ class McpSettings(Settings):
     tasks: _Names = ()
     """Ids of tasks, which servers choose: "*" for any."""
 
-    def problem(self, *, is_deny: bool) -> str:
-        """What an operator can't have meant, and what would be right; or ""."""
+    def check(self, *, is_deny: bool) -> None:
+        """Refuse what an operator can't have meant. Raises MisfitError."""
         if is_deny:
-            is_empty = not any(getattr(self, name) for name in type(self).model_fields)
-            return _DENIES_NOTHING if is_empty else _evaded(self.resources)
-        for method in self.methods:
+            if not any(getattr(self, name) for name in type(self).model_fields):
+                raise MisfitError(_DENIES_NOTHING)
+            _refuse_evaded(self.resources)
+            return
+        for at, method in enumerate(self.methods):
             if method in _TARGETED:
-                key = _TARGETED[method]
-                return f'{method} goes by what it names: list that in {key}, or ["*"] for any'
-        return ""
+                listed = f'list that in {_TARGETED[method]}, or ["*"] for any'
+                message = f"{method} goes by what it names: {listed}"
+                raise MisfitError(message, "methods", at)
 
 
-def _evaded(uris: tuple[str, ...]) -> str:
+def _refuse_evaded(uris: tuple[str, ...]) -> None:
     """A URI that a server takes for another one too is not denied by its exact spelling."""
-    for uri in uris:
+    for at, uri in enumerate(uris):
         if ANY not in uri and segments_of(uri) is None:
-            return f"{uri} has other spellings: deny a pattern in which there is but one"
-    return ""
+            message = f"{uri} has other spellings: deny a pattern in which there is but one"
+            raise MisfitError(message, "resources", at)
 
 
 class A2aSettings(Settings):
@@ -113,11 +115,12 @@ class A2aSettings(Settings):
     skills: _Names = ()
     """Skills that calls may be about. With it, a call about neither task nor skill doesn't fit."""
 
-    def problem(self, *, is_deny: bool) -> str:
+    def check(self, *, is_deny: bool) -> None:
         """As in McpSettings."""
-        if is_deny:
-            return "" if self.methods or self.tasks or self.skills else _DENIES_NOTHING
-        return "" if self.methods else 'say in methods what may be called; "*" for any'
+        if is_deny and not (self.methods or self.tasks or self.skills):
+            raise MisfitError(_DENIES_NOTHING)
+        if not is_deny and not self.methods:
+            raise MisfitError('say in methods what may be called; "*" for any')
 
 
 class ModelSettings(Settings):
@@ -132,13 +135,14 @@ class ModelSettings(Settings):
     streaming: bool | None = None
     """Whether the answer must be a stream, or must not; either if left out."""
 
-    def problem(self, *, is_deny: bool) -> str:
+    def check(self, *, is_deny: bool) -> None:
         """As in McpSettings."""
-        if not is_deny:
-            return "" if self.names else 'say in names which models; "*" for any'
-        if self.tools == ():
-            return "tools: [] in a deny fits no call; leave it out"
-        return "" if self.names or self.tools or self.streaming is not None else _DENIES_NOTHING
+        if not is_deny and not self.names:
+            raise MisfitError('say in names which models; "*" for any')
+        if is_deny and self.tools == ():
+            raise MisfitError("[] in a deny fits no call; leave it out", "tools")
+        if is_deny and not (self.names or self.tools or self.streaming is not None):
+            raise MisfitError(_DENIES_NOTHING)
 
 
 def _not_empty(value: object) -> object:

@@ -17,7 +17,7 @@ from authz.patterns import (
 from authz.policy.calls import KEYS, A2aKey, CallSettings, McpKey, ModelsKey
 from authz.policy.claims import ClaimName, ClaimValue
 from authz.policy.windows import WindowSettings
-from authz.settings import Duration, Settings
+from authz.settings import Duration, MisfitError, Settings
 from authz.spiffe import SCHEME
 
 GROUPS: Final = "groups"  # claims of RFC 9068 section 2.2.3.1
@@ -103,22 +103,26 @@ class RuleSettings(Settings):
         limits = ("scopes", "max_actors", "max_token_age", "acr_values", "max_age", "add_headers")
         given = [name for name in limits if getattr(self, name) not in (None, (), {})]
         if given:
-            raise ValueError(
+            raise MisfitError(
                 f"{', '.join(given)} limits an allow, and means nothing in a deny; "
-                "put it into the allow, or say it in when"
+                "put it into the allow, or say it in when",
+                given[0],
             )
         if self.via == ():
-            raise ValueError("via: [] in a deny fits no chain; leave it out to deny any")
+            raise MisfitError("[] in a deny fits no chain; leave it out to deny any", "via")
         return self
 
     @model_validator(mode="after")
     def _names_calls_of_one_protocol(self) -> Self:
         given = [name for name in KEYS.values() if getattr(self, name) is not None]
         if len(given) > 1:
-            raise ValueError(f"{' and '.join(given)} are two protocols: write a rule for each")
-        problem = self.calls.problem(is_deny=self.effect == "deny") if self.calls else ""
-        if problem:
-            raise ValueError(f"{given[0]}: {problem}")
+            message = f"{' and '.join(given)} are two protocols: write a rule for each"
+            raise MisfitError(message, given[1])
+        if self.calls is not None:
+            try:
+                self.calls.check(is_deny=self.effect == "deny")
+            except MisfitError as misfit:
+                raise MisfitError(str(misfit), given[0], *misfit.place) from None
         return self
 
     @property
@@ -176,13 +180,18 @@ class PrincipalMatch(Settings):
 
     @model_validator(mode="after")
     def _lists_match_somebody(self) -> Self:
-        if () in (self.subjects, self.groups, self.roles):
-            raise ValueError("an empty list matches nobody; leave it out to match any")
-        if ANY in (self.subjects or ()):
-            raise ValueError('subjects: "*" is no pattern; leave subjects out to match any')
-        for subject in self.subjects or ():
+        for key in ("subjects", GROUPS, ROLES):
+            if getattr(self, key) == ():
+                raise MisfitError("an empty list matches nobody; leave it out to match any", key)
+        for at, subject in enumerate(self.subjects or ()):
+            if subject == ANY:
+                message = '"*" is no pattern; leave subjects out to match any'
+                raise MisfitError(message, "subjects", at)
             if subject.startswith(SCHEME) and ANY in subject:
-                SpiffePattern.parse(subject)
+                try:
+                    SpiffePattern.parse(subject)
+                except ValueError as error:
+                    raise MisfitError(str(error), "subjects", at) from None
         return self
 
 

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 
-from authz.settings import Settings
+from authz.settings import MisfitError, Settings
 
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 _DAYS: Final[tuple[Day, ...]] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -80,7 +80,7 @@ class WindowSettings(Settings):
         if not (self.days or self.hours or self.not_before or self.not_after):
             raise ValueError("say days, hours, not_before or not_after; any time is left out")
         if self.not_before and self.not_after and self.not_before >= self.not_after:
-            raise ValueError("not_after is not after not_before")
+            raise MisfitError("not_after is not after not_before", "not_after")
         return self
 
 

@@ -17,7 +17,7 @@ from pydantic import AfterValidator, Field, ValidationError
 from authz.build import policy_of
 from authz.conditions import ConditionHeader
 from authz.config import Config, ConfigError
-from authz.config.messages import message_of
+from authz.config.messages import causes, message_of, place_of
 from authz.config.nearest import nearest
 from authz.config.yamlfile import Document, parse
 from authz.decision import Actor, Agent, Delegation, Grant, Verdict
@@ -235,8 +235,8 @@ def _load(path: Path, config: Config) -> tuple[tuple[PolicyCase, ...], list[int]
     try:
         cases = PolicyCases.model_validate(document.data).cases
     except ValidationError as error:
-        for one in error.errors(include_url=False):
-            place = tuple(step for step in one["loc"] if step != "[key]")
+        for one in causes(error.errors(include_url=False)):
+            place = place_of(one)
             problems.append(document.problem(place, message_of(one, place, PolicyCases)))
     for number, case in enumerate(cases if len(config.issuers) > 1 else ()):
         if not case.issuer and case.mode != "bootstrap":

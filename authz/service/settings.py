@@ -4,7 +4,7 @@ from typing import Annotated, Any, Final, Self
 
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
-from authz.settings import Duration, Settings
+from authz.settings import Duration, MisfitError, Settings
 from authz.tls import TlsSettings
 
 
@@ -55,9 +55,10 @@ class ServerSettings(Settings):
     @model_validator(mode="after")
     def _an_address_for_each_worker(self) -> Self:
         if self.workers > 1 and not all(_WORKER in address for address in self.listen):
-            raise ValueError(
+            raise MisfitError(
                 "with several workers each address of listen needs {worker}, "
-                "as in unix:/run/authz/authz-{worker}.sock"
+                "as in unix:/run/authz/authz-{worker}.sock",
+                "listen",
             )
         return self
 
