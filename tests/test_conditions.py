@@ -213,7 +213,9 @@ def test_conditions_that_hold(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("request.method ==", "line 1, column 18: Syntax error"),
+        ("request.method ==", "line 1, column 18: Syntax error.*; something is missing at the end"),
+        ('request.method = "GET"', "write == to compare"),
+        ('not (request.method == "GET")', "write !$"),
         ('true &&\n agent.idd == "x"', "line 2, column 7: .* did you mean agent.id?"),
         ('request.methd == "GET"', "did you mean request.method?"),
         ("claim.level == 3", "did you mean claims?"),

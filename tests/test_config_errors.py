@@ -257,6 +257,16 @@ ALONE = [
         "      paths: [/public/**]\n      mcp:\n@@        methods: [tools/call]\n",
         "public[0].mcp.methods[0]: tools/call goes by what it names",
     ),
+    # a text of several lines
+    (
+        "  public:\n",
+        f"{DENY}      when: |\n        true &&\n\n@@        (agnt.id == '')\n",
+        "when: l",
+    ),
+    ("  public:\n", f"{DENY}      when: >- # why\n        true\n@@        = true\n", "write =="),
+    ("  public:\n", f"{DENY}      when:\n        true\n@@        && agnt.id == ''\n", "did you"),
+    ("  public:\n", f"{DENY}      when: 'true\n@@        && agnt.id == \"x\"'\n", "did you"),
+    ("  public:\n", f"{DENY}@@      when: 'agnt.id == ''x'' &&\n        true'\n", "did you mean"),
     # a slip is not missed besides
     ("trust_domains:", "@@trust_domians:", "trust_domians: unknown key; did you mean"),
     ("      methods: [POST]\n", "@@      method: [POST]\n", "finance-pay[0].method: unknown key"),

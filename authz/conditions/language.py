@@ -33,6 +33,7 @@ _OPERATORS: Final = {"and": "&&", "or": "||", "not": "!"}
 _ERROR: Final = re.compile(r"ERROR: <input>:([0-9]+):([0-9]+): (.*)")
 _UNKNOWN_NAME: Final = re.compile(r"undeclared reference to '([^']*)'")
 _WORD: Final = re.compile(r"(?:mismatched|extraneous) input '(\w+)'")
+_ASSIGNED: Final = re.compile(r"token recognition error at: '=(?!=)")
 _NOISE: Final = re.compile(r" \(in container ''\)| expecting \{.*")
 _MAX_MESSAGE_CHARS: Final = 200
 _FAILURES: Final = {
@@ -42,7 +43,15 @@ _FAILURES: Final = {
 
 
 class ConditionError(ValueError):
-    """A condition that can't be used; the message says what is wrong and what would be right."""
+    """A condition that can't be used; the message says what is wrong and what would be right.
+
+    ``at`` is the character of the text at which that is, as far as it is known.
+    """
+
+    def __init__(self, message: str, at: int = 0) -> None:
+        """Take both."""
+        super().__init__(message)
+        self.at = at
 
 
 class ConditionFailedError(Exception):
@@ -77,7 +86,7 @@ def compiled(text: str) -> Any:  # noqa: ANN401 - likewise
     try:
         program = environment.compile(text)
     except Exception as error:  # noqa: BLE001 - the library raises RuntimeError and others
-        raise ConditionError(_explained(str(error))) from None
+        raise _explained(text, str(error)) from None
     kind = program.return_type()
     if kind != _library().Type.BOOL:
         raise ConditionError(
@@ -129,22 +138,28 @@ def is_pattern(text: str) -> bool:
     return bool(probe.eval(data={"pattern": text}).type() == cel.Type.BOOL)
 
 
-def _explained(message: str) -> str:
+def _explained(condition: str, message: str) -> ConditionError:
     """The library's message in one line, with what would be right where that is known."""
     errors = _ERROR.findall(message)
     if "recursion" in message:  # the parser's own limit is 32
-        return "the condition is nested too deeply, or a sum is too long"
+        return ConditionError("the condition is nested too deeply, or a sum is too long")
     if not errors:
-        return "the condition can't be read"
+        return ConditionError("the condition can't be read")
     told = [(line, column, text, _hint(text)) for line, column, text in errors]
     line, column, text, hint = next((one for one in told if one[3]), told[0])
     text = _NOISE.sub("", text)[:_MAX_MESSAGE_CHARS]
-    return f"line {line}, column {column}: {text}" + (f"; {hint}" if hint else "")
+    told_as = f"line {line}, column {column}: {text}" + (f"; {hint}" if hint else "")
+    before = condition.split("\n")[: int(line) - 1]
+    return ConditionError(told_as, sum(len(one) + 1 for one in before) + int(column) - 1)
 
 
 def _hint(text: str) -> str:
     if match := _UNKNOWN_NAME.search(text):
         return _name_hint(match[1])
+    if _ASSIGNED.search(text):
+        return "write == to compare"
+    if "mismatched input '<EOF>'" in text:
+        return "something is missing at the end"
     match = _WORD.search(text)
     return f"write {_OPERATORS[match[1]]}" if match and match[1] in _OPERATORS else ""
 
@@ -153,6 +168,8 @@ def _name_hint(name: str) -> str:
     root = name.partition(".")[0]
     if name in _HINTS:
         return _HINTS[name]
+    if name in _OPERATORS:
+        return f"write {_OPERATORS[name]}"
     members = [one for one in VARIABLES if one.startswith(f"{root}.")]
     known = [*VARIABLES, *OFFERED]
     near = get_close_matches(name, known, n=1)

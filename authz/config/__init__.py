@@ -16,7 +16,7 @@ from authz.audit import AuditSettings
 from authz.cache import CacheSettings
 from authz.config.files import ConfigFiles, main_document
 from authz.config.merged import Merged
-from authz.config.messages import causes, message_of, place_of
+from authz.config.messages import causes, message_of, offset_of, place_of
 from authz.config.problems import ConfigError, Problem
 from authz.config.references import reference_problems
 from authz.delegation import IssuerSettings, TokenSettings
@@ -132,7 +132,10 @@ def _at_other_places(found: Iterable[Problem], told: Iterable[Problem]) -> list[
 
 def _problem(merged: Merged, detail: ErrorDetails) -> Problem:
     place = place_of(detail)
-    return merged.problem(place, message_of(detail, place, Config))
+    message = message_of(detail, place, Config)
+    if offset := offset_of(detail):
+        return merged.problem_within(place, message, str(detail["input"]), offset)
+    return merged.problem(place, message)
 
 
 def schema() -> dict[str, Any]:

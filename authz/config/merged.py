@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from authz.config.nearest import nearest
 from authz.config.problems import Problem
-from authz.config.yamlfile import Document, Place
+from authz.config.yamlfile import Document, Place, dotted
 
 LISTS: Final = ("agents", "principals", "routes", "issuers")
 MAPPINGS: Final = ("grants",)
@@ -81,6 +81,12 @@ class Merged:
         """A problem with a place, in the file where that is written."""
         document, inner = self.origin(place)
         return document.problem(inner, message)
+
+    def problem_within(self, place: Place, message: str, text: str, offset: int) -> Problem:
+        """A problem with a character of the text at a place, at the line on which that stands."""
+        document, inner = self.origin(place)
+        line = document.line_within(inner, text, offset)
+        return Problem(document.file, line, dotted(inner), message)
 
     def where(self, place: Place, seen_from: Document) -> str:
         """A place's line, and its file if that is another: for "stands there already"."""

@@ -8,6 +8,7 @@ from typing import Any, Final
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
+from authz.conditions import ConditionError
 from authz.config.nearest import nearest, nearest_or_all
 from authz.config.yamlfile import Place
 from authz.settings import MisfitError
@@ -67,6 +68,12 @@ def place_of(detail: ErrorDetails) -> Place:
     misfit = detail.get("ctx", {}).get("error")
     inside = misfit.place if isinstance(misfit, MisfitError) else ()
     return (*(step for step in detail["loc"] if step != _KEY), *inside)
+
+
+def offset_of(detail: ErrorDetails) -> int:
+    """Which character of its text an error of the settings types is about; 0 for all of it."""
+    error = detail.get("ctx", {}).get("error")
+    return error.at if isinstance(error, ConditionError) else 0
 
 
 def message_of(detail: ErrorDetails, place: Place, root: type[BaseModel]) -> str:

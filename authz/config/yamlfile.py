@@ -18,6 +18,7 @@ import yaml
 from authz.config.problems import Problem
 from authz.config.syntax import encoding_problem, syntax_problem
 
+_LOOKED_THROUGH: Final = 200  # lines, for one of a text: a condition has 2048 bytes at most
 MAX_DEPTH: Final = 32  # the config needs 7
 _TOLD: Final = 4  # steps of too deep a place that are told
 _INTEGER: Final = re.compile(r"-?(0|[1-9][0-9]{0,17})")
@@ -51,17 +52,39 @@ class Lines:
 class Document:
     """A parsed file: its data, the line of each place in it, and what was wrong with the YAML.
 
-    Mappings are dicts, lists are tuples.
+    Mappings are dicts, lists are tuples. ``text`` is the file's.
     """
 
     file: str
     data: Any = None
     lines: Lines = field(default_factory=Lines)
     problems: list[Problem] = field(default_factory=list)
+    text: str = ""
+    _lines: list[str] = field(default_factory=list)  # of the text, once they are asked for
 
     def line_of(self, place: Place) -> int:
         """The line of a place, or of the nearest one around it that is written down."""
         return self.lines.of(place)
+
+    def line_within(self, place: Place, value: str, offset: int) -> int:
+        """The line of one character of a text, which may be written on several lines.
+
+        YAML breaks, folds and indents texts, and changes nothing but white space: so the text is
+        looked for without any. One with escapes is not found, and has the line of its place.
+        """
+        first = self.line_of(place)
+        self._lines = self._lines or self.text.split("\n")
+        lines = self._lines[first - 1 : first + _LOOKED_THROUGH]
+        written = "".join("".join(line.split()) for line in lines)
+        begin = written.find("".join(value.split()))
+        if begin < 0:
+            return first
+        left = begin + len("".join(value[:offset].split()))
+        for number, line in enumerate(lines):
+            left -= len("".join(line.split()))
+            if left < 0:
+                return first + number
+        return first
 
     def problem(self, place: Place, message: str) -> Problem:
         """A problem with a place."""
@@ -84,6 +107,7 @@ def parse(data: bytes, file: str) -> Document:
         line, message = encoding_problem(data, error)
         document.problems.append(Problem(file, line, "", message))
         return document
+    document.text = text
     try:
         document.data = _Builder(document, yaml.CSafeLoader(text).get_event).document()
     except yaml.YAMLError as error:
