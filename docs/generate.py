@@ -211,8 +211,8 @@ denies. `has(claims.level) && claims.level > 2` asks first.
 
 ## Variables
 
-Every name and type is checked when the config is loaded; only what is inside `claims` isn't known
-then.
+Every name and type is checked when the config is loaded, and that `conditions` lists what is read
+of `claims` and `request.headers` by name; only what is inside a claim isn't known then.
 
 """
 

@@ -267,6 +267,29 @@ ALONE = [
     ("  public:\n", f"{DENY}      when:\n        true\n@@        && agnt.id == ''\n", "did you"),
     ("  public:\n", f"{DENY}      when: 'true\n@@        && agnt.id == \"x\"'\n", "did you"),
     ("  public:\n", f"{DENY}@@      when: 'agnt.id == ''x'' &&\n        true'\n", "did you mean"),
+    # what a condition can't read
+    (
+        "  public:\n",
+        f"{DENY}      when: |\n        true\n@@        && claims.level > 1\n",
+        "public[0].when: conditions.claims does not list level, so that it is never there",
+    ),
+    ("  public:\n", f"{DENY}      when: 'has(claims.x)'\n", "conditions.claims does not list x"),
+    ("  public:\n", f"{DENY}      when: '\"x\" in claims'\n", "conditions.claims does not list x"),
+    (
+        "  public:\n",
+        f"{DENY}      when: '[1].exists(i, claims[\"x\"] == i)'\n",
+        "within all and exists",
+    ),
+    (
+        "  public:\n",
+        f'{DENY}      when: \'request.headers["x-a"] == "1"\'\n',
+        "conditions.headers does not list x-a",
+    ),
+    (
+        "cache: {entries: 5000}",
+        "conditions:\n@@  claims: [/realm_access/roles]",
+        "conditions.claims[0]: conditions read whole claims: write realm_access",
+    ),
     # a slip is not missed besides
     ("trust_domains:", "@@trust_domians:", "trust_domians: unknown key; did you mean"),
     ("      methods: [POST]\n", "@@      method: [POST]\n", "finance-pay[0].method: unknown key"),
@@ -283,6 +306,26 @@ def test_one_line_a_mistake(tmp_path: Path, old: str, new: str, words: str) -> N
     assert len(found) == 1, found
     assert words in found[0]
     assert line is None or found[0].startswith(f"{name}:{line}: "), (line, found)
+
+
+@pytest.mark.parametrize(
+    ("condition", "words"),
+    [
+        ("claims.level > 2 && has(claims.a.b)", None),
+        ("claims.exists(name, name == 'x')", None),
+        ("claims.levl > 2", "conditions.claims does not list levl, .*; did you mean level[?]"),
+        ("request.headers['x-tenent'] == ''", "list x-tenent, .*; did you mean x-tenant[?]"),
+    ],
+)
+def test_conditions_read_what_is_listed(condition: str, words: str | None) -> None:
+    """A condition on a claim or a header that is not listed never had a value: it is an error."""
+    listed = "conditions: {claims: [level, a], headers: [x-tenant]}\n"
+    text = GOOD.replace("scopes: []", f'scopes: []\n      when: "{condition}"') + listed
+    if words is None:
+        assert load_text(text.encode(), "f").conditions.claims
+        return
+    with pytest.raises(ConfigError, match=words):
+        load_text(text.encode(), "f")
 
 
 def test_a_mistake_is_told_once(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\rcel_ast.proto\x12\rauthz.cel_ast\"0\n\x0b\x43heckedExpr\x12!\n\x04\x65xpr\x18\x04 \x01(\x0b\x32\x13.authz.cel_ast.Expr\"\xa4\x08\n\x04\x45xpr\x12-\n\nconst_expr\x18\x03 \x01(\x0b\x32\x17.authz.cel_ast.ConstantH\x00\x12/\n\nident_expr\x18\x04 \x01(\x0b\x32\x19.authz.cel_ast.Expr.IdentH\x00\x12\x31\n\x0bselect_expr\x18\x05 \x01(\x0b\x32\x1a.authz.cel_ast.Expr.SelectH\x00\x12-\n\tcall_expr\x18\x06 \x01(\x0b\x32\x18.authz.cel_ast.Expr.CallH\x00\x12\x33\n\tlist_expr\x18\x07 \x01(\x0b\x32\x1e.authz.cel_ast.Expr.CreateListH\x00\x12\x37\n\x0bstruct_expr\x18\x08 \x01(\x0b\x32 .authz.cel_ast.Expr.CreateStructH\x00\x12?\n\x12\x63omprehension_expr\x18\t \x01(\x0b\x32!.authz.cel_ast.Expr.ComprehensionH\x00\x1a\x15\n\x05Ident\x12\x0c\n\x04name\x18\x01 \x01(\t\x1a.\n\x06Select\x12$\n\x07operand\x18\x01 \x01(\x0b\x32\x13.authz.cel_ast.Expr\x1a`\n\x04\x43\x61ll\x12#\n\x06target\x18\x01 \x01(\x0b\x32\x13.authz.cel_ast.Expr\x12\x10\n\x08\x66unction\x18\x02 \x01(\t\x12!\n\x04\x61rgs\x18\x03 \x03(\x0b\x32\x13.authz.cel_ast.Expr\x1a\x33\n\nCreateList\x12%\n\x08\x65lements\x18\x01 \x03(\x0b\x32\x13.authz.cel_ast.Expr\x1a\xbe\x01\n\x0c\x43reateStruct\x12\x14\n\x0cmessage_name\x18\x01 \x01(\t\x12\x37\n\x07\x65ntries\x18\x02 \x03(\x0b\x32&.authz.cel_ast.Expr.CreateStruct.Entry\x1a_\n\x05\x45ntry\x12&\n\x07map_key\x18\x03 \x01(\x0b\x32\x13.authz.cel_ast.ExprH\x00\x12\"\n\x05value\x18\x04 \x01(\x0b\x32\x13.authz.cel_ast.ExprB\n\n\x08key_kind\x1a\xfe\x01\n\rComprehension\x12\x10\n\x08iter_var\x18\x01 \x01(\t\x12\'\n\niter_range\x18\x02 \x01(\x0b\x32\x13.authz.cel_ast.Expr\x12\x10\n\x08\x61\x63\x63u_var\x18\x03 \x01(\t\x12&\n\taccu_init\x18\x04 \x01(\x0b\x32\x13.authz.cel_ast.Expr\x12+\n\x0eloop_condition\x18\x05 \x01(\x0b\x32\x13.authz.cel_ast.Expr\x12&\n\tloop_step\x18\x06 \x01(\x0b\x32\x13.authz.cel_ast.Expr\x12#\n\x06result\x18\x07 \x01(\x0b\x32\x13.authz.cel_ast.ExprB\x0b\n\texpr_kind\"3\n\x08\x43onstant\x12\x16\n\x0cstring_value\x18\x06 \x01(\tH\x00\x42\x0f\n\rconstant_kindb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\rcel_ast.proto\x12\rauthz.cel_ast\"0\n\x0b\x43heckedExpr\x12!\n\x04\x65xpr\x18\x04 \x01(\x0b\x32\x13.authz.cel_ast.Expr\"\xb3\x08\n\x04\x45xpr\x12-\n\nconst_expr\x18\x03 \x01(\x0b\x32\x17.authz.cel_ast.ConstantH\x00\x12/\n\nident_expr\x18\x04 \x01(\x0b\x32\x19.authz.cel_ast.Expr.IdentH\x00\x12\x31\n\x0bselect_expr\x18\x05 \x01(\x0b\x32\x1a.authz.cel_ast.Expr.SelectH\x00\x12-\n\tcall_expr\x18\x06 \x01(\x0b\x32\x18.authz.cel_ast.Expr.CallH\x00\x12\x33\n\tlist_expr\x18\x07 \x01(\x0b\x32\x1e.authz.cel_ast.Expr.CreateListH\x00\x12\x37\n\x0bstruct_expr\x18\x08 \x01(\x0b\x32 .authz.cel_ast.Expr.CreateStructH\x00\x12?\n\x12\x63omprehension_expr\x18\t \x01(\x0b\x32!.authz.cel_ast.Expr.ComprehensionH\x00\x1a\x15\n\x05Ident\x12\x0c\n\x04name\x18\x01 \x01(\t\x1a=\n\x06Select\x12$\n\x07operand\x18\x01 \x01(\x0b\x32\x13.authz.cel_ast.Expr\x12\r\n\x05\x66ield\x18\x02 \x01(\t\x1a`\n\x04\x43\x61ll\x12#\n\x06target\x18\x01 \x01(\x0b\x32\x13.authz.cel_ast.Expr\x12\x10\n\x08\x66unction\x18\x02 \x01(\t\x12!\n\x04\x61rgs\x18\x03 \x03(\x0b\x32\x13.authz.cel_ast.Expr\x1a\x33\n\nCreateList\x12%\n\x08\x65lements\x18\x01 \x03(\x0b\x32\x13.authz.cel_ast.Expr\x1a\xbe\x01\n\x0c\x43reateStruct\x12\x14\n\x0cmessage_name\x18\x01 \x01(\t\x12\x37\n\x07\x65ntries\x18\x02 \x03(\x0b\x32&.authz.cel_ast.Expr.CreateStruct.Entry\x1a_\n\x05\x45ntry\x12&\n\x07map_key\x18\x03 \x01(\x0b\x32\x13.authz.cel_ast.ExprH\x00\x12\"\n\x05value\x18\x04 \x01(\x0b\x32\x13.authz.cel_ast.ExprB\n\n\x08key_kind\x1a\xfe\x01\n\rComprehension\x12\x10\n\x08iter_var\x18\x01 \x01(\t\x12\'\n\niter_range\x18\x02 \x01(\x0b\x32\x13.authz.cel_ast.Expr\x12\x10\n\x08\x61\x63\x63u_var\x18\x03 \x01(\t\x12&\n\taccu_init\x18\x04 \x01(\x0b\x32\x13.authz.cel_ast.Expr\x12+\n\x0eloop_condition\x18\x05 \x01(\x0b\x32\x13.authz.cel_ast.Expr\x12&\n\tloop_step\x18\x06 \x01(\x0b\x32\x13.authz.cel_ast.Expr\x12#\n\x06result\x18\x07 \x01(\x0b\x32\x13.authz.cel_ast.ExprB\x0b\n\texpr_kind\"3\n\x08\x43onstant\x12\x16\n\x0cstring_value\x18\x06 \x01(\tH\x00\x42\x0f\n\rconstant_kindb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,21 +34,21 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CHECKEDEXPR']._serialized_start=32
   _globals['_CHECKEDEXPR']._serialized_end=80
   _globals['_EXPR']._serialized_start=83
-  _globals['_EXPR']._serialized_end=1143
+  _globals['_EXPR']._serialized_end=1158
   _globals['_EXPR_IDENT']._serialized_start=460
   _globals['_EXPR_IDENT']._serialized_end=481
   _globals['_EXPR_SELECT']._serialized_start=483
-  _globals['_EXPR_SELECT']._serialized_end=529
-  _globals['_EXPR_CALL']._serialized_start=531
-  _globals['_EXPR_CALL']._serialized_end=627
-  _globals['_EXPR_CREATELIST']._serialized_start=629
-  _globals['_EXPR_CREATELIST']._serialized_end=680
-  _globals['_EXPR_CREATESTRUCT']._serialized_start=683
-  _globals['_EXPR_CREATESTRUCT']._serialized_end=873
-  _globals['_EXPR_CREATESTRUCT_ENTRY']._serialized_start=778
-  _globals['_EXPR_CREATESTRUCT_ENTRY']._serialized_end=873
-  _globals['_EXPR_COMPREHENSION']._serialized_start=876
-  _globals['_EXPR_COMPREHENSION']._serialized_end=1130
-  _globals['_CONSTANT']._serialized_start=1145
-  _globals['_CONSTANT']._serialized_end=1196
+  _globals['_EXPR_SELECT']._serialized_end=544
+  _globals['_EXPR_CALL']._serialized_start=546
+  _globals['_EXPR_CALL']._serialized_end=642
+  _globals['_EXPR_CREATELIST']._serialized_start=644
+  _globals['_EXPR_CREATELIST']._serialized_end=695
+  _globals['_EXPR_CREATESTRUCT']._serialized_start=698
+  _globals['_EXPR_CREATESTRUCT']._serialized_end=888
+  _globals['_EXPR_CREATESTRUCT_ENTRY']._serialized_start=793
+  _globals['_EXPR_CREATESTRUCT_ENTRY']._serialized_end=888
+  _globals['_EXPR_COMPREHENSION']._serialized_start=891
+  _globals['_EXPR_COMPREHENSION']._serialized_end=1145
+  _globals['_CONSTANT']._serialized_start=1160
+  _globals['_CONSTANT']._serialized_end=1211
 # @@protoc_insertion_point(module_scope)

@@ -20,10 +20,12 @@ class Expr(_message.Message):
         name: str
         def __init__(self, name: _Optional[str] = ...) -> None: ...
     class Select(_message.Message):
-        __slots__ = ("operand",)
+        __slots__ = ("operand", "field")
         OPERAND_FIELD_NUMBER: _ClassVar[int]
+        FIELD_FIELD_NUMBER: _ClassVar[int]
         operand: Expr
-        def __init__(self, operand: _Optional[_Union[Expr, _Mapping]] = ...) -> None: ...
+        field: str
+        def __init__(self, operand: _Optional[_Union[Expr, _Mapping]] = ..., field: _Optional[str] = ...) -> None: ...
     class Call(_message.Message):
         __slots__ = ("target", "function", "args")
         TARGET_FIELD_NUMBER: _ClassVar[int]

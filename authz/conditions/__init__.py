@@ -4,15 +4,17 @@ A condition is compiled once, when the config is loaded, and asked once a decisi
 and sees no credential; what it may read stands in ``VARIABLES``.
 """
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from typing import Annotated, Any, Final, Self
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, ValidationInfo
 
 from authz.conditions.cost import check_cost
 from authz.conditions.facts import ConditionHeader, Facts
 from authz.conditions.language import ConditionError, ConditionFailedError, compiled, truth
-from authz.conditions.syntax import names_in, tree_of
+from authz.conditions.syntax import members_in, names_in, tree_of
 from authz.conditions.variables import ARGUMENTS, VARIABLES
 
 __all__ = [
@@ -24,6 +26,7 @@ __all__ = [
     "ConditionHeader",
     "ConditionText",
     "Facts",
+    "Listed",
 ]
 
 MAX_TEXT_BYTES: Final = 2048  # some 30 lines; what is longer is a program, for a policy engine
@@ -36,6 +39,8 @@ class Condition:
     text: str
     _program: Any = field(compare=False, repr=False)
     _names: frozenset[str] = field(compare=False, repr=False)
+    members: tuple[tuple[str, str], ...] = field(compare=False, repr=False)
+    """Members of variables that it reads by name: ("claims", "level")."""
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -49,7 +54,7 @@ class Condition:
         program = compiled(text)
         tree = tree_of(program.serialize())
         check_cost(tree)
-        return cls(text, program, frozenset(names_in(tree)))
+        return cls(text, program, frozenset(names_in(tree)), tuple(members_in(tree)))
 
     def reads(self, name: str) -> bool:
         """Whether it reads one of ``VARIABLES``."""
@@ -65,10 +70,24 @@ class Condition:
         return truth(self._program, facts.activation())
 
 
-def _checked(text: str) -> str:
-    Condition.parse(text)
+Listed = Mapping[str, Collection[str]]
+"""Which members of a variable may be read at all: by its name, those that the config lists."""
+
+
+def _checked(text: str, info: ValidationInfo) -> str:
+    listed: Listed = info.context or {}
+    for variable, name in Condition.parse(text).members:
+        known = listed.get(variable)
+        if known is not None and name not in known:
+            near = get_close_matches(name, known, n=1)
+            meant = f"; did you mean {near[0]}?" if near else ""
+            key = f"conditions.{variable.rpartition('.')[2]}"
+            message = f"{key} does not list {name}, so that it is never there{meant}"
+            raise ConditionError(message, max(text.find(name), 0))
     return text
 
 
 ConditionText = Annotated[str, AfterValidator(_checked)]
-"""For settings: the text of a condition, which parses."""
+"""For settings: the text of a condition, which parses. ``Listed`` is its context, if there is one:
+then what it reads by name is listed.
+"""

@@ -27,6 +27,24 @@ def names_in(node: Expr) -> Iterator[str]:
         yield from names_in(child)
 
 
+def members_in(node: Expr) -> Iterator[tuple[str, str]]:
+    """Members of variables that it reads by a name which is written out: ("claims", "level")."""
+    kind = node.WhichOneof("expr_kind")
+    call = node.call_expr
+    if kind == "select_expr":
+        of, name = node.select_expr.operand, node.select_expr.field
+    elif call.function == "_[_]":
+        of, name = call.args[0], call.args[1].const_expr.string_value
+    elif call.function == "@in":
+        of, name = call.args[1], call.args[0].const_expr.string_value
+    else:
+        of, name = node, ""
+    if name and of.WhichOneof("expr_kind") == "ident_expr":
+        yield of.ident_expr.name, name
+    for child in (*children(node), *_parts(node.comprehension_expr)):
+        yield from members_in(child)
+
+
 def children(node: Expr) -> Iterator[Expr]:
     """What a node is made of; of a loop nothing, whose parts differ."""
     kind = node.WhichOneof("expr_kind")

@@ -13,7 +13,10 @@ VARIABLES: Final[Mapping[str, tuple[str, str]]] = {
     "agent.path": ("list<string>", 'the segments of its path: `["ns", "agents", "sa", "buyer"]`'),
     "principal.id": ("string", "for whom the agent acts: the token's `sub`; empty without a token"),
     "principal.issuer": ("string", "who vouches for that; an id is unique only with its issuer"),
-    "claims": ("map<string, dyn>", "the token's verified claims; empty without a token"),
+    "claims": (
+        "map<string, dyn>",
+        "the token's verified claims that the config lists; none without one",
+    ),
     "delegation.mode": ("string", '`"act"`, `"mapped"`, `"autonomous"` or `"bootstrap"`'),
     "delegation.scopes": ("list<string>", "the token's scopes, in alphabetical order"),
     "delegation.actors": ("list<string>", "subjects of the actors: the current one, then earlier"),

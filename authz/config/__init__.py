@@ -19,6 +19,7 @@ from authz.config.merged import Merged
 from authz.config.messages import causes, message_of, offset_of, place_of
 from authz.config.problems import ConfigError, Problem
 from authz.config.references import reference_problems
+from authz.config.rules import listed_for_conditions
 from authz.delegation import IssuerSettings, TokenSettings
 from authz.envoy import HeaderSettings
 from authz.identity import ProfileSettings
@@ -114,7 +115,7 @@ def _checked(merged: Merged) -> Config:
     problems = list(merged.problems)
     config = None
     try:
-        config = Config.model_validate(merged.data)
+        config = Config.model_validate(merged.data, context=listed_for_conditions(merged.data))
     except ValidationError as error:
         found = (_problem(merged, one) for one in causes(error.errors(include_url=False)))
         problems += _at_other_places(found, problems)

@@ -6,10 +6,12 @@ As ``references``: on the data as written, so that all problems come in one list
 from collections.abc import Iterator
 from typing import Any, Final
 
+from authz.conditions import Listed
 from authz.config.yamlfile import Place
 from authz.envoy import HeaderSettings, owned_headers
 
 Found = Iterator[tuple[Place, str]]
+_LISTS: Final = {"claims": "claims", "request.headers": "headers"}  # of the section conditions
 _TOKEN_HEADER: Final = "authorization"  # the default of token.header
 
 
@@ -29,6 +31,19 @@ def rule_problems(data: dict[str, Any]) -> Found:
             elif name in owned_headers(prefix):
                 yield (*place, "add_headers", name), "it is one of the identity headers already"
     yield from _twice(data)
+
+
+def listed_for_conditions(data: dict[str, Any]) -> Listed:
+    """What conditions may read by name, as far as that is written well."""
+    section = data.get("conditions", {})
+    if not isinstance(section, dict):
+        return {}
+    lists = ((variable, section.get(key, ())) for variable, key in _LISTS.items())
+    return {
+        variable: [name for name in names if isinstance(name, str)]
+        for variable, names in lists
+        if isinstance(names, tuple)
+    }
 
 
 def _conditions(data: dict[str, Any], token_header: str) -> Found:

@@ -24,6 +24,17 @@ def _name(text: str) -> str:
 ClaimName = Annotated[str, Field(min_length=1, max_length=MAX_NAME_CHARS), AfterValidator(_name)]
 
 
+def _whole(text: str) -> str:
+    if text.startswith("/"):
+        raise ValueError(f"conditions read whole claims: write {root_of(text) or 'its name'}")
+    return text
+
+
+WholeClaimName = Annotated[
+    str, Field(min_length=1, max_length=MAX_NAME_CHARS), AfterValidator(_whole)
+]
+
+
 def claim_of(claims: Mapping[str, object], name: str) -> object:
     """The value of a claim, None when it is not there."""
     if not name.startswith("/"):

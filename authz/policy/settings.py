@@ -15,7 +15,7 @@ from authz.patterns import (
     SpiffePatternText,
 )
 from authz.policy.calls import KEYS, A2aKey, CallSettings, McpKey, ModelsKey
-from authz.policy.claims import ClaimName, ClaimValue
+from authz.policy.claims import ClaimName, ClaimValue, WholeClaimName
 from authz.policy.windows import WindowSettings
 from authz.settings import Duration, MisfitError, Settings
 from authz.spiffe import SCHEME
@@ -220,8 +220,8 @@ class ConditionSettings(Settings):
 
     headers: tuple[ConditionHeader, ...] = ()
     """Request headers, as request.headers."""
-    claims: tuple[Annotated[str, Field(min_length=1, max_length=256)], ...] = ()
-    """Claims of the token, as claims."""
+    claims: tuple[WholeClaimName, ...] = ()
+    """Claims of the token, as claims: whole ones, realm_access and not /realm_access/roles."""
 
 
 Grants = Mapping[str, tuple[RuleSettings, ...]]
