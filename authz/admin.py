@@ -9,14 +9,14 @@ from collections.abc import Callable
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socketserver import TCPServer
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 from pydantic import Field
 
-from authz.settings import Settings
+from authz.settings import PortExists, Settings
 
 REQUEST_SECONDS: Final = 5.0  # a slow client loses its connection, not our thread
 MAX_CONNECTIONS: Final = 64  # at once, a thread each: far more than probes and scrapes need
@@ -30,7 +30,7 @@ Readiness = Callable[[], tuple[bool, dict[str, Any]]]
 class AdminSettings(Settings):
     """Where operators look: /metrics, /healthz and /readyz."""
 
-    listen: str = Field(default="127.0.0.1:9192", pattern=r"^.+:[0-9]{1,5}$")
+    listen: Annotated[str, Field(pattern=r"^[^/\s]+:[0-9]{1,5}$"), PortExists] = "127.0.0.1:9192"
     """host:port. There is no authentication: keep it where only operators come."""
 
 

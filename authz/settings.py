@@ -7,9 +7,10 @@ to be coerced.
 import re
 from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, WithJsonSchema
 
 _DURATION: Final = re.compile(r"([0-9]{1,9})(ms|s|m|h|d)")
+_MAX_PORT: Final = 65535
 _SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -39,6 +40,16 @@ def parse_duration(value: Any) -> float:  # noqa: ANN401 - whatever the YAML hol
         raise ValueError("a duration is a whole number and a unit, such as 250ms, 30s, 5m, 1h, 1d")
     return int(match[1]) * _SECONDS[match[2]]
 
+
+def _port_exists(address: str) -> str:
+    port = address.rpartition(":")[2]
+    if port.isdecimal() and int(port) > _MAX_PORT:
+        raise ValueError(f"there is no port {port}: they end at {_MAX_PORT}")
+    return address
+
+
+PortExists = AfterValidator(_port_exists)
+"""For settings: an address whose port, if it says one, there is."""
 
 Duration = Annotated[
     float,

@@ -26,10 +26,10 @@ PATTERNS: Final[Mapping[str, str]] = MappingProxyType(
         r"^[\x21\x23-\x5b\x5d-\x7e]{1,256}$": _SCOPE,
         r"^[\x21-\x7e]{1,128}$": "one word of visible characters, 128 at most",
         r"^([A-Z][A-Z-]{0,31}|\*)$": 'a method in capitals, such as GET, or "*" for any',
-        r"^(unix:/.+|.+:([0-9]|\{worker\}){1,5})$": (
+        r"^(unix:/.+|[^/\s]+:([0-9]|\{worker\}){1,5})$": (
             'an address, such as "unix:/run/authz/authz.sock" or "127.0.0.1:9191"'
         ),
-        r"^.+:[0-9]{1,5}$": 'an address with a port, such as "127.0.0.1:9192"',
+        r"^[^/\s]+:[0-9]{1,5}$": 'an address with a port, such as "127.0.0.1:9192"',
         r"^unix:/.+": "an address such as unix:/run/spire/agent.sock",
         r"^[a-z][a-z0-9-]{0,30}-$": "lower-case letters, digits and '-', one at the end: x-agent-",
         r"^[a-z0-9-]{1,64}$": "a header's name in lower case, such as authorization",

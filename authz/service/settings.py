@@ -4,7 +4,7 @@ from typing import Annotated, Any, Final, Self
 
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
-from authz.settings import Duration, MisfitError, Settings
+from authz.settings import Duration, MisfitError, PortExists, Settings
 from authz.tls import TlsSettings
 
 
@@ -13,10 +13,10 @@ def _listed(value: Any) -> Any:  # noqa: ANN401 - whatever the YAML holds
 
 
 _WORKER: Final = "{worker}"
-_ADDRESS: Final = r"^(unix:/.+|.+:([0-9]|\{worker\}){1,5})$"
+_ADDRESS: Final = r"^(unix:/.+|[^/\s]+:([0-9]|\{worker\}){1,5})$"
 _ONE: Final = {"type": "string", "pattern": _ADDRESS}
 Addresses = Annotated[
-    tuple[Annotated[str, Field(pattern=_ADDRESS)], ...],
+    tuple[Annotated[str, Field(pattern=_ADDRESS), PortExists], ...],
     BeforeValidator(_listed),
     WithJsonSchema({"anyOf": [_ONE, {"type": "array", "items": _ONE, "minItems": 1}]}),
 ]
