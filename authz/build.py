@@ -24,7 +24,6 @@ from authz.request import DPOP, XFCC
 from authz.revocations import RevocationError, RevocationList
 from authz.routes import Routes
 from authz.service import Snapshot
-from authz.tls import ServerTls
 
 MIN_SECRET_BYTES: Final = 32  # as long as the HMAC's digest (RFC 2104 section 3)
 
@@ -44,22 +43,12 @@ def key_sources(config: Config) -> dict[str, KeySource]:
 def delegations_of(config: Config, keys: KeyStore) -> Delegations:
     """Step 2, with the real thing. Raises BuildError."""
     dpop = config.token.dpop
-    proofs = DpopProofs(dpop, _nonce_secret(dpop))
+    proofs = DpopProofs(dpop, nonce_secret_of(dpop))
     return Delegations(config.token, config.issuers, keys, proofs)
 
 
-def check_files(config: Config) -> None:
-    """Read the files that the config names. Raises BuildError, TlsError, ConfigError."""
-    _nonce_secret(config.token.dpop)
-    revocations_of(config)
-    decision_point_of(config)
-    if config.candidate is not None:
-        load(Path(config.candidate))
-    if config.server.tls and config.server.tls.workload_api is None:
-        ServerTls(config.server.tls)
-
-
-def _nonce_secret(settings: DpopSettings) -> bytes:
+def nonce_secret_of(settings: DpopSettings) -> bytes:
+    """What nonces are made of; empty if none is configured. Raises BuildError."""
     if settings.nonce_secret is None:
         return b""
     try:

@@ -419,7 +419,9 @@ def test_nonce_secrets_that_are_none(
     (old, new), *_ = nonce_changes(secret).items()
     config.write_text(shared_world.config_text.replace(old, new))
     assert cli.main(["check", str(config)]) == 1
-    assert "nonce_secret can't be read" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "authz.yaml:" in told
+    assert f"token.dpop.nonce_secret: {secret} can't be read: No such file" in told
     secret.write_bytes(b"short")
     assert cli.main(["check", str(config)]) == 1
     assert "less than 32 bytes" in capsys.readouterr().err

@@ -15,13 +15,14 @@ import msgspec
 import urllib3
 
 from authz import __version__
-from authz.build import BuildError, check_files, revocations_of
+from authz.build import BuildError, revocations_of
 from authz.cli import policy
 from authz.cli.common import FAILED, FINE, NO_START, USAGE, add_config, add_verb, complain, time_of
 from authz.cli.explain import add_verbs as add_explain_verbs
 from authz.config import ConfigError, load, schema
 from authz.review.keytable import fetch_all
 from authz.review.metadata import NoResourceError, resource_metadata
+from authz.review.namedfiles import checked
 from authz.revocations import Revocation, RevocationError
 from authz.server import StartError, run
 from authz.server.logs import configure
@@ -59,8 +60,7 @@ def _serve(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
-    config = load(options.config)
-    check_files(config)
+    config = checked(options.config)
     print(
         f"{options.config}: fine: {_count(len(config.issuers), 'issuer')}, "
         f"{_count(len(config.agents), 'agent')}, {_count(len(config.grants), 'grant')}"

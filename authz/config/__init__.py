@@ -20,6 +20,7 @@ from authz.config.messages import causes, message_of, offset_of, place_of
 from authz.config.problems import ConfigError, Problem
 from authz.config.references import reference_problems
 from authz.config.rules import listed_for_conditions
+from authz.config.yamlfile import Place, dotted
 from authz.delegation import IssuerSettings, TokenSettings
 from authz.envoy import HeaderSettings
 from authz.identity import ProfileSettings
@@ -38,7 +39,17 @@ from authz.routes import RouteSettings
 from authz.service import ServerSettings
 from authz.settings import Settings
 
-__all__ = ["Config", "ConfigError", "ConfigFiles", "Problem", "load", "load_text", "schema"]
+__all__ = [
+    "Config",
+    "ConfigError",
+    "ConfigFiles",
+    "Place",
+    "Problem",
+    "dotted",
+    "load",
+    "load_text",
+    "schema",
+]
 SCHEMA_ID: Final = "urn:agent-authz:config"
 
 

@@ -1,0 +1,86 @@
+"""Files that a config names: each that can't be used is told where it is named."""
+
+from pathlib import Path
+
+import pytest
+
+from authz.cli import main
+from lab.mesh import CONFIG
+
+
+def config(folder: Path, *, more: str = "", keys: str = "", audit: str = "-") -> Path:
+    """A config in a folder, with what is to be added."""
+    text = CONFIG.format(
+        socket="/run/authz/authz.sock",
+        admin_port=9192,
+        drain="5s",
+        jwks_uri="http://127.0.0.1:1/jwks",
+        audit=audit,
+    )
+    path = folder / "authz.yaml"
+    path.write_text(text.replace("    keys: {", f"    keys: {{{keys}") + more)
+    return path
+
+
+def told(path: Path, capsys: pytest.CaptureFixture[str]) -> dict[str, str]:
+    """What ``authz check`` says against a config, by what stands on the line that it names."""
+    assert main(["check", str(path)]) == 1
+    found = {}
+    for said in capsys.readouterr().err.splitlines():
+        file, line, message = said.split(":", 2)
+        found[Path(file).read_text().splitlines()[int(line) - 1].strip()] = message.strip()
+    return found
+
+
+def test_missing_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """All files that are not there are told at once, each at the line that names it."""
+    more = """\
+candidate: /none/candidate.yaml
+revocations:
+  file: /none/revoked
+pdp:
+  url: https://pdp.corp.example/evaluation
+  ca_file: /none/ca
+  token_file: /none/token
+token:
+  dpop:
+    nonce: required
+    nonce_secret: /none/nonce
+"""
+    path = config(
+        tmp_path, more=more, keys="\n      ca_file: /none/issuers-ca,\n", audit="/none/log"
+    )
+    found = told(path, capsys)
+
+    missing = {line: text for line, text in found.items() if "can't be read: No such" in text}
+    assert {line.rpartition("/")[2].rstrip(",") for line in missing} == {
+        *("candidate.yaml", "revoked", "ca", "token", "nonce", "issuers-ca")
+    }
+    (audit,) = set(found) - set(missing)
+    assert found[audit] == "audit.path: there is no folder /none"
+
+
+def test_bad_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Files that hold something else than they should are told there too, and a candidate's own."""
+    for name, text in {"revoked": '{"agnt": 1}\n', "nonce": "short", "ca": "no PEM"}.items():
+        (tmp_path / name).write_text(text)
+    candidate = config(tmp_path).rename(tmp_path / "candidate.yaml")
+    candidate.write_text(candidate.read_text().replace("drain: 5s", "drain: 5"))
+    more = f"""\
+candidate: {candidate}
+revocations:
+  file: {tmp_path}/revoked
+pdp: {{url: "https://pdp.corp.example/evaluation", ca_file: {tmp_path}/ca}}
+token:
+  dpop: {{nonce: required, nonce_secret: {tmp_path}/nonce}}
+"""
+    found = told(config(tmp_path, more=more), capsys)
+
+    assert found[f"file: {tmp_path}/revoked"].endswith(
+        "line 1: Object contains unknown field `agnt`"
+    )
+    assert found[f"dpop: {{nonce: required, nonce_secret: {tmp_path}/nonce}}"] == (
+        "token.dpop.nonce_secret: has less than 32 bytes"
+    )
+    assert "pdp: ca_file: " in "".join(found.values())
+    assert found["drain: 5"].startswith("server.drain: a duration is")
