@@ -271,6 +271,28 @@ ALONE = [
     ("  public:\n", f"{DENY}      when:\n        true\n@@        && agnt.id == ''\n", "did you"),
     ("  public:\n", f"{DENY}      when: 'true\n@@        && agnt.id == \"x\"'\n", "did you"),
     ("  public:\n", f"{DENY}@@      when: 'agnt.id == ''x'' &&\n        true'\n", "did you mean"),
+    # names of trust domains
+    ("[corp.example]", "@@[spiffe://corp.example]", "trust_domains[0]: a trust domain has only"),
+    (
+        "spiffe://corp.example/ns/agents/sa/travel",
+        "@@spiffe://corp.exampel/ns/*/sa/travel",
+        "agents[0].id: corp.exampel is not one of trust_domains; did you mean corp.example?",
+    ),
+    (
+        "subjects: [alice]}",
+        "subjects: [alice]}\n@@    agents: [spiffe://corp.exampel/a]",
+        "principals[0].agents[0]: corp.exampel is not one of trust_domains",
+    ),
+    (
+        "    algo",
+        "    actor:\n      claim: azp\n@@      map: {b: spiffe://corp.exampel/b}\n    algo",
+        "issuers[0].actor.map.b: corp.exampel is not one of trust_domains; did you mean",
+    ),
+    (
+        "certificate: required",
+        "@@certificate: required, trust_domains: [corp.exampel]",
+        "profiles.default.trust_domains[0]: corp.exampel is not one",
+    ),
     # what a condition can't read
     (
         "  public:\n",

@@ -5,13 +5,16 @@ list as all the others; what has the wrong shape is passed over here and reporte
 what refers to it.
 """
 
+from collections.abc import Iterator
 from typing import Any, Final
 
 from authz.config.merged import Merged
 from authz.config.nearest import nearest_or_all
 from authz.config.problems import Problem
 from authz.config.rules import Found, rule_problems
-from authz.spiffe import SpiffeId, SpiffeIdError, TrustDomain
+from authz.config.yamlfile import Place
+from authz.patterns import SpiffePattern
+from authz.spiffe import SpiffeIdError, TrustDomain
 
 _UNIQUE: Final = (("agents", "id"), ("issuers", "issuer"), ("routes", "name"))
 
@@ -24,7 +27,6 @@ def reference_problems(merged: Merged) -> list[Problem]:
         *_issuers(data),
         *_audiences(data),
         *_trust_domains(data),
-        *_domains_of_profiles(data),
         *rule_problems(data),
         *_twice(merged),
     ]
@@ -87,36 +89,54 @@ def _audiences(data: dict[str, Any]) -> Found:
 
 def _trust_domains(data: dict[str, Any]) -> Found:
     known = _names(data.get("trust_domains"))
+    is_good = bool(known)
     for at, name in enumerate(known):
         try:
             TrustDomain.parse(name)
         except SpiffeIdError as error:
-            yield ("trust_domains", at), str(error)
-    if not known:
+            is_good = False
+            yield ("trust_domains", at), f"{error}: as in corp.example"
+    if not is_good:
         return
+    for place, name in _named_domains(data):
+        if name not in known:
+            message = f"{name} is not one of trust_domains{nearest_or_all(name, known, 'known')}"
+            yield place, message
+
+
+def _named_domains(data: dict[str, Any]) -> Iterator[tuple[Place, str]]:
+    """Trust domains that only count when they are known."""
     for at, item in _items(data, "issuers"):
         for number, name in enumerate(_names(item.get("actors_from"))):
-            if name not in known:
-                yield ("issuers", at, "actors_from", number), "not one of trust_domains"
+            yield ("issuers", at, "actors_from", number), name
+    for key, item in _members(data.get("profiles")).items():
+        for number, name in enumerate(_names(_members(item).get("trust_domains"))):
+            yield ("profiles", key, "trust_domains", number), name
+    for place, text in _agents(data):
+        if (domain := _domain_of(text)) is not None:
+            yield place, domain
+
+
+def _agents(data: dict[str, Any]) -> Iterator[tuple[Place, object]]:
+    """Ids of agents, and patterns of them."""
     for at, item in _items(data, "agents"):
-        if _domain_of(item.get("id")) not in {None, *known}:
-            yield ("agents", at, "id"), "its trust domain is not one of trust_domains"
+        yield ("agents", at, "id"), item.get("id")
+    for at, item in _items(data, "principals"):
+        for number, text in enumerate(_names(item.get("agents"))):
+            yield ("principals", at, "agents", number), text
+    for at, item in _items(data, "issuers"):
+        for key, text in _members(_members(item.get("actor")).get("map")).items():
+            yield ("issuers", at, "actor", "map", key), text
 
 
-def _domains_of_profiles(data: dict[str, Any]) -> Found:
-    known = _names(data.get("trust_domains"))
-    profiles = data.get("profiles")
-    for key, item in (profiles if isinstance(profiles, dict) else {}).items():
-        domains = item.get("trust_domains") if isinstance(item, dict) else None
-        for number, name in enumerate(_names(domains)):
-            if known and name not in known:
-                yield ("profiles", key, "trust_domains", number), "not one of trust_domains"
+def _members(value: Any) -> dict[str, Any]:  # noqa: ANN401 - raw data
+    return value if isinstance(value, dict) else {}
 
 
 def _domain_of(text: Any) -> str | None:  # noqa: ANN401 - raw data
     try:
-        return SpiffeId.parse(text).trust_domain.name if isinstance(text, str) else None
-    except SpiffeIdError:
+        return SpiffePattern.parse(text).trust_domain.name if isinstance(text, str) else None
+    except ValueError:
         return None
 
 

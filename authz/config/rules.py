@@ -6,6 +6,8 @@ As ``references``: on the data as written, so that all problems come in one list
 from collections.abc import Iterator
 from typing import Any, Final
 
+from pydantic import ValidationError
+
 from authz.conditions import Listed
 from authz.config.yamlfile import Place
 from authz.envoy import HeaderSettings, owned_headers
@@ -17,7 +19,7 @@ _TOKEN_HEADER: Final = "authorization"  # the default of token.header
 
 def rule_problems(data: dict[str, Any]) -> Found:
     """Names that stand twice in a grant; headers that are not for rules to read, or to add."""
-    prefix = _text(data, "headers", "prefix", HeaderSettings().prefix)
+    prefix = _prefix(data)
     token_header = _text(data, "token", "header", _TOKEN_HEADER)
     yield from _conditions(data, token_header)
     for place, rule in _rules(data):
@@ -25,6 +27,8 @@ def rule_problems(data: dict[str, Any]) -> Found:
             if name == token_header:
                 yield (*place, "headers", name), "it carries the token, which rules can't read"
         for name in _keys(rule, "add_headers"):
+            if prefix is None:
+                continue
             if not name.startswith(prefix):
                 message = f"must begin with {prefix}, the prefix of headers that clients can't set"
                 yield (*place, "add_headers", name), message
@@ -76,6 +80,14 @@ def _rules(data: dict[str, Any]) -> Iterator[tuple[Place, dict[str, Any]]]:
 def _keys(rule: dict[str, Any], member: str) -> list[str]:
     value = rule.get(member)
     return [key for key in value if isinstance(key, str)] if isinstance(value, dict) else []
+
+
+def _prefix(data: dict[str, Any]) -> str | None:
+    """Of the identity headers, if it is a good one."""
+    try:
+        return HeaderSettings.model_validate(data.get("headers", {})).prefix
+    except ValidationError:
+        return None
 
 
 def _text(data: dict[str, Any], section: str, member: str, default: str) -> str:
