@@ -8,6 +8,7 @@ and ``agent-1`` never matches ``agent-10``.
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Annotated, Final, Self
 
 from pydantic import AfterValidator, Field
@@ -18,6 +19,8 @@ from authz.request import canonical_host
 from authz.spiffe import SCHEME, SpiffeId, SpiffeIdError, TrustDomain
 
 _VARIABLE: Final = re.compile(r"\{[A-Za-z_][A-Za-z0-9_]*\}")
+_METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+_ALIKE: Final = frozenset({"ORDERPATCH", "PROPPATCH", "REPORT"})  # of WebDAV: no slips
 ANY: Final = "*"
 REST: Final = "**"
 
@@ -84,6 +87,12 @@ def path_pattern(text: str) -> SegmentPattern:
 def _literal_path_segment(segment: str) -> str | None:
     if _VARIABLE.fullmatch(segment):
         return None
+    if "?" in segment or "#" in segment:
+        raise ValueError("rules see no query and no fragment: leave out what begins with ? or #")
+    if "{" in segment or "}" in segment:
+        raise ValueError("a variable is a whole segment, as {id}: letters, digits and _")
+    if segment.startswith(":"):  # other routers' variable: a deny of it would deny nothing
+        raise ValueError(f"for any segment write {{{segment[1:]}}}; a colon itself is written %3A")
     try:
         return canonical_path("/" + segment)[0]
     except Denied as denied:
@@ -159,10 +168,22 @@ def _trust_domain_text(text: str) -> str:
     return TrustDomain.parse(text).name
 
 
+def _method_text(text: str) -> str:
+    """Any method, but not one that is surely a slip: a deny of it would deny nothing."""
+    if text in {"ANY", "ALL"}:
+        raise ValueError(f'{text} is no method: write "*" for any')
+    near = () if text in (*_METHODS, *_ALIKE) else get_close_matches(text, _METHODS, n=1)
+    if near:
+        raise ValueError(f"{text} is no method that is known here; did you mean {near[0]}?")
+    return text
+
+
 # How the config writes them: texts that were parsed once and are good.
 HostText = Annotated[str, AfterValidator(host_pattern)]
 PathText = Annotated[str, AfterValidator(_path_text)]
-MethodText = Annotated[str, Field(pattern=r"^([A-Z][A-Z-]{0,31}|\*)$")]
+MethodText = Annotated[
+    str, Field(pattern=r"^([A-Z][A-Z-]{0,31}|\*)$"), AfterValidator(_method_text)
+]
 SpiffePatternText = Annotated[str, AfterValidator(_spiffe_pattern_text)]
 SpiffeIdText = Annotated[str, AfterValidator(_spiffe_id_text)]
 TrustDomainText = Annotated[str, AfterValidator(_trust_domain_text)]

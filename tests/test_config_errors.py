@@ -271,6 +271,22 @@ ALONE = [
     ("  public:\n", f"{DENY}      when:\n        true\n@@        && agnt.id == ''\n", "did you"),
     ("  public:\n", f"{DENY}      when: 'true\n@@        && agnt.id == \"x\"'\n", "did you"),
     ("  public:\n", f"{DENY}@@      when: 'agnt.id == ''x'' &&\n        true'\n", "did you mean"),
+    # what no request is
+    (
+        "methods: [POST]",
+        "@@methods: [PSOT]",
+        "PSOT is no method that is known here; did you mean PO",
+    ),
+    ("methods: [POST]", "@@methods: [ANY]", 'ANY is no method: write "*" for any'),
+    ("paths: [/public/**]", "@@paths: ['/a?b=1']", "rules see no query and no fragment"),
+    ("paths: [/public/**]", "@@paths: ['/a#b']", "rules see no query and no fragment"),
+    ("paths: [/public/**]", "@@paths: ['/a/x-{id}']", "a variable is a whole segment, as {id}"),
+    ("paths: [/public/**]", "@@paths: ['/a/:id/b']", "write {id}; a colon itself is written %3A"),
+    (
+        "  public:\n",
+        f"{DENY}      a2a:\n@@        methods: [message/send]\n",
+        "public[0].a2a.methods[0]: A2A 1.0 calls message/send SendMessage: write that",
+    ),
     # names of trust domains
     ("[corp.example]", "@@[spiffe://corp.example]", "trust_domains[0]: a trust domain has only"),
     (

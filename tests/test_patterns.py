@@ -3,9 +3,10 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import TypeAdapter
 
 from authz.paths import canonical_path
-from authz.patterns import SegmentPattern, SpiffePattern, host_pattern, path_pattern
+from authz.patterns import MethodText, SegmentPattern, SpiffePattern, host_pattern, path_pattern
 from authz.spiffe import SpiffeId
 
 SEGMENT = st.sampled_from(["a", "b", "ab", "a.b", "...", "agent-1", "agent-10", ""])
@@ -191,3 +192,16 @@ def test_the_zero_pattern_fits_nothing() -> None:
 
     assert not nothing.matches(("",))
     assert not nothing.matches(("a",))
+
+
+@pytest.mark.parametrize(
+    "method", ["*", "GET", "PURGE", "QUERY", "PROPPATCH", "REPORT", "M-SEARCH"]
+)
+def test_methods_that_are_some(method: str) -> None:
+    """Whatever is no slip of a method of every day is taken: servers have others."""
+    assert TypeAdapter(MethodText).validate_python(method) == method
+
+
+def test_a_colon_that_is_meant() -> None:
+    """A segment that begins with a colon can be named, with an escape."""
+    assert path_pattern("/a/%3Ab").matches(canonical_path("/a/:b"))

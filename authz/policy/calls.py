@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, Field
 
 from authz.patterns import ANY
 from authz.policy.names import Names, NameText, Uris, UriText, segments_of
+from authz.protocols.a2a_methods import CARDS, GRPC_METHODS, JSONRPC_METHODS
 from authz.request import Call
 from authz.settings import MisfitError, Settings
 
@@ -55,6 +56,13 @@ _TARGETED: Final[Mapping[str, str]] = {
     "tasks/result": "tasks",
     "tasks/update": "tasks",
     "tasks/cancel": "tasks",
+}
+# Names of A2A 0.3 and of bindings: calls have the name of 1.0, so that a rule never fits these.
+_A2A_RENAMED: Final[Mapping[str, str]] = {
+    old: new
+    for methods in (JSONRPC_METHODS, GRPC_METHODS)
+    for old, (new, _) in methods.items()
+    if old not in {new, *CARDS.values()}
 }
 
 
@@ -117,6 +125,9 @@ class A2aSettings(Settings):
 
     def check(self, *, is_deny: bool) -> None:
         """As in McpSettings."""
+        for at, method in enumerate(self.methods):
+            if new := _A2A_RENAMED.get(method):
+                raise MisfitError(f"A2A 1.0 calls {method} {new}: write that", "methods", at)
         if is_deny and not (self.methods or self.tasks or self.skills):
             raise MisfitError(_DENIES_NOTHING)
         if not is_deny and not self.methods:
