@@ -114,6 +114,13 @@ def test_a_case_that_fails(
         ("expect: allow", "expect: alow", 8, "did you mean allow?"),
         ("    expect: allow\n", "", 2, "is required"),
         ("agent: spiffe", "agent: http", 3, "spiffe"),
+        (
+            "rule: finance-read/0",
+            "rule: finance-raed/0",
+            9,
+            "no rule 'finance-raed/0'; did you mean",
+        ),
+        ("rule: finance-read/0", "issuer: https://as.corp.exmple", 9, "did you mean https://as"),
         ("rule: finance-read/0", "at: 2026-11-25T10:00:00", 9, "a time with its zone"),
     ],
 )

@@ -4,7 +4,7 @@ Only step 3 is tested, may they: a case says who calls and for whom, as if that 
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from math import inf
@@ -18,8 +18,8 @@ from authz.build import policy_of
 from authz.conditions import ConditionHeader
 from authz.config import Config, ConfigError
 from authz.config.messages import causes, message_of, place_of
-from authz.config.nearest import nearest
-from authz.config.yamlfile import Document, parse
+from authz.config.nearest import nearest, nearest_or_all
+from authz.config.yamlfile import Document, Place, parse
 from authz.decision import Actor, Agent, Delegation, Grant, Verdict
 from authz.patterns import SpiffeIdText
 from authz.policy import Case, Policy
@@ -211,7 +211,9 @@ class Outcome:
 
 def run_cases(config: Config, path: Path, now: float) -> Outcome:
     """Ask the config's policy every case of a file. Raises ConfigError for the file."""
-    cases, lines = _load(path, config)
+    grants = compiled(config.grants, config.conditions)
+    rules = [rule for of_grant in grants.values() for rule in of_grant]
+    cases, lines = _load(path, config, [rule.name for rule in rules])
     policy = policy_of(config)
     only_issuer = config.issuers[0].issuer
     failures = []
@@ -221,13 +223,12 @@ def run_cases(config: Config, path: Path, now: float) -> Outcome:
         decided.update(_deciding(verdict))
         if (failure := _failure(case, verdict, f"{path}:{line}")) is not None:
             failures.append(failure)
-    rules = compiled(config.grants, config.conditions).values()
-    uncovered = _uncovered((rule for of_grant in rules for rule in of_grant), decided)
-    count = sum(map(len, config.grants.values()))
-    return Outcome(len(cases), tuple(failures), count, uncovered)
+    return Outcome(len(cases), tuple(failures), len(rules), _uncovered(rules, decided))
 
 
-def _load(path: Path, config: Config) -> tuple[tuple[PolicyCase, ...], list[int]]:
+def _load(
+    path: Path, config: Config, rules: Sequence[str]
+) -> tuple[tuple[PolicyCase, ...], list[int]]:
     """The cases and their lines. Raises ConfigError with every problem."""
     document = _document(path)
     problems = list(document.problems)
@@ -238,13 +239,30 @@ def _load(path: Path, config: Config) -> tuple[tuple[PolicyCase, ...], list[int]
         for one in causes(error.errors(include_url=False)):
             place = place_of(one)
             problems.append(document.problem(place, message_of(one, place, PolicyCases)))
-    for number, case in enumerate(cases if len(config.issuers) > 1 else ()):
-        if not case.issuer and case.mode != "bootstrap":
-            message = "say the issuer: the config has several"
-            problems.append(document.problem(("cases", number), message))
+    problems += [
+        document.problem(place, message) for place, message in _unknown(cases, config, rules)
+    ]
     if problems:
         raise ConfigError(str(path), document.problems or problems)
     return cases, [document.line_of(("cases", number)) for number in range(len(cases))]
+
+
+def _unknown(
+    cases: Sequence[PolicyCase], config: Config, rules: Sequence[str]
+) -> Iterator[tuple[Place, str]]:
+    """Issuers and rules of cases that the config does not have: no answer would fit."""
+    issuers = [issuer.issuer for issuer in config.issuers]
+    for number, case in enumerate(cases):
+        if not case.issuer and case.mode != "bootstrap" and len(issuers) > 1:
+            yield ("cases", number), "say the issuer: the config has several"
+        if case.issuer and case.issuer not in issuers:
+            message = (
+                f"not one of the config's issuers{nearest_or_all(case.issuer, issuers, 'known')}"
+            )
+            yield ("cases", number, "issuer"), message
+        if case.rule is not None and case.rule not in rules:
+            message = f"no rule {case.rule!r}{nearest_or_all(case.rule, rules, 'known')}"
+            yield ("cases", number, "rule"), message
 
 
 def _document(path: Path) -> Document:
