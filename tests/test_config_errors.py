@@ -332,6 +332,26 @@ ALONE = [
         "conditions:\n@@  claims: [/realm_access/roles]",
         "conditions.claims[0]: conditions read whole claims: write realm_access",
     ),
+    (
+        "  public:\n",
+        f"{DENY}      when: >\n        'email' != ''\n@@        && claims.mail == ''\n",
+        "conditions.claims does not list mail",
+    ),
+    # YAML
+    (
+        "    grants: [finance-read]\n    suspended",
+        "@@\u00a0   grants: [finance-read]\n    suspended",
+        "not YAML: the line begins with U+00A0, which looks like a space",
+    ),
+    ('["balance:read"]', '@@["balance:read]', "a quote in it does not end"),
+    (
+        "hosts: [mcp.corp.example]",
+        "@@hosts: [mcp.corp.example]]",
+        "after a closing quote or bracket",
+    ),
+    ("    suspended: true", "@@    <<: *base", "anchors, aliases"),
+    ("include: [", "include: [@@!x ", "include[0]: tags such as !x"),
+    ("include: [policy.d/team.yaml]", "@@include: policy.d/team.yaml", "include: must be a list"),
     # a slip is not missed besides
     ("trust_domains:", "@@trust_domians:", "trust_domians: unknown key; did you mean"),
     ("      methods: [POST]\n", "@@      method: [POST]\n", "finance-pay[0].method: unknown key"),
@@ -368,6 +388,14 @@ def test_conditions_read_what_is_listed(condition: str, words: str | None) -> No
         return
     with pytest.raises(ConfigError, match=words):
         load_text(text.encode(), "f")
+
+
+def test_mistakes_beside_a_file_that_is_no_yaml(tmp_path: Path) -> None:
+    """What can be seen to be wrong is told beside it, and nothing is missed that may be in it."""
+    main, included = halves()
+    found = problems(tmp_path, main.replace("drain: 5s", "drain: 5"), f"{included}\t")
+
+    assert [one.partition(": ")[0] for one in found] == ["authz.yaml:5", f"{INCLUDED}:37"]
 
 
 def test_a_mistake_is_told_once(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ A condition is compiled once, when the config is loaded, and asked once a decisi
 and sees no credential; what it may read stands in ``VARIABLES``.
 """
 
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -83,7 +84,8 @@ def _checked(text: str, info: ValidationInfo) -> str:
             meant = f"; did you mean {near[0]}?" if near else ""
             key = f"conditions.{variable.rpartition('.')[2]}"
             message = f"{key} does not list {name}, so that it is never there{meant}"
-            raise ConditionError(message, max(text.find(name), 0))
+            found = re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", text)
+            raise ConditionError(message, found.start() if found else 0)
     return text
 
 

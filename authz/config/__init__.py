@@ -4,7 +4,6 @@ Nothing is decided here. ``load`` gives a Config that is good, or every problem 
 its line and what would be right.
 """
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,7 +16,7 @@ from authz.cache import CacheSettings
 from authz.config.files import ConfigFiles, main_document
 from authz.config.merged import Merged
 from authz.config.messages import causes, message_of, offset_of, place_of
-from authz.config.problems import ConfigError, Problem
+from authz.config.problems import ConfigError, Problem, elsewhere
 from authz.config.references import reference_problems
 from authz.config.rules import listed_for_conditions
 from authz.config.yamlfile import Place, dotted
@@ -125,21 +124,19 @@ def _checked(merged: Merged) -> Config:
     """The config of good data. Raises ConfigError with every problem in it."""
     problems = list(merged.problems)
     config = None
+    is_whole = merged.is_whole and isinstance(merged.data.get("include", ()), tuple)
     try:
         config = Config.model_validate(merged.data, context=listed_for_conditions(merged.data))
     except ValidationError as error:
-        found = (_problem(merged, one) for one in causes(error.errors(include_url=False)))
-        problems += _at_other_places(found, problems)
-    problems += _at_other_places(reference_problems(merged), problems)
+        details = causes(error.errors(include_url=False))
+        if not is_whole:
+            details = [one for one in details if one["type"] != "missing" or len(one["loc"]) > 1]
+        problems += elsewhere((_problem(merged, one) for one in details), problems)
+    if is_whole:  # else names would be missed that stand where nothing could be read
+        problems += elsewhere(reference_problems(merged), problems)
     if problems or config is None:
         raise ConfigError(merged.main.file, problems)
     return config
-
-
-def _at_other_places(found: Iterable[Problem], told: Iterable[Problem]) -> list[Problem]:
-    """Without those of a place that has one already: one mistake is told once."""
-    known = {(one.file, one.place) for one in told}
-    return [one for one in found if (one.file, one.place) not in known]
 
 
 def _problem(merged: Merged, detail: ErrorDetails) -> Problem:

@@ -10,7 +10,7 @@ from typing import Any, Final, Self
 
 from authz.config.include import Statuses, find
 from authz.config.merged import Merged
-from authz.config.problems import ConfigError, Problem
+from authz.config.problems import ConfigError, Problem, elsewhere
 from authz.config.yamlfile import Document, parse
 
 MAX_BYTES: Final = 64 * 1024 * 1024  # of all files: 100,000 rules are some 20 MB
@@ -64,16 +64,18 @@ class ConfigFiles:
         self._seen: dict[str, _Seen] = {}
 
     def read(self) -> Merged:
-        """Read and merge all files, as they were at one moment. Raises ConfigError."""
+        """Read and merge all files, as they were at one moment.
+
+        Raises ConfigError where the main file can't be read.
+        """
         for _ in range(ATTEMPTS):
             main, contents, problems = self._contents()
             if not self.changed():
                 break
         included = [parse(data, path) for path, data in contents.items()]
         merged = Merged(main, included)
-        problems += [p for document in included if document.data is None for p in document.problems]
-        if problems:  # what is missing would only be missed all over the rest
-            raise ConfigError(main.file, problems + merged.problems)
+        merged.problems += elsewhere(problems, merged.problems)
+        merged.is_whole = not problems and all(one.data is not None for one in included)
         return merged
 
     def changed(self) -> bool:

@@ -19,11 +19,13 @@ class Merged:
     Attributes:
         data: of the whole config.
         problems: of the files' YAML, and what kept them from being merged.
+        is_whole: whether every file could be read; problems say which could not.
     """
 
     def __init__(self, main: Document, included: Iterable[Document] = ()) -> None:
         """Merge, in this order. ``main.data`` is a mapping."""
         self.main = main
+        self.is_whole = True
         self.data: dict[str, Any] = dict(main.data)
         self.problems: list[Problem] = list(main.problems)
         self._begins: dict[str, list[tuple[int, Document]]] = {name: [] for name in LISTS}

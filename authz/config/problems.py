@@ -26,6 +26,12 @@ class Problem:
         return text if len(text) <= MAX_CHARS else f"{text[:MAX_CHARS]}..."
 
 
+def elsewhere(found: Iterable[Problem], told: Iterable[Problem]) -> list[Problem]:
+    """Without those of a place that has one already: one mistake is told once."""
+    known = {(one.file, one.place) for one in told}
+    return [one for one in found if (one.file, one.place) not in known]
+
+
 class ConfigError(Exception):
     """The config can't be used. ``problems`` are all that was found, by file and line."""
 

@@ -1,6 +1,7 @@
 """What is wrong with a text that is no YAML, in an operator's words, at the line to look at."""
 
 import codecs
+import re
 from typing import Final
 
 import yaml
@@ -11,7 +12,10 @@ _PARSER: Final = (
     ("tab character", "indented with a tab: YAML takes spaces only"),
     (
         "mapping values are not allowed",
-        "a key is not expected here: indent it right; a text with ': ' in it must stand in quotes",
+        (
+            "a key is not expected here: look at its indent and the line above; "
+            "a text with ': ' in it must stand in quotes"
+        ),
     ),
     ("did not find expected ',' or ']'", "the list that begins here with [ does not end with ]"),
     ("did not find expected ',' or '}'", "the mapping that begins here with { does not end with }"),
@@ -19,7 +23,10 @@ _PARSER: Final = (
     ("found unexpected document indicator", "the quote that opens here is never closed"),
     (
         "did not find expected key",
-        "a key is expected here, and nothing after a closing quote: keys stand in the column",
+        (
+            "a key is expected here, and nothing after a closing quote or bracket: "
+            "keys stand in the column"
+        ),
     ),
     (
         "did not find expected '-' indicator",
@@ -40,7 +47,11 @@ _PARSER: Final = (
 )
 _BEGINNING: Final = ("',' or", "end of stream", "document indicator", "expected ':'")
 _COLUMN: Final = "in the column"
-_IN_BRACKETS: Final = "; or a text in it holds one of , { } [ ] and must stand in quotes"
+_IN_BRACKETS: Final = (
+    "; or a quote in it does not end; "
+    "or a text in it holds one of , { } [ ] and must stand in quotes"
+)
+_ODD_SPACE: Final = re.compile(r" *([\u00a0\u2000-\u200b\u202f\u205f\u3000])")
 _START: Final = {"\t": "a tab: YAML is indented with spaces only"}
 _UTF16: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
@@ -65,6 +76,10 @@ def syntax_problem(text: str, error: yaml.YAMLError) -> tuple[int, str]:
     mark = error.context_mark if began else error.problem_mark or error.context_mark
     if mark is None:
         return 1, f"not YAML: {complaint}"
+    for number in (mark.line, mark.line + 1):  # a line that is indented so continues the one above
+        if match := _ODD_SPACE.match(_line(text, number - 1)):
+            what = f"U+{ord(match[1]):04X}, which looks like a space"
+            return number, f"not YAML: the line begins with {what}: indent with spaces"
     return mark.line + 1, f"not YAML: {_words(text, error, complaint)}"
 
 
@@ -81,6 +96,9 @@ def _words(text: str, error: yaml.MarkedYAMLError, complaint: str) -> str:
 
 
 def _character(text: str, mark: yaml.Mark) -> str:
+    return _line(text, mark.line)[mark.column : mark.column + 1]
+
+
+def _line(text: str, number: int) -> str:
     lines = text.splitlines()
-    line = lines[mark.line] if mark.line < len(lines) else ""
-    return line[mark.column : mark.column + 1]
+    return lines[number] if 0 <= number < len(lines) else ""

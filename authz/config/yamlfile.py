@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import yaml
 
-from authz.config.problems import Problem
+from authz.config.problems import Problem, elsewhere
 from authz.config.syntax import encoding_problem, syntax_problem
 
 _LOOKED_THROUGH: Final = 200  # lines, for one of a text: a condition has 2048 bytes at most
@@ -211,7 +211,7 @@ class _Builder:
 
     def _problem(self, line: int, message: str) -> None:
         problem = Problem(self._document.file, line, dotted(tuple(self._place)), message)
-        self._document.problems.append(problem)
+        self._document.problems += elsewhere([problem], self._document.problems[-1:])
 
 
 def _line(event: Any) -> int:  # noqa: ANN401 - the parser's events have no types

@@ -7,7 +7,7 @@ from difflib import unified_diff
 from pathlib import Path
 from typing import Final
 
-from authz.config import ConfigFiles
+from authz.config import ConfigError, ConfigFiles
 from authz.review.suggest import Suggestions, listed
 
 NEW_FILE: Final = "suggested.yaml"  # beside the main file, which has to include it
@@ -21,6 +21,8 @@ def patch(path: Path, suggestions: Suggestions) -> Iterator[str]:
     Raises ConfigError.
     """
     merged = ConfigFiles(path).read()
+    if merged.problems:  # it was good a moment ago
+        raise ConfigError(str(path), merged.problems)
     edits: defaultdict[str, dict[int, dict[str, list[str]]]] = defaultdict(dict)
     for (grant, number), keys in suggestions.narrower.items():
         for key, used in keys.items():
