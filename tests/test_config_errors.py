@@ -145,6 +145,11 @@ BROKEN = [
     ("hosts: [mcp.corp.example]", "@@hosts: []", "must not be empty"),
     ('"http://127.0.0.1:1/jwks"', "@@'https://a:x/'", "a number as its port"),
     ('"http://127.0.0.1:1/jwks"', "@@'https://[::/'", "a URL with a host"),
+    (
+        "  - issuer: https://as.corp.example\n    keys: {jwks_uri",
+        "@@  - issuer: as.corp.example\n    keys: {discovery: true}\n    #",
+        "issuers[0].issuer: with discovery the issuer is a URL: an https:// URL is needed",
+    ),
     # references
     (
         "issuer: https://as.corp.example,",
@@ -231,6 +236,7 @@ ALONE = [
         'keys: {\n@@      jwks_uri: "http://127.0.0.1:1/jwks",',
         "keys.jwks_uri: plain http",
     ),
+    ("  public:\n", f"{DENY}\t", "grants.public[0]: not YAML"),
     ("cache: {entries: 5000}", "pdp:\n  timeout: 9ms\n@@  url: http://p/x", "pdp.url: plain http"),
     ("  drain: 5s", "  drain: 5s\n  workers: 2", "server.listen: with several workers"),
     ("certificate: required", "certificate: required,\n@@    hops: 2", "default.hops: trusted_pr"),
@@ -350,7 +356,7 @@ ALONE = [
         "after a closing quote or bracket",
     ),
     ("    suspended: true", "@@    <<: *base", "anchors, aliases"),
-    ("include: [", "include: [@@!x ", "include[0]: tags such as !x"),
+    ("include: [", "include: [@@!x none.yaml, ", "include[0]: tags such as !x"),
     ("include: [policy.d/team.yaml]", "@@include: policy.d/team.yaml", "include: must be a list"),
     # a slip is not missed besides
     ("trust_domains:", "@@trust_domians:", "trust_domians: unknown key; did you mean"),

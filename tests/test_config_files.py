@@ -468,7 +468,7 @@ def test_a_server_takes_an_included_file(tmp_path: Path, issuer: tuple[Issuer, s
             wait_until(lambda: reason() == "allow", 8)
             put("a.yaml", PUBLIC[:20])
             wait_until(lambda: reloads() == (1, 1), 8)
-            assert "policy.d/a.yaml:2: not YAML" in server.process.log.read_text()
+            assert "policy.d/a.yaml:2: grants.public[0]: not YAML" in server.process.log.read_text()
             assert reason() == "allow"
             put("a.yaml", PUBLIC.format(host="old.example"))
             wait_until(lambda: reason() == "policy_denied", 8)

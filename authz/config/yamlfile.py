@@ -108,11 +108,12 @@ def parse(data: bytes, file: str) -> Document:
         document.problems.append(Problem(file, line, "", message))
         return document
     document.text = text
+    place: list[Step] = []  # of what is being read
     try:
-        document.data = _Builder(document, yaml.CSafeLoader(text).get_event).document()
+        document.data = _Builder(document, yaml.CSafeLoader(text).get_event, place).document()
     except yaml.YAMLError as error:
         line, message = syntax_problem(text, error)
-        document.problems.append(Problem(file, line, "", message))
+        document.problems.append(Problem(file, line, dotted(tuple(place[:_TOLD])), message))
     except _StopError:
         pass
     return document
@@ -121,10 +122,12 @@ def parse(data: bytes, file: str) -> Document:
 class _Builder:
     """Turns events into data, noting lines and problems."""
 
-    def __init__(self, document: Document, next_event: Callable[[], Any]) -> None:
+    def __init__(
+        self, document: Document, next_event: Callable[[], Any], place: list[Step]
+    ) -> None:
         self._document = document
         self._next = next_event
-        self._place: list[Step] = []  # of what is being read
+        self._place = place
 
     def document(self) -> Any:  # noqa: ANN401 - YAML is any data
         self._next()  # the stream's start

@@ -4,6 +4,7 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from authz.exchange import check_url
 from authz.keys import KeySettings
 from authz.patterns import SpiffeIdText, TrustDomainText
 from authz.settings import Duration, MisfitError, Settings
@@ -162,3 +163,14 @@ class IssuerSettings(Settings):
     """Longest time between a token's iat and exp."""
     clock_skew: Duration = Field(default=30.0, ge=0.0, le=120.0)
     """How far its clock may be from ours."""
+
+    @model_validator(mode="after")
+    def _is_found_by_its_url(self) -> Self:
+        if self.keys.discovery:
+            try:
+                check_url(self.issuer)
+            except ValueError as error:
+                raise MisfitError(
+                    f"with discovery the issuer is a URL: {error}", "issuer"
+                ) from None
+        return self
