@@ -357,6 +357,13 @@ ALONE = [
     ),
     ("    suspended: true", "@@    <<: *base", "anchors, aliases"),
     ("include: [", "include: [@@!x none.yaml, ", "include[0]: tags such as !x"),
+    ("include: [", "@@includes: [", "includes: unknown key; did you mean include?"),
+    (
+        "subjects: [alice]",
+        "@@claims: {level: [1.5]}",
+        "level[0]: must be text, a whole number, true",
+    ),
+    ("subjects: [alice]", "@@claims: {level: [~]}", "level[0]: must be text, a whole number, true"),
     ("include: [policy.d/team.yaml]", "@@include: policy.d/team.yaml", "include: must be a list"),
     # a slip is not missed besides
     ("trust_domains:", "@@trust_domians:", "trust_domians: unknown key; did you mean"),

@@ -16,6 +16,7 @@ from authz.cache import CacheSettings
 from authz.config.files import ConfigFiles, main_document
 from authz.config.merged import Merged
 from authz.config.messages import causes, message_of, offset_of, place_of
+from authz.config.nearest import nearest
 from authz.config.problems import ConfigError, Problem, elsewhere
 from authz.config.references import reference_problems
 from authz.config.rules import listed_for_conditions
@@ -124,7 +125,7 @@ def _checked(merged: Merged) -> Config:
     """The config of good data. Raises ConfigError with every problem in it."""
     problems = list(merged.problems)
     config = None
-    is_whole = merged.is_whole and isinstance(merged.data.get("include", ()), tuple)
+    is_whole = merged.is_whole and not _misses_files(merged.data)
     try:
         config = Config.model_validate(merged.data, context=listed_for_conditions(merged.data))
     except ValidationError as error:
@@ -137,6 +138,12 @@ def _checked(merged: Merged) -> Config:
     if problems or config is None:
         raise ConfigError(merged.main.file, problems)
     return config
+
+
+def _misses_files(data: dict[str, Any]) -> bool:
+    """Whether files are included in a way that is reported, and that finds none."""
+    slips = (key for key in data if key not in Config.model_fields and nearest(key, ("include",)))
+    return not isinstance(data.get("include", ()), tuple) or any(slips)
 
 
 def _problem(merged: Merged, detail: ErrorDetails) -> Problem:

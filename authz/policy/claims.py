@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Final
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 MAX_NAME_CHARS: Final = 256
 _BAD_ESCAPE: Final = re.compile(r"~(?![01])")
@@ -22,6 +22,18 @@ def _name(text: str) -> str:
 
 
 ClaimName = Annotated[str, Field(min_length=1, max_length=MAX_NAME_CHARS), AfterValidator(_name)]
+
+
+def _value(value: object) -> object:
+    """Told as one mistake, where each type of the three would be another."""
+    if not isinstance(value, str | int):
+        message = "must be text, a whole number, true or false; else put it in quotes"
+        raise ValueError(message)  # noqa: TRY004 - pydantic takes no TypeError for a mistake
+    return value
+
+
+WrittenValue = Annotated[ClaimValue, BeforeValidator(_value)]
+"""For settings: a value of a claim."""
 
 
 def _whole(text: str) -> str:

@@ -15,7 +15,7 @@ from authz.patterns import (
     SpiffePatternText,
 )
 from authz.policy.calls import KEYS, A2aKey, CallSettings, McpKey, ModelsKey
-from authz.policy.claims import ClaimName, ClaimValue, WholeClaimName
+from authz.policy.claims import ClaimName, WholeClaimName, WrittenValue
 from authz.policy.windows import WindowSettings
 from authz.settings import Duration, MisfitError, Settings
 from authz.spiffe import SCHEME
@@ -33,7 +33,7 @@ Effect = Literal["allow", "deny"]
 # Few hyphens: each doubles the spellings with "_" that are removed beside it.
 AddedHeader = Annotated[str, Field(pattern=r"^[a-z][a-z0-9]{0,31}(-[a-z0-9]{1,32}){0,6}$")]
 HeaderValues = Annotated[tuple[str, ...], Field(min_length=1, max_length=MAX_VALUES)]
-ClaimValues = Annotated[tuple[ClaimValue, ...], Field(min_length=1, max_length=MAX_VALUES)]
+ClaimValues = Annotated[tuple[WrittenValue, ...], Field(min_length=1, max_length=MAX_VALUES)]
 
 
 class RuleSettings(Settings):
