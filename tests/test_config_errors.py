@@ -365,6 +365,11 @@ ALONE = [
     ),
     ("subjects: [alice]", "@@claims: {level: [~]}", "level[0]: must be text, a whole number, true"),
     ("include: [policy.d/team.yaml]", "@@include: policy.d/team.yaml", "include: must be a list"),
+    (
+        "  finance-pay:\n",
+        "finance-pay:\n",
+        "in the column of the first one on line 1, and of the last one on line 27",
+    ),
     # a slip is not missed besides
     ("trust_domains:", "@@trust_domians:", "trust_domians: unknown key; did you mean"),
     ("      methods: [POST]\n", "@@      method: [POST]\n", "finance-pay[0].method: unknown key"),

@@ -91,8 +91,21 @@ def _words(text: str, error: yaml.MarkedYAMLError, complaint: str) -> str:
         character = _character(text, error.problem_mark)
         return _START.get(character, f"a text that begins with {character} must stand in quotes")
     if error.context_mark is not None and ours.endswith(_COLUMN):
-        return f"{ours} of the first one on line {error.context_mark.line + 1}"
+        first, end = error.context_mark, error.problem_mark
+        last = _last_in_column(text, first, end) if end is not None else None
+        others = f", and of the last one on line {last}" if last else ""
+        return f"{ours} of the first one on line {first.line + 1}{others}"
     return ours
+
+
+def _last_in_column(text: str, first: yaml.Mark, end: yaml.Mark) -> int | None:
+    """The last line in the column of a first one: what was meant to be in it may stand there."""
+    lines = text.splitlines()
+    for number in range(min(end.line, len(lines)) - 1, first.line, -1):
+        inner = lines[number].lstrip(" ")
+        if inner and inner[0] != "#" and len(lines[number]) - len(inner) == first.column:
+            return number + 1
+    return None
 
 
 def _character(text: str, mark: yaml.Mark) -> str:
