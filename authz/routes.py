@@ -77,8 +77,8 @@ class RouteSettings(Settings):
     """
     refusals: Literal["status", "message"] = "status"
     """For mcp: how a call that policy refuses is answered. status: HTTP 403 with a JSON-RPC error.
-    message: HTTP 200 with that error, as the session of some clients ends at a 403. What another
-    token would mend has its status in both.
+    message: HTTP 200 with that error, as the session of some clients ends at a 403; so for
+    policy_denied and mcp_unknown_method. What another token would mend has its status in both.
     """
     bootstrap: tuple[Annotated[str, Field(pattern=r"^[\x21-\x7e]{1,128}$")], ...] = ()
     """For mcp: methods that an agent may call without a token, such as initialize and tools/list,

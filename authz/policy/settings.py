@@ -46,7 +46,9 @@ class RuleSettings(Settings):
     owner: str = ""
     """Who answers for it, for people."""
     effect: Effect = "allow"
-    """deny: whoever holds it may not, whatever else allows. A deny wins over every allow."""
+    """deny: whoever holds it may not, whatever else allows. A deny wins over every allow. It has
+    no scopes, max_actors, max_token_age, acr_values, max_age and add_headers, which limit allows.
+    """
     shadow: bool = False
     """Decide without it, and record where it would have changed the decision."""
     hosts: tuple[HostText, ...] = Field(min_length=1)
@@ -161,7 +163,7 @@ class AgentSettings(HolderSettings):
     """Registered agents, and what they may do at most. An agent has what all its entries grant."""
 
     id: SpiffePatternText
-    """A SPIFFE ID, or a pattern of them: * for one segment, ** at the end for the rest."""
+    """A SPIFFE ID, or a pattern of them: * for one segment, ** at the end for the rest, or none."""
 
 
 class PrincipalMatch(Settings):
@@ -170,11 +172,17 @@ class PrincipalMatch(Settings):
     issuer: str
     """The token's issuer: a subject is unique only within one (RFC 8725 section 3.8)."""
     subjects: tuple[str, ...] | None = None
-    """Exact sub values, or patterns of SPIFFE IDs; any when left out."""
+    """Exact sub values, or patterns of SPIFFE IDs; any when left out. An agent that acts for itself
+    has to be listed; an entry for any gives it nothing, but its denies and suspended count.
+    """
     groups: tuple[str, ...] | None = None
-    """At least one of these in the token's groups claim (RFC 9068 section 2.2.3.1)."""
+    """At least one of these in the token's groups claim, a list or one text (RFC 9068 section
+    2.2.3.1).
+    """
     roles: tuple[str, ...] | None = None
-    """At least one of these in the token's roles claim (RFC 9068 section 2.2.3.1)."""
+    """At least one of these in the token's roles claim, a list or one text (RFC 9068 section
+    2.2.3.1).
+    """
     claims: dict[ClaimName, ClaimValues] = Field(default={})
     """Further claims, and the values of which each must be, or hold, one."""
 
