@@ -1,6 +1,7 @@
 """The command ``authz``: one verb for each thing that an operator does.
 
-Exit status: 0 fine or allowed, 1 the check failed or denied, 2 usage, 3 could not start.
+Exit status: 0 fine or allowed, 1 the check failed or denied, 2 usage, 3 could not start, 130 if
+Ctrl-C ended it.
 """
 
 import argparse
@@ -17,7 +18,17 @@ import urllib3
 from authz import __version__
 from authz.build import BuildError, revocations_of
 from authz.cli import policy
-from authz.cli.common import FAILED, FINE, NO_START, USAGE, add_config, add_verb, complain, time_of
+from authz.cli.common import (
+    FAILED,
+    FINE,
+    INTERRUPTED,
+    NO_START,
+    USAGE,
+    add_config,
+    add_verb,
+    complain,
+    time_of,
+)
 from authz.cli.explain import add_verbs as add_explain_verbs
 from authz.config import ConfigError, load, schema
 from authz.review.keytable import fetch_all
@@ -37,7 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     verb: Callable[[argparse.Namespace], int] = options.verb
     try:
-        return verb(options)
+        status = verb(options)
+        sys.stdout.flush()  # a reader that went away is noticed here, and not at the very end
     except ConfigError as error:
         complain(*error.lines())
         return NO_START if verb is _serve else FAILED
@@ -47,6 +59,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output went away
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    return status
 
 
 def _serve(options: argparse.Namespace) -> int:
@@ -133,7 +148,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Envoy external authorization for AI agents: which agent, acting for whom, "
         "may do this.",
         epilog="exit status: 0 fine or allowed, 1 the check failed or denied, 2 usage, "
-        "3 could not start",
+        "3 could not start, 130 Ctrl-C",
     )
     parser.add_argument("--version", action="version", version=f"authz {__version__}")
     verbs = parser.add_subparsers(title="verbs", required=True, metavar="VERB")

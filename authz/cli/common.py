@@ -3,22 +3,46 @@
 import argparse
 import os
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Final
+
+from authz.review.logs import News
 
 FINE: Final = 0
 FAILED: Final = 1
 USAGE: Final = 2
 NO_START: Final = 3
+INTERRUPTED: Final = 130  # as shells have it: 128 and the signal's number
+NEWS_SECONDS: Final = 0.5
 
 
 def complain(*lines: str) -> None:
     """Say it on standard error."""
     for line in lines:
         print(line, file=sys.stderr)
+
+
+@contextmanager
+def progress() -> Iterator[News]:
+    """Who says how far a reading is, on a terminal's line; elsewhere nothing is said."""
+    said = time.monotonic()
+    is_shown = False
+
+    def tell(path: Path, share: float) -> None:
+        nonlocal said, is_shown
+        if time.monotonic() - said >= NEWS_SECONDS and sys.stderr.isatty():
+            said, is_shown = time.monotonic(), True
+            print(f"\r{path}: {share:.0%}\x1b[K", end="", file=sys.stderr, flush=True)
+
+    try:
+        yield tell
+    finally:
+        if is_shown:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 
 def add_verb(

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from authz.build import policy_of
 from authz.cli.call import add_call, words_of
-from authz.cli.common import FAILED, FINE, add_config, add_verb, complain, time_of
+from authz.cli.common import FAILED, FINE, add_config, add_verb, complain, progress, time_of
 from authz.config import Config, load
 from authz.decision import Agent
 from authz.reason import Denied
@@ -29,6 +29,7 @@ from authz.review.explain import (
     check_request,
     explain,
 )
+from authz.review.logs import AuditLogs, LogError
 from authz.review.reverse import what_can, who_can
 from authz.spiffe import SpiffeId, SpiffeIdError
 
@@ -97,7 +98,13 @@ def _add_explain(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -
         help="ask about this CheckRequest of a proxy: protobuf, binary or text, or JSON",
     )
     why.add_argument(
-        "--audit", type=Path, metavar="FILE", help="ask about a decision in this audit log"
+        "--audit",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="ask about a decision in an audit log, plain or gzip'd; - for standard input; "
+        "repeatable",
     )
     why.add_argument("--decision-id", default="", metavar="ID", help="which one")
     why.add_argument("--all", action="store_true", help="show every rule, not the nearest alone")
@@ -119,7 +126,7 @@ def _add_delegation(parser: argparse.ArgumentParser) -> None:
 
 
 def _explain(options: argparse.Namespace) -> int:
-    recorded = [one for one in (options.check_request, options.audit) if one is not None]
+    recorded = [one for one in (options.check_request, options.audit) if one]
     default = os.environ.get("AUTHZ_CONFIG")
     if len(options.asked) == 1 and default and not recorded:  # the two words are METHOD and URL
         options.asked, options.config = [str(options.config), *options.asked], Path(default)
@@ -127,9 +134,12 @@ def _explain(options: argparse.Namespace) -> int:
     config = load(options.config)
     try:
         asked = _asked(config, options)
+    except LogError as error:
+        complain(f"authz: {error}")
+        return FAILED
     except (RecordedError, OSError) as error:
         why = error.strerror if isinstance(error, OSError) else error
-        place = options.check_request or options.audit or options.token_file
+        place = options.check_request or options.token_file or " ".join(map(str, options.audit))
         complain(f"authz: {place}: {why}")
         return FAILED
     explanation = explain(config, asked, shows_all=options.all)
@@ -141,7 +151,7 @@ def _check_usage(options: argparse.Namespace, recorded: int) -> None:
     """End with status 2 and a clear text where the arguments do not say one question."""
     if recorded > 1:
         options.misused("give one of --check-request and --audit")
-    if (options.audit is None) != (not options.decision_id):
+    if (not options.audit) != (not options.decision_id):
         options.misused("--audit and --decision-id go together")
     words = words_of(options)
     if recorded:
@@ -160,8 +170,9 @@ def _check_usage(options: argparse.Namespace, recorded: int) -> None:
 
 def _asked(config: Config, options: argparse.Namespace) -> Asked:
     at = None if options.at is None else options.at.timestamp()
-    if options.audit is not None:
-        return asked_of_record(audit_record(options.audit.read_bytes(), options.decision_id))
+    if options.audit:
+        with progress() as news, AuditLogs(options.audit, news) as logs:
+            return asked_of_record(audit_record(logs, options.decision_id))
     if options.check_request is not None:
         message = check_request(options.check_request.read_bytes())
         return asked_of_message(config, message, at, time.time())

@@ -9,12 +9,12 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from authz.cli.common import FAILED, FINE, add_config, complain
+from authz.cli.common import FAILED, FINE, add_config, complain, progress
 from authz.config import load
+from authz.review.logs import AuditLogs, LogError
 from authz.review.patch import patch
 from authz.review.policytest import run_cases
 from authz.review.suggest import suggest
-from authz.review.trace import TraceError
 from authz.review.whatif import what_if
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     Verbs = _SubParsersAction[argparse.ArgumentParser]
 
+NO_RECORDS: Final = "no record was read: that nothing was seen says nothing"
 _ALL_PERCENT: Final = 100.0
 
 
@@ -51,9 +52,9 @@ def add_verbs(verbs: "Verbs") -> None:
         help="say what a new policy would have changed for the requests of an audit log",
         description="Decide the records of audit logs again by CONFIG, the new policy, each at "
         "its own time, and tell what comes out otherwise. What something else than policy "
-        "refused stays refused. The files are read twice, so they can't be pipes.",
+        "refused stays refused.",
         epilog="exit status: 1 when something is newly allowed or can't be told, a line is no "
-        "record, or with --strict something is newly denied",
+        "record or there is none at all, or with --strict something is newly denied",
     )
     replay.set_defaults(verb=_replay)
     add_config(replay)
@@ -73,6 +74,7 @@ def add_verbs(verbs: "Verbs") -> None:
         description="Tell rules that were never used or are wider than their use, and the "
         "smallest rules for what policy in shadow would have refused. Nothing is changed: the "
         "output is YAML with comments, for review.",
+        epilog="exit status: 1 when there is no record",
     )
     less.set_defaults(verb=_suggest)
     add_config(less)
@@ -92,7 +94,7 @@ def _add_audit(parser: argparse.ArgumentParser) -> None:
         type=Path,
         action="append",
         required=True,
-        help="an audit log; repeatable",
+        help="an audit log, plain or gzip'd; - for standard input; repeatable",
     )
 
 
@@ -119,21 +121,28 @@ def _test(options: argparse.Namespace) -> int:
 def _replay(options: argparse.Namespace) -> int:
     try:
         old = None if options.old is None else load(options.old)
-        report = what_if(load(options.config), options.audit, old)
-    except TraceError as error:
+        with progress() as news, AuditLogs(options.audit, news) as logs:
+            report = what_if(load(options.config), logs, old)
+    except LogError as error:
         complain(f"authz: {error}")
         return FAILED
     told = json.dumps(report.members(), indent=2) if options.json else "\n".join(report.lines())
     print(told)
+    if not report.records:
+        complain(f"authz: {NO_RECORDS}")
     return FAILED if report.needs_a_look(is_strict=options.strict) else FINE
 
 
 def _suggest(options: argparse.Namespace) -> int:
     try:
-        found = suggest(load(options.config), options.audit, denied=options.denied)
-        for line in patch(options.config, found) if options.diff else found.lines:
-            print(line)
-    except TraceError as error:
+        with progress() as news, AuditLogs(options.audit, news) as logs:
+            found = suggest(load(options.config), logs, denied=options.denied)
+    except LogError as error:
         complain(f"authz: {error}")
         return FAILED
+    if not found.records:
+        complain(f"authz: {NO_RECORDS}")
+        return FAILED
+    for line in patch(options.config, found) if options.diff else found.lines:
+        print(line)
     return FINE

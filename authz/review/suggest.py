@@ -10,7 +10,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from operator import itemgetter
-from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
@@ -23,6 +22,7 @@ from authz.policy.rules import Rule, compiled
 from authz.reason import Denied, Reason
 from authz.request import Call
 from authz.review.called import key_line, nameable, never_called
+from authz.review.logs import AuditLogs
 from authz.review.trace import Traced, read_trace
 
 MAX_SEEN: Final = 200  # operations of one rule: where there are more, a list is no rule to read
@@ -106,24 +106,26 @@ class Suggestions:
     """What the evidence says.
 
     Attributes:
+        records: how many there were.
         lines: all of it, as YAML with comments.
         narrower: by the place of a rule (grant, number), its keys that can be narrower, and how.
         missing: what is missing, as the lines of a file to include.
     """
 
+    records: int
     lines: tuple[str, ...]
     narrower: Mapping[tuple[str, int], Mapping[str, list[str]]]
     missing: tuple[str, ...]
 
 
-def suggest(config: Config, paths: Sequence[Path], *, denied: bool) -> Suggestions:
-    """Suggest from audit logs. Raises TraceError.
+def suggest(config: Config, logs: AuditLogs, *, denied: bool) -> Suggestions:
+    """Suggest from audit logs. Raises LogError.
 
     What is missing is taken from requests that only policy in shadow would have refused; or, with
     ``denied``, from those that policy refused.
     """
     evidence = _Evidence(config, denied=denied)
-    for _, _, read in read_trace(paths):
+    for _, _, read in read_trace(logs):
         evidence.take(read)
     lines = [
         f"# From {evidence.records} records, {evidence.bad} lines that are none. For review:",
@@ -142,7 +144,7 @@ def suggest(config: Config, paths: Sequence[Path], *, denied: bool) -> Suggestio
             lines += _never_called(rule, use)
     agents = {one.id for one in config.agents}
     missing = tuple(_of_missing(evidence.missing, set(config.grants), agents))
-    return Suggestions((*lines, *missing), narrower, missing)
+    return Suggestions(evidence.records, (*lines, *missing), narrower, missing)
 
 
 class _Evidence:

@@ -1,12 +1,11 @@
 """Audit records read back: what was asked and decided, as a question that policy can judge again.
 
-Files are streamed; a line that is no record is an answer of its own, never the end.
+A line that is no record is an answer of its own, never the end.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from datetime import datetime
 from math import inf
-from pathlib import Path
 from typing import Any, Final
 
 import msgspec
@@ -16,13 +15,8 @@ from authz.policy import Case
 from authz.policy.calls import KEYS
 from authz.reason import Denied
 from authz.request import Call, Operation, Request
+from authz.review.logs import AuditLogs
 from authz.spiffe import SpiffeId, SpiffeIdError
-
-MAX_LINE_BYTES: Final = 1024 * 1024  # far above any record: a token has some kilobytes
-
-
-class TraceError(Exception):
-    """An audit log can't be read; the message says why."""
 
 
 class TracedCall(msgspec.Struct, frozen=True, gc=False):
@@ -120,18 +114,10 @@ class Traced(msgspec.Struct, frozen=True, gc=False):
 _decode: Final = msgspec.json.Decoder(Traced).decode
 
 
-def read_trace(paths: Iterable[Path]) -> Iterator[tuple[str, int, Traced | str]]:
-    """File, line and record of some audit logs, or why it is none. Raises TraceError."""
-    for path in paths:
-        try:
-            with path.open("rb") as file:
-                number = 0
-                while line := file.readline(MAX_LINE_BYTES):
-                    number += 1
-                    if not line.isspace():  # a writer that starts anew ends a cut line
-                        yield str(path), number, _read(line)
-        except OSError as error:
-            raise TraceError(f"the audit log {path} can't be read: {error.strerror}") from None
+def read_trace(logs: AuditLogs) -> Iterator[tuple[str, int, Traced | str]]:
+    """File, line and record of some audit logs, or why it is none. Raises LogError."""
+    for file, number, line in logs.lines():
+        yield file, number, _read(line)
 
 
 def _read(line: bytes) -> Traced | str:

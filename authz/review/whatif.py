@@ -5,9 +5,8 @@ recorded, what it would have said is not known, and is not guessed.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Final
 
 from authz.build import policy_of, version_of
@@ -26,6 +25,7 @@ from authz.policy.holders import PrincipalEntry
 from authz.policy.rules import Rule
 from authz.policy.settings import GROUPS, ROLES, PrincipalMatch
 from authz.reason import Denied
+from authz.review.logs import AuditLogs
 from authz.review.trace import Traced, read_trace
 from authz.stepup import ACR, AUTH_TIME
 
@@ -109,10 +109,16 @@ class Report:
         if len(self.bad) < MAX_TOLD:
             self.bad.append(told)
 
+    @property
+    def records(self) -> int:
+        """How many there were."""
+        changed = sum(_total(changes) for _, changes in self._titled())
+        return changed + self.unchanged + self.not_judged + self.not_policys
+
     def needs_a_look(self, *, is_strict: bool) -> bool:
         """Whether somebody may do more than before, or it is not known; or less, if strict."""
         worse = self.newly_allowed or self.undecidable or self.not_judged or self.bad_count
-        return bool(worse or (is_strict and self.newly_denied))
+        return bool(worse or not self.records or (is_strict and self.newly_denied))
 
     def lines(self) -> Iterator[str]:
         """For people."""
@@ -184,19 +190,19 @@ def _most_first(changes: Changes) -> list[tuple[Who, Changed]]:
     return sorted(changes.items(), key=lambda one: (-one[1].count, one[0]))
 
 
-def what_if(config: Config, paths: Sequence[Path], old: Config | None = None) -> Report:
-    """Decide the records of audit logs by a config's policy. Reads them twice. Raises TraceError.
+def what_if(config: Config, logs: AuditLogs, old: Config | None = None) -> Report:
+    """Decide the records of audit logs by a config's policy. Reads them twice. Raises LogError.
 
     The first reading finds what each version of the policy recorded: a claim that some records of
     a version have and this one has not was not in the token either. ``old`` says it for its own
     version, where no record happens to have a claim.
     """
-    recorded = _recorded(paths)
+    recorded = _recorded(logs)
     for known in (config, *([old] if old else [])):
         policy = policy_of(known)
         recorded[version_of(known)] = Inputs(policy.claims, policy.headers)
     replay = _Replay(config, recorded)
-    for file, number, read in read_trace(paths):
+    for file, number, read in read_trace(logs):
         try:
             replay.take(read)
         except ValueError as error:
@@ -204,11 +210,11 @@ def what_if(config: Config, paths: Sequence[Path], old: Config | None = None) ->
     return replay.report
 
 
-def _recorded(paths: Sequence[Path]) -> dict[str, Inputs]:
+def _recorded(logs: AuditLogs) -> dict[str, Inputs]:
     """By policy version, what its records hold."""
     claims: defaultdict[str, set[str]] = defaultdict(set)
     headers: defaultdict[str, set[str]] = defaultdict(set)
-    for _, _, traced in read_trace(paths):
+    for _, _, traced in read_trace(logs):
         if isinstance(traced, Traced):
             claims[traced.policy_version].update(traced.claims)
             headers[traced.policy_version].update(traced.headers)

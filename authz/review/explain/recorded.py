@@ -17,6 +17,7 @@ from google.protobuf.timestamp_pb2 import DESCRIPTOR as TIMESTAMP
 
 from authz._pb import ext_authz_pb2 as pb
 from authz.audit import AuditOperation, AuditRecord
+from authz.review.logs import AuditLogs
 from authz.review.trace import TracedCall
 
 _TEXT: Final = re.compile(rb"\s*(#[^\n]*\s*)*attributes\s*[:{<]")
@@ -86,10 +87,10 @@ def _published() -> type[Message]:
     return GetMessageClass(pool.FindMessageTypeByName(pb.CheckRequest.DESCRIPTOR.full_name))
 
 
-def audit_record(data: bytes, decision_id: str) -> Recorded:
-    """The record of a decision in an audit log. Raises RecordedError."""
+def audit_record(logs: AuditLogs, decision_id: str) -> Recorded:
+    """The record of a decision in some audit logs. Raises RecordedError, LogError."""
     wanted = decision_id.encode()
-    for line in data.split(b"\n"):
+    for _, _, line in logs.lines():
         if not wanted or wanted not in line:
             continue
         try:
@@ -103,4 +104,4 @@ def audit_record(data: bytes, decision_id: str) -> Recorded:
                 )
         except msgspec.MsgspecError:
             continue  # a line that was cut off, or not ours
-    raise RecordedError(f"it has no record of the decision {decision_id!r}")
+    raise RecordedError(f"there is no record of the decision {decision_id!r}")

@@ -1,0 +1,89 @@
+"""Files of audit records as lines: plain or gzip'd, from a pipe too, and as often as is asked.
+
+What can be read once only is kept in a file without a name, so that a second reading is never of
+nothing.
+"""
+
+import gzip
+import os
+import shutil
+import stat
+import sys
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import IO, Final, Self
+
+MAX_LINE_BYTES: Final = 1024 * 1024  # far above any record: a token has some kilobytes
+STDIN: Final = Path("-")
+LINES_BETWEEN_NEWS: Final = 4096  # some hundredths of a second's work
+_GZIP: Final = b"\x1f\x8b"  # RFC 1952 section 2.3.1
+News = Callable[[Path, float], None]
+"""Told now and then while a file is read: which, and how much of it, from 0.0 to 1.0."""
+
+
+class LogError(Exception):
+    """An audit log can't be read; the message says why."""
+
+
+class AuditLogs:
+    """Some audit logs, one after the other. ``-`` is standard input.
+
+    Leaving the context drops what was kept of pipes.
+    """
+
+    def __init__(self, paths: Sequence[Path], news: News = lambda *_: None) -> None:
+        """Take where they are; ``news`` is told how far the reading is."""
+        self._paths = paths
+        self._news = news
+        self._kept: dict[Path, IO[bytes]] = {}
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        """Nothing is opened yet."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Drop what was kept."""
+        self._stack.close()
+
+    def lines(self) -> Iterator[tuple[str, int, bytes]]:
+        """File, number and text of each line. Raises LogError."""
+        for path in self._paths:
+            try:
+                yield from self._lines(path)
+            except (OSError, EOFError, zlib.error) as error:
+                why = getattr(error, "strerror", None) or error
+                raise LogError(f"the audit log {path} can't be read: {why}") from None
+
+    def _lines(self, path: Path) -> Iterator[tuple[str, int, bytes]]:
+        with self._opened(path) as raw:
+            size = max(1, os.fstat(raw.fileno()).st_size)
+            is_packed = raw.read(len(_GZIP)) == _GZIP
+            raw.seek(0)
+            file: IO[bytes] | gzip.GzipFile = gzip.GzipFile(fileobj=raw) if is_packed else raw
+            number = 0
+            while line := file.readline(MAX_LINE_BYTES):
+                number += 1
+                if number % LINES_BETWEEN_NEWS == 0:
+                    self._news(path, raw.tell() / size)
+                if not line.isspace():  # a writer that starts anew ends a cut line
+                    yield str(path), number, line
+
+    def _opened(self, path: Path) -> IO[bytes]:
+        """The file from its beginning; of a pipe what was kept of it. To be closed."""
+        if path not in self._kept:
+            file = os.fdopen(os.dup(sys.stdin.fileno()), "rb") if path == STDIN else path.open("rb")
+            if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                file.seek(0)
+                return file
+            self._kept[path] = self._stack.enter_context(TemporaryFile())  # noqa: SIM115 - it is one
+            with file:
+                shutil.copyfileobj(file, self._kept[path])
+        kept = self._kept[path]
+        kept.flush()
+        again = os.fdopen(os.dup(kept.fileno()), "rb")
+        again.seek(0)
+        return again
