@@ -246,19 +246,55 @@ def test_replay(trips: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_arguments_are_not_recorded(trips: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Where a rule that matters reads arguments, a record is not judged, and never unchanged."""
     listing = {"method": "tools/list"}
-    log = written(trips, [tool("book")], [tool("search"), tool("book")], [tool("search"), listing])
-    status, report = replayed(trips, log, capsys)
-    assert (status, report["not_judged"], report["unchanged"]) == (1, 2, 1)
-    assert run("replay", str(trips), "--audit", str(log)) == 1
-    assert "not judged: 2: arguments are not recorded" in capsys.readouterr().out
+    calls = [[tool("book")], [tool("search"), tool("book")], [tool("search"), listing]]
+    log = written(trips, *calls)
+    old = trips.with_name("old.yaml")
+    old.write_text(trips.read_text())
+    trips.write_text(trips.read_text().replace("price <= 500", "price <= 600"))
+    then = ("--old", str(old))
+    status, report = replayed(trips, log, capsys, *then)
+    assert (status, report["not_judged"]["count"], report["unchanged"]) == (1, 2, 1)
+    assert report["not_judged"]["by"][0]["agent"] == TRAVEL
+    assert run("replay", str(trips), "--audit", str(log), *then) == 1
+    assert "arguments of calls are not recorded" in capsys.readouterr().out
     assert run("explain", str(trips), "--audit", str(log), "--decision-id", "d1") == 1
     said = capsys.readouterr().out
     assert "arguments are not recorded" in said
     assert "3 policy on the tool search" in said
     assert "trips/book: the condition failed" in said
-    free = trips.read_text().replace("      when: operation.arguments.price <= 500\n", "")
+    free = trips.read_text().replace("      when: operation.arguments.price <= 600\n", "")
     trips.write_text(free)
-    assert replayed(trips, log, capsys)[1]["not_judged"] == 0
+    assert replayed(trips, log, capsys, *then)[1]["not_judged"]["count"] == 0
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "is_same"),
+    [
+        ("/public/**", "/elsewhere/**", True),
+        ("      mcp: {tools: [book]}", "      owner: o\n      mcp: {tools: [book]}", True),
+        ("price <= 500", "price <= 900", False),
+        ("tools: [book]", "tools: [book, x]", False),
+        ("grants: [finance-read, narrow]", "unrestricted: true", False),
+        ("public, trips]", "public, trips]\n    suspended: true", False),
+        ("agents:\n", "conditions: {claims: [sub]}\nagents:\n", False),
+        ("agents:\n", "earlier_actors: {unregistered: deny}\nagents:\n", False),
+    ],
+)
+def test_rules_that_did_not_change(
+    trips: Path, capsys: pytest.CaptureFixture[str], old: str, new: str, *, is_same: bool
+) -> None:
+    """Arguments need not be known where all that could decide by them is as it was then."""
+    log = written(trips, [tool("book")], claims={"sub": "alice"})
+    text = trips.read_text()
+    before = trips.with_name("old.yaml")
+    before.write_text(text)
+    assert replayed(trips, log, capsys)[0] == 0
+
+    assert old in text
+    trips.write_text(text.replace(old, new, 1))
+    assert replayed(trips, log, capsys)[1]["unchanged"] == 0
+    report = replayed(trips, log, capsys, "--old", str(before))[1]
+    assert (report["unchanged"] == 1) == is_same
 
 
 def test_a_name_that_was_cut_is_not_judged(trips: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -63,6 +63,7 @@ class Policy:
         claims: names of the claims that decisions read, for the audit record.
         added_headers: names of the headers that rules give to the upstream.
         reads_arguments: whether any rule that could fit a call reads its arguments.
+        knows: whether an operation is no call of a method that nobody knows.
     """
 
     def __init__(
@@ -88,6 +89,7 @@ class Policy:
         self._earlier_actors = earlier_actors
         self._messages = Messages(one for of_grant in rules.values() for one in of_grant)
         self.reads_arguments = self._messages.reads_arguments  # of a call
+        self.knows = self._messages.knows
         written = [rule.settings for of_grant in rules.values() for rule in of_grant]
         self.headers = frozenset(conditions.headers).union(*(one.headers for one in written))
         self.claims = _claims_of(self.principals.entries, written, conditions)
@@ -119,7 +121,7 @@ class Policy:
         if principals == []:
             detail = "no entry of principals is about the principal, through this agent"
             return Verdict(Denied(Reason.POLICY_DENIED, detail))
-        if case.operation.protocol and not self._messages.knows(case.operation):
+        if case.operation.protocol and not self.knows(case.operation):
             return Verdict(Denied(Reason.MCP_UNKNOWN_METHOD, "no rule lists the method"))
         return verdict_of(  # 4. what both may, and nothing denies
             _rules_of(agents, case),

@@ -6,8 +6,6 @@ recorded, what it would have said is not known, and is not guessed.
 
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Any, Final
 
 from authz.build import policy_of, version_of
 from authz.config import Config
@@ -25,169 +23,11 @@ from authz.policy.holders import PrincipalEntry
 from authz.policy.rules import Rule
 from authz.policy.settings import GROUPS, ROLES, PrincipalMatch
 from authz.reason import Denied
+from authz.review.alike import Decider
+from authz.review.differences import Inputs, Report, Who
 from authz.review.logs import AuditLogs
 from authz.review.trace import Traced, read_trace
 from authz.stepup import ACR, AUTH_TIME
-
-MAX_TOLD: Final = 20  # bad lines told one by one
-_NOTHING: Final = frozenset[str]()
-
-
-@dataclass(frozen=True, slots=True)
-class Inputs:
-    """Names of what is read of a request, or was recorded of it."""
-
-    claims: frozenset[str] = _NOTHING
-    headers: frozenset[str] = _NOTHING
-
-    def __sub__(self, other: "Inputs") -> "Inputs":
-        """What the other lacks."""
-        return Inputs(self.claims - other.claims, self.headers - other.headers)
-
-    def __and__(self, other: "Inputs") -> "Inputs":
-        """What both have."""
-        return Inputs(self.claims & other.claims, self.headers & other.headers)
-
-    def __bool__(self) -> bool:
-        """Whether there are any."""
-        return bool(self.claims or self.headers)
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Who:
-    """Whose requests: of one agent for one principal, by the rule that decides now."""
-
-    rule: str
-    agent: str
-    principal: str
-
-
-@dataclass(slots=True)
-class Changed:
-    """How many of them, and the decision id of the first."""
-
-    count: int = 0
-    example: str = ""
-
-    def add(self, traced: Traced) -> None:
-        """One more."""
-        self.count += 1
-        self.example = self.example or traced.decision_id
-
-
-Changes = defaultdict[Who, Changed]
-
-
-def _changes() -> Changes:
-    return defaultdict(Changed)
-
-
-@dataclass(slots=True)
-class Report:
-    """What would change.
-
-    Attributes:
-        unknown: what the policy reads and some records can't tell.
-        not_judged: count of records that arguments decide, which are not recorded.
-        not_policys: count of records that something else than policy decided.
-        bad: the first lines that are no records, of ``bad_count``.
-    """
-
-    newly_allowed: Changes = field(default_factory=_changes)
-    newly_denied: Changes = field(default_factory=_changes)
-    undecidable: Changes = field(default_factory=_changes)
-    unknown: Inputs = Inputs()
-    unchanged: int = 0
-    not_judged: int = 0
-    not_policys: int = 0
-    bad: list[str] = field(default_factory=list)
-    bad_count: int = 0
-
-    def add_bad(self, told: str) -> None:
-        """Count a line that is no record, and keep the first ones."""
-        self.bad_count += 1
-        if len(self.bad) < MAX_TOLD:
-            self.bad.append(told)
-
-    @property
-    def records(self) -> int:
-        """How many there were."""
-        changed = sum(_total(changes) for _, changes in self._titled())
-        return changed + self.unchanged + self.not_judged + self.not_policys
-
-    def needs_a_look(self, *, is_strict: bool) -> bool:
-        """Whether somebody may do more than before, or it is not known; or less, if strict."""
-        worse = self.newly_allowed or self.undecidable or self.not_judged or self.bad_count
-        return bool(worse or not self.records or (is_strict and self.newly_denied))
-
-    def lines(self) -> Iterator[str]:
-        """For people."""
-        for name in sorted(self.unknown.claims):
-            yield f"warning: the policy reads the claim {name}, which some records can't tell"
-        for name in sorted(self.unknown.headers):
-            yield f"warning: the policy reads the header {name}, which some records can't tell"
-        for title, changes in self._titled():
-            yield f"{title}: {_total(changes)}"
-            for who, changed in _most_first(changes):
-                rule = who.rule or "no rule"
-                whom = who.principal or "nobody"
-                yield _plain(
-                    f"  {changed.count:>7}  {rule}  {who.agent} for {whom}, as in {changed.example}"
-                )
-        yield f"unchanged: {self.unchanged}"
-        if self.not_judged:
-            yield f"not judged: {self.not_judged}: arguments are not recorded"
-        yield f"not policy's: {self.not_policys}"
-        if self.bad_count:
-            yield f"bad lines: {self.bad_count}"
-            yield from (_plain(f"  {bad}") for bad in self.bad)
-
-    def members(self) -> dict[str, Any]:
-        """For machines."""
-        return {
-            **{
-                title.replace(" ", "_"): {
-                    "count": _total(changes),
-                    "by": [
-                        {
-                            "rule": who.rule,
-                            "agent": who.agent,
-                            "principal": who.principal,
-                            "count": changed.count,
-                            "decision_id": changed.example,
-                        }
-                        for who, changed in _most_first(changes)
-                    ],
-                }
-                for title, changes in self._titled()
-            },
-            "unchanged": self.unchanged,
-            "not_judged": self.not_judged,
-            "not_policys": self.not_policys,
-            "unknown_claims": sorted(self.unknown.claims),
-            "unknown_headers": sorted(self.unknown.headers),
-            "bad_lines": {"count": self.bad_count, "first": self.bad},
-        }
-
-    def _titled(self) -> tuple[tuple[str, Changes], ...]:
-        return (
-            ("newly allowed", self.newly_allowed),
-            ("newly denied", self.newly_denied),
-            ("undecidable", self.undecidable),
-        )
-
-
-def _plain(text: str) -> str:
-    """One line, for a terminal: a file that we did not write can hold what it would obey."""
-    return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")
-
-
-def _total(changes: Changes) -> int:
-    return sum(changed.count for changed in changes.values())
-
-
-def _most_first(changes: Changes) -> list[tuple[Who, Changed]]:
-    return sorted(changes.items(), key=lambda one: (-one[1].count, one[0]))
 
 
 def what_if(config: Config, logs: AuditLogs, old: Config | None = None) -> Report:
@@ -201,7 +41,7 @@ def what_if(config: Config, logs: AuditLogs, old: Config | None = None) -> Repor
     for known in (config, *([old] if old else [])):
         policy = policy_of(known)
         recorded[version_of(known)] = Inputs(policy.claims, policy.headers)
-    replay = _Replay(config, recorded)
+    replay = _Replay(config, recorded, old)
     for file, number, read in read_trace(logs):
         try:
             replay.take(read)
@@ -227,13 +67,15 @@ def _recorded(logs: AuditLogs) -> dict[str, Inputs]:
 class _Replay:
     """Decides records one by one, and counts."""
 
-    def __init__(self, config: Config, recorded: dict[str, Inputs]) -> None:
+    def __init__(self, config: Config, recorded: dict[str, Inputs], old: Config | None) -> None:
         self.report = Report()
         self._policy = policy_of(config)
         self._step: PolicyStep = NotEnforced(self._policy) if config.shadow else self._policy
         self._conditions = config.conditions
         self._reads = Inputs(self._policy.claims, self._policy.headers)
         self._recorded = recorded
+        self._now = Decider(config)
+        self._then = self._now if old is None else Decider(old)
 
     def take(self, read: Traced | str) -> None:
         """Count one. Raises ValueError for what is no record."""
@@ -247,11 +89,12 @@ class _Replay:
     def _judge(self, traced: Traced, cases: list[Case]) -> None:
         report = self.report
         unknown = self._unknown(traced, cases)
+        as_recorded = Who(traced.rule, traced.agent, traced.principal)
         if unknown:
             report.unknown = Inputs(
                 report.unknown.claims | unknown.claims, report.unknown.headers | unknown.headers
             )
-            report.undecidable[Who(traced.rule, traced.agent, traced.principal)].add(traced)
+            report.undecidable[as_recorded].add(traced)
             return
         try:
             verdict = judge_all(self._step, cases)
@@ -261,7 +104,10 @@ class _Replay:
         is_allow = isinstance(outcome, Grant)
         # Without arguments their conditions refuse: what is allowed all the same always is.
         if not is_allow and any(self._reads_arguments(case) for case in cases):
-            report.not_judged += 1
+            if self._is_as_then(traced, cases):
+                report.unchanged += 1
+            else:
+                report.not_judged[as_recorded].add(traced)
             return
         if is_allow == traced.is_allow:
             report.unchanged += 1
@@ -269,6 +115,14 @@ class _Replay:
         rule = outcome.agent_rule if isinstance(outcome, Grant) else outcome.rule
         changes = report.newly_allowed if is_allow else report.newly_denied
         changes[Who(rule, traced.agent, traced.principal)].add(traced)
+
+    def _is_as_then(self, traced: Traced, cases: list[Case]) -> bool:
+        """Whether what decided then decides now: it says the same, whatever was not recorded."""
+        version = traced.policy_version
+        if version == self._now.version:
+            return True
+        is_known = version == self._then.version
+        return is_known and all(self._now.about(one) == self._then.about(one) for one in cases)
 
     def _unknown(self, traced: Traced, cases: list[Case]) -> Inputs:
         """What the policy would read for these cases, and the record may lack."""

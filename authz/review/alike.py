@@ -1,0 +1,60 @@
+"""What of a policy could decide a question: where two policies have the same, they say the same.
+
+So a decision that hangs on what is not recorded, the arguments of a call, is known all the same.
+"""
+
+from collections.abc import Iterable
+from typing import Final
+
+from authz.build import policy_of, version_of
+from authz.config import Config
+from authz.policy import Case, RuleSettings
+from authz.policy.holders import AgentEntry, PrincipalEntry
+from authz.policy.rules import Rule
+
+_FOR_PEOPLE: Final = {"name": None, "description": "", "owner": ""}
+Held = tuple[bool, bool, bool, tuple[RuleSettings, ...]]
+
+
+class Decider:
+    """A config's policy.
+
+    Attributes:
+        version: as records name it.
+    """
+
+    def __init__(self, config: Config) -> None:
+        """Compile it."""
+        self.version = version_of(config)
+        self._policy = policy_of(config)
+        self._always = (config.shadow, config.conditions, config.earlier_actors)
+        self._said: dict[Rule, RuleSettings] = {}
+
+    def about(self, case: Case) -> tuple[object, ...]:
+        """All that its verdict comes from, beside the question; to be compared."""
+        policy = self._policy
+        agents = policy.agents.of(case.agent.spiffe_id)
+        about = policy.principals.of(case.delegation)
+        principals = [entry for entry in about if entry.is_through(case.agent)]
+        return (
+            self._always,
+            policy.knows(case.operation),
+            policy.flags(case.delegation),
+            self._held(agents, case),
+            self._held(principals, case),
+        )
+
+    def _held(self, entries: Iterable[AgentEntry | PrincipalEntry], case: Case) -> Held:
+        held = list(entries)
+        rules = dict.fromkeys(rule for one in held for rule in one.rules.find(case.operation))
+        return (
+            bool(held),
+            any(one.settings.suspended for one in held),
+            any(one.settings.unrestricted for one in held),
+            tuple(self._without_words(rule) for rule in rules),
+        )
+
+    def _without_words(self, rule: Rule) -> RuleSettings:
+        if rule not in self._said:
+            self._said[rule] = rule.settings.model_copy(update=_FOR_PEOPLE)
+        return self._said[rule]
