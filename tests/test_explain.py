@@ -144,7 +144,7 @@ def test_an_audit_record(world: World, capsys: pytest.CaptureFixture[str], tmp_p
     expected = [
         (0, "ALLOW"),
         (1, "nearest miss: finance-read/0: the scope balance:read is"),
-        (1, "it was refused before policy was asked"),
+        (1, f"1 agent     {TRAVEL}\n            it was refused before policy was asked\nDENY  "),
     ]
     for record, (status, words) in zip(records, expected, strict=True):
         call = ["explain", str(path), "--audit", str(world.audit_path), "--decision-id"]

@@ -90,6 +90,8 @@ def trips(config: Path) -> Path:
         (["--tool", "book", "--arguments", '{"price": 500}', "--scope", "trips:write"], 0, "ALLOW"),
         (["--tool", "book", "--arguments", '{"price": 501}', "--scope", "trips:write"], 1,
          "nearest miss: trips/book: the condition does not hold"),
+        (["--tool", "book", "--arguments", '{"price": 501}', "--scope", "trips:write"], 1,
+         "DENY        policy_denied: trips/book: the condition does not hold"),
         ([], 1, "the route's protocol is mcp"),
     ],
 )  # fmt: skip

@@ -37,7 +37,7 @@ _ASSIGNED: Final = re.compile(r"token recognition error at: '=(?!=)")
 _NOISE: Final = re.compile(r" \(in container ''\)| expecting \{.*")
 _MAX_MESSAGE_CHARS: Final = 200
 _FAILURES: Final = {
-    "NOT_FOUND": "it reads a member that is not there; has(claims.name) asks whether it is",
+    "NOT_FOUND": "it reads a member that is not there; has() asks whether it is",
     "OUT_OF_RANGE": "a number is out of range",
 }
 

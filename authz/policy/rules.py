@@ -193,8 +193,11 @@ class Judged:
 
 
 def judge(rules: Iterable[Rule], case: Case) -> Judged:
-    """The first allow that fits; else the one that misses least, what another token mends least."""
-    best: tuple[tuple[int, int], Judged] | None = None
+    """The first allow that fits; else the nearest: one about the call, that misses least.
+
+    What another token mends counts least.
+    """
+    best: tuple[tuple[bool, int, int], Judged] | None = None
     for rule in rules:
         if rule.is_deny:
             continue
@@ -202,7 +205,7 @@ def judge(rules: Iterable[Rule], case: Case) -> Judged:
         if not misses:
             return Judged(rule)
         hard = sum(miss.reason is Reason.POLICY_DENIED for miss in misses)
-        rank = (hard, len(misses))
+        rank = (not rule.is_about(case.operation.call), hard, len(misses))
         if best is None or rank < best[0]:
             best = rank, Judged(rule, misses)
     return best[1] if best else Judged(None)

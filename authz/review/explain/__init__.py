@@ -113,7 +113,8 @@ def explain(config: Config, asked: Asked, *, shows_all: bool = False) -> Explana
     """Decide as the server would, and tell each step. Fetches keys when a token is to verify."""
     if asked.refused:
         why = "            it was refused before policy was asked"
-        lines = [*asked.notes, why, "DENY"]
+        lines = [*asked.notes, *_steps(asked, asked.request.principal, asked.delegation)]
+        lines += [why, f"DENY        {asked.refused}"]
         return Explanation(is_allowed=False, lines=tuple(map(_printable, lines)))
     if not asked.has_proxy:
         # The question has an ID and no certificate, whatever the config's proxies send.
@@ -132,7 +133,8 @@ def explain(config: Config, asked: Asked, *, shows_all: bool = False) -> Explana
         decision = authorizer.decide(asked.request, asked.now)
     finally:
         keys.close()
-    told = [*asked.notes, *_steps(asked, decision)]
+    agent = decision.agent.spiffe_id.text if decision.agent else ""
+    told = [*asked.notes, *_steps(asked, agent, decision.delegation)]
     for case in watched.cases:
         about = f" on {said(case.operation.call)}" if case.operation.call else ""
         told.append(f"3 policy{about}")
@@ -148,14 +150,14 @@ def _printable(line: str) -> str:
     return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in line)
 
 
-def _steps(asked: Asked, decision: Decision) -> list[str]:
+def _steps(asked: Asked, agent: str, delegation: Delegation | None) -> list[str]:
+    """What steps 0 to 2 established, as far as they came."""
     request = asked.request
     lines = [f"request     {request.method} {request.host}{request.path}", _operation(request)]
     lines += [f"            {request.protocol} message: {said(call)}" for call in request.calls]
-    if decision.agent:
-        lines.append(f"1 agent     {decision.agent.spiffe_id}")
-    if decision.delegation:
-        delegation = decision.delegation
+    if agent:
+        lines.append(f"1 agent     {agent}")
+    if delegation and delegation.mode:
         lines.append(f"2 acts for  {delegation.subject} of {delegation.issuer} ({asked.origin})")
         lines.append(f"            mode: {delegation.mode}")
         lines.append(f"            scopes: {' '.join(sorted(delegation.scopes)) or 'none'}")

@@ -107,7 +107,7 @@ def assumed(config: Config, question: Question, now: float) -> Delegation:
 def asked_of_record(recorded: Recorded) -> Asked:
     """The question that an audit record answered, as far as the record tells."""
     record, operation = recorded.record, recorded.operation
-    answer = ": ".join(filter(None, (record.decision, record.reason, record.detail)))
+    why = ": ".join(filter(None, (record.reason, record.detail)))
     request = Request(
         method=operation.method,
         host=operation.host,
@@ -139,9 +139,9 @@ def asked_of_record(recorded: Recorded) -> Asked:
         now,
         "as recorded",
         notes=(
-            f"recorded    {answer}",
+            f"recorded    {': '.join(filter(None, (record.decision, why)))}",
             f"            at {recorded.time.isoformat()}, by policy {record.policy_version}",
-            *(_NO_ARGUMENTS if recorded.calls else ()),
+            *(_NO_ARGUMENTS if recorded.calls and not is_before_policy else ()),
         ),
-        refused=answer if is_before_policy else "",
+        refused=why if is_before_policy else "",
     )

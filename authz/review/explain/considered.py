@@ -20,10 +20,11 @@ _BOOTSTRAP: Final = "bootstrap"
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A rule, and all that it misses, host, method and path first."""
+    """A rule, and all that it misses: first host, method and path, its target."""
 
     rule: Rule
     misses: tuple[Miss, ...]
+    of_target: tuple[Miss, ...]
 
     @property
     def fits(self) -> bool:
@@ -31,8 +32,8 @@ class Judged:
         return not self.misses and not self.rule.is_shadow
 
     def line(self) -> str:
-        """For a person."""
-        text = "; ".join(miss.text for miss in self.misses)
+        """For a person: of a rule about something else, what it is about is enough."""
+        text = "; ".join(miss.text for miss in self.of_target or self.misses)
         mark = "    -" if self.misses else " deny" if self.rule.is_deny else "   ok"
         kind = " (deny)" if self.rule.is_deny else ""
         shadow = " (shadow)" if self.rule.is_shadow else ""
@@ -179,17 +180,21 @@ def _side(
     rules = dict.fromkeys(rule for entry in held for rule in entry.rules.rules)
     if any(entry.settings.unrestricted for entry in held):
         rules[UNRESTRICTED] = None
-    judged = [
-        Judged(rule, (*rule.target_misses(case.operation), *rule.misses(case))) for rule in rules
-    ]
+    judged = [_judged(rule, case) for rule in rules]
     judged.sort(key=lambda one: _rank(one, case))
     is_suspended = any(entry.settings.suspended for entry in held)
     return Side(who, tuple(entries), bool(held), is_suspended, tuple(judged))
+
+
+def _judged(rule: Rule, case: Case) -> Judged:
+    of_target, misses = rule.target_misses(case.operation), rule.misses(case)
+    return Judged(rule, (*of_target, *misses), of_target)
 
 
 def _rank(judged: Judged, case: Case) -> tuple[bool, bool, int, int, str]:
     """Denies first; then as policy has it: about the operation, mended by a token, few misses."""
     rule, misses = judged.rule, judged.misses
     hard = sum(miss.reason is Reason.POLICY_DENIED for miss in misses)
-    is_elsewhere = bool(rule.target_misses(case.operation))
+    operation = case.operation
+    is_elsewhere = bool(judged.of_target) or not rule.is_about(operation.call)
     return not rule.is_deny, is_elsewhere, hard, len(misses), rule.name
