@@ -3,7 +3,7 @@
 import json
 import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -38,7 +38,7 @@ def suggested(
 ) -> str:
     """The output."""
     path = world.folder / "authz.yaml"
-    path.write_text(config or world.config_text)
+    path.write_bytes((config or world.config_text).encode())
     assert cli.main(["suggest", str(path), "--audit", str(world.audit_path), *options]) == 0
     return capsys.readouterr().out
 
@@ -46,7 +46,7 @@ def suggested(
 def replayed(world: World, config: str, capsys: pytest.CaptureFixture[str]) -> dict[str, int]:
     """What a config would change."""
     new, old = world.folder / "new.yaml", world.folder / "old.yaml"
-    new.write_text(config)
+    new.write_bytes(config.encode())
     old.write_text(world.config_text)
     cli.main(["replay", str(new), "--audit", str(world.audit_path), "--old", str(old), "--json"])
     told = capsys.readouterr()
@@ -150,24 +150,76 @@ def test_narrower(text: str, seen: tuple[str, ...], other: tuple[str, ...]) -> N
         assert path_pattern(text).matches(other)
 
 
-def test_a_diff_to_apply(world: World, capsys: pytest.CaptureFixture[str]) -> None:
-    """As a diff it applies with git apply, and the config that comes of it changes no answer."""
-    diff = suggested(world, capsys, "--diff", "--denied")
+def applied(world: World, diff: str) -> str:
+    """The config after a diff was applied to it, in its own folder."""
     assert not [line for line in diff.splitlines() if line.startswith("#")]
     here = diff.replace(f"{world.folder}/", "")
     done = subprocess.run(
-        ["git", "apply", "-p0"], input=here, text=True, cwd=world.folder, check=False
+        ["patch", "-p0", "--binary", "--fuzz=0"],
+        input=here.encode(),
+        capture_output=True,
+        cwd=world.folder,
+        check=False,
     )
-    assert done.returncode == 0
-    config = (world.folder / "authz.yaml").read_text()
-    assert 'paths: ["/finance/accounts/{id}", "/finance/balance"]' in config
-    nothing = {"newly_allowed": 0, "newly_denied": 0, "undecidable": 0}
-    assert replayed(world, config, capsys) == nothing
+    assert done.returncode == 0, done.stdout
+    return (world.folder / "authz.yaml").read_bytes().decode()
+
+
+def block(text: str) -> str:
+    """A config with some lists over several lines."""
+    one, other = "paths: [/finance/**]\n", "grants: [finance-read, public]\n"
+    assert one in text
+    assert other in text
+    text = text.replace(one, "paths:\n        - /finance/**\n", 1)
+    return text.replace(other, "grants:\n    - finance-read\n    - public\n", 1)
+
+
+FORMS: dict[str, Callable[[str], str]] = {
+    "as it is": str,
+    "lists over lines": block,
+    "include": lambda text: f"include: [a b.yaml]\n{text}",
+    "include over lines": lambda text: f"include:\n  - a b.yaml\n{text}",
+    "no last line break": lambda text: f"# A comment.\n---\n{text}".rstrip(),
+    "CRLF": lambda text: text.replace("\n", "\r\n"),
+    "other line breaks": lambda text: text.replace("\n", " # \u2028\n", 1),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_diff_to_apply(world: World, capsys: pytest.CaptureFixture[str], form: str) -> None:
+    """As a diff it is all that it takes: it narrows what was, and allows what was denied."""
+    rule = "{hosts: ['*'], methods: [PUT], paths: [/**], scopes: []}"
+    (world.folder / "a b.yaml").write_text(f"grants: {{more: [{rule}]}}\n")
+    text = FORMS[form](world.config_text)
+    config = applied(world, suggested(world, capsys, "--diff", "--denied", config=text))
+    assert '"/finance/accounts/{id}"' in config
     assert "suggested-1:" in (world.folder / "suggested.yaml").read_text()
+    changed = replayed(world, config, capsys)
+    assert changed == {"newly_allowed": 2, "newly_denied": 0, "undecidable": 0}
 
 
-def test_a_list_over_lines_is_told(world: World, capsys: pytest.CaptureFixture[str]) -> None:
-    """A list that does not stand in one line is told beside the diff, with its place."""
-    block = world.config_text.replace("paths: [/finance/**]\n", "paths:\n        - /finance/**\n")
-    first, *_ = suggested(world, capsys, "--diff", config=block).splitlines()
+def test_a_diff_beside_an_earlier_one(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    """What was suggested before is not overwritten, and nothing is included twice."""
+    (world.folder / "suggested.yaml").write_text("agents: []\n")
+    text = f'include: ["s*.yaml"]\n{world.config_text}'
+    config = applied(world, suggested(world, capsys, "--diff", "--denied", config=text))
+    assert 'include: ["s*.yaml"]' in config
+    assert replayed(world, config, capsys)["newly_allowed"] == 2
+    assert (world.folder / "suggested-2.yaml").exists()
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "paths:\n        - /finance/** # all\n",
+        "paths:\n        [/finance/**]\n",
+        "paths: [/finance/**] # was: paths: [/**]\n",
+    ],
+)
+def test_a_list_in_another_form_is_told(
+    world: World, capsys: pytest.CaptureFixture[str], written: str
+) -> None:
+    """A list that can't be replaced for certain is told beside the diff, with its place."""
+    text = world.config_text.replace("paths: [/finance/**]\n", written, 1)
+    first, *_ = suggested(world, capsys, "--diff", config=text).splitlines()
     assert re.fullmatch(r"# .*authz\.yaml:\d+: paths could be \[.*\]", first)

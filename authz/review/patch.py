@@ -2,17 +2,23 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from difflib import unified_diff
+from itertools import count
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from authz.config import ConfigError, ConfigFiles
+from authz.config.merged import Merged
 from authz.review.suggest import Suggestions, listed
 
-NEW_FILE: Final = "suggested.yaml"  # beside the main file, which has to include it
-# A list that stands in one line, as nearly all do.
+Place = tuple[str | int, ...]
 _IN_ONE_LINE: Final = r"(?P<key>\b{key}:\s*)\[[^\[\]#]*\]"
+_ITEM: Final = re.compile(r"(?P<dash>\s*-\s+)[^\s#&*!|>{\[][^#]*\n?")
+# What ends a line of YAML 1.1, which numbers are of; of a diff a line feed alone.
+_LINE: Final = re.compile(r".*?(?:\r\n|[\n\r\x85\u2028\u2029]|\Z)", re.DOTALL)
+_DIFF_LINE: Final = re.compile(r"[^\n]*\n|[^\n]+")
+_NO_END: Final = "\\ No newline at end of file"
 
 
 def patch(path: Path, suggestions: Suggestions) -> Iterator[str]:
@@ -23,33 +29,107 @@ def patch(path: Path, suggestions: Suggestions) -> Iterator[str]:
     merged = ConfigFiles(path).read()
     if merged.problems:  # it was good a moment ago
         raise ConfigError(str(path), merged.problems)
-    edits: defaultdict[str, dict[int, dict[str, list[str]]]] = defaultdict(dict)
+    files = _Files(merged)
     for (grant, number), keys in suggestions.narrower.items():
         for key, used in keys.items():
-            document, place = merged.origin(("grants", grant, number, key))
-            line = document.line_of(place)
-            edits[document.file].setdefault(line, {})[key] = used
-    diffs: list[str] = []
-    for file, of_file in edits.items():
-        old = Path(file).read_text(encoding="utf-8").splitlines(keepends=True)
-        new = list(old)
-        for line, keys in of_file.items():
-            new[line - 1], left = _edited(old[line - 1], keys)
-            yield from (f"# {file}:{line}: {key} could be {listed(keys[key])}" for key in left)
-        diffs += unified_diff(old, new, file, file)
+            files.put(("grants", grant, number, key), used)
+    for number, names in suggestions.held.items():
+        files.put(("agents", number, "grants"), [*files.at(("agents", number, "grants")), *names])
+    new_file = _unused(path.parent)
     if suggestions.missing:
-        new = [f"{line}\n" for line in suggestions.missing]
-        diffs += unified_diff([], new, "/dev/null", str(path.parent / NEW_FILE))
-    yield from (line.rstrip("\n") for line in diffs)
+        files.include(new_file.name)
+    yield from files.left
+    yield from files.diff()
+    if suggestions.missing:
+        yield from _diff("", "".join(f"{line}\n" for line in suggestions.missing), str(new_file))
 
 
-def _edited(line: str, keys: Mapping[str, list[str]]) -> tuple[str, list[str]]:
-    """A line with its lists replaced, and the keys whose list does not stand in it whole."""
-    left = []
-    for key, used in keys.items():
-        found = re.search(_IN_ONE_LINE.format(key=key), line)
-        if found is None:
-            left.append(key)
+def _unused(folder: Path) -> Path:
+    """A new file's path."""
+    names = (f"suggested{'' if number == 1 else f'-{number}'}.yaml" for number in count(1))
+    return next(folder / name for name in names if not (folder / name).exists())
+
+
+class _Files:
+    """A config's files as lines, in which lists take the place of others.
+
+    Attributes:
+        left: as comments, the lists that are not written in a way that is known here.
+    """
+
+    def __init__(self, merged: Merged) -> None:
+        self._merged = merged
+        self._old: dict[str, list[str]] = {}
+        self._new: defaultdict[str, list[str]] = defaultdict(list)
+        self.left: list[str] = []
+
+    def at(self, place: Place) -> list[str]:
+        """The list at a place; empty where there is none."""
+        value: Any = self._merged.data
+        for step in place:
+            if isinstance(value, dict) and step not in value:
+                return []
+            value = value[step]
+        return list(value)
+
+    def put(self, place: Place, texts: list[str]) -> None:
+        """A list in place of that one."""
+        document, inner = self._merged.origin(place)
+        line, key = document.line_of(inner), str(place[-1])
+        lines = self._lines(document.file)
+        in_one_line = list(re.finditer(_IN_ONE_LINE.format(key=key), lines[line - 1]))
+        items = [document.line_of((*inner, number)) for number in range(len(self.at(place)))]
+        if len(in_one_line) == 1:  # of two on a line one can't tell which it is
+            begin, end = in_one_line[0].end("key"), in_one_line[0].end()
+            lines[line - 1] = f"{lines[line - 1][:begin]}{listed(texts)}{lines[line - 1][end:]}"
+        elif items and line < items[0] and (dash := self._dash(document.file, items)):
+            told = "".join(f"{dash}{listed([text])[1:-1]}\n" for text in texts)
+            lines[items[0] - 1 : items[-1]] = [told, *[""] * (len(items) - 1)]
         else:
-            line = line[: found.end("key")] + listed(used) + line[found.end() :]
-    return line, left
+            self.left.append(f"# {document.file}:{line}: {key} could be {listed(texts)}")
+
+    def _dash(self, file: str, items: list[int]) -> str:
+        """What each item of a list begins with; "" unless each is alone on one of its lines."""
+        lines = self._lines(file)[items[0] - 1 : items[-1]]
+        found = [_ITEM.fullmatch(line) for line in lines]
+        dashes = {one["dash"] if one else "" for one in found}
+        is_plain = len(lines) == len(items) and len(dashes) == 1 and lines[-1].endswith("\n")
+        return dashes.pop() if is_plain else ""
+
+    def include(self, name: str) -> None:
+        """The main file includes a further one, which lies beside it."""
+        main = self._merged.main
+        patterns = self.at(("include",))
+        if any(Path(name).match(pattern) for pattern in patterns if "/" not in pattern):
+            return
+        if patterns:
+            self.put(("include",), [*patterns, name])
+            return
+        lines = self._lines(main.file)
+        first = main.line_of((next(iter(main.data)),)) - 1
+        line = f"include: {listed([name])}"
+        if lines[first][:1].isalpha():
+            lines[first] = f"{line}\n{lines[first]}"
+        else:  # all of it in braces
+            self.left.append(f"# {main.file}:{first + 1}: add {line}")
+
+    def _lines(self, file: str) -> list[str]:
+        """A file's lines as they will be; what is added stands in one of those that there were."""
+        if file not in self._old:
+            self._old[file] = _LINE.findall(Path(file).read_bytes().decode())
+            self._new[file] = list(self._old[file])
+        return self._new[file]
+
+    def diff(self) -> Iterator[str]:
+        """Of all files that changed."""
+        for file, old in self._old.items():
+            yield from _diff("".join(old), "".join(self._new[file]), file)
+
+
+def _diff(old: str, new: str, file: str) -> Iterator[str]:
+    name = f"{file}\t" if " " in file else file  # a tab ends a name with spaces
+    before, after = _DIFF_LINE.findall(old), _DIFF_LINE.findall(new)
+    for line in unified_diff(before, after, name if before else "/dev/null", name, lineterm="\n"):
+        yield line.removesuffix("\n")
+        if not line.endswith("\n"):
+            yield _NO_END

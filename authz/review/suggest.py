@@ -110,12 +110,14 @@ class Suggestions:
         lines: all of it, as YAML with comments.
         narrower: by the place of a rule (grant, number), its keys that can be narrower, and how.
         missing: what is missing, as the lines of a file to include.
+        held: by number of the entry of agents, the grants of that file that the agent needs.
     """
 
     records: int
     lines: tuple[str, ...]
     narrower: Mapping[tuple[str, int], Mapping[str, list[str]]]
     missing: tuple[str, ...]
+    held: Mapping[int, list[str]]
 
 
 def suggest(config: Config, logs: AuditLogs, *, denied: bool) -> Suggestions:
@@ -142,9 +144,21 @@ def suggest(config: Config, logs: AuditLogs, *, denied: bool) -> Suggestions:
                 narrower[grant, number] = keys
                 lines += _of_rule(rule, use, keys)
             lines += _never_called(rule, use)
-    agents = {one.id for one in config.agents}
-    missing = tuple(_of_missing(evidence.missing, set(config.grants), agents))
-    return Suggestions(evidence.records, (*lines, *missing), narrower, missing)
+    named = _named(evidence.missing, set(config.grants))
+    numbers = {one.id: number for number, one in enumerate(config.agents)}
+    by_agent: defaultdict[str, list[str]] = defaultdict(list)
+    for name, ((agent, _, _), _) in named.items():
+        by_agent[agent].append(name)
+    held = {numbers[agent]: names for agent, names in by_agent.items() if agent in numbers}
+    new = {agent: names for agent, names in by_agent.items() if agent not in numbers}
+    missing = tuple(_of_missing(named, new))
+    if named:
+        lines.append("# Missing: to allow what was refused, a file that the config includes.")
+    lines += [
+        f"# Add to the grants of the agent {config.agents[number].id}: {', '.join(names)}"
+        for number, names in held.items()
+    ]
+    return Suggestions(evidence.records, (*lines, *missing), narrower, missing, held)
 
 
 class _Evidence:
@@ -264,26 +278,23 @@ def _narrowed(text: str, path: str) -> str | None:
     return "/" + "/".join([*text[1:].split("/")[:count], *path[1:].split("/")[count:]])
 
 
-def _of_missing(
-    missing: dict[tuple[str, str, str], Use], taken: set[str], agents: set[str]
-) -> Iterator[str]:
-    """A file to include, and what to add to agents, to allow what was refused."""
-    if not missing:
-        return
-    yield "# Missing: to allow what was refused, as a file of its own that the config includes."
+Missing = tuple[tuple[str, str, str], Use]  # of an agent for an issuer's principal
+
+
+def _named(missing: Mapping[tuple[str, str, str], Use], taken: set[str]) -> dict[str, Missing]:
+    """A name of a grant for each."""
     numbers = (number for number in range(1, len(missing) + len(taken) + 1))
     names = (name for number in numbers if (name := f"suggested-{number}") not in taken)
-    named = dict(zip(names, sorted(missing.items()), strict=False))
-    by_agent: defaultdict[str, list[str]] = defaultdict(list)
-    for name, ((agent, _, _), _) in named.items():
-        by_agent[agent].append(name)
-    entries = []
-    for agent, grants in by_agent.items():
-        if agent in agents:  # an id stands once only
-            yield f"# Add to the grants of the agent {agent}: {', '.join(grants)}"
-        else:
-            entries.append(f"  - {{id: {_quoted(agent)}, grants: [{', '.join(grants)}]}}")
-    yield from ["agents:", *entries] if entries else []
+    return dict(zip(names, sorted(missing.items(), key=_first), strict=False))
+
+
+def _of_missing(named: Mapping[str, Missing], agents: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    """A file to include, with these further agents, which allows what was refused."""
+    if not named:
+        return
+    yield from ["agents:"] if agents else []
+    for agent, grants in agents.items():
+        yield f"  - {{id: {_quoted(agent)}, grants: [{', '.join(grants)}]}}"
     yield "principals:"
     for name, ((agent, issuer, principal), _) in named.items():
         match = f"{{issuer: {_quoted(issuer)}, subjects: {listed([principal])}}}"
@@ -298,7 +309,9 @@ def _of_missing(
             yield f"    - hosts: {listed([host])}"
             yield f"      methods: {listed([method])}"
             yield f"      paths: {listed(sorted({one.path for one in targets}))}"
-            yield f"      scopes: {listed(sorted(use.scopes or ()))}"
+            scopes = sorted(use.scopes or ())
+            none = "" if scopes else "  # their tokens had none in common"
+            yield f"      scopes: {listed(scopes)}{none}"
             if protocol:
                 calls = [one.call for one in targets if one.call is not None]
                 yield f"      {key_line(protocol, calls)}"
