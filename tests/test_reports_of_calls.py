@@ -132,7 +132,7 @@ def test_who_can_call(trips: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Who-can tells the rules about the call, and not those that name other tools."""
     assert run("who-can", str(trips), "POST", TRIPS, "--tool", "find_o_sin") == 0
     said = capsys.readouterr().out
-    assert "    trips/search" in said
+    assert '    trips/search: scopes none, mcp {"tools": ["search", "get_price", ' in said
     assert "    narrow/some" in said
     assert "trips/book" not in said
     assert "narrow/secret denies it" in said
@@ -150,13 +150,25 @@ def test_what_can_be_called(trips: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert run("what-can", str(trips), TRAVEL, "--for", "alice") == 0
     said = capsys.readouterr().out
     assert "    mcp: tools search, find_* & *o*\n    scopes none; by trips/search" in said
-    assert "    mcp: tools book\n    scopes trips:write; by trips/book, when" in said
+    assert "    mcp: tools book\n    scopes trips:write; by trips/book (when" in said
     assert "    models: names small-*; tools search\n" in said
     assert "narrow/secret" in said.partition("except")[2]
     assert run("what-can", str(trips), TRAVEL) == 0
     assert "mcp: tools search, get_price, find_*; resources trips://policy/**" in (
         capsys.readouterr().out
     )
+
+
+def test_what_nobody_can_call(trips: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Rules of both sides that name no call in common are not told; nor a session without one."""
+    text = trips.read_text()
+    narrow = text.replace('tools: ["*o*", search], methods', "tools: [other], methods")
+    trips.write_text(narrow.replace('names: ["*"]', "names: [large-1]"))
+    assert run("what-can", str(trips), TRAVEL, "--for", "alice") == 0
+    said = capsys.readouterr().out
+    assert "mcp: a session\n    scopes none; by trips/search and narrow/some\n" in said
+    assert "models" not in said
+    assert "trips/book" not in said  # it reads arguments: it brings no session
 
 
 CASE: dict[str, Any] = {

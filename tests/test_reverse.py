@@ -161,3 +161,30 @@ def test_verbs(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "/public" not in out
     assert run("what-can", str(config), TRAVEL, "--for", "bob") == 1
     assert run("what-can", str(config), "travel") == 1
+
+
+def test_whom_no_entry_is_about() -> None:
+    """Who is not known at all is told so, and not only that it may nothing."""
+    agent = Agent(SpiffeId.parse(AGENT))
+    nobody = Agent(SpiffeId.parse("spiffe://corp.example/nobody"))
+    subject = policy((rule("/a"),), (rule("/a"),))
+    unknown = delegation(issuer="https://other.example")
+
+    assert what_can(subject, nobody, None).lines()[1] == "  nothing: no entry of agents is about it"
+    assert "no entry of principals" in what_can(subject, agent, unknown).lines()[1]
+    assert what_can(subject, agent, None)
+
+
+def test_suspended_elsewhere() -> None:
+    """An agent that is suspended is told where it could be one that has a rule, nowhere else."""
+    ids = ("spiffe://corp.example/a", "spiffe://corp.example/b", "spiffe://corp.example/*")
+    grants = {"g": (rule("/a"),), "none": (rule("/b"),)}
+    agents = [
+        AgentSettings(id=ids[0], grants=("g",)),
+        AgentSettings(id=ids[1], grants=("none",), suspended=True),
+    ]
+    found = who_can(Policy(agents, (), grants), Operation("GET", "h", ("a",)))
+    assert found.excepted == ()
+    agents.append(AgentSettings(id=ids[2], grants=("none",), suspended=True))
+    found = who_can(Policy(agents, (), grants), Operation("GET", "h", ("a",)))
+    assert found.excepted == (f"agents {ids[2]}: suspended",)

@@ -13,6 +13,7 @@ from authz.policy.calls import A2A, KEYS, MCP, McpSettings, ModelSettings, match
 from authz.policy.names import MAX_NAME_CHARS, MAX_URI_CHARS, Names, Uris
 from authz.request import Call
 
+SESSION: Final = "a session"
 _KINDS: Final = ("tool", "resource", "prompt", "task", "skill")
 
 
@@ -75,10 +76,10 @@ def never_called(rule: RuleSettings, calls: Sequence[Call]) -> Iterator[str]:
             yield f"{KEYS[rule.protocol]}.{key}: {', '.join(unused)} {was} never called"
 
 
-def in_common(rules: Sequence[RuleSettings]) -> str:
+def in_common(rules: Sequence[RuleSettings]) -> str | None:
     """What all of some rules name, in one line: at most this may be called; "" without a message.
 
-    "a* & b*" is what fits both.
+    "a* & b*" is what fits both. None where nothing is; of MCP a session still is.
     """
     said = [rule for rule in rules if rule.calls is not None]
     if not said:
@@ -87,7 +88,10 @@ def in_common(rules: Sequence[RuleSettings]) -> str:
     for other in map(_listed, said[1:]):
         lists = {key: _both(key, lists[key], listed) for key, listed in other.items()}
     told = [f"{key} {', '.join(listed)}" for key, listed in lists.items() if listed]
-    return f"{KEYS[said[0].protocol]}: {'; '.join(told) or 'a session'}"
+    protocol = said[0].protocol
+    if protocol != MCP and not lists["methods" if protocol == A2A else "names"]:
+        return None
+    return f"{KEYS[protocol]}: {'; '.join(told) or SESSION}"
 
 
 def _both(key: str, one: Sequence[str], other: Sequence[str]) -> tuple[str, ...]:

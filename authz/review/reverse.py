@@ -4,7 +4,8 @@ Nothing is decided here, and what depends on the request (headers, times, condit
 not judged. So an answer is what may be allowed at most; ``authz explain`` tries one request.
 """
 
-from collections.abc import Iterable, Iterator
+import json
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,7 +16,7 @@ from authz.policy.calls import KEYS
 from authz.policy.holders import AgentEntry, PrincipalEntry
 from authz.policy.rules import UNRESTRICTED, Rule
 from authz.request import Operation
-from authz.review.called import in_common
+from authz.review.called import SESSION, in_common
 
 _CALLS: Final = frozenset(KEYS.values())
 _TARGET: Final = {"name", "description", "owner", "effect", "hosts", "methods", "paths", "shadow"}
@@ -64,7 +65,12 @@ def who_can(policy: Policy, operation: Operation) -> WhoCan:
     """Every entry with a rule about an operation that counts; suspended ones are left out."""
     agents, principals = policy.agents.entries, policy.principals.entries
     suspended = [one for one in agents if one.settings.suspended]
-    excepted = [f"agents {one.settings.id}: suspended" for one in suspended]
+    holding = [one for one in agents if _about(one, operation)]
+    excepted = [
+        f"agents {one.settings.id}: suspended"
+        for one in suspended
+        if any(_have_common(one, other) for other in holding)
+    ]
     excepted += [f"{one.title}: suspended" for one in principals if one.settings.suspended]
     for name, entry in _named(agents, principals):
         denies = (rule for rule in _found(entry, operation) if _counts(rule, is_deny=True))
@@ -74,7 +80,7 @@ def who_can(policy: Policy, operation: Operation) -> WhoCan:
     return WhoCan(
         tuple(
             Holder(one.settings.id, rules)
-            for one in agents
+            for one in holding
             if not any(_covers(by, one) for by in suspended) and (rules := _about(one, operation))
         ),
         tuple(
@@ -100,6 +106,13 @@ def _covers(by: AgentEntry, entry: AgentEntry) -> bool:
     outer, inner = SpiffePattern.parse(by.settings.id), SpiffePattern.parse(entry.settings.id)
     is_same = outer.trust_domain == inner.trust_domain
     return is_same and inner.path.intersection(outer.path) == inner.path
+
+
+def _have_common(one: AgentEntry, other: AgentEntry) -> bool:
+    """Whether an agent can be of both entries."""
+    first, second = SpiffePattern.parse(one.settings.id), SpiffePattern.parse(other.settings.id)
+    is_same = first.trust_domain == second.trust_domain
+    return is_same and first.path.intersection(second.path) is not None
 
 
 def _about(entry: AgentEntry | PrincipalEntry, operation: Operation) -> tuple[Rule, ...]:
@@ -143,7 +156,11 @@ class Reach:
 
     def lines(self) -> list[str]:
         """For a person."""
-        by = " and ".join(f"{rule.name}{_conditions(rule, _CALLS)}" for rule in self.rules)
+        asked = [_conditions(rule, _CALLS).removeprefix(", ") for rule in self.rules]
+        by = " and ".join(
+            f"{rule.name} ({more})" if more else rule.name
+            for rule, more in zip(self.rules, asked, strict=True)
+        )
         scopes = sorted({scope for rule in self.rules for scope in rule.scopes})
         calls = in_common([rule.settings for rule in self.rules])
         return [
@@ -155,10 +172,16 @@ class Reach:
 
 @dataclass(frozen=True, slots=True)
 class WhatCan:
-    """What an agent may do at most."""
+    """What an agent may do at most.
+
+    Attributes:
+        excepted: denies and suspensions, in words.
+        unknown: whom no entry is about, in words; or "".
+    """
 
     reaches: tuple[Reach, ...]
     excepted: tuple[str, ...]
+    unknown: str = ""
 
     def __bool__(self) -> bool:
         """Whether there is anything."""
@@ -166,7 +189,8 @@ class WhatCan:
 
     def lines(self) -> list[str]:
         """For a person."""
-        lines = [line for one in self.reaches for line in one.lines()] or ["  nothing"]
+        nothing = f"  nothing{': ' if self.unknown else ''}{self.unknown}"
+        lines = [line for one in self.reaches for line in one.lines()] or [nothing]
         return ["may, at most", *lines, *_excepted(self.excepted)]
 
 
@@ -176,12 +200,15 @@ def what_can(policy: Policy, agent: Agent, delegation: Delegation | None) -> Wha
     The delegation's scopes are not looked at: what is asked is told.
     """
     entries: list[AgentEntry | PrincipalEntry] = [*policy.agents.of(agent.spiffe_id)]
+    unknown = "" if entries else "no entry of agents is about it"
     sides = [_rules(entries)]
     if delegation is not None:
         about = policy.principals.of(delegation)
         found = [one for one in about if one.is_through(agent)]
         sides.append(_rules(found))
         entries += found
+        if not found:
+            unknown = unknown or "no entry of principals is about them, through this agent"
     suspended = [one for one in entries if one.settings.suspended]
     denies = [rule for side in sides for rule in side if _counts(rule, is_deny=True)]
     excepted = [f"suspended by {_name(one)}" for one in suspended]
@@ -195,7 +222,7 @@ def what_can(policy: Policy, agent: Agent, delegation: Delegation | None) -> Wha
     allows = [[rule for rule in side if _counts(rule, is_deny=False)] for side in sides]
     common = _of_one(allows[0]) if delegation is None else _of_both(*allows)
     left = (_without(one, denies) for one in common)
-    return WhatCan(tuple(one for one in left if one is not None), tuple(excepted))
+    return WhatCan(tuple(one for one in left if one is not None), tuple(excepted), unknown)
 
 
 def _rules(entries: Iterable[AgentEntry | PrincipalEntry]) -> list[Rule]:
@@ -225,13 +252,20 @@ def _of_both(of_agent: list[Rule], of_principal: list[Rule]) -> Iterator[Reach]:
             hosts = _common(one.hosts, other.hosts)
             pairs = (a.intersection(b) for a in one.paths for b in other.paths)
             paths = tuple(dict.fromkeys(path for path in pairs if path is not None))
-            if methods and hosts and paths:
+            if methods and hosts and paths and _can_be_called(rules):
                 yield Reach(methods, hosts, paths, rules)
 
 
 def _are_of_one(one: Rule, other: Rule) -> bool:
     """Whether both are for plain requests, or for messages of one protocol."""
     return UNRESTRICTED in (one, other) or one.protocol == other.protocol
+
+
+def _can_be_called(rules: Sequence[Rule]) -> bool:
+    """Whether rules name calls that all of them allow; one that reads arguments has no session."""
+    calls = in_common([rule.settings for rule in rules])
+    is_session = calls is not None and calls.endswith(f": {SESSION}")
+    return calls is not None and not (is_session and any(one.reads_arguments for one in rules))
 
 
 def _common(one: tuple[str, ...], other: tuple[str, ...]) -> tuple[str, ...]:
@@ -273,7 +307,10 @@ def _conditions(rule: Rule, told: frozenset[str] = frozenset()) -> str:
     given = rule.settings.model_dump(
         mode="json", exclude_defaults=True, exclude=_TARGET | {"scopes", "add_headers"} | told
     )
-    return "".join(f", {name} {value}" for name, value in given.items())
+    return "".join(
+        f", {name} {value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}"
+        for name, value in given.items()
+    )
 
 
 def _name(entry: AgentEntry | PrincipalEntry) -> str:
