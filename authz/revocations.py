@@ -23,6 +23,7 @@ import msgspec
 from authz.decision import Agent, Delegation
 from authz.reason import Denied, Reason
 from authz.settings import Settings
+from authz.spiffe import SpiffeId, SpiffeIdError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -53,11 +54,15 @@ class Revocation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
     note: str | None = None
 
     def check(self) -> None:
-        """Raises RevocationError where the members make no sense together."""
+        """Raises RevocationError where the members make no sense together, or fit nobody."""
         of_token = (self.issuer, self.subject, self.token_id, self.before)
         if self.agent is not None:
             if of_token != (None, None, None, None):
                 raise RevocationError("agent stands alone")
+            try:
+                SpiffeId.parse(self.agent)
+            except SpiffeIdError as error:
+                raise RevocationError(f"agent: {error}") from None
         elif self.issuer is None:
             raise RevocationError("agent or issuer is needed: a subject is unique in one issuer")
         elif self.token_id is not None and (self.subject is not None or self.before is not None):

@@ -96,11 +96,13 @@ def test_taking_one_back(revoking: World) -> None:
 
 BAD = [
     ("{", "line 1: "),
-    ('{"agent":"a"}\n{"issuer":1}', "line 2: Expected"),
+    ('{"agent":"spiffe://c/a"}\n{"issuer":1}', "line 2: Expected"),
     ('{"agnet":"a"}', "unknown field `agnet`"),
     ("{}", "agent or issuer is needed"),
     ('{"subject":"alice"}', "agent or issuer is needed"),
     ('{"agent":"a","issuer":"b"}', "agent stands alone"),
+    ('{"agent":"travel"}', "line 1: agent: the ID does not start with spiffe://"),
+    ('{"agent":"spiffe://corp.example/ns/*"}', "line 1: agent: "),
     ('{"issuer":"b","token_id":"c","subject":"d"}', "token_id goes with issuer alone"),
     ('{"issuer":"b","before":"2026-01-01T00:00:00"}', "timezone"),
     ('{"issuer":"b","before":12}', "Expected"),
@@ -152,6 +154,15 @@ def test_the_command(revoking: World, capsys: pytest.CaptureFixture[str]) -> Non
 
     assert main(["revoke", str(config), "--subject", "alice"]) == 2
     assert "agent or issuer is needed" in capsys.readouterr().err
+    before = (revoking.folder / "revoked.jsonl").read_bytes()
+    for flags, words in (
+        (("--agent", "travel"), "agent: the ID does not start"),
+        (("--agent", TRAVEL.replace("corp", "copr")), "none of the trust domains corp.example"),
+        (("--issuer", f"{ISSUER}/", "--subject", "alice"), f"its issuers: {ISSUER}"),
+    ):
+        assert main(["revoke", str(config), *flags]) == 2
+        assert words in capsys.readouterr().err
+    assert (revoking.folder / "revoked.jsonl").read_bytes() == before
     with pytest.raises(SystemExit):
         main(["revoke", str(config), "--issuer", "i", "--before", "yesterday"])
     assert "no time such as" in capsys.readouterr().err

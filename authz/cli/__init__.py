@@ -30,13 +30,14 @@ from authz.cli.common import (
     time_of,
 )
 from authz.cli.explain import add_verbs as add_explain_verbs
-from authz.config import ConfigError, load, schema
+from authz.config import Config, ConfigError, load, schema
 from authz.review.keytable import fetch_all
 from authz.review.metadata import NoResourceError, resource_metadata
 from authz.review.namedfiles import checked
 from authz.revocations import Revocation, RevocationError
 from authz.server import StartError, run
 from authz.server.logs import configure
+from authz.spiffe import SpiffeId
 from authz.tls import TlsError
 
 HEALTH_SECONDS: Final = 2.0
@@ -105,13 +106,28 @@ def _revoke(options: argparse.Namespace) -> int:
     )
     if entry.agent is None and entry.token_id is None and entry.before is None:
         entry = msgspec.structs.replace(entry, before=datetime.now(UTC))
+    config = load(options.config)
     try:
-        revocations_of(load(options.config)).append(entry)
+        entry.check()
+        _check_known(config, entry)
+        revocations_of(config).append(entry)
     except RevocationError as error:
         complain(f"authz: {error}")
         return USAGE
     print(f"revoked, within a second: {msgspec.json.encode(entry).decode()}")
     return FINE
+
+
+def _check_known(config: Config, entry: Revocation) -> None:
+    """Raises RevocationError for a name that nobody can have: who writes it means another."""
+    known = [issuer.issuer for issuer in config.issuers]
+    if entry.issuer is not None and entry.issuer not in known:
+        raise RevocationError(
+            f"no issuer {entry.issuer!r} in the config; its issuers: {', '.join(known)}"
+        )
+    domains = config.trust_domains
+    if entry.agent is not None and SpiffeId.parse(entry.agent).trust_domain.name not in domains:
+        raise RevocationError(f"agent: of none of the trust domains {', '.join(domains)}")
 
 
 def _metadata(options: argparse.Namespace) -> int:
