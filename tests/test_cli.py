@@ -15,6 +15,8 @@ import pytest
 from world import READ, World
 
 from authz import cli
+from authz.build import version_of
+from authz.config import load
 from authz.server.logs import JsonFormatter, configure
 from lab.issuer import Issuer
 from lab.mesh import CONFIG, TRAVEL, Mesh
@@ -45,7 +47,9 @@ def run(*arguments: str) -> int:
 def test_check(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A good config is fine; a bad one is 1, with file and line on standard error."""
     assert run("check", str(config)) == 0
-    assert "fine: 1 issuer, 3 agents, 3 grants" in capsys.readouterr().out
+    version = version_of(load(config))
+    counted = "1 issuer, 3 agents, 2 principals, 3 grants of 3 rules"
+    assert f"fine: {counted}; policy version {version}\n" in capsys.readouterr().out
     config.write_text(config.read_text().replace("trust_domains", "trust_domians"))
     assert run("check", str(config)) == 1
     assert f"{config}:" in capsys.readouterr().err

@@ -16,7 +16,7 @@ import msgspec
 import urllib3
 
 from authz import __version__
-from authz.build import BuildError, revocations_of
+from authz.build import BuildError, revocations_of, version_of
 from authz.cli import policy
 from authz.cli.common import (
     FAILED,
@@ -77,9 +77,12 @@ def _serve(options: argparse.Namespace) -> int:
 
 def _check(options: argparse.Namespace) -> int:
     config = checked(options.config)
+    rules = sum(map(len, config.grants.values()))
     print(
         f"{options.config}: fine: {_count(len(config.issuers), 'issuer')}, "
-        f"{_count(len(config.agents), 'agent')}, {_count(len(config.grants), 'grant')}"
+        f"{_count(len(config.agents), 'agent')}, {_count(len(config.principals), 'principal')}, "
+        f"{_count(len(config.grants), 'grant')} of {_count(rules, 'rule')}; "
+        f"policy version {version_of(config)}"
     )
     return FINE
 
