@@ -115,6 +115,17 @@ def test_an_agent_that_is_not_registered(
     assert changed == {"newly_allowed": 1, "newly_denied": 0, "undecidable": 0}
 
 
+def test_what_no_rule_can_name(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing is proposed for who can't be named: a log that others write is no way to a rule."""
+    record = next(one for one in world.audit_records() if one["reason"] == "policy_denied")
+    for member in ("issuer", "principal", "host", "path"):
+        for odd in ("a\x1b[2J", "a\x9b2J", "a\u202e", "*"):
+            world.audit_path.write_text(json.dumps({**record, member: odd}) + "\n")
+            out = suggested(world, capsys, "--denied")
+            assert all(line.isprintable() for line in out.splitlines())
+            assert "suggested-1" not in out or member in ("host", "path")
+
+
 def test_a_deny_is_not_suggested_away(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """What a deny refuses is no lack of rules, and the deny is in use."""
     deny = "  public:\n    - {name: no, effect: deny, hosts: ['*'], methods: [POST], paths: [/**]}"

@@ -173,6 +173,7 @@ class _Evidence:
         self._policy = policy_of(config)
         self._version = version_of(config)
         self._denied = denied
+        self._issuers = {one.issuer for one in config.issuers}
         self._denies = {r.name for rules in self.rules.values() for r in rules if r.is_deny}
 
     def take(self, read: Traced | str) -> None:
@@ -191,7 +192,8 @@ class _Evidence:
         for name in self._rules_of(traced, cases):
             self.uses.setdefault(name, Use()).add(cases)
         reason, rule = self._refusal(traced)
-        is_mended = reason in _MENDED and rule not in self._denies and _is_plain(traced.principal)
+        is_nameable = traced.issuer in self._issuers and _is_plain(traced.principal)
+        is_mended = reason in _MENDED and rule not in self._denies and is_nameable
         key = (traced.agent, traced.issuer, traced.principal)
         if is_mended and (key in self.missing or len(self.missing) < MAX_MISSING):
             self.missing.setdefault(key, Use()).add(cases)
