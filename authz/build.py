@@ -121,8 +121,9 @@ def snapshot_of(
     keys: KeyStore,
     revocations: RevocationCheck,
     count_pdp: Callable[[str, float | None], None] = lambda *_: None,
+    candidate: Config | None = None,
 ) -> Snapshot:
-    """Compile one version of the settings. Raises BuildError, ConfigError for a candidate."""
+    """Compile one version of the settings, and the candidate's rules. Raises BuildError."""
     cache, token = config.cache, config.token
     delegations = RememberedDelegations(
         delegations_of(config, keys), keys, entries=cache.tokens, max_bytes=cache.max_bytes
@@ -130,10 +131,9 @@ def snapshot_of(
     policy = policy_of(config)
     step: PolicyStep = NotEnforced(policy) if config.shadow else policy
     policies = [policy]
-    if config.candidate is not None:
-        candidate = policy_of(load(Path(config.candidate)))
-        step = WithCandidate(step, candidate)
-        policies.append(candidate)
+    if candidate is not None:
+        policies.append(policy_of(candidate))
+        step = WithCandidate(step, policies[-1])
     headers, claims = _headers_of(policies), _claims_of(policies)
     authorizer = authorizer_of(config, delegations, revocations, step)
     writer = Writer(

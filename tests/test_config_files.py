@@ -469,14 +469,43 @@ def test_a_server_takes_an_included_file(tmp_path: Path, issuer: tuple[Issuer, s
             put("a.yaml", PUBLIC[:20])
             wait_until(lambda: reloads() == (1, 1), 8)
             assert "policy.d/a.yaml:2: grants.public[0]: not YAML" in server.process.log.read_text()
+            assert server.metric("authz_config_refused") == 1
             assert reason() == "allow"
             put("a.yaml", PUBLIC.format(host="old.example"))
             wait_until(lambda: reason() == "policy_denied", 8)
+            assert server.metric("authz_config_refused") == 0
             put("b.yaml", MORE)
             wait_until(lambda: reloads() == (3, 1), 8)
             (policy / "b.yaml").unlink()
             wait_until(lambda: reloads() == (4, 1), 8)
             time.sleep(2.5)  # a few looks: each change is taken once
             assert reloads() == (4, 1)
+    finally:
+        server.process.stop()
+
+
+def test_a_server_takes_a_candidate(tmp_path: Path, issuer: tuple[Issuer, str]) -> None:
+    """A running server notices a change of its candidate, and of what that includes, by itself."""
+    server = Server(tmp_path, "main", issuer[1])
+    server.wait_ready()
+    name = 'authz_config_reloads_total{{result="{}"}}'.format
+    try:
+        text, include = server.config.read_text(), 'include: ["policy.d/*.yaml"]\n'
+        (tmp_path / "policy.d").mkdir()
+        (tmp_path / "policy.d" / "a.yaml").write_text(PUBLIC.format(host="a.example"))
+        candidate = tmp_path / "candidate.yaml"
+        candidate.write_text(include + text.replace("public:\n", "x:\n"))
+        server.config.write_text(f"candidate: {candidate}\n{text}")
+        wait_until(lambda: server.metric(name("taken")) == 1, 8)
+        (tmp_path / "policy.d" / "a.yaml").write_text(PUBLIC[:20])
+        wait_until(lambda: server.metric(name("refused")) == 1, 8)
+        assert "policy.d/a.yaml:2: not YAML" in server.process.log.read_text()
+        (tmp_path / "policy.d" / "a.yaml").write_text(PUBLIC.format(host="b.example"))
+        wait_until(lambda: server.metric(name("taken")) == 2, 8)
+        candidate.write_text("# gone\n")
+        wait_until(lambda: server.metric(name("refused")) == 2, 8)
+        server.config.write_text(text)
+        wait_until(lambda: server.metric(name("taken")) == 3, 8)
+        assert server.metric("authz_config_refused") == 0
     finally:
         server.process.stop()

@@ -88,7 +88,7 @@ class Config(Settings):
     """
     candidate: str | None = Field(default=None, min_length=1)
     """Another config file, whose rules decide beside these: where they differ, it is recorded and
-    counted. Read when this config is.
+    counted. Its files are looked at as this config's are.
     """
     routes: tuple[RouteSettings, ...] = ()
     """How agents may act where, the first that fits; delegated action everywhere if left out."""

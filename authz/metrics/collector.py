@@ -87,6 +87,7 @@ class Metrics(Collector):
         self._pdp_buckets = [0] * (len(BUCKETS_SECONDS) + 1)
         self._pdp_seconds = 0.0
         self._taken_at = time.time()
+        self._is_refused = False
         self.registry.register(self)
 
     def observe(self, reason: Reason | None, seconds: float, is_hit: bool) -> None:  # noqa: FBT001 - hot path
@@ -122,6 +123,7 @@ class Metrics(Collector):
     def reloaded(self, *, succeeded: bool) -> None:
         """Count a changed config."""
         self._reloads["taken" if succeeded else "refused"] += 1
+        self._is_refused = not succeeded
         if succeeded:
             self._taken_at = time.time()
 
@@ -163,6 +165,7 @@ class Metrics(Collector):
         yield counter("authz_worker_restarts", ((), 0))  # counted by a supervisor, if there is one
         yield counter("authz_callers_refused", ((), self._callers_refused))
         yield gauge("authz_config_last_reload_timestamp_seconds", ((), self._taken_at))
+        yield gauge("authz_config_refused", ((), self._is_refused))
         yield gauge("authz_policy_info", ((self._sources.policy_version(),), 1))
         yield gauge("authz_build_info", ((self._sources.version,), 1))
 

@@ -71,6 +71,11 @@ FAMILIES: Final[dict[str, tuple[str, tuple[str, ...], str]]] = {
         (),
         "When the config in force was taken",
     ),
+    "authz_config_refused": (
+        "gauge",
+        (),
+        "1 while the config's files are not good, and the last good config is in force",
+    ),
     "authz_revocations": ("gauge", (), "Revocations in force"),
     "authz_revocation_reloads": ("counter", ("result",), "Changed revocations, taken or refused"),
     "authz_callers_refused": ("counter", (), "Checks of callers that are not allowed to ask"),

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Final
 
 from authz import __version__
@@ -47,6 +48,7 @@ class Server:
         number among several, ``admin`` where its supervisor asks it.
         """
         self._files = files
+        self._candidate: ConfigFiles | None = None
         if config.server.pin:  # before any thread is made, which inherits it
             cores = sorted(os.sched_getaffinity(0))
             os.sched_setaffinity(0, {cores[worker % len(cores)]})
@@ -96,7 +98,16 @@ class Server:
         )
 
     def _snapshot_of(self, config: Config) -> Snapshot:
-        return snapshot_of(config, self.keys, self._revocations, self.metrics.pdp_asked)
+        """Compile it, with its candidate, whose files are looked at from now on."""
+        path = config.candidate
+        self._candidate = None if path is None else ConfigFiles(Path(path))
+        candidate = None if self._candidate is None else load(self._candidate)
+        keys, revocations = self.keys, self._revocations
+        return snapshot_of(config, keys, revocations, self.metrics.pdp_asked, candidate)
+
+    def _changed(self) -> bool:
+        candidate = self._candidate
+        return self._files.changed() or (candidate is not None and candidate.changed())
 
     def _pdp_is_cut_off(self) -> bool:
         point = self.service.snapshot.decision_point
@@ -162,7 +173,7 @@ class Server:
         """Swap in a changed config; keep the last good one when it is not good."""
         wanted = self._reload_wanted.is_set()
         self._reload_wanted.clear()
-        if not wanted and not self._files.changed():
+        if not wanted and not self._changed():
             return
         try:
             with _giving_way():
