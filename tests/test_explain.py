@@ -12,6 +12,8 @@ from test_policy import SEGMENTS, case, delegation, policy, rule
 from test_reverse import RULES
 from world import READ, World, check_request
 
+from authz.build import version_of
+from authz.config import load
 from authz.decision import Grant
 from authz.policy import RuleSettings
 from authz.request import Operation
@@ -200,3 +202,31 @@ def test_the_config_of_the_environment(
     """AUTHZ_CONFIG stands for CONFIG here as well."""
     monkeypatch.setenv("AUTHZ_CONFIG", str(config))
     assert run("explain", "GET", URL, "--agent", TRAVEL, "--principal", "alice") == 1
+
+
+def test_json(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """For machines the decision is told as audit records have it, with the same exit status."""
+    call = ["explain", str(config), "GET", URL, "--agent", TRAVEL, "--principal", "alice", "--json"]
+    assert run(*call, "--scope", READ) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["decision"], told["principal_rule"]) == ("allow", "finance-read/0")
+    assert told["policy_version"] == version_of(load(config))
+    assert "ALLOW" in told["lines"]
+    assert run(*call) == 1
+    told = json.loads(capsys.readouterr().out)
+    assert (told["decision"], told["reason"], told["rule"]) == ("deny", "scope", "finance-read/0")
+    assert told["detail"] == "finance-read/0: the scope balance:read is missing"
+
+
+def test_a_candidate(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What the candidate would say is told beside, and a broken one with its place."""
+    text = config.read_text()
+    candidate = config.with_name("candidate.yaml")
+    candidate.write_text(text.replace("/finance/**", "/other/**"))
+    config.write_text(f"candidate: {candidate}\n{text}")
+    call = ["explain", str(config), "GET", URL, "--agent", TRAVEL, "--principal", "alice"]
+    assert run(*call, "--scope", READ) == 0
+    assert "candidate in shadow: deny policy_denied" in capsys.readouterr().out
+    candidate.write_text("agents: [\n")
+    assert run(*call, "--scope", READ) == 1
+    assert "candidate.yaml:" in capsys.readouterr().err

@@ -1,5 +1,6 @@
 """``authz test``: cases hold a policy, failures are told with their lines, coverage is counted."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -80,7 +81,7 @@ def test_too_little_coverage(config: Path, capsys: pytest.CaptureFixture[str]) -
     """Too few rules with a case are a failure."""
     assert run(config, CASE, "--min-coverage", "33") == 0
     assert run(config, CASE, "--min-coverage", "34") == 1
-    assert "--min-coverage asks for 34%" in capsys.readouterr().out
+    assert "--min-coverage asks for 34%" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -162,3 +163,21 @@ agents:"""
     assert run(config, CASE) == 1
     assert "cases.yaml:2: cases[0]: say the issuer" in capsys.readouterr().err
     assert run(config, CASE + "    issuer: https://as.corp.example\n") == 0
+
+
+def test_json(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """For machines each failure has its place, what was expected and what came."""
+    assert run(config, CASE.replace('["balance:read"]', "[]"), "--json") == 1
+    told = json.loads(capsys.readouterr().out)
+    (failure,) = told.pop("failures")
+    assert failure["where"].endswith("cases.yaml:2")
+    assert (failure["expected"], failure["got"]) == (
+        "allow by finance-read/0",
+        "scope by finance-read/0",
+    )
+    assert told == {
+        "cases": 1,
+        "rules": 3,
+        "uncovered": ["finance-read/0", "finance-pay/0", "public/0"],
+        "coverage_percent": 0.0,
+    }

@@ -108,6 +108,7 @@ def _add_explain(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     )
     why.add_argument("--decision-id", default="", metavar="ID", help="which one")
     why.add_argument("--all", action="store_true", help="show every rule, not the nearest alone")
+    why.add_argument("--json", action="store_true", help="for machines")
 
 
 def _add_delegation(parser: argparse.ArgumentParser) -> None:
@@ -143,7 +144,8 @@ def _explain(options: argparse.Namespace) -> int:
         complain(f"authz: {place}: {why}")
         return FAILED
     explanation = explain(config, asked, shows_all=options.all)
-    print("\n".join(explanation.lines))
+    members = explanation.members
+    print(json.dumps(members(), indent=2) if options.json else "\n".join(explanation.lines))
     return FINE if explanation.is_allowed else FAILED
 
 

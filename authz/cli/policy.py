@@ -46,6 +46,7 @@ def add_verbs(verbs: "Verbs") -> None:
         default=0.0,
         help="of the rules that must have made a case allowed or denied (default: 0)",
     )
+    test.add_argument("--json", action="store_true", help="for machines")
 
     replay = verbs.add_parser(
         "replay",
@@ -110,11 +111,11 @@ def _percent(text: str) -> float:
 
 def _test(options: argparse.Namespace) -> int:
     outcome = run_cases(load(options.config), options.cases, time.time())
-    lines = outcome.lines()
+    members = outcome.members
+    print(json.dumps(members(), indent=2) if options.json else "\n".join(outcome.lines()))
     is_covered = outcome.coverage_percent >= options.min_coverage
     if not is_covered:
-        lines.append(f"too few: --min-coverage asks for {options.min_coverage:g}%")
-    print("\n".join(lines))
+        complain(f"too few: --min-coverage asks for {options.min_coverage:g}%")
     return FINE if is_covered and not outcome.failures else FAILED
 
 

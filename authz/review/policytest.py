@@ -5,7 +5,7 @@ Only step 3 is tested, may they: a case says who calls and for whom, as if that 
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from math import inf
 from pathlib import Path
@@ -207,6 +207,16 @@ class Outcome:
             f"{covered} of {self.rules} rules decided a case ({self.coverage_percent:.0f}%)"
         )
         return told + [f"    no case for {name}" for name in self.uncovered]
+
+    def members(self) -> dict[str, Any]:
+        """For machines."""
+        return {
+            "cases": self.count,
+            "failures": [asdict(failure) for failure in self.failures],
+            "rules": self.rules,
+            "uncovered": self.uncovered,
+            "coverage_percent": self.coverage_percent,
+        }
 
 
 def run_cases(config: Config, path: Path, now: float) -> Outcome:

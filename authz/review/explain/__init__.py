@@ -5,7 +5,10 @@ policy can be tried before an issuer is.
 """
 
 from dataclasses import dataclass
-from typing import Final
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
 
 from authz._pb import ext_authz_pb2 as pb
 from authz.build import (
@@ -15,12 +18,13 @@ from authz.build import (
     policy_of,
     reader_of,
     revocations_of,
+    version_of,
 )
-from authz.config import Config
+from authz.config import Config, load
 from authz.decision import Agent, Allow, Decision, Delegation, Verdict
 from authz.identity import ProfileSettings
 from authz.keys import KeyStore
-from authz.policy import Case, Policy
+from authz.policy import Case, Policy, PolicyStep, WithCandidate
 from authz.policy.calls import said
 from authz.reason import Denied, Reason
 from authz.request import Operation, Request
@@ -60,10 +64,33 @@ examples:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """The answer for a person, and whether it is yes."""
+    """The answer for a person, and the decision; None of a record that came before policy."""
 
-    is_allowed: bool
     lines: tuple[str, ...]
+    decision: Decision | None = None
+    policy_version: str = ""
+
+    @property
+    def is_allowed(self) -> bool:
+        """Whether it is yes."""
+        return isinstance(self.decision, Allow)
+
+    def members(self) -> dict[str, Any]:
+        """For machines: as the audit record has it, and the lines."""
+        told = {"decision": "allow" if self.is_allowed else "deny"}
+        if isinstance(self.decision, Allow):
+            grant = self.decision.grant
+            told |= {"rule": grant.agent_rule, "principal_rule": grant.principal_rule}
+        elif self.decision is not None:
+            code, rule = self.decision.reason.code, self.decision.rule
+            told |= {"reason": code, "detail": self.decision.detail, "rule": rule}
+        shadows = self.decision.shadows if self.decision else ()
+        return {
+            **told,
+            "shadows": [msgspec.structs.asdict(one) for one in shadows],
+            "policy_version": self.policy_version,
+            "lines": self.lines,
+        }
 
 
 class _Assumed:
@@ -110,12 +137,16 @@ def asked_of_message(
 
 
 def explain(config: Config, asked: Asked, *, shows_all: bool = False) -> Explanation:
-    """Decide as the server would, and tell each step. Fetches keys when a token is to verify."""
+    """Decide as the server would, and tell each step. Fetches keys when a token is to verify.
+
+    Raises ConfigError for a candidate.
+    """
     if asked.refused:
         why = "            it was refused before policy was asked"
         lines = [*asked.notes, *_steps(asked, asked.request.principal, asked.delegation)]
         lines += [why, f"DENY        {asked.refused}"]
-        return Explanation(is_allowed=False, lines=tuple(map(_printable, lines)))
+        return Explanation(tuple(map(_printable, lines)))
+    version = version_of(config)
     if not asked.has_proxy:
         # The question has an ID and no certificate, whatever the config's proxies send.
         config = config.model_copy(update={"profiles": {"default": ProfileSettings()}})
@@ -124,7 +155,10 @@ def explain(config: Config, asked: Asked, *, shows_all: bool = False) -> Explana
     delegations = delegations_of(config, keys) if delegation is None else _Assumed(delegation)
     policy = policy_of(config)
     watched = _Watched(policy)
-    authorizer = authorizer_of(config, delegations, revocations_of(config), watched)
+    step: PolicyStep = watched
+    if config.candidate is not None:
+        step = WithCandidate(watched, policy_of(load(Path(config.candidate))))
+    authorizer = authorizer_of(config, delegations, revocations_of(config), step)
     try:
         if asked.delegation is None:
             keys.start()
@@ -142,7 +176,7 @@ def explain(config: Config, asked: Asked, *, shows_all: bool = False) -> Explana
     if config.shadow and not isinstance(decision, Allow):
         told.append("            shadow: true: what policy refuses is only recorded")
     told += _answer(decision)
-    return Explanation(isinstance(decision, Allow), tuple(map(_printable, told)))
+    return Explanation(tuple(map(_printable, told)), decision, version)
 
 
 def _printable(line: str) -> str:
