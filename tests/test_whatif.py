@@ -63,6 +63,7 @@ def test_the_same_policy_changes_nothing(
     """By the policy that decided, every decision of policy comes out as it was."""
     status, report = replayed(world, tmp_path, capsys, {}, "--strict")
     assert status == 0
+    assert report["records"] == 9
     assert report["unchanged"] == 6
     assert report["not_policys"] == 3
     for title in ("newly_allowed", "newly_denied", "undecidable", "bad_lines"):
@@ -126,6 +127,24 @@ def test_at_the_time_of_the_record(
     path = written(world, tmp_path, young)
     assert cli.main(["replay", str(path), "--audit", str(old), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["newly_denied"]["count"] == 4
+
+
+def test_many_kinds(world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """People are told the most frequent changes, and how many there are; machines all of them."""
+    record = json.loads(world.audit_path.read_text().splitlines()[0])
+    path, config = tmp_path / "many.jsonl", written(world, tmp_path, NARROW)
+    path.write_text("".join(json.dumps({**record, "principal": f"p{n}"}) + "\n" for n in range(23)))
+    old = tmp_path / "old.yaml"
+    old.write_text(world.config_text)
+    call = ["replay", str(config), "--audit", str(path), "--old", str(old)]
+    assert cli.main(call) == 0
+    out = capsys.readouterr().out
+    assert "records: 23\n" in out
+    assert "newly denied: 23\n" in out
+    assert out.count(" for p") == 20
+    assert "and 3 more kinds; --json" in out
+    assert cli.main([*call, "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["newly_denied"]["by"]) == 23
 
 
 def test_bad_lines(world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

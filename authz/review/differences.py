@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from authz.review.trace import Traced
 
-MAX_TOLD: Final = 20  # bad lines told one by one
+MAX_TOLD: Final = 20  # bad lines, and kinds of changes, told one by one: what a screen has
 _NOTHING: Final = frozenset[str]()
 
 
@@ -101,20 +101,25 @@ class Report:
 
     def lines(self) -> Iterator[str]:
         """For people."""
-        for name in sorted(self.unknown.claims):
-            yield f"warning: the policy reads the claim {name}, which some records can't tell"
-        for name in sorted(self.unknown.headers):
-            yield f"warning: the policy reads the header {name}, which some records can't tell"
+        named = [f"claim {name}" for name in sorted(self.unknown.claims)]
+        named += [f"header {name}" for name in sorted(self.unknown.headers)]
+        for name in named:
+            yield f"warning: the policy reads the {name}, which some records can't tell"
+        if named:
+            yield "    where the config of then read it too, --old tells what was not there"
+        yield f"records: {self.records}"
         if self.not_judged:
             yield "warning: arguments of calls are not recorded, and rules that read them changed"
         for title, changes in self._titled():
             yield f"{title}: {_total(changes)}"
-            for who, changed in _most_first(changes):
+            for who, changed in _most_first(changes)[:MAX_TOLD]:
                 rule = who.rule or "no rule"
                 whom = who.principal or "nobody"
                 yield _plain(
                     f"  {changed.count:>7}  {rule}  {who.agent} for {whom}, as in {changed.example}"
                 )
+            if len(changes) > MAX_TOLD:
+                yield f"           and {len(changes) - MAX_TOLD} more kinds; --json tells all"
         yield f"unchanged: {self.unchanged}"
         yield f"not policy's: {self.not_policys}"
         if self.bad_count:
@@ -140,6 +145,7 @@ class Report:
                 }
                 for title, changes in self._titled()
             },
+            "records": self.records,
             "unchanged": self.unchanged,
             "not_policys": self.not_policys,
             "unknown_claims": sorted(self.unknown.claims),
