@@ -80,6 +80,7 @@ def test_a_narrower_policy(
     first, second = report["newly_denied"]["by"]
     assert (first["count"], first["principal"]) == (3, "alice")
     assert (second["count"], second["principal"]) == (1, "bob")
+    assert (first["rule"], first["then"]) == ("", "finance-read/0")
     recorded = [record["decision_id"] for record in world.audit_records()]
     assert first["decision_id"] == recorded[0]
     assert report["unchanged"] == 2
@@ -106,6 +107,18 @@ def test_what_was_not_recorded_is_not_guessed(
     assert report["unknown_headers"] == ["x-env"]
     assert report["undecidable"]["count"] == 5
     assert report["unchanged"] == 1  # the payment: no rule about it reads the header
+    listed = "conditions: {headers: [x-env], claims: [tier]}\nagents:\n"
+    for when, unknown in (
+        ("request.host != claims.tier", (["tier"], [])),
+        ('"x-env" in request.headers', ([], ["x-env"])),
+        ("request.host != agent.id", ([], [])),
+    ):
+        asked = {
+            "agents:\n": listed,
+            'scopes: ["balance:read"]': f'scopes: ["balance:read"]\n      when: {when!r}',
+        }
+        report = replayed(world, tmp_path, capsys, asked)[1]
+        assert (report["unknown_claims"], report["unknown_headers"]) == unknown
     claims = {"subjects: [alice]}": "subjects: [alice], claims: {tier: [gold]}}"}
     status, report = replayed(world, tmp_path, capsys, claims)
     assert status == 1

@@ -16,10 +16,12 @@ from authz.conditions.cost import check_cost
 from authz.conditions.facts import ConditionHeader, Facts
 from authz.conditions.language import ConditionError, ConditionFailedError, compiled, truth
 from authz.conditions.syntax import members_in, names_in, tree_of
-from authz.conditions.variables import ARGUMENTS, VARIABLES
+from authz.conditions.variables import ARGUMENTS, CLAIMS, HEADERS, VARIABLES
 
 __all__ = [
     "ARGUMENTS",
+    "CLAIMS",
+    "HEADERS",
     "VARIABLES",
     "Condition",
     "ConditionError",

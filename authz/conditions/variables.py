@@ -7,13 +7,15 @@ from collections.abc import Mapping
 from typing import Final
 
 ARGUMENTS: Final = "operation.arguments"
+CLAIMS: Final = "claims"
+HEADERS: Final = "request.headers"
 VARIABLES: Final[Mapping[str, tuple[str, str]]] = {
     "agent.id": ("string", "the agent's SPIFFE ID"),
     "agent.trust_domain": ("string", "its trust domain, such as `corp.example`"),
     "agent.path": ("list<string>", 'the segments of its path: `["ns", "agents", "sa", "buyer"]`'),
     "principal.id": ("string", "for whom the agent acts: the token's `sub`; empty without a token"),
     "principal.issuer": ("string", "who vouches for that; an id is unique only with its issuer"),
-    "claims": (
+    CLAIMS: (
         "map<string, dyn>",
         "the token's verified claims that the config lists; none without one",
     ),
@@ -28,7 +30,7 @@ VARIABLES: Final[Mapping[str, tuple[str, str]]] = {
         "the decoded path, without the query: `/orders/17`; a `/` or `%` within a segment escaped",
     ),
     "request.segments": ("list<string>", 'its segments: `["orders", "17"]`'),
-    "request.headers": (
+    HEADERS: (
         "map<string, string>",
         "the headers that the config lists for conditions, by lower-case name; never a credential",
     ),
@@ -53,14 +55,14 @@ VARIABLES: Final[Mapping[str, tuple[str, str]]] = {
 LONG: Final = frozenset(
     {
         "agent.path",
-        "claims",
+        CLAIMS,
         "delegation.actors",
         "delegation.scopes",
         ARGUMENTS,
         "operation.method",
         "operation.name",
         "operation.tools",
-        "request.headers",
+        HEADERS,
         "request.path",
         "request.segments",
     }

@@ -8,12 +8,12 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from authz.conditions import Listed
+from authz.conditions import CLAIMS, HEADERS, Listed
 from authz.config.yamlfile import Place
 from authz.envoy import HeaderSettings, owned_headers
 
 Found = Iterator[tuple[Place, str]]
-_LISTS: Final = {"claims": "claims", "request.headers": "headers"}  # of the section conditions
+_LISTS: Final = {CLAIMS: "claims", HEADERS: "headers"}  # of the section conditions
 _TOKEN_HEADER: Final = "authorization"  # the default of token.header
 
 

@@ -75,8 +75,12 @@ class Rule:
     @property
     def reads_arguments(self) -> bool:
         """Whether its condition reads the arguments of calls."""
+        return self.reads(ARGUMENTS)
+
+    def reads(self, name: str) -> bool:
+        """Whether its condition reads one of the variables of conditions."""
         conditions = [one.condition for one in self.requirements if isinstance(one, When)]
-        return any(one.reads(ARGUMENTS) for one in conditions)
+        return any(one.reads(name) for one in conditions)
 
     def is_about(self, call: Call | None) -> bool:
         """Whether it is about a call, whatever else it asks; of a plain request that is no matter.

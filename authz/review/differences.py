@@ -33,11 +33,12 @@ class Inputs:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Who:
-    """Whose requests: of one agent for one principal, by the rule that decides now."""
+    """Whose requests: of one agent for one principal, by the rule that decides now, and then."""
 
     rule: str
     agent: str
     principal: str
+    then: str = ""
 
 
 @dataclass(slots=True)
@@ -114,6 +115,7 @@ class Report:
             yield f"{title}: {_total(changes)}"
             for who, changed in _most_first(changes)[:MAX_TOLD]:
                 rule = who.rule or "no rule"
+                rule += f" (then {who.then})" if who.then not in ("", who.rule) else ""
                 whom = who.principal or "nobody"
                 yield _plain(
                     f"  {changed.count:>7}  {rule}  {who.agent} for {whom}, as in {changed.example}"
@@ -135,6 +137,7 @@ class Report:
                     "by": [
                         {
                             "rule": who.rule,
+                            "then": who.then,
                             "agent": who.agent,
                             "principal": who.principal,
                             "count": changed.count,

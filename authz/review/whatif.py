@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from authz.build import policy_of, version_of
+from authz.conditions import CLAIMS, HEADERS
 from authz.config import Config
 from authz.decision import Grant, Verdict
 from authz.policy import (
@@ -15,7 +16,6 @@ from authz.policy import (
     ConditionSettings,
     NotEnforced,
     PolicyStep,
-    RuleSettings,
     judge_all,
 )
 from authz.policy.claims import root_of
@@ -114,7 +114,7 @@ class _Replay:
             return
         rule = outcome.agent_rule if isinstance(outcome, Grant) else outcome.rule
         changes = report.newly_allowed if is_allow else report.newly_denied
-        changes[Who(rule, traced.agent, traced.principal)].add(traced)
+        changes[Who(rule, traced.agent, traced.principal, traced.rule)].add(traced)
 
     def _is_as_then(self, traced: Traced, cases: list[Case]) -> bool:
         """Whether what decided then decides now: it says the same, whatever was not recorded."""
@@ -139,7 +139,7 @@ class _Replay:
         for principal in self._principals(case):
             claims.update(_claims_of_match(principal.settings.match))
         for rule in self._rules(case):
-            reads = _reads_of(rule.settings, self._conditions)
+            reads = _reads_of(rule, self._conditions)
             claims |= reads.claims
             headers |= reads.headers
         return Inputs(frozenset(claims), frozenset(headers))
@@ -171,9 +171,11 @@ def _claims_of_match(match: PrincipalMatch) -> Iterator[str]:
     yield from [ROLES] if match.roles is not None else []
 
 
-def _reads_of(rule: RuleSettings, conditions: ConditionSettings) -> Inputs:
-    condition = conditions if rule.when else ConditionSettings()
-    claims = {*map(root_of, rule.add_headers.values()), *condition.claims}
-    claims.update([ACR] if rule.acr_values else [])
-    claims.update([AUTH_TIME] if rule.max_age is not None else [])
-    return Inputs(frozenset(claims), frozenset((*rule.headers, *condition.headers)))
+def _reads_of(rule: Rule, conditions: ConditionSettings) -> Inputs:
+    written = rule.settings
+    claims = set(map(root_of, written.add_headers.values()))
+    claims.update(conditions.claims if rule.reads(CLAIMS) else [])
+    claims.update([ACR] if written.acr_values else [])
+    claims.update([AUTH_TIME] if written.max_age is not None else [])
+    headers = conditions.headers if rule.reads(HEADERS) else ()
+    return Inputs(frozenset(claims), frozenset((*written.headers, *headers)))
