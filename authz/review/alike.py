@@ -21,18 +21,19 @@ class Decider:
 
     Attributes:
         version: as records name it.
+        policy: the compiled rules.
     """
 
     def __init__(self, config: Config) -> None:
         """Compile it."""
         self.version = version_of(config)
-        self._policy = policy_of(config)
+        self.policy = policy_of(config)
         self._always = (config.shadow, config.conditions, config.earlier_actors)
         self._said: dict[Rule, RuleSettings] = {}
 
     def about(self, case: Case) -> tuple[object, ...]:
         """All that its verdict comes from, beside the question; to be compared."""
-        policy = self._policy
+        policy = self.policy
         agents = policy.agents.of(case.agent.spiffe_id)
         about = policy.principals.of(case.delegation)
         principals = [entry for entry in about if entry.is_through(case.agent)]

@@ -7,7 +7,6 @@ recorded, what it would have said is not known, and is not guessed.
 from collections import defaultdict
 from collections.abc import Iterator
 
-from authz.build import policy_of, version_of
 from authz.conditions import CLAIMS, HEADERS
 from authz.config import Config
 from authz.decision import Grant, Verdict
@@ -19,8 +18,7 @@ from authz.policy import (
     judge_all,
 )
 from authz.policy.claims import root_of
-from authz.policy.holders import PrincipalEntry
-from authz.policy.rules import Rule
+from authz.policy.rules import Rule, RuleSet
 from authz.policy.settings import GROUPS, ROLES, PrincipalMatch
 from authz.reason import Denied
 from authz.review.alike import Decider
@@ -38,10 +36,11 @@ def what_if(config: Config, logs: AuditLogs, old: Config | None = None) -> Repor
     version, where no record happens to have a claim.
     """
     recorded = _recorded(logs)
-    for known in (config, *([old] if old else [])):
-        policy = policy_of(known)
-        recorded[version_of(known)] = Inputs(policy.claims, policy.headers)
-    replay = _Replay(config, recorded, old)
+    now = Decider(config)
+    then = now if old is None else Decider(old)
+    for known in (then, now):
+        recorded[known.version] = Inputs(known.policy.claims, known.policy.headers)
+    replay = _Replay(config, recorded, now, then)
     for file, number, read in read_trace(logs):
         try:
             replay.take(read)
@@ -67,15 +66,23 @@ def _recorded(logs: AuditLogs) -> dict[str, Inputs]:
 class _Replay:
     """Decides records one by one, and counts."""
 
-    def __init__(self, config: Config, recorded: dict[str, Inputs], old: Config | None) -> None:
+    def __init__(
+        self, config: Config, recorded: dict[str, Inputs], now: Decider, then: Decider
+    ) -> None:
         self.report = Report()
-        self._policy = policy_of(config)
+        self._policy = now.policy
         self._step: PolicyStep = NotEnforced(self._policy) if config.shadow else self._policy
         self._conditions = config.conditions
         self._reads = Inputs(self._policy.claims, self._policy.headers)
         self._recorded = recorded
-        self._now = Decider(config)
-        self._then = self._now if old is None else Decider(old)
+        self._now, self._then = now, then
+        # By issuer, what its principals hold, each once however many hold it; and are known by.
+        self._held: defaultdict[str, set[RuleSet]] = defaultdict(set)
+        self._matched: defaultdict[str, set[str]] = defaultdict(set)
+        for entry in self._policy.principals.entries:
+            match = entry.settings.match
+            self._held[match.issuer].add(entry.rules)
+            self._matched[match.issuer].update(_claims_of_match(match))
 
     def take(self, read: Traced | str) -> None:
         """Count one. Raises ValueError for what is no record."""
@@ -135,9 +142,7 @@ class _Replay:
 
     def _read_for(self, case: Case) -> Inputs:
         """What could matter: the rules about the operation of whoever could hold them."""
-        claims, headers = set[str](), set[str]()
-        for principal in self._principals(case):
-            claims.update(_claims_of_match(principal.settings.match))
+        claims, headers = set(self._matched.get(case.delegation.issuer, ())), set[str]()
         for rule in self._rules(case):
             reads = _reads_of(rule, self._conditions)
             claims |= reads.claims
@@ -151,17 +156,9 @@ class _Replay:
             return False
         return any(rule.reads_arguments and rule.is_about(call) for rule in self._rules(case))
 
-    def _principals(self, case: Case) -> list[PrincipalEntry]:
-        issuer = case.delegation.issuer
-        entries = self._policy.principals.entries
-        return [entry for entry in entries if entry.settings.match.issuer == issuer]
-
     def _rules(self, case: Case) -> Iterator[Rule]:
-        agents = self._policy.agents.of(case.agent.spiffe_id)
-        for rules in [
-            *(one.rules for one in agents),
-            *(one.rules for one in self._principals(case)),
-        ]:
+        agents = (one.rules for one in self._policy.agents.of(case.agent.spiffe_id))
+        for rules in {*agents, *self._held.get(case.delegation.issuer, ())}:
             yield from rules.find(case.operation)
 
 
