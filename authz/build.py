@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from authz.authorizer import Authorizer, RevocationCheck
-from authz.config import Config, load
+from authz.config import Config
 from authz.delegation import (
     Delegations,
     DelegationStep,

@@ -362,7 +362,7 @@ def test_roles_and_agents_restrict() -> None:
         ({"groups": ["g"], "roles": ["x"]}, "policy_denied"),
         ({"groups": ["x"], "roles": ["r"]}, "policy_denied"),
         ({"groups": ["G"], "roles": ["r"]}, "policy_denied"),
-        ({"groups": "g", "roles": ["r"]}, "policy_denied"),
+        ({"groups": "g", "roles": ["r"]}, "allow"),
         ({"groups": [["g"]], "roles": ["r"]}, "policy_denied"),
         ({"groups": {"g": 1}, "roles": ["r"]}, "policy_denied"),
         ({"roles": ["r"]}, "policy_denied"),
@@ -372,7 +372,7 @@ def test_roles_and_agents_restrict() -> None:
 def test_groups_and_roles(
     claims: dict[str, Any], word: str, subjects: tuple[str, ...] | None
 ) -> None:
-    """However an entry is found, its groups and its roles are lists that have one of its words."""
+    """However an entry is found, its groups and its roles have one of its words."""
     subject = policy(match={"groups": ("g", "1"), "roles": ("r",), "subjects": subjects})
 
     assert decide(subject, question(**claims)) == word
