@@ -20,7 +20,6 @@ from authz.conditions import (
     ConditionError,
     ConditionFailedError,
     ConditionHeader,
-    ConditionText,
     Facts,
 )
 from authz.conditions.facts import CREDENTIAL_HEADERS
@@ -467,10 +466,12 @@ def test_conditions_are_values() -> None:
 
 
 def test_text_in_settings() -> None:
-    """In settings a condition's text is checked, and stays a text."""
-    adapter = TypeAdapter(ConditionText)
+    """In settings a text is read as a condition, which is written as that text."""
+    adapter = TypeAdapter(Condition)
+    condition = adapter.validate_python("delegation.depth < 3")
 
-    assert adapter.validate_python("delegation.depth < 3") == "delegation.depth < 3"
+    assert condition == Condition.parse("delegation.depth < 3")
+    assert adapter.dump_json(condition) == b'"delegation.depth < 3"'
     with pytest.raises(ValidationError, match=r"did you mean delegation\.depth"):
         adapter.validate_python("delegation.dept < 3")
 

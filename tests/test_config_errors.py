@@ -330,6 +330,12 @@ ALONE = [
     ),
     (
         "  public:\n",
+        "  public:\n    - hosts: [a.example]\n      methods: [POST]\n      paths: [/a]\n"
+        "      scopes: []\n@@      when: operation.arguments.price < 5\n",
+        "only calls have operation.arguments: say which in mcp, a2a, models",
+    ),
+    (
+        "  public:\n",
         f'{DENY}      when: \'request.headers["x-a"] == "1"\'\n',
         "conditions.headers does not list x-a",
     ),

@@ -8,9 +8,11 @@ import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from typing import Annotated, Any, Final, Self
+from operator import attrgetter
+from typing import Any, Final, Self
 
-from pydantic import AfterValidator, ValidationInfo
+from pydantic import ValidationInfo
+from pydantic_core import core_schema
 
 from authz.conditions.cost import check_cost
 from authz.conditions.facts import ConditionHeader, Facts
@@ -27,7 +29,6 @@ __all__ = [
     "ConditionError",
     "ConditionFailedError",
     "ConditionHeader",
-    "ConditionText",
     "Facts",
     "Listed",
 ]
@@ -37,7 +38,11 @@ MAX_TEXT_BYTES: Final = 2048  # some 30 lines; what is longer is a program, for 
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """A compiled condition; two of one text are equal."""
+    """A compiled condition; two of one text are equal.
+
+    A type for settings too: there it is a text. ``Listed`` is the context of their validation, if
+    there is one; then what it reads by name has to be listed.
+    """
 
     text: str
     _program: Any = field(compare=False, repr=False)
@@ -59,6 +64,17 @@ class Condition:
         check_cost(tree)
         return cls(text, program, frozenset(names_in(tree)), tuple(members_in(tree)))
 
+    @classmethod
+    def __get_pydantic_core_schema__(cls, *_: object) -> core_schema.CoreSchema:
+        """As pydantic asks for it: a text that parses, and the text again in what is written."""
+        text = core_schema.str_schema(strict=True)
+        written = core_schema.plain_serializer_function_ser_schema(
+            attrgetter("text"), return_schema=text
+        )
+        return core_schema.with_info_after_validator_function(
+            _of_settings, text, serialization=written
+        )
+
     def reads(self, name: str) -> bool:
         """Whether it reads one of ``VARIABLES``."""
         return name in self._names
@@ -77,9 +93,10 @@ Listed = Mapping[str, Collection[str]]
 """Which members of a variable may be read at all: by its name, those that the config lists."""
 
 
-def _checked(text: str, info: ValidationInfo) -> str:
+def _of_settings(text: str, info: ValidationInfo) -> Condition:
+    condition = Condition.parse(text)
     listed: Listed = info.context or {}
-    for variable, name in Condition.parse(text).members:
+    for variable, name in condition.members:
         known = listed.get(variable)
         if known is not None and name not in known:
             near = get_close_matches(name, known, n=1)
@@ -88,10 +105,4 @@ def _checked(text: str, info: ValidationInfo) -> str:
             message = f"{key} does not list {name}, so that it is never there{meant}"
             found = re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", text)
             raise ConditionError(message, found.start() if found else 0)
-    return text
-
-
-ConditionText = Annotated[str, AfterValidator(_checked)]
-"""For settings: the text of a condition, which parses. ``Listed`` is its context, if there is one:
-then what it reads by name is listed.
-"""
+    return condition

@@ -226,4 +226,4 @@ def requirements_of(rule: RuleSettings, conditions: ConditionSettings) -> Iterat
     if rule.during is not None:
         yield During(tuple(map(Window.of, rule.during)))
     if rule.when is not None:
-        yield When(Condition.parse(rule.when), is_deny, conditions.headers, conditions.claims)
+        yield When(rule.when, is_deny, conditions.headers, conditions.claims)

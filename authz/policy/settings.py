@@ -5,7 +5,7 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
-from authz.conditions import ConditionHeader, ConditionText
+from authz.conditions import ARGUMENTS, Condition, ConditionHeader
 from authz.patterns import (
     ANY,
     HostText,
@@ -77,7 +77,7 @@ class RuleSettings(Settings):
     """Earlier actors. For an allow, each of them must be one of these, and [] is none at all; for
     a deny, one of them is enough.
     """
-    when: ConditionText | None = None
+    when: Condition | None = None
     """A CEL condition. One that fails to evaluate does not allow; in a deny it denies."""
     add_headers: dict[AddedHeader, ClaimName] = Field(default={}, max_length=8)
     """Further headers for the upstream, and the claim from which each comes. Their names begin
@@ -125,6 +125,14 @@ class RuleSettings(Settings):
                 self.calls.check(is_deny=self.effect == "deny")
             except MisfitError as misfit:
                 raise MisfitError(str(misfit), given[0], *misfit.place) from None
+        return self
+
+    @model_validator(mode="after")
+    def _arguments_are_of_calls(self) -> Self:
+        is_plain = self.effect == "allow" and self.calls is None
+        if is_plain and self.when is not None and self.when.reads(ARGUMENTS):
+            keys = ", ".join(KEYS.values())
+            raise MisfitError(f"only calls have {ARGUMENTS}: say which in {keys}", "when")
         return self
 
     @property
