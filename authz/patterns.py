@@ -60,6 +60,10 @@ class SegmentPattern:
             both.append(two if one is None else one)
         return SegmentPattern((*both, *longer.segments[count:]), self.rest and other.rest)
 
+    def covers(self, other: "SegmentPattern") -> bool:
+        """Whether it matches all that the other does."""
+        return other.intersection(self) == other
+
     def __str__(self) -> str:
         """As a path of the config."""
         written = [ANY if one is None else one for one in self.segments]
@@ -132,6 +136,15 @@ class SpiffePattern:
         """Whether the ID fits."""
         same_domain = self.trust_domain == spiffe_id.trust_domain
         return same_domain and self.path.matches(spiffe_id.segments)
+
+    def covers(self, other: "SpiffePattern") -> bool:
+        """Whether all IDs that fit the other fit."""
+        return self.trust_domain == other.trust_domain and self.path.covers(other.path)
+
+    def overlaps(self, other: "SpiffePattern") -> bool:
+        """Whether an ID can fit both."""
+        is_same = self.trust_domain == other.trust_domain
+        return is_same and self.path.intersection(other.path) is not None
 
 
 def _literal_id_segment(segment: str) -> str:

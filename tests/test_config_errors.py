@@ -226,6 +226,7 @@ def test_one_mistake(tmp_path: Path, old: str, new: str, words: str) -> None:
 DENY = (
     "  public:\n    - effect: deny\n      hosts: ['*']\n      methods: ['*']\n      paths: [/**]\n"
 )
+PLAIN = "    - hosts: [a]\n      methods: [POST]\n      paths: [/a]\n      scopes: []\n"
 WINDOW = "      during:\n        - not_before: 2027-01-01T00:00:00Z\n"
 # Of the same form: one key of a section that only the rest of the section shows to be wrong, and
 # what could be missed, or found wrong, besides.
@@ -330,8 +331,7 @@ ALONE = [
     ),
     (
         "  public:\n",
-        "  public:\n    - hosts: [a.example]\n      methods: [POST]\n      paths: [/a]\n"
-        "      scopes: []\n@@      when: operation.arguments.price < 5\n",
+        f"  public:\n{PLAIN}@@      when: operation.arguments.price < 5\n",
         "only calls have operation.arguments: say which in mcp, a2a, models",
     ),
     (

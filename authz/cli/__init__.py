@@ -31,9 +31,9 @@ from authz.cli.common import (
 )
 from authz.cli.explain import add_verbs as add_explain_verbs
 from authz.config import Config, ConfigError, load, schema
+from authz.review.checked import checked
 from authz.review.keytable import fetch_all
 from authz.review.metadata import NoResourceError, resource_metadata
-from authz.review.namedfiles import checked
 from authz.revocations import Revocation, RevocationError
 from authz.server import StartError, run
 from authz.server.logs import configure
@@ -76,7 +76,9 @@ def _serve(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
-    config = checked(options.config)
+    found = checked(options.config, datetime.now(UTC))
+    config = found.config
+    complain(*(f"warning: {one}" for one in found.warnings))
     rules = sum(map(len, config.grants.values()))
     print(
         f"{options.config}: fine: {_count(len(config.issuers), 'issuer')}, "
@@ -84,7 +86,7 @@ def _check(options: argparse.Namespace) -> int:
         f"{_count(len(config.grants), 'grant')} of {_count(rules, 'rule')}; "
         f"policy version {version_of(config)}"
     )
-    return FINE
+    return FAILED if found.warnings and options.strict else FINE
 
 
 def _count(number: int, noun: str) -> str:
@@ -182,7 +184,9 @@ def _parser() -> argparse.ArgumentParser:
     )
 
     check = add_verb(verbs, _check, "check", "find every error of a config, with file and line")
+    check.epilog = "exit status: 1 when there is an error, or with --strict a warning"
     add_config(check)
+    check.add_argument("--strict", action="store_true", help="fail on warnings too")
 
     add_explain_verbs(verbs)
 

@@ -5,24 +5,11 @@ from pathlib import Path
 from typing import Final
 
 from authz.build import BuildError, decision_point_of, nonce_secret_of, revocations_of
-from authz.config import Config, ConfigError, ConfigFiles, Place, Problem, dotted, load
+from authz.config import Config, Place, dotted
 from authz.tls import ServerTls, TlsError
 
 _STANDARD_OUTPUT: Final = "-"  # of audit.path
 _TLS: Final = ("certificate", "private_key", "client_ca")
-
-
-def checked(path: Path) -> Config:
-    """A config whose files are good too. Raises ConfigError with every problem."""
-    files = ConfigFiles(path)
-    config = load(files)
-    found = list(file_problems(config))
-    problems = list(_of_candidate(config))
-    if found or problems:
-        merged = files.read()
-        problems += [merged.problem(place, message) for place, message in found]
-        raise ConfigError(str(path), problems)
-    return config
 
 
 def file_problems(config: Config) -> Iterator[tuple[Place, str]]:
@@ -45,14 +32,6 @@ def file_problems(config: Config) -> Iterator[tuple[Place, str]]:
             except (BuildError, TlsError) as error:
                 # At start there is no line to tell, so that the words begin with the place.
                 yield place, str(error).removeprefix(dotted(place)).lstrip(".: ")
-
-
-def _of_candidate(config: Config) -> Iterator[Problem]:
-    if config.candidate is not None and Path(config.candidate).is_file():
-        try:
-            load(Path(config.candidate))
-        except ConfigError as error:
-            yield from error.problems
 
 
 def _named(config: Config) -> Iterator[tuple[Place, str]]:

@@ -103,16 +103,12 @@ def _named(
 
 def _covers(by: AgentEntry, entry: AgentEntry) -> bool:
     """Whether every agent of an entry is one of another's."""
-    outer, inner = SpiffePattern.parse(by.settings.id), SpiffePattern.parse(entry.settings.id)
-    is_same = outer.trust_domain == inner.trust_domain
-    return is_same and inner.path.intersection(outer.path) == inner.path
+    return SpiffePattern.parse(by.settings.id).covers(SpiffePattern.parse(entry.settings.id))
 
 
 def _have_common(one: AgentEntry, other: AgentEntry) -> bool:
     """Whether an agent can be of both entries."""
-    first, second = SpiffePattern.parse(one.settings.id), SpiffePattern.parse(other.settings.id)
-    is_same = first.trust_domain == second.trust_domain
-    return is_same and first.path.intersection(second.path) is not None
+    return SpiffePattern.parse(one.settings.id).overlaps(SpiffePattern.parse(other.settings.id))
 
 
 def _about(entry: AgentEntry | PrincipalEntry, operation: Operation) -> tuple[Rule, ...]:
@@ -284,7 +280,7 @@ def _without(reach: Reach, denies: Iterable[Rule]) -> Reach | None:
         ):
             continue
         gone = [path_pattern(text) for text in written.paths]
-        paths = tuple(p for p in paths if not any(p.intersection(d) == p for d in gone))
+        paths = tuple(p for p in paths if not any(d.covers(p) for d in gone))
     return Reach(reach.methods, reach.hosts, paths, reach.rules) if paths else None
 
 

@@ -1,0 +1,106 @@
+"""Warnings of ``authz check``: what could be meant, and rarely is, at the line that says it."""
+
+from pathlib import Path
+
+import pytest
+
+from authz.cli import main
+
+CONFIG = """\
+server: {listen: ["127.0.0.1:9191", "[::1]:9191", "localhost:9191", "unix:/run/authz.sock"]}
+trust_domains: [corp.example, other.example]
+issuers:
+  - issuer: https://as.corp.example
+    keys: {jwks_uri: https://as.corp.example/jwks}
+    audiences: [https://mcp.corp.example/finance]
+    algorithms: [ES256]
+routes:
+  - {name: tools, paths: [/tools/**, /old/*], protocol: mcp}
+  - {name: late, hosts: [a.example], paths: [/late]}
+  - {name: named}
+agents:
+  - {id: spiffe://corp.example/ns/*/sa/travel, grants: [read]}
+principals:
+  - match: {issuer: https://as.corp.example}
+    agents: [spiffe://corp.example/ns/prod/**]
+    grants: [calls]
+grants:
+  read:
+    - {hosts: [a.example], methods: [GET], paths: [/read], scopes: []}
+  calls:
+    - hosts: [a.example]
+      methods: ["*"]
+      paths: [/tools/mcp]
+      scopes: []
+      mcp: {tools: [search]}
+"""
+# What is written in the place of what; "@@" marks the line of the warning; what it says.
+DOUBTS = [
+    ('["127.0.0.1:9191", ', '@@["0.0.0.0:9191", ', "server.listen[0]: whoever reaches it may ask"),
+    ('"localhost:9191"', '@@"authz.corp.example:9191"', "server.listen[2]: whoever reaches it"),
+    ("  - {name: named}", "@@  - {name: x, paths: [/tools/a]}", "routes[2]: tools fits wherever"),
+    ("  - {name: named}", "@@  - {name: x, hosts: [b], paths: [/old/a, /tools]}", "tools fits"),
+    (
+        "[spiffe://corp.example/ns/prod/**]",
+        "@@[spiffe://other.example/ns/**]",
+        "no entry of agents",
+    ),
+    ("[spiffe://corp.example/ns/prod/**]", "@@[spiffe://corp.example/ns/a/sa/b]", "agents[0]: no"),
+    (
+        "    grants: [calls]",
+        "    grants: [read]\n#",
+        "grants.calls: no agent and no",
+    ),
+    (
+        "      mcp: {tools: [search]}",
+        "@@      models: {names: [m]}",
+        "no route has protocol",
+    ),
+    (
+        "      mcp: {tools",
+        "@@      during: [{not_after: 2026-01-01T00:00:00Z}]\n      mcp: {tools",
+        "grants.calls[0].during: all of its times are past",
+    ),
+]
+FINE = [
+    ("  - {name: named}", "  - {name: x, paths: [/tools/a, /new]}"),
+    ("  - {name: named}", "  - {name: x, paths: [/old/a/b]}"),
+    ("  - {name: tools, paths: [/tools/**, /old/*]", "  - {name: tools, hosts: [b], paths: [/**]"),
+    ("[spiffe://corp.example/ns/prod/**]", "[spiffe://corp.example/ns/prod/sa/travel]"),
+    (
+        "      mcp: {tools",
+        "      during: [{not_after: 2026-01-01T00:00:00Z}, {days: [mon]}]\n      mcp: {tools",
+    ),
+]
+
+
+def warned(text: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """The warnings about a config, and how often they count."""
+    path = folder / "authz.yaml"
+    path.write_text(text)
+    assert main(["check", str(path)]) == 0
+    warnings = capsys.readouterr().err.splitlines()
+    assert main(["check", "--strict", str(path)]) == bool(warnings)
+    capsys.readouterr()
+    return warnings
+
+
+@pytest.mark.parametrize(("old", "new", "words"), DOUBTS)
+def test_doubts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], old: str, new: str, words: str
+) -> None:
+    """Each is one warning with its line; it fails only where that is asked."""
+    assert CONFIG.count(old) == 1
+    text = CONFIG.replace(old, new)
+    (warning,) = warned(text.replace("@@", ""), tmp_path, capsys)
+
+    at = text.index("@@") if "@@" in text else text.index("  calls:\n")
+    line = text[:at].count("\n") + 1
+    assert warning.startswith(f"warning: {tmp_path}/authz.yaml:{line}: ")
+    assert words in warning
+
+
+@pytest.mark.parametrize(("old", "new"), [("", ""), *FINE])
+def test_no_doubt(tmp_path: Path, capsys: pytest.CaptureFixture[str], old: str, new: str) -> None:
+    """What is usual is no reason to warn."""
+    assert warned(CONFIG.replace(old, new), tmp_path, capsys) == []
