@@ -125,9 +125,12 @@ def test_interrupted(log: Path) -> None:
     """Ctrl-C ends a reading at once, with its own status and without a trace."""
     pipe = log.with_name("pipe")
     os.mkfifo(pipe)
-    command = [sys.executable, "-m", "authz", "suggest", str(log.with_name("c.yaml"))]
+    # A shell has its background jobs ignore Ctrl-C, and their children with them.
+    command = ["env", "--default-signal=INT", sys.executable, "-m", "authz", "suggest"]
     with subprocess.Popen(
-        [*command, "--audit", str(pipe)], stderr=subprocess.PIPE, text=True
+        [*command, str(log.with_name("c.yaml")), "--audit", str(pipe)],
+        stderr=subprocess.PIPE,
+        text=True,
     ) as child:
         with pipe.open("w"):  # opens once the child has
             child.send_signal(signal.SIGINT)

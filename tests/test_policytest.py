@@ -93,6 +93,7 @@ def test_too_little_coverage(config: Path, capsys: pytest.CaptureFixture[str]) -
         ("sa/travel", "sa/nobody", "got agent_unknown"),
         ("sa/travel", "sa/retired", "got agent_suspended"),
         ("/finance/balance", "/finance/%2e%2e/balance", "got path_ambiguous"),
+        ("/finance/balance", "/finance//balance", "got path_ambiguous by no rule"),
     ],
 )
 def test_a_case_that_fails(

@@ -1,166 +1,21 @@
-"""Tests of a policy, written by operators in YAML: what must be allowed, and what must not.
+"""Tests of a policy, written by operators: what must be allowed, what must not, and by which rules.
 
-Only step 3 is tested, may they: a case says who calls and for whom, as if that had been proven.
+Only step 3 is tested, may they; and that the path is one that its route lets pass.
 """
 
-import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from datetime import datetime
-from math import inf
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
-from urllib.parse import urlsplit
-
-from pydantic import AfterValidator, Field, ValidationError
+from typing import Any
 
 from authz.build import policy_of
-from authz.conditions import ConditionHeader
-from authz.config import Config, ConfigError
-from authz.config.messages import causes, message_of, place_of
-from authz.config.nearest import nearest, nearest_or_all
-from authz.config.yamlfile import Document, Place, parse
-from authz.decision import Actor, Agent, Delegation, Grant, Verdict
-from authz.patterns import SpiffeIdText
-from authz.policy import Case, Policy
+from authz.config import Config
+from authz.decision import Grant, Verdict
+from authz.policy import Policy
 from authz.policy.rules import Rule, compiled
-from authz.policy.settings import GROUPS, ROLES, Scope
-from authz.reason import Denied, Reason
-from authz.request import Operation, Request
-from authz.review.words import CallWords
-from authz.settings import Duration, Settings
-from authz.spiffe import SpiffeId
-
-MAX_BYTES: Final = 16 * 1024 * 1024  # of a file of cases
-ALLOW: Final = "allow"
-DENY: Final = "deny"
-# What policy may say; and what an operation may be refused for that has no one reading.
-_REASONS: Final = (
-    Reason.POLICY_DENIED,
-    Reason.SCOPE,
-    Reason.STEP_UP,
-    Reason.AGENT_UNKNOWN,
-    Reason.AGENT_SUSPENDED,
-    Reason.ACTOR_NOT_PERMITTED,
-    Reason.TOKEN_MISSING,
-    Reason.TOKEN_CLAIM,
-    Reason.PATH_AMBIGUOUS,
-)
-_EXPECTED: Final = (ALLOW, DENY, *(reason.code for reason in _REASONS))
-
-
-def _expected(text: str) -> str:
-    if text not in _EXPECTED:
-        raise ValueError(f"must be one of {', '.join(_EXPECTED)}{nearest(text, _EXPECTED)}")
-    return text
-
-
-def _method(text: str) -> str:
-    if not re.fullmatch(r"[A-Z][A-Z-]{0,31}", text):
-        raise ValueError(f"{text!r} is no method in capitals, such as GET")
-    return text
-
-
-def _url(text: str) -> str:
-    try:
-        parts = urlsplit(text)
-    except ValueError:
-        parts = urlsplit("")
-    if not parts.scheme or not parts.netloc or parts.query or parts.fragment:
-        raise ValueError("must be a URL without a query, such as https://mcp.corp.example/a/b")
-    return text
-
-
-def _moment(text: str) -> str:
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        moment = datetime.min  # noqa: DTZ901 - without a zone: refused as such
-    if moment.tzinfo is None:
-        raise ValueError("must be a time with its zone, such as 2026-11-25T10:00:00Z")
-    return text
-
-
-class PolicyCase(CallWords):
-    """One question to the policy, and the answer that it must give."""
-
-    name: str = Field(min_length=1)
-    """What it shows, for people."""
-    agent: SpiffeIdText
-    """The calling agent."""
-    principal: str = ""
-    """The sub of whom it acts for; left out, it acts for itself."""
-    issuer: str = ""
-    """The token's issuer; the only one if left out."""
-    mode: Literal["act", "mapped", "autonomous", "bootstrap"] | None = None
-    """How the agent acts; act, or autonomous where there is no principal."""
-    scopes: tuple[Scope, ...] = ()
-    """The token's scopes."""
-    groups: tuple[str, ...] | None = None
-    """The token's groups."""
-    roles: tuple[str, ...] | None = None
-    """The token's roles."""
-    claims: dict[str, Any] = Field(default={})
-    """Further claims."""
-    actors: tuple[str, ...] = ()
-    """Earlier actors of the chain, the latest first."""
-    method: Annotated[str, AfterValidator(_method)]
-    """The HTTP method."""
-    url: Annotated[str, AfterValidator(_url)]
-    """What is asked for."""
-    headers: dict[ConditionHeader, str] = Field(default={})
-    """Request headers."""
-    at: Annotated[str, AfterValidator(_moment)] | None = None
-    """When, as in 2026-11-25T10:00:00Z; now if left out."""
-    token_age: Duration = Field(default=0.0, ge=0.0)
-    """How long before that the token was issued."""
-    expect: Annotated[str, AfterValidator(_expected)]
-    """allow, deny, or the code of the reason of a deny."""
-    rule: str | None = None
-    """The rule that must decide, of the agent or of the principal: grant/name, or grant/number."""
-
-    def case(self, only_issuer: str, now: float) -> Case:
-        """The question. Raises Denied(PATH_AMBIGUOUS)."""
-        moment = now if self.at is None else datetime.fromisoformat(self.at).timestamp()
-        parts = urlsplit(self.url)
-        request = Request(
-            self.method,
-            parts.netloc,
-            parts.path or "/",
-            headers=tuple(self.headers.items()),
-            protocol=self.protocol,
-            calls=self.calls,
-        )
-        agent = Agent(SpiffeId.parse(self.agent))
-        operation = Operation.of(request)
-        return Case(agent, self._delegation(only_issuer, moment), operation, request, moment)
-
-    def _delegation(self, only_issuer: str, now: float) -> Delegation:
-        mode = self.mode or ("act" if self.principal else "autonomous")
-        if mode == "bootstrap":
-            return Delegation("", "", (), frozenset(), now, inf, mode=mode)
-        issuer = self.issuer or only_issuer
-        claims = {name: _json(value) for name, value in self.claims.items()}
-        for name, words in ((GROUPS, self.groups), (ROLES, self.roles)):
-            if words is not None:
-                claims[name] = list(words)
-        return Delegation(
-            issuer,
-            self.principal or self.agent,
-            tuple(Actor(issuer, subject) for subject in (self.agent, *self.actors)),
-            frozenset(self.scopes),
-            now - self.token_age,
-            inf,
-            mode=mode,
-            claims=claims,
-        )
-
-
-class PolicyCases(Settings):
-    """A file of cases."""
-
-    cases: tuple[PolicyCase, ...] = Field(min_length=1)
-    """What the policy is asked."""
+from authz.reason import Denied
+from authz.review.cases import ALLOW, DENY, PolicyCase, load_cases
+from authz.routes import Routes
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,72 +78,26 @@ def run_cases(config: Config, path: Path, now: float) -> Outcome:
     """Ask the config's policy every case of a file. Raises ConfigError for the file."""
     grants = compiled(config.grants, config.conditions)
     rules = [rule for of_grant in grants.values() for rule in of_grant]
-    cases, lines = _load(path, config, [rule.name for rule in rules])
-    policy = policy_of(config)
+    cases, lines = load_cases(path, config, [rule.name for rule in rules])
+    policy, routes = policy_of(config), Routes(config.routes)
     only_issuer = config.issuers[0].issuer
     failures = []
     decided: set[str] = set()
     for case, line in zip(cases, lines, strict=True):
-        verdict = _verdict(policy, case, only_issuer, now)
+        verdict = _verdict(policy, routes, case, only_issuer, now)
         decided.update(_deciding(verdict))
         if (failure := _failure(case, verdict, f"{path}:{line}")) is not None:
             failures.append(failure)
     return Outcome(len(cases), tuple(failures), len(rules), _uncovered(rules, decided))
 
 
-def _load(
-    path: Path, config: Config, rules: Sequence[str]
-) -> tuple[tuple[PolicyCase, ...], list[int]]:
-    """The cases and their lines. Raises ConfigError with every problem."""
-    document = _document(path)
-    problems = list(document.problems)
-    cases: tuple[PolicyCase, ...] = ()
+def _verdict(
+    policy: Policy, routes: Routes, case: PolicyCase, only_issuer: str, now: float
+) -> Verdict:
     try:
-        cases = PolicyCases.model_validate(document.data).cases
-    except ValidationError as error:
-        for one in causes(error.errors(include_url=False)):
-            place = place_of(one)
-            problems.append(document.problem(place, message_of(one, place, PolicyCases)))
-    problems += [
-        document.problem(place, message) for place, message in _unknown(cases, config, rules)
-    ]
-    if problems:
-        raise ConfigError(str(path), document.problems or problems)
-    return cases, [document.line_of(("cases", number)) for number in range(len(cases))]
-
-
-def _unknown(
-    cases: Sequence[PolicyCase], config: Config, rules: Sequence[str]
-) -> Iterator[tuple[Place, str]]:
-    """Issuers and rules of cases that the config does not have: no answer would fit."""
-    issuers = [issuer.issuer for issuer in config.issuers]
-    for number, case in enumerate(cases):
-        if not case.issuer and case.mode != "bootstrap" and len(issuers) > 1:
-            yield ("cases", number), "say the issuer: the config has several"
-        if case.issuer and case.issuer not in issuers:
-            message = (
-                f"not one of the config's issuers{nearest_or_all(case.issuer, issuers, 'known')}"
-            )
-            yield ("cases", number, "issuer"), message
-        if case.rule is not None and case.rule not in rules:
-            message = f"no rule {case.rule!r}{nearest_or_all(case.rule, rules, 'known')}"
-            yield ("cases", number, "rule"), message
-
-
-def _document(path: Path) -> Document:
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise ConfigError.of(str(path), f"can't be read: {error.strerror}") from None
-    if len(data) > MAX_BYTES:
-        raise ConfigError.of(str(path), f"is larger than {MAX_BYTES} bytes")
-    return parse(data, str(path))
-
-
-def _verdict(policy: Policy, case: PolicyCase, only_issuer: str, now: float) -> Verdict:
-    try:
-        return policy.judge(case.case(only_issuer, now))
+        question = case.case(only_issuer, now)
+        routes.of(question.request, question.operation)  # refuses paths that it does not accept
+        return policy.judge(question)
     except Denied as denied:
         return Verdict(denied)
 
@@ -324,12 +133,3 @@ def _uncovered(rules: Iterable[Rule], decided: set[str]) -> tuple[str, ...]:
     return tuple(
         rule.name for rule in rules if f"{rule.settings.effect} {rule.name}" not in decided
     )
-
-
-def _json(value: object) -> object:
-    """Lists as tokens have them: YAML's are tuples here."""
-    if isinstance(value, tuple):
-        return [_json(one) for one in value]
-    if isinstance(value, dict):
-        return {name: _json(one) for name, one in value.items()}
-    return value
