@@ -13,7 +13,8 @@ from world import World
 
 from authz import cli
 from authz.patterns import path_pattern
-from authz.review.suggest import _narrowed, generalised
+from authz.review.evidence import generalised
+from authz.review.suggest import _narrowed
 from lab.mesh import STRANGER
 
 UUID = "0b7e5d0c-3a53-4f1e-9d56-0d4f3f1a2b3c"
