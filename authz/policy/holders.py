@@ -215,8 +215,7 @@ def _compiled(number: int, settings: PrincipalSettings, rules: RuleSet) -> Princ
         tuple(map(SpiffePattern.parse, patterns)),
         None if settings.agents is None else tuple(map(SpiffePattern.parse, settings.agents)),
     )
-    denies = [rule for rule in rules.rules if rule.is_deny]
-    if listed is not None or not (denies or settings.suspended):
+    if listed is not None or not (rules.denies.rules or settings.suspended):
         return entry
     taking = settings.model_copy(update={"unrestricted": False})
-    return replace(entry, taking=replace(entry, settings=taking, rules=RuleSet(denies)))
+    return replace(entry, taking=replace(entry, settings=taking, rules=rules.denies))

@@ -135,15 +135,23 @@ class RuleSet:
         rules: all of them.
     """
 
-    __slots__ = ("_trees", "rules")
+    __slots__ = ("_denies", "_trees", "rules")
 
     def __init__(self, rules: Iterable[Rule]) -> None:
         """Compile."""
         self.rules = tuple(rules)
+        self._denies: RuleSet | None = None
         self._trees: dict[str, dict[str, dict[str, Tree[Rule]]]] = {one: {} for one in _PROTOCOLS}
         for rule in self.rules:
             for protocol in _PROTOCOLS if rule.is_of_all else (rule.protocol,):
                 self._add(protocol, rule)
+
+    @property
+    def denies(self) -> "RuleSet":
+        """Its denies alone; made once, as many holders share a set."""
+        if self._denies is None:
+            self._denies = RuleSet(rule for rule in self.rules if rule.is_deny)
+        return self._denies
 
     def _add(self, protocol: str, rule: Rule) -> None:
         patterns = [path_pattern(path) for path in rule.settings.paths]
