@@ -21,7 +21,7 @@ from authz.config.syntax import encoding_problem, syntax_problem
 _LOOKED_THROUGH: Final = 200  # lines, for one of a text: a condition has 2048 bytes at most
 MAX_DEPTH: Final = 32  # the config needs 7
 _TOLD: Final = 4  # steps of too deep a place that are told
-_INTEGER: Final = re.compile(r"-?(0|[1-9][0-9]{0,17})")
+_INTEGER: Final = re.compile(r"-?(0|[1-9][0-9]{0,39})")  # beyond 64 bits, as claims may be
 _FLOAT: Final = re.compile(r"-?[0-9]{1,15}\.[0-9]{1,15}")
 _NUMBER_BEGINS: Final = frozenset("-0123456789")
 _WORDS: Final[Mapping[str, Any]] = {"true": True, "false": False, "null": None, "~": None, "": None}
