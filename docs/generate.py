@@ -46,6 +46,10 @@ def config_page() -> str:
     document = schema()
     lines = ["# Config\n\n" + MADE, "Durations are a whole number and a unit: `250ms`, `30s`, "]
     lines.append("`5m`, `1h`, `1d`.\nUnknown and doubled keys, anchors and tags are errors.\n")
+    lines.append(
+        "Relative paths count from the working directory, those of `include` from the config's"
+    )
+    lines.append(" folder.\n")
     lines.append("A config that can't be used is never taken: `authz check` lists every error.\n\n")
     _section(document, document, "", lines)
     return "".join(lines)

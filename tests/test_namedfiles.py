@@ -60,6 +60,14 @@ token:
     assert found[audit] == "audit.path: there is no folder /none"
 
 
+def test_from_where_paths_count(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A relative path is told with the folder in which it was looked for."""
+    found = told(config(tmp_path, more="candidate: none.yaml\n"), capsys)
+
+    where = f"none.yaml can't be read in {Path.cwd()}, from where relative paths count: No such"
+    assert found["candidate: none.yaml"].startswith(f"candidate: {where}")
+
+
 def test_bad_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Files that hold something else than they should are told there too, and a candidate's own."""
     for name, text in {"revoked": '{"agnt": 1}\n', "nonce": "short", "ca": "no PEM"}.items():

@@ -21,10 +21,10 @@ def file_problems(config: Config) -> Iterator[tuple[Place, str]]:
                 file.read(1)
         except OSError as error:
             unread.add(place)
-            yield place, f"{path} can't be read: {error.strerror}"
+            yield place, f"{path} can't be read{_from(path)}: {error.strerror}"
     folder = Path(config.audit.path).parent
     if config.audit.path != _STANDARD_OUTPUT and not folder.is_dir():
-        yield ("audit", "path"), f"there is no folder {folder}"
+        yield ("audit", "path"), f"there is no folder {folder}{_from(folder)}"
     for place, read in _contents(config):
         if not any(one[: len(place)] == place for one in unread):
             try:
@@ -32,6 +32,10 @@ def file_problems(config: Config) -> Iterator[tuple[Place, str]]:
             except (BuildError, TlsError) as error:
                 # At start there is no line to tell, so that the words begin with the place.
                 yield place, str(error).removeprefix(dotted(place)).lstrip(".: ")
+
+
+def _from(path: str | Path) -> str:
+    return "" if Path(path).is_absolute() else f" in {Path.cwd()}, from where relative paths count"
 
 
 def _named(config: Config) -> Iterator[tuple[Place, str]]:
