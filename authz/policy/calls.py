@@ -1,49 +1,29 @@
-"""Calls of a message: what a rule's ``mcp``, ``a2a`` and ``models`` say of them, and who fits.
+"""What rules say of the calls of a message: the settings ``mcp``, ``a2a`` and ``models``.
 
 An allow names what may be called, and no more than a session needs besides; a deny what may not.
-A call of a tool, a resource, a prompt or a task goes by the list of these, whatever its method.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Annotated, Final, Protocol
+from collections.abc import Mapping
+from typing import Annotated, Final
 
 from pydantic import BeforeValidator, Field
 
 from authz.patterns import ANY
-from authz.policy.names import Names, NameText, Uris, UriText, segments_of
+from authz.policy.names import NameText, UriText, segments_of
 from authz.protocols.a2a_methods import CARDS, GRPC_METHODS, JSONRPC_METHODS
-from authz.request import Call
 from authz.settings import MisfitError, Settings
 
 MCP: Final = "mcp"  # protocols, as a Request names them
 A2A: Final = "a2a"
 MODELS: Final = "openai"
 MAX_LISTED: Final = 1000  # of one list; a pattern says more
-_SHOWN_CHARS: Final = 120  # of a name in a text: clients choose them
 KEYS: Final[Mapping[str, str]] = {MCP: "mcp", A2A: "a2a", MODELS: "models"}  # of a rule
 _Names = Annotated[tuple[NameText, ...], Field(min_length=1, max_length=MAX_LISTED)]
 _NamesOrNone = Annotated[tuple[NameText, ...], Field(max_length=MAX_LISTED)]
 _Uris = Annotated[tuple[UriText, ...], Field(min_length=1, max_length=MAX_LISTED)]
-# What any session needs (MCP, lifecycle and transports); none of it names a thing of the server.
-_OF_SESSIONS: Final = (
-    "initialize",
-    "notifications/*",
-    "ping",
-    "server/discover",
-    "subscriptions/listen",  # resources to listen to are calls of their own
-)
-_SESSION_KINDS: Final = frozenset({"response", "stream", "session"})
 RESOURCE: Final = "resource"
 MODEL: Final = "model"
 KINDS: Final = ("tool", RESOURCE, "prompt", "task", "skill", MODEL)  # of targets
-# Who may use some of a list may see it.
-_LISTING: Final[Mapping[str, tuple[str, ...]]] = {
-    "tool": ("tools/list",),
-    "resource": ("resources/list", "resources/templates/list"),
-    "prompt": ("prompts/list",),
-    "task": ("tasks/list",),
-}
 # Methods that always name a thing: in the methods of an allow they would mean nothing.
 _TARGETED: Final[Mapping[str, str]] = {
     "tools/call": "tools",
@@ -170,155 +150,9 @@ CallSettings = McpSettings | A2aSettings | ModelSettings
 _DENIES_NOTHING: Final = "names nothing to deny; without this key the rule denies every message"
 
 
-class CallMatcher(Protocol):
-    """A rule's word on calls, compiled."""
-
-    @property
-    def methods(self) -> Names:
-        """Methods that it names, known or not."""
-
-    def miss(self, call: Call) -> str:
-        """What does not fit, for operators; "" when the call fits."""
-
-
-def matcher_of(settings: CallSettings, *, is_deny: bool) -> CallMatcher:
-    """Compile."""
-    if isinstance(settings, ModelSettings):
-        return ModelDeny(settings) if is_deny else ModelAllow(settings)
-    targets = dict(_targets(settings, is_deny=is_deny))
-    if is_deny:
-        return Deny(Names(settings.methods), targets)
-    if isinstance(settings, A2aSettings):
-        return A2aAllow(Names(settings.methods), targets)
-    listing = (one for kind in targets for one in _LISTING[kind])
-    return McpAllow(Names((*settings.methods, *listing, *_OF_SESSIONS)), targets)
-
-
 def named(settings: CallSettings | None, kind: str) -> tuple[str, ...]:
     """What a rule lists of a kind of targets; models are all meant where none is said."""
     if isinstance(settings, ModelSettings):
         return (settings.names or (ANY,)) if kind == MODEL else ()
     listed: tuple[str, ...] = getattr(settings, f"{kind}s", ())
     return listed
-
-
-def _targets(
-    settings: McpSettings | A2aSettings, *, is_deny: bool
-) -> Iterator[tuple[str, Names | Uris]]:
-    """The lists that are given, by the kind of what is in them."""
-    for kind in KINDS:
-        if texts := named(settings, kind):
-            yield kind, Uris(texts, is_deny=is_deny) if kind == RESOURCE else Names(texts)
-
-
-@dataclass(frozen=True, slots=True)
-class McpAllow:
-    """What names a thing goes by the list of its kind, all else by the method."""
-
-    methods: Names
-    targets: Mapping[str, Names | Uris]
-
-    def miss(self, call: Call) -> str:
-        """As CallMatcher."""
-        if call.kind in _SESSION_KINDS:
-            return ""
-        return _target_miss(self.targets, call) if call.kind else _method_miss(self.methods, call)
-
-
-@dataclass(frozen=True, slots=True)
-class A2aAllow:
-    """The method fits, and what the call is about."""
-
-    methods: Names
-    targets: Mapping[str, Names | Uris]
-
-    def miss(self, call: Call) -> str:
-        """As CallMatcher."""
-        missed = _method_miss(self.methods, call)
-        if missed or call.kind:
-            return missed or _target_miss(self.targets, call)
-        return "the call names no skill" if "skill" in self.targets else ""
-
-
-@dataclass(frozen=True, slots=True)
-class Deny:
-    """The method is named, or what the call is about."""
-
-    methods: Names
-    targets: Mapping[str, Names | Uris]
-
-    def miss(self, call: Call) -> str:
-        """As CallMatcher."""
-        listed = self.targets.get(call.kind)
-        if self.methods.fits(call.method) or (listed is not None and listed.fits(call.name)):
-            return ""
-        return f"{said(call)} is none that it denies"
-
-
-class ModelAllow:
-    """The model, each tool that is offered to it, and streaming fit."""
-
-    methods = Names(())
-
-    def __init__(self, settings: ModelSettings) -> None:
-        """Compile."""
-        self._names = Names(settings.names)
-        self._tools = Names((ANY,) if settings.tools is None else settings.tools)
-        self._streaming = settings.streaming
-
-    def miss(self, call: Call) -> str:
-        """As CallMatcher."""
-        if call.kind != MODEL or not self._names.fits(call.name):
-            return f"{said(call)} is none of {self._names.words}"
-        if self._streaming not in (None, call.is_streaming):
-            return f"streaming has to be {str(self._streaming).lower()}"
-        for tool in call.tools:
-            if not self._tools.fits(tool):
-                listed = self._tools.words or "none"
-                return f"the tool {_shown(tool)}, which it offers, is not among {listed}"
-        return ""
-
-
-class ModelDeny:
-    """The model, a tool that is offered to it, or streaming is what is denied."""
-
-    methods = Names(())
-
-    def __init__(self, settings: ModelSettings) -> None:
-        """Compile."""
-        self._names = Names(settings.names)
-        self._tools = Names(settings.tools or ())
-        self._streaming = settings.streaming
-
-    def miss(self, call: Call) -> str:
-        """As CallMatcher."""
-        is_named = call.kind == MODEL and self._names.fits(call.name)
-        if is_named or any(map(self._tools.fits, call.tools)):
-            return ""
-        return (
-            "" if self._streaming is call.is_streaming else f"{said(call)} is none that it denies"
-        )
-
-
-def _method_miss(methods: Names, call: Call) -> str:
-    if methods.fits(call.method):
-        return ""
-    return f"the method {_shown(call.method)} is none of {methods.words}"
-
-
-def _target_miss(targets: Mapping[str, Names | Uris], call: Call) -> str:
-    listed = targets.get(call.kind)
-    if listed is None:
-        return f"{said(call)}: the rule lists no {call.kind}s"
-    return "" if listed.fits(call.name) else f"{said(call)} is none of {listed.words}"
-
-
-def said(call: Call) -> str:
-    """A call in words, for operators: "the tool search"."""
-    if call.kind:
-        return f"the {call.kind} {_shown(call.shown_name)}".rstrip()
-    return f"the method {_shown(call.method)}"
-
-
-def _shown(name: str) -> str:
-    return name if len(name) <= _SHOWN_CHARS else f"{name[:_SHOWN_CHARS]}..."

@@ -10,8 +10,8 @@ from typing import Protocol
 
 from authz.conditions import Condition, ConditionFailedError
 from authz.patterns import ANY, SpiffePattern
-from authz.policy.calls import CallMatcher, matcher_of
 from authz.policy.case import Case, Miss
+from authz.policy.matchers import CallMatcher, matcher_of
 from authz.policy.settings import ConditionSettings, RuleSettings
 from authz.policy.windows import Window
 from authz.reason import Reason

@@ -11,8 +11,9 @@ from typing import Final, Self
 
 from authz.conditions import ARGUMENTS
 from authz.patterns import ANY, path_pattern
-from authz.policy.calls import KEYS, CallMatcher
+from authz.policy.calls import KEYS
 from authz.policy.case import Case, Miss
+from authz.policy.matchers import CallMatcher
 from authz.policy.requirements import Calls, Requirement, Timeless, When, requirements_of
 from authz.policy.settings import ConditionSettings, Grants, RuleSettings
 from authz.policy.tree import Tree

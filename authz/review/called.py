@@ -9,7 +9,8 @@ from typing import Any, Final
 
 from authz.patterns import ANY
 from authz.policy import RuleSettings
-from authz.policy.calls import A2A, KEYS, MCP, McpSettings, ModelSettings, matcher_of
+from authz.policy.calls import A2A, KEYS, MCP, McpSettings, ModelSettings
+from authz.policy.matchers import matcher_of
 from authz.policy.names import MAX_NAME_CHARS, MAX_URI_CHARS, Names, Uris
 from authz.request import Call
 

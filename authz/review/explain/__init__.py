@@ -25,7 +25,7 @@ from authz.decision import Agent, Allow, Decision, Delegation, Verdict
 from authz.identity import ProfileSettings
 from authz.keys import KeyStore
 from authz.policy import Case, Policy, PolicyStep, WithCandidate
-from authz.policy.calls import said
+from authz.policy.matchers import said
 from authz.reason import Denied, Reason
 from authz.request import Operation, Request
 from authz.review.explain.asked import Asked, Question, asked_in_words, asked_of_record, assumed
