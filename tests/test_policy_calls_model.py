@@ -10,6 +10,7 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 from test_policy_calls import cases, code, policy, rule
 
+from authz.conditions import Condition
 from authz.policy import RuleSettings
 from authz.reason import Denied
 from authz.request import Call
@@ -181,7 +182,8 @@ def test_tiny_worlds_of_tools(
 @given(st.lists(_rules(), min_size=1, max_size=3), st.lists(_calls, min_size=1, max_size=9))
 def test_arguments_that_could_matter_are_read(held: list[RuleSettings], asked: list[Call]) -> None:
     """Whatever call a rule fits that reads arguments, they are asked for."""
-    reading = [one.model_copy(update={"when": "operation.arguments.a == 1"}) for one in held]
+    when = Condition.parse("operation.arguments.a == 1")
+    reading = [one.model_copy(update={"when": when}) for one in held]
     subject = policy(*reading, principal=(rule(mcp={}),))
     for call in asked:
         could = any(fits(one, call, {"s"}) for one in reading)
