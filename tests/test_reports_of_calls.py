@@ -270,7 +270,7 @@ def test_arguments_are_not_recorded(trips: Path, capsys: pytest.CaptureFixture[s
     assert (status, report["not_judged"]["count"], report["unchanged"]) == (1, 2, 1)
     assert report["not_judged"]["by"][0]["agent"] == TRAVEL
     assert run("replay", str(trips), "--audit", str(log), *then) == 1
-    assert "arguments of calls are not recorded" in capsys.readouterr().out
+    assert "no record has the arguments of calls" in capsys.readouterr().out
     assert run("explain", str(trips), "--audit", str(log), "--decision-id", "d1") == 1
     said = capsys.readouterr().out
     assert "arguments are not recorded" in said
@@ -312,12 +312,17 @@ def test_rules_that_did_not_change(
 
 
 def test_a_name_that_was_cut_is_not_judged(trips: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A record without all of a resource's URI is told as such, and never unchanged."""
+    """Without all of a resource's URI a record is unchanged by the same rules only, and is used."""
     cut = {"method": "resources/read", "kind": "resource", "name": "a://b", "is_cut": True}
-    status, report = replayed(trips, written(trips, [cut]), capsys)
+    log = written(trips, [cut])
+    status, report = replayed(trips, log, capsys)
+    assert (status, report["unchanged"]) == (0, 1)
+    assert "trips/search: never used" not in suggested(trips, log, capsys)
 
-    assert (status, report["unchanged"]) == (1, 0)
-    assert "a part of a resource's URI is not recorded" in json.dumps(report)
+    status, report = replayed(trips, written(trips, [cut], policy_version="other"), capsys)
+    assert (status, report["unchanged"], report["not_judged"]["count"]) == (1, 0, 1)
+    refused = written(trips, [cut], decision="deny", reason="policy_denied", rule="")
+    assert "a://b" not in suggested(trips, refused, capsys, "--denied")
 
 
 def suggested(config: Path, log: Path, capsys: pytest.CaptureFixture[str], *more: str) -> str:

@@ -67,7 +67,8 @@ class Report:
 
     Attributes:
         undecidable: by the rule that decided then, as what follows.
-        not_judged: what arguments decide, which are not recorded, by rules that changed.
+        not_judged: what is decided by more than is recorded, arguments and the rest of URIs, where
+            the rules about it changed.
         unknown: what the policy reads and some records can't tell.
         not_policys: count of records that something else than policy decided.
         bad: the first lines that are no records, of ``bad_count``.
@@ -110,7 +111,10 @@ class Report:
             yield "    where the config of then read it too, --old tells what was not there"
         yield f"records: {self.records}"
         if self.not_judged:
-            yield "warning: arguments of calls are not recorded, and rules that read them changed"
+            yield (
+                "warning: no record has the arguments of calls, nor all of each URI; "
+                "rules about some of them changed"
+            )
         for title, changes in self._titled():
             yield f"{title}: {_total(changes)}"
             for who, changed in _most_first(changes)[:MAX_TOLD]:

@@ -78,10 +78,11 @@ class Use:
     scopes: frozenset[str] | None = None
     is_varied: bool = False
 
-    def add(self, cases: Sequence[Case]) -> None:
-        """One more request."""
+    def add(self, cases: Sequence[Case], *, is_cut: bool) -> None:
+        """One more request; of a record that is cut nobody knows for what."""
         self.count += 1
-        for case in cases:
+        self.is_varied = self.is_varied or is_cut
+        for case in () if is_cut else cases:
             try:
                 self.targets.add(Target.of(case))
             except ValueError:
@@ -130,13 +131,15 @@ class Evidence:
 
     def _count(self, traced: Traced, cases: Sequence[Case]) -> None:
         for name in self._rules_of(traced, cases):
-            self.uses.setdefault(name, Use()).add(cases)
+            self.uses.setdefault(name, Use()).add(cases, is_cut=traced.is_cut)
         reason, rule = self._refusal(traced)
         is_nameable = traced.issuer in self._issuers and _is_plain(traced.principal)
         is_mended = reason in _MENDED and rule not in self._denies and is_nameable
         key = (traced.agent, traced.issuer, traced.principal)
+        if traced.is_cut:
+            return
         if is_mended and (key in self.missing or len(self.missing) < MAX_MISSING):
-            self.missing.setdefault(key, Use()).add(cases)
+            self.missing.setdefault(key, Use()).add(cases, is_cut=False)
 
     def _rules_of(self, traced: Traced, cases: Sequence[Case]) -> set[str]:
         """The rules that decided; by a policy of another version, those that would by this one."""

@@ -73,15 +73,19 @@ class Traced(msgspec.Struct, frozen=True, gc=False):
         """Whether it was allowed."""
         return self.decision == "allow"
 
+    @property
+    def is_cut(self) -> bool:
+        """Whether a part of a resource's URI is not recorded."""
+        return any(call.is_cut for call in self.calls)
+
     def cases(self) -> list[Case]:
         """The questions, one for each call of a message, at the time of the decision.
 
-        Raises ValueError where there is none.
+        Where the record is cut, names are not what was asked for. Raises ValueError where there is
+        no question.
         """
         if bool(self.protocol) != bool(self.calls) or self.protocol not in ("", *KEYS):
             raise ValueError("its protocol and its calls do not go together")
-        if any(call.is_cut for call in self.calls):
-            raise ValueError("a part of a resource's URI is not recorded")
         request = Request(
             self.method,
             self.host,

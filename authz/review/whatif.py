@@ -95,13 +95,15 @@ class _Replay:
 
     def _judge(self, traced: Traced, cases: list[Case]) -> None:
         report = self.report
+        if traced.is_cut:
+            self._leave(traced, cases)
+            return
         unknown = self._unknown(traced, cases)
-        as_recorded = Who(traced.rule, traced.agent, traced.principal)
         if unknown:
             report.unknown = Inputs(
                 report.unknown.claims | unknown.claims, report.unknown.headers | unknown.headers
             )
-            report.undecidable[as_recorded].add(traced)
+            report.undecidable[_as_recorded(traced)].add(traced)
             return
         try:
             verdict = judge_all(self._step, cases)
@@ -111,10 +113,7 @@ class _Replay:
         is_allow = isinstance(outcome, Grant)
         # Without arguments their conditions refuse: what is allowed all the same always is.
         if not is_allow and any(self._reads_arguments(case) for case in cases):
-            if self._is_as_then(traced, cases):
-                report.unchanged += 1
-            else:
-                report.not_judged[as_recorded].add(traced)
+            self._leave(traced, cases)
             return
         if is_allow == traced.is_allow:
             report.unchanged += 1
@@ -122,6 +121,13 @@ class _Replay:
         rule = outcome.agent_rule if isinstance(outcome, Grant) else outcome.rule
         changes = report.newly_allowed if is_allow else report.newly_denied
         changes[Who(rule, traced.agent, traced.principal, traced.rule)].add(traced)
+
+    def _leave(self, traced: Traced, cases: list[Case]) -> None:
+        """Count what hangs on something that no record has."""
+        if self._is_as_then(traced, cases):
+            self.report.unchanged += 1
+        else:
+            self.report.not_judged[_as_recorded(traced)].add(traced)
 
     def _is_as_then(self, traced: Traced, cases: list[Case]) -> bool:
         """Whether what decided then decides now: it says the same, whatever was not recorded."""
@@ -160,6 +166,10 @@ class _Replay:
         agents = (one.rules for one in self._policy.agents.of(case.agent.spiffe_id))
         for rules in {*agents, *self._held.get(case.delegation.issuer, ())}:
             yield from rules.find(case.operation)
+
+
+def _as_recorded(traced: Traced) -> Who:
+    return Who(traced.rule, traced.agent, traced.principal)
 
 
 def _claims_of_match(match: PrincipalMatch) -> Iterator[str]:
