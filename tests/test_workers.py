@@ -213,7 +213,7 @@ def test_each_worker_needs_an_address(tmp_path: Path, capsys: pytest.CaptureFixt
     with pytest.raises(ConfigError, match=r"needs \{worker\}, as in unix:"):
         load(server.config)
     assert main(["check", str(server.config)]) == 1
-    assert f"{server.config}:1: server" in capsys.readouterr().err
+    assert f"{server.config}:2: server.listen: with several" in capsys.readouterr().err
 
 
 FIRST = """\
