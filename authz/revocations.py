@@ -22,7 +22,7 @@ import msgspec
 
 from authz.decision import Agent, Delegation
 from authz.reason import Denied, Reason
-from authz.settings import Settings
+from authz.settings import FileText, Settings
 from authz.spiffe import SpiffeId, SpiffeIdError
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class RevocationError(ValueError):
 class RevocationSettings(Settings):
     """What was revoked before its time."""
 
-    file: str | None = None
+    file: FileText | None = None
     """A file with one JSON object a line; read again within a second when it changes."""
 
 

@@ -7,7 +7,14 @@ to be coerced.
 import re
 from typing import Annotated, Any, Final
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    WithJsonSchema,
+)
 
 _DURATION: Final = re.compile(r"([0-9]{1,9})(ms|s|m|h|d)")
 _MAX_PORT: Final = 65535
@@ -50,6 +57,14 @@ def _port_exists(address: str) -> str:
 
 PortExists = AfterValidator(_port_exists)
 """For settings: an address whose port, if it says one, there is."""
+
+
+class NamedFile:
+    """Marks a setting that names a file, which has to be there."""
+
+
+FileText = Annotated[str, Field(min_length=1), NamedFile()]
+"""For settings: the path of a file that is read; ``authz check`` looks whether it can be."""
 
 Duration = Annotated[
     float,

@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.serialization import (
 from pydantic import Field, model_validator
 
 from authz.patterns import SpiffePattern, SpiffePatternText
-from authz.settings import MisfitError, Settings
+from authz.settings import FileText, MisfitError, Settings
 from authz.spiffe import SpiffeId, SpiffeIdError
 
 WORKLOAD_API_POLL_SECONDS: Final = 5.0  # a call on this machine, of some 2 ms
@@ -40,11 +40,11 @@ class TlsError(RuntimeError):
 class TlsSettings(Settings):
     """Mutual TLS on the host:port addresses of server.listen; unix sockets have none."""
 
-    certificate: str | None = Field(default=None, min_length=1)
+    certificate: FileText | None = None
     """A PEM file with our certificate, and its intermediates after it."""
-    private_key: str | None = Field(default=None, min_length=1)
+    private_key: FileText | None = None
     """A PEM file with its key."""
-    client_ca: str | None = Field(default=None, min_length=1)
+    client_ca: FileText | None = None
     """A PEM file with the CA certificates that proxies' certificates come from."""
     workload_api: str | None = Field(default=None, pattern=r"^unix:/.+")
     """Instead of the files: the SPIFFE Workload API's socket, for our SVID and our trust domain's

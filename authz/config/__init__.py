@@ -37,7 +37,7 @@ from authz.replay import ReplaySettings
 from authz.revocations import RevocationSettings
 from authz.routes import RouteSettings
 from authz.service import ServerSettings
-from authz.settings import Settings
+from authz.settings import FileText, Settings
 
 __all__ = [
     "Config",
@@ -86,7 +86,7 @@ class Config(Settings):
     """Record what the rules refuse, and allow it: to try them before they count. Who calls, for
     whom, and who is suspended is enforced all the same.
     """
-    candidate: str | None = Field(default=None, min_length=1)
+    candidate: FileText | None = None
     """Another config file, whose rules decide beside these: where they differ, it is recorded and
     counted. Its files are looked at as this config's are.
     """

@@ -7,7 +7,7 @@ from pydantic import AfterValidator, Field, model_validator
 from authz.exchange import check_url
 from authz.keys import KeySettings
 from authz.patterns import SpiffeIdText, TrustDomainText
-from authz.settings import Duration, MisfitError, Settings
+from authz.settings import Duration, FileText, MisfitError, Settings
 
 Algorithm = Literal[
     "ES256",
@@ -82,7 +82,7 @@ class DpopSettings(Settings):
     """Whether a proof must hold a nonce of ours (section 9). It ends with nonce_lifetime."""
     nonce_lifetime: Duration = Field(default=300.0, ge=10.0, le=86400.0)
     """How long a nonce is good at least."""
-    nonce_secret: str | None = Field(default=None, min_length=1)
+    nonce_secret: FileText | None = None
     """A file of 32 random bytes or more, the same for all replicas; made at start if left out."""
 
 

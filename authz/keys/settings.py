@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from authz.exchange import check_url, is_plain
 from authz.patterns import SpiffeIdText, TrustDomainText
-from authz.settings import Duration, MisfitError, Settings
+from authz.settings import Duration, FileText, MisfitError, Settings
 
 FILE_POLL_SECONDS: Final = 1.0  # a file costs nothing to look at
 WORKLOAD_API_POLL_SECONDS: Final = 5.0  # a call to the agent on this machine: 2 ms
@@ -20,7 +20,7 @@ class SpiffeBundleSettings(Settings):
 
     trust_domain: TrustDomainText
     """Whose bundle it is. Never taken from the bundle or a token."""
-    file: str | None = None
+    file: FileText | None = None
     """A file with the bundle; read anew when it changes."""
     endpoint: Annotated[str, AfterValidator(check_url)] | None = None
     """HTTPS URL of the bundle endpoint."""
@@ -28,7 +28,7 @@ class SpiffeBundleSettings(Settings):
     """How the endpoint is known: by the web's CAs (or ca_file), or by its SPIFFE ID."""
     endpoint_spiffe_id: SpiffeIdText | None = None
     """For https_spiffe: the endpoint's SPIFFE ID."""
-    bootstrap: str | None = Field(default=None, min_length=1)
+    bootstrap: FileText | None = None
     """For https_spiffe: a file with the bundle of the endpoint's trust domain, to begin with."""
     workload_api: str | None = Field(default=None, pattern=r"^unix:/.+")
     """The SPIFFE Workload API's socket; needs the extra agent-authz[spiffe]."""
@@ -65,7 +65,7 @@ class KeySettings(Settings):
     discovery: bool = False
     """Find the JWK Set through the issuer's metadata: /.well-known/openid-configuration, or
     /.well-known/oauth-authorization-server (RFC 8414)."""
-    file: str | None = None
+    file: FileText | None = None
     """A file with a JWK Set; read anew when it changes."""
     spiffe_bundle: SpiffeBundleSettings | None = None
     """The SPIFFE bundle of a trust domain, of which the jwt-svid keys count."""
@@ -73,7 +73,7 @@ class KeySettings(Settings):
     """Accept plain http:// in jwks_uri: whoever is on the way can then sign tokens."""
     allow_any_address: bool = False
     """Accept link-local, metadata and multicast addresses, where clouds keep their secrets."""
-    ca_file: str | None = None
+    ca_file: FileText | None = None
     """PEM certificates to trust for jwks_uri, in place of the system's."""
     refresh: Duration = Field(default=300.0, ge=1.0, le=86400.0)
     """How often keys are fetched: a withdrawn key is used that long at most. An issuer's

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, model_validator
 
 from authz.exchange import check_url, is_plain
-from authz.settings import Duration, MisfitError, Settings
+from authz.settings import Duration, FileText, MisfitError, Settings
 
 
 def _endpoint(text: str) -> str:
@@ -36,9 +36,9 @@ class PdpSettings(Settings):
     """
     insecure: bool = False
     """Accept plain http://: whoever is on the way can then allow."""
-    ca_file: str | None = Field(default=None, min_length=1)
+    ca_file: FileText | None = None
     """PEM certificates to trust for it, in place of the system's."""
-    token_file: str | None = Field(default=None, min_length=1)
+    token_file: FileText | None = None
     """A file with a bearer token for it; read at the start and when a config is taken."""
     timeout: Duration = Field(default=0.2, ge=0.005, le=2.0)
     """Longest time that one question takes. A check waits for less when its proxy's deadline is

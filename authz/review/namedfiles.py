@@ -2,14 +2,14 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Final
+from typing import Final, get_args
 
 from authz.build import BuildError, decision_point_of, nonce_secret_of, revocations_of
 from authz.config import Config, Place, dotted
+from authz.settings import NamedFile, Settings
 from authz.tls import ServerTls, TlsError
 
 _STANDARD_OUTPUT: Final = "-"  # of audit.path
-_TLS: Final = ("certificate", "private_key", "client_ca")
 
 
 def file_problems(config: Config) -> Iterator[tuple[Place, str]]:
@@ -38,28 +38,23 @@ def _from(path: str | Path) -> str:
     return "" if Path(path).is_absolute() else f" in {Path.cwd()}, from where relative paths count"
 
 
-def _named(config: Config) -> Iterator[tuple[Place, str]]:
-    """Each file that has to be there, and where it is named."""
-    if config.candidate is not None:
-        yield ("candidate",), config.candidate
-    if config.revocations.file is not None:
-        yield ("revocations", "file"), config.revocations.file
-    if (secret := config.token.dpop.nonce_secret) is not None:
-        yield ("token", "dpop", "nonce_secret"), secret
-    sections: list[tuple[Place, object, tuple[str, ...]]] = [
-        (("server", "tls"), config.server.tls, _TLS),
-        (("pdp",), config.pdp, ("ca_file", "token_file")),
-    ]
-    for at, issuer in enumerate(config.issuers):
-        keys, bundle = issuer.keys, issuer.keys.spiffe_bundle
-        sections += [
-            (("issuers", at, "keys"), keys, ("file", "ca_file")),
-            (("issuers", at, "keys", "spiffe_bundle"), bundle, ("file", "bootstrap")),
-        ]
-    for place, section, names in sections:
-        for key in names:
-            if (path := getattr(section, key, None)) is not None:
-                yield (*place, key), path
+def _named(section: Settings, place: Place = ()) -> Iterator[tuple[Place, str]]:
+    """Each file that a section names, by the type of the setting, and where it stands."""
+    for name, field in type(section).model_fields.items():
+        value, here = getattr(section, name), (*place, name)
+        if isinstance(value, Settings):
+            yield from _named(value, here)
+        elif isinstance(value, tuple):
+            for at, one in enumerate(value):
+                if isinstance(one, Settings):
+                    yield from _named(one, (*here, at))
+        elif isinstance(value, str) and _names_a_file(field.annotation):
+            yield here, value
+
+
+def _names_a_file(annotation: object) -> bool:
+    marks = [mark for one in get_args(annotation) for mark in getattr(one, "__metadata__", ())]
+    return any(isinstance(mark, NamedFile) for mark in marks)
 
 
 def _contents(config: Config) -> Iterator[tuple[Place, Callable[[], object]]]:
