@@ -3,6 +3,7 @@
 import gzip
 import os
 import pty
+import select
 import signal
 import subprocess
 import sys
@@ -111,14 +112,19 @@ def test_how_far(tmp_path: Path) -> None:
 def test_a_terminal_shows_how_far(monkeypatch: pytest.MonkeyPatch) -> None:
     """Progress is shown on a terminal, and gone at the end; what is no terminal gets none."""
     terminal, ours = pty.openpty()
+    expected = b"\ra.jsonl: 25%\x1b[K\r\x1b[K"
     with os.fdopen(ours, "w") as stderr:
         monkeypatch.setattr(sys, "stderr", stderr)
+        until = time.monotonic() + 10
         with progress() as tell:
-            until = time.monotonic() + 0.6
-            while time.monotonic() < until:
+            while not select.select([terminal], [], [], 0)[0] and time.monotonic() < until:
                 tell(Path("a.jsonl"), 0.25)
-        assert os.read(terminal, 1000) == b"\ra.jsonl: 25%\x1b[K\r\x1b[K"
+        shown = b""
+        while len(shown) < len(expected) and select.select([terminal], [], [], 1)[0]:
+            shown += os.read(terminal, 1000)
     os.close(terminal)
+
+    assert shown == expected
 
 
 def test_interrupted(log: Path) -> None:
