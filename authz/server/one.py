@@ -59,8 +59,6 @@ class Server:
         self._revocations = revocations_of(config)
         self.keys = KeyStore(key_sources(config))
         self._audit = AuditLog(config.audit)
-        pool = CheckPool(config.server.threads)
-        waits = Waits(config.server.max_waiting, pool.lend)
         self.metrics = Metrics(
             Sources(
                 cache_entries=lambda: len(self.service.snapshot.cache),
@@ -72,13 +70,15 @@ class Server:
                 certificate_ends=lambda: self._tls.not_after if self._tls else None,
                 is_shadow=lambda: self._config.shadow,
                 pdp_is_cut_off=self._pdp_is_cut_off,
-                wait_for_threads=pool.waiting,
+                wait_for_threads=lambda: pool.waiting(),  # noqa: PLW0108 - it is made below
                 wait_for_others=lambda: len(waits),
                 version=__version__,
             )
         )
         snapshot = self._snapshot_of(config)
         self._tls = ServerTls(config.server.tls) if config.server.tls else None
+        pool = CheckPool(config.server.threads)  # threads: only when all else is good
+        waits = Waits(config.server.max_waiting, pool.lend)
         max_queued = config.server.max_queued
         replays = MemoryReplayStore(config.replay)
         self.service = Service(
