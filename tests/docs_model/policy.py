@@ -1,0 +1,209 @@
+"""May they: whose rules count, what each rule misses, and what comes of both sides."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from docs_model.asked import Config, Known, Refused, Rule, seconds
+from docs_model.calls import Call
+from docs_model.conditions import CONDITIONS, NoValueError
+from docs_model.named import names_call
+from docs_model.paths import id_fits, path_fits
+from docs_model.tokens import is_authenticated
+
+DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+
+
+@dataclass(frozen=True)
+class Side:
+    """What the entries of the agent, or of the principal, hold."""
+
+    allows: list[Rule]
+    denies: list[Rule]
+    is_unrestricted: bool
+
+
+def check_policy(config: Config, known: Known, calls: list[Call | None]) -> None:
+    """Refuse unless both sides allow every call. Without a principal the agent's side decides."""
+    agents = agent_entries(config, known.agent)
+    if not agents:
+        raise Refused("agent_unknown")
+    if any(entry.get("suspended") for entry in agents):
+        raise Refused("agent_suspended")
+    principals = principal_entries(config, known)
+    if any(entry.get("suspended") for entry in principals):
+        raise Refused("policy_denied")
+    sides = [side_of(config, agents)]
+    if known.principal is not None:
+        sides.append(side_of(config, principals, for_itself=known.is_autonomous))
+    refusals = [reasons for call in calls if (reasons := refusal(sides, known, call))]
+    if refusals:
+        raise Refused(*set().union(*refusals))  # of several calls any may be told
+
+
+def agent_entries(config: Config, agent: str) -> list[Rule]:
+    """The entries of an agent: its own and those of patterns."""
+    return [entry for entry in config["agents"] if id_fits([entry["id"]], agent)]
+
+
+def principal_entries(config: Config, known: Known) -> list[Rule]:
+    """The entries that match the principal, and count for this agent."""
+    return [
+        entry
+        for entry in config["principals"]
+        if known.principal is not None
+        and matches(entry["match"], known.claims)
+        and id_fits(entry.get("agents", [known.agent]), known.agent)
+    ]
+
+
+def matches(match: Rule, claims: Mapping[str, Any]) -> bool:
+    """Whether an entry is about the principal."""
+    if match["issuer"] != claims["iss"]:
+        return False
+    wanted = dict(match.get("claims", {}))
+    wanted |= {name: match[name] for name in ("groups", "roles") if name in match}
+    is_subject = "subjects" not in match or id_fits(match["subjects"], claims["sub"])
+    return is_subject and all(
+        is_or_holds(claim_of(claims, name), values) for name, values in wanted.items()
+    )
+
+
+def claim_of(claims: Mapping[str, Any], name: str) -> Any:
+    """A claim by name or JSON Pointer, None where there is none."""
+    value: Any = claims
+    for step in name.removeprefix("/").split("/"):
+        value = value.get(step) if isinstance(value, dict) else None
+    return value
+
+
+def is_or_holds(value: Any, wanted: list[Any]) -> bool:
+    """Whether a claim is one of the values or a list with one: true is not 1, nor "true"."""
+    values = value if isinstance(value, list) else [value]
+    return any(type(v) is type(w) and v == w for v in values for w in wanted)
+
+
+def side_of(config: Config, entries: list[Rule], *, for_itself: bool = False) -> Side:
+    """Their rules; an agent for itself has allows of principals only where it is a subject."""
+    allowing = [e for e in entries if not for_itself or "subjects" in e["match"]]
+    return Side(
+        [rule for rule in rules_of(config, allowing) if rule.get("effect") != "deny"],
+        [rule for rule in rules_of(config, entries) if rule.get("effect") == "deny"],
+        any(entry.get("unrestricted") for entry in allowing),
+    )
+
+
+def rules_of(config: Config, entries: list[Rule]) -> Iterator[Rule]:
+    """The rules of their grants; a shadow rule is only watched."""
+    for entry in entries:
+        for grant in entry.get("grants", []):
+            yield from (rule for rule in config["grants"][grant] if not rule.get("shadow"))
+
+
+def refusal(sides: list[Side], known: Known, call: Call | None) -> set[str]:
+    """The acceptable reasons against one call, none when it is allowed."""
+    denies = [rule for side in sides for rule in side.denies]
+    if any(is_about(rule, known, call) and not misses(rule, known, call) for rule in denies):
+        return {"policy_denied"}
+    lacks: list[list[set[str]]] = []  # by side and rule that could allow: what it misses
+    for side in sides:
+        about = [misses(rule, known, call) for rule in side.allows if is_about(rule, known, call)]
+        lacks.append([lack for lack in about if "hard" not in lack])
+    if any(
+        not rules and not side.is_unrestricted for rules, side in zip(lacks, sides, strict=True)
+    ):
+        return {"policy_denied"}
+    if all(
+        side.is_unrestricted and set() not in rules
+        for rules, side in zip(lacks, sides, strict=True)
+    ):
+        return {"policy_denied"}  # who may all, for whom may all: some rule has to allow
+    open_sides = [
+        rules
+        for rules, side in zip(lacks, sides, strict=True)
+        if set() not in rules and not side.is_unrestricted
+    ]
+    if not open_sides:
+        return set()
+    reasons = {reason for rules in open_sides for lack in rules for reason in lack}
+    # A scope can't be had without a token. Of several things that would help the docs leave open
+    # which is told.
+    return {"token_missing"} if known.principal is None else reasons
+
+
+def is_about(rule: Rule, known: Known, call: Call | None) -> bool:
+    """Whether a rule is about what is asked."""
+    return (
+        bool({"*", known.host} & set(rule["hosts"]))
+        and bool({"*", known.method} & set(rule["methods"]))
+        and path_fits(rule["paths"], known.segments)
+        and names_call(rule, call)
+    )
+
+
+def misses(rule: Rule, known: Known, call: Call | None) -> set[str]:
+    """What is not met: a "scope", a "step_up", or what no other token mends, "hard"."""
+    missing = set()
+    if not set(rule.get("scopes", [])) <= known.scopes:
+        missing.add("scope")
+    if not is_authenticated(rule, known.claims, known.now):
+        missing.add("step_up")
+    if not (
+        headers_fit(rule, known)
+        and chain_fits(rule, known)
+        and any(is_open(window, known.now) for window in rule.get("during", [{}]))
+        and holds(rule, known, call)
+    ):
+        missing.add("hard")
+    return missing
+
+
+def headers_fit(rule: Rule, known: Known) -> bool:
+    """Each header that the rule wants has one of its values, any for a star."""
+    return all(
+        name in known.headers and bool({"*", known.headers[name]} & set(values))
+        for name, values in rule.get("headers", {}).items()
+    )
+
+
+def chain_fits(rule: Rule, known: Known) -> bool:
+    """Few enough actors, the token fresh enough, and the earlier actors those of ``via``."""
+    listed = [id_fits(rule.get("via", [actor]), actor) for actor in known.actors[1:]]
+    if rule.get("effect") == "deny":
+        return "via" not in rule or any(listed)
+    if "max_token_age" in rule:
+        issued = known.claims.get("iat", 0)
+        if known.now - issued > seconds(rule["max_token_age"]):
+            return False
+    return len(known.actors) <= rule.get("max_actors", 99) and all(listed)
+
+
+def holds(rule: Rule, known: Known, call: Call | None) -> bool:
+    """Whether the condition holds; without a value it does for a deny alone."""
+    if "when" not in rule:
+        return True
+    try:
+        return CONDITIONS[rule["when"]](known, call)
+    except NoValueError:
+        return rule.get("effect") == "deny"
+
+
+def is_open(window: Mapping[str, Any], now: float) -> bool:
+    """Whether a time is in the window; hours over midnight are of the day they began on."""
+    if not moment(window, "not_before", 0) <= now < moment(window, "not_after", now + 1):
+        return False
+    local = datetime.fromtimestamp(now, ZoneInfo(window.get("zone", "UTC")))
+    day: date = local.date()
+    begin, end = window.get("hours", "00:00-24:00").split("-")
+    time = f"{local:%H:%M}"
+    if begin > end and time < end:
+        day -= timedelta(days=1)
+    is_in = begin <= time < end if begin < end else time >= begin or time < end
+    return is_in and DAYS[day.weekday()] in window.get("days", DAYS)
+
+
+def moment(window: Mapping[str, Any], name: str, default: float) -> float:
+    """A time of the window, as Unix time."""
+    return datetime.fromisoformat(window[name]).timestamp() if name in window else default
