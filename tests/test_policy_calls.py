@@ -375,6 +375,21 @@ def test_arguments_that_conditions_read() -> None:
     assert code(denying, tool("get")) == "allow"
 
 
+@pytest.mark.parametrize("when", ["operation.arguments.n == 1", "!has(operation.arguments.n)"])
+def test_a_rule_on_arguments_brings_no_session(when: str) -> None:
+    """Whatever a client sends as arguments of a session: only methods that the rule names fit."""
+    mcp = {"tools": ("pay",), "methods": ("custom/*",)}
+    arguments = b'{"n":1}' if "==" in when else b'{"m":1}'
+    subject = policy(rule(mcp=mcp, when=when))
+    for method in ("initialize", "ping", "server/discover", "notifications/x", "tools/list"):
+        assert code(subject, Call(method, arguments=arguments)) == "policy_denied", method
+        assert code(policy(rule(mcp=mcp)), Call(method, arguments=arguments)) == "allow"
+    for kind in ("response", "stream", "session"):
+        assert code(subject, Call("", kind, arguments=arguments)) == "policy_denied", kind
+    for call in (tool("pay", arguments), Call("custom/x", arguments=arguments)):
+        assert code(subject, call) == "allow"
+
+
 def test_whose_arguments_are_read() -> None:
     """A call's arguments are asked for where a rule that could fit it reads them, nowhere else."""
     when = "operation.arguments.n == 1"
@@ -383,7 +398,7 @@ def test_whose_arguments_are_read() -> None:
         subject = policy(rule(effect=effect, mcp={"tools": ("pay*",)}, when=when, shadow=True))
         assert subject.reads_arguments(tool("pay"))
         assert not subject.reads_arguments(tool("get"))
-        assert not subject.reads_arguments(Call("ping")) or effect == "allow"
+        assert not subject.reads_arguments(Call("ping"))
     plain = policy(rule(effect="deny", when=when))
     assert plain.reads_arguments(tool("x"))
     assert plain.reads_arguments(model("x"))

@@ -60,14 +60,16 @@ def denied(said: Any, call: Call) -> bool:
     return call.method != "" and fits_name(said.methods, call.method)
 
 
-def allowed(said: Any, call: Call) -> bool:
-    """Whether the mcp of an allow names a call, or a session needs it."""
+def allowed(one: RuleSettings, call: Call) -> bool:
+    """Whether the mcp of an allow names a call, or a session needs it that the rule brings."""
+    said: Any = one.mcp
     key = LISTS.get(call.kind, "")
     if key:
         return in_list(key, getattr(said, key), call)
     is_of_session = call.method in SESSION or call.method.startswith("notifications/")
     can_list = call.method in LISTING and getattr(said, LISTING[call.method])
-    return bool(call.kind or is_of_session or can_list) or fits_name(said.methods, call.method)
+    is_brought = one.when is None and (call.kind or is_of_session or can_list)
+    return bool(is_brought) or fits_name(said.methods, call.method)
 
 
 def fits(one: RuleSettings, call: Call | None, scopes: set[str]) -> bool:
@@ -76,7 +78,7 @@ def fits(one: RuleSettings, call: Call | None, scopes: set[str]) -> bool:
     if one.mcp is None or call is None:
         is_about = one.mcp is None and (call is None or is_deny)
     else:
-        is_about = denied(one.mcp, call) if is_deny else allowed(one.mcp, call)
+        is_about = denied(one.mcp, call) if is_deny else allowed(one, call)
     return is_about and scopes >= set(one.scopes or ())
 
 

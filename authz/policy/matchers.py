@@ -51,8 +51,10 @@ class CallMatcher(Protocol):
         """What does not fit, for operators; "" when the call fits."""
 
 
-def matcher_of(settings: CallSettings, *, is_deny: bool) -> CallMatcher:
-    """Compile."""
+def matcher_of(
+    settings: CallSettings, *, is_deny: bool, reads_arguments: bool = False
+) -> CallMatcher:
+    """Compile. What no session has can't be asked of it: a rule on arguments brings none."""
     if isinstance(settings, ModelSettings):
         return ModelDeny(settings) if is_deny else ModelAllow(settings)
     targets = dict(_targets(settings, is_deny=is_deny))
@@ -60,6 +62,8 @@ def matcher_of(settings: CallSettings, *, is_deny: bool) -> CallMatcher:
         return Deny(Names(settings.methods), targets)
     if isinstance(settings, A2aSettings):
         return A2aAllow(Names(settings.methods), targets)
+    if reads_arguments:
+        return McpAllow(Names(settings.methods), targets, brings_session=False)
     listing = (one for kind in targets for one in _LISTING[kind])
     return McpAllow(Names((*settings.methods, *listing, *_OF_SESSIONS)), targets)
 
@@ -79,11 +83,12 @@ class McpAllow:
 
     methods: Names
     targets: Mapping[str, Names | Uris]
+    brings_session: bool = True
 
     def miss(self, call: Call) -> str:
         """As CallMatcher."""
         if call.kind in _SESSION_KINDS:
-            return ""
+            return "" if self.brings_session else "a rule that reads arguments brings no session"
         return _target_miss(self.targets, call) if call.kind else _method_miss(self.methods, call)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from math import inf
 from typing import Protocol
 
-from authz.conditions import Condition, ConditionFailedError
+from authz.conditions import ARGUMENTS, Condition, ConditionFailedError
 from authz.patterns import ANY, SpiffePattern
 from authz.policy.case import Case, Miss
 from authz.policy.matchers import CallMatcher, matcher_of
@@ -210,7 +210,8 @@ def requirements_of(rule: RuleSettings, conditions: ConditionSettings) -> Iterat
     """What a rule asks, the cheapest first."""
     is_deny = rule.effect == "deny"
     if rule.calls is not None:
-        yield Calls(matcher_of(rule.calls, is_deny=is_deny), is_deny)
+        reads = rule.when is not None and rule.when.reads(ARGUMENTS)
+        yield Calls(matcher_of(rule.calls, is_deny=is_deny, reads_arguments=reads), is_deny)
     if rule.scopes:
         yield Scopes(frozenset(rule.scopes))
     if rule.max_actors is not None:
