@@ -2,6 +2,7 @@
 
 import json
 import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -163,7 +164,7 @@ def teams(r: random.Random) -> list[list[str] | None]:
     return [None, None, None, None, [*r.sample(AGENTS, 12), OPS]]
 
 
-def special(some: Any) -> list[Entry]:
+def special(some: Callable[[int], list[str]]) -> list[Entry]:
     """Entries of which each is about one thing."""
 
     def match(issuer: str, **more: Any) -> Entry:

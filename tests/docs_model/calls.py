@@ -44,6 +44,7 @@ class Call:
     """One call; ``key`` is that of rules which name it: tools, resources, ..., names.
 
     ``is_plain`` calls of MCP belong to every session; ``lists`` is the key of what is listed.
+    A method that neither the protocol nor a rule has is not ``is_known``.
     """
 
     protocol: str
@@ -52,6 +53,7 @@ class Call:
     name: str = ""
     arguments: Mapping[str, Any] | None = None
     is_plain: bool = False
+    is_known: bool = True
     lists: str = ""
     skill: str = ""
     task: str = ""
@@ -137,9 +139,8 @@ def mcp_call(method: str, params: dict[str, Any], known: list[str]) -> Call:
     if method in LISTS:
         return Call("mcp", method, lists=LISTS[method])
     if method not in NAMED:
-        if method != "logging/setLevel" and not text_fits(known, method):
-            raise Refused("mcp_unknown_method")
-        return Call("mcp", method)
+        is_known = method == "logging/setLevel" or text_fits(known, method)
+        return Call("mcp", method, is_known=is_known)
     key, parameter = NAMED[method]
     name, arguments = params.get(parameter), params.get("arguments", {})
     if not isinstance(name, str) or not name or min(name) < " ":
@@ -164,9 +165,8 @@ def a2a_calls(method: str, params: dict[str, Any], known: list[str]) -> list[Cal
         if not params.get("id"):
             raise Refused("mcp_params")
         return [Call("a2a", method, arguments=params, task=params["id"])]
-    if method not in A2A_OTHERS and not text_fits(known, method):
-        raise Refused("mcp_unknown_method")
-    return [Call("a2a", method, arguments=params)]
+    is_known = method in A2A_OTHERS or text_fits(known, method)
+    return [Call("a2a", method, arguments=params, is_known=is_known)]
 
 
 def model_call(body: Any, path: str) -> Call:

@@ -28,19 +28,40 @@ class Side:
 def check_policy(config: Config, known: Known, calls: list[Call | None]) -> None:
     """Refuse unless both sides allow every call. Without a principal the agent's side decides."""
     agents = agent_entries(config, known.agent)
-    if not agents:
-        raise Refused("agent_unknown")
-    if any(entry.get("suspended") for entry in agents):
-        raise Refused("agent_suspended")
     principals = principal_entries(config, known)
-    if any(entry.get("suspended") for entry in principals):
-        raise Refused("policy_denied")
+    if reasons := set(standing(config, known, agents, principals, calls)):
+        raise Refused(*reasons)  # which of them is told is left open
     sides = [side_of(config, agents)]
     if known.principal is not None:
         sides.append(side_of(config, principals, for_itself=known.is_autonomous))
     refusals = [reasons for call in calls if (reasons := refusal(sides, known, call))]
     if refusals:
         raise Refused(*set().union(*refusals))  # of several calls any may be told
+
+
+def standing(
+    config: Config,
+    known: Known,
+    agents: list[Rule],
+    principals: list[Rule],
+    calls: list[Call | None],
+) -> Iterator[str]:
+    """The reasons against who is in it, and a method that nobody knows, before any rule."""
+    if not agents:
+        yield "agent_unknown"
+    if is_suspended(agents):
+        yield "agent_suspended"
+    if any(is_suspended(agent_entries(config, actor)) for actor in known.actors[1:]):
+        yield "actor_not_permitted"  # earlier_actors: {suspended: deny}
+    if is_suspended(principals) or (known.principal is not None and not principals):
+        yield "policy_denied"
+    if any(call and not call.is_known for call in calls):
+        yield "mcp_unknown_method"
+
+
+def is_suspended(entries: list[Rule]) -> bool:
+    """Whether one of somebody's entries is."""
+    return any(entry.get("suspended") for entry in entries)
 
 
 def agent_entries(config: Config, agent: str) -> list[Rule]:
@@ -107,30 +128,29 @@ def refusal(sides: list[Side], known: Known, call: Call | None) -> set[str]:
     denies = [rule for side in sides for rule in side.denies]
     if any(is_about(rule, known, call) and not misses(rule, known, call) for rule in denies):
         return {"policy_denied"}
-    lacks: list[list[set[str]]] = []  # by side and rule that could allow: what it misses
-    for side in sides:
-        about = [misses(rule, known, call) for rule in side.allows if is_about(rule, known, call)]
-        lacks.append([lack for lack in about if "hard" not in lack])
-    if any(
-        not rules and not side.is_unrestricted for rules, side in zip(lacks, sides, strict=True)
-    ):
-        return {"policy_denied"}
-    if all(
-        side.is_unrestricted and set() not in rules
-        for rules, side in zip(lacks, sides, strict=True)
-    ):
+    found = [lacks(side, known, call) for side in sides]
+    near = [[lack for lack in side if "hard" not in lack] for side in found]
+    is_written = [set() in side for side in near]
+    if not any(is_written) and all(side.is_unrestricted for side in sides):
         return {"policy_denied"}  # who may all, for whom may all: some rule has to allow
     open_sides = [
-        rules
-        for rules, side in zip(lacks, sides, strict=True)
-        if set() not in rules and not side.is_unrestricted
+        lacking
+        for side, lacking, is_allowed in zip(sides, near, is_written, strict=True)
+        if not is_allowed and not side.is_unrestricted
     ]
-    if not open_sides:
-        return set()
-    reasons = {reason for rules in open_sides for lack in rules for reason in lack}
-    # A scope can't be had without a token. Of several things that would help the docs leave open
-    # which is told.
-    return {"token_missing"} if known.principal is None else reasons
+    if not all(open_sides):
+        # Where a token would mend a part only, the docs leave open whether one is asked for.
+        is_near = known.principal is None and any(lack != {"hard"} for lack in found[0])
+        return {"policy_denied", "token_missing"} if is_near else {"policy_denied"}
+    reasons = {reason for side in open_sides for lack in side for reason in lack}
+    # A scope can't be had without a token. Of a scope and a step-up, of which each would help,
+    # the docs leave open which is told.
+    return {"token_missing"} if reasons and known.principal is None else reasons
+
+
+def lacks(side: Side, known: Known, call: Call | None) -> list[set[str]]:
+    """By rule that could allow: what it misses."""
+    return [misses(rule, known, call) for rule in side.allows if is_about(rule, known, call)]
 
 
 def is_about(rule: Rule, known: Known, call: Call | None) -> bool:

@@ -3,7 +3,6 @@
 from typing import Any
 
 from docs_model.asked import Config, Refused, Rule, Token, seconds
-from docs_model.paths import id_fits
 
 
 def read_token(config: Config, token: Token, route: Rule, now: float) -> frozenset[str]:
@@ -78,10 +77,6 @@ def read_actors(config: Config, claims: Rule, agent: str, route: Rule) -> list[s
     if domain not in issuer.get("actors_from", config["trust_domains"]):
         raise Refused("issuer_actor_scope")
     check_mode(claims, actors, route)
-    for earlier in actors[1:]:
-        entries = [e for e in config["agents"] if id_fits([e["id"]], earlier)]
-        if any(e.get("suspended") for e in entries):  # earlier_actors: {suspended: deny}
-            raise Refused("actor_not_permitted")
     return actors
 
 

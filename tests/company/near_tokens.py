@@ -1,0 +1,114 @@
+"""Near misses of tokens: one thing that a token says, or how it is signed, changed."""
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+from docs_model import Token
+
+from company.names import (
+    AGENTS,
+    AUDIENCE,
+    LEGACY_ISSUER,
+    PARTNER_ISSUER,
+    STAFF_ISSUER,
+    STRANGER,
+    SUSPENDED,
+)
+
+TokenChange = Callable[[random.Random, Token], None]
+
+
+def scope(r: random.Random, token: Token) -> None:
+    """A scope less."""
+    name = "scp" if "scp" in token.claims else "scope"
+    words = token.claims[name]
+    words = words.split() if isinstance(words, str) else words
+    token.claims[name] = r.sample(words, max(0, len(words) - 1))
+    if name == "scope":
+        token.claims[name] = " ".join(token.claims[name])
+
+
+def issuer(r: random.Random, token: Token) -> None:
+    """Another issuer."""
+    strangers = [f"{STAFF_ISSUER}/", "https://evil.example"]
+    token.claims["iss"] = r.choice([PARTNER_ISSUER, LEGACY_ISSUER, *strangers])
+
+
+def times(r: random.Random, token: Token) -> None:
+    """Over, not begun, too long, or authenticated otherwise."""
+    issued = token.claims["iat"]
+    token.claims |= r.choice(
+        [
+            {"iat": issued - 4000, "exp": issued - 100},
+            {"nbf": issued + 9000, "exp": issued + 12000},
+            {"iat": issued - 4000},
+            {"exp": issued + 90000},
+            {"acr": "pwd"},
+            {"auth_time": issued - 20000},
+        ]
+    )
+
+
+def longer_chain(r: random.Random, token: Token) -> None:
+    """An actor more at the chain's end."""
+    act = token.claims.get("act", {})
+    while "act" in act:
+        act = act["act"]
+    act["act"] = {"sub": r.choice([*AGENTS, *SUSPENDED, STRANGER])}
+
+
+def actor(r: random.Random, token: Token) -> None:
+    """Another actor, or none, or one that is no object."""
+    if "azp" in token.claims and r.random() < 0.5:
+        del token.claims["azp"]
+    wrong: list[Any] = [None, "x", [], {}, {"sub": 5}, {"sub": r.choice(AGENTS)}]
+    wrong += [{"sub": r.choice(AGENTS), "iss": "https://evil.example"}]
+    wrong += [(token.claims.get("act") or {}) | {"iss": "https://evil.example"}]
+    token.claims["act"] = r.choice(wrong)
+    if token.claims["act"] is None:
+        del token.claims["act"]
+
+
+def itself(_: random.Random, token: Token) -> None:
+    """The agent is the principal too."""
+    if "act" in token.claims:
+        token.claims["sub"] = token.claims["act"]["sub"]
+
+
+def about_person(r: random.Random, token: Token) -> None:
+    """A claim of another value or type, or none."""
+    name = r.choice(["groups", "roles", "department", "level", "region", "clearance", "org"])
+    values = [1, True, "true", 5, 2.9, ["super"], ["finance"], "finance", {"tenant": "blue"}]
+    token.claims[name] = r.choice(values)
+    if r.random() < 0.3:
+        del token.claims[name]
+
+
+def about_token(r: random.Random, token: Token) -> None:
+    """A name or audience that is missing or wrong."""
+    name = r.choice(["sub", "jti", "client_id", "aud", "aud"])
+    token.claims[name] = r.choice(["x", ["x", "y"], 5, "", "a,b\r\nx: y", "legal"])
+    if name == "aud":
+        token.claims[name] = r.choice(["x", [AUDIENCE, "y"], "legal", ["x"]])
+
+
+def other_person(r: random.Random, token: Token) -> None:
+    """Another principal with the same claims."""
+    token.claims["sub"] = f"u{r.randrange(2000):04}"
+
+
+def defect(r: random.Random, token: Token) -> None:
+    """A signature that is wrong."""
+    token.defect = r.choice(["signature", "kid", "alg"])
+
+
+def typ(r: random.Random, token: Token) -> None:
+    """Another kind of token."""
+    token.typ = r.choice(["JWT", "at+jwt", "dpop+jwt"])
+
+
+OF_TOKENS: list[TokenChange] = [
+    *(scope, issuer, times, times, longer_chain, longer_chain, actor, itself, about_person),
+    *(about_person, about_person, about_token, about_token, other_person, defect, typ),
+]
