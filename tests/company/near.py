@@ -31,7 +31,7 @@ OTHER_AGENTS = [
     *AGENTS,
     *SUSPENDED,
     *SUSPENDED,
-    *(STRANGER, "spiffe://evil.example/x", f"spiffe://{CORP}/ns/agents/sa/a01x"),
+    *(STRANGER, STRANGER, "spiffe://evil.example/x", f"spiffe://{CORP}/ns/agents/sa/a01x"),
     *(f"spiffe://{CORP}/ns/agents/sa", f"spiffe://{CORP}/ns/lab/team1/sa/l9"),
     *(f"spiffe://{PARTNER}/agents/p3", f"SPIFFE://{CORP}/ns/agents/sa/a01", ""),
 ]

@@ -102,7 +102,9 @@ def chain(issuer: Rule, claims: Rule, agent: str) -> list[str]:
         return actors
     if claims["sub"] == agent:
         return [agent]
-    raise Refused("actor_missing")
+    # Of a token that another agent has for itself both are true.
+    of_agent = ["actor_mismatch"] if claims["sub"].startswith("spiffe://") else []
+    raise Refused("actor_missing", *of_agent)
 
 
 def check_mode(claims: Rule, actors: list[str], route: Rule) -> None:
