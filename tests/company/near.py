@@ -113,6 +113,16 @@ def no_token(_: random.Random, asked: Asked) -> None:
 
 
 OF_REQUESTS: list[Change] = [
-    *(method, tail, odd_tail, odd_tail, other_host, other_agent, other_agent_and_actor),
-    *(other_agent_and_actor, header, certificate, named_route, no_token),
+    method,
+    tail,
+    odd_tail,
+    odd_tail,
+    other_host,
+    other_agent,
+    other_agent_and_actor,
+    other_agent_and_actor,
+    header,
+    certificate,
+    named_route,
+    no_token,
 ]

@@ -36,7 +36,7 @@ def issuer(r: random.Random, token: Token) -> None:
 
 
 def times(r: random.Random, token: Token) -> None:
-    """Over, not begun, too long, or authenticated otherwise."""
+    """Over, not begun, or too long."""
     issued = token.claims["iat"]
     token.claims |= r.choice(
         [
@@ -44,10 +44,13 @@ def times(r: random.Random, token: Token) -> None:
             {"nbf": issued + 9000, "exp": issued + 12000},
             {"iat": issued - 4000},
             {"exp": issued + 90000},
-            {"acr": "pwd"},
-            {"auth_time": issued - 20000},
         ]
     )
+
+
+def authentication(r: random.Random, token: Token) -> None:
+    """The principal authenticated otherwise, or long ago."""
+    token.claims |= r.choice([{"acr": "pwd"}, {"auth_time": token.claims["iat"] - 20000}])
 
 
 def longer_chain(r: random.Random, token: Token) -> None:
@@ -109,6 +112,21 @@ def typ(r: random.Random, token: Token) -> None:
 
 
 OF_TOKENS: list[TokenChange] = [
-    *(scope, issuer, times, times, longer_chain, longer_chain, actor, itself, about_person),
-    *(about_person, about_person, about_token, about_token, other_person, defect, typ),
+    scope,
+    issuer,
+    times,
+    times,
+    authentication,
+    longer_chain,
+    longer_chain,
+    actor,
+    itself,
+    about_person,
+    about_person,
+    about_person,
+    about_token,
+    about_token,
+    other_person,
+    defect,
+    typ,
 ]
