@@ -78,8 +78,8 @@ class Requests:
                 continue
             rules = list(self._common(name, person))
             if rules:
-                kinds = [{"mcp", "a2a", "models"} & set(rule) for rule in rules]
-                kind = self._r.choice(kinds)  # as many messages as plain requests
+                kinds = ["".join({"mcp", "a2a", "models"} & set(rule)) for rule in rules]
+                kind = self._r.choice(sorted(set(kinds)))  # each as often, if few rules are of it
                 fitting = [r for r, k in zip(rules, kinds, strict=True) if k == kind]
                 return name, person, self._r.choice(fitting)
 
