@@ -230,3 +230,21 @@ def test_a_candidate(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     candidate.write_text("agents: [\n")
     assert run(*call, "--scope", READ) == 1
     assert "candidate.yaml:" in capsys.readouterr().err
+
+
+def test_in_shadow(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As the server: allowed, with what the rules would have said; but not who is suspended."""
+    config.write_text(f"shadow: true\n{config.read_text()}")
+    call = ["explain", str(config), "GET", URL, "--agent", TRAVEL, "--principal", "alice"]
+    assert run(*call) == 0
+    told = capsys.readouterr().out
+    assert "policy in shadow: deny finance-read/0" in told
+    assert "nearest miss: finance-read/0: the scope balance:read is missing" in told
+    assert told.splitlines()[-2:] == [
+        "            no rule: shadow: true allows what rules refuse",
+        "ALLOW",
+    ]
+    suspended = "sa/travel\n    suspended: true\n"
+    config.write_text(config.read_text().replace("sa/travel\n", suspended, 1))
+    assert run(*call) == 1
+    assert "DENY        agent_suspended" in capsys.readouterr().out

@@ -24,7 +24,7 @@ from authz.config import Config, load
 from authz.decision import Agent, Allow, Decision, Delegation, Verdict
 from authz.identity import ProfileSettings
 from authz.keys import KeyStore
-from authz.policy import Case, Policy, PolicyStep, WithCandidate
+from authz.policy import Case, NotEnforced, Policy, PolicyStep, WithCandidate
 from authz.policy.matchers import said
 from authz.reason import Denied, Reason
 from authz.request import Operation, Request
@@ -155,9 +155,9 @@ def explain(config: Config, asked: Asked, *, shows_all: bool = False) -> Explana
     delegations = delegations_of(config, keys) if delegation is None else _Assumed(delegation)
     policy = policy_of(config)
     watched = _Watched(policy)
-    step: PolicyStep = watched
+    step: PolicyStep = NotEnforced(watched) if config.shadow else watched
     if config.candidate is not None:
-        step = WithCandidate(watched, policy_of(load(Path(config.candidate))))
+        step = WithCandidate(step, policy_of(load(Path(config.candidate))))
     authorizer = authorizer_of(config, delegations, revocations_of(config), step)
     try:
         if asked.delegation is None:
@@ -173,8 +173,6 @@ def explain(config: Config, asked: Asked, *, shows_all: bool = False) -> Explana
         about = f" on {said(case.operation.call)}" if case.operation.call else ""
         told.append(f"3 policy{about}")
         told += considered(policy, case).lines(None if shows_all else SHOWN)
-    if config.shadow and not isinstance(decision, Allow):
-        told.append("            shadow: true: what policy refuses is only recorded")
     told += _answer(decision)
     return Explanation(tuple(map(_printable, told)), decision, version)
 
@@ -206,6 +204,7 @@ def _answer(decision: Decision) -> list[str]:
     if isinstance(decision, Allow):
         grant = decision.grant
         by = f"agent by {grant.agent_rule}, principal by {grant.principal_rule or 'nobody yet'}"
+        by = by if grant.agent_rule else "no rule: shadow: true allows what rules refuse"
         return [*lines, f"            {by}", "ALLOW"]
     lines.append(
         f"DENY        {decision.reason.code}: {decision.detail or decision.reason.message}"
