@@ -33,6 +33,7 @@ from authz.cli.explain import add_verbs as add_explain_verbs
 from authz.config import Config, ConfigError, load, schema
 from authz.review.checked import checked
 from authz.review.keytable import fetch_all
+from authz.review.logs import LogError
 from authz.review.metadata import NoResourceError, resource_metadata
 from authz.revocations import Revocation, RevocationError
 from authz.server import StartError, run
@@ -54,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ConfigError as error:
         complain(*error.lines())
         return NO_START if verb is _serve else FAILED
-    except (BuildError, TlsError) as error:
+    except (BuildError, LogError, TlsError) as error:
         complain(f"authz: {error}")
         return FAILED
     except BrokenPipeError:  # the reader of our output went away

@@ -1,14 +1,15 @@
 """What the verbs share: their exit status, their parsers, and how they complain."""
 
 import argparse
+import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from authz.review.logs import News
 
@@ -24,6 +25,13 @@ def complain(*lines: str) -> None:
     """Say it on standard error."""
     for line in lines:
         print(line, file=sys.stderr)
+
+
+def answer(
+    options: argparse.Namespace, lines: Iterable[str], members: Callable[[], dict[str, Any]]
+) -> None:
+    """Say what was found: in lines, or with ``--json`` as one object of these members."""
+    print(json.dumps(members(), indent=2) if options.json else "\n".join(lines))
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from authz.build import policy_of
 from authz.cli.call import add_call, words_of
-from authz.cli.common import FAILED, FINE, add_config, add_verb, complain, progress, time_of
+from authz.cli.common import FAILED, FINE, add_config, add_verb, answer, complain, progress, time_of
 from authz.config import Config, load
 from authz.decision import Agent
 from authz.reason import Denied
@@ -29,7 +29,7 @@ from authz.review.explain import (
     check_request,
     explain,
 )
-from authz.review.logs import AuditLogs, LogError
+from authz.review.logs import AuditLogs
 from authz.review.reverse import what_can, who_can
 from authz.spiffe import SpiffeId, SpiffeIdError
 
@@ -135,17 +135,13 @@ def _explain(options: argparse.Namespace) -> int:
     config = load(options.config)
     try:
         asked = _asked(config, options)
-    except LogError as error:
-        complain(f"authz: {error}")
-        return FAILED
     except (RecordedError, OSError) as error:
         why = error.strerror if isinstance(error, OSError) else error
         place = options.check_request or options.token_file or " ".join(map(str, options.audit))
         complain(f"authz: {place}: {why}")
         return FAILED
     explanation = explain(config, asked, shows_all=options.all)
-    members = explanation.members
-    print(json.dumps(members(), indent=2) if options.json else "\n".join(explanation.lines))
+    answer(options, explanation.lines, explanation.members)
     return FINE if explanation.is_allowed else FAILED
 
 

@@ -4,14 +4,13 @@ Exit status: 0 fine, 1 something needs a look.
 """
 
 import argparse
-import json
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from authz.cli.common import FAILED, FINE, add_config, complain, progress
+from authz.cli.common import FAILED, FINE, add_config, answer, complain, progress
 from authz.config import load
-from authz.review.logs import AuditLogs, LogError
+from authz.review.logs import AuditLogs
 from authz.review.patch import patch
 from authz.review.policytest import run_cases
 from authz.review.suggest import suggest
@@ -111,8 +110,7 @@ def _percent(text: str) -> float:
 
 def _test(options: argparse.Namespace) -> int:
     outcome = run_cases(load(options.config), options.cases, time.time())
-    members = outcome.members
-    print(json.dumps(members(), indent=2) if options.json else "\n".join(outcome.lines()))
+    answer(options, outcome.lines(), outcome.members)
     is_covered = outcome.coverage_percent >= options.min_coverage
     if not is_covered:
         complain(f"too few: --min-coverage asks for {options.min_coverage:g}%")
@@ -120,27 +118,18 @@ def _test(options: argparse.Namespace) -> int:
 
 
 def _replay(options: argparse.Namespace) -> int:
-    try:
-        old = None if options.old is None else load(options.old)
-        with progress() as news, AuditLogs(options.audit, news) as logs:
-            report = what_if(load(options.config), logs, old)
-    except LogError as error:
-        complain(f"authz: {error}")
-        return FAILED
-    told = json.dumps(report.members(), indent=2) if options.json else "\n".join(report.lines())
-    print(told)
+    old = None if options.old is None else load(options.old)
+    with progress() as news, AuditLogs(options.audit, news) as logs:
+        report = what_if(load(options.config), logs, old)
+    answer(options, report.lines(), report.members)
     if not report.records:
         complain(f"authz: {NO_RECORDS}")
     return FAILED if report.needs_a_look(is_strict=options.strict) else FINE
 
 
 def _suggest(options: argparse.Namespace) -> int:
-    try:
-        with progress() as news, AuditLogs(options.audit, news) as logs:
-            found = suggest(load(options.config), logs, denied=options.denied)
-    except LogError as error:
-        complain(f"authz: {error}")
-        return FAILED
+    with progress() as news, AuditLogs(options.audit, news) as logs:
+        found = suggest(load(options.config), logs, denied=options.denied)
     if not found.records:
         complain(f"authz: {NO_RECORDS}")
         return FAILED

@@ -146,8 +146,7 @@ class Policy:
     def _principal_entries(self, case: Case) -> list[PrincipalEntry] | None:
         if case.delegation.mode == BOOTSTRAP:
             return None
-        found = self.principals.of(case.delegation)
-        entries = [entry for entry in found if entry.is_through(case.agent)]
+        entries = self.principals.through(case.agent, case.delegation)
         if any(entry.settings.suspended for entry in entries):
             raise Denied(Reason.POLICY_DENIED, "the principal is suspended in the config")
         return entries

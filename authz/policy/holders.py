@@ -185,6 +185,10 @@ class Principals:
             return found
         return sorted(dict.fromkeys(found), key=lambda entry: entry.number)
 
+    def through(self, agent: Agent, delegation: Delegation) -> list[PrincipalEntry]:
+        """Those of ``of`` that hold through this agent."""
+        return [entry for entry in self.of(delegation) if entry.is_through(agent)]
+
 
 _ANYONE: Final = ("", "")
 

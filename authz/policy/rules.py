@@ -206,10 +206,7 @@ class Judged:
 
 
 def judge(rules: Iterable[Rule], case: Case) -> Judged:
-    """The first allow that fits; else the nearest: one about the call, that misses least.
-
-    What another token mends counts least.
-    """
+    """The first allow that fits; else the nearest one."""
     best: tuple[tuple[bool, int, int], Judged] | None = None
     for rule in rules:
         if rule.is_deny:
@@ -217,11 +214,16 @@ def judge(rules: Iterable[Rule], case: Case) -> Judged:
         misses = rule.misses(case)
         if not misses:
             return Judged(rule)
-        hard = sum(miss.reason is Reason.POLICY_DENIED for miss in misses)
-        rank = (not rule.is_about(case.operation.call), hard, len(misses))
-        if best is None or rank < best[0]:
-            best = rank, Judged(rule, misses)
+        far = distance(rule, misses, case)
+        if best is None or far < best[0]:
+            best = far, Judged(rule, misses)
     return best[1] if best else Judged(None)
+
+
+def distance(rule: Rule, misses: tuple[Miss, ...], case: Case) -> tuple[bool, int, int]:
+    """How far a rule is from fitting: about another call, what no token mends, all it misses."""
+    hard = sum(miss.reason is Reason.POLICY_DENIED for miss in misses)
+    return not rule.is_about(case.operation.call), hard, len(misses)
 
 
 def denies(rules: Iterable[Rule], case: Case) -> Iterator[Rule]:

@@ -35,8 +35,7 @@ class Decider:
         """All that its verdict comes from, beside the question; to be compared."""
         policy = self.policy
         agents = policy.agents.of(case.agent.spiffe_id)
-        about = policy.principals.of(case.delegation)
-        principals = [entry for entry in about if entry.is_through(case.agent)]
+        principals = policy.principals.through(case.agent, case.delegation)
         return (
             self._always,
             policy.knows(case.operation),

@@ -1,11 +1,11 @@
 """``authz check``: a config, the files that it names, and what in it may not be meant."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from authz.config import Config, ConfigError, ConfigFiles, Problem, load
+from authz.config import Config, ConfigError, ConfigFiles, Place, Problem, load
 from authz.review.doubts import doubts
 from authz.review.namedfiles import file_problems
 
@@ -22,13 +22,19 @@ def checked(path: Path, now: datetime) -> Checked:
     """Check all that a config says and names. Raises ConfigError with every problem."""
     files = ConfigFiles(path)
     config = load(files)
-    merged = files.read()
-    problems = [merged.problem(place, message) for place, message in file_problems(config)]
-    problems += _of_candidate(config)
+    problems = [*_placed(files, file_problems(config)), *_of_candidate(config)]
     if problems:
         raise ConfigError(str(path), problems)
-    found = [merged.problem(place, message) for place, message in doubts(config, now)]
-    return Checked(config, tuple(found))
+    return Checked(config, tuple(_placed(files, doubts(config, now))))
+
+
+def _placed(files: ConfigFiles, found: Iterable[tuple[Place, str]]) -> list[Problem]:
+    """With their lines. Only what there is to tell has the files read once more."""
+    told = list(found)
+    if not told:
+        return []
+    merged = files.read()
+    return [merged.problem(place, message) for place, message in told]
 
 
 def _of_candidate(config: Config) -> Iterator[Problem]:

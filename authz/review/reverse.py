@@ -199,8 +199,7 @@ def what_can(policy: Policy, agent: Agent, delegation: Delegation | None) -> Wha
     unknown = "" if entries else "no entry of agents is about it"
     sides = [_rules(entries)]
     if delegation is not None:
-        about = policy.principals.of(delegation)
-        found = [one for one in about if one.is_through(agent)]
+        found = policy.principals.through(agent, delegation)
         sides.append(_rules(found))
         entries += found
         if not found:

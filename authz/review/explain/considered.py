@@ -10,8 +10,7 @@ from typing import Final
 from authz.patterns import SpiffePattern
 from authz.policy import Case, Miss, Policy
 from authz.policy.holders import AgentEntry, PrincipalEntry
-from authz.policy.rules import UNRESTRICTED, Rule
-from authz.reason import Reason
+from authz.policy.rules import UNRESTRICTED, Rule, distance
 
 SHOWN: Final = 20  # rules of a side, unless all are wanted
 NEAREST_ENTRIES: Final = 3
@@ -142,8 +141,7 @@ def _alike(entry: AgentEntry, case: Case) -> int:
 
 
 def _principal_side(policy: Policy, case: Case) -> Side:
-    about = policy.principals.of(case.delegation)
-    found = [entry for entry in about if entry.is_through(case.agent)]
+    found = policy.principals.through(case.agent, case.delegation)
     entries = [f"{entry.title}{_holds(entry)}" for entry in found]
     if not found:
         near = sorted(policy.principals.entries, key=lambda one: _distance(one, case))
@@ -193,8 +191,6 @@ def _judged(rule: Rule, case: Case) -> Judged:
 
 def _rank(judged: Judged, case: Case) -> tuple[bool, bool, int, int, str]:
     """Denies first; then as policy has it: about the operation, mended by a token, few misses."""
-    rule, misses = judged.rule, judged.misses
-    hard = sum(miss.reason is Reason.POLICY_DENIED for miss in misses)
-    operation = case.operation
-    is_elsewhere = bool(judged.of_target) or not rule.is_about(operation.call)
-    return not rule.is_deny, is_elsewhere, hard, len(misses), rule.name
+    rule = judged.rule
+    is_of_another, hard, count = distance(rule, judged.misses, case)
+    return not rule.is_deny, bool(judged.of_target) or is_of_another, hard, count, rule.name
