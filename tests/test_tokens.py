@@ -364,9 +364,15 @@ def test_bound_token_without_certificate(tmp_path: Any) -> None:
         ("Bearer", "token_malformed"),
         ("Bearer ", "token_malformed"),
         ("bearer abc", "token_malformed"),
+        ("Bearerabc", "token_missing"),
         ("Basic YTpi", "token_missing"),
         ("Bearer a,Bearer b", "auth_ambiguous"),
         ("Bearer a, Basic b", "auth_ambiguous"),
+        ("Basic YTpi=, BEARER a", "auth_ambiguous"),
+        ("Bearer a,", "token_malformed"),
+        (", Bearer a", "token_missing"),
+        ("Bearer a, b", "token_malformed"),
+        ('Digest username="a", realm="b", nonce="c"', "token_missing"),
     ],
 )
 def test_credential(shared_world: World, value: str, reason: str) -> None:
@@ -376,6 +382,16 @@ def test_credential(shared_world: World, value: str, reason: str) -> None:
     assert reason_of(shared_world.check(request)) == reason
 
 
+@pytest.mark.parametrize("scheme", ["bearer", "BEARER", "bEaReR"])
+def test_the_scheme_is_written_in_any_case(shared_world: World, scheme: str) -> None:
+    """Schemes are compared without their case (RFC 9110 section 11.1)."""
+    headers = [("authorization", f"{scheme} {shared_world.token()}")]
+    for raw in (False, True):
+        answer = shared_world.check(check_request(shared_world.svid, headers, raw_headers=raw))
+
+        assert reason_of(answer) == "allow"
+
+
 @pytest.mark.parametrize("query", ["access_token=x", "a=1&access%5Ftoken=x", "access_token"])
 def test_token_in_query(shared_world: World, query: str) -> None:
     """A token in the query is refused, beside a good one too."""
@@ -383,6 +399,18 @@ def test_token_in_query(shared_world: World, query: str) -> None:
 
     assert reason_of(answer) == "auth_ambiguous"
     assert answer.denied_response.status.code == 400
+
+
+@pytest.mark.parametrize("query", ["access_token=x", "a=1&access%5Ftoken=x"])
+def test_token_in_query_alone(shared_world: World, query: str) -> None:
+    """One credential is not two: in the query alone it is one that is missing where it belongs."""
+    answer = shared_world.ask(None, path=f"/finance/balance?{query}")
+
+    assert reason_of(answer) == "token_missing"
+    request = check_request(shared_world.svid, [("cookie", "authorization=x")])
+    assert reason_of(shared_world.check(request)) == "token_missing"
+    request.attributes.request.http.path += f"?{query}"
+    assert reason_of(shared_world.check(request)) == "auth_ambiguous"
 
 
 def test_two_authorization_headers_in_header_map(shared_world: World) -> None:
