@@ -81,6 +81,9 @@ def good_claims(extra: str) -> str:
     return "{" + extra + body[1:]
 
 
+ACT = json.dumps({"act": {"sub": TRAVEL}})[1:-1]
+
+
 def hmac_with_public_key(world: World) -> str:
     """HS256 over the issuer's public key as the secret (CVE-2017-11424 and its kin)."""
     key = world.issuer.current
@@ -245,6 +248,10 @@ HOSTILE: dict[str, tuple[Make, str]] = {
         "token_malformed",
     ),
     "expired": (claims(iat=at(-700), exp=at(-60)), "token_expired"),
+    "over before it was issued": (claims(iat=at(10), exp=at(5)), "token_claim"),
+    "over when it was issued": (claims(iat=at(-5), exp=at(-5)), "token_claim"),
+    "over before it begins": (claims(nbf=at(20), exp=at(15)), "token_claim"),
+    "over as it begins, in fractions": (claims(iat=at(0.5), exp=at(0.25)), "token_claim"),
     "iat missing": (claims(iat=None), "token_claim"),
     "iat in the future": (claims(iat=at(300), exp=at(600)), "token_not_yet_valid"),
     "nbf in the future": (claims(nbf=at(300)), "token_not_yet_valid"),
@@ -255,6 +262,7 @@ HOSTILE: dict[str, tuple[Make, str]] = {
     "sub a number": (claims(sub=1), "token_claim"),
     "sub with a line break": (claims(sub="alice\r\nx-agent-id: root"), "token_claim"),
     "sub long": (claims(sub="a" * 1025), "token_claim"),
+    "sub a long SPIFFE ID": (claims(sub=f"spiffe://corp.example/{'a' * 2048}"), "token_claim"),
     "jti missing": (claims(jti=None), "token_claim"),
     "client_id missing": (claims(client_id=None), "token_claim"),
     "scope a list": (claims(scope=[READ]), "token_claim"),
@@ -273,6 +281,18 @@ HOSTILE: dict[str, tuple[Make, str]] = {
         "actor_mismatch",
     ),
     "an inner act is malformed": (claims(act={"sub": TRAVEL, "act": "x"}), "actor_malformed"),
+    "an inner act is null": (claims(act={"sub": TRAVEL, "act": None}), "actor_malformed"),
+    "an inner act is null, deeper": (
+        claims(act={"sub": TRAVEL, "act": {"sub": "b", "act": None}}),
+        "actor_malformed",
+    ),
+    "an inner act is false": (claims(act={"sub": TRAVEL, "act": False}), "actor_malformed"),
+    "act is null": (payload_text(good_claims("").replace(ACT, '"act": null')), "actor_malformed"),
+    "an inner actor's long name": (claims(act=chain(TRAVEL, "b" * 1025)), "actor_malformed"),
+    "an actor's long SPIFFE ID": (
+        claims(act={"sub": f"spiffe://corp.example/{'a' * 2048}"}),
+        "actor_malformed",
+    ),
     "actor in upper case": (claims(act={"sub": TRAVEL.upper()}), "actor_mismatch"),
     "five actors": (
         claims(act=chain(TRAVEL, "b", "c", "d", "e")),
