@@ -6,6 +6,7 @@ from typing import Final, get_args
 
 from authz.build import BuildError, decision_point_of, nonce_secret_of, revocations_of
 from authz.config import Config, Place, dotted
+from authz.files import read_between
 from authz.settings import NamedFile, Settings
 from authz.tls import ServerTls, TlsError
 
@@ -17,8 +18,7 @@ def file_problems(config: Config) -> Iterator[tuple[Place, str]]:
     unread: set[Place] = set()
     for place, path in _named(config):
         try:
-            with Path(path).open("rb") as file:
-                file.read(1)
+            read_between(path, 1)
         except OSError as error:
             unread.add(place)
             yield place, f"{path} can't be read{_from(path)}: {error.strerror}"
