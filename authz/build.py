@@ -109,7 +109,10 @@ def authorizer_of(
 
 
 # What says nothing of which requests are allowed.
-_NOT_POLICY: Final = {"server", "admin", "cache", "replay", "audit", "include", "revocations"}
+_NOT_POLICY: Final = {
+    *("server", "admin", "audit", "include"),
+    *("cache", "key_cache", "replay", "revocations"),
+}
 _VERSION_CHARS: Final = 16  # 64 bits tell apart the versions that one operator will ever write
 
 

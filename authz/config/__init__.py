@@ -26,6 +26,7 @@ from authz.delegation import IssuerSettings, TokenSettings
 from authz.envoy import HeaderSettings
 from authz.files import LOOK_SECONDS, WAIT_SECONDS
 from authz.identity import ProfileSettings
+from authz.keys import KeyCacheSettings
 from authz.pdp import PdpSettings
 from authz.policy import (
     AgentSettings,
@@ -102,6 +103,8 @@ class Config(Settings):
     """The identity headers that upstreams receive."""
     revocations: RevocationSettings = RevocationSettings()
     """Tokens, principals and agents that are refused before their time."""
+    key_cache: KeyCacheSettings = KeyCacheSettings()
+    """Issuers' keys on disk, for a start while an issuer can't be reached."""
     cache: CacheSettings = CacheSettings()
     """Remembered decisions."""
     replay: ReplaySettings = ReplaySettings()

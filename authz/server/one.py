@@ -22,7 +22,7 @@ from authz.config import (
     load,
     load_at_rest,
 )
-from authz.keys import KeyStore
+from authz.keys import KeyFolder, KeyStore
 from authz.metrics import Metrics, Sources
 from authz.replay import MemoryReplayStore
 from authz.server.pool import CheckPool
@@ -64,7 +64,7 @@ class Server:
         self._reload_wanted = threading.Event()
         self._had_keys = False
         self._revocations = revocations_of(config)
-        self.keys = KeyStore(key_sources(config))
+        self.keys = KeyStore(key_sources(config), KeyFolder(config.key_cache))
         self._audit = AuditLog(config.audit)
         self.metrics = Metrics(
             Sources(
@@ -202,7 +202,8 @@ class Server:
             return
         if _fixed(config) != _fixed(self._config):
             _log.warning(
-                "settings of server, admin, audit, replay and revocations change at the next start"
+                "settings of server, admin, audit, replay, revocations and key_cache change at the "
+                "next start"
             )
         self._config = config
         self.keys.reconfigure(key_sources(config))
@@ -242,7 +243,10 @@ def _warn_of_shadow(config: Config) -> None:
 
 
 def _fixed(config: Config) -> tuple[object, ...]:
-    return config.server, config.admin, config.audit, config.replay, config.revocations
+    return (
+        *(config.server, config.admin, config.audit, config.replay),
+        *(config.revocations, config.key_cache),
+    )
 
 
 @contextmanager
