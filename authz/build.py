@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from hashlib import sha256
-from pathlib import Path
 from typing import Final
 
 from authz.authorizer import Authorizer, RevocationCheck
@@ -15,6 +14,7 @@ from authz.delegation import (
     RememberedDelegations,
 )
 from authz.envoy import Inputs, Messages, Reader, Writer
+from authz.files import read_at_rest
 from authz.identity import Identity
 from authz.keys import KeySource, KeyStore
 from authz.pdp import AuthzenPoint, PdpError
@@ -26,6 +26,7 @@ from authz.routes import Routes
 from authz.service import Snapshot
 
 MIN_SECRET_BYTES: Final = 32  # as long as the HMAC's digest (RFC 2104 section 3)
+MAX_SECRET_BYTES: Final = 64 * 1024  # what is longer was meant for something else
 
 
 class BuildError(Exception):
@@ -52,11 +53,13 @@ def nonce_secret_of(settings: DpopSettings) -> bytes:
     if settings.nonce_secret is None:
         return b""
     try:
-        secret = Path(settings.nonce_secret).read_bytes()
+        secret = read_at_rest(settings.nonce_secret, MAX_SECRET_BYTES)
     except OSError as error:
         raise BuildError(f"token.dpop.nonce_secret can't be read: {error.strerror}") from None
     if len(secret) < MIN_SECRET_BYTES:
         raise BuildError(f"token.dpop.nonce_secret has less than {MIN_SECRET_BYTES} bytes")
+    if len(secret) > MAX_SECRET_BYTES:
+        raise BuildError(f"token.dpop.nonce_secret has more than {MAX_SECRET_BYTES} bytes")
     return secret
 
 
@@ -106,7 +109,10 @@ def authorizer_of(
 
 
 # What says nothing of which requests are allowed.
-_NOT_POLICY: Final = {"server", "admin", "cache", "replay", "audit", "include", "revocations"}
+_NOT_POLICY: Final = {
+    *("server", "admin", "audit", "include"),
+    *("cache", "key_cache", "replay", "revocations"),
+}
 _VERSION_CHARS: Final = 16  # 64 bits tell apart the versions that one operator will ever write
 
 

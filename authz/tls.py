@@ -1,15 +1,15 @@
 """Mutual TLS on our own port: our certificate, and which proxies may ask (X509-SVID section 5).
 
 The files are read again at every handshake, so that a renewed certificate needs no restart; through
-symbolic links, as Kubernetes swaps them. What does not fit together is not taken: the last good
-certificate stays.
+symbolic links, as Kubernetes swaps them. They are taken once nobody has written them for a second.
+What does not fit together is not taken: the last good certificate stays.
 """
 
 import logging
 import threading
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
 import grpc
@@ -23,10 +23,12 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from pydantic import Field, model_validator
 
+from authz.files import STABLE_SECONDS, BeingWrittenError, FileState, Rest, read_whole
 from authz.patterns import SpiffePattern, SpiffePatternText
 from authz.settings import FileText, MisfitError, Settings
 from authz.spiffe import SpiffeId, SpiffeIdError
 
+MAX_FILE_BYTES: Final = 8 * 1024 * 1024  # all CAs that the web trusts are 0.2
 WORKLOAD_API_POLL_SECONDS: Final = 5.0  # a call on this machine, of some 2 ms
 WORKLOAD_API_TIMEOUT_SECONDS: Final = 5.0
 _PEER_URIS: Final = "peer_uri"  # gRPC's name for the URI names of the peer's certificate
@@ -68,11 +70,12 @@ class TlsSettings(Settings):
 
 @dataclass(frozen=True, slots=True)
 class _Files:
-    """The contents, compared to know a change."""
+    """The contents, compared to know a change; and the files' states, to know who is writing."""
 
     certificate: bytes
     private_key: bytes
     client_ca: bytes
+    states: tuple[FileState, ...] = field(default=(), compare=False)
 
     def checked(self) -> tuple[grpc.ServerCertificateConfiguration, float]:
         """As gRPC wants them, and when the certificate ends. Raises TlsError."""
@@ -158,6 +161,7 @@ class ServerTls:
         self._settings = settings
         self._callers = [SpiffePattern.parse(text) for text in settings.allowed_callers]
         self._lock = threading.Lock()  # handshakes only; no check waits here
+        self._rest = Rest()
         self.reloads = {"taken": 0, "refused": 0}
         api = settings.workload_api
         self._workload_api = _WorkloadApi(api) if api is not None else None
@@ -177,10 +181,19 @@ class ServerTls:
         if self._workload_api is not None:
             return self._workload_api.files()
         paths = (settings.certificate, settings.private_key, settings.client_ca)
-        try:
-            return _Files(*(Path(str(path)).read_bytes() for path in paths))
-        except OSError as error:
-            raise TlsError(f"{error.filename} can't be read: {error.strerror}") from None
+        found: list[tuple[bytes, FileState]] = []
+        for path in map(str, paths):
+            try:
+                found.append(read_whole(path, MAX_FILE_BYTES))
+            except OSError as error:
+                raise TlsError(f"{path} can't be read: {error.strerror}") from error
+        (certificate, key, client_ca), states = zip(*found, strict=True)
+        return _Files(certificate, key, client_ca, states)
+
+    def _is_at_rest(self, files: _Files) -> bool:
+        """Whether nobody is writing them: half a bundle is good PEM, and lacks CAs."""
+        has_rested = self._rest.is_long_enough((files, files.states), time.monotonic())
+        return has_rested or all(one.untouched_seconds() >= STABLE_SECONDS for one in files.states)
 
     def close(self) -> None:
         """Ask for no more certificates."""
@@ -192,11 +205,13 @@ class ServerTls:
         with self._lock:
             try:
                 files = self._read()
-                if files == self._seen:
+                if not self._is_at_rest(files) or files == self._seen:
                     return None
                 self._seen = files  # a bad change is told once
                 changed, self.not_after = files.checked()
             except TlsError as error:
+                if isinstance(error.__cause__, BeingWrittenError):
+                    return None
                 self.reloads["refused"] += 1
                 _log.error("certificate not taken, the last good one stays: %s", error)
                 return None

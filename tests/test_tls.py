@@ -13,10 +13,11 @@ from ext_mcp import reason_of as mcp_reason_of
 from ext_mcp import request
 from pydantic import ValidationError
 from workload_api import WorkloadApi
-from world import World, check_request, reason_of
+from world import World, check_request, reason_of, wait_until
 
 from authz._pb import ext_authz_pb2 as pb
 from authz._pb import ext_mcp_pb2 as mcp
+from authz.files import STABLE_SECONDS
 from authz.server.pool import CheckPool
 from authz.server.transport import EXT_MCP, SERVICE, Transport
 from authz.service import ServerSettings
@@ -166,7 +167,7 @@ def test_a_unix_socket_needs_no_certificate(tmp_path: Path) -> None:
         assert ask(open_channel, port) == "agent_invalid"
 
 
-def test_a_renewed_certificate_is_taken_at_the_next_handshake(tmp_path: Path) -> None:
+def test_a_renewed_certificate_is_taken(tmp_path: Path) -> None:
     """Connections stay, and new ones see the new certificate and the new CA, without a restart."""
     with listening(tmp_path) as port:
         old = port.world.authority.issue(WAYPOINT)
@@ -175,7 +176,8 @@ def test_a_renewed_certificate_is_taken_at_the_next_handshake(tmp_path: Path) ->
             assert ask(before, port) == "allow"
             port.write(renewed.issue(SERVER, dns=("localhost",)), renewed)
 
-            assert ask_once(port, renewed.issue(WAYPOINT), renewed.path.read_bytes()) == "allow"
+            anchor = renewed.path.read_bytes()
+            wait_until(lambda: ask_once(port, renewed.issue(WAYPOINT), anchor) == "allow", 5)
             assert ask(before, port) == "allow"
             assert ask_once(port, old, renewed.path.read_bytes()) == "UNAVAILABLE"
         assert port.tls.reloads == {"taken": 1, "refused": 0}
@@ -190,15 +192,39 @@ def test_files_that_do_not_go_together_are_not_taken(
         caller = authority.issue(WAYPOINT)
         good = authority.issue(SERVER, dns=("localhost",))
         other = authority.issue(SERVER)
-        for bad in (replace(good, key_pem=other.key_pem), replace(good, certificate_pem="x")):
-            port.write(bad, authority)
+        bad = (replace(good, key_pem=other.key_pem), replace(good, certificate_pem="x"))
+        for number, one in enumerate(bad, start=1):
+            port.write(one, authority)
             assert ask_once(port, caller) == "allow"
+            time.sleep(STABLE_SECONDS)
+            assert ask_once(port, caller) == "allow"
+            assert port.tls.reloads["refused"] == number
         (tmp_path / "tls" / "..data").unlink()
         assert ask_once(port, caller) == "allow"
 
         assert port.tls.reloads["taken"] == 0
         assert "private key is not the certificate's" in caplog.text
         assert "BEGIN" not in caplog.text
+
+
+def test_a_bundle_that_is_rewritten(tmp_path: Path) -> None:
+    """While the CAs are rewritten in place none is missed, though half of them are good PEM too."""
+    with listening(tmp_path) as port:
+        second = Authority(tmp_path / "second", "second")
+        bundle, caller = tmp_path / "tls" / "..data" / "ca.crt", second.issue(WAYPOINT)
+        halves = (bundle.read_bytes(), second.certificate.public_bytes(Encoding.PEM))
+        bundle.write_bytes(b"".join(halves))
+        wait_until(lambda: ask_once(port, caller) == "allow", 5)
+        for _ in range(15):
+            with bundle.open("wb", buffering=0) as file:
+                file.write(halves[0])
+                assert ask_once(port, caller) == "allow"
+                time.sleep(0.1)
+                assert ask_once(port, caller) == "allow"
+                file.write(halves[1])
+        bundle.write_bytes(halves[0])
+        wait_until(lambda: ask_once(port, caller) == "UNAVAILABLE", 5)
+        assert port.tls.reloads == {"taken": 2, "refused": 0}
 
 
 def test_files_that_do_not_go_together_stop_the_start(tmp_path: Path) -> None:

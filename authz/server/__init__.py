@@ -8,7 +8,8 @@ from typing import Final
 from authz.admin import AdminError
 from authz.audit import AuditError
 from authz.build import BuildError
-from authz.config import ConfigFiles, load
+from authz.config import ConfigFiles, load_at_rest
+from authz.revocations import RevocationError
 from authz.server.one import Server
 from authz.server.supervisor import Supervisor, WorkerStartError
 from authz.server.transport import TransportError
@@ -18,6 +19,7 @@ _START_ERRORS: Final = (
     AdminError,
     AuditError,
     BuildError,
+    RevocationError,
     TlsError,
     TransportError,
     WorkerStartError,
@@ -31,16 +33,16 @@ class StartError(RuntimeError):
 
 def run(path: Path) -> None:
     """Serve until SIGTERM or SIGINT. Raises ConfigError before it starts, StartError while."""
-    files = ConfigFiles(path)
-    config = load(files)
+    files = ConfigFiles(path, must_rest=True)
+    config = load_at_rest(files)
     is_one = config.server.workers == 1
     _serve(lambda: Server(files, config) if is_one else Supervisor(path, config))
 
 
 def run_worker(path: Path, number: int, admin: str) -> None:
     """As ``run``, as one of several; the supervisor asks at ``admin``."""
-    files = ConfigFiles(path)
-    config = load(files)
+    files = ConfigFiles(path, must_rest=True)
+    config = load_at_rest(files)
     _serve(lambda: Server(files, config, number, admin))
 
 

@@ -5,7 +5,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -14,8 +14,15 @@ from authz import __version__
 from authz.admin import AdminServer
 from authz.audit import AuditLog
 from authz.build import BuildError, key_sources, revocations_of, snapshot_of
-from authz.config import Config, ConfigError, ConfigFiles, load
-from authz.keys import KeyStore
+from authz.config import (
+    Config,
+    ConfigError,
+    ConfigFiles,
+    FilesChangingError,
+    load,
+    load_at_rest,
+)
+from authz.keys import KeyFolder, KeyStore
 from authz.metrics import Metrics, Sources
 from authz.replay import MemoryReplayStore
 from authz.server.pool import CheckPool
@@ -57,7 +64,7 @@ class Server:
         self._reload_wanted = threading.Event()
         self._had_keys = False
         self._revocations = revocations_of(config)
-        self.keys = KeyStore(key_sources(config))
+        self.keys = KeyStore(key_sources(config), KeyFolder(config.key_cache))
         self._audit = AuditLog(config.audit)
         self.metrics = Metrics(
             Sources(
@@ -75,7 +82,7 @@ class Server:
                 version=__version__,
             )
         )
-        snapshot = self._snapshot_of(config)
+        snapshot = self._snapshot_of(config, load_at_rest)
         self._tls = ServerTls(config.server.tls) if config.server.tls else None
         pool = CheckPool(config.server.threads)  # threads: only when all else is good
         waits = Waits(config.server.max_waiting, pool.lend)
@@ -97,11 +104,12 @@ class Server:
             admin or config.admin.listen, self.metrics.registry, self.readiness
         )
 
-    def _snapshot_of(self, config: Config) -> Snapshot:
+    def _snapshot_of(self, config: Config, read: Callable[[ConfigFiles], Config]) -> Snapshot:
         """Compile it, with its candidate, whose files are looked at from now on."""
-        path = config.candidate
-        self._candidate = None if path is None else ConfigFiles(Path(path))
-        candidate = None if self._candidate is None else load(self._candidate)
+        path = None if config.candidate is None else Path(config.candidate)
+        if path is None or self._candidate is None or self._candidate.main != path:
+            self._candidate = None if path is None else ConfigFiles(path, must_rest=True)
+        candidate = None if self._candidate is None else read(self._candidate)
         keys, revocations = self.keys, self._revocations
         return snapshot_of(config, keys, revocations, self.metrics.pdp_asked, candidate)
 
@@ -115,6 +123,7 @@ class Server:
 
     def start(self) -> None:
         """Start every part, the listening sockets last."""
+        self._revocations.settle()
         self._audit.start()
         self.keys.start()
         self._admin.start()
@@ -175,10 +184,16 @@ class Server:
         self._reload_wanted.clear()
         if not wanted and not self._changed():
             return
+        if self._candidate is not None and not self._candidate.is_at_rest():
+            self._reload_wanted.set()  # at the next tick: whoever writes it has a moment more
+            return
         try:
             with _giving_way():
                 config = load(self._files)
-                snapshot = self._snapshot_of(config)
+                snapshot = self._snapshot_of(config, load)
+        except FilesChangingError:
+            self._reload_wanted.set()
+            return
         except (ConfigError, BuildError) as error:
             self._not_taken(str(error).splitlines())
             return
@@ -187,7 +202,8 @@ class Server:
             return
         if _fixed(config) != _fixed(self._config):
             _log.warning(
-                "settings of server, admin, audit, replay and revocations change at the next start"
+                "settings of server, admin, audit, replay, revocations and key_cache change at the "
+                "next start"
             )
         self._config = config
         self.keys.reconfigure(key_sources(config))
@@ -227,7 +243,10 @@ def _warn_of_shadow(config: Config) -> None:
 
 
 def _fixed(config: Config) -> tuple[object, ...]:
-    return config.server, config.admin, config.audit, config.replay, config.revocations
+    return (
+        *(config.server, config.admin, config.audit, config.replay),
+        *(config.revocations, config.key_cache),
+    )
 
 
 @contextmanager
