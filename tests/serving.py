@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 import grpc
+from canary import canary
 from world import READ, check_request, reason_of, wait_until
 
 from authz._pb import ext_authz_pb2 as pb
@@ -90,6 +91,7 @@ class Serving(AbstractContextManager["Serving"]):
         while not lines or word not in str(lines[-1]):
             line = self.process.stderr.readline()
             assert line, "it ended"
+            canary.note("log", line)
             lines.append(json.loads(line))
             if not str(lines[-1].get("admin", "unix:")).startswith("unix:"):  # a worker's own
                 self.admin = lines[-1]["admin"]
