@@ -38,7 +38,7 @@ from authz.review.logs import LogError
 from authz.review.metadata import NoResourceError, resource_metadata
 from authz.revocations import Revocation, RevocationError, append
 from authz.server import StartError, run
-from authz.server.logs import configure
+from authz.server.logs import logging_to_stderr
 from authz.spiffe import SpiffeId
 from authz.tls import TlsError
 
@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()  # a reader that went away is noticed here, and not at the very end
     except ConfigError as error:
         complain(*error.lines())
-        return NO_START if verb is _serve else FAILED
+        return FAILED
     except (BuildError, LogError, TlsError) as error:
         complain(f"authz: {error}")
         return FAILED
@@ -68,12 +68,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _serve(options: argparse.Namespace) -> int:
-    configure(options.log_level)
-    try:
-        run(options.config)
-    except StartError as error:
-        complain(f"authz: could not start: {error}")
-        return NO_START
+    with logging_to_stderr(options.log_level):  # complaints too: nobody may read them
+        try:
+            run(options.config)
+        except StartError as error:
+            complain(f"authz: could not start: {error}")
+            return NO_START
+        except ConfigError as error:
+            complain(*error.lines())
+            return NO_START
     return FINE
 
 

@@ -11,6 +11,7 @@ from authz.build import BuildError
 from authz.config import ConfigFiles, load_at_rest
 from authz.revocations import RevocationError
 from authz.server.one import Server
+from authz.server.signals import signals
 from authz.server.supervisor import Supervisor, WorkerStartError
 from authz.server.transport import TransportError
 from authz.tls import TlsError
@@ -51,8 +52,9 @@ def _serve(make: Callable[[], Server | Supervisor]) -> None:
     with ExitStack() as stack:
         try:
             process = make()
+            stack.enter_context(signals(process))
             stack.callback(process.close)
             process.start()
+            process.serve()
         except _START_ERRORS as error:
             raise StartError(str(error)) from None
-        process.serve()

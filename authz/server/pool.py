@@ -65,6 +65,7 @@ class CheckPool(Executor):
         self._wanted = working
         self._threads = 0
         self.waiting = self._queue.qsize  # calls that no thread has taken yet
+        self.finished = 0  # calls; two at once may count as one: that it moves is what counts
         for _ in range(working):
             self._start_thread()
 
@@ -102,6 +103,7 @@ class CheckPool(Executor):
     def _work(self) -> None:
         while (call := self._queue.get()) is not _END:
             call.run()
+            self.finished += 1
             del call  # or the last call's data would live until the next
             if self._threads > self._wanted and self._is_spare():
                 return

@@ -44,11 +44,16 @@ class Transport:
         tls: ServerTls | None,
         metrics: Metrics,
         pool: Executor,
+        *,
+        is_wanted: Callable[[], bool] = lambda: True,
     ) -> None:
-        """Take the settings and who answers. Nothing listens before ``start``."""
+        """Take the settings and who answers. Nothing listens before ``start``.
+
+        ``is_wanted`` is asked by health checks: whether the process is well enough to serve.
+        """
         self._settings = settings
         self._tls = tls
-        self._health = health.HealthServicer()
+        self._health = _Health(is_wanted)
         self._server = grpc.server(
             pool,  # type: ignore[arg-type] # any executor will do: grpc asks for submit only
             maximum_concurrent_rpcs=settings.max_concurrent,
@@ -61,6 +66,12 @@ class Transport:
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         self.set_serving(serving=False)
         self.addresses: list[str] = []
+
+    def check_addresses(self) -> None:
+        """Raise TransportError where ``start``, which may come much later, could not listen."""
+        for address in self._settings.listen:
+            _refuse_taken_socket(address)
+            _refuse_unusable(address)
 
     def start(self) -> None:
         """Listen on every address. Raises TransportError."""
@@ -97,6 +108,21 @@ class Transport:
     def stop(self, grace_seconds: float) -> None:
         """Take no new checks and wait for those under way."""
         self._server.stop(grace_seconds).wait()
+
+
+class _Health(health.HealthServicer):
+    """Health as it was set, but NOT_SERVING while the process is not well."""
+
+    def __init__(self, is_wanted: Callable[[], bool]) -> None:
+        super().__init__()
+        self._is_wanted = is_wanted
+
+    def Check(self, request: Any, context: Any) -> Any:  # noqa: ANN401, N802 - grpcio's
+        """Answer when asked: whoever would have to set it may hang."""
+        response = super().Check(request, context)
+        if not self._is_wanted() and response.status == _STATUS.SERVING:
+            return _STATUS(status=_STATUS.NOT_SERVING)
+        return response
 
 
 class _Answers(Protocol):
@@ -137,3 +163,22 @@ def _refuse_taken_socket(address: str) -> None:
         except OSError:
             return
     raise TransportError(f"can't listen on {address}: another server answers there")
+
+
+def _refuse_unusable(address: str) -> None:
+    """Raise TransportError for an address that can't be bound, by binding it for a moment."""
+    if address.startswith(_UNIX):
+        path = Path(address.removeprefix(_UNIX))
+        if path.exists() and not path.is_socket():
+            raise TransportError(f"can't listen on {address}: there is something else")
+        return
+    host, _, port = address.rpartition(":")
+    try:
+        found = socket.getaddrinfo(
+            host.strip("[]"), int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+        with socket.socket(found[0][0], socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(found[0][4])
+    except (OSError, OverflowError) as error:
+        raise TransportError(f"can't listen on {address}: is it in use? ({error})") from None
