@@ -8,7 +8,6 @@ otherwise says how (``authz.paths``).
 
 import re
 from typing import Final, Self
-from urllib.parse import unquote
 
 import msgspec
 
@@ -21,6 +20,12 @@ DPOP: Final = "dpop"  # the header of the proof (RFC 9449 section 4.1)
 # RFC 6750 section 2.3 has a token in the query; RFC 9700 and MCP forbid it. It ends up in logs.
 _QUERY_TOKEN: Final = "access_token"
 _COOKIE_TOKEN: Final = "authorization"
+# The same as the name of a pair. Each is one search without a step back, because this is asked of
+# all that a client sends, before anything is known of it: pair by pair, 60 KiB took 50 ms.
+_QUERY_PAIR: Final = re.compile(
+    f"&{''.join(f'(?:{char}|(?i:%{ord(char):02x}))' for char in _QUERY_TOKEN)}[=&]"
+)
+_COOKIE_PAIR: Final = re.compile(rf";\s*+{_COOKIE_TOKEN}\s*+[=;]")
 _URI_TAIL: Final = re.compile(r"[?#]")  # RFC 3986 sections 3.4 and 3.5
 _METHOD: Final = re.compile(r"[A-Z][A-Z-]{0,31}")  # RFC 9110 tokens in use; never lower case
 _HOST: Final = re.compile(
@@ -148,15 +153,12 @@ class Operation(msgspec.Struct, frozen=True, gc=False):
 def credentials_elsewhere(query: str, cookie: str) -> tuple[str, ...]:
     """Where else than in a header a credential stands: "query", "cookie"; or nowhere."""
     found: list[str] = []
-    if _QUERY_TOKEN in query or "%" in query:
-        names = (pair.partition("=")[0] for pair in query.split("&"))
-        if any(unquote(name) == _QUERY_TOKEN for name in names):
-            found.append("query")
-    if _COOKIE_TOKEN in cookie.lower():
-        # Envoy joins repeated Cookie headers of HTTP/1 with a comma.
-        names = (pair.partition("=")[0] for pair in cookie.replace(",", ";").split(";"))
-        if any(name.strip().lower() == _COOKIE_TOKEN for name in names):
-            found.append("cookie")
+    if (_QUERY_TOKEN in query or "%" in query) and _QUERY_PAIR.search(f"&{query}&"):
+        found.append("query")
+    lower = cookie.lower()
+    # Envoy joins repeated Cookie headers of HTTP/1 with a comma.
+    if _COOKIE_TOKEN in lower and _COOKIE_PAIR.search(f";{lower.replace(',', ';')};"):
+        found.append("cookie")
     return tuple(found)
 
 

@@ -125,12 +125,18 @@ def _headers(http: pb.HttpRequest, names: frozenset[str]) -> dict[str, str]:
         for name in names:
             if name in values:
                 found[name] = values[name]
+    repeated: dict[str, list[str]] = {}
     if http.HasField("header_map"):
         for header in http.header_map.headers:
             name = header.key.lower()
             if name in names:
                 text = _text(header)
-                found[name] = f"{found[name]},{text}" if name in found else text
+                if name in found:  # joined at the end: one by one, that takes quadratic time
+                    repeated.setdefault(name, [found[name]]).append(text)
+                else:
+                    found[name] = text
+    for name, texts in repeated.items():
+        found[name] = ",".join(texts)
     return found
 
 
