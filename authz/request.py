@@ -15,6 +15,7 @@ from authz.paths import Forms, Segments, read_path
 from authz.reason import Denied, Reason
 
 MAX_HOST_BYTES: Final = 253 + 6  # RFC 1035 section 2.3.4, and a port
+MAX_METHOD_CHARS: Final = 32
 XFCC: Final = "x-forwarded-client-cert"
 DPOP: Final = "dpop"  # the header of the proof (RFC 9449 section 4.1)
 # RFC 6750 section 2.3 has a token in the query; RFC 9700 and MCP forbid it. It ends up in logs.
@@ -27,7 +28,8 @@ _QUERY_PAIR: Final = re.compile(
 )
 _COOKIE_PAIR: Final = re.compile(rf";\s*+{_COOKIE_TOKEN}\s*+[=;]")
 _URI_TAIL: Final = re.compile(r"[?#]")  # RFC 3986 sections 3.4 and 3.5
-_METHOD: Final = re.compile(r"[A-Z][A-Z-]{0,31}")  # RFC 9110 tokens in use; never lower case
+# RFC 9110 tokens in use; never lower case.
+_METHOD: Final = re.compile(rf"[A-Z][A-Z-]{{0,{MAX_METHOD_CHARS - 1}}}")
 _HOST: Final = re.compile(
     r"(?P<name>[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?"
 )

@@ -7,8 +7,8 @@ tokens in one; and takes NaN, which compares false with every limit.
 import json
 import re
 from collections.abc import Iterable
-from itertools import chain, compress
-from typing import Any, Final, NoReturn
+from itertools import chain
+from typing import Any, Final, NoReturn, TypeVar
 
 import msgspec
 
@@ -22,13 +22,14 @@ _HALF: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 _COLON: Final = re.compile(rb"\\u003[aA]")
 _CONTAINERS: Final = frozenset({dict, list})
 _UNSURE: Final = object()
+_Kind = TypeVar("_Kind")
 _decode: Final = msgspec.json.Decoder().decode
 _encode: Final = msgspec.json.Encoder().encode
-# Makes "0" of what numbers are written with: a number that is too long is a run of them, if not the
-# only one. A line of dashes in a text is such a run too, but begins no number.
-_NUMBERS: Final = bytes.maketrans(b"123456789.+-eE", b"0" * 14)
-_LONG_RUN: Final = b"0" * (MAX_NUMBER_CHARS + 1)
-_LONG_NUMBER: Final = re.compile(rb"(?:\A|[\s,:\[])-?[0-9][0-9.+eE-]{%d}" % (MAX_NUMBER_CHARS - 1))
+# Makes "0" of what numbers are written with, and "," of what stands before one: a number that is
+# too long is a run of the first after one of the second. So may be a line of dashes in a text.
+_NUMBERS: Final = bytes.maketrans(b"123456789.+-eE \t\n\r:[", b"0" * 14 + b"," * 6)
+_LONG_RUN: Final = b"," + b"0" * MAX_NUMBER_CHARS
+_LONG_NUMBER: Final = re.compile(rb"[\s,:\[]-?[0-9][0-9.+eE-]{%d}" % (MAX_NUMBER_CHARS - 1))
 
 
 class StrictJsonError(ValueError):
@@ -56,6 +57,23 @@ def values_at_most(data: bytes) -> int:
     return data.count(b",") + data.count(b"{") + data.count(b"[")
 
 
+def children(values: Iterable[object]) -> list[Any]:
+    """The values in those of the values that are objects and lists: the level below them."""
+    level = list(values)  # and all in C: there may be thousands
+    return list(chain(*map(dict.values, of_type(dict, level)), *of_type(list, level)))
+
+
+def has_children(values: Iterable[object]) -> bool:
+    """Whether any of the values is an object or a list, were it an empty one."""
+    return not _CONTAINERS.isdisjoint(map(type, values))
+
+
+def of_type(kind: type[_Kind], values: Iterable[object]) -> list[_Kind]:
+    """Those of the values that are instances of a type: ``isinstance``, in C."""
+    found: list[Any] = list(filter(kind.__instancecheck__, values))
+    return found
+
+
 def _plain(data: bytes) -> Any:  # noqa: ANN401 - likewise
     """The value of plain JSON, in a third of the time; ``_UNSURE`` of all else.
 
@@ -74,6 +92,7 @@ def _plain(data: bytes) -> Any:  # noqa: ANN401 - likewise
 
 def _has_long_number(data: bytes) -> bool:
     """Whether there may be one: it is never missed, but a text can look like one."""
+    data = b"," + data
     return _LONG_RUN in data.translate(_NUMBERS) and _LONG_NUMBER.search(data) is not None
 
 
@@ -90,18 +109,13 @@ def _told(data: bytes) -> Any:  # noqa: ANN401 - likewise
 
 
 def _check_depth(value: object, max_depth: int) -> None:
-    level = [value] if type(value) in _CONTAINERS else []
+    level = [value]
     for _ in range(max_depth):
+        level = children(level)
         if not level:
             return
-        children = list(chain.from_iterable(map(_children, level)))
-        level = list(compress(children, map(_CONTAINERS.__contains__, map(type, children))))
-    if level:
+    if has_children(level):
         raise StrictJsonError(f"nested deeper than {max_depth} levels")
-
-
-def _children(container: Any) -> Iterable[object]:  # noqa: ANN401 - likewise
-    return container.values() if type(container) is dict else container
 
 
 def _check_text(value: object) -> None:

@@ -16,7 +16,7 @@ from authz.conditions.variables import ARGUMENTS
 from authz.decision import Agent, Delegation
 from authz.paths import written_path
 from authz.request import DPOP, XFCC, Call, Operation, Request
-from authz.strictjson import MAX_DEPTH, StrictJsonError, loads
+from authz.strictjson import MAX_DEPTH, StrictJsonError, children, has_children, loads, of_type
 
 CREDENTIAL_HEADERS: Final = frozenset(
     {
@@ -150,29 +150,23 @@ def _check(values: Iterable[object]) -> None:
 
     Level by level, and each as far as that goes in C: a body or a token may hold thousands.
     """
-    level: list[Any] = list(values)
-    for _ in range(MAX_DEPTH + 1):
+    level = list(values)
+    for left in range(MAX_DEPTH, -1, -1):
         if not level:
             return
         if not _TYPES.issuperset(map(type, level)):
             raise ConditionFailedError("the request's facts hold something that is not JSON")
-        _check_text("".join(_of(str, level)))
-        numbers = _of(int, level)
+        _check_text("".join(of_type(str, level)))
+        numbers = of_type(int, level)
         if numbers and not -_MAX_INT - 1 <= min(numbers) <= max(numbers) <= _MAX_INT:
             raise ConditionFailedError("a number of the request's facts is beyond 64 bits")
-        objects = _of(dict, level)
-        names = list(chain.from_iterable(objects))
-        if len(_of(str, names)) < len(names):
+        names = list(chain.from_iterable(of_type(dict, level)))
+        if len(of_type(str, names)) < len(names):
             raise ConditionFailedError("a member's name in the request's facts is no text")
         _check_text("".join(names))
-        lists = _of(list, level)
-        level = list(chain(*map(dict.values, objects), *lists))
-    if level:
-        raise ConditionFailedError("the request's facts are nested too deeply")
-
-
-def _of(kind: type, values: Iterable[Any]) -> list[Any]:
-    return list(filter(kind.__instancecheck__, values))  # isinstance(), in C
+        if not left and has_children(level):
+            raise ConditionFailedError("the request's facts are nested too deeply")
+        level = children(level)
 
 
 def _check_text(text: str) -> None:

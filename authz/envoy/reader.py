@@ -125,18 +125,19 @@ def _headers(http: pb.HttpRequest, names: frozenset[str]) -> dict[str, str]:
         for name in names:
             if name in values:
                 found[name] = values[name]
-    repeated: dict[str, list[str]] = {}
+    repeated: dict[str, list[str]] | None = None
     if http.HasField("header_map"):
         for header in http.header_map.headers:
             name = header.key.lower()
             if name in names:
                 text = _text(header)
-                if name in found:  # joined at the end: one by one, that takes quadratic time
-                    repeated.setdefault(name, [found[name]]).append(text)
-                else:
+                if name not in found:
                     found[name] = text
-    for name, texts in repeated.items():
-        found[name] = ",".join(texts)
+                else:  # joined at the end: one by one, that takes quadratic time
+                    repeated = repeated or {}
+                    repeated.setdefault(name, [found[name]]).append(text)
+    if repeated:
+        found.update({name: ",".join(texts) for name, texts in repeated.items()})
     return found
 
 
