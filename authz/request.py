@@ -8,7 +8,6 @@ otherwise says how (``authz.paths``).
 
 import re
 from typing import Final, Self
-from urllib.parse import unquote
 
 import msgspec
 
@@ -16,13 +15,21 @@ from authz.paths import Forms, Segments, read_path
 from authz.reason import Denied, Reason
 
 MAX_HOST_BYTES: Final = 253 + 6  # RFC 1035 section 2.3.4, and a port
+MAX_METHOD_CHARS: Final = 32
 XFCC: Final = "x-forwarded-client-cert"
 DPOP: Final = "dpop"  # the header of the proof (RFC 9449 section 4.1)
 # RFC 6750 section 2.3 has a token in the query; RFC 9700 and MCP forbid it. It ends up in logs.
 _QUERY_TOKEN: Final = "access_token"
 _COOKIE_TOKEN: Final = "authorization"
+# The same as the name of a pair. Each is one search without a step back, because this is asked of
+# all that a client sends, before anything is known of it: pair by pair, 60 KiB took 50 ms.
+_QUERY_PAIR: Final = re.compile(
+    f"&{''.join(f'(?:{char}|(?i:%{ord(char):02x}))' for char in _QUERY_TOKEN)}[=&]"
+)
+_COOKIE_PAIR: Final = re.compile(rf";\s*+{_COOKIE_TOKEN}\s*+[=;]")
 _URI_TAIL: Final = re.compile(r"[?#]")  # RFC 3986 sections 3.4 and 3.5
-_METHOD: Final = re.compile(r"[A-Z][A-Z-]{0,31}")  # RFC 9110 tokens in use; never lower case
+# RFC 9110 tokens in use; never lower case.
+_METHOD: Final = re.compile(rf"[A-Z][A-Z-]{{0,{MAX_METHOD_CHARS - 1}}}")
 _HOST: Final = re.compile(
     r"(?P<name>[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?"
 )
@@ -148,15 +155,12 @@ class Operation(msgspec.Struct, frozen=True, gc=False):
 def credentials_elsewhere(query: str, cookie: str) -> tuple[str, ...]:
     """Where else than in a header a credential stands: "query", "cookie"; or nowhere."""
     found: list[str] = []
-    if _QUERY_TOKEN in query or "%" in query:
-        names = (pair.partition("=")[0] for pair in query.split("&"))
-        if any(unquote(name) == _QUERY_TOKEN for name in names):
-            found.append("query")
-    if _COOKIE_TOKEN in cookie.lower():
-        # Envoy joins repeated Cookie headers of HTTP/1 with a comma.
-        names = (pair.partition("=")[0] for pair in cookie.replace(",", ";").split(";"))
-        if any(name.strip().lower() == _COOKIE_TOKEN for name in names):
-            found.append("cookie")
+    if (_QUERY_TOKEN in query or "%" in query) and _QUERY_PAIR.search(f"&{query}&"):
+        found.append("query")
+    lower = cookie.lower()
+    # Envoy joins repeated Cookie headers of HTTP/1 with a comma.
+    if _COOKIE_TOKEN in lower and _COOKIE_PAIR.search(f";{lower.replace(',', ';')};"):
+        found.append("cookie")
     return tuple(found)
 
 

@@ -4,12 +4,12 @@ from base64 import urlsafe_b64encode
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
-from urllib.parse import unquote
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
+from authz.paths import unescaped
 from authz.reason import Denied, Reason
 
 MAX_CERTIFICATE_CHARS: Final = 16 * 1024  # URL-encoded; a P-256 SVID is 1 KiB, an RSA-4096 one 4
@@ -58,7 +58,7 @@ def checked_svid(certificate: str, now: float, origin: str) -> Svid:
 
 @lru_cache(_PARSED_CERTIFICATES)  # a pure function that costs some 50 us, on few texts
 def _parse(url_encoded: str) -> Svid:
-    pem = unquote(url_encoded)
+    pem = unescaped(url_encoded).decode("utf-8", "replace")
     # Of any label: the parser takes "X509 CERTIFICATE" too, and would choose among several.
     if _BEGIN not in pem or pem.count(_ANY_BEGIN) != 1:
         return Svid(fault="not exactly one certificate")

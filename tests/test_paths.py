@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import get_args
-from urllib.parse import quote, unquote
+from urllib.parse import quote, unquote, unquote_to_bytes
 
 import pytest
 from hypothesis import given
@@ -22,6 +22,7 @@ from authz.paths import (
     Segments,
     canonical_path,
     read_path,
+    unescaped,
     written_path,
 )
 from authz.reason import Denied, Reason
@@ -501,3 +502,35 @@ def test_literal_paths_stay(parts: list[str]) -> None:
 def test_odd_letters_that_mean_nothing(path: str) -> None:
     """Characters that fold to others are accepted where no reading makes a separator or dots."""
     assert plain_or_none(path) is not None
+
+
+@given(st.text("%=aAfF0259 \n\r_.?\x80\u00e9", max_size=12))
+def test_unescaped(text: str) -> None:
+    """Escapes are decoded as the standard library does it, and all else stays."""
+    assert unescaped(text) == unquote_to_bytes(text)
+
+
+SEPARATED = st.lists(
+    st.sampled_from(
+        [
+            *("a", "=", "%41", ";", "%25", "%2F", "%5c", "%3B", "%C3%A9", "%2541", "%252F", "=3D"),
+            *(".", "%CC%B8", "%EF%AC%80", "%F0%9F%98%80", "%E3", "%81", "%82", "%EF%BC%8F"),
+            "%25C3",
+        ]
+    ),
+    max_size=4,
+).map("".join)
+
+
+@given(st.lists(SEPARATED, min_size=1, max_size=4))
+def test_segments_are_read_apart(segments: list[str]) -> None:
+    """A path is read as each of its segments is: none of them changes what another one means."""
+    apart = [read_or_none(f"/x/{one}") for one in segments]
+    whole = read_or_none("/x/" + "/".join(segments))
+
+    if whole is None:
+        assert None in apart
+        return
+    assert whole[0] == ("x", *(one[0][1] for one in apart if one))
+    forms = frozenset().union(*(one[1] for one in apart if one))
+    assert whole[1] - {"empty_segments"} == forms - {"empty_segments"}

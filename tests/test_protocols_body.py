@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sent import encoded, rpc, sent
+from sent import encoded, reason, rpc, sent
 
-from authz.protocols import body
+from authz.protocols import body, read
+from authz.protocols.members import MAX_OWN_MEMBERS
 from authz.reason import Denied, Reason
 
 CUT = Reason.BODY_TRUNCATED
@@ -222,3 +223,35 @@ def test_cut_anywhere(seen: int) -> None:
     ]
     for headers, changes in signs:
         assert refusal(part, headers, **changes) is not None
+
+
+def test_members() -> None:
+    """A body has a bound on its members as well, which cost more than other values."""
+    full = [{"a": 1}] * (body.MAX_MEMBERS // 2) + [{}, {}]
+    assert refusal(full, {}) is None
+    assert refusal({f"a{n}": n for n in range(body.MAX_MEMBERS + 1)}, {}) is CUT
+
+
+@pytest.mark.parametrize(
+    ("protocol", "path", "value"),
+    [
+        ("mcp", "/mcp", lambda odd: rpc("tools/call", {"name": "a", **odd})),
+        ("a2a", "/a", lambda odd: rpc("SendMessage", {"message": {"metadata": odd}})),
+        ("openai", "/v1/embeddings", lambda odd: {"model": "m", **odd}),
+    ],
+)
+def test_members_of_a_protocol(protocol: str, path: str, value: Any) -> None:
+    """What a protocol has names for has some hundred members at most, as nothing real has more."""
+    some, many = ({f"x{n}": n for n in range(count)} for count in (400, MAX_OWN_MEMBERS + 1))
+
+    assert read(protocol, sent(value(some), path=path)).unread is None
+    assert reason(read(protocol, sent(value(many), path=path))) is Reason.MCP_PARAMS
+
+
+def test_arguments_have_as_many_members_as_they_like() -> None:
+    """A tool's arguments are the agent's own."""
+    arguments = {f"x{n}": n for n in range(2 * MAX_OWN_MEMBERS)}
+    for reads in (True, False):
+        asked = sent(rpc("tools/call", {"name": "a", "arguments": arguments}), path="/mcp",
+                     reads_arguments=lambda _, reads=reads: reads)  # fmt: skip
+        assert read("mcp", asked).unread is None

@@ -1,6 +1,7 @@
 """A request in canonical form: one reading of method and host, or a refusal; and its lookups."""
 
 import string
+from urllib.parse import unquote
 
 import pytest
 from hypothesis import given
@@ -13,6 +14,7 @@ from authz.request import (
     Operation,
     Request,
     canonical_host,
+    credentials_elsewhere,
 )
 
 
@@ -140,3 +142,49 @@ def test_lookups_in_a_request() -> None:
 
     assert [request.header(name) for name in ("a", "b", "c", "A")] == ["1", "", None, None]
     assert [request.context_value(name) for name in ("p", "q", "r")] == ["x", "", ""]
+
+
+QUERIES = st.lists(
+    st.sampled_from(
+        [
+            *("&", ";", "=", "access_token", "%61ccess_token", "acces%73_toke%6e", "%5F", "%5f"),
+            *("access", "token", "x", "%", "%26", "acce%7373_token", "\u017f", "\u212a", "%C5%BF"),
+            *("to%6Ben", "%6b", "access_", "%2561", "access_to", "en", "?", "access%255Ftoken"),
+            *("&access_token=", "\n"),
+        ]
+    ),
+    max_size=7,
+).map("".join)
+COOKIES = st.lists(
+    st.sampled_from(
+        [
+            *(",", ";", "=", " ", "\t", "\n", "\x85", "\u2003", "\0", "x", "AUTH", "orization"),
+            *("authorization", "Authorization", "author\u0130zation", "author\u0131zation"),
+            ";authorization=",
+        ]
+    ),
+    max_size=7,
+).map("".join)
+
+
+@given(QUERIES, COOKIES)
+def test_credentials_elsewhere(query: str, cookie: str) -> None:
+    """A pair of that name is found in any spelling, and nothing else: as read one by one."""
+    names = [pair.partition("=")[0] for pair in query.split("&")]
+    in_query = "access_token" in map(unquote, names)
+    crumbs = [pair.partition("=")[0] for pair in cookie.replace(",", ";").split(";")]
+    in_cookie = "authorization" in [name.strip().lower() for name in crumbs]
+
+    expected = [*(["query"] if in_query else []), *(["cookie"] if in_cookie else [])]
+    assert list(credentials_elsewhere(query, cookie)) == expected
+
+
+def test_every_spelling_of_the_name() -> None:
+    """Each character of access_token may be escaped, in either case of the hex digits."""
+    name = "access_token"
+    for at, char in enumerate(name):
+        for escape in {f"%{ord(char):02x}", f"%{ord(char):02X}"}:
+            spelled = name[:at] + escape + name[at + 1 :]
+            for query in (spelled, f"a=1&{spelled}=x", f"&&{spelled}&"):
+                assert credentials_elsewhere(query, "") == ("query",)
+            assert credentials_elsewhere(f"a{spelled}=1&{spelled}s=1&x={spelled}", "") == ()

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from authz.strictjson import MAX_DEPTH, MAX_NUMBER_CHARS, StrictJsonError, loads
+from authz.strictjson import MAX_DEPTH, MAX_NUMBER_CHARS, MAX_ODD_VALUES, StrictJsonError, loads
 
 # The places of a document where a value can stand.
 PLACES = ["{}", "[{}]", "[0,{}]", '{"x":{}}', '{"x":[{}]}', '{"x":{"y":[[],{}]}}']
@@ -228,3 +228,35 @@ def numbers(value: object) -> list[float]:
     if isinstance(value, list):
         return [number for one in value for number in numbers(one)]
     return [value] if isinstance(value, int | float) else []
+
+
+MANY = ",".join(["1"] * MAX_ODD_VALUES)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("\\n", "\\u00e9", "\\ud83d\\ude00", "\\\\", ": ,", '\\"1,2', "http://a/b?c=d:e"),
+        *("-" * 40, " -" + "-" * 40, "9" * 40, "| " + "-" * 40, "1" * 31 + ",2"),
+    ],
+)
+def test_plain_however_long(text: str) -> None:
+    """What people and programs write is read in any number: escapes, lines of dashes, long ids."""
+    assert loads(f'[{{"{text}":"{text}"}},{MANY}]'.encode())[-1] == 1
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        *('"\\u003a"', '{"\\u003A":1}', '", ' + "1" * 40 + '"', '{"a":1,"a":2}'),
+        *('{"a":1,"\\u0061":2}', '{"a":1,"a\\u003ab":1,"a":2}'),
+        *("1" * 33, "-" + "1" * 32, "1." + "1" * 31, "1e" + "1" * 31),
+    ],
+)
+def test_odd_only_so_long(odd: str) -> None:
+    """What has to be looked at value by value is read as ever, but not in thousands of values."""
+    is_good = '"' in odd and "2}" not in odd
+
+    assert is_refused(f"[{odd},{MANY}]")
+    assert is_refused(odd) is not is_good
+    assert not is_good or loads(odd.encode()) == json.loads(odd)

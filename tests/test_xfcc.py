@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from authz.identity.xfcc import MAX_CHARS, Element, XfccError, parse
+from authz.identity.xfcc import MAX_CHARS, MAX_PAIRS, Element, XfccError, parse
 
 HASH = "a1" * 32
 AGENT = "spiffe://corp.example/ns/agents/sa/travel"
@@ -109,3 +109,12 @@ def test_any_text(text: str) -> None:
     except XfccError:
         return
     assert elements
+
+
+def test_pairs() -> None:
+    """The names of a public certificate fit; more pairs than any proxy writes are refused."""
+    assert len(parse(";".join([f"URI={AGENT}"] * MAX_PAIRS))[0].uris) == MAX_PAIRS
+    with pytest.raises(XfccError, match="pairs"):
+        parse(";".join([f"URI={AGENT}"] * (MAX_PAIRS + 1)))
+    with pytest.raises(XfccError, match="pairs"):
+        parse(",".join([";".join([f"By={EDGE}"] * (MAX_PAIRS // 15))] * 16))

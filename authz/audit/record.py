@@ -71,7 +71,9 @@ class AuditOperation(msgspec.Struct, frozen=True, gc=False):
     host: str
     """The host that was asked for, as it was sent."""
     path: str
-    """The path as it was sent, without the query, which could hold a secret."""
+    """The path as it was sent, without the query, which could hold a secret; of one that is too
+    long the first 8,193 characters.
+    """
     proxy: str
     """The SPIFFE ID of the proxy that asked, where it has one."""
     route: str = ""

@@ -5,7 +5,8 @@ The library takes a text up to its first NUL only, so that a claim "admin\0x" wo
 condition fail.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
+from itertools import chain
 from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, Field
@@ -15,7 +16,7 @@ from authz.conditions.variables import ARGUMENTS
 from authz.decision import Agent, Delegation
 from authz.paths import written_path
 from authz.request import DPOP, XFCC, Call, Operation, Request
-from authz.strictjson import MAX_DEPTH, StrictJsonError, loads
+from authz.strictjson import MAX_DEPTH, StrictJsonError, children, has_children, loads, of_type
 
 CREDENTIAL_HEADERS: Final = frozenset(
     {
@@ -33,6 +34,7 @@ CREDENTIAL_HEADERS: Final = frozenset(
     }
 )
 _MAX_INT: Final = 2**63 - 1  # CEL's int has 64 bits
+_TYPES: Final = frozenset({str, int, float, bool, type(None), list, dict})
 
 
 def _no_credential(name: str) -> str:
@@ -92,8 +94,7 @@ class Facts:
         """The library's form of the values. Raises ConditionFailedError where it has none."""
         if self._activation is None:
             values = self.values()
-            for value in values.values():
-                _check(value, MAX_DEPTH)
+            _check(values.values())
             self._activation = activation(values)
         return self._activation
 
@@ -144,28 +145,31 @@ def _arguments(data: bytes) -> object:
     return value
 
 
-def _check(value: object, levels: int) -> None:
-    """Refuse what the library would change or choke on."""
-    if isinstance(value, str):
-        _check_text(value)
-    elif isinstance(value, int):
-        if not -_MAX_INT - 1 <= value <= _MAX_INT:
+def _check(values: Iterable[object]) -> None:
+    """Refuse what the library would change or choke on.
+
+    Level by level, and each as far as that goes in C: a body or a token may hold thousands.
+    """
+    level = list(values)
+    for left in range(MAX_DEPTH, -1, -1):
+        if not level:
+            return
+        if not _TYPES.issuperset(map(type, level)):
+            raise ConditionFailedError("the request's facts hold something that is not JSON")
+        _check_text("".join(of_type(str, level)))
+        numbers = of_type(int, level)
+        if numbers and not -_MAX_INT - 1 <= min(numbers) <= max(numbers) <= _MAX_INT:
             raise ConditionFailedError("a number of the request's facts is beyond 64 bits")
-    elif isinstance(value, list | dict):
-        if not levels:
+        names = list(chain.from_iterable(of_type(dict, level)))
+        if len(of_type(str, names)) < len(names):
+            raise ConditionFailedError("a member's name in the request's facts is no text")
+        _check_text("".join(names))
+        if not left and has_children(level):
             raise ConditionFailedError("the request's facts are nested too deeply")
-        for child in value.values() if isinstance(value, dict) else value:
-            _check(child, levels - 1)
-        if isinstance(value, dict):
-            for name in value:
-                _check_text(name)
-    elif not isinstance(value, float | None):
-        raise ConditionFailedError("the request's facts hold something that is not JSON")
+        level = children(level)
 
 
-def _check_text(text: object) -> None:
-    if not isinstance(text, str):
-        raise ConditionFailedError("a member's name in the request's facts is no text")
+def _check_text(text: str) -> None:
     if "\0" in text:
         raise ConditionFailedError("a text of the request's facts holds a NUL")
     if not text.isascii():

@@ -125,12 +125,19 @@ def _headers(http: pb.HttpRequest, names: frozenset[str]) -> dict[str, str]:
         for name in names:
             if name in values:
                 found[name] = values[name]
+    repeated: dict[str, list[str]] | None = None
     if http.HasField("header_map"):
         for header in http.header_map.headers:
             name = header.key.lower()
             if name in names:
                 text = _text(header)
-                found[name] = f"{found[name]},{text}" if name in found else text
+                if name not in found:
+                    found[name] = text
+                else:  # joined at the end: one by one, that takes quadratic time
+                    repeated = repeated or {}
+                    repeated.setdefault(name, [found[name]]).append(text)
+    if repeated:
+        found.update({name: ",".join(texts) for name, texts in repeated.items()})
     return found
 
 

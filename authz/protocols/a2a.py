@@ -31,6 +31,8 @@ _WORDS: Final = frozenset(
     {"tasks", "message:send", "message:stream", "pushnotificationconfigs", "extendedagentcard"}
 )
 _VERBS: Final = (":cancel", ":subscribe")
+# The first segment that does, in a folded path that ends with "/": a path may have thousands.
+_BEGINNING: Final = re.compile(rf"/(?:{'|'.join(sorted(_WORDS))}|[^/]*(?:{'|'.join(_VERBS)}))(?=/)")
 
 
 def read(sent: Sent) -> Message:
@@ -54,9 +56,9 @@ def read(sent: Sent) -> Message:
     path = canonical_path(sent.path)
     if sent.headers.get("content-type", "").lower().startswith("application/grpc"):
         return _grpc(sent, path)
-    start = next((at for at, segment in enumerate(path) if _is_word(segment)), None)
-    if start is not None:
-        return _rest(sent, path[start:])
+    folded = f"/{'/'.join(path)}/".casefold()
+    if begins := _BEGINNING.search(folded):
+        return _rest(sent, path[folded.count("/", 0, begins.start()) :])
     if sent.method == "GET":
         return _card(sent, path)
     if sent.method != "POST":

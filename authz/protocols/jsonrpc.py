@@ -11,6 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from authz.protocols import body
+from authz.protocols.members import MAX_OWN_MEMBERS
 from authz.protocols.message import Message, Sent
 from authz.reason import Denied, Reason
 from authz.request import Call
@@ -126,6 +127,8 @@ def _message(sent: Sent, value: object) -> Rpc:
     params = value.get("params", _NO_PARAMS)
     if not isinstance(params, dict):
         raise Denied(Reason.MCP_PARAMS, "the params are not an object")
+    if len(params) > MAX_OWN_MEMBERS:
+        raise Denied(Reason.MCP_PARAMS, f"the params have more than {MAX_OWN_MEMBERS} members")
     return Rpc(method, params, request_id)
 
 

@@ -6,14 +6,14 @@ Sessions are no authentication: nothing here reads their ids.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import msgspec
 
 from authz.protocols import body, jsonrpc, mcp_headers, mcp_metadata, plain
 from authz.protocols.jsonrpc import Rpc
-from authz.protocols.members import as_json
+from authz.protocols.members import as_json, require_distinct
 from authz.protocols.message import Message, Sent
 from authz.reason import Denied, Reason
 from authz.request import Call
@@ -204,20 +204,8 @@ def _with_arguments(sent: Sent, call: Call, params: Mapping[str, Any]) -> Call:
         raise Denied(Reason.MCP_PARAMS, "arguments is not an object")
     if not sent.reads_arguments(call):
         return call
-    _require_distinct([arguments])
     data = as_json(arguments)
+    require_distinct(data)
     if body.may_be_masked(sent, data.decode()):  # "pro!d" may be "prod" to a lax server
         return call
     return msgspec.structs.replace(call, arguments=data)
-
-
-def _require_distinct(values: Iterable[object]) -> None:
-    """Refuse members of one object that some readers take for one: they differ in case alone."""
-    for value in values:
-        if isinstance(value, dict):
-            if len({name.casefold() for name in value}) != len(value):
-                detail = "two members of the arguments differ in nothing but their case"
-                raise Denied(Reason.MCP_PARAMS, detail)
-            _require_distinct(value.values())
-        elif isinstance(value, list):
-            _require_distinct(value)

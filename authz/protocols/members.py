@@ -5,15 +5,21 @@ one spelling sees no task where the server has one. So a member is known by its 
 one that is written twice is refused.
 """
 
-import json
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
+
+import msgspec
 
 from authz.protocols.body import require_unmasked
 from authz.protocols.message import Sent
 from authz.reason import Denied, Reason
 
 MAX_NAME_CHARS: Final = 256  # of models, tools, tasks and skills; a UUID has 36
+# Of an object whose members a protocol names, some tens of them; each is looked at by itself. What
+# the agents fill as they like, such as the arguments of a tool, may have more.
+MAX_OWN_MEMBERS: Final = 512
+_encode: Final = msgspec.json.Encoder(order="sorted").encode
+_decode: Final = msgspec.json.Decoder().decode
 Names = Mapping[str, str]
 
 
@@ -25,12 +31,15 @@ def names(*spellings: str) -> Names:
 def pick(holder: object, wanted: Names) -> dict[str, Any]:
     """The wanted members of an object that are there; null counts as absent, and so does no object.
 
-    Raises Denied(MCP_PARAMS) for what is no object, and for a member in two spellings.
+    Raises Denied(MCP_PARAMS) for what is no object or has far more members than any protocol, and
+    for a member in two spellings.
     """
     if holder is None:
         return {}
     if not isinstance(holder, dict):
         raise refused("an object is expected")
+    if len(holder) > MAX_OWN_MEMBERS:
+        raise refused(f"an object of the protocol has more than {MAX_OWN_MEMBERS} members")
     found: dict[str, Any] = {}
     for written, value in holder.items():
         name = wanted.get(_folded(written))
@@ -70,7 +79,18 @@ def listed(value: object, most: int) -> list[Any]:
 
 def as_json(members: Mapping[str, Any]) -> bytes:
     """JSON in one form for one value, as it becomes a part of the cache's key."""
-    return json.dumps(members, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    return _encode(members)
+
+
+def require_distinct(data: bytes) -> None:
+    """Refuse members of one object that some readers take for one: they differ in case alone.
+
+    ``data`` is as ``as_json`` writes it. Folded as a whole, it is JSON of the same shape; where
+    that loses a member, two were one. Raises Denied(MCP_PARAMS).
+    """
+    folded = data.decode().casefold().encode()
+    if _encode(_decode(folded)).count(b":") != folded.count(b":"):
+        raise refused("two members differ in nothing but their case")
 
 
 def once(values: Iterable[str]) -> tuple[str, ...]:

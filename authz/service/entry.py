@@ -6,8 +6,9 @@ from authz.audit import AuditOperation, encode_operation
 from authz.cache import CacheSettings, Entry
 from authz.decision import Allow, Decision, Deny
 from authz.envoy import Reading
+from authz.paths import MAX_PATH_BYTES
 from authz.reason import DPOP_SCHEME, Reason
-from authz.request import Call, Request
+from authz.request import MAX_HOST_BYTES, MAX_METHOD_CHARS, Call, Request
 from authz.routes import ROUTE
 from authz.service.snapshot import Snapshot
 
@@ -38,10 +39,10 @@ def entry_of(
     valid_until = now + ttl
     if isinstance(decision, Allow):
         valid_until = min(valid_until, decision.valid_until)
-    operation = AuditOperation(
-        request.method,
-        request.host,
-        request.path,
+    operation = AuditOperation(  # of what is too long one character too many: so it stays refused
+        request.method[: MAX_METHOD_CHARS + 1],
+        request.host[: MAX_HOST_BYTES + 1],
+        request.path[: MAX_PATH_BYTES + 1],
         request.proxy,
         request.context_value(ROUTE),
         {name: value for name, value in request.headers if name in snapshot.recorded_headers},
