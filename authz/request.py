@@ -22,6 +22,7 @@ DPOP: Final = "dpop"  # the header of the proof (RFC 9449 section 4.1)
 _QUERY_TOKEN: Final = "access_token"
 _COOKIE_TOKEN: Final = "authorization"
 _URI_TAIL: Final = re.compile(r"[?#]")  # RFC 3986 sections 3.4 and 3.5
+_NAMELESS: Final = frozenset({"", "response", "stream", "session"})  # kinds of a Call
 _METHOD: Final = re.compile(r"[A-Z][A-Z-]{0,31}")  # RFC 9110 tokens in use; never lower case
 _HOST: Final = re.compile(
     r"(?P<name>[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?"
@@ -37,7 +38,8 @@ class Call(msgspec.Struct, frozen=True, gc=False):
         kind: of the target: "tool", "resource", "prompt", "task", "skill", "model"; "" for the
             server itself. What has no method is a "response", a "stream" (GET) or a "session"
             (DELETE).
-        name: of the target: a tool's name, a resource's URI, a task's id; "" for the server.
+        name: of the target: a tool's name, a resource's URI, a task's id; "" for the server, and
+            for a target that the message names where it can't be read.
         is_known: whether the method is one of the protocol's, as far as we know it.
         arguments: JSON of the call's arguments, where a decision reads them; else b"".
         tools: names of the tools that a model call offers.
@@ -51,6 +53,11 @@ class Call(msgspec.Struct, frozen=True, gc=False):
     arguments: bytes = b""
     tools: tuple[str, ...] = ()
     is_streaming: bool = False
+
+    @property
+    def hides_name(self) -> bool:
+        """Tell whether it may be about any target of its kind, as its name can't be read."""
+        return not self.name and self.kind not in _NAMELESS
 
     @property
     def shown_name(self) -> str:
