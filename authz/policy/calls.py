@@ -92,9 +92,13 @@ class A2aSettings(Settings):
     methods: _Names = ()
     """Methods as A2A 1.0 names them, such as SendMessage; "*" for any. An allow has to say."""
     tasks: _Names = ()
-    """Ids of tasks, which servers choose, that calls may be about: "*" for any."""
+    """Ids of tasks, which servers choose, that calls may be about: "*" for any. Over gRPC they
+    can't be read: there an allow needs "*", and any id in a deny denies.
+    """
     skills: _Names = ()
-    """Skills that calls may be about. With it, a call about neither task nor skill doesn't fit."""
+    """Skills that calls may be about. With it, a call about neither task nor skill doesn't fit. A
+    message over gRPC may be about one: likewise.
+    """
 
     def check(self, *, is_deny: bool) -> None:
         """As in McpSettings."""
