@@ -67,12 +67,15 @@ def read(sent: Sent) -> Message:
 
 def _require_known_version(sent: Sent) -> None:
     """Refuse a version that is not known, or said twice: a query may say it too (3.6.1)."""
-    said = {value.strip(OWS) for value in values_of(sent, _VERSION_HEADER)}
-    said.add(sent.header(_VERSION_HEADER) or "")
-    said.discard("")  # as good as none, which is 0.3
-    if len(said) > 1:
-        raise _uninspectable("two versions of A2A are named")
-    if not all(map(_VERSION.fullmatch, said)):
+    version = sent.header(_VERSION_HEADER)
+    if sent.query:
+        said = {value.strip(OWS) for value in values_of(sent, _VERSION_HEADER)}
+        said.add(version or "")
+        said.discard("")  # an empty one is as good as none
+        if len(said) > 1:
+            raise _uninspectable("two versions of A2A are named")
+        version = said.pop() if said else None
+    if version and not _VERSION.fullmatch(version):  # without one it is 0.3
         raise _uninspectable("the version of A2A is not known")
 
 

@@ -25,7 +25,7 @@ from authz.protocols.members import (
 )
 from authz.protocols.members import refused as params_refused
 from authz.protocols.message import Message, Sent
-from authz.protocols.openai_members import KNOWN, READ, require_known
+from authz.protocols.openai_members import KNOWN, READ, require_known, require_known_query
 from authz.protocols.plain import require_no_body, require_no_upgrade
 from authz.reason import Denied, Reason
 from authz.request import Call
@@ -91,19 +91,19 @@ def read(sent: Sent) -> Message:
     if sent.method != "POST":
         raise _uninspectable("the method is none of a model call")
     method, base = _tail(path)
+    require_known_query(sent)
     body = parse(sent)
-    raw = list(_bodies(method, body))
-    require_known(sent, method, raw)
-    bodies = [pick(one, READ) for one in raw]
+    bodies = list(_bodies(sent, method, body))
     if any(_is_stored(method, one) for one in bodies):
         raise _uninspectable("a stored prompt brings a model and tools that are not seen")
+    tools, brought = _tools(sent, bodies)
     call = Call(
         method,
         kind="model",
-        tools=_tools(sent, bodies),
+        tools=tools,
         is_streaming=True in [_flag(one.get("stream")) for one in bodies],
     )
-    models = once((*_deployment(sent, base), *_named(sent, bodies)))
+    models = once((*_deployment(sent, base), *_named(sent, bodies), *brought))
     if not 1 <= len(models) <= MAX_MODELS:
         raise params_refused(f"the models named are not 1 to {MAX_MODELS}")
     return Message(tuple(_with_arguments(sent, call, model, body, bodies) for model in models))
@@ -143,20 +143,21 @@ def _deployment(sent: Sent, base: Segments) -> tuple[str, ...]:
     return tuple(_model(sent, name) for name in base[1:])
 
 
-def _bodies(method: str, body: object) -> Iterator[dict[str, Any]]:
+def _bodies(sent: Sent, method: str, body: object) -> Iterator[dict[str, Any]]:
     """The body, then those in it that change it: of a model to fall back to, and LiteLLM's extra.
 
     The JSON's depth bounds the calls.
     """
     asked = pick(body, READ)
     if isinstance(body, dict):
-        yield body
+        require_known(sent, method, body)
+    yield asked
     if "extra_body" in asked:
-        yield from _bodies(method, asked["extra_body"])
+        yield from _bodies(sent, method, asked["extra_body"])
     for further in listed(asked.get("fallbacks"), MAX_FALLBACKS):
         if not isinstance(further, str):
             require_only(further, KNOWN[method])  # else it may be {model: [models instead]}
-            yield from _bodies(method, further)
+            yield from _bodies(sent, method, further)
 
 
 def _is_stored(method: str, asked: dict[str, Any]) -> bool:
@@ -175,16 +176,6 @@ def _named(sent: Sent, bodies: list[dict[str, Any]]) -> Iterator[str]:
         for further in asked.get("fallbacks", ()):
             if isinstance(further, str):
                 yield _model(sent, further)
-        yield from _of_tools(sent, listed(asked.get("tools"), MAX_TOOLS))
-
-
-def _of_tools(sent: Sent, tools: list[Any]) -> Iterator[str]:
-    """The models that tools bring, such as one that makes images. The JSON's depth bounds this."""
-    for tool in tools:
-        members = pick(tool, _TOOL)
-        if "model" in members:
-            yield _model(sent, members["model"])
-        yield from _of_tools(sent, listed(members.get("tools"), MAX_TOOLS))
 
 
 def _model(sent: Sent, value: object) -> str:
@@ -194,19 +185,21 @@ def _model(sent: Sent, value: object) -> str:
     return name
 
 
-def _tools(sent: Sent, bodies: list[dict[str, Any]]) -> tuple[str, ...]:
+def _tools(sent: Sent, bodies: list[dict[str, Any]]) -> tuple[tuple[str, ...], list[str]]:
+    """The tools that are offered, and the models that they bring, such as one for images."""
     found: list[str] = []
+    brought: list[str] = []
     for asked in bodies:
-        found += _offered(sent, listed(asked.get("tools"), MAX_TOOLS))
+        found += _offered(sent, listed(asked.get("tools"), MAX_TOOLS), brought)
         found += [_inner(sent, one) for one in listed(asked.get("functions"), MAX_TOOLS)]
         found += [tool for member, tool in _IMPLIED.items() if member in asked]
     tools = once(found)
     if len(tools) > MAX_TOOLS:
         raise params_refused(f"more than {MAX_TOOLS} tools are offered")
-    return tools
+    return tools, brought
 
 
-def _offered(sent: Sent, tools: list[Any]) -> Iterator[str]:
+def _offered(sent: Sent, tools: list[Any], brought: list[str]) -> Iterator[str]:
     """Every name under which a server may know these tools. The JSON's depth bounds the calls."""
     for tool in tools:
         members = pick(tool, _TOOL)
@@ -217,8 +210,10 @@ def _offered(sent: Sent, tools: list[Any]) -> Iterator[str]:
         found += [_inner(sent, members[key]) for key in ("function", "custom") if key in members]
         if not found:
             raise params_refused("a tool has no name")
+        if "model" in members:
+            brought.append(_model(sent, members["model"]))
         yield from found
-        yield from _offered(sent, listed(members.get("tools"), MAX_TOOLS))
+        yield from _offered(sent, listed(members.get("tools"), MAX_TOOLS), brought)
 
 
 def _inner(sent: Sent, function: object) -> str:

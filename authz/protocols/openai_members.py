@@ -9,10 +9,10 @@ that is not read ("moderation", "svg"), or whose account is charged, are left ou
 """
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
-from authz.protocols.members import Names, fold, names, pick
+from authz.protocols.members import Names, fold, names
 from authz.protocols.message import Sent
 from authz.protocols.query import parameters
 from authz.reason import Denied, Reason
@@ -73,30 +73,43 @@ _OWN: Final[Mapping[str, Names]] = {
 }  # fmt: skip
 # By endpoint, what a body may have.
 KNOWN: Final[Mapping[str, Names]] = {method: {**READ, **own} for method, own in _OWN.items()}
+# Likewise, as nearly everybody writes them: names that need no further look.
+_SPELLED: Final = {method: frozenset(known.values()) for method, known in KNOWN.items()}
 # Of a query: the version of Azure's API, and that of Anthropic's. LiteLLM takes "model" there, and
 # the one in the body counts for nothing then.
 _PARAMETERS: Final = frozenset({"api-version", "beta"})
 _MAX_METADATA_CHARS: Final = 512  # of a value, as OpenAI has it
 _METADATA: Final = "metadata"
-_METADATA_ONLY: Final = names(_METADATA)
 _SHOWN: Final = re.compile("[A-Za-z_-]{1,40}")  # no digits, which keys and tokens have
 
 
-def require_known(sent: Sent, method: str, bodies: Collection[Mapping[str, Any]]) -> None:
-    """Refuse a member that may say what the call is for in a way that is not read.
-
-    Also a query that may. ``bodies`` are as they were sent. Raises Denied(BODY_UNINSPECTABLE).
-    """
+def require_known_query(sent: Sent) -> None:
+    """Refuse a query that may say what the call is for. Raises Denied(BODY_UNINSPECTABLE)."""
+    if not sent.query:
+        return
     for parameter, _ in parameters(sent):
         if parameter and parameter not in _PARAMETERS | sent.extra_members:
             raise _unknown("parameter of the query", parameter)
-    known, extra = KNOWN[method], names(*sent.extra_members)
-    for body in bodies:
-        unknown = [one for one in body if fold(one) not in known and fold(one) not in extra]
-        if unknown:
-            raise _unknown("member", min(unknown))  # whatever order they are written in
-        if _METADATA not in extra:
-            _require_texts(pick(body, _METADATA_ONLY).get(_METADATA))
+
+
+def require_known(sent: Sent, method: str, body: Mapping[str, Any]) -> None:
+    """Refuse a member that may say what the call is for in a way that is not read.
+
+    Raises Denied(BODY_UNINSPECTABLE).
+    """
+    if not body.keys() <= _SPELLED[method]:
+        _require_known_letters(method, body, names(*sent.extra_members))
+    if _METADATA not in sent.extra_members:
+        _require_texts(body.get(_METADATA))
+
+
+def _require_known_letters(method: str, body: Mapping[str, Any], extra: Names) -> None:
+    """Refuse a member that is not known by its letters either; metadata in its one spelling."""
+    known = KNOWN[method]
+    unknown = [one for one in body if fold(one) not in known and fold(one) not in extra]
+    unknown += [one for one in body if fold(one) == _METADATA != one and _METADATA not in extra]
+    if unknown:
+        raise _unknown("member", min(unknown))  # whatever order they are written in
 
 
 def _require_texts(metadata: object) -> None:
