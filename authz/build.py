@@ -186,6 +186,7 @@ def snapshot_of(
         cache_settings=cache,
         policy_version=version,
         recorded_headers=headers,
+        credential_headers=frozenset({token.header, DPOP}),
         decision_point=decision_point_of(config, count_pdp),
     )
 

@@ -131,11 +131,11 @@ class Reason(Enum):
 
     @property
     def jsonrpc_code(self) -> int:
-        """The code of a JSON-RPC error (section 5.1) on MCP routes.
+        """The code of a JSON-RPC error (section 5.1); on A2A routes REFUSED is told otherwise.
 
         MCP gives HeaderMismatch a code of its own; a refusal has the one of AuthZEN's COAZ profile.
         """
-        return _JSONRPC_CODES.get(self, -32603 if self.is_own_fault else -32001)
+        return _JSONRPC_CODES.get(self, -32603 if self.is_own_fault else REFUSED)
 
     @property
     def is_of_policy(self) -> bool:
@@ -158,6 +158,7 @@ _JSONRPC_CODES: Final = {
     Reason.MCP_PARAMS: -32602,
     Reason.MCP_UNKNOWN_METHOD: -32601,
 }
+REFUSED: Final = -32001  # what JSON-RPC has no code for
 BEARER: Final = "Bearer"  # authentication schemes: RFC 6750
 DPOP_SCHEME: Final = "DPoP"  # RFC 9449 section 7.1
 

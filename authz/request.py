@@ -28,6 +28,7 @@ _QUERY_PAIR: Final = re.compile(
 )
 _COOKIE_PAIR: Final = re.compile(rf";\s*+{_COOKIE_TOKEN}\s*+[=;]")
 _URI_TAIL: Final = re.compile(r"[?#]")  # RFC 3986 sections 3.4 and 3.5
+_NAMELESS: Final = frozenset({"", "response", "stream", "session"})  # kinds of a Call
 # RFC 9110 tokens in use; never lower case.
 _METHOD: Final = re.compile(rf"[A-Z][A-Z-]{{0,{MAX_METHOD_CHARS - 1}}}")
 _HOST: Final = re.compile(
@@ -44,7 +45,8 @@ class Call(msgspec.Struct, frozen=True, gc=False):
         kind: of the target: "tool", "resource", "prompt", "task", "skill", "model"; "" for the
             server itself. What has no method is a "response", a "stream" (GET) or a "session"
             (DELETE).
-        name: of the target: a tool's name, a resource's URI, a task's id; "" for the server.
+        name: of the target: a tool's name, a resource's URI, a task's id; "" for the server, and
+            for a target that the message names where it can't be read.
         is_known: whether the method is one of the protocol's, as far as we know it.
         arguments: JSON of the call's arguments, where a decision reads them; else b"".
         tools: names of the tools that a model call offers.
@@ -58,6 +60,11 @@ class Call(msgspec.Struct, frozen=True, gc=False):
     arguments: bytes = b""
     tools: tuple[str, ...] = ()
     is_streaming: bool = False
+
+    @property
+    def hides_name(self) -> bool:
+        """Tell whether it may be about any target of its kind, as its name can't be read."""
+        return not self.name and self.kind not in _NAMELESS
 
     @property
     def shown_name(self) -> str:

@@ -6,7 +6,7 @@ route with the defaults: delegated action only.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Annotated, Final, Literal, Self
@@ -28,6 +28,11 @@ DEFAULT_PORTS: Final = {"https": 443, "http": 80}
 _REMEMBERED: Final = 4096  # targets in use
 _REMEMBERED_CHARS: Final = 1024  # of a target: so all of them take 4 MB
 _WORD: Final = r"^[\x21\x23-\x5b\x5d-\x7e]{1,256}$"  # as a scope: it goes into a quoted-string
+# Settings that mean something for messages of one protocol only.
+_OF_PROTOCOLS: Final[Mapping[str, tuple[str, ...]]] = {
+    "mcp": ("bootstrap", "trust_mcp_headers", "refusals"),
+    "openai": ("extra_members",),
+}
 Mode = Literal["delegated", "autonomous"]
 
 
@@ -80,6 +85,12 @@ class RouteSettings(Settings):
     message: HTTP 200 with that error, as the session of some clients ends at a 403; so for
     policy_denied and mcp_unknown_method. What another token would mend has its status in both.
     """
+    extra_members: tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")], ...] = ()
+    """For openai: members of a model call's body, and parameters of its query, beside those of the
+    public APIs: ones that your model server or gateway has, and in which nothing says what is
+    called, with which key or where. Any other is refused, as gateways have members that redefine
+    what a model's name stands for.
+    """
     bootstrap: tuple[Annotated[str, Field(pattern=r"^[\x21-\x7e]{1,128}$")], ...] = ()
     """For mcp: methods that an agent may call without a token, such as initialize and tools/list,
     when a rule without scopes allows them.
@@ -100,11 +111,11 @@ class RouteSettings(Settings):
     """
 
     @model_validator(mode="after")
-    def _some_settings_are_of_mcp(self) -> Self:
-        names = ("bootstrap", "trust_mcp_headers", "refusals")
-        given = sorted(self.model_fields_set.intersection(names))
-        if self.protocol != "mcp" and given:
-            raise MisfitError(f"{', '.join(given)} goes with protocol: mcp", given[0])
+    def _some_settings_are_of_a_protocol(self) -> Self:
+        for protocol, names in _OF_PROTOCOLS.items():
+            given = sorted(self.model_fields_set.intersection(names))
+            if self.protocol != protocol and given:
+                raise MisfitError(f"{', '.join(given)} goes with protocol: {protocol}", given[0])
         return self
 
 
@@ -117,6 +128,7 @@ class Route:
         audiences: a token must be for one of these; empty when the issuer's are all good.
         protocol: of its messages; "" when they are not read.
         trusts_headers: whether MCP headers may stand for a body that is not there.
+        extra_members: names in model calls that are known to be harmless.
         refuses_by_message: whether HTTP's status leaves a refusal by policy to the message.
         origin: of the resource, in one spelling; "" without one.
         metadata_url: of the resource's metadata (RFC 9728 section 3.1); "" without one.
@@ -129,6 +141,7 @@ class Route:
     protocol: str = ""
     trusts_headers: bool = False
     refuses_by_message: bool = False
+    extra_members: frozenset[str] = frozenset()
     bootstrap: frozenset[str] = frozenset()
     needs_proof: bool = False
     acr_values: tuple[str, ...] = ()
@@ -212,6 +225,7 @@ def _route(settings: RouteSettings) -> Route:
         modes=frozenset(settings.modes),
         protocol="" if settings.protocol == "http" else settings.protocol,
         trusts_headers=settings.trust_mcp_headers,
+        extra_members=frozenset(settings.extra_members),
         refuses_by_message=settings.refusals == "message",
         bootstrap=frozenset(settings.bootstrap),
         needs_proof=settings.proof == "required",

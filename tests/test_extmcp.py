@@ -225,6 +225,24 @@ def test_headers_for_the_target(gateway: Gateway) -> None:
     assert answer.metadata["rule"] == "finance-read/github"
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["x.agent.principal", "x_agent.principal", "x-agent!principal", "x'agent+principal",
+     "x~agent-principal", "xagentprincipal", "x--agent-principal", "author_ization"],
+)  # fmt: skip
+def test_headers_that_a_server_takes_for_ours(gateway: Gateway, name: str) -> None:
+    """What a client sends under another spelling of our names is taken away."""
+    headers = [(name, "mallory"), ("x-agents", "1"), ("accept", "*/*")]
+    message = request(
+        "tools/call", {"name": "search"}, token=gateway.world.token(), headers=headers
+    )
+    answer = gateway.ask(message)
+
+    assert reason_of(answer) == "pass"
+    assert name in answer.header_mutation.remove
+    assert not {"x-agents", "accept"} & set(answer.header_mutation.remove)
+
+
 def test_headers_for_several_targets(gateway: Gateway) -> None:
     """Several targets get the headers that each of them would."""
     message = request("ping", token=gateway.world.token(), targets=["github", "jira"])

@@ -358,6 +358,38 @@ def test_other_protocols(told: World) -> None:
     assert error_of(ask(told, large, path=chat))["error"]["code"] == "policy_denied"
 
 
+A2A_CODES: list[tuple[Any, str, int, int]] = [
+    (b"{", "mcp_parse", 400, -32700),
+    ({"id": 1, "method": "GetTask"}, "mcp_invalid_request", 400, -32600),
+    ([], "mcp_invalid_request", 400, -32600),
+    (b"", "body_uninspectable", 403, -32600),
+    (b"x" * 300_000, "body_truncated", 413, -32600),
+    ({"jsonrpc": "2.0", "id": 1, "method": "tasks/erase"}, "mcp_unknown_method", 403, -32601),
+    ({"jsonrpc": "2.0", "id": 1, "method": "GetTask"}, "mcp_params", 400, -32602),
+    ({"jsonrpc": "2.0", "id": 1, "method": "ListTasks"}, "policy_denied", 403, 403),
+]
+
+
+@pytest.mark.parametrize(("body", "reason", "status", "code"), A2A_CODES)
+def test_codes_of_a2a(told: World, body: Any, reason: str, status: int, code: int) -> None:
+    """A2A has JSON-RPC's standard codes (9.5); a refusal has one outside of its reserved range."""
+    answer = ask(told, body, path="/helper")
+
+    assert reason_of(answer) == reason
+    assert answer.denied_response.status.code == status
+    assert error_of(answer)["error"]["code"] == code
+
+
+def test_codes_of_a2a_without_a_message(told: World) -> None:
+    """What is wrong with us is an internal error, and what with the token the status."""
+    list_tasks = {"jsonrpc": "2.0", "id": 1, "method": "ListTasks"}
+    late = told.check(message(told, list_tasks, path="/helper"), deadline=0.0)
+    nobody = ask(told, list_tasks, path="/helper", token=None)
+
+    assert (reason_of(late), error_of(late)["error"]["code"]) == ("overloaded", -32603)
+    assert (reason_of(nobody), error_of(nobody)["error"]["code"]) == ("token_missing", 401)
+
+
 def test_a_message_on_no_route_is_a_plain_request(told: World) -> None:
     """Where no route names a protocol nothing is read, and no key about tools fits."""
     assert reason_of(ask(told, call("search"), path="/elsewhere")) == "allow"

@@ -423,7 +423,7 @@ def test_version(version: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "version", ["2.0", "0.1", "1", "10.0", "1.0.0.0", "0.3,1.0", "1.0 ", "x", "1.0\n"]
+    "version", ["2.0", "0.1", "1", "10.0", "1.0.0.0", "0.3,1.0", "1. 0", "x", "1.0\n"]
 )
 def test_unknown_version(version: str) -> None:
     """What a later version means is not guessed."""
@@ -443,7 +443,7 @@ def test_grpc(service: str, name: str) -> None:
     method, has_task = GRPC_METHODS[name]
     wanted = [(method, "task" if has_task else "", "")]
     if method in SEND:
-        wanted.append((PUSH, "task", ""))
+        wanted += [(method, "skill", ""), (PUSH, "task", "")]
     assert targets("a2a", grpc(f"/{service}/{name}")) == wanted
     assert targets("a2a", grpc(f"/{service}/{name}", b"", "application/grpc+proto")) == wanted
 

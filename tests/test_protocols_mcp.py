@@ -183,7 +183,6 @@ def ids_of(message: Any) -> tuple[bytes, ...]:
         (rpc("tools/call", {"Name": "add"}), PARAMS),
         (rpc("tools/call", {"name": "add", "ARGUMENTS": {}}), PARAMS),
         (rpc("tools/call", {"name": "add", "argument\u017f": {}}), PARAMS),
-        (rpc("tools/call", {"name": "add", "arguments": None}), PARAMS),
         (rpc("tools/call", {"name": "add", "arguments": []}), PARAMS),
         (rpc("tools/call", {"name": "add", "arguments": "{}"}), PARAMS),
         (rpc("tools/call", {"name": "add", "_meta": []}), PARAMS),
@@ -365,7 +364,6 @@ def test_headers_of_earlier_revisions(
         (MODERN, {"mcp-protocol-version": "2025-11-25"}, MISMATCH),
         (MODERN, {"mcp-protocol-version": "2027-01-01"}, MISMATCH),
         (MODERN, {"mcp-protocol-version": f"{VERSION},{VERSION}"}, MISMATCH),
-        (MODERN, {"mcp-protocol-version": f" {VERSION}"}, MISMATCH),
         (ADD, {}, MISMATCH),  # the body does not say the version
         (ADD, {"mcp-protocol-version": "2027-01-01"}, MISMATCH),
         (rpc("tools/call", {"name": "add", "_meta": {}}), {}, MISMATCH),

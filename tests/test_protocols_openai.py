@@ -244,8 +244,6 @@ def test_arguments() -> None:
         "model": "m",
         "messages": [{"role": "user", "content": "secret"}],
         "prompt": "secret",
-        "input": "secret",
-        "instructions": "secret",
         "user": "u",
         "MAX_tokens": 5,
         "temperature": 0.5,

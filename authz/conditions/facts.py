@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final
 from pydantic import AfterValidator, Field
 
 from authz.conditions.language import ConditionFailedError, activation
-from authz.conditions.variables import ARGUMENTS
+from authz.conditions.variables import ARGUMENTS, NAME
 from authz.decision import Agent, Delegation
 from authz.paths import written_path
 from authz.request import DPOP, XFCC, Call, Operation, Request
@@ -99,9 +99,10 @@ class Facts:
         return self._activation
 
     def values(self) -> dict[str, object]:
-        """By the names of ``VARIABLES``, as yet unchecked; without arguments that are not known."""
+        """By the names of ``VARIABLES``, as yet unchecked; without what is not known of a call."""
         agent, delegation, operation = self._agent, self._delegation, self._operation
         call = operation.call or _NO_CALL
+        name = {} if call.hides_name else {NAME: call.name}
         arguments = {ARGUMENTS: _arguments(call.arguments)} if call.arguments else {}
         return {
             "agent.id": agent.spiffe_id.text,
@@ -124,9 +125,9 @@ class Facts:
             "operation.protocol": operation.protocol,
             "operation.method": call.method,
             "operation.kind": call.kind,
-            "operation.name": call.name,
             "operation.tools": list(call.tools),
             "operation.streaming": call.is_streaming,
+            **name,
             **arguments,
         }
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Final
 
 ARGUMENTS: Final = "operation.arguments"
+NAME: Final = "operation.name"
 CLAIMS: Final = "claims"
 HEADERS: Final = "request.headers"
 VARIABLES: Final[Mapping[str, tuple[str, str]]] = {
@@ -43,7 +44,10 @@ VARIABLES: Final[Mapping[str, tuple[str, str]]] = {
         "string",
         'of what is called: `"tool"`, `"resource"`, `"prompt"`, `"task"`, `"skill"`, `"model"`',
     ),
-    "operation.name": ("string", "of what is called: the tool's name, the resource's URI"),
+    NAME: (
+        "string",
+        "of what is called: the tool's name, the resource's URI; no value where it can't be read",
+    ),
     ARGUMENTS: (
         "map<string, dyn>",
         "of a tool, a prompt, a model call; no value where they are not known",

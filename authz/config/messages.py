@@ -18,10 +18,12 @@ _YES_AND_NO: Final = {"yes": "true", "on": "true", "no": "false", "off": "false"
 _UNITS: Final = ((86400, "d"), (3600, "h"), (60, "m"), (1, "s"))
 _NAME: Final = "a name of letters, digits, '.', '_' and '-', such as orders-read"
 _SCOPE: Final = "one word of visible characters without quotes and backslashes, as in [orders:read]"
+_MEMBER: Final = "the name of a member: letters, digits and _ . -, 64 at most"
 # What each pattern of a settings type asks for. tests/test_config_errors.py holds it complete.
 PATTERNS: Final[Mapping[str, str]] = MappingProxyType(
     {
         r"^[A-Za-z0-9._-]{1,128}$": _NAME,
+        r"^[A-Za-z0-9_.-]{1,64}$": _MEMBER,
         r"^[\x21\x23-\x5b\x5d-\x7e]+$": _SCOPE,
         r"^[\x21\x23-\x5b\x5d-\x7e]{1,256}$": _SCOPE,
         r"^[\x21-\x7e]{1,128}$": "one word of visible characters, 128 at most",

@@ -46,9 +46,10 @@ class Messages:
         http = attributes.request.http
         namespace = self.mcp_metadata(extensions.get(PROFILE, ""), proxy)
         metadata = attributes.metadata_context.filter_metadata
+        path, _, query = http.path.partition("?")
         sent = protocols.Sent(
             http.method,
-            http.path.partition("?")[0],
+            path,
             headers,
             http.raw_body or http.body.encode(),
             is_text=not http.raw_body,
@@ -57,6 +58,8 @@ class Messages:
             metadata=metadata[namespace] if namespace and namespace in metadata else None,
             trusts_headers=route.trusts_headers,
             reads_arguments=self.reads_arguments,
+            query=query,
+            extra_members=route.extra_members,
         )
         return protocols.read(route.protocol, sent)
 

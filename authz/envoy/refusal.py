@@ -5,6 +5,7 @@ from typing import Final
 import msgspec
 
 from authz.decision import Deny
+from authz.reason import REFUSED
 
 JSON: Final = "application/json"
 _TEXT: Final = "text/plain; charset=utf-8"
@@ -32,8 +33,12 @@ def body_of(deny: Deny, protocol: str, decision_id: str) -> Body:
         error = {"message": told, "type": "agent_authz", "param": None, "code": reason.code}
         return Body(JSON, _json({"error": error | {"decision_id": decision_id}}))
     if protocol:
-        # A2A has a meaning of its own for -32001, and none for codes outside of JSON-RPC's range.
-        code = reason.jsonrpc_code if protocol == "mcp" else reason.http_status
+        code = reason.jsonrpc_code
+        if code == REFUSED and protocol != "mcp":
+            # In A2A that code is a task that was not found (5.4), and refusals have a code of the
+            # server's own (3.3.2): one outside of what JSON-RPC reserves. The standard ones of 9.5
+            # are the same in both protocols.
+            code = reason.http_status
         data = {"reason": reason.code, "decision_id": decision_id}
         return Body(JSON, "", _json({"code": code, "message": told, "data": data}))
     return Body(_TEXT, f"{reason.code}: {reason.message}\ndecision: {decision_id}\n")

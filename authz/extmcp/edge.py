@@ -1,13 +1,14 @@
 """The edge of agentgateway's MCP guardrails: the same checks as those of ext_authz, in its words.
 
-A call is checked once for each target, and all must allow. Of a result that is a list, what the
-agent may not call is taken out; other results are the server's own affair, and stay as they are.
+A call is checked once for each target, and all must allow. A list goes on where one of its targets
+allows it; of its result, what the agent may not call is taken out. Other results are the server's
+own affair, and stay as they are.
 Whatever goes wrong is a refusal within an answer: to a gateway that is set to fail open, an RPC
 that fails is an allow.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Final, NoReturn
 
@@ -20,6 +21,8 @@ from authz.envoy import Reading
 from authz.extmcp import reader, writer
 from authz.extmcp.lists import Item, Listing
 from authz.extmcp.reader import Asked
+from authz.protocols.mcp import LISTENING_UNSEEN
+from authz.protocols.mcp_methods import LISTEN, METHODS, Listed
 from authz.reason import Denied, Reason
 from authz.request import Call, Request
 from authz.service import Amend, Service, Snapshot, new_decision_id
@@ -27,25 +30,6 @@ from authz.service import Amend, Service, Snapshot, new_decision_id
 _MCP: Final = "mcp"
 # Of a thread's time for one list, should the gateway set no deadline; 1000 items take 0.1 s.
 MAX_LIST_SECONDS: Final = 2.0
-# Methods whose results list nothing that could be called; what asks for them was checked before.
-_UNCHANGED: Final = frozenset(
-    {
-        "initialize",
-        "ping",
-        "server/discover",
-        "tools/call",
-        "prompts/get",
-        "resources/read",
-        "resources/subscribe",
-        "resources/unsubscribe",
-        "completion/complete",
-        "logging/setLevel",
-        "tasks/get",
-        "tasks/list",
-        "tasks/result",
-        "tasks/cancel",
-    }
-)
 TimeRemaining = Callable[[], float | None]
 Unread = tuple[Reason, str]
 
@@ -65,7 +49,8 @@ class ExtMcp:
         check = _Check(self._service, time_remaining, proxy)
         try:
             asked = reader.read_request(pb.McpRequest.FromString(data), check.id)
-            result = writer.request_result(check.answers(asked))
+            answers, kept = _before(check, asked)
+            result = writer.request_result(answers, asked.header_names, kept)
         except Exception as error:  # noqa: BLE001 - an RPC error can be an allow to the gateway
             result = writer.request_result([check.fault(error)])
         return result.SerializeToString()
@@ -75,13 +60,55 @@ class ExtMcp:
         check = _Check(self._service, time_remaining, proxy)
         try:
             message = pb.McpResponse.FromString(data)
-            asked = reader.read_response(message, check.id)
-            if asked.method in _UNCHANGED:
-                return writer.response_passed().SerializeToString()
-            result = _listed(check, asked, message.mcp_response)
+            result = _after(check, reader.read_response(message, check.id), message.mcp_response)
         except Exception as error:  # noqa: BLE001 - likewise
             result = writer.response_refused([check.fault(error)])
         return result.SerializeToString()
+
+
+def _before(check: "_Check", asked: Asked) -> tuple[list[ext.CheckResponse], frozenset[str]]:
+    """The answers that count for a call, and the headers that are left to the gateway."""
+    if asked.listed is None:
+        return check.answers(asked), frozenset()
+    # The result's check needs the token again, and has only what is left of the request.
+    kept = check.credential_headers if asked.strips_token else frozenset[str]()
+    return _counting(check.by_target(asked).values()), kept
+
+
+def _after(check: "_Check", asked: Asked, result: bytes) -> pb.McpResponseResult:
+    """The answer to a result, by the table that said what of the request is checked."""
+    if asked.listed is not None:
+        return _cut(check, asked, asked.listed, result)
+    if asked.method not in METHODS:  # a rule's own, or nobody's: as it was with the request
+        answers = check.answers(asked)
+        if not writer.all_allow(answers):
+            return writer.response_refused(answers)
+    return writer.response_passed()
+
+
+def _cut(check: "_Check", asked: Asked, listed: Listed, result: bytes) -> pb.McpResponseResult:
+    """The answer to a list: what a target has that refuses it is not in it."""
+    try:
+        listing = Listing(listed, result, is_prefixed=asked.prefixes(listed))
+        answers = check.by_target(asked)
+        counting = _counting(answers.values())
+        if not writer.all_allow(counting):
+            return writer.response_refused(counting)
+        targets = [target for target, answer in answers.items() if writer.is_allow(answer)]
+        return writer.response_passed(check.only(listing, asked, targets))
+    except Denied as denied:
+        return writer.response_refused(check.answers(asked, (denied.reason, denied.detail)))
+
+
+def _counting(answers: Iterable[ext.CheckResponse]) -> list[ext.CheckResponse]:
+    """The answers by which a list of several targets goes: the allows, where there are some.
+
+    All of them where there is none; and a fault of ours alone, since what it would leave out is not
+    what the agent may not see.
+    """
+    listed = list(answers)
+    faults = [answer for answer in listed if writer.is_own_fault(answer)]
+    return faults or [answer for answer in listed if writer.is_allow(answer)] or listed
 
 
 class _Check:
@@ -100,10 +127,20 @@ class _Check:
         """
         answers: list[ext.CheckResponse] = []
         for message in asked.checks.values():
-            answers.append(self._answer(message, partial(_of_mcp, unread=unread)))
+            answers.append(self._answer(message, partial(_of_mcp, asked=asked, unread=unread)))
             if not writer.all_allow(answers[-1:]):
                 break
         return answers
+
+    def by_target(self, asked: Asked) -> dict[str, ext.CheckResponse]:
+        """What is decided for each target, whatever it is for others; each leaves a record."""
+        amend = partial(_of_mcp, asked=asked)
+        return {name: self._answer(message, amend) for name, message in asked.checks.items()}
+
+    @property
+    def credential_headers(self) -> frozenset[str]:
+        """The headers in which an agent proves for whom it acts."""
+        return self._service.snapshot.credential_headers
 
     def fault(self, error: Exception) -> ext.CheckResponse:
         """The refusal of what could not even be asked."""
@@ -120,8 +157,11 @@ class _Check:
         )
         return ext.CheckResponse.FromString(answer)
 
-    def only(self, listing: Listing, asked: Asked) -> bytes | None:
-        """The list with what may be called; None where that is all. Raises Denied(OVERLOADED)."""
+    def only(self, listing: Listing, asked: Asked, targets: Sequence[str]) -> bytes | None:
+        """The list with what may be called at these targets; None where that is all of it.
+
+        An item that any target may have has to be allowed at each. Raises Denied(OVERLOADED).
+        """
         end = time.monotonic() + MAX_LIST_SECONDS
 
         def left() -> float:
@@ -130,12 +170,12 @@ class _Check:
 
         snapshot = self._service.snapshot
         requests = {
-            target: _of_mcp(snapshot.reader.read(message, self._proxy)).request
-            for target, message in asked.checks.items()
+            target: _of_mcp(snapshot.reader.read(asked.checks[target], self._proxy), asked).request
+            for target in targets
         }
 
         def may(item: Item) -> bool:
-            owners = requests if item.owner is None else [item.owner]
+            owners = asked.checks if item.owner is None else [item.owner]
             return all(
                 owner in requests
                 and _may(self._service, snapshot, requests[owner], item.call, left)
@@ -154,21 +194,11 @@ def _may(
     return isinstance(decision, Allow)
 
 
-def _of_mcp(reading: Reading, unread: Unread | None = None) -> Reading:
+def _of_mcp(reading: Reading, asked: Asked, unread: Unread | None = None) -> Reading:
     """Take it for a message of MCP: on a route whose messages are not, that is refused."""
-    request = msgspec.structs.replace(
-        reading.request, protocol=_MCP, unread=unread or reading.request.unread
-    )
+    request = reading.request
+    if request.protocol == _MCP and asked.method == LISTEN and not asked.has_params:
+        # The gateway never shows what a client listens to: so it may be anything.
+        request = msgspec.structs.replace(request, calls=LISTENING_UNSEEN, unread=None)
+    request = msgspec.structs.replace(request, protocol=_MCP, unread=unread or request.unread)
     return msgspec.structs.replace(reading, request=request)
-
-
-def _listed(check: _Check, asked: Asked, result: bytes) -> pb.McpResponseResult:
-    """The answer to a result that is a list; what is no known one is refused."""
-    try:
-        listing = Listing(asked.method, result, is_prefixed=asked.is_prefixed)
-        answers = check.answers(asked)
-        if not writer.all_allow(answers):
-            return writer.response_refused(answers)
-        return writer.response_passed(check.only(listing, asked))
-    except Denied as denied:
-        return writer.response_refused(check.answers(asked, (denied.reason, denied.detail)))

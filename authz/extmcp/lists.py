@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 from authz import strictjson
+from authz.protocols.mcp_methods import Listed
 from authz.reason import Denied, Reason
 from authz.request import Call
 
@@ -21,23 +22,6 @@ _NAME_JOINT: Final = "_"  # what agentgateway puts between a target and its tool
 _URI_JOINT: Final = "+"  # and between a target and its resource
 _UI: Final = "ui://"  # of which the target comes behind the scheme
 _EXPRESSION: Final = re.compile(r"\{([+#./;?&]?)[A-Za-z0-9_.,%*:]+\}")  # RFC 6570 section 2
-
-
-class _Kind(NamedTuple):
-    member: str  # of the result, that holds the list
-    name: str  # the item's member that is called
-    method: str  # by which it is called
-    kind: str
-
-
-_LISTS: Final = {
-    "tools/list": _Kind("tools", "name", "tools/call", "tool"),
-    "prompts/list": _Kind("prompts", "name", "prompts/get", "prompt"),
-    "resources/list": _Kind("resources", "uri", "resources/read", "resource"),
-    "resources/templates/list": _Kind(
-        "resourceTemplates", "uriTemplate", "resources/read", "resource"
-    ),
-}
 
 
 class Item(NamedTuple):
@@ -55,21 +39,18 @@ class Item(NamedTuple):
 class Listing:
     """A list, read."""
 
-    def __init__(self, method: str, result: bytes, *, is_prefixed: bool) -> None:
-        """Read the result of this method.
+    def __init__(self, listed: Listed, result: bytes, *, is_prefixed: bool) -> None:
+        """Read a result that lists this.
 
         ``is_prefixed`` says that names begin with the target's. Raises Denied(BODY_UNINSPECTABLE |
-        BODY_TRUNCATED), and Denied(MCP_UNKNOWN_METHOD) for a method that lists nothing.
+        BODY_TRUNCATED).
         """
-        kind = _LISTS.get(method)
-        if kind is None:
-            raise Denied(Reason.MCP_UNKNOWN_METHOD, "results of the method are not known here")
-        self._member = kind.member
+        self._member = listed.member
         self._result = _parsed(result)
-        self._entries = _member(self._result, kind.member, list)
+        self._entries = _member(self._result, listed.member, list)
         if len(self._entries) > MAX_ITEMS:
             raise Denied(Reason.BODY_TRUNCATED, f"the list has more than {MAX_ITEMS} items")
-        self._items = [_item(kind, entry, is_prefixed=is_prefixed) for entry in self._entries]
+        self._items = [_item(listed, entry, is_prefixed=is_prefixed) for entry in self._entries]
 
     def only(self, may: Callable[[Item], bool]) -> bytes | None:
         """The result with the items alone that may be called; None where that is all of them."""
@@ -104,7 +85,7 @@ def _member(value: object, name: str, kind: type) -> Any:  # noqa: ANN401 - of t
     return value[name]
 
 
-def _item(kind: _Kind, entry: object, *, is_prefixed: bool) -> Item:
+def _item(kind: Listed, entry: object, *, is_prefixed: bool) -> Item:
     name: str = _member(entry, kind.name, str)
     if not 0 < len(name) <= MAX_NAME_CHARS:
         raise _odd(f"the list has a {kind.name} that is empty or too long")
@@ -119,7 +100,7 @@ def _example(expression: re.Match[str]) -> str:
     return expression[1].replace("+", "") + "x"
 
 
-def _owned(kind: _Kind, name: str) -> tuple[str, str]:
+def _owned(kind: Listed, name: str) -> tuple[str, str]:
     """The target in a name, and the name that it has there; "" for one without."""
     joint = _URI_JOINT if kind.kind == "resource" else _NAME_JOINT
     scheme = _UI if kind.kind == "resource" and name.startswith(_UI) else ""

@@ -17,14 +17,17 @@ from google.protobuf.struct_pb2 import Struct, Value
 from authz import protocols
 from authz._pb import ext_authz_pb2 as ext
 from authz._pb import ext_mcp_pb2 as pb
+from authz.protocols.mcp_methods import METHODS, Listed, is_notification
 from authz.request import XFCC
 
 REQUEST: Final = "agentgateway.request"  # the metadata entry with the client's request
+BEFORE: Final = "agentgateway.before"  # and that with what was answered before the call
 MAX_TARGETS: Final = 64  # each is decided by itself
+_CHECK_ID: Final = re.compile(r"[0-9a-f]{32}")
 # As Gateway API's SectionName, which these are; canonical_host() would make others into these.
 _TARGET: Final = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 _PATH: Final = ":path"
-_NOTIFICATION: Final = "notifications/"
+RESOURCE: Final = "resource"
 # What the client's HTTP request says of its body is not true of the body that is made here; and its
 # Mcp-Name has the name as the client sees it, which need not be the target's own.
 _LEFT_OUT: Final = protocols.HEADERS | {XFCC}
@@ -37,20 +40,42 @@ class Asked(msgspec.Struct, frozen=True, gc=False):
     Attributes:
         method: of JSON-RPC, as sent.
         checks: one for each target, by its name; a name that is none is "", which nothing allows.
-        is_prefixed: whether names in lists are as a client of several targets sees them.
+        header_names: of the client's request, in lower case.
+        has_params: whether the gateway shows the params of the call.
+        is_prefixed: whether the gateway says that names in lists begin with the target's; None
+            where it leaves that to the number of targets.
+        strips_token: whether the gateway says that it takes the token away itself, after us.
     """
 
     method: str
     checks: Mapping[str, ext.CheckRequest]
-    is_prefixed: bool = False
+    header_names: frozenset[str] = frozenset()
+    has_params: bool = False
+    is_prefixed: bool | None = None
+    strips_token: bool = False
+
+    @property
+    def listed(self) -> Listed | None:
+        """What the result lists, if it is a list."""
+        known = METHODS.get(self.method)
+        return known.listed if known else None
+
+    def prefixes(self, listed: Listed) -> bool:
+        """Tell whether items of a list are named as a client of several targets sees them.
+
+        The gateway's ``prefixMode: never`` leaves tools and prompts alone, but not URIs.
+        """
+        has_several = len(self.checks) > 1
+        if self.is_prefixed is None or (listed.kind == RESOURCE and has_several):
+            return has_several
+        return self.is_prefixed
 
 
 def read_request(message: pb.McpRequest, check_id: str) -> Asked:
     """A call that is to be made. ``check_id`` names this check, and no other."""
     params = message.mcp_request if message.HasField("mcp_request") else None
-    return _asked(
-        message, params, [(header.key, header.value) for header in message.headers], check_id
-    )
+    headers = [(header.key, header.value) for header in message.headers]
+    return _asked(message, params, headers, check_id)
 
 
 def read_response(message: pb.McpResponse, check_id: str) -> Asked:
@@ -60,10 +85,10 @@ def read_response(message: pb.McpResponse, check_id: str) -> Asked:
     path = _text(described.fields.get("path"))
     if path:
         headers.append((_PATH, path.encode()))
-    asked = _asked(message, None, headers, check_id)
-    prefixed = described.fields.get("prefixed")
-    is_prefixed = prefixed.bool_value if prefixed is not None else len(asked.checks) > 1
-    return msgspec.structs.replace(asked, is_prefixed=is_prefixed)
+    # One DPoP proof comes with both of the checks that a gateway makes of one call.
+    before = _struct(message.metadata_context.fields.get(BEFORE)).fields
+    first_id = _text(before.get("decision_id"))
+    return _asked(message, None, headers, first_id if _CHECK_ID.fullmatch(first_id) else check_id)
 
 
 def _asked(
@@ -84,9 +109,18 @@ def _asked(
     http.raw_body, http.size = body, len(body)
     metadata = check.attributes.metadata_context.filter_metadata
     for name, value in message.metadata_context.fields.items():
-        if name != REQUEST and value.WhichOneof("kind") == "struct_value":
+        if name not in (REQUEST, BEFORE) and value.WhichOneof("kind") == "struct_value":
             metadata[name] = value.struct_value.SerializeToString(deterministic=True)
-    return Asked(method, {name: _for(check, name) for name in _targets(message.service_names)})
+    described = _struct(message.metadata_context.fields.get(REQUEST)).fields
+    prefixed = described.get("prefixed")
+    return Asked(
+        method,
+        {name: _for(check, name) for name in _targets(message.service_names)},
+        header_names=frozenset(header.key for header in http.header_map.headers),
+        has_params=params is not None,
+        is_prefixed=prefixed.bool_value if prefixed is not None else None,
+        strips_token=described["strips_token"].bool_value if "strips_token" in described else False,
+    )
 
 
 def _targets(names: Iterable[bytes]) -> list[str]:
@@ -110,7 +144,7 @@ def _body(method: str, params: bytes | None) -> bytes:
     has, so that no text can end them early and go on.
     """
     head = b'{"jsonrpc":"2.0",'
-    if not method.startswith(_NOTIFICATION):
+    if not is_notification(method):
         head += b'"id":0,'
     head += b'"method":' + msgspec.json.encode(method)
     return head + b"}" if params is None else head + b',"params":' + params + b"}"

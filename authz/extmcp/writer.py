@@ -9,7 +9,9 @@ What agentgateway does with an answer (its source of August 2026) decides the sh
   error, which is good as either.
 """
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any, Final
 
 import msgspec
@@ -20,6 +22,7 @@ from authz.reason import Reason
 
 _Result = pb.McpRequestResult | pb.McpResponseResult
 _REASONS: Final = {reason.code: reason for reason in Reason}
+_FOLDED: Final = re.compile("[^a-z0-9]+")  # what some servers write "_" for, whatever it is
 _CODES: Final = {
     400: pb.AuthorizationError.INVALID,
     413: pb.AuthorizationError.INVALID,
@@ -27,14 +30,26 @@ _CODES: Final = {
 }
 
 
-def request_result(answers: Sequence[ext.CheckResponse]) -> pb.McpRequestResult:
-    """The answer before a call, from those for each of its targets: all must allow."""
+def request_result(
+    answers: Sequence[ext.CheckResponse],
+    sent: AbstractSet[str] = frozenset(),
+    kept: AbstractSet[str] = frozenset(),
+) -> pb.McpRequestResult:
+    """The answer before a call, from those for each of its targets: all must allow.
+
+    ``sent`` are the names of the client's headers; ``kept`` of those that the gateway is to remove
+    itself.
+    """
     result = pb.McpRequestResult()
     if not all_allow(answers):
         _write_refusal(result, answers)
         return result
     _pass(result)
-    _mutate(result.header_mutation, [answer.ok_response for answer in answers])
+    written, removed = _mutations([answer.ok_response for answer in answers])
+    for name, value in sorted(written.items()):
+        result.header_mutation.set.add(key=name, value=value.encode())
+    removed |= _alike(sent, {*written, *removed})
+    result.header_mutation.remove.extend(sorted(removed - written.keys() - kept))
     result.metadata.CopyFrom(answers[-1].dynamic_metadata)
     return result
 
@@ -58,10 +73,15 @@ def response_refused(answers: Sequence[ext.CheckResponse]) -> pb.McpResponseResu
 
 def all_allow(answers: Sequence[ext.CheckResponse]) -> bool:
     """Whether there are answers, and each is an allow."""
-    return bool(answers) and all(_is_allow(answer) for answer in answers)
+    return bool(answers) and all(is_allow(answer) for answer in answers)
 
 
-def _is_allow(answer: ext.CheckResponse) -> bool:
+def is_own_fault(answer: ext.CheckResponse) -> bool:
+    """Whether it says something about us: no allow, and no word on who asks."""
+    return not is_allow(answer) and _reason_of(answer).is_own_fault
+
+
+def is_allow(answer: ext.CheckResponse) -> bool:
     """Whether it is one in each of the places where an answer says so."""
     return (
         answer.status.code == 0
@@ -72,8 +92,8 @@ def _is_allow(answer: ext.CheckResponse) -> bool:
 
 def _write_refusal(result: _Result, answers: Sequence[ext.CheckResponse]) -> None:
     """Write what the first answer that is no allow says; without any, that it is our fault."""
-    answer = next((one for one in answers if not _is_allow(one)), ext.CheckResponse())
-    reason = _REASONS.get(_said(answer, "reason"), Reason.INTERNAL_ERROR)
+    answer = next((one for one in answers if not is_allow(one)), ext.CheckResponse())
+    reason = _reason_of(answer)
     error = _error(answer) or {
         "code": reason.jsonrpc_code,
         "message": f"{reason.code}: {reason.message}",
@@ -83,6 +103,10 @@ def _write_refusal(result: _Result, answers: Sequence[ext.CheckResponse]) -> Non
     result.error.code = code
     result.error.reason = error["message"]
     result.error.mcp_error = msgspec.json.encode(error)
+
+
+def _reason_of(answer: ext.CheckResponse) -> Reason:
+    return _REASONS.get(_said(answer, "reason"), Reason.INTERNAL_ERROR)
 
 
 class _JsonRpc(msgspec.Struct):
@@ -102,19 +126,25 @@ def _pass(result: _Result) -> None:
     getattr(result, "pass").SetInParent()  # a word of Python's
 
 
-def _mutate(mutation: pb.HeaderMutation, responses: Sequence[ext.OkHttpResponse]) -> None:
+def _alike(sent: Iterable[str], ours: Iterable[str]) -> set[str]:
+    """The client's headers whose names a server may take for ours, as CGI does with "." or "_"."""
+    known = {_FOLDED.sub("", name) for name in ours}
+    return {name for name in sent if _FOLDED.sub("", name) in known}
+
+
+def _mutations(responses: Sequence[ext.OkHttpResponse]) -> tuple[dict[str, str], set[str]]:
     """The headers that every target may see: what only one may is removed, as it goes to all."""
     written = [{o.header.key: o.header.value for o in one.headers} for one in responses]
     removed = {name for one in responses for name in one.headers_to_remove}
-    names = {name for headers in written for name in headers}
-    for name in sorted(names):
+    shared: dict[str, str] = {}
+    for name in {name for headers in written for name in headers}:
         values = {headers.get(name) for headers in written}
         value = values.pop()
         if values or value is None:
             removed.add(name)
         elif name not in removed:
-            mutation.set.add(key=name, value=value.encode())
-    mutation.remove.extend(sorted(removed))
+            shared[name] = value
+    return shared, removed
 
 
 def _said(answer: ext.CheckResponse, name: str) -> str:

@@ -14,6 +14,7 @@ import msgspec
 from authz import strictjson
 from authz.decision import Allow
 from authz.paths import written_path
+from authz.protocols.mcp_methods import PING, is_notification
 from authz.reason import Denied, Reason
 from authz.request import Call, Operation
 
@@ -65,16 +66,14 @@ def evaluation_of(allow: Allow, operation: Operation) -> bytes:
 def is_asked(operation: Operation) -> bool:
     """Whether a call is one to ask about: what keeps a session going is not (COAZ, MCP binding)."""
     call = operation.call
-    return call is None or not (
-        call.method in ("", "ping") or call.method.startswith("notifications/")
-    )
+    return call is None or not (call.method in ("", PING) or is_notification(call.method))
 
 
 def _resource(protocol: str, call: Call | None, url: str) -> dict[str, str]:
     """What the operation is on: a call's target, the server of the messages, or the URL."""
     if call is None:
         return {"type": "http", "id": url}
-    if not call.kind:
+    if not call.kind or call.hides_name:  # any of the server's may be meant
         return {"type": f"{protocol}_server", "id": url}
     return {"type": call.kind, "id": call.name}
 

@@ -11,6 +11,7 @@ from pydantic import BeforeValidator, Field
 from authz.patterns import ANY
 from authz.policy.names import NameText, UriText, segments_of
 from authz.protocols.a2a_methods import CARDS, GRPC_METHODS, JSONRPC_METHODS
+from authz.protocols.mcp_methods import COMPLETE, METHODS
 from authz.settings import MisfitError, Settings
 
 MCP: Final = "mcp"  # protocols, as a Request names them
@@ -26,16 +27,8 @@ MODEL: Final = "model"
 KINDS: Final = ("tool", RESOURCE, "prompt", "task", "skill", MODEL)  # of targets
 # Methods that always name a thing: in the methods of an allow they would mean nothing.
 _TARGETED: Final[Mapping[str, str]] = {
-    "tools/call": "tools",
-    "resources/read": "resources",
-    "resources/subscribe": "resources",
-    "resources/unsubscribe": "resources",
-    "prompts/get": "prompts",
-    "completion/complete": "prompts or resources",
-    "tasks/get": "tasks",
-    "tasks/result": "tasks",
-    "tasks/update": "tasks",
-    "tasks/cancel": "tasks",
+    **{name: f"{method.kind}s" for name, method in METHODS.items() if method.kind},
+    COMPLETE: "prompts or resources",
 }
 # Names of A2A 0.3 and of bindings: calls have the name of 1.0, so that a rule never fits these.
 _A2A_RENAMED: Final[Mapping[str, str]] = {
@@ -99,9 +92,13 @@ class A2aSettings(Settings):
     methods: _Names = ()
     """Methods as A2A 1.0 names them, such as SendMessage; "*" for any. An allow has to say."""
     tasks: _Names = ()
-    """Ids of tasks, which servers choose, that calls may be about: "*" for any."""
+    """Ids of tasks, which servers choose, that calls may be about: "*" for any. Over gRPC they
+    can't be read: there an allow needs "*", and any id in a deny denies.
+    """
     skills: _Names = ()
-    """Skills that calls may be about. With it, a call about neither task nor skill doesn't fit."""
+    """Skills that calls may be about. With it, a call about neither task nor skill doesn't fit. A
+    message over gRPC may be about one: likewise.
+    """
 
     def check(self, *, is_deny: bool) -> None:
         """As in McpSettings."""

@@ -19,25 +19,17 @@ from authz.policy.calls import (
     named,
 )
 from authz.policy.names import Names, Uris
+from authz.protocols.mcp_methods import METHODS, NOTIFICATION, listing
 from authz.request import Call
 
 _SHOWN_CHARS: Final = 120  # of a name in a text: clients choose them
-# What any session needs (MCP, lifecycle and transports); none of it names a thing of the server.
+# What any session needs (MCP, lifecycle and transports); none of it names a thing of the server,
+# as resources and tasks to listen to are calls of their own.
 _OF_SESSIONS: Final = (
-    "initialize",
-    "notifications/*",
-    "ping",
-    "server/discover",
-    "subscriptions/listen",  # resources to listen to are calls of their own
+    NOTIFICATION + ANY,
+    *(name for name, method in METHODS.items() if method.is_of_session),
 )
 _SESSION_KINDS: Final = frozenset({"response", "stream", "session"})
-# Who may use some of a list may see it.
-_LISTING: Final[Mapping[str, tuple[str, ...]]] = {
-    "tool": ("tools/list",),
-    "resource": ("resources/list", "resources/templates/list"),
-    "prompt": ("prompts/list",),
-    "task": ("tasks/list",),
-}
 
 
 class CallMatcher(Protocol):
@@ -64,8 +56,8 @@ def matcher_of(
         return A2aAllow(Names(settings.methods), targets)
     if reads_arguments:
         return McpAllow(Names(settings.methods), targets, brings_session=False)
-    listing = (one for kind in targets for one in _LISTING[kind])
-    return McpAllow(Names((*settings.methods, *listing, *_OF_SESSIONS)), targets)
+    lists = (one for kind in targets for one in listing(kind))  # who may use some may see it
+    return McpAllow(Names((*settings.methods, *lists, *_OF_SESSIONS)), targets)
 
 
 def _targets(
@@ -117,7 +109,9 @@ class Deny:
     def miss(self, call: Call) -> str:
         """As CallMatcher."""
         listed = self.targets.get(call.kind)
-        if self.methods.fits(call.method) or (listed is not None and listed.fits(call.name)):
+        # A target whose name can't be read may be the one that is denied.
+        is_listed = listed is not None and (call.hides_name or listed.fits(call.name))
+        if self.methods.fits(call.method) or is_listed:
             return ""
         return f"{said(call)} is none that it denies"
 
@@ -177,6 +171,9 @@ def _target_miss(targets: Mapping[str, Names | Uris], call: Call) -> str:
     listed = targets.get(call.kind)
     if listed is None:
         return f"{said(call)}: the rule lists no {call.kind}s"
+    if call.hides_name:  # it may be any of them: all that could be meant has to be allowed
+        name = f"a {call.kind} whose name can't be read"
+        return "" if ANY in listed.texts else f'{name} needs {call.kind}s: ["*"]'
     return "" if listed.fits(call.name) else f"{said(call)} is none of {listed.words}"
 
 

@@ -14,13 +14,15 @@ from authz.protocols.a2a_methods import CARDS, FORMS, GRPC_METHODS, JSONRPC_METH
 from authz.protocols.body import parse
 from authz.protocols.jsonrpc import Rpc
 from authz.protocols.members import name_of, names, pick
-from authz.protocols.message import Message, Sent
+from authz.protocols.message import OWS, Message, Sent
 from authz.protocols.plain import require_no_body, require_no_upgrade
+from authz.protocols.query import values_of
 from authz.reason import Denied, Reason
 from authz.request import Call
 
-# Absent is 0.3. A minor version of 1 adds and breaks nothing; a patch counts for nobody (3.6).
-_VERSION: Final = re.compile(r"|(?:0\.[23]|1\.[0-9]{1,3})(?:\.[0-9]{1,3})?")
+_VERSION_HEADER: Final = "a2a-version"
+# A minor version of 1 adds and breaks nothing; a patch counts for nobody (3.6).
+_VERSION: Final = re.compile(r"(?:0\.[23]|1\.[0-9]{1,3})(?:\.[0-9]{1,3})?")
 _REST_TYPES: Final = frozenset({"application/json", "application/a2a+json"})  # 1.0 section 11.1
 _GRPC_TYPE: Final = re.compile(r"application/grpc(?:\+proto)?")
 _GRPC_FLAGS: Final = (b"\x00", b"\x01")  # how a gRPC message begins: compressed or not
@@ -44,17 +46,16 @@ def read(sent: Sent) -> Message:
     it refers to. A URL for notifications within a message is a call of its own,
     "CreateTaskPushNotificationConfig". Agent cards are "GetAgentCard", without a target.
 
-    gRPC's body is not read: what names a task has kind "task" and the name "", and a message may
-    hold a URL for notifications, so it has that call as well.
+    gRPC's body is not read: what names a task has kind "task" and the name "". A message may also
+    name a skill and hold a URL for notifications, so it has these calls as well.
 
     Raises Denied: PATH_AMBIGUOUS; BODY_UNINSPECTABLE; MCP_INVALID_REQUEST for what is no request of
     any binding; MCP_PARAMS; and what ``body.parse`` raises.
     """
     require_no_upgrade(sent)
-    if not _VERSION.fullmatch(sent.headers.get("a2a-version", "")):
-        raise _uninspectable("the version of A2A is not known")
+    _require_known_version(sent)
     path = canonical_path(sent.path)
-    if sent.headers.get("content-type", "").lower().startswith("application/grpc"):
+    if (sent.header("content-type") or "").lower().startswith("application/grpc"):
         return _grpc(sent, path)
     folded = f"/{'/'.join(path)}/".casefold()
     if begins := _BEGINNING.search(folded):
@@ -64,6 +65,20 @@ def read(sent: Sent) -> Message:
     if sent.method != "POST":
         raise Denied(Reason.MCP_INVALID_REQUEST, "the method is none of a request of A2A")
     return jsonrpc.read(sent, _rpc_calls)
+
+
+def _require_known_version(sent: Sent) -> None:
+    """Refuse a version that is not known, or said twice: a query may say it too (3.6.1)."""
+    version = sent.header(_VERSION_HEADER)
+    if sent.query:
+        said = {value.strip(OWS) for value in values_of(sent, _VERSION_HEADER)}
+        said.add(version or "")
+        said.discard("")  # an empty one is as good as none
+        if len(said) > 1:
+            raise _uninspectable("two versions of A2A are named")
+        version = said.pop() if said else None
+    if version and not _VERSION.fullmatch(version):  # without one it is 0.3
+        raise _uninspectable("the version of A2A is not known")
 
 
 def _rpc_calls(sent: Sent, messages: tuple[Rpc, ...], is_batch: bool) -> tuple[Call, ...]:  # noqa: FBT001 - jsonrpc's face
@@ -92,7 +107,7 @@ def _rest(sent: Sent, path: Segments) -> Message:
     if sent.method != "POST":
         require_no_body(sent)
         return Message((Call(form.method, "task" if task else "", task),))
-    if form.has_optional_body and sent.headers.get("content-length") == "0" and not sent.body:
+    if form.has_optional_body and sent.header("content-length") == "0" and not sent.body:
         return Message((Call(form.method, "task", task),))
     body = parse(sent, _REST_TYPES)
     if pick(body, _RPC_MEMBERS):
@@ -124,7 +139,7 @@ def _card(sent: Sent, path: Segments) -> Message:
 
 
 def _grpc(sent: Sent, path: Segments) -> Message:
-    content_type = sent.headers["content-type"].lower()
+    content_type = (sent.header("content-type") or "").lower()
     if sent.method != "POST" or not _GRPC_TYPE.fullmatch(content_type):
         raise _uninspectable("the request is not of gRPC with protobuf")
     if sent.body and not sent.body.startswith(_GRPC_FLAGS):
@@ -140,7 +155,9 @@ def _grpc_calls(name: str) -> tuple[Call, ...]:
         return (Call(name, is_known=False),)
     method, has_task = known
     call = Call(method, "task" if has_task else "")
-    return (call, Call(a2a_params.PUSH, "task")) if method in SEND else (call,)
+    if method not in SEND:
+        return (call,)
+    return (call, Call(method, "skill"), Call(a2a_params.PUSH, "task"))
 
 
 def _uninspectable(detail: str) -> Denied:

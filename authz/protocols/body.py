@@ -9,7 +9,7 @@ from collections.abc import Set as AbstractSet
 from typing import Any, Final
 
 from authz import strictjson
-from authz.protocols.message import Sent
+from authz.protocols.message import OWS, Sent
 from authz.reason import Denied, Reason
 
 # Some 2 ms to read; up to 10 where it holds as much as is allowed. Real calls have some 2 KiB.
@@ -65,9 +65,9 @@ def may_be_masked(sent: Sent, text: str) -> bool:
 
 def _require_whole(sent: Sent) -> None:
     """Refuse a body that may be cut (RFC 9110 section 8.6 for the length)."""
-    body, headers = sent.body, sent.headers
+    body = sent.body
     seen = len(body)
-    partial = headers.get("x-envoy-auth-partial-body")
+    partial = sent.header("x-envoy-auth-partial-body")
     if not seen and partial is None and not sent.size:  # as on a proxy that sends none
         raise Denied(Reason.BODY_UNINSPECTABLE, _NO_BODY)
     # Without the flag the proxy is another; the flag of a client of such a one proves nothing.
@@ -75,7 +75,7 @@ def _require_whole(sent: Sent) -> None:
         raise Denied(Reason.BODY_TRUNCATED, "the body is not as long as the proxy says")
     if partial not in (None, "false"):
         raise Denied(Reason.BODY_TRUNCATED, "the proxy says that the body is cut")
-    announced = headers.get("content-length")
+    announced = sent.header("content-length")
     if announced is not None and announced != str(seen):
         raise Denied(Reason.BODY_TRUNCATED, "the body is not as long as its content-length")
     if sent.max_bytes is not None and seen >= sent.max_bytes:
@@ -91,14 +91,14 @@ def _require_whole(sent: Sent) -> None:
 
 def _require_plain(sent: Sent, types: AbstractSet[str]) -> None:
     """Refuse codings and media types in which the bytes mean something else."""
-    coding = sent.headers.get("content-encoding")
+    coding = sent.header("content-encoding")
     if coding is not None and coding.lower() != "identity":
         raise Denied(Reason.BODY_UNINSPECTABLE, "the body has a content-encoding")
-    content_type = sent.headers.get("content-type", "")
+    content_type = sent.header("content-type") or ""
     if content_type not in types:
         media_type, _, parameter = content_type.lower().partition(";")
         # One parameter at most: of two charsets each reader takes its own.
-        if media_type.strip() not in types or parameter.strip() not in _UTF8:
+        if media_type.strip(OWS) not in types or parameter.strip(OWS) not in _UTF8:
             raise Denied(Reason.BODY_UNINSPECTABLE, "the content-type is not JSON in UTF-8")
     if sent.is_text and _REPLACEMENT in sent.body:
         raise Denied(Reason.BODY_UNINSPECTABLE, "the body held bytes that are no UTF-8")

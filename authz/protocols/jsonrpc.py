@@ -124,8 +124,12 @@ def _message(sent: Sent, value: object) -> Rpc:
     request_id = encode_id(value["id"]) if "id" in value else b""
     if "id" in value and not request_id:
         raise _invalid("the id is neither a whole number nor a text of sane length")
-    params = value.get("params", _NO_PARAMS)
-    if not isinstance(params, dict):
+    params = value.get("params")
+    # A null is no structured value (JSON-RPC 2.0 section 4.2), but names nothing either: a server
+    # refuses it, or takes it for what it is in most languages that write it, which is none.
+    if params is None:
+        params = _NO_PARAMS
+    elif not isinstance(params, dict):
         raise Denied(Reason.MCP_PARAMS, "the params are not an object")
     if len(params) > MAX_OWN_MEMBERS:
         raise Denied(Reason.MCP_PARAMS, f"the params have more than {MAX_OWN_MEMBERS} members")

@@ -13,6 +13,15 @@ import msgspec
 
 from authz.protocols import body, jsonrpc, mcp_headers, mcp_metadata, plain
 from authz.protocols.jsonrpc import Rpc
+from authz.protocols.mcp_methods import (
+    COMPLETE,
+    INITIALIZE,
+    LISTEN,
+    METHODS,
+    Method,
+    is_known,
+    is_notification,
+)
 from authz.protocols.members import as_json, require_distinct
 from authz.protocols.message import Message, Sent
 from authz.reason import Denied, Reason
@@ -22,37 +31,6 @@ MAX_NAME_CHARS: Final = 256  # MCP advises 128 for tools; ids of tasks are UUIDs
 MAX_URI_CHARS: Final = 2048
 MAX_CALLS: Final = 128  # of one message: a batch, or the subscriptions of one stream
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-_NOTIFICATION: Final = "notifications/"
-_INITIALIZE: Final = "initialize"
-_COMPLETE: Final = "completion/complete"
-_LISTEN: Final = "subscriptions/listen"
-# What clients ask for by name: the kind of the target, and the member of params that names it.
-_TARGETS: Final[Mapping[str, tuple[str, str]]] = {
-    "tools/call": ("tool", "name"),
-    "resources/read": ("resource", "uri"),
-    "resources/subscribe": ("resource", "uri"),
-    "resources/unsubscribe": ("resource", "uri"),
-    "prompts/get": ("prompt", "name"),
-    "tasks/get": ("task", "taskId"),
-    "tasks/result": ("task", "taskId"),
-    "tasks/update": ("task", "taskId"),
-    "tasks/cancel": ("task", "taskId"),
-}
-# What clients ask of the server itself. Requests that servers send to clients are not among them.
-_SERVER: Final = frozenset(
-    {
-        _INITIALIZE,
-        _LISTEN,
-        "logging/setLevel",
-        "ping",
-        "prompts/list",
-        "resources/list",
-        "resources/templates/list",
-        "server/discover",
-        "tasks/list",
-        "tools/list",
-    }
-)
 _REFERENCES: Final = {"ref/prompt": ("prompt", "name"), "ref/resource": ("resource", "uri")}
 _LISTS: Final = (("resource", "resourceSubscriptions"), ("task", "taskIds"))
 _MEMBERS: Final = jsonrpc.folded(
@@ -61,8 +39,11 @@ _MEMBERS: Final = jsonrpc.folded(
 _REFERENCE_MEMBERS: Final = jsonrpc.folded("name", "type", "uri")
 _FLAGS: Final = ("toolsListChanged", "promptsListChanged", "resourcesListChanged")
 _SUBSCRIPTIONS: Final = frozenset({*_FLAGS, *(member for _, member in _LISTS)})
+_UNKNOWN: Final = Method()
 _NO_BODY: Final = {"GET": Call("", "stream"), "DELETE": Call("", "session")}
 _RESPONSE: Final = Call("", "response")
+# What a client may be listening to where nobody shows it.
+LISTENING_UNSEEN: Final = (Call(LISTEN), *(Call(LISTEN, kind) for kind, _ in _LISTS))
 _NO_ARGUMENTS: Final[Mapping[str, Any]] = {}
 
 
@@ -96,7 +77,7 @@ def _without_body(sent: Sent) -> Call:
 def _from_metadata(sent: Sent, message: Rpc) -> Message:
     """The call that the proxy's filter found, which tells neither its arguments nor any list."""
     ids = (message.id,) if message.id else ()
-    if message.method == _LISTEN:
+    if message.method == LISTEN:
         denied = Denied(Reason.BODY_UNINSPECTABLE, "the proxy's filter reads no subscriptions")
         return jsonrpc.refused(denied, ids)
     try:
@@ -110,13 +91,14 @@ def _from_metadata(sent: Sent, message: Rpc) -> Message:
 def _from_headers(sent: Sent) -> Call:
     """The call as headers tell it, where the server has to compare them with the body."""
     method = mcp_headers.trusted_method(sent)
-    if method in mcp_headers.NAMED:
-        kind, member = _TARGETS[method]
-        return Call(method, kind, _name(sent, mcp_headers.trusted_name(sent), member))
-    if method in _TARGETS or method in (_COMPLETE, _LISTEN):
+    known = METHODS.get(method, _UNKNOWN)
+    if known.is_mirrored:
+        name = _name(sent, mcp_headers.trusted_name(sent), known.member)
+        return Call(method, known.kind, name)
+    if known.kind or known.has_other_targets:
         detail = "what the method is for stands in no header that servers have to compare"
         raise Denied(Reason.MCP_UNTRUSTED_HEADERS, detail)
-    return Call(method, is_known=_is_known(method))
+    return Call(method, is_known=is_known(method))
 
 
 def _calls(
@@ -126,14 +108,14 @@ def _calls(
 ) -> tuple[Call, ...]:
     if is_batch:
         mcp_headers.require_batches(sent)
-        if any(message.method == _INITIALIZE for message in messages):
+        if any(message.method == INITIALIZE for message in messages):
             raise Denied(Reason.MCP_INVALID_REQUEST, "a session begins with no batch")
     calls: list[Call] = []
     for message in messages:
         call = _call(sent, message)
         mcp_headers.require_agreement(sent, message, call.name)
         calls.append(_with_arguments(sent, call, message.params))
-        if message.method == _LISTEN:
+        if message.method == LISTEN:
             calls += _subscriptions(sent, message.params)
     if len(calls) > MAX_CALLS:
         raise Denied(Reason.MCP_PARAMS, f"the message makes more than {MAX_CALLS} calls")
@@ -145,19 +127,14 @@ def _call(sent: Sent, message: Rpc) -> Call:
     if not method:
         return _RESPONSE
     jsonrpc.require_no_twins(params, _MEMBERS)
-    if message.id and method.startswith(_NOTIFICATION):
+    if message.id and is_notification(method):
         raise Denied(Reason.MCP_INVALID_REQUEST, "a notification has no id")
-    if method in _TARGETS:
-        kind, member = _TARGETS[method]
-        return Call(method, kind, _name(sent, params.get(member), member))
-    if method == _COMPLETE:
+    known = METHODS.get(method, _UNKNOWN)
+    if known.kind:
+        return Call(method, known.kind, _name(sent, params.get(known.member), known.member))
+    if method == COMPLETE:
         return Call(method, *_reference(sent, params.get("ref")))
-    return Call(method, is_known=_is_known(method))
-
-
-def _is_known(method: str) -> bool:
-    # Notifications ask for nothing, so those of extensions are as good as ours.
-    return method in _SERVER or method.startswith(_NOTIFICATION)
+    return Call(method, is_known=is_known(method))
 
 
 def _reference(sent: Sent, ref: object) -> tuple[str, str]:
@@ -179,11 +156,13 @@ def _subscriptions(sent: Sent, params: Mapping[str, Any]) -> Iterator[Call]:
     if not notifications.keys() <= _SUBSCRIPTIONS:
         raise Denied(Reason.MCP_PARAMS, "notifications has a member that may name anything")
     for kind, member in _LISTS:
-        names = notifications.get(member, [])
+        names = notifications.get(member)
+        if names is None:
+            continue
         if not isinstance(names, list) or len(names) > MAX_CALLS:
             raise Denied(Reason.MCP_PARAMS, f"{member} is no list of at most {MAX_CALLS}")
         for name in names:
-            yield Call(_LISTEN, kind, _name(sent, name, "uri" if kind == "resource" else "taskId"))
+            yield Call(LISTEN, kind, _name(sent, name, "uri" if kind == "resource" else "taskId"))
 
 
 def _name(sent: Sent, value: object, member: str) -> str:
@@ -199,8 +178,10 @@ def _name(sent: Sent, value: object, member: str) -> str:
 
 def _with_arguments(sent: Sent, call: Call, params: Mapping[str, Any]) -> Call:
     """The call with its arguments, where a decision reads them: they become a part of its key."""
-    arguments = params.get("arguments", _NO_ARGUMENTS)
-    if not isinstance(arguments, dict):
+    arguments = params.get("arguments")
+    if arguments is None:  # as with params, null is none
+        arguments = _NO_ARGUMENTS
+    elif not isinstance(arguments, dict):
         raise Denied(Reason.MCP_PARAMS, "arguments is not an object")
     if not sent.reads_arguments(call):
         return call

@@ -10,16 +10,16 @@ from typing import Final
 
 from authz.protocols import jsonrpc
 from authz.protocols.jsonrpc import Rpc
+from authz.protocols.mcp_methods import MEMBERS, METHODS
 from authz.protocols.message import Sent
 from authz.reason import Denied, Reason
 
 # Methods whose name a header mirrors, and servers compare it.
-NAMED: Final = frozenset({"tools/call", "resources/read", "prompts/get"})
+_NAMED: Final = frozenset({name for name, method in METHODS.items() if method.is_mirrored})
 _METHOD_HEADER: Final = "mcp-method"
 _NAME_HEADER: Final = "mcp-name"
 _VERSION_HEADER: Final = "mcp-protocol-version"
 _MCP_HEADERS: Final = frozenset({_METHOD_HEADER, _NAME_HEADER, _VERSION_HEADER})
-_NAMES: Final = ("name", "uri", "taskId")  # of params, that Mcp-Name may mirror
 _VERSION: Final = re.compile(r"[0-9A-Za-z._-]{1,32}")
 _DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _FIRST_MIRRORED: Final = "2026-07-28"  # the first revision with headers that mirror the body
@@ -69,21 +69,22 @@ def trusted_method(sent: Sent) -> str:
     if _version(sent) not in _VALIDATED:
         detail = "the version obliges no server to compare headers with the body"
         raise Denied(Reason.MCP_UNTRUSTED_HEADERS, detail)
-    if _METHOD_HEADER not in sent.headers:
+    method = sent.header(_METHOD_HEADER)
+    if method is None:
         raise _mismatch("Mcp-Method is missing")
-    _require_once(sent, _METHOD_HEADER)
-    return jsonrpc.method_name(sent.headers[_METHOD_HEADER])
+    _require_once(_METHOD_HEADER, method)
+    return jsonrpc.method_name(method)
 
 
 def trusted_name(sent: Sent) -> str | None:
     """``Mcp-Name``, decoded, as what stands alone. Raises Denied(MCP_HEADER_MISMATCH)."""
-    _require_once(sent, _NAME_HEADER)
+    _require_once(_NAME_HEADER, sent.header(_NAME_HEADER) or "")
     return name(sent)
 
 
 def name(sent: Sent) -> str | None:
     """``Mcp-Name``, decoded; None when it was not sent. Raises Denied(MCP_HEADER_MISMATCH)."""
-    value = sent.headers.get(_NAME_HEADER)
+    value = sent.header(_NAME_HEADER)
     if value is None:
         return None
     if not value.isascii():
@@ -101,15 +102,15 @@ def name(sent: Sent) -> str | None:
     return text
 
 
-def _require_once(sent: Sent, header: str) -> None:
+def _require_once(header: str, value: str) -> None:
     """Refuse what may be two headers, of which a server takes one; base64 has no comma."""
-    if "," in sent.headers.get(header, ""):
+    if "," in value:
         raise _mismatch(f"{header} may have been sent twice, and no body says what is meant")
 
 
 def _version(sent: Sent) -> str:
     """``MCP-Protocol-Version``, "" when it was not sent."""
-    version = sent.headers.get(_VERSION_HEADER)
+    version = sent.header(_VERSION_HEADER)
     if version is None:
         return ""
     if not _VERSION.fullmatch(version):
@@ -122,7 +123,7 @@ def _is_mirrored(version: str) -> bool:
 
 
 def _require_method(sent: Sent, message: Rpc, *, is_required: bool) -> None:
-    value = sent.headers.get(_METHOD_HEADER)
+    value = sent.header(_METHOD_HEADER)
     if value is None:
         if is_required:
             raise _mismatch("Mcp-Method is missing")
@@ -133,9 +134,9 @@ def _require_method(sent: Sent, message: Rpc, *, is_required: bool) -> None:
 def _require_name(sent: Sent, message: Rpc, target: str, *, is_required: bool) -> None:
     value = name(sent)
     if value is None:
-        if is_required and message.method in NAMED:
+        if is_required and message.method in _NAMED:
             raise _mismatch("Mcp-Name is missing")
-    elif value not in ([target] if target else map(message.params.get, _NAMES)):
+    elif value not in ([target] if target else map(message.params.get, MEMBERS)):
         raise _mismatch("Mcp-Name is not what the body names")
 
 

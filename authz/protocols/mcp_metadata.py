@@ -12,12 +12,13 @@ from google.protobuf.struct_pb2 import Struct, Value
 
 from authz.protocols import jsonrpc
 from authz.protocols.jsonrpc import Rpc
+from authz.protocols.mcp_methods import MEMBERS
 from authz.reason import Denied, Reason
 
 MAX_METADATA_BYTES: Final = 64 * 1024  # the filter keeps a method, an id and a name or two
 MAX_SAFE_INTEGER: Final = 2**53 - 1  # ids are doubles there: beyond, two are one
 _RESPONSE: Final = "__jsonrpc_response"  # the filter's name for what has no method
-_NAMES: Final = ("name", "uri", "taskId", "type")
+_NAMES: Final = (*MEMBERS, "type")
 
 
 def message(metadata: bytes) -> Rpc:

@@ -25,7 +25,7 @@ Names = Mapping[str, str]
 
 def names(*spellings: str) -> Names:
     """What ``pick`` looks for, by the spelling under which the caller wants to have it."""
-    return {_folded(spelling): spelling for spelling in spellings}
+    return {fold(spelling): spelling for spelling in spellings}
 
 
 def pick(holder: object, wanted: Names) -> dict[str, Any]:
@@ -42,7 +42,7 @@ def pick(holder: object, wanted: Names) -> dict[str, Any]:
         raise refused(f"an object of the protocol has more than {MAX_OWN_MEMBERS} members")
     found: dict[str, Any] = {}
     for written, value in holder.items():
-        name = wanted.get(_folded(written))
+        name = wanted.get(fold(written))
         if name is None:
             continue
         if name in found:
@@ -54,7 +54,7 @@ def pick(holder: object, wanted: Names) -> dict[str, Any]:
 
 def require_only(holder: object, known: Names) -> None:
     """Refuse an object that has further members. Raises Denied(MCP_PARAMS)."""
-    if not isinstance(holder, dict) or any(_folded(name) not in known for name in holder):
+    if not isinstance(holder, dict) or any(fold(name) not in known for name in holder):
         raise refused("an object has members that are not known")
 
 
@@ -103,5 +103,6 @@ def refused(detail: str) -> Denied:
     return Denied(Reason.MCP_PARAMS, detail)
 
 
-def _folded(name: str) -> str:
+def fold(name: str) -> str:
+    """Give the letters by which a member's name is known."""
     return name.replace("_", "").casefold()  # also of the letters that Go folds to ASCII

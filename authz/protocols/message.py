@@ -8,6 +8,7 @@ import msgspec
 from authz.reason import Reason
 from authz.request import Call
 
+OWS: Final = " \t"  # optional white space (RFC 9110 section 5.6.3)
 # Request headers that any protocol reads, by lower-case name.
 HEADERS: Final = frozenset(
     {
@@ -38,6 +39,8 @@ class Sent(msgspec.Struct, frozen=True, gc=False):
         metadata: the serialised Struct of Envoy's MCP filter, where it is trusted; else None.
         trusts_headers: whether MCP headers alone are good where the version has servers compare.
         reads_arguments: whether any decision reads the arguments of this call.
+        query: of the request's target, without the question mark.
+        extra_members: further names that the operator knows to be harmless in a model call.
     """
 
     method: str
@@ -50,6 +53,17 @@ class Sent(msgspec.Struct, frozen=True, gc=False):
     metadata: bytes | None = None
     trusts_headers: bool = False
     reads_arguments: Callable[[Call], bool] = lambda _: False
+    query: str = ""
+    extra_members: frozenset[str] = frozenset()
+
+    def header(self, name: str) -> str | None:
+        """Give a header of this lower-case name, None when it was not sent.
+
+        White space around a field's value is no part of it (RFC 9110 section 5.5), so that what is
+        compared here is what every server sees.
+        """
+        value = self.headers.get(name)
+        return None if value is None else value.strip(OWS)
 
 
 class Message(msgspec.Struct, frozen=True, gc=False):

@@ -1,8 +1,9 @@
 """Model calls as OpenAI's API has them, and all who speak it; Anthropic's messages too.
 
-A request may name more models than one: those that a gateway may fall back to, or a deployment in
-the path (Azure) besides the one in the body. Each gives a call of its own, so that all have to be
-allowed. What takes its model and tools from elsewhere, such as a stored prompt, is not read.
+A request may name more models than one: those that a gateway may fall back to, a deployment in the
+path (Azure) besides the one in the body, or that of a tool. Each gives a call of its own, so that
+all have to be allowed. What takes its model and tools from elsewhere, such as a stored prompt, is
+not read; nor is what may redefine them.
 """
 
 from collections.abc import Iterator
@@ -24,6 +25,7 @@ from authz.protocols.members import (
 )
 from authz.protocols.members import refused as params_refused
 from authz.protocols.message import Message, Sent
+from authz.protocols.openai_members import KNOWN, READ, require_known, require_known_query
 from authz.protocols.plain import require_no_body, require_no_upgrade
 from authz.reason import Denied, Reason
 from authz.request import Call
@@ -43,23 +45,20 @@ _POSTS: Final = (
     "messages",
     "moderations",
 )
-_DEPLOYMENTS: Final = "deployments"
+_DEPLOYMENTS: Final = frozenset({"deployments", "engines"})  # Azure; OpenAI before, LiteLLM
 _MODELS: Final = "models"
 # Below these a tail means something else ("threads/{id}/messages"), or has a model of its own.
 _OTHERS: Final = frozenset(
-    {"threads", "conversations", "completions", "responses", "messages", _DEPLOYMENTS}
+    {"threads", "conversations", "completions", "responses", "messages", *_DEPLOYMENTS}
 )
-_BODY: Final = names(
-    "model", "models", "fallbacks", "stream", "tools", "functions",
-    "mcp_servers", "plugins", "web_search_options", "prompt", "prompt_id", "preset", "extra_body",
-)  # fmt: skip
 # Members that offer a tool without naming it among the tools, and how it is named then.
 _IMPLIED: Final = {
     "mcp_servers": "mcp",
     "plugins": "plugins",
+    "container": "container",  # which may hold skills, and what earlier calls left there
     "web_search_options": "web_search",
 }
-_TOOL: Final = names("type", "name", "function", "custom", "tools")
+_TOOL: Final = names("type", "name", "function", "custom", "tools", "model")
 _INNER: Final = names("name")
 _PLAIN_TYPES: Final = frozenset({"function", "custom"})  # what these offer has a name of its own
 # What a condition may read: small and of the call, never of the conversation.
@@ -69,7 +68,6 @@ _ARGUMENTS: Final = names(
     "reasoning_effort", "safety_identifier", "seed", "service_tier", "size", "store", "stream",
     "temperature", "tool_choice", "top_k", "top_p", "truncation", "user", "voice",
 )  # fmt: skip
-_FALLBACK: Final = {**_BODY, **_ARGUMENTS, **names("messages")}
 
 
 def read(sent: Sent) -> Message:
@@ -81,8 +79,9 @@ def read(sent: Sent) -> Message:
     short texts of a closed list, such as ``max_tokens`` and ``user``; they are not known where a
     part of the body may change them for another model.
 
-    Raises Denied: BODY_UNINSPECTABLE for a path that is no model call known here and for a stored
-    prompt, MCP_PARAMS for members of a wrong kind, PATH_AMBIGUOUS, and what ``body.parse`` raises.
+    Raises Denied: BODY_UNINSPECTABLE for a path that is no model call known here, for a stored
+    prompt and for members that are not known, MCP_PARAMS for members of a wrong kind,
+    PATH_AMBIGUOUS, and what ``body.parse`` raises.
     """
     require_no_upgrade(sent)
     path = canonical_path(sent.path)
@@ -92,17 +91,19 @@ def read(sent: Sent) -> Message:
     if sent.method != "POST":
         raise _uninspectable("the method is none of a model call")
     method, base = _tail(path)
+    require_known_query(sent)
     body = parse(sent)
-    bodies = list(_bodies(body))
+    bodies = list(_bodies(sent, method, body))
     if any(_is_stored(method, one) for one in bodies):
         raise _uninspectable("a stored prompt brings a model and tools that are not seen")
+    tools, brought = _tools(sent, bodies)
     call = Call(
         method,
         kind="model",
-        tools=_tools(sent, bodies),
+        tools=tools,
         is_streaming=True in [_flag(one.get("stream")) for one in bodies],
     )
-    models = once((*_deployment(sent, base), *_named(sent, bodies)))
+    models = once((*_deployment(sent, base), *_named(sent, bodies), *brought))
     if not 1 <= len(models) <= MAX_MODELS:
         raise params_refused(f"the models named are not 1 to {MAX_MODELS}")
     return Message(tuple(_with_arguments(sent, call, model, body, bodies) for model in models))
@@ -130,7 +131,7 @@ def _tail(path: Segments) -> tuple[str, Segments]:
 
 
 def _base(base: Segments) -> Segments:
-    deployment = base[-2:] if base[-2:-1] == (_DEPLOYMENTS,) else ()
+    deployment = base[-2:] if _DEPLOYMENTS.intersection(base[-2:-1]) else ()
     before = base[: len(base) - len(deployment)]
     # Azure's ".../models/chat/completions" is plain; ".../models/{model}/..." names one itself.
     if not _OTHERS.isdisjoint(before) or _MODELS in before[:-1]:
@@ -142,19 +143,21 @@ def _deployment(sent: Sent, base: Segments) -> tuple[str, ...]:
     return tuple(_model(sent, name) for name in base[1:])
 
 
-def _bodies(body: object) -> Iterator[dict[str, Any]]:
+def _bodies(sent: Sent, method: str, body: object) -> Iterator[dict[str, Any]]:
     """The body, then those in it that change it: of a model to fall back to, and LiteLLM's extra.
 
     The JSON's depth bounds the calls.
     """
-    asked = pick(body, _BODY)
+    asked = pick(body, READ)
+    if isinstance(body, dict):
+        require_known(sent, method, body)
     yield asked
     if "extra_body" in asked:
-        yield from _bodies(asked["extra_body"])
+        yield from _bodies(sent, method, asked["extra_body"])
     for further in listed(asked.get("fallbacks"), MAX_FALLBACKS):
         if not isinstance(further, str):
-            require_only(further, _FALLBACK)  # else it may be {model: [models instead]}
-            yield from _bodies(further)
+            require_only(further, KNOWN[method])  # else it may be {model: [models instead]}
+            yield from _bodies(sent, method, further)
 
 
 def _is_stored(method: str, asked: dict[str, Any]) -> bool:
@@ -182,19 +185,21 @@ def _model(sent: Sent, value: object) -> str:
     return name
 
 
-def _tools(sent: Sent, bodies: list[dict[str, Any]]) -> tuple[str, ...]:
+def _tools(sent: Sent, bodies: list[dict[str, Any]]) -> tuple[tuple[str, ...], list[str]]:
+    """The tools that are offered, and the models that they bring, such as one for images."""
     found: list[str] = []
+    brought: list[str] = []
     for asked in bodies:
-        found += _offered(sent, listed(asked.get("tools"), MAX_TOOLS))
+        found += _offered(sent, listed(asked.get("tools"), MAX_TOOLS), brought)
         found += [_inner(sent, one) for one in listed(asked.get("functions"), MAX_TOOLS)]
         found += [tool for member, tool in _IMPLIED.items() if member in asked]
     tools = once(found)
     if len(tools) > MAX_TOOLS:
         raise params_refused(f"more than {MAX_TOOLS} tools are offered")
-    return tools
+    return tools, brought
 
 
-def _offered(sent: Sent, tools: list[Any]) -> Iterator[str]:
+def _offered(sent: Sent, tools: list[Any], brought: list[str]) -> Iterator[str]:
     """Every name under which a server may know these tools. The JSON's depth bounds the calls."""
     for tool in tools:
         members = pick(tool, _TOOL)
@@ -205,8 +210,10 @@ def _offered(sent: Sent, tools: list[Any]) -> Iterator[str]:
         found += [_inner(sent, members[key]) for key in ("function", "custom") if key in members]
         if not found:
             raise params_refused("a tool has no name")
+        if "model" in members:
+            brought.append(_model(sent, members["model"]))
         yield from found
-        yield from _offered(sent, listed(members.get("tools"), MAX_TOOLS))
+        yield from _offered(sent, listed(members.get("tools"), MAX_TOOLS), brought)
 
 
 def _inner(sent: Sent, function: object) -> str:

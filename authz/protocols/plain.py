@@ -12,5 +12,5 @@ def require_no_upgrade(sent: Sent) -> None:
 
 def require_no_body(sent: Sent) -> None:
     """Refuse a body where the path says it all. Raises Denied(BODY_UNINSPECTABLE)."""
-    if sent.body or sent.size or sent.headers.get("content-length", "0") != "0":
+    if sent.body or sent.size or sent.header("content-length") not in (None, "0"):
         raise Denied(Reason.BODY_UNINSPECTABLE, "a body where none belongs")

@@ -28,7 +28,7 @@ def nameable(call: Call) -> Call:
     limit = MAX_URI_CHARS if call.kind == "resource" else MAX_NAME_CHARS
     if any(ANY in text or not text.isprintable() or len(text) > limit for text in texts):
         raise ValueError("no rule can name it")
-    name = ANY if is_task else call.name
+    name = ANY if is_task or call.hides_name else call.name
     tools = tuple(sorted(set(call.tools)))
     return Call(call.method, call.kind, name, tools=tools, is_streaming=call.is_streaming)
 

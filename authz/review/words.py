@@ -1,22 +1,16 @@
 """A call in an operator's words: of the flags of a verb, of a case in a file of tests."""
 
-from collections.abc import Mapping
 from typing import Any, Final, Self
 
 import msgspec
 from pydantic import Field, model_validator
 
 from authz.policy.calls import A2A, MCP, MODELS
+from authz.protocols.mcp_methods import calling
 from authz.request import Call
 from authz.settings import Settings
 
-# What is asked of a thing when nothing else is said.
-_METHODS: Final[Mapping[str, str]] = {
-    "tool": "tools/call",
-    "resource": "resources/read",
-    "prompt": "prompts/get",
-    "task": "tasks/get",
-}
+_METHODS: Final = calling()  # what is asked of a thing when nothing else is said
 _NO_TARGET: Final = ("", "")
 _encode: Final = msgspec.json.Encoder(order="sorted").encode
 

@@ -34,6 +34,7 @@ class Snapshot:
     cache_settings: CacheSettings
     policy_version: str
     recorded_headers: frozenset[str] = frozenset()
+    credential_headers: frozenset[str] = frozenset()
     decision_point: DecisionPoint | None = None
     cache: DecisionCache = field(init=False)
 

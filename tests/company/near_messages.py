@@ -33,7 +33,7 @@ def change_body(r: random.Random, asked: Asked) -> None:
                 {"content-type": "application/json; charset=utf-16"},
                 {"content-encoding": "gzip"},
                 {"mcp-method": r.choice(["tools/call", "x"])},
-                {"mcp-name": r.choice(["get_trip", "x"])},
+                {"mcp-name": r.choice(["get_trip", " get_trip\t", "x"])},
             ]
         )
     elif kind == "bytes":
@@ -52,7 +52,14 @@ def change_member(r: random.Random, message: dict[str, Any]) -> None:
     """A member of the message itself."""
     if "model" in message:
         names = ["small-9", "xl-1", "large-2", "SMALL-1", "", "mini"]
-        message["stream"] = r.choice([True, "yes"])
+        redefining: list[dict[str, Any]] = [
+            {"user_config": {}},
+            {"api_base": "x"},
+            {"metadata": {"tags": ["xl-1"]}},
+        ]
+        more = [{"metadata": {"job": "7"}}, *redefining]
+        more += [{"stream": True}, {"stream": "yes"}]
+        message |= r.choice(more)
         message["model"] = r.choice(names)
         return
     changes: list[dict[str, Any]] = [

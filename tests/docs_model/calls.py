@@ -37,6 +37,13 @@ A2A_OLD = {
 A2A_TASKS = ("GetTask", "CancelTask")
 A2A_OTHERS = ("GetExtendedAgentCard", "ListTasks")
 MODEL_PATHS = ("chat/completions", "completions", "responses", "embeddings")
+# Members of the public APIs, as far as this company's requests have them.
+MODEL_MEMBERS = {
+    "chat/completions": {"messages", "tools", "temperature"},
+    "completions": {"prompt", "temperature"},
+    "responses": {"input", "tools", "temperature"},
+    "embeddings": {"input"},
+}
 
 
 @dataclass(frozen=True)
@@ -72,15 +79,19 @@ def read_calls(config: Config, route: Rule, asked: Asked, segments: list[str]) -
         if segments[-2:] != [".well-known", "agent-card.json"]:
             raise Refused("mcp_invalid_request")
         return [Call("a2a", "GetAgentCard")]
+    if protocol == "a2a" and query_of(asked).get("A2A-Version", "1.0") not in ("0.3", "1.0"):
+        raise Refused("body_uninspectable")
     message = read_body(asked, protocol)
     if protocol == "openai":
-        return [model_call(message, "/".join(segments))]
+        return [model_call(message, "/".join(segments), query_of(asked))]
     known = methods_of_rules(config, protocol)
     method, params = json_rpc(message)
     if protocol == "mcp":
         call = mcp_call(method, params, known)
-        of_header = asked.headers.get("mcp-method", method)
-        if of_header != method or asked.headers.get("mcp-name", call.name) != call.name:
+        of_header = asked.headers.get("mcp-method", method).strip(" \t")
+        if of_header != method:
+            raise Refused("mcp_header_mismatch")
+        if asked.headers.get("mcp-name", call.name).strip(" \t") != call.name:
             raise Refused("mcp_header_mismatch")
         return [call]
     return list(a2a_calls(A2A_OLD.get(method, method), params, known))
@@ -126,8 +137,8 @@ def json_rpc(message: Any) -> tuple[str, dict[str, Any]]:
     number, method, params = message.get("id", 0), message.get("method", ""), message.get("params")
     if isinstance(number, bool) or not isinstance(number, int | str):
         raise Refused("mcp_invalid_request")
-    if "params" in message and not isinstance(params, dict):
-        # "parameters of another type", or "no JSON-RPC 2.0": null is neither list nor object
+    if params is not None and not isinstance(params, dict):
+        # "parameters of another type", or "no JSON-RPC 2.0"
         raise Refused("mcp_params", "mcp_invalid_request")
     return method, params or {}
 
@@ -142,7 +153,7 @@ def mcp_call(method: str, params: dict[str, Any], known: list[str]) -> Call:
         is_known = method == "logging/setLevel" or text_fits(known, method)
         return Call("mcp", method, is_known=is_known)
     key, parameter = NAMED[method]
-    name, arguments = params.get(parameter), params.get("arguments", {})
+    name, arguments = params.get(parameter), params.get("arguments") or {}
     if not isinstance(name, str) or not name or min(name) < " ":
         raise Refused("mcp_params")
     return Call("mcp", method, key, name, arguments)
@@ -169,12 +180,25 @@ def a2a_calls(method: str, params: dict[str, Any], known: list[str]) -> list[Cal
     return [Call("a2a", method, arguments=params, is_known=is_known)]
 
 
-def model_call(body: Any, path: str) -> Call:
+def query_of(asked: Asked) -> dict[str, str]:
+    """The parameters of the query."""
+    pairs = [pair.partition("=") for pair in asked.path.partition("?")[2].split("&") if pair]
+    return {name: value for name, _, value in pairs}
+
+
+def model_call(body: Any, path: str, query: Mapping[str, str]) -> Call:
     """A call of a model, by the end of its path."""
     method = next((m for m in MODEL_PATHS if path.endswith(m)), "")
     if not method:
         raise Refused("body_uninspectable")
-    if not isinstance(body, dict) or not body.get("model"):
+    if not isinstance(body, dict):
+        raise Refused("mcp_params")
+    metadata = body.get("metadata", {})
+    known = {"model", "stream", "metadata"} | MODEL_MEMBERS[method]
+    is_plain = isinstance(metadata, dict) and all(isinstance(v, str) for v in metadata.values())
+    if not is_plain or not set(body) <= known or not set(query) <= {"api-version", "beta"}:
+        raise Refused("body_uninspectable")
+    if not body.get("model"):
         raise Refused("mcp_params")
     streaming = body.get("stream", False)
     if not isinstance(streaming, bool):
