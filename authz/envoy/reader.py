@@ -139,10 +139,15 @@ def _text(header: pb.HeaderValue) -> str:
     return header.value or header.raw_value.decode("utf-8", "replace")
 
 
-def attempt_of(message: pb.CheckRequest) -> bytes:
+def attempt_of(message: pb.CheckRequest, decision_id: str) -> bytes:
     """What names the HTTP request: the same when the proxy asks again for it, no client's choice.
 
-    The proxy's id of the stream and the time when it began, to the nanosecond.
+    The proxy's id of the stream and the time when it began, to the nanosecond. Neither will do
+    alone: by Envoy's API the id may be a client's own ``x-request-id``, and a time may be that of
+    many requests. Without both each check is an attempt of its own, named by its ``decision_id``.
     """
     request = message.attributes.request
-    return f"{request.http.id} {request.time.seconds} {request.time.nanos}".encode()
+    began = request.time
+    if not request.http.id or not (began.seconds or began.nanos):
+        return decision_id.encode()
+    return f"{request.http.id} {began.seconds} {began.nanos}".encode()

@@ -4,9 +4,9 @@ from typing import Final
 
 from authz.audit import AuditOperation, encode_operation
 from authz.cache import CacheSettings, Entry
-from authz.decision import Allow, Decision, Deny
+from authz.decision import Allow, Decision, Progress
 from authz.envoy import Reading
-from authz.reason import DPOP_SCHEME, Reason
+from authz.reason import DPOP_SCHEME, Denied, Reason
 from authz.request import Call, Request
 from authz.routes import ROUTE
 from authz.service.snapshot import Snapshot
@@ -69,6 +69,7 @@ def _recorded(call: Call) -> dict[str, object]:
 
 
 def refusal_of(snapshot: Snapshot, reading: Reading, reason: Reason, detail: str) -> Entry:
-    """A deny of our own fault, of no request to speak of."""
-    rendered = snapshot.renderer.render(Deny(reason, detail), reading.request.protocol)
+    """A refusal that says nothing of what was decided or asked, and is not remembered."""
+    deny = Progress().refuse(Denied(reason, detail))
+    rendered = snapshot.renderer.render(deny, reading.request.protocol)
     return Entry(rendered, _NOTHING, 0.0)
