@@ -165,8 +165,10 @@ class Service:
         self._metrics.observe(rendered.reason, seconds, is_hit)
         for shadow in rendered.shadows:
             self._metrics.shadowed(shadow)
-        valid_until = entry.valid_until if rendered.reason is None else 0.0
-        return rendered.answer.complete(decision_id, valid_until, is_hit, reading.ids)
+        if rendered.reason is not None:
+            return rendered.answer.complete(decision_id, 0.0, is_hit, reading.ids)
+        until, twins = entry.valid_until, reading.twins
+        return rendered.answer.complete(decision_id, until, is_hit, reading.ids, twins)
 
 
 def _log_fault(error: Exception) -> None:
