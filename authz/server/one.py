@@ -155,10 +155,11 @@ class Server:
         checks = {
             "config": True,
             "keys": keys,
-            "audit": not self._audit.is_failing,
             "stopping": stopping,
             "sources": self.keys.status(),
         }
+        if self._audit.is_failing:
+            checks["audit"] = False
         return keys and not stopping and not self._audit.refuses_allows, checks
 
     def stop(self) -> None:
