@@ -1,6 +1,7 @@
 """For operators: /metrics, /healthz and /readyz over plain HTTP, on loopback by default."""
 
 import logging
+import select
 import socket
 import sys
 import threading
@@ -88,8 +89,10 @@ class AdminServer:
 
         class Handler(BaseHTTPRequestHandler):
             timeout = REQUEST_SECONDS
+            server: _Server
 
             def do_GET(self) -> None:
+                self.server.answering(self.connection)
                 path, accept = self.path.partition("?")[0], self.headers.get("accept", "")
                 try:
                     status, content_type, body = admin.answer(path, accept)
@@ -141,7 +144,11 @@ class AdminServer:
 
 
 class _Server(ThreadingHTTPServer):
-    """Many connections at most, each for so long in all: trickling bytes buys no more time."""
+    """Many connections at most, each for so long in all: trickling bytes buys no more time.
+
+    When there are too many, the oldest that has asked for nothing yet makes room: so whoever holds
+    connections open, and says nothing, keeps no probe from being answered.
+    """
 
     daemon_threads = True
     request_queue_size = MAX_CONNECTIONS  # with the library's 5, a burst waits seconds for a retry
@@ -153,7 +160,8 @@ class _Server(ThreadingHTTPServer):
         handler: type[BaseHTTPRequestHandler],
     ) -> None:
         self.address_family = family
-        self._ends: dict[object, float] = {}
+        self._ends: dict[socket.socket, float] = {}  # oldest first; changed by all threads
+        self._answering: set[socket.socket] = set()
         super().__init__(address, handler)  # type: ignore[arg-type] # a path will do
 
     def server_bind(self) -> None:
@@ -164,25 +172,38 @@ class _Server(ThreadingHTTPServer):
             self.server_port = self.server_address[1]
 
     def process_request(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - as inherited
-        """Serve a connection, unless there are too many."""
-        self._ends[request] = time.monotonic() + REQUEST_SECONDS
-        if len(self._ends) > MAX_CONNECTIONS:
+        """Serve a connection, unless there are too many that are being answered."""
+        if len(self._ends) >= MAX_CONNECTIONS and not self._make_room():
             self.shutdown_request(request)
             return
+        self._ends[request] = time.monotonic() + REQUEST_SECONDS
         super().process_request(request, client_address)
+
+    def _make_room(self) -> bool:
+        """End the oldest connection that waits for its client to ask; whether there was one."""
+        for request in list(self._ends):
+            if request not in self._answering and not _has_said_more(request):
+                self._ends.pop(request, None)
+                _end(request)
+                return True
+        return False
+
+    def answering(self, request: socket.socket) -> None:
+        """Know that a whole request has come: this connection is not idle."""
+        self._answering.add(request)
 
     def shutdown_request(self, request: Any) -> None:  # noqa: ANN401 - as inherited
         """Close a connection."""
         self._ends.pop(request, None)
+        self._answering.discard(request)
         super().shutdown_request(request)
 
     def service_actions(self) -> None:
         """End the connections whose time is up; called at each poll."""
         now = time.monotonic()
         for request, end in list(self._ends.items()):
-            if now >= end and isinstance(request, socket.socket):
-                with suppress(OSError):  # it has just ended by itself
-                    request.shutdown(socket.SHUT_RDWR)
+            if now >= end:
+                _end(request)
 
     def handle_error(self, request: object, client_address: object) -> None:
         """A client that left is no news; anything else is one line, without its text."""
@@ -190,3 +211,17 @@ class _Server(ThreadingHTTPServer):
         error = sys.exc_info()[1]
         if not isinstance(error, OSError):
             _log.error("admin connection failed: %s", type(error).__name__)
+
+
+def _end(request: socket.socket) -> None:
+    """Wake the thread that reads from a connection: it closes it."""
+    with suppress(OSError):  # it has just ended by itself
+        request.shutdown(socket.SHUT_RDWR)
+
+
+def _has_said_more(request: socket.socket) -> bool:
+    """Whether bytes wait that its thread has not come to read, as of a probe on a busy machine."""
+    waiting = select.poll()
+    with suppress(ValueError):  # it has just been closed
+        waiting.register(request, select.POLLIN)
+    return bool(waiting.poll(0))

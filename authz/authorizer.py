@@ -2,16 +2,18 @@
 
 It is code, never configuration: each step takes what only the step before can make, so a wrong
 order does not pass the type checker. The whole is a function of the request, the settings, the key
-sets, what was revoked, and the time; it does no I/O, reads no clock and logs nothing.
+sets, what was revoked, and the time; it does no I/O, reads no clock and logs nothing. What needs
+the world for its answer comes after, in ``authz.service.deciding``, and can only refuse: 4. whether
+the decision point allows it too, 5. whether a proof is used for the first time.
 """
 
 from typing import Protocol
 
-from authz.decision import Agent, Allow, Decision, Delegation, Deny, Shadow
+from authz.decision import Agent, Allow, Decision, Delegation, Progress
 from authz.delegation import DelegationStep
 from authz.identity import Identity
 from authz.policy import Case, PolicyStep, judge_all
-from authz.reason import DPOP_SCHEME, Denied, Reason
+from authz.reason import Denied, Reason
 from authz.request import DPOP, Operation, Request
 from authz.routes import RESOURCE_METADATA, Route, Routes
 
@@ -43,40 +45,45 @@ class Authorizer:
 
     def decide(self, request: Request, now: float) -> Decision:
         """Allow or deny. ``now`` in unix seconds. Whatever is not clearly allowed is denied."""
-        route = Route()
-        agent: Agent | None = None
-        delegation: Delegation | None = None
-        flags: tuple[str, ...] = ()
-        shadows: tuple[Shadow, ...] = ()
-        by_policy = False
+        has_proof = request.header(DPOP) is not None
+        progress = Progress(is_by_dpop=has_proof, parameters=_metadata(request, Route()))
         try:
-            operation = Operation.of(request)  # 0. what is asked, read one way
-            route = self.routes.of(request, operation)  # where that is the only one, or accepted
-            agent = self.identity.identify(request, now)  # 1. who calls
-            delegation = self.delegations.verify(request, agent, route, now)  # 2. on whose behalf
-            self.revocations.check(agent, delegation)  # still
-            flags = self.policy.flags(delegation)
-            _check_message(request, route)
-            by_policy = True
-            cases = [Case(agent, delegation, one, request, now) for one in operation.each(request)]
-            verdict = judge_all(self.policy, cases)  # 3. may they, for this, and all of this
-            shadows = verdict.shadows
-            grant = verdict.granted()
+            return self._decided(request, now, progress)
         except Denied as denied:
             # Its trace leads to these frames, and they to it: it would live until a collection.
             denied.__traceback__ = None
-            return _deny(
-                denied,
-                request,
-                route,
-                agent=agent,
-                delegation=delegation,
-                flags=flags,
-                shadows=shadows,
-                by_policy=by_policy,
-            )
+            return progress.refuse(denied)
+
+    def _decided(self, request: Request, now: float, progress: Progress) -> Allow:
+        """The allow. Raises Denied; ``progress`` has then what was established."""
+        operation = Operation.of(request)  # 0. what is asked, read one way
+        route = self.routes.of(request, operation)  # where that is the only one, or accepted
+        progress.parameters = _metadata(request, route)
+        progress.refuses_by_message = route.refuses_by_message
+        agent = progress.agent = self.identity.identify(request, now)  # 1. who calls
+        delegation = self.delegations.verify(request, agent, route, now)  # 2. on whose behalf
+        progress.delegation = delegation
+        self.revocations.check(agent, delegation)  # still
+        progress.flags = self.policy.flags(delegation)
+        _check_message(request, route)
+        progress.operations = operation.each(request)
+        progress.is_at_policy = True
+        cases = [Case(agent, delegation, one, request, now) for one in progress.operations]
+        verdict = judge_all(self.policy, cases)  # 3. may they, for this, and all of this
+        progress.shadows = verdict.shadows
+        grant = verdict.granted()
+        progress.is_at_policy = False
+        progress.rule = grant.agent_rule
         valid_until = min(agent.expires_at, delegation.expires_at, verdict.steady_until)
-        return Allow(agent, delegation, grant, valid_until, flags, shadows)
+        return Allow(
+            agent, delegation, grant, valid_until, progress.flags, progress.shadows, progress
+        )
+
+
+def _metadata(request: Request, route: Route) -> tuple[tuple[str, str], ...]:
+    """Where to get a token, for challenges (RFC 9728 section 5.1); empty where nobody says so."""
+    url = request.context_value(RESOURCE_METADATA) or route.metadata_url
+    return ((RESOURCE_METADATA, url),) if url else ()
 
 
 def _check_message(request: Request, route: Route) -> None:
@@ -87,34 +94,3 @@ def _check_message(request: Request, route: Route) -> None:
         named = route.protocol or "http"
         detail = f"the route's protocol is {named}, and no message of it was read"
         raise Denied(Reason.BODY_UNINSPECTABLE, detail)
-
-
-def _deny(
-    denied: Denied,
-    request: Request,
-    route: Route,
-    *,
-    agent: Agent | None,
-    delegation: Delegation | None,
-    flags: tuple[str, ...],
-    shadows: tuple[Shadow, ...],
-    by_policy: bool,
-) -> Deny:
-    """The refusal, with what was established; a challenge says where to get a token (RFC 9728)."""
-    url = request.context_value(RESOURCE_METADATA) or route.metadata_url
-    return Deny(
-        denied.reason,
-        denied.detail,
-        parameters=(*denied.parameters, *([(RESOURCE_METADATA, url)] if url else [])),
-        scheme=denied.scheme if request.header(DPOP) is None else DPOP_SCHEME,
-        headers=denied.headers,
-        by_message=route.refuses_by_message and denied.reason.is_of_policy,
-        agent=agent,
-        delegation=delegation,
-        flags=flags,
-        rule=denied.rule,
-        shadows=shadows,
-        by_policy=by_policy,
-        key_issuer=denied.issuer,
-        key_id=denied.key_id,
-    )

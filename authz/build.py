@@ -16,7 +16,7 @@ from authz.delegation import (
     DpopSettings,
     RememberedDelegations,
 )
-from authz.envoy import Inputs, Messages, Reader, Writer
+from authz.envoy import Inputs, Messages, Reader, Writer, owned_headers
 from authz.files import read_at_rest
 from authz.identity import Identity
 from authz.keys import KeySource, KeyStore
@@ -214,6 +214,7 @@ def reader_of(config: Config, policies: Sequence[Policy]) -> Reader:
             frozenset(headers),
             tuple(sorted(namespaces)),
             _messages_of(config, policies),
+            owned_headers(config.headers.prefix).union(*(one.added_headers for one in policies)),
         )
     )
 

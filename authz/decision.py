@@ -1,7 +1,8 @@
 """The nouns of a decision: agent, delegation, grant, and the verdict made of them.
 
 Only the step that establishes a thing makes it: ``Agent`` is made by identity, ``Delegation`` by
-delegation, ``Grant`` by policy, ``Allow`` by the authorizer. Refusal needs nothing but a reason.
+delegation, ``Grant`` by policy, ``Allow`` by the authorizer. Refusal needs nothing but a reason;
+``Progress.refuse`` makes every one, with what was established until then.
 
 They are Structs: a frozen dataclass takes ten times as long to make. Nothing in them can be a part
 of a cycle, so the garbage collector need not look at them.
@@ -14,7 +15,8 @@ from typing import Literal
 
 import msgspec
 
-from authz.reason import BEARER, Denied, Reason
+from authz.reason import BEARER, DPOP_SCHEME, Denied, Reason
+from authz.request import Operation
 from authz.spiffe import SpiffeId
 
 
@@ -133,29 +135,8 @@ class Verdict:
         return self.outcome
 
 
-class Allow(msgspec.Struct, frozen=True, gc=False):
-    """An allow that was decided. Made by the authorizer, nowhere else.
-
-    Attributes:
-        valid_until: unix seconds after which nobody may answer from a cache.
-        flags: what an auditor should know of the chain, such as an unregistered earlier actor.
-        shadows: what other policies would have said.
-    """
-
-    agent: Agent
-    delegation: Delegation
-    grant: Grant
-    valid_until: float
-    flags: tuple[str, ...] = ()
-    shadows: tuple[Shadow, ...] = ()
-
-    def until(self, moment: float) -> "Allow":
-        """The same, for no longer than to that moment (unix seconds)."""
-        return msgspec.structs.replace(self, valid_until=min(self.valid_until, moment))
-
-
 class Deny(msgspec.Struct, frozen=True, gc=False):
-    """A refusal, with what had been established when it came.
+    """A refusal, with what had been established when it came. Made by ``Progress.refuse`` only.
 
     Attributes:
         detail: for operators only.
@@ -184,6 +165,75 @@ class Deny(msgspec.Struct, frozen=True, gc=False):
     by_policy: bool = False
     key_issuer: str = ""
     key_id: str = ""
+
+
+class Progress(msgspec.Struct, gc=False):
+    """What is established about one request so far. The pipeline fills it; it makes the refusals.
+
+    So a refusal says as much whoever refuses: a step of the pipeline, or a check that comes after.
+
+    Attributes:
+        is_by_dpop: whether a DPoP proof came: challenges then ask for one.
+        parameters: of every challenge, such as where to get a token (RFC 9728).
+        refuses_by_message: whether policy's refusals are told in the answer's message alone.
+        operations: what is asked for, one for each call of the message.
+        agent, delegation, flags, shadows: as in Deny.
+        is_at_policy: whether rules are being asked; what they refuse, another policy may allow.
+        rule: the agent's rule that allowed; "" before one did.
+    """
+
+    is_by_dpop: bool = False
+    parameters: tuple[tuple[str, str], ...] = ()
+    refuses_by_message: bool = False
+    operations: tuple[Operation, ...] = ()
+    agent: Agent | None = None
+    delegation: Delegation | None = None
+    flags: tuple[str, ...] = ()
+    shadows: tuple[Shadow, ...] = ()
+    is_at_policy: bool = False
+    rule: str = ""
+
+    def refuse(self, denied: Denied) -> Deny:
+        """The refusal for that reason."""
+        return Deny(
+            denied.reason,
+            denied.detail,
+            parameters=(*denied.parameters, *self.parameters),
+            scheme=DPOP_SCHEME if self.is_by_dpop else denied.scheme,
+            headers=denied.headers,
+            by_message=self.refuses_by_message and denied.reason.is_of_policy,
+            agent=self.agent,
+            delegation=self.delegation,
+            flags=self.flags,
+            rule=denied.rule or self.rule,
+            shadows=self.shadows,
+            by_policy=self.is_at_policy,
+            key_issuer=denied.issuer,
+            key_id=denied.key_id,
+        )
+
+
+class Allow(msgspec.Struct, frozen=True, gc=False):
+    """An allow that was decided. Made by the authorizer, nowhere else.
+
+    Attributes:
+        valid_until: unix seconds after which nobody may answer from a cache.
+        flags: what an auditor should know of the chain, such as an unregistered earlier actor.
+        shadows: what other policies would have said.
+        progress: what refuses it, should one of the checks outside of the pipeline say no.
+    """
+
+    agent: Agent
+    delegation: Delegation
+    grant: Grant
+    valid_until: float
+    flags: tuple[str, ...] = ()
+    shadows: tuple[Shadow, ...] = ()
+    progress: Progress = msgspec.field(default_factory=Progress)
+
+    def until(self, moment: float) -> "Allow":
+        """The same, for no longer than to that moment (unix seconds)."""
+        return msgspec.structs.replace(self, valid_until=min(self.valid_until, moment))
 
 
 Decision = Allow | Deny

@@ -101,7 +101,8 @@ class Reason(Enum):
     # Workload identity tokens (WIMSE): 401 is not recommended there.
     WIT = "wit", 400, None, "the workload identity token is not acceptable"
     WPT = "wpt", 400, None, "the workload proof token is not acceptable"
-    # The request itself.
+    # The request itself; and what the proxy sent about it.
+    CHECK_MALFORMED = "check_malformed", 400, None, "the check can't be read"
     PATH_AMBIGUOUS = "path_ambiguous", 400, None, "the request's target is ambiguous"
     MCP_HEADER_MISMATCH = "mcp_header_mismatch", 400, None, "headers and body disagree"
     MCP_INVALID_REQUEST = "mcp_invalid_request", 400, None, "not a JSON-RPC request"

@@ -10,6 +10,7 @@ from typing import Protocol
 from pydantic import Field
 
 from authz.decision import OneTime
+from authz.reason import Denied, Reason
 from authz.settings import Settings
 
 
@@ -20,18 +21,14 @@ class ReplaySettings(Settings):
     """Proofs remembered at most, some 250 bytes each; when full, requests with one are refused."""
 
 
-class ReplayStoreFullError(Exception):
-    """There is no room to remember one more: so it must be refused."""
-
-
 class ReplayStore(Protocol):
     """Who remembers what was used."""
 
-    def use(self, once: OneTime, attempt: bytes, now: float) -> bool:
-        """Use it, in one step with the look whether it was; False when it was.
+    def use(self, once: OneTime, attempt: bytes, now: float) -> None:
+        """Use it, in one step with the look whether it was; ``now`` in unix seconds.
 
         ``attempt`` names the HTTP request: a proxy may ask again for one and the same. Raises
-        ReplayStoreFullError.
+        Denied(DPOP_PROOF) when another used it, Denied(OVERLOADED) when no more can be remembered.
         """
 
 
@@ -45,19 +42,20 @@ class MemoryReplayStore:
         self._attempts: dict[bytes, bytes] = {}
         self._ends: list[tuple[float, bytes]] = []
 
-    def use(self, once: OneTime, attempt: bytes, now: float) -> bool:
+    def use(self, once: OneTime, attempt: bytes, now: float) -> None:
         """As ``ReplayStore.use``."""
         with self._lock:
             while self._ends and self._ends[0][0] < now:
                 del self._attempts[heapq.heappop(self._ends)[1]]
             used_by = self._attempts.get(once.key)
+            if used_by == attempt:
+                return
             if used_by is not None:
-                return used_by == attempt
+                raise Denied(Reason.DPOP_PROOF, "the proof was used before")
             if len(self._attempts) >= self._limit:
-                raise ReplayStoreFullError
+                raise Denied(Reason.OVERLOADED, "too many proofs to remember")
             self._attempts[once.key] = attempt
             heapq.heappush(self._ends, (once.expires_at, once.key))
-            return True
 
     def __len__(self) -> int:
         """Marks held."""

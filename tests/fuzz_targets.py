@@ -54,12 +54,10 @@ class Lab:
         """The real thing."""
         return cls(world, lambda message: reason_of(world.check(message)))
 
-    def asked(
-        self, message: pb.CheckRequest | bytes, *, may_be: bool, what: object, is_check: bool = True
-    ) -> str:
+    def asked(self, message: pb.CheckRequest | bytes, *, may_be: bool, what: object) -> str:
         """Ask; the reason. Raises WrongError for an allow, or a fault, that must not be."""
         reason = self.decide(message)
-        if reason == "internal_error" and is_check:
+        if reason == "internal_error":
             raise WrongError(f"our own fault for {what!r}")
         if reason == "allow" and not may_be:
             raise WrongError(f"allowed {what!r}")
@@ -98,8 +96,8 @@ def check_bytes(lab: Lab, draw: Draw) -> str:
     message = pb.CheckRequest()
     try:
         message.ParseFromString(data)
-    except DecodeError:  # no check at all: any refusal will do
-        return lab.asked(data, may_be=False, what=data.hex(), is_check=False)
+    except DecodeError:  # no check at all
+        return lab.asked(data, may_be=False, what=data.hex())
     return lab.asked(data, may_be=_is_still(message, good), what=data.hex())
 
 

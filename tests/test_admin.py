@@ -3,8 +3,10 @@
 import json
 import logging
 import socket
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import httpx
@@ -181,24 +183,48 @@ def test_a_client_that_trickles(probe: Probe) -> None:
     assert time.monotonic() - begun < REQUEST_SECONDS + 2
 
 
-def test_many_connections(probe: Probe) -> None:
-    """Connections beyond the bound are closed at once; when others end, new ones are served."""
-    idle = [probe.connect() for _ in range(MAX_CONNECTIONS)]
-    begun = time.monotonic()
+@pytest.mark.parametrize("said", [b"", b"G", b"GET /healthz HTTP/1.1\r\nhost: x\r\n"])
+def test_silence_does_not_keep_probes_out(probe: Probe, said: bytes) -> None:
+    """However many connections are held open without a whole request, probes are answered soon."""
+    with ExitStack() as held:
+        idle = []
+        for number in range(200):
+            idle.append(held.enter_context(probe.connect()))
+            idle[-1].sendall(said)
+            if number % 40 == 0:
+                begun = time.monotonic()
+                assert probe.get("/healthz").status_code == 200
+                assert probe.get("/metrics").status_code == 200
+                assert time.monotonic() - begun < REQUEST_SECONDS / 2
+        begun = time.monotonic()
+        assert probe.get("/readyz").status_code == 200
+        assert _all_of(idle[0]) == b""  # ended, to make room
+        assert time.monotonic() - begun < REQUEST_SECONDS / 2
+
+
+def test_answers_are_not_cut_short(probe: Probe) -> None:
+    """Connections that are being answered are not ended; one more than the bound is closed."""
+    begun, go_on = threading.Semaphore(0), threading.Event()
+
+    def slow() -> tuple[bool, dict[str, Any]]:
+        begun.release()
+        assert go_on.wait(REQUEST_SECONDS)
+        return True, {}
+
+    probe.admin._readiness = slow
+    asking = [probe.connect() for _ in range(MAX_CONNECTIONS)]
+    for client in asking:
+        client.sendall(b"GET /readyz HTTP/1.1\r\n\r\n")
+    for _ in asking:
+        assert begun.acquire(timeout=REQUEST_SECONDS)
     with probe.connect() as one_more:
         assert _all_of(one_more) == b""
-    assert time.monotonic() - begun < REQUEST_SECONDS / 2
-    for client in idle:
+    go_on.set()
+    answers = [_all_of(client) for client in asking]
+    for client in asking:
         client.close()
-    end = time.monotonic() + 3
-    while time.monotonic() < end:
-        try:
-            status = probe.get("/healthz").status_code
-            break
-        except httpx.TransportError:
-            time.sleep(0.05)
 
-    assert status == 200
+    assert all(answer.startswith(b"HTTP/1.0 200 OK") for answer in answers)
 
 
 def test_ipv6() -> None:

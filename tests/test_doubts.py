@@ -39,6 +39,14 @@ AZP = "actor: {claim: azp, map: {p1: spiffe://corp.example/ns/agents/sa/travel}}
 DOUBTS = [
     ('["127.0.0.1:9191", ', '@@["0.0.0.0:9191", ', "server.listen[0]: whoever reaches it may ask"),
     ('"localhost:9191"', '@@"authz.corp.example:9191"', "server.listen[2]: whoever reaches it"),
+    *(
+        (
+            "trust_domains: ",
+            f"@@admin: {{listen: '{host}:9192'}}\ntrust_domains: ",
+            "admin.listen: ",
+        )
+        for host in ("0.0.0.0", "[::]", "192.0.2.1", "authz.corp.example", "0177.0.0.1")
+    ),
     ("  - {name: named}", "@@  - {name: x, paths: [/tools/a]}", "routes[2]: tools fits wherever"),
     ("  - {name: named}", "@@  - {name: x, hosts: [b], paths: [/old/a, /tools]}", "tools fits"),
     (
@@ -69,6 +77,10 @@ DOUBTS = [
     ),
 ]
 FINE = [
+    *(
+        ("trust_domains: ", f"admin: {{listen: '{host}:0'}}\ntrust_domains: ")
+        for host in ("127.0.0.1", "127.9.9.9", "localhost", "[::1]")
+    ),
     ("  - {name: named}", "  - {name: x, paths: [/tools/a, /new]}"),
     ("  - {name: named}", "  - {name: x, paths: [/old/a/b]}"),
     ("  - {name: tools, paths: [/tools/**, /old/*]", "  - {name: tools, hosts: [b], paths: [/**]"),

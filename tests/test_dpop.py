@@ -19,7 +19,8 @@ from authz import cli
 from authz._pb import ext_authz_pb2 as pb
 from authz.build import delegations_of
 from authz.decision import OneTime
-from authz.replay import MemoryReplayStore, ReplaySettings, ReplayStoreFullError
+from authz.reason import Denied, Reason
+from authz.replay import MemoryReplayStore, ReplaySettings
 from lab.dpop import DpopClient, thumbprint
 from lab.issuer import b64, sign_raw
 from lab.mesh import TRAVEL, Mesh
@@ -360,13 +361,16 @@ def test_the_store_is_bounded_and_forgets() -> None:
     """Marks are kept for as long as the proof is good; without room there is no use."""
     store = MemoryReplayStore(ReplaySettings(entries=2))
 
-    assert store.use(OneTime(b"a", 10.0), b"1", 0.0)
-    assert store.use(OneTime(b"b", 20.0), b"1", 0.0)
-    with pytest.raises(ReplayStoreFullError):
+    store.use(OneTime(b"a", 10.0), b"1", 0.0)
+    store.use(OneTime(b"b", 20.0), b"1", 0.0)
+    with pytest.raises(Denied) as full:
         store.use(OneTime(b"c", 20.0), b"1", 0.0)
-    assert not store.use(OneTime(b"a", 10.0), b"2", 10.0)
-    assert store.use(OneTime(b"c", 20.0), b"1", 10.1)
-    assert store.use(OneTime(b"a", 30.0), b"2", 20.1)
+    with pytest.raises(Denied) as used:
+        store.use(OneTime(b"a", 10.0), b"2", 10.0)
+    store.use(OneTime(b"c", 20.0), b"1", 10.1)
+    store.use(OneTime(b"a", 30.0), b"2", 20.1)
+    assert full.value.reason is Reason.OVERLOADED
+    assert used.value.reason is Reason.DPOP_PROOF
     assert len(store) == 1
 
 

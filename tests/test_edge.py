@@ -372,15 +372,18 @@ def _drained(log: AuditLog) -> None:
 
 
 def test_audit_log_survives_a_full_disk() -> None:
-    """A write that fails is counted, and the log goes on."""
+    """A write that fails is counted, its lines are kept, and the log goes on."""
     log = AuditLog(AuditSettings(path="/dev/full"))
     log.start()
     log.append("one\n")
-    _drained(log)
+    end = time.monotonic() + 10
+    while not log.errors and time.monotonic() < end:
+        time.sleep(0.01)
     log.append("two\n")
     log.close()
 
-    assert log.errors == 2
+    assert log.errors >= 2
+    assert len(log) == 2
 
 
 def test_completed_lines_are_json() -> None:

@@ -328,7 +328,7 @@ def test_one_record_for_each_check(tmp_path: Path) -> None:
         assert first["decision_id"] == second["decision_id"]
         assert (refused["host"], refused["reason"]) == ("elsewhere", "body_uninspectable")
         assert (odd["reason"], odd["agent"]) == ("body_uninspectable", TRAVEL)
-        assert broken["reason"] == "internal_error"
+        assert broken["reason"] == "check_malformed"
 
 
 @given(data=st.binary(max_size=200))

@@ -7,6 +7,7 @@ from typing import Any
 
 import grpc
 import pytest
+from google.protobuf.message import DecodeError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from world import BALANCE, READ, World, check_request, reason_of
@@ -50,8 +51,29 @@ def test_reasons_agree_with_their_challenges() -> None:
 @RELAXED
 @given(st.binary(max_size=400))
 def test_any_bytes(shared_world: World, data: bytes) -> None:
-    """Any bytes get an answer that refuses, and never an exception."""
-    assert shared_world.check(data).status.code != 0
+    """Any bytes get an answer that refuses; those that are no check are the caller's fault."""
+    answer = shared_world.check(data)
+
+    assert answer.status.code != 0
+    try:
+        pb.CheckRequest.FromString(data)
+    except DecodeError:
+        assert reason_of(answer) == "check_malformed"
+    else:
+        assert reason_of(answer) not in ("check_malformed", "internal_error")
+
+
+@pytest.mark.parametrize(
+    "data", [b"\xff", b"\x0a\x05abc", b"\x0a" * 200, b"GET / HTTP/1.1\r\n\r\n"]
+)
+def test_no_check_is_no_fault_of_ours(shared_world: World, data: bytes) -> None:
+    """Bytes that are no CheckRequest are 400 and check_malformed, in the record as well."""
+    answer = shared_world.check(data)
+    record = shared_world.audit_records()[-1]
+
+    assert answer.denied_response.status.code == 400
+    assert reason_of(answer) == record["reason"] == "check_malformed"
+    assert not Reason.CHECK_MALFORMED.is_own_fault
 
 
 @RELAXED

@@ -26,6 +26,7 @@ class Audit:
 
     dropped = 5
     errors = 6
+    is_failing = True
 
     def __len__(self) -> int:
         """Lines that wait."""
@@ -175,6 +176,7 @@ def test_buckets_are_upper_bounds(metrics: Metrics, at: int) -> None:
         ("authz_log_lost_total", {"cause": "repeated"}, 4),
         ("authz_audit_dropped_total", {}, 5),
         ("authz_audit_errors_total", {}, 6),
+        ("authz_audit_failing", {}, 1),
         ("authz_audit_queue_length", {}, 7),
         ("authz_keys", {"issuer": "https://a.example", "state": "usable"}, 2),
         ("authz_keys", {"issuer": "https://a.example", "state": "refused"}, 1),

@@ -83,7 +83,8 @@ def test_without_envoys_own_protections(mesh: Mesh, tmp_path: Path) -> None:
     config = _config(
         mesh,
         {
-            "key_matcher: {prefix: x-agent-}": "key_matcher: {prefix: x-none-}",
+            'regex: "x[^a-z0-9]+agent[^a-z0-9].*"': 'regex: "none"',
+            'regex: "[a-z0-9_-]*[^a-z0-9:_-].*"': 'regex: "none"',
             "headers_with_underscores_action: REJECT_REQUEST": (
                 "headers_with_underscores_action: ALLOW"
             ),

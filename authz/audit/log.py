@@ -1,17 +1,14 @@
 """The writer of the log: takes lines at once, writes them soon, in a thread of its own."""
 
 import logging
-import os
-import select
-import stat
-import sys
 import threading
 from collections import deque
 from pathlib import Path
-from typing import IO, Final, Literal, Protocol
+from typing import Final, Literal, Protocol
 
 from pydantic import Field
 
+from authz.audit.output import Output
 from authz.settings import Settings
 
 FLUSH_SECONDS: Final = 0.2  # how long a record may wait to be written
@@ -28,11 +25,15 @@ class AuditSettings(Settings):
     """One record for each decision."""
 
     path: str = Field(default="-", min_length=1)
-    """A file, or - for standard output. SIGHUP opens the file anew, for log rotation."""
+    """A file, or - for standard output. It is made for its owner only (0600). SIGHUP opens it anew,
+    for log rotation.
+    """
     queue: int = Field(default=10_000, ge=1, le=10_000_000)
     """Records that may wait to be written."""
     when_full: Literal["drop", "deny"] = "drop"
-    """When the disk can't keep up: drop records and count them, or deny what can't be recorded."""
+    """While the queue is full or the log can't be written: drop allows, and counts the records that
+    find no room in the queue; deny refuses what can't be recorded.
+    """
 
 
 class Encodes(Protocol):
@@ -43,41 +44,39 @@ class Encodes(Protocol):
 
 
 class AuditLog:
-    """The writer: takes lines at once, writes them soon.
+    """The writer: takes lines at once, writes them soon; while it can't, it keeps them.
 
     Attributes:
         dropped: lines that found the queue full.
-        errors: writes that failed, and lines that can't be encoded; these are lost.
+        errors: attempts to write that failed, whose lines are kept; and lines that can't be
+            encoded, which are lost.
+        is_failing: whether the last attempt to write failed.
         must_record: whether what can't be recorded must be denied.
+        refuses_allows: whether nothing may be allowed now: what is not on the disk may never be.
     """
 
     def __init__(self, settings: AuditSettings) -> None:
         """Take the settings; ``start`` opens the file."""
         self.dropped = 0
         self.errors = 0
+        self.is_failing = False
         self.must_record = settings.when_full == "deny"
-        self._path = None if settings.path == "-" else Path(settings.path)
+        self.refuses_allows = False
+        self._path = settings.path
         self._limit = settings.queue
         self._lines: deque[Encodes] = deque()
-        self._file: IO[bytes] | None = None
-        self._start = b""  # written first: ends a line that was cut off
+        self._encoded = 0  # how many of the first lines are in the output, and not yet out
+        self._output = Output(None if settings.path == "-" else Path(settings.path))
         self._stop = threading.Event()
-        self._reopen = threading.Event()
         self._thread = threading.Thread(target=self._run, name="audit", daemon=True)
 
     def start(self) -> None:
         """Open the file and begin to write. Raises AuditError."""
         try:
-            self._file = self._open()
+            self._output.follow()
         except OSError as error:
             raise AuditError(f"can't write the audit log {self._path}: {error.strerror}") from None
         self._thread.start()
-
-    def _open(self) -> IO[bytes]:
-        if self._path is None:
-            return os.fdopen(os.dup(sys.stdout.fileno()), "wb", buffering=0)
-        self._start = b"\n" if _ends_in_mid_line(self._path) else b""
-        return self._path.open("ab", buffering=0)
 
     def append(self, line: Encodes) -> bool:
         """Queue a line; False when there is no room. Never waits."""
@@ -93,7 +92,7 @@ class AuditLog:
 
     def reopen(self) -> None:
         """Open the file anew before the next write."""
-        self._reopen.set()
+        self._output.reopen()
 
     def close(self) -> None:
         """Write what waits, within CLOSE_SECONDS, and close."""
@@ -105,92 +104,50 @@ class AuditLog:
         while not self._stop.wait(FLUSH_SECONDS):
             self._write()
         self._write()
-        if self._file is not None:
-            self._file.close()
+        if self._lines:
+            _log.error("%d audit records could not be written", len(self._lines))
+        self._output.close()
 
     def _write(self) -> None:
-        """Write what waits now, some lines at a time: large buffers are memory anew each time."""
-        waiting = len(self._lines)
-        while waiting > 0:
-            self._write_some(min(waiting, WRITE_LINES))
-            waiting -= WRITE_LINES
-
-    def _write_some(self, count: int) -> None:
-        data = b"".join([self._encoded(self._lines.popleft()) for _ in range(count)])
+        """Write what waits now, and see whether we could, even when nothing does."""
         try:
-            self._refresh_file()
-            if self._file is not None:
-                _write_lines(self._file, self._start + data)
-            self._start = b""
+            self._output.follow()
+            waiting = len(self._lines)
+            while waiting > 0:
+                waiting -= self._write_some(min(waiting, WRITE_LINES))
         except OSError as error:
             self.errors += 1
-            _log.error("the audit log can't be written: %s", error.strerror)
-            self._reopen.set()
+            self._tell(error.strerror or type(error).__name__)
+        else:
+            self._tell("")
 
-    def _encoded(self, line: Encodes) -> bytes:
+    def _write_some(self, count: int) -> int:
+        """Write some lines: large buffers are memory anew each time. Raises OSError."""
+        if not self._encoded:
+            self._output.rest = b"".join([self._line(at) for at in range(count)])
+            self._encoded = count
+        count = self._encoded
         try:
-            return line.encode()
+            self._output.flush()
+        finally:
+            self._encoded = self._output.rest.count(b"\n")
+            for _ in range(count - self._encoded):
+                self._lines.popleft()
+        return count
+
+    def _line(self, at: int) -> bytes:
+        try:
+            return self._lines[at].encode()
         except Exception as error:  # noqa: BLE001 - without this thread all later lines were lost
             self.errors += 1
             _log.error("a record can't be encoded: %s", type(error).__name__)
             return b""
 
-    def _refresh_file(self) -> None:
-        """Follow a rotation: SIGHUP, or the name is gone, or is another file's by now."""
-        if not self._reopen.is_set() and not self._was_moved():
-            return
-        self._reopen.clear()
-        fresh = self._open()
-        if self._file is not None:
-            self._file.close()
-        self._file = fresh
-
-    def _was_moved(self) -> bool:
-        if self._path is None or self._file is None:
-            return False
-        try:
-            named = self._path.stat()
-        except FileNotFoundError:
-            return True
-        return not os.path.samestat(named, os.fstat(self._file.fileno()))
-
-
-def _write_lines(file: IO[bytes], data: bytes) -> None:
-    """Write whole lines: several processes may write to one file, or to one pipe.
-
-    A file takes each write as a whole; a pipe only up to PIPE_BUF bytes (POSIX, write).
-    """
-    if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-        _write_all(file, data)
-        return
-    at = 0
-    while at < len(data):
-        end = data.rfind(b"\n", at, at + select.PIPE_BUF) + 1
-        if not end:  # a line that is longer
-            end = data.find(b"\n", at) + 1 or len(data)
-        _write_all(file, data[at:end])
-        at = end
-
-
-def _write_all(file: IO[bytes], data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        count: int | None = file.write(view)
-        if count is None:  # a full pipe that does not block, as standard output can be: no spinning
-            room = select.poll()
-            room.register(file, select.POLLOUT)
-            room.poll(FLUSH_SECONDS * 1000)
-            continue
-        view = view[count:]
-
-
-def _ends_in_mid_line(path: Path) -> bool:
-    """Whether the last write was cut off, by a full disk or a crash: it must not spoil the next."""
-    try:
-        if not path.is_file() or not path.stat().st_size:
-            return False
-        with path.open("rb") as file:
-            file.seek(-1, os.SEEK_END)
-            return file.read(1) != b"\n"
-    except OSError:  # not ours to read; whether it can be written shows soon
-        return False
+    def _tell(self, problem: str) -> None:
+        """Say what keeps us from writing, "" for nothing; the log is told of a change only."""
+        if problem and not self.is_failing:
+            _log.error("the audit log can't be written, records are kept: %s", problem)
+        if self.is_failing and not problem:
+            _log.warning("the audit log is written again")
+        self.is_failing = bool(problem)
+        self.refuses_allows = self.is_failing and self.must_record

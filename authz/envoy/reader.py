@@ -9,6 +9,7 @@ import msgspec
 
 from authz import protocols
 from authz._pb import ext_authz_pb2 as pb
+from authz.envoy.headers import Headers
 from authz.envoy.messages import Messages
 from authz.request import Request, credentials_elsewhere
 
@@ -31,11 +32,13 @@ class Inputs:
         headers: lower-case names.
         namespaces: of ``metadata_context``.
         messages: how messages are read; None when none is.
+        given: lower-case names of the headers that answers give to the upstream.
     """
 
     headers: frozenset[str]
     namespaces: tuple[str, ...] = ()
     messages: Messages | None = None
+    given: frozenset[str] = frozenset()
 
 
 class Reading(msgspec.Struct, frozen=True, gc=False):
@@ -46,27 +49,31 @@ class Reading(msgspec.Struct, frozen=True, gc=False):
         request_id, trace_id: for correlation only, as clients may choose them: ``x-request-id``,
             and what a valid W3C ``traceparent`` has.
         ids: JSON of the ids of the message's JSON-RPC requests, for the answer.
+        twins: names of headers that an upstream may take for those that we read or give.
     """
 
     request: Request
     request_id: str = ""
     trace_id: str = ""
     ids: tuple[bytes, ...] = ()
+    twins: tuple[str, ...] = ()
 
 
 class Reader:
     """Reads the inputs of decisions from CheckRequests, ``headers`` and ``header_map`` alike.
 
     This runs for every request. Each access to a protobuf message makes a Python object, so nothing
-    is asked for twice; and ``x in map`` costs a third of ``map[x]``, so it comes first.
+    is asked for twice.
     """
 
     def __init__(self, inputs: Inputs) -> None:
         """Take what decisions read."""
         self._namespaces = inputs.namespaces
         self._decisive = tuple(sorted(inputs.headers))
-        self._names = inputs.headers | {_COOKIE, _REQUEST_ID, _TRACE}
-        self._names_with_message = self._names | protocols.HEADERS
+        names = inputs.headers | {_COOKIE, _REQUEST_ID, _TRACE}
+        guarded = inputs.headers | inputs.given
+        self._headers = Headers(names, guarded)
+        self._headers_with_message = Headers(names | protocols.HEADERS, guarded | protocols.HEADERS)
         self._messages = inputs.messages
 
     def read(self, message: pb.CheckRequest, proxy: str = "") -> Reading:
@@ -79,10 +86,11 @@ class Reader:
         messages = self._messages
         route = messages.route_of(http.host, path, extensions) if messages else None
         if messages and route:
-            headers = _headers(http, self._names_with_message)
+            headers, twins = self._headers_with_message.read(http)
             asked = messages.read(route, attributes, headers, extensions, proxy)
         else:
-            headers, asked = _headers(http, self._names), _PLAIN
+            headers, twins = self._headers.read(http)
+            asked = _PLAIN
         cookie = headers.get(_COOKIE, "")
         request = Request(
             http.method,
@@ -101,7 +109,7 @@ class Reader:
         )
         trace = _TRACEPARENT.fullmatch(headers[_TRACE]) if _TRACE in headers else None
         trace_id = trace[1] if trace else ""
-        return Reading(request, headers.get(_REQUEST_ID, ""), trace_id, asked.ids)
+        return Reading(request, headers.get(_REQUEST_ID, ""), trace_id, asked.ids, twins)
 
     def _metadata(self, attributes: pb.AttributeContext) -> tuple[tuple[str, bytes], ...]:
         sent = attributes.metadata_context.filter_metadata
@@ -117,39 +125,15 @@ def _held(value: _Value) -> _Value:
     return value
 
 
-def _headers(http: pb.HttpRequest, names: frozenset[str]) -> dict[str, str]:
-    """The headers of these names; occurrences of one are joined with "," as Envoy does."""
-    values = http.headers
-    found: dict[str, str] = {}
-    if len(values):
-        for name in names:
-            if name in values:
-                found[name] = values[name]
-    repeated: dict[str, list[str]] | None = None
-    if http.HasField("header_map"):
-        for header in http.header_map.headers:
-            name = header.key.lower()
-            if name in names:
-                text = _text(header)
-                if name not in found:
-                    found[name] = text
-                else:  # joined at the end: one by one, that takes quadratic time
-                    repeated = repeated or {}
-                    repeated.setdefault(name, [found[name]]).append(text)
-    if repeated:
-        found.update({name: ",".join(texts) for name, texts in repeated.items()})
-    return found
-
-
-def _text(header: pb.HeaderValue) -> str:
-    # Envoy fills one of the two. Bytes that are no UTF-8 become U+FFFD, which no check lets pass.
-    return header.value or header.raw_value.decode("utf-8", "replace")
-
-
-def attempt_of(message: pb.CheckRequest) -> bytes:
+def attempt_of(message: pb.CheckRequest, decision_id: str) -> bytes:
     """What names the HTTP request: the same when the proxy asks again for it, no client's choice.
 
-    The proxy's id of the stream and the time when it began, to the nanosecond.
+    The proxy's id of the stream and the time when it began, to the nanosecond. Neither will do
+    alone: by Envoy's API the id may be a client's own ``x-request-id``, and a time may be that of
+    many requests. Without both each check is an attempt of its own, named by its ``decision_id``.
     """
     request = message.attributes.request
-    return f"{request.http.id} {request.time.seconds} {request.time.nanos}".encode()
+    began = request.time
+    if not request.http.id or not (began.seconds or began.nanos):
+        return decision_id.encode()
+    return f"{request.http.id} {began.seconds} {began.nanos}".encode()

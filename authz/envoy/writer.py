@@ -54,8 +54,8 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
 
     A cached decision is one of these: made once, completed for each request. The id has its places
     in the bytes, of the same length, so completing is cutting and joining; the rest is appended, as
-    a second ``dynamic_metadata`` or ``denied_response``, which every reader of protobuf merges with
-    the first.
+    a second ``dynamic_metadata``, ``ok_response`` or ``denied_response``, which every reader of
+    protobuf merges with the first.
 
     Attributes:
         pieces: the bytes between the places of the id.
@@ -78,17 +78,22 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
         valid_until: float,
         is_hit: bool,  # noqa: FBT001 - hot path
         ids: tuple[bytes, ...] = (),
+        twins: tuple[str, ...] = (),
     ) -> bytes:
         """The bytes of the CheckResponse.
 
         With this id, 32 lower-case hex characters; how long a proxy may go by it, in unix seconds;
-        whether it was remembered; and for the JSON-RPC requests of these ids, as JSON.
+        whether it was remembered; for the JSON-RPC requests of these ids, as JSON; and, of an allow
+        only, with these further headers to remove.
         """
         text = decision_id.encode("ascii")
         body = text.join(self.pieces)
         if self.error:
             denied = pb.DeniedHttpResponse(body=jsonrpc_error(text.join(self.error), ids).decode())
             body += pb.CheckResponse(denied_response=denied).SerializeToString()
+        if twins:
+            removed = pb.OkHttpResponse(headers_to_remove=twins)
+            body += pb.CheckResponse(ok_response=removed).SerializeToString()
         return body + (_HIT if is_hit else _MISS) + _double(valid_until)
 
     @property

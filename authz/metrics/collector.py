@@ -37,6 +37,7 @@ class AuditCounts(Protocol):
 
     dropped: int
     errors: int
+    is_failing: bool
 
     def __len__(self) -> int:
         """Records that wait."""
@@ -151,6 +152,7 @@ class Metrics(Collector):
         yield gauge("authz_cache_entries", ((), self._sources.cache_entries()))
         yield counter("authz_audit_dropped", ((), audit.dropped))
         yield counter("authz_audit_errors", ((), audit.errors))
+        yield gauge("authz_audit_failing", ((), audit.is_failing))
         yield gauge("authz_audit_queue_length", ((), len(audit)))
         yield counter("authz_config_reloads", *(((k,), v) for k, v in self._reloads.items()))
         yield counter(

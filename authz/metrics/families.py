@@ -62,7 +62,12 @@ FAMILIES: Final[dict[str, tuple[str, tuple[str, ...], str]]] = {
     "authz_audit_errors": (
         "counter",
         (),
-        "Writes of the audit log that failed, and records that could not be encoded",
+        "Attempts to write the audit log that failed, and records that could not be encoded",
+    ),
+    "authz_audit_failing": (
+        "gauge",
+        (),
+        "1 while the audit log can't be written; records are kept as the queue has room",
     ),
     "authz_audit_queue_length": ("gauge", (), "Audit records that wait to be written"),
     "authz_config_reloads": ("counter", ("result",), "Changed configs, taken or refused"),

@@ -18,6 +18,7 @@ _UNIX: Final = "unix:"
 def doubts(config: Config, now: datetime) -> Doubts:
     """Places of a good config, and what is doubtful there."""
     yield from _open_addresses(config)
+    yield from _open_admin(config)
     yield from _clients_as_persons(config)
     yield from _clients_alone(config)
     yield from _hidden_routes(config)
@@ -31,6 +32,12 @@ def _open_addresses(config: Config) -> Doubts:
         if config.server.tls is None and not _is_local(address):
             message = "whoever reaches it may ask: add server.tls, or listen on unix: or loopback"
             yield ("server", "listen", at), message
+
+
+def _open_admin(config: Config) -> Doubts:
+    if not _is_local(config.admin.listen):
+        message = "others may reach it, and it asks nobody who they are: keep it to operators"
+        yield ("admin", "listen"), message
 
 
 def _is_local(address: str) -> bool:

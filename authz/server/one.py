@@ -208,7 +208,10 @@ class Server:
             "stuck": self._liveness.stuck(),
             "sources": self.keys.status(),
         }
-        return self._is_listening and self._is_wanted(), checks
+        if self._audit.is_failing:
+            checks["audit"] = False
+        is_ready = self._is_listening and self._is_wanted() and not self._audit.refuses_allows
+        return is_ready, checks
 
     @property
     def stop_seconds(self) -> float:

@@ -14,10 +14,10 @@ from google.protobuf.message import DecodeError
 from authz._pb import ext_authz_pb2 as pb
 from authz.audit import AuditLog, Line
 from authz.bounded import Generation
-from authz.decision import Deny
+from authz.decision import Progress
 from authz.envoy import Reading
 from authz.metrics import Metrics
-from authz.reason import Reason
+from authz.reason import Denied, Reason
 from authz.replay import ReplayStore
 from authz.request import Request
 from authz.service.deciding import Decider, KeyRefresher, Remaining
@@ -77,7 +77,8 @@ class Service:
         self._decider = Decider(keys, replays, waits, is_overloaded, clocks)
         self.judge = self._decider.judge
         # Made beforehand, so that nothing can go wrong with it when everything else has.
-        self._last_resort = snapshot.renderer.render(Deny(Reason.INTERNAL_ERROR)).answer
+        fault = Progress().refuse(Denied(Reason.INTERNAL_ERROR))
+        self._last_resort = snapshot.renderer.render(fault).answer
 
     def check(
         self,
@@ -133,15 +134,23 @@ class Service:
                 entry = entry_of(snapshot, request, decision, (now, monotonic), generation)
                 if entry.fresh_until > monotonic:
                     snapshot.cache.put(request, entry)
+        except DecodeError:  # of the check's own bytes: others are caught where they are decoded
+            _log.warning("a check was no message of the service")
+            entry = refusal_of(snapshot, reading, Reason.CHECK_MALFORMED, "it can't be decoded")
         except Exception as error:  # noqa: BLE001 - the law: whatever it was, it is a deny
             _log_fault(error)
             entry = refusal_of(snapshot, reading, Reason.INTERNAL_ERROR, "see the log")
         seconds = self._monotonic() - monotonic
-        rendered = entry.rendered
+        rendered, operation = entry.rendered, entry.operation
+        if self._audit.refuses_allows and rendered.reason is None:
+            entry = refusal_of(
+                snapshot, reading, Reason.OVERLOADED, "the audit log can't be written"
+            )
+            rendered = entry.rendered
         is_recorded = self._audit.append(
             Line(
                 rendered.audit,
-                entry.operation,
+                operation,
                 now + seconds,
                 reading.request_id,
                 reading.trace_id,
@@ -156,15 +165,14 @@ class Service:
         self._metrics.observe(rendered.reason, seconds, is_hit)
         for shadow in rendered.shadows:
             self._metrics.shadowed(shadow)
-        valid_until = entry.valid_until if rendered.reason is None else 0.0
-        return rendered.answer.complete(decision_id, valid_until, is_hit, reading.ids)
+        if rendered.reason is not None:
+            return rendered.answer.complete(decision_id, 0.0, is_hit, reading.ids)
+        until, twins = entry.valid_until, reading.twins
+        return rendered.answer.complete(decision_id, until, is_hit, reading.ids, twins)
 
 
 def _log_fault(error: Exception) -> None:
     # The type and the place only: a message could hold a part of what was parsed.
-    if isinstance(error, DecodeError):
-        _log.warning("a check was not a CheckRequest")
-        return
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next

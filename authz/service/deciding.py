@@ -10,11 +10,11 @@ from typing import Final, Protocol
 
 from authz._pb import ext_authz_pb2 as pb
 from authz.bounded import Generation
-from authz.decision import Allow, Decision, Deny
+from authz.decision import Agent, Allow, Decision, Deny, Progress
 from authz.envoy import attempt_of
-from authz.reason import DPOP_SCHEME, Denied, Reason
-from authz.replay import ReplayStore, ReplayStoreFullError
-from authz.request import Operation, Request
+from authz.reason import Denied, Reason
+from authz.replay import ReplayStore
+from authz.request import Request
 from authz.service.snapshot import Snapshot
 from authz.waiting import TooManyWaitError, Waits
 
@@ -68,8 +68,15 @@ class Decider:
         if busy is not None:  # what is remembered is answered all the same
             return busy
         decision = self._with_fresh_keys(snapshot, request, now, time_remaining)
-        decision = self._confirmed(snapshot, request, decision, time_remaining, decision_id)
-        return self._used_once(decision, message)
+        if isinstance(decision, Deny):
+            return decision
+        progress = decision.progress
+        try:  # 4. and 5. of the order in authz.authorizer
+            decision = self._confirmed(snapshot, decision, time_remaining, decision_id)
+            self._use_once(decision, attempt_of(message, decision_id))
+        except Denied as denied:
+            return progress.refuse(denied)
+        return decision
 
     def judge(self, snapshot: Snapshot, request: Request, time_remaining: Remaining) -> Decision:
         """What the settings alone say, as of what a list has: neither recorded nor confirmed."""
@@ -78,10 +85,10 @@ class Decider:
     def _busy(self, time_remaining: Remaining) -> Deny | None:
         """The refusal where nothing new is to be decided."""
         if self._is_overloaded():
-            return Deny(Reason.OVERLOADED, "too many checks wait")
+            return _overloaded("too many checks wait")
         remaining = time_remaining()
         if remaining is not None and remaining < DECISION_SECONDS:
-            return Deny(Reason.OVERLOADED, "too late to decide before the caller gives up")
+            return _overloaded("too late to decide before the caller gives up")
         return None
 
     def _with_fresh_keys(
@@ -103,48 +110,37 @@ class Decider:
             with self._waits.waiting(agent):
                 is_known = self._keys.refresh(decision.key_issuer, decision.key_id, wait)
         except TooManyWaitError:
-            return Deny(Reason.OVERLOADED, "too many requests wait for keys", agent=decision.agent)
+            return _overloaded("too many requests wait for keys", decision.agent)
         return snapshot.authorizer.decide(request, self._now()) if is_known else decision
 
     def _confirmed(
-        self,
-        snapshot: Snapshot,
-        request: Request,
-        decision: Decision,
-        time_remaining: Remaining,
-        decision_id: str,
-    ) -> Decision:
-        """Ask the decision point about an allow, if there is one: both must allow."""
+        self, snapshot: Snapshot, allow: Allow, time_remaining: Remaining, decision_id: str
+    ) -> Allow:
+        """Ask the decision point, if there is one: both must allow. Raises Denied."""
         point = snapshot.decision_point
-        if point is None or not isinstance(decision, Allow):
-            return decision
-        agent, delegation = decision.agent, decision.delegation
+        if point is None:
+            return allow
         remaining = time_remaining()
         seconds = math.inf if remaining is None else remaining - ANSWER_MARGIN_SECONDS
         deadline = self._monotonic() + seconds
         try:
-            with self._waits.waiting(agent.spiffe_id.text):
-                for operation in Operation.of(request).each(request):
+            with self._waits.waiting(allow.agent.spiffe_id.text):
+                for operation in allow.progress.operations:
                     left = deadline - self._monotonic()
-                    decision = point.confirm(
-                        decision, operation, decision_id, now=self._now(), seconds=left
+                    allow = point.confirm(
+                        allow, operation, decision_id, now=self._now(), seconds=left
                     )
-                return decision
         except TooManyWaitError:
-            reason, detail = Reason.OVERLOADED, "too many requests wait for the decision point"
-        except Denied as denied:
-            reason, detail = denied.reason, denied.detail
-        return Deny(reason, detail, agent=agent, delegation=delegation, flags=decision.flags)
+            detail = "too many requests wait for the decision point"
+            raise Denied(Reason.OVERLOADED, detail) from None
+        return allow
 
-    def _used_once(self, decision: Decision, message: pb.CheckRequest) -> Decision:
-        """Deny what came with a proof that was used before (RFC 9449 section 11.1)."""
-        if not isinstance(decision, Allow) or decision.delegation.once is None:
-            return decision
-        try:
-            if self._replays.use(decision.delegation.once, attempt_of(message), self._now()):
-                return decision
-            reason, detail = Reason.DPOP_PROOF, "the proof was used before"
-        except ReplayStoreFullError:
-            reason, detail = Reason.OVERLOADED, "too many proofs to remember"
-        agent, delegation = decision.agent, decision.delegation
-        return Deny(reason, detail, scheme=DPOP_SCHEME, agent=agent, delegation=delegation)
+    def _use_once(self, allow: Allow, attempt: bytes) -> None:
+        """Use the proof that came with it, if one did (RFC 9449 section 11.1). Raises Denied."""
+        once = allow.delegation.once
+        if once is not None:
+            self._replays.use(once, attempt, self._now())
+
+
+def _overloaded(detail: str, agent: Agent | None = None) -> Deny:
+    return Progress(agent=agent).refuse(Denied(Reason.OVERLOADED, detail))

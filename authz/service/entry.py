@@ -4,10 +4,10 @@ from typing import Final
 
 from authz.audit import AuditOperation, encode_operation
 from authz.cache import CacheSettings, Entry
-from authz.decision import Allow, Decision, Deny
+from authz.decision import Allow, Decision, Progress
 from authz.envoy import Reading
 from authz.paths import MAX_PATH_BYTES
-from authz.reason import DPOP_SCHEME, Reason
+from authz.reason import DPOP_SCHEME, Denied, Reason
 from authz.request import MAX_HOST_BYTES, MAX_METHOD_CHARS, Call, Request
 from authz.routes import ROUTE
 from authz.service.snapshot import Snapshot
@@ -70,6 +70,7 @@ def _recorded(call: Call) -> dict[str, object]:
 
 
 def refusal_of(snapshot: Snapshot, reading: Reading, reason: Reason, detail: str) -> Entry:
-    """A deny of our own fault, of no request to speak of."""
-    rendered = snapshot.renderer.render(Deny(reason, detail), reading.request.protocol)
+    """A refusal that says nothing of what was decided or asked, and is not remembered."""
+    deny = Progress().refuse(Denied(reason, detail))
+    rendered = snapshot.renderer.render(deny, reading.request.protocol)
     return Entry(rendered, _NOTHING, 0.0)

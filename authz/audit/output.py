@@ -1,0 +1,175 @@
+"""Where the log's lines go: a file, which others rotate, fill up and share with us, or a pipe.
+
+What could not be written is kept and written later, so that no line is lost, doubled or cut:
+
+- Lines leave ``rest`` once all of their bytes are out.
+- A disk that fills up takes a part of a line. The rest of that line follows if its part is still
+  the end of the file; else the part is ended, and the line written whole.
+- Several workers append to one file: each locks it for a write, or another's line could follow
+  the part of one of ours. A file takes each write as a whole, a pipe only up to PIPE_BUF bytes.
+"""
+
+import fcntl
+import os
+import select
+import stat
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Final
+
+POLL_SECONDS: Final = 0.2  # how long a pipe that is full is waited for at once
+_MODE: Final = 0o600  # records say who did what; the owner can open the file to others
+_END: Final = b"\n"
+_State = tuple[int, int, int]  # device, inode and size
+
+
+class Output:
+    """A file, or standard output. Used by one thread, but for ``reopen``.
+
+    Attributes:
+        rest: whole lines that are to be written.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        """Take the file's path, None for standard output; ``follow`` opens it."""
+        self.rest = b""
+        self._out = 0  # bytes of the first line of ``rest`` that are out already
+        self._left: _State | None = None  # how we left a file: its end is then known
+        self._path = path
+        self._file: IO[bytes] | None = None
+        self._reopen = threading.Event()
+
+    def reopen(self) -> None:
+        """Open the file anew before the next write."""
+        self._reopen.set()
+
+    def follow(self) -> None:
+        """Open the file, or open it anew: when told to, or its name is gone, or is another file's.
+
+        Raises OSError: it will be tried again.
+        """
+        file = self._file
+        if file is not None and not self._reopen.is_set() and not self._was_moved(file):
+            return
+        fresh = self._opened(_MODE if file is None else stat.S_IMODE(_status(file).st_mode))
+        self._reopen.clear()
+        self._file = fresh
+        if file is not None:
+            file.close()
+
+    def _opened(self, mode: int) -> IO[bytes]:
+        if self._path is None:
+            return os.fdopen(os.dup(sys.stdout.fileno()), "wb", buffering=0)
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+        return os.fdopen(os.open(self._path, flags, mode), "ab", buffering=0)
+
+    def _was_moved(self, file: IO[bytes]) -> bool:
+        if self._path is None:
+            return False
+        try:
+            return not os.path.samestat(self._path.stat(), _status(file))
+        except FileNotFoundError:
+            return True
+
+    def flush(self) -> None:
+        """Write the rest. Raises OSError: what was not written stays, and the file is reopened."""
+        file = self._file
+        if file is None or not self.rest:
+            return
+        try:
+            if stat.S_ISREG(_status(file).st_mode):
+                with _locked(file):
+                    self._to_file(file)
+            else:
+                self._to_pipe(file)
+        except OSError:
+            self.reopen()
+            raise
+
+    def _to_file(self, file: IO[bytes]) -> None:
+        if _state(file) != self._left:
+            self._begin_line(file)
+        try:
+            self._push(file, len(self.rest))
+        finally:
+            self._left = _state(file)
+
+    def _begin_line(self, file: IO[bytes]) -> None:
+        """Go on behind what others wrote, or a crash: in a line of our own."""
+        if self._out and self._out == self.rest.find(_END):  # only its end was missing
+            self._drop(self._out + 1)
+        self._out = 0
+        if self._path is not None and _ends_in_mid_line(self._path):
+            _write(file, _END)
+
+    def _to_pipe(self, file: IO[bytes]) -> None:
+        try:
+            while self.rest:
+                end = self.rest.rfind(_END, 0, select.PIPE_BUF) + 1
+                self._push(file, end or self.rest.find(_END) + 1)  # a line may be longer
+        except OSError:
+            self._out = 0  # whoever reads next has not seen the beginning
+            raise
+
+    def _push(self, file: IO[bytes], end: int) -> None:
+        """Write the rest up to ``end``, which is the end of a line. Raises OSError."""
+        try:
+            while self._out < end:
+                self._out += _write(file, memoryview(self.rest)[self._out : end])
+        finally:
+            self._drop(self.rest.rfind(_END, 0, self._out) + 1)
+
+    def _drop(self, count: int) -> None:
+        self.rest = self.rest[count:]
+        self._out = max(0, self._out - count)
+
+    def close(self) -> None:
+        """Close it."""
+        if self._file is not None:
+            self._file.close()
+
+
+def _write(file: IO[bytes], data: bytes | memoryview) -> int:
+    count: int | None = file.write(data)
+    if count is not None:
+        return count
+    # A full pipe that does not block, as standard output can be: no spinning.
+    room = select.poll()
+    room.register(file, select.POLLOUT)
+    room.poll(POLL_SECONDS * 1000)
+    return 0
+
+
+@contextmanager
+def _locked(file: IO[bytes]) -> Iterator[None]:
+    with suppress(OSError):  # some network file systems have no locks: then as well as it goes
+        fcntl.flock(file, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_UN)
+
+
+def _status(file: IO[bytes]) -> os.stat_result:
+    return os.fstat(file.fileno())
+
+
+def _state(file: IO[bytes]) -> _State:
+    status = _status(file)
+    return status.st_dev, status.st_ino, status.st_size
+
+
+def _ends_in_mid_line(path: Path) -> bool:
+    """Whether the last write was cut off, by a full disk or a crash: it must not spoil the next."""
+    try:
+        if not path.stat().st_size:
+            return False
+        with path.open("rb") as file:
+            file.seek(-1, os.SEEK_END)
+            return file.read(1) != _END
+    except OSError:  # not ours to read; whether it can be written shows soon
+        return False

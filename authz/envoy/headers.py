@@ -1,0 +1,107 @@
+"""The headers that decisions read, and names that an upstream may take for one of them, or of ours.
+
+CGI, WSGI, PHP and their kind know ``X-Agent-Id`` as ``HTTP_X_AGENT_ID`` (RFC 3875 section 4.1.18),
+and some of them make "_" of everything that is no letter or digit: to them ``x.agent.id`` is the
+same header, and of two that are the same the client's may win. So such twins are found here, and
+each answer removes those that came.
+"""
+
+import re
+from typing import Final
+
+from authz._pb import ext_authz_pb2 as pb
+
+# Of names that came, what is remembered: far more than who means well sends, and 3 MB at most.
+_REMEMBERED: Final = 1024
+_NAME_CHARS: Final = 64
+_NAMES_CHARS: Final = 2048
+_FOLDED: Final = re.compile(r"[^a-z0-9]")
+_BREAK: Final = "\n"  # no name of a header has one (RFC 9110 section 5.1)
+_Names = tuple[str, ...]
+
+
+class Headers:
+    """Reads the headers of some names. This runs for every request."""
+
+    def __init__(self, names: frozenset[str], guarded: frozenset[str]) -> None:
+        """Take the lower-case names that are read, and those whose twins are looked for."""
+        self._names = names
+        self._guarded = guarded
+        self._folded = {_FOLDED.sub("_", name) for name in guarded}
+        self._lengths = {len(name) for name in guarded}  # folding keeps the length
+        self._plain: set[str] = set()  # names that came, and are neither read nor twins
+        # Of all names of a request together: those that are read, and the twins.
+        self._sets: dict[str, tuple[_Names, _Names]] = {}
+
+    def read(self, http: pb.HttpRequest) -> tuple[dict[str, str], _Names]:
+        """The headers, and the names of the twins that came.
+
+        Envoy fills one of two forms; occurrences of one name are joined with "," as it does.
+        """
+        found: dict[str, str] = {}
+        twins: _Names = ()
+        values = http.headers
+        sent = _BREAK.join(values)  # one look for all: each by itself takes twice as long
+        if sent:
+            names, twins = self._sets.get(sent) or self._looked_at(sent)
+            for name in names:
+                found[name] = values[name]
+        if http.HasField("header_map"):
+            twins += self._read_map(http.header_map, found)
+        return found, twins
+
+    def _read_map(self, header_map: pb.HeaderMap, found: dict[str, str]) -> _Names:
+        """Add to what was found; the names of the twins that came."""
+        plain = self._plain
+        twins: list[str] = []
+        repeated: dict[str, list[str]] | None = None
+        for header in header_map.headers:
+            key = header.key
+            if key in plain:
+                continue
+            name = key.lower()
+            if name not in self._names:
+                twins += self._learned(key, name)
+                continue
+            text = _text(header)
+            if name not in found:
+                found[name] = text
+            else:  # joined at the end: one by one, that takes quadratic time
+                repeated = repeated or {}
+                repeated.setdefault(name, [found[name]]).append(text)
+        if repeated:
+            found.update({name: ",".join(texts) for name, texts in repeated.items()})
+        return tuple(twins)
+
+    def _looked_at(self, sent: str) -> tuple[_Names, _Names]:
+        """What is read of these names, and their twins."""
+        keys = sent.split(_BREAK)
+        read = tuple([key for key in keys if key in self._names])
+        known = read, tuple([key for key in keys if self._is_twin(key.lower())])
+        if len(sent) <= _NAMES_CHARS:
+            if len(self._sets) >= _REMEMBERED:  # what is in use is soon learned again
+                self._sets.clear()
+            self._sets[sent] = known
+        return known
+
+    def _learned(self, key: str, name: str) -> _Names:
+        """The name if it is a twin; else it is remembered as plain."""
+        if self._is_twin(name):
+            return (name,)
+        if len(key) <= _NAME_CHARS:
+            if len(self._plain) >= _REMEMBERED:  # likewise
+                self._plain.clear()
+            self._plain.add(key)
+        return ()
+
+    def _is_twin(self, name: str) -> bool:
+        return (
+            len(name) in self._lengths
+            and name not in self._guarded
+            and _FOLDED.sub("_", name) in self._folded
+        )
+
+
+def _text(header: pb.HeaderValue) -> str:
+    # Envoy fills one of the two. Bytes that are no UTF-8 become U+FFFD, which no check lets pass.
+    return header.value or header.raw_value.decode("utf-8", "replace")
