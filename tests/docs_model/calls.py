@@ -83,6 +83,8 @@ def read_calls(config: Config, route: Rule, asked: Asked, segments: list[str]) -
         if of_header != method or asked.headers.get("mcp-name", call.name) != call.name:
             raise Refused("mcp_header_mismatch")
         return [call]
+    if not method:
+        raise Refused("mcp_invalid_request")  # an A2A server asks nothing that could be answered
     return list(a2a_calls(A2A_OLD.get(method, method), params, known))
 
 
