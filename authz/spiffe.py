@@ -76,6 +76,20 @@ class SpiffeId:
         return self.text
 
 
+def is_misspelt(text: str) -> bool:
+    """Tell whether a text is no good SPIFFE ID, and would be one to a reader that is less strict.
+
+    What takes something from a SPIFFE ID takes it from such a text as well.
+    """
+    if not text.strip().lower().startswith("spiffe:"):
+        return False
+    try:
+        SpiffeId.parse(text)
+    except SpiffeIdError:
+        return True
+    return False
+
+
 def _check_segment(segment: str) -> None:
     if not segment:
         raise SpiffeIdError("the path has an empty segment or a trailing slash")
