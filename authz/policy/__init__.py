@@ -16,7 +16,8 @@ from authz.policy.claims import root_of
 from authz.policy.held import TOLD, Fit, HeldClaims
 from authz.policy.holders import AgentEntry, Agents
 from authz.policy.messages import Messages, judge_all
-from authz.policy.principals import PrincipalEntry, Principals
+from authz.policy.principal import PrincipalEntry
+from authz.policy.principals import Principals
 from authz.policy.rules import UNRESTRICTED, Rule, RuleSet, compiled
 from authz.policy.settings import (
     AgentSettings,

@@ -10,7 +10,7 @@ from authz.build import policy_of, version_of
 from authz.config import Config
 from authz.policy import Case, RuleSettings
 from authz.policy.holders import AgentEntry
-from authz.policy.principals import PrincipalEntry
+from authz.policy.principal import PrincipalEntry
 from authz.policy.rules import Rule
 
 _FOR_PEOPLE: Final = {"name": None, "description": "", "owner": ""}

@@ -10,7 +10,7 @@ from typing import Final
 from authz.patterns import SpiffePattern
 from authz.policy import Case, Miss, Policy
 from authz.policy.holders import AgentEntry
-from authz.policy.principals import PrincipalEntry
+from authz.policy.principal import PrincipalEntry
 from authz.policy.rules import UNRESTRICTED, Rule, distance
 
 SHOWN: Final = 20  # rules of a side, unless all are wanted
