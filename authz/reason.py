@@ -55,7 +55,6 @@ class Reason(Enum):
     TOKEN_AUDIENCE = "token_audience", 401, "invalid_token", "the token is for another audience"
     TOKEN_CLAIM = "token_claim", 401, "invalid_token", "a claim of the token is missing or wrong"
     TOKEN_REVOKED = "token_revoked", 401, "invalid_token", "the token was revoked"
-    TOKEN_REPLAYED = "token_replayed", 401, "invalid_token", "the token was used before"
     # Delegation (RFC 8693 section 4.1) and proof of possession (RFC 7800, RFC 8705, RFC 9449).
     ACTOR_MISSING = "actor_missing", 401, "invalid_token", "the token names no actor"
     ACTOR_MALFORMED = "actor_malformed", 401, "invalid_token", "the token's actor is malformed"
@@ -94,13 +93,7 @@ class Reason(Enum):
     IDENTITY_CONFLICT = "identity_conflict", 403, None, "the caller's identities disagree"
     # Policy.
     PRINCIPAL_REQUIRED = "principal_required", 403, None, "a principal is required"
-    PRINCIPAL_CONFLICT = "principal_conflict", 403, None, "the principals disagree"
     POLICY_DENIED = "policy_denied", 403, None, "not allowed"
-    TXN_TOKEN = "txn_token", 403, None, "the transaction token is not acceptable"
-    ORIGIN = "origin", 403, None, "the origin is not allowed"
-    # Workload identity tokens (WIMSE): 401 is not recommended there.
-    WIT = "wit", 400, None, "the workload identity token is not acceptable"
-    WPT = "wpt", 400, None, "the workload proof token is not acceptable"
     # The request itself; and what the proxy sent about it.
     CHECK_MALFORMED = "check_malformed", 400, None, "the check can't be read"
     PATH_AMBIGUOUS = "path_ambiguous", 400, None, "the request's target is ambiguous"
@@ -114,9 +107,7 @@ class Reason(Enum):
     BODY_TRUNCATED = "body_truncated", 413, None, "the body is too large to be inspected"
     # Our own faults: never an allow, and never the client's doing.
     KEYS_UNAVAILABLE = "keys_unavailable", 503, None, "the issuer's keys are unavailable"
-    STATUS_UNAVAILABLE = "status_unavailable", 503, None, "the token's status is unavailable"
     PDP_UNAVAILABLE = "pdp_unavailable", 503, None, "the decision point is unavailable"
-    NOT_READY = "not_ready", 503, None, "not ready"
     OVERLOADED = "overloaded", 503, None, "overloaded"
     INTERNAL_ERROR = "internal_error", 503, None, "internal error"
 

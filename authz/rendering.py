@@ -4,13 +4,15 @@ That costs more than many a decision, and is the same for every operation that o
 allows: so it is remembered by what it is made of.
 """
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 import msgspec
 
 from authz.audit import AuditRecord, encode_record, token_digest
 from authz.bounded import BoundedMap
 from authz.decision import Allow, Decision, Deny, Shadow
+from authz.elsewhere import marks_of
 from authz.envoy import Answer, Writer
 from authz.reason import Reason
 
@@ -102,12 +104,15 @@ def _record(decision: Decision, policy_version: str, claims: frozenset[str]) -> 
         policy_version=policy_version,
         token_id=token_digest(delegation.token_id) if delegation else "",
         issued_at=delegation.issued_at if delegation else 0.0,
-        claims={name: delegation.claims[name] for name in claims & delegation.claims.keys()}
-        if delegation
-        else {},
+        claims=_recorded(delegation.claims, claims) if delegation and claims else {},
         shadows=[
             {"by": s.by, "decision": s.decision, "reason": s.reason, "rule": s.rule}
             for s in decision.shadows
         ],
         by_policy=deny.by_policy if deny else True,
     )
+
+
+def _recorded(held: Mapping[str, Any], names: frozenset[str]) -> dict[str, Any]:
+    """The claims that rules read, and what the token says of those that it does not hold."""
+    return {name: held[name] for name in names & held.keys()} | marks_of(held)

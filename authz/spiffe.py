@@ -75,6 +75,20 @@ class SpiffeId:
         return self.text
 
 
+def is_misspelt(text: str) -> bool:
+    """Tell whether a text is no good SPIFFE ID, and would be one to a reader that is less strict.
+
+    What takes something from a SPIFFE ID takes it from such a text as well.
+    """
+    if not text.strip().lower().startswith("spiffe:"):
+        return False
+    try:
+        SpiffeId.parse(text)
+    except SpiffeIdError:
+        return True
+    return False
+
+
 def _check_path(path: str) -> None:
     """Look at all segments at once: a proxy's header may hold many IDs, of 1,000 segments each."""
     enclosed = f"/{path}/"

@@ -208,8 +208,12 @@ denies. `has(claims.level) && claims.level > 2` asks first.
 
 - `&&` and `||` forgive a failure that makes no difference: `claims.absent || true` is true, and
   `claims.absent && false` is false, from either side. Put no `|| true` beside what has to be known.
-- Claims have whatever type the token gives them, so `claims.level == "3"` is no failure where
-  `level` is the number 3: it is false, and its negation true.
+- Claims and arguments have whatever type they are sent with. One that is compared (`==`, `!=`,
+  `in`, in a loop too) with a value of another type leaves the condition without a value:
+  `claims.level == "3"` where `level` is the number 3, `"staff" in claims.groups` where a group is
+  an object. Of an object `in` looks at the names. What it asks the `type` of is left to it.
+- A claim that the token says is elsewhere (`_claim_names`, Entra's `hasgroups`) leaves each
+  condition that reads it without a value, `has(claims.groups)` too.
 - Claims with a NUL in a text, or a whole number beyond 64 bits, leave every condition without a
   value.
 

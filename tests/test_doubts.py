@@ -75,6 +75,18 @@ DOUBTS = [
         f"    algorithms: [ES256]\n    {AZP}\n    @@person_shown_by: {{idtyp: [user], sub: ['*']}}",
         "issuers[0].person_shown_by.sub: each token has one",
     ),
+    (
+        "[GET], paths: [/read]",
+        "@@[GET, POST], paths: [/read, /**]",
+        "grants.read[0].paths[1]: it allows plain requests beside the route tools, so mcp messages",
+    ),
+    ("[a.example], methods: [GET], paths: [/read]", "@@['*'], methods: ['*'], paths: [/**]", "mcp"),
+    ("[GET], paths: [/read]", "@@['*'], paths: ['/{any}/**']", "beside the route tools"),
+    (
+        "match: {issuer: https://as.corp.example}\n",
+        "match: {issuer: https://as.corp.example, groups: [g]}\n@@    if_absent: deny\n",
+        "principals[0].if_absent: the entry is not suspended",
+    ),
 ]
 FINE = [
     *(
@@ -89,6 +101,11 @@ FINE = [
         "      mcp: {tools",
         "      during: [{not_after: 2026-01-01T00:00:00Z}, {days: [mon]}]\n      mcp: {tools",
     ),
+    ("[GET], paths: [/read]", "[GET], paths: [/**]"),
+    ("[GET], paths: [/read]", "['*'], paths: [/read/**, /tool/**, /tools/a]"),
+    ("[GET], paths: [/read]", "['*'], paths: [/tools/**]"),
+    ("[a.example], methods: [GET], paths: [/read]", "[b.example], methods: ['*'], paths: [/**]"),
+    ("methods: [GET], paths: [/read], scopes: []", "methods: ['*'], paths: [/**], effect: deny"),
 ]
 
 

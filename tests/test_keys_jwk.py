@@ -95,16 +95,13 @@ def test_what_a_key_can(algorithm: str, can: set[str]) -> None:
         *[(jwk("RS256", **{name: "AQAB"}), "private") for name in "d p q dp dq qi k oth".split()],  # noqa: SIM905
         (jwk(use="enc"), "use"),
         (jwk(use="SIG"), "use"),
-        (jwk(use=None), "use"),
         (jwk(use=[]), "use"),
         (jwk(key_ops=[]), "key_ops"),
         (jwk(key_ops=["sign", "encrypt"]), "key_ops"),
         (jwk(key_ops="verify"), "key_ops"),
-        (jwk(key_ops=None), "key_ops"),
         (jwk(alg="ES384"), "algorithms"),
         (jwk(alg="es256"), "algorithms"),
         (jwk(alg="none"), "algorithms"),
-        (jwk(alg=None), "algorithms"),
         (jwk(alg=["ES256"]), "algorithms"),
         (jwk(kty="ec"), "kind"),
         (jwk(kty=...), "kind"),
@@ -148,12 +145,80 @@ def test_refusals_name_no_key_material() -> None:
     assert repr(good[0]["k"]) == "Key(key_id='k', algorithms=frozenset({'ES256'}))"
 
 
-def test_doubled_kid() -> None:
+OTHER = ec.generate_private_key(ec.SECP256R1())
+DIFFERENT = method("ES256").to_jwk(OTHER.public_key(), as_dict=True)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        jwk(use="enc"),
+        jwk("RS256"),
+        jwk(x=DIFFERENT["x"], y=DIFFERENT["y"]),
+        jwk(crv="P-384"),
+        jwk(d="AQAB"),
+        jwk(kty="oct", k="AQAB"),
+    ],
+    ids=["another use", "another kind", "another point", "another curve", "private", "symmetric"],
+)
+@pytest.mark.parametrize("is_first", [False, True])
+def test_doubled_kid(other: Any, is_first: bool) -> None:  # noqa: FBT001 - a table
     """Two keys of one kid are both refused, though one of them could not be used anyway."""
-    keys, refused = parse(jwk(), jwk(use="enc"), jwk(kid="good"))
+    two = [other, jwk()] if is_first else [jwk(), other]
+    keys, refused = parse(*two, jwk(kid="good"))
 
     assert set(keys) == {"good"}
     assert [name for name, _ in refused] == ["k", "k"]
+
+
+def test_a_key_that_is_listed_again_is_one() -> None:
+    """The same key under the same kid is one key, for the algorithms of all its entries."""
+    again, refused = parse(jwk(), jwk(use="sig", more=1), jwk(alg="ES256"))
+    assert (set(again), refused) == ({"k"}, ())
+
+    each = ("RS512", "RS256", "PS256")
+    keys, refused = parse(*(jwk("RS256", alg=alg) for alg in each))
+    assert keys["k"].algorithms == set(each)
+    assert refused == ()
+    for algorithm in each:
+        keys["k"].verify(algorithm, b"data", pair(algorithm)[1])
+    with pytest.raises(KeyVerifyError):
+        keys["k"].verify("RS384", b"data", pair("RS384")[1])
+
+    some, refused = parse(jwk("RS256", alg="RS256"), jwk("RS256", alg="RSA-OAEP"))
+    assert some["k"].algorithms == {"RS256"}
+    assert [name for name, _ in refused] == ["k"]
+
+
+def test_a_key_listed_again_is_another_version() -> None:
+    """A kid whose key gains an algorithm by a further entry has another thumbprint."""
+    one, both = jwk("RS256", alg="RS256"), jwk("RS256", alg="RS512")
+
+    assert parse(one)[0]["k"].thumbprint != parse(one, both)[0]["k"].thumbprint
+    assert parse(one, both)[0]["k"].thumbprint == parse(both, one)[0]["k"].thumbprint
+
+
+ABSENT = "use key_ops alg x5c x5t x5u d p q dp dq qi oth k crv y".split()  # noqa: SIM905
+
+
+@pytest.mark.parametrize("members", [*[[name] for name in ABSENT], ABSENT], ids=str)
+def test_null_is_absent(members: list[str]) -> None:
+    """A member that is null is not there, be it a private key's; nor are others in its place."""
+    nulls = dict.fromkeys(members)
+    keys, refused = parse(jwk("RS256", **nulls), jwk("RS256", **{**nulls, "alg": "RS256"}))
+
+    assert keys["k"].algorithms == RSA_ALGORITHMS
+    assert refused == ()
+    assert parse(jwk("RS256", oth=[], x5c=[], key_ops=["verify"], d="", k=""))[0]["k"]
+    assert refusal(jwk("RS256", n=None)) == ("k", "its numbers are no such key")
+    assert refusal(jwk(kid=None)) == ("[1]", "no kid, or a long one")
+
+
+@pytest.mark.parametrize("value", ["AQAB", ["AQAB"], [{}], {}, 0, False, " "], ids=repr)
+@pytest.mark.parametrize("name", ["d", "p", "oth"])
+def test_a_private_member_with_any_value(name: str, value: Any) -> None:
+    """A private key's member that holds anything makes the key a private one."""
+    assert "private" in refusal(jwk("RS256", **{name: value}))[1]
 
 
 def test_expected_use() -> None:
@@ -245,7 +310,8 @@ def test_any_key_set(listed: Any) -> None:
     except KeySetError:
         return
     assert keys
-    assert len(keys) + len(refused) == len(listed)
+    kids = [one["kid"] for one in listed if isinstance(one, dict) and one.get("kid") in keys]
+    assert len(listed) - (len(kids) - len(set(kids))) <= len(keys) + len(refused) <= len(listed)
     assert all(key.algorithms <= ALL for key in keys.values())
 
 

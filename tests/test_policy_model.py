@@ -4,6 +4,7 @@ The model reads nothing compiled: it is written from the docstrings of the setti
 """
 
 import random
+import re
 from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -67,12 +68,13 @@ def id_fits(pattern: str, text: str) -> bool:
     return wanted == got and segments_fit("/" + wanted_path, "/" + got_path)
 
 
-def values_of(claims: Mapping[str, Any], name: str) -> list[Any]:
-    """What a claim is or holds, by name or by JSON Pointer."""
+def value_of(claims: Mapping[str, Any], name: str) -> Any:
+    """A claim by name or by JSON Pointer, None for none; in a text, say, there can be no member."""
     value: Any = claims
     for step in name[1:].split("/") if name.startswith("/") else [name]:
-        value = value.get(step) if isinstance(value, dict) else None
-    return value if isinstance(value, list) else [value]
+        if value is not None:
+            value = value.get(step) if isinstance(value, dict) else {"no": "members"}
+    return value
 
 
 def same(one: object, other: object) -> bool:
@@ -135,25 +137,44 @@ def rule_fits(rule: RuleSettings, case: Case) -> bool:
     return all(fits)
 
 
-def is_principal(entry: PrincipalSettings, case: Case) -> bool:
-    """Whether the entry is about the principal, through this agent."""
+def may_be(value: Any, wanted: tuple[Any, ...], marks: Mapping[str, Any], root: str) -> bool:
+    """Whether a claim that holds none of the values may mean one of them all the same."""
+    if root in marks.get("_claim_names", {}) or (root == "groups" and marks.get("hasgroups")):
+        return True
+    if value is None:
+        return False
+    values = value if isinstance(value, list) else [value]
+    kinds = [type(one) for one in wanted]
+    if any(type(one) not in kinds for one in values):
+        return True
+    return isinstance(value, str) and any(str(one) in re.split("[ ,]", value) for one in wanted)
+
+
+def is_principal(entry: PrincipalSettings, case: Case) -> str:
+    """Whether the entry is about the principal, through this agent: "yes", "perhaps" or "no"."""
     match, delegation = entry.match, case.delegation
     claims = delegation.claims
     if match.issuer != delegation.issuer:
-        return False
-    fits: list[bool] = []
-    if match.subjects is not None:
-        fits.append(any(id_fits(one, delegation.subject) for one in match.subjects))
-    for name, wanted in (("groups", match.groups), ("roles", match.roles)):
-        held = claims.get(name)
-        listed = held if isinstance(held, list) else [held]
-        fits.append(wanted is None or any(same(one, word) for one in listed for word in wanted))
-    for name, values in match.claims.items():
-        found = values_of(claims, name)
-        fits.append(any(same(one, value) for one in found for value in values))
-    if entry.agents is not None:
-        fits.append(any(id_fits(one, case.agent.spiffe_id.text) for one in entry.agents))
-    return all(fits)
+        return "no"
+    caller, subject = case.agent.spiffe_id.text, delegation.subject
+    for patterns, text in ((entry.agents, caller), (match.subjects, subject)):
+        if patterns is not None and not any(id_fits(one, text) for one in patterns):
+            return "no"
+    asked = {("groups", match.groups), ("roles", match.roles), *match.claims.items()}
+    fits: set[str] = set()
+    for name, wanted in asked:
+        if wanted is None:
+            continue
+        value = value_of(claims, name)
+        held = value if isinstance(value, list) else [value]
+        if any(same(one, word) for one in held for word in wanted):
+            fits.add("yes")
+        elif may_be(value, wanted, claims, name.split("/")[1] if name[0] == "/" else name):
+            fits.add("perhaps")
+        else:
+            is_absent = value is None and entry.if_absent == "deny"
+            fits.add("perhaps" if is_absent else "no")
+    return "no" if "no" in fits else "perhaps" if "perhaps" in fits else "yes"
 
 
 def model(
@@ -164,8 +185,9 @@ def model(
 ) -> bool:
     """Whether the settings allow it."""
     of_agent = [one for one in agents if id_fits(one.id, case.agent.spiffe_id.text)]
-    of_principal = [one for one in principals if is_principal(one, case)]
-    everybody: list[AgentSettings | PrincipalSettings] = [*of_agent, *of_principal]
+    meant = [(one, is_principal(one, case)) for one in principals]
+    of_principal = [one for one, is_meant in meant if is_meant == "yes"]
+    everybody = [*of_agent, *(one for one, is_meant in meant if is_meant != "no")]
     if any(one.suspended for one in everybody):
         return False
     is_own = case.delegation.mode == "autonomous"
@@ -233,9 +255,11 @@ class Company:
                 match=PrincipalMatch(issuer=ISSUER, subjects=tuple(f"u{n}" for n in range(100))),
                 unrestricted=True,
             ),
-            PrincipalSettings(
-                match=PrincipalMatch(issuer=ISSUER, claims={"left": (True,)}), suspended=True
-            ),
+            self._taking(claims={"left": (True,)}),
+            self._taking(groups=("leavers", "team-9 old")),
+            self._taking(roles=("barred",), subjects=tuple(f"u{n}" for n in range(900))),
+            self._taking(groups=("lost",), if_absent="deny", subjects=("spiffe://corp/**", "u7")),
+            self._taking(claims={"/org/unit": ("closed",)}, agents=("spiffe://corp/team-1/*",)),
         ]
 
     def _grants(self, count: int) -> tuple[str, ...]:
@@ -244,6 +268,11 @@ class Company:
     def _entry(self, agents: tuple[str, ...] | None = None, **match: Any) -> PrincipalSettings:
         matched = PrincipalMatch(issuer=ISSUER, **match)
         return PrincipalSettings(match=matched, agents=agents, grants=self._grants(8))
+
+    def _taking(self, **given_: Any) -> PrincipalSettings:
+        entry = {name: given_.pop(name) for name in ("if_absent", "agents") if name in given_}
+        matched = PrincipalMatch(issuer=ISSUER, **given_)
+        return PrincipalSettings(match=matched, suspended=True, **entry)
 
     def _maybe(self, chance: float, value: object) -> Any:
         return value if self.draw.random() < chance else None
@@ -285,11 +314,15 @@ class Company:
     def _person(self, number: int) -> tuple[str, dict[str, Any]]:
         draw = self.draw
         claims = {
-            "groups": draw.choice([draw.sample(TEAMS, 2), "team-1", None, ["x", 1, {}, []]]),
-            "roles": draw.choice([["dev"], ["ops", "dev"], [], True]),
+            "groups": draw.choice(
+                [*[draw.sample(TEAMS, 2)] * 30, "team-1", "team-1,leavers", None, ["x", 1, {}, []]]
+            ),
+            "roles": draw.choice([*[["dev"], ["ops", "dev"], []] * 9, True, None]),
             "level": draw.choice([1, True, "1", 1.0, [1, 2], {"1": 1}]),
             "org": draw.choice([{"unit": "eu"}, {"unit": [True]}, {"unit": 1}, ["unit"], "eu"]),
-            "left": draw.choice([True, 1, "true", *[False] * 30]),
+            "left": draw.choice([True, 1, "true", *[False] * 60, *[None] * 9]),
+            "_claim_names": draw.choice([{"roles": "src1"}, {"groups": "s"}, *[{}] * 50]),
+            "hasgroups": draw.choice([True, *[False] * 60]),
             "acr": draw.choice(["mfa", "pwd", ["mfa"]]),
             "auth_time": draw.choice([NOON, NOON - 1000, True, "now", None]),
         }
@@ -382,6 +415,7 @@ _matches = st.fixed_dictionaries(
         "claims": st.builds(lambda one: {"/c/d": (one,)}, _values),
     },
 ).map(lambda given_: PrincipalMatch.model_validate({"issuer": ISSUER, **given_}))
+_groups: Any = st.sampled_from([["g"], "g", None, ["x"], [], "x g", ["x", {"value": "g"}], 1])
 
 
 def _entries(kind: type[Any], **first: Any) -> st.SearchStrategy[Any]:
@@ -422,7 +456,11 @@ def test_tiny_worlds_are_judged_as_their_settings_say(
             0,
             1,
             mode=mode,
-            claims={"groups": draw(st.sampled_from([["g"], "g", None])), "c": {"d": draw(_values)}},
+            claims={
+                "groups": draw(_groups),
+                "c": draw(st.one_of(_values, _values.map(lambda one: {"d": one}))),
+                "hasgroups": draw(st.sampled_from([False, False, True])),
+            },
         )
         path = draw(st.sampled_from(["/x", "/", "/x/", "/x/z"]))
         operation = Operation("GET", "h", tuple(path[1:].split("/")))

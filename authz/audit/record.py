@@ -40,7 +40,10 @@ class AuditRecord(msgspec.Struct, frozen=True, gc=False):
     is), autonomous (for itself), bootstrap (before there is a token).
     """
     flags: list[str]
-    """What is odd about earlier actors."""
+    """What is odd about earlier actors (``earlier_actor_unregistered``, ``_suspended``,
+    ``_unreadable``), and claims that rules read and that are not in the token as they can be read:
+    ``claim_unreadable:groups``, ``claim_elsewhere:groups``.
+    """
     scopes: list[str]
     """The token's scopes."""
     rule: str
@@ -54,7 +57,7 @@ class AuditRecord(msgspec.Struct, frozen=True, gc=False):
     issued_at: float = 0.0
     """The token's iat, in unix seconds."""
     claims: Mapping[str, Any] = {}
-    """The token's claims that rules read, and no others."""
+    """The token's claims that rules read, and those by which it says that others are elsewhere."""
     shadows: list[dict[str, str]] = []
     """What other policies would have said, where it differs: by (rule, candidate or policy), with
     their decision, reason and rule.

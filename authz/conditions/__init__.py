@@ -16,6 +16,7 @@ from pydantic_core import core_schema
 
 from authz.conditions.cost import check_cost
 from authz.conditions.facts import ConditionHeader, Facts
+from authz.conditions.kinds import Compared, compared_in
 from authz.conditions.language import ConditionError, ConditionFailedError, compiled, truth
 from authz.conditions.syntax import members_in, names_in, tree_of
 from authz.conditions.variables import ARGUMENTS, CLAIMS, HEADERS, VARIABLES
@@ -49,6 +50,9 @@ class Condition:
     _names: frozenset[str] = field(compare=False, repr=False)
     members: tuple[tuple[str, str], ...] = field(compare=False, repr=False)
     """Members of variables that it reads by name: ("claims", "level")."""
+    _claims: frozenset[str] | None = field(compare=False, repr=False)
+    """The claims that it reads; None for any of those that are listed."""
+    _compared: tuple[Compared, ...] = field(compare=False, repr=False)
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -62,7 +66,17 @@ class Condition:
         program = compiled(text)
         tree = tree_of(program.serialize())
         check_cost(tree)
-        return cls(text, program, frozenset(names_in(tree)), tuple(members_in(tree)))
+        names, members = list(names_in(tree)), tuple(members_in(tree))
+        claims = frozenset(name for variable, name in members if variable == CLAIMS)
+        is_by_name = names.count(CLAIMS) == sum(variable == CLAIMS for variable, _ in members)
+        return cls(
+            text,
+            program,
+            frozenset(names),
+            members,
+            claims if is_by_name else None,
+            compared_in(tree),
+        )
 
     @classmethod
     def __get_pydantic_core_schema__(cls, *_: object) -> core_schema.CoreSchema:
@@ -83,10 +97,16 @@ class Condition:
         """Whether it is true of a request.
 
         Raises:
-            ConditionFailedError: it has no value, as when a claim is missing or has another type.
-                That is neither true nor false: who asks has to refuse, whatever the rule is for.
+            ConditionFailedError: it has no value, as when a claim is missing, has another type, or
+                is said to be elsewhere. That is neither true nor false: who asks has to refuse,
+                whatever the rule is for.
         """
-        return truth(self._program, facts.activation())
+        values = facts.activation()
+        if self._claims != frozenset():
+            facts.check_here(self._claims)
+        for path, kinds in self._compared:
+            facts.check_kinds(path, kinds)
+        return truth(self._program, values)
 
 
 Listed = Mapping[str, Collection[str]]

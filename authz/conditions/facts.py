@@ -5,15 +5,17 @@ The library takes a text up to its first NUL only, so that a claim "admin\0x" wo
 condition fail.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from itertools import chain
 from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, Field
 
+from authz.conditions.kinds import EACH, Kinds, Path, is_of
 from authz.conditions.language import ConditionFailedError, activation
 from authz.conditions.variables import ARGUMENTS, NAME
 from authz.decision import Agent, Delegation
+from authz.elsewhere import EVERY, Names, is_elsewhere, names_elsewhere
 from authz.paths import written_path
 from authz.request import DPOP, XFCC, Call, Operation, Request
 from authz.strictjson import MAX_DEPTH, StrictJsonError, children, has_children, loads, of_type
@@ -57,9 +59,12 @@ class Facts:
         "_agent",
         "_claims",
         "_delegation",
+        "_elsewhere",
         "_headers",
+        "_listed",
         "_operation",
         "_request",
+        "_values",
     )
 
     def __init__(
@@ -83,19 +88,44 @@ class Facts:
         self._operation = operation
         self._request = request
         self._headers = frozenset(headers) - CREDENTIAL_HEADERS - {credential_header}
+        self._listed = (*delegation.claims, EVERY) if claims is None else claims
         self._claims = (
             delegation.claims
             if claims is None
             else {name: delegation.claims[name] for name in claims if name in delegation.claims}
         )
         self._activation: Any = None
+        self._values: Mapping[str, object] = {}
+        self._elsewhere: Names | None = None
+
+    def check_here(self, names: Collection[str] | None) -> None:
+        """Check that claims are in the token; None is all that may be read.
+
+        Raises ConditionFailedError where it says that one is elsewhere.
+        """
+        if self._elsewhere is None:
+            self._elsewhere = names_elsewhere(self._delegation.claims)
+        if not self._elsewhere:
+            return
+        for name in self._listed if names is None else names:
+            if is_elsewhere(name, self._elsewhere):
+                raise ConditionFailedError(f"the claim {name} is elsewhere, and not in the token")
+
+    def check_kinds(self, path: Path, kinds: Kinds) -> None:
+        """Check that what stands at a path is of one of the types, or is not there at all.
+
+        Raises ConditionFailedError.
+        """
+        if not is_of(self._values.get(path[0] or ""), path[1:], kinds):
+            name = ".".join("[]" if step is EACH else step for step in path)
+            raise ConditionFailedError(f"{name} is of another type than it is compared with")
 
     def activation(self) -> Any:  # noqa: ANN401 - the library has no types
         """The library's form of the values. Raises ConditionFailedError where it has none."""
         if self._activation is None:
-            values = self.values()
-            _check(values.values())
-            self._activation = activation(values)
+            self._values = self.values()
+            _check(self._values.values())
+            self._activation = activation(self._values)
         return self._activation
 
     def values(self) -> dict[str, object]:

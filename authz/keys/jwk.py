@@ -1,12 +1,14 @@
 """A JWK Set as usable keys (RFC 7517, RFC 7518, RFC 8725), and why the others are not used.
 
 A key that can't be used is left out and named; it never spoils the others. What is never used:
-symmetric and private keys, weak ones, two of one kid, and keys for another use or algorithm.
+symmetric and private keys, weak ones, two keys of one kid, and keys for another use or algorithm.
+One key that is listed more than once, as for each of its algorithms, is one key. A member that is
+null is absent, as some libraries write what is not there.
 """
 
 import json
 from base64 import urlsafe_b64encode
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -19,6 +21,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from jwt.exceptions import PyJWTError
 
 from authz import strictjson
+from authz.keys.roca import is_roca_weak
 
 MAX_DOCUMENT_BYTES: Final = 256 * 1024  # 100 RSA-4096 keys are some 80 KiB
 MAX_KEYS: Final = 100  # real sets have 2 to 10
@@ -80,6 +83,11 @@ class Key:
         if is_good is not True:
             raise KeyVerifyError
 
+    def with_more(self, other: "Key") -> "Key":
+        """The key for the algorithms of another entry of the same key as well."""
+        algorithms = self.algorithms | other.algorithms
+        return Key(self.key_id, algorithms, self.public, _thumbprint(self.public, algorithms))
+
     def _length(self, algorithm: str) -> int:
         if isinstance(self.public, rsa.RSAPublicKey):
             return (self.public.key_size + 7) // 8
@@ -119,19 +127,41 @@ def keys_of(
     """
     if len(listed) > MAX_KEYS:
         raise KeySetError(f"more than {MAX_KEYS} keys")
-    counts = Counter(jwk["kid"] for jwk in listed if isinstance(jwk, dict) and _has_kid(jwk))
+    jwks = [_present(jwk) if isinstance(jwk, dict) else None for jwk in listed]
+    meant: defaultdict[str, set[tuple[str, ...]]] = defaultdict(set)
+    for jwk in jwks:
+        if jwk is not None and _has_kid(jwk):
+            meant[jwk["kid"]].add(_identity(jwk))
     keys: dict[str, Key] = {}
     refused: list[tuple[str, str]] = []
-    for at, jwk in enumerate(listed):
+    for at, jwk in enumerate(jwks):
         try:
-            _check_kid(jwk, counts)
-            key = _key(jwk, algorithms, expected_use)
+            key = _key(_known(jwk, meant), algorithms, expected_use)
         except _UnusableError as error:
-            name = jwk["kid"] if isinstance(jwk, dict) and _has_kid(jwk) else f"[{at}]"
+            name = jwk["kid"] if jwk is not None and _has_kid(jwk) else f"[{at}]"
             refused.append((name, str(error)))
         else:
-            keys[key.key_id] = key
+            keys[key.key_id] = key.with_more(keys[key.key_id]) if key.key_id in keys else key
     return keys, tuple(refused)
+
+
+def _present(jwk: dict[str, Any]) -> dict[str, Any]:
+    """The members that are there; of those of private keys also an empty list or text is not.
+
+    .NET's libraries write ``"d": null`` and ``"oth": []`` into public keys.
+    """
+    return {
+        name: value
+        for name, value in jwk.items()
+        if value is not None and not (name in _PRIVATE_MEMBERS and value in ("", []))
+    }
+
+
+def _identity(jwk: dict[str, Any]) -> tuple[str, ...]:
+    """What two entries of one key have in common: the key, and that it is for signatures."""
+    names = ("kty", "crv", "n", "e", "x", "y", *sorted(_PRIVATE_MEMBERS))
+    values = [jwk.get("use", "sig"), *(jwk.get(name) for name in names)]
+    return tuple(map(json.dumps, values))
 
 
 def _has_kid(jwk: dict[str, Any]) -> bool:
@@ -139,13 +169,15 @@ def _has_kid(jwk: dict[str, Any]) -> bool:
     return isinstance(kid, str) and 0 < len(kid) <= MAX_KEY_ID_CHARS
 
 
-def _check_kid(jwk: object, counts: Counter[str]) -> None:
-    if not isinstance(jwk, dict):
+def _known(jwk: dict[str, Any] | None, meant: Mapping[str, set[tuple[str, ...]]]) -> dict[str, Any]:
+    """The entry, if its kid names one key only. Raises _UnusableError."""
+    if jwk is None:
         raise _UnusableError("not an object")
     if not _has_kid(jwk):
         raise _UnusableError("no kid, or a long one")
-    if counts[jwk["kid"]] > 1:
+    if len(meant[jwk["kid"]]) > 1:
         raise _UnusableError("its kid stands for more than one key")
+    return jwk
 
 
 def _key(jwk: dict[str, Any], algorithms: frozenset[str], expected_use: str) -> Key:
@@ -194,6 +226,7 @@ def proof_key(jwk: object, algorithms: frozenset[str]) -> Key:
     """
     if not isinstance(jwk, dict):
         raise KeySetError("not an object")
+    jwk = _present(jwk)
     try:
         public, possible = _public_key(jwk)
     except _UnusableError as error:
@@ -219,6 +252,8 @@ def _rsa(public: rsa.RSAPublicKey) -> tuple[PublicKey, frozenset[str]]:
         or exponent.bit_length() > MAX_RSA_EXPONENT_BITS
     ):
         raise _UnusableError("RSA with a weak exponent")
+    if is_roca_weak(public.public_numbers().n):
+        raise _UnusableError("RSA of a chip whose keys can be factored (ROCA, CVE-2017-15361)")
     return public, _RSA_ALGORITHMS
 
 

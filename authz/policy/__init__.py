@@ -8,15 +8,18 @@ from collections.abc import Iterable
 from itertools import chain
 from typing import Final
 
+from authz.conditions import CLAIMS
 from authz.decision import Delegation, Verdict
+from authz.elsewhere import is_elsewhere, names_elsewhere
 from authz.policy.case import BOOTSTRAP, Case, Miss
 from authz.policy.claims import root_of
-from authz.policy.holders import AgentEntry, Agents, PrincipalEntry, Principals
+from authz.policy.held import TOLD, Fit, HeldClaims
+from authz.policy.holders import AgentEntry, Agents
 from authz.policy.messages import Messages, judge_all
+from authz.policy.principal import PrincipalEntry
+from authz.policy.principals import Principals
 from authz.policy.rules import UNRESTRICTED, Rule, RuleSet, compiled
 from authz.policy.settings import (
-    GROUPS,
-    ROLES,
     AgentSettings,
     ConditionSettings,
     EarlierActorSettings,
@@ -29,6 +32,7 @@ from authz.policy.settings import (
 from authz.policy.shadow import NotEnforced, PolicyStep, WithCandidate
 from authz.policy.verdict import verdict_of
 from authz.reason import Denied, Reason
+from authz.spiffe import is_misspelt
 from authz.stepup import ACR, AUTH_TIME
 
 __all__ = [
@@ -50,6 +54,7 @@ __all__ = [
 ]
 UNREGISTERED: Final = "earlier_actor_unregistered"
 SUSPENDED: Final = "earlier_actor_suspended"
+UNREADABLE: Final = "earlier_actor_unreadable"
 _NO_CONDITIONS: Final = ConditionSettings()
 _RECORD: Final = EarlierActorSettings()
 
@@ -87,6 +92,8 @@ class Policy:
         self.agents = Agents(agents, rule_set)
         self.principals = Principals(principals, rule_set)
         self._earlier_actors = earlier_actors
+        is_reading = any(rule.reads(CLAIMS) for of_grant in rules.values() for rule in of_grant)
+        self._of_conditions = conditions.claims if is_reading else ()
         self._messages = Messages(one for of_grant in rules.values() for one in of_grant)
         self.reads_arguments = self._messages.reads_arguments  # of a call
         self.knows = self._messages.knows
@@ -96,16 +103,35 @@ class Policy:
         self.added_headers = frozenset[str]().union(*(one.add_headers for one in written))
 
     def flags(self, delegation: Delegation) -> tuple[str, ...]:
-        """What is odd about the earlier actors of a chain: "unregistered", "suspended" ones."""
+        """What an auditor should know: odd earlier actors, and claims that can't be read."""
+        unknown = self._unknown(delegation)
+        return (
+            *self._flags_of_chain(delegation),
+            *(f"claim_{fit.value}:{name}" for name, fit in unknown.items()),
+        )
+
+    def _flags_of_chain(self, delegation: Delegation) -> tuple[str, ...]:
         if len(delegation.actors) < 2:  # noqa: PLR2004 - the current one, as nearly always
             return ()
-        earlier = [self.agents.of_text(actor.subject) for actor in delegation.actors[1:]]
+        subjects = [actor.subject for actor in delegation.actors[1:]]
+        earlier = [self.agents.of_text(subject) for subject in subjects]
         flags: list[str] = []
         if [] in earlier:
             flags.append(UNREGISTERED)
         if any(entry.settings.suspended for entries in earlier for entry in entries):
             flags.append(SUSPENDED)
+        if any(map(is_misspelt, subjects)):
+            flags.append(UNREADABLE)
         return tuple(flags)
+
+    def _unknown(self, delegation: Delegation) -> dict[str, Fit]:
+        """The claims that rules read and that can't be read, and why."""
+        unknown = self.principals.unknown(delegation)
+        if self._of_conditions:
+            elsewhere = names_elsewhere(delegation.claims)
+            gone = [name for name in self._of_conditions if is_elsewhere(name, elsewhere)]
+            unknown |= dict.fromkeys(gone, Fit.ELSEWHERE)
+        return unknown
 
     def judge(self, case: Case) -> Verdict:
         """A rule of the agent and one of the principal that allow the operation, or why not.
@@ -120,14 +146,25 @@ class Policy:
             return Verdict(Denied(Reason.AGENT_UNKNOWN, "no entry of agents is about the agent"))
         if principals == []:
             detail = "no entry of principals is about the principal, through this agent"
+            detail += self._why_unknown(case.delegation, [])
             return Verdict(Denied(self._why_none(case.delegation), detail))
         if case.operation.protocol and not self.knows(case.operation):
             return Verdict(Denied(Reason.MCP_UNKNOWN_METHOD, "no rule lists the method"))
-        return verdict_of(  # 4. what both may, and nothing denies
+        verdict = verdict_of(  # 4. what both may, and nothing denies
             _rules_of(agents, case),
             None if principals is None else _rules_of(principals, case),
             case,
         )
+        if isinstance(verdict.outcome, Denied) and verdict.outcome.reason is Reason.POLICY_DENIED:
+            verdict.outcome.detail += self._why_unknown(case.delegation, principals or [])
+        return verdict
+
+    def _why_unknown(self, delegation: Delegation, entries: list[PrincipalEntry]) -> str:
+        """What to add to a refusal's detail where claims could not be read."""
+        unknown, held = self._unknown(delegation), HeldClaims(delegation.claims)
+        for entry in entries:
+            unknown |= entry.unknown(delegation, held)
+        return "".join(f"; the claim {name} {TOLD[fit]}" for name, fit in unknown.items())
 
     def _agent_entries(self, case: Case) -> list[AgentEntry]:
         entries = self.agents.of(case.agent.spiffe_id)
@@ -136,12 +173,14 @@ class Policy:
         return entries
 
     def _check_earlier_actors(self, delegation: Delegation) -> None:
-        flags = self.flags(delegation)
+        flags = self._flags_of_chain(delegation)
         settings = self._earlier_actors
         if UNREGISTERED in flags and settings.unregistered == "deny":
             raise Denied(Reason.ACTOR_NOT_PERMITTED, "an earlier actor is not registered")
         if SUSPENDED in flags and settings.suspended == "deny":
             raise Denied(Reason.ACTOR_NOT_PERMITTED, "an earlier actor is suspended")
+        if UNREADABLE in flags and settings.suspended == "deny":
+            raise Denied(Reason.ACTOR_NOT_PERMITTED, "an earlier actor is no good SPIFFE ID")
 
     def _principal_entries(self, case: Case) -> list[PrincipalEntry] | None:
         if case.delegation.mode == BOOTSTRAP:
@@ -151,12 +190,14 @@ class Policy:
         if suspended:
             is_agents = all(entry.agents is not None for entry in suspended)
             reason = Reason.ACTOR_NOT_PERMITTED if is_agents else Reason.POLICY_DENIED
-            raise Denied(reason, "the principal is suspended in the config")
+            why = self._why_unknown(case.delegation, entries)
+            raise Denied(reason, f"the principal is suspended in the config{why}")
         return entries
 
     def _why_none(self, delegation: Delegation) -> Reason:
         """Why no entry counts: the principal may nothing, or something through other agents."""
-        through_others = any(not one.settings.suspended for one in self.principals.of(delegation))
+        entries = self.principals.of(delegation)
+        through_others = any(not (one.takes_only or one.settings.suspended) for one in entries)
         return Reason.ACTOR_NOT_PERMITTED if through_others else Reason.POLICY_DENIED
 
 
@@ -165,10 +206,7 @@ def _claims_of(
 ) -> frozenset[str]:
     names = set(conditions.claims)
     for entry in entries:
-        match = entry.settings.match
-        names.update(map(root_of, match.claims))
-        names.update([GROUPS] if match.groups is not None else [])
-        names.update([ROLES] if match.roles is not None else [])
+        names.update(claim.root for claim in entry.claims)
     for rule in rules:
         names.update(map(root_of, rule.add_headers.values()))
         names.update([ACR] if rule.acr_values else [])

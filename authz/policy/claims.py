@@ -5,7 +5,7 @@ values; they are compared with their types, so that ``true``, ``1`` and ``"1"`` 
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Final
 
 from pydantic import AfterValidator, BeforeValidator, Field
@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 MAX_NAME_CHARS: Final = 256
 _BAD_ESCAPE: Final = re.compile(r"~(?![01])")
 ClaimValue = str | int | bool
+NOT_AN_OBJECT: Final = object()  # in place of a claim: what should hold it holds no members
 
 
 def _name(text: str) -> str:
@@ -48,13 +49,13 @@ WholeClaimName = Annotated[
 
 
 def claim_of(claims: Mapping[str, object], name: str) -> object:
-    """The value of a claim, None when it is not there."""
+    """The value of a claim, None when it is not there, ``NOT_AN_OBJECT`` when it can't be."""
     if not name.startswith("/"):
         return claims.get(name)
     value: object = claims
     for step in name[1:].split("/"):
         if not isinstance(value, Mapping):
-            return None
+            return None if value is None else NOT_AN_OBJECT
         value = value.get(step.replace("~1", "/").replace("~0", "~"))
     return value
 
@@ -67,23 +68,12 @@ def root_of(name: str) -> str:
 
 
 def claim_values(claims: Mapping[str, object], name: str) -> Iterator[ClaimValue]:
-    """The texts, whole numbers and booleans that a claim is or holds."""
-    value = claim_of(claims, name)
-    for one in value if isinstance(value, list) else (value,):
-        if isinstance(one, str | int):
-            yield one
-
-
-def has_one(claims: Mapping[str, object], name: str, wanted: Iterable[ClaimValue]) -> bool:
-    """Whether a claim is, or holds, one of these values, of the same type."""
-    typed = {(type(one), one) for one in claim_values(claims, name)}
-    return any((type(one), one) in typed for one in wanted)
-
-
-def words(claims: Mapping[str, object], name: str) -> frozenset[str]:
-    """The texts that a claim is or holds, as groups and roles are.
+    """The texts, whole numbers and booleans that a claim is or holds.
 
     Some issuers send one group as a text. It is a group like those of a list: who it suspends and
     what it denies must not depend on how many there are.
     """
-    return frozenset(one for one in claim_values(claims, name) if isinstance(one, str))
+    value = claim_of(claims, name)
+    for one in value if isinstance(value, list) else (value,):
+        if isinstance(one, str | int):
+            yield one

@@ -15,7 +15,7 @@ from authz.policy.matchers import CallMatcher, matcher_of
 from authz.policy.settings import ConditionSettings, RuleSettings
 from authz.policy.windows import Window
 from authz.reason import Reason
-from authz.spiffe import SpiffeId, SpiffeIdError
+from authz.spiffe import SpiffeId, SpiffeIdError, is_misspelt
 from authz.stepup import StepUp
 
 
@@ -168,7 +168,7 @@ class Authenticated:
 
 @dataclass(frozen=True, slots=True)
 class Via(Timeless):
-    """Each earlier actor is one of these; for a deny, one of them is."""
+    """Each earlier actor is one of these; for a deny, one of them is, or is misspelt."""
 
     patterns: tuple[SpiffePattern, ...]
     is_deny: bool
@@ -184,7 +184,7 @@ class Via(Timeless):
         try:
             spiffe_id = SpiffeId.parse(subject)
         except SpiffeIdError:
-            return False
+            return self.is_deny and is_misspelt(subject)
         return any(pattern.matches(spiffe_id) for pattern in self.patterns)
 
 

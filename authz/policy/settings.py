@@ -15,7 +15,7 @@ from authz.patterns import (
     SpiffePatternText,
 )
 from authz.policy.calls import KEYS, A2aKey, CallSettings, McpKey, ModelsKey
-from authz.policy.claims import ClaimName, WholeClaimName, WrittenValue
+from authz.policy.claims import ClaimName, ClaimValue, WholeClaimName, WrittenValue
 from authz.policy.windows import WindowSettings
 from authz.settings import Duration, MisfitError, Settings
 from authz.spiffe import SCHEME
@@ -194,6 +194,13 @@ class PrincipalMatch(Settings):
     claims: dict[ClaimName, ClaimValues] = Field(default={})
     """Further claims, and the values of which each must be, or hold, one."""
 
+    @property
+    def asked(self) -> tuple[tuple[str, tuple[ClaimValue, ...]], ...]:
+        """The claims that it names, each with the values of which it must have one."""
+        listed = ((GROUPS, self.groups), (ROLES, self.roles))
+        given = tuple((name, values) for name, values in listed if values is not None)
+        return (*given, *self.claims.items())
+
     @model_validator(mode="after")
     def _lists_match_somebody(self) -> Self:
         for key in ("subjects", GROUPS, ROLES):
@@ -212,14 +219,30 @@ class PrincipalMatch(Settings):
 
 
 class PrincipalSettings(HolderSettings):
-    """Principals, and what they may do at most. A principal has what all entries grant that fit."""
+    """Principals, and what they may do at most. A principal has what all entries grant that fit.
+
+    Its denies and suspended count as well for a token whose claim is there in a form that is not
+    read, or is said to be elsewhere: who is meant can't be told then.
+    """
 
     match: PrincipalMatch
     """Which principals."""
+    if_absent: Literal["pass", "deny"] = "pass"
+    """For a token without a claim that match names: the entry is not about it; or, with deny, its
+    denies and suspended count, and still none of its allows.
+    """
     agents: tuple[SpiffePatternText, ...] | None = Field(default=None, min_length=1)
     """Agents through which they hold these grants; through any when left out. With suspended: the
     agents that may not act for them. Either is refused with actor_not_permitted.
     """
+
+    @model_validator(mode="after")
+    def _absent_is_what_is_named(self) -> Self:
+        if self.if_absent == "deny" and not self.match.asked:
+            raise MisfitError(
+                "match names no groups, roles or claims, so none is absent", "if_absent"
+            )
+        return self
 
 
 class EarlierActorSettings(Settings):

@@ -9,7 +9,8 @@ from typing import Final
 from authz.build import policy_of, version_of
 from authz.config import Config
 from authz.policy import Case, RuleSettings
-from authz.policy.holders import AgentEntry, PrincipalEntry
+from authz.policy.holders import AgentEntry
+from authz.policy.principal import PrincipalEntry
 from authz.policy.rules import Rule
 
 _FOR_PEOPLE: Final = {"name": None, "description": "", "owner": ""}

@@ -1,18 +1,20 @@
 """What a config says and its operator may not mean: a doubt and no error, as it could be meant."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from ipaddress import ip_address
 from typing import Final
 
 from authz.config import Config, Place
 from authz.patterns import ANY, SpiffePattern, path_pattern
+from authz.policy import RuleSettings
 from authz.policy.calls import KEYS
 from authz.routes import RouteSettings
 
 Doubts = Iterator[tuple[Place, str]]
 _LOCAL: Final = "localhost"
 _UNIX: Final = "unix:"
+_HTTP: Final = "http"  # the protocol of routes whose bodies are not read
 
 
 def doubts(config: Config, now: datetime) -> Doubts:
@@ -25,6 +27,8 @@ def doubts(config: Config, now: datetime) -> Doubts:
     yield from _unknown_agents(config)
     yield from _unheld_grants(config)
     yield from _dead_rules(config, now)
+    yield from _open_beside_messages(config)
+    yield from _absent_for_nothing(config)
 
 
 def _open_addresses(config: Config) -> Doubts:
@@ -129,3 +133,51 @@ def _dead_rules(config: Config, now: datetime) -> Doubts:
             ends = [window.not_after for window in rule.during or ()]
             if ends and all(end is not None and end <= now for end in ends):
                 yield (*place, "during"), "all of its times are past: the rule never fits again"
+
+
+def _open_beside_messages(config: Config) -> Doubts:
+    """Plain allows of whole trees in which messages are read at some paths only.
+
+    A server may take the same messages at a further path (CVE-2026-33032), where nobody reads them.
+    """
+    for name, rules in config.grants.items():
+        for at, rule in enumerate(rules):
+            if rule.effect == "deny" or rule.protocol or not {ANY, "POST"} & set(rule.methods):
+                continue
+            for number, path in enumerate(rule.paths):
+                route = next((one for one in config.routes if _is_beside(rule, path, one)), None)
+                if route is None or not _have_rules(config, route.protocol, rule.hosts):
+                    continue
+                message = (
+                    f"it allows plain requests beside the route {route.name}, so {route.protocol}"
+                    " messages too, unread, at any path that the route leaves out: name the paths"
+                )
+                yield ("grants", name, at, "paths", number), message
+
+
+def _is_beside(rule: RuleSettings, path: str, route: RouteSettings) -> bool:
+    """Whether a path of a plain rule has in it, and around it, a route whose messages are read."""
+    if route.protocol == _HTTP or not _have_common(rule.hosts, route.hosts):
+        return False
+    wide, listed = path_pattern(path), [path_pattern(one) for one in route.paths]
+    is_around = any(wide.covers(one) for one in listed)
+    return is_around and not any(one.covers(wide) for one in listed)
+
+
+def _have_rules(config: Config, protocol: str, hosts: Sequence[str]) -> bool:
+    """Whether a rule is about messages of a protocol on one of these hosts."""
+    rules = (rule for of_grant in config.grants.values() for rule in of_grant)
+    return any(one.protocol == protocol and _have_common(one.hosts, hosts) for one in rules)
+
+
+def _have_common(some: Sequence[str], others: Sequence[str]) -> bool:
+    return ANY in (*some, *others) or not set(some).isdisjoint(others)
+
+
+def _absent_for_nothing(config: Config) -> Doubts:
+    for at, entry in enumerate(config.principals):
+        rules = (rule for name in entry.grants for rule in config.grants[name])
+        takes = entry.suspended or any(rule.effect == "deny" for rule in rules)
+        if entry.if_absent == "deny" and not takes:
+            message = "the entry is not suspended and holds no deny, so there is nothing to take"
+            yield ("principals", at, "if_absent"), message

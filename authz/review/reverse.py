@@ -13,7 +13,8 @@ from authz.decision import Agent, Delegation
 from authz.patterns import ANY, SegmentPattern, SpiffePattern, path_pattern
 from authz.policy import Policy, RuleSettings
 from authz.policy.calls import KEYS
-from authz.policy.holders import AgentEntry, PrincipalEntry
+from authz.policy.holders import AgentEntry
+from authz.policy.principal import PrincipalEntry
 from authz.policy.rules import UNRESTRICTED, Rule
 from authz.request import Operation
 from authz.review.called import SESSION, in_common

@@ -19,7 +19,6 @@ from authz.policy import (
 )
 from authz.policy.claims import root_of
 from authz.policy.rules import Rule, RuleSet
-from authz.policy.settings import GROUPS, ROLES, PrincipalMatch
 from authz.reason import Denied
 from authz.review.alike import Decider
 from authz.review.differences import Inputs, Report, Who
@@ -80,9 +79,9 @@ class _Replay:
         self._held: defaultdict[str, set[RuleSet]] = defaultdict(set)
         self._matched: defaultdict[str, set[str]] = defaultdict(set)
         for entry in self._policy.principals.entries:
-            match = entry.settings.match
-            self._held[match.issuer].add(entry.rules)
-            self._matched[match.issuer].update(_claims_of_match(match))
+            issuer = entry.settings.match.issuer
+            self._held[issuer].add(entry.rules)
+            self._matched[issuer].update(claim.root for claim in entry.claims)
 
     def take(self, read: Traced | str) -> None:
         """Count one. Raises ValueError for what is no record."""
@@ -170,12 +169,6 @@ class _Replay:
 
 def _as_recorded(traced: Traced) -> Who:
     return Who(traced.rule, traced.agent, traced.principal)
-
-
-def _claims_of_match(match: PrincipalMatch) -> Iterator[str]:
-    yield from map(root_of, match.claims)
-    yield from [GROUPS] if match.groups is not None else []
-    yield from [ROLES] if match.roles is not None else []
 
 
 def _reads_of(rule: Rule, conditions: ConditionSettings) -> Inputs:

@@ -177,6 +177,7 @@ def special(some: Callable[[int], list[str]]) -> list[Entry]:
     itself = [f"spiffe://{CORP}/ns/agents/sa/*"]
     guests = match(STAFF_ISSUER, roles=["guest"], groups=["marketing"])
     contractors = match(STAFF_ISSUER, groups=["contractors"])
+    barred = match(PARTNER_ISSUER, roles=["barred"])
     execs = match(STAFF_ISSUER, groups=["execs"])
     apac = match(STAFF_ISSUER, claims={"region": ["apac"]})
     return [
@@ -190,6 +191,7 @@ def special(some: Callable[[int], list[str]]) -> list[Entry]:
         {"match": match(STAFF_ISSUER, groups=["interns"]), "grants": ["deny-junior"]},
         {"match": contractors, "agents": [f"spiffe://{PARTNER}/**"], "grants": some(40)},
         {"match": guests, "suspended": True},
+        {"match": barred, "grants": ["deny-stage", "deny-files"], "if_absent": "deny"},
         {"match": match(PARTNER_ISSUER, subjects=["u1203", "u1204"]), "suspended": True},
         {"match": match(STAFF_ISSUER, subjects=itself), "grants": some(50)},
         {"match": match(STAFF_ISSUER, subjects=[OPS, "u0007"]), "grants": some(50)},

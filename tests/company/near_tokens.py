@@ -133,6 +133,34 @@ def about_person(r: random.Random, token: Token) -> None:
         del token.claims[name]
 
 
+def about_groups(r: random.Random, token: Token) -> None:
+    """Groups or roles that are elsewhere, or written in another form."""
+    name, word = r.choice([("groups", "interns"), ("groups", "contractors"), ("roles", "guest")])
+    held = token.claims.get(name, ["marketing"])
+    forms: list[Any] = [
+        [{"value": one, "display": one.title()} for one in [*held, word]],
+        [*held, 7],
+        [*held, [word]],
+        [*held, f"{word} "],
+        {"value": word},
+        f"marketing {word}",
+        f"marketing,{word}",
+        f'["{word}"]',
+        [],
+        None,
+        3,
+    ]
+    token.claims[name] = r.choice(forms)
+    if r.random() < 0.5:
+        del token.claims[name]
+        marks: list[dict[str, Any]] = [
+            {"_claim_names": {name: "src1"}},
+            {"hasgroups": True},
+            {f"{name}:src1": "x"},
+        ]
+        token.claims |= r.choice(marks)
+
+
 def about_token(r: random.Random, token: Token) -> None:
     """A name or audience that is missing or wrong."""
     name = r.choice(["sub", "jti", "client_id", "aud", "aud"])
@@ -172,7 +200,8 @@ OF_TOKENS: list[TokenChange] = [
     restricted,
     about_person,
     about_person,
-    about_person,
+    about_groups,
+    about_groups,
     about_token,
     about_token,
     other_person,

@@ -8,7 +8,7 @@ from docs_model import Asked, Config, Refused, Rule, Token
 from docs_model import conditions as when
 from docs_model.decide import find_route
 from docs_model.paths import id_fits, read_path
-from docs_model.policy import agent_entries, matches, rules_of
+from docs_model.policy import agent_entries, is_meant, rules_of
 
 from company.messages import a2a_message, mcp_message, model_message
 from company.names import (
@@ -97,7 +97,7 @@ class Requests:
         principals = [
             entry
             for entry in self._config["principals"]
-            if matches(entry["match"], person) and id_fits(entry.get("agents", [name]), name)
+            if is_meant(entry, person) == "yes" and id_fits(entry.get("agents", [name]), name)
         ]
         if any(entry.get("suspended") for entry in principals) and self._r.random() < 0.95:
             return

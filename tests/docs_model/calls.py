@@ -73,14 +73,8 @@ def read_calls(config: Config, route: Rule, asked: Asked, segments: list[str]) -
     protocol = route.get("protocol", "http")
     if protocol == "http":
         return [None]
-    if protocol == "mcp" and asked.method in ("GET", "DELETE") and not asked.body:
-        return [Call("mcp", "", is_plain=True)]
-    if protocol == "a2a" and asked.method == "GET":
-        if segments[-2:] != [".well-known", "agent-card.json"]:
-            raise Refused("mcp_invalid_request")
-        return [Call("a2a", "GetAgentCard")]
-    if protocol == "a2a" and query_of(asked).get("A2A-Version", "1.0") not in ("0.3", "1.0"):
-        raise Refused("body_uninspectable")
+    if bodyless := call_without_body(asked, protocol, segments):
+        return [bodyless]
     message = read_body(asked, protocol)
     if protocol == "openai":
         return [model_call(message, "/".join(segments), query_of(asked))]
@@ -94,7 +88,24 @@ def read_calls(config: Config, route: Rule, asked: Asked, segments: list[str]) -
         if asked.headers.get("mcp-name", call.name).strip(" \t") != call.name:
             raise Refused("mcp_header_mismatch")
         return [call]
+    if not method:
+        raise Refused("mcp_invalid_request")  # an A2A server asks nothing that could be answered
     return list(a2a_calls(A2A_OLD.get(method, method), params, known))
+
+
+def call_without_body(asked: Asked, protocol: str, segments: list[str]) -> Call | None:
+    """What a request asks for by its method and path alone; None where its body says it."""
+    if protocol == "mcp" and asked.method in ("GET", "DELETE") and not asked.body:
+        return Call("mcp", "", is_plain=True)
+    if protocol != "a2a":
+        return None
+    if asked.method == "GET":
+        if segments[-2:] != [".well-known", "agent-card.json"]:
+            raise Refused("mcp_invalid_request")
+        return Call("a2a", "GetAgentCard")
+    if query_of(asked).get("A2A-Version", "1.0") not in ("0.3", "1.0"):
+        raise Refused("body_uninspectable")
+    return None
 
 
 def methods_of_rules(config: Config, key: str) -> list[str]:

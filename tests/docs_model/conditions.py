@@ -8,6 +8,7 @@ from typing import Any
 
 from docs_model.asked import Known
 from docs_model.calls import Call
+from docs_model.elsewhere import elsewhere
 
 
 class NoValueError(Exception):
@@ -21,11 +22,27 @@ def number(value: Any) -> float:
     return value
 
 
-def claim(known: Known, name: str) -> Any:
-    """A claim that has to be there."""
+def text(value: Any) -> str:
+    """A text: nothing else is compared with one."""
+    if not isinstance(value, str):
+        raise NoValueError
+    return value
+
+
+def claim(known: Known, name: str, kind: type | None = None) -> Any:
+    """A claim that has to be there, and of a type where it is compared with one."""
     if name not in known.claims:
         raise NoValueError
-    return known.claims[name]
+    return maybe(known, name, kind)
+
+
+def maybe(known: Known, name: str, kind: type | None) -> Any:
+    """A claim that may be missing, but not be elsewhere or of another type."""
+    value = known.claims.get(name)
+    is_other = kind is not None and name in known.claims and type(value) is not kind
+    if is_other or name in elsewhere(known.claims):
+        raise NoValueError
+    return value
 
 
 def arguments(call: Call | None) -> Mapping[str, Any]:
@@ -45,7 +62,7 @@ def argument(call: Call | None, name: str) -> Any:
 def is_finance(known: Known) -> bool:
     """``in`` takes a list or a map; a text has no members."""
     groups = claim(known, "groups")
-    if not isinstance(groups, list | dict):
+    if not isinstance(groups, list | dict) or not all(isinstance(one, str) for one in groups):
         raise NoValueError
     return "finance" in groups
 
@@ -78,7 +95,7 @@ DEEP = "delegation.depth > 2"
 
 CONDITIONS: dict[str, Condition] = {
     LEVEL: lambda k, _: number(claim(k, "level")) >= 3,
-    REGION: lambda k, _: k.claims.get("region") in ("eu", "us"),
+    REGION: lambda k, _: maybe(k, "region", str) in ("eu", "us"),
     HEADER: lambda k, _: k.headers.get("x-env") == "prod",
     SEGMENT: lambda k, _: k.principal != "u0007" and k.segments[0] == "v1",
     DEPTH: lambda k, _: len(k.actors) == 1 or k.agent.split("/")[4:5] == ["ops"],
@@ -87,20 +104,20 @@ CONDITIONS: dict[str, Condition] = {
     ADMIN: lambda k, _: any(s.endswith(":admin") for s in k.scopes),
     AMOUNT: lambda _, c: number(argument(c, "amount")) <= 500,
     CURRENCY: lambda _, c: (
-        number(argument(c, "amount")) <= 500 and argument(c, "currency") in ("EUR", "USD")
+        number(argument(c, "amount")) <= 500 and text(argument(c, "currency")) in ("EUR", "USD")
     ),
     GETS: lambda k, c: (
         (c is not None and c.name.startswith("get_")) or number(claim(k, "level")) > 4
     ),
-    TENANT: lambda _, c: bool(argument(c, "tenant") == "blue"),
+    TENANT: lambda _, c: text(argument(c, "tenant")) == "blue",
     COOL: lambda _, c: number(argument(c, "temperature")) < 1.0,
     NO_STREAM: lambda k, c: (
         c is None or not c.streaming or k.claims.get("iss") == "https://as.corp.example"
     ),
     JUNIOR: lambda k, _: number(claim(k, "level")) < 2,
-    UNCLEARED: lambda k, _: claim(k, "clearance") is not True,
+    UNCLEARED: lambda k, _: claim(k, "clearance", bool) is not True,
     HUGE: lambda _, c: "amount" in arguments(c) and number(argument(c, "amount")) > 10000,
     LEGACY: lambda k, _: "legacy:all" in k.scopes,
-    WEAK: lambda k, _: k.claims.get("acr") == "pwd",
+    WEAK: lambda k, _: maybe(k, "acr", str) == "pwd",
     DEEP: lambda k, _: len(k.actors) > 2,
 }

@@ -1,6 +1,8 @@
 """May they: whose rules count, what each rule misses, and what comes of both sides."""
 
-from collections.abc import Iterator, Mapping
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -9,6 +11,7 @@ from zoneinfo import ZoneInfo
 from docs_model.asked import Config, Known, Refused, Rule, seconds
 from docs_model.calls import Call
 from docs_model.conditions import CONDITIONS, NoValueError
+from docs_model.elsewhere import elsewhere
 from docs_model.named import names_call
 from docs_model.paths import id_fits, path_fits
 from docs_model.tokens import is_authenticated
@@ -28,12 +31,13 @@ class Side:
 def check_policy(config: Config, known: Known, calls: list[Call | None]) -> None:
     """Refuse unless both sides allow every call. Without a principal the agent's side decides."""
     agents = agent_entries(config, known.agent)
-    principals = principal_entries(config, known)
-    if reasons := set(standing(config, known, agents, principals, calls)):
+    principals = principal_entries(config, known, "yes")
+    perhaps = principal_entries(config, known, "perhaps")
+    if reasons := set(standing(config, known, agents, (principals, perhaps), calls)):
         raise Refused(*reasons)  # which of them is told is left open
     sides = [side_of(config, agents)]
     if known.principal is not None:
-        sides.append(side_of(config, principals, for_itself=known.is_autonomous))
+        sides.append(side_of(config, principals, perhaps, for_itself=known.is_autonomous))
     refusals = [reasons for call in calls if (reasons := refusal(sides, known, call))]
     if refusals:
         raise Refused(*set().union(*refusals))  # of several calls any may be told
@@ -43,7 +47,7 @@ def standing(
     config: Config,
     known: Known,
     agents: list[Rule],
-    principals: list[Rule],
+    principals: tuple[list[Rule], list[Rule]],
     calls: list[Call | None],
 ) -> Iterator[str]:
     """The reasons against who is in it, and a method that nobody knows, before any rule."""
@@ -53,16 +57,21 @@ def standing(
         yield "agent_suspended"
     if any(is_suspended(agent_entries(config, actor)) for actor in known.actors[1:]):
         yield "actor_not_permitted"  # earlier_actors: {suspended: deny}
-    suspended = [entry for entry in principals if entry.get("suspended")]
+    sure, perhaps = principals
+    suspended = [entry for entry in (*sure, *perhaps) if entry.get("suspended")]
     if suspended:
         is_agents = all("agents" in entry for entry in suspended)
         yield "actor_not_permitted" if is_agents else "policy_denied"
-    elif known.principal is not None and not principals:
+    elif known.principal is not None and not sure:
         through_others = any(
-            matches(entry["match"], known.claims) and not entry.get("suspended")
+            is_meant(entry, known.claims) == "yes" and not entry.get("suspended")
             for entry in config["principals"]
+            if not known.is_autonomous or "subjects" in entry["match"]
         )
-        yield "actor_not_permitted" if through_others else "policy_denied"
+        if through_others:
+            yield "actor_not_permitted"
+        if perhaps or not through_others:  # what such entries deny is told by rules
+            yield "policy_denied"
     if any(call and not call.is_known for call in calls):
         yield "mcp_unknown_method"
 
@@ -77,49 +86,78 @@ def agent_entries(config: Config, agent: str) -> list[Rule]:
     return [entry for entry in config["agents"] if id_fits([entry["id"]], agent)]
 
 
-def principal_entries(config: Config, known: Known) -> list[Rule]:
-    """The entries that match the principal, and count for this agent."""
+def principal_entries(config: Config, known: Known, wanted: str) -> list[Rule]:
+    """The entries that are about the principal, "yes" or "perhaps", and count for this agent."""
     return [
         entry
         for entry in config["principals"]
         if known.principal is not None
-        and matches(entry["match"], known.claims)
+        and is_meant(entry, known.claims) == wanted
         and id_fits(entry.get("agents", [known.agent]), known.agent)
     ]
 
 
-def matches(match: Rule, claims: Mapping[str, Any]) -> bool:
-    """Whether an entry is about the principal."""
+def is_meant(entry: Rule, claims: Mapping[str, Any]) -> str:
+    """Whether an entry is about the principal: "yes", "no", or "perhaps": then it only takes."""
+    match = entry["match"]
     if match["issuer"] != claims["iss"]:
-        return False
+        return "no"
+    if "subjects" in match and not id_fits(match["subjects"], claims["sub"]):
+        return "no"
     wanted = dict(match.get("claims", {}))
     wanted |= {name: match[name] for name in ("groups", "roles") if name in match}
-    is_subject = "subjects" not in match or id_fits(match["subjects"], claims["sub"])
-    return is_subject and all(
-        is_or_holds(claim_of(claims, name), values) for name, values in wanted.items()
-    )
+    found = {
+        is_or_holds(claims, name, values, entry.get("if_absent", "pass"))
+        for name, values in wanted.items()
+    }
+    return "no" if "no" in found else "perhaps" if "perhaps" in found else "yes"
 
 
 def claim_of(claims: Mapping[str, Any], name: str) -> Any:
-    """A claim by name or JSON Pointer, None where there is none."""
+    """A claim by name or JSON Pointer, None where there is none; a text, say, has no members."""
     value: Any = claims
     for step in name.removeprefix("/").split("/"):
-        value = value.get(step) if isinstance(value, dict) else None
+        if value is not None:
+            value = value.get(step) if isinstance(value, dict) else object()
     return value
 
 
-def is_or_holds(value: Any, wanted: list[Any]) -> bool:
+def is_or_holds(claims: Mapping[str, Any], name: str, wanted: list[Any], if_absent: str) -> str:
     """Whether a claim is one of the values or a list with one: true is not 1, nor "true"."""
+    value = claim_of(claims, name)
     values = value if isinstance(value, list) else [value]
-    return any(type(v) is type(w) and v == w for v in values for w in wanted)
+    kinds = {type(one) for one in wanted}
+    if any(type(v) is type(w) and v == w for v in values for w in wanted):
+        return "yes"
+    if name.removeprefix("/").split("/")[0] in elsewhere(claims):
+        return "perhaps"
+    if value is None:
+        return "perhaps" if if_absent == "deny" else "no"
+    if not all(type(one) in kinds for one in values):
+        return "perhaps"
+    texts = [one for one in values if isinstance(one, str)]
+    if any(not one.isprintable() or one != one.strip() or is_json(one) for one in texts):
+        return "perhaps"
+    is_among = isinstance(value, str) and any(one in re.split(r"[\s,;]+", value) for one in wanted)
+    return "perhaps" if is_among else "no"
 
 
-def side_of(config: Config, entries: list[Rule], *, for_itself: bool = False) -> Side:
+def is_json(text: str) -> bool:
+    """Whether it is a list or an object, written as JSON into a text."""
+    try:
+        return isinstance(json.loads(text), list | dict)
+    except ValueError:
+        return False
+
+
+def side_of(
+    config: Config, entries: list[Rule], perhaps: Sequence[Rule] = (), *, for_itself: bool = False
+) -> Side:
     """Their rules; an agent for itself has allows of principals only where it is a subject."""
     allowing = [e for e in entries if not for_itself or "subjects" in e["match"]]
     return Side(
         [rule for rule in rules_of(config, allowing) if rule.get("effect") != "deny"],
-        [rule for rule in rules_of(config, entries) if rule.get("effect") == "deny"],
+        [r for r in rules_of(config, [*entries, *perhaps]) if r.get("effect") == "deny"],
         any(entry.get("unrestricted") for entry in allowing),
     )
 

@@ -9,7 +9,8 @@ from typing import Final
 
 from authz.patterns import SpiffePattern
 from authz.policy import Case, Miss, Policy
-from authz.policy.holders import AgentEntry, PrincipalEntry
+from authz.policy.holders import AgentEntry
+from authz.policy.principal import PrincipalEntry
 from authz.policy.rules import UNRESTRICTED, Rule, distance
 
 SHOWN: Final = 20  # rules of a side, unless all are wanted
@@ -142,12 +143,17 @@ def _alike(entry: AgentEntry, case: Case) -> int:
 
 def _principal_side(policy: Policy, case: Case) -> Side:
     found = policy.principals.through(case.agent, case.delegation)
-    entries = [f"{entry.title}{_holds(entry)}" for entry in found]
+    entries = [f"{entry.title}{_holds(entry)}{_only_takes(entry, case)}" for entry in found]
     if not found:
         near = sorted(policy.principals.entries, key=lambda one: _distance(one, case))
         entries = ["no entry of principals is about it; the nearest are"]
         entries += [f"  {entry.title}: {_why_not(entry, case)}" for entry in near[:NEAREST_ENTRIES]]
     return _side("principal", found, entries, case)
+
+
+def _only_takes(entry: PrincipalEntry, case: Case) -> str:
+    why = entry.misses(case.delegation)
+    return f"; only what it takes away counts: {why}" if why else ""
 
 
 def _why_not(entry: PrincipalEntry, case: Case) -> str:
