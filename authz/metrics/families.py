@@ -79,6 +79,11 @@ FAMILIES: Final[dict[str, tuple[str, tuple[str, ...], str]]] = {
     "authz_revocations": ("gauge", (), "Revocations in force"),
     "authz_revocation_reloads": ("counter", ("result",), "Changed revocations, taken or refused"),
     "authz_callers_refused": ("counter", (), "Checks of callers that are not allowed to ask"),
+    "authz_calls_ended": (
+        "counter",
+        ("cause",),
+        "Calls that we ended: half_open, whose message did not come; unread, whose answer stayed",
+    ),
     "authz_tls_reloads": ("counter", ("result",), "Changed certificates of ours, taken or refused"),
     "authz_tls_certificate_expiry_timestamp_seconds": (
         "gauge",
