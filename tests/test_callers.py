@@ -16,7 +16,7 @@ from world import wait_until
 from lab.ca import Authority, Svid
 
 REFUSED = "PERMISSION_DENIED"
-LIFETIME_SECONDS = 2  # certificates count whole seconds: it is one to two
+LIFETIME_SECONDS = 3  # certificates count whole seconds: it is two to three
 
 
 def short_lived(authority: Authority, **changes: Any) -> Svid:
@@ -57,12 +57,12 @@ def test_a_certificate_that_ends_on_an_open_connection(tmp_path: Path) -> None:
         svid = short_lived(port.world.authority)
         ends = svid.certificate.not_valid_after_utc.timestamp()
         with channel(port, svid) as opened:
-            answered_at = 0.0
+            asked_at = [time.time()]
             while (answer := ask(opened, port)) == "allow":
-                answered_at = time.time()
+                asked_at.append(time.time())
             assert answer == REFUSED
-            assert ends - 0.5 < answered_at < ends + 0.5
-            assert time.time() >= ends
+            assert len(asked_at) > 1
+            assert asked_at[-2] < ends <= time.time()
         assert port.metric("authz_callers_refused_total") >= 1
 
 

@@ -78,7 +78,11 @@ FAMILIES: Final[dict[str, tuple[str, tuple[str, ...], str]]] = {
     ),
     "authz_revocations": ("gauge", (), "Revocations in force"),
     "authz_revocation_reloads": ("counter", ("result",), "Changed revocations, taken or refused"),
-    "authz_callers_refused": ("counter", (), "Checks of callers that are not allowed to ask"),
+    "authz_callers_refused": (
+        "counter",
+        (),
+        "Calls of callers that are not allowed to ask, health checks among them",
+    ),
     "authz_calls_ended": (
         "counter",
         ("cause",),
