@@ -1,19 +1,38 @@
 """Where the command ``authz`` begins: what must be said to gRPC before it is loaded."""
 
 import os
+import sys
 from typing import Final
 
 # gRPC's newer way to accept connections costs a fifth more CPU a check (docs/performance.md). Not
 # depended on: a gRPC that does not know the name ignores it, and an operator's own value stays.
 _EXPERIMENTS: Final = ("GRPC_EXPERIMENTS", "-event_engine_listener")
+# gRPC's own log is a line on standard error for each failed handshake, written in C by the thread
+# that serves connections: any client could fill the log, and stop that thread if nobody reads it.
+_VERBOSITY: Final = ("GRPC_VERBOSITY", "NONE")
 
 
 def main() -> int:
     """Run the command; its exit status."""
-    os.environ.setdefault(*_EXPERIMENTS)
+    _hold_standard_files()
+    for name, value in (_EXPERIMENTS, _VERBOSITY):
+        os.environ.setdefault(name, value)
     from authz import cli  # noqa: PLC0415 - loads gRPC, which reads the environment then
+    from authz.server.signals import END_SECONDS, end_within  # noqa: PLC0415 - likewise
 
-    return cli.main()
+    status = cli.main()
+    end_within(END_SECONDS)
+    return status
+
+
+def _hold_standard_files() -> None:
+    """Open what was given to us closed: else a socket or a file gets its number, and our output."""
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        try:
+            os.fstat(number)
+        except OSError:  # the lowest free number is the one that is missing
+            os.open(os.devnull, os.O_RDWR)
+            setattr(sys, name, os.fdopen(number, mode, closefd=False))
 
 
 if __name__ == "__main__":

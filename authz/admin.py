@@ -5,7 +5,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socketserver import TCPServer
@@ -25,6 +25,7 @@ _NOT_ALLOWED: Final = 405
 _POLL_SECONDS: Final = 0.1
 _log: Final = logging.getLogger("authz.admin")
 Readiness = Callable[[], tuple[bool, dict[str, Any]]]
+Stuck = Callable[[], Sequence[str]]
 
 
 class AdminSettings(Settings):
@@ -41,11 +42,21 @@ class AdminError(RuntimeError):
 class AdminServer:
     """The admin HTTP server."""
 
-    def __init__(self, address: str, registry: CollectorRegistry, readiness: Readiness) -> None:
-        """Take host:port or unix:/path, the metrics, and who knows whether we are ready."""
+    def __init__(
+        self,
+        address: str,
+        registry: CollectorRegistry,
+        readiness: Readiness,
+        stuck: Stuck = tuple,
+    ) -> None:
+        """Take host:port or unix:/path, the metrics, and who knows whether we are ready.
+
+        ``stuck`` gives a line for each part of the process that has not moved for too long.
+        """
         self.address = address
         self._registry = registry
         self._readiness = readiness
+        self._stuck = stuck
         self._server: ThreadingHTTPServer | None = None
 
     def start(self) -> None:
@@ -119,7 +130,9 @@ class AdminServer:
             encoder, content_type = choose_encoder(accept)
             return 200, content_type, encoder(self._registry)
         if path == "/healthz":
-            return 200, "text/plain", b"ok\n"
+            stuck = self._stuck()
+            body = "".join(f"{line}\n" for line in stuck or ["ok"]).encode()
+            return 503 if stuck else 200, "text/plain", body
         if path == "/readyz":
             is_ready, checks = self._readiness()
             body = msgspec.json.encode({"ready": is_ready, "checks": checks}) + b"\n"

@@ -6,10 +6,11 @@ tokens in one; and takes NaN, which compares false with every limit.
 
 import json
 import re
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, TypeVar
 
 import msgspec
 
+T = TypeVar("T")
 MAX_DEPTH: Final = 16  # a token or a key set needs 6
 MAX_NUMBER_CHARS: Final = 32  # 2**64 and a float fit; int() of 10**5 digits takes quadratic time
 # Only an escape can write half a surrogate pair: those are UTF-8 nowhere.
@@ -38,6 +39,14 @@ def loads(data: bytes, max_depth: int = MAX_DEPTH) -> Any:  # noqa: ANN401 - cal
     if _HALF.search(data):
         _check_text(value)
     return value
+
+
+def load_as(data: bytes, type_: type[T], max_depth: int = MAX_DEPTH) -> T:
+    """As ``loads``, for a type of ours. Raises StrictJsonError, whose message names members."""
+    try:
+        return msgspec.convert(loads(data, max_depth), type_)
+    except msgspec.ValidationError as error:
+        raise StrictJsonError(str(error)) from None
 
 
 def values_at_most(data: bytes) -> int:

@@ -2,13 +2,14 @@
 
 The files are read again at every handshake and every second, so that a renewed certificate needs no
 restart, and a CA that is trusted no more ends what it vouched for; through symbolic links, as
-Kubernetes swaps them. What does not fit together is not taken: the last good certificate stays.
+Kubernetes swaps them. They are taken once nobody has written them for a second. What does not fit
+together is not taken: the last good certificate stays.
 """
 
 import logging
 import threading
-from dataclasses import dataclass
-from pathlib import Path
+import time
+from dataclasses import dataclass, field
 from typing import Final, Self
 
 import grpc
@@ -23,11 +24,13 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from pydantic import Field, model_validator
 
+from authz.files import STABLE_SECONDS, BeingWrittenError, FileState, Rest, read_whole
 from authz.patterns import SpiffePattern, SpiffePatternText
 from authz.settings import FileText, MisfitError, Settings
 from authz.spiffe import SpiffeId
 
-WATCH_SECONDS: Final = 1.0  # how long a CA that has left the file may still vouch for a caller
+WATCH_SECONDS: Final = 1.0  # how often we look where no handshake does
+MAX_FILE_BYTES: Final = 8 * 1024 * 1024  # all CAs that the web trusts are 0.2
 WORKLOAD_API_POLL_SECONDS: Final = 5.0  # a call on this machine, of some 2 ms
 WORKLOAD_API_TIMEOUT_SECONDS: Final = 5.0
 _log: Final = logging.getLogger("authz.tls")
@@ -82,11 +85,12 @@ class _Material:
 
 @dataclass(frozen=True, slots=True)
 class _Files:
-    """The contents, compared to know a change."""
+    """The contents, compared to know a change; and the files' states, to know who is writing."""
 
     certificate: bytes
     private_key: bytes
     client_ca: bytes
+    states: tuple[FileState, ...] = field(default=(), compare=False)
 
     def checked(self) -> _Material:
         """Parse them, and see that they go together. Raises TlsError."""
@@ -173,6 +177,8 @@ class ServerTls:
         self._settings = settings
         self._callers = [SpiffePattern.parse(text) for text in settings.allowed_callers]
         self._lock = threading.Lock()  # handshakes and the watch; no check waits here
+        self._rest = Rest()
+        self._fault = ""  # the last one that was told
         self._closing = threading.Event()
         self.reloads = {"taken": 0, "refused": 0}
         api = settings.workload_api
@@ -221,10 +227,19 @@ class ServerTls:
         if self._workload_api is not None:
             return self._workload_api.files()
         paths = (settings.certificate, settings.private_key, settings.client_ca)
-        try:
-            return _Files(*(Path(str(path)).read_bytes() for path in paths))
-        except OSError as error:
-            raise TlsError(f"{error.filename} can't be read: {error.strerror}") from None
+        found: list[tuple[bytes, FileState]] = []
+        for path in map(str, paths):
+            try:
+                found.append(read_whole(path, MAX_FILE_BYTES))
+            except OSError as error:
+                raise TlsError(f"{path} can't be read: {error.strerror}") from error
+        (certificate, key, client_ca), states = zip(*found, strict=True)
+        return _Files(certificate, key, client_ca, states)
+
+    def _is_at_rest(self, files: _Files) -> bool:
+        """Whether nobody is writing them: half a bundle is good PEM, and lacks CAs."""
+        has_rested = self._rest.is_long_enough((files, files.states), time.monotonic())
+        return has_rested or all(one.untouched_seconds() >= STABLE_SECONDS for one in files.states)
 
     def close(self) -> None:
         """Ask for no more certificates."""
@@ -237,16 +252,24 @@ class ServerTls:
         with self._lock:
             try:
                 files = self._read()
-                if files == self._seen:
+                self._fault = ""
+                if not self._is_at_rest(files) or files == self._seen:
                     return
                 self._seen = files  # a bad change is told once
                 self._material = files.checked()
             except TlsError as error:
-                self.reloads["refused"] += 1
-                _log.error("certificate not taken, the last good one stays: %s", error)
+                if not isinstance(error.__cause__, BeingWrittenError):
+                    self._refuse(str(error))
                 return
             self.reloads["taken"] += 1
             _log.info("certificate taken")
+
+    def _refuse(self, fault: str) -> None:
+        """Tell what is wrong with a change, once."""
+        if fault != self._fault:
+            self._fault = fault
+            self.reloads["refused"] += 1
+            _log.error("certificate not taken, the last good one stays: %s", fault)
 
     def allows(self, caller: SpiffeId) -> bool:
         """Whether a proxy of this name may ask."""

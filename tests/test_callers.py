@@ -139,8 +139,10 @@ def test_a_ca_of_the_same_name_vouches_for_nothing(tmp_path: Path) -> None:
 def test_a_ca_that_ends_on_an_open_connection(tmp_path: Path) -> None:
     """A chain holds as long as each of its certificates does."""
     with listening(tmp_path) as port:
-        short = Authority(tmp_path / "short", "short", lifetime_seconds=LIFETIME_SECONDS)
+        # Files count once they have rested for a second.
+        short = Authority(tmp_path / "short", "short", lifetime_seconds=LIFETIME_SECONDS + 2)
         port.write(port.world.authority.issue(SERVER, dns=("localhost",)), short)
+        wait_until(lambda: port.tls.authorities == (short.certificate,), seconds=5)
         with channel(port, short.issue(WAYPOINT)) as opened:
             assert ask(opened, port) == "allow"
             wait_until(lambda: ask(opened, port) == REFUSED, seconds=5)

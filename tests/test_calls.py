@@ -13,7 +13,9 @@ from world import wait_until
 from authz._pb import ext_authz_pb2 as pb
 from authz.server import grpcio
 from authz.server.calls import Calls
-from authz.server.transport import TransportError
+from authz.server.pool import CheckPool
+from authz.server.transport import Transport, TransportError
+from authz.service import ServerSettings
 from lab.issuer import Issuer, JwksServer
 from lab.mesh import AUDIENCE, ISSUER, TRAVEL, Server
 
@@ -287,9 +289,10 @@ def test_another_grpcio_stops_the_start(tmp_path: Path, monkeypatch: pytest.Monk
     def receive(state: object, call: object) -> None:
         """Another one's way."""
 
+    settings = ServerSettings(listen=(f"unix:{tmp_path}/other.sock",))
     with listening(tmp_path) as port:
         for name, other in (("_receive_message", receive), ("_handle_unary_unary", receive)):
             with monkeypatch.context() as patch:
                 patch.setattr(f"authz.server.grpcio.{name}", other)
                 with pytest.raises(TransportError, match="grpcio"):
-                    port.transport.start()
+                    Transport(settings, port.world.service, None, port.world.metrics, CheckPool(2))

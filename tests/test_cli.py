@@ -17,8 +17,8 @@ from world import READ, World
 from authz import cli
 from authz.build import version_of
 from authz.config import load
-from authz.server.logs import JsonFormatter, configure
-from lab.issuer import Issuer
+from authz.server.logs import JsonFormatter
+from lab.issuer import Issuer, JwksServer
 from lab.mesh import CONFIG, TRAVEL, Mesh
 
 URL = "https://mcp.corp.example/finance/balance"
@@ -219,6 +219,8 @@ def test_serve_takes_over_a_stale_socket(config: Path, tmp_path: Path) -> None:
     """A socket file that a killed server left behind does not keep the next one from starting."""
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(tmp_path / "authz.sock"))
+    jwks = JwksServer(Issuer("https://as.corp.example", "a"))  # it listens once it has keys
+    config.write_text(config.read_text().replace("http://127.0.0.1:1/jwks", f"{jwks.url}/jwks"))
     process = subprocess.Popen(
         [sys.executable, "-m", "authz", "serve", str(config)], stderr=subprocess.PIPE, text=True
     )
@@ -231,6 +233,7 @@ def test_serve_takes_over_a_stale_socket(config: Path, tmp_path: Path) -> None:
         process.terminate()
         process.wait(10)
         process.stderr.close()
+        jwks.close()
 
 
 def _failure(config: Path) -> str:
@@ -260,7 +263,6 @@ def test_serve_without_keys_is_not_ready_and_stops(config: Path) -> None:
 
 def test_log_lines_are_json() -> None:
     """A log line is JSON, with extras, without the text of an exception."""
-    configure("info")
     try:
         json.loads("the secret")
     except ValueError:
@@ -268,7 +270,6 @@ def test_log_lines_are_json() -> None:
             "x", logging.ERROR, "f", 1, "a\n%s", ("b",), sys.exc_info(), extra={"k": 1}
         )
     line = json.loads(JsonFormatter().format(record))
-    logging.getLogger().handlers.clear()
 
     assert (line["message"], line["k"], line["error"]) == ("a\nb", "1", "JSONDecodeError")
     assert "secret" not in str(line)

@@ -1,8 +1,11 @@
 """A config over several files: which are read, in what order, and how a change is noticed."""
 
 import os
+import random
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import grpc
@@ -13,9 +16,18 @@ from test_config_errors import halves
 from world import READ, check_request, reason_of, wait_until
 
 from authz._pb import ext_authz_pb2 as pb
-from authz.config import Config, ConfigError, ConfigFiles, load, load_text
+from authz.config import (
+    Config,
+    ConfigError,
+    ConfigFiles,
+    FilesChangingError,
+    load,
+    load_at_rest,
+    load_text,
+)
 from authz.config import files as files_module
 from authz.config import include as include_module
+from authz.files import STABLE_SECONDS, Look, look
 from lab.ca import Authority
 from lab.issuer import Issuer, JwksServer
 from lab.mesh import AUDIENCE, ISSUER, TRAVEL, Server
@@ -335,20 +347,18 @@ def test_the_same_instant(tmp_path: Path) -> None:
 def test_what_stat_says(folder: Folder, watched: ConfigFiles) -> None:
     """Stat is believed of a file that was old when it was read, until it says something else."""
     path = folder.path / "policy.d" / "team.yaml"
-    stamp = watched._seen[str(path)].state.stamp
 
-    def is_noticed(digest: bytes, *, is_settled: bool) -> bool:
-        state = files_module._State(stamp, is_settled)
-        watched._seen[str(path)] = files_module._Seen(state, digest)
+    def is_noticed(before: Look) -> bool:
+        watched._looks[str(path)] = before
         return watched.changed()
 
-    assert not is_noticed(b"of another text", is_settled=True)
-    assert is_noticed(b"of another text", is_settled=False)
-    assert is_noticed(files_module._UNREADABLE, is_settled=True), "an error may pass by itself"
+    other = replace(look(path, 10**6)[0], content=b"of another text")
+    assert is_noticed(replace(other, is_settled=True)), "it is not read again"
+    assert not is_noticed(other)
     before = path.stat()
     time.sleep(0.05)
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
-    assert is_noticed(b"of another text", is_settled=True), "its time of change is another"
+    assert not is_noticed(replace(other, is_settled=True)), "its time of change is another"
 
 
 def test_broken_and_good_again(folder: Folder, watched: ConfigFiles) -> None:
@@ -378,6 +388,81 @@ def test_broken_and_good_again(folder: Folder, watched: ConfigFiles) -> None:
     folder.include("policy.d/*.yaml")
     assert watched.changed()
     load(watched)
+
+
+@pytest.fixture
+def resting(folder: Folder) -> ConfigFiles:
+    """The folder's files, read once as a server reads them."""
+    folder.include("policy.d/*.yaml")
+    files = ConfigFiles(folder.path / "authz.yaml", must_rest=True)
+    with pytest.raises(FilesChangingError, match=r"authz\.yaml:1: is being written, or a file"):
+        load(files)
+    assert files.changed()
+    load_at_rest(files)
+    assert not files.changed()
+    return files
+
+
+def test_files_are_taken_at_rest(folder: Folder, resting: ConfigFiles) -> None:
+    """Whichever file is written, added or gone: the config is read a second later, not before."""
+    more = folder.path / "policy.d" / "more.yaml"
+
+    def is_taken_later(change: Callable[[], object]) -> bool:
+        change()
+        changed_at = time.monotonic()
+        assert resting.changed()
+        with pytest.raises(FilesChangingError):
+            load(resting)
+        assert resting.changed()
+        load_at_rest(resting)
+        assert not resting.changed()
+        return time.monotonic() - changed_at >= STABLE_SECONDS
+
+    assert is_taken_later(lambda: folder.write("policy.d/team.yaml", folder.team + "#"))
+    assert is_taken_later(lambda: folder.grant("policy.d/more.yaml", "more"))
+    assert is_taken_later(more.unlink)
+    folder.main += "#"
+    assert is_taken_later(lambda: folder.include("policy.d/*.yaml"))
+    folder.grant("new/more.yaml", "more")
+    assert is_taken_later(lambda: folder.include("policy.d/*.yaml", "new/*.yaml"))
+
+
+def test_a_file_that_is_written_again_and_again(folder: Folder, resting: ConfigFiles) -> None:
+    """A writer who never rests keeps its halves from being read, and the waiting has an end."""
+    config = load(resting)
+    end = time.monotonic() + 2 * STABLE_SECONDS
+    while time.monotonic() < end:
+        folder.write("policy.d/team.yaml", folder.team + "#" * random.randrange(99))
+        with pytest.raises(FilesChangingError):
+            load(resting)
+        time.sleep(0.1)
+    assert load_at_rest(resting) == config
+
+
+def test_a_file_that_is_named_meanwhile(folder: Folder, resting: ConfigFiles) -> None:
+    """A file that a changed config newly names is read at rest too, though nobody looked at it."""
+    folder.include("policy.d/*.yaml", "new.yaml")
+    begun = time.monotonic()
+    while time.monotonic() < begun + 2 * STABLE_SECONDS:
+        folder.grant("new.yaml", "half")  # the same again, so that only its times tell
+        with pytest.raises(FilesChangingError):
+            load(resting)
+        time.sleep(0.1)
+    assert extra(load_at_rest(resting)) == ["half"]
+
+
+def test_a_pipe_is_for_one_reading(folder: Folder, tmp_path: Path) -> None:
+    """A verb reads a config from a pipe, once; a server is refused, and doesn't wait for it."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    (folder.path / "authz.yaml").rename(tmp_path / "main.yaml")
+    with pytest.raises(ConfigError, match="can't be read: it is no plain file"):
+        load(ConfigFiles(pipe, must_rest=True))
+    threading.Thread(target=lambda: pipe.write_bytes((tmp_path / "main.yaml").read_bytes())).start()
+    files = ConfigFiles(pipe)
+    config = load(files)
+    assert not files.changed()
+    assert load(files) == config
 
 
 class Mount:

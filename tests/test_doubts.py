@@ -34,6 +34,7 @@ grants:
       scopes: []
       mcp: {tools: [search]}
 """
+AZP = "actor: {claim: azp, map: {p1: spiffe://corp.example/ns/agents/sa/travel}}"
 # What is written in the place of what; "@@" marks the line of the warning; what it says.
 DOUBTS = [
     ('["127.0.0.1:9191", ', '@@["0.0.0.0:9191", ', "server.listen[0]: whoever reaches it may ask"),
@@ -60,6 +61,11 @@ DOUBTS = [
         "      mcp: {tools",
         "@@      during: [{not_after: 2026-01-01T00:00:00Z}]\n      mcp: {tools",
         "grants.calls[0].during: all of its times are past",
+    ),
+    (
+        "    algorithms: [ES256]",
+        f"    algorithms: [ES256]\n    {AZP}\n    @@person_shown_by: {{idtyp: [user], sub: ['*']}}",
+        "issuers[0].person_shown_by.sub: each token has one",
     ),
 ]
 FINE = [
@@ -104,3 +110,30 @@ def test_doubts(
 def test_no_doubt(tmp_path: Path, capsys: pytest.CaptureFixture[str], old: str, new: str) -> None:
     """What is usual is no reason to warn."""
     assert warned(CONFIG.replace(old, new), tmp_path, capsys) == []
+
+
+def test_clients_that_pass_for_persons(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An entry for any subject of an issuer without act is met by clients' tokens, if any is."""
+    mapped = CONFIG.replace("    algorithms: [ES256]", f"    algorithms: [ES256]\n    {AZP}")
+    said = f"{AZP}\n    person_shown_by: {{idtyp: [user]}}"
+    issuer = "{issuer: https://as.corp.example}"
+    (warning,) = warned(mapped, tmp_path, capsys)
+
+    assert "principals[0].match: it is about any subject" in warning
+    for text in (
+        mapped.replace(AZP, said),
+        mapped.replace(issuer, issuer.replace("}", ", groups: [staff]}")),
+        mapped.replace(issuer, issuer.replace("}", ", subjects: [alice]}")),
+    ):
+        assert warned(text, tmp_path, capsys) == []
+
+
+def test_clients_that_no_route_lets_act(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A client's own token is autonomous: to list it means nothing without such a route."""
+    text = CONFIG.replace("    algorithms: [ES256]", f"    algorithms: [ES256]\n    {AZP}")
+    text = text.replace("as.corp.example}", "as.corp.example, subjects: [alice, p1]}")
+    (warning,) = warned(text, tmp_path, capsys)
+
+    assert "principals[0].match.subjects[1]: a client's own token is autonomous" in warning
+    text = text.replace("{name: named}", "{name: named, modes: [autonomous]}")
+    assert warned(text, tmp_path, capsys) == []

@@ -243,11 +243,16 @@ def test_both_schemes_in_one_request(shared_world: World) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["dpop", "DPOP", "Dpop"])
-def test_the_scheme_is_compared_in_its_case(shared_world: World, scheme: str) -> None:
-    """One spelling, as for Bearer."""
-    answer = shared_world.check(request_of(shared_world, shared_world.token(), "x", scheme=scheme))
+def test_the_scheme_is_written_in_any_case(shared_world: World, scheme: str) -> None:
+    """As for Bearer (RFC 9110 section 11.1): each spelling asks for the proof, and takes it."""
+    client = DpopClient()
+    token = shared_world.token(cnf=client.confirmation)
+    proof = client.proof(token, "GET", URI)
 
-    assert reason_of(answer) == "token_malformed"
+    missing = shared_world.check(request_of(shared_world, token, None, scheme=scheme))
+    assert reason_of(missing) == "pop_missing"
+    answer = shared_world.check(request_of(shared_world, token, proof, scheme=scheme))
+    assert reason_of(answer) == "allow"
 
 
 def test_the_host_header_does_not_say_what_a_proof_is_for(shared_world: World) -> None:

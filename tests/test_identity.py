@@ -137,7 +137,7 @@ MAPPED = {
     ("changes", "typ", "reason"),
     [
         ({"azp": "travel-client"}, "at+jwt", "allow"),
-        ({"azp": "travel-client", "act": {"sub": PAYMENTS}}, "at+jwt", "allow"),
+        ({"azp": "travel-client", "act": {"sub": PAYMENTS}}, "at+jwt", "actor_mismatch"),
         ({"azp": "other"}, "at+jwt", "actor_not_permitted"),
         ({"azp": ["travel-client"]}, "at+jwt", "actor_malformed"),
         ({}, "at+jwt", "actor_missing"),

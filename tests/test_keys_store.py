@@ -415,7 +415,7 @@ def test_reconfigure(server: ScriptedServer) -> None:
         store.reconfigure({URL: source(server), other: one})
         assert store.get(URL) is kept
         assert store.generation == generation
-        until(store.ready)
+        until(lambda: store.get(other))
         assert server.fetches == 2
         store.reconfigure({other: one})
         assert store.get(URL) is None

@@ -73,6 +73,9 @@ def metrics() -> Metrics:
             certificate_ends=lambda: 1000.0,
             wait_for_threads=lambda: 9,
             wait_for_others=lambda: 10,
+            revocations_looked_at=lambda: 2000.0,
+            idle_seconds=lambda: {"main": 0.1, "revocations": 9.0},
+            log_lost=lambda: {"full": 3, "repeated": 4},
         )
     )
 
@@ -167,6 +170,9 @@ def test_buckets_are_upper_bounds(metrics: Metrics, at: int) -> None:
         ("authz_cache_entries", {}, 8),
         ("authz_checks", {"waiting_for": "thread"}, 9),
         ("authz_checks", {"waiting_for": "others"}, 10),
+        ("authz_revocations_last_look_timestamp_seconds", {}, 2000),
+        ("authz_idle_seconds", {"part": "revocations"}, 9),
+        ("authz_log_lost_total", {"cause": "repeated"}, 4),
         ("authz_audit_dropped_total", {}, 5),
         ("authz_audit_errors_total", {}, 6),
         ("authz_audit_queue_length", {}, 7),

@@ -110,6 +110,7 @@ def test_explain(
         (["--tool", "a", "--model", "b"], "mcp, a2a and models are protocols of their own"),
         (["--arguments", "{}x"], "no JSON object"),
         (["--arguments", "[]"], "no JSON object"),
+        (["--arguments", '{"a": 1, "a": 2}'], "no JSON object"),
         (["--arguments", '{"a": 1}'], "say a method, a tool, a resource"),
         (["--skill", "a"], "a2a.method: must not be empty"),
         (["--stream"], "models.name: must not be empty"),

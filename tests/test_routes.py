@@ -255,7 +255,7 @@ BODIES: list[tuple[bytes, dict[str, str | None], str]] = [
     (b"\xff" + LIST, {}, "token_missing"),
     (LIST, {"authorization": "Basic eA=="}, "token_missing"),
     (LIST, {"authorization": "Bearer x"}, "token_malformed"),
-    (LIST, {"cookie": "a=1; Authorization=x"}, "auth_ambiguous"),
+    (LIST, {"cookie": "a=1; Authorization=x"}, "token_missing"),
     (LIST, {"dpop": "x"}, "token_missing"),
 ]
 

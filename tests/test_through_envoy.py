@@ -469,7 +469,8 @@ def test_metrics_and_health(mesh: Mesh) -> None:
     status, body = server.get("/readyz")
     checks = json.loads(body)["checks"]
     (source,) = checks.pop("sources")
-    assert (status, checks) == (200, {"config": True, "keys": True, "stopping": False})
+    parts = {"config": True, "keys": True, "listening": True, "stopping": False, "stuck": []}
+    assert (status, checks) == (200, parts)
     assert (source["issuer"], source["last_error"]) == (ISSUER, "")
     assert source["keys"] >= 1
     assert server.get("/nothing")[0] == 404

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import grpc
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
 from ext_mcp import reason_of as mcp_reason_of
 from ext_mcp import request
 from ports import CHANGES, SERVER, WAYPOINT, Port, ask, ask_once, channel, listening
@@ -14,6 +15,7 @@ from workload_api import WorkloadApi
 from world import World, wait_until
 
 from authz._pb import ext_mcp_pb2 as mcp
+from authz.files import STABLE_SECONDS
 from authz.server.pool import CheckPool
 from authz.server.transport import EXT_MCP, Transport
 from authz.service import ServerSettings
@@ -76,7 +78,7 @@ def test_a_unix_socket_needs_no_certificate(tmp_path: Path) -> None:
         assert ask(open_channel, port) == "agent_invalid"
 
 
-def test_a_renewed_certificate_is_taken_at_the_next_handshake(tmp_path: Path) -> None:
+def test_a_renewed_certificate_is_taken(tmp_path: Path) -> None:
     """New connections see the new certificate and CAs, on every address; open ones go on."""
     with listening(tmp_path, addresses=2) as port:
         old = port.world.authority.issue(WAYPOINT)
@@ -86,7 +88,7 @@ def test_a_renewed_certificate_is_taken_at_the_next_handshake(tmp_path: Path) ->
             assert ask(before, port) == "allow"
             port.write(renewed.issue(SERVER, dns=("localhost",)), renewed, port.world.authority)
 
-            assert ask_once(port, caller, anchor) == "allow"
+            wait_until(lambda: ask_once(port, caller, anchor) == "allow", 5)
             assert ask_once(port, caller, anchor, address=1) == "allow"
             assert ask_once(port, old, anchor) == "allow"
             assert ask(before, port) == "allow"
@@ -116,15 +118,41 @@ def test_files_that_do_not_go_together_are_not_taken(
         caller = authority.issue(WAYPOINT)
         good = authority.issue(SERVER, dns=("localhost",))
         other = authority.issue(SERVER)
-        for bad in (replace(good, key_pem=other.key_pem), replace(good, certificate_pem="x")):
-            port.write(bad, authority)
+        bad = (replace(good, key_pem=other.key_pem), replace(good, certificate_pem="x"))
+        for number, one in enumerate(bad, start=1):
+            port.write(one, authority)
             assert ask_once(port, caller) == "allow"
+            time.sleep(STABLE_SECONDS)
+            assert ask_once(port, caller) == "allow"
+            assert port.tls.reloads["refused"] == number
         (tmp_path / "tls" / "..data").unlink()
-        assert ask_once(port, caller) == "allow"
+        for _ in range(3):
+            assert ask_once(port, caller) == "allow"
 
-        assert port.tls.reloads["taken"] == 0
+        assert port.tls.reloads == {"taken": 0, "refused": 3}
+        assert caplog.text.count("can't be read") == 1
         assert "private key is not the certificate's" in caplog.text
         assert "BEGIN" not in caplog.text
+
+
+def test_a_bundle_that_is_rewritten(tmp_path: Path) -> None:
+    """While the CAs are rewritten in place none is missed, though half of them are good PEM too."""
+    with listening(tmp_path) as port:
+        second = Authority(tmp_path / "second", "second")
+        bundle, caller = tmp_path / "tls" / "..data" / "ca.crt", second.issue(WAYPOINT)
+        halves = (bundle.read_bytes(), second.certificate.public_bytes(Encoding.PEM))
+        bundle.write_bytes(b"".join(halves))
+        wait_until(lambda: ask_once(port, caller) == "allow", 5)
+        for _ in range(15):
+            with bundle.open("wb", buffering=0) as file:
+                file.write(halves[0])
+                assert ask_once(port, caller) == "allow"
+                time.sleep(0.1)
+                assert ask_once(port, caller) == "allow"
+                file.write(halves[1])
+        bundle.write_bytes(halves[0])
+        wait_until(lambda: ask_once(port, caller) == "UNAVAILABLE", 5)
+        assert port.tls.reloads == {"taken": 2, "refused": 0}
 
 
 def test_files_that_do_not_go_together_stop_the_start(tmp_path: Path) -> None:

@@ -81,6 +81,9 @@ def good_claims(extra: str) -> str:
     return "{" + extra + body[1:]
 
 
+ACT = json.dumps({"act": {"sub": TRAVEL}})[1:-1]
+
+
 def hmac_with_public_key(world: World) -> str:
     """HS256 over the issuer's public key as the secret (CVE-2017-11424 and its kin)."""
     key = world.issuer.current
@@ -245,6 +248,10 @@ HOSTILE: dict[str, tuple[Make, str]] = {
         "token_malformed",
     ),
     "expired": (claims(iat=at(-700), exp=at(-60)), "token_expired"),
+    "over before it was issued": (claims(iat=at(10), exp=at(5)), "token_claim"),
+    "over when it was issued": (claims(iat=at(-5), exp=at(-5)), "token_claim"),
+    "over before it begins": (claims(nbf=at(20), exp=at(15)), "token_claim"),
+    "over as it begins, in fractions": (claims(iat=at(0.5), exp=at(0.25)), "token_claim"),
     "iat missing": (claims(iat=None), "token_claim"),
     "iat in the future": (claims(iat=at(300), exp=at(600)), "token_not_yet_valid"),
     "nbf in the future": (claims(nbf=at(300)), "token_not_yet_valid"),
@@ -255,6 +262,7 @@ HOSTILE: dict[str, tuple[Make, str]] = {
     "sub a number": (claims(sub=1), "token_claim"),
     "sub with a line break": (claims(sub="alice\r\nx-agent-id: root"), "token_claim"),
     "sub long": (claims(sub="a" * 1025), "token_claim"),
+    "sub a long SPIFFE ID": (claims(sub=f"spiffe://corp.example/{'a' * 2048}"), "token_claim"),
     "jti missing": (claims(jti=None), "token_claim"),
     "client_id missing": (claims(client_id=None), "token_claim"),
     "scope a list": (claims(scope=[READ]), "token_claim"),
@@ -273,6 +281,18 @@ HOSTILE: dict[str, tuple[Make, str]] = {
         "actor_mismatch",
     ),
     "an inner act is malformed": (claims(act={"sub": TRAVEL, "act": "x"}), "actor_malformed"),
+    "an inner act is null": (claims(act={"sub": TRAVEL, "act": None}), "actor_malformed"),
+    "an inner act is null, deeper": (
+        claims(act={"sub": TRAVEL, "act": {"sub": "b", "act": None}}),
+        "actor_malformed",
+    ),
+    "an inner act is false": (claims(act={"sub": TRAVEL, "act": False}), "actor_malformed"),
+    "act is null": (payload_text(good_claims("").replace(ACT, '"act": null')), "actor_malformed"),
+    "an inner actor's long name": (claims(act=chain(TRAVEL, "b" * 1025)), "actor_malformed"),
+    "an actor's long SPIFFE ID": (
+        claims(act={"sub": f"spiffe://corp.example/{'a' * 2048}"}),
+        "actor_malformed",
+    ),
     "actor in upper case": (claims(act={"sub": TRAVEL.upper()}), "actor_mismatch"),
     "five actors": (
         claims(act=chain(TRAVEL, "b", "c", "d", "e")),
@@ -364,9 +384,15 @@ def test_bound_token_without_certificate(tmp_path: Any) -> None:
         ("Bearer", "token_malformed"),
         ("Bearer ", "token_malformed"),
         ("bearer abc", "token_malformed"),
+        ("Bearerabc", "token_missing"),
         ("Basic YTpi", "token_missing"),
         ("Bearer a,Bearer b", "auth_ambiguous"),
         ("Bearer a, Basic b", "auth_ambiguous"),
+        ("Basic YTpi=, BEARER a", "auth_ambiguous"),
+        ("Bearer a,", "token_malformed"),
+        (", Bearer a", "token_missing"),
+        ("Bearer a, b", "token_malformed"),
+        ('Digest username="a", realm="b", nonce="c"', "token_missing"),
     ],
 )
 def test_credential(shared_world: World, value: str, reason: str) -> None:
@@ -376,6 +402,16 @@ def test_credential(shared_world: World, value: str, reason: str) -> None:
     assert reason_of(shared_world.check(request)) == reason
 
 
+@pytest.mark.parametrize("scheme", ["bearer", "BEARER", "bEaReR"])
+def test_the_scheme_is_written_in_any_case(shared_world: World, scheme: str) -> None:
+    """Schemes are compared without their case (RFC 9110 section 11.1)."""
+    headers = [("authorization", f"{scheme} {shared_world.token()}")]
+    for raw in (False, True):
+        answer = shared_world.check(check_request(shared_world.svid, headers, raw_headers=raw))
+
+        assert reason_of(answer) == "allow"
+
+
 @pytest.mark.parametrize("query", ["access_token=x", "a=1&access%5Ftoken=x", "access_token"])
 def test_token_in_query(shared_world: World, query: str) -> None:
     """A token in the query is refused, beside a good one too."""
@@ -383,6 +419,18 @@ def test_token_in_query(shared_world: World, query: str) -> None:
 
     assert reason_of(answer) == "auth_ambiguous"
     assert answer.denied_response.status.code == 400
+
+
+@pytest.mark.parametrize("query", ["access_token=x", "a=1&access%5Ftoken=x"])
+def test_token_in_query_alone(shared_world: World, query: str) -> None:
+    """One credential is not two: in the query alone it is one that is missing where it belongs."""
+    answer = shared_world.ask(None, path=f"/finance/balance?{query}")
+
+    assert reason_of(answer) == "token_missing"
+    request = check_request(shared_world.svid, [("cookie", "authorization=x")])
+    assert reason_of(shared_world.check(request)) == "token_missing"
+    request.attributes.request.http.path += f"?{query}"
+    assert reason_of(shared_world.check(request)) == "auth_ambiguous"
 
 
 def test_two_authorization_headers_in_header_map(shared_world: World) -> None:

@@ -123,8 +123,7 @@ def test_a_reload_reaches_all(mesh: Mesh) -> None:
     try:
         server.write_config({"id: spiffe://corp.example/ns/agents/sa/travel": f"id: {TRAVEL}-gone"})
         server.process.signal(signal.SIGHUP)
-        time.sleep(0.5)
-        assert {client.get(BALANCE, token).reason for _ in range(10)} == {"agent_unknown"}
+        until(lambda: {client.get(BALANCE, token).reason for _ in range(10)} == {"agent_unknown"})
     finally:
         server.write_config({})
         server.process.signal(signal.SIGHUP)

@@ -80,7 +80,7 @@ class World(AbstractContextManager["World"]):
         self.audit.start()
         self.keys.start()
         end = time.monotonic() + 5
-        while not self.keys.ready() and time.monotonic() < end:
+        while time.monotonic() < end and not all(one.keys for one in self.keys.status()):
             time.sleep(0.005)
 
     def configure(self, changes: Mapping[str, str]) -> Config:

@@ -10,13 +10,14 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Final
 
 import msgspec
 import urllib3
 
 from authz import __version__
-from authz.build import BuildError, revocations_of, version_of
+from authz.build import BuildError, version_of
 from authz.cli import policy
 from authz.cli.common import (
     FAILED,
@@ -35,9 +36,9 @@ from authz.review.checked import checked
 from authz.review.keytable import fetch_all
 from authz.review.logs import LogError
 from authz.review.metadata import NoResourceError, resource_metadata
-from authz.revocations import Revocation, RevocationError
+from authz.revocations import Revocation, RevocationError, append
 from authz.server import StartError, run
-from authz.server.logs import configure
+from authz.server.logs import logging_to_stderr
 from authz.spiffe import SpiffeId
 from authz.tls import TlsError
 
@@ -54,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()  # a reader that went away is noticed here, and not at the very end
     except ConfigError as error:
         complain(*error.lines())
-        return NO_START if verb is _serve else FAILED
+        return FAILED
     except (BuildError, LogError, TlsError) as error:
         complain(f"authz: {error}")
         return FAILED
@@ -67,12 +68,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _serve(options: argparse.Namespace) -> int:
-    configure(options.log_level)
-    try:
-        run(options.config)
-    except StartError as error:
-        complain(f"authz: could not start: {error}")
-        return NO_START
+    with logging_to_stderr(options.log_level):  # complaints too: nobody may read them
+        try:
+            run(options.config)
+        except StartError as error:
+            complain(f"authz: could not start: {error}")
+            return NO_START
+        except ConfigError as error:
+            complain(*error.lines())
+            return NO_START
     return FINE
 
 
@@ -116,12 +120,24 @@ def _revoke(options: argparse.Namespace) -> int:
     try:
         entry.check()
         _check_known(config, entry)
-        revocations_of(config).append(entry)
+        path = _revocation_file(config)
     except RevocationError as error:
         complain(f"authz: {error}")
         return USAGE
+    try:
+        append(path, entry)
+    except RevocationError as error:
+        complain(f"authz: not revoked: {error}")
+        return FAILED
     print(f"revoked, within a second: {msgspec.json.encode(entry).decode()}")
     return FINE
+
+
+def _revocation_file(config: Config) -> Path:
+    """Raises RevocationError."""
+    if config.revocations.file is None:
+        raise RevocationError("the config names no revocations.file")
+    return Path(config.revocations.file)
 
 
 def _check_known(config: Config, entry: Revocation) -> None:
@@ -208,7 +224,10 @@ def _parser() -> argparse.ArgumentParser:
     revoke = add_verb(
         verbs, _revoke, "revoke", "refuse an agent, a principal's tokens or one token"
     )
-    revoke.epilog = "adds a line to the file that revocations.file of the config names"
+    revoke.epilog = (
+        "adds a line to the file that revocations.file of the config names; exit status: 1 when "
+        "that could not be done"
+    )
     add_config(revoke)
     revoke.add_argument("--agent", metavar="ID", help="an agent's SPIFFE ID, alone")
     revoke.add_argument("--issuer", metavar="ISS", help="whose tokens; all of them if alone")

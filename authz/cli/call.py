@@ -1,11 +1,11 @@
 """The flags that describe a message, for the verbs that ask policy."""
 
 import argparse
-import json
 from typing import Any
 
 from pydantic import ValidationError
 
+from authz import strictjson
 from authz.config.messages import message_of
 from authz.review.words import CallWords
 
@@ -68,8 +68,8 @@ def words_of(options: argparse.Namespace) -> CallWords:
 
 def _object(text: str) -> dict[str, Any]:
     try:
-        value = json.loads(text)
-    except ValueError:
+        value = strictjson.loads(text.encode())
+    except ValueError:  # the reason is said, and what was meant
         value = None
     if not isinstance(value, dict):
         raise argparse.ArgumentTypeError(f'{text!r} is no JSON object such as {{"limit": 5}}')

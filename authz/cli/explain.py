@@ -1,7 +1,6 @@
 """The verbs that ask policy: explain, who-can, what-can."""
 
 import argparse
-import json
 import os
 import re
 import sys
@@ -9,6 +8,7 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
+from authz import strictjson
 from authz.build import policy_of
 from authz.cli.call import add_call, words_of
 from authz.cli.common import FAILED, FINE, add_config, add_verb, answer, complain, progress, time_of
@@ -205,7 +205,7 @@ def _claims(options: argparse.Namespace) -> dict[str, Any]:
 
 def _json_or_text(text: str) -> object:
     try:
-        return json.loads(text)
+        return strictjson.loads(text.encode())
     except ValueError:
         return text
 

@@ -4,6 +4,7 @@ Nothing is decided here. ``load`` gives a Config that is good, or every problem 
 its line and what would be right.
 """
 
+import time
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,7 +14,7 @@ from pydantic_core import ErrorDetails
 from authz.admin import AdminSettings
 from authz.audit import AuditSettings
 from authz.cache import CacheSettings
-from authz.config.files import ConfigFiles, main_document
+from authz.config.files import ConfigFiles, FilesChangingError, main_document
 from authz.config.merged import Merged
 from authz.config.messages import causes, message_of, offset_of, place_of
 from authz.config.nearest import nearest
@@ -23,7 +24,9 @@ from authz.config.rules import listed_for_conditions
 from authz.config.yamlfile import Place, dotted
 from authz.delegation import IssuerSettings, TokenSettings
 from authz.envoy import HeaderSettings
+from authz.files import LOOK_SECONDS, WAIT_SECONDS
 from authz.identity import ProfileSettings
+from authz.keys import KeyCacheSettings
 from authz.pdp import PdpSettings
 from authz.policy import (
     AgentSettings,
@@ -43,10 +46,12 @@ __all__ = [
     "Config",
     "ConfigError",
     "ConfigFiles",
+    "FilesChangingError",
     "Place",
     "Problem",
     "dotted",
     "load",
+    "load_at_rest",
     "load_text",
     "schema",
 ]
@@ -98,6 +103,8 @@ class Config(Settings):
     """The identity headers that upstreams receive."""
     revocations: RevocationSettings = RevocationSettings()
     """Tokens, principals and agents that are refused before their time."""
+    key_cache: KeyCacheSettings = KeyCacheSettings()
+    """Issuers' keys on disk, for a start while an issuer can't be reached."""
     cache: CacheSettings = CacheSettings()
     """Remembered decisions."""
     replay: ReplaySettings = ReplaySettings()
@@ -110,6 +117,18 @@ def load(source: Path | ConfigFiles) -> Config:
     """Read and check a config file and those that it includes. Raises ConfigError."""
     files = source if isinstance(source, ConfigFiles) else ConfigFiles(source)
     return _checked(files.read())
+
+
+def load_at_rest(files: ConfigFiles) -> Config:
+    """As ``load``, once nobody writes the files. Waits for that. Raises ConfigError."""
+    end = time.monotonic() + WAIT_SECONDS
+    while True:
+        try:
+            return load(files)
+        except FilesChangingError:
+            if time.monotonic() > end:
+                raise
+        time.sleep(LOOK_SECONDS)
 
 
 def load_text(data: bytes, name: str) -> Config:

@@ -1,54 +1,24 @@
 """The files that a config is made of: read and merged, and watched for changes."""
 
-import hashlib
-import os
 import stat
 import time
-from dataclasses import dataclass
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final
 
-from authz.config.include import Statuses, find
+from authz.config.include import find
 from authz.config.merged import Merged
 from authz.config.problems import ConfigError, Problem, elsewhere
 from authz.config.yamlfile import Document, parse
+from authz.files import Look, Rest, look
 
 MAX_BYTES: Final = 64 * 1024 * 1024  # of all files: 100,000 rules are some 20 MB
-# A file that changed so short a time before it was read may change again within the same tick of
-# the file system's clock (two seconds at worst): its bytes are compared until it is older.
-SETTLED_SECONDS: Final = 2.0
 ATTEMPTS: Final = 3  # to read all files without one of them changing meanwhile
-_UNREADABLE: Final = b"unreadable"  # in a digest's place: an error, which may pass by itself
-_SKIPPED: Final = b"skipped"  # likewise: not looked into
+_PIPE: Final = Look(None, b"pipe", is_settled=True)  # of what was read once, and can't be again
 
 
-@dataclass(frozen=True, slots=True)
-class _State:
-    """What ``stat`` says of a file: as long as it is the same, and settled, so are the bytes."""
-
-    stamp: tuple[int, ...]
-    is_settled: bool
-
-    @classmethod
-    def of(cls, status: os.stat_result) -> Self:
-        if not stat.S_ISREG(status.st_mode):  # a pipe: it can be read once
-            return cls((status.st_dev, status.st_ino), is_settled=True)
-        times = (status.st_mtime_ns, status.st_ctime_ns)
-        stamp = (status.st_dev, status.st_ino, status.st_size, *times)
-        return cls(stamp, status.st_ctime + SETTLED_SECONDS < time.time())
-
-
-@dataclass(frozen=True, slots=True)
-class _Seen:
-    """A file as it was read: its state before, and a digest of the bytes."""
-
-    state: _State
-    digest: bytes
-
-    def is_still(self, state: _State) -> bool:
-        """Whether a file needs no reading to know that it is the same."""
-        will_do = self.state.is_settled or self.digest == _SKIPPED
-        return self.state.stamp == state.stamp and will_do and self.digest != _UNREADABLE
+class FilesChangingError(ConfigError):
+    """Somebody may be writing the files: what they hold can be half of what they will."""
 
 
 class ConfigFiles:
@@ -57,95 +27,127 @@ class ConfigFiles:
     One thread at a time: ``read`` when they are wanted, ``changed`` as often as one likes.
     """
 
-    def __init__(self, main: Path) -> None:
-        """Take the main file's path; nothing is read yet."""
+    def __init__(self, main: Path, *, must_rest: bool = False) -> None:
+        """Take the main file's path; nothing is read yet.
+
+        With ``must_rest``, as a server has it, they are read only when nobody has written any of
+        them for a while: half a file may be a good config that lacks its denies.
+        """
         self.main = main
+        self._must_rest = must_rest
         self._patterns: tuple[str, ...] = ()
-        self._seen: dict[str, _Seen] = {}
+        self._read: dict[str, Look] = {}  # as they were read last
+        self._looks: dict[str, Look] = {}  # as they were looked at last
+        self._rest = Rest()
+        self._believed: dict[str, Look] = {}  # as they were read at rest
+        self._piped: bytes | None = None  # of a main file that can be read once
 
     def read(self) -> Merged:
         """Read and merge all files, as they were at one moment.
 
-        Raises ConfigError where the main file can't be read.
+        Raises ConfigError where the main file can't be read, FilesChangingError where they may
+        hold something else in a moment.
         """
-        for _ in range(ATTEMPTS):
-            main, contents, problems = self._contents()
-            if not self.changed():
-                break
+        if self._must_rest and not self.is_at_rest():
+            raise self._changing()
+        main, contents, problems = self._at_one_moment()
+        if self._must_rest and not (self.is_at_rest() and self._looks == self._read):
+            raise self._changing()
+        self._believed = self._read
         included = [parse(data, path) for path, data in contents.items()]
         merged = Merged(main, included)
         merged.problems += elsewhere(problems, merged.problems)
         merged.is_whole = not problems and all(one.data is not None for one in included)
         return merged
 
+    def _changing(self) -> FilesChangingError:
+        self._read = {}  # so that they are a change until they are read
+        return FilesChangingError.of(str(self.main), "is being written, or a file that it includes")
+
+    def is_at_rest(self) -> bool:
+        """Whether each look for a while found the same; before the first reading, by the times."""
+        has_rested = self._look()
+        if not self._believed:
+            has_rested = has_rested or all(one.has_rested() for one in self._looks.values())
+        return has_rested or self._looks == self._believed
+
     def changed(self) -> bool:
         """Whether the files are others, or hold something else, than when they were read last.
 
         Only what ``stat`` says is another file, or a newly written one, is read for that.
         """
-        statuses = self._statuses()
-        if list(statuses) != list(self._seen):
-            return True
-        for path, status in statuses.items():
-            state, seen = _State.of(status), self._seen[path]
-            if seen.is_still(state):
-                continue
-            if _digest(path) != seen.digest:
-                return True
-            self._seen[path] = _Seen(state, seen.digest)
-        return False
+        self._look()
+        now, before = self._looks.items(), self._read.items()
+        return [(path, one.content) for path, one in now] != [
+            (path, one.content) for path, one in before
+        ]
 
-    def _statuses(self) -> Statuses:
-        """What there is of the files now, by the patterns that were read last."""
-        try:
-            of_main = self.main.stat()
-        except OSError:
-            return {}
-        return {str(self.main): of_main, **find(self.main, of_main, self._patterns)[0]}
+    def _look(self) -> bool:
+        """Look at all files; whether they have been the same for long enough."""
+        paths = [str(self.main)]
+        with suppress(OSError):
+            paths += find(self.main, self.main.stat(), self._patterns)[0]
+        before = self._looks
+        self._looks = {
+            path: self._look_at(path, before.get(path) or self._read.get(path))[0] for path in paths
+        }
+        return self._rest.is_long_enough(self._looks, time.monotonic())
+
+    def _look_at(self, path: str, before: Look | None = None) -> tuple[Look, bytes | None]:
+        if self._piped is not None and path == str(self.main):
+            return _PIPE, self._piped
+        return look(path, MAX_BYTES, before)
+
+    def _at_one_moment(self) -> tuple[Document, dict[str, bytes], list[Problem]]:
+        for _ in range(ATTEMPTS - 1):
+            with suppress(FilesChangingError):
+                found = self._contents()
+                if not self.changed():
+                    return found
+        return self._contents()
 
     def _contents(self) -> tuple[Document, dict[str, bytes], list[Problem]]:
         """The main file, the bytes of the others, and what can't be read. Raises ConfigError."""
         name = str(self.main)
-        self._seen, self._patterns = {}, ()
-        try:
-            of_main = self.main.stat()
-            data = self._bytes(name, of_main, MAX_BYTES)
-        except OSError as error:
-            raise ConfigError.of(name, f"can't be read: {error.strerror}") from None
-        main = main_document(data, name)
+        self._read, self._patterns = {}, ()
+        main = main_document(self._bytes_of_main(name), name)
         self._patterns = _patterns(main.data)
-        statuses, failures = find(self.main, of_main, self._patterns)
+        found, failures = find(self.main, self.main.stat(), self._patterns)
         problems = [main.problem(("include", at), message) for at, message in failures]
         contents: dict[str, bytes] = {}
-        left = MAX_BYTES - len(data)
-        for path, status in statuses.items():
-            try:
-                contents[path] = self._bytes(path, status, left)
-                left -= len(contents[path])
-            except OSError as error:
-                problems.append(Problem(path, 1, "", f"can't be read: {error.strerror}"))
-        if left < 0:
-            raise ConfigError(name, [main.problem(("include",), _too_large())])
+        left = MAX_BYTES - len(main.text)
+        for path in found:
+            self._read[path], data = self._look_at(path)
+            if data is None:
+                problems.append(Problem(path, 1, "", f"can't be read: {self._read[path].error}"))
+                continue
+            contents[path] = data
+            left -= len(data)
+            if left < 0:
+                self._look()
+                self._read = self._looks  # all of them, so that a change is noticed
+                raise ConfigError(name, [main.problem(("include",), _too_large())])
         return main, contents, problems
 
-    def _bytes(self, path: str, status: os.stat_result, most: int) -> bytes:
-        """A file's bytes, or one more than ``most``; notes what was seen. Raises OSError."""
-        state = _State.of(status)
-        self._seen[path] = _Seen(state, _SKIPPED if most < 0 else _UNREADABLE)
-        if most < 0:
-            return b""
-        with Path(path).open("rb") as file:
-            data = file.read(most + 1)
-        self._seen[path] = _Seen(state, hashlib.sha256(data).digest())
+    def _bytes_of_main(self, name: str) -> bytes:
+        """Raises ConfigError."""
+        if not self._must_rest and not self._believed and self._piped is None:
+            self._piped = _bytes_of_pipe(self.main)
+        self._read[name], data = self._look_at(name)
+        if data is None:
+            kind = FilesChangingError if self._read[name].is_torn else ConfigError
+            raise kind.of(name, f"can't be read: {self._read[name].error}")
         return data
 
 
-def _digest(path: str) -> bytes:
-    try:
-        with Path(path).open("rb") as file:
-            return hashlib.file_digest(file, "sha256").digest()
-    except OSError:
-        return _UNREADABLE
+def _bytes_of_pipe(path: Path) -> bytes | None:
+    """What a pipe or a device holds; None for a file, and for what can't be read."""
+    with suppress(OSError):
+        mode = path.stat().st_mode
+        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+            with path.open("rb") as file:
+                return file.read(MAX_BYTES + 1)
+    return None
 
 
 def main_document(data: bytes, name: str) -> Document:

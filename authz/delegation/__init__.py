@@ -81,10 +81,10 @@ class Delegations:
             credential,
             request,
             agent,
+            issuer=issuer,
             route=route,
             proofs=self._proofs,
             now=now,
-            is_required=route.needs_proof or issuer.proof == "required",
         )
         good_until = check_authentication(claims, route, now)  # 11. of a principal who was there
         return Delegation(

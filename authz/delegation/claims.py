@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from authz.delegation.jws import Jws
+from authz.delegation.restrictions import check_restrictions
 from authz.delegation.settings import IssuerSettings, media_type
 from authz.reason import Denied, Reason
 from authz.routes import Route
+from authz.spiffe import MAX_ID_BYTES, SCHEME
 
-MAX_SUBJECT_CHARS: Final = 1024  # it becomes a header of every request; OIDC Core allows 255
+MAX_NAME_CHARS: Final = 1024  # it becomes a header of every request; OIDC Core allows 255
 MAX_NUMERIC_DATE: Final = 2**53  # exact in a float; beyond, comparisons would round
 _SCOPE: Final = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")  # RFC 6749 section 3.3
 _PLAIN_JWT: Final = "application/jwt"
@@ -47,29 +49,36 @@ def check_claims(jws: Jws, issuer: IssuerSettings, route: Route, now: float) -> 
     members = jws.payload
     is_plain = media_type(jws.header.get("typ")) == _PLAIN_JWT
     if is_plain:
-        _check_is_access_token(members, issuer)
+        _check_kind(members)
     _check_audience(members, issuer, route)
+    if is_plain:
+        _check_is_access_token(members, issuer)
     issued_at, expires_at = _check_times(members, issuer, now)
     if not is_plain:  # RFC 9068 section 2.2; issuers before it leave these out
-        _text(members, "client_id")
-        _text(members, "jti")
+        name_in(members, "client_id")
+        name_in(members, "jti")
+    check_restrictions(members, issuer)
     return Claims(
-        subject=_text(members, "sub"),
+        subject=name_in(members, "sub"),
         issued_at=issued_at,
         expires_at=expires_at,
-        token_id=_text(members, "jti") if "jti" in members else "",
+        token_id=name_in(members, "jti") if "jti" in members else "",
         scopes=_scopes(members, issuer.scope_claim),
         members=members,
     )
 
 
-def _check_is_access_token(members: Mapping[str, Any], issuer: IssuerSettings) -> None:
-    """A plain JWT may be of any kind: only one that looks like an access token is taken for one."""
+def _check_kind(members: Mapping[str, Any]) -> None:
+    """A plain JWT may be of any kind: one that is surely of another is told so."""
     if any(name in members for name in _OF_OTHER_KINDS):
         raise Denied(Reason.TOKEN_TYP, "its claims are those of another kind of token")
     for name, kinds in _KIND_CLAIMS.items():
         if name in members and members[name] not in kinds:
             raise Denied(Reason.TOKEN_TYP, f"its {name} says that it is no access token")
+
+
+def _check_is_access_token(members: Mapping[str, Any], issuer: IssuerSettings) -> None:
+    """And only one that looks like an access token is taken for one."""
     if issuer.scope_claim not in members:
         raise Denied(Reason.TOKEN_TYP, f"it has no {issuer.scope_claim}, as an ID token has none")
     client = members.get("client_id", members.get("azp"))
@@ -99,6 +108,8 @@ def _check_times(
         raise Denied(Reason.TOKEN_EXPIRED, "its exp has passed")
     if max(issued_at, not_before) > now + issuer.clock_skew:
         raise Denied(Reason.TOKEN_NOT_YET_VALID, "its nbf or iat is in the future")
+    if expires_at <= max(issued_at, not_before):  # the skew is for clocks, not for such a token
+        raise Denied(Reason.TOKEN_CLAIM, "its exp is not after its iat and nbf: it never began")
     if expires_at - issued_at > issuer.max_lifetime:
         raise Denied(Reason.TOKEN_LIFETIME, "it is valid for longer than max_lifetime")
     return issued_at, expires_at
@@ -113,13 +124,26 @@ def _time(members: Mapping[str, Any], name: str) -> float:
     return float(value)
 
 
-def _text(members: Mapping[str, Any], name: str) -> str:
-    value = members.get(name)
-    if not isinstance(value, str) or not 0 < len(value) <= MAX_SUBJECT_CHARS:
-        raise Denied(Reason.TOKEN_CLAIM, f"its {name} is missing or not a short string")
+def name_in(
+    members: Mapping[str, Any],
+    member: str,
+    *,
+    default: str = "",
+    of: str = "its",
+    reason: Reason = Reason.TOKEN_CLAIM,
+) -> str:
+    """The name that a member holds, as of a subject, actor or token. Raises Denied(reason)."""
+    value = members.get(member, default)
+    if not isinstance(value, str) or not 0 < len(value) <= _longest(value):
+        raise Denied(reason, f"{of} {member} is missing or not a short string")
     if not value.isprintable():
-        raise Denied(Reason.TOKEN_CLAIM, f"its {name} has control characters")
+        raise Denied(reason, f"{of} {member} has control characters")
     return value
+
+
+def _longest(name: str) -> int:
+    """How long a name may be: SPIFFE IDs of any good length are taken (SPIFFE-ID section 2.3)."""
+    return MAX_ID_BYTES if name.startswith(SCHEME) else MAX_NAME_CHARS
 
 
 def _scopes(members: Mapping[str, Any], name: str) -> frozenset[str]:

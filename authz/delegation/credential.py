@@ -1,10 +1,15 @@
 """The one credential of a request: found, or refused because there is none, or more than one."""
 
+import re
 from dataclasses import dataclass
+from typing import Final
 
 from authz.delegation.settings import TokenSettings
 from authz.reason import BEARER, DPOP_SCHEME, Denied, Reason
 from authz.request import DPOP, Request
+
+# A scheme and a token; parameters of another scheme have no such form (RFC 9110 section 11.4).
+_CREDENTIAL: Final = re.compile(r"[!#-'*+.^-z|~0-9A-Z-]+ +[^\s=]+=*")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -31,30 +36,38 @@ def has_credential(request: Request, settings: TokenSettings) -> bool:
 
 
 def credential_of(request: Request, settings: TokenSettings) -> Credential:
-    """The credential. Raises Denied(TOKEN_MISSING | AUTH_AMBIGUOUS | TOKEN_MALFORMED).
-
-    A scheme is compared in its case: one spelling, as everywhere here.
-    """
-    value = request.header(settings.header)
-    if request.elsewhere:
-        where = " and ".join(request.elsewhere)
-        raise Denied(Reason.AUTH_AMBIGUOUS, f"a credential in the {where} is not accepted")
+    """The credential. Raises Denied(TOKEN_MISSING | AUTH_AMBIGUOUS)."""
+    value = request.header(settings.header) or ""
+    sent = _count(value, settings) + len(request.elsewhere)
+    if sent > 1:
+        where = " and ".join([settings.header, *request.elsewhere])
+        raise Denied(Reason.AUTH_AMBIGUOUS, f"{sent} credentials, looked for in {where}")
     if not value:
-        raise Denied(Reason.TOKEN_MISSING, f"no {settings.header} header")
-    if "," in value:  # Envoy joins repeated headers with one; no token has one
-        raise Denied(Reason.AUTH_AMBIGUOUS, f"more than one {settings.header} header")
+        wrong = "".join(f"; one in the {place} is not taken" for place in request.elsewhere)
+        raise Denied(Reason.TOKEN_MISSING, f"no {settings.header} header{wrong}")
     proof = request.header(DPOP)
     if not settings.scheme:
         return Credential(value, BEARER if proof is None else DPOP_SCHEME, proof)
     return Credential(*_split(value, settings.scheme), proof)
 
 
+def _count(value: str, settings: TokenSettings) -> int:
+    """How many credentials a header holds: Envoy joins repeated ones with commas.
+
+    No token has a comma. Credentials of other schemes may, between their parameters.
+    """
+    if "," not in value:
+        return 1 if value else 0
+    parts = [part.strip() for part in value.split(",")]
+    if not settings.scheme:
+        return sum(map(bool, parts))
+    return max(1, sum(_CREDENTIAL.fullmatch(part) is not None for part in parts))
+
+
 def _split(value: str, expected: str) -> tuple[str, str]:
-    """The token and its scheme."""
+    """The token and its scheme, which is written in any case (RFC 9110 section 11.1)."""
     scheme, _, token = value.partition(" ")
     for known in (expected, DPOP_SCHEME):
-        if scheme == known and token:
-            return token, DPOP_SCHEME if known == DPOP_SCHEME else BEARER
         if scheme.lower() == known.lower():
-            raise Denied(Reason.TOKEN_MALFORMED, f"not '{known} <token>'")
+            return token, DPOP_SCHEME if known == DPOP_SCHEME else BEARER
     raise Denied(Reason.TOKEN_MISSING, f"the scheme is not {expected}")

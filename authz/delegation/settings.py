@@ -22,6 +22,21 @@ Algorithm = Literal[
     "Ed25519",
     "EdDSA",
 ]
+Unchecked = Literal[
+    "status",
+    "authorization_details",
+    "crit",
+    "cdnicrit",
+    "cdniip",
+    "cdniuc",
+    "exi",
+    "htm",
+    "htu",
+    "cnf",
+    "act.sub_profile",
+    "act.cnf",
+]
+ClaimText = Annotated[str, Field(min_length=1, max_length=64)]
 _HEADER_NAME: Final = r"^[a-z0-9-]{1,64}$"
 # Other kinds of JWT, by their typ: each has its own place and rules, and none of them is an access
 # token (RFC 8725bis section 3.12). ID-JAG, status lists, security events, transaction tokens, WIMSE
@@ -92,7 +107,9 @@ class TokenSettings(Settings):
     header: str = Field(default="authorization", pattern=_HEADER_NAME)
     """Lower-case name of the header that carries the token."""
     scheme: str = Field(default="Bearer", pattern=r"^[A-Za-z0-9-]{0,32}$")
-    """Authentication scheme in front of the token; "" when the header holds the bare token."""
+    """Authentication scheme in front of the token, in any case (RFC 9110 section 11.1); "" when the
+    header holds the bare token.
+    """
     forward: bool = False
     """Whether the upstream may see the token. It could use it as the agent; so, rarely."""
     max_bytes: int = Field(default=8192, ge=512, le=65536)
@@ -113,17 +130,22 @@ class ActorSettings(Settings):
     spiffe://corp.example, are always good; an actor is known by its iss and sub together.
     """
 
+    @property
+    def is_mapped(self) -> bool:
+        """Whether the agent is told by a claim that is mapped, and not by act."""
+        return self.claim != "act"
+
     @model_validator(mode="after")
     def _map_goes_with_other_claims(self) -> Self:
-        if self.claim == "act" and self.map:
+        if not self.is_mapped and self.map:
             raise MisfitError(
                 "map goes with a claim other than act, which names agents itself", "map"
             )
-        if self.claim != "act" and self.issuers:
+        if self.is_mapped and self.issuers:
             raise MisfitError(
                 "issuers goes with the claim act, whose actors have an iss", "issuers"
             )
-        if self.claim != "act" and not self.map:
+        if self.is_mapped and not self.map:
             raise MisfitError(
                 f"say in map which agent each value of {self.claim} stands for", "claim"
             )
@@ -155,6 +177,16 @@ class IssuerSettings(Settings):
     """Whether its tokens must be bound to a key (cnf) that the caller proves to hold."""
     actor: ActorSettings = ActorSettings()
     """How it names the acting agent."""
+    person_shown_by: dict[ClaimText, tuple[str, ...]] | None = Field(default=None, min_length=1)
+    """With an actor.claim other than act: claims of which one shows that a person is behind a
+    token, and their values; "*" for any. Left out, it is what issuers give to users alone, as the
+    reference of tokens lists it. A token that shows none is nobody's; a client's own never does.
+    """
+    accept_unchecked: tuple[Unchecked, ...] = ()
+    """Restrictions that are not checked here, and whose tokens are taken all the same, as if they
+    had none: status is the token's place in a status list, cnf what its cnf has besides a key that
+    is checked.
+    """
     actors_from: tuple[TrustDomainText, ...] | None = None
     """Trust domains whose agents it may name as actors; all trusted ones when left out."""
     max_actors: int = Field(default=4, ge=1, le=16)
@@ -163,6 +195,17 @@ class IssuerSettings(Settings):
     """Longest time between a token's iat and exp."""
     clock_skew: Duration = Field(default=30.0, ge=0.0, le=120.0)
     """How far its clock may be from ours."""
+
+    @model_validator(mode="after")
+    def _act_needs_no_person(self) -> Self:
+        if self.person_shown_by is not None and not self.actor.is_mapped:
+            message = "it goes with an actor.claim other than act: act says itself who delegated"
+            raise MisfitError(message, "person_shown_by")
+        for name, values in (self.person_shown_by or {}).items():
+            if not values:
+                message = 'an empty list shows nobody; "*" is any value'
+                raise MisfitError(message, "person_shown_by", name)
+        return self
 
     @model_validator(mode="after")
     def _is_found_by_its_url(self) -> Self:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from authz.exchange import Ask, FetchError, exchange, is_plain, tls_context
+from authz.files import read_between
 from authz.keys.jwk import MAX_DOCUMENT_BYTES
 from authz.keys.settings import KeySettings
 from authz.reason import Denied
@@ -48,10 +49,12 @@ class Peer:
 
 
 def read_file(path: Path) -> bytes:
-    """A document from a file. Raises FetchError."""
+    """A document from a file. Raises FetchError.
+
+    It counts at once, both ways: half of a JSON document is none, and can't be taken for the whole.
+    """
     try:
-        with path.open("rb") as file:
-            data = file.read(MAX_DOCUMENT_BYTES + 1)
+        data = read_between(path, MAX_DOCUMENT_BYTES)
     except OSError as error:
         raise FetchError(f"{path}: {error.strerror}") from None
     if len(data) > MAX_DOCUMENT_BYTES:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from authz.keys.fetch import FetchError, KeySettings, Origin, origin_of
+from authz.keys.folder import KeyFolder
 from authz.keys.jwk import Key, KeySetError
 
 LOCAL_COOLDOWN_SECONDS: Final = 0.1  # what costs nothing to look at, for an unknown key
@@ -45,12 +46,14 @@ class KeySet:
         refused: (kid, why) of the keys that can't be used.
         fetched_at: unix seconds of the fetch that last confirmed it.
         usable_until: unix seconds after which it is too old to trust.
+        is_kept: whether it is what a run before this one fetched.
     """
 
     keys: Mapping[str, Key]
     refused: tuple[tuple[str, str], ...]
     fetched_at: float
     usable_until: float
+    is_kept: bool = False
 
     def has_same_keys(self, other: "KeySet") -> bool:
         """Whether the very same keys are in both, for the same algorithms."""
@@ -65,6 +68,7 @@ class Fetcher:
 
     Attributes:
         take: is given each good set, in the thread.
+        folder: where the last document is kept over a restart, if anywhere.
         last_success: unix seconds, None before the first.
         next_refresh: unix seconds of the next fetch that nobody asks for, None while one is due.
     """
@@ -72,6 +76,7 @@ class Fetcher:
     issuer: str
     source: KeySource
     take: Callable[["Fetcher", KeySet], None]
+    folder: KeyFolder | None = None
     successes: int = 0
     failures: int = 0
     last_error: str = ""
@@ -147,6 +152,7 @@ class Fetcher:
         return settings.cooldown if settings.poll_seconds is None else LOCAL_COOLDOWN_SECONDS
 
     def _run(self) -> None:
+        self._take_kept()
         while True:
             with self._condition:
                 if self._stopping:
@@ -186,10 +192,26 @@ class Fetcher:
             return settings.refresh
         return min(max(self._fresh_seconds, MIN_FRESH_SECONDS), settings.refresh)
 
+    def _take_kept(self) -> None:
+        """Begin with what is on disk, as old as it is."""
+        settings = self.source.settings
+        kept = None if self.folder is None else self.folder.load(self.issuer, settings)
+        if kept is None:
+            return
+        try:
+            keys, refused = self._origin.parse(kept.document, self.source.algorithms)
+        except KeySetError as error:
+            _log.warning("keys of %s: what was kept of them is not good: %s", self.issuer, error)
+            return
+        until = kept.fetched_at + settings.max_age
+        self.take(self, KeySet(keys, refused, kept.fetched_at, until, is_kept=True))
+
     def _fetch(self) -> None:
         try:
             fresh = self._fresh_set()
             self.take(self, fresh)
+            if self.folder is not None and self._parsed is not None:
+                self.folder.keep(self.issuer, self.source.settings, self._parsed[0])
         except (FetchError, KeySetError) as error:
             self._failed(str(error))
         except Exception as error:  # noqa: BLE001 - this thread must outlive any surprise

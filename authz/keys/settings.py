@@ -3,6 +3,7 @@
 The same rules of a good URL hold for the one that an issuer's discovery document names.
 """
 
+from hashlib import sha256
 from typing import Annotated, Final, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
@@ -13,6 +14,15 @@ from authz.settings import Duration, FileText, MisfitError, Settings
 
 FILE_POLL_SECONDS: Final = 1.0  # a file costs nothing to look at
 WORKLOAD_API_POLL_SECONDS: Final = 5.0  # a call to the agent on this machine: 2 ms
+_PLACE: Final = (
+    "jwks_uri",
+    "discovery",
+    "file",
+    "spiffe_bundle",
+    "insecure",
+    "allow_any_address",
+    "ca_file",
+)
 
 
 class SpiffeBundleSettings(Settings):
@@ -85,6 +95,10 @@ class KeySettings(Settings):
     """How long the last good keys are used while the issuer can't be reached."""
     timeout: Duration = Field(default=5.0, ge=0.1, le=60.0)
     """Longest time that one fetch takes in all, after the name was looked up."""
+    required_at_start: bool = False
+    """Whether a server that starts is unready until this issuer's keys are there. It always is
+    until those of one issuer are.
+    """
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
@@ -104,15 +118,12 @@ class KeySettings(Settings):
     @property
     def place(self) -> tuple[object, ...]:
         """What tells whether two settings mean keys of one origin, fetched with the same care."""
-        return (
-            self.jwks_uri,
-            self.discovery,
-            self.file,
-            self.spiffe_bundle,
-            self.insecure,
-            self.allow_any_address,
-            self.ca_file,
-        )
+        return tuple(getattr(self, name) for name in _PLACE)
+
+    @property
+    def place_digest(self) -> str:
+        """The same as a text that says it on disk."""
+        return sha256(self.model_dump_json(include=set(_PLACE)).encode()).hexdigest()
 
     @property
     def name(self) -> str:
@@ -121,9 +132,24 @@ class KeySettings(Settings):
         return self.jwks_uri or self.file or bundle or "discovery"
 
     @property
+    def is_file(self) -> bool:
+        """Whether they are on this machine's disk anyway."""
+        bundle = self.spiffe_bundle
+        return self.file is not None or (bundle is not None and bundle.file is not None)
+
+    @property
     def poll_seconds(self) -> float | None:
         """How often a source on this machine is looked at; None for one on the network."""
-        bundle = self.spiffe_bundle
-        if self.file is not None or (bundle is not None and bundle.file is not None):
+        if self.is_file:
             return FILE_POLL_SECONDS
+        bundle = self.spiffe_bundle
         return WORKLOAD_API_POLL_SECONDS if bundle is not None and bundle.workload_api else None
+
+
+class KeyCacheSettings(Settings):
+    """Issuers' keys on disk, for a start while an issuer can't be reached."""
+
+    folder: str | None = Field(default=None, min_length=1)
+    """A folder of the server's own, made with mode 0700 if it is not there; nothing is kept if left
+    out. Who can write in it says which keys are trusted: it must not be writable for others.
+    """

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from authz.keys.fetcher import Fetcher, KeySet, KeySource
+from authz.keys.folder import KeyFolder
 
 __all__ = ["KeySet", "KeySource", "KeyStore", "SourceStatus"]
 
@@ -51,9 +52,10 @@ class KeyStore:
         generation: grows with every change of any issuer's keys.
     """
 
-    def __init__(self, sources: Mapping[str, KeySource]) -> None:
-        """Take the sources; ``start`` begins to fetch."""
+    def __init__(self, sources: Mapping[str, KeySource], folder: KeyFolder | None = None) -> None:
+        """Take the sources, and where their keys are kept; ``start`` begins to fetch."""
         self.generation = 0
+        self._folder = folder
         self._lock = threading.Lock()
         self._sets: dict[str, KeySet] = {}
         self._fetchers: dict[str, Fetcher] = {}
@@ -84,6 +86,8 @@ class KeyStore:
 
     def start(self) -> None:
         """Begin to fetch, in the background."""
+        if self._folder is not None:
+            self._folder.start()
         with self._lock:
             self._started = True
             for fetcher in self._fetchers.values():
@@ -95,6 +99,8 @@ class KeyStore:
             self._started = False
             for fetcher in self._fetchers.values():
                 fetcher.stop()
+        if self._folder is not None:
+            self._folder.close()
 
     def reconfigure(self, sources: Mapping[str, KeySource]) -> None:
         """Take other sources.
@@ -110,7 +116,7 @@ class KeyStore:
                     self._carry_over(issuer, fetcher.source, sources.get(issuer))
             for issuer, source in sources.items():
                 if issuer not in self._fetchers:
-                    fetcher = Fetcher(issuer, source, self._take)
+                    fetcher = Fetcher(issuer, source, self._take, self._folder)
                     self._fetchers[issuer] = fetcher
                     if self._started:
                         fetcher.start()
@@ -133,20 +139,26 @@ class KeyStore:
             if self._fetchers.get(issuer) is not fetcher:
                 return
             before = self._sets.get(issuer)
+            if fresh.is_kept and before is not None:
+                return
             is_changed = before is None or not before.has_same_keys(fresh)
             self._sets[issuer] = fresh
             if is_changed:
                 self.generation += 1  # after the swap: who sees it sees the keys as well
         if is_changed:
             fetcher.content_changed()
-            _log.info("keys of %s: %d usable", issuer, len(fresh.keys))
+            kept = ", kept from before the start" if fresh.is_kept else ""
+            _log.info("keys of %s: %d usable%s", issuer, len(fresh.keys), kept)
         if before is None or before.refused != fresh.refused:
             for key_id, why in fresh.refused:
                 _log.warning("keys of %s: %r is not used: %s", issuer, key_id, why)
 
     def ready(self) -> bool:
-        """Whether every issuer has had keys."""
-        return all(issuer in self._sets for issuer in list(self._fetchers))
+        """Whether every issuer that is required at start has had keys, and any issuer has."""
+        fetchers = list(self._fetchers.values())
+        missing = [one for one in fetchers if one.issuer not in self._sets]
+        is_required = any(one.source.settings.required_at_start for one in missing)
+        return not is_required and (not fetchers or len(missing) < len(fetchers))
 
     def status(self) -> list[SourceStatus]:
         """How each source is doing."""

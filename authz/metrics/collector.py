@@ -59,6 +59,9 @@ class Sources:
     pdp_is_cut_off: Callable[[], bool] = lambda: False
     wait_for_threads: Callable[[], int] = lambda: 0
     wait_for_others: Callable[[], int] = lambda: 0
+    revocations_looked_at: Callable[[], float] = time.time
+    idle_seconds: Callable[[], Mapping[str, float]] = dict
+    log_lost: Callable[[], Mapping[str, int]] = dict
 
 
 class _Shard:
@@ -168,13 +171,24 @@ class Metrics(Collector):
         yield gauge("authz_revocations", ((), len(revoked.current)))
         results = revoked.reloads.items()
         yield counter("authz_revocation_reloads", *(((key,), value) for key, value in results))
-        yield counter("authz_worker_restarts", ((), 0))  # counted by a supervisor, if there is one
+        yield gauge(
+            "authz_revocations_last_look_timestamp_seconds",
+            ((), self._sources.revocations_looked_at()),
+        )
+        yield from self._process()
         yield counter("authz_callers_refused", ((), self._callers_refused))
         yield counter("authz_calls_ended", *(((key,), n) for key, n in self._calls_ended.items()))
         yield gauge("authz_config_last_reload_timestamp_seconds", ((), self._taken_at))
         yield gauge("authz_config_refused", ((), self._is_refused))
         yield gauge("authz_policy_info", ((self._sources.policy_version(),), 1))
         yield gauge("authz_build_info", ((self._sources.version,), 1))
+
+    def _process(self) -> Iterator[Metric]:
+        idle, lost = self._sources.idle_seconds(), self._sources.log_lost()
+        yield gauge("authz_idle_seconds", *(((part,), seconds) for part, seconds in idle.items()))
+        yield counter("authz_log_lost", *(((cause,), count) for cause, count in lost.items()))
+        yield counter("authz_worker_restarts", ((), 0))  # counted by a supervisor, if there is one
+        yield counter("authz_worker_kills", ((), 0))  # likewise
 
     def _decisions(self) -> Metric:
         totals = [sum(column) for column in zip(*self._columns(), strict=True)]

@@ -78,6 +78,11 @@ FAMILIES: Final[dict[str, tuple[str, tuple[str, ...], str]]] = {
     ),
     "authz_revocations": ("gauge", (), "Revocations in force"),
     "authz_revocation_reloads": ("counter", ("result",), "Changed revocations, taken or refused"),
+    "authz_revocations_last_look_timestamp_seconds": (
+        "gauge",
+        (),
+        "When it was last looked whether the revocations have changed",
+    ),
     "authz_callers_refused": (
         "counter",
         (),
@@ -95,6 +100,21 @@ FAMILIES: Final[dict[str, tuple[str, tuple[str, ...], str]]] = {
         "When our certificate ends",
     ),
     "authz_worker_restarts": ("counter", (), "Workers that ended and were started again"),
+    "authz_worker_kills": (
+        "counter",
+        (),
+        "Workers that were killed because they hung, and started again",
+    ),
+    "authz_idle_seconds": (
+        "gauge",
+        ("part",),
+        "Time since a part of the process last moved: main, revocations, config, pool",
+    ),
+    "authz_log_lost": (
+        "counter",
+        ("cause",),
+        "Lines of the log that were not written: full queue, repeated too often, failed write",
+    ),
     "authz_policy_info": ("gauge", ("version",), "The policy in force"),
     "authz_build_info": ("gauge", ("version",), "The running version"),
 }

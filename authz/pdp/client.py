@@ -7,6 +7,7 @@ holds a check beyond its deadline. Nothing is kept between calls.
 
 import logging
 import re
+import ssl
 import threading
 import time
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from typing import Final
 
 from authz.decision import Allow
 from authz.exchange import Ask, FetchError, StatusError, exchange, is_plain, tls_context
+from authz.files import read_at_rest
 from authz.pdp.breaker import Breaker, CutOffError
 from authz.pdp.evaluation import MAX_ANSWER_BYTES, Yes, evaluation_of, is_asked, read_answer
 from authz.pdp.settings import PdpSettings
@@ -26,6 +28,8 @@ from authz.request import Operation
 # point is too slow for what is asked of it, and more questions would not make it faster.
 MAX_CALLS: Final = 256
 MAX_CALLS_OF_ONE: Final = MAX_CALLS // 2
+MAX_CA_BYTES: Final = 8 * 1024 * 1024  # all that the web trusts are 0.2
+MAX_TOKEN_BYTES: Final = 64 * 1024  # _TOKEN takes a quarter of it
 _TOKEN: Final = re.compile(r"[A-Za-z0-9._~+/-]{1,16384}=*")  # RFC 6750 section 2.1
 # It answers, but not this question: one agent's odd requests must not cut the others off. A request
 # that was too slow (408) and too many (429) are about the decision point after all.
@@ -76,10 +80,7 @@ class AuthzenPoint:
         """
         self._settings = settings
         self._count = count
-        try:
-            self._context = None if is_plain(settings.url) else tls_context(settings.ca_file)
-        except FetchError as error:
-            raise PdpError(str(error)) from None
+        self._context = None if is_plain(settings.url) else _tls_context(settings.ca_file)
         self._headers = {"content-type": "application/json"}
         if settings.token_file is not None:
             self._headers["authorization"] = f"Bearer {_token(Path(settings.token_file))}"
@@ -189,10 +190,22 @@ def _unavailable(detail: str) -> Denied:
     return Denied(Reason.PDP_UNAVAILABLE, detail)
 
 
+def _tls_context(ca_file: str | None) -> ssl.SSLContext:
+    """Trust in a file's certificates, which are read once. Raises PdpError."""
+    try:
+        if ca_file is not None:
+            read_at_rest(ca_file, MAX_CA_BYTES)  # half of them would be kept until a reload
+        return tls_context(ca_file)
+    except FetchError as error:
+        raise PdpError(str(error)) from None
+    except OSError as error:
+        raise PdpError(f"ca_file: {error.strerror}") from None
+
+
 def _token(path: Path) -> str:
     """A bearer token from a file. Raises PdpError."""
     try:
-        token = path.read_text(encoding="ascii").strip()
+        token = read_at_rest(path, MAX_TOKEN_BYTES).decode("ascii").strip()
     except OSError as error:
         raise PdpError(f"token_file can't be read: {error.strerror}") from None
     except UnicodeDecodeError:

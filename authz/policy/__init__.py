@@ -120,7 +120,7 @@ class Policy:
             return Verdict(Denied(Reason.AGENT_UNKNOWN, "no entry of agents is about the agent"))
         if principals == []:
             detail = "no entry of principals is about the principal, through this agent"
-            return Verdict(Denied(Reason.POLICY_DENIED, detail))
+            return Verdict(Denied(self._why_none(case.delegation), detail))
         if case.operation.protocol and not self.knows(case.operation):
             return Verdict(Denied(Reason.MCP_UNKNOWN_METHOD, "no rule lists the method"))
         return verdict_of(  # 4. what both may, and nothing denies
@@ -147,9 +147,17 @@ class Policy:
         if case.delegation.mode == BOOTSTRAP:
             return None
         entries = self.principals.through(case.agent, case.delegation)
-        if any(entry.settings.suspended for entry in entries):
-            raise Denied(Reason.POLICY_DENIED, "the principal is suspended in the config")
+        suspended = [entry for entry in entries if entry.settings.suspended]
+        if suspended:
+            is_agents = all(entry.agents is not None for entry in suspended)
+            reason = Reason.ACTOR_NOT_PERMITTED if is_agents else Reason.POLICY_DENIED
+            raise Denied(reason, "the principal is suspended in the config")
         return entries
+
+    def _why_none(self, delegation: Delegation) -> Reason:
+        """Why no entry counts: the principal may nothing, or something through other agents."""
+        through_others = any(not one.settings.suspended for one in self.principals.of(delegation))
+        return Reason.ACTOR_NOT_PERMITTED if through_others else Reason.POLICY_DENIED
 
 
 def _claims_of(

@@ -217,7 +217,9 @@ class PrincipalSettings(HolderSettings):
     match: PrincipalMatch
     """Which principals."""
     agents: tuple[SpiffePatternText, ...] | None = Field(default=None, min_length=1)
-    """Agents through which they hold these grants; through any when left out."""
+    """Agents through which they hold these grants; through any when left out. With suspended: the
+    agents that may not act for them. Either is refused with actor_not_permitted.
+    """
 
 
 class EarlierActorSettings(Settings):

@@ -18,6 +18,8 @@ _UNIX: Final = "unix:"
 def doubts(config: Config, now: datetime) -> Doubts:
     """Places of a good config, and what is doubtful there."""
     yield from _open_addresses(config)
+    yield from _clients_as_persons(config)
+    yield from _clients_alone(config)
     yield from _hidden_routes(config)
     yield from _unknown_agents(config)
     yield from _unheld_grants(config)
@@ -39,6 +41,37 @@ def _is_local(address: str) -> bool:
         return host == _LOCAL or ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _clients_as_persons(config: Config) -> Doubts:
+    """Entries that a client's own token meets where it passes for a user's (RFC 9700 4.15)."""
+    for at, issuer in enumerate(config.issuers):
+        if ANY in (issuer.person_shown_by or {}).get("sub", ()):
+            message = "each token has one, a client's own too: only what marks that refuses it"
+            yield ("issuers", at, "person_shown_by", "sub"), message
+    guessed = {
+        one.issuer for one in config.issuers if one.actor.is_mapped and one.person_shown_by is None
+    }
+    for at, principal in enumerate(config.principals):
+        match = principal.match
+        if match.issuer in guessed and match.model_fields_set == {"issuer"}:
+            message = (
+                "it is about any subject, of an issuer without act: say in its person_shown_by what"
+                " tells a user's token from a client's own"
+            )
+            yield ("principals", at, "match"), message
+
+
+def _clients_alone(config: Config) -> Doubts:
+    """Entries for clients that act for themselves, which no route lets them."""
+    if any("autonomous" in route.modes for route in config.routes):
+        return
+    clients = {one.issuer: one.actor.map for one in config.issuers}
+    for at, principal in enumerate(config.principals):
+        for number, subject in enumerate(principal.match.subjects or ()):
+            if subject in clients.get(principal.match.issuer, {}):
+                message = "a client's own token is autonomous, and no route has that mode"
+                yield ("principals", at, "match", "subjects", number), message
 
 
 def _hidden_routes(config: Config) -> Doubts:

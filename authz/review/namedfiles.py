@@ -6,6 +6,8 @@ from typing import Final, get_args
 
 from authz.build import BuildError, decision_point_of, nonce_secret_of, revocations_of
 from authz.config import Config, Place, dotted
+from authz.files import read_between
+from authz.keys import folder_problem
 from authz.settings import NamedFile, Settings
 from authz.tls import ServerTls, TlsError
 
@@ -17,14 +19,16 @@ def file_problems(config: Config) -> Iterator[tuple[Place, str]]:
     unread: set[Place] = set()
     for place, path in _named(config):
         try:
-            with Path(path).open("rb") as file:
-                file.read(1)
+            read_between(path, 1)
         except OSError as error:
             unread.add(place)
             yield place, f"{path} can't be read{_from(path)}: {error.strerror}"
     folder = Path(config.audit.path).parent
     if config.audit.path != _STANDARD_OUTPUT and not folder.is_dir():
         yield ("audit", "path"), f"there is no folder {folder}{_from(folder)}"
+    keys = config.key_cache.folder
+    if keys is not None and (problem := folder_problem(Path(keys))):
+        yield ("key_cache", "folder"), problem + _from(keys)
     for place, read in _contents(config):
         if not any(one[: len(place)] == place for one in unread):
             try:

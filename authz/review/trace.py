@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
+from authz import strictjson
 from authz.decision import Actor, Agent, Delegation
 from authz.policy import Case
 from authz.policy.calls import KEYS
@@ -115,7 +116,7 @@ class Traced(msgspec.Struct, frozen=True, gc=False):
         return [Case(agent, delegation, operation, request, now) for operation in each]
 
 
-_decode: Final = msgspec.json.Decoder(Traced).decode
+MAX_DEPTH: Final = strictjson.MAX_DEPTH + 4  # claims are of a token, and stand in a record
 
 
 def read_trace(logs: AuditLogs) -> Iterator[tuple[str, int, Traced | str]]:
@@ -126,8 +127,8 @@ def read_trace(logs: AuditLogs) -> Iterator[tuple[str, int, Traced | str]]:
 
 def _read(line: bytes) -> Traced | str:
     try:
-        traced = _decode(line)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        traced = strictjson.load_as(line, Traced, MAX_DEPTH)
+    except strictjson.StrictJsonError as error:
         return f"no audit record: {error}"
     if traced.time.tzinfo is None or traced.decision not in {"allow", "deny"}:
         return "no audit record: its time or its decision is none"

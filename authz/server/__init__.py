@@ -8,8 +8,10 @@ from typing import Final
 from authz.admin import AdminError
 from authz.audit import AuditError
 from authz.build import BuildError
-from authz.config import ConfigFiles, load
+from authz.config import ConfigFiles, load_at_rest
+from authz.revocations import RevocationError
 from authz.server.one import Server
+from authz.server.signals import signals
 from authz.server.supervisor import Supervisor, WorkerStartError
 from authz.server.transport import TransportError
 from authz.tls import TlsError
@@ -18,6 +20,7 @@ _START_ERRORS: Final = (
     AdminError,
     AuditError,
     BuildError,
+    RevocationError,
     TlsError,
     TransportError,
     WorkerStartError,
@@ -31,16 +34,16 @@ class StartError(RuntimeError):
 
 def run(path: Path) -> None:
     """Serve until SIGTERM or SIGINT. Raises ConfigError before it starts, StartError while."""
-    files = ConfigFiles(path)
-    config = load(files)
+    files = ConfigFiles(path, must_rest=True)
+    config = load_at_rest(files)
     is_one = config.server.workers == 1
     _serve(lambda: Server(files, config) if is_one else Supervisor(path, config))
 
 
 def run_worker(path: Path, number: int, admin: str) -> None:
     """As ``run``, as one of several; the supervisor asks at ``admin``."""
-    files = ConfigFiles(path)
-    config = load(files)
+    files = ConfigFiles(path, must_rest=True)
+    config = load_at_rest(files)
     _serve(lambda: Server(files, config, number, admin))
 
 
@@ -49,8 +52,9 @@ def _serve(make: Callable[[], Server | Supervisor]) -> None:
     with ExitStack() as stack:
         try:
             process = make()
+            stack.enter_context(signals(process))
             stack.callback(process.close)
             process.start()
+            process.serve()
         except _START_ERRORS as error:
             raise StartError(str(error)) from None
-        process.serve()

@@ -5,7 +5,7 @@ changes, is not there (UNIMPLEMENTED, which clients take for a server without it
 tell waits for clients to read it. Envoy and Kubernetes use ``Check``.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import grpc
@@ -26,9 +26,14 @@ class Health:
         is_serving: whether new checks are wanted; assign it.
     """
 
-    def __init__(self, services: Sequence[str]) -> None:
-        """Take the services that have a status. They are not serving yet."""
+    def __init__(self, services: Sequence[str], is_wanted: Callable[[], bool]) -> None:
+        """Take the services that have a status, which are not serving yet.
+
+        ``is_wanted`` is asked for each answer whether the process is well enough to serve: whoever
+        would have to set that may hang.
+        """
         self._services = (_SERVER, *services)
+        self._is_wanted = is_wanted
         self.is_serving = False
 
     def handlers(self) -> "dict[str, grpc.RpcMethodHandler[bytes, bytes]]":
@@ -37,7 +42,8 @@ class Health:
         return {name: grpc.unary_unary_rpc_method_handler(of) for name, of in methods.items()}
 
     def _status(self) -> pb.HealthCheckResponse:
-        return _STATUS(status=_STATUS.SERVING if self.is_serving else _STATUS.NOT_SERVING)
+        is_serving = self.is_serving and self._is_wanted()
+        return _STATUS(status=_STATUS.SERVING if is_serving else _STATUS.NOT_SERVING)
 
     def _check(self, received: Received, context: Any) -> bytes:  # noqa: ANN401 - grpcio has no types
         try:

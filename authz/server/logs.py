@@ -1,13 +1,27 @@
-"""The operational log: JSON lines on standard error, few of them, none with a request in it."""
+"""The operational log: JSON lines on standard error, few of them, none with a request in it.
 
+Nothing that logs waits for standard error (``logwriter``), nor does what prints to ``sys.stderr``:
+libraries' warnings and the tracebacks of threads.
+"""
+
+import io
 import logging
 import sys
+import threading
 import time
-from typing import Final
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any, Final
 
 import msgspec
 
+from authz.server.logwriter import MAX_LINE_BYTES, LogWriter, keep_from_waiting
+
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
+_MAX_MESSAGE: Final = MAX_LINE_BYTES // 2  # characters; the rest of the line must have room too
+_STDERR: Final = 2
+_log: Final = logging.getLogger("authz.server")
 
 
 class JsonFormatter(logging.Formatter):
@@ -19,16 +33,112 @@ class JsonFormatter(logging.Formatter):
             "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(record.created)),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": record.getMessage()[:_MAX_MESSAGE],
         }
         line.update({k: str(v) for k, v in vars(record).items() if k not in _STANDARD})
         if record.exc_info and record.exc_info[0]:
             line["error"] = record.exc_info[0].__name__  # never its text: it may quote input
+            line["place"] = _place_of(record.exc_info[2])
         return msgspec.json.encode(line).decode()
 
 
-def configure(level: str) -> None:
-    """Send the log to standard error as JSON lines."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonFormatter())
-    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+def _place_of(trace: TracebackType | None) -> str:
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else "?"
+
+
+@contextmanager
+def logging_to_stderr(level: str) -> Iterator[None]:
+    """Send the log, and what is printed to ``sys.stderr``, there without waiting for it.
+
+    At the end what waits is written, for a bounded time, and all is as it was before.
+    """
+    keep_from_waiting(_STDERR)
+    handler = _Handler()
+    stderr, errors = sys.stderr, logging.raiseExceptions
+    hooks = threading.excepthook, sys.unraisablehook
+    before = logging.root.handlers, logging.root.level
+    logging.root.handlers = [handler]
+    logging.root.setLevel(level.upper())
+    logging.raiseExceptions = False
+    sys.stderr = _Stderr(handler.writer)
+    threading.excepthook, sys.unraisablehook = _of_thread, _of_finaliser
+    try:
+        yield
+    finally:
+        threading.excepthook, sys.unraisablehook = hooks
+        sys.stderr, logging.raiseExceptions = stderr, errors
+        logging.root.handlers = before[0]
+        logging.root.setLevel(before[1])
+        handler.writer.close()
+
+
+def lost_lines() -> Mapping[str, int]:
+    """How many lines of the log were lost, by cause; nothing where it is not ours."""
+    for handler in logging.root.handlers:
+        if isinstance(handler, _Handler):
+            return handler.writer.lost()
+    return {}
+
+
+class _Handler(logging.Handler):
+    """Hands lines to their writer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setFormatter(JsonFormatter())
+        self.writer = LogWriter(_STDERR, self._notice)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        kind = str(record.msg)  # the message without its arguments
+        try:
+            line = self.format(record)
+        except Exception as error:  # noqa: BLE001 - arguments that do not fit the message
+            line = self._line(f"a line of {record.name} can't be made: {type(error).__name__}")
+        self.writer.put(kind, line.encode())
+
+    def _notice(self, message: str) -> bytes:
+        return self._line(message).encode() + b"\n"
+
+    def _line(self, message: str) -> str:
+        level = logging.WARNING
+        return self.format(_log.makeRecord(_log.name, level, "", 0, message, (), None))
+
+
+class _Stderr(io.TextIOBase):
+    """In the place of ``sys.stderr``: takes whole lines, as they are."""
+
+    encoding = "utf-8"
+    errors = "backslashreplace"
+
+    def __init__(self, writer: LogWriter) -> None:
+        self._writer = writer
+        self._begun = ""
+
+    def writable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return _STDERR
+
+    def write(self, text: str) -> int:
+        *lines, begun = (self._begun + text).split("\n")
+        self._begun = begun[-MAX_LINE_BYTES:]
+        for line in lines:
+            self._writer.put("standard error", line.encode(errors="backslashreplace"))
+        return len(text)
+
+
+def _of_thread(failure: threading.ExceptHookArgs) -> None:
+    if failure.exc_type is not SystemExit:
+        name = failure.thread.name if failure.thread else "?"
+        _log.error("the thread %s ended", name, exc_info=_info_of(failure))
+
+
+def _of_finaliser(failure: "sys.UnraisableHookArgs") -> None:
+    _log.error("an error that nobody could take", exc_info=_info_of(failure))
+
+
+def _info_of(failure: Any) -> Any:  # noqa: ANN401 - two types of the library with the same members
+    return failure.exc_type, failure.exc_value or failure.exc_type(), failure.exc_traceback

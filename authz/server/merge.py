@@ -16,6 +16,7 @@ from prometheus_client.registry import Collector
 from authz.metrics import FAMILIES
 
 RESTARTS: Final = "authz_worker_restarts"
+KILLS: Final = "authz_worker_kills"
 # Gauges that are each worker's own share; of the others each worker says the same, or the one that
 # is worst off matters: the oldest keys, a breaker that is open, the certificate that ends first.
 _SHARES: Final = frozenset({"authz_cache_entries", "authz_audit_queue_length", "authz_checks"})
@@ -61,28 +62,30 @@ class MergedMetrics(Collector):
         self._poll = poll
         self._lock = threading.Lock()
         self._departed: Samples = {}
-        self._restarts = 0
+        self._own = {RESTARTS: 0, KILLS: 0}
 
-    def departed(self, samples: Samples) -> None:
+    def departed(self, samples: Samples, *, is_killed: bool = False) -> None:
         """Keep what a worker that is gone had counted."""
         counted = {key: value for key, value in samples.items() if _is_counted(key[0])}
         with self._lock:
             self._departed = merged([self._departed, counted])
-            self._restarts += 1
+            self._own[RESTARTS] += 1
+            self._own[KILLS] += is_killed
 
     def collect(self) -> Iterator[Metric]:
         """Every family, as Prometheus wants it."""
         live = self._poll()
         with self._lock:
             samples = merged([self._departed, *live])
-            restarts = self._restarts
+            own = dict(self._own)
         families: dict[str, Metric] = {}
         for (family, name, labels), value in samples.items():
-            metric = families.setdefault(family, _family(family))
-            metric.add_sample(name, dict(labels), value)
-        families.pop(RESTARTS, None)  # ours to say
+            if family not in own:  # which are ours to say
+                metric = families.setdefault(family, _family(family))
+                metric.add_sample(name, dict(labels), value)
         yield from families.values()
-        yield CounterMetricFamily(RESTARTS, FAMILIES[RESTARTS][2], value=restarts)
+        for family, count in own.items():
+            yield CounterMetricFamily(family, FAMILIES[family][2], value=count)
 
 
 def _family(name: str) -> Metric:

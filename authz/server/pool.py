@@ -30,6 +30,7 @@ class CheckPool:
         self._wanted = working
         self._threads = 0
         self.waiting = self._queue.qsize  # tasks that no thread has taken yet
+        self.finished = 0  # tasks; two at once may count as one: that it moves is what counts
         for _ in range(working):
             self._start_thread()
 
@@ -65,6 +66,7 @@ class CheckPool:
     def _work(self) -> None:
         while (task := self._queue.get()) is not _END:
             _run(task)
+            self.finished += 1
             del task  # or the last task's data would live until the next
             if self._threads > self._wanted and self._is_spare():
                 return

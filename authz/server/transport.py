@@ -63,8 +63,18 @@ class Transport:
         tls: ServerTls | None,
         metrics: Metrics,
         pool: CheckPool,
+        *,
+        is_wanted: Callable[[], bool] = lambda: True,
     ) -> None:
-        """Take the settings and who answers. Nothing listens before ``start``."""
+        """Take the settings and who answers. Nothing listens before ``start``.
+
+        ``is_wanted`` is asked by health checks: whether the process is well enough to serve. Raises
+        TransportError where grpcio is not the one that we know.
+        """
+        try:
+            require_known_grpcio()
+        except GrpcioError as error:
+            raise TransportError(str(error)) from None
         self._settings = settings
         self._tls = tls
         gate = _anyone if tls is None else Callers(tls, time.time)
@@ -77,16 +87,18 @@ class Transport:
         self._add(SERVICE, {"Check": _handler(service.check)})
         methods = {"CheckRequest": ext_mcp.check_request, "CheckResponse": ext_mcp.check_response}
         self._add(EXT_MCP, {name: _handler(of) for name, of in methods.items()})
-        self._health = Health((SERVICE, EXT_MCP))
+        self._health = Health((SERVICE, EXT_MCP), is_wanted)
         self._add(HEALTH, self._health.handlers())
         self.addresses: list[str] = []
 
+    def check_addresses(self) -> None:
+        """Raise TransportError where ``start``, which may come much later, could not listen."""
+        for address in self._settings.listen:
+            _refuse_taken_socket(address)
+            _refuse_unusable(address)
+
     def start(self) -> None:
         """Listen on every address. Raises TransportError."""
-        try:
-            require_known_grpcio()
-        except GrpcioError as error:
-            raise TransportError(str(error)) from None
         for address in self._settings.listen:
             self.addresses.append(self._bind(address))
         if self._tls is not None:
@@ -167,3 +179,22 @@ def _refuse_taken_socket(address: str) -> None:
         except OSError:
             return
     raise TransportError(f"can't listen on {address}: another server answers there")
+
+
+def _refuse_unusable(address: str) -> None:
+    """Raise TransportError for an address that can't be bound, by binding it for a moment."""
+    if address.startswith(_UNIX):
+        path = Path(address.removeprefix(_UNIX))
+        if path.exists() and not path.is_socket():
+            raise TransportError(f"can't listen on {address}: there is something else")
+        return
+    host, _, port = address.rpartition(":")
+    try:
+        found = socket.getaddrinfo(
+            host.strip("[]"), int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+        with socket.socket(found[0][0], socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(found[0][4])
+    except (OSError, OverflowError) as error:
+        raise TransportError(f"can't listen on {address}: is it in use? ({error})") from None

@@ -13,7 +13,8 @@ from typing import Final
 
 from authz.config import ConfigError
 from authz.server import StartError, run_worker
-from authz.server.logs import configure
+from authz.server.logs import logging_to_stderr
+from authz.server.signals import END_SECONDS, end_within
 
 NO_START: Final = 3
 _log: Final = logging.getLogger("authz.server")
@@ -22,21 +23,24 @@ _log: Final = logging.getLogger("authz.server")
 def main(arguments: list[str]) -> int:
     """Serve until told to stop; the exit status."""
     config, number, admin, level = arguments
-    configure(level)
     threading.Thread(target=_stop_with_supervisor, name="supervised", daemon=True).start()
-    try:
-        run_worker(Path(config), int(number), admin)
-    except (ConfigError, StartError) as error:
-        for line in str(error).splitlines():
-            _log.error("worker %s could not start: %s", number, line)
-        return NO_START
+    with logging_to_stderr(level):
+        try:
+            run_worker(Path(config), int(number), admin)
+        except (ConfigError, StartError) as error:
+            for line in str(error).splitlines():
+                _log.error("worker %s could not start: %s", number, line)
+            return NO_START
     return 0
 
 
 def _stop_with_supervisor() -> None:
-    sys.stdin.read()
+    while os.read(0, 1):  # not sys.stdin: its lock would be held when the interpreter ends
+        pass
     os.kill(os.getpid(), signal.SIGTERM)
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    exit_status = main(sys.argv[1:])
+    end_within(END_SECONDS)
+    sys.exit(exit_status)

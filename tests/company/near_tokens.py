@@ -9,6 +9,7 @@ from docs_model import Token
 from company.names import (
     AGENTS,
     AUDIENCE,
+    CLIENTS,
     LEGACY_ISSUER,
     PARTNER_ISSUER,
     STAFF_ISSUER,
@@ -16,6 +17,7 @@ from company.names import (
     SUSPENDED,
 )
 
+Claims = dict[str, Any]
 TokenChange = Callable[[random.Random, Token], None]
 
 
@@ -44,6 +46,8 @@ def times(r: random.Random, token: Token) -> None:
             {"nbf": issued + 9000, "exp": issued + 12000},
             {"iat": issued - 4000},
             {"exp": issued + 90000},
+            {"exp": issued},
+            {"nbf": token.claims["exp"]},
         ]
     )
 
@@ -77,6 +81,47 @@ def itself(_: random.Random, token: Token) -> None:
     """The agent is the principal too."""
     if "act" in token.claims:
         token.claims["sub"] = token.claims["act"]["sub"]
+
+
+def clients_own(r: random.Random, token: Token) -> None:
+    """The token of a client, or of something that is no person."""
+    claims = token.claims
+    client = claims.get("azp", claims["client_id"])
+    claims |= r.choice(
+        [
+            {"sub": client},
+            {"sub": f"{client}@clients"},
+            {"preferred_username": f"service-account-{client}"},
+            {"preferred_username": "service-account-other"},
+            {"gty": "client-credentials"},
+            {"idtyp": r.choice(["app", "device"])},
+            {"sub_profile": r.choice(["ai_agent", "service"])},
+            {"aut": "APPLICATION"},
+            {"sub": r.choice([*CLIENTS, *AGENTS])},
+        ]
+    )
+
+
+def unseen_person(r: random.Random, token: Token) -> None:
+    """Nothing by which a person would be seen; or a name alone."""
+    for name in ("amr", "sub_profile", "idtyp", "sid", "grant_type", "auth_time"):
+        token.claims.pop(name, None)
+    token.claims["sub"] = r.choice(
+        [token.claims["sub"], "alice", "alice.smith@corp.example", "batch", "auth0|77", "a-b"]
+    )
+
+
+def restricted(r: random.Random, token: Token) -> None:
+    """Something that takes away, of the token or of its actor."""
+    of_act: list[Claims] = [
+        {"sub_profile": r.choice(["user", "ai_agent", "service", "", "new"])},
+        {"cnf": {"jkt": "x"}},
+        {"act": None},
+    ]
+    if isinstance(token.claims.get("act"), dict) and r.random() < 0.7:
+        token.claims["act"] |= r.choice(of_act)
+    else:
+        token.claims[r.choice(["status", "authorization_details", "exi", "crit"])] = {}
 
 
 def about_person(r: random.Random, token: Token) -> None:
@@ -121,6 +166,10 @@ OF_TOKENS: list[TokenChange] = [
     longer_chain,
     actor,
     itself,
+    clients_own,
+    clients_own,
+    unseen_person,
+    restricted,
     about_person,
     about_person,
     about_person,

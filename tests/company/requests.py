@@ -31,6 +31,14 @@ Claims = dict[str, Any]
 SEGMENTS = words(
     "7 42 abc A-b_c~d x.y locked prod secret %41bc %C3%BC items a@b a:b %20x secure drafts"
 )
+# What shows that a person is behind a token.
+OF_PERSONS: list[Claims] = [
+    {"amr": ["pwd"]},
+    {"sub_profile": "user"},
+    {"idtyp": "user"},
+    {"sid": "s-1", "preferred_username": "somebody"},
+    {"grant_type": "authorization_code"},
+]
 ABOUT_PEOPLE = ("groups", "roles", "department", "org", "realm_access")
 
 
@@ -140,6 +148,9 @@ class Requests:
         claims["scp" if is_partner else "scope"] = words if as_list else " ".join(words)
         if is_partner:
             claims["azp"] = next(client for client, mapped in CLIENTS.items() if mapped == name)
+            claims |= r.choice(OF_PERSONS)
+            if r.random() < 0.1:
+                claims["act"] = {"sub": r.choice([name, claims["azp"]])}
         else:
             claims["act"] = self._act(name, rule)
         return Token(claims, typ=r.choice(["at+jwt", "JWT"]) if is_partner else "at+jwt")

@@ -50,16 +50,12 @@ class Known:
     actors: list[str]
     claims: Mapping[str, Any] = field(default_factory=dict)
     scopes: frozenset[str] = frozenset()
+    is_autonomous: bool = False  # the agent acts for itself
 
     @property
     def principal(self) -> str | None:
         """Who the agent acts for."""
         return self.claims.get("sub")
-
-    @property
-    def is_autonomous(self) -> bool:
-        """Whether the agent acts for itself."""
-        return self.principal == self.agent
 
 
 @dataclass(frozen=True)

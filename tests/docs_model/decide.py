@@ -2,12 +2,13 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 
 from docs_model.asked import Asked, Config, Known, Refused, Rule, Verdict
 from docs_model.calls import Call, read_calls
 from docs_model.paths import host_of, path_fits, read_path
 from docs_model.policy import check_policy
-from docs_model.tokens import is_authenticated, read_actors, read_token
+from docs_model.tokens import is_authenticated, is_own, read_actors, read_token
 
 
 def decide(config: Config, asked: Asked, now: float) -> Verdict:
@@ -39,8 +40,12 @@ def allowed(config: Config, asked: Asked, now: float) -> Mapping[str, str]:
         actors = read_actors(config, claims, asked.agent, route)
         if not is_authenticated(route, claims, now):
             raise Refused("step_up")
-        known = Known(
-            asked.agent, asked.method, host, segments, asked.headers, now, actors, claims, scopes
+        known = replace(
+            known,
+            actors=actors,
+            claims=claims,
+            scopes=scopes,
+            is_autonomous=is_own(config, claims, asked.agent),
         )
         calls = read_calls(config, route, asked, segments)
     check_policy(config, known, calls)

@@ -53,8 +53,16 @@ def standing(
         yield "agent_suspended"
     if any(is_suspended(agent_entries(config, actor)) for actor in known.actors[1:]):
         yield "actor_not_permitted"  # earlier_actors: {suspended: deny}
-    if is_suspended(principals) or (known.principal is not None and not principals):
-        yield "policy_denied"
+    suspended = [entry for entry in principals if entry.get("suspended")]
+    if suspended:
+        is_agents = all("agents" in entry for entry in suspended)
+        yield "actor_not_permitted" if is_agents else "policy_denied"
+    elif known.principal is not None and not principals:
+        through_others = any(
+            matches(entry["match"], known.claims) and not entry.get("suspended")
+            for entry in config["principals"]
+        )
+        yield "actor_not_permitted" if through_others else "policy_denied"
     if any(call and not call.is_known for call in calls):
         yield "mcp_unknown_method"
 

@@ -15,10 +15,11 @@ from google.protobuf.message_factory import GetMessageClass
 from google.protobuf.struct_pb2 import DESCRIPTOR as STRUCT
 from google.protobuf.timestamp_pb2 import DESCRIPTOR as TIMESTAMP
 
+from authz import strictjson
 from authz._pb import ext_authz_pb2 as pb
 from authz.audit import AuditOperation, AuditRecord
 from authz.review.logs import AuditLogs
-from authz.review.trace import TracedCall
+from authz.review.trace import MAX_DEPTH, TracedCall
 
 _TEXT: Final = re.compile(rb"\s*(#[^\n]*\s*)*attributes\s*[:{<]")
 # Fields that have another type in the published definition, of the same form on the wire.
@@ -94,14 +95,14 @@ def audit_record(logs: AuditLogs, decision_id: str) -> Recorded:
         if not wanted or wanted not in line:
             continue
         try:
-            ids = msgspec.json.decode(line, type=_Ids)
+            ids = strictjson.load_as(line, _Ids, MAX_DEPTH)
             if ids.decision_id == decision_id:
                 return Recorded(
-                    msgspec.json.decode(line, type=AuditRecord),
-                    msgspec.json.decode(line, type=AuditOperation),
+                    strictjson.load_as(line, AuditRecord, MAX_DEPTH),
+                    strictjson.load_as(line, AuditOperation, MAX_DEPTH),
                     ids.time,
                     ids.calls,
                 )
-        except msgspec.MsgspecError:
+        except strictjson.StrictJsonError:
             continue  # a line that was cut off, or not ours
     raise RecordedError(f"there is no record of the decision {decision_id!r}")

@@ -1,0 +1,116 @@
+"""Writes log lines to a file descriptor from a thread of its own, so that nobody else waits.
+
+Standard error can be a pipe that nobody reads, or a terminal that was stopped: whoever writes to it
+waits for as long as that lasts. Here only this thread does. Lines for which there is no room are
+lost, and counted; the loss is told as soon as lines can be written again.
+"""
+
+import os
+import queue
+import select
+import stat
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Hashable, Mapping
+from contextlib import suppress
+from typing import Final
+
+from authz.server.repeats import Repeats
+
+MAX_LINES: Final = 1000  # that wait: 4 MB at most
+MAX_LINE_BYTES: Final = 4096  # PIPE_BUF on Linux: lines of several processes do not mix below it
+FLUSH_SECONDS: Final = 2.0  # how long an end waits for the last lines
+_TELL_SECONDS: Final = 1.0  # how often it is looked whether there is a loss to tell
+# Why lines are lost: the queue was full, there were too many of one kind, the write failed.
+CAUSES: Final = ("full", "repeated", "failed")
+Notice = Callable[[str], bytes]
+
+
+class LogWriter:
+    """The queue, and the thread that empties it."""
+
+    def __init__(self, descriptor: int, notice: Notice) -> None:
+        """Write to ``descriptor``. ``notice`` makes a line of what we have to say of others."""
+        self._descriptor = descriptor
+        self._notice = notice
+        # Reentrant, as a finaliser may log wherever it comes; held for look-ups only.
+        self._lock = threading.RLock()
+        self._lines: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self._lost: Counter[str] = Counter()
+        self._told = 0  # of the lines that were lost otherwise than as repeated
+        self._repeats = Repeats()
+        self._thread = threading.Thread(target=self._run, name="log", daemon=True)
+        self._thread.start()
+
+    def put(self, kind: Hashable, line: bytes) -> None:
+        """Take a line, without its end. Never waits, never raises."""
+        with self._lock:
+            if not self._repeats.admit(kind, time.monotonic()):
+                return
+            if self._lines.qsize() >= MAX_LINES:
+                self._lost["full"] += 1
+                return
+            self._lines.put(line[: MAX_LINE_BYTES - 1] + b"\n")
+
+    def lost(self) -> Mapping[str, int]:
+        """How many lines were lost, by cause."""
+        return {**dict.fromkeys(CAUSES, 0), **self._lost, "repeated": self._repeats.left_out}
+
+    def close(self) -> None:
+        """Write what waits, within FLUSH_SECONDS. Later lines are lost."""
+        self._lines.put(None)
+        self._thread.join(FLUSH_SECONDS)
+
+    def _run(self) -> None:
+        while True:
+            with suppress(queue.Empty):
+                line = self._lines.get(timeout=_TELL_SECONDS)
+                if line is None:
+                    return
+                if not self._write(line):
+                    self._lost["failed"] += 1
+            self._tell()
+
+    def _tell(self) -> None:
+        """Say what was lost, now that lines can be written."""
+        with self._lock:
+            untold = list(self._repeats.untold(time.monotonic()))
+        for kind, count in untold:
+            self._write(self._notice(f"{count} more lines were left out, of the kind: {kind}"))
+        lost = self._lost.total()
+        if lost > self._told and self._write(self._notice(f"{lost - self._told} lines were lost")):
+            self._told = lost
+
+    def _write(self, line: bytes) -> bool:
+        """Write a line, however long that takes; whether it could be."""
+        try:
+            while line:
+                line = line[self._write_some(line) :]
+        except OSError:  # closed, or its reader is gone, or the disk is full
+            return False
+        return True
+
+    def _write_some(self, line: bytes) -> int:
+        room = select.poll()
+        room.register(self._descriptor, select.POLLOUT)
+        room.poll()
+        with suppress(BlockingIOError):  # another process was quicker
+            return os.write(self._descriptor, line)
+        return 0
+
+
+def keep_from_waiting(descriptor: int) -> None:
+    """Have writes to a pipe or a terminal fail where they would wait: those by libraries in C, too.
+
+    O_NONBLOCK belongs to the open file, which other processes share. So we open the same pipe
+    once more and put that in the descriptor's place. A socket can't be opened so, and stays.
+    """
+    try:
+        if stat.S_ISFIFO(os.fstat(descriptor).st_mode) or os.isatty(descriptor):
+            flags = os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY
+            own = os.open(f"/proc/self/fd/{descriptor}", flags)
+            os.dup2(own, descriptor)
+            os.close(own)
+    except OSError:  # no /proc, another user's pipe, or nobody reads it any more
+        return

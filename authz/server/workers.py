@@ -1,0 +1,215 @@
+"""One worker process as its supervisor sees it: started, asked, judged, ended."""
+
+import http.client
+import json
+import logging
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+
+from authz.server.merge import Samples, parse_samples
+
+ASK_SECONDS: Final = 1.0  # how long it may take to answer
+LOOK_SECONDS: Final = 1.0  # how often it is asked: so old may the numbers of one that died be
+STARTING_LOOK_SECONDS: Final = 0.05
+# Without a good answer for so long it is killed. Its own limits for its parts come before that.
+HUNG_SECONDS: Final = 8.0
+# A start takes as long as the config does: half a minute for 100,000 rules on a core of its own. So
+# it has all the time that it uses, up to an end; one that waits instead waits for nothing good.
+STALLED_SECONDS: Final = 10.0
+START_SECONDS: Final = 600.0
+SHORT_LIFE_SECONDS: Final = 5.0  # one that ends sooner is started again with a growing pause
+LONGEST_PAUSE_SECONDS: Final = 5.0
+KILL_SECONDS: Final = 2.0  # a killed process is gone at once, unless it hangs in the kernel
+_READY: Final = 200
+_log: Final = logging.getLogger("authz.server")
+
+
+class Worker:
+    """One worker process, and the next one in its place.
+
+    A thread of its own asks it, so that one that does not answer delays no other.
+
+    Attributes:
+        is_up: whether it has answered since it was started.
+    """
+
+    def __init__(self, number: int, config: Path, folder: Path) -> None:
+        """Take its number, the config file, and where its admin socket goes."""
+        self.number = number
+        self.is_up = False
+        self._config = config
+        self._socket = folder / f"worker-{number}.sock"
+        self._child: subprocess.Popen[bytes] | None = None
+        self._stopping = threading.Event()
+        self._lock = threading.Lock()  # numbers, and whose they are
+        self._samples: Samples = {}
+        self._well_at = self._started_at = self._moved_at = self._start_at = 0.0
+        self._cpu_ticks = 0
+        self._short_lives = 0
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+        return f"worker {self.number}"
+
+    def start(self) -> None:
+        """Start the process, and the first time the thread that asks it."""
+        is_first = not self._started_at
+        self._socket.unlink(missing_ok=True)
+        level = logging.getLevelName(logging.getLogger().level)
+        place = (str(self._config), str(self.number), f"unix:{self._socket}", level)
+        self.is_up = False
+        self._started_at = self._moved_at = time.monotonic()
+        self._cpu_ticks = 0
+        self._child = subprocess.Popen(  # noqa: S603 - our own module
+            [sys.executable, "-m", "authz.server.worker", *place], stdin=subprocess.PIPE
+        )
+        if is_first:
+            threading.Thread(target=self._look, name=self.name, daemon=True).start()
+
+    def _look(self) -> None:
+        """Ask it, until it is stopped."""
+        while not self._stopping.wait(LOOK_SECONDS if self.is_up else STARTING_LOOK_SECONDS):
+            child = self._child
+            if self._is_well() and child is self._child:
+                self._well_at = time.monotonic()
+                self.is_up = True
+                self.samples()
+
+    def _is_well(self) -> bool:
+        with suppress(OSError, http.client.HTTPException):
+            return self._get("/healthz")[0] == _READY
+        return False
+
+    def fault(self) -> str:
+        """Why it can't be left as it is, "" when it can. Waits for nothing."""
+        if self._child is None:
+            return ""
+        now = time.monotonic()
+        if (status := self._child.poll()) is not None:
+            return f"ended with status {status}"
+        if self.is_up:
+            seconds = now - self._well_at
+            return f"has not been well for {seconds:.0f} s" if seconds > HUNG_SECONDS else ""
+        return self._fault_of_start(now)
+
+    def _fault_of_start(self, now: float) -> str:
+        if (ticks := _cpu_ticks(self.pid)) != self._cpu_ticks:
+            self._cpu_ticks, self._moved_at = ticks, now
+        if now - self._moved_at > STALLED_SECONDS:
+            return f"has not got on with its start for {STALLED_SECONDS:.0f} s"
+        if now - self._started_at > START_SECONDS:
+            return f"was not up after {START_SECONDS:.0f} s"
+        return ""
+
+    def replace(self) -> None:
+        """End what is left of it; start another one now or, after short lives, soon."""
+        self._end(time.monotonic())
+        lived = time.monotonic() - self._started_at
+        self._short_lives = self._short_lives + 1 if lived < SHORT_LIFE_SECONDS else 0
+        pause = min(0.1 * 2**self._short_lives, LONGEST_PAUSE_SECONDS)
+        self._start_at = time.monotonic() + (pause if self._short_lives > 1 else 0.0)
+
+    def start_if_due(self) -> None:
+        """Start it if there is none, and a pause is over."""
+        if self._child is None and time.monotonic() >= self._start_at:
+            self.start()
+
+    @property
+    def pid(self) -> int:
+        """Its process, 0 while there is none."""
+        return self._child.pid if self._child is not None else 0
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it is gone by itself."""
+        return self._child is not None and self._child.poll() is not None
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal, if it is there."""
+        if self._child is not None:
+            self._child.send_signal(number)
+
+    def stop(self, end: float) -> None:
+        """Wait for its end until ``end`` (monotonic seconds), then make it end; for good."""
+        self._stopping.set()
+        self._end(end)
+
+    def _end(self, end: float) -> None:
+        child = self._child
+        if child is None:
+            return
+        with suppress(subprocess.TimeoutExpired):
+            child.wait(max(0.0, end - time.monotonic()))
+        if child.returncode is None:
+            child.kill()
+            with suppress(subprocess.TimeoutExpired):
+                child.wait(KILL_SECONDS)
+        if child.stdin is not None:
+            child.stdin.close()
+        with self._lock:
+            self._child = None
+
+    def _get(self, path: str) -> tuple[int, bytes]:
+        """Ask its admin socket: status and body. Raises OSError, http.client.HTTPException."""
+        connection = _Connection(self._socket)
+        try:
+            connection.request("GET", path)
+            response = connection.getresponse()
+            return response.status, response.read()
+        finally:
+            connection.close()
+
+    def readiness(self) -> tuple[bool, dict[str, Any]]:
+        """Whether it is ready, and its own words."""
+        with suppress(OSError, http.client.HTTPException, ValueError):
+            status, body = self._get("/readyz")
+            return status == _READY, json.loads(body)["checks"]
+        return False, {"running": False}
+
+    def samples(self) -> Samples:
+        """Its numbers: what it says now if it can be asked, else what it said last."""
+        child = self._child
+        with suppress(OSError, http.client.HTTPException):
+            status, body = self._get("/metrics")
+            found = parse_samples(body.decode()) if status == _READY else self._samples
+            with self._lock:  # or the numbers of one that is gone would be counted twice
+                if child is self._child:
+                    self._samples = found
+        return self._samples
+
+    def take_samples(self) -> Samples:
+        """What one that is gone said last; the next one begins anew."""
+        with self._lock:
+            samples, self._samples = self._samples, {}
+        return samples
+
+
+def _cpu_ticks(pid: int) -> int:
+    """Processor time that a process has used: whether it moves. Grows by itself without /proc."""
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return time.monotonic_ns()
+    fields = status.rpartition(")")[2].split()  # proc_pid_stat(5): 14 and 15, the name is 2
+    return int(fields[11]) + int(fields[12])
+
+
+class _Connection(http.client.HTTPConnection):
+    """HTTP over a unix socket."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__("localhost", timeout=ASK_SECONDS)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(ASK_SECONDS)
+        self.sock.connect(str(self._path))
