@@ -38,6 +38,38 @@ def test_method(method: str, base: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("method", "members"),
+    [
+        (  # "moderation" is a level here, and names a model elsewhere
+            "images/generations",
+            {"moderation": "low", "complexity": "high", "frame_count": 9, "frame_duration_ms": 200},
+        ),
+        (
+            "responses",
+            {
+                "background_options": {"completion_window": "2h"},
+                "image": {"context_compression": "auto"},
+            },
+        ),
+        ("messages", {"diagnostics": {"previous_message_id": None}}),
+        ("messages", {"compaction": {"type": "summarize"}}),
+        ("messages/count_tokens", {"compaction": {"type": "summarize"}}),
+    ],
+)
+def test_members_of_the_public_apis(method: str, members: dict[str, object]) -> None:
+    """What OpenAI and Anthropic document passes, where it names no further model and no payer."""
+    sent = post(f"/v1/{method}", {"model": "m", **members})
+    assert targets("openai", sent) == [(method, "model", "m")]
+
+
+@pytest.mark.parametrize("method", ["chat/completions", "responses"])
+def test_a_moderation_names_a_model(method: str) -> None:
+    """The model that looks at a conversation is one more, which is not read: so it is refused."""
+    sent = post(f"/v1/{method}", {"model": "m", "moderation": {"model": "n"}})
+    assert why("openai", sent) == "body_uninspectable"
+
+
+@pytest.mark.parametrize(
     ("path", "wanted"),
     [
         ("/v1/models", ("models", "", "")),

@@ -101,8 +101,8 @@ def _asked(
     body = _body(method, params)
     check = ext.CheckRequest()
     http = check.attributes.request.http
-    # They name the use of a DPoP proof, so none is used for two checks. An id of ours is given once:
-    # any time will do, as none has to tell two of one id apart.
+    # These name the use of a DPoP proof, so that none is used for two checks. As an id of ours is
+    # given once, any time will do: none has to tell two of one id apart.
     http.id = check_id
     check.attributes.request.time.seconds = 1
     http.method = "POST"  # as MCP sends each message

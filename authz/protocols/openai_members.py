@@ -5,7 +5,7 @@ redefines what a model's name stands for: LiteLLM's ``user_config``, ``api_base`
 ``router_settings_override``, for instance. Nobody has a list of all these. So this is a list of
 what is known to be harmless: the members of the public APIs of OpenAI and Anthropic (2026-11), and
 what is read of OpenRouter's and LiteLLM's. Members of these APIs that name a further model in a way
-that is not read ("moderation", "svg"), or whose account is charged, are left out.
+that is not read ("moderation" of a conversation, "svg"), or whose account is charged, are left out.
 """
 
 import re
@@ -28,8 +28,8 @@ _SAMPLING: Final = names(
 )  # fmt: skip
 _CACHING: Final = names("prompt_cache_key", "prompt_cache_options", "prompt_cache_retention")
 _CLAUDE: Final = names(
-    "cache_control", "context_management", "messages", "output_config", "output_format", "speed",
-    "system", "thinking", "tool_choice",
+    "cache_control", "compaction", "context_management", "diagnostics", "messages",
+    "output_config", "output_format", "speed", "system", "thinking", "tool_choice",
 )  # fmt: skip
 _OWN: Final[Mapping[str, Names]] = {
     "chat/completions": {
@@ -46,18 +46,19 @@ _OWN: Final[Mapping[str, Names]] = {
     "responses": {
         **_CACHING,
         **names(
-            "background", "context_management", "conversation", "include", "input",
-            "instructions", "max_output_tokens", "max_tool_calls", "parallel_tool_calls",
-            "previous_response_id", "reasoning", "safety_identifier", "service_tier", "store",
-            "stream_options", "temperature", "text", "tool_choice", "top_logprobs", "top_p",
-            "truncation", "user",
+            "background", "background_options", "context_management", "conversation", "image",
+            "include", "input", "instructions", "max_output_tokens", "max_tool_calls",
+            "parallel_tool_calls", "previous_response_id", "reasoning", "safety_identifier",
+            "service_tier", "store", "stream_options", "temperature", "text", "tool_choice",
+            "top_logprobs", "top_p", "truncation", "user",
         ),
     },
     "embeddings": names("dimensions", "encoding_format", "input", "user"),
     "moderations": names("input"),
     "images/generations": names(
-        "background", "n", "output_compression", "output_format", "partial_images", "quality",
-        "response_format", "safety_identifier", "size", "style", "user",
+        "background", "complexity", "frame_count", "frame_duration_ms", "moderation", "n",
+        "output_compression", "output_format", "partial_images", "quality", "response_format",
+        "safety_identifier", "size", "style", "user",
     ),
     "audio/speech": names(
         "input", "instructions", "response_format", "speed", "stream_format", "voice"
