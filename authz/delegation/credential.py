@@ -11,9 +11,7 @@ from authz.request import DPOP, Request
 # What commas separate, counted in one search without a step back, since anybody writes it: part by
 # part, 60 KiB took 20 ms. A scheme and a token; parameters of another scheme have no such form
 # (RFC 9110 section 11.4).
-_CREDENTIALS: Final = re.compile(
-    r"(?:\A|,)\s*+[!#-'*+.^-z|~0-9A-Z-]++ ++[^\s=,]++=*+\s*+(?=,|\Z)"
-)
+_CREDENTIALS: Final = re.compile(r"(?:\A|,)\s*+[!#-'*+.^-z|~0-9A-Z-]++ ++[^\s=,]++=*+\s*+(?=,|\Z)")
 _PARTS: Final = re.compile(r"(?:\A|,)\s*+[^\s,]")
 
 

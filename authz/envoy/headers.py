@@ -108,4 +108,3 @@ class Headers:
             and name not in self._guarded
             and _FOLDED.sub("_", name) in self._folded
         )
-
