@@ -10,9 +10,11 @@ that is not read ("moderation" of a conversation, "svg"), or whose account is ch
 
 import re
 from collections.abc import Mapping
+from itertools import compress
+from operator import not_
 from typing import Any, Final
 
-from authz.protocols.members import Names, fold, names
+from authz.protocols.members import Names, folded, names
 from authz.protocols.message import Sent
 from authz.protocols.query import parameters
 from authz.reason import Denied, Reason
@@ -106,9 +108,11 @@ def require_known(sent: Sent, method: str, body: Mapping[str, Any]) -> None:
 
 def _require_known_letters(method: str, body: Mapping[str, Any], extra: Names) -> None:
     """Refuse a member that is not known by its letters either; metadata in its one spelling."""
-    known = KNOWN[method]
-    unknown = [one for one in body if fold(one) not in known and fold(one) not in extra]
-    unknown += [one for one in body if fold(one) == _METADATA != one and _METADATA not in extra]
+    spelled = folded(body)
+    known = KNOWN[method].keys() | extra.keys()
+    unknown = list(compress(body, map(not_, map(known.__contains__, spelled))))
+    if _METADATA not in extra:
+        unknown += set(compress(body, map(_METADATA.__eq__, spelled))) - {_METADATA}
     if unknown:
         raise _unknown("member", min(unknown))  # whatever order they are written in
 
