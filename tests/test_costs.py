@@ -105,6 +105,9 @@ WIDE = {
     "tools in tools": {"tools": [TOOL | {"tools": [TOOL] * 12}] * 200},
     "tools in bodies": widened({"tools": [TOOL] * 200}, "fallbacks", 16),
     "tools of many members": {"tools": [spellings("parallel_tool_calls", 28) | TOOL] * 256},
+    "tools in a conversation": {"input": [{"tools": [TOOL]}] * 256},
+    "a long conversation": {"input": [{"content": [{"a": 1}, {"b": 2}]}] * 2500, "tools": [TOOL]},
+    "a long conversation with tools": {"input": [{"tool": 1}] * 256 + [{"a": 1}] * 7000},
     "members in many spellings": {"fallbacks": [SMALL | SPELLED] * 15, **SPELLED},
 }
 

@@ -63,6 +63,72 @@ def test_members_of_the_public_apis(method: str, members: dict[str, object]) -> 
     assert targets("openai", sent) == [(method, "model", "m")]
 
 
+MCP = {"type": "mcp", "server_label": "s", "server_url": "https://elsewhere.example"}
+FUNCTION = {"type": "function", "name": "f"}
+
+
+def within(*blocks: object) -> dict[str, object]:
+    """A message with these blocks."""
+    return {"messages": [{"role": "user", "content": "a"}, {"role": "system", "content": blocks}]}
+
+
+@pytest.mark.parametrize(
+    ("method", "members", "wanted"),
+    [
+        (
+            "responses",
+            {"input": [{"role": "user"}, {"type": "additional_tools", "tools": [MCP, FUNCTION]}]},
+            ("mcp", "f"),
+        ),
+        ("responses", {"input": [{"type": "tool_search_output", "tools": [MCP]}]}, ("mcp",)),
+        ("responses", {"Input": [{"type": "tool_search_output", "TOOLS": [MCP]}]}, ("mcp",)),
+        ("responses", {"input": [{"type": "not_known_yet", "tools": [FUNCTION]}]}, ("f",)),
+        (
+            "messages",
+            within({"type": "tool_addition", "tool": {"definition": {"name": "f"}}}),
+            ("f",),
+        ),
+        (
+            "messages",
+            within(
+                {"type": "tool_addition", "tool": {"Definition": {"type": "bash", "name": "b"}}}
+            ),
+            ("bash", "b"),
+        ),
+        (
+            "chat/completions",
+            {"fallbacks": [{"model": "m"} | within({"tool": {"definition": {"name": "f"}}})]},
+            ("f",),
+        ),
+        ("responses", {"input": "tools", "tools": [FUNCTION]}, ("f",)),
+        ("responses", {"input": [{"type": "mcp_list_tools", "tools": [{"name": "f"}]}]}, ()),
+        ("messages", within({"type": "mcp_tool_listing", "tools": [{"name": "f"}]}), ()),
+        ("messages", within({"type": "tool_addition", "tool": {"tool_name": "f"}}), ()),
+        ("messages", within({"type": "tool_use", "name": "f", "input": {"a": [{"b": 1}]}}), ()),
+    ],
+)
+def test_tools_within_a_conversation(
+    method: str, members: dict[str, object], wanted: tuple[str, ...]
+) -> None:
+    """Tools that a conversation brings are offered like those among the tools; others are not."""
+    (call,) = calls("openai", post(f"/v1/{method}", {"model": "m", **members}))
+    assert call.tools == wanted
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [{"tool": 1}] * 300,
+        [{"_" * at + "tools": []} for at in range(9)],
+        [{"tools": {}}],
+        [{"tools": [MCP] * 200}, {"tools": [MCP] * 57}],
+    ],
+)
+def test_conversations_that_are_odd(parts: list[object]) -> None:
+    """What has more of these members than anybody needs is refused."""
+    assert why("openai", chat(**within(*parts))) == "mcp_params"
+
+
 def test_bodies_and_tools_in_all() -> None:
     """Bodies in a body, and the tools of them all, are as many as a call may have and no more."""
     several = [{"tools": [{"type": "t", "name": f"n{at}"} for at in range(50)]}] * 5

@@ -48,14 +48,15 @@ def pick(holder: object, wanted: Names) -> dict[str, Any]:
     if len(holder) > _FEW:
         members = compress(members, map(wanted.__contains__, folded(holder)))
     for written, value in members:
-        name = wanted.get(fold(written))
+        name = wanted.get(written) or wanted.get(fold(written))  # most are written as folded
         if name is None:
             continue
         if name in found:
             raise refused("a member is written in two ways")
         found[name] = value
     # In the order of what is wanted: what comes of it is the same however the JSON is written.
-    return {name: found[name] for name in wanted.values() if found.get(name) is not None}
+    order = [name for name in wanted.values() if name in found] if len(found) > 1 else found
+    return {name: found[name] for name in order if found[name] is not None}
 
 
 def require_only(holder: object, known: Names) -> None:

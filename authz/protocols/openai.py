@@ -6,7 +6,7 @@ all have to be allowed. What takes its model and tools from elsewhere, such as a
 not read; nor is what may redefine them.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 from typing import Any, Final
 
@@ -26,6 +26,7 @@ from authz.protocols.members import (
 )
 from authz.protocols.members import refused as params_refused
 from authz.protocols.message import Message, Sent
+from authz.protocols.openai_conversation import CONVERSATION, tools_within
 from authz.protocols.openai_members import KNOWN, READ, require_known, require_known_query
 from authz.protocols.plain import require_no_body, require_no_upgrade
 from authz.reason import Denied, Reason
@@ -53,6 +54,7 @@ _MODELS: Final = "models"
 _OTHERS: Final = frozenset(
     {"threads", "conversations", "completions", "responses", "messages", *_DEPLOYMENTS}
 )
+_PICKED: Final = {**READ, **CONVERSATION}
 # Members that offer a tool without naming it among the tools, and how it is named then.
 _IMPLIED: Final = {
     "mcp_servers": "mcp",
@@ -152,7 +154,7 @@ def _bodies(sent: Sent, method: str, body: object) -> Iterator[dict[str, Any]]:
 
     The JSON's depth bounds the calls.
     """
-    asked = pick(body, READ)
+    asked = pick(body, _PICKED)
     if isinstance(body, dict):
         require_known(sent, method, body)
     yield asked
@@ -203,6 +205,7 @@ def _tools(sent: Sent, bodies: list[dict[str, Any]]) -> tuple[tuple[str, ...], l
 def _offers(sent: Sent, asked: dict[str, Any], brought: list[str]) -> Iterator[list[str]]:
     """The names of each tool that a body offers."""
     yield from _offered(sent, listed(asked.get("tools"), MAX_TOOLS), brought)
+    yield from _offered(sent, tools_within(asked, MAX_TOOLS), brought)
     for function in listed(asked.get("functions"), MAX_TOOLS):
         yield [_inner(sent, function)]
     for member, tool in _IMPLIED.items():
@@ -210,7 +213,7 @@ def _offers(sent: Sent, asked: dict[str, Any], brought: list[str]) -> Iterator[l
             yield [tool]
 
 
-def _offered(sent: Sent, tools: list[Any], brought: list[str]) -> Iterator[list[str]]:
+def _offered(sent: Sent, tools: Iterable[Any], brought: list[str]) -> Iterator[list[str]]:
     """Every name under which a server may know each tool. The JSON's depth bounds the calls."""
     for tool in tools:
         members = pick(tool, _TOOL)
