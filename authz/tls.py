@@ -1,19 +1,20 @@
 """Mutual TLS on our own port: our certificate, and which proxies may ask (X509-SVID section 5).
 
-The files are read again at every handshake, so that a renewed certificate needs no restart; through
-symbolic links, as Kubernetes swaps them. They are taken once nobody has written them for a second.
-What does not fit together is not taken: the last good certificate stays.
+The files are read again at every handshake and every second, so that a renewed certificate needs no
+restart, and a CA that is trusted no more ends what it vouched for; through symbolic links, as
+Kubernetes swaps them. They are taken once nobody has written them for a second. What does not fit
+together is not taken: the last good certificate stays.
 """
 
 import logging
 import threading
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Self
+from typing import Final, Self
 
 import grpc
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -26,12 +27,12 @@ from pydantic import Field, model_validator
 from authz.files import STABLE_SECONDS, BeingWrittenError, FileState, Rest, read_whole
 from authz.patterns import SpiffePattern, SpiffePatternText
 from authz.settings import FileText, MisfitError, Settings
-from authz.spiffe import SpiffeId, SpiffeIdError
+from authz.spiffe import SpiffeId
 
+WATCH_SECONDS: Final = 1.0  # how often we look where no handshake does
 MAX_FILE_BYTES: Final = 8 * 1024 * 1024  # all CAs that the web trusts are 0.2
 WORKLOAD_API_POLL_SECONDS: Final = 5.0  # a call on this machine, of some 2 ms
 WORKLOAD_API_TIMEOUT_SECONDS: Final = 5.0
-_PEER_URIS: Final = "peer_uri"  # gRPC's name for the URI names of the peer's certificate
 _log: Final = logging.getLogger("authz.tls")
 
 
@@ -69,6 +70,20 @@ class TlsSettings(Settings):
 
 
 @dataclass(frozen=True, slots=True)
+class _Material:
+    """Files that go together, as gRPC and we want them.
+
+    Attributes:
+        not_after: when our certificate ends, unix seconds.
+        authorities: the CAs that callers' certificates come from.
+    """
+
+    configuration: grpc.ServerCertificateConfiguration
+    not_after: float
+    authorities: tuple[x509.Certificate, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class _Files:
     """The contents, compared to know a change; and the files' states, to know who is writing."""
 
@@ -77,20 +92,22 @@ class _Files:
     client_ca: bytes
     states: tuple[FileState, ...] = field(default=(), compare=False)
 
-    def checked(self) -> tuple[grpc.ServerCertificateConfiguration, float]:
-        """As gRPC wants them, and when the certificate ends. Raises TlsError."""
-        try:
-            certificates = x509.load_pem_x509_certificates(self.certificate)
-            key = load_pem_private_key(self.private_key, None)
-            x509.load_pem_x509_certificates(self.client_ca)
-        except (ValueError, TypeError) as error:
-            raise TlsError(f"not PEM as it should be: {error}") from None
+    def checked(self) -> _Material:
+        """Parse them, and see that they go together. Raises TlsError."""
         form = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-        if certificates[0].public_key().public_bytes(*form) != key.public_key().public_bytes(*form):
+        try:
+            certificate, *_ = x509.load_pem_x509_certificates(self.certificate)
+            authorities = tuple(x509.load_pem_x509_certificates(self.client_ca))
+            key = load_pem_private_key(self.private_key, None).public_key().public_bytes(*form)
+            is_pair = key == certificate.public_key().public_bytes(*form)
+        except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+            raise TlsError(f"not PEM as it should be: {error}") from None
+        if not is_pair:
             raise TlsError("the private key is not the certificate's")
         pair = (self.private_key, self.certificate)
         configuration = grpc.ssl_server_certificate_configuration([pair], self.client_ca)
-        return configuration, certificates[0].not_valid_after_utc.timestamp()
+        not_after = certificate.not_valid_after_utc.timestamp()
+        return _Material(configuration, not_after, authorities)
 
 
 class _WorkloadApi:
@@ -153,28 +170,57 @@ class ServerTls:
 
     Attributes:
         reloads: how many changed certificates were "taken" and "refused".
-        not_after: when the certificate in use ends, unix seconds.
     """
 
     def __init__(self, settings: TlsSettings) -> None:
         """Read the files. Raises TlsError."""
         self._settings = settings
         self._callers = [SpiffePattern.parse(text) for text in settings.allowed_callers]
-        self._lock = threading.Lock()  # handshakes only; no check waits here
+        self._lock = threading.Lock()  # handshakes and the watch; no check waits here
         self._rest = Rest()
+        self._fault = ""  # the last one that was told
+        self._closing = threading.Event()
         self.reloads = {"taken": 0, "refused": 0}
         api = settings.workload_api
         self._workload_api = _WorkloadApi(api) if api is not None else None
         self._seen = self._read()
-        self._first, self.not_after = self._seen.checked()
+        self._material = self._seen.checked()
+
+    @property
+    def not_after(self) -> float:
+        """When the certificate in use ends, unix seconds."""
+        return self._material.not_after
+
+    @property
+    def authorities(self) -> tuple[x509.Certificate, ...]:
+        """The CAs that callers' certificates come from: another object when anything changed."""
+        return self._material.authorities
 
     def credentials(self) -> grpc.ServerCredentials:
-        """For gRPC, which asks for a change at every handshake."""
+        """For one port of gRPC, which asks for a change at every handshake."""
+        given = self._material
+
+        def changed() -> grpc.ServerCertificateConfiguration | None:
+            nonlocal given
+            self._refresh()
+            if self._material is given:
+                return None
+            given = self._material
+            return given.configuration
+
         return grpc.dynamic_ssl_server_credentials(
-            self._first,
-            self._changed,  # type: ignore[arg-type] # None, for no change, is documented
+            given.configuration,
+            changed,  # type: ignore[arg-type] # None, for no change, is documented
             require_client_authentication=True,
         )
+
+    def watch(self) -> None:
+        """Begin to look for changes where no handshake does."""
+        threading.Thread(target=self._watch, name="tls", daemon=True).start()
+
+    def _watch(self) -> None:
+        while not self._closing.wait(WATCH_SECONDS):
+            self._refresh()
 
     def _read(self) -> _Files:
         settings = self._settings
@@ -197,40 +243,34 @@ class ServerTls:
 
     def close(self) -> None:
         """Ask for no more certificates."""
+        self._closing.set()
         if self._workload_api is not None:
             self._workload_api.stop()
 
-    def _changed(self) -> grpc.ServerCertificateConfiguration | None:
-        """The new certificate, None for no good one. Never raises: it would end the connection."""
+    def _refresh(self) -> None:
+        """Take a changed certificate, if it is good. Never raises: it would end a connection."""
         with self._lock:
             try:
                 files = self._read()
+                self._fault = ""
                 if not self._is_at_rest(files) or files == self._seen:
-                    return None
+                    return
                 self._seen = files  # a bad change is told once
-                changed, self.not_after = files.checked()
+                self._material = files.checked()
             except TlsError as error:
-                if isinstance(error.__cause__, BeingWrittenError):
-                    return None
-                self.reloads["refused"] += 1
-                _log.error("certificate not taken, the last good one stays: %s", error)
-                return None
+                if not isinstance(error.__cause__, BeingWrittenError):
+                    self._refuse(str(error))
+                return
             self.reloads["taken"] += 1
             _log.info("certificate taken")
-            return changed
 
-    def caller(self, auth_context: Any) -> str | None:  # noqa: ANN401 - grpcio has no types
-        """The SPIFFE ID of the proxy that asks; None for one that may not."""
-        spiffe_id = _only_id(auth_context.get(_PEER_URIS, ()))
-        if spiffe_id is None or not any(one.matches(spiffe_id) for one in self._callers):
-            return None
-        return spiffe_id.text
+    def _refuse(self, fault: str) -> None:
+        """Tell what is wrong with a change, once."""
+        if fault != self._fault:
+            self._fault = fault
+            self.reloads["refused"] += 1
+            _log.error("certificate not taken, the last good one stays: %s", fault)
 
-
-def _only_id(uris: Sequence[bytes]) -> SpiffeId | None:
-    if len(uris) != 1:  # X509-SVID section 2
-        return None
-    try:
-        return SpiffeId.parse(uris[0].decode("ascii"))
-    except (SpiffeIdError, UnicodeDecodeError):
-        return None
+    def allows(self, caller: SpiffeId) -> bool:
+        """Whether a proxy of this name may ask."""
+        return any(pattern.matches(caller) for pattern in self._callers)

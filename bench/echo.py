@@ -14,15 +14,15 @@ Ours, with FILE for a config, whose address SOCKET is:
 import signal
 import sys
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import grpc
 
 from authz.server import run
+from authz.server.calls import Received
 from authz.server.pool import CheckPool
 from authz.server.transport import SERVICE, Transport
 from authz.service import ServerSettings
@@ -32,21 +32,28 @@ RECORDING = ("authz.service.Line", "authz.audit.AuditLog.append", "authz.metrics
 SILENT, RECORDED = signal.SIGUSR1, signal.SIGUSR2
 
 
-class StockPool(ThreadPoolExecutor):
-    """The standard executor, where ours would stand."""
+class StockCalls(ThreadPoolExecutor):
+    """The standard executor, where ours would stand: its threads wait for messages, too."""
 
-    def __init__(self, working: int) -> None:
-        """Take the number of threads."""
-        super().__init__(working)
+    def __init__(self, *_: object) -> None:
+        """Take the place of ``Calls``."""
+        super().__init__(THREADS)
 
-    @contextmanager
-    def lend(self) -> Iterator[None]:
-        """Lend nothing."""
-        yield
+    def submit(self, function: Any, /, *args: Any, **_: Any) -> Any:  # noqa: ANN401 - as inherited
+        """Run a call, whose handler is given its message as ``Calls`` would give it."""
+        *before, thunk, request_deserializer, response_serializer = args
 
-    def waiting(self) -> int:
-        """Say that nothing waits."""
-        return 0
+        def received() -> Received | None:
+            return None if (message := thunk()) is None else (message, "")
+
+        rest = (received, request_deserializer, response_serializer)
+        return super().submit(function, *before, *rest)
+
+    def start(self) -> None:
+        """End no calls."""
+
+    def close(self) -> None:
+        """Do nothing."""
 
 
 class Echo:
@@ -85,7 +92,7 @@ def stock(address: str, file: Path) -> None:
 def ours_stock(_: str, config: Path) -> None:
     """Our decisions, on grpcio with its defaults."""
     no_registered = mock.patch("grpc._server._Server.add_registered_method_handlers")
-    with mock.patch("authz.server.one.CheckPool", StockPool), no_registered:
+    with mock.patch("authz.server.transport.Calls", StockCalls), no_registered:
         run(config)
 
 

@@ -32,7 +32,9 @@ class Svid:
 class Authority:
     """A root of trust that issues leaves."""
 
-    def __init__(self, folder: Path, name: str = "lab") -> None:
+    def __init__(
+        self, folder: Path, name: str = "lab", lifetime_seconds: float = 30 * 24 * 3600
+    ) -> None:
         """Make the root and write ``ca.pem`` to the folder."""
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
@@ -46,7 +48,7 @@ class Authority:
             .public_key(self._key.public_key())
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - dt.timedelta(hours=1))
-            .not_valid_after(now + dt.timedelta(days=30))
+            .not_valid_after(now + dt.timedelta(seconds=lifetime_seconds))
             .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
             .add_extension(_key_usage(ca=True), critical=True)
         )

@@ -1,9 +1,7 @@
 """Our own port over mutual TLS: who may ask, and certificates that are renewed while it runs."""
 
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import grpc
@@ -11,106 +9,19 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 from ext_mcp import reason_of as mcp_reason_of
 from ext_mcp import request
+from ports import CHANGES, SERVER, WAYPOINT, Port, ask, ask_once, channel, listening
 from pydantic import ValidationError
 from workload_api import WorkloadApi
-from world import World, check_request, reason_of, wait_until
+from world import World, wait_until
 
-from authz._pb import ext_authz_pb2 as pb
 from authz._pb import ext_mcp_pb2 as mcp
 from authz.files import STABLE_SECONDS
 from authz.server.pool import CheckPool
-from authz.server.transport import EXT_MCP, SERVICE, Transport
+from authz.server.transport import EXT_MCP, Transport
 from authz.service import ServerSettings
 from authz.tls import ServerTls, TlsError, TlsSettings
 from lab.ca import Authority, Svid
 from lab.mesh import GATEWAY, TRAVEL
-
-WAYPOINT = "spiffe://corp.example/ns/istio-system/sa/waypoint"
-SERVER = "spiffe://corp.example/ns/authz/sa/agent-authz"
-CHANGES = {
-    "default: {certificate: required}": "default: {certificate: required}\n"
-    f'  waypoint: {{certificate: optional, callers: ["{WAYPOINT}"]}}'
-}
-
-
-@dataclass
-class Port:
-    """A listening server, and the files that it reads."""
-
-    world: World
-    transport: Transport
-    tls: ServerTls
-    folder: Path
-
-    def write(self, svid: Svid, authority: Authority) -> None:
-        """Put a certificate in place, as a renewal does: files at once, by a link."""
-        version = self.folder / f"v{time.monotonic_ns()}"
-        version.mkdir()
-        (version / "tls.crt").write_text(svid.certificate_pem)
-        (version / "tls.key").write_text(svid.key_pem)
-        (version / "ca.crt").write_bytes(authority.certificate.public_bytes(Encoding.PEM))
-        link = self.folder / "..data.new"
-        link.symlink_to(version)
-        link.rename(self.folder / "..data")
-
-
-@contextmanager
-def listening(folder: Path) -> Iterator[Port]:
-    """A server on a TLS port of loopback, and on a unix socket."""
-    with ExitStack() as stack:
-        world = stack.enter_context(World(folder, CHANGES))
-        files = folder / "tls"
-        files.mkdir()
-        port = Port(world, None, None, files)  # type: ignore[arg-type] # set below
-        port.write(world.authority.issue(SERVER, dns=("localhost",)), world.authority)
-        port.tls = ServerTls(
-            TlsSettings(
-                certificate=str(files / "..data" / "tls.crt"),
-                private_key=str(files / "..data" / "tls.key"),
-                client_ca=str(files / "..data" / "ca.crt"),
-                allowed_callers=("spiffe://corp.example/ns/gateways/sa/*", WAYPOINT),
-            )
-        )
-        settings = ServerSettings(listen=("127.0.0.1:0", f"unix:{folder}/authz.sock"))
-        port.transport = Transport(settings, world.service, port.tls, world.metrics, CheckPool(4))
-        port.transport.start()
-        stack.callback(port.transport.stop, 0)
-        yield port
-
-
-@contextmanager
-def channel(port: Port, svid: Svid | None, ca: bytes = b"") -> Iterator[grpc.Channel]:
-    """A proxy's connection, with its certificate."""
-    credentials = grpc.ssl_channel_credentials(
-        root_certificates=ca or port.world.authority.path.read_bytes(),
-        private_key=svid.key_pem.encode() if svid else None,
-        certificate_chain=svid.certificate_pem.encode() if svid else None,
-    )
-    options = (
-        ("grpc.ssl_target_name_override", "localhost"),
-        ("grpc.use_local_subchannel_pool", 1),
-    )
-    with grpc.secure_channel(port.transport.addresses[0], credentials, options) as open_channel:
-        yield open_channel
-
-
-def ask(open_channel: grpc.Channel, port: Port) -> str:
-    """Ask without a certificate of the agent: the reason, or the RPC's status."""
-    token = port.world.token()
-    message = check_request(None, [("authorization", f"Bearer {token}")])
-    check = open_channel.unary_unary(
-        f"/{SERVICE}/Check", pb.CheckRequest.SerializeToString, pb.CheckResponse.FromString
-    )
-    try:
-        return reason_of(check(message, timeout=5))
-    except grpc.RpcError as error:
-        return str(error.code().name)
-
-
-def ask_once(port: Port, svid: Svid | None, ca: bytes = b"") -> str:
-    """Ask on a connection of its own."""
-    with channel(port, svid, ca) as open_channel:
-        return ask(open_channel, port)
 
 
 def test_who_may_ask(tmp_path: Path) -> None:
@@ -168,19 +79,34 @@ def test_a_unix_socket_needs_no_certificate(tmp_path: Path) -> None:
 
 
 def test_a_renewed_certificate_is_taken(tmp_path: Path) -> None:
-    """Connections stay, and new ones see the new certificate and the new CA, without a restart."""
-    with listening(tmp_path) as port:
+    """New connections see the new certificate and CAs, on every address; open ones go on."""
+    with listening(tmp_path, addresses=2) as port:
         old = port.world.authority.issue(WAYPOINT)
-        renewed = Authority(tmp_path / "renewed")
+        renewed = Authority(tmp_path / "renewed", "renewed")
+        caller, anchor = renewed.issue(WAYPOINT), renewed.path.read_bytes()
         with channel(port, old) as before:
             assert ask(before, port) == "allow"
-            port.write(renewed.issue(SERVER, dns=("localhost",)), renewed)
+            port.write(renewed.issue(SERVER, dns=("localhost",)), renewed, port.world.authority)
 
-            anchor = renewed.path.read_bytes()
-            wait_until(lambda: ask_once(port, renewed.issue(WAYPOINT), anchor) == "allow", 5)
+            wait_until(lambda: ask_once(port, caller, anchor) == "allow", 5)
+            assert ask_once(port, caller, anchor, address=1) == "allow"
+            assert ask_once(port, old, anchor) == "allow"
             assert ask(before, port) == "allow"
-            assert ask_once(port, old, renewed.path.read_bytes()) == "UNAVAILABLE"
         assert port.tls.reloads == {"taken": 1, "refused": 0}
+
+
+def test_a_ca_that_is_trusted_no_more(tmp_path: Path) -> None:
+    """What it vouched for ends: new connections at once, calls on open ones within seconds."""
+    with listening(tmp_path) as port:
+        old = port.world.authority.issue(WAYPOINT)
+        other = Authority(tmp_path / "other", "other")
+        with channel(port, old) as before:
+            assert ask(before, port) == "allow"
+            port.write(other.issue(SERVER, dns=("localhost",)), other)
+
+            wait_until(lambda: ask(before, port) == "PERMISSION_DENIED", seconds=5)
+        assert ask_once(port, old, other.path.read_bytes()) == "UNAVAILABLE"
+        assert ask_once(port, other.issue(WAYPOINT), other.path.read_bytes()) == "allow"
 
 
 def test_files_that_do_not_go_together_are_not_taken(
@@ -200,9 +126,11 @@ def test_files_that_do_not_go_together_are_not_taken(
             assert ask_once(port, caller) == "allow"
             assert port.tls.reloads["refused"] == number
         (tmp_path / "tls" / "..data").unlink()
-        assert ask_once(port, caller) == "allow"
+        for _ in range(3):
+            assert ask_once(port, caller) == "allow"
 
-        assert port.tls.reloads["taken"] == 0
+        assert port.tls.reloads == {"taken": 0, "refused": 3}
+        assert caplog.text.count("can't be read") == 1
         assert "private key is not the certificate's" in caplog.text
         assert "BEGIN" not in caplog.text
 

@@ -29,6 +29,7 @@ _CACHE: Final = ("miss", "hit")
 # Of questions to a decision point: what a call brought; or why there was none: one with the same
 # question was under way, it is left alone for its failures, too many calls were under way.
 PDP_RESULTS: Final = ("allow", "deny", "failure", "shared", "cut_off", "refused")
+CALL_ENDS: Final = ("half_open", "unread")  # why the transport ends a call
 _SHADOWS: Final = tuple(product(("rule", "candidate", "policy"), ("allow", "deny")))
 
 
@@ -87,6 +88,7 @@ class Metrics(Collector):
         self._shards: list[_Shard] = []
         self._reloads = {"taken": 0, "refused": 0}
         self._callers_refused = 0
+        self._calls_ended = dict.fromkeys(CALL_ENDS, 0)
         self._pdp_results = dict.fromkeys(PDP_RESULTS, 0)
         self._pdp_buckets = [0] * (len(BUCKETS_SECONDS) + 1)
         self._pdp_seconds = 0.0
@@ -111,8 +113,12 @@ class Metrics(Collector):
         shard.shadows[(shadow.by, shadow.decision)] += 1
 
     def caller_refused(self) -> None:
-        """Count a check of a caller that may not ask. Two at once may count as one."""
+        """Count a call of a caller that may not ask. Two at once may count as one."""
         self._callers_refused += 1
+
+    def call_ended(self, cause: str) -> None:
+        """Count a call that we ended, for one of CALL_ENDS. Two at once may count as one."""
+        self._calls_ended[cause] += 1
 
     def pdp_asked(self, result: str, seconds: float | None) -> None:
         """Count a question to the decision point, one of PDP_RESULTS; its call's time, if any.
@@ -173,6 +179,7 @@ class Metrics(Collector):
         )
         yield from self._process()
         yield counter("authz_callers_refused", ((), self._callers_refused))
+        yield counter("authz_calls_ended", *(((key,), n) for key, n in self._calls_ended.items()))
         yield gauge("authz_config_last_reload_timestamp_seconds", ((), self._taken_at))
         yield gauge("authz_config_refused", ((), self._is_refused))
         yield gauge("authz_policy_info", ((self._sources.policy_version(),), 1))

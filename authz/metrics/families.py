@@ -88,7 +88,16 @@ FAMILIES: Final[dict[str, tuple[str, tuple[str, ...], str]]] = {
         (),
         "When it was last looked whether the revocations have changed",
     ),
-    "authz_callers_refused": ("counter", (), "Checks of callers that are not allowed to ask"),
+    "authz_callers_refused": (
+        "counter",
+        (),
+        "Calls of callers that are not allowed to ask, health checks among them",
+    ),
+    "authz_calls_ended": (
+        "counter",
+        ("cause",),
+        "Calls that we ended: half_open, whose message did not come; unread, whose answer stayed",
+    ),
     "authz_tls_reloads": ("counter", ("result",), "Changed certificates of ours, taken or refused"),
     "authz_tls_certificate_expiry_timestamp_seconds": (
         "gauge",

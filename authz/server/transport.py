@@ -1,33 +1,52 @@
-"""gRPC as the transport of checks: sockets, threads, health. A thin shell around who answers.
+"""gRPC as the transport of checks: sockets, services, limits. A thin shell around who answers.
 
-Stock grpcio, synchronous: handlers take and give bytes, so protobuf's work is done once, where it
-is needed; ``grpc.aio`` was measured to cost twice as much for calls like these.
+Stock grpcio, synchronous, except for how calls get to a thread (``calls``): handlers take and give
+bytes, so protobuf's work is done once, where it is needed; ``grpc.aio`` was measured to cost twice
+as much for calls like these.
 """
 
+import resource
 import socket
+import time
 from collections.abc import Callable
-from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any, Final, Protocol
 
 import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from authz.extmcp import ExtMcp
 from authz.metrics import Metrics
+from authz.server.callers import Callers
+from authz.server.calls import Calls, Received
+from authz.server.grpcio import GrpcioError, require_known_grpcio
+from authz.server.health import HEALTH, Health
+from authz.server.pool import CheckPool
 from authz.service import ServerSettings, Service
 from authz.tls import ServerTls
 
 SERVICE: Final = "envoy.service.auth.v3.Authorization"
 EXT_MCP: Final = "agentgateway.dev.ext_mcp.ExtMcp"
+# A connection is asked to end at server.max_connection_age, and made to after so much more: longer
+# than any check takes.
+AGE_GRACE_SECONDS: Final = 30.0
+# From the first byte to HTTP/2's: a proxy needs milliseconds, and a connection is a descriptor.
+HANDSHAKE_SECONDS: Final = 10.0
+# Of each address. A hundred proxies have some hundred connections; one costs us some 50 KiB.
+MAX_CONNECTIONS: Final = 4096
+# Descriptors that connections leave to the files and sockets that we open: a flood of connections
+# must not keep us from reading the revocations.
+RESERVED_DESCRIPTORS: Final = 256
+# Beyond its time to drain, a stop waits so long for grpcio to see that every call has ended.
+STOP_MARGIN_SECONDS: Final = 2.0
 _UNIX: Final = "unix:"
 _OPTIONS: Final = (
     ("grpc.so_reuseport", 0),  # a port that is taken is an error, not a port that is shared
     ("grpc.max_receive_message_length", 4 * 1024 * 1024),
     ("grpc.max_concurrent_streams", 4096),
     ("grpc.max_metadata_size", 16 * 1024),
+    ("grpc.server_handshake_timeout_ms", int(HANDSHAKE_SECONDS * 1000)),
+    ("grpc.max_connection_age_grace_ms", int(AGE_GRACE_SECONDS * 1000)),
 )
-_STATUS: Final = health_pb2.HealthCheckResponse
 
 
 class TransportError(RuntimeError):
@@ -43,28 +62,33 @@ class Transport:
         service: Service,
         tls: ServerTls | None,
         metrics: Metrics,
-        pool: Executor,
+        pool: CheckPool,
         *,
         is_wanted: Callable[[], bool] = lambda: True,
     ) -> None:
         """Take the settings and who answers. Nothing listens before ``start``.
 
-        ``is_wanted`` is asked by health checks: whether the process is well enough to serve.
+        ``is_wanted`` is asked by health checks: whether the process is well enough to serve. Raises
+        TransportError where grpcio is not the one that we know.
         """
+        try:
+            require_known_grpcio()
+        except GrpcioError as error:
+            raise TransportError(str(error)) from None
         self._settings = settings
         self._tls = tls
-        self._health = _Health(is_wanted)
+        gate = _anyone if tls is None else Callers(tls, time.time)
+        self._calls = Calls(pool, gate, metrics, settings.max_concurrent)
         self._server = grpc.server(
-            pool,  # type: ignore[arg-type] # any executor will do: grpc asks for submit only
-            maximum_concurrent_rpcs=settings.max_concurrent,
-            options=_OPTIONS,
+            self._calls,  # type: ignore[arg-type] # any executor will do: grpc asks for submit only
+            options=(*_OPTIONS, *_limits(settings)),
         )
         ext_mcp = ExtMcp(service)
-        self._add(SERVICE, {"Check": _handler(service.check, tls, metrics)})
+        self._add(SERVICE, {"Check": _handler(service.check)})
         methods = {"CheckRequest": ext_mcp.check_request, "CheckResponse": ext_mcp.check_response}
-        self._add(EXT_MCP, {name: _handler(of, tls, metrics) for name, of in methods.items()})
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        self.set_serving(serving=False)
+        self._add(EXT_MCP, {name: _handler(of) for name, of in methods.items()})
+        self._health = Health((SERVICE, EXT_MCP), is_wanted)
+        self._add(HEALTH, self._health.handlers())
         self.addresses: list[str] = []
 
     def check_addresses(self) -> None:
@@ -77,6 +101,9 @@ class Transport:
         """Listen on every address. Raises TransportError."""
         for address in self._settings.listen:
             self.addresses.append(self._bind(address))
+        if self._tls is not None:
+            self._tls.watch()
+        self._calls.start()
         self._server.start()
 
     def _add(
@@ -100,29 +127,13 @@ class Transport:
         return address if address.startswith(_UNIX) else f"{address.rpartition(':')[0]}:{port}"
 
     def set_serving(self, *, serving: bool) -> None:
-        """Tell health checks whether new checks are wanted here."""
-        status = _STATUS.SERVING if serving else _STATUS.NOT_SERVING
-        for name in ("", SERVICE, EXT_MCP):
-            self._health.set(name, status)
+        """Tell health checks whether new checks are wanted here. Waits for nothing."""
+        self._health.is_serving = serving
 
     def stop(self, grace_seconds: float) -> None:
-        """Take no new checks and wait for those under way."""
-        self._server.stop(grace_seconds).wait()
-
-
-class _Health(health.HealthServicer):
-    """Health as it was set, but NOT_SERVING while the process is not well."""
-
-    def __init__(self, is_wanted: Callable[[], bool]) -> None:
-        super().__init__()
-        self._is_wanted = is_wanted
-
-    def Check(self, request: Any, context: Any) -> Any:  # noqa: ANN401, N802 - grpcio's
-        """Answer when asked: whoever would have to set it may hang."""
-        response = super().Check(request, context)
-        if not self._is_wanted() and response.status == _STATUS.SERVING:
-            return _STATUS(status=_STATUS.NOT_SERVING)
-        return response
+        """Take no new checks and wait for those under way, so long and not much longer."""
+        self._server.stop(grace_seconds).wait(grace_seconds + STOP_MARGIN_SECONDS)
+        self._calls.close()
 
 
 class _Answers(Protocol):
@@ -131,23 +142,28 @@ class _Answers(Protocol):
     ) -> bytes: ...
 
 
-def _handler(
-    answers: _Answers, tls: ServerTls | None, metrics: Metrics
-) -> "grpc.RpcMethodHandler[bytes, bytes]":
-    def check(data: bytes, context: Any) -> bytes:  # noqa: ANN401 - grpcio has no types
-        return answers(data, context.time_remaining)
-
-    def check_caller(data: bytes, context: Any) -> bytes:  # noqa: ANN401
-        if context.peer().startswith(_UNIX):
-            return check(data, context)
-        proxy = tls.caller(context.auth_context()) if tls else None
-        if proxy is None:  # not a deny: it is none of a caller's business what we would say
-            metrics.caller_refused()
-            context.abort(grpc.StatusCode.PERMISSION_DENIED, "not an allowed caller")
-            return b""
+def _handler(answers: _Answers) -> "grpc.RpcMethodHandler[bytes, bytes]":
+    def check(received: Received, context: Any) -> bytes:  # noqa: ANN401 - grpcio has no types
+        data, proxy = received
         return answers(data, context.time_remaining, proxy)
 
-    return grpc.unary_unary_rpc_method_handler(check if tls is None else check_caller)
+    return grpc.unary_unary_rpc_method_handler(check)
+
+
+def _limits(settings: ServerSettings) -> tuple[tuple[str, int], ...]:
+    descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if descriptors == resource.RLIM_INFINITY:
+        descriptors = MAX_CONNECTIONS * len(settings.listen) + RESERVED_DESCRIPTORS
+    of_each = max(descriptors - RESERVED_DESCRIPTORS, descriptors // 2) // len(settings.listen)
+    return (
+        ("grpc.max_allowed_incoming_connections", min(of_each, MAX_CONNECTIONS)),
+        ("grpc.max_connection_age_ms", int(settings.max_connection_age * 1000)),
+    )
+
+
+def _anyone(_: str, __: object) -> str:
+    """Let everyone ask who can reach us: no caller has a name."""
+    return ""
 
 
 def _refuse_taken_socket(address: str) -> None:

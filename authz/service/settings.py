@@ -49,6 +49,10 @@ class ServerSettings(Settings):
     """Checks that may wait for an issuer's new key, or for the decision point, at once; half of
     them of one agent.
     """
+    max_connection_age: Duration = Field(default=600.0, ge=1.0, le=86_400.0)
+    """How old a proxy's connection becomes, a tenth more or less: then it is asked to make another
+    one, which costs no request.
+    """
     drain: Duration = Field(default=10.0, ge=0.0, le=300.0)
     """How long a stop waits for proxies to go elsewhere and for checks to end."""
 

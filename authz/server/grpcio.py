@@ -1,0 +1,152 @@
+"""A call as grpcio hands it to its pool of threads: all that we use beyond grpcio's public API.
+
+grpcio's server gives its executor a function that receives a call's message, runs the handler and
+sends what it returns, and that waits for the message in its thread. Here these are three steps, of
+which the first is an event. ``require_known_grpcio`` finds a grpcio that is made otherwise before
+anything listens.
+"""
+
+import inspect
+from collections.abc import Callable
+from concurrent.futures import Executor
+from typing import Any, Final
+
+import grpc
+from grpc._common import STATUS_CODE_TO_CYGRPC_STATUS_CODE as STATUS_CODES
+from grpc._cython import cygrpc  # type: ignore[attr-defined] # compiled
+from grpc._server import (
+    _RECEIVE_MESSAGE_TOKEN,
+    _abort,
+    _handle_unary_unary,
+    _is_rpc_state_active,
+    _receive_message,
+    _RPCState,
+    _unary_response_in_pool,
+)
+
+_NO_FLAGS: Final = 0
+AuthContext = dict[bytes, tuple[bytes, ...]]
+
+
+class GrpcioError(RuntimeError):
+    """The installed grpcio is not made as this module needs it."""
+
+
+class Rpc:
+    """One unary call.
+
+    grpcio has one thread for the events of all calls: it makes the Rpc, and calls the listeners. An
+    exception would end it, and with it the server.
+    """
+
+    __slots__ = ("_args", "_call", "_function", "_state")
+
+    def __init__(self, function: Callable[..., object], args: tuple[Any, ...]) -> None:
+        """Take what grpcio would have run in a thread."""
+        self._function = function
+        self._args = args
+        self._call = args[1].call
+        self._state = args[2]
+
+    def on_finish(self, listener: Callable[[], object]) -> None:
+        """Call the listener when the call has ended, however it does: taken, cancelled, lost."""
+        self._state.callbacks.append(listener)
+
+    @property
+    def peer(self) -> str:
+        """The other end, such as ``unix:`` or ``ipv4:127.0.0.1:4711``."""
+        return str(self._call.peer(), "ascii", "replace")
+
+    def auth_context(self) -> AuthContext:
+        """What TLS knows of the other end."""
+        return cygrpc.auth_context(self._call) or {}
+
+    @property
+    def message(self) -> bytes | None:
+        """The message, None while it is not here."""
+        message: bytes | None = self._state.request  # nothing deserialises it
+        return message
+
+    @property
+    def is_active(self) -> bool:
+        """Whether the client is there, for all that we know, and has had no answer."""
+        return bool(_is_rpc_state_active(self._state))
+
+    def receive(self, listener: Callable[[], object]) -> None:
+        """Call the listener when the message is here, or will never be."""
+        received = _receive_message(self._state, self._call, None)
+
+        def on_event(event: object) -> object:
+            finished = received(event)
+            listener()
+            return finished
+
+        with self._state.condition:
+            operation = cygrpc.ReceiveMessageOperation(_NO_FLAGS)
+            self._call.start_server_batch((operation,), on_event)
+            self._state.due.add(_RECEIVE_MESSAGE_TOKEN)
+
+    def answer(self, argument: object) -> None:
+        """Run the handler with this argument and send what it returns, in the calling thread.
+
+        The sending itself is not waited for. A client that is gone has no handler run.
+        """
+        in_pool, event, state, behavior, _, *serializers = self._args
+        given = argument if self.is_active else None
+        self._function(in_pool, event, state, behavior, lambda: given, *serializers)
+
+    def refuse(self, code: grpc.StatusCode, details: str) -> None:
+        """Send a status for an answer. It is not waited for."""
+        with self._state.condition:
+            _abort(self._state, self._call, STATUS_CODES[code], details.encode())
+
+    def cancel(self) -> None:
+        """End the call, whatever its client does."""
+        self._call.cancel()
+
+
+def require_known_grpcio() -> None:
+    """Raise GrpcioError unless grpcio hands over calls as ``Rpc`` takes them."""
+    try:
+        is_known = _hands_over_as_expected() and _has_what_is_used()
+    except Exception:  # noqa: BLE001 - whatever another grpcio raises, it is another
+        is_known = False
+    if not is_known:
+        raise GrpcioError(
+            f"grpcio {grpc.__version__} hands over calls in a way that is not known here: "
+            "install the version in requirements/runtime.txt"
+        )
+
+
+class _Recorder(Executor):
+    def submit(self, *args: Any) -> None:  # type: ignore[override] # noqa: ANN401 - as inherited
+        self.submitted = args
+
+
+def _hands_over_as_expected() -> bool:
+    recorder, state, event = _Recorder(), _RPCState(), object()
+    handler = grpc.unary_unary_rpc_method_handler(lambda data, _: data)
+    _handle_unary_unary(event, state, handler, recorder)
+    *before, thunk, request_deserializer, response_serializer = recorder.submitted
+    expected = [state.context.run, _unary_response_in_pool, event, state, handler.unary_unary]
+    return (
+        before == expected
+        and callable(thunk)
+        and request_deserializer is response_serializer is None
+    )
+
+
+def _has_what_is_used() -> bool:
+    state = _RPCState()
+    signatures = {
+        _receive_message: ["state", "call", "request_deserializer"],
+        _abort: ["state", "call", "code", "details"],
+        _is_rpc_state_active: ["state"],
+    }
+    return (
+        all(list(inspect.signature(of).parameters) == names for of, names in signatures.items())
+        and isinstance(_RECEIVE_MESSAGE_TOKEN, str)
+        and (state.callbacks, state.due, state.request) == ([], set(), None)
+        and all(hasattr(cygrpc.Call, name) for name in ("cancel", "peer", "start_server_batch"))
+        and all(hasattr(cygrpc, name) for name in ("ReceiveMessageOperation", "auth_context"))
+    )
