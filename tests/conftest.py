@@ -5,9 +5,18 @@ from pathlib import Path
 
 import pytest
 from canary import canary
+from hypothesis import HealthCheck, settings
 from world import World
 
 from lab.mesh import Mesh
+
+# On a busy machine any example may take long. Fixtures may be shared by examples.
+settings.register_profile(
+    "suite",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+settings.load_profile("suite")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 from cgi_upstream import cgi, wsgi
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from world import BALANCE, READ, World, check_request, reason_of
 
@@ -199,9 +199,7 @@ NAMES = st.text(alphabet="agentxidAGENTXID-_.!~'", min_size=1, max_size=12) | st
 )
 
 
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=60, deadline=None)
 @given(names=st.lists(NAMES, max_size=8, unique_by=str.lower), raw=st.booleans())
 def test_an_answer_removes_what_came(shared_world: World, names: list[str], *, raw: bool) -> None:
     """Every header that folds to a name of ours is set or removed; no other one is touched."""

@@ -37,7 +37,7 @@ def test_a_revocation_counts_while_a_config_is_read(tmp_path: Path) -> None:
         serving.read_until("serving")
         assert serving.ask() == "allow"
         serving.write_config(grants(RULES))
-        wait_until(lambda: serving.metric('authz_idle_seconds{part="config"}') > 1.5, SECONDS)
+        wait_until(lambda: serving.metric('authz_idle_seconds{part="config"}') > 1.5)
         serving.revoke()
         serving.until("agent_suspended")
 

@@ -88,7 +88,7 @@ def test_a_renewed_certificate_is_taken(tmp_path: Path) -> None:
             assert ask(before, port) == "allow"
             port.write(renewed.issue(SERVER, dns=("localhost",)), renewed, port.world.authority)
 
-            wait_until(lambda: ask_once(port, caller, anchor) == "allow", 5)
+            wait_until(lambda: ask_once(port, caller, anchor) == "allow")
             assert ask_once(port, caller, anchor, address=1) == "allow"
             assert ask_once(port, old, anchor) == "allow"
             assert ask(before, port) == "allow"
@@ -104,7 +104,7 @@ def test_a_ca_that_is_trusted_no_more(tmp_path: Path) -> None:
             assert ask(before, port) == "allow"
             port.write(other.issue(SERVER, dns=("localhost",)), other)
 
-            wait_until(lambda: ask(before, port) == "PERMISSION_DENIED", seconds=5)
+            wait_until(lambda: ask(before, port) == "PERMISSION_DENIED")
         assert ask_once(port, old, other.path.read_bytes()) == "UNAVAILABLE"
         assert ask_once(port, other.issue(WAYPOINT), other.path.read_bytes()) == "allow"
 
@@ -142,7 +142,7 @@ def test_a_bundle_that_is_rewritten(tmp_path: Path) -> None:
         bundle, caller = tmp_path / "tls" / "..data" / "ca.crt", second.issue(WAYPOINT)
         halves = (bundle.read_bytes(), second.certificate.public_bytes(Encoding.PEM))
         bundle.write_bytes(b"".join(halves))
-        wait_until(lambda: ask_once(port, caller) == "allow", 5)
+        wait_until(lambda: ask_once(port, caller) == "allow")
         for _ in range(15):
             with bundle.open("wb", buffering=0) as file:
                 file.write(halves[0])
@@ -151,7 +151,7 @@ def test_a_bundle_that_is_rewritten(tmp_path: Path) -> None:
                 assert ask_once(port, caller) == "allow"
                 file.write(halves[1])
         bundle.write_bytes(halves[0])
-        wait_until(lambda: ask_once(port, caller) == "UNAVAILABLE", 5)
+        wait_until(lambda: ask_once(port, caller) == "UNAVAILABLE")
         assert port.tls.reloads == {"taken": 2, "refused": 0}
 
 
