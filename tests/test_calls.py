@@ -3,6 +3,7 @@
 import signal
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -158,6 +159,30 @@ def test_calls_that_are_given_up(tmp_path: Path, kind: str) -> None:
 
         assert answer_on_the_socket(port) == "agent_invalid"
         wait_until(lambda: open_calls(port) == 0)
+
+
+@kinds
+def test_unread_refusals_of_methods_that_are_not_there(
+    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are counted and ended as all calls are, and who may not ask learns nothing by them."""
+    give_time(monkeypatch, 1.0)
+    monkeypatch.setattr("authz.server.calls.MAX_SENDING", 100)
+    unread = partial(Port.metric, name="authz_calls_ended_total", cause="unread")
+    with listening(tmp_path) as port, port.hostile(kind) as client:
+        assert client.ends(client.open("/no/method")) == UNIMPLEMENTED
+        assert client.ends(client.call(b"", WATCH)) == UNIMPLEMENTED
+        if kind == "unix":  # its buffers are small: unread answers stay with us
+            for _ in range(4000):
+                client.open("/no/method")
+            client.flush()
+            wait_until(lambda: unread(port) > 1000)
+            assert open_calls(port) <= 101
+            wait_until(lambda: open_calls(port) == 0)
+        else:
+            with port.hostile(kind, TRAVEL) as stranger:
+                assert stranger.ends(stranger.open("/no/method")) == PERMISSION_DENIED
+        assert answer_on_the_socket(port) == "agent_invalid"
 
 
 def test_a_call_without_a_message(tmp_path: Path) -> None:

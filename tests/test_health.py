@@ -55,15 +55,17 @@ def test_who_may_ask(tmp_path: Path, name: str, status: str) -> None:
             assert client.ends(client.call(b"", method)) == status
 
 
-@pytest.mark.parametrize("name", [WAYPOINT, TRAVEL])
-def test_nobody_watches(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "status"), [(WAYPOINT, UNIMPLEMENTED), (TRAVEL, PERMISSION_DENIED)]
+)
+def test_nobody_watches(tmp_path: Path, name: str, status: str) -> None:
     """Watch is not there: however many ask for it and read nothing, a status is told at once."""
     with listening(tmp_path) as port, port.hostile("tls", name, window=0) as client:
         streams = [client.call(b"", WATCH) for _ in range(500)]
         for number in range(100):
             port.transport.set_serving(serving=number % 2 == 1)
 
-        assert {client.ends(stream) for stream in streams} == {UNIMPLEMENTED}
+        assert {client.ends(stream) for stream in streams} == {status}
         with port.hostile() as other:
             stream = other.call(b"", HEALTH)
             assert other.ends(stream) == "0"

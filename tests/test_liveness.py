@@ -1,6 +1,7 @@
 """Liveness that means something: what hangs is told, and a worker that hangs is replaced."""
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from authz.server.liveness import CONFIG, LIMITS, MAIN, REVOCATIONS, Liveness
 from authz.server.looking import Looking
 from authz.server.pool import CheckPool
 from authz.server.transport import Transport
+from authz.server.workers import HUNG_SECONDS, LONGEST_PAUSE_SECONDS, LOOK_SECONDS, Worker
 from authz.service import ServerSettings
 
 LATER = 11.0  # seconds after which every part that is judged is stuck
@@ -183,6 +185,56 @@ def test_a_hung_worker_is_replaced(tmp_path: Path) -> None:
         assert serving.stop() == 0
 
 
+def test_a_machine_that_stood_still_has_no_hung_workers(tmp_path: Path) -> None:
+    """A server that was paused as a whole, as a container can be, goes on with its workers."""
+    with Serving(tmp_path, workers=2) as serving:
+        serving.read_until("workers are up")
+        wait_until(lambda: serving.get("/readyz")[0] == 200)
+        workers = children_of(serving)
+        everybody = [serving.process.pid, *workers]
+        for pid in everybody:
+            os.kill(pid, signal.SIGSTOP)
+        time.sleep(HUNG_SECONDS + 1)
+        for pid in everybody:
+            os.kill(pid, signal.SIGCONT)
+
+        for _ in range(3):  # each scrape asks them all
+            wait_until(lambda: serving.get("/readyz")[0] == 200)
+            time.sleep(LOOK_SECONDS / 2)
+        assert children_of(serving) == workers
+
+
+def test_a_worker_that_cannot_be_started_again(tmp_path: Path) -> None:
+    """Without a descriptor, process or memory for it the others go on, and it comes later."""
+    with Serving(tmp_path, workers=2) as serving:
+        serving.read_until("workers are up")
+        wait_until(lambda: serving.get("/readyz")[0] == 200)
+        killed, well = children_of(serving)
+        before = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.prlimit(serving.process.pid, resource.RLIMIT_NOFILE, (3, before[1]))
+        os.kill(killed, signal.SIGKILL)
+        serving.read_until("can't be started")
+        assert children_of(serving) == [well]
+
+        resource.prlimit(serving.process.pid, resource.RLIMIT_NOFILE, before)
+        wait_until(lambda: len(children_of(serving)) == 2)
+        wait_until(lambda: serving.get("/readyz")[0] == 200)
+        assert serving.stop()[0] == 0
+
+
+def test_a_worker_that_never_starts_again_ends_nobody(tmp_path: Path) -> None:
+    """The pauses between its starts stay bounded, however many there were."""
+    file = tmp_path / "file"
+    file.touch()
+    worker = Worker(0, tmp_path / "authz.yaml", file)  # no folder: it can't be started
+    for _ in range(1100):
+        worker._start_at = 0.0
+        worker.start_if_due()
+
+    assert worker.pid == 0
+    assert worker._start_at - time.monotonic() <= LONGEST_PAUSE_SECONDS
+
+
 def test_a_stop_with_a_hung_worker_ends(tmp_path: Path) -> None:
     """A worker that can't hear that it should stop is killed when the time is up."""
     with Serving(tmp_path, workers=2) as serving:
@@ -192,10 +244,15 @@ def test_a_stop_with_a_hung_worker_ends(tmp_path: Path) -> None:
         assert serving.stop() == 0
 
 
+def _is_worker(pid: int) -> bool:
+    """Whether it runs its own program: before, it shares the supervisor's memory, which waits."""
+    return b"authz.server.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()
+
+
 def test_a_worker_that_does_not_get_on(tmp_path: Path) -> None:
     """A worker that hangs in its start ends the start, with a message, after some seconds."""
     with Serving(tmp_path, workers=2) as serving:
-        wait_until(lambda: len(children_of(serving)) == 2)
+        wait_until(lambda: sum(map(_is_worker, children_of(serving))) == 2)
         os.kill(children_of(serving)[1], signal.SIGSTOP)
         assert serving.process.stderr is not None
         said = serving.process.stderr.read().decode()
