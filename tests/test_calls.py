@@ -170,7 +170,9 @@ def test_unread_refusals_of_methods_that_are_not_there(
     monkeypatch.setattr("authz.server.calls.MAX_SENDING", 100)
     unread = partial(Port.metric, name="authz_calls_ended_total", cause="unread")
     with listening(tmp_path) as port, port.hostile(kind) as client:
-        assert client.ends(client.open("/no/method")) == UNIMPLEMENTED
+        stream = client.open("/no/method")
+        client.flush()
+        assert client.ends(stream) == UNIMPLEMENTED
         assert client.ends(client.call(b"", WATCH)) == UNIMPLEMENTED
         if kind == "unix":  # its buffers are small: unread answers stay with us
             for _ in range(4000):
@@ -181,7 +183,9 @@ def test_unread_refusals_of_methods_that_are_not_there(
             wait_until(lambda: open_calls(port) == 0)
         else:
             with port.hostile(kind, TRAVEL) as stranger:
-                assert stranger.ends(stranger.open("/no/method")) == PERMISSION_DENIED
+                stream = stranger.open("/no/method")
+                stranger.flush()
+                assert stranger.ends(stream) == PERMISSION_DENIED
         assert answer_on_the_socket(port) == "agent_invalid"
 
 
