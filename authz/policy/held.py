@@ -50,7 +50,7 @@ Typed = tuple[type, ClaimValue]
 class HeldClaims:
     """A token's claims, as many entries look at them: each is read once."""
 
-    __slots__ = ("_claims", "_elsewhere", "_forms", "_values")
+    __slots__ = ("_claims", "_elsewhere", "_forms", "_values", "_words")
 
     def __init__(self, claims: Mapping[str, Any]) -> None:
         """Take the claims."""
@@ -58,6 +58,7 @@ class HeldClaims:
         self._elsewhere: Names | None = None
         self._values: dict[str, frozenset[Typed]] = {}
         self._forms: dict[tuple[str, frozenset[type]], Fit] = {}
+        self._words: dict[str, frozenset[str]] = {}
 
     def value(self, name: str) -> object:
         """The claim itself, as ``claim_of`` has it."""
@@ -69,6 +70,13 @@ class HeldClaims:
             found = claim_values(self._claims, name)
             self._values[name] = frozenset([(type(one), one) for one in found])
         return self._values[name]
+
+    def words(self, name: str) -> frozenset[str]:
+        """The words of a claim that is one text of several; none of any other."""
+        if name not in self._words:
+            value = self.value(name)
+            self._words[name] = words_in(value) if isinstance(value, str) else frozenset()
+        return self._words[name]
 
     def form(self, name: str, kinds: frozenset[type]) -> Fit:
         """What of a claim is sure that has none of the values: NO, or why nothing is.
@@ -95,17 +103,23 @@ class ClaimMatch:
         name: as the config has it.
         wanted: the values.
         kinds: their types.
+        texts: those that are texts.
+        phrases: of these the ones of several words, with their words.
     """
 
     name: str
     wanted: frozenset[Typed]
     kinds: frozenset[type]
+    texts: frozenset[str]
+    phrases: tuple[tuple[str, frozenset[str]], ...]
 
     @classmethod
     def of(cls, name: str, values: Iterable[ClaimValue]) -> Self:
         """Compile."""
         wanted = frozenset([(type(value), value) for value in values])
-        return cls(name, wanted, frozenset([kind for kind, _ in wanted]))
+        texts = frozenset([one for _, one in wanted if isinstance(one, str)])
+        phrases = tuple([(one, words) for one in texts if (words := words_in(one))])
+        return cls(name, wanted, frozenset([kind for kind, _ in wanted]), texts, phrases)
 
     @property
     def root(self) -> str:
@@ -119,15 +133,16 @@ class ClaimMatch:
         form = held.form(self.name, self.kinds)
         if form is not Fit.NO:
             return form
-        value = held.value(self.name)
-        is_packed = isinstance(value, str) and self._is_in(value)
-        return Fit.UNREADABLE if is_packed else form
+        return Fit.UNREADABLE if self._is_packed_in(held) else form
 
-    def _is_in(self, text: str) -> bool:
-        """Whether a text that is none of the values has one of them among its words."""
-        words = words_in(text)
-        texts = [one for _, one in self.wanted if isinstance(one, str)]
-        return any(one in words or (one in text and words_in(one)) for one in texts)
+    def _is_packed_in(self, held: HeldClaims) -> bool:
+        """Whether the claim is one text, which has one of the values among its words."""
+        words = held.words(self.name)
+        if not words:
+            return False
+        text = str(held.value(self.name))
+        is_phrase = (words.issuperset(each) and one in text for one, each in self.phrases)
+        return not words.isdisjoint(self.texts) or any(is_phrase)
 
 
 def _form_of(value: object, kinds: frozenset[type]) -> Fit:
