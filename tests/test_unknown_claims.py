@@ -41,6 +41,9 @@ BAD: Final[dict[str, Any]] = {  # other ways to write that alice is a contractor
     "commas": "staff,contractors",
     "semicolons": "staff; contractors",
     "a name in LDAP": "cn=contractors,ou=groups",
+    "names in LDAP, in a list": ["cn=staff,ou=groups", "cn=contractors,ou=groups"],
+    "commas in a list": ["staff,contractors"],
+    "semicolons in a list": ["x", "staff;contractors"],
     "JSON in a text": '["contractors"]',
     "an escape in it": '[{"value":"con\\u0074ractors"}]',
     "JSON in a list": ['{"value":"con\\u0074ractors"}'],
@@ -62,6 +65,7 @@ ELSEWHERE: Final[dict[str, dict[str, Any]]] = {
 GOOD: Final[dict[str, dict[str, Any]]] = {
     "others": {"groups": ["staff", "non-contractors", "Domain contractors"]},
     "one other": {"groups": "non-contractors"},
+    "others in LDAP": {"groups": ["cn=staff,ou=groups", "cn=non-contractors,ou=groups"]},
     "one of two words": {"groups": "Domain Users"},
     "none": {"groups": []},
     "absent": {},
@@ -347,8 +351,11 @@ CONDITIONS: Final = [
 ]
 
 
-# Of these a condition sees what it asks for: a list of texts, and the names of an object.
-SEEN: Final = ("an object", "JSON in a list", "white space around", "what is not seen")
+# Of these a condition sees what it asks for: a list of texts.
+SEEN: Final = (
+    *("JSON in a list", "white space around", "what is not seen", "commas in a list"),
+    *("names in LDAP, in a list", "semicolons in a list"),
+)
 
 
 @pytest.mark.parametrize("when", CONDITIONS)

@@ -79,7 +79,7 @@ class Principals:
     def _form(self, issuer: str, name: str, kinds: frozenset[type], held: HeldClaims) -> Fit:
         form = held.form(name, kinds)
         if form is Fit.NO and name in LISTS:
-            is_packed = any((issuer, name, word) in self._index for word in held.words(name))
+            is_packed = any((issuer, name, word) in self._index for word in held.packed(name).words)
             return Fit.UNREADABLE if is_packed else form
         return form
 
@@ -96,7 +96,7 @@ def _looked_up(held: HeldClaims, name: str, *, is_taken_by: bool) -> Iterator[tu
     if not is_taken_by:
         return
     form = held.form(name, _TEXT)
-    yield from ((name, word) for word in held.words(name))
+    yield from ((name, word) for word in held.packed(name).words)
     if form.is_unknown:
         yield name + _UNKNOWN, ""
     elif form is Fit.ABSENT:
