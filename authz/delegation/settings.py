@@ -1,5 +1,7 @@
 """What an operator says about delegation tokens and the issuers that may make them."""
 
+import re
+from functools import cached_property
 from typing import Annotated, Final, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
@@ -134,6 +136,17 @@ class ActorSettings(Settings):
     def is_mapped(self) -> bool:
         """Whether the agent is told by a claim that is mapped, and not by act."""
         return self.claim != "act"
+
+    @cached_property
+    def names(self) -> frozenset[str]:
+        """The map's values of the claim, in lower case, as some issuers write accounts."""
+        return frozenset(map(str.lower, self.map))
+
+    @cached_property
+    def words(self) -> frozenset[str]:
+        """The words of these, and of the names of their agents."""
+        agents = (one.rpartition("/")[2].lower() for one in self.map.values())
+        return frozenset(re.findall("[a-z]+", " ".join([*self.names, *agents])))
 
     @model_validator(mode="after")
     def _map_goes_with_other_claims(self) -> Self:
