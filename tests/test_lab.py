@@ -28,6 +28,7 @@ def demo(**environment: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.e2e
 def test_the_demo_is_plain_when_piped() -> None:
     """Piped, the demo ends with its closing line, status 0, and has no colour in it."""
     result = demo()
@@ -37,6 +38,7 @@ def test_the_demo_is_plain_when_piped() -> None:
     assert "\x1b" not in result.stdout
 
 
+@pytest.mark.e2e
 def test_the_demo_names_what_failed() -> None:
     """With an Envoy that does not start the demo says so, with its log, and fails."""
     result = demo(AUTHZ_ENVOY="/bin/ls")
@@ -72,6 +74,7 @@ def _watch(mesh: Mesh) -> None:
         time.sleep(0.02)
 
 
+@pytest.mark.e2e
 def test_leaving_the_mesh_stops_every_part(tmp_path: Path) -> None:
     """After the mesh nothing of it runs, though one part was killed before."""
     with Mesh(tmp_path) as mesh:
@@ -103,6 +106,7 @@ def rendered(folder: Path, changes: Mapping[str, str] | None = None) -> str:
     )
 
 
+@pytest.mark.e2e
 def test_the_shipped_envoy_config_is_valid(tmp_path: Path) -> None:
     """Envoy takes the rendered bootstrap in its validation mode too."""
     path = tmp_path / "envoy.yaml"

@@ -108,7 +108,8 @@ def test_workers_too(tmp_path: Path) -> None:
     """Several processes on one pipe that nobody reads: each goes on, and all of them stop."""
     with Serving(tmp_path, workers=2) as serving:
         serving.read_until("workers are up")
-        serving.until("allow")
+        wait_until(lambda: serving.get("/readyz")[0] == 200)
+        assert serving.ask() == "allow"
         serving.shrink_pipe()
         serving.garbage(BURST + 50)
         serving.revoke()
