@@ -24,6 +24,14 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(canary)
 
 
+@pytest.hookimpl(tryfirst=True)  # before it is chosen by marks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what asks for a mesh: it needs an Envoy."""
+    for item in items:
+        if {"mesh", "trips"} & {*getattr(item, "fixturenames", ())}:
+            item.add_marker(pytest.mark.e2e)
+
+
 @pytest.fixture(scope="session")
 def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
     """Everything running behind a real Envoy, for all tests that change none of it."""

@@ -10,7 +10,7 @@ from typing import Any
 import grpc
 from cryptography.hazmat.primitives.serialization import Encoding
 from frames import Hostile, connected, grpc_context, secured
-from world import World, check_request, reason_of
+from world import PATIENCE_SECONDS, World, check_request, reason_of
 
 from authz._pb import ext_authz_pb2 as pb
 from authz.server.pool import CheckPool
@@ -124,7 +124,7 @@ def ask(open_channel: grpc.Channel, port: Port) -> str:
         f"/{SERVICE}/Check", pb.CheckRequest.SerializeToString, pb.CheckResponse.FromString
     )
     try:
-        return reason_of(check(message_of(port), timeout=5))
+        return reason_of(check(message_of(port), timeout=PATIENCE_SECONDS))
     except grpc.RpcError as error:
         return str(error.code().name)
 

@@ -250,7 +250,7 @@ class Running:
 
     def ask(self) -> str:
         """Ask; the reason, of an allow with its id noted."""
-        answer = self._check(self._message, timeout=30)
+        answer = self._check(self._message, timeout=60)
         if (reason := reason_of(answer)) == "allow":
             self.allowed.add(str(answer.dynamic_metadata["decision_id"]))
         return reason

@@ -9,6 +9,7 @@ import pytest
 from google.protobuf.message import DecodeError
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from serving import Serving
 from world import BALANCE, PATIENCE_SECONDS, READ, World, check_request, reason_of, wait_until
 
 from authz._pb import ext_authz_pb2 as pb
@@ -16,7 +17,7 @@ from authz.decision import Agent, Deny
 from authz.envoy import HeaderSettings, Writer
 from authz.reason import Denied, Reason
 from authz.spiffe import SpiffeId
-from lab.mesh import PAYMENTS, TRAVEL, Mesh
+from lab.mesh import PAYMENTS, TRAVEL
 from lab.storm import CHECK
 
 RELAXED = settings(
@@ -280,13 +281,11 @@ def test_too_late_to_decide(world: World) -> None:
 
 def test_a_flood_is_shed_and_known_tokens_are_served(tmp_path: Path) -> None:
     """Through a real server: hundreds of new tokens at once, and a known one is never refused."""
-    with Mesh(tmp_path) as mesh:
-        flooded = mesh.server("flooded", {"  workers: 1": "  workers: 1\n  max_queued: 2"})
-        flooded.wait_ready()
-        svid = mesh.authority.issue(TRAVEL)
-        tokens = [mesh.issuer.token(TRAVEL, scope=READ) for _ in range(400)]
-        messages = [
-            check_request(svid, [("authorization", f"Bearer {token}")]).SerializeToString()
+    with Serving(tmp_path, {"  workers: 1": "  workers: 1\n  max_queued: 2"}) as flooded:
+        flooded.read_until("serving")
+        tokens = [flooded.issuer.token(TRAVEL, scope=READ) for _ in range(401)]
+        *messages, last = [
+            check_request(flooded.svid, [("authorization", f"Bearer {token}")]).SerializeToString()
             for token in tokens
         ]
         with grpc.insecure_channel(f"unix:{flooded.socket}") as channel:
@@ -297,12 +296,7 @@ def test_a_flood_is_shed_and_known_tokens_are_served(tmp_path: Path) -> None:
             of_known = {reason_of(call.result()) for call in known}
             of_flood = {reason_of(call.result()) for call in flood}
             # Few of a flood are decided, on a slow machine none; who comes after it is.
-            after = check(
-                check_request(
-                    svid, [("authorization", f"Bearer {mesh.issuer.token(TRAVEL, scope=READ)}")]
-                ).SerializeToString(),
-                timeout=60,
-            )
+            after = check(last, timeout=60)
 
     assert of_known == {"allow"}
     assert "overloaded" in of_flood

@@ -155,7 +155,7 @@ def test_no_spelling_reaches_an_upstream(mesh: Mesh, *, http2: bool) -> None:
         ("host", "mcp.corp.example"),
         ("authorization", f"Bearer {mesh.issuer.token(TRAVEL, scope=READ)}"),
     ]
-    with httpx.Client(http2=http2, verify=context, timeout=10, trust_env=False) as client:
+    with httpx.Client(http2=http2, verify=context, timeout=60, trust_env=False) as client:
         for forged in batches(PLAIN):
             reply = client.get(url, headers=[*own, *forged])
             names = [name for name, _ in reply.json()["headers"] if "agent" in name]

@@ -22,7 +22,9 @@ from authz._pb import ext_authz_pb2 as pb
 from authz.cli import main
 from authz.keys import KeyCacheSettings, KeyFolder, KeySettings, KeySource, KeyStore
 from authz.keys.settings import SpiffeBundleSettings
-from lab.mesh import ISSUER, TRAVEL, Mesh
+from lab.ca import Authority
+from lab.issuer import Issuer, JwksServer
+from lab.mesh import AUDIENCE, ISSUER, TRAVEL, Server
 
 ALL = frozenset({"ES256"})
 CHECK = "/envoy.service.auth.v3.Authorization/Check"
@@ -336,18 +338,28 @@ def test_a_server_starts_again_without_its_issuer(tmp_path: Path) -> None:
         f"    keys: {{jwks_uri: '{DOWN}', insecure: true}}\n"
         "    audiences: [https://mcp.corp.example/finance]\n"
     )
-    with Mesh(tmp_path) as mesh:
-        mesh.server("first", {**keys, "issuers:\n": other}).wait_ready().process.stop()
-        headers = [("authorization", f"Bearer {mesh.issuer.token(TRAVEL, scope=READ)}")]
-        message = check_request(mesh.authority.issue(TRAVEL), headers).SerializeToString()
-        mesh.jwks.close()
-        second = mesh.server("second", {**keys, "issuers:\n": other}).wait_ready()
-
+    issuer, svid = Issuer(ISSUER, AUDIENCE), Authority(tmp_path / "pki").issue(TRAVEL)
+    jwks = JwksServer(issuer)
+    headers = [("authorization", f"Bearer {issuer.token(TRAVEL, scope=READ)}")]
+    message = check_request(svid, headers).SerializeToString()
+    changes = {**keys, "issuers:\n": other}
+    uri = f"{jwks.url}/jwks"
+    first = Server(tmp_path, "first", uri, changes=changes)
+    try:
+        first.wait_ready()
+    finally:
+        first.process.stop()
+        jwks.close()
+    second = Server(tmp_path, "second", uri, changes=changes)
+    try:
+        second.wait_ready()
         assert ", kept from before the start" in second.process.log.read_text()
         assert second.metric(f'authz_keys_age_seconds{{issuer="{ISSUER}"}}') > 0
         with grpc.insecure_channel(f"unix:{second.socket}") as channel:
             check = channel.unary_unary(CHECK, None, pb.CheckResponse.FromString)
             assert reason_of(check(message, timeout=SECONDS)) == "allow"
+    finally:
+        second.process.stop()
 
 
 def test_checking_the_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -142,6 +142,16 @@ def test_endless_body_is_left(server: ScriptedServer) -> None:
     assert sum(sent) < 16 * 2**20  # the buffers of two sockets, not a stream
 
 
+def test_a_head_that_can_not_be_read(
+    server: ScriptedServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What it says, which may be what we sent, stays out of the log."""
+    server.serve(raw(HEAD, b"x: y\r\n", SECRET, b"\r\n\r\n{}"))
+    fetch(settings(server), ISSUER)
+
+    assert SECRET.decode() not in caplog.text
+
+
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_redirects_are_not_followed(server: ScriptedServer, status: int) -> None:
     """A redirect is an error, wherever it leads."""

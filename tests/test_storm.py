@@ -7,6 +7,8 @@ import pytest
 from lab.mesh import Mesh
 from lab.storm import COOLDOWN_SECONDS, Record, Storm, run
 
+pytestmark = pytest.mark.e2e
+
 
 @pytest.fixture(scope="module")
 def record(tmp_path_factory: pytest.TempPathFactory) -> Record:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import select
 import socket
 import subprocess
@@ -47,9 +48,16 @@ def test_what_was_lost_is_told_when_it_is_read_again(tmp_path: Path) -> None:
         serving.read_until("serving")
         serving.shrink_pipe()
         serving.garbage(BURST + 10)
-        lines = serving.read_until("10 more lines were left out")
+        shown = told = 0
+        while shown + told < BURST + 10:  # who is slow is told of less, as time makes room
+            message = serving.read_until("a check was no message")[-1]["message"]
+            if "more lines were left out" in message:
+                told += int(message.split()[0])
+            else:
+                shown += 1
 
-        assert len([one for one in lines if "not a CheckRequest" in one["message"]]) == BURST + 1
+        assert told > 0
+        assert shown + told == BURST + 10
 
 
 @pytest.mark.parametrize("closed", ["2>&-", "0<&- 1>&- 2>&-"])
@@ -100,7 +108,8 @@ def test_workers_too(tmp_path: Path) -> None:
     """Several processes on one pipe that nobody reads: each goes on, and all of them stop."""
     with Serving(tmp_path, workers=2) as serving:
         serving.read_until("workers are up")
-        serving.until("allow")
+        wait_until(lambda: serving.get("/readyz")[0] == 200)
+        assert serving.ask() == "allow"
         serving.shrink_pipe()
         serving.garbage(BURST + 50)
         serving.revoke()
@@ -165,14 +174,16 @@ def test_a_full_pipe_delays_nobody() -> None:
         writer.put(number % 200, b"x" * 1000)  # a kind of its own, nearly
     lost = writer.lost()["full"]
     data = b""
-    while data.count(b"x" * 1000 + b"\n") < sent - lost or b"were lost" not in data:
+    told: list[int] = []  # in several lines, if the writer begins late
+    while data.count(b"x" * 1000 + b"\n") < sent - lost or sum(told) < lost:
         data += os.read(reader, 65536)
+        told = [int(one) for one in re.findall(rb"notice: ([0-9]+) lines were lost\n", data)]
     writer.close()
     os.close(descriptor)
     os.close(reader)
 
     assert 0 < lost <= 500
-    assert f"notice: {lost} lines were lost\n".encode() in data
+    assert sum(told) == lost
 
 
 def test_an_end_does_not_wait_for_a_reader() -> None:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from serving import Serving
 from world import READ
 from world import wait_until as until
 
@@ -31,9 +32,10 @@ def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
         yield made
 
 
-def workers_of(server: Server) -> list[int]:
+def workers_of(server: Server | Serving) -> list[int]:
     """The process ids of its workers, by number."""
-    children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text()
+    pid = server.process.pid
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text()
     return sorted(map(int, children.split()), key=_number)
 
 
@@ -145,9 +147,9 @@ def test_audit_lines_of_all_are_whole(mesh: Mesh) -> None:
 def test_a_core_for_each(tmp_path: Path) -> None:
     """With ``pin`` each worker stays on one core, and the next worker has the next one."""
     allowed_cores = sorted(os.sched_getaffinity(0))
-    with Mesh(tmp_path) as mesh:
-        server = mesh.server("pinned", {"  workers: 2": "  pin: true\n  workers: 2"}, workers=2)
-        server.wait_ready()
+    pinned = {"  workers: 2": "  pin: true\n  workers: 2"}
+    with Serving(tmp_path, pinned, workers=2) as server:
+        server.read_until("workers are up")
         for pid, number in zip(workers_of(server), (0, 1), strict=True):
             tasks = [int(one.name) for one in Path(f"/proc/{pid}/task").iterdir()]
             core = {allowed_cores[number % len(allowed_cores)]}
@@ -166,19 +168,18 @@ def _cores_of(task: int) -> set[int] | None:
 
 def test_a_stop_is_of_all(tmp_path: Path) -> None:
     """SIGTERM drains every worker; status 0, no process and no folder is left."""
-    with Mesh(tmp_path, workers=2) as mesh:
-        server = mesh.servers[0]
+    with Serving(tmp_path, workers=2) as server:
+        server.read_until("workers are up")
         pids = workers_of(server)
-        server.process.signal(signal.SIGTERM)
 
-        assert server.process.wait() == 0
+        assert server.stop() == 0
         assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
 
 
 def test_workers_go_with_their_supervisor(tmp_path: Path) -> None:
     """When the supervisor is killed its workers stop: they would be beyond anyone's reach."""
-    with Mesh(tmp_path, workers=2) as mesh:
-        server = mesh.servers[0]
+    with Serving(tmp_path, workers=2) as server:
+        server.read_until("workers are up")
         pids = workers_of(server)
         os.kill(server.process.pid, signal.SIGKILL)
         server.process.wait()
