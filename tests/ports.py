@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from frames import Hostile, connected, grpc_context, secured
 from world import PATIENCE_SECONDS, World, check_request, reason_of
@@ -39,13 +40,16 @@ class Port:
     tls: ServerTls
     folder: Path
 
-    def write(self, svid: Svid, *authorities: Authority) -> None:
+    def write(self, svid: Svid, *authorities: Authority | x509.Certificate) -> None:
         """Put a certificate in place, as a renewal does: files at once, by a link."""
         version = self.folder / f"v{time.monotonic_ns()}"
         version.mkdir()
         (version / "tls.crt").write_text(svid.certificate_pem)
         (version / "tls.key").write_text(svid.key_pem)
-        pems = [one.certificate.public_bytes(Encoding.PEM) for one in authorities]
+        certificates = [
+            one.certificate if isinstance(one, Authority) else one for one in authorities
+        ]
+        pems = [one.public_bytes(Encoding.PEM) for one in certificates]
         (version / "ca.crt").write_bytes(b"".join(pems))
         link = self.folder / "..data.new"
         link.symlink_to(version)

@@ -17,7 +17,7 @@ from world import READ, World, check_request, reason_of
 from world import wait_until as until
 
 from authz._pb import ext_authz_pb2 as pb
-from authz.audit import AuditLog, AuditSettings
+from authz.audit import AuditError, AuditLog, AuditSettings
 from lab.ca import Authority
 from lab.issuer import Issuer, JwksServer
 from lab.mesh import AUDIENCE, ISSUER, TRAVEL, Server
@@ -162,6 +162,26 @@ def test_a_folder_that_vanishes(tmp_path: Path) -> None:
 
     assert path.read_text().split() == ["0", "1", "2", "more"]
     assert not log.is_failing
+
+
+def test_a_pipe_without_a_reader(tmp_path: Path) -> None:
+    """It holds up no start, which fails with the reason; and a reader that comes back has all."""
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    with pytest.raises(AuditError, match="a pipe that nobody reads"):
+        started(path)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    log = started(path, when_full="deny")
+    os.close(reader)
+    log.append("first\n")
+    until(lambda: log.is_failing and log.refuses_allows)
+    log.append("second\n")
+
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    until(lambda: not log.is_failing and not len(log))
+    log.close()
+    assert os.read(reader, 1000) == b"first\nsecond\n"
+    os.close(reader)
 
 
 @pytest.mark.parametrize(("when_full", "refuses"), [("drop", False), ("deny", True)])

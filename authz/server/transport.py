@@ -151,7 +151,7 @@ def _handler(answers: _Answers) -> "grpc.RpcMethodHandler[bytes, bytes]":
     return grpc.unary_unary_rpc_method_handler(check)
 
 
-class _NoSuchMethod(grpc.GenericRpcHandler):  # type: ignore[type-arg] # generic in its stubs alone
+class _NoSuchMethod(grpc.GenericRpcHandler):  # type: ignore[type-arg] # no class to subscript
     """Has calls of methods that are not there pass through ``Calls`` as well.
 
     grpcio would answer them by itself, whoever asks, and hold each until its client takes the
