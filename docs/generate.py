@@ -211,7 +211,11 @@ denies. `has(claims.level) && claims.level > 2` asks first.
 - Claims and arguments have whatever type they are sent with. One that is compared (`==`, `!=`,
   `in`, in a loop too) with a value of another type leaves the condition without a value:
   `claims.level == "3"` where `level` is the number 3, `"staff" in claims.groups` where a group is
-  an object. Of an object `in` looks at the names. What it asks the `type` of is left to it.
+  an object. So does each branch of `? :`, each side of a `+`, each element that an index may mean;
+  not `claims[x]` with a name that is computed. Of an object `in` and loops look at the names;
+  there is no value where the text that is looked for is no name but a value in it, as
+  `{"value": "staff"}` has it. What it asks the `type` of is left to it; what it compares with null
+  may be null.
 - A claim that the token says is elsewhere (`_claim_names`, Entra's `hasgroups`) leaves each
   condition that reads it without a value, `has(claims.groups)` too.
 - Claims with a NUL in a text, or a whole number beyond 64 bits, leave every condition without a

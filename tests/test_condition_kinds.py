@@ -35,6 +35,31 @@ OTHER_TYPES: Final[list[tuple[str, dict[str, Any]]]] = [
     ("principal.id in claims.owners", {"owners": [{"id": "alice"}]}),
     ("claims.scope in delegation.scopes", {"scope": 5}),
     ("claims.level == int(request.segments[1])", {"level": "17"}),
+    # Through what stands between a claim and its comparison.
+    ('"x" in (has(claims.groups) ? claims.groups : [])', {"groups": [{"value": "x"}]}),
+    ('"x" in (has(claims.other) ? claims.other : claims.groups)', {"groups": [5]}),
+    ('"x" in claims.groups + claims.roles', {"groups": ["y"], "roles": [{"value": "x"}]}),
+    ('"x" in claims.groups + []', {"groups": [["x"]]}),
+    ('"x" in [claims.groups][0]', {"groups": [{"value": "x"}]}),
+    ('"x" in {"a": claims.groups}["a"]', {"groups": [{"value": "x"}]}),
+    ('claims.org[principal.id] == "x"', {"org": {"alice": ["x"]}}),
+    ('claims.groups[size(claims.groups) - 1] == "x"', {"groups": ["y", {"value": "x"}]}),
+    ('claims.level == (claims.left == true ? "a" : "b")', {"level": ["a"], "left": True}),
+    ("principal.id in [claims.owner, claims.deputy]", {"owner": "bob", "deputy": ["alice"]}),
+    ('claims.tenant == request.headers["x-tenant"]', {"tenant": ["blue"]}),
+    ("claims.segment == request.segments[0]", {"segment": ["orders"]}),
+    ("claims.admin == (size(request.segments) == 2)", {"admin": "true"}),
+    ('claims.groups == ["x"]', {"groups": [{"value": "x"}]}),
+    ('claims.groups != ["x"]', {"groups": [["x"]]}),
+    ('claims.groups in [["x"], ["y"]]', {"groups": [{"value": "x"}]}),
+    ('[claims.level] == ["3"]', {"level": 3}),
+    # One object in place of a list, which says it in a value.
+    ('"x" in claims.groups', {"groups": {"value": "x"}}),
+    ('"x" in claims.groups', {"groups": {"id": 7, "more": [{"name": "x"}]}}),
+    ('claims.groups.exists(g, g == "x")', {"groups": {"value": "x"}}),
+    ('claims.groups.exists(g, g in ["x", "z"])', {"groups": {"value": ["y", "z"]}}),
+    ('claims.groups.exists(g, g in {"x": true})', {"groups": {"value": "x"}}),
+    ('claims.realm.roles.all(r, r != "x")', {"realm": {"roles": {"value": "x"}}}),
 ]
 
 
@@ -63,6 +88,18 @@ SAME_TYPES: Final[list[tuple[str, dict[str, Any], bool]]] = [
         True,
     ),
     ("claims.level == claims.other", {"level": 3, "other": "3"}, False),
+    ('"x" in (has(claims.groups) ? claims.groups : [])', {}, False),
+    ('"x" in claims.groups', {"groups": {"y": "z"}}, False),
+    ('"x" in claims.groups', {"groups": {"x": "x"}}, True),
+    ('claims.none != null && claims.none == "x"', {"none": None}, False),
+    ('claims.none != null && claims.none == "x"', {"none": "x"}, True),
+    ("has(claims.level) == true", {"level": "3"}, True),
+    ('claims.groups.exists(g, type(g) == string && g == "x")', {"groups": [5, "x"]}, True),
+    ('claims.groups == ["x"]', {"groups": ["y", "x"]}, False),
+    ("claims.groups == []", {"groups": [{}]}, False),
+    ('claims.org[principal.id] == "x"', {"org": {"alice": "x", "bob": "y"}}, True),
+    ('claims[principal.id] == "x"', {"alice": "x", "level": 5}, True),
+    ('claims.first + claims.last == "ab"', {"first": "a", "last": "b"}, True),
 ]
 
 

@@ -13,6 +13,7 @@ from lab.mesh import AUDIENCE, ISSUER, PAYMENTS, TRAVEL
 UUID = "5b7c1f5e-0f64-4c8e-9b0d-6d5f0a3e1c77"
 CLIENT = "travel-client"
 SIGNED_IN = 1_700_000_000  # auth_time
+AUTHENTIK = "goauthentik.io/providers/oauth2/default"  # acr
 PRINCIPALS = f"""\
 principals:
   - match: {{issuer: {ISSUER}}}
@@ -63,6 +64,8 @@ def plain(world: World, /, **claims: Any) -> str:
     return world.token(header={"typ": "JWT"}, **base | claims)
 
 
+GRANT = "urn:ietf:params:oauth:grant-type"
+CC = {"grants": ["x", ["client_credentials"]]}
 # By issuer: what a user's token has there, and one of the client alone.
 USERS: dict[str, dict[str, Any]] = {
     "RFC 9068, signed in": {"sub": UUID, "auth_time": SIGNED_IN},
@@ -84,6 +87,23 @@ USERS: dict[str, dict[str, Any]] = {
     "a name of two": {"sub": "Alice.Smith"},
     "a name as in the audience": {"sub": "corp.example"},
     "an e-mail address": {"sub": "alice.smith@corp.example"},
+    "authentik": {"sub": UUID, "auth_time": SIGNED_IN, "amr": ["pwd"], "acr": AUTHENTIK},
+    "authentik, a session": {
+        "sub": UUID,
+        "sid": "s",
+        "preferred_username": "a-b",
+        "acr": AUTHENTIK,
+    },
+    "FusionAuth": {"sub": UUID, "gty": ["authorization_code", "refresh_token"]},
+    "Supabase": {"sub": UUID, "amr": [{"method": "password", "timestamp": SIGNED_IN}]},
+    "Entra ID, an agent for them": {"sub": UUID, "oid": "o", "scp": "R", "xms_act_fct": "3 9 11"},
+    "an agent that has its token by a client's grant": {
+        "sub": "auth0|65a1b2",
+        "act": {"sub": TRAVEL, "gty": "client-credentials"},
+        "may_act": {"sub": TRAVEL, "grant_type": "client_credentials"},
+    },
+    "a text about credentials": {"sub": "alice", "note": "has client and user credentials"},
+    "a name like no client": {"sub": "Walter.Clint"},
 }
 CLIENTS_OWN: dict[str, dict[str, Any]] = {
     "its id": {"sub": CLIENT},
@@ -119,9 +139,31 @@ CLIENTS_OWN: dict[str, dict[str, Any]] = {
     "Entra ID v1": {"sub": "app-7", "appid": "app-7"},
     "another claim of its id": {"sub": "c-9", "client_id": "c-9"},
     "Keycloak's older claim": {"sub": "c-9", "clientId": "c-9"},
+    "a grant in camel case": {"sub": UUID, "grantType": "ClientCredentials", "amr": ["pwd"]},
+    "a grant of two words": {"sub": UUID, "gty": "Client Credentials", "auth_time": SIGNED_IN},
+    "a grant among others": {"sub": UUID, "gty": "client_credentials refresh", "amr": ["pwd"]},
+    "a grant as a URN": {"sub": UUID, "gty": f"{GRANT}:client_credentials", "amr": ["pwd"]},
+    "a grant in an object": {"sub": UUID, "auth": [{"by": {"client-credentials": 1}}, CC]},
+    "Okta, of its own uid": {"sub": "0oa1", "cid": "0oa2", "uid": "0oa2"},
+    "Cognito, its name": {"sub": UUID, "token_use": "access", "username": CLIENT},
+    "UAA, its name": {"sub": UUID, "user_name": f"Service-Account-{CLIENT}", "amr": ["pwd"]},
     "Passport": {"sub": "c-9", "aud": [AUDIENCE, "c-9"], "auth_time": SIGNED_IN},
 }
+NO_PERSONS = "OTHER payments travels travelclient reporter scheduler cronjobs serviceaccount"
 UNCLEAR: dict[str, dict[str, Any]] = {
+    "authentik, a service account": {"sub": "9f2c", "auth_time": SIGNED_IN, "acr": AUTHENTIK},
+    "AD FS, an app": {"sub": "a-1", "auth_time": "2020-02-13T11:28:23.862Z"},
+    "a time that is none": {"sub": UUID, "auth_time": True},
+    "methods that are none": {"sub": UUID, "amr": ["", None]},
+    "Entra ID, facets in a list": {"sub": UUID, "oid": "o", "scp": "R", "xms_sub_fct": [9, "13"]},
+    "Entra ID, one facet": {"sub": UUID, "oid": "o", "scp": "R", "xms_sub_fct": 13},
+    "another client, in capitals": {"sub": "OTHER", "auth_time": SIGNED_IN},
+    "another client, by its name": {"sub": UUID, "username": "other", "token_use": "access"},
+    "another client's account": {"sub": UUID, "upn": "service-account-OTHER", "amr": ["pwd"]},
+    "Kubernetes, a node": {"sub": "system:node:n1", "auth_time": SIGNED_IN},
+    "a client's connection": {"sub": "client|7"},
+    "a machine's connection": {"sub": "m2m-users|7"},
+    **{f"the name {name}": {"sub": name} for name in NO_PERSONS.split()},
     "an id that was made": {"sub": UUID},
     "a number": {"sub": "283746501928374"},
     "a name with digits": {"sub": "u0007"},

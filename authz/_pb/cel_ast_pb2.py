@@ -24,31 +24,43 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\rcel_ast.proto\x12\rauthz.cel_ast\"0\n\x0b\x43heckedExpr\x12!\n\x04\x65xpr\x18\x04 \x01(\x0b\x32\x13.authz.cel_ast.Expr\"\xb3\x08\n\x04\x45xpr\x12-\n\nconst_expr\x18\x03 \x01(\x0b\x32\x17.authz.cel_ast.ConstantH\x00\x12/\n\nident_expr\x18\x04 \x01(\x0b\x32\x19.authz.cel_ast.Expr.IdentH\x00\x12\x31\n\x0bselect_expr\x18\x05 \x01(\x0b\x32\x1a.authz.cel_ast.Expr.SelectH\x00\x12-\n\tcall_expr\x18\x06 \x01(\x0b\x32\x18.authz.cel_ast.Expr.CallH\x00\x12\x33\n\tlist_expr\x18\x07 \x01(\x0b\x32\x1e.authz.cel_ast.Expr.CreateListH\x00\x12\x37\n\x0bstruct_expr\x18\x08 \x01(\x0b\x32 .authz.cel_ast.Expr.CreateStructH\x00\x12?\n\x12\x63omprehension_expr\x18\t \x01(\x0b\x32!.authz.cel_ast.Expr.ComprehensionH\x00\x1a\x15\n\x05Ident\x12\x0c\n\x04name\x18\x01 \x01(\t\x1a=\n\x06Select\x12$\n\x07operand\x18\x01 \x01(\x0b\x32\x13.authz.cel_ast.Expr\x12\r\n\x05\x66ield\x18\x02 \x01(\t\x1a`\n\x04\x43\x61ll\x12#\n\x06target\x18\x01 \x01(\x0b\x32\x13.authz.cel_ast.Expr\x12\x10\n\x08\x66unction\x18\x02 \x01(\t\x12!\n\x04\x61rgs\x18\x03 \x03(\x0b\x32\x13.authz.cel_ast.Expr\x1a\x33\n\nCreateList\x12%\n\x08\x65lements\x18\x01 \x03(\x0b\x32\x13.authz.cel_ast.Expr\x1a\xbe\x01\n\x0c\x43reateStruct\x12\x14\n\x0cmessage_name\x18\x01 \x01(\t\x12\x37\n\x07\x65ntries\x18\x02 \x03(\x0b\x32&.authz.cel_ast.Expr.CreateStruct.Entry\x1a_\n\x05\x45ntry\x12&\n\x07map_key\x18\x03 \x01(\x0b\x32\x13.authz.cel_ast.ExprH\x00\x12\"\n\x05value\x18\x04 \x01(\x0b\x32\x13.authz.cel_ast.ExprB\n\n\x08key_kind\x1a\xfe\x01\n\rComprehension\x12\x10\n\x08iter_var\x18\x01 \x01(\t\x12\'\n\niter_range\x18\x02 \x01(\x0b\x32\x13.authz.cel_ast.Expr\x12\x10\n\x08\x61\x63\x63u_var\x18\x03 \x01(\t\x12&\n\taccu_init\x18\x04 \x01(\x0b\x32\x13.authz.cel_ast.Expr\x12+\n\x0eloop_condition\x18\x05 \x01(\x0b\x32\x13.authz.cel_ast.Expr\x12&\n\tloop_step\x18\x06 \x01(\x0b\x32\x13.authz.cel_ast.Expr\x12#\n\x06result\x18\x07 \x01(\x0b\x32\x13.authz.cel_ast.ExprB\x0b\n\texpr_kind\"\x90\x01\n\x08\x43onstant\x12\x14\n\nbool_value\x18\x02 \x01(\x08H\x00\x12\x15\n\x0bint64_value\x18\x03 \x01(\x03H\x00\x12\x16\n\x0cuint64_value\x18\x04 \x01(\x04H\x00\x12\x16\n\x0c\x64ouble_value\x18\x05 \x01(\x01H\x00\x12\x16\n\x0cstring_value\x18\x06 \x01(\tH\x00\x42\x0f\n\rconstant_kindb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\rcel_ast.proto\x12\rauthz.cel_ast\"\xb0\x01\n\x0b\x43heckedExpr\x12\x39\n\x08type_map\x18\x03 \x03(\x0b\x32\'.authz.cel_ast.CheckedExpr.TypeMapEntry\x12!\n\x04\x65xpr\x18\x04 \x01(\x0b\x32\x13.authz.cel_ast.Expr\x1a\x43\n\x0cTypeMapEntry\x12\x0b\n\x03key\x18\x01 \x01(\x03\x12\"\n\x05value\x18\x02 \x01(\x0b\x32\x13.authz.cel_ast.Type:\x02\x38\x01\"\xb3\x03\n\x04Type\x12\x36\n\tprimitive\x18\x03 \x01(\x0e\x32!.authz.cel_ast.Type.PrimitiveTypeH\x00\x12\x31\n\tlist_type\x18\x06 \x01(\x0b\x32\x1c.authz.cel_ast.Type.ListTypeH\x00\x12/\n\x08map_type\x18\x07 \x01(\x0b\x32\x1b.authz.cel_ast.Type.MapTypeH\x00\x1a\x32\n\x08ListType\x12&\n\telem_type\x18\x01 \x01(\x0b\x32\x13.authz.cel_ast.Type\x1aY\n\x07MapType\x12%\n\x08key_type\x18\x01 \x01(\x0b\x32\x13.authz.cel_ast.Type\x12\'\n\nvalue_type\x18\x02 \x01(\x0b\x32\x13.authz.cel_ast.Type\"s\n\rPrimitiveType\x12\x1e\n\x1aPRIMITIVE_TYPE_UNSPECIFIED\x10\x00\x12\x08\n\x04\x42OOL\x10\x01\x12\t\n\x05INT64\x10\x02\x12\n\n\x06UINT64\x10\x03\x12\n\n\x06\x44OUBLE\x10\x04\x12\n\n\x06STRING\x10\x05\x12\t\n\x05\x42YTES\x10\x06\x42\x0b\n\ttype_kind\"\xd2\x08\n\x04\x45xpr\x12\n\n\x02id\x18\x02 \x01(\x03\x12-\n\nconst_expr\x18\x03 \x01(\x0b\x32\x17.authz.cel_ast.ConstantH\x00\x12/\n\nident_expr\x18\x04 \x01(\x0b\x32\x19.authz.cel_ast.Expr.IdentH\x00\x12\x31\n\x0bselect_expr\x18\x05 \x01(\x0b\x32\x1a.authz.cel_ast.Expr.SelectH\x00\x12-\n\tcall_expr\x18\x06 \x01(\x0b\x32\x18.authz.cel_ast.Expr.CallH\x00\x12\x33\n\tlist_expr\x18\x07 \x01(\x0b\x32\x1e.authz.cel_ast.Expr.CreateListH\x00\x12\x37\n\x0bstruct_expr\x18\x08 \x01(\x0b\x32 .authz.cel_ast.Expr.CreateStructH\x00\x12?\n\x12\x63omprehension_expr\x18\t \x01(\x0b\x32!.authz.cel_ast.Expr.ComprehensionH\x00\x1a\x15\n\x05Ident\x12\x0c\n\x04name\x18\x01 \x01(\t\x1aP\n\x06Select\x12$\n\x07operand\x18\x01 \x01(\x0b\x32\x13.authz.cel_ast.Expr\x12\r\n\x05\x66ield\x18\x02 \x01(\t\x12\x11\n\ttest_only\x18\x03 \x01(\x08\x1a`\n\x04\x43\x61ll\x12#\n\x06target\x18\x01 \x01(\x0b\x32\x13.authz.cel_ast.Expr\x12\x10\n\x08\x66unction\x18\x02 \x01(\t\x12!\n\x04\x61rgs\x18\x03 \x03(\x0b\x32\x13.authz.cel_ast.Expr\x1a\x33\n\nCreateList\x12%\n\x08\x65lements\x18\x01 \x03(\x0b\x32\x13.authz.cel_ast.Expr\x1a\xbe\x01\n\x0c\x43reateStruct\x12\x14\n\x0cmessage_name\x18\x01 \x01(\t\x12\x37\n\x07\x65ntries\x18\x02 \x03(\x0b\x32&.authz.cel_ast.Expr.CreateStruct.Entry\x1a_\n\x05\x45ntry\x12&\n\x07map_key\x18\x03 \x01(\x0b\x32\x13.authz.cel_ast.ExprH\x00\x12\"\n\x05value\x18\x04 \x01(\x0b\x32\x13.authz.cel_ast.ExprB\n\n\x08key_kind\x1a\xfe\x01\n\rComprehension\x12\x10\n\x08iter_var\x18\x01 \x01(\t\x12\'\n\niter_range\x18\x02 \x01(\x0b\x32\x13.authz.cel_ast.Expr\x12\x10\n\x08\x61\x63\x63u_var\x18\x03 \x01(\t\x12&\n\taccu_init\x18\x04 \x01(\x0b\x32\x13.authz.cel_ast.Expr\x12+\n\x0eloop_condition\x18\x05 \x01(\x0b\x32\x13.authz.cel_ast.Expr\x12&\n\tloop_step\x18\x06 \x01(\x0b\x32\x13.authz.cel_ast.Expr\x12#\n\x06result\x18\x07 \x01(\x0b\x32\x13.authz.cel_ast.ExprB\x0b\n\texpr_kind\"\xa7\x01\n\x08\x43onstant\x12\x14\n\nbool_value\x18\x02 \x01(\x08H\x00\x12\x15\n\x0bint64_value\x18\x03 \x01(\x03H\x00\x12\x16\n\x0cuint64_value\x18\x04 \x01(\x04H\x00\x12\x16\n\x0c\x64ouble_value\x18\x05 \x01(\x01H\x00\x12\x16\n\x0cstring_value\x18\x06 \x01(\tH\x00\x12\x15\n\x0b\x62ytes_value\x18\x07 \x01(\x0cH\x00\x42\x0f\n\rconstant_kindb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'cel_ast_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CHECKEDEXPR']._serialized_start=32
-  _globals['_CHECKEDEXPR']._serialized_end=80
-  _globals['_EXPR']._serialized_start=83
-  _globals['_EXPR']._serialized_end=1158
-  _globals['_EXPR_IDENT']._serialized_start=460
-  _globals['_EXPR_IDENT']._serialized_end=481
-  _globals['_EXPR_SELECT']._serialized_start=483
-  _globals['_EXPR_SELECT']._serialized_end=544
-  _globals['_EXPR_CALL']._serialized_start=546
-  _globals['_EXPR_CALL']._serialized_end=642
-  _globals['_EXPR_CREATELIST']._serialized_start=644
-  _globals['_EXPR_CREATELIST']._serialized_end=695
-  _globals['_EXPR_CREATESTRUCT']._serialized_start=698
-  _globals['_EXPR_CREATESTRUCT']._serialized_end=888
-  _globals['_EXPR_CREATESTRUCT_ENTRY']._serialized_start=793
-  _globals['_EXPR_CREATESTRUCT_ENTRY']._serialized_end=888
-  _globals['_EXPR_COMPREHENSION']._serialized_start=891
-  _globals['_EXPR_COMPREHENSION']._serialized_end=1145
-  _globals['_CONSTANT']._serialized_start=1161
-  _globals['_CONSTANT']._serialized_end=1305
+  _globals['_CHECKEDEXPR_TYPEMAPENTRY']._loaded_options = None
+  _globals['_CHECKEDEXPR_TYPEMAPENTRY']._serialized_options = b'8\001'
+  _globals['_CHECKEDEXPR']._serialized_start=33
+  _globals['_CHECKEDEXPR']._serialized_end=209
+  _globals['_CHECKEDEXPR_TYPEMAPENTRY']._serialized_start=142
+  _globals['_CHECKEDEXPR_TYPEMAPENTRY']._serialized_end=209
+  _globals['_TYPE']._serialized_start=212
+  _globals['_TYPE']._serialized_end=647
+  _globals['_TYPE_LISTTYPE']._serialized_start=376
+  _globals['_TYPE_LISTTYPE']._serialized_end=426
+  _globals['_TYPE_MAPTYPE']._serialized_start=428
+  _globals['_TYPE_MAPTYPE']._serialized_end=517
+  _globals['_TYPE_PRIMITIVETYPE']._serialized_start=519
+  _globals['_TYPE_PRIMITIVETYPE']._serialized_end=634
+  _globals['_EXPR']._serialized_start=650
+  _globals['_EXPR']._serialized_end=1756
+  _globals['_EXPR_IDENT']._serialized_start=1039
+  _globals['_EXPR_IDENT']._serialized_end=1060
+  _globals['_EXPR_SELECT']._serialized_start=1062
+  _globals['_EXPR_SELECT']._serialized_end=1142
+  _globals['_EXPR_CALL']._serialized_start=1144
+  _globals['_EXPR_CALL']._serialized_end=1240
+  _globals['_EXPR_CREATELIST']._serialized_start=1242
+  _globals['_EXPR_CREATELIST']._serialized_end=1293
+  _globals['_EXPR_CREATESTRUCT']._serialized_start=1296
+  _globals['_EXPR_CREATESTRUCT']._serialized_end=1486
+  _globals['_EXPR_CREATESTRUCT_ENTRY']._serialized_start=1391
+  _globals['_EXPR_CREATESTRUCT_ENTRY']._serialized_end=1486
+  _globals['_EXPR_COMPREHENSION']._serialized_start=1489
+  _globals['_EXPR_COMPREHENSION']._serialized_end=1743
+  _globals['_CONSTANT']._serialized_start=1759
+  _globals['_CONSTANT']._serialized_end=1926
 # @@protoc_insertion_point(module_scope)

@@ -64,7 +64,8 @@ class Condition:
         if size_bytes > MAX_TEXT_BYTES:
             raise ConditionError(f"the condition is longer than {MAX_TEXT_BYTES} bytes")
         program = compiled(text)
-        tree = tree_of(program.serialize())
+        checked = tree_of(program.serialize())
+        tree = checked.expr
         check_cost(tree)
         names, members = list(names_in(tree)), tuple(members_in(tree))
         claims = frozenset(name for variable, name in members if variable == CLAIMS)
@@ -75,7 +76,7 @@ class Condition:
             frozenset(names),
             members,
             claims if is_by_name else None,
-            compared_in(tree),
+            compared_in(checked),
         )
 
     @classmethod
@@ -104,8 +105,8 @@ class Condition:
         values = facts.activation()
         if self._claims != frozenset():
             facts.check_here(self._claims)
-        for path, kinds in self._compared:
-            facts.check_kinds(path, kinds)
+        for compared in self._compared:
+            facts.check_kinds(compared)
         return truth(self._program, values)
 
 

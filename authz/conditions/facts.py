@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, Field
 
-from authz.conditions.kinds import EACH, Kinds, Path, is_of
+from authz.conditions.kinds import Compared, Step
 from authz.conditions.language import ConditionFailedError, activation
 from authz.conditions.variables import ARGUMENTS, NAME
 from authz.decision import Agent, Delegation
@@ -111,13 +111,14 @@ class Facts:
             if is_elsewhere(name, self._elsewhere):
                 raise ConditionFailedError(f"the claim {name} is elsewhere, and not in the token")
 
-    def check_kinds(self, path: Path, kinds: Kinds) -> None:
-        """Check that what stands at a path is of one of the types, or is not there at all.
+    def check_kinds(self, compared: Compared) -> None:
+        """Check that what is compared is of one of the types, or is not there at all.
 
         Raises ConditionFailedError.
         """
-        if not is_of(self._values.get(path[0] or ""), path[1:], kinds):
-            name = ".".join("[]" if step is EACH else step for step in path)
+        variable, *steps = compared.path
+        if not compared.fits(self._values.get(str(variable))):
+            name = ".".join([str(variable), *(_told(step) for step in steps)])
             raise ConditionFailedError(f"{name} is of another type than it is compared with")
 
     def activation(self) -> Any:  # noqa: ANN401 - the library has no types
@@ -160,6 +161,10 @@ class Facts:
             **name,
             **arguments,
         }
+
+
+def _told(step: str | Step) -> str:
+    return step.value if isinstance(step, Step) else step
 
 
 _NO_CALL: Final = Call("")

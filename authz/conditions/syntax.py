@@ -9,12 +9,12 @@ from authz._pb.cel_ast_pb2 import CheckedExpr, Expr
 from authz.conditions.language import ConditionError
 
 
-def tree_of(serialized: bytes) -> Expr:
-    """The tree. Raises ConditionError."""
+def tree_of(serialized: bytes) -> CheckedExpr:
+    """The tree, and the types of what is in it. Raises ConditionError."""
     envelope = Any()
     try:
         envelope.ParseFromString(serialized)
-        return CheckedExpr.FromString(envelope.value).expr
+        return CheckedExpr.FromString(envelope.value)
     except DecodeError:  # deeper than protobuf reads
         raise ConditionError("the condition is nested too deeply") from None
 

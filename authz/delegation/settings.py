@@ -1,5 +1,7 @@
 """What an operator says about delegation tokens and the issuers that may make them."""
 
+import re
+from functools import cached_property
 from typing import Annotated, Final, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
@@ -135,6 +137,17 @@ class ActorSettings(Settings):
         """Whether the agent is told by a claim that is mapped, and not by act."""
         return self.claim != "act"
 
+    @cached_property
+    def names(self) -> frozenset[str]:
+        """The map's values of the claim, in lower case, as some issuers write accounts."""
+        return frozenset(map(str.lower, self.map))
+
+    @cached_property
+    def words(self) -> frozenset[str]:
+        """The words of these, and of the names of their agents."""
+        agents = (one.rpartition("/")[2].lower() for one in self.map.values())
+        return frozenset(re.findall("[a-z]+", " ".join([*self.names, *agents])))
+
     @model_validator(mode="after")
     def _map_goes_with_other_claims(self) -> Self:
         if not self.is_mapped and self.map:
@@ -180,7 +193,7 @@ class IssuerSettings(Settings):
     person_shown_by: dict[ClaimText, tuple[str, ...]] | None = Field(default=None, min_length=1)
     """With an actor.claim other than act: claims of which one shows that a person is behind a
     token, and their values; "*" for any. Left out, it is what issuers give to users alone, as the
-    reference of tokens lists it. A token that shows none is nobody's; a client's own never does.
+    reference of tokens lists it. A token that shows none is refused; a client's own never does.
     """
     accept_unchecked: tuple[Unchecked, ...] = ()
     """Restrictions that are not checked here, and whose tokens are taken all the same, as if they

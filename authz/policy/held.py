@@ -13,11 +13,16 @@ from typing import Any, Final, Self
 
 from authz.elsewhere import Names, is_elsewhere, names_elsewhere
 from authz.policy.claims import ClaimValue, claim_of, claim_values, root_of
+from authz.strictjson import of_type
 
 # A list or an object as JSON, within a text: escapes in it could spell any name.
 _JSON: Final = re.compile(r'\s*[\[{]\s*["\[{\]}]')
 # What stands between the words of a text into which several values were packed.
 _BETWEEN: Final = re.compile(r"[\s,;|:=\"'()\[\]{}]+")
+# Of these the ones that names of groups have not: lists in a text, and names in LDAP (RFC 4514).
+_PACKING: Final = re.compile(r"[,;|=]")
+Phrases = tuple[tuple[str, frozenset[str]], ...]
+"""Texts of several words, with their words."""
 
 
 class Fit(Enum):
@@ -50,7 +55,7 @@ Typed = tuple[type, ClaimValue]
 class HeldClaims:
     """A token's claims, as many entries look at them: each is read once."""
 
-    __slots__ = ("_claims", "_elsewhere", "_forms", "_values")
+    __slots__ = ("_claims", "_elsewhere", "_forms", "_packed", "_values")
 
     def __init__(self, claims: Mapping[str, Any]) -> None:
         """Take the claims."""
@@ -58,6 +63,7 @@ class HeldClaims:
         self._elsewhere: Names | None = None
         self._values: dict[str, frozenset[Typed]] = {}
         self._forms: dict[tuple[str, frozenset[type]], Fit] = {}
+        self._packed: dict[str, Packed] = {}
 
     def value(self, name: str) -> object:
         """The claim itself, as ``claim_of`` has it."""
@@ -69,6 +75,12 @@ class HeldClaims:
             found = claim_values(self._claims, name)
             self._values[name] = frozenset([(type(one), one) for one in found])
         return self._values[name]
+
+    def packed(self, name: str) -> "Packed":
+        """What of a claim is a text into which several values were packed."""
+        if name not in self._packed:
+            self._packed[name] = Packed.of(self.value(name))
+        return self._packed[name]
 
     def form(self, name: str, kinds: frozenset[type]) -> Fit:
         """What of a claim is sure that has none of the values: NO, or why nothing is.
@@ -88,6 +100,43 @@ class HeldClaims:
 
 
 @dataclass(frozen=True, slots=True)
+class Packed:
+    """Texts that may be several values each: read once, however many entries look at them.
+
+    Attributes:
+        words: of all of them.
+    """
+
+    texts: tuple[str, ...]
+    words: frozenset[str]
+
+    @classmethod
+    def of(cls, value: object) -> Self:
+        """A claim that is one such text, or those in its list that no name of one group looks like.
+
+        Names of groups have blanks in them. In a list a blank alone is no sign of several.
+        """
+        if isinstance(value, str):
+            texts = [value]
+        elif isinstance(value, list):
+            listed = of_type(str, value)
+            is_any = _PACKING.search("\n".join(listed))
+            texts = [one for one in listed if _PACKING.search(one)] if is_any else []
+        else:
+            texts = []
+        return cls(tuple(texts), frozenset[str]().union(*map(words_in, texts)))
+
+    def may_hold(self, texts: frozenset[str], phrases: Phrases) -> bool:
+        """Whether one of these stands in one of the texts, as words of it."""
+        if not self.words:
+            return False
+        return not self.words.isdisjoint(texts) or any(
+            self.words.issuperset(words) and any(phrase in one for one in self.texts)
+            for phrase, words in phrases
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class ClaimMatch:
     """What is asked of one claim: that it is, or holds, one of some values, of the same type.
 
@@ -95,17 +144,23 @@ class ClaimMatch:
         name: as the config has it.
         wanted: the values.
         kinds: their types.
+        texts: those that are texts.
+        phrases: of these the ones of several words, with their words.
     """
 
     name: str
     wanted: frozenset[Typed]
     kinds: frozenset[type]
+    texts: frozenset[str]
+    phrases: Phrases
 
     @classmethod
     def of(cls, name: str, values: Iterable[ClaimValue]) -> Self:
         """Compile."""
         wanted = frozenset([(type(value), value) for value in values])
-        return cls(name, wanted, frozenset([kind for kind, _ in wanted]))
+        texts = frozenset([one for _, one in wanted if isinstance(one, str)])
+        phrases = tuple([(one, words) for one in texts if (words := words_in(one))])
+        return cls(name, wanted, frozenset([kind for kind, _ in wanted]), texts, phrases)
 
     @property
     def root(self) -> str:
@@ -119,15 +174,8 @@ class ClaimMatch:
         form = held.form(self.name, self.kinds)
         if form is not Fit.NO:
             return form
-        value = held.value(self.name)
-        is_packed = isinstance(value, str) and self._is_in(value)
+        is_packed = held.packed(self.name).may_hold(self.texts, self.phrases)
         return Fit.UNREADABLE if is_packed else form
-
-    def _is_in(self, text: str) -> bool:
-        """Whether a text that is none of the values has one of them among its words."""
-        words = words_in(text)
-        texts = [one for _, one in self.wanted if isinstance(one, str)]
-        return any(one in words or (one in text and words_in(one)) for one in texts)
 
 
 def _form_of(value: object, kinds: frozenset[type]) -> Fit:

@@ -77,9 +77,9 @@ class Principals:
         return {name: form for name, form in forms.items() if form.is_unknown}
 
     def _form(self, issuer: str, name: str, kinds: frozenset[type], held: HeldClaims) -> Fit:
-        form, value = held.form(name, kinds), held.value(name)
-        if form is Fit.NO and name in LISTS and isinstance(value, str):
-            is_packed = any((issuer, name, word) in self._index for word in words_in(value))
+        form = held.form(name, kinds)
+        if form is Fit.NO and name in LISTS:
+            is_packed = any((issuer, name, word) in self._index for word in held.packed(name).words)
             return Fit.UNREADABLE if is_packed else form
         return form
 
@@ -95,9 +95,8 @@ def _looked_up(held: HeldClaims, name: str, *, is_taken_by: bool) -> Iterator[tu
     yield from ((name, word) for _, word in held.values(name) if isinstance(word, str))
     if not is_taken_by:
         return
-    value, form = held.value(name), held.form(name, _TEXT)
-    if isinstance(value, str):
-        yield from ((name, word) for word in words_in(value))
+    form = held.form(name, _TEXT)
+    yield from ((name, word) for word in held.packed(name).words)
     if form.is_unknown:
         yield name + _UNKNOWN, ""
     elif form is Fit.ABSENT:

@@ -17,7 +17,7 @@ import grpc
 from authz.extmcp import ExtMcp
 from authz.metrics import Metrics
 from authz.server.callers import Callers
-from authz.server.calls import Calls, Received
+from authz.server.calls import Calls, Received, no_such_method
 from authz.server.grpcio import GrpcioError, require_known_grpcio
 from authz.server.health import HEALTH, Health
 from authz.server.pool import CheckPool
@@ -89,6 +89,7 @@ class Transport:
         self._add(EXT_MCP, {name: _handler(of) for name, of in methods.items()})
         self._health = Health((SERVICE, EXT_MCP), is_wanted)
         self._add(HEALTH, self._health.handlers())
+        self._server.add_generic_rpc_handlers((_NoSuchMethod(),))  # the last: for all others
         self.addresses: list[str] = []
 
     def check_addresses(self) -> None:
@@ -148,6 +149,19 @@ def _handler(answers: _Answers) -> "grpc.RpcMethodHandler[bytes, bytes]":
         return answers(data, context.time_remaining, proxy)
 
     return grpc.unary_unary_rpc_method_handler(check)
+
+
+class _NoSuchMethod(grpc.GenericRpcHandler):  # type: ignore[type-arg] # no class to subscript
+    """Has calls of methods that are not there pass through ``Calls`` as well.
+
+    grpcio would answer them by itself, whoever asks, and hold each until its client takes the
+    answer: without a limit in time or number.
+    """
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:  # noqa: ANN401 - as inherited
+        """The same for each."""
+        del handler_call_details
+        return grpc.unary_unary_rpc_method_handler(no_such_method)
 
 
 def _limits(settings: ServerSettings) -> tuple[tuple[str, int], ...]:

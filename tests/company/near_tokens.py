@@ -98,6 +98,17 @@ def clients_own(r: random.Random, token: Token) -> None:
             {"sub_profile": r.choice(["ai_agent", "service"])},
             {"aut": "APPLICATION"},
             {"sub": r.choice([*CLIENTS, *AGENTS])},
+            {"sub": r.choice([*CLIENTS]).upper()},
+            {r.choice(["username", "upn", "uid"]): r.choice([client, *CLIENTS])},
+            {
+                "more": {
+                    "grant": [r.choice(["ClientCredentials", "x client-credentials", "client"])]
+                }
+            },
+            {"act": claims.get("act", {}) | {"gty": "client_credentials"}}
+            if "act" in claims
+            else {},
+            {"xms_sub_fct": r.choice([["13"], 11, "1 13", [3]])},
         ]
     )
 
@@ -107,8 +118,13 @@ def unseen_person(r: random.Random, token: Token) -> None:
     for name in ("amr", "sub_profile", "idtyp", "sid", "grant_type", "auth_time"):
         token.claims.pop(name, None)
     token.claims["sub"] = r.choice(
-        [token.claims["sub"], "alice", "alice.smith@corp.example", "batch", "auth0|77", "a-b"]
+        [
+            *(token.claims["sub"], "alice", "alice.smith@corp.example", "batch", "auth0|77", "a-b"),
+            *("reporter", "client|7", "cronjobs.x", "travels", "payments", "system:node:x"),
+        ]
     )
+    signs: list[Claims] = [{}, {"amr": [""]}, {"auth_time": 5.5}, {"acr": "goauthentik.io/x"}]
+    token.claims |= r.choice(signs)
 
 
 def restricted(r: random.Random, token: Token) -> None:
@@ -145,6 +161,8 @@ def about_groups(r: random.Random, token: Token) -> None:
         {"value": word},
         f"marketing {word}",
         f"marketing,{word}",
+        [*held, f"cn={word},ou=groups"],
+        [f"marketing|{word}"],
         f'["{word}"]',
         [],
         None,

@@ -173,7 +173,9 @@ def mcp_call(method: str, params: dict[str, Any], known: list[str]) -> Call:
 def a2a_calls(method: str, params: dict[str, Any], known: list[str]) -> list[Call]:
     """The calls of an A2A message: of its task, its skill, and the push config that it brings."""
     if method in ("SendMessage", "SendStreamingMessage"):
-        message = params["message"]
+        message = params.get("message")
+        if not isinstance(message, dict):
+            raise Refused("mcp_params")
         call = Call("a2a", method, arguments=params)
         calls = []
         if task := message.get("taskId"):

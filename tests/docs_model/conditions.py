@@ -64,6 +64,8 @@ def is_finance(known: Known) -> bool:
     groups = claim(known, "groups")
     if not isinstance(groups, list | dict) or not all(isinstance(one, str) for one in groups):
         raise NoValueError
+    if isinstance(groups, dict) and "finance" not in groups and "finance" in groups.values():
+        raise NoValueError
     return "finance" in groups
 
 

@@ -138,8 +138,9 @@ def is_or_holds(claims: Mapping[str, Any], name: str, wanted: list[Any], if_abse
     texts = [one for one in values if isinstance(one, str)]
     if any(not one.isprintable() or one != one.strip() or is_json(one) for one in texts):
         return "perhaps"
-    is_among = isinstance(value, str) and any(one in re.split(r"[\s,;]+", value) for one in wanted)
-    return "perhaps" if is_among else "no"
+    packed = [value] if isinstance(value, str) else [one for one in texts if set(one) & set(",;|=")]
+    words = {word for one in packed for word in re.split(r"[\s,;|=]+", one)}
+    return "perhaps" if words & set(wanted) else "no"
 
 
 def is_json(text: str) -> bool:
