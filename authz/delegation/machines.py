@@ -20,10 +20,11 @@ _SUBJECT_CLAIMS: Final = (
     *("sub", "preferred_username", "username", "user_name"),
     *("uid", "upn", "unique_name"),
 )
-_CLIENT_GRANT: Final = "clientcredentials"  # RFC 6749 section 4.4.2, in one of its spellings
+# The grant of RFC 6749 section 4.4.2; with a hyphen at Auth0, as one word in .NET.
+_CLIENT_GRANT: Final = re.compile(r"(.*:)?client[\s_-]?credentials", re.DOTALL | re.IGNORECASE)
+_ENDS_IN_GRANT: Final = re.compile(r"client[\s_-]?credentials\Z", re.IGNORECASE)
 _CREDENTIALS: Final = "credentials"
 _BETWEEN: Final = re.compile(r"[\s,;]+")
-_JOINING: Final = re.compile(r"[\s_.-]")
 # Where an issuer says what the subject is, and its word for a person: Entra ID, the actor profile
 # (Auth0), Oracle, WSO2. Any other word is one for a machine.
 KINDS: Final = (
@@ -36,7 +37,7 @@ KINDS: Final = (
 _OF_MACHINES: Final = ("clientHost", "clientAddress", "kubernetes.io")
 _MACHINE_NAMES: Final = (
     ("spiffe://", "service-account-", "system:", "(age!"),  # how they begin
-    ("@clients", ".gserviceaccount.com"),  # and end
+    ("@clients", ".gserviceaccount.com"),  # and end; authentik's in the grant
 )
 _FACETS: Final = "xms_sub_fct"  # Entra ID: words, of which these are agents and their accounts
 _MACHINE_FACETS: Final = frozenset({"11", "13"})
@@ -65,7 +66,7 @@ def has_client_grant(values: Iterable[object]) -> bool:
     while level:
         texts = of_type(str, level)
         is_near = _CREDENTIALS in "\n".join(texts).lower()
-        if is_near and any(map(_is_client_grant, _words(texts))):
+        if is_near and any(map(_CLIENT_GRANT.fullmatch, _words(texts))):
             return True
         level = children(level)
     return False
@@ -86,7 +87,7 @@ def mark_of(members: Mapping[str, Any], issuer: IssuerSettings) -> str:
     begins, ends = _MACHINE_NAMES
     for name in (*_SUBJECT_CLAIMS, "email"):
         for text in _lower(members.get(name)):
-            if text.startswith(begins) or text.endswith(ends) or _ends_in_grant(text):
+            if text.startswith(begins) or text.endswith(ends) or _ENDS_IN_GRANT.search(text):
                 return name
     return ""
 
@@ -133,20 +134,6 @@ def _words(texts: Iterable[str]) -> Iterator[str]:
     for text in texts:
         yield text
         yield from _BETWEEN.split(text)
-
-
-def _is_client_grant(word: str) -> bool:
-    """``client_credentials``, with a hyphen (Auth0), a space, nothing between, or as a URN."""
-    return _folded(word.rpartition(":")[2]) == _CLIENT_GRANT
-
-
-def _ends_in_grant(name: str) -> bool:
-    """As authentik names a client's account: ``ak-PROVIDER-client_credentials``."""
-    return _folded(name).endswith(_CLIENT_GRANT)
-
-
-def _folded(text: str) -> str:
-    return _JOINING.sub("", text.lower())
 
 
 def _facets(value: object) -> set[str]:

@@ -116,8 +116,8 @@ def _is_persons_name(members: Mapping[str, Any], issuer: IssuerSettings) -> bool
         words = connection[1].lower().split("-")
     else:
         return False
-    known = words_of(client_names(members, issuer)) | issuer.actor.words
-    return not any(is_machine_word(word, known) for word in words)
+    taken = (words_of(client_names(members, issuer)), issuer.actor.words)
+    return not any(is_machine_word(word, known) for word in words for known in taken)
 
 
 def _has(members: Mapping[str, Any], name: str, words: tuple[str, ...]) -> bool:

@@ -16,7 +16,7 @@ USER_GRANTS = {
     "urn:ietf:params:oauth:grant-type:device_code",
 }
 TOGETHER = ["cid uid", "token_use username", "oid scp", "sid preferred_username"]
-GRANT = r"client[ _-]?credentials"
+GRANT = r"client[\s_-]?credentials"
 MACHINES = [
     r"spiffe://.*",
     r"service-account-.*",
