@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
 import grpc
@@ -13,9 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from test_config_errors import halves
-from world import READ, check_request, reason_of, wait_until
+from world import READ, World, check_request, reason_of, wait_until
 
 from authz._pb import ext_authz_pb2 as pb
+from authz.build import snapshot_of
 from authz.config import (
     Config,
     ConfigError,
@@ -28,6 +30,7 @@ from authz.config import (
 from authz.config import files as files_module
 from authz.config import include as include_module
 from authz.files import STABLE_SECONDS, Look, look
+from authz.server import reload
 from lab.ca import Authority
 from lab.issuer import Issuer, JwksServer
 from lab.mesh import AUDIENCE, ISSUER, TRAVEL, Server
@@ -446,6 +449,34 @@ def is_refused(resting: ConfigFiles, written_at: float) -> bool:
     except FilesChangingError:
         return True
     return time.monotonic() - written_at >= STABLE_SECONDS
+
+
+def test_a_config_that_never_rests_is_told(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is not taken, which is said once and counted; and taken when its writer is done."""
+    monkeypatch.setattr(reload, "WAIT_SECONDS", 0.3)
+    path = world.folder / "authz.yaml"
+    path.write_text(world.config_text)
+    taken: list[Config] = []
+    watched = reload.ConfigReload(
+        ConfigFiles(path, must_rest=True),
+        lambda config, _: snapshot_of(config, world.keys, world.revocations),
+        lambda config, _: taken.append(config),
+        world.metrics,
+    )
+    refused = ("authz_config_reloads_total", {"result": "refused"})
+    for number in count():
+        path.write_text(f"{world.config_text}# {number}\n")
+        assert watched.look()
+        if world.metrics.registry.get_sample_value(*refused):
+            break
+    assert watched.look()
+
+    assert caplog.text.count("written again and again") == 1
+    assert not taken
+    wait_until(lambda: not watched.look())
+    assert len(taken) == 1
 
 
 def test_a_file_that_is_named_meanwhile(folder: Folder, resting: ConfigFiles) -> None:

@@ -275,10 +275,13 @@ with signals(Hanging()):
 
 
 @contextmanager
-def hanging(fifo: Path) -> Iterator["subprocess.Popen[str]"]:
+def hanging(fifo: Path, program: str = HANGS) -> Iterator["subprocess.Popen[str]"]:
     """A process whose main thread hangs."""
     with subprocess.Popen(
-        [sys.executable, "-c", HANGS, str(fifo)], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", program, str(fifo)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
     ) as child:
         assert child.stdout is not None
         assert child.stdout.readline() == "up\n"
@@ -296,6 +299,21 @@ def test_a_stop_ends_whatever_hangs(fifo: Path, number: signal.Signals) -> None:
         assert child.stdout is not None
         assert child.stdout.readline() == "reload\n"
         child.send_signal(number)
+
+        assert child.wait(SECONDS) == -signal.SIGALRM
+
+
+FAILS = HANGS.replace('print("reload", flush=True)', '(print("reload", flush=True), 1 / 0)')
+
+
+def test_a_signal_that_can_t_be_passed_on(fifo: Path) -> None:
+    """An error on SIGHUP takes no later signal away, above all not the one that stops."""
+    with hanging(fifo, FAILS) as child:
+        assert child.stdout is not None
+        for _ in range(2):
+            child.send_signal(signal.SIGHUP)
+            assert child.stdout.readline() == "reload\n"
+        child.send_signal(signal.SIGTERM)
 
         assert child.wait(SECONDS) == -signal.SIGALRM
 
@@ -333,6 +351,24 @@ def test_a_storm_of_signals(tmp_path: Path) -> None:
             os.kill(serving.process.pid, signal.SIGTERM)
 
         assert serving.stop() == 0
+
+
+@pytest.mark.parametrize(
+    ("socket", "why"),
+    [("x" * 108, "longer than 107 bytes"), ("file/authz.sock", "there is no folder")],
+)
+def test_sockets_that_cannot_be(tmp_path: Path, socket: str, why: str) -> None:
+    """They are told at the start, and not when the keys are there."""
+    (tmp_path / "file").touch()
+    keys = tmp_path / "keys.json"
+    changed = {
+        "keys: {jwks_uri:": f'keys: {{file: "{keys}"}} #',
+        "authz-{worker}.sock": socket,
+    }
+    with Serving(tmp_path, changed) as serving:
+        assert serving.process.wait(SECONDS) == 3
+        assert serving.process.stderr is not None
+        assert why in serving.process.stderr.read().decode()
 
 
 def test_it_listens_once_it_has_keys(tmp_path: Path) -> None:

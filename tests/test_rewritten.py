@@ -95,6 +95,21 @@ def test_a_writer_that_pauses(tmp_path: Path) -> None:
         assert (in_force(watched) == {*IDS}) is holds
 
 
+def test_a_bad_file_that_never_rests(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """It is told after a while, and once: what is added to it does not count."""
+    path = tmp_path / "revoked.jsonl"
+    path.write_bytes(lines_of(["a"]))
+    revocations = RevocationList(RevocationSettings(file=str(path)))
+    for number in range(60):
+        path.write_bytes(b"bad\n" * (number + 1) + lines_of(["a", "b"]))
+        revocations.refresh(1000.0 + number / 2)
+
+    assert in_force(revocations) == {"a"}
+    assert revocations.reloads["refused"] == 1
+    assert caplog.text.count("not taken") == 1
+    assert "line 1: " in caplog.text
+
+
 def test_a_machine_that_stood_still(tmp_path: Path) -> None:
     """A long pause between two looks says nothing of the writer, who may have stood still too."""
     path = tmp_path / "revoked"

@@ -5,6 +5,7 @@ bytes, so protobuf's work is done once, where it is needed; ``grpc.aio`` was mea
 as much for calls like these.
 """
 
+import os
 import resource
 import socket
 import time
@@ -38,6 +39,7 @@ MAX_CONNECTIONS: Final = 4096
 RESERVED_DESCRIPTORS: Final = 256
 # Beyond its time to drain, a stop waits so long for grpcio to see that every call has ended.
 STOP_MARGIN_SECONDS: Final = 2.0
+MAX_UNIX_BYTES: Final = 107  # unix(7): sun_path has 108 bytes, and ends with a zero
 _UNIX: Final = "unix:"
 _OPTIONS: Final = (
     ("grpc.so_reuseport", 0),  # a port that is taken is an error, not a port that is shared
@@ -201,6 +203,10 @@ def _refuse_unusable(address: str) -> None:
         path = Path(address.removeprefix(_UNIX))
         if path.exists() and not path.is_socket():
             raise TransportError(f"can't listen on {address}: there is something else")
+        if len(os.fsencode(path)) > MAX_UNIX_BYTES:
+            raise TransportError(f"can't listen on {address}: longer than {MAX_UNIX_BYTES} bytes")
+        if not os.access(path.parent, os.W_OK | os.X_OK):
+            raise TransportError(f"can't listen on {address}: {path.parent} can't be written")
         return
     host, _, port = address.rpartition(":")
     try:
