@@ -6,6 +6,7 @@ used, nothing is unpacked, and the name is looked up once, so that it can't lead
 
 import http.client
 import ipaddress
+import logging
 import re
 import socket
 import ssl
@@ -40,6 +41,8 @@ _METADATA_ADDRESSES: Final = frozenset(
 )
 _NAT64: Final = ipaddress.ip_network("64:ff9b::/96")  # RFC 6052: an IPv4 address in its last bits
 _IPV4_MASK: Final = 2**32 - 1
+# It warns of a head that it can't read, with the bytes: those may repeat what we sent.
+logging.getLogger("urllib3").setLevel(logging.ERROR)
 
 
 class FetchError(Exception):

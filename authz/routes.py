@@ -162,13 +162,10 @@ class Routes:
     def __init__(self, routes: Iterable[RouteSettings]) -> None:
         """Compile."""
         listed = [(one, _route(one)) for one in routes]
-        self._by_name = {route.name: route for _, route in listed}
-        self._patterns = [
-            (frozenset(one.hosts), [path_pattern(path) for path in one.paths], route)
-            for one, route in listed
-        ]
         self.has_protocols = any(route.protocol for _, route in listed)
-        self._known = lru_cache(_REMEMBERED)(self._of_raw)
+        self._table = _Table(listed)
+        # Of the table and not of us: a ring would keep all that it remembers when we are replaced.
+        self._known = lru_cache(_REMEMBERED)(self._table.of_raw)
 
     def of(self, request: Request, operation: Operation) -> Route:
         """The route that the proxy names, else the first that fits, else the defaults.
@@ -181,7 +178,7 @@ class Routes:
         # accept the form, and the path is refused right here; or the operator was wrong to say that
         # this upstream reads as we do, and rules are passed by just like routes. It is the upstream
         # that was meant: proxies find it by the raw text, where no form separates or cuts anything.
-        route = self._find(request.context_value(ROUTE), operation.host, operation.path)
+        route = self._table.find(request.context_value(ROUTE), operation.host, operation.path)
         if route is None:
             raise Denied(Reason.POLICY_DENIED, "the proxy names a route that is not configured")
         if not operation.ambiguities <= route.accept_ambiguous:
@@ -195,15 +192,27 @@ class Routes:
         the cache of decisions, for each request.
         """
         is_short = len(host) + len(path) <= _REMEMBERED_CHARS
-        return (self._known if is_short else self._of_raw)(name, host, path)
+        return (self._known if is_short else self._table.of_raw)(name, host, path)
 
-    def _of_raw(self, name: str, host: str, path: str) -> Route:
+
+class _Table:
+    """The routes, by name and in order."""
+
+    def __init__(self, listed: list[tuple[RouteSettings, Route]]) -> None:
+        self._by_name = {route.name: route for _, route in listed}
+        self._patterns = [
+            (frozenset(one.hosts), [path_pattern(path) for path in one.paths], route)
+            for one, route in listed
+        ]
+
+    def of_raw(self, name: str, host: str, path: str) -> Route:
+        """As ``Routes.of_raw``, each time anew."""
         try:
-            return self._find(name, canonical_host(host), read_path(path)[0]) or _DEFAULTS
+            return self.find(name, canonical_host(host), read_path(path)[0]) or _DEFAULTS
         except Denied:
             return _DEFAULTS
 
-    def _find(self, name: str, host: str, path: Segments) -> Route | None:
+    def find(self, name: str, host: str, path: Segments) -> Route | None:
         """None for a name that is not configured."""
         if name:
             return self._by_name.get(name)

@@ -67,7 +67,7 @@ class Authority:
         signs_certificates: bool = False,
         usages: tuple[x509.ObjectIdentifier, ...] = _BOTH,
         starts_in_seconds: float = -60,
-        lifetime_seconds: float = 3600,
+        lifetime_seconds: float = 24 * 3600,
     ) -> Svid:
         """Issue a leaf with these URI and DNS names; the switches make it a bad one."""
         key = ec.generate_private_key(ec.SECP256R1())

@@ -11,7 +11,7 @@ from typing import Any
 
 from lab.ca import Svid
 
-TIMEOUT_SECONDS = 10.0
+TIMEOUT_SECONDS = 30.0
 
 
 @dataclass(frozen=True)

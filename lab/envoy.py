@@ -87,6 +87,8 @@ class Envoy:
                 "warning",
                 "--drain-time-s",
                 "1",
+                "--file-flush-interval-msec",  # of its access log; 10 s if nothing is said
+                "200",
             ],
             folder / f"{name}.log",
         )
@@ -118,7 +120,7 @@ class Envoy:
         address = self._admin_file.read_text().strip()
         if not address:
             raise ValueError("no admin address yet")
-        with urllib.request.urlopen(f"http://{address}{path}", timeout=2) as response:
+        with urllib.request.urlopen(f"http://{address}{path}", timeout=10) as response:
             body: bytes = response.read()
             return body.decode()
 

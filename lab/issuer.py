@@ -188,7 +188,9 @@ class JwksServer:
         handler.wfile.write(body)
         self._on_answer(time.monotonic())
 
-    def watch(self, on_fetch: Callable[[float], None], on_answer: Callable[[float], None]) -> None:
+    def watch(
+        self, on_fetch: Callable[[float], object], on_answer: Callable[[float], object]
+    ) -> None:
         """Call these with the monotonic time of each fetch, and of each answer."""
         self._on_fetch, self._on_answer = on_fetch, on_answer
 

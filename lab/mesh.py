@@ -139,7 +139,7 @@ class Server:
     def get(self, path: str) -> tuple[int, str]:
         """GET from its admin address: status and body."""
         try:
-            with urllib.request.urlopen(self.admin + path, timeout=2) as response:
+            with urllib.request.urlopen(self.admin + path, timeout=10) as response:
                 return response.status, response.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()

@@ -8,8 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
-READY_SECONDS = 15.0
-STOP_SECONDS = 15.0
+# Both take one on a machine with nothing else to do.
+READY_SECONDS = 60.0
+STOP_SECONDS = 30.0
 POLL_SECONDS = 0.02
 LOG_LINES = 15
 

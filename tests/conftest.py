@@ -5,14 +5,31 @@ from pathlib import Path
 
 import pytest
 from canary import canary
+from hypothesis import HealthCheck, settings
 from world import World
 
 from lab.mesh import Mesh
+
+# On a busy machine any example may take long. Fixtures may be shared by examples.
+settings.register_profile(
+    "suite",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+settings.load_profile("suite")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Look for tokens in every output of the whole run."""
     config.pluginmanager.register(canary)
+
+
+@pytest.hookimpl(tryfirst=True)  # before it is chosen by marks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what asks for a mesh: it needs an Envoy."""
+    for item in items:
+        if {"mesh", "trips"} & {*getattr(item, "fixturenames", ())}:
+            item.add_marker(pytest.mark.e2e)
 
 
 @pytest.fixture(scope="session")

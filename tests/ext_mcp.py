@@ -6,7 +6,7 @@ from typing import Any
 
 from canary import canary
 from google.protobuf.message import Message
-from world import World
+from world import PATIENCE_SECONDS, World
 
 from authz._pb import ext_mcp_pb2 as pb
 from authz.extmcp import ExtMcp
@@ -121,7 +121,7 @@ class Gateway:
         self._edge = ExtMcp(world.service)
 
     def ask(
-        self, message: pb.McpRequest | bytes, deadline: float | None = 1.0
+        self, message: pb.McpRequest | bytes, deadline: float | None = PATIENCE_SECONDS
     ) -> pb.McpRequestResult:
         """Ask about a call."""
         data = message if isinstance(message, bytes) else message.SerializeToString()
@@ -130,7 +130,7 @@ class Gateway:
         return pb.McpRequestResult.FromString(answer)
 
     def show(
-        self, message: pb.McpResponse | bytes, deadline: float | None = 5.0
+        self, message: pb.McpResponse | bytes, deadline: float | None = PATIENCE_SECONDS
     ) -> pb.McpResponseResult:
         """Show a result."""
         data = message if isinstance(message, bytes) else message.SerializeToString()

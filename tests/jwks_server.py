@@ -60,7 +60,7 @@ def held(until: threading.Event, then: Behaviour) -> Behaviour:
     """Answer no sooner than the event, which the test must set."""
 
     def behave(handler: BaseHTTPRequestHandler) -> None:
-        until.wait(10)
+        until.wait(60)
         then(handler)
 
     return behave

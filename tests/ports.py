@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from frames import Hostile, connected, grpc_context, secured
-from world import World, check_request, reason_of
+from world import PATIENCE_SECONDS, World, check_request, reason_of
 
 from authz._pb import ext_authz_pb2 as pb
 from authz.server.pool import CheckPool
@@ -39,13 +40,16 @@ class Port:
     tls: ServerTls
     folder: Path
 
-    def write(self, svid: Svid, *authorities: Authority) -> None:
+    def write(self, svid: Svid, *authorities: Authority | x509.Certificate) -> None:
         """Put a certificate in place, as a renewal does: files at once, by a link."""
         version = self.folder / f"v{time.monotonic_ns()}"
         version.mkdir()
         (version / "tls.crt").write_text(svid.certificate_pem)
         (version / "tls.key").write_text(svid.key_pem)
-        pems = [one.certificate.public_bytes(Encoding.PEM) for one in authorities]
+        certificates = [
+            one.certificate if isinstance(one, Authority) else one for one in authorities
+        ]
+        pems = [one.public_bytes(Encoding.PEM) for one in certificates]
         (version / "ca.crt").write_bytes(b"".join(pems))
         link = self.folder / "..data.new"
         link.symlink_to(version)
@@ -124,7 +128,7 @@ def ask(open_channel: grpc.Channel, port: Port) -> str:
         f"/{SERVICE}/Check", pb.CheckRequest.SerializeToString, pb.CheckResponse.FromString
     )
     try:
-        return reason_of(check(message_of(port), timeout=5))
+        return reason_of(check(message_of(port), timeout=PATIENCE_SECONDS))
     except grpc.RpcError as error:
         return str(error.code().name)
 

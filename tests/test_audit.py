@@ -5,17 +5,15 @@ import os
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from world import PATIENCE_SECONDS
+from world import wait_until as until
 
 from authz.audit import (
-    CLOSE_SECONDS,
-    FLUSH_SECONDS,
     MAX_ID_CHARS,
     AuditError,
     AuditLog,
@@ -64,14 +62,6 @@ def line_of(text: str = "", request_id: str = "", trace_id: str = "") -> bytes:
         False,
         7e-6,
     ).encode()
-
-
-def until(condition: Callable[[], bool], seconds: float = 3.0) -> bool:
-    """Whether the condition came true in time."""
-    end = time.monotonic() + seconds
-    while not condition() and time.monotonic() < end:
-        time.sleep(0.005)
-    return condition()
 
 
 def started(path: Path | str, queue: int = 100) -> AuditLog:
@@ -133,15 +123,13 @@ def test_token_digest() -> None:
     assert "secret" not in token_digest("secret")
 
 
-def test_lines_are_written_in_order_and_soon(tmp_path: Path) -> None:
-    """Lines appear in the order they came, within about the flush time."""
+def test_lines_are_written_in_order(tmp_path: Path) -> None:
+    """Lines appear in the order they came, while the log is open."""
     log = started(tmp_path / "a")
-    begun = time.monotonic()
     for number in range(50):
         assert log.append(f"{number}\n")
-    assert until(lambda: (tmp_path / "a").read_bytes().endswith(b"49\n"))
+    until(lambda: (tmp_path / "a").read_bytes().endswith(b"49\n"))
 
-    assert time.monotonic() - begun < FLUSH_SECONDS + 1
     log.close()
     assert (tmp_path / "a").read_text().split() == [str(n) for n in range(50)]
 
@@ -183,11 +171,11 @@ def test_many_threads_lose_no_line(tmp_path: Path) -> None:
 def test_a_full_queue_refuses_at_once() -> None:
     """Where nobody writes, lines up to the bound are taken; more are refused without a wait."""
     log = AuditLog(AuditSettings(queue=3))
-    begun = time.perf_counter()
 
     assert [log.append("x\n") for _ in range(5)] == [True, True, True, False, False]
-    assert time.perf_counter() - begun < 0.1
-    assert (log.dropped, len(log)) == (2, 3)
+    for _ in range(50_000):  # each of which may wait for nothing, or this would never end
+        log.append("x\n")
+    assert (log.dropped, len(log)) == (50_002, 3)
 
 
 def test_rotation_by_create(tmp_path: Path) -> None:
@@ -195,7 +183,7 @@ def test_rotation_by_create(tmp_path: Path) -> None:
     path = tmp_path / "a"
     log = started(path)
     log.append("one\n")
-    assert until(lambda: path.read_bytes() == b"one\n")
+    until(lambda: path.read_bytes() == b"one\n")
     path.rename(tmp_path / "a.1")
     path.touch()
     log.append("two\n")
@@ -210,7 +198,7 @@ def test_rotation_by_copy_and_truncate(tmp_path: Path) -> None:
     path = tmp_path / "a"
     log = started(path)
     log.append("one\n")
-    assert until(lambda: path.read_bytes() == b"one\n")
+    until(lambda: path.read_bytes() == b"one\n")
     os.truncate(path, 0)
     log.append("two\n")
     log.close()
@@ -225,7 +213,7 @@ def test_reopen(tmp_path: Path) -> None:
     before = log._output._file
     log.reopen()
     log.append("one\n")
-    assert until(lambda: path.read_bytes() == b"one\n")
+    until(lambda: path.read_bytes() == b"one\n")
 
     assert before is not None
     assert before.closed
@@ -261,7 +249,7 @@ def test_a_line_that_cannot_be_encoded(tmp_path: Path) -> None:
     log.start()
     for seconds in (1e20, 0.0):
         log.append(Line(b"{", b"", seconds, "", "", "id", is_hit=False, seconds=0.0))
-    time.sleep(2 * FLUSH_SECONDS)
+    until(lambda: not len(log))
     log.append("later\n")
     log.close()
 
@@ -277,7 +265,9 @@ log = AuditLog(AuditSettings(queue=2000))
 log.start()
 for _ in range(1000):
     log.append("x" * 999 + "\\n")
-time.sleep(0.3)
+while len(log) == 1000 or len(log) != before:  # until the pipe is full
+    before = len(log)
+    time.sleep(0.1)
 begun = time.process_time()
 time.sleep(0.5)
 print(f"{time.process_time() - begun:.3f}", file=sys.stderr, flush=True)
@@ -300,7 +290,7 @@ def test_standard_output_that_stalls_costs_nothing() -> None:
         cpu_seconds = float(child.stderr.readline())
         child.stdin.close()
         data = child.stdout.read()
-        assert child.wait(CLOSE_SECONDS + 5) == 0
+        assert child.wait(PATIENCE_SECONDS) == 0
 
     assert cpu_seconds < 0.1
     assert data == (b"x" * 999 + b"\n") * 1000
@@ -313,11 +303,11 @@ log = AuditLog(AuditSettings())
 log.start()
 sys.stdin.read()
 log.append("x\\n")
-time.sleep(0.5)
-begun = time.monotonic()
+while not log.errors:
+    time.sleep(0.01)
 log.append("y\\n")
 log.close()
-sys.stderr.write(f"{log.errors > 1} {time.monotonic() - begun < 4}")
+sys.stderr.write(f"{log.errors > 1} {not log._thread.is_alive()}")
 """
 
 

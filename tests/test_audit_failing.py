@@ -9,21 +9,20 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 
 import grpc
 import pytest
-from world import READ, World, check_request, reason_of, wait_until
+from world import READ, World, check_request, reason_of
+from world import wait_until as until
 
 from authz._pb import ext_authz_pb2 as pb
-from authz.audit import AuditLog, AuditSettings
+from authz.audit import AuditError, AuditLog, AuditSettings
 from lab.ca import Authority
 from lab.issuer import Issuer, JwksServer
 from lab.mesh import AUDIENCE, ISSUER, TRAVEL, Server
 from lab.storm import CHECK
 
-until = partial(wait_until, seconds=10.0)
 DENY = {"audit: {path:": "audit: {when_full: deny, path:"}
 
 
@@ -54,7 +53,7 @@ folder = Path(sys.argv[1])
 def may_grow_to(size):
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
 def until(condition):
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.01)
@@ -165,6 +164,26 @@ def test_a_folder_that_vanishes(tmp_path: Path) -> None:
     assert not log.is_failing
 
 
+def test_a_pipe_without_a_reader(tmp_path: Path) -> None:
+    """It holds up no start, which fails with the reason; and a reader that comes back has all."""
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    with pytest.raises(AuditError, match="a pipe that nobody reads"):
+        started(path)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    log = started(path, when_full="deny")
+    os.close(reader)
+    log.append("first\n")
+    until(lambda: log.is_failing and log.refuses_allows)
+    log.append("second\n")
+
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    until(lambda: not log.is_failing and not len(log))
+    log.close()
+    assert os.read(reader, 1000) == b"first\nsecond\n"
+    os.close(reader)
+
+
 @pytest.mark.parametrize(("when_full", "refuses"), [("drop", False), ("deny", True)])
 def test_what_fails_refuses_where_it_must(when_full: str, *, refuses: bool) -> None:
     """A write that fails is a full queue to who must record, though the queue has room."""
@@ -251,7 +270,7 @@ class Running:
 
     def ask(self) -> str:
         """Ask; the reason, of an allow with its id noted."""
-        answer = self._check(self._message, timeout=30)
+        answer = self._check(self._message, timeout=60)
         if (reason := reason_of(answer)) == "allow":
             self.allowed.add(str(answer.dynamic_metadata["decision_id"]))
         return reason

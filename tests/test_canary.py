@@ -51,6 +51,7 @@ def test_parts_are_found(part: int) -> None:
         ("(tmp_path / 'audit.jsonl').write_text(TOKEN.rpartition('.')[2])", 1),
         ("(tmp_path / 'token').write_text(TOKEN)", 0),  # an input
         ("canary.note('answer', TOKEN.encode())", 1),
+        ("import shutil; shutil.rmtree(tmp_path.parent)", 2),  # nobody can search it any more
     ],
 )
 def test_a_leak_fails_the_run(tmp_path: Path, statement: str, status: int) -> None:
@@ -67,6 +68,8 @@ def test_a_leak_fails_the_run(tmp_path: Path, statement: str, status: int) -> No
         check=False,
     )
 
-    assert result.returncode == status, result.stdout
+    assert result.returncode == min(status, 1), result.stdout
     assert ("A TOKEN LEAKED" in result.stdout) == (status == 1)
+    assert ("NOT SEARCHED" in result.stdout) == (status == 2)
+    assert "Traceback" not in result.stdout
     assert "eyJ" not in result.stdout

@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -187,7 +186,7 @@ def start(config: Path) -> subprocess.CompletedProcess[str]:
         [sys.executable, "-m", "authz", "serve", str(config)],
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=60,
         check=False,
     )
 
@@ -231,7 +230,7 @@ def test_serve_takes_over_a_stale_socket(config: Path, tmp_path: Path) -> None:
             client.connect(str(tmp_path / "authz.sock"))
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(60)
         process.stderr.close()
         jwks.close()
 
@@ -254,10 +253,9 @@ def test_serve_without_keys_is_not_ready_and_stops(config: Path) -> None:
         line = json.loads(process.stderr.readline())
         admin = line.get("admin", "")
     assert run("health", admin) == 1
-    time.sleep(0.3)
     os.kill(process.pid, signal.SIGINT)
 
-    assert process.wait(10) == 0
+    assert process.wait(60) == 0
     process.stderr.close()
 
 

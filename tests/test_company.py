@@ -87,7 +87,7 @@ class Company:
             response_deserializer=pb.CheckResponse.FromString,
         )
         before = time.time()
-        response = check(request, timeout=10)
+        response = check(request, timeout=60)
         canary.note("answer", response.SerializeToString())
         answer = answer_of(response)
         verdict = decide(self.config, asked, before)

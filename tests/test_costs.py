@@ -5,9 +5,11 @@ what grows with what a client sends is done in C, or ends at a bound. With
 ``AUTHZ_COSTS_SEED=7 AUTHZ_COSTS_TRIES=500`` the search goes elsewhere, and on for longer.
 """
 
+import json
 import os
 import re
 from collections.abc import Callable, Iterator
+from itertools import chain, combinations, islice
 from typing import Any, Final
 
 import pytest
@@ -21,6 +23,7 @@ from cost_places import (
     place_of_body,
     place_of_head,
     place_of_token,
+    with_body,
 )
 from costs import Place, dearest, growth, steps_of
 from world import BALANCE, World, check_request, reason_of
@@ -37,6 +40,7 @@ HEAD_STEPS: Final = 5_000  # before we know who asks; 700 for a plain request, m
 TOKEN_STEPS: Final = 15_000  # that nobody signed; 1,200, more only where one writes odd JSON
 MESSAGE_STEPS: Final = 30_000
 CALL_STEPS: Final = 1_000  # to decide on one of a message's calls
+TOOLS_STEPS: Final = 50_000  # of 256 tools, each of them read and decided on
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +81,44 @@ def test_the_dearest_message(world_: World, name: str) -> None:
     """A message costs no more the longer or odder it is; but each of its calls is decided."""
     budget = MAX_CALLS * CALL_STEPS if name == "subscriptions" else MESSAGE_STEPS
     assert_in_budget(place_of_body(world_, name), (1024, 16 * 1024, 64 * 1024), budget)
+
+
+def spellings(name: str, count: int) -> dict[str, int]:
+    """One member in as many spellings, which a lax server takes for the same."""
+    places = chain.from_iterable(combinations(range(1, len(name)), n) for n in (1, 2, 3))
+    cut = [zip((0, *at), (*at, len(name)), strict=True) for at in islice(places, count)]
+    return {"_".join(name[begin:end] for begin, end in one): 1 for one in cut}
+
+
+def widened(leaf: dict[str, Any], member: str, *widths: int) -> dict[str, Any]:
+    """An object with a list of objects with lists, and so on, which end in leaves."""
+    for width in reversed(widths):
+        leaf = {member: [leaf] * width}
+    return leaf
+
+
+SMALL = {"model": "small-1"}
+TOOL = {"type": "t", "name": "n"}
+SPELLED = spellings("parallel_tool_calls", 480)
+WIDE = {
+    "bodies in bodies": widened(SMALL, "fallbacks", 8, 16, 16),
+    "tools in tools": {"tools": [TOOL | {"tools": [TOOL] * 12}] * 200},
+    "tools in bodies": widened({"tools": [TOOL] * 200}, "fallbacks", 16),
+    "tools of many members": {"tools": [spellings("parallel_tool_calls", 28) | TOOL] * 256},
+    "tools in a conversation": {"input": [{"tools": [TOOL]}] * 256},
+    "a long conversation": {"input": [{"content": [{"a": 1}, {"b": 2}]}] * 2500, "tools": [TOOL]},
+    "a long conversation with tools": {"input": [{"tool": 1}] * 256 + [{"a": 1}] * 7000},
+    "members in many spellings": {"fallbacks": [SMALL | SPELLED] * 15, **SPELLED},
+}
+
+
+@pytest.mark.parametrize("name", WIDE)
+def test_lists_in_lists(world_: World, name: str) -> None:
+    """What a model call holds is counted as a whole, not list by list."""
+    body = json.dumps(WIDE[name] | SMALL, separators=(",", ":"))
+    message = with_body(world_, "/v1/chat/completions", body, token=world_.token())
+
+    assert steps_of(decided(world_, message)) <= TOOLS_STEPS
 
 
 @pytest.mark.parametrize("name", HEAD)

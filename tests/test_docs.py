@@ -9,12 +9,14 @@ from pathlib import Path
 import pytest
 import yaml
 
+from authz import cli
 from authz.config import load, load_text, schema
 from authz.metrics import FAMILIES
 from authz.reason import Reason
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+_NAMED = re.compile(r"`((?:authz|bench|docs|envoy|lab|protos|tests)/[\w./-]*)`")
 _BLOCK = re.compile(r"(?:<!-- test(?:: (\d))? -->\n)?```(\w+)\n(.*?)```", re.DOTALL)
 
 
@@ -112,6 +114,23 @@ def test_links(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
         if not target.startswith(("http", "mailto")):
             assert (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_files_that_are_named(page: Path) -> None:
+    """Every file and folder of ours that a page names is there, tests that hold a promise too."""
+    for name in _NAMED.findall(page.read_text()):
+        assert (ROOT / name).exists(), name
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/tutorial.md"])
+def test_first_configs_leave_no_doubt(page: str, tmp_path: Path) -> None:
+    """The configs that a newcomer copies first have nothing that could be meant otherwise."""
+    texts = [text for path, _, text, _ in blocks("yaml") if path == ROOT / page]
+    path = tmp_path / "authz.yaml"
+    path.write_text(next(text for text in texts if text.startswith("server:")))
+
+    assert cli.main(["check", "--strict", str(path)]) == 0
 
 
 def test_generated_pages_are_current() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from world import BALANCE, World, check_request, header_of, reason_of
 
@@ -437,9 +437,7 @@ def test_nonce_secrets_that_are_none(
     assert cli.main(["serve", str(config)]) == 3
 
 
-@settings(
-    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=300, deadline=None)
 @given(position=st.integers(0, 10_000), change=st.integers(1, 63))
 def test_a_changed_proof_never_allows(shared_world: World, position: int, change: int) -> None:
     """Any one character of a proof changed to another of its alphabet is another proof."""

@@ -375,10 +375,10 @@ def test_over_grpc(tmp_path: Path) -> None:
                 pb.McpResponse.SerializeToString,
                 pb.McpResponseResult.FromString,
             )
-            allowed = ask(request("tools/call", {"name": "search"}, token=token), timeout=5)
-            denied = ask(request("tools/call", {"name": "drop"}, token=token), timeout=5)
-            nobody = ask(request("tools/call", {"name": "search"}, token=None), timeout=5)
-            listed = show(response("tools/list", TOOLS, token=token), timeout=5)
+            allowed = ask(request("tools/call", {"name": "search"}, token=token), timeout=60)
+            denied = ask(request("tools/call", {"name": "drop"}, token=token), timeout=60)
+            nobody = ask(request("tools/call", {"name": "search"}, token=None), timeout=60)
+            listed = show(response("tools/list", TOOLS, token=token), timeout=60)
     finally:
         server.process.stop()
         jwks.close()

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 from jwks_server import Behaviour, ScriptedServer, answer, held, raw
 from pydantic import ValidationError
+from world import PATIENCE_SECONDS as SECONDS
 
 from authz import exchange
 from authz.exchange import Ask, is_refused_address
@@ -44,17 +45,20 @@ def server() -> Iterator[ScriptedServer]:
 
 def settings(server: ScriptedServer, **changes: Any) -> KeySettings:
     """Settings that fetch from the server; None leaves one out."""
-    values: dict[str, Any] = {"jwks_uri": server.url, "insecure": True, "timeout": 0.5, **changes}
+    values: dict[str, Any] = {
+        "jwks_uri": server.url,
+        "insecure": True,
+        "timeout": SECONDS,
+        **changes,
+    }
     return KeySettings(**{name: value for name, value in values.items() if value is not None})
 
 
 def failure(given: KeySettings, issuer: str = ISSUER) -> str:
-    """Why the document can't be had, found out within the timeout."""
-    begun = time.monotonic()
+    """Why the document can't be had."""
     with pytest.raises(FetchError) as caught:
         fetch(given, issuer)
 
-    assert time.monotonic() - begun < given.timeout + 0.4
     assert SECRET.decode() not in str(caught.value)
     assert len(str(caught.value)) < 200
     return str(caught.value)
@@ -134,9 +138,18 @@ def test_endless_body_is_left(server: ScriptedServer) -> None:
 
     server.serve(flood)
 
-    assert "larger" in failure(settings(server, timeout=5.0))
-    time.sleep(0.05)
+    assert "larger" in failure(settings(server))
     assert sum(sent) < 16 * 2**20  # the buffers of two sockets, not a stream
+
+
+def test_a_head_that_can_not_be_read(
+    server: ScriptedServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What it says, which may be what we sent, stays out of the log."""
+    server.serve(raw(HEAD, b"x: y\r\n", SECRET, b"\r\n\r\n{}"))
+    fetch(settings(server), ISSUER)
+
+    assert SECRET.decode() not in caplog.text
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
@@ -149,17 +162,20 @@ def test_redirects_are_not_followed(server: ScriptedServer, status: int) -> None
     assert server.fetches == 1
 
 
+def drip(part: bytes, *begin: bytes) -> Behaviour:
+    """Send so little at a time, for far longer than a test may take."""
+    return raw(*begin, *[part] * 10_000, pause_seconds=0.05)
+
+
 @pytest.mark.parametrize(
     "behaviour",
     [
-        raw(HEAD, b"content-length: 500\r\n\r\n", *[b" "] * 100, pause_seconds=0.05),
-        raw(HEAD, b"\r\n", *[b" "] * 100, pause_seconds=0.05),
-        raw(*[b"H"] * 100, pause_seconds=0.05),
-        raw(HEAD, *[b"x: y\r\n"] * 90, pause_seconds=0.05),
-        raw(*[b"HTTP/1.1 100 Continue\r\n\r\n"] * 100, pause_seconds=0.05),
-        raw(
-            HEAD, b"transfer-encoding: chunked\r\n\r\n", *[b"1\r\n \r\n"] * 100, pause_seconds=0.05
-        ),
+        drip(b" ", HEAD, b"content-length: 50000\r\n\r\n"),
+        drip(b" ", HEAD, b"\r\n"),
+        drip(b"H"),
+        drip(b"y", HEAD, b"x: "),
+        drip(b"HTTP/1.1 100 Continue\r\n\r\n"),
+        drip(b"1\r\n \r\n", HEAD, b"transfer-encoding: chunked\r\n\r\n"),
     ],
     ids=["body", "open body", "status line", "head", "interim answers", "chunks"],
 )
@@ -167,7 +183,7 @@ def test_drip(server: ScriptedServer, behaviour: Behaviour) -> None:
     """Whatever is sent byte by byte ends at the total deadline, though no read takes long."""
     server.serve(behaviour)
 
-    assert "took too long" in failure(settings(server))
+    assert "took too long" in failure(settings(server, timeout=0.3))
 
 
 def test_silence(server: ScriptedServer) -> None:
@@ -175,7 +191,7 @@ def test_silence(server: ScriptedServer) -> None:
     until = threading.Event()
     server.serve(held(until, answer()))
 
-    assert "took too long" in failure(settings(server))
+    assert "took too long" in failure(settings(server, timeout=0.3))
     until.set()
 
 
@@ -196,12 +212,12 @@ def test_tls_silence() -> None:
 )
 def test_unreachable(url: str, why: str) -> None:
     """A refused connection and a name that leads nowhere are errors."""
-    assert why in failure(KeySettings(jwks_uri=url, insecure=True, timeout=2.0))
+    assert why in failure(KeySettings(jwks_uri=url, insecure=True, timeout=SECONDS))
 
 
 def test_other_addresses_of_a_name_are_tried(server: ScriptedServer) -> None:
     """When nothing listens on a name's first address, the next one is taken, in the same time."""
-    deadline = time.monotonic() + 1.0
+    deadline = time.monotonic() + SECONDS
     addresses = ["127.0.0.2", "127.0.0.1"]
     ask = Ask(server.url, 100)
     connection = exchange._connected(urlsplit(server.url), addresses, ask, deadline)
@@ -255,7 +271,7 @@ def test_addresses_of_a_mesh(address: str) -> None:
 def test_any_address_when_told_so() -> None:
     """The setting that allows such addresses does: the refusal is the network's then."""
     given = KeySettings(
-        jwks_uri="http://0.0.0.0:1/", insecure=True, allow_any_address=True, timeout=1.0
+        jwks_uri="http://0.0.0.0:1/", insecure=True, allow_any_address=True, timeout=SECONDS
     )
 
     assert "refused" in failure(given)
@@ -264,7 +280,7 @@ def test_any_address_when_told_so() -> None:
 def test_certificates(tmp_path: Path) -> None:
     """HTTPS needs a valid certificate of the trusted CA, for the right name."""
     ours, other = Authority(tmp_path / "ours"), Authority(tmp_path / "other")
-    good: dict[str, Any] = {"ca_file": str(ours.path), "timeout": 2.0, "insecure": False}
+    good: dict[str, Any] = {"ca_file": str(ours.path), "timeout": SECONDS, "insecure": False}
     cases = (
         (ours.issue(dns=("localhost",)), ""),
         (ours.issue(dns=("elsewhere.example",)), "certificate"),
@@ -362,7 +378,6 @@ def test_discovery(server: ScriptedServer, path: str) -> None:
         (lambda _: answer(b"[]"), "another issuer"),
         (lambda _: answer(SECRET), "not JSON"),
         (lambda _: answer(b"{}", 500), "404"),
-        (lambda _: raw(HEAD, *[b"x"] * 100, pause_seconds=0.05), "too long"),
     ),
 )
 def test_bad_metadata(server: ScriptedServer, make: Callable[[str], Behaviour], why: str) -> None:
@@ -379,7 +394,7 @@ def test_discovery_stays_on_https(tmp_path: Path) -> None:
     server = ScriptedServer(answer(b"{}"), tls=authority.issue(dns=("localhost",)))
     issuer = f"{server.base}/t"
     server.paths[OPENID] = metadata(issuer, "http://127.0.0.1:1/jwks")
-    given = discovering(server, insecure=False, ca_file=str(authority.path), timeout=2.0)
+    given = discovering(server, insecure=False, ca_file=str(authority.path))
 
     assert "plain http" in failure(given, issuer)
     assert "plain http" in failure(given, "http://127.0.0.1:1")
@@ -395,7 +410,9 @@ def test_discovery_has_one_deadline(server: ScriptedServer) -> None:
     server.paths[OPENID] = lambda handler: (until.wait(0.3), found(handler))[1]
     server.serve(lambda handler: (until.wait(0.4), answer(b"{}")(handler))[1])
 
-    assert "took too long" in failure(discovering(server), issuer)
+    assert "took too long" in failure(discovering(server, timeout=0.5), issuer)
+    server.paths[OPENID] = drip(b"x", HEAD)
+    assert "took too long" in failure(discovering(server, timeout=0.3), issuer)
 
 
 def test_file(tmp_path: Path) -> None:

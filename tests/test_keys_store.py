@@ -6,13 +6,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from jwks_server import Behaviour, ScriptedServer, answer, ec_key, held, key_set, raw
-from world import wait_until
+from world import PATIENCE_SECONDS as SECONDS
+from world import wait_until as until
 
 from authz.keys import KeySet, KeySettings, KeySource, KeyStore
 from authz.keys.fetcher import MAX_ABSENT_KEY_IDS, Fetcher
@@ -20,13 +20,13 @@ from authz.keys.fetcher import MAX_ABSENT_KEY_IDS, Fetcher
 ALL = frozenset({"ES256", "RS256", "Ed25519"})
 URL = "https://as.example"
 OLD, NEW = ec_key("old"), ec_key("new")
-until = partial(wait_until, seconds=3.0)
+COOLDOWN = 1.0  # seconds, the shortest that an operator may say
 
 
 def source(server: ScriptedServer, **changes: Any) -> KeySource:
     """A source that fetches from the server, with the shortest cooldown."""
     algorithms = changes.pop("algorithms", ALL)
-    values: dict[str, Any] = {"cooldown": 1.0, "timeout": 2.0, **changes}
+    values: dict[str, Any] = {"cooldown": COOLDOWN, "timeout": SECONDS, **changes}
     refresh = values.pop("refresh", 300.0)
     settings = KeySettings(jwks_uri=server.url, insecure=True, **values)
     # Shorter than an operator may say, so that tests need not wait for seconds.
@@ -79,6 +79,7 @@ def in_threads(count: int, work: Callable[[int], object]) -> list[Any]:
 
 def test_first_fetch(server: ScriptedServer) -> None:
     """Nothing is known or fetched before the start; then the keys come by themselves."""
+    begun = time.time()
     store = KeyStore({URL: source(server, max_age=60.0)})
     assert store.get(URL) is None
     assert not store.ready()
@@ -91,10 +92,10 @@ def test_first_fetch(server: ScriptedServer) -> None:
     store.close()
 
     assert keys is not None
-    assert abs(keys.fetched_at - time.time()) < 2
+    assert begun <= keys.fetched_at <= time.time()
     assert keys.usable_until == keys.fetched_at + 60.0
     assert store.get("https://other.example") is None
-    assert not store.refresh("https://other.example", "old", 1.0)
+    assert not store.refresh("https://other.example", "old", SECONDS)
     assert server.fetches == 1
 
 
@@ -103,23 +104,23 @@ def test_rotated_key_on_first_use(server: ScriptedServer, store: KeyStore) -> No
     server.serve(answer(key_set(NEW)))
     generation = store.generation
 
-    assert store.refresh(URL, "new", 1.0)
+    assert store.refresh(URL, "new", SECONDS)
     assert known(store) == {"new"}
     assert store.generation == generation + 1
-    assert store.refresh(URL, "new", 1.0)  # known by now: no fetch
+    assert store.refresh(URL, "new", SECONDS)  # known by now: no fetch
     assert server.fetches == 2
 
 
 def test_a_fetch_on_schedule_delays_no_new_key(server: ScriptedServer, store: KeyStore) -> None:
     """A key published just after one is fetched at once; the next waits for the cooldown."""
     server.serve(answer(key_set(NEW)))
-    assert store.refresh(URL, "new", 1.0)
+    begun = time.monotonic()
+    assert store.refresh(URL, "new", SECONDS)
     server.serve(answer(key_set(OLD)))
-    assert not store.refresh(URL, "old", 1.0)
-    assert server.fetches == 2
-    time.sleep(1.05)
+    until(lambda: store.refresh(URL, "old", SECONDS))
 
-    assert store.refresh(URL, "old", 1.0)
+    assert time.monotonic() - begun >= COOLDOWN
+    assert server.fetches == 3
 
 
 def test_single_flight(server: ScriptedServer, store: KeyStore) -> None:
@@ -128,7 +129,7 @@ def test_single_flight(server: ScriptedServer, store: KeyStore) -> None:
     server.serve(held(go, answer(key_set(NEW))))
     threading.Timer(0.2, go.set).start()
 
-    assert in_threads(20, lambda _: store.refresh(URL, "new", 1.5)) == [True] * 20
+    assert in_threads(20, lambda _: store.refresh(URL, "new", SECONDS)) == [True] * 20
     assert server.fetches == 2
 
 
@@ -139,11 +140,11 @@ def test_waiting_is_bounded_by_the_caller(server: ScriptedServer, store: KeyStor
     begun = time.monotonic()
     assert not store.refresh(URL, "new", 0.1)
     assert not store.refresh(URL, "new", 0.1)  # joins the fetch under way
-    took = time.monotonic() - begun
+    assert time.monotonic() - begun >= 0.2
+    assert known(store) == {"old"}
     go.set()
     until(lambda: known(store) == {"new"})
 
-    assert 0.2 <= took < 0.5
     assert server.fetches == 2
 
 
@@ -152,14 +153,11 @@ def test_known_keys_never_wait(server: ScriptedServer, store: KeyStore) -> None:
     go = threading.Event()
     server.serve(held(go, answer(key_set(OLD))))
     assert not store.refresh(URL, "new", 0.05)
-    begun = time.perf_counter()
     for _ in range(1000):
         assert store.get(URL) is not None
-        assert store.refresh(URL, "old", 1.0)
-    took = time.perf_counter() - begun
+        assert store.refresh(URL, "old", SECONDS)
+    assert store.status()[0].successes == 1, "it was waited for"
     go.set()
-
-    assert took < 0.2
 
 
 @pytest.mark.parametrize("behaviour", [answer(key_set(OLD)), answer(b"", 500)], ids=["good", "bad"])
@@ -170,34 +168,34 @@ def test_flood_of_unknown_kids(
     server.serve(behaviour)
     begun = time.monotonic()
     count = 0
-    while time.monotonic() - begun < 0.8:
-        assert not store.refresh(URL, f"never-{count}", 1.0)
+    while server.fetches < 3:
+        assert not store.refresh(URL, f"never-{count}", SECONDS)
         count += 1
-    assert server.fetches == 2
-    until(lambda: time.monotonic() - begun > 1.2)
-    assert not store.refresh(URL, "never", 1.0)
 
-    assert count > 1000
-    assert server.fetches == 3
+    assert time.monotonic() - begun >= COOLDOWN
+    assert count > 500, "each waited for a fetch"
 
 
 def test_absent_kids_wait_for_nothing(server: ScriptedServer, store: KeyStore) -> None:
     """A kid that a fetch did not bring joins no other fetch within the cooldown."""
     go = threading.Event()
-    assert not store.refresh(URL, "absent", 1.0)
+    assert not store.refresh(URL, "absent", SECONDS)
     server.serve(held(go, answer(key_set(OLD))))
-    time.sleep(1.0)
-    waiting = threading.Thread(target=store.refresh, args=(URL, "other", 1.0))
+    waiting = threading.Thread(target=_ask_until, args=(store, lambda: server.fetches == 3))
     waiting.start()
     until(lambda: server.fetches == 3)
-    begun = time.monotonic()
-    assert not store.refresh(URL, "absent", 1.0)
-    took = time.monotonic() - begun
+    store._fetchers[URL].source = source(server, cooldown=SECONDS)  # so that it lasts
+    assert not store.refresh(URL, "absent", SECONDS)
+    assert waiting.is_alive()
     go.set()
     waiting.join()
 
-    assert took < 0.05
     assert set(store._fetchers[URL]._absent) == {"absent", "other"}
+
+
+def _ask_until(store: KeyStore, condition: Callable[[], bool]) -> None:
+    while not condition():
+        store.refresh(URL, "other", SECONDS)
 
 
 def test_absent_kids_are_forgotten(server: ScriptedServer, store: KeyStore) -> None:
@@ -208,7 +206,7 @@ def test_absent_kids_are_forgotten(server: ScriptedServer, store: KeyStore) -> N
     assert len(fetcher._absent) == MAX_ABSENT_KEY_IDS
     assert "k2999" in fetcher._absent
     server.serve(answer(key_set(OLD, NEW)))
-    assert store.refresh(URL, "new", 1.0)
+    assert store.refresh(URL, "new", SECONDS)
 
     assert not fetcher._absent
 
@@ -216,7 +214,7 @@ def test_absent_kids_are_forgotten(server: ScriptedServer, store: KeyStore) -> N
 def test_a_failed_fetch_makes_no_kid_absent(server: ScriptedServer, store: KeyStore) -> None:
     """Only a good set says that a kid is not there."""
     server.serve(answer(b"", 503))
-    assert not store.refresh(URL, "new", 1.0)
+    assert not store.refresh(URL, "new", SECONDS)
 
     assert not store._fetchers[URL]._absent
 
@@ -365,30 +363,31 @@ def test_pauses(arguments: dict[str, Any], expected: float) -> None:
 
 def test_cache_control_sets_the_next_fetch(server: ScriptedServer) -> None:
     """An issuer may ask to be fetched from more often than the setting says, never less."""
-    for max_age, least, most in ((60, 53, 67), (6000, 269, 331)):
+    for max_age, least, most in ((60, 54, 66), (6000, 270, 330)):
+        begun = time.time()
         server.serve(answer(key_set(OLD), headers={"cache-control": f"max-age={max_age}"}))
         with running({URL: source(server)}) as store:
             until(lambda: store.status()[0].next_refresh)
             due = store.status()[0].next_refresh
 
         assert due is not None
-        assert least < due - time.time() < most
+        assert due - begun > least
+        assert due - time.time() < most
 
 
 def test_files(tmp_path: Path) -> None:
-    """A key file that changes is read within about a second, or at once for an unknown key."""
+    """A key file that changes is read by itself, and for an unknown key."""
     path = tmp_path / "jwks.json"
     path.write_bytes(key_set(OLD))
     with running({URL: KeySource(KeySettings(file=str(path)), ALL)}) as store:
         until(store.ready)
         path.write_bytes(key_set(OLD, NEW))
-        until(lambda: known(store) == {"old", "new"}, seconds=1.5)
+        until(lambda: known(store) == {"old", "new"})
         third = ec_key("third")
         path.write_bytes(key_set(third))
-        time.sleep(0.15)
-        assert store.refresh(URL, "third", 0.5)
+        until(lambda: store.refresh(URL, "third", SECONDS))
         path.write_bytes(b"{")
-        until(lambda: store.status()[0].failures, seconds=1.5)
+        until(lambda: store.status()[0].failures)
 
         assert known(store) == {"third"}
         assert store.status()[0].source == str(path)
@@ -443,10 +442,11 @@ def test_reconfigure_of_another_place(server: ScriptedServer) -> None:
     elsewhere = ScriptedServer(answer(b"", 500))
     with running({URL: source(server)}) as store:
         until(lambda: server.fetches == 1)
+        before = store._fetchers[URL]
         store.reconfigure({URL: source(elsewhere)})
         go.set()
         until(lambda: store.status()[0].failures)
-        time.sleep(0.1)
+        until(lambda: before.successes)
 
         assert store.get(URL) is None
     elsewhere.close()
@@ -457,12 +457,9 @@ def test_close_frees_who_waits(server: ScriptedServer, store: KeyStore) -> None:
     go = threading.Event()
     server.serve(held(go, answer(key_set(OLD))))
     threading.Timer(0.1, store.close).start()
-    begun = time.monotonic()
-    assert not store.refresh(URL, "new", 2.0)
-    took = time.monotonic() - begun
+    assert not store.refresh(URL, "new", SECONDS)
+    assert store.status()[0].successes == 1, "it was waited for"
     go.set()
-
-    assert took < 1.0
 
 
 def test_the_thread_survives_surprises(server: ScriptedServer) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from serving import SECONDS, Serving
-from world import World, wait_until
+from world import World, check_request, wait_until
 
 from authz.build import _NOT_POLICY, policy_of, snapshot_of, version_of
 from authz.config import ConfigFiles, load
@@ -37,7 +37,7 @@ def test_a_revocation_counts_while_a_config_is_read(tmp_path: Path) -> None:
         serving.read_until("serving")
         assert serving.ask() == "allow"
         serving.write_config(grants(RULES))
-        wait_until(lambda: serving.metric('authz_idle_seconds{part="config"}') > 1.5, SECONDS)
+        wait_until(lambda: serving.metric('authz_idle_seconds{part="config"}') > 1.5)
         serving.revoke()
         serving.until("agent_suspended")
 
@@ -74,6 +74,38 @@ def test_a_config_is_freed_without_the_collector(large: tuple[World, Path]) -> N
         del config, policy, snapshot
         assert [one() for one in left] == [None, None]
     finally:
+        gc.enable()
+
+
+def test_nothing_of_a_config_that_is_replaced_stays(large: tuple[World, Path]) -> None:
+    """Nor do the parts of its snapshot, with a decision point, conditions, and routes in use."""
+    world, path = large
+    text = path.read_text()
+    point = "pdp: {url: 'http://127.0.0.1:9/evaluation', insecure: true}\ngrants:"
+    condition = "  g1:\n    - {when: 'request.host == \"a\"', hosts"
+    for old, new in {"grants:\n": f"{point}\n", "  g1:\n    - {hosts": condition}.items():
+        assert text.count(old) == 1
+        text = text.replace(old, new)
+    path.write_text(text)
+
+    def use() -> None:
+        config = load(ConfigFiles(path))
+        snapshot = snapshot_of(config, world.keys, world.revocations, candidate=config)
+        snapshot.reader.read(check_request(world.svid, []), "")
+        assert config.routes
+        assert snapshot.decision_point
+
+    use()
+    gc.collect()
+    gc.disable()
+    try:
+        use()
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        gc.collect()
+        assert [type(one) for one in gc.garbage] == []
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
         gc.enable()
 
 

@@ -1,6 +1,7 @@
 """Liveness that means something: what hangs is told, and a worker that hangs is replaced."""
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from authz.server.liveness import CONFIG, LIMITS, MAIN, REVOCATIONS, Liveness
 from authz.server.looking import Looking
 from authz.server.pool import CheckPool
 from authz.server.transport import Transport
+from authz.server.workers import HUNG_SECONDS, LONGEST_PAUSE_SECONDS, LOOK_SECONDS, Worker
 from authz.service import ServerSettings
 
 LATER = 11.0  # seconds after which every part that is judged is stuck
@@ -41,7 +43,7 @@ def fifo(tmp_path: Path) -> Iterator[Path]:
 def get(address: str, path: str) -> tuple[int, str]:
     """GET from an admin server: status and body."""
     try:
-        with urllib.request.urlopen(f"http://{address}{path}", timeout=5) as response:
+        with urllib.request.urlopen(f"http://{address}{path}", timeout=SECONDS) as response:
             return response.status, response.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode()
@@ -90,7 +92,7 @@ def test_a_thread_that_hangs_is_told(fifo: Path) -> None:
         looking.stop()
         before = liveness.idle_seconds()[REVOCATIONS]
         os.close(os.open(fifo, os.O_RDWR))
-        wait_until(lambda: liveness.idle_seconds()[REVOCATIONS] < before, SECONDS)
+        wait_until(lambda: liveness.idle_seconds()[REVOCATIONS] < before)
 
 
 def test_a_look_that_fails_is_no_movement(caplog: pytest.LogCaptureFixture) -> None:
@@ -105,7 +107,7 @@ def test_a_look_that_fails_is_no_movement(caplog: pytest.LogCaptureFixture) -> N
 
     looking = Looking("x", look, 0.001, beats.append)
     looking.start()
-    wait_until(lambda: len(beats) > 2, SECONDS)
+    wait_until(lambda: len(beats) > 2)
     looking.stop()
 
     assert len(beats) <= len(looks) - 3 + 1  # one at the start, none for those that failed
@@ -144,10 +146,10 @@ def test_a_pool_that_has_calls_and_ends_none(fifo: Path) -> None:
     pool = CheckPool(2)
     for count, text in enumerate(("no number", "1"), start=1):
         pool.submit(int, text)
-        wait_until(lambda count=count: pool.finished == count, SECONDS)  # type: ignore[misc]
+        wait_until(lambda count=count: pool.finished == count)  # type: ignore[misc]
     for _ in range(3):
         pool.submit(fifo.read_bytes)
-    wait_until(lambda: pool.waiting() == 1, SECONDS)
+    wait_until(lambda: pool.waiting() == 1)
 
     assert pool.finished == 2
     while pool.waiting() or pool.finished < 4:
@@ -166,22 +168,71 @@ def test_a_hung_worker_is_replaced(tmp_path: Path) -> None:
     """A worker that was stopped is killed, counted and started again; the other one stays."""
     with Serving(tmp_path, workers=2) as serving:
         serving.read_until("workers are up")
-        wait_until(lambda: serving.get("/readyz")[0] == 200, SECONDS)
+        wait_until(lambda: serving.get("/readyz")[0] == 200)
         hung, well = children_of(serving)
         os.kill(hung, signal.SIGSTOP)
-        begun = time.monotonic()
         assert serving.get("/readyz")[0] == 503
         assert serving.metric('authz_idle_seconds{part="main"}') < SECONDS
-        assert time.monotonic() - begun < SECONDS / 2, "a hung worker delays a scrape for a second"
+        assert hung in children_of(serving), "a scrape waited for it"
         lines = serving.read_until("is started again")
 
         assert "has not been well for" in lines[-1]["message"]
-        wait_until(lambda: serving.get("/readyz")[0] == 200, SECONDS)
+        wait_until(lambda: serving.get("/readyz")[0] == 200)
         assert hung not in children_of(serving)
         assert well in children_of(serving)
         assert serving.metric("authz_worker_kills_total") == 1
         assert serving.metric("authz_worker_restarts_total") == 1
-        assert serving.stop()[0] == 0
+        assert serving.stop() == 0
+
+
+def test_a_machine_that_stood_still_has_no_hung_workers(tmp_path: Path) -> None:
+    """A server that was paused as a whole, as a container can be, goes on with its workers."""
+    with Serving(tmp_path, workers=2) as serving:
+        serving.read_until("workers are up")
+        wait_until(lambda: serving.get("/readyz")[0] == 200)
+        workers = children_of(serving)
+        everybody = [serving.process.pid, *workers]
+        for pid in everybody:
+            os.kill(pid, signal.SIGSTOP)
+        time.sleep(HUNG_SECONDS + 1)
+        for pid in everybody:
+            os.kill(pid, signal.SIGCONT)
+
+        for _ in range(3):  # each scrape asks them all
+            wait_until(lambda: serving.get("/readyz")[0] == 200)
+            time.sleep(LOOK_SECONDS / 2)
+        assert children_of(serving) == workers
+
+
+def test_a_worker_that_cannot_be_started_again(tmp_path: Path) -> None:
+    """Without a descriptor, process or memory for it the others go on, and it comes later."""
+    with Serving(tmp_path, workers=2) as serving:
+        serving.read_until("workers are up")
+        wait_until(lambda: serving.get("/readyz")[0] == 200)
+        killed, well = children_of(serving)
+        before = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.prlimit(serving.process.pid, resource.RLIMIT_NOFILE, (3, before[1]))
+        os.kill(killed, signal.SIGKILL)
+        serving.read_until("can't be started")
+        assert children_of(serving) == [well]
+
+        resource.prlimit(serving.process.pid, resource.RLIMIT_NOFILE, before)
+        wait_until(lambda: len(children_of(serving)) == 2)
+        wait_until(lambda: serving.get("/readyz")[0] == 200)
+        assert serving.stop() == 0
+
+
+def test_a_worker_that_never_starts_again_ends_nobody(tmp_path: Path) -> None:
+    """The pauses between its starts stay bounded, however many there were."""
+    file = tmp_path / "file"
+    file.touch()
+    worker = Worker(0, tmp_path / "authz.yaml", file)  # no folder: it can't be started
+    for _ in range(1100):
+        worker._start_at = 0.0
+        worker.start_if_due()
+
+    assert worker.pid == 0
+    assert worker._start_at - time.monotonic() <= LONGEST_PAUSE_SECONDS
 
 
 def test_a_stop_with_a_hung_worker_ends(tmp_path: Path) -> None:
@@ -189,16 +240,19 @@ def test_a_stop_with_a_hung_worker_ends(tmp_path: Path) -> None:
     with Serving(tmp_path, workers=2) as serving:
         serving.read_until("workers are up")
         os.kill(children_of(serving)[0], signal.SIGSTOP)
-        status, seconds = serving.stop()
 
-        assert status == 0
-        assert 1.0 < seconds < 1.0 + 17.0
+        assert serving.stop() == 0
+
+
+def _is_worker(pid: int) -> bool:
+    """Whether it runs its own program: before, it shares the supervisor's memory, which waits."""
+    return b"authz.server.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()
 
 
 def test_a_worker_that_does_not_get_on(tmp_path: Path) -> None:
     """A worker that hangs in its start ends the start, with a message, after some seconds."""
     with Serving(tmp_path, workers=2) as serving:
-        wait_until(lambda: len(children_of(serving)) == 2, SECONDS)
+        wait_until(lambda: sum(map(_is_worker, children_of(serving))) == 2)
         os.kill(children_of(serving)[1], signal.SIGSTOP)
         assert serving.process.stderr is not None
         said = serving.process.stderr.read().decode()
@@ -221,10 +275,13 @@ with signals(Hanging()):
 
 
 @contextmanager
-def hanging(fifo: Path) -> Iterator["subprocess.Popen[str]"]:
+def hanging(fifo: Path, program: str = HANGS) -> Iterator["subprocess.Popen[str]"]:
     """A process whose main thread hangs."""
     with subprocess.Popen(
-        [sys.executable, "-c", HANGS, str(fifo)], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", program, str(fifo)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
     ) as child:
         assert child.stdout is not None
         assert child.stdout.readline() == "up\n"
@@ -242,6 +299,21 @@ def test_a_stop_ends_whatever_hangs(fifo: Path, number: signal.Signals) -> None:
         assert child.stdout is not None
         assert child.stdout.readline() == "reload\n"
         child.send_signal(number)
+
+        assert child.wait(SECONDS) == -signal.SIGALRM
+
+
+FAILS = HANGS.replace('print("reload", flush=True)', '(print("reload", flush=True), 1 / 0)')
+
+
+def test_a_signal_that_can_t_be_passed_on(fifo: Path) -> None:
+    """An error on SIGHUP takes no later signal away, above all not the one that stops."""
+    with hanging(fifo, FAILS) as child:
+        assert child.stdout is not None
+        for _ in range(2):
+            child.send_signal(signal.SIGHUP)
+            assert child.stdout.readline() == "reload\n"
+        child.send_signal(signal.SIGTERM)
 
         assert child.wait(SECONDS) == -signal.SIGALRM
 
@@ -265,7 +337,7 @@ def test_a_config_that_hangs_in_its_read(tmp_path: Path) -> None:
 
         serving.until("agent_suspended")
         assert serving.get("/healthz")[0] == 200
-        assert serving.stop()[0] == 0
+        assert serving.stop() == 0
 
 
 def test_a_storm_of_signals(tmp_path: Path) -> None:
@@ -278,7 +350,25 @@ def test_a_storm_of_signals(tmp_path: Path) -> None:
         for _ in range(20):
             os.kill(serving.process.pid, signal.SIGTERM)
 
-        assert serving.stop()[0] == 0
+        assert serving.stop() == 0
+
+
+@pytest.mark.parametrize(
+    ("socket", "why"),
+    [("x" * 108, "longer than 107 bytes"), ("file/authz.sock", "there is no folder")],
+)
+def test_sockets_that_cannot_be(tmp_path: Path, socket: str, why: str) -> None:
+    """They are told at the start, and not when the keys are there."""
+    (tmp_path / "file").touch()
+    keys = tmp_path / "keys.json"
+    changed = {
+        "keys: {jwks_uri:": f'keys: {{file: "{keys}"}} #',
+        "authz-{worker}.sock": socket,
+    }
+    with Serving(tmp_path, changed) as serving:
+        assert serving.process.wait(SECONDS) == 3
+        assert serving.process.stderr is not None
+        assert why in serving.process.stderr.read().decode()
 
 
 def test_it_listens_once_it_has_keys(tmp_path: Path) -> None:

@@ -115,12 +115,12 @@ def test_a_terminal_shows_how_far(monkeypatch: pytest.MonkeyPatch) -> None:
     expected = b"\ra.jsonl: 25%\x1b[K\r\x1b[K"
     with os.fdopen(ours, "w") as stderr:
         monkeypatch.setattr(sys, "stderr", stderr)
-        until = time.monotonic() + 10
+        until = time.monotonic() + 60
         with progress() as tell:
             while not select.select([terminal], [], [], 0)[0] and time.monotonic() < until:
                 tell(Path("a.jsonl"), 0.25)
         shown = b""
-        while len(shown) < len(expected) and select.select([terminal], [], [], 1)[0]:
+        while len(shown) < len(expected) and select.select([terminal], [], [], 60)[0]:
             shown += os.read(terminal, 1000)
     os.close(terminal)
 

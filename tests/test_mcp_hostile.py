@@ -112,7 +112,7 @@ HOSTILE = {
 
 def directly(mesh: Mesh, message: Message) -> bytes:
     """What the MCP server itself answers, with nobody in front."""
-    connection = http.client.HTTPConnection("127.0.0.1", mesh.mcp.port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", mesh.mcp.port, timeout=60)
     try:
         headers = dict(message.fields()) | {"host": HOST}
         connection.request("POST", PATHS["stateless"], message.body, headers)

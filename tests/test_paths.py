@@ -2,7 +2,6 @@
 
 import re
 import string
-import time
 import unicodedata
 from collections.abc import Callable, Iterator
 from itertools import pairwise
@@ -119,13 +118,11 @@ def test_written_paths_are_apart(segments: Segments) -> None:
 
 
 def test_length() -> None:
-    """Both sides of the bound are what they say, and a path up to it is read in no time."""
+    """Both sides of the bound are what they say."""
     assert read_or_none("/" + "a" * (MAX_PATH_BYTES - 1)) is not None
-    begun = time.monotonic()
     for piece in ("a", "/a", "a;", "%25", "%2525", "%61", "a%", "%2F", ";/", "%C3%A9", "a!/"):
         read_or_none("/" + (piece * MAX_PATH_BYTES)[: MAX_PATH_BYTES - 1])
         read_or_none("/" + (piece * MAX_PATH_BYTES)[: MAX_PATH_BYTES - 2] + "\n")
-    assert time.monotonic() - begun < 2
 
 
 SEGMENT = st.text(

@@ -19,7 +19,9 @@ from hypothesis import strategies as st
 from jwks_server import Behaviour, ScriptedServer, answer, held, raw
 from msgspec import structs
 from prometheus_client import generate_latest
-from world import BALANCE, READ, World, check_request, header_of, reason_of, wait_until
+from world import BALANCE, READ, World, check_request, header_of, reason_of
+from world import PATIENCE_SECONDS as SECONDS
+from world import wait_until as until
 
 from authz.config import ConfigError
 from authz.decision import Actor, Agent, Allow, Delegation, Grant
@@ -39,14 +41,12 @@ from lab.dpop import DpopClient
 from lab.issuer import MADE
 from lab.mesh import ISSUER, ORCHESTRATOR, PAYMENTS, TRAVEL, Mesh
 
-SECONDS = 5.0
 SECRET = "pdp-s3cret-t0ken"
 JSON = "application/json"
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
 YES = answer(b'{"decision":true}', content_type=JSON)
 NO = answer(b'{"decision":false}', content_type=JSON)
 GET_BALANCE = Operation("GET", "mcp.corp.example", ("finance", "balance"))
-until = partial(wait_until, seconds=SECONDS)
 
 
 def says(
@@ -67,7 +67,12 @@ def pdp() -> Iterator[ScriptedServer]:
 
 def settings(server: ScriptedServer, **changes: Any) -> PdpSettings:
     """Settings that ask the server, in no hurry."""
-    return PdpSettings(**{"url": server.url, "insecure": True, "timeout": 2.0, **changes})
+    return patient(PdpSettings(**{"url": server.url, "insecure": True, **changes}))
+
+
+def patient(given: PdpSettings) -> PdpSettings:
+    """Wait longer than an operator may say: on a busy machine all answers are slow."""
+    return given.model_copy(update={"timeout": SECONDS})
 
 
 @contextmanager
@@ -75,9 +80,18 @@ def asking(
     folder: Path, server: ScriptedServer, more: str = "", changes: Mapping[str, str] | None = None
 ) -> Iterator[World]:
     """A world whose allows the server has to confirm; ``more`` is said in its ``pdp:``."""
-    section = f"pdp: {{url: '{server.url}', insecure: true, timeout: 2s{more}}}\naudit:"
+    section = f"pdp: {{url: '{server.url}', insecure: true{more}}}\naudit:"
     with World(folder, {"audit:": section, **(changes or {})}) as world:
+        point = point_of(world)
+        point._settings = patient(point._settings)
         yield world
+
+
+def point_of(world: World) -> AuthzenPoint:
+    """Whom it asks."""
+    point = world.service.snapshot.decision_point
+    assert isinstance(point, AuthzenPoint)
+    return point
 
 
 MCP = {
@@ -394,11 +408,13 @@ HOSTILE: list[tuple[str, Behaviour]] = [
     (DOWN, raw(HEAD + b'content-length: 99\r\n\r\n{"decision":true}')),
     (DOWN, raw(HEAD + b'transfer-encoding: chunked\r\n\r\nzz\r\n{"decision":true}\r\n0\r\n\r\n')),
     (DOWN, raw(HEAD + b'transfer-encoding: chunked\r\n\r\n11\r\n{"decision":true}')),
-    # Too slow: a byte at a time, in the head and in the body; and blanks without an end.
-    (DOWN, raw(*(HEAD[at : at + 1] for at in range(40)), pause_seconds=0.05)),
-    (DOWN, raw(HEAD, b"content-length: 99\r\n\r\n", *[b" "] * 40, pause_seconds=0.05)),
-    (DOWN, raw(*[b"HTTP/1.1 100 Continue\r\n\r\n"] * 40, pause_seconds=0.05)),
     (DOWN, raw(HEAD + b"\r\n", *[b" " * 4096] * 2000)),
+]
+# A byte at a time, in the head and in the body, for longer than a test may take.
+SLOW = [
+    raw(HEAD, b"x: ", *[b"y"] * 10_000, pause_seconds=0.05),
+    raw(HEAD, b"content-length: 50000\r\n\r\n", *[b" "] * 10_000, pause_seconds=0.05),
+    raw(*[b"HTTP/1.1 100 Continue\r\n\r\n"] * 10_000, pause_seconds=0.05),
 ]
 
 
@@ -406,16 +422,24 @@ HOSTILE: list[tuple[str, Behaviour]] = [
     ("reason", "behaviour"), [pytest.param(*case, id=str(at)) for at, case in enumerate(HOSTILE)]
 )
 def test_anything_else_is_no_allow(pdp: ScriptedServer, reason: str, behaviour: Behaviour) -> None:
-    """No other answer allows, each has its reason, and none takes longer than the timeout."""
+    """No other answer allows, and each has its reason."""
     pdp.serve(behaviour)
     pdp.paths["/yes"] = YES
-    point = AuthzenPoint(settings(pdp, timeout=0.5))
-    begun = time.monotonic()
+    point = AuthzenPoint(settings(pdp))
     code, detail = refused(lambda: confirm(point, an_allow()))
 
     assert code == reason, detail
-    assert time.monotonic() - begun < 0.9
     assert pdp.fetches == 1
+    until(lambda: not point._calls)
+
+
+@pytest.mark.parametrize("behaviour", SLOW, ids=["head", "body", "interim"])
+def test_slow_answers(pdp: ScriptedServer, behaviour: Behaviour) -> None:
+    """None takes longer than the timeout: neither who waits for it nor the call."""
+    pdp.serve(behaviour)
+    point = AuthzenPoint(settings(pdp).model_copy(update={"timeout": 0.3}))
+
+    assert refused(lambda: confirm(point, an_allow()))[0] == DOWN
     until(lambda: not point._calls)
 
 
@@ -566,19 +590,26 @@ def test_a_proof_is_not_used_up(tmp_path: Path, pdp: ScriptedServer) -> None:
 # Time
 
 
-def test_deadline_within_the_callers(tmp_path: Path, pdp: ScriptedServer) -> None:
+def test_deadline_within_the_callers(
+    tmp_path: Path, pdp: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A check is answered before its caller gives up, and asks nothing when that is too near."""
     gate = threading.Event()
     pdp.serve(held(gate, YES))
     with asking(tmp_path, pdp) as world:
         token = world.token()
         message = check_request(world.svid, [("authorization", f"Bearer {token}")])
-        took: list[float] = []
-        for _ in range(3):
-            begun = time.monotonic()
-            assert reason_of(world.check(message, 0.2)) == "pdp_unavailable"
-            took.append(time.monotonic() - begun)
-        assert 0.1 < min(took) < 0.2  # a busy machine may make one of them late
+        given: list[float] = []
+        ask = point_of(world).confirm
+
+        def note(*args: Any, seconds: float, **options: Any) -> Allow:
+            given.append(seconds)
+            return ask(*args, seconds=seconds, **options)
+
+        monkeypatch.setattr(point_of(world), "confirm", note)
+        assert reason_of(world.check(message, 1.0)) == "pdp_unavailable"
+        assert 0.0 < given[0] < 1.0
+        until(lambda: pdp.fetches == 1)
         assert reason_of(world.check(message, 0.04)) == "pdp_unavailable"
         assert pdp.fetches == 1
         gate.set()
@@ -590,9 +621,7 @@ def test_without_a_deadline(tmp_path: Path, pdp: ScriptedServer) -> None:
     section = f"pdp: {{url: '{pdp.url}', insecure: true, timeout: 100ms}}\naudit:"
     with World(tmp_path, {"audit:": section}) as world:
         message = check_request(world.svid, [("authorization", f"Bearer {world.token()}")])
-        begun = time.monotonic()
         assert reason_of(world.check(message, None)) == "pdp_unavailable"
-        assert time.monotonic() - begun < 0.5
 
 
 def test_equal_questions_share_a_call(pdp: ScriptedServer) -> None:
@@ -660,8 +689,7 @@ def test_a_slow_one_takes_no_threads_away(tmp_path: Path, pdp: ScriptedServer) -
         assert sorted(answers) == ["allow"] * 10 + ["overloaded"]
         gate.set()
         until(lambda: len(answers) == 19)
-        # On a busy machine one that was held may have come to the end of its 2 s.
-        assert set(answers[11:]) <= {"allow", "pdp_unavailable"}
+        assert set(answers[11:]) == {"allow"}
         pool.shutdown()
 
 
@@ -759,7 +787,7 @@ def test_cut_off_and_back(pdp: ScriptedServer) -> None:
     """After so many failures it is left alone; then one question tries, and all may ask again."""
     pdp.serve(says("", 503))
     counted: list[str] = []
-    breaker = BreakerSettings(failures=3, pause=0.6)
+    breaker = BreakerSettings(failures=3, pause=300.0)
     point = AuthzenPoint(settings(pdp, breaker=breaker), lambda result, _: counted.append(result))
     for number in range(10):
         assert refused(partial(confirm, point, an_allow(), str(number)))[0] == "pdp_unavailable"
@@ -768,7 +796,8 @@ def test_cut_off_and_back(pdp: ScriptedServer) -> None:
     assert "left alone" in refused(lambda: confirm(point, an_allow()))[1]
     gate = threading.Event()
     pdp.serve(held(gate, YES))
-    time.sleep(0.65)
+    assert point._breaker._probe_at is not None
+    point._breaker._probe_at -= 300.0  # so long ago
     with ThreadPoolExecutor(1) as pool:
         probe = pool.submit(confirm, point, an_allow())
         until(lambda: pdp.fetches == 4)
@@ -850,8 +879,11 @@ def test_bad_settings(tmp_path: Path, section: str, words: str) -> None:
     assert words in line
 
 
-def test_files_are_checked(tmp_path: Path, pdp: ScriptedServer) -> None:
+def test_files_are_checked(
+    tmp_path: Path, pdp: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """``authz check`` reads the CA and the token; an error shows neither."""
+    monkeypatch.setattr("authz.files.STABLE_SECONDS", 0.0)  # nobody writes them meanwhile
     bad = {
         "": "no bearer token",
         f"{SECRET} {SECRET}": "no bearer token",

@@ -349,7 +349,7 @@ def test_roles_and_agents_restrict() -> None:
     assert decide(policy(match={"roles": ("r",)}), question(roles="r")) == "allow"
     assert decide(policy(match={"roles": ("r",)}), question(roles={"r": 1})) == "policy_denied"
     assert decide(policy(agents=("spiffe://td/*",)), question()) == "allow"
-    assert decide(policy(agents=("spiffe://td/a/*",)), question()) == "policy_denied"
+    assert decide(policy(agents=("spiffe://td/a/*",)), question()) == "actor_not_permitted"
     assert decide(policy(suspended=True), question()) == "policy_denied"
     assert decide(policy(suspended=True, agents=(EARLIER,)), question()) == "policy_denied"
 

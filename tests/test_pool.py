@@ -2,15 +2,12 @@
 
 import threading
 from collections.abc import Iterator
-from functools import partial
 
 import pytest
-from world import wait_until
+from world import PATIENCE_SECONDS as SECONDS
+from world import wait_until as until
 
 from authz.server.pool import CheckPool
-
-SECONDS = 5.0
-until = partial(wait_until, seconds=SECONDS)
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from messages import JSON, assert_one_of_both, bare, calls, post, respelled, targets, why
 
 from authz.protocols import Sent, read
+from authz.protocols.members import fold, folded
 
 CHAT = "/v1/chat/completions"
 
@@ -35,6 +36,122 @@ def chat(**members: object) -> Sent:
 def test_method(method: str, base: str) -> None:
     """The path's tail is the method, below any base path; the body names the model."""
     assert targets("openai", post(f"{base}/{method}", {"model": "m"})) == [(method, "model", "m")]
+
+
+@pytest.mark.parametrize(
+    ("method", "members"),
+    [
+        (  # "moderation" is a level here, and names a model elsewhere
+            "images/generations",
+            {"moderation": "low", "complexity": "high", "frame_count": 9, "frame_duration_ms": 200},
+        ),
+        (
+            "responses",
+            {
+                "background_options": {"completion_window": "2h"},
+                "image": {"context_compression": "auto"},
+            },
+        ),
+        ("messages", {"diagnostics": {"previous_message_id": None}}),
+        ("messages", {"compaction": {"type": "summarize"}}),
+        ("messages/count_tokens", {"compaction": {"type": "summarize"}}),
+    ],
+)
+def test_members_of_the_public_apis(method: str, members: dict[str, object]) -> None:
+    """What OpenAI and Anthropic document passes, where it names no further model and no payer."""
+    sent = post(f"/v1/{method}", {"model": "m", **members})
+    assert targets("openai", sent) == [(method, "model", "m")]
+
+
+MCP = {"type": "mcp", "server_label": "s", "server_url": "https://elsewhere.example"}
+FUNCTION = {"type": "function", "name": "f"}
+
+
+def within(*blocks: object) -> dict[str, object]:
+    """A message with these blocks."""
+    return {"messages": [{"role": "user", "content": "a"}, {"role": "system", "content": blocks}]}
+
+
+@pytest.mark.parametrize(
+    ("method", "members", "wanted"),
+    [
+        (
+            "responses",
+            {"input": [{"role": "user"}, {"type": "additional_tools", "tools": [MCP, FUNCTION]}]},
+            ("mcp", "f"),
+        ),
+        ("responses", {"input": [{"type": "tool_search_output", "tools": [MCP]}]}, ("mcp",)),
+        ("responses", {"Input": [{"type": "tool_search_output", "TOOLS": [MCP]}]}, ("mcp",)),
+        ("responses", {"input": [{"type": "not_known_yet", "tools": [FUNCTION]}]}, ("f",)),
+        (
+            "messages",
+            within({"type": "tool_addition", "tool": {"definition": {"name": "f"}}}),
+            ("f",),
+        ),
+        (
+            "messages",
+            within(
+                {"type": "tool_addition", "tool": {"Definition": {"type": "bash", "name": "b"}}}
+            ),
+            ("bash", "b"),
+        ),
+        (
+            "chat/completions",
+            {"fallbacks": [{"model": "m"} | within({"tool": {"definition": {"name": "f"}}})]},
+            ("f",),
+        ),
+        ("responses", {"input": "tools", "tools": [FUNCTION]}, ("f",)),
+        ("responses", {"input": [{"type": "mcp_list_tools", "tools": [{"name": "f"}]}]}, ()),
+        ("messages", within({"type": "mcp_tool_listing", "tools": [{"name": "f"}]}), ()),
+        ("messages", within({"type": "tool_addition", "tool": {"tool_name": "f"}}), ()),
+        ("messages", within({"type": "tool_use", "name": "f", "input": {"a": [{"b": 1}]}}), ()),
+    ],
+)
+def test_tools_within_a_conversation(
+    method: str, members: dict[str, object], wanted: tuple[str, ...]
+) -> None:
+    """Tools that a conversation brings are offered like those among the tools; others are not."""
+    (call,) = calls("openai", post(f"/v1/{method}", {"model": "m", **members}))
+    assert call.tools == wanted
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [{"tool": 1}] * 300,
+        [{"_" * at + "tools": []} for at in range(9)],
+        [{"tools": {}}],
+        [{"tools": [MCP] * 200}, {"tools": [MCP] * 57}],
+    ],
+)
+def test_conversations_that_are_odd(parts: list[object]) -> None:
+    """What has more of these members than anybody needs is refused."""
+    assert why("openai", chat(**within(*parts))) == "mcp_params"
+
+
+def test_bodies_and_tools_in_all() -> None:
+    """Bodies in a body, and the tools of them all, are as many as a call may have and no more."""
+    several = [{"tools": [{"type": "t", "name": f"n{at}"} for at in range(50)]}] * 5
+    full = [{"fallbacks": [{"model": "m"}] * 15}] + [{"model": "m"}] * 15
+    assert targets("openai", chat(fallbacks=several)) == targets("openai", chat())
+    assert targets("openai", chat(fallbacks=full)) == targets("openai", chat())
+
+    nested = chat(fallbacks=[{"extra_body": {}}, *full])
+    for over in (chat(fallbacks=[*several, *several]), nested):
+        assert why("openai", over) == "mcp_params"
+
+
+@given(st.lists(st.text(alphabet="aA_\n\u0130\u017f\u1e9ea\u0345\u03a3 "), max_size=40))
+def test_letters_of_many_names(written: list[str]) -> None:
+    """The letters of names are the same whether they are folded one by one or all at once."""
+    assert folded(written) == [fold(name) for name in written]
+
+
+@pytest.mark.parametrize("method", ["chat/completions", "responses"])
+def test_a_moderation_names_a_model(method: str) -> None:
+    """The model that looks at a conversation is one more, which is not read: so it is refused."""
+    sent = post(f"/v1/{method}", {"model": "m", "moderation": {"model": "n"}})
+    assert why("openai", sent) == "body_uninspectable"
 
 
 @pytest.mark.parametrize(

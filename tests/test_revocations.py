@@ -59,9 +59,9 @@ def revoke(world: World, **entry: Any) -> None:
     [
         ({"agent": TRAVEL}, "agent_suspended"),
         ({"issuer": ISSUER}, "token_revoked"),
-        ({"issuer": ISSUER, "before": at(3600)}, "token_revoked"),
+        ({"issuer": ISSUER, "before": at(36_000)}, "token_revoked"),
         ({"issuer": ISSUER, "subject": "alice"}, "token_revoked"),
-        ({"issuer": ISSUER, "subject": "alice", "before": at(3600)}, "token_revoked"),
+        ({"issuer": ISSUER, "subject": "alice", "before": at(36_000)}, "token_revoked"),
         ({"issuer": ISSUER, "token_id": "this"}, "token_revoked"),
         ({"agent": PAYMENTS}, "allow"),
         ({"issuer": "https://other.example"}, "allow"),

@@ -18,6 +18,7 @@ from authz.revocations import (
     RevocationSettings,
     append,
     parse,
+    writing,
 )
 
 PROCESSES, LINES = 4, 15
@@ -113,6 +114,23 @@ def test_a_folder_of_others(tmp_path: Path) -> None:
     assert path.stat().st_ino == before.st_ino
     assert stat.S_IMODE(path.stat().st_mode) == 0o666
     path.parent.chmod(0o755)
+
+
+def test_what_others_add_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who adds a line without the lock, as `echo >>` does, does not lose it to the rename."""
+    path = tmp_path / "revoked"
+    path.write_bytes(b'{"issuer":"i","token_id":"before"}\n')
+    replace = writing.replace
+
+    def late(path: Path, data: bytes) -> None:
+        with path.open("ab") as file:
+            file.write(b'{"issuer":"i","token_id":"echo"}\n')
+        replace(path, data)
+
+    monkeypatch.setattr(writing, "replace", late)
+    append(path, Revocation(issuer="i", token_id="own"))
+
+    assert sorted(token_ids(path)) == ["before", "echo", "own"]
 
 
 @pytest.mark.parametrize(

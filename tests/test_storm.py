@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 
 from lab.mesh import Mesh
-from lab.storm import Record, Storm, run
+from lab.storm import COOLDOWN_SECONDS, Record, Storm, run
+
+pytestmark = pytest.mark.e2e
 
 
 @pytest.fixture(scope="module")
@@ -18,12 +20,12 @@ def record(tmp_path_factory: pytest.TempPathFactory) -> Record:
 
 def test_there_was_a_storm(record: Record) -> None:
     """Keys came and went, the issuer was away, and both kinds of answers were given."""
-    assert len(record.published) >= 8
-    assert len(record.removed) >= 6
-    assert len(record.away) == 3
-    assert record.made_up > 4000
-    assert {one.status for one in record.sent} == {200, 401}
-    assert sum(one.status == 200 for one in record.sent) > 900
+    assert len(record.published) > 4
+    assert len(record.removed) > 2
+    assert len(record.away) > 1
+    assert record.made_up > 500
+    assert {one.status for one in record.sent} >= {200, 401}
+    assert sum(one.status == 200 for one in record.sent) > 100
 
 
 def test_nothing_is_refused_that_could_be_known(record: Record) -> None:
@@ -33,11 +35,14 @@ def test_nothing_is_refused_that_could_be_known(record: Record) -> None:
 
 def test_the_issuer_is_left_alone(record: Record) -> None:
     """Whatever is asked for, a cooldown sees one fetch on schedule and one for unknown keys."""
-    assert record.too_frequent() == []
+    begun = min(one.at for one in record.sent)
+    cooldowns = (max(record.fetches) - begun) / COOLDOWN_SECONDS + 1
+
+    assert len(record.fetches) <= 2 * cooldowns
 
 
 def test_known_keys_wait_for_no_fetch(record: Record) -> None:
     """Requests with known keys are answered while others wait for the issuer."""
-    assert len(record.known_key()) > 500
+    assert len(record.known_key()) > 50
     # None, if they waited: a fetch's end is noted before the server can have its keys.
-    assert len(record.meanwhile()) > 10
+    assert len(record.meanwhile()) > 3

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import select
 import socket
 import subprocess
@@ -10,7 +11,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from serving import SECONDS, Serving
+from serving import Serving
 from world import wait_until
 
 from authz.server.logwriter import MAX_LINES, LogWriter, keep_from_waiting
@@ -38,7 +39,7 @@ def test_a_client_cannot_stop_anything_through_the_log(tmp_path: Path) -> None:
         serving.until("agent_suspended")
         assert serving.get("/healthz") == (200, "ok\n")
         assert serving.metric('authz_log_lost_total{cause="repeated"}') >= 400 - BURST - 2
-        assert serving.stop()[0] == 0
+        assert serving.stop() == 0
 
 
 def test_what_was_lost_is_told_when_it_is_read_again(tmp_path: Path) -> None:
@@ -47,9 +48,16 @@ def test_what_was_lost_is_told_when_it_is_read_again(tmp_path: Path) -> None:
         serving.read_until("serving")
         serving.shrink_pipe()
         serving.garbage(BURST + 10)
-        lines = serving.read_until("10 more lines were left out")
+        shown = told = 0
+        while shown + told < BURST + 10:  # who is slow is told of less, as time makes room
+            message = serving.read_until("a check was no message")[-1]["message"]
+            if "more lines were left out" in message:
+                told += int(message.split()[0])
+            else:
+                shown += 1
 
-        assert len([one for one in lines if "not a CheckRequest" in one["message"]]) == BURST + 1
+        assert told > 0
+        assert shown + told == BURST + 10
 
 
 @pytest.mark.parametrize("closed", ["2>&-", "0<&- 1>&- 2>&-"])
@@ -57,14 +65,14 @@ def test_closed_from_the_beginning(tmp_path: Path, closed: str) -> None:
     """Without standard files it serves; none of its own files gets their numbers."""
     command = ["bash", "-c", f'exec "$@" {closed}', "bash"]
     with Serving(tmp_path, stderr=subprocess.DEVNULL, command=command) as serving:
-        wait_until(serving.socket.exists, SECONDS)
+        wait_until(serving.socket.exists)
         serving.garbage(20)
         files = [Path(f"/proc/{serving.process.pid}/fd/{number}").readlink() for number in range(3)]
 
         assert str(files[2]) == os.devnull
         assert not [one for one in map(str, files) if "socket" in one or "audit" in one]
         assert serving.ask() == "allow"
-        assert serving.stop()[0] == 0
+        assert serving.stop() == 0
 
 
 def test_a_reader_that_went_away(tmp_path: Path) -> None:
@@ -77,8 +85,8 @@ def test_a_reader_that_went_away(tmp_path: Path) -> None:
         serving.revoke()
 
         serving.until("agent_suspended")
-        wait_until(lambda: serving.metric('authz_log_lost_total{cause="failed"}') >= 20, SECONDS)
-        assert serving.stop()[0] == 0
+        wait_until(lambda: serving.metric('authz_log_lost_total{cause="failed"}') >= 20)
+        assert serving.stop() == 0
 
 
 def test_standard_output_too(tmp_path: Path) -> None:
@@ -93,20 +101,21 @@ def test_standard_output_too(tmp_path: Path) -> None:
 
         serving.until("agent_suspended")
         assert serving.metric("authz_audit_queue_length") > 0
-        assert serving.stop()[0] == 0
+        assert serving.stop() == 0
 
 
 def test_workers_too(tmp_path: Path) -> None:
     """Several processes on one pipe that nobody reads: each goes on, and all of them stop."""
     with Serving(tmp_path, workers=2) as serving:
         serving.read_until("workers are up")
-        serving.until("allow")
+        wait_until(lambda: serving.get("/readyz")[0] == 200)
+        assert serving.ask() == "allow"
         serving.shrink_pipe()
         serving.garbage(BURST + 50)
         serving.revoke()
 
         serving.until("agent_suspended")
-        assert serving.stop()[0] == 0
+        assert serving.stop() == 0
 
 
 def test_failed_handshakes_are_no_news(tmp_path: Path) -> None:
@@ -119,7 +128,7 @@ def test_failed_handshakes_are_no_news(tmp_path: Path) -> None:
                 client.sendall(b"\x16\x03\x01\x02\x00garbage")
         assert serving.ask() == "allow"
         assert serving.process.stderr is not None
-        assert serving.stop()[0] == 0
+        assert serving.stop() == 0
 
         rest = serving.process.stderr.read().decode().splitlines()
         assert [json.loads(line)["message"] for line in rest] == ["signal", "stopping"]
@@ -165,14 +174,16 @@ def test_a_full_pipe_delays_nobody() -> None:
         writer.put(number % 200, b"x" * 1000)  # a kind of its own, nearly
     lost = writer.lost()["full"]
     data = b""
-    while data.count(b"x" * 1000 + b"\n") < sent - lost or b"were lost" not in data:
+    told: list[int] = []  # in several lines, if the writer begins late
+    while data.count(b"x" * 1000 + b"\n") < sent - lost or sum(told) < lost:
         data += os.read(reader, 65536)
+        told = [int(one) for one in re.findall(rb"notice: ([0-9]+) lines were lost\n", data)]
     writer.close()
     os.close(descriptor)
     os.close(reader)
 
     assert 0 < lost <= 500
-    assert f"notice: {lost} lines were lost\n".encode() in data
+    assert sum(told) == lost
 
 
 def test_an_end_does_not_wait_for_a_reader() -> None:

@@ -115,9 +115,9 @@ class AuditLog:
             waiting = len(self._lines)
             while waiting > 0:
                 waiting -= self._write_some(min(waiting, WRITE_LINES))
-        except OSError as error:
+        except Exception as error:  # noqa: BLE001 - without this thread all later lines were lost
             self.errors += 1
-            self._tell(error.strerror or type(error).__name__)
+            self._tell(getattr(error, "strerror", None) or type(error).__name__)
         else:
             self._tell("")
 

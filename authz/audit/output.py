@@ -9,6 +9,7 @@ What could not be written is kept and written later, so that no line is lost, do
   the part of one of ours. A file takes each write as a whole, a pipe only up to PIPE_BUF bytes.
 """
 
+import errno
 import fcntl
 import os
 import select
@@ -63,8 +64,15 @@ class Output:
     def _opened(self, mode: int) -> IO[bytes]:
         if self._path is None:
             return os.fdopen(os.dup(sys.stdout.fileno()), "wb", buffering=0)
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
-        return os.fdopen(os.open(self._path, flags, mode), "ab", buffering=0)
+        # Without O_NONBLOCK a named pipe that nobody reads would hold up a start, without a word.
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
+        try:
+            descriptor = os.open(self._path, flags, mode)
+        except OSError as error:
+            if error.errno == errno.ENXIO:
+                raise OSError(errno.ENXIO, "a pipe that nobody reads, or a socket") from None
+            raise
+        return os.fdopen(descriptor, "ab", buffering=0)
 
     def _was_moved(self, file: IO[bytes]) -> bool:
         if self._path is None:

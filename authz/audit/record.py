@@ -40,8 +40,8 @@ class AuditRecord(msgspec.Struct, frozen=True, gc=False):
     is), autonomous (for itself), bootstrap (before there is a token).
     """
     flags: list[str]
-    """What is odd about earlier actors (``earlier_actor_unregistered``, ``_suspended``,
-    ``_unreadable``), and claims that rules read and that are not in the token as they can be read:
+    """Findings about earlier actors (``earlier_actor_unregistered``, ``_suspended``,
+    ``_unreadable``) and about claims that rules read and that can't be read in the token:
     ``claim_unreadable:groups``, ``claim_elsewhere:groups``.
     """
     scopes: list[str]

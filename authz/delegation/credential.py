@@ -8,8 +8,11 @@ from authz.delegation.settings import TokenSettings
 from authz.reason import BEARER, DPOP_SCHEME, Denied, Reason
 from authz.request import DPOP, Request
 
-# A scheme and a token; parameters of another scheme have no such form (RFC 9110 section 11.4).
-_CREDENTIAL: Final = re.compile(r"[!#-'*+.^-z|~0-9A-Z-]+ +[^\s=]+=*")
+# What commas separate, counted in one search without a step back, since anybody writes it: part by
+# part, 60 KiB took 20 ms. A scheme and a token; parameters of another scheme have no such form
+# (RFC 9110 section 11.4).
+_CREDENTIALS: Final = re.compile(r"(?:\A|,)\s*+[!#-'*+.^-z|~0-9A-Z-]++ ++[^\s=,]++=*+\s*+(?=,|\Z)")
+_PARTS: Final = re.compile(r"(?:\A|,)\s*+[^\s,]")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -58,10 +61,9 @@ def _count(value: str, settings: TokenSettings) -> int:
     """
     if "," not in value:
         return 1 if value else 0
-    parts = [part.strip() for part in value.split(",")]
     if not settings.scheme:
-        return sum(map(bool, parts))
-    return max(1, sum(_CREDENTIAL.fullmatch(part) is not None for part in parts))
+        return len(_PARTS.findall(value))
+    return max(1, len(_CREDENTIALS.findall(value)))
 
 
 def _split(value: str, expected: str) -> tuple[str, str]:

@@ -193,7 +193,7 @@ class IssuerSettings(Settings):
     person_shown_by: dict[ClaimText, tuple[str, ...]] | None = Field(default=None, min_length=1)
     """With an actor.claim other than act: claims of which one shows that a person is behind a
     token, and their values; "*" for any. Left out, it is what issuers give to users alone, as the
-    reference of tokens lists it. A token that shows none is nobody's; a client's own never does.
+    reference of tokens lists it. A token that shows none is refused; a client's own never does.
     """
     accept_unchecked: tuple[Unchecked, ...] = ()
     """Restrictions that are not checked here, and whose tokens are taken all the same, as if they

@@ -29,7 +29,9 @@ class Headers:
         self._guarded = guarded
         self._folded = {_FOLDED.sub("_", name) for name in guarded}
         self._lengths = {len(name) for name in guarded}  # folding keeps the length
-        self._plain: set[str] = set()  # names that came, and are neither read nor twins
+        # Names that came, by what they are read as; "" for those that are neither read nor twins.
+        self._known: dict[str, str] = {}
+        self._forget()
         # Of all names of a request together: those that are read, and the twins.
         self._sets: dict[str, tuple[_Names, _Names]] = {}
 
@@ -41,8 +43,8 @@ class Headers:
         found: dict[str, str] = {}
         twins: _Names = ()
         values = http.headers
-        sent = _BREAK.join(values)  # one look for all: each by itself takes twice as long
-        if sent:
+        if len(values):
+            sent = _BREAK.join(values)  # one look for all: each by itself takes twice as long
             names, twins = self._sets.get(sent) or self._looked_at(sent)
             for name in names:
                 found[name] = values[name]
@@ -52,18 +54,18 @@ class Headers:
 
     def _read_map(self, header_map: pb.HeaderMap, found: dict[str, str]) -> _Names:
         """Add to what was found; the names of the twins that came."""
-        plain = self._plain
+        known = self._known
         twins: list[str] = []
         repeated: dict[str, list[str]] | None = None
         for header in header_map.headers:
-            key = header.key
-            if key in plain:
+            name = known.get(header.key)
+            if name is None:
+                name = self._learned(header.key, twins)
+            if not name:
                 continue
-            name = key.lower()
-            if name not in self._names:
-                twins += self._learned(key, name)
-                continue
-            text = _text(header)
+            # Envoy fills one of the two. Bytes that are no UTF-8 become U+FFFD, which no check
+            # lets pass.
+            text = header.value or header.raw_value.decode("utf-8", "replace")
             if name not in found:
                 found[name] = text
             else:  # joined at the end: one by one, that takes quadratic time
@@ -84,15 +86,21 @@ class Headers:
             self._sets[sent] = known
         return known
 
-    def _learned(self, key: str, name: str) -> _Names:
-        """The name if it is a twin; else it is remembered as plain."""
+    def _learned(self, key: str, twins: list[str]) -> str:
+        """What a name is read as, "" for nothing, which is remembered; a twin is added to them."""
+        name = key.lower()
+        if name in self._names:
+            return name
         if self._is_twin(name):
-            return (name,)
-        if len(key) <= _NAME_CHARS:
-            if len(self._plain) >= _REMEMBERED:  # likewise
-                self._plain.clear()
-            self._plain.add(key)
-        return ()
+            twins.append(name)
+        elif len(key) <= _NAME_CHARS:
+            if len(self._known) >= _REMEMBERED:  # likewise
+                self._forget()
+            self._known[key] = ""
+        return ""
+
+    def _forget(self) -> None:
+        self._known = {name: name for name in self._names}
 
     def _is_twin(self, name: str) -> bool:
         return (
@@ -100,8 +108,3 @@ class Headers:
             and name not in self._guarded
             and _FOLDED.sub("_", name) in self._folded
         )
-
-
-def _text(header: pb.HeaderValue) -> str:
-    # Envoy fills one of the two. Bytes that are no UTF-8 become U+FFFD, which no check lets pass.
-    return header.value or header.raw_value.decode("utf-8", "replace")

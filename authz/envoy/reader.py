@@ -81,10 +81,11 @@ class Reader:
         attributes = message.attributes
         source, http = attributes.source, attributes.request.http
         path, _, query = http.path.partition("?")
+        host = http.host
         context = attributes.context_extensions
         extensions = dict(context) if len(context) else {}
         messages = self._messages
-        route = messages.route_of(http.host, path, extensions) if messages else None
+        route = messages.route_of(host, path, extensions) if messages else None
         if messages and route:
             headers, twins = self._headers_with_message.read(http)
             asked = messages.read(route, attributes, headers, extensions, proxy)
@@ -94,7 +95,7 @@ class Reader:
         cookie = headers.get(_COOKIE, "")
         request = Request(
             http.method,
-            http.host,
+            host,
             path,
             _held(tuple([(name, headers[name]) for name in self._decisive if name in headers])),
             source.principal,

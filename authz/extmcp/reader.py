@@ -101,7 +101,10 @@ def _asked(
     body = _body(method, params)
     check = ext.CheckRequest()
     http = check.attributes.request.http
-    http.id = check_id  # of a DPoP proof's use: so none is used for two checks
+    # These name the use of a DPoP proof, so that none is used for two checks. As an id of ours is
+    # given once, any time will do: none has to tell two of one id apart.
+    http.id = check_id
+    check.attributes.request.time.seconds = 1
     http.method = "POST"  # as MCP sends each message
     http.path = _add_headers(http, headers)
     http.header_map.headers.add(key="content-type", raw_value=b"application/json")

@@ -96,8 +96,8 @@ class KeySettings(Settings):
     timeout: Duration = Field(default=5.0, ge=0.1, le=60.0)
     """Longest time that one fetch takes in all, after the name was looked up."""
     required_at_start: bool = False
-    """Whether a server that starts is unready until this issuer's keys are there. It always is
-    until those of one issuer are.
+    """Whether a server listens only once it has this issuer's keys. It always waits for those of
+    one issuer.
     """
 
     @model_validator(mode="after")
@@ -151,5 +151,5 @@ class KeyCacheSettings(Settings):
 
     folder: str | None = Field(default=None, min_length=1)
     """A folder of the server's own, made with mode 0700 if it is not there; nothing is kept if left
-    out. Who can write in it says which keys are trusted: it must not be writable for others.
+    out. Anyone who can write in it decides which keys are trusted: others must not be able to.
     """

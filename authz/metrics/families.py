@@ -31,7 +31,7 @@ FAMILIES: Final[dict[str, tuple[str, tuple[str, ...], str]]] = {
     "authz_checks": (
         "gauge",
         ("waiting_for",),
-        "Checks that wait: for a thread, or for others, which are issuers and the decision point",
+        "Checks waiting for a thread, or for others: issuers' keys, or the decision point",
     ),
     "authz_cache_entries": ("gauge", (), "Decisions held in the cache"),
     "authz_keys": ("gauge", ("issuer", "state"), "Keys of an issuer: usable, refused"),
@@ -79,7 +79,7 @@ FAMILIES: Final[dict[str, tuple[str, tuple[str, ...], str]]] = {
     "authz_config_refused": (
         "gauge",
         (),
-        "1 while the config's files are not good, and the last good config is in force",
+        "1 while the config on disk is invalid, and the last valid one stays in force",
     ),
     "authz_revocations": ("gauge", (), "Revocations in force"),
     "authz_revocation_reloads": ("counter", ("result",), "Changed revocations, taken or refused"),

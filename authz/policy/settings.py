@@ -221,15 +221,15 @@ class PrincipalMatch(Settings):
 class PrincipalSettings(HolderSettings):
     """Principals, and what they may do at most. A principal has what all entries grant that fit.
 
-    Its denies and suspended count as well for a token whose claim is there in a form that is not
-    read, or is said to be elsewhere: who is meant can't be told then.
+    Its denies and suspended also count for a token whose claim is there in a form that is not
+    read, or is said to be elsewhere: nobody can tell then who is meant.
     """
 
     match: PrincipalMatch
     """Which principals."""
     if_absent: Literal["pass", "deny"] = "pass"
-    """For a token without a claim that match names: the entry is not about it; or, with deny, its
-    denies and suspended count, and still none of its allows.
+    """What a token without a claim that match names meets. pass: nothing of the entry. deny: its
+    denies and suspended, and none of its allows.
     """
     agents: tuple[SpiffePatternText, ...] | None = Field(default=None, min_length=1)
     """Agents through which they hold these grants; through any when left out. With suspended: the

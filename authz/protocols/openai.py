@@ -6,7 +6,8 @@ all have to be allowed. What takes its model and tools from elsewhere, such as a
 not read; nor is what may redefine them.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import chain, islice
 from typing import Any, Final
 
 import msgspec
@@ -25,14 +26,16 @@ from authz.protocols.members import (
 )
 from authz.protocols.members import refused as params_refused
 from authz.protocols.message import Message, Sent
+from authz.protocols.openai_conversation import CONVERSATION, tools_within
 from authz.protocols.openai_members import KNOWN, READ, require_known, require_known_query
 from authz.protocols.plain import require_no_body, require_no_upgrade
 from authz.reason import Denied, Reason
 from authz.request import Call
 
-MAX_TOOLS: Final = 256  # OpenAI takes 128
+MAX_TOOLS: Final = 256  # of all bodies in one; OpenAI takes 128
 MAX_FALLBACKS: Final = 16
 MAX_MODELS: Final = 32  # each is decided by itself
+MAX_BODIES: Final = MAX_MODELS  # in one: in 44 KB there were 2,000, at 30 ms
 # The longest tail counts: "chat/completions" is no "completions".
 _POSTS: Final = (
     "chat/completions",
@@ -51,6 +54,7 @@ _MODELS: Final = "models"
 _OTHERS: Final = frozenset(
     {"threads", "conversations", "completions", "responses", "messages", *_DEPLOYMENTS}
 )
+_PICKED: Final = {**READ, **CONVERSATION}
 # Members that offer a tool without naming it among the tools, and how it is named then.
 _IMPLIED: Final = {
     "mcp_servers": "mcp",
@@ -93,7 +97,9 @@ def read(sent: Sent) -> Message:
     method, base = _tail(path)
     require_known_query(sent)
     body = parse(sent)
-    bodies = list(_bodies(sent, method, body))
+    bodies = list(islice(_bodies(sent, method, body), MAX_BODIES + 1))
+    if len(bodies) > MAX_BODIES:
+        raise params_refused(f"more than {MAX_BODIES} bodies in one")
     if any(_is_stored(method, one) for one in bodies):
         raise _uninspectable("a stored prompt brings a model and tools that are not seen")
     tools, brought = _tools(sent, bodies)
@@ -148,7 +154,7 @@ def _bodies(sent: Sent, method: str, body: object) -> Iterator[dict[str, Any]]:
 
     The JSON's depth bounds the calls.
     """
-    asked = pick(body, READ)
+    asked = pick(body, _PICKED)
     if isinstance(body, dict):
         require_known(sent, method, body)
     yield asked
@@ -187,20 +193,28 @@ def _model(sent: Sent, value: object) -> str:
 
 def _tools(sent: Sent, bodies: list[dict[str, Any]]) -> tuple[tuple[str, ...], list[str]]:
     """The tools that are offered, and the models that they bring, such as one for images."""
-    found: list[str] = []
     brought: list[str] = []
-    for asked in bodies:
-        found += _offered(sent, listed(asked.get("tools"), MAX_TOOLS), brought)
-        found += [_inner(sent, one) for one in listed(asked.get("functions"), MAX_TOOLS)]
-        found += [tool for member, tool in _IMPLIED.items() if member in asked]
-    tools = once(found)
-    if len(tools) > MAX_TOOLS:
+    offers = chain.from_iterable(_offers(sent, asked, brought) for asked in bodies)
+    found = list(islice(offers, MAX_TOOLS + 1))
+    tools = once(chain.from_iterable(found))
+    if max(len(found), len(tools)) > MAX_TOOLS:
         raise params_refused(f"more than {MAX_TOOLS} tools are offered")
     return tools, brought
 
 
-def _offered(sent: Sent, tools: list[Any], brought: list[str]) -> Iterator[str]:
-    """Every name under which a server may know these tools. The JSON's depth bounds the calls."""
+def _offers(sent: Sent, asked: dict[str, Any], brought: list[str]) -> Iterator[list[str]]:
+    """The names of each tool that a body offers."""
+    yield from _offered(sent, listed(asked.get("tools"), MAX_TOOLS), brought)
+    yield from _offered(sent, tools_within(asked, MAX_TOOLS), brought)
+    for function in listed(asked.get("functions"), MAX_TOOLS):
+        yield [_inner(sent, function)]
+    for member, tool in _IMPLIED.items():
+        if member in asked:
+            yield [tool]
+
+
+def _offered(sent: Sent, tools: Iterable[Any], brought: list[str]) -> Iterator[list[str]]:
+    """Every name under which a server may know each tool. The JSON's depth bounds the calls."""
     for tool in tools:
         members = pick(tool, _TOOL)
         kind = name_of(sent, members.get("type", "function"))
@@ -212,7 +226,7 @@ def _offered(sent: Sent, tools: list[Any], brought: list[str]) -> Iterator[str]:
             raise params_refused("a tool has no name")
         if "model" in members:
             brought.append(_model(sent, members["model"]))
-        yield from found
+        yield found
         yield from _offered(sent, listed(members.get("tools"), MAX_TOOLS), brought)
 
 

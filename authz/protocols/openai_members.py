@@ -5,14 +5,16 @@ redefines what a model's name stands for: LiteLLM's ``user_config``, ``api_base`
 ``router_settings_override``, for instance. Nobody has a list of all these. So this is a list of
 what is known to be harmless: the members of the public APIs of OpenAI and Anthropic (2026-11), and
 what is read of OpenRouter's and LiteLLM's. Members of these APIs that name a further model in a way
-that is not read ("moderation", "svg"), or whose account is charged, are left out.
+that is not read ("moderation" of a conversation, "svg"), or whose account is charged, are left out.
 """
 
 import re
 from collections.abc import Mapping
+from itertools import compress
+from operator import not_
 from typing import Any, Final
 
-from authz.protocols.members import Names, fold, names
+from authz.protocols.members import Names, folded, names
 from authz.protocols.message import Sent
 from authz.protocols.query import parameters
 from authz.reason import Denied, Reason
@@ -28,8 +30,8 @@ _SAMPLING: Final = names(
 )  # fmt: skip
 _CACHING: Final = names("prompt_cache_key", "prompt_cache_options", "prompt_cache_retention")
 _CLAUDE: Final = names(
-    "cache_control", "context_management", "messages", "output_config", "output_format", "speed",
-    "system", "thinking", "tool_choice",
+    "cache_control", "compaction", "context_management", "diagnostics", "messages",
+    "output_config", "output_format", "speed", "system", "thinking", "tool_choice",
 )  # fmt: skip
 _OWN: Final[Mapping[str, Names]] = {
     "chat/completions": {
@@ -46,18 +48,19 @@ _OWN: Final[Mapping[str, Names]] = {
     "responses": {
         **_CACHING,
         **names(
-            "background", "context_management", "conversation", "include", "input",
-            "instructions", "max_output_tokens", "max_tool_calls", "parallel_tool_calls",
-            "previous_response_id", "reasoning", "safety_identifier", "service_tier", "store",
-            "stream_options", "temperature", "text", "tool_choice", "top_logprobs", "top_p",
-            "truncation", "user",
+            "background", "background_options", "context_management", "conversation", "image",
+            "include", "input", "instructions", "max_output_tokens", "max_tool_calls",
+            "parallel_tool_calls", "previous_response_id", "reasoning", "safety_identifier",
+            "service_tier", "store", "stream_options", "temperature", "text", "tool_choice",
+            "top_logprobs", "top_p", "truncation", "user",
         ),
     },
     "embeddings": names("dimensions", "encoding_format", "input", "user"),
     "moderations": names("input"),
     "images/generations": names(
-        "background", "n", "output_compression", "output_format", "partial_images", "quality",
-        "response_format", "safety_identifier", "size", "style", "user",
+        "background", "complexity", "frame_count", "frame_duration_ms", "moderation", "n",
+        "output_compression", "output_format", "partial_images", "quality", "response_format",
+        "safety_identifier", "size", "style", "user",
     ),
     "audio/speech": names(
         "input", "instructions", "response_format", "speed", "stream_format", "voice"
@@ -105,9 +108,11 @@ def require_known(sent: Sent, method: str, body: Mapping[str, Any]) -> None:
 
 def _require_known_letters(method: str, body: Mapping[str, Any], extra: Names) -> None:
     """Refuse a member that is not known by its letters either; metadata in its one spelling."""
-    known = KNOWN[method]
-    unknown = [one for one in body if fold(one) not in known and fold(one) not in extra]
-    unknown += [one for one in body if fold(one) == _METADATA != one and _METADATA not in extra]
+    spelled = folded(body)
+    known = KNOWN[method].keys() | extra.keys()
+    unknown = list(compress(body, map(not_, map(known.__contains__, spelled))))
+    if _METADATA not in extra:
+        unknown += set(compress(body, map(_METADATA.__eq__, spelled))) - {_METADATA}
     if unknown:
         raise _unknown("member", min(unknown))  # whatever order they are written in
 

@@ -6,6 +6,7 @@ bad line, is not taken: the last good one stays.
 
 import logging
 import time
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -49,6 +50,7 @@ class RevocationList:
         self._rest = Rest()
         self._look: Look | None = None
         self._found: Revocations | RevocationError = self.current  # in the file, by its last look
+        self._doubted_since: float | None = None  # monotonic seconds
         self._is_believed = True  # whether what was found is all that counts, or was refused
         if self.path is not None:
             self.current = self._first(self.path)
@@ -82,31 +84,37 @@ class RevocationList:
         """
         if self.path is None:
             return
+        now = time.monotonic() if now is None else now
         if self._look_at(self.path) and isinstance(self._found, Revocations):
             self._take(self.current.joined(self._found))
-        is_at_rest = self._rest.is_long_enough(self._look, time.monotonic() if now is None else now)
-        if is_at_rest and not self._is_believed:
+        if self._rest.is_long_enough(self._look, now) and not self._is_believed:
             self._is_believed = True
             if isinstance(self._found, Revocations):
                 self._take(self._found)
             else:
                 self._refuse(self._found)
+        self._tell_of_a_bad_file(now)
+
+    def _tell_of_a_bad_file(self, now: float) -> None:
+        """Say once that a file is not good that is written too often to rest."""
+        if self._is_believed:
+            self._doubted_since = None
+        elif self._doubted_since is None:
+            self._doubted_since = now
+        elif now - self._doubted_since > WAIT_SECONDS and isinstance(self._found, RevocationError):
+            self._doubted_since = inf
+            self._refuse(self._found)
 
     def _look_at(self, path: Path) -> bool:
         """Look, and read what is new; whether anything is."""
         before = self._look
-        self._look, data = look(path, MAX_BYTES, before)
-        if before is not None and self._look.content == before.content:
-            return False
-        self._is_believed = False
-        if data is None:
-            self._found = RevocationError(f"{path} can't be read: {self._look.error}")
-            return True
-        try:
-            self._found = parse(data)
-        except RevocationError as error:
-            self._found = RevocationError(f"{path}: {error}")
-        return True
+        fresh, data = look(path, MAX_BYTES, before)
+        is_new = before is None or fresh.content != before.content
+        if is_new:
+            self._is_believed = False
+            self._found = _parsed(path, fresh, data)
+        self._look = fresh  # at last: what there was no memory to parse is new at the next look
+        return is_new
 
     def _take(self, fresh: Revocations) -> None:
         if fresh == self.current:
@@ -123,3 +131,12 @@ class RevocationList:
     def check(self, agent: Agent, delegation: Delegation) -> None:
         """Raises Denied(AGENT_SUSPENDED | TOKEN_REVOKED)."""
         self.current.check(agent, delegation)
+
+
+def _parsed(path: Path, found: Look, data: bytes | None) -> Revocations | RevocationError:
+    if data is None:
+        return RevocationError(f"{path} can't be read: {found.error}")
+    try:
+        return parse(data)
+    except RevocationError as error:
+        return RevocationError(f"{path}: {error}")

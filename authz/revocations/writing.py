@@ -45,10 +45,14 @@ def _write(path: Path, file: IO[bytes], data: bytes, line: bytes) -> None:
         except OSError:  # a folder that is not ours, an owner that we can't give, a mounted file
             pass
         else:
-            return
+            # Who asks for no lock, as `echo >>`, may have added to the file that is replaced now.
+            line = file.read(MAX_BYTES)
+            if not line:
+                return
     with path.open("ab", buffering=0) as end:
+        size = os.fstat(end.fileno()).st_size
         if end.write(line) < len(line):  # the disk is full: half a line would spoil the file
-            end.truncate(len(data))
+            end.truncate(size)
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         os.fsync(end.fileno())
 

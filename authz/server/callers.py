@@ -12,16 +12,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from cryptography import x509
-from cryptography.x509.verification import (
-    Criticality,
-    ExtensionPolicy,
-    PolicyBuilder,
-    Store,
-)
 
 from authz.bounded import BoundedMap
 from authz.reason import Denied
 from authz.server.grpcio import AuthContext
+from authz.server.vouching import vouched
 from authz.spiffe import SpiffeId, SpiffeIdError
 from authz.svid import checked_svid
 from authz.tls import ServerTls
@@ -30,14 +25,13 @@ from authz.tls import ServerTls
 # in between, and the log has a line of it no more often.
 REFUSED_SECONDS: Final = 10.0
 REMEMBERED: Final = 4096  # proxies, and whoever else the CA knows, times rotations under way
+# Of the chains as they were sent, some 4 KB each: what is beside them there is up to a client.
+REMEMBERED_BYTES: Final = 32 * 1024 * 1024
 MAX_INTERMEDIATES: Final = 8  # certificates of one chain; meshes have one or two
 _UNIX: Final = "unix:"
 _LEAF: Final = b"x509_pem_cert"  # gRPC's names
 _CHAIN: Final = b"x509_pem_cert_chain"
 _NOT_TLS: Final = ""
-# TLS has held the chain against these rules; what is asked again is who vouches, and the time.
-_ANY: Final = ExtensionPolicy.permit_all()
-_ANY_CA: Final = _ANY.require_present(x509.BasicConstraints, Criticality.AGNOSTIC, None)
 _log: Final = logging.getLogger("authz.tls")
 
 
@@ -91,29 +85,28 @@ class Callers:
 
     def _verified(self, pems: tuple[bytes, ...], now: float) -> _Standing:
         """Hold a certificate against all there is. Raises Denied, ValueError, and as x509 does."""
+        if len(pems) < 2:  # noqa: PLR2004 - the certificate, and what parts it from the chain
+            raise ValueError("nothing is known of its certificate: it may be gone")
         leaf, _, *chain = pems
         pem = leaf.decode("ascii")
         proxy = _proxy_of(checked_svid(pem, now, "its certificate").uris[0])
         if not self._tls.allows(proxy):
             raise ValueError(f"{proxy.text} is not in allowed_callers")
-        verifier = (
-            PolicyBuilder()
-            .store(Store(list(self._authorities)))
-            .time(dt.datetime.fromtimestamp(now, dt.UTC))
-            .extension_policies(ca_policy=_ANY_CA, ee_policy=_ANY)
-            .build_client_verifier()
+        sent = x509.load_pem_x509_certificates(b"".join(chain)) if chain else []
+        verified = vouched(
+            x509.load_pem_x509_certificate(leaf),
+            proxy,
+            tuple(sent[:MAX_INTERMEDIATES]),
+            self._authorities,
+            dt.datetime.fromtimestamp(now, dt.UTC),
         )
-        intermediates = x509.load_pem_x509_certificates(b"".join(chain)) if chain else []
-        verified = verifier.verify(
-            x509.load_pem_x509_certificate(leaf), intermediates[:MAX_INTERMEDIATES]
-        ).chain
         since = max(one.not_valid_before_utc for one in verified).timestamp()
         until = min(one.not_valid_after_utc for one in verified).timestamp()
         return _Standing(proxy.text, since, until)
 
 
 def _remembered() -> BoundedMap[tuple[bytes, ...], _Standing]:
-    return BoundedMap(REMEMBERED, REMEMBERED, lambda _, __: 1)
+    return BoundedMap(REMEMBERED, REMEMBERED_BYTES, lambda pems, _: sum(map(len, pems)))
 
 
 def _proxy_of(uri: str) -> SpiffeId:

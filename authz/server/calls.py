@@ -47,6 +47,11 @@ the calling proxy, "" where callers have none, and None to refuse.
 """
 
 
+def no_such_method(*_: object) -> bytes:
+    """Stand for a method that is not there: ``Calls`` refuses it by its headers."""
+    raise NotImplementedError
+
+
 class _Call(Rpc):
     """A call in one of the stages.
 
@@ -158,6 +163,9 @@ class Calls(Executor):
         if proxy is None:  # not a deny: it is none of a caller's business what we would say
             self._metrics.caller_refused()
             self._refuse(call, grpc.StatusCode.PERMISSION_DENIED, "not an allowed caller")
+            return
+        if call.behavior is no_such_method:
+            self._refuse(call, grpc.StatusCode.UNIMPLEMENTED, "no such method")
             return
         call.proxy = proxy
         self._receiving.add(call)

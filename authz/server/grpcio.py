@@ -53,6 +53,12 @@ class Rpc:
         self._state.callbacks.append(listener)
 
     @property
+    def behavior(self) -> object:
+        """The function that is to answer it, as it was given to grpcio."""
+        behavior: object = self._args[3]
+        return behavior
+
+    @property
     def peer(self) -> str:
         """The other end, such as ``unix:`` or ``ipv4:127.0.0.1:4711``."""
         return str(self._call.peer(), "ascii", "replace")

@@ -65,32 +65,14 @@ class Server:
         self._looked_at = time.time()
         self.keys = KeyStore(key_sources(config), KeyFolder(config.key_cache))
         self._audit = AuditLog(config.audit)
-        self.metrics = Metrics(
-            Sources(
-                cache_entries=lambda: len(self.service.snapshot.cache),
-                key_status=self.keys.status,
-                audit=self._audit,
-                policy_version=lambda: self.service.snapshot.policy_version,
-                revocations=self._revocations,
-                tls_reloads=lambda: self._tls.reloads if self._tls else {},
-                certificate_ends=lambda: self._tls.not_after if self._tls else None,
-                is_shadow=lambda: self._config.shadow,
-                pdp_is_cut_off=self._pdp_is_cut_off,
-                wait_for_threads=lambda: self._pool.waiting(),  # noqa: PLW0108 - made below
-                wait_for_others=lambda: len(waits),
-                revocations_looked_at=lambda: self._looked_at,
-                idle_seconds=self._liveness.idle_seconds,
-                log_lost=lost_lines,
-                version=__version__,
-            )
-        )
+        self.metrics = Metrics(self._sources())
         self._reload = ConfigReload(files, self._compile, self._take, self.metrics)
         with giving_way():
             snapshot = self._reload.compiled(config)
         self._tls = ServerTls(config.server.tls) if config.server.tls else None
         self._pool = CheckPool(config.server.threads)  # threads: only when all else is good
         self._finished = 0
-        waits = Waits(config.server.max_waiting, self._pool.lend)
+        self._waits = Waits(config.server.max_waiting, self._pool.lend)
         max_queued = config.server.max_queued
         replays = MemoryReplayStore(config.replay)
         self.service = Service(
@@ -100,7 +82,7 @@ class Server:
             self.metrics,
             replays,
             revocations=self._revocations,
-            waits=waits,
+            waits=self._waits,
             is_overloaded=lambda: self._pool.waiting() >= max_queued,
         )
         listening = config.server.of_worker(worker)
@@ -122,6 +104,26 @@ class Server:
         self._watches = (
             Looking(REVOCATIONS, self._look_at_revocations, REVOCATIONS_SECONDS, beat),
             Looking(CONFIG, self._reload.look, CONFIG_SECONDS, beat),
+        )
+
+    def _sources(self) -> Sources:
+        """What metrics read when they are scraped: not before all parts are there."""
+        return Sources(
+            cache_entries=lambda: len(self.service.snapshot.cache),
+            key_status=self.keys.status,
+            audit=self._audit,
+            policy_version=lambda: self.service.snapshot.policy_version,
+            revocations=self._revocations,
+            tls_reloads=lambda: self._tls.reloads if self._tls else {},
+            certificate_ends=lambda: self._tls.not_after if self._tls else None,
+            is_shadow=lambda: self._config.shadow,
+            pdp_is_cut_off=self._pdp_is_cut_off,
+            wait_for_threads=lambda: self._pool.waiting(),  # noqa: PLW0108 - there is none yet
+            wait_for_others=lambda: len(self._waits),
+            revocations_looked_at=lambda: self._looked_at,
+            idle_seconds=self._liveness.idle_seconds,
+            log_lost=lost_lines,
+            version=__version__,
         )
 
     def _compile(self, config: Config, candidate: Config | None) -> Snapshot:

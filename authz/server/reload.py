@@ -2,12 +2,15 @@
 
 import logging
 import threading
+import time
 from collections.abc import Callable
+from math import inf
 from pathlib import Path
 from typing import Final
 
 from authz.build import BuildError
 from authz.config import Config, ConfigError, ConfigFiles, FilesChangingError, load, load_at_rest
+from authz.files import WAIT_SECONDS
 from authz.metrics import Metrics
 from authz.server.givingway import giving_way
 from authz.service import Snapshot
@@ -31,6 +34,7 @@ class ConfigReload:
         self._take = take
         self._metrics = metrics
         self._is_wanted = threading.Event()
+        self._waits_since: float | None = None  # monotonic seconds; told once when it is long
 
     def compiled(self, config: Config, read: Read = load_at_rest) -> Snapshot:
         """Compile it with its candidate, whose files are watched from now on.
@@ -55,6 +59,7 @@ class ConfigReload:
         is_wanted = self._is_wanted.is_set()
         self._is_wanted.clear()
         if not is_wanted and not self._has_changed():
+            self._waits_since = None
             return False
         if self._candidate is not None and not self._candidate.is_at_rest():
             return self._wait()
@@ -72,10 +77,18 @@ class ConfigReload:
             self._take(config, snapshot)
             self._metrics.reloaded(succeeded=True)
             _log.info("config taken", extra={"policy_version": snapshot.policy_version})
+        self._waits_since = None
         return False
 
     def _wait(self) -> bool:
+        """Look again in a moment. What is written for ever is told, and counted as refused."""
         self._is_wanted.set()
+        now = time.monotonic()
+        if self._waits_since is None:
+            self._waits_since = now
+        elif now - self._waits_since > WAIT_SECONDS:
+            self._waits_since = inf
+            self._refuse(["its files are written again and again: rename whole ones over them"])
         return True
 
     def _has_changed(self) -> bool:

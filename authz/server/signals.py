@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import Final, Protocol
 
 END_SECONDS: Final = 5.0  # how long an interpreter may take to end once all work is done
+_PIPE_BYTES: Final = 65_536  # what a pipe holds on Linux
 _log: Final = logging.getLogger("authz.server")
 _STOPS: Final = (signal.SIGTERM, signal.SIGINT)
 
@@ -71,12 +72,20 @@ def _ignore(*_: object) -> None:
 
 def _listen(reader: int, process: Stoppable) -> None:
     is_stopping = False
-    while number := os.read(reader, 1):
-        name = signal.Signals(number[0]).name
-        if number[0] == signal.SIGHUP:
-            process.reload()
-        elif number[0] in _STOPS and not is_stopping:
-            is_stopping = True
-            end_within(process.stop_seconds)
-            _log.info("signal", extra={"signal": name})
-            process.stop()
+    # All that came at once is one: a storm of one kind must not fill the pipe, and lose the other.
+    while numbers := frozenset(os.read(reader, _PIPE_BYTES)):
+        if signal.SIGHUP in numbers:
+            _reload(process)
+        for number in numbers.intersection(_STOPS):
+            if not is_stopping:
+                is_stopping = True
+                end_within(process.stop_seconds)
+                _log.info("signal", extra={"signal": signal.Signals(number).name})
+                process.stop()
+
+
+def _reload(process: Stoppable) -> None:
+    try:
+        process.reload()
+    except Exception:  # noqa: BLE001 - without this thread no signal would stop the process
+        _log.exception("SIGHUP could not be passed on")

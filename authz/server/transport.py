@@ -5,6 +5,7 @@ bytes, so protobuf's work is done once, where it is needed; ``grpc.aio`` was mea
 as much for calls like these.
 """
 
+import os
 import resource
 import socket
 import time
@@ -17,7 +18,7 @@ import grpc
 from authz.extmcp import ExtMcp
 from authz.metrics import Metrics
 from authz.server.callers import Callers
-from authz.server.calls import Calls, Received
+from authz.server.calls import Calls, Received, no_such_method
 from authz.server.grpcio import GrpcioError, require_known_grpcio
 from authz.server.health import HEALTH, Health
 from authz.server.pool import CheckPool
@@ -38,6 +39,7 @@ MAX_CONNECTIONS: Final = 4096
 RESERVED_DESCRIPTORS: Final = 256
 # Beyond its time to drain, a stop waits so long for grpcio to see that every call has ended.
 STOP_MARGIN_SECONDS: Final = 2.0
+MAX_UNIX_BYTES: Final = 107  # unix(7): sun_path has 108 bytes, and ends with a zero
 _UNIX: Final = "unix:"
 _OPTIONS: Final = (
     ("grpc.so_reuseport", 0),  # a port that is taken is an error, not a port that is shared
@@ -89,6 +91,7 @@ class Transport:
         self._add(EXT_MCP, {name: _handler(of) for name, of in methods.items()})
         self._health = Health((SERVICE, EXT_MCP), is_wanted)
         self._add(HEALTH, self._health.handlers())
+        self._server.add_generic_rpc_handlers((_NoSuchMethod(),))  # the last: for all others
         self.addresses: list[str] = []
 
     def check_addresses(self) -> None:
@@ -150,6 +153,19 @@ def _handler(answers: _Answers) -> "grpc.RpcMethodHandler[bytes, bytes]":
     return grpc.unary_unary_rpc_method_handler(check)
 
 
+class _NoSuchMethod(grpc.GenericRpcHandler):  # type: ignore[type-arg] # no class to subscript
+    """Has calls of methods that are not there pass through ``Calls`` as well.
+
+    grpcio would answer them by itself, whoever asks, and hold each until its client takes the
+    answer: without a limit in time or number.
+    """
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:  # noqa: ANN401 - as inherited
+        """The same for each."""
+        del handler_call_details
+        return grpc.unary_unary_rpc_method_handler(no_such_method)
+
+
 def _limits(settings: ServerSettings) -> tuple[tuple[str, int], ...]:
     descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if descriptors == resource.RLIM_INFINITY:
@@ -187,6 +203,10 @@ def _refuse_unusable(address: str) -> None:
         path = Path(address.removeprefix(_UNIX))
         if path.exists() and not path.is_socket():
             raise TransportError(f"can't listen on {address}: there is something else")
+        if len(os.fsencode(path)) > MAX_UNIX_BYTES:
+            raise TransportError(f"can't listen on {address}: longer than {MAX_UNIX_BYTES} bytes")
+        if not os.access(path.parent, os.W_OK | os.X_OK):
+            raise TransportError(f"can't listen on {address}: {path.parent} can't be written")
         return
     host, _, port = address.rpartition(":")
     try:

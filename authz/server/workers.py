@@ -26,6 +26,10 @@ STALLED_SECONDS: Final = 10.0
 START_SECONDS: Final = 600.0
 SHORT_LIFE_SECONDS: Final = 5.0  # one that ends sooner is started again with a growing pause
 LONGEST_PAUSE_SECONDS: Final = 5.0
+MAX_DOUBLINGS: Final = 16  # beyond that the pause is the longest; and a float ends at 1,024
+# What one pause between two looks counts for at most: twice what a look takes. A container that is
+# paused, or a laptop that sleeps, stands still with its workers, and none of them hangs.
+MAX_PAUSE_SECONDS: Final = 4.0
 KILL_SECONDS: Final = 2.0  # a killed process is gone at once, unless it hangs in the kernel
 _READY: Final = 200
 _log: Final = logging.getLogger("authz.server")
@@ -50,7 +54,8 @@ class Worker:
         self._stopping = threading.Event()
         self._lock = threading.Lock()  # numbers, and whose they are
         self._samples: Samples = {}
-        self._well_at = self._started_at = self._moved_at = self._start_at = 0.0
+        self._started_at = self._start_at = 0.0
+        self._unwell, self._stalled = Stopwatch(), Stopwatch()
         self._cpu_ticks = 0
         self._short_lives = 0
 
@@ -66,7 +71,8 @@ class Worker:
         level = logging.getLevelName(logging.getLogger().level)
         place = (str(self._config), str(self.number), f"unix:{self._socket}", level)
         self.is_up = False
-        self._started_at = self._moved_at = time.monotonic()
+        self._started_at = time.monotonic()
+        self._stalled.restart()
         self._cpu_ticks = 0
         self._child = subprocess.Popen(  # noqa: S603 - our own module
             [sys.executable, "-m", "authz.server.worker", *place], stdin=subprocess.PIPE
@@ -77,11 +83,19 @@ class Worker:
     def _look(self) -> None:
         """Ask it, until it is stopped."""
         while not self._stopping.wait(LOOK_SECONDS if self.is_up else STARTING_LOOK_SECONDS):
-            child = self._child
-            if self._is_well() and child is self._child:
-                self._well_at = time.monotonic()
-                self.is_up = True
-                self.samples()
+            try:
+                self._look_once()
+            except Exception:  # noqa: BLE001 - without this thread no worker would ever be well
+                _log.exception("%s gave an answer that can't be read", self.name)
+
+    def _look_once(self) -> None:
+        child = self._child
+        if self._is_well() and child is self._child:
+            self._unwell.restart()
+            self.is_up = True
+            self.samples()
+        else:
+            self._unwell.go_on()
 
     def _is_well(self) -> bool:
         with suppress(OSError, http.client.HTTPException):
@@ -92,20 +106,21 @@ class Worker:
         """Why it can't be left as it is, "" when it can. Waits for nothing."""
         if self._child is None:
             return ""
-        now = time.monotonic()
         if (status := self._child.poll()) is not None:
             return f"ended with status {status}"
         if self.is_up:
-            seconds = now - self._well_at
-            return f"has not been well for {seconds:.0f} s" if seconds > HUNG_SECONDS else ""
-        return self._fault_of_start(now)
+            seconds = self._unwell.seconds
+            return f"has not been well for {seconds:.0f} s" if seconds >= HUNG_SECONDS else ""
+        return self._fault_of_start()
 
-    def _fault_of_start(self, now: float) -> str:
+    def _fault_of_start(self) -> str:
+        self._stalled.go_on()
         if (ticks := _cpu_ticks(self.pid)) != self._cpu_ticks:
-            self._cpu_ticks, self._moved_at = ticks, now
-        if now - self._moved_at > STALLED_SECONDS:
+            self._cpu_ticks = ticks
+            self._stalled.restart()
+        if self._stalled.seconds > STALLED_SECONDS:
             return f"has not got on with its start for {STALLED_SECONDS:.0f} s"
-        if now - self._started_at > START_SECONDS:
+        if time.monotonic() - self._started_at > START_SECONDS:
             return f"was not up after {START_SECONDS:.0f} s"
         return ""
 
@@ -114,13 +129,23 @@ class Worker:
         self._end(time.monotonic())
         lived = time.monotonic() - self._started_at
         self._short_lives = self._short_lives + 1 if lived < SHORT_LIFE_SECONDS else 0
-        pause = min(0.1 * 2**self._short_lives, LONGEST_PAUSE_SECONDS)
+        self._pause()
+
+    def _pause(self) -> None:
+        doublings = min(self._short_lives, MAX_DOUBLINGS)
+        pause = min(0.1 * 2.0**doublings, LONGEST_PAUSE_SECONDS)
         self._start_at = time.monotonic() + (pause if self._short_lives > 1 else 0.0)
 
     def start_if_due(self) -> None:
         """Start it if there is none, and a pause is over."""
-        if self._child is None and time.monotonic() >= self._start_at:
+        if self._child is not None or time.monotonic() < self._start_at:
+            return
+        try:
             self.start()
+        except OSError as error:  # no memory, process or descriptor left: the others go on
+            _log.error("%s can't be started: %s", self.name, error.strerror)
+            self._short_lives += 1
+            self._pause()
 
     @property
     def pid(self) -> int:
@@ -133,9 +158,9 @@ class Worker:
         return self._child is not None and self._child.poll() is not None
 
     def signal(self, number: signal.Signals) -> None:
-        """Send it a signal, if it is there."""
-        if self._child is not None:
-            self._child.send_signal(number)
+        """Send it a signal, if it is there; for any thread."""
+        if (child := self._child) is not None:
+            child.send_signal(number)
 
     def stop(self, end: float) -> None:
         """Wait for its end until ``end`` (monotonic seconds), then make it end; for good."""
@@ -190,6 +215,25 @@ class Worker:
         with self._lock:
             samples, self._samples = self._samples, {}
         return samples
+
+
+class Stopwatch:
+    """Seconds since its restart, without those in which nobody could look: we stood still too."""
+
+    def __init__(self) -> None:
+        """Begin at nothing."""
+        self.restart()
+
+    def restart(self) -> None:
+        """Begin anew."""
+        self.seconds = 0.0
+        self._looked_at = time.monotonic()
+
+    def go_on(self) -> None:
+        """Add what has passed since the last look, MAX_PAUSE_SECONDS at most."""
+        now = time.monotonic()
+        self.seconds += min(now - self._looked_at, MAX_PAUSE_SECONDS)
+        self._looked_at = now
 
 
 def _cpu_ticks(pid: int) -> int:

@@ -53,7 +53,7 @@ class Wire:
         name = agent(99) if asked.certificate == "other" else asked.agent
         is_old = asked.certificate == "expired"
         if (name, is_old) not in self._certificates:
-            starts = -2 * HOUR_SECONDS if is_old else -60.0
+            starts = -100_000 if is_old else -60  # they hold for a day
             svid = self._authority.issue(name, starts_in_seconds=starts)
             self._certificates[name, is_old] = svid.url_encoded
         return self._certificates[name, is_old]

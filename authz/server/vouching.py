@@ -1,0 +1,136 @@
+"""Who vouches for a certificate: a chain from it to a CA that is trusted now.
+
+TLS has held a caller's chain against all of RFC 5280 when its connection was made. What can differ
+later is which CAs are trusted, and the time: so a chain is looked for anew. What TLS takes is taken
+here, whatever extensions it has, and by the same rules for what another path could lack: who signs
+may sign, so deep and for such names. Only what is too weak to believe is not: RSA below 2048 bits,
+and SHA-1.
+"""
+
+import datetime as dt
+from collections.abc import Iterable
+from typing import Final, TypeVar
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+
+from authz.spiffe import SpiffeId
+
+# Signatures that one search verifies: an honest chain has three or four, and a rotation some CAs of
+# one name. Certificates of one name that sign each other make a search as long as one likes.
+MAX_SIGNATURES: Final = 32
+MIN_RSA_BITS: Final = 2048  # NIST SP 800-131A
+Chain = tuple[x509.Certificate, ...]
+_Extension = TypeVar("_Extension", bound=x509.ExtensionType)
+
+
+def vouched(
+    leaf: x509.Certificate,
+    name: SpiffeId,
+    intermediates: Chain,
+    authorities: Chain,
+    now: dt.datetime,
+) -> Chain:
+    """The chain of a certificate whose SPIFFE ID is ``name``, from it to an authority.
+
+    An authority is trusted by itself, be it a root, an intermediate or the certificate itself.
+    Raises ValueError.
+    """
+    if _is_weak(leaf):
+        raise ValueError(f"its key is RSA of less than {MIN_RSA_BITS} bits")
+    chain = _Search(name, intermediates, authorities, now).from_here((leaf,))
+    if chain is None:
+        raise ValueError("no CA that is trusted vouches for it now")
+    return chain
+
+
+class _Search:
+    """One search, depth first: what a client sends decides how long it would be without a limit."""
+
+    def __init__(
+        self, name: SpiffeId, intermediates: Chain, authorities: Chain, now: dt.datetime
+    ) -> None:
+        self._host = name.trust_domain.name
+        self._authorities = frozenset(authorities)
+        self._issuers = (*authorities, *intermediates)
+        self._now = now
+        self._signatures = MAX_SIGNATURES
+
+    def from_here(self, chain: Chain) -> Chain | None:
+        """The whole of a chain of which this is the beginning."""
+        last = chain[-1]
+        if last in self._authorities:
+            return chain
+        for issuer in self._issuers:
+            if issuer.subject != last.issuer or issuer in chain:
+                continue
+            if self._vouches(issuer, chain):
+                found = self.from_here((*chain, issuer))
+                if found is not None:
+                    return found
+        return None
+
+    def _vouches(self, issuer: x509.Certificate, chain: Chain) -> bool:
+        """Whether it may sign for this chain, and has. One that can't be read does not."""
+        try:
+            return self._may_sign(issuer, chain) and self._has_signed(issuer, chain[-1])
+        except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
+            return False
+
+    def _may_sign(self, issuer: x509.Certificate, chain: Chain) -> bool:
+        """Whether it is a CA (RFC 5280 4.2.1.9, 4.2.1.3) that may vouch for this chain, now."""
+        if not issuer.not_valid_before_utc <= self._now <= issuer.not_valid_after_utc:
+            return False
+        if _is_weak(issuer):
+            return False
+        constraints = _extension(issuer, x509.BasicConstraints)
+        if constraints is None or not constraints.ca:
+            return False
+        below = sum(one.subject != one.issuer for one in chain[1:])
+        if constraints.path_length is not None and below > constraints.path_length:
+            return False
+        usage = _extension(issuer, x509.KeyUsage)
+        if usage is not None and not usage.key_cert_sign:
+            return False
+        names = _extension(issuer, x509.NameConstraints)
+        return names is None or self._is_among(names)
+
+    def _is_among(self, names: x509.NameConstraints) -> bool:
+        """Whether our name is (RFC 5280 4.2.1.10); of the others in a certificate we take none."""
+        permitted, excluded = _hosts(names.permitted_subtrees), _hosts(names.excluded_subtrees)
+        is_permitted = not permitted or any(_covers(base, self._host) for base in permitted)
+        return is_permitted and not any(_covers(base, self._host) for base in excluded)
+
+    def _has_signed(self, issuer: x509.Certificate, certificate: x509.Certificate) -> bool:
+        """Raises InvalidSignature for no, UnsupportedAlgorithm for SHA-1 among others."""
+        if not self._signatures:
+            return False
+        self._signatures -= 1
+        certificate.verify_directly_issued_by(issuer)
+        return True
+
+
+def _is_weak(certificate: x509.Certificate) -> bool:
+    """Raises ValueError, UnsupportedAlgorithm for a key that can't be read."""
+    key = certificate.public_key()
+    return isinstance(key, RSAPublicKey) and key.key_size < MIN_RSA_BITS
+
+
+def _extension(certificate: x509.Certificate, kind: type[_Extension]) -> _Extension | None:
+    """Raises ValueError for one that is no extension of its kind."""
+    try:
+        return certificate.extensions.get_extension_for_class(kind).value
+    except x509.ExtensionNotFound:
+        return None
+
+
+def _hosts(names: Iterable[x509.GeneralName] | None) -> list[str]:
+    """The hosts of URIs, or their domains with a dot before them."""
+    return [
+        one.value.lower() for one in names or () if isinstance(one, x509.UniformResourceIdentifier)
+    ]
+
+
+def _covers(base: str, host: str) -> bool:
+    return host.endswith(base) if base.startswith(".") else host == base
