@@ -45,9 +45,9 @@ _WORD: Final = re.compile(r"[a-z]+")
 _MIN_STEM_CHARS: Final = 4  # shorter words begin too many names
 _MACHINE_WORD: Final = re.compile(
     r"(?:(?:account|admin|agent|api|app|application|automation|backup|batch|bot|client|crawler"
-    r"|cron|daemon|deploy|device|gateway|importer|integration|job|m2m|machine|monitor|nightly|operator"
-    r"|pipeline|proxy|report|robot|root|runner|scheduler|script|server|service|svc|sync|system"
-    r"|task|web|webhook|worker|workflow|workload)(?:s|er|ing)?)+"
+    r"|cron|daemon|deploy|device|gateway|importer|integration|job|m2m|machine|monitor|nightly"
+    r"|operator|pipeline|proxy|report|robot|root|runner|scheduler|script|server|service|svc|sync"
+    r"|system|task|web|webhook|worker|workflow|workload)(?:s|er|ing)?)+"
 )
 
 
