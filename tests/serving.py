@@ -144,3 +144,9 @@ class Serving(AbstractContextManager["Serving"]):
         begun = time.monotonic()
         os.kill(self.process.pid, signal.SIGTERM)
         return self.process.wait(SECONDS), time.monotonic() - begun
+
+
+def children_of(serving: Serving) -> list[int]:
+    """The process ids of a server's workers."""
+    pid = serving.process.pid
+    return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]

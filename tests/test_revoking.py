@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from authz.files import replace
 from authz.revocations import (
     Revocation,
     RevocationError,
@@ -120,7 +121,6 @@ def test_what_others_add_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     """Who adds a line without the lock, as `echo >>` does, does not lose it to the rename."""
     path = tmp_path / "revoked"
     path.write_bytes(b'{"issuer":"i","token_id":"before"}\n')
-    replace = writing.replace
 
     def late(path: Path, data: bytes) -> None:
         with path.open("ab") as file:
