@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from http.client import LineTooLong
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socketserver import TCPServer
 from typing import Annotated, Any, Final
@@ -20,6 +21,7 @@ from pydantic import Field
 from authz.settings import PortExists, Settings
 
 REQUEST_SECONDS: Final = 5.0  # a slow client loses its connection, not our thread
+MAX_HEADER_BYTES: Final = 16 * 1024  # a probe has some hundred; parsing megabytes takes from others
 MAX_CONNECTIONS: Final = 64  # at once, a thread each: far more than probes and scrapes need
 _NOT_IMPLEMENTED: Final = 501  # what the standard library answers to a method that we lack
 _NOT_ALLOWED: Final = 405
@@ -91,6 +93,10 @@ class AdminServer:
             timeout = REQUEST_SECONDS
             server: _Server
 
+            def parse_request(self) -> bool:
+                self.rfile = _Headers(self.rfile)  # type: ignore[assignment] # all that is used
+                return super().parse_request()
+
             def do_GET(self) -> None:
                 self.server.answering(self.connection)
                 path, accept = self.path.partition("?")[0], self.headers.get("accept", "")
@@ -143,6 +149,26 @@ class AdminServer:
         return 404, "text/plain", b"not found: try /metrics, /healthz or /readyz\n"
 
 
+class _Headers:
+    """The lines of a request's headers, of which there are not more than MAX_HEADER_BYTES."""
+
+    def __init__(self, file: Any) -> None:  # noqa: ANN401 - of several classes
+        self._file = file
+        self._left = MAX_HEADER_BYTES
+
+    def readline(self, size: int) -> bytes:
+        """As of the file. Raises LineTooLong, to which the library answers 431."""
+        line: bytes = self._file.readline(min(size, self._left + 1))
+        self._left -= len(line)
+        if self._left < 0:
+            raise LineTooLong("header")
+        return line
+
+    def close(self) -> None:
+        """As of the file."""
+        self._file.close()
+
+
 class _Server(ThreadingHTTPServer):
     """Many connections at most, each for so long in all: trickling bytes buys no more time.
 
@@ -180,13 +206,19 @@ class _Server(ThreadingHTTPServer):
         super().process_request(request, client_address)
 
     def _make_room(self) -> bool:
-        """End the oldest connection that waits for its client to ask; whether there was one."""
-        for request in list(self._ends):
-            if request not in self._answering and not _has_said_more(request):
-                self._ends.pop(request, None)
-                _end(request)
-                return True
-        return False
+        """End the oldest connection that waits for its client to ask; whether there was one.
+
+        One that says nothing goes before one that talks on and on.
+        """
+        waiting = [one for one in list(self._ends) if one not in self._answering]
+        request = next(
+            (one for one in waiting if not _has_said_more(one)), next(iter(waiting), None)
+        )
+        if request is None:
+            return False
+        self._ends.pop(request, None)
+        _end(request)
+        return True
 
     def answering(self, request: socket.socket) -> None:
         """Know that a whole request has come: this connection is not idle."""

@@ -142,3 +142,9 @@ class Serving(AbstractContextManager["Serving"]):
         """SIGTERM: its exit status."""
         os.kill(self.process.pid, signal.SIGTERM)
         return self.process.wait(SECONDS)
+
+
+def children_of(serving: Serving) -> list[int]:
+    """The process ids of a server's workers."""
+    pid = serving.process.pid
+    return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]

@@ -132,6 +132,7 @@ def test_other_methods(probe: Probe, method: str) -> None:
         (b"GET /" + b"a" * 70_000 + b" HTTP/1.1\r\n\r\n", b"414"),
         (b"GET /metrics HTTP/1.1\r\n" + b"a: b\r\n" * 200 + b"\r\n", b"431"),
         (b"GET /metrics HTTP/1.1\r\nA: " + b"a" * 70_000 + b"\r\n\r\n", b"431"),
+        (b"GET /metrics HTTP/1.1\r\n" + (b"A: " + b"a" * 2_000 + b"\r\n") * 20, b"431"),
         (b"GET /metrics HTTP/9.9\r\n\r\n", b"505"),
     ],
 )

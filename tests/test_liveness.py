@@ -1,7 +1,6 @@
 """Liveness that means something: what hangs is told, and a worker that hangs is replaced."""
 
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -17,7 +16,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from prometheus_client import CollectorRegistry
-from serving import SECONDS, Serving
+from serving import SECONDS, Serving, children_of
 from world import World, wait_until
 
 from authz.admin import AdminServer
@@ -25,7 +24,6 @@ from authz.server.liveness import CONFIG, LIMITS, MAIN, REVOCATIONS, Liveness
 from authz.server.looking import Looking
 from authz.server.pool import CheckPool
 from authz.server.transport import Transport
-from authz.server.workers import HUNG_SECONDS, LONGEST_PAUSE_SECONDS, LOOK_SECONDS, Worker
 from authz.service import ServerSettings
 
 LATER = 11.0  # seconds after which every part that is judged is stuck
@@ -158,12 +156,6 @@ def test_a_pool_that_has_calls_and_ends_none(fifo: Path) -> None:
     pool.shutdown()
 
 
-def children_of(serving: Serving) -> list[int]:
-    """The process ids of its workers."""
-    pid = serving.process.pid
-    return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
 def test_a_hung_worker_is_replaced(tmp_path: Path) -> None:
     """A worker that was stopped is killed, counted and started again; the other one stays."""
     with Serving(tmp_path, workers=2) as serving:
@@ -183,56 +175,6 @@ def test_a_hung_worker_is_replaced(tmp_path: Path) -> None:
         assert serving.metric("authz_worker_kills_total") == 1
         assert serving.metric("authz_worker_restarts_total") == 1
         assert serving.stop() == 0
-
-
-def test_a_machine_that_stood_still_has_no_hung_workers(tmp_path: Path) -> None:
-    """A server that was paused as a whole, as a container can be, goes on with its workers."""
-    with Serving(tmp_path, workers=2) as serving:
-        serving.read_until("workers are up")
-        wait_until(lambda: serving.get("/readyz")[0] == 200)
-        workers = children_of(serving)
-        everybody = [serving.process.pid, *workers]
-        for pid in everybody:
-            os.kill(pid, signal.SIGSTOP)
-        time.sleep(HUNG_SECONDS + 1)
-        for pid in everybody:
-            os.kill(pid, signal.SIGCONT)
-
-        for _ in range(3):  # each scrape asks them all
-            wait_until(lambda: serving.get("/readyz")[0] == 200)
-            time.sleep(LOOK_SECONDS / 2)
-        assert children_of(serving) == workers
-
-
-def test_a_worker_that_cannot_be_started_again(tmp_path: Path) -> None:
-    """Without a descriptor, process or memory for it the others go on, and it comes later."""
-    with Serving(tmp_path, workers=2) as serving:
-        serving.read_until("workers are up")
-        wait_until(lambda: serving.get("/readyz")[0] == 200)
-        killed, well = children_of(serving)
-        before = resource.getrlimit(resource.RLIMIT_NOFILE)
-        resource.prlimit(serving.process.pid, resource.RLIMIT_NOFILE, (3, before[1]))
-        os.kill(killed, signal.SIGKILL)
-        serving.read_until("can't be started")
-        assert children_of(serving) == [well]
-
-        resource.prlimit(serving.process.pid, resource.RLIMIT_NOFILE, before)
-        wait_until(lambda: len(children_of(serving)) == 2)
-        wait_until(lambda: serving.get("/readyz")[0] == 200)
-        assert serving.stop() == 0
-
-
-def test_a_worker_that_never_starts_again_ends_nobody(tmp_path: Path) -> None:
-    """The pauses between its starts stay bounded, however many there were."""
-    file = tmp_path / "file"
-    file.touch()
-    worker = Worker(0, tmp_path / "authz.yaml", file)  # no folder: it can't be started
-    for _ in range(1100):
-        worker._start_at = 0.0
-        worker.start_if_due()
-
-    assert worker.pid == 0
-    assert worker._start_at - time.monotonic() <= LONGEST_PAUSE_SECONDS
 
 
 def test_a_stop_with_a_hung_worker_ends(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ class AuditSettings(Settings):
 
     path: str = Field(default="-", min_length=1)
     """A file, or - for standard output. It is made for its owner only (0600). SIGHUP opens it anew,
-    for log rotation.
+    for log rotation. A named pipe needs a reader when the server starts.
     """
     queue: int = Field(default=10_000, ge=1, le=10_000_000)
     """Records that may wait to be written."""
