@@ -236,7 +236,11 @@ def test_members() -> None:
     [
         ("mcp", "/mcp", lambda odd: rpc("tools/call", {"name": "a", **odd})),
         ("a2a", "/a", lambda odd: rpc("SendMessage", {"message": {"metadata": odd}})),
-        ("openai", "/v1/embeddings", lambda odd: {"model": "m", **odd}),
+        (  # whose body has known members only
+            "openai",
+            "/v1/responses",
+            lambda odd: {"model": "m", "tools": [{"type": "t", **odd}]},
+        ),
     ],
 )
 def test_members_of_a_protocol(protocol: str, path: str, value: Any) -> None:
