@@ -243,6 +243,18 @@ def test_both_schemes_in_one_request(shared_world: World) -> None:
         assert answer.denied_response.status.code == 400
 
 
+@pytest.mark.parametrize("scheme", ["dpop", "DPoP"])
+def test_the_configured_scheme_is_written_in_any_case(tmp_path: Path, scheme: str) -> None:
+    """A config's own scheme may be DPoP in any case: it asks for a proof all the same."""
+    client = DpopClient()
+    with World(tmp_path, {"issuers:\n": f"token: {{scheme: {scheme}}}\nissuers:\n"}) as world:
+        token = world.token(cnf=client.confirmation)
+        proof = client.proof(token, "GET", URI)
+
+        assert reason_of(world.check(request_of(world, token, proof))) == "allow"
+        assert reason_of(world.check(request_of(world, world.token(), None))) == "cnf_mismatch"
+
+
 @pytest.mark.parametrize("scheme", ["dpop", "DPOP", "Dpop"])
 def test_the_scheme_is_written_in_any_case(shared_world: World, scheme: str) -> None:
     """As for Bearer (RFC 9110 section 11.1): each spelling asks for the proof, and takes it."""

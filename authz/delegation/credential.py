@@ -69,7 +69,8 @@ def _count(value: str, settings: TokenSettings) -> int:
 def _split(value: str, expected: str) -> tuple[str, str]:
     """The token and its scheme, which is written in any case (RFC 9110 section 11.1)."""
     scheme, _, token = value.partition(" ")
-    for known in (expected, DPOP_SCHEME):
-        if scheme.lower() == known.lower():
-            return token, DPOP_SCHEME if known == DPOP_SCHEME else BEARER
+    if scheme.lower() == DPOP_SCHEME.lower():
+        return token, DPOP_SCHEME
+    if scheme.lower() == expected.lower():
+        return token, BEARER
     raise Denied(Reason.TOKEN_MISSING, f"the scheme is not {expected}")
