@@ -146,10 +146,15 @@ class Server:
 
     def metric(self, sample: str) -> float:
         """One sample's value from /metrics, such as ``authz_cache_entries``."""
-        for line in self.get("/metrics")[1].splitlines():
-            if line.startswith(f"{sample} "):
-                return float(line.rpartition(" ")[2])
-        return 0.0
+        return sample_of(self.get("/metrics")[1], sample)
+
+
+def sample_of(text: str, sample: str) -> float:
+    """One sample's value in the text of /metrics, 0 when it is not there."""
+    for line in text.splitlines():
+        if line.startswith(f"{sample} "):
+            return float(line.rpartition(" ")[2])
+    return 0.0
 
 
 class Mesh:

@@ -20,7 +20,7 @@ from world import PATIENCE_SECONDS, READ, check_request, reason_of, wait_until
 from authz._pb import ext_authz_pb2 as pb
 from lab.ca import Authority
 from lab.issuer import Issuer, JwksServer
-from lab.mesh import AUDIENCE, CONFIG, ISSUER, TRAVEL
+from lab.mesh import AUDIENCE, CONFIG, ISSUER, TRAVEL, sample_of
 
 SECONDS: Final = PATIENCE_SECONDS
 _CHECK: Final = "/envoy.service.auth.v3.Authorization/Check"
@@ -112,10 +112,7 @@ class Serving(AbstractContextManager["Serving"]):
 
     def metric(self, sample: str) -> float:
         """One sample of a scrape, 0 if it is not there."""
-        for line in self.get("/metrics")[1].splitlines():
-            if line.startswith(f"{sample} "):
-                return float(line.rpartition(" ")[2])
-        return 0.0
+        return sample_of(self.get("/metrics")[1], sample)
 
     def garbage(self, times: int) -> None:
         """Ask with what is no CheckRequest."""

@@ -48,8 +48,8 @@ the calling proxy, "" where callers have none, and None to refuse.
 
 
 def no_such_method(*_: object) -> bytes:
-    """Stand for a method that is not there: ``Calls`` refuses it by its headers."""
-    raise NotImplementedError
+    """Stand for a method that is not there: ``Calls`` refuses it by its headers, unrun."""
+    raise AssertionError
 
 
 class _Call(Rpc):
