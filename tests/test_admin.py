@@ -5,7 +5,7 @@ import logging
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import httpx
@@ -41,8 +41,9 @@ class Probe:
     def raw(self, data: bytes) -> bytes:
         """Everything that comes back for these bytes."""
         with self.connect() as client:
-            client.sendall(data)
-            client.shutdown(socket.SHUT_WR)
+            with suppress(OSError):  # refused, and closed, before it had read all of it
+                client.sendall(data)
+                client.shutdown(socket.SHUT_WR)
             return _all_of(client)
 
     def get(self, path: str, **headers: str) -> httpx.Response:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from serving import Serving
-from world import wait_until
+from world import PATIENCE_SECONDS, wait_until
 
 from authz.server.logwriter import MAX_LINES, LogWriter, keep_from_waiting
 from authz.server.repeats import BURST, MAX_KINDS, REFILL_SECONDS, Repeats
@@ -21,6 +21,12 @@ from authz.server.repeats import BURST, MAX_KINDS, REFILL_SECONDS, Repeats
 def notice(message: str) -> bytes:
     """A line that the writer adds by itself."""
     return f"notice: {message}\n".encode()
+
+
+def wait_for_the_end_of(writer: LogWriter) -> None:
+    """Wait for its thread: it would write to whatever gets a closed descriptor's number next."""
+    writer._thread.join(PATIENCE_SECONDS)
+    assert not writer._thread.is_alive()
 
 
 def test_a_client_cannot_stop_anything_through_the_log(tmp_path: Path) -> None:
@@ -179,6 +185,7 @@ def test_a_full_pipe_delays_nobody() -> None:
         data += os.read(reader, 65536)
         told = [int(one) for one in re.findall(rb"notice: ([0-9]+) lines were lost\n", data)]
     writer.close()
+    wait_for_the_end_of(writer)
     os.close(descriptor)
     os.close(reader)
 
@@ -196,6 +203,7 @@ def test_an_end_does_not_wait_for_a_reader() -> None:
 
     assert select.select([reader], [], [], 0)[0]
     os.close(reader)  # ends the writer's thread: the write fails
+    wait_for_the_end_of(writer)
     os.close(descriptor)
 
 
