@@ -21,14 +21,18 @@ from unittest import mock
 
 import grpc
 
+from authz.edge.settings import ServerSettings
 from authz.server import run
 from authz.server.calls import Received
 from authz.server.pool import CheckPool
 from authz.server.transport import SERVICE, Transport
-from authz.service import ServerSettings
 
 THREADS = 4
-RECORDING = ("authz.service.Line", "authz.audit.AuditLog.append", "authz.metrics.Metrics.observe")
+RECORDING = (
+    "authz.edge.service.Line",
+    "authz.adapters.audit.AuditLog.append",
+    "authz.adapters.metrics.Metrics.observe",
+)
 SILENT, RECORDED = signal.SIGUSR1, signal.SIGUSR2
 
 

@@ -12,12 +12,10 @@ from typing import Any
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding
 
-from authz.audit import AuditOperation, encode_operation
-from authz.cache import CacheSettings, DecisionCache, Entry
-from authz.decision import Actor, Agent, Allow, Delegation, Grant
-from authz.delegation import RememberedDelegations
-from authz.envoy import HeaderSettings, Writer
-from authz.policy import (
+from authz.adapters.audit import AuditOperation, encode_operation
+from authz.core.decision import Actor, Agent, Allow, Delegation, Grant
+from authz.core.delegation import RememberedDelegations
+from authz.core.policy import (
     AgentSettings,
     Case,
     Policy,
@@ -25,10 +23,12 @@ from authz.policy import (
     PrincipalSettings,
     RuleSettings,
 )
-from authz.rendering import Renderer
-from authz.request import Operation, Request
-from authz.routes import Route
-from authz.spiffe import SpiffeId
+from authz.core.request import Operation, Request
+from authz.core.routes import Route
+from authz.core.spiffe import SpiffeId
+from authz.edge.cache import CacheSettings, DecisionCache, Entry
+from authz.edge.envoy import HeaderSettings, Writer
+from authz.edge.rendering import Renderer
 from lab.issuer import make_key
 from lab.mesh import ISSUER, TRAVEL
 

@@ -12,22 +12,22 @@ from pathlib import Path
 from typing import Any, Final
 
 from authz import cli
-from authz.audit import AuditOperation, AuditRecord
-from authz.conditions import MAX_TEXT_BYTES, VARIABLES
-from authz.conditions.cost import (
+from authz.adapters.audit import AuditOperation, AuditRecord
+from authz.adapters.metrics import BUCKETS_SECONDS, FAMILIES
+from authz.config import schema
+from authz.core.conditions import MAX_TEXT_BYTES, VARIABLES
+from authz.core.conditions.cost import (
     MAX_LOOP_PARTS,
     MAX_LOOP_PATTERN_CHARS,
     MAX_NESTED_LOOPS,
     MAX_PATTERN_CHARS,
     MAX_REPETITIONS,
 )
-from authz.conditions.facts import CREDENTIAL_HEADERS
-from authz.conditions.language import OFFERED
-from authz.conditions.variables import LONG
-from authz.config import schema
-from authz.metrics import BUCKETS_SECONDS, FAMILIES
-from authz.reason import Reason
-from authz.strictjson import MAX_DEPTH
+from authz.core.conditions.facts import CREDENTIAL_HEADERS
+from authz.core.conditions.language import OFFERED
+from authz.core.conditions.variables import LONG
+from authz.core.reason import Reason
+from authz.core.strictjson import MAX_DEPTH
 
 HERE: Final = Path(__file__).parent
 MADE: Final = "<!-- Made by docs/generate.py: change the code, then run `make generate`. -->\n\n"

@@ -10,9 +10,9 @@ from costs import Place
 from world import BALANCE, World, check_request
 
 from authz._pb import ext_authz_pb2 as pb
-from authz.paths import MAX_PATH_BYTES
-from authz.protocols.body import MAX_BODY_BYTES
-from authz.service.entry import entry_of
+from authz.core.paths import MAX_PATH_BYTES
+from authz.core.protocols.body import MAX_BODY_BYTES
+from authz.edge.entries import entry_of
 from lab.mesh import GATEWAY, TRAVEL
 
 ENVOY: Final = 60 * 1024  # all headers of a request, the path included, unless it is told otherwise

@@ -9,7 +9,7 @@ from google.protobuf.message import Message
 from world import PATIENCE_SECONDS, World
 
 from authz._pb import ext_mcp_pb2 as pb
-from authz.extmcp import ExtMcp
+from authz.edge.agentgateway import ExtMcp
 from lab.mesh import TRAVEL
 
 PATH = "/mcp"

@@ -12,7 +12,7 @@ from typing import Any
 from hypothesis import strategies as st
 from messages import post
 
-from authz.protocols import Message, Sent
+from authz.core.protocols import Message, Sent
 
 Draw = Callable[..., Any]
 Read = Callable[[str, Sent], Message]

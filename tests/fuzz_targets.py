@@ -19,11 +19,11 @@ from google.protobuf.message import DecodeError
 from hypothesis import strategies as st
 from world import HOST, READ, World, check_request, reason_of
 
-from authz import protocols
 from authz._pb import ext_authz_pb2 as pb
-from authz.identity.xfcc import XfccError, parse
-from authz.keys import Key, KeySetError
-from authz.keys.jwk import parse_key_set
+from authz.core import protocols
+from authz.core.identity.xfcc import XfccError, parse
+from authz.core.jose import Key, KeySetError
+from authz.core.jose.jwk import parse_key_set
 from lab.issuer import b64, sign_raw
 from lab.mesh import AUDIENCE, GATEWAY, ISSUER, TRAVEL
 

@@ -7,8 +7,8 @@ from typing import Any
 from hypothesis import strategies as st
 from sent import sent
 
-from authz.protocols import Message, Sent, read
-from authz.request import Call
+from authz.core.protocols import Message, Sent, read
+from authz.core.request import Call
 
 JSON = st.recursive(
     st.none()

@@ -14,10 +14,10 @@ from frames import Hostile, connected, grpc_context, secured
 from world import PATIENCE_SECONDS, World, check_request, reason_of
 
 from authz._pb import ext_authz_pb2 as pb
+from authz.adapters.tls import ServerTls, TlsSettings
+from authz.edge.settings import ServerSettings
 from authz.server.pool import CheckPool
 from authz.server.transport import SERVICE, Transport
-from authz.service import ServerSettings
-from authz.tls import ServerTls, TlsSettings
 from lab.ca import Authority, Svid
 
 WAYPOINT = "spiffe://corp.example/ns/istio-system/sa/waypoint"

@@ -4,8 +4,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from authz.protocols import Message, Sent, read
-from authz.reason import Reason
+from authz.core.protocols import Message, Sent, read
+from authz.core.reason import Reason
 
 VERSION = "2026-07-28"
 META = {

@@ -11,8 +11,8 @@ from test_policy_calls import cases as asked
 from test_policy_calls import code, policy, refusal, rule
 from world import World, check_request, reason_of
 
-from authz.protocols.a2a_methods import GRPC_METHODS
-from authz.request import Call
+from authz.core.protocols.a2a_methods import GRPC_METHODS
+from authz.core.request import Call
 from lab.envoy import Envoy, bootstrap
 from lab.mesh import STRANGER, TRAVEL, Mesh, Server
 

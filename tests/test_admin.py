@@ -13,7 +13,7 @@ import pytest
 from prometheus_client import CollectorRegistry, Counter
 from world import PATIENCE_SECONDS, wait_until
 
-from authz.admin import MAX_CONNECTIONS, AdminError, AdminServer, AdminSettings
+from authz.adapters.admin import MAX_CONNECTIONS, AdminError, AdminServer, AdminSettings
 
 
 class Probe:
@@ -191,7 +191,9 @@ def test_a_client_that_trickles(probe: Probe) -> None:
 @pytest.mark.parametrize("said", [b"", b"G", b"GET /healthz HTTP/1.1\r\nhost: x\r\n"])
 def test_silence_does_not_keep_probes_out(said: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many connections are held open without a whole request, probes are answered."""
-    monkeypatch.setattr("authz.admin.REQUEST_SECONDS", 10 * PATIENCE_SECONDS)  # none ends by itself
+    monkeypatch.setattr(
+        "authz.adapters.admin.REQUEST_SECONDS", 10 * PATIENCE_SECONDS
+    )  # none ends by itself
     with ExitStack() as held:
         probe = Probe()
         held.callback(probe.admin.close)
@@ -208,7 +210,7 @@ def test_silence_does_not_keep_probes_out(said: bytes, monkeypatch: pytest.Monke
 
 def test_answers_are_not_cut_short(probe: Probe, monkeypatch: pytest.MonkeyPatch) -> None:
     """Connections that are being answered are not ended; one more than the bound is closed."""
-    monkeypatch.setattr("authz.admin.REQUEST_SECONDS", 10 * PATIENCE_SECONDS)
+    monkeypatch.setattr("authz.adapters.admin.REQUEST_SECONDS", 10 * PATIENCE_SECONDS)
     begun, go_on = threading.Semaphore(0), threading.Event()
 
     def slow() -> tuple[bool, dict[str, Any]]:

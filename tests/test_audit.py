@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from world import PATIENCE_SECONDS
 from world import wait_until as until
 
-from authz.audit import (
+from authz.adapters.audit import (
     MAX_ID_CHARS,
     AuditError,
     AuditLog,

@@ -17,7 +17,7 @@ from world import READ, World, check_request, reason_of
 from world import wait_until as until
 
 from authz._pb import ext_authz_pb2 as pb
-from authz.audit import AuditError, AuditLog, AuditSettings
+from authz.adapters.audit import AuditError, AuditLog, AuditSettings
 from lab.ca import Authority
 from lab.issuer import Issuer, JwksServer
 from lab.mesh import AUDIENCE, ISSUER, TRAVEL, Server

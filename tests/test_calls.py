@@ -12,11 +12,11 @@ from ports import WAYPOINT, Port, answer_on_the_socket, ask, channel, listening,
 from world import PATIENCE_SECONDS, wait_until
 
 from authz._pb import ext_authz_pb2 as pb
+from authz.edge.settings import ServerSettings
 from authz.server import grpcio
 from authz.server.calls import Calls
 from authz.server.pool import CheckPool
 from authz.server.transport import Transport, TransportError
-from authz.service import ServerSettings
 from lab.issuer import Issuer, JwksServer
 from lab.mesh import AUDIENCE, ISSUER, TRAVEL, Server
 

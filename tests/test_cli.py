@@ -14,9 +14,9 @@ import pytest
 from world import READ, World
 
 from authz import cli
-from authz.build import version_of
 from authz.config import load
-from authz.server.logs import JsonFormatter
+from authz.server.json_log import JsonFormatter
+from authz.wiring import version_of
 from lab.issuer import Issuer, JwksServer
 from lab.mesh import CONFIG, TRAVEL, Mesh
 

@@ -5,7 +5,7 @@ from typing import Any, Final
 import pytest
 from test_conditions import facts, failure, holds
 
-from authz.request import Call
+from authz.core.request import Call
 
 OTHER_TYPES: Final[list[tuple[str, dict[str, Any]]]] = [
     ('claims.level == "3"', {"level": 3}),

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from authz.conditions import (
+from authz.core.conditions import (
     MAX_TEXT_BYTES,
     VARIABLES,
     Condition,
@@ -22,12 +22,12 @@ from authz.conditions import (
     ConditionHeader,
     Facts,
 )
-from authz.conditions.facts import CREDENTIAL_HEADERS
-from authz.conditions.variables import LONG
-from authz.decision import Actor, Agent, Delegation
-from authz.paths import MAX_PATH_BYTES
-from authz.request import Call, Operation, Request
-from authz.spiffe import SpiffeId
+from authz.core.conditions.facts import CREDENTIAL_HEADERS
+from authz.core.conditions.variables import LONG
+from authz.core.decision import Actor, Agent, Delegation
+from authz.core.paths import MAX_PATH_BYTES
+from authz.core.request import Call, Operation, Request
+from authz.core.spiffe import SpiffeId
 
 BUYER = "spiffe://corp.example/ns/agents/sa/buyer"
 PLANNER = "spiffe://corp.example/ns/agents/sa/planner"
@@ -527,7 +527,7 @@ def test_without_the_library() -> None:
     """Without the extra, a condition is refused with the command that installs it."""
     code = (
         "import sys; sys.modules['cel_expr_python'] = None\n"
-        "from authz.conditions import Condition\n"
+        "from authz.core.conditions import Condition\n"
         "Condition.parse('true')"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
@@ -540,7 +540,7 @@ def test_without_the_library() -> None:
 
 def test_the_library_is_loaded_when_needed() -> None:
     """A config without conditions never loads the library."""
-    code = "import sys, authz.conditions; sys.exit('cel_expr_python' in sys.modules)"
+    code = "import sys, authz.core.conditions; sys.exit('cel_expr_python' in sys.modules)"
 
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 

@@ -17,7 +17,7 @@ from test_config_errors import halves
 from world import READ, World, check_request, reason_of, wait_until
 
 from authz._pb import ext_authz_pb2 as pb
-from authz.build import snapshot_of
+from authz.adapters.files import STABLE_SECONDS, Look, look
 from authz.config import (
     Config,
     ConfigError,
@@ -29,8 +29,8 @@ from authz.config import (
 )
 from authz.config import files as files_module
 from authz.config import include as include_module
-from authz.files import STABLE_SECONDS, Look, look
 from authz.server import reload
+from authz.wiring import snapshot_of
 from lab.ca import Authority
 from lab.issuer import Issuer, JwksServer
 from lab.mesh import AUDIENCE, ISSUER, TRAVEL, Server

@@ -28,9 +28,9 @@ from cost_places import (
 from costs import Place, dearest, growth, steps_of
 from world import BALANCE, World, check_request, reason_of
 
-from authz.paths import MAX_PATH_BYTES
-from authz.protocols.mcp import MAX_CALLS
-from authz.request import MAX_HOST_BYTES, MAX_METHOD_CHARS
+from authz.core.paths import MAX_PATH_BYTES
+from authz.core.protocols.mcp import MAX_CALLS
+from authz.core.request import MAX_HOST_BYTES, MAX_METHOD_CHARS
 
 SEED: Final = int(os.environ.get("AUTHZ_COSTS_SEED", "20261128"))
 TRIES: Final = int(os.environ.get("AUTHZ_COSTS_TRIES", "8"))

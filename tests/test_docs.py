@@ -10,9 +10,9 @@ import pytest
 import yaml
 
 from authz import cli
+from authz.adapters.metrics import FAMILIES
 from authz.config import load, load_text, schema
-from authz.metrics import FAMILIES
-from authz.reason import Reason
+from authz.core.reason import Reason
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])

@@ -17,10 +17,10 @@ from world import BALANCE, World, check_request, header_of, reason_of
 
 from authz import cli
 from authz._pb import ext_authz_pb2 as pb
-from authz.build import delegations_of
-from authz.decision import OneTime
-from authz.reason import Denied, Reason
-from authz.replay import MemoryReplayStore, ReplaySettings
+from authz.adapters.replay_store import MemoryReplayStore, ReplaySettings
+from authz.core.decision import OneTime
+from authz.core.reason import Denied, Reason
+from authz.wiring import delegations_of
 from lab.dpop import DpopClient, thumbprint
 from lab.issuer import b64, sign_raw
 from lab.mesh import TRAVEL, Mesh

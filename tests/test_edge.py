@@ -20,7 +20,7 @@ from world import (
 )
 
 from authz._pb import ext_authz_pb2 as pb
-from authz.audit import (
+from authz.adapters.audit import (
     AuditLog,
     AuditOperation,
     AuditRecord,
@@ -29,12 +29,12 @@ from authz.audit import (
     encode_operation,
     encode_record,
 )
-from authz.bounded import BoundedMap
-from authz.cache import CacheSettings, DecisionCache, Entry
-from authz.envoy import Answer, Inputs, Reader, escaped
-from authz.envoy.writer import OVERWRITE
-from authz.rendering import Rendered
-from authz.request import Call, Request
+from authz.core.bounded_map import BoundedMap
+from authz.core.request import Call, Request
+from authz.edge.cache import CacheSettings, DecisionCache, Entry
+from authz.edge.envoy import Answer, Inputs, Reader, escaped
+from authz.edge.envoy.writer import OVERWRITE
+from authz.edge.rendering import Rendered
 from lab.mesh import ISSUER, ORCHESTRATOR, PAYMENTS, TRAVEL
 
 

@@ -12,14 +12,14 @@ from test_policy import SEGMENTS, case, delegation, policy, rule
 from test_reverse import RULES
 from world import READ, World, check_request
 
-from authz.build import version_of
 from authz.config import load
-from authz.decision import Grant
-from authz.policy import RuleSettings
-from authz.request import Operation
+from authz.core.decision import Grant
+from authz.core.policy import RuleSettings
+from authz.core.request import Operation
 from authz.review.explain import RecordedError
 from authz.review.explain import check_request as read_check_request
 from authz.review.explain.considered import considered
+from authz.wiring import version_of
 from lab.mesh import TRAVEL
 
 __all__ = ["config"]

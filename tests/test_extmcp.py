@@ -12,8 +12,8 @@ from world import World
 
 from authz._pb import ext_authz_pb2 as ext
 from authz._pb import ext_mcp_pb2 as pb
-from authz.extmcp.reader import read_response
-from authz.extmcp.writer import request_result, response_refused
+from authz.edge.agentgateway.reader import read_response
+from authz.edge.agentgateway.writer import request_result, response_refused
 from authz.server.transport import EXT_MCP
 from lab.dpop import DpopClient
 from lab.issuer import Issuer, JwksServer

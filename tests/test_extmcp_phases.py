@@ -12,9 +12,9 @@ from ext_mcp import CHANGES, PATH, Gateway, names, reason_of, request, response
 from world import World
 
 from authz._pb import ext_mcp_pb2 as pb
-from authz.envoy.writer import owned_headers
-from authz.extmcp.reader import BEFORE, REQUEST
-from authz.protocols.mcp_methods import METHODS
+from authz.core.protocols.mcp_methods import METHODS
+from authz.edge.agentgateway.reader import BEFORE, REQUEST
+from authz.edge.envoy.writer import owned_headers
 from lab.dpop import DpopClient
 from lab.mesh import PAYMENTS, STRANGER
 

@@ -13,10 +13,10 @@ from serving import Serving
 from world import BALANCE, PATIENCE_SECONDS, READ, World, check_request, reason_of, wait_until
 
 from authz._pb import ext_authz_pb2 as pb
-from authz.decision import Agent, Deny
-from authz.envoy import HeaderSettings, Writer
-from authz.reason import Denied, Reason
-from authz.spiffe import SpiffeId
+from authz.core.decision import Agent, Deny
+from authz.core.reason import Denied, Reason
+from authz.core.spiffe import SpiffeId
+from authz.edge.envoy import HeaderSettings, Writer
 from lab.mesh import PAYMENTS, TRAVEL
 from lab.storm import CHECK
 
@@ -180,7 +180,7 @@ def test_keys_unavailable(tmp_path: Path) -> None:
 
 def test_too_many_waiting_for_keys(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """One agent may fill half of the places to wait for a key; others, and known keys, go on."""
-    monkeypatch.setattr("authz.service.deciding.MAX_KEY_WAIT_SECONDS", PATIENCE_SECONDS)
+    monkeypatch.setattr("authz.edge.decider.MAX_KEY_WAIT_SECONDS", PATIENCE_SECONDS)
     good = world.token()
     go_on = threading.Event()
     world.jwks.watch(lambda _: go_on.wait(PATIENCE_SECONDS), lambda _: None)

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from authz.files import (
+from authz.adapters.files import (
     STABLE_SECONDS,
     BeingWrittenError,
     Rest,
@@ -102,7 +102,9 @@ def test_waiting_for_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
     assert read_at_rest(path, MANY) == b"one,two,three,four,five,six"
     assert written.is_set()
-    monkeypatch.setattr("authz.files.LOOK_SECONDS", 3600.0)  # by now it is old: there is no wait
+    monkeypatch.setattr(
+        "authz.adapters.files.LOOK_SECONDS", 3600.0
+    )  # by now it is old: there is no wait
     assert read_at_rest(path, 3) == b"one,", "one byte more than asked for, to know that there is"
 
 

@@ -22,17 +22,17 @@ from hypothesis.stateful import (
 from world import READ, World, check_request, header_of, reason_of
 
 from authz._pb import ext_authz_pb2 as pb
-from authz.audit import AuditLog, AuditSettings
-from authz.build import authorizer_of, delegations_of, snapshot_of
-from authz.cache import DecisionCache, Entry
+from authz.adapters.audit import AuditLog, AuditSettings
+from authz.adapters.replay_store import MemoryReplayStore
 from authz.config import load_text
-from authz.decision import Allow
-from authz.keys import KeySet, parse_key_set
-from authz.replay import MemoryReplayStore
-from authz.request import Request
-from authz.revocations import Revocation, Revocations
-from authz.service import Service
-from authz.waiting import Waits
+from authz.core.decision import Allow
+from authz.core.jose import KeySet, parse_key_set
+from authz.core.request import Request
+from authz.core.revocations import Revocation, Revocations
+from authz.edge.bulkhead import Waits
+from authz.edge.cache import DecisionCache, Entry
+from authz.edge.service import Service
+from authz.wiring import authorizer_of, delegations_of, snapshot_of
 from lab.ca import Svid
 from lab.issuer import Issuer
 from lab.mesh import AUDIENCE, ISSUER, PAYMENTS, TRAVEL

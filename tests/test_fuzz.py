@@ -13,9 +13,9 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from world import World
 
-from authz.keys import Key
-from authz.keys.jwk import parse_key_set
-from authz.protocols import Message, Sent, read
+from authz.core.jose import Key
+from authz.core.jose.jwk import parse_key_set
+from authz.core.protocols import Message, Sent, read
 
 SHORT = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from world import BALANCE, READ, World, check_request, reason_of
 
 from authz._pb import ext_authz_pb2 as pb
-from authz.envoy.headers import Headers
+from authz.edge.envoy.headers import Headers
 from lab.client import Client, bearer
 from lab.envoy import Envoy, bootstrap
 from lab.mesh import TRAVEL, Mesh

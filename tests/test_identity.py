@@ -17,12 +17,12 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from world import LIFETIMES_SECONDS, World, reason_of, wait_until
 
-from authz.decision import Agent
-from authz.delegation import ActorSettings
-from authz.identity import Identity, ProfileSettings
-from authz.reason import Denied, Reason
-from authz.request import Request
-from authz.svid import MAX_CERTIFICATE_CHARS, NOT_BEFORE_SKEW_SECONDS
+from authz.core.decision import Agent
+from authz.core.delegation import ActorSettings
+from authz.core.identity import Identity, ProfileSettings
+from authz.core.reason import Denied, Reason
+from authz.core.request import Request
+from authz.core.spiffe.svid import MAX_CERTIFICATE_CHARS, NOT_BEFORE_SKEW_SECONDS
 from lab.mesh import PAYMENTS, TRAVEL
 
 SERVER_ONLY = (ExtendedKeyUsageOID.SERVER_AUTH,)

@@ -19,9 +19,10 @@ from world import READ, World, check_request, reason_of
 from world import wait_until as until
 
 from authz._pb import ext_authz_pb2 as pb
+from authz.adapters.keys import KeyCacheSettings, KeyFolder, KeySource, KeyStore
 from authz.cli import main
-from authz.keys import KeyCacheSettings, KeyFolder, KeySettings, KeySource, KeyStore
-from authz.keys.settings import SpiffeBundleSettings
+from authz.core.jose import KeySettings
+from authz.core.jose.settings import SpiffeBundleSettings
 from lab.ca import Authority
 from lab.issuer import Issuer, JwksServer
 from lab.mesh import AUDIENCE, ISSUER, TRAVEL, Server

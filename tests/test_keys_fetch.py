@@ -14,10 +14,10 @@ from jwks_server import Behaviour, ScriptedServer, answer, held, raw
 from pydantic import ValidationError
 from world import PATIENCE_SECONDS as SECONDS
 
-from authz import exchange
-from authz.exchange import Ask, is_refused_address
-from authz.keys import KeySettings
-from authz.keys.fetch import Fetched, FetchError, metadata_urls, origin_of
+from authz.adapters import http_fetch
+from authz.adapters.http_fetch import Ask, is_refused_address
+from authz.adapters.keys.fetch import Fetched, FetchError, metadata_urls, origin_of
+from authz.core.jose import KeySettings
 from lab.ca import Authority
 
 ISSUER = "https://as.example"
@@ -220,7 +220,7 @@ def test_other_addresses_of_a_name_are_tried(server: ScriptedServer) -> None:
     deadline = time.monotonic() + SECONDS
     addresses = ["127.0.0.2", "127.0.0.1"]
     ask = Ask(server.url, 100)
-    connection = exchange._connected(urlsplit(server.url), addresses, ask, deadline)
+    connection = http_fetch._connected(urlsplit(server.url), addresses, ask, deadline)
 
     assert connection.sock.getpeername() == ("127.0.0.1", server.port)
     connection.close()

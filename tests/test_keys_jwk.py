@@ -10,8 +10,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from authz.keys import Key, KeySetError, KeyVerifyError, parse_key_set
-from authz.keys.jwk import keys_of
+from authz.core.jose import Key, KeySetError, KeyVerifyError, parse_key_set
+from authz.core.jose.jwk import keys_of
 
 ALL = frozenset(
     "ES256 ES384 ES512 RS256 RS384 RS512 PS256 PS384 PS512 Ed25519 EdDSA".split()  # noqa: SIM905

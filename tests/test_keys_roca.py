@@ -9,8 +9,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from test_keys_jwk import ALL, jwk, number, parse, refusal
 
-from authz.keys.jwk import KeySetError, proof_key
-from authz.keys.roca import is_roca_weak
+from authz.core.jose.jwk import KeySetError, proof_key
+from authz.core.jose.roca import is_roca_weak
 
 GENERATOR: Final = 65537
 # How many primes M has, of a modulus of 1984 to 3936 bits (the paper's section 2.1).

@@ -17,7 +17,8 @@ from workload_api import WorkloadApi
 from world import PATIENCE_SECONDS as SECONDS
 from world import wait_until as until
 
-from authz.keys import KeySettings, KeySource, KeyStore
+from authz.adapters.keys import KeySource, KeyStore
+from authz.core.jose import KeySettings
 from lab.ca import Authority, Svid
 from lab.issuer import SigningKey
 

@@ -14,8 +14,9 @@ from jwks_server import Behaviour, ScriptedServer, answer, ec_key, held, key_set
 from world import PATIENCE_SECONDS as SECONDS
 from world import wait_until as until
 
-from authz.keys import KeySet, KeySettings, KeySource, KeyStore
-from authz.keys.fetcher import MAX_ABSENT_KEY_IDS, Fetcher
+from authz.adapters.keys import KeySource, KeyStore
+from authz.adapters.keys.fetcher import MAX_ABSENT_KEY_IDS, Fetcher
+from authz.core.jose import KeySet, KeySettings
 
 ALL = frozenset({"ES256", "RS256", "Ed25519"})
 URL = "https://as.example"

@@ -7,7 +7,7 @@ import pytest
 from world import READ, World, reason_of
 
 from authz.config import ConfigError, load_text
-from authz.delegation.settings import OTHER_KINDS
+from authz.core.delegation.settings import OTHER_KINDS
 from lab.mesh import AUDIENCE, PAYMENTS, TRAVEL
 
 TYP_JWT = {"algorithms: [ES256": "typ: [JWT, at+jwt]\n    algorithms: [ES256"}

@@ -19,12 +19,12 @@ from prometheus_client import CollectorRegistry
 from serving import SECONDS, Serving, children_of
 from world import World, wait_until
 
-from authz.admin import AdminServer
+from authz.adapters.admin import AdminServer
+from authz.edge.settings import ServerSettings
 from authz.server.liveness import CONFIG, LIMITS, MAIN, REVOCATIONS, Liveness
 from authz.server.looking import Looking
 from authz.server.pool import CheckPool
 from authz.server.transport import Transport
-from authz.service import ServerSettings
 
 LATER = 11.0  # seconds after which every part that is judged is stuck
 

@@ -17,7 +17,7 @@ from world import World
 
 from authz import cli
 from authz.cli.common import progress
-from authz.review.logs import LINES_BETWEEN_NEWS, AuditLogs, LogError
+from authz.review.audit_files import LINES_BETWEEN_NEWS, AuditLogs, LogError
 
 
 @pytest.fixture

@@ -11,10 +11,10 @@ from prometheus_client.openmetrics.exposition import generate_latest as generate
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_prometheus
 
-from authz.keys import SourceStatus
-from authz.metrics import BUCKETS_SECONDS, FAMILIES, Metrics, Sources
-from authz.reason import Reason
-from authz.revocations import RevocationList, RevocationSettings
+from authz.adapters.keys import SourceStatus
+from authz.adapters.metrics import BUCKETS_SECONDS, FAMILIES, Metrics, Sources
+from authz.adapters.revocation_file import RevocationList, RevocationSettings
+from authz.core.reason import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,10 +8,10 @@ import msgspec
 import pytest
 from world import World
 
+from authz.core.strictjson import StrictJsonError, load_as
+from authz.review.audit_files import AuditLogs
+from authz.review.audit_records import read_trace
 from authz.review.explain import RecordedError, audit_record
-from authz.review.logs import AuditLogs
-from authz.review.trace import read_trace
-from authz.strictjson import StrictJsonError, load_as
 
 MEMBERS = ("decision", "agent", "rule", "time", "decision_id", "unread")
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from world import World, reason_of
 
 from authz.config import ConfigError, load_text
-from authz.paths import (
+from authz.core.paths import (
     MAX_PATH_BYTES,
     Form,
     Segments,
@@ -24,7 +24,7 @@ from authz.paths import (
     unescaped,
     written_path,
 )
-from authz.reason import Denied, Reason
+from authz.core.reason import Denied, Reason
 
 FORMS: frozenset[Form] = frozenset(get_args(Form))
 PLAIN = string.ascii_letters + string.digits + "._~!$&'()*+,=:@-"  # RFC 3986 pchar without ';'

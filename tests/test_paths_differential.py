@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from path_lines import Line, Lines
 
-from authz.paths import Form, read_path
+from authz.core.paths import Form, read_path
 from lab.mesh import Mesh
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]  # a cold Go compiler takes a minute

@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from authz.paths import canonical_path
-from authz.patterns import MethodText, SegmentPattern, SpiffePattern, host_pattern, path_pattern
-from authz.spiffe import SpiffeId
+from authz.core.paths import canonical_path
+from authz.core.patterns import MethodText, SegmentPattern, host_pattern, path_pattern
+from authz.core.spiffe import SpiffeId, SpiffePattern
 
 SEGMENT = st.sampled_from(["a", "b", "ab", "a.b", "...", "agent-1", "agent-10", ""])
 FIXED = st.sampled_from(["a", "b", "ab", "agent-1", "*"])

@@ -23,19 +23,19 @@ from world import BALANCE, READ, World, check_request, header_of, reason_of
 from world import PATIENCE_SECONDS as SECONDS
 from world import wait_until as until
 
+from authz.adapters.metrics import PDP_RESULTS
+from authz.adapters.pdp import AuthzenPoint, BreakerSettings, PdpError, PdpSettings
+from authz.adapters.pdp import client as pdp_client
+from authz.adapters.pdp.breaker import Breaker, CutOffError
+from authz.adapters.pdp.evaluation import Yes, evaluation_of, is_asked, read_answer
 from authz.config import ConfigError
-from authz.decision import Actor, Agent, Allow, Delegation, Grant
-from authz.metrics import PDP_RESULTS
-from authz.pdp import AuthzenPoint, BreakerSettings, PdpError, PdpSettings
-from authz.pdp import client as pdp_client
-from authz.pdp.breaker import Breaker, CutOffError
-from authz.pdp.evaluation import Yes, evaluation_of, is_asked, read_answer
-from authz.reason import Denied
-from authz.request import Call, Operation
-from authz.review.namedfiles import file_problems
+from authz.core.decision import Actor, Agent, Allow, Delegation, Grant
+from authz.core.reason import Denied
+from authz.core.request import Call, Operation
+from authz.core.spiffe import SpiffeId
+from authz.edge.bulkhead import Waits
+from authz.review.file_checks import file_problems
 from authz.server.pool import CheckPool
-from authz.spiffe import SpiffeId
-from authz.waiting import Waits
 from lab.ca import Authority
 from lab.dpop import DpopClient
 from lab.issuer import MADE
@@ -883,7 +883,7 @@ def test_files_are_checked(
     tmp_path: Path, pdp: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """``authz check`` reads the CA and the token; an error shows neither."""
-    monkeypatch.setattr("authz.files.STABLE_SECONDS", 0.0)  # nobody writes them meanwhile
+    monkeypatch.setattr("authz.adapters.files.STABLE_SECONDS", 0.0)  # nobody writes them meanwhile
     bad = {
         "": "no bearer token",
         f"{SECRET} {SECRET}": "no bearer token",

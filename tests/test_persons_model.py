@@ -6,9 +6,9 @@ from typing import Any, Final
 import pytest
 from docs_model import persons
 
-from authz.delegation.claims import Claims
-from authz.delegation.person import is_clients_own, why_no_person
-from authz.delegation.settings import IssuerSettings
+from authz.core.delegation.claims import Claims
+from authz.core.delegation.person import is_clients_own, why_no_person
+from authz.core.delegation.settings import IssuerSettings
 
 TOKENS: Final = 3000
 NAMES: Final = [

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from authz.decision import Actor, Agent, Delegation
-from authz.patterns import path_pattern
-from authz.policy import (
+from authz.core.decision import Actor, Agent, Delegation
+from authz.core.patterns import path_pattern
+from authz.core.policy import (
     AgentSettings,
     Case,
     Policy,
@@ -16,9 +16,9 @@ from authz.policy import (
     PrincipalSettings,
     RuleSettings,
 )
-from authz.reason import Denied, Reason
-from authz.request import Operation, Request
-from authz.spiffe import SpiffeId
+from authz.core.reason import Denied, Reason
+from authz.core.request import Operation, Request
+from authz.core.spiffe import SpiffeId
 
 AGENT = "spiffe://td/a"
 ISSUER = "https://as.example"

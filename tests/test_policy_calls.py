@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from pydantic import AnyUrl, ValidationError
 from test_policy import AGENT, ISSUER
 
-from authz.decision import Actor, Agent, Delegation, Grant, Shadow
-from authz.policy import (
+from authz.core.decision import Actor, Agent, Delegation, Grant, Shadow
+from authz.core.policy import (
     AgentSettings,
     Case,
     NotEnforced,
@@ -21,10 +21,10 @@ from authz.policy import (
     WithCandidate,
     judge_all,
 )
-from authz.policy.names import Glob, Uris
-from authz.reason import Denied, Reason
-from authz.request import Call, Operation, Request
-from authz.spiffe import SpiffeId
+from authz.core.policy.name_patterns import Glob, Uris
+from authz.core.reason import Denied, Reason
+from authz.core.request import Call, Operation, Request
+from authz.core.spiffe import SpiffeId
 
 
 def rule(**keys: Any) -> RuleSettings:

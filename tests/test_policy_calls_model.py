@@ -10,12 +10,12 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 from test_policy_calls import cases, code, policy, rule
 
-from authz.conditions import Condition
-from authz.policy import RuleSettings
-from authz.reason import Denied
-from authz.request import Call
+from authz.core.conditions import Condition
+from authz.core.policy import RuleSettings
+from authz.core.reason import Denied
+from authz.core.request import Call
 from authz.review.explain.considered import considered
-from authz.review.reverse import what_can, who_can
+from authz.review.reach import what_can, who_can
 
 LISTS: Final = {"tool": "tools", "resource": "resources", "prompt": "prompts", "task": "tasks"}
 LISTING: Final = {

@@ -15,8 +15,8 @@ from zoneinfo import ZoneInfo
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from authz.decision import Actor, Agent, Delegation
-from authz.policy import (
+from authz.core.decision import Actor, Agent, Delegation
+from authz.core.policy import (
     AgentSettings,
     Case,
     Policy,
@@ -24,10 +24,10 @@ from authz.policy import (
     PrincipalSettings,
     RuleSettings,
 )
-from authz.policy.windows import WindowSettings
-from authz.reason import Denied
-from authz.request import Operation, Request
-from authz.spiffe import SpiffeId
+from authz.core.policy.windows import WindowSettings
+from authz.core.reason import Denied
+from authz.core.request import Operation, Request
+from authz.core.spiffe import SpiffeId
 
 ISSUER: Final = "https://as.example"
 OTHER: Final = "https://other.example"

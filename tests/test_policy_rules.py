@@ -13,10 +13,9 @@ from pydantic import ValidationError
 from test_policy import AGENT, ISSUER
 from world import READ, World, header_of, reason_of
 
-from authz.build import version_of
 from authz.config import ConfigError, load_text
-from authz.decision import Actor, Agent, Delegation, Grant, Verdict
-from authz.policy import (
+from authz.core.decision import Actor, Agent, Delegation, Grant, Verdict
+from authz.core.policy import (
     AgentSettings,
     Case,
     ConditionSettings,
@@ -28,11 +27,12 @@ from authz.policy import (
     RuleSettings,
     WithCandidate,
 )
-from authz.policy.claims import claim_values
-from authz.policy.windows import Window, WindowSettings
-from authz.reason import Denied, Reason
-from authz.request import Operation, Request
-from authz.spiffe import SpiffeId
+from authz.core.policy.claims import claim_values
+from authz.core.policy.windows import Window, WindowSettings
+from authz.core.reason import Denied, Reason
+from authz.core.request import Operation, Request
+from authz.core.spiffe import SpiffeId
+from authz.wiring import version_of
 
 NOW = datetime(2026, 3, 25, 12, tzinfo=UTC).timestamp()  # a Wednesday
 EARLIER = "spiffe://td/earlier"

@@ -8,8 +8,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from messages import JSON, assert_one_of_both, bare, calls, post, respelled, targets, why
 
-from authz.protocols import Sent, read
-from authz.protocols.a2a_methods import FORMS, GRPC_METHODS, JSONRPC_METHODS, SEND
+from authz.core.protocols import Sent, read
+from authz.core.protocols.a2a_methods import FORMS, GRPC_METHODS, JSONRPC_METHODS, SEND
 
 PUSH = "CreateTaskPushNotificationConfig"
 URL = "https://hooks.example/x"

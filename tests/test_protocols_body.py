@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sent import encoded, reason, rpc, sent
 
-from authz.protocols import body, read
-from authz.protocols.members import MAX_OWN_MEMBERS
-from authz.reason import Denied, Reason
+from authz.core.protocols import body, read
+from authz.core.protocols.json_members import MAX_OWN_MEMBERS
+from authz.core.reason import Denied, Reason
 
 CUT = Reason.BODY_TRUNCATED
 UNSEEN = Reason.BODY_UNINSPECTABLE

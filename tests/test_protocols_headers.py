@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from messages import why
 from sent import META, VERSION, mcp, rpc, sent
 
-from authz.protocols import HEADERS, Sent, read
-from authz.request import Call
+from authz.core.protocols import HEADERS, Sent, read
+from authz.core.request import Call
 
 CALL = rpc("tools/call", {"name": "add", "_meta": META})
 GOOD = {

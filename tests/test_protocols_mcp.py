@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sent import META, VERSION, encoded, mcp, reason, rpc, sent
 
-from authz.protocols import HEADERS, Message, Sent, mcp_metadata, read
-from authz.protocols.jsonrpc import MAX_BATCH, MAX_ID_CHARS
-from authz.protocols.mcp import MAX_CALLS, MAX_NAME_CHARS, MAX_URI_CHARS
-from authz.reason import Reason
-from authz.request import Call
+from authz.core.protocols import HEADERS, Message, Sent, mcp_metadata, read
+from authz.core.protocols.jsonrpc import MAX_BATCH, MAX_ID_CHARS
+from authz.core.protocols.mcp import MAX_CALLS, MAX_NAME_CHARS, MAX_URI_CHARS
+from authz.core.reason import Reason
+from authz.core.request import Call
 
 INVALID = Reason.MCP_INVALID_REQUEST
 MISMATCH = Reason.MCP_HEADER_MISMATCH

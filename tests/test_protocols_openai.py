@@ -7,8 +7,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from messages import JSON, assert_one_of_both, bare, calls, post, respelled, targets, why
 
-from authz.protocols import Sent, read
-from authz.protocols.members import fold, folded
+from authz.core.protocols import Sent, read
+from authz.core.protocols.json_members import fold, folded
 
 CHAT = "/v1/chat/completions"
 

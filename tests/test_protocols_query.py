@@ -12,8 +12,8 @@ from test_messages import message
 from world import World, reason_of
 
 from authz.config import ConfigError, load_text
-from authz.protocols import Sent, read
-from authz.protocols.openai_members import KNOWN
+from authz.core.protocols import Sent, read
+from authz.core.protocols.openai_members import KNOWN
 
 CHAT = "/v1/chat/completions"
 GET_TASK = {"jsonrpc": "2.0", "id": 1, "method": "GetTask", "params": {"id": "t"}}

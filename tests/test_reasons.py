@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import authz
-from authz.reason import Reason
+from authz.core.reason import Reason
 
 SOURCES = Path(authz.__file__).parent
 

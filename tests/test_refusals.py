@@ -10,9 +10,9 @@ from prometheus_client import generate_latest
 from world import BALANCE, HOST, READ, World, check_request, header_of, reason_of
 
 from authz._pb import ext_authz_pb2 as pb
-from authz.decision import Agent, Progress
-from authz.reason import Denied, Reason
-from authz.spiffe import SpiffeId
+from authz.core.decision import Agent, Progress
+from authz.core.reason import Denied, Reason
+from authz.core.spiffe import SpiffeId
 from lab.dpop import DpopClient
 from lab.mesh import TRAVEL
 

@@ -8,8 +8,8 @@ import pytest
 import yaml
 from test_cli import config, run
 
-from authz.build import version_of
 from authz.config import load
+from authz.wiring import version_of
 from lab.mesh import TRAVEL
 
 __all__ = ["config"]

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from authz.paths import canonical_path
-from authz.reason import Denied, Reason
-from authz.request import (
+from authz.core.paths import canonical_path
+from authz.core.reason import Denied, Reason
+from authz.core.request import (
     MAX_HOST_BYTES,
     Operation,
     Request,

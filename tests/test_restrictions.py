@@ -9,7 +9,7 @@ import pytest
 from cryptography.hazmat.primitives import hashes
 from world import READ, World, check_request, header_of, reason_of
 
-from authz.delegation.settings import Unchecked
+from authz.core.delegation.settings import Unchecked
 from lab.issuer import b64, sign_raw
 from lab.mesh import ISSUER, ORCHESTRATOR, PAYMENTS, TRAVEL
 

@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 from test_cli import URL, config, run
 from test_policy import AGENT, ISSUER, PATTERNS, SEGMENTS, case, decide, delegation, policy, rule
 
-from authz.decision import Agent
-from authz.patterns import SegmentPattern, path_pattern
-from authz.policy import AgentSettings, Policy, PrincipalMatch, PrincipalSettings, RuleSettings
-from authz.request import Operation
-from authz.review.reverse import what_can, who_can
-from authz.spiffe import SpiffeId
+from authz.core.decision import Agent
+from authz.core.patterns import SegmentPattern, path_pattern
+from authz.core.policy import AgentSettings, Policy, PrincipalMatch, PrincipalSettings, RuleSettings
+from authz.core.request import Operation
+from authz.core.spiffe import SpiffeId
+from authz.review.reach import what_can, who_can
 from lab.mesh import TRAVEL
 
 __all__ = ["config"]

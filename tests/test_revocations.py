@@ -12,13 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from world import World, reason_of
 
+from authz.adapters.revocation_file import RevocationList, RevocationSettings
 from authz.cli import main
-from authz.revocations import (
-    RevocationError,
-    RevocationList,
-    RevocationSettings,
-    parse,
-)
+from authz.core.revocations import RevocationError, parse
 from lab.mesh import ISSUER, PAYMENTS, TRAVEL
 
 NOW = datetime.now(UTC)

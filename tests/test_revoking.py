@@ -11,16 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from authz.files import replace
-from authz.revocations import (
-    Revocation,
-    RevocationError,
-    RevocationList,
-    RevocationSettings,
-    append,
-    parse,
-    writing,
-)
+from authz.adapters.files import replace
+from authz.adapters.revocation_file import RevocationList, RevocationSettings, append, writing
+from authz.core.revocations import Revocation, RevocationError, parse
 
 PROCESSES, LINES = 4, 15
 APPEND = """

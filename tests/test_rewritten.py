@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 from world import READ, check_request, reason_of, wait_until
 
 from authz._pb import ext_authz_pb2 as pb
-from authz.files import STABLE_SECONDS
-from authz.revocations import RevocationError, RevocationList, RevocationSettings
+from authz.adapters.files import STABLE_SECONDS
+from authz.adapters.revocation_file import RevocationList, RevocationSettings
+from authz.core.revocations import RevocationError
 from lab.ca import Authority
 from lab.issuer import Issuer, JwksServer
 from lab.mesh import AUDIENCE, ISSUER, TRAVEL, Server
@@ -157,7 +158,7 @@ def test_a_start_waits_for_the_writer(tmp_path: Path, monkeypatch: pytest.Monkey
         watched.settle()
     assert in_force(watched) == {*IDS}
     monkeypatch.setattr(
-        "authz.revocations.watched.LOOK_SECONDS", 3600.0
+        "authz.adapters.revocation_file.watched.LOOK_SECONDS", 3600.0
     )  # by now it is old: no wait
     RevocationList(RevocationSettings(file=str(path))).settle()
 

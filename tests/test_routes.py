@@ -12,7 +12,7 @@ from world import LIFETIMES_SECONDS, World, check_request, header_of, reason_of,
 from authz import cli
 from authz._pb import ext_authz_pb2 as pb
 from authz.config import ConfigError, load_text
-from authz.routes import RouteSettings, metadata_url, origin_of
+from authz.core.routes import RouteSettings, metadata_url, origin_of
 from lab.mesh import AUDIENCE, ISSUER, ORCHESTRATOR, PAYMENTS, RETIRED, STRANGER, TRAVEL
 
 OTHER = "https://mcp.corp.example/other"

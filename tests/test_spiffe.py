@@ -6,14 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from authz.spiffe import (
-    MAX_ID_BYTES,
-    MAX_TRUST_DOMAIN_BYTES,
-    SCHEME,
-    SpiffeId,
-    SpiffeIdError,
-    TrustDomain,
-)
+from authz.core.spiffe import SCHEME, SpiffeId, SpiffeIdError, TrustDomain
+from authz.core.spiffe.spiffe_id import MAX_ID_BYTES, MAX_TRUST_DOMAIN_BYTES
 
 DOMAIN = set(string.ascii_lowercase + string.digits + ".-_")
 SEGMENT = set(string.ascii_letters + string.digits + ".-_")

@@ -8,7 +8,13 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from authz.strictjson import MAX_DEPTH, MAX_NUMBER_CHARS, MAX_ODD_VALUES, StrictJsonError, loads
+from authz.core.strictjson import (
+    MAX_DEPTH,
+    MAX_NUMBER_CHARS,
+    MAX_ODD_VALUES,
+    StrictJsonError,
+    loads,
+)
 
 # The places of a document where a value can stand.
 PLACES = ["{}", "[{}]", "[0,{}]", '{"x":{}}', '{"x":[{}]}', '{"x":{"y":[[],{}]}}']

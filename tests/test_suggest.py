@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from world import World
 
 from authz import cli
-from authz.patterns import path_pattern
-from authz.review.evidence import generalised
+from authz.core.patterns import path_pattern
+from authz.review.rule_usage import generalised
 from authz.review.suggest import _narrowed
 from lab.mesh import STRANGER
 

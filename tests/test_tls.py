@@ -15,10 +15,10 @@ from workload_api import WorkloadApi
 from world import World, wait_until
 
 from authz._pb import ext_mcp_pb2 as mcp
+from authz.adapters.tls import ServerTls, TlsError, TlsSettings
+from authz.edge.settings import ServerSettings
 from authz.server.pool import CheckPool
 from authz.server.transport import EXT_MCP, Transport
-from authz.service import ServerSettings
-from authz.tls import ServerTls, TlsError, TlsSettings
 from lab.ca import Authority, Svid
 from lab.mesh import GATEWAY, TRAVEL
 
@@ -184,7 +184,7 @@ def test_our_own_svid_by_the_workload_api(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The agent on the machine gives certificate and CA; it may renew them, and go away."""
-    monkeypatch.setattr("authz.tls.WORKLOAD_API_POLL_SECONDS", 0.05)
+    monkeypatch.setattr("authz.adapters.tls.WORKLOAD_API_POLL_SECONDS", 0.05)
     api = WorkloadApi(tmp_path / "api.sock")
     settings = TlsSettings(workload_api=api.address, allowed_callers=(WAYPOINT,))
     with pytest.raises(TlsError, match="Workload API"):

@@ -11,8 +11,8 @@ from test_policy_rules import ALL, decide, policy, question, rule
 from world import World, reason_of
 
 from authz import cli
-from authz.decision import Agent, Delegation, Grant
-from authz.policy import (
+from authz.core.decision import Agent, Delegation, Grant
+from authz.core.policy import (
     AgentSettings,
     ConditionSettings,
     EarlierActorSettings,
@@ -21,9 +21,9 @@ from authz.policy import (
     PrincipalSettings,
     WithCandidate,
 )
-from authz.reason import Denied
-from authz.review.reverse import what_can, who_can
-from authz.spiffe import SpiffeId
+from authz.core.reason import Denied
+from authz.core.spiffe import SpiffeId
+from authz.review.reach import what_can, who_can
 from lab.mesh import TRAVEL
 
 DENY: Final = (rule(effect="deny"),)

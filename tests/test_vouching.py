@@ -19,9 +19,9 @@ from cryptography.x509.oid import NameOID, ObjectIdentifier
 from ports import SERVER, WAYPOINT, Port, ask_once, listening
 from world import wait_until
 
+from authz.core.spiffe import SpiffeId
 from authz.server.callers import REMEMBERED_BYTES, Callers
 from authz.server.vouching import MAX_SIGNATURES, _Search, vouched
-from authz.spiffe import SpiffeId
 from lab.ca import Svid, _key_usage
 from lab.mesh import TRAVEL
 

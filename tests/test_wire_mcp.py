@@ -14,9 +14,9 @@ from google.protobuf.descriptor import FieldDescriptor
 from world import World
 
 from authz._pb import ext_mcp_pb2 as pb
+from authz.edge.settings import ServerSettings
 from authz.server.pool import CheckPool
 from authz.server.transport import Transport
-from authz.service import ServerSettings
 
 # message: {number: (name, type, cardinality, oneof)}; a message's or enum's type is its name.
 PUBLISHED: Final[dict[str, dict[int, tuple[str, str, str, str]]]] = {

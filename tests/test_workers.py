@@ -16,10 +16,10 @@ from serving import Serving
 from world import READ
 from world import wait_until as until
 
-from authz.audit import AuditLog, AuditSettings
+from authz.adapters.audit import AuditLog, AuditSettings
 from authz.cli import main
 from authz.config import ConfigError, load
-from authz.server.merge import MergedMetrics, merged, parse_samples
+from authz.server.worker_metrics import MergedMetrics, merged, parse_samples
 from lab.mesh import TRAVEL, Mesh, Server
 
 BALANCE = "/finance/balance"
@@ -278,7 +278,7 @@ def test_lines_into_a_pipe_are_written_whole(monkeypatch: pytest.MonkeyPatch) ->
         writes.append(bytes(data))
         return len(data)
 
-    monkeypatch.setattr("authz.audit.output._write", note)
+    monkeypatch.setattr("authz.adapters.audit.output._write", note)
     log = AuditLog(AuditSettings(path=f"/proc/self/fd/{writer}"))
     log.start()
     lines = ["x" * size + "\n" for size in (10, 4000, 90, 5, 4095, 6000, 1)]

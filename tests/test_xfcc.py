@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from authz.identity.xfcc import MAX_CHARS, MAX_PAIRS, Element, XfccError, parse
+from authz.core.identity.xfcc import MAX_CHARS, MAX_PAIRS, Element, XfccError, parse
 
 HASH = "a1" * 32
 AGENT = "spiffe://corp.example/ns/agents/sa/travel"

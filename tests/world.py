@@ -11,14 +11,14 @@ from canary import canary
 from prometheus_client import generate_latest
 
 from authz._pb import ext_authz_pb2 as pb
-from authz.audit import AuditLog
-from authz.build import key_sources, revocations_of, snapshot_of
+from authz.adapters.audit import AuditLog
+from authz.adapters.keys import KeyStore
+from authz.adapters.metrics import Metrics, Sources
+from authz.adapters.replay_store import MemoryReplayStore
 from authz.config import Config, load_text
-from authz.keys import KeyStore
-from authz.metrics import Metrics, Sources
-from authz.replay import MemoryReplayStore
-from authz.service import Service
-from authz.waiting import Waits
+from authz.edge.bulkhead import Waits
+from authz.edge.service import Service
+from authz.wiring import key_sources, revocations_of, snapshot_of
 from lab.ca import Authority, Svid
 from lab.issuer import Issuer, JwksServer
 from lab.mesh import AUDIENCE, CONFIG, ISSUER, TRAVEL

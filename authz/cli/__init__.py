@@ -17,7 +17,8 @@ import msgspec
 import urllib3
 
 from authz import __version__
-from authz.build import BuildError, version_of
+from authz.adapters.revocation_file import append
+from authz.adapters.tls import TlsError
 from authz.cli import policy
 from authz.cli.common import (
     FAILED,
@@ -32,15 +33,15 @@ from authz.cli.common import (
 )
 from authz.cli.explain import add_verbs as add_explain_verbs
 from authz.config import Config, ConfigError, load, schema
-from authz.review.checked import checked
-from authz.review.keytable import fetch_all
-from authz.review.logs import LogError
+from authz.core.revocations import Revocation, RevocationError
+from authz.core.spiffe import SpiffeId
+from authz.review.audit_files import LogError
+from authz.review.check import checked
+from authz.review.keys import fetch_all
 from authz.review.metadata import NoResourceError, resource_metadata
-from authz.revocations import Revocation, RevocationError, append
 from authz.server import StartError, run
-from authz.server.logs import logging_to_stderr
-from authz.spiffe import SpiffeId
-from authz.tls import TlsError
+from authz.server.json_log import logging_to_stderr
+from authz.wiring import BuildError, version_of
 
 HEALTH_SECONDS: Final = 2.0
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")

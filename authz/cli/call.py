@@ -5,9 +5,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from authz import strictjson
 from authz.config.messages import message_of
-from authz.review.words import CallWords
+from authz.core import strictjson
+from authz.review.call_input import CallWords
 
 
 def add_call(parser: argparse.ArgumentParser) -> None:

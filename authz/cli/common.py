@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
-from authz.review.logs import News
+from authz.review.audit_files import News
 
 FINE: Final = 0
 FAILED: Final = 1

@@ -8,14 +8,15 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
-from authz import strictjson
-from authz.build import policy_of
 from authz.cli.call import add_call, words_of
 from authz.cli.common import FAILED, FINE, add_config, add_verb, answer, complain, progress, time_of
 from authz.config import Config, load
-from authz.decision import Agent
-from authz.reason import Denied
-from authz.request import Operation
+from authz.core import strictjson
+from authz.core.decision import Agent
+from authz.core.reason import Denied
+from authz.core.request import Operation
+from authz.core.spiffe import SpiffeId, SpiffeIdError
+from authz.review.audit_files import AuditLogs
 from authz.review.explain import (
     EXAMPLES,
     Asked,
@@ -29,9 +30,8 @@ from authz.review.explain import (
     check_request,
     explain,
 )
-from authz.review.logs import AuditLogs
-from authz.review.reverse import what_can, who_can
-from authz.spiffe import SpiffeId, SpiffeIdError
+from authz.review.reach import what_can, who_can
+from authz.wiring import policy_of
 
 _AGE: Final = re.compile(r"([0-9]{1,9})(s|m|h|d)")
 _UNIT_SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Final
 
 from authz.cli.common import FAILED, FINE, add_config, answer, complain, progress
 from authz.config import load
-from authz.review.logs import AuditLogs
+from authz.review.audit_files import AuditLogs
 from authz.review.patch import patch
-from authz.review.policytest import run_cases
+from authz.review.policy_tests import run_cases
+from authz.review.replay import what_if
 from authz.review.suggest import suggest
-from authz.review.whatif import what_if
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction

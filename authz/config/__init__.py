@@ -11,9 +11,13 @@ from typing import Any, Final
 from pydantic import Field, ValidationError
 from pydantic_core import ErrorDetails
 
-from authz.admin import AdminSettings
-from authz.audit import AuditSettings
-from authz.cache import CacheSettings
+from authz.adapters.admin import AdminSettings
+from authz.adapters.audit import AuditSettings
+from authz.adapters.files import LOOK_SECONDS, WAIT_SECONDS
+from authz.adapters.keys import KeyCacheSettings
+from authz.adapters.pdp import PdpSettings
+from authz.adapters.replay_store import ReplaySettings
+from authz.adapters.revocation_file import RevocationSettings
 from authz.config.files import ConfigFiles, FilesChangingError, main_document
 from authz.config.merged import Merged
 from authz.config.messages import causes, message_of, offset_of, place_of
@@ -22,13 +26,9 @@ from authz.config.problems import ConfigError, Problem, elsewhere
 from authz.config.references import reference_problems
 from authz.config.rules import listed_for_conditions
 from authz.config.yamlfile import Place, dotted
-from authz.delegation import IssuerSettings, TokenSettings
-from authz.envoy import HeaderSettings
-from authz.files import LOOK_SECONDS, WAIT_SECONDS
-from authz.identity import ProfileSettings
-from authz.keys import KeyCacheSettings
-from authz.pdp import PdpSettings
-from authz.policy import (
+from authz.core.delegation import IssuerSettings, TokenSettings
+from authz.core.identity import ProfileSettings
+from authz.core.policy import (
     AgentSettings,
     ConditionSettings,
     EarlierActorSettings,
@@ -36,11 +36,11 @@ from authz.policy import (
     PrincipalSettings,
     RuleSettings,
 )
-from authz.replay import ReplaySettings
-from authz.revocations import RevocationSettings
-from authz.routes import RouteSettings
-from authz.service import ServerSettings
-from authz.settings import FileText, Settings
+from authz.core.routes import RouteSettings
+from authz.core.settings import FileText, Settings
+from authz.edge.cache import CacheSettings
+from authz.edge.envoy import HeaderSettings
+from authz.edge.settings import ServerSettings
 
 __all__ = [
     "Config",

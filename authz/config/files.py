@@ -6,11 +6,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
+from authz.adapters.files import Look, Rest, look
 from authz.config.include import find
 from authz.config.merged import Merged
 from authz.config.problems import ConfigError, Problem, elsewhere
 from authz.config.yamlfile import Document, parse
-from authz.files import Look, Rest, look
 
 MAX_BYTES: Final = 64 * 1024 * 1024  # of all files: 100,000 rules are some 20 MB
 ATTEMPTS: Final = 3  # to read all files without one of them changing meanwhile

@@ -8,10 +8,10 @@ from typing import Any, Final
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
-from authz.conditions import ConditionError
 from authz.config.nearest import nearest, nearest_or_all
 from authz.config.yamlfile import Place
-from authz.settings import MisfitError
+from authz.core.conditions import ConditionError
+from authz.core.settings import MisfitError
 
 _KEY: Final = "[key]"  # pydantic's step for "the key itself, not its value"
 _YES_AND_NO: Final = {"yes": "true", "on": "true", "no": "false", "off": "false"}

@@ -13,8 +13,7 @@ from authz.config.nearest import nearest_or_all
 from authz.config.problems import Problem
 from authz.config.rules import Found, rule_problems
 from authz.config.yamlfile import Place
-from authz.patterns import SpiffePattern
-from authz.spiffe import SpiffeIdError, TrustDomain
+from authz.core.spiffe import SpiffeIdError, SpiffePattern, TrustDomain
 
 _UNIQUE: Final = (("agents", "id"), ("issuers", "issuer"), ("routes", "name"))
 

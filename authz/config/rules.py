@@ -8,9 +8,9 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from authz.conditions import CLAIMS, HEADERS, Listed
 from authz.config.yamlfile import Place
-from authz.envoy import HeaderSettings, owned_headers
+from authz.core.conditions import CLAIMS, HEADERS, Listed
+from authz.edge.envoy import HeaderSettings, owned_headers
 
 Found = Iterator[tuple[Place, str]]
 _LISTS: Final = {CLAIMS: "claims", HEADERS: "headers"}  # of the section conditions

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from authz.config import Config
-from authz.patterns import ANY
-from authz.policy import RuleSettings
-from authz.routes import RouteSettings
+from authz.core.patterns import ANY
+from authz.core.policy import RuleSettings
+from authz.core.routes import RouteSettings
 
 
 class NoResourceError(Exception):

@@ -12,12 +12,12 @@ from operator import itemgetter
 from typing import Final
 
 from authz.config import Config
-from authz.patterns import path_pattern
-from authz.policy.rules import Rule
-from authz.review.called import key_line, never_called
-from authz.review.evidence import ID, ID_TEXT, Evidence, Target, Use
-from authz.review.logs import AuditLogs
-from authz.review.trace import read_trace
+from authz.core.patterns import path_pattern
+from authz.core.policy.rules import Rule
+from authz.review.audit_files import AuditLogs
+from authz.review.audit_records import read_trace
+from authz.review.call_usage import key_line, never_called
+from authz.review.rule_usage import ID, ID_TEXT, Evidence, Target, Use
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,16 +5,16 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
-from authz.admin import AdminError
-from authz.audit import AuditError
-from authz.build import BuildError
+from authz.adapters.admin import AdminError
+from authz.adapters.audit import AuditError
+from authz.adapters.tls import TlsError
 from authz.config import ConfigFiles, load_at_rest
-from authz.revocations import RevocationError
-from authz.server.one import Server
+from authz.core.revocations import RevocationError
+from authz.server.process import Server
 from authz.server.signals import signals
 from authz.server.supervisor import Supervisor, WorkerStartError
 from authz.server.transport import TransportError
-from authz.tls import TlsError
+from authz.wiring import BuildError
 
 _START_ERRORS: Final = (
     AdminError,

@@ -13,13 +13,13 @@ from typing import Final
 
 from cryptography import x509
 
-from authz.bounded import BoundedMap
-from authz.reason import Denied
+from authz.adapters.tls import ServerTls
+from authz.core.bounded_map import BoundedMap
+from authz.core.reason import Denied
+from authz.core.spiffe import SpiffeId, SpiffeIdError
+from authz.core.spiffe.svid import checked_svid
 from authz.server.grpcio import AuthContext
 from authz.server.vouching import vouched
-from authz.spiffe import SpiffeId, SpiffeIdError
-from authz.svid import checked_svid
-from authz.tls import ServerTls
 
 # A certificate that is refused is looked at again so often: a call with it costs next to nothing
 # in between, and the log has a line of it no more often.

@@ -25,7 +25,7 @@ from typing import Any, Final
 
 import grpc
 
-from authz.metrics import Metrics
+from authz.adapters.metrics import Metrics
 from authz.server.grpcio import AuthContext, Rpc
 from authz.server.pool import CheckPool
 

@@ -8,12 +8,12 @@ from math import inf
 from pathlib import Path
 from typing import Final
 
-from authz.build import BuildError
+from authz.adapters.files import WAIT_SECONDS
+from authz.adapters.metrics import Metrics
 from authz.config import Config, ConfigError, ConfigFiles, FilesChangingError, load, load_at_rest
-from authz.files import WAIT_SECONDS
-from authz.metrics import Metrics
+from authz.edge.snapshot import Snapshot
 from authz.server.givingway import giving_way
-from authz.service import Snapshot
+from authz.wiring import BuildError
 
 _log: Final = logging.getLogger("authz.server")
 Compile = Callable[[Config, Config | None], Snapshot]

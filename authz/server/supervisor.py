@@ -17,10 +17,10 @@ from typing import Any, Final, TypeVar
 from prometheus_client import CollectorRegistry
 
 from authz import __version__
-from authz.admin import AdminServer
+from authz.adapters.admin import AdminServer
 from authz.config import Config
 from authz.server.liveness import MAIN, Liveness
-from authz.server.merge import MergedMetrics, Samples
+from authz.server.worker_metrics import MergedMetrics, Samples
 from authz.server.workers import Worker
 
 WATCH_SECONDS: Final = 0.05

@@ -15,15 +15,16 @@ from typing import Any, Final, Protocol
 
 import grpc
 
-from authz.extmcp import ExtMcp
-from authz.metrics import Metrics
+from authz.adapters.metrics import Metrics
+from authz.adapters.tls import ServerTls
+from authz.edge.agentgateway import ExtMcp
+from authz.edge.service import Service
+from authz.edge.settings import ServerSettings
 from authz.server.callers import Callers
 from authz.server.calls import Calls, Received, no_such_method
 from authz.server.grpcio import GrpcioError, require_known_grpcio
 from authz.server.health import HEALTH, Health
 from authz.server.pool import CheckPool
-from authz.service import ServerSettings, Service
-from authz.tls import ServerTls
 
 SERVICE: Final = "envoy.service.auth.v3.Authorization"
 EXT_MCP: Final = "agentgateway.dev.ext_mcp.ExtMcp"

@@ -15,7 +15,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
-from authz.spiffe import SpiffeId
+from authz.core.spiffe import SpiffeId
 
 # Signatures that one search verifies: an honest chain has three or four, and a rotation some CAs of
 # one name. Certificates of one name that sign each other make a search as long as one likes.

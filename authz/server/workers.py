@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
-from authz.server.merge import Samples, parse_samples
+from authz.server.worker_metrics import Samples, parse_samples
 
 ASK_SECONDS: Final = 1.0  # how long it may take to answer
 LOOK_SECONDS: Final = 1.0  # how often it is asked: so old may the numbers of one that died be

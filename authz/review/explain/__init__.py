@@ -11,7 +11,19 @@ from typing import Any, Final
 import msgspec
 
 from authz._pb import ext_authz_pb2 as pb
-from authz.build import (
+from authz.adapters.keys import KeyStore
+from authz.config import Config, load
+from authz.core.decision import Agent, Allow, Decision, Delegation, Verdict
+from authz.core.identity import ProfileSettings
+from authz.core.policy import Case, NotEnforced, Policy, PolicyStep, WithCandidate
+from authz.core.policy.call_matchers import said
+from authz.core.reason import Denied, Reason
+from authz.core.request import Operation, Request
+from authz.core.routes import Route
+from authz.review.explain.asked import Asked, Question, asked_in_words, asked_of_record, assumed
+from authz.review.explain.considered import SHOWN, considered
+from authz.review.explain.recorded import Recorded, RecordedError, audit_record, check_request
+from authz.wiring import (
     authorizer_of,
     delegations_of,
     key_sources,
@@ -20,18 +32,6 @@ from authz.build import (
     revocations_of,
     version_of,
 )
-from authz.config import Config, load
-from authz.decision import Agent, Allow, Decision, Delegation, Verdict
-from authz.identity import ProfileSettings
-from authz.keys import KeyStore
-from authz.policy import Case, NotEnforced, Policy, PolicyStep, WithCandidate
-from authz.policy.matchers import said
-from authz.reason import Denied, Reason
-from authz.request import Operation, Request
-from authz.review.explain.asked import Asked, Question, asked_in_words, asked_of_record, assumed
-from authz.review.explain.considered import SHOWN, considered
-from authz.review.explain.recorded import Recorded, RecordedError, audit_record, check_request
-from authz.routes import Route
 
 __all__ = [
     "EXAMPLES",

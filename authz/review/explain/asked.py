@@ -6,12 +6,12 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from authz.config import Config
-from authz.decision import Actor, Delegation
-from authz.reason import Reason
-from authz.request import Request, credentials_elsewhere
+from authz.core.decision import Actor, Delegation
+from authz.core.reason import Reason
+from authz.core.request import Request, credentials_elsewhere
+from authz.core.routes import ROUTE
+from authz.review.call_input import CallWords
 from authz.review.explain.recorded import Recorded
-from authz.review.words import CallWords
-from authz.routes import ROUTE
 
 ASSUMED_LIFETIME_SECONDS: Final = 300.0
 _NO_ARGUMENTS: Final = ("            arguments are not recorded: what reads them fails here",)

@@ -7,11 +7,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from authz.patterns import SpiffePattern
-from authz.policy import Case, Miss, Policy
-from authz.policy.holders import AgentEntry
-from authz.policy.principal import PrincipalEntry
-from authz.policy.rules import UNRESTRICTED, Rule, distance
+from authz.core.policy import Case, Miss, Policy
+from authz.core.policy.entries import AgentEntry
+from authz.core.policy.principal import PrincipalEntry
+from authz.core.policy.rules import UNRESTRICTED, Rule, distance
+from authz.core.spiffe import SpiffePattern
 
 SHOWN: Final = 20  # rules of a side, unless all are wanted
 NEAREST_ENTRIES: Final = 3

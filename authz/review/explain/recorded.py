@@ -15,11 +15,11 @@ from google.protobuf.message_factory import GetMessageClass
 from google.protobuf.struct_pb2 import DESCRIPTOR as STRUCT
 from google.protobuf.timestamp_pb2 import DESCRIPTOR as TIMESTAMP
 
-from authz import strictjson
 from authz._pb import ext_authz_pb2 as pb
-from authz.audit import AuditOperation, AuditRecord
-from authz.review.logs import AuditLogs
-from authz.review.trace import MAX_DEPTH, TracedCall
+from authz.adapters.audit import AuditOperation, AuditRecord
+from authz.core import strictjson
+from authz.review.audit_files import AuditLogs
+from authz.review.audit_records import MAX_DEPTH, TracedCall
 
 _TEXT: Final = re.compile(rb"\s*(#[^\n]*\s*)*attributes\s*[:{<]")
 # Fields that have another type in the published definition, of the same form on the wire.

@@ -1,0 +1,6 @@
+"""What does I/O for the decision: one file or package for each thing outside of us.
+
+Issuers' ``keys``, the ``revocation_file``, the decision point (``pdp``), the ``audit`` log, the
+``metrics`` and ``admin`` pages, the ``replay_store``. ``http_fetch``, ``files`` and ``tls`` are how
+the others reach the network and the disk.
+"""

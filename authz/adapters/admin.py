@@ -1,0 +1,259 @@
+"""For operators: /metrics, /healthz and /readyz over plain HTTP, on loopback by default."""
+
+import logging
+import select
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from http.client import LineTooLong
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from socketserver import TCPServer
+from typing import Annotated, Any, Final
+
+import msgspec
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import choose_encoder
+from pydantic import Field
+
+from authz.core.settings import PortExists, Settings
+
+REQUEST_SECONDS: Final = 5.0  # a slow client loses its connection, not our thread
+MAX_HEADER_BYTES: Final = 16 * 1024  # a probe has some hundred; parsing megabytes takes from others
+MAX_CONNECTIONS: Final = 64  # at once, a thread each: far more than probes and scrapes need
+_NOT_IMPLEMENTED: Final = 501  # what the standard library answers to a method that we lack
+_NOT_ALLOWED: Final = 405
+_POLL_SECONDS: Final = 0.1
+_log: Final = logging.getLogger("authz.admin")
+Readiness = Callable[[], tuple[bool, dict[str, Any]]]
+Stuck = Callable[[], Sequence[str]]
+
+
+class AdminSettings(Settings):
+    """Where operators look: /metrics, /healthz and /readyz."""
+
+    listen: Annotated[str, Field(pattern=r"^[^/\s]+:[0-9]{1,5}$"), PortExists] = "127.0.0.1:9192"
+    """host:port. There is no authentication: keep it where only operators come."""
+
+
+class AdminError(RuntimeError):
+    """The admin address can't be listened on; the message says which."""
+
+
+class AdminServer:
+    """The admin HTTP server."""
+
+    def __init__(
+        self,
+        address: str,
+        registry: CollectorRegistry,
+        readiness: Readiness,
+        stuck: Stuck = tuple,
+    ) -> None:
+        """Take host:port or unix:/path, the metrics, and who knows whether we are ready.
+
+        ``stuck`` gives a line for each part of the process that has not moved for too long.
+        """
+        self.address = address
+        self._registry = registry
+        self._readiness = readiness
+        self._stuck = stuck
+        self._server: ThreadingHTTPServer | None = None
+
+    def start(self) -> None:
+        """Listen. Raises AdminError."""
+        host, _, port = self.address.rpartition(":")
+        try:
+            if host == "unix":
+                server = _Server(socket.AF_UNIX, port, self._handler())
+            else:
+                family = socket.AF_INET6 if ":" in host else socket.AF_INET
+                server = _Server(family, (host.strip("[]"), int(port)), self._handler())
+                self.address = f"{host}:{server.server_port}"
+        except (OSError, OverflowError) as error:
+            raise AdminError(f"can't listen on {self.address} for admin: {error}") from None
+        self._server = server
+        threading.Thread(
+            target=server.serve_forever, args=(_POLL_SECONDS,), name="admin", daemon=True
+        ).start()
+
+    def close(self) -> None:
+        """Stop listening."""
+        if self._server is not None:
+            self._server.shutdown()
+            self._server.server_close()
+            self._server = None
+
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        admin = self
+
+        class Handler(BaseHTTPRequestHandler):
+            timeout = REQUEST_SECONDS
+            server: _Server
+
+            def parse_request(self) -> bool:
+                self.rfile = _Headers(self.rfile)  # type: ignore[assignment] # all that is used
+                return super().parse_request()
+
+            def do_GET(self) -> None:
+                self.server.answering(self.connection)
+                path, accept = self.path.partition("?")[0], self.headers.get("accept", "")
+                try:
+                    status, content_type, body = admin.answer(path, accept)
+                except Exception as error:  # noqa: BLE001 - a probe wants an answer, whatever it was
+                    _log.error("no answer to a GET for operators: %s", type(error).__name__)
+                    status, content_type, body = 500, "text/plain", b"internal error\n"
+                self._reply(status, content_type, body)
+
+            def send_error(
+                self, code: int, message: str | None = None, explain: str | None = None
+            ) -> None:
+                """Refuse in plain text, which repeats nothing of the request."""
+                del message, explain
+                status = _NOT_ALLOWED if code == _NOT_IMPLEMENTED else code
+                self._reply(status, "text/plain", b"not served: plain GET only\n")
+
+            def _reply(self, status: int, content_type: str, body: bytes) -> None:
+                self.send_response(status)
+                if status == _NOT_ALLOWED:
+                    self.send_header("allow", "GET")
+                self.send_header("content-type", content_type)
+                self.send_header("content-length", str(len(body)))
+                self.end_headers()
+                if self.command != "HEAD":
+                    self.wfile.write(body)
+
+            def version_string(self) -> str:
+                return "agent-authz"
+
+            def log_message(self, *_: object) -> None:
+                """Nothing: scrapes are no news."""
+
+        return Handler
+
+    def answer(self, path: str, accept: str) -> tuple[int, str, bytes]:
+        """Status, content type and body for a GET."""
+        if path == "/metrics":
+            encoder, content_type = choose_encoder(accept)
+            return 200, content_type, encoder(self._registry)
+        if path == "/healthz":
+            stuck = self._stuck()
+            body = "".join(f"{line}\n" for line in stuck or ["ok"]).encode()
+            return 503 if stuck else 200, "text/plain", body
+        if path == "/readyz":
+            is_ready, checks = self._readiness()
+            body = msgspec.json.encode({"ready": is_ready, "checks": checks}) + b"\n"
+            return 200 if is_ready else 503, "application/json", body
+        return 404, "text/plain", b"not found: try /metrics, /healthz or /readyz\n"
+
+
+class _Headers:
+    """The lines of a request's headers, of which there are not more than MAX_HEADER_BYTES."""
+
+    def __init__(self, file: Any) -> None:  # noqa: ANN401 - of several classes
+        self._file = file
+        self._left = MAX_HEADER_BYTES
+
+    def readline(self, size: int) -> bytes:
+        """As of the file. Raises LineTooLong, to which the library answers 431."""
+        line: bytes = self._file.readline(min(size, self._left + 1))
+        self._left -= len(line)
+        if self._left < 0:
+            raise LineTooLong("header")
+        return line
+
+    def close(self) -> None:
+        """As of the file."""
+        self._file.close()
+
+
+class _Server(ThreadingHTTPServer):
+    """Many connections at most, each for so long in all: trickling bytes buys no more time.
+
+    When there are too many, the oldest that has asked for nothing yet makes room: so whoever holds
+    connections open, and says nothing, keeps no probe from being answered.
+    """
+
+    daemon_threads = True
+    request_queue_size = MAX_CONNECTIONS  # with the library's 5, a burst waits seconds for a retry
+
+    def __init__(
+        self,
+        family: socket.AddressFamily,
+        address: str | tuple[str, int],
+        handler: type[BaseHTTPRequestHandler],
+    ) -> None:
+        self.address_family = family
+        self._ends: dict[socket.socket, float] = {}  # oldest first; changed by all threads
+        self._answering: set[socket.socket] = set()
+        super().__init__(address, handler)  # type: ignore[arg-type] # a path will do
+
+    def server_bind(self) -> None:
+        """Bind, without HTTPServer's look-up of our own name: DNS may be slow."""
+        TCPServer.server_bind(self)
+        self.server_name = "agent-authz"
+        if self.address_family != socket.AF_UNIX:
+            self.server_port = self.server_address[1]
+
+    def process_request(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - as inherited
+        """Serve a connection, unless there are too many that are being answered."""
+        if len(self._ends) >= MAX_CONNECTIONS and not self._make_room():
+            self.shutdown_request(request)
+            return
+        self._ends[request] = time.monotonic() + REQUEST_SECONDS
+        super().process_request(request, client_address)
+
+    def _make_room(self) -> bool:
+        """End the oldest connection that waits for its client to ask; whether there was one.
+
+        One that says nothing goes before one that talks on and on.
+        """
+        waiting = [one for one in list(self._ends) if one not in self._answering]
+        request = next(
+            (one for one in waiting if not _has_said_more(one)), next(iter(waiting), None)
+        )
+        if request is None:
+            return False
+        self._ends.pop(request, None)
+        _end(request)
+        return True
+
+    def answering(self, request: socket.socket) -> None:
+        """Know that a whole request has come: this connection is not idle."""
+        self._answering.add(request)
+
+    def shutdown_request(self, request: Any) -> None:  # noqa: ANN401 - as inherited
+        """Close a connection."""
+        self._ends.pop(request, None)
+        self._answering.discard(request)
+        super().shutdown_request(request)
+
+    def service_actions(self) -> None:
+        """End the connections whose time is up; called at each poll."""
+        now = time.monotonic()
+        for request, end in list(self._ends.items()):
+            if now >= end:
+                _end(request)
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that left is no news; anything else is one line, without its text."""
+        del request, client_address
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            _log.error("admin connection failed: %s", type(error).__name__)
+
+
+def _end(request: socket.socket) -> None:
+    """Wake the thread that reads from a connection: it closes it."""
+    with suppress(OSError):  # it has just ended by itself
+        request.shutdown(socket.SHUT_RDWR)
+
+
+def _has_said_more(request: socket.socket) -> bool:
+    """Whether bytes wait that its thread has not come to read, as of a probe on a busy machine."""
+    waiting = select.poll()
+    with suppress(ValueError):  # it has just been closed
+        waiting.register(request, select.POLLIN)
+    return bool(waiting.poll(0))

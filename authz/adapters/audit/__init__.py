@@ -1,0 +1,33 @@
+"""The audit log: one JSON line a decision, written by one thread, never waited for."""
+
+from authz.adapters.audit.log import (
+    CLOSE_SECONDS,
+    FLUSH_SECONDS,
+    AuditError,
+    AuditLog,
+    AuditSettings,
+)
+from authz.adapters.audit.record import (
+    MAX_ID_CHARS,
+    AuditOperation,
+    AuditRecord,
+    Line,
+    encode_operation,
+    encode_record,
+    token_digest,
+)
+
+__all__ = [
+    "CLOSE_SECONDS",
+    "FLUSH_SECONDS",
+    "MAX_ID_CHARS",
+    "AuditError",
+    "AuditLog",
+    "AuditOperation",
+    "AuditRecord",
+    "AuditSettings",
+    "Line",
+    "encode_operation",
+    "encode_record",
+    "token_digest",
+]

@@ -1,0 +1,153 @@
+"""The writer of the log: takes lines at once, writes them soon, in a thread of its own."""
+
+import logging
+import threading
+from collections import deque
+from pathlib import Path
+from typing import Final, Literal, Protocol
+
+from pydantic import Field
+
+from authz.adapters.audit.output import Output
+from authz.core.settings import Settings
+
+FLUSH_SECONDS: Final = 0.2  # how long a record may wait to be written
+WRITE_LINES: Final = 64
+CLOSE_SECONDS: Final = 5.0  # how long a stop waits for the last records
+_log: Final = logging.getLogger("authz.audit")
+
+
+class AuditError(RuntimeError):
+    """The audit log can't be opened; the message says why."""
+
+
+class AuditSettings(Settings):
+    """One record for each decision."""
+
+    path: str = Field(default="-", min_length=1)
+    """A file, or - for standard output. It is made for its owner only (0600). SIGHUP opens it anew,
+    for log rotation. A named pipe needs a reader when the server starts.
+    """
+    queue: int = Field(default=10_000, ge=1, le=10_000_000)
+    """Records that may wait to be written."""
+    when_full: Literal["drop", "deny"] = "drop"
+    """While the queue is full or the log can't be written: drop allows, and counts the records that
+    find no room in the queue; deny refuses what can't be recorded.
+    """
+
+
+class Encodes(Protocol):
+    """What can be written: a Line, or text."""
+
+    def encode(self) -> bytes:
+        """The bytes, with the end of line."""
+
+
+class AuditLog:
+    """The writer: takes lines at once, writes them soon; while it can't, it keeps them.
+
+    Attributes:
+        dropped: lines that found the queue full.
+        errors: attempts to write that failed, whose lines are kept; and lines that can't be
+            encoded, which are lost.
+        is_failing: whether the last attempt to write failed.
+        must_record: whether what can't be recorded must be denied.
+        refuses_allows: whether nothing may be allowed now: what is not on the disk may never be.
+    """
+
+    def __init__(self, settings: AuditSettings) -> None:
+        """Take the settings; ``start`` opens the file."""
+        self.dropped = 0
+        self.errors = 0
+        self.is_failing = False
+        self.must_record = settings.when_full == "deny"
+        self.refuses_allows = False
+        self._path = settings.path
+        self._limit = settings.queue
+        self._lines: deque[Encodes] = deque()
+        self._encoded = 0  # how many of the first lines are in the output, and not yet out
+        self._output = Output(None if settings.path == "-" else Path(settings.path))
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="audit", daemon=True)
+
+    def start(self) -> None:
+        """Open the file and begin to write. Raises AuditError."""
+        try:
+            self._output.follow()
+        except OSError as error:
+            raise AuditError(f"can't write the audit log {self._path}: {error.strerror}") from None
+        self._thread.start()
+
+    def append(self, line: Encodes) -> bool:
+        """Queue a line; False when there is no room. Never waits."""
+        if len(self._lines) >= self._limit:
+            self.dropped += 1
+            return False
+        self._lines.append(line)
+        return True
+
+    def __len__(self) -> int:
+        """Lines that wait to be written."""
+        return len(self._lines)
+
+    def reopen(self) -> None:
+        """Open the file anew before the next write."""
+        self._output.reopen()
+
+    def close(self) -> None:
+        """Write what waits, within CLOSE_SECONDS, and close."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join(CLOSE_SECONDS)
+
+    def _run(self) -> None:
+        while not self._stop.wait(FLUSH_SECONDS):
+            self._write()
+        self._write()
+        if self._lines:
+            _log.error("%d audit records could not be written", len(self._lines))
+        self._output.close()
+
+    def _write(self) -> None:
+        """Write what waits now, and see whether we could, even when nothing does."""
+        try:
+            self._output.follow()
+            waiting = len(self._lines)
+            while waiting > 0:
+                waiting -= self._write_some(min(waiting, WRITE_LINES))
+        except Exception as error:  # noqa: BLE001 - without this thread all later lines were lost
+            self.errors += 1
+            self._tell(getattr(error, "strerror", None) or type(error).__name__)
+        else:
+            self._tell("")
+
+    def _write_some(self, count: int) -> int:
+        """Write some lines: large buffers are memory anew each time. Raises OSError."""
+        if not self._encoded:
+            self._output.rest = b"".join([self._line(at) for at in range(count)])
+            self._encoded = count
+        count = self._encoded
+        try:
+            self._output.flush()
+        finally:
+            self._encoded = self._output.rest.count(b"\n")
+            for _ in range(count - self._encoded):
+                self._lines.popleft()
+        return count
+
+    def _line(self, at: int) -> bytes:
+        try:
+            return self._lines[at].encode()
+        except Exception as error:  # noqa: BLE001 - without this thread all later lines were lost
+            self.errors += 1
+            _log.error("a record can't be encoded: %s", type(error).__name__)
+            return b""
+
+    def _tell(self, problem: str) -> None:
+        """Say what keeps us from writing, "" for nothing; the log is told of a change only."""
+        if problem and not self.is_failing:
+            _log.error("the audit log can't be written, records are kept: %s", problem)
+        if self.is_failing and not problem:
+            _log.warning("the audit log is written again")
+        self.is_failing = bool(problem)
+        self.refuses_allows = self.is_failing and self.must_record

@@ -1,0 +1,267 @@
+"""One HTTP request for a small JSON document, bounded in size and in time, to a checked address.
+
+Nothing the other side sends steers us: no redirect is followed, no proxy of the environment is
+used, nothing is unpacked, and the name is looked up once, so that it can't lead elsewhere later.
+"""
+
+import http.client
+import ipaddress
+import logging
+import re
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from typing import Final
+from urllib.parse import SplitResult, urlsplit
+
+import urllib3
+from urllib3.connection import HTTPConnection, HTTPSConnection
+
+MAX_ADDRESSES: Final = 4  # tried in turn: two families, two each; each gets a part of the time
+_CHUNK_BYTES: Final = 16 * 1024
+_HTTP_OK: Final = 200
+_HEADERS: Final = {
+    "accept": "application/json",
+    "accept-encoding": "identity",  # nothing to unpack, so no bomb
+    "user-agent": "agent-authz",
+    "connection": "close",
+}
+_JSON_TYPE: Final = re.compile(r"application/([a-z0-9.-]{1,64}\+)?json")
+# Where clouds answer with credentials, beside the link-local range: AWS and Google over IPv6,
+# Alibaba, Oracle.
+_METADATA_ADDRESSES: Final = frozenset(
+    ipaddress.ip_address(text)
+    for text in ("fd00:ec2::254", "fd20:ce::254", "100.100.100.200", "192.0.0.192")
+)
+_NAT64: Final = ipaddress.ip_network("64:ff9b::/96")  # RFC 6052: an IPv4 address in its last bits
+_IPV4_MASK: Final = 2**32 - 1
+# It warns of a head that it can't read, with the bytes: those may repeat what we sent.
+logging.getLogger("urllib3").setLevel(logging.ERROR)
+
+
+class FetchError(Exception):
+    """The document can't be had; the message says why, in words without any of its content."""
+
+
+class StatusError(FetchError):
+    """The answer's status is another than 200."""
+
+    def __init__(self, status: int) -> None:
+        """Take the status."""
+        super().__init__(f"status {status}")
+        self.status = status
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A request, and what is taken for its answer.
+
+    Attributes:
+        headers: further ones, by lower-case name.
+        body: what is posted; None for a GET.
+        max_bytes: of the answer's body.
+        context: by which a server is known, for https.
+        check_certificate: looks at its certificate (DER) besides; raises FetchError.
+        allow_any_address: also link-local, metadata and multicast ones.
+    """
+
+    url: str
+    max_bytes: int
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)  # may hold a secret
+    body: bytes | None = None
+    context: ssl.SSLContext | None = None
+    check_certificate: Callable[[bytes], None] | None = None
+    allow_any_address: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The document, and the headers that came with it."""
+
+    body: bytes
+    headers: Mapping[str, str]
+
+
+def tls_context(ca_file: str | None) -> ssl.SSLContext:
+    """Trust in the certificates of a PEM file, or in the system's. Raises FetchError."""
+    try:
+        context = ssl.create_default_context(cafile=ca_file)
+    except OSError as error:
+        raise FetchError(f"ca_file: {error.strerror or 'no PEM certificates'}") from None
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
+
+
+def exchange(ask: Ask, deadline: float) -> Answer:
+    """Ask, and take the answer. Raises FetchError.
+
+    Ends at ``deadline`` (monotonic seconds), however slowly the other side sends. Only the look-up
+    of the name comes on top, for as long as the system's resolver takes.
+    """
+    parts = urlsplit(ask.url)
+    addresses = _checked_addresses(parts, ask)
+    try:
+        with closing(_connected(parts, addresses, ask, deadline)) as connection:
+            _check_certificate(connection, ask)
+            return _exchanged(connection, parts, ask, deadline)
+    except FetchError:
+        raise
+    except ssl.SSLCertVerificationError as error:
+        raise FetchError(f"its certificate is not good: {error.verify_message}") from None
+    except (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError, ValueError) as error:
+        if time.monotonic() >= deadline or isinstance(error, TimeoutError):
+            raise FetchError("Timeout: took too long") from None
+        raise FetchError(_words(error)) from None
+
+
+def _words(error: Exception) -> str:
+    # Other texts of these exceptions may quote what was received.
+    if isinstance(error, OSError) and not isinstance(error, ssl.SSLError) and error.strerror:
+        return error.strerror
+    return type(error).__name__
+
+
+def _port(parts: SplitResult) -> int:
+    return parts.port or (443 if parts.scheme == "https" else 80)
+
+
+def _checked_addresses(parts: SplitResult, ask: Ask) -> list[str]:
+    """The name's first addresses. Raises FetchError when any is of a refused kind."""
+    try:
+        found = socket.getaddrinfo(parts.hostname, _port(parts), type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise FetchError(f"the name can't be looked up: {_words(error)}") from None
+    addresses = [str(address[0]) for *_, address in found]
+    if not ask.allow_any_address and any(is_refused_address(text) for text in addresses):
+        raise FetchError("the name leads to a link-local, metadata or multicast address")
+    return addresses[:MAX_ADDRESSES]
+
+
+def is_refused_address(text: str) -> bool:
+    """Whether an IP address is where nobody is to be asked: link-local, metadata, multicast."""
+    ip = ipaddress.ip_address(text.partition("%")[0])
+    if isinstance(ip, ipaddress.IPv6Address):
+        if ip.ipv4_mapped is not None:
+            ip = ip.ipv4_mapped
+        elif ip in _NAT64:
+            ip = ipaddress.IPv4Address(int(ip) & _IPV4_MASK)
+    special = ip.is_link_local or ip.is_multicast or ip.is_unspecified
+    return special or ip in _METADATA_ADDRESSES
+
+
+def _connected(
+    parts: SplitResult, addresses: list[str], ask: Ask, deadline: float
+) -> HTTPConnection:
+    """A connection to the first address that takes one. Raises the last one's error."""
+    last: Exception = FetchError("the name has no address")
+    for at, address in enumerate(addresses):
+        remaining = deadline - time.monotonic()
+        if remaining <= 0:
+            raise TimeoutError
+        # The TCP and the TLS handshake may take a timeout each.
+        seconds = remaining / (len(addresses) - at) / 2
+        connection = _connection(parts, address, ask, seconds)
+        try:
+            connection.connect()
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            connection.close()
+            last = _cause(error)
+        else:
+            return connection
+    raise last
+
+
+def _cause(error: Exception) -> Exception:
+    """What the system said, from under urllib3's wrapping."""
+    return error.__cause__ if isinstance(error.__cause__, OSError) else error
+
+
+def _connection(
+    parts: SplitResult, address: str, ask: Ask, timeout_seconds: float
+) -> HTTPConnection:
+    if parts.scheme == "http":
+        return HTTPConnection(address, _port(parts), timeout=timeout_seconds)
+    context = ask.context or tls_context(None)
+    return HTTPSConnection(
+        address,
+        _port(parts),
+        timeout=timeout_seconds,
+        ssl_context=context,
+        server_hostname=parts.hostname,
+        assert_hostname=None if context.check_hostname else False,
+    )
+
+
+def _check_certificate(connection: HTTPConnection, ask: Ask) -> None:
+    if ask.check_certificate is not None:
+        sock = connection.sock
+        der = sock.getpeercert(binary_form=True) if isinstance(sock, ssl.SSLSocket) else None
+        ask.check_certificate(der or b"")
+
+
+def _exchanged(connection: HTTPConnection, parts: SplitResult, ask: Ask, deadline: float) -> Answer:
+    with _cut_at(deadline, connection):
+        connection.request(
+            "GET" if ask.body is None else "POST",
+            (parts.path or "/") + (f"?{parts.query}" if parts.query else ""),
+            body=ask.body,
+            headers={**_HEADERS, **ask.headers, "host": parts.netloc},
+            preload_content=False,
+            decode_content=False,
+        )
+        with closing(connection.getresponse()) as response:
+            _check_head(response)
+            answer = Answer(_body(response, ask.max_bytes), response.headers)
+    if time.monotonic() >= deadline:  # what was cut off looks like a body without a length
+        raise TimeoutError
+    return answer
+
+
+@contextmanager
+def _cut_at(deadline: float, connection: HTTPConnection) -> Iterator[None]:
+    """End whatever the connection does at the deadline.
+
+    A socket's timeout is for one read; a sender of a byte a second would never meet it.
+    """
+    remaining = max(0.0, deadline - time.monotonic())
+    sock = connection.sock
+    sock.settimeout(remaining or 0.001)  # 0 would mean: never wait
+    timer = threading.Timer(remaining, _shut, (sock,))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _shut(sock: socket.socket) -> None:
+    try:
+        # Of the plain socket: the TLS layer is in use by the thread that reads.
+        socket.socket.shutdown(sock, socket.SHUT_RDWR)
+    except OSError:
+        return  # it is closed already
+
+
+def _check_head(response: urllib3.BaseHTTPResponse) -> None:
+    if response.status != _HTTP_OK:
+        raise StatusError(response.status)
+    if response.headers.get("content-encoding", "identity").strip().lower() != "identity":
+        raise FetchError("a content-encoding that was not asked for")
+    given = response.headers.get("content-type", "")
+    kind = given.partition(";")[0].strip().lower()
+    if kind and not _JSON_TYPE.fullmatch(kind):
+        raise FetchError("its content-type is not JSON")
+
+
+def _body(response: urllib3.BaseHTTPResponse, max_bytes: int) -> bytes:
+    body = bytearray()
+    while chunk := response.read1(_CHUNK_BYTES):
+        body += chunk
+        if len(body) > max_bytes:
+            raise FetchError(f"larger than {max_bytes} bytes")
+    return bytes(body)

@@ -1,0 +1,99 @@
+"""One GET of a key document, as ``exchange`` bounds it; or the document out of a file."""
+
+import re
+import ssl
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from authz.adapters.files import read_between
+from authz.adapters.http_fetch import Ask, FetchError, exchange, tls_context
+from authz.core.jose.jwk import MAX_DOCUMENT_BYTES
+from authz.core.jose.settings import KeySettings
+from authz.core.reason import Denied
+from authz.core.spiffe.svid import checked_svid
+from authz.core.urls import is_plain
+
+_ACCEPT: Final = "application/jwk-set+json, application/json"
+_MAX_AGE: Final = re.compile(r"max-age=\"?([0-9]{1,10})\"?")
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """A document, and for how many seconds its sender calls it fresh (RFC 9111), if it does."""
+
+    body: bytes
+    max_age_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Who the other side has to be by SPIFFE, instead of by a name that the web's CAs know.
+
+    Attributes:
+        spiffe_id: the one URI name of its certificate.
+        authorities: PEM of its trust domain's CA certificates.
+    """
+
+    spiffe_id: str
+    authorities: str
+
+    def check(self, der: bytes) -> None:
+        """Hold a certificate against the SPIFFE ID (X509-SVID section 5.2, Federation 5.2.2)."""
+        try:
+            svid = checked_svid(ssl.DER_cert_to_PEM_cert(der), time.time(), "its certificate")
+        except Denied as denied:
+            raise FetchError(denied.detail) from None
+        if svid.uris != (self.spiffe_id,):
+            raise FetchError("its certificate is of another SPIFFE ID")
+
+
+def read_file(path: Path) -> bytes:
+    """A document from a file. Raises FetchError.
+
+    It counts at once, both ways: half of a JSON document is none, and can't be taken for the whole.
+    """
+    try:
+        data = read_between(path, MAX_DOCUMENT_BYTES)
+    except OSError as error:
+        raise FetchError(f"{path}: {error.strerror}") from None
+    if len(data) > MAX_DOCUMENT_BYTES:
+        raise FetchError(f"{path}: larger than {MAX_DOCUMENT_BYTES} bytes")
+    return data
+
+
+def get(url: str, settings: KeySettings, deadline: float, peer: Peer | None = None) -> Fetched:
+    """GET the URL's document, by ``deadline`` (monotonic seconds). Raises FetchError."""
+    context = None
+    if not is_plain(url):
+        context = tls_context(settings.ca_file) if peer is None else _spiffe_context(peer)
+    ask = Ask(
+        url,
+        MAX_DOCUMENT_BYTES,
+        {"accept": _ACCEPT},
+        context=context,
+        check_certificate=None if peer is None else peer.check,
+        allow_any_address=settings.allow_any_address,
+    )
+    answer = exchange(ask, deadline)
+    return Fetched(answer.body, _max_age(answer.headers.get("cache-control", "")))
+
+
+def _spiffe_context(peer: Peer) -> ssl.SSLContext:
+    """Trust in one trust domain's authorities and no others; the name is checked afterwards."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.check_hostname = False
+    try:
+        context.load_verify_locations(cadata=peer.authorities)
+    except (ssl.SSLError, ValueError):
+        raise FetchError("the trust domain has no X.509 authority to trust") from None
+    return context
+
+
+def _max_age(cache_control: str) -> float | None:
+    for directive in cache_control.lower().split(","):
+        if match := _MAX_AGE.fullmatch(directive.strip()):
+            return float(match[1])
+    return None

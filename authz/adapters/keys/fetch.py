@@ -1,0 +1,111 @@
+"""Where an issuer's key document comes from: a URL, discovery (RFC 8414), a file, or a bundle."""
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final, Protocol
+from urllib.parse import urlsplit, urlunsplit
+
+from authz.adapters.http_fetch import FetchError, StatusError
+from authz.adapters.keys.download import Fetched, get, read_file
+from authz.adapters.keys.spiffe_bundle import SpiffeBundle
+from authz.core import strictjson
+from authz.core.jose.jwk import Key, parse_key_set
+from authz.core.jose.settings import KeySettings
+from authz.core.urls import check_url, is_plain
+
+__all__ = ["FetchError", "Fetched", "KeySettings", "Origin", "origin_of"]
+
+_OPENID: Final = "/.well-known/openid-configuration"
+_OAUTH: Final = "/.well-known/oauth-authorization-server"
+
+
+class Origin(Protocol):
+    """Who gives a key document, and knows how to read it."""
+
+    def fetch(self) -> Fetched:
+        """The document, not yet parsed; blocks for a bounded time. Raises FetchError."""
+
+    def parse(
+        self, document: bytes, algorithms: frozenset[str]
+    ) -> tuple[Mapping[str, Key], tuple[tuple[str, str], ...]]:
+        """The usable keys by kid, and (kid, why) of the others. Raises KeySetError."""
+
+
+def origin_of(settings: KeySettings, issuer: str) -> Origin:
+    """Who gives that issuer's keys."""
+    if settings.spiffe_bundle is not None:
+        return SpiffeBundle(settings, settings.spiffe_bundle)
+    return JwkSet(settings, issuer)
+
+
+class JwkSet:
+    """A JWK Set: a file, a URL, or where the issuer's metadata says."""
+
+    def __init__(self, settings: KeySettings, issuer: str) -> None:
+        """Take the settings; nothing is read yet."""
+        self._settings = settings
+        self._issuer = issuer
+
+    def fetch(self) -> Fetched:
+        """The document. Raises FetchError.
+
+        Blocks for ``settings.timeout`` at most, discovery included, and for looking up names.
+        """
+        settings = self._settings
+        if settings.file is not None:
+            return Fetched(read_file(Path(settings.file)))
+        deadline = time.monotonic() + settings.timeout
+        url = settings.jwks_uri or _discovered(self._issuer, settings, deadline)
+        return get(url, settings, deadline)
+
+    def parse(
+        self, document: bytes, algorithms: frozenset[str]
+    ) -> tuple[Mapping[str, Key], tuple[tuple[str, str], ...]]:
+        """As ``parse_key_set``: a set without a usable key is none."""
+        return parse_key_set(document, algorithms)
+
+
+def _discovered(issuer: str, settings: KeySettings, deadline: float) -> str:
+    _check(issuer, settings, "the issuer")
+    openid, oauth = metadata_urls(issuer)
+    try:
+        document = get(openid, settings, deadline).body
+    except StatusError:
+        document = get(oauth, settings, deadline).body
+    return _jwks_uri(document, issuer, settings)
+
+
+def metadata_urls(issuer: str) -> tuple[str, str]:
+    """Where an issuer's metadata is (OpenID Connect Discovery section 4, RFC 8414 section 3.1)."""
+    parts = urlsplit(issuer)
+    path = parts.path.rstrip("/")
+    openid, oauth = f"{path}{_OPENID}", f"{_OAUTH}{path}"
+    return (
+        urlunsplit((parts.scheme, parts.netloc, openid, "", "")),
+        urlunsplit((parts.scheme, parts.netloc, oauth, "", "")),
+    )
+
+
+def _jwks_uri(document: bytes, issuer: str, settings: KeySettings) -> str:
+    """The metadata's jwks_uri; its issuer must be ours to the letter (RFC 8414 section 3.3)."""
+    try:
+        metadata = strictjson.loads(document)
+    except strictjson.StrictJsonError as error:
+        raise FetchError(f"the issuer's metadata: {error}") from None
+    if not isinstance(metadata, dict) or metadata.get("issuer") != issuer:
+        raise FetchError("the issuer's metadata is of another issuer")
+    url = metadata.get("jwks_uri")
+    if not isinstance(url, str):
+        raise FetchError("the issuer's metadata has no jwks_uri")
+    _check(url, settings, "the metadata's jwks_uri")
+    return url
+
+
+def _check(url: str, settings: KeySettings, name: str) -> None:
+    try:
+        check_url(url)
+    except ValueError:
+        raise FetchError(f"{name} is no https:// URL") from None
+    if is_plain(url) and not settings.insecure:
+        raise FetchError(f"{name} is a plain http URL")

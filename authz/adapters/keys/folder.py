@@ -1,0 +1,216 @@
+"""Issuers' key documents on disk: what each source said last, and when, for the next start.
+
+What is read is held against all that it should be, and is passed over with a warning if it is not:
+a folder must never stop a start, nor bring keys that nobody fetched. Documents are written by a
+thread of their own, so that a disk that hangs holds up no fetch.
+"""
+
+import logging
+import os
+import stat
+import threading
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from hashlib import sha256
+from math import inf
+from pathlib import Path
+from typing import Final
+
+import msgspec
+from pydantic import Field
+
+from authz.adapters.files import read_whole, replace
+from authz.core import strictjson
+from authz.core.jose.settings import KeySettings
+from authz.core.settings import Settings
+
+# How old the time on disk may be while the keys stay the same: what is fetched more often is not
+# written each time.
+REWRITE_SECONDS: Final = 60.0
+MAX_FILE_BYTES: Final = 1024 * 1024  # the largest document, with each character escaped
+CLOSE_SECONDS: Final = 1.0  # how long a stop waits for the last document to be written
+_VERSION: Final = 1
+_FOLDER_MODE: Final = 0o700
+_FILE_MODE: Final = 0o600
+_OTHERS_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
+_log: Final = logging.getLogger("authz.keys")
+
+
+class KeyCacheSettings(Settings):
+    """Issuers' keys on disk, for a start while an issuer can't be reached."""
+
+    folder: str | None = Field(default=None, min_length=1)
+    """A folder of the server's own, made with mode 0700 if it is not there; nothing is kept if left
+    out. Anyone who can write in it decides which keys are trusted: others must not be able to.
+    """
+
+
+class _Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A file: a document, and what it is of. ``fetched_at`` is Unix seconds."""
+
+    version: int
+    issuer: str
+    place: str
+    fetched_at: float
+    document: str
+
+
+class _UnfitError(Exception):
+    """A file is not to be used; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A document as it was fetched, and when: Unix seconds."""
+
+    document: bytes
+    fetched_at: float
+
+
+class KeyFolder:
+    """The folder, if the config names one; without one nothing is kept."""
+
+    def __init__(self, settings: KeyCacheSettings) -> None:
+        """Take the settings; ``start`` makes the folder."""
+        self._path = Path(settings.folder) if settings.folder is not None else None
+        self._is_usable = False
+        self._written: dict[str, Kept] = {}
+        self._waiting: dict[str, _Record] = {}  # by issuer: the last one counts
+        self._condition = threading.Condition()
+        self._is_stopping = False
+        self._thread = threading.Thread(target=self._run, name="key folder", daemon=True)
+
+    def start(self) -> None:
+        """Make the folder, and begin to write. A folder that can't be used is warned of."""
+        if self._path is None or self._thread.is_alive():
+            return
+        with suppress(OSError):
+            self._path.mkdir(mode=_FOLDER_MODE, exist_ok=True)
+        problem = folder_problem(self._path)
+        if problem:
+            _log.warning("key_cache: no keys are kept: %s", problem)
+            return
+        self._is_usable = True
+        self._thread.start()
+
+    def close(self) -> None:
+        """Write what waits, within CLOSE_SECONDS."""
+        with self._condition:
+            self._is_stopping = True
+            self._condition.notify()
+        if self._thread.is_alive():
+            self._thread.join(CLOSE_SECONDS)
+
+    def load(self, issuer: str, settings: KeySettings) -> Kept | None:
+        """What was kept of that issuer from that place; None if nothing can be used."""
+        if self._path is None or not self._is_usable or settings.is_file:
+            return None
+        path = self._path / _name(issuer)
+        try:
+            kept = _checked(_record(path), issuer, settings)
+        except FileNotFoundError:
+            return None
+        except (OSError, _UnfitError) as error:
+            why = getattr(error, "strerror", None) or error
+            _log.warning("keys of %s: not taken from %s: %s", issuer, path, why)
+            return None
+        self._written[issuer] = kept
+        return kept
+
+    def keep(self, issuer: str, settings: KeySettings, document: bytes) -> None:
+        """Have a document written that was fetched just now. Never waits."""
+        if not self._is_usable or settings.is_file:
+            return
+        now = time.time()
+        before = self._written.get(issuer, Kept(b"", -inf))
+        is_fresh = 0 <= now - before.fetched_at < REWRITE_SECONDS
+        if is_fresh and before.document == document:
+            return
+        record = _Record(_VERSION, issuer, settings.place_digest, now, document.decode())
+        self._written[issuer] = Kept(document, now)
+        with self._condition:
+            self._waiting[issuer] = record
+            self._condition.notify()
+
+    def _run(self) -> None:
+        was_good = True
+        while True:
+            with self._condition:
+                self._condition.wait_for(lambda: self._waiting or self._is_stopping)
+                records = list(self._waiting.values())
+                self._waiting.clear()
+            if not records:
+                return
+            error = self._write(records)
+            if error and was_good:
+                _log.warning("key_cache: keys can't be kept: %s", error)
+            was_good = not error
+
+    def _write(self, records: list[_Record]) -> str:
+        """Write them; why the last one that could not be was not, "" for none."""
+        failed = ""
+        for record in records:
+            try:
+                path = Path(str(self._path)) / _name(record.issuer)
+                replace(path, msgspec.json.encode(record), mode=_FILE_MODE)
+            except OSError as error:
+                failed = error.strerror or type(error).__name__
+                self._written.pop(record.issuer, None)
+        return failed
+
+
+def folder_problem(path: Path) -> str:
+    """Why a folder that is there, or its place, can't hold keys; "" if it can."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return "" if path.parent.is_dir() else f"there is no folder {path.parent}"
+    except OSError as error:
+        return f"{path} can't be read: {error.strerror}"
+    if not stat.S_ISDIR(status.st_mode):
+        return f"{path} is no folder"
+    return f"{path} {why}" if (why := _others(status)) else ""
+
+
+def _others(status: os.stat_result) -> str:
+    """Who else than we, and root, can write; "" for nobody."""
+    if status.st_uid not in {os.geteuid(), 0}:
+        return "belongs to another user"
+    if status.st_mode & _OTHERS_WRITE:
+        return "can be written by others: chmod go-w"
+    return ""
+
+
+def _name(issuer: str) -> str:
+    return f"{sha256(issuer.encode()).hexdigest()}.json"
+
+
+def _record(path: Path) -> _Record:
+    """Read a file that is only ours. Raises OSError, _UnfitError."""
+    status = path.lstat()
+    if stat.S_ISLNK(status.st_mode):
+        raise _UnfitError("it is a link")
+    if why := _others(status):
+        raise _UnfitError(f"it {why}")
+    data, _ = read_whole(path, MAX_FILE_BYTES)
+    try:
+        return strictjson.load_as(data, _Record)
+    except strictjson.StrictJsonError as error:
+        raise _UnfitError(str(error)) from None
+
+
+def _checked(record: _Record, issuer: str, settings: KeySettings) -> Kept:
+    """The document, if it is of this issuer, of this place, and not too old. Raises _UnfitError."""
+    if record.version != _VERSION:
+        raise _UnfitError("it is of another version")
+    if record.issuer != issuer:
+        raise _UnfitError("it is of another issuer")
+    if record.place != settings.place_digest:
+        raise _UnfitError("it was fetched from another place, or with other care")
+    age_seconds = time.time() - record.fetched_at
+    if age_seconds < 0:
+        raise _UnfitError("it was fetched in the future")
+    if age_seconds >= settings.max_age:
+        raise _UnfitError("it is older than max_age")
+    return Kept(record.document.encode(), record.fetched_at)

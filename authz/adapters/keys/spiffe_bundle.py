@@ -1,0 +1,152 @@
+"""A trust domain's keys from its SPIFFE bundle (SPIFFE Trust Domain and Bundle, section 4).
+
+The bundle comes from a file, from a bundle endpoint (SPIFFE Federation section 5), or from the
+SPIFFE Workload API. It is the bundle of one trust domain, which the config names and no document
+does. Unlike a JWK Set on the web it can say that everything is revoked: by an empty ``keys``.
+"""
+
+import json
+import time
+from base64 import b64decode
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import jwt
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from authz.adapters.http_fetch import FetchError
+from authz.adapters.keys.download import Fetched, Peer, get, read_file
+from authz.core import strictjson
+from authz.core.jose.jwk import Key, KeySetError, keys_of
+from authz.core.jose.settings import KeySettings, SpiffeBundleSettings
+from authz.core.spiffe import SpiffeId
+
+JWT_USE: Final = "jwt-svid"
+X509_USE: Final = "x509-svid"
+_EC_ALGORITHMS: Final = {256: "ES256", 384: "ES384", 521: "ES512"}
+
+
+class SpiffeBundle:
+    """One trust domain's bundle: where it comes from, and what of it must not go back."""
+
+    def __init__(self, settings: KeySettings, bundle: SpiffeBundleSettings) -> None:
+        """Take the settings; nothing is read yet."""
+        self._settings = settings
+        self._bundle = bundle
+        self._sequence = -1
+        self._authorities = ""  # PEM, of the last good bundle
+
+    def fetch(self) -> Fetched:
+        """The bundle's document, and for how long it calls itself fresh.
+
+        Blocks for ``settings.timeout`` at most. Raises FetchError, KeySetError.
+        """
+        bundle = self._bundle
+        if bundle.file is not None:
+            return Fetched(read_file(Path(bundle.file)))
+        if bundle.workload_api is not None:
+            timeout = self._settings.timeout
+            return Fetched(_from_workload_api(bundle.workload_api, bundle.trust_domain, timeout))
+        deadline = time.monotonic() + self._settings.timeout
+        fetched = get(str(bundle.endpoint), self._settings, deadline, self._peer())
+        hint = _members(fetched.body, bundle.trust_domain).get("spiffe_refresh_hint")
+        seconds = float(hint) if isinstance(hint, int) and not isinstance(hint, bool) else None
+        return Fetched(fetched.body, seconds)
+
+    def _peer(self) -> Peer | None:
+        """Whom the endpoint has to be; None for whoever the web's CAs say."""
+        bundle = self._bundle
+        if bundle.endpoint_spiffe_id is None or bundle.bootstrap is None:
+            return None
+        domain = SpiffeId.parse(bundle.endpoint_spiffe_id).trust_domain.name
+        is_own = domain == bundle.trust_domain  # else its anchors are those of another domain
+        authorities = self._authorities if is_own else ""
+        if not authorities:
+            document = _members(read_file(Path(bundle.bootstrap)), domain)
+            authorities = _authorities(document)
+        return Peer(bundle.endpoint_spiffe_id, authorities)
+
+    def parse(
+        self, document: bytes, algorithms: frozenset[str]
+    ) -> tuple[Mapping[str, Key], tuple[tuple[str, str], ...]]:
+        """The JWT keys by kid, and (kid, why) of those that can't be used. Raises KeySetError."""
+        members = _members(document, self._bundle.trust_domain)
+        sequence = members.get("spiffe_sequence", self._sequence)
+        if isinstance(sequence, bool) or not isinstance(sequence, int):
+            raise KeySetError("its spiffe_sequence is not a whole number")
+        if sequence < self._sequence:
+            raise KeySetError("its spiffe_sequence went back: an older bundle")
+        listed = [one for one in members["keys"] if _use(one) == JWT_USE]
+        keys, refused = keys_of(listed, algorithms, JWT_USE)
+        if listed and not keys:
+            raise KeySetError(f"none of its {len(listed)} JWT keys can be used: {refused[0][1]}")
+        self._sequence, self._authorities = sequence, _authorities(members)
+        return keys, refused
+
+
+def _members(document: bytes, trust_domain: str) -> dict[str, Any]:
+    """The members of that trust domain's bundle, also out of a bundle map (section 5)."""
+    try:
+        members = strictjson.loads(document)
+    except strictjson.StrictJsonError as error:
+        raise KeySetError(str(error)) from None
+    if isinstance(members, dict) and isinstance(members.get("trust_domains"), dict):
+        members = members["trust_domains"].get(trust_domain)
+    if not isinstance(members, dict) or not isinstance(members.get("keys"), list):
+        raise KeySetError("not a SPIFFE bundle of the trust domain: it has no list named keys")
+    return members
+
+
+def _use(jwk: object) -> object:
+    return jwk.get("use") if isinstance(jwk, dict) else None
+
+
+def _authorities(members: Mapping[str, Any]) -> str:
+    """PEM of the X.509 authorities: the first certificate of each entry (X509-SVID section 6)."""
+    pems: list[str] = []
+    for jwk in members["keys"]:
+        chain = jwk.get("x5c") if _use(jwk) == X509_USE else None
+        if isinstance(chain, list) and chain and isinstance(chain[0], str):
+            try:
+                certificate = x509.load_der_x509_certificate(b64decode(chain[0], validate=True))
+            except ValueError:
+                continue
+            pems.append(certificate.public_bytes(Encoding.PEM).decode())
+    return "".join(pems)
+
+
+def _from_workload_api(address: str, trust_domain: str, timeout_seconds: float) -> bytes:
+    """The trust domain's JWT keys by the Workload API, as a bundle's document.
+
+    Each fetch is a call of its own: a stream that ends for good can't take the keys along.
+    """
+    try:
+        from spiffe import TrustDomain, WorkloadApiClient  # noqa: PLC0415 - an optional extra
+    except ImportError:
+        raise FetchError(
+            "the Workload API needs the extra: pip install agent-authz[spiffe]"
+        ) from None
+    try:
+        with WorkloadApiClient(address, default_timeout=timeout_seconds) as client:
+            bundles = client.fetch_jwt_bundles()
+        bundle = bundles.get_bundle_for_trust_domain(TrustDomain(trust_domain))
+    except Exception as error:  # noqa: BLE001 - the library raises gRPC's and its own
+        raise FetchError(f"the Workload API: {type(error).__name__}") from None
+    if bundle is None:
+        raise FetchError("the Workload API has no bundle of the trust domain")
+    keys = [_jwk(kid, public) for kid, public in bundle.jwt_authorities.items()]
+    return json.dumps({"keys": keys}).encode()
+
+
+def _jwk(key_id: str, public: object) -> dict[str, Any]:
+    if isinstance(public, ec.EllipticCurvePublicKey):
+        name = _EC_ALGORITHMS.get(public.curve.key_size, "ES256")
+        members = jwt.get_algorithm_by_name(name).to_jwk(public, as_dict=True)
+    elif isinstance(public, rsa.RSAPublicKey):
+        members = jwt.get_algorithm_by_name("RS256").to_jwk(public, as_dict=True)
+    else:
+        members = {"kty": type(public).__name__}  # refused by name
+    return {**members, "kid": key_id, "use": JWT_USE, "key_ops": ["verify"]}

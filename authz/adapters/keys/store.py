@@ -1,0 +1,195 @@
+"""The last good keys of every issuer: read without waiting, refreshed behind everybody's back.
+
+Laws of this file:
+1. ``get`` takes one look into a dict. It never waits, whatever a fetch is doing.
+2. A set that was good is replaced by a good one only; a failed fetch changes nothing but its age.
+3. One thread a source does all its fetching. Unknown keys can wake it, once a cooldown at most.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+from authz.adapters.keys.fetcher import Fetcher, KeySource
+from authz.adapters.keys.folder import KeyFolder
+from authz.core.jose import KeySet
+
+__all__ = ["KeySet", "KeySource", "KeyStore", "SourceStatus"]
+
+_log: Final = logging.getLogger("authz.keys")
+
+
+@dataclass(frozen=True, slots=True)
+class SourceStatus:
+    """What operators see of a source.
+
+    Attributes:
+        source: its URL or path, or "discovery".
+        keys: how many are usable; ``refused``: how many are not.
+        age_seconds: since the keys were last confirmed, None without keys.
+        last_success: unix seconds, None before the first.
+        next_refresh: unix seconds, None while a fetch is under way or due.
+    """
+
+    issuer: str
+    source: str
+    keys: int
+    refused: int
+    age_seconds: float | None
+    last_success: float | None
+    last_error: str
+    next_refresh: float | None
+    successes: int
+    failures: int
+
+
+class KeyStore:
+    """Key sets by issuer.
+
+    Attributes:
+        generation: grows with every change of any issuer's keys.
+    """
+
+    def __init__(self, sources: Mapping[str, KeySource], folder: KeyFolder | None = None) -> None:
+        """Take the sources, and where their keys are kept; ``start`` begins to fetch."""
+        self.generation = 0
+        self._folder = folder
+        self._lock = threading.Lock()
+        self._sets: dict[str, KeySet] = {}
+        self._fetchers: dict[str, Fetcher] = {}
+        self._started = False
+        self.reconfigure(sources)
+
+    def get(self, issuer: str) -> KeySet | None:
+        """The issuer's last good set, None when there never was one. Never waits."""
+        return self._sets.get(issuer)
+
+    def refresh(self, issuer: str, key_id: str, timeout_seconds: float) -> bool:
+        """Fetch because a key is not known, together with all who ask meanwhile.
+
+        Waits for the fetch, ``timeout_seconds`` at most; returns at once within the cooldown. True
+        when the key is known now.
+        """
+
+        def is_known() -> bool:
+            known = self._sets.get(issuer)
+            return known is not None and key_id in known.keys
+
+        fetcher = self._fetchers.get(issuer)
+        if fetcher is None:
+            return False
+        if not is_known():
+            fetcher.fetch_soon(key_id, timeout_seconds, is_known)
+        return is_known()
+
+    def start(self) -> None:
+        """Begin to fetch, in the background."""
+        if self._folder is not None:
+            self._folder.start()
+        with self._lock:
+            self._started = True
+            for fetcher in self._fetchers.values():
+                fetcher.start()
+
+    def close(self) -> None:
+        """Stop fetching. A fetch under way ends by its own timeout."""
+        with self._lock:
+            self._started = False
+            for fetcher in self._fetchers.values():
+                fetcher.stop()
+        if self._folder is not None:
+            self._folder.close()
+
+    def reconfigure(self, sources: Mapping[str, KeySource]) -> None:
+        """Take other sources.
+
+        Those that stay the same keep their keys and their thread; those with the same place but
+        other intervals or algorithms keep what still holds of their keys, and fetch anew.
+        """
+        with self._lock:
+            for issuer, fetcher in list(self._fetchers.items()):
+                if sources.get(issuer) != fetcher.source:
+                    fetcher.stop()
+                    del self._fetchers[issuer]
+                    self._carry_over(issuer, fetcher.source, sources.get(issuer))
+            for issuer, source in sources.items():
+                if issuer not in self._fetchers:
+                    fetcher = Fetcher(issuer, source, self._take, self._folder)
+                    self._fetchers[issuer] = fetcher
+                    if self._started:
+                        fetcher.start()
+
+    def _carry_over(self, issuer: str, old: KeySource, new: KeySource | None) -> None:
+        before = self._sets.get(issuer)
+        if before is None:
+            return
+        kept = _still_good(before, old, new)
+        if kept is None:
+            del self._sets[issuer]
+        else:
+            self._sets[issuer] = kept
+        self.generation += 1
+
+    def _take(self, fetcher: Fetcher, fresh: KeySet) -> None:
+        """Swap in a fetched set, unless its source was replaced meanwhile."""
+        issuer = fetcher.issuer
+        with self._lock:
+            if self._fetchers.get(issuer) is not fetcher:
+                return
+            before = self._sets.get(issuer)
+            if fresh.is_kept and before is not None:
+                return
+            is_changed = before is None or not before.has_same_keys(fresh)
+            self._sets[issuer] = fresh
+            if is_changed:
+                self.generation += 1  # after the swap: who sees it sees the keys as well
+        if is_changed:
+            fetcher.content_changed()
+            kept = ", kept from before the start" if fresh.is_kept else ""
+            _log.info("keys of %s: %d usable%s", issuer, len(fresh.keys), kept)
+        if before is None or before.refused != fresh.refused:
+            for key_id, why in fresh.refused:
+                _log.warning("keys of %s: %r is not used: %s", issuer, key_id, why)
+
+    def ready(self) -> bool:
+        """Whether every issuer that is required at start has had keys, and any issuer has."""
+        fetchers = list(self._fetchers.values())
+        missing = [one for one in fetchers if one.issuer not in self._sets]
+        is_required = any(one.source.settings.required_at_start for one in missing)
+        return not is_required and (not fetchers or len(missing) < len(fetchers))
+
+    def status(self) -> list[SourceStatus]:
+        """How each source is doing."""
+        fetchers = list(self._fetchers.values())
+        return [_status(fetcher, self._sets.get(fetcher.issuer)) for fetcher in fetchers]
+
+
+def _still_good(known: KeySet, old: KeySource, new: KeySource | None) -> KeySet | None:
+    """What the new source leaves of the old one's keys, until it has its own; None for nothing."""
+    if new is None or new.settings.place != old.settings.place:
+        return None
+    keys = {
+        key_id: replace(key, algorithms=key.algorithms & new.algorithms)
+        for key_id, key in known.keys.items()
+        if key.algorithms & new.algorithms
+    }
+    usable_until = known.fetched_at + new.settings.max_age
+    return replace(known, keys=keys, usable_until=usable_until) if keys else None
+
+
+def _status(fetcher: Fetcher, known: KeySet | None) -> SourceStatus:
+    return SourceStatus(
+        issuer=fetcher.issuer,
+        source=fetcher.source.settings.name,
+        keys=len(known.keys) if known else 0,
+        refused=len(known.refused) if known else 0,
+        age_seconds=max(0.0, time.time() - known.fetched_at) if known else None,
+        last_success=fetcher.last_success,
+        last_error=fetcher.last_error,
+        next_refresh=fetcher.next_refresh,
+        successes=fetcher.successes,
+        failures=fetcher.failures,
+    )

@@ -1,0 +1,222 @@
+"""Asks a decision point by HTTP: once for all who ask the same, and not while it only fails.
+
+Each call has a thread and the whole of ``timeout`` to itself, whoever waits for it and how long: so
+neither a hurried check nor a slow look-up of its name says anything wrong of the decision point, or
+holds a check beyond its deadline. Nothing is kept between calls.
+"""
+
+import logging
+import re
+import ssl
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from authz.adapters.files import read_at_rest
+from authz.adapters.http_fetch import Ask, FetchError, StatusError, exchange, tls_context
+from authz.adapters.pdp.breaker import Breaker, CutOffError
+from authz.adapters.pdp.evaluation import (
+    MAX_ANSWER_BYTES,
+    Yes,
+    evaluation_of,
+    is_asked,
+    read_answer,
+)
+from authz.adapters.pdp.settings import PdpSettings
+from authz.core.decision import Allow
+from authz.core.reason import Denied, Reason
+from authz.core.request import Operation
+from authz.core.urls import is_plain
+
+# Calls under way at once, and those about one agent: a thread or two each. Beyond that a decision
+# point is too slow for what is asked of it, and more questions would not make it faster.
+MAX_CALLS: Final = 256
+MAX_CALLS_OF_ONE: Final = MAX_CALLS // 2
+MAX_CA_BYTES: Final = 8 * 1024 * 1024  # all that the web trusts are 0.2
+MAX_TOKEN_BYTES: Final = 64 * 1024  # _TOKEN takes a quarter of it
+_TOKEN: Final = re.compile(r"[A-Za-z0-9._~+/-]{1,16384}=*")  # RFC 6750 section 2.1
+# It answers, but not this question: one agent's odd requests must not cut the others off. A request
+# that was too slow (408) and too many (429) are about the decision point after all.
+_ABOUT_THE_QUESTION: Final = frozenset(range(400, 500)) - {408, 429}
+_log: Final = logging.getLogger("authz.pdp")
+
+
+class PdpError(Exception):
+    """A file that the settings name can't be used; the message is for the operator."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """What came of a call; ``is_failure`` when it speaks against the decision point."""
+
+    verdict: Yes | Denied
+    is_failure: bool = False
+
+    @property
+    def result(self) -> str:
+        """The metric's label."""
+        if isinstance(self.verdict, Yes):
+            return "allow"
+        return "deny" if self.verdict.reason is Reason.POLICY_DENIED else "failure"
+
+
+@dataclass(slots=True, eq=False)
+class _Call:
+    """A call under way: ``verdict`` is what came of it once ``done`` is set."""
+
+    agent: str
+    decision_id: str
+    done: threading.Event = field(default_factory=threading.Event)
+    verdict: Yes | Denied = field(default_factory=lambda: _unavailable("the call did not end"))
+
+
+class AuthzenPoint:
+    """One decision point, by one version of the settings."""
+
+    def __init__(
+        self,
+        settings: PdpSettings,
+        count: Callable[[str, float | None], None] = lambda *_: None,
+    ) -> None:
+        """Read the files that the settings name. Raises PdpError.
+
+        ``count`` is told of each call's result and seconds, and of each question without a call.
+        """
+        self._settings = settings
+        self._count = count
+        self._context = None if is_plain(settings.url) else _tls_context(settings.ca_file)
+        self._headers = {"content-type": "application/json"}
+        if settings.token_file is not None:
+            self._headers["authorization"] = f"Bearer {_token(Path(settings.token_file))}"
+        self._lock = threading.Lock()
+        self._breaker = Breaker(settings.breaker.failures, settings.breaker.pause)
+        self._calls: dict[bytes, _Call] = {}
+
+    @property
+    def is_cut_off(self) -> bool:
+        """Whether it is not asked, because it failed."""
+        return self._breaker.is_open
+
+    def confirm(
+        self, allow: Allow, operation: Operation, decision_id: str, *, now: float, seconds: float
+    ) -> Allow:
+        """The same allow, for ``ttl`` from ``now`` at most (unix seconds).
+
+        Waits for the answer, ``seconds`` at most. ``decision_id`` is the call's X-Request-ID, so
+        that both sides' records can be put together. Raises Denied(POLICY_DENIED |
+        PDP_UNAVAILABLE).
+        """
+        if not is_asked(operation):
+            return allow
+        seconds = min(seconds, self._settings.timeout)
+        if seconds <= 0:
+            raise _unavailable("no time is left to ask the decision point")
+        question = evaluation_of(allow, operation)
+        call = self._call_for(question, allow.agent.spiffe_id.text, decision_id)
+        if not call.done.wait(seconds):
+            raise _unavailable("the decision point did not answer in time")
+        if not isinstance(call.verdict, Yes):  # made anew: other threads may raise it as well
+            raise Denied(call.verdict.reason, call.verdict.detail)
+        return allow.until(now + self._settings.ttl)
+
+    def _call_for(self, question: bytes, agent: str, decision_id: str) -> _Call:
+        """The call under way with this very question, or a new one. Raises Denied."""
+        with self._lock:
+            call = self._calls.get(question)
+            if call is not None:
+                self._count("shared", None)
+                return call
+            self._check_room(agent)
+            try:
+                self._breaker.admit(time.monotonic())
+            except CutOffError:
+                self._count("cut_off", None)
+                raise _unavailable(
+                    "the decision point failed too often and is left alone"
+                ) from None
+            call = self._calls[question] = _Call(agent, decision_id)
+        thread = threading.Thread(target=self._make, args=(question, call), name="pdp", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # the system has no more threads
+            self._end(
+                question, call, _Outcome(_unavailable("no thread can be had"), is_failure=True), 0.0
+            )
+        return call
+
+    def _check_room(self, agent: str) -> None:
+        of_agent = sum(call.agent == agent for call in self._calls.values())
+        if len(self._calls) >= MAX_CALLS or of_agent >= MAX_CALLS_OF_ONE:
+            self._count("refused", None)
+            raise _unavailable("too many questions to the decision point are under way")
+
+    def _make(self, question: bytes, call: _Call) -> None:
+        """One call, in its own thread."""
+        begun = time.monotonic()
+        outcome = self._outcome(question, call.decision_id, begun + self._settings.timeout)
+        self._end(question, call, outcome, time.monotonic() - begun)
+
+    def _outcome(self, question: bytes, decision_id: str, deadline: float) -> _Outcome:
+        headers = {**self._headers, "x-request-id": decision_id}
+        ask = Ask(self._settings.url, MAX_ANSWER_BYTES, headers, question, self._context)
+        try:
+            return _Outcome(read_answer(exchange(ask, deadline).body))
+        except Denied as denied:
+            return _Outcome(denied, is_failure=denied.reason is not Reason.POLICY_DENIED)
+        except StatusError as error:
+            is_failure = error.status not in _ABOUT_THE_QUESTION
+            return _Outcome(_unavailable(f"the decision point: {error}"), is_failure=is_failure)
+        except FetchError as error:
+            return _Outcome(_unavailable(f"the decision point: {error}"), is_failure=True)
+        except Exception as error:  # noqa: BLE001 - who waits must be told, and the breaker
+            _log.error("a call failed: %s", type(error).__name__)
+            return _Outcome(_unavailable("the call failed: see the log"), is_failure=True)
+
+    def _end(self, question: bytes, call: _Call, outcome: _Outcome, seconds: float) -> None:
+        """Tell the breaker, the metrics, and who waits."""
+        with self._lock:
+            del self._calls[question]
+            was_open = self._breaker.is_open
+            if outcome.is_failure:
+                self._breaker.failed(time.monotonic())
+            else:
+                self._breaker.answered()
+            is_open = self._breaker.is_open
+            self._count(outcome.result, seconds)
+        call.verdict = outcome.verdict
+        call.done.set()
+        if is_open != was_open:
+            what = "fails, and is left alone" if is_open else "answers again"
+            _log.warning("the decision point %s", what)
+
+
+def _unavailable(detail: str) -> Denied:
+    return Denied(Reason.PDP_UNAVAILABLE, detail)
+
+
+def _tls_context(ca_file: str | None) -> ssl.SSLContext:
+    """Trust in a file's certificates, which are read once. Raises PdpError."""
+    try:
+        if ca_file is not None:
+            read_at_rest(ca_file, MAX_CA_BYTES)  # half of them would be kept until a reload
+        return tls_context(ca_file)
+    except FetchError as error:
+        raise PdpError(str(error)) from None
+    except OSError as error:
+        raise PdpError(f"ca_file: {error.strerror}") from None
+
+
+def _token(path: Path) -> str:
+    """A bearer token from a file. Raises PdpError."""
+    try:
+        token = read_at_rest(path, MAX_TOKEN_BYTES).decode("ascii").strip()
+    except OSError as error:
+        raise PdpError(f"token_file can't be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        token = ""
+    if not _TOKEN.fullmatch(token):
+        raise PdpError("token_file holds no bearer token, which is one word of ASCII characters")
+    return token

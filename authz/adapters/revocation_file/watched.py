@@ -1,0 +1,142 @@
+"""The revocation file, watched: what is added counts at once, what is taken out once it rests.
+
+Each remembered decision is made anew when something changes. A file that can't be read, or has a
+bad line, is not taken: the last good one stays.
+"""
+
+import logging
+import time
+from math import inf
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from authz.adapters.files import ATTEMPTS, LOOK_SECONDS, WAIT_SECONDS, Look, Rest, look
+from authz.core.decision import Agent, Delegation
+from authz.core.revocations import MAX_BYTES, RevocationError, Revocations, parse
+from authz.core.settings import FileText, Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_log: Final = logging.getLogger("authz.revocations")
+
+
+class RevocationSettings(Settings):
+    """What was revoked before its time."""
+
+    file: FileText | None = None
+    """A file with one JSON object a line, looked at five times a second: what is added counts at
+    once, what is taken out when the file has rested for a second.
+    """
+
+
+class RevocationList:
+    """The file, watched.
+
+    One thread refreshes; any may check.
+
+    Attributes:
+        current: what counts now; swapped as a whole.
+        generation: grows with every change.
+        reloads: how many changes were taken, and refused.
+    """
+
+    def __init__(self, settings: RevocationSettings) -> None:
+        """Read the file. Raises RevocationError."""
+        self.path = Path(settings.file) if settings.file is not None else None
+        self.generation = 0
+        self.reloads: Mapping[str, int] = {"taken": 0, "refused": 0}
+        self.current = Revocations()
+        self._rest = Rest()
+        self._look: Look | None = None
+        self._found: Revocations | RevocationError = self.current  # in the file, by its last look
+        self._doubted_since: float | None = None  # monotonic seconds
+        self._is_believed = True  # whether what was found is all that counts, or was refused
+        if self.path is not None:
+            self.current = self._first(self.path)
+
+    def _first(self, path: Path) -> Revocations:
+        """Raises RevocationError."""
+        self._look_at(path)
+        for _ in range(ATTEMPTS):
+            if self._look is not None and self._look.is_torn:
+                time.sleep(LOOK_SECONDS)
+                self._look_at(path)
+        if isinstance(self._found, RevocationError):
+            raise self._found
+        return self._found
+
+    def settle(self) -> None:
+        """Wait until what was read is no half of what somebody writes. Raises RevocationError."""
+        end = time.monotonic() + WAIT_SECONDS
+        while self._look is not None and not self._is_believed and not self._look.has_rested():
+            if time.monotonic() > end:
+                raise RevocationError(
+                    f"{self.path} is written again and again: rename a whole file over it instead"
+                )
+            time.sleep(LOOK_SECONDS)
+            self.refresh()
+
+    def refresh(self, now: float | None = None) -> None:
+        """Take what changed; keep the last good entries when the file is not good.
+
+        Never waits. ``now`` is monotonic seconds, the clock's if left out.
+        """
+        if self.path is None:
+            return
+        now = time.monotonic() if now is None else now
+        if self._look_at(self.path) and isinstance(self._found, Revocations):
+            self._take(self.current.joined(self._found))
+        if self._rest.is_long_enough(self._look, now) and not self._is_believed:
+            self._is_believed = True
+            if isinstance(self._found, Revocations):
+                self._take(self._found)
+            else:
+                self._refuse(self._found)
+        self._tell_of_a_bad_file(now)
+
+    def _tell_of_a_bad_file(self, now: float) -> None:
+        """Say once that a file is not good that is written too often to rest."""
+        if self._is_believed:
+            self._doubted_since = None
+        elif self._doubted_since is None:
+            self._doubted_since = now
+        elif now - self._doubted_since > WAIT_SECONDS and isinstance(self._found, RevocationError):
+            self._doubted_since = inf
+            self._refuse(self._found)
+
+    def _look_at(self, path: Path) -> bool:
+        """Look, and read what is new; whether anything is."""
+        before = self._look
+        fresh, data = look(path, MAX_BYTES, before)
+        is_new = before is None or fresh.content != before.content
+        if is_new:
+            self._is_believed = False
+            self._found = _parsed(path, fresh, data)
+        self._look = fresh  # at last: what there was no memory to parse is new at the next look
+        return is_new
+
+    def _take(self, fresh: Revocations) -> None:
+        if fresh == self.current:
+            return
+        self.current = fresh
+        self.generation += 1  # after the swap: who sees it sees the entries as well
+        self.reloads = {**self.reloads, "taken": self.reloads["taken"] + 1}
+        _log.info("revocations taken", extra={"entries": len(fresh)})
+
+    def _refuse(self, why: RevocationError) -> None:
+        self.reloads = {**self.reloads, "refused": self.reloads["refused"] + 1}
+        _log.error("revocations not taken, the last good ones stay: %s", why)
+
+    def check(self, agent: Agent, delegation: Delegation) -> None:
+        """Raises Denied(AGENT_SUSPENDED | TOKEN_REVOKED)."""
+        self.current.check(agent, delegation)
+
+
+def _parsed(path: Path, found: Look, data: bytes | None) -> Revocations | RevocationError:
+    if data is None:
+        return RevocationError(f"{path} can't be read: {found.error}")
+    try:
+        return parse(data)
+    except RevocationError as error:
+        return RevocationError(f"{path}: {error}")

@@ -1,0 +1,275 @@
+"""Mutual TLS on our own port: our certificate, and which proxies may ask (X509-SVID section 5).
+
+The files are read again at every handshake and every second, so that a renewed certificate needs no
+restart, and a CA that is trusted no more ends what it vouched for; through symbolic links, as
+Kubernetes swaps them. They are taken once nobody has written them for a second. What does not fit
+together is not taken: the last good certificate stays.
+"""
+
+import logging
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import Final, Self
+
+import grpc
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+)
+from pydantic import Field, model_validator
+
+from authz.adapters.files import STABLE_SECONDS, BeingWrittenError, FileState, Rest, read_whole
+from authz.core.settings import FileText, MisfitError, Settings
+from authz.core.spiffe import SpiffeId, SpiffePattern, SpiffePatternText
+
+WATCH_SECONDS: Final = 1.0  # how often we look where no handshake does
+MAX_FILE_BYTES: Final = 8 * 1024 * 1024  # all CAs that the web trusts are 0.2
+WORKLOAD_API_POLL_SECONDS: Final = 5.0  # a call on this machine, of some 2 ms
+WORKLOAD_API_TIMEOUT_SECONDS: Final = 5.0
+_log: Final = logging.getLogger("authz.tls")
+
+
+class TlsError(RuntimeError):
+    """The files are no certificate, key and CA that go together; the message says why."""
+
+
+class TlsSettings(Settings):
+    """Mutual TLS on the host:port addresses of server.listen; unix sockets have none."""
+
+    certificate: FileText | None = None
+    """A PEM file with our certificate, and its intermediates after it."""
+    private_key: FileText | None = None
+    """A PEM file with its key."""
+    client_ca: FileText | None = None
+    """A PEM file with the CA certificates that proxies' certificates come from."""
+    workload_api: str | None = Field(default=None, pattern=r"^unix:/.+")
+    """Instead of the files: the SPIFFE Workload API's socket, for our SVID and our trust domain's
+    CAs; needs the extra agent-authz[spiffe].
+    """
+    allowed_callers: tuple[SpiffePatternText, ...] = Field(min_length=1)
+    """SPIFFE IDs (* for a segment) of the proxies that may ask."""
+
+    @model_validator(mode="after")
+    def _files_or_workload_api(self) -> Self:
+        files = (self.certificate, self.private_key, self.client_ca)
+        if self.workload_api is None and None in files:
+            raise ValueError("certificate, private_key and client_ca are needed, or workload_api")
+        if self.workload_api is not None and files != (None, None, None):
+            raise MisfitError(
+                "workload_api stands instead of certificate, private_key, client_ca",
+                "workload_api",
+            )
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class _Material:
+    """Files that go together, as gRPC and we want them.
+
+    Attributes:
+        not_after: when our certificate ends, unix seconds.
+        authorities: the CAs that callers' certificates come from.
+    """
+
+    configuration: grpc.ServerCertificateConfiguration
+    not_after: float
+    authorities: tuple[x509.Certificate, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Files:
+    """The contents, compared to know a change; and the files' states, to know who is writing."""
+
+    certificate: bytes
+    private_key: bytes
+    client_ca: bytes
+    states: tuple[FileState, ...] = field(default=(), compare=False)
+
+    def checked(self) -> _Material:
+        """Parse them, and see that they go together. Raises TlsError."""
+        form = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        try:
+            certificate, *_ = x509.load_pem_x509_certificates(self.certificate)
+            authorities = tuple(x509.load_pem_x509_certificates(self.client_ca))
+            key = load_pem_private_key(self.private_key, None).public_key().public_bytes(*form)
+            is_pair = key == certificate.public_key().public_bytes(*form)
+        except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+            raise TlsError(f"not PEM as it should be: {error}") from None
+        if not is_pair:
+            raise TlsError("the private key is not the certificate's")
+        pair = (self.private_key, self.certificate)
+        configuration = grpc.ssl_server_certificate_configuration([pair], self.client_ca)
+        not_after = certificate.not_valid_after_utc.timestamp()
+        return _Material(configuration, not_after, authorities)
+
+
+class _WorkloadApi:
+    """Our SVID as the agent on this machine last gave it, asked for again and again.
+
+    Each time is a call of its own: a stream that ends for good can't stop the renewal, and an agent
+    that is away leaves the last good one.
+    """
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+        self._stopping = threading.Event()
+        self._files = self._fetched()  # raises TlsError: without one there is no start
+        threading.Thread(target=self._run, name="workload api", daemon=True).start()
+
+    def files(self) -> _Files:
+        return self._files
+
+    def stop(self) -> None:
+        self._stopping.set()
+
+    def _run(self) -> None:
+        was_good = True
+        while not self._stopping.wait(WORKLOAD_API_POLL_SECONDS):
+            try:
+                self._files = self._fetched()
+                was_good = True
+            except TlsError as error:
+                if was_good:
+                    _log.warning("%s: the last good certificate stays", error)
+                was_good = False
+
+    def _fetched(self) -> _Files:
+        try:
+            from spiffe import WorkloadApiClient  # noqa: PLC0415 - an optional extra
+        except ImportError:
+            message = "the Workload API needs the extra: pip install agent-authz[spiffe]"
+            raise TlsError(message) from None
+        try:
+            seconds = WORKLOAD_API_TIMEOUT_SECONDS
+            with WorkloadApiClient(self._address, default_timeout=seconds) as client:
+                context = client.fetch_x509_context()
+            svid = context.default_svid
+            # Of our own trust domain only: another's CA must not vouch for names of ours.
+            bundle = context.x509_bundle_set.get_bundle_for_trust_domain(
+                svid.spiffe_id.trust_domain
+            )
+            authorities = [] if bundle is None else bundle.x509_authorities
+            return _Files(
+                b"".join(one.public_bytes(Encoding.PEM) for one in svid.cert_chain),
+                svid.private_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()),
+                b"".join(sorted(one.public_bytes(Encoding.PEM) for one in authorities)),
+            )
+        except Exception as error:  # noqa: BLE001 - the library raises gRPC's and its own
+            raise TlsError(f"the Workload API: {type(error).__name__}") from None
+
+
+class ServerTls:
+    """Our side of the connections, and who may be on the other.
+
+    Attributes:
+        reloads: how many changed certificates were "taken" and "refused".
+    """
+
+    def __init__(self, settings: TlsSettings) -> None:
+        """Read the files. Raises TlsError."""
+        self._settings = settings
+        self._callers = [SpiffePattern.parse(text) for text in settings.allowed_callers]
+        self._lock = threading.Lock()  # handshakes and the watch; no check waits here
+        self._rest = Rest()
+        self._fault = ""  # the last one that was told
+        self._closing = threading.Event()
+        self.reloads = {"taken": 0, "refused": 0}
+        api = settings.workload_api
+        self._workload_api = _WorkloadApi(api) if api is not None else None
+        self._seen = self._read()
+        self._material = self._seen.checked()
+
+    @property
+    def not_after(self) -> float:
+        """When the certificate in use ends, unix seconds."""
+        return self._material.not_after
+
+    @property
+    def authorities(self) -> tuple[x509.Certificate, ...]:
+        """The CAs that callers' certificates come from: another object when anything changed."""
+        return self._material.authorities
+
+    def credentials(self) -> grpc.ServerCredentials:
+        """For one port of gRPC, which asks for a change at every handshake."""
+        given = self._material
+
+        def changed() -> grpc.ServerCertificateConfiguration | None:
+            nonlocal given
+            self._refresh()
+            if self._material is given:
+                return None
+            given = self._material
+            return given.configuration
+
+        return grpc.dynamic_ssl_server_credentials(
+            given.configuration,
+            changed,  # type: ignore[arg-type] # None, for no change, is documented
+            require_client_authentication=True,
+        )
+
+    def watch(self) -> None:
+        """Begin to look for changes where no handshake does."""
+        threading.Thread(target=self._watch, name="tls", daemon=True).start()
+
+    def _watch(self) -> None:
+        while not self._closing.wait(WATCH_SECONDS):
+            self._refresh()
+
+    def _read(self) -> _Files:
+        settings = self._settings
+        if self._workload_api is not None:
+            return self._workload_api.files()
+        paths = (settings.certificate, settings.private_key, settings.client_ca)
+        found: list[tuple[bytes, FileState]] = []
+        for path in map(str, paths):
+            try:
+                found.append(read_whole(path, MAX_FILE_BYTES))
+            except OSError as error:
+                raise TlsError(f"{path} can't be read: {error.strerror}") from error
+        (certificate, key, client_ca), states = zip(*found, strict=True)
+        return _Files(certificate, key, client_ca, states)
+
+    def _is_at_rest(self, files: _Files) -> bool:
+        """Whether nobody is writing them: half a bundle is good PEM, and lacks CAs."""
+        has_rested = self._rest.is_long_enough((files, files.states), time.monotonic())
+        return has_rested or all(one.untouched_seconds() >= STABLE_SECONDS for one in files.states)
+
+    def close(self) -> None:
+        """Ask for no more certificates."""
+        self._closing.set()
+        if self._workload_api is not None:
+            self._workload_api.stop()
+
+    def _refresh(self) -> None:
+        """Take a changed certificate, if it is good. Never raises: it would end a connection."""
+        with self._lock:
+            try:
+                files = self._read()
+                self._fault = ""
+                if not self._is_at_rest(files) or files == self._seen:
+                    return
+                self._seen = files  # a bad change is told once
+                self._material = files.checked()
+            except TlsError as error:
+                if not isinstance(error.__cause__, BeingWrittenError):
+                    self._refuse(str(error))
+                return
+            self.reloads["taken"] += 1
+            _log.info("certificate taken")
+
+    def _refuse(self, fault: str) -> None:
+        """Tell what is wrong with a change, once."""
+        if fault != self._fault:
+            self._fault = fault
+            self.reloads["refused"] += 1
+            _log.error("certificate not taken, the last good one stays: %s", fault)
+
+    def allows(self, caller: SpiffeId) -> bool:
+        """Whether a proxy of this name may ask."""
+        return any(pattern.matches(caller) for pattern in self._callers)

@@ -1,0 +1,96 @@
+"""The pipeline: who calls, on whose behalf, and may they. The order of the checks is written here.
+
+It is code, never configuration: each step takes what only the step before can make, so a wrong
+order does not pass the type checker. The whole is a function of the request, the settings, the key
+sets, what was revoked, and the time; it does no I/O, reads no clock and logs nothing. What needs
+the world for its answer comes after, in ``authz.edge.decider``, and can only refuse: 4. whether
+the decision point allows it too, 5. whether a proof is used for the first time.
+"""
+
+from typing import Protocol
+
+from authz.core.decision import Agent, Allow, Decision, Delegation, Progress
+from authz.core.delegation import DelegationStep
+from authz.core.identity import Identity
+from authz.core.policy import Case, PolicyStep, judge_all
+from authz.core.reason import Denied, Reason
+from authz.core.request import DPOP, Operation, Request
+from authz.core.routes import RESOURCE_METADATA, Route, Routes
+
+
+class RevocationCheck(Protocol):
+    """Whoever knows what was revoked."""
+
+    def check(self, agent: Agent, delegation: Delegation) -> None:
+        """Raises Denied for what was."""
+
+
+class Authorizer:
+    """Decides on requests, by one version of the settings."""
+
+    def __init__(
+        self,
+        routes: Routes,
+        identity: Identity,
+        delegations: DelegationStep,
+        revocations: RevocationCheck,
+        policy: PolicyStep,
+    ) -> None:
+        """Take the routes and the steps."""
+        self.routes = routes
+        self.identity = identity
+        self.delegations = delegations
+        self.revocations = revocations
+        self.policy = policy
+
+    def decide(self, request: Request, now: float) -> Decision:
+        """Allow or deny. ``now`` in unix seconds. Whatever is not clearly allowed is denied."""
+        has_proof = request.header(DPOP) is not None
+        progress = Progress(is_by_dpop=has_proof, parameters=_metadata(request, Route()))
+        try:
+            return self._decided(request, now, progress)
+        except Denied as denied:
+            # Its trace leads to these frames, and they to it: it would live until a collection.
+            denied.__traceback__ = None
+            return progress.refuse(denied)
+
+    def _decided(self, request: Request, now: float, progress: Progress) -> Allow:
+        """The allow. Raises Denied; ``progress`` has then what was established."""
+        operation = Operation.of(request)  # 0. what is asked, read one way
+        route = self.routes.of(request, operation)  # where that is the only one, or accepted
+        progress.parameters = _metadata(request, route)
+        progress.refuses_by_message = route.refuses_by_message
+        agent = progress.agent = self.identity.identify(request, now)  # 1. who calls
+        delegation = self.delegations.verify(request, agent, route, now)  # 2. on whose behalf
+        progress.delegation = delegation
+        self.revocations.check(agent, delegation)  # still
+        progress.flags = self.policy.flags(delegation)
+        _check_message(request, route)
+        progress.operations = operation.each(request)
+        progress.is_at_policy = True
+        cases = [Case(agent, delegation, one, request, now) for one in progress.operations]
+        verdict = judge_all(self.policy, cases)  # 3. may they, for this, and all of this
+        progress.shadows = verdict.shadows
+        grant = verdict.granted()
+        progress.is_at_policy = False
+        progress.rule = grant.agent_rule
+        valid_until = min(agent.expires_at, delegation.expires_at, verdict.steady_until)
+        return Allow(
+            agent, delegation, grant, valid_until, progress.flags, progress.shadows, progress
+        )
+
+
+def _metadata(request: Request, route: Route) -> tuple[tuple[str, str], ...]:
+    """Where to get a token, for challenges (RFC 9728 section 5.1); empty where nobody says so."""
+    url = request.context_value(RESOURCE_METADATA) or route.metadata_url
+    return ((RESOURCE_METADATA, url),) if url else ()
+
+
+def _check_message(request: Request, route: Route) -> None:
+    """Refuse a message without a certain meaning: so late that the record says whose it was."""
+    if request.unread is not None:
+        raise Denied(*request.unread)
+    if request.protocol != route.protocol or (request.protocol and not request.calls):
+        named = route.protocol or "http"
+        detail = f"the route's protocol is {named}, and no message of it was read"
+        raise Denied(Reason.BODY_UNINSPECTABLE, detail)

@@ -1,0 +1,215 @@
+r"""The values that a condition may read, of one request.
+
+The library takes a text up to its first NUL only, so that a claim "admin\0x" would be equal to
+"admin"; and takes no number beyond 64 bits. Facts that it can't hold as they are make every
+condition fail.
+"""
+
+from collections.abc import Collection, Iterable, Mapping
+from itertools import chain
+from typing import Annotated, Any, Final
+
+from pydantic import AfterValidator, Field
+
+from authz.core.conditions.kinds import Compared, Step
+from authz.core.conditions.language import ConditionFailedError, activation
+from authz.core.conditions.variables import ARGUMENTS, NAME
+from authz.core.decision import Agent, Delegation
+from authz.core.elsewhere import EVERY, Names, is_elsewhere, names_elsewhere
+from authz.core.paths import written_path
+from authz.core.request import DPOP, XFCC, Call, Operation, Request
+from authz.core.strictjson import MAX_DEPTH, StrictJsonError, children, has_children, loads, of_type
+
+CREDENTIAL_HEADERS: Final = frozenset(
+    {
+        "authorization",
+        "client-cert",  # RFC 9440
+        "client-cert-chain",
+        "cookie",
+        DPOP,
+        "proxy-authorization",
+        "signature",  # RFC 9421
+        "txn-token",
+        "workload-identity-token",
+        "workload-proof-token",
+        XFCC,
+    }
+)
+_MAX_INT: Final = 2**63 - 1  # CEL's int has 64 bits
+_TYPES: Final = frozenset({str, int, float, bool, type(None), list, dict})
+
+
+def _no_credential(name: str) -> str:
+    if name in CREDENTIAL_HEADERS:
+        raise ValueError(f"{name} is a credential: no condition may read it")
+    return name
+
+
+ConditionHeader = Annotated[
+    str, Field(pattern="^[a-z0-9_-]{1,64}$"), AfterValidator(_no_credential)
+]
+"""For settings: the lower-case name of a header that conditions may read."""
+
+
+class Facts:
+    """What conditions may read of one request; converted for the library when first asked for."""
+
+    __slots__ = (
+        "_activation",
+        "_agent",
+        "_claims",
+        "_delegation",
+        "_elsewhere",
+        "_headers",
+        "_listed",
+        "_operation",
+        "_request",
+        "_values",
+    )
+
+    def __init__(
+        self,
+        agent: Agent,
+        delegation: Delegation,
+        operation: Operation,
+        request: Request,
+        *,
+        headers: Collection[str] = (),
+        claims: Collection[str] | None = None,
+        credential_header: str = "authorization",
+    ) -> None:
+        """Take what was established; ``headers`` and ``claims`` are the names that may be read.
+
+        None is all of the claims. ``credential_header`` carries the token: it is never readable,
+        listed or not.
+        """
+        self._agent = agent
+        self._delegation = delegation
+        self._operation = operation
+        self._request = request
+        self._headers = frozenset(headers) - CREDENTIAL_HEADERS - {credential_header}
+        self._listed = (*delegation.claims, EVERY) if claims is None else claims
+        self._claims = (
+            delegation.claims
+            if claims is None
+            else {name: delegation.claims[name] for name in claims if name in delegation.claims}
+        )
+        self._activation: Any = None
+        self._values: Mapping[str, object] = {}
+        self._elsewhere: Names | None = None
+
+    def check_here(self, names: Collection[str] | None) -> None:
+        """Check that claims are in the token; None is all that may be read.
+
+        Raises ConditionFailedError where it says that one is elsewhere.
+        """
+        if self._elsewhere is None:
+            self._elsewhere = names_elsewhere(self._delegation.claims)
+        if not self._elsewhere:
+            return
+        for name in self._listed if names is None else names:
+            if is_elsewhere(name, self._elsewhere):
+                raise ConditionFailedError(f"the claim {name} is elsewhere, and not in the token")
+
+    def check_kinds(self, compared: Compared) -> None:
+        """Check that what is compared is of one of the types, or is not there at all.
+
+        Raises ConditionFailedError.
+        """
+        variable, *steps = compared.path
+        if not compared.fits(self._values.get(str(variable))):
+            name = ".".join([str(variable), *(_told(step) for step in steps)])
+            raise ConditionFailedError(f"{name} is of another type than it is compared with")
+
+    def activation(self) -> Any:  # noqa: ANN401 - the library has no types
+        """The library's form of the values. Raises ConditionFailedError where it has none."""
+        if self._activation is None:
+            self._values = self.values()
+            _check(self._values.values())
+            self._activation = activation(self._values)
+        return self._activation
+
+    def values(self) -> dict[str, object]:
+        """By the names of ``VARIABLES``, as yet unchecked; without what is not known of a call."""
+        agent, delegation, operation = self._agent, self._delegation, self._operation
+        call = operation.call or _NO_CALL
+        name = {} if call.hides_name else {NAME: call.name}
+        arguments = {ARGUMENTS: _arguments(call.arguments)} if call.arguments else {}
+        return {
+            "agent.id": agent.spiffe_id.text,
+            "agent.trust_domain": agent.spiffe_id.trust_domain.name,
+            "agent.path": list(agent.spiffe_id.segments),
+            "principal.id": delegation.subject,
+            "principal.issuer": delegation.issuer,
+            "claims": dict(self._claims),
+            "delegation.mode": delegation.mode,
+            "delegation.scopes": sorted(delegation.scopes),
+            "delegation.actors": [actor.subject for actor in delegation.actors],
+            "delegation.depth": len(delegation.actors),
+            "request.method": operation.method,
+            "request.host": operation.host,
+            "request.path": written_path(operation.path),
+            "request.segments": list(operation.path),
+            "request.headers": {
+                name: value for name, value in self._request.headers if name in self._headers
+            },
+            "operation.protocol": operation.protocol,
+            "operation.method": call.method,
+            "operation.kind": call.kind,
+            "operation.tools": list(call.tools),
+            "operation.streaming": call.is_streaming,
+            **name,
+            **arguments,
+        }
+
+
+def _told(step: str | Step) -> str:
+    return step.value if isinstance(step, Step) else step
+
+
+_NO_CALL: Final = Call("")
+
+
+def _arguments(data: bytes) -> object:
+    """The object that a message's reader wrote. Raises ConditionFailedError."""
+    try:
+        value = loads(data)
+    except StrictJsonError as error:
+        raise ConditionFailedError(f"the arguments can't be read: {error}") from None
+    if not isinstance(value, dict):
+        raise ConditionFailedError("the arguments are no JSON object")
+    return value
+
+
+def _check(values: Iterable[object]) -> None:
+    """Refuse what the library would change or choke on.
+
+    Level by level, and each as far as that goes in C: a body or a token may hold thousands.
+    """
+    level = list(values)
+    for left in range(MAX_DEPTH, -1, -1):
+        if not level:
+            return
+        if not _TYPES.issuperset(map(type, level)):
+            raise ConditionFailedError("the request's facts hold something that is not JSON")
+        _check_text("".join(of_type(str, level)))
+        numbers = of_type(int, level)
+        if numbers and not -_MAX_INT - 1 <= min(numbers) <= max(numbers) <= _MAX_INT:
+            raise ConditionFailedError("a number of the request's facts is beyond 64 bits")
+        names = list(chain.from_iterable(of_type(dict, level)))
+        if len(of_type(str, names)) < len(names):
+            raise ConditionFailedError("a member's name in the request's facts is no text")
+        _check_text("".join(names))
+        if not left and has_children(level):
+            raise ConditionFailedError("the request's facts are nested too deeply")
+        level = children(level)
+
+
+def _check_text(text: str) -> None:
+    if "\0" in text:
+        raise ConditionFailedError("a text of the request's facts holds a NUL")
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise ConditionFailedError("a text of the request's facts is not Unicode") from None

@@ -1,0 +1,179 @@
+"""The one place where the CEL library is called: what is offered of the language, and its errors.
+
+cel-expr-python does not raise where an evaluation fails: it returns a value of type ERROR, whose
+``value()`` is a text, which is true. So only a BOOL that is ``True`` counts as true, here.
+"""
+
+import re
+from collections.abc import Mapping
+from difflib import get_close_matches
+from functools import cache
+from typing import Any, Final
+
+import yaml
+
+from authz.core.conditions.variables import VARIABLES
+
+# A closed list. Left out, since a condition needs none: what makes lists and texts grow (map,
+# filter), and time, which reads zone files and has no present here.
+_MACROS: Final = ("has", "all", "exists", "exists_one")
+_FUNCTIONS: Final = (
+    *("_&&_", "_||_", "!_", "_?_:_", "@not_strictly_false", "_==_", "_!=_"),
+    *("_<_", "_<=_", "_>_", "_>=_", "_+_", "_-_", "_*_", "_/_", "_%_", "-_", "@in", "_[_]"),
+    *("size", "startsWith", "endsWith", "contains", "matches"),
+    *("string", "int", "double", "bool", "type"),
+)
+OFFERED: Final = (*_MACROS, *(name for name in _FUNCTIONS if name.isalpha()))
+RESERVED: Final = frozenset(name.partition(".")[0] for name in VARIABLES)
+_HINTS: Final = {
+    **dict.fromkeys(("map", "filter", "existsOne"), "has, all, exists and exists_one are offered"),
+    **dict.fromkeys(("timestamp", "duration", "now"), "conditions have no time: a rule's keys do"),
+}
+_OPERATORS: Final = {"and": "&&", "or": "||", "not": "!"}
+_ERROR: Final = re.compile(r"ERROR: <input>:([0-9]+):([0-9]+): (.*)")
+_UNKNOWN_NAME: Final = re.compile(r"undeclared reference to '([^']*)'")
+_WORD: Final = re.compile(r"(?:mismatched|extraneous) input '(\w+)'")
+_ASSIGNED: Final = re.compile(r"token recognition error at: '=(?!=)")
+_NOISE: Final = re.compile(r" \(in container ''\)| expecting \{.*")
+_MAX_MESSAGE_CHARS: Final = 200
+_FAILURES: Final = {
+    "NOT_FOUND": "it reads a member that is not there; has() asks whether it is",
+    "OUT_OF_RANGE": "a number is out of range",
+}
+
+
+class ConditionError(ValueError):
+    """A condition that can't be used; the message says what is wrong and what would be right.
+
+    ``at`` is the character of the text at which that is, as far as it is known.
+    """
+
+    def __init__(self, message: str, at: int = 0) -> None:
+        """Take both."""
+        super().__init__(message)
+        self.at = at
+
+
+class ConditionFailedError(Exception):
+    """A condition had no value for a request; the message holds nothing of the request."""
+
+
+@cache
+def _library() -> Any:  # noqa: ANN401 - the library has no types
+    try:
+        from cel_expr_python import cel  # noqa: PLC0415 - an optional extra
+    except ImportError:
+        raise ConditionError('conditions need the extra: pip install "agent-authz[cel]"') from None
+    return cel
+
+
+@cache
+def _environment() -> Any:  # noqa: ANN401 - likewise
+    cel = _library()
+    config = {
+        "stdlib": {
+            "include_macros": list(_MACROS),
+            "include_functions": [{"name": name} for name in _FUNCTIONS],
+        },
+        "variables": [{"name": name, "type": kind} for name, (kind, _) in VARIABLES.items()],
+    }
+    return cel.NewEnv(config=cel.NewEnvConfigFromYaml(yaml.safe_dump(config)))
+
+
+def compiled(text: str) -> Any:  # noqa: ANN401 - likewise
+    """The library's program, whose result is a bool. Raises ConditionError."""
+    environment = _environment()
+    try:
+        program = environment.compile(text)
+    except Exception as error:  # noqa: BLE001 - the library raises RuntimeError and others
+        raise _explained(text, str(error)) from None
+    kind = program.return_type()
+    if kind != _library().Type.BOOL:
+        raise ConditionError(
+            f"the condition is not true or false but of type {kind.name().lower()}: compare it, as"
+            " in claims.admin == true"
+        )
+    try:
+        program.eval(data={})  # plans it, here and not in a request
+    except Exception:  # noqa: BLE001 - likewise
+        raise ConditionError("the condition has no value, whatever the request") from None
+    return program
+
+
+def activation(values: Mapping[str, object]) -> Any:  # noqa: ANN401 - likewise
+    """The values of all variables, in the library's form."""
+    return _environment().Activation(values)
+
+
+def truth(program: Any, values: Any) -> bool:  # noqa: ANN401 - likewise
+    """What a program says of values. Raises ConditionFailedError."""
+    try:
+        result = program.eval(values)
+        # The type first: value() of a null gives away a reference that it does not own.
+        value = result.value() if result.type() == _library().Type.BOOL else None
+    except Exception as error:  # noqa: BLE001 - the library raises RuntimeError and others
+        spent = "Iteration budget" in str(error)
+        raise ConditionFailedError(
+            "the condition takes too many steps" if spent else "the condition can't be evaluated"
+        ) from None
+    if value is True or value is False:
+        return bool(value)
+    raise ConditionFailedError(_failure(result))
+
+
+def _failure(result: Any) -> str:  # noqa: ANN401 - likewise
+    """Why there is no value. The library's own text quotes claims, so only its code is used."""
+    if result.type() != _library().Type.ERROR:
+        return "the condition is not true or false"
+    code = str(result.value()).partition(":")[0]
+    return (
+        f"the condition has no value: {_FAILURES.get(code, 'an operation does not fit its values')}"
+    )
+
+
+def is_pattern(text: str) -> bool:
+    """Whether ``matches`` takes it."""
+    cel = _library()
+    probe = cel.NewEnv(variables={"pattern": cel.Type.STRING}).compile('"".matches(pattern)')
+    return bool(probe.eval(data={"pattern": text}).type() == cel.Type.BOOL)
+
+
+def _explained(condition: str, message: str) -> ConditionError:
+    """The library's message in one line, with what would be right where that is known."""
+    errors = _ERROR.findall(message)
+    if "recursion" in message:  # the parser's own limit is 32
+        return ConditionError("the condition is nested too deeply, or a sum is too long")
+    if not errors:
+        return ConditionError("the condition can't be read")
+    told = [(line, column, text, _hint(text)) for line, column, text in errors]
+    line, column, text, hint = next((one for one in told if one[3]), told[0])
+    text = _NOISE.sub("", text)[:_MAX_MESSAGE_CHARS]
+    told_as = f"line {line}, column {column}: {text}" + (f"; {hint}" if hint else "")
+    before = condition.split("\n")[: int(line) - 1]
+    return ConditionError(told_as, sum(len(one) + 1 for one in before) + int(column) - 1)
+
+
+def _hint(text: str) -> str:
+    if match := _UNKNOWN_NAME.search(text):
+        return _name_hint(match[1])
+    if _ASSIGNED.search(text):
+        return "write == to compare"
+    if "mismatched input '<EOF>'" in text:
+        return "something is missing at the end"
+    match = _WORD.search(text)
+    return f"write {_OPERATORS[match[1]]}" if match and match[1] in _OPERATORS else ""
+
+
+def _name_hint(name: str) -> str:
+    root = name.partition(".")[0]
+    if name in _HINTS:
+        return _HINTS[name]
+    if name in _OPERATORS:
+        return f"write {_OPERATORS[name]}"
+    members = [one for one in VARIABLES if one.startswith(f"{root}.")]
+    known = [*VARIABLES, *OFFERED]
+    near = get_close_matches(name, known, n=1)
+    if members and not near:
+        return f"there are {', '.join(members)}"
+    near = near or get_close_matches(root, known, n=1)
+    return f"did you mean {near[0]}?" if near else ""

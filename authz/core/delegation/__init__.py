@@ -1,0 +1,150 @@
+"""Step 2, on whose behalf: a request's delegation token, verified and bound to the caller.
+
+The order of the checks is the argument: nothing of a token is believed before its signature, and
+nothing is looked up for it but what the operator configured. The core does no I/O: a key that is
+not known is ``Denied(TOKEN_KEY_UNKNOWN)``, and the edge decides whether to fetch and try again.
+"""
+
+from collections.abc import Iterable
+from math import inf
+from typing import Protocol
+
+from authz.core.decision import Agent, Delegation
+from authz.core.delegation.actor import actors_of
+from authz.core.delegation.authentication import check_authentication
+from authz.core.delegation.claims import check_claims
+from authz.core.delegation.confirmation import check_confirmation
+from authz.core.delegation.credential import credential_of, has_credential
+from authz.core.delegation.dpop import DpopProofs
+from authz.core.delegation.header import check_header, check_kind
+from authz.core.delegation.remembered import DelegationStep, RememberedDelegations
+from authz.core.delegation.settings import (
+    ActorSettings,
+    DpopSettings,
+    IssuerSettings,
+    TokenSettings,
+)
+from authz.core.jose import Key, KeySet, KeyVerifyError
+from authz.core.jose.jws import Jws, parse_compact
+from authz.core.reason import Denied, Reason
+from authz.core.request import Request
+from authz.core.routes import Route
+
+__all__ = [
+    "ActorSettings",
+    "DelegationStep",
+    "Delegations",
+    "DpopProofs",
+    "DpopSettings",
+    "IssuerSettings",
+    "KeySource",
+    "RememberedDelegations",
+    "TokenSettings",
+]
+
+
+class KeySource(Protocol):
+    """Where verified keys come from: a look-up that never waits."""
+
+    def get(self, issuer: str) -> KeySet | None:
+        """The issuer's last good key set, None when there never was one."""
+
+
+class Delegations:
+    """Verifies delegation tokens of the configured issuers."""
+
+    def __init__(
+        self,
+        token: TokenSettings,
+        issuers: Iterable[IssuerSettings],
+        keys: KeySource,
+        proofs: DpopProofs,
+    ) -> None:
+        """Take the settings, a source of keys, and who checks DPoP proofs."""
+        self._token = token
+        self._issuers = {issuer.issuer: issuer for issuer in issuers}
+        self._keys = keys
+        self._proofs = proofs
+
+    def verify(self, request: Request, agent: Agent, route: Route, now: float) -> Delegation:
+        """Verify the request's token as one that lets this agent act (RFC 8693 section 4.1).
+
+        Raises Denied with the first rule that the token breaks.
+        """
+        if route.bootstrap_calls(request) and not has_credential(request, self._token):
+            return _NOBODYS  # for no principal yet: policy says what that is good for
+        credential = credential_of(request, self._token)  # 1. exactly one credential
+        jws = parse_compact(credential.token, self._token.max_bytes)  # 2. a JWS, read one way only
+        check_kind(jws)  # 3. no other kind of token
+        issuer = self._issuer(jws)  # 4. an issuer that we know, by exact name
+        check_header(jws, issuer)  # 5. algorithm, type, critical members: the issuer's, not its own
+        key, usable_until = self._key(issuer, jws, now)  # 6. a key of that issuer
+        _check_signature(key, jws)  # 7. from here on the claims are the issuer's word
+        claims = check_claims(jws, issuer, route, now)  # 8. for us, now
+        mode, actors = actors_of(claims, issuer, agent, route)  # 9. the caller acts, for whom
+        once = check_confirmation(  # 10. and holds the key that the token is bound to
+            claims,
+            credential,
+            request,
+            agent,
+            issuer=issuer,
+            route=route,
+            proofs=self._proofs,
+            now=now,
+        )
+        good_until = check_authentication(claims, route, now)  # 11. of a principal who was there
+        return Delegation(
+            issuer=issuer.issuer,
+            subject=claims.subject,
+            actors=actors,
+            scopes=claims.scopes,
+            issued_at=claims.issued_at,
+            expires_at=min(claims.expires_at, good_until, usable_until),
+            token_id=claims.token_id,
+            mode=mode,
+            claims=claims.members,
+            once=once,
+        )
+
+    def _issuer(self, jws: Jws) -> IssuerSettings:
+        name = jws.payload.get("iss")
+        issuer = self._issuers.get(name) if isinstance(name, str) else None
+        if issuer is None:
+            raise Denied(Reason.TOKEN_ISSUER, "the token's iss is not a configured issuer")
+        return issuer
+
+    def _key(self, issuer: IssuerSettings, jws: Jws, now: float) -> tuple[Key, float]:
+        """The key that it names, and until when the key set may be used."""
+        keys = self._keys.get(issuer.issuer)
+        if keys is None or now >= keys.usable_until:
+            raise Denied(Reason.KEYS_UNAVAILABLE, f"no usable key set of {issuer.issuer}")
+        key = keys.keys.get(jws.key_id)
+        if key is None:
+            detail = f"{issuer.issuer} has no such key"
+            raise Denied(
+                Reason.TOKEN_KEY_UNKNOWN,
+                detail,
+                issuer=issuer.issuer,
+                key_id=jws.key_id,
+            )
+        if jws.algorithm not in key.algorithms:
+            raise Denied(Reason.TOKEN_ALG, "the key is for another algorithm")
+        return key, keys.usable_until
+
+
+_NOBODYS = Delegation(
+    issuer="",
+    subject="",
+    actors=(),
+    scopes=frozenset(),
+    issued_at=0.0,
+    expires_at=inf,
+    mode="bootstrap",
+)
+
+
+def _check_signature(key: Key, jws: Jws) -> None:
+    try:
+        key.verify(jws.algorithm, jws.signing_input, jws.signature)
+    except KeyVerifyError:
+        raise Denied(Reason.TOKEN_SIGNATURE, "the signature does not verify") from None

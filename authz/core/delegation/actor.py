@@ -1,0 +1,133 @@
+"""Who acts, and for whom: the token's actors, held against the caller (RFC 8693 section 4.1).
+
+Only the outermost actor decides. Inner ones are history: recorded, never a reason to allow.
+``may_act`` says who may become an actor (section 4.4); it is no actor, and is not looked at.
+Where a token has ``act`` it counts, also beside a claim that is mapped: both name the same agent.
+A token whose subject is the caller itself, or its client, is no delegation: the agent acts for
+itself, which only a route with the autonomous mode allows.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from authz.core.decision import Actor, Agent
+from authz.core.delegation.claims import Claims, name_in
+from authz.core.delegation.person import is_clients_own, why_no_person
+from authz.core.delegation.restrictions import check_actor
+from authz.core.delegation.settings import ActorSettings, IssuerSettings
+from authz.core.reason import Denied, Reason
+from authz.core.routes import Route
+from authz.core.spiffe import SCHEME
+
+AUTONOMOUS: Final = "autonomous"
+DELEGATED: Final = "delegated"
+
+
+def actors_of(
+    claims: Claims, issuer: IssuerSettings, agent: Agent, route: Route
+) -> tuple[str, tuple[Actor, ...]]:
+    """The mode of the delegation, and the actors, current one first, who is the caller.
+
+    Raises Denied: ACTOR_MISSING, ACTOR_MALFORMED, CHAIN_TOO_DEEP for what is not there as it should
+    be, ACTOR_MISMATCH for a token of another agent, ISSUER_ACTOR_SCOPE for an agent that this
+    issuer may not name, ACTOR_NOT_PERMITTED and PRINCIPAL_REQUIRED for one that may act, but not
+    in this way, TOKEN_CLAIM and CNF_UNSUPPORTED for what restricts the actor and is not checked.
+    """
+    actors: tuple[Actor, ...]
+    if issuer.actor.is_mapped:
+        actors = _mapped_actors(claims, issuer, route)
+    elif "act" not in claims.members and claims.subject == agent.spiffe_id.text:
+        actors = (Actor(issuer.issuer, agent.spiffe_id.text),)
+    else:
+        actors = _chain_of(claims, issuer, route)
+    _bind(actors[0], issuer, agent)
+    if not _is_own(claims, issuer, agent):
+        return _delegated(claims, issuer, route), actors
+    if AUTONOMOUS not in route.modes:
+        raise Denied(Reason.PRINCIPAL_REQUIRED, "it is the agent's, or its client's, own token")
+    if len(actors) > 1:
+        raise Denied(Reason.ACTOR_NOT_PERMITTED, "an agent acts for itself, but through others")
+    return AUTONOMOUS, actors
+
+
+def _is_own(claims: Claims, issuer: IssuerSettings, agent: Agent) -> bool:
+    """Whether the principal is the caller: by its SPIFFE ID, or as the issuer's client."""
+    own = agent.spiffe_id.text
+    if own in (claims.subject, issuer.actor.map.get(claims.subject)):
+        return True
+    return is_clients_own(claims, issuer)
+
+
+def _delegated(claims: Claims, issuer: IssuerSettings, route: Route) -> str:
+    """The mode of a token with which somebody lets the caller act."""
+    if DELEGATED not in route.modes:
+        raise Denied(Reason.ACTOR_NOT_PERMITTED, "agents act only for themselves on this route")
+    if not issuer.actor.is_mapped:
+        return "act"
+    why_not = why_no_person(claims, issuer)
+    if why_not:
+        raise Denied(Reason.PRINCIPAL_REQUIRED, why_not)
+    return "mapped"
+
+
+def _chain_of(claims: Claims, issuer: IssuerSettings, route: Route) -> tuple[Actor, ...]:
+    if "act" not in claims.members:
+        if AUTONOMOUS in route.modes and claims.subject.startswith(SCHEME):
+            raise Denied(Reason.ACTOR_MISMATCH, "the token is another agent's own")
+        raise Denied(Reason.ACTOR_MISSING, "it has no act claim")
+    actors: list[Actor] = []
+    holder = claims.members
+    while "act" in holder:
+        if len(actors) == issuer.max_actors:  # refused, never cut: a cut chain is another chain
+            raise Denied(Reason.CHAIN_TOO_DEEP, f"more than {issuer.max_actors} actors")
+        act = holder["act"]
+        if not isinstance(act, dict):
+            raise Denied(Reason.ACTOR_MALFORMED, "an act is not an object")
+        if not actors:
+            check_actor(act, issuer)
+        actors.append(Actor(_name(act, "iss", issuer.issuer), _name(act, "sub", "")))
+        holder = act
+    return tuple(actors)
+
+
+def _name(act: Mapping[str, Any], member: str, default: str) -> str:
+    reason = Reason.ACTOR_MALFORMED
+    return name_in(act, member, default=default, of="an actor's", reason=reason)
+
+
+def _mapped_actors(claims: Claims, issuer: IssuerSettings, route: Route) -> tuple[Actor, ...]:
+    """The agent that the map has for the claim, and the earlier actors of an ``act`` beside it."""
+    name = _mapped_name(claims, issuer.actor)
+    mapped = Actor(issuer.issuer, issuer.actor.map[name])
+    if "act" not in claims.members:
+        return (mapped,)
+    current, *earlier = _chain_of(claims, issuer, route)
+    if current == Actor(issuer.issuer, name):  # the issuer's name for it, as in the claim
+        current = mapped
+    if current.subject != mapped.subject:
+        detail = f"its act names another agent than its {issuer.actor.claim}"
+        raise Denied(Reason.ACTOR_MISMATCH, detail)
+    return (current, *earlier)
+
+
+def _mapped_name(claims: Claims, settings: ActorSettings) -> str:
+    """The claim's value, which is in the map."""
+    name = claims.members.get(settings.claim)
+    if name is None:
+        raise Denied(Reason.ACTOR_MISSING, f"it has no {settings.claim} claim")
+    if not isinstance(name, str):
+        raise Denied(Reason.ACTOR_MALFORMED, f"its {settings.claim} is not a string")
+    if name not in settings.map:
+        raise Denied(Reason.ACTOR_NOT_PERMITTED, f"its {settings.claim} is not in the map")
+    return name
+
+
+def _bind(current: Actor, issuer: IssuerSettings, agent: Agent) -> None:
+    """Require that the current actor, an iss and a sub together, is the caller."""
+    if current.subject != agent.spiffe_id.text:
+        raise Denied(Reason.ACTOR_MISMATCH, "the token's current actor is not the caller")
+    domain = agent.spiffe_id.trust_domain.name
+    if current.issuer not in (issuer.issuer, SCHEME + domain, *issuer.actor.issuers):
+        raise Denied(Reason.ACTOR_MISMATCH, "the current actor's iss is not one that is configured")
+    if issuer.actors_from is not None and domain not in issuer.actors_from:
+        raise Denied(Reason.ISSUER_ACTOR_SCOPE, f"{issuer.issuer} may not name this trust domain")

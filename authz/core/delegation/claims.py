@@ -1,0 +1,160 @@
+"""The claims of a token whose signature was verified: for us, now, and well formed (RFC 9068)."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from authz.core.delegation.restrictions import check_restrictions
+from authz.core.delegation.settings import IssuerSettings, media_type
+from authz.core.jose.jws import Jws
+from authz.core.reason import Denied, Reason
+from authz.core.routes import Route
+from authz.core.spiffe import SCHEME
+from authz.core.spiffe.spiffe_id import MAX_ID_BYTES
+
+MAX_NAME_CHARS: Final = 1024  # it becomes a header of every request; OIDC Core allows 255
+MAX_NUMERIC_DATE: Final = 2**53  # exact in a float; beyond, comparisons would round
+_SCOPE: Final = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")  # RFC 6749 section 3.3
+_PLAIN_JWT: Final = "application/jwt"
+# Claims that only another kind of token has: ID tokens (OIDC Core 2 and 3.3.2.11), security events
+# (RFC 8417 2.2), status lists, introspection answers, transaction tokens, and proofs (RFC 9449,
+# WIMSE). They matter where the typ is a plain JWT, which says nothing.
+_OF_OTHER_KINDS: Final = (
+    *("nonce", "at_hash", "c_hash", "s_hash"),
+    *("events", "status_list", "token_introspection"),
+    *("req_wl", "tctx", "rctx", "htm", "htu", "wth"),
+)
+# Claims in which some issuers say the kind (Keycloak, Cognito), and what an access token has there.
+_KIND_CLAIMS: Final = {"typ": ("Bearer", "DPoP"), "token_use": ("access",)}
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Claims:
+    """The claims that decisions read; times in unix seconds. ``members`` are all of them."""
+
+    subject: str
+    issued_at: float
+    expires_at: float
+    token_id: str
+    scopes: frozenset[str]
+    members: Mapping[str, Any]
+
+
+def check_claims(jws: Jws, issuer: IssuerSettings, route: Route, now: float) -> Claims:
+    """Hold the claims against RFC 7519 section 4.1 and RFC 9068 sections 2.2 and 4.
+
+    Raises Denied(TOKEN_TYP | TOKEN_CLAIM | TOKEN_AUDIENCE | TOKEN_EXPIRED | TOKEN_NOT_YET_VALID |
+    TOKEN_LIFETIME).
+    """
+    members = jws.payload
+    is_plain = media_type(jws.header.get("typ")) == _PLAIN_JWT
+    if is_plain:
+        _check_kind(members)
+    _check_audience(members, issuer, route)
+    if is_plain:
+        _check_is_access_token(members, issuer)
+    issued_at, expires_at = _check_times(members, issuer, now)
+    if not is_plain:  # RFC 9068 section 2.2; issuers before it leave these out
+        name_in(members, "client_id")
+        name_in(members, "jti")
+    check_restrictions(members, issuer)
+    return Claims(
+        subject=name_in(members, "sub"),
+        issued_at=issued_at,
+        expires_at=expires_at,
+        token_id=name_in(members, "jti") if "jti" in members else "",
+        scopes=_scopes(members, issuer.scope_claim),
+        members=members,
+    )
+
+
+def _check_kind(members: Mapping[str, Any]) -> None:
+    """A plain JWT may be of any kind: one that is surely of another is told so."""
+    if any(name in members for name in _OF_OTHER_KINDS):
+        raise Denied(Reason.TOKEN_TYP, "its claims are those of another kind of token")
+    for name, kinds in _KIND_CLAIMS.items():
+        if name in members and members[name] not in kinds:
+            raise Denied(Reason.TOKEN_TYP, f"its {name} says that it is no access token")
+
+
+def _check_is_access_token(members: Mapping[str, Any], issuer: IssuerSettings) -> None:
+    """And only one that looks like an access token is taken for one."""
+    if issuer.scope_claim not in members:
+        raise Denied(Reason.TOKEN_TYP, f"it has no {issuer.scope_claim}, as an ID token has none")
+    client = members.get("client_id", members.get("azp"))
+    if client is not None and members.get("aud") in (client, [client]):
+        raise Denied(Reason.TOKEN_TYP, "its audience is the client, as an ID token's is")
+
+
+def _check_audience(members: Mapping[str, Any], issuer: IssuerSettings, route: Route) -> None:
+    audience = members.get("aud", [])
+    listed = [audience] if isinstance(audience, str) else audience
+    if not isinstance(listed, list) or not all(isinstance(one, str) for one in listed):
+        raise Denied(Reason.TOKEN_CLAIM, "its aud is neither a string nor a list of strings")
+    named = [one for one in listed if one in issuer.audiences]
+    if not named:
+        raise Denied(Reason.TOKEN_AUDIENCE, "its aud names none of the issuer's audiences")
+    if route.audiences and route.audiences.isdisjoint(named):
+        raise Denied(Reason.TOKEN_AUDIENCE, "its aud names none of the route's audiences")
+
+
+def _check_times(
+    members: Mapping[str, Any], issuer: IssuerSettings, now: float
+) -> tuple[float, float]:
+    expires_at = _time(members, "exp")
+    issued_at = _time(members, "iat")
+    not_before = _time(members, "nbf") if "nbf" in members else issued_at
+    if now >= expires_at + issuer.clock_skew:  # RFC 7519 section 4.1.4: "on or after"
+        raise Denied(Reason.TOKEN_EXPIRED, "its exp has passed")
+    if max(issued_at, not_before) > now + issuer.clock_skew:
+        raise Denied(Reason.TOKEN_NOT_YET_VALID, "its nbf or iat is in the future")
+    if expires_at <= max(issued_at, not_before):  # the skew is for clocks, not for such a token
+        raise Denied(Reason.TOKEN_CLAIM, "its exp is not after its iat and nbf: it never began")
+    if expires_at - issued_at > issuer.max_lifetime:
+        raise Denied(Reason.TOKEN_LIFETIME, "it is valid for longer than max_lifetime")
+    return issued_at, expires_at
+
+
+def _time(members: Mapping[str, Any], name: str) -> float:
+    value = members.get(name)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise Denied(Reason.TOKEN_CLAIM, f"its {name} is missing or not a number")
+    if not 0 <= value < MAX_NUMERIC_DATE:
+        raise Denied(Reason.TOKEN_CLAIM, f"its {name} is out of range")
+    return float(value)
+
+
+def name_in(
+    members: Mapping[str, Any],
+    member: str,
+    *,
+    default: str = "",
+    of: str = "its",
+    reason: Reason = Reason.TOKEN_CLAIM,
+) -> str:
+    """The name that a member holds, as of a subject, actor or token. Raises Denied(reason)."""
+    value = members.get(member, default)
+    if not isinstance(value, str) or not 0 < len(value) <= _longest(value):
+        raise Denied(reason, f"{of} {member} is missing or not a short string")
+    if not value.isprintable():
+        raise Denied(reason, f"{of} {member} has control characters")
+    return value
+
+
+def _longest(name: str) -> int:
+    """How long a name may be: SPIFFE IDs of any good length are taken (SPIFFE-ID section 2.3)."""
+    return MAX_ID_BYTES if name.startswith(SCHEME) else MAX_NAME_CHARS
+
+
+def _scopes(members: Mapping[str, Any], name: str) -> frozenset[str]:
+    value = members.get(name, "")
+    if value == "":
+        return frozenset()
+    if isinstance(value, list) and name != "scope":  # RFC 8693 section 4.2 wants a string there
+        words = value
+    else:
+        words = value.split(" ") if isinstance(value, str) else [None]
+    if not all(isinstance(word, str) and _SCOPE.fullmatch(word) for word in words):
+        raise Denied(Reason.TOKEN_CLAIM, f"its {name} is not words with single spaces between")
+    return frozenset(words)

@@ -1,0 +1,71 @@
+"""Whether the caller holds the key that the token is bound to (``cnf``, RFC 7800 section 3.1).
+
+A binding that can't be checked refuses: to ignore one is to take a bound token as a bearer one.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from authz.core.decision import Agent, OneTime
+from authz.core.delegation.claims import Claims
+from authz.core.delegation.credential import Credential
+from authz.core.delegation.dpop import DpopProofs
+from authz.core.delegation.settings import IssuerSettings
+from authz.core.reason import DPOP_SCHEME, Denied, Reason
+from authz.core.request import Request
+from authz.core.routes import Route
+
+_THUMBPRINT: Final = "x5t#S256"  # of the client's certificate (RFC 8705 section 3.1)
+_PROOF_KEY: Final = "jkt"  # thumbprint of the DPoP key (RFC 9449 section 6.1)
+_CHECKED: Final = frozenset({_THUMBPRINT, _PROOF_KEY})
+_OTHER_KEYS: Final = frozenset({"jwk", "jwe", "jku", "kid"})  # RFC 7800: no request proves these
+
+
+def check_confirmation(
+    claims: Claims,
+    credential: Credential,
+    request: Request,
+    agent: Agent,
+    *,
+    issuer: IssuerSettings,
+    route: Route,
+    proofs: DpopProofs,
+    now: float,
+) -> OneTime | None:
+    """Check the token's binding, if it has one; the DPoP proof that must not come again.
+
+    Raises Denied(CNF_UNSUPPORTED | POP_MISSING | CNF_MISMATCH | DPOP_PROOF | DPOP_NONCE).
+    """
+    bindings = _bindings(claims, issuer)
+    if not bindings and (route.needs_proof or issuer.proof == "required"):
+        raise Denied(Reason.POP_MISSING, "the token is not bound to a key, as it must be")
+    once: OneTime | None = None
+    if _PROOF_KEY in bindings:
+        once = proofs.check(credential, bindings[_PROOF_KEY], request, route, now)
+    elif credential.is_dpop:
+        detail = "the DPoP scheme with a token that is bound to no DPoP key"
+        raise Denied(Reason.CNF_MISMATCH, detail, scheme=DPOP_SCHEME)
+    if _THUMBPRINT in bindings:
+        _check_certificate(bindings[_THUMBPRINT], agent)
+    return once
+
+
+def _bindings(claims: Claims, issuer: IssuerSettings) -> Mapping[str, Any]:
+    """What the token is bound to, all of it understood; empty when it has no ``cnf``."""
+    if "cnf" not in claims.members:
+        return {}
+    cnf = claims.members["cnf"]
+    if not isinstance(cnf, dict) or not cnf.keys() & _CHECKED:
+        raise Denied(Reason.CNF_UNSUPPORTED, "its cnf has no member that is understood")
+    if cnf.keys() & _OTHER_KEYS:  # RFC 7800 section 3.1: one proof key at most
+        raise Denied(Reason.CNF_UNSUPPORTED, "its cnf names a key that no request can prove")
+    if not cnf.keys() <= _CHECKED and "cnf" not in issuer.accept_unchecked:
+        raise Denied(Reason.CNF_UNSUPPORTED, "its cnf has a member that is not understood")
+    return cnf
+
+
+def _check_certificate(thumbprint: object, agent: Agent) -> None:
+    if not agent.thumbprint:
+        raise Denied(Reason.POP_MISSING, "the proxy sent no certificate to compare with its cnf")
+    if thumbprint != agent.thumbprint:
+        raise Denied(Reason.CNF_MISMATCH, "the caller's certificate is not the one in its cnf")

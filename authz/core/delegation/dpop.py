@@ -1,0 +1,174 @@
+"""DPoP proofs: the caller holds the token's key, for this very request (RFC 9449 section 4.3).
+
+Where the request was meant to go is compared with the configured origin of the route's resource,
+never with a Host header; how is compared with what the proxy saw. That a proof does not come twice
+is for the edge to see to, which can remember: here it only gets a name (``OneTime``).
+"""
+
+import hmac
+import re
+from base64 import urlsafe_b64encode
+from collections.abc import Mapping
+from hashlib import sha256
+from typing import Any, Final
+
+from authz.core.decision import OneTime
+from authz.core.delegation.credential import Credential
+from authz.core.delegation.settings import DpopSettings, media_type
+from authz.core.jose import Key, KeySetError, KeyVerifyError, proof_key
+from authz.core.jose.jws import Jws, parse_compact
+from authz.core.paths import canonical_path
+from authz.core.reason import DPOP_SCHEME, Denied, Reason
+from authz.core.request import Request
+from authz.core.routes import Route, origin_of
+
+MAX_PROOF_BYTES: Final = 4096  # an ES256 proof is 600 bytes, one of RSA-4096 2 KiB
+MAX_ID_CHARS: Final = 256
+_TYP: Final = "application/dpop+jwt"
+_CRITICAL_MEMBERS: Final = ("crit", "b64")
+_URI: Final = re.compile(r"(?P<origin>[A-Za-z]+://[^/?#\\]+)(?P<path>/[^?#]*)?(?:[?#].*)?")
+_NONCE_BYTES: Final = 18
+
+
+class DpopProofs:
+    """Checks proofs, and makes the nonces that they may have to hold."""
+
+    def __init__(self, settings: DpopSettings, nonce_secret: bytes) -> None:
+        """Take the settings, and the secret that nonces are made of."""
+        self._settings = settings
+        self._algorithms = frozenset(settings.algorithms)
+        self._nonce_secret = nonce_secret
+        self._needs_nonce = settings.nonce == "required"
+
+    def check(
+        self,
+        credential: Credential,
+        key_thumbprint: object,
+        request: Request,
+        route: Route,
+        now: float,
+    ) -> OneTime:
+        """Check the request's proof for a token that is bound to a key: the steps of section 4.3.
+
+        Raises Denied(POP_MISSING | CNF_MISMATCH | DPOP_PROOF | DPOP_NONCE).
+        """
+        proof = self._sent(credential, route)  # and 1. one proof
+        jws = _parsed(proof)  # 2. a well-formed JWT
+        key = self._key(jws)  # 4. typ, 5. alg, 7. a public key
+        _verify(key, jws)  # 6. the signature
+        claims = jws.payload
+        proof_id = _text(claims, "jti")  # 3. the required claims, here and below
+        if _text(claims, "htm") != request.method:  # 8.
+            raise _bad("its htm is not the request's method")
+        _check_target(_text(claims, "htu"), request, route)  # 9.
+        issued_at = self._check_time(claims, now)  # 11.
+        if _text(claims, "ath") != _digest(credential.token.encode()):  # 12. for this token
+            raise _bad("its ath is not the token's hash")
+        if key.thumbprint != key_thumbprint:  # 12. and by the key that the token is bound to
+            raise Denied(Reason.CNF_MISMATCH, "the proof is by another key", scheme=DPOP_SCHEME)
+        self._check_nonce(claims, now)  # 10. last: a nonce is for those who hold the key
+        mark = sha256(f"{key.thumbprint} {proof_id}".encode()).digest()
+        return OneTime(mark, issued_at + self._settings.max_age)
+
+    def _sent(self, credential: Credential, route: Route) -> str:
+        if not credential.is_dpop:  # section 7.2: never to be taken as a bearer token
+            detail = "the token is bound to a DPoP key, and came as a bearer token"
+            raise Denied(Reason.POP_MISSING, detail, scheme=DPOP_SCHEME)
+        if not credential.proof:
+            raise Denied(Reason.POP_MISSING, "no DPoP header", scheme=DPOP_SCHEME)
+        if not route.origin:
+            detail = "the route has no resource, whose origin a proof could be for"
+            raise Denied(Reason.POP_MISSING, detail, scheme=DPOP_SCHEME)
+        if "," in credential.proof:  # Envoy joins repeated headers with one
+            raise _bad("more than one DPoP header")
+        return credential.proof
+
+    def _key(self, jws: Jws) -> Key:
+        header = jws.header
+        if media_type(header.get("typ")) != _TYP:
+            raise _bad("its typ is not dpop+jwt")
+        if any(name in header for name in _CRITICAL_MEMBERS):
+            raise _bad("no critical header member is understood")
+        try:
+            key = proof_key(header.get("jwk"), self._algorithms)
+        except KeySetError as error:
+            raise _bad(f"its jwk: {error}") from None
+        if jws.algorithm not in key.algorithms:
+            raise _bad("its alg is not accepted, or not its key's")
+        return key
+
+    def _check_time(self, claims: Mapping[str, Any], now: float) -> float:
+        value = claims.get("iat")
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise _bad("its iat is missing or not a number")
+        if not now - self._settings.max_age < value <= now + self._settings.clock_skew:
+            raise _bad("its iat is too old or in the future")
+        return float(value)
+
+    def _check_nonce(self, claims: Mapping[str, Any], now: float) -> None:
+        if not self._needs_nonce:
+            return
+        nonce = claims.get("nonce")
+        for back in (0.0, self._settings.nonce_lifetime):  # good for one lifetime at least
+            if isinstance(nonce, str) and nonce == self.nonce(now - back):
+                return
+        raise Denied(
+            Reason.DPOP_NONCE,
+            "its nonce is missing, unknown or too old",
+            scheme=DPOP_SCHEME,
+            headers=(("dpop-nonce", self.nonce(now)),),
+        )
+
+    def nonce(self, now: float) -> str:
+        """The nonce of a time: the same for all who share the secret, so that none is stored."""
+        period = int(now / self._settings.nonce_lifetime)
+        mac = hmac.digest(self._nonce_secret, str(period).encode(), sha256)
+        return _base64url(mac[:_NONCE_BYTES])
+
+
+def _bad(detail: str) -> Denied:
+    return Denied(Reason.DPOP_PROOF, detail, scheme=DPOP_SCHEME)
+
+
+def _parsed(proof: str) -> Jws:
+    try:
+        return parse_compact(proof, MAX_PROOF_BYTES)
+    except Denied as denied:
+        raise _bad(f"the proof: {denied.detail}") from None
+
+
+def _verify(key: Key, jws: Jws) -> None:
+    try:
+        key.verify(jws.algorithm, jws.signing_input, jws.signature)
+    except KeyVerifyError:
+        raise _bad("its signature does not verify") from None
+
+
+def _text(claims: Mapping[str, Any], name: str) -> str:
+    value = claims.get(name)
+    limit = MAX_PROOF_BYTES if name == "htu" else MAX_ID_CHARS
+    if not isinstance(value, str) or not 0 < len(value) <= limit:
+        raise _bad(f"its {name} is missing or not a short string")
+    return value
+
+
+def _check_target(uri: str, request: Request, route: Route) -> None:
+    """Compare without query and fragment, in one spelling (section 4.3; RFC 3986 section 6.2)."""
+    match = _URI.fullmatch(uri)
+    try:
+        is_same = match is not None and (
+            origin_of(match["origin"]) == route.origin
+            and canonical_path(match["path"] or "/") == canonical_path(request.path)
+        )
+    except (ValueError, Denied):
+        is_same = False
+    if not is_same:
+        raise _bad("its htu is not this request's")
+
+
+def _digest(data: bytes) -> str:
+    return _base64url(sha256(data).digest())
+
+
+def _base64url(data: bytes) -> str:
+    return urlsafe_b64encode(data).rstrip(b"=").decode()

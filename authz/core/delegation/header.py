@@ -1,0 +1,40 @@
+"""A token's header, held against what its issuer's settings say of it."""
+
+from typing import Final
+
+from authz.core.delegation.settings import IssuerSettings, is_other_kind, media_type
+from authz.core.jose.jws import Jws
+from authz.core.reason import Denied, Reason
+
+MAX_KEY_ID_CHARS: Final = 256  # real ones have some 10 to 50; it becomes a look-up key
+# Of a token that is not a plain signed one: encrypted, compressed, or another token inside.
+_FOREIGN_MEMBERS: Final = ("enc", "zip", "cty")
+# Members with which the signature would not be over what we read (RFC 7797).
+_CRITICAL_MEMBERS: Final = ("crit", "b64")
+
+
+def check_kind(jws: Jws) -> None:
+    """Refuse what says itself that it is another kind of token. Raises Denied(TOKEN_TYP)."""
+    if is_other_kind(jws.header.get("typ")):
+        raise Denied(Reason.TOKEN_TYP, "another kind of token is no access token")
+
+
+def check_header(jws: Jws, issuer: IssuerSettings) -> None:
+    """Hold the header against the issuer's settings (RFC 8725 sections 3.1, 3.11; RFC 7515 4.1).
+
+    Raises Denied(TOKEN_ALG | TOKEN_CRIT | TOKEN_MALFORMED | TOKEN_TYP | TOKEN_KEY_UNKNOWN).
+    """
+    header = jws.header
+    if jws.algorithm not in issuer.algorithms:
+        raise Denied(Reason.TOKEN_ALG, "its alg is not one of the issuer's algorithms")
+    if any(name in header for name in _CRITICAL_MEMBERS):
+        raise Denied(Reason.TOKEN_CRIT, "no critical header member is understood")
+    if any(name in header for name in _FOREIGN_MEMBERS):
+        raise Denied(Reason.TOKEN_MALFORMED, "encrypted, compressed or nested")
+    if media_type(header.get("typ")) not in {media_type(typ) for typ in issuer.typ}:
+        raise Denied(Reason.TOKEN_TYP, "its typ is not one of the issuer's")
+    key_id = header.get("kid")
+    if key_id is None:
+        raise Denied(Reason.TOKEN_KEY_UNKNOWN, "its header has no kid")
+    if not isinstance(key_id, str) or not 0 < len(key_id) <= MAX_KEY_ID_CHARS:
+        raise Denied(Reason.TOKEN_MALFORMED, "its kid is not a short string")

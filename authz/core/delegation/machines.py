@@ -1,0 +1,153 @@
+"""What issuers write into tokens of clients, service accounts and agents, and of no person.
+
+Marks only take away, since a list of them is open at its end: what has none is not a person's yet.
+"""
+
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from authz.core.delegation.settings import IssuerSettings
+from authz.core.strictjson import children, of_type
+
+# Claims that name the client: RFC 8693 section 4.3, OIDC Core 2, Okta, Entra ID v1, Keycloak. Some
+# issuers have it in aud alone (ServiceNow, Laravel Passport).
+_CLIENT_CLAIMS: Final = ("client_id", "azp", "cid", "appid", "clientId")
+# What a client is named with, as a subject, beside its id: by Auth0, Keycloak, PingAM.
+_CLIENT_SUBJECTS: Final = (("", "@clients"), ("service-account-", ""), ("(age!", ")"))
+# Claims that name the subject: also Cognito's and Keycloak's, UAA's, Okta's, Entra ID's.
+_SUBJECT_CLAIMS: Final = (
+    *("sub", "preferred_username", "username", "user_name"),
+    *("uid", "upn", "unique_name"),
+)
+# The grant of RFC 6749 section 4.4.2; with a hyphen at Auth0, as one word in .NET.
+_CLIENT_GRANT: Final = re.compile(r"(.*:)?client[\s_-]?credentials", re.DOTALL | re.IGNORECASE)
+_ENDS_IN_GRANT: Final = re.compile(r"client[\s_-]?credentials\Z", re.IGNORECASE)
+_CREDENTIALS: Final = "credentials"
+_BETWEEN: Final = re.compile(r"[\s,;]+")
+# Where an issuer says what the subject is, and its word for a person: Entra ID, the actor profile
+# (Auth0), Oracle, WSO2. Any other word is one for a machine.
+KINDS: Final = (
+    ("idtyp", "user"),
+    ("sub_profile", "user"),
+    ("sub_type", "user"),
+    ("aut", "APPLICATION_USER"),
+)
+# Claims that only tokens of machines have: Keycloak's service accounts, Kubernetes.
+_OF_MACHINES: Final = ("clientHost", "clientAddress", "kubernetes.io")
+_MACHINE_NAMES: Final = (
+    ("spiffe://", "service-account-", "system:", "(age!"),  # how they begin
+    ("@clients", ".gserviceaccount.com"),  # and end; authentik's in the grant
+)
+_FACETS: Final = "xms_sub_fct"  # Entra ID: words, of which these are agents and their accounts
+_MACHINE_FACETS: Final = frozenset({"11", "13"})
+_WORD: Final = re.compile(r"[a-z]+")
+_MIN_STEM_CHARS: Final = 4  # shorter words begin too many names
+_MACHINE_WORD: Final = re.compile(
+    r"(?:(?:account|admin|agent|api|app|application|automation|backup|batch|bot|client|crawler"
+    r"|cron|daemon|deploy|device|gateway|importer|integration|job|m2m|machine|monitor|nightly"
+    r"|operator|pipeline|proxy|report|robot|root|runner|scheduler|script|server|service|svc|sync"
+    r"|system|task|web|webhook|worker|workflow|workload)(?:s|er|ing)?)+"
+)
+
+
+def names_client(members: Mapping[str, Any], issuer: IssuerSettings) -> bool:
+    """Whether the subject is the client, by its id or a form of it."""
+    clients = {*client_names(members, issuer), *_lower(members.get("aud"))}
+    return not clients.isdisjoint(_clients_meant(members))
+
+
+def has_client_grant(values: Iterable[object]) -> bool:
+    """Whether one of the claims is, or has in it, the client credentials grant, however spelled.
+
+    Level by level, and each as far as that goes in C: a token may hold thousands of texts.
+    """
+    level = list(values)
+    while level:
+        texts = of_type(str, level)
+        is_near = _CREDENTIALS in "\n".join(texts).lower()
+        if is_near and any(map(_CLIENT_GRANT.fullmatch, _words(texts))):
+            return True
+        level = children(level)
+    return False
+
+
+def mark_of(members: Mapping[str, Any], issuer: IssuerSettings) -> str:
+    """The claim that is one of a machine, or ""."""
+    for name, kind in KINDS:
+        if name in members and members[name] != kind:
+            return name
+    for name in _OF_MACHINES:
+        if name in members:
+            return name
+    if not _MACHINE_FACETS.isdisjoint(_facets(members.get(_FACETS))):
+        return _FACETS
+    if not issuer.actor.names.isdisjoint(_clients_meant(members)):
+        return "sub"
+    begins, ends = _MACHINE_NAMES
+    for name in (*_SUBJECT_CLAIMS, "email"):
+        for text in _lower(members.get(name)):
+            if text.startswith(begins) or text.endswith(ends) or _ENDS_IN_GRANT.search(text):
+                return name
+    return ""
+
+
+def client_names(members: Mapping[str, Any], issuer: IssuerSettings) -> set[str]:
+    """What the token calls its client, in lower case: Keycloak writes its accounts so."""
+    found = set(_lower(members.get(issuer.actor.claim)))
+    for claim in _CLIENT_CLAIMS:
+        if claim in members:
+            found.update(_lower(members[claim]))
+    return found
+
+
+def is_machine_word(word: str, known: Collection[str]) -> bool:
+    """Whether a word in lower case is one for machines, or one of clients and agents.
+
+    ``known`` are the words of these; what begins with one of some length is one too.
+    """
+    stems = (word[:length] for length in range(_MIN_STEM_CHARS, len(word) + 1))
+    return (
+        word in known
+        or _MACHINE_WORD.fullmatch(word) is not None
+        or any(stem in known for stem in stems)
+    )
+
+
+def words_of(texts: Collection[str]) -> frozenset[str]:
+    """The words in texts of lower case."""
+    return frozenset(_WORD.findall(" ".join(texts)))
+
+
+def _clients_meant(members: Mapping[str, Any]) -> Iterator[str]:
+    """The ids of clients that what names the subject could be made of."""
+    for name in _SUBJECT_CLAIMS:
+        for subject in _lower(members.get(name)):
+            yield subject
+            for prefix, suffix in _CLIENT_SUBJECTS:
+                if subject.startswith(prefix) and subject.endswith(suffix):
+                    yield subject[len(prefix) : len(subject) - len(suffix)]
+
+
+def _words(texts: Iterable[str]) -> Iterator[str]:
+    """Texts, and the words of each."""
+    for text in texts:
+        yield text
+        yield from _BETWEEN.split(text)
+
+
+def _facets(value: object) -> set[str]:
+    """Words, whether they come as one text, as a number or in a list."""
+    values = value if isinstance(value, list) else [value]
+    return {word for one in values for word in str(one).split()}
+
+
+def _lower(value: object) -> Sequence[str]:
+    return [text.lower() for text in texts_of(value)]
+
+
+def texts_of(value: object) -> Sequence[str]:
+    """A claim's text, or those in its list."""
+    if isinstance(value, str):
+        return (value,)
+    return [one for one in value if isinstance(one, str)] if isinstance(value, list) else ()

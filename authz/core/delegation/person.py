@@ -1,0 +1,126 @@
+"""Whether a person is behind a token, or its client alone (RFC 9700 section 4.15, RFC 9068 5).
+
+A token that a client got for itself names the client wherever a user's token names the client too;
+only its subject is another. Two questions are asked of it, and both answers are closed:
+
+- Is it the client's own? Then the client is the principal, as the agent that acts for itself.
+- Else, where nothing but a mapped claim says that somebody delegated: does it show a person? By
+  what the operator says, or by what issuers give to users alone. What shows none is nobody's.
+
+A token with ``act`` says of itself that somebody delegated; who that is need be no person.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+from authz.core.delegation.claims import Claims
+from authz.core.delegation.machines import (
+    KINDS,
+    client_names,
+    has_client_grant,
+    is_machine_word,
+    mark_of,
+    names_client,
+    texts_of,
+    words_of,
+)
+from authz.core.delegation.settings import IssuerSettings
+from authz.core.patterns import ANY
+
+_ACTORS: Final = ("act", "may_act")  # what they hold is about others
+_OWN_KINDS: Final = (("idtyp", "app"), ("aut", "APPLICATION"))  # words for the client itself
+# Claims, all of a row, that issuers give where a user authenticated: RFC 8176, Okta, Cognito, Entra
+# ID, Keycloak.
+_SHOWING: Final = (
+    ("cid", "uid"),
+    ("token_use", "username"),
+    ("oid", "scp"),
+    ("sid", "preferred_username"),
+)
+# RFC 9068 section 2.2.1. Cognito and PingAM give it to clients too, but say of those tokens that
+# they are the client's own; authentik does not, whose users have amr or a session.
+_AUTHENTICATED: Final = "auth_time"
+_OF_AUTHENTIK: Final = "goauthentik.io/"
+_GRANT_CLAIMS: Final = ("grant_type", "gty")
+_USER_GRANTS: Final = frozenset(
+    {
+        "authorization_code",
+        "password",
+        "implicit",
+        "urn:ietf:params:oauth:grant-type:device_code",
+    }
+)
+# Subjects of users: Auth0's connection|id, PingAM's (usr!name).
+_CONNECTION: Final = re.compile(r"([A-Za-z0-9-]+)\|.+")
+_USER_SUBJECT: Final = re.compile(r"\(usr!.+\)")
+# A person's name, alone or as an e-mail address: alice, alice.smith, alice@corp.example. Clients
+# are named by ids that were made, with digits or hyphens, or by words that tell what they are.
+_NAME: Final = re.compile(r"([A-Za-z]+(?:\.[A-Za-z]+)*)(?:@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+)?")
+
+
+def is_clients_own(claims: Claims, issuer: IssuerSettings) -> bool:
+    """Whether a token is the one that its client got for itself, as far as it says so."""
+    members = claims.members
+    if any(members.get(name) == kind for name, kind in _OWN_KINDS):
+        return True
+    said = (value for name, value in members.items() if name not in _ACTORS)
+    return has_client_grant(said) or names_client(members, issuer)
+
+
+def why_no_person(claims: Claims, issuer: IssuerSettings) -> str:
+    """What is missing for a token to show that a person is behind it; "" when it does."""
+    members = claims.members
+    machine = mark_of(members, issuer)
+    if machine:
+        return f"its {machine} is a machine's"
+    if issuer.person_shown_by is not None:
+        if any(_has(members, name, words) for name, words in issuer.person_shown_by.items()):
+            return ""
+        return "no claim of person_shown_by shows that a person is behind it"
+    if _shows_person(members, issuer):
+        return ""
+    return "nothing in it shows that a person is behind it; person_shown_by says what would"
+
+
+def _shows_person(members: Mapping[str, Any], issuer: IssuerSettings) -> bool:
+    """Whether a token has what issuers give to users alone."""
+    return (
+        any(members.get(name) == kind for name, kind in KINDS)
+        or _is_authenticated(members)
+        or any(all(members.get(name) for name in row) for row in _SHOWING)
+        or any(not _USER_GRANTS.isdisjoint(texts_of(members.get(one))) for one in _GRANT_CLAIMS)
+        or _USER_SUBJECT.fullmatch(members["sub"]) is not None
+        or _is_persons_name(members, issuer)
+    )
+
+
+def _is_authenticated(members: Mapping[str, Any]) -> bool:
+    """Whether it says how or when a user authenticated, in the form that it has to have."""
+    methods = members.get("amr")
+    if any(methods) if isinstance(methods, list) else methods:
+        return True
+    when, context = members.get(_AUTHENTICATED), members.get("acr")
+    is_when = isinstance(when, int | float) and not isinstance(when, bool) and when > 0
+    return is_when and not (isinstance(context, str) and context.startswith(_OF_AUTHENTIK))
+
+
+def _is_persons_name(members: Mapping[str, Any], issuer: IssuerSettings) -> bool:
+    """Whether the subject is a name, and none that a client, an agent or a machine has."""
+    subject = members["sub"]
+    name = _NAME.fullmatch(subject)
+    connection = _CONNECTION.fullmatch(subject)
+    if name is not None:
+        words = name[1].lower().split(".")
+    elif connection is not None:
+        words = connection[1].lower().split("-")
+    else:
+        return False
+    taken = (words_of(client_names(members, issuer)), issuer.actor.words)
+    return not any(is_machine_word(word, known) for word in words for known in taken)
+
+
+def _has(members: Mapping[str, Any], name: str, words: tuple[str, ...]) -> bool:
+    """Whether a claim is, or holds, one of the words; for "*" whether it says anything at all."""
+    value = members.get(name)
+    return (ANY in words and bool(value)) or not set(words).isdisjoint(texts_of(value))

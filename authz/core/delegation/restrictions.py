@@ -1,0 +1,44 @@
+"""What restricts a token and is not checked here: to pass it over is to take more than was given.
+
+An unknown claim is no reason to refuse a token (RFC 7519 section 4). One that takes something away
+from it is: by a status list it may be revoked, and details of an authorization say what it is for.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from authz.core.delegation.settings import IssuerSettings
+from authz.core.reason import Denied, Reason
+
+_CLAIMS: Final = (
+    "status",  # token status lists: it may be revoked
+    "authorization_details",  # RFC 9396: what it may be used for
+    "crit",  # claims that must be understood (OpenID Federation)
+    *("cdnicrit", "cdniip", "cdniuc"),  # RFC 9246: the same, and for which client and URIs it is
+    "exi",  # RFC 9200: seconds from when it is first seen
+    *("htm", "htu"),  # RFC 9449 has them in proofs: for one method, one URI
+)
+# What an actor that calls by mutual TLS may be (draft-mora-oauth-entity-profiles).
+_AGENT_PROFILES: Final = frozenset({"ai_agent", "service"})
+
+
+def check_restrictions(members: Mapping[str, Any], issuer: IssuerSettings) -> None:
+    """Refuse a token with a restriction that nobody checks. Raises Denied(TOKEN_CLAIM)."""
+    for name in _CLAIMS:
+        if name in members and name not in issuer.accept_unchecked:
+            raise Denied(Reason.TOKEN_CLAIM, f"its {name} restricts it, and is not checked here")
+
+
+def check_actor(act: Mapping[str, Any], issuer: IssuerSettings) -> None:
+    """Refuse a current actor who is no agent, or who is held to a key that nobody checks.
+
+    What else an ``act`` has names the actor; dates and audiences in it mean nothing (RFC 8693
+    section 4.1). Raises Denied(TOKEN_CLAIM | CNF_UNSUPPORTED).
+    """
+    profile = act.get("sub_profile", "service")
+    words = profile.split() if isinstance(profile, str) else []
+    is_agent = bool(words) and _AGENT_PROFILES.issuperset(words)
+    if not is_agent and "act.sub_profile" not in issuer.accept_unchecked:
+        raise Denied(Reason.TOKEN_CLAIM, "its act.sub_profile is none of an agent")
+    if "cnf" in act and "act.cnf" not in issuer.accept_unchecked:
+        raise Denied(Reason.CNF_UNSUPPORTED, "the key in its act.cnf is not checked here")

@@ -1,0 +1,232 @@
+"""What an operator says about delegation tokens and the issuers that may make them."""
+
+import re
+from functools import cached_property
+from typing import Annotated, Final, Literal, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from authz.core.jose import KeySettings
+from authz.core.settings import Duration, FileText, MisfitError, Settings
+from authz.core.spiffe import SpiffeIdText, TrustDomainText
+from authz.core.urls import check_url
+
+Algorithm = Literal[
+    "ES256",
+    "ES384",
+    "ES512",
+    "RS256",
+    "RS384",
+    "RS512",
+    "PS256",
+    "PS384",
+    "PS512",
+    "Ed25519",
+    "EdDSA",
+]
+Unchecked = Literal[
+    "status",
+    "authorization_details",
+    "crit",
+    "cdnicrit",
+    "cdniip",
+    "cdniuc",
+    "exi",
+    "htm",
+    "htu",
+    "cnf",
+    "act.sub_profile",
+    "act.cnf",
+]
+ClaimText = Annotated[str, Field(min_length=1, max_length=64)]
+_HEADER_NAME: Final = r"^[a-z0-9-]{1,64}$"
+# Other kinds of JWT, by their typ: each has its own place and rules, and none of them is an access
+# token (RFC 8725bis section 3.12). ID-JAG, status lists, security events, transaction tokens, WIMSE
+# tokens and proofs, DPoP proofs, introspection answers, logout tokens, client assertions, AAuth.
+OTHER_KINDS: Final = frozenset(
+    {
+        "oauth-id-jag+jwt",
+        "statuslist+jwt",
+        "secevent+jwt",
+        "txntoken+jwt",
+        "wit+jwt",
+        "wpt+jwt",
+        "dpop+jwt",
+        "token-introspection+jwt",
+        "logout+jwt",
+        "oauth-authz-req+jwt",
+        "client-authentication+jwt",
+        "jwk-set+jwt",
+        "kb+jwt",
+        "dc+sd-jwt",
+        "aa-agent+jwt",
+        "aa-person+jwt",
+        "aa-resource+jwt",
+        "aa-auth+jwt",
+    }
+)
+
+
+def media_type(typ: object) -> str:
+    """``typ`` for comparing (RFC 7515 section 4.1.9): "at+jwt" is "application/at+jwt"."""
+    if not isinstance(typ, str):
+        return ""
+    lower = typ.lower()
+    return lower if "/" in lower else f"application/{lower}"
+
+
+def is_other_kind(typ: object) -> bool:
+    """Whether a ``typ`` says that the JWT is no access token, whatever an issuer's settings."""
+    return media_type(typ).removeprefix("application/") in OTHER_KINDS
+
+
+def _token_type(typ: str) -> str:
+    if is_other_kind(typ):
+        raise ValueError("that is another kind of token, and never accepted as an access token")
+    return typ
+
+
+class DpopSettings(Settings):
+    """Proofs of possession by DPoP (RFC 9449)."""
+
+    algorithms: tuple[Algorithm, ...] = Field(default=("ES256", "PS256", "Ed25519"), min_length=1)
+    """Signature algorithms of proofs."""
+    max_age: Duration = Field(default=60.0, ge=1.0, le=600.0)
+    """How old a proof may be, by its iat. Each is remembered for that long, against replay."""
+    clock_skew: Duration = Field(default=5.0, ge=0.0, le=60.0)
+    """How far in the future its iat may be."""
+    nonce: Literal["off", "required"] = "off"
+    """Whether a proof must hold a nonce of ours (section 9). It ends with nonce_lifetime."""
+    nonce_lifetime: Duration = Field(default=300.0, ge=10.0, le=86400.0)
+    """How long a nonce is good at least."""
+    nonce_secret: FileText | None = None
+    """A file of 32 random bytes or more, the same for all replicas; made at start if left out."""
+
+
+class TokenSettings(Settings):
+    """Where the delegation token stands in a request."""
+
+    header: str = Field(default="authorization", pattern=_HEADER_NAME)
+    """Lower-case name of the header that carries the token."""
+    scheme: str = Field(default="Bearer", pattern=r"^[A-Za-z0-9-]{0,32}$")
+    """Authentication scheme in front of the token, in any case (RFC 9110 section 11.1); "" when the
+    header holds the bare token.
+    """
+    forward: bool = False
+    """Whether the upstream may see the token. It could use it as the agent; so, rarely."""
+    max_bytes: int = Field(default=8192, ge=512, le=65536)
+    """The longest token that is looked at, in bytes."""
+    dpop: DpopSettings = DpopSettings()
+    """Proofs of possession by DPoP (RFC 9449)."""
+
+
+class ActorSettings(Settings):
+    """How an issuer names the acting agent."""
+
+    claim: str = Field(default="act", min_length=1, max_length=64)
+    """"act" (RFC 8693 section 4.1), or the claim of an issuer that has none, such as azp."""
+    map: dict[str, SpiffeIdText] = Field(default={})
+    """For a claim other than act: its values, and the SPIFFE ID of the agent each stands for."""
+    issuers: tuple[str, ...] = ()
+    """For act: further values of its iss. The token's own iss and the agent's trust domain, as
+    spiffe://corp.example, are always good; an actor is known by its iss and sub together.
+    """
+
+    @property
+    def is_mapped(self) -> bool:
+        """Whether the agent is told by a claim that is mapped, and not by act."""
+        return self.claim != "act"
+
+    @cached_property
+    def names(self) -> frozenset[str]:
+        """The map's values of the claim, in lower case, as some issuers write accounts."""
+        return frozenset(map(str.lower, self.map))
+
+    @cached_property
+    def words(self) -> frozenset[str]:
+        """The words of these, and of the names of their agents."""
+        agents = (one.rpartition("/")[2].lower() for one in self.map.values())
+        return frozenset(re.findall("[a-z]+", " ".join([*self.names, *agents])))
+
+    @model_validator(mode="after")
+    def _map_goes_with_other_claims(self) -> Self:
+        if not self.is_mapped and self.map:
+            raise MisfitError(
+                "map goes with a claim other than act, which names agents itself", "map"
+            )
+        if self.is_mapped and self.issuers:
+            raise MisfitError(
+                "issuers goes with the claim act, whose actors have an iss", "issuers"
+            )
+        if self.is_mapped and not self.map:
+            raise MisfitError(
+                f"say in map which agent each value of {self.claim} stands for", "claim"
+            )
+        return self
+
+
+class IssuerSettings(Settings):
+    """An issuer of delegation tokens, and what of its tokens is accepted."""
+
+    issuer: str = Field(min_length=1, max_length=1024)
+    """The token's iss, compared byte for byte."""
+    keys: KeySettings
+    """Where its public keys are."""
+    audiences: tuple[str, ...] = Field(min_length=1)
+    """A token must be for one of these (RFC 9068 section 4), compared byte for byte."""
+    algorithms: tuple[Algorithm, ...] = Field(default=("ES256", "PS256", "Ed25519"), min_length=1)
+    """Signature algorithms accepted from it (RFC 8725 section 3.1)."""
+    typ: tuple[Annotated[str, AfterValidator(_token_type)], ...] = Field(
+        default=("at+jwt",), min_length=1
+    )
+    """Token types accepted from it. "JWT" admits issuers before RFC 9068, but no ID token: such a
+    token must have the claim of scope_claim, and none that only another kind has.
+    """
+    scope_claim: str = Field(default="scope", min_length=1, max_length=64)
+    """The claim with the scopes: words in one string (RFC 8693 section 4.2); in another claim than
+    scope, such as scp, a list of words too.
+    """
+    proof: Literal["optional", "required"] = "optional"
+    """Whether its tokens must be bound to a key (cnf) that the caller proves to hold."""
+    actor: ActorSettings = ActorSettings()
+    """How it names the acting agent."""
+    person_shown_by: dict[ClaimText, tuple[str, ...]] | None = Field(default=None, min_length=1)
+    """With an actor.claim other than act: claims of which one shows that a person is behind a
+    token, and their values; "*" for any. Left out, it is what issuers give to users alone, as the
+    reference of tokens lists it. A token that shows none is refused; a client's own never does.
+    """
+    accept_unchecked: tuple[Unchecked, ...] = ()
+    """Restrictions that are not checked here, and whose tokens are taken all the same, as if they
+    had none: status is the token's place in a status list, cnf what its cnf has besides a key that
+    is checked.
+    """
+    actors_from: tuple[TrustDomainText, ...] | None = None
+    """Trust domains whose agents it may name as actors; all trusted ones when left out."""
+    max_actors: int = Field(default=4, ge=1, le=16)
+    """Longest chain of actors; a longer one is refused, never cut."""
+    max_lifetime: Duration = Field(default=86400.0, ge=1.0)
+    """Longest time between a token's iat and exp."""
+    clock_skew: Duration = Field(default=30.0, ge=0.0, le=120.0)
+    """How far its clock may be from ours."""
+
+    @model_validator(mode="after")
+    def _act_needs_no_person(self) -> Self:
+        if self.person_shown_by is not None and not self.actor.is_mapped:
+            message = "it goes with an actor.claim other than act: act says itself who delegated"
+            raise MisfitError(message, "person_shown_by")
+        for name, values in (self.person_shown_by or {}).items():
+            if not values:
+                message = 'an empty list shows nobody; "*" is any value'
+                raise MisfitError(message, "person_shown_by", name)
+        return self
+
+    @model_validator(mode="after")
+    def _is_found_by_its_url(self) -> Self:
+        if self.keys.discovery:
+            try:
+                check_url(self.issuer)
+            except ValueError as error:
+                raise MisfitError(
+                    f"with discovery the issuer is a URL: {error}", "issuer"
+                ) from None
+        return self

@@ -1,0 +1,118 @@
+"""Step 1, who calls: the agent's SPIFFE ID, as the proxy presents it.
+
+Each kind of proxy has a profile that says where the ID stands. Only what the proxy itself writes is
+read: ``source.principal``, ``source.certificate``, metadata, and the header
+``x-forwarded-client-cert`` where the profile names the proxies that may have written it. Wherever
+two of them speak of the caller, they must agree.
+
+``source.principal`` is whatever name Envoy found first in the certificate: a URI, else a DNS name,
+else the subject. So it is parsed as a SPIFFE ID; and a certificate, where there is one, must be the
+SVID of the same ID (X509-SVID sections 2, 4 and 5.2).
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final
+
+from authz.core.decision import Agent
+from authz.core.identity.presented import (
+    Presented,
+    from_certificate,
+    from_metadata,
+    from_principal,
+    from_xfcc,
+    spiffe_id_of,
+)
+from authz.core.identity.settings import ProfileSettings, Source
+from authz.core.reason import Denied, Reason
+from authz.core.request import Request
+from authz.core.routes import PROFILE
+from authz.core.spiffe import SpiffeId, SpiffeIdError, SpiffePattern
+from authz.core.spiffe.svid import checked_svid
+
+__all__ = ["DEFAULT", "Identity", "ProfileSettings"]
+DEFAULT: Final = "default"
+_SOURCES: Final[Mapping[Source, Callable[[Request, ProfileSettings, float], Presented]]] = {
+    "principal": from_principal,
+    "certificate": from_certificate,
+    "xfcc": from_xfcc,
+    "metadata": from_metadata,
+}
+
+
+class Identity:
+    """Establishes agents."""
+
+    def __init__(
+        self, trust_domains: Iterable[str], profiles: Mapping[str, ProfileSettings]
+    ) -> None:
+        """Take the trust domains that are known, and the profiles by name."""
+        self._trust_domains = frozenset(trust_domains)
+        self._profiles = {DEFAULT: ProfileSettings(), **profiles}
+        self._callers = {
+            name: tuple(SpiffePattern.parse(text) for text in profile.callers)
+            for name, profile in self._profiles.items()
+        }
+
+    def identify(self, request: Request, now: float) -> Agent:
+        """The calling agent.
+
+        Raises Denied(AGENT_MISSING | AGENT_INVALID | AGENT_UNTRUSTED_DOMAIN | IDENTITY_CONFLICT).
+        """
+        profile = self._profile(request.context_value(PROFILE), request.proxy)
+        presented = _SOURCES[profile.identity](request, profile, now)
+        spiffe_id = spiffe_id_of(presented.name, presented.origin)
+        self._check_trust_domain(spiffe_id, profile)
+        if not presented.certificate:
+            if profile.certificate == "required":
+                raise Denied(Reason.AGENT_INVALID, "the proxy sent no certificate of the caller")
+            return Agent(spiffe_id, presented.thumbprint)
+        svid = checked_svid(presented.certificate, now, "the caller's certificate")
+        if svid.uris != (spiffe_id.text,):
+            raise Denied(Reason.IDENTITY_CONFLICT, "the caller's certificate is of another ID")
+        if presented.thumbprint not in ("", svid.thumbprint):
+            raise Denied(Reason.IDENTITY_CONFLICT, "the caller's certificate has another hash")
+        return Agent(spiffe_id, svid.thumbprint, svid.not_after)
+
+    def mcp_metadata(self, named: str, proxy: str) -> str | None:
+        """The namespace of the MCP filter of this proxy, where its profile trusts one."""
+        try:
+            return self._profile(named, proxy).mcp_metadata
+        except Denied:  # identify() says so
+            return None
+
+    def _profile(self, named: str, proxy_id: str) -> ProfileSettings:
+        """The profile that the route names, else the calling proxy's own, else the default."""
+        proxy = _proxy_id(proxy_id)
+        name = named or self._profile_of(proxy)
+        profile = self._profiles.get(name)
+        if profile is None:
+            raise Denied(Reason.AGENT_INVALID, "the route names a profile that is not configured")
+        if profile.callers and not _is_one_of(proxy, self._callers[name]):
+            raise Denied(Reason.AGENT_INVALID, "the calling proxy may not use the profile")
+        return profile
+
+    def _profile_of(self, proxy: SpiffeId | None) -> str:
+        if proxy is None:
+            return DEFAULT
+        own = (name for name, callers in self._callers.items() if _is_one_of(proxy, callers))
+        return next(own, DEFAULT)
+
+    def _check_trust_domain(self, spiffe_id: SpiffeId, profile: ProfileSettings) -> None:
+        domain = spiffe_id.trust_domain.name
+        if domain not in self._trust_domains:
+            raise Denied(Reason.AGENT_UNTRUSTED_DOMAIN, "not one of trust_domains")
+        if profile.trust_domains is not None and domain not in profile.trust_domains:
+            raise Denied(Reason.AGENT_UNTRUSTED_DOMAIN, "not one of the profile's trust_domains")
+
+
+def _proxy_id(text: str) -> SpiffeId | None:
+    if not text:  # as on every unix socket
+        return None
+    try:
+        return SpiffeId.parse(text)
+    except SpiffeIdError:
+        return None
+
+
+def _is_one_of(proxy: SpiffeId | None, patterns: tuple[SpiffePattern, ...]) -> bool:
+    return proxy is not None and any(pattern.matches(proxy) for pattern in patterns)

@@ -1,0 +1,262 @@
+"""A JWK Set as usable keys (RFC 7517, RFC 7518, RFC 8725), and why the others are not used.
+
+A key that can't be used is left out and named; it never spoils the others. What is never used:
+symmetric and private keys, weak ones, two keys of one kid, and keys for another use or algorithm.
+One key that is listed more than once, as for each of its algorithms, is one key. A member that is
+null is absent, as some libraries write what is not there.
+"""
+
+import json
+from base64 import urlsafe_b64encode
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Any, Final
+
+import jwt
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from jwt.exceptions import PyJWTError
+
+from authz.core import strictjson
+from authz.core.jose.roca import is_roca_weak
+
+MAX_DOCUMENT_BYTES: Final = 256 * 1024  # 100 RSA-4096 keys are some 80 KiB
+MAX_KEYS: Final = 100  # real sets have 2 to 10
+MAX_KEY_ID_CHARS: Final = 256
+MIN_RSA_BITS: Final = 2048  # RFC 7518 section 3.3
+MAX_RSA_BITS: Final = 8192  # a verification's time grows with the square
+MIN_RSA_EXPONENT: Final = 65537  # NIST FIPS 186-5 section 5.4
+MAX_RSA_EXPONENT_BITS: Final = 64  # real ones have 17; a verification's time grows with them
+_PRIVATE_MEMBERS: Final = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
+_EC_ALGORITHMS: Final = {"P-256": "ES256", "P-384": "ES384", "P-521": "ES512"}
+_RSA_ALGORITHMS: Final = frozenset({"RS256", "RS384", "RS512", "PS256", "PS384", "PS512"})
+_ED25519_ALGORITHMS: Final = frozenset({"Ed25519", "EdDSA"})  # RFC 9864 renames the second
+_SIGNATURE_BYTES: Final = {"ES256": 64, "ES384": 96, "ES512": 132, "Ed25519": 64, "EdDSA": 64}
+_REQUIRED_MEMBERS: Final = {  # in lexicographic order, as the digest is over them (RFC 7638 3.2)
+    "EC": ("crv", "kty", "x", "y"),
+    "OKP": ("crv", "kty", "x"),
+    "RSA": ("e", "kty", "n"),
+}
+PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey
+
+
+class KeySetError(ValueError):
+    """The document is no key set with a usable key; the message holds none of it."""
+
+
+class KeyVerifyError(Exception):
+    """The signature is not the key's."""
+
+
+class _UnusableError(ValueError):
+    """One key can't be used; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A public key, and the algorithms that it may verify.
+
+    Attributes:
+        key_id: its ``kid``.
+        algorithms: names as in ``alg``: those of its kind that the issuer's settings and its own
+            ``alg`` leave.
+        thumbprint: what tells whether the key behind a kid changed.
+    """
+
+    key_id: str
+    algorithms: frozenset[str]
+    public: PublicKey = field(repr=False)
+    thumbprint: str = field(repr=False)
+
+    def verify(self, algorithm: str, signing_input: bytes, signature: bytes) -> None:
+        """Verify a JWS signature (RFC 7515 section 5.2). Raises KeyVerifyError."""
+        if algorithm not in self.algorithms or len(signature) != self._length(algorithm):
+            raise KeyVerifyError
+        method = jwt.get_algorithm_by_name("EdDSA" if algorithm == "Ed25519" else algorithm)
+        try:
+            is_good = method.verify(signing_input, self.public, signature)
+        except (PyJWTError, ValueError, TypeError, UnsupportedAlgorithm):
+            raise KeyVerifyError from None
+        if is_good is not True:
+            raise KeyVerifyError
+
+    def with_more(self, other: "Key") -> "Key":
+        """The key for the algorithms of another entry of the same key as well."""
+        algorithms = self.algorithms | other.algorithms
+        return Key(self.key_id, algorithms, self.public, _thumbprint(self.public, algorithms))
+
+    def _length(self, algorithm: str) -> int:
+        if isinstance(self.public, rsa.RSAPublicKey):
+            return (self.public.key_size + 7) // 8
+        return _SIGNATURE_BYTES[algorithm]
+
+
+def parse_key_set(
+    document: bytes, algorithms: frozenset[str]
+) -> tuple[Mapping[str, Key], tuple[tuple[str, str], ...]]:
+    """The usable keys by kid, and (kid, why) of the others. Raises KeySetError without one.
+
+    ``algorithms`` are those that the issuer's settings accept.
+    """
+    if len(document) > MAX_DOCUMENT_BYTES:
+        raise KeySetError(f"larger than {MAX_DOCUMENT_BYTES} bytes")
+    try:
+        parsed = strictjson.loads(document)
+    except strictjson.StrictJsonError as error:
+        raise KeySetError(str(error)) from None
+    listed = parsed.get("keys") if isinstance(parsed, dict) else None
+    if not isinstance(listed, list):
+        raise KeySetError("not a JWK Set: it has no list named keys")
+    keys, refused = keys_of(listed, algorithms)
+    if not keys:
+        first = f"; the first: {refused[0][1]}" if refused else ""
+        raise KeySetError(f"none of its {len(listed)} keys can be used{first}")
+    return keys, refused
+
+
+def keys_of(
+    listed: list[Any], algorithms: frozenset[str], expected_use: str = "sig"
+) -> tuple[dict[str, Key], tuple[tuple[str, str], ...]]:
+    """As ``parse_key_set``, of the JWKs themselves. Raises KeySetError for too many.
+
+    ``expected_use`` is their ``use``: "sig", which a key without one has too, or one of SPIFFE's
+    bundles, which always say it.
+    """
+    if len(listed) > MAX_KEYS:
+        raise KeySetError(f"more than {MAX_KEYS} keys")
+    jwks = [_present(jwk) if isinstance(jwk, dict) else None for jwk in listed]
+    meant: defaultdict[str, set[tuple[str, ...]]] = defaultdict(set)
+    for jwk in jwks:
+        if jwk is not None and _has_kid(jwk):
+            meant[jwk["kid"]].add(_identity(jwk))
+    keys: dict[str, Key] = {}
+    refused: list[tuple[str, str]] = []
+    for at, jwk in enumerate(jwks):
+        try:
+            key = _key(_known(jwk, meant), algorithms, expected_use)
+        except _UnusableError as error:
+            name = jwk["kid"] if jwk is not None and _has_kid(jwk) else f"[{at}]"
+            refused.append((name, str(error)))
+        else:
+            keys[key.key_id] = key.with_more(keys[key.key_id]) if key.key_id in keys else key
+    return keys, tuple(refused)
+
+
+def _present(jwk: dict[str, Any]) -> dict[str, Any]:
+    """The members that are there; of those of private keys also an empty list or text is not.
+
+    .NET's libraries write ``"d": null`` and ``"oth": []`` into public keys.
+    """
+    return {
+        name: value
+        for name, value in jwk.items()
+        if value is not None and not (name in _PRIVATE_MEMBERS and value in ("", []))
+    }
+
+
+def _identity(jwk: dict[str, Any]) -> tuple[str, ...]:
+    """What two entries of one key have in common: the key, and that it is for signatures."""
+    names = ("kty", "crv", "n", "e", "x", "y", *sorted(_PRIVATE_MEMBERS))
+    values = [jwk.get("use", "sig"), *(jwk.get(name) for name in names)]
+    return tuple(map(json.dumps, values))
+
+
+def _has_kid(jwk: dict[str, Any]) -> bool:
+    kid = jwk.get("kid")
+    return isinstance(kid, str) and 0 < len(kid) <= MAX_KEY_ID_CHARS
+
+
+def _known(jwk: dict[str, Any] | None, meant: Mapping[str, set[tuple[str, ...]]]) -> dict[str, Any]:
+    """The entry, if its kid names one key only. Raises _UnusableError."""
+    if jwk is None:
+        raise _UnusableError("not an object")
+    if not _has_kid(jwk):
+        raise _UnusableError("no kid, or a long one")
+    if len(meant[jwk["kid"]]) > 1:
+        raise _UnusableError("its kid stands for more than one key")
+    return jwk
+
+
+def _key(jwk: dict[str, Any], algorithms: frozenset[str], expected_use: str) -> Key:
+    if jwk.get("use", "sig") != expected_use:
+        raise _UnusableError(f"not for {expected_use} (use)")
+    operations = jwk.get("key_ops", ["verify"])
+    if not isinstance(operations, list) or "verify" not in operations:
+        raise _UnusableError("not for verifying (key_ops)")
+    public, possible = _public_key(jwk)
+    own = possible if "alg" not in jwk else possible & {_name(jwk["alg"])}
+    usable = own & algorithms
+    if not usable:
+        raise _UnusableError("none of the issuer's algorithms is for it")
+    return Key(jwk["kid"], usable, public, _thumbprint(public, usable))
+
+
+def _name(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _public_key(jwk: dict[str, Any]) -> tuple[PublicKey, frozenset[str]]:
+    kind, curve = jwk.get("kty"), _name(jwk.get("crv"))
+    if kind == "oct":
+        raise _UnusableError("a symmetric key")
+    if jwk.keys() & _PRIVATE_MEMBERS:
+        raise _UnusableError("a private key, which should not be shown: replace it")
+    try:
+        if kind == "RSA":
+            return _rsa(jwt.get_algorithm_by_name("RS256").from_jwk(jwk))
+        if kind == "EC" and curve in _EC_ALGORITHMS:
+            name = _EC_ALGORITHMS[curve]
+            return jwt.get_algorithm_by_name(name).from_jwk(jwk), frozenset({name})
+        if kind == "OKP" and curve == "Ed25519":
+            return jwt.get_algorithm_by_name("EdDSA").from_jwk(jwk), _ED25519_ALGORITHMS
+    except _UnusableError:
+        raise
+    except Exception:  # noqa: BLE001 - whatever hostile numbers do to the libraries: not a key
+        raise _UnusableError("its numbers are no such key") from None
+    raise _UnusableError("of a kind or curve that is not used here")
+
+
+def proof_key(jwk: object, algorithms: frozenset[str]) -> Key:
+    """The public key that a proof of possession carries itself (RFC 9449 section 4.2).
+
+    Its ``key_id`` and ``thumbprint`` are its JWK SHA-256 thumbprint. Raises KeySetError.
+    """
+    if not isinstance(jwk, dict):
+        raise KeySetError("not an object")
+    jwk = _present(jwk)
+    try:
+        public, possible = _public_key(jwk)
+    except _UnusableError as error:
+        raise KeySetError(str(error)) from None
+    thumbprint = _jwk_thumbprint(jwk)
+    return Key(thumbprint, possible & algorithms, public, thumbprint)
+
+
+def _jwk_thumbprint(jwk: Mapping[str, Any]) -> str:
+    """base64url SHA-256 over the required members of a good public JWK (RFC 7638 section 3)."""
+    names = _REQUIRED_MEMBERS[jwk["kty"]]
+    text = json.dumps({name: jwk[name] for name in names}, separators=(",", ":"))
+    return urlsafe_b64encode(sha256(text.encode()).digest()).rstrip(b"=").decode()
+
+
+def _rsa(public: rsa.RSAPublicKey) -> tuple[PublicKey, frozenset[str]]:
+    if not MIN_RSA_BITS <= public.key_size <= MAX_RSA_BITS:
+        raise _UnusableError(f"RSA of {public.key_size} bits")
+    exponent = public.public_numbers().e
+    if (
+        exponent < MIN_RSA_EXPONENT
+        or exponent % 2 == 0
+        or exponent.bit_length() > MAX_RSA_EXPONENT_BITS
+    ):
+        raise _UnusableError("RSA with a weak exponent")
+    if is_roca_weak(public.public_numbers().n):
+        raise _UnusableError("RSA of a chip whose keys can be factored (ROCA, CVE-2017-15361)")
+    return public, _RSA_ALGORITHMS
+
+
+def _thumbprint(public: PublicKey, usable: frozenset[str]) -> str:
+    der = public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return "|".join([sha256(der).hexdigest(), *sorted(usable)])

@@ -1,0 +1,146 @@
+"""The ``keys:`` of an issuer's settings: where its public keys are, and how often they are fetched.
+
+The same rules of a good URL hold for the one that an issuer's discovery document names.
+"""
+
+from hashlib import sha256
+from typing import Annotated, Final, Literal, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from authz.core.settings import Duration, FileText, MisfitError, Settings
+from authz.core.spiffe import SpiffeIdText, TrustDomainText
+from authz.core.urls import check_url, is_plain
+
+FILE_POLL_SECONDS: Final = 1.0  # a file costs nothing to look at
+WORKLOAD_API_POLL_SECONDS: Final = 5.0  # a call to the agent on this machine: 2 ms
+_PLACE: Final = (
+    "jwks_uri",
+    "discovery",
+    "file",
+    "spiffe_bundle",
+    "insecure",
+    "allow_any_address",
+    "ca_file",
+)
+
+
+class SpiffeBundleSettings(Settings):
+    """A trust domain's SPIFFE bundle: exactly one of file, endpoint and workload_api."""
+
+    trust_domain: TrustDomainText
+    """Whose bundle it is. Never taken from the bundle or a token."""
+    file: FileText | None = None
+    """A file with the bundle; read anew when it changes."""
+    endpoint: Annotated[str, AfterValidator(check_url)] | None = None
+    """HTTPS URL of the bundle endpoint."""
+    profile: Literal["https_web", "https_spiffe"] = "https_web"
+    """How the endpoint is known: by the web's CAs (or ca_file), or by its SPIFFE ID."""
+    endpoint_spiffe_id: SpiffeIdText | None = None
+    """For https_spiffe: the endpoint's SPIFFE ID."""
+    bootstrap: FileText | None = None
+    """For https_spiffe: a file with the bundle of the endpoint's trust domain, to begin with."""
+    workload_api: str | None = Field(default=None, pattern=r"^unix:/.+")
+    """The SPIFFE Workload API's socket; needs the extra agent-authz[spiffe]."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        given = (self.file, self.endpoint, self.workload_api)
+        if len([one for one in given if one is not None]) != 1:
+            raise ValueError("exactly one of file, endpoint and workload_api is needed")
+        if self.endpoint is not None and is_plain(self.endpoint):
+            raise MisfitError("a bundle endpoint is https", "endpoint")
+        is_spiffe = self.profile == "https_spiffe"
+        has_both = self.endpoint_spiffe_id is not None and self.bootstrap is not None
+        if is_spiffe and not (has_both and self.endpoint):
+            raise MisfitError(
+                "https_spiffe needs endpoint, endpoint_spiffe_id and bootstrap", "profile"
+            )
+        if not is_spiffe and (self.endpoint_spiffe_id or self.bootstrap):
+            key = "endpoint_spiffe_id" if self.endpoint_spiffe_id else "bootstrap"
+            raise MisfitError("endpoint_spiffe_id and bootstrap go with profile: https_spiffe", key)
+        return self
+
+    @property
+    def name(self) -> str:
+        """Where it comes from, for people."""
+        return self.file or self.endpoint or str(self.workload_api)
+
+
+class KeySettings(Settings):
+    """Where an issuer's keys are: exactly one of jwks_uri, discovery, file and spiffe_bundle."""
+
+    jwks_uri: Annotated[str, AfterValidator(check_url)] | None = None
+    """HTTPS URL of the issuer's JWK Set."""
+    discovery: bool = False
+    """Find the JWK Set through the issuer's metadata: /.well-known/openid-configuration, or
+    /.well-known/oauth-authorization-server (RFC 8414)."""
+    file: FileText | None = None
+    """A file with a JWK Set; read anew when it changes."""
+    spiffe_bundle: SpiffeBundleSettings | None = None
+    """The SPIFFE bundle of a trust domain, of which the jwt-svid keys count."""
+    insecure: bool = False
+    """Accept plain http:// in jwks_uri: whoever is on the way can then sign tokens."""
+    allow_any_address: bool = False
+    """Accept link-local, metadata and multicast addresses, where clouds keep their secrets."""
+    ca_file: FileText | None = None
+    """PEM certificates to trust for jwks_uri, in place of the system's."""
+    refresh: Duration = Field(default=300.0, ge=1.0, le=86400.0)
+    """How often keys are fetched: a withdrawn key is used that long at most. An issuer's
+    Cache-Control may make it more often, down to 30s, never less.
+    """
+    cooldown: Duration = Field(default=10.0, ge=1.0, le=3600.0)
+    """Shortest time between fetches that unknown keys cause, and first pause after a failure."""
+    max_age: Duration = Field(default=86400.0, ge=1.0)
+    """How long the last good keys are used while the issuer can't be reached."""
+    timeout: Duration = Field(default=5.0, ge=0.1, le=60.0)
+    """Longest time that one fetch takes in all, after the name was looked up."""
+    required_at_start: bool = False
+    """Whether a server listens only once it has this issuer's keys. It always waits for those of
+    one issuer.
+    """
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        given = (self.jwks_uri, self.discovery or None, self.file, self.spiffe_bundle)
+        if len([one for one in given if one is not None]) != 1:
+            raise ValueError(
+                "exactly one of jwks_uri, discovery: true, file and spiffe_bundle is needed"
+            )
+        if self.jwks_uri and is_plain(self.jwks_uri) and not self.insecure:
+            raise MisfitError(
+                "plain http lets whoever is on the way sign tokens: use https, "
+                "or say insecure: true",
+                "jwks_uri",
+            )
+        return self
+
+    @property
+    def place(self) -> tuple[object, ...]:
+        """What tells whether two settings mean keys of one origin, fetched with the same care."""
+        return tuple(getattr(self, name) for name in _PLACE)
+
+    @property
+    def place_digest(self) -> str:
+        """The same as a text that says it on disk."""
+        return sha256(self.model_dump_json(include=set(_PLACE)).encode()).hexdigest()
+
+    @property
+    def name(self) -> str:
+        """Where they come from, for people."""
+        bundle = self.spiffe_bundle.name if self.spiffe_bundle else None
+        return self.jwks_uri or self.file or bundle or "discovery"
+
+    @property
+    def is_file(self) -> bool:
+        """Whether they are on this machine's disk anyway."""
+        bundle = self.spiffe_bundle
+        return self.file is not None or (bundle is not None and bundle.file is not None)
+
+    @property
+    def poll_seconds(self) -> float | None:
+        """How often a source on this machine is looked at; None for one on the network."""
+        if self.is_file:
+            return FILE_POLL_SECONDS
+        bundle = self.spiffe_bundle
+        return WORKLOAD_API_POLL_SECONDS if bundle is not None and bundle.workload_api else None

@@ -1,0 +1,139 @@
+"""Patterns over segments, and of hosts and methods. Segment-wise, never by prefix of text.
+
+``*`` (in paths also ``{name}``) stands for exactly one segment that is not empty; ``**``, at the
+end only, for any number of them, none included. So ``/a/**`` matches ``/a``, ``/a/`` and ``/a/b``,
+and ``agent-1`` never matches ``agent-10``.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Annotated, Final
+
+from pydantic import AfterValidator, Field
+
+from authz.core.paths import canonical_path
+from authz.core.reason import Denied
+from authz.core.request import canonical_host
+
+_VARIABLE: Final = re.compile(r"\{[A-Za-z_][A-Za-z0-9_]*\}")
+_METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+_ALIKE: Final = frozenset({"ORDERPATCH", "PROPPATCH", "REPORT"})  # of WebDAV: no slips
+ANY: Final = "*"
+REST: Final = "**"
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentPattern:
+    """Segments to match one by one; None stands for any one segment that is not empty.
+
+    Attributes:
+        segments: the fixed part.
+        rest: whether any number of further segments may follow.
+    """
+
+    segments: tuple[str | None, ...]
+    rest: bool
+
+    def matches(self, segments: tuple[str, ...]) -> bool:
+        """Whether all of the segments fit."""
+        count = len(self.segments)
+        if len(segments) < count or (len(segments) > count and not self.rest):
+            return False
+        for want, got in zip(self.segments, segments, strict=False):
+            if want != got and (want is not None or not got):
+                return False
+        return True
+
+    def intersection(self, other: "SegmentPattern") -> "SegmentPattern | None":
+        """The pattern of what both match; None when that is nothing."""
+        shorter, longer = sorted((self, other), key=lambda one: len(one.segments))
+        count = len(shorter.segments)
+        if len(longer.segments) > count and not shorter.rest:
+            return None
+        both: list[str | None] = []
+        for one, two in zip(shorter.segments, longer.segments, strict=False):
+            if one != two and (None not in (one, two) or "" in (one, two)):
+                return None
+            both.append(two if one is None else one)
+        return SegmentPattern((*both, *longer.segments[count:]), self.rest and other.rest)
+
+    def covers(self, other: "SegmentPattern") -> bool:
+        """Whether it matches all that the other does."""
+        return other.intersection(self) == other
+
+    def __str__(self) -> str:
+        """As a path of the config."""
+        written = [ANY if one is None else one for one in self.segments]
+        return "/" + "/".join([*written, *([REST] if self.rest else [])])
+
+
+def segment_pattern(raw: list[str], literal: Callable[[str], str | None]) -> SegmentPattern:
+    """Make the pattern of segments as written; ``literal`` reads a fixed one. Raises ValueError."""
+    rest = raw[-1] == REST
+    fixed = raw[:-1] if rest else raw
+    if any(ANY in segment and segment != ANY for segment in fixed):
+        raise ValueError("'*' stands for a whole segment, and '**' only at the end")
+    return SegmentPattern(tuple(None if s == ANY else literal(s) for s in fixed), rest)
+
+
+def path_pattern(text: str) -> SegmentPattern:
+    """Parse ``/orders/{id}/**``. Raises ValueError."""
+    if not text.startswith("/"):
+        raise ValueError("a path pattern starts with '/'")
+    segments = text[1:].split("/")
+    if "" in segments[:-1]:
+        raise ValueError("no request has such a path: it has an empty segment")
+    return segment_pattern(segments, _literal_path_segment)
+
+
+def _literal_path_segment(segment: str) -> str | None:
+    if _VARIABLE.fullmatch(segment):
+        return None
+    if "?" in segment or "#" in segment:
+        raise ValueError("rules see no query and no fragment: leave out what begins with ? or #")
+    if "{" in segment or "}" in segment:
+        raise ValueError("a variable is a whole segment, as {id}: letters, digits and _")
+    if segment.startswith(":"):  # other routers' variable: a deny of it would deny nothing
+        raise ValueError(f"for any segment write {{{segment[1:]}}}; a colon itself is written %3A")
+    try:
+        return canonical_path("/" + segment)[0]
+    except Denied as denied:
+        raise ValueError(f"no request has such a path: {denied.detail}") from None
+
+
+def host_pattern(text: str) -> str:
+    """An exact host, lower case and without a port, or ``*`` for any. Raises ValueError."""
+    if text == ANY:
+        return text
+    try:
+        canonical = canonical_host(text)
+    except Denied as denied:
+        raise ValueError(denied.detail) from None
+    if canonical != text:
+        raise ValueError(f"hosts are lower case and without a port: {canonical}")
+    return text
+
+
+def _path_text(text: str) -> str:
+    path_pattern(text)
+    return text
+
+
+def _method_text(text: str) -> str:
+    """Any method, but not one that is surely a slip: a deny of it would deny nothing."""
+    if text in {"ANY", "ALL"}:
+        raise ValueError(f'{text} is no method: write "*" for any')
+    near = () if text in (*_METHODS, *_ALIKE) else get_close_matches(text, _METHODS, n=1)
+    if near:
+        raise ValueError(f"{text} is no method that is known here; did you mean {near[0]}?")
+    return text
+
+
+# How the config writes them: texts that were parsed once and are good.
+HostText = Annotated[str, AfterValidator(host_pattern)]
+PathText = Annotated[str, AfterValidator(_path_text)]
+MethodText = Annotated[
+    str, Field(pattern=r"^([A-Z][A-Z-]{0,31}|\*)$"), AfterValidator(_method_text)
+]

@@ -1,0 +1,229 @@
+"""Step 3, may they: default-deny allow-lists, compiled at load, matched without a scan.
+
+An operation is allowed when a rule that the agent holds and one that the principal holds both fit,
+with the scopes that both ask; and no deny that either of them holds fits. Nothing else allows.
+"""
+
+from collections.abc import Iterable
+from itertools import chain
+from typing import Final
+
+from authz.core.conditions import CLAIMS
+from authz.core.decision import Delegation, Verdict
+from authz.core.elsewhere import is_elsewhere, names_elsewhere
+from authz.core.policy.batches import Messages, judge_all
+from authz.core.policy.case import BOOTSTRAP, Case, Miss
+from authz.core.policy.claims import root_of
+from authz.core.policy.entries import AgentEntry, Agents
+from authz.core.policy.held import TOLD, Fit, HeldClaims
+from authz.core.policy.principal import PrincipalEntry
+from authz.core.policy.principals import Principals
+from authz.core.policy.rules import UNRESTRICTED, Rule, RuleSet, compiled
+from authz.core.policy.settings import (
+    AgentSettings,
+    ConditionSettings,
+    EarlierActorSettings,
+    GrantName,
+    Grants,
+    PrincipalMatch,
+    PrincipalSettings,
+    RuleSettings,
+)
+from authz.core.policy.shadow import NotEnforced, PolicyStep, WithCandidate
+from authz.core.policy.verdict import verdict_of
+from authz.core.reason import Denied, Reason
+from authz.core.spiffe.spiffe_id import is_misspelt
+from authz.core.stepup import ACR, AUTH_TIME
+
+__all__ = [
+    "AgentSettings",
+    "Case",
+    "ConditionSettings",
+    "EarlierActorSettings",
+    "GrantName",
+    "Grants",
+    "Miss",
+    "NotEnforced",
+    "Policy",
+    "PolicyStep",
+    "PrincipalMatch",
+    "PrincipalSettings",
+    "RuleSettings",
+    "WithCandidate",
+    "judge_all",
+]
+UNREGISTERED: Final = "earlier_actor_unregistered"
+SUSPENDED: Final = "earlier_actor_suspended"
+UNREADABLE: Final = "earlier_actor_unreadable"
+_NO_CONDITIONS: Final = ConditionSettings()
+_RECORD: Final = EarlierActorSettings()
+
+
+class Policy:
+    """The compiled rules.
+
+    Attributes:
+        agents, principals: who holds them.
+        headers: names of the request headers that decisions read.
+        claims: names of the claims that decisions read, for the audit record.
+        added_headers: names of the headers that rules give to the upstream.
+        reads_arguments: whether any rule that could fit a call reads its arguments.
+        knows: whether an operation is no call of a method that nobody knows.
+    """
+
+    def __init__(
+        self,
+        agents: Iterable[AgentSettings],
+        principals: Iterable[PrincipalSettings],
+        grants: Grants,
+        earlier_actors: EarlierActorSettings = _RECORD,
+        conditions: ConditionSettings = _NO_CONDITIONS,
+    ) -> None:
+        """Compile. Every grant that is named must exist; the config has checked that."""
+        rules = compiled(grants, conditions)
+        sets: dict[frozenset[str], RuleSet] = {}
+
+        def rule_set(names: tuple[str, ...]) -> RuleSet:
+            key = frozenset(names)
+            if key not in sets:  # many hold the same
+                sets[key] = RuleSet(chain.from_iterable(rules[name] for name in sorted(key)))
+            return sets[key]
+
+        self.agents = Agents(agents, rule_set)
+        self.principals = Principals(principals, rule_set)
+        self._earlier_actors = earlier_actors
+        is_reading = any(rule.reads(CLAIMS) for of_grant in rules.values() for rule in of_grant)
+        self._of_conditions = conditions.claims if is_reading else ()
+        self._messages = Messages(one for of_grant in rules.values() for one in of_grant)
+        self.reads_arguments = self._messages.reads_arguments  # of a call
+        self.knows = self._messages.knows
+        written = [rule.settings for of_grant in rules.values() for rule in of_grant]
+        self.headers = frozenset(conditions.headers).union(*(one.headers for one in written))
+        self.claims = _claims_of(self.principals.entries, written, conditions)
+        self.added_headers = frozenset[str]().union(*(one.add_headers for one in written))
+
+    def flags(self, delegation: Delegation) -> tuple[str, ...]:
+        """What an auditor should know: odd earlier actors, and claims that can't be read."""
+        unknown = self._unknown(delegation)
+        return (
+            *self._flags_of_chain(delegation),
+            *(f"claim_{fit.value}:{name}" for name, fit in unknown.items()),
+        )
+
+    def _flags_of_chain(self, delegation: Delegation) -> tuple[str, ...]:
+        if len(delegation.actors) < 2:  # noqa: PLR2004 - the current one, as nearly always
+            return ()
+        subjects = [actor.subject for actor in delegation.actors[1:]]
+        earlier = [self.agents.of_text(subject) for subject in subjects]
+        flags: list[str] = []
+        if [] in earlier:
+            flags.append(UNREGISTERED)
+        if any(entry.settings.suspended for entries in earlier for entry in entries):
+            flags.append(SUSPENDED)
+        if any(map(is_misspelt, subjects)):
+            flags.append(UNREADABLE)
+        return tuple(flags)
+
+    def _unknown(self, delegation: Delegation) -> dict[str, Fit]:
+        """The claims that rules read and that can't be read, and why."""
+        unknown = self.principals.unknown(delegation)
+        if self._of_conditions:
+            elsewhere = names_elsewhere(delegation.claims)
+            gone = [name for name in self._of_conditions if is_elsewhere(name, elsewhere)]
+            unknown |= dict.fromkeys(gone, Fit.ELSEWHERE)
+        return unknown
+
+    def judge(self, case: Case) -> Verdict:
+        """A rule of the agent and one of the principal that allow the operation, or why not.
+
+        Raises Denied(AGENT_SUSPENDED | ACTOR_NOT_PERMITTED | POLICY_DENIED) for whoever may nothing
+        at all: that holds in shadow as well.
+        """
+        agents = self._agent_entries(case)  # 1. an agent that is not suspended
+        self._check_earlier_actors(case.delegation)  # 2. by a chain that may be
+        principals = self._principal_entries(case)  # 3. likewise the principal, or nobody yet
+        if not agents:
+            return Verdict(Denied(Reason.AGENT_UNKNOWN, "no entry of agents is about the agent"))
+        if principals == []:
+            detail = "no entry of principals is about the principal, through this agent"
+            detail += self._why_unknown(case.delegation, [])
+            return Verdict(Denied(self._why_none(case.delegation), detail))
+        if case.operation.protocol and not self.knows(case.operation):
+            return Verdict(Denied(Reason.MCP_UNKNOWN_METHOD, "no rule lists the method"))
+        verdict = verdict_of(  # 4. what both may, and nothing denies
+            _rules_of(agents, case),
+            None if principals is None else _rules_of(principals, case),
+            case,
+        )
+        if isinstance(verdict.outcome, Denied) and verdict.outcome.reason is Reason.POLICY_DENIED:
+            verdict.outcome.detail += self._why_unknown(case.delegation, principals or [])
+        return verdict
+
+    def _why_unknown(self, delegation: Delegation, entries: list[PrincipalEntry]) -> str:
+        """What to add to a refusal's detail where claims could not be read."""
+        unknown, held = self._unknown(delegation), HeldClaims(delegation.claims)
+        for entry in entries:
+            unknown |= entry.unknown(delegation, held)
+        return "".join(f"; the claim {name} {TOLD[fit]}" for name, fit in unknown.items())
+
+    def _agent_entries(self, case: Case) -> list[AgentEntry]:
+        entries = self.agents.of(case.agent.spiffe_id)
+        if any(entry.settings.suspended for entry in entries):
+            raise Denied(Reason.AGENT_SUSPENDED, "the agent is suspended in the config")
+        return entries
+
+    def _check_earlier_actors(self, delegation: Delegation) -> None:
+        flags = self._flags_of_chain(delegation)
+        settings = self._earlier_actors
+        if UNREGISTERED in flags and settings.unregistered == "deny":
+            raise Denied(Reason.ACTOR_NOT_PERMITTED, "an earlier actor is not registered")
+        if SUSPENDED in flags and settings.suspended == "deny":
+            raise Denied(Reason.ACTOR_NOT_PERMITTED, "an earlier actor is suspended")
+        if UNREADABLE in flags and settings.suspended == "deny":
+            raise Denied(Reason.ACTOR_NOT_PERMITTED, "an earlier actor is no good SPIFFE ID")
+
+    def _principal_entries(self, case: Case) -> list[PrincipalEntry] | None:
+        if case.delegation.mode == BOOTSTRAP:
+            return None
+        entries = self.principals.through(case.agent, case.delegation)
+        suspended = [entry for entry in entries if entry.settings.suspended]
+        if suspended:
+            is_agents = all(entry.agents is not None for entry in suspended)
+            reason = Reason.ACTOR_NOT_PERMITTED if is_agents else Reason.POLICY_DENIED
+            why = self._why_unknown(case.delegation, entries)
+            raise Denied(reason, f"the principal is suspended in the config{why}")
+        return entries
+
+    def _why_none(self, delegation: Delegation) -> Reason:
+        """Why no entry counts: the principal may nothing, or something through other agents."""
+        entries = self.principals.of(delegation)
+        through_others = any(not (one.takes_only or one.settings.suspended) for one in entries)
+        return Reason.ACTOR_NOT_PERMITTED if through_others else Reason.POLICY_DENIED
+
+
+def _claims_of(
+    entries: Iterable[PrincipalEntry], rules: Iterable[RuleSettings], conditions: ConditionSettings
+) -> frozenset[str]:
+    names = set(conditions.claims)
+    for entry in entries:
+        names.update(claim.root for claim in entry.claims)
+    for rule in rules:
+        names.update(map(root_of, rule.add_headers.values()))
+        names.update([ACR] if rule.acr_values else [])
+        names.update([AUTH_TIME] if rule.max_age is not None else [])
+    return frozenset(names)
+
+
+def _rules_of(entries: Iterable[AgentEntry | PrincipalEntry], case: Case) -> list[Rule]:
+    """The rules about the operation that the entries hold, each once.
+
+    What is unrestricted comes last: a rule that was written counts first, in whichever entry.
+    """
+    found: list[Rule] = []
+    last: list[Rule] = []
+    for entry in entries:
+        found += entry.rules.find(case.operation)
+        if entry.settings.unrestricted:
+            last = [UNRESTRICTED]
+    found += last
+    return found if len(found) <= 1 else list(dict.fromkeys(found))

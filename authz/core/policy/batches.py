@@ -1,0 +1,118 @@
+"""Messages and policy: methods that nobody knows, arguments that rules read, batches of calls."""
+
+from collections.abc import Iterable, Sequence
+
+from authz.core.decision import Grant, Shadow, Verdict
+from authz.core.policy.call_settings import KEYS, KINDS, RESOURCE, named
+from authz.core.policy.case import Case
+from authz.core.policy.name_patterns import Names, Uris
+from authz.core.policy.rules import Rule
+from authz.core.policy.shadow import PolicyStep
+from authz.core.reason import Denied, Reason
+from authz.core.request import Call, Operation
+
+
+class Messages:
+    """What all rules of a policy together say of messages, whoever holds them.
+
+    Their lists are put together, so that it costs the same however many rules there are: readers
+    ask before anybody is known.
+    """
+
+    def __init__(self, rules: Iterable[Rule]) -> None:
+        """Take all rules, those in shadow too."""
+        known = list(rules)
+        self._methods = {
+            protocol: _methods(one for one in known if one.protocol == protocol)
+            for protocol in KEYS
+        }
+        reading = [one for one in known if one.reads_arguments]
+        self._all_are_read = any(one.is_of_all for one in reading)
+        self._read_methods = _methods(reading)
+        self._read_targets = {kind: _targets(kind, reading) for kind in KINDS}
+
+    def knows(self, operation: Operation) -> bool:
+        """Whether a call's method is known, or some rule lists it."""
+        call = operation.call
+        return call is None or call.is_known or self._methods[operation.protocol].fits(call.method)
+
+    def reads_arguments(self, call: Call) -> bool:
+        """Whether a rule that could fit a call reads its arguments.
+
+        An allow without a protocol never fits a call, a deny without one fits all. Wide: of a call
+        that fits another rule's list it may say so too.
+        """
+        if self._all_are_read or self._read_methods.fits(call.method):
+            return True
+        targets = self._read_targets.get(call.kind)
+        return targets is not None and targets.fits(call.name)
+
+
+def _methods(rules: Iterable[Rule]) -> Names:
+    return Names(text for one in rules if one.calls for text in one.calls.methods.texts)
+
+
+def _targets(kind: str, rules: Iterable[Rule]) -> Names | Uris:
+    """What rules name of a kind; of URIs as wide as a deny's."""
+    texts = [text for one in rules for text in named(one.settings.calls, kind)]
+    return Uris(texts, is_deny=True) if kind == RESOURCE and texts else Names(texts)
+
+
+def judge_all(policy: PolicyStep, cases: Sequence[Case]) -> Verdict:
+    """The verdict on a message: every one of its calls must be allowed.
+
+    Raises Denied as ``judge`` does.
+    """
+    if len(cases) == 1:
+        return policy.judge(cases[0])
+    verdicts = [policy.judge(case) for case in cases]
+    return Verdict(
+        _all_granted([verdict.outcome for verdict in verdicts]),
+        _shadows(verdicts),
+        min(verdict.steady_until for verdict in verdicts),
+    )
+
+
+def _all_granted(outcomes: list[Grant | Denied]) -> Grant | Denied:
+    """One grant for all, or the first refusal."""
+    grants: list[Grant] = []
+    for outcome in outcomes:
+        if isinstance(outcome, Denied):
+            return outcome
+        grants.append(outcome)
+    headers = {grant.headers for grant in grants}
+    if len(headers) > 1:
+        detail = "the calls of the batch are allowed with different headers"
+        return Denied(Reason.POLICY_DENIED, detail)
+    return Grant(
+        _joined(grant.agent_rule for grant in grants),
+        _joined(grant.principal_rule for grant in grants),
+        headers.pop(),
+    )
+
+
+def _joined(names: Iterable[str]) -> str:
+    return ",".join(dict.fromkeys(filter(None, names)))
+
+
+def _shadows(verdicts: list[Verdict]) -> tuple[Shadow, ...]:
+    """What the others would have said of the whole message, where it differs."""
+    is_granted = all(isinstance(verdict.outcome, Grant) for verdict in verdicts)
+    found = []
+    for by in dict.fromkeys(note.by for verdict in verdicts for note in verdict.shadows):
+        notes = [_note(verdict, by) for verdict in verdicts]
+        allows = all(
+            isinstance(verdict.outcome, Grant) if note is None else note.decision == "allow"
+            for verdict, note in zip(verdicts, notes, strict=True)
+        )
+        said = [note for note in notes if note and note.decision == ("allow" if allows else "deny")]
+        if allows == is_granted or not said:
+            continue
+        first = said[0]
+        rule = _joined(note.rule for note in said) if allows else first.rule
+        found.append(Shadow(by, first.decision, first.reason, rule))
+    return tuple(found)
+
+
+def _note(verdict: Verdict, by: str) -> Shadow | None:
+    return next((one for one in verdict.shadows if one.by == by), None)

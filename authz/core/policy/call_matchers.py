@@ -1,0 +1,188 @@
+"""Who fits what a rule says of calls: its ``mcp``, ``a2a`` and ``models``, compiled.
+
+A call of a tool, a resource, a prompt or a task goes by the list of these, whatever its method.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from authz.core.patterns import ANY
+from authz.core.policy.call_settings import (
+    KINDS,
+    MODEL,
+    RESOURCE,
+    A2aSettings,
+    CallSettings,
+    McpSettings,
+    ModelSettings,
+    named,
+)
+from authz.core.policy.name_patterns import Names, Uris
+from authz.core.protocols.mcp_methods import METHODS, NOTIFICATION, listing
+from authz.core.request import Call
+
+_SHOWN_CHARS: Final = 120  # of a name in a text: clients choose them
+# What any session needs (MCP, lifecycle and transports); none of it names a thing of the server,
+# as resources and tasks to listen to are calls of their own.
+_OF_SESSIONS: Final = (
+    NOTIFICATION + ANY,
+    *(name for name, method in METHODS.items() if method.is_of_session),
+)
+_SESSION_KINDS: Final = frozenset({"response", "stream", "session"})
+
+
+class CallMatcher(Protocol):
+    """A rule's word on calls, compiled."""
+
+    @property
+    def methods(self) -> Names:
+        """Methods that it names, known or not."""
+
+    def miss(self, call: Call) -> str:
+        """What does not fit, for operators; "" when the call fits."""
+
+
+def matcher_of(
+    settings: CallSettings, *, is_deny: bool, reads_arguments: bool = False
+) -> CallMatcher:
+    """Compile. What no session has can't be asked of it: a rule on arguments brings none."""
+    if isinstance(settings, ModelSettings):
+        return ModelDeny(settings) if is_deny else ModelAllow(settings)
+    targets = dict(_targets(settings, is_deny=is_deny))
+    if is_deny:
+        return Deny(Names(settings.methods), targets)
+    if isinstance(settings, A2aSettings):
+        return A2aAllow(Names(settings.methods), targets)
+    if reads_arguments:
+        return McpAllow(Names(settings.methods), targets, brings_session=False)
+    lists = (one for kind in targets for one in listing(kind))  # who may use some may see it
+    return McpAllow(Names((*settings.methods, *lists, *_OF_SESSIONS)), targets)
+
+
+def _targets(
+    settings: McpSettings | A2aSettings, *, is_deny: bool
+) -> Iterator[tuple[str, Names | Uris]]:
+    """The lists that are given, by the kind of what is in them."""
+    for kind in KINDS:
+        if texts := named(settings, kind):
+            yield kind, Uris(texts, is_deny=is_deny) if kind == RESOURCE else Names(texts)
+
+
+@dataclass(frozen=True, slots=True)
+class McpAllow:
+    """What names a thing goes by the list of its kind, all else by the method."""
+
+    methods: Names
+    targets: Mapping[str, Names | Uris]
+    brings_session: bool = True
+
+    def miss(self, call: Call) -> str:
+        """As CallMatcher."""
+        if call.kind in _SESSION_KINDS:
+            return "" if self.brings_session else "a rule that reads arguments brings no session"
+        return _target_miss(self.targets, call) if call.kind else _method_miss(self.methods, call)
+
+
+@dataclass(frozen=True, slots=True)
+class A2aAllow:
+    """The method fits, and what the call is about."""
+
+    methods: Names
+    targets: Mapping[str, Names | Uris]
+
+    def miss(self, call: Call) -> str:
+        """As CallMatcher."""
+        missed = _method_miss(self.methods, call)
+        if missed or call.kind:
+            return missed or _target_miss(self.targets, call)
+        return "the call names no skill" if "skill" in self.targets else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Deny:
+    """The method is named, or what the call is about."""
+
+    methods: Names
+    targets: Mapping[str, Names | Uris]
+
+    def miss(self, call: Call) -> str:
+        """As CallMatcher."""
+        listed = self.targets.get(call.kind)
+        # A target whose name can't be read may be the one that is denied.
+        is_listed = listed is not None and (call.hides_name or listed.fits(call.name))
+        if self.methods.fits(call.method) or is_listed:
+            return ""
+        return f"{said(call)} is none that it denies"
+
+
+class ModelAllow:
+    """The model, each tool that is offered to it, and streaming fit."""
+
+    methods = Names(())
+
+    def __init__(self, settings: ModelSettings) -> None:
+        """Compile."""
+        self._names = Names(settings.names)
+        self._tools = Names((ANY,) if settings.tools is None else settings.tools)
+        self._streaming = settings.streaming
+
+    def miss(self, call: Call) -> str:
+        """As CallMatcher."""
+        if call.kind != MODEL or not self._names.fits(call.name):
+            return f"{said(call)} is none of {self._names.words}"
+        if self._streaming not in (None, call.is_streaming):
+            return f"streaming has to be {str(self._streaming).lower()}"
+        for tool in call.tools:
+            if not self._tools.fits(tool):
+                listed = self._tools.words or "none"
+                return f"the tool {_shown(tool)}, which it offers, is not among {listed}"
+        return ""
+
+
+class ModelDeny:
+    """The model, a tool that is offered to it, or streaming is what is denied."""
+
+    methods = Names(())
+
+    def __init__(self, settings: ModelSettings) -> None:
+        """Compile."""
+        self._names = Names(settings.names)
+        self._tools = Names(settings.tools or ())
+        self._streaming = settings.streaming
+
+    def miss(self, call: Call) -> str:
+        """As CallMatcher."""
+        is_named = call.kind == MODEL and self._names.fits(call.name)
+        if is_named or any(map(self._tools.fits, call.tools)):
+            return ""
+        return (
+            "" if self._streaming is call.is_streaming else f"{said(call)} is none that it denies"
+        )
+
+
+def _method_miss(methods: Names, call: Call) -> str:
+    if methods.fits(call.method):
+        return ""
+    return f"the method {_shown(call.method)} is none of {methods.words}"
+
+
+def _target_miss(targets: Mapping[str, Names | Uris], call: Call) -> str:
+    listed = targets.get(call.kind)
+    if listed is None:
+        return f"{said(call)}: the rule lists no {call.kind}s"
+    if call.hides_name:  # it may be any of them: all that could be meant has to be allowed
+        name = f"a {call.kind} whose name can't be read"
+        return "" if ANY in listed.texts else f'{name} needs {call.kind}s: ["*"]'
+    return "" if listed.fits(call.name) else f"{said(call)} is none of {listed.words}"
+
+
+def said(call: Call) -> str:
+    """A call in words, for operators: "the tool search"."""
+    if call.kind:
+        return f"the {call.kind} {_shown(call.shown_name)}".rstrip()
+    return f"the method {_shown(call.method)}"
+
+
+def _shown(name: str) -> str:
+    return name if len(name) <= _SHOWN_CHARS else f"{name[:_SHOWN_CHARS]}..."

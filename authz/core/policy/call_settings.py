@@ -1,0 +1,155 @@
+"""What rules say of the calls of a message: the settings ``mcp``, ``a2a`` and ``models``.
+
+An allow names what may be called, and no more than a session needs besides; a deny what may not.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Final
+
+from pydantic import BeforeValidator, Field
+
+from authz.core.patterns import ANY
+from authz.core.policy.name_patterns import NameText, UriText, segments_of
+from authz.core.protocols.a2a_methods import CARDS, GRPC_METHODS, JSONRPC_METHODS
+from authz.core.protocols.mcp_methods import COMPLETE, METHODS
+from authz.core.settings import MisfitError, Settings
+
+MCP: Final = "mcp"  # protocols, as a Request names them
+A2A: Final = "a2a"
+MODELS: Final = "openai"
+MAX_LISTED: Final = 1000  # of one list; a pattern says more
+KEYS: Final[Mapping[str, str]] = {MCP: "mcp", A2A: "a2a", MODELS: "models"}  # of a rule
+_Names = Annotated[tuple[NameText, ...], Field(min_length=1, max_length=MAX_LISTED)]
+_NamesOrNone = Annotated[tuple[NameText, ...], Field(max_length=MAX_LISTED)]
+_Uris = Annotated[tuple[UriText, ...], Field(min_length=1, max_length=MAX_LISTED)]
+RESOURCE: Final = "resource"
+MODEL: Final = "model"
+KINDS: Final = ("tool", RESOURCE, "prompt", "task", "skill", MODEL)  # of targets
+# Methods that always name a thing: in the methods of an allow they would mean nothing.
+_TARGETED: Final[Mapping[str, str]] = {
+    **{name: f"{method.kind}s" for name, method in METHODS.items() if method.kind},
+    COMPLETE: "prompts or resources",
+}
+# Names of A2A 0.3 and of bindings: calls have the name of 1.0, so that a rule never fits these.
+_A2A_RENAMED: Final[Mapping[str, str]] = {
+    old: new
+    for methods in (JSONRPC_METHODS, GRPC_METHODS)
+    for old, (new, _) in methods.items()
+    if old not in {new, *CARDS.values()}
+}
+
+
+class McpSettings(Settings):
+    """Messages of MCP. Where nothing is listed, {}, a session is allowed and nothing else.
+
+    An allow also allows what a session needs, and to list tools, resources, prompts and tasks
+    where it names some.
+    """
+
+    methods: _Names = ()
+    """Further methods, those that name no tool, resource, prompt or task: logging/setLevel; in a
+    deny any. As in all these lists exact ones, or patterns in which * is any run of characters.
+    """
+    tools: _Names = ()
+    """Tools that may be called."""
+    resources: _Uris = ()
+    """URIs of resources that may be read and subscribed to: exact ones, patterns such as
+    file:///docs/*.md and file:///docs/**, in which a * stays within a segment, or "*" for any.
+    """
+    prompts: _Names = ()
+    """Prompts that may be got."""
+    tasks: _Names = ()
+    """Ids of tasks, which servers choose: "*" for any."""
+
+    def check(self, *, is_deny: bool) -> None:
+        """Refuse what an operator can't have meant. Raises MisfitError."""
+        if is_deny:
+            if not any(getattr(self, name) for name in type(self).model_fields):
+                raise MisfitError(_DENIES_NOTHING)
+            _refuse_evaded(self.resources)
+            return
+        for at, method in enumerate(self.methods):
+            if method in _TARGETED:
+                listed = f'list that in {_TARGETED[method]}, or ["*"] for any'
+                message = f"{method} goes by what it names: {listed}"
+                raise MisfitError(message, "methods", at)
+
+
+def _refuse_evaded(uris: tuple[str, ...]) -> None:
+    """A URI that a server takes for another one too is not denied by its exact spelling."""
+    for at, uri in enumerate(uris):
+        if ANY not in uri and segments_of(uri) is None:
+            message = f"{uri} has other spellings: deny a pattern in which there is but one"
+            raise MisfitError(message, "resources", at)
+
+
+class A2aSettings(Settings):
+    """Messages of A2A. An allow names methods; a call about a task or a skill has to fit its list.
+
+    In a deny one of its lists is enough.
+    """
+
+    methods: _Names = ()
+    """Methods as A2A 1.0 names them, such as SendMessage; "*" for any. An allow has to say."""
+    tasks: _Names = ()
+    """Ids of tasks, which servers choose, that calls may be about: "*" for any. Over gRPC they
+    can't be read: there an allow needs "*", and any id in a deny denies.
+    """
+    skills: _Names = ()
+    """Skills that calls may be about. With it, a call about neither task nor skill doesn't fit. A
+    message over gRPC may be about one: likewise.
+    """
+
+    def check(self, *, is_deny: bool) -> None:
+        """As in McpSettings."""
+        for at, method in enumerate(self.methods):
+            if new := _A2A_RENAMED.get(method):
+                raise MisfitError(f"A2A 1.0 calls {method} {new}: write that", "methods", at)
+        if is_deny and not (self.methods or self.tasks or self.skills):
+            raise MisfitError(_DENIES_NOTHING)
+        if not is_deny and not self.methods:
+            raise MisfitError('say in methods what may be called; "*" for any')
+
+
+class ModelSettings(Settings):
+    """Calls of models. All members that are given must fit; in a deny one of them is enough."""
+
+    names: _Names = ()
+    """Models; "*" for any. An allow has to say."""
+    tools: _NamesOrNone | None = None
+    """Tools that a call may offer to the model: any if left out, none for []. In a deny one that
+    is offered is enough.
+    """
+    streaming: bool | None = None
+    """Whether the answer must be a stream, or must not; either if left out."""
+
+    def check(self, *, is_deny: bool) -> None:
+        """As in McpSettings."""
+        if not is_deny and not self.names:
+            raise MisfitError('say in names which models; "*" for any')
+        if is_deny and self.tools == ():
+            raise MisfitError("[] in a deny fits no call; leave it out", "tools")
+        if is_deny and not (self.names or self.tools or self.streaming is not None):
+            raise MisfitError(_DENIES_NOTHING)
+
+
+def _not_empty(value: object) -> object:
+    """``mcp:`` with nothing after it must not make a rule for plain requests."""
+    if value is None:
+        raise ValueError("is empty; write its keys below it, or leave it out")
+    return value
+
+
+McpKey = Annotated[McpSettings | None, BeforeValidator(_not_empty)]
+A2aKey = Annotated[A2aSettings | None, BeforeValidator(_not_empty)]
+ModelsKey = Annotated[ModelSettings | None, BeforeValidator(_not_empty)]
+CallSettings = McpSettings | A2aSettings | ModelSettings
+_DENIES_NOTHING: Final = "names nothing to deny; without this key the rule denies every message"
+
+
+def named(settings: CallSettings | None, kind: str) -> tuple[str, ...]:
+    """What a rule lists of a kind of targets; models are all meant where none is said."""
+    if isinstance(settings, ModelSettings):
+        return (settings.names or (ANY,)) if kind == MODEL else ()
+    listed: tuple[str, ...] = getattr(settings, f"{kind}s", ())
+    return listed

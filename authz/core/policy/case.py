@@ -1,0 +1,71 @@
+"""What policy decides on: who asks, for whom, for what, and when; and what is found missing."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from authz.core.conditions import Facts
+from authz.core.decision import Agent, Delegation
+from authz.core.reason import Reason
+from authz.core.request import Operation, Request
+
+BOOTSTRAP: Final = "bootstrap"  # the mode of a delegation for nobody, without a token
+
+
+class Case:
+    """One question to policy.
+
+    Attributes:
+        agent, delegation: what steps 1 and 2 established.
+        operation, request: what is asked; of the request rules read headers only.
+        now: unix seconds.
+    """
+
+    __slots__ = ("_facts", "agent", "delegation", "now", "operation", "request")
+
+    def __init__(
+        self,
+        agent: Agent,
+        delegation: Delegation,
+        operation: Operation,
+        request: Request,
+        now: float,
+    ) -> None:
+        """Take the parts."""
+        self.agent = agent
+        self.delegation = delegation
+        self.operation = operation
+        self.request = request
+        self.now = now
+        self._facts: Facts | None = None
+
+    def again(self) -> "Case":
+        """The same question for another policy: its conditions may read other headers, claims."""
+        return Case(self.agent, self.delegation, self.operation, self.request, self.now)
+
+    def facts(self, headers: tuple[str, ...], claims: tuple[str, ...]) -> Facts:
+        """What conditions may read, made once: a policy has one list of headers and claims."""
+        if self._facts is None:
+            self._facts = Facts(
+                self.agent,
+                self.delegation,
+                self.operation,
+                self.request,
+                headers=headers,
+                claims=claims,
+            )
+        return self._facts
+
+
+@dataclass(frozen=True, slots=True)
+class Miss:
+    """What of a rule does not fit.
+
+    Attributes:
+        text: in words for operators, with what is missing.
+        reason: POLICY_DENIED; or SCOPE or STEP_UP, which another token would mend.
+        parameters: of the challenge, for these two.
+    """
+
+    text: str
+    reason: Reason = Reason.POLICY_DENIED
+    parameters: tuple[tuple[str, str], ...] = ()

@@ -1,0 +1,55 @@
+"""The registered agents, by their SPIFFE IDs, and which rules they hold.
+
+Found through an index, so that it costs the same however many there are.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from authz.core.policy.pattern_tree import Tree
+from authz.core.policy.rules import RuleSet
+from authz.core.policy.settings import AgentSettings
+from authz.core.spiffe import SpiffeId, SpiffeIdError, SpiffePattern
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AgentEntry:
+    """One entry of agents, compiled."""
+
+    settings: AgentSettings
+    rules: RuleSet
+
+
+class Agents:
+    """The registered agents."""
+
+    def __init__(
+        self, agents: Iterable[AgentSettings], rule_set: Callable[[tuple[str, ...]], RuleSet]
+    ) -> None:
+        """Index; ``rule_set`` makes one of grants' names."""
+        self.entries = [AgentEntry(one, rule_set(one.grants)) for one in agents]
+        self._exact: dict[str, list[AgentEntry]] = defaultdict(list)
+        self._patterns: dict[str, Tree[AgentEntry]] = {}
+        for entry in self.entries:
+            pattern = SpiffePattern.parse(entry.settings.id)
+            if pattern.is_exact:
+                self._exact[pattern.text].append(entry)
+            else:
+                tree = self._patterns.setdefault(pattern.trust_domain.name, Tree())
+                tree.add(pattern.path, entry)
+
+    def of(self, spiffe_id: SpiffeId) -> list[AgentEntry]:
+        """Every entry that is about an agent, exact ones first."""
+        found = self._exact.get(spiffe_id.text, [])
+        if not self._patterns:
+            return found
+        tree = self._patterns.get(spiffe_id.trust_domain.name)
+        return found + tree.find(spiffe_id.segments) if tree is not None else found
+
+    def of_text(self, text: str) -> list[AgentEntry]:
+        """As ``of``, for what may be no SPIFFE ID."""
+        try:
+            return self.of(SpiffeId.parse(text))
+        except SpiffeIdError:
+            return []

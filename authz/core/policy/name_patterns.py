@@ -1,0 +1,259 @@
+"""Names of tools and the like, and URIs of resources, as rules list them: exact, or by pattern.
+
+In a name ``*`` stands for any run of characters. URIs are matched segment by segment, and only
+where they can be read one way: what two servers might take for two resources fits no pattern of an
+allow, and every pattern of a deny.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Annotated, Final, Self
+
+from pydantic import AfterValidator
+
+from authz.core.paths import read_path
+from authz.core.patterns import ANY, REST
+from authz.core.reason import Denied
+
+MAX_NAME_CHARS: Final = 256  # MCP asks for 128 at most
+MAX_URI_CHARS: Final = 2048  # readers refuse what is longer
+_SHOWN: Final = 5  # of a list in a text for people
+_ESCAPED_ANY: Final = "%2A"  # decoded, it would be a star
+# A scheme in capitals is one that servers may take for the same (RFC 3986 section 6.2.2.1).
+_URI: Final = re.compile(
+    r"(?P<scheme>[a-z][a-z0-9+.-]*:)(?P<slashes>//)?(?P<rest>[^?#]*)(?P<tail>[?#].*)?", re.DOTALL
+)
+# RFC 3986 section 2.3: nobody has to escape these, and servers take them for the plain ones.
+_UNRESERVED_ESCAPE: Final = re.compile(
+    r"%(?:2[DdEe]|3[0-9]|[46][1-9A-Fa-f]|[57][0-9Aa]|5[Ff]|7[Ee])"
+)
+
+# Schemes of which URL parsers (WHATWG, section 3.3) find a host however many slashes there are,
+# with the port that they leave out; for "file:" they take any number of slashes for three.
+_PORTS: Final = {
+    "file:": "",
+    "ftp:": "21",
+    "http:": "80",
+    "https:": "443",
+    "ws:": "80",
+    "wss:": "443",
+}
+_ODD_PORT: Final = re.compile(r".*:(?:0[0-9]*)?")  # empty, or with zeros that count for nothing
+
+
+def _name(text: str) -> str:
+    if not 0 < len(text) <= MAX_NAME_CHARS or not text.isprintable():
+        raise ValueError(f"must be 1 to {MAX_NAME_CHARS} printable characters, as in get_*")
+    return text
+
+
+def _uri(text: str) -> str:
+    if not 0 < len(text) <= MAX_URI_CHARS or not text.isprintable():
+        raise ValueError(f"must be 1 to {MAX_URI_CHARS} printable characters, as in file:///a/**")
+    if _is_pattern(text):
+        UriPattern.parse(text)
+    return text
+
+
+NameText = Annotated[str, AfterValidator(_name)]
+"""For settings: the name of a tool, a method or the like, or a pattern of them."""
+UriText = Annotated[str, AfterValidator(_uri)]
+"""For settings: the URI of a resource, or a pattern of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Glob:
+    """A text in which ``*`` stands for any run of characters; the parts between the stars.
+
+    Not a regular expression: with several stars these take long on a text that is made for it.
+    """
+
+    parts: tuple[str, ...]
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Take any text."""
+        return cls(tuple(text.split(ANY)))
+
+    @property
+    def folded(self) -> Self:
+        """The same without regard to case, for texts that are folded too."""
+        return type(self)(tuple(part.casefold() for part in self.parts))
+
+    def matches(self, text: str) -> bool:
+        """Whether all of the text fits."""
+        first, *middle = self.parts
+        if not middle:
+            return text == first
+        last = middle.pop()
+        at, end = len(first), len(text) - len(last)
+        if at > end or not text.startswith(first) or not text.endswith(last):
+            return False
+        for part in middle:
+            found = text.find(part, at, end)
+            if found < 0:
+                return False
+            at = found + len(part)
+        return True
+
+
+class Names:
+    """A list of names."""
+
+    __slots__ = ("_exact", "_globs", "texts")
+
+    def __init__(self, texts: Iterable[str]) -> None:
+        """Compile."""
+        self.texts = tuple(dict.fromkeys(texts))
+        self._exact = frozenset(text for text in self.texts if ANY not in text)
+        self._globs = tuple(Glob.parse(text) for text in self.texts if ANY in text)
+
+    @property
+    def words(self) -> str:
+        """The list, for people."""
+        return words_of(self.texts)
+
+    def fits(self, text: str) -> bool:
+        """Whether a name is in the list. No name at all is in none."""
+        if text in self._exact:
+            return True
+        return text != "" and any(glob.matches(text) for glob in self._globs)
+
+
+def words_of(texts: tuple[str, ...]) -> str:
+    """A list, for people: the beginning of a long one."""
+    more = len(texts) - _SHOWN
+    return ", ".join(texts[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+
+@dataclass(frozen=True, slots=True)
+class UriPattern:
+    """``file:///docs/*.md``, ``db://orders/**``: as in paths, and a star may be part of a segment.
+
+    Attributes:
+        segments: as ``segments_of`` gives them.
+        rest: whether any number of further segments may follow, and a query or fragment.
+    """
+
+    segments: tuple[Glob, ...]
+    rest: bool
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Take a pattern. Raises ValueError."""
+        fixed, _, last = text.rpartition("/")
+        rest = last == REST
+        fixed = fixed if rest else text
+        is_of_scheme = fixed.endswith(":/")  # as in db://**
+        read = segments_of(f"{fixed}/" if is_of_scheme else fixed)
+        if REST in fixed:
+            raise ValueError("'**' stands at the end only, after '/', as in file:///docs/**")
+        if read is None or read[1] or _ESCAPED_ANY in text.upper():
+            raise ValueError(
+                "a pattern of resources begins with a scheme, as in file:///docs/**, and has no"
+                " query and nothing that two servers could read differently"
+            )
+        segments = read[0][:2] if is_of_scheme else read[0]
+        return cls(tuple(map(Glob.parse, segments)), rest)
+
+    @property
+    def folded(self) -> Self:
+        """The same without regard to case, for segments that are folded too."""
+        return type(self)(tuple(one.folded for one in self.segments), self.rest)
+
+    def matches(self, segments: tuple[str, ...], tail: str) -> bool:
+        """Whether a URI fits; a star never stands for an empty segment."""
+        count = len(self.segments)
+        if len(segments) < count or (not self.rest and (tail or len(segments) > count)):
+            return False
+        pairs = zip(self.segments, segments, strict=False)
+        return all(glob.matches(got) and (got or glob == _EMPTY) for glob, got in pairs)
+
+
+_EMPTY: Final = Glob(("",))
+
+
+class Uris:
+    """A list of URIs. For a deny it is wide: without regard to case, query and fragment."""
+
+    __slots__ = ("_exact", "_is_any", "_is_deny", "_patterns", "texts")
+
+    def __init__(self, texts: Iterable[str], *, is_deny: bool) -> None:
+        """Compile."""
+        listed = self.texts = tuple(dict.fromkeys(texts))
+        self._is_any = ANY in listed
+        self._is_deny = is_deny
+        self._exact = frozenset(listed)
+        if is_deny:
+            self._patterns = tuple(one.folded for text in listed for one in _as_patterns(text))
+        else:
+            self._patterns = tuple(UriPattern.parse(one) for one in listed if _is_pattern(one))
+
+    @property
+    def words(self) -> str:
+        """The list, for people."""
+        return words_of(self.texts)
+
+    def fits(self, text: str) -> bool:
+        """Whether a URI is in the list."""
+        if text in self._exact or self._is_any:
+            return True
+        read = segments_of(text)
+        if read is None:
+            return self._is_deny
+        segments, tail = read
+        if self._is_deny:
+            segments, tail = tuple(map(str.casefold, segments)), ""
+        return any(pattern.matches(segments, tail) for pattern in self._patterns)
+
+
+def _is_pattern(text: str) -> bool:
+    return ANY in text and text != ANY
+
+
+def _as_patterns(text: str) -> Iterator[UriPattern]:
+    """A pattern, also for an exact URI; none for one that has several readings."""
+    if _is_pattern(text):
+        yield UriPattern.parse(text)
+    elif (read := segments_of(text)) is not None:
+        yield UriPattern(tuple(Glob((one,)) for one in read[0]), rest=False)
+
+
+def segments_of(uri: str) -> tuple[tuple[str, ...], str] | None:
+    """Decoded segments of a URI, and its query and fragment; None where it has several readings.
+
+    ``file:///a/b`` is ``("file:", "", "", "a", "b")``, ``urn:a:b`` is ``("urn:", "a:b")``. Several
+    readings have dot segments, empty segments, escapes of separators and ones that nobody has to
+    write, whatever else ``read_path`` refuses or names, a user, a host of ``file:``, ports that
+    nobody has to write, and known schemes without their slashes.
+    """
+    match = _URI.fullmatch(uri)
+    if match is None or len(uri) > MAX_URI_CHARS or _UNRESERVED_ESCAPE.search(uri):
+        return None
+    slashes, rest = match["slashes"], match["rest"]
+    authority, slash, path = rest.partition("/") if slashes else ("", "/", rest)
+    if "@" in authority or (authority and match["scheme"] == "file:"):  # names for one place
+        return None
+    if _is_normalised(match, authority):
+        return None
+    try:
+        name, odd = read_path(f"/{authority}")
+        segments, more = read_path(f"/{path}")
+    except Denied:
+        return None
+    if odd or more:
+        return None
+    head = (match["scheme"], "", *name) if slashes else (match["scheme"],)
+    return (head + segments if slash else head), match["tail"] or ""
+
+
+def _is_normalised(match: re.Match[str], authority: str) -> bool:
+    """Whether parsers of URLs write the authority in another way, or find one elsewhere."""
+    if _ODD_PORT.fullmatch(authority):
+        return True
+    port = _PORTS.get(match["scheme"])
+    if port is None or not match["slashes"]:
+        return port is not None
+    is_below = match["rest"].startswith("/")  # and so the host, but for "file:"
+    return port != "" and (is_below or authority.endswith(f":{port}"))

@@ -1,0 +1,65 @@
+"""Patterns of segments as a tree: a match walks a few nodes, however many patterns there are."""
+
+from typing import Generic, TypeVar
+
+from authz.core.patterns import SegmentPattern
+
+Value = TypeVar("Value")
+
+
+class Tree(Generic[Value]):
+    """What is known of segments by their patterns: of paths, of SPIFFE IDs.
+
+    Attributes:
+        ends, rest: values of patterns that end here, and that have "**" from here.
+        literal, any_one: the next segments.
+    """
+
+    __slots__ = ("any_one", "ends", "literal", "rest")
+
+    def __init__(self) -> None:
+        """Begin empty. Tuples, as there are many nodes, and nearly all hold nothing."""
+        self.ends: tuple[Value, ...] = ()
+        self.rest: tuple[Value, ...] = ()
+        self.literal: dict[str, Tree[Value]] | None = None
+        self.any_one: Tree[Value] | None = None
+
+    def add(self, pattern: SegmentPattern, value: Value) -> None:
+        """Put a value where its pattern leads."""
+        node = self
+        for segment in pattern.segments:
+            node = node.next(segment)
+        if pattern.rest:
+            node.rest += (value,)
+        else:
+            node.ends += (value,)
+
+    def next(self, segment: str | None) -> "Tree[Value]":
+        """The node of a further segment, made if it is not there; None for any one."""
+        if segment is None:
+            if self.any_one is None:
+                self.any_one = Tree()
+            return self.any_one
+        if self.literal is None:
+            self.literal = {}
+        return self.literal.setdefault(segment, Tree())
+
+    def find(self, segments: tuple[str, ...]) -> list[Value]:
+        """The values whose patterns match."""
+        found: list[Value] = []
+        nodes = [self]
+        for segment in segments:
+            below: list[Tree[Value]] = []
+            for node in nodes:
+                found += node.rest
+                if node.literal is not None and segment in node.literal:
+                    below.append(node.literal[segment])
+                if node.any_one is not None and segment:
+                    below.append(node.any_one)
+            if not below:
+                return found
+            nodes = below
+        for node in nodes:
+            found += node.rest
+            found += node.ends
+        return found

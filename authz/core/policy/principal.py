@@ -1,0 +1,150 @@
+"""One entry of principals, compiled: for whom it counts, wholly or for what it takes away."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final, Self
+
+from authz.core.decision import Agent, Delegation
+from authz.core.patterns import ANY
+from authz.core.policy.held import TOLD, ClaimMatch, Fit, HeldClaims
+from authz.core.policy.rules import RuleSet
+from authz.core.policy.settings import GROUPS, ROLES, PrincipalSettings
+from authz.core.spiffe import SCHEME, SpiffeId, SpiffeIdError, SpiffePattern
+from authz.core.spiffe.spiffe_id import is_misspelt
+
+AUTONOMOUS: Final = "autonomous"
+LISTS: Final = (GROUPS, ROLES)
+"""The claims by which an entry is looked up."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PrincipalEntry:
+    """One entry of principals, compiled.
+
+    Attributes:
+        number: its place in the config, from 0.
+        subjects: exact ones; None for any.
+        subject_patterns, agents: patterns of SPIFFE IDs; ``agents`` None for any.
+        claims: what is asked of claims, groups and roles first.
+        taking: the entry with its denies alone, for whoever is not surely meant; None where it
+            takes nothing.
+        others: how many further entries it stands for, as one of several put together.
+        takes_only: whether it allows nothing, for whoever it is: as ``taking``.
+    """
+
+    number: int
+    settings: PrincipalSettings
+    rules: RuleSet
+    subjects: frozenset[str] | None
+    subject_patterns: tuple[SpiffePattern, ...]
+    agents: tuple[SpiffePattern, ...] | None
+    claims: tuple[ClaimMatch, ...]
+    taking: Self | None = None
+    others: int = 0
+    takes_only: bool = False
+
+    @property
+    def title(self) -> str:
+        """Its place in the config, and whom it is about, for reports."""
+        match = self.settings.match
+        members = [(name, getattr(match, name)) for name in ("subjects", GROUPS, ROLES)]
+        members += match.claims.items()
+        given = [f"{name} {', '.join(map(str, some))}" for name, some in members if some]
+        given += ["or without"] if self.settings.if_absent == "deny" else []
+        more = f" and {self.others} more" if self.others else ""
+        return f"principals[{self.number}] ({'; '.join([match.issuer, *given])}){more}"
+
+    def counted(self, delegation: Delegation, held: HeldClaims) -> Self | None:
+        """The entry as it counts for a delegation; None when it does not.
+
+        What it allows is for whoever surely fits. An agent that acts for itself is a principal
+        only where its ID is listed: "any subject" is said of people. What it takes is taken from
+        such an agent as well, and from whoever may be meant.
+        """
+        is_sure = not self._is_of_people(delegation)
+        for _, fit in self._fits(delegation, held):
+            if fit is Fit.YES:
+                continue
+            if self.taking is None or not self._takes_at(fit):
+                return None
+            is_sure = False
+        return self if is_sure else self.taking
+
+    def unknown(self, delegation: Delegation, held: HeldClaims) -> dict[str, Fit]:
+        """The claims of which it can't be told whether they fit, and why."""
+        fits = self._fits(delegation, held)
+        return {name: fit for name, fit in fits if fit not in (Fit.YES, Fit.NO)}
+
+    def misses(self, delegation: Delegation) -> str:
+        """Why it gives nothing; "" when all of the match fits."""
+        if self._is_of_people(delegation):
+            return "an agent that acts for itself has to be listed in subjects"
+        fits = self._fits(delegation, HeldClaims(delegation.claims))
+        return next((_told(name, fit) for name, fit in fits if fit is not Fit.YES), "")
+
+    def _takes_at(self, fit: Fit) -> bool:
+        return fit.is_unknown or (fit is Fit.ABSENT and self.settings.if_absent == "deny")
+
+    def _is_of_people(self, delegation: Delegation) -> bool:
+        return self.subjects is None and delegation.mode == AUTONOMOUS
+
+    def _fits(self, delegation: Delegation, held: HeldClaims) -> Iterator[tuple[str, Fit]]:
+        """Each member of the match, and whether it fits."""
+        yield "iss", _fit(is_so=delegation.issuer == self.settings.match.issuer)
+        if self.subjects is not None:
+            yield "sub", self._subject_fit(delegation.subject, self.subjects)
+        for claim in self.claims:
+            yield claim.name, claim.fit(held)
+
+    def _subject_fit(self, subject: str, exact: frozenset[str]) -> Fit:
+        if subject in exact or not self.subject_patterns:
+            return _fit(is_so=subject in exact)
+        try:
+            spiffe_id = SpiffeId.parse(subject)
+        except SpiffeIdError:
+            return Fit.UNREADABLE if is_misspelt(subject) else Fit.NO
+        return _fit(is_so=any(one.matches(spiffe_id) for one in self.subject_patterns))
+
+    def is_through(self, agent: Agent) -> bool:
+        """Whether they hold these rules through this agent."""
+        return self.agents is None or any(one.matches(agent.spiffe_id) for one in self.agents)
+
+
+def _fit(*, is_so: bool) -> Fit:
+    return Fit.YES if is_so else Fit.NO
+
+
+def _told(name: str, fit: Fit) -> str:
+    """Why a member of the match does not fit, for people."""
+    if fit.is_unknown:
+        return f"the claim {name} {TOLD[fit]}"
+    if name == "iss":
+        return "another issuer"
+    if name == "sub":
+        return "not one of its subjects"
+    no = f"in none of its {name}" if name in LISTS else f"the claim {name} has none of its values"
+    return f"{no}: it {TOLD[fit]}" if fit is Fit.ABSENT else no
+
+
+def compiled(number: int, settings: PrincipalSettings, rules: RuleSet) -> PrincipalEntry:
+    """Compile an entry, by its place in the config."""
+    listed = settings.match.subjects
+    patterns = [one for one in listed or () if one.startswith(SCHEME) and ANY in one]
+    claims = tuple([ClaimMatch.of(name, values) for name, values in settings.match.asked])
+    parts = (
+        None if listed is None else frozenset(listed) - frozenset(patterns),
+        tuple(map(SpiffePattern.parse, patterns)),
+        None if settings.agents is None else tuple(map(SpiffePattern.parse, settings.agents)),
+        claims,
+    )
+    is_always_sure = listed is not None and not patterns and not claims
+    if is_always_sure or not (rules.denies.rules or settings.suspended):
+        return PrincipalEntry(number, settings, rules, *parts)
+    taking = PrincipalEntry(number, _restricted(settings), rules.denies, *parts, takes_only=True)
+    return PrincipalEntry(number, settings, rules, *parts, taking)
+
+
+def _restricted(settings: PrincipalSettings) -> PrincipalSettings:
+    if not settings.unrestricted:  # as most: a copy takes as long as all the rest
+        return settings
+    return settings.model_copy(update={"unrestricted": False})

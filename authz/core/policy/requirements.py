@@ -1,0 +1,231 @@
+"""What a rule asks beside host, method and path: one small class for each of its keys.
+
+Each says what is missing, or nothing; and how long its answer holds, since some ask for the time.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import inf
+from typing import Protocol
+
+from authz.core.conditions import ARGUMENTS, Condition, ConditionFailedError
+from authz.core.patterns import ANY
+from authz.core.policy.call_matchers import CallMatcher, matcher_of
+from authz.core.policy.case import Case, Miss
+from authz.core.policy.settings import ConditionSettings, RuleSettings
+from authz.core.policy.windows import Window
+from authz.core.reason import Reason
+from authz.core.spiffe import SpiffeId, SpiffeIdError, SpiffePattern
+from authz.core.spiffe.spiffe_id import is_misspelt
+from authz.core.stepup import StepUp
+
+
+class Requirement(Protocol):
+    """One thing that a rule asks."""
+
+    def miss(self, case: Case) -> Miss | None:
+        """What is missing; None when it fits."""
+
+    def steady_until(self, case: Case) -> float:
+        """Unix seconds until which that answer surely stays the same."""
+
+
+class Timeless:
+    """A requirement whose answer does not change with time."""
+
+    __slots__ = ()
+
+    def steady_until(self, _: Case) -> float:
+        """For ever."""
+        return inf
+
+
+@dataclass(frozen=True, slots=True)
+class Scopes(Timeless):
+    """The token has all of these scopes."""
+
+    scopes: frozenset[str]
+
+    def miss(self, case: Case) -> Miss | None:
+        """The scopes that are not there."""
+        lacking = self.scopes - case.delegation.scopes
+        if not lacking:
+            return None
+        return Miss(
+            f"the scope {' '.join(sorted(lacking))} is missing",
+            Reason.SCOPE,
+            (("scope", " ".join(sorted(self.scopes))),),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Calls(Timeless):
+    """The message's call is one that the rule names. One that was not read misses an allow only."""
+
+    calls: CallMatcher
+    is_deny: bool
+
+    def miss(self, case: Case) -> Miss | None:
+        """What it names instead."""
+        call = case.operation.call
+        if call is None:
+            return None if self.is_deny else Miss("no message was read")
+        text = self.calls.miss(call)
+        return Miss(text) if text else None
+
+
+@dataclass(frozen=True, slots=True)
+class Header(Timeless):
+    """A request header has one of these values.
+
+    For a deny one of several values that a client sent is enough: or a second one would hide it.
+    """
+
+    name: str
+    values: frozenset[str]
+    is_deny: bool
+
+    def miss(self, case: Case) -> Miss | None:
+        """Which header does not fit. Its value is the client's, and is not repeated."""
+        value = case.request.header(self.name)
+        if value is None:
+            return Miss(f"the header {self.name} is missing")
+        parts = {value, *(map(str.strip, value.split(",")) if self.is_deny else ())}
+        if ANY in self.values or not parts.isdisjoint(self.values):
+            return None
+        return Miss(f"the header {self.name} is none of {', '.join(sorted(self.values))}")
+
+
+@dataclass(frozen=True, slots=True)
+class During:
+    """One of these windows is open."""
+
+    windows: tuple[Window, ...]
+
+    def miss(self, case: Case) -> Miss | None:
+        """That none is."""
+        is_open = any(window.is_open(case.now) for window in self.windows)
+        return None if is_open else Miss("it is outside of the rule's times")
+
+    def steady_until(self, case: Case) -> float:
+        """The next minute at the most."""
+        return min(window.steady_until(case.now) for window in self.windows)
+
+
+@dataclass(frozen=True, slots=True)
+class MaxActors(Timeless):
+    """The chain of actors has at most so many."""
+
+    count: int
+
+    def miss(self, case: Case) -> Miss | None:
+        """That it has more."""
+        actors = len(case.delegation.actors)
+        if actors <= self.count:
+            return None
+        return Miss(f"the chain has {actors} actors, more than {self.count}")
+
+
+@dataclass(frozen=True, slots=True)
+class MaxTokenAge:
+    """The token was issued at most so many seconds ago."""
+
+    seconds: float
+
+    def miss(self, case: Case) -> Miss | None:
+        """That it is older."""
+        if case.now < self._ends(case):
+            return None
+        return Miss(f"the token was issued more than {self.seconds:g} s ago")
+
+    def steady_until(self, case: Case) -> float:
+        """The moment at which it becomes too old."""
+        ends = self._ends(case)
+        return ends if ends > case.now else inf
+
+    def _ends(self, case: Case) -> float:
+        return case.delegation.issued_at + self.seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Authenticated:
+    """The principal authenticated so, and lately enough."""
+
+    step_up: StepUp
+
+    def miss(self, case: Case) -> Miss | None:
+        """How the principal has to authenticate."""
+        if case.now < self.step_up.good_until(case.delegation.claims):
+            return None
+        parameters = self.step_up.parameters
+        asked = ", ".join(f"{name} {value}" for name, value in parameters)
+        return Miss(f"the principal must authenticate again: {asked}", Reason.STEP_UP, parameters)
+
+    def steady_until(self, case: Case) -> float:
+        """The moment at which the authentication becomes too old."""
+        until = self.step_up.good_until(case.delegation.claims)
+        return until if until > case.now else inf
+
+
+@dataclass(frozen=True, slots=True)
+class Via(Timeless):
+    """Each earlier actor is one of these; for a deny, one of them is, or is misspelt."""
+
+    patterns: tuple[SpiffePattern, ...]
+    is_deny: bool
+
+    def miss(self, case: Case) -> Miss | None:
+        """That one is not, or none is."""
+        found = [self._is_one(actor.subject) for actor in case.delegation.actors[1:]]
+        if self.is_deny:
+            return None if any(found) else Miss("no earlier actor is one of via")
+        return None if all(found) else Miss("an earlier actor is not one of via")
+
+    def _is_one(self, subject: str) -> bool:
+        try:
+            spiffe_id = SpiffeId.parse(subject)
+        except SpiffeIdError:
+            return self.is_deny and is_misspelt(subject)
+        return any(pattern.matches(spiffe_id) for pattern in self.patterns)
+
+
+@dataclass(frozen=True, slots=True)
+class When(Timeless):
+    """A condition holds. One that fails to evaluate misses an allow, and fits a deny."""
+
+    condition: Condition
+    is_deny: bool
+    headers: tuple[str, ...]
+    claims: tuple[str, ...]
+
+    def miss(self, case: Case) -> Miss | None:
+        """That it does not hold, or why it could not be evaluated."""
+        try:
+            holds = self.condition.holds(case.facts(self.headers, self.claims))
+        except ConditionFailedError as error:
+            return None if self.is_deny else Miss(f"the condition failed: {error}")
+        return None if holds else Miss("the condition does not hold")
+
+
+def requirements_of(rule: RuleSettings, conditions: ConditionSettings) -> Iterator[Requirement]:
+    """What a rule asks, the cheapest first."""
+    is_deny = rule.effect == "deny"
+    if rule.calls is not None:
+        reads = rule.when is not None and rule.when.reads(ARGUMENTS)
+        yield Calls(matcher_of(rule.calls, is_deny=is_deny, reads_arguments=reads), is_deny)
+    if rule.scopes:
+        yield Scopes(frozenset(rule.scopes))
+    if rule.max_actors is not None:
+        yield MaxActors(rule.max_actors)
+    if rule.max_token_age is not None:
+        yield MaxTokenAge(rule.max_token_age)
+    if rule.acr_values or rule.max_age is not None:
+        yield Authenticated(StepUp(rule.acr_values, rule.max_age))
+    for name, values in rule.headers.items():
+        yield Header(name, frozenset(values), is_deny)
+    if rule.via is not None:
+        yield Via(tuple(map(SpiffePattern.parse, rule.via)), is_deny)
+    if rule.during is not None:
+        yield During(tuple(map(Window.of, rule.during)))
+    if rule.when is not None:
+        yield When(rule.when, is_deny, conditions.headers, conditions.claims)

@@ -1,0 +1,231 @@
+"""Rules, compiled: a set of them finds the few that are about an operation without a scan.
+
+A set is a tree: protocol, host, method, then path segment by segment. What a rule asks beside these
+is looked at only for the few that were found.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from math import inf
+from typing import Final, Self
+
+from authz.core.conditions import ARGUMENTS
+from authz.core.patterns import ANY, path_pattern
+from authz.core.policy.call_matchers import CallMatcher
+from authz.core.policy.call_settings import KEYS
+from authz.core.policy.case import Case, Miss
+from authz.core.policy.pattern_tree import Tree
+from authz.core.policy.requirements import Calls, Requirement, Timeless, When, requirements_of
+from authz.core.policy.settings import ConditionSettings, Grants, RuleSettings
+from authz.core.reason import Reason
+from authz.core.request import Call, Operation
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rule:
+    """A compiled rule.
+
+    Attributes:
+        name: ``grant/name``, or ``grant/number`` where it has none.
+        settings: as the operator wrote it.
+        scopes: that the token must have.
+        requirements: everything that it asks beside protocol, host, method and path.
+        timed: those of them whose answer changes with time.
+        protocol: of the messages that it is for; "" for plain requests, or a deny of everything.
+        is_plain: nothing but an allow: no deny, not in shadow, never another answer in time.
+    """
+
+    name: str
+    settings: RuleSettings
+    scopes: frozenset[str]
+    requirements: tuple[Requirement, ...]
+    timed: tuple[Requirement, ...]
+    protocol: str
+    is_deny: bool
+    is_shadow: bool
+    is_plain: bool
+
+    @classmethod
+    def of(cls, name: str, settings: RuleSettings, conditions: ConditionSettings) -> Self:
+        """Compile."""
+        requirements = tuple(requirements_of(settings, conditions))
+        timed = tuple(one for one in requirements if not isinstance(one, Timeless))
+        is_deny = settings.effect == "deny"
+        return cls(
+            name,
+            settings,
+            frozenset(settings.scopes or ()),
+            requirements,
+            timed,
+            settings.protocol,
+            is_deny,
+            settings.shadow,
+            not (is_deny or settings.shadow or timed),
+        )
+
+    @property
+    def calls(self) -> CallMatcher | None:
+        """What it says of calls; None for a rule without a protocol."""
+        return next((one.calls for one in self.requirements if isinstance(one, Calls)), None)
+
+    @property
+    def is_of_all(self) -> bool:
+        """Whether it is for plain requests and for the messages of every protocol."""
+        return self.is_deny and not self.protocol
+
+    @property
+    def reads_arguments(self) -> bool:
+        """Whether its condition reads the arguments of calls."""
+        return self.reads(ARGUMENTS)
+
+    def reads(self, name: str) -> bool:
+        """Whether its condition reads one of the variables of conditions."""
+        conditions = [one.condition for one in self.requirements if isinstance(one, When)]
+        return any(one.reads(name) for one in conditions)
+
+    def is_about(self, call: Call | None) -> bool:
+        """Whether it is about a call, whatever else it asks; of a plain request that is no matter.
+
+        As for a set's ``find``, which knows the rest of the operation.
+        """
+        calls = self.calls
+        return calls is None or (call is not None and not calls.miss(call))
+
+    def misses(self, case: Case) -> tuple[Miss, ...]:
+        """What does not fit of its requirements."""
+        found = [requirement.miss(case) for requirement in self.requirements]
+        return tuple([miss for miss in found if miss is not None])
+
+    def steady_until(self, case: Case) -> float:
+        """Unix seconds until which ``misses`` surely stays what it is."""
+        return min([one.steady_until(case) for one in self.timed], default=inf)
+
+    def target_misses(self, operation: Operation) -> tuple[Miss, ...]:
+        """What does not fit of protocol, host, method and path, by which a set finds rules.
+
+        For reports. UNRESTRICTED is in no set, and fits messages too.
+        """
+        rule, path = self.settings, f"/{'/'.join(operation.path)}"
+        found = []
+        if operation.protocol != self.protocol and not self.is_of_all and self is not UNRESTRICTED:
+            asked, own = (KEYS.get(one, one) for one in (operation.protocol, self.protocol))
+            found.append(Miss(f"it is for calls of {own}" if own else f"it has no key {asked}"))
+        if operation.host not in rule.hosts and ANY not in rule.hosts:
+            found.append(Miss(f"the host {operation.host} is none of {', '.join(rule.hosts)}"))
+        if operation.method not in rule.methods and ANY not in rule.methods:
+            found.append(
+                Miss(f"the method {operation.method} is none of {', '.join(rule.methods)}")
+            )
+        if not any(path_pattern(text).matches(operation.path) for text in rule.paths):
+            found.append(Miss(f"the path {path} is none of {', '.join(rule.paths)}"))
+        return tuple(found)
+
+
+# What a holder without limits of its own holds: it fits everything, and asks for nothing.
+UNRESTRICTED = Rule.of(
+    "unrestricted",
+    RuleSettings(hosts=(ANY,), methods=(ANY,), paths=("/**",), scopes=()),
+    ConditionSettings(),
+)
+
+
+class RuleSet:
+    """The rules that somebody holds.
+
+    Attributes:
+        rules: all of them.
+    """
+
+    __slots__ = ("_denies", "_trees", "rules")
+
+    def __init__(self, rules: Iterable[Rule]) -> None:
+        """Compile."""
+        self.rules = tuple(rules)
+        self._denies: RuleSet | None = None
+        self._trees: dict[str, dict[str, dict[str, Tree[Rule]]]] = {one: {} for one in _PROTOCOLS}
+        for rule in self.rules:
+            for protocol in _PROTOCOLS if rule.is_of_all else (rule.protocol,):
+                self._add(protocol, rule)
+
+    @property
+    def denies(self) -> "RuleSet":
+        """Its denies alone; made once, as many holders share a set."""
+        if self._denies is None:
+            self._denies = RuleSet(rule for rule in self.rules if rule.is_deny)
+        return self._denies
+
+    def _add(self, protocol: str, rule: Rule) -> None:
+        patterns = [path_pattern(path) for path in rule.settings.paths]
+        for host in rule.settings.hosts:
+            methods = self._trees[protocol].setdefault(host, {})
+            for method in rule.settings.methods:
+                tree = methods.setdefault(method, Tree())
+                for pattern in patterns:
+                    tree.add(pattern, rule)
+
+    def find(self, operation: Operation) -> list[Rule]:
+        """The rules about an operation, most exact host and method first."""
+        found: list[Rule] = []
+        hosts = self._trees[operation.protocol]
+        for host in (operation.host, ANY):
+            if (methods := hosts.get(host)) is not None:
+                for method in (operation.method, ANY):
+                    if (tree := methods.get(method)) is not None:
+                        found += tree.find(operation.path)
+        return found
+
+
+_PROTOCOLS: Final = ("", *KEYS)
+
+
+def compiled(grants: Grants, conditions: ConditionSettings) -> dict[str, tuple[Rule, ...]]:
+    """Every rule of every grant."""
+    return {
+        name: tuple(
+            Rule.of(f"{name}/{rule.name or number}", rule, conditions)
+            for number, rule in enumerate(rules)
+        )
+        for name, rules in grants.items()
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """One side's answer: the rule that allows, or the one that came nearest and what it misses.
+
+    ``rule`` is None when no rule of the side is about the operation.
+    """
+
+    rule: Rule | None
+    misses: tuple[Miss, ...] = ()
+
+    @property
+    def is_allowed(self) -> bool:
+        """Whether the rule allows."""
+        return self.rule is not None and not self.misses
+
+
+def judge(rules: Iterable[Rule], case: Case) -> Judged:
+    """The first allow that fits; else the nearest one."""
+    best: tuple[tuple[bool, int, int], Judged] | None = None
+    for rule in rules:
+        if rule.is_deny:
+            continue
+        misses = rule.misses(case)
+        if not misses:
+            return Judged(rule)
+        far = distance(rule, misses, case)
+        if best is None or far < best[0]:
+            best = far, Judged(rule, misses)
+    return best[1] if best else Judged(None)
+
+
+def distance(rule: Rule, misses: tuple[Miss, ...], case: Case) -> tuple[bool, int, int]:
+    """How far a rule is from fitting: about another call, what no token mends, all it misses."""
+    hard = sum(miss.reason is Reason.POLICY_DENIED for miss in misses)
+    return not rule.is_about(case.operation.call), hard, len(misses)
+
+
+def denies(rules: Iterable[Rule], case: Case) -> Iterator[Rule]:
+    """The denies that fit."""
+    return (rule for rule in rules if rule.is_deny and not rule.misses(case))

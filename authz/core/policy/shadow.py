@@ -1,0 +1,67 @@
+"""Policies in shadow: they decide, are recorded and counted, and change nothing.
+
+A candidate beside the policy in force; or the policy in force itself, before it is enforced. What
+is not policy's to say (who calls, the token, who is suspended) is enforced all the same.
+"""
+
+from dataclasses import replace
+from typing import Protocol
+
+from authz.core.decision import Delegation, Grant, Shadow, Verdict
+from authz.core.policy.case import BOOTSTRAP, Case
+from authz.core.policy.verdict import shadows_of
+from authz.core.reason import Denied
+
+
+class PolicyStep(Protocol):
+    """Whoever can say whether they may."""
+
+    def judge(self, case: Case) -> Verdict:
+        """The verdict. Raises Denied for who may nothing at all."""
+
+    def flags(self, delegation: Delegation) -> tuple[str, ...]:
+        """What is odd about the earlier actors of a chain."""
+
+
+class WithCandidate:
+    """A policy, and beside it another that might be the next one."""
+
+    def __init__(self, policy: PolicyStep, candidate: PolicyStep) -> None:
+        """Take both."""
+        self._policy = policy
+        self.flags = policy.flags
+        self._candidate = candidate
+
+    def judge(self, case: Case) -> Verdict:
+        """The policy's verdict, with a note where the candidate's is another."""
+        verdict = self._policy.judge(case)
+        try:
+            other = self._candidate.judge(case.again())
+        except Denied as denied:
+            other = Verdict(denied)
+        notes = shadows_of("candidate", verdict.outcome, other.outcome)
+        steady_until = min(verdict.steady_until, other.steady_until)
+        return Verdict(verdict.outcome, verdict.shadows + notes, steady_until)
+
+
+class NotEnforced:
+    """A policy all of whose refusals are only recorded.
+
+    But for a request without a token: a rule is all that could let it pass, and the refusal is how
+    a client learns where to get one.
+    """
+
+    def __init__(self, policy: PolicyStep) -> None:
+        """Take the policy."""
+        self._policy = policy
+        self.flags = policy.flags
+
+    def judge(self, case: Case) -> Verdict:
+        """An allow, with a note where the policy refuses."""
+        verdict = self._policy.judge(case)
+        if isinstance(verdict.outcome, Grant):
+            return verdict
+        if case.delegation.mode == BOOTSTRAP:
+            return verdict
+        note = Shadow("policy", "deny", verdict.outcome.reason.code, verdict.outcome.rule)
+        return replace(verdict, outcome=Grant("", ""), shadows=(*verdict.shadows, note))

@@ -1,0 +1,148 @@
+"""A verdict, from the few rules about an operation that the agent and the principal hold.
+
+Denies come first, then an allow of each side. A refusal tells what came nearest: what another
+token would mend is said to the client in the challenge, the rest to operators.
+"""
+
+from math import inf
+from typing import Final, Literal
+
+from authz.core.decision import Delegation, Grant, Shadow, Verdict
+from authz.core.policy.case import Case, Miss
+from authz.core.policy.claims import claim_values
+from authz.core.policy.rules import UNRESTRICTED, Judged, Rule, denies, judge
+from authz.core.reason import Denied, Reason
+
+MAX_HEADER_CHARS: Final = 1024  # of an added header: what fits into a line of a log
+Outcome = Grant | Denied
+
+
+def verdict_of(of_agent: list[Rule], of_principal: list[Rule] | None, case: Case) -> Verdict:
+    """Judge by the rules of both sides; ``None`` where there is no principal yet.
+
+    Rules in shadow do not count: where they would have changed the outcome, it is noted.
+    """
+    considered = of_agent + of_principal if of_principal else of_agent
+    if all(rule.is_plain for rule in considered):  # as most are
+        return Verdict(_allowed(of_agent, of_principal, case))
+    steady_until = min([rule.steady_until(case) for rule in considered if rule.timed], default=inf)
+    if not any(rule.is_shadow for rule in considered):
+        return Verdict(_outcome(of_agent, of_principal, case), (), steady_until)
+    live_of_principal = None if of_principal is None else _live(of_principal)
+    outcome = _outcome(_live(of_agent), live_of_principal, case)
+    shadows = shadows_of("rule", outcome, _outcome(of_agent, of_principal, case))
+    return Verdict(outcome, shadows, steady_until)
+
+
+def _live(rules: list[Rule]) -> list[Rule]:
+    return [rule for rule in rules if not rule.is_shadow]
+
+
+def shadows_of(
+    by: Literal["rule", "candidate"], outcome: Outcome, other: Outcome
+) -> tuple[Shadow, ...]:
+    """The note on what another policy said; none where it says the same."""
+    if isinstance(outcome, Grant) == isinstance(other, Grant):
+        return ()
+    if isinstance(other, Grant):
+        return (Shadow(by, "allow", rule=other.agent_rule),)
+    return (Shadow(by, "deny", other.reason.code, other.rule),)
+
+
+def _outcome(of_agent: list[Rule], of_principal: list[Rule] | None, case: Case) -> Outcome:
+    """What these rules say: a grant, or a refusal."""
+    for rule in denies([*of_agent, *(of_principal or ())], case):
+        return Denied(Reason.POLICY_DENIED, f"{rule.name} denies it", rule=rule.name)
+    return _allowed(of_agent, of_principal, case)
+
+
+def _allowed(of_agent: list[Rule], of_principal: list[Rule] | None, case: Case) -> Outcome:
+    """What the allows say."""
+    agent = judge(of_agent, case)
+    if of_principal is None:
+        return _for_nobody(agent)
+    principal = judge(of_principal, case)
+    if agent.rule is None or principal.rule is None:
+        return _nothing(agent, principal)
+    if not agent.is_allowed or not principal.is_allowed:
+        return _missed(agent, principal)
+    return _grant(agent.rule, principal.rule, case.delegation)
+
+
+def _grant(of_agent: Rule, of_principal: Rule, delegation: Delegation) -> Outcome:
+    if of_agent is of_principal is UNRESTRICTED:
+        return Denied(Reason.POLICY_DENIED, "both sides are unrestricted: so no rule allows it")
+    try:
+        headers = _headers((of_principal, of_agent), delegation)
+    except Denied as denied:
+        return denied
+    return Grant(of_agent.name, of_principal.name, headers)
+
+
+def _nothing(agent: Judged, principal: Judged) -> Denied:
+    who = "agent" if agent.rule is None else "principal"
+    nearest = agent.rule or principal.rule
+    return Denied(
+        Reason.POLICY_DENIED,
+        f"no rule of the {who} allows the operation",
+        rule=nearest.name if nearest else "",
+    )
+
+
+def _for_nobody(agent: Judged) -> Denied | Grant:
+    """A route's bootstrap may use what asks for no token: a rule without scopes."""
+    if agent.rule is None or agent.rule is UNRESTRICTED:
+        return Denied(Reason.POLICY_DENIED, "no rule of the agent allows the operation")
+    if agent.is_allowed:
+        return Grant(agent.rule.name, "")
+    if any(miss.reason is not Reason.POLICY_DENIED for miss in agent.misses):
+        return Denied(
+            Reason.TOKEN_MISSING, "every rule of the agent asks for scopes", rule=agent.rule.name
+        )
+    return _denied(agent, agent.misses)
+
+
+def _missed(agent: Judged, principal: Judged) -> Denied:
+    """The refusal for the rules that came nearest: what another token would mend is said so."""
+    misses = [*agent.misses, *principal.misses]
+    for reason in (Reason.POLICY_DENIED, Reason.SCOPE, Reason.STEP_UP):
+        of_reason = tuple(miss for miss in misses if miss.reason is reason)
+        if of_reason:
+            break
+    side = agent if set(of_reason) & set(agent.misses) else principal
+    if reason is not Reason.SCOPE:
+        return _denied(side, of_reason)
+    # RFC 6750 section 3.1: the challenge names every scope that this request needs, on both sides.
+    scopes = {scope for one in (agent, principal) if one.rule for scope in one.rule.scopes}
+    return _denied(side, of_reason, (("scope", " ".join(sorted(scopes))),))
+
+
+def _denied(
+    side: Judged, misses: tuple[Miss, ...], parameters: tuple[tuple[str, str], ...] = ()
+) -> Denied:
+    name = side.rule.name if side.rule else ""
+    detail = f"{name}: {'; '.join(dict.fromkeys(miss.text for miss in misses))}"
+    parameters = parameters or misses[0].parameters
+    return Denied(misses[0].reason, detail, parameters=parameters, rule=name)
+
+
+def _headers(
+    rules: tuple[Rule, ...], delegation: Delegation
+) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """What the rules give to the upstream; the agent's, which is last, counts where both do.
+
+    Raises Denied(TOKEN_CLAIM) for a claim that is too long: cut, it could mean another thing.
+    """
+    found: dict[str, tuple[str, ...]] = {}
+    for rule in rules:
+        for name, claim in rule.settings.add_headers.items():
+            values = tuple(map(_text, claim_values(delegation.claims, claim)))
+            if sum(map(len, values)) > MAX_HEADER_CHARS:
+                raise Denied(Reason.TOKEN_CLAIM, f"the claim {claim} is too long for {name}")
+            if values:
+                found[name] = values
+    return tuple(found.items())
+
+
+def _text(value: str | int | bool) -> str:  # noqa: FBT001 - a claim's value
+    return str(value).lower() if isinstance(value, bool) else str(value)

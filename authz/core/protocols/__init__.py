@@ -1,0 +1,28 @@
+"""What agents really send: a request's message, read as the calls that it makes, or not at all.
+
+A route says which protocol its messages are in. What a server behind could read in another way than
+we do is not read, and refused with a reason of its own: a body that is cut, encoded, doubled or at
+odds with its headers, a batch where the protocol has none. Pure: nothing here decides who may.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from authz.core.protocols import a2a, mcp, openai
+from authz.core.protocols.message import HEADERS, Message, Sent
+from authz.core.reason import Denied
+
+__all__ = ["HEADERS", "Message", "Sent", "read"]
+_READERS: Final[Mapping[str, Callable[[Sent], Message]]] = {
+    "mcp": mcp.read,
+    "a2a": a2a.read,
+    "openai": openai.read,
+}
+
+
+def read(protocol: str, sent: Sent) -> Message:
+    """The calls of a request's message. Never raises: what has no certain meaning says why."""
+    try:
+        return _READERS[protocol](sent)
+    except Denied as denied:
+        return Message((), unread=(denied.reason, denied.detail))

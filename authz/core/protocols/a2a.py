@@ -1,0 +1,164 @@
+"""Messages of A2A, in its three bindings: JSON-RPC, HTTP+JSON (REST) and gRPC; of 0.3 and 1.0.
+
+Which binding a request is in follows from what every server sees: gRPC's content-type, else a word
+of the REST binding in the path, else JSON-RPC. A body that would also be a message of the other
+binding is refused, since a server may take whichever it likes.
+"""
+
+import re
+from typing import Final
+
+from authz.core.paths import Segments, canonical_path
+from authz.core.protocols import a2a_params, jsonrpc
+from authz.core.protocols.a2a_methods import CARDS, FORMS, GRPC_METHODS, JSONRPC_METHODS, SEND, Form
+from authz.core.protocols.body import parse
+from authz.core.protocols.bodyless import require_no_body, require_no_upgrade
+from authz.core.protocols.json_members import name_of, names, pick
+from authz.core.protocols.jsonrpc import Rpc
+from authz.core.protocols.message import OWS, Message, Sent
+from authz.core.protocols.query import values_of
+from authz.core.reason import Denied, Reason
+from authz.core.request import Call
+
+_VERSION_HEADER: Final = "a2a-version"
+# A minor version of 1 adds and breaks nothing; a patch counts for nobody (3.6).
+_VERSION: Final = re.compile(r"(?:0\.[23]|1\.[0-9]{1,3})(?:\.[0-9]{1,3})?")
+_REST_TYPES: Final = frozenset({"application/json", "application/a2a+json"})  # 1.0 section 11.1
+_GRPC_TYPE: Final = re.compile(r"application/grpc(?:\+proto)?")
+_GRPC_FLAGS: Final = (b"\x00", b"\x01")  # how a gRPC message begins: compressed or not
+_SERVICES: Final = frozenset({"lf.a2a.v1.A2AService", "a2a.v1.A2AService"})  # of 1.0 and 0.3
+_RPC_MEMBERS: Final = names("jsonrpc", "method")
+# What begins the REST binding's part of a path. Ids that look so are refused.
+_WORDS: Final = frozenset(
+    {"tasks", "message:send", "message:stream", "pushnotificationconfigs", "extendedagentcard"}
+)
+_VERBS: Final = (":cancel", ":subscribe")
+# The first segment that does, in a folded path that ends with "/": a path may have thousands.
+_BEGINNING: Final = re.compile(rf"/(?:{'|'.join(sorted(_WORDS))}|[^/]*(?:{'|'.join(_VERBS)}))(?=/)")
+
+
+def read(sent: Sent) -> Message:
+    """The calls of a request. ``Call.method`` has the name of 1.0, whichever version was sent.
+
+    A task gives kind "task". No version of the protocol has a request name a skill; many servers
+    take ``message.metadata.skillId`` (also ``skill``, and beside the message), which gives kind
+    "skill". A message for a task that names a skill gives two calls, and so on: also for tasks that
+    it refers to. A URL for notifications within a message is a call of its own,
+    "CreateTaskPushNotificationConfig". Agent cards are "GetAgentCard", without a target.
+
+    gRPC's body is not read: what names a task has kind "task" and the name "". A message may also
+    name a skill and hold a URL for notifications, so it has these calls as well.
+
+    Raises Denied: PATH_AMBIGUOUS; BODY_UNINSPECTABLE; MCP_INVALID_REQUEST for what is no request of
+    any binding; MCP_PARAMS; and what ``body.parse`` raises.
+    """
+    require_no_upgrade(sent)
+    _require_known_version(sent)
+    path = canonical_path(sent.path)
+    if (sent.header("content-type") or "").lower().startswith("application/grpc"):
+        return _grpc(sent, path)
+    folded = f"/{'/'.join(path)}/".casefold()
+    if begins := _BEGINNING.search(folded):
+        return _rest(sent, path[folded.count("/", 0, begins.start()) :])
+    if sent.method == "GET":
+        return _card(sent, path)
+    if sent.method != "POST":
+        raise Denied(Reason.MCP_INVALID_REQUEST, "the method is none of a request of A2A")
+    return jsonrpc.read(sent, _rpc_calls)
+
+
+def _require_known_version(sent: Sent) -> None:
+    """Refuse a version that is not known, or said twice: a query may say it too (3.6.1)."""
+    version = sent.header(_VERSION_HEADER)
+    if sent.query:
+        said = {value.strip(OWS) for value in values_of(sent, _VERSION_HEADER)}
+        said.add(version or "")
+        said.discard("")  # an empty one is as good as none
+        if len(said) > 1:
+            raise _uninspectable("two versions of A2A are named")
+        version = said.pop() if said else None
+    if version and not _VERSION.fullmatch(version):  # without one it is 0.3
+        raise _uninspectable("the version of A2A is not known")
+
+
+def _rpc_calls(sent: Sent, messages: tuple[Rpc, ...], is_batch: bool) -> tuple[Call, ...]:  # noqa: FBT001 - jsonrpc's face
+    if is_batch:
+        raise Denied(Reason.MCP_INVALID_REQUEST, "A2A has no batches")
+    rpc = messages[0]
+    if not rpc.method:
+        raise Denied(Reason.MCP_INVALID_REQUEST, "A2A has no responses of a client")
+    known = JSONRPC_METHODS.get(rpc.method)
+    if known is None:
+        return (Call(rpc.method, is_known=False),)
+    method, task_member = known
+    if method in SEND:
+        return a2a_params.send_calls(sent, method, rpc.params)
+    return a2a_params.task_calls(sent, method, rpc.params, task_member)
+
+
+def _is_word(segment: str) -> bool:
+    folded = segment.casefold()
+    return folded in _WORDS or folded.endswith(_VERBS)
+
+
+def _rest(sent: Sent, path: Segments) -> Message:
+    """By the path's part from the first word on: the form, and the ids in it."""
+    form, task = _form(sent, path)
+    if sent.method != "POST":
+        require_no_body(sent)
+        return Message((Call(form.method, "task" if task else "", task),))
+    if form.has_optional_body and sent.header("content-length") == "0" and not sent.body:
+        return Message((Call(form.method, "task", task),))
+    body = parse(sent, _REST_TYPES)
+    if pick(body, _RPC_MEMBERS):
+        raise Denied(Reason.MCP_INVALID_REQUEST, "the body is a message of JSON-RPC")
+    if form.method in SEND:
+        return Message(a2a_params.send_calls(sent, form.method, body))
+    return Message(a2a_params.rest_task_calls(sent, form.method, body, task))
+
+
+def _form(sent: Sent, path: Segments) -> tuple[Form, str]:
+    """The form that the path has, and the task's id in it, "" without one."""
+    task, colon, verb = path[1].partition(":") if len(path) > 1 else ("", "", "")
+    shape = list(path)
+    shape[1:2] = ["*" + colon + verb for _ in shape[1:2]]
+    shape[3:] = ["*" for _ in shape[3:]]
+    form = FORMS.get((sent.method, "/".join(shape)))
+    ids = (*[task for _ in path[1:2]], *path[3:])
+    if form is None or "" in ids or any(map(_is_word, ids)):
+        raise _uninspectable("the path is no form of A2A's HTTP binding")
+    return form, name_of(sent, task) if task else ""
+
+
+def _card(sent: Sent, path: Segments) -> Message:
+    method = CARDS.get(path[-2:])
+    if method is None:
+        raise Denied(Reason.MCP_INVALID_REQUEST, "the path is that of no agent card")
+    require_no_body(sent)
+    return Message((Call(method),))
+
+
+def _grpc(sent: Sent, path: Segments) -> Message:
+    content_type = (sent.header("content-type") or "").lower()
+    if sent.method != "POST" or not _GRPC_TYPE.fullmatch(content_type):
+        raise _uninspectable("the request is not of gRPC with protobuf")
+    if sent.body and not sent.body.startswith(_GRPC_FLAGS):
+        raise _uninspectable("the body is no message of gRPC")
+    if len(path) != 2 or path[0] not in _SERVICES:  # noqa: PLR2004 - /service/method
+        raise _uninspectable("the path is no method of A2A's gRPC service")
+    return Message(_grpc_calls(path[1]))
+
+
+def _grpc_calls(name: str) -> tuple[Call, ...]:
+    known = GRPC_METHODS.get(name)
+    if known is None:
+        return (Call(name, is_known=False),)
+    method, has_task = known
+    call = Call(method, "task" if has_task else "")
+    if method not in SEND:
+        return (call,)
+    return (call, Call(method, "skill"), Call(a2a_params.PUSH, "task"))
+
+
+def _uninspectable(detail: str) -> Denied:
+    return Denied(Reason.BODY_UNINSPECTABLE, detail)

@@ -1,0 +1,129 @@
+"""Parameters of A2A's methods, in JSON of either binding: which tasks, skills and URLs they name.
+
+0.3 and 1.0 differ in where a thing stands, and 0.3 also between JSON-RPC and REST. Members of all
+of them are looked for, whatever the version says: a server may be lax.
+"""
+
+from typing import Any, Final
+
+import msgspec
+
+from authz.core.protocols.body import may_be_masked
+from authz.core.protocols.json_members import as_json, listed, name_of, names, once, pick
+from authz.core.protocols.json_members import refused as params_refused
+from authz.core.protocols.message import Sent
+from authz.core.request import Call
+
+PUSH: Final = "CreateTaskPushNotificationConfig"
+MAX_REFERENCES: Final = 32  # tasks that a message refers to; each is decided by itself
+# In 0.3's a2a.proto the field of the message is named "request", which ProtoJSON takes as well.
+_SEND: Final = names("message", "request", "configuration", "metadata", "tenant")
+_MESSAGE: Final = names("taskId", "contextId", "referenceTaskIds", "metadata")
+_SKILLS: Final = names("skillId", "skill")
+# 1.0; 0.3 in JSON-RPC; 0.3 in REST.
+_CONFIGURATION: Final = names(
+    "taskPushNotificationConfig", "pushNotificationConfig", "pushNotification"
+)
+_INNER_CONFIGS: Final = ("config", "pushNotificationConfig")
+_PUSH_CONFIG: Final = names("url", "taskId", "tenant", *_INNER_CONFIGS)
+_TASK: Final = names("id", "taskId", "tenant", "contextId")
+_REST_TASK: Final = names("taskId", "name", "parent", "config")
+_RESOURCES: Final = ("name", "parent")  # 0.3: "tasks/{id}" and what is below it
+# What a condition may read: short texts that say more about where a call goes.
+_TEXTS: Final = ("tenant", "contextId", "url")
+_MAX_TEXT_CHARS: Final = 2048  # of a URL
+
+
+def send_calls(sent: Sent, method: str, params: object) -> tuple[Call, ...]:
+    """A message: calls for its task, those it refers to, its skill, and its URL.
+
+    Without a task and a skill there is a call without a target. Raises Denied(MCP_PARAMS).
+    """
+    asked = pick(params, _SEND)
+    if ("message" in asked) == ("request" in asked):
+        raise params_refused("no message, or two")
+    message = pick(asked.get("message", asked.get("request")), _MESSAGE)
+    task = _task(sent, message.get("taskId"))
+    references = listed(message.get("referenceTaskIds"), MAX_REFERENCES)
+    skills = _skills(sent, message.get("metadata"), asked.get("metadata"))
+    told = {**asked, **message}
+    calls = [_told(sent, Call(method, "task", task), told)] if task else []
+    calls += [_told(sent, Call(method, "skill", skill), told) for skill in skills]
+    if not calls:
+        calls = [_told(sent, Call(method), told)]
+    others = once(name_of(sent, reference) for reference in references)
+    calls += [_told(sent, Call(method, "task", other), told) for other in others]
+    configs = pick(asked.get("configuration"), _CONFIGURATION).values()
+    calls += [_push_call(sent, config, task, asked) for config in configs]
+    return tuple(dict.fromkeys(calls))
+
+
+def task_calls(sent: Sent, method: str, params: object, task_member: str) -> tuple[Call, ...]:
+    """Any other method of JSON-RPC: a call for its task. Raises Denied(MCP_PARAMS)."""
+    asked = pick(params, _TASK)
+    task = name_of(sent, asked.get(task_member)) if task_member else ""
+    if method == PUSH:
+        return (_push_call(sent, params, task, {}),)
+    return (_told(sent, Call(method, "task" if task else "", task), asked),)
+
+
+def rest_task_calls(sent: Sent, method: str, body: object, task: str) -> tuple[Call, ...]:
+    """A POST for the task in the path, which the body must not contradict.
+
+    Raises Denied(MCP_PARAMS).
+    """
+    asked = pick(body, _TASK)
+    if method != PUSH and asked.get("id", task) != task:  # of a config it is the config's
+        raise params_refused("path and body name different tasks")
+    _require_same_task(pick(body, _REST_TASK), task)
+    if method == PUSH:
+        return (_push_call(sent, body, task, {}),)
+    return (_told(sent, Call(method, "task", task), asked),)
+
+
+def _require_same_task(members: dict[str, Any], task: str) -> None:
+    if members.get("taskId", task) != task:
+        raise params_refused("path and body name different tasks")
+    for member in _RESOURCES:
+        value = members.get(member)
+        parts = value.split("/")[:2] if isinstance(value, str) else value
+        if value and parts != ["tasks", task]:
+            raise params_refused("path and body name different tasks")
+    if "config" in members:
+        _require_same_task(pick(members["config"], _REST_TASK), task)
+
+
+def _push_call(sent: Sent, config: object, task: str, around: dict[str, Any]) -> Call:
+    """The call for a URL, wherever the versions have it: in the config, or one or two below."""
+    layers = [pick(config, _PUSH_CONFIG)]
+    for layer in layers:  # it grows on the way; the JSON's depth bounds it
+        layers += [pick(layer[name], _PUSH_CONFIG) for name in _INNER_CONFIGS if name in layer]
+    urls = [layer["url"] for layer in layers if "url" in layer]
+    tasks = [layer["taskId"] for layer in layers if layer.get("taskId")]
+    if len(urls) > 1 or any(one != task for one in tasks):
+        raise params_refused("a config for notifications has two URLs, or another task")
+    told = {**around, **layers[0], **({"url": urls[0]} if urls else {})}
+    return _told(sent, Call(PUSH, "task" if task else "", task), told)
+
+
+def _task(sent: Sent, value: object) -> str:
+    """The task that a message belongs to, "" for a new one, as in protobuf."""
+    return "" if value is None or value == "" else name_of(sent, value)
+
+
+def _skills(sent: Sent, *metadata: object) -> tuple[str, ...]:
+    return once(
+        name_of(sent, skill) for holder in metadata for skill in pick(holder, _SKILLS).values()
+    )
+
+
+def _told(sent: Sent, call: Call, members: dict[str, Any]) -> Call:
+    """The call with its arguments, if they are read."""
+    if not sent.reads_arguments(call):
+        return call
+    texts: dict[str, Any] = {name: members[name] for name in _TEXTS if name in members}
+    if not all(isinstance(text, str) and len(text) <= _MAX_TEXT_CHARS for text in texts.values()):
+        raise params_refused("a member is no text of sane length")
+    if any(may_be_masked(sent, text) for text in texts.values()):
+        return call
+    return msgspec.structs.replace(call, arguments=as_json(texts))

@@ -1,0 +1,115 @@
+"""A request's body: whether it is all there and plain to see, then its JSON, read one way.
+
+Two ways in which a proxy sends a part of a body look like the whole of one: a body of just the
+proxy's limit, and one in a single HTTP/2 frame. So the flag alone is not believed. Nothing of a
+body is in any detail here.
+"""
+
+from collections.abc import Set as AbstractSet
+from typing import Any, Final
+
+from authz.core import strictjson
+from authz.core.protocols.message import OWS, Sent
+from authz.core.reason import Denied, Reason
+
+# Some 2 ms to read; up to 10 where it holds as much as is allowed. Real calls have some 2 KiB.
+MAX_BODY_BYTES: Final = 256 * 1024
+# Bytes that may begin a value. Each costs time and some 100 bytes of memory; in texts they are
+# rare enough: a body of English prose has a comma in 60 bytes.
+MAX_VALUES: Final = 16 * 1024
+# Colons, which are one for each member of an object and rare in texts as well. A member costs more
+# than a plain value, as its name is compared; real bodies have a few hundred.
+MAX_MEMBERS: Final = 8 * 1024
+MAX_DEPTH: Final = 32  # JSON schemas and filters in arguments nest deeper than tokens do
+JSON_TYPES: Final = frozenset({"application/json"})
+_MASK: Final = "!"  # Envoy writes it for each byte that is no UTF-8, into texts
+_REPLACEMENT: Final = "\ufffd".encode()  # agentgateway writes it
+_NO_BODY: Final = "no body was sent, or the proxy keeps it"
+_UTF8: Final = frozenset({"charset=utf-8", 'charset="utf-8"'})
+
+
+def parse(sent: Sent, types: AbstractSet[str] = JSON_TYPES) -> Any:  # noqa: ANN401 - JSON
+    """The JSON of the body, whose media type has to be one of these.
+
+    Numbers are ``int`` or ``float``, no member is doubled, and no half character is left.
+
+    Raises Denied: BODY_TRUNCATED for a body that is not all there or larger than what we read,
+    BODY_UNINSPECTABLE for one whose end or coding is not known, MCP_PARSE for one that is not JSON.
+    """
+    _require_whole(sent)
+    _require_plain(sent, types)
+    body = sent.body
+    if strictjson.values_at_most(body) > MAX_VALUES:
+        raise Denied(Reason.BODY_TRUNCATED, f"the body may hold more than {MAX_VALUES} values")
+    if body.count(b":") > MAX_MEMBERS:
+        raise Denied(Reason.BODY_TRUNCATED, f"the body may hold more than {MAX_MEMBERS} members")
+    try:
+        value = strictjson.loads(body, MAX_DEPTH)
+    except strictjson.StrictJsonError as error:
+        raise Denied(Reason.MCP_PARSE, str(error)) from None
+    if sent.is_text and b"!" in body:
+        _require_unmasked_members(value)
+    return value
+
+
+def require_unmasked(sent: Sent, text: str) -> None:
+    """Refuse a name in which the proxy may have masked bytes. Raises Denied(BODY_UNINSPECTABLE)."""
+    if may_be_masked(sent, text):
+        raise Denied(Reason.BODY_UNINSPECTABLE, "a name may hold a byte that is no UTF-8")
+
+
+def may_be_masked(sent: Sent, text: str) -> bool:
+    """Whether the proxy may have written other bytes for what the client sent here."""
+    return sent.is_text and _MASK in text
+
+
+def _require_whole(sent: Sent) -> None:
+    """Refuse a body that may be cut (RFC 9110 section 8.6 for the length)."""
+    body = sent.body
+    seen = len(body)
+    partial = sent.header("x-envoy-auth-partial-body")
+    if not seen and partial is None and not sent.size:  # as on a proxy that sends none
+        raise Denied(Reason.BODY_UNINSPECTABLE, _NO_BODY)
+    # Without the flag the proxy is another; the flag of a client of such a one proves nothing.
+    if sent.size < 0 or (partial is None and sent.size != seen):
+        raise Denied(Reason.BODY_TRUNCATED, "the body is not as long as the proxy says")
+    if partial not in (None, "false"):
+        raise Denied(Reason.BODY_TRUNCATED, "the proxy says that the body is cut")
+    announced = sent.header("content-length")
+    if announced is not None and announced != str(seen):
+        raise Denied(Reason.BODY_TRUNCATED, "the body is not as long as its content-length")
+    if sent.max_bytes is not None and seen >= sent.max_bytes:
+        raise Denied(Reason.BODY_TRUNCATED, "the body fills the proxy's limit: more may follow")
+    if announced is None and sent.max_bytes is None:
+        detail = "no content-length, and the proxy's limit is not named in authz_max_request_bytes"
+        raise Denied(Reason.BODY_UNINSPECTABLE, detail)
+    if seen > MAX_BODY_BYTES:
+        raise Denied(Reason.BODY_TRUNCATED, f"the body is larger than {MAX_BODY_BYTES} bytes")
+    if not seen:
+        raise Denied(Reason.BODY_UNINSPECTABLE, _NO_BODY)
+
+
+def _require_plain(sent: Sent, types: AbstractSet[str]) -> None:
+    """Refuse codings and media types in which the bytes mean something else."""
+    coding = sent.header("content-encoding")
+    if coding is not None and coding.lower() != "identity":
+        raise Denied(Reason.BODY_UNINSPECTABLE, "the body has a content-encoding")
+    content_type = sent.header("content-type") or ""
+    if content_type not in types:
+        media_type, _, parameter = content_type.lower().partition(";")
+        # One parameter at most: of two charsets each reader takes its own.
+        if media_type.strip(OWS) not in types or parameter.strip(OWS) not in _UTF8:
+            raise Denied(Reason.BODY_UNINSPECTABLE, "the content-type is not JSON in UTF-8")
+    if sent.is_text and _REPLACEMENT in sent.body:
+        raise Denied(Reason.BODY_UNINSPECTABLE, "the body held bytes that are no UTF-8")
+
+
+def _require_unmasked_members(value: object) -> None:
+    """Refuse member names that may have been masked: two may have been one, or one another."""
+    if isinstance(value, dict):
+        if any(_MASK in name for name in value):
+            raise Denied(Reason.BODY_UNINSPECTABLE, "a name may hold a byte that is no UTF-8")
+        value = list(value.values())
+    if isinstance(value, list):
+        for child in value:
+            _require_unmasked_members(child)

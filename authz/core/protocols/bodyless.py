@@ -1,0 +1,16 @@
+"""Requests that have no message in a body, or must have none."""
+
+from authz.core.protocols.message import Sent
+from authz.core.reason import Denied, Reason
+
+
+def require_no_upgrade(sent: Sent) -> None:
+    """Refuse a WebSocket, of which no message is ever seen. Raises Denied(BODY_UNINSPECTABLE)."""
+    if "upgrade" in sent.headers:
+        raise Denied(Reason.BODY_UNINSPECTABLE, "messages after an upgrade are not seen")
+
+
+def require_no_body(sent: Sent) -> None:
+    """Refuse a body where the path says it all. Raises Denied(BODY_UNINSPECTABLE)."""
+    if sent.body or sent.size or sent.header("content-length") not in (None, "0"):
+        raise Denied(Reason.BODY_UNINSPECTABLE, "a body where none belongs")

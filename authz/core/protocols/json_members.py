@@ -1,0 +1,121 @@
+"""Members of a JSON object, found as the laxest server finds them.
+
+ProtoJSON takes ``task_id`` for ``taskId``, and Go's JSON takes ``TASKID``: a reader that looks for
+one spelling sees no task where the server has one. So a member is known by its letters alone, and
+one that is written twice is refused.
+"""
+
+from collections.abc import Collection, Iterable, Mapping
+from itertools import compress
+from typing import Any, Final
+
+import msgspec
+
+from authz.core.protocols.body import require_unmasked
+from authz.core.protocols.message import Sent
+from authz.core.reason import Denied, Reason
+
+MAX_NAME_CHARS: Final = 256  # of models, tools, tasks and skills; a UUID has 36
+# Of an object whose members a protocol names, some tens of them; each is looked at by itself. What
+# the agents fill as they like, such as the arguments of a tool, may have more.
+MAX_OWN_MEMBERS: Final = 512
+_FEW: Final = 8  # of more members those that are wanted are found at once
+_BETWEEN: Final = "\n"  # folded to itself, and in no name that is known
+_encode: Final = msgspec.json.Encoder(order="sorted").encode
+_decode: Final = msgspec.json.Decoder().decode
+Names = Mapping[str, str]
+
+
+def names(*spellings: str) -> Names:
+    """What ``pick`` looks for, by the spelling under which the caller wants to have it."""
+    return {fold(spelling): spelling for spelling in spellings}
+
+
+def pick(holder: object, wanted: Names) -> dict[str, Any]:
+    """The wanted members of an object that are there; null counts as absent, and so does no object.
+
+    Raises Denied(MCP_PARAMS) for what is no object or has far more members than any protocol, and
+    for a member in two spellings.
+    """
+    if holder is None:
+        return {}
+    if not isinstance(holder, dict):
+        raise refused("an object is expected")
+    if len(holder) > MAX_OWN_MEMBERS:
+        raise refused(f"an object of the protocol has more than {MAX_OWN_MEMBERS} members")
+    found: dict[str, Any] = {}
+    members: Iterable[tuple[str, Any]] = holder.items()
+    if len(holder) > _FEW:
+        members = compress(members, map(wanted.__contains__, folded(holder)))
+    for written, value in members:
+        name = wanted.get(written) or wanted.get(fold(written))  # most are written as folded
+        if name is None:
+            continue
+        if name in found:
+            raise refused("a member is written in two ways")
+        found[name] = value
+    # In the order of what is wanted: what comes of it is the same however the JSON is written.
+    order = [name for name in wanted.values() if name in found] if len(found) > 1 else found
+    return {name: found[name] for name in order if found[name] is not None}
+
+
+def require_only(holder: object, known: Names) -> None:
+    """Refuse an object that has further members. Raises Denied(MCP_PARAMS)."""
+    if not isinstance(holder, dict) or not known.keys() >= set(folded(holder)):
+        raise refused("an object has members that are not known")
+
+
+def name_of(sent: Sent, value: object) -> str:
+    """A target's name: not empty, one line, plain. Raises Denied(MCP_PARAMS)."""
+    if not isinstance(value, str) or not 1 <= len(value) <= MAX_NAME_CHARS:
+        raise refused(f"a name is no text of 1 to {MAX_NAME_CHARS} characters")
+    if not value.isprintable() or value != value.strip():
+        raise refused("a name has characters that names have not")
+    require_unmasked(sent, value)
+    return value
+
+
+def listed(value: object, most: int) -> list[Any]:
+    """The elements of a list that may be absent. Raises Denied(MCP_PARAMS)."""
+    if value is None:
+        return []
+    if not isinstance(value, list) or len(value) > most:
+        raise refused(f"a list of at most {most} elements is expected")
+    return value
+
+
+def as_json(members: Mapping[str, Any]) -> bytes:
+    """JSON in one form for one value, as it becomes a part of the cache's key."""
+    return _encode(members)
+
+
+def require_distinct(data: bytes) -> None:
+    """Refuse members of one object that some readers take for one: they differ in case alone.
+
+    ``data`` is as ``as_json`` writes it. Folded as a whole, it is JSON of the same shape; where
+    that loses a member, two were one. Raises Denied(MCP_PARAMS).
+    """
+    folded = data.decode().casefold().encode()
+    if _encode(_decode(folded)).count(b":") != folded.count(b":"):
+        raise refused("two members differ in nothing but their case")
+
+
+def once(values: Iterable[str]) -> tuple[str, ...]:
+    """Each value once, in the order in which they come."""
+    return tuple(dict.fromkeys(values))
+
+
+def refused(detail: str) -> Denied:
+    """The refusal of parameters."""
+    return Denied(Reason.MCP_PARAMS, detail)
+
+
+def fold(name: str) -> str:
+    """Give the letters by which a member's name is known."""
+    return name.replace("_", "").casefold()  # also of the letters that Go folds to ASCII
+
+
+def folded(members: Collection[str]) -> list[str]:
+    """Give the letters of each name, in their order: of all at once, as there may be thousands."""
+    found = fold(_BETWEEN.join(members)).split(_BETWEEN)
+    return found if len(found) == len(members) else list(map(fold, members))

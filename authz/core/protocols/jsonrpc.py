@@ -1,0 +1,153 @@
+"""JSON-RPC 2.0 messages: requests, notifications, responses, and batches of them.
+
+Only what every reader takes for the same is one: a member more, or one that differs in its case
+alone, is what another reader may take instead (Go's JSON library matches names in any case).
+"""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
+
+import msgspec
+
+from authz.core.protocols import body
+from authz.core.protocols.json_members import MAX_OWN_MEMBERS
+from authz.core.protocols.message import Message, Sent
+from authz.core.reason import Denied, Reason
+from authz.core.request import Call
+
+MAX_BATCH: Final = 32  # each element is decided by itself
+MAX_ID_CHARS: Final = 256  # of an id that is text; those in use are UUIDs, it is echoed
+# Names of methods in use have 45 characters; what is no visible ASCII fits no header either.
+_METHOD: Final = re.compile(r"[!-~]{1,128}")
+_CALL: Final = frozenset({"jsonrpc", "method", "params", "id"})
+_RESPONSE: Final = frozenset({"jsonrpc", "id", "result", "error"})
+_NO_PARAMS: Final[Mapping[str, Any]] = {}
+
+
+class Rpc(msgspec.Struct, frozen=True):
+    """One JSON-RPC message.
+
+    Attributes:
+        method: visible ASCII; "" of a response.
+        params: by name; empty when there are none, and of a response.
+        id: its JSON, of a request; b"" of a notification and of a response.
+    """
+
+    method: str
+    params: Mapping[str, Any]
+    id: bytes
+
+
+# Gives the calls of a body's messages, and is told whether they came as a batch. Raises Denied.
+Caller = Callable[[Sent, tuple[Rpc, ...], bool], tuple[Call, ...]]
+
+
+def read(sent: Sent, calls: Caller) -> Message:
+    """The message in the body. Never raises Denied; what is refused keeps the ids that it has."""
+    try:
+        value = body.parse(sent)
+    except Denied as denied:
+        return refused(denied)
+    try:
+        messages = _messages(sent, value)
+        made = calls(sent, messages, isinstance(value, list))
+    except Denied as denied:
+        return refused(denied, _ids(value))
+    return Message(made, tuple([one.id for one in messages if one.id]))
+
+
+def refused(denied: Denied, ids: tuple[bytes, ...] = ()) -> Message:
+    """A message that is unread, with the ids of what waits for an answer."""
+    return Message((), ids, (denied.reason, denied.detail))
+
+
+def folded(*names: str) -> Mapping[str, str]:
+    """Names of members that a protocol reads, for ``require_no_twins``."""
+    return {name.casefold(): name for name in names}
+
+
+def require_no_twins(members: Iterable[str], names: Mapping[str, str]) -> None:
+    """Refuse members that differ from one of these names in nothing but their case.
+
+    Raises Denied(MCP_PARAMS).
+    """
+    for member in members:
+        if names.get(member.casefold(), member) != member:
+            raise Denied(Reason.MCP_PARAMS, "a member's name differs from a known one in its case")
+
+
+def method_name(value: object) -> str:
+    """The name of a method. Raises Denied(MCP_INVALID_REQUEST)."""
+    if not isinstance(value, str) or not _METHOD.fullmatch(value):
+        raise _invalid("the method is not a name")
+    return value
+
+
+def encode_id(value: object) -> bytes:
+    """The JSON of an id that answers can carry; b"" of what is no id (JSON-RPC 2.0 section 4)."""
+    if isinstance(value, str):
+        return msgspec.json.encode(value) if len(value) <= MAX_ID_CHARS else b""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return b"%d" % value
+    return b""
+
+
+def _ids(value: object) -> tuple[bytes, ...]:
+    """The ids of what asks for an answer, whether or not the rest of it is good."""
+    elements = value if isinstance(value, list) else [value]
+    if len(elements) > MAX_BATCH:
+        return ()
+    calls = (one for one in elements if isinstance(one, dict) and "method" in one)
+    return tuple([found for one in calls if (found := encode_id(one.get("id")))])
+
+
+def _messages(sent: Sent, value: object) -> tuple[Rpc, ...]:
+    if not isinstance(value, list):
+        return (_message(sent, value),)
+    if not 0 < len(value) <= MAX_BATCH:
+        raise _invalid(f"a batch has 1 to {MAX_BATCH} messages")
+    return tuple(_message(sent, one) for one in value)
+
+
+def _message(sent: Sent, value: object) -> Rpc:
+    if not isinstance(value, dict):
+        raise _invalid("a message is not an object")
+    if value.get("jsonrpc") != "2.0":
+        raise _invalid("the message is not of JSON-RPC 2.0")
+    if "method" not in value:
+        return _response(value)
+    if not value.keys() <= _CALL:
+        raise _invalid("the message has a member that no request has")
+    method = method_name(value["method"])
+    body.require_unmasked(sent, method)
+    request_id = encode_id(value["id"]) if "id" in value else b""
+    if "id" in value and not request_id:
+        raise _invalid("the id is neither a whole number nor a text of sane length")
+    params = value.get("params")
+    # A null is no structured value (JSON-RPC 2.0 section 4.2), but names nothing either: a server
+    # refuses it, or takes it for what it is in most languages that write it, which is none.
+    if params is None:
+        params = _NO_PARAMS
+    elif not isinstance(params, dict):
+        raise Denied(Reason.MCP_PARAMS, "the params are not an object")
+    if len(params) > MAX_OWN_MEMBERS:
+        raise Denied(Reason.MCP_PARAMS, f"the params have more than {MAX_OWN_MEMBERS} members")
+    return Rpc(method, params, request_id)
+
+
+def _response(value: dict[str, Any]) -> Rpc:
+    """An answer to a server's request: a result or an error, never both."""
+    if not value.keys() <= _RESPONSE:
+        raise _invalid("the message has neither a method nor the members of a response")
+    if ("result" in value) == ("error" in value):
+        raise _invalid("a response has a result or an error")
+    # An error that answers what had no readable id has none itself, or null.
+    is_anonymous = "error" in value and value.get("id") is None
+    if not is_anonymous and not encode_id(value.get("id")):
+        raise _invalid("the id of a response is neither a whole number nor a text of sane length")
+    return Rpc("", _NO_PARAMS, b"")
+
+
+def _invalid(detail: str) -> Denied:
+    return Denied(Reason.MCP_INVALID_REQUEST, detail)

@@ -1,0 +1,193 @@
+"""Messages of MCP over Streamable HTTP, of all its revisions: what a request asks of a server.
+
+The body is the truth, and headers have to agree with it. Where the proxy sends no body, what its
+own MCP filter found may stand for it; or the headers alone, where servers have to compare them.
+Sessions are no authentication: nothing here reads their ids.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import msgspec
+
+from authz.core.protocols import body, jsonrpc, mcp_headers, mcp_metadata
+from authz.core.protocols import bodyless as plain
+from authz.core.protocols.json_members import as_json, require_distinct
+from authz.core.protocols.jsonrpc import Rpc
+from authz.core.protocols.mcp_methods import (
+    COMPLETE,
+    INITIALIZE,
+    LISTEN,
+    METHODS,
+    Method,
+    is_known,
+    is_notification,
+)
+from authz.core.protocols.message import Message, Sent
+from authz.core.reason import Denied, Reason
+from authz.core.request import Call
+
+MAX_NAME_CHARS: Final = 256  # MCP advises 128 for tools; ids of tasks are UUIDs or tokens
+MAX_URI_CHARS: Final = 2048
+MAX_CALLS: Final = 128  # of one message: a batch, or the subscriptions of one stream
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_REFERENCES: Final = {"ref/prompt": ("prompt", "name"), "ref/resource": ("resource", "uri")}
+_LISTS: Final = (("resource", "resourceSubscriptions"), ("task", "taskIds"))
+_MEMBERS: Final = jsonrpc.folded(
+    "_meta", "arguments", "name", "notifications", "ref", "taskId", "uri"
+)
+_REFERENCE_MEMBERS: Final = jsonrpc.folded("name", "type", "uri")
+_FLAGS: Final = ("toolsListChanged", "promptsListChanged", "resourcesListChanged")
+_SUBSCRIPTIONS: Final = frozenset({*_FLAGS, *(member for _, member in _LISTS)})
+_UNKNOWN: Final = Method()
+_NO_BODY: Final = {"GET": Call("", "stream"), "DELETE": Call("", "session")}
+_RESPONSE: Final = Call("", "response")
+# What a client may be listening to where nobody shows it.
+LISTENING_UNSEEN: Final = (Call(LISTEN), *(Call(LISTEN, kind) for kind, _ in _LISTS))
+_NO_ARGUMENTS: Final[Mapping[str, Any]] = {}
+
+
+def read(sent: Sent) -> Message:
+    """The calls of an MCP request. Never raises Denied: what has no certain meaning says why."""
+    try:
+        return _read(sent)
+    except Denied as denied:
+        return jsonrpc.refused(denied)
+
+
+def _read(sent: Sent) -> Message:
+    plain.require_no_upgrade(sent)
+    if sent.method != "POST":
+        return Message((_without_body(sent),))
+    if not sent.body and sent.metadata is not None:
+        return _from_metadata(sent, mcp_metadata.message(sent.metadata))
+    if not sent.body and sent.trusts_headers:
+        return Message((_from_headers(sent),))
+    return jsonrpc.read(sent, _calls)
+
+
+def _without_body(sent: Sent) -> Call:
+    """What earlier revisions use GET and DELETE for."""
+    if sent.method not in _NO_BODY:
+        raise Denied(Reason.MCP_INVALID_REQUEST, "MCP uses POST, GET and DELETE")
+    plain.require_no_body(sent)
+    return _NO_BODY[sent.method]
+
+
+def _from_metadata(sent: Sent, message: Rpc) -> Message:
+    """The call that the proxy's filter found, which tells neither its arguments nor any list."""
+    ids = (message.id,) if message.id else ()
+    if message.method == LISTEN:
+        denied = Denied(Reason.BODY_UNINSPECTABLE, "the proxy's filter reads no subscriptions")
+        return jsonrpc.refused(denied, ids)
+    try:
+        call = _call(sent, message)
+        mcp_headers.require_agreement(sent, message, call.name, is_whole=False)
+    except Denied as denied:
+        return jsonrpc.refused(denied, ids)
+    return Message((call,), ids)
+
+
+def _from_headers(sent: Sent) -> Call:
+    """The call as headers tell it, where the server has to compare them with the body."""
+    method = mcp_headers.trusted_method(sent)
+    known = METHODS.get(method, _UNKNOWN)
+    if known.is_mirrored:
+        name = _name(sent, mcp_headers.trusted_name(sent), known.member)
+        return Call(method, known.kind, name)
+    if known.kind or known.has_other_targets:
+        detail = "what the method is for stands in no header that servers have to compare"
+        raise Denied(Reason.MCP_UNTRUSTED_HEADERS, detail)
+    return Call(method, is_known=is_known(method))
+
+
+def _calls(
+    sent: Sent,
+    messages: tuple[Rpc, ...],
+    is_batch: bool,  # noqa: FBT001 - as jsonrpc.Caller has it
+) -> tuple[Call, ...]:
+    if is_batch:
+        mcp_headers.require_batches(sent)
+        if any(message.method == INITIALIZE for message in messages):
+            raise Denied(Reason.MCP_INVALID_REQUEST, "a session begins with no batch")
+    calls: list[Call] = []
+    for message in messages:
+        call = _call(sent, message)
+        mcp_headers.require_agreement(sent, message, call.name)
+        calls.append(_with_arguments(sent, call, message.params))
+        if message.method == LISTEN:
+            calls += _subscriptions(sent, message.params)
+    if len(calls) > MAX_CALLS:
+        raise Denied(Reason.MCP_PARAMS, f"the message makes more than {MAX_CALLS} calls")
+    return tuple(calls)
+
+
+def _call(sent: Sent, message: Rpc) -> Call:
+    method, params = message.method, message.params
+    if not method:
+        return _RESPONSE
+    jsonrpc.require_no_twins(params, _MEMBERS)
+    if message.id and is_notification(method):
+        raise Denied(Reason.MCP_INVALID_REQUEST, "a notification has no id")
+    known = METHODS.get(method, _UNKNOWN)
+    if known.kind:
+        return Call(method, known.kind, _name(sent, params.get(known.member), known.member))
+    if method == COMPLETE:
+        return Call(method, *_reference(sent, params.get("ref")))
+    return Call(method, is_known=is_known(method))
+
+
+def _reference(sent: Sent, ref: object) -> tuple[str, str]:
+    """The kind and the name of what a completion is for."""
+    if not isinstance(ref, dict):
+        raise Denied(Reason.MCP_PARAMS, "the ref is not an object")
+    jsonrpc.require_no_twins(ref, _REFERENCE_MEMBERS)
+    for referred, (kind, member) in _REFERENCES.items():
+        if ref.get("type") == referred:
+            return kind, _name(sent, ref.get(member), member)
+    raise Denied(Reason.MCP_PARAMS, "the ref is neither of a prompt nor of a resource")
+
+
+def _subscriptions(sent: Sent, params: Mapping[str, Any]) -> Iterator[Call]:
+    """One call for each thing that a stream of notifications is about."""
+    notifications = params.get("notifications")
+    if not isinstance(notifications, dict):
+        raise Denied(Reason.MCP_PARAMS, "notifications is not an object")
+    if not notifications.keys() <= _SUBSCRIPTIONS:
+        raise Denied(Reason.MCP_PARAMS, "notifications has a member that may name anything")
+    for kind, member in _LISTS:
+        names = notifications.get(member)
+        if names is None:
+            continue
+        if not isinstance(names, list) or len(names) > MAX_CALLS:
+            raise Denied(Reason.MCP_PARAMS, f"{member} is no list of at most {MAX_CALLS}")
+        for name in names:
+            yield Call(LISTEN, kind, _name(sent, name, "uri" if kind == "resource" else "taskId"))
+
+
+def _name(sent: Sent, value: object, member: str) -> str:
+    """The name of a target, as exactly as the server reads it."""
+    most = MAX_URI_CHARS if member == "uri" else MAX_NAME_CHARS
+    if not isinstance(value, str) or not 0 < len(value) <= most:
+        raise Denied(Reason.MCP_PARAMS, f"{member} is no text of 1 to {most} characters")
+    if _CONTROL.search(value):
+        raise Denied(Reason.MCP_PARAMS, f"{member} has a control character")
+    body.require_unmasked(sent, value)
+    return value
+
+
+def _with_arguments(sent: Sent, call: Call, params: Mapping[str, Any]) -> Call:
+    """The call with its arguments, where a decision reads them: they become a part of its key."""
+    arguments = params.get("arguments")
+    if arguments is None:  # as with params, null is none
+        arguments = _NO_ARGUMENTS
+    elif not isinstance(arguments, dict):
+        raise Denied(Reason.MCP_PARAMS, "arguments is not an object")
+    if not sent.reads_arguments(call):
+        return call
+    data = as_json(arguments)
+    require_distinct(data)
+    if body.may_be_masked(sent, data.decode()):  # "pro!d" may be "prod" to a lax server
+        return call
+    return msgspec.structs.replace(call, arguments=data)

@@ -1,0 +1,73 @@
+"""What Envoy's own MCP filter found in a body: its dynamic metadata, read as a message.
+
+The filter reads less strictly than we do: unless it is told otherwise it keeps the last of two
+members of one name, it stops at what it looks for, and it skips lists. So a profile says whether it
+is trusted, and a body that is there is read itself.
+"""
+
+from typing import Any, Final
+
+from google.protobuf.message import DecodeError
+from google.protobuf.struct_pb2 import Struct, Value
+
+from authz.core.protocols import jsonrpc
+from authz.core.protocols.jsonrpc import Rpc
+from authz.core.protocols.mcp_methods import MEMBERS
+from authz.core.reason import Denied, Reason
+
+MAX_METADATA_BYTES: Final = 64 * 1024  # the filter keeps a method, an id and a name or two
+MAX_SAFE_INTEGER: Final = 2**53 - 1  # ids are doubles there: beyond, two are one
+_RESPONSE: Final = "__jsonrpc_response"  # the filter's name for what has no method
+_NAMES: Final = (*MEMBERS, "type")
+
+
+def message(metadata: bytes) -> Rpc:
+    """The message that the filter found; of its params only what names targets.
+
+    Raises Denied: BODY_UNINSPECTABLE when it found none, BODY_TRUNCATED when it read a part only,
+    MCP_INVALID_REQUEST.
+    """
+    fields = _struct(metadata).fields
+    if "is_exceeding_limit" in fields:
+        raise Denied(Reason.BODY_TRUNCATED, "the proxy's filter read a part of the body only")
+    if "is_mcp_request" in fields and fields["is_mcp_request"].bool_value is not True:
+        raise Denied(Reason.BODY_UNINSPECTABLE, "the proxy's filter found no MCP message")
+    if "passthrough_reason" in fields:  # it let through what it would refuse: not only JSON, say
+        raise Denied(Reason.BODY_UNINSPECTABLE, "the proxy's filter let through what it can't read")
+    if "method" not in fields:
+        raise Denied(Reason.BODY_UNINSPECTABLE, "the proxy's filter found no method")
+    method = jsonrpc.method_name(_text(fields["method"]))
+    if method == _RESPONSE:
+        return Rpc("", {}, b"")
+    params = fields["params"].struct_value if "params" in fields else Struct()
+    return Rpc(method, _params(params), _id(fields["id"]) if "id" in fields else b"")
+
+
+def _struct(data: bytes) -> Struct:
+    if len(data) > MAX_METADATA_BYTES:
+        raise Denied(Reason.BODY_UNINSPECTABLE, "the metadata is too large")
+    try:
+        return Struct.FromString(data)
+    except DecodeError:
+        raise Denied(Reason.BODY_UNINSPECTABLE, "the metadata is not a Struct") from None
+
+
+def _params(params: Struct) -> dict[str, Any]:
+    fields = params.fields
+    found: dict[str, Any] = {name: _text(fields[name]) for name in _NAMES if name in fields}
+    if "ref" in fields:
+        found["ref"] = _params(fields["ref"].struct_value)
+    return found
+
+
+def _text(value: Value) -> str | None:
+    return value.string_value if value.HasField("string_value") else None
+
+
+def _id(value: Value) -> bytes:
+    """The id's JSON, b"" where a double may be another number than the client's."""
+    number = value.number_value
+    if value.HasField("number_value"):
+        is_exact = abs(number) <= MAX_SAFE_INTEGER and number == int(number)
+        return jsonrpc.encode_id(int(number)) if is_exact else b""
+    return jsonrpc.encode_id(_text(value))

@@ -1,0 +1,264 @@
+"""Model calls as OpenAI's API has them, and all who speak it; Anthropic's messages too.
+
+A request may name more models than one: those that a gateway may fall back to, a deployment in the
+path (Azure) besides the one in the body, or that of a tool. Each gives a call of its own, so that
+all have to be allowed. What takes its model and tools from elsewhere, such as a stored prompt, is
+not read; nor is what may redefine them.
+"""
+
+from collections.abc import Iterable, Iterator
+from itertools import chain, islice
+from typing import Any, Final
+
+import msgspec
+
+from authz.core.paths import Segments, canonical_path
+from authz.core.protocols.body import parse, require_unmasked
+from authz.core.protocols.bodyless import require_no_body, require_no_upgrade
+from authz.core.protocols.json_members import (
+    MAX_NAME_CHARS,
+    as_json,
+    listed,
+    name_of,
+    names,
+    once,
+    pick,
+    require_only,
+)
+from authz.core.protocols.json_members import refused as params_refused
+from authz.core.protocols.message import Message, Sent
+from authz.core.protocols.openai_conversation import CONVERSATION, tools_within
+from authz.core.protocols.openai_members import KNOWN, READ, require_known, require_known_query
+from authz.core.reason import Denied, Reason
+from authz.core.request import Call
+
+MAX_TOOLS: Final = 256  # of all bodies in one; OpenAI takes 128
+MAX_FALLBACKS: Final = 16
+MAX_MODELS: Final = 32  # each is decided by itself
+MAX_BODIES: Final = MAX_MODELS  # in one: in 44 KB there were 2,000, at 30 ms
+# The longest tail counts: "chat/completions" is no "completions".
+_POSTS: Final = (
+    "chat/completions",
+    "messages/count_tokens",
+    "images/generations",
+    "audio/speech",
+    "completions",
+    "responses",
+    "embeddings",
+    "messages",
+    "moderations",
+)
+_DEPLOYMENTS: Final = frozenset({"deployments", "engines"})  # Azure; OpenAI before, LiteLLM
+_MODELS: Final = "models"
+# Below these a tail means something else ("threads/{id}/messages"), or has a model of its own.
+_OTHERS: Final = frozenset(
+    {"threads", "conversations", "completions", "responses", "messages", *_DEPLOYMENTS}
+)
+_PICKED: Final = {**READ, **CONVERSATION}
+# Members that offer a tool without naming it among the tools, and how it is named then.
+_IMPLIED: Final = {
+    "mcp_servers": "mcp",
+    "plugins": "plugins",
+    "container": "container",  # which may hold skills, and what earlier calls left there
+    "web_search_options": "web_search",
+}
+_TOOL: Final = names("type", "name", "function", "custom", "tools", "model")
+_INNER: Final = names("name")
+_PLAIN_TYPES: Final = frozenset({"function", "custom"})  # what these offer has a name of its own
+# What a condition may read: small and of the call, never of the conversation.
+_ARGUMENTS: Final = names(
+    "background", "best_of", "dimensions", "max_completion_tokens", "max_output_tokens",
+    "max_tokens", "max_tool_calls", "n", "parallel_tool_calls", "previous_response_id", "quality",
+    "reasoning_effort", "safety_identifier", "seed", "service_tier", "size", "store", "stream",
+    "temperature", "tool_choice", "top_k", "top_p", "truncation", "user", "voice",
+)  # fmt: skip
+
+
+def read(sent: Sent) -> Message:
+    """The calls of a request: one for each model that it names; of GET .../models the one or none.
+
+    ``Call.method`` is the path's tail, such as "chat/completions", or "models". ``Call.tools`` has
+    the names of functions, and of built-in tools the type (and the name, if they have one too):
+    "web_search", "mcp"; tools in a group count as well. ``Call.arguments`` has numbers, flags and
+    short texts of a closed list, such as ``max_tokens`` and ``user``; they are not known where a
+    part of the body may change them for another model.
+
+    Raises Denied: BODY_UNINSPECTABLE for a path that is no model call known here, for a stored
+    prompt and for members that are not known, MCP_PARAMS for members of a wrong kind,
+    PATH_AMBIGUOUS, and what ``body.parse`` raises.
+    """
+    require_no_upgrade(sent)
+    path = canonical_path(sent.path)
+    if sent.method == "GET":
+        require_no_body(sent)
+        return Message((_models(sent, path),))
+    if sent.method != "POST":
+        raise _uninspectable("the method is none of a model call")
+    method, base = _tail(path)
+    require_known_query(sent)
+    body = parse(sent)
+    bodies = list(islice(_bodies(sent, method, body), MAX_BODIES + 1))
+    if len(bodies) > MAX_BODIES:
+        raise params_refused(f"more than {MAX_BODIES} bodies in one")
+    if any(_is_stored(method, one) for one in bodies):
+        raise _uninspectable("a stored prompt brings a model and tools that are not seen")
+    tools, brought = _tools(sent, bodies)
+    call = Call(
+        method,
+        kind="model",
+        tools=tools,
+        is_streaming=True in [_flag(one.get("stream")) for one in bodies],
+    )
+    models = once((*_deployment(sent, base), *_named(sent, bodies), *brought))
+    if not 1 <= len(models) <= MAX_MODELS:
+        raise params_refused(f"the models named are not 1 to {MAX_MODELS}")
+    return Message(tuple(_with_arguments(sent, call, model, body, bodies) for model in models))
+
+
+def _models(sent: Sent, path: Segments) -> Call:
+    """GET .../models, or .../models/{model}, whose name may have slashes."""
+    if path.count(_MODELS) != 1 or not _OTHERS.isdisjoint(path):
+        raise _uninspectable("the path is none of a model call")
+    rest = path[path.index(_MODELS) + 1 :]
+    if not rest:
+        return Call(_MODELS)
+    if "" in rest:
+        raise _uninspectable("the path is none of a model call")
+    return Call(_MODELS, "model", _model(sent, "/".join(rest)))
+
+
+def _tail(path: Segments) -> tuple[str, Segments]:
+    """The API's part of the path, and the deployment's part before it: ("deployments", name)."""
+    for tail in _POSTS:
+        parts = tuple(tail.split("/"))
+        if path[-len(parts) :] == parts:
+            return tail, _base(path[: -len(parts)])
+    raise _uninspectable("the path is none of a model call")
+
+
+def _base(base: Segments) -> Segments:
+    deployment = base[-2:] if _DEPLOYMENTS.intersection(base[-2:-1]) else ()
+    before = base[: len(base) - len(deployment)]
+    # Azure's ".../models/chat/completions" is plain; ".../models/{model}/..." names one itself.
+    if not _OTHERS.isdisjoint(before) or _MODELS in before[:-1]:
+        raise _uninspectable("the path is none of a model call")
+    return deployment
+
+
+def _deployment(sent: Sent, base: Segments) -> tuple[str, ...]:
+    return tuple(_model(sent, name) for name in base[1:])
+
+
+def _bodies(sent: Sent, method: str, body: object) -> Iterator[dict[str, Any]]:
+    """The body, then those in it that change it: of a model to fall back to, and LiteLLM's extra.
+
+    The JSON's depth bounds the calls.
+    """
+    asked = pick(body, _PICKED)
+    if isinstance(body, dict):
+        require_known(sent, method, body)
+    yield asked
+    if "extra_body" in asked:
+        yield from _bodies(sent, method, asked["extra_body"])
+    for further in listed(asked.get("fallbacks"), MAX_FALLBACKS):
+        if not isinstance(further, str):
+            require_only(further, KNOWN[method])  # else it may be {model: [models instead]}
+            yield from _bodies(sent, method, further)
+
+
+def _is_stored(method: str, asked: dict[str, Any]) -> bool:
+    """Whether model and tools may come from elsewhere: OpenAI, OpenRouter, LiteLLM."""
+    is_prompt = method == "responses" and isinstance(asked.get("prompt"), dict)
+    return is_prompt or "preset" in asked or "prompt_id" in asked
+
+
+def _named(sent: Sent, bodies: list[dict[str, Any]]) -> Iterator[str]:
+    """The models of the bodies, then those that a gateway may take instead."""
+    for asked in bodies:
+        if "model" in asked:
+            yield _model(sent, asked["model"])
+        for further in listed(asked.get("models"), MAX_FALLBACKS):
+            yield _model(sent, further)
+        for further in asked.get("fallbacks", ()):
+            if isinstance(further, str):
+                yield _model(sent, further)
+
+
+def _model(sent: Sent, value: object) -> str:
+    name = name_of(sent, value)
+    if "," in name or " " in name or not name.isascii():  # a gateway takes "a,b" as two
+        raise params_refused("a model's name has characters that such names have not")
+    return name
+
+
+def _tools(sent: Sent, bodies: list[dict[str, Any]]) -> tuple[tuple[str, ...], list[str]]:
+    """The tools that are offered, and the models that they bring, such as one for images."""
+    brought: list[str] = []
+    offers = chain.from_iterable(_offers(sent, asked, brought) for asked in bodies)
+    found = list(islice(offers, MAX_TOOLS + 1))
+    tools = once(chain.from_iterable(found))
+    if max(len(found), len(tools)) > MAX_TOOLS:
+        raise params_refused(f"more than {MAX_TOOLS} tools are offered")
+    return tools, brought
+
+
+def _offers(sent: Sent, asked: dict[str, Any], brought: list[str]) -> Iterator[list[str]]:
+    """The names of each tool that a body offers."""
+    yield from _offered(sent, listed(asked.get("tools"), MAX_TOOLS), brought)
+    yield from _offered(sent, tools_within(asked, MAX_TOOLS), brought)
+    for function in listed(asked.get("functions"), MAX_TOOLS):
+        yield [_inner(sent, function)]
+    for member, tool in _IMPLIED.items():
+        if member in asked:
+            yield [tool]
+
+
+def _offered(sent: Sent, tools: Iterable[Any], brought: list[str]) -> Iterator[list[str]]:
+    """Every name under which a server may know each tool. The JSON's depth bounds the calls."""
+    for tool in tools:
+        members = pick(tool, _TOOL)
+        kind = name_of(sent, members.get("type", "function"))
+        found = [] if kind in _PLAIN_TYPES else [kind]
+        if "name" in members:
+            found.append(name_of(sent, members["name"]))
+        found += [_inner(sent, members[key]) for key in ("function", "custom") if key in members]
+        if not found:
+            raise params_refused("a tool has no name")
+        if "model" in members:
+            brought.append(_model(sent, members["model"]))
+        yield found
+        yield from _offered(sent, listed(members.get("tools"), MAX_TOOLS), brought)
+
+
+def _inner(sent: Sent, function: object) -> str:
+    return name_of(sent, pick(function, _INNER).get("name"))
+
+
+def _flag(value: object) -> bool:
+    if value is None:
+        return False
+    if not isinstance(value, bool):
+        raise params_refused("a flag is neither true nor false")
+    return value
+
+
+def _with_arguments(
+    sent: Sent, call: Call, model: str, body: object, bodies: list[dict[str, Any]]
+) -> Call:
+    call = msgspec.structs.replace(call, name=model)
+    if len(bodies) > 1 or not sent.reads_arguments(call):
+        return call
+    found = pick(body, _ARGUMENTS)
+    small = {name: value for name, value in found.items() if _is_small(sent, value)}
+    return msgspec.structs.replace(call, arguments=as_json(small))
+
+
+def _is_small(sent: Sent, value: object) -> bool:
+    if not isinstance(value, str):
+        return isinstance(value, int | float)  # and so a bool
+    require_unmasked(sent, value)
+    return len(value) <= MAX_NAME_CHARS
+
+
+def _uninspectable(detail: str) -> Denied:
+    return Denied(Reason.BODY_UNINSPECTABLE, detail)

@@ -1,0 +1,45 @@
+"""The query of a request, where a protocol's servers take something from it.
+
+Names are found as the laxest server finds them: some take ";" for "&" as well, and all of them
+decode names. Bounded, as a client writes it.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import Final
+from urllib.parse import unquote_plus
+
+from authz.core.protocols.message import Sent
+from authz.core.reason import Denied, Reason
+
+MAX_PARAMETERS: Final = 64  # A2A's longest query, that of ListTasks, has eight
+MAX_VALUE_CHARS: Final = 256  # what is longer is no value that is known
+_JOINT: Final = re.compile("[&;]")
+
+
+def parameters(sent: Sent) -> Iterator[tuple[str, str]]:
+    """Yield name and value of each parameter, still escaped. Raises Denied(BODY_UNINSPECTABLE)."""
+    query = sent.query
+    if not query:
+        return
+    if query.count("&") + query.count(";") >= MAX_PARAMETERS:
+        detail = f"the query has more than {MAX_PARAMETERS} parameters"
+        raise Denied(Reason.BODY_UNINSPECTABLE, detail)
+    for pair in _JOINT.split(query):
+        name, _, value = pair.partition("=")
+        yield name, value
+
+
+def values_of(sent: Sent, wanted: str) -> Iterator[str]:
+    """Yield each value of a parameter, decoded, whatever way its name is written.
+
+    ``wanted`` is lower-case, with "-" between words. Raises Denied(BODY_UNINSPECTABLE).
+    """
+    longest = 3 * len(wanted)  # with every character escaped
+    for name, value in parameters(sent):
+        if len(name) <= longest and _folded(unquote_plus(name)) == wanted:
+            yield unquote_plus(value[:MAX_VALUE_CHARS])
+
+
+def _folded(name: str) -> str:
+    return name.casefold().replace("_", "-")

@@ -1,0 +1,181 @@
+"""What is asked: the request as the proxy presented it, and the one operation it means.
+
+``Request`` holds every input that a decision may read, and nothing else: so it is also the key
+under which a decision is cached, and no input can be forgotten there. ``Operation`` is its
+canonical form; a request whose target has no sane reading has none, and one that some servers read
+otherwise says how (``authz.core.paths``).
+"""
+
+import re
+from typing import Final, Self
+
+import msgspec
+
+from authz.core.paths import Forms, Segments, read_path
+from authz.core.reason import Denied, Reason
+
+MAX_HOST_BYTES: Final = 253 + 6  # RFC 1035 section 2.3.4, and a port
+MAX_METHOD_CHARS: Final = 32
+XFCC: Final = "x-forwarded-client-cert"
+DPOP: Final = "dpop"  # the header of the proof (RFC 9449 section 4.1)
+# RFC 6750 section 2.3 has a token in the query; RFC 9700 and MCP forbid it. It ends up in logs.
+_QUERY_TOKEN: Final = "access_token"
+_COOKIE_TOKEN: Final = "authorization"
+# The same as the name of a pair. Each is one search without a step back, because this is asked of
+# all that a client sends, before anything is known of it: pair by pair, 60 KiB took 50 ms.
+_QUERY_PAIR: Final = re.compile(
+    f"&{''.join(f'(?:{char}|(?i:%{ord(char):02x}))' for char in _QUERY_TOKEN)}[=&]"
+)
+_COOKIE_PAIR: Final = re.compile(rf";\s*+{_COOKIE_TOKEN}\s*+[=;]")
+_URI_TAIL: Final = re.compile(r"[?#]")  # RFC 3986 sections 3.4 and 3.5
+_NAMELESS: Final = frozenset({"", "response", "stream", "session"})  # kinds of a Call
+# RFC 9110 tokens in use; never lower case.
+_METHOD: Final = re.compile(rf"[A-Z][A-Z-]{{0,{MAX_METHOD_CHARS - 1}}}")
+_HOST: Final = re.compile(
+    r"(?P<name>[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?"
+)
+
+
+class Call(msgspec.Struct, frozen=True, gc=False):
+    """One thing that a message asks for, in the words of its protocol.
+
+    Attributes:
+        method: of MCP and A2A the JSON-RPC method, such as "tools/call"; of a model call its kind,
+            such as "chat/completions"; "" for what has none.
+        kind: of the target: "tool", "resource", "prompt", "task", "skill", "model"; "" for the
+            server itself. What has no method is a "response", a "stream" (GET) or a "session"
+            (DELETE).
+        name: of the target: a tool's name, a resource's URI, a task's id; "" for the server, and
+            for a target that the message names where it can't be read.
+        is_known: whether the method is one of the protocol's, as far as we know it.
+        arguments: JSON of the call's arguments, where a decision reads them; else b"".
+        tools: names of the tools that a model call offers.
+        is_streaming: whether a model call asks for a stream.
+    """
+
+    method: str
+    kind: str = ""
+    name: str = ""
+    is_known: bool = True
+    arguments: bytes = b""
+    tools: tuple[str, ...] = ()
+    is_streaming: bool = False
+
+    @property
+    def hides_name(self) -> bool:
+        """Tell whether it may be about any target of its kind, as its name can't be read."""
+        return not self.name and self.kind not in _NAMELESS
+
+    @property
+    def shown_name(self) -> str:
+        """The name for records: of a URI without user, query and fragment, which may be secrets."""
+        if self.kind != "resource":
+            return self.name
+        scheme, slashes, rest = _URI_TAIL.split(self.name, maxsplit=1)[0].partition("//")
+        authority, slash, path = rest.partition("/")
+        return f"{scheme}{slashes}{authority.rpartition('@')[2]}{slash}{path}"
+
+
+class Request(msgspec.Struct, frozen=True, gc=False):
+    """A request as the proxy presented it: raw, hashable, and complete for a decision.
+
+    Attributes:
+        method, host, path: as they will reach the upstream; ``path`` without the query.
+        headers: (lower-case name, value) of the headers that decisions read; occurrences of one
+            name are joined with "," as Envoy does.
+        principal: ``source.principal``: URI SAN, else DNS SAN, else subject of the client's
+            certificate; "" when the proxy sent none.
+        certificate: ``source.certificate``: URL-encoded PEM of the client's leaf, or "".
+        context: the route's ``context_extensions``, which only the operator writes.
+        metadata: (namespace, serialised Struct) of the metadata namespaces that profiles name.
+        elsewhere: where else than in a header a credential stands: "query", "cookie".
+        protocol: of the messages on the route: "mcp", "a2a", "openai"; "" when none is read.
+        calls: what the message asks for, all of which must be allowed; empty without a protocol.
+        unread: why the message has no certain meaning, with a detail; None when it has.
+        proxy: SPIFFE ID of the proxy that asks, from our own mTLS connection; "" without it.
+    """
+
+    method: str
+    host: str
+    path: str
+    headers: tuple[tuple[str, str], ...] = ()
+    principal: str = ""
+    certificate: str = ""
+    context: tuple[tuple[str, str], ...] = ()
+    metadata: tuple[tuple[str, bytes], ...] = ()
+    elsewhere: tuple[str, ...] = ()
+    protocol: str = ""
+    calls: tuple[Call, ...] = ()
+    unread: tuple[Reason, str] | None = None
+    proxy: str = ""
+
+    def header(self, name: str) -> str | None:
+        """The value of a header by its lower-case name, None when it was not sent."""
+        for key, value in self.headers:
+            if key == name:
+                return value
+        return None
+
+    def context_value(self, name: str) -> str:
+        """The operator's context extension of that name, "" when there is none."""
+        for key, value in self.context:
+            if key == name:
+                return value
+        return ""
+
+
+class Operation(msgspec.Struct, frozen=True, gc=False):
+    """What the request asks for, in the one form that rules are matched against.
+
+    Attributes:
+        method: upper case.
+        host: lower case, without a port.
+        path: decoded segments, without the leading slash: ``/a/b/`` is ``("a", "b", "")``.
+        ambiguities: forms in the path that a route must accept; nearly always none.
+        protocol: as in Request.
+        call: one of the message's calls; None where no message is read.
+    """
+
+    method: str
+    host: str
+    path: Segments
+    ambiguities: Forms = frozenset()
+    protocol: str = ""
+    call: Call | None = None
+
+    @classmethod
+    def of(cls, request: Request) -> Self:
+        """Canonicalise. Raises Denied(PATH_AMBIGUOUS) where no reading is the sane one."""
+        if not _METHOD.fullmatch(request.method):
+            raise Denied(Reason.PATH_AMBIGUOUS, "the method is not an upper-case token")
+        host = canonical_host(request.host)
+        call = request.calls[0] if request.calls else None
+        return cls(request.method, host, *read_path(request.path), request.protocol, call)
+
+    def each(self, request: Request) -> "tuple[Operation, ...]":
+        """One operation for each of the request's calls; itself where there are not several."""
+        if len(request.calls) <= 1:
+            return (self,)
+        return tuple(msgspec.structs.replace(self, call=call) for call in request.calls)
+
+
+def credentials_elsewhere(query: str, cookie: str) -> tuple[str, ...]:
+    """Where else than in a header a credential stands: "query", "cookie"; or nowhere."""
+    found: list[str] = []
+    if (_QUERY_TOKEN in query or "%" in query) and _QUERY_PAIR.search(f"&{query}&"):
+        found.append("query")
+    lower = cookie.lower()
+    # Envoy joins repeated Cookie headers of HTTP/1 with a comma.
+    if _COOKIE_TOKEN in lower and _COOKIE_PAIR.search(f";{lower.replace(',', ';')};"):
+        found.append("cookie")
+    return tuple(found)
+
+
+def canonical_host(host: str) -> str:
+    """Lower-case host without its port. Raises Denied(PATH_AMBIGUOUS)."""
+    if len(host) > MAX_HOST_BYTES:
+        raise Denied(Reason.PATH_AMBIGUOUS, "the host is too long")
+    match = _HOST.fullmatch(host.lower()) if host.isascii() else None
+    if match is None or ".." in host:
+        raise Denied(Reason.PATH_AMBIGUOUS, "the host is not one plain name")
+    return match["name"]

@@ -1,0 +1,154 @@
+"""The lines of a revocation file, and what they revoke: tokens, principals, issuers, agents.
+
+One JSON object a line, all of whose members must fit:
+
+- ``{"agent": ID}``: whatever this agent asks for;
+- ``{"issuer": I, "token_id": JTI}``: one token;
+- ``{"issuer": I, "subject": S, "before": T}``: a principal's tokens that were issued before T;
+- ``{"issuer": I, "before": T}``: all of an issuer's tokens that were issued before T.
+
+T is a time as in RFC 3339; without it, whenever they were issued. ``note`` is for people.
+"""
+
+from datetime import datetime
+from math import inf
+from typing import Annotated, Final
+
+import msgspec
+
+from authz.core import strictjson
+from authz.core.decision import Agent, Delegation
+from authz.core.reason import Denied, Reason
+from authz.core.spiffe import SpiffeId, SpiffeIdError
+
+MAX_BYTES: Final = 64 * 1024 * 1024  # half a million entries
+_QUOTES_OF_A_MEMBER: Final = 4  # its name and its text, both in two
+
+
+class RevocationError(ValueError):
+    """The file can't be used; the message says why, with the line."""
+
+
+class Revocation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """One line. ``before`` in the file is RFC 3339 with a zone; None for whenever."""
+
+    agent: str | None = None
+    issuer: str | None = None
+    subject: str | None = None
+    token_id: str | None = None
+    before: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
+    note: str | None = None
+
+    def check(self) -> None:
+        """Raises RevocationError where the members make no sense together, or fit nobody."""
+        of_token = (self.issuer, self.subject, self.token_id, self.before)
+        if self.agent is not None:
+            if of_token != (None, None, None, None):
+                raise RevocationError("agent stands alone")
+            try:
+                SpiffeId.parse(self.agent)
+            except SpiffeIdError as error:
+                raise RevocationError(f"agent: {error}") from None
+        elif self.issuer is None:
+            raise RevocationError("agent or issuer is needed: a subject is unique in one issuer")
+        elif self.token_id is not None and (self.subject is not None or self.before is not None):
+            raise RevocationError("token_id goes with issuer alone")
+
+
+class Revocations:
+    """The compiled entries: look-ups that cost the same however many there are.
+
+    Attributes:
+        agents: whatever they ask for.
+        tokens: by issuer and jti.
+        before: Unix seconds before which tokens were issued that are void, by issuer and subject,
+            with None for any subject. The latest of several entries counts.
+    """
+
+    def __init__(self, entries: tuple[Revocation, ...] = ()) -> None:
+        """Compile."""
+        self.agents: set[str] = set()
+        self.tokens: set[tuple[str, str]] = set()
+        self.before: dict[tuple[str, str | None], float] = {}
+        for entry in entries:
+            self._add(entry)
+
+    def _add(self, entry: Revocation) -> None:
+        if entry.agent is not None:
+            self.agents.add(entry.agent)
+        elif entry.issuer is not None and entry.token_id is not None:
+            self.tokens.add((entry.issuer, entry.token_id))
+        elif entry.issuer is not None:
+            key = (entry.issuer, entry.subject)
+            before = entry.before.timestamp() if entry.before is not None else inf
+            self.before[key] = max(before, self.before.get(key, -inf))
+
+    def check(self, agent: Agent, delegation: Delegation) -> None:
+        """Raises Denied(AGENT_SUSPENDED | TOKEN_REVOKED)."""
+        if agent.spiffe_id.text in self.agents:
+            raise Denied(Reason.AGENT_SUSPENDED, "the agent was revoked")
+        if (delegation.issuer, delegation.token_id) in self.tokens:
+            raise Denied(Reason.TOKEN_REVOKED, "its jti was revoked")
+        for subject, what in ((delegation.subject, "its subject's"), (None, "its issuer's")):
+            if delegation.issued_at < self.before.get((delegation.issuer, subject), -inf):
+                raise Denied(Reason.TOKEN_REVOKED, f"{what} tokens of that time were revoked")
+
+    def joined(self, other: "Revocations") -> "Revocations":
+        """What either revokes; itself where the other adds nothing."""
+        both = Revocations()
+        for one in (self, other):
+            both._join(one)
+        return self if both == self else both
+
+    def _join(self, other: "Revocations") -> None:
+        self.agents |= other.agents
+        self.tokens |= other.tokens
+        for key, before in other.before.items():
+            self.before[key] = max(before, self.before.get(key, -inf))
+
+    def __eq__(self, other: object) -> bool:
+        """Whether both revoke the same."""
+        if not isinstance(other, Revocations):
+            return NotImplemented
+        mine, theirs = (self.agents, self.tokens), (other.agents, other.tokens)
+        return mine == theirs and self.before == other.before
+
+    __hash__ = None  # type: ignore[assignment] # compared, and never looked up
+
+    def __len__(self) -> int:
+        """Entries that count."""
+        return len(self.agents) + len(self.tokens) + len(self.before)
+
+
+def parse(data: bytes) -> Revocations:
+    """Compile a file's bytes. Raises RevocationError with the first bad line."""
+    if len(data) > MAX_BYTES:
+        raise RevocationError(f"larger than {MAX_BYTES} bytes")
+    entries: list[Revocation] = []
+    for number, line in enumerate(data.split(b"\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            entry = _entry(line)
+            entry.check()
+        except (ValueError, RecursionError) as error:
+            raise RevocationError(f"line {number}: {error}") from None
+        entries.append(entry)
+    return Revocations(tuple(entries))
+
+
+def _entry(line: bytes) -> Revocation:
+    """Decode a line. Raises ValueError, for a member that stands there twice too.
+
+    The library keeps the last of two. All members are texts, so that their quotes count them; of
+    what is written in another way, with escapes or null, the slower and stricter reader decides.
+    """
+    entry = _decode(line)
+    fields = msgspec.structs.astuple(entry)
+    quotes = _QUOTES_OF_A_MEMBER * (len(fields) - fields.count(None))
+    if b"\\" in line or line.count(b'"') != quotes:
+        strictjson.loads(line)
+    return entry
+
+
+_decode: Final = msgspec.json.Decoder(Revocation).decode

@@ -1,0 +1,253 @@
+"""What an operator says of one route: how agents may act there, and how clients learn to.
+
+A route is the part of the world that one resource serves. The proxy names it in its context
+extensions, or it is the first one whose hosts and paths fit. Without any, every request is of a
+route with the defaults: delegated action only.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Annotated, Final, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field, model_validator
+
+from authz.core.paths import Form, Forms, Segments, ambiguous, read_path
+from authz.core.patterns import ANY, HostText, PathText, path_pattern
+from authz.core.reason import Denied, Reason
+from authz.core.request import Call, Operation, Request, canonical_host
+from authz.core.settings import Duration, MisfitError, Settings
+
+ROUTE: Final = "authz_route"  # the context extension by which a proxy names the route
+PROFILE: Final = "authz_profile"  # by which it names the profile of the proxy
+RESOURCE_METADATA: Final = "resource_metadata"  # and by which it gives that URL itself
+WELL_KNOWN: Final = "/.well-known/oauth-protected-resource"  # RFC 9728 section 3
+DEFAULT_PORTS: Final = {"https": 443, "http": 80}
+_REMEMBERED: Final = 4096  # targets in use
+_REMEMBERED_CHARS: Final = 1024  # of a target: so all of them take 4 MB
+_WORD: Final = r"^[\x21\x23-\x5b\x5d-\x7e]{1,256}$"  # as a scope: it goes into a quoted-string
+# Settings that mean something for messages of one protocol only.
+_OF_PROTOCOLS: Final[Mapping[str, tuple[str, ...]]] = {
+    "mcp": ("bootstrap", "trust_mcp_headers", "refusals"),
+    "openai": ("extra_members",),
+}
+Mode = Literal["delegated", "autonomous"]
+
+
+def origin_of(url: str) -> str:
+    """``scheme://host:port`` in one spelling: lower case, no default port. Raises ValueError."""
+    parts = urlsplit(url)
+    if not parts.hostname or parts.username is not None or parts.password is not None:
+        raise ValueError("a URL has a host, and no user in front of it")
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    port = "" if parts.port in (None, DEFAULT_PORTS.get(parts.scheme)) else f":{parts.port}"
+    return f"{parts.scheme}://{host}{port}"
+
+
+def _resource(text: str) -> str:
+    if not re.fullmatch(r"https?://[\x21-\x7e]+", text) or re.search(r"[?#\"\\]", text):
+        raise ValueError("a resource is an https URL without a query or fragment (RFC 8707)")
+    origin_of(text)
+    return text
+
+
+class RouteSettings(Settings):
+    """One route."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9._-]{1,128}$")
+    """Its name, for the proxy's context extension authz_route and for `authz metadata`."""
+    hosts: tuple[HostText, ...] = Field(default=(ANY,), min_length=1)
+    """Exact hosts, lower case and without a port; "*" for any."""
+    paths: tuple[PathText, ...] = Field(default=("/**",), min_length=1)
+    """Path templates, as in grants."""
+    resource: Annotated[str, AfterValidator(_resource)] | None = None
+    """The resource identifier (RFC 8707, RFC 9728): the URL at which clients reach the route. A
+    token must be for it; challenges point to its metadata; DPoP proofs must name its origin.
+    """
+    audiences: tuple[str, ...] = ()
+    """Further audiences of tokens for this route; with a resource or these, no other will do."""
+    modes: tuple[Mode, ...] = Field(default=("delegated",), min_length=1)
+    """delegated: the agent acts for a principal. autonomous: for itself, the token's sub is it."""
+    protocol: Literal["http", "mcp", "a2a", "openai"] = "http"
+    """What is sent there. http: requests, of which rules see host, method and path. mcp, a2a,
+    openai (model calls in the form of OpenAI's API): messages, which are read, so that rules can
+    name tools, tasks and models; whatever can't be read for certain is refused. The proxy must send
+    the body.
+    """
+    trust_mcp_headers: bool = False
+    """For mcp: where the proxy sends no body, go by the headers Mcp-Method and Mcp-Name, of those
+    protocol versions that have the server compare them with it. It is your word that it does.
+    """
+    refusals: Literal["status", "message"] = "status"
+    """For mcp: how a call that policy refuses is answered. status: HTTP 403 with a JSON-RPC error.
+    message: HTTP 200 with that error, as the session of some clients ends at a 403; so for
+    policy_denied and mcp_unknown_method. What another token would mend has its status in both.
+    """
+    extra_members: tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")], ...] = ()
+    """For openai: members of a model call's body, and parameters of its query, beside those of the
+    public APIs: ones that your model server or gateway has, and in which nothing says what is
+    called, with which key or where. Any other is refused, as gateways have members that redefine
+    what a model's name stands for.
+    """
+    bootstrap: tuple[Annotated[str, Field(pattern=r"^[\x21-\x7e]{1,128}$")], ...] = ()
+    """For mcp: methods that an agent may call without a token, such as initialize and tools/list,
+    when a rule without scopes allows them.
+    """
+    proof: Literal["optional", "required"] = "optional"
+    """Whether a token must be bound to a key (cnf) that the caller proves to hold."""
+    acr_values: tuple[Annotated[str, Field(pattern=_WORD)], ...] = ()
+    """Authentication contexts of which the token's acr must be one (RFC 9470)."""
+    max_age: Duration | None = Field(default=None, ge=1.0)
+    """Longest time since the principal authenticated, by the token's auth_time (RFC 9470)."""
+    accept_ambiguous: tuple[Form, ...] = ()
+    """Forms in paths that servers disagree on, to take on this route; they are refused elsewhere.
+    Each is your word that the upstream behind reads it so: double_encoding, %25 is a percent sign
+    and nothing is decoded twice; empty_segments, the one in // stays and is not merged;
+    escaped_backslash and escaped_slash, %5C and %2F are part of a name and separate nothing;
+    parameters, ;x is part of a name and not cut off. Where that is wrong, the upstream takes the
+    path for one that no rule or route here has looked at.
+    """
+
+    @model_validator(mode="after")
+    def _some_settings_are_of_a_protocol(self) -> Self:
+        for protocol, names in _OF_PROTOCOLS.items():
+            given = sorted(self.model_fields_set.intersection(names))
+            if self.protocol != protocol and given:
+                raise MisfitError(f"{', '.join(given)} goes with protocol: {protocol}", given[0])
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A route, compiled.
+
+    Attributes:
+        name: "" for the defaults, when no route fits.
+        audiences: a token must be for one of these; empty when the issuer's are all good.
+        protocol: of its messages; "" when they are not read.
+        trusts_headers: whether MCP headers may stand for a body that is not there.
+        extra_members: names in model calls that are known to be harmless.
+        refuses_by_message: whether HTTP's status leaves a refusal by policy to the message.
+        origin: of the resource, in one spelling; "" without one.
+        metadata_url: of the resource's metadata (RFC 9728 section 3.1); "" without one.
+        accept_ambiguous: forms that its upstream reads as we do.
+    """
+
+    name: str = ""
+    audiences: frozenset[str] = frozenset()
+    modes: frozenset[str] = frozenset({"delegated"})
+    protocol: str = ""
+    trusts_headers: bool = False
+    refuses_by_message: bool = False
+    extra_members: frozenset[str] = frozenset()
+    bootstrap: frozenset[str] = frozenset()
+    needs_proof: bool = False
+    acr_values: tuple[str, ...] = ()
+    max_age_seconds: float | None = None
+    origin: str = ""
+    metadata_url: str = ""
+    accept_ambiguous: Forms = frozenset()
+
+    def bootstrap_calls(self, request: Request) -> tuple[Call, ...]:
+        """The request's calls, when each may be made without a token; else none."""
+        calls = request.calls if self.bootstrap else ()
+        return calls if all(call.method in self.bootstrap for call in calls) else ()
+
+
+class Routes:
+    """Finds the route of a request."""
+
+    def __init__(self, routes: Iterable[RouteSettings]) -> None:
+        """Compile."""
+        listed = [(one, _route(one)) for one in routes]
+        self.has_protocols = any(route.protocol for _, route in listed)
+        self._table = _Table(listed)
+        # Of the table and not of us: a ring would keep all that it remembers when we are replaced.
+        self._known = lru_cache(_REMEMBERED)(self._table.of_raw)
+
+    def of(self, request: Request, operation: Operation) -> Route:
+        """The route that the proxy names, else the first that fits, else the defaults.
+
+        Raises Denied(POLICY_DENIED) for a name that is not configured, Denied(PATH_AMBIGUOUS) for
+        forms in the path that the route does not accept: no other place lets them pass.
+        """
+        # An ambiguous path finds its route by our reading. That is a laxer route than the one of
+        # the upstream's reading only if the upstream reads otherwise. Then the route found does not
+        # accept the form, and the path is refused right here; or the operator was wrong to say that
+        # this upstream reads as we do, and rules are passed by just like routes. It is the upstream
+        # that was meant: proxies find it by the raw text, where no form separates or cuts anything.
+        route = self._table.find(request.context_value(ROUTE), operation.host, operation.path)
+        if route is None:
+            raise Denied(Reason.POLICY_DENIED, "the proxy names a route that is not configured")
+        if not operation.ambiguities <= route.accept_ambiguous:
+            raise ambiguous(operation.ambiguities - route.accept_ambiguous)
+        return route
+
+    def of_raw(self, name: str, host: str, path: str) -> Route:
+        """The route by whose protocol a message is read, from what a proxy sends; never raises.
+
+        It is the one of ``of``, as far as that does not refuse. Remembered: this is asked before
+        the cache of decisions, for each request.
+        """
+        is_short = len(host) + len(path) <= _REMEMBERED_CHARS
+        return (self._known if is_short else self._table.of_raw)(name, host, path)
+
+
+class _Table:
+    """The routes, by name and in order."""
+
+    def __init__(self, listed: list[tuple[RouteSettings, Route]]) -> None:
+        self._by_name = {route.name: route for _, route in listed}
+        self._patterns = [
+            (frozenset(one.hosts), [path_pattern(path) for path in one.paths], route)
+            for one, route in listed
+        ]
+
+    def of_raw(self, name: str, host: str, path: str) -> Route:
+        """As ``Routes.of_raw``, each time anew."""
+        try:
+            return self.find(name, canonical_host(host), read_path(path)[0]) or _DEFAULTS
+        except Denied:
+            return _DEFAULTS
+
+    def find(self, name: str, host: str, path: Segments) -> Route | None:
+        """None for a name that is not configured."""
+        if name:
+            return self._by_name.get(name)
+        for hosts, paths, route in self._patterns:
+            is_there = host in hosts or ANY in hosts
+            if is_there and any(pattern.matches(path) for pattern in paths):
+                return route
+        return _DEFAULTS
+
+
+_DEFAULTS: Final = Route()
+
+
+def _route(settings: RouteSettings) -> Route:
+    resource = settings.resource
+    return Route(
+        name=settings.name,
+        audiences=frozenset({*settings.audiences, *([resource] if resource else [])}),
+        modes=frozenset(settings.modes),
+        protocol="" if settings.protocol == "http" else settings.protocol,
+        trusts_headers=settings.trust_mcp_headers,
+        extra_members=frozenset(settings.extra_members),
+        refuses_by_message=settings.refusals == "message",
+        bootstrap=frozenset(settings.bootstrap),
+        needs_proof=settings.proof == "required",
+        acr_values=settings.acr_values,
+        max_age_seconds=settings.max_age,
+        origin=origin_of(resource) if resource else "",
+        metadata_url=metadata_url(resource) if resource else "",
+        accept_ambiguous=frozenset(settings.accept_ambiguous),
+    )
+
+
+def metadata_url(resource: str) -> str:
+    """Where a resource's metadata is: the well-known part goes between host and path."""
+    parts = urlsplit(resource)
+    path = "" if parts.path == "/" else parts.path
+    return f"{parts.scheme}://{parts.netloc}{WELL_KNOWN}{path}"

@@ -1,0 +1,20 @@
+"""SPIFFE IDs, patterns of them, and the ID in a certificate."""
+
+from authz.core.spiffe.pattern import (
+    SpiffeIdText,
+    SpiffePattern,
+    SpiffePatternText,
+    TrustDomainText,
+)
+from authz.core.spiffe.spiffe_id import SCHEME, SpiffeId, SpiffeIdError, TrustDomain
+
+__all__ = [
+    "SCHEME",
+    "SpiffeId",
+    "SpiffeIdError",
+    "SpiffeIdText",
+    "SpiffePattern",
+    "SpiffePatternText",
+    "TrustDomain",
+    "TrustDomainText",
+]

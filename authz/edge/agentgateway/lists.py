@@ -1,0 +1,112 @@
+"""Lists of what an MCP server offers, with only what this agent may call.
+
+A list that could be read in two ways is none: what was judged might not be what a client calls.
+"""
+
+import json
+import re
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
+
+from authz.core import strictjson
+from authz.core.protocols.mcp_methods import Listed
+from authz.core.reason import Denied, Reason
+from authz.core.request import Call
+
+MAX_LIST_BYTES: Final = 1024 * 1024  # some 20 ms to read; a tool with its schema has 1 KiB
+MAX_VALUES: Final = 64 * 1024  # bytes that may begin a value, each of which costs time and memory
+MAX_ITEMS: Final = 1000  # each is judged, in some 100 us
+MAX_NAME_CHARS: Final = 2048  # of a URI
+MAX_DEPTH: Final = 32  # of the JSON schemas in lists of tools
+_NAME_JOINT: Final = "_"  # what agentgateway puts between a target and its tool or prompt
+_URI_JOINT: Final = "+"  # and between a target and its resource
+_UI: Final = "ui://"  # of which the target comes behind the scheme
+_EXPRESSION: Final = re.compile(r"\{([+#./;?&]?)[A-Za-z0-9_.,%*:]+\}")  # RFC 6570 section 2
+
+
+class Item(NamedTuple):
+    """One item of a list.
+
+    Attributes:
+        owner: the target whose item it is; None where any of them may have it.
+        call: what a client would ask for.
+    """
+
+    owner: str | None
+    call: Call
+
+
+class Listing:
+    """A list, read."""
+
+    def __init__(self, listed: Listed, result: bytes, *, is_prefixed: bool) -> None:
+        """Read a result that lists this.
+
+        ``is_prefixed`` says that names begin with the target's. Raises Denied(BODY_UNINSPECTABLE |
+        BODY_TRUNCATED).
+        """
+        self._member = listed.member
+        self._result = _parsed(result)
+        self._entries = _member(self._result, listed.member, list)
+        if len(self._entries) > MAX_ITEMS:
+            raise Denied(Reason.BODY_TRUNCATED, f"the list has more than {MAX_ITEMS} items")
+        self._items = [_item(listed, entry, is_prefixed=is_prefixed) for entry in self._entries]
+
+    def only(self, may: Callable[[Item], bool]) -> bytes | None:
+        """The result with the items alone that may be called; None where that is all of them."""
+        kept = [entry for entry, item in zip(self._entries, self._items, strict=True) if may(item)]
+        if len(kept) == len(self._entries):
+            return None
+        result = self._result | {self._member: kept}
+        return json.dumps(result, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _parsed(result: bytes) -> dict[str, Any]:
+    if len(result) > MAX_LIST_BYTES:
+        raise Denied(Reason.BODY_TRUNCATED, f"the list is larger than {MAX_LIST_BYTES} bytes")
+    if strictjson.values_at_most(result) > MAX_VALUES:
+        raise Denied(Reason.BODY_TRUNCATED, f"the list may hold more than {MAX_VALUES} values")
+    try:
+        value = strictjson.loads(result, MAX_DEPTH)
+    except strictjson.StrictJsonError as error:
+        raise _odd(f"the list: {error}") from None
+    if not isinstance(value, dict):
+        raise _odd("the list's result is not an object")
+    return value
+
+
+def _member(value: object, name: str, kind: type) -> Any:  # noqa: ANN401 - of the kind
+    """A member of this kind; and no other that a reader without regard to case takes for it."""
+    if not isinstance(value, dict) or not isinstance(value.get(name), kind):
+        raise _odd(f"the list has no {name} of the right kind")
+    folded = name.casefold()
+    if any(other != name and other.casefold() == folded for other in value):
+        raise _odd(f"the list has another {name} in other case")
+    return value[name]
+
+
+def _item(kind: Listed, entry: object, *, is_prefixed: bool) -> Item:
+    name: str = _member(entry, kind.name, str)
+    if not 0 < len(name) <= MAX_NAME_CHARS:
+        raise _odd(f"the list has a {kind.name} that is empty or too long")
+    owner, own = _owned(kind, name) if is_prefixed else (None, name)
+    if kind.name == "uriTemplate":
+        own = _EXPRESSION.sub(_example, own)
+    return Item(owner, Call(kind.method, kind.kind, own))
+
+
+def _example(expression: re.Match[str]) -> str:
+    """A word in place of what a client chooses: a template shows if such a URI may be read."""
+    return expression[1].replace("+", "") + "x"
+
+
+def _owned(kind: Listed, name: str) -> tuple[str, str]:
+    """The target in a name, and the name that it has there; "" for one without."""
+    joint = _URI_JOINT if kind.kind == "resource" else _NAME_JOINT
+    scheme = _UI if kind.kind == "resource" and name.startswith(_UI) else ""
+    owner, _, own = name.removeprefix(scheme).partition(joint)
+    return (owner, scheme + own) if own else ("", name)
+
+
+def _odd(detail: str) -> Denied:
+    return Denied(Reason.BODY_UNINSPECTABLE, detail)

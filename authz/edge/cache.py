@@ -1,0 +1,107 @@
+"""Decisions that were made before, for as long as nothing that they read has changed.
+
+The key is the whole ``Request``, which is every input of a decision by construction. It is compared
+text by text, so no two can be taken for each other; a digest of it would take less memory and twice
+the time, and to make one of 2 KB lets go of the interpreter's lock.
+
+An entry is good only while its generation of keys and revocations is the current one, its time to
+live has not run out on the monotonic clock, and ``valid_until`` has not passed on the wall clock:
+so neither a key that was removed nor a clock that was set back can make it live longer. A new
+policy begins with an empty cache.
+"""
+
+from sys import getsizeof
+from typing import Final
+
+import msgspec
+from pydantic import Field
+
+from authz.core.bounded_map import BoundedMap
+from authz.core.request import Request
+from authz.core.settings import Duration, Settings
+from authz.edge.rendering import Rendered
+
+ENTRY_BYTES: Final = 600  # measured: a request without its texts, dict slots, entry, numbers
+CALL_BYTES: Final = 300  # likewise, a call without its texts
+
+
+class CacheSettings(Settings):
+    """What is remembered, how much of it, and for how long."""
+
+    entries: int = Field(default=50_000, ge=0, le=5_000_000)
+    """Decisions remembered at most; 0 for none."""
+    tokens: int = Field(default=20_000, ge=0, le=5_000_000)
+    """Verified tokens remembered at most; 0 for none."""
+    max_bytes: int = Field(default=128 * 1024 * 1024, ge=0)
+    """Memory of remembered decisions at most, and again of remembered tokens, in bytes. What
+    decisions share is counted for each of them: so they take less than this says.
+    """
+    ttl: Duration = Field(default=30.0, ge=0.0, le=3600.0)
+    """Longest time that an allow is remembered; less when a token or certificate ends before."""
+    deny_ttl: Duration = Field(default=1.0, ge=0.0, le=60.0)
+    """Longest time that a deny is remembered."""
+
+
+class Entry(msgspec.Struct, frozen=True, gc=False):
+    """A remembered decision.
+
+    A Struct without garbage collection: 100,000 ordinary objects would make each full collection a
+    pause of tens of milliseconds, and nothing in here can be a part of a cycle.
+
+    Attributes:
+        rendered: what it is to others.
+        operation: its audit record's part on the operation.
+        valid_until: unix seconds, from what the decision read and from the time to live.
+        fresh_until: monotonic seconds, from the time to live.
+        generation: of keys and revocations when the decision was begun.
+    """
+
+    rendered: Rendered
+    operation: bytes
+    valid_until: float
+    fresh_until: float = 0.0
+    generation: int = -1
+
+
+class DecisionCache:
+    """A bounded map from requests to decisions."""
+
+    def __init__(self, settings: CacheSettings) -> None:
+        """Begin empty."""
+        self._entries: BoundedMap[Request, Entry] = BoundedMap(
+            settings.entries, settings.max_bytes, _bytes_of
+        )
+
+    def get(self, request: Request, now: float, monotonic: float, generation: int) -> Entry | None:
+        """The entry, if it is still good. ``now`` in unix seconds."""
+        entry = self._entries.get(request)
+        if (
+            entry is None
+            or now >= entry.valid_until
+            or monotonic >= entry.fresh_until
+            or generation != entry.generation
+        ):
+            return None
+        return entry
+
+    def put(self, request: Request, entry: Entry) -> None:
+        """Remember, unless the cache is off."""
+        self._entries.put(request, entry)
+
+    def __len__(self) -> int:
+        """Entries held, good or stale; one used again may count twice."""
+        return len(self._entries)
+
+
+def _bytes_of(request: Request, entry: Entry) -> int:
+    texts = "".join(
+        (  # as wide as the widest of them: too much, never too little
+            *(request.method, request.host, request.path, request.proxy),
+            *(request.principal, request.certificate),
+            *map("".join, request.headers + request.context),
+            *(text for call in request.calls for text in (call.method, call.name, *call.tools)),
+        )
+    )
+    data = sum([len(value) for _, value in request.metadata])
+    data += sum([CALL_BYTES + len(call.arguments) for call in request.calls])
+    return ENTRY_BYTES + getsizeof(texts) + data + len(entry.operation) + entry.rendered.size

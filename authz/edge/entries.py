@@ -1,0 +1,76 @@
+"""Decisions made ready: to be answered, recorded, and remembered for as long as they may be."""
+
+from typing import Final
+
+from authz.adapters.audit import AuditOperation, encode_operation
+from authz.core.decision import Allow, Decision, Progress
+from authz.core.paths import MAX_PATH_BYTES
+from authz.core.reason import DPOP_SCHEME, Denied, Reason
+from authz.core.request import MAX_HOST_BYTES, MAX_METHOD_CHARS, Call, Request
+from authz.core.routes import ROUTE
+from authz.edge.cache import CacheSettings, Entry
+from authz.edge.envoy import Reading
+from authz.edge.snapshot import Snapshot
+
+_NOTHING: Final = encode_operation(AuditOperation("", "", "", ""))
+
+
+def _ttl(decision: Decision, settings: CacheSettings) -> float:
+    """Seconds to remember a decision: never one that another try could change at once."""
+    if isinstance(decision, Allow):
+        return settings.ttl if decision.delegation.once is None else 0.0
+    if decision.scheme == DPOP_SCHEME:  # of a proof, which is for one request
+        return 0.0
+    if decision.reason.is_own_fault or decision.reason is Reason.TOKEN_KEY_UNKNOWN:
+        return 0.0
+    return settings.deny_ttl
+
+
+def entry_of(
+    snapshot: Snapshot,
+    request: Request,
+    decision: Decision,
+    begun: tuple[float, float],
+    generation: int,
+) -> Entry:
+    """The decision made ready, with how long it is good from when it was begun, by both clocks."""
+    now, monotonic = begun
+    ttl = _ttl(decision, snapshot.cache_settings)
+    valid_until = now + ttl
+    if isinstance(decision, Allow):
+        valid_until = min(valid_until, decision.valid_until)
+    operation = AuditOperation(  # of what is too long one character too many: so it stays refused
+        request.method[: MAX_METHOD_CHARS + 1],
+        request.host[: MAX_HOST_BYTES + 1],
+        request.path[: MAX_PATH_BYTES + 1],
+        request.proxy,
+        request.context_value(ROUTE),
+        {name: value for name, value in request.headers if name in snapshot.recorded_headers},
+        request.protocol,
+        tuple([_recorded(call) for call in request.calls]),
+    )
+    return Entry(
+        snapshot.renderer.render(decision, request.protocol),
+        encode_operation(operation),
+        valid_until,
+        monotonic + ttl,
+        generation,
+    )
+
+
+def _recorded(call: Call) -> dict[str, object]:
+    """A call as audit records have it: without its arguments, and what of a name may be secret."""
+    name = call.shown_name
+    named: dict[str, object] = {"method": call.method, "kind": call.kind, "name": name}
+    if name != call.name:
+        named["is_cut"] = True
+    if call.kind != "model":
+        return named
+    return {**named, "tools": call.tools, "streaming": call.is_streaming}
+
+
+def refusal_of(snapshot: Snapshot, reading: Reading, reason: Reason, detail: str) -> Entry:
+    """A refusal that says nothing of what was decided or asked, and is not remembered."""
+    deny = Progress().refuse(Denied(reason, detail))
+    rendered = snapshot.renderer.render(deny, reading.request.protocol)
+    return Entry(rendered, _NOTHING, 0.0)

@@ -1,0 +1,60 @@
+"""The body of a refusal, in the form that clients of each protocol read."""
+
+from typing import Final
+
+import msgspec
+
+from authz.core.decision import Deny
+from authz.core.reason import REFUSED
+
+JSON: Final = "application/json"
+_TEXT: Final = "text/plain; charset=utf-8"
+
+
+class Body(msgspec.Struct, frozen=True, gc=False):
+    """What a client reads of a refusal.
+
+    Attributes:
+        content_type: of the HTTP answer.
+        text: the body; "" for a JSON-RPC error, which is made with the request's id.
+        error: of JSON-RPC, the member ``error`` as JSON; "" for another form.
+    """
+
+    content_type: str
+    text: str
+    error: str = ""
+
+
+def body_of(deny: Deny, protocol: str, decision_id: str) -> Body:
+    """The body of a refusal on a route of this protocol, "" for plain HTTP."""
+    reason = deny.reason
+    told = f"{reason.code}: {reason.message}{_scopes(deny)}"
+    if protocol == "openai":  # as its clients print it
+        error = {"message": told, "type": "agent_authz", "param": None, "code": reason.code}
+        return Body(JSON, _json({"error": error | {"decision_id": decision_id}}))
+    if protocol:
+        code = reason.jsonrpc_code
+        if code == REFUSED and protocol != "mcp":
+            # In A2A that code is a task that was not found (5.4), and refusals have a code of the
+            # server's own (3.3.2): one outside of what JSON-RPC reserves. The standard ones of 9.5
+            # are the same in both protocols.
+            code = reason.http_status
+        data = {"reason": reason.code, "decision_id": decision_id}
+        return Body(JSON, "", _json({"code": code, "message": told, "data": data}))
+    return Body(_TEXT, f"{reason.code}: {reason.message}\ndecision: {decision_id}\n")
+
+
+def _scopes(deny: Deny) -> str:
+    """The scopes that would do, as the challenge has them: many clients show the message alone."""
+    scopes = dict(deny.parameters).get("scope", "")
+    return f"; it needs the scope {scopes}" if scopes else ""
+
+
+def jsonrpc_error(error: bytes, ids: tuple[bytes, ...]) -> bytes:
+    """A JSON-RPC response with this error (section 5); for a batch one for each of its requests."""
+    answers = [b'{"jsonrpc":"2.0","id":%b,"error":%b}' % (one, error) for one in ids or (b"null",)]
+    return answers[0] if len(answers) == 1 else b"[%b]" % b",".join(answers)
+
+
+def _json(value: dict[str, object]) -> str:
+    return msgspec.json.encode(value).decode()

@@ -1,0 +1,118 @@
+"""A decision made ready for others: its answer's bytes, its audit record's bytes, its reason.
+
+That costs more than many a decision, and is the same for every operation that one token's rule
+allows: so it is remembered by what it is made of.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+
+from authz.adapters.audit import AuditRecord, encode_record, token_digest
+from authz.core.bounded_map import BoundedMap
+from authz.core.decision import Allow, Decision, Deny, Shadow
+from authz.core.elsewhere import marks_of
+from authz.core.reason import Reason
+from authz.edge.envoy import Answer, Writer
+
+_RENDERED: Final = 10_000  # kept at most: the tokens and rules in use within seconds
+_RENDERED_BYTES: Final = 32 * 1024 * 1024
+_OVERHEAD_BYTES: Final = 400
+
+
+class Rendered(msgspec.Struct, frozen=True, gc=False):
+    """What is kept of a decision, whatever the operation was.
+
+    Attributes:
+        answer: as wire bytes, to be completed.
+        audit: the audit record's part on the decision.
+        reason: of a deny; None for an allow.
+        shadows: what other policies would have said.
+        size: bytes, about: counted when it is made, and not each time that it is remembered.
+    """
+
+    answer: Answer
+    audit: bytes
+    reason: Reason | None
+    shadows: tuple[Shadow, ...] = ()
+    size: int = _OVERHEAD_BYTES
+
+
+class Renderer:
+    """Renders the decisions of one version of the policy."""
+
+    def __init__(
+        self, writer: Writer, policy_version: str, claims: frozenset[str] = frozenset()
+    ) -> None:
+        """Take who writes answers, and the claims that policy reads: records have these."""
+        self._writer = writer
+        self._claims = claims
+        self._policy_version = policy_version
+        self._known: BoundedMap[tuple[object, ...], Rendered] = BoundedMap(
+            _RENDERED, _RENDERED_BYTES, lambda _, one: one.size
+        )
+
+    def render(self, decision: Decision, protocol: str = "") -> Rendered:
+        """The decision's answer, on a route of this protocol, and record."""
+        if isinstance(decision, Deny) or decision.delegation.once is not None:
+            return self._made(decision, protocol)
+        # A delegation is known by identity, and is the same one for as long as its token is
+        # remembered; its key here keeps it alive, so that no other can have its identity.
+        grant = decision.grant
+        agent = decision.agent.spiffe_id.text
+        # The names of two rules, and what the token says, make the added headers.
+        rules = (grant.agent_rule, grant.principal_rule)
+        key = (decision.delegation, agent, rules, decision.shadows)
+        rendered = self._known.get(key)
+        if rendered is None:
+            rendered = self._made(decision, protocol)
+            self._known.put(key, rendered)
+        return rendered
+
+    def _made(self, decision: Decision, protocol: str) -> Rendered:
+        answer = self._writer.answer(decision, self._policy_version, protocol)
+        record = encode_record(_record(decision, self._policy_version, self._claims))
+        return Rendered(
+            answer,
+            record,
+            None if isinstance(decision, Allow) else decision.reason,
+            decision.shadows,
+            answer.size + len(record) + _OVERHEAD_BYTES,
+        )
+
+
+def _record(decision: Decision, policy_version: str, claims: frozenset[str]) -> AuditRecord:
+    agent, delegation = decision.agent, decision.delegation
+    grant = decision.grant if isinstance(decision, Allow) else None
+    deny = decision if isinstance(decision, Deny) else None
+    return AuditRecord(
+        decision="deny" if deny else "allow",
+        reason=deny.reason.code if deny else "",
+        detail=deny.detail if deny else "",
+        agent=agent.spiffe_id.text if agent else "",
+        principal=delegation.subject if delegation else "",
+        issuer=delegation.issuer if delegation else "",
+        actors=[{"iss": a.issuer, "sub": a.subject} for a in delegation.actors]
+        if delegation
+        else [],
+        mode=delegation.mode if delegation else "",
+        flags=list(decision.flags),
+        scopes=sorted(delegation.scopes) if delegation else [],
+        rule=grant.agent_rule if grant else deny.rule if deny else "",
+        principal_rule=grant.principal_rule if grant else "",
+        policy_version=policy_version,
+        token_id=token_digest(delegation.token_id) if delegation else "",
+        issued_at=delegation.issued_at if delegation else 0.0,
+        claims=_recorded(delegation.claims, claims) if delegation and claims else {},
+        shadows=[
+            {"by": s.by, "decision": s.decision, "reason": s.reason, "rule": s.rule}
+            for s in decision.shadows
+        ],
+        by_policy=deny.by_policy if deny else True,
+    )
+
+
+def _recorded(held: Mapping[str, Any], names: frozenset[str]) -> dict[str, Any]:
+    """The claims that rules read, and what the token says of those that it does not hold."""
+    return {name: held[name] for name in names & held.keys()} | marks_of(held)

@@ -1,6 +1,0 @@
-"""What is counted, and how it is told to Prometheus."""
-
-from authz.metrics.collector import PDP_RESULTS, Metrics, Sources
-from authz.metrics.families import BUCKETS_SECONDS, FAMILIES
-
-__all__ = ["BUCKETS_SECONDS", "FAMILIES", "PDP_RESULTS", "Metrics", "Sources"]

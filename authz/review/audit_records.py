@@ -1,0 +1,137 @@
+"""Audit records read back: what was asked and decided, as a question that policy can judge again.
+
+A line that is no record is an answer of its own, never the end.
+"""
+
+from collections.abc import Iterator
+from datetime import datetime
+from math import inf
+from typing import Any, Final
+
+import msgspec
+
+from authz.core import strictjson
+from authz.core.decision import Actor, Agent, Delegation
+from authz.core.policy import Case
+from authz.core.policy.call_settings import KEYS
+from authz.core.reason import Denied
+from authz.core.request import Call, Operation, Request
+from authz.core.spiffe import SpiffeId, SpiffeIdError
+from authz.review.audit_files import AuditLogs
+
+
+class TracedCall(msgspec.Struct, frozen=True, gc=False):
+    """A call of a message as records have it: without its arguments."""
+
+    method: str
+    kind: str = ""
+    name: str = ""
+    tools: list[str] = []
+    streaming: bool = False
+    is_cut: bool = False
+
+    def call(self) -> Call:
+        """The call, of which no arguments are known."""
+        return Call(
+            self.method,
+            self.kind,
+            self.name,
+            tools=tuple(self.tools),
+            is_streaming=self.streaming,
+        )
+
+
+class Traced(msgspec.Struct, frozen=True, gc=False):
+    """A line of the audit log, as far as it is read: the members of ``authz.adapters.audit``."""
+
+    decision: str
+    reason: str
+    detail: str
+    agent: str
+    principal: str
+    issuer: str
+    actors: list[dict[str, str]]
+    mode: str
+    scopes: list[str]
+    rule: str
+    principal_rule: str
+    policy_version: str
+    method: str
+    host: str
+    path: str
+    time: datetime
+    by_policy: bool
+    issued_at: float = 0.0
+    claims: dict[str, Any] = {}
+    headers: dict[str, str] = {}
+    shadows: list[dict[str, str]] = []
+    decision_id: str = ""
+    protocol: str = ""
+    calls: list[TracedCall] = []
+
+    @property
+    def is_allow(self) -> bool:
+        """Whether it was allowed."""
+        return self.decision == "allow"
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether a part of a resource's URI is not recorded."""
+        return any(call.is_cut for call in self.calls)
+
+    def cases(self) -> list[Case]:
+        """The questions, one for each call of a message, at the time of the decision.
+
+        Where the record is cut, names are not what was asked for. Raises ValueError where there is
+        no question.
+        """
+        if bool(self.protocol) != bool(self.calls) or self.protocol not in ("", *KEYS):
+            raise ValueError("its protocol and its calls do not go together")
+        request = Request(
+            self.method,
+            self.host,
+            self.path,
+            headers=tuple(self.headers.items()),
+            protocol=self.protocol,
+            calls=tuple(call.call() for call in self.calls),
+        )
+        delegation = Delegation(
+            self.issuer,
+            self.principal,
+            tuple(Actor(actor["iss"], actor["sub"]) for actor in self.actors),
+            frozenset(self.scopes),
+            self.issued_at,
+            inf,
+            mode=self.mode,
+            claims=self.claims,
+        )
+        try:
+            agent = Agent(SpiffeId.parse(self.agent))
+            each = Operation.of(request).each(request)
+        except Denied as denied:
+            raise ValueError(denied.detail) from None
+        except SpiffeIdError as error:
+            raise ValueError(str(error)) from None
+        now = self.time.timestamp()
+        return [Case(agent, delegation, operation, request, now) for operation in each]
+
+
+MAX_DEPTH: Final = strictjson.MAX_DEPTH + 4  # claims are of a token, and stand in a record
+
+
+def read_trace(logs: AuditLogs) -> Iterator[tuple[str, int, Traced | str]]:
+    """File, line and record of some audit logs, or why it is none. Raises LogError."""
+    for file, number, line in logs.lines():
+        yield file, number, _read(line)
+
+
+def _read(line: bytes) -> Traced | str:
+    try:
+        traced = strictjson.load_as(line, Traced, MAX_DEPTH)
+    except strictjson.StrictJsonError as error:
+        return f"no audit record: {error}"
+    if traced.time.tzinfo is None or traced.decision not in {"allow", "deny"}:
+        return "no audit record: its time or its decision is none"
+    if not all({"iss", "sub"} <= actor.keys() for actor in traced.actors):
+        return "no audit record: an actor lacks iss or sub"
+    return traced

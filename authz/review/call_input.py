@@ -1,0 +1,109 @@
+"""A call in an operator's words: of the flags of a verb, of a case in a file of tests."""
+
+from typing import Any, Final, Self
+
+import msgspec
+from pydantic import Field, model_validator
+
+from authz.core.policy.call_settings import A2A, MCP, MODELS
+from authz.core.protocols.mcp_methods import calling
+from authz.core.request import Call
+from authz.core.settings import Settings
+
+_METHODS: Final = calling()  # what is asked of a thing when nothing else is said
+_NO_TARGET: Final = ("", "")
+_encode: Final = msgspec.json.Encoder(order="sorted").encode
+
+
+class McpCall(Settings):
+    """A call of MCP."""
+
+    method: str = ""
+    """Such as tools/list; left out, to call the tool, read the resource, get the prompt or task."""
+    tool: str = ""
+    """Name of a tool."""
+    resource: str = ""
+    """URI of a resource."""
+    prompt: str = ""
+    """Name of a prompt."""
+    task: str = ""
+    """Id of a task."""
+    arguments: dict[str, Any] = Field(default={})
+    """Arguments of the call."""
+
+    @model_validator(mode="after")
+    def _names_one_thing(self) -> Self:
+        given = [kind for kind in _METHODS if getattr(self, kind)]
+        if len(given) > 1:
+            raise ValueError(f"{' and '.join(given)} are two things: a call names one")
+        if not (given or self.method):
+            raise ValueError("say a method, a tool, a resource, a prompt or a task")
+        return self
+
+    def call(self) -> Call:
+        """It."""
+        named = ((kind, getattr(self, kind)) for kind in _METHODS)
+        kind, name = next((one for one in named if one[1]), _NO_TARGET)
+        method = self.method or _METHODS[kind]
+        return Call(method, kind, name, arguments=_encode(self.arguments))
+
+
+class A2aCall(Settings):
+    """A call of A2A."""
+
+    method: str = Field(min_length=1)
+    """As A2A 1.0 names it, such as SendMessage."""
+    task: str = ""
+    """Id of the task that it is about."""
+    skill: str = ""
+    """The skill that it is about."""
+
+    def call(self) -> Call:
+        """It."""
+        kind = "task" if self.task else "skill" if self.skill else ""
+        return Call(self.method, kind, self.task or self.skill)
+
+
+class ModelCall(Settings):
+    """A call of a model."""
+
+    name: str = Field(min_length=1)
+    """The model."""
+    tools: tuple[str, ...] = ()
+    """Tools that the call offers to it."""
+    streaming: bool = False
+    """Whether the answer is to be a stream."""
+
+    def call(self) -> Call:
+        """It."""
+        return Call(
+            "chat/completions", "model", self.name, tools=self.tools, is_streaming=self.streaming
+        )
+
+
+class CallWords(Settings):
+    """What a message asks for; nothing for a plain request."""
+
+    mcp: McpCall | None = None
+    """A call of MCP."""
+    a2a: A2aCall | None = None
+    """A call of A2A."""
+    models: ModelCall | None = None
+    """A call of a model."""
+
+    @model_validator(mode="after")
+    def _is_of_one_protocol(self) -> Self:
+        if sum(one is not None for one in (self.mcp, self.a2a, self.models)) > 1:
+            raise ValueError("mcp, a2a and models are protocols of their own: say one")
+        return self
+
+    @property
+    def protocol(self) -> str:
+        """As a Request names it; "" without a message."""
+        return MCP if self.mcp else A2A if self.a2a else MODELS if self.models else ""
+
+    @property
+    def calls(self) -> tuple[Call, ...]:
+        """As a Request has them."""
+        one = self.mcp or self.a2a or self.models
+        return (one.call(),) if one else ()

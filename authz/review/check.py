@@ -1,0 +1,45 @@
+"""``authz check``: a config, the files that it names, and what in it may not be meant."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from authz.config import Config, ConfigError, ConfigFiles, Place, Problem, load
+from authz.review.file_checks import file_problems
+from authz.review.lint import doubts
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A config that a server can use, and what its operator should look at."""
+
+    config: Config
+    warnings: tuple[Problem, ...]
+
+
+def checked(path: Path, now: datetime) -> Checked:
+    """Check all that a config says and names. Raises ConfigError with every problem."""
+    files = ConfigFiles(path)
+    config = load(files)
+    problems = [*_placed(files, file_problems(config)), *_of_candidate(config)]
+    if problems:
+        raise ConfigError(str(path), problems)
+    return Checked(config, tuple(_placed(files, doubts(config, now))))
+
+
+def _placed(files: ConfigFiles, found: Iterable[tuple[Place, str]]) -> list[Problem]:
+    """With their lines. Only what there is to tell has the files read once more."""
+    told = list(found)
+    if not told:
+        return []
+    merged = files.read()
+    return [merged.problem(place, message) for place, message in told]
+
+
+def _of_candidate(config: Config) -> Iterator[Problem]:
+    if config.candidate is not None and Path(config.candidate).is_file():
+        try:
+            load(Path(config.candidate))
+        except ConfigError as error:
+            yield from error.problems

@@ -1,0 +1,71 @@
+"""The files that a config names: whether they are there, and hold what they should."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final, get_args
+
+from authz.adapters.files import read_between
+from authz.adapters.keys import folder_problem
+from authz.adapters.tls import ServerTls, TlsError
+from authz.config import Config, Place, dotted
+from authz.core.settings import NamedFile, Settings
+from authz.wiring import BuildError, decision_point_of, nonce_secret_of, revocations_of
+
+_STANDARD_OUTPUT: Final = "-"  # of audit.path
+
+
+def file_problems(config: Config) -> Iterator[tuple[Place, str]]:
+    """Where a file is named that can't be used, and why."""
+    unread: set[Place] = set()
+    for place, path in _named(config):
+        try:
+            read_between(path, 1)
+        except OSError as error:
+            unread.add(place)
+            yield place, f"{path} can't be read{_from(path)}: {error.strerror}"
+    folder = Path(config.audit.path).parent
+    if config.audit.path != _STANDARD_OUTPUT and not folder.is_dir():
+        yield ("audit", "path"), f"there is no folder {folder}{_from(folder)}"
+    keys = config.key_cache.folder
+    if keys is not None and (problem := folder_problem(Path(keys))):
+        yield ("key_cache", "folder"), problem + _from(keys)
+    for place, read in _contents(config):
+        if not any(one[: len(place)] == place for one in unread):
+            try:
+                read()
+            except (BuildError, TlsError) as error:
+                # At start there is no line to tell, so that the words begin with the place.
+                yield place, str(error).removeprefix(dotted(place)).lstrip(".: ")
+
+
+def _from(path: str | Path) -> str:
+    return "" if Path(path).is_absolute() else f" in {Path.cwd()}, from where relative paths count"
+
+
+def _named(section: Settings, place: Place = ()) -> Iterator[tuple[Place, str]]:
+    """Each file that a section names, by the type of the setting, and where it stands."""
+    for name, field in type(section).model_fields.items():
+        value, here = getattr(section, name), (*place, name)
+        if isinstance(value, Settings):
+            yield from _named(value, here)
+        elif isinstance(value, tuple):
+            for at, one in enumerate(value):
+                if isinstance(one, Settings):
+                    yield from _named(one, (*here, at))
+        elif isinstance(value, str) and _names_a_file(field.annotation):
+            yield here, value
+
+
+def _names_a_file(annotation: object) -> bool:
+    marks = [mark for one in get_args(annotation) for mark in getattr(one, "__metadata__", ())]
+    return any(isinstance(mark, NamedFile) for mark in marks)
+
+
+def _contents(config: Config) -> Iterator[tuple[Place, Callable[[], object]]]:
+    """What reads files as the server does, which raises BuildError or TlsError."""
+    yield ("token", "dpop", "nonce_secret"), lambda: nonce_secret_of(config.token.dpop)
+    yield ("revocations", "file"), lambda: revocations_of(config)
+    yield ("pdp",), lambda: decision_point_of(config)
+    tls = config.server.tls
+    if tls is not None and tls.workload_api is None:
+        yield ("server", "tls"), lambda: ServerTls(tls)

@@ -1,0 +1,54 @@
+"""``authz keys``: what a server with this config would trust just now, and why not the rest."""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Final
+
+from authz.adapters.keys import FetchError, KeySource, origin_of
+from authz.config import Config
+from authz.core.jose import Key, KeySetError
+from authz.wiring import key_sources
+
+MAX_AT_ONCE: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class IssuerKeys:
+    """What one fetch of an issuer's keys brought; ``error`` is "" when it brought any set."""
+
+    issuer: str
+    source: str
+    keys: tuple[Key, ...] = ()
+    refused: tuple[tuple[str, str], ...] = ()
+    error: str = ""
+
+    def lines(self) -> list[str]:
+        """For people: the issuer, then a line for each key."""
+        lines = [f"{self.issuer}  ({self.source})"]
+        width = max((len(name) for name, _ in self._rows()), default=0)
+        lines.extend(f"  {name.ljust(width)}  {what}" for name, what in self._rows())
+        return lines
+
+    def _rows(self) -> list[tuple[str, str]]:
+        if self.error:
+            return [("no keys:", self.error)]
+        trusted = [(key.key_id, " ".join(sorted(key.algorithms))) for key in self.keys]
+        refused = [(key_id, f"not used: {why}") for key_id, why in self.refused]
+        return [*trusted, *refused] or [("no keys:", "all are revoked")]
+
+
+def fetch_all(config: Config) -> list[IssuerKeys]:
+    """Fetch every issuer's keys once, as a server would; in the config's order."""
+    with ThreadPoolExecutor(MAX_AT_ONCE) as pool:
+        return list(pool.map(_fetched, key_sources(config).items()))
+
+
+def _fetched(item: tuple[str, KeySource]) -> IssuerKeys:
+    issuer, source = item
+    name = source.settings.name
+    origin = origin_of(source.settings, issuer)
+    try:
+        keys, refused = origin.parse(origin.fetch().body, source.algorithms)
+    except (FetchError, KeySetError) as error:
+        return IssuerKeys(issuer, name, error=str(error))
+    return IssuerKeys(issuer, name, tuple(keys.values()), refused)

@@ -1,0 +1,184 @@
+"""What a config says and its operator may not mean: a doubt and no error, as it could be meant."""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from ipaddress import ip_address
+from typing import Final
+
+from authz.config import Config, Place
+from authz.core.patterns import ANY, path_pattern
+from authz.core.policy import RuleSettings
+from authz.core.policy.call_settings import KEYS
+from authz.core.routes import RouteSettings
+from authz.core.spiffe import SpiffePattern
+
+Doubts = Iterator[tuple[Place, str]]
+_LOCAL: Final = "localhost"
+_UNIX: Final = "unix:"
+_HTTP: Final = "http"  # the protocol of routes whose bodies are not read
+
+
+def doubts(config: Config, now: datetime) -> Doubts:
+    """Places of a good config, and what is doubtful there."""
+    yield from _open_addresses(config)
+    yield from _open_admin(config)
+    yield from _clients_as_persons(config)
+    yield from _clients_alone(config)
+    yield from _hidden_routes(config)
+    yield from _unknown_agents(config)
+    yield from _unheld_grants(config)
+    yield from _dead_rules(config, now)
+    yield from _open_beside_messages(config)
+    yield from _absent_for_nothing(config)
+
+
+def _open_addresses(config: Config) -> Doubts:
+    for at, address in enumerate(config.server.listen):
+        if config.server.tls is None and not _is_local(address):
+            message = "whoever reaches it may ask: add server.tls, or listen on unix: or loopback"
+            yield ("server", "listen", at), message
+
+
+def _open_admin(config: Config) -> Doubts:
+    if not _is_local(config.admin.listen):
+        message = "others may reach it, and it asks nobody who they are: keep it to operators"
+        yield ("admin", "listen"), message
+
+
+def _is_local(address: str) -> bool:
+    if address.startswith(_UNIX):
+        return True
+    host = address.rpartition(":")[0].strip("[]")
+    try:
+        return host == _LOCAL or ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _clients_as_persons(config: Config) -> Doubts:
+    """Entries that a client's own token meets where it passes for a user's (RFC 9700 4.15)."""
+    for at, issuer in enumerate(config.issuers):
+        if ANY in (issuer.person_shown_by or {}).get("sub", ()):
+            message = "each token has one, a client's own too: only what marks that refuses it"
+            yield ("issuers", at, "person_shown_by", "sub"), message
+    guessed = {
+        one.issuer for one in config.issuers if one.actor.is_mapped and one.person_shown_by is None
+    }
+    for at, principal in enumerate(config.principals):
+        match = principal.match
+        if match.issuer in guessed and match.model_fields_set == {"issuer"}:
+            message = (
+                "it is about any subject, of an issuer without act: say in its person_shown_by what"
+                " tells a user's token from a client's own"
+            )
+            yield ("principals", at, "match"), message
+
+
+def _clients_alone(config: Config) -> Doubts:
+    """Entries for clients that act for themselves, which no route lets them."""
+    if any("autonomous" in route.modes for route in config.routes):
+        return
+    clients = {one.issuer: one.actor.map for one in config.issuers}
+    for at, principal in enumerate(config.principals):
+        for number, subject in enumerate(principal.match.subjects or ()):
+            if subject in clients.get(principal.match.issuer, {}):
+                message = "a client's own token is autonomous, and no route has that mode"
+                yield ("principals", at, "match", "subjects", number), message
+
+
+def _hidden_routes(config: Config) -> Doubts:
+    """Routes whose paths find another first; those that say neither are for proxies to name."""
+    for at, route in enumerate(config.routes):
+        if route.model_fields_set.isdisjoint({"hosts", "paths"}):
+            continue
+        first = next((one for one in config.routes[:at] if _covers(one, route)), None)
+        if first is not None:
+            message = f"{first.name} fits wherever it does, and comes first; name it in the proxy"
+            yield ("routes", at), message
+
+
+def _covers(outer: RouteSettings, inner: RouteSettings) -> bool:
+    if ANY not in outer.hosts and not set(inner.hosts) <= set(outer.hosts):
+        return False
+    patterns = [path_pattern(one) for one in outer.paths]
+    return all(any(one.covers(path_pattern(path)) for one in patterns) for path in inner.paths)
+
+
+def _unknown_agents(config: Config) -> Doubts:
+    known = [SpiffePattern.parse(one.id) for one in config.agents]
+    for at, principal in enumerate(config.principals):
+        for number, text in enumerate(principal.agents or ()):
+            pattern = SpiffePattern.parse(text)
+            if not any(map(pattern.overlaps, known)):
+                message = "no entry of agents is about it, and unknown agents may do nothing"
+                yield ("principals", at, "agents", number), message
+
+
+def _unheld_grants(config: Config) -> Doubts:
+    holders = (*config.agents, *config.principals)
+    held = {name for one in holders for name in one.grants}
+    for name in config.grants:
+        if name not in held:
+            yield ("grants", name), "no agent and no principal holds this grant"
+
+
+def _dead_rules(config: Config, now: datetime) -> Doubts:
+    """Rules that never fit, or never again."""
+    protocols = {route.protocol for route in config.routes}
+    for name, rules in config.grants.items():
+        for at, rule in enumerate(rules):
+            place = ("grants", name, at)
+            if rule.protocol and rule.protocol not in protocols:
+                message = f"no route has protocol: {rule.protocol}, so that the rule never fits"
+                yield (*place, KEYS[rule.protocol]), message
+            ends = [window.not_after for window in rule.during or ()]
+            if ends and all(end is not None and end <= now for end in ends):
+                yield (*place, "during"), "all of its times are past: the rule never fits again"
+
+
+def _open_beside_messages(config: Config) -> Doubts:
+    """Plain allows of whole trees in which messages are read at some paths only.
+
+    A server may take the same messages at a further path (CVE-2026-33032), where nobody reads them.
+    """
+    for name, rules in config.grants.items():
+        for at, rule in enumerate(rules):
+            if rule.effect == "deny" or rule.protocol or not {ANY, "POST"} & set(rule.methods):
+                continue
+            for number, path in enumerate(rule.paths):
+                route = next((one for one in config.routes if _is_beside(rule, path, one)), None)
+                if route is None or not _have_rules(config, route.protocol, rule.hosts):
+                    continue
+                message = (
+                    f"it allows plain requests beside the route {route.name}, so {route.protocol}"
+                    " messages too, unread, at any path that the route leaves out: name the paths"
+                )
+                yield ("grants", name, at, "paths", number), message
+
+
+def _is_beside(rule: RuleSettings, path: str, route: RouteSettings) -> bool:
+    """Whether a path of a plain rule has in it, and around it, a route whose messages are read."""
+    if route.protocol == _HTTP or not _have_common(rule.hosts, route.hosts):
+        return False
+    wide, listed = path_pattern(path), [path_pattern(one) for one in route.paths]
+    is_around = any(wide.covers(one) for one in listed)
+    return is_around and not any(one.covers(wide) for one in listed)
+
+
+def _have_rules(config: Config, protocol: str, hosts: Sequence[str]) -> bool:
+    """Whether a rule is about messages of a protocol on one of these hosts."""
+    rules = (rule for of_grant in config.grants.values() for rule in of_grant)
+    return any(one.protocol == protocol and _have_common(one.hosts, hosts) for one in rules)
+
+
+def _have_common(some: Sequence[str], others: Sequence[str]) -> bool:
+    return ANY in (*some, *others) or not set(some).isdisjoint(others)
+
+
+def _absent_for_nothing(config: Config) -> Doubts:
+    for at, entry in enumerate(config.principals):
+        rules = (rule for name in entry.grants for rule in config.grants[name])
+        takes = entry.suspended or any(rule.effect == "deny" for rule in rules)
+        if entry.if_absent == "deny" and not takes:
+            message = "the entry is not suspended and holds no deny, so there is nothing to take"
+            yield ("principals", at, "if_absent"), message

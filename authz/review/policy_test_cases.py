@@ -1,0 +1,222 @@
+"""Cases of ``authz test``, as operators write them in YAML: a question, and the answer it must get.
+
+A case says who calls and for whom, as if that had been proven.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from math import inf
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field, ValidationError
+
+from authz.config import Config, ConfigError
+from authz.config.messages import causes, message_of, place_of
+from authz.config.nearest import nearest, nearest_or_all
+from authz.config.yamlfile import Document, Place, parse
+from authz.core.conditions import ConditionHeader
+from authz.core.decision import Actor, Agent, Delegation
+from authz.core.policy import Case
+from authz.core.policy.settings import GROUPS, ROLES, Scope
+from authz.core.reason import Reason
+from authz.core.request import Operation, Request
+from authz.core.settings import Duration, Settings
+from authz.core.spiffe import SpiffeId, SpiffeIdText
+from authz.review.call_input import CallWords
+
+MAX_BYTES: Final = 16 * 1024 * 1024  # of a file of cases
+ALLOW: Final = "allow"
+DENY: Final = "deny"
+# What policy may say; and what an operation may be refused for that has no one reading.
+_REASONS: Final = (
+    Reason.POLICY_DENIED,
+    Reason.SCOPE,
+    Reason.STEP_UP,
+    Reason.AGENT_UNKNOWN,
+    Reason.AGENT_SUSPENDED,
+    Reason.MCP_UNKNOWN_METHOD,
+    Reason.ACTOR_NOT_PERMITTED,
+    Reason.TOKEN_MISSING,
+    Reason.TOKEN_CLAIM,
+    Reason.PATH_AMBIGUOUS,
+)
+_EXPECTED: Final = (ALLOW, DENY, *(reason.code for reason in _REASONS))
+
+
+def _expected(text: str) -> str:
+    if text not in _EXPECTED:
+        raise ValueError(f"must be one of {', '.join(_EXPECTED)}{nearest(text, _EXPECTED)}")
+    return text
+
+
+def _method(text: str) -> str:
+    if not re.fullmatch(r"[A-Z][A-Z-]{0,31}", text):
+        raise ValueError(f"{text!r} is no method in capitals, such as GET")
+    return text
+
+
+def _url(text: str) -> str:
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        parts = urlsplit("")
+    if not parts.scheme or not parts.netloc or parts.query or parts.fragment:
+        raise ValueError("must be a URL without a query, such as https://mcp.corp.example/a/b")
+    return text
+
+
+def _moment(text: str) -> str:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        moment = datetime.min  # noqa: DTZ901 - without a zone: refused as such
+    if moment.tzinfo is None:
+        raise ValueError("must be a time with its zone, such as 2026-11-25T10:00:00Z")
+    return text
+
+
+class PolicyCase(CallWords):
+    """One question to the policy, and the answer that it must give."""
+
+    name: str = Field(min_length=1)
+    """What it shows, for people."""
+    agent: SpiffeIdText
+    """The calling agent."""
+    principal: str = ""
+    """The sub of whom it acts for; left out, it acts for itself."""
+    issuer: str = ""
+    """The token's issuer; the only one if left out."""
+    mode: Literal["act", "mapped", "autonomous", "bootstrap"] | None = None
+    """How the agent acts; act, or autonomous where there is no principal."""
+    scopes: tuple[Scope, ...] = ()
+    """The token's scopes."""
+    groups: tuple[str, ...] | None = None
+    """The token's groups."""
+    roles: tuple[str, ...] | None = None
+    """The token's roles."""
+    claims: dict[str, Any] = Field(default={})
+    """Further claims."""
+    actors: tuple[str, ...] = ()
+    """Earlier actors of the chain, the latest first."""
+    method: Annotated[str, AfterValidator(_method)]
+    """The HTTP method."""
+    url: Annotated[str, AfterValidator(_url)]
+    """What is asked for."""
+    headers: dict[ConditionHeader, str] = Field(default={})
+    """Request headers."""
+    at: Annotated[str, AfterValidator(_moment)] | None = None
+    """When, as in 2026-11-25T10:00:00Z; now if left out."""
+    token_age: Duration = Field(default=0.0, ge=0.0)
+    """How long before that the token was issued."""
+    expect: Annotated[str, AfterValidator(_expected)]
+    """allow, deny, or the code of the reason of a deny."""
+    rule: str | None = None
+    """The rule that must decide, of the agent or of the principal: grant/name, or grant/number."""
+
+    def case(self, only_issuer: str, now: float) -> Case:
+        """The question. Raises Denied(PATH_AMBIGUOUS)."""
+        moment = now if self.at is None else datetime.fromisoformat(self.at).timestamp()
+        parts = urlsplit(self.url)
+        request = Request(
+            self.method,
+            parts.netloc,
+            parts.path or "/",
+            headers=tuple(self.headers.items()),
+            protocol=self.protocol,
+            calls=self.calls,
+        )
+        agent = Agent(SpiffeId.parse(self.agent))
+        operation = Operation.of(request)
+        return Case(agent, self._delegation(only_issuer, moment), operation, request, moment)
+
+    def _delegation(self, only_issuer: str, now: float) -> Delegation:
+        mode = self.mode or ("act" if self.principal else "autonomous")
+        if mode == "bootstrap":
+            return Delegation("", "", (), frozenset(), now, inf, mode=mode)
+        issuer = self.issuer or only_issuer
+        claims = {name: _json(value) for name, value in self.claims.items()}
+        for name, words in ((GROUPS, self.groups), (ROLES, self.roles)):
+            if words is not None:
+                claims[name] = list(words)
+        return Delegation(
+            issuer,
+            self.principal or self.agent,
+            tuple(Actor(issuer, subject) for subject in (self.agent, *self.actors)),
+            frozenset(self.scopes),
+            now - self.token_age,
+            inf,
+            mode=mode,
+            claims=claims,
+        )
+
+
+class PolicyCases(Settings):
+    """A file of cases."""
+
+    cases: tuple[PolicyCase, ...] = Field(min_length=1)
+    """What the policy is asked."""
+
+
+def load_cases(
+    path: Path, config: Config, rules: Sequence[str]
+) -> tuple[tuple[PolicyCase, ...], list[int]]:
+    """The cases of a file and their lines; ``rules`` are the names that there are.
+
+    Raises ConfigError with every problem.
+    """
+    document = _document(path)
+    problems = list(document.problems)
+    cases: tuple[PolicyCase, ...] = ()
+    try:
+        cases = PolicyCases.model_validate(document.data).cases
+    except ValidationError as error:
+        for one in causes(error.errors(include_url=False)):
+            place = place_of(one)
+            problems.append(document.problem(place, message_of(one, place, PolicyCases)))
+    problems += [
+        document.problem(place, message) for place, message in _unknown(cases, config, rules)
+    ]
+    if problems:
+        raise ConfigError(str(path), document.problems or problems)
+    return cases, [document.line_of(("cases", number)) for number in range(len(cases))]
+
+
+def _unknown(
+    cases: Sequence[PolicyCase], config: Config, rules: Sequence[str]
+) -> Iterator[tuple[Place, str]]:
+    """Issuers and rules of cases that the config does not have: no answer would fit."""
+    issuers = [issuer.issuer for issuer in config.issuers]
+    for number, case in enumerate(cases):
+        if not case.issuer and case.mode != "bootstrap" and len(issuers) > 1:
+            yield ("cases", number), "say the issuer: the config has several"
+        if case.issuer and case.issuer not in issuers:
+            message = (
+                f"not one of the config's issuers{nearest_or_all(case.issuer, issuers, 'known')}"
+            )
+            yield ("cases", number, "issuer"), message
+        if case.rule is not None and case.rule not in rules:
+            message = f"no rule {case.rule!r}{nearest_or_all(case.rule, rules, 'known')}"
+            yield ("cases", number, "rule"), message
+
+
+def _document(path: Path) -> Document:
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise ConfigError.of(str(path), f"can't be read: {error.strerror}") from None
+    if len(data) > MAX_BYTES:
+        raise ConfigError.of(str(path), f"is larger than {MAX_BYTES} bytes")
+    return parse(data, str(path))
+
+
+def _json(value: object) -> object:
+    """Lists as tokens have them: YAML's are tuples here."""
+    if isinstance(value, tuple):
+        return [_json(one) for one in value]
+    if isinstance(value, dict):
+        return {name: _json(one) for name, one in value.items()}
+    return value

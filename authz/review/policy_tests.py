@@ -1,0 +1,135 @@
+"""Tests of a policy, written by operators: what must be allowed, what must not, and by which rules.
+
+Only step 3 is tested, may they; and that the path is one that its route lets pass.
+"""
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from authz.config import Config
+from authz.core.decision import Grant, Verdict
+from authz.core.policy import Policy
+from authz.core.policy.rules import Rule, compiled
+from authz.core.reason import Denied
+from authz.core.routes import Routes
+from authz.review.policy_test_cases import ALLOW, DENY, PolicyCase, load_cases
+from authz.wiring import policy_of
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A case that came out otherwise: where it is written, and what the policy said."""
+
+    where: str
+    name: str
+    expected: str
+    got: str
+    detail: str
+
+    def lines(self) -> list[str]:
+        """For people."""
+        first = f"{self.where}: {self.name}: expected {self.expected}, got {self.got}"
+        return [first, *([f"    {self.detail}"] if self.detail else [])]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a file of cases showed.
+
+    Attributes:
+        count: of the cases.
+        uncovered: names of the rules that made no case allowed or denied, of all ``rules``.
+    """
+
+    count: int
+    failures: tuple[Failure, ...]
+    rules: int
+    uncovered: tuple[str, ...]
+
+    @property
+    def coverage_percent(self) -> float:
+        """How many of the rules decided a case."""
+        return 100.0 * (self.rules - len(self.uncovered)) / self.rules if self.rules else 100.0
+
+    def lines(self) -> list[str]:
+        """For people."""
+        told = [line for failure in self.failures for line in failure.lines()]
+        told.append(f"{self.count - len(self.failures)} of {self.count} as expected")
+        covered = self.rules - len(self.uncovered)
+        told.append(
+            f"{covered} of {self.rules} rules decided a case ({self.coverage_percent:.0f}%)"
+        )
+        return told + [f"    no case for {name}" for name in self.uncovered]
+
+    def members(self) -> dict[str, Any]:
+        """For machines."""
+        return {
+            "cases": self.count,
+            "failures": [asdict(failure) for failure in self.failures],
+            "rules": self.rules,
+            "uncovered": self.uncovered,
+            "coverage_percent": self.coverage_percent,
+        }
+
+
+def run_cases(config: Config, path: Path, now: float) -> Outcome:
+    """Ask the config's policy every case of a file. Raises ConfigError for the file."""
+    grants = compiled(config.grants, config.conditions)
+    rules = [rule for of_grant in grants.values() for rule in of_grant]
+    cases, lines = load_cases(path, config, [rule.name for rule in rules])
+    policy, routes = policy_of(config), Routes(config.routes)
+    only_issuer = config.issuers[0].issuer
+    failures = []
+    decided: set[str] = set()
+    for case, line in zip(cases, lines, strict=True):
+        verdict = _verdict(policy, routes, case, only_issuer, now)
+        decided.update(_deciding(verdict))
+        if (failure := _failure(case, verdict, f"{path}:{line}")) is not None:
+            failures.append(failure)
+    return Outcome(len(cases), tuple(failures), len(rules), _uncovered(rules, decided))
+
+
+def _verdict(
+    policy: Policy, routes: Routes, case: PolicyCase, only_issuer: str, now: float
+) -> Verdict:
+    try:
+        question = case.case(only_issuer, now)
+        routes.of(question.request, question.operation)  # refuses paths that it does not accept
+        return policy.judge(question)
+    except Denied as denied:
+        return Verdict(denied)
+
+
+def _failure(case: PolicyCase, verdict: Verdict, where: str) -> Failure | None:
+    outcome = verdict.outcome
+    if isinstance(outcome, Grant):
+        got, detail = ALLOW, ""
+        names = {outcome.agent_rule, outcome.principal_rule}
+    else:
+        got, detail, names = outcome.reason.code, outcome.detail, {outcome.rule}
+    as_expected = got == case.expect or (case.expect == DENY and got != ALLOW)
+    if as_expected and (case.rule is None or case.rule in names):
+        return None
+    by = f" by {' and '.join(sorted(filter(None, names))) or 'no rule'}"
+    wanted = case.expect if case.rule is None else f"{case.expect} by {case.rule}"
+    return Failure(where, case.name, wanted, got + by, detail)
+
+
+def _deciding(verdict: Verdict) -> Iterable[str]:
+    """Rules that the verdict, or one with the rules in shadow, came from."""
+    outcome = verdict.outcome
+    if isinstance(outcome, Grant):
+        yield from (f"allow {outcome.agent_rule}", f"allow {outcome.principal_rule}")
+    else:
+        yield f"deny {outcome.rule}"
+    for shadow in verdict.shadows:
+        yield f"{shadow.decision} {shadow.rule}"
+
+
+def _uncovered(rules: Iterable[Rule], decided: set[str]) -> tuple[str, ...]:
+    """A deny's name is in a refusal too where an allow only came nearest: that is no cover."""
+    return tuple(
+        rule.name for rule in rules if f"{rule.settings.effect} {rule.name}" not in decided
+    )

@@ -1,0 +1,182 @@
+"""What two policies say otherwise of recorded requests: counted by rule and by whom, and told."""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from authz.review.audit_records import Traced
+
+MAX_TOLD: Final = 20  # bad lines, and kinds of changes, told one by one: what a screen has
+_NOTHING: Final = frozenset[str]()
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """Names of what is read of a request, or was recorded of it."""
+
+    claims: frozenset[str] = _NOTHING
+    headers: frozenset[str] = _NOTHING
+
+    def __sub__(self, other: "Inputs") -> "Inputs":
+        """What the other lacks."""
+        return Inputs(self.claims - other.claims, self.headers - other.headers)
+
+    def __and__(self, other: "Inputs") -> "Inputs":
+        """What both have."""
+        return Inputs(self.claims & other.claims, self.headers & other.headers)
+
+    def __bool__(self) -> bool:
+        """Whether there are any."""
+        return bool(self.claims or self.headers)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Who:
+    """Whose requests: of one agent for one principal, by the rule that decides now, and then."""
+
+    rule: str
+    agent: str
+    principal: str
+    then: str = ""
+
+
+@dataclass(slots=True)
+class Changed:
+    """How many of them, and the decision id of the first."""
+
+    count: int = 0
+    example: str = ""
+
+    def add(self, traced: Traced) -> None:
+        """One more."""
+        self.count += 1
+        self.example = self.example or traced.decision_id
+
+
+Changes = defaultdict[Who, Changed]
+
+
+def _changes() -> Changes:
+    return defaultdict(Changed)
+
+
+@dataclass(slots=True)
+class Report:
+    """What would change.
+
+    Attributes:
+        undecidable: by the rule that decided then, as what follows.
+        not_judged: what is decided by more than is recorded, arguments and the rest of URIs, where
+            the rules about it changed.
+        unknown: what the policy reads and some records can't tell.
+        not_policys: count of records that something else than policy decided.
+        bad: the first lines that are no records, of ``bad_count``.
+    """
+
+    newly_allowed: Changes = field(default_factory=_changes)
+    newly_denied: Changes = field(default_factory=_changes)
+    undecidable: Changes = field(default_factory=_changes)
+    not_judged: Changes = field(default_factory=_changes)
+    unknown: Inputs = Inputs()
+    unchanged: int = 0
+    not_policys: int = 0
+    bad: list[str] = field(default_factory=list)
+    bad_count: int = 0
+
+    def add_bad(self, told: str) -> None:
+        """Count a line that is no record, and keep the first ones."""
+        self.bad_count += 1
+        if len(self.bad) < MAX_TOLD:
+            self.bad.append(told)
+
+    @property
+    def records(self) -> int:
+        """How many there were."""
+        changed = sum(_total(changes) for _, changes in self._titled())
+        return changed + self.unchanged + self.not_policys
+
+    def needs_a_look(self, *, is_strict: bool) -> bool:
+        """Whether somebody may do more than before, or it is not known; or less, if strict."""
+        worse = self.newly_allowed or self.undecidable or self.not_judged or self.bad_count
+        return bool(worse or not self.records or (is_strict and self.newly_denied))
+
+    def lines(self) -> Iterator[str]:
+        """For people."""
+        named = [f"claim {name}" for name in sorted(self.unknown.claims)]
+        named += [f"header {name}" for name in sorted(self.unknown.headers)]
+        for name in named:
+            yield f"warning: the policy reads the {name}, which some records can't tell"
+        if named:
+            yield "    where the config of then read it too, --old tells what was not there"
+        yield f"records: {self.records}"
+        if self.not_judged:
+            yield (
+                "warning: no record has the arguments of calls, nor all of each URI; "
+                "rules about some of them changed"
+            )
+        for title, changes in self._titled():
+            yield f"{title}: {_total(changes)}"
+            for who, changed in _most_first(changes)[:MAX_TOLD]:
+                rule = who.rule or "no rule"
+                rule += f" (then {who.then})" if who.then not in ("", who.rule) else ""
+                whom = who.principal or "nobody"
+                yield _plain(
+                    f"  {changed.count:>7}  {rule}  {who.agent} for {whom}, as in {changed.example}"
+                )
+            if len(changes) > MAX_TOLD:
+                yield f"           and {len(changes) - MAX_TOLD} more kinds; --json tells all"
+        yield f"unchanged: {self.unchanged}"
+        yield f"not policy's: {self.not_policys}"
+        if self.bad_count:
+            yield f"bad lines: {self.bad_count}"
+            yield from (_plain(f"  {bad}") for bad in self.bad)
+
+    def members(self) -> dict[str, Any]:
+        """For machines."""
+        return {
+            **{
+                title.replace(" ", "_"): {
+                    "count": _total(changes),
+                    "by": [
+                        {
+                            "rule": who.rule,
+                            "then": who.then,
+                            "agent": who.agent,
+                            "principal": who.principal,
+                            "count": changed.count,
+                            "decision_id": changed.example,
+                        }
+                        for who, changed in _most_first(changes)
+                    ],
+                }
+                for title, changes in self._titled()
+            },
+            "records": self.records,
+            "unchanged": self.unchanged,
+            "not_policys": self.not_policys,
+            "unknown_claims": sorted(self.unknown.claims),
+            "unknown_headers": sorted(self.unknown.headers),
+            "bad_lines": {"count": self.bad_count, "first": self.bad},
+        }
+
+    def _titled(self) -> tuple[tuple[str, Changes], ...]:
+        return (
+            ("newly allowed", self.newly_allowed),
+            ("newly denied", self.newly_denied),
+            ("undecidable", self.undecidable),
+            ("not judged", self.not_judged),
+        )
+
+
+def _plain(text: str) -> str:
+    """One line, for a terminal: a file that we did not write can hold what it would obey."""
+    return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")
+
+
+def _total(changes: Changes) -> int:
+    return sum(changed.count for changed in changes.values())
+
+
+def _most_first(changes: Changes) -> list[tuple[Who, Changed]]:
+    return sorted(changes.items(), key=lambda one: (-one[1].count, one[0]))
