@@ -16,6 +16,7 @@ from authz.adapters.audit import AuditOperation, AuditRecord
 from authz.adapters.metrics import BUCKETS_SECONDS, FAMILIES
 from authz.config import schema
 from authz.core.conditions import MAX_TEXT_BYTES, VARIABLES
+from authz.core.conditions.cel import OFFERED
 from authz.core.conditions.cost import (
     MAX_LOOP_PARTS,
     MAX_LOOP_PATTERN_CHARS,
@@ -24,10 +25,9 @@ from authz.core.conditions.cost import (
     MAX_REPETITIONS,
 )
 from authz.core.conditions.facts import CREDENTIAL_HEADERS
-from authz.core.conditions.language import OFFERED
 from authz.core.conditions.variables import LONG
 from authz.core.reason import Reason
-from authz.core.strictjson import MAX_DEPTH
+from authz.core.strict_json import MAX_DEPTH
 
 HERE: Final = Path(__file__).parent
 MADE: Final = "<!-- Made by docs/generate.py: change the code, then run `make generate`. -->\n\n"

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from authz.config import ConfigError, load, load_text, schema
-from authz.config.yamlfile import parse
+from authz.config.yaml_document import parse
 from lab.mesh import CONFIG
 
 GOOD = CONFIG.format(

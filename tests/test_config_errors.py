@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from authz.config import ConfigError, load, load_text, schema
-from authz.config.messages import PATTERNS
+from authz.config.setting_errors import PATTERNS
 from lab.mesh import CONFIG
 
 HERE = "@@"  # stands on the line that the message has to name, and is taken out

@@ -18,7 +18,7 @@ from authz.core.policy import RuleSettings
 from authz.core.request import Operation
 from authz.review.explain import RecordedError
 from authz.review.explain import check_request as read_check_request
-from authz.review.explain.considered import considered
+from authz.review.explain.rule_report import considered
 from authz.wiring import version_of
 from lab.mesh import TRAVEL
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from world import World
 
-from authz.edge.agentgateway.lists import MAX_ITEMS, MAX_LIST_BYTES
+from authz.edge.agentgateway.list_filter import MAX_ITEMS, MAX_LIST_BYTES
 from lab.mesh import PAYMENTS
 
 TOOLS = {"tools": [{"name": "search"}, {"name": "write"}, {"name": "get_file"}, {"name": "drop"}]}

@@ -16,7 +16,7 @@ from world import PATIENCE_SECONDS as SECONDS
 
 from authz.adapters import http_fetch
 from authz.adapters.http_fetch import Ask, is_refused_address
-from authz.adapters.keys.fetch import Fetched, FetchError, metadata_urls, origin_of
+from authz.adapters.keys.sources import Fetched, FetchError, metadata_urls, origin_of
 from authz.core.jose import KeySettings
 from lab.ca import Authority
 

@@ -11,7 +11,7 @@ from serving import SECONDS, Serving
 from world import World, check_request, wait_until
 
 from authz.config import ConfigFiles, load
-from authz.server.givingway import giving_way
+from authz.server.giving_way import giving_way
 from authz.wiring import _NOT_POLICY, policy_of, snapshot_of, version_of
 
 RULES = 20_000

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from world import World
 
-from authz.core.strictjson import StrictJsonError, load_as
+from authz.core.strict_json import StrictJsonError, load_as
 from authz.review.audit_files import AuditLogs
 from authz.review.audit_records import read_trace
 from authz.review.explain import RecordedError, audit_record

@@ -26,7 +26,7 @@ from world import wait_until as until
 from authz.adapters.metrics import PDP_RESULTS
 from authz.adapters.pdp import AuthzenPoint, BreakerSettings, PdpError, PdpSettings
 from authz.adapters.pdp import client as pdp_client
-from authz.adapters.pdp.breaker import Breaker, CutOffError
+from authz.adapters.pdp.circuit_breaker import Breaker, CutOffError
 from authz.adapters.pdp.evaluation import Yes, evaluation_of, is_asked, read_answer
 from authz.config import ConfigError
 from authz.core.decision import Actor, Agent, Allow, Delegation, Grant

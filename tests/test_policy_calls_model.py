@@ -14,8 +14,8 @@ from authz.core.conditions import Condition
 from authz.core.policy import RuleSettings
 from authz.core.reason import Denied
 from authz.core.request import Call
-from authz.review.explain.considered import considered
-from authz.review.reach import what_can, who_can
+from authz.review.explain.rule_report import considered
+from authz.review.search import what_can, who_can
 
 LISTS: Final = {"tool": "tools", "resource": "resources", "prompt": "prompts", "task": "tasks"}
 LISTING: Final = {

@@ -24,7 +24,7 @@ from authz.core.policy import (
     PrincipalSettings,
     RuleSettings,
 )
-from authz.core.policy.windows import WindowSettings
+from authz.core.policy.time_windows import WindowSettings
 from authz.core.reason import Denied
 from authz.core.request import Operation, Request
 from authz.core.spiffe import SpiffeId

@@ -27,8 +27,8 @@ from authz.core.policy import (
     RuleSettings,
     WithCandidate,
 )
-from authz.core.policy.claims import claim_values
-from authz.core.policy.windows import Window, WindowSettings
+from authz.core.policy.claim_names import claim_values
+from authz.core.policy.time_windows import Window, WindowSettings
 from authz.core.reason import Denied, Reason
 from authz.core.request import Operation, Request
 from authz.core.spiffe import SpiffeId

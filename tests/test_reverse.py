@@ -13,7 +13,7 @@ from authz.core.patterns import SegmentPattern, path_pattern
 from authz.core.policy import AgentSettings, Policy, PrincipalMatch, PrincipalSettings, RuleSettings
 from authz.core.request import Operation
 from authz.core.spiffe import SpiffeId
-from authz.review.reach import what_can, who_can
+from authz.review.search import what_can, who_can
 from lab.mesh import TRAVEL
 
 __all__ = ["config"]

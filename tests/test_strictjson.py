@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from authz.core.strictjson import (
+from authz.core.strict_json import (
     MAX_DEPTH,
     MAX_NUMBER_CHARS,
     MAX_ODD_VALUES,

@@ -23,7 +23,7 @@ from authz.core.policy import (
 )
 from authz.core.reason import Denied
 from authz.core.spiffe import SpiffeId
-from authz.review.reach import what_can, who_can
+from authz.review.search import what_can, who_can
 from lab.mesh import TRAVEL
 
 DENY: Final = (rule(effect="deny"),)

@@ -14,7 +14,7 @@ import pytest
 from serving import Serving
 from world import PATIENCE_SECONDS, wait_until
 
-from authz.server.logwriter import MAX_LINES, LogWriter, keep_from_waiting
+from authz.server.log_writer import MAX_LINES, LogWriter, keep_from_waiting
 from authz.server.repeats import BURST, MAX_KINDS, REFILL_SECONDS, Repeats
 
 

@@ -38,7 +38,7 @@ from authz.core.spiffe import SpiffeId
 from authz.review.audit_files import LogError
 from authz.review.check import checked
 from authz.review.keys import fetch_all
-from authz.review.metadata import NoResourceError, resource_metadata
+from authz.review.resource_metadata import NoResourceError, resource_metadata
 from authz.server import StartError, run
 from authz.server.json_log import logging_to_stderr
 from authz.wiring import BuildError, version_of

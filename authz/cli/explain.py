@@ -8,10 +8,10 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
-from authz.cli.call import add_call, words_of
+from authz.cli.call_flags import add_call, words_of
 from authz.cli.common import FAILED, FINE, add_config, add_verb, answer, complain, progress, time_of
 from authz.config import Config, load
-from authz.core import strictjson
+from authz.core import strict_json
 from authz.core.decision import Agent
 from authz.core.reason import Denied
 from authz.core.request import Operation
@@ -30,7 +30,7 @@ from authz.review.explain import (
     check_request,
     explain,
 )
-from authz.review.reach import what_can, who_can
+from authz.review.search import what_can, who_can
 from authz.wiring import policy_of
 
 _AGE: Final = re.compile(r"([0-9]{1,9})(s|m|h|d)")
@@ -205,7 +205,7 @@ def _claims(options: argparse.Namespace) -> dict[str, Any]:
 
 def _json_or_text(text: str) -> object:
     try:
-        return strictjson.loads(text.encode())
+        return strict_json.loads(text.encode())
     except ValueError:
         return text
 

@@ -20,12 +20,12 @@ from authz.adapters.replay_store import ReplaySettings
 from authz.adapters.revocation_file import RevocationSettings
 from authz.config.files import ConfigFiles, FilesChangingError, main_document
 from authz.config.merged import Merged
-from authz.config.messages import causes, message_of, offset_of, place_of
 from authz.config.nearest import nearest
 from authz.config.problems import ConfigError, Problem, elsewhere
-from authz.config.references import reference_problems
-from authz.config.rules import listed_for_conditions
-from authz.config.yamlfile import Place, dotted
+from authz.config.reference_checks import reference_problems
+from authz.config.rule_checks import listed_for_conditions
+from authz.config.setting_errors import causes, message_of, offset_of, place_of
+from authz.config.yaml_document import Place, dotted
 from authz.core.delegation import IssuerSettings, TokenSettings
 from authz.core.identity import ProfileSettings
 from authz.core.policy import (

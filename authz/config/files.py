@@ -10,7 +10,7 @@ from authz.adapters.files import Look, Rest, look
 from authz.config.include import find
 from authz.config.merged import Merged
 from authz.config.problems import ConfigError, Problem, elsewhere
-from authz.config.yamlfile import Document, parse
+from authz.config.yaml_document import Document, parse
 
 MAX_BYTES: Final = 64 * 1024 * 1024  # of all files: 100,000 rules are some 20 MB
 ATTEMPTS: Final = 3  # to read all files without one of them changing meanwhile

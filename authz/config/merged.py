@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from authz.config.nearest import nearest
 from authz.config.problems import Problem
-from authz.config.yamlfile import Document, Place, dotted
+from authz.config.yaml_document import Document, Place, dotted
 
 LISTS: Final = ("agents", "principals", "routes", "issuers")
 MAPPINGS: Final = ("grants",)

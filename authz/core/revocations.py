@@ -16,7 +16,7 @@ from typing import Annotated, Final
 
 import msgspec
 
-from authz.core import strictjson
+from authz.core import strict_json
 from authz.core.decision import Agent, Delegation
 from authz.core.reason import Denied, Reason
 from authz.core.spiffe import SpiffeId, SpiffeIdError
@@ -147,7 +147,7 @@ def _entry(line: bytes) -> Revocation:
     fields = msgspec.structs.astuple(entry)
     quotes = _QUOTES_OF_A_MEMBER * (len(fields) - fields.count(None))
     if b"\\" in line or line.count(b'"') != quotes:
-        strictjson.loads(line)
+        strict_json.loads(line)
     return entry
 
 

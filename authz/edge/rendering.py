@@ -12,7 +12,7 @@ import msgspec
 from authz.adapters.audit import AuditRecord, encode_record, token_digest
 from authz.core.bounded_map import BoundedMap
 from authz.core.decision import Allow, Decision, Deny, Shadow
-from authz.core.elsewhere import marks_of
+from authz.core.distributed_claims import marks_of
 from authz.core.reason import Reason
 from authz.edge.envoy import Answer, Writer
 

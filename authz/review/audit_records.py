@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from authz.core import strictjson
+from authz.core import strict_json
 from authz.core.decision import Actor, Agent, Delegation
 from authz.core.policy import Case
 from authz.core.policy.call_settings import KEYS
@@ -116,7 +116,7 @@ class Traced(msgspec.Struct, frozen=True, gc=False):
         return [Case(agent, delegation, operation, request, now) for operation in each]
 
 
-MAX_DEPTH: Final = strictjson.MAX_DEPTH + 4  # claims are of a token, and stand in a record
+MAX_DEPTH: Final = strict_json.MAX_DEPTH + 4  # claims are of a token, and stand in a record
 
 
 def read_trace(logs: AuditLogs) -> Iterator[tuple[str, int, Traced | str]]:
@@ -127,8 +127,8 @@ def read_trace(logs: AuditLogs) -> Iterator[tuple[str, int, Traced | str]]:
 
 def _read(line: bytes) -> Traced | str:
     try:
-        traced = strictjson.load_as(line, Traced, MAX_DEPTH)
-    except strictjson.StrictJsonError as error:
+        traced = strict_json.load_as(line, Traced, MAX_DEPTH)
+    except strict_json.StrictJsonError as error:
         return f"no audit record: {error}"
     if traced.time.tzinfo is None or traced.decision not in {"allow", "deny"}:
         return "no audit record: its time or its decision is none"

@@ -8,8 +8,8 @@ from typing import Final
 
 from authz.config import Config
 from authz.core.policy import Case, RuleSettings
-from authz.core.policy.entries import AgentEntry
-from authz.core.policy.principal import PrincipalEntry
+from authz.core.policy.agents import AgentEntry
+from authz.core.policy.principal_entry import PrincipalEntry
 from authz.core.policy.rules import Rule
 from authz.wiring import policy_of, version_of
 

@@ -14,9 +14,9 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, ValidationError
 
 from authz.config import Config, ConfigError
-from authz.config.messages import causes, message_of, place_of
 from authz.config.nearest import nearest, nearest_or_all
-from authz.config.yamlfile import Document, Place, parse
+from authz.config.setting_errors import causes, message_of, place_of
+from authz.config.yaml_document import Document, Place, parse
 from authz.core.conditions import ConditionHeader
 from authz.core.decision import Actor, Agent, Delegation
 from authz.core.policy import Case

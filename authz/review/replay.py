@@ -11,10 +11,10 @@ from authz.config import Config
 from authz.core.conditions import CLAIMS, HEADERS
 from authz.core.decision import Grant, Verdict
 from authz.core.policy import Case, ConditionSettings, NotEnforced, PolicyStep, judge_all
-from authz.core.policy.claims import root_of
+from authz.core.policy.claim_names import root_of
 from authz.core.policy.rules import Rule, RuleSet
 from authz.core.reason import Denied
-from authz.core.stepup import ACR, AUTH_TIME
+from authz.core.step_up import ACR, AUTH_TIME
 from authz.review.audit_files import AuditLogs
 from authz.review.audit_records import Traced, read_trace
 from authz.review.equivalence import Decider

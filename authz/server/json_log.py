@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import msgspec
 
-from authz.server.logwriter import MAX_LINE_BYTES, LogWriter, keep_from_waiting
+from authz.server.log_writer import MAX_LINE_BYTES, LogWriter, keep_from_waiting
 
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
 _MAX_MESSAGE: Final = MAX_LINE_BYTES // 2  # characters; the rest of the line must have room too

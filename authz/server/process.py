@@ -17,7 +17,7 @@ from authz.config import Config, ConfigFiles
 from authz.edge.bulkhead import Waits
 from authz.edge.service import Service
 from authz.edge.snapshot import Snapshot
-from authz.server.givingway import giving_way
+from authz.server.giving_way import giving_way
 from authz.server.json_log import lost_lines
 from authz.server.liveness import CONFIG, MAIN, POOL, REVOCATIONS, Liveness
 from authz.server.looking import Looking

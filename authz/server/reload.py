@@ -12,7 +12,7 @@ from authz.adapters.files import WAIT_SECONDS
 from authz.adapters.metrics import Metrics
 from authz.config import Config, ConfigError, ConfigFiles, FilesChangingError, load, load_at_rest
 from authz.edge.snapshot import Snapshot
-from authz.server.givingway import giving_way
+from authz.server.giving_way import giving_way
 from authz.wiring import BuildError
 
 _log: Final = logging.getLogger("authz.server")

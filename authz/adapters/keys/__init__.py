@@ -4,9 +4,9 @@
 last good sets, ``folder`` the documents over a restart.
 """
 
-from authz.adapters.keys.fetch import FetchError, origin_of
 from authz.adapters.keys.fetcher import KeySource
 from authz.adapters.keys.folder import KeyCacheSettings, KeyFolder, folder_problem
+from authz.adapters.keys.sources import FetchError, origin_of
 from authz.adapters.keys.store import KeyStore, SourceStatus
 
 __all__ = [

@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from authz.adapters.keys.fetch import FetchError, Origin, origin_of
 from authz.adapters.keys.folder import KeyFolder
+from authz.adapters.keys.sources import FetchError, Origin, origin_of
 from authz.core.jose import Key, KeySet, KeySetError
 from authz.core.jose.settings import KeySettings
 

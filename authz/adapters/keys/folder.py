@@ -21,7 +21,7 @@ import msgspec
 from pydantic import Field
 
 from authz.adapters.files import read_whole, replace
-from authz.core import strictjson
+from authz.core import strict_json
 from authz.core.jose.settings import KeySettings
 from authz.core.settings import Settings
 
@@ -195,8 +195,8 @@ def _record(path: Path) -> _Record:
         raise _UnfitError(f"it {why}")
     data, _ = read_whole(path, MAX_FILE_BYTES)
     try:
-        return strictjson.load_as(data, _Record)
-    except strictjson.StrictJsonError as error:
+        return strict_json.load_as(data, _Record)
+    except strict_json.StrictJsonError as error:
         raise _UnfitError(str(error)) from None
 
 

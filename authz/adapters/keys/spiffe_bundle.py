@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from authz.adapters.http_fetch import FetchError
 from authz.adapters.keys.download import Fetched, Peer, get, read_file
-from authz.core import strictjson
+from authz.core import strict_json
 from authz.core.jose.jwk import Key, KeySetError, keys_of
 from authz.core.jose.settings import KeySettings, SpiffeBundleSettings
 from authz.core.spiffe import SpiffeId
@@ -90,8 +90,8 @@ class SpiffeBundle:
 def _members(document: bytes, trust_domain: str) -> dict[str, Any]:
     """The members of that trust domain's bundle, also out of a bundle map (section 5)."""
     try:
-        members = strictjson.loads(document)
-    except strictjson.StrictJsonError as error:
+        members = strict_json.loads(document)
+    except strict_json.StrictJsonError as error:
         raise KeySetError(str(error)) from None
     if isinstance(members, dict) and isinstance(members.get("trust_domains"), dict):
         members = members["trust_domains"].get(trust_domain)

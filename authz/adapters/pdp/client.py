@@ -17,7 +17,7 @@ from typing import Final
 
 from authz.adapters.files import read_at_rest
 from authz.adapters.http_fetch import Ask, FetchError, StatusError, exchange, tls_context
-from authz.adapters.pdp.breaker import Breaker, CutOffError
+from authz.adapters.pdp.circuit_breaker import Breaker, CutOffError
 from authz.adapters.pdp.evaluation import (
     MAX_ANSWER_BYTES,
     Yes,

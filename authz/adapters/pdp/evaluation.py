@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
-from authz.core import strictjson
+from authz.core import strict_json
 from authz.core.decision import Allow
 from authz.core.paths import written_path
 from authz.core.protocols.mcp_methods import PING, is_notification
@@ -95,8 +95,8 @@ def read_answer(body: bytes) -> Yes:
     unknown one is a no. Raises Denied(PDP_UNAVAILABLE) for what is neither yes nor no.
     """
     try:
-        answer = strictjson.loads(body)
-    except strictjson.StrictJsonError as error:
+        answer = strict_json.loads(body)
+    except strict_json.StrictJsonError as error:
         raise Denied(Reason.PDP_UNAVAILABLE, f"the decision point's answer: {error}") from None
     decision = answer.get("decision") if isinstance(answer, dict) else None
     if not isinstance(decision, bool):

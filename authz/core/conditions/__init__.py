@@ -14,11 +14,11 @@ from typing import Any, Final, Self
 from pydantic import ValidationInfo
 from pydantic_core import core_schema
 
+from authz.core.conditions.cel import ConditionError, ConditionFailedError, compiled, truth
+from authz.core.conditions.compared_types import Compared, compared_in
 from authz.core.conditions.cost import check_cost
 from authz.core.conditions.facts import ConditionHeader, Facts
-from authz.core.conditions.kinds import Compared, compared_in
-from authz.core.conditions.language import ConditionError, ConditionFailedError, compiled, truth
-from authz.core.conditions.syntax import members_in, names_in, tree_of
+from authz.core.conditions.syntax_tree import members_in, names_in, tree_of
 from authz.core.conditions.variables import ARGUMENTS, CLAIMS, HEADERS, VARIABLES
 
 __all__ = [

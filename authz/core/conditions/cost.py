@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from typing import Final
 
 from authz._pb.cel_ast_pb2 import Expr
-from authz.core.conditions.language import RESERVED, ConditionError, is_pattern
-from authz.core.conditions.syntax import children, names_in
+from authz.core.conditions.cel import RESERVED, ConditionError, is_pattern
+from authz.core.conditions.syntax_tree import children, names_in
 from authz.core.conditions.variables import LONG
 
 MAX_NESTED_LOOPS: Final = 2  # authorization_details.exists(d, d.actions.exists(...)) needs two

@@ -11,14 +11,21 @@ from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, Field
 
-from authz.core.conditions.kinds import Compared, Step
-from authz.core.conditions.language import ConditionFailedError, activation
+from authz.core.conditions.cel import ConditionFailedError, activation
+from authz.core.conditions.compared_types import Compared, Step
 from authz.core.conditions.variables import ARGUMENTS, NAME
 from authz.core.decision import Agent, Delegation
-from authz.core.elsewhere import EVERY, Names, is_elsewhere, names_elsewhere
+from authz.core.distributed_claims import EVERY, Names, is_elsewhere, names_elsewhere
 from authz.core.paths import written_path
 from authz.core.request import DPOP, XFCC, Call, Operation, Request
-from authz.core.strictjson import MAX_DEPTH, StrictJsonError, children, has_children, loads, of_type
+from authz.core.strict_json import (
+    MAX_DEPTH,
+    StrictJsonError,
+    children,
+    has_children,
+    loads,
+    of_type,
+)
 
 CREDENTIAL_HEADERS: Final = frozenset(
     {

@@ -17,13 +17,13 @@ from authz.core.delegation.confirmation import check_confirmation
 from authz.core.delegation.credential import credential_of, has_credential
 from authz.core.delegation.dpop import DpopProofs
 from authz.core.delegation.header import check_header, check_kind
-from authz.core.delegation.remembered import DelegationStep, RememberedDelegations
 from authz.core.delegation.settings import (
     ActorSettings,
     DpopSettings,
     IssuerSettings,
     TokenSettings,
 )
+from authz.core.delegation.token_cache import DelegationStep, RememberedDelegations
 from authz.core.jose import Key, KeySet, KeyVerifyError
 from authz.core.jose.jws import Jws, parse_compact
 from authz.core.reason import Denied, Reason

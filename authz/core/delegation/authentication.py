@@ -3,7 +3,7 @@
 from authz.core.delegation.claims import Claims
 from authz.core.reason import Denied, Reason
 from authz.core.routes import Route
-from authz.core.stepup import StepUp
+from authz.core.step_up import StepUp
 
 
 def check_authentication(claims: Claims, route: Route, now: float) -> float:

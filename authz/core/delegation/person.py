@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from authz.core.delegation.claims import Claims
-from authz.core.delegation.machines import (
+from authz.core.delegation.machine_marks import (
     KINDS,
     client_names,
     has_client_grant,

@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from authz.core.decision import Agent
-from authz.core.identity.presented import (
+from authz.core.identity.settings import ProfileSettings, Source
+from authz.core.identity.sources import (
     Presented,
     from_certificate,
     from_metadata,
@@ -22,7 +23,6 @@ from authz.core.identity.presented import (
     from_xfcc,
     spiffe_id_of,
 )
-from authz.core.identity.settings import ProfileSettings, Source
 from authz.core.reason import Denied, Reason
 from authz.core.request import Request
 from authz.core.routes import PROFILE

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from jwt.exceptions import PyJWTError
 
-from authz.core import strictjson
+from authz.core import strict_json
 from authz.core.jose.roca import is_roca_weak
 
 MAX_DOCUMENT_BYTES: Final = 256 * 1024  # 100 RSA-4096 keys are some 80 KiB
@@ -104,8 +104,8 @@ def parse_key_set(
     if len(document) > MAX_DOCUMENT_BYTES:
         raise KeySetError(f"larger than {MAX_DOCUMENT_BYTES} bytes")
     try:
-        parsed = strictjson.loads(document)
-    except strictjson.StrictJsonError as error:
+        parsed = strict_json.loads(document)
+    except strict_json.StrictJsonError as error:
         raise KeySetError(str(error)) from None
     listed = parsed.get("keys") if isinstance(parsed, dict) else None
     if not isinstance(listed, list):

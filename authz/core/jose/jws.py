@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from authz.core import strictjson
+from authz.core import strict_json
 from authz.core.reason import Denied, Reason
 
 _COMPACT: Final = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*")
@@ -55,8 +55,8 @@ def parse_compact(token: str, max_bytes: int) -> Jws:
 
 def _members(part: str, name: str) -> Mapping[str, Any]:
     try:
-        members = strictjson.loads(_decode(part, name))
-    except strictjson.StrictJsonError as error:
+        members = strict_json.loads(_decode(part, name))
+    except strict_json.StrictJsonError as error:
         raise Denied(Reason.TOKEN_MALFORMED, f"its {name}: {error}") from None
     if not isinstance(members, dict):
         raise Denied(Reason.TOKEN_MALFORMED, f"its {name} is not a JSON object")

@@ -10,14 +10,14 @@ from typing import Final
 
 from authz.core.conditions import CLAIMS
 from authz.core.decision import Delegation, Verdict
-from authz.core.elsewhere import is_elsewhere, names_elsewhere
-from authz.core.policy.batches import Messages, judge_all
-from authz.core.policy.case import BOOTSTRAP, Case, Miss
-from authz.core.policy.claims import root_of
-from authz.core.policy.entries import AgentEntry, Agents
-from authz.core.policy.held import TOLD, Fit, HeldClaims
-from authz.core.policy.principal import PrincipalEntry
+from authz.core.distributed_claims import is_elsewhere, names_elsewhere
+from authz.core.policy.agents import AgentEntry, Agents
+from authz.core.policy.claim_match import TOLD, Fit, HeldClaims
+from authz.core.policy.claim_names import root_of
+from authz.core.policy.message_evaluation import Messages, judge_all
+from authz.core.policy.principal_entry import PrincipalEntry
 from authz.core.policy.principals import Principals
+from authz.core.policy.query import BOOTSTRAP, Case, Miss
 from authz.core.policy.rules import UNRESTRICTED, Rule, RuleSet, compiled
 from authz.core.policy.settings import (
     AgentSettings,
@@ -33,7 +33,7 @@ from authz.core.policy.shadow import NotEnforced, PolicyStep, WithCandidate
 from authz.core.policy.verdict import verdict_of
 from authz.core.reason import Denied, Reason
 from authz.core.spiffe.spiffe_id import is_misspelt
-from authz.core.stepup import ACR, AUTH_TIME
+from authz.core.step_up import ACR, AUTH_TIME
 
 __all__ = [
     "AgentSettings",

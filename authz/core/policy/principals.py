@@ -11,8 +11,8 @@ from dataclasses import replace
 from typing import Final
 
 from authz.core.decision import Agent, Delegation
-from authz.core.policy.held import Fit, HeldClaims, words_in
-from authz.core.policy.principal import LISTS, PrincipalEntry, compiled
+from authz.core.policy.claim_match import Fit, HeldClaims, words_in
+from authz.core.policy.principal_entry import LISTS, PrincipalEntry, compiled
 from authz.core.policy.rules import RuleSet
 from authz.core.policy.settings import PrincipalSettings
 

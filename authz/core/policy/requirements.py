@@ -11,13 +11,13 @@ from typing import Protocol
 from authz.core.conditions import ARGUMENTS, Condition, ConditionFailedError
 from authz.core.patterns import ANY
 from authz.core.policy.call_matchers import CallMatcher, matcher_of
-from authz.core.policy.case import Case, Miss
+from authz.core.policy.query import Case, Miss
 from authz.core.policy.settings import ConditionSettings, RuleSettings
-from authz.core.policy.windows import Window
+from authz.core.policy.time_windows import Window
 from authz.core.reason import Reason
 from authz.core.spiffe import SpiffeId, SpiffeIdError, SpiffePattern
 from authz.core.spiffe.spiffe_id import is_misspelt
-from authz.core.stepup import StepUp
+from authz.core.step_up import StepUp
 
 
 class Requirement(Protocol):

@@ -13,8 +13,8 @@ from authz.core.conditions import ARGUMENTS
 from authz.core.patterns import ANY, path_pattern
 from authz.core.policy.call_matchers import CallMatcher
 from authz.core.policy.call_settings import KEYS
-from authz.core.policy.case import Case, Miss
 from authz.core.policy.pattern_tree import Tree
+from authz.core.policy.query import Case, Miss
 from authz.core.policy.requirements import Calls, Requirement, Timeless, When, requirements_of
 from authz.core.policy.settings import ConditionSettings, Grants, RuleSettings
 from authz.core.reason import Reason

@@ -8,8 +8,8 @@ from pydantic import Field, model_validator
 from authz.core.conditions import ARGUMENTS, Condition, ConditionHeader
 from authz.core.patterns import ANY, HostText, MethodText, PathText
 from authz.core.policy.call_settings import KEYS, A2aKey, CallSettings, McpKey, ModelsKey
-from authz.core.policy.claims import ClaimName, ClaimValue, WholeClaimName, WrittenValue
-from authz.core.policy.windows import WindowSettings
+from authz.core.policy.claim_names import ClaimName, ClaimValue, WholeClaimName, WrittenValue
+from authz.core.policy.time_windows import WindowSettings
 from authz.core.settings import Duration, MisfitError, Settings
 from authz.core.spiffe import SCHEME, SpiffePattern, SpiffePatternText
 

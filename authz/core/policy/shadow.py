@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from authz.core.decision import Delegation, Grant, Shadow, Verdict
-from authz.core.policy.case import BOOTSTRAP, Case
+from authz.core.policy.query import BOOTSTRAP, Case
 from authz.core.policy.verdict import shadows_of
 from authz.core.reason import Denied
 

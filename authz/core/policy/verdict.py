@@ -8,8 +8,8 @@ from math import inf
 from typing import Final, Literal
 
 from authz.core.decision import Delegation, Grant, Shadow, Verdict
-from authz.core.policy.case import Case, Miss
-from authz.core.policy.claims import claim_values
+from authz.core.policy.claim_names import claim_values
+from authz.core.policy.query import Case, Miss
 from authz.core.policy.rules import UNRESTRICTED, Judged, Rule, denies, judge
 from authz.core.reason import Denied, Reason
 

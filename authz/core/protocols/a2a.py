@@ -16,7 +16,7 @@ from authz.core.protocols.bodyless import require_no_body, require_no_upgrade
 from authz.core.protocols.json_members import name_of, names, pick
 from authz.core.protocols.jsonrpc import Rpc
 from authz.core.protocols.message import OWS, Message, Sent
-from authz.core.protocols.query import values_of
+from authz.core.protocols.query_parameters import values_of
 from authz.core.reason import Denied, Reason
 from authz.core.request import Call
 

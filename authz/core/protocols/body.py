@@ -8,7 +8,7 @@ body is in any detail here.
 from collections.abc import Set as AbstractSet
 from typing import Any, Final
 
-from authz.core import strictjson
+from authz.core import strict_json
 from authz.core.protocols.message import OWS, Sent
 from authz.core.reason import Denied, Reason
 
@@ -39,13 +39,13 @@ def parse(sent: Sent, types: AbstractSet[str] = JSON_TYPES) -> Any:  # noqa: ANN
     _require_whole(sent)
     _require_plain(sent, types)
     body = sent.body
-    if strictjson.values_at_most(body) > MAX_VALUES:
+    if strict_json.values_at_most(body) > MAX_VALUES:
         raise Denied(Reason.BODY_TRUNCATED, f"the body may hold more than {MAX_VALUES} values")
     if body.count(b":") > MAX_MEMBERS:
         raise Denied(Reason.BODY_TRUNCATED, f"the body may hold more than {MAX_MEMBERS} members")
     try:
-        value = strictjson.loads(body, MAX_DEPTH)
-    except strictjson.StrictJsonError as error:
+        value = strict_json.loads(body, MAX_DEPTH)
+    except strict_json.StrictJsonError as error:
         raise Denied(Reason.MCP_PARSE, str(error)) from None
     if sent.is_text and b"!" in body:
         _require_unmasked_members(value)

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from authz.core.protocols.json_members import Names, folded, names
 from authz.core.protocols.message import Sent
-from authz.core.protocols.query import parameters
+from authz.core.protocols.query_parameters import parameters
 from authz.core.reason import Denied, Reason
 
 # What is read as a part of the call, whichever endpoint it comes to.

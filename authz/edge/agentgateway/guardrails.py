@@ -22,7 +22,7 @@ from authz.core.protocols.mcp_methods import LISTEN, METHODS, Listed
 from authz.core.reason import Denied, Reason
 from authz.core.request import Call, Request
 from authz.edge.agentgateway import reader, writer
-from authz.edge.agentgateway.lists import Item, Listing
+from authz.edge.agentgateway.list_filter import Item, Listing
 from authz.edge.agentgateway.reader import Asked
 from authz.edge.envoy import Reading
 from authz.edge.ids import new_decision_id

@@ -20,9 +20,9 @@ from authz.core.policy.call_matchers import said
 from authz.core.reason import Denied, Reason
 from authz.core.request import Operation, Request
 from authz.core.routes import Route
-from authz.review.explain.asked import Asked, Question, asked_in_words, asked_of_record, assumed
-from authz.review.explain.considered import SHOWN, considered
+from authz.review.explain.questions import Asked, Question, asked_in_words, asked_of_record, assumed
 from authz.review.explain.recorded import Recorded, RecordedError, audit_record, check_request
+from authz.review.explain.rule_report import SHOWN, considered
 from authz.wiring import (
     authorizer_of,
     delegations_of,

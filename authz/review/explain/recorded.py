@@ -17,7 +17,7 @@ from google.protobuf.timestamp_pb2 import DESCRIPTOR as TIMESTAMP
 
 from authz._pb import ext_authz_pb2 as pb
 from authz.adapters.audit import AuditOperation, AuditRecord
-from authz.core import strictjson
+from authz.core import strict_json
 from authz.review.audit_files import AuditLogs
 from authz.review.audit_records import MAX_DEPTH, TracedCall
 
@@ -95,14 +95,14 @@ def audit_record(logs: AuditLogs, decision_id: str) -> Recorded:
         if not wanted or wanted not in line:
             continue
         try:
-            ids = strictjson.load_as(line, _Ids, MAX_DEPTH)
+            ids = strict_json.load_as(line, _Ids, MAX_DEPTH)
             if ids.decision_id == decision_id:
                 return Recorded(
-                    strictjson.load_as(line, AuditRecord, MAX_DEPTH),
-                    strictjson.load_as(line, AuditOperation, MAX_DEPTH),
+                    strict_json.load_as(line, AuditRecord, MAX_DEPTH),
+                    strict_json.load_as(line, AuditOperation, MAX_DEPTH),
                     ids.time,
                     ids.calls,
                 )
-        except strictjson.StrictJsonError:
+        except strict_json.StrictJsonError:
             continue  # a line that was cut off, or not ours
     raise RecordedError(f"there is no record of the decision {decision_id!r}")

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
-from authz.core import strictjson
+from authz.core import strict_json
 from authz.core.protocols.mcp_methods import Listed
 from authz.core.reason import Denied, Reason
 from authz.core.request import Call
@@ -64,11 +64,11 @@ class Listing:
 def _parsed(result: bytes) -> dict[str, Any]:
     if len(result) > MAX_LIST_BYTES:
         raise Denied(Reason.BODY_TRUNCATED, f"the list is larger than {MAX_LIST_BYTES} bytes")
-    if strictjson.values_at_most(result) > MAX_VALUES:
+    if strict_json.values_at_most(result) > MAX_VALUES:
         raise Denied(Reason.BODY_TRUNCATED, f"the list may hold more than {MAX_VALUES} values")
     try:
-        value = strictjson.loads(result, MAX_DEPTH)
-    except strictjson.StrictJsonError as error:
+        value = strict_json.loads(result, MAX_DEPTH)
+    except strict_json.StrictJsonError as error:
         raise _odd(f"the list: {error}") from None
     if not isinstance(value, dict):
         raise _odd("the list's result is not an object")

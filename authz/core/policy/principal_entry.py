@@ -6,7 +6,7 @@ from typing import Final, Self
 
 from authz.core.decision import Agent, Delegation
 from authz.core.patterns import ANY
-from authz.core.policy.held import TOLD, ClaimMatch, Fit, HeldClaims
+from authz.core.policy.claim_match import TOLD, ClaimMatch, Fit, HeldClaims
 from authz.core.policy.rules import RuleSet
 from authz.core.policy.settings import GROUPS, ROLES, PrincipalSettings
 from authz.core.spiffe import SCHEME, SpiffeId, SpiffeIdError, SpiffePattern

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from authz.config.yamlfile import Place
+from authz.config.yaml_document import Place
 from authz.core.conditions import CLAIMS, HEADERS, Listed
 from authz.edge.envoy import HeaderSettings, owned_headers
 

@@ -12,7 +12,7 @@ from enum import Enum
 from typing import Final
 
 from authz._pb.cel_ast_pb2 import CheckedExpr, Expr, Type
-from authz.core.conditions.syntax import children
+from authz.core.conditions.syntax_tree import children
 from authz.core.conditions.variables import ARGUMENTS, CLAIMS
 
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from authz.core.policy import Case, Miss, Policy
-from authz.core.policy.entries import AgentEntry
-from authz.core.policy.principal import PrincipalEntry
+from authz.core.policy.agents import AgentEntry
+from authz.core.policy.principal_entry import PrincipalEntry
 from authz.core.policy.rules import UNRESTRICTED, Rule, distance
 from authz.core.spiffe import SpiffePattern
 

@@ -12,9 +12,9 @@ from typing import Final
 from authz.core.decision import Agent, Delegation
 from authz.core.patterns import ANY, SegmentPattern, path_pattern
 from authz.core.policy import Policy, RuleSettings
+from authz.core.policy.agents import AgentEntry
 from authz.core.policy.call_settings import KEYS
-from authz.core.policy.entries import AgentEntry
-from authz.core.policy.principal import PrincipalEntry
+from authz.core.policy.principal_entry import PrincipalEntry
 from authz.core.policy.rules import UNRESTRICTED, Rule
 from authz.core.request import Operation
 from authz.core.spiffe import SpiffePattern

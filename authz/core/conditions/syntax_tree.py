@@ -6,7 +6,7 @@ from google.protobuf.any_pb2 import Any
 from google.protobuf.message import DecodeError
 
 from authz._pb.cel_ast_pb2 import CheckedExpr, Expr
-from authz.core.conditions.language import ConditionError
+from authz.core.conditions.cel import ConditionError
 
 
 def tree_of(serialized: bytes) -> CheckedExpr:

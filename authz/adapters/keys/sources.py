@@ -9,7 +9,7 @@ from urllib.parse import urlsplit, urlunsplit
 from authz.adapters.http_fetch import FetchError, StatusError
 from authz.adapters.keys.download import Fetched, get, read_file
 from authz.adapters.keys.spiffe_bundle import SpiffeBundle
-from authz.core import strictjson
+from authz.core import strict_json
 from authz.core.jose.jwk import Key, parse_key_set
 from authz.core.jose.settings import KeySettings
 from authz.core.urls import check_url, is_plain
@@ -90,8 +90,8 @@ def metadata_urls(issuer: str) -> tuple[str, str]:
 def _jwks_uri(document: bytes, issuer: str, settings: KeySettings) -> str:
     """The metadata's jwks_uri; its issuer must be ours to the letter (RFC 8414 section 3.3)."""
     try:
-        metadata = strictjson.loads(document)
-    except strictjson.StrictJsonError as error:
+        metadata = strict_json.loads(document)
+    except strict_json.StrictJsonError as error:
         raise FetchError(f"the issuer's metadata: {error}") from None
     if not isinstance(metadata, dict) or metadata.get("issuer") != issuer:
         raise FetchError("the issuer's metadata is of another issuer")

@@ -5,8 +5,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from authz.config.messages import message_of
-from authz.core import strictjson
+from authz.config.setting_errors import message_of
+from authz.core import strict_json
 from authz.review.call_input import CallWords
 
 
@@ -68,7 +68,7 @@ def words_of(options: argparse.Namespace) -> CallWords:
 
 def _object(text: str) -> dict[str, Any]:
     try:
-        value = strictjson.loads(text.encode())
+        value = strict_json.loads(text.encode())
     except ValueError:  # the reason is said, and what was meant
         value = None
     if not isinstance(value, dict):

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Sequence
 
 from authz.core.decision import Grant, Shadow, Verdict
 from authz.core.policy.call_settings import KEYS, KINDS, RESOURCE, named
-from authz.core.policy.case import Case
 from authz.core.policy.name_patterns import Names, Uris
+from authz.core.policy.query import Case
 from authz.core.policy.rules import Rule
 from authz.core.policy.shadow import PolicyStep
 from authz.core.reason import Denied, Reason

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
 from authz.config.nearest import nearest, nearest_or_all
-from authz.config.yamlfile import Place
+from authz.config.yaml_document import Place
 from authz.core.conditions import ConditionError
 from authz.core.settings import MisfitError
 

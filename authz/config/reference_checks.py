@@ -11,8 +11,8 @@ from typing import Any, Final
 from authz.config.merged import Merged
 from authz.config.nearest import nearest_or_all
 from authz.config.problems import Problem
-from authz.config.rules import Found, rule_problems
-from authz.config.yamlfile import Place
+from authz.config.rule_checks import Found, rule_problems
+from authz.config.yaml_document import Place
 from authz.core.spiffe import SpiffeIdError, SpiffePattern, TrustDomain
 
 _UNIQUE: Final = (("agents", "id"), ("issuers", "issuer"), ("routes", "name"))

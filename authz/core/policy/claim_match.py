@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final, Self
 
-from authz.core.elsewhere import Names, is_elsewhere, names_elsewhere
-from authz.core.policy.claims import ClaimValue, claim_of, claim_values, root_of
-from authz.core.strictjson import of_type
+from authz.core.distributed_claims import Names, is_elsewhere, names_elsewhere
+from authz.core.policy.claim_names import ClaimValue, claim_of, claim_values, root_of
+from authz.core.strict_json import of_type
 
 # A list or an object as JSON, within a text: escapes in it could spell any name.
 _JSON: Final = re.compile(r'\s*[\[{]\s*["\[{\]}]')

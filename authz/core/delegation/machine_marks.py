@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from authz.core.delegation.settings import IssuerSettings
-from authz.core.strictjson import children, of_type
+from authz.core.strict_json import children, of_type
 
 # Claims that name the client: RFC 8693 section 4.3, OIDC Core 2, Okta, Entra ID v1, Keycloak. Some
 # issuers have it in aud alone (ServiceNow, Laravel Passport).

@@ -16,7 +16,7 @@ from typing import Any, Final
 import yaml
 
 from authz.config.problems import Problem, elsewhere
-from authz.config.syntax import encoding_problem, syntax_problem
+from authz.config.yaml_syntax import encoding_problem, syntax_problem
 
 _LOOKED_THROUGH: Final = 200  # lines, for one of a text: a condition has 2048 bytes at most
 MAX_DEPTH: Final = 32  # the config needs 7
