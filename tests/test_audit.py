@@ -259,7 +259,7 @@ def test_a_line_that_cannot_be_encoded(tmp_path: Path) -> None:
 
 STALLED = """
 import os, sys, time
-from authz.audit import AuditLog, AuditSettings
+from authz.adapters.audit import AuditLog, AuditSettings
 os.set_blocking(1, False)
 log = AuditLog(AuditSettings(queue=2000))
 log.start()
@@ -298,7 +298,7 @@ def test_standard_output_that_stalls_costs_nothing() -> None:
 
 CLOSED_BY_READER = """
 import sys, time
-from authz.audit import AuditLog, AuditSettings
+from authz.adapters.audit import AuditLog, AuditSettings
 log = AuditLog(AuditSettings())
 log.start()
 sys.stdin.read()

@@ -45,8 +45,8 @@ def run(script: str, folder: Path) -> str:
 LIMITED = """
 import resource, sys, time
 from pathlib import Path
-from authz.audit import AuditLog, AuditSettings
-from authz.audit.output import Output
+from authz.adapters.audit import AuditLog, AuditSettings
+from authz.adapters.audit.output import Output
 
 LIMIT = 100_000
 folder = Path(sys.argv[1])

@@ -19,7 +19,8 @@ PROCESSES, LINES = 4, 15
 APPEND = """
 import os, sys
 from pathlib import Path
-from authz.revocations import Revocation, append
+from authz.adapters.revocation_file import append
+from authz.core.revocations import Revocation
 if sys.argv[3:]:
     os.setuid(int(sys.argv[3]))
 for number in range(int(sys.argv[2])):

@@ -144,7 +144,7 @@ def test_a_thread_that_fails_leaves_a_line() -> None:
     """An error that ends a thread, or that a finaliser raises, is a line without its text."""
     program = """
 import sys, threading
-from authz.server.logs import logging_to_stderr
+from authz.server.json_log import logging_to_stderr
 class Odd:
     def __del__(self):
         raise KeyError("the secret")
