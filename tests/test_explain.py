@@ -7,9 +7,8 @@ import pytest
 from google.protobuf import text_format
 from hypothesis import given
 from hypothesis import strategies as st
+from path_rules import RULES, SEGMENTS, case, delegation, policy, rule
 from test_cli import URL, config, run
-from test_policy import SEGMENTS, case, delegation, policy, rule
-from test_reverse import RULES
 from world import READ, World, check_request
 
 from authz.config import load

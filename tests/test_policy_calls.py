@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from path_rules import AGENT, ISSUER
 from pydantic import AnyUrl, ValidationError
-from test_policy import AGENT, ISSUER
 
 from authz.core.decision import Actor, Agent, Delegation, Grant, Shadow
 from authz.core.policy import (

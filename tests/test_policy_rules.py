@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from path_rules import AGENT, ISSUER
 from prometheus_client import generate_latest
 from pydantic import ValidationError
-from test_policy import AGENT, ISSUER
 from world import READ, World, header_of, reason_of
 
 from authz.config import ConfigError, load_text
