@@ -6,13 +6,12 @@ from typing import Any
 
 import pytest
 import yaml
-from test_cli import config, run
+from verbs import run
 
 from authz.config import load
 from authz.wiring import version_of
 from lab.mesh import TRAVEL
 
-__all__ = ["config"]
 TRIPS = "https://mcp.corp.example/trips/mcp"
 GRANTS = """\
 grants:

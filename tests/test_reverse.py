@@ -16,7 +16,7 @@ from path_rules import (
     policy,
     rule,
 )
-from test_cli import URL, config, run
+from verbs import URL, run
 
 from authz.core.decision import Agent
 from authz.core.patterns import SegmentPattern, path_pattern
@@ -26,7 +26,6 @@ from authz.core.spiffe import SpiffeId
 from authz.review.search import what_can, who_can
 from lab.mesh import TRAVEL
 
-__all__ = ["config"]
 SEGMENT_PATTERNS = st.builds(
     SegmentPattern,
     st.lists(st.sampled_from(["a", "b", "", None]), max_size=4).map(tuple),
