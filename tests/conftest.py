@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from canary import canary
 from hypothesis import HealthCheck, settings
+from verbs import write_config
 from world import World
 
 from lab.mesh import Mesh
@@ -62,3 +63,9 @@ def world(tmp_path: Path) -> Iterator[World]:
     """A core of one's own, whose keys, config and clock of events may be changed."""
     with World(tmp_path) as own:
         yield own
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """A good config file, for the command's verbs."""
+    return write_config(tmp_path)

@@ -7,8 +7,8 @@ from typing import Any
 
 import grpc
 import pytest
-from test_policy_calls import cases as asked
-from test_policy_calls import code, policy, refusal, rule
+from call_rules import cases as asked
+from call_rules import code, policy, refusal, rule
 from world import World, check_request, reason_of
 
 from authz.core.protocols.a2a_methods import GRPC_METHODS

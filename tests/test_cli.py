@@ -11,36 +11,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from verbs import URL, run
 from world import READ, World
 
-from authz import cli
 from authz.config import load
 from authz.server.json_log import JsonFormatter
 from authz.wiring import version_of
 from lab.issuer import Issuer, JwksServer
 from lab.mesh import CONFIG, TRAVEL, Mesh
-
-URL = "https://mcp.corp.example/finance/balance"
-
-
-@pytest.fixture
-def config(tmp_path: Path) -> Path:
-    """A good config file."""
-    path = tmp_path / "authz.yaml"
-    text = CONFIG.format(
-        socket=tmp_path / "authz.sock",
-        admin_port=0,
-        drain="1s",
-        jwks_uri="http://127.0.0.1:1/jwks",
-        audit=tmp_path / "audit.jsonl",
-    )
-    path.write_text(text)
-    return path
-
-
-def run(*arguments: str) -> int:
-    """The exit status of a verb in this process."""
-    return cli.main(list(arguments))
 
 
 def test_check(config: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,7 +3,7 @@
 from typing import Any, Final
 
 import pytest
-from test_conditions import facts, failure, holds
+from condition_facts import facts, failure, holds
 
 from authz.core.request import Call
 

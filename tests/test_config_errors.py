@@ -6,32 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from config_halves import INCLUDED, halves
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from authz.config import ConfigError, load, load_text, schema
 from authz.config.setting_errors import PATTERNS
-from lab.mesh import CONFIG
 
 HERE = "@@"  # stands on the line that the message has to name, and is taken out
-INCLUDED = "policy.d/team.yaml"
 _FOREIGN = re.compile(
     r"(?i)pydantic|tuple|dict|pyyaml|python|traceback|NoneType|\binput should|\bstr\b|\bint\b"
 )
-
-
-def halves() -> tuple[str, str]:
-    """The lab's config: how the server runs, and who may do what in a file of its own."""
-    text = CONFIG.format(
-        socket="/run/authz/authz.sock",
-        admin_port=9192,
-        drain="5s",
-        jwks_uri="http://127.0.0.1:1/jwks",
-        audit="-",
-    )
-    begin, end = text.index("routes:"), text.index("audit:")
-    main = f"include: [{INCLUDED}]\ncache: {{entries: 5000}}\n{text[:begin]}{text[end:]}"
-    return main, text[begin:end]
 
 
 def problems(folder: Path, main: str | bytes, included: str | bytes) -> list[str]:

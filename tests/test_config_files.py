@@ -11,9 +11,9 @@ from pathlib import Path
 
 import grpc
 import pytest
+from config_halves import halves
 from hypothesis import given
 from hypothesis import strategies as st
-from test_config_errors import halves
 from world import READ, World, check_request, reason_of, wait_until
 
 from authz._pb import ext_authz_pb2 as pb

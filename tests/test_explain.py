@@ -7,9 +7,8 @@ import pytest
 from google.protobuf import text_format
 from hypothesis import given
 from hypothesis import strategies as st
-from test_cli import URL, config, run
-from test_policy import SEGMENTS, case, delegation, policy, rule
-from test_reverse import RULES
+from path_rules import RULES, SEGMENTS, case, delegation, policy, rule
+from verbs import URL, run
 from world import READ, World, check_request
 
 from authz.config import load
@@ -21,8 +20,6 @@ from authz.review.explain import check_request as read_check_request
 from authz.review.explain.rule_report import considered
 from authz.wiring import version_of
 from lab.mesh import TRAVEL
-
-__all__ = ["config"]
 
 
 @given(RULES, RULES, SEGMENTS, st.sets(st.sampled_from(["s", "t"])))

@@ -7,7 +7,7 @@ from typing import Final
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
-from test_keys_jwk import ALL, jwk, number, parse, refusal
+from jwks import ALL, jwk, number, parse, refusal
 
 from authz.core.jose.jwk import KeySetError, proof_key
 from authz.core.jose.roca import is_roca_weak

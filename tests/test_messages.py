@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from posts import PATH, message
 from world import World, check_request, header_of, reason_of
 
 from authz._pb import ext_authz_pb2 as pb
@@ -57,7 +58,6 @@ routes:
       models: {names: ["small-*"]}
 """,
 }
-PATH = "/trips/mcp"
 
 
 @pytest.fixture(scope="module")
@@ -71,25 +71,6 @@ def call(name: str, arguments: Any = None, **members: Any) -> dict[str, Any]:
     """A tool call."""
     params = {"name": name, "arguments": arguments or {}}
     return {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params, **members}
-
-
-def message(
-    world: World, body: Any, *, path: str = PATH, token: str | None = "", **headers: str | None
-) -> pb.CheckRequest:
-    """A POST with a body, and a good token unless there is another; None leaves one out."""
-    data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    sent = {
-        "content-type": "application/json",
-        "content-length": str(len(data)),
-        "x-envoy-auth-partial-body": "false",
-        "authorization": None if token is None else f"Bearer {token or world.token()}",
-        **{name.replace("_", "-"): value for name, value in headers.items()},
-    }
-    pairs = [(name, value) for name, value in sent.items() if value is not None]
-    request = check_request(world.svid, pairs, method="POST", path=path, raw_headers=True)
-    http = request.attributes.request.http
-    http.raw_body, http.size = data, len(data)
-    return request
 
 
 def ask(world: World, body: Any, **how: Any) -> pb.CheckResponse:

@@ -3,18 +3,18 @@
 from typing import Any
 
 import pytest
+from call_rules import cases, code, policy, refusal, rule
 from hypothesis import given
 from hypothesis import strategies as st
+from path_rules import AGENT, ISSUER
 from pydantic import AnyUrl, ValidationError
-from test_policy import AGENT, ISSUER
 
-from authz.core.decision import Actor, Agent, Delegation, Grant, Shadow
+from authz.core.decision import Grant, Shadow
 from authz.core.policy import (
     AgentSettings,
     Case,
     NotEnforced,
     Policy,
-    PolicyStep,
     PrincipalMatch,
     PrincipalSettings,
     RuleSettings,
@@ -22,51 +22,8 @@ from authz.core.policy import (
     judge_all,
 )
 from authz.core.policy.name_patterns import Glob, Uris
-from authz.core.reason import Denied, Reason
-from authz.core.request import Call, Operation, Request
-from authz.core.spiffe import SpiffeId
-
-
-def rule(**keys: Any) -> RuleSettings:
-    """A rule for everything; an allow that asks for no scope unless the keys say else."""
-    if keys.get("effect") != "deny":
-        keys = {"scopes": (), **keys}
-    return RuleSettings.model_validate(
-        {"hosts": ("*",), "methods": ("*",), "paths": ("/**",), **keys}
-    )
-
-
-def policy(*agent: RuleSettings, principal: tuple[RuleSettings, ...] | None = None) -> Policy:
-    """A policy of one agent and one principal, who is unrestricted if no rules are given."""
-    held: dict[str, Any] = {"grants": ("p",)} if principal else {"unrestricted": True}
-    return Policy(
-        [AgentSettings(id=AGENT, grants=("a",))],
-        [PrincipalSettings(match=PrincipalMatch(issuer=ISSUER), **held)],
-        {"a": agent, "p": principal or ()},
-    )
-
-
-def cases(*calls: Call, protocol: str = "mcp", scopes: str = "", **claims: Any) -> list[Case]:
-    """The questions of one message; without calls that of a plain request."""
-    request = Request("POST", "h", "/x", protocol=protocol if calls else "", calls=calls)
-    delegation = Delegation(
-        ISSUER, "alice", (Actor(ISSUER, AGENT),), frozenset(scopes.split()), 0, 1, claims=claims
-    )
-    agent = Agent(SpiffeId.parse(AGENT))
-    each = Operation.of(request).each(request)
-    return [Case(agent, delegation, operation, request, 0.5) for operation in each]
-
-
-def refusal(subject: PolicyStep, asked: list[Case]) -> Denied | None:
-    """Why it is refused; None when it is not."""
-    outcome = judge_all(subject, asked).outcome
-    return outcome if isinstance(outcome, Denied) else None
-
-
-def code(subject: PolicyStep, *calls: Call, **how: Any) -> str:
-    """The word allow, or the code of the reason."""
-    denied = refusal(subject, cases(*calls, **how))
-    return denied.reason.code if denied else "allow"
+from authz.core.reason import Reason
+from authz.core.request import Call, Operation
 
 
 def tool(name: str, arguments: bytes = b"") -> Call:

@@ -6,9 +6,9 @@ The model reads nothing compiled: it is written from the reference page of the c
 import re
 from typing import Any, Final
 
+from call_rules import cases, code, policy, rule
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
-from test_policy_calls import cases, code, policy, rule
 
 from authz.core.conditions import Condition
 from authz.core.policy import RuleSettings

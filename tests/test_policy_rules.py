@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from path_rules import AGENT, ISSUER
 from prometheus_client import generate_latest
 from pydantic import ValidationError
-from test_policy import AGENT, ISSUER
+from rule_keys import ALL, NOW, decide, policy, question, rule
 from world import READ, World, header_of, reason_of
 
 from authz.config import ConfigError, load_text
-from authz.core.decision import Actor, Agent, Delegation, Grant, Verdict
+from authz.core.decision import Grant, Verdict
 from authz.core.policy import (
     AgentSettings,
     Case,
@@ -24,73 +25,15 @@ from authz.core.policy import (
     Policy,
     PrincipalMatch,
     PrincipalSettings,
-    RuleSettings,
     WithCandidate,
 )
 from authz.core.policy.claim_names import claim_values
 from authz.core.policy.time_windows import Window, WindowSettings
 from authz.core.reason import Denied, Reason
-from authz.core.request import Operation, Request
-from authz.core.spiffe import SpiffeId
 from authz.wiring import version_of
 
-NOW = datetime(2026, 3, 25, 12, tzinfo=UTC).timestamp()  # a Wednesday
 EARLIER = "spiffe://td/earlier"
-CONDITIONS = ConditionSettings(headers=("x-env",), claims=("level",))
 SCOPES = '      scopes: ["balance:read"]\n'
-
-
-def rule(**keys: Any) -> RuleSettings:
-    """A rule for everything; an allow that asks for no scope unless the keys say else."""
-    if keys.get("effect") != "deny":
-        keys = {"scopes": (), **keys}
-    return RuleSettings(**{"hosts": ("*",), "methods": ("*",), "paths": ("/**",), **keys})
-
-
-ALL = (rule(),)
-
-
-def policy(
-    agent: tuple[RuleSettings, ...] = ALL, principal: tuple[RuleSettings, ...] = ALL, **entry: Any
-) -> Policy:
-    """A policy of one agent and one principal; ``entry`` is more of the principal's."""
-    match = PrincipalMatch(issuer=ISSUER, **entry.pop("match", {}))
-    return Policy(
-        [AgentSettings(id=AGENT, grants=("a",))],
-        [PrincipalSettings(match=match, grants=("p",), **entry)],
-        {"a": agent, "p": principal},
-        conditions=CONDITIONS,
-    )
-
-
-def question(
-    now: float = NOW,
-    *,
-    env: str | None = None,
-    earlier: tuple[str, ...] = (),
-    scopes: tuple[str, ...] = (),
-    path: str = "/x",
-    subject: str = "alice",
-    mode: str = "act",
-    **claims: Any,
-) -> Case:
-    """A question by the agent for alice, with a token that was issued at NOW."""
-    actors = tuple(Actor(ISSUER, one) for one in (AGENT, *earlier))
-    delegation = Delegation(
-        ISSUER, subject, actors, frozenset(scopes), NOW, NOW + 600, mode=mode, claims=claims
-    )
-    request = Request("GET", "h", path, () if env is None else (("x-env", env),))
-    operation = Operation("GET", "h", tuple(path[1:].split("/")))
-    return Case(Agent(SpiffeId.parse(AGENT)), delegation, operation, request, now)
-
-
-def decide(subject: Policy, case: Case) -> str:
-    """The word allow, or the code of the reason."""
-    try:
-        subject.judge(case).granted()
-    except Denied as denied:
-        return denied.reason.code
-    return "allow"
 
 
 ALLOWS: list[tuple[dict[str, Any], Case, Case]] = [

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from messages import bare, calls, post, targets, why
+from posts import message
 from sent import sent
-from test_messages import message
 from world import World, reason_of
 
 from authz.config import ConfigError, load_text

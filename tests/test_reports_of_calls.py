@@ -6,13 +6,12 @@ from typing import Any
 
 import pytest
 import yaml
-from test_cli import config, run
+from verbs import run
 
 from authz.config import load
 from authz.wiring import version_of
 from lab.mesh import TRAVEL
 
-__all__ = ["config"]
 TRIPS = "https://mcp.corp.example/trips/mcp"
 GRANTS = """\
 grants:
@@ -66,7 +65,7 @@ FOR_ALICE = ("--agent", TRAVEL, "--principal", "alice")
 
 
 @pytest.fixture
-def trips(config: Path) -> Path:
+def rules(config: Path) -> Path:
     """A config with rules on messages."""
     text = config.read_text()
     for old, new in HOLD.items():
@@ -96,10 +95,10 @@ def trips(config: Path) -> Path:
     ],
 )  # fmt: skip
 def test_explain(
-    trips: Path, capsys: pytest.CaptureFixture[str], flags: list[str], status: int, words: str
+    rules: Path, capsys: pytest.CaptureFixture[str], flags: list[str], status: int, words: str
 ) -> None:
     """Explain takes a call in flags, decides as the server would, and tells the nearest miss."""
-    assert run("explain", str(trips), "POST", TRIPS, *FOR_ALICE, *flags) == status
+    assert run("explain", str(rules), "POST", TRIPS, *FOR_ALICE, *flags) == status
     assert words in capsys.readouterr().out
 
 
@@ -118,54 +117,54 @@ def test_explain(
     ],
 )
 def test_flags_that_are_no_call(
-    trips: Path, capsys: pytest.CaptureFixture[str], flags: list[str], words: str
+    rules: Path, capsys: pytest.CaptureFixture[str], flags: list[str], words: str
 ) -> None:
     """Flags that are not one call are a usage error with a clear text."""
     asked = [] if "--audit" in flags else ["POST", TRIPS, *FOR_ALICE]
     with pytest.raises(SystemExit) as caught:
-        run("explain", str(trips), *asked, *flags)
+        run("explain", str(rules), *asked, *flags)
 
     assert caught.value.code == 2
     assert words in capsys.readouterr().err
 
 
-def test_who_can_call(trips: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_who_can_call(rules: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Who-can tells the rules about the call, and not those that name other tools."""
-    assert run("who-can", str(trips), "POST", TRIPS, "--tool", "find_o_sin") == 0
+    assert run("who-can", str(rules), "POST", TRIPS, "--tool", "find_o_sin") == 0
     said = capsys.readouterr().out
     assert '    trips/search: scopes none, mcp {"tools": ["search", "get_price", ' in said
     assert "    narrow/some" in said
     assert "trips/book" not in said
     assert "narrow/secret denies it" in said
     for tool_name, status in (("search", 0), ("get_price", 1), ("pay", 1)):
-        assert run("who-can", str(trips), "POST", TRIPS, "--tool", tool_name) == status
+        assert run("who-can", str(rules), "POST", TRIPS, "--tool", tool_name) == status
         assert "narrow/secret" not in capsys.readouterr().out
-    assert run("who-can", str(trips), "POST", TRIPS) == 1
+    assert run("who-can", str(rules), "POST", TRIPS) == 1
     url = "https://mcp.corp.example/v1/chat/completions"
-    assert run("who-can", str(trips), "POST", url, "--model", "small-1", "--offer", "search") == 0
-    assert run("who-can", str(trips), "POST", url, "--model", "small-1", "--offer", "shell") == 1
+    assert run("who-can", str(rules), "POST", url, "--model", "small-1", "--offer", "search") == 0
+    assert run("who-can", str(rules), "POST", url, "--model", "small-1", "--offer", "shell") == 1
 
 
-def test_what_can_be_called(trips: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_can_be_called(rules: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """What-can lists the tools that both sides name, of one protocol at a time."""
-    assert run("what-can", str(trips), TRAVEL, "--for", "alice") == 0
+    assert run("what-can", str(rules), TRAVEL, "--for", "alice") == 0
     said = capsys.readouterr().out
     assert "    mcp: tools search, find_* & *o*\n    scopes none; by trips/search" in said
     assert "    mcp: tools book\n    scopes trips:write; by trips/book (when" in said
     assert "    models: names small-*; tools search\n" in said
     assert "narrow/secret" in said.partition("except")[2]
-    assert run("what-can", str(trips), TRAVEL) == 0
+    assert run("what-can", str(rules), TRAVEL) == 0
     assert "mcp: tools search, get_price, find_*; resources trips://policy/**" in (
         capsys.readouterr().out
     )
 
 
-def test_what_nobody_can_call(trips: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_nobody_can_call(rules: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Rules of both sides that name no call in common are not told; nor a session without one."""
-    text = trips.read_text()
+    text = rules.read_text()
     narrow = text.replace('tools: ["*o*", search], methods', "tools: [other], methods")
-    trips.write_text(narrow.replace('names: ["*"]', "names: [large-1]"))
-    assert run("what-can", str(trips), TRAVEL, "--for", "alice") == 0
+    rules.write_text(narrow.replace('names: ["*"]', "names: [large-1]"))
+    assert run("what-can", str(rules), TRAVEL, "--for", "alice") == 0
     said = capsys.readouterr().out
     assert "mcp: a session\n    scopes none; by trips/search and narrow/some\n" in said
     assert "models" not in said
@@ -189,24 +188,24 @@ def judged(config: Path, **keys: Any) -> int:
     return run("test", str(config), str(path))
 
 
-def test_cases_of_calls(trips: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_cases_of_calls(rules: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A case may be a call, with its arguments."""
     llm = "https://mcp.corp.example/v1/chat/completions"
     paid = {"scopes": ["trips:write"], "rule": "trips/book"}
     nested = {"price": 5, "legs": [{"to": "HAM"}]}
-    assert judged(trips, mcp={"tool": "search"}, rule="trips/search") == 0
-    assert judged(trips, mcp={"method": "tools/list"}) == 0
-    assert judged(trips, mcp={"tool": "find_sin"}, expect="deny", rule="narrow/secret") == 0
-    assert judged(trips, mcp={"tool": "book", "arguments": nested}, **paid) == 0
-    assert judged(trips, mcp={"tool": "book", "arguments": {}}, **paid) == 1
-    assert judged(trips, mcp={"tool": "book", "arguments": nested}, expect="scope") == 0
-    assert judged(trips, a2a={"method": "GetTask", "task": "t"}, expect="policy_denied") == 0
-    assert judged(trips, models={"name": "small-1"}, url=llm) == 0
-    assert judged(trips, models={"name": "small-1", "tools": ["sh"]}, url=llm) == 1
-    assert judged(trips, models={"name": "large"}, url=llm, expect="deny") == 0
-    assert judged(trips, expect="deny") == 0
+    assert judged(rules, mcp={"tool": "search"}, rule="trips/search") == 0
+    assert judged(rules, mcp={"method": "tools/list"}) == 0
+    assert judged(rules, mcp={"tool": "find_sin"}, expect="deny", rule="narrow/secret") == 0
+    assert judged(rules, mcp={"tool": "book", "arguments": nested}, **paid) == 0
+    assert judged(rules, mcp={"tool": "book", "arguments": {}}, **paid) == 1
+    assert judged(rules, mcp={"tool": "book", "arguments": nested}, expect="scope") == 0
+    assert judged(rules, a2a={"method": "GetTask", "task": "t"}, expect="policy_denied") == 0
+    assert judged(rules, models={"name": "small-1"}, url=llm) == 0
+    assert judged(rules, models={"name": "small-1", "tools": ["sh"]}, url=llm) == 1
+    assert judged(rules, models={"name": "large"}, url=llm, expect="deny") == 0
+    assert judged(rules, expect="deny") == 0
     capsys.readouterr()
-    assert judged(trips, mcp={"toool": "x"}) == 1
+    assert judged(rules, mcp={"toool": "x"}) == 1
     assert "cases[0].mcp.toool: unknown key; did you mean tool?" in capsys.readouterr().err
 
 
@@ -241,45 +240,45 @@ def replayed(
     return status, json.loads(capsys.readouterr().out)
 
 
-def test_replay(trips: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_replay(rules: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Recorded calls are decided again; a batch as a whole; foreign records are bad lines."""
-    log = written(trips, [tool("search")], [tool("search"), tool("find_one")], [tool("get_price")])
-    status, report = replayed(trips, log, capsys)
+    log = written(rules, [tool("search")], [tool("search"), tool("find_one")], [tool("get_price")])
+    status, report = replayed(rules, log, capsys)
     assert (status, report["unchanged"], report["newly_denied"]["count"]) == (0, 2, 1)
-    log = written(trips, [tool("search")], [], [{"kind": "tool"}], protocol="x")
-    assert replayed(trips, log, capsys)[1]["bad_lines"]["count"] == 3
-    log = written(trips, [])
-    assert replayed(trips, log, capsys)[1]["bad_lines"]["count"] == 1
-    log = written(trips, [tool("search")], protocol="")
-    assert replayed(trips, log, capsys)[1]["bad_lines"]["count"] == 1
-    log = written(trips, [tool("x")], decision="deny", reason="mcp_unknown_method")
-    assert replayed(trips, log, capsys)[1]["unchanged"] == 1
-    log = written(trips, [], decision="deny", reason="body_truncated", by_policy=False)
-    assert replayed(trips, log, capsys)[1]["not_policys"] == 1
+    log = written(rules, [tool("search")], [], [{"kind": "tool"}], protocol="x")
+    assert replayed(rules, log, capsys)[1]["bad_lines"]["count"] == 3
+    log = written(rules, [])
+    assert replayed(rules, log, capsys)[1]["bad_lines"]["count"] == 1
+    log = written(rules, [tool("search")], protocol="")
+    assert replayed(rules, log, capsys)[1]["bad_lines"]["count"] == 1
+    log = written(rules, [tool("x")], decision="deny", reason="mcp_unknown_method")
+    assert replayed(rules, log, capsys)[1]["unchanged"] == 1
+    log = written(rules, [], decision="deny", reason="body_truncated", by_policy=False)
+    assert replayed(rules, log, capsys)[1]["not_policys"] == 1
 
 
-def test_arguments_are_not_recorded(trips: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_arguments_are_not_recorded(rules: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Where a rule that matters reads arguments, a record is not judged, and never unchanged."""
     listing = {"method": "tools/list"}
     calls = [[tool("book")], [tool("search"), tool("book")], [tool("search"), listing]]
-    log = written(trips, *calls)
-    old = trips.with_name("old.yaml")
-    old.write_text(trips.read_text())
-    trips.write_text(trips.read_text().replace("price <= 500", "price <= 600"))
+    log = written(rules, *calls)
+    old = rules.with_name("old.yaml")
+    old.write_text(rules.read_text())
+    rules.write_text(rules.read_text().replace("price <= 500", "price <= 600"))
     then = ("--old", str(old))
-    status, report = replayed(trips, log, capsys, *then)
+    status, report = replayed(rules, log, capsys, *then)
     assert (status, report["not_judged"]["count"], report["unchanged"]) == (1, 2, 1)
     assert report["not_judged"]["by"][0]["agent"] == TRAVEL
-    assert run("replay", str(trips), "--audit", str(log), *then) == 1
+    assert run("replay", str(rules), "--audit", str(log), *then) == 1
     assert "no record has the arguments of calls" in capsys.readouterr().out
-    assert run("explain", str(trips), "--audit", str(log), "--decision-id", "d1") == 1
+    assert run("explain", str(rules), "--audit", str(log), "--decision-id", "d1") == 1
     said = capsys.readouterr().out
     assert "arguments are not recorded" in said
     assert "3 policy on the tool search" in said
     assert "trips/book: the condition failed" in said
-    free = trips.read_text().replace("      when: operation.arguments.price <= 600\n", "")
-    trips.write_text(free)
-    assert replayed(trips, log, capsys, *then)[1]["not_judged"]["count"] == 0
+    free = rules.read_text().replace("      when: operation.arguments.price <= 600\n", "")
+    rules.write_text(free)
+    assert replayed(rules, log, capsys, *then)[1]["not_judged"]["count"] == 0
 
 
 @pytest.mark.parametrize(
@@ -296,34 +295,34 @@ def test_arguments_are_not_recorded(trips: Path, capsys: pytest.CaptureFixture[s
     ],
 )
 def test_rules_that_did_not_change(
-    trips: Path, capsys: pytest.CaptureFixture[str], old: str, new: str, *, is_same: bool
+    rules: Path, capsys: pytest.CaptureFixture[str], old: str, new: str, *, is_same: bool
 ) -> None:
     """Arguments need not be known where all that could decide by them is as it was then."""
-    log = written(trips, [tool("book")], claims={"sub": "alice"})
-    text = trips.read_text()
-    before = trips.with_name("old.yaml")
+    log = written(rules, [tool("book")], claims={"sub": "alice"})
+    text = rules.read_text()
+    before = rules.with_name("old.yaml")
     before.write_text(text)
-    assert replayed(trips, log, capsys)[0] == 0
+    assert replayed(rules, log, capsys)[0] == 0
 
     assert old in text
-    trips.write_text(text.replace(old, new, 1))
-    assert replayed(trips, log, capsys)[1]["unchanged"] == 0
-    report = replayed(trips, log, capsys, "--old", str(before))[1]
+    rules.write_text(text.replace(old, new, 1))
+    assert replayed(rules, log, capsys)[1]["unchanged"] == 0
+    report = replayed(rules, log, capsys, "--old", str(before))[1]
     assert (report["unchanged"] == 1) == is_same
 
 
-def test_a_name_that_was_cut_is_not_judged(trips: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_name_that_was_cut_is_not_judged(rules: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Without all of a resource's URI a record is unchanged by the same rules only, and is used."""
     cut = {"method": "resources/read", "kind": "resource", "name": "a://b", "is_cut": True}
-    log = written(trips, [cut])
-    status, report = replayed(trips, log, capsys)
+    log = written(rules, [cut])
+    status, report = replayed(rules, log, capsys)
     assert (status, report["unchanged"]) == (0, 1)
-    assert "trips/search: never used" not in suggested(trips, log, capsys)
+    assert "trips/search: never used" not in suggested(rules, log, capsys)
 
-    status, report = replayed(trips, written(trips, [cut], policy_version="other"), capsys)
+    status, report = replayed(rules, written(rules, [cut], policy_version="other"), capsys)
     assert (status, report["unchanged"], report["not_judged"]["count"]) == (1, 0, 1)
-    refused = written(trips, [cut], decision="deny", reason="policy_denied", rule="")
-    assert "a://b" not in suggested(trips, refused, capsys, "--denied")
+    refused = written(rules, [cut], decision="deny", reason="policy_denied", rule="")
+    assert "a://b" not in suggested(rules, refused, capsys, "--denied")
 
 
 def suggested(config: Path, log: Path, capsys: pytest.CaptureFixture[str], *more: str) -> str:
@@ -333,35 +332,35 @@ def suggested(config: Path, log: Path, capsys: pytest.CaptureFixture[str], *more
     return capsys.readouterr().out
 
 
-def test_tools_that_nobody_called(trips: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_tools_that_nobody_called(rules: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Of a rule that was used, suggest tells what it names and nobody called."""
-    log = written(trips, [tool("search")], [tool("find_a"), {"method": "ping"}])
-    said = suggested(trips, log, capsys)
+    log = written(rules, [tool("search")], [tool("find_a"), {"method": "ping"}])
+    said = suggested(rules, log, capsys)
     assert "# trips/search: mcp.tools: get_price was never called" in said
     assert "# trips/search: mcp.resources: trips://policy/** was never called" in said
     assert "# trips/book: never used" in said
-    log = written(trips, [tool("search")], [tool("a*b")])
-    assert "never called" not in suggested(trips, log, capsys)
-    log = written(trips, [tool("search"), tool("book")], rule="trips/search,trips/book")
-    assert "# trips/book: never used" not in suggested(trips, log, capsys)
+    log = written(rules, [tool("search")], [tool("a*b")])
+    assert "never called" not in suggested(rules, log, capsys)
+    log = written(rules, [tool("search"), tool("book")], rule="trips/search,trips/book")
+    assert "# trips/book: never used" not in suggested(rules, log, capsys)
 
 
-def test_what_is_missing(trips: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_missing(rules: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """For messages that were refused the smallest rules are proposed: included, they allow them."""
     task = {"method": "tasks/get", "kind": "task", "name": "t-1"}
     read = {"method": "resources/read", "kind": "resource", "name": "trips://policy/a"}
     refused: dict[str, Any] = {"decision": "deny", "reason": "policy_denied", "rule": ""}
     first = written(
-        trips, [tool("pay"), {"method": "tools/list"}], [task, read, {"method": "x/y"}],
+        rules, [tool("pay"), {"method": "tools/list"}], [task, read, {"method": "x/y"}],
         [tool("a*")], **refused,
-    ).rename(trips.with_name("first"))  # fmt: skip
+    ).rename(rules.with_name("first"))  # fmt: skip
     model = {"method": "embeddings", "kind": "model", "name": "big", "tools": ["b", "a"]}
-    second = written(trips, [model], protocol="openai", path="/v2/x", **refused)
-    second = second.rename(trips.with_name("second"))
+    second = written(rules, [model], protocol="openai", path="/v2/x", **refused)
+    second = second.rename(rules.with_name("second"))
     skill = {"method": "SendMessage", "kind": "skill", "name": "plan"}
-    third = written(trips, [skill, {"method": "SendMessage"}], protocol="a2a", path="/h", **refused)
+    third = written(rules, [skill, {"method": "SendMessage"}], protocol="a2a", path="/h", **refused)
     options = ("--denied", "--audit", str(second), "--audit", str(third))
-    said = suggested(trips, first, capsys, *options)
+    said = suggested(rules, first, capsys, *options)
 
     assert (
         'mcp: {"methods": ["x/y"], "tools": ["pay"], "resources": ["trips://policy/a"],'
@@ -371,12 +370,12 @@ def test_what_is_missing(trips: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert 'a2a: {"methods": ["SendMessage"], "skills": ["plan"]}' in said
     assert 'a2a: {"methods": ["SendMessage"]}\n' in said
     assert "a*" not in said
-    old = trips.with_name("old.yaml")
-    old.write_text(trips.read_text())
-    (trips.parent / "more.yaml").write_text(said)
-    held = trips.read_text().replace("public, trips]", "public, trips, suggested-1]")
-    trips.write_text(f"include: [more.yaml]\n{held}")
+    old = rules.with_name("old.yaml")
+    old.write_text(rules.read_text())
+    (rules.parent / "more.yaml").write_text(said)
+    held = rules.read_text().replace("public, trips]", "public, trips, suggested-1]")
+    rules.write_text(f"include: [more.yaml]\n{held}")
     for log, allowed in ((first, 2), (second, 1), (third, 1)):
-        _, report = replayed(trips, log, capsys, "--old", str(old))
+        _, report = replayed(rules, log, capsys, "--old", str(old))
         assert report["newly_allowed"]["count"] == allowed
         assert report["unchanged"] == (1 if log is first else 0)

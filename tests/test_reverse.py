@@ -5,8 +5,18 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_cli import URL, config, run
-from test_policy import AGENT, ISSUER, PATTERNS, SEGMENTS, case, decide, delegation, policy, rule
+from path_rules import (
+    AGENT,
+    ISSUER,
+    RULES,
+    SEGMENTS,
+    case,
+    decide,
+    delegation,
+    policy,
+    rule,
+)
+from verbs import URL, run
 
 from authz.core.decision import Agent
 from authz.core.patterns import SegmentPattern, path_pattern
@@ -16,27 +26,11 @@ from authz.core.spiffe import SpiffeId
 from authz.review.search import what_can, who_can
 from lab.mesh import TRAVEL
 
-__all__ = ["config"]
 SEGMENT_PATTERNS = st.builds(
     SegmentPattern,
     st.lists(st.sampled_from(["a", "b", "", None]), max_size=4).map(tuple),
     st.booleans(),
 )
-RULES = st.lists(
-    st.builds(
-        lambda paths, effect: RuleSettings(
-            hosts=("h",),
-            methods=("GET",),
-            paths=tuple(paths),
-            scopes=() if effect == "allow" else None,
-            effect=effect,
-        ),
-        PATTERNS,
-        st.sampled_from(["allow", "allow", "deny"]),
-    ),
-    min_size=1,
-    max_size=3,
-).map(tuple)
 
 
 @given(SEGMENT_PATTERNS, SEGMENT_PATTERNS, st.lists(st.sampled_from(["a", "b", ""]), max_size=5))

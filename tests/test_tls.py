@@ -144,7 +144,7 @@ def test_a_bundle_that_is_rewritten(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         bundle.write_bytes(b"".join(halves))
         wait_until(lambda: ask_once(port, caller) == "allow")
         for module in ("files", "tls"):  # however busy we are
-            monkeypatch.setattr(f"authz.{module}.STABLE_SECONDS", 3600.0)
+            monkeypatch.setattr(f"authz.adapters.{module}.STABLE_SECONDS", 3600.0)
         for _ in range(15):
             with bundle.open("wb", buffering=0) as file:
                 file.write(halves[0])

@@ -6,8 +6,8 @@ from typing import Any, Final
 
 import pytest
 from costs import steps_of
-from test_policy import AGENT, ISSUER
-from test_policy_rules import ALL, decide, policy, question, rule
+from path_rules import AGENT, ISSUER
+from rule_keys import ALL, decide, policy, question, rule
 from world import World, reason_of
 
 from authz import cli
