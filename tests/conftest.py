@@ -4,12 +4,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from canary import canary
 from hypothesis import HealthCheck, settings
-from verbs import write_config
-from world import World
 
 from lab.mesh import Mesh
+from support.canary import canary
+from support.verbs import write_config
+from support.world import World
 
 # On a busy machine any example may take long. Fixtures may be shared by examples.
 settings.register_profile(

@@ -1,0 +1,188 @@
+"""The server's core in this process: real config, keys and certificates; checks as bytes."""
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any, Final, Self
+
+from prometheus_client import generate_latest
+
+from authz._pb import ext_authz_pb2 as pb
+from authz.adapters.audit import AuditLog
+from authz.adapters.keys import KeyStore
+from authz.adapters.metrics import Metrics, Sources
+from authz.adapters.replay_store import MemoryReplayStore
+from authz.config import Config, load_text
+from authz.edge.bulkhead import Waits
+from authz.edge.service import Service
+from authz.wiring import key_sources, revocations_of, snapshot_of
+from lab.ca import Authority, Svid
+from lab.issuer import Issuer, JwksServer
+from lab.mesh import AUDIENCE, CONFIG, ISSUER, TRAVEL
+from support.canary import canary
+
+HOST = "mcp.corp.example"
+BALANCE = "/finance/balance"
+READ = "balance:read"
+# For what comes by itself, and at once on a quiet machine. It is no measure of how soon that is: on
+# a busy one everything takes ten times as long. It is less than what a test may take in all.
+PATIENCE_SECONDS: Final = 60.0
+
+# Of certificates and tokens that end while a test looks on: the first in which it got to look.
+LIFETIMES_SECONDS: Final = (2, 4, 8, 16, 32)
+
+
+def wait_until(condition: Callable[[], object], seconds: float = PATIENCE_SECONDS) -> None:
+    """Wait for something that must come."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not come"
+        time.sleep(0.005)
+
+
+class World(AbstractContextManager["World"]):
+    """An issuer that serves its keys, and a Service that trusts it."""
+
+    def __init__(self, folder: Path, changes: Mapping[str, str] | None = None) -> None:
+        """Start; ``changes`` replace texts of the lab's config."""
+        self.folder = folder
+        self.authority = Authority(folder / "pki")
+        self.svid = self.authority.issue(TRAVEL)
+        self.issuer = Issuer(ISSUER, AUDIENCE)
+        self.jwks = JwksServer(self.issuer)
+        self.audit_path = folder / "audit.jsonl"
+        try:
+            self.config = self.configure(changes or {})
+        except BaseException:
+            self.jwks.close()
+            raise
+        self.revocations = revocations_of(self.config)
+        self.keys = KeyStore(key_sources(self.config))
+        self.audit = AuditLog(self.config.audit)
+        self.metrics = Metrics(
+            Sources(
+                cache_entries=lambda: len(self.service.snapshot.cache),
+                key_status=self.keys.status,
+                audit=self.audit,
+                policy_version=lambda: self.service.snapshot.policy_version,
+                version="test",
+                revocations=self.revocations,
+            )
+        )
+        snapshot = snapshot_of(self.config, self.keys, self.revocations)
+        self.replays = MemoryReplayStore(self.config.replay)
+        self.service = Service(
+            snapshot,
+            self.keys,
+            self.audit,
+            self.metrics,
+            self.replays,
+            revocations=self.revocations,
+            waits=Waits(4, nullcontext),
+        )
+        self.audit.start()
+        self.keys.start()
+        wait_until(lambda: all(one.successes + one.failures for one in self.keys.status()))
+
+    def configure(self, changes: Mapping[str, str]) -> Config:
+        """The lab's config with some texts replaced."""
+        text = CONFIG.format(
+            socket="/nowhere/authz.sock",
+            admin_port=0,
+            drain="1s",
+            jwks_uri=f"{self.jwks.url}/jwks",
+            audit=self.audit_path,
+        )
+        for old, new in changes.items():
+            assert old in text, f"the config has no {old!r}"
+            text = text.replace(old, new)
+        self.config_text = text
+        return load_text(text.encode(), "test.yaml")
+
+    def __enter__(self) -> Self:
+        """This world."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop everything."""
+        canary.note("metrics", generate_latest(self.metrics.registry))
+        self.keys.close()
+        self.audit.close()
+        self.jwks.close()
+
+    def token(self, **changes: Any) -> str:
+        """A good token for the travel agent, with changes."""
+        return self.issuer.token(TRAVEL, **{"scope": READ, **changes})
+
+    def check(
+        self, data: bytes | pb.CheckRequest, deadline: float | None = PATIENCE_SECONDS
+    ) -> pb.CheckResponse:
+        """Ask the core; the parsed answer."""
+        raw = data if isinstance(data, bytes) else data.SerializeToString()
+        answer = self.service.check(raw, lambda: deadline)
+        canary.note("answer", answer)
+        return pb.CheckResponse.FromString(answer)
+
+    def ask(self, token: str | None = None, **changes: Any) -> pb.CheckResponse:
+        """Ask for the balance with a token; ``changes`` as in ``check_request``."""
+        headers = [] if token is None else [("authorization", f"Bearer {token}")]
+        return self.check(check_request(self.svid, headers, **changes))
+
+    def audit_records(self) -> list[dict[str, Any]]:
+        """What the audit log holds once everything was written."""
+        wait_until(lambda: not len(self.audit))
+        return [json.loads(line) for line in self.audit_path.read_text().splitlines()]
+
+
+def check_request(
+    svid: Svid | None,
+    headers: list[tuple[str, str]],
+    *,
+    method: str = "GET",
+    path: str = BALANCE,
+    host: str = HOST,
+    principal: str = TRAVEL,
+    certificate: str | None = None,
+    raw_headers: bool = False,
+    context: Mapping[str, str] | None = None,
+) -> pb.CheckRequest:
+    """A CheckRequest as Envoy makes it, in either form of headers."""
+    message = pb.CheckRequest()
+    attributes = message.attributes
+    attributes.source.principal = principal
+    given = certificate if certificate is not None else svid.url_encoded if svid else ""
+    attributes.source.certificate = given
+    http = attributes.request.http
+    http.method, http.path, http.host = method, path, host
+    for name, value in headers:
+        if raw_headers:
+            http.header_map.headers.add(key=name, raw_value=value.encode("utf-8"))
+        elif name in http.headers:
+            http.headers[name] += f",{value}"
+        else:
+            http.headers[name] = value
+    attributes.context_extensions.update(context or {})
+    return message
+
+
+def reason_of(answer: pb.CheckResponse) -> str:
+    """The word allow, or the reason of a well-formed refusal."""
+    if answer.status.code == 0:
+        assert answer.HasField("ok_response")
+        return "allow"
+    assert answer.HasField("denied_response")
+    assert answer.dynamic_metadata["decision"] == "deny"
+    reason = str(answer.dynamic_metadata["reason"])
+    assert header_of(answer, "x-authz-reason") == reason
+    return reason
+
+
+def header_of(answer: pb.CheckResponse, name: str) -> str | None:
+    """The value of a header that the answer sets, None when it does not."""
+    of_deny = answer.HasField("denied_response")
+    options = answer.denied_response.headers if of_deny else answer.ok_response.headers
+    values = [option.header.value for option in options if option.header.key == name]
+    assert len(values) <= 1
+    return values[0] if values else None
