@@ -22,6 +22,7 @@ from authz.core.delegation import (
     RememberedDelegations,
 )
 from authz.core.identity import Identity
+from authz.core.identity.settings import Source
 from authz.core.policy import NotEnforced, Policy, PolicyStep, WithCandidate
 from authz.core.request import DPOP, XFCC
 from authz.core.revocations import RevocationError
@@ -208,9 +209,9 @@ def reader_of(config: Config, policies: Sequence[Policy]) -> Reader:
     """
     profiles = config.profiles.values()
     headers = {config.token.header, DPOP, *_headers_of(policies)}
-    if any(profile.identity == "xfcc" for profile in profiles):
+    if any(profile.identity is Source.XFCC for profile in profiles):
         headers.add(XFCC)
-    namespaces = {one.namespace for one in profiles if one.identity == "metadata"}
+    namespaces = {one.namespace for one in profiles if one.identity is Source.METADATA}
     return Reader(
         Inputs(
             frozenset(headers),

@@ -24,7 +24,7 @@ from authz.core.conditions import (
 )
 from authz.core.conditions.facts import CREDENTIAL_HEADERS
 from authz.core.conditions.variables import LONG
-from authz.core.decision import Actor, Agent, Delegation
+from authz.core.decision import Actor, Agent, Delegation, Mode
 from authz.core.paths import MAX_PATH_BYTES
 from authz.core.request import Call, Operation, Request
 from authz.core.spiffe import SpiffeId
@@ -423,7 +423,7 @@ def test_credentials_are_never_facts() -> None:
     request = Request("GET", "a", "/", headers=(("x-token", "e.y.J"),))
     about = Facts(
         Agent(SpiffeId.parse(BUYER)),
-        Delegation("", "", (), frozenset(), 0, inf, mode="bootstrap"),
+        Delegation("", "", (), frozenset(), 0, inf, mode=Mode.BOOTSTRAP),
         Operation.of(request),
         request,
         headers=["x-token"],
@@ -444,7 +444,7 @@ def test_no_token() -> None:
     request = Request("GET", "a", "/")
     about = Facts(
         Agent(SpiffeId.parse(BUYER)),
-        Delegation("", "", (), frozenset(), 0, inf, mode="bootstrap"),
+        Delegation("", "", (), frozenset(), 0, inf, mode=Mode.BOOTSTRAP),
         Operation.of(request),
         request,
     )

@@ -29,7 +29,7 @@ from authz.adapters.pdp import client as pdp_client
 from authz.adapters.pdp.circuit_breaker import Breaker, CutOffError
 from authz.adapters.pdp.evaluation import Yes, evaluation_of, is_asked, read_answer
 from authz.config import ConfigError
-from authz.core.decision import Actor, Agent, Allow, Delegation, Grant
+from authz.core.decision import Actor, Agent, Allow, Delegation, Grant, Mode
 from authz.core.reason import Denied
 from authz.core.request import Call, Operation
 from authz.core.spiffe import SpiffeId
@@ -182,7 +182,7 @@ def test_the_question_about_a_slash_in_a_name() -> None:
 
 def test_the_question_of_nobodys_agent() -> None:
     """An agent that acts for nobody yet is the subject itself: an id is never empty."""
-    allow = an_allow(subject="", issuer="", actors=(), mode="bootstrap")
+    allow = an_allow(subject="", issuer="", actors=(), mode=Mode.BOOTSTRAP)
 
     assert json.loads(evaluation_of(allow, GET_BALANCE))["subject"]["id"] == TRAVEL
 

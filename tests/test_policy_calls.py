@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pydantic import AnyUrl, ValidationError
 from test_policy import AGENT, ISSUER
 
-from authz.core.decision import Actor, Agent, Delegation, Grant, Shadow
+from authz.core.decision import Actor, Agent, Delegation, Effect, Grant, Shadow, ShadowBy
 from authz.core.policy import (
     AgentSettings,
     Case,
@@ -338,17 +338,17 @@ def test_shadows_of_a_batch() -> None:
     get, put = tool("get"), tool("put")
 
     assert judge_all(WithCandidate(allow, some), cases(get, put)).shadows == (
-        Shadow("candidate", "deny", "policy_denied", "a/get"),
+        Shadow(ShadowBy.CANDIDATE, Effect.DENY, "policy_denied", "a/get"),
     )
     assert judge_all(WithCandidate(some, allow), cases(get, put)).shadows == (
-        Shadow("candidate", "allow", "", "a/all"),
+        Shadow(ShadowBy.CANDIDATE, Effect.ALLOW, "", "a/all"),
     )
     assert judge_all(WithCandidate(some, allow), cases(get, get)).shadows == ()
     other = policy(rule(name="put", mcp={"tools": ("put",)}))
     assert judge_all(WithCandidate(some, other), cases(get, put)).shadows == ()
     noted = judge_all(NotEnforced(some), cases(get, put, put))
     assert noted.outcome == Grant("a/get", "unrestricted")
-    assert noted.shadows == (Shadow("policy", "deny", "policy_denied", "a/get"),)
+    assert noted.shadows == (Shadow(ShadowBy.POLICY, Effect.DENY, "policy_denied", "a/get"),)
 
 
 def test_a_batch_is_steady_as_long_as_its_calls() -> None:

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
 
+from authz.core.choice import Choice, Need
 from authz.core.paths import Form, Forms, Segments, ambiguous, read_path
 from authz.core.patterns import ANY, HostText, PathText, path_pattern
 from authz.core.reason import Denied, Reason
@@ -33,7 +34,20 @@ _OF_PROTOCOLS: Final[Mapping[str, tuple[str, ...]]] = {
     "mcp": ("bootstrap", "trust_mcp_headers", "refusals"),
     "openai": ("extra_members",),
 }
-Mode = Literal["delegated", "autonomous"]
+
+
+class RouteMode(Choice):
+    """How agents may act on a route."""
+
+    DELEGATED = "delegated"
+    AUTONOMOUS = "autonomous"
+
+
+class RefusalForm(Choice):
+    """Where a client is told that policy refuses its call."""
+
+    STATUS = "status"
+    MESSAGE = "message"
 
 
 def origin_of(url: str) -> str:
@@ -68,7 +82,7 @@ class RouteSettings(Settings):
     """
     audiences: tuple[str, ...] = ()
     """Further audiences of tokens for this route; with a resource or these, no other will do."""
-    modes: tuple[Mode, ...] = Field(default=("delegated",), min_length=1)
+    modes: tuple[RouteMode, ...] = Field(default=(RouteMode.DELEGATED,), min_length=1)
     """delegated: the agent acts for a principal. autonomous: for itself, the token's sub is it."""
     protocol: Literal["http", "mcp", "a2a", "openai"] = "http"
     """What is sent there. http: requests, of which rules see host, method and path. mcp, a2a,
@@ -80,7 +94,7 @@ class RouteSettings(Settings):
     """For mcp: where the proxy sends no body, go by the headers Mcp-Method and Mcp-Name, of those
     protocol versions that have the server compare them with it. It is your word that it does.
     """
-    refusals: Literal["status", "message"] = "status"
+    refusals: RefusalForm = RefusalForm.STATUS
     """For mcp: how a call that policy refuses is answered. status: HTTP 403 with a JSON-RPC error.
     message: HTTP 200 with that error, as the session of some clients ends at a 403; so for
     policy_denied and mcp_unknown_method. What another token would mend has its status in both.
@@ -95,7 +109,7 @@ class RouteSettings(Settings):
     """For mcp: methods that an agent may call without a token, such as initialize and tools/list,
     when a rule without scopes allows them.
     """
-    proof: Literal["optional", "required"] = "optional"
+    proof: Need = Need.OPTIONAL
     """Whether a token must be bound to a key (cnf) that the caller proves to hold."""
     acr_values: tuple[Annotated[str, Field(pattern=_WORD)], ...] = ()
     """Authentication contexts of which the token's acr must be one (RFC 9470)."""
@@ -137,7 +151,7 @@ class Route:
 
     name: str = ""
     audiences: frozenset[str] = frozenset()
-    modes: frozenset[str] = frozenset({"delegated"})
+    modes: frozenset[RouteMode] = frozenset({RouteMode.DELEGATED})
     protocol: str = ""
     trusts_headers: bool = False
     refuses_by_message: bool = False
@@ -235,9 +249,9 @@ def _route(settings: RouteSettings) -> Route:
         protocol="" if settings.protocol == "http" else settings.protocol,
         trusts_headers=settings.trust_mcp_headers,
         extra_members=frozenset(settings.extra_members),
-        refuses_by_message=settings.refusals == "message",
+        refuses_by_message=settings.refusals is RefusalForm.MESSAGE,
         bootstrap=frozenset(settings.bootstrap),
-        needs_proof=settings.proof == "required",
+        needs_proof=settings.proof is Need.REQUIRED,
         acr_values=settings.acr_values,
         max_age_seconds=settings.max_age,
         origin=origin_of(resource) if resource else "",

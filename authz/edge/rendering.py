@@ -11,7 +11,7 @@ import msgspec
 
 from authz.adapters.audit import AuditRecord, encode_record, token_digest
 from authz.core.bounded_map import BoundedMap
-from authz.core.decision import Allow, Decision, Deny, Shadow
+from authz.core.decision import Allow, Decision, Deny, Effect, Shadow
 from authz.core.distributed_claims import marks_of
 from authz.core.reason import Reason
 from authz.edge.envoy import Answer, Writer
@@ -87,7 +87,7 @@ def _record(decision: Decision, policy_version: str, claims: frozenset[str]) -> 
     grant = decision.grant if isinstance(decision, Allow) else None
     deny = decision if isinstance(decision, Deny) else None
     return AuditRecord(
-        decision="deny" if deny else "allow",
+        decision=Effect.DENY if deny else Effect.ALLOW,
         reason=deny.reason.code if deny else "",
         detail=deny.detail if deny else "",
         agent=agent.spiffe_id.text if agent else "",

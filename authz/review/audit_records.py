@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from authz.core import strict_json
-from authz.core.decision import Actor, Agent, Delegation
+from authz.core.decision import Actor, Agent, Delegation, Effect, Mode
 from authz.core.policy import Case
 from authz.core.policy.call_settings import KEYS
 from authz.core.reason import Denied
@@ -72,7 +72,7 @@ class Traced(msgspec.Struct, frozen=True, gc=False):
     @property
     def is_allow(self) -> bool:
         """Whether it was allowed."""
-        return self.decision == "allow"
+        return self.decision == Effect.ALLOW
 
     @property
     def is_cut(self) -> bool:
@@ -102,7 +102,7 @@ class Traced(msgspec.Struct, frozen=True, gc=False):
             frozenset(self.scopes),
             self.issued_at,
             inf,
-            mode=self.mode,
+            mode=Mode(self.mode),
             claims=self.claims,
         )
         try:
@@ -130,7 +130,7 @@ def _read(line: bytes) -> Traced | str:
         traced = strict_json.load_as(line, Traced, MAX_DEPTH)
     except strict_json.StrictJsonError as error:
         return f"no audit record: {error}"
-    if traced.time.tzinfo is None or traced.decision not in {"allow", "deny"}:
+    if traced.time.tzinfo is None or traced.decision not in {*Effect}:
         return "no audit record: its time or its decision is none"
     if not all({"iss", "sub"} <= actor.keys() for actor in traced.actors):
         return "no audit record: an actor lacks iss or sub"

@@ -6,10 +6,12 @@ from ipaddress import ip_address
 from typing import Final
 
 from authz.config import Config, Place
+from authz.core.decision import Effect
 from authz.core.patterns import ANY, path_pattern
 from authz.core.policy import RuleSettings
 from authz.core.policy.call_settings import KEYS
-from authz.core.routes import RouteSettings
+from authz.core.policy.settings import Absence
+from authz.core.routes import RouteMode, RouteSettings
 from authz.core.spiffe import SpiffePattern
 
 Doubts = Iterator[tuple[Place, str]]
@@ -76,7 +78,7 @@ def _clients_as_persons(config: Config) -> Doubts:
 
 def _clients_alone(config: Config) -> Doubts:
     """Entries for clients that act for themselves, which no route lets them."""
-    if any("autonomous" in route.modes for route in config.routes):
+    if any(RouteMode.AUTONOMOUS in route.modes for route in config.routes):
         return
     clients = {one.issuer: one.actor.map for one in config.issuers}
     for at, principal in enumerate(config.principals):
@@ -143,7 +145,7 @@ def _open_beside_messages(config: Config) -> Doubts:
     """
     for name, rules in config.grants.items():
         for at, rule in enumerate(rules):
-            if rule.effect == "deny" or rule.protocol or not {ANY, "POST"} & set(rule.methods):
+            if rule.effect is Effect.DENY or rule.protocol or not {ANY, "POST"} & set(rule.methods):
                 continue
             for number, path in enumerate(rule.paths):
                 route = next((one for one in config.routes if _is_beside(rule, path, one)), None)
@@ -178,7 +180,7 @@ def _have_common(some: Sequence[str], others: Sequence[str]) -> bool:
 def _absent_for_nothing(config: Config) -> Doubts:
     for at, entry in enumerate(config.principals):
         rules = (rule for name in entry.grants for rule in config.grants[name])
-        takes = entry.suspended or any(rule.effect == "deny" for rule in rules)
-        if entry.if_absent == "deny" and not takes:
+        takes = entry.suspended or any(rule.effect is Effect.DENY for rule in rules)
+        if entry.if_absent is Absence.DENY and not takes:
             message = "the entry is not suspended and holds no deny, so there is nothing to take"
             yield ("principals", at, "if_absent"), message

@@ -7,7 +7,7 @@ from typing import Final
 from urllib.parse import quote
 
 from authz.config import Config
-from authz.core.decision import Grant
+from authz.core.decision import Effect, Grant, ShadowBy
 from authz.core.patterns import ANY, path_pattern
 from authz.core.policy import Case, judge_all
 from authz.core.policy.rules import compiled
@@ -159,7 +159,7 @@ class Evidence:
         if self._denied:
             return traced.reason, traced.rule
         for shadow in traced.shadows:
-            if (shadow.get("by"), shadow.get("decision")) == ("policy", "deny"):
+            if (shadow.get("by"), shadow.get("decision")) == (ShadowBy.POLICY, Effect.DENY):
                 return shadow.get("reason", ""), shadow.get("rule", "")
         return "", ""
 

@@ -20,7 +20,7 @@ from prometheus_client.registry import Collector
 from authz.adapters.keys import SourceStatus
 from authz.adapters.metrics.families import BUCKETS_SECONDS, Sample, counter, gauge, histogram
 from authz.adapters.revocation_file import RevocationList
-from authz.core.decision import Shadow
+from authz.core.decision import Effect, Shadow, ShadowBy
 from authz.core.reason import Reason
 
 _ALLOW: Final = 0
@@ -30,7 +30,7 @@ _CACHE: Final = ("miss", "hit")
 # question was under way, it is left alone for its failures, too many calls were under way.
 PDP_RESULTS: Final = ("allow", "deny", "failure", "shared", "cut_off", "refused")
 CALL_ENDS: Final = ("half_open", "unread")  # why the transport ends a call
-_SHADOWS: Final = tuple(product(("rule", "candidate", "policy"), ("allow", "deny")))
+_SHADOWS: Final = tuple(product(ShadowBy, Effect))
 
 
 class AuditCounts(Protocol):
@@ -194,8 +194,8 @@ class Metrics(Collector):
 
     def _decisions(self) -> Metric:
         totals = [sum(column) for column in zip(*self._columns(), strict=True)]
-        samples: list[Sample] = [(("allow", ""), totals[_ALLOW])]
-        samples.extend((("deny", reason.code), totals[at]) for reason, at in _DENY.items())
+        samples: list[Sample] = [((Effect.ALLOW, ""), totals[_ALLOW])]
+        samples.extend(((Effect.DENY, reason.code), totals[at]) for reason, at in _DENY.items())
         return counter("authz_decisions", *samples)
 
     def _columns(self) -> list[list[int]]:

@@ -149,7 +149,7 @@ class Facts:
             "principal.id": delegation.subject,
             "principal.issuer": delegation.issuer,
             "claims": dict(self._claims),
-            "delegation.mode": delegation.mode,
+            "delegation.mode": delegation.mode.value,  # the library takes no subclass of str
             "delegation.scopes": sorted(delegation.scopes),
             "delegation.actors": [actor.subject for actor in delegation.actors],
             "delegation.depth": len(delegation.actors),

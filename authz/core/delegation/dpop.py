@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from authz.core.decision import OneTime
 from authz.core.delegation.credential import Credential
-from authz.core.delegation.settings import DpopSettings, media_type
+from authz.core.delegation.settings import DpopSettings, NonceNeed, media_type
 from authz.core.jose import Key, KeySetError, KeyVerifyError, proof_key
 from authz.core.jose.jws import Jws, parse_compact
 from authz.core.paths import canonical_path
@@ -38,7 +38,7 @@ class DpopProofs:
         self._settings = settings
         self._algorithms = frozenset(settings.algorithms)
         self._nonce_secret = nonce_secret
-        self._needs_nonce = settings.nonce == "required"
+        self._needs_nonce = settings.nonce is NonceNeed.REQUIRED
 
     def check(
         self,

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from authz.core.decision import Grant, Shadow, Verdict
+from authz.core.decision import Effect, Grant, Shadow, ShadowBy, Verdict
 from authz.core.policy.call_settings import KEYS, KINDS, RESOURCE, named
 from authz.core.policy.name_patterns import Names, Uris
 from authz.core.policy.query import Case
@@ -102,10 +102,11 @@ def _shadows(verdicts: list[Verdict]) -> tuple[Shadow, ...]:
     for by in dict.fromkeys(note.by for verdict in verdicts for note in verdict.shadows):
         notes = [_note(verdict, by) for verdict in verdicts]
         allows = all(
-            isinstance(verdict.outcome, Grant) if note is None else note.decision == "allow"
+            isinstance(verdict.outcome, Grant) if note is None else note.decision is Effect.ALLOW
             for verdict, note in zip(verdicts, notes, strict=True)
         )
-        said = [note for note in notes if note and note.decision == ("allow" if allows else "deny")]
+        effect = Effect.ALLOW if allows else Effect.DENY
+        said = [note for note in notes if note and note.decision is effect]
         if allows == is_granted or not said:
             continue
         first = said[0]
@@ -114,5 +115,5 @@ def _shadows(verdicts: list[Verdict]) -> tuple[Shadow, ...]:
     return tuple(found)
 
 
-def _note(verdict: Verdict, by: str) -> Shadow | None:
-    return next((one for one in verdict.shadows if one.by == by), None)
+def _note(verdict: Verdict, by: ShadowBy) -> Shadow | None:
+    return next((one for one in verdict.shadows if one.by is by), None)

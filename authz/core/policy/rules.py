@@ -10,6 +10,7 @@ from math import inf
 from typing import Final, Self
 
 from authz.core.conditions import ARGUMENTS
+from authz.core.decision import Effect
 from authz.core.patterns import ANY, path_pattern
 from authz.core.policy.call_matchers import CallMatcher
 from authz.core.policy.call_settings import KEYS
@@ -50,7 +51,7 @@ class Rule:
         """Compile."""
         requirements = tuple(requirements_of(settings, conditions))
         timed = tuple(one for one in requirements if not isinstance(one, Timeless))
-        is_deny = settings.effect == "deny"
+        is_deny = settings.effect is Effect.DENY
         return cls(
             name,
             settings,

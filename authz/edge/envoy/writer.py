@@ -24,7 +24,7 @@ import msgspec
 from pydantic import Field
 
 from authz._pb import ext_authz_pb2 as pb
-from authz.core.decision import Allow, Decision, Deny
+from authz.core.decision import Allow, Decision, Deny, Effect
 from authz.core.reason import DPOP_SCHEME
 from authz.core.request import DPOP
 from authz.core.settings import Settings
@@ -264,7 +264,7 @@ def _add_metadata(message: pb.CheckResponse, decision: Decision, policy_version:
     agent, delegation = decision.agent, decision.delegation
     is_allow = isinstance(decision, Allow)
     fields = {
-        "decision": "allow" if is_allow else "deny",
+        "decision": Effect.ALLOW if is_allow else Effect.DENY,
         "reason": "" if isinstance(decision, Allow) else decision.reason.code,
         "decision_id": _ID_PLACE,
         "agent": agent.spiffe_id.text if agent else "",

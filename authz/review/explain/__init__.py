@@ -13,13 +13,13 @@ import msgspec
 from authz._pb import ext_authz_pb2 as pb
 from authz.adapters.keys import KeyStore
 from authz.config import Config, load
-from authz.core.decision import Agent, Allow, Decision, Delegation, Verdict
+from authz.core.decision import Agent, Allow, Decision, Delegation, Effect, Mode, Verdict
 from authz.core.identity import ProfileSettings
 from authz.core.policy import Case, NotEnforced, Policy, PolicyStep, WithCandidate
 from authz.core.policy.call_matchers import said
 from authz.core.reason import Denied, Reason
 from authz.core.request import Operation, Request
-from authz.core.routes import Route
+from authz.core.routes import Route, RouteMode
 from authz.review.explain.questions import Asked, Question, asked_in_words, asked_of_record, assumed
 from authz.review.explain.recorded import Recorded, RecordedError, audit_record, check_request
 from authz.review.explain.rule_report import SHOWN, considered
@@ -77,7 +77,7 @@ class Explanation:
 
     def members(self) -> dict[str, Any]:
         """For machines: as the audit record has it, and the lines."""
-        told = {"decision": "allow" if self.is_allowed else "deny"}
+        told: dict[str, str] = {"decision": Effect.ALLOW if self.is_allowed else Effect.DENY}
         if isinstance(self.decision, Allow):
             grant = self.decision.grant
             told |= {"rule": grant.agent_rule, "principal_rule": grant.principal_rule}
@@ -102,9 +102,9 @@ class _Assumed:
     def verify(self, request: Request, agent: Agent, route: Route, now: float) -> Delegation:  # noqa: ARG002
         """The described delegation, where the route has its mode."""
         mode = self._delegation.mode
-        if mode == "autonomous" and mode not in route.modes:
+        if mode is Mode.AUTONOMOUS and RouteMode.AUTONOMOUS not in route.modes:
             raise Denied(Reason.PRINCIPAL_REQUIRED, "say with --principal whom the agent acts for")
-        if mode in ("act", "mapped") and "delegated" not in route.modes:
+        if mode in (Mode.ACT, Mode.MAPPED) and RouteMode.DELEGATED not in route.modes:
             detail = "agents act only for themselves on this route"
             raise Denied(Reason.ACTOR_NOT_PERMITTED, detail)
         return self._delegation
@@ -189,7 +189,7 @@ def _steps(asked: Asked, agent: str, delegation: Delegation | None) -> list[str]
     lines += [f"            {request.protocol} message: {said(call)}" for call in request.calls]
     if agent:
         lines.append(f"1 agent     {agent}")
-    if delegation and delegation.mode:
+    if delegation:
         lines.append(f"2 acts for  {delegation.subject} of {delegation.issuer} ({asked.origin})")
         lines.append(f"            mode: {delegation.mode}")
         lines.append(f"            scopes: {' '.join(sorted(delegation.scopes)) or 'none'}")
