@@ -26,7 +26,7 @@ from authz.core.conditions.facts import CREDENTIAL_HEADERS
 from authz.core.conditions.variables import LONG
 from authz.core.decision import Actor, Agent, Delegation, Mode
 from authz.core.paths import MAX_PATH_BYTES
-from authz.core.request import Call, Operation, Request
+from authz.core.request import Call, CallKind, MessageProtocol, Operation, Request
 from authz.core.spiffe import SpiffeId
 
 BUYER = "spiffe://corp.example/ns/agents/sa/buyer"
@@ -55,7 +55,7 @@ def facts(
         "API.corp.example:443",
         path,
         headers=(("authorization", "Bearer e.y.J"), ("dpop", "p"), ("x-tenant", "blue")),
-        protocol="mcp" if call else "",
+        protocol=MessageProtocol.MCP if call else MessageProtocol.NONE,
         calls=(call,) if call else (),
     )
     return Facts(
@@ -121,7 +121,7 @@ OF_VARIABLES = {
 }
 PAY = Call(
     "tools/call",
-    "tool",
+    CallKind.TOOL,
     "pay",
     arguments=b'{"n":5,"to":{"iban":["DE"]}}',
     tools=("shell",),
@@ -164,7 +164,7 @@ def test_a_plain_request_has_no_call() -> None:
 )  # fmt: skip
 def test_arguments_that_are_not_certain(text: str, data: bytes) -> None:
     """Arguments that are unknown, or that CEL can't hold as they are, have no value."""
-    call = Call("tools/call", "tool", "pay", arguments=data)
+    call = Call("tools/call", CallKind.TOOL, "pay", arguments=data)
 
     assert failure(text, facts(call=call))
 

@@ -16,6 +16,7 @@ from world import World
 from authz.core.jose import Key
 from authz.core.jose.jwk import parse_key_set
 from authz.core.protocols import Message, Sent, read
+from authz.core.request import MessageProtocol
 
 SHORT = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 
@@ -84,7 +85,7 @@ def test_a_wrong_key_is_noticed(fuzzed: Lab) -> None:
 def test_a_wrong_reading_is_noticed(fuzzed: Lab) -> None:
     """A reader that keeps the last of two members, as most JSON libraries do, is caught."""
 
-    def lax(protocol: str, sent: Sent) -> Message:
+    def lax(protocol: MessageProtocol, sent: Sent) -> Message:
         if sent.headers["content-length"] != str(len(sent.body)):
             return read(protocol, sent)
         try:

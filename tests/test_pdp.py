@@ -31,7 +31,7 @@ from authz.adapters.pdp.evaluation import Yes, evaluation_of, is_asked, read_ans
 from authz.config import ConfigError
 from authz.core.decision import Actor, Agent, Allow, Delegation, Grant, Mode
 from authz.core.reason import Denied
-from authz.core.request import Call, Operation
+from authz.core.request import Call, CallKind, MessageProtocol, Operation
 from authz.core.spiffe import SpiffeId
 from authz.edge.bulkhead import Waits
 from authz.review.file_checks import file_problems
@@ -188,8 +188,8 @@ def test_the_question_of_nobodys_agent() -> None:
 
 
 CALLS = [
-    (Call("tools/call", "tool", "search"), {"type": "tool", "id": "search"}),
-    (Call("resources/read", "resource", "a://b"), {"type": "resource", "id": "a://b"}),
+    (Call("tools/call", CallKind.TOOL, "search"), {"type": "tool", "id": "search"}),
+    (Call("resources/read", CallKind.RESOURCE, "a://b"), {"type": "resource", "id": "a://b"}),
     (Call("tools/list"), {"type": "mcp_server", "id": "mcp.corp.example/mcp"}),
     (Call("initialize"), {"type": "mcp_server", "id": "mcp.corp.example/mcp"}),
 ]
@@ -198,7 +198,9 @@ CALLS = [
 @pytest.mark.parametrize(("call", "resource"), CALLS)
 def test_the_question_about_a_call(call: Call, resource: dict[str, str]) -> None:
     """Of a message it is asked by method and target, or by the server where there is none."""
-    operation = Operation("POST", "mcp.corp.example", ("mcp",), protocol="mcp", call=call)
+    operation = Operation(
+        "POST", "mcp.corp.example", ("mcp",), protocol=MessageProtocol.MCP, call=call
+    )
     question = json.loads(evaluation_of(an_allow(), operation))
 
     assert question["action"] == {"name": call.method}
@@ -209,18 +211,20 @@ def test_the_question_about_a_call(call: Call, resource: dict[str, str]) -> None
 UNASKED = [
     Call("ping"),
     Call("notifications/initialized"),
-    Call("", "response"),
-    Call("", "stream"),
-    Call("", "session"),
+    Call("", CallKind.RESPONSE),
+    Call("", CallKind.STREAM),
+    Call("", CallKind.SESSION),
 ]
 
 
 @pytest.mark.parametrize("call", UNASKED, ids=str)
 def test_what_keeps_a_session_going_is_not_asked_about(call: Call) -> None:
     """Pings, notifications, responses and streams are nothing to decide on."""
-    assert not is_asked(Operation("POST", "h", ("mcp",), protocol="mcp", call=call))
+    assert not is_asked(Operation("POST", "h", ("mcp",), protocol=MessageProtocol.MCP, call=call))
     assert is_asked(Operation("POST", "h", ("mcp",)))
-    assert is_asked(Operation("POST", "h", ("mcp",), protocol="mcp", call=Call("notify/all")))
+    assert is_asked(
+        Operation("POST", "h", ("mcp",), protocol=MessageProtocol.MCP, call=Call("notify/all"))
+    )
 
 
 def test_each_call_of_a_batch_is_asked_about(tmp_path: Path, pdp: ScriptedServer) -> None:

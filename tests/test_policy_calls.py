@@ -23,7 +23,7 @@ from authz.core.policy import (
 )
 from authz.core.policy.name_patterns import Glob, Uris
 from authz.core.reason import Denied, Reason
-from authz.core.request import Call, Operation, Request
+from authz.core.request import MESSAGE_KINDS, Call, CallKind, MessageProtocol, Operation, Request
 from authz.core.spiffe import SpiffeId
 
 
@@ -48,7 +48,9 @@ def policy(*agent: RuleSettings, principal: tuple[RuleSettings, ...] | None = No
 
 def cases(*calls: Call, protocol: str = "mcp", scopes: str = "", **claims: Any) -> list[Case]:
     """The questions of one message; without calls that of a plain request."""
-    request = Request("POST", "h", "/x", protocol=protocol if calls else "", calls=calls)
+    request = Request(
+        "POST", "h", "/x", protocol=MessageProtocol(protocol if calls else ""), calls=calls
+    )
     delegation = Delegation(
         ISSUER, "alice", (Actor(ISSUER, AGENT),), frozenset(scopes.split()), 0, 1, claims=claims
     )
@@ -71,30 +73,30 @@ def code(subject: PolicyStep, *calls: Call, **how: Any) -> str:
 
 def tool(name: str, arguments: bytes = b"") -> Call:
     """A tool call."""
-    return Call("tools/call", "tool", name, arguments=arguments)
+    return Call("tools/call", CallKind.TOOL, name, arguments=arguments)
 
 
 def resource(uri: str, method: str = "resources/read") -> Call:
     """A call on a resource."""
-    return Call(method, "resource", uri)
+    return Call(method, CallKind.RESOURCE, uri)
 
 
 def model(name: str, *tools: str, streams: bool = False) -> Call:
     """A call of a model."""
-    return Call("chat/completions", "model", name, tools=tools, is_streaming=streams)
+    return Call("chat/completions", CallKind.MODEL, name, tools=tools, is_streaming=streams)
 
 
 def task(method: str, name: str = "t1") -> Call:
     """A call about a task."""
-    return Call(method, "task", name)
+    return Call(method, CallKind.TASK, name)
 
 
 SESSION = [
     *map(Call, ("initialize", "ping", "notifications/initialized", "server/discover")),
     Call("subscriptions/listen"),
-    Call("", kind="stream"),
-    Call("", kind="session"),
-    Call("", kind="response"),
+    Call("", kind=CallKind.STREAM),
+    Call("", kind=CallKind.SESSION),
+    Call("", kind=CallKind.RESPONSE),
     Call("notifications/new", is_known=False),
 ]
 FITS: list[tuple[dict[str, Any], list[Call], list[Call]]] = [
@@ -108,7 +110,8 @@ FITS: list[tuple[dict[str, Any], list[Call], list[Call]]] = [
         {"tools": ("search", "get_*")},
         [*SESSION, Call("tools/list"), tool("search"), tool("get_"), tool("get_price")],
         [tool("Search"), tool("search2"), tool("forget_x"), tool(""), Call("prompts/list"),
-         Call("prompts/get", "prompt", "search"), Call("completion/complete", "prompt", "search")],
+         Call("prompts/get", CallKind.PROMPT, "search"),
+         Call("completion/complete", CallKind.PROMPT, "search")],
     ),
     (
         {"resources": ("file:///docs/**", "urn:a")},
@@ -123,7 +126,7 @@ FITS: list[tuple[dict[str, Any], list[Call], list[Call]]] = [
     ),
     (
         {"prompts": ("*",), "tasks": ("t*",)},
-        [Call("prompts/list"), Call("prompts/get", "prompt", "any"), Call("tasks/list"),
+        [Call("prompts/list"), Call("prompts/get", CallKind.PROMPT, "any"), Call("tasks/list"),
          task("tasks/get"), task("tasks/cancel", "t")],
         [task("tasks/get", "x"), tool("t1")],
     ),
@@ -133,7 +136,7 @@ FITS: list[tuple[dict[str, Any], list[Call], list[Call]]] = [
         [Call("completion/complete"), Call("x/newer"), tool("logging/a"), Call("tools/list")],
     ),
     ({"methods": ("*",)}, [Call("tools/list"), Call("any", is_known=False)],
-     [tool("a"), resource("a:b"), task("tasks/get"), Call("prompts/get", "prompt", "p")]),
+     [tool("a"), resource("a:b"), task("tasks/get"), Call("prompts/get", CallKind.PROMPT, "p")]),
 ]  # fmt: skip
 
 
@@ -157,12 +160,13 @@ OTHERS: list[tuple[str, dict[str, Any], list[Call], list[Call]]] = [
         {"methods": ("SendMessage", "*Task"), "tasks": ("t*",)},
         [Call("SendMessage"), task("SendMessage"), task("GetTask"), task("CancelTask")],
         [task("GetTask", "x"), Call("ListTasks"), task("CreateTaskPushNotificationConfig"),
-         Call("SendMessage", "skill", "plan"), Call("initialize"), Call("", kind="stream")],
+         Call("SendMessage", CallKind.SKILL, "plan"), Call("initialize"),
+         Call("", kind=CallKind.STREAM)],
     ),
     ("a2a", {"methods": ("*",)}, [Call("SendMessage"), Call("New", is_known=False)],
-     [task("GetTask"), Call("SendMessage", "skill", "plan")]),
-    ("a2a", {"methods": ("*",), "skills": ("plan",)}, [Call("SendMessage", "skill", "plan")],
-     [Call("SendMessage", "skill", "pay"), Call("SendMessage"), task("GetTask")]),
+     [task("GetTask"), Call("SendMessage", CallKind.SKILL, "plan")]),
+    ("a2a", {"methods": ("*",), "skills": ("plan",)}, [Call("SendMessage", CallKind.SKILL, "plan")],
+     [Call("SendMessage", CallKind.SKILL, "pay"), Call("SendMessage"), task("GetTask")]),
     ("openai", {"names": ("small-*",)}, [model("small-1", "any", streams=True), model("small-")],
      [model("large"), Call("chat/completions"), tool("small-1")]),
     ("openai", {"names": ("*",), "tools": ("get_*",), "streaming": False},
@@ -194,7 +198,7 @@ DENIES: list[tuple[str, dict[str, Any], list[Call], list[Call]]] = [
     ("mcp", {"tools": ("pay*",)}, [tool("pay"), tool("pays")],
      [tool("get"), Call("tools/list"), *SESSION]),
     ("mcp", {"methods": ("tools/call", "ping")}, [tool("x"), Call("ping")],
-     [Call("initialize"), Call("tools/list"), Call("", kind="stream")]),
+     [Call("initialize"), Call("tools/list"), Call("", kind=CallKind.STREAM)]),
     ("mcp", {"resources": ("file:///secret/**",)},
      [*map(resource, ("file:///secret", "file:///secret/a?b", "file:///SECRET/a", "FILE:///a",
                       "file:///%73ecret/a", "file:///a/../secret", "file:////secret/a", "file:/a",
@@ -273,7 +277,7 @@ def test_scopes_of_a_tool() -> None:
 def test_a_message_that_was_not_read() -> None:
     """Without a call no rule allows, and a deny of its protocol denies."""
     [case] = cases(tool("x"))
-    operation = Operation("POST", "h", ("x",), protocol="mcp")
+    operation = Operation("POST", "h", ("x",), protocol=MessageProtocol.MCP)
     unread = Case(case.agent, case.delegation, operation, case.request, case.now)
     allow, deny = rule(mcp=ALL["mcp"]), rule(effect="deny", mcp={"tools": ("y",)})
 
@@ -384,7 +388,7 @@ def test_a_rule_on_arguments_brings_no_session(when: str) -> None:
     for method in ("initialize", "ping", "server/discover", "notifications/x", "tools/list"):
         assert code(subject, Call(method, arguments=arguments)) == "policy_denied", method
         assert code(policy(rule(mcp=mcp)), Call(method, arguments=arguments)) == "allow"
-    for kind in ("response", "stream", "session"):
+    for kind in MESSAGE_KINDS:
         assert code(subject, Call("", kind, arguments=arguments)) == "policy_denied", kind
     for call in (tool("pay", arguments), Call("custom/x", arguments=arguments)):
         assert code(subject, call) == "allow"

@@ -10,6 +10,7 @@ from messages import JSON, assert_one_of_both, bare, calls, post, respelled, tar
 
 from authz.core.protocols import Sent, read
 from authz.core.protocols.a2a_methods import FORMS, GRPC_METHODS, JSONRPC_METHODS, SEND
+from authz.core.request import MessageProtocol
 
 PUSH = "CreateTaskPushNotificationConfig"
 URL = "https://hooks.example/x"
@@ -80,7 +81,7 @@ def send(message: object, **beside: object) -> Sent:
 )
 def test_jsonrpc_method(method: str, params: object, wanted: tuple[str, str, str]) -> None:
     """Every method of 0.3 and 1.0 is known by its name of 1.0, with its task."""
-    message = read("a2a", rpc(method, params))
+    message = read(MessageProtocol.A2A, rpc(method, params))
     assert [(one.method, one.kind, one.name, one.is_known) for one in message.calls] == [
         (*wanted, True)
     ]
@@ -193,7 +194,7 @@ def test_a_url_in_a_message_is_a_call_of_its_own(configuration: dict[str, object
 )
 def test_params_of_a_message_that_are_refused(params: object) -> None:
     """What two servers could take for two things, or is of a wrong kind, is refused."""
-    message = read("a2a", rpc("SendMessage", params))
+    message = read(MessageProtocol.A2A, rpc("SendMessage", params))
     assert_one_of_both(message)
     assert message.unread is not None
     assert message.unread[0].code == "mcp_params"
@@ -412,7 +413,7 @@ def test_a_notification_is_a_call_too() -> None:
     """A request without an id is carried out, and so decided."""
     sent = post("/a", {"jsonrpc": "2.0", "method": "tasks/cancel", "params": {"id": "t"}})
     assert targets("a2a", sent) == [("CancelTask", "task", "t")]
-    assert read("a2a", sent).ids == ()
+    assert read(MessageProtocol.A2A, sent).ids == ()
 
 
 @pytest.mark.parametrize("version", ["", "0.2", "0.3", "1.0", "1.1", "0.3.0", "1.0.1"])
@@ -556,8 +557,8 @@ PATHS = st.lists(SEGMENTS, max_size=6).map(lambda parts: "/" + "/".join(parts)) 
 def test_never_raises(path: str, http: str, body: object, kind: str, is_text: bool) -> None:  # noqa: FBT001 - drawn
     """Whatever comes, there are calls or a reason, never an exception and never both."""
     sent = post(path, body, {"content-type": kind}, method=http, is_text=is_text)
-    assert_one_of_both(read("a2a", sent))
-    assert_one_of_both(read("a2a", bare(http, path, {"content-length": "0"})))
+    assert_one_of_both(read(MessageProtocol.A2A, sent))
+    assert_one_of_both(read(MessageProtocol.A2A, bare(http, path, {"content-length": "0"})))
 
 
 @given(st.data(), METHODS, st.dictionaries(MEMBERS, TREES, max_size=4))
@@ -566,6 +567,6 @@ def test_the_same_json_in_another_form(
 ) -> None:
     """How JSON is written changes nothing."""
     body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
-    first = read("a2a", post("/a", body, reads=lambda _: True))
-    again = read("a2a", post("/a", respelled(data.draw, body), reads=lambda _: True))
+    first = read(MessageProtocol.A2A, post("/a", body, reads=lambda _: True))
+    again = read(MessageProtocol.A2A, post("/a", respelled(data.draw, body), reads=lambda _: True))
     assert first == again

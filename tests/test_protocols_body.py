@@ -11,6 +11,7 @@ from sent import encoded, reason, rpc, sent
 from authz.core.protocols import body, read
 from authz.core.protocols.json_members import MAX_OWN_MEMBERS
 from authz.core.reason import Denied, Reason
+from authz.core.request import MessageProtocol
 
 CUT = Reason.BODY_TRUNCATED
 UNSEEN = Reason.BODY_UNINSPECTABLE
@@ -247,8 +248,10 @@ def test_members_of_a_protocol(protocol: str, path: str, value: Any) -> None:
     """What a protocol has names for has some hundred members at most, as nothing real has more."""
     some, many = ({f"x{n}": n for n in range(count)} for count in (400, MAX_OWN_MEMBERS + 1))
 
-    assert read(protocol, sent(value(some), path=path)).unread is None
-    assert reason(read(protocol, sent(value(many), path=path))) is Reason.MCP_PARAMS
+    assert read(MessageProtocol(protocol), sent(value(some), path=path)).unread is None
+    assert (
+        reason(read(MessageProtocol(protocol), sent(value(many), path=path))) is Reason.MCP_PARAMS
+    )
 
 
 def test_arguments_have_as_many_members_as_they_like() -> None:
@@ -257,4 +260,4 @@ def test_arguments_have_as_many_members_as_they_like() -> None:
     for reads in (True, False):
         asked = sent(rpc("tools/call", {"name": "a", "arguments": arguments}), path="/mcp",
                      reads_arguments=lambda _, reads=reads: reads)  # fmt: skip
-        assert read("mcp", asked).unread is None
+        assert read(MessageProtocol.MCP, asked).unread is None

@@ -9,6 +9,7 @@ from messages import JSON, assert_one_of_both, bare, calls, post, respelled, tar
 
 from authz.core.protocols import Sent, read
 from authz.core.protocols.json_members import fold, folded
+from authz.core.request import MessageProtocol
 
 CHAT = "/v1/chat/completions"
 
@@ -454,14 +455,16 @@ PATHS = st.lists(SEGMENTS, max_size=6).map(lambda parts: "/" + "/".join(parts)) 
 def test_never_raises(path: str, http: str, body: object, is_text: bool) -> None:  # noqa: FBT001 - drawn
     """Whatever comes, there are calls or a reason, never an exception and never both."""
     sent = post(path, body, method=http, is_text=is_text, reads=lambda _: True)
-    assert_one_of_both(read("openai", sent))
-    assert_one_of_both(read("openai", bare(http, path)))
-    assert_one_of_both(read("openai", post(path, json.dumps(body).encode()[:-1])))
+    assert_one_of_both(read(MessageProtocol.OPENAI, sent))
+    assert_one_of_both(read(MessageProtocol.OPENAI, bare(http, path)))
+    assert_one_of_both(read(MessageProtocol.OPENAI, post(path, json.dumps(body).encode()[:-1])))
 
 
 @given(st.data(), BODIES)
 def test_the_same_json_in_another_form(data: st.DataObject, body: dict[str, object]) -> None:
     """How JSON is written changes nothing."""
-    first = read("openai", post(CHAT, body, reads=lambda _: True))
-    again = read("openai", post(CHAT, respelled(data.draw, body), reads=lambda _: True))
+    first = read(MessageProtocol.OPENAI, post(CHAT, body, reads=lambda _: True))
+    again = read(
+        MessageProtocol.OPENAI, post(CHAT, respelled(data.draw, body), reads=lambda _: True)
+    )
     assert first == again

@@ -14,6 +14,7 @@ from world import World, reason_of
 from authz.config import ConfigError, load_text
 from authz.core.protocols import Sent, read
 from authz.core.protocols.openai_members import KNOWN
+from authz.core.request import MessageProtocol
 
 CHAT = "/v1/chat/completions"
 GET_TASK = {"jsonrpc": "2.0", "id": 1, "method": "GetTask", "params": {"id": "t"}}
@@ -161,7 +162,7 @@ def test_the_member_is_named_for_operators() -> None:
     """Its name is told if it is a word; what else a client writes there may be a secret."""
 
     def detail(name: str) -> str:
-        unread = read("openai", post(CHAT, {"model": "m", name: 1})).unread
+        unread = read(MessageProtocol.OPENAI, post(CHAT, {"model": "m", name: 1})).unread
         assert unread is not None
         return unread[1]
 

@@ -14,6 +14,7 @@ from authz.core.bounded_map import BoundedMap
 from authz.core.decision import Allow, Decision, Deny, Effect, Shadow
 from authz.core.distributed_claims import marks_of
 from authz.core.reason import Reason
+from authz.core.request import MessageProtocol
 from authz.edge.envoy import Answer, Writer
 
 _RENDERED: Final = 10_000  # kept at most: the tokens and rules in use within seconds
@@ -53,7 +54,9 @@ class Renderer:
             _RENDERED, _RENDERED_BYTES, lambda _, one: one.size
         )
 
-    def render(self, decision: Decision, protocol: str = "") -> Rendered:
+    def render(
+        self, decision: Decision, protocol: MessageProtocol = MessageProtocol.NONE
+    ) -> Rendered:
         """The decision's answer, on a route of this protocol, and record."""
         if isinstance(decision, Deny) or decision.delegation.once is not None:
             return self._made(decision, protocol)
@@ -70,7 +73,7 @@ class Renderer:
             self._known.put(key, rendered)
         return rendered
 
-    def _made(self, decision: Decision, protocol: str) -> Rendered:
+    def _made(self, decision: Decision, protocol: MessageProtocol) -> Rendered:
         answer = self._writer.answer(decision, self._policy_version, protocol)
         record = encode_record(_record(decision, self._policy_version, self._claims))
         return Rendered(

@@ -13,9 +13,8 @@ import msgspec
 from authz.core import strict_json
 from authz.core.decision import Actor, Agent, Delegation, Effect, Mode
 from authz.core.policy import Case
-from authz.core.policy.call_settings import KEYS
 from authz.core.reason import Denied
-from authz.core.request import Call, Operation, Request
+from authz.core.request import Call, CallKind, MessageProtocol, Operation, Request
 from authz.core.spiffe import SpiffeId, SpiffeIdError
 from authz.review.audit_files import AuditLogs
 
@@ -24,7 +23,7 @@ class TracedCall(msgspec.Struct, frozen=True, gc=False):
     """A call of a message as records have it: without its arguments."""
 
     method: str
-    kind: str = ""
+    kind: CallKind = CallKind.SERVER
     name: str = ""
     tools: list[str] = []
     streaming: bool = False
@@ -66,7 +65,7 @@ class Traced(msgspec.Struct, frozen=True, gc=False):
     headers: dict[str, str] = {}
     shadows: list[dict[str, str]] = []
     decision_id: str = ""
-    protocol: str = ""
+    protocol: MessageProtocol = MessageProtocol.NONE
     calls: list[TracedCall] = []
 
     @property
@@ -85,7 +84,7 @@ class Traced(msgspec.Struct, frozen=True, gc=False):
         Where the record is cut, names are not what was asked for. Raises ValueError where there is
         no question.
         """
-        if bool(self.protocol) != bool(self.calls) or self.protocol not in ("", *KEYS):
+        if bool(self.protocol) != bool(self.calls):
             raise ValueError("its protocol and its calls do not go together")
         request = Request(
             self.method,

@@ -11,6 +11,8 @@ from typing import Any, Final
 
 import msgspec
 
+from authz.core.request import MessageProtocol
+
 MAX_ID_CHARS: Final = 128  # of ids that clients choose
 _TOKEN_ID_CHARS: Final = 16  # tells tokens apart without being one's jti, which can be a secret
 # JSON leaves these as they are, but a terminal or a line reader obeys them.
@@ -83,7 +85,7 @@ class AuditOperation(msgspec.Struct, frozen=True, gc=False):
     """The route that the proxy named."""
     headers: Mapping[str, str] = {}
     """The headers that rules read, and no others."""
-    protocol: str = ""
+    protocol: MessageProtocol = MessageProtocol.NONE
     """The protocol of the message: mcp, a2a or openai."""
     calls: tuple[Mapping[str, Any], ...] = ()
     """What the message asked for: method, kind and name of each call, never its arguments; of a

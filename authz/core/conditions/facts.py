@@ -160,9 +160,9 @@ class Facts:
             "request.headers": {
                 name: value for name, value in self._request.headers if name in self._headers
             },
-            "operation.protocol": operation.protocol,
+            "operation.protocol": operation.protocol.value,
             "operation.method": call.method,
-            "operation.kind": call.kind,
+            "operation.kind": call.kind.value,
             "operation.tools": list(call.tools),
             "operation.streaming": call.is_streaming,
             **name,

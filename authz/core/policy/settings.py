@@ -12,6 +12,7 @@ from authz.core.patterns import ANY, HostText, MethodText, PathText
 from authz.core.policy.call_settings import KEYS, A2aKey, CallSettings, McpKey, ModelsKey
 from authz.core.policy.claim_names import ClaimName, ClaimValue, WholeClaimName, WrittenValue
 from authz.core.policy.time_windows import WindowSettings
+from authz.core.request import MessageProtocol
 from authz.core.settings import Duration, MisfitError, Settings
 from authz.core.spiffe import SCHEME, SpiffePattern, SpiffePatternText
 
@@ -133,9 +134,10 @@ class RuleSettings(Settings):
         return self.mcp or self.a2a or self.models
 
     @property
-    def protocol(self) -> str:
-        """Of the calls, as a Request names it; "" for plain requests."""
-        return next((one for one, key in KEYS.items() if getattr(self, key) is not None), "")
+    def protocol(self) -> MessageProtocol:
+        """Of the calls, as a Request names it; NONE for plain requests."""
+        named = (one for one, key in KEYS.items() if getattr(self, key) is not None)
+        return next(named, MessageProtocol.NONE)
 
 
 class HolderSettings(Settings):

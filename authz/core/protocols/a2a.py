@@ -18,7 +18,7 @@ from authz.core.protocols.jsonrpc import Rpc
 from authz.core.protocols.message import OWS, Message, Sent
 from authz.core.protocols.query_parameters import values_of
 from authz.core.reason import Denied, Reason
-from authz.core.request import Call
+from authz.core.request import Call, CallKind
 
 _VERSION_HEADER: Final = "a2a-version"
 # A minor version of 1 adds and breaks nothing; a patch counts for nobody (3.6).
@@ -106,9 +106,9 @@ def _rest(sent: Sent, path: Segments) -> Message:
     form, task = _form(sent, path)
     if sent.method != "POST":
         require_no_body(sent)
-        return Message((Call(form.method, "task" if task else "", task),))
+        return Message((Call(form.method, CallKind.TASK if task else CallKind.SERVER, task),))
     if form.has_optional_body and sent.header("content-length") == "0" and not sent.body:
-        return Message((Call(form.method, "task", task),))
+        return Message((Call(form.method, CallKind.TASK, task),))
     body = parse(sent, _REST_TYPES)
     if pick(body, _RPC_MEMBERS):
         raise Denied(Reason.MCP_INVALID_REQUEST, "the body is a message of JSON-RPC")
@@ -154,10 +154,10 @@ def _grpc_calls(name: str) -> tuple[Call, ...]:
     if known is None:
         return (Call(name, is_known=False),)
     method, has_task = known
-    call = Call(method, "task" if has_task else "")
+    call = Call(method, CallKind.TASK if has_task else CallKind.SERVER)
     if method not in SEND:
         return (call,)
-    return (call, Call(method, "skill"), Call(a2a_params.PUSH, "task"))
+    return (call, Call(method, CallKind.SKILL), Call(a2a_params.PUSH, CallKind.TASK))
 
 
 def _uninspectable(detail: str) -> Denied:

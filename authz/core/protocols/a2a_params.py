@@ -12,7 +12,7 @@ from authz.core.protocols.body import may_be_masked
 from authz.core.protocols.json_members import as_json, listed, name_of, names, once, pick
 from authz.core.protocols.json_members import refused as params_refused
 from authz.core.protocols.message import Sent
-from authz.core.request import Call
+from authz.core.request import Call, CallKind
 
 PUSH: Final = "CreateTaskPushNotificationConfig"
 MAX_REFERENCES: Final = 32  # tasks that a message refers to; each is decided by itself
@@ -47,12 +47,12 @@ def send_calls(sent: Sent, method: str, params: object) -> tuple[Call, ...]:
     references = listed(message.get("referenceTaskIds"), MAX_REFERENCES)
     skills = _skills(sent, message.get("metadata"), asked.get("metadata"))
     told = {**asked, **message}
-    calls = [_told(sent, Call(method, "task", task), told)] if task else []
-    calls += [_told(sent, Call(method, "skill", skill), told) for skill in skills]
+    calls = [_told(sent, Call(method, CallKind.TASK, task), told)] if task else []
+    calls += [_told(sent, Call(method, CallKind.SKILL, skill), told) for skill in skills]
     if not calls:
         calls = [_told(sent, Call(method), told)]
     others = once(name_of(sent, reference) for reference in references)
-    calls += [_told(sent, Call(method, "task", other), told) for other in others]
+    calls += [_told(sent, Call(method, CallKind.TASK, other), told) for other in others]
     configs = pick(asked.get("configuration"), _CONFIGURATION).values()
     calls += [_push_call(sent, config, task, asked) for config in configs]
     return tuple(dict.fromkeys(calls))
@@ -64,7 +64,7 @@ def task_calls(sent: Sent, method: str, params: object, task_member: str) -> tup
     task = name_of(sent, asked.get(task_member)) if task_member else ""
     if method == PUSH:
         return (_push_call(sent, params, task, {}),)
-    return (_told(sent, Call(method, "task" if task else "", task), asked),)
+    return (_told(sent, Call(method, CallKind.TASK if task else CallKind.SERVER, task), asked),)
 
 
 def rest_task_calls(sent: Sent, method: str, body: object, task: str) -> tuple[Call, ...]:
@@ -78,7 +78,7 @@ def rest_task_calls(sent: Sent, method: str, body: object, task: str) -> tuple[C
     _require_same_task(pick(body, _REST_TASK), task)
     if method == PUSH:
         return (_push_call(sent, body, task, {}),)
-    return (_told(sent, Call(method, "task", task), asked),)
+    return (_told(sent, Call(method, CallKind.TASK, task), asked),)
 
 
 def _require_same_task(members: dict[str, Any], task: str) -> None:
@@ -103,7 +103,7 @@ def _push_call(sent: Sent, config: object, task: str, around: dict[str, Any]) ->
     if len(urls) > 1 or any(one != task for one in tasks):
         raise params_refused("a config for notifications has two URLs, or another task")
     told = {**around, **layers[0], **({"url": urls[0]} if urls else {})}
-    return _told(sent, Call(PUSH, "task" if task else "", task), told)
+    return _told(sent, Call(PUSH, CallKind.TASK if task else CallKind.SERVER, task), told)
 
 
 def _task(sent: Sent, value: object) -> str:

@@ -26,14 +26,20 @@ from authz.core.protocols.mcp_methods import (
 )
 from authz.core.protocols.message import Message, Sent
 from authz.core.reason import Denied, Reason
-from authz.core.request import Call
+from authz.core.request import Call, CallKind
 
 MAX_NAME_CHARS: Final = 256  # MCP advises 128 for tools; ids of tasks are UUIDs or tokens
 MAX_URI_CHARS: Final = 2048
 MAX_CALLS: Final = 128  # of one message: a batch, or the subscriptions of one stream
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-_REFERENCES: Final = {"ref/prompt": ("prompt", "name"), "ref/resource": ("resource", "uri")}
-_LISTS: Final = (("resource", "resourceSubscriptions"), ("task", "taskIds"))
+_REFERENCES: Final = {
+    "ref/prompt": (CallKind.PROMPT, "name"),
+    "ref/resource": (CallKind.RESOURCE, "uri"),
+}
+_LISTS: Final = (
+    (CallKind.RESOURCE, "resourceSubscriptions"),
+    (CallKind.TASK, "taskIds"),
+)
 _MEMBERS: Final = jsonrpc.folded(
     "_meta", "arguments", "name", "notifications", "ref", "taskId", "uri"
 )
@@ -41,8 +47,8 @@ _REFERENCE_MEMBERS: Final = jsonrpc.folded("name", "type", "uri")
 _FLAGS: Final = ("toolsListChanged", "promptsListChanged", "resourcesListChanged")
 _SUBSCRIPTIONS: Final = frozenset({*_FLAGS, *(member for _, member in _LISTS)})
 _UNKNOWN: Final = Method()
-_NO_BODY: Final = {"GET": Call("", "stream"), "DELETE": Call("", "session")}
-_RESPONSE: Final = Call("", "response")
+_NO_BODY: Final = {"GET": Call("", CallKind.STREAM), "DELETE": Call("", CallKind.SESSION)}
+_RESPONSE: Final = Call("", CallKind.RESPONSE)
 # What a client may be listening to where nobody shows it.
 LISTENING_UNSEEN: Final = (Call(LISTEN), *(Call(LISTEN, kind) for kind, _ in _LISTS))
 _NO_ARGUMENTS: Final[Mapping[str, Any]] = {}
@@ -138,7 +144,7 @@ def _call(sent: Sent, message: Rpc) -> Call:
     return Call(method, is_known=is_known(method))
 
 
-def _reference(sent: Sent, ref: object) -> tuple[str, str]:
+def _reference(sent: Sent, ref: object) -> tuple[CallKind, str]:
     """The kind and the name of what a completion is for."""
     if not isinstance(ref, dict):
         raise Denied(Reason.MCP_PARAMS, "the ref is not an object")
@@ -163,7 +169,9 @@ def _subscriptions(sent: Sent, params: Mapping[str, Any]) -> Iterator[Call]:
         if not isinstance(names, list) or len(names) > MAX_CALLS:
             raise Denied(Reason.MCP_PARAMS, f"{member} is no list of at most {MAX_CALLS}")
         for name in names:
-            yield Call(LISTEN, kind, _name(sent, name, "uri" if kind == "resource" else "taskId"))
+            yield Call(
+                LISTEN, kind, _name(sent, name, "uri" if kind is CallKind.RESOURCE else "taskId")
+            )
 
 
 def _name(sent: Sent, value: object, member: str) -> str:

@@ -30,7 +30,7 @@ from authz.core.protocols.message import Message, Sent
 from authz.core.protocols.openai_conversation import CONVERSATION, tools_within
 from authz.core.protocols.openai_members import KNOWN, READ, require_known, require_known_query
 from authz.core.reason import Denied, Reason
-from authz.core.request import Call
+from authz.core.request import Call, CallKind
 
 MAX_TOOLS: Final = 256  # of all bodies in one; OpenAI takes 128
 MAX_FALLBACKS: Final = 16
@@ -105,7 +105,7 @@ def read(sent: Sent) -> Message:
     tools, brought = _tools(sent, bodies)
     call = Call(
         method,
-        kind="model",
+        kind=CallKind.MODEL,
         tools=tools,
         is_streaming=True in [_flag(one.get("stream")) for one in bodies],
     )
@@ -124,7 +124,7 @@ def _models(sent: Sent, path: Segments) -> Call:
         return Call(_MODELS)
     if "" in rest:
         raise _uninspectable("the path is none of a model call")
-    return Call(_MODELS, "model", _model(sent, "/".join(rest)))
+    return Call(_MODELS, CallKind.MODEL, _model(sent, "/".join(rest)))
 
 
 def _tail(path: Segments) -> tuple[str, Segments]:

@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 from authz.core import strict_json
 from authz.core.protocols.mcp_methods import Listed
 from authz.core.reason import Denied, Reason
-from authz.core.request import Call
+from authz.core.request import Call, CallKind
 
 MAX_LIST_BYTES: Final = 1024 * 1024  # some 20 ms to read; a tool with its schema has 1 KiB
 MAX_VALUES: Final = 64 * 1024  # bytes that may begin a value, each of which costs time and memory
@@ -102,8 +102,8 @@ def _example(expression: re.Match[str]) -> str:
 
 def _owned(kind: Listed, name: str) -> tuple[str, str]:
     """The target in a name, and the name that it has there; "" for one without."""
-    joint = _URI_JOINT if kind.kind == "resource" else _NAME_JOINT
-    scheme = _UI if kind.kind == "resource" and name.startswith(_UI) else ""
+    joint = _URI_JOINT if kind.kind is CallKind.RESOURCE else _NAME_JOINT
+    scheme = _UI if kind.kind is CallKind.RESOURCE and name.startswith(_UI) else ""
     owner, _, own = name.removeprefix(scheme).partition(joint)
     return (owner, scheme + own) if own else ("", name)
 

@@ -26,7 +26,7 @@ from pydantic import Field
 from authz._pb import ext_authz_pb2 as pb
 from authz.core.decision import Allow, Decision, Deny, Effect
 from authz.core.reason import DPOP_SCHEME
-from authz.core.request import DPOP
+from authz.core.request import DPOP, MessageProtocol
 from authz.core.settings import Settings
 from authz.edge.envoy.refusal import Body, body_of, jsonrpc_error
 
@@ -143,7 +143,12 @@ class Writer:
         self._twins = tuple(sorted(set(_underscore_twins([*self._names.values(), *added]))))
         self._stripped = stripped
 
-    def answer(self, decision: Decision, policy_version: str, protocol: str = "") -> Answer:
+    def answer(
+        self,
+        decision: Decision,
+        policy_version: str,
+        protocol: MessageProtocol = MessageProtocol.NONE,
+    ) -> Answer:
         """The answer to a request, on a route of this protocol."""
         error = ""
         if isinstance(decision, Allow):

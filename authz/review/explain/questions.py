@@ -119,7 +119,7 @@ def asked_of_record(recorded: Recorded) -> Asked:
         protocol=operation.protocol,
         calls=tuple(call.call() for call in recorded.calls),
     )
-    is_unread = operation.protocol != "" and not recorded.calls
+    is_unread = operation.protocol and not recorded.calls
     is_revoked = record.reason == Reason.TOKEN_REVOKED.code
     is_before_policy = recorded.mode is None or is_revoked or is_unread
     now = recorded.time.timestamp()
