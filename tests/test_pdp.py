@@ -23,8 +23,7 @@ from world import BALANCE, READ, World, check_request, header_of, reason_of
 from world import PATIENCE_SECONDS as SECONDS
 from world import wait_until as until
 
-from authz.adapters.metrics import PDP_RESULTS
-from authz.adapters.pdp import AuthzenPoint, BreakerSettings, PdpError, PdpSettings
+from authz.adapters.pdp import AuthzenPoint, BreakerSettings, PdpError, PdpResult, PdpSettings
 from authz.adapters.pdp import client as pdp_client
 from authz.adapters.pdp.circuit_breaker import Breaker, CutOffError
 from authz.adapters.pdp.evaluation import Yes, evaluation_of, is_asked, read_answer
@@ -645,7 +644,7 @@ def test_equal_questions_share_a_call(pdp: ScriptedServer) -> None:
 
     assert pdp.fetches == 2
     assert sorted(counted) == ["allow"] * 2 + ["shared"] * 19
-    assert set(counted) < set(PDP_RESULTS)
+    assert set(counted) < set(PdpResult)
     assert not point._calls
 
 
@@ -711,7 +710,7 @@ def test_calls_are_bounded(pdp: ScriptedServer) -> None:
     gate.set()
     until(lambda: not point._calls)
     assert counted.count("refused") == 1
-    assert set(counted) < set(PDP_RESULTS)
+    assert set(counted) < set(PdpResult)
 
 
 # The breaker
@@ -811,7 +810,7 @@ def test_cut_off_and_back(pdp: ScriptedServer) -> None:
     assert not is_cut_off(point)
     assert confirm(point, an_allow(), "other")
     assert counted == ["failure"] * 3 + ["cut_off"] * 8 + ["cut_off", "allow", "allow"]
-    assert set(counted) < set(PDP_RESULTS)
+    assert set(counted) < set(PdpResult)
 
 
 @pytest.mark.parametrize(
