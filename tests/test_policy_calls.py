@@ -294,8 +294,8 @@ def test_unknown_methods() -> None:
     lists = rule(mcp={"methods": ("x/*",)})
 
     assert code(policy(rule(mcp=ALL["mcp"])), new) == "allow"
-    assert code(policy(rule(mcp={"tools": ("*",)})), new) == "mcp_unknown_method"
-    assert code(policy(rule(a2a={"methods": ("*",)})), new) == "mcp_unknown_method"
+    assert code(policy(rule(mcp={"tools": ("*",)})), new) == "method_unknown"
+    assert code(policy(rule(a2a={"methods": ("*",)})), new) == "method_unknown"
     assert code(policy(rule(mcp={})), Call("x/new")) == "policy_denied"
     assert code(policy(lists), new) == "allow"
     assert code(policy(lists, principal=(rule(mcp={}),)), new) == "policy_denied"

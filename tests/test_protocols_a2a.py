@@ -197,7 +197,7 @@ def test_params_of_a_message_that_are_refused(params: object) -> None:
     message = read(MessageProtocol.A2A, rpc("SendMessage", params))
     assert_one_of_both(message)
     assert message.unread is not None
-    assert message.unread[0].code == "mcp_params"
+    assert message.unread[0].code == "message_params"
     assert message.ids == (b'"7"',)
 
 
@@ -207,7 +207,7 @@ def test_params_of_a_message_that_are_refused(params: object) -> None:
 @pytest.mark.parametrize("params", [None, {}, {"id": "", "taskId": ""}, {"id": 1, "taskId": 1}])
 def test_a_task_has_to_be_named(method: str, params: object) -> None:
     """A method for a task that names none is refused."""
-    assert why("a2a", rpc(method, params)) == "mcp_params"
+    assert why("a2a", rpc(method, params)) == "message_params"
 
 
 @pytest.mark.parametrize(
@@ -346,10 +346,8 @@ def test_ambiguous_path(path: str) -> None:
 @pytest.mark.parametrize("member", ["jsonrpc", "method", "Method"])
 def test_body_of_both_bindings(member: str) -> None:
     """A body for REST that a JSON-RPC server could take as well is refused."""
-    assert (
-        why("a2a", post("/message:send", {"message": {}, member: "2.0"})) == "mcp_invalid_request"
-    )
-    assert why("a2a", post("/tasks/t:cancel", {member: "x"})) == "mcp_invalid_request"
+    assert why("a2a", post("/message:send", {"message": {}, member: "2.0"})) == "message_invalid"
+    assert why("a2a", post("/tasks/t:cancel", {member: "x"})) == "message_invalid"
 
 
 @pytest.mark.parametrize(
@@ -370,7 +368,7 @@ def test_body_of_both_bindings(member: str) -> None:
 )
 def test_body_that_contradicts_the_path(path: str, body: object) -> None:
     """The body can't name another task than the path."""
-    assert why("a2a", post(path, body)) == "mcp_params"
+    assert why("a2a", post(path, body)) == "message_params"
 
 
 @pytest.mark.parametrize(
@@ -392,7 +390,7 @@ def test_get_with_a_body(path: str) -> None:
 def test_other_http_methods(http: str) -> None:
     """JSON-RPC comes by POST."""
     sent = post("/a", {"jsonrpc": "2.0", "id": 1, "method": "ListTasks"}, method=http)
-    assert why("a2a", sent) == "mcp_invalid_request"
+    assert why("a2a", sent) == "message_invalid"
 
 
 @pytest.mark.parametrize(
@@ -406,7 +404,7 @@ def test_other_http_methods(http: str) -> None:
 )
 def test_no_request_of_jsonrpc(body: object) -> None:
     """A2A has no batches, no responses of a client, and no messages outside their binding."""
-    assert why("a2a", post("/a", body)) == "mcp_invalid_request"
+    assert why("a2a", post("/a", body)) == "message_invalid"
 
 
 def test_a_notification_is_a_call_too() -> None:
@@ -515,7 +513,7 @@ def test_masked_arguments_are_not_known() -> None:
 def test_arguments_of_a_wrong_kind(params: object) -> None:
     """What a condition would read has to be a short text."""
     body = {"jsonrpc": "2.0", "id": 1, "method": "ListTasks", "params": params}
-    assert why("a2a", post("/a", body, reads=lambda _: True)) == "mcp_params"
+    assert why("a2a", post("/a", body, reads=lambda _: True)) == "message_params"
 
 
 def test_masked_names() -> None:

@@ -15,7 +15,7 @@ from authz.core.request import MessageProtocol
 
 CUT = Reason.BODY_TRUNCATED
 UNSEEN = Reason.BODY_UNINSPECTABLE
-PARSE = Reason.MCP_PARSE
+PARSE = Reason.MESSAGE_MALFORMED
 CALL = encoded(rpc("tools/call", {"name": "add", "arguments": {"a": 1}}))
 LENGTH = str(len(CALL))
 MIB = 1 << 20
@@ -250,7 +250,8 @@ def test_members_of_a_protocol(protocol: str, path: str, value: Any) -> None:
 
     assert read(MessageProtocol(protocol), sent(value(some), path=path)).unread is None
     assert (
-        reason(read(MessageProtocol(protocol), sent(value(many), path=path))) is Reason.MCP_PARAMS
+        reason(read(MessageProtocol(protocol), sent(value(many), path=path)))
+        is Reason.MESSAGE_PARAMS
     )
 
 

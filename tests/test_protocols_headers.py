@@ -107,10 +107,10 @@ def test_what_needs_params_has_none_in_null() -> None:
     """What names its target in the params names none in null; and only null is none."""
     for protocol, method in (("mcp", "tools/call"), ("a2a", "GetTask"), ("a2a", "SendMessage")):
         message = {"jsonrpc": "2.0", "id": 1, "method": method, "params": None}
-        assert why(protocol, sent(message)) == "mcp_params"
+        assert why(protocol, sent(message)) == "message_params"
     odd: list[object] = [False, 0, "", [], "null"]
     for params in odd:
-        assert why("mcp", sent(rpc("tools/list") | {"params": params})) == "mcp_params"
+        assert why("mcp", sent(rpc("tools/list") | {"params": params})) == "message_params"
     tasks = {"jsonrpc": "2.0", "id": 1, "method": "ListTasks"}
     assert read(MessageProtocol.A2A, sent(tasks | {"params": None})) == read(
         MessageProtocol.A2A, sent(tasks)

@@ -17,10 +17,10 @@ from authz.core.protocols.mcp import MAX_CALLS, MAX_NAME_CHARS, MAX_URI_CHARS
 from authz.core.reason import Reason
 from authz.core.request import Call, CallKind, MessageProtocol
 
-INVALID = Reason.MCP_INVALID_REQUEST
+INVALID = Reason.MESSAGE_INVALID
 MISMATCH = Reason.MCP_HEADER_MISMATCH
-PARAMS = Reason.MCP_PARAMS
-PARSE = Reason.MCP_PARSE
+PARAMS = Reason.MESSAGE_PARAMS
+PARSE = Reason.MESSAGE_MALFORMED
 UNSEEN = Reason.BODY_UNINSPECTABLE
 UNTRUSTED = Reason.MCP_UNTRUSTED_HEADERS
 OLD = "2025-03-26"

@@ -127,7 +127,7 @@ def test_tools_within_a_conversation(
 )
 def test_conversations_that_are_odd(parts: list[object]) -> None:
     """What has more of these members than anybody needs is refused."""
-    assert why("openai", chat(**within(*parts))) == "mcp_params"
+    assert why("openai", chat(**within(*parts))) == "message_params"
 
 
 def test_bodies_and_tools_in_all() -> None:
@@ -139,7 +139,7 @@ def test_bodies_and_tools_in_all() -> None:
 
     nested = chat(fallbacks=[{"extra_body": {}}, *full])
     for over in (chat(fallbacks=[*several, *several]), nested):
-        assert why("openai", over) == "mcp_params"
+        assert why("openai", over) == "message_params"
 
 
 @given(st.lists(st.text(alphabet="aA_\n\u0130\u017f\u1e9ea\u0345\u03a3 "), max_size=40))
@@ -285,7 +285,7 @@ def test_further_models(members: dict[str, object], wanted: list[str]) -> None:
 )  # fmt: skip
 def test_bodies_that_are_refused(body: object) -> None:
     """What names no model for certain, or has members of a wrong kind, is refused."""
-    assert why("openai", post(CHAT, body)) == "mcp_params"
+    assert why("openai", post(CHAT, body)) == "message_params"
 
 
 @pytest.mark.parametrize(
@@ -390,7 +390,7 @@ def test_too_many_models() -> None:
     inner = {"model": "a", "models": [f"b{i}" for i in range(16)]}
     further = {"models": [f"c{i}" for i in range(14)], "fallbacks": [inner]}
     assert len(calls("openai", chat(**further))) == 32
-    assert why("openai", chat(**further, extra_body={"model": "d"})) == "mcp_params"
+    assert why("openai", chat(**further, extra_body={"model": "d"})) == "message_params"
 
 
 @pytest.mark.parametrize(

@@ -181,7 +181,7 @@ def test_a_model_that_a_tool_brings() -> None:
     assert found == [
         (name, ("image_generation", "group", "advisor", "a")) for name in ("m", "pictures", "sage")
     ]
-    assert why("openai", model(tools=[{"type": "x", "model": {"n": 1}}])) == "mcp_params"
+    assert why("openai", model(tools=[{"type": "x", "model": {"n": 1}}])) == "message_params"
 
 
 def test_an_engine_in_the_path() -> None:

@@ -252,7 +252,7 @@ def test_replay(trips: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert replayed(trips, log, capsys)[1]["bad_lines"]["count"] == 1
     log = written(trips, [tool("search")], protocol="")
     assert replayed(trips, log, capsys)[1]["bad_lines"]["count"] == 1
-    log = written(trips, [tool("x")], decision="deny", reason="mcp_unknown_method")
+    log = written(trips, [tool("x")], decision="deny", reason="method_unknown")
     assert replayed(trips, log, capsys)[1]["unchanged"] == 1
     log = written(trips, [], decision="deny", reason="body_truncated", by_policy=False)
     assert replayed(trips, log, capsys)[1]["not_policys"] == 1

@@ -111,7 +111,7 @@ class RouteSettings(Settings):
     refusals: RefusalForm = RefusalForm.STATUS
     """For mcp: how a call that policy refuses is answered. status: HTTP 403 with a JSON-RPC error.
     message: HTTP 200 with that error, as the session of some clients ends at a 403; so for
-    policy_denied and mcp_unknown_method. What another token would mend has its status in both.
+    policy_denied and method_unknown. What another token would mend has its status in both.
     """
     extra_members: tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")], ...] = ()
     """For openai: members of a model call's body, and parameters of its query, beside those of the

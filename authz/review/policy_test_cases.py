@@ -35,7 +35,7 @@ _REASONS: Final = (
     Reason.STEP_UP,
     Reason.AGENT_UNKNOWN,
     Reason.AGENT_SUSPENDED,
-    Reason.MCP_UNKNOWN_METHOD,
+    Reason.METHOD_UNKNOWN,
     Reason.ACTOR_NOT_PERMITTED,
     Reason.TOKEN_MISSING,
     Reason.TOKEN_CLAIM,

@@ -26,8 +26,7 @@ ID: Final = re.compile(
 ID_TEXT: Final = "{id}"
 # What a further rule would allow; a lack of scopes, say, it would not mend.
 _MENDED: Final = frozenset(
-    reason.code
-    for reason in (Reason.POLICY_DENIED, Reason.AGENT_UNKNOWN, Reason.MCP_UNKNOWN_METHOD)
+    reason.code for reason in (Reason.POLICY_DENIED, Reason.AGENT_UNKNOWN, Reason.METHOD_UNKNOWN)
 )
 # Of an operation: host, method, path, protocol, and whether it is about a skill.
 Group = tuple[str, str, str, MessageProtocol, bool]

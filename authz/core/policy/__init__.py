@@ -150,7 +150,7 @@ class Policy:
             detail += self._why_unknown(case.delegation, [])
             return Verdict(Denied(self._why_none(case.delegation), detail))
         if case.operation.protocol and not self.knows(case.operation):
-            return Verdict(Denied(Reason.MCP_UNKNOWN_METHOD, "no rule lists the method"))
+            return Verdict(Denied(Reason.METHOD_UNKNOWN, "no rule lists the method"))
         verdict = verdict_of(  # 4. what both may, and nothing denies
             _rules_of(agents, case),
             None if principals is None else _rules_of(principals, case),

@@ -37,7 +37,7 @@ _MAX_TEXT_CHARS: Final = 2048  # of a URL
 def send_calls(sent: Sent, method: str, params: object) -> tuple[Call, ...]:
     """A message: calls for its task, those it refers to, its skill, and its URL.
 
-    Without a task and a skill there is a call without a target. Raises Denied(MCP_PARAMS).
+    Without a task and a skill there is a call without a target. Raises Denied(MESSAGE_PARAMS).
     """
     asked = pick(params, _SEND)
     if ("message" in asked) == ("request" in asked):
@@ -59,7 +59,7 @@ def send_calls(sent: Sent, method: str, params: object) -> tuple[Call, ...]:
 
 
 def task_calls(sent: Sent, method: str, params: object, task_member: str) -> tuple[Call, ...]:
-    """Any other method of JSON-RPC: a call for its task. Raises Denied(MCP_PARAMS)."""
+    """Any other method of JSON-RPC: a call for its task. Raises Denied(MESSAGE_PARAMS)."""
     asked = pick(params, _TASK)
     task = name_of(sent, asked.get(task_member)) if task_member else ""
     if method == PUSH:
@@ -70,7 +70,7 @@ def task_calls(sent: Sent, method: str, params: object, task_member: str) -> tup
 def rest_task_calls(sent: Sent, method: str, body: object, task: str) -> tuple[Call, ...]:
     """A POST for the task in the path, which the body must not contradict.
 
-    Raises Denied(MCP_PARAMS).
+    Raises Denied(MESSAGE_PARAMS).
     """
     asked = pick(body, _TASK)
     if method != PUSH and asked.get("id", task) != task:  # of a config it is the config's

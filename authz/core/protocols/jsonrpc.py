@@ -70,15 +70,17 @@ def folded(*names: str) -> Mapping[str, str]:
 def require_no_twins(members: Iterable[str], names: Mapping[str, str]) -> None:
     """Refuse members that differ from one of these names in nothing but their case.
 
-    Raises Denied(MCP_PARAMS).
+    Raises Denied(MESSAGE_PARAMS).
     """
     for member in members:
         if names.get(member.casefold(), member) != member:
-            raise Denied(Reason.MCP_PARAMS, "a member's name differs from a known one in its case")
+            raise Denied(
+                Reason.MESSAGE_PARAMS, "a member's name differs from a known one in its case"
+            )
 
 
 def method_name(value: object) -> str:
-    """The name of a method. Raises Denied(MCP_INVALID_REQUEST)."""
+    """The name of a method. Raises Denied(MESSAGE_INVALID)."""
     if not isinstance(value, str) or not _METHOD.fullmatch(value):
         raise _invalid("the method is not a name")
     return value
@@ -130,9 +132,9 @@ def _message(sent: Sent, value: object) -> Rpc:
     if params is None:
         params = _NO_PARAMS
     elif not isinstance(params, dict):
-        raise Denied(Reason.MCP_PARAMS, "the params are not an object")
+        raise Denied(Reason.MESSAGE_PARAMS, "the params are not an object")
     if len(params) > MAX_OWN_MEMBERS:
-        raise Denied(Reason.MCP_PARAMS, f"the params have more than {MAX_OWN_MEMBERS} members")
+        raise Denied(Reason.MESSAGE_PARAMS, f"the params have more than {MAX_OWN_MEMBERS} members")
     return Rpc(method, params, request_id)
 
 
@@ -150,4 +152,4 @@ def _response(value: dict[str, Any]) -> Rpc:
 
 
 def _invalid(detail: str) -> Denied:
-    return Denied(Reason.MCP_INVALID_REQUEST, detail)
+    return Denied(Reason.MESSAGE_INVALID, detail)

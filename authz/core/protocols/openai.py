@@ -84,7 +84,7 @@ def read(sent: Sent) -> Message:
     part of the body may change them for another model.
 
     Raises Denied: BODY_UNINSPECTABLE for a path that is no model call known here, for a stored
-    prompt and for members that are not known, MCP_PARAMS for members of a wrong kind,
+    prompt and for members that are not known, MESSAGE_PARAMS for members of a wrong kind,
     PATH_AMBIGUOUS, and what ``body.parse`` raises.
     """
     require_no_upgrade(sent)
