@@ -142,7 +142,7 @@ class Calls(Executor):
             self._receiving.end_old(now)
             self._sending.end_old(now)
 
-    def submit(self, function: Callable[..., object], /, *args: Any) -> None:  # type: ignore[override] # noqa: ANN401 - as inherited
+    def submit(self, function: Callable[..., object], /, *args: object) -> None:  # type: ignore[override]
         """Take a call. grpcio gets no future for it, which it needs for its own limit only.
 
         It holds the server's lock meanwhile, and the call's.

@@ -6,7 +6,7 @@ body is in any detail here.
 """
 
 from collections.abc import Set as AbstractSet
-from typing import Any, Final
+from typing import Final
 
 from authz.core import strict_json
 from authz.core.protocols.message import OWS, Sent
@@ -28,7 +28,7 @@ _NO_BODY: Final = "no body was sent, or the proxy keeps it"
 _UTF8: Final = frozenset({"charset=utf-8", 'charset="utf-8"'})
 
 
-def parse(sent: Sent, types: AbstractSet[str] = JSON_TYPES) -> Any:  # noqa: ANN401 - JSON
+def parse(sent: Sent, types: AbstractSet[str] = JSON_TYPES) -> object:
     """The JSON of the body, whose media type has to be one of these.
 
     Numbers are ``int`` or ``float``, no member is doubled, and no half character is left.

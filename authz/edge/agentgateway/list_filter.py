@@ -6,7 +6,7 @@ A list that could be read in two ways is none: what was judged might not be what
 import json
 import re
 from collections.abc import Callable
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar, cast
 
 from authz.core import strict_json
 from authz.core.protocols.mcp_methods import Listed
@@ -22,6 +22,9 @@ _NAME_JOINT: Final = "_"  # what agentgateway puts between a target and its tool
 _URI_JOINT: Final = "+"  # and between a target and its resource
 _UI: Final = "ui://"  # of which the target comes behind the scheme
 _EXPRESSION: Final = re.compile(r"\{([+#./;?&]?)[A-Za-z0-9_.,%*:]+\}")  # RFC 6570 section 2
+
+
+T = TypeVar("T")
 
 
 class Item(NamedTuple):
@@ -75,18 +78,18 @@ def _parsed(result: bytes) -> dict[str, Any]:
     return value
 
 
-def _member(value: object, name: str, kind: type) -> Any:  # noqa: ANN401 - of the kind
+def _member(value: object, name: str, kind: type[T]) -> T:
     """A member of this kind; and no other that a reader without regard to case takes for it."""
     if not isinstance(value, dict) or not isinstance(value.get(name), kind):
         raise _odd(f"the list has no {name} of the right kind")
     folded = name.casefold()
     if any(other != name and other.casefold() == folded for other in value):
         raise _odd(f"the list has another {name} in other case")
-    return value[name]
+    return cast("T", value[name])
 
 
 def _item(kind: Listed, entry: object, *, is_prefixed: bool) -> Item:
-    name: str = _member(entry, kind.name, str)
+    name = _member(entry, kind.name, str)
     if not 0 < len(name) <= MAX_NAME_CHARS:
         raise _odd(f"the list has a {kind.name} that is empty or too long")
     owner, own = _owned(kind, name) if is_prefixed else (None, name)
