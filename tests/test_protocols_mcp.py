@@ -13,9 +13,9 @@ from sent import META, VERSION, encoded, mcp, reason, rpc, sent
 
 from authz.core.protocols import HEADERS, Message, Sent, mcp_metadata, read
 from authz.core.protocols.jsonrpc import MAX_BATCH, MAX_ID_CHARS
-from authz.core.protocols.mcp import MAX_CALLS, MAX_NAME_CHARS, MAX_URI_CHARS
+from authz.core.protocols.mcp import MAX_CALLS
 from authz.core.reason import Reason
-from authz.core.request import Call, CallKind, MessageProtocol
+from authz.core.request import MAX_NAME_CHARS, MAX_URI_CHARS, Call, CallKind, MessageProtocol
 
 INVALID = Reason.MESSAGE_INVALID
 MISMATCH = Reason.MCP_HEADER_MISMATCH

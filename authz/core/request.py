@@ -8,7 +8,7 @@ otherwise says how (``authz.core.paths``).
 
 import re
 from enum import StrEnum
-from typing import Final, Self
+from typing import Final, NamedTuple, Self
 
 import msgspec
 
@@ -17,6 +17,9 @@ from authz.core.reason import Denied, Reason
 
 MAX_HOST_BYTES: Final = 253 + 6  # RFC 1035 section 2.3.4, and a port
 MAX_METHOD_CHARS: Final = 32
+# Of what a call names. MCP advises 128 for tools; ids of tasks are UUIDs or tokens; and of URIs.
+MAX_NAME_CHARS: Final = 256
+MAX_URI_CHARS: Final = 2048
 XFCC: Final = "x-forwarded-client-cert"
 DPOP: Final = "dpop"  # the header of the proof (RFC 9449 section 4.1)
 # RFC 6750 section 2.3 has a token in the query; RFC 9700 and MCP forbid it. It ends up in logs.
@@ -105,6 +108,13 @@ class Call(msgspec.Struct, frozen=True, gc=False):
         return f"{scheme}{slashes}{authority.rpartition('@')[2]}{slash}{path}"
 
 
+class Unread(NamedTuple):
+    """Why a message has no certain meaning, and more for operators, never of its content."""
+
+    reason: Reason
+    detail: str
+
+
 class Request(msgspec.Struct, frozen=True, gc=False):
     """A request as the proxy presented it: raw, hashable, and complete for a decision.
 
@@ -120,7 +130,7 @@ class Request(msgspec.Struct, frozen=True, gc=False):
         elsewhere: where else than in a header a credential stands: "query", "cookie".
         protocol: of the messages on the route; NONE when none is read.
         calls: what the message asks for, all of which must be allowed; empty without a protocol.
-        unread: why the message has no certain meaning, with a detail; None when it has.
+        unread: why the message has no certain meaning; None when it has.
         proxy: SPIFFE ID of the proxy that asks, from our own mTLS connection; "" without it.
     """
 
@@ -135,7 +145,7 @@ class Request(msgspec.Struct, frozen=True, gc=False):
     elsewhere: tuple[str, ...] = ()
     protocol: MessageProtocol = MessageProtocol.NONE
     calls: tuple[Call, ...] = ()
-    unread: tuple[Reason, str] | None = None
+    unread: Unread | None = None
     proxy: str = ""
 
     def header(self, name: str) -> str | None:

@@ -11,8 +11,8 @@ from authz.core.patterns import ANY
 from authz.core.policy import RuleSettings
 from authz.core.policy.call_matchers import matcher_of
 from authz.core.policy.call_settings import KEYS, KINDS, McpSettings, ModelSettings
-from authz.core.policy.name_patterns import MAX_NAME_CHARS, MAX_URI_CHARS, Names, Uris
-from authz.core.request import Call, CallKind, MessageProtocol
+from authz.core.policy.name_patterns import Names, Uris
+from authz.core.request import MAX_NAME_CHARS, MAX_URI_CHARS, Call, CallKind, MessageProtocol
 
 SESSION: Final = "a session"
 

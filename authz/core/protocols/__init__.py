@@ -11,7 +11,7 @@ from typing import Final
 from authz.core.protocols import a2a, mcp, openai
 from authz.core.protocols.message import HEADERS, Message, Sent
 from authz.core.reason import Denied
-from authz.core.request import MessageProtocol
+from authz.core.request import MessageProtocol, Unread
 
 __all__ = ["HEADERS", "Message", "Sent", "read"]
 _READERS: Final[Mapping[MessageProtocol, Callable[[Sent], Message]]] = {
@@ -26,4 +26,4 @@ def read(protocol: MessageProtocol, sent: Sent) -> Message:
     try:
         return _READERS[protocol](sent)
     except Denied as denied:
-        return Message((), unread=(denied.reason, denied.detail))
+        return Message((), unread=Unread(denied.reason, denied.detail))

@@ -12,7 +12,7 @@ from authz.core.protocols.body import may_be_masked
 from authz.core.protocols.json_members import as_json, listed, name_of, names, once, pick
 from authz.core.protocols.json_members import refused as params_refused
 from authz.core.protocols.message import Sent
-from authz.core.request import Call, CallKind
+from authz.core.request import MAX_URI_CHARS, Call, CallKind
 
 PUSH: Final = "CreateTaskPushNotificationConfig"
 MAX_REFERENCES: Final = 32  # tasks that a message refers to; each is decided by itself
@@ -31,7 +31,6 @@ _REST_TASK: Final = names("taskId", "name", "parent", "config")
 _RESOURCES: Final = ("name", "parent")  # 0.3: "tasks/{id}" and what is below it
 # What a condition may read: short texts that say more about where a call goes.
 _TEXTS: Final = ("tenant", "contextId", "url")
-_MAX_TEXT_CHARS: Final = 2048  # of a URL
 
 
 def send_calls(sent: Sent, method: str, params: object) -> tuple[Call, ...]:
@@ -122,7 +121,7 @@ def _told(sent: Sent, call: Call, members: dict[str, Any]) -> Call:
     if not sent.reads_arguments(call):
         return call
     texts: dict[str, Any] = {name: members[name] for name in _TEXTS if name in members}
-    if not all(isinstance(text, str) and len(text) <= _MAX_TEXT_CHARS for text in texts.values()):
+    if not all(isinstance(text, str) and len(text) <= MAX_URI_CHARS for text in texts.values()):
         raise params_refused("a member is no text of sane length")
     if any(may_be_masked(sent, text) for text in texts.values()):
         return call

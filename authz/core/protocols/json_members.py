@@ -14,8 +14,8 @@ import msgspec
 from authz.core.protocols.body import require_unmasked
 from authz.core.protocols.message import Sent
 from authz.core.reason import Denied, Reason
+from authz.core.request import MAX_NAME_CHARS
 
-MAX_NAME_CHARS: Final = 256  # of models, tools, tasks and skills; a UUID has 36
 # Of an object whose members a protocol names, some tens of them; each is looked at by itself. What
 # the agents fill as they like, such as the arguments of a tool, may have more.
 MAX_OWN_MEMBERS: Final = 512

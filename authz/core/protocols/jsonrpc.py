@@ -14,7 +14,7 @@ from authz.core.protocols import body
 from authz.core.protocols.json_members import MAX_OWN_MEMBERS
 from authz.core.protocols.message import Message, Sent
 from authz.core.reason import Denied, Reason
-from authz.core.request import Call
+from authz.core.request import Call, Unread
 
 MAX_BATCH: Final = 32  # each element is decided by itself
 MAX_ID_CHARS: Final = 256  # of an id that is text; those in use are UUIDs, it is echoed
@@ -59,7 +59,7 @@ def read(sent: Sent, calls: Caller) -> Message:
 
 def refused(denied: Denied, ids: tuple[bytes, ...] = ()) -> Message:
     """A message that is unread, with the ids of what waits for an answer."""
-    return Message((), ids, (denied.reason, denied.detail))
+    return Message((), ids, Unread(denied.reason, denied.detail))
 
 
 def folded(*names: str) -> Mapping[str, str]:

@@ -26,10 +26,8 @@ from authz.core.protocols.mcp_methods import (
 )
 from authz.core.protocols.message import Message, Sent
 from authz.core.reason import Denied, Reason
-from authz.core.request import Call, CallKind
+from authz.core.request import MAX_NAME_CHARS, MAX_URI_CHARS, Call, CallKind
 
-MAX_NAME_CHARS: Final = 256  # MCP advises 128 for tools; ids of tasks are UUIDs or tokens
-MAX_URI_CHARS: Final = 2048
 MAX_CALLS: Final = 128  # of one message: a batch, or the subscriptions of one stream
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _REFERENCES: Final = {

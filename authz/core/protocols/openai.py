@@ -16,7 +16,6 @@ from authz.core.paths import Segments, canonical_path
 from authz.core.protocols.body import parse, require_unmasked
 from authz.core.protocols.bodyless import require_no_body, require_no_upgrade
 from authz.core.protocols.json_members import (
-    MAX_NAME_CHARS,
     as_json,
     listed,
     name_of,
@@ -30,7 +29,7 @@ from authz.core.protocols.message import Message, Sent
 from authz.core.protocols.openai_conversation import CONVERSATION, tools_within
 from authz.core.protocols.openai_members import KNOWN, READ, require_known, require_known_query
 from authz.core.reason import Denied, Reason
-from authz.core.request import Call, CallKind
+from authz.core.request import MAX_NAME_CHARS, Call, CallKind
 
 MAX_TOOLS: Final = 256  # of all bodies in one; OpenAI takes 128
 MAX_FALLBACKS: Final = 16

@@ -11,12 +11,11 @@ from typing import Any, Final, NamedTuple, TypeVar, cast
 from authz.core import strict_json
 from authz.core.protocols.mcp_methods import Listed
 from authz.core.reason import Denied, Reason
-from authz.core.request import Call, CallKind
+from authz.core.request import MAX_URI_CHARS, Call, CallKind
 
 MAX_LIST_BYTES: Final = 1024 * 1024  # some 20 ms to read; a tool with its schema has 1 KiB
 MAX_VALUES: Final = 64 * 1024  # bytes that may begin a value, each of which costs time and memory
 MAX_ITEMS: Final = 1000  # each is judged, in some 100 us
-MAX_NAME_CHARS: Final = 2048  # of a URI
 MAX_DEPTH: Final = 32  # of the JSON schemas in lists of tools
 _NAME_JOINT: Final = "_"  # what agentgateway puts between a target and its tool or prompt
 _URI_JOINT: Final = "+"  # and between a target and its resource
@@ -90,7 +89,7 @@ def _member(value: object, name: str, kind: type[T]) -> T:
 
 def _item(kind: Listed, entry: object, *, is_prefixed: bool) -> Item:
     name = _member(entry, kind.name, str)
-    if not 0 < len(name) <= MAX_NAME_CHARS:
+    if not 0 < len(name) <= MAX_URI_CHARS:
         raise _odd(f"the list has a {kind.name} that is empty or too long")
     owner, own = _owned(kind, name) if is_prefixed else (None, name)
     if kind.name == "uriTemplate":

@@ -13,6 +13,7 @@ import msgspec
 from authz._pb import ext_authz_pb2 as pb
 from authz.adapters.keys import KeyStore
 from authz.config import Config, load
+from authz.config.printable import one_line
 from authz.core.decision import Agent, Allow, Decision, Delegation, Effect, Mode, Verdict
 from authz.core.identity import ProfileSettings
 from authz.core.policy import Case, NotEnforced, Policy, PolicyStep, WithCandidate
@@ -99,7 +100,7 @@ class _Assumed:
     def __init__(self, delegation: Delegation) -> None:
         self._delegation = delegation
 
-    def verify(self, request: Request, agent: Agent, route: Route, now: float) -> Delegation:  # noqa: ARG002
+    def verify(self, request: Request, agent: Agent, route: Route, now: float) -> Delegation:  # noqa: ARG002 - as Delegations
         """The described delegation, where the route has its mode."""
         mode = self._delegation.mode
         if mode is Mode.AUTONOMOUS and RouteMode.AUTONOMOUS not in route.modes:
@@ -145,7 +146,7 @@ def explain(config: Config, asked: Asked, *, shows_all: bool = False) -> Explana
         why = "            it was refused before policy was asked"
         lines = [*asked.notes, *_steps(asked, asked.request.principal, asked.delegation)]
         lines += [why, f"DENY        {asked.refused}"]
-        return Explanation(tuple(map(_printable, lines)))
+        return Explanation(tuple(map(one_line, lines)))
     version = version_of(config)
     if not asked.has_proxy:
         # The question has an ID and no certificate, whatever the config's proxies send.
@@ -174,12 +175,7 @@ def explain(config: Config, asked: Asked, *, shows_all: bool = False) -> Explana
         told.append(f"3 policy{about}")
         told += considered(policy, case).lines(None if shows_all else SHOWN)
     told += _answer(decision)
-    return Explanation(tuple(map(_printable, told)), decision, version)
-
-
-def _printable(line: str) -> str:
-    """A line that a terminal shows and does not obey: clients chose parts of what was recorded."""
-    return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in line)
+    return Explanation(tuple(map(one_line, told)), decision, version)
 
 
 def _steps(asked: Asked, agent: str, delegation: Delegation | None) -> list[str]:
