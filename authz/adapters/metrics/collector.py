@@ -18,6 +18,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
+from authz.adapters.audit import CacheUse
 from authz.adapters.files import Reload
 from authz.adapters.keys import SourceStatus
 from authz.adapters.metrics.families import BUCKETS_SECONDS, Sample, counter, gauge, histogram
@@ -28,7 +29,6 @@ from authz.core.reason import Reason
 
 _ALLOW: Final = 0
 _DENY: Final = {reason: at for at, reason in enumerate(Reason, start=1)}
-_CACHE: Final = ("miss", "hit")
 _SHADOWS: Final = tuple(product(ShadowBy, Effect))
 
 
@@ -78,7 +78,7 @@ class _Shard:
 
     def __init__(self) -> None:
         self.decisions = [0] * (len(_DENY) + 1)
-        self.buckets = [[0] * (len(BUCKETS_SECONDS) + 1) for _ in _CACHE]
+        self.buckets = [[0] * (len(BUCKETS_SECONDS) + 1) for _ in CacheUse]
         self.sums = [0.0, 0.0]
         self.shadows: Counter[tuple[str, ...]] = Counter()
 
@@ -217,7 +217,7 @@ class Metrics(Collector):
                     [sum(column) for column in zip(*(s.buckets[at] for s in shards), strict=True)],
                     sum(shard.sums[at] for shard in shards),
                 )
-                for at, label in enumerate(_CACHE)
+                for at, label in enumerate(CacheUse)
             ),
         )
 

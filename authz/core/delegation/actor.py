@@ -8,18 +8,16 @@ itself, which only a route with the autonomous mode allows.
 """
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 from authz.core.decision import Actor, Agent, Mode
 from authz.core.delegation.claims import Claims, name_in
 from authz.core.delegation.person import is_clients_own, why_no_person
 from authz.core.delegation.restrictions import check_actor
-from authz.core.delegation.settings import ActorSettings, IssuerSettings
+from authz.core.delegation.settings import ACT, ActorSettings, IssuerSettings
 from authz.core.reason import Denied, Reason
 from authz.core.routes import Route, RouteMode
 from authz.core.spiffe import SCHEME
-
-ACT: Final = "act"  # the claim (RFC 8693 section 4.1)
 
 
 def actors_of(

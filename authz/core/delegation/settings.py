@@ -39,6 +39,7 @@ Unchecked = Literal[
     "act.sub_profile",
     "act.cnf",
 ]
+ACT: Final = "act"  # the claim that names the actor (RFC 8693 section 4.1)
 ClaimText = Annotated[str, Field(min_length=1, max_length=64)]
 _HEADER_NAME: Final = r"^[a-z0-9-]{1,64}$"
 # Other kinds of JWT, by their typ: each has its own place and rules, and none of them is an access
@@ -131,7 +132,7 @@ class TokenSettings(Settings):
 class ActorSettings(Settings):
     """How an issuer names the acting agent."""
 
-    claim: str = Field(default="act", min_length=1, max_length=64)
+    claim: str = Field(default=ACT, min_length=1, max_length=64)
     """"act" (RFC 8693 section 4.1), or the claim of an issuer that has none, such as azp."""
     map: dict[str, SpiffeIdText] = Field(default={})
     """For a claim other than act: its values, and the SPIFFE ID of the agent each stands for."""
@@ -143,7 +144,7 @@ class ActorSettings(Settings):
     @property
     def is_mapped(self) -> bool:
         """Whether the agent is told by a claim that is mapped, and not by act."""
-        return self.claim != "act"
+        return self.claim != ACT
 
     @cached_property
     def names(self) -> frozenset[str]:

@@ -24,6 +24,7 @@ import msgspec
 from pydantic import Field
 
 from authz._pb import ext_authz_pb2 as pb
+from authz.adapters.audit import CacheUse
 from authz.core.decision import Allow, Decision, Deny, Effect
 from authz.core.reason import DPOP_SCHEME
 from authz.core.request import DPOP, MessageProtocol
@@ -102,7 +103,7 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
         return sum(map(len, self.pieces + self.error))
 
 
-def _use(cache: str) -> bytes:
+def _use(cache: CacheUse) -> bytes:
     """What is appended for a remembered decision, or a new one, without the last double."""
     message = pb.CheckResponse()
     message.dynamic_metadata.update({"cache": cache, "valid_until": 1.0})
@@ -113,8 +114,8 @@ def _use(cache: str) -> bytes:
 
 
 _double: Final = struct.Struct("<d").pack  # as protobuf writes one
-_HIT: Final = _use("hit")
-_MISS: Final = _use("miss")
+_HIT: Final = _use(CacheUse.HIT)
+_MISS: Final = _use(CacheUse.MISS)
 
 
 def owned_headers(prefix: str) -> frozenset[str]:
