@@ -150,8 +150,7 @@ class Reach:
     @property
     def protocol(self) -> MessageProtocol:
         """Of the messages; NONE for plain requests. All its rules have the same, or none."""
-        named = (rule.protocol for rule in self.rules if rule.protocol)
-        return next(named, MessageProtocol.NONE)
+        return next((rule.protocol for rule in self.rules if rule.protocol), MessageProtocol.NONE)
 
     def lines(self) -> list[str]:
         """For a person."""
