@@ -10,7 +10,7 @@ from pydantic_core import to_json
 
 from authz.adapters.files import read_at_rest
 from authz.adapters.keys import KeySource, KeyStore
-from authz.adapters.pdp import AuthzenPoint, PdpError
+from authz.adapters.pdp import AuthzenPoint, PdpError, PdpResult
 from authz.adapters.revocation_file import RevocationList
 from authz.config import Config
 from authz.core.authorizer import Authorizer, RevocationCheck
@@ -22,6 +22,7 @@ from authz.core.delegation import (
     RememberedDelegations,
 )
 from authz.core.identity import Identity
+from authz.core.identity.settings import Source
 from authz.core.policy import NotEnforced, Policy, PolicyStep, WithCandidate
 from authz.core.request import DPOP, XFCC
 from authz.core.revocations import RevocationError
@@ -77,7 +78,7 @@ def revocations_of(config: Config) -> RevocationList:
 
 
 def decision_point_of(
-    config: Config, count: Callable[[str, float | None], None] = lambda *_: None
+    config: Config, count: Callable[[PdpResult, float | None], None] = lambda *_: None
 ) -> AuthzenPoint | None:
     """Who has to allow as well, if the config names one. Raises BuildError."""
     try:
@@ -158,7 +159,7 @@ def snapshot_of(
     config: Config,
     keys: KeyStore,
     revocations: RevocationCheck,
-    count_pdp: Callable[[str, float | None], None] = lambda *_: None,
+    count_pdp: Callable[[PdpResult, float | None], None] = lambda *_: None,
     candidate: Config | None = None,
 ) -> Snapshot:
     """Compile one version of the settings, and the candidate's rules. Raises BuildError."""
@@ -208,9 +209,9 @@ def reader_of(config: Config, policies: Sequence[Policy]) -> Reader:
     """
     profiles = config.profiles.values()
     headers = {config.token.header, DPOP, *_headers_of(policies)}
-    if any(profile.identity == "xfcc" for profile in profiles):
+    if any(profile.identity is Source.XFCC for profile in profiles):
         headers.add(XFCC)
-    namespaces = {one.namespace for one in profiles if one.identity == "metadata"}
+    namespaces = {one.namespace for one in profiles if one.identity is Source.METADATA}
     return Reader(
         Inputs(
             frozenset(headers),

@@ -70,7 +70,7 @@ def story(mesh: Mesh) -> list[Line]:
         Line("travel", "alice", "delete_trip as search_trips", 400, "mcp_header_mismatch",
              "the header Mcp-Name says another tool than the body",
              post(_headers("tools/call", "search_trips"), _call("delete_trip"))),
-        Line("travel", "alice", "search_trips or delete_trip", 400, "mcp_parse",
+        Line("travel", "alice", "search_trips or delete_trip", 400, "message_malformed",
              "a body with two names", post({}, two_names)),
     ]  # fmt: skip
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from http.client import LineTooLong
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BufferedIOBase
 from socketserver import TCPServer
 from typing import Annotated, Any, Final
 
@@ -152,7 +153,7 @@ class AdminServer:
 class _Headers:
     """The lines of a request's headers, of which there are not more than MAX_HEADER_BYTES."""
 
-    def __init__(self, file: Any) -> None:  # noqa: ANN401 - of several classes
+    def __init__(self, file: BufferedIOBase) -> None:
         self._file = file
         self._left = MAX_HEADER_BYTES
 

@@ -20,6 +20,7 @@ import tempfile
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
+from enum import StrEnum
 from hashlib import sha256
 from pathlib import Path
 from typing import IO, Final, NamedTuple, Self
@@ -36,6 +37,13 @@ WAIT_SECONDS: Final = 10.0  # how long a start waits for that
 # the file system's clock (two seconds at worst): its bytes are compared until it is older.
 SETTLED_SECONDS: Final = 2.0
 ATTEMPTS: Final = 5  # to read a file without its being written meanwhile
+
+
+class Reload(StrEnum):
+    """What came of a file that changed, as it is counted."""
+
+    TAKEN = "taken"
+    REFUSED = "refused"
 
 
 class BeingWrittenError(OSError):

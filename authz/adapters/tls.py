@@ -24,7 +24,14 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from pydantic import Field, model_validator
 
-from authz.adapters.files import STABLE_SECONDS, BeingWrittenError, FileState, Rest, read_whole
+from authz.adapters.files import (
+    STABLE_SECONDS,
+    BeingWrittenError,
+    FileState,
+    Reload,
+    Rest,
+    read_whole,
+)
 from authz.core.settings import FileText, MisfitError, Settings
 from authz.core.spiffe import SpiffeId, SpiffePattern, SpiffePatternText
 
@@ -168,7 +175,7 @@ class ServerTls:
     """Our side of the connections, and who may be on the other.
 
     Attributes:
-        reloads: how many changed certificates were "taken" and "refused".
+        reloads: how many changed certificates were taken, and refused.
     """
 
     def __init__(self, settings: TlsSettings) -> None:
@@ -179,7 +186,7 @@ class ServerTls:
         self._rest = Rest()
         self._fault = ""  # the last one that was told
         self._closing = threading.Event()
-        self.reloads = {"taken": 0, "refused": 0}
+        self.reloads: dict[str, int] = dict.fromkeys(Reload, 0)
         api = settings.workload_api
         self._workload_api = _WorkloadApi(api) if api is not None else None
         self._seen = self._read()
@@ -260,14 +267,14 @@ class ServerTls:
                 if not isinstance(error.__cause__, BeingWrittenError):
                     self._refuse(str(error))
                 return
-            self.reloads["taken"] += 1
+            self.reloads[Reload.TAKEN] += 1
             _log.info("certificate taken")
 
     def _refuse(self, fault: str) -> None:
         """Tell what is wrong with a change, once."""
         if fault != self._fault:
             self._fault = fault
-            self.reloads["refused"] += 1
+            self.reloads[Reload.REFUSED] += 1
             _log.error("certificate not taken, the last good one stays: %s", fault)
 
     def allows(self, caller: SpiffeId) -> bool:

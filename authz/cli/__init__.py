@@ -256,7 +256,3 @@ def help_texts() -> list[tuple[str, str]]:
         ("authz", parser.format_help()),
         *((f"authz {name}", verb.format_help()) for name, verb in verbs.choices.items()),
     ]
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -4,6 +4,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final, Self
 
+from authz.config.printable import one_line
+
 MAX_LINES: Final = 200  # of problems told one by one: more help nobody, and a log has to hold them
 MAX_CHARS: Final = 1000  # of one of them: a key or a value may be of any length
 
@@ -20,9 +22,7 @@ class Problem:
     def __str__(self) -> str:
         """As ``file:line: place: message``."""
         place = f"{self.place}: " if self.place else ""
-        text = f"{self.file}:{self.line}: {place}{self.message}"
-        if not text.isprintable():  # it has to stay one line, of a terminal and of a log
-            text = text.encode("unicode_escape").decode("ascii")
+        text = one_line(f"{self.file}:{self.line}: {place}{self.message}")
         return text if len(text) <= MAX_CHARS else f"{text[:MAX_CHARS]}..."
 
 

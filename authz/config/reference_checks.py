@@ -32,13 +32,13 @@ def reference_problems(merged: Merged) -> list[Problem]:
     return [merged.problem(place, message) for place, message in found]
 
 
-def _items(data: Any, key: str) -> list[tuple[int, dict[str, Any]]]:  # noqa: ANN401 - raw data
+def _items(data: dict[str, Any], key: str) -> list[tuple[int, dict[str, Any]]]:
     listed = data.get(key)
     listed = listed if isinstance(listed, tuple) else ()
     return [(at, item) for at, item in enumerate(listed) if isinstance(item, dict)]
 
 
-def _names(value: Any) -> list[str]:  # noqa: ANN401 - raw data
+def _names(value: object) -> list[str]:
     listed = value if isinstance(value, tuple) else ()
     return [name for name in listed if isinstance(name, str)]
 
@@ -128,11 +128,11 @@ def _agents(data: dict[str, Any]) -> Iterator[tuple[Place, object]]:
             yield ("issuers", at, "actor", "map", key), text
 
 
-def _members(value: Any) -> dict[str, Any]:  # noqa: ANN401 - raw data
+def _members(value: object) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _domain_of(text: Any) -> str | None:  # noqa: ANN401 - raw data
+def _domain_of(text: object) -> str | None:
     try:
         return SpiffePattern.parse(text).trust_domain.name if isinstance(text, str) else None
     except ValueError:

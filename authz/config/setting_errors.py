@@ -95,12 +95,12 @@ def _suggestion(place: Place, root: type[BaseModel]) -> str:
     return nearest_or_all(str(place[-1]), known, "known here") if known else ""
 
 
-def _mapping(value: Any, known: list[str]) -> str:  # noqa: ANN401 - whatever was written
+def _mapping(value: object, known: list[str]) -> str:
     keys = f"its keys: {', '.join(sorted(known))}" if known else "as in name: {key: value}"
     return f"{_but(value, 'a mapping')}; {keys}"
 
 
-def _but(value: Any, wanted: str) -> str:  # noqa: ANN401 - whatever was written
+def _but(value: object, wanted: str) -> str:
     """``must be a list, not text``, in the words of YAML."""
     if value is None:
         return f"is empty; it must be {wanted}"
@@ -116,13 +116,13 @@ def _but(value: Any, wanted: str) -> str:  # noqa: ANN401 - whatever was written
     return f"must be {wanted}, not {kind}"
 
 
-def _list(value: Any, _: Mapping[str, Any]) -> str:  # noqa: ANN401 - whatever was written
+def _list(value: object, _: Mapping[str, Any]) -> str:
     if isinstance(value, str | int | float) and not isinstance(value, bool):
         return f"{_but(value, 'a list')}: write [{value}]"
     return f"{_but(value, 'a list')}: write [a, b], or each item on a line of its own after '- '"
 
 
-def _text(value: Any, _: Mapping[str, Any]) -> str:  # noqa: ANN401 - whatever was written
+def _text(value: object, _: Mapping[str, Any]) -> str:
     if isinstance(value, dict):
         return f"{_but(value, 'text')}: put what begins with {{ or holds ': ' in quotes"
     if isinstance(value, tuple):
@@ -130,7 +130,7 @@ def _text(value: Any, _: Mapping[str, Any]) -> str:  # noqa: ANN401 - whatever w
     return f"{_but(value, 'text')}: put it in quotes"
 
 
-def _boolean(value: Any, _: Mapping[str, Any]) -> str:  # noqa: ANN401 - whatever was written
+def _boolean(value: object, _: Mapping[str, Any]) -> str:
     if isinstance(value, str) and (meant := _YES_AND_NO.get(value.lower())):
         return f"must be true or false: write {meant}, not {value}"
     if isinstance(value, str) and value.lower() in {"true", "false"}:
@@ -138,12 +138,12 @@ def _boolean(value: Any, _: Mapping[str, Any]) -> str:  # noqa: ANN401 - whateve
     return "must be true or false"
 
 
-def _number(value: Any, _: Mapping[str, Any]) -> str:  # noqa: ANN401 - whatever was written
+def _number(value: object, _: Mapping[str, Any]) -> str:
     plain = ": without quotes and unit" if isinstance(value, str) else ""
     return f"{_but(value, 'a whole number such as 5')}{plain}"
 
 
-def _one_of(value: Any, context: Mapping[str, Any]) -> str:  # noqa: ANN401 - whatever was written
+def _one_of(value: object, context: Mapping[str, Any]) -> str:
     expected = str(context["expected"])
     words = [word for word in expected.split("'")[1::2] if word]
     return f"must be {expected}{nearest(str(value), words)}"
@@ -159,7 +159,7 @@ def _amount(limit: float) -> str:
     return f"{limit * 1000:.0f}ms" if limit else "0s"
 
 
-def _pattern(value: Any, context: Mapping[str, Any]) -> str:  # noqa: ANN401 - whatever was written
+def _pattern(value: object, context: Mapping[str, Any]) -> str:
     pattern = str(context["pattern"])
     words = PATTERNS.get(pattern, f"text that matches {pattern}")
     return f"{value!r} does not look right: it must be {words}"

@@ -119,6 +119,9 @@ def parse(data: bytes, file: str) -> Document:
     return document
 
 
+_Node = yaml.AliasEvent | yaml.ScalarEvent | yaml.SequenceStartEvent | yaml.MappingStartEvent
+
+
 class _Builder:
     """Turns events into data, noting lines and problems."""
 
@@ -129,10 +132,11 @@ class _Builder:
         self._next = next_event
         self._place = place
 
-    def document(self) -> Any:  # noqa: ANN401 - YAML is any data
+    def document(self) -> object:
         self._next()  # the stream's start
         if not isinstance(self._next(), yaml.DocumentStartEvent):
-            return self._problem(1, "the file is empty")
+            self._problem(1, "the file is empty")
+            return None
         event = self._next()
         lines = self._document.lines
         lines.line = _line(event)
@@ -144,25 +148,29 @@ class _Builder:
             raise _StopError
         return data
 
-    def _value(self, event: Any, lines: Lines) -> Any:  # noqa: ANN401 - any data
-        kind = type(event)
-        if kind is yaml.AliasEvent:
+    def _value(self, event: _Node, lines: Lines) -> object:
+        if isinstance(event, yaml.AliasEvent):
             message = f"{_NO_ANCHORS}. A text that begins with * must stand in quotes"
-            return self._problem(lines.line, message)
+            self._problem(lines.line, message)
+            return None
         if event.anchor is not None:
             self._problem(lines.line, _NO_ANCHORS)
         if event.tag is not None:
             message = f"tags such as {event.tag} are not accepted; a text with ! is put in quotes"
             self._problem(lines.line, message)
-        if kind is yaml.ScalarEvent:
+        if type(event) is yaml.ScalarEvent:
             return _scalar(event)
         if len(self._place) > MAX_DEPTH:
             del self._place[_TOLD:]
             self._problem(lines.line, f"nested deeper than {MAX_DEPTH} levels")
             raise _StopError
-        return self._sequence(lines) if kind is yaml.SequenceStartEvent else self._mapping(lines)
+        return (
+            self._sequence(lines)
+            if type(event) is yaml.SequenceStartEvent
+            else self._mapping(lines)
+        )
 
-    def _inner(self, step: Step, line: int, event: Any, lines: Lines) -> Any:  # noqa: ANN401 - see _line
+    def _inner(self, step: Step, line: int, event: _Node, lines: Lines) -> object:
         """A value within another, to whose lines its own are added."""
         if type(event) is yaml.ScalarEvent and event.anchor is None and event.tag is None:
             if line != lines.line:  # a short way for what most values are
@@ -200,7 +208,7 @@ class _Builder:
                 data[key] = self._inner(key, line, self._next(), lines)
         return data
 
-    def _key(self, event: Any, line: int) -> str | None:  # noqa: ANN401 - see _line
+    def _key(self, event: _Node, line: int) -> str | None:
         """A key, None for what can't be one."""
         if type(event) is not yaml.ScalarEvent:
             message = "a key must be plain text; a text that begins with { or [ is put in quotes"
@@ -217,11 +225,12 @@ class _Builder:
         self._document.problems += elsewhere([problem], self._document.problems[-1:])
 
 
-def _line(event: Any) -> int:  # noqa: ANN401 - the parser's events have no types
-    return int(event.start_mark.line) + 1
+def _line(event: yaml.Event) -> int:
+    mark: Any = event.start_mark  # for the types it may be None, which no parser makes it
+    return int(mark.line) + 1
 
 
-def _scalar(event: Any) -> Any:  # noqa: ANN401 - YAML is any data
+def _scalar(event: yaml.ScalarEvent) -> object:
     text = _text(event)
     if event.style:  # quoted or a block: text, whatever it looks like
         return text
@@ -234,12 +243,13 @@ def _scalar(event: Any) -> Any:  # noqa: ANN401 - YAML is any data
     return float(text) if _FLOAT.fullmatch(text) else text
 
 
-def _text(event: Any) -> str:  # noqa: ANN401 - see _line
+def _text(event: yaml.ScalarEvent) -> str:
     """A scalar's text. A NUL, which an escape can write, ends texts for the system."""
     text = str(event.value)
     if "\0" in text:
         told = "the control character U+0000 must not be here"
-        raise yaml.MarkedYAMLError(problem=told, problem_mark=event.start_mark)
+        mark: Any = event.start_mark  # see _line
+        raise yaml.MarkedYAMLError(problem=told, problem_mark=mark)
     return text
 
 

@@ -15,7 +15,7 @@ from authz.core.identity import Identity
 from authz.core.policy import Case, PolicyStep, judge_all
 from authz.core.reason import Denied, Reason
 from authz.core.request import DPOP, Operation, Request
-from authz.core.routes import RESOURCE_METADATA, Route, Routes
+from authz.core.routes import RESOURCE_METADATA, Route, RouteProtocol, Routes
 
 
 class RevocationCheck(Protocol):
@@ -91,6 +91,6 @@ def _check_message(request: Request, route: Route) -> None:
     if request.unread is not None:
         raise Denied(*request.unread)
     if request.protocol != route.protocol or (request.protocol and not request.calls):
-        named = route.protocol or "http"
+        named = route.protocol or RouteProtocol.HTTP
         detail = f"the route's protocol is {named}, and no message of it was read"
         raise Denied(Reason.BODY_UNINSPECTABLE, detail)

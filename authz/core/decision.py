@@ -10,14 +10,39 @@ of a cycle, so the garbage collector need not look at them.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from math import inf
-from typing import Literal
 
 import msgspec
 
+from authz.core.choice import Choice
 from authz.core.reason import BEARER, DPOP_SCHEME, Denied, Reason
 from authz.core.request import Operation
 from authz.core.spiffe import SpiffeId
+
+
+class Effect(Choice):
+    """What a rule does, and what is decided."""
+
+    ALLOW = "allow"
+    DENY = "deny"
+
+
+class Mode(Choice):
+    """How an agent acts: by a token that says so, as the config maps it, for itself, for nobody."""
+
+    ACT = "act"
+    MAPPED = "mapped"
+    AUTONOMOUS = "autonomous"
+    BOOTSTRAP = "bootstrap"
+
+
+class ShadowBy(StrEnum):
+    """Which policy would have said otherwise."""
+
+    RULE = "rule"
+    CANDIDATE = "candidate"
+    POLICY = "policy"
 
 
 class Agent(msgspec.Struct, frozen=True, gc=False):
@@ -65,9 +90,9 @@ class Delegation(msgspec.Struct, frozen=True, eq=False, gc=False):
         issued_at, expires_at: unix seconds; it ends with its token, and with the key set in which
             the token's key is.
         token_id: ``jti``, or "".
-        mode: "act" or "mapped", by how the token names the actor; "autonomous" when the agent acts
-            for itself; "bootstrap" when it acts for nobody yet, without a token: then the issuer
-            and the subject are "".
+        mode: ACT or MAPPED, by how the token names the actor; AUTONOMOUS when the agent acts for
+            itself; BOOTSTRAP when it acts for nobody yet, without a token: then the issuer and the
+            subject are "".
         claims: the verified claims, for rules on groups, roles and the like.
         once: the proof of possession that came with it, when it may not come again.
     """
@@ -79,7 +104,7 @@ class Delegation(msgspec.Struct, frozen=True, eq=False, gc=False):
     issued_at: float
     expires_at: float
     token_id: str = ""
-    mode: str = "act"
+    mode: Mode = Mode.ACT
     claims: Mapping[str, object] = msgspec.field(default_factory=dict)
     once: OneTime | None = None
 
@@ -88,15 +113,14 @@ class Shadow(msgspec.Struct, frozen=True, gc=False):
     """What another policy would have said, where it differs: recorded and counted, nothing else.
 
     Attributes:
-        by: "rule", rules with ``shadow: true``; "candidate", the candidate policy; "policy", the
-            policy in force, when all of it is in shadow.
-        decision: "allow" or "deny".
+        by: RULE, rules with ``shadow: true``; CANDIDATE, the candidate policy; POLICY, the policy
+            in force, when all of it is in shadow.
         reason: of the deny, or "".
         rule: that would have decided, "" when none would.
     """
 
-    by: Literal["rule", "candidate", "policy"]
-    decision: Literal["allow", "deny"]
+    by: ShadowBy
+    decision: Effect
     reason: str = ""
     rule: str = ""
 

@@ -98,11 +98,11 @@ class Reason(Enum):
     CHECK_MALFORMED = "check_malformed", 400, None, "the check can't be read"
     PATH_AMBIGUOUS = "path_ambiguous", 400, None, "the request's target is ambiguous"
     MCP_HEADER_MISMATCH = "mcp_header_mismatch", 400, None, "headers and body disagree"
-    MCP_INVALID_REQUEST = "mcp_invalid_request", 400, None, "not a JSON-RPC request"
-    MCP_PARSE = "mcp_parse", 400, None, "the body is not strict JSON"
-    MCP_PARAMS = "mcp_params", 400, None, "the parameters are not acceptable"
+    MESSAGE_INVALID = "message_invalid", 400, None, "the message is not a valid request"
+    MESSAGE_MALFORMED = "message_malformed", 400, None, "the body is not strict JSON"
+    MESSAGE_PARAMS = "message_params", 400, None, "the parameters are not acceptable"
     MCP_UNTRUSTED_HEADERS = "mcp_untrusted_headers", 403, None, "the headers alone are not trusted"
-    MCP_UNKNOWN_METHOD = "mcp_unknown_method", 403, None, "the method is not allowed"
+    METHOD_UNKNOWN = "method_unknown", 403, None, "the method is not allowed"
     BODY_UNINSPECTABLE = "body_uninspectable", 403, None, "the body can't be inspected"
     BODY_TRUNCATED = "body_truncated", 413, None, "the body is too large to be inspected"
     # Our own faults: never an allow, and never the client's doing.
@@ -132,7 +132,7 @@ class Reason(Enum):
     @property
     def is_of_policy(self) -> bool:
         """Whether it refuses what a known caller asks for, and no other token would mend it."""
-        return self in (Reason.POLICY_DENIED, Reason.MCP_UNKNOWN_METHOD)
+        return self in (Reason.POLICY_DENIED, Reason.METHOD_UNKNOWN)
 
     @property
     def is_own_fault(self) -> bool:
@@ -143,12 +143,12 @@ class Reason(Enum):
 _OWN_FAULT_STATUS: Final = 503
 _JSONRPC_CODES: Final = {
     Reason.MCP_HEADER_MISMATCH: -32020,
-    Reason.MCP_INVALID_REQUEST: -32600,
+    Reason.MESSAGE_INVALID: -32600,
     Reason.BODY_UNINSPECTABLE: -32600,
     Reason.BODY_TRUNCATED: -32600,
-    Reason.MCP_PARSE: -32700,
-    Reason.MCP_PARAMS: -32602,
-    Reason.MCP_UNKNOWN_METHOD: -32601,
+    Reason.MESSAGE_MALFORMED: -32700,
+    Reason.MESSAGE_PARAMS: -32602,
+    Reason.METHOD_UNKNOWN: -32601,
 }
 REFUSED: Final = -32001  # what JSON-RPC has no code for
 BEARER: Final = "Bearer"  # authentication schemes: RFC 6750

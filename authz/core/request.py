@@ -7,7 +7,8 @@ otherwise says how (``authz.core.paths``).
 """
 
 import re
-from typing import Final, Self
+from enum import StrEnum
+from typing import Final, NamedTuple, Self
 
 import msgspec
 
@@ -16,6 +17,9 @@ from authz.core.reason import Denied, Reason
 
 MAX_HOST_BYTES: Final = 253 + 6  # RFC 1035 section 2.3.4, and a port
 MAX_METHOD_CHARS: Final = 32
+# Of what a call names. MCP advises 128 for tools; ids of tasks are UUIDs or tokens; and of URIs.
+MAX_NAME_CHARS: Final = 256
+MAX_URI_CHARS: Final = 2048
 XFCC: Final = "x-forwarded-client-cert"
 DPOP: Final = "dpop"  # the header of the proof (RFC 9449 section 4.1)
 # RFC 6750 section 2.3 has a token in the query; RFC 9700 and MCP forbid it. It ends up in logs.
@@ -28,12 +32,42 @@ _QUERY_PAIR: Final = re.compile(
 )
 _COOKIE_PAIR: Final = re.compile(rf";\s*+{_COOKIE_TOKEN}\s*+[=;]")
 _URI_TAIL: Final = re.compile(r"[?#]")  # RFC 3986 sections 3.4 and 3.5
-_NAMELESS: Final = frozenset({"", "response", "stream", "session"})  # kinds of a Call
 # RFC 9110 tokens in use; never lower case.
 _METHOD: Final = re.compile(rf"[A-Z][A-Z-]{{0,{MAX_METHOD_CHARS - 1}}}")
 _HOST: Final = re.compile(
     r"(?P<name>[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?"
 )
+
+
+class MessageProtocol(StrEnum):
+    """The protocol of a route's messages."""
+
+    NONE = ""
+    MCP = "mcp"
+    A2A = "a2a"
+    OPENAI = "openai"
+
+
+class CallKind(StrEnum):
+    """What a call is about; SERVER for the server itself.
+
+    What has no method is a RESPONSE, a STREAM (GET) or a SESSION (DELETE).
+    """
+
+    SERVER = ""
+    TOOL = "tool"
+    RESOURCE = "resource"
+    PROMPT = "prompt"
+    TASK = "task"
+    SKILL = "skill"
+    MODEL = "model"
+    RESPONSE = "response"
+    STREAM = "stream"
+    SESSION = "session"
+
+
+MESSAGE_KINDS: Final = frozenset({CallKind.RESPONSE, CallKind.STREAM, CallKind.SESSION})
+_NAMELESS: Final = MESSAGE_KINDS | {CallKind.SERVER}
 
 
 class Call(msgspec.Struct, frozen=True, gc=False):
@@ -42,9 +76,7 @@ class Call(msgspec.Struct, frozen=True, gc=False):
     Attributes:
         method: of MCP and A2A the JSON-RPC method, such as "tools/call"; of a model call its kind,
             such as "chat/completions"; "" for what has none.
-        kind: of the target: "tool", "resource", "prompt", "task", "skill", "model"; "" for the
-            server itself. What has no method is a "response", a "stream" (GET) or a "session"
-            (DELETE).
+        kind: of the target.
         name: of the target: a tool's name, a resource's URI, a task's id; "" for the server, and
             for a target that the message names where it can't be read.
         is_known: whether the method is one of the protocol's, as far as we know it.
@@ -54,7 +86,7 @@ class Call(msgspec.Struct, frozen=True, gc=False):
     """
 
     method: str
-    kind: str = ""
+    kind: CallKind = CallKind.SERVER
     name: str = ""
     is_known: bool = True
     arguments: bytes = b""
@@ -69,11 +101,18 @@ class Call(msgspec.Struct, frozen=True, gc=False):
     @property
     def shown_name(self) -> str:
         """The name for records: of a URI without user, query and fragment, which may be secrets."""
-        if self.kind != "resource":
+        if self.kind is not CallKind.RESOURCE:
             return self.name
         scheme, slashes, rest = _URI_TAIL.split(self.name, maxsplit=1)[0].partition("//")
         authority, slash, path = rest.partition("/")
         return f"{scheme}{slashes}{authority.rpartition('@')[2]}{slash}{path}"
+
+
+class Unread(NamedTuple):
+    """Why a message has no certain meaning, and more for operators, never of its content."""
+
+    reason: Reason
+    detail: str
 
 
 class Request(msgspec.Struct, frozen=True, gc=False):
@@ -89,9 +128,9 @@ class Request(msgspec.Struct, frozen=True, gc=False):
         context: the route's ``context_extensions``, which only the operator writes.
         metadata: (namespace, serialised Struct) of the metadata namespaces that profiles name.
         elsewhere: where else than in a header a credential stands: "query", "cookie".
-        protocol: of the messages on the route: "mcp", "a2a", "openai"; "" when none is read.
+        protocol: of the messages on the route; NONE when none is read.
         calls: what the message asks for, all of which must be allowed; empty without a protocol.
-        unread: why the message has no certain meaning, with a detail; None when it has.
+        unread: why the message has no certain meaning; None when it has.
         proxy: SPIFFE ID of the proxy that asks, from our own mTLS connection; "" without it.
     """
 
@@ -104,9 +143,9 @@ class Request(msgspec.Struct, frozen=True, gc=False):
     context: tuple[tuple[str, str], ...] = ()
     metadata: tuple[tuple[str, bytes], ...] = ()
     elsewhere: tuple[str, ...] = ()
-    protocol: str = ""
+    protocol: MessageProtocol = MessageProtocol.NONE
     calls: tuple[Call, ...] = ()
-    unread: tuple[Reason, str] | None = None
+    unread: Unread | None = None
     proxy: str = ""
 
     def header(self, name: str) -> str | None:
@@ -140,7 +179,7 @@ class Operation(msgspec.Struct, frozen=True, gc=False):
     host: str
     path: Segments
     ambiguities: Forms = frozenset()
-    protocol: str = ""
+    protocol: MessageProtocol = MessageProtocol.NONE
     call: Call | None = None
 
     @classmethod

@@ -9,15 +9,16 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, Final, Self
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
 
+from authz.core.choice import Choice, Need
 from authz.core.paths import Form, Forms, Segments, ambiguous, read_path
 from authz.core.patterns import ANY, HostText, PathText, path_pattern
 from authz.core.reason import Denied, Reason
-from authz.core.request import Call, Operation, Request, canonical_host
+from authz.core.request import Call, MessageProtocol, Operation, Request, canonical_host
 from authz.core.settings import Duration, MisfitError, Settings
 
 ROUTE: Final = "authz_route"  # the context extension by which a proxy names the route
@@ -29,11 +30,38 @@ _REMEMBERED: Final = 4096  # targets in use
 _REMEMBERED_CHARS: Final = 1024  # of a target: so all of them take 4 MB
 _WORD: Final = r"^[\x21\x23-\x5b\x5d-\x7e]{1,256}$"  # as a scope: it goes into a quoted-string
 # Settings that mean something for messages of one protocol only.
-_OF_PROTOCOLS: Final[Mapping[str, tuple[str, ...]]] = {
-    "mcp": ("bootstrap", "trust_mcp_headers", "refusals"),
-    "openai": ("extra_members",),
+_OF_PROTOCOLS: Final[Mapping[MessageProtocol, tuple[str, ...]]] = {
+    MessageProtocol.MCP: ("bootstrap", "trust_mcp_headers", "refusals"),
+    MessageProtocol.OPENAI: ("extra_members",),
 }
-Mode = Literal["delegated", "autonomous"]
+
+
+class RouteMode(Choice):
+    """How agents may act on a route."""
+
+    DELEGATED = "delegated"
+    AUTONOMOUS = "autonomous"
+
+
+class RouteProtocol(Choice):
+    """What is sent on a route: requests alone, or messages of a protocol."""
+
+    HTTP = "http"
+    MCP = "mcp"
+    A2A = "a2a"
+    OPENAI = "openai"
+
+    @property
+    def of_messages(self) -> MessageProtocol:
+        """The protocol of the messages that are read there."""
+        return MessageProtocol("" if self is RouteProtocol.HTTP else self.value)
+
+
+class RefusalForm(Choice):
+    """Where a client is told that policy refuses its call."""
+
+    STATUS = "status"
+    MESSAGE = "message"
 
 
 def origin_of(url: str) -> str:
@@ -68,9 +96,9 @@ class RouteSettings(Settings):
     """
     audiences: tuple[str, ...] = ()
     """Further audiences of tokens for this route; with a resource or these, no other will do."""
-    modes: tuple[Mode, ...] = Field(default=("delegated",), min_length=1)
+    modes: tuple[RouteMode, ...] = Field(default=(RouteMode.DELEGATED,), min_length=1)
     """delegated: the agent acts for a principal. autonomous: for itself, the token's sub is it."""
-    protocol: Literal["http", "mcp", "a2a", "openai"] = "http"
+    protocol: RouteProtocol = RouteProtocol.HTTP
     """What is sent there. http: requests, of which rules see host, method and path. mcp, a2a,
     openai (model calls in the form of OpenAI's API): messages, which are read, so that rules can
     name tools, tasks and models; whatever can't be read for certain is refused. The proxy must send
@@ -80,10 +108,10 @@ class RouteSettings(Settings):
     """For mcp: where the proxy sends no body, go by the headers Mcp-Method and Mcp-Name, of those
     protocol versions that have the server compare them with it. It is your word that it does.
     """
-    refusals: Literal["status", "message"] = "status"
+    refusals: RefusalForm = RefusalForm.STATUS
     """For mcp: how a call that policy refuses is answered. status: HTTP 403 with a JSON-RPC error.
     message: HTTP 200 with that error, as the session of some clients ends at a 403; so for
-    policy_denied and mcp_unknown_method. What another token would mend has its status in both.
+    policy_denied and method_unknown. What another token would mend has its status in both.
     """
     extra_members: tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")], ...] = ()
     """For openai: members of a model call's body, and parameters of its query, beside those of the
@@ -95,7 +123,7 @@ class RouteSettings(Settings):
     """For mcp: methods that an agent may call without a token, such as initialize and tools/list,
     when a rule without scopes allows them.
     """
-    proof: Literal["optional", "required"] = "optional"
+    proof: Need = Need.OPTIONAL
     """Whether a token must be bound to a key (cnf) that the caller proves to hold."""
     acr_values: tuple[Annotated[str, Field(pattern=_WORD)], ...] = ()
     """Authentication contexts of which the token's acr must be one (RFC 9470)."""
@@ -114,7 +142,7 @@ class RouteSettings(Settings):
     def _some_settings_are_of_a_protocol(self) -> Self:
         for protocol, names in _OF_PROTOCOLS.items():
             given = sorted(self.model_fields_set.intersection(names))
-            if self.protocol != protocol and given:
+            if self.protocol.of_messages is not protocol and given:
                 raise MisfitError(f"{', '.join(given)} goes with protocol: {protocol}", given[0])
         return self
 
@@ -126,7 +154,7 @@ class Route:
     Attributes:
         name: "" for the defaults, when no route fits.
         audiences: a token must be for one of these; empty when the issuer's are all good.
-        protocol: of its messages; "" when they are not read.
+        protocol: of its messages; NONE when they are not read.
         trusts_headers: whether MCP headers may stand for a body that is not there.
         extra_members: names in model calls that are known to be harmless.
         refuses_by_message: whether HTTP's status leaves a refusal by policy to the message.
@@ -137,8 +165,8 @@ class Route:
 
     name: str = ""
     audiences: frozenset[str] = frozenset()
-    modes: frozenset[str] = frozenset({"delegated"})
-    protocol: str = ""
+    modes: frozenset[RouteMode] = frozenset({RouteMode.DELEGATED})
+    protocol: MessageProtocol = MessageProtocol.NONE
     trusts_headers: bool = False
     refuses_by_message: bool = False
     extra_members: frozenset[str] = frozenset()
@@ -232,12 +260,12 @@ def _route(settings: RouteSettings) -> Route:
         name=settings.name,
         audiences=frozenset({*settings.audiences, *([resource] if resource else [])}),
         modes=frozenset(settings.modes),
-        protocol="" if settings.protocol == "http" else settings.protocol,
+        protocol=settings.protocol.of_messages,
         trusts_headers=settings.trust_mcp_headers,
         extra_members=frozenset(settings.extra_members),
-        refuses_by_message=settings.refusals == "message",
+        refuses_by_message=settings.refusals is RefusalForm.MESSAGE,
         bootstrap=frozenset(settings.bootstrap),
-        needs_proof=settings.proof == "required",
+        needs_proof=settings.proof is Need.REQUIRED,
         acr_values=settings.acr_values,
         max_age_seconds=settings.max_age,
         origin=origin_of(resource) if resource else "",

@@ -36,7 +36,7 @@ class StrictJsonError(ValueError):
     """The bytes are not JSON that every reader reads alike; the message holds none of them."""
 
 
-def loads(data: bytes, max_depth: int = MAX_DEPTH) -> Any:  # noqa: ANN401 - callers check the shape
+def loads(data: bytes, max_depth: int = MAX_DEPTH) -> object:
     """Parse UTF-8 JSON. Raises StrictJsonError; the caller bounds the size beforehand."""
     value = _plain(data)
     is_plain = value is not _UNSURE
@@ -82,7 +82,7 @@ def of_type(kind: type[T], values: Iterable[object]) -> list[T]:
     return found
 
 
-def _plain(data: bytes) -> Any:  # noqa: ANN401 - likewise
+def _plain(data: bytes) -> object:
     """The value of plain JSON, in a third of the time; ``_UNSURE`` of all else.
 
     The library refuses what we do, but for doubled members and long numbers. Each colon of the
@@ -104,7 +104,7 @@ def _has_long_number(data: bytes) -> bool:
     return _LONG_RUN in data.translate(_NUMBERS) and _LONG_NUMBER.search(data) is not None
 
 
-def _told(data: bytes) -> Any:  # noqa: ANN401 - likewise
+def _told(data: bytes) -> object:
     """The value, with each object and number looked at. Raises StrictJsonError."""
     if values_at_most(data) > MAX_ODD_VALUES:
         raise StrictJsonError(f"not plain JSON, and of more than {MAX_ODD_VALUES} values")

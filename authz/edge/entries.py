@@ -6,7 +6,7 @@ from authz.adapters.audit import AuditOperation, encode_operation
 from authz.core.decision import Allow, Decision, Progress
 from authz.core.paths import MAX_PATH_BYTES
 from authz.core.reason import DPOP_SCHEME, Denied, Reason
-from authz.core.request import MAX_HOST_BYTES, MAX_METHOD_CHARS, Call, Request
+from authz.core.request import MAX_HOST_BYTES, MAX_METHOD_CHARS, Call, CallKind, Request
 from authz.core.routes import ROUTE
 from authz.edge.cache import CacheSettings, Entry
 from authz.edge.envoy import Reading
@@ -64,7 +64,7 @@ def _recorded(call: Call) -> dict[str, object]:
     named: dict[str, object] = {"method": call.method, "kind": call.kind, "name": name}
     if name != call.name:
         named["is_cut"] = True
-    if call.kind != "model":
+    if call.kind is not CallKind.MODEL:
         return named
     return {**named, "tools": call.tools, "streaming": call.is_streaming}
 

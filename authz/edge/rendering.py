@@ -11,9 +11,10 @@ import msgspec
 
 from authz.adapters.audit import AuditRecord, encode_record, token_digest
 from authz.core.bounded_map import BoundedMap
-from authz.core.decision import Allow, Decision, Deny, Shadow
+from authz.core.decision import Allow, Decision, Deny, Effect, Shadow
 from authz.core.distributed_claims import marks_of
 from authz.core.reason import Reason
+from authz.core.request import MessageProtocol
 from authz.edge.envoy import Answer, Writer
 
 _RENDERED: Final = 10_000  # kept at most: the tokens and rules in use within seconds
@@ -53,7 +54,9 @@ class Renderer:
             _RENDERED, _RENDERED_BYTES, lambda _, one: one.size
         )
 
-    def render(self, decision: Decision, protocol: str = "") -> Rendered:
+    def render(
+        self, decision: Decision, protocol: MessageProtocol = MessageProtocol.NONE
+    ) -> Rendered:
         """The decision's answer, on a route of this protocol, and record."""
         if isinstance(decision, Deny) or decision.delegation.once is not None:
             return self._made(decision, protocol)
@@ -70,7 +73,7 @@ class Renderer:
             self._known.put(key, rendered)
         return rendered
 
-    def _made(self, decision: Decision, protocol: str) -> Rendered:
+    def _made(self, decision: Decision, protocol: MessageProtocol) -> Rendered:
         answer = self._writer.answer(decision, self._policy_version, protocol)
         record = encode_record(_record(decision, self._policy_version, self._claims))
         return Rendered(
@@ -87,7 +90,7 @@ def _record(decision: Decision, policy_version: str, claims: frozenset[str]) -> 
     grant = decision.grant if isinstance(decision, Allow) else None
     deny = decision if isinstance(decision, Deny) else None
     return AuditRecord(
-        decision="deny" if deny else "allow",
+        decision=Effect.DENY if deny else Effect.ALLOW,
         reason=deny.reason.code if deny else "",
         detail=deny.detail if deny else "",
         agent=agent.spiffe_id.text if agent else "",

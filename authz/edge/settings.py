@@ -1,6 +1,6 @@
 """What an operator says of the server: where it listens, and how much it takes on at once."""
 
-from typing import Annotated, Any, Final, Self
+from typing import Annotated, Final, Self
 
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
@@ -8,7 +8,7 @@ from authz.adapters.tls import TlsSettings
 from authz.core.settings import Duration, MisfitError, PortExists, Settings
 
 
-def _listed(value: Any) -> Any:  # noqa: ANN401 - whatever the YAML holds
+def _listed(value: object) -> object:
     return tuple(value) if isinstance(value, list | tuple) else (value,)
 
 

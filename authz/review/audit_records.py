@@ -11,11 +11,10 @@ from typing import Any, Final
 import msgspec
 
 from authz.core import strict_json
-from authz.core.decision import Actor, Agent, Delegation
+from authz.core.decision import Actor, Agent, Delegation, Effect, Mode
 from authz.core.policy import Case
-from authz.core.policy.call_settings import KEYS
 from authz.core.reason import Denied
-from authz.core.request import Call, Operation, Request
+from authz.core.request import Call, CallKind, MessageProtocol, Operation, Request
 from authz.core.spiffe import SpiffeId, SpiffeIdError
 from authz.review.audit_files import AuditLogs
 
@@ -24,7 +23,7 @@ class TracedCall(msgspec.Struct, frozen=True, gc=False):
     """A call of a message as records have it: without its arguments."""
 
     method: str
-    kind: str = ""
+    kind: CallKind = CallKind.SERVER
     name: str = ""
     tools: list[str] = []
     streaming: bool = False
@@ -66,13 +65,13 @@ class Traced(msgspec.Struct, frozen=True, gc=False):
     headers: dict[str, str] = {}
     shadows: list[dict[str, str]] = []
     decision_id: str = ""
-    protocol: str = ""
+    protocol: MessageProtocol = MessageProtocol.NONE
     calls: list[TracedCall] = []
 
     @property
     def is_allow(self) -> bool:
         """Whether it was allowed."""
-        return self.decision == "allow"
+        return self.decision == Effect.ALLOW
 
     @property
     def is_cut(self) -> bool:
@@ -85,7 +84,7 @@ class Traced(msgspec.Struct, frozen=True, gc=False):
         Where the record is cut, names are not what was asked for. Raises ValueError where there is
         no question.
         """
-        if bool(self.protocol) != bool(self.calls) or self.protocol not in ("", *KEYS):
+        if bool(self.protocol) != bool(self.calls):
             raise ValueError("its protocol and its calls do not go together")
         request = Request(
             self.method,
@@ -102,7 +101,7 @@ class Traced(msgspec.Struct, frozen=True, gc=False):
             frozenset(self.scopes),
             self.issued_at,
             inf,
-            mode=self.mode,
+            mode=Mode(self.mode),
             claims=self.claims,
         )
         try:
@@ -130,7 +129,7 @@ def _read(line: bytes) -> Traced | str:
         traced = strict_json.load_as(line, Traced, MAX_DEPTH)
     except strict_json.StrictJsonError as error:
         return f"no audit record: {error}"
-    if traced.time.tzinfo is None or traced.decision not in {"allow", "deny"}:
+    if traced.time.tzinfo is None or traced.decision not in {*Effect}:
         return "no audit record: its time or its decision is none"
     if not all({"iss", "sub"} <= actor.keys() for actor in traced.actors):
         return "no audit record: an actor lacks iss or sub"

@@ -5,13 +5,13 @@ from typing import Any, Final, Self
 import msgspec
 from pydantic import Field, model_validator
 
-from authz.core.policy.call_settings import A2A, MCP, MODELS
+from authz.core.policy.call_settings import KEYS
 from authz.core.protocols.mcp_methods import calling
-from authz.core.request import Call
+from authz.core.request import Call, CallKind, MessageProtocol
 from authz.core.settings import Settings
 
 _METHODS: Final = calling()  # what is asked of a thing when nothing else is said
-_NO_TARGET: Final = ("", "")
+_NO_TARGET: Final = (CallKind.SERVER, "")
 _encode: Final = msgspec.json.Encoder(order="sorted").encode
 
 
@@ -60,7 +60,8 @@ class A2aCall(Settings):
 
     def call(self) -> Call:
         """It."""
-        kind = "task" if self.task else "skill" if self.skill else ""
+        is_about = CallKind.TASK if self.task else CallKind.SKILL
+        kind = is_about if self.task or self.skill else CallKind.SERVER
         return Call(self.method, kind, self.task or self.skill)
 
 
@@ -77,7 +78,11 @@ class ModelCall(Settings):
     def call(self) -> Call:
         """It."""
         return Call(
-            "chat/completions", "model", self.name, tools=self.tools, is_streaming=self.streaming
+            "chat/completions",
+            CallKind.MODEL,
+            self.name,
+            tools=self.tools,
+            is_streaming=self.streaming,
         )
 
 
@@ -98,9 +103,10 @@ class CallWords(Settings):
         return self
 
     @property
-    def protocol(self) -> str:
-        """As a Request names it; "" without a message."""
-        return MCP if self.mcp else A2A if self.a2a else MODELS if self.models else ""
+    def protocol(self) -> MessageProtocol:
+        """As a Request names it; NONE without a message."""
+        named = (one for one, key in KEYS.items() if getattr(self, key))
+        return next(named, MessageProtocol.NONE)
 
     @property
     def calls(self) -> tuple[Call, ...]:

@@ -10,12 +10,11 @@ from typing import Any, Final
 from authz.core.patterns import ANY
 from authz.core.policy import RuleSettings
 from authz.core.policy.call_matchers import matcher_of
-from authz.core.policy.call_settings import A2A, KEYS, MCP, McpSettings, ModelSettings
-from authz.core.policy.name_patterns import MAX_NAME_CHARS, MAX_URI_CHARS, Names, Uris
-from authz.core.request import Call
+from authz.core.policy.call_settings import KEYS, KINDS, McpSettings, ModelSettings
+from authz.core.policy.name_patterns import Names, Uris
+from authz.core.request import MAX_NAME_CHARS, MAX_URI_CHARS, Call, CallKind, MessageProtocol
 
 SESSION: Final = "a session"
-_KINDS: Final = ("tool", "resource", "prompt", "task", "skill")
 
 
 def nameable(call: Call) -> Call:
@@ -23,9 +22,9 @@ def nameable(call: Call) -> Call:
 
     Raises ValueError for one that no rule can name.
     """
-    is_task = call.kind == "task"
+    is_task = call.kind is CallKind.TASK
     texts = {call.method, *call.tools} | (set() if is_task else {call.name})
-    limit = MAX_URI_CHARS if call.kind == "resource" else MAX_NAME_CHARS
+    limit = MAX_URI_CHARS if call.kind is CallKind.RESOURCE else MAX_NAME_CHARS
     if any(ANY in text or not text.isprintable() or len(text) > limit for text in texts):
         raise ValueError("no rule can name it")
     name = ANY if is_task or call.hides_name else call.name
@@ -33,11 +32,11 @@ def nameable(call: Call) -> Call:
     return Call(call.method, call.kind, name, tools=tools, is_streaming=call.is_streaming)
 
 
-def key_line(protocol: str, calls: Sequence[Call]) -> str:
+def key_line(protocol: MessageProtocol, calls: Sequence[Call]) -> str:
     """The key of an allow that fits these calls of a protocol, in one line of YAML."""
-    if protocol == MCP:
+    if protocol is MessageProtocol.MCP:
         said = _mcp(calls)
-    elif protocol == A2A:
+    elif protocol is MessageProtocol.A2A:
         said = {"methods": sorted({call.method for call in calls}), **_lists(calls)}
     else:
         said = _models(calls)
@@ -45,7 +44,7 @@ def key_line(protocol: str, calls: Sequence[Call]) -> str:
 
 
 def _lists(calls: Iterable[Call]) -> dict[str, list[str]]:
-    names = {f"{kind}s": sorted({one.name for one in calls if one.kind == kind}) for kind in _KINDS}
+    names = {f"{kind}s": sorted({one.name for one in calls if one.kind is kind}) for kind in KINDS}
     return {key: listed for key, listed in names.items() if listed}
 
 
@@ -90,7 +89,8 @@ def in_common(rules: Sequence[RuleSettings]) -> str | None:
         lists = {key: _both(key, lists[key], listed) for key, listed in other.items()}
     told = [f"{key} {', '.join(listed)}" for key, listed in lists.items() if listed]
     protocol = said[0].protocol
-    if protocol != MCP and not lists["methods" if protocol == A2A else "names"]:
+    is_a2a = protocol is MessageProtocol.A2A
+    if protocol is not MessageProtocol.MCP and not lists["methods" if is_a2a else "names"]:
         return None
     return f"{KEYS[protocol]}: {'; '.join(told) or SESSION}"
 
@@ -118,10 +118,10 @@ def _listed(rule: RuleSettings) -> dict[str, tuple[str, ...]]:
 
 def _fits(key: str, text: str, call: Call) -> bool:
     if key == "tasks":
-        return call.kind == "task"
+        return call.kind is CallKind.TASK
     if key == "methods":
         return _has(key, (text,), call.method)
-    if key == "tools" and call.kind == "model":
+    if key == "tools" and call.kind is CallKind.MODEL:
         return text == ANY or any(_has(key, (text,), tool) for tool in call.tools)
     is_of_kind = key in (f"{call.kind}s", "names")
     return is_of_kind and _has(key, (text,), call.name)

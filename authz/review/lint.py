@@ -6,16 +6,18 @@ from ipaddress import ip_address
 from typing import Final
 
 from authz.config import Config, Place
+from authz.core.decision import Effect
 from authz.core.patterns import ANY, path_pattern
 from authz.core.policy import RuleSettings
 from authz.core.policy.call_settings import KEYS
-from authz.core.routes import RouteSettings
+from authz.core.policy.settings import Absence
+from authz.core.request import MessageProtocol
+from authz.core.routes import RouteMode, RouteProtocol, RouteSettings
 from authz.core.spiffe import SpiffePattern
 
 Doubts = Iterator[tuple[Place, str]]
 _LOCAL: Final = "localhost"
 _UNIX: Final = "unix:"
-_HTTP: Final = "http"  # the protocol of routes whose bodies are not read
 
 
 def doubts(config: Config, now: datetime) -> Doubts:
@@ -76,7 +78,7 @@ def _clients_as_persons(config: Config) -> Doubts:
 
 def _clients_alone(config: Config) -> Doubts:
     """Entries for clients that act for themselves, which no route lets them."""
-    if any("autonomous" in route.modes for route in config.routes):
+    if any(RouteMode.AUTONOMOUS in route.modes for route in config.routes):
         return
     clients = {one.issuer: one.actor.map for one in config.issuers}
     for at, principal in enumerate(config.principals):
@@ -124,7 +126,7 @@ def _unheld_grants(config: Config) -> Doubts:
 
 def _dead_rules(config: Config, now: datetime) -> Doubts:
     """Rules that never fit, or never again."""
-    protocols = {route.protocol for route in config.routes}
+    protocols = {route.protocol.of_messages for route in config.routes}
     for name, rules in config.grants.items():
         for at, rule in enumerate(rules):
             place = ("grants", name, at)
@@ -143,11 +145,11 @@ def _open_beside_messages(config: Config) -> Doubts:
     """
     for name, rules in config.grants.items():
         for at, rule in enumerate(rules):
-            if rule.effect == "deny" or rule.protocol or not {ANY, "POST"} & set(rule.methods):
+            if rule.effect is Effect.DENY or rule.protocol or not {ANY, "POST"} & set(rule.methods):
                 continue
             for number, path in enumerate(rule.paths):
                 route = next((one for one in config.routes if _is_beside(rule, path, one)), None)
-                if route is None or not _have_rules(config, route.protocol, rule.hosts):
+                if route is None or not _have_rules(config, route.protocol.of_messages, rule.hosts):
                     continue
                 message = (
                     f"it allows plain requests beside the route {route.name}, so {route.protocol}"
@@ -158,14 +160,14 @@ def _open_beside_messages(config: Config) -> Doubts:
 
 def _is_beside(rule: RuleSettings, path: str, route: RouteSettings) -> bool:
     """Whether a path of a plain rule has in it, and around it, a route whose messages are read."""
-    if route.protocol == _HTTP or not _have_common(rule.hosts, route.hosts):
+    if route.protocol is RouteProtocol.HTTP or not _have_common(rule.hosts, route.hosts):
         return False
     wide, listed = path_pattern(path), [path_pattern(one) for one in route.paths]
     is_around = any(wide.covers(one) for one in listed)
     return is_around and not any(one.covers(wide) for one in listed)
 
 
-def _have_rules(config: Config, protocol: str, hosts: Sequence[str]) -> bool:
+def _have_rules(config: Config, protocol: MessageProtocol, hosts: Sequence[str]) -> bool:
     """Whether a rule is about messages of a protocol on one of these hosts."""
     rules = (rule for of_grant in config.grants.values() for rule in of_grant)
     return any(one.protocol == protocol and _have_common(one.hosts, hosts) for one in rules)
@@ -178,7 +180,7 @@ def _have_common(some: Sequence[str], others: Sequence[str]) -> bool:
 def _absent_for_nothing(config: Config) -> Doubts:
     for at, entry in enumerate(config.principals):
         rules = (rule for name in entry.grants for rule in config.grants[name])
-        takes = entry.suspended or any(rule.effect == "deny" for rule in rules)
-        if entry.if_absent == "deny" and not takes:
+        takes = entry.suspended or any(rule.effect is Effect.DENY for rule in rules)
+        if entry.if_absent is Absence.DENY and not takes:
             message = "the entry is not suspended and holds no deny, so there is nothing to take"
             yield ("principals", at, "if_absent"), message

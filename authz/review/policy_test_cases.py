@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from math import inf
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, ValidationError
@@ -18,7 +18,7 @@ from authz.config.nearest import nearest, nearest_or_all
 from authz.config.setting_errors import causes, message_of, place_of
 from authz.config.yaml_document import Document, Place, parse
 from authz.core.conditions import ConditionHeader
-from authz.core.decision import Actor, Agent, Delegation
+from authz.core.decision import Actor, Agent, Delegation, Effect, Mode
 from authz.core.policy import Case
 from authz.core.policy.settings import GROUPS, ROLES, Scope
 from authz.core.reason import Reason
@@ -28,8 +28,6 @@ from authz.core.spiffe import SpiffeId, SpiffeIdText
 from authz.review.call_input import CallWords
 
 MAX_BYTES: Final = 16 * 1024 * 1024  # of a file of cases
-ALLOW: Final = "allow"
-DENY: Final = "deny"
 # What policy may say; and what an operation may be refused for that has no one reading.
 _REASONS: Final = (
     Reason.POLICY_DENIED,
@@ -37,13 +35,13 @@ _REASONS: Final = (
     Reason.STEP_UP,
     Reason.AGENT_UNKNOWN,
     Reason.AGENT_SUSPENDED,
-    Reason.MCP_UNKNOWN_METHOD,
+    Reason.METHOD_UNKNOWN,
     Reason.ACTOR_NOT_PERMITTED,
     Reason.TOKEN_MISSING,
     Reason.TOKEN_CLAIM,
     Reason.PATH_AMBIGUOUS,
 )
-_EXPECTED: Final = (ALLOW, DENY, *(reason.code for reason in _REASONS))
+_EXPECTED: Final = (*Effect, *(reason.code for reason in _REASONS))
 
 
 def _expected(text: str) -> str:
@@ -89,7 +87,7 @@ class PolicyCase(CallWords):
     """The sub of whom it acts for; left out, it acts for itself."""
     issuer: str = ""
     """The token's issuer; the only one if left out."""
-    mode: Literal["act", "mapped", "autonomous", "bootstrap"] | None = None
+    mode: Mode | None = None
     """How the agent acts; act, or autonomous where there is no principal."""
     scopes: tuple[Scope, ...] = ()
     """The token's scopes."""
@@ -133,8 +131,8 @@ class PolicyCase(CallWords):
         return Case(agent, self._delegation(only_issuer, moment), operation, request, moment)
 
     def _delegation(self, only_issuer: str, now: float) -> Delegation:
-        mode = self.mode or ("act" if self.principal else "autonomous")
-        if mode == "bootstrap":
+        mode = self.mode or (Mode.ACT if self.principal else Mode.AUTONOMOUS)
+        if mode is Mode.BOOTSTRAP:
             return Delegation("", "", (), frozenset(), now, inf, mode=mode)
         issuer = self.issuer or only_issuer
         claims = {name: _json(value) for name, value in self.claims.items()}
@@ -190,7 +188,7 @@ def _unknown(
     """Issuers and rules of cases that the config does not have: no answer would fit."""
     issuers = [issuer.issuer for issuer in config.issuers]
     for number, case in enumerate(cases):
-        if not case.issuer and case.mode != "bootstrap" and len(issuers) > 1:
+        if not case.issuer and case.mode is not Mode.BOOTSTRAP and len(issuers) > 1:
             yield ("cases", number), "say the issuer: the config has several"
         if case.issuer and case.issuer not in issuers:
             message = (

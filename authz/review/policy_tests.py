@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from authz.config import Config
-from authz.core.decision import Grant, Verdict
+from authz.core.decision import Effect, Grant, Verdict
 from authz.core.policy import Policy
 from authz.core.policy.rules import Rule, compiled
 from authz.core.reason import Denied
 from authz.core.routes import Routes
-from authz.review.policy_test_cases import ALLOW, DENY, PolicyCase, load_cases
+from authz.review.policy_test_cases import PolicyCase, load_cases
 from authz.wiring import policy_of
 
 
@@ -105,11 +105,11 @@ def _verdict(
 def _failure(case: PolicyCase, verdict: Verdict, where: str) -> Failure | None:
     outcome = verdict.outcome
     if isinstance(outcome, Grant):
-        got, detail = ALLOW, ""
+        got, detail = str(Effect.ALLOW), ""
         names = {outcome.agent_rule, outcome.principal_rule}
     else:
         got, detail, names = outcome.reason.code, outcome.detail, {outcome.rule}
-    as_expected = got == case.expect or (case.expect == DENY and got != ALLOW)
+    as_expected = got == case.expect or (case.expect == Effect.DENY and got != Effect.ALLOW)
     if as_expected and (case.rule is None or case.rule in names):
         return None
     by = f" by {' and '.join(sorted(filter(None, names))) or 'no rule'}"

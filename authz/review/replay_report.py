@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from authz.config.printable import one_line
 from authz.review.audit_records import Traced
 
 MAX_TOLD: Final = 20  # bad lines, and kinds of changes, told one by one: what a screen has
@@ -121,7 +122,7 @@ class Report:
                 rule = who.rule or "no rule"
                 rule += f" (then {who.then})" if who.then not in ("", who.rule) else ""
                 whom = who.principal or "nobody"
-                yield _plain(
+                yield one_line(
                     f"  {changed.count:>7}  {rule}  {who.agent} for {whom}, as in {changed.example}"
                 )
             if len(changes) > MAX_TOLD:
@@ -130,7 +131,7 @@ class Report:
         yield f"not policy's: {self.not_policys}"
         if self.bad_count:
             yield f"bad lines: {self.bad_count}"
-            yield from (_plain(f"  {bad}") for bad in self.bad)
+            yield from (one_line(f"  {bad}") for bad in self.bad)
 
     def members(self) -> dict[str, Any]:
         """For machines."""
@@ -167,11 +168,6 @@ class Report:
             ("undecidable", self.undecidable),
             ("not judged", self.not_judged),
         )
-
-
-def _plain(text: str) -> str:
-    """One line, for a terminal: a file that we did not write can hold what it would obey."""
-    return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")
 
 
 def _total(changes: Changes) -> int:

@@ -7,12 +7,12 @@ from typing import Final
 from urllib.parse import quote
 
 from authz.config import Config
-from authz.core.decision import Grant
+from authz.core.decision import Effect, Grant, ShadowBy
 from authz.core.patterns import ANY, path_pattern
 from authz.core.policy import Case, judge_all
 from authz.core.policy.rules import compiled
 from authz.core.reason import Denied, Reason
-from authz.core.request import Call
+from authz.core.request import Call, CallKind, MessageProtocol
 from authz.review.audit_records import Traced
 from authz.review.call_usage import nameable
 from authz.wiring import policy_of, version_of
@@ -26,9 +26,10 @@ ID: Final = re.compile(
 ID_TEXT: Final = "{id}"
 # What a further rule would allow; a lack of scopes, say, it would not mend.
 _MENDED: Final = frozenset(
-    reason.code
-    for reason in (Reason.POLICY_DENIED, Reason.AGENT_UNKNOWN, Reason.MCP_UNKNOWN_METHOD)
+    reason.code for reason in (Reason.POLICY_DENIED, Reason.AGENT_UNKNOWN, Reason.METHOD_UNKNOWN)
 )
+# Of an operation: host, method, path, protocol, and whether it is about a skill.
+Group = tuple[str, str, str, MessageProtocol, bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,7 @@ class Target:
     host: str
     method: str
     path: str
-    protocol: str = ""
+    protocol: MessageProtocol = MessageProtocol.NONE
     call: Call | None = None
 
     @classmethod
@@ -51,14 +52,14 @@ class Target:
         return cls(operation.host, operation.method, path, operation.protocol, call)
 
     @property
-    def group(self) -> tuple[str, str, str, str, bool]:
+    def group(self) -> Group:
         """What one rule can allow together: never a call on a path where it was not seen.
 
         Of A2A a rule that names skills allows calls about them only.
         """
         if self.call is None:
-            return self.host, self.method, "", "", False
-        return self.host, self.method, self.path, self.protocol, self.call.kind == "skill"
+            return self.host, self.method, "", MessageProtocol.NONE, False
+        return self.host, self.method, self.path, self.protocol, self.call.kind is CallKind.SKILL
 
 
 def generalised(segments: Sequence[str]) -> str:
@@ -159,7 +160,7 @@ class Evidence:
         if self._denied:
             return traced.reason, traced.rule
         for shadow in traced.shadows:
-            if (shadow.get("by"), shadow.get("decision")) == ("policy", "deny"):
+            if (shadow.get("by"), shadow.get("decision")) == (ShadowBy.POLICY, Effect.DENY):
                 return shadow.get("reason", ""), shadow.get("rule", "")
         return "", ""
 

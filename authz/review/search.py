@@ -16,7 +16,7 @@ from authz.core.policy.agents import AgentEntry
 from authz.core.policy.call_settings import KEYS
 from authz.core.policy.principal_entry import PrincipalEntry
 from authz.core.policy.rules import UNRESTRICTED, Rule
-from authz.core.request import Operation
+from authz.core.request import MessageProtocol, Operation
 from authz.core.spiffe import SpiffePattern
 from authz.review.call_usage import SESSION, in_common
 
@@ -148,9 +148,9 @@ class Reach:
         )
 
     @property
-    def protocol(self) -> str:
-        """Of the messages; "" for plain requests. All rules of it have one, where they say any."""
-        return next((rule.protocol for rule in self.rules if rule.protocol), "")
+    def protocol(self) -> MessageProtocol:
+        """Of the messages; NONE for plain requests. All its rules have the same, or none."""
+        return next((rule.protocol for rule in self.rules if rule.protocol), MessageProtocol.NONE)
 
     def lines(self) -> list[str]:
         """For a person."""

@@ -17,7 +17,7 @@ from authz.core.policy.rules import Rule
 from authz.review.audit_files import AuditLogs
 from authz.review.audit_records import read_trace
 from authz.review.call_usage import key_line, never_called
-from authz.review.rule_usage import ID, ID_TEXT, Evidence, Target, Use
+from authz.review.rule_usage import ID, ID_TEXT, Evidence, Group, Target, Use
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +153,7 @@ def _of_missing(named: Mapping[str, Missing], agents: Mapping[str, Sequence[str]
     yield "grants:"
     for name, (_, use) in named.items():
         yield f"  {name}:  # {use.count} requests{' and more kinds' if use.is_varied else ''}"
-        groups: defaultdict[tuple[str, str, str, str, bool], list[Target]] = defaultdict(list)
+        groups: defaultdict[Group, list[Target]] = defaultdict(list)
         for target in use.targets:
             groups[target.group].append(target)
         for (host, method, _, protocol, _), targets in sorted(groups.items(), key=_first):

@@ -25,7 +25,7 @@ from typing import Any, Final
 
 import grpc
 
-from authz.adapters.metrics import Metrics
+from authz.adapters.metrics import CallEnd, Metrics
 from authz.server.grpcio import AuthContext, Rpc
 from authz.server.pool import CheckPool
 
@@ -120,10 +120,12 @@ class Calls(Executor):
         self._max_concurrent = max_concurrent
         # As many messages are waited for as could be worked on.
         self._receiving = _Stage(
-            max_concurrent, RECEIVE_SECONDS, lambda: metrics.call_ended("half_open")
+            max_concurrent, RECEIVE_SECONDS, lambda: metrics.call_ended(CallEnd.HALF_OPEN)
         )
         self._working: set[_Call] = set()
-        self._sending = _Stage(MAX_SENDING, SEND_SECONDS, lambda: metrics.call_ended("unread"))
+        self._sending = _Stage(
+            MAX_SENDING, SEND_SECONDS, lambda: metrics.call_ended(CallEnd.UNREAD)
+        )
         self._closing = threading.Event()
 
     def start(self) -> None:
@@ -140,7 +142,7 @@ class Calls(Executor):
             self._receiving.end_old(now)
             self._sending.end_old(now)
 
-    def submit(self, function: Callable[..., object], /, *args: Any) -> None:  # type: ignore[override] # noqa: ANN401 - as inherited
+    def submit(self, function: Callable[..., object], /, *args: object) -> None:  # type: ignore[override]
         """Take a call. grpcio gets no future for it, which it needs for its own limit only.
 
         It holds the server's lock meanwhile, and the call's.

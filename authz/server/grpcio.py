@@ -125,7 +125,7 @@ def require_known_grpcio() -> None:
 
 
 class _Recorder(Executor):
-    def submit(self, *args: Any) -> None:  # type: ignore[override] # noqa: ANN401 - as inherited
+    def submit(self, *args: object) -> None:  # type: ignore[override]
         self.submitted = args
 
 

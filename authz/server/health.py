@@ -6,7 +6,7 @@ tell waits for clients to read it. Envoy and Kubernetes use ``Check``.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Final
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -45,7 +45,7 @@ class Health:
         is_serving = self.is_serving and self._is_wanted()
         return _STATUS(status=_STATUS.SERVING if is_serving else _STATUS.NOT_SERVING)
 
-    def _check(self, received: Received, context: Any) -> bytes:  # noqa: ANN401 - grpcio has no types
+    def _check(self, received: Received, context: grpc.ServicerContext) -> bytes:
         try:
             service = pb.HealthCheckRequest.FromString(received[0]).service
         except DecodeError:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -140,5 +140,8 @@ def _of_finaliser(failure: "sys.UnraisableHookArgs") -> None:
     _log.error("an error that nobody could take", exc_info=_info_of(failure))
 
 
-def _info_of(failure: Any) -> Any:  # noqa: ANN401 - two types of the library with the same members
+_Info = tuple[type[BaseException], BaseException, TracebackType | None]
+
+
+def _info_of(failure: "threading.ExceptHookArgs | sys.UnraisableHookArgs") -> _Info:
     return failure.exc_type, failure.exc_value or failure.exc_type(), failure.exc_traceback

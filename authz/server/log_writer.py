@@ -14,6 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Hashable, Mapping
 from contextlib import suppress
+from enum import StrEnum
 from typing import Final
 
 from authz.server.repeats import Repeats
@@ -22,9 +23,15 @@ MAX_LINES: Final = 1000  # that wait: 4 MB at most
 MAX_LINE_BYTES: Final = 4096  # PIPE_BUF on Linux: lines of several processes do not mix below it
 FLUSH_SECONDS: Final = 2.0  # how long an end waits for the last lines
 _TELL_SECONDS: Final = 1.0  # how often it is looked whether there is a loss to tell
-# Why lines are lost: the queue was full, there were too many of one kind, the write failed.
-CAUSES: Final = ("full", "repeated", "failed")
 Notice = Callable[[str], bytes]
+
+
+class Loss(StrEnum):
+    """Why lines are lost: the queue was full, too many were of one kind, the write failed."""
+
+    FULL = "full"
+    REPEATED = "repeated"
+    FAILED = "failed"
 
 
 class LogWriter:
@@ -49,13 +56,13 @@ class LogWriter:
             if not self._repeats.admit(kind, time.monotonic()):
                 return
             if self._lines.qsize() >= MAX_LINES:
-                self._lost["full"] += 1
+                self._lost[Loss.FULL] += 1
                 return
             self._lines.put(line[: MAX_LINE_BYTES - 1] + b"\n")
 
     def lost(self) -> Mapping[str, int]:
         """How many lines were lost, by cause."""
-        return {**dict.fromkeys(CAUSES, 0), **self._lost, "repeated": self._repeats.left_out}
+        return {**dict.fromkeys(Loss, 0), **self._lost, Loss.REPEATED: self._repeats.left_out}
 
     def close(self) -> None:
         """Write what waits, within FLUSH_SECONDS. Later lines are lost."""
@@ -69,7 +76,7 @@ class LogWriter:
                 if line is None:
                     return
                 if not self._write(line):
-                    self._lost["failed"] += 1
+                    self._lost[Loss.FAILED] += 1
             self._tell()
 
     def _tell(self) -> None:

@@ -34,7 +34,7 @@ class CheckPool:
         for _ in range(working):
             self._start_thread()
 
-    def submit(self, function: Callable[..., object], /, *args: Any) -> None:  # noqa: ANN401 - of any function
+    def submit(self, function: Callable[..., object], /, *args: object) -> None:
         """Run a task soon. What it returns is dropped, what it raises is logged."""
         self._queue.put((function, args))
 

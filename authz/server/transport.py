@@ -11,7 +11,7 @@ import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 import grpc
 
@@ -147,7 +147,7 @@ class _Answers(Protocol):
 
 
 def _handler(answers: _Answers) -> "grpc.RpcMethodHandler[bytes, bytes]":
-    def check(received: Received, context: Any) -> bytes:  # noqa: ANN401 - grpcio has no types
+    def check(received: Received, context: grpc.ServicerContext) -> bytes:
         data, proxy = received
         return answers(data, context.time_remaining, proxy)
 
@@ -161,7 +161,9 @@ class _NoSuchMethod(grpc.GenericRpcHandler):  # type: ignore[type-arg] # no clas
     answer: without a limit in time or number.
     """
 
-    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:  # noqa: ANN401 - as inherited
+    def service(
+        self, handler_call_details: grpc.HandlerCallDetails
+    ) -> "grpc.RpcMethodHandler[bytes, bytes]":
         """The same for each."""
         del handler_call_details
         return grpc.unary_unary_rpc_method_handler(no_such_method)

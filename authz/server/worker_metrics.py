@@ -13,7 +13,7 @@ from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
-from authz.adapters.metrics import FAMILIES
+from authz.adapters.metrics import FAMILIES, FamilyKind
 
 RESTARTS: Final = "authz_worker_restarts"
 KILLS: Final = "authz_worker_kills"
@@ -36,7 +36,7 @@ def parse_samples(text: str) -> Samples:
 
 
 def _is_counted(family: str) -> bool:
-    return FAMILIES[family][0] != "gauge"
+    return FAMILIES[family].kind is not FamilyKind.GAUGE
 
 
 def merged(all_samples: Iterable[Samples]) -> Samples:
@@ -85,9 +85,9 @@ class MergedMetrics(Collector):
                 metric.add_sample(name, dict(labels), value)
         yield from families.values()
         for family, count in own.items():
-            yield CounterMetricFamily(family, FAMILIES[family][2], value=count)
+            yield CounterMetricFamily(family, FAMILIES[family].text, value=count)
 
 
 def _family(name: str) -> Metric:
-    kind, _, text = FAMILIES[name]
-    return Metric(name, text, kind)
+    family = FAMILIES[name]
+    return Metric(name, family.text, family.kind)

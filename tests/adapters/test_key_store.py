@@ -276,7 +276,7 @@ def test_flapping(server: ScriptedServer, caplog: pytest.LogCaptureFixture) -> N
         for _ in range(2):
             failures = store.status()[0].failures
             server.serve(answer(b"", 500))
-            until(lambda: store.status()[0].failures >= failures + 3)  # noqa: B023
+            until(lambda: store.status()[0].failures >= failures + 3)  # noqa: B023 - called before the next round
             server.serve(answer(key_set(OLD)))
             until(lambda: store.status()[0].last_error == "")
         status = store.status()[0]

@@ -18,15 +18,14 @@ from hypothesis import strategies as st
 from msgspec import structs
 from prometheus_client import generate_latest
 
-from authz.adapters.metrics import PDP_RESULTS
-from authz.adapters.pdp import AuthzenPoint, BreakerSettings, PdpError, PdpSettings
+from authz.adapters.pdp import AuthzenPoint, BreakerSettings, PdpError, PdpResult, PdpSettings
 from authz.adapters.pdp import client as pdp_client
 from authz.adapters.pdp.circuit_breaker import Breaker, CutOffError
 from authz.adapters.pdp.evaluation import Yes, evaluation_of, is_asked, read_answer
 from authz.config import ConfigError
-from authz.core.decision import Actor, Agent, Allow, Delegation, Grant
+from authz.core.decision import Actor, Agent, Allow, Delegation, Grant, Mode
 from authz.core.reason import Denied
-from authz.core.request import Call, Operation
+from authz.core.request import Call, CallKind, MessageProtocol, Operation
 from authz.core.spiffe import SpiffeId
 from authz.edge.bulkhead import Waits
 from authz.review.file_checks import file_problems
@@ -182,14 +181,14 @@ def test_the_question_about_a_slash_in_a_name() -> None:
 
 def test_the_question_of_nobodys_agent() -> None:
     """An agent that acts for nobody yet is the subject itself: an id is never empty."""
-    allow = an_allow(subject="", issuer="", actors=(), mode="bootstrap")
+    allow = an_allow(subject="", issuer="", actors=(), mode=Mode.BOOTSTRAP)
 
     assert json.loads(evaluation_of(allow, GET_BALANCE))["subject"]["id"] == TRAVEL
 
 
 CALLS = [
-    (Call("tools/call", "tool", "search"), {"type": "tool", "id": "search"}),
-    (Call("resources/read", "resource", "a://b"), {"type": "resource", "id": "a://b"}),
+    (Call("tools/call", CallKind.TOOL, "search"), {"type": "tool", "id": "search"}),
+    (Call("resources/read", CallKind.RESOURCE, "a://b"), {"type": "resource", "id": "a://b"}),
     (Call("tools/list"), {"type": "mcp_server", "id": "mcp.corp.example/mcp"}),
     (Call("initialize"), {"type": "mcp_server", "id": "mcp.corp.example/mcp"}),
 ]
@@ -198,7 +197,9 @@ CALLS = [
 @pytest.mark.parametrize(("call", "resource"), CALLS)
 def test_the_question_about_a_call(call: Call, resource: dict[str, str]) -> None:
     """Of a message it is asked by method and target, or by the server where there is none."""
-    operation = Operation("POST", "mcp.corp.example", ("mcp",), protocol="mcp", call=call)
+    operation = Operation(
+        "POST", "mcp.corp.example", ("mcp",), protocol=MessageProtocol.MCP, call=call
+    )
     question = json.loads(evaluation_of(an_allow(), operation))
 
     assert question["action"] == {"name": call.method}
@@ -209,18 +210,20 @@ def test_the_question_about_a_call(call: Call, resource: dict[str, str]) -> None
 UNASKED = [
     Call("ping"),
     Call("notifications/initialized"),
-    Call("", "response"),
-    Call("", "stream"),
-    Call("", "session"),
+    Call("", CallKind.RESPONSE),
+    Call("", CallKind.STREAM),
+    Call("", CallKind.SESSION),
 ]
 
 
 @pytest.mark.parametrize("call", UNASKED, ids=str)
 def test_what_keeps_a_session_going_is_not_asked_about(call: Call) -> None:
     """Pings, notifications, responses and streams are nothing to decide on."""
-    assert not is_asked(Operation("POST", "h", ("mcp",), protocol="mcp", call=call))
+    assert not is_asked(Operation("POST", "h", ("mcp",), protocol=MessageProtocol.MCP, call=call))
     assert is_asked(Operation("POST", "h", ("mcp",)))
-    assert is_asked(Operation("POST", "h", ("mcp",), protocol="mcp", call=Call("notify/all")))
+    assert is_asked(
+        Operation("POST", "h", ("mcp",), protocol=MessageProtocol.MCP, call=Call("notify/all"))
+    )
 
 
 def test_each_call_of_a_batch_is_asked_about(tmp_path: Path, pdp: ScriptedServer) -> None:
@@ -641,7 +644,7 @@ def test_equal_questions_share_a_call(pdp: ScriptedServer) -> None:
 
     assert pdp.fetches == 2
     assert sorted(counted) == ["allow"] * 2 + ["shared"] * 19
-    assert set(counted) < set(PDP_RESULTS)
+    assert set(counted) < set(PdpResult)
     assert not point._calls
 
 
@@ -707,7 +710,7 @@ def test_calls_are_bounded(pdp: ScriptedServer) -> None:
     gate.set()
     until(lambda: not point._calls)
     assert counted.count("refused") == 1
-    assert set(counted) < set(PDP_RESULTS)
+    assert set(counted) < set(PdpResult)
 
 
 # The breaker
@@ -807,7 +810,7 @@ def test_cut_off_and_back(pdp: ScriptedServer) -> None:
     assert not is_cut_off(point)
     assert confirm(point, an_allow(), "other")
     assert counted == ["failure"] * 3 + ["cut_off"] * 8 + ["cut_off", "allow", "allow"]
-    assert set(counted) < set(PDP_RESULTS)
+    assert set(counted) < set(PdpResult)
 
 
 @pytest.mark.parametrize(

@@ -132,7 +132,7 @@ def difference(config: Config, asked: Asked, verdict: Verdict, answer: Answer) -
 
 def status_of(config: Config, asked: Asked, reason: str) -> int:
     """The status of the docs; 200 where clients read only messages."""
-    if reason in ("policy_denied", "mcp_unknown_method"):
+    if reason in ("policy_denied", "method_unknown"):
         segments, host = read_path(asked.path)[0], host_of(asked.host)
         if find_route(config, host, segments, asked.route).get("refusals") == "message":
             return 200

@@ -9,7 +9,7 @@ import grpc
 import pytest
 
 from authz.core.protocols.a2a_methods import GRPC_METHODS
-from authz.core.request import Call
+from authz.core.request import Call, CallKind
 from lab.envoy import Envoy, bootstrap
 from lab.mesh import STRANGER, TRAVEL, Mesh, Server
 from support.call_rules import cases as asked
@@ -236,16 +236,16 @@ def test_rules(tmp_path: Path, rules: list[str], refused: set[str]) -> None:
     assert records[2]["calls"] == [{"method": "GetTask", "kind": "task", "name": ""}]
 
 
-def unread(kind: str = "task") -> Call:
+def unread(kind: CallKind = CallKind.TASK) -> Call:
     """A call about something whose name can't be read."""
     return Call("GetTask", kind)
 
 
-@pytest.mark.parametrize("kind", ["task", "skill"])
-def test_a_deny_of_any_name_is_for_what_cannot_be_read(kind: str) -> None:
+@pytest.mark.parametrize("kind", [CallKind.TASK, CallKind.SKILL])
+def test_a_deny_of_any_name_is_for_what_cannot_be_read(kind: CallKind) -> None:
     """What a deny names may be what is meant: so it denies what can't be read."""
     allow = rule(a2a={"methods": ("*",), "tasks": ("*",), "skills": ("*",)})
-    other = "skill" if kind == "task" else "task"
+    other = CallKind.SKILL if kind is CallKind.TASK else CallKind.TASK
 
     assert code(policy(allow), unread(kind), protocol="a2a") == "allow"
     for denied in (("t-1",), ("*",), ("x*",)):

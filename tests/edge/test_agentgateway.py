@@ -125,22 +125,22 @@ def test_several_targets_of_a_session(gateway: Gateway) -> None:
 @pytest.mark.parametrize(
     ("params", "expected"),
     [
-        (b'{"name":"drop","name":"search"}', "mcp_parse"),
-        (b'{"name":"search"},"method":"ping"', "mcp_parse"),
-        (b'{"name":"search"},"id":2', "mcp_parse"),
-        (b'{"name":"search"},"x":2', "mcp_invalid_request"),
-        (b'{"name":"search"}}{"a":1', "mcp_parse"),
-        (b'{"name":"search"', "mcp_parse"),
-        (b'{"name":"search","arguments":{"a":NaN}}', "mcp_parse"),
-        (b'{"name":"search\xff"}', "mcp_parse"),
-        (b'["search"]', "mcp_params"),
-        (b'{"name":["search"]}', "mcp_params"),
-        (b'{"Name":"search"}', "mcp_params"),
-        (b'{"name":"search","Name":"drop"}', "mcp_params"),
-        (b"null", "mcp_params"),
-        (b"", "mcp_parse"),
-        (None, "mcp_params"),
-        (b'{"name":"search","arguments":' + b"[" * 99 + b"]" * 99 + b"}", "mcp_parse"),
+        (b'{"name":"drop","name":"search"}', "message_malformed"),
+        (b'{"name":"search"},"method":"ping"', "message_malformed"),
+        (b'{"name":"search"},"id":2', "message_malformed"),
+        (b'{"name":"search"},"x":2', "message_invalid"),
+        (b'{"name":"search"}}{"a":1', "message_malformed"),
+        (b'{"name":"search"', "message_malformed"),
+        (b'{"name":"search","arguments":{"a":NaN}}', "message_malformed"),
+        (b'{"name":"search\xff"}', "message_malformed"),
+        (b'["search"]', "message_params"),
+        (b'{"name":["search"]}', "message_params"),
+        (b'{"Name":"search"}', "message_params"),
+        (b'{"name":"search","Name":"drop"}', "message_params"),
+        (b"null", "message_params"),
+        (b"", "message_malformed"),
+        (None, "message_params"),
+        (b'{"name":"search","arguments":' + b"[" * 99 + b"]" * 99 + b"}", "message_malformed"),
         (b'{"name":"search","arguments":{"a":"' + b"x" * 300_000 + b'"}}', "body_truncated"),
     ],
 )
@@ -161,7 +161,7 @@ def test_methods_that_are_none(gateway: Gateway, method: bytes) -> None:
     message = request("tools/call", {"name": "search"}, token=gateway.world.token())
     message.method = method
 
-    assert reason_of(gateway.ask(message)).startswith(("mcp_", "policy_"))
+    assert reason_of(gateway.ask(message)).startswith(("message_", "method_", "policy_"))
 
 
 def test_arguments(gateway: Gateway) -> None:

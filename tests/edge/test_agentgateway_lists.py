@@ -195,10 +195,10 @@ def test_other_results(gateway: Gateway) -> None:
     """Results of unknown methods, and of what is no method, are refused as the requests are."""
     for method in ("Tools/list", "secrets/list"):
         odd = response(method, TOOLS, token=gateway.world.token())
-        assert reason_of(gateway.show(odd)) == "mcp_unknown_method"
+        assert reason_of(gateway.show(odd)) == "method_unknown"
     for method in ("tools/list ", ""):
         odd = response(method, TOOLS, token=gateway.world.token())
-        assert reason_of(gateway.show(odd)) == "mcp_invalid_request"
+        assert reason_of(gateway.show(odd)) == "message_invalid"
 
 
 NAMES = st.sampled_from(

@@ -221,7 +221,7 @@ def test_results_are_judged_by_the_table_of_requests(gateway: Gateway) -> None:
         shown = gateway.show(response(method, b"anything", token=None, agent=None))
         assert (reason_of(shown) == "pass") is (known.listed is None)
     token = gateway.world.token()
-    for method, expected in (("vendor/sync", "pass"), ("vendor/other", "mcp_unknown_method")):
+    for method, expected in (("vendor/sync", "pass"), ("vendor/other", "method_unknown")):
         assert reason_of(gateway.ask(request(method, token=token))) == expected
         assert reason_of(gateway.show(response(method, {}, token=token))) == expected
 
@@ -249,7 +249,7 @@ def test_listening_to_what_is_not_shown(gateway: Gateway) -> None:
     assert (
         asked("github", {"notifications": {"resourceSubscriptions": ["repo://open/a"]}}) == "pass"
     )
-    assert asked("jira", {}) == "mcp_params"
+    assert asked("jira", {}) == "message_params"
 
 
 def test_the_documented_gateway() -> None:

@@ -100,8 +100,8 @@ def test_any_request(  # noqa: PLR0917 - one argument for each part of a request
     path: str,
     host: str,
     principal: str,
-    token: bool | str,  # noqa: FBT001
-    raw_headers: bool,  # noqa: FBT001
+    token: bool | str,  # noqa: FBT001 - a parameter of cases
+    raw_headers: bool,  # noqa: FBT001 - a parameter of cases
 ) -> None:
     """Whatever a request holds, it is allowed only if a plain reading of the lists allows it."""
     text = shared_world.token() if token is True else str(token or "")

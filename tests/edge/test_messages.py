@@ -105,13 +105,13 @@ CALLS: list[tuple[Any, str]] = [
      "policy_denied"),
     ({"jsonrpc": "2.0", "id": 1, "method": "prompts/get", "params": {"name": "search"}},
      "policy_denied"),
-    ({"jsonrpc": "2.0", "id": 1, "method": "tools/erase", "params": {}}, "mcp_unknown_method"),
+    ({"jsonrpc": "2.0", "id": 1, "method": "tools/erase", "params": {}}, "method_unknown"),
     ([call("search"), call("get_x", id=2)], "allow"),
     ([call("search"), call("delete", id=2)], "policy_denied"),
-    (b"{", "mcp_parse"),
-    (b'{"jsonrpc":"2.0","id":1,"method":"tools/list","method":"tools/call"}', "mcp_parse"),
-    ({"id": 1, "method": "tools/list"}, "mcp_invalid_request"),
-    (call("search", []) | {"params": {"name": "search", "arguments": []}}, "mcp_params"),
+    (b"{", "message_malformed"),
+    (b'{"jsonrpc":"2.0","id":1,"method":"tools/list","method":"tools/call"}', "message_malformed"),
+    ({"id": 1, "method": "tools/list"}, "message_invalid"),
+    (call("search", []) | {"params": {"name": "search", "arguments": []}}, "message_params"),
 ]  # fmt: skip
 
 
@@ -322,7 +322,7 @@ def test_streams_and_sessions(told: World) -> None:
     assert reason("GET") == "allow"
     assert reason("DELETE") == "allow"
     assert reason("GET", ("upgrade", "websocket")) == "body_uninspectable"
-    assert reason("PUT") == "mcp_invalid_request"
+    assert reason("PUT") == "message_invalid"
 
 
 def test_other_protocols(told: World) -> None:
@@ -340,13 +340,13 @@ def test_other_protocols(told: World) -> None:
 
 
 A2A_CODES: list[tuple[Any, str, int, int]] = [
-    (b"{", "mcp_parse", 400, -32700),
-    ({"id": 1, "method": "GetTask"}, "mcp_invalid_request", 400, -32600),
-    ([], "mcp_invalid_request", 400, -32600),
+    (b"{", "message_malformed", 400, -32700),
+    ({"id": 1, "method": "GetTask"}, "message_invalid", 400, -32600),
+    ([], "message_invalid", 400, -32600),
     (b"", "body_uninspectable", 403, -32600),
     (b"x" * 300_000, "body_truncated", 413, -32600),
-    ({"jsonrpc": "2.0", "id": 1, "method": "tasks/erase"}, "mcp_unknown_method", 403, -32601),
-    ({"jsonrpc": "2.0", "id": 1, "method": "GetTask"}, "mcp_params", 400, -32602),
+    ({"jsonrpc": "2.0", "id": 1, "method": "tasks/erase"}, "method_unknown", 403, -32601),
+    ({"jsonrpc": "2.0", "id": 1, "method": "GetTask"}, "message_params", 400, -32602),
     ({"jsonrpc": "2.0", "id": 1, "method": "ListTasks"}, "policy_denied", 403, 403),
 ]
 

@@ -12,10 +12,11 @@ from typing import Any
 from hypothesis import strategies as st
 
 from authz.core.protocols import Message, Sent
+from authz.core.request import MessageProtocol
 from support.messages import post
 
 Draw = Callable[..., Any]
-Read = Callable[[str, Sent], Message]
+Read = Callable[[MessageProtocol, Sent], Message]
 Fold = Callable[[str], str]
 Asked = tuple[str, str]  # a method and a target's name; of a model call also ("tool", its name)
 
@@ -44,7 +45,7 @@ def check(read: Read, draw: Draw, mutated: Callable[[Draw, bytes], bytes]) -> tu
     if draw(st.integers(0, 3)) == 0:
         body = mutated(draw, body)
     is_cut = draw(st.integers(0, 9)) == 0
-    message = read(protocol, _sent(draw, protocol, body, is_cut=is_cut))
+    message = read(MessageProtocol(protocol), _sent(draw, protocol, body, is_cut=is_cut))
     if message.unread:
         return f"{protocol} unread", "" if not message.calls else "calls of an unread message"
     if is_cut or not message.calls:

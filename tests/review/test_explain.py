@@ -167,7 +167,7 @@ def test_a_terminal_is_not_obeyed(config: Path, capsys: pytest.CaptureFixture[st
     log.write_text("cut off d1\n" + json.dumps(record | lists | rest) + "\n")
 
     assert run("explain", str(config), "--audit", str(log), "--decision-id", "d1") == 1
-    assert "a\\u001b[2Jb" in capsys.readouterr().out
+    assert "a\\x1b[2Jb" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -251,7 +251,7 @@ def test_replay(rules: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert replayed(rules, log, capsys)[1]["bad_lines"]["count"] == 1
     log = written(rules, [tool("search")], protocol="")
     assert replayed(rules, log, capsys)[1]["bad_lines"]["count"] == 1
-    log = written(rules, [tool("x")], decision="deny", reason="mcp_unknown_method")
+    log = written(rules, [tool("x")], decision="deny", reason="method_unknown")
     assert replayed(rules, log, capsys)[1]["unchanged"] == 1
     log = written(rules, [], decision="deny", reason="body_truncated", by_policy=False)
     assert replayed(rules, log, capsys)[1]["not_policys"] == 1

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from authz.core.decision import Agent
+from authz.core.decision import Agent, Effect
 from authz.core.patterns import SegmentPattern, path_pattern
 from authz.core.policy import AgentSettings, Policy, PrincipalMatch, PrincipalSettings, RuleSettings
 from authz.core.request import Operation
@@ -81,7 +81,7 @@ def test_a_deny_takes_away_what_it_holds_whole() -> None:
     ]
     for headers, left in cases:
         deny = RuleSettings(
-            effect="deny", hosts=("*",), methods=("*",), paths=("/b/**",), headers=headers
+            effect=Effect.DENY, hosts=("*",), methods=("*",), paths=("/b/**",), headers=headers
         )
         found = what_can(policy((rule("/a /b/{id}"), deny), (rule("/**"),)), agent, delegation())
 

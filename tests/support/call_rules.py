@@ -14,7 +14,7 @@ from authz.core.policy import (
     judge_all,
 )
 from authz.core.reason import Denied
-from authz.core.request import Call, Operation, Request
+from authz.core.request import Call, MessageProtocol, Operation, Request
 from authz.core.spiffe import SpiffeId
 from support.path_rules import AGENT, ISSUER
 
@@ -38,9 +38,16 @@ def policy(*agent: RuleSettings, principal: tuple[RuleSettings, ...] | None = No
     )
 
 
-def cases(*calls: Call, protocol: str = "mcp", scopes: str = "", **claims: Any) -> list[Case]:
+def cases(
+    *calls: Call,
+    protocol: str = "mcp",
+    scopes: str = "",
+    **claims: Any,
+) -> list[Case]:
     """The questions of one message; without calls that of a plain request."""
-    request = Request("POST", "h", "/x", protocol=protocol if calls else "", calls=calls)
+    request = Request(
+        "POST", "h", "/x", protocol=MessageProtocol(protocol if calls else ""), calls=calls
+    )
     delegation = Delegation(
         ISSUER, "alice", (Actor(ISSUER, AGENT),), frozenset(scopes.split()), 0, 1, claims=claims
     )

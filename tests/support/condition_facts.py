@@ -11,7 +11,7 @@ from authz.core.conditions import (
     Facts,
 )
 from authz.core.decision import Actor, Agent, Delegation
-from authz.core.request import Call, Operation, Request
+from authz.core.request import Call, MessageProtocol, Operation, Request
 from authz.core.spiffe import SpiffeId
 
 BUYER = "spiffe://corp.example/ns/agents/sa/buyer"
@@ -40,7 +40,7 @@ def facts(
         "API.corp.example:443",
         path,
         headers=(("authorization", "Bearer e.y.J"), ("dpop", "p"), ("x-tenant", "blue")),
-        protocol="mcp" if call else "",
+        protocol=MessageProtocol.MCP if call else MessageProtocol.NONE,
         calls=(call,) if call else (),
     )
     return Facts(

@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from authz.core.protocols import Message, Sent, read
-from authz.core.request import Call
+from authz.core.request import Call, MessageProtocol
 from support.sent import sent
 
 JSON = st.recursive(
@@ -41,7 +41,7 @@ def bare(method: str, path: str, headers: Mapping[str, str] | None = None) -> Se
 
 def calls(protocol: str, request: Sent) -> tuple[Call, ...]:
     """The calls of a request that has to be readable."""
-    message = read(protocol, request)
+    message = read(MessageProtocol(protocol), request)
     assert message.unread is None, message.unread
     return message.calls
 
@@ -53,7 +53,7 @@ def targets(protocol: str, request: Sent) -> list[tuple[str, str, str]]:
 
 def why(protocol: str, request: Sent) -> str:
     """The reason's code why a request is unread, "" for one that is read."""
-    message = read(protocol, request)
+    message = read(MessageProtocol(protocol), request)
     assert_one_of_both(message)
     return message.unread[0].code if message.unread else ""
 

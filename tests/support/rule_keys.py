@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from authz.core.decision import Actor, Agent, Delegation
+from authz.core.decision import Actor, Agent, Delegation, Mode
 from authz.core.policy import (
     AgentSettings,
     Case,
@@ -53,7 +53,7 @@ def question(
     scopes: tuple[str, ...] = (),
     path: str = "/x",
     subject: str = "alice",
-    mode: str = "act",
+    mode: Mode = Mode.ACT,
     **claims: Any,
 ) -> Case:
     """A question by the agent for alice, with a token that was issued at NOW."""

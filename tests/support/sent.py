@@ -6,6 +6,7 @@ from typing import Any
 
 from authz.core.protocols import Message, Sent, read
 from authz.core.reason import Reason
+from authz.core.request import MessageProtocol
 
 VERSION = "2026-07-28"
 META = {
@@ -41,7 +42,7 @@ def rpc(method: str, params: object = None, **members: object) -> dict[str, obje
 
 def mcp(value: object, headers: Mapping[str, str | None] | None = None, **changes: Any) -> Message:
     """What an MCP request says."""
-    return read("mcp", sent(value, headers, **changes))
+    return read(MessageProtocol.MCP, sent(value, headers, **changes))
 
 
 def reason(message: Message) -> Reason | None:

@@ -4,11 +4,12 @@ import logging
 import threading
 from collections import deque
 from pathlib import Path
-from typing import Final, Literal, Protocol
+from typing import Final, Protocol
 
 from pydantic import Field
 
 from authz.adapters.audit.output import Output
+from authz.core.choice import Choice
 from authz.core.settings import Settings
 
 FLUSH_SECONDS: Final = 0.2  # how long a record may wait to be written
@@ -21,6 +22,13 @@ class AuditError(RuntimeError):
     """The audit log can't be opened; the message says why."""
 
 
+class WhenFull(Choice):
+    """What comes of an allow that can't be recorded."""
+
+    DROP = "drop"
+    DENY = "deny"
+
+
 class AuditSettings(Settings):
     """One record for each decision."""
 
@@ -30,7 +38,7 @@ class AuditSettings(Settings):
     """
     queue: int = Field(default=10_000, ge=1, le=10_000_000)
     """Records that may wait to be written."""
-    when_full: Literal["drop", "deny"] = "drop"
+    when_full: WhenFull = WhenFull.DROP
     """While the queue is full or the log can't be written: drop allows, and counts the records that
     find no room in the queue; deny refuses what can't be recorded.
     """
@@ -60,7 +68,7 @@ class AuditLog:
         self.dropped = 0
         self.errors = 0
         self.is_failing = False
-        self.must_record = settings.when_full == "deny"
+        self.must_record = settings.when_full is WhenFull.DENY
         self.refuses_allows = False
         self._path = settings.path
         self._limit = settings.queue

@@ -6,16 +6,29 @@ of a line is encoded once for a decision and completed for each request with tim
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from enum import StrEnum
 from hashlib import sha256
 from typing import Any, Final
 
 import msgspec
+
+from authz.core.request import MessageProtocol
 
 MAX_ID_CHARS: Final = 128  # of ids that clients choose
 _TOKEN_ID_CHARS: Final = 16  # tells tokens apart without being one's jti, which can be a secret
 # JSON leaves these as they are, but a terminal or a line reader obeys them.
 _DELETE: Final = 0x7F  # to ask for the number costs a fifth of asking for b"\x7f"
 _UNSAFE: Final = {code: f"\\u{code:04x}" for code in (*range(_DELETE, 0xA0), 0x2028, 0x2029)}
+
+
+class CacheUse(StrEnum):
+    """Whether a decision was remembered; in the order of ``is_hit``."""
+
+    MISS = "miss"
+    HIT = "hit"
+
+
+_CACHE: Final = tuple(use.value for use in CacheUse)  # plain texts are encoded in half the time
 
 
 class AuditRecord(msgspec.Struct, frozen=True, gc=False):
@@ -83,7 +96,7 @@ class AuditOperation(msgspec.Struct, frozen=True, gc=False):
     """The route that the proxy named."""
     headers: Mapping[str, str] = {}
     """The headers that rules read, and no others."""
-    protocol: str = ""
+    protocol: MessageProtocol = MessageProtocol.NONE
     """The protocol of the message: mcp, a2a or openai."""
     calls: tuple[Mapping[str, Any], ...] = ()
     """What the message asked for: method, kind and name of each call, never its arguments; of a
@@ -150,7 +163,7 @@ class Line(msgspec.Struct, frozen=True, gc=False):
             self.request_id[:MAX_ID_CHARS],
             self.trace_id,
             self.decision_id,
-            "hit" if self.is_hit else "miss",
+            _CACHE[self.is_hit],
             int(self.seconds * 1e6),
         )
         return b"".join((self.decision, self.operation, b",", _safe(_encode(use))[1:], b"\n"))

@@ -1,6 +1,6 @@
 """What is counted, and how it is told to Prometheus."""
 
-from authz.adapters.metrics.collector import PDP_RESULTS, Metrics, Sources
-from authz.adapters.metrics.families import BUCKETS_SECONDS, FAMILIES
+from authz.adapters.metrics.collector import CallEnd, Metrics, Sources
+from authz.adapters.metrics.families import BUCKETS_SECONDS, FAMILIES, FamilyKind
 
-__all__ = ["BUCKETS_SECONDS", "FAMILIES", "PDP_RESULTS", "Metrics", "Sources"]
+__all__ = ["BUCKETS_SECONDS", "FAMILIES", "CallEnd", "FamilyKind", "Metrics", "Sources"]

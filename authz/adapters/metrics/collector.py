@@ -10,6 +10,7 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from itertools import product
 from typing import Final, Protocol
 
@@ -17,20 +18,25 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
+from authz.adapters.audit import CacheUse
+from authz.adapters.files import Reload
 from authz.adapters.keys import SourceStatus
 from authz.adapters.metrics.families import BUCKETS_SECONDS, Sample, counter, gauge, histogram
+from authz.adapters.pdp import PdpResult
 from authz.adapters.revocation_file import RevocationList
-from authz.core.decision import Shadow
+from authz.core.decision import Effect, Shadow, ShadowBy
 from authz.core.reason import Reason
 
 _ALLOW: Final = 0
 _DENY: Final = {reason: at for at, reason in enumerate(Reason, start=1)}
-_CACHE: Final = ("miss", "hit")
-# Of questions to a decision point: what a call brought; or why there was none: one with the same
-# question was under way, it is left alone for its failures, too many calls were under way.
-PDP_RESULTS: Final = ("allow", "deny", "failure", "shared", "cut_off", "refused")
-CALL_ENDS: Final = ("half_open", "unread")  # why the transport ends a call
-_SHADOWS: Final = tuple(product(("rule", "candidate", "policy"), ("allow", "deny")))
+_SHADOWS: Final = tuple(product(ShadowBy, Effect))
+
+
+class CallEnd(StrEnum):
+    """Why the transport ends a call: its message did not come, or its answer was not read."""
+
+    HALF_OPEN = "half_open"
+    UNREAD = "unread"
 
 
 class AuditCounts(Protocol):
@@ -72,7 +78,7 @@ class _Shard:
 
     def __init__(self) -> None:
         self.decisions = [0] * (len(_DENY) + 1)
-        self.buckets = [[0] * (len(BUCKETS_SECONDS) + 1) for _ in _CACHE]
+        self.buckets = [[0] * (len(BUCKETS_SECONDS) + 1) for _ in CacheUse]
         self.sums = [0.0, 0.0]
         self.shadows: Counter[tuple[str, ...]] = Counter()
 
@@ -86,10 +92,10 @@ class Metrics(Collector):
         self._sources = sources
         self._local = threading.local()
         self._shards: list[_Shard] = []
-        self._reloads = {"taken": 0, "refused": 0}
+        self._reloads = dict.fromkeys(Reload, 0)
         self._callers_refused = 0
-        self._calls_ended = dict.fromkeys(CALL_ENDS, 0)
-        self._pdp_results = dict.fromkeys(PDP_RESULTS, 0)
+        self._calls_ended = dict.fromkeys(CallEnd, 0)
+        self._pdp_results = dict.fromkeys(PdpResult, 0)
         self._pdp_buckets = [0] * (len(BUCKETS_SECONDS) + 1)
         self._pdp_seconds = 0.0
         self._taken_at = time.time()
@@ -116,12 +122,12 @@ class Metrics(Collector):
         """Count a call of a caller that may not ask. Two at once may count as one."""
         self._callers_refused += 1
 
-    def call_ended(self, cause: str) -> None:
-        """Count a call that we ended, for one of CALL_ENDS. Two at once may count as one."""
+    def call_ended(self, cause: CallEnd) -> None:
+        """Count a call that we ended. Two at once may count as one."""
         self._calls_ended[cause] += 1
 
-    def pdp_asked(self, result: str, seconds: float | None) -> None:
-        """Count a question to the decision point, one of PDP_RESULTS; its call's time, if any.
+    def pdp_asked(self, result: PdpResult, seconds: float | None) -> None:
+        """Count a question to the decision point, and its call's time, if there was one.
 
         Who asks holds a lock: calls take milliseconds, and that costs nothing there.
         """
@@ -132,7 +138,7 @@ class Metrics(Collector):
 
     def reloaded(self, *, succeeded: bool) -> None:
         """Count a changed config."""
-        self._reloads["taken" if succeeded else "refused"] += 1
+        self._reloads[Reload.TAKEN if succeeded else Reload.REFUSED] += 1
         self._is_refused = not succeeded
         if succeeded:
             self._taken_at = time.time()
@@ -194,8 +200,8 @@ class Metrics(Collector):
 
     def _decisions(self) -> Metric:
         totals = [sum(column) for column in zip(*self._columns(), strict=True)]
-        samples: list[Sample] = [(("allow", ""), totals[_ALLOW])]
-        samples.extend((("deny", reason.code), totals[at]) for reason, at in _DENY.items())
+        samples: list[Sample] = [((Effect.ALLOW, ""), totals[_ALLOW])]
+        samples.extend(((Effect.DENY, reason.code), totals[at]) for reason, at in _DENY.items())
         return counter("authz_decisions", *samples)
 
     def _columns(self) -> list[list[int]]:
@@ -211,7 +217,7 @@ class Metrics(Collector):
                     [sum(column) for column in zip(*(s.buckets[at] for s in shards), strict=True)],
                     sum(shard.sums[at] for shard in shards),
                 )
-                for at, label in enumerate(_CACHE)
+                for at, label in enumerate(CacheUse)
             ),
         )
 

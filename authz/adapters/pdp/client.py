@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
@@ -44,6 +45,21 @@ _ABOUT_THE_QUESTION: Final = frozenset(range(400, 500)) - {408, 429}
 _log: Final = logging.getLogger("authz.pdp")
 
 
+class PdpResult(StrEnum):
+    """What became of a question, as it is counted.
+
+    The first three are what a call brought. The others are why there was none: one with the same
+    question was under way, the point is left alone for its failures, too many were under way.
+    """
+
+    ALLOW = "allow"
+    DENY = "deny"
+    FAILURE = "failure"
+    SHARED = "shared"
+    CUT_OFF = "cut_off"
+    REFUSED = "refused"
+
+
 class PdpError(Exception):
     """A file that the settings name can't be used; the message is for the operator."""
 
@@ -56,11 +72,12 @@ class _Outcome:
     is_failure: bool = False
 
     @property
-    def result(self) -> str:
+    def result(self) -> PdpResult:
         """The metric's label."""
         if isinstance(self.verdict, Yes):
-            return "allow"
-        return "deny" if self.verdict.reason is Reason.POLICY_DENIED else "failure"
+            return PdpResult.ALLOW
+        is_no = self.verdict.reason is Reason.POLICY_DENIED
+        return PdpResult.DENY if is_no else PdpResult.FAILURE
 
 
 @dataclass(slots=True, eq=False)
@@ -79,7 +96,7 @@ class AuthzenPoint:
     def __init__(
         self,
         settings: PdpSettings,
-        count: Callable[[str, float | None], None] = lambda *_: None,
+        count: Callable[[PdpResult, float | None], None] = lambda *_: None,
     ) -> None:
         """Read the files that the settings name. Raises PdpError.
 
@@ -127,13 +144,13 @@ class AuthzenPoint:
         with self._lock:
             call = self._calls.get(question)
             if call is not None:
-                self._count("shared", None)
+                self._count(PdpResult.SHARED, None)
                 return call
             self._check_room(agent)
             try:
                 self._breaker.admit(time.monotonic())
             except CutOffError:
-                self._count("cut_off", None)
+                self._count(PdpResult.CUT_OFF, None)
                 raise _unavailable(
                     "the decision point failed too often and is left alone"
                 ) from None
@@ -150,7 +167,7 @@ class AuthzenPoint:
     def _check_room(self, agent: str) -> None:
         of_agent = sum(call.agent == agent for call in self._calls.values())
         if len(self._calls) >= MAX_CALLS or of_agent >= MAX_CALLS_OF_ONE:
-            self._count("refused", None)
+            self._count(PdpResult.REFUSED, None)
             raise _unavailable("too many questions to the decision point are under way")
 
     def _make(self, question: bytes, call: _Call) -> None:

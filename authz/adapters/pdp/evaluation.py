@@ -7,7 +7,7 @@ tokens are one. Anything but a clear yes is a refusal.
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -98,23 +98,24 @@ def read_answer(body: bytes) -> Yes:
         answer = strict_json.loads(body)
     except strict_json.StrictJsonError as error:
         raise Denied(Reason.PDP_UNAVAILABLE, f"the decision point's answer: {error}") from None
-    decision = answer.get("decision") if isinstance(answer, dict) else None
+    members = answer if isinstance(answer, dict) else {}
+    decision = members.get("decision")
     if not isinstance(decision, bool):
         detail = "the decision point's answer has no decision that is true or false"
         raise Denied(Reason.PDP_UNAVAILABLE, detail)
-    context = answer.get("context", {})
+    context = members.get("context", {})
     if not decision:
         raise Denied(Reason.POLICY_DENIED, "the decision point said no" + _reason(context))
     if not isinstance(context, dict):
         raise Denied(Reason.PDP_UNAVAILABLE, "the context of the decision point's yes is no object")
-    if any(one.get("obligations", []) != [] for one in (answer, context)):
+    if any(one.get("obligations", []) != [] for one in (members, context)):
         raise Denied(
             Reason.POLICY_DENIED, "the decision point's yes has obligations; none is known"
         )
     return Yes()
 
 
-def _reason(context: Any) -> str:  # noqa: ANN401 - whatever the answer holds
+def _reason(context: object) -> str:
     members = context if isinstance(context, dict) else {}
     given = [members.get(name) for name in _REASON_NAMES]
     words = [one for one in given if isinstance(one, str) and _REASON.fullmatch(one)]

@@ -10,7 +10,7 @@ from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from authz.adapters.files import ATTEMPTS, LOOK_SECONDS, WAIT_SECONDS, Look, Rest, look
+from authz.adapters.files import ATTEMPTS, LOOK_SECONDS, WAIT_SECONDS, Look, Reload, Rest, look
 from authz.core.decision import Agent, Delegation
 from authz.core.revocations import MAX_BYTES, RevocationError, Revocations, parse
 from authz.core.settings import FileText, Settings
@@ -45,7 +45,7 @@ class RevocationList:
         """Read the file. Raises RevocationError."""
         self.path = Path(settings.file) if settings.file is not None else None
         self.generation = 0
-        self.reloads: Mapping[str, int] = {"taken": 0, "refused": 0}
+        self.reloads: Mapping[str, int] = dict.fromkeys(Reload, 0)
         self.current = Revocations()
         self._rest = Rest()
         self._look: Look | None = None
@@ -121,11 +121,11 @@ class RevocationList:
             return
         self.current = fresh
         self.generation += 1  # after the swap: who sees it sees the entries as well
-        self.reloads = {**self.reloads, "taken": self.reloads["taken"] + 1}
+        self.reloads = {**self.reloads, Reload.TAKEN: self.reloads[Reload.TAKEN] + 1}
         _log.info("revocations taken", extra={"entries": len(fresh)})
 
     def _refuse(self, why: RevocationError) -> None:
-        self.reloads = {**self.reloads, "refused": self.reloads["refused"] + 1}
+        self.reloads = {**self.reloads, Reload.REFUSED: self.reloads[Reload.REFUSED] + 1}
         _log.error("revocations not taken, the last good ones stay: %s", why)
 
     def check(self, agent: Agent, delegation: Delegation) -> None:

@@ -9,12 +9,18 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from operator import attrgetter
-from typing import Any, Final, Self
+from typing import Final, Self
 
 from pydantic import ValidationInfo
 from pydantic_core import core_schema
 
-from authz.core.conditions.cel import ConditionError, ConditionFailedError, compiled, truth
+from authz.core.conditions.cel import (
+    ConditionError,
+    ConditionFailedError,
+    Program,
+    compiled,
+    truth,
+)
 from authz.core.conditions.compared_types import Compared, compared_in
 from authz.core.conditions.cost import check_cost
 from authz.core.conditions.facts import ConditionHeader, Facts
@@ -46,7 +52,7 @@ class Condition:
     """
 
     text: str
-    _program: Any = field(compare=False, repr=False)
+    _program: Program = field(compare=False, repr=False)
     _names: frozenset[str] = field(compare=False, repr=False)
     members: tuple[tuple[str, str], ...] = field(compare=False, repr=False)
     """Members of variables that it reads by name: ("claims", "level")."""

@@ -8,7 +8,8 @@ import re
 from collections.abc import Mapping
 from difflib import get_close_matches
 from functools import cache
-from typing import Any, Final
+from types import ModuleType
+from typing import Final, Protocol
 
 import yaml
 
@@ -58,17 +59,48 @@ class ConditionFailedError(Exception):
     """A condition had no value for a request; the message holds nothing of the request."""
 
 
+# What is called of the library, which has no types.
+class _Type(Protocol):
+    def name(self) -> str: ...
+
+
+class _Result(Protocol):
+    def type(self) -> _Type: ...
+    def value(self) -> object: ...
+
+
+class Program(Protocol):
+    """A compiled condition."""
+
+    def eval(
+        self, activation: object = None, *, data: Mapping[str, object] | None = None
+    ) -> _Result:
+        """Evaluate it for an activation, or for the values of variables."""
+
+    def return_type(self) -> _Type:
+        """The type of its value."""
+
+    def serialize(self) -> bytes:
+        """Write its checked syntax tree."""
+
+
+class _Environment(Protocol):
+    def compile(self, text: str, /) -> Program: ...
+    def Activation(self, values: Mapping[str, object], /) -> object: ...  # noqa: N802 - its name
+
+
 @cache
-def _library() -> Any:  # noqa: ANN401 - the library has no types
+def _library() -> ModuleType:
     try:
         from cel_expr_python import cel  # noqa: PLC0415 - an optional extra
     except ImportError:
         raise ConditionError('conditions need the extra: pip install "agent-authz[cel]"') from None
-    return cel
+    library: ModuleType = cel
+    return library
 
 
 @cache
-def _environment() -> Any:  # noqa: ANN401 - likewise
+def _environment() -> _Environment:
     cel = _library()
     config = {
         "stdlib": {
@@ -77,10 +109,11 @@ def _environment() -> Any:  # noqa: ANN401 - likewise
         },
         "variables": [{"name": name, "type": kind} for name, (kind, _) in VARIABLES.items()],
     }
-    return cel.NewEnv(config=cel.NewEnvConfigFromYaml(yaml.safe_dump(config)))
+    environment: _Environment = cel.NewEnv(config=cel.NewEnvConfigFromYaml(yaml.safe_dump(config)))
+    return environment
 
 
-def compiled(text: str) -> Any:  # noqa: ANN401 - likewise
+def compiled(text: str) -> Program:
     """The library's program, whose result is a bool. Raises ConditionError."""
     environment = _environment()
     try:
@@ -100,12 +133,12 @@ def compiled(text: str) -> Any:  # noqa: ANN401 - likewise
     return program
 
 
-def activation(values: Mapping[str, object]) -> Any:  # noqa: ANN401 - likewise
+def activation(values: Mapping[str, object]) -> object:
     """The values of all variables, in the library's form."""
     return _environment().Activation(values)
 
 
-def truth(program: Any, values: Any) -> bool:  # noqa: ANN401 - likewise
+def truth(program: Program, values: object) -> bool:
     """What a program says of values. Raises ConditionFailedError."""
     try:
         result = program.eval(values)
@@ -121,7 +154,7 @@ def truth(program: Any, values: Any) -> bool:  # noqa: ANN401 - likewise
     raise ConditionFailedError(_failure(result))
 
 
-def _failure(result: Any) -> str:  # noqa: ANN401 - likewise
+def _failure(result: _Result) -> str:
     """Why there is no value. The library's own text quotes claims, so only its code is used."""
     if result.type() != _library().Type.ERROR:
         return "the condition is not true or false"

@@ -7,7 +7,7 @@ condition fail.
 
 from collections.abc import Collection, Iterable, Mapping
 from itertools import chain
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 from pydantic import AfterValidator, Field
 
@@ -101,7 +101,7 @@ class Facts:
             if claims is None
             else {name: delegation.claims[name] for name in claims if name in delegation.claims}
         )
-        self._activation: Any = None
+        self._activation: object = None
         self._values: Mapping[str, object] = {}
         self._elsewhere: Names | None = None
 
@@ -128,7 +128,7 @@ class Facts:
             name = ".".join([str(variable), *(_told(step) for step in steps)])
             raise ConditionFailedError(f"{name} is of another type than it is compared with")
 
-    def activation(self) -> Any:  # noqa: ANN401 - the library has no types
+    def activation(self) -> object:
         """The library's form of the values. Raises ConditionFailedError where it has none."""
         if self._activation is None:
             self._values = self.values()
@@ -149,7 +149,7 @@ class Facts:
             "principal.id": delegation.subject,
             "principal.issuer": delegation.issuer,
             "claims": dict(self._claims),
-            "delegation.mode": delegation.mode,
+            "delegation.mode": delegation.mode.value,  # the library takes no subclass of str
             "delegation.scopes": sorted(delegation.scopes),
             "delegation.actors": [actor.subject for actor in delegation.actors],
             "delegation.depth": len(delegation.actors),
@@ -160,9 +160,9 @@ class Facts:
             "request.headers": {
                 name: value for name, value in self._request.headers if name in self._headers
             },
-            "operation.protocol": operation.protocol,
+            "operation.protocol": operation.protocol.value,
             "operation.method": call.method,
-            "operation.kind": call.kind,
+            "operation.kind": call.kind.value,
             "operation.tools": list(call.tools),
             "operation.streaming": call.is_streaming,
             **name,

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from math import inf
 from typing import Protocol
 
-from authz.core.decision import Agent, Delegation
+from authz.core.decision import Agent, Delegation, Mode
 from authz.core.delegation.actor import actors_of
 from authz.core.delegation.authentication import check_authentication
 from authz.core.delegation.claims import check_claims
@@ -139,7 +139,7 @@ _NOBODYS = Delegation(
     scopes=frozenset(),
     issued_at=0.0,
     expires_at=inf,
-    mode="bootstrap",
+    mode=Mode.BOOTSTRAP,
 )
 
 

@@ -8,24 +8,21 @@ itself, which only a route with the autonomous mode allows.
 """
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
-from authz.core.decision import Actor, Agent
+from authz.core.decision import Actor, Agent, Mode
 from authz.core.delegation.claims import Claims, name_in
 from authz.core.delegation.person import is_clients_own, why_no_person
 from authz.core.delegation.restrictions import check_actor
-from authz.core.delegation.settings import ActorSettings, IssuerSettings
+from authz.core.delegation.settings import ACT, ActorSettings, IssuerSettings
 from authz.core.reason import Denied, Reason
-from authz.core.routes import Route
+from authz.core.routes import Route, RouteMode
 from authz.core.spiffe import SCHEME
-
-AUTONOMOUS: Final = "autonomous"
-DELEGATED: Final = "delegated"
 
 
 def actors_of(
     claims: Claims, issuer: IssuerSettings, agent: Agent, route: Route
-) -> tuple[str, tuple[Actor, ...]]:
+) -> tuple[Mode, tuple[Actor, ...]]:
     """The mode of the delegation, and the actors, current one first, who is the caller.
 
     Raises Denied: ACTOR_MISSING, ACTOR_MALFORMED, CHAIN_TOO_DEEP for what is not there as it should
@@ -36,18 +33,18 @@ def actors_of(
     actors: tuple[Actor, ...]
     if issuer.actor.is_mapped:
         actors = _mapped_actors(claims, issuer, route)
-    elif "act" not in claims.members and claims.subject == agent.spiffe_id.text:
+    elif ACT not in claims.members and claims.subject == agent.spiffe_id.text:
         actors = (Actor(issuer.issuer, agent.spiffe_id.text),)
     else:
         actors = _chain_of(claims, issuer, route)
     _bind(actors[0], issuer, agent)
     if not _is_own(claims, issuer, agent):
         return _delegated(claims, issuer, route), actors
-    if AUTONOMOUS not in route.modes:
+    if RouteMode.AUTONOMOUS not in route.modes:
         raise Denied(Reason.PRINCIPAL_REQUIRED, "it is the agent's, or its client's, own token")
     if len(actors) > 1:
         raise Denied(Reason.ACTOR_NOT_PERMITTED, "an agent acts for itself, but through others")
-    return AUTONOMOUS, actors
+    return Mode.AUTONOMOUS, actors
 
 
 def _is_own(claims: Claims, issuer: IssuerSettings, agent: Agent) -> bool:
@@ -58,29 +55,29 @@ def _is_own(claims: Claims, issuer: IssuerSettings, agent: Agent) -> bool:
     return is_clients_own(claims, issuer)
 
 
-def _delegated(claims: Claims, issuer: IssuerSettings, route: Route) -> str:
+def _delegated(claims: Claims, issuer: IssuerSettings, route: Route) -> Mode:
     """The mode of a token with which somebody lets the caller act."""
-    if DELEGATED not in route.modes:
+    if RouteMode.DELEGATED not in route.modes:
         raise Denied(Reason.ACTOR_NOT_PERMITTED, "agents act only for themselves on this route")
     if not issuer.actor.is_mapped:
-        return "act"
+        return Mode.ACT
     why_not = why_no_person(claims, issuer)
     if why_not:
         raise Denied(Reason.PRINCIPAL_REQUIRED, why_not)
-    return "mapped"
+    return Mode.MAPPED
 
 
 def _chain_of(claims: Claims, issuer: IssuerSettings, route: Route) -> tuple[Actor, ...]:
-    if "act" not in claims.members:
-        if AUTONOMOUS in route.modes and claims.subject.startswith(SCHEME):
+    if ACT not in claims.members:
+        if RouteMode.AUTONOMOUS in route.modes and claims.subject.startswith(SCHEME):
             raise Denied(Reason.ACTOR_MISMATCH, "the token is another agent's own")
         raise Denied(Reason.ACTOR_MISSING, "it has no act claim")
     actors: list[Actor] = []
     holder = claims.members
-    while "act" in holder:
+    while ACT in holder:
         if len(actors) == issuer.max_actors:  # refused, never cut: a cut chain is another chain
             raise Denied(Reason.CHAIN_TOO_DEEP, f"more than {issuer.max_actors} actors")
-        act = holder["act"]
+        act = holder[ACT]
         if not isinstance(act, dict):
             raise Denied(Reason.ACTOR_MALFORMED, "an act is not an object")
         if not actors:
@@ -99,7 +96,7 @@ def _mapped_actors(claims: Claims, issuer: IssuerSettings, route: Route) -> tupl
     """The agent that the map has for the claim, and the earlier actors of an ``act`` beside it."""
     name = _mapped_name(claims, issuer.actor)
     mapped = Actor(issuer.issuer, issuer.actor.map[name])
-    if "act" not in claims.members:
+    if ACT not in claims.members:
         return (mapped,)
     current, *earlier = _chain_of(claims, issuer, route)
     if current == Actor(issuer.issuer, name):  # the issuer's name for it, as in the claim

@@ -6,6 +6,7 @@ A binding that can't be checked refuses: to ignore one is to take a bound token 
 from collections.abc import Mapping
 from typing import Any, Final
 
+from authz.core.choice import Need
 from authz.core.decision import Agent, OneTime
 from authz.core.delegation.claims import Claims
 from authz.core.delegation.credential import Credential
@@ -37,7 +38,7 @@ def check_confirmation(
     Raises Denied(CNF_UNSUPPORTED | POP_MISSING | CNF_MISMATCH | DPOP_PROOF | DPOP_NONCE).
     """
     bindings = _bindings(claims, issuer)
-    if not bindings and (route.needs_proof or issuer.proof == "required"):
+    if not bindings and (route.needs_proof or issuer.proof is Need.REQUIRED):
         raise Denied(Reason.POP_MISSING, "the token is not bound to a key, as it must be")
     once: OneTime | None = None
     if _PROOF_KEY in bindings:

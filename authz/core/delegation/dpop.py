@@ -7,14 +7,14 @@ is for the edge to see to, which can remember: here it only gets a name (``OneTi
 
 import hmac
 import re
-from base64 import urlsafe_b64encode
 from collections.abc import Mapping
 from hashlib import sha256
 from typing import Any, Final
 
+from authz.core.base64url import base64url
 from authz.core.decision import OneTime
 from authz.core.delegation.credential import Credential
-from authz.core.delegation.settings import DpopSettings, media_type
+from authz.core.delegation.settings import DpopSettings, NonceNeed, media_type
 from authz.core.jose import Key, KeySetError, KeyVerifyError, proof_key
 from authz.core.jose.jws import Jws, parse_compact
 from authz.core.paths import canonical_path
@@ -38,7 +38,7 @@ class DpopProofs:
         self._settings = settings
         self._algorithms = frozenset(settings.algorithms)
         self._nonce_secret = nonce_secret
-        self._needs_nonce = settings.nonce == "required"
+        self._needs_nonce = settings.nonce is NonceNeed.REQUIRED
 
     def check(
         self,
@@ -123,7 +123,7 @@ class DpopProofs:
         """The nonce of a time: the same for all who share the secret, so that none is stored."""
         period = int(now / self._settings.nonce_lifetime)
         mac = hmac.digest(self._nonce_secret, str(period).encode(), sha256)
-        return _base64url(mac[:_NONCE_BYTES])
+        return base64url(mac[:_NONCE_BYTES])
 
 
 def _bad(detail: str) -> Denied:
@@ -167,8 +167,4 @@ def _check_target(uri: str, request: Request, route: Route) -> None:
 
 
 def _digest(data: bytes) -> str:
-    return _base64url(sha256(data).digest())
-
-
-def _base64url(data: bytes) -> str:
-    return urlsafe_b64encode(data).rstrip(b"=").decode()
+    return base64url(sha256(data).digest())

@@ -25,10 +25,10 @@ from authz.core.delegation.machine_marks import (
     texts_of,
     words_of,
 )
-from authz.core.delegation.settings import IssuerSettings
+from authz.core.delegation.settings import ACT, IssuerSettings
 from authz.core.patterns import ANY
 
-_ACTORS: Final = ("act", "may_act")  # what they hold is about others
+_ACTORS: Final = (ACT, "may_act")  # what they hold is about others
 _OWN_KINDS: Final = (("idtyp", "app"), ("aut", "APPLICATION"))  # words for the client itself
 # Claims, all of a row, that issuers give where a user authenticated: RFC 8176, Okta, Cognito, Entra
 # ID, Keycloak.

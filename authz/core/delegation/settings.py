@@ -6,6 +6,7 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from authz.core.choice import Choice, Need
 from authz.core.jose import KeySettings
 from authz.core.settings import Duration, FileText, MisfitError, Settings
 from authz.core.spiffe import SpiffeIdText, TrustDomainText
@@ -38,6 +39,7 @@ Unchecked = Literal[
     "act.sub_profile",
     "act.cnf",
 ]
+ACT: Final = "act"  # the claim that names the actor (RFC 8693 section 4.1)
 ClaimText = Annotated[str, Field(min_length=1, max_length=64)]
 _HEADER_NAME: Final = r"^[a-z0-9-]{1,64}$"
 # Other kinds of JWT, by their typ: each has its own place and rules, and none of them is an access
@@ -86,6 +88,13 @@ def _token_type(typ: str) -> str:
     return typ
 
 
+class NonceNeed(Choice):
+    """Whether a DPoP proof must hold a nonce of ours."""
+
+    OFF = "off"
+    REQUIRED = "required"
+
+
 class DpopSettings(Settings):
     """Proofs of possession by DPoP (RFC 9449)."""
 
@@ -95,7 +104,7 @@ class DpopSettings(Settings):
     """How old a proof may be, by its iat. Each is remembered for that long, against replay."""
     clock_skew: Duration = Field(default=5.0, ge=0.0, le=60.0)
     """How far in the future its iat may be."""
-    nonce: Literal["off", "required"] = "off"
+    nonce: NonceNeed = NonceNeed.OFF
     """Whether a proof must hold a nonce of ours (section 9). It ends with nonce_lifetime."""
     nonce_lifetime: Duration = Field(default=300.0, ge=10.0, le=86400.0)
     """How long a nonce is good at least."""
@@ -123,7 +132,7 @@ class TokenSettings(Settings):
 class ActorSettings(Settings):
     """How an issuer names the acting agent."""
 
-    claim: str = Field(default="act", min_length=1, max_length=64)
+    claim: str = Field(default=ACT, min_length=1, max_length=64)
     """"act" (RFC 8693 section 4.1), or the claim of an issuer that has none, such as azp."""
     map: dict[str, SpiffeIdText] = Field(default={})
     """For a claim other than act: its values, and the SPIFFE ID of the agent each stands for."""
@@ -135,7 +144,7 @@ class ActorSettings(Settings):
     @property
     def is_mapped(self) -> bool:
         """Whether the agent is told by a claim that is mapped, and not by act."""
-        return self.claim != "act"
+        return self.claim != ACT
 
     @cached_property
     def names(self) -> frozenset[str]:
@@ -186,7 +195,7 @@ class IssuerSettings(Settings):
     """The claim with the scopes: words in one string (RFC 8693 section 4.2); in another claim than
     scope, such as scp, a list of words too.
     """
-    proof: Literal["optional", "required"] = "optional"
+    proof: Need = Need.OPTIONAL
     """Whether its tokens must be bound to a key (cnf) that the caller proves to hold."""
     actor: ActorSettings = ActorSettings()
     """How it names the acting agent."""

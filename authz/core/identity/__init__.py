@@ -13,6 +13,7 @@ SVID of the same ID (X509-SVID sections 2, 4 and 5.2).
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
+from authz.core.choice import Need
 from authz.core.decision import Agent
 from authz.core.identity.settings import ProfileSettings, Source
 from authz.core.identity.sources import (
@@ -32,10 +33,10 @@ from authz.core.spiffe.svid import checked_svid
 __all__ = ["DEFAULT", "Identity", "ProfileSettings"]
 DEFAULT: Final = "default"
 _SOURCES: Final[Mapping[Source, Callable[[Request, ProfileSettings, float], Presented]]] = {
-    "principal": from_principal,
-    "certificate": from_certificate,
-    "xfcc": from_xfcc,
-    "metadata": from_metadata,
+    Source.PRINCIPAL: from_principal,
+    Source.CERTIFICATE: from_certificate,
+    Source.XFCC: from_xfcc,
+    Source.METADATA: from_metadata,
 }
 
 
@@ -63,7 +64,7 @@ class Identity:
         spiffe_id = spiffe_id_of(presented.name, presented.origin)
         self._check_trust_domain(spiffe_id, profile)
         if not presented.certificate:
-            if profile.certificate == "required":
+            if profile.certificate is Need.REQUIRED:
                 raise Denied(Reason.AGENT_INVALID, "the proxy sent no certificate of the caller")
             return Agent(spiffe_id, presented.thumbprint)
         svid = checked_svid(presented.certificate, now, "the caller's certificate")

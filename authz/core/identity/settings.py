@@ -1,25 +1,34 @@
 """What an operator says about how a kind of proxy presents the calling agent."""
 
-from typing import Final, Literal, Self
+from typing import Final, Self
 
 from pydantic import Field, model_validator
 
+from authz.core.choice import Choice, Need
 from authz.core.settings import MisfitError, Settings
 from authz.core.spiffe import SpiffePatternText, TrustDomainText
 
-Source = Literal["principal", "certificate", "xfcc", "metadata"]
 AGENTGATEWAY: Final = "agentgateway.source"  # as in the CEL metadata of our agentgateway example
 MAX_HOPS: Final = 8
+
+
+class Source(Choice):
+    """Where a proxy says who calls."""
+
+    PRINCIPAL = "principal"
+    CERTIFICATE = "certificate"
+    XFCC = "xfcc"
+    METADATA = "metadata"
 
 
 class ProfileSettings(Settings):
     """How a kind of proxy presents the caller."""
 
-    identity: Source = "principal"
+    identity: Source = Source.PRINCIPAL
     """principal: source.principal. certificate: source.certificate alone. xfcc: the header
     x-forwarded-client-cert of trusted_proxies. metadata: the namespace that agentgateway fills.
     """
-    certificate: Literal["optional", "required"] = "optional"
+    certificate: Need = Need.OPTIONAL
     """Whether a request without the caller's certificate is refused."""
     trust_domains: tuple[TrustDomainText, ...] | None = None
     """Trust domains whose agents come this way; all of the config's when left out."""
@@ -43,11 +52,11 @@ class ProfileSettings(Settings):
 
     @model_validator(mode="after")
     def _xfcc_needs_writers(self) -> Self:
-        if self.identity == "xfcc" and not self.trusted_proxies:
+        if self.identity is Source.XFCC and not self.trusted_proxies:
             raise MisfitError("say in trusted_proxies which may write the header", "identity")
-        if self.identity != "xfcc" and (self.trusted_proxies or self.hops != 1):
+        if self.identity is not Source.XFCC and (self.trusted_proxies or self.hops != 1):
             key = "trusted_proxies" if self.trusted_proxies else "hops"
             raise MisfitError("trusted_proxies and hops go with identity: xfcc", key)
-        if self.identity != "metadata" and self.namespace != AGENTGATEWAY:
+        if self.identity is not Source.METADATA and self.namespace != AGENTGATEWAY:
             raise MisfitError("namespace goes with identity: metadata", "namespace")
         return self

@@ -1,6 +1,5 @@
 """Where a proxy's word about the caller stands: one function for each source of a profile."""
 
-from base64 import urlsafe_b64encode
 from functools import lru_cache
 from typing import Final
 
@@ -8,6 +7,7 @@ import msgspec
 from google.protobuf.message import DecodeError
 from google.protobuf.struct_pb2 import Struct
 
+from authz.core.base64url import base64url
 from authz.core.identity import xfcc
 from authz.core.identity.settings import ProfileSettings
 from authz.core.reason import Denied, Reason
@@ -124,7 +124,7 @@ def from_xfcc(request: Request, profile: ProfileSettings, now: float) -> Present
         name,
         XFCC,
         of_agent.certificate or (request.certificate if is_peer else ""),
-        urlsafe_b64encode(bytes.fromhex(of_agent.hash)).rstrip(b"=").decode(),
+        base64url(bytes.fromhex(of_agent.hash)),
     )
 
 

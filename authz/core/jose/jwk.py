@@ -7,7 +7,6 @@ null is absent, as some libraries write what is not there.
 """
 
 import json
-from base64 import urlsafe_b64encode
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from jwt.exceptions import PyJWTError
 
 from authz.core import strict_json
+from authz.core.base64url import base64url
 from authz.core.jose.roca import is_roca_weak
 
 MAX_DOCUMENT_BYTES: Final = 256 * 1024  # 100 RSA-4096 keys are some 80 KiB
@@ -239,7 +239,7 @@ def _jwk_thumbprint(jwk: Mapping[str, Any]) -> str:
     """base64url SHA-256 over the required members of a good public JWK (RFC 7638 section 3)."""
     names = _REQUIRED_MEMBERS[jwk["kty"]]
     text = json.dumps({name: jwk[name] for name in names}, separators=(",", ":"))
-    return urlsafe_b64encode(sha256(text.encode()).digest()).rstrip(b"=").decode()
+    return base64url(sha256(text.encode()).digest())
 
 
 def _rsa(public: rsa.RSAPublicKey) -> tuple[PublicKey, frozenset[str]]:

@@ -5,13 +5,14 @@ doubled members. What the header says about keys (jwk, jku, x5u, x5c) is never l
 """
 
 import re
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+from base64 import urlsafe_b64decode
 from binascii import Error as Base64Error
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from authz.core import strict_json
+from authz.core.base64url import base64url
 from authz.core.reason import Denied, Reason
 
 _COMPACT: Final = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*")
@@ -72,6 +73,6 @@ def _decode(part: str, name: str) -> bytes:
     # One text for one value: spare bits set in the last character would make a second one. Groups
     # of four have none, and the alphabet was checked: so what is left is all there is to compare.
     rest = len(text) % 4
-    if rest and urlsafe_b64encode(data[1 - rest :]).rstrip(b"=") != text[-rest:]:
+    if rest and base64url(data[1 - rest :]).encode() != text[-rest:]:
         raise Denied(Reason.TOKEN_MALFORMED, f"its {name} is not canonical base64url")
     return data

@@ -4,10 +4,11 @@ The same rules of a good URL hold for the one that an issuer's discovery documen
 """
 
 from hashlib import sha256
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, Final, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from authz.core.choice import Choice
 from authz.core.settings import Duration, FileText, MisfitError, Settings
 from authz.core.spiffe import SpiffeIdText, TrustDomainText
 from authz.core.urls import check_url, is_plain
@@ -25,6 +26,13 @@ _PLACE: Final = (
 )
 
 
+class EndpointProfile(Choice):
+    """How a bundle endpoint is known (SPIFFE Federation section 5.2)."""
+
+    HTTPS_WEB = "https_web"
+    HTTPS_SPIFFE = "https_spiffe"
+
+
 class SpiffeBundleSettings(Settings):
     """A trust domain's SPIFFE bundle: exactly one of file, endpoint and workload_api."""
 
@@ -34,7 +42,7 @@ class SpiffeBundleSettings(Settings):
     """A file with the bundle; read anew when it changes."""
     endpoint: Annotated[str, AfterValidator(check_url)] | None = None
     """HTTPS URL of the bundle endpoint."""
-    profile: Literal["https_web", "https_spiffe"] = "https_web"
+    profile: EndpointProfile = EndpointProfile.HTTPS_WEB
     """How the endpoint is known: by the web's CAs (or ca_file), or by its SPIFFE ID."""
     endpoint_spiffe_id: SpiffeIdText | None = None
     """For https_spiffe: the endpoint's SPIFFE ID."""
@@ -50,7 +58,7 @@ class SpiffeBundleSettings(Settings):
             raise ValueError("exactly one of file, endpoint and workload_api is needed")
         if self.endpoint is not None and is_plain(self.endpoint):
             raise MisfitError("a bundle endpoint is https", "endpoint")
-        is_spiffe = self.profile == "https_spiffe"
+        is_spiffe = self.profile is EndpointProfile.HTTPS_SPIFFE
         has_both = self.endpoint_spiffe_id is not None and self.bootstrap is not None
         if is_spiffe and not (has_both and self.endpoint):
             raise MisfitError(

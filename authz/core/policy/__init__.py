@@ -9,7 +9,7 @@ from itertools import chain
 from typing import Final
 
 from authz.core.conditions import CLAIMS
-from authz.core.decision import Delegation, Verdict
+from authz.core.decision import Delegation, Mode, Verdict
 from authz.core.distributed_claims import is_elsewhere, names_elsewhere
 from authz.core.policy.agents import AgentEntry, Agents
 from authz.core.policy.claim_match import TOLD, Fit, HeldClaims
@@ -17,11 +17,12 @@ from authz.core.policy.claim_names import root_of
 from authz.core.policy.message_evaluation import Messages, judge_all
 from authz.core.policy.principal_entry import PrincipalEntry
 from authz.core.policy.principals import Principals
-from authz.core.policy.query import BOOTSTRAP, Case, Miss
+from authz.core.policy.query import Case, Miss
 from authz.core.policy.rules import UNRESTRICTED, Rule, RuleSet, compiled
 from authz.core.policy.settings import (
     AgentSettings,
     ConditionSettings,
+    EarlierActor,
     EarlierActorSettings,
     GrantName,
     Grants,
@@ -149,7 +150,7 @@ class Policy:
             detail += self._why_unknown(case.delegation, [])
             return Verdict(Denied(self._why_none(case.delegation), detail))
         if case.operation.protocol and not self.knows(case.operation):
-            return Verdict(Denied(Reason.MCP_UNKNOWN_METHOD, "no rule lists the method"))
+            return Verdict(Denied(Reason.METHOD_UNKNOWN, "no rule lists the method"))
         verdict = verdict_of(  # 4. what both may, and nothing denies
             _rules_of(agents, case),
             None if principals is None else _rules_of(principals, case),
@@ -175,15 +176,15 @@ class Policy:
     def _check_earlier_actors(self, delegation: Delegation) -> None:
         flags = self._flags_of_chain(delegation)
         settings = self._earlier_actors
-        if UNREGISTERED in flags and settings.unregistered == "deny":
+        if UNREGISTERED in flags and settings.unregistered is EarlierActor.DENY:
             raise Denied(Reason.ACTOR_NOT_PERMITTED, "an earlier actor is not registered")
-        if SUSPENDED in flags and settings.suspended == "deny":
+        if SUSPENDED in flags and settings.suspended is EarlierActor.DENY:
             raise Denied(Reason.ACTOR_NOT_PERMITTED, "an earlier actor is suspended")
-        if UNREADABLE in flags and settings.suspended == "deny":
+        if UNREADABLE in flags and settings.suspended is EarlierActor.DENY:
             raise Denied(Reason.ACTOR_NOT_PERMITTED, "an earlier actor is no good SPIFFE ID")
 
     def _principal_entries(self, case: Case) -> list[PrincipalEntry] | None:
-        if case.delegation.mode == BOOTSTRAP:
+        if case.delegation.mode is Mode.BOOTSTRAP:
             return None
         entries = self.principals.through(case.agent, case.delegation)
         suspended = [entry for entry in entries if entry.settings.suspended]

@@ -10,8 +10,6 @@ from typing import Final, Protocol
 from authz.core.patterns import ANY
 from authz.core.policy.call_settings import (
     KINDS,
-    MODEL,
-    RESOURCE,
     A2aSettings,
     CallSettings,
     McpSettings,
@@ -20,7 +18,7 @@ from authz.core.policy.call_settings import (
 )
 from authz.core.policy.name_patterns import Names, Uris
 from authz.core.protocols.mcp_methods import METHODS, NOTIFICATION, listing
-from authz.core.request import Call
+from authz.core.request import MESSAGE_KINDS, Call, CallKind
 
 _SHOWN_CHARS: Final = 120  # of a name in a text: clients choose them
 # What any session needs (MCP, lifecycle and transports); none of it names a thing of the server,
@@ -29,7 +27,6 @@ _OF_SESSIONS: Final = (
     NOTIFICATION + ANY,
     *(name for name, method in METHODS.items() if method.is_of_session),
 )
-_SESSION_KINDS: Final = frozenset({"response", "stream", "session"})
 
 
 class CallMatcher(Protocol):
@@ -62,11 +59,11 @@ def matcher_of(
 
 def _targets(
     settings: McpSettings | A2aSettings, *, is_deny: bool
-) -> Iterator[tuple[str, Names | Uris]]:
+) -> Iterator[tuple[CallKind, Names | Uris]]:
     """The lists that are given, by the kind of what is in them."""
     for kind in KINDS:
         if texts := named(settings, kind):
-            yield kind, Uris(texts, is_deny=is_deny) if kind == RESOURCE else Names(texts)
+            yield kind, Uris(texts, is_deny=is_deny) if kind is CallKind.RESOURCE else Names(texts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +71,12 @@ class McpAllow:
     """What names a thing goes by the list of its kind, all else by the method."""
 
     methods: Names
-    targets: Mapping[str, Names | Uris]
+    targets: Mapping[CallKind, Names | Uris]
     brings_session: bool = True
 
     def miss(self, call: Call) -> str:
         """As CallMatcher."""
-        if call.kind in _SESSION_KINDS:
+        if call.kind in MESSAGE_KINDS:
             return "" if self.brings_session else "a rule that reads arguments brings no session"
         return _target_miss(self.targets, call) if call.kind else _method_miss(self.methods, call)
 
@@ -89,14 +86,14 @@ class A2aAllow:
     """The method fits, and what the call is about."""
 
     methods: Names
-    targets: Mapping[str, Names | Uris]
+    targets: Mapping[CallKind, Names | Uris]
 
     def miss(self, call: Call) -> str:
         """As CallMatcher."""
         missed = _method_miss(self.methods, call)
         if missed or call.kind:
             return missed or _target_miss(self.targets, call)
-        return "the call names no skill" if "skill" in self.targets else ""
+        return "the call names no skill" if CallKind.SKILL in self.targets else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +101,7 @@ class Deny:
     """The method is named, or what the call is about."""
 
     methods: Names
-    targets: Mapping[str, Names | Uris]
+    targets: Mapping[CallKind, Names | Uris]
 
     def miss(self, call: Call) -> str:
         """As CallMatcher."""
@@ -129,7 +126,7 @@ class ModelAllow:
 
     def miss(self, call: Call) -> str:
         """As CallMatcher."""
-        if call.kind != MODEL or not self._names.fits(call.name):
+        if call.kind is not CallKind.MODEL or not self._names.fits(call.name):
             return f"{said(call)} is none of {self._names.words}"
         if self._streaming not in (None, call.is_streaming):
             return f"streaming has to be {str(self._streaming).lower()}"
@@ -153,7 +150,7 @@ class ModelDeny:
 
     def miss(self, call: Call) -> str:
         """As CallMatcher."""
-        is_named = call.kind == MODEL and self._names.fits(call.name)
+        is_named = call.kind is CallKind.MODEL and self._names.fits(call.name)
         if is_named or any(map(self._tools.fits, call.tools)):
             return ""
         return (
@@ -167,7 +164,7 @@ def _method_miss(methods: Names, call: Call) -> str:
     return f"the method {_shown(call.method)} is none of {methods.words}"
 
 
-def _target_miss(targets: Mapping[str, Names | Uris], call: Call) -> str:
+def _target_miss(targets: Mapping[CallKind, Names | Uris], call: Call) -> str:
     listed = targets.get(call.kind)
     if listed is None:
         return f"{said(call)}: the rule lists no {call.kind}s"

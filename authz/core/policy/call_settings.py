@@ -12,19 +12,19 @@ from authz.core.patterns import ANY
 from authz.core.policy.name_patterns import NameText, UriText, segments_of
 from authz.core.protocols.a2a_methods import CARDS, GRPC_METHODS, JSONRPC_METHODS
 from authz.core.protocols.mcp_methods import COMPLETE, METHODS
+from authz.core.request import MESSAGE_KINDS, CallKind, MessageProtocol
 from authz.core.settings import MisfitError, Settings
 
-MCP: Final = "mcp"  # protocols, as a Request names them
-A2A: Final = "a2a"
-MODELS: Final = "openai"
 MAX_LISTED: Final = 1000  # of one list; a pattern says more
-KEYS: Final[Mapping[str, str]] = {MCP: "mcp", A2A: "a2a", MODELS: "models"}  # of a rule
+KEYS: Final[Mapping[MessageProtocol, str]] = {  # of a rule
+    MessageProtocol.MCP: "mcp",
+    MessageProtocol.A2A: "a2a",
+    MessageProtocol.OPENAI: "models",
+}
 _Names = Annotated[tuple[NameText, ...], Field(min_length=1, max_length=MAX_LISTED)]
 _NamesOrNone = Annotated[tuple[NameText, ...], Field(max_length=MAX_LISTED)]
 _Uris = Annotated[tuple[UriText, ...], Field(min_length=1, max_length=MAX_LISTED)]
-RESOURCE: Final = "resource"
-MODEL: Final = "model"
-KINDS: Final = ("tool", RESOURCE, "prompt", "task", "skill", MODEL)  # of targets
+KINDS: Final = tuple(kind for kind in CallKind if kind and kind not in MESSAGE_KINDS)  # of targets
 # Methods that always name a thing: in the methods of an allow they would mean nothing.
 _TARGETED: Final[Mapping[str, str]] = {
     **{name: f"{method.kind}s" for name, method in METHODS.items() if method.kind},
@@ -147,9 +147,9 @@ CallSettings = McpSettings | A2aSettings | ModelSettings
 _DENIES_NOTHING: Final = "names nothing to deny; without this key the rule denies every message"
 
 
-def named(settings: CallSettings | None, kind: str) -> tuple[str, ...]:
+def named(settings: CallSettings | None, kind: CallKind) -> tuple[str, ...]:
     """What a rule lists of a kind of targets; models are all meant where none is said."""
     if isinstance(settings, ModelSettings):
-        return (settings.names or (ANY,)) if kind == MODEL else ()
+        return (settings.names or (ANY,)) if kind is CallKind.MODEL else ()
     listed: tuple[str, ...] = getattr(settings, f"{kind}s", ())
     return listed

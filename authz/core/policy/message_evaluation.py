@@ -2,14 +2,14 @@
 
 from collections.abc import Iterable, Sequence
 
-from authz.core.decision import Grant, Shadow, Verdict
-from authz.core.policy.call_settings import KEYS, KINDS, RESOURCE, named
+from authz.core.decision import Effect, Grant, Shadow, ShadowBy, Verdict
+from authz.core.policy.call_settings import KEYS, KINDS, named
 from authz.core.policy.name_patterns import Names, Uris
 from authz.core.policy.query import Case
 from authz.core.policy.rules import Rule
 from authz.core.policy.shadow import PolicyStep
 from authz.core.reason import Denied, Reason
-from authz.core.request import Call, Operation
+from authz.core.request import Call, CallKind, Operation
 
 
 class Messages:
@@ -52,10 +52,10 @@ def _methods(rules: Iterable[Rule]) -> Names:
     return Names(text for one in rules if one.calls for text in one.calls.methods.texts)
 
 
-def _targets(kind: str, rules: Iterable[Rule]) -> Names | Uris:
+def _targets(kind: CallKind, rules: Iterable[Rule]) -> Names | Uris:
     """What rules name of a kind; of URIs as wide as a deny's."""
     texts = [text for one in rules for text in named(one.settings.calls, kind)]
-    return Uris(texts, is_deny=True) if kind == RESOURCE and texts else Names(texts)
+    return Uris(texts, is_deny=True) if kind is CallKind.RESOURCE and texts else Names(texts)
 
 
 def judge_all(policy: PolicyStep, cases: Sequence[Case]) -> Verdict:
@@ -102,10 +102,11 @@ def _shadows(verdicts: list[Verdict]) -> tuple[Shadow, ...]:
     for by in dict.fromkeys(note.by for verdict in verdicts for note in verdict.shadows):
         notes = [_note(verdict, by) for verdict in verdicts]
         allows = all(
-            isinstance(verdict.outcome, Grant) if note is None else note.decision == "allow"
+            isinstance(verdict.outcome, Grant) if note is None else note.decision is Effect.ALLOW
             for verdict, note in zip(verdicts, notes, strict=True)
         )
-        said = [note for note in notes if note and note.decision == ("allow" if allows else "deny")]
+        effect = Effect.ALLOW if allows else Effect.DENY
+        said = [note for note in notes if note and note.decision is effect]
         if allows == is_granted or not said:
             continue
         first = said[0]
@@ -114,5 +115,5 @@ def _shadows(verdicts: list[Verdict]) -> tuple[Shadow, ...]:
     return tuple(found)
 
 
-def _note(verdict: Verdict, by: str) -> Shadow | None:
-    return next((one for one in verdict.shadows if one.by == by), None)
+def _note(verdict: Verdict, by: ShadowBy) -> Shadow | None:
+    return next((one for one in verdict.shadows if one.by is by), None)

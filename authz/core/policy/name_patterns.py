@@ -15,9 +15,8 @@ from pydantic import AfterValidator
 from authz.core.paths import read_path
 from authz.core.patterns import ANY, REST
 from authz.core.reason import Denied
+from authz.core.request import MAX_NAME_CHARS, MAX_URI_CHARS
 
-MAX_NAME_CHARS: Final = 256  # MCP asks for 128 at most
-MAX_URI_CHARS: Final = 2048  # readers refuse what is longer
 _SHOWN: Final = 5  # of a list in a text for people
 _ESCAPED_ANY: Final = "%2A"  # decoded, it would be a star
 # A scheme in capitals is one that servers may take for the same (RFC 3986 section 6.2.2.1).

@@ -4,15 +4,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, Self
 
-from authz.core.decision import Agent, Delegation
+from authz.core.decision import Agent, Delegation, Mode
 from authz.core.patterns import ANY
 from authz.core.policy.claim_match import TOLD, ClaimMatch, Fit, HeldClaims
 from authz.core.policy.rules import RuleSet
-from authz.core.policy.settings import GROUPS, ROLES, PrincipalSettings
+from authz.core.policy.settings import GROUPS, ROLES, Absence, PrincipalSettings
 from authz.core.spiffe import SCHEME, SpiffeId, SpiffeIdError, SpiffePattern
 from authz.core.spiffe.spiffe_id import is_misspelt
 
-AUTONOMOUS: Final = "autonomous"
 LISTS: Final = (GROUPS, ROLES)
 """The claims by which an entry is looked up."""
 
@@ -50,7 +49,7 @@ class PrincipalEntry:
         members = [(name, getattr(match, name)) for name in ("subjects", GROUPS, ROLES)]
         members += match.claims.items()
         given = [f"{name} {', '.join(map(str, some))}" for name, some in members if some]
-        given += ["or without"] if self.settings.if_absent == "deny" else []
+        given += ["or without"] if self.settings.if_absent is Absence.DENY else []
         more = f" and {self.others} more" if self.others else ""
         return f"principals[{self.number}] ({'; '.join([match.issuer, *given])}){more}"
 
@@ -83,10 +82,10 @@ class PrincipalEntry:
         return next((_told(name, fit) for name, fit in fits if fit is not Fit.YES), "")
 
     def _takes_at(self, fit: Fit) -> bool:
-        return fit.is_unknown or (fit is Fit.ABSENT and self.settings.if_absent == "deny")
+        return fit.is_unknown or (fit is Fit.ABSENT and self.settings.if_absent is Absence.DENY)
 
     def _is_of_people(self, delegation: Delegation) -> bool:
-        return self.subjects is None and delegation.mode == AUTONOMOUS
+        return self.subjects is None and delegation.mode is Mode.AUTONOMOUS
 
     def _fits(self, delegation: Delegation, held: HeldClaims) -> Iterator[tuple[str, Fit]]:
         """Each member of the match, and whether it fits."""

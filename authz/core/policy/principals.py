@@ -14,7 +14,7 @@ from authz.core.decision import Agent, Delegation
 from authz.core.policy.claim_match import Fit, HeldClaims, words_in
 from authz.core.policy.principal_entry import LISTS, PrincipalEntry, compiled
 from authz.core.policy.rules import RuleSet
-from authz.core.policy.settings import PrincipalSettings
+from authz.core.policy.settings import Absence, PrincipalSettings
 
 _TEXT: Final = frozenset({str})
 
@@ -142,7 +142,7 @@ def _together(entries: Iterable[PrincipalEntry]) -> Iterator[tuple[Key, Principa
         together, name = _as_one(some), _list_of(some[0])
         issuer = together.settings.match.issuer
         yield (issuer, name + _UNKNOWN, ""), together
-        if together.settings.if_absent == "deny":
+        if together.settings.if_absent is Absence.DENY:
             yield (issuer, name + _ABSENT, ""), together
 
 

@@ -1,14 +1,11 @@
 """What policy decides on: who asks, for whom, for what, and when; and what is found missing."""
 
 from dataclasses import dataclass
-from typing import Final
 
 from authz.core.conditions import Facts
 from authz.core.decision import Agent, Delegation
 from authz.core.reason import Reason
 from authz.core.request import Operation, Request
-
-BOOTSTRAP: Final = "bootstrap"  # the mode of a delegation for nobody, without a token
 
 
 class Case:

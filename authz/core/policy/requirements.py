@@ -9,6 +9,7 @@ from math import inf
 from typing import Protocol
 
 from authz.core.conditions import ARGUMENTS, Condition, ConditionFailedError
+from authz.core.decision import Effect
 from authz.core.patterns import ANY
 from authz.core.policy.call_matchers import CallMatcher, matcher_of
 from authz.core.policy.query import Case, Miss
@@ -209,7 +210,7 @@ class When(Timeless):
 
 def requirements_of(rule: RuleSettings, conditions: ConditionSettings) -> Iterator[Requirement]:
     """What a rule asks, the cheapest first."""
-    is_deny = rule.effect == "deny"
+    is_deny = rule.effect is Effect.DENY
     if rule.calls is not None:
         reads = rule.when is not None and rule.when.reads(ARGUMENTS)
         yield Calls(matcher_of(rule.calls, is_deny=is_deny, reads_arguments=reads), is_deny)

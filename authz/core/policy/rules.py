@@ -10,6 +10,7 @@ from math import inf
 from typing import Final, Self
 
 from authz.core.conditions import ARGUMENTS
+from authz.core.decision import Effect
 from authz.core.patterns import ANY, path_pattern
 from authz.core.policy.call_matchers import CallMatcher
 from authz.core.policy.call_settings import KEYS
@@ -18,7 +19,7 @@ from authz.core.policy.query import Case, Miss
 from authz.core.policy.requirements import Calls, Requirement, Timeless, When, requirements_of
 from authz.core.policy.settings import ConditionSettings, Grants, RuleSettings
 from authz.core.reason import Reason
-from authz.core.request import Call, Operation
+from authz.core.request import Call, MessageProtocol, Operation
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,7 +41,7 @@ class Rule:
     scopes: frozenset[str]
     requirements: tuple[Requirement, ...]
     timed: tuple[Requirement, ...]
-    protocol: str
+    protocol: MessageProtocol
     is_deny: bool
     is_shadow: bool
     is_plain: bool
@@ -50,7 +51,7 @@ class Rule:
         """Compile."""
         requirements = tuple(requirements_of(settings, conditions))
         timed = tuple(one for one in requirements if not isinstance(one, Timeless))
-        is_deny = settings.effect == "deny"
+        is_deny = settings.effect is Effect.DENY
         return cls(
             name,
             settings,
@@ -154,7 +155,7 @@ class RuleSet:
             self._denies = RuleSet(rule for rule in self.rules if rule.is_deny)
         return self._denies
 
-    def _add(self, protocol: str, rule: Rule) -> None:
+    def _add(self, protocol: MessageProtocol, rule: Rule) -> None:
         patterns = [path_pattern(path) for path in rule.settings.paths]
         for host in rule.settings.hosts:
             methods = self._trees[protocol].setdefault(host, {})
@@ -175,7 +176,7 @@ class RuleSet:
         return found
 
 
-_PROTOCOLS: Final = ("", *KEYS)
+_PROTOCOLS: Final = (MessageProtocol.NONE, *KEYS)
 
 
 def compiled(grants: Grants, conditions: ConditionSettings) -> dict[str, tuple[Rule, ...]]:

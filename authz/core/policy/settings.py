@@ -1,15 +1,18 @@
 """What an operator says about rights: grants of rules, and who holds them."""
 
 from collections.abc import Mapping
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, Final, Self
 
 from pydantic import Field, model_validator
 
+from authz.core.choice import Choice
 from authz.core.conditions import ARGUMENTS, Condition, ConditionHeader
+from authz.core.decision import Effect
 from authz.core.patterns import ANY, HostText, MethodText, PathText
 from authz.core.policy.call_settings import KEYS, A2aKey, CallSettings, McpKey, ModelsKey
 from authz.core.policy.claim_names import ClaimName, ClaimValue, WholeClaimName, WrittenValue
 from authz.core.policy.time_windows import WindowSettings
+from authz.core.request import MessageProtocol
 from authz.core.settings import Duration, MisfitError, Settings
 from authz.core.spiffe import SCHEME, SpiffePattern, SpiffePatternText
 
@@ -20,9 +23,6 @@ Scope = Annotated[str, Field(pattern=r"^[\x21\x23-\x5b\x5d-\x7e]+$")]  # RFC 674
 Word = Annotated[str, Field(pattern=r"^[\x21\x23-\x5b\x5d-\x7e]{1,256}$")]  # as a scope
 GrantName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,128}$")]
 RuleName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9._-]{0,127}$")]
-Effect = Literal["allow", "deny"]
-
-
 # Few hyphens: each doubles the spellings with "_" that are removed beside it.
 AddedHeader = Annotated[str, Field(pattern=r"^[a-z][a-z0-9]{0,31}(-[a-z0-9]{1,32}){0,6}$")]
 HeaderValues = Annotated[tuple[str, ...], Field(min_length=1, max_length=MAX_VALUES)]
@@ -38,7 +38,7 @@ class RuleSettings(Settings):
     """What it is for, for people."""
     owner: str = ""
     """Who answers for it, for people."""
-    effect: Effect = "allow"
+    effect: Effect = Effect.ALLOW
     """deny: whoever holds it may not, whatever else allows. A deny wins over every allow. It has
     no scopes, max_actors, max_token_age, acr_values, max_age and add_headers, which limit allows.
     """
@@ -87,13 +87,13 @@ class RuleSettings(Settings):
 
     @model_validator(mode="after")
     def _an_allow_says_its_scopes(self) -> Self:
-        if self.effect == "allow" and self.scopes is None:
+        if self.effect is Effect.ALLOW and self.scopes is None:
             raise ValueError("say in scopes what the token must have; scopes: [] asks for none")
         return self
 
     @model_validator(mode="after")
     def _a_deny_is_narrowed_by_matches_only(self) -> Self:
-        if self.effect == "allow":
+        if self.effect is Effect.ALLOW:
             return self
         limits = ("scopes", "max_actors", "max_token_age", "acr_values", "max_age", "add_headers")
         given = [name for name in limits if getattr(self, name) not in (None, (), {})]
@@ -115,14 +115,14 @@ class RuleSettings(Settings):
             raise MisfitError(message, given[1])
         if self.calls is not None:
             try:
-                self.calls.check(is_deny=self.effect == "deny")
+                self.calls.check(is_deny=self.effect is Effect.DENY)
             except MisfitError as misfit:
                 raise MisfitError(str(misfit), given[0], *misfit.place) from None
         return self
 
     @model_validator(mode="after")
     def _arguments_are_of_calls(self) -> Self:
-        is_plain = self.effect == "allow" and self.calls is None
+        is_plain = self.effect is Effect.ALLOW and self.calls is None
         if is_plain and self.when is not None and self.when.reads(ARGUMENTS):
             keys = ", ".join(KEYS.values())
             raise MisfitError(f"only calls have {ARGUMENTS}: say which in {keys}", "when")
@@ -134,9 +134,10 @@ class RuleSettings(Settings):
         return self.mcp or self.a2a or self.models
 
     @property
-    def protocol(self) -> str:
-        """Of the calls, as a Request names it; "" for plain requests."""
-        return next((one for one, key in KEYS.items() if getattr(self, key) is not None), "")
+    def protocol(self) -> MessageProtocol:
+        """Of the calls, as a Request names it; NONE for plain requests."""
+        named = (one for one, key in KEYS.items() if getattr(self, key) is not None)
+        return next(named, MessageProtocol.NONE)
 
 
 class HolderSettings(Settings):
@@ -211,6 +212,13 @@ class PrincipalMatch(Settings):
         return self
 
 
+class Absence(Choice):
+    """What an entry is to a token without a claim that it names."""
+
+    PASS = "pass"
+    DENY = "deny"
+
+
 class PrincipalSettings(HolderSettings):
     """Principals, and what they may do at most. A principal has what all entries grant that fit.
 
@@ -220,7 +228,7 @@ class PrincipalSettings(HolderSettings):
 
     match: PrincipalMatch
     """Which principals."""
-    if_absent: Literal["pass", "deny"] = "pass"
+    if_absent: Absence = Absence.PASS
     """What a token without a claim that match names meets. pass: nothing of the entry. deny: its
     denies and suspended, and none of its allows.
     """
@@ -231,21 +239,28 @@ class PrincipalSettings(HolderSettings):
 
     @model_validator(mode="after")
     def _absent_is_what_is_named(self) -> Self:
-        if self.if_absent == "deny" and not self.match.asked:
+        if self.if_absent is Absence.DENY and not self.match.asked:
             raise MisfitError(
                 "match names no groups, roles or claims, so none is absent", "if_absent"
             )
         return self
 
 
+class EarlierActor(Choice):
+    """What comes of an earlier actor that may not act itself."""
+
+    RECORD = "record"
+    DENY = "deny"
+
+
 class EarlierActorSettings(Settings):
     """Actors before the current one: history, which never allows (RFC 8693 section 4.1)."""
 
-    unregistered: Literal["record", "deny"] = "record"
+    unregistered: EarlierActor = EarlierActor.RECORD
     """One that is not among agents: flag it in the audit record, or deny. To deny is stricter than
     the RFC, which calls these informational.
     """
-    suspended: Literal["record", "deny"] = "record"
+    suspended: EarlierActor = EarlierActor.RECORD
     """One that is suspended: flag it, or deny."""
 
 

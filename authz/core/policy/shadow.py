@@ -7,8 +7,8 @@ is not policy's to say (who calls, the token, who is suspended) is enforced all 
 from dataclasses import replace
 from typing import Protocol
 
-from authz.core.decision import Delegation, Grant, Shadow, Verdict
-from authz.core.policy.query import BOOTSTRAP, Case
+from authz.core.decision import Delegation, Effect, Grant, Mode, Shadow, ShadowBy, Verdict
+from authz.core.policy.query import Case
 from authz.core.policy.verdict import shadows_of
 from authz.core.reason import Denied
 
@@ -39,7 +39,7 @@ class WithCandidate:
             other = self._candidate.judge(case.again())
         except Denied as denied:
             other = Verdict(denied)
-        notes = shadows_of("candidate", verdict.outcome, other.outcome)
+        notes = shadows_of(ShadowBy.CANDIDATE, verdict.outcome, other.outcome)
         steady_until = min(verdict.steady_until, other.steady_until)
         return Verdict(verdict.outcome, verdict.shadows + notes, steady_until)
 
@@ -61,7 +61,9 @@ class NotEnforced:
         verdict = self._policy.judge(case)
         if isinstance(verdict.outcome, Grant):
             return verdict
-        if case.delegation.mode == BOOTSTRAP:
+        if case.delegation.mode is Mode.BOOTSTRAP:
             return verdict
-        note = Shadow("policy", "deny", verdict.outcome.reason.code, verdict.outcome.rule)
+        note = Shadow(
+            ShadowBy.POLICY, Effect.DENY, verdict.outcome.reason.code, verdict.outcome.rule
+        )
         return replace(verdict, outcome=Grant("", ""), shadows=(*verdict.shadows, note))

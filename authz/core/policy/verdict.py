@@ -5,9 +5,9 @@ token would mend is said to the client in the challenge, the rest to operators.
 """
 
 from math import inf
-from typing import Final, Literal
+from typing import Final
 
-from authz.core.decision import Delegation, Grant, Shadow, Verdict
+from authz.core.decision import Delegation, Effect, Grant, Shadow, ShadowBy, Verdict
 from authz.core.policy.claim_names import claim_values
 from authz.core.policy.query import Case, Miss
 from authz.core.policy.rules import UNRESTRICTED, Judged, Rule, denies, judge
@@ -30,7 +30,7 @@ def verdict_of(of_agent: list[Rule], of_principal: list[Rule] | None, case: Case
         return Verdict(_outcome(of_agent, of_principal, case), (), steady_until)
     live_of_principal = None if of_principal is None else _live(of_principal)
     outcome = _outcome(_live(of_agent), live_of_principal, case)
-    shadows = shadows_of("rule", outcome, _outcome(of_agent, of_principal, case))
+    shadows = shadows_of(ShadowBy.RULE, outcome, _outcome(of_agent, of_principal, case))
     return Verdict(outcome, shadows, steady_until)
 
 
@@ -38,15 +38,13 @@ def _live(rules: list[Rule]) -> list[Rule]:
     return [rule for rule in rules if not rule.is_shadow]
 
 
-def shadows_of(
-    by: Literal["rule", "candidate"], outcome: Outcome, other: Outcome
-) -> tuple[Shadow, ...]:
+def shadows_of(by: ShadowBy, outcome: Outcome, other: Outcome) -> tuple[Shadow, ...]:
     """The note on what another policy said; none where it says the same."""
     if isinstance(outcome, Grant) == isinstance(other, Grant):
         return ()
     if isinstance(other, Grant):
-        return (Shadow(by, "allow", rule=other.agent_rule),)
-    return (Shadow(by, "deny", other.reason.code, other.rule),)
+        return (Shadow(by, Effect.ALLOW, rule=other.agent_rule),)
+    return (Shadow(by, Effect.DENY, other.reason.code, other.rule),)
 
 
 def _outcome(of_agent: list[Rule], of_principal: list[Rule] | None, case: Case) -> Outcome:

@@ -11,18 +11,19 @@ from typing import Final
 from authz.core.protocols import a2a, mcp, openai
 from authz.core.protocols.message import HEADERS, Message, Sent
 from authz.core.reason import Denied
+from authz.core.request import MessageProtocol, Unread
 
 __all__ = ["HEADERS", "Message", "Sent", "read"]
-_READERS: Final[Mapping[str, Callable[[Sent], Message]]] = {
-    "mcp": mcp.read,
-    "a2a": a2a.read,
-    "openai": openai.read,
+_READERS: Final[Mapping[MessageProtocol, Callable[[Sent], Message]]] = {
+    MessageProtocol.MCP: mcp.read,
+    MessageProtocol.A2A: a2a.read,
+    MessageProtocol.OPENAI: openai.read,
 }
 
 
-def read(protocol: str, sent: Sent) -> Message:
+def read(protocol: MessageProtocol, sent: Sent) -> Message:
     """The calls of a request's message. Never raises: what has no certain meaning says why."""
     try:
         return _READERS[protocol](sent)
     except Denied as denied:
-        return Message((), unread=(denied.reason, denied.detail))
+        return Message((), unread=Unread(denied.reason, denied.detail))

@@ -18,7 +18,7 @@ from authz.core.protocols.jsonrpc import Rpc
 from authz.core.protocols.message import OWS, Message, Sent
 from authz.core.protocols.query_parameters import values_of
 from authz.core.reason import Denied, Reason
-from authz.core.request import Call
+from authz.core.request import Call, CallKind
 
 _VERSION_HEADER: Final = "a2a-version"
 # A minor version of 1 adds and breaks nothing; a patch counts for nobody (3.6).
@@ -49,8 +49,8 @@ def read(sent: Sent) -> Message:
     gRPC's body is not read: what names a task has kind "task" and the name "". A message may also
     name a skill and hold a URL for notifications, so it has these calls as well.
 
-    Raises Denied: PATH_AMBIGUOUS; BODY_UNINSPECTABLE; MCP_INVALID_REQUEST for what is no request of
-    any binding; MCP_PARAMS; and what ``body.parse`` raises.
+    Raises Denied: PATH_AMBIGUOUS; BODY_UNINSPECTABLE; MESSAGE_INVALID for what is no request of
+    any binding; MESSAGE_PARAMS; and what ``body.parse`` raises.
     """
     require_no_upgrade(sent)
     _require_known_version(sent)
@@ -63,7 +63,7 @@ def read(sent: Sent) -> Message:
     if sent.method == "GET":
         return _card(sent, path)
     if sent.method != "POST":
-        raise Denied(Reason.MCP_INVALID_REQUEST, "the method is none of a request of A2A")
+        raise Denied(Reason.MESSAGE_INVALID, "the method is none of a request of A2A")
     return jsonrpc.read(sent, _rpc_calls)
 
 
@@ -83,10 +83,10 @@ def _require_known_version(sent: Sent) -> None:
 
 def _rpc_calls(sent: Sent, messages: tuple[Rpc, ...], is_batch: bool) -> tuple[Call, ...]:  # noqa: FBT001 - jsonrpc's face
     if is_batch:
-        raise Denied(Reason.MCP_INVALID_REQUEST, "A2A has no batches")
+        raise Denied(Reason.MESSAGE_INVALID, "A2A has no batches")
     rpc = messages[0]
     if not rpc.method:
-        raise Denied(Reason.MCP_INVALID_REQUEST, "A2A has no responses of a client")
+        raise Denied(Reason.MESSAGE_INVALID, "A2A has no responses of a client")
     known = JSONRPC_METHODS.get(rpc.method)
     if known is None:
         return (Call(rpc.method, is_known=False),)
@@ -106,12 +106,12 @@ def _rest(sent: Sent, path: Segments) -> Message:
     form, task = _form(sent, path)
     if sent.method != "POST":
         require_no_body(sent)
-        return Message((Call(form.method, "task" if task else "", task),))
+        return Message((Call(form.method, CallKind.TASK if task else CallKind.SERVER, task),))
     if form.has_optional_body and sent.header("content-length") == "0" and not sent.body:
-        return Message((Call(form.method, "task", task),))
+        return Message((Call(form.method, CallKind.TASK, task),))
     body = parse(sent, _REST_TYPES)
     if pick(body, _RPC_MEMBERS):
-        raise Denied(Reason.MCP_INVALID_REQUEST, "the body is a message of JSON-RPC")
+        raise Denied(Reason.MESSAGE_INVALID, "the body is a message of JSON-RPC")
     if form.method in SEND:
         return Message(a2a_params.send_calls(sent, form.method, body))
     return Message(a2a_params.rest_task_calls(sent, form.method, body, task))
@@ -133,7 +133,7 @@ def _form(sent: Sent, path: Segments) -> tuple[Form, str]:
 def _card(sent: Sent, path: Segments) -> Message:
     method = CARDS.get(path[-2:])
     if method is None:
-        raise Denied(Reason.MCP_INVALID_REQUEST, "the path is that of no agent card")
+        raise Denied(Reason.MESSAGE_INVALID, "the path is that of no agent card")
     require_no_body(sent)
     return Message((Call(method),))
 
@@ -154,10 +154,10 @@ def _grpc_calls(name: str) -> tuple[Call, ...]:
     if known is None:
         return (Call(name, is_known=False),)
     method, has_task = known
-    call = Call(method, "task" if has_task else "")
+    call = Call(method, CallKind.TASK if has_task else CallKind.SERVER)
     if method not in SEND:
         return (call,)
-    return (call, Call(method, "skill"), Call(a2a_params.PUSH, "task"))
+    return (call, Call(method, CallKind.SKILL), Call(a2a_params.PUSH, CallKind.TASK))
 
 
 def _uninspectable(detail: str) -> Denied:

@@ -12,7 +12,7 @@ from authz.core.protocols.body import may_be_masked
 from authz.core.protocols.json_members import as_json, listed, name_of, names, once, pick
 from authz.core.protocols.json_members import refused as params_refused
 from authz.core.protocols.message import Sent
-from authz.core.request import Call
+from authz.core.request import MAX_URI_CHARS, Call, CallKind
 
 PUSH: Final = "CreateTaskPushNotificationConfig"
 MAX_REFERENCES: Final = 32  # tasks that a message refers to; each is decided by itself
@@ -31,13 +31,12 @@ _REST_TASK: Final = names("taskId", "name", "parent", "config")
 _RESOURCES: Final = ("name", "parent")  # 0.3: "tasks/{id}" and what is below it
 # What a condition may read: short texts that say more about where a call goes.
 _TEXTS: Final = ("tenant", "contextId", "url")
-_MAX_TEXT_CHARS: Final = 2048  # of a URL
 
 
 def send_calls(sent: Sent, method: str, params: object) -> tuple[Call, ...]:
     """A message: calls for its task, those it refers to, its skill, and its URL.
 
-    Without a task and a skill there is a call without a target. Raises Denied(MCP_PARAMS).
+    Without a task and a skill there is a call without a target. Raises Denied(MESSAGE_PARAMS).
     """
     asked = pick(params, _SEND)
     if ("message" in asked) == ("request" in asked):
@@ -47,30 +46,30 @@ def send_calls(sent: Sent, method: str, params: object) -> tuple[Call, ...]:
     references = listed(message.get("referenceTaskIds"), MAX_REFERENCES)
     skills = _skills(sent, message.get("metadata"), asked.get("metadata"))
     told = {**asked, **message}
-    calls = [_told(sent, Call(method, "task", task), told)] if task else []
-    calls += [_told(sent, Call(method, "skill", skill), told) for skill in skills]
+    calls = [_told(sent, Call(method, CallKind.TASK, task), told)] if task else []
+    calls += [_told(sent, Call(method, CallKind.SKILL, skill), told) for skill in skills]
     if not calls:
         calls = [_told(sent, Call(method), told)]
     others = once(name_of(sent, reference) for reference in references)
-    calls += [_told(sent, Call(method, "task", other), told) for other in others]
+    calls += [_told(sent, Call(method, CallKind.TASK, other), told) for other in others]
     configs = pick(asked.get("configuration"), _CONFIGURATION).values()
     calls += [_push_call(sent, config, task, asked) for config in configs]
     return tuple(dict.fromkeys(calls))
 
 
 def task_calls(sent: Sent, method: str, params: object, task_member: str) -> tuple[Call, ...]:
-    """Any other method of JSON-RPC: a call for its task. Raises Denied(MCP_PARAMS)."""
+    """Any other method of JSON-RPC: a call for its task. Raises Denied(MESSAGE_PARAMS)."""
     asked = pick(params, _TASK)
     task = name_of(sent, asked.get(task_member)) if task_member else ""
     if method == PUSH:
         return (_push_call(sent, params, task, {}),)
-    return (_told(sent, Call(method, "task" if task else "", task), asked),)
+    return (_told(sent, Call(method, CallKind.TASK if task else CallKind.SERVER, task), asked),)
 
 
 def rest_task_calls(sent: Sent, method: str, body: object, task: str) -> tuple[Call, ...]:
     """A POST for the task in the path, which the body must not contradict.
 
-    Raises Denied(MCP_PARAMS).
+    Raises Denied(MESSAGE_PARAMS).
     """
     asked = pick(body, _TASK)
     if method != PUSH and asked.get("id", task) != task:  # of a config it is the config's
@@ -78,7 +77,7 @@ def rest_task_calls(sent: Sent, method: str, body: object, task: str) -> tuple[C
     _require_same_task(pick(body, _REST_TASK), task)
     if method == PUSH:
         return (_push_call(sent, body, task, {}),)
-    return (_told(sent, Call(method, "task", task), asked),)
+    return (_told(sent, Call(method, CallKind.TASK, task), asked),)
 
 
 def _require_same_task(members: dict[str, Any], task: str) -> None:
@@ -103,7 +102,7 @@ def _push_call(sent: Sent, config: object, task: str, around: dict[str, Any]) ->
     if len(urls) > 1 or any(one != task for one in tasks):
         raise params_refused("a config for notifications has two URLs, or another task")
     told = {**around, **layers[0], **({"url": urls[0]} if urls else {})}
-    return _told(sent, Call(PUSH, "task" if task else "", task), told)
+    return _told(sent, Call(PUSH, CallKind.TASK if task else CallKind.SERVER, task), told)
 
 
 def _task(sent: Sent, value: object) -> str:
@@ -122,7 +121,7 @@ def _told(sent: Sent, call: Call, members: dict[str, Any]) -> Call:
     if not sent.reads_arguments(call):
         return call
     texts: dict[str, Any] = {name: members[name] for name in _TEXTS if name in members}
-    if not all(isinstance(text, str) and len(text) <= _MAX_TEXT_CHARS for text in texts.values()):
+    if not all(isinstance(text, str) and len(text) <= MAX_URI_CHARS for text in texts.values()):
         raise params_refused("a member is no text of sane length")
     if any(may_be_masked(sent, text) for text in texts.values()):
         return call

@@ -6,7 +6,7 @@ body is in any detail here.
 """
 
 from collections.abc import Set as AbstractSet
-from typing import Any, Final
+from typing import Final
 
 from authz.core import strict_json
 from authz.core.protocols.message import OWS, Sent
@@ -28,13 +28,14 @@ _NO_BODY: Final = "no body was sent, or the proxy keeps it"
 _UTF8: Final = frozenset({"charset=utf-8", 'charset="utf-8"'})
 
 
-def parse(sent: Sent, types: AbstractSet[str] = JSON_TYPES) -> Any:  # noqa: ANN401 - JSON
+def parse(sent: Sent, types: AbstractSet[str] = JSON_TYPES) -> object:
     """The JSON of the body, whose media type has to be one of these.
 
     Numbers are ``int`` or ``float``, no member is doubled, and no half character is left.
 
     Raises Denied: BODY_TRUNCATED for a body that is not all there or larger than what we read,
-    BODY_UNINSPECTABLE for one whose end or coding is not known, MCP_PARSE for one that is not JSON.
+    BODY_UNINSPECTABLE for one whose end or coding is not known, MESSAGE_MALFORMED for one that is
+    not JSON.
     """
     _require_whole(sent)
     _require_plain(sent, types)
@@ -46,7 +47,7 @@ def parse(sent: Sent, types: AbstractSet[str] = JSON_TYPES) -> Any:  # noqa: ANN
     try:
         value = strict_json.loads(body, MAX_DEPTH)
     except strict_json.StrictJsonError as error:
-        raise Denied(Reason.MCP_PARSE, str(error)) from None
+        raise Denied(Reason.MESSAGE_MALFORMED, str(error)) from None
     if sent.is_text and b"!" in body:
         _require_unmasked_members(value)
     return value

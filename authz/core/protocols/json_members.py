@@ -14,8 +14,8 @@ import msgspec
 from authz.core.protocols.body import require_unmasked
 from authz.core.protocols.message import Sent
 from authz.core.reason import Denied, Reason
+from authz.core.request import MAX_NAME_CHARS
 
-MAX_NAME_CHARS: Final = 256  # of models, tools, tasks and skills; a UUID has 36
 # Of an object whose members a protocol names, some tens of them; each is looked at by itself. What
 # the agents fill as they like, such as the arguments of a tool, may have more.
 MAX_OWN_MEMBERS: Final = 512
@@ -34,8 +34,8 @@ def names(*spellings: str) -> Names:
 def pick(holder: object, wanted: Names) -> dict[str, Any]:
     """The wanted members of an object that are there; null counts as absent, and so does no object.
 
-    Raises Denied(MCP_PARAMS) for what is no object or has far more members than any protocol, and
-    for a member in two spellings.
+    Raises Denied(MESSAGE_PARAMS) for what is no object or has far more members than any protocol,
+    and for a member in two spellings.
     """
     if holder is None:
         return {}
@@ -60,13 +60,13 @@ def pick(holder: object, wanted: Names) -> dict[str, Any]:
 
 
 def require_only(holder: object, known: Names) -> None:
-    """Refuse an object that has further members. Raises Denied(MCP_PARAMS)."""
+    """Refuse an object that has further members. Raises Denied(MESSAGE_PARAMS)."""
     if not isinstance(holder, dict) or not known.keys() >= set(folded(holder)):
         raise refused("an object has members that are not known")
 
 
 def name_of(sent: Sent, value: object) -> str:
-    """A target's name: not empty, one line, plain. Raises Denied(MCP_PARAMS)."""
+    """A target's name: not empty, one line, plain. Raises Denied(MESSAGE_PARAMS)."""
     if not isinstance(value, str) or not 1 <= len(value) <= MAX_NAME_CHARS:
         raise refused(f"a name is no text of 1 to {MAX_NAME_CHARS} characters")
     if not value.isprintable() or value != value.strip():
@@ -76,7 +76,7 @@ def name_of(sent: Sent, value: object) -> str:
 
 
 def listed(value: object, most: int) -> list[Any]:
-    """The elements of a list that may be absent. Raises Denied(MCP_PARAMS)."""
+    """The elements of a list that may be absent. Raises Denied(MESSAGE_PARAMS)."""
     if value is None:
         return []
     if not isinstance(value, list) or len(value) > most:
@@ -93,7 +93,7 @@ def require_distinct(data: bytes) -> None:
     """Refuse members of one object that some readers take for one: they differ in case alone.
 
     ``data`` is as ``as_json`` writes it. Folded as a whole, it is JSON of the same shape; where
-    that loses a member, two were one. Raises Denied(MCP_PARAMS).
+    that loses a member, two were one. Raises Denied(MESSAGE_PARAMS).
     """
     folded = data.decode().casefold().encode()
     if _encode(_decode(folded)).count(b":") != folded.count(b":"):
@@ -107,7 +107,7 @@ def once(values: Iterable[str]) -> tuple[str, ...]:
 
 def refused(detail: str) -> Denied:
     """The refusal of parameters."""
-    return Denied(Reason.MCP_PARAMS, detail)
+    return Denied(Reason.MESSAGE_PARAMS, detail)
 
 
 def fold(name: str) -> str:

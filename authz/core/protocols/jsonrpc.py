@@ -14,7 +14,7 @@ from authz.core.protocols import body
 from authz.core.protocols.json_members import MAX_OWN_MEMBERS
 from authz.core.protocols.message import Message, Sent
 from authz.core.reason import Denied, Reason
-from authz.core.request import Call
+from authz.core.request import Call, Unread
 
 MAX_BATCH: Final = 32  # each element is decided by itself
 MAX_ID_CHARS: Final = 256  # of an id that is text; those in use are UUIDs, it is echoed
@@ -59,7 +59,7 @@ def read(sent: Sent, calls: Caller) -> Message:
 
 def refused(denied: Denied, ids: tuple[bytes, ...] = ()) -> Message:
     """A message that is unread, with the ids of what waits for an answer."""
-    return Message((), ids, (denied.reason, denied.detail))
+    return Message((), ids, Unread(denied.reason, denied.detail))
 
 
 def folded(*names: str) -> Mapping[str, str]:
@@ -70,15 +70,17 @@ def folded(*names: str) -> Mapping[str, str]:
 def require_no_twins(members: Iterable[str], names: Mapping[str, str]) -> None:
     """Refuse members that differ from one of these names in nothing but their case.
 
-    Raises Denied(MCP_PARAMS).
+    Raises Denied(MESSAGE_PARAMS).
     """
     for member in members:
         if names.get(member.casefold(), member) != member:
-            raise Denied(Reason.MCP_PARAMS, "a member's name differs from a known one in its case")
+            raise Denied(
+                Reason.MESSAGE_PARAMS, "a member's name differs from a known one in its case"
+            )
 
 
 def method_name(value: object) -> str:
-    """The name of a method. Raises Denied(MCP_INVALID_REQUEST)."""
+    """The name of a method. Raises Denied(MESSAGE_INVALID)."""
     if not isinstance(value, str) or not _METHOD.fullmatch(value):
         raise _invalid("the method is not a name")
     return value
@@ -130,9 +132,9 @@ def _message(sent: Sent, value: object) -> Rpc:
     if params is None:
         params = _NO_PARAMS
     elif not isinstance(params, dict):
-        raise Denied(Reason.MCP_PARAMS, "the params are not an object")
+        raise Denied(Reason.MESSAGE_PARAMS, "the params are not an object")
     if len(params) > MAX_OWN_MEMBERS:
-        raise Denied(Reason.MCP_PARAMS, f"the params have more than {MAX_OWN_MEMBERS} members")
+        raise Denied(Reason.MESSAGE_PARAMS, f"the params have more than {MAX_OWN_MEMBERS} members")
     return Rpc(method, params, request_id)
 
 
@@ -150,4 +152,4 @@ def _response(value: dict[str, Any]) -> Rpc:
 
 
 def _invalid(detail: str) -> Denied:
-    return Denied(Reason.MCP_INVALID_REQUEST, detail)
+    return Denied(Reason.MESSAGE_INVALID, detail)

@@ -26,14 +26,18 @@ from authz.core.protocols.mcp_methods import (
 )
 from authz.core.protocols.message import Message, Sent
 from authz.core.reason import Denied, Reason
-from authz.core.request import Call
+from authz.core.request import MAX_NAME_CHARS, MAX_URI_CHARS, Call, CallKind
 
-MAX_NAME_CHARS: Final = 256  # MCP advises 128 for tools; ids of tasks are UUIDs or tokens
-MAX_URI_CHARS: Final = 2048
 MAX_CALLS: Final = 128  # of one message: a batch, or the subscriptions of one stream
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-_REFERENCES: Final = {"ref/prompt": ("prompt", "name"), "ref/resource": ("resource", "uri")}
-_LISTS: Final = (("resource", "resourceSubscriptions"), ("task", "taskIds"))
+_REFERENCES: Final = {
+    "ref/prompt": (CallKind.PROMPT, "name"),
+    "ref/resource": (CallKind.RESOURCE, "uri"),
+}
+_LISTS: Final = (
+    (CallKind.RESOURCE, "resourceSubscriptions"),
+    (CallKind.TASK, "taskIds"),
+)
 _MEMBERS: Final = jsonrpc.folded(
     "_meta", "arguments", "name", "notifications", "ref", "taskId", "uri"
 )
@@ -41,8 +45,8 @@ _REFERENCE_MEMBERS: Final = jsonrpc.folded("name", "type", "uri")
 _FLAGS: Final = ("toolsListChanged", "promptsListChanged", "resourcesListChanged")
 _SUBSCRIPTIONS: Final = frozenset({*_FLAGS, *(member for _, member in _LISTS)})
 _UNKNOWN: Final = Method()
-_NO_BODY: Final = {"GET": Call("", "stream"), "DELETE": Call("", "session")}
-_RESPONSE: Final = Call("", "response")
+_NO_BODY: Final = {"GET": Call("", CallKind.STREAM), "DELETE": Call("", CallKind.SESSION)}
+_RESPONSE: Final = Call("", CallKind.RESPONSE)
 # What a client may be listening to where nobody shows it.
 LISTENING_UNSEEN: Final = (Call(LISTEN), *(Call(LISTEN, kind) for kind, _ in _LISTS))
 _NO_ARGUMENTS: Final[Mapping[str, Any]] = {}
@@ -70,7 +74,7 @@ def _read(sent: Sent) -> Message:
 def _without_body(sent: Sent) -> Call:
     """What earlier revisions use GET and DELETE for."""
     if sent.method not in _NO_BODY:
-        raise Denied(Reason.MCP_INVALID_REQUEST, "MCP uses POST, GET and DELETE")
+        raise Denied(Reason.MESSAGE_INVALID, "MCP uses POST, GET and DELETE")
     plain.require_no_body(sent)
     return _NO_BODY[sent.method]
 
@@ -110,7 +114,7 @@ def _calls(
     if is_batch:
         mcp_headers.require_batches(sent)
         if any(message.method == INITIALIZE for message in messages):
-            raise Denied(Reason.MCP_INVALID_REQUEST, "a session begins with no batch")
+            raise Denied(Reason.MESSAGE_INVALID, "a session begins with no batch")
     calls: list[Call] = []
     for message in messages:
         call = _call(sent, message)
@@ -119,7 +123,7 @@ def _calls(
         if message.method == LISTEN:
             calls += _subscriptions(sent, message.params)
     if len(calls) > MAX_CALLS:
-        raise Denied(Reason.MCP_PARAMS, f"the message makes more than {MAX_CALLS} calls")
+        raise Denied(Reason.MESSAGE_PARAMS, f"the message makes more than {MAX_CALLS} calls")
     return tuple(calls)
 
 
@@ -129,7 +133,7 @@ def _call(sent: Sent, message: Rpc) -> Call:
         return _RESPONSE
     jsonrpc.require_no_twins(params, _MEMBERS)
     if message.id and is_notification(method):
-        raise Denied(Reason.MCP_INVALID_REQUEST, "a notification has no id")
+        raise Denied(Reason.MESSAGE_INVALID, "a notification has no id")
     known = METHODS.get(method, _UNKNOWN)
     if known.kind:
         return Call(method, known.kind, _name(sent, params.get(known.member), known.member))
@@ -138,41 +142,43 @@ def _call(sent: Sent, message: Rpc) -> Call:
     return Call(method, is_known=is_known(method))
 
 
-def _reference(sent: Sent, ref: object) -> tuple[str, str]:
+def _reference(sent: Sent, ref: object) -> tuple[CallKind, str]:
     """The kind and the name of what a completion is for."""
     if not isinstance(ref, dict):
-        raise Denied(Reason.MCP_PARAMS, "the ref is not an object")
+        raise Denied(Reason.MESSAGE_PARAMS, "the ref is not an object")
     jsonrpc.require_no_twins(ref, _REFERENCE_MEMBERS)
     for referred, (kind, member) in _REFERENCES.items():
         if ref.get("type") == referred:
             return kind, _name(sent, ref.get(member), member)
-    raise Denied(Reason.MCP_PARAMS, "the ref is neither of a prompt nor of a resource")
+    raise Denied(Reason.MESSAGE_PARAMS, "the ref is neither of a prompt nor of a resource")
 
 
 def _subscriptions(sent: Sent, params: Mapping[str, Any]) -> Iterator[Call]:
     """One call for each thing that a stream of notifications is about."""
     notifications = params.get("notifications")
     if not isinstance(notifications, dict):
-        raise Denied(Reason.MCP_PARAMS, "notifications is not an object")
+        raise Denied(Reason.MESSAGE_PARAMS, "notifications is not an object")
     if not notifications.keys() <= _SUBSCRIPTIONS:
-        raise Denied(Reason.MCP_PARAMS, "notifications has a member that may name anything")
+        raise Denied(Reason.MESSAGE_PARAMS, "notifications has a member that may name anything")
     for kind, member in _LISTS:
         names = notifications.get(member)
         if names is None:
             continue
         if not isinstance(names, list) or len(names) > MAX_CALLS:
-            raise Denied(Reason.MCP_PARAMS, f"{member} is no list of at most {MAX_CALLS}")
+            raise Denied(Reason.MESSAGE_PARAMS, f"{member} is no list of at most {MAX_CALLS}")
         for name in names:
-            yield Call(LISTEN, kind, _name(sent, name, "uri" if kind == "resource" else "taskId"))
+            yield Call(
+                LISTEN, kind, _name(sent, name, "uri" if kind is CallKind.RESOURCE else "taskId")
+            )
 
 
 def _name(sent: Sent, value: object, member: str) -> str:
     """The name of a target, as exactly as the server reads it."""
     most = MAX_URI_CHARS if member == "uri" else MAX_NAME_CHARS
     if not isinstance(value, str) or not 0 < len(value) <= most:
-        raise Denied(Reason.MCP_PARAMS, f"{member} is no text of 1 to {most} characters")
+        raise Denied(Reason.MESSAGE_PARAMS, f"{member} is no text of 1 to {most} characters")
     if _CONTROL.search(value):
-        raise Denied(Reason.MCP_PARAMS, f"{member} has a control character")
+        raise Denied(Reason.MESSAGE_PARAMS, f"{member} has a control character")
     body.require_unmasked(sent, value)
     return value
 
@@ -183,7 +189,7 @@ def _with_arguments(sent: Sent, call: Call, params: Mapping[str, Any]) -> Call:
     if arguments is None:  # as with params, null is none
         arguments = _NO_ARGUMENTS
     elif not isinstance(arguments, dict):
-        raise Denied(Reason.MCP_PARAMS, "arguments is not an object")
+        raise Denied(Reason.MESSAGE_PARAMS, "arguments is not an object")
     if not sent.reads_arguments(call):
         return call
     data = as_json(arguments)

@@ -30,9 +30,9 @@ _ENCODED: Final = re.compile(r"=\?base64\?(.*)\?=")  # in no other case
 
 
 def require_batches(sent: Sent) -> None:
-    """Refuse a batch where the version has none. Raises Denied(MCP_INVALID_REQUEST)."""
+    """Refuse a batch where the version has none. Raises Denied(MESSAGE_INVALID)."""
     if _version(sent) not in _BATCHED:
-        raise Denied(Reason.MCP_INVALID_REQUEST, "this version of the protocol has no batches")
+        raise Denied(Reason.MESSAGE_INVALID, "this version of the protocol has no batches")
 
 
 def require_agreement(sent: Sent, message: Rpc, name: str, *, is_whole: bool = True) -> None:
@@ -44,13 +44,13 @@ def require_agreement(sent: Sent, message: Rpc, name: str, *, is_whole: bool = T
         name: of the message's target, "" where that is the server.
         is_whole: whether all of the body's params are known.
 
-    Raises Denied: MCP_HEADER_MISMATCH, MCP_INVALID_REQUEST for what the version does not have,
-    MCP_PARAMS.
+    Raises Denied: MCP_HEADER_MISMATCH, MESSAGE_INVALID for what the version does not have,
+    MESSAGE_PARAMS.
     """
     version = _version(sent)
     is_mirrored = _is_mirrored(version)
     if is_mirrored and not message.method:
-        raise Denied(Reason.MCP_INVALID_REQUEST, "clients of this version send no responses")
+        raise Denied(Reason.MESSAGE_INVALID, "clients of this version send no responses")
     # Of notifications the revision leaves it open what headers they have.
     is_required = is_mirrored and message.id != b""
     _require_method(sent, message, is_required=is_required)
@@ -64,7 +64,7 @@ def require_agreement(sent: Sent, message: Rpc, name: str, *, is_whole: bool = T
 def trusted_method(sent: Sent) -> str:
     """``Mcp-Method``, where the version has servers compare it with the body.
 
-    Raises Denied(MCP_UNTRUSTED_HEADERS | MCP_HEADER_MISMATCH | MCP_INVALID_REQUEST).
+    Raises Denied(MCP_UNTRUSTED_HEADERS | MCP_HEADER_MISMATCH | MESSAGE_INVALID).
     """
     if _version(sent) not in _VALIDATED:
         detail = "the version obliges no server to compare headers with the body"
@@ -144,7 +144,7 @@ def _require_version(version: str | None, message: Rpc, *, is_required: bool) ->
     """Refuse a body of another revision than the header's; None where nothing says one."""
     meta = message.params.get("_meta")
     if meta is not None and not isinstance(meta, dict):
-        raise Denied(Reason.MCP_PARAMS, "_meta is not an object")
+        raise Denied(Reason.MESSAGE_PARAMS, "_meta is not an object")
     if meta is not None and _VERSION_MEMBER in meta:
         if version is not None and meta[_VERSION_MEMBER] != version:
             raise _mismatch("MCP-Protocol-Version is not the body's version")

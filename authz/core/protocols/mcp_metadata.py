@@ -25,7 +25,7 @@ def message(metadata: bytes) -> Rpc:
     """The message that the filter found; of its params only what names targets.
 
     Raises Denied: BODY_UNINSPECTABLE when it found none, BODY_TRUNCATED when it read a part only,
-    MCP_INVALID_REQUEST.
+    MESSAGE_INVALID.
     """
     fields = _struct(metadata).fields
     if "is_exceeding_limit" in fields:

@@ -10,6 +10,8 @@ from typing import Final
 
 import msgspec
 
+from authz.core.request import CallKind
+
 NOTIFICATION: Final = "notifications/"  # how methods begin that ask for nothing, ours or not
 INITIALIZE: Final = "initialize"
 COMPLETE: Final = "completion/complete"
@@ -27,7 +29,7 @@ class Listed(msgspec.Struct, frozen=True):
         method: by which it is called.
     """
 
-    kind: str
+    kind: CallKind
     member: str
     name: str
     method: str
@@ -37,7 +39,7 @@ class Method(msgspec.Struct, frozen=True):
     """One method.
 
     Attributes:
-        kind: of the target that its params name; "" where that is the server, or stands elsewhere.
+        kind: of the target that its params name; SERVER where it stands elsewhere too.
         member: of the params, that names the target.
         listed: what its result lists; None where the result passes as it is.
         is_of_session: whether any session needs it: a rule of any kind brings it along.
@@ -45,7 +47,7 @@ class Method(msgspec.Struct, frozen=True):
         has_other_targets: whether targets stand in its params in other ways than in a member.
     """
 
-    kind: str = ""
+    kind: CallKind = CallKind.SERVER
     member: str = ""
     listed: Listed | None = None
     is_of_session: bool = False
@@ -60,22 +62,24 @@ METHODS: Final[Mapping[str, Method]] = {
     LISTEN: Method(is_of_session=True, has_other_targets=True),
     "logging/setLevel": Method(),
     COMPLETE: Method(has_other_targets=True),
-    "tools/list": Method(listed=Listed("tool", "tools", "name", "tools/call")),
-    "tools/call": Method("tool", "name", is_mirrored=True),
-    "resources/list": Method(listed=Listed("resource", "resources", "uri", "resources/read")),
-    "resources/templates/list": Method(
-        listed=Listed("resource", "resourceTemplates", "uriTemplate", "resources/read")
+    "tools/list": Method(listed=Listed(CallKind.TOOL, "tools", "name", "tools/call")),
+    "tools/call": Method(CallKind.TOOL, "name", is_mirrored=True),
+    "resources/list": Method(
+        listed=Listed(CallKind.RESOURCE, "resources", "uri", "resources/read")
     ),
-    "resources/read": Method("resource", "uri", is_mirrored=True),
-    "resources/subscribe": Method("resource", "uri"),
-    "resources/unsubscribe": Method("resource", "uri"),
-    "prompts/list": Method(listed=Listed("prompt", "prompts", "name", "prompts/get")),
-    "prompts/get": Method("prompt", "name", is_mirrored=True),
-    "tasks/list": Method(listed=Listed("task", "tasks", "taskId", "tasks/get")),
-    "tasks/get": Method("task", "taskId"),
-    "tasks/result": Method("task", "taskId"),
-    "tasks/update": Method("task", "taskId"),
-    "tasks/cancel": Method("task", "taskId"),
+    "resources/templates/list": Method(
+        listed=Listed(CallKind.RESOURCE, "resourceTemplates", "uriTemplate", "resources/read")
+    ),
+    "resources/read": Method(CallKind.RESOURCE, "uri", is_mirrored=True),
+    "resources/subscribe": Method(CallKind.RESOURCE, "uri"),
+    "resources/unsubscribe": Method(CallKind.RESOURCE, "uri"),
+    "prompts/list": Method(listed=Listed(CallKind.PROMPT, "prompts", "name", "prompts/get")),
+    "prompts/get": Method(CallKind.PROMPT, "name", is_mirrored=True),
+    "tasks/list": Method(listed=Listed(CallKind.TASK, "tasks", "taskId", "tasks/get")),
+    "tasks/get": Method(CallKind.TASK, "taskId"),
+    "tasks/result": Method(CallKind.TASK, "taskId"),
+    "tasks/update": Method(CallKind.TASK, "taskId"),
+    "tasks/cancel": Method(CallKind.TASK, "taskId"),
 }
 # Of params, what names a target: ``Mcp-Name`` may mirror it.
 MEMBERS: Final = tuple(dict.fromkeys(one.member for one in METHODS.values() if one.member))
@@ -91,13 +95,13 @@ def is_known(method: str) -> bool:
     return method in METHODS or is_notification(method)
 
 
-def listing(kind: str) -> tuple[str, ...]:
+def listing(kind: CallKind) -> tuple[str, ...]:
     """The methods whose results list targets of a kind."""
     return tuple(
-        name for name, one in METHODS.items() if one.listed is not None and one.listed.kind == kind
+        name for name, one in METHODS.items() if one.listed is not None and one.listed.kind is kind
     )
 
 
-def calling() -> Mapping[str, str]:
+def calling() -> Mapping[CallKind, str]:
     """By kind of target the method that calls what a list has."""
     return {one.listed.kind: one.listed.method for one in METHODS.values() if one.listed}

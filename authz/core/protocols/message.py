@@ -5,8 +5,7 @@ from typing import Final
 
 import msgspec
 
-from authz.core.reason import Reason
-from authz.core.request import Call
+from authz.core.request import Call, Unread
 
 OWS: Final = " \t"  # optional white space (RFC 9110 section 5.6.3)
 # Request headers that any protocol reads, by lower-case name.
@@ -72,9 +71,9 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     Attributes:
         calls: what it asks for; empty only when it is unread.
         ids: JSON of the ids of its JSON-RPC requests, for answers; of a batch each one's.
-        unread: why it has no certain meaning, and a detail for operators, never of its content.
+        unread: why it has no certain meaning.
     """
 
     calls: tuple[Call, ...]
     ids: tuple[bytes, ...] = ()
-    unread: tuple[Reason, str] | None = None
+    unread: Unread | None = None

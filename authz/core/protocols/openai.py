@@ -16,7 +16,6 @@ from authz.core.paths import Segments, canonical_path
 from authz.core.protocols.body import parse, require_unmasked
 from authz.core.protocols.bodyless import require_no_body, require_no_upgrade
 from authz.core.protocols.json_members import (
-    MAX_NAME_CHARS,
     as_json,
     listed,
     name_of,
@@ -30,7 +29,7 @@ from authz.core.protocols.message import Message, Sent
 from authz.core.protocols.openai_conversation import CONVERSATION, tools_within
 from authz.core.protocols.openai_members import KNOWN, READ, require_known, require_known_query
 from authz.core.reason import Denied, Reason
-from authz.core.request import Call
+from authz.core.request import MAX_NAME_CHARS, Call, CallKind
 
 MAX_TOOLS: Final = 256  # of all bodies in one; OpenAI takes 128
 MAX_FALLBACKS: Final = 16
@@ -84,7 +83,7 @@ def read(sent: Sent) -> Message:
     part of the body may change them for another model.
 
     Raises Denied: BODY_UNINSPECTABLE for a path that is no model call known here, for a stored
-    prompt and for members that are not known, MCP_PARAMS for members of a wrong kind,
+    prompt and for members that are not known, MESSAGE_PARAMS for members of a wrong kind,
     PATH_AMBIGUOUS, and what ``body.parse`` raises.
     """
     require_no_upgrade(sent)
@@ -105,7 +104,7 @@ def read(sent: Sent) -> Message:
     tools, brought = _tools(sent, bodies)
     call = Call(
         method,
-        kind="model",
+        kind=CallKind.MODEL,
         tools=tools,
         is_streaming=True in [_flag(one.get("stream")) for one in bodies],
     )
@@ -124,7 +123,7 @@ def _models(sent: Sent, path: Segments) -> Call:
         return Call(_MODELS)
     if "" in rest:
         raise _uninspectable("the path is none of a model call")
-    return Call(_MODELS, "model", _model(sent, "/".join(rest)))
+    return Call(_MODELS, CallKind.MODEL, _model(sent, "/".join(rest)))
 
 
 def _tail(path: Segments) -> tuple[str, Segments]:

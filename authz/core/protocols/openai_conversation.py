@@ -22,7 +22,7 @@ _LISTINGS: Final = frozenset({"mcp_list_tools", "mcp_tool_listing"})
 
 
 def tools_within(asked: dict[str, Any], most: int) -> Iterator[Any]:
-    """Yield the tools of the items, and of the parts of messages. Raises Denied(MCP_PARAMS)."""
+    """Yield the tools of the items, and of the parts of messages. Raises Denied(MESSAGE_PARAMS)."""
     said = [asked[name] for name in CONVERSATION.values() if name in asked]
     items = _objects(said)
     members = [value for item in items for value in item.values()]

@@ -1,6 +1,5 @@
 """The caller's certificate: an X.509-SVID leaf by the rules of X509-SVID, and of the same ID."""
 
-from base64 import urlsafe_b64encode
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
@@ -9,6 +8,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
+from authz.core.base64url import base64url
 from authz.core.paths import unescaped
 from authz.core.reason import Denied, Reason
 
@@ -73,7 +73,7 @@ def _parse(url_encoded: str) -> Svid:
         return Svid(fault="not an X.509 certificate")
     if len(uris) != 1:  # X509-SVID section 2: of any scheme
         fault = fault or "not exactly one URI name"
-    thumbprint = urlsafe_b64encode(der_digest).rstrip(b"=").decode()
+    thumbprint = base64url(der_digest)
     return Svid(uris, thumbprint, not_before, not_after, fault)
 
 

@@ -19,8 +19,8 @@ from authz._pb import ext_mcp_pb2 as pb
 from authz.core.decision import Allow, Deny
 from authz.core.protocols.mcp import LISTENING_UNSEEN
 from authz.core.protocols.mcp_methods import LISTEN, METHODS, Listed
-from authz.core.reason import Denied, Reason
-from authz.core.request import Call, Request
+from authz.core.reason import Denied
+from authz.core.request import Call, MessageProtocol, Request, Unread
 from authz.edge.agentgateway import reader, writer
 from authz.edge.agentgateway.list_filter import Item, Listing
 from authz.edge.agentgateway.reader import Asked
@@ -29,11 +29,9 @@ from authz.edge.ids import new_decision_id
 from authz.edge.service import Amend, Service
 from authz.edge.snapshot import Snapshot
 
-_MCP: Final = "mcp"
 # Of a thread's time for one list, should the gateway set no deadline; 1000 items take 0.1 s.
 MAX_LIST_SECONDS: Final = 2.0
 TimeRemaining = Callable[[], float | None]
-Unread = tuple[Reason, str]
 
 
 class ExtMcp:
@@ -99,7 +97,7 @@ def _cut(check: "_Check", asked: Asked, listed: Listed, result: bytes) -> pb.Mcp
         targets = [target for target, answer in answers.items() if writer.is_allow(answer)]
         return writer.response_passed(check.only(listing, asked, targets))
     except Denied as denied:
-        return writer.response_refused(check.answers(asked, (denied.reason, denied.detail)))
+        return writer.response_refused(check.answers(asked, Unread(denied.reason, denied.detail)))
 
 
 def _counting(answers: Iterable[ext.CheckResponse]) -> list[ext.CheckResponse]:
@@ -199,8 +197,10 @@ def _may(
 def _of_mcp(reading: Reading, asked: Asked, unread: Unread | None = None) -> Reading:
     """Take it for a message of MCP: on a route whose messages are not, that is refused."""
     request = reading.request
-    if request.protocol == _MCP and asked.method == LISTEN and not asked.has_params:
+    if request.protocol is MessageProtocol.MCP and asked.method == LISTEN and not asked.has_params:
         # The gateway never shows what a client listens to: so it may be anything.
         request = msgspec.structs.replace(request, calls=LISTENING_UNSEEN, unread=None)
-    request = msgspec.structs.replace(request, protocol=_MCP, unread=unread or request.unread)
+    request = msgspec.structs.replace(
+        request, protocol=MessageProtocol.MCP, unread=unread or request.unread
+    )
     return msgspec.structs.replace(reading, request=request)

@@ -6,22 +6,24 @@ A list that could be read in two ways is none: what was judged might not be what
 import json
 import re
 from collections.abc import Callable
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar, cast
 
 from authz.core import strict_json
 from authz.core.protocols.mcp_methods import Listed
 from authz.core.reason import Denied, Reason
-from authz.core.request import Call
+from authz.core.request import MAX_URI_CHARS, Call, CallKind
 
 MAX_LIST_BYTES: Final = 1024 * 1024  # some 20 ms to read; a tool with its schema has 1 KiB
 MAX_VALUES: Final = 64 * 1024  # bytes that may begin a value, each of which costs time and memory
 MAX_ITEMS: Final = 1000  # each is judged, in some 100 us
-MAX_NAME_CHARS: Final = 2048  # of a URI
 MAX_DEPTH: Final = 32  # of the JSON schemas in lists of tools
 _NAME_JOINT: Final = "_"  # what agentgateway puts between a target and its tool or prompt
 _URI_JOINT: Final = "+"  # and between a target and its resource
 _UI: Final = "ui://"  # of which the target comes behind the scheme
 _EXPRESSION: Final = re.compile(r"\{([+#./;?&]?)[A-Za-z0-9_.,%*:]+\}")  # RFC 6570 section 2
+
+
+T = TypeVar("T")
 
 
 class Item(NamedTuple):
@@ -75,19 +77,19 @@ def _parsed(result: bytes) -> dict[str, Any]:
     return value
 
 
-def _member(value: object, name: str, kind: type) -> Any:  # noqa: ANN401 - of the kind
+def _member(value: object, name: str, kind: type[T]) -> T:
     """A member of this kind; and no other that a reader without regard to case takes for it."""
     if not isinstance(value, dict) or not isinstance(value.get(name), kind):
         raise _odd(f"the list has no {name} of the right kind")
     folded = name.casefold()
     if any(other != name and other.casefold() == folded for other in value):
         raise _odd(f"the list has another {name} in other case")
-    return value[name]
+    return cast("T", value[name])
 
 
 def _item(kind: Listed, entry: object, *, is_prefixed: bool) -> Item:
-    name: str = _member(entry, kind.name, str)
-    if not 0 < len(name) <= MAX_NAME_CHARS:
+    name = _member(entry, kind.name, str)
+    if not 0 < len(name) <= MAX_URI_CHARS:
         raise _odd(f"the list has a {kind.name} that is empty or too long")
     owner, own = _owned(kind, name) if is_prefixed else (None, name)
     if kind.name == "uriTemplate":
@@ -102,8 +104,8 @@ def _example(expression: re.Match[str]) -> str:
 
 def _owned(kind: Listed, name: str) -> tuple[str, str]:
     """The target in a name, and the name that it has there; "" for one without."""
-    joint = _URI_JOINT if kind.kind == "resource" else _NAME_JOINT
-    scheme = _UI if kind.kind == "resource" and name.startswith(_UI) else ""
+    joint = _URI_JOINT if kind.kind is CallKind.RESOURCE else _NAME_JOINT
+    scheme = _UI if kind.kind is CallKind.RESOURCE and name.startswith(_UI) else ""
     owner, _, own = name.removeprefix(scheme).partition(joint)
     return (owner, scheme + own) if own else ("", name)
 

@@ -18,7 +18,7 @@ from authz._pb import ext_authz_pb2 as ext
 from authz._pb import ext_mcp_pb2 as pb
 from authz.core import protocols
 from authz.core.protocols.mcp_methods import METHODS, Listed, is_notification
-from authz.core.request import XFCC
+from authz.core.request import XFCC, CallKind
 
 REQUEST: Final = "agentgateway.request"  # the metadata entry with the client's request
 BEFORE: Final = "agentgateway.before"  # and that with what was answered before the call
@@ -27,7 +27,6 @@ _CHECK_ID: Final = re.compile(r"[0-9a-f]{32}")
 # As Gateway API's SectionName, which these are; canonical_host() would make others into these.
 _TARGET: Final = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 _PATH: Final = ":path"
-RESOURCE: Final = "resource"
 # What the client's HTTP request says of its body is not true of the body that is made here; and its
 # Mcp-Name has the name as the client sees it, which need not be the target's own.
 _LEFT_OUT: Final = protocols.HEADERS | {XFCC}
@@ -66,7 +65,7 @@ class Asked(msgspec.Struct, frozen=True, gc=False):
         The gateway's ``prefixMode: never`` leaves tools and prompts alone, but not URIs.
         """
         has_several = len(self.checks) > 1
-        if self.is_prefixed is None or (listed.kind == RESOURCE and has_several):
+        if self.is_prefixed is None or (listed.kind is CallKind.RESOURCE and has_several):
             return has_several
         return self.is_prefixed
 

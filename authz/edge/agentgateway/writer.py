@@ -18,6 +18,7 @@ import msgspec
 
 from authz._pb import ext_authz_pb2 as ext
 from authz._pb import ext_mcp_pb2 as pb
+from authz.core.decision import Effect
 from authz.core.reason import Reason
 
 _Result = pb.McpRequestResult | pb.McpResponseResult
@@ -86,7 +87,7 @@ def is_allow(answer: ext.CheckResponse) -> bool:
     return (
         answer.status.code == 0
         and answer.WhichOneof("http_response") == "ok_response"
-        and _said(answer, "decision") == "allow"
+        and _said(answer, "decision") == Effect.ALLOW
     )
 
 

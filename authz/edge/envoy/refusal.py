@@ -6,6 +6,7 @@ import msgspec
 
 from authz.core.decision import Deny
 from authz.core.reason import REFUSED
+from authz.core.request import MessageProtocol
 
 JSON: Final = "application/json"
 _TEXT: Final = "text/plain; charset=utf-8"
@@ -25,16 +26,16 @@ class Body(msgspec.Struct, frozen=True, gc=False):
     error: str = ""
 
 
-def body_of(deny: Deny, protocol: str, decision_id: str) -> Body:
-    """The body of a refusal on a route of this protocol, "" for plain HTTP."""
+def body_of(deny: Deny, protocol: MessageProtocol, decision_id: str) -> Body:
+    """The body of a refusal on a route of this protocol; NONE is plain HTTP."""
     reason = deny.reason
     told = f"{reason.code}: {reason.message}{_scopes(deny)}"
-    if protocol == "openai":  # as its clients print it
+    if protocol is MessageProtocol.OPENAI:  # as its clients print it
         error = {"message": told, "type": "agent_authz", "param": None, "code": reason.code}
         return Body(JSON, _json({"error": error | {"decision_id": decision_id}}))
     if protocol:
         code = reason.jsonrpc_code
-        if code == REFUSED and protocol != "mcp":
+        if code == REFUSED and protocol is not MessageProtocol.MCP:
             # In A2A that code is a task that was not found (5.4), and refusals have a code of the
             # server's own (3.3.2): one outside of what JSON-RPC reserves. The standard ones of 9.5
             # are the same in both protocols.

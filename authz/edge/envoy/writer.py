@@ -24,9 +24,10 @@ import msgspec
 from pydantic import Field
 
 from authz._pb import ext_authz_pb2 as pb
-from authz.core.decision import Allow, Decision, Deny
+from authz.adapters.audit import CacheUse
+from authz.core.decision import Allow, Decision, Deny, Effect
 from authz.core.reason import DPOP_SCHEME
-from authz.core.request import DPOP
+from authz.core.request import DPOP, MessageProtocol
 from authz.core.settings import Settings
 from authz.edge.envoy.refusal import Body, body_of, jsonrpc_error
 
@@ -102,7 +103,7 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
         return sum(map(len, self.pieces + self.error))
 
 
-def _use(cache: str) -> bytes:
+def _use(cache: CacheUse) -> bytes:
     """What is appended for a remembered decision, or a new one, without the last double."""
     message = pb.CheckResponse()
     message.dynamic_metadata.update({"cache": cache, "valid_until": 1.0})
@@ -113,8 +114,8 @@ def _use(cache: str) -> bytes:
 
 
 _double: Final = struct.Struct("<d").pack  # as protobuf writes one
-_HIT: Final = _use("hit")
-_MISS: Final = _use("miss")
+_HIT: Final = _use(CacheUse.HIT)
+_MISS: Final = _use(CacheUse.MISS)
 
 
 def owned_headers(prefix: str) -> frozenset[str]:
@@ -143,7 +144,12 @@ class Writer:
         self._twins = tuple(sorted(set(_underscore_twins([*self._names.values(), *added]))))
         self._stripped = stripped
 
-    def answer(self, decision: Decision, policy_version: str, protocol: str = "") -> Answer:
+    def answer(
+        self,
+        decision: Decision,
+        policy_version: str,
+        protocol: MessageProtocol = MessageProtocol.NONE,
+    ) -> Answer:
         """The answer to a request, on a route of this protocol."""
         error = ""
         if isinstance(decision, Allow):
@@ -264,7 +270,7 @@ def _add_metadata(message: pb.CheckResponse, decision: Decision, policy_version:
     agent, delegation = decision.agent, decision.delegation
     is_allow = isinstance(decision, Allow)
     fields = {
-        "decision": "allow" if is_allow else "deny",
+        "decision": Effect.ALLOW if is_allow else Effect.DENY,
         "reason": "" if isinstance(decision, Allow) else decision.reason.code,
         "decision_id": _ID_PLACE,
         "agent": agent.spiffe_id.text if agent else "",

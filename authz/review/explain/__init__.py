@@ -13,13 +13,14 @@ import msgspec
 from authz._pb import ext_authz_pb2 as pb
 from authz.adapters.keys import KeyStore
 from authz.config import Config, load
-from authz.core.decision import Agent, Allow, Decision, Delegation, Verdict
+from authz.config.printable import one_line
+from authz.core.decision import Agent, Allow, Decision, Delegation, Effect, Mode, Verdict
 from authz.core.identity import ProfileSettings
 from authz.core.policy import Case, NotEnforced, Policy, PolicyStep, WithCandidate
 from authz.core.policy.call_matchers import said
 from authz.core.reason import Denied, Reason
 from authz.core.request import Operation, Request
-from authz.core.routes import Route
+from authz.core.routes import Route, RouteMode
 from authz.review.explain.questions import Asked, Question, asked_in_words, asked_of_record, assumed
 from authz.review.explain.recorded import Recorded, RecordedError, audit_record, check_request
 from authz.review.explain.rule_report import SHOWN, considered
@@ -77,7 +78,7 @@ class Explanation:
 
     def members(self) -> dict[str, Any]:
         """For machines: as the audit record has it, and the lines."""
-        told = {"decision": "allow" if self.is_allowed else "deny"}
+        told: dict[str, str] = {"decision": Effect.ALLOW if self.is_allowed else Effect.DENY}
         if isinstance(self.decision, Allow):
             grant = self.decision.grant
             told |= {"rule": grant.agent_rule, "principal_rule": grant.principal_rule}
@@ -99,12 +100,12 @@ class _Assumed:
     def __init__(self, delegation: Delegation) -> None:
         self._delegation = delegation
 
-    def verify(self, request: Request, agent: Agent, route: Route, now: float) -> Delegation:  # noqa: ARG002
+    def verify(self, request: Request, agent: Agent, route: Route, now: float) -> Delegation:  # noqa: ARG002 - as Delegations
         """The described delegation, where the route has its mode."""
         mode = self._delegation.mode
-        if mode == "autonomous" and mode not in route.modes:
+        if mode is Mode.AUTONOMOUS and RouteMode.AUTONOMOUS not in route.modes:
             raise Denied(Reason.PRINCIPAL_REQUIRED, "say with --principal whom the agent acts for")
-        if mode in ("act", "mapped") and "delegated" not in route.modes:
+        if mode in (Mode.ACT, Mode.MAPPED) and RouteMode.DELEGATED not in route.modes:
             detail = "agents act only for themselves on this route"
             raise Denied(Reason.ACTOR_NOT_PERMITTED, detail)
         return self._delegation
@@ -145,7 +146,7 @@ def explain(config: Config, asked: Asked, *, shows_all: bool = False) -> Explana
         why = "            it was refused before policy was asked"
         lines = [*asked.notes, *_steps(asked, asked.request.principal, asked.delegation)]
         lines += [why, f"DENY        {asked.refused}"]
-        return Explanation(tuple(map(_printable, lines)))
+        return Explanation(tuple(map(one_line, lines)))
     version = version_of(config)
     if not asked.has_proxy:
         # The question has an ID and no certificate, whatever the config's proxies send.
@@ -174,12 +175,7 @@ def explain(config: Config, asked: Asked, *, shows_all: bool = False) -> Explana
         told.append(f"3 policy{about}")
         told += considered(policy, case).lines(None if shows_all else SHOWN)
     told += _answer(decision)
-    return Explanation(tuple(map(_printable, told)), decision, version)
-
-
-def _printable(line: str) -> str:
-    """A line that a terminal shows and does not obey: clients chose parts of what was recorded."""
-    return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in line)
+    return Explanation(tuple(map(one_line, told)), decision, version)
 
 
 def _steps(asked: Asked, agent: str, delegation: Delegation | None) -> list[str]:
@@ -189,7 +185,7 @@ def _steps(asked: Asked, agent: str, delegation: Delegation | None) -> list[str]
     lines += [f"            {request.protocol} message: {said(call)}" for call in request.calls]
     if agent:
         lines.append(f"1 agent     {agent}")
-    if delegation and delegation.mode:
+    if delegation:
         lines.append(f"2 acts for  {delegation.subject} of {delegation.issuer} ({asked.origin})")
         lines.append(f"            mode: {delegation.mode}")
         lines.append(f"            scopes: {' '.join(sorted(delegation.scopes)) or 'none'}")

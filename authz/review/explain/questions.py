@@ -6,7 +6,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from authz.config import Config
-from authz.core.decision import Actor, Delegation
+from authz.core.decision import Actor, Delegation, Mode
 from authz.core.reason import Reason
 from authz.core.request import Request, credentials_elsewhere
 from authz.core.routes import ROUTE
@@ -99,7 +99,7 @@ def assumed(config: Config, question: Question, now: float) -> Delegation:
         scopes=frozenset(question.scopes),
         issued_at=now - question.token_age_seconds,
         expires_at=now + ASSUMED_LIFETIME_SECONDS,
-        mode="act" if is_delegated else "autonomous",
+        mode=Mode.ACT if is_delegated else Mode.AUTONOMOUS,
         claims=question.claims,
     )
 
@@ -119,23 +119,13 @@ def asked_of_record(recorded: Recorded) -> Asked:
         protocol=operation.protocol,
         calls=tuple(call.call() for call in recorded.calls),
     )
-    is_unread = operation.protocol != "" and not recorded.calls
+    is_unread = operation.protocol and not recorded.calls
     is_revoked = record.reason == Reason.TOKEN_REVOKED.code
-    is_before_policy = not record.mode or is_revoked or is_unread
+    is_before_policy = recorded.mode is None or is_revoked or is_unread
     now = recorded.time.timestamp()
-    delegation = Delegation(
-        issuer=record.issuer,
-        subject=record.principal,
-        actors=tuple(Actor(one.get("iss", ""), one.get("sub", "")) for one in record.actors),
-        scopes=frozenset(record.scopes),
-        issued_at=record.issued_at,
-        expires_at=now + ASSUMED_LIFETIME_SECONDS,
-        mode=record.mode,
-        claims=record.claims,
-    )
     return Asked(
         request,
-        delegation,
+        _delegation_of(recorded, now),
         now,
         "as recorded",
         notes=(
@@ -143,5 +133,22 @@ def asked_of_record(recorded: Recorded) -> Asked:
             f"            at {recorded.time.isoformat()}, by policy {record.policy_version}",
             *(_NO_ARGUMENTS if recorded.calls and not is_before_policy else ()),
         ),
-        refused=why if is_before_policy else "",
+        refused=(why or record.decision) if is_before_policy else "",
+    )
+
+
+def _delegation_of(recorded: Recorded, now: float) -> Delegation | None:
+    """The delegation of the record; None where it was refused before there was one."""
+    record = recorded.record
+    if recorded.mode is None:
+        return None
+    return Delegation(
+        issuer=record.issuer,
+        subject=record.principal,
+        actors=tuple(Actor(one.get("iss", ""), one.get("sub", "")) for one in record.actors),
+        scopes=frozenset(record.scopes),
+        issued_at=record.issued_at,
+        expires_at=now + ASSUMED_LIFETIME_SECONDS,
+        mode=recorded.mode,
+        claims=record.claims,
     )

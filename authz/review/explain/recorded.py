@@ -18,6 +18,7 @@ from google.protobuf.timestamp_pb2 import DESCRIPTOR as TIMESTAMP
 from authz._pb import ext_authz_pb2 as pb
 from authz.adapters.audit import AuditOperation, AuditRecord
 from authz.core import strict_json
+from authz.core.decision import Mode
 from authz.review.audit_files import AuditLogs
 from authz.review.audit_records import MAX_DEPTH, TracedCall
 
@@ -38,12 +39,13 @@ class RecordedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """An audit record, read back."""
+    """An audit record, read back; ``mode`` is None where it was refused before that was known."""
 
     record: AuditRecord
     operation: AuditOperation
     time: datetime
     calls: tuple[TracedCall, ...] = ()
+    mode: Mode | None = None
 
 
 class _Ids(msgspec.Struct, frozen=True):
@@ -97,12 +99,10 @@ def audit_record(logs: AuditLogs, decision_id: str) -> Recorded:
         try:
             ids = strict_json.load_as(line, _Ids, MAX_DEPTH)
             if ids.decision_id == decision_id:
-                return Recorded(
-                    strict_json.load_as(line, AuditRecord, MAX_DEPTH),
-                    strict_json.load_as(line, AuditOperation, MAX_DEPTH),
-                    ids.time,
-                    ids.calls,
-                )
-        except strict_json.StrictJsonError:
+                record = strict_json.load_as(line, AuditRecord, MAX_DEPTH)
+                operation = strict_json.load_as(line, AuditOperation, MAX_DEPTH)
+                mode = Mode(record.mode) if record.mode else None
+                return Recorded(record, operation, ids.time, ids.calls, mode)
+        except ValueError:
             continue  # a line that was cut off, or not ours
     raise RecordedError(f"there is no record of the decision {decision_id!r}")

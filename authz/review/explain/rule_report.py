@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
+from authz.core.decision import Mode
 from authz.core.policy import Case, Miss, Policy
 from authz.core.policy.agents import AgentEntry
 from authz.core.policy.principal_entry import PrincipalEntry
@@ -15,7 +16,6 @@ from authz.core.spiffe import SpiffePattern
 
 SHOWN: Final = 20  # rules of a side, unless all are wanted
 NEAREST_ENTRIES: Final = 3
-_BOOTSTRAP: Final = "bootstrap"
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +117,7 @@ class Considered:
 def considered(policy: Policy, case: Case) -> Considered:
     """What a policy looks at for a case, and what of it fits."""
     agent = _agent_side(policy, case)
-    if case.delegation.mode == _BOOTSTRAP:
+    if case.delegation.mode is Mode.BOOTSTRAP:
         return Considered(agent, None)
     return Considered(agent, _principal_side(policy, case))
 

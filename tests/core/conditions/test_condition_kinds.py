@@ -4,7 +4,7 @@ from typing import Any, Final
 
 import pytest
 
-from authz.core.request import Call
+from authz.core.request import Call, CallKind
 from support.condition_facts import facts, failure, holds
 
 OTHER_TYPES: Final[list[tuple[str, dict[str, Any]]]] = [
@@ -124,6 +124,6 @@ def test_claims_of_the_same_type(
 )
 def test_arguments_of_another_type(text: str, arguments: bytes) -> None:
     """A client that writes an argument as another type does not get by what looks at it."""
-    call = Call("tools/call", "tool", "pay", arguments=arguments)
+    call = Call("tools/call", CallKind.TOOL, "pay", arguments=arguments)
 
     assert "another type" in failure(text, facts(call=call))

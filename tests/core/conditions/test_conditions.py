@@ -24,9 +24,9 @@ from authz.core.conditions import (
 )
 from authz.core.conditions.facts import CREDENTIAL_HEADERS
 from authz.core.conditions.variables import LONG
-from authz.core.decision import Agent, Delegation
+from authz.core.decision import Agent, Delegation, Mode
 from authz.core.paths import MAX_PATH_BYTES
-from authz.core.request import Call, Operation, Request
+from authz.core.request import Call, CallKind, Operation, Request
 from authz.core.spiffe import SpiffeId
 from support.condition_facts import BUYER, PLANNER, facts, failure, holds
 
@@ -64,7 +64,7 @@ OF_VARIABLES = {
 }
 PAY = Call(
     "tools/call",
-    "tool",
+    CallKind.TOOL,
     "pay",
     arguments=b'{"n":5,"to":{"iban":["DE"]}}',
     tools=("shell",),
@@ -107,7 +107,7 @@ def test_a_plain_request_has_no_call() -> None:
 )  # fmt: skip
 def test_arguments_that_are_not_certain(text: str, data: bytes) -> None:
     """Arguments that are unknown, or that CEL can't hold as they are, have no value."""
-    call = Call("tools/call", "tool", "pay", arguments=data)
+    call = Call("tools/call", CallKind.TOOL, "pay", arguments=data)
 
     assert failure(text, facts(call=call))
 
@@ -366,7 +366,7 @@ def test_credentials_are_never_facts() -> None:
     request = Request("GET", "a", "/", headers=(("x-token", "e.y.J"),))
     about = Facts(
         Agent(SpiffeId.parse(BUYER)),
-        Delegation("", "", (), frozenset(), 0, inf, mode="bootstrap"),
+        Delegation("", "", (), frozenset(), 0, inf, mode=Mode.BOOTSTRAP),
         Operation.of(request),
         request,
         headers=["x-token"],
@@ -387,7 +387,7 @@ def test_no_token() -> None:
     request = Request("GET", "a", "/")
     about = Facts(
         Agent(SpiffeId.parse(BUYER)),
-        Delegation("", "", (), frozenset(), 0, inf, mode="bootstrap"),
+        Delegation("", "", (), frozenset(), 0, inf, mode=Mode.BOOTSTRAP),
         Operation.of(request),
         request,
     )

@@ -165,7 +165,7 @@ PROOFS: dict[str, tuple[Proof, str]] = {
 
 @pytest.mark.parametrize("raw", [False, True], ids=["headers", "header_map"])
 @pytest.mark.parametrize("name", PROOFS)
-def test_proof(shared_world: World, name: str, raw: bool) -> None:  # noqa: FBT001
+def test_proof(shared_world: World, name: str, raw: bool) -> None:  # noqa: FBT001 - a parameter of cases
     """Each check refuses what it is for, with a DPoP challenge that says how proofs are made."""
     make, reason = PROOFS[name]
     client = DpopClient()

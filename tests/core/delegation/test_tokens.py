@@ -316,7 +316,7 @@ HOSTILE: dict[str, tuple[Make, str]] = {
 
 @pytest.mark.parametrize("raw_headers", [False, True], ids=["headers", "header_map"])
 @pytest.mark.parametrize("name", HOSTILE)
-def test_hostile_token(shared_world: World, name: str, raw_headers: bool) -> None:  # noqa: FBT001
+def test_hostile_token(shared_world: World, name: str, raw_headers: bool) -> None:  # noqa: FBT001 - a parameter of cases
     """Every hostile token is refused for the right reason, in both forms of headers."""
     make, reason = HOSTILE[name]
     answer = shared_world.ask(make(shared_world), raw_headers=raw_headers)
@@ -343,7 +343,7 @@ GOOD: dict[str, Make] = {
 
 @pytest.mark.parametrize("raw_headers", [False, True], ids=["headers", "header_map"])
 @pytest.mark.parametrize("name", GOOD)
-def test_good_token(shared_world: World, name: str, raw_headers: bool) -> None:  # noqa: FBT001
+def test_good_token(shared_world: World, name: str, raw_headers: bool) -> None:  # noqa: FBT001 - a parameter of cases
     """Every good token is allowed, in both forms of headers."""
     answer = shared_world.ask(GOOD[name](shared_world), raw_headers=raw_headers)
 

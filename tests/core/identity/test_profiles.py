@@ -199,7 +199,7 @@ XFCC: dict[str, tuple[str, Sent, str]] = {
 
 @pytest.mark.parametrize("raw", [False, True], ids=["headers", "header_map"])
 @pytest.mark.parametrize("name", XFCC)
-def test_xfcc(world_: World, name: str, raw: bool) -> None:  # noqa: FBT001
+def test_xfcc(world_: World, name: str, raw: bool) -> None:  # noqa: FBT001 - a parameter of cases
     """The header counts only with the right number of elements, by proxies that are trusted."""
     profile, sent, reason = XFCC[name]
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import AnyUrl, ValidationError
 
-from authz.core.decision import Grant, Shadow
+from authz.core.decision import Effect, Grant, Shadow, ShadowBy
 from authz.core.policy import (
     AgentSettings,
     Case,
@@ -21,37 +21,37 @@ from authz.core.policy import (
 )
 from authz.core.policy.name_patterns import Glob, Uris
 from authz.core.reason import Reason
-from authz.core.request import Call, Operation
+from authz.core.request import MESSAGE_KINDS, Call, CallKind, MessageProtocol, Operation
 from support.call_rules import cases, code, policy, refusal, rule
 from support.path_rules import AGENT, ISSUER
 
 
 def tool(name: str, arguments: bytes = b"") -> Call:
     """A tool call."""
-    return Call("tools/call", "tool", name, arguments=arguments)
+    return Call("tools/call", CallKind.TOOL, name, arguments=arguments)
 
 
 def resource(uri: str, method: str = "resources/read") -> Call:
     """A call on a resource."""
-    return Call(method, "resource", uri)
+    return Call(method, CallKind.RESOURCE, uri)
 
 
 def model(name: str, *tools: str, streams: bool = False) -> Call:
     """A call of a model."""
-    return Call("chat/completions", "model", name, tools=tools, is_streaming=streams)
+    return Call("chat/completions", CallKind.MODEL, name, tools=tools, is_streaming=streams)
 
 
 def task(method: str, name: str = "t1") -> Call:
     """A call about a task."""
-    return Call(method, "task", name)
+    return Call(method, CallKind.TASK, name)
 
 
 SESSION = [
     *map(Call, ("initialize", "ping", "notifications/initialized", "server/discover")),
     Call("subscriptions/listen"),
-    Call("", kind="stream"),
-    Call("", kind="session"),
-    Call("", kind="response"),
+    Call("", kind=CallKind.STREAM),
+    Call("", kind=CallKind.SESSION),
+    Call("", kind=CallKind.RESPONSE),
     Call("notifications/new", is_known=False),
 ]
 FITS: list[tuple[dict[str, Any], list[Call], list[Call]]] = [
@@ -65,7 +65,8 @@ FITS: list[tuple[dict[str, Any], list[Call], list[Call]]] = [
         {"tools": ("search", "get_*")},
         [*SESSION, Call("tools/list"), tool("search"), tool("get_"), tool("get_price")],
         [tool("Search"), tool("search2"), tool("forget_x"), tool(""), Call("prompts/list"),
-         Call("prompts/get", "prompt", "search"), Call("completion/complete", "prompt", "search")],
+         Call("prompts/get", CallKind.PROMPT, "search"),
+         Call("completion/complete", CallKind.PROMPT, "search")],
     ),
     (
         {"resources": ("file:///docs/**", "urn:a")},
@@ -80,7 +81,7 @@ FITS: list[tuple[dict[str, Any], list[Call], list[Call]]] = [
     ),
     (
         {"prompts": ("*",), "tasks": ("t*",)},
-        [Call("prompts/list"), Call("prompts/get", "prompt", "any"), Call("tasks/list"),
+        [Call("prompts/list"), Call("prompts/get", CallKind.PROMPT, "any"), Call("tasks/list"),
          task("tasks/get"), task("tasks/cancel", "t")],
         [task("tasks/get", "x"), tool("t1")],
     ),
@@ -90,7 +91,7 @@ FITS: list[tuple[dict[str, Any], list[Call], list[Call]]] = [
         [Call("completion/complete"), Call("x/newer"), tool("logging/a"), Call("tools/list")],
     ),
     ({"methods": ("*",)}, [Call("tools/list"), Call("any", is_known=False)],
-     [tool("a"), resource("a:b"), task("tasks/get"), Call("prompts/get", "prompt", "p")]),
+     [tool("a"), resource("a:b"), task("tasks/get"), Call("prompts/get", CallKind.PROMPT, "p")]),
 ]  # fmt: skip
 
 
@@ -114,12 +115,13 @@ OTHERS: list[tuple[str, dict[str, Any], list[Call], list[Call]]] = [
         {"methods": ("SendMessage", "*Task"), "tasks": ("t*",)},
         [Call("SendMessage"), task("SendMessage"), task("GetTask"), task("CancelTask")],
         [task("GetTask", "x"), Call("ListTasks"), task("CreateTaskPushNotificationConfig"),
-         Call("SendMessage", "skill", "plan"), Call("initialize"), Call("", kind="stream")],
+         Call("SendMessage", CallKind.SKILL, "plan"), Call("initialize"),
+         Call("", kind=CallKind.STREAM)],
     ),
     ("a2a", {"methods": ("*",)}, [Call("SendMessage"), Call("New", is_known=False)],
-     [task("GetTask"), Call("SendMessage", "skill", "plan")]),
-    ("a2a", {"methods": ("*",), "skills": ("plan",)}, [Call("SendMessage", "skill", "plan")],
-     [Call("SendMessage", "skill", "pay"), Call("SendMessage"), task("GetTask")]),
+     [task("GetTask"), Call("SendMessage", CallKind.SKILL, "plan")]),
+    ("a2a", {"methods": ("*",), "skills": ("plan",)}, [Call("SendMessage", CallKind.SKILL, "plan")],
+     [Call("SendMessage", CallKind.SKILL, "pay"), Call("SendMessage"), task("GetTask")]),
     ("openai", {"names": ("small-*",)}, [model("small-1", "any", streams=True), model("small-")],
      [model("large"), Call("chat/completions"), tool("small-1")]),
     ("openai", {"names": ("*",), "tools": ("get_*",), "streaming": False},
@@ -151,7 +153,7 @@ DENIES: list[tuple[str, dict[str, Any], list[Call], list[Call]]] = [
     ("mcp", {"tools": ("pay*",)}, [tool("pay"), tool("pays")],
      [tool("get"), Call("tools/list"), *SESSION]),
     ("mcp", {"methods": ("tools/call", "ping")}, [tool("x"), Call("ping")],
-     [Call("initialize"), Call("tools/list"), Call("", kind="stream")]),
+     [Call("initialize"), Call("tools/list"), Call("", kind=CallKind.STREAM)]),
     ("mcp", {"resources": ("file:///secret/**",)},
      [*map(resource, ("file:///secret", "file:///secret/a?b", "file:///SECRET/a", "FILE:///a",
                       "file:///%73ecret/a", "file:///a/../secret", "file:////secret/a", "file:/a",
@@ -230,7 +232,7 @@ def test_scopes_of_a_tool() -> None:
 def test_a_message_that_was_not_read() -> None:
     """Without a call no rule allows, and a deny of its protocol denies."""
     [case] = cases(tool("x"))
-    operation = Operation("POST", "h", ("x",), protocol="mcp")
+    operation = Operation("POST", "h", ("x",), protocol=MessageProtocol.MCP)
     unread = Case(case.agent, case.delegation, operation, case.request, case.now)
     allow, deny = rule(mcp=ALL["mcp"]), rule(effect="deny", mcp={"tools": ("y",)})
 
@@ -247,8 +249,8 @@ def test_unknown_methods() -> None:
     lists = rule(mcp={"methods": ("x/*",)})
 
     assert code(policy(rule(mcp=ALL["mcp"])), new) == "allow"
-    assert code(policy(rule(mcp={"tools": ("*",)})), new) == "mcp_unknown_method"
-    assert code(policy(rule(a2a={"methods": ("*",)})), new) == "mcp_unknown_method"
+    assert code(policy(rule(mcp={"tools": ("*",)})), new) == "method_unknown"
+    assert code(policy(rule(a2a={"methods": ("*",)})), new) == "method_unknown"
     assert code(policy(rule(mcp={})), Call("x/new")) == "policy_denied"
     assert code(policy(lists), new) == "allow"
     assert code(policy(lists, principal=(rule(mcp={}),)), new) == "policy_denied"
@@ -295,17 +297,17 @@ def test_shadows_of_a_batch() -> None:
     get, put = tool("get"), tool("put")
 
     assert judge_all(WithCandidate(allow, some), cases(get, put)).shadows == (
-        Shadow("candidate", "deny", "policy_denied", "a/get"),
+        Shadow(ShadowBy.CANDIDATE, Effect.DENY, "policy_denied", "a/get"),
     )
     assert judge_all(WithCandidate(some, allow), cases(get, put)).shadows == (
-        Shadow("candidate", "allow", "", "a/all"),
+        Shadow(ShadowBy.CANDIDATE, Effect.ALLOW, "", "a/all"),
     )
     assert judge_all(WithCandidate(some, allow), cases(get, get)).shadows == ()
     other = policy(rule(name="put", mcp={"tools": ("put",)}))
     assert judge_all(WithCandidate(some, other), cases(get, put)).shadows == ()
     noted = judge_all(NotEnforced(some), cases(get, put, put))
     assert noted.outcome == Grant("a/get", "unrestricted")
-    assert noted.shadows == (Shadow("policy", "deny", "policy_denied", "a/get"),)
+    assert noted.shadows == (Shadow(ShadowBy.POLICY, Effect.DENY, "policy_denied", "a/get"),)
 
 
 def test_a_batch_is_steady_as_long_as_its_calls() -> None:
@@ -341,7 +343,7 @@ def test_a_rule_on_arguments_brings_no_session(when: str) -> None:
     for method in ("initialize", "ping", "server/discover", "notifications/x", "tools/list"):
         assert code(subject, Call(method, arguments=arguments)) == "policy_denied", method
         assert code(policy(rule(mcp=mcp)), Call(method, arguments=arguments)) == "allow"
-    for kind in ("response", "stream", "session"):
+    for kind in MESSAGE_KINDS:
         assert code(subject, Call("", kind, arguments=arguments)) == "policy_denied", kind
     for call in (tool("pay", arguments), Call("custom/x", arguments=arguments)):
         assert code(subject, call) == "allow"

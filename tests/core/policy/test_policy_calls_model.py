@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from authz.core.conditions import Condition
 from authz.core.policy import RuleSettings
 from authz.core.reason import Denied
-from authz.core.request import Call
+from authz.core.request import Call, CallKind
 from authz.review.explain.rule_report import considered
 from authz.review.search import what_can, who_can
 from support.call_rules import cases, code, policy, rule
@@ -128,19 +128,20 @@ def _rules(draw: st.DrawFn) -> RuleSettings:
 _plain_denies = st.integers(0, 7).map(lambda drawn: (rule(effect="deny"),) if drawn == 7 else ())
 _calls = st.one_of(
     st.builds(
-        lambda name: Call("tools/call", "tool", name), st.sampled_from(["a", "ab", "b", "cb"])
+        lambda name: Call("tools/call", CallKind.TOOL, name),
+        st.sampled_from(["a", "ab", "b", "cb"]),
     ),
-    st.builds(lambda name: Call("prompts/get", "prompt", name), st.sampled_from(["a", "b"])),
+    st.builds(lambda name: Call("prompts/get", CallKind.PROMPT, name), st.sampled_from(["a", "b"])),
     st.builds(
-        lambda uri: Call("resources/read", "resource", uri),
+        lambda uri: Call("resources/read", CallKind.RESOURCE, uri),
         st.sampled_from(["x:/a", "x://h/a", "x://h/a/b", "x://h", "x://h/../a", "x://h/b"]),
     ),
     st.sampled_from(
         [
             *map(Call, ("m", "x/y", "ping", "initialize", "tools/list", "resources/list")),
             Call("notifications/x"),
-            Call("", "stream"),
-            Call("", "response"),
+            Call("", CallKind.STREAM),
+            Call("", CallKind.RESPONSE),
         ]
     ),
 )

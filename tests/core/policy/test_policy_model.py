@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from authz.core.decision import Actor, Agent, Delegation
+from authz.core.decision import Actor, Agent, Delegation, Effect, Mode
 from authz.core.policy import (
     AgentSettings,
     Case,
@@ -301,7 +301,7 @@ class Company:
             "shadow": draw.random() < 0.05,
         }
         if is_deny:
-            return RuleSettings(effect="deny", **given_)
+            return RuleSettings(effect=Effect.DENY, **given_)
         return RuleSettings(
             scopes=tuple(draw.sample(SCOPES, draw.choice([0, 0, 1, 2]))),
             max_actors=self._maybe(0.2, draw.randint(1, 2)),
@@ -334,9 +334,9 @@ class Company:
         now = NOON + draw.choice([0, draw.randint(-8, 8) * 3600, draw.random() * 604_800])
         subject, claims = draw.choice(self.people)
         caller = draw.choice(self.callers)
-        mode = "act"
+        mode = Mode.ACT
         if draw.random() < 0.1:
-            subject, mode = caller, "autonomous"
+            subject, mode = caller, Mode.AUTONOMOUS
         actors = [caller, *draw.choices([*self.callers, "someone"], k=draw.choice([0, 0, 0, 1, 2]))]
         delegation = Delegation(
             draw.choice([ISSUER] * 20 + [OTHER]),
@@ -387,7 +387,7 @@ WHO: Final = ["spiffe://t/a", "spiffe://t/b"]
 _ids = st.sampled_from([*WHO, "spiffe://t/*", "spiffe://t/**"])
 _rules = st.builds(
     lambda is_deny, path, scopes, is_shadow, via: RuleSettings(
-        effect="deny" if is_deny else "allow",
+        effect=Effect.DENY if is_deny else Effect.ALLOW,
         hosts=("h",),
         methods=("*",),
         paths=(path,),
@@ -446,7 +446,7 @@ def test_tiny_worlds_are_judged_as_their_settings_say(
     draw = data.draw
     for _ in range(4):
         caller = draw(st.sampled_from(WHO))
-        mode = draw(st.sampled_from(["act", "act", "autonomous"]))
+        mode = draw(st.sampled_from([Mode.ACT, Mode.ACT, Mode.AUTONOMOUS]))
         earlier = draw(st.lists(st.sampled_from([*WHO, "u"]), max_size=1))
         delegation = Delegation(
             ISSUER,

@@ -12,7 +12,7 @@ from prometheus_client import generate_latest
 from pydantic import ValidationError
 
 from authz.config import ConfigError, load_text
-from authz.core.decision import Grant, Verdict
+from authz.core.decision import Grant, Mode, Verdict
 from authz.core.policy import (
     AgentSettings,
     Case,
@@ -25,6 +25,7 @@ from authz.core.policy import (
     WithCandidate,
 )
 from authz.core.policy.claim_names import claim_values
+from authz.core.policy.settings import EarlierActor
 from authz.core.policy.time_windows import Window, WindowSettings
 from authz.core.reason import Denied, Reason
 from authz.wiring import version_of
@@ -247,7 +248,7 @@ def test_whose_subject_fits() -> None:
     ):
         given_ = policy(match={"subjects": subjects})
         assert (decide(given_, question(subject=subject)) == "allow") == fits
-    assert decide(policy(), question(subject=AGENT, mode="autonomous")) == "policy_denied"
+    assert decide(policy(), question(subject=AGENT, mode=Mode.AUTONOMOUS)) == "policy_denied"
 
 
 @pytest.mark.parametrize(
@@ -272,7 +273,7 @@ def test_what_everybody_is_denied_an_agent_for_itself_is(
     )
     agents = [AgentSettings(id=AGENT, grants=("all",))]
     grants = {"all": ALL, "no": (rule(effect="deny"),)}
-    own = question(subject=AGENT, mode="autonomous")
+    own = question(subject=AGENT, mode=Mode.AUTONOMOUS)
 
     assert decide(Policy(agents, [of_all, listed], grants), own) == expected
     assert decide(Policy(agents, [of_all], grants), own) == "policy_denied"
@@ -283,7 +284,7 @@ def test_nobody_is_unrestricted_for_being_anybody() -> None:
     given_ = policy(principal=(rule(effect="deny", paths=("/no",)),), unrestricted=True)
 
     assert decide(given_, question()) == "allow"
-    assert decide(given_, question(subject=AGENT, mode="autonomous")) == "policy_denied"
+    assert decide(given_, question(subject=AGENT, mode=Mode.AUTONOMOUS)) == "policy_denied"
 
 
 def test_roles_and_agents_restrict() -> None:
@@ -326,7 +327,7 @@ def test_an_unrestricted_agent_does_nothing_for_nobody() -> None:
     """Without a token a rule that was written has to allow: no limits are none."""
     agent = AgentSettings(id=AGENT, unrestricted=True)
 
-    assert decide(Policy([agent], [], {}), question(mode="bootstrap")) == "policy_denied"
+    assert decide(Policy([agent], [], {}), question(mode=Mode.BOOTSTRAP)) == "policy_denied"
 
 
 def test_the_first_earlier_actor_counts() -> None:
@@ -340,8 +341,8 @@ def test_the_first_earlier_actor_counts() -> None:
     strict = [
         Policy(agents, principals, {"a": ALL}, settings)
         for settings in (
-            EarlierActorSettings(unregistered="deny"),
-            EarlierActorSettings(suspended="deny"),
+            EarlierActorSettings(unregistered=EarlierActor.DENY),
+            EarlierActorSettings(suspended=EarlierActor.DENY),
         )
     ]
     known, unknown = question(earlier=(EARLIER,)), question(earlier=("spiffe://td/nobody",))
@@ -390,7 +391,7 @@ def test_what_is_not_enforced() -> None:
 
     assert verdict.granted() == Grant("", "")
     assert [(s.by, s.reason) for s in verdict.shadows] == [("policy", "scope")]
-    nobody = refusing.judge(question(mode="bootstrap"))
+    nobody = refusing.judge(question(mode=Mode.BOOTSTRAP))
     assert isinstance(nobody.outcome, Denied)
     assert nobody.outcome.reason is Reason.TOKEN_MISSING
     with pytest.raises(Denied):

@@ -17,6 +17,7 @@ from authz.core.policy import (
     PrincipalSettings,
     WithCandidate,
 )
+from authz.core.policy.settings import Absence, EarlierActor
 from authz.core.reason import Denied
 from authz.core.spiffe import SpiffeId
 from authz.review.search import what_can, who_can
@@ -192,7 +193,7 @@ def test_absent_from_one_entry_only() -> None:
         [
             PrincipalSettings(match=PrincipalMatch(issuer=ISSUER), grants=("all",)),
             PrincipalSettings(match=by["a"], suspended=True),
-            PrincipalSettings(match=by["b"], grants=("no",), if_absent="deny"),
+            PrincipalSettings(match=by["b"], grants=("no",), if_absent=Absence.DENY),
         ],
         {"all": ALL, "no": (rule(effect="deny", paths=("/b",)),)},
     )
@@ -211,7 +212,7 @@ def test_misspelt_spiffe_ids(text: str) -> None:
         [AgentSettings(id=AGENT, grants=("all",))],
         [PrincipalSettings(match=PrincipalMatch(issuer=ISSUER), grants=("all",))],
         {"all": ALL},
-        EarlierActorSettings(suspended="deny"),
+        EarlierActorSettings(suspended=EarlierActor.DENY),
     )
 
     assert decide(suspended, question(subject=text)) == "policy_denied"

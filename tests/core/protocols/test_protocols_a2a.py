@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from authz.core.protocols import Sent, read
 from authz.core.protocols.a2a_methods import FORMS, GRPC_METHODS, JSONRPC_METHODS, SEND
+from authz.core.request import MessageProtocol
 from support.messages import JSON, assert_one_of_both, bare, calls, post, respelled, targets, why
 
 PUSH = "CreateTaskPushNotificationConfig"
@@ -80,7 +81,7 @@ def send(message: object, **beside: object) -> Sent:
 )
 def test_jsonrpc_method(method: str, params: object, wanted: tuple[str, str, str]) -> None:
     """Every method of 0.3 and 1.0 is known by its name of 1.0, with its task."""
-    message = read("a2a", rpc(method, params))
+    message = read(MessageProtocol.A2A, rpc(method, params))
     assert [(one.method, one.kind, one.name, one.is_known) for one in message.calls] == [
         (*wanted, True)
     ]
@@ -193,10 +194,10 @@ def test_a_url_in_a_message_is_a_call_of_its_own(configuration: dict[str, object
 )
 def test_params_of_a_message_that_are_refused(params: object) -> None:
     """What two servers could take for two things, or is of a wrong kind, is refused."""
-    message = read("a2a", rpc("SendMessage", params))
+    message = read(MessageProtocol.A2A, rpc("SendMessage", params))
     assert_one_of_both(message)
     assert message.unread is not None
-    assert message.unread[0].code == "mcp_params"
+    assert message.unread[0].code == "message_params"
     assert message.ids == (b'"7"',)
 
 
@@ -206,7 +207,7 @@ def test_params_of_a_message_that_are_refused(params: object) -> None:
 @pytest.mark.parametrize("params", [None, {}, {"id": "", "taskId": ""}, {"id": 1, "taskId": 1}])
 def test_a_task_has_to_be_named(method: str, params: object) -> None:
     """A method for a task that names none is refused."""
-    assert why("a2a", rpc(method, params)) == "mcp_params"
+    assert why("a2a", rpc(method, params)) == "message_params"
 
 
 @pytest.mark.parametrize(
@@ -345,10 +346,8 @@ def test_ambiguous_path(path: str) -> None:
 @pytest.mark.parametrize("member", ["jsonrpc", "method", "Method"])
 def test_body_of_both_bindings(member: str) -> None:
     """A body for REST that a JSON-RPC server could take as well is refused."""
-    assert (
-        why("a2a", post("/message:send", {"message": {}, member: "2.0"})) == "mcp_invalid_request"
-    )
-    assert why("a2a", post("/tasks/t:cancel", {member: "x"})) == "mcp_invalid_request"
+    assert why("a2a", post("/message:send", {"message": {}, member: "2.0"})) == "message_invalid"
+    assert why("a2a", post("/tasks/t:cancel", {member: "x"})) == "message_invalid"
 
 
 @pytest.mark.parametrize(
@@ -369,7 +368,7 @@ def test_body_of_both_bindings(member: str) -> None:
 )
 def test_body_that_contradicts_the_path(path: str, body: object) -> None:
     """The body can't name another task than the path."""
-    assert why("a2a", post(path, body)) == "mcp_params"
+    assert why("a2a", post(path, body)) == "message_params"
 
 
 @pytest.mark.parametrize(
@@ -391,7 +390,7 @@ def test_get_with_a_body(path: str) -> None:
 def test_other_http_methods(http: str) -> None:
     """JSON-RPC comes by POST."""
     sent = post("/a", {"jsonrpc": "2.0", "id": 1, "method": "ListTasks"}, method=http)
-    assert why("a2a", sent) == "mcp_invalid_request"
+    assert why("a2a", sent) == "message_invalid"
 
 
 @pytest.mark.parametrize(
@@ -405,14 +404,14 @@ def test_other_http_methods(http: str) -> None:
 )
 def test_no_request_of_jsonrpc(body: object) -> None:
     """A2A has no batches, no responses of a client, and no messages outside their binding."""
-    assert why("a2a", post("/a", body)) == "mcp_invalid_request"
+    assert why("a2a", post("/a", body)) == "message_invalid"
 
 
 def test_a_notification_is_a_call_too() -> None:
     """A request without an id is carried out, and so decided."""
     sent = post("/a", {"jsonrpc": "2.0", "method": "tasks/cancel", "params": {"id": "t"}})
     assert targets("a2a", sent) == [("CancelTask", "task", "t")]
-    assert read("a2a", sent).ids == ()
+    assert read(MessageProtocol.A2A, sent).ids == ()
 
 
 @pytest.mark.parametrize("version", ["", "0.2", "0.3", "1.0", "1.1", "0.3.0", "1.0.1"])
@@ -514,7 +513,7 @@ def test_masked_arguments_are_not_known() -> None:
 def test_arguments_of_a_wrong_kind(params: object) -> None:
     """What a condition would read has to be a short text."""
     body = {"jsonrpc": "2.0", "id": 1, "method": "ListTasks", "params": params}
-    assert why("a2a", post("/a", body, reads=lambda _: True)) == "mcp_params"
+    assert why("a2a", post("/a", body, reads=lambda _: True)) == "message_params"
 
 
 def test_masked_names() -> None:
@@ -556,8 +555,8 @@ PATHS = st.lists(SEGMENTS, max_size=6).map(lambda parts: "/" + "/".join(parts)) 
 def test_never_raises(path: str, http: str, body: object, kind: str, is_text: bool) -> None:  # noqa: FBT001 - drawn
     """Whatever comes, there are calls or a reason, never an exception and never both."""
     sent = post(path, body, {"content-type": kind}, method=http, is_text=is_text)
-    assert_one_of_both(read("a2a", sent))
-    assert_one_of_both(read("a2a", bare(http, path, {"content-length": "0"})))
+    assert_one_of_both(read(MessageProtocol.A2A, sent))
+    assert_one_of_both(read(MessageProtocol.A2A, bare(http, path, {"content-length": "0"})))
 
 
 @given(st.data(), METHODS, st.dictionaries(MEMBERS, TREES, max_size=4))
@@ -566,6 +565,6 @@ def test_the_same_json_in_another_form(
 ) -> None:
     """How JSON is written changes nothing."""
     body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
-    first = read("a2a", post("/a", body, reads=lambda _: True))
-    again = read("a2a", post("/a", respelled(data.draw, body), reads=lambda _: True))
+    first = read(MessageProtocol.A2A, post("/a", body, reads=lambda _: True))
+    again = read(MessageProtocol.A2A, post("/a", respelled(data.draw, body), reads=lambda _: True))
     assert first == again

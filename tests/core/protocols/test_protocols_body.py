@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 from authz.core.protocols import body, read
 from authz.core.protocols.json_members import MAX_OWN_MEMBERS
 from authz.core.reason import Denied, Reason
+from authz.core.request import MessageProtocol
 from support.sent import encoded, reason, rpc, sent
 
 CUT = Reason.BODY_TRUNCATED
 UNSEEN = Reason.BODY_UNINSPECTABLE
-PARSE = Reason.MCP_PARSE
+PARSE = Reason.MESSAGE_MALFORMED
 CALL = encoded(rpc("tools/call", {"name": "add", "arguments": {"a": 1}}))
 LENGTH = str(len(CALL))
 MIB = 1 << 20
@@ -247,8 +248,11 @@ def test_members_of_a_protocol(protocol: str, path: str, value: Any) -> None:
     """What a protocol has names for has some hundred members at most, as nothing real has more."""
     some, many = ({f"x{n}": n for n in range(count)} for count in (400, MAX_OWN_MEMBERS + 1))
 
-    assert read(protocol, sent(value(some), path=path)).unread is None
-    assert reason(read(protocol, sent(value(many), path=path))) is Reason.MCP_PARAMS
+    assert read(MessageProtocol(protocol), sent(value(some), path=path)).unread is None
+    assert (
+        reason(read(MessageProtocol(protocol), sent(value(many), path=path)))
+        is Reason.MESSAGE_PARAMS
+    )
 
 
 def test_arguments_have_as_many_members_as_they_like() -> None:
@@ -257,4 +261,4 @@ def test_arguments_have_as_many_members_as_they_like() -> None:
     for reads in (True, False):
         asked = sent(rpc("tools/call", {"name": "a", "arguments": arguments}), path="/mcp",
                      reads_arguments=lambda _, reads=reads: reads)  # fmt: skip
-        assert read("mcp", asked).unread is None
+        assert read(MessageProtocol.MCP, asked).unread is None

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from authz.core.protocols import HEADERS, Sent, read
-from authz.core.request import Call
+from authz.core.request import Call, CallKind, MessageProtocol
 from support.messages import why
 from support.sent import META, VERSION, mcp, rpc, sent
 
@@ -38,9 +38,11 @@ def test_white_space_around_a_value_is_no_difference(data: st.DataObject) -> Non
     """A field's value has no white space around it (RFC 9110 5.5), in any header that is read."""
     a2a = {"jsonrpc": "2.0", "id": 1, "method": "GetTask", "params": {"id": "t"}}
     requests = {
-        "mcp": sent(CALL, GOOD),
-        "a2a": sent(a2a, {"a2a-version": "1.0", "content-type": "application/json; charset=utf-8"}),
-        "openai": sent({"model": "m"}, path="/v1/embeddings"),
+        MessageProtocol.MCP: sent(CALL, GOOD),
+        MessageProtocol.A2A: sent(
+            a2a, {"a2a-version": "1.0", "content-type": "application/json; charset=utf-8"}
+        ),
+        MessageProtocol.OPENAI: sent({"model": "m"}, path="/v1/embeddings"),
     }
     for protocol, request in requests.items():
         assert request.headers.keys() <= HEADERS
@@ -76,7 +78,7 @@ def test_a_name_with_white_space_is_encoded() -> None:
 
     assert mcp(named, GOOD | {"mcp-name": " add"}).unread is not None
     assert mcp(named, GOOD | {"mcp-name": "=?base64?IGFkZA==?= "}).calls == (
-        Call("tools/call", "tool", " add"),
+        Call("tools/call", CallKind.TOOL, " add"),
     )
 
 
@@ -89,7 +91,7 @@ def test_headers_alone() -> None:
     }
     alone = Sent("POST", "/mcp", headers, b"", trusts_headers=True)
 
-    assert read("mcp", alone).calls == (Call("tools/call", "tool", "add"),)
+    assert read(MessageProtocol.MCP, alone).calls == (Call("tools/call", CallKind.TOOL, "add"),)
 
 
 @pytest.mark.parametrize("method", ["tools/list", "ping", "initialize", "notifications/x"])
@@ -105,12 +107,14 @@ def test_what_needs_params_has_none_in_null() -> None:
     """What names its target in the params names none in null; and only null is none."""
     for protocol, method in (("mcp", "tools/call"), ("a2a", "GetTask"), ("a2a", "SendMessage")):
         message = {"jsonrpc": "2.0", "id": 1, "method": method, "params": None}
-        assert why(protocol, sent(message)) == "mcp_params"
+        assert why(protocol, sent(message)) == "message_params"
     odd: list[object] = [False, 0, "", [], "null"]
     for params in odd:
-        assert why("mcp", sent(rpc("tools/list") | {"params": params})) == "mcp_params"
+        assert why("mcp", sent(rpc("tools/list") | {"params": params})) == "message_params"
     tasks = {"jsonrpc": "2.0", "id": 1, "method": "ListTasks"}
-    assert read("a2a", sent(tasks | {"params": None})) == read("a2a", sent(tasks))
+    assert read(MessageProtocol.A2A, sent(tasks | {"params": None})) == read(
+        MessageProtocol.A2A, sent(tasks)
+    )
 
 
 def test_arguments_that_are_null() -> None:

@@ -12,15 +12,15 @@ from hypothesis import strategies as st
 
 from authz.core.protocols import HEADERS, Message, Sent, mcp_metadata, read
 from authz.core.protocols.jsonrpc import MAX_BATCH, MAX_ID_CHARS
-from authz.core.protocols.mcp import MAX_CALLS, MAX_NAME_CHARS, MAX_URI_CHARS
+from authz.core.protocols.mcp import MAX_CALLS
 from authz.core.reason import Reason
-from authz.core.request import Call
+from authz.core.request import MAX_NAME_CHARS, MAX_URI_CHARS, Call, CallKind, MessageProtocol
 from support.sent import META, VERSION, encoded, mcp, reason, rpc, sent
 
-INVALID = Reason.MCP_INVALID_REQUEST
+INVALID = Reason.MESSAGE_INVALID
 MISMATCH = Reason.MCP_HEADER_MISMATCH
-PARAMS = Reason.MCP_PARAMS
-PARSE = Reason.MCP_PARSE
+PARAMS = Reason.MESSAGE_PARAMS
+PARSE = Reason.MESSAGE_MALFORMED
 UNSEEN = Reason.BODY_UNINSPECTABLE
 UNTRUSTED = Reason.MCP_UNTRUSTED_HEADERS
 OLD = "2025-03-26"
@@ -39,35 +39,38 @@ def b64(text: str) -> str:
 @pytest.mark.parametrize(
     ("message", "calls"),
     [
-        (ADD, [Call("tools/call", "tool", "add")]),
-        (rpc("tools/call", {"name": "add"}), [Call("tools/call", "tool", "add")]),
+        (ADD, [Call("tools/call", CallKind.TOOL, "add")]),
+        (rpc("tools/call", {"name": "add"}), [Call("tools/call", CallKind.TOOL, "add")]),
         (
             rpc("tools/call", {"name": "ад \U0001f600"}),
-            [Call("tools/call", "tool", "ад \U0001f600")],
+            [Call("tools/call", CallKind.TOOL, "ад \U0001f600")],
         ),
-        (rpc("tools/call", {"name": "add"}, id=None), [Call("tools/call", "tool", "add")]),
-        (rpc("tools/call", {"name": "a", "task": {}}), [Call("tools/call", "tool", "a")]),
-        (rpc("resources/read", {"uri": "f:///a"}), [Call("resources/read", "resource", "f:///a")]),
+        (rpc("tools/call", {"name": "add"}, id=None), [Call("tools/call", CallKind.TOOL, "add")]),
+        (rpc("tools/call", {"name": "a", "task": {}}), [Call("tools/call", CallKind.TOOL, "a")]),
+        (
+            rpc("resources/read", {"uri": "f:///a"}),
+            [Call("resources/read", CallKind.RESOURCE, "f:///a")],
+        ),
         (
             rpc("resources/subscribe", {"uri": "f:///a"}),
-            [Call("resources/subscribe", "resource", "f:///a")],
+            [Call("resources/subscribe", CallKind.RESOURCE, "f:///a")],
         ),
         (
             rpc("resources/unsubscribe", {"uri": "f:///a"}),
-            [Call("resources/unsubscribe", "resource", "f:///a")],
+            [Call("resources/unsubscribe", CallKind.RESOURCE, "f:///a")],
         ),
-        (rpc("prompts/get", {"name": "p"}), [Call("prompts/get", "prompt", "p")]),
-        (rpc("tasks/get", {"taskId": "t"}), [Call("tasks/get", "task", "t")]),
-        (rpc("tasks/result", {"taskId": "t"}), [Call("tasks/result", "task", "t")]),
-        (rpc("tasks/update", {"taskId": "t"}), [Call("tasks/update", "task", "t")]),
-        (rpc("tasks/cancel", {"taskId": "t"}), [Call("tasks/cancel", "task", "t")]),
+        (rpc("prompts/get", {"name": "p"}), [Call("prompts/get", CallKind.PROMPT, "p")]),
+        (rpc("tasks/get", {"taskId": "t"}), [Call("tasks/get", CallKind.TASK, "t")]),
+        (rpc("tasks/result", {"taskId": "t"}), [Call("tasks/result", CallKind.TASK, "t")]),
+        (rpc("tasks/update", {"taskId": "t"}), [Call("tasks/update", CallKind.TASK, "t")]),
+        (rpc("tasks/cancel", {"taskId": "t"}), [Call("tasks/cancel", CallKind.TASK, "t")]),
         (
             rpc("completion/complete", {"ref": {"type": "ref/prompt", "name": "p"}}),
-            [Call("completion/complete", "prompt", "p")],
+            [Call("completion/complete", CallKind.PROMPT, "p")],
         ),
         (
             rpc("completion/complete", {"ref": {"type": "ref/resource", "uri": "f:///{a}"}}),
-            [Call("completion/complete", "resource", "f:///{a}")],
+            [Call("completion/complete", CallKind.RESOURCE, "f:///{a}")],
         ),
         *(
             (rpc(method), [Call(method)])
@@ -85,10 +88,10 @@ def b64(text: str) -> str:
         ),
         (NOTE, [Call("notifications/initialized")]),
         (rpc("notifications/x/of/another", id=None), [Call("notifications/x/of/another")]),
-        (ANSWER, [Call("", "response")]),
-        ({"jsonrpc": "2.0", "id": "x", "error": {"code": 1}}, [Call("", "response")]),
-        ({"jsonrpc": "2.0", "id": None, "error": {"code": 1}}, [Call("", "response")]),
-        ({"jsonrpc": "2.0", "error": {"code": 1}}, [Call("", "response")]),
+        (ANSWER, [Call("", CallKind.RESPONSE)]),
+        ({"jsonrpc": "2.0", "id": "x", "error": {"code": 1}}, [Call("", CallKind.RESPONSE)]),
+        ({"jsonrpc": "2.0", "id": None, "error": {"code": 1}}, [Call("", CallKind.RESPONSE)]),
+        ({"jsonrpc": "2.0", "error": {"code": 1}}, [Call("", CallKind.RESPONSE)]),
         (rpc("roots/list"), [Call("roots/list", is_known=False)]),  # asked by servers only
         (rpc("sampling/createMessage"), [Call("sampling/createMessage", is_known=False)]),
         (rpc("Tools/Call", {"name": "add"}), [Call("Tools/Call", is_known=False)]),
@@ -109,9 +112,9 @@ def b64(text: str) -> str:
             ),
             [
                 Call("subscriptions/listen"),
-                Call("subscriptions/listen", "resource", "f:///a"),
-                Call("subscriptions/listen", "resource", "f:///b"),
-                Call("subscriptions/listen", "task", "t"),
+                Call("subscriptions/listen", CallKind.RESOURCE, "f:///a"),
+                Call("subscriptions/listen", CallKind.RESOURCE, "f:///b"),
+                Call("subscriptions/listen", CallKind.TASK, "t"),
             ],
         ),
     ],
@@ -278,10 +281,10 @@ def test_batches(version: str | None) -> None:
 
     assert mcp(batch, {"mcp-protocol-version": version}) == Message(
         (
-            Call("tools/call", "tool", "add"),
+            Call("tools/call", CallKind.TOOL, "add"),
             Call("notifications/initialized"),
-            Call("", "response"),
-            Call("prompts/get", "prompt", "p"),
+            Call("", CallKind.RESPONSE),
+            Call("prompts/get", CallKind.PROMPT, "p"),
         ),
         (b"1", b'"x"'),
     )
@@ -456,9 +459,9 @@ def test_encoded_names(name: str, header: str, is_read: bool) -> None:  # noqa: 
 @pytest.mark.parametrize(
     ("method", "headers", "expected"),
     [
-        ("GET", {}, Call("", "stream")),
-        ("DELETE", {}, Call("", "session")),
-        ("DELETE", {"content-length": "0"}, Call("", "session")),
+        ("GET", {}, Call("", CallKind.STREAM)),
+        ("DELETE", {}, Call("", CallKind.SESSION)),
+        ("DELETE", {"content-length": "0"}, Call("", CallKind.SESSION)),
         ("GET", {"upgrade": "websocket"}, UNSEEN),
         ("DELETE", {"upgrade": "h2c"}, UNSEEN),
         ("POST", {"upgrade": "websocket"}, UNSEEN),
@@ -489,15 +492,18 @@ def test_get_with_a_body(method: str) -> None:
 @pytest.mark.parametrize(
     ("headers", "expected"),
     [
-        (MODERN_HEADERS, Call("tools/call", "tool", "add")),
-        ({**MODERN_HEADERS, "mcp-name": b64("caf\u00e9")}, Call("tools/call", "tool", "caf\u00e9")),
+        (MODERN_HEADERS, Call("tools/call", CallKind.TOOL, "add")),
+        (
+            {**MODERN_HEADERS, "mcp-name": b64("caf\u00e9")},
+            Call("tools/call", CallKind.TOOL, "caf\u00e9"),
+        ),
         (
             {**MODERN_HEADERS, "mcp-method": "resources/read", "mcp-name": "f:///a"},
-            Call("resources/read", "resource", "f:///a"),
+            Call("resources/read", CallKind.RESOURCE, "f:///a"),
         ),
         (
             {**MODERN_HEADERS, "mcp-method": "prompts/get", "mcp-name": "p"},
-            Call("prompts/get", "prompt", "p"),
+            Call("prompts/get", CallKind.PROMPT, "p"),
         ),
         ({"mcp-protocol-version": VERSION, "mcp-method": "tools/list"}, Call("tools/list")),
         (
@@ -520,7 +526,7 @@ def test_get_with_a_body(method: str) -> None:
         ({**MODERN_HEADERS, "mcp-name": "delete_all,add"}, MISMATCH),
         ({**MODERN_HEADERS, "mcp-name": f"add,{b64('delete_all')}"}, MISMATCH),
         ({**MODERN_HEADERS, "mcp-method": "tools/call,ping"}, MISMATCH),
-        ({**MODERN_HEADERS, "mcp-name": b64("a,b")}, Call("tools/call", "tool", "a,b")),
+        ({**MODERN_HEADERS, "mcp-name": b64("a,b")}, Call("tools/call", CallKind.TOOL, "a,b")),
         # What these are for stands in the body alone.
         ({**MODERN_HEADERS, "mcp-method": "tasks/get"}, UNTRUSTED),
         ({**MODERN_HEADERS, "mcp-method": "completion/complete"}, UNTRUSTED),
@@ -568,8 +574,8 @@ def test_arguments(params: object, arguments: bytes) -> None:
         return True
 
     (call,) = mcp(message, reads_arguments=reads).calls
-    assert call == Call("tools/call", "tool", "add", arguments=arguments)
-    assert asked == [Call("tools/call", "tool", "add")]
+    assert call == Call("tools/call", CallKind.TOOL, "add", arguments=arguments)
+    assert asked == [Call("tools/call", CallKind.TOOL, "add")]
     assert mcp(message).calls[0].arguments == b""
 
 
@@ -579,7 +585,7 @@ def test_masked_arguments_are_not_known() -> None:
 
     assert mcp(message, reads_arguments=lambda _: True).calls[0].arguments != b""
     (masked,) = mcp(message, is_text=True, reads_arguments=lambda _: True).calls
-    assert masked == Call("tools/call", "tool", "add")
+    assert masked == Call("tools/call", CallKind.TOOL, "add")
 
 
 @pytest.mark.parametrize(
@@ -688,7 +694,7 @@ def test_metadata_of_responses_and_ids() -> None:
     """A response has no method there; an id that a double can't hold is no id."""
     response = filtered({"jsonrpc": "2.0", "method": "__jsonrpc_response", "id": 1})
 
-    assert mcp(b"", metadata=response) == Message((Call("", "response"),))
+    assert mcp(b"", metadata=response) == Message((Call("", CallKind.RESPONSE),))
     for odd in (1.5, 2**53, -(2**60), True, None, [1], "x" * (MAX_ID_CHARS + 1)):
         message = mcp(b"", metadata=filtered({**ADD, "id": odd}))
         assert message.ids == ()
@@ -774,7 +780,7 @@ def requests(draw: Any) -> Sent:
 @given(requests())
 def test_anything(request_: Sent) -> None:
     """Any bytes under any headers make calls, or have a reason why not, and never both."""
-    message = read("mcp", request_)
+    message = read(MessageProtocol.MCP, request_)
 
     assert bool(message.calls) != bool(message.unread)
     assert len(message.calls) <= MAX_CALLS

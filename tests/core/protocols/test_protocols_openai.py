@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from authz.core.protocols import Sent, read
 from authz.core.protocols.json_members import fold, folded
+from authz.core.request import MessageProtocol
 from support.messages import JSON, assert_one_of_both, bare, calls, post, respelled, targets, why
 
 CHAT = "/v1/chat/completions"
@@ -126,7 +127,7 @@ def test_tools_within_a_conversation(
 )
 def test_conversations_that_are_odd(parts: list[object]) -> None:
     """What has more of these members than anybody needs is refused."""
-    assert why("openai", chat(**within(*parts))) == "mcp_params"
+    assert why("openai", chat(**within(*parts))) == "message_params"
 
 
 def test_bodies_and_tools_in_all() -> None:
@@ -138,7 +139,7 @@ def test_bodies_and_tools_in_all() -> None:
 
     nested = chat(fallbacks=[{"extra_body": {}}, *full])
     for over in (chat(fallbacks=[*several, *several]), nested):
-        assert why("openai", over) == "mcp_params"
+        assert why("openai", over) == "message_params"
 
 
 @given(st.lists(st.text(alphabet="aA_\n\u0130\u017f\u1e9ea\u0345\u03a3 "), max_size=40))
@@ -284,7 +285,7 @@ def test_further_models(members: dict[str, object], wanted: list[str]) -> None:
 )  # fmt: skip
 def test_bodies_that_are_refused(body: object) -> None:
     """What names no model for certain, or has members of a wrong kind, is refused."""
-    assert why("openai", post(CHAT, body)) == "mcp_params"
+    assert why("openai", post(CHAT, body)) == "message_params"
 
 
 @pytest.mark.parametrize(
@@ -389,7 +390,7 @@ def test_too_many_models() -> None:
     inner = {"model": "a", "models": [f"b{i}" for i in range(16)]}
     further = {"models": [f"c{i}" for i in range(14)], "fallbacks": [inner]}
     assert len(calls("openai", chat(**further))) == 32
-    assert why("openai", chat(**further, extra_body={"model": "d"})) == "mcp_params"
+    assert why("openai", chat(**further, extra_body={"model": "d"})) == "message_params"
 
 
 @pytest.mark.parametrize(
@@ -454,14 +455,16 @@ PATHS = st.lists(SEGMENTS, max_size=6).map(lambda parts: "/" + "/".join(parts)) 
 def test_never_raises(path: str, http: str, body: object, is_text: bool) -> None:  # noqa: FBT001 - drawn
     """Whatever comes, there are calls or a reason, never an exception and never both."""
     sent = post(path, body, method=http, is_text=is_text, reads=lambda _: True)
-    assert_one_of_both(read("openai", sent))
-    assert_one_of_both(read("openai", bare(http, path)))
-    assert_one_of_both(read("openai", post(path, json.dumps(body).encode()[:-1])))
+    assert_one_of_both(read(MessageProtocol.OPENAI, sent))
+    assert_one_of_both(read(MessageProtocol.OPENAI, bare(http, path)))
+    assert_one_of_both(read(MessageProtocol.OPENAI, post(path, json.dumps(body).encode()[:-1])))
 
 
 @given(st.data(), BODIES)
 def test_the_same_json_in_another_form(data: st.DataObject, body: dict[str, object]) -> None:
     """How JSON is written changes nothing."""
-    first = read("openai", post(CHAT, body, reads=lambda _: True))
-    again = read("openai", post(CHAT, respelled(data.draw, body), reads=lambda _: True))
+    first = read(MessageProtocol.OPENAI, post(CHAT, body, reads=lambda _: True))
+    again = read(
+        MessageProtocol.OPENAI, post(CHAT, respelled(data.draw, body), reads=lambda _: True)
+    )
     assert first == again

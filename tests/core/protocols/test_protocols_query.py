@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from authz.config import ConfigError, load_text
 from authz.core.protocols import Sent, read
 from authz.core.protocols.openai_members import KNOWN
+from authz.core.request import MessageProtocol
 from support.messages import bare, calls, post, targets, why
 from support.posts import message
 from support.sent import sent
@@ -161,7 +162,7 @@ def test_the_member_is_named_for_operators() -> None:
     """Its name is told if it is a word; what else a client writes there may be a secret."""
 
     def detail(name: str) -> str:
-        unread = read("openai", post(CHAT, {"model": "m", name: 1})).unread
+        unread = read(MessageProtocol.OPENAI, post(CHAT, {"model": "m", name: 1})).unread
         assert unread is not None
         return unread[1]
 
@@ -180,7 +181,7 @@ def test_a_model_that_a_tool_brings() -> None:
     assert found == [
         (name, ("image_generation", "group", "advisor", "a")) for name in ("m", "pictures", "sage")
     ]
-    assert why("openai", model(tools=[{"type": "x", "model": {"n": 1}}])) == "mcp_params"
+    assert why("openai", model(tools=[{"type": "x", "model": {"n": 1}}])) == "message_params"
 
 
 def test_an_engine_in_the_path() -> None:

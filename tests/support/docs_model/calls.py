@@ -89,7 +89,7 @@ def read_calls(config: Config, route: Rule, asked: Asked, segments: list[str]) -
             raise Refused("mcp_header_mismatch")
         return [call]
     if not method:
-        raise Refused("mcp_invalid_request")  # an A2A server asks nothing that could be answered
+        raise Refused("message_invalid")  # an A2A server asks nothing that could be answered
     return list(a2a_calls(A2A_OLD.get(method, method), params, known))
 
 
@@ -101,7 +101,7 @@ def call_without_body(asked: Asked, protocol: str, segments: list[str]) -> Call 
         return None
     if asked.method == "GET":
         if segments[-2:] != [".well-known", "agent-card.json"]:
-            raise Refused("mcp_invalid_request")
+            raise Refused("message_invalid")
         return Call("a2a", "GetAgentCard")
     if query_of(asked).get("A2A-Version", "1.0") not in ("0.3", "1.0"):
         raise Refused("body_uninspectable")
@@ -118,7 +118,7 @@ def read_body(asked: Asked, protocol: str) -> Any:
     """The JSON of a body that can be read by everybody in one way."""
     if asked.method != "POST":
         # Which is said of a method that the protocol has not, and no body, is left open.
-        only = [] if protocol == "openai" else ["mcp_invalid_request"]
+        only = [] if protocol == "openai" else ["message_invalid"]
         raise Refused("body_uninspectable", *only)
     content_type = asked.headers.get("content-type", "")
     is_json = re.fullmatch(r"application/json(; charset=utf-8)?", content_type)
@@ -129,7 +129,7 @@ def read_body(asked: Asked, protocol: str) -> Any:
     try:
         return json.loads(asked.body.decode(), object_pairs_hook=without_doubles)
     except ValueError:
-        raise Refused("mcp_parse") from None
+        raise Refused("message_malformed") from None
 
 
 def without_doubles(members: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -144,13 +144,13 @@ def json_rpc(message: Any) -> tuple[str, dict[str, Any]]:
     members = {"jsonrpc", "id", "method", "params", "result"}
     is_one = isinstance(message, dict) and message.get("jsonrpc") == "2.0"
     if not is_one or not set(message) <= members:
-        raise Refused("mcp_invalid_request")
+        raise Refused("message_invalid")
     number, method, params = message.get("id", 0), message.get("method", ""), message.get("params")
     if isinstance(number, bool) or not isinstance(number, int | str):
-        raise Refused("mcp_invalid_request")
+        raise Refused("message_invalid")
     if params is not None and not isinstance(params, dict):
         # "parameters of another type", or "no JSON-RPC 2.0"
-        raise Refused("mcp_params", "mcp_invalid_request")
+        raise Refused("message_params", "message_invalid")
     return method, params or {}
 
 
@@ -166,7 +166,7 @@ def mcp_call(method: str, params: dict[str, Any], known: list[str]) -> Call:
     key, parameter = NAMED[method]
     name, arguments = params.get(parameter), params.get("arguments") or {}
     if not isinstance(name, str) or not name or min(name) < " ":
-        raise Refused("mcp_params")
+        raise Refused("message_params")
     return Call("mcp", method, key, name, arguments)
 
 
@@ -175,7 +175,7 @@ def a2a_calls(method: str, params: dict[str, Any], known: list[str]) -> list[Cal
     if method in ("SendMessage", "SendStreamingMessage"):
         message = params.get("message")
         if not isinstance(message, dict):
-            raise Refused("mcp_params")
+            raise Refused("message_params")
         call = Call("a2a", method, arguments=params)
         calls = []
         if task := message.get("taskId"):
@@ -187,7 +187,7 @@ def a2a_calls(method: str, params: dict[str, Any], known: list[str]) -> list[Cal
         return calls if task or skill else [call, *calls]
     if method in A2A_TASKS:
         if not params.get("id"):
-            raise Refused("mcp_params")
+            raise Refused("message_params")
         return [Call("a2a", method, arguments=params, task=params["id"])]
     is_known = method in A2A_OTHERS or text_fits(known, method)
     return [Call("a2a", method, arguments=params, is_known=is_known)]
@@ -205,16 +205,16 @@ def model_call(body: Any, path: str, query: Mapping[str, str]) -> Call:
     if not method:
         raise Refused("body_uninspectable")
     if not isinstance(body, dict):
-        raise Refused("mcp_params")
+        raise Refused("message_params")
     metadata = body.get("metadata", {})
     known = {"model", "stream", "metadata"} | MODEL_MEMBERS[method]
     is_plain = isinstance(metadata, dict) and all(isinstance(v, str) for v in metadata.values())
     if not is_plain or not set(body) <= known or not set(query) <= {"api-version", "beta"}:
         raise Refused("body_uninspectable")
     if not body.get("model"):
-        raise Refused("mcp_params")
+        raise Refused("message_params")
     streaming = body.get("stream", False)
     if not isinstance(streaming, bool):
-        raise Refused("mcp_params")
+        raise Refused("message_params")
     tools = [tool.get("function", tool)["name"] for tool in body.get("tools", [])]
     return Call("openai", method, "names", body["model"], body, offered=tools, streaming=streaming)

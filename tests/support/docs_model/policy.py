@@ -73,7 +73,7 @@ def standing(
         if perhaps or not through_others:  # what such entries deny is told by rules
             yield "policy_denied"
     if any(call and not call.is_known for call in calls):
-        yield "mcp_unknown_method"
+        yield "method_unknown"
 
 
 def is_suspended(entries: list[Rule]) -> bool:

@@ -1,0 +1,8 @@
+"""Base64url without padding, as JOSE has it (RFC 7515 section 2)."""
+
+from base64 import urlsafe_b64encode
+
+
+def base64url(data: bytes) -> str:
+    """Encode bytes."""
+    return urlsafe_b64encode(data).rstrip(b"=").decode()
