@@ -146,7 +146,7 @@ def test_an_audit_record(world: World, capsys: pytest.CaptureFixture[str], tmp_p
     expected = [
         (0, "ALLOW"),
         (1, "nearest miss: finance-read/0: the scope balance:read is"),
-        (1, f"1 agent     {TRAVEL}\n            it was refused before policy was asked\nDENY  "),
+        (1, f"1 agent     {TRAVEL}\n            refused before policy was asked\nDENY  "),
     ]
     for record, (status, words) in zip(records, expected, strict=True):
         call = ["explain", str(path), "--audit", str(world.audit_path), "--decision-id"]
@@ -179,12 +179,12 @@ def test_a_terminal_is_not_obeyed(config: Path, capsys: pytest.CaptureFixture[st
         ([], "give METHOD and URL"),
         (["GET"], "give METHOD and URL"),
         (["GET", URL], "--agent"),
-        (["GET", "/a", "--agent", "x"], "no URL"),
+        (["GET", "/a", "--agent", "x"], "not a URL"),
         (["--audit", "f"], "go together"),
         (["--check-request", "f", "--agent", "x"], "leave them out"),
         (["--check-request", "f", "--audit", "f", "--decision-id", "a"], "one of"),
         (["GET", URL, "--agent", "x", "--claim", "a"], "NAME=VALUE"),
-        (["GET", URL, "--agent", "x", "--token-age", "5"], "no age"),
+        (["GET", URL, "--agent", "x", "--token-age", "5"], "not an age"),
     ],
 )
 def test_usage(arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -241,7 +241,7 @@ def test_in_shadow(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "policy in shadow: deny finance-read/0" in told
     assert "nearest miss: finance-read/0: the scope balance:read is missing" in told
     assert told.splitlines()[-2:] == [
-        "            no rule: shadow: true allows what rules refuse",
+        "            by no rule: shadow: true allows what the rules refuse",
         "ALLOW",
     ]
     suspended = "sa/travel\n    suspended: true\n"

@@ -106,12 +106,12 @@ def test_explain(
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        (["--tool", "a", "--prompt", "b"], "tool and prompt are two things"),
-        (["--tool", "a", "--model", "b"], "mcp, a2a and models are protocols of their own"),
-        (["--arguments", "{}x"], "no JSON object"),
-        (["--arguments", "[]"], "no JSON object"),
-        (["--arguments", '{"a": 1, "a": 2}'], "no JSON object"),
-        (["--arguments", '{"a": 1}'], "say a method, a tool, a resource"),
+        (["--tool", "a", "--prompt", "b"], "tool and prompt are two targets"),
+        (["--tool", "a", "--model", "b"], "mcp, a2a and models are different protocols"),
+        (["--arguments", "{}x"], "not a JSON object"),
+        (["--arguments", "[]"], "not a JSON object"),
+        (["--arguments", '{"a": 1, "a": 2}'], "not a JSON object"),
+        (["--arguments", '{"a": 1}'], "name a method, a tool, a resource"),
         (["--skill", "a"], "a2a.method: must not be empty"),
         (["--stream"], "models.name: must not be empty"),
         (["--audit", "f", "--decision-id", "a", "--tool", "a"], "leave them out"),
@@ -255,7 +255,7 @@ def test_replay(trips: Path, capsys: pytest.CaptureFixture[str]) -> None:
     log = written(trips, [tool("x")], decision="deny", reason="mcp_unknown_method")
     assert replayed(trips, log, capsys)[1]["unchanged"] == 1
     log = written(trips, [], decision="deny", reason="body_truncated", by_policy=False)
-    assert replayed(trips, log, capsys)[1]["not_policys"] == 1
+    assert replayed(trips, log, capsys)[1]["not_by_policy"] == 1
 
 
 def test_arguments_are_not_recorded(trips: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -271,10 +271,10 @@ def test_arguments_are_not_recorded(trips: Path, capsys: pytest.CaptureFixture[s
     assert (status, report["not_judged"]["count"], report["unchanged"]) == (1, 2, 1)
     assert report["not_judged"]["by"][0]["agent"] == TRAVEL
     assert run("replay", str(trips), "--audit", str(log), *then) == 1
-    assert "no record has the arguments of calls" in capsys.readouterr().out
+    assert "records hold neither the arguments of calls" in capsys.readouterr().out
     assert run("explain", str(trips), "--audit", str(log), "--decision-id", "d1") == 1
     said = capsys.readouterr().out
-    assert "arguments are not recorded" in said
+    assert "records hold no arguments" in said
     assert "3 policy on the tool search" in said
     assert "trips/book: the condition failed" in said
     free = trips.read_text().replace("      when: operation.arguments.price <= 600\n", "")

@@ -325,7 +325,10 @@ def test_reviews_say_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     capsys.readouterr()
     assert cli.main([*words, "--claim", 'groups=[{"value": "staff"}]']) == 1
     told = capsys.readouterr().out
-    assert "only what it takes away counts: the claim groups is in a form that is not read" in told
+    assert (
+        "only its denies and suspension apply: the claim groups is in a form that is not read"
+        in told
+    )
     assert cli.main(["test", str(config), str(cases)]) == 0
 
 
