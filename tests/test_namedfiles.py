@@ -64,7 +64,7 @@ def test_from_where_paths_count(tmp_path: Path, capsys: pytest.CaptureFixture[st
     """A relative path is told with the folder in which it was looked for."""
     found = told(config(tmp_path, more="candidate: none.yaml\n"), capsys)
 
-    where = f"none.yaml can't be read in {Path.cwd()}, the folder that relative paths start from: No such"
+    where = f"none.yaml can't be read in {Path.cwd()}, which relative paths start from: No such"
     assert found["candidate: none.yaml"].startswith(f"candidate: {where}")
 
 

@@ -103,12 +103,12 @@ BAD = [
     ("{", "line 1: "),
     ('{"agent":"spiffe://c/a"}\n{"issuer":1}', "line 2: Expected"),
     ('{"agnet":"a"}', "unknown field `agnet`"),
-    ("{}", "agent or issuer is needed"),
-    ('{"subject":"alice"}', "agent or issuer is needed"),
-    ('{"agent":"a","issuer":"b"}', "agent stands alone"),
+    ("{}", "agent or issuer is required"),
+    ('{"subject":"alice"}', "agent or issuer is required"),
+    ('{"agent":"a","issuer":"b"}', "agent must be given alone"),
     ('{"agent":"travel"}', "line 1: agent: the ID does not start with spiffe://"),
     ('{"agent":"spiffe://corp.example/ns/*"}', "line 1: agent: "),
-    ('{"issuer":"b","token_id":"c","subject":"d"}', "token_id goes with issuer alone"),
+    ('{"issuer":"b","token_id":"c","subject":"d"}', "token_id must be given with issuer alone"),
     ('{"issuer":"b","before":"2026-01-01T00:00:00"}', "timezone"),
     ('{"issuer":"b","before":12}', "Expected"),
     ("\udcff", "line 1: "),
@@ -179,11 +179,14 @@ def test_the_command(revoking: World, capsys: pytest.CaptureFixture[str]) -> Non
     assert reason_of(revoking.ask(token)) == "agent_suspended"
 
     assert main(["revoke", str(config), "--subject", "alice"]) == 2
-    assert "agent or issuer is needed" in capsys.readouterr().err
+    assert "agent or issuer is required" in capsys.readouterr().err
     before = (revoking.folder / "revoked.jsonl").read_bytes()
     for flags, words in (
         (("--agent", "travel"), "agent: the ID does not start"),
-        (("--agent", TRAVEL.replace("corp", "copr")), "its trust domain is not one of corp.example"),
+        (
+            ("--agent", TRAVEL.replace("corp", "copr")),
+            "its trust domain is not one of corp.example",
+        ),
         (("--issuer", f"{ISSUER}/", "--subject", "alice"), f"its issuers: {ISSUER}"),
     ):
         assert main(["revoke", str(config), *flags]) == 2

@@ -140,7 +140,7 @@ class _Builder:
         self._next()  # the document's end
         event = self._next()
         if isinstance(event, yaml.DocumentStartEvent):
-            self._problem(_line(event), "a second document: one file is one, without ---")
+            self._problem(_line(event), "a second document: a file may hold only one, without ---")
             raise _StopError
         return data
 
@@ -191,7 +191,7 @@ class _Builder:
             key = self._key(event, line)
             if key in data:
                 self._place.append(key)
-                self._problem(line, f"this key stands on line {lines.of((key,))} already")
+                self._problem(line, f"this key is already on line {lines.of((key,))}")
                 self._place.pop()
                 key = None
             if key is None:
@@ -238,7 +238,7 @@ def _text(event: Any) -> str:  # noqa: ANN401 - see _line
     """A scalar's text. A NUL, which an escape can write, ends texts for the system."""
     text = str(event.value)
     if "\0" in text:
-        told = "the control character U+0000 must not be here"
+        told = "the control character U+0000 is not allowed"
         raise yaml.MarkedYAMLError(problem=told, problem_mark=event.start_mark)
     return text
 

@@ -72,10 +72,10 @@ def check_claims(jws: Jws, issuer: IssuerSettings, route: Route, now: float) -> 
 def _check_kind(members: Mapping[str, Any]) -> None:
     """A plain JWT may be of any kind: one that is surely of another is told so."""
     if any(name in members for name in _OF_OTHER_KINDS):
-        raise Denied(Reason.TOKEN_TYP, "its claims are those of another kind of token")
+        raise Denied(Reason.TOKEN_TYP, "its claims are typical of another kind of token")
     for name, kinds in _KIND_CLAIMS.items():
         if name in members and members[name] not in kinds:
-            raise Denied(Reason.TOKEN_TYP, f"its {name} says that it is no access token")
+            raise Denied(Reason.TOKEN_TYP, f"its {name} says that it is not an access token")
 
 
 def _check_is_access_token(members: Mapping[str, Any], issuer: IssuerSettings) -> None:

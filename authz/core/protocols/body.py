@@ -24,7 +24,7 @@ MAX_DEPTH: Final = 32  # JSON schemas and filters in arguments nest deeper than 
 JSON_TYPES: Final = frozenset({"application/json"})
 _MASK: Final = "!"  # Envoy writes it for each byte that is no UTF-8, into texts
 _REPLACEMENT: Final = "\ufffd".encode()  # agentgateway writes it
-_NO_BODY: Final = "no body was sent, or the proxy keeps it"
+_NO_BODY: Final = "no body was sent, or the proxy does not pass it on"
 _UTF8: Final = frozenset({"charset=utf-8", 'charset="utf-8"'})
 
 
@@ -81,7 +81,7 @@ def _require_whole(sent: Sent) -> None:
     if sent.max_bytes is not None and seen >= sent.max_bytes:
         raise Denied(Reason.BODY_TRUNCATED, "the body fills the proxy's limit: more may follow")
     if announced is None and sent.max_bytes is None:
-        detail = "no content-length, and the proxy's limit is not named in authz_max_request_bytes"
+        detail = "no content-length, and authz_max_request_bytes does not name the proxy's limit"
         raise Denied(Reason.BODY_UNINSPECTABLE, detail)
     if seen > MAX_BODY_BYTES:
         raise Denied(Reason.BODY_TRUNCATED, f"the body is larger than {MAX_BODY_BYTES} bytes")
@@ -101,7 +101,7 @@ def _require_plain(sent: Sent, types: AbstractSet[str]) -> None:
         if media_type.strip(OWS) not in types or parameter.strip(OWS) not in _UTF8:
             raise Denied(Reason.BODY_UNINSPECTABLE, "the content-type is not JSON in UTF-8")
     if sent.is_text and _REPLACEMENT in sent.body:
-        raise Denied(Reason.BODY_UNINSPECTABLE, "the body held bytes that are no UTF-8")
+        raise Denied(Reason.BODY_UNINSPECTABLE, "the body held bytes that are not UTF-8")
 
 
 def _require_unmasked_members(value: object) -> None:
