@@ -158,16 +158,20 @@ BROKEN = [
     ),
     ("[finance-read, public]", "@@[finance-raed, public]", "did you mean finance-read?"),
     ("[finance-read, public]", "@@[xyz, public]", "known: finance-pay, finance-read, public"),
-    ("sa/payments\n", "@@sa/travel\n", "sa/travel stands on line 9 already"),
-    ("name: finance,", "name: finance}\n@@  - {name: finance,", "finance stands on line 2 already"),
+    ("sa/payments\n", "@@sa/travel\n", "sa/travel is already defined on line 9"),
+    (
+        "name: finance,",
+        "name: finance}\n@@  - {name: finance,",
+        "finance is already defined on line 2",
+    ),
     ("id: spiffe://corp.example/ns/agents/sa/travel", "@@id: spiffe://x/y", "trust_domains"),
     ("subjects: [alice]", "@@subjects: []", "an empty list matches nobody"),
     ("subjects: [alice]", "@@subjects: ['*']", "no pattern; leave subjects out to match any"),
     # YAML
     ("  drain: 5s", "@@\tdrain: 5s", "a tab: YAML is indented with spaces only"),
     ("suspended: true", "\n@@\tsuspended: true", "a tab"),
-    ("  drain: 5s", "@@   drain: 5s", "keys stand in the column of the first one on line 4"),
-    ("  drain: 5s", "@@ drain: 5s", "keys stand in the column of the first one on line 1"),
+    ("  drain: 5s", "@@   drain: 5s", "keys must start in the column of the first one on line 4"),
+    ("  drain: 5s", "@@ drain: 5s", "keys must start in the column of the first one on line 1"),
     ("    suspended: true", "@@     suspended: true", "of the first one on line 13"),
     ("    suspended: true", "@@   suspended: true", "of the first one on line 9"),
     ("trust_domains: [corp.example]", "@@trust_domains: ['a'b]", "must stand in quotes"),
@@ -235,10 +239,14 @@ ALONE = [
     (
         'keys: {jwks_uri: "http://127.0.0.1:1/jwks", insecure: true,',
         'keys: {\n@@      jwks_uri: "http://127.0.0.1:1/jwks",',
-        "keys.jwks_uri: plain http",
+        "keys.jwks_uri: over plain http",
     ),
     ("  public:\n", f"{DENY}\t", "grants.public[0]: not YAML"),
-    ("cache: {entries: 5000}", "pdp:\n  timeout: 9ms\n@@  url: http://p/x", "pdp.url: plain http"),
+    (
+        "cache: {entries: 5000}",
+        "pdp:\n  timeout: 9ms\n@@  url: http://p/x",
+        "pdp.url: over plain http",
+    ),
     ("  drain: 5s", "  drain: 5s\n  workers: 2", "server.listen: with several workers"),
     ("certificate: required", "certificate: required,\n@@    hops: 2", "default.hops: trusted_pr"),
     ("certificate: required", "hops: 2,\n@@    identity: xfcc", "trusted_proxies must list"),
@@ -251,7 +259,7 @@ ALONE = [
     ("subjects: [alice]", "subjects: [a,\n@@    '*']", 'subjects[1]: "*" is no pattern'),
     ("subjects: [alice]", "\n@@    subjects: ['spiffe://x/a*']", "subjects[0]: '*' stands for"),
     ("  public:\n", f"{DENY}@@      max_age: 1h\n", "public[0].max_age: max_age limits an allow"),
-    ("  public:\n", f"{DENY}@@      via: []\n", "public[0].via: [] in a deny fits no chain"),
+    ("  public:\n", f"{DENY}@@      via: []\n", "public[0].via: [] in a deny matches no chain"),
     (
         "  public:\n",
         f"{DENY}      mcp: {{tools: [x]}}\n@@      a2a: {{methods: [x]}}\n",
@@ -266,7 +274,7 @@ ALONE = [
     (
         "      paths: [/public/**]\n",
         "      paths: [/public/**]\n      mcp:\n@@        methods: [tools/call]\n",
-        "public[0].mcp.methods[0]: tools/call goes by what it names",
+        "public[0].mcp.methods[0]: rules match tools/call by what it names",
     ),
     # a text of several lines
     (
@@ -296,7 +304,7 @@ ALONE = [
     (
         "  public:\n",
         f"{DENY}      a2a:\n@@        methods: [message/send]\n",
-        "public[0].a2a.methods[0]: A2A 1.0 calls message/send SendMessage: write that",
+        "public[0].a2a.methods[0]: A2A 1.0 calls message/send SendMessage: write SendMessage",
     ),
     # names of trust domains
     ("[corp.example]", "@@[spiffe://corp.example]", "trust_domains[0]: a trust domain has only"),

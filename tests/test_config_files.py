@@ -121,15 +121,21 @@ def test_lists_are_appended(folder: Folder) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("grants: {public: []}\n", "1: grants.public: public stands in policy.d/team.yaml:32"),
-        ("\nagents: [{id: TRAVEL, grants: [public]}]\n", "2: agents[0].id: TRAVEL stands in"),
+        (
+            "grants: {public: []}\n",
+            "1: grants.public: public is already defined in policy.d/team.yaml:32",
+        ),
+        (
+            "\nagents: [{id: TRAVEL, grants: [public]}]\n",
+            "2: agents[0].id: TRAVEL is already defined in",
+        ),
         (
             "routes: [{name: finance}]\n",
-            "1: routes[0].name: finance stands in policy.d/team.yaml:2",
+            "1: routes[0].name: finance is already defined in policy.d/team.yaml:2",
         ),
         (
             "issuers:\n- issuer: https://as.corp.example\n  audiences: [a]\n  keys: {file: /x}\n",
-            "2: issuers[0].issuer: https://as.corp.example stands in policy.d/team.yaml:4 already",
+            "2: issuers[0].issuer: https://as.corp.example is already defined in policy.d/team.yaml:4",
         ),
         ("agents: {}\n", "1: agents: must be a list"),
         ("grants: []\n", "1: grants: must be a mapping of names"),
@@ -254,7 +260,7 @@ def test_links_in_a_ring(folder: Folder) -> None:
 
 
 def test_limits(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Too many files, bytes, or names to look at are an error at the include."""
+    """Too many files, bytes, or names to search are an error at the include."""
     folder.include("policy.d/*.yaml")
     monkeypatch.setattr(include_module, "MAX_FILES", 2)
     for name in ("a", "b"):
@@ -266,7 +272,7 @@ def test_limits(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "larger than 1800 bytes" in folder.problems()[0]
     monkeypatch.undo()
     monkeypatch.setattr(include_module, "MAX_ENTRIES", 2)
-    assert "more than 2 names to look at" in folder.problems()[0]
+    assert "more than 2 names to search" in folder.problems()[0]
 
 
 def test_nothing_else_is_read(folder: Folder) -> None:

@@ -299,7 +299,9 @@ def test_refused_keys_are_told_once(
     with running({URL: source(server, refresh=0.05)}) as store:
         until(lambda: server.fetches > 3)
         status = store.status()[0]
-    lines = [record.getMessage() for record in caplog.records if "not used" in record.getMessage()]
+    lines = [
+        record.getMessage() for record in caplog.records if "refused key" in record.getMessage()
+    ]
 
     assert len(lines) == 1
     assert r"'bad\nline'" in lines[0]

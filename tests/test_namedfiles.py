@@ -91,4 +91,4 @@ token:
         "token.dpop.nonce_secret: has less than 32 bytes"
     )
     assert "pdp: ca_file: " in "".join(found.values())
-    assert found["drain: 5"].startswith("server.drain: a duration is")
+    assert found["drain: 5"].startswith("server.drain: a duration must be")

@@ -374,7 +374,7 @@ BAD_ROUTES = [
     ("{name: a, modes: []}", "must not be empty"),
     ("{name: a, modes: [impersonation]}", "must be 'delegated' or 'autonomous'"),
     ("{name: a, paths: [x]}", "a path pattern must start with '/'"),
-    ("{name: a}\n  - {name: a}", "a stands on line 9 already"),
+    ("{name: a}\n  - {name: a}", "a is already defined on line 9"),
     ("{name: 'a b'}", "is invalid: it must be"),
     ("{name: a, max_age: 0s}", "must be at least 1s"),
     ("{name: a, acr_values: ['a b']}", "is invalid: it must be"),

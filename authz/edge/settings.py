@@ -41,8 +41,8 @@ class ServerSettings(Settings):
     only.
     """
     threads: int = Field(default=4, ge=2, le=256)
-    """Threads that work on checks. Waiting checks use further threads. More threads bring no speed
-    and cost CPU.
+    """Threads that work on checks; while a check waits for a remote party, a further thread takes
+    its place. More threads bring no speed and cost CPU.
     """
     max_concurrent: int = Field(default=1024, ge=1, le=100_000)
     """Checks that may be under way or waiting at the same time; further checks are refused
