@@ -135,7 +135,10 @@ def test_lists_are_appended(folder: Folder) -> None:
         ),
         (
             "issuers:\n- issuer: https://as.corp.example\n  audiences: [a]\n  keys: {file: /x}\n",
-            "2: issuers[0].issuer: https://as.corp.example is already defined in policy.d/team.yaml:4",
+            (
+                "2: issuers[0].issuer: https://as.corp.example is already defined in "
+                "policy.d/team.yaml:4"
+            ),
         ),
         ("agents: {}\n", "1: agents: must be a list"),
         ("grants: []\n", "1: grants: must be a mapping of names"),
