@@ -31,8 +31,8 @@ def add_verbs(verbs: "Verbs") -> None:
         "test",
         help="test a policy with cases that it must allow or deny",
         description="Test a policy with the cases in a YAML file, and list the rules that no case "
-        "covers. This tests policy (step 3) only: not routes with their modes and step-up, "
-        "not tokens, not revocations.",
+        "covers. This tests policy (step 3) only: not tokens, not revocations, and not the "
+        "modes and step-up of routes.",
         epilog="exit status: 1 when a case came out differently, or too few rules are covered",
     )
     test.set_defaults(verb=_test)
@@ -43,7 +43,7 @@ def add_verbs(verbs: "Verbs") -> None:
         metavar="PERCENT",
         type=_percent,
         default=0.0,
-        help="the share of rules that must have decided a case (default: 0)",
+        help="the percentage of rules that must have decided a case (default: 0)",
     )
     test.add_argument("--json", action="store_true", help="print JSON")
 
@@ -63,8 +63,8 @@ def add_verbs(verbs: "Verbs") -> None:
         "--old",
         metavar="CONFIG",
         type=Path,
-        help="the config that decided then: a claim or header that it would have recorded and a "
-        "record lacks was absent",
+        help="the config that decided then: it tells absent claims and headers from those that "
+        "were not recorded",
     )
     replay.add_argument(
         "--strict", action="store_true", help="exit 1 for newly denied requests too"

@@ -73,7 +73,7 @@ class Config(Settings):
     """SPIFFE trust domains of agents; an agent of any other trust domain is refused."""
     profiles: dict[str, ProfileSettings] = Field(default={})
     """How each kind of proxy presents the caller, by name. "default" applies unless the proxy's
-    context extensions name another profile.
+    context extensions, or the callers of a profile, choose another.
     """
     token: TokenSettings = TokenSettings()
     """The delegation token: where a request carries it, and proofs of possession."""

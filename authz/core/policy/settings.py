@@ -153,7 +153,7 @@ class HolderSettings(Settings):
     grants: tuple[GrantName, ...] = Field(default=(), min_length=1)
     """Names of the grants that they hold."""
     unrestricted: bool = False
-    """This side allows everything, so the other side's rules decide alone. Denies still apply."""
+    """This side allows whatever the rules of the other side allow. Denies still apply."""
     suspended: bool = False
     """Refuse every request by them, or for them, while keeping the entry."""
 
