@@ -166,7 +166,7 @@ BROKEN = [
     ),
     ("id: spiffe://corp.example/ns/agents/sa/travel", "@@id: spiffe://x/y", "trust_domains"),
     ("subjects: [alice]", "@@subjects: []", "an empty list matches nobody"),
-    ("subjects: [alice]", "@@subjects: ['*']", "no pattern; leave subjects out to match any"),
+    ("subjects: [alice]", "@@subjects: ['*']", "not a pattern; leave subjects out to match any"),
     # YAML
     ("  drain: 5s", "@@\tdrain: 5s", "a tab: YAML is indented with spaces only"),
     ("suspended: true", "\n@@\tsuspended: true", "a tab"),
@@ -256,7 +256,7 @@ ALONE = [
         "protocol",
     ),
     ("subjects: [alice]", "\n@@    groups: []", "match.groups: an empty list matches nobody"),
-    ("subjects: [alice]", "subjects: [a,\n@@    '*']", 'subjects[1]: "*" is no pattern'),
+    ("subjects: [alice]", "subjects: [a,\n@@    '*']", 'subjects[1]: "*" is not a pattern'),
     ("subjects: [alice]", "\n@@    subjects: ['spiffe://x/a*']", "subjects[0]: '*' stands for"),
     ("  public:\n", f"{DENY}@@      max_age: 1h\n", "public[0].max_age: max_age limits an allow"),
     ("  public:\n", f"{DENY}@@      via: []\n", "public[0].via: [] in a deny matches no chain"),

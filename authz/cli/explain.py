@@ -59,7 +59,7 @@ def add_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
 
 
 def _add_explain(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    why = add_verb(verbs, _explain, "explain", "say why a request would be allowed or denied")
+    why = add_verb(verbs, _explain, "explain", "show why a request would be allowed or denied")
     why.epilog = EXAMPLES
     why.formatter_class = argparse.RawDescriptionHelpFormatter
     why.set_defaults(misused=why.error)

@@ -94,9 +94,9 @@ def _check_audience(members: Mapping[str, Any], issuer: IssuerSettings, route: R
         raise Denied(Reason.TOKEN_CLAIM, "its aud is neither a string nor a list of strings")
     named = [one for one in listed if one in issuer.audiences]
     if not named:
-        raise Denied(Reason.TOKEN_AUDIENCE, "its aud names none of the issuer's audiences")
+        raise Denied(Reason.TOKEN_AUDIENCE, "its aud does not name any of the issuer's audiences")
     if route.audiences and route.audiences.isdisjoint(named):
-        raise Denied(Reason.TOKEN_AUDIENCE, "its aud names none of the route's audiences")
+        raise Denied(Reason.TOKEN_AUDIENCE, "its aud does not name any of the route's audiences")
 
 
 def _check_times(

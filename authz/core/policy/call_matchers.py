@@ -132,7 +132,7 @@ class ModelAllow:
         if call.kind != MODEL or not self._names.fits(call.name):
             return f"{said(call)} is not one of {self._names.words}"
         if self._streaming not in (None, call.is_streaming):
-            return f"streaming has to be {str(self._streaming).lower()}"
+            return f"streaming must be {str(self._streaming).lower()}"
         for tool in call.tools:
             if not self._tools.fits(tool):
                 listed = self._tools.words or "none"

@@ -211,7 +211,7 @@ class PrincipalMatch(Settings):
                 raise MisfitError("an empty list matches nobody; leave it out to match any", key)
         for at, subject in enumerate(self.subjects or ()):
             if subject == ANY:
-                message = '"*" is no pattern; leave subjects out to match any'
+                message = '"*" is not a pattern; leave subjects out to match any'
                 raise MisfitError(message, "subjects", at)
             if subject.startswith(SCHEME) and ANY in subject:
                 try:

@@ -55,7 +55,7 @@ def parse(sent: Sent, types: AbstractSet[str] = JSON_TYPES) -> Any:  # noqa: ANN
 def require_unmasked(sent: Sent, text: str) -> None:
     """Refuse a name in which the proxy may have masked bytes. Raises Denied(BODY_UNINSPECTABLE)."""
     if may_be_masked(sent, text):
-        raise Denied(Reason.BODY_UNINSPECTABLE, "a name may hold a byte that is no UTF-8")
+        raise Denied(Reason.BODY_UNINSPECTABLE, "a name may hold a byte that is not UTF-8")
 
 
 def may_be_masked(sent: Sent, text: str) -> bool:
@@ -108,7 +108,7 @@ def _require_unmasked_members(value: object) -> None:
     """Refuse member names that may have been masked: two may have been one, or one another."""
     if isinstance(value, dict):
         if any(_MASK in name for name in value):
-            raise Denied(Reason.BODY_UNINSPECTABLE, "a name may hold a byte that is no UTF-8")
+            raise Denied(Reason.BODY_UNINSPECTABLE, "a name may hold a byte that is not UTF-8")
         value = list(value.values())
     if isinstance(value, list):
         for child in value:

@@ -118,12 +118,12 @@ def read(sent: Sent) -> Message:
 def _models(sent: Sent, path: Segments) -> Call:
     """GET .../models, or .../models/{model}, whose name may have slashes."""
     if path.count(_MODELS) != 1 or not _OTHERS.isdisjoint(path):
-        raise _uninspectable("the path is none of a model call")
+        raise _uninspectable("the path is not one of a model call")
     rest = path[path.index(_MODELS) + 1 :]
     if not rest:
         return Call(_MODELS)
     if "" in rest:
-        raise _uninspectable("the path is none of a model call")
+        raise _uninspectable("the path is not one of a model call")
     return Call(_MODELS, "model", _model(sent, "/".join(rest)))
 
 
@@ -133,7 +133,7 @@ def _tail(path: Segments) -> tuple[str, Segments]:
         parts = tuple(tail.split("/"))
         if path[-len(parts) :] == parts:
             return tail, _base(path[: -len(parts)])
-    raise _uninspectable("the path is none of a model call")
+    raise _uninspectable("the path is not one of a model call")
 
 
 def _base(base: Segments) -> Segments:
@@ -141,7 +141,7 @@ def _base(base: Segments) -> Segments:
     before = base[: len(base) - len(deployment)]
     # Azure's ".../models/chat/completions" is plain; ".../models/{model}/..." names one itself.
     if not _OTHERS.isdisjoint(before) or _MODELS in before[:-1]:
-        raise _uninspectable("the path is none of a model call")
+        raise _uninspectable("the path is not one of a model call")
     return deployment
 
 
