@@ -83,7 +83,7 @@ def trips(config: Path) -> Path:
         (["--mcp", "initialize"], 0, "the method initialize"),
         (["--tool", "get_price"], 1,
          "nearest miss: narrow/some: the tool get_price is not one of *o*, search"),
-        (["--tool", "pay"], 1, "DENY        policy_denied: trips/search: the tool pay is not one of"),
+        (["--tool", "pay"], 1, "DENY        policy_denied: trips/search: the tool pay is not one"),
         (["--tool", "find_sin"], 1, "denied by: narrow/secret"),
         (["--resource", "trips://policy/a"], 1, "the rule lists no resources"),
         (["--tool", "book", "--arguments", '{"price": 500}'], 1, "scope needed: trips:write"),
