@@ -1,4 +1,4 @@
-"""Write the reference pages from the code, or hold them against it (``--check``)."""
+"""Write the reference pages from the code, or compare them with it (``--check``)."""
 
 import argparse
 import ast
@@ -32,7 +32,7 @@ from authz.core.strict_json import MAX_DEPTH
 HERE: Final = Path(__file__).parent
 MADE: Final = "<!-- Made by docs/generate.py: change the code, then run `make generate`. -->\n\n"
 COMPLETED: Final = {
-    "time": "When the check was answered, RFC 3339 in UTC.",
+    "time": "The time at which the check was answered, RFC 3339 in UTC.",
     "request_id": "The request's `x-request-id`, 128 characters at most; clients may choose it.",
     "trace_id": "The trace id of the request's `traceparent`.",
     "decision_id": "Also in the answer, the metadata and `x-agent-decision-id`.",
@@ -47,10 +47,10 @@ def config_page() -> str:
     lines = ["# Config\n\n" + MADE, "Durations are a whole number and a unit: `250ms`, `30s`, "]
     lines.append("`5m`, `1h`, `1d`.\nUnknown and doubled keys, anchors and tags are errors.\n")
     lines.append(
-        "Relative paths count from the working directory, those of `include` from the config's"
+        "Relative paths start at the working directory, those of `include` at the config's"
     )
     lines.append(" folder.\n")
-    lines.append("A config that can't be used is never taken: `authz check` lists every error.\n\n")
+    lines.append("An invalid config is never loaded: `authz check` lists every error.\n\n")
     _section(document, document, "", lines)
     return "".join(lines)
 
@@ -111,11 +111,11 @@ def _kind(root: dict[str, Any], member: dict[str, Any]) -> tuple[str, dict[str, 
 def reasons_page() -> str:
     """Every reason, with what the client gets."""
     lines = ["# Reasons\n\n" + MADE]
-    lines.append("A refusal has one reason: in the `x-authz-reason` header, in the body, in the\n")
-    lines.append("metric's label, in the audit record and in the dynamic metadata. The client\n")
     lines.append(
-        "learns nothing more; `detail` in the audit record says the rest to operators.\n\n"
+        "A refusal has one reason, which stands in the `x-authz-reason` header, the body, the\n"
     )
+    lines.append("metric's label, the audit record and the dynamic metadata. The client learns\n")
+    lines.append("nothing more; `detail` in the audit record tells operators the rest.\n\n")
     lines.append("| reason | HTTP | challenge | words |\n|---|---|---|---|\n")
     for reason in Reason:
         error = {None: "", "": "`Bearer`"}.get(reason.error, f'`Bearer error="{reason.error}"`')
@@ -176,8 +176,8 @@ KINDS: Final = {
     "map<string, string>": "map of names to strings",
 }
 CONDITIONS: Final = """\
-A condition is a text in [CEL](https://cel.dev) that is true or false, for what lists can't say. It
-needs the extra: `pip install "agent-authz[cel]"`.
+A condition is a [CEL](https://cel.dev) expression that is true or false, for rules that lists can't
+express. It needs the extra: `pip install "agent-authz[cel]"`.
 
 ```cel
 "team-blue" in claims.groups && request.segments[0] == "blue"
@@ -202,20 +202,22 @@ request.headers["x-tenant"] in ["blue", "red"] && claims.email.matches("@corp[.]
 
 ## True, false, or neither
 
-A condition whose evaluation fails has no value: a claim that is missing or of another type, a list
-that is too short, a division by zero. What allows by it then refuses, and what denies by it then
-denies. `has(claims.level) && claims.level > 2` asks first.
+A condition whose evaluation fails has no value: for example because a claim is missing or has
+another type, a list is too short, or a number is divided by zero. Then an allow with that
+condition does not allow, and a deny denies. `has(claims.level) && claims.level > 2` tests for the
+claim first.
 
-- `&&` and `||` forgive a failure that makes no difference: `claims.absent || true` is true, and
-  `claims.absent && false` is false, from either side. Put no `|| true` beside what has to be known.
+- `&&` and `||` ignore a failure that makes no difference: `claims.absent || true` is true, and
+  `claims.absent && false` is false, from either side. Never write `|| true` beside a claim that
+  must be there.
 - Claims and arguments have whatever type they are sent with. One that is compared (`==`, `!=`,
   `in`, in a loop too) with a value of another type leaves the condition without a value:
   `claims.level == "3"` where `level` is the number 3, `"staff" in claims.groups` where a group is
-  an object. So does each branch of `? :`, each side of a `+`, each element that an index may mean;
-  not `claims[x]` with a name that is computed. Of an object `in` and loops look at the names;
-  there is no value where the text that is looked for is no name but a value in it, as
-  `{"value": "staff"}` has it. What it asks the `type` of is left to it; what it compares with null
-  may be null.
+  an object. The same holds for each branch of `? :`, each side of a `+`, each element that an
+  index may mean; not `claims[x]` with a computed name. In an object, `in` and loops go over the
+  names; there is no value if the text in question is not a name but a value in the object, as in
+  `{"value": "staff"}`. A value whose `type` the condition tests is not checked; a value that it
+  compares with null may be null.
 - A claim that the token says is elsewhere (`_claim_names`, Entra's `hasgroups`) leaves each
   condition that reads it without a value, `has(claims.groups)` too.
 - Claims with a NUL in a text, or a whole number beyond 64 bits, leave every condition without a
@@ -223,35 +225,35 @@ denies. `has(claims.level) && claims.level > 2` asks first.
 
 ## Variables
 
-Every name and type is checked when the config is loaded, and that `conditions` lists what is read
-of `claims` and `request.headers` by name; only what is inside a claim isn't known then.
+Loading the config checks every name and type, and that `conditions` lists each claim and header
+that the condition reads by name. Only what is inside a claim can't be checked then.
 
 """
 
 CONDITIONS_END: Final = """
-There is no time, so that a remembered decision stays right, and no token, signature or certificate.
-Never in `request.headers`: {credentials}.
+There is no variable for the time, so that a remembered decision stays right, and none for token,
+signature or certificate. `request.headers` never holds: {credentials}.
 
-`operation` is the call of a message on a route with a protocol; of a batch each call is tried by
-itself. `operation.arguments` have a value where the whole body was read, and one that CEL can hold
-as it is: no NUL in a text, no whole number beyond 64 bits, {levels} levels at most. Otherwise no
-condition has a value for that call, `!has(operation.arguments.limit)` neither.
+`operation` is the call of a message on a route with a protocol; in a batch each call is evaluated
+by itself. `operation.arguments` have a value if the whole body was read and CEL can hold it as it
+is: no NUL in a text, no whole number beyond 64 bits, {levels} levels at most. Otherwise no
+condition has a value for that call, not even `!has(operation.arguments.limit)`.
 
-## What is offered, and what it may cost
+## Operators, functions and limits
 
-The operators of CEL, and {offered}.
-`matches` takes RE2's patterns and looks for them anywhere: `^` and `$` hold them to the whole text.
+The operators of CEL, and {offered}. `matches` takes RE2 patterns and searches for them anywhere:
+`^` and `$` anchor them to the whole text.
 
 - {text} bytes at most, and 32 levels of nesting.
-- `all`, `exists` and `exists_one` stand within each other {loops} deep at most. Inside them there
-  is no `+`, and none of these variables, for which `x in list` needs no loop:
-  {long}.
-  An inner loop has its own element and not the outer one's; a loop goes over a list as it is, or
-  over one of texts in quotes and short variables. All that stands in them together has {parts}
-  names, values and operators.
-- The pattern of `matches` stands in quotes. All of them together have {pattern} characters, and
-  {repetitions} repetitions by number, of one character or class each; and no `\\p`. In a loop a
-  pattern is for the element, one level deep, has no repetitions by number, and {looped} characters.
+- `all`, `exists` and `exists_one` may be nested {loops} deep at most. Inside them `+` is not
+  allowed, nor are these variables, for which `x in list` needs no loop: {long}. An inner loop can
+  use its own element, not the outer loop's. A loop runs over an existing list, or over a list of
+  texts in quotes and short variables. All loops together may have {parts} names, values and
+  operators inside.
+- The pattern of `matches` must be a text in quotes. All patterns together may have {pattern}
+  characters and {repetitions} repetitions by number, each of a single character or class; `\\p`
+  is not allowed. In a loop, patterns may test only the element, not in a nested loop, have no
+  repetitions by number, and have {looped} characters in all.
 - After 10,000 steps of a loop there is no value.
 """
 

@@ -33,10 +33,10 @@ Stuck = Callable[[], Sequence[str]]
 
 
 class AdminSettings(Settings):
-    """Where operators look: /metrics, /healthz and /readyz."""
+    """The HTTP address for operators: /metrics, /healthz and /readyz."""
 
     listen: Annotated[str, Field(pattern=r"^[^/\s]+:[0-9]{1,5}$"), PortExists] = "127.0.0.1:9192"
-    """host:port. There is no authentication: keep it where only operators come."""
+    """host:port. There is no authentication: use an address that only operators can reach."""
 
 
 class AdminError(RuntimeError):
@@ -104,7 +104,7 @@ class AdminServer:
                 try:
                     status, content_type, body = admin.answer(path, accept)
                 except Exception as error:  # noqa: BLE001 - a probe wants an answer, whatever it was
-                    _log.error("no answer to a GET for operators: %s", type(error).__name__)
+                    _log.error("can't answer a GET on the admin address: %s", type(error).__name__)
                     status, content_type, body = 500, "text/plain", b"internal error\n"
                 self._reply(status, content_type, body)
 
@@ -243,7 +243,7 @@ class _Server(ThreadingHTTPServer):
         del request, client_address
         error = sys.exc_info()[1]
         if not isinstance(error, OSError):
-            _log.error("admin connection failed: %s", type(error).__name__)
+            _log.error("a connection to the admin address failed: %s", type(error).__name__)
 
 
 def _end(request: socket.socket) -> None:

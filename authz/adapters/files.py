@@ -93,7 +93,7 @@ def _check_plain(status: os.stat_result) -> None:
     if stat.S_ISDIR(status.st_mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
     if not stat.S_ISREG(status.st_mode):
-        raise OSError(errno.EINVAL, "it is no plain file")
+        raise OSError(errno.EINVAL, "it is not a plain file")
 
 
 def read_whole(path: str | Path, max_bytes: int) -> tuple[bytes, FileState]:

@@ -111,10 +111,10 @@ def exchange(ask: Ask, deadline: float) -> Answer:
     except FetchError:
         raise
     except ssl.SSLCertVerificationError as error:
-        raise FetchError(f"its certificate is not good: {error.verify_message}") from None
+        raise FetchError(f"its certificate is invalid: {error.verify_message}") from None
     except (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError, ValueError) as error:
         if time.monotonic() >= deadline or isinstance(error, TimeoutError):
-            raise FetchError("Timeout: took too long") from None
+            raise FetchError("Timeout: it took too long") from None
         raise FetchError(_words(error)) from None
 
 
@@ -134,10 +134,10 @@ def _checked_addresses(parts: SplitResult, ask: Ask) -> list[str]:
     try:
         found = socket.getaddrinfo(parts.hostname, _port(parts), type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
-        raise FetchError(f"the name can't be looked up: {_words(error)}") from None
+        raise FetchError(f"can't look up the name: {_words(error)}") from None
     addresses = [str(address[0]) for *_, address in found]
     if not ask.allow_any_address and any(is_refused_address(text) for text in addresses):
-        raise FetchError("the name leads to a link-local, metadata or multicast address")
+        raise FetchError("the name resolves to a link-local, metadata or multicast address")
     return addresses[:MAX_ADDRESSES]
 
 
@@ -251,7 +251,7 @@ def _check_head(response: urllib3.BaseHTTPResponse) -> None:
     if response.status != _HTTP_OK:
         raise StatusError(response.status)
     if response.headers.get("content-encoding", "identity").strip().lower() != "identity":
-        raise FetchError("a content-encoding that was not asked for")
+        raise FetchError("it has a content-encoding that was not asked for")
     given = response.headers.get("content-type", "")
     kind = given.partition(";")[0].strip().lower()
     if kind and not _JSON_TYPE.fullmatch(kind):
@@ -263,5 +263,5 @@ def _body(response: urllib3.BaseHTTPResponse, max_bytes: int) -> bytes:
     while chunk := response.read1(_CHUNK_BYTES):
         body += chunk
         if len(body) > max_bytes:
-            raise FetchError(f"larger than {max_bytes} bytes")
+            raise FetchError(f"it is larger than {max_bytes} bytes")
     return bytes(body)

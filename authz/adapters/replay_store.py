@@ -15,10 +15,11 @@ from authz.core.settings import Settings
 
 
 class ReplaySettings(Settings):
-    """DPoP proofs that were seen: in this process only, so that each replica takes one once."""
+    """Remembered DPoP proofs: in this process only, so each replica accepts a proof once."""
 
     entries: int = Field(default=200_000, ge=1, le=10_000_000)
-    """Proofs remembered at most, some 250 bytes each; when full, requests with one are refused."""
+    """Proofs remembered at most, some 250 bytes each; when full, requests with a proof are refused.
+    """
 
 
 class ReplayStore(Protocol):
@@ -53,7 +54,7 @@ class MemoryReplayStore:
             if used_by is not None:
                 raise Denied(Reason.DPOP_PROOF, "the proof was used before")
             if len(self._attempts) >= self._limit:
-                raise Denied(Reason.OVERLOADED, "too many proofs to remember")
+                raise Denied(Reason.OVERLOADED, "the replay store is full")
             self._attempts[once.key] = attempt
             heapq.heappush(self._ends, (once.expires_at, once.key))
 

@@ -50,14 +50,14 @@ class TlsSettings(Settings):
     """Mutual TLS on the host:port addresses of server.listen; unix sockets have none."""
 
     certificate: FileText | None = None
-    """A PEM file with our certificate, and its intermediates after it."""
+    """A PEM file with the server's certificate, followed by its intermediates."""
     private_key: FileText | None = None
-    """A PEM file with its key."""
+    """A PEM file with the certificate's private key."""
     client_ca: FileText | None = None
-    """A PEM file with the CA certificates that proxies' certificates come from."""
+    """A PEM file with the CA certificates that issue the proxies' certificates."""
     workload_api: str | None = Field(default=None, pattern=r"^unix:/.+")
-    """Instead of the files: the SPIFFE Workload API's socket, for our SVID and our trust domain's
-    CAs; needs the extra agent-authz[spiffe].
+    """In place of the files: the SPIFFE Workload API's socket, for the server's SVID and the CAs of
+    its trust domain; needs the extra agent-authz[spiffe].
     """
     allowed_callers: tuple[SpiffePatternText, ...] = Field(min_length=1)
     """SPIFFE IDs (* for a segment) of the proxies that may ask."""
@@ -66,10 +66,12 @@ class TlsSettings(Settings):
     def _files_or_workload_api(self) -> Self:
         files = (self.certificate, self.private_key, self.client_ca)
         if self.workload_api is None and None in files:
-            raise ValueError("certificate, private_key and client_ca are needed, or workload_api")
+            raise ValueError(
+                "either certificate, private_key and client_ca are required, or workload_api"
+            )
         if self.workload_api is not None and files != (None, None, None):
             raise MisfitError(
-                "workload_api stands instead of certificate, private_key, client_ca",
+                "workload_api replaces certificate, private_key and client_ca: leave them out",
                 "workload_api",
             )
         return self
@@ -107,9 +109,9 @@ class _Files:
             key = load_pem_private_key(self.private_key, None).public_key().public_bytes(*form)
             is_pair = key == certificate.public_key().public_bytes(*form)
         except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-            raise TlsError(f"not PEM as it should be: {error}") from None
+            raise TlsError(f"invalid PEM: {error}") from None
         if not is_pair:
-            raise TlsError("the private key is not the certificate's")
+            raise TlsError("the private key does not belong to the certificate")
         pair = (self.private_key, self.certificate)
         configuration = grpc.ssl_server_certificate_configuration([pair], self.client_ca)
         not_after = certificate.not_valid_after_utc.timestamp()
@@ -143,7 +145,7 @@ class _WorkloadApi:
                 was_good = True
             except TlsError as error:
                 if was_good:
-                    _log.warning("%s: the last good certificate stays", error)
+                    _log.warning("%s: the last valid certificate stays in use", error)
                 was_good = False
 
     def _fetched(self) -> _Files:
@@ -268,14 +270,14 @@ class ServerTls:
                     self._refuse(str(error))
                 return
             self.reloads[Reload.TAKEN] += 1
-            _log.info("certificate taken")
+            _log.info("certificate reloaded")
 
     def _refuse(self, fault: str) -> None:
         """Tell what is wrong with a change, once."""
         if fault != self._fault:
             self._fault = fault
             self.reloads[Reload.REFUSED] += 1
-            _log.error("certificate not taken, the last good one stays: %s", fault)
+            _log.error("certificate not reloaded; the last valid one stays in use: %s", fault)
 
     def allows(self, caller: SpiffeId) -> bool:
         """Whether a proxy of this name may ask."""

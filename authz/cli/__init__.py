@@ -130,14 +130,14 @@ def _revoke(options: argparse.Namespace) -> int:
     except RevocationError as error:
         complain(f"authz: not revoked: {error}")
         return FAILED
-    print(f"revoked, within a second: {msgspec.json.encode(entry).decode()}")
+    print(f"revoked; takes effect within a second: {msgspec.json.encode(entry).decode()}")
     return FINE
 
 
 def _revocation_file(config: Config) -> Path:
     """Raises RevocationError."""
     if config.revocations.file is None:
-        raise RevocationError("the config names no revocations.file")
+        raise RevocationError("the config does not set revocations.file")
     return Path(config.revocations.file)
 
 
@@ -150,7 +150,7 @@ def _check_known(config: Config, entry: Revocation) -> None:
         )
     domains = config.trust_domains
     if entry.agent is not None and SpiffeId.parse(entry.agent).trust_domain.name not in domains:
-        raise RevocationError(f"agent: of none of the trust domains {', '.join(domains)}")
+        raise RevocationError(f"agent: its trust domain is not one of {', '.join(domains)}")
 
 
 def _metadata(options: argparse.Namespace) -> int:
@@ -184,10 +184,10 @@ def _health(options: argparse.Namespace) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="authz",
-        description="Envoy external authorization for AI agents: which agent, acting for whom, "
-        "may do this.",
-        epilog="exit status: 0 fine or allowed, 1 the check failed or denied, 2 usage, "
-        "3 could not start, 130 Ctrl-C",
+        description="Envoy external authorization for AI agents: may this agent, acting for this "
+        "principal, do this?",
+        epilog="exit status: 0 success or allowed, 1 the check failed or the request is denied, "
+        "2 usage, 3 could not start, 130 Ctrl-C",
     )
     parser.add_argument("--version", action="version", version=f"authz {__version__}")
     verbs = parser.add_subparsers(title="verbs", required=True, metavar="VERB")
@@ -198,22 +198,22 @@ def _parser() -> argparse.ArgumentParser:
         "--log-level",
         choices=LOG_LEVELS,
         default=os.environ.get("AUTHZ_LOG_LEVEL", "info"),
-        help="how much of the operational log (AUTHZ_LOG_LEVEL; default: info)",
+        help="the least severe log lines to write (AUTHZ_LOG_LEVEL; default: info)",
     )
 
-    check = add_verb(verbs, _check, "check", "find every error of a config, with file and line")
-    check.epilog = "exit status: 1 when there is an error, or with --strict a warning"
+    check = add_verb(verbs, _check, "check", "list every error in a config, with file and line")
+    check.epilog = "exit status: 1 when there is an error or, with --strict, a warning"
     add_config(check)
-    check.add_argument("--strict", action="store_true", help="fail on warnings too")
+    check.add_argument("--strict", action="store_true", help="exit 1 on warnings too")
 
     add_explain_verbs(verbs)
 
     policy.add_verbs(verbs)
 
     keys = add_verb(
-        verbs, _keys, "keys", "fetch every issuer's keys once, and show what is trusted"
+        verbs, _keys, "keys", "fetch every issuer's keys once, and show which are trusted"
     )
-    keys.epilog = "exit status: 1 when an issuer's keys could not be had"
+    keys.epilog = "exit status: 1 when the keys of an issuer could not be fetched"
     add_config(keys)
 
     metadata = add_verb(
@@ -223,21 +223,32 @@ def _parser() -> argparse.ArgumentParser:
     metadata.add_argument("route", metavar="ROUTE", help="the name of a route with a resource")
 
     revoke = add_verb(
-        verbs, _revoke, "revoke", "refuse an agent, a principal's tokens or one token"
+        verbs, _revoke, "revoke", "revoke an agent, a principal's tokens or a single token"
     )
     revoke.epilog = (
-        "adds a line to the file that revocations.file of the config names; exit status: 1 when "
-        "that could not be done"
+        "appends a line to the revocation file (revocations.file in the config); exit status: 1 "
+        "when that failed"
     )
     add_config(revoke)
-    revoke.add_argument("--agent", metavar="ID", help="an agent's SPIFFE ID, alone")
-    revoke.add_argument("--issuer", metavar="ISS", help="whose tokens; all of them if alone")
-    revoke.add_argument("--subject", metavar="SUB", help="the tokens of this principal")
-    revoke.add_argument("--token-id", metavar="JTI", help="one token")
     revoke.add_argument(
-        "--before", metavar="TIME", type=time_of, help="tokens issued before; default: now"
+        "--agent",
+        metavar="ID",
+        help="revoke this agent, by its SPIFFE ID; no other flag goes with it but --note",
     )
-    revoke.add_argument("--note", metavar="TEXT", help="for people")
+    revoke.add_argument(
+        "--issuer", metavar="ISS", help="revoke tokens of this issuer; all of them if given alone"
+    )
+    revoke.add_argument(
+        "--subject", metavar="SUB", help="revoke only the tokens of this principal (sub)"
+    )
+    revoke.add_argument("--token-id", metavar="JTI", help="revoke only the token with this jti")
+    revoke.add_argument(
+        "--before",
+        metavar="TIME",
+        type=time_of,
+        help="revoke tokens issued before this time; default: now",
+    )
+    revoke.add_argument("--note", metavar="TEXT", help="a note for people")
 
     add_verb(verbs, _schema, "schema", "print the config's JSON Schema, for editors")
 

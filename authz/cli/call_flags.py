@@ -24,13 +24,19 @@ def add_call(parser: argparse.ArgumentParser) -> None:
         default={},
         type=_object,
         metavar="JSON",
-        help="of the MCP call, as an object",
+        help="the arguments of the MCP call, as a JSON object",
     )
     add("--a2a", default="", metavar="METHOD", help="an A2A method, such as SendMessage")
-    add("--skill", default="", metavar="NAME", help="the skill that it is about")
+    add("--skill", default="", metavar="NAME", help="the skill that the A2A call is about")
     add("--model", default="", metavar="NAME", help="call this model")
-    add("--offer", action="append", default=[], metavar="TOOL", help="offer it a tool; repeatable")
-    add("--stream", action="store_true", help="with its answer as a stream")
+    add(
+        "--offer",
+        action="append",
+        default=[],
+        metavar="TOOL",
+        help="a tool offered to the model; repeatable",
+    )
+    add("--stream", action="store_true", help="ask the model for a streamed answer")
 
 
 def words_of(options: argparse.Namespace) -> CallWords:
@@ -72,5 +78,5 @@ def _object(text: str) -> dict[str, Any]:
     except ValueError:  # the reason is said, and what was meant
         value = None
     if not isinstance(value, dict):
-        raise argparse.ArgumentTypeError(f'{text!r} is no JSON object such as {{"limit": 5}}')
+        raise argparse.ArgumentTypeError(f'{text!r} is not a JSON object such as {{"limit": 5}}')
     return value

@@ -84,4 +84,4 @@ def time_of(text: str) -> datetime:
         moment = datetime.fromisoformat(text)
         if moment.tzinfo is not None:
             return moment
-    raise argparse.ArgumentTypeError(f"{text!r} is no time such as 2026-11-25T10:00:00Z")
+    raise argparse.ArgumentTypeError(f"{text!r} is not a time such as 2026-11-25T10:00:00Z")

@@ -40,22 +40,26 @@ _UNIT_SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 def add_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add them."""
     _add_explain(verbs)
-    who = add_verb(verbs, _who_can, "who-can", "list which agents and principals may do something")
-    who.epilog = "exit status: 1 when nobody may"
+    who = add_verb(
+        verbs, _who_can, "who-can", "list the agents and principals that may do something"
+    )
+    who.epilog = "exit status: 1 when no agent may"
     add_config(who)
     who.add_argument("method", metavar="METHOD", help="the HTTP method, such as GET")
     who.add_argument("url", metavar="URL", type=_url, help="the URL")
     add_call(who)
     what = add_verb(verbs, _what_can, "what-can", "list what an agent may do, for a principal")
-    what.epilog = "exit status: 1 when it may nothing"
+    what.epilog = "exit status: 1 when the agent may do nothing"
     add_config(what)
     what.add_argument("agent", metavar="AGENT", help="the agent's SPIFFE ID")
-    what.add_argument("--for", dest="principal", default="", metavar="SUB", help="for whom")
+    what.add_argument(
+        "--for", dest="principal", default="", metavar="SUB", help="the principal: the token's sub"
+    )
     _add_delegation(what)
 
 
 def _add_explain(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    why = add_verb(verbs, _explain, "explain", "say why a request would be allowed or denied")
+    why = add_verb(verbs, _explain, "explain", "show why a request would be allowed or denied")
     why.epilog = EXAMPLES
     why.formatter_class = argparse.RawDescriptionHelpFormatter
     why.set_defaults(misused=why.error)
@@ -67,35 +71,49 @@ def _add_explain(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -
         help="the HTTP method and the URL, such as GET https://mcp.corp.example/a/b",
     )
     why.add_argument("--agent", metavar="ID", help="the caller's SPIFFE ID")
-    why.add_argument("--principal", default="", metavar="SUB", help="for whom: the token's sub")
+    why.add_argument(
+        "--principal", default="", metavar="SUB", help="the principal: the token's sub"
+    )
     _add_delegation(why)
     add_call(why)
     why.add_argument(
-        "--scope", default="", metavar="SCOPES", help="the token's scopes, in one word"
+        "--scope",
+        default="",
+        metavar="SCOPES",
+        help="the token's scopes, with spaces between: quote them",
     )
     why.add_argument(
         "--actor", action="append", default=[], metavar="ID", help="an earlier actor, latest first"
     )
     why.add_argument(
-        "--token-age", type=_age, default=0.0, metavar="AGE", help="since its iat, such as 5m"
+        "--token-age",
+        type=_age,
+        default=0.0,
+        metavar="AGE",
+        help="time since the token was issued, such as 5m",
     )
     why.add_argument(
         "--header", action="append", default=[], type=_pair, metavar="NAME=VALUE", help="repeatable"
     )
     why.add_argument(
-        "--at", type=time_of, metavar="TIME", help="default: when it was recorded, or now"
+        "--at",
+        type=time_of,
+        metavar="TIME",
+        help="decide as of this time; default: when the request was recorded, or now",
     )
     why.add_argument(
-        "--route", default="", metavar="NAME", help="the route that the proxy names, if it does"
+        "--route", default="", metavar="NAME", help="the route that the proxy names in authz_route"
     )
     why.add_argument(
-        "--token-file", metavar="FILE", help="verify this token instead; - for standard input"
+        "--token-file",
+        metavar="FILE",
+        help="verify this token instead of assuming one; - for standard input",
     )
     why.add_argument(
         "--check-request",
         type=Path,
         metavar="FILE",
-        help="ask about this CheckRequest of a proxy: protobuf, binary or text, or JSON",
+        help="explain this CheckRequest of a proxy: protobuf, binary or text, or JSON",
     )
     why.add_argument(
         "--audit",
@@ -103,17 +121,24 @@ def _add_explain(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -
         action="append",
         default=[],
         metavar="FILE",
-        help="ask about a decision in an audit log, plain or gzip'd; - for standard input; "
+        help="explain a decision in this audit log, plain or gzip'd; - for standard input; "
         "repeatable",
     )
-    why.add_argument("--decision-id", default="", metavar="ID", help="which one")
-    why.add_argument("--all", action="store_true", help="show every rule, not the nearest alone")
-    why.add_argument("--json", action="store_true", help="for machines")
+    why.add_argument(
+        "--decision-id", default="", metavar="ID", help="the decision to explain, with --audit"
+    )
+    why.add_argument("--all", action="store_true", help="show every rule, not only the nearest")
+    why.add_argument("--json", action="store_true", help="print JSON")
 
 
 def _add_delegation(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--issuer", default="", metavar="ISS", help="default: the first issuer")
+    add(
+        "--issuer",
+        default="",
+        metavar="ISS",
+        help="the token's issuer; default: the first in the config",
+    )
     add("--group", action="append", default=[], metavar="GROUP", help="repeatable")
     add("--role", action="append", default=[], metavar="ROLE", help="repeatable")
     add(
@@ -159,7 +184,7 @@ def _check_usage(options: argparse.Namespace, recorded: int) -> None:
     if len(options.asked) != 2:  # noqa: PLR2004 - METHOD and URL
         options.misused("give METHOD and URL, or --check-request, or --audit with --decision-id")
     if not options.agent:
-        options.misused("say with --agent who calls")
+        options.misused("name the calling agent with --agent")
     try:
         _url(options.asked[1])
     except argparse.ArgumentTypeError as error:
@@ -216,7 +241,7 @@ def _who_can(options: argparse.Namespace) -> int:
     try:
         operation = Operation.of(asked_in_words(config, question, 0.0).request)
     except Denied as denied:
-        complain(f"authz: nobody: {denied.reason.code}: {denied.detail}")
+        complain(f"authz: no agent may: {denied.reason.code}: {denied.detail}")
         return FAILED
     found = who_can(policy_of(config), operation)
     print("\n".join(found.lines()))
@@ -254,7 +279,9 @@ def _token(path: str | None) -> str:
 
 def _url(text: str) -> str:
     if "://" not in text:
-        raise argparse.ArgumentTypeError(f"{text!r} is no URL such as https://mcp.corp.example/a")
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a URL such as https://mcp.corp.example/a"
+        )
     return text
 
 
@@ -268,5 +295,5 @@ def _pair(text: str) -> tuple[str, str]:
 def _age(text: str) -> float:
     match = _AGE.fullmatch(text)
     if match is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is no age such as 90s, 5m or 1h")
+        raise argparse.ArgumentTypeError(f"{text!r} is not an age such as 90s, 5m or 1h")
     return float(int(match[1]) * _UNIT_SECONDS[match[2]])

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     Verbs = _SubParsersAction[argparse.ArgumentParser]
 
-NO_RECORDS: Final = "no record was read: that nothing was seen says nothing"
+NO_RECORDS: Final = "no record was read, so there is nothing to judge by"
 _ALL_PERCENT: Final = 100.0
 
 
@@ -29,11 +29,11 @@ def add_verbs(verbs: "Verbs") -> None:
     """Add them to the command."""
     test = verbs.add_parser(
         "test",
-        help="hold a policy against cases: what it must allow, and what it must not",
-        description="Hold a policy against the cases of a YAML file, and tell which rules none "
-        "of them covers. Only policy is tested, step 3: routes with their modes and their "
-        "step-up, tokens and revocations are not.",
-        epilog="exit status: 1 when a case came out otherwise, or too few rules are covered",
+        help="test a policy with cases that it must allow or deny",
+        description="Test a policy with the cases in a YAML file, and list the rules that no case "
+        "covers. This tests policy (step 3) only: not tokens, not revocations, and not the "
+        "modes and step-up of routes.",
+        epilog="exit status: 1 when a case came out differently, or too few rules are covered",
     )
     test.set_defaults(verb=_test)
     add_config(test)
@@ -43,18 +43,18 @@ def add_verbs(verbs: "Verbs") -> None:
         metavar="PERCENT",
         type=_percent,
         default=0.0,
-        help="of the rules that must have made a case allowed or denied (default: 0)",
+        help="the percentage of rules that must have decided a case (default: 0)",
     )
-    test.add_argument("--json", action="store_true", help="for machines")
+    test.add_argument("--json", action="store_true", help="print JSON")
 
     replay = verbs.add_parser(
         "replay",
-        help="say what a new policy would have changed for the requests of an audit log",
-        description="Decide the records of audit logs again by CONFIG, the new policy, each at "
-        "its own time, and tell what comes out otherwise. What something else than policy "
-        "refused stays refused.",
-        epilog="exit status: 1 when something is newly allowed or can't be told, a line is no "
-        "record or there is none at all, or with --strict something is newly denied",
+        help="show what a new policy would have changed for the requests in an audit log",
+        description="Decide the recorded requests again by the new policy, CONFIG, each at the "
+        "time when it was recorded, and show which decisions differ. A request that something "
+        "other than policy refused stays refused.",
+        epilog="exit status: 1 when a request is newly allowed or can't be decided, a line is "
+        "invalid, or there is no record; with --strict also when one is newly denied",
     )
     replay.set_defaults(verb=_replay)
     add_config(replay)
@@ -63,27 +63,32 @@ def add_verbs(verbs: "Verbs") -> None:
         "--old",
         metavar="CONFIG",
         type=Path,
-        help="the config that decided then: it says what its records would hold if it were there",
+        help="the config that decided then: it tells absent claims and headers from those that "
+        "were not recorded",
     )
-    replay.add_argument("--strict", action="store_true", help="exit 1 for what is newly denied too")
-    replay.add_argument("--json", action="store_true", help="for machines")
+    replay.add_argument(
+        "--strict", action="store_true", help="exit 1 for newly denied requests too"
+    )
+    replay.add_argument("--json", action="store_true", help="print JSON")
 
     less = verbs.add_parser(
         "suggest",
-        help="propose a narrower policy from the use that an audit log shows",
-        description="Tell rules that were never used or are wider than their use, and the "
-        "smallest rules for what policy in shadow would have refused. Nothing is changed: the "
-        "output is YAML with comments, for review.",
+        help="propose a narrower policy from the requests in an audit log",
+        description="List rules that were never used or are wider than their use, and propose the "
+        "smallest rules for requests that a policy in shadow would have refused. This changes "
+        "no file: it prints YAML with comments, for review.",
         epilog="exit status: 1 when there is no record",
     )
     less.set_defaults(verb=_suggest)
     add_config(less)
     _add_audit(less)
     less.add_argument(
-        "--denied", action="store_true", help="propose rules for what policy really refused"
+        "--denied",
+        action="store_true",
+        help="propose rules for requests that policy refused in earnest",
     )
     less.add_argument(
-        "--diff", action="store_true", help="as a unified diff of the config's files, to review"
+        "--diff", action="store_true", help="print a unified diff of the config's files, for review"
     )
 
 
@@ -104,7 +109,7 @@ def _percent(text: str) -> float:
     except ValueError:
         value = -1.0
     if not 0.0 <= value <= _ALL_PERCENT:
-        raise argparse.ArgumentTypeError(f"{text!r} is no percentage from 0 to 100")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a percentage from 0 to 100")
     return value
 
 
@@ -113,7 +118,7 @@ def _test(options: argparse.Namespace) -> int:
     answer(options, outcome.lines(), outcome.members)
     is_covered = outcome.coverage_percent >= options.min_coverage
     if not is_covered:
-        complain(f"too few: --min-coverage asks for {options.min_coverage:g}%")
+        complain(f"too few rules are covered: --min-coverage asks for {options.min_coverage:g}%")
     return FINE if is_covered and not outcome.failures else FAILED
 
 

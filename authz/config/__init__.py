@@ -62,55 +62,59 @@ class Config(Settings):
     """Everything that an operator says to agent-authz."""
 
     include: tuple[str, ...] = ()
-    """Further files, as paths or patterns (policy.d/*.yaml, teams/**/*.yaml) from this file's
-    folder. Each may hold agents, principals, grants, routes and issuers.
+    """Further files to read, as paths or patterns (policy.d/*.yaml, teams/**/*.yaml) relative to
+    this file's folder. Each may hold agents, principals, grants, routes and issuers.
     """
     server: ServerSettings
-    """Where proxies ask, and how much at once."""
+    """The gRPC service that proxies call: its addresses and limits."""
     admin: AdminSettings = AdminSettings()
-    """Where operators look."""
+    """The HTTP address for operators: metrics and health."""
     trust_domains: tuple[str, ...] = Field(min_length=1)
-    """SPIFFE trust domains whose agents are known at all."""
+    """SPIFFE trust domains of agents; an agent of any other trust domain is refused."""
     profiles: dict[str, ProfileSettings] = Field(default={})
-    """How each kind of proxy presents the caller; "default" unless a route's context says else."""
+    """How each kind of proxy presents the caller, by name. "default" applies unless the proxy's
+    context extensions, or the callers of a profile, choose another.
+    """
     token: TokenSettings = TokenSettings()
-    """Where the delegation token stands."""
+    """The delegation token: where a request carries it, and proofs of possession."""
     issuers: tuple[IssuerSettings, ...] = Field(min_length=1)
-    """Who may make delegation tokens."""
+    """The issuers of delegation tokens."""
     agents: tuple[AgentSettings, ...] = Field(min_length=1)
-    """Registered agents: what each may do at most."""
+    """The registered agents, and what each may do at most."""
     principals: tuple[PrincipalSettings, ...] = Field(min_length=1)
-    """Principals: what each may do at most, through any agent."""
+    """The principals, and what each may do at most, through any agent."""
     grants: dict[GrantName, tuple[RuleSettings, ...]] = Field(min_length=1)
-    """Named sets of rules, for agents and principals alike."""
+    """Named sets of rules, which agents and principals hold."""
     earlier_actors: EarlierActorSettings = EarlierActorSettings()
-    """What becomes of a chain whose earlier actors are odd."""
+    """How to treat a token whose earlier actors are not registered, or are suspended."""
     conditions: ConditionSettings = ConditionSettings()
-    """What conditions may read."""
+    """The headers and claims that conditions may read."""
     shadow: bool = False
-    """Record what the rules refuse, and allow it: to try them before they count. Who calls, for
-    whom, and who is suspended is enforced all the same.
+    """Allow requests that the rules refuse, and record what the rules would have said, to try rules
+    before they are enforced. Identity, delegation and suspension are enforced all the same.
     """
     candidate: FileText | None = None
-    """Another config file, whose rules decide beside these: where they differ, it is recorded and
-    counted. Its files are looked at as this config's are.
+    """Another config file whose rules are tried beside these: where their decisions differ, that is
+    recorded and counted. The server watches its files as it watches this config's.
     """
     routes: tuple[RouteSettings, ...] = ()
-    """How agents may act where, the first that fits; delegated action everywhere if left out."""
+    """How agents may act on which hosts and paths; the first route that matches applies. Left out,
+    agents may act only for principals, wherever the rules allow.
+    """
     pdp: PdpSettings | None = None
-    """An external decision point, asked about what we allow: both must."""
+    """An external decision point, asked about requests that the rules allow; both must allow."""
     headers: HeaderSettings = HeaderSettings()
     """The identity headers that upstreams receive."""
     revocations: RevocationSettings = RevocationSettings()
-    """Tokens, principals and agents that are refused before their time."""
+    """Tokens, principals and agents that are revoked before they expire."""
     key_cache: KeyCacheSettings = KeyCacheSettings()
-    """Issuers' keys on disk, for a start while an issuer can't be reached."""
+    """Issuers' keys kept on disk, for starting while an issuer can't be reached."""
     cache: CacheSettings = CacheSettings()
     """Remembered decisions."""
     replay: ReplaySettings = ReplaySettings()
     """Remembered DPoP proofs."""
     audit: AuditSettings = AuditSettings()
-    """One record for each decision."""
+    """The audit log, with one record for each decision."""
 
 
 def load(source: Path | ConfigFiles) -> Config:

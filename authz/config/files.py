@@ -158,7 +158,7 @@ def main_document(data: bytes, name: str) -> Document:
     if document.data is None and document.problems:
         raise ConfigError(name, document.problems)
     if not isinstance(document.data, dict):
-        message = "a config is a mapping: server:, trust_domains:, issuers: ..."
+        message = "a config must be a mapping: server:, trust_domains:, issuers: ..."
         raise ConfigError(name, [*document.problems, document.problem((), message)])
     return document
 

@@ -57,13 +57,13 @@ class _Walk:
         """The files of one pattern, sorted by name. Raises _FindError."""
         parts = tuple(part for part in Path(pattern).parts if part.strip("/"))
         if not 0 < len(parts) <= MAX_PARTS or not pattern.isprintable():
-            raise _FindError("a path or a pattern is needed, such as policy.d/*.yaml")
+            raise _FindError("must be a path or a pattern, such as policy.d/*.yaml")
         above = "/" if pattern.startswith("/") else str(folder / "x")[:-1]
         found = sorted(self._matches(above, parts))
         if not found and _WILDCARDS.isdisjoint(pattern):
             raise _FindError(f"there is no file {folder / pattern}")
         if not found:
-            raise _FindError(f"no file fits; it is looked for in {folder.absolute()}")
+            raise _FindError(f"no file in {folder.absolute()} matches")
         return [(path, _status_of_file(path)) for path in found]
 
     def _matches(self, above: str, parts: tuple[str, ...]) -> Iterator[str]:
@@ -106,7 +106,7 @@ class _Walk:
             raise _FindError(f"{above} can't be read: {error.strerror}") from None
         self._left -= len(names)
         if self._left < 0:
-            raise _FindError(f"more than {MAX_ENTRIES} names to look at: say which folder")
+            raise _FindError(f"more than {MAX_ENTRIES} names to search: name the folder")
         return names
 
 
@@ -120,7 +120,7 @@ def _status_of_file(path: str) -> os.stat_result:
     if stat.S_ISDIR(status.st_mode):
         raise _FindError(f"{path} is a folder: name its files, {Path(path).name}/*.yaml")
     if not stat.S_ISREG(status.st_mode):
-        raise _FindError(f"{path} is no file that can be read")
+        raise _FindError(f"{path} is not a file that can be read")
     return status
 
 

@@ -35,7 +35,7 @@ class Merged:
             if isinstance(document.data, dict):
                 self._add(document)
             elif document.data is not None or not document.problems:
-                message = f"an included file is a mapping of {_listed(SECTIONS)}"
+                message = f"an included file must be a mapping of {_listed(SECTIONS)}"
                 self.problems.append(document.problem((), message))
 
     def _add(self, document: Document) -> None:
@@ -60,7 +60,7 @@ class Merged:
         joined = dict(before)
         for name, value in members.items():
             if name in joined:
-                message = f"{name} stands {self.where((section, name), document)} already"
+                message = f"{name} is already defined {self.where((section, name), document)}"
                 self.problems.append(document.problem((section, name), message))
                 continue
             joined[name] = value
@@ -103,8 +103,10 @@ def _refusal(section: str) -> str:
     if section in MAPPINGS:
         return "must be a mapping of names, each with its list"
     suggestion = nearest(section, SECTIONS)
-    known = f"an included file holds {_listed(SECTIONS)} only"
-    return f"unknown key{suggestion}" if suggestion else f"{known}; the main file has the rest"
+    known = f"an included file may hold only {_listed(SECTIONS)}"
+    return (
+        f"unknown key{suggestion}" if suggestion else f"{known}; other keys belong in the main file"
+    )
 
 
 def _listed(names: Iterable[str]) -> str:

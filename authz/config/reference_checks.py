@@ -64,7 +64,7 @@ def _issuers(data: dict[str, Any]) -> Found:
         match = item.get("match")
         issuer = match.get("issuer") if isinstance(match, dict) else None
         if isinstance(issuer, str) and issuer not in known:
-            message = f"{issuer!r} is not one of the issuers, which are compared byte for byte"
+            message = f"{issuer!r} is not one of the issuers; they are compared byte for byte"
             message += nearest_or_all(issuer, known, "known")
             yield ("principals", at, "match", "issuer"), message
 
@@ -80,9 +80,9 @@ def _audiences(data: dict[str, Any]) -> Found:
         named = _names(item.get("audiences"))
         for number, name in enumerate(named):
             if name not in known:
-                yield ("routes", at, "audiences", number), "not one of any issuer's audiences"
+                yield ("routes", at, "audiences", number), "no issuer lists it in audiences"
         if isinstance(resource, str) and not known.intersection({resource, *named}):
-            message = "tokens must be for it, and it is not one of any issuer's audiences"
+            message = "tokens must be for it, and no issuer lists it in audiences"
             yield ("routes", at, "resource"), message
 
 
@@ -149,5 +149,5 @@ def _twice(merged: Merged) -> Found:
             if name in first:
                 here, _ = merged.origin((section, at))
                 where = merged.where((section, first[name], member), here)
-                yield (section, at, member), f"{name} stands {where} already"
+                yield (section, at, member), f"{name} is already defined {where}"
             first.setdefault(name, at)

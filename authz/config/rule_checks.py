@@ -33,7 +33,7 @@ def rule_problems(data: dict[str, Any]) -> Found:
                 message = f"must begin with {prefix}, the prefix of headers that clients can't set"
                 yield (*place, "add_headers", name), message
             elif name in owned_headers(prefix):
-                yield (*place, "add_headers", name), "it is one of the identity headers already"
+                yield (*place, "add_headers", name), "it is already one of the identity headers"
     yield from _twice(data)
 
 
@@ -65,7 +65,7 @@ def _twice(data: dict[str, Any]) -> Found:
         name = rule.get("name")
         if isinstance(name, str):
             if (place[1], name) in seen:
-                yield (*place, "name"), f"a rule of this grant is named {name} already"
+                yield (*place, "name"), f"another rule of this grant is already named {name}"
             seen.add((place[1], name))
 
 

@@ -33,7 +33,7 @@ PATTERNS: Final[Mapping[str, str]] = MappingProxyType(
         ),
         r"^[^/\s]+:[0-9]{1,5}$": 'an address with a port, such as "127.0.0.1:9192"',
         r"^unix:/.+": "an address such as unix:/run/spire/agent.sock",
-        r"^[a-z][a-z0-9-]{0,30}-$": "lower-case letters, digits and '-', one at the end: x-agent-",
+        r"^[a-z][a-z0-9-]{0,30}-$": "lower-case letters, digits and '-', '-' at the end: x-agent-",
         r"^[a-z0-9-]{1,64}$": "a header's name in lower case, such as authorization",
         r"^[A-Za-z0-9-]{0,32}$": "one word, such as Bearer",
         r"^[A-Za-z_][A-Za-z0-9._-]{0,127}$": "letters, digits, '.', '_' and '-', a letter first",
@@ -126,7 +126,7 @@ def _text(value: object, _: Mapping[str, Any]) -> str:
     if isinstance(value, dict):
         return f"{_but(value, 'text')}: put what begins with {{ or holds ': ' in quotes"
     if isinstance(value, tuple):
-        return f"{_but(value, 'text')}: one alone, without [ ] or '- '"
+        return f"{_but(value, 'text')}: write a single text, without [ ] or '- '"
     return f"{_but(value, 'text')}: put it in quotes"
 
 
@@ -162,14 +162,14 @@ def _amount(limit: float) -> str:
 def _pattern(value: object, context: Mapping[str, Any]) -> str:
     pattern = str(context["pattern"])
     words = PATTERNS.get(pattern, f"text that matches {pattern}")
-    return f"{value!r} does not look right: it must be {words}"
+    return f"{value!r} is invalid: it must be {words}"
 
 
 _MAPPING_TYPES: Final = frozenset({"model_type", "model_attributes_type", "dict_type"})
 _WORDS: Final[Mapping[str, Callable[[Any, Mapping[str, Any]], str]]] = MappingProxyType(
     {
         "missing": lambda _, __: "is required",
-        "none_required": lambda _, __: "this key is reserved, and means nothing yet: leave it out",
+        "none_required": lambda _, __: "this key is reserved and has no meaning yet: leave it out",
         "too_long": lambda _, context: f"must have {context['max_length']} items at most",
         "tuple_type": _list,
         "string_type": _text,

@@ -144,7 +144,7 @@ class _Builder:
         self._next()  # the document's end
         event = self._next()
         if isinstance(event, yaml.DocumentStartEvent):
-            self._problem(_line(event), "a second document: one file is one, without ---")
+            self._problem(_line(event), "a second document: a file may hold only one, without ---")
             raise _StopError
         return data
 
@@ -199,7 +199,7 @@ class _Builder:
             key = self._key(event, line)
             if key in data:
                 self._place.append(key)
-                self._problem(line, f"this key stands on line {lines.of((key,))} already")
+                self._problem(line, f"this key is already on line {lines.of((key,))}")
                 self._place.pop()
                 key = None
             if key is None:
@@ -247,7 +247,7 @@ def _text(event: yaml.ScalarEvent) -> str:
     """A scalar's text. A NUL, which an escape can write, ends texts for the system."""
     text = str(event.value)
     if "\0" in text:
-        told = "the control character U+0000 must not be here"
+        told = "the control character U+0000 is not allowed"
         mark: Any = event.start_mark  # see _line
         raise yaml.MarkedYAMLError(problem=told, problem_mark=mark)
     return text

@@ -25,12 +25,12 @@ _PARSER: Final = (
         "did not find expected key",
         (
             "a key is expected here, and nothing after a closing quote or bracket: "
-            "keys stand in the column"
+            "keys must start in the column"
         ),
     ),
     (
         "did not find expected '-' indicator",
-        "a list item is expected here: items begin with '- ' and stand in the column",
+        "a list item is expected here: items begin with '- ' and must start in the column",
     ),
     ("could not find expected ':'", "a key and ': ' are expected here"),
     (
@@ -68,7 +68,7 @@ def syntax_problem(text: str, error: yaml.YAMLError) -> tuple[int, str]:
     """The line and what is wrong, for a text that the parser refused."""
     if isinstance(error, yaml.reader.ReaderError):
         line = text.encode()[: error.position].count(b"\n") + 1
-        return line, f"not YAML: the control character U+{error.character:04X} must not be here"
+        return line, f"not YAML: the control character U+{error.character:04X} is not allowed"
     if not isinstance(error, yaml.MarkedYAMLError):
         return 1, "not YAML"
     complaint = str(error.problem or error.context)

@@ -81,7 +81,7 @@ def segment_pattern(raw: list[str], literal: Callable[[str], str | None]) -> Seg
 def path_pattern(text: str) -> SegmentPattern:
     """Parse ``/orders/{id}/**``. Raises ValueError."""
     if not text.startswith("/"):
-        raise ValueError("a path pattern starts with '/'")
+        raise ValueError("a path pattern must start with '/'")
     segments = text[1:].split("/")
     if "" in segments[:-1]:
         raise ValueError("no request has such a path: it has an empty segment")
@@ -92,9 +92,9 @@ def _literal_path_segment(segment: str) -> str | None:
     if _VARIABLE.fullmatch(segment):
         return None
     if "?" in segment or "#" in segment:
-        raise ValueError("rules see no query and no fragment: leave out what begins with ? or #")
+        raise ValueError("rules see no query and no fragment: leave out the part from ? or # on")
     if "{" in segment or "}" in segment:
-        raise ValueError("a variable is a whole segment, as {id}: letters, digits and _")
+        raise ValueError("a variable must be a whole segment, as {id}: letters, digits and _")
     if segment.startswith(":"):  # other routers' variable: a deny of it would deny nothing
         raise ValueError(f"for any segment write {{{segment[1:]}}}; a colon itself is written %3A")
     try:
@@ -112,7 +112,7 @@ def host_pattern(text: str) -> str:
     except Denied as denied:
         raise ValueError(denied.detail) from None
     if canonical != text:
-        raise ValueError(f"hosts are lower case and without a port: {canonical}")
+        raise ValueError(f"write hosts in lower case and without a port: {canonical}")
     return text
 
 
@@ -124,10 +124,10 @@ def _path_text(text: str) -> str:
 def _method_text(text: str) -> str:
     """Any method, but not one that is surely a slip: a deny of it would deny nothing."""
     if text in {"ANY", "ALL"}:
-        raise ValueError(f'{text} is no method: write "*" for any')
+        raise ValueError(f'{text} is not a method: write "*" for any')
     near = () if text in (*_METHODS, *_ALIKE) else get_close_matches(text, _METHODS, n=1)
     if near:
-        raise ValueError(f"{text} is no method that is known here; did you mean {near[0]}?")
+        raise ValueError(f"{text} is not a known method; did you mean {near[0]}?")
     return text
 
 

@@ -216,5 +216,5 @@ def canonical_host(host: str) -> str:
         raise Denied(Reason.PATH_AMBIGUOUS, "the host is too long")
     match = _HOST.fullmatch(host.lower()) if host.isascii() else None
     if match is None or ".." in host:
-        raise Denied(Reason.PATH_AMBIGUOUS, "the host is not one plain name")
+        raise Denied(Reason.PATH_AMBIGUOUS, "the host is not a single plain name")
     return match["name"]

@@ -44,15 +44,17 @@ class Revocation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
         of_token = (self.issuer, self.subject, self.token_id, self.before)
         if self.agent is not None:
             if of_token != (None, None, None, None):
-                raise RevocationError("agent stands alone")
+                raise RevocationError("agent must be given alone")
             try:
                 SpiffeId.parse(self.agent)
             except SpiffeIdError as error:
                 raise RevocationError(f"agent: {error}") from None
         elif self.issuer is None:
-            raise RevocationError("agent or issuer is needed: a subject is unique in one issuer")
+            raise RevocationError(
+                "agent or issuer is required: a subject is unique only within its issuer"
+            )
         elif self.token_id is not None and (self.subject is not None or self.before is not None):
-            raise RevocationError("token_id goes with issuer alone")
+            raise RevocationError("token_id must be given with issuer alone")
 
 
 class Revocations:
@@ -91,7 +93,9 @@ class Revocations:
             raise Denied(Reason.TOKEN_REVOKED, "its jti was revoked")
         for subject, what in ((delegation.subject, "its subject's"), (None, "its issuer's")):
             if delegation.issued_at < self.before.get((delegation.issuer, subject), -inf):
-                raise Denied(Reason.TOKEN_REVOKED, f"{what} tokens of that time were revoked")
+                raise Denied(
+                    Reason.TOKEN_REVOKED, f"{what} tokens issued at that time were revoked"
+                )
 
     def joined(self, other: "Revocations") -> "Revocations":
         """What either revokes; itself where the other adds nothing."""

@@ -68,7 +68,7 @@ def origin_of(url: str) -> str:
     """``scheme://host:port`` in one spelling: lower case, no default port. Raises ValueError."""
     parts = urlsplit(url)
     if not parts.hostname or parts.username is not None or parts.password is not None:
-        raise ValueError("a URL has a host, and no user in front of it")
+        raise ValueError("a URL must have a host, and no user in front of it")
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     port = "" if parts.port in (None, DEFAULT_PORTS.get(parts.scheme)) else f":{parts.port}"
     return f"{parts.scheme}://{host}{port}"
@@ -76,16 +76,16 @@ def origin_of(url: str) -> str:
 
 def _resource(text: str) -> str:
     if not re.fullmatch(r"https?://[\x21-\x7e]+", text) or re.search(r"[?#\"\\]", text):
-        raise ValueError("a resource is an https URL without a query or fragment (RFC 8707)")
+        raise ValueError("a resource must be an https URL without a query or fragment (RFC 8707)")
     origin_of(text)
     return text
 
 
 class RouteSettings(Settings):
-    """One route."""
+    """A route: how agents may act on some hosts and paths."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9._-]{1,128}$")
-    """Its name, for the proxy's context extension authz_route and for `authz metadata`."""
+    """The route's name, for the proxy's context extension authz_route and for `authz metadata`."""
     hosts: tuple[HostText, ...] = Field(default=(ANY,), min_length=1)
     """Exact hosts, lower case and without a port; "*" for any."""
     paths: tuple[PathText, ...] = Field(default=("/**",), min_length=1)
@@ -95,47 +95,55 @@ class RouteSettings(Settings):
     token must be for it; challenges point to its metadata; DPoP proofs must name its origin.
     """
     audiences: tuple[str, ...] = ()
-    """Further audiences of tokens for this route; with a resource or these, no other will do."""
+    """Further audiences of tokens for this route. If resource or audiences is set, a token for any
+    other audience is refused.
+    """
     modes: tuple[RouteMode, ...] = Field(default=(RouteMode.DELEGATED,), min_length=1)
-    """delegated: the agent acts for a principal. autonomous: for itself, the token's sub is it."""
+    """delegated: the agent acts for a principal. autonomous: it acts for itself, and the token's
+    sub is the agent.
+    """
     protocol: RouteProtocol = RouteProtocol.HTTP
-    """What is sent there. http: requests, of which rules see host, method and path. mcp, a2a,
-    openai (model calls in the form of OpenAI's API): messages, which are read, so that rules can
-    name tools, tasks and models; whatever can't be read for certain is refused. The proxy must send
+    """The protocol of the route. http: rules see host, method and path. mcp, a2a, openai (model
+    calls in the form of OpenAI's API): the server reads the messages, so that rules can name tools,
+    tasks and models, and refuses any message that it can't read for certain. The proxy must send
     the body.
     """
     trust_mcp_headers: bool = False
-    """For mcp: where the proxy sends no body, go by the headers Mcp-Method and Mcp-Name, of those
-    protocol versions that have the server compare them with it. It is your word that it does.
+    """For mcp: where the proxy sends no body, trust the headers Mcp-Method and Mcp-Name, in those
+    protocol versions that oblige the MCP server to compare them with the body. By setting this you
+    vouch that your server does.
     """
     refusals: RefusalForm = RefusalForm.STATUS
     """For mcp: how a call that policy refuses is answered. status: HTTP 403 with a JSON-RPC error.
-    message: HTTP 200 with that error, as the session of some clients ends at a 403; so for
-    policy_denied and method_unknown. What another token would mend has its status in both.
+    message: for policy_denied and method_unknown, HTTP 200 with that error, because some
+    clients end their session at a 403. A refusal that another token would mend keeps its status in
+    both.
     """
     extra_members: tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")], ...] = ()
-    """For openai: members of a model call's body, and parameters of its query, beside those of the
-    public APIs: ones that your model server or gateway has, and in which nothing says what is
-    called, with which key or where. Any other is refused, as gateways have members that redefine
-    what a model's name stands for.
+    """For openai: further members of a model call's body, and parameters of its query, that your
+    model server or gateway has beside those of the public APIs. List only those that can't say what
+    is called, with which key or where. All others are refused, because some gateways have members
+    that redefine what a model's name stands for.
     """
     bootstrap: tuple[Annotated[str, Field(pattern=r"^[\x21-\x7e]{1,128}$")], ...] = ()
     """For mcp: methods that an agent may call without a token, such as initialize and tools/list,
     when a rule without scopes allows them.
     """
     proof: Need = Need.OPTIONAL
-    """Whether a token must be bound to a key (cnf) that the caller proves to hold."""
+    """required: a token must be bound to a key (cnf), and the caller must prove that it holds the
+    key.
+    """
     acr_values: tuple[Annotated[str, Field(pattern=_WORD)], ...] = ()
-    """Authentication contexts of which the token's acr must be one (RFC 9470)."""
+    """The token's acr must be one of these authentication contexts (RFC 9470)."""
     max_age: Duration | None = Field(default=None, ge=1.0)
-    """Longest time since the principal authenticated, by the token's auth_time (RFC 9470)."""
+    """The longest time since the principal authenticated, by the token's auth_time (RFC 9470)."""
     accept_ambiguous: tuple[Form, ...] = ()
-    """Forms in paths that servers disagree on, to take on this route; they are refused elsewhere.
-    Each is your word that the upstream behind reads it so: double_encoding, %25 is a percent sign
-    and nothing is decoded twice; empty_segments, the one in // stays and is not merged;
-    escaped_backslash and escaped_slash, %5C and %2F are part of a name and separate nothing;
-    parameters, ;x is part of a name and not cut off. Where that is wrong, the upstream takes the
-    path for one that no rule or route here has looked at.
+    """Ambiguous forms of paths, which servers read differently, to accept on this route; elsewhere
+    they are refused. By listing a form you vouch that the upstream reads it so: double_encoding,
+    %25 is a percent sign and nothing is decoded twice; empty_segments, the empty segment in //
+    stays and is not merged; escaped_backslash and escaped_slash, %5C and %2F are part of a name and
+    separate nothing; parameters, ;x is part of a name and not cut off. If that is wrong, the
+    upstream serves a path that no rule or route here has judged.
     """
 
     @model_validator(mode="after")
@@ -143,7 +151,7 @@ class RouteSettings(Settings):
         for protocol, names in _OF_PROTOCOLS.items():
             given = sorted(self.model_fields_set.intersection(names))
             if self.protocol.of_messages is not protocol and given:
-                raise MisfitError(f"{', '.join(given)} goes with protocol: {protocol}", given[0])
+                raise MisfitError(f"{', '.join(given)} is only for protocol: {protocol}", given[0])
         return self
 
 

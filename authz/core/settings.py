@@ -44,14 +44,16 @@ def parse_duration(value: object) -> float:
         return value
     match = _DURATION.fullmatch(value) if isinstance(value, str) else None
     if match is None:
-        raise ValueError("a duration is a whole number and a unit, such as 250ms, 30s, 5m, 1h, 1d")
+        raise ValueError(
+            "a duration must be a whole number and a unit, such as 250ms, 30s, 5m, 1h, 1d"
+        )
     return int(match[1]) * _SECONDS[match[2]]
 
 
 def _port_exists(address: str) -> str:
     port = address.rpartition(":")[2]
     if port.isdecimal() and int(port) > _MAX_PORT:
-        raise ValueError(f"there is no port {port}: they end at {_MAX_PORT}")
+        raise ValueError(f"there is no port {port}: the last is {_MAX_PORT}")
     return address
 
 

@@ -11,18 +11,20 @@ _URL_CHARACTERS: Final = re.compile(r"[!-~]{1,2048}")
 def check_url(text: str) -> str:
     """An http(s) URL that names a host and no secret. Raises ValueError."""
     if not _URL_CHARACTERS.fullmatch(text):
-        raise ValueError("an https:// URL of visible ASCII characters is needed")
+        raise ValueError("must be an https:// URL of visible ASCII characters")
     try:
         parts = urlsplit(text)
         port = parts.port
     except ValueError:  # in the library's words, which are not for operators
-        raise ValueError("a URL with a host and, if any, a number as its port is needed") from None
+        raise ValueError(
+            "must be a URL with a host and, if it has a port, a numeric port"
+        ) from None
     if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise ValueError("an https:// URL is needed")
+        raise ValueError("must be an https:// URL")
     if parts.username is not None or parts.password is not None or parts.fragment:
-        raise ValueError("a URL without user, password and fragment is needed")
+        raise ValueError("must be a URL without user, password and fragment")
     if port == 0:
-        raise ValueError("port 0 is none")
+        raise ValueError("must not have port 0")
     return text
 
 

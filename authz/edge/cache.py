@@ -26,20 +26,22 @@ CALL_BYTES: Final = 300  # likewise, a call without its texts
 
 
 class CacheSettings(Settings):
-    """What is remembered, how much of it, and for how long."""
+    """Remembered decisions and tokens: how many, and for how long."""
 
     entries: int = Field(default=50_000, ge=0, le=5_000_000)
     """Decisions remembered at most; 0 for none."""
     tokens: int = Field(default=20_000, ge=0, le=5_000_000)
     """Verified tokens remembered at most; 0 for none."""
     max_bytes: int = Field(default=128 * 1024 * 1024, ge=0)
-    """Memory of remembered decisions at most, and again of remembered tokens, in bytes. What
-    decisions share is counted for each of them: so they take less than this says.
+    """The most memory for remembered decisions, and as much again for remembered tokens, in bytes.
+    Parts that decisions share are counted for each of them, so the real use is lower.
     """
     ttl: Duration = Field(default=30.0, ge=0.0, le=3600.0)
-    """Longest time that an allow is remembered; less when a token or certificate ends before."""
+    """The longest time that an allow is remembered; less if its token or certificate expires
+    sooner.
+    """
     deny_ttl: Duration = Field(default=1.0, ge=0.0, le=60.0)
-    """Longest time that a deny is remembered."""
+    """The longest time that a deny is remembered."""
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):

@@ -85,10 +85,10 @@ class Decider:
     def _busy(self, time_remaining: Remaining) -> Deny | None:
         """The refusal where nothing new is to be decided."""
         if self._is_overloaded():
-            return _overloaded("too many checks wait")
+            return _overloaded("too many checks are waiting")
         remaining = time_remaining()
         if remaining is not None and remaining < DECISION_SECONDS:
-            return _overloaded("too late to decide before the caller gives up")
+            return _overloaded("no time is left before the caller's deadline")
         return None
 
     def _with_fresh_keys(
@@ -110,7 +110,7 @@ class Decider:
             with self._waits.waiting(agent):
                 is_known = self._keys.refresh(decision.key_issuer, decision.key_id, wait)
         except TooManyWaitError:
-            return _overloaded("too many requests wait for keys", decision.agent)
+            return _overloaded("too many requests are waiting for keys", decision.agent)
         return snapshot.authorizer.decide(request, self._now()) if is_known else decision
 
     def _confirmed(
@@ -131,7 +131,7 @@ class Decider:
                         allow, operation, decision_id, now=self._now(), seconds=left
                     )
         except TooManyWaitError:
-            detail = "too many requests wait for the decision point"
+            detail = "too many requests are waiting for the decision point"
             raise Denied(Reason.OVERLOADED, detail) from None
         return allow
 

@@ -125,8 +125,9 @@ class Service:
                 if entry.fresh_until > monotonic:
                     snapshot.cache.put(request, entry)
         except DecodeError:  # of the check's own bytes: others are caught where they are decoded
-            _log.warning("a check was no message of the service")
-            entry = refusal_of(snapshot, reading, Reason.CHECK_MALFORMED, "it can't be decoded")
+            _log.warning("a call sent bytes that are not a CheckRequest")
+            detail = "the CheckRequest can't be decoded"
+            entry = refusal_of(snapshot, reading, Reason.CHECK_MALFORMED, detail)
         except Exception as error:  # noqa: BLE001 - the law: whatever it was, it is a deny
             _log_fault(error)
             entry = refusal_of(snapshot, reading, Reason.INTERNAL_ERROR, "see the log")

@@ -23,38 +23,45 @@ Addresses = Annotated[
 
 
 class ServerSettings(Settings):
-    """Where proxies ask, and how much at once."""
+    """The gRPC service that proxies call: its addresses and limits."""
 
     listen: Addresses = Field(min_length=1)
-    """Addresses of the gRPC service, one or several: unix:/path or host:port. {worker} in one
-    stands for a worker's number, from 0.
+    """Address of the gRPC service, or a list of addresses: unix:/path or host:port. In an address,
+    {worker} stands for the worker's number, from 0.
     """
     workers: int = Field(default=1, ge=1, le=64)
-    """Processes, each with addresses of its own: one endpoint for the proxy each."""
+    """Number of processes. Each has its own addresses, so each is an endpoint of its own for the
+    proxy.
+    """
     tls: TlsSettings | None = None
-    """Mutual TLS with the proxies that ask, on host:port addresses."""
+    """Mutual TLS with the calling proxies, on host:port addresses."""
     pin: bool = False
-    """Keep each process on one core. Its threads run one at a time anyhow, and pass work to each
-    other at half the cost; but a core that others keep busy is slow. Linux only.
+    """Keep each process on a single core. Its threads run one at a time anyway, and so pass work to
+    each other at half the cost; but if other programs keep that core busy, checks are slow. Linux
+    only.
     """
     threads: int = Field(default=4, ge=2, le=256)
-    """Threads that work on checks; others may wait besides. More bring no speed and cost CPU."""
+    """Threads that work on checks; while a check waits for a remote party, a further thread takes
+    its place. More threads bring no speed and cost CPU.
+    """
     max_concurrent: int = Field(default=1024, ge=1, le=100_000)
-    """Checks under way or waiting at once; more are refused at once, and never allowed."""
+    """Checks that may be under way or waiting at the same time; further checks are refused
+    immediately, never allowed.
+    """
     max_queued: int = Field(default=256, ge=1, le=100_000)
-    """Checks that may wait for a thread before nothing new is decided: the ones over that are
-    answered if their decision is remembered, and overloaded if not.
+    """Checks that may wait for a thread. Beyond this number the server answers only checks whose
+    decision is remembered, and refuses the others as overloaded.
     """
     max_waiting: int = Field(default=512, ge=2, le=10_000)
-    """Checks that may wait for an issuer's new key, or for the decision point, at once; half of
-    them of one agent.
+    """Checks that may wait for an issuer's new key or for the decision point at the same time; at
+    most half of them for the same agent.
     """
     max_connection_age: Duration = Field(default=600.0, ge=1.0, le=86_400.0)
-    """How old a proxy's connection becomes, a tenth more or less: then it is asked to make another
-    one, which costs no request.
+    """The age, give or take a tenth, at which a proxy's connection is replaced: the server asks the
+    proxy to open another. No request is lost.
     """
     drain: Duration = Field(default=10.0, ge=0.0, le=300.0)
-    """How long a stop waits for proxies to go elsewhere and for checks to end."""
+    """How long a stopping server waits for proxies to leave and for checks to end."""
 
     @model_validator(mode="after")
     def _an_address_for_each_worker(self) -> Self:

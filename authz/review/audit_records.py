@@ -85,7 +85,7 @@ class Traced(msgspec.Struct, frozen=True, gc=False):
         no question.
         """
         if bool(self.protocol) != bool(self.calls):
-            raise ValueError("its protocol and its calls do not go together")
+            raise ValueError("its protocol and its calls contradict each other")
         request = Request(
             self.method,
             self.host,
@@ -128,9 +128,9 @@ def _read(line: bytes) -> Traced | str:
     try:
         traced = strict_json.load_as(line, Traced, MAX_DEPTH)
     except strict_json.StrictJsonError as error:
-        return f"no audit record: {error}"
+        return f"not an audit record: {error}"
     if traced.time.tzinfo is None or traced.decision not in {*Effect}:
-        return "no audit record: its time or its decision is none"
+        return "not an audit record: its time or its decision is invalid"
     if not all({"iss", "sub"} <= actor.keys() for actor in traced.actors):
-        return "no audit record: an actor lacks iss or sub"
+        return "not an audit record: an actor lacks iss or sub"
     return traced

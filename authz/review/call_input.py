@@ -35,9 +35,11 @@ class McpCall(Settings):
     def _names_one_thing(self) -> Self:
         given = [kind for kind in _METHODS if getattr(self, kind)]
         if len(given) > 1:
-            raise ValueError(f"{' and '.join(given)} are two things: a call names one")
+            raise ValueError(
+                f"{' and '.join(given)} are two targets: a call names only one of them"
+            )
         if not (given or self.method):
-            raise ValueError("say a method, a tool, a resource, a prompt or a task")
+            raise ValueError("name a method, a tool, a resource, a prompt or a task")
         return self
 
     def call(self) -> Call:
@@ -99,7 +101,7 @@ class CallWords(Settings):
     @model_validator(mode="after")
     def _is_of_one_protocol(self) -> Self:
         if sum(one is not None for one in (self.mcp, self.a2a, self.models)) > 1:
-            raise ValueError("mcp, a2a and models are protocols of their own: say one")
+            raise ValueError("mcp, a2a and models are different protocols: give only one of them")
         return self
 
     @property

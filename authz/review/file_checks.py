@@ -39,7 +39,7 @@ def file_problems(config: Config) -> Iterator[tuple[Place, str]]:
 
 
 def _from(path: str | Path) -> str:
-    return "" if Path(path).is_absolute() else f" in {Path.cwd()}, from where relative paths count"
+    return "" if Path(path).is_absolute() else f" in {Path.cwd()}, which relative paths start from"
 
 
 def _named(section: Settings, place: Place = ()) -> Iterator[tuple[Place, str]]:

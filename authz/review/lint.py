@@ -37,13 +37,15 @@ def doubts(config: Config, now: datetime) -> Doubts:
 def _open_addresses(config: Config) -> Doubts:
     for at, address in enumerate(config.server.listen):
         if config.server.tls is None and not _is_local(address):
-            message = "whoever reaches it may ask: add server.tls, or listen on unix: or loopback"
+            message = (
+                "any client that reaches it may ask: add server.tls, or listen on unix: or loopback"
+            )
             yield ("server", "listen", at), message
 
 
 def _open_admin(config: Config) -> Doubts:
     if not _is_local(config.admin.listen):
-        message = "others may reach it, and it asks nobody who they are: keep it to operators"
+        message = "others may reach it, and it has no authentication: keep it to operators"
         yield ("admin", "listen"), message
 
 
@@ -61,7 +63,7 @@ def _clients_as_persons(config: Config) -> Doubts:
     """Entries that a client's own token meets where it passes for a user's (RFC 9700 4.15)."""
     for at, issuer in enumerate(config.issuers):
         if ANY in (issuer.person_shown_by or {}).get("sub", ()):
-            message = "each token has one, a client's own too: only what marks that refuses it"
+            message = "a client's own token has a sub too: only a machine's mark in it refuses it"
             yield ("issuers", at, "person_shown_by", "sub"), message
     guessed = {
         one.issuer for one in config.issuers if one.actor.is_mapped and one.person_shown_by is None
@@ -70,8 +72,8 @@ def _clients_as_persons(config: Config) -> Doubts:
         match = principal.match
         if match.issuer in guessed and match.model_fields_set == {"issuer"}:
             message = (
-                "it is about any subject, of an issuer without act: say in its person_shown_by what"
-                " tells a user's token from a client's own"
+                "it matches any subject of an issuer without act: say in the issuer's"
+                " person_shown_by which claims tell a user's token from a client's own"
             )
             yield ("principals", at, "match"), message
 
@@ -95,7 +97,9 @@ def _hidden_routes(config: Config) -> Doubts:
             continue
         first = next((one for one in config.routes[:at] if _covers(one, route)), None)
         if first is not None:
-            message = f"{first.name} fits wherever it does, and comes first; name it in the proxy"
+            message = (
+                f"{first.name} comes first and matches whatever it matches; name it in the proxy"
+            )
             yield ("routes", at), message
 
 
@@ -112,7 +116,7 @@ def _unknown_agents(config: Config) -> Doubts:
         for number, text in enumerate(principal.agents or ()):
             pattern = SpiffePattern.parse(text)
             if not any(map(pattern.overlaps, known)):
-                message = "no entry of agents is about it, and unknown agents may do nothing"
+                message = "no entry of agents matches it, and unknown agents may do nothing"
                 yield ("principals", at, "agents", number), message
 
 
@@ -131,11 +135,11 @@ def _dead_rules(config: Config, now: datetime) -> Doubts:
         for at, rule in enumerate(rules):
             place = ("grants", name, at)
             if rule.protocol and rule.protocol not in protocols:
-                message = f"no route has protocol: {rule.protocol}, so that the rule never fits"
+                message = f"no route has protocol: {rule.protocol}, so the rule never matches"
                 yield (*place, KEYS[rule.protocol]), message
             ends = [window.not_after for window in rule.during or ()]
             if ends and all(end is not None and end <= now for end in ends):
-                yield (*place, "during"), "all of its times are past: the rule never fits again"
+                yield (*place, "during"), "all of its times are past: the rule never matches again"
 
 
 def _open_beside_messages(config: Config) -> Doubts:
@@ -152,8 +156,8 @@ def _open_beside_messages(config: Config) -> Doubts:
                 if route is None or not _have_rules(config, route.protocol.of_messages, rule.hosts):
                     continue
                 message = (
-                    f"it allows plain requests beside the route {route.name}, so {route.protocol}"
-                    " messages too, unread, at any path that the route leaves out: name the paths"
+                    f"it allows plain requests beside the route {route.name}, so also unread"
+                    f" {route.protocol} messages at any path outside that route: name the paths"
                 )
                 yield ("grants", name, at, "paths", number), message
 
@@ -182,5 +186,7 @@ def _absent_for_nothing(config: Config) -> Doubts:
         rules = (rule for name in entry.grants for rule in config.grants[name])
         takes = entry.suspended or any(rule.effect is Effect.DENY for rule in rules)
         if entry.if_absent is Absence.DENY and not takes:
-            message = "the entry is not suspended and holds no deny, so there is nothing to take"
+            message = (
+                "the entry is not suspended and holds no deny, so if_absent: deny has no effect"
+            )
             yield ("principals", at, "if_absent"), message

@@ -52,7 +52,7 @@ def _expected(text: str) -> str:
 
 def _method(text: str) -> str:
     if not re.fullmatch(r"[A-Z][A-Z-]{0,31}", text):
-        raise ValueError(f"{text!r} is no method in capitals, such as GET")
+        raise ValueError(f"{text!r} is not a method in capitals, such as GET")
     return text
 
 
@@ -189,7 +189,7 @@ def _unknown(
     issuers = [issuer.issuer for issuer in config.issuers]
     for number, case in enumerate(cases):
         if not case.issuer and case.mode is not Mode.BOOTSTRAP and len(issuers) > 1:
-            yield ("cases", number), "say the issuer: the config has several"
+            yield ("cases", number), "name the issuer: the config has several"
         if case.issuer and case.issuer not in issuers:
             message = (
                 f"not one of the config's issuers{nearest_or_all(case.issuer, issuers, 'known')}"

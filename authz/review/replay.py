@@ -84,7 +84,7 @@ class _Replay:
         if read.by_policy:
             self._judge(read, read.cases())
         else:
-            self.report.not_policys += 1
+            self.report.not_by_policy += 1
 
     def _judge(self, traced: Traced, cases: list[Case]) -> None:
         report = self.report

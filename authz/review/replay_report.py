@@ -71,7 +71,7 @@ class Report:
         not_judged: what is decided by more than is recorded, arguments and the rest of URIs, where
             the rules about it changed.
         unknown: what the policy reads and some records can't tell.
-        not_policys: count of records that something else than policy decided.
+        not_by_policy: count of records that something else than policy decided.
         bad: the first lines that are no records, of ``bad_count``.
     """
 
@@ -81,7 +81,7 @@ class Report:
     not_judged: Changes = field(default_factory=_changes)
     unknown: Inputs = Inputs()
     unchanged: int = 0
-    not_policys: int = 0
+    not_by_policy: int = 0
     bad: list[str] = field(default_factory=list)
     bad_count: int = 0
 
@@ -95,7 +95,7 @@ class Report:
     def records(self) -> int:
         """How many there were."""
         changed = sum(_total(changes) for _, changes in self._titled())
-        return changed + self.unchanged + self.not_policys
+        return changed + self.unchanged + self.not_by_policy
 
     def needs_a_look(self, *, is_strict: bool) -> bool:
         """Whether somebody may do more than before, or it is not known; or less, if strict."""
@@ -107,14 +107,17 @@ class Report:
         named = [f"claim {name}" for name in sorted(self.unknown.claims)]
         named += [f"header {name}" for name in sorted(self.unknown.headers)]
         for name in named:
-            yield f"warning: the policy reads the {name}, which some records can't tell"
+            yield (
+                f"warning: the policy reads the {name}, "
+                "and some records don't say whether it was there"
+            )
         if named:
-            yield "    where the config of then read it too, --old tells what was not there"
+            yield "    if the config that decided then read it too, give that config with --old"
         yield f"records: {self.records}"
         if self.not_judged:
             yield (
-                "warning: no record has the arguments of calls, nor all of each URI; "
-                "rules about some of them changed"
+                "warning: records hold neither the arguments of calls nor whole URIs, and rules "
+                "about some of these calls changed"
             )
         for title, changes in self._titled():
             yield f"{title}: {_total(changes)}"
@@ -126,9 +129,9 @@ class Report:
                     f"  {changed.count:>7}  {rule}  {who.agent} for {whom}, as in {changed.example}"
                 )
             if len(changes) > MAX_TOLD:
-                yield f"           and {len(changes) - MAX_TOLD} more kinds; --json tells all"
+                yield f"           and {len(changes) - MAX_TOLD} more kinds; --json lists all"
         yield f"unchanged: {self.unchanged}"
-        yield f"not policy's: {self.not_policys}"
+        yield f"not decided by policy: {self.not_by_policy}"
         if self.bad_count:
             yield f"bad lines: {self.bad_count}"
             yield from (one_line(f"  {bad}") for bad in self.bad)
@@ -155,7 +158,7 @@ class Report:
             },
             "records": self.records,
             "unchanged": self.unchanged,
-            "not_policys": self.not_policys,
+            "not_by_policy": self.not_by_policy,
             "unknown_claims": sorted(self.unknown.claims),
             "unknown_headers": sorted(self.unknown.headers),
             "bad_lines": {"count": self.bad_count, "first": self.bad},

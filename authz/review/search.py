@@ -56,9 +56,9 @@ class WhoCan:
 
     def lines(self) -> list[str]:
         """For a person."""
-        lines = ["agents, for one of the principals"]
+        lines = ["agents, acting for one of the principals below"]
         lines += [line for one in self.agents for line in one.lines()] or ["  none"]
-        lines += ["principals, through one of the agents"]
+        lines += ["principals, through one of the agents above"]
         lines += [line for one in self.principals for line in one.lines()] or ["  none"]
         return lines + _excepted(self.excepted)
 
@@ -189,7 +189,7 @@ class WhatCan:
         """For a person."""
         nothing = f"  nothing{': ' if self.unknown else ''}{self.unknown}"
         lines = [line for one in self.reaches for line in one.lines()] or [nothing]
-        return ["may, at most", *lines, *_excepted(self.excepted)]
+        return ["may do, at most", *lines, *_excepted(self.excepted)]
 
 
 def what_can(policy: Policy, agent: Agent, delegation: Delegation | None) -> WhatCan:
@@ -198,14 +198,14 @@ def what_can(policy: Policy, agent: Agent, delegation: Delegation | None) -> Wha
     The delegation's scopes are not looked at: what is asked is told.
     """
     entries: list[AgentEntry | PrincipalEntry] = [*policy.agents.of(agent.spiffe_id)]
-    unknown = "" if entries else "no entry of agents is about it"
+    unknown = "" if entries else "no entry of agents matches it"
     sides = [_rules(entries)]
     if delegation is not None:
         found = policy.principals.through(agent, delegation)
         sides.append(_rules(found))
         entries += found
         if not found:
-            unknown = unknown or "no entry of principals is about them, through this agent"
+            unknown = unknown or "no entry of principals matches the principal through this agent"
     suspended = [one for one in entries if one.settings.suspended]
     denies = [rule for side in sides for rule in side if _counts(rule, is_deny=True)]
     excepted = [f"suspended by {_name(one)}" for one in suspended]

@@ -49,15 +49,15 @@ def suggest(config: Config, logs: AuditLogs, *, denied: bool) -> Suggestions:
     for _, _, read in read_trace(logs):
         evidence.take(read)
     lines = [
-        f"# From {evidence.records} records, {evidence.bad} lines that are none. For review:",
-        "# a rule that was not used in this time may be needed at another.",
+        f"# From {evidence.records} records; {evidence.bad} invalid lines. For review:",
+        "# a rule that was not used in this period may be needed in another.",
     ]
     narrower: dict[tuple[str, int], Mapping[str, list[str]]] = {}
     for grant, rules in evidence.rules.items():
         for number, rule in enumerate(rules):
             use = evidence.uses.get(rule.name)
             if use is None:
-                lines.append(f"# {rule.name}: never used; take it out?")
+                lines.append(f"# {rule.name}: never used; remove it?")
                 continue
             if keys := _narrower_keys(rule, use):
                 narrower[grant, number] = keys
@@ -72,7 +72,7 @@ def suggest(config: Config, logs: AuditLogs, *, denied: bool) -> Suggestions:
     new = {agent: names for agent, names in by_agent.items() if agent not in numbers}
     missing = tuple(_of_missing(named, new))
     if named:
-        lines.append("# Missing: to allow what was refused, a file that the config includes.")
+        lines.append("# Missing: a file to include, which allows the refused requests.")
     lines += [
         f"# Add to the grants of the agent {config.agents[number].id}: {', '.join(names)}"
         for number, names in held.items()
@@ -94,7 +94,7 @@ def _narrower_keys(rule: Rule, use: Use) -> dict[str, list[str]]:
 
 
 def _of_rule(rule: Rule, use: Use, keys: Mapping[str, list[str]]) -> Iterator[str]:
-    yield f"# {rule.name}: wider than its {use.count} uses; in its place, within the grant:"
+    yield f"# {rule.name}: wider than its {use.count} uses; narrower, within the same grant:"
     for key, used in keys.items():
         yield f"#     {key}: {listed(used)}"
 
@@ -161,7 +161,7 @@ def _of_missing(named: Mapping[str, Missing], agents: Mapping[str, Sequence[str]
             yield f"      methods: {listed([method])}"
             yield f"      paths: {listed(sorted({one.path for one in targets}))}"
             scopes = sorted(use.scopes or ())
-            none = "" if scopes else "  # their tokens had none in common"
+            none = "" if scopes else "  # their tokens had no scope in common"
             yield f"      scopes: {listed(scopes)}{none}"
             if protocol:
                 calls = [one.call for one in targets if one.call is not None]

@@ -80,13 +80,13 @@ class Callers:
             fault = error.detail
         except Exception as error:  # noqa: BLE001 - whatever the parser raises, it is no caller
             fault = str(error)
-        _log.warning("a caller is refused: %s", fault)
+        _log.warning("refused a caller: %s", fault)
         return _Standing(None, now, now + REFUSED_SECONDS)
 
     def _verified(self, pems: tuple[bytes, ...], now: float) -> _Standing:
         """Hold a certificate against all there is. Raises Denied, ValueError, and as x509 does."""
         if len(pems) < 2:  # noqa: PLR2004 - the certificate, and what parts it from the chain
-            raise ValueError("nothing is known of its certificate: it may be gone")
+            raise ValueError("its certificate is unknown; the connection may be gone")
         leaf, _, *chain = pems
         pem = leaf.decode("ascii")
         proxy = _proxy_of(checked_svid(pem, now, "its certificate").uris[0])
@@ -113,4 +113,4 @@ def _proxy_of(uri: str) -> SpiffeId:
     try:
         return SpiffeId.parse(uri)
     except SpiffeIdError as error:
-        raise ValueError(f"its name: {error}") from None
+        raise ValueError(f"its SPIFFE ID: {error}") from None

@@ -164,7 +164,7 @@ class Calls(Executor):
         proxy = self._gate(call.peer, call.auth_context)
         if proxy is None:  # not a deny: it is none of a caller's business what we would say
             self._metrics.caller_refused()
-            self._refuse(call, grpc.StatusCode.PERMISSION_DENIED, "not an allowed caller")
+            self._refuse(call, grpc.StatusCode.PERMISSION_DENIED, "the caller is not allowed")
             return
         if call.behavior is no_such_method:
             self._refuse(call, grpc.StatusCode.UNIMPLEMENTED, "no such method")
@@ -179,7 +179,7 @@ class Calls(Executor):
         if not call.is_active:
             return
         if call.message is None:
-            self._refuse(call, grpc.StatusCode.UNIMPLEMENTED, "there was no message")
+            self._refuse(call, grpc.StatusCode.UNIMPLEMENTED, "the call has no message")
         elif len(self._working) >= self._max_concurrent:
             self._refuse(call, grpc.StatusCode.RESOURCE_EXHAUSTED, "too many calls at once")
         else:

@@ -119,7 +119,7 @@ def require_known_grpcio() -> None:
         is_known = False
     if not is_known:
         raise GrpcioError(
-            f"grpcio {grpc.__version__} hands over calls in a way that is not known here: "
+            f"grpcio {grpc.__version__} hands over calls in an unknown way: "
             "install the version in requirements/runtime.txt"
         )
 

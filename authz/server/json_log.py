@@ -95,7 +95,7 @@ class _Handler(logging.Handler):
         try:
             line = self.format(record)
         except Exception as error:  # noqa: BLE001 - arguments that do not fit the message
-            line = self._line(f"a line of {record.name} can't be made: {type(error).__name__}")
+            line = self._line(f"can't format a log line of {record.name}: {type(error).__name__}")
         self.writer.put(kind, line.encode())
 
     def _notice(self, message: str) -> bytes:
@@ -137,7 +137,7 @@ def _of_thread(failure: threading.ExceptHookArgs) -> None:
 
 
 def _of_finaliser(failure: "sys.UnraisableHookArgs") -> None:
-    _log.error("an error that nobody could take", exc_info=_info_of(failure))
+    _log.error("an error that no caller could handle", exc_info=_info_of(failure))
 
 
 _Info = tuple[type[BaseException], BaseException, TracebackType | None]

@@ -45,7 +45,7 @@ class Liveness:
     def stuck(self, now: float | None = None) -> list[str]:
         """A line for each part that is stuck; none means that all is well."""
         return [
-            f"{part}: has not moved for {seconds:.0f} s"
+            f"{part}: has made no progress for {seconds:.0f} s"
             for part, seconds in self.idle_seconds(now).items()
             if seconds > (LIMITS[part] or float("inf"))
         ]

@@ -84,7 +84,7 @@ class LogWriter:
         with self._lock:
             untold = list(self._repeats.untold(time.monotonic()))
         for kind, count in untold:
-            self._write(self._notice(f"{count} more lines were left out, of the kind: {kind}"))
+            self._write(self._notice(f"{count} more lines like this were left out: {kind}"))
         lost = self._lost.total()
         if lost > self._told and self._write(self._notice(f"{lost - self._told} lines were lost")):
             self._told = lost

@@ -48,6 +48,6 @@ class Looking:
             try:
                 is_pending = self._look() is True
             except Exception:  # noqa: BLE001 - the next look may be better
-                _log.exception("the look at %s failed", self._name)
+                _log.exception("can't check %s for changes", self._name)
             else:
                 self._beat(self._name)

@@ -169,7 +169,7 @@ class Server:
                 self._listen()
             elif time.monotonic() - told_at >= WAITING_TOLD_SECONDS:
                 told_at = time.monotonic()
-                _log.warning("not listening: there are no keys yet; /readyz tells of whom")
+                _log.warning("not listening yet: keys are missing; /readyz says whose")
 
     def _beat(self) -> None:
         """Say that we move, and for the pool that it does, or has nothing to do."""
@@ -236,8 +236,8 @@ class Server:
         """Put a new config into force."""
         if _fixed(config) != _fixed(self._config):
             _log.warning(
-                "settings of server, admin, audit, replay, revocations and key_cache change at the "
-                "next start"
+                "changes to server, admin, audit, replay, revocations and key_cache take effect at "
+                "the next start"
             )
         self._config = config
         self.keys.reconfigure(key_sources(config))
@@ -276,7 +276,9 @@ def _pin(worker: int) -> None:
 
 def _warn_of_shadow(config: Config) -> None:
     if config.shadow:
-        _log.warning("shadow: what the rules refuse is recorded, and allowed")
+        _log.warning(
+            "shadow: true is set: requests that the rules refuse are recorded, and allowed"
+        )
 
 
 def _fixed(config: Config) -> tuple[object, ...]:

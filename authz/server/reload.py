@@ -76,7 +76,7 @@ class ConfigReload:
         else:
             self._take(config, snapshot)
             self._metrics.reloaded(succeeded=True)
-            _log.info("config taken", extra={"policy_version": snapshot.policy_version})
+            _log.info("config reloaded", extra={"policy_version": snapshot.policy_version})
         self._waits_since = None
         return False
 
@@ -88,7 +88,7 @@ class ConfigReload:
             self._waits_since = now
         elif now - self._waits_since > WAIT_SECONDS:
             self._waits_since = inf
-            self._refuse(["its files are written again and again: rename whole ones over them"])
+            self._refuse(["its files change during every read: rename whole files over them"])
         return True
 
     def _has_changed(self) -> bool:
@@ -98,4 +98,4 @@ class ConfigReload:
     def _refuse(self, problems: list[str]) -> None:
         self._metrics.reloaded(succeeded=False)
         for line in problems:
-            _log.error("config not taken, the last good one stays: %s", line)
+            _log.error("config not reloaded; the last valid one stays in force: %s", line)

@@ -88,4 +88,4 @@ def _reload(process: Stoppable) -> None:
     try:
         process.reload()
     except Exception:  # noqa: BLE001 - without this thread no signal would stop the process
-        _log.exception("SIGHUP could not be passed on")
+        _log.exception("can't act on SIGHUP")

@@ -68,7 +68,7 @@ class Supervisor:
                 return
             self._liveness.beat(MAIN)
         extra = {"version": __version__, "admin": self._admin.address}
-        _log.info("workers are up", extra={**extra, "workers": len(self._workers)})
+        _log.info("all workers are up", extra={**extra, "workers": len(self._workers)})
 
     def serve(self) -> None:
         """Watch over the workers until told to stop."""
@@ -83,7 +83,7 @@ class Supervisor:
         is_killed = not worker.has_ended
         worker.replace()
         self._metrics.departed(worker.take_samples(), is_killed=is_killed)
-        _log.error("%s %s, and is started again", worker.name, fault)
+        _log.error("%s %s; restarting it", worker.name, fault)
 
     def _ask(self, question: Callable[[Worker], _Answer]) -> list[_Answer]:
         """Ask all workers at once: those that hang do not add up."""

@@ -197,7 +197,7 @@ def _refuse_taken_socket(address: str) -> None:
             probe.connect(str(path))
         except OSError:
             return
-    raise TransportError(f"can't listen on {address}: another server answers there")
+    raise TransportError(f"can't listen on {address}: another server answers on it")
 
 
 def _refuse_unusable(address: str) -> None:
@@ -205,7 +205,7 @@ def _refuse_unusable(address: str) -> None:
     if address.startswith(_UNIX):
         path = Path(address.removeprefix(_UNIX))
         if path.exists() and not path.is_socket():
-            raise TransportError(f"can't listen on {address}: there is something else")
+            raise TransportError(f"can't listen on {address}: a file is there, and not a socket")
         if len(os.fsencode(path)) > MAX_UNIX_BYTES:
             raise TransportError(f"can't listen on {address}: longer than {MAX_UNIX_BYTES} bytes")
         if not os.access(path.parent, os.W_OK | os.X_OK):

@@ -41,7 +41,7 @@ def vouched(
         raise ValueError(f"its key is RSA of less than {MIN_RSA_BITS} bits")
     chain = _Search(name, intermediates, authorities, now).from_here((leaf,))
     if chain is None:
-        raise ValueError("no CA that is trusted vouches for it now")
+        raise ValueError("no trusted CA vouches for it now")
     return chain
 
 

@@ -86,7 +86,7 @@ class Worker:
             try:
                 self._look_once()
             except Exception:  # noqa: BLE001 - without this thread no worker would ever be well
-                _log.exception("%s gave an answer that can't be read", self.name)
+                _log.exception("can't read the answer of %s", self.name)
 
     def _look_once(self) -> None:
         child = self._child
@@ -110,7 +110,7 @@ class Worker:
             return f"ended with status {status}"
         if self.is_up:
             seconds = self._unwell.seconds
-            return f"has not been well for {seconds:.0f} s" if seconds >= HUNG_SECONDS else ""
+            return f"has been unhealthy for {seconds:.0f} s" if seconds >= HUNG_SECONDS else ""
         return self._fault_of_start()
 
     def _fault_of_start(self) -> str:
@@ -119,7 +119,7 @@ class Worker:
             self._cpu_ticks = ticks
             self._stalled.restart()
         if self._stalled.seconds > STALLED_SECONDS:
-            return f"has not got on with its start for {STALLED_SECONDS:.0f} s"
+            return f"has made no progress in its start for {STALLED_SECONDS:.0f} s"
         if time.monotonic() - self._started_at > START_SECONDS:
             return f"was not up after {START_SECONDS:.0f} s"
         return ""

@@ -159,7 +159,7 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
     "list": (lambda path: path.write_bytes(b"[]"), "Expected `object`"),
     "doubled": (doubled, "a member name occurs twice"),
     "further": (changed(more=1), "unknown field"),
-    "version": (changed(version=2), "of another version"),
+    "version": (changed(version=2), "another version"),
     "issuer": (changed(issuer=OTHER), "of another issuer"),
     "place": (changed(place="0" * 64), "from another place"),
     "future": (changed(fetched_at=time.time() + 360_000), "in the future"),
@@ -169,7 +169,7 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
     "no document": (changed(document="x"), "not JSON"),
     "group": (lambda path: path.chmod(0o620), "can be written by others"),
     "others": (lambda path: path.chmod(0o602), "can be written by others"),
-    "pipe": (instead(lambda path: os.mkfifo(path, 0o600)), "no plain file"),
+    "pipe": (instead(lambda path: os.mkfifo(path, 0o600)), "not a plain file"),
     "folder": (instead(lambda path: path.mkdir(0o700)), "Is a directory"),
     "link": (instead(lambda path: path.symlink_to("x")), "is a link"),
 }
@@ -243,7 +243,7 @@ def test_a_folder_of_many(
     with running(path, a=settings(server)) as store:
         until(lambda: store.status()[0].successes)
 
-    assert "no keys are kept" in caplog.text
+    assert "can't keep keys" in caplog.text
     assert "chmod go-w" in caplog.text
     assert [*path.iterdir()] == []
 
@@ -256,7 +256,7 @@ def test_folders_that_can_not_be(
     for path in (tmp_path / "none" / "keys", tmp_path / "file", tmp_path / "file" / "keys"):
         with running(path, a=settings(server)) as store:
             until(store.ready)
-    assert caplog.text.count("no keys are kept") == 3
+    assert caplog.text.count("can't keep keys") == 3
 
 
 def test_a_folder_that_goes(
@@ -273,7 +273,7 @@ def test_a_folder_that_goes(
             server.serve(answer(key_set(key)))
             until(lambda key=key: store.refresh(URL, key.key_id, SECONDS))  # type: ignore[misc]
             until(lambda: not store._folder or not store._folder._waiting)
-    assert caplog.text.count("can't be kept: No such file") == 1
+    assert caplog.text.count("can't write keys: No such file") == 1
 
 
 def test_files_are_not_kept(tmp_path: Path) -> None:
@@ -354,7 +354,7 @@ def test_a_server_starts_again_without_its_issuer(tmp_path: Path) -> None:
     second = Server(tmp_path, "second", uri, changes=changes)
     try:
         second.wait_ready()
-        assert ", kept from before the start" in second.process.log.read_text()
+        assert ", kept on disk since before the start" in second.process.log.read_text()
         assert second.metric(f'authz_keys_age_seconds{{issuer="{ISSUER}"}}') > 0
         with grpc.insecure_channel(f"unix:{second.socket}") as channel:
             check = channel.unary_unary(CHECK, None, pb.CheckResponse.FromString)
@@ -374,7 +374,7 @@ def test_checking_the_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     for folder, words in (
         ("none/keys", f"there is no folder {tmp_path}/none"),
         ("open", "open can be written by others: chmod go-w"),
-        ("file", "file is no folder"),
+        ("file", "file is not a folder"),
     ):
         config.write_text(f"{text}\nkey_cache:\n  folder: {tmp_path}/{folder}\n")
         assert main(["check", str(config)]) == 1

@@ -206,8 +206,8 @@ def test_tls_silence() -> None:
     ("url", "why"),
     [
         ("http://127.0.0.1:1/", "Connection refused"),
-        ("http://no-such-host.invalid/", "can't be looked up"),
-        (f"http://{'a' * 70}.invalid/", "can't be looked up: "),
+        ("http://no-such-host.invalid/", "can't look up the name"),
+        (f"http://{'a' * 70}.invalid/", "can't look up the name: "),
     ],
 )
 def test_unreachable(url: str, why: str) -> None:
@@ -371,9 +371,9 @@ def test_discovery(server: ScriptedServer, path: str) -> None:
         (lambda base: metadata(f"{base}/T", f"{base}/jwks"), "another issuer"),
         (lambda base: metadata(f"{base}/t", None), "no jwks_uri"),
         (lambda base: metadata(f"{base}/t", ["a"]), "no jwks_uri"),
-        (lambda base: metadata(f"{base}/t", "file:///etc/passwd"), "no https"),
-        (lambda base: metadata(f"{base}/t", "https://u:p@h/"), "no https"),
-        (lambda base: metadata(f"{base}/t", "https://h:99999/"), "no https"),
+        (lambda base: metadata(f"{base}/t", "file:///etc/passwd"), "not an https"),
+        (lambda base: metadata(f"{base}/t", "https://u:p@h/"), "not an https"),
+        (lambda base: metadata(f"{base}/t", "https://h:99999/"), "not an https"),
         (lambda base: metadata(f"{base}/t", "http://169.254.169.254/"), "link-local"),
         (lambda _: answer(b"[]"), "another issuer"),
         (lambda _: answer(SECRET), "not JSON"),
@@ -398,7 +398,7 @@ def test_discovery_stays_on_https(tmp_path: Path) -> None:
 
     assert "plain http" in failure(given, issuer)
     assert "plain http" in failure(given, "http://127.0.0.1:1")
-    assert "no https" in failure(given, "urn:issuer")
+    assert "not an https" in failure(given, "urn:issuer")
     server.close()
 
 
@@ -435,8 +435,8 @@ def test_file(tmp_path: Path) -> None:
         ({"jwks_uri": "https://a/", "file": "b"}, "exactly one of"),
         ({"jwks_uri": "https://a/", "discovery": True}, "exactly one of"),
         ({"file": "b", "discovery": True}, "exactly one of"),
-        ({"jwks_uri": "http://a/"}, "use https, or say insecure: true"),
-        ({"jwks_uri": "HTTP://a/"}, "use https, or say insecure: true"),
+        ({"jwks_uri": "http://a/"}, "use https, or set insecure: true"),
+        ({"jwks_uri": "HTTP://a/"}, "use https, or set insecure: true"),
         ({"jwks_uri": "ftp://a/", "insecure": True}, "https:// URL"),
         ({"jwks_uri": "file:///a", "insecure": True}, "https:// URL"),
         ({"jwks_uri": "https://u:p@a/"}, "without user"),

@@ -333,7 +333,7 @@ def test_a_no(context: Any, detail: str) -> None:
 
     assert refused(lambda: read_answer(body)) == (
         "policy_denied",
-        f"the decision point said no{detail}",
+        f"the decision point denied it{detail}",
     )
 
 
@@ -523,7 +523,7 @@ def test_a_no_is_remembered_shortly(tmp_path: Path, pdp: ScriptedServer) -> None
         assert "night" not in first.denied_response.body
         assert pdp.fetches == 1
         (record, _) = world.audit_records()
-        assert record["detail"] == "the decision point said no: night"
+        assert record["detail"] == "the decision point denied it: night"
         assert (record["agent"], record["principal"]) == (TRAVEL, "alice")
         pdp.serve(YES)
         until(lambda: reason_of(world.ask(token)) == "allow")
@@ -796,7 +796,7 @@ def test_cut_off_and_back(pdp: ScriptedServer) -> None:
         assert refused(partial(confirm, point, an_allow(), str(number)))[0] == "pdp_unavailable"
     assert pdp.fetches == 3
     assert is_cut_off(point)
-    assert "left alone" in refused(lambda: confirm(point, an_allow()))[1]
+    assert "is not asked for now" in refused(lambda: confirm(point, an_allow()))[1]
     gate = threading.Event()
     pdp.serve(held(gate, YES))
     assert point._breaker._probe_at is not None
@@ -804,7 +804,7 @@ def test_cut_off_and_back(pdp: ScriptedServer) -> None:
     with ThreadPoolExecutor(1) as pool:
         probe = pool.submit(confirm, point, an_allow())
         until(lambda: pdp.fetches == 4)
-        assert "left alone" in refused(lambda: confirm(point, an_allow(), "other"))[1]
+        assert "is not asked for now" in refused(lambda: confirm(point, an_allow(), "other"))[1]
         gate.set()
         assert probe.result(SECONDS)
     assert not is_cut_off(point)
@@ -888,10 +888,10 @@ def test_files_are_checked(
     """``authz check`` reads the CA and the token; an error shows neither."""
     monkeypatch.setattr("authz.adapters.files.STABLE_SECONDS", 0.0)  # nobody writes them meanwhile
     bad = {
-        "": "no bearer token",
-        f"{SECRET} {SECRET}": "no bearer token",
-        f"{SECRET}\r\nx: y": "no bearer token",
-        f"{SECRET}é": "no bearer token",
+        "": "must hold a bearer token",
+        f"{SECRET} {SECRET}": "must hold a bearer token",
+        f"{SECRET}\r\nx: y": "must hold a bearer token",
+        f"{SECRET}é": "must hold a bearer token",
     }
     with World(tmp_path) as world:
         for text, words in bad.items():

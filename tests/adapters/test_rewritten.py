@@ -107,7 +107,7 @@ def test_a_bad_file_that_never_rests(tmp_path: Path, caplog: pytest.LogCaptureFi
 
     assert in_force(revocations) == {"a"}
     assert revocations.reloads["refused"] == 1
-    assert caplog.text.count("not taken") == 1
+    assert caplog.text.count("not reloaded") == 1
     assert "line 1: " in caplog.text
 
 
@@ -175,7 +175,7 @@ def test_a_pipe_in_the_place_of_a_file(tmp_path: Path) -> None:
 
     assert in_force(watched) == {*IDS}
     assert watched.reloads["refused"] == 1
-    with pytest.raises(RevocationError, match="it is no plain file"):
+    with pytest.raises(RevocationError, match="it is not a plain file"):
         RevocationList(RevocationSettings(file=str(path)))
 
 

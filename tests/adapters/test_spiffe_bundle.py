@@ -184,8 +184,8 @@ def test_https_spiffe(tmp_path: Path) -> None:
         (authority.issue(f"spiffe://{DOMAIN}/else"), "another SPIFFE ID"),
         (authority.issue(ENDPOINT, f"spiffe://{DOMAIN}/else"), "not exactly one URI"),
         (authority.issue(dns=("localhost",)), "not exactly one URI"),
-        (other.issue(ENDPOINT), "certificate is not good"),
-        (authority.issue(ENDPOINT, starts_in_seconds=-99, lifetime_seconds=9), "is not good"),
+        (other.issue(ENDPOINT), "certificate is invalid"),
+        (authority.issue(ENDPOINT, starts_in_seconds=-99, lifetime_seconds=9), "is invalid"),
     ):
         with (
             endpoint(document, svid) as server,
@@ -211,7 +211,7 @@ def test_the_endpoints_own_authorities_rotate(tmp_path: Path) -> None:
         server.serve(answer(late, content_type="application/json"))
         until(lambda: store.refresh(ISSUER, "b", SECONDS))
         server.use(first.issue(ENDPOINT))
-        until(lambda: is_refused(store, "c", "not good"))
+        until(lambda: is_refused(store, "c", "is invalid"))
 
 
 def test_workload_api(tmp_path: Path) -> None:

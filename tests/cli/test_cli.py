@@ -176,7 +176,7 @@ def test_serve_cannot_start(config: Path, tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(taken))
         listener.listen()
-        assert "another server answers there" in _failure(config)
+        assert "another server answers on it" in _failure(config)
     taken.unlink()
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]

@@ -150,5 +150,5 @@ def test_no_plain_file(tmp_path: Path) -> None:
     """A pipe in its place is an error, and nothing that is waited for."""
     path = tmp_path / "revoked"
     os.mkfifo(path)
-    with pytest.raises(RevocationError, match="it is no plain file"):
+    with pytest.raises(RevocationError, match="it is not a plain file"):
         append(path, Revocation(issuer="i", token_id="x"))

@@ -121,19 +121,28 @@ def test_lists_are_appended(folder: Folder) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("grants: {public: []}\n", "1: grants.public: public stands in policy.d/team.yaml:32"),
-        ("\nagents: [{id: TRAVEL, grants: [public]}]\n", "2: agents[0].id: TRAVEL stands in"),
+        (
+            "grants: {public: []}\n",
+            "1: grants.public: public is already defined in policy.d/team.yaml:32",
+        ),
+        (
+            "\nagents: [{id: TRAVEL, grants: [public]}]\n",
+            "2: agents[0].id: TRAVEL is already defined in",
+        ),
         (
             "routes: [{name: finance}]\n",
-            "1: routes[0].name: finance stands in policy.d/team.yaml:2",
+            "1: routes[0].name: finance is already defined in policy.d/team.yaml:2",
         ),
         (
             "issuers:\n- issuer: https://as.corp.example\n  audiences: [a]\n  keys: {file: /x}\n",
-            "2: issuers[0].issuer: https://as.corp.example stands in policy.d/team.yaml:4 already",
+            (
+                "2: issuers[0].issuer: https://as.corp.example is already defined in "
+                "policy.d/team.yaml:4"
+            ),
         ),
         ("agents: {}\n", "1: agents: must be a list"),
         ("grants: []\n", "1: grants: must be a mapping of names"),
-        ("audit: {path: x}\n", "1: audit: an included file holds agents, grants, issuers"),
+        ("audit: {path: x}\n", "1: audit: an included file may hold only agents, grants, issuers"),
     ],
 )
 def test_two_files_that_disagree(folder: Folder, text: str, expected: str) -> None:
@@ -168,21 +177,21 @@ def test_all_files_are_reported(folder: Folder) -> None:
     ("pattern", "expected"),
     [
         ("missing.yaml", "there is no file missing.yaml"),
-        ("missing/*.yaml", "no file fits"),
-        ("policy.d/*.yml", "no file fits"),
+        ("missing/*.yaml", "no file in "),
+        ("policy.d/*.yml", "no file in "),
         ("policy.d", "policy.d is a folder: name its files, policy.d/*.yaml"),
         ("policy.d/", "is a folder"),
         ("p*d", "policy.d is a folder"),
-        ("", "a path or a pattern is needed, such as policy.d/*.yaml"),
-        ("/", "a path or a pattern is needed"),
+        ("", "must be a path or a pattern, such as policy.d/*.yaml"),
+        ("/", "must be a path or a pattern"),
         ("bad/*", "characters that can't be shown: "),
-        ("/nowhere/*.yaml", "no file fits"),
-        ("../*/nothing.yaml", "no file fits"),
+        ("/nowhere/*.yaml", "no file in "),
+        ("../*/nothing.yaml", "no file in "),
         ("authz.yaml/x", "there is no file authz.yaml/x"),
-        ("policy.d/team.yaml/*", "no file fits"),
+        ("policy.d/team.yaml/*", "no file in "),
         ("dangling.yaml", "dangling.yaml can't be read: No such file"),
-        ("pipe", "pipe is no file that can be read"),
-        ("a/" * 100 + "b", "a path or a pattern is needed"),
+        ("pipe", "pipe is not a file that can be read"),
+        ("a/" * 100 + "b", "must be a path or a pattern"),
     ],
 )
 def test_patterns_that_name_nothing(folder: Folder, pattern: str, expected: str) -> None:
@@ -254,7 +263,7 @@ def test_links_in_a_ring(folder: Folder) -> None:
 
 
 def test_limits(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Too many files, bytes, or names to look at are an error at the include."""
+    """Too many files, bytes, or names to search are an error at the include."""
     folder.include("policy.d/*.yaml")
     monkeypatch.setattr(include_module, "MAX_FILES", 2)
     for name in ("a", "b"):
@@ -266,7 +275,7 @@ def test_limits(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "larger than 1800 bytes" in folder.problems()[0]
     monkeypatch.undo()
     monkeypatch.setattr(include_module, "MAX_ENTRIES", 2)
-    assert "more than 2 names to look at" in folder.problems()[0]
+    assert "more than 2 names to search" in folder.problems()[0]
 
 
 def test_nothing_else_is_read(folder: Folder) -> None:
@@ -473,7 +482,7 @@ def test_a_config_that_never_rests_is_told(
             break
     assert watched.look()
 
-    assert caplog.text.count("written again and again") == 1
+    assert caplog.text.count("change during every read") == 1
     assert not taken
     wait_until(lambda: not watched.look())
     assert len(taken) == 1
@@ -496,7 +505,7 @@ def test_a_pipe_is_for_one_reading(folder: Folder, tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     (folder.path / "authz.yaml").rename(tmp_path / "main.yaml")
-    with pytest.raises(ConfigError, match="can't be read: it is no plain file"):
+    with pytest.raises(ConfigError, match="can't be read: it is not a plain file"):
         load(ConfigFiles(pipe, must_rest=True))
     threading.Thread(target=lambda: pipe.write_bytes((tmp_path / "main.yaml").read_bytes())).start()
     files = ConfigFiles(pipe)

@@ -366,18 +366,18 @@ def test_metadata_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
 
 
 BAD_ROUTES = [
-    ("{name: a, resource: 'ftp://x'}", "a resource is an https URL"),
-    ("{name: a, resource: 'https://x/?q'}", "a resource is an https URL"),
+    ("{name: a, resource: 'ftp://x'}", "a resource must be an https URL"),
+    ("{name: a, resource: 'https://x/?q'}", "a resource must be an https URL"),
     ("{name: a, resource: 'https://u@x/'}", "no user in front"),
-    ("{name: a, resource: 'https://unknown.example/'}", "not one of any issuer's audiences"),
-    ("{name: a, audiences: [nobody]}", "not one of any issuer's audiences"),
+    ("{name: a, resource: 'https://unknown.example/'}", "no issuer lists it in audiences"),
+    ("{name: a, audiences: [nobody]}", "no issuer lists it in audiences"),
     ("{name: a, modes: []}", "must not be empty"),
     ("{name: a, modes: [impersonation]}", "must be 'delegated' or 'autonomous'"),
-    ("{name: a, paths: [x]}", "a path pattern starts with '/'"),
-    ("{name: a}\n  - {name: a}", "a stands on line 9 already"),
-    ("{name: 'a b'}", "does not look right"),
+    ("{name: a, paths: [x]}", "a path pattern must start with '/'"),
+    ("{name: a}\n  - {name: a}", "a is already defined on line 9"),
+    ("{name: 'a b'}", "is invalid: it must be"),
     ("{name: a, max_age: 0s}", "must be at least 1s"),
-    ("{name: a, acr_values: ['a b']}", "does not look right"),
+    ("{name: a, acr_values: ['a b']}", "is invalid: it must be"),
 ]
 
 

@@ -140,7 +140,7 @@ def test_the_decision_points_no_is_told_as_a_rules(tmp_path: Path) -> None:
         ("/plain", "search"): 403,
         ("/plain", "other"): 403,
     }
-    assert details.count("the decision point said no") == 2
+    assert details.count("the decision point denied it") == 2
 
 
 @pytest.mark.parametrize(

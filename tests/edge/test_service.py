@@ -177,7 +177,7 @@ def test_audit_record(world: World) -> None:
         "policy_denied",
         "mallory",
     )
-    assert deny["detail"] == "no entry of principals is about the principal, through this agent"
+    assert deny["detail"] == "no entry of principals matches the principal through this agent"
     text = world.audit_path.read_text()
     assert "secret" not in text
     assert not any(char in text for char in "\u2028\x7f\x1b")

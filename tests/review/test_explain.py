@@ -76,8 +76,8 @@ def test_flags(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for more, words in (
         (["--token-age", "6m"], "issued more than 300 s ago"),
         (["--actor", "spiffe://corp.example/y"], "the chain has 3 actors"),
-        (["--at", "2028-01-01T00:00:00Z"], "outside of the rule's times"),
-        (["--header", "x-env=b"], "the header x-env is none of prod"),
+        (["--at", "2028-01-01T00:00:00Z"], "outside the rule's times"),
+        (["--header", "x-env=b"], "the header x-env is not one of prod"),
         (["--claim", "level=4"], "the claim level has none of its values"),
     ):
         capsys.readouterr()
@@ -143,7 +143,7 @@ def test_an_audit_record(world: World, capsys: pytest.CaptureFixture[str], tmp_p
     expected = [
         (0, "ALLOW"),
         (1, "nearest miss: finance-read/0: the scope balance:read is"),
-        (1, f"1 agent     {TRAVEL}\n            it was refused before policy was asked\nDENY  "),
+        (1, f"1 agent     {TRAVEL}\n            refused before policy was asked\nDENY  "),
     ]
     for record, (status, words) in zip(records, expected, strict=True):
         call = ["explain", str(path), "--audit", str(world.audit_path), "--decision-id"]
@@ -176,12 +176,12 @@ def test_a_terminal_is_not_obeyed(config: Path, capsys: pytest.CaptureFixture[st
         ([], "give METHOD and URL"),
         (["GET"], "give METHOD and URL"),
         (["GET", URL], "--agent"),
-        (["GET", "/a", "--agent", "x"], "no URL"),
+        (["GET", "/a", "--agent", "x"], "not a URL"),
         (["--audit", "f"], "go together"),
         (["--check-request", "f", "--agent", "x"], "leave them out"),
         (["--check-request", "f", "--audit", "f", "--decision-id", "a"], "one of"),
         (["GET", URL, "--agent", "x", "--claim", "a"], "NAME=VALUE"),
-        (["GET", URL, "--agent", "x", "--token-age", "5"], "no age"),
+        (["GET", URL, "--agent", "x", "--token-age", "5"], "not an age"),
     ],
 )
 def test_usage(arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -238,7 +238,7 @@ def test_in_shadow(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "policy in shadow: deny finance-read/0" in told
     assert "nearest miss: finance-read/0: the scope balance:read is missing" in told
     assert told.splitlines()[-2:] == [
-        "            no rule: shadow: true allows what rules refuse",
+        "            by no rule: shadow: true allows what the rules refuse",
         "ALLOW",
     ]
     suspended = "sa/travel\n    suspended: true\n"

@@ -64,7 +64,7 @@ def test_from_where_paths_count(tmp_path: Path, capsys: pytest.CaptureFixture[st
     """A relative path is told with the folder in which it was looked for."""
     found = told(config(tmp_path, more="candidate: none.yaml\n"), capsys)
 
-    where = f"none.yaml can't be read in {Path.cwd()}, from where relative paths count: No such"
+    where = f"none.yaml can't be read in {Path.cwd()}, which relative paths start from: No such"
     assert found["candidate: none.yaml"].startswith(f"candidate: {where}")
 
 
@@ -91,4 +91,4 @@ token:
         "token.dpop.nonce_secret: has less than 32 bytes"
     )
     assert "pdp: ca_file: " in "".join(found.values())
-    assert found["drain: 5"].startswith("server.drain: a duration is")
+    assert found["drain: 5"].startswith("server.drain: a duration must be")

@@ -37,8 +37,12 @@ grants:
 AZP = "actor: {claim: azp, map: {p1: spiffe://corp.example/ns/agents/sa/travel}}"
 # What is written in the place of what; "@@" marks the line of the warning; what it says.
 DOUBTS = [
-    ('["127.0.0.1:9191", ', '@@["0.0.0.0:9191", ', "server.listen[0]: whoever reaches it may ask"),
-    ('"localhost:9191"', '@@"authz.corp.example:9191"', "server.listen[2]: whoever reaches it"),
+    ('["127.0.0.1:9191", ', '@@["0.0.0.0:9191", ', "server.listen[0]: any client that reaches it"),
+    (
+        '"localhost:9191"',
+        '@@"authz.corp.example:9191"',
+        "server.listen[2]: any client that reaches it",
+    ),
     *(
         (
             "trust_domains: ",
@@ -47,8 +51,12 @@ DOUBTS = [
         )
         for host in ("0.0.0.0", "[::]", "192.0.2.1", "authz.corp.example", "0177.0.0.1")
     ),
-    ("  - {name: named}", "@@  - {name: x, paths: [/tools/a]}", "routes[2]: tools fits wherever"),
-    ("  - {name: named}", "@@  - {name: x, hosts: [b], paths: [/old/a, /tools]}", "tools fits"),
+    ("  - {name: named}", "@@  - {name: x, paths: [/tools/a]}", "routes[2]: tools comes first"),
+    (
+        "  - {name: named}",
+        "@@  - {name: x, hosts: [b], paths: [/old/a, /tools]}",
+        "tools comes first and matches",
+    ),
     (
         "[spiffe://corp.example/ns/prod/**]",
         "@@[spiffe://other.example/ns/**]",
@@ -73,12 +81,12 @@ DOUBTS = [
     (
         "    algorithms: [ES256]",
         f"    algorithms: [ES256]\n    {AZP}\n    @@person_shown_by: {{idtyp: [user], sub: ['*']}}",
-        "issuers[0].person_shown_by.sub: each token has one",
+        "issuers[0].person_shown_by.sub: a client's own token has",
     ),
     (
         "[GET], paths: [/read]",
         "@@[GET, POST], paths: [/read, /**]",
-        "grants.read[0].paths[1]: it allows plain requests beside the route tools, so mcp messages",
+        "grants.read[0].paths[1]: it allows plain requests beside the route tools, so also unread",
     ),
     ("[a.example], methods: [GET], paths: [/read]", "@@['*'], methods: ['*'], paths: [/**]", "mcp"),
     ("[GET], paths: [/read]", "@@['*'], paths: ['/{any}/**']", "beside the route tools"),
@@ -148,7 +156,7 @@ def test_clients_that_pass_for_persons(tmp_path: Path, capsys: pytest.CaptureFix
     issuer = "{issuer: https://as.corp.example}"
     (warning,) = warned(mapped, tmp_path, capsys)
 
-    assert "principals[0].match: it is about any subject" in warning
+    assert "principals[0].match: it matches any subject" in warning
     for text in (
         mapped.replace(AZP, said),
         mapped.replace(issuer, issuer.replace("}", ", groups: [staff]}")),

@@ -52,7 +52,7 @@ def test_audit_records(shared_world: World, tmp_path: Path, member: str, *, is_l
     with AuditLogs([path]) as logs:
         (_, _, good), (_, _, bad) = read_trace(logs)
         assert not isinstance(good, str)
-        assert bad == "no audit record: a member name occurs twice"
+        assert bad == "not an audit record: a member name occurs twice"
     path.write_text(f"{twice}\n")
     with AuditLogs([path]) as logs, pytest.raises(RecordedError):
         audit_record(logs, record["decision_id"])

@@ -111,7 +111,7 @@ def test_a_case_that_fails(
     ("old", "new", "line", "told"),
     [
         ("principal:", "principle:", 4, "did you mean principal?"),
-        ("method: GET", "method: get", 6, "is no method in capitals"),
+        ("method: GET", "method: get", 6, "is not a method in capitals"),
         ("https://", "", 7, "must be a URL without a query"),
         ("expect: allow", "expect: alow", 8, "did you mean allow?"),
         ("    expect: allow\n", "", 2, "is required"),
@@ -162,7 +162,7 @@ def test_several_issuers(config: Path, capsys: pytest.CaptureFixture[str]) -> No
 agents:"""
     config.write_text(config.read_text().replace("agents:", second, 1))
     assert run(config, CASE) == 1
-    assert "cases.yaml:2: cases[0]: say the issuer" in capsys.readouterr().err
+    assert "cases.yaml:2: cases[0]: name the issuer" in capsys.readouterr().err
     assert run(config, CASE + "    issuer: https://as.corp.example\n") == 0
 
 

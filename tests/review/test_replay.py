@@ -65,7 +65,7 @@ def test_the_same_policy_changes_nothing(
     assert status == 0
     assert report["records"] == 9
     assert report["unchanged"] == 6
-    assert report["not_policys"] == 3
+    assert report["not_by_policy"] == 3
     for title in ("newly_allowed", "newly_denied", "undecidable", "bad_lines"):
         assert report[title]["count"] == 0
 
@@ -227,4 +227,4 @@ def test_who_is_refused_by_others(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert status == 1
     assert report["newly_allowed"]["by"][0]["agent"] == RETIRED
     assert report["newly_allowed"]["count"] == 1
-    assert report["not_policys"] == 1
+    assert report["not_by_policy"] == 1

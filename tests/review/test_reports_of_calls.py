@@ -81,8 +81,8 @@ def rules(config: Path) -> Path:
         (["--tool", "search"], 0, "agent by trips/search, principal by narrow/some"),
         (["--mcp", "initialize"], 0, "the method initialize"),
         (["--tool", "get_price"], 1,
-         "nearest miss: narrow/some: the tool get_price is none of *o*, search"),
-        (["--tool", "pay"], 1, "DENY        policy_denied: trips/search: the tool pay is none of"),
+         "nearest miss: narrow/some: the tool get_price is not one of *o*, search"),
+        (["--tool", "pay"], 1, "DENY        policy_denied: trips/search: the tool pay is not one"),
         (["--tool", "find_sin"], 1, "denied by: narrow/secret"),
         (["--resource", "trips://policy/a"], 1, "the rule lists no resources"),
         (["--tool", "book", "--arguments", '{"price": 500}'], 1, "scope needed: trips:write"),
@@ -105,12 +105,12 @@ def test_explain(
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        (["--tool", "a", "--prompt", "b"], "tool and prompt are two things"),
-        (["--tool", "a", "--model", "b"], "mcp, a2a and models are protocols of their own"),
-        (["--arguments", "{}x"], "no JSON object"),
-        (["--arguments", "[]"], "no JSON object"),
-        (["--arguments", '{"a": 1, "a": 2}'], "no JSON object"),
-        (["--arguments", '{"a": 1}'], "say a method, a tool, a resource"),
+        (["--tool", "a", "--prompt", "b"], "tool and prompt are two targets"),
+        (["--tool", "a", "--model", "b"], "mcp, a2a and models are different protocols"),
+        (["--arguments", "{}x"], "not a JSON object"),
+        (["--arguments", "[]"], "not a JSON object"),
+        (["--arguments", '{"a": 1, "a": 2}'], "not a JSON object"),
+        (["--arguments", '{"a": 1}'], "name a method, a tool, a resource"),
         (["--skill", "a"], "a2a.method: must not be empty"),
         (["--stream"], "models.name: must not be empty"),
         (["--audit", "f", "--decision-id", "a", "--tool", "a"], "leave them out"),
@@ -254,7 +254,7 @@ def test_replay(rules: Path, capsys: pytest.CaptureFixture[str]) -> None:
     log = written(rules, [tool("x")], decision="deny", reason="method_unknown")
     assert replayed(rules, log, capsys)[1]["unchanged"] == 1
     log = written(rules, [], decision="deny", reason="body_truncated", by_policy=False)
-    assert replayed(rules, log, capsys)[1]["not_policys"] == 1
+    assert replayed(rules, log, capsys)[1]["not_by_policy"] == 1
 
 
 def test_arguments_are_not_recorded(rules: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -270,10 +270,10 @@ def test_arguments_are_not_recorded(rules: Path, capsys: pytest.CaptureFixture[s
     assert (status, report["not_judged"]["count"], report["unchanged"]) == (1, 2, 1)
     assert report["not_judged"]["by"][0]["agent"] == TRAVEL
     assert run("replay", str(rules), "--audit", str(log), *then) == 1
-    assert "no record has the arguments of calls" in capsys.readouterr().out
+    assert "records hold neither the arguments of calls" in capsys.readouterr().out
     assert run("explain", str(rules), "--audit", str(log), "--decision-id", "d1") == 1
     said = capsys.readouterr().out
-    assert "arguments are not recorded" in said
+    assert "records hold no arguments" in said
     assert "3 policy on the tool search" in said
     assert "trips/book: the condition failed" in said
     free = rules.read_text().replace("      when: operation.arguments.price <= 600\n", "")

@@ -164,7 +164,7 @@ def test_whom_no_entry_is_about() -> None:
     subject = policy((rule("/a"),), (rule("/a"),))
     unknown = delegation(issuer="https://other.example")
 
-    assert what_can(subject, nobody, None).lines()[1] == "  nothing: no entry of agents is about it"
+    assert what_can(subject, nobody, None).lines()[1] == "  nothing: no entry of agents matches it"
     assert "no entry of principals" in what_can(subject, agent, unknown).lines()[1]
     assert what_can(subject, agent, None)
 

@@ -108,7 +108,7 @@ def test_certificates_that_are_no_workloads(
     """The rules for agents' certificates hold for proxies': a CA is no caller; the log says why."""
     with listening(tmp_path) as port:
         assert ask_once(port, port.world.authority.issue(WAYPOINT, **changes)) == REFUSED
-        assert f"a caller is refused: its certificate: {why}" in caplog.text
+        assert f"refused a caller: its certificate: {why}" in caplog.text
         assert ask_once(port, port.world.authority.issue(WAYPOINT)) == "allow"
 
 
@@ -162,7 +162,7 @@ def test_refusals_are_logged_once_in_a_while(
         with channel(port, port.world.authority.issue("spiffe://corp.example/ns/x/sa/y")) as opened:
             for _ in range(20):
                 assert ask(opened, port) == REFUSED
-        assert caplog.text.count("a caller is refused") == 1
+        assert caplog.text.count("refused a caller") == 1
         assert "spiffe://corp.example/ns/x/sa/y is not in allowed_callers" in caplog.text
         assert "BEGIN" not in caplog.text
         assert port.metric("authz_callers_refused_total") == 20

@@ -111,7 +111,7 @@ def test_a_ca_that_is_trusted_no_more(tmp_path: Path) -> None:
 def test_files_that_do_not_go_together_are_not_taken(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A key of another certificate, garbage or no file: the last good certificate stays."""
+    """A key of another certificate, garbage or no file: the last valid certificate stays."""
     with listening(tmp_path) as port:
         authority = port.world.authority
         caller = authority.issue(WAYPOINT)
@@ -131,7 +131,7 @@ def test_files_that_do_not_go_together_are_not_taken(
 
         assert port.tls.reloads == {"taken": 0, "refused": 3}
         assert caplog.text.count("can't be read") == 1
-        assert "private key is not the certificate's" in caplog.text
+        assert "private key does not belong to the certificate" in caplog.text
         assert "BEGIN" not in caplog.text
 
 
@@ -172,9 +172,9 @@ def test_files_that_do_not_go_together_stop_the_start(tmp_path: Path) -> None:
         )
 
     ServerTls(files(one.certificate_path, one.key_path))
-    with pytest.raises(TlsError, match="not the certificate's"):
+    with pytest.raises(TlsError, match="does not belong to the certificate"):
         ServerTls(files(one.certificate_path, two.key_path))
-    with pytest.raises(TlsError, match="not PEM"):
+    with pytest.raises(TlsError, match="invalid PEM"):
         ServerTls(files(one.key_path, one.key_path))
     with pytest.raises(TlsError, match=r"none\.pem can't be read"):
         ServerTls(files(tmp_path / "none.pem", one.key_path))
@@ -205,9 +205,9 @@ def test_our_own_svid_by_the_workload_api(
             wait_until(lambda: ask_once(port, renewed.issue(WAYPOINT), anchor) == "allow")
             assert ask_once(port, world.authority.issue(WAYPOINT), anchor) == "UNAVAILABLE"
             api.close()
-            wait_until(lambda: "the last good certificate stays" in caplog.text)
+            wait_until(lambda: "the last valid certificate stays" in caplog.text)
             assert ask_once(port, renewed.issue(WAYPOINT), anchor) == "allow"
-            assert caplog.text.count("the last good certificate stays") == 1
+            assert caplog.text.count("the last valid certificate stays") == 1
         finally:
             transport.stop(0)
             tls.close()

@@ -30,17 +30,17 @@ class WhenFull(Choice):
 
 
 class AuditSettings(Settings):
-    """One record for each decision."""
+    """The audit log, with one record for each decision."""
 
     path: str = Field(default="-", min_length=1)
-    """A file, or - for standard output. It is made for its owner only (0600). SIGHUP opens it anew,
-    for log rotation. A named pipe needs a reader when the server starts.
+    """A file, or - for standard output. The server creates the file for its owner only (0600), and
+    reopens it on SIGHUP, for log rotation. A named pipe needs a reader when the server starts.
     """
     queue: int = Field(default=10_000, ge=1, le=10_000_000)
     """Records that may wait to be written."""
     when_full: WhenFull = WhenFull.DROP
-    """While the queue is full or the log can't be written: drop allows, and counts the records that
-    find no room in the queue; deny refuses what can't be recorded.
+    """What to do while the queue is full or the log can't be written. drop: allow, and count the
+    records that find no room in the queue. deny: refuse requests that can't be recorded.
     """
 
 
@@ -148,14 +148,14 @@ class AuditLog:
             return self._lines[at].encode()
         except Exception as error:  # noqa: BLE001 - without this thread all later lines were lost
             self.errors += 1
-            _log.error("a record can't be encoded: %s", type(error).__name__)
+            _log.error("can't encode an audit record: %s", type(error).__name__)
             return b""
 
     def _tell(self, problem: str) -> None:
         """Say what keeps us from writing, "" for nothing; the log is told of a change only."""
         if problem and not self.is_failing:
-            _log.error("the audit log can't be written, records are kept: %s", problem)
+            _log.error("can't write the audit log; records stay in the queue: %s", problem)
         if self.is_failing and not problem:
-            _log.warning("the audit log is written again")
+            _log.warning("can write the audit log again")
         self.is_failing = bool(problem)
         self.refuses_allows = self.is_failing and self.must_record

@@ -70,7 +70,7 @@ class Output:
             descriptor = os.open(self._path, flags, mode)
         except OSError as error:
             if error.errno == errno.ENXIO:
-                raise OSError(errno.ENXIO, "a pipe that nobody reads, or a socket") from None
+                raise OSError(errno.ENXIO, "a pipe without a reader, or a socket") from None
             raise
         return os.fdopen(descriptor, "ab", buffering=0)
 

@@ -37,46 +37,46 @@ class AuditRecord(msgspec.Struct, frozen=True, gc=False):
     decision: str
     """allow or deny."""
     reason: str
-    """The reason's code, of a deny."""
+    """For a deny, the reason's code."""
     detail: str
-    """What exactly was wrong or missing; clients are not told."""
+    """For a deny, what exactly was wrong or missing, for operators; clients never see it."""
     agent: str
     """The SPIFFE ID of the calling agent."""
     principal: str
-    """The token's sub, for whom the agent acts; of an autonomous agent, itself."""
+    """The token's sub: the principal that the agent acts for, or an autonomous agent itself."""
     issuer: str
     """The token's iss."""
     actors: list[dict[str, str]]
-    """The token's actors, as iss and sub, the current one first."""
+    """The token's actors, each with iss and sub, the current actor first."""
     mode: str
-    """How the agent acts: act (the token says it), mapped (the config says which agent a client
-    is), autonomous (for itself), bootstrap (before there is a token).
+    """How the agent acts: act (the token's act claim names it), mapped (the config maps a client to
+    it), autonomous (for itself), bootstrap (without a token yet).
     """
     flags: list[str]
-    """Findings about earlier actors (``earlier_actor_unregistered``, ``_suspended``,
-    ``_unreadable``) and about claims that rules read and that can't be read in the token:
-    ``claim_unreadable:groups``, ``claim_elsewhere:groups``.
+    """Findings about earlier actors (``earlier_actor_unregistered``, ``earlier_actor_suspended``,
+    ``earlier_actor_unreadable``) and about claims that rules need and can't read in the token, such
+    as ``claim_unreadable:groups`` and ``claim_elsewhere:groups``.
     """
     scopes: list[str]
     """The token's scopes."""
     rule: str
-    """The agent's rule that allowed, or the rule that denied or came nearest: grant/name."""
+    """The agent's rule that allowed, or the rule that denied or came nearest, as grant/name."""
     principal_rule: str
-    """The principal's rule that allowed."""
+    """The principal's rule that allowed, as grant/name."""
     policy_version: str
     """The hash of the config that decided."""
     token_id: str
-    """A digest of the token's jti, which tells tokens apart."""
+    """A digest of the token's jti, to tell tokens apart."""
     issued_at: float = 0.0
     """The token's iat, in unix seconds."""
     claims: Mapping[str, Any] = {}
-    """The token's claims that rules read, and those by which it says that others are elsewhere."""
+    """The token's claims that rules read, and the claims that say that others are elsewhere."""
     shadows: list[dict[str, str]] = []
-    """What other policies would have said, where it differs: by (rule, candidate or policy), with
-    their decision, reason and rule.
+    """What other policies would have decided, where it differs: by (rule, candidate or policy),
+    decision, reason and rule.
     """
     by_policy: bool = False
-    """Whether rules decided: another policy might have said otherwise."""
+    """Whether the rules decided, so that another policy might have decided differently."""
 
 
 class AuditOperation(msgspec.Struct, frozen=True, gc=False):
@@ -85,23 +85,23 @@ class AuditOperation(msgspec.Struct, frozen=True, gc=False):
     method: str
     """The HTTP method."""
     host: str
-    """The host that was asked for, as it was sent."""
+    """The requested host, as it was sent."""
     path: str
-    """The path as it was sent, without the query, which could hold a secret; of one that is too
-    long the first 8,193 characters.
+    """The path as it was sent, without the query, which could hold a secret; of a path that is too
+    long, the first 8,193 characters.
     """
     proxy: str
-    """The SPIFFE ID of the proxy that asked, where it has one."""
+    """The SPIFFE ID of the calling proxy, if it has one."""
     route: str = ""
     """The route that the proxy named."""
     headers: Mapping[str, str] = {}
-    """The headers that rules read, and no others."""
+    """The headers that rules read, and no other headers."""
     protocol: MessageProtocol = MessageProtocol.NONE
     """The protocol of the message: mcp, a2a or openai."""
     calls: tuple[Mapping[str, Any], ...] = ()
     """What the message asked for: method, kind and name of each call, never its arguments; of a
-    model its tools and streaming; the URI of a resource without user, query and fragment, and then
-    is_cut.
+    model call also its tools and streaming. The URI of a resource is without user, query and
+    fragment; is_cut says that it had one of them.
     """
 
 

@@ -88,7 +88,7 @@ def _spiffe_context(peer: Peer) -> ssl.SSLContext:
     try:
         context.load_verify_locations(cadata=peer.authorities)
     except (ssl.SSLError, ValueError):
-        raise FetchError("the trust domain has no X.509 authority to trust") from None
+        raise FetchError("the bundle has no X.509 authority of the trust domain") from None
     return context
 
 

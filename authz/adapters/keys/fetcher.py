@@ -177,7 +177,7 @@ class Fetcher:
         try:
             keys, refused = self._origin.parse(kept.document, self.source.algorithms)
         except KeySetError as error:
-            _log.warning("keys of %s: what was kept of them is not good: %s", self.issuer, error)
+            _log.warning("keys of %s: the keys kept on disk are invalid: %s", self.issuer, error)
             return
         until = kept.fetched_at + settings.max_age
         self.take(self, KeySet(keys, refused, kept.fetched_at, until, is_kept=True))
@@ -208,7 +208,7 @@ class Fetcher:
 
     def _succeeded(self, fresh: KeySet) -> None:
         if self._failures_in_a_row:
-            _log.info("keys of %s: fetched again", self.issuer)
+            _log.info("keys of %s: a fetch succeeded again", self.issuer)
         self.successes += 1
         self.last_error = ""
         self.last_success = fresh.fetched_at
@@ -216,7 +216,9 @@ class Fetcher:
 
     def _failed(self, why: str) -> None:
         if not self._failures_in_a_row:
-            _log.warning("keys of %s: not fetched, the last good ones stay: %s", self.issuer, why)
+            _log.warning(
+                "keys of %s: a fetch failed; the last valid keys stay: %s", self.issuer, why
+            )
         self.failures += 1
         self.last_error = why
         self._failures_in_a_row += 1

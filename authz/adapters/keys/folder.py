@@ -38,11 +38,12 @@ _log: Final = logging.getLogger("authz.keys")
 
 
 class KeyCacheSettings(Settings):
-    """Issuers' keys on disk, for a start while an issuer can't be reached."""
+    """Issuers' keys kept on disk, for starting while an issuer can't be reached."""
 
     folder: str | None = Field(default=None, min_length=1)
-    """A folder of the server's own, made with mode 0700 if it is not there; nothing is kept if left
-    out. Anyone who can write in it decides which keys are trusted: others must not be able to.
+    """A folder that belongs to the server alone, created with mode 0700 if it is missing; left out,
+    no keys are kept. Anyone who can write in it decides which keys are trusted: no other user may
+    be able to.
     """
 
 
@@ -89,7 +90,7 @@ class KeyFolder:
             self._path.mkdir(mode=_FOLDER_MODE, exist_ok=True)
         problem = folder_problem(self._path)
         if problem:
-            _log.warning("key_cache: no keys are kept: %s", problem)
+            _log.warning("key_cache: can't keep keys: %s", problem)
             return
         self._is_usable = True
         self._thread.start()
@@ -113,7 +114,7 @@ class KeyFolder:
             return None
         except (OSError, _UnfitError) as error:
             why = getattr(error, "strerror", None) or error
-            _log.warning("keys of %s: not taken from %s: %s", issuer, path, why)
+            _log.warning("keys of %s: ignored %s: %s", issuer, path, why)
             return None
         self._written[issuer] = kept
         return kept
@@ -144,7 +145,7 @@ class KeyFolder:
                 return
             error = self._write(records)
             if error and was_good:
-                _log.warning("key_cache: keys can't be kept: %s", error)
+                _log.warning("key_cache: can't write keys: %s", error)
             was_good = not error
 
     def _write(self, records: list[_Record]) -> str:
@@ -169,7 +170,7 @@ def folder_problem(path: Path) -> str:
     except OSError as error:
         return f"{path} can't be read: {error.strerror}"
     if not stat.S_ISDIR(status.st_mode):
-        return f"{path} is no folder"
+        return f"{path} is not a folder"
     return f"{path} {why}" if (why := _others(status)) else ""
 
 
@@ -203,11 +204,11 @@ def _record(path: Path) -> _Record:
 def _checked(record: _Record, issuer: str, settings: KeySettings) -> Kept:
     """The document, if it is of this issuer, of this place, and not too old. Raises _UnfitError."""
     if record.version != _VERSION:
-        raise _UnfitError("it is of another version")
+        raise _UnfitError("it has another version")
     if record.issuer != issuer:
         raise _UnfitError("it is of another issuer")
     if record.place != settings.place_digest:
-        raise _UnfitError("it was fetched from another place, or with other care")
+        raise _UnfitError("it was fetched from another place, or with other checks")
     age_seconds = time.time() - record.fetched_at
     if age_seconds < 0:
         raise _UnfitError("it was fetched in the future")

@@ -106,6 +106,6 @@ def _check(url: str, settings: KeySettings, name: str) -> None:
     try:
         check_url(url)
     except ValueError:
-        raise FetchError(f"{name} is no https:// URL") from None
+        raise FetchError(f"{name} is not an https:// URL") from None
     if is_plain(url) and not settings.insecure:
         raise FetchError(f"{name} is a plain http URL")

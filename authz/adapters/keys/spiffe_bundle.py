@@ -136,7 +136,7 @@ def _from_workload_api(address: str, trust_domain: str, timeout_seconds: float) 
     except Exception as error:  # noqa: BLE001 - the library raises gRPC's and its own
         raise FetchError(f"the Workload API: {type(error).__name__}") from None
     if bundle is None:
-        raise FetchError("the Workload API has no bundle of the trust domain")
+        raise FetchError("the Workload API has no bundle for the trust domain")
     keys = [_jwk(kid, public) for kid, public in bundle.jwt_authorities.items()]
     return json.dumps({"keys": keys}).encode()
 

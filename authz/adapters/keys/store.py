@@ -148,11 +148,11 @@ class KeyStore:
                 self.generation += 1  # after the swap: who sees it sees the keys as well
         if is_changed:
             fetcher.content_changed()
-            kept = ", kept from before the start" if fresh.is_kept else ""
+            kept = ", kept on disk since before the start" if fresh.is_kept else ""
             _log.info("keys of %s: %d usable%s", issuer, len(fresh.keys), kept)
         if before is None or before.refused != fresh.refused:
             for key_id, why in fresh.refused:
-                _log.warning("keys of %s: %r is not used: %s", issuer, key_id, why)
+                _log.warning("keys of %s: refused key %r: %s", issuer, key_id, why)
 
     def ready(self) -> bool:
         """Whether every issuer that is required at start has had keys, and any issuer has."""

@@ -87,7 +87,7 @@ class _Call:
     agent: str
     decision_id: str
     done: threading.Event = field(default_factory=threading.Event)
-    verdict: Yes | Denied = field(default_factory=lambda: _unavailable("the call did not end"))
+    verdict: Yes | Denied = field(default_factory=lambda: _unavailable("the call never ended"))
 
 
 class AuthzenPoint:
@@ -130,7 +130,7 @@ class AuthzenPoint:
             return allow
         seconds = min(seconds, self._settings.timeout)
         if seconds <= 0:
-            raise _unavailable("no time is left to ask the decision point")
+            raise _unavailable("no time was left to ask the decision point")
         question = evaluation_of(allow, operation)
         call = self._call_for(question, allow.agent.spiffe_id.text, decision_id)
         if not call.done.wait(seconds):
@@ -152,7 +152,7 @@ class AuthzenPoint:
             except CutOffError:
                 self._count(PdpResult.CUT_OFF, None)
                 raise _unavailable(
-                    "the decision point failed too often and is left alone"
+                    "the decision point failed too often and is not asked for now"
                 ) from None
             call = self._calls[question] = _Call(agent, decision_id)
         thread = threading.Thread(target=self._make, args=(question, call), name="pdp", daemon=True)
@@ -160,7 +160,10 @@ class AuthzenPoint:
             thread.start()
         except RuntimeError:  # the system has no more threads
             self._end(
-                question, call, _Outcome(_unavailable("no thread can be had"), is_failure=True), 0.0
+                question,
+                call,
+                _Outcome(_unavailable("no thread could be started"), is_failure=True),
+                0.0,
             )
         return call
 
@@ -168,7 +171,7 @@ class AuthzenPoint:
         of_agent = sum(call.agent == agent for call in self._calls.values())
         if len(self._calls) >= MAX_CALLS or of_agent >= MAX_CALLS_OF_ONE:
             self._count(PdpResult.REFUSED, None)
-            raise _unavailable("too many questions to the decision point are under way")
+            raise _unavailable("too many questions to the decision point at once")
 
     def _make(self, question: bytes, call: _Call) -> None:
         """One call, in its own thread."""
@@ -189,7 +192,7 @@ class AuthzenPoint:
         except FetchError as error:
             return _Outcome(_unavailable(f"the decision point: {error}"), is_failure=True)
         except Exception as error:  # noqa: BLE001 - who waits must be told, and the breaker
-            _log.error("a call failed: %s", type(error).__name__)
+            _log.error("a call to the decision point failed: %s", type(error).__name__)
             return _Outcome(_unavailable("the call failed: see the log"), is_failure=True)
 
     def _end(self, question: bytes, call: _Call, outcome: _Outcome, seconds: float) -> None:
@@ -206,7 +209,7 @@ class AuthzenPoint:
         call.verdict = outcome.verdict
         call.done.set()
         if is_open != was_open:
-            what = "fails, and is left alone" if is_open else "answers again"
+            what = "fails, and is not asked for now" if is_open else "answers again"
             _log.warning("the decision point %s", what)
 
 
@@ -235,5 +238,5 @@ def _token(path: Path) -> str:
     except UnicodeDecodeError:
         token = ""
     if not _TOKEN.fullmatch(token):
-        raise PdpError("token_file holds no bearer token, which is one word of ASCII characters")
+        raise PdpError("token_file must hold a bearer token: one word of ASCII characters")
     return token

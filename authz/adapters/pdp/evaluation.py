@@ -101,16 +101,20 @@ def read_answer(body: bytes) -> Yes:
     members = answer if isinstance(answer, dict) else {}
     decision = members.get("decision")
     if not isinstance(decision, bool):
-        detail = "the decision point's answer has no decision that is true or false"
+        detail = "the decision point's answer has no decision of true or false"
         raise Denied(Reason.PDP_UNAVAILABLE, detail)
     context = members.get("context", {})
     if not decision:
-        raise Denied(Reason.POLICY_DENIED, "the decision point said no" + _reason(context))
+        raise Denied(Reason.POLICY_DENIED, "the decision point denied it" + _reason(context))
     if not isinstance(context, dict):
-        raise Denied(Reason.PDP_UNAVAILABLE, "the context of the decision point's yes is no object")
+        raise Denied(
+            Reason.PDP_UNAVAILABLE,
+            "the decision point allowed with a context that is not an object",
+        )
     if any(one.get("obligations", []) != [] for one in (members, context)):
         raise Denied(
-            Reason.POLICY_DENIED, "the decision point's yes has obligations; none is known"
+            Reason.POLICY_DENIED,
+            "the decision point allowed with obligations, and none is supported",
         )
     return Yes()
 

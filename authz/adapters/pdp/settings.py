@@ -12,48 +12,50 @@ from authz.core.urls import check_url, is_plain
 def _endpoint(text: str) -> str:
     if urlsplit(check_url(text)).path in {"", "/"}:
         raise ValueError(
-            "the URL of the evaluation endpoint is needed, "
+            "must be the URL of the evaluation endpoint, "
             "such as https://pdp.corp.example/access/v1/evaluation"
         )
     return text
 
 
 class BreakerSettings(Settings):
-    """When a decision point that fails is left alone."""
+    """When the server stops asking a failing decision point (a circuit breaker)."""
 
     failures: int = Field(default=5, ge=1, le=1000)
-    """Failures in a row after which it is not asked."""
+    """Failures in a row after which the decision point is not asked."""
     pause: Duration = Field(default=5.0, ge=0.1, le=300.0)
-    """How long; then one question tries whether it answers again."""
+    """How long it is not asked; then a single question tries whether it answers again."""
 
 
 class PdpSettings(Settings):
-    """An external decision point, asked by AuthZEN 1.0."""
+    """An external decision point, asked through AuthZEN 1.0."""
 
     url: Annotated[str, AfterValidator(_endpoint)]
-    """Its access evaluation endpoint, such as https://pdp.corp.example/access/v1/evaluation. A
-    sidecar on loopback or a private address is fine; link-local and metadata addresses are not.
+    """URL of its access evaluation endpoint, such as https://pdp.corp.example/access/v1/evaluation.
+    Loopback and private addresses are accepted, for sidecars; link-local and metadata addresses are
+    not.
     """
     insecure: bool = False
-    """Accept plain http://: whoever is on the way can then allow."""
+    """Accept plain http://: anyone on the network path can then allow."""
     ca_file: FileText | None = None
-    """PEM certificates to trust for it, in place of the system's."""
+    """A file of PEM certificates to trust for it, in place of the system's."""
     token_file: FileText | None = None
-    """A file with a bearer token for it; read at the start and when a config is taken."""
+    """A file with a bearer token for it; read at the start and when the config is reloaded."""
     timeout: Duration = Field(default=0.2, ge=0.005, le=2.0)
-    """Longest time that one question takes. A check waits for less when its proxy's deadline is
-    nearer. Envoy waits 200ms for us by default, and a decision point nearby needs a few.
+    """The longest time that a question may take. A check waits for less if its proxy's deadline is
+    nearer. Envoy waits 200ms for a check by default; a nearby decision point needs a few of these.
     """
     ttl: Duration = Field(default=30.0, ge=0.0, le=3600.0)
-    """Longest time that an allow of it is remembered, cache.ttl at most; 0s: ask each time."""
+    """The longest time that its allow is remembered, cache.ttl at most; 0s: ask each time."""
     breaker: BreakerSettings = BreakerSettings()
-    """When it is not asked."""
+    """When the decision point is not asked."""
 
     @model_validator(mode="after")
     def _nobody_on_the_way(self) -> Self:
         if is_plain(self.url) and not self.insecure:
             raise MisfitError(
-                "plain http lets whoever is on the way allow: use https, or say insecure: true",
+                "over plain http anyone on the network path can allow: use https, "
+                "or set insecure: true",
                 "url",
             )
         return self

@@ -22,11 +22,11 @@ _log: Final = logging.getLogger("authz.revocations")
 
 
 class RevocationSettings(Settings):
-    """What was revoked before its time."""
+    """Tokens, principals and agents that are revoked before they expire."""
 
     file: FileText | None = None
-    """A file with one JSON object a line, looked at five times a second: what is added counts at
-    once, what is taken out when the file has rested for a second.
+    """A file with one JSON object a line, checked five times a second. An added line counts at
+    once; a removed line stops counting once the file has not changed for a second.
     """
 
 
@@ -72,7 +72,7 @@ class RevocationList:
         while self._look is not None and not self._is_believed and not self._look.has_rested():
             if time.monotonic() > end:
                 raise RevocationError(
-                    f"{self.path} is written again and again: rename a whole file over it instead"
+                    f"{self.path} changes during every read: rename a whole file over it instead"
                 )
             time.sleep(LOOK_SECONDS)
             self.refresh()
@@ -122,11 +122,11 @@ class RevocationList:
         self.current = fresh
         self.generation += 1  # after the swap: who sees it sees the entries as well
         self.reloads = {**self.reloads, Reload.TAKEN: self.reloads[Reload.TAKEN] + 1}
-        _log.info("revocations taken", extra={"entries": len(fresh)})
+        _log.info("revocations reloaded", extra={"entries": len(fresh)})
 
     def _refuse(self, why: RevocationError) -> None:
         self.reloads = {**self.reloads, Reload.REFUSED: self.reloads[Reload.REFUSED] + 1}
-        _log.error("revocations not taken, the last good ones stay: %s", why)
+        _log.error("revocations not reloaded; the last valid ones stay in force: %s", why)
 
     def check(self, agent: Agent, delegation: Delegation) -> None:
         """Raises Denied(AGENT_SUSPENDED | TOKEN_REVOKED)."""

@@ -159,9 +159,8 @@ def _failure(result: _Result) -> str:
     if result.type() != _library().Type.ERROR:
         return "the condition is not true or false"
     code = str(result.value()).partition(":")[0]
-    return (
-        f"the condition has no value: {_FAILURES.get(code, 'an operation does not fit its values')}"
-    )
+    why = _FAILURES.get(code, "an operation does not accept its values")
+    return f"the condition has no value: {why}"
 
 
 def is_pattern(text: str) -> bool:

@@ -54,20 +54,20 @@ def _patterns(node: Expr, loops: tuple[str, ...]) -> Iterator[tuple[str, bool]]:
     """
     kind = node.WhichOneof("expr_kind")
     if kind is None:
-        raise ConditionError("the condition has an expression of a kind that is not known here")
+        raise ConditionError("the condition has an unsupported kind of expression")
     if kind == "struct_expr" and node.struct_expr.message_name:
-        raise ConditionError("a condition makes no messages")
+        raise ConditionError("a condition must not construct messages")
     if kind == "comprehension_expr":
         yield from _loop(node.comprehension_expr, loops)
         return
     if loops and node.ident_expr.name in LONG:
         raise ConditionError(
-            f"within all and exists there is no {node.ident_expr.name}: only the element, texts"
+            f"all and exists must not use {node.ident_expr.name} inside: only the element, texts"
             " in quotes and short variables; `x in list` needs no loop"
         )
     if node.ident_expr.name in loops[:-1] and node.ident_expr.name != loops[-1]:
         raise ConditionError(
-            f"in the inner loop there is no {node.ident_expr.name}, the element of the outer one"
+            f"the inner loop must not use {node.ident_expr.name}, the outer loop's element"
         )
     if kind == "call_expr":
         yield from _call(node.call_expr, loops)
@@ -79,10 +79,10 @@ def _loop(loop: Expr.Comprehension, loops: tuple[str, ...]) -> Iterator[tuple[st
     if loop.iter_var in RESERVED:
         raise ConditionError(f"{loop.iter_var} is a reserved name: call the element something else")
     if len(loops) == MAX_NESTED_LOOPS:
-        raise ConditionError(f"all and exists stand within each other {MAX_NESTED_LOOPS} deep only")
+        raise ConditionError(f"all and exists may be nested {MAX_NESTED_LOOPS} deep at most")
     if _makes_lists(loop.iter_range) and not {*LONG, *loops}.isdisjoint(names_in(loop.iter_range)):
         raise ConditionError(
-            "a loop goes over a list as it is, or over one of texts in quotes and short variables"
+            "a loop must run over an existing list, or one of texts in quotes and short variables"
         )
     inside = (*loops, loop.iter_var)
     yield from _patterns(loop.iter_range, loops)
@@ -102,15 +102,19 @@ def _call(call: Expr.Call, loops: tuple[str, ...]) -> Iterator[tuple[str, bool]]
     """Check a call itself; yields its pattern if it is ``matches``."""
     # The counter of exists_one is a sum too, of a variable that no text can name.
     if call.function == _PLUS and loops and not call.args[0].ident_expr.name.startswith("@"):
-        raise ConditionError("within all and exists there is no +")
+        raise ConditionError("all and exists must not use + inside")
     if call.function != _MATCHES:
         return
     target = call.target if call.HasField("target") else call.args[0]
     pattern = call.args[-1].const_expr
     if pattern.WhichOneof("constant_kind") != "string_value":
-        raise ConditionError('the pattern of matches() is a text in quotes, as in matches("^a+$")')
+        raise ConditionError(
+            'the pattern of matches() must be a text in quotes, as in matches("^a+$")'
+        )
     if loops and (target.ident_expr.name,) != loops:
-        raise ConditionError("within all and exists, matches() is for the element, one level deep")
+        raise ConditionError(
+            "inside all and exists, matches() may test only the element, and not in a nested loop"
+        )
     yield pattern.string_value, bool(loops)
 
 
@@ -119,18 +123,18 @@ def _check_patterns(found: list[tuple[str, bool]]) -> None:
     if sum(map(len, patterns)) > MAX_PATTERN_CHARS:
         raise ConditionError(f"the patterns are longer than {MAX_PATTERN_CHARS} characters")
     if any(map(_UNICODE_CLASS.search, patterns)):
-        raise ConditionError(r"a pattern has no \p: write the characters, as in [a-z]")
+        raise ConditionError(r"a pattern must not use \p: write the characters, as in [a-z]")
     looped = "".join(pattern for pattern, is_looped in found if is_looped)
     if len(looped) > MAX_LOOP_PATTERN_CHARS or "{" in looped:
         raise ConditionError(
-            f"within all and exists the patterns have {MAX_LOOP_PATTERN_CHARS} characters at most,"
+            f"inside all and exists, patterns may have {MAX_LOOP_PATTERN_CHARS} characters in all,"
             " and no {n}"
         )
     counted = [match for pattern in patterns for match in _COUNTED.findall(pattern)]
     if any(repeated == ")" for repeated, _, _ in counted):
-        raise ConditionError("a pattern's {n} is for one character or class, not for a group")
+        raise ConditionError("a pattern's {n} may repeat one character or class, not a group")
     if sum(int(bound) for _, *bounds in counted for bound in bounds if bound) > MAX_REPETITIONS:
         raise ConditionError(f"the patterns repeat more than {MAX_REPETITIONS} times")
     for pattern in patterns:
         if "\0" in pattern or not is_pattern(pattern):
-            raise ConditionError("a pattern of matches() is not one that RE2 reads")
+            raise ConditionError("a pattern of matches() is not valid in RE2")

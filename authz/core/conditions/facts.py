@@ -116,7 +116,7 @@ class Facts:
             return
         for name in self._listed if names is None else names:
             if is_elsewhere(name, self._elsewhere):
-                raise ConditionFailedError(f"the claim {name} is elsewhere, and not in the token")
+                raise ConditionFailedError(f"the token says that the claim {name} is elsewhere")
 
     def check_kinds(self, compared: Compared) -> None:
         """Check that what is compared is of one of the types, or is not there at all.
@@ -126,7 +126,9 @@ class Facts:
         variable, *steps = compared.path
         if not compared.fits(self._values.get(str(variable))):
             name = ".".join([str(variable), *(_told(step) for step in steps)])
-            raise ConditionFailedError(f"{name} is of another type than it is compared with")
+            raise ConditionFailedError(
+                f"{name} has another type than the value it is compared with"
+            )
 
     def activation(self) -> object:
         """The library's form of the values. Raises ConditionFailedError where it has none."""
@@ -184,7 +186,7 @@ def _arguments(data: bytes) -> object:
     except StrictJsonError as error:
         raise ConditionFailedError(f"the arguments can't be read: {error}") from None
     if not isinstance(value, dict):
-        raise ConditionFailedError("the arguments are no JSON object")
+        raise ConditionFailedError("the arguments are not a JSON object")
     return value
 
 
@@ -205,7 +207,7 @@ def _check(values: Iterable[object]) -> None:
             raise ConditionFailedError("a number of the request's facts is beyond 64 bits")
         names = list(chain.from_iterable(of_type(dict, level)))
         if len(of_type(str, names)) < len(names):
-            raise ConditionFailedError("a member's name in the request's facts is no text")
+            raise ConditionFailedError("a member's name in the request's facts is not text")
         _check_text("".join(names))
         if not left and has_children(level):
             raise ConditionFailedError("the request's facts are nested too deeply")

@@ -14,15 +14,24 @@ VARIABLES: Final[Mapping[str, tuple[str, str]]] = {
     "agent.id": ("string", "the agent's SPIFFE ID"),
     "agent.trust_domain": ("string", "its trust domain, such as `corp.example`"),
     "agent.path": ("list<string>", 'the segments of its path: `["ns", "agents", "sa", "buyer"]`'),
-    "principal.id": ("string", "for whom the agent acts: the token's `sub`; empty without a token"),
-    "principal.issuer": ("string", "who vouches for that; an id is unique only with its issuer"),
+    "principal.id": (
+        "string",
+        "the principal that the agent acts for: the token's `sub`; empty without a token",
+    ),
+    "principal.issuer": (
+        "string",
+        "the issuer of the token; a principal's id is unique only within its issuer",
+    ),
     CLAIMS: (
         "map<string, dyn>",
-        "the token's verified claims that the config lists; none without one",
+        "the token's verified claims that the config lists; empty without a token",
     ),
     "delegation.mode": ("string", '`"act"`, `"mapped"`, `"autonomous"` or `"bootstrap"`'),
     "delegation.scopes": ("list<string>", "the token's scopes, in alphabetical order"),
-    "delegation.actors": ("list<string>", "subjects of the actors: the current one, then earlier"),
+    "delegation.actors": (
+        "list<string>",
+        "the subjects of the actors: first the current actor, then earlier actors",
+    ),
     "delegation.depth": ("int", "how many actors there are"),
     "request.method": ("string", "upper case, such as `GET`"),
     "request.host": ("string", "lower case, without a port"),

@@ -41,9 +41,11 @@ def actors_of(
     if not _is_own(claims, issuer, agent):
         return _delegated(claims, issuer, route), actors
     if RouteMode.AUTONOMOUS not in route.modes:
-        raise Denied(Reason.PRINCIPAL_REQUIRED, "it is the agent's, or its client's, own token")
+        raise Denied(Reason.PRINCIPAL_REQUIRED, "it is the own token of the agent or its client")
     if len(actors) > 1:
-        raise Denied(Reason.ACTOR_NOT_PERMITTED, "an agent acts for itself, but through others")
+        raise Denied(
+            Reason.ACTOR_NOT_PERMITTED, "an agent acts for itself, but through other agents"
+        )
     return Mode.AUTONOMOUS, actors
 
 
@@ -58,7 +60,7 @@ def _is_own(claims: Claims, issuer: IssuerSettings, agent: Agent) -> bool:
 def _delegated(claims: Claims, issuer: IssuerSettings, route: Route) -> Mode:
     """The mode of a token with which somebody lets the caller act."""
     if RouteMode.DELEGATED not in route.modes:
-        raise Denied(Reason.ACTOR_NOT_PERMITTED, "agents act only for themselves on this route")
+        raise Denied(Reason.ACTOR_NOT_PERMITTED, "on this route agents act only for themselves")
     if not issuer.actor.is_mapped:
         return Mode.ACT
     why_not = why_no_person(claims, issuer)
@@ -102,7 +104,7 @@ def _mapped_actors(claims: Claims, issuer: IssuerSettings, route: Route) -> tupl
     if current == Actor(issuer.issuer, name):  # the issuer's name for it, as in the claim
         current = mapped
     if current.subject != mapped.subject:
-        detail = f"its act names another agent than its {issuer.actor.claim}"
+        detail = f"its act names an agent other than its {issuer.actor.claim}"
         raise Denied(Reason.ACTOR_MISMATCH, detail)
     return (current, *earlier)
 
@@ -125,6 +127,8 @@ def _bind(current: Actor, issuer: IssuerSettings, agent: Agent) -> None:
         raise Denied(Reason.ACTOR_MISMATCH, "the token's current actor is not the caller")
     domain = agent.spiffe_id.trust_domain.name
     if current.issuer not in (issuer.issuer, SCHEME + domain, *issuer.actor.issuers):
-        raise Denied(Reason.ACTOR_MISMATCH, "the current actor's iss is not one that is configured")
+        raise Denied(
+            Reason.ACTOR_MISMATCH, "the issuer's config does not accept the current actor's iss"
+        )
     if issuer.actors_from is not None and domain not in issuer.actors_from:
         raise Denied(Reason.ISSUER_ACTOR_SCOPE, f"{issuer.issuer} may not name this trust domain")

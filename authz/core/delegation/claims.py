@@ -72,10 +72,10 @@ def check_claims(jws: Jws, issuer: IssuerSettings, route: Route, now: float) -> 
 def _check_kind(members: Mapping[str, Any]) -> None:
     """A plain JWT may be of any kind: one that is surely of another is told so."""
     if any(name in members for name in _OF_OTHER_KINDS):
-        raise Denied(Reason.TOKEN_TYP, "its claims are those of another kind of token")
+        raise Denied(Reason.TOKEN_TYP, "its claims are typical of another kind of token")
     for name, kinds in _KIND_CLAIMS.items():
         if name in members and members[name] not in kinds:
-            raise Denied(Reason.TOKEN_TYP, f"its {name} says that it is no access token")
+            raise Denied(Reason.TOKEN_TYP, f"its {name} says that it is not an access token")
 
 
 def _check_is_access_token(members: Mapping[str, Any], issuer: IssuerSettings) -> None:
@@ -94,9 +94,9 @@ def _check_audience(members: Mapping[str, Any], issuer: IssuerSettings, route: R
         raise Denied(Reason.TOKEN_CLAIM, "its aud is neither a string nor a list of strings")
     named = [one for one in listed if one in issuer.audiences]
     if not named:
-        raise Denied(Reason.TOKEN_AUDIENCE, "its aud names none of the issuer's audiences")
+        raise Denied(Reason.TOKEN_AUDIENCE, "its aud does not name any of the issuer's audiences")
     if route.audiences and route.audiences.isdisjoint(named):
-        raise Denied(Reason.TOKEN_AUDIENCE, "its aud names none of the route's audiences")
+        raise Denied(Reason.TOKEN_AUDIENCE, "its aud does not name any of the route's audiences")
 
 
 def _check_times(

@@ -39,12 +39,12 @@ def check_confirmation(
     """
     bindings = _bindings(claims, issuer)
     if not bindings and (route.needs_proof or issuer.proof is Need.REQUIRED):
-        raise Denied(Reason.POP_MISSING, "the token is not bound to a key, as it must be")
+        raise Denied(Reason.POP_MISSING, "the token must be bound to a key, and is not")
     once: OneTime | None = None
     if _PROOF_KEY in bindings:
         once = proofs.check(credential, bindings[_PROOF_KEY], request, route, now)
     elif credential.is_dpop:
-        detail = "the DPoP scheme with a token that is bound to no DPoP key"
+        detail = "the DPoP scheme was used with a token that is not bound to a DPoP key"
         raise Denied(Reason.CNF_MISMATCH, detail, scheme=DPOP_SCHEME)
     if _THUMBPRINT in bindings:
         _check_certificate(bindings[_THUMBPRINT], agent)
@@ -57,11 +57,13 @@ def _bindings(claims: Claims, issuer: IssuerSettings) -> Mapping[str, Any]:
         return {}
     cnf = claims.members["cnf"]
     if not isinstance(cnf, dict) or not cnf.keys() & _CHECKED:
-        raise Denied(Reason.CNF_UNSUPPORTED, "its cnf has no member that is understood")
+        raise Denied(Reason.CNF_UNSUPPORTED, "its cnf has no supported member")
     if cnf.keys() & _OTHER_KEYS:  # RFC 7800 section 3.1: one proof key at most
-        raise Denied(Reason.CNF_UNSUPPORTED, "its cnf names a key that no request can prove")
+        raise Denied(
+            Reason.CNF_UNSUPPORTED, "its cnf names a key of a kind that no request can prove"
+        )
     if not cnf.keys() <= _CHECKED and "cnf" not in issuer.accept_unchecked:
-        raise Denied(Reason.CNF_UNSUPPORTED, "its cnf has a member that is not understood")
+        raise Denied(Reason.CNF_UNSUPPORTED, "its cnf has an unsupported member")
     return cnf
 
 

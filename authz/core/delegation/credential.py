@@ -46,7 +46,9 @@ def credential_of(request: Request, settings: TokenSettings) -> Credential:
         where = " and ".join([settings.header, *request.elsewhere])
         raise Denied(Reason.AUTH_AMBIGUOUS, f"{sent} credentials, looked for in {where}")
     if not value:
-        wrong = "".join(f"; one in the {place} is not taken" for place in request.elsewhere)
+        wrong = "".join(
+            f"; a credential in the {place} is not accepted" for place in request.elsewhere
+        )
         raise Denied(Reason.TOKEN_MISSING, f"no {settings.header} header{wrong}")
     proof = request.header(DPOP)
     if not settings.scheme:

@@ -65,19 +65,21 @@ class DpopProofs:
         if _text(claims, "ath") != _digest(credential.token.encode()):  # 12. for this token
             raise _bad("its ath is not the token's hash")
         if key.thumbprint != key_thumbprint:  # 12. and by the key that the token is bound to
-            raise Denied(Reason.CNF_MISMATCH, "the proof is by another key", scheme=DPOP_SCHEME)
+            raise Denied(
+                Reason.CNF_MISMATCH, "the proof is signed by another key", scheme=DPOP_SCHEME
+            )
         self._check_nonce(claims, now)  # 10. last: a nonce is for those who hold the key
         mark = sha256(f"{key.thumbprint} {proof_id}".encode()).digest()
         return OneTime(mark, issued_at + self._settings.max_age)
 
     def _sent(self, credential: Credential, route: Route) -> str:
         if not credential.is_dpop:  # section 7.2: never to be taken as a bearer token
-            detail = "the token is bound to a DPoP key, and came as a bearer token"
+            detail = "the token is bound to a DPoP key but was sent as a bearer token"
             raise Denied(Reason.POP_MISSING, detail, scheme=DPOP_SCHEME)
         if not credential.proof:
             raise Denied(Reason.POP_MISSING, "no DPoP header", scheme=DPOP_SCHEME)
         if not route.origin:
-            detail = "the route has no resource, whose origin a proof could be for"
+            detail = "the route has no resource, and a proof must name the resource's origin"
             raise Denied(Reason.POP_MISSING, detail, scheme=DPOP_SCHEME)
         if "," in credential.proof:  # Envoy joins repeated headers with one
             raise _bad("more than one DPoP header")

@@ -16,7 +16,7 @@ _CRITICAL_MEMBERS: Final = ("crit", "b64")
 def check_kind(jws: Jws) -> None:
     """Refuse what says itself that it is another kind of token. Raises Denied(TOKEN_TYP)."""
     if is_other_kind(jws.header.get("typ")):
-        raise Denied(Reason.TOKEN_TYP, "another kind of token is no access token")
+        raise Denied(Reason.TOKEN_TYP, "its typ is that of another kind of token")
 
 
 def check_header(jws: Jws, issuer: IssuerSettings) -> None:
@@ -32,7 +32,7 @@ def check_header(jws: Jws, issuer: IssuerSettings) -> None:
     if any(name in header for name in _FOREIGN_MEMBERS):
         raise Denied(Reason.TOKEN_MALFORMED, "encrypted, compressed or nested")
     if media_type(header.get("typ")) not in {media_type(typ) for typ in issuer.typ}:
-        raise Denied(Reason.TOKEN_TYP, "its typ is not one of the issuer's")
+        raise Denied(Reason.TOKEN_TYP, "its typ is not one of the issuer's types")
     key_id = header.get("kid")
     if key_id is None:
         raise Denied(Reason.TOKEN_KEY_UNKNOWN, "its header has no kid")

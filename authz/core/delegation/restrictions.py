@@ -26,7 +26,9 @@ def check_restrictions(members: Mapping[str, Any], issuer: IssuerSettings) -> No
     """Refuse a token with a restriction that nobody checks. Raises Denied(TOKEN_CLAIM)."""
     for name in _CLAIMS:
         if name in members and name not in issuer.accept_unchecked:
-            raise Denied(Reason.TOKEN_CLAIM, f"its {name} restricts it, and is not checked here")
+            raise Denied(
+                Reason.TOKEN_CLAIM, f"its {name} restricts it, and this server can't check that"
+            )
 
 
 def check_actor(act: Mapping[str, Any], issuer: IssuerSettings) -> None:
@@ -39,6 +41,6 @@ def check_actor(act: Mapping[str, Any], issuer: IssuerSettings) -> None:
     words = profile.split() if isinstance(profile, str) else []
     is_agent = bool(words) and _AGENT_PROFILES.issuperset(words)
     if not is_agent and "act.sub_profile" not in issuer.accept_unchecked:
-        raise Denied(Reason.TOKEN_CLAIM, "its act.sub_profile is none of an agent")
+        raise Denied(Reason.TOKEN_CLAIM, "its act.sub_profile is not an agent's")
     if "cnf" in act and "act.cnf" not in issuer.accept_unchecked:
-        raise Denied(Reason.CNF_UNSUPPORTED, "the key in its act.cnf is not checked here")
+        raise Denied(Reason.CNF_UNSUPPORTED, "this server can't check the key in its act.cnf")

@@ -84,7 +84,9 @@ def is_other_kind(typ: object) -> bool:
 
 def _token_type(typ: str) -> str:
     if is_other_kind(typ):
-        raise ValueError("that is another kind of token, and never accepted as an access token")
+        raise ValueError(
+            "this is the type of another kind of token, which is never accepted as an access token"
+        )
     return typ
 
 
@@ -101,44 +103,55 @@ class DpopSettings(Settings):
     algorithms: tuple[Algorithm, ...] = Field(default=("ES256", "PS256", "Ed25519"), min_length=1)
     """Signature algorithms of proofs."""
     max_age: Duration = Field(default=60.0, ge=1.0, le=600.0)
-    """How old a proof may be, by its iat. Each is remembered for that long, against replay."""
+    """How old a proof may be, by its iat. The server remembers each proof for that long, against
+    replay.
+    """
     clock_skew: Duration = Field(default=5.0, ge=0.0, le=60.0)
-    """How far in the future its iat may be."""
+    """How far in the future a proof's iat may be."""
     nonce: NonceNeed = NonceNeed.OFF
-    """Whether a proof must hold a nonce of ours (section 9). It ends with nonce_lifetime."""
+    """required: a proof must hold a nonce of this server (section 9), which expires after
+    nonce_lifetime.
+    """
     nonce_lifetime: Duration = Field(default=300.0, ge=10.0, le=86400.0)
-    """How long a nonce is good at least."""
+    """How long a nonce is valid, at least."""
     nonce_secret: FileText | None = None
-    """A file of 32 random bytes or more, the same for all replicas; made at start if left out."""
+    """A file of 32 or more random bytes, from which nonces are made, the same for all replicas.
+    Left out, each process makes its own at its start.
+    """
 
 
 class TokenSettings(Settings):
-    """Where the delegation token stands in a request."""
+    """Where a request carries the delegation token, and how its possession is proved."""
 
     header: str = Field(default="authorization", pattern=_HEADER_NAME)
     """Lower-case name of the header that carries the token."""
     scheme: str = Field(default="Bearer", pattern=r"^[A-Za-z0-9-]{0,32}$")
-    """Authentication scheme in front of the token, in any case (RFC 9110 section 11.1); "" when the
-    header holds the bare token.
+    """Authentication scheme before the token, in upper or lower case (RFC 9110 section 11.1); "" if
+    the header holds only the token.
     """
     forward: bool = False
-    """Whether the upstream may see the token. It could use it as the agent; so, rarely."""
+    """Forward the token to the upstream. The upstream could then act as the agent: rarely right."""
     max_bytes: int = Field(default=8192, ge=512, le=65536)
-    """The longest token that is looked at, in bytes."""
+    """The longest accepted token, in bytes."""
     dpop: DpopSettings = DpopSettings()
     """Proofs of possession by DPoP (RFC 9449)."""
 
 
 class ActorSettings(Settings):
-    """How an issuer names the acting agent."""
+    """How an issuer's tokens name the acting agent."""
 
     claim: str = Field(default=ACT, min_length=1, max_length=64)
-    """"act" (RFC 8693 section 4.1), or the claim of an issuer that has none, such as azp."""
+    """The claim that names the agent: act (RFC 8693 section 4.1), or, for an issuer without act,
+    another claim such as azp.
+    """
     map: dict[str, SpiffeIdText] = Field(default={})
-    """For a claim other than act: its values, and the SPIFFE ID of the agent each stands for."""
+    """For a claim other than act: the SPIFFE ID of the agent that each value of the claim stands
+    for.
+    """
     issuers: tuple[str, ...] = ()
-    """For act: further values of its iss. The token's own iss and the agent's trust domain, as
-    spiffe://corp.example, are always good; an actor is known by its iss and sub together.
+    """For act: further accepted values of an actor's iss. The token's own iss and the agent's trust
+    domain, such as spiffe://corp.example, are always accepted. An actor is identified by its iss
+    and sub together.
     """
 
     @property
@@ -161,67 +174,71 @@ class ActorSettings(Settings):
     def _map_goes_with_other_claims(self) -> Self:
         if not self.is_mapped and self.map:
             raise MisfitError(
-                "map goes with a claim other than act, which names agents itself", "map"
+                "map is only for a claim other than act: an act claim names agents itself", "map"
             )
         if self.is_mapped and self.issuers:
             raise MisfitError(
-                "issuers goes with the claim act, whose actors have an iss", "issuers"
+                "issuers is only for the claim act, whose actors have an iss", "issuers"
             )
         if self.is_mapped and not self.map:
             raise MisfitError(
-                f"say in map which agent each value of {self.claim} stands for", "claim"
+                f"map must say which agent each value of {self.claim} stands for", "claim"
             )
         return self
 
 
 class IssuerSettings(Settings):
-    """An issuer of delegation tokens, and what of its tokens is accepted."""
+    """An issuer of delegation tokens, and which of its tokens are accepted."""
 
     issuer: str = Field(min_length=1, max_length=1024)
     """The token's iss, compared byte for byte."""
     keys: KeySettings
-    """Where its public keys are."""
+    """Where the issuer's public keys are."""
     audiences: tuple[str, ...] = Field(min_length=1)
     """A token must be for one of these (RFC 9068 section 4), compared byte for byte."""
     algorithms: tuple[Algorithm, ...] = Field(default=("ES256", "PS256", "Ed25519"), min_length=1)
-    """Signature algorithms accepted from it (RFC 8725 section 3.1)."""
+    """Signature algorithms accepted in its tokens (RFC 8725 section 3.1)."""
     typ: tuple[Annotated[str, AfterValidator(_token_type)], ...] = Field(
         default=("at+jwt",), min_length=1
     )
-    """Token types accepted from it. "JWT" admits issuers before RFC 9068, but no ID token: such a
-    token must have the claim of scope_claim, and none that only another kind has.
+    """Accepted token types. "JWT" admits issuers that do not follow RFC 9068, but no ID tokens: a
+    token of that type must have the claim named by scope_claim, and no claim that only another kind
+    of token has.
     """
     scope_claim: str = Field(default="scope", min_length=1, max_length=64)
-    """The claim with the scopes: words in one string (RFC 8693 section 4.2); in another claim than
-    scope, such as scp, a list of words too.
+    """The claim with the scopes: a string of words (RFC 8693 section 4.2). In a claim other than
+    scope, such as scp, a list of words is accepted too.
     """
     proof: Need = Need.OPTIONAL
-    """Whether its tokens must be bound to a key (cnf) that the caller proves to hold."""
+    """required: a token must be bound to a key (cnf), and the caller must prove that it holds the
+    key.
+    """
     actor: ActorSettings = ActorSettings()
-    """How it names the acting agent."""
+    """How its tokens name the acting agent."""
     person_shown_by: dict[ClaimText, tuple[str, ...]] | None = Field(default=None, min_length=1)
-    """With an actor.claim other than act: claims of which one shows that a person is behind a
-    token, and their values; "*" for any. Left out, it is what issuers give to users alone, as the
-    reference of tokens lists it. A token that shows none is refused; a client's own never does.
+    """With an actor.claim other than act: the claims that show that a person is behind a token,
+    with their values; "*" for any value. A single match is enough, and a token without a match is
+    refused. Left out, the claims are those that issuers give to users alone, as the token reference
+    lists them. A client's own token never shows a person.
     """
     accept_unchecked: tuple[Unchecked, ...] = ()
-    """Restrictions that are not checked here, and whose tokens are taken all the same, as if they
-    had none: status is the token's place in a status list, cnf what its cnf has besides a key that
-    is checked.
+    """Restrictions that this server can't check and accepts unchecked: a token with one of these is
+    treated as if it had no such restriction. status is the token's place in a status list; cnf is
+    what its cnf holds besides a key that is checked.
     """
     actors_from: tuple[TrustDomainText, ...] | None = None
-    """Trust domains whose agents it may name as actors; all trusted ones when left out."""
+    """Trust domains whose agents it may name as actors; left out, all of trust_domains."""
     max_actors: int = Field(default=4, ge=1, le=16)
-    """Longest chain of actors; a longer one is refused, never cut."""
+    """The longest accepted chain of actors. A longer chain is refused, never cut."""
     max_lifetime: Duration = Field(default=86400.0, ge=1.0)
-    """Longest time between a token's iat and exp."""
+    """The longest accepted time between a token's iat and exp."""
     clock_skew: Duration = Field(default=30.0, ge=0.0, le=120.0)
-    """How far its clock may be from ours."""
+    """How far the issuer's clock may differ from this server's."""
 
     @model_validator(mode="after")
     def _act_needs_no_person(self) -> Self:
         if self.person_shown_by is not None and not self.actor.is_mapped:
-            message = "it goes with an actor.claim other than act: act says itself who delegated"
+            message = "it is only for an actor.claim other than act: act itself says who delegated"
             raise MisfitError(message, "person_shown_by")
         for name, values in (self.person_shown_by or {}).items():
             if not values:
@@ -235,7 +252,5 @@ class IssuerSettings(Settings):
             try:
                 check_url(self.issuer)
             except ValueError as error:
-                raise MisfitError(
-                    f"with discovery the issuer is a URL: {error}", "issuer"
-                ) from None
+                raise MisfitError(f"with discovery the issuer {error}", "issuer") from None
         return self

@@ -69,7 +69,7 @@ class Identity:
             return Agent(spiffe_id, presented.thumbprint)
         svid = checked_svid(presented.certificate, now, "the caller's certificate")
         if svid.uris != (spiffe_id.text,):
-            raise Denied(Reason.IDENTITY_CONFLICT, "the caller's certificate is of another ID")
+            raise Denied(Reason.IDENTITY_CONFLICT, "the caller's certificate has another SPIFFE ID")
         if presented.thumbprint not in ("", svid.thumbprint):
             raise Denied(Reason.IDENTITY_CONFLICT, "the caller's certificate has another hash")
         return Agent(spiffe_id, svid.thumbprint, svid.not_after)
@@ -101,9 +101,14 @@ class Identity:
     def _check_trust_domain(self, spiffe_id: SpiffeId, profile: ProfileSettings) -> None:
         domain = spiffe_id.trust_domain.name
         if domain not in self._trust_domains:
-            raise Denied(Reason.AGENT_UNTRUSTED_DOMAIN, "not one of trust_domains")
+            raise Denied(
+                Reason.AGENT_UNTRUSTED_DOMAIN, "its trust domain is not one of trust_domains"
+            )
         if profile.trust_domains is not None and domain not in profile.trust_domains:
-            raise Denied(Reason.AGENT_UNTRUSTED_DOMAIN, "not one of the profile's trust_domains")
+            raise Denied(
+                Reason.AGENT_UNTRUSTED_DOMAIN,
+                "its trust domain is not one of the profile's trust_domains",
+            )
 
 
 def _proxy_id(text: str) -> SpiffeId | None:

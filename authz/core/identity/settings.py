@@ -25,38 +25,42 @@ class ProfileSettings(Settings):
     """How a kind of proxy presents the caller."""
 
     identity: Source = Source.PRINCIPAL
-    """principal: source.principal. certificate: source.certificate alone. xfcc: the header
-    x-forwarded-client-cert of trusted_proxies. metadata: the namespace that agentgateway fills.
+    """Where the caller's SPIFFE ID comes from. principal: source.principal. certificate:
+    source.certificate alone. xfcc: the header x-forwarded-client-cert, written by trusted_proxies.
+    metadata: the namespace that agentgateway fills.
     """
     certificate: Need = Need.OPTIONAL
-    """Whether a request without the caller's certificate is refused."""
+    """required: refuse a request without the caller's certificate."""
     trust_domains: tuple[TrustDomainText, ...] | None = None
-    """Trust domains whose agents come this way; all of the config's when left out."""
+    """Trust domains whose agents may come through this profile; left out, all of trust_domains."""
     callers: tuple[SpiffePatternText, ...] = ()
-    """SPIFFE IDs (* for a segment) of the proxies that use this profile, by their certificate on
-    our own port; a proxy that is not one of them may not. Anyone may when left out.
+    """SPIFFE IDs (* for a segment) of the proxies that may use this profile, as shown by their
+    certificate on server.listen; other proxies may not. Left out, any proxy may.
     """
     trusted_proxies: tuple[SpiffePatternText, ...] = ()
     """For xfcc: SPIFFE IDs (* for a segment) of the proxies that may have written the header."""
     hops: int = Field(default=1, ge=1, le=MAX_HOPS)
-    """For xfcc: proxies that wrote an element, the agent's own one first. Another number is
-    refused: someone else wrote too.
+    """For xfcc: the number of proxies that write an element into the header, beginning with the
+    agent's own. Any other number of elements is refused, because somebody else wrote too.
     """
     namespace: str = Field(default=AGENTGATEWAY, min_length=1, max_length=128)
-    """For metadata: the metadata_context namespace with spiffe_id and, if sent, certificate."""
+    """For metadata: the metadata_context namespace that holds spiffe_id and, if sent, certificate.
+    """
     mcp_metadata: str | None = Field(default=None, min_length=1, max_length=128)
-    """The metadata_context namespace in which Envoy's MCP filter says what the message is, as
-    envoy.filters.http.mcp: taken where the proxy sends no body. Only where that filter is set to
-    refuse what it can't parse, and nothing before it writes that namespace.
+    """The metadata_context namespace in which Envoy's MCP filter describes the message, such as
+    envoy.filters.http.mcp; used where the proxy sends no body. Set it only if that filter refuses
+    what it can't parse, and nothing before it writes that namespace.
     """
 
     @model_validator(mode="after")
     def _xfcc_needs_writers(self) -> Self:
         if self.identity is Source.XFCC and not self.trusted_proxies:
-            raise MisfitError("say in trusted_proxies which may write the header", "identity")
+            raise MisfitError(
+                "trusted_proxies must list the proxies that may write the header", "identity"
+            )
         if self.identity is not Source.XFCC and (self.trusted_proxies or self.hops != 1):
             key = "trusted_proxies" if self.trusted_proxies else "hops"
-            raise MisfitError("trusted_proxies and hops go with identity: xfcc", key)
+            raise MisfitError("trusted_proxies and hops are only for identity: xfcc", key)
         if self.identity is not Source.METADATA and self.namespace != AGENTGATEWAY:
-            raise MisfitError("namespace goes with identity: metadata", "namespace")
+            raise MisfitError("namespace is only for identity: metadata", "namespace")
         return self

@@ -140,7 +140,7 @@ def _elements(request: Request, profile: ProfileSettings) -> tuple[xfcc.Element,
     if len(elements) != profile.hops:
         raise Denied(Reason.AGENT_INVALID, f"{XFCC} has {len(elements)} elements")
     if any(len(element.uris) != 1 for element in elements):
-        raise Denied(Reason.AGENT_INVALID, f"{XFCC} names not exactly one URI")
+        raise Denied(Reason.AGENT_INVALID, f"{XFCC} must name exactly one URI")
     return elements
 
 
@@ -152,7 +152,7 @@ def _check_peer(request: Request, profile: ProfileSettings, now: float) -> None:
     if not request.certificate:
         return
     if checked_svid(request.certificate, now, "source.certificate").uris != (peer,):
-        raise Denied(Reason.IDENTITY_CONFLICT, "source.certificate is of another ID")
+        raise Denied(Reason.IDENTITY_CONFLICT, "source.certificate has another SPIFFE ID")
 
 
 def _check_writers(
@@ -168,7 +168,7 @@ def _check_writers(
     if request.proxy and not request.principal:
         names.append(request.proxy)
     if not all(_is_trusted(name, profile.trusted_proxies) for name in names):
-        raise Denied(Reason.AGENT_INVALID, f"{XFCC} was written by a proxy that is not trusted")
+        raise Denied(Reason.AGENT_INVALID, f"{XFCC} was written by an untrusted proxy")
     if not names and not request.principal:
         raise Denied(Reason.AGENT_INVALID, f"nothing says which proxy wrote {XFCC}")
 

@@ -174,9 +174,9 @@ def _known(jwk: dict[str, Any] | None, meant: Mapping[str, set[tuple[str, ...]]]
     if jwk is None:
         raise _UnusableError("not an object")
     if not _has_kid(jwk):
-        raise _UnusableError("no kid, or a long one")
+        raise _UnusableError("its kid is missing or too long")
     if len(meant[jwk["kid"]]) > 1:
-        raise _UnusableError("its kid stands for more than one key")
+        raise _UnusableError("its kid names more than one key")
     return jwk
 
 
@@ -190,7 +190,7 @@ def _key(jwk: dict[str, Any], algorithms: frozenset[str], expected_use: str) -> 
     own = possible if "alg" not in jwk else possible & {_name(jwk["alg"])}
     usable = own & algorithms
     if not usable:
-        raise _UnusableError("none of the issuer's algorithms is for it")
+        raise _UnusableError("none of the issuer's algorithms can use it")
     return Key(jwk["kid"], usable, public, _thumbprint(public, usable))
 
 
@@ -203,7 +203,7 @@ def _public_key(jwk: dict[str, Any]) -> tuple[PublicKey, frozenset[str]]:
     if kind == "oct":
         raise _UnusableError("a symmetric key")
     if jwk.keys() & _PRIVATE_MEMBERS:
-        raise _UnusableError("a private key, which should not be shown: replace it")
+        raise _UnusableError("a private key, which is no longer secret: replace it")
     try:
         if kind == "RSA":
             return _rsa(jwt.get_algorithm_by_name("RS256").from_jwk(jwk))
@@ -215,8 +215,8 @@ def _public_key(jwk: dict[str, Any]) -> tuple[PublicKey, frozenset[str]]:
     except _UnusableError:
         raise
     except Exception:  # noqa: BLE001 - whatever hostile numbers do to the libraries: not a key
-        raise _UnusableError("its numbers are no such key") from None
-    raise _UnusableError("of a kind or curve that is not used here")
+        raise _UnusableError("its numbers are not a valid key") from None
+    raise _UnusableError("its kind or curve is not supported")
 
 
 def proof_key(jwk: object, algorithms: frozenset[str]) -> Key:
@@ -244,16 +244,18 @@ def _jwk_thumbprint(jwk: Mapping[str, Any]) -> str:
 
 def _rsa(public: rsa.RSAPublicKey) -> tuple[PublicKey, frozenset[str]]:
     if not MIN_RSA_BITS <= public.key_size <= MAX_RSA_BITS:
-        raise _UnusableError(f"RSA of {public.key_size} bits")
+        raise _UnusableError(f"an RSA key of {public.key_size} bits")
     exponent = public.public_numbers().e
     if (
         exponent < MIN_RSA_EXPONENT
         or exponent % 2 == 0
         or exponent.bit_length() > MAX_RSA_EXPONENT_BITS
     ):
-        raise _UnusableError("RSA with a weak exponent")
+        raise _UnusableError("an RSA key with a weak exponent")
     if is_roca_weak(public.public_numbers().n):
-        raise _UnusableError("RSA of a chip whose keys can be factored (ROCA, CVE-2017-15361)")
+        raise _UnusableError(
+            "an RSA key of a chip whose keys can be factored (ROCA, CVE-2017-15361)"
+        )
     return public, _RSA_ALGORITHMS
 
 

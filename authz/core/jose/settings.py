@@ -37,17 +37,19 @@ class SpiffeBundleSettings(Settings):
     """A trust domain's SPIFFE bundle: exactly one of file, endpoint and workload_api."""
 
     trust_domain: TrustDomainText
-    """Whose bundle it is. Never taken from the bundle or a token."""
+    """The trust domain whose bundle it is; never taken from the bundle or a token."""
     file: FileText | None = None
-    """A file with the bundle; read anew when it changes."""
+    """A file with the bundle; read again when it changes."""
     endpoint: Annotated[str, AfterValidator(check_url)] | None = None
     """HTTPS URL of the bundle endpoint."""
     profile: EndpointProfile = EndpointProfile.HTTPS_WEB
-    """How the endpoint is known: by the web's CAs (or ca_file), or by its SPIFFE ID."""
+    """How the endpoint proves who it is: by the web's CAs (or ca_file), or by its SPIFFE ID."""
     endpoint_spiffe_id: SpiffeIdText | None = None
     """For https_spiffe: the endpoint's SPIFFE ID."""
     bootstrap: FileText | None = None
-    """For https_spiffe: a file with the bundle of the endpoint's trust domain, to begin with."""
+    """For https_spiffe: a file with the first bundle of the endpoint's trust domain, to trust until
+    the first fetch.
+    """
     workload_api: str | None = Field(default=None, pattern=r"^unix:/.+")
     """The SPIFFE Workload API's socket; needs the extra agent-authz[spiffe]."""
 
@@ -55,18 +57,20 @@ class SpiffeBundleSettings(Settings):
     def _one_source(self) -> Self:
         given = (self.file, self.endpoint, self.workload_api)
         if len([one for one in given if one is not None]) != 1:
-            raise ValueError("exactly one of file, endpoint and workload_api is needed")
+            raise ValueError("exactly one of file, endpoint and workload_api is required")
         if self.endpoint is not None and is_plain(self.endpoint):
-            raise MisfitError("a bundle endpoint is https", "endpoint")
+            raise MisfitError("a bundle endpoint must be https", "endpoint")
         is_spiffe = self.profile is EndpointProfile.HTTPS_SPIFFE
         has_both = self.endpoint_spiffe_id is not None and self.bootstrap is not None
         if is_spiffe and not (has_both and self.endpoint):
             raise MisfitError(
-                "https_spiffe needs endpoint, endpoint_spiffe_id and bootstrap", "profile"
+                "https_spiffe requires endpoint, endpoint_spiffe_id and bootstrap", "profile"
             )
         if not is_spiffe and (self.endpoint_spiffe_id or self.bootstrap):
             key = "endpoint_spiffe_id" if self.endpoint_spiffe_id else "bootstrap"
-            raise MisfitError("endpoint_spiffe_id and bootstrap go with profile: https_spiffe", key)
+            raise MisfitError(
+                "endpoint_spiffe_id and bootstrap are only for profile: https_spiffe", key
+            )
         return self
 
     @property
@@ -84,28 +88,30 @@ class KeySettings(Settings):
     """Find the JWK Set through the issuer's metadata: /.well-known/openid-configuration, or
     /.well-known/oauth-authorization-server (RFC 8414)."""
     file: FileText | None = None
-    """A file with a JWK Set; read anew when it changes."""
+    """A file with a JWK Set; read again when it changes."""
     spiffe_bundle: SpiffeBundleSettings | None = None
-    """The SPIFFE bundle of a trust domain, of which the jwt-svid keys count."""
+    """The SPIFFE bundle of a trust domain; only its jwt-svid keys are used."""
     insecure: bool = False
-    """Accept plain http:// in jwks_uri: whoever is on the way can then sign tokens."""
+    """Accept plain http:// in jwks_uri: anyone on the network path can then sign tokens."""
     allow_any_address: bool = False
-    """Accept link-local, metadata and multicast addresses, where clouds keep their secrets."""
+    """Accept link-local, metadata and multicast addresses, where clouds keep secrets."""
     ca_file: FileText | None = None
-    """PEM certificates to trust for jwks_uri, in place of the system's."""
+    """A file of PEM certificates to trust for jwks_uri, in place of the system's."""
     refresh: Duration = Field(default=300.0, ge=1.0, le=86400.0)
-    """How often keys are fetched: a withdrawn key is used that long at most. An issuer's
-    Cache-Control may make it more often, down to 30s, never less.
+    """How often keys are fetched; a withdrawn key is used for that long at most. An issuer's
+    Cache-Control may make fetches more frequent, down to 30s, never less.
     """
     cooldown: Duration = Field(default=10.0, ge=1.0, le=3600.0)
-    """Shortest time between fetches that unknown keys cause, and first pause after a failure."""
+    """The shortest time between fetches that unknown keys cause, and the first pause after a
+    failure.
+    """
     max_age: Duration = Field(default=86400.0, ge=1.0)
-    """How long the last good keys are used while the issuer can't be reached."""
+    """How long the last valid keys are used while the issuer can't be reached."""
     timeout: Duration = Field(default=5.0, ge=0.1, le=60.0)
-    """Longest time that one fetch takes in all, after the name was looked up."""
+    """The longest time that a fetch may take in all, after the name was looked up."""
     required_at_start: bool = False
-    """Whether a server listens only once it has this issuer's keys. It always waits for those of
-    one issuer.
+    """Listen only once this issuer's keys are there. The server always waits for the keys of at
+    least one issuer.
     """
 
     @model_validator(mode="after")
@@ -113,12 +119,12 @@ class KeySettings(Settings):
         given = (self.jwks_uri, self.discovery or None, self.file, self.spiffe_bundle)
         if len([one for one in given if one is not None]) != 1:
             raise ValueError(
-                "exactly one of jwks_uri, discovery: true, file and spiffe_bundle is needed"
+                "exactly one of jwks_uri, discovery: true, file and spiffe_bundle is required"
             )
         if self.jwks_uri and is_plain(self.jwks_uri) and not self.insecure:
             raise MisfitError(
-                "plain http lets whoever is on the way sign tokens: use https, "
-                "or say insecure: true",
+                "over plain http anyone on the network path can sign tokens: use https, "
+                "or set insecure: true",
                 "jwks_uri",
             )
         return self

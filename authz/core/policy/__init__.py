@@ -144,9 +144,9 @@ class Policy:
         self._check_earlier_actors(case.delegation)  # 2. by a chain that may be
         principals = self._principal_entries(case)  # 3. likewise the principal, or nobody yet
         if not agents:
-            return Verdict(Denied(Reason.AGENT_UNKNOWN, "no entry of agents is about the agent"))
+            return Verdict(Denied(Reason.AGENT_UNKNOWN, "no entry of agents matches the agent"))
         if principals == []:
-            detail = "no entry of principals is about the principal, through this agent"
+            detail = "no entry of principals matches the principal through this agent"
             detail += self._why_unknown(case.delegation, [])
             return Verdict(Denied(self._why_none(case.delegation), detail))
         if case.operation.protocol and not self.knows(case.operation):
@@ -181,7 +181,7 @@ class Policy:
         if SUSPENDED in flags and settings.suspended is EarlierActor.DENY:
             raise Denied(Reason.ACTOR_NOT_PERMITTED, "an earlier actor is suspended")
         if UNREADABLE in flags and settings.suspended is EarlierActor.DENY:
-            raise Denied(Reason.ACTOR_NOT_PERMITTED, "an earlier actor is no good SPIFFE ID")
+            raise Denied(Reason.ACTOR_NOT_PERMITTED, "an earlier actor is not a valid SPIFFE ID")
 
     def _principal_entries(self, case: Case) -> list[PrincipalEntry] | None:
         if case.delegation.mode is Mode.BOOTSTRAP:

@@ -110,7 +110,7 @@ class Deny:
         is_listed = listed is not None and (call.hides_name or listed.fits(call.name))
         if self.methods.fits(call.method) or is_listed:
             return ""
-        return f"{said(call)} is none that it denies"
+        return f"{said(call)} is not among what it denies"
 
 
 class ModelAllow:
@@ -127,9 +127,9 @@ class ModelAllow:
     def miss(self, call: Call) -> str:
         """As CallMatcher."""
         if call.kind is not CallKind.MODEL or not self._names.fits(call.name):
-            return f"{said(call)} is none of {self._names.words}"
+            return f"{said(call)} is not one of {self._names.words}"
         if self._streaming not in (None, call.is_streaming):
-            return f"streaming has to be {str(self._streaming).lower()}"
+            return f"streaming must be {str(self._streaming).lower()}"
         for tool in call.tools:
             if not self._tools.fits(tool):
                 listed = self._tools.words or "none"
@@ -154,14 +154,16 @@ class ModelDeny:
         if is_named or any(map(self._tools.fits, call.tools)):
             return ""
         return (
-            "" if self._streaming is call.is_streaming else f"{said(call)} is none that it denies"
+            ""
+            if self._streaming is call.is_streaming
+            else f"{said(call)} is not among what it denies"
         )
 
 
 def _method_miss(methods: Names, call: Call) -> str:
     if methods.fits(call.method):
         return ""
-    return f"the method {_shown(call.method)} is none of {methods.words}"
+    return f"the method {_shown(call.method)} is not one of {methods.words}"
 
 
 def _target_miss(targets: Mapping[CallKind, Names | Uris], call: Call) -> str:
@@ -171,7 +173,7 @@ def _target_miss(targets: Mapping[CallKind, Names | Uris], call: Call) -> str:
     if call.hides_name:  # it may be any of them: all that could be meant has to be allowed
         name = f"a {call.kind} whose name can't be read"
         return "" if ANY in listed.texts else f'{name} needs {call.kind}s: ["*"]'
-    return "" if listed.fits(call.name) else f"{said(call)} is none of {listed.words}"
+    return "" if listed.fits(call.name) else f"{said(call)} is not one of {listed.words}"
 
 
 def said(call: Call) -> str:

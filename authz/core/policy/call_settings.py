@@ -47,19 +47,20 @@ class McpSettings(Settings):
     """
 
     methods: _Names = ()
-    """Further methods, those that name no tool, resource, prompt or task: logging/setLevel; in a
-    deny any. As in all these lists exact ones, or patterns in which * is any run of characters.
+    """Further methods: in an allow only those that name no tool, resource, prompt or task, such as
+    logging/setLevel; in a deny any. As in all these lists, exact names, or patterns in which * is
+    any run of characters.
     """
     tools: _Names = ()
     """Tools that may be called."""
     resources: _Uris = ()
-    """URIs of resources that may be read and subscribed to: exact ones, patterns such as
-    file:///docs/*.md and file:///docs/**, in which a * stays within a segment, or "*" for any.
+    """URIs of resources that may be read and subscribed to: exact URIs; patterns such as
+    file:///docs/*.md and file:///docs/**, in which * stays within a segment; or "*" for any.
     """
     prompts: _Names = ()
-    """Prompts that may be got."""
+    """Prompts that may be fetched."""
     tasks: _Names = ()
-    """Ids of tasks, which servers choose: "*" for any."""
+    """Ids of tasks, which servers choose; "*" for any."""
 
     def check(self, *, is_deny: bool) -> None:
         """Refuse what an operator can't have meant. Raises MisfitError."""
@@ -70,8 +71,8 @@ class McpSettings(Settings):
             return
         for at, method in enumerate(self.methods):
             if method in _TARGETED:
-                listed = f'list that in {_TARGETED[method]}, or ["*"] for any'
-                message = f"{method} goes by what it names: {listed}"
+                listed = f'list it in {_TARGETED[method]}, or ["*"] for any'
+                message = f"rules match {method} by what it names: {listed}"
                 raise MisfitError(message, "methods", at)
 
 
@@ -79,7 +80,7 @@ def _refuse_evaded(uris: tuple[str, ...]) -> None:
     """A URI that a server takes for another one too is not denied by its exact spelling."""
     for at, uri in enumerate(uris):
         if ANY not in uri and segments_of(uri) is None:
-            message = f"{uri} has other spellings: deny a pattern in which there is but one"
+            message = f"{uri} has other spellings: deny a pattern that covers them all"
             raise MisfitError(message, "resources", at)
 
 
@@ -90,45 +91,47 @@ class A2aSettings(Settings):
     """
 
     methods: _Names = ()
-    """Methods as A2A 1.0 names them, such as SendMessage; "*" for any. An allow has to say."""
+    """Methods as A2A 1.0 names them, such as SendMessage; "*" for any. Required in an allow."""
     tasks: _Names = ()
-    """Ids of tasks, which servers choose, that calls may be about: "*" for any. Over gRPC they
-    can't be read: there an allow needs "*", and any id in a deny denies.
+    """Ids, which servers choose, of the tasks that calls may be about; "*" for any. Over gRPC they
+    can't be read: there an allow needs "*", and a deny with any id denies.
     """
     skills: _Names = ()
-    """Skills that calls may be about. With it, a call about neither task nor skill doesn't fit. A
-    message over gRPC may be about one: likewise.
+    """Skills that calls may be about. With this key, a call about neither a task nor a skill does
+    not match. A message over gRPC may be about a skill that can't be read: there an allow needs
+    "*", and a deny with any skill denies.
     """
 
     def check(self, *, is_deny: bool) -> None:
         """As in McpSettings."""
         for at, method in enumerate(self.methods):
             if new := _A2A_RENAMED.get(method):
-                raise MisfitError(f"A2A 1.0 calls {method} {new}: write that", "methods", at)
+                raise MisfitError(f"A2A 1.0 calls {method} {new}: write {new}", "methods", at)
         if is_deny and not (self.methods or self.tasks or self.skills):
             raise MisfitError(_DENIES_NOTHING)
         if not is_deny and not self.methods:
-            raise MisfitError('say in methods what may be called; "*" for any')
+            raise MisfitError('methods must list what may be called; "*" for any')
 
 
 class ModelSettings(Settings):
     """Calls of models. All members that are given must fit; in a deny one of them is enough."""
 
     names: _Names = ()
-    """Models; "*" for any. An allow has to say."""
+    """Models that may be called; "*" for any. Required in an allow."""
     tools: _NamesOrNone | None = None
-    """Tools that a call may offer to the model: any if left out, none for []. In a deny one that
-    is offered is enough.
+    """Tools that a call may offer to the model; left out, any; [] for none. In a deny a single
+    listed tool that the call offers is enough.
     """
     streaming: bool | None = None
-    """Whether the answer must be a stream, or must not; either if left out."""
+    """true: the call must ask for a streamed answer; false: it must not. Left out, either is fine.
+    """
 
     def check(self, *, is_deny: bool) -> None:
         """As in McpSettings."""
         if not is_deny and not self.names:
-            raise MisfitError('say in names which models; "*" for any')
+            raise MisfitError('names must list the models; "*" for any')
         if is_deny and self.tools == ():
-            raise MisfitError("[] in a deny fits no call; leave it out", "tools")
+            raise MisfitError("[] in a deny matches no call; leave it out", "tools")
         if is_deny and not (self.names or self.tools or self.streaming is not None):
             raise MisfitError(_DENIES_NOTHING)
 

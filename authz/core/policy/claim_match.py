@@ -42,8 +42,8 @@ class Fit(Enum):
 
 TOLD: Final = {
     Fit.ABSENT: "is not in the token",
-    Fit.UNREADABLE: "is in a form that is not read",
-    Fit.ELSEWHERE: "is elsewhere, and not in the token",
+    Fit.UNREADABLE: "has an unsupported form",
+    Fit.ELSEWHERE: "is elsewhere, as the token says",
 }
 """For people, after a claim's name."""
 

@@ -18,7 +18,7 @@ NOT_AN_OBJECT: Final = object()  # in place of a claim: what should hold it hold
 
 def _name(text: str) -> str:
     if text.startswith("/") and _BAD_ESCAPE.search(text):
-        raise ValueError("in a JSON Pointer ~ stands as ~0, and / within a name as ~1 (RFC 6901)")
+        raise ValueError("in a JSON Pointer write ~ as ~0, and / within a name as ~1 (RFC 6901)")
     return text
 
 

@@ -147,10 +147,10 @@ class UriPattern:
         is_of_scheme = fixed.endswith(":/")  # as in db://**
         read = segments_of(f"{fixed}/" if is_of_scheme else fixed)
         if REST in fixed:
-            raise ValueError("'**' stands at the end only, after '/', as in file:///docs/**")
+            raise ValueError("'**' is allowed only at the end, after '/', as in file:///docs/**")
         if read is None or read[1] or _ESCAPED_ANY in text.upper():
             raise ValueError(
-                "a pattern of resources begins with a scheme, as in file:///docs/**, and has no"
+                "a pattern of resources must begin with a scheme, as in file:///docs/**, and has no"
                 " query and nothing that two servers could read differently"
             )
         segments = read[0][:2] if is_of_scheme else read[0]

@@ -77,7 +77,7 @@ class PrincipalEntry:
     def misses(self, delegation: Delegation) -> str:
         """Why it gives nothing; "" when all of the match fits."""
         if self._is_of_people(delegation):
-            return "an agent that acts for itself has to be listed in subjects"
+            return "an agent that acts for itself must be listed in subjects"
         fits = self._fits(delegation, HeldClaims(delegation.claims))
         return next((_told(name, fit) for name, fit in fits if fit is not Fit.YES), "")
 
@@ -118,9 +118,9 @@ def _told(name: str, fit: Fit) -> str:
     if fit.is_unknown:
         return f"the claim {name} {TOLD[fit]}"
     if name == "iss":
-        return "another issuer"
+        return "it is for another issuer"
     if name == "sub":
-        return "not one of its subjects"
+        return "the principal is not one of its subjects"
     no = f"in none of its {name}" if name in LISTS else f"the claim {name} has none of its values"
     return f"{no}: it {TOLD[fit]}" if fit is Fit.ABSENT else no
 

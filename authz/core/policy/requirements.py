@@ -94,7 +94,7 @@ class Header(Timeless):
         parts = {value, *(map(str.strip, value.split(",")) if self.is_deny else ())}
         if ANY in self.values or not parts.isdisjoint(self.values):
             return None
-        return Miss(f"the header {self.name} is none of {', '.join(sorted(self.values))}")
+        return Miss(f"the header {self.name} is not one of {', '.join(sorted(self.values))}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,7 @@ class During:
     def miss(self, case: Case) -> Miss | None:
         """That none is."""
         is_open = any(window.is_open(case.now) for window in self.windows)
-        return None if is_open else Miss("it is outside of the rule's times")
+        return None if is_open else Miss("the time is outside the rule's times")
 
     def steady_until(self, case: Case) -> float:
         """The next minute at the most."""
@@ -179,8 +179,8 @@ class Via(Timeless):
         """That one is not, or none is."""
         found = [self._is_one(actor.subject) for actor in case.delegation.actors[1:]]
         if self.is_deny:
-            return None if any(found) else Miss("no earlier actor is one of via")
-        return None if all(found) else Miss("an earlier actor is not one of via")
+            return None if any(found) else Miss("no earlier actor is listed in via")
+        return None if all(found) else Miss("an earlier actor is not listed in via")
 
     def _is_one(self, subject: str) -> bool:
         try:

@@ -112,13 +112,13 @@ class Rule:
             asked, own = (KEYS.get(one, one) for one in (operation.protocol, self.protocol))
             found.append(Miss(f"it is for calls of {own}" if own else f"it has no key {asked}"))
         if operation.host not in rule.hosts and ANY not in rule.hosts:
-            found.append(Miss(f"the host {operation.host} is none of {', '.join(rule.hosts)}"))
+            found.append(Miss(f"the host {operation.host} is not one of {', '.join(rule.hosts)}"))
         if operation.method not in rule.methods and ANY not in rule.methods:
             found.append(
-                Miss(f"the method {operation.method} is none of {', '.join(rule.methods)}")
+                Miss(f"the method {operation.method} is not one of {', '.join(rule.methods)}")
             )
         if not any(path_pattern(text).matches(operation.path) for text in rule.paths):
-            found.append(Miss(f"the path {path} is none of {', '.join(rule.paths)}"))
+            found.append(Miss(f"the path {path} is not one of {', '.join(rule.paths)}"))
         return tuple(found)
 
 

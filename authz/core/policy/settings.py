@@ -30,65 +30,69 @@ ClaimValues = Annotated[tuple[WrittenValue, ...], Field(min_length=1, max_length
 
 
 class RuleSettings(Settings):
-    """One line of a grant: operations that it allows, or denies. All that is given must fit."""
+    """A rule of a grant: it allows, or denies, the operations that match all of its keys."""
 
     name: RuleName | None = None
-    """Its name within the grant, for audit records and reports; its number, from 0, if left out."""
+    """The rule's name within the grant, for audit records and reports; left out, its number, from
+    0.
+    """
     description: str = ""
-    """What it is for, for people."""
+    """What the rule is for; a note for people."""
     owner: str = ""
-    """Who answers for it, for people."""
+    """Who is responsible for the rule; a note for people."""
     effect: Effect = Effect.ALLOW
-    """deny: whoever holds it may not, whatever else allows. A deny wins over every allow. It has
-    no scopes, max_actors, max_token_age, acr_values, max_age and add_headers, which limit allows.
+    """allow, or deny: a holder of the rule may not, whatever other rules allow. A deny wins over
+    every allow. It can't have scopes, max_actors, max_token_age, acr_values, max_age and
+    add_headers, which limit allows.
     """
     shadow: bool = False
-    """Decide without it, and record where it would have changed the decision."""
+    """Leave this rule out of the decision, and record where it would have changed it."""
     hosts: tuple[HostText, ...] = Field(min_length=1)
-    """Exact hosts, lower case and without a port; "*" for any."""
+    """Exact host names, in lower case and without a port; "*" for any."""
     methods: tuple[MethodText, ...] = Field(min_length=1)
     """HTTP methods; "*" for any."""
     paths: tuple[PathText, ...] = Field(min_length=1)
     """Path templates: /orders/{id}, * for one segment, ** at the end for the rest."""
     scopes: tuple[Scope, ...] | None = None
-    """Scopes that the token must have, all of them. An allow has to say: [] asks for none."""
+    """Scopes that the token must have, all of them. Required in an allow; [] requires none."""
     headers: dict[ConditionHeader, HeaderValues] = Field(default={})
-    """Request headers, and the values of which each must have one; "*" for any. Clients write
-    them: they narrow an allow, but are no proof.
+    """Request headers that must be present, each with one of the listed values; "*" for any.
+    Clients write headers: they can narrow an allow, but prove nothing.
     """
     during: tuple[WindowSettings, ...] | None = Field(default=None, min_length=1)
-    """Times at which it counts: one of these must be now."""
+    """The times at which the rule applies: the time of the request must be in one of these."""
     max_actors: int | None = Field(default=None, ge=1, le=16)
-    """Longest chain of actors, the calling agent included."""
+    """The longest chain of actors that the rule allows, the calling agent included."""
     max_token_age: Duration | None = Field(default=None, ge=1.0)
-    """Longest time since the token was issued (iat)."""
+    """The longest time since the token was issued (iat)."""
     acr_values: tuple[Word, ...] = ()
-    """Authentication contexts of which the token's acr must be one (step-up, RFC 9470)."""
+    """The token's acr must be one of these authentication contexts (step-up, RFC 9470)."""
     max_age: Duration | None = Field(default=None, ge=1.0)
-    """Longest time since the principal authenticated, by the token's auth_time (RFC 9470)."""
+    """The longest time since the principal authenticated, by the token's auth_time (RFC 9470)."""
     via: tuple[SpiffePatternText, ...] | None = None
-    """Earlier actors. For an allow, each of them must be one of these, and [] is none at all; for
-    a deny, one of them is enough.
+    """SPIFFE IDs (* for a segment) of earlier actors. In an allow, every earlier actor must be
+    listed, and [] admits no earlier actor. In a deny, a single listed actor is enough.
     """
     when: Condition | None = None
-    """A CEL condition. One that fails to evaluate does not allow; in a deny it denies."""
+    """A CEL condition. If it fails to evaluate, an allow does not allow, and a deny denies."""
     add_headers: dict[AddedHeader, ClaimName] = Field(default={}, max_length=8)
-    """Further headers for the upstream, and the claim from which each comes. Their names begin
-    with the prefix of the identity headers, and clients can't set them.
+    """Further headers for the upstream, and the claim that each takes its value from. Their names
+    must begin with the prefix of the identity headers, so that clients can't set them.
     """
     mcp: McpKey = None
-    """Calls of MCP. On a route of this protocol an allow without this key allows nothing, and a
-    deny without it denies every message; elsewhere a rule with it never fits. So a2a and models.
+    """MCP calls. On a route of this protocol an allow without this key allows nothing, and a deny
+    without it denies every message. Elsewhere a rule with this key never matches. The same holds
+    for a2a and models.
     """
     a2a: A2aKey = None
-    """Calls of A2A."""
+    """A2A calls."""
     models: ModelsKey = None
-    """Calls of models, in the form of chat/completions and the like."""
+    """Model calls, in the form of OpenAI's chat/completions and the like."""
 
     @model_validator(mode="after")
     def _an_allow_says_its_scopes(self) -> Self:
         if self.effect is Effect.ALLOW and self.scopes is None:
-            raise ValueError("say in scopes what the token must have; scopes: [] asks for none")
+            raise ValueError("scopes must list what the token must have; scopes: [] requires none")
         return self
 
     @model_validator(mode="after")
@@ -99,12 +103,12 @@ class RuleSettings(Settings):
         given = [name for name in limits if getattr(self, name) not in (None, (), {})]
         if given:
             raise MisfitError(
-                f"{', '.join(given)} limits an allow, and means nothing in a deny; "
-                "put it into the allow, or say it in when",
+                f"{', '.join(given)} limits an allow, and means nothing in a deny: "
+                "put it into the allow, or write it in when",
                 given[0],
             )
         if self.via == ():
-            raise MisfitError("[] in a deny fits no chain; leave it out to deny any", "via")
+            raise MisfitError("[] in a deny matches no chain; leave it out to deny any", "via")
         return self
 
     @model_validator(mode="after")
@@ -125,7 +129,7 @@ class RuleSettings(Settings):
         is_plain = self.effect is Effect.ALLOW and self.calls is None
         if is_plain and self.when is not None and self.when.reads(ARGUMENTS):
             keys = ", ".join(KEYS.values())
-            raise MisfitError(f"only calls have {ARGUMENTS}: say which in {keys}", "when")
+            raise MisfitError(f"only calls have {ARGUMENTS}: name the calls in {keys}", "when")
         return self
 
     @property
@@ -144,38 +148,42 @@ class HolderSettings(Settings):
     """Whoever holds grants."""
 
     description: str = ""
-    """Who or what they are, for people."""
+    """Who or what they are; a note for people."""
     owner: str = ""
-    """Who answers for them, for people."""
+    """Who is responsible for them; a note for people."""
     grants: tuple[GrantName, ...] = Field(default=(), min_length=1)
-    """Names of grants."""
+    """Names of the grants that they hold."""
     unrestricted: bool = False
-    """Their side asks for nothing: whatever the rules of the other side allow. Denies count."""
+    """This side allows whatever the rules of the other side allow. Denies still apply."""
     suspended: bool = False
-    """Refuse everything of them, or for them, while keeping the entry."""
+    """Refuse every request by them, or for them, while keeping the entry."""
 
     @model_validator(mode="after")
     def _says_something(self) -> Self:
         if not (self.grants or self.unrestricted or self.suspended):
-            raise ValueError("give it grants, or say unrestricted: true or suspended: true")
+            raise ValueError("give it grants, or set unrestricted: true or suspended: true")
         return self
 
 
 class AgentSettings(HolderSettings):
-    """Registered agents, and what they may do at most. An agent has what all its entries grant."""
+    """A registered agent, or a pattern of agents, and what they may do at most.
+
+    If several entries match an agent, their grants add up, and any deny applies.
+    """
 
     id: SpiffePatternText
-    """A SPIFFE ID, or a pattern of them: * for one segment, ** at the end for the rest, or none."""
+    """A SPIFFE ID, or a pattern: * for one segment, ** at the end for any number of segments."""
 
 
 class PrincipalMatch(Settings):
-    """Which principals: all members that are given must fit."""
+    """The principals that an entry applies to: every key that is given must match."""
 
     issuer: str
-    """The token's issuer: a subject is unique only within one (RFC 8725 section 3.8)."""
+    """The token's issuer: a subject is unique only within its issuer (RFC 8725 section 3.8)."""
     subjects: tuple[str, ...] | None = None
-    """Exact sub values, or patterns of SPIFFE IDs; any when left out. An agent that acts for itself
-    has to be listed; an entry for any gives it nothing, but its denies and suspended count.
+    """Exact sub values, or patterns of SPIFFE IDs; left out, any. An agent that acts for itself
+    must be listed here: an entry without subjects grants it nothing, but its denies and its
+    suspension apply.
     """
     groups: tuple[str, ...] | None = None
     """At least one of these in the token's groups claim, a list or one text (RFC 9068 section
@@ -186,7 +194,9 @@ class PrincipalMatch(Settings):
     2.2.3.1).
     """
     claims: dict[ClaimName, ClaimValues] = Field(default={})
-    """Further claims, and the values of which each must be, or hold, one."""
+    """Further claims, each with the accepted values: the claim must be one of them, or a list that
+    holds one.
+    """
 
     @property
     def asked(self) -> tuple[tuple[str, tuple[ClaimValue, ...]], ...]:
@@ -202,7 +212,7 @@ class PrincipalMatch(Settings):
                 raise MisfitError("an empty list matches nobody; leave it out to match any", key)
         for at, subject in enumerate(self.subjects or ()):
             if subject == ANY:
-                message = '"*" is no pattern; leave subjects out to match any'
+                message = '"*" is not a pattern; leave subjects out to match any'
                 raise MisfitError(message, "subjects", at)
             if subject.startswith(SCHEME) and ANY in subject:
                 try:
@@ -220,28 +230,30 @@ class Absence(Choice):
 
 
 class PrincipalSettings(HolderSettings):
-    """Principals, and what they may do at most. A principal has what all entries grant that fit.
+    """Principals, and what they may do at most.
 
-    Its denies and suspended also count for a token whose claim is there in a form that is not
-    read, or is said to be elsewhere: nobody can tell then who is meant.
+    If several entries match a principal, their grants add up, and any deny applies. The denies and
+    the suspension of an entry also apply to a token that has a claim of match in an unsupported
+    form, or says that the claim is elsewhere: nobody can tell then whether the entry matches.
     """
 
     match: PrincipalMatch
-    """Which principals."""
+    """The principals that the entry applies to."""
     if_absent: Absence = Absence.PASS
-    """What a token without a claim that match names meets. pass: nothing of the entry. deny: its
-    denies and suspended, and none of its allows.
+    """What applies to a token that lacks a claim named in match. pass: nothing of the entry. deny:
+    its denies and its suspension, and none of its allows.
     """
     agents: tuple[SpiffePatternText, ...] | None = Field(default=None, min_length=1)
-    """Agents through which they hold these grants; through any when left out. With suspended: the
-    agents that may not act for them. Either is refused with actor_not_permitted.
+    """The agents through which the principals hold these grants; left out, any agent. With
+    suspended, the agents that may not act for them. A refusal for either has the reason
+    actor_not_permitted.
     """
 
     @model_validator(mode="after")
     def _absent_is_what_is_named(self) -> Self:
         if self.if_absent is Absence.DENY and not self.match.asked:
             raise MisfitError(
-                "match names no groups, roles or claims, so none is absent", "if_absent"
+                "match names no groups, roles or claims, so none can be absent", "if_absent"
             )
         return self
 
@@ -254,23 +266,25 @@ class EarlierActor(Choice):
 
 
 class EarlierActorSettings(Settings):
-    """Actors before the current one: history, which never allows (RFC 8693 section 4.1)."""
+    """Actors before the current actor: history, which never allows (RFC 8693 section 4.1)."""
 
     unregistered: EarlierActor = EarlierActor.RECORD
-    """One that is not among agents: flag it in the audit record, or deny. To deny is stricter than
-    the RFC, which calls these informational.
+    """What to do about an earlier actor that is not among agents: record a flag in the audit
+    record, or deny. To deny is stricter than the RFC, which calls earlier actors informational.
     """
     suspended: EarlierActor = EarlierActor.RECORD
-    """One that is suspended: flag it, or deny."""
+    """What to do about a suspended earlier actor: record a flag, or deny."""
 
 
 class ConditionSettings(Settings):
-    """What conditions may read beside what every request has. It is in audit records as well."""
+    """The headers and claims that conditions may read. Audit records hold them too."""
 
     headers: tuple[ConditionHeader, ...] = ()
-    """Request headers, as request.headers."""
+    """Request headers, for conditions to read as request.headers."""
     claims: tuple[WholeClaimName, ...] = ()
-    """Claims of the token, as claims: whole ones, realm_access and not /realm_access/roles."""
+    """Claims of the token, for conditions to read as claims; whole claims only: realm_access, not
+    /realm_access/roles.
+    """
 
 
 Grants = Mapping[str, tuple[RuleSettings, ...]]

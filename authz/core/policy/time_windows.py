@@ -62,23 +62,25 @@ Moment = Annotated[
 
 
 class WindowSettings(Settings):
-    """A time at which a rule counts: all members that are given must fit."""
+    """A time at which a rule applies: every key that is given must match."""
 
     days: tuple[Day, ...] | None = Field(default=None, min_length=1)
-    """Days of the week, mon to sun; a span over midnight belongs to the day on which it begins."""
+    """Days of the week, mon to sun. A span over midnight belongs to the day on which it begins."""
     hours: Annotated[str, AfterValidator(_hours)] | None = None
-    """A span of the day, such as 08:00-18:00; the end is not in it."""
+    """A span of the day, such as 08:00-18:00; its end is excluded."""
     zone: Annotated[str, AfterValidator(_zone)] = "UTC"
     """Time zone of days and hours, such as Europe/Berlin."""
     not_before: Moment | None = None
-    """The first moment, RFC 3339 with a zone."""
+    """The moment at which the window begins, RFC 3339 with a zone."""
     not_after: Moment | None = None
-    """The moment at which it ends, RFC 3339 with a zone."""
+    """The moment at which the window ends, RFC 3339 with a zone."""
 
     @model_validator(mode="after")
     def _says_when(self) -> Self:
         if not (self.days or self.hours or self.not_before or self.not_after):
-            raise ValueError("say days, hours, not_before or not_after; any time is left out")
+            raise ValueError(
+                "give days, hours, not_before or not_after; for any time leave during out"
+            )
         if self.not_before and self.not_after and self.not_before >= self.not_after:
             raise MisfitError("not_after is not after not_before", "not_after")
         return self

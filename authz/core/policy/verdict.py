@@ -69,7 +69,7 @@ def _allowed(of_agent: list[Rule], of_principal: list[Rule] | None, case: Case) 
 
 def _grant(of_agent: Rule, of_principal: Rule, delegation: Delegation) -> Outcome:
     if of_agent is of_principal is UNRESTRICTED:
-        return Denied(Reason.POLICY_DENIED, "both sides are unrestricted: so no rule allows it")
+        return Denied(Reason.POLICY_DENIED, "both sides are unrestricted, so no rule allows it")
     try:
         headers = _headers((of_principal, of_agent), delegation)
     except Denied as denied:
@@ -95,7 +95,7 @@ def _for_nobody(agent: Judged) -> Denied | Grant:
         return Grant(agent.rule.name, "")
     if any(miss.reason is not Reason.POLICY_DENIED for miss in agent.misses):
         return Denied(
-            Reason.TOKEN_MISSING, "every rule of the agent asks for scopes", rule=agent.rule.name
+            Reason.TOKEN_MISSING, "every rule of the agent requires scopes", rule=agent.rule.name
         )
     return _denied(agent, agent.misses)
 

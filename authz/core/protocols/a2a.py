@@ -63,7 +63,7 @@ def read(sent: Sent) -> Message:
     if sent.method == "GET":
         return _card(sent, path)
     if sent.method != "POST":
-        raise Denied(Reason.MESSAGE_INVALID, "the method is none of a request of A2A")
+        raise Denied(Reason.MESSAGE_INVALID, "the HTTP method is not one that A2A uses")
     return jsonrpc.read(sent, _rpc_calls)
 
 
@@ -75,10 +75,10 @@ def _require_known_version(sent: Sent) -> None:
         said.add(version or "")
         said.discard("")  # an empty one is as good as none
         if len(said) > 1:
-            raise _uninspectable("two versions of A2A are named")
+            raise _uninspectable("the request names two versions of A2A")
         version = said.pop() if said else None
     if version and not _VERSION.fullmatch(version):  # without one it is 0.3
-        raise _uninspectable("the version of A2A is not known")
+        raise _uninspectable("the version of A2A is unknown")
 
 
 def _rpc_calls(sent: Sent, messages: tuple[Rpc, ...], is_batch: bool) -> tuple[Call, ...]:  # noqa: FBT001 - jsonrpc's face
@@ -86,7 +86,7 @@ def _rpc_calls(sent: Sent, messages: tuple[Rpc, ...], is_batch: bool) -> tuple[C
         raise Denied(Reason.MESSAGE_INVALID, "A2A has no batches")
     rpc = messages[0]
     if not rpc.method:
-        raise Denied(Reason.MESSAGE_INVALID, "A2A has no responses of a client")
+        raise Denied(Reason.MESSAGE_INVALID, "in A2A clients send no responses")
     known = JSONRPC_METHODS.get(rpc.method)
     if known is None:
         return (Call(rpc.method, is_known=False),)
@@ -126,14 +126,14 @@ def _form(sent: Sent, path: Segments) -> tuple[Form, str]:
     form = FORMS.get((sent.method, "/".join(shape)))
     ids = (*[task for _ in path[1:2]], *path[3:])
     if form is None or "" in ids or any(map(_is_word, ids)):
-        raise _uninspectable("the path is no form of A2A's HTTP binding")
+        raise _uninspectable("the path is not of A2A's HTTP binding")
     return form, name_of(sent, task) if task else ""
 
 
 def _card(sent: Sent, path: Segments) -> Message:
     method = CARDS.get(path[-2:])
     if method is None:
-        raise Denied(Reason.MESSAGE_INVALID, "the path is that of no agent card")
+        raise Denied(Reason.MESSAGE_INVALID, "the path is not an agent card's")
     require_no_body(sent)
     return Message((Call(method),))
 
@@ -141,11 +141,11 @@ def _card(sent: Sent, path: Segments) -> Message:
 def _grpc(sent: Sent, path: Segments) -> Message:
     content_type = (sent.header("content-type") or "").lower()
     if sent.method != "POST" or not _GRPC_TYPE.fullmatch(content_type):
-        raise _uninspectable("the request is not of gRPC with protobuf")
+        raise _uninspectable("the request is not gRPC with protobuf")
     if sent.body and not sent.body.startswith(_GRPC_FLAGS):
-        raise _uninspectable("the body is no message of gRPC")
+        raise _uninspectable("the body is not a gRPC message")
     if len(path) != 2 or path[0] not in _SERVICES:  # noqa: PLR2004 - /service/method
-        raise _uninspectable("the path is no method of A2A's gRPC service")
+        raise _uninspectable("the path is not a method of A2A's gRPC service")
     return Message(_grpc_calls(path[1]))
 
 

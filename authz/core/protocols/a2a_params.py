@@ -40,7 +40,7 @@ def send_calls(sent: Sent, method: str, params: object) -> tuple[Call, ...]:
     """
     asked = pick(params, _SEND)
     if ("message" in asked) == ("request" in asked):
-        raise params_refused("no message, or two")
+        raise params_refused("the params must have exactly one message")
     message = pick(asked.get("message", asked.get("request")), _MESSAGE)
     task = _task(sent, message.get("taskId"))
     references = listed(message.get("referenceTaskIds"), MAX_REFERENCES)
@@ -122,7 +122,7 @@ def _told(sent: Sent, call: Call, members: dict[str, Any]) -> Call:
         return call
     texts: dict[str, Any] = {name: members[name] for name in _TEXTS if name in members}
     if not all(isinstance(text, str) and len(text) <= MAX_URI_CHARS for text in texts.values()):
-        raise params_refused("a member is no text of sane length")
+        raise params_refused("a member is not text of a sane length")
     if any(may_be_masked(sent, text) for text in texts.values()):
         return call
     return msgspec.structs.replace(call, arguments=as_json(texts))

@@ -24,7 +24,7 @@ MAX_DEPTH: Final = 32  # JSON schemas and filters in arguments nest deeper than 
 JSON_TYPES: Final = frozenset({"application/json"})
 _MASK: Final = "!"  # Envoy writes it for each byte that is no UTF-8, into texts
 _REPLACEMENT: Final = "\ufffd".encode()  # agentgateway writes it
-_NO_BODY: Final = "no body was sent, or the proxy keeps it"
+_NO_BODY: Final = "no body was sent, or the proxy does not pass it on"
 _UTF8: Final = frozenset({"charset=utf-8", 'charset="utf-8"'})
 
 
@@ -56,7 +56,7 @@ def parse(sent: Sent, types: AbstractSet[str] = JSON_TYPES) -> object:
 def require_unmasked(sent: Sent, text: str) -> None:
     """Refuse a name in which the proxy may have masked bytes. Raises Denied(BODY_UNINSPECTABLE)."""
     if may_be_masked(sent, text):
-        raise Denied(Reason.BODY_UNINSPECTABLE, "a name may hold a byte that is no UTF-8")
+        raise Denied(Reason.BODY_UNINSPECTABLE, "a name may hold a byte that is not UTF-8")
 
 
 def may_be_masked(sent: Sent, text: str) -> bool:
@@ -82,7 +82,7 @@ def _require_whole(sent: Sent) -> None:
     if sent.max_bytes is not None and seen >= sent.max_bytes:
         raise Denied(Reason.BODY_TRUNCATED, "the body fills the proxy's limit: more may follow")
     if announced is None and sent.max_bytes is None:
-        detail = "no content-length, and the proxy's limit is not named in authz_max_request_bytes"
+        detail = "no content-length, and authz_max_request_bytes does not name the proxy's limit"
         raise Denied(Reason.BODY_UNINSPECTABLE, detail)
     if seen > MAX_BODY_BYTES:
         raise Denied(Reason.BODY_TRUNCATED, f"the body is larger than {MAX_BODY_BYTES} bytes")
@@ -102,14 +102,14 @@ def _require_plain(sent: Sent, types: AbstractSet[str]) -> None:
         if media_type.strip(OWS) not in types or parameter.strip(OWS) not in _UTF8:
             raise Denied(Reason.BODY_UNINSPECTABLE, "the content-type is not JSON in UTF-8")
     if sent.is_text and _REPLACEMENT in sent.body:
-        raise Denied(Reason.BODY_UNINSPECTABLE, "the body held bytes that are no UTF-8")
+        raise Denied(Reason.BODY_UNINSPECTABLE, "the body held bytes that are not UTF-8")
 
 
 def _require_unmasked_members(value: object) -> None:
     """Refuse member names that may have been masked: two may have been one, or one another."""
     if isinstance(value, dict):
         if any(_MASK in name for name in value):
-            raise Denied(Reason.BODY_UNINSPECTABLE, "a name may hold a byte that is no UTF-8")
+            raise Denied(Reason.BODY_UNINSPECTABLE, "a name may hold a byte that is not UTF-8")
         value = list(value.values())
     if isinstance(value, list):
         for child in value:

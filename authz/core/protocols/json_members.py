@@ -52,7 +52,7 @@ def pick(holder: object, wanted: Names) -> dict[str, Any]:
         if name is None:
             continue
         if name in found:
-            raise refused("a member is written in two ways")
+            raise refused("a member is given in two spellings")
         found[name] = value
     # In the order of what is wanted: what comes of it is the same however the JSON is written.
     order = [name for name in wanted.values() if name in found] if len(found) > 1 else found
@@ -62,15 +62,15 @@ def pick(holder: object, wanted: Names) -> dict[str, Any]:
 def require_only(holder: object, known: Names) -> None:
     """Refuse an object that has further members. Raises Denied(MESSAGE_PARAMS)."""
     if not isinstance(holder, dict) or not known.keys() >= set(folded(holder)):
-        raise refused("an object has members that are not known")
+        raise refused("an object has unknown members")
 
 
 def name_of(sent: Sent, value: object) -> str:
     """A target's name: not empty, one line, plain. Raises Denied(MESSAGE_PARAMS)."""
     if not isinstance(value, str) or not 1 <= len(value) <= MAX_NAME_CHARS:
-        raise refused(f"a name is no text of 1 to {MAX_NAME_CHARS} characters")
+        raise refused(f"a name is not text of 1 to {MAX_NAME_CHARS} characters")
     if not value.isprintable() or value != value.strip():
-        raise refused("a name has characters that names have not")
+        raise refused("a name has characters that names must not have")
     require_unmasked(sent, value)
     return value
 
@@ -97,7 +97,7 @@ def require_distinct(data: bytes) -> None:
     """
     folded = data.decode().casefold().encode()
     if _encode(_decode(folded)).count(b":") != folded.count(b":"):
-        raise refused("two members differ in nothing but their case")
+        raise refused("two members differ only in case")
 
 
 def once(values: Iterable[str]) -> tuple[str, ...]:

@@ -75,14 +75,14 @@ def require_no_twins(members: Iterable[str], names: Mapping[str, str]) -> None:
     for member in members:
         if names.get(member.casefold(), member) != member:
             raise Denied(
-                Reason.MESSAGE_PARAMS, "a member's name differs from a known one in its case"
+                Reason.MESSAGE_PARAMS, "a member's name differs from a known name only in case"
             )
 
 
 def method_name(value: object) -> str:
     """The name of a method. Raises Denied(MESSAGE_INVALID)."""
     if not isinstance(value, str) or not _METHOD.fullmatch(value):
-        raise _invalid("the method is not a name")
+        raise _invalid("the method is not a valid name")
     return value
 
 
@@ -108,7 +108,7 @@ def _messages(sent: Sent, value: object) -> tuple[Rpc, ...]:
     if not isinstance(value, list):
         return (_message(sent, value),)
     if not 0 < len(value) <= MAX_BATCH:
-        raise _invalid(f"a batch has 1 to {MAX_BATCH} messages")
+        raise _invalid(f"a batch must have 1 to {MAX_BATCH} messages")
     return tuple(_message(sent, one) for one in value)
 
 
@@ -116,16 +116,16 @@ def _message(sent: Sent, value: object) -> Rpc:
     if not isinstance(value, dict):
         raise _invalid("a message is not an object")
     if value.get("jsonrpc") != "2.0":
-        raise _invalid("the message is not of JSON-RPC 2.0")
+        raise _invalid("the message is not JSON-RPC 2.0")
     if "method" not in value:
         return _response(value)
     if not value.keys() <= _CALL:
-        raise _invalid("the message has a member that no request has")
+        raise _invalid("the message has a member that requests don't have")
     method = method_name(value["method"])
     body.require_unmasked(sent, method)
     request_id = encode_id(value["id"]) if "id" in value else b""
     if "id" in value and not request_id:
-        raise _invalid("the id is neither a whole number nor a text of sane length")
+        raise _invalid("the id is neither a whole number nor text of a sane length")
     params = value.get("params")
     # A null is no structured value (JSON-RPC 2.0 section 4.2), but names nothing either: a server
     # refuses it, or takes it for what it is in most languages that write it, which is none.
@@ -147,7 +147,7 @@ def _response(value: dict[str, Any]) -> Rpc:
     # An error that answers what had no readable id has none itself, or null.
     is_anonymous = "error" in value and value.get("id") is None
     if not is_anonymous and not encode_id(value.get("id")):
-        raise _invalid("the id of a response is neither a whole number nor a text of sane length")
+        raise _invalid("the id of a response is neither a whole number nor text of a sane length")
     return Rpc("", _NO_PARAMS, b"")
 
 

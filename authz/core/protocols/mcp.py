@@ -101,7 +101,7 @@ def _from_headers(sent: Sent) -> Call:
         name = _name(sent, mcp_headers.trusted_name(sent), known.member)
         return Call(method, known.kind, name)
     if known.kind or known.has_other_targets:
-        detail = "what the method is for stands in no header that servers have to compare"
+        detail = "the target of the method is in no header that servers must compare"
         raise Denied(Reason.MCP_UNTRUSTED_HEADERS, detail)
     return Call(method, is_known=is_known(method))
 
@@ -150,7 +150,7 @@ def _reference(sent: Sent, ref: object) -> tuple[CallKind, str]:
     for referred, (kind, member) in _REFERENCES.items():
         if ref.get("type") == referred:
             return kind, _name(sent, ref.get(member), member)
-    raise Denied(Reason.MESSAGE_PARAMS, "the ref is neither of a prompt nor of a resource")
+    raise Denied(Reason.MESSAGE_PARAMS, "the ref is neither a prompt's nor a resource's")
 
 
 def _subscriptions(sent: Sent, params: Mapping[str, Any]) -> Iterator[Call]:
@@ -159,13 +159,15 @@ def _subscriptions(sent: Sent, params: Mapping[str, Any]) -> Iterator[Call]:
     if not isinstance(notifications, dict):
         raise Denied(Reason.MESSAGE_PARAMS, "notifications is not an object")
     if not notifications.keys() <= _SUBSCRIPTIONS:
-        raise Denied(Reason.MESSAGE_PARAMS, "notifications has a member that may name anything")
+        raise Denied(
+            Reason.MESSAGE_PARAMS, "notifications has an unknown member, which may name anything"
+        )
     for kind, member in _LISTS:
         names = notifications.get(member)
         if names is None:
             continue
         if not isinstance(names, list) or len(names) > MAX_CALLS:
-            raise Denied(Reason.MESSAGE_PARAMS, f"{member} is no list of at most {MAX_CALLS}")
+            raise Denied(Reason.MESSAGE_PARAMS, f"{member} is not a list of at most {MAX_CALLS}")
         for name in names:
             yield Call(
                 LISTEN, kind, _name(sent, name, "uri" if kind is CallKind.RESOURCE else "taskId")
@@ -176,7 +178,7 @@ def _name(sent: Sent, value: object, member: str) -> str:
     """The name of a target, as exactly as the server reads it."""
     most = MAX_URI_CHARS if member == "uri" else MAX_NAME_CHARS
     if not isinstance(value, str) or not 0 < len(value) <= most:
-        raise Denied(Reason.MESSAGE_PARAMS, f"{member} is no text of 1 to {most} characters")
+        raise Denied(Reason.MESSAGE_PARAMS, f"{member} is not text of 1 to {most} characters")
     if _CONTROL.search(value):
         raise Denied(Reason.MESSAGE_PARAMS, f"{member} has a control character")
     body.require_unmasked(sent, value)

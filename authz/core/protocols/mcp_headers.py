@@ -105,7 +105,9 @@ def name(sent: Sent) -> str | None:
 def _require_once(header: str, value: str) -> None:
     """Refuse what may be two headers, of which a server takes one; base64 has no comma."""
     if "," in value:
-        raise _mismatch(f"{header} may have been sent twice, and no body says what is meant")
+        raise _mismatch(
+            f"{header} may have been sent twice, and no body shows which value is meant"
+        )
 
 
 def _version(sent: Sent) -> str:
@@ -114,7 +116,7 @@ def _version(sent: Sent) -> str:
     if version is None:
         return ""
     if not _VERSION.fullmatch(version):
-        raise _mismatch("MCP-Protocol-Version is not one version")
+        raise _mismatch("MCP-Protocol-Version is not exactly one version")
     return version
 
 
@@ -137,7 +139,7 @@ def _require_name(sent: Sent, message: Rpc, target: str, *, is_required: bool) -
         if is_required and message.method in _NAMED:
             raise _mismatch("Mcp-Name is missing")
     elif value not in ([target] if target else map(message.params.get, MEMBERS)):
-        raise _mismatch("Mcp-Name is not what the body names")
+        raise _mismatch("Mcp-Name is not the name in the body")
 
 
 def _require_version(version: str | None, message: Rpc, *, is_required: bool) -> None:
@@ -149,7 +151,7 @@ def _require_version(version: str | None, message: Rpc, *, is_required: bool) ->
         if version is not None and meta[_VERSION_MEMBER] != version:
             raise _mismatch("MCP-Protocol-Version is not the body's version")
     elif is_required:
-        raise _mismatch("the body does not say the version")
+        raise _mismatch("the body does not give the version")
 
 
 def _mismatch(detail: str) -> Denied:

@@ -92,7 +92,7 @@ def read(sent: Sent) -> Message:
         require_no_body(sent)
         return Message((_models(sent, path),))
     if sent.method != "POST":
-        raise _uninspectable("the method is none of a model call")
+        raise _uninspectable("the HTTP method is not one of a model call")
     method, base = _tail(path)
     require_known_query(sent)
     body = parse(sent)
@@ -100,7 +100,7 @@ def read(sent: Sent) -> Message:
     if len(bodies) > MAX_BODIES:
         raise params_refused(f"more than {MAX_BODIES} bodies in one")
     if any(_is_stored(method, one) for one in bodies):
-        raise _uninspectable("a stored prompt brings a model and tools that are not seen")
+        raise _uninspectable("a stored prompt brings a model and tools that can't be inspected")
     tools, brought = _tools(sent, bodies)
     call = Call(
         method,
@@ -110,19 +110,19 @@ def read(sent: Sent) -> Message:
     )
     models = once((*_deployment(sent, base), *_named(sent, bodies), *brought))
     if not 1 <= len(models) <= MAX_MODELS:
-        raise params_refused(f"the models named are not 1 to {MAX_MODELS}")
+        raise params_refused(f"the call must name 1 to {MAX_MODELS} models")
     return Message(tuple(_with_arguments(sent, call, model, body, bodies) for model in models))
 
 
 def _models(sent: Sent, path: Segments) -> Call:
     """GET .../models, or .../models/{model}, whose name may have slashes."""
     if path.count(_MODELS) != 1 or not _OTHERS.isdisjoint(path):
-        raise _uninspectable("the path is none of a model call")
+        raise _uninspectable("the path is not one of a model call")
     rest = path[path.index(_MODELS) + 1 :]
     if not rest:
         return Call(_MODELS)
     if "" in rest:
-        raise _uninspectable("the path is none of a model call")
+        raise _uninspectable("the path is not one of a model call")
     return Call(_MODELS, CallKind.MODEL, _model(sent, "/".join(rest)))
 
 
@@ -132,7 +132,7 @@ def _tail(path: Segments) -> tuple[str, Segments]:
         parts = tuple(tail.split("/"))
         if path[-len(parts) :] == parts:
             return tail, _base(path[: -len(parts)])
-    raise _uninspectable("the path is none of a model call")
+    raise _uninspectable("the path is not one of a model call")
 
 
 def _base(base: Segments) -> Segments:
@@ -140,7 +140,7 @@ def _base(base: Segments) -> Segments:
     before = base[: len(base) - len(deployment)]
     # Azure's ".../models/chat/completions" is plain; ".../models/{model}/..." names one itself.
     if not _OTHERS.isdisjoint(before) or _MODELS in before[:-1]:
-        raise _uninspectable("the path is none of a model call")
+        raise _uninspectable("the path is not one of a model call")
     return deployment
 
 
@@ -186,7 +186,7 @@ def _named(sent: Sent, bodies: list[dict[str, Any]]) -> Iterator[str]:
 def _model(sent: Sent, value: object) -> str:
     name = name_of(sent, value)
     if "," in name or " " in name or not name.isascii():  # a gateway takes "a,b" as two
-        raise params_refused("a model's name has characters that such names have not")
+        raise params_refused("a model's name has characters that such names must not have")
     return name
 
 

@@ -121,7 +121,7 @@ def _require_texts(metadata: object) -> None:
     """Refuse metadata in which more than remarks would fit: a gateway may read it as settings."""
     is_plain = isinstance(metadata, dict) and all(map(_is_remark, metadata.values()))
     if metadata is not None and not is_plain:
-        detail = "metadata is no object of short texts; extra_members of the route may list it"
+        detail = "metadata is not an object of short texts; extra_members of the route may list it"
         raise Denied(Reason.BODY_UNINSPECTABLE, detail)
 
 

@@ -47,7 +47,7 @@ class HeaderSettings(Settings):
     """The identity headers that upstreams receive."""
 
     prefix: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,30}-$")] = "x-agent-"
-    """What their names start with; every one of them is taken from the client's request."""
+    """The prefix of their names. The server removes these headers from every client's request."""
 
 
 class Answer(msgspec.Struct, frozen=True, gc=False):

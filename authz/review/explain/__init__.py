@@ -104,9 +104,9 @@ class _Assumed:
         """The described delegation, where the route has its mode."""
         mode = self._delegation.mode
         if mode is Mode.AUTONOMOUS and RouteMode.AUTONOMOUS not in route.modes:
-            raise Denied(Reason.PRINCIPAL_REQUIRED, "say with --principal whom the agent acts for")
+            raise Denied(Reason.PRINCIPAL_REQUIRED, "name the principal with --principal")
         if mode in (Mode.ACT, Mode.MAPPED) and RouteMode.DELEGATED not in route.modes:
-            detail = "agents act only for themselves on this route"
+            detail = "on this route agents act only for themselves"
             raise Denied(Reason.ACTOR_NOT_PERMITTED, detail)
         return self._delegation
 
@@ -143,7 +143,7 @@ def explain(config: Config, asked: Asked, *, shows_all: bool = False) -> Explana
     Raises ConfigError for a candidate.
     """
     if asked.refused:
-        why = "            it was refused before policy was asked"
+        why = "            refused before policy was asked"
         lines = [*asked.notes, *_steps(asked, asked.request.principal, asked.delegation)]
         lines += [why, f"DENY        {asked.refused}"]
         return Explanation(tuple(map(one_line, lines)))
@@ -200,7 +200,7 @@ def _answer(decision: Decision) -> list[str]:
     if isinstance(decision, Allow):
         grant = decision.grant
         by = f"agent by {grant.agent_rule}, principal by {grant.principal_rule or 'nobody yet'}"
-        by = by if grant.agent_rule else "no rule: shadow: true allows what rules refuse"
+        by = by if grant.agent_rule else "by no rule: shadow: true allows what the rules refuse"
         return [*lines, f"            {by}", "ALLOW"]
     lines.append(
         f"DENY        {decision.reason.code}: {decision.detail or decision.reason.message}"

@@ -14,7 +14,9 @@ from authz.review.call_input import CallWords
 from authz.review.explain.recorded import Recorded
 
 ASSUMED_LIFETIME_SECONDS: Final = 300.0
-_NO_ARGUMENTS: Final = ("            arguments are not recorded: what reads them fails here",)
+_NO_ARGUMENTS: Final = (
+    "            records hold no arguments: a condition that reads them fails here",
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,7 +68,7 @@ def check_request(data: bytes) -> pb.CheckRequest:
             return pb.CheckRequest.FromString(message.SerializeToString())
         return pb.CheckRequest.FromString(data)
     except (json_format.ParseError, text_format.ParseError, UnicodeDecodeError, DecodeError) as e:
-        raise RecordedError(f"it is no CheckRequest: {type(e).__name__}") from None
+        raise RecordedError(f"not a CheckRequest: {type(e).__name__}") from None
 
 
 @cache

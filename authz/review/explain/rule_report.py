@@ -127,7 +127,7 @@ def _agent_side(policy: Policy, case: Case) -> Side:
     entries = [f"{entry.settings.id}{_holds(entry)}" for entry in found]
     if not found:
         near = sorted(policy.agents.entries, key=lambda one: -_alike(one, case))
-        entries = ["no entry of agents is about it; the nearest are"]
+        entries = ["no entry of agents matches it; the nearest are"]
         entries += [f"  {entry.settings.id}" for entry in near[:NEAREST_ENTRIES]]
     return _side("agent", found, entries, case)
 
@@ -146,14 +146,14 @@ def _principal_side(policy: Policy, case: Case) -> Side:
     entries = [f"{entry.title}{_holds(entry)}{_only_takes(entry, case)}" for entry in found]
     if not found:
         near = sorted(policy.principals.entries, key=lambda one: _distance(one, case))
-        entries = ["no entry of principals is about it; the nearest are"]
+        entries = ["no entry of principals matches it; the nearest are"]
         entries += [f"  {entry.title}: {_why_not(entry, case)}" for entry in near[:NEAREST_ENTRIES]]
     return _side("principal", found, entries, case)
 
 
 def _only_takes(entry: PrincipalEntry, case: Case) -> str:
     why = entry.misses(case.delegation)
-    return f"; only what it takes away counts: {why}" if why else ""
+    return f"; only its denies and suspension apply: {why}" if why else ""
 
 
 def _why_not(entry: PrincipalEntry, case: Case) -> str:

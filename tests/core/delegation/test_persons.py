@@ -338,7 +338,11 @@ def test_a_mapped_subject_is_the_client(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("    algorithms", "    person_shown_by: {kind: [x]}\n    algorithms", "act says itself"),
+        (
+            "    algorithms",
+            "    person_shown_by: {kind: [x]}\n    algorithms",
+            "act itself says who",
+        ),
         ("    algorithms", "    person_shown_by: {}\n    algorithms", "person_shown_by"),
         ("    algorithms", "    accept_unchecked: [exp]\n    algorithms", "accept_unchecked"),
     ],

@@ -348,10 +348,10 @@ def test_choice(world_: World, name: str) -> None:
 
 
 WRONG = {
-    "{identity: xfcc}": "say in trusted_proxies",
-    "{trusted_proxies: ['spiffe://a/b']}": "go with identity: xfcc",
-    "{hops: 2}": "go with identity: xfcc",
-    "{namespace: x}": "goes with identity: metadata",
+    "{identity: xfcc}": "trusted_proxies must list",
+    "{trusted_proxies: ['spiffe://a/b']}": "are only for identity: xfcc",
+    "{hops: 2}": "are only for identity: xfcc",
+    "{namespace: x}": "is only for identity: metadata",
     "{identity: xfcc, trusted_proxies: ['x']}": "the ID does not start with spiffe://",
     "{identity: xfcc, trusted_proxies: ['spiffe://a/b'], hops: 0}": "must be at least 1",
     "{identity: header}": "must be 'principal', 'certificate', 'xfcc' or 'metadata'",

@@ -165,8 +165,8 @@ def test_null_is_absent(members: list[str]) -> None:
     assert keys["k"].algorithms == RSA_ALGORITHMS
     assert refused == ()
     assert parse(jwk("RS256", oth=[], x5c=[], key_ops=["verify"], d="", k=""))[0]["k"]
-    assert refusal(jwk("RS256", n=None)) == ("k", "its numbers are no such key")
-    assert refusal(jwk(kid=None)) == ("[1]", "no kid, or a long one")
+    assert refusal(jwk("RS256", n=None)) == ("k", "its numbers are not a valid key")
+    assert refusal(jwk(kid=None)) == ("[1]", "its kid is missing or too long")
 
 
 @pytest.mark.parametrize("value", ["AQAB", ["AQAB"], [{}], {}, 0, False, " "], ids=repr)

@@ -210,7 +210,7 @@ def test_both_sides_name_the_tool() -> None:
     assert code(subject, tool("get_x")) == "policy_denied"
     denied = refusal(subject, cases(tool("pay")))
     assert denied is not None
-    assert denied.detail == "a/0: the tool pay is none of search, get_*"
+    assert denied.detail == "a/0: the tool pay is not one of search, get_*"
 
 
 def test_scopes_of_a_tool() -> None:

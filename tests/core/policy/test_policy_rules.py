@@ -465,16 +465,16 @@ SAID = [
     ("mcp: {tools: []}", "mcp.tools: must not be empty"),
     (
         "mcp: {methods: [tools/call]}",
-        'tools/call goes by what it names: list that in tools, or ["*"]',
+        'rules match tools/call by what it names: list it in tools, or ["*"]',
     ),
-    ("mcp: {resources: [docs/*]}", "begins with a scheme, as in file:///docs/**"),
-    ("mcp: {resources: ['file:///**/x']}", "'**' stands at the end only"),
+    ("mcp: {resources: [docs/*]}", "must begin with a scheme, as in file:///docs/**"),
+    ("mcp: {resources: ['file:///**/x']}", "'**' is allowed only at the end"),
     ('mcp: {tools: ["a\\tb"]}', "must be 1 to 256 printable characters"),
-    ("a2a: {tasks: ['*']}", "a2a: say in methods what may be called"),
-    ("models: {}", "models: say in names which models"),
+    ("a2a: {tasks: ['*']}", "a2a: methods must list what may be called"),
+    ("models: {}", "models: names must list the models"),
     ("models: {names: [x], streaming: yes}", "models.streaming: must be true or false: write true"),
     ("add_headers: {authorization: sub}", "must begin with x-agent-"),
-    ("add_headers: {x-agent-id: sub}", "one of the identity headers already"),
+    ("add_headers: {x-agent-id: sub}", "already one of the identity headers"),
     ("name: a\n    - {name: a, hosts: [h], methods: [GET], paths: [/], scopes: []}", "named a"),
 ]
 
@@ -558,7 +558,7 @@ def test_the_token_is_never_read(reads: str) -> None:
         ('{hours: "08:00-18:00", zone: Berlin}', "no time zone 'Berlin'"),
         ("{not_before: soon}", "RFC 3339"),
         ('{not_after: "2026-12-31T18:00:00"}', "RFC 3339"),
-        ("{zone: UTC}", "say days, hours"),
+        ("{zone: UTC}", "give days, hours"),
         (
             '{not_before: "2026-02-01T00:00:00Z", not_after: "2026-01-01T00:00:00Z"}',
             "is not after",

@@ -288,9 +288,9 @@ def test_the_record_says_why_and_is_replayed(
         ["claim_elsewhere:groups"],
         ["claim_unreadable:/org/unit"],
     ]
-    assert "groups is in a form that is not read" in unread["detail"]
+    assert "groups has an unsupported form" in unread["detail"]
     assert "groups is elsewhere" in elsewhere["detail"]
-    assert "/org/unit is in a form that is not read" in unit["detail"]
+    assert "/org/unit has an unsupported form" in unit["detail"]
     assert elsewhere["claims"] == {"_claim_names": {"groups": "src1"}, "_claim_sources": ["src1"]}
     assert "secret" not in json.dumps(records)
     same, log = str(tmp_path / "same.yaml"), str(world.audit_path)
@@ -326,7 +326,7 @@ def test_reviews_say_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     capsys.readouterr()
     assert cli.main([*words, "--claim", 'groups=[{"value": "staff"}]']) == 1
     told = capsys.readouterr().out
-    assert "only what it takes away counts: the claim groups is in a form that is not read" in told
+    assert "only its denies and suspension apply: the claim groups has an unsupported form" in told
     assert cli.main(["test", str(config), str(cases)]) == 0
 
 

@@ -258,9 +258,12 @@ def asked_of(world: World, path: str, body: Any) -> str:
 @pytest.mark.parametrize(
     ("keys", "line"),
     [
-        ("protocol: mcp, extra_members: [a]", "extra_members goes with protocol: openai"),
-        ("extra_members: [a]", "extra_members goes with protocol: openai"),
-        ("protocol: openai, trust_mcp_headers: true", "trust_mcp_headers goes with protocol: mcp"),
+        ("protocol: mcp, extra_members: [a]", "extra_members is only for protocol: openai"),
+        ("extra_members: [a]", "extra_members is only for protocol: openai"),
+        (
+            "protocol: openai, trust_mcp_headers: true",
+            "trust_mcp_headers is only for protocol: mcp",
+        ),
         ("protocol: openai, extra_members: [a b]", "the name of a member"),
         ("protocol: openai, extra_members: a", "list"),
     ],
