@@ -12,7 +12,8 @@ from world import World, check_request, wait_until
 
 from authz.config import ConfigFiles, load
 from authz.server.giving_way import giving_way
-from authz.wiring import _NOT_POLICY, policy_of, snapshot_of, version_of
+from authz.wiring import policy_of, snapshot_of, version_of
+from authz.wiring.policy_version import _NOT_POLICY
 
 RULES = 20_000
 
