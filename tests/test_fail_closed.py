@@ -199,7 +199,7 @@ def test_too_many_waiting_for_keys(world: World, monkeypatch: pytest.MonkeyPatch
     assert reason_of(world.ask(good)) == "allow"
     threads.append(threading.Thread(target=lambda: reasons.append(reason_of(world.check(other)))))
     threads[-1].start()
-    wait_until(lambda: len(world.service._decider._waits) == 3)
+    wait_until(lambda: len(world.service._decider._bulkhead) == 3)
     assert reasons == ["overloaded"] * 6
     go_on.set()
     for thread in threads:

@@ -29,9 +29,10 @@ from authz.core.decision import Allow
 from authz.core.jose import KeySet, parse_key_set
 from authz.core.request import Request
 from authz.core.revocations import Revocation, Revocations
-from authz.edge.bulkhead import Waits
+from authz.edge.bulkhead import Bulkhead
 from authz.edge.cache import DecisionCache, Entry
-from authz.edge.service import Service
+from authz.edge.clock import Clock
+from authz.edge.service import Service, ServiceParts
 from authz.wiring import authorizer_of, delegations_of, snapshot_of
 from lab.ca import Svid
 from lab.issuer import Issuer
@@ -111,13 +112,15 @@ class Freshness(RuleBasedStateMachine):
         self.text = self.world.config_text
         self.service = Service(
             self.snapshot(),
-            self.keys,
-            self.audit,
-            self.world.metrics,
-            MemoryReplayStore(self.world.config.replay),
-            revocations=self.revoked,
-            waits=Waits(4, nullcontext),
-            clocks=(lambda: self.now, lambda: self.monotonic),
+            ServiceParts(
+                keys=self.keys,
+                revocations=self.revoked,
+                replays=MemoryReplayStore(self.world.config.replay),
+                audit=self.audit,
+                metrics=self.world.metrics,
+                bulkhead=Bulkhead(4, nullcontext),
+                clock=Clock(lambda: self.now, lambda: self.monotonic),
+            ),
         )
         self.new_token("alice", TRAVEL, 300, 0)
         self.asked = (self.tokens[0][0], TRAVEL, PATHS[0], False)

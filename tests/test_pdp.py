@@ -33,7 +33,7 @@ from authz.core.decision import Actor, Agent, Allow, Delegation, Grant
 from authz.core.reason import Denied
 from authz.core.request import Call, Operation
 from authz.core.spiffe import SpiffeId
-from authz.edge.bulkhead import Waits
+from authz.edge.bulkhead import Bulkhead
 from authz.review.file_checks import file_problems
 from authz.server.pool import CheckPool
 from lab.ca import Authority
@@ -666,7 +666,7 @@ def test_a_slow_one_takes_no_threads_away(tmp_path: Path, pdp: ScriptedServer) -
     gate = threading.Event()
     with asking(tmp_path, pdp) as world:
         pool = CheckPool(2)
-        world.service._decider._waits = Waits(8, pool.lend)
+        world.service._decider._bulkhead = Bulkhead(8, pool.lend)
         token, other = world.token(), world.issuer.token(PAYMENTS, scope=READ)
         svids = {TRAVEL: world.svid, PAYMENTS: world.authority.issue(PAYMENTS)}
         assert reason_of(world.ask(token)) == "allow"
@@ -681,7 +681,7 @@ def test_a_slow_one_takes_no_threads_away(tmp_path: Path, pdp: ScriptedServer) -
         for number in range(4):
             pool.submit(ask, TRAVEL, token, f"/finance/{number}")
             pool.submit(ask, PAYMENTS, other, f"/finance/{number}")
-        until(lambda: len(world.service._decider._waits) == 8)
+        until(lambda: len(world.service._decider._bulkhead) == 8)
         for _ in range(10):
             pool.submit(ask, TRAVEL, token, BALANCE)
         pool.submit(ask, TRAVEL, token, "/finance/more")

@@ -16,8 +16,8 @@ from authz.adapters.keys import KeyStore
 from authz.adapters.metrics import Metrics, Sources
 from authz.adapters.replay_store import MemoryReplayStore
 from authz.config import Config, load_text
-from authz.edge.bulkhead import Waits
-from authz.edge.service import Service
+from authz.edge.bulkhead import Bulkhead
+from authz.edge.service import Service, ServiceParts
 from authz.wiring import key_sources, revocations_of, snapshot_of
 from lab.ca import Authority, Svid
 from lab.issuer import Issuer, JwksServer
@@ -75,12 +75,14 @@ class World(AbstractContextManager["World"]):
         self.replays = MemoryReplayStore(self.config.replay)
         self.service = Service(
             snapshot,
-            self.keys,
-            self.audit,
-            self.metrics,
-            self.replays,
-            revocations=self.revocations,
-            waits=Waits(4, nullcontext),
+            ServiceParts(
+                keys=self.keys,
+                revocations=self.revocations,
+                replays=self.replays,
+                audit=self.audit,
+                metrics=self.metrics,
+                bulkhead=Bulkhead(4, nullcontext),
+            ),
         )
         self.audit.start()
         self.keys.start()

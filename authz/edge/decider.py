@@ -14,7 +14,8 @@ from authz.core.bounded_map import Generation
 from authz.core.decision import Agent, Allow, Decision, Deny, Progress
 from authz.core.reason import Denied, Reason
 from authz.core.request import Request
-from authz.edge.bulkhead import TooManyWaitError, Waits
+from authz.edge.bulkhead import Bulkhead, BulkheadFullError
+from authz.edge.clock import Clock
 from authz.edge.envoy import attempt_of
 from authz.edge.snapshot import Snapshot
 
@@ -42,16 +43,16 @@ class Decider:
         self,
         keys: KeyRefresher,
         replays: ReplayStore,
-        waits: Waits,
+        bulkhead: Bulkhead,
         is_overloaded: Callable[[], bool],
-        clocks: tuple[Callable[[], float], Callable[[], float]],
+        clock: Clock,
     ) -> None:
         """Take what it works with, as Service does."""
         self._keys = keys
         self._replays = replays
-        self._waits = waits
+        self._bulkhead = bulkhead
         self._is_overloaded = is_overloaded
-        self._now, self._monotonic = clocks
+        self._now, self._monotonic = clock.wall, clock.monotonic
 
     def decide(
         self,
@@ -107,9 +108,9 @@ class Decider:
         wait = max(0.0, min(wait, MAX_KEY_WAIT_SECONDS))
         agent = decision.agent.spiffe_id.text if decision.agent else ""
         try:
-            with self._waits.waiting(agent):
+            with self._bulkhead.waiting(agent):
                 is_known = self._keys.refresh(decision.key_issuer, decision.key_id, wait)
-        except TooManyWaitError:
+        except BulkheadFullError:
             return _overloaded("too many requests wait for keys", decision.agent)
         return snapshot.authorizer.decide(request, self._now()) if is_known else decision
 
@@ -124,13 +125,13 @@ class Decider:
         seconds = math.inf if remaining is None else remaining - ANSWER_MARGIN_SECONDS
         deadline = self._monotonic() + seconds
         try:
-            with self._waits.waiting(allow.agent.spiffe_id.text):
+            with self._bulkhead.waiting(allow.agent.spiffe_id.text):
                 for operation in allow.progress.operations:
                     left = deadline - self._monotonic()
                     allow = point.confirm(
                         allow, operation, decision_id, now=self._now(), seconds=left
                     )
-        except TooManyWaitError:
+        except BulkheadFullError:
             detail = "too many requests wait for the decision point"
             raise Denied(Reason.OVERLOADED, detail) from None
         return allow

@@ -5,8 +5,8 @@ flows back. Whatever goes wrong in the line is a deny; there is no other way out
 """
 
 import logging
-import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
 from google.protobuf.message import DecodeError
@@ -19,7 +19,8 @@ from authz.core.bounded_map import Generation
 from authz.core.decision import Progress
 from authz.core.reason import Denied, Reason
 from authz.core.request import Request
-from authz.edge.bulkhead import Waits
+from authz.edge.bulkhead import Bulkhead
+from authz.edge.clock import Clock
 from authz.edge.decider import Decider, KeyRefresher, Remaining
 from authz.edge.entries import entry_of, refusal_of
 from authz.edge.envoy import Reading
@@ -32,6 +33,30 @@ _log: Final = logging.getLogger("authz.service")
 Amend = Callable[[Reading], Reading]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceParts:
+    """What a service works with, besides the settings in force.
+
+    Attributes:
+        keys: the issuers' keys, which can be fetched anew.
+        revocations: what was revoked, of which only the generation is read here.
+        replays: the proofs that were used.
+        audit, metrics: where each answer leaves a record and a count.
+        bulkhead: the places to wait for others.
+        is_overloaded: tells that nothing new is to be decided.
+        clock: the time.
+    """
+
+    keys: KeyRefresher
+    revocations: Generation
+    replays: ReplayStore
+    audit: AuditLog
+    metrics: Metrics
+    bulkhead: Bulkhead
+    is_overloaded: Callable[[], bool] = lambda: False
+    clock: Clock = Clock()  # noqa: RUF009 - frozen
+
+
 class Service:
     """Answers checks.
 
@@ -40,31 +65,17 @@ class Service:
         judge: what a snapshot says of a request, neither recorded nor remembered.
     """
 
-    def __init__(
-        self,
-        snapshot: Snapshot,
-        keys: KeyRefresher,
-        audit: AuditLog,
-        metrics: Metrics,
-        replays: ReplayStore,
-        *,
-        revocations: Generation,
-        waits: Waits,
-        is_overloaded: Callable[[], bool] = lambda: False,
-        clocks: tuple[Callable[[], float], Callable[[], float]] = (time.time, time.monotonic),
-    ) -> None:
-        """Take what it works with.
-
-        ``is_overloaded`` says that nothing new is to be decided; ``clocks`` give the time in unix
-        seconds, and in seconds that only go on.
-        """
+    def __init__(self, snapshot: Snapshot, parts: ServiceParts) -> None:
+        """Take what decides first, and the parts to work with."""
         self.snapshot = snapshot
-        self._keys = keys
-        self._audit = audit
-        self._metrics = metrics
-        self._revocations = revocations
-        self._now, self._monotonic = clocks
-        self._decider = Decider(keys, replays, waits, is_overloaded, clocks)
+        self._keys = parts.keys
+        self._audit = parts.audit
+        self._metrics = parts.metrics
+        self._revocations = parts.revocations
+        self._now, self._monotonic = parts.clock.wall, parts.clock.monotonic
+        self._decider = Decider(
+            parts.keys, parts.replays, parts.bulkhead, parts.is_overloaded, parts.clock
+        )
         self.judge = self._decider.judge
         # Made beforehand, so that nothing can go wrong with it when everything else has.
         fault = Progress().refuse(Denied(Reason.INTERNAL_ERROR))

@@ -14,8 +14,8 @@ from authz.adapters.metrics import Metrics, Sources
 from authz.adapters.replay_store import MemoryReplayStore
 from authz.adapters.tls import ServerTls
 from authz.config import Config, ConfigFiles
-from authz.edge.bulkhead import Waits
-from authz.edge.service import Service
+from authz.edge.bulkhead import Bulkhead
+from authz.edge.service import Service, ServiceParts
 from authz.edge.snapshot import Snapshot
 from authz.server.giving_way import giving_way
 from authz.server.json_log import lost_lines
@@ -73,18 +73,20 @@ class Server:
         self._tls = ServerTls(config.server.tls) if config.server.tls else None
         self._pool = CheckPool(config.server.threads)  # threads: only when all else is good
         self._finished = 0
-        self._waits = Waits(config.server.max_waiting, self._pool.lend)
+        self._bulkhead = Bulkhead(config.server.max_waiting, self._pool.lend)
         max_queued = config.server.max_queued
         replays = MemoryReplayStore(config.replay)
         self.service = Service(
             snapshot,
-            self.keys,
-            self._audit,
-            self.metrics,
-            replays,
-            revocations=self._revocations,
-            waits=self._waits,
-            is_overloaded=lambda: self._pool.waiting() >= max_queued,
+            ServiceParts(
+                keys=self.keys,
+                revocations=self._revocations,
+                replays=replays,
+                audit=self._audit,
+                metrics=self.metrics,
+                bulkhead=self._bulkhead,
+                is_overloaded=lambda: self._pool.waiting() >= max_queued,
+            ),
         )
         listening = config.server.of_worker(worker)
         self._transport = Transport(
@@ -120,7 +122,7 @@ class Server:
             is_shadow=lambda: self._config.shadow,
             pdp_is_cut_off=self._pdp_is_cut_off,
             wait_for_threads=lambda: self._pool.waiting(),  # noqa: PLW0108 - there is none yet
-            wait_for_others=lambda: len(self._waits),
+            wait_for_others=lambda: len(self._bulkhead),
             revocations_looked_at=lambda: self._looked_at,
             idle_seconds=self._liveness.idle_seconds,
             log_lost=lost_lines,
