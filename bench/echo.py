@@ -21,10 +21,10 @@ from unittest import mock
 
 import grpc
 
+from authz.edge.check_pool import CheckPool
 from authz.edge.settings import ServerSettings
 from authz.server import run
 from authz.server.calls import Received
-from authz.server.pool import CheckPool
 from authz.server.transport import SERVICE, Transport
 
 THREADS = 4
@@ -76,7 +76,9 @@ def bare(address: str, file: Path) -> None:
     """Our transport, and a constant answer."""
     settings = ServerSettings(listen=(address,))
     echo = Echo(file.read_bytes())
-    transport = Transport(settings, echo, None, None, CheckPool(THREADS))  # type: ignore[arg-type]
+    pool = CheckPool(THREADS, settings.max_queued)
+    transport = Transport(settings, echo, None, None, pool)  # type: ignore[arg-type]
+    pool.start()
     transport.start()
     transport.set_serving(serving=True)
     threading.Event().wait()

@@ -16,7 +16,6 @@ from world import PATIENCE_SECONDS, World, check_request, reason_of
 from authz._pb import ext_authz_pb2 as pb
 from authz.adapters.tls import ServerTls, TlsSettings
 from authz.edge.settings import ServerSettings
-from authz.server.pool import CheckPool
 from authz.server.transport import SERVICE, Transport
 from lab.ca import Authority, Svid
 
@@ -65,7 +64,7 @@ class Port:
 
     def metric(self, name: str, **labels: str) -> float:
         """A counter's value."""
-        value = self.world.metrics.registry.get_sample_value(name, labels)
+        value = self.world.registry.get_sample_value(name, labels)
         assert value is not None
         return value
 
@@ -89,10 +88,9 @@ def listening(folder: Path, addresses: int = 1, **settings: Any) -> Iterator[Por
         )
         stack.callback(port.tls.close)
         listen = (*["127.0.0.1:0"] * addresses, f"unix:{folder}/authz.sock")
-        pool = CheckPool(4)
-        stack.callback(pool.shutdown)
         made = ServerSettings(listen=listen, **settings)
-        port.transport = Transport(made, world.service, port.tls, world.metrics, pool)
+        port.transport = Transport(made, world.service, port.tls, world.metrics, world.parts.pool)
+        port.tls.start()
         port.transport.start()
         stack.callback(port.transport.stop, 0)
         yield port

@@ -15,7 +15,6 @@ from authz._pb import ext_authz_pb2 as pb
 from authz.edge.settings import ServerSettings
 from authz.server import grpcio
 from authz.server.calls import Calls
-from authz.server.pool import CheckPool
 from authz.server.transport import Transport, TransportError
 from lab.issuer import Issuer, JwksServer
 from lab.mesh import AUDIENCE, ISSUER, TRAVEL, Server
@@ -321,5 +320,6 @@ def test_another_grpcio_stops_the_start(tmp_path: Path, monkeypatch: pytest.Monk
         for name, other in (("_receive_message", receive), ("_handle_unary_unary", receive)):
             with monkeypatch.context() as patch:
                 patch.setattr(f"authz.server.grpcio.{name}", other)
+                parts = port.world.parts
                 with pytest.raises(TransportError, match="grpcio"):
-                    Transport(settings, port.world.service, None, port.world.metrics, CheckPool(2))
+                    Transport(settings, parts.service, None, parts.metrics, parts.pool)

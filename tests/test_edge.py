@@ -290,10 +290,10 @@ def test_a_remembered_request_counts_with_its_texts() -> None:
     ):
         cache = DecisionCache(CacheSettings(max_bytes=8000))
         cache.put(request, entry)
-        assert len(cache) == 0
+        assert cache.status().entries == 0
 
     cache.put(Request("", "", "x"), entry)
-    assert len(cache) == 1
+    assert cache.status().entries == 1
 
 
 @given(st.lists(st.tuples(st.text(max_size=6), st.text(max_size=6)), min_size=2, max_size=2))
@@ -365,10 +365,10 @@ def test_audit_log_follows_rotation(tmp_path: Path) -> None:
     log = AuditLog(AuditSettings(path=str(path)))
     log.start()
     log.append("one\n")
-    wait_until(lambda: not len(log))
+    wait_until(lambda: not log.status().queued)
     path.rename(tmp_path / "audit.1")
     log.append("two\n")
-    wait_until(lambda: not len(log))
+    wait_until(lambda: not log.status().queued)
     log.close()
 
     assert (tmp_path / "audit.1").read_text() == "one\n"
@@ -380,12 +380,12 @@ def test_audit_log_survives_a_full_disk() -> None:
     log = AuditLog(AuditSettings(path="/dev/full"))
     log.start()
     log.append("one\n")
-    wait_until(lambda: log.errors)
+    wait_until(lambda: log.status().errors)
     log.append("two\n")
     log.close()
 
-    assert log.errors >= 2
-    assert len(log) == 2
+    assert log.status().errors >= 2
+    assert log.status().queued == 2
 
 
 def test_completed_lines_are_json() -> None:

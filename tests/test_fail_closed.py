@@ -10,7 +10,16 @@ from google.protobuf.message import DecodeError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from serving import Serving
-from world import BALANCE, PATIENCE_SECONDS, READ, World, check_request, reason_of, wait_until
+from world import (
+    BALANCE,
+    MAX_WAITING,
+    PATIENCE_SECONDS,
+    READ,
+    World,
+    check_request,
+    reason_of,
+    wait_until,
+)
 
 from authz._pb import ext_authz_pb2 as pb
 from authz.core.decision import Agent, Deny
@@ -199,7 +208,7 @@ def test_too_many_waiting_for_keys(world: World, monkeypatch: pytest.MonkeyPatch
     assert reason_of(world.ask(good)) == "allow"
     threads.append(threading.Thread(target=lambda: reasons.append(reason_of(world.check(other)))))
     threads[-1].start()
-    wait_until(lambda: len(world.service._decider._bulkhead) == 3)
+    wait_until(lambda: world.parts.bulkhead.status().waiting == 3)
     assert reasons == ["overloaded"] * 6
     go_on.set()
     for thread in threads:
@@ -242,7 +251,7 @@ def test_audit_that_must_record(tmp_path: Path) -> None:
 
         assert answers[0] == "allow"
         assert "overloaded" in answers
-        assert world.audit.dropped == answers.count("overloaded")
+        assert world.audit.status().dropped == answers.count("overloaded")
 
 
 def test_denied_holds_no_default() -> None:
@@ -253,19 +262,24 @@ def test_denied_holds_no_default() -> None:
     assert denied.parameters == (("scope", "a"),)
 
 
-def test_overload_spares_what_is_remembered(world: World) -> None:
+def test_overload_spares_what_is_remembered(tmp_path: Path) -> None:
     """While too many checks wait nothing new is decided; remembered decisions are answered."""
-    known = world.token()
-    assert reason_of(world.ask(known)) == "allow"
-    world.service._decider._is_overloaded = lambda: True
-    fresh = world.token()
-    refused = world.ask(fresh)
-    assert reason_of(world.ask(known)) == "allow"
-    assert reason_of(refused) == "overloaded"
-    assert refused.denied_response.status.code == 503
-    world.service._decider._is_overloaded = lambda: False
+    limits = {f"max_waiting: {MAX_WAITING}": "threads: 2\n  max_queued: 1"}
+    with World(tmp_path, limits) as world:
+        known, pool, go_on = world.token(), world.parts.pool, threading.Event()
+        assert reason_of(world.ask(known)) == "allow"
+        for _ in range(3):  # one more than there are threads
+            pool.submit(go_on.wait, PATIENCE_SECONDS)
+        wait_until(lambda: pool.status().queued == 1)
+        fresh = world.token()
+        refused = world.ask(fresh)
+        assert reason_of(world.ask(known)) == "allow"
+        assert reason_of(refused) == "overloaded"
+        assert refused.denied_response.status.code == 503
+        go_on.set()
+        wait_until(lambda: not pool.status().queued)
 
-    assert reason_of(world.ask(fresh)) == "allow", "a refusal for overload is not remembered"
+        assert reason_of(world.ask(fresh)) == "allow", "a refusal for overload is not remembered"
 
 
 def test_too_late_to_decide(world: World) -> None:

@@ -15,7 +15,6 @@ from world import World
 
 from authz._pb import ext_mcp_pb2 as pb
 from authz.edge.settings import ServerSettings
-from authz.server.pool import CheckPool
 from authz.server.transport import Transport
 
 # message: {number: (name, type, cardinality, oneof)}; a message's or enum's type is its name.
@@ -125,7 +124,8 @@ def test_every_message_is_listed() -> None:
 def test_service_is_the_published_one(shared_world: World, tmp_path: Path) -> None:
     """The server answers under the published names, each method with its own message."""
     settings = ServerSettings(listen=(f"unix:{tmp_path}/authz.sock",))
-    transport = Transport(settings, shared_world.service, None, shared_world.metrics, CheckPool(2))
+    parts = shared_world.parts
+    transport = Transport(settings, parts.service, None, parts.metrics, parts.pool)
     transport.start()
     try:
         with grpc.insecure_channel(transport.addresses[0]) as channel:

@@ -5,6 +5,7 @@ The store of one process. Replicas that must share what was used put another beh
 
 import heapq
 import threading
+from dataclasses import dataclass
 from typing import Protocol
 
 from pydantic import Field
@@ -32,6 +33,19 @@ class ReplayStore(Protocol):
         """
 
 
+@dataclass(frozen=True, slots=True)
+class ReplayStatus:
+    """How full the store is.
+
+    Attributes:
+        remembered: proofs that were used and would be good again, as of the last use.
+        limit: how many are remembered at most; then requests with one are refused.
+    """
+
+    remembered: int
+    limit: int
+
+
 class MemoryReplayStore:
     """Remembers in this process."""
 
@@ -57,6 +71,6 @@ class MemoryReplayStore:
             self._attempts[once.key] = attempt
             heapq.heappush(self._ends, (once.expires_at, once.key))
 
-    def __len__(self) -> int:
-        """Marks held."""
-        return len(self._attempts)
+    def status(self) -> ReplayStatus:
+        """Return how full it is."""
+        return ReplayStatus(len(self._attempts), self._limit)

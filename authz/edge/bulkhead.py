@@ -4,10 +4,24 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 
 
 class BulkheadFullError(Exception):
     """So many checks wait that one more may not."""
+
+
+@dataclass(frozen=True, slots=True)
+class BulkheadStatus:
+    """How full it is.
+
+    Attributes:
+        waiting: checks that wait for others now.
+        limit: how many may at once.
+    """
+
+    waiting: int
+    limit: int
 
 
 class Bulkhead:
@@ -25,9 +39,9 @@ class Bulkhead:
         self._lock = threading.Lock()
         self._agents: Counter[str] = Counter()
 
-    def __len__(self) -> int:
-        """Checks that wait now."""
-        return self._agents.total()
+    def status(self) -> BulkheadStatus:
+        """Return how many wait now."""
+        return BulkheadStatus(self._agents.total(), self._limit)
 
     @contextmanager
     def waiting(self, agent: str) -> Iterator[None]:

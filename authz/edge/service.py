@@ -25,7 +25,7 @@ from authz.edge.decider import Decider, KeyRefresher, Remaining
 from authz.edge.entries import entry_of, refusal_of
 from authz.edge.envoy import Reading
 from authz.edge.ids import new_decision_id
-from authz.edge.snapshot import Snapshot
+from authz.edge.snapshot import Snapshot, SnapshotStatus
 
 _UNREADABLE: Final = Reading(Request("", "", ""))  # a check of which nothing is known
 _log: Final = logging.getLogger("authz.service")
@@ -80,6 +80,10 @@ class Service:
         # Made beforehand, so that nothing can go wrong with it when everything else has.
         fault = Progress().refuse(Denied(Reason.INTERNAL_ERROR))
         self._last_resort = snapshot.renderer.render(fault).answer
+
+    def status(self) -> SnapshotStatus:
+        """Return what decides now, and how it is doing."""
+        return self.snapshot.status()
 
     def check(
         self,

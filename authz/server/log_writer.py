@@ -12,8 +12,9 @@ import stat
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Final
 
 from authz.server.repeats import Repeats
@@ -22,9 +23,22 @@ MAX_LINES: Final = 1000  # that wait: 4 MB at most
 MAX_LINE_BYTES: Final = 4096  # PIPE_BUF on Linux: lines of several processes do not mix below it
 FLUSH_SECONDS: Final = 2.0  # how long an end waits for the last lines
 _TELL_SECONDS: Final = 1.0  # how often it is looked whether there is a loss to tell
-# Why lines are lost: the queue was full, there were too many of one kind, the write failed.
-CAUSES: Final = ("full", "repeated", "failed")
 Notice = Callable[[str], bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class LogStatus:
+    """How many lines were lost since the start, by cause.
+
+    Attributes:
+        full: found the queue full.
+        repeated: were too many of one kind.
+        failed: could not be written.
+    """
+
+    full: int
+    repeated: int
+    failed: int
 
 
 class LogWriter:
@@ -53,9 +67,9 @@ class LogWriter:
                 return
             self._lines.put(line[: MAX_LINE_BYTES - 1] + b"\n")
 
-    def lost(self) -> Mapping[str, int]:
-        """How many lines were lost, by cause."""
-        return {**dict.fromkeys(CAUSES, 0), **self._lost, "repeated": self._repeats.left_out}
+    def status(self) -> LogStatus:
+        """Return how many lines were lost."""
+        return LogStatus(self._lost["full"], self._repeats.left_out, self._lost["failed"])
 
     def close(self) -> None:
         """Write what waits, within FLUSH_SECONDS. Later lines are lost."""

@@ -8,7 +8,6 @@ as much for calls like these.
 import os
 import resource
 import socket
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -18,13 +17,14 @@ import grpc
 from authz.adapters.metrics import Metrics
 from authz.adapters.tls import ServerTls
 from authz.edge.agentgateway import ExtMcp
+from authz.edge.check_pool import CheckPool
+from authz.edge.clock import Clock
 from authz.edge.service import Service
 from authz.edge.settings import ServerSettings
 from authz.server.callers import Callers
 from authz.server.calls import Calls, Received, no_such_method
 from authz.server.grpcio import GrpcioError, require_known_grpcio
 from authz.server.health import HEALTH, Health
-from authz.server.pool import CheckPool
 
 SERVICE: Final = "envoy.service.auth.v3.Authorization"
 EXT_MCP: Final = "agentgateway.dev.ext_mcp.ExtMcp"
@@ -68,11 +68,13 @@ class Transport:
         pool: CheckPool,
         *,
         is_wanted: Callable[[], bool] = lambda: True,
+        clock: Clock = Clock(),  # noqa: B008 - frozen
     ) -> None:
         """Take the settings and who answers. Nothing listens before ``start``.
 
-        ``is_wanted`` is asked by health checks: whether the process is well enough to serve. Raises
-        TransportError where grpcio is not the one that we know.
+        ``is_wanted`` is asked by health checks: whether the process is well enough to serve.
+        Callers' certificates are held against ``clock``. Raises TransportError where grpcio is not
+        the one that we know.
         """
         try:
             require_known_grpcio()
@@ -80,7 +82,7 @@ class Transport:
             raise TransportError(str(error)) from None
         self._settings = settings
         self._tls = tls
-        gate = _anyone if tls is None else Callers(tls, time.time)
+        gate = _anyone if tls is None else Callers(tls, clock.wall)
         self._calls = Calls(pool, gate, metrics, settings.max_concurrent)
         self._server = grpc.server(
             self._calls,  # type: ignore[arg-type] # any executor will do: grpc asks for submit only
@@ -105,8 +107,6 @@ class Transport:
         """Listen on every address. Raises TransportError."""
         for address in self._settings.listen:
             self.addresses.append(self._bind(address))
-        if self._tls is not None:
-            self._tls.watch()
         self._calls.start()
         self._server.start()
 

@@ -1,29 +1,29 @@
 """Makes the running parts of a config: the one place where they are put together."""
 
-from authz.wiring.policy_version import version_of
+from authz.wiring.policy_version import compute_policy_version
 from authz.wiring.snapshot import (
     BuildError,
-    authorizer_of,
-    decision_point_of,
-    delegations_of,
-    key_sources,
-    nonce_secret_of,
-    policy_of,
+    build_authorizer,
+    build_decision_point,
+    build_delegations,
+    build_key_sources,
+    build_policy,
+    build_snapshot,
+    read_nonce_secret,
+    read_revocations,
     reader_of,
-    revocations_of,
-    snapshot_of,
 )
 
 __all__ = [
     "BuildError",
-    "authorizer_of",
-    "decision_point_of",
-    "delegations_of",
-    "key_sources",
-    "nonce_secret_of",
-    "policy_of",
+    "build_authorizer",
+    "build_decision_point",
+    "build_delegations",
+    "build_key_sources",
+    "build_policy",
+    "build_snapshot",
+    "compute_policy_version",
+    "read_nonce_secret",
+    "read_revocations",
     "reader_of",
-    "revocations_of",
-    "snapshot_of",
-    "version_of",
 ]

@@ -17,7 +17,7 @@ _NOT_POLICY: Final = {
 _VERSION_CHARS: Final = 16  # 64 bits tell apart the versions that one operator will ever write
 
 
-def version_of(config: Config) -> str:
+def compute_policy_version(config: Config) -> str:
     """Hash of everything in a config that decisions depend on, for audit, metrics and metadata.
 
     Of its JSON, made in small pieces: all of 100,000 rules at once would hold up every other thread

@@ -25,7 +25,7 @@ from authz.core.routes import Routes
 from authz.edge.envoy import Inputs, Messages, Reader, Writer, owned_headers
 from authz.edge.rendering import Renderer
 from authz.edge.snapshot import Snapshot
-from authz.wiring.policy_version import version_of
+from authz.wiring.policy_version import compute_policy_version
 
 MIN_SECRET_BYTES: Final = 32  # as long as the HMAC's digest (RFC 2104 section 3)
 MAX_SECRET_BYTES: Final = 64 * 1024  # what is longer was meant for something else
@@ -35,7 +35,7 @@ class BuildError(Exception):
     """A file that the config names can't be used; the message is for the operator."""
 
 
-def key_sources(config: Config) -> dict[str, KeySource]:
+def build_key_sources(config: Config) -> dict[str, KeySource]:
     """Where each issuer's keys come from."""
     return {
         issuer.issuer: KeySource(issuer.keys, frozenset(issuer.algorithms))
@@ -43,14 +43,14 @@ def key_sources(config: Config) -> dict[str, KeySource]:
     }
 
 
-def delegations_of(config: Config, keys: KeyStore) -> Delegations:
+def build_delegations(config: Config, keys: KeyStore) -> Delegations:
     """Step 2, with the real thing. Raises BuildError."""
     dpop = config.token.dpop
-    proofs = DpopProofs(dpop, nonce_secret_of(dpop))
+    proofs = DpopProofs(dpop, read_nonce_secret(dpop))
     return Delegations(config.token, config.issuers, keys, proofs)
 
 
-def nonce_secret_of(settings: DpopSettings) -> bytes:
+def read_nonce_secret(settings: DpopSettings) -> bytes:
     """Return the secret that nonces are made of, a random one by default. Raises BuildError."""
     if settings.nonce_secret is None:
         return secrets.token_bytes(MIN_SECRET_BYTES)
@@ -65,7 +65,7 @@ def nonce_secret_of(settings: DpopSettings) -> bytes:
     return secret
 
 
-def revocations_of(config: Config) -> RevocationList:
+def read_revocations(config: Config) -> RevocationList:
     """What was revoked. Raises BuildError."""
     try:
         return RevocationList(config.revocations)
@@ -73,7 +73,7 @@ def revocations_of(config: Config) -> RevocationList:
         raise BuildError(f"revocations.file: {error}") from None
 
 
-def decision_point_of(
+def build_decision_point(
     config: Config, count: Callable[[str, float | None], None] = lambda *_: None
 ) -> AuthzenPoint | None:
     """Who has to allow as well, if the config names one. Raises BuildError."""
@@ -83,7 +83,7 @@ def decision_point_of(
         raise BuildError(f"pdp.{error}") from None
 
 
-def policy_of(config: Config) -> Policy:
+def build_policy(config: Config) -> Policy:
     """The compiled rules."""
     return Policy(
         config.agents,
@@ -94,7 +94,7 @@ def policy_of(config: Config) -> Policy:
     )
 
 
-def authorizer_of(
+def build_authorizer(
     config: Config,
     delegations: DelegationStep,
     revocations: RevocationCheck,
@@ -106,11 +106,11 @@ def authorizer_of(
         Identity(config.trust_domains, config.profiles),
         delegations,
         revocations,
-        policy or policy_of(config),
+        policy or build_policy(config),
     )
 
 
-def snapshot_of(
+def build_snapshot(
     config: Config,
     keys: KeyStore,
     revocations: RevocationCheck,
@@ -120,32 +120,33 @@ def snapshot_of(
     """Compile one version of the settings, and the candidate's rules. Raises BuildError."""
     cache, token = config.cache, config.token
     delegations = RememberedDelegations(
-        delegations_of(config, keys), keys, entries=cache.tokens, max_bytes=cache.max_bytes
+        build_delegations(config, keys), keys, entries=cache.tokens, max_bytes=cache.max_bytes
     )
-    policy = policy_of(config)
+    policy = build_policy(config)
     step: PolicyStep = NotEnforced(policy) if config.shadow else policy
     policies = [policy]
     if candidate is not None:
-        policies.append(policy_of(candidate))
+        policies.append(build_policy(candidate))
         step = WithCandidate(step, policies[-1])
     headers, claims = _headers_of(policies), _claims_of(policies)
-    authorizer = authorizer_of(config, delegations, revocations, step)
+    authorizer = build_authorizer(config, delegations, revocations, step)
     writer = Writer(
         config.headers,
         () if token.forward else (token.header,),
         token.dpop.algorithms,
         tuple(sorted(policy.added_headers)),
     )
-    version = version_of(config)
+    version = compute_policy_version(config)
     return Snapshot(
         authorizer=authorizer,
         reader=reader_of(config, policies),
         renderer=Renderer(writer, version, claims),
         cache_settings=cache,
         policy_version=version,
+        is_shadow=config.shadow,
         recorded_headers=headers,
         credential_headers=frozenset({token.header, DPOP}),
-        decision_point=decision_point_of(config, count_pdp),
+        decision_point=build_decision_point(config, count_pdp),
     )
 
 

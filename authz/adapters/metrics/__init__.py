@@ -1,6 +1,6 @@
-"""What is counted, and how it is told to Prometheus."""
+"""Counts what happens, and names the families in which Prometheus is told of it."""
 
-from authz.adapters.metrics.collector import PDP_RESULTS, Metrics, Sources
-from authz.adapters.metrics.families import BUCKETS_SECONDS, FAMILIES
+from authz.adapters.metrics.counts import PDP_RESULTS, Metrics
+from authz.adapters.metrics.families import BUCKETS_SECONDS, FAMILIES, Sample, counter, gauge
 
-__all__ = ["BUCKETS_SECONDS", "FAMILIES", "PDP_RESULTS", "Metrics", "Sources"]
+__all__ = ["BUCKETS_SECONDS", "FAMILIES", "PDP_RESULTS", "Metrics", "Sample", "counter", "gauge"]

@@ -4,7 +4,7 @@
 ``client`` asks. The answer can only turn an allow into a deny, or shorten it.
 """
 
-from authz.adapters.pdp.client import AuthzenPoint, PdpError
+from authz.adapters.pdp.client import AuthzenPoint, PdpError, PdpStatus
 from authz.adapters.pdp.settings import BreakerSettings, PdpSettings
 
-__all__ = ["AuthzenPoint", "BreakerSettings", "PdpError", "PdpSettings"]
+__all__ = ["AuthzenPoint", "BreakerSettings", "PdpError", "PdpSettings", "PdpStatus"]

@@ -24,13 +24,13 @@ from authz.review.explain.questions import Asked, Question, asked_in_words, aske
 from authz.review.explain.recorded import Recorded, RecordedError, audit_record, check_request
 from authz.review.explain.rule_report import SHOWN, considered
 from authz.wiring import (
-    authorizer_of,
-    delegations_of,
-    key_sources,
-    policy_of,
+    build_authorizer,
+    build_delegations,
+    build_key_sources,
+    build_policy,
+    compute_policy_version,
+    read_revocations,
     reader_of,
-    revocations_of,
-    version_of,
 )
 
 __all__ = [
@@ -128,7 +128,7 @@ def asked_of_message(
     config: Config, message: pb.CheckRequest, now: float | None, default_now: float
 ) -> Asked:
     """The question of a CheckRequest, read as the server does; at its own time if none is given."""
-    reader = reader_of(config, [policy_of(config)])
+    reader = reader_of(config, [build_policy(config)])
     request = reader.read(message).request
     sent = message.attributes.request.time
     recorded = sent.seconds + sent.nanos / 1e9
@@ -146,19 +146,19 @@ def explain(config: Config, asked: Asked, *, shows_all: bool = False) -> Explana
         lines = [*asked.notes, *_steps(asked, asked.request.principal, asked.delegation)]
         lines += [why, f"DENY        {asked.refused}"]
         return Explanation(tuple(map(_printable, lines)))
-    version = version_of(config)
+    version = compute_policy_version(config)
     if not asked.has_proxy:
         # The question has an ID and no certificate, whatever the config's proxies send.
         config = config.model_copy(update={"profiles": {"default": ProfileSettings()}})
-    keys = KeyStore(key_sources(config))
+    keys = KeyStore(build_key_sources(config))
     delegation = asked.delegation
-    delegations = delegations_of(config, keys) if delegation is None else _Assumed(delegation)
-    policy = policy_of(config)
+    delegations = build_delegations(config, keys) if delegation is None else _Assumed(delegation)
+    policy = build_policy(config)
     watched = _Watched(policy)
     step: PolicyStep = NotEnforced(watched) if config.shadow else watched
     if config.candidate is not None:
-        step = WithCandidate(step, policy_of(load(Path(config.candidate))))
-    authorizer = authorizer_of(config, delegations, revocations_of(config), step)
+        step = WithCandidate(step, build_policy(load(Path(config.candidate))))
+    authorizer = build_authorizer(config, delegations, read_revocations(config), step)
     try:
         if asked.delegation is None:
             keys.start()
