@@ -18,7 +18,7 @@ _VERSION_CHARS: Final = 16  # 64 bits tell apart the versions that one operator 
 
 
 def compute_policy_version(config: Config) -> str:
-    """Hash of everything in a config that decisions depend on, for audit, metrics and metadata.
+    """Return the hash of all in a config that decisions depend on, for audit, metrics, metadata.
 
     Of its JSON, made in small pieces: all of 100,000 rules at once would hold up every other thread
     for half a second.

@@ -36,7 +36,7 @@ class BuildError(Exception):
 
 
 def build_key_sources(config: Config) -> dict[str, KeySource]:
-    """Where each issuer's keys come from."""
+    """Return where each issuer's keys come from."""
     return {
         issuer.issuer: KeySource(issuer.keys, frozenset(issuer.algorithms))
         for issuer in config.issuers
@@ -44,7 +44,7 @@ def build_key_sources(config: Config) -> dict[str, KeySource]:
 
 
 def build_delegations(config: Config, keys: KeyStore) -> Delegations:
-    """Step 2, with the real thing. Raises BuildError."""
+    """Build step 2, which verifies tokens. Raises BuildError."""
     dpop = config.token.dpop
     proofs = DpopProofs(dpop, read_nonce_secret(dpop))
     return Delegations(config.token, config.issuers, keys, proofs)
@@ -66,7 +66,7 @@ def read_nonce_secret(settings: DpopSettings) -> bytes:
 
 
 def read_revocations(config: Config) -> RevocationList:
-    """What was revoked. Raises BuildError."""
+    """Read what was revoked; nothing looks at the file again by itself. Raises BuildError."""
     try:
         return RevocationList(config.revocations)
     except RevocationError as error:
@@ -76,7 +76,10 @@ def read_revocations(config: Config) -> RevocationList:
 def build_decision_point(
     config: Config, count: Callable[[str, float | None], None] = lambda *_: None
 ) -> AuthzenPoint | None:
-    """Who has to allow as well, if the config names one. Raises BuildError."""
+    """Build the decision point that has to allow as well, if there is one. Raises BuildError.
+
+    ``count`` is told of each question to it.
+    """
     try:
         return AuthzenPoint(config.pdp, count) if config.pdp else None
     except PdpError as error:
@@ -84,7 +87,7 @@ def build_decision_point(
 
 
 def build_policy(config: Config) -> Policy:
-    """The compiled rules."""
+    """Compile the rules."""
     return Policy(
         config.agents,
         config.principals,
@@ -94,13 +97,21 @@ def build_policy(config: Config) -> Policy:
     )
 
 
+def build_policy_step(
+    config: Config, policy: PolicyStep, candidate: Policy | None = None
+) -> PolicyStep:
+    """Build the step that asks the policy: as it is enforced, and beside a candidate."""
+    step = NotEnforced(policy) if config.shadow else policy
+    return step if candidate is None else WithCandidate(step, candidate)
+
+
 def build_authorizer(
     config: Config,
     delegations: DelegationStep,
     revocations: RevocationCheck,
     policy: PolicyStep | None = None,
 ) -> Authorizer:
-    """The pipeline; with a policy that was compiled already, if there is one."""
+    """Build the pipeline; with a policy that was compiled already, if there is one."""
     return Authorizer(
         Routes(config.routes),
         Identity(config.trust_domains, config.profiles),
@@ -123,11 +134,8 @@ def build_snapshot(
         build_delegations(config, keys), keys, entries=cache.tokens, max_bytes=cache.max_bytes
     )
     policy = build_policy(config)
-    step: PolicyStep = NotEnforced(policy) if config.shadow else policy
-    policies = [policy]
-    if candidate is not None:
-        policies.append(build_policy(candidate))
-        step = WithCandidate(step, policies[-1])
+    policies = [policy] if candidate is None else [policy, build_policy(candidate)]
+    step = build_policy_step(config, *policies)
     headers, claims = _headers_of(policies), _claims_of(policies)
     authorizer = build_authorizer(config, delegations, revocations, step)
     writer = Writer(

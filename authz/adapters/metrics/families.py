@@ -14,7 +14,7 @@ BUCKETS_SECONDS: Final = (
     25e-6, 50e-6, 100e-6, 250e-6, 500e-6,
     1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 50e-3, 100e-3, 250e-3, 500e-3, 1.0,
 )  # fmt: skip
-# Name, type, labels, help: the reference page and the collector are made from this table.
+# Name, type, labels, help: the reference page and scrapes are made from this table.
 FAMILIES: Final[dict[str, tuple[str, tuple[str, ...], str]]] = {
     "authz_decisions": ("counter", ("decision", "reason"), "Decisions by outcome and reason"),
     "authz_shadow_decisions": (

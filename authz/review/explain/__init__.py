@@ -15,7 +15,7 @@ from authz.adapters.keys import KeyStore
 from authz.config import Config, load
 from authz.core.decision import Agent, Allow, Decision, Delegation, Verdict
 from authz.core.identity import ProfileSettings
-from authz.core.policy import Case, NotEnforced, Policy, PolicyStep, WithCandidate
+from authz.core.policy import Case, Policy
 from authz.core.policy.call_matchers import said
 from authz.core.reason import Denied, Reason
 from authz.core.request import Operation, Request
@@ -28,6 +28,7 @@ from authz.wiring import (
     build_delegations,
     build_key_sources,
     build_policy,
+    build_policy_step,
     compute_policy_version,
     read_revocations,
     reader_of,
@@ -155,9 +156,9 @@ def explain(config: Config, asked: Asked, *, shows_all: bool = False) -> Explana
     delegations = build_delegations(config, keys) if delegation is None else _Assumed(delegation)
     policy = build_policy(config)
     watched = _Watched(policy)
-    step: PolicyStep = NotEnforced(watched) if config.shadow else watched
-    if config.candidate is not None:
-        step = WithCandidate(step, build_policy(load(Path(config.candidate))))
+    named = config.candidate
+    candidate = None if named is None else build_policy(load(Path(named)))
+    step = build_policy_step(config, watched, candidate)
     authorizer = build_authorizer(config, delegations, read_revocations(config), step)
     try:
         if asked.delegation is None:
