@@ -4,6 +4,7 @@ import os
 import socket
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
@@ -17,7 +18,6 @@ from authz.adapters.audit import AuditError
 from authz.adapters.keys import KeyStoreError
 from authz.adapters.tls import TlsError
 from authz.config import ConfigError
-from authz.server import grpcio
 from authz.server.process import Server, open_server
 from authz.server.reload import ConfigSource
 from authz.server.transport import TransportError
@@ -57,7 +57,7 @@ class Opened:
 
     def __init__(self) -> None:
         """Note what there is. What grpcio makes once, and keeps, is there already."""
-        grpc.server(grpcio.Executor()).stop(0)
+        grpc.server(ThreadPoolExecutor()).stop(0)
         self._before = self._all()
 
     @staticmethod

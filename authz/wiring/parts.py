@@ -5,7 +5,7 @@ thread, no socket, and no file is open.
 """
 
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass
 
 from authz.adapters.audit import AuditLog
@@ -86,24 +86,17 @@ def open_parts(
     ``keys`` and ``revocations`` take the place of those that the config names. Raises BuildError,
     TlsError.
     """
+    server, metrics = config.server, Metrics()
     with ExitStack() as opened:
         # The first, and so closed at last: until then others may leave records.
         audit = opened.enter_context(closing(AuditLog(config.audit)))
-        if revocations is None:
-            revocations = read_revocations(config)
-        if keys is None:
-            store = KeyStore(build_key_sources(config), KeyFolder(config.key_cache))
-            keys = opened.enter_context(closing(store))
-        tls = None
-        if config.server.tls is not None:
-            tls = opened.enter_context(closing(ServerTls(config.server.tls)))
+        revocations = read_revocations(config) if revocations is None else revocations
+        keys = opened.enter_context(_open_keys(config)) if keys is None else keys
+        tls = opened.enter_context(_open_tls(config))
         replays = MemoryReplayStore(config.replay)
-        metrics = Metrics()
-        pool = opened.enter_context(
-            closing(CheckPool(config.server.threads, config.server.max_queued))
-        )
-        bulkhead = Bulkhead(config.server.max_waiting, pool.lend)
-        # The dearest: what is quickly seen to be missing was seen before.
+        pool = opened.enter_context(closing(CheckPool(server.threads, server.max_queued)))
+        bulkhead = Bulkhead(server.max_waiting, pool.lend)
+        # The dearest to make: what is quickly seen to be missing was seen before.
         snapshot = build_snapshot(config, keys, revocations, metrics.pdp_asked, candidate)
         works_with = ServiceParts(
             keys=keys,
@@ -127,3 +120,12 @@ def open_parts(
             clock=clock,
             service=Service(snapshot, works_with),
         )
+
+
+def _open_keys(config: Config) -> AbstractContextManager[KeyStore]:
+    return closing(KeyStore(build_key_sources(config), KeyFolder(config.key_cache)))
+
+
+def _open_tls(config: Config) -> AbstractContextManager[ServerTls | None]:
+    settings = config.server.tls
+    return nullcontext() if settings is None else closing(ServerTls(settings))
