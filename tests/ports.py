@@ -15,9 +15,10 @@ from world import PATIENCE_SECONDS, World, check_request, reason_of
 
 from authz._pb import ext_authz_pb2 as pb
 from authz.adapters.tls import ServerTls, TlsSettings
+from authz.edge.methods import AUTHORIZATION, methods_of
 from authz.edge.settings import ServerSettings
 from authz.server.pool import CheckPool
-from authz.server.transport import SERVICE, Transport
+from authz.server.transport import Transport
 from lab.ca import Authority, Svid
 
 WAYPOINT = "spiffe://corp.example/ns/istio-system/sa/waypoint"
@@ -92,7 +93,7 @@ def listening(folder: Path, addresses: int = 1, **settings: Any) -> Iterator[Por
         pool = CheckPool(4)
         stack.callback(pool.shutdown)
         made = ServerSettings(listen=listen, **settings)
-        port.transport = Transport(made, world.service, port.tls, world.metrics, pool)
+        port.transport = Transport(made, methods_of(world.service), port.tls, world.metrics, pool)
         port.transport.start()
         stack.callback(port.transport.stop, 0)
         yield port
@@ -125,7 +126,7 @@ def message_of(port: Port) -> pb.CheckRequest:
 def ask(open_channel: grpc.Channel, port: Port) -> str:
     """Ask: the reason, or the RPC's status."""
     check = open_channel.unary_unary(
-        f"/{SERVICE}/Check", pb.CheckRequest.SerializeToString, pb.CheckResponse.FromString
+        f"/{AUTHORIZATION}/Check", pb.CheckRequest.SerializeToString, pb.CheckResponse.FromString
     )
     try:
         return reason_of(check(message_of(port), timeout=PATIENCE_SECONDS))

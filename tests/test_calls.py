@@ -12,6 +12,7 @@ from ports import WAYPOINT, Port, answer_on_the_socket, ask, channel, listening,
 from world import PATIENCE_SECONDS, wait_until
 
 from authz._pb import ext_authz_pb2 as pb
+from authz.edge.methods import methods_of
 from authz.edge.settings import ServerSettings
 from authz.server import grpcio
 from authz.server.calls import Calls
@@ -322,4 +323,10 @@ def test_another_grpcio_stops_the_start(tmp_path: Path, monkeypatch: pytest.Monk
             with monkeypatch.context() as patch:
                 patch.setattr(f"authz.server.grpcio.{name}", other)
                 with pytest.raises(TransportError, match="grpcio"):
-                    Transport(settings, port.world.service, None, port.world.metrics, CheckPool(2))
+                    Transport(
+                        settings,
+                        methods_of(port.world.service),
+                        None,
+                        port.world.metrics,
+                        CheckPool(2),
+                    )

@@ -32,6 +32,8 @@ from authz.core.revocations import Revocation, Revocations
 from authz.edge.bulkhead import Bulkhead
 from authz.edge.cache import DecisionCache, Entry
 from authz.edge.clock import Clock
+from authz.edge.envoy import Authorization
+from authz.edge.envoy.reader import read_check
 from authz.edge.service import Service, ServiceParts
 from authz.wiring import authorizer_of, delegations_of, snapshot_of
 from lab.ca import Svid
@@ -122,6 +124,7 @@ class Freshness(RuleBasedStateMachine):
                 clock=Clock(lambda: self.now, lambda: self.monotonic),
             ),
         )
+        self.authorization = Authorization(self.service)
         self.new_token("alice", TRAVEL, 300, 0)
         self.asked = (self.tokens[0][0], TRAVEL, PATHS[0], False)
 
@@ -165,9 +168,9 @@ class Freshness(RuleBasedStateMachine):
         headers = [("authorization", f"Bearer {token}")]
         message = check_request(svid, headers, path=path, principal=agent)
         answer = pb.CheckResponse.FromString(
-            self.service.check(message.SerializeToString(), lambda: 1.0)
+            self.authorization.check(message.SerializeToString(), lambda: 1.0)
         )
-        request = self.service.snapshot.reader.read(message).request
+        request = read_check(self.service.snapshot.inputs, message).request
         decision = self.model.decide(request, self.now)
         key = (token, agent, path, short)
         got = reason_of(answer)

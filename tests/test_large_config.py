@@ -11,6 +11,7 @@ from serving import SECONDS, Serving
 from world import World, check_request, wait_until
 
 from authz.config import ConfigFiles, load
+from authz.edge.envoy.reader import read_check
 from authz.server.giving_way import giving_way
 from authz.wiring import _NOT_POLICY, policy_of, snapshot_of, version_of
 
@@ -91,7 +92,7 @@ def test_nothing_of_a_config_that_is_replaced_stays(large: tuple[World, Path]) -
     def use() -> None:
         config = load(ConfigFiles(path))
         snapshot = snapshot_of(config, world.keys, world.revocations, candidate=config)
-        snapshot.reader.read(check_request(world.svid, []), "")
+        read_check(snapshot.inputs, check_request(world.svid, []), "")
         assert config.routes
         assert snapshot.decision_point
 

@@ -16,9 +16,10 @@ from world import World, wait_until
 
 from authz._pb import ext_mcp_pb2 as mcp
 from authz.adapters.tls import ServerTls, TlsError, TlsSettings
+from authz.edge.methods import EXT_MCP, methods_of
 from authz.edge.settings import ServerSettings
 from authz.server.pool import CheckPool
-from authz.server.transport import EXT_MCP, Transport
+from authz.server.transport import Transport
 from lab.ca import Authority, Svid
 from lab.mesh import GATEWAY, TRAVEL
 
@@ -194,7 +195,11 @@ def test_our_own_svid_by_the_workload_api(
         api.svid = (world.authority.issue(SERVER, dns=("localhost",)), world.authority)
         tls = ServerTls(settings)
         transport = Transport(
-            ServerSettings(listen=("127.0.0.1:0",)), world.service, tls, world.metrics, CheckPool(4)
+            ServerSettings(listen=("127.0.0.1:0",)),
+            methods_of(world.service),
+            tls,
+            world.metrics,
+            CheckPool(4),
         )
         transport.start()
         port = Port(world, transport, tls, tmp_path)

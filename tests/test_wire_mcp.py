@@ -14,6 +14,7 @@ from google.protobuf.descriptor import FieldDescriptor
 from world import World
 
 from authz._pb import ext_mcp_pb2 as pb
+from authz.edge.methods import methods_of
 from authz.edge.settings import ServerSettings
 from authz.server.pool import CheckPool
 from authz.server.transport import Transport
@@ -125,7 +126,9 @@ def test_every_message_is_listed() -> None:
 def test_service_is_the_published_one(shared_world: World, tmp_path: Path) -> None:
     """The server answers under the published names, each method with its own message."""
     settings = ServerSettings(listen=(f"unix:{tmp_path}/authz.sock",))
-    transport = Transport(settings, shared_world.service, None, shared_world.metrics, CheckPool(2))
+    transport = Transport(
+        settings, methods_of(shared_world.service), None, shared_world.metrics, CheckPool(2)
+    )
     transport.start()
     try:
         with grpc.insecure_channel(transport.addresses[0]) as channel:

@@ -17,6 +17,7 @@ from authz.adapters.metrics import Metrics, Sources
 from authz.adapters.replay_store import MemoryReplayStore
 from authz.config import Config, load_text
 from authz.edge.bulkhead import Bulkhead
+from authz.edge.envoy import Authorization
 from authz.edge.service import Service, ServiceParts
 from authz.wiring import key_sources, revocations_of, snapshot_of
 from lab.ca import Authority, Svid
@@ -84,6 +85,7 @@ class World(AbstractContextManager["World"]):
                 bulkhead=Bulkhead(4, nullcontext),
             ),
         )
+        self.authorization = Authorization(self.service)
         self.audit.start()
         self.keys.start()
         wait_until(lambda: all(one.successes + one.failures for one in self.keys.status()))
@@ -123,7 +125,7 @@ class World(AbstractContextManager["World"]):
     ) -> pb.CheckResponse:
         """Ask the core; the parsed answer."""
         raw = data if isinstance(data, bytes) else data.SerializeToString()
-        answer = self.service.check(raw, lambda: deadline)
+        answer = self.authorization.check(raw, lambda: deadline)
         canary.note("answer", answer)
         return pb.CheckResponse.FromString(answer)
 

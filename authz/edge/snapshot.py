@@ -7,21 +7,21 @@ from authz.core.authorizer import Authorizer
 from authz.core.decision import Allow
 from authz.core.request import Operation
 from authz.edge.cache import CacheSettings, DecisionCache
-from authz.edge.envoy import Reader
+from authz.edge.inputs import Inputs
 from authz.edge.rendering import Renderer
 
 
 class DecisionPoint(Protocol):
-    """Whoever has to allow as well."""
+    """An external decision point that must also allow."""
 
     @property
     def is_cut_off(self) -> bool:
-        """Whether it is not asked, because it failed."""
+        """Tell whether it is not asked, because it failed."""
 
     def confirm(
         self, allow: Allow, operation: Operation, decision_id: str, *, now: float, seconds: float
     ) -> Allow:
-        """The allow, perhaps for less long; waits so many seconds at most. Raises Denied."""
+        """Return the allow, perhaps for less long, within so many seconds. Raises Denied."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Snapshot:
     """One version of the settings, compiled: swapped as a whole, never changed."""
 
     authorizer: Authorizer
-    reader: Reader
+    inputs: Inputs
     renderer: Renderer
     cache_settings: CacheSettings
     policy_version: str

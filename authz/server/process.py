@@ -15,6 +15,7 @@ from authz.adapters.replay_store import MemoryReplayStore
 from authz.adapters.tls import ServerTls
 from authz.config import Config, ConfigFiles
 from authz.edge.bulkhead import Bulkhead
+from authz.edge.methods import methods_of
 from authz.edge.service import Service, ServiceParts
 from authz.edge.snapshot import Snapshot
 from authz.server.giving_way import giving_way
@@ -91,7 +92,7 @@ class Server:
         listening = config.server.of_worker(worker)
         self._transport = Transport(
             listening,
-            self.service,
+            methods_of(self.service),
             self._tls,
             self.metrics,
             self._pool,
