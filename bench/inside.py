@@ -27,8 +27,9 @@ from authz.core.request import Operation, Request
 from authz.core.routes import Route
 from authz.core.spiffe import SpiffeId
 from authz.edge.cache import CacheSettings, DecisionCache, Entry
-from authz.edge.envoy import HeaderSettings, Writer
+from authz.edge.identity_headers import HeaderSettings
 from authz.edge.rendering import Renderer
+from authz.edge.response import Responder
 from lab.issuer import make_key
 from lab.mesh import ISSUER, TRAVEL
 
@@ -96,7 +97,7 @@ class _Maker:
 
 
 def _renderer() -> Renderer:
-    return Renderer(Writer(HeaderSettings(), ("authorization",), ("ES256",)), "v" * 16)
+    return Renderer(Responder(HeaderSettings(), ("authorization",), ("ES256",)), "v" * 16)
 
 
 def _entry(renderer: Renderer, whose: Delegation, path: str) -> Entry:

@@ -15,8 +15,9 @@ from world import PATIENCE_SECONDS, World, check_request, reason_of
 
 from authz._pb import ext_authz_pb2 as pb
 from authz.adapters.tls import ServerTls, TlsSettings
+from authz.edge.methods import AUTHORIZATION, methods_of
 from authz.edge.settings import ServerSettings
-from authz.server.transport import SERVICE, Transport
+from authz.server.transport import Transport
 from lab.ca import Authority, Svid
 
 WAYPOINT = "spiffe://corp.example/ns/istio-system/sa/waypoint"
@@ -89,7 +90,8 @@ def listening(folder: Path, addresses: int = 1, **settings: Any) -> Iterator[Por
         stack.callback(port.tls.close)
         listen = (*["127.0.0.1:0"] * addresses, f"unix:{folder}/authz.sock")
         made = ServerSettings(listen=listen, **settings)
-        port.transport = Transport(made, world.service, port.tls, world.metrics, world.parts.pool)
+        methods, pool = methods_of(world.service), world.parts.pool
+        port.transport = Transport(made, methods, port.tls, world.metrics, pool)
         port.tls.start()
         port.transport.start()
         stack.callback(port.transport.stop, 0)
@@ -123,7 +125,7 @@ def message_of(port: Port) -> pb.CheckRequest:
 def ask(open_channel: grpc.Channel, port: Port) -> str:
     """Ask: the reason, or the RPC's status."""
     check = open_channel.unary_unary(
-        f"/{SERVICE}/Check", pb.CheckRequest.SerializeToString, pb.CheckResponse.FromString
+        f"/{AUTHORIZATION}/Check", pb.CheckRequest.SerializeToString, pb.CheckResponse.FromString
     )
     try:
         return reason_of(check(message_of(port), timeout=PATIENCE_SECONDS))

@@ -12,6 +12,7 @@ from ports import WAYPOINT, Port, answer_on_the_socket, ask, channel, listening,
 from world import PATIENCE_SECONDS, wait_until
 
 from authz._pb import ext_authz_pb2 as pb
+from authz.edge.methods import methods_of
 from authz.edge.settings import ServerSettings
 from authz.server import grpcio
 from authz.server.calls import Calls
@@ -322,4 +323,4 @@ def test_another_grpcio_stops_the_start(tmp_path: Path, monkeypatch: pytest.Monk
                 patch.setattr(f"authz.server.grpcio.{name}", other)
                 parts = port.world.parts
                 with pytest.raises(TransportError, match="grpcio"):
-                    Transport(settings, parts.service, None, parts.metrics, parts.pool)
+                    Transport(settings, methods_of(parts.service), None, parts.metrics, parts.pool)

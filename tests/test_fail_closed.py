@@ -25,7 +25,9 @@ from authz._pb import ext_authz_pb2 as pb
 from authz.core.decision import Agent, Deny
 from authz.core.reason import Denied, Reason
 from authz.core.spiffe import SpiffeId
-from authz.edge.envoy import HeaderSettings, Writer
+from authz.edge.envoy.writer import AnswerTemplate
+from authz.edge.identity_headers import HeaderSettings
+from authz.edge.response import Responder
 from lab.mesh import PAYMENTS, TRAVEL
 from lab.storm import CHECK
 
@@ -38,9 +40,10 @@ RELAXED = settings(
 @pytest.mark.parametrize("reason", Reason)
 def test_every_reason_refuses(reason: Reason) -> None:
     """Every reason makes a refusal with its status, for Envoy and for the client."""
-    writer = Writer(HeaderSettings(), ("authorization",), ("ES256",))
+    responder = Responder(HeaderSettings(), ("authorization",), ("ES256",))
     for deny in (Deny(reason), Deny(reason, agent=Agent(SpiffeId.parse(TRAVEL)))):
-        raw = writer.answer(deny, "v").complete("a" * 32, 0.0, is_hit=False)
+        template = AnswerTemplate.of(responder.respond(deny, "v"))
+        raw = template.complete("a" * 32, 0.0, is_hit=False)
         answer = pb.CheckResponse.FromString(raw)
 
         assert answer.status.code != 0
@@ -189,7 +192,7 @@ def test_keys_unavailable(tmp_path: Path) -> None:
 
 def test_too_many_waiting_for_keys(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """One agent may fill half of the places to wait for a key; others, and known keys, go on."""
-    monkeypatch.setattr("authz.edge.decider.MAX_KEY_WAIT_SECONDS", PATIENCE_SECONDS)
+    monkeypatch.setattr("authz.edge.learning.MAX_KEY_WAIT_SECONDS", PATIENCE_SECONDS)
     good = world.token()
     go_on = threading.Event()
     world.jwks.watch(lambda _: go_on.wait(PATIENCE_SECONDS), lambda _: None)

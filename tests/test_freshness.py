@@ -29,6 +29,8 @@ from authz.core.request import Request
 from authz.core.revocations import Revocation, Revocations
 from authz.edge.cache import DecisionCache, Entry
 from authz.edge.clock import Clock
+from authz.edge.envoy import Authorization
+from authz.edge.envoy.reader import read_check
 from authz.wiring import build_authorizer, build_delegations
 from authz.wiring.parts import open_parts
 from lab.ca import Svid
@@ -116,6 +118,7 @@ class Freshness(RuleBasedStateMachine):
         self.opened = ExitStack()
         self.parts = self.opened.enter_context(opening)  # which are not started
         self.service = self.parts.service
+        self.authorization = Authorization(self.service)
         self.new_token("alice", TRAVEL, 300, 0)
         self.asked = (self.tokens[0][0], TRAVEL, PATHS[0], False)
 
@@ -163,9 +166,9 @@ class Freshness(RuleBasedStateMachine):
         headers = [("authorization", f"Bearer {token}")]
         message = check_request(svid, headers, path=path, principal=agent)
         answer = pb.CheckResponse.FromString(
-            self.service.check(message.SerializeToString(), lambda: 1.0)
+            self.authorization.check(message.SerializeToString(), lambda: 1.0)
         )
-        request = self.service.snapshot.reader.read(message).request
+        request = read_check(self.service.snapshot.inputs, message).request
         decision = self.model.decide(request, self.now)
         key = (token, agent, path, short)
         got = reason_of(answer)

@@ -11,6 +11,7 @@ from serving import SECONDS, Serving
 from world import World, check_request, wait_until
 
 from authz.config import ConfigFiles, load
+from authz.edge.envoy.reader import read_check
 from authz.server.giving_way import giving_way
 from authz.wiring import build_policy, build_snapshot, compute_policy_version
 from authz.wiring.policy_version import _NOT_POLICY
@@ -92,7 +93,7 @@ def test_nothing_of_a_config_that_is_replaced_stays(large: tuple[World, Path]) -
     def use() -> None:
         config = load(ConfigFiles(path))
         snapshot = build_snapshot(config, world.keys, world.revocations, candidate=config)
-        snapshot.reader.read(check_request(world.svid, []), "")
+        read_check(snapshot.inputs, check_request(world.svid, []), "")
         assert config.routes
         assert snapshot.decision_point
 

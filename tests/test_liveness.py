@@ -21,6 +21,7 @@ from world import World, wait_until
 
 from authz.adapters.admin import AdminServer
 from authz.edge.check_pool import CheckPool
+from authz.edge.methods import methods_of
 from authz.edge.settings import ServerSettings
 from authz.server.liveness import CONFIG, LIMITS, MAIN, REVOCATIONS, Liveness
 from authz.server.looking import Looking
@@ -118,7 +119,7 @@ def test_grpc_health_is_asked_of_the_process(shared_world: World, tmp_path: Path
     wanted = [True]
     transport = Transport(
         ServerSettings(listen=(f"unix:{tmp_path}/s.sock",)),
-        shared_world.service,
+        methods_of(shared_world.service),
         None,
         shared_world.metrics,
         shared_world.parts.pool,

@@ -16,8 +16,9 @@ from world import World, wait_until
 
 from authz._pb import ext_mcp_pb2 as mcp
 from authz.adapters.tls import ServerTls, TlsError, TlsSettings
+from authz.edge.methods import EXT_MCP, methods_of
 from authz.edge.settings import ServerSettings
-from authz.server.transport import EXT_MCP, Transport
+from authz.server.transport import Transport
 from lab.ca import Authority, Svid
 from lab.mesh import GATEWAY, TRAVEL
 
@@ -200,7 +201,7 @@ def test_our_own_svid_by_the_workload_api(
         tls = ServerTls(settings)
         transport = Transport(
             ServerSettings(listen=("127.0.0.1:0",)),
-            world.service,
+            methods_of(world.service),
             tls,
             world.metrics,
             world.parts.pool,

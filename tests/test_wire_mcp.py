@@ -14,6 +14,7 @@ from google.protobuf.descriptor import FieldDescriptor
 from world import World
 
 from authz._pb import ext_mcp_pb2 as pb
+from authz.edge.methods import methods_of
 from authz.edge.settings import ServerSettings
 from authz.server.transport import Transport
 
@@ -125,7 +126,7 @@ def test_service_is_the_published_one(shared_world: World, tmp_path: Path) -> No
     """The server answers under the published names, each method with its own message."""
     settings = ServerSettings(listen=(f"unix:{tmp_path}/authz.sock",))
     parts = shared_world.parts
-    transport = Transport(settings, parts.service, None, parts.metrics, parts.pool)
+    transport = Transport(settings, methods_of(parts.service), None, parts.metrics, parts.pool)
     transport.start()
     try:
         with grpc.insecure_channel(transport.addresses[0]) as channel:

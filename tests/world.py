@@ -12,6 +12,7 @@ from prometheus_client import generate_latest
 
 from authz._pb import ext_authz_pb2 as pb
 from authz.config import Config, load_text
+from authz.edge.envoy import Authorization
 from authz.server.liveness import Liveness
 from authz.server.process import build_metrics
 from authz.server.reload import ConfigReload, ConfigSource
@@ -62,6 +63,7 @@ class World(AbstractContextManager["World"]):
         source = ConfigSource(folder / "authz.yaml")  # for tests that write one
         self.reload = ConfigReload(source, self.parts.reconfigure)
         self.registry = build_metrics(self.parts, self.reload, Liveness()).registry
+        self.authorization = Authorization(self.service)
         wait_until(lambda: all(one.successes + one.failures for one in self.keys.status()))
 
     def configure(self, changes: Mapping[str, str]) -> Config:
@@ -97,7 +99,7 @@ class World(AbstractContextManager["World"]):
     ) -> pb.CheckResponse:
         """Ask the core; the parsed answer."""
         raw = data if isinstance(data, bytes) else data.SerializeToString()
-        answer = self.service.check(raw, lambda: deadline)
+        answer = self.authorization.check(raw, lambda: deadline)
         canary.note("answer", answer)
         return pb.CheckResponse.FromString(answer)
 

@@ -1,8 +1,13 @@
-"""The two clocks that the edge reads, as one value that tests can give."""
+"""The clocks that the edge reads, as one value that tests can give; and how long callers wait."""
 
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+
+Moment = tuple[float, float]
+"""One moment by both clocks: wall, and monotonic."""
+TimeRemaining = Callable[[], float | None]
+"""Gives the seconds that a caller still waits; None for no deadline."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,3 +21,7 @@ class Clock:
 
     wall: Callable[[], float] = time.time
     monotonic: Callable[[], float] = time.monotonic
+
+    def moment(self) -> Moment:
+        """Return the time by both."""
+        return self.wall(), self.monotonic()

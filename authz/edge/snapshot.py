@@ -8,12 +8,12 @@ from authz.core.authorizer import Authorizer
 from authz.core.decision import Allow
 from authz.core.request import Operation
 from authz.edge.cache import CacheSettings, CacheStatus, DecisionCache
-from authz.edge.envoy import Reader
+from authz.edge.inputs import Inputs
 from authz.edge.rendering import Renderer
 
 
 class DecisionPoint(Protocol):
-    """Whoever has to allow as well."""
+    """An external decision point that must also allow."""
 
     def status(self) -> PdpStatus:
         """Return how it is doing."""
@@ -21,7 +21,7 @@ class DecisionPoint(Protocol):
     def confirm(
         self, allow: Allow, operation: Operation, decision_id: str, *, now: float, seconds: float
     ) -> Allow:
-        """The allow, perhaps for less long; waits so many seconds at most. Raises Denied."""
+        """Return the allow, perhaps for less long, within so many seconds. Raises Denied."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class Snapshot:
     """One version of the settings, compiled: swapped as a whole, never changed."""
 
     authorizer: Authorizer
-    reader: Reader
+    inputs: Inputs
     renderer: Renderer
     cache_settings: CacheSettings
     policy_version: str

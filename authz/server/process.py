@@ -11,6 +11,7 @@ from typing import Any, Final
 from authz import __version__
 from authz.adapters.admin import AdminServer
 from authz.config import Config
+from authz.edge.methods import methods_of
 from authz.server.giving_way import giving_way
 from authz.server.json_log import ProcessLog
 from authz.server.liveness import CONFIG, MAIN, POOL, REVOCATIONS, Liveness
@@ -59,7 +60,7 @@ class Server:
         self._liveness = Liveness()
         self._transport = Transport(
             config.server.of_worker(worker),
-            parts.service,
+            methods_of(parts.service),
             parts.tls,
             parts.metrics,
             parts.pool,

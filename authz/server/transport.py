@@ -10,24 +10,21 @@ import resource
 import socket
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import grpc
 
 from authz.adapters.metrics import Metrics
 from authz.adapters.tls import ServerTls
-from authz.edge.agentgateway import ExtMcp
 from authz.edge.check_pool import CheckPool
 from authz.edge.clock import Clock
-from authz.edge.service import Service
+from authz.edge.methods import Method, Methods
 from authz.edge.settings import ServerSettings
 from authz.server.callers import Callers
 from authz.server.calls import Calls, Received, no_such_method
 from authz.server.grpcio import GrpcioError, require_known_grpcio
 from authz.server.health import HEALTH, Health
 
-SERVICE: Final = "envoy.service.auth.v3.Authorization"
-EXT_MCP: Final = "agentgateway.dev.ext_mcp.ExtMcp"
 # A connection is asked to end at server.max_connection_age, and made to after so much more: longer
 # than any check takes.
 AGE_GRACE_SECONDS: Final = 30.0
@@ -62,7 +59,7 @@ class Transport:
     def __init__(
         self,
         settings: ServerSettings,
-        service: Service,
+        methods: Methods,
         tls: ServerTls | None,
         metrics: Metrics,
         pool: CheckPool,
@@ -70,7 +67,7 @@ class Transport:
         is_wanted: Callable[[], bool] = lambda: True,
         clock: Clock = Clock(),  # noqa: B008 - frozen
     ) -> None:
-        """Take the settings and who answers. Nothing listens before ``start``.
+        """Take the settings and what is answered. Nothing listens before ``start``.
 
         ``is_wanted`` is asked by health checks: whether the process is well enough to serve.
         Callers' certificates are held against ``clock``. Raises TransportError where grpcio is not
@@ -88,11 +85,9 @@ class Transport:
             self._calls,  # type: ignore[arg-type] # any executor will do: grpc asks for submit only
             options=(*_OPTIONS, *_limits(settings)),
         )
-        ext_mcp = ExtMcp(service)
-        self._add(SERVICE, {"Check": _handler(service.check)})
-        methods = {"CheckRequest": ext_mcp.check_request, "CheckResponse": ext_mcp.check_response}
-        self._add(EXT_MCP, {name: _handler(of) for name, of in methods.items()})
-        self._health = Health((SERVICE, EXT_MCP), is_wanted)
+        for service, answered in methods.items():
+            self._add(service, {name: _handler(method) for name, method in answered.items()})
+        self._health = Health(tuple(methods), is_wanted)
         self._add(HEALTH, self._health.handlers())
         self._server.add_generic_rpc_handlers((_NoSuchMethod(),))  # the last: for all others
         self.addresses: list[str] = []
@@ -140,13 +135,7 @@ class Transport:
         self._calls.close()
 
 
-class _Answers(Protocol):
-    def __call__(
-        self, data: bytes, time_remaining: Callable[[], float | None], proxy: str = ..., /
-    ) -> bytes: ...
-
-
-def _handler(answers: _Answers) -> "grpc.RpcMethodHandler[bytes, bytes]":
+def _handler(answers: Method) -> "grpc.RpcMethodHandler[bytes, bytes]":
     def check(received: Received, context: Any) -> bytes:  # noqa: ANN401 - grpcio has no types
         data, proxy = received
         return answers(data, context.time_remaining, proxy)

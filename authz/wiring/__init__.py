@@ -6,13 +6,13 @@ from authz.wiring.snapshot import (
     build_authorizer,
     build_decision_point,
     build_delegations,
+    build_inputs,
     build_key_sources,
     build_policy,
     build_policy_step,
     build_snapshot,
     read_nonce_secret,
     read_revocations,
-    reader_of,
 )
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "build_authorizer",
     "build_decision_point",
     "build_delegations",
+    "build_inputs",
     "build_key_sources",
     "build_policy",
     "build_policy_step",
@@ -27,5 +28,4 @@ __all__ = [
     "compute_policy_version",
     "read_nonce_secret",
     "read_revocations",
-    "reader_of",
 ]

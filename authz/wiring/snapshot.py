@@ -22,8 +22,10 @@ from authz.core.policy import NotEnforced, Policy, PolicyStep, WithCandidate
 from authz.core.request import DPOP, XFCC
 from authz.core.revocations import RevocationError
 from authz.core.routes import Routes
-from authz.edge.envoy import Inputs, Messages, Reader, Writer, owned_headers
+from authz.edge.identity_headers import owned_headers
+from authz.edge.inputs import Inputs, MessageInputs
 from authz.edge.rendering import Renderer
+from authz.edge.response import Responder
 from authz.edge.snapshot import Snapshot
 from authz.wiring.policy_version import compute_policy_version
 
@@ -138,7 +140,7 @@ def build_snapshot(
     step = build_policy_step(config, *policies)
     headers, claims = _headers_of(policies), _claims_of(policies)
     authorizer = build_authorizer(config, delegations, revocations, step)
-    writer = Writer(
+    responder = Responder(
         config.headers,
         () if token.forward else (token.header,),
         token.dpop.algorithms,
@@ -147,8 +149,8 @@ def build_snapshot(
     version = compute_policy_version(config)
     return Snapshot(
         authorizer=authorizer,
-        reader=reader_of(config, policies),
-        renderer=Renderer(writer, version, claims),
+        inputs=build_inputs(config, policies),
+        renderer=Renderer(responder, version, claims),
         cache_settings=cache,
         policy_version=version,
         is_shadow=config.shadow,
@@ -166,8 +168,8 @@ def _claims_of(policies: Iterable[Policy]) -> frozenset[str]:
     return frozenset[str]().union(*(policy.claims for policy in policies))
 
 
-def reader_of(config: Config, policies: Sequence[Policy]) -> Reader:
-    """Who reads the inputs of decisions by these policies.
+def build_inputs(config: Config, policies: Sequence[Policy]) -> Inputs:
+    """Return what decisions by these policies read.
 
     What none of them reads is no part of a cache key.
     """
@@ -176,21 +178,19 @@ def reader_of(config: Config, policies: Sequence[Policy]) -> Reader:
     if any(profile.identity == "xfcc" for profile in profiles):
         headers.add(XFCC)
     namespaces = {one.namespace for one in profiles if one.identity == "metadata"}
-    return Reader(
-        Inputs(
-            frozenset(headers),
-            tuple(sorted(namespaces)),
-            _messages_of(config, policies),
-            owned_headers(config.headers.prefix).union(*(one.added_headers for one in policies)),
-        )
+    return Inputs(
+        frozenset(headers),
+        tuple(sorted(namespaces)),
+        _messages_of(config, policies),
+        owned_headers(config.headers.prefix).union(*(one.added_headers for one in policies)),
     )
 
 
-def _messages_of(config: Config, policies: Sequence[Policy]) -> Messages | None:
+def _messages_of(config: Config, policies: Sequence[Policy]) -> MessageInputs | None:
     routes = Routes(config.routes)
     if not routes.has_protocols:
         return None
-    return Messages(
+    return MessageInputs(
         routes,
         Identity(config.trust_domains, config.profiles).mcp_metadata,
         lambda call: any(policy.reads_arguments(call) for policy in policies),

@@ -1,4 +1,4 @@
-"""agentgateway's MCP guardrails: its messages made into ext_authz checks, and answers back."""
+"""agentgateway's dialect, its MCP guardrails: its messages, made into checks, and results back."""
 
 from authz.edge.agentgateway.guardrails import ExtMcp
 

@@ -20,18 +20,19 @@ from authz.core.policy.call_matchers import said
 from authz.core.reason import Denied, Reason
 from authz.core.request import Operation, Request
 from authz.core.routes import Route
+from authz.edge.envoy.reader import read_check
 from authz.review.explain.questions import Asked, Question, asked_in_words, asked_of_record, assumed
 from authz.review.explain.recorded import Recorded, RecordedError, audit_record, check_request
 from authz.review.explain.rule_report import SHOWN, considered
 from authz.wiring import (
     build_authorizer,
     build_delegations,
+    build_inputs,
     build_key_sources,
     build_policy,
     build_policy_step,
     compute_policy_version,
     read_revocations,
-    reader_of,
 )
 
 __all__ = [
@@ -129,8 +130,8 @@ def asked_of_message(
     config: Config, message: pb.CheckRequest, now: float | None, default_now: float
 ) -> Asked:
     """The question of a CheckRequest, read as the server does; at its own time if none is given."""
-    reader = reader_of(config, [build_policy(config)])
-    request = reader.read(message).request
+    inputs = build_inputs(config, [build_policy(config)])
+    request = read_check(inputs, message).request
     sent = message.attributes.request.time
     recorded = sent.seconds + sent.nanos / 1e9
     at = now if now is not None else recorded or default_now
