@@ -2,14 +2,14 @@
 
 import os
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
-import grpc
 import pytest
 from world import World, reason_of, wait_until
 
@@ -52,12 +52,23 @@ def no_more_threads() -> Iterator[None]:
         threading.stack_size(before)
 
 
+# Prints how many threads a process has that put a server together.
+THREADS_OF_A_SERVER: Final = """
+import sys
+from pathlib import Path
+from authz.server.process import open_server
+from authz.server.reload import ConfigSource
+source = ConfigSource(Path(sys.argv[1]))
+with open_server(source.read_config(), source):
+    print(len(list(Path("/proc/self/task").iterdir())))
+"""
+
+
 class Opened:
     """What this process has open: its threads, sockets, files and pipes, and what came since."""
 
     def __init__(self) -> None:
-        """Note what there is. What grpcio makes once, and keeps, is there already."""
-        grpc.server(ThreadPoolExecutor()).stop(0)
+        """Note what there is."""
         self._before = self._all()
 
     @staticmethod
@@ -103,13 +114,21 @@ def server(stack: ExitStack, source: ConfigSource) -> Server:
 
 def test_nothing_runs_before_it_is_started(tmp_path: Path, opened: Opened) -> None:
     """A server that was put together has no thread, no socket and no file; a started one has."""
+    source = source_of(tmp_path, ("drain: 0s", "drain: 0s\n  pin: true"))
+    cores = os.sched_getaffinity(0)
     with ExitStack() as stack:
-        server(stack, source_of(tmp_path, ("drain: 0s", "drain: 0s\n  pin: true")))
-        cores = os.sched_getaffinity(0)
+        server(stack, source)
         assert opened.since() == set()
         assert not (tmp_path / "audit.jsonl").exists()
         assert os.sched_getaffinity(0) == cores
     assert opened.since() == set()
+
+
+def test_no_library_runs_before_it_is_started(tmp_path: Path) -> None:
+    """Nor has a process any thread of grpcio's, which Python does not know of."""
+    source_of(tmp_path)
+    program = [sys.executable, "-c", THREADS_OF_A_SERVER, str(tmp_path / "authz.yaml")]
+    assert subprocess.run(program, check=True, capture_output=True, text=True).stdout == "1\n"
 
 
 def test_what_was_started_is_closed(tmp_path: Path, opened: Opened) -> None:

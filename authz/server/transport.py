@@ -67,7 +67,7 @@ class Transport:
         is_wanted: Callable[[], bool] = lambda: True,
         clock: Clock = Clock(),  # noqa: B008 - frozen
     ) -> None:
-        """Take the settings and what is answered. Nothing listens before ``start``.
+        """Take the settings and what is answered. Nothing runs or listens before ``start``.
 
         ``is_wanted`` is asked by health checks: whether the process is well enough to serve.
         Callers' certificates are held against ``clock``. Raises TransportError where grpcio is not
@@ -81,15 +81,9 @@ class Transport:
         self._tls = tls
         gate = _anyone if tls is None else Callers(tls, clock.wall)
         self._calls = Calls(pool, gate, metrics, settings.max_concurrent)
-        self._server = grpc.server(
-            self._calls,  # type: ignore[arg-type] # any executor will do: grpc asks for submit only
-            options=(*_OPTIONS, *_limits(settings)),
-        )
-        for service, answered in methods.items():
-            self._add(service, {name: _handler(method) for name, method in answered.items()})
+        self._methods = methods
         self._health = Health(tuple(methods), is_wanted)
-        self._add(HEALTH, self._health.handlers())
-        self._server.add_generic_rpc_handlers((_NoSuchMethod(),))  # the last: for all others
+        self._server: grpc.Server | None = None  # has threads of its own from when it is made
         self.addresses: list[str] = []
 
     def check_addresses(self) -> None:
@@ -100,27 +94,30 @@ class Transport:
 
     def start(self) -> None:
         """Listen on every address. Raises TransportError."""
+        server = self._server = self._build_server()
         for address in self._settings.listen:
-            self.addresses.append(self._bind(address))
+            self.addresses.append(self._bind(server, address))
         self._calls.start()
-        self._server.start()
+        server.start()
 
-    def _add(
-        self, service: str, handlers: "dict[str, grpc.RpcMethodHandler[bytes, bytes]]"
-    ) -> None:
-        self._server.add_generic_rpc_handlers(
-            (grpc.method_handlers_generic_handler(service, handlers),)
+    def _build_server(self) -> grpc.Server:
+        server = grpc.server(
+            self._calls,  # type: ignore[arg-type] # any executor will do: grpc asks for submit only
+            options=(*_OPTIONS, *_limits(self._settings)),
         )
-        # The types package lags behind grpcio: this is public since 1.66.
-        self._server.add_registered_method_handlers(service, handlers)  # type: ignore[attr-defined]
+        for service, methods in self._methods.items():
+            _add(server, service, {name: _handler(method) for name, method in methods.items()})
+        _add(server, HEALTH, self._health.handlers())
+        server.add_generic_rpc_handlers((_NoSuchMethod(),))  # the last: for all others
+        return server
 
-    def _bind(self, address: str) -> str:
+    def _bind(self, server: grpc.Server, address: str) -> str:
         _refuse_taken_socket(address)
         try:
             if self._tls is not None and not address.startswith(_UNIX):
-                port = self._server.add_secure_port(address, self._tls.credentials())
+                port = server.add_secure_port(address, self._tls.credentials())
             else:
-                port = self._server.add_insecure_port(address)
+                port = server.add_insecure_port(address)
         except RuntimeError:
             raise TransportError(f"can't listen on {address}: is it in use?") from None
         return address if address.startswith(_UNIX) else f"{address.rpartition(':')[0]}:{port}"
@@ -131,8 +128,17 @@ class Transport:
 
     def stop(self, grace_seconds: float) -> None:
         """Take no new checks and wait for those under way, so long and not much longer."""
-        self._server.stop(grace_seconds).wait(grace_seconds + STOP_MARGIN_SECONDS)
+        if self._server is not None:
+            self._server.stop(grace_seconds).wait(grace_seconds + STOP_MARGIN_SECONDS)
         self._calls.close()
+
+
+def _add(
+    server: grpc.Server, service: str, handlers: "dict[str, grpc.RpcMethodHandler[bytes, bytes]]"
+) -> None:
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
+    # The types package lags behind grpcio: this is public since 1.66.
+    server.add_registered_method_handlers(service, handlers)  # type: ignore[attr-defined]
 
 
 def _handler(answers: Method) -> "grpc.RpcMethodHandler[bytes, bytes]":
