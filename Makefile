@@ -37,11 +37,11 @@ bench: setup ## what a check costs, as ratios between servers in one run: some 8
 	@$(BIN)/python -m bench.run
 
 fuzz: setup ## hostile inputs against a reference, SECONDS=60 of them; fuzz-guided goes by coverage
-	@$(BIN)/python tests/fuzz.py --seconds $(SECONDS)
+	@PYTHONPATH=tests $(BIN)/python -m fuzz.run --seconds $(SECONDS)
 
 fuzz-guided: .venv-fuzz/.done
 	@for target in check_bytes tokens certificates paths xfcc key_sets messages; do \
-		.venv-fuzz/bin/python tests/fuzz_guided.py $$target -max_total_time=$(SECONDS) || exit 1; done
+		PYTHONPATH=tests .venv-fuzz/bin/python -m fuzz.guided $$target -max_total_time=$(SECONDS) || exit 1; done
 
 .venv-fuzz/.done: requirements/dev.txt requirements/fuzz.txt
 	@echo "installing the guided fuzzer (once) ..."

@@ -4,11 +4,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from canary import canary
 from hypothesis import HealthCheck, settings
-from world import World
 
 from lab.mesh import Mesh
+from support.canary import canary
+from support.verbs import write_config
+from support.world import World
 
 # On a busy machine any example may take long. Fixtures may be shared by examples.
 settings.register_profile(
@@ -62,3 +63,9 @@ def world(tmp_path: Path) -> Iterator[World]:
     """A core of one's own, whose keys, config and clock of events may be changed."""
     with World(tmp_path) as own:
         yield own
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """A good config file, for the command's verbs."""
+    return write_config(tmp_path)

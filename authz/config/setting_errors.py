@@ -19,7 +19,7 @@ _UNITS: Final = ((86400, "d"), (3600, "h"), (60, "m"), (1, "s"))
 _NAME: Final = "a name of letters, digits, '.', '_' and '-', such as orders-read"
 _SCOPE: Final = "one word of visible characters without quotes and backslashes, as in [orders:read]"
 _MEMBER: Final = "the name of a member: letters, digits and _ . -, 64 at most"
-# What each pattern of a settings type asks for. tests/test_config_errors.py holds it complete.
+# What each pattern of a settings type asks for: all, by tests/config/test_config_errors.py.
 PATTERNS: Final[Mapping[str, str]] = MappingProxyType(
     {
         r"^[A-Za-z0-9._-]{1,128}$": _NAME,

@@ -1,0 +1,327 @@
+"""The audit log: lines that stay lines, rotation, a full queue, and outputs that stall or fail."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from authz.adapters.audit import (
+    MAX_ID_CHARS,
+    AuditError,
+    AuditLog,
+    AuditOperation,
+    AuditRecord,
+    AuditSettings,
+    Line,
+    encode_operation,
+    encode_record,
+    token_digest,
+)
+from support.world import PATIENCE_SECONDS
+from support.world import wait_until as until
+
+# What a terminal or a line reader obeys: C0, DEL, C1, and the Unicode line ends.
+OBEYED = [chr(code) for code in (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029)]
+
+
+def record(text: str = "") -> AuditRecord:
+    """A record with the text in every place that could hold one."""
+    return AuditRecord(
+        decision="deny",
+        reason="policy_denied",
+        detail=text,
+        agent=text,
+        principal=text,
+        issuer=text,
+        actors=[{"iss": text, "sub": text}],
+        mode="act",
+        flags=[],
+        scopes=[text],
+        rule=text,
+        principal_rule=text,
+        policy_version="v",
+        token_id=text,
+    )
+
+
+def line_of(text: str = "", request_id: str = "", trace_id: str = "") -> bytes:
+    """A whole line."""
+    return Line(
+        encode_record(record(text)),
+        encode_operation(AuditOperation("GET", text, text, text)),
+        1.5,
+        request_id,
+        trace_id,
+        "d" * 32,
+        False,
+        7e-6,
+    ).encode()
+
+
+def started(path: Path | str, queue: int = 100) -> AuditLog:
+    """A running log."""
+    log = AuditLog(AuditSettings(path=str(path), queue=queue))
+    log.start()
+    return log
+
+
+@pytest.mark.parametrize("char", OBEYED, ids=lambda char: f"U+{ord(char):04X}")
+def test_nothing_in_a_line_is_obeyed(char: str) -> None:
+    """Control characters and line ends are escaped wherever a text goes, and read back the same."""
+    line = line_of(char, f"a{char}b", f"c{char}d")
+    parsed = json.loads(line)
+
+    assert len(line.decode().splitlines()) == 1
+    assert not set(line.decode()[:-1]) & set(OBEYED)
+    assert (parsed["path"], parsed["actors"][0]["sub"]) == (char, char)
+    assert (parsed["request_id"], parsed["trace_id"]) == (f"a{char}b", f"c{char}d")
+
+
+@given(st.text(max_size=30), st.text(max_size=200), st.text(max_size=200))
+def test_any_text_makes_one_object_a_line(text: str, request_id: str, trace_id: str) -> None:
+    """Whatever texts a client chooses, a line is one JSON object that says what was meant."""
+    line = line_of(text, request_id, trace_id)
+    parsed = json.loads(line)
+
+    assert line.endswith(b"}\n")
+    assert line.count(b"\n") == 1
+    assert parsed["decision"] == "deny"
+    assert parsed["detail"] == text
+    assert parsed["request_id"] == request_id[:MAX_ID_CHARS]
+    assert parsed["trace_id"] == trace_id[:MAX_ID_CHARS]
+
+
+def test_ids_do_not_forge_members() -> None:
+    """An id that tries to be JSON stays a text: no member is doubled or changed."""
+    forged = '","decision":"allow","x":"'
+    pairs = json.loads(line_of("", forged, forged), object_pairs_hook=list)
+    names = [name for name, _ in pairs]
+
+    assert len(names) == len(set(names))
+    assert dict(pairs)["decision"] == "deny"
+
+
+def test_times_and_durations() -> None:
+    """Time is RFC 3339 in UTC with microseconds, the duration a whole number of microseconds."""
+    parsed = json.loads(line_of())
+
+    assert parsed["time"] == "1970-01-01T00:00:01.500000Z"
+    assert parsed["duration_us"] == 7
+
+
+def test_token_digest() -> None:
+    """A jti is known by a digest that tells two apart, and none has none."""
+    assert token_digest("") == ""
+    assert token_digest("a") != token_digest("b")
+    assert len(token_digest("a")) == 16
+    assert "secret" not in token_digest("secret")
+
+
+def test_lines_are_written_in_order(tmp_path: Path) -> None:
+    """Lines appear in the order they came, while the log is open."""
+    log = started(tmp_path / "a")
+    for number in range(50):
+        assert log.append(f"{number}\n")
+    until(lambda: (tmp_path / "a").read_bytes().endswith(b"49\n"))
+
+    log.close()
+    assert (tmp_path / "a").read_text().split() == [str(n) for n in range(50)]
+
+
+def test_close_writes_what_waits(tmp_path: Path) -> None:
+    """A stop writes what was taken before it."""
+    log = started(tmp_path / "a", queue=10_000)
+    for number in range(5000):
+        assert log.append(f"{number}\n")
+    log.close()
+
+    assert (tmp_path / "a").read_text().split() == [str(n) for n in range(5000)]
+
+
+def test_many_threads_lose_no_line(tmp_path: Path) -> None:
+    """Every line of every thread is either written, whole and once, or refused and counted."""
+    log = started(tmp_path / "a", queue=500)
+    taken: list[list[str]] = [[] for _ in range(8)]
+
+    def write(thread: int) -> None:
+        for number in range(2000):
+            line = f"{thread}-{number}\n"
+            if log.append(line):
+                taken[thread].append(line)
+
+    threads = [threading.Thread(target=write, args=(n,)) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    log.close()
+
+    written = (tmp_path / "a").read_text().splitlines(keepends=True)
+    assert sorted(written) == sorted(line for lines in taken for line in lines)
+    assert log.status().dropped == 16_000 - len(written)
+    assert log.status().dropped > 0
+
+
+def test_a_full_queue_refuses_at_once() -> None:
+    """Where nobody writes, lines up to the bound are taken; more are refused without a wait."""
+    log = AuditLog(AuditSettings(queue=3))
+
+    assert [log.append("x\n") for _ in range(5)] == [True, True, True, False, False]
+    for _ in range(50_000):  # each of which may wait for nothing, or this would never end
+        log.append("x\n")
+    assert (log.status().dropped, log.status().queued) == (50_002, 3)
+
+
+def test_rotation_by_create(tmp_path: Path) -> None:
+    """When a rotation puts a new file in the old one's place, writing goes on in the new one."""
+    path = tmp_path / "a"
+    log = started(path)
+    log.append("one\n")
+    until(lambda: path.read_bytes() == b"one\n")
+    path.rename(tmp_path / "a.1")
+    path.touch()
+    log.append("two\n")
+    log.close()
+
+    assert (tmp_path / "a.1").read_bytes() == b"one\n"
+    assert path.read_bytes() == b"two\n"
+
+
+def test_rotation_by_copy_and_truncate(tmp_path: Path) -> None:
+    """When a rotation empties the file, writing goes on at its beginning."""
+    path = tmp_path / "a"
+    log = started(path)
+    log.append("one\n")
+    until(lambda: path.read_bytes() == b"one\n")
+    os.truncate(path, 0)
+    log.append("two\n")
+    log.close()
+
+    assert path.read_bytes() == b"two\n"
+
+
+def test_reopen(tmp_path: Path) -> None:
+    """A reopen lets go of the old file, though its name still leads to it."""
+    path = tmp_path / "a"
+    log = started(path)
+    before = log._output._file
+    log.reopen()
+    log.append("one\n")
+    until(lambda: path.read_bytes() == b"one\n")
+
+    assert before is not None
+    assert before.closed
+    log.close()
+
+
+def test_a_line_cut_off_does_not_spoil_the_next(tmp_path: Path) -> None:
+    """After a crash or a full disk in mid-line, the next record begins a line of its own."""
+    path = tmp_path / "a"
+    path.write_bytes(b'{"whole":1}\n{"cut')
+    log = started(path)
+    log.append('{"next":1}\n')
+    log.append('{"more":1}\n')
+    log.close()
+
+    assert path.read_bytes().splitlines() == [
+        b'{"whole":1}',
+        b'{"cut',
+        b'{"next":1}',
+        b'{"more":1}',
+    ]
+
+
+def test_a_path_that_cannot_be_opened(tmp_path: Path) -> None:
+    """A file that can't be opened is an error at start that names it."""
+    with pytest.raises(AuditError, match="no-such-folder"):
+        started(tmp_path / "no-such-folder" / "a")
+
+
+def test_a_line_that_cannot_be_encoded(tmp_path: Path) -> None:
+    """One record of no time that there is costs itself; those after it are written."""
+    log = AuditLog(AuditSettings(path=str(tmp_path / "audit")))
+    log.start()
+    for seconds in (1e20, 0.0):
+        log.append(Line(b"{", b"", seconds, "", "", "id", is_hit=False, seconds=0.0))
+    until(lambda: not log.status().queued)
+    log.append("later\n")
+    log.close()
+
+    assert (tmp_path / "audit").read_text().splitlines()[1:] == ["later"]
+    assert log.status().errors == 1
+
+
+STALLED = """
+import os, sys, time
+from authz.adapters.audit import AuditLog, AuditSettings
+os.set_blocking(1, False)
+log = AuditLog(AuditSettings(queue=2000))
+log.start()
+for _ in range(1000):
+    log.append("x" * 999 + "\\n")
+while log.status().queued == 1000 or log.status().queued != before:  # until the pipe is full
+    before = log.status().queued
+    time.sleep(0.1)
+begun = time.process_time()
+time.sleep(0.5)
+print(f"{time.process_time() - begun:.3f}", file=sys.stderr, flush=True)
+sys.stdin.read()
+log.close()
+"""
+
+
+def test_standard_output_that_stalls_costs_nothing() -> None:
+    """A non-blocking pipe that nobody reads is waited for without spinning; no byte is lost."""
+    with subprocess.Popen(
+        [sys.executable, "-c", STALLED],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as child:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        assert child.stderr is not None
+        cpu_seconds = float(child.stderr.readline())
+        child.stdin.close()
+        data = child.stdout.read()
+        assert child.wait(PATIENCE_SECONDS) == 0
+
+    assert cpu_seconds < 0.1
+    assert data == (b"x" * 999 + b"\n") * 1000
+
+
+CLOSED_BY_READER = """
+import sys, time
+from authz.adapters.audit import AuditLog, AuditSettings
+log = AuditLog(AuditSettings())
+log.start()
+sys.stdin.read()
+log.append("x\\n")
+while not log.status().errors:
+    time.sleep(0.01)
+log.append("y\\n")
+log.close()
+sys.stderr.write(f"{log.status().errors > 1} {not log._thread.is_alive()}")
+"""
+
+
+def test_standard_output_whose_reader_left() -> None:
+    """A closed pipe is an error that is counted, and the stop does not hang."""
+    with subprocess.Popen(
+        [sys.executable, "-c", CLOSED_BY_READER],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as child:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        assert child.stderr is not None
+        child.stdout.close()
+        child.stdin.close()
+        assert child.stderr.read().decode().splitlines()[-1] == "True True"

@@ -1,0 +1,270 @@
+"""What is counted: exact under threads, cheap, and exported as Prometheus reads it."""
+
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from prometheus_client import generate_latest
+from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
+from prometheus_client.parser import text_string_to_metric_families as parse_prometheus
+
+from authz import __version__
+from authz.adapters.audit import AuditStatus
+from authz.adapters.keys import SourceStatus
+from authz.adapters.metrics import BUCKETS_SECONDS, FAMILIES, Metrics
+from authz.adapters.revocation_file import RevocationStatus
+from authz.adapters.tls import TlsStatus
+from authz.core.reason import Reason
+from authz.edge.bulkhead import BulkheadStatus
+from authz.edge.cache import CacheStatus
+from authz.edge.check_pool import PoolStatus
+from authz.edge.snapshot import SnapshotStatus
+from authz.server.liveness import LivenessStatus
+from authz.server.log_writer import LogStatus
+from authz.server.process_metrics import ProcessMetrics, ReportingParts
+from authz.server.reload import ReloadStatus
+from support.costs import steps_of
+from support.world import World, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+THREADS = 8
+ROUNDS = 100_000
+DURATION = "authz_decision_duration_seconds"
+Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
+
+
+def status(
+    issuer: str, keys: int, refused: int, age_seconds: float | None, fetches: tuple[int, int]
+) -> SourceStatus:
+    """How an issuer's keys are doing; ``fetches`` that succeeded and that failed."""
+    return SourceStatus(
+        issuer=issuer,
+        source="https://a.example/jwks",
+        last_success=None if age_seconds is None else 100.0,
+        next_refresh=None if age_seconds is None else 400.0,
+        keys=keys,
+        refused=refused,
+        age_seconds=age_seconds,
+        last_error="",
+        successes=fetches[0],
+        failures=fetches[1],
+    )
+
+
+class Fixed:
+    """A part that is always as it was made."""
+
+    def __init__(self, status: Any) -> None:
+        """Take its status."""
+        self._status = status
+
+    def status(self) -> Any:
+        """Return it."""
+        return self._status
+
+
+# One issuer that has keys, and one that never answered.
+KEYS = (
+    status("https://a.example", 2, 1, 12.5, (3, 4)),
+    status("https://b.example", 0, 0, None, (0, 9)),
+)
+PARTS = ReportingParts(
+    service=Fixed(
+        SnapshotStatus("policy-1", is_shadow=False, cache=CacheStatus(8), decision_point=None)
+    ),
+    keys=Fixed(KEYS),
+    revocations=Fixed(RevocationStatus(entries=0, taken=0, refused=0, looked_at=2000.0)),
+    audit=Fixed(AuditStatus(queued=7, dropped=5, errors=6, is_failing=True, refuses_allows=False)),
+    tls=Fixed(TlsStatus(taken=2, refused=1, not_after=1000.0)),
+    pool=Fixed(PoolStatus(queued=9, finished=0, threads=4)),
+    bulkhead=Fixed(BulkheadStatus(waiting=10, limit=512)),
+    reload=Fixed(ReloadStatus(taken=0, refused=0, taken_at=3000.0, is_refused=False)),
+    liveness=Fixed(LivenessStatus({"main": 0.1, "revocations": 9.0}, stuck=())),
+    log=Fixed(LogStatus(full=3, repeated=4, failed=0)),
+)
+
+
+class Counted(Metrics):
+    """Counts, and the registry that tells of them and of parts that say fixed numbers."""
+
+    def __init__(self) -> None:
+        """Begin at zero."""
+        super().__init__()
+        self.registry = ProcessMetrics(self, PARTS).registry
+
+
+@pytest.fixture
+def metrics() -> Counted:
+    """Counts at zero."""
+    return Counted()
+
+
+def samples(metrics: Counted) -> Samples:
+    """Every sample of a scrape, read from the text that Prometheus would read."""
+    text = generate_latest(metrics.registry).decode()
+    return {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in parse_prometheus(text)
+        for sample in family.samples
+    }
+
+
+def value(metrics: Counted, name: str, **labels: str) -> float:
+    """One sample."""
+    return samples(metrics)[name, tuple(sorted(labels.items()))]
+
+
+def test_counts_of_many_threads_are_exact(metrics: Counted) -> None:
+    """Eight threads that count 100,000 decisions each lose none, while others scrape."""
+    stop = threading.Event()
+
+    def count(thread: int) -> None:
+        reason = None if thread % 2 else Reason.TOKEN_EXPIRED
+        for _ in range(ROUNDS):
+            metrics.observe(reason, 1e-4, thread % 4 == 0)
+
+    def scrape() -> None:
+        while not stop.is_set():
+            samples(metrics)
+
+    scraper = threading.Thread(target=scrape)
+    threads = [threading.Thread(target=count, args=(n,)) for n in range(THREADS)]
+    scraper.start()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    stop.set()
+    scraper.join()
+
+    half = THREADS * ROUNDS / 2
+    assert value(metrics, "authz_decisions_total", decision="allow", reason="") == half
+    assert value(metrics, "authz_decisions_total", decision="deny", reason="token_expired") == half
+    assert value(metrics, f"{DURATION}_count", cache="hit") == half / 2
+    assert value(metrics, f"{DURATION}_count", cache="miss") == half * 1.5
+
+
+def test_threads_that_ended_stay_counted(metrics: Counted) -> None:
+    """What a thread counted is not forgotten when it ends."""
+    for _ in range(3):
+        thread = threading.Thread(target=metrics.observe, args=(None, 1.0, False))
+        thread.start()
+        thread.join()
+
+    assert value(metrics, "authz_decisions_total", decision="allow", reason="") == 3
+
+
+def test_every_reason_has_its_series_from_the_start(metrics: Counted) -> None:
+    """Each reason is a series of its own, at zero before it first occurs, so rates are right."""
+    zero = samples(metrics)
+    for reason in Reason:
+        key = ("authz_decisions_total", (("decision", "deny"), ("reason", reason.code)))
+        assert zero[key] == 0
+        metrics.observe(reason, 0.0, False)
+        assert samples(metrics)[key] == 1
+    assert value(metrics, "authz_decisions_total", decision="allow", reason="") == 0
+
+
+@pytest.mark.parametrize("at", range(len(BUCKETS_SECONDS)))
+def test_buckets_are_upper_bounds(metrics: Counted, at: int) -> None:
+    """A time that is exactly a bound counts in its bucket; a little more in the next."""
+    bound = BUCKETS_SECONDS[at]
+    metrics.observe(None, bound, False)
+    metrics.observe(None, bound * 1.001, False)
+    found = samples(metrics)
+
+    counts = [
+        found[f"{DURATION}_bucket", (("cache", "miss"), ("le", repr(one)))]
+        for one in BUCKETS_SECONDS
+    ]
+    assert counts == [0] * at + [1] + [2] * (len(BUCKETS_SECONDS) - at - 1)
+    assert found[f"{DURATION}_bucket", (("cache", "miss"), ("le", "+Inf"))] == 2
+    assert found[f"{DURATION}_sum", (("cache", "miss"),)] == pytest.approx(bound * 2.001)
+    assert found[f"{DURATION}_count", (("cache", "hit"),)] == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "labels", "expected"),
+    [
+        ("authz_cache_entries", {}, 8),
+        ("authz_checks", {"waiting_for": "thread"}, 9),
+        ("authz_checks", {"waiting_for": "others"}, 10),
+        ("authz_revocations_last_look_timestamp_seconds", {}, 2000),
+        ("authz_idle_seconds", {"part": "revocations"}, 9),
+        ("authz_log_lost_total", {"cause": "repeated"}, 4),
+        ("authz_audit_dropped_total", {}, 5),
+        ("authz_audit_errors_total", {}, 6),
+        ("authz_audit_failing", {}, 1),
+        ("authz_audit_queue_length", {}, 7),
+        ("authz_keys", {"issuer": "https://a.example", "state": "usable"}, 2),
+        ("authz_keys", {"issuer": "https://a.example", "state": "refused"}, 1),
+        ("authz_keys", {"issuer": "https://b.example", "state": "usable"}, 0),
+        ("authz_keys_age_seconds", {"issuer": "https://a.example"}, 12.5),
+        ("authz_key_fetches_total", {"issuer": "https://a.example", "result": "success"}, 3),
+        ("authz_key_fetches_total", {"issuer": "https://b.example", "result": "failure"}, 9),
+        ("authz_policy_info", {"version": "policy-1"}, 1),
+        ("authz_build_info", {"version": __version__}, 1),
+    ],
+)
+def test_values_of_others(
+    metrics: Counted, name: str, labels: dict[str, str], expected: float
+) -> None:
+    """What others count is asked of them at the scrape, each number under its own name."""
+    assert value(metrics, name, **labels) == expected
+
+
+def test_an_issuer_without_keys_has_no_age(metrics: Counted) -> None:
+    """Keys that never came have no age: zero would look fresh."""
+    key = ("authz_keys_age_seconds", (("issuer", "https://b.example"),))
+
+    assert key not in samples(metrics)
+
+
+def test_reloads(world: World) -> None:
+    """Configs that were taken or refused are counted; only a taken one moves the time."""
+
+    def look(text: str) -> tuple[float, ...]:
+        (world.folder / "authz.yaml").write_text(text)
+        wait_until(lambda: not world.reload.look())
+        taken, refused = (
+            world.registry.get_sample_value("authz_config_reloads_total", {"result": result})
+            for result in ("taken", "refused")
+        )
+        at = world.registry.get_sample_value("authz_config_last_reload_timestamp_seconds")
+        is_refused = world.registry.get_sample_value("authz_config_refused")
+        return taken or 0.0, refused or 0.0, is_refused or 0.0, at or 0.0
+
+    begun = world.reload.status().taken_at
+    assert look("no config") == (0, 1, 1, begun)
+    *counts, taken_at = look(world.config_text)
+    assert counts == [1, 1, 0]
+    assert begun < taken_at <= time.time()
+
+
+@pytest.mark.parametrize("is_open", [False, True], ids=["prometheus", "openmetrics"])
+def test_the_table_is_what_is_exported(metrics: Counted, is_open: bool) -> None:  # noqa: FBT001 - a parameter of the test
+    """FAMILIES and a scrape hold the same names, types, labels and helps, in both formats."""
+    metrics.observe(None, 0.1, True)
+    generate: Callable[..., bytes] = generate_openmetrics if is_open else generate_latest
+    text = generate(metrics.registry).decode()
+    found = {
+        family.name: (
+            family.type,
+            {name for sample in family.samples for name in sample.labels} - {"le"},
+            family.documentation,
+        )
+        for family in (parse_openmetrics if is_open else parse_prometheus)(text)
+    }
+
+    assert found == {
+        name: (kind, set(labels), text) for name, (kind, labels, text) in FAMILIES.items()
+    }
+
+
+def test_counting_is_cheap(metrics: Counted) -> None:
+    """A count takes a few steps of Python: nothing like a lock or a format."""
+    assert steps_of(lambda: metrics.observe(None, 1e-4, True)) < 50

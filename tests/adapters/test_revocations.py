@@ -1,0 +1,219 @@
+"""Revocations: each kind, at once for what is remembered too, and a bad file changes nothing."""
+
+import json
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from authz.adapters.revocation_file import RevocationList, RevocationSettings
+from authz.cli import main
+from authz.core.revocations import RevocationError, parse
+from lab.mesh import ISSUER, PAYMENTS, TRAVEL
+from support.world import World, reason_of
+
+NOW = datetime.now(UTC)
+
+
+def at(offset: float) -> str:
+    """A time, so many seconds from now."""
+    return datetime.fromtimestamp(time.time() + offset, UTC).isoformat()
+
+
+@pytest.fixture
+def revoking(tmp_path: Path) -> Iterator[World]:
+    """A world with an empty file of revocations."""
+    (tmp_path / "revoked.jsonl").touch()
+    changes = {
+        "trust_domains:": f"revocations: {{file: '{tmp_path}/revoked.jsonl'}}\ntrust_domains:"
+    }
+    with World(tmp_path, changes) as world:
+        yield world
+
+
+def rest(revocations: RevocationList) -> None:
+    """Look at the file as a server does that finds it the same for more than a second."""
+    now = time.monotonic()
+    for look in range(8):
+        revocations.refresh(now + look * 0.2)
+
+
+def revoke(world: World, **entry: Any) -> None:
+    """Add a line, and let the server look."""
+    with (world.folder / "revoked.jsonl").open("a") as file:
+        file.write(json.dumps(entry) + "\n")
+    world.revocations.refresh()
+
+
+@pytest.mark.parametrize(
+    ("entry", "reason"),
+    [
+        ({"agent": TRAVEL}, "agent_suspended"),
+        ({"issuer": ISSUER}, "token_revoked"),
+        ({"issuer": ISSUER, "before": at(36_000)}, "token_revoked"),
+        ({"issuer": ISSUER, "subject": "alice"}, "token_revoked"),
+        ({"issuer": ISSUER, "subject": "alice", "before": at(36_000)}, "token_revoked"),
+        ({"issuer": ISSUER, "token_id": "this"}, "token_revoked"),
+        ({"agent": PAYMENTS}, "allow"),
+        ({"issuer": "https://other.example"}, "allow"),
+        ({"issuer": ISSUER, "before": at(-3600)}, "allow"),
+        ({"issuer": ISSUER, "subject": "bob"}, "allow"),
+        ({"issuer": ISSUER, "subject": "alice", "before": at(-3600)}, "allow"),
+        ({"issuer": ISSUER, "token_id": "that"}, "allow"),
+    ],
+)
+def test_each_kind(revoking: World, entry: dict[str, Any], reason: str) -> None:
+    """What is revoked is refused at once, though its decision is remembered; all else is not."""
+    token = revoking.token(jti="this")
+    assert [reason_of(revoking.ask(token)) for _ in range(2)] == ["allow", "allow"]
+    revoke(revoking, **entry, note="why")
+
+    assert reason_of(revoking.ask(token)) == reason
+    assert reason_of(revoking.ask(token, path="/finance/other")) == reason
+
+
+def test_a_new_token_after_a_revocation(revoking: World) -> None:
+    """Tokens of a principal that are issued later are good."""
+    old = revoking.token(iat=int(time.time()) - 10)
+    revoke(revoking, issuer=ISSUER, subject="alice", before=at(-5))
+
+    assert reason_of(revoking.ask(old)) == "token_revoked"
+    assert reason_of(revoking.ask(revoking.token())) == "allow"
+
+
+def test_taking_one_back(revoking: World) -> None:
+    """A line taken out counts no more once the file rests; the refusal is not remembered either."""
+    token = revoking.token()
+    revoke(revoking, agent=TRAVEL)
+    assert reason_of(revoking.ask(token)) == "agent_suspended"
+    (revoking.folder / "revoked.jsonl").write_text("")
+    revoking.revocations.refresh()
+    assert reason_of(revoking.ask(token)) == "agent_suspended"
+    rest(revoking.revocations)
+
+    assert reason_of(revoking.ask(token)) == "allow"
+
+
+BAD = [
+    ("{", "line 1: "),
+    ('{"agent":"spiffe://c/a"}\n{"issuer":1}', "line 2: Expected"),
+    ('{"agnet":"a"}', "unknown field `agnet`"),
+    ("{}", "agent or issuer is needed"),
+    ('{"subject":"alice"}', "agent or issuer is needed"),
+    ('{"agent":"a","issuer":"b"}', "agent stands alone"),
+    ('{"agent":"travel"}', "line 1: agent: the ID does not start with spiffe://"),
+    ('{"agent":"spiffe://corp.example/ns/*"}', "line 1: agent: "),
+    ('{"issuer":"b","token_id":"c","subject":"d"}', "token_id goes with issuer alone"),
+    ('{"issuer":"b","before":"2026-01-01T00:00:00"}', "timezone"),
+    ('{"issuer":"b","before":12}', "Expected"),
+    ("\udcff", "line 1: "),
+    ('{"issuer":"a","issuer":"b"}', "line 1: a member name occurs twice"),
+    ('{"issuer":"a","subject":"x","subject":"y"}', "a member name occurs twice"),
+    ('{"agent":"spiffe://c/a","\\u0061gent":"spiffe://c/b"}', "a member name occurs twice"),
+    ('{"subject":null,"issuer":"b","subject":"y"}', "a member name occurs twice"),
+    ('{"note":"","issuer":"b","note":"","note":""}', "a member name occurs twice"),
+    ('{"issuer":"b","before":"2026-01-01T00:00:00Z","before":null}', "a member name occurs twice"),
+]
+# How entries may be written beside.
+ODD = [
+    '{"issuer": "a", "subject": null, "token_id": null, "note": null}',
+    ' {"issuer": "a"}\r',
+    '{"issuer": "\\u0061"}',
+    '{"issuer":"a","note":"he said \\"issuer\\":"}',
+    '{"issuer":"a","note":":::,,,{}"}',
+]
+
+
+@pytest.mark.parametrize("line", ODD, ids=range(len(ODD)))
+def test_other_spellings(line: str) -> None:
+    """What JSON can be written in, each member once, is the same entry."""
+    assert parse(line.encode()) == parse(b'{"issuer":"a"}')
+
+
+@pytest.mark.parametrize(("text", "message"), BAD, ids=range(len(BAD)))
+def test_a_bad_line(revoking: World, text: str, message: str) -> None:
+    """It is named; the file is not taken, and what was revoked stays so. A start is refused."""
+    token = revoking.token()
+    revoke(revoking, agent=TRAVEL)
+    path = revoking.folder / "revoked.jsonl"
+    path.write_bytes(text.encode(errors="surrogateescape"))
+    rest(revoking.revocations)
+
+    assert reason_of(revoking.ask(token)) == "agent_suspended"
+    status = revoking.revocations.status()
+    assert (status.taken, status.refused) == (1, 1)
+    with pytest.raises(RevocationError, match=r"revoked\.jsonl: line") as error:
+        RevocationList(RevocationSettings(file=str(path)))
+    assert message in str(error.value)
+
+
+def test_a_file_that_is_gone(revoking: World) -> None:
+    """What was revoked stays so; and a start without the file is refused."""
+    token, path = revoking.token(), revoking.folder / "revoked.jsonl"
+    revoke(revoking, agent=TRAVEL)
+    path.unlink()
+    rest(revoking.revocations)
+
+    status = revoking.revocations.status()
+    assert (status.taken, status.refused) == (1, 1)
+    assert reason_of(revoking.ask(token)) == "agent_suspended"
+    with pytest.raises(RevocationError, match="can't be read: No such file"):
+        RevocationList(RevocationSettings(file=str(path)))
+
+
+def test_the_command(revoking: World, capsys: pytest.CaptureFixture[str]) -> None:
+    """``authz revoke`` adds a line that counts; by default for what was issued until now."""
+    config = revoking.folder / "authz.yaml"
+    config.write_text(revoking.config_text)
+    token = revoking.token(iat=int(time.time()) - 10)
+    assert reason_of(revoking.ask(token)) == "allow"
+    assert main(["revoke", str(config), "--issuer", ISSUER, "--subject", "alice"]) == 0
+    assert "revoked, within a second: {" in capsys.readouterr().out
+    revoking.revocations.refresh()
+    assert reason_of(revoking.ask(token)) == "token_revoked"
+    assert main(["revoke", str(config), "--agent", TRAVEL, "--note", "found abroad"]) == 0
+    revoking.revocations.refresh()
+    assert reason_of(revoking.ask(token)) == "agent_suspended"
+
+    assert main(["revoke", str(config), "--subject", "alice"]) == 2
+    assert "agent or issuer is needed" in capsys.readouterr().err
+    before = (revoking.folder / "revoked.jsonl").read_bytes()
+    for flags, words in (
+        (("--agent", "travel"), "agent: the ID does not start"),
+        (("--agent", TRAVEL.replace("corp", "copr")), "none of the trust domains corp.example"),
+        (("--issuer", f"{ISSUER}/", "--subject", "alice"), f"its issuers: {ISSUER}"),
+    ):
+        assert main(["revoke", str(config), *flags]) == 2
+        assert words in capsys.readouterr().err
+    assert (revoking.folder / "revoked.jsonl").read_bytes() == before
+    with pytest.raises(SystemExit):
+        main(["revoke", str(config), "--issuer", "i", "--before", "yesterday"])
+    assert "no time such as" in capsys.readouterr().err
+
+
+def test_the_command_without_a_file(
+    shared_world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where the config names no file the command says so."""
+    config = tmp_path / "authz.yaml"
+    config.write_text(shared_world.config_text)
+
+    assert main(["revoke", str(config), "--agent", TRAVEL]) == 2
+    assert "the config names no revocations.file" in capsys.readouterr().err
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes(data: bytes) -> None:
+    """Whatever the file holds: entries, or the one error with a line."""
+    try:
+        found = parse(data)
+    except RevocationError as error:
+        message = str(error)
+    else:
+        message = f"line {len(found)}"
+    assert message.startswith("line ")

@@ -1,0 +1,251 @@
+"""The command: its verbs, their exit status, and what they say."""
+
+import io
+import json
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from authz.config import load
+from authz.server.json_log import JsonFormatter
+from authz.wiring import compute_policy_version
+from lab.issuer import Issuer, JwksServer
+from lab.mesh import CONFIG, TRAVEL, Mesh
+from support.verbs import URL, run
+from support.world import READ, World
+
+
+def test_check(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A good config is fine; a bad one is 1, with file and line on standard error."""
+    assert run("check", str(config)) == 0
+    version = compute_policy_version(load(config))
+    counted = "1 issuer, 3 agents, 2 principals, 3 grants of 3 rules"
+    assert f"fine: {counted}; policy version {version}\n" in capsys.readouterr().out
+    config.write_text(config.read_text().replace("trust_domains", "trust_domians"))
+    assert run("check", str(config)) == 1
+    assert f"{config}:" in capsys.readouterr().err
+
+
+def test_keys(config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every key that would be trusted is listed, and why others would not; 1 without keys."""
+    issuer = Issuer("https://as.corp.example", "a")
+    weak = {**issuer.current.jwk(), "kid": "enc", "use": "enc"}
+    documents = {
+        "good.json": issuer.jwks(),
+        "mixed.json": json.dumps({"keys": [issuer.current.jwk(), weak]}).encode(),
+        "none.json": b"{}",
+    }
+    text = config.read_text()
+    old = 'jwks_uri: "http://127.0.0.1:1/jwks", insecure: true'
+    for name, document in documents.items():
+        path = tmp_path / name
+        path.write_bytes(document)
+        config.write_text(text.replace(old, f'file: "{path}"'))
+        status = run("keys", str(config))
+        said = capsys.readouterr().out
+
+        assert said.startswith(f"https://as.corp.example  ({path})\n")
+        assert status == (1 if name == "none.json" else 0)
+        assert (f"{issuer.current.key_id}  ES256\n" in said) == (name != "none.json")
+        assert ("not used: not for sig (use)" in said) == (name == "mixed.json")
+        assert ("no keys:" in said) == (name == "none.json")
+    config.write_text(text)
+    assert run("keys", str(config)) == 1
+    assert "Connection refused" in capsys.readouterr().out
+
+
+def test_all_keys_revoked(config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A SPIFFE bundle without keys is an answer, and not a failure."""
+    path = tmp_path / "bundle.json"
+    path.write_text('{"keys": []}')
+    bundle = f'spiffe_bundle: {{trust_domain: corp.example, file: "{path}"}}'
+    old = 'jwks_uri: "http://127.0.0.1:1/jwks", insecure: true'
+    config.write_text(config.read_text().replace(old, bundle))
+
+    assert run("keys", str(config)) == 0
+    assert "all are revoked" in capsys.readouterr().out
+
+
+def test_config_from_the_environment(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """AUTHZ_CONFIG names the config when no argument does."""
+    monkeypatch.setenv("AUTHZ_CONFIG", str(config))
+
+    assert run("check") == 0
+
+
+def test_usage() -> None:
+    """A wrong call is 2."""
+    for arguments in (["check"], ["nonsense"], [], ["explain", "c", "GET", "/a", "--agent", "x"]):
+        with pytest.raises(SystemExit) as caught:
+            run(*arguments)
+        assert caught.value.code == 2
+
+
+def test_schema(capsys: pytest.CaptureFixture[str]) -> None:
+    """The schema is JSON."""
+    assert run("schema") == 0
+    assert json.loads(capsys.readouterr().out)["title"] == "Config"
+
+
+@pytest.mark.parametrize(
+    ("extra", "status", "words"),
+    [
+        (["--principal", "alice", "--scope", READ], 0, ["ALLOW", "finance-read/0", "assumed"]),
+        (["--principal", "alice"], 1, ["scope", "scope needed: balance:read", "403"]),
+        (["--principal", "bob", "--scope", READ], 1, ["in none of its groups"]),
+        (["--principal", "bob", "--group", "readers", "--scope", READ], 0, ["ALLOW"]),
+    ],
+)
+def test_explain(
+    config: Path,
+    capsys: pytest.CaptureFixture[str],
+    extra: list[str],
+    status: int,
+    words: list[str],
+) -> None:
+    """Explain decides as the server would, and says why."""
+    assert run("explain", str(config), "GET", URL, "--agent", TRAVEL, *extra) == status
+    out = capsys.readouterr().out
+    for word in words:
+        assert word in out
+
+
+def test_explain_refusals_before_policy(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Explain tells of an ambiguous path and of a caller that is no agent."""
+    assert run("explain", str(config), "GET", URL + "/..%2fx", "--agent", TRAVEL) == 1
+    assert "path_ambiguous" in capsys.readouterr().out
+    assert run("explain", str(config), "GET", URL, "--agent", "travel") == 1
+    assert "agent_invalid" in capsys.readouterr().out
+
+
+def test_explain_a_token(
+    world: World,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Explain verifies a given token against the issuer's keys; it never prints it."""
+    path = tmp_path / "explain.yaml"
+    text = CONFIG.format(
+        socket="/s", admin_port=0, drain="1s", jwks_uri=f"{world.jwks.url}/jwks", audit="-"
+    )
+    path.write_text(text.replace("certificate: required", "certificate: optional"))
+    token = world.token()
+    file = tmp_path / "token"
+    file.write_text(token + "\n")
+    arguments = ["explain", str(path), "GET", URL, "--agent", TRAVEL, "--token-file"]
+
+    assert run(*arguments, str(file)) == 0
+    out = capsys.readouterr().out
+    assert "by the token" in out
+    monkeypatch.setattr("sys.stdin", io.StringIO(token[:-4] + "AAAA"))
+    assert run(*arguments, "-") == 1
+    out += capsys.readouterr().out
+    assert "token_signature" in out
+    assert token.split(".")[1] not in out
+
+
+def test_health(mesh: Mesh, capsys: pytest.CaptureFixture[str]) -> None:
+    """Health is 0 for a ready server and 1 for none."""
+    assert run("health", mesh.servers[0].admin.removeprefix("http://")) == 0
+    assert '"ready":true' in capsys.readouterr().out
+    assert run("health", "127.0.0.1:1") == 1
+
+
+def start(config: Path) -> subprocess.CompletedProcess[str]:
+    """Serve until it fails."""
+    return subprocess.run(
+        [sys.executable, "-m", "authz", "serve", str(config)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_serve_cannot_start(config: Path, tmp_path: Path) -> None:
+    """What keeps the server from starting is said in one line, with status 3."""
+    good = config.read_text()
+    taken = tmp_path / "authz.sock"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(taken))
+        listener.listen()
+        assert "another server answers there" in _failure(config)
+    taken.unlink()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        config.write_text(good.replace("127.0.0.1:0", f"127.0.0.1:{port}"))
+        assert "for admin" in _failure(config)
+        config.write_text(good.replace(f"unix:{taken}", f"127.0.0.1:{port}"))
+        assert "can't listen on" in _failure(config)
+    config.write_text(good.replace(f"unix:{taken}", "unix:/no/such/folder/s"))
+    assert "there is no folder" in _failure(config)
+    config.write_text(good.replace(str(tmp_path / "audit.jsonl"), "/no/such/folder/audit"))
+    assert "can't write the audit log" in _failure(config)
+    config.write_text("nonsense")
+    assert "a mapping" in _failure(config)
+
+
+def test_serve_takes_over_a_stale_socket(config: Path, tmp_path: Path) -> None:
+    """A socket file that a killed server left behind does not keep the next one from starting."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "authz.sock"))
+    jwks = JwksServer(Issuer("https://as.corp.example", "a"))  # it listens once it has keys
+    config.write_text(config.read_text().replace("http://127.0.0.1:1/jwks", f"{jwks.url}/jwks"))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "authz", "serve", str(config)], stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr
+    try:
+        assert any("serving" in line for line in process.stderr)
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(tmp_path / "authz.sock"))
+    finally:
+        process.terminate()
+        process.wait(60)
+        process.stderr.close()
+        jwks.close()
+
+
+def _failure(config: Path) -> str:
+    result = start(config)
+    assert result.returncode == 3, result
+    assert "Traceback" not in result.stderr
+    return result.stderr
+
+
+def test_serve_without_keys_is_not_ready_and_stops(config: Path) -> None:
+    """Without keys the server runs, is not ready, and stops cleanly on SIGINT."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "authz", "serve", str(config)], stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr
+    admin = ""
+    while not admin:
+        line = json.loads(process.stderr.readline())
+        admin = line.get("admin", "")
+    assert run("health", admin) == 1
+    os.kill(process.pid, signal.SIGINT)
+
+    assert process.wait(60) == 0
+    process.stderr.close()
+
+
+def test_log_lines_are_json() -> None:
+    """A log line is JSON, with extras, without the text of an exception."""
+    try:
+        json.loads("the secret")
+    except ValueError:
+        record = logging.getLogger("x").makeRecord(
+            "x", logging.ERROR, "f", 1, "a\n%s", ("b",), sys.exc_info(), extra={"k": 1}
+        )
+    line = json.loads(JsonFormatter().format(record))
+
+    assert (line["message"], line["k"], line["error"]) == ("a\nb", "1", "JSONDecodeError")
+    assert "secret" not in str(line)

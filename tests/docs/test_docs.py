@@ -1,0 +1,164 @@
+"""The docs are true: examples run, links lead somewhere, generated pages are current."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from authz import cli
+from authz.adapters.metrics import FAMILIES
+from authz.config import load, load_text, schema
+from authz.core.reason import Reason
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+_NAMED = re.compile(r"`((?:authz|bench|docs|envoy|lab|protos|tests)/[\w./-]*)`")
+_BLOCK = re.compile(r"(?:<!-- test(?:: (\d))? -->\n)?```(\w+)\n(.*?)```", re.DOTALL)
+
+
+def blocks(language: str) -> list[tuple[Path, str | None, str, bool]]:
+    """Page, expected status, text and whether it is marked, of every block of a language."""
+    return [
+        (page, match[1], match[3], match[0].startswith("<!-- test"))
+        for page in PAGES
+        for match in _BLOCK.finditer(page.read_text())
+        if match[2] == language
+    ]
+
+
+def readme_config() -> str:
+    """The README's config to copy."""
+    found = (text for page, _, text, _ in blocks("yaml") if page.name == "README.md")
+    return next(text for text in found if text.startswith("server:"))
+
+
+def test_config_examples() -> None:
+    """Every config in the docs is one that is taken."""
+    examples = [text for _, _, text, _ in blocks("yaml") if text.startswith("server:")]
+
+    assert len(examples) >= 2
+    for text in examples:
+        load_text(text.encode(), "example")
+
+
+def test_parts_of_a_config() -> None:
+    """Every part of a config in the docs is taken, put into a good one."""
+    base = yaml.safe_load(readme_config())
+    texts = [text for _, _, text, _ in blocks("yaml") if not text.startswith("# teams/")]
+    parts = [yaml.safe_load(text) for text in texts]
+    known = [
+        part
+        for part in parts
+        if part.keys().isdisjoint({"server", "include"})
+        and part.keys() <= schema()["properties"].keys()
+    ]
+
+    assert len(known) >= 4
+    for part in known:
+        text = yaml.safe_dump({**base, **part})
+        load_text(text.encode(), "example")
+
+
+def test_a_config_over_files(tmp_path: Path) -> None:
+    """The files of a config that the docs split are taken together."""
+    main = readme_config()
+    include = next(t for _, _, t, _ in blocks("yaml") if t.startswith("include:"))
+    team = next(t for _, _, t, _ in blocks("yaml") if t.startswith("# teams/"))
+    (tmp_path / "authz.yaml").write_text(include + main)
+    for name in (team.split()[1], "policy.d/other.yaml"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_text(team if "teams" in name else "agents: []\n")
+
+    assert "booking" in load(tmp_path / "authz.yaml").grants
+
+
+def test_commands_in_the_tutorial(tmp_path: Path) -> None:
+    """The tutorial's marked commands end with the status that it says."""
+    page = ROOT / "docs" / "tutorial.md"
+    config = next(t for p, _, t, _ in blocks("yaml") if p == page)
+    (tmp_path / "authz.yaml").write_text(config)
+    marked = [(status, text) for p, status, text, is_test in blocks("sh") if is_test and p == page]
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+
+    assert len(marked) == 3
+    for status, text in marked:
+        result = subprocess.run(
+            ["sh", "-c", text], cwd=tmp_path, env=environment, capture_output=True, check=False
+        )
+        assert result.returncode == int(status or 0), (text, result)
+
+
+def test_changing_a_policy(tmp_path: Path) -> None:
+    """The marked command on changing a policy ends as it says, with the page's cases."""
+    page = ROOT / "docs" / "howto" / "change-policy.md"
+    config = next(t for p, _, t, _ in blocks("yaml") if p.name == "tutorial.md")
+    cases = next(t for p, _, t, _ in blocks("yaml") if p == page and t.startswith("cases:"))
+    ((status, text),) = [(s, t) for p, s, t, marked in blocks("sh") if p == page and marked]
+    (tmp_path / "authz.yaml").write_text(config)
+    (tmp_path / "cases.yaml").write_text(cases)
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+
+    result = subprocess.run(
+        ["sh", "-c", text], cwd=tmp_path, env=environment, capture_output=True, check=False
+    )
+    assert result.returncode == int(status or 0), result
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links(page: Path) -> None:
+    """Every link to a file of ours leads to one."""
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
+        if not target.startswith(("http", "mailto")):
+            assert (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_files_that_are_named(page: Path) -> None:
+    """Every file and folder of ours that a page names is there, tests that hold a promise too."""
+    for name in _NAMED.findall(page.read_text()):
+        assert (ROOT / name).exists(), name
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/tutorial.md"])
+def test_first_configs_leave_no_doubt(page: str, tmp_path: Path) -> None:
+    """The configs that a newcomer copies first have nothing that could be meant otherwise."""
+    texts = [text for path, _, text, _ in blocks("yaml") if path == ROOT / page]
+    path = tmp_path / "authz.yaml"
+    path.write_text(next(text for text in texts if text.startswith("server:")))
+
+    assert cli.main(["check", "--strict", str(path)]) == 0
+
+
+def test_generated_pages_are_current() -> None:
+    """The reference pages and the schema are what the code makes."""
+    script = str(ROOT / "docs" / "generate.py")
+    result = subprocess.run(
+        [sys.executable, script, "--check"], capture_output=True, text=True, check=False
+    )
+
+    assert result.stdout == ""
+    assert result.returncode == 0
+
+
+def test_everything_is_documented() -> None:
+    """Every reason, metric family and section of the config is in the reference."""
+    reference = ROOT / "docs" / "reference"
+    reasons = (reference / "reasons.md").read_text()
+    metrics = (reference / "metrics.md").read_text()
+    config = (reference / "config.md").read_text()
+
+    assert all(f"`{reason.code}`" in reasons for reason in Reason)
+    assert all(f"`{name}`" in metrics for name in FAMILIES)
+    assert all(f"`{name}`" in config for name in schema()["properties"])
+
+
+def test_the_demo_in_the_readme() -> None:
+    """The README's number of demo requests is that of the demo."""
+    acts = [(ROOT / "lab" / name).read_text() for name in ("demo.py", "demo_mcp.py")]
+    count = sum(len(re.findall(r"^        [Ll]ine\(", act, re.MULTILINE)) for act in acts)
+
+    assert f"{count} requests" in (ROOT / "README.md").read_text()

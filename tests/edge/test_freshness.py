@@ -1,0 +1,313 @@
+"""No remembered decision outlives what it was decided on: random histories against a model.
+
+The model is the pipeline without any memory. After every step the server's core, with all of its
+caches, must decide as the model does: but for a deny, which may be remembered for ``deny_ttl``, and
+for a wall clock that was set back, after which an allow may stand for ``ttl``.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Any, ClassVar
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    rule,
+    run_state_machine_as_test,
+)
+
+from authz._pb import ext_authz_pb2 as pb
+from authz.config import Config, load_text
+from authz.core.decision import Allow
+from authz.core.jose import KeySet, parse_key_set
+from authz.core.request import Request
+from authz.core.revocations import Revocation, Revocations
+from authz.edge.cache import DecisionCache, Entry
+from authz.edge.clock import Clock
+from authz.edge.envoy import Authorization
+from authz.edge.envoy.reader import read_check
+from authz.wiring import build_authorizer, build_delegations
+from authz.wiring.parts import open_parts
+from lab.ca import Svid
+from lab.issuer import Issuer
+from lab.mesh import AUDIENCE, ISSUER, PAYMENTS, TRAVEL
+from support.world import READ, World, check_request, header_of, reason_of
+
+TTL, DENY_TTL = 30.0, 1.0
+PATHS = ("/finance/balance", "/finance/other", "/public/a", "/forbidden")
+AGENTS = (TRAVEL, PAYMENTS)
+CHANGES = ("rotate", "withdraw", "revoke", "pardon", "reload")
+EDITS = (
+    ("subjects: [alice]", "subjects: [alice, bob]"),
+    ("methods: [GET]", "methods: [PUT]"),
+)
+
+
+class Keys:
+    """Key sets as the store keeps them, changed by the test."""
+
+    def __init__(self, issuer: Issuer) -> None:
+        """Begin with the issuer's."""
+        self.generation = 0
+        self._issuer = issuer
+        self._set: KeySet | None = None
+
+    def take(self, now: float, max_age: float) -> None:
+        """Fetch."""
+        keys, refused = parse_key_set(self._issuer.jwks(), frozenset({"ES256"}))
+        self._set = KeySet(keys, refused, now, now + max_age)
+        self.generation += 1
+
+    def get(self, _: str) -> KeySet | None:
+        """The issuer's."""
+        return self._set
+
+    def refresh(self, *_: object) -> bool:
+        """Bring nothing new."""
+        return False
+
+    def reconfigure(self, _: object) -> None:
+        """Stay as they are: a config changes nothing of them here."""
+
+
+class Revoked:
+    """Revocations, changed by the test."""
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self.generation = 0
+        self.entries: list[Revocation] = []
+        self._current = Revocations()
+
+    def take(self) -> None:
+        """Compile, as when the file has changed."""
+        self._current = Revocations(tuple(self.entries))
+        self.generation += 1
+
+    def check(self, *about: Any) -> None:
+        """Raises Denied."""
+        self._current.check(*about)
+
+
+class Freshness(RuleBasedStateMachine):
+    """Requests among rotations, revocations, reloads and time."""
+
+    world: World  # its config and CA; made once, as are these:
+    svids: ClassVar[dict[tuple[str, bool], Svid]]
+    began: float
+
+    @initialize()
+    def begin(self) -> None:
+        """Everything of this history."""
+        self.now, self.monotonic = self.began, 1000.0
+        self.set_back_at = -1e9
+        self.issuer = Issuer(ISSUER, AUDIENCE)
+        self.keys, self.revoked = Keys(self.issuer), Revoked()
+        self.keys.take(self.now, 600)
+        self.tokens: list[tuple[str, str]] = []
+        self.denied_at: dict[tuple[Any, ...], float] = {}
+        self.text = self.world.config_text
+        clock = Clock(lambda: self.now, lambda: self.monotonic)
+        keys: Any = self.keys
+        revoked: Any = self.revoked
+        opening = open_parts(self.compile_model(), clock=clock, keys=keys, revocations=revoked)
+        self.opened = ExitStack()
+        self.parts = self.opened.enter_context(opening)  # which are not started
+        self.service = self.parts.service
+        self.authorization = Authorization(self.service)
+        self.new_token("alice", TRAVEL, 300, 0)
+        self.asked = (self.tokens[0][0], TRAVEL, PATHS[0], False)
+
+    def teardown(self) -> None:
+        """Close what this history opened."""
+        self.opened.close()
+
+    def compile_model(self) -> Config:
+        """Make the model, which has no caches, of the config as it is now."""
+        config = load_text(self.text.encode(), "t")
+        keys: Any = self.keys
+        self.model = build_authorizer(config, build_delegations(config, keys), self.revoked)
+        self.denied_at.clear()
+        return config
+
+    @rule(
+        subject=st.sampled_from(["alice", "bob"]),
+        agent=st.sampled_from(AGENTS),
+        lifetime=st.sampled_from([5, 20, 300]),
+        begins=st.sampled_from([-10, 0, 3, 100]),
+    )
+    def new_token(self, subject: str, agent: str, lifetime: int, begins: int) -> None:
+        """A token, perhaps short, perhaps not valid yet."""
+        times: dict[str, Any] = {"iat": int(self.now), "nbf": int(self.now) + begins}
+        exp, jti = int(self.now) + lifetime, f"t{len(self.tokens)}"
+        key = self.issuer.current
+        token = self.issuer.token(agent, subject, READ, key=key, exp=exp, jti=jti, **times)
+        self.tokens.append((token, jti))
+
+    @rule(
+        which=st.integers(0, 5),
+        agent=st.sampled_from(AGENTS),
+        path=st.sampled_from(PATHS),
+        short=st.booleans(),
+    )
+    def ask(self, which: int, agent: str, path: str, short: bool) -> None:  # noqa: FBT001 - drawn
+        """One request."""
+        token, _ = self.tokens[-1 - which % len(self.tokens)]
+        self.asked = (token, agent, path, short)
+        self.compare(*self.asked)
+
+    def compare(self, token: str, agent: str, path: str, short: bool) -> None:  # noqa: FBT001 - drawn
+        """The core and the model about it."""
+        svid = self.svids[agent, short]
+        headers = [("authorization", f"Bearer {token}")]
+        message = check_request(svid, headers, path=path, principal=agent)
+        answer = pb.CheckResponse.FromString(
+            self.authorization.check(message.SerializeToString(), lambda: 1.0)
+        )
+        request = read_check(self.service.snapshot.inputs, message).request
+        decision = self.model.decide(request, self.now)
+        key = (token, agent, path, short)
+        got = reason_of(answer)
+        if not isinstance(decision, Allow):
+            self.denied_at[key] = self.monotonic
+        if got == "allow":
+            self.check_allow(answer, decision, request)
+        elif isinstance(decision, Allow):
+            assert self.monotonic < self.denied_at.get(key, -1e9) + DENY_TTL, got
+        elif decision.reason.code != got:
+            assert self.monotonic < self.denied_at[key] + DENY_TTL
+
+    @rule()
+    def ask_again(self) -> None:
+        """The last request once more: what is remembered must matter."""
+        self.compare(*self.asked)
+
+    def check_allow(self, answer: pb.CheckResponse, decision: Any, request: Any) -> None:
+        """An allow is the model's; and the model would say so until ``valid_until``."""
+        was_set_back = self.monotonic < self.set_back_at + TTL
+        assert isinstance(decision, Allow) or was_set_back, decision
+        valid_until = float(str(answer.dynamic_metadata["valid_until"]))
+        assert valid_until <= self.now + TTL or was_set_back
+        last = self.model.decide(request, max(self.now, valid_until - 0.001))
+        assert isinstance(last, Allow) or was_set_back or valid_until <= self.now
+        if isinstance(decision, Allow):
+            assert header_of(answer, "x-agent-principal") == decision.delegation.subject
+
+    @rule(seconds=st.sampled_from([0.2, 0.9, 4.0, 12.0, 31.0, 200.0, 400.0]))
+    def wait(self, seconds: float) -> None:
+        """Time goes on."""
+        self.now += seconds
+        self.monotonic += seconds
+
+    @rule(seconds=st.sampled_from([-100.0, -5.0, 5.0]))
+    def set_clock(self, seconds: float) -> None:
+        """Somebody sets the wall clock."""
+        self.now += seconds
+        if seconds < 0:
+            self.set_back_at = self.monotonic
+        self.denied_at = dict.fromkeys(self.denied_at, self.monotonic)
+
+    @rule(
+        change=st.sampled_from(["rotate", "withdraw", "revoke", "pardon", "reload"]), data=st.data()
+    )
+    def change(self, change: str, data: st.DataObject) -> None:
+        """What decisions depend on changes; in one rule, or nothing would stay for long."""
+        getattr(self, change)(data.draw)
+
+    def rotate(self, draw: Any) -> None:
+        """Another key; the old ones stay for a while."""
+        self.issuer.rotate()
+        self.keys.take(self.now, draw(st.sampled_from([10, 600])))
+
+    def withdraw(self, draw: Any) -> None:
+        """Another key; the old ones are good no more."""
+        old = list(self.issuer.keys)
+        self.rotate(draw)
+        for key_id in old:
+            self.issuer.keys.pop(key_id)
+        self.keys.take(self.now, 600)
+
+    def revoke(self, draw: Any) -> None:
+        """Something is revoked."""
+        entries = [
+            *[Revocation(agent=agent) for agent in AGENTS],
+            *[Revocation(issuer=ISSUER, token_id=jti) for _, jti in self.tokens[-3:]],
+            Revocation(issuer=ISSUER),
+            Revocation(issuer=ISSUER, subject="alice"),
+        ]
+        self.revoked.entries.append(draw(st.sampled_from(entries)))
+        self.revoked.take()
+
+    def pardon(self, _: Any) -> None:
+        """It is taken back."""
+        self.revoked.entries.clear()
+        self.revoked.take()
+
+    def reload(self, draw: Any) -> None:
+        """Another policy, or the one before."""
+        pairs = [
+            ("subjects: [alice]", "subjects: [alice, bob]"),
+            ("methods: [GET]", "methods: [PUT]"),
+        ]
+        old, new = draw(st.sampled_from([*pairs, *[pair[::-1] for pair in pairs]]))
+        self.text = self.text.replace(old, new)
+        self.parts.reconfigure(self.compile_model())
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with World(tmp_path_factory.mktemp("freshness")) as world:
+        issue = world.authority.issue
+        Freshness.world = world
+        Freshness.svids = {
+            (agent, is_short): issue(agent, lifetime_seconds=40 if is_short else 10**6)
+            for agent in AGENTS
+            for is_short in (False, True)
+        }
+        Freshness.began = time.time()
+        yield
+
+
+def histories(count: int, *phases: Phase, always_the_same: bool = False) -> None:
+    """Live through so many random ones."""
+    run_state_machine_as_test(
+        Freshness,
+        settings=settings(
+            max_examples=count,
+            stateful_step_count=40,
+            deadline=None,
+            phases=phases,
+            derandomize=always_the_same,
+            report_multiple_bugs=False,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
+
+
+@pytest.mark.parametrize("part", range(4))  # each within the time of a test on a busy machine
+def test_no_answer_is_stale(part: int) -> None:  # noqa: ARG001 - each lives through others
+    """Whatever happens, every answer is the model's."""
+    histories(100, *Phase)
+
+
+@pytest.mark.parametrize("overlooks", ["changes", "time"])
+def test_the_test_notices(overlooks: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cache that overlooks one of these is found out, by the same histories each time."""
+
+    def careless(
+        cache: DecisionCache, request: Request, now: float, monotonic: float, generation: int
+    ) -> Entry | None:
+        entry = cache._entries.get(request)
+        if entry is None:
+            return None
+        is_in_time = now < entry.valid_until and monotonic < entry.fresh_until
+        is_unchanged = generation == entry.generation
+        return entry if (is_in_time if overlooks == "changes" else is_unchanged) else None
+
+    monkeypatch.setattr(DecisionCache, "get", careless)
+    with pytest.raises(AssertionError):
+        histories(400, Phase.generate, always_the_same=True)

@@ -1,0 +1,37 @@
+"""The fuzzer's targets driven by coverage (atheris): ``make fuzz-guided``.
+
+An argument names the target, further ones are libFuzzer's, such as -max_total_time=60.
+"""
+
+import logging
+import sys
+import tempfile
+from pathlib import Path
+
+import atheris
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+with atheris.instrument_imports(include=["authz"]):
+    from fuzz.targets import TARGETS, XFCC_PROFILE, Lab
+    from support.world import World
+
+
+def main() -> None:
+    """Fuzz one target until something is found or the time is over."""
+    name = sys.argv.pop(1)
+    logging.disable()
+    with tempfile.TemporaryDirectory() as folder, World(Path(folder), XFCC_PROFILE) as world:
+        lab = Lab.of(world)
+
+        @settings(deadline=None, database=None, suppress_health_check=list(HealthCheck))
+        @given(st.data())
+        def examples(data: st.DataObject) -> None:
+            TARGETS[name](lab, data.draw)
+
+        atheris.Setup(sys.argv, examples.hypothesis.fuzz_one_input)  # type: ignore[attr-defined]
+        atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,247 @@
+"""Explain: what it tells is what policy says, from flags, recorded requests and audit records."""
+
+import json
+from pathlib import Path
+
+import pytest
+from google.protobuf import text_format
+from hypothesis import given
+from hypothesis import strategies as st
+
+from authz.config import load
+from authz.core.decision import Grant
+from authz.core.policy import RuleSettings
+from authz.core.request import Operation
+from authz.review.explain import RecordedError
+from authz.review.explain import check_request as read_check_request
+from authz.review.explain.rule_report import considered
+from authz.wiring import compute_policy_version
+from lab.mesh import TRAVEL
+from support.path_rules import RULES, SEGMENTS, case, delegation, policy, rule
+from support.verbs import URL, run
+from support.world import READ, World, check_request
+
+
+@given(RULES, RULES, SEGMENTS, st.sets(st.sampled_from(["s", "t"])))
+def test_what_is_told_is_what_is_judged(
+    of_agent: tuple[RuleSettings, ...],
+    of_principal: tuple[RuleSettings, ...],
+    segments: list[str],
+    scopes: set[str],
+) -> None:
+    """Explain tells an allow exactly where policy allows."""
+    subject = policy((*of_agent, rule("/a/**", "s")), (*of_principal, rule("/*", "t")))
+    asked = case(delegation(*scopes), Operation("GET", "h", tuple(segments)))
+    told = considered(subject, asked)
+
+    assert told.allows == isinstance(subject.judge(asked).outcome, Grant)
+    assert told.allows or any(
+        line.startswith(("denied by", "nearest miss")) for line in told.lines()
+    )
+
+
+def test_the_nearest_miss_and_bounds() -> None:
+    """Rules that miss least come first; twenty are shown, and how many are not."""
+    far = tuple(rule(f"/far/{number}") for number in range(30))
+    told = considered(
+        policy((*far, rule("/x", "s1")), (rule("/x"),)),
+        case(delegation(), Operation("GET", "h", ("x",))),
+    )
+
+    assert "nearest miss: a/30: the scope s1 is missing" in told.lines()
+    assert sum("far" in line for line in told.lines()) == 19
+    assert any("and 11 more; --all" in line for line in told.lines())
+    assert sum("far" in line for line in told.lines(None)) == 30
+
+
+def test_flags(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Claims, headers, roles, actors, age and time all reach the rules."""
+    text = config.read_text()
+    limits = (
+        '      scopes: ["balance:read"]\n'
+        "      max_token_age: 5m\n"
+        "      max_actors: 2\n"
+        "      headers: {x-env: [prod]}\n"
+        "      during: [{not_before: 2026-01-01T00:00:00Z, not_after: 2027-01-01T00:00:00Z}]\n"
+    )
+    text = text.replace('      scopes: ["balance:read"]\n', limits)
+    match = "groups: [readers]"
+    config.write_text(text.replace(match, "roles: [r], claims: {level: [3], dept: [fin]}"))
+    good = ["--principal", "bob", "--scope", READ, "--role", "r", "--claim", "level=3"]
+    good += ["--claim", "dept=fin", "--header", "X-Env=prod", "--at", "2026-06-01T00:00:00Z"]
+    good += ["--token-age", "4m", "--actor", "spiffe://corp.example/x"]
+    call = ["explain", str(config), "GET", URL, "--agent", TRAVEL]
+
+    assert run(*call, *good) == 0
+    for more, words in (
+        (["--token-age", "6m"], "issued more than 300 s ago"),
+        (["--actor", "spiffe://corp.example/y"], "the chain has 3 actors"),
+        (["--at", "2028-01-01T00:00:00Z"], "outside of the rule's times"),
+        (["--header", "x-env=b"], "the header x-env is none of prod"),
+        (["--claim", "level=4"], "the claim level has none of its values"),
+    ):
+        capsys.readouterr()
+        assert run(*call, *good, *more) == 1
+        assert words in capsys.readouterr().out
+
+
+def test_a_recorded_request(
+    world: World, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """A CheckRequest in any form gets the server's answer; fields that we lack are passed over."""
+    (tmp_path / "c.yaml").write_text(world.config_text)
+    message = check_request(world.svid, [("authorization", f"Bearer {world.token()}")])
+    http = message.attributes.request.http
+    full = {
+        "attributes": {
+            "source": {
+                "principal": message.attributes.source.principal,
+                "certificate": message.attributes.source.certificate,
+                "address": {"socketAddress": {"address": "10.0.0.1", "portValue": 1}},
+            },
+            "request": {
+                "http": {
+                    "method": http.method,
+                    "path": http.path,
+                    "host": http.host,
+                    "headers": dict(http.headers),
+                }
+            },
+            "metadataContext": {"filterMetadata": {"a.b": {"c": [1, {"d": True}]}}},
+            "tlsSession": {"sni": "not base64!"},
+        }
+    }
+    text = text_format.MessageToString(message)
+    text = text.replace(
+        "attributes {",
+        'attributes { destination { labels { key: "a" value: "b" } }\n'
+        'metadata_context { filter_metadata { key: "n" value { fields {'
+        ' key: "c" value { bool_value: true } } } } }',
+        1,
+    )
+    forms = [message.SerializeToString(), json.dumps(full).encode(), text.encode()]
+    for number, data in enumerate(forms):
+        file = tmp_path / f"token-{number}"
+        file.write_bytes(data)
+        assert run("explain", str(tmp_path / "c.yaml"), "--check-request", str(file)) == 0
+        assert "by the token" in capsys.readouterr().out
+    sent = read_check_request(forms[1]).attributes.metadata_context.filter_metadata
+    assert sent["a.b"]
+    for bad in (b"{", b"attributes {", b"\xff\xff"):
+        with pytest.raises(RecordedError):
+            read_check_request(bad)
+
+
+def test_an_audit_record(world: World, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """A record's question is asked again; one refused before policy tells its own reason."""
+    path = tmp_path / "c.yaml"
+    path.write_text(world.config_text)
+    world.ask(world.token())
+    world.ask(world.token(scope="other"))
+    world.ask(None)
+    records = world.audit_records()
+    expected = [
+        (0, "ALLOW"),
+        (1, "nearest miss: finance-read/0: the scope balance:read is"),
+        (1, f"1 agent     {TRAVEL}\n            it was refused before policy was asked\nDENY  "),
+    ]
+    for record, (status, words) in zip(records, expected, strict=True):
+        call = ["explain", str(path), "--audit", str(world.audit_path), "--decision-id"]
+        assert run(*call, record["decision_id"]) == status
+        out = capsys.readouterr().out
+        assert words in out
+        assert f"recorded    {record['decision']}" in out
+        assert record["detail"] in out
+    assert run(*call, "0" * 32) == 1
+    assert "no record of the decision" in capsys.readouterr().err
+
+
+def test_a_terminal_is_not_obeyed(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What clients chose is shown with its control characters written out."""
+    record = dict.fromkeys(("reason", "principal", "issuer", "mode", "rule"), "")
+    record |= dict.fromkeys(("principal_rule", "policy_version", "token_id", "proxy"), "")
+    record |= {"agent": TRAVEL, "decision": "deny", "detail": "a\x1b[2Jb", "host": "h"}
+    lists: dict[str, object] = {name: [] for name in ("actors", "flags", "scopes")}
+    rest = {"method": "GET", "path": "/", "decision_id": "d1", "time": "2026-11-25T10:00:00Z"}
+    log = config.with_name("log")
+    log.write_text("cut off d1\n" + json.dumps(record | lists | rest) + "\n")
+
+    assert run("explain", str(config), "--audit", str(log), "--decision-id", "d1") == 1
+    assert "a\\u001b[2Jb" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "give METHOD and URL"),
+        (["GET"], "give METHOD and URL"),
+        (["GET", URL], "--agent"),
+        (["GET", "/a", "--agent", "x"], "no URL"),
+        (["--audit", "f"], "go together"),
+        (["--check-request", "f", "--agent", "x"], "leave them out"),
+        (["--check-request", "f", "--audit", "f", "--decision-id", "a"], "one of"),
+        (["GET", URL, "--agent", "x", "--claim", "a"], "NAME=VALUE"),
+        (["GET", URL, "--agent", "x", "--token-age", "5"], "no age"),
+    ],
+)
+def test_usage(arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Arguments that say no one question are a usage error with a clear text."""
+    with pytest.raises(SystemExit) as caught:
+        run("explain", "c.yaml", *arguments)
+    assert caught.value.code == 2
+    assert words in capsys.readouterr().err
+
+
+def test_the_config_of_the_environment(
+    config: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """AUTHZ_CONFIG stands for CONFIG here as well."""
+    monkeypatch.setenv("AUTHZ_CONFIG", str(config))
+    assert run("explain", "GET", URL, "--agent", TRAVEL, "--principal", "alice") == 1
+
+
+def test_json(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """For machines the decision is told as audit records have it, with the same exit status."""
+    call = ["explain", str(config), "GET", URL, "--agent", TRAVEL, "--principal", "alice", "--json"]
+    assert run(*call, "--scope", READ) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["decision"], told["principal_rule"]) == ("allow", "finance-read/0")
+    assert told["policy_version"] == compute_policy_version(load(config))
+    assert "ALLOW" in told["lines"]
+    assert run(*call) == 1
+    told = json.loads(capsys.readouterr().out)
+    assert (told["decision"], told["reason"], told["rule"]) == ("deny", "scope", "finance-read/0")
+    assert told["detail"] == "finance-read/0: the scope balance:read is missing"
+
+
+def test_a_candidate(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What the candidate would say is told beside, and a broken one with its place."""
+    text = config.read_text()
+    candidate = config.with_name("candidate.yaml")
+    candidate.write_text(text.replace("/finance/**", "/other/**"))
+    config.write_text(f"candidate: {candidate}\n{text}")
+    call = ["explain", str(config), "GET", URL, "--agent", TRAVEL, "--principal", "alice"]
+    assert run(*call, "--scope", READ) == 0
+    assert "candidate in shadow: deny policy_denied" in capsys.readouterr().out
+    candidate.write_text("agents: [\n")
+    assert run(*call, "--scope", READ) == 1
+    assert "candidate.yaml:" in capsys.readouterr().err
+
+
+def test_in_shadow(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As the server: allowed, with what the rules would have said; but not who is suspended."""
+    config.write_text(f"shadow: true\n{config.read_text()}")
+    call = ["explain", str(config), "GET", URL, "--agent", TRAVEL, "--principal", "alice"]
+    assert run(*call) == 0
+    told = capsys.readouterr().out
+    assert "policy in shadow: deny finance-read/0" in told
+    assert "nearest miss: finance-read/0: the scope balance:read is missing" in told
+    assert told.splitlines()[-2:] == [
+        "            no rule: shadow: true allows what rules refuse",
+        "ALLOW",
+    ]
+    suspended = "sa/travel\n    suspended: true\n"
+    config.write_text(config.read_text().replace("sa/travel\n", suspended, 1))
+    assert run(*call) == 1
+    assert "DENY        agent_suspended" in capsys.readouterr().out

@@ -1,0 +1,61 @@
+"""Policies of rules on messages, and questions about one message."""
+
+from typing import Any
+
+from authz.core.decision import Actor, Agent, Delegation
+from authz.core.policy import (
+    AgentSettings,
+    Case,
+    Policy,
+    PolicyStep,
+    PrincipalMatch,
+    PrincipalSettings,
+    RuleSettings,
+    judge_all,
+)
+from authz.core.reason import Denied
+from authz.core.request import Call, Operation, Request
+from authz.core.spiffe import SpiffeId
+from support.path_rules import AGENT, ISSUER
+
+
+def rule(**keys: Any) -> RuleSettings:
+    """A rule for everything; an allow that asks for no scope unless the keys say else."""
+    if keys.get("effect") != "deny":
+        keys = {"scopes": (), **keys}
+    return RuleSettings.model_validate(
+        {"hosts": ("*",), "methods": ("*",), "paths": ("/**",), **keys}
+    )
+
+
+def policy(*agent: RuleSettings, principal: tuple[RuleSettings, ...] | None = None) -> Policy:
+    """A policy of one agent and one principal, who is unrestricted if no rules are given."""
+    held: dict[str, Any] = {"grants": ("p",)} if principal else {"unrestricted": True}
+    return Policy(
+        [AgentSettings(id=AGENT, grants=("a",))],
+        [PrincipalSettings(match=PrincipalMatch(issuer=ISSUER), **held)],
+        {"a": agent, "p": principal or ()},
+    )
+
+
+def cases(*calls: Call, protocol: str = "mcp", scopes: str = "", **claims: Any) -> list[Case]:
+    """The questions of one message; without calls that of a plain request."""
+    request = Request("POST", "h", "/x", protocol=protocol if calls else "", calls=calls)
+    delegation = Delegation(
+        ISSUER, "alice", (Actor(ISSUER, AGENT),), frozenset(scopes.split()), 0, 1, claims=claims
+    )
+    agent = Agent(SpiffeId.parse(AGENT))
+    each = Operation.of(request).each(request)
+    return [Case(agent, delegation, operation, request, 0.5) for operation in each]
+
+
+def refusal(subject: PolicyStep, asked: list[Case]) -> Denied | None:
+    """Why it is refused; None when it is not."""
+    outcome = judge_all(subject, asked).outcome
+    return outcome if isinstance(outcome, Denied) else None
+
+
+def code(subject: PolicyStep, *calls: Call, **how: Any) -> str:
+    """The word allow, or the code of the reason."""
+    denied = refusal(subject, cases(*calls, **how))
+    return denied.reason.code if denied else "allow"

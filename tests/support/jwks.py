@@ -1,0 +1,54 @@
+"""JSON Web Keys to try: public members, odd ones, and what becomes of a set of them."""
+
+import json
+from base64 import urlsafe_b64encode
+from typing import Any
+
+import jwt
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+
+from authz.core.jose import parse_key_set
+
+ALL = frozenset(
+    "ES256 ES384 ES512 RS256 RS384 RS512 PS256 PS384 PS512 Ed25519 EdDSA".split()  # noqa: SIM905
+)
+RSA_ALGORITHMS = {"RS256", "RS384", "RS512", "PS256", "PS384", "PS512"}
+CURVES = {"ES256": ec.SECP256R1(), "ES384": ec.SECP384R1(), "ES512": ec.SECP521R1()}
+PRIVATE: dict[str, Any] = {
+    **{name: ec.generate_private_key(curve) for name, curve in CURVES.items()},
+    "RSA": rsa.generate_private_key(65537, 2048),
+    "EdDSA": ed25519.Ed25519PrivateKey.generate(),
+}
+PRIVATE |= dict.fromkeys(RSA_ALGORITHMS, PRIVATE["RSA"]) | {"Ed25519": PRIVATE["EdDSA"]}
+
+
+def number(value: int) -> str:
+    """A number as JWKs write it."""
+    data = value.to_bytes((value.bit_length() + 7) // 8 or 1, "big")
+    return urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def method(algorithm: str) -> Any:
+    """PyJWT's own object for an algorithm."""
+    return jwt.get_algorithm_by_name("EdDSA" if algorithm == "Ed25519" else algorithm)
+
+
+def jwk(algorithm: str = "ES256", **changes: Any) -> dict[str, Any]:
+    """A public JWK of kid k, without alg; a change to ... leaves a member out."""
+    members = method(algorithm).to_jwk(PRIVATE[algorithm].public_key(), as_dict=True)
+    members.pop("key_ops", None)
+    members = {**members, "kid": "k"} | changes
+    return {name: value for name, value in members.items() if value is not ...}
+
+
+def parse(*keys: Any, algorithms: frozenset[str] = ALL) -> Any:
+    """What becomes of a set of these keys."""
+    return parse_key_set(json.dumps({"keys": keys}).encode(), algorithms)
+
+
+def refusal(key: Any) -> tuple[str, str]:
+    """How a key is refused that stands between two good ones."""
+    keys, refused = parse(jwk(kid="a"), key, jwk("RS256", kid="b"))
+    assert set(keys) == {"a", "b"}
+    ((name, why),) = refused
+    return name, why

@@ -1,0 +1,84 @@
+"""Requests with messages, as a proxy presents them, and what is read of them."""
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from hypothesis import strategies as st
+
+from authz.core.protocols import Message, Sent, read
+from authz.core.request import Call
+from support.sent import sent
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(10**20), 10**20)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner),
+    max_leaves=8,
+)
+
+
+def post(
+    path: str,
+    body: object,
+    headers: Mapping[str, str] | None = None,
+    *,
+    method: str = "POST",
+    is_text: bool = False,
+    reads: Callable[[Call], bool] = lambda _: False,
+) -> Sent:
+    """A request with a whole body: bytes as they are, anything else as JSON."""
+    return sent(body, headers, method=method, path=path, is_text=is_text, reads_arguments=reads)
+
+
+def bare(method: str, path: str, headers: Mapping[str, str] | None = None) -> Sent:
+    """A request without a body."""
+    return Sent(method=method, path=path, headers=headers or {}, body=b"")
+
+
+def calls(protocol: str, request: Sent) -> tuple[Call, ...]:
+    """The calls of a request that has to be readable."""
+    message = read(protocol, request)
+    assert message.unread is None, message.unread
+    return message.calls
+
+
+def targets(protocol: str, request: Sent) -> list[tuple[str, str, str]]:
+    """Method, kind and name of each call."""
+    return [(call.method, call.kind, call.name) for call in calls(protocol, request)]
+
+
+def why(protocol: str, request: Sent) -> str:
+    """The reason's code why a request is unread, "" for one that is read."""
+    message = read(protocol, request)
+    assert_one_of_both(message)
+    return message.unread[0].code if message.unread else ""
+
+
+def assert_one_of_both(message: Message) -> None:
+    """A message has calls, or a reason that it has none."""
+    assert bool(message.calls) != bool(message.unread)
+
+
+def respelled(draw: Callable[..., Any], value: object) -> bytes:
+    """JSON of the same value in another form: members shuffled, blanks, escapes."""
+    blank: str = draw(st.sampled_from(["", " ", "\n", "\t \r\n"]))
+
+    def write(one: object) -> str:
+        if isinstance(one, dict):
+            members = draw(st.permutations(list(one.items())))
+            inner = ",".join(f"{write(k)}{blank}:{blank}{write(v)}{blank}" for k, v in members)
+            return f"{{{blank}{inner}}}"
+        if isinstance(one, list):
+            return "[" + ",".join(blank + write(child) for child in one) + blank + "]"
+        if isinstance(one, str) and draw(st.booleans()):
+            units = one.encode("utf-16-be")
+            return (
+                '"' + "".join(f"\\u{units[i : i + 2].hex()}" for i in range(0, len(units), 2)) + '"'
+            )
+        return json.dumps(one, ensure_ascii=draw(st.booleans()))
+
+    return (blank + write(value) + blank).encode()

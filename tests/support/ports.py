@@ -1,0 +1,145 @@
+"""A server that listens on a TLS port and on a unix socket, and proxies that ask it."""
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from authz._pb import ext_authz_pb2 as pb
+from authz.adapters.tls import ServerTls, TlsSettings
+from authz.edge.methods import AUTHORIZATION, methods_of
+from authz.edge.settings import ServerSettings
+from authz.server.transport import Transport
+from lab.ca import Authority, Svid
+from support.frames import Hostile, connected, grpc_context, secured
+from support.world import PATIENCE_SECONDS, World, check_request, reason_of
+
+WAYPOINT = "spiffe://corp.example/ns/istio-system/sa/waypoint"
+SERVER = "spiffe://corp.example/ns/authz/sa/agent-authz"
+CHANGES = {
+    "default: {certificate: required}": "default: {certificate: required}\n"
+    f'  waypoint: {{certificate: optional, callers: ["{WAYPOINT}"]}}'
+}
+
+
+@dataclass
+class Port:
+    """A listening server, and the files that it reads.
+
+    Its addresses are those of TLS ports, and of a unix socket at last.
+    """
+
+    world: World
+    transport: Transport
+    tls: ServerTls
+    folder: Path
+
+    def write(self, svid: Svid, *authorities: Authority | x509.Certificate) -> None:
+        """Put a certificate in place, as a renewal does: files at once, by a link."""
+        version = self.folder / f"v{time.monotonic_ns()}"
+        version.mkdir()
+        (version / "tls.crt").write_text(svid.certificate_pem)
+        (version / "tls.key").write_text(svid.key_pem)
+        certificates = [
+            one.certificate if isinstance(one, Authority) else one for one in authorities
+        ]
+        pems = [one.public_bytes(Encoding.PEM) for one in certificates]
+        (version / "ca.crt").write_bytes(b"".join(pems))
+        link = self.folder / "..data.new"
+        link.symlink_to(version)
+        link.rename(self.folder / "..data")
+
+    def hostile(self, kind: str = "unix", name: str = WAYPOINT, **options: Any) -> Hostile:
+        """A connection of someone who writes frames: on the unix socket, or a TLS port by name."""
+        if kind == "unix":
+            return Hostile(connected(self.transport.addresses[-1]), **options)
+        authority = self.world.authority
+        context = grpc_context(authority.path, authority.issue(name))
+        return Hostile(secured(self.transport.addresses[0], context), **options)
+
+    def metric(self, name: str, **labels: str) -> float:
+        """A counter's value."""
+        value = self.world.registry.get_sample_value(name, labels)
+        assert value is not None
+        return value
+
+
+@contextmanager
+def listening(folder: Path, addresses: int = 1, **settings: Any) -> Iterator[Port]:
+    """A server on TLS ports of loopback, and on a unix socket."""
+    with ExitStack() as stack:
+        world = stack.enter_context(World(folder, CHANGES))
+        files = folder / "tls"
+        files.mkdir()
+        port = Port(world, None, None, files)  # type: ignore[arg-type] # set below
+        port.write(world.authority.issue(SERVER, dns=("localhost",)), world.authority)
+        port.tls = ServerTls(
+            TlsSettings(
+                certificate=str(files / "..data" / "tls.crt"),
+                private_key=str(files / "..data" / "tls.key"),
+                client_ca=str(files / "..data" / "ca.crt"),
+                allowed_callers=("spiffe://corp.example/ns/gateways/sa/*", WAYPOINT),
+            )
+        )
+        stack.callback(port.tls.close)
+        listen = (*["127.0.0.1:0"] * addresses, f"unix:{folder}/authz.sock")
+        made = ServerSettings(listen=listen, **settings)
+        methods, pool = methods_of(world.service), world.parts.pool
+        port.transport = Transport(made, methods, port.tls, world.metrics, pool)
+        port.tls.start()
+        port.transport.start()
+        stack.callback(port.transport.stop, 0)
+        yield port
+
+
+@contextmanager
+def channel(
+    port: Port, svid: Svid | None, ca: bytes = b"", address: int = 0
+) -> Iterator[grpc.Channel]:
+    """A proxy's connection, with its certificate."""
+    credentials = grpc.ssl_channel_credentials(
+        root_certificates=ca or port.world.authority.path.read_bytes(),
+        private_key=svid.key_pem.encode() if svid else None,
+        certificate_chain=svid.certificate_pem.encode() if svid else None,
+    )
+    options = (
+        ("grpc.ssl_target_name_override", "localhost"),
+        ("grpc.use_local_subchannel_pool", 1),
+    )
+    target = port.transport.addresses[address]
+    with grpc.secure_channel(target, credentials, options) as open_channel:
+        yield open_channel
+
+
+def message_of(port: Port) -> pb.CheckRequest:
+    """A check without a certificate of the agent: it is allowed if a waypoint asks."""
+    return check_request(None, [("authorization", f"Bearer {port.world.token()}")])
+
+
+def ask(open_channel: grpc.Channel, port: Port) -> str:
+    """Ask: the reason, or the RPC's status."""
+    check = open_channel.unary_unary(
+        f"/{AUTHORIZATION}/Check", pb.CheckRequest.SerializeToString, pb.CheckResponse.FromString
+    )
+    try:
+        return reason_of(check(message_of(port), timeout=PATIENCE_SECONDS))
+    except grpc.RpcError as error:
+        return str(error.code().name)
+
+
+def ask_once(port: Port, svid: Svid | None, ca: bytes = b"", address: int = 0) -> str:
+    """Ask on a connection of its own."""
+    with channel(port, svid, ca, address) as open_channel:
+        return ask(open_channel, port)
+
+
+def answer_on_the_socket(port: Port) -> str:
+    """What somebody else is answered meanwhile, on a connection of their own."""
+    with grpc.insecure_channel(port.transport.addresses[-1]) as open_channel:
+        return ask(open_channel, port)

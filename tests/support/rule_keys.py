@@ -1,0 +1,75 @@
+"""Policies to try one key of a rule with, and questions about them."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from authz.core.decision import Actor, Agent, Delegation
+from authz.core.policy import (
+    AgentSettings,
+    Case,
+    ConditionSettings,
+    Policy,
+    PrincipalMatch,
+    PrincipalSettings,
+    RuleSettings,
+)
+from authz.core.reason import Denied
+from authz.core.request import Operation, Request
+from authz.core.spiffe import SpiffeId
+from support.path_rules import AGENT, ISSUER
+
+NOW = datetime(2026, 3, 25, 12, tzinfo=UTC).timestamp()  # a Wednesday
+CONDITIONS = ConditionSettings(headers=("x-env",), claims=("level",))
+
+
+def rule(**keys: Any) -> RuleSettings:
+    """A rule for everything; an allow that asks for no scope unless the keys say else."""
+    if keys.get("effect") != "deny":
+        keys = {"scopes": (), **keys}
+    return RuleSettings(**{"hosts": ("*",), "methods": ("*",), "paths": ("/**",), **keys})
+
+
+ALL = (rule(),)
+
+
+def policy(
+    agent: tuple[RuleSettings, ...] = ALL, principal: tuple[RuleSettings, ...] = ALL, **entry: Any
+) -> Policy:
+    """A policy of one agent and one principal; ``entry`` is more of the principal's."""
+    match = PrincipalMatch(issuer=ISSUER, **entry.pop("match", {}))
+    return Policy(
+        [AgentSettings(id=AGENT, grants=("a",))],
+        [PrincipalSettings(match=match, grants=("p",), **entry)],
+        {"a": agent, "p": principal},
+        conditions=CONDITIONS,
+    )
+
+
+def question(
+    now: float = NOW,
+    *,
+    env: str | None = None,
+    earlier: tuple[str, ...] = (),
+    scopes: tuple[str, ...] = (),
+    path: str = "/x",
+    subject: str = "alice",
+    mode: str = "act",
+    **claims: Any,
+) -> Case:
+    """A question by the agent for alice, with a token that was issued at NOW."""
+    actors = tuple(Actor(ISSUER, one) for one in (AGENT, *earlier))
+    delegation = Delegation(
+        ISSUER, subject, actors, frozenset(scopes), NOW, NOW + 600, mode=mode, claims=claims
+    )
+    request = Request("GET", "h", path, () if env is None else (("x-env", env),))
+    operation = Operation("GET", "h", tuple(path[1:].split("/")))
+    return Case(Agent(SpiffeId.parse(AGENT)), delegation, operation, request, now)
+
+
+def decide(subject: Policy, case: Case) -> str:
+    """The word allow, or the code of the reason."""
+    try:
+        subject.judge(case).granted()
+    except Denied as denied:
+        return denied.reason.code
+    return "allow"

@@ -1,0 +1,27 @@
+"""The command's verbs, run in this process on a config of the lab."""
+
+from pathlib import Path
+
+from authz import cli
+from lab.mesh import CONFIG
+
+URL = "https://mcp.corp.example/finance/balance"
+
+
+def write_config(folder: Path) -> Path:
+    """Write a good config file."""
+    path = folder / "authz.yaml"
+    text = CONFIG.format(
+        socket=folder / "authz.sock",
+        admin_port=0,
+        drain="1s",
+        jwks_uri="http://127.0.0.1:1/jwks",
+        audit=folder / "audit.jsonl",
+    )
+    path.write_text(text)
+    return path
+
+
+def run(*arguments: str) -> int:
+    """The exit status of a verb in this process."""
+    return cli.main(list(arguments))

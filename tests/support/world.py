@@ -1,0 +1,166 @@
+"""The server's core in this process: real config, keys and certificates; checks as bytes."""
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, ExitStack, closing
+from pathlib import Path
+from typing import Any, Final, Self
+
+from prometheus_client import generate_latest
+
+from authz._pb import ext_authz_pb2 as pb
+from authz.config import Config, load_text
+from authz.edge.envoy import Authorization
+from authz.server.liveness import Liveness
+from authz.server.process import build_metrics
+from authz.server.reload import ConfigReload, ConfigSource
+from authz.wiring.parts import open_parts
+from lab.ca import Authority, Svid
+from lab.issuer import Issuer, JwksServer
+from lab.mesh import AUDIENCE, CONFIG, ISSUER, TRAVEL
+from support.canary import canary
+
+HOST = "mcp.corp.example"
+BALANCE = "/finance/balance"
+READ = "balance:read"
+# For what comes by itself, and at once on a quiet machine. It is no measure of how soon that is: on
+# a busy one everything takes ten times as long. It is less than what a test may take in all.
+PATIENCE_SECONDS: Final = 60.0
+MAX_WAITING: Final = 4  # checks that may wait for keys or a decision point
+
+# Of certificates and tokens that end while a test looks on: the first in which it got to look.
+LIFETIMES_SECONDS: Final = (2, 4, 8, 16, 32)
+
+
+def wait_until(condition: Callable[[], object], seconds: float = PATIENCE_SECONDS) -> None:
+    """Wait for something that must come."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not come"
+        time.sleep(0.005)
+
+
+class World(AbstractContextManager["World"]):
+    """An issuer that serves its keys, and a Service that trusts it."""
+
+    def __init__(self, folder: Path, changes: Mapping[str, str] | None = None) -> None:
+        """Start; ``changes`` replace texts of the lab's config."""
+        self.folder = folder
+        self.authority = Authority(folder / "pki")
+        self.svid = self.authority.issue(TRAVEL)
+        self.issuer = Issuer(ISSUER, AUDIENCE)
+        self.audit_path = folder / "audit.jsonl"
+        with ExitStack() as opened:
+            self.jwks = opened.enter_context(closing(JwksServer(self.issuer)))
+            self.config = self.configure(changes or {})
+            self.parts = opened.enter_context(open_parts(self.config))
+            self.parts.start()
+            self._opened = opened.pop_all()
+        self.service, self.metrics = self.parts.service, self.parts.metrics
+        self.revocations, self.keys = self.parts.revocations, self.parts.keys
+        self.audit, self.replays = self.parts.audit, self.parts.replays
+        source = ConfigSource(folder / "authz.yaml")  # for tests that write one
+        self.reload = ConfigReload(source, self.parts.reconfigure)
+        self.registry = build_metrics(self.parts, self.reload, Liveness()).registry
+        self.authorization = Authorization(self.service)
+        wait_until(lambda: all(one.successes + one.failures for one in self.keys.status()))
+
+    def configure(self, changes: Mapping[str, str]) -> Config:
+        """The lab's config with some texts replaced."""
+        text = CONFIG.format(
+            socket="/nowhere/authz.sock",
+            admin_port=0,
+            drain=f"1s\n  max_waiting: {MAX_WAITING}",
+            jwks_uri=f"{self.jwks.url}/jwks",
+            audit=self.audit_path,
+        )
+        for old, new in changes.items():
+            assert old in text, f"the config has no {old!r}"
+            text = text.replace(old, new)
+        self.config_text = text
+        return load_text(text.encode(), "test.yaml")
+
+    def __enter__(self) -> Self:
+        """This world."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop everything."""
+        canary.note("metrics", generate_latest(self.registry))
+        self._opened.close()
+
+    def token(self, **changes: Any) -> str:
+        """A good token for the travel agent, with changes."""
+        return self.issuer.token(TRAVEL, **{"scope": READ, **changes})
+
+    def check(
+        self, data: bytes | pb.CheckRequest, deadline: float | None = PATIENCE_SECONDS
+    ) -> pb.CheckResponse:
+        """Ask the core; the parsed answer."""
+        raw = data if isinstance(data, bytes) else data.SerializeToString()
+        answer = self.authorization.check(raw, lambda: deadline)
+        canary.note("answer", answer)
+        return pb.CheckResponse.FromString(answer)
+
+    def ask(self, token: str | None = None, **changes: Any) -> pb.CheckResponse:
+        """Ask for the balance with a token; ``changes`` as in ``check_request``."""
+        headers = [] if token is None else [("authorization", f"Bearer {token}")]
+        return self.check(check_request(self.svid, headers, **changes))
+
+    def audit_records(self) -> list[dict[str, Any]]:
+        """What the audit log holds once everything was written."""
+        wait_until(lambda: not self.audit.status().queued)
+        return [json.loads(line) for line in self.audit_path.read_text().splitlines()]
+
+
+def check_request(
+    svid: Svid | None,
+    headers: list[tuple[str, str]],
+    *,
+    method: str = "GET",
+    path: str = BALANCE,
+    host: str = HOST,
+    principal: str = TRAVEL,
+    certificate: str | None = None,
+    raw_headers: bool = False,
+    context: Mapping[str, str] | None = None,
+) -> pb.CheckRequest:
+    """A CheckRequest as Envoy makes it, in either form of headers."""
+    message = pb.CheckRequest()
+    attributes = message.attributes
+    attributes.source.principal = principal
+    given = certificate if certificate is not None else svid.url_encoded if svid else ""
+    attributes.source.certificate = given
+    http = attributes.request.http
+    http.method, http.path, http.host = method, path, host
+    for name, value in headers:
+        if raw_headers:
+            http.header_map.headers.add(key=name, raw_value=value.encode("utf-8"))
+        elif name in http.headers:
+            http.headers[name] += f",{value}"
+        else:
+            http.headers[name] = value
+    attributes.context_extensions.update(context or {})
+    return message
+
+
+def reason_of(answer: pb.CheckResponse) -> str:
+    """The word allow, or the reason of a well-formed refusal."""
+    if answer.status.code == 0:
+        assert answer.HasField("ok_response")
+        return "allow"
+    assert answer.HasField("denied_response")
+    assert answer.dynamic_metadata["decision"] == "deny"
+    reason = str(answer.dynamic_metadata["reason"])
+    assert header_of(answer, "x-authz-reason") == reason
+    return reason
+
+
+def header_of(answer: pb.CheckResponse, name: str) -> str | None:
+    """The value of a header that the answer sets, None when it does not."""
+    of_deny = answer.HasField("denied_response")
+    options = answer.denied_response.headers if of_deny else answer.ok_response.headers
+    values = [option.header.value for option in options if option.header.key == name]
+    assert len(values) <= 1
+    return values[0] if values else None

@@ -1,0 +1,75 @@
+"""The search for tokens finds one, whole or in part, wherever it is; and nothing else."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lab.issuer import Issuer
+from support.canary import WINDOW, anchors, leaks
+
+TOKEN = Issuer("https://as.example", "aud").token("spiffe://a/b")
+LEAKING = """\
+import logging
+from pathlib import Path
+from support.canary import canary
+from lab.issuer import Issuer
+
+TOKEN = Issuer("https://as.example", "aud").token("spiffe://a/b")
+
+def test_it(tmp_path, capsys):
+    {statement}
+"""
+CONFTEST = """\
+from support.canary import canary
+
+def pytest_configure(config):
+    config.pluginmanager.register(canary)
+"""
+
+
+@pytest.mark.parametrize("part", range(3))
+def test_parts_are_found(part: int) -> None:
+    """The beginning or the end of any segment is enough, whatever stands around it."""
+    segment = TOKEN.split(".")[part].encode()
+    known = anchors([TOKEN])
+
+    for text in (segment, b"x" + segment[:WINDOW], segment[-WINDOW:] + b"x", b"a=" + segment):
+        assert leaks(b"before " + text + b" after", known)
+    assert not leaks(segment[: WINDOW - 1] + b" " + b"x" * 100, known)
+
+
+@pytest.mark.parametrize(
+    ("statement", "status"),
+    [
+        ("pass", 0),
+        ("print('decision', 'a' * 100)", 0),
+        ("print(TOKEN)", 1),
+        ("logging.getLogger('authz').warning('x', extra={'token': TOKEN[:40]})", 1),
+        ("logging.getLogger('authz').debug('bad: %s', TOKEN)", 1),
+        ("(tmp_path / 'audit.jsonl').write_text(TOKEN.rpartition('.')[2])", 1),
+        ("(tmp_path / 'token').write_text(TOKEN)", 0),  # an input
+        ("canary.note('answer', TOKEN.encode())", 1),
+        ("import shutil; shutil.rmtree(tmp_path.parent)", 2),  # nobody can search it any more
+    ],
+)
+def test_a_leak_fails_the_run(tmp_path: Path, statement: str, status: int) -> None:
+    """A run whose tests all pass fails when a token is in its output, and does not repeat it."""
+    (tmp_path / "conftest.py").write_text(CONFTEST)
+    (tmp_path / "test_leak.py").write_text(LEAKING.format(statement=statement))
+    here = Path(__file__).parents[1]
+    result = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "."],
+        cwd=tmp_path,
+        env={"PYTHONPATH": f"{here}:{here.parent}", "PATH": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert result.returncode == min(status, 1), result.stdout
+    assert ("A TOKEN LEAKED" in result.stdout) == (status == 1)
+    assert ("NOT SEARCHED" in result.stdout) == (status == 2)
+    assert "Traceback" not in result.stdout
+    assert "eyJ" not in result.stdout
