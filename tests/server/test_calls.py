@@ -244,7 +244,9 @@ def test_a_stop_ends_in_its_time(
         wait_until(lambda: open_calls(port) == 200)
         port.transport.stop(0.5)
 
-        assert not port.transport._server.wait_for_termination(0)  # whether it is still waited for
+        server = port.transport._server
+        assert server is not None
+        assert not server.wait_for_termination(0)  # whether it is still waited for
         idle.close()
 
 
