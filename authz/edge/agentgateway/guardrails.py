@@ -142,10 +142,10 @@ class _Check:
 
     def fault(self, error: Exception) -> Answered:
         """Return the refusal of what could not even be asked."""
-        return self._service.refuse(error, self._service.begin(), self.id, _UNREADABLE)
+        return self._service.refuse(error, self._service.clock.moment(), self.id, _UNREADABLE)
 
     def _answer(self, check: DecodedCheck) -> Answered:
-        begun = self._service.begin()
+        begun = self._service.clock.moment()
         return self._service.answer(self.snapshot, check, begun, self._time_remaining, self.id)
 
     def only(self, listing: Listing, answers: Mapping[str, Answered]) -> bytes | None:

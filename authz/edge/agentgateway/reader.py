@@ -21,7 +21,7 @@ from authz.core.protocols.mcp_methods import LISTEN, METHODS, Listed, is_notific
 from authz.core.request import XFCC, Request, credentials_elsewhere
 from authz.core.routes import Route
 from authz.edge.answered import DecodedCheck
-from authz.edge.inputs import COOKIE, Inputs, MessageInputs, traced
+from authz.edge.inputs import COOKIE, REQUEST_ID, Inputs, MessageInputs, trace_id_of
 
 REQUEST: Final = "agentgateway.request"  # the metadata entry with the client's request
 BEFORE: Final = "agentgateway.before"  # and that with what was answered before the call
@@ -196,7 +196,7 @@ def _decoded(inputs: Inputs, presented: _Presented, target: str) -> DecodedCheck
         _POST,
         target,
         path,
-        inputs.decisive(headers),
+        tuple([(name, headers[name]) for name in inputs.decisive if name in headers]),
         metadata=inputs.metadata(presented.metadata),
         elsewhere=credentials_elsewhere(query, cookie),
         protocol=MCP,
@@ -204,7 +204,8 @@ def _decoded(inputs: Inputs, presented: _Presented, target: str) -> DecodedCheck
         unread=asked.unread,
         proxy=presented.proxy,
     )
-    return DecodedCheck(request, *traced(headers), asked.ids, twins, presented.attempt)
+    request_id, trace_id = headers.get(REQUEST_ID, ""), trace_id_of(headers)
+    return DecodedCheck(request, request_id, trace_id, asked.ids, twins, presented.attempt)
 
 
 def _sent(
