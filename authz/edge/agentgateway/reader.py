@@ -185,12 +185,7 @@ def _decoded(inputs: Inputs, presented: _Presented, target: str) -> DecodedCheck
     route = messages.route_of(target, path, {}) if messages else None
     reader = inputs.message_headers if route else inputs.headers
     headers, twins = reader.read({}, presented.fields)
-    asked = _NO_MESSAGE
-    if messages and route:
-        asked = protocols.read(route.protocol, _sent(messages, route, presented, headers))
-        if route.protocol == MCP and presented.method == LISTEN and not presented.has_params:
-            # The gateway never shows what a client listens to: so it may be anything.
-            asked = protocols.Message(LISTENING_UNSEEN, asked.ids)
+    asked = _message(messages, route, presented, headers) if messages and route else _NO_MESSAGE
     cookie = headers.get(COOKIE, "")
     request = Request(
         _POST,
@@ -206,6 +201,16 @@ def _decoded(inputs: Inputs, presented: _Presented, target: str) -> DecodedCheck
     )
     request_id, trace_id = headers.get(REQUEST_ID, ""), trace_id_of(headers)
     return DecodedCheck(request, request_id, trace_id, asked.ids, twins, presented.attempt)
+
+
+def _message(
+    messages: MessageInputs, route: Route, presented: _Presented, headers: Mapping[str, str]
+) -> protocols.Message:
+    asked = protocols.read(route.protocol, _sent(messages, route, presented, headers))
+    if route.protocol == MCP and presented.method == LISTEN and not presented.has_params:
+        # The gateway never shows what a client listens to: so it may be anything.
+        return protocols.Message(LISTENING_UNSEEN, asked.ids)
+    return asked
 
 
 def _sent(
