@@ -20,7 +20,7 @@ from authz.edge.agentgateway.writer import request_result
 from authz.edge.answered import Answered, DecodedCheck
 from authz.edge.bulkhead import Bulkhead
 from authz.edge.envoy.reader import read_check
-from authz.edge.envoy.writer import AnswerTemplate, check_response
+from authz.edge.envoy.writer import ResponseTemplate, check_response
 from authz.edge.learning import ANSWER_MARGIN_SECONDS, MAX_ROUNDS, LearnError, Learning
 from lab.mesh import TRAVEL
 
@@ -152,7 +152,7 @@ def test_another_dialects_encoding_is_made_anew(world: World) -> None:
     answered.rendered.encoded = b"another dialect's"
 
     assert reason_of(pb.CheckResponse.FromString(check_response(answered))) == "allow"
-    assert isinstance(answered.rendered.encoded, AnswerTemplate)
+    assert isinstance(answered.rendered.encoded, ResponseTemplate)
 
 
 class Learns:

@@ -49,7 +49,7 @@ class MessageInputs:
         return metadata[namespace] if namespace and namespace in metadata else None
 
 
-class Inputs:
+class RequestInputs:
     """What decisions read, beside what every request has.
 
     Attributes:

@@ -13,14 +13,22 @@ from authz.core import protocols
 from authz.core.request import DPOP, Request, credentials_elsewhere
 from authz.core.routes import Route
 from authz.edge.answered import DecodedCheck
-from authz.edge.inputs import COOKIE, REQUEST_ID, TRACE, Inputs, MessageInputs, held, trace_id_of
+from authz.edge.inputs import (
+    COOKIE,
+    REQUEST_ID,
+    TRACE,
+    MessageInputs,
+    RequestInputs,
+    held,
+    trace_id_of,
+)
 
 MAX_REQUEST_BYTES: Final = "authz_max_request_bytes"  # the context extension with that limit
 _NUMBER: Final = re.compile(r"[0-9]{1,12}")
 _PLAIN: Final = protocols.Message(())  # of a route where none is read
 
 
-def read_check(inputs: Inputs, message: pb.CheckRequest, proxy: str = "") -> DecodedCheck:
+def read_check(inputs: RequestInputs, message: pb.CheckRequest, proxy: str = "") -> DecodedCheck:
     """Return the request as the proxy presented it. Never fails: what is absent is empty."""
     attributes = message.attributes
     source, http = attributes.source, attributes.request.http

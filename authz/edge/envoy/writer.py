@@ -26,7 +26,7 @@ from authz.edge.response import ID_PLACE, Response
 OVERWRITE: Final = pb.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
 
 
-class AnswerTemplate(msgspec.Struct, frozen=True, gc=False):
+class ResponseTemplate(msgspec.Struct, frozen=True, gc=False):
     """A response as wire bytes, into which go a decision id and what differs from use to use.
 
     A cached decision has one of these: made once, completed for each request. The id has its places
@@ -63,8 +63,8 @@ def check_response(answered: Answered) -> bytes:
     """
     rendered, check = answered.rendered, answered.check
     template = rendered.encoded
-    if not isinstance(template, AnswerTemplate):
-        template = rendered.encoded = AnswerTemplate.of(rendered.response)
+    if not isinstance(template, ResponseTemplate):
+        template = rendered.encoded = ResponseTemplate.of(rendered.response)
     text = answered.decision_id.encode("ascii")
     body = text.join(template.pieces)
     if template.error:
