@@ -15,8 +15,8 @@ from authz.edge.header_reader import HeaderReader
 # values as large as a proxy lets through, some 60 KiB, these are 60 MB.
 _HELD: Final = 1024
 COOKIE: Final = "cookie"
-_REQUEST_ID: Final = "x-request-id"
-_TRACE: Final = "traceparent"
+REQUEST_ID: Final = "x-request-id"
+TRACE: Final = "traceparent"
 _TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 _Value = TypeVar("_Value")
 
@@ -49,10 +49,11 @@ class MessageInputs:
         return metadata[namespace] if namespace and namespace in metadata else None
 
 
-class Inputs:
+class RequestInputs:
     """What decisions read, beside what every request has.
 
     Attributes:
+        decisive: lower-case names of the headers that a Request has, in its order.
         namespaces: of the metadata that the proxy's own config writes.
         messages: how messages are read; None when none is.
         headers: reads the headers of a request whose message is not read.
@@ -72,27 +73,21 @@ class Inputs:
         """
         self.namespaces = namespaces
         self.messages = messages
-        self._decisive = tuple(sorted(headers))
-        names = headers | {COOKIE, _REQUEST_ID, _TRACE}
+        self.decisive = tuple(sorted(headers))
+        names = headers | {COOKIE, REQUEST_ID, TRACE}
         guarded = headers | given
         self.headers = HeaderReader(names, guarded)
         self.message_headers = HeaderReader(names | protocols.HEADERS, guarded | protocols.HEADERS)
-
-    def decisive(self, headers: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
-        """Return what a Request has of the headers."""
-        found = tuple([(name, headers[name]) for name in self._decisive if name in headers])
-        shared: tuple[tuple[str, str], ...] = held(found)
-        return shared
 
     def metadata(self, sent: Mapping[str, bytes]) -> tuple[tuple[str, bytes], ...]:
         """Return what a Request has of the metadata."""
         return tuple([(name, sent[name]) for name in self.namespaces if name in sent])
 
 
-def traced(headers: Mapping[str, str]) -> tuple[str, str]:
-    """Return what correlates: the request's id, and the trace's id of a valid ``traceparent``."""
-    trace = _TRACEPARENT.fullmatch(headers[_TRACE]) if _TRACE in headers else None
-    return headers.get(_REQUEST_ID, ""), trace[1] if trace else ""
+def trace_id_of(headers: Mapping[str, str]) -> str:
+    """Return the trace's id of a valid W3C ``traceparent``, else ""."""
+    trace = _TRACEPARENT.fullmatch(headers.get(TRACE, ""))
+    return trace[1] if trace else ""
 
 
 @lru_cache(_HELD)

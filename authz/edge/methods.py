@@ -6,7 +6,7 @@ A transport serves these, whatever it is made of. A further dialect is a folder 
 from collections.abc import Mapping
 from typing import Final, Protocol
 
-from authz.edge.agentgateway import ExtMcp
+from authz.edge.agentgateway import McpGuardrails
 from authz.edge.clock import TimeRemaining
 from authz.edge.envoy import Authorization
 from authz.edge.service import Service
@@ -31,7 +31,7 @@ Methods = Mapping[str, Mapping[str, Method]]
 
 def methods_of(service: Service) -> Methods:
     """Return what is answered for a service, by the names of gRPC services and of their methods."""
-    authorization, ext_mcp = Authorization(service), ExtMcp(service)
+    authorization, ext_mcp = Authorization(service), McpGuardrails(service)
     return {
         AUTHORIZATION: {"Check": authorization.check},
         EXT_MCP: {

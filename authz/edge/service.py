@@ -63,7 +63,7 @@ class Service:
     Attributes:
         snapshot: what decides now; a new one may take its place at any time. Whoever reads a check
             by one has it decided by the same.
-        begin: gives the moment at which a check is begun.
+        clock: the time, by which a dialect says when a check was begun.
         judge: what a snapshot says of a request, neither recorded nor remembered.
     """
 
@@ -75,7 +75,7 @@ class Service:
         self._metrics = parts.metrics
         self._revocations = parts.revocations
         self._monotonic = parts.clock.monotonic
-        self.begin = parts.clock.moment
+        self.clock = parts.clock
         learning = Learning({KeyNeeded: KeyLearner(parts.keys)}, parts.bulkhead)
         self._decider = Decider(
             learning, parts.replays, parts.bulkhead, parts.is_overloaded, parts.clock
@@ -99,23 +99,24 @@ class Service:
     ) -> Answered:
         """Decide a check that was read by the snapshot, record it, count it. Never raises."""
         request, is_hit = check.request, False
+        now, monotonic = begun
         try:
             try:
                 # Before the decision, so that a change in it shows. Both only grow: the sum is the
                 # same only if neither has changed.
                 generation = self._keys.generation + self._revocations.generation
-                entry = snapshot.cache.get(request, *begun, generation)
+                entry = snapshot.cache.get(request, now, monotonic, generation)
                 is_hit = entry is not None
                 if entry is None:
                     decision = self._decider.decide(
-                        snapshot, check, begun[0], time_remaining, decision_id
+                        snapshot, check, now, time_remaining, decision_id
                     )
                     entry = _made_ready(snapshot, request, decision, begun, generation)
             except Exception as error:  # noqa: BLE001 - the law: whatever it was, it is a deny
                 log_fault(error)
                 reason = Reason.INTERNAL_ERROR
                 entry = refusal_of(snapshot, request.protocol, reason, "see the log")
-            return self._recorded(snapshot, check, entry, begun, decision_id, is_hit=is_hit)
+            return self._recorded(snapshot, check, entry, begun, decision_id, is_hit)
         except Exception as error:  # noqa: BLE001 - likewise, where not even that can be recorded
             log_fault(error)
             return self.last_resort(decision_id, check)
@@ -128,7 +129,7 @@ class Service:
             snapshot = self.snapshot
             reason, detail = _told(error)
             entry = refusal_of(snapshot, check.request.protocol, reason, detail)
-            return self._recorded(snapshot, check, entry, begun, decision_id, is_hit=False)
+            return self._recorded(snapshot, check, entry, begun, decision_id, False)
         except Exception as another:  # noqa: BLE001 - likewise
             log_fault(another)
             return self.last_resort(decision_id, check)
@@ -137,15 +138,14 @@ class Service:
         """Return the refusal that needs nothing to be made. It leaves no record."""
         return Answered(check, self._last_resort, decision_id)
 
-    def _recorded(
+    def _recorded(  # noqa: PLR0917 - hot path: a name costs more than a place
         self,
         snapshot: Snapshot,
         check: DecodedCheck,
         entry: Entry,
         begun: Moment,
         decision_id: str,
-        *,
-        is_hit: bool,
+        is_hit: bool,  # noqa: FBT001 - likewise
     ) -> Answered:
         """Leave the record and the count, by which an allow may still be refused."""
         now, monotonic = begun

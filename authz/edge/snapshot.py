@@ -8,7 +8,7 @@ from authz.core.authorizer import Authorizer
 from authz.core.decision import Allow
 from authz.core.request import Operation
 from authz.edge.cache import CacheSettings, CacheStatus, DecisionCache
-from authz.edge.inputs import Inputs
+from authz.edge.inputs import RequestInputs
 from authz.edge.rendering import Renderer
 
 
@@ -46,7 +46,7 @@ class Snapshot:
     """One version of the settings, compiled: swapped as a whole, never changed."""
 
     authorizer: Authorizer
-    inputs: Inputs
+    inputs: RequestInputs
     renderer: Renderer
     cache_settings: CacheSettings
     policy_version: str

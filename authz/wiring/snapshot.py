@@ -23,7 +23,7 @@ from authz.core.request import DPOP, XFCC
 from authz.core.revocations import RevocationError
 from authz.core.routes import Routes
 from authz.edge.identity_headers import owned_headers
-from authz.edge.inputs import Inputs, MessageInputs
+from authz.edge.inputs import MessageInputs, RequestInputs
 from authz.edge.rendering import Renderer
 from authz.edge.response import Responder
 from authz.edge.snapshot import Snapshot
@@ -168,7 +168,7 @@ def _claims_of(policies: Iterable[Policy]) -> frozenset[str]:
     return frozenset[str]().union(*(policy.claims for policy in policies))
 
 
-def build_inputs(config: Config, policies: Sequence[Policy]) -> Inputs:
+def build_inputs(config: Config, policies: Sequence[Policy]) -> RequestInputs:
     """Return what decisions by these policies read.
 
     What none of them reads is no part of a cache key.
@@ -178,7 +178,7 @@ def build_inputs(config: Config, policies: Sequence[Policy]) -> Inputs:
     if any(profile.identity == "xfcc" for profile in profiles):
         headers.add(XFCC)
     namespaces = {one.namespace for one in profiles if one.identity == "metadata"}
-    return Inputs(
+    return RequestInputs(
         frozenset(headers),
         tuple(sorted(namespaces)),
         _messages_of(config, policies),

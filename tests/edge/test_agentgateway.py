@@ -13,7 +13,7 @@ from authz.core.reason import Reason
 from authz.edge.agentgateway.reader import BEFORE, REQUEST, read_response
 from authz.edge.agentgateway.writer import request_result, response_refused
 from authz.edge.answered import UNREADABLE, Answered
-from authz.edge.inputs import Inputs
+from authz.edge.inputs import RequestInputs
 from authz.edge.methods import EXT_MCP
 from authz.edge.rendering import Rendered
 from authz.edge.response import Response
@@ -204,7 +204,7 @@ def test_notifications(gateway: Gateway) -> None:
 
 def test_a_token_is_in_no_metadata() -> None:
     """The client's request, as a result's metadata has it, is no metadata of the check."""
-    inputs = Inputs(frozenset(), (REQUEST, BEFORE, "agentgateway.source"))
+    inputs = RequestInputs(frozenset(), (REQUEST, BEFORE, "agentgateway.source"))
     asked = read_response(inputs, response("tools/list", TOOLS, token="secret"), "id")
     request = asked.checks["github"].request
 

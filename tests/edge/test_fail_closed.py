@@ -14,8 +14,10 @@ from authz._pb import ext_authz_pb2 as pb
 from authz.core.decision import Agent, Deny
 from authz.core.reason import Denied, Reason
 from authz.core.spiffe import SpiffeId
-from authz.edge.envoy.writer import AnswerTemplate
+from authz.edge.answered import UNREADABLE, Answered
+from authz.edge.envoy.writer import check_response
 from authz.edge.identity_headers import HeaderSettings
+from authz.edge.rendering import Rendered
 from authz.edge.response import Responder
 from lab.mesh import PAYMENTS, TRAVEL
 from lab.storm import CHECK
@@ -42,8 +44,8 @@ def test_every_reason_refuses(reason: Reason) -> None:
     """Every reason makes a refusal with its status, for Envoy and for the client."""
     responder = Responder(HeaderSettings(), ("authorization",), ("ES256",))
     for deny in (Deny(reason), Deny(reason, agent=Agent(SpiffeId.parse(TRAVEL)))):
-        template = AnswerTemplate.of(responder.respond(deny, "v"))
-        raw = template.complete("a" * 32, 0.0, is_hit=False)
+        rendered = Rendered(responder.respond(deny, "v"), b"", reason)
+        raw = check_response(Answered(UNREADABLE, rendered, "a" * 32))
         answer = pb.CheckResponse.FromString(raw)
 
         assert answer.status.code != 0

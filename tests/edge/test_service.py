@@ -25,7 +25,7 @@ from authz.edge.cache import CacheSettings, DecisionCache, Entry
 from authz.edge.envoy.reader import read_check
 from authz.edge.envoy.writer import OVERWRITE
 from authz.edge.identity_headers import escaped
-from authz.edge.inputs import Inputs
+from authz.edge.inputs import RequestInputs
 from authz.edge.rendering import Rendered
 from authz.edge.response import Response
 from lab.mesh import ISSUER, ORCHESTRATOR, PAYMENTS, TRAVEL
@@ -312,7 +312,7 @@ def test_cache_keys_do_not_collide(pairs: list[tuple[str, str]]) -> None:
 
 def test_requests_share_their_long_texts() -> None:
     """Requests with one token and one certificate hold each once, however many are remembered."""
-    inputs = Inputs(frozenset({"authorization"}))
+    inputs = RequestInputs(frozenset({"authorization"}))
     headers = [("authorization", "t" * 900)]
     first, second = (
         read_check(inputs, check_request(None, headers, certificate="c" * 900)).request
@@ -348,7 +348,7 @@ def test_ids_for_correlation(shared_world: World) -> None:
     headers = [("x-request-id", "abc"), ("traceparent", "nonsense")]
     for raw in (False, True):
         message = check_request(shared_world.svid, headers, raw_headers=raw)
-        check = read_check(Inputs(frozenset()), message)
+        check = read_check(RequestInputs(frozenset()), message)
         assert (check.request_id, check.trace_id) == ("abc", "")
 
 
@@ -356,7 +356,7 @@ def test_header_map_bytes_that_are_no_utf8() -> None:
     """Bytes that are no UTF-8 become a character that no token has."""
     message = pb.CheckRequest()
     message.attributes.request.http.header_map.headers.add(key="Authorization", raw_value=b"\xff")
-    request = read_check(Inputs(frozenset({"authorization"})), message).request
+    request = read_check(RequestInputs(frozenset({"authorization"})), message).request
 
     assert request.header("authorization") == "\ufffd"
 

@@ -20,7 +20,7 @@ from authz.core.reason import Denied, Reason
 from authz.core.request import Call, Request
 from authz.edge.agentgateway import reader, writer
 from authz.edge.agentgateway.list_filter import Item, Listing
-from authz.edge.agentgateway.reader import MCP, GuardrailCheck
+from authz.edge.agentgateway.reader import MCP, GuardrailRequest
 from authz.edge.answered import Answered, DecodedCheck
 from authz.edge.clock import TimeRemaining
 from authz.edge.ids import new_decision_id
@@ -32,7 +32,7 @@ MAX_LIST_SECONDS: Final = 2.0
 _UNREADABLE: Final = DecodedCheck(Request("", "", "", protocol=MCP))
 
 
-class ExtMcp:
+class McpGuardrails:
     """The methods of ``agentgateway.dev.ext_mcp.ExtMcp``."""
 
     def __init__(self, service: Service) -> None:
@@ -66,7 +66,7 @@ class ExtMcp:
         return result.SerializeToString()
 
 
-def _before(check: "_Check", asked: GuardrailCheck) -> tuple[list[Answered], frozenset[str]]:
+def _before(check: "_Check", asked: GuardrailRequest) -> tuple[list[Answered], frozenset[str]]:
     """Return the answers that count for a call, and the headers that are left to the gateway."""
     if asked.listed is None:
         return check.answers(asked), frozenset()
@@ -75,7 +75,7 @@ def _before(check: "_Check", asked: GuardrailCheck) -> tuple[list[Answered], fro
     return _counting(check.by_target(asked).values()), kept
 
 
-def _after(check: "_Check", asked: GuardrailCheck, result: bytes) -> pb.McpResponseResult:
+def _after(check: "_Check", asked: GuardrailRequest, result: bytes) -> pb.McpResponseResult:
     """Return the answer to a result, by the table that said what of the request is checked."""
     if asked.listed is not None:
         return _cut(check, asked, asked.listed, result)
@@ -87,7 +87,7 @@ def _after(check: "_Check", asked: GuardrailCheck, result: bytes) -> pb.McpRespo
 
 
 def _cut(
-    check: "_Check", asked: GuardrailCheck, listed: Listed, result: bytes
+    check: "_Check", asked: GuardrailRequest, listed: Listed, result: bytes
 ) -> pb.McpResponseResult:
     """Return the answer to a list: what a target has that refuses it is not in it."""
     try:
@@ -123,7 +123,7 @@ class _Check:
         self._time_remaining = time_remaining
 
     def answers(
-        self, asked: GuardrailCheck, unread: tuple[Reason, str] | None = None
+        self, asked: GuardrailRequest, unread: tuple[Reason, str] | None = None
     ) -> list[Answered]:
         """Return what is decided for each target, up to the first refusal; each leaves its record.
 
@@ -136,16 +136,16 @@ class _Check:
                 break
         return answers
 
-    def by_target(self, asked: GuardrailCheck) -> dict[str, Answered]:
+    def by_target(self, asked: GuardrailRequest) -> dict[str, Answered]:
         """Return what is decided for each target, whatever it is for others; each with a record."""
         return {name: self._answer(check) for name, check in asked.checks.items()}
 
     def fault(self, error: Exception) -> Answered:
         """Return the refusal of what could not even be asked."""
-        return self._service.refuse(error, self._service.begin(), self.id, _UNREADABLE)
+        return self._service.refuse(error, self._service.clock.moment(), self.id, _UNREADABLE)
 
     def _answer(self, check: DecodedCheck) -> Answered:
-        begun = self._service.begin()
+        begun = self._service.clock.moment()
         return self._service.answer(self.snapshot, check, begun, self._time_remaining, self.id)
 
     def only(self, listing: Listing, answers: Mapping[str, Answered]) -> bytes | None:

@@ -21,7 +21,7 @@ from authz.core.protocols.mcp_methods import LISTEN, METHODS, Listed, is_notific
 from authz.core.request import XFCC, Request, credentials_elsewhere
 from authz.core.routes import Route
 from authz.edge.answered import DecodedCheck
-from authz.edge.inputs import COOKIE, Inputs, MessageInputs, traced
+from authz.edge.inputs import COOKIE, REQUEST_ID, MessageInputs, RequestInputs, trace_id_of
 
 REQUEST: Final = "agentgateway.request"  # the metadata entry with the client's request
 BEFORE: Final = "agentgateway.before"  # and that with what was answered before the call
@@ -40,7 +40,7 @@ _LEFT_OUT: Final = protocols.HEADERS | {XFCC}
 _Headers = Iterable[tuple[str, bytes]]
 
 
-class GuardrailCheck(msgspec.Struct, frozen=True, gc=False):
+class GuardrailRequest(msgspec.Struct, frozen=True, gc=False):
     """What the gateway asks about, whether before a call or after it.
 
     Attributes:
@@ -106,8 +106,8 @@ class _Field(NamedTuple):
 
 
 def read_request(
-    inputs: Inputs, message: pb.McpRequest, check_id: str, proxy: str = ""
-) -> GuardrailCheck:
+    inputs: RequestInputs, message: pb.McpRequest, check_id: str, proxy: str = ""
+) -> GuardrailRequest:
     """Read a call that is to be made. ``check_id`` names this check, and no other."""
     params = message.mcp_request if message.HasField("mcp_request") else None
     headers = [(header.key, header.value) for header in message.headers]
@@ -115,8 +115,8 @@ def read_request(
 
 
 def read_response(
-    inputs: Inputs, message: pb.McpResponse, check_id: str, proxy: str = ""
-) -> GuardrailCheck:
+    inputs: RequestInputs, message: pb.McpResponse, check_id: str, proxy: str = ""
+) -> GuardrailRequest:
     """Read a call that was made, whose result has come. Its headers are in the metadata, if any."""
     described = _struct(message.metadata_context.fields.get(REQUEST))
     headers = list(_described_headers(described))
@@ -155,11 +155,11 @@ def _presented(
 
 
 def _read(
-    inputs: Inputs, message: pb.McpRequest | pb.McpResponse, presented: _Presented
-) -> GuardrailCheck:
+    inputs: RequestInputs, message: pb.McpRequest | pb.McpResponse, presented: _Presented
+) -> GuardrailRequest:
     described = _struct(message.metadata_context.fields.get(REQUEST)).fields
     prefixed = described.get("prefixed")
-    return GuardrailCheck(
+    return GuardrailRequest(
         presented.method,
         {name: _decoded(inputs, presented, name) for name in _targets(message.service_names)},
         header_names=frozenset([field.key for field in presented.fields]),
@@ -175,7 +175,7 @@ def _targets(names: Iterable[bytes]) -> list[str]:
     return [name if _TARGET.fullmatch(name) else "" for name in found]
 
 
-def _decoded(inputs: Inputs, presented: _Presented, target: str) -> DecodedCheck:
+def _decoded(inputs: RequestInputs, presented: _Presented, target: str) -> DecodedCheck:
     """Return the call as a check of one target.
 
     It is one of MCP, whatever the route says: where the route's messages are not, it is refused.
@@ -185,18 +185,13 @@ def _decoded(inputs: Inputs, presented: _Presented, target: str) -> DecodedCheck
     route = messages.route_of(target, path, {}) if messages else None
     reader = inputs.message_headers if route else inputs.headers
     headers, twins = reader.read({}, presented.fields)
-    asked = _NO_MESSAGE
-    if messages and route:
-        asked = protocols.read(route.protocol, _sent(messages, route, presented, headers))
-        if route.protocol == MCP and presented.method == LISTEN and not presented.has_params:
-            # The gateway never shows what a client listens to: so it may be anything.
-            asked = protocols.Message(LISTENING_UNSEEN, asked.ids)
+    asked = _message(messages, route, presented, headers) if messages and route else _NO_MESSAGE
     cookie = headers.get(COOKIE, "")
     request = Request(
         _POST,
         target,
         path,
-        inputs.decisive(headers),
+        tuple([(name, headers[name]) for name in inputs.decisive if name in headers]),
         metadata=inputs.metadata(presented.metadata),
         elsewhere=credentials_elsewhere(query, cookie),
         protocol=MCP,
@@ -204,7 +199,18 @@ def _decoded(inputs: Inputs, presented: _Presented, target: str) -> DecodedCheck
         unread=asked.unread,
         proxy=presented.proxy,
     )
-    return DecodedCheck(request, *traced(headers), asked.ids, twins, presented.attempt)
+    request_id, trace_id = headers.get(REQUEST_ID, ""), trace_id_of(headers)
+    return DecodedCheck(request, request_id, trace_id, asked.ids, twins, presented.attempt)
+
+
+def _message(
+    messages: MessageInputs, route: Route, presented: _Presented, headers: Mapping[str, str]
+) -> protocols.Message:
+    asked = protocols.read(route.protocol, _sent(messages, route, presented, headers))
+    if route.protocol == MCP and presented.method == LISTEN and not presented.has_params:
+        # The gateway never shows what a client listens to: so it may be anything.
+        return protocols.Message(LISTENING_UNSEEN, asked.ids)
+    return asked
 
 
 def _sent(

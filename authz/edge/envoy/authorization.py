@@ -14,6 +14,7 @@ class Authorization:
     def __init__(self, service: Service) -> None:
         """Take who decides."""
         self._service = service
+        self._wall, self._monotonic = service.clock.wall, service.clock.monotonic
         check_response(service.last_resort(""))  # encoded beforehand, so that it can't fail
 
     def check(self, data: bytes, time_remaining: TimeRemaining, proxy: str = "") -> bytes:
@@ -25,7 +26,7 @@ class Authorization:
         service = self._service
         decision_id = new_decision_id()
         try:
-            begun = service.begin()
+            begun = self._wall(), self._monotonic()
             snapshot = service.snapshot  # one, that reads and decides
             try:
                 message = pb.CheckRequest.FromString(data)

@@ -13,14 +13,22 @@ from authz.core import protocols
 from authz.core.request import DPOP, Request, credentials_elsewhere
 from authz.core.routes import Route
 from authz.edge.answered import DecodedCheck
-from authz.edge.inputs import COOKIE, Inputs, MessageInputs, held, traced
+from authz.edge.inputs import (
+    COOKIE,
+    REQUEST_ID,
+    TRACE,
+    MessageInputs,
+    RequestInputs,
+    held,
+    trace_id_of,
+)
 
 MAX_REQUEST_BYTES: Final = "authz_max_request_bytes"  # the context extension with that limit
 _NUMBER: Final = re.compile(r"[0-9]{1,12}")
 _PLAIN: Final = protocols.Message(())  # of a route where none is read
 
 
-def read_check(inputs: Inputs, message: pb.CheckRequest, proxy: str = "") -> DecodedCheck:
+def read_check(inputs: RequestInputs, message: pb.CheckRequest, proxy: str = "") -> DecodedCheck:
     """Return the request as the proxy presented it. Never fails: what is absent is empty."""
     attributes = message.attributes
     source, http = attributes.source, attributes.request.http
@@ -30,11 +38,12 @@ def read_check(inputs: Inputs, message: pb.CheckRequest, proxy: str = "") -> Dec
     extensions = dict(context) if len(context) else {}
     messages = inputs.messages
     route = messages.route_of(host, path, extensions) if messages else None
-    reader = inputs.message_headers if route else inputs.headers
     fields = http.header_map.headers if http.HasField("header_map") else ()
-    headers, twins = reader.read(http.headers, fields)
-    asked = _PLAIN
-    if messages and route:
+    if messages is None or route is None:
+        headers, twins = inputs.headers.read(http.headers, fields)
+        asked = _PLAIN
+    else:
+        headers, twins = inputs.message_headers.read(http.headers, fields)
         sent = _sent(messages, route, attributes, headers, extensions=extensions, proxy=proxy)
         asked = protocols.read(route.protocol, sent)
     cookie = headers.get(COOKIE, "")
@@ -42,7 +51,7 @@ def read_check(inputs: Inputs, message: pb.CheckRequest, proxy: str = "") -> Dec
         http.method,
         host,
         path,
-        inputs.decisive(headers),
+        held(tuple([(name, headers[name]) for name in inputs.decisive if name in headers])),
         source.principal,
         held(source.certificate),
         tuple(sorted(extensions.items())) if extensions else (),
@@ -54,7 +63,9 @@ def read_check(inputs: Inputs, message: pb.CheckRequest, proxy: str = "") -> Dec
         proxy,
     )
     attempt = _attempt(attributes) if DPOP in headers else b""  # the one single-use proof
-    return DecodedCheck(request, *traced(headers), asked.ids, twins, attempt)
+    trace_id = trace_id_of(headers) if TRACE in headers else ""
+    request_id = headers.get(REQUEST_ID, "")
+    return DecodedCheck(request, request_id, trace_id, asked.ids, twins, attempt)
 
 
 def _sent(

@@ -21,13 +21,12 @@ from authz._pb import ext_authz_pb2 as pb
 from authz.core.reason import Reason
 from authz.edge.answered import Answered
 from authz.edge.refusal import jsonrpc_error
-from authz.edge.rendering import Rendered
 from authz.edge.response import ID_PLACE, Response
 
 OVERWRITE: Final = pb.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
 
 
-class AnswerTemplate(msgspec.Struct, frozen=True, gc=False):
+class ResponseTemplate(msgspec.Struct, frozen=True, gc=False):
     """A response as wire bytes, into which go a decision id and what differs from use to use.
 
     A cached decision has one of these: made once, completed for each request. The id has its places
@@ -55,50 +54,27 @@ class AnswerTemplate(msgspec.Struct, frozen=True, gc=False):
         place = ID_PLACE.encode()
         return cls(tuple(data.split(place)), tuple(error.split(place)) if error else ())
 
-    def complete(
-        self,
-        decision_id: str,
-        valid_until: float,
-        is_hit: bool,  # noqa: FBT001 - hot path
-        ids: tuple[bytes, ...] = (),
-        twins: tuple[str, ...] = (),
-    ) -> bytes:
-        """Return the bytes of the CheckResponse.
-
-        With this id, 32 lower-case hex characters; how long a proxy may go by it, in unix seconds;
-        whether it was remembered; for the JSON-RPC requests of these ids, as JSON; and, of an allow
-        only, with these further headers to remove.
-        """
-        text = decision_id.encode("ascii")
-        body = text.join(self.pieces)
-        if self.error:
-            denied = pb.DeniedHttpResponse(body=jsonrpc_error(text.join(self.error), ids).decode())
-            body += pb.CheckResponse(denied_response=denied).SerializeToString()
-        if twins:
-            removed = pb.OkHttpResponse(headers_to_remove=twins)
-            body += pb.CheckResponse(ok_response=removed).SerializeToString()
-        return body + (_HIT if is_hit else _MISS) + _double(valid_until)
-
-
-def template_of(rendered: Rendered) -> AnswerTemplate:
-    """Return the decision's wire bytes, made when they are first asked for."""
-    template = rendered.encoded
-    if isinstance(template, AnswerTemplate):
-        return template
-    template = rendered.encoded = AnswerTemplate.of(rendered.response)
-    return template
-
 
 def check_response(answered: Answered) -> bytes:
-    """Return the serialised CheckResponse."""
+    """Return the serialised CheckResponse.
+
+    The id is lower-case hex characters, as long as its place. The ids of JSON-RPC requests go into
+    a refusal of such; the twins are further headers to remove, of an allow only.
+    """
     rendered, check = answered.rendered, answered.check
-    return template_of(rendered).complete(
-        answered.decision_id,
-        answered.valid_until,
-        answered.is_hit,
-        check.ids,
-        check.twins if rendered.reason is None else (),
-    )
+    template = rendered.encoded
+    if not isinstance(template, ResponseTemplate):
+        template = rendered.encoded = ResponseTemplate.of(rendered.response)
+    text = answered.decision_id.encode("ascii")
+    body = text.join(template.pieces)
+    if template.error:
+        error = jsonrpc_error(text.join(template.error), check.ids)
+        denied = pb.DeniedHttpResponse(body=error.decode())
+        body += pb.CheckResponse(denied_response=denied).SerializeToString()
+    if check.twins and rendered.reason is None:
+        removed = pb.OkHttpResponse(headers_to_remove=check.twins)
+        body += pb.CheckResponse(ok_response=removed).SerializeToString()
+    return body + (_HIT if answered.is_hit else _MISS) + _double(answered.valid_until)
 
 
 def _use(cache: str) -> bytes:
