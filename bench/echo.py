@@ -21,11 +21,12 @@ from unittest import mock
 
 import grpc
 
+from authz.edge.check_pool import CheckPool
+from authz.edge.methods import AUTHORIZATION
 from authz.edge.settings import ServerSettings
 from authz.server import run
 from authz.server.calls import Received
-from authz.server.pool import CheckPool
-from authz.server.transport import SERVICE, Transport
+from authz.server.transport import Transport
 
 THREADS = 4
 RECORDING = (
@@ -75,8 +76,10 @@ class Echo:
 def bare(address: str, file: Path) -> None:
     """Our transport, and a constant answer."""
     settings = ServerSettings(listen=(address,))
-    echo = Echo(file.read_bytes())
-    transport = Transport(settings, echo, None, None, CheckPool(THREADS))  # type: ignore[arg-type]
+    methods = {AUTHORIZATION: {"Check": Echo(file.read_bytes()).check}}
+    pool = CheckPool(THREADS, settings.max_queued)
+    transport = Transport(settings, methods, None, None, pool)  # type: ignore[arg-type]
+    pool.start()
     transport.start()
     transport.set_serving(serving=True)
     threading.Event().wait()
@@ -87,7 +90,9 @@ def stock(address: str, file: Path) -> None:
     echo = Echo(file.read_bytes())
     handlers = {"Check": grpc.unary_unary_rpc_method_handler(echo.check)}
     server = grpc.server(ThreadPoolExecutor(THREADS))
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
+    server.add_generic_rpc_handlers(
+        (grpc.method_handlers_generic_handler(AUTHORIZATION, handlers),)
+    )
     server.add_insecure_port(address)
     server.start()
     threading.Event().wait()

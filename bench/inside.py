@@ -26,9 +26,12 @@ from authz.core.policy import (
 from authz.core.request import Operation, Request
 from authz.core.routes import Route
 from authz.core.spiffe import SpiffeId
+from authz.edge.answered import UNREADABLE, Answered
 from authz.edge.cache import CacheSettings, DecisionCache, Entry
-from authz.edge.envoy import HeaderSettings, Writer
+from authz.edge.envoy.writer import check_response
+from authz.edge.identity_headers import HeaderSettings
 from authz.edge.rendering import Renderer
+from authz.edge.response import Responder
 from lab.issuer import make_key
 from lab.mesh import ISSUER, TRAVEL
 
@@ -96,13 +99,15 @@ class _Maker:
 
 
 def _renderer() -> Renderer:
-    return Renderer(Writer(HeaderSettings(), ("authorization",), ("ES256",)), "v" * 16)
+    return Renderer(Responder(HeaderSettings(), ("authorization",), ("ES256",)), "v" * 16)
 
 
 def _entry(renderer: Renderer, whose: Delegation, path: str) -> Entry:
     allow = Allow(AGENT, whose, Grant("finance-read/0", "finance-read/0"), 2e9)
     operation = AuditOperation("GET", "mcp.corp.example", path, "")
-    return Entry(renderer.render(allow), encode_operation(operation), 2e9, 1e9, 0)
+    rendered = renderer.render(allow)
+    check_response(Answered(UNREADABLE, rendered, "0" * 32))  # a proxy's bytes are kept with it
+    return Entry(rendered, encode_operation(operation), 2e9, 1e9, 0)
 
 
 def memory_of_decisions(count: int, tokens: int) -> float:

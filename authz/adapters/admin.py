@@ -75,10 +75,15 @@ class AdminServer:
                 self.address = f"{host}:{server.server_port}"
         except (OSError, OverflowError) as error:
             raise AdminError(f"can't listen on {self.address} for admin: {error}") from None
-        self._server = server
-        threading.Thread(
+        thread = threading.Thread(
             target=server.serve_forever, args=(_POLL_SECONDS,), name="admin", daemon=True
-        ).start()
+        )
+        try:
+            thread.start()
+        except RuntimeError as error:  # the system has no more threads
+            server.server_close()
+            raise AdminError(f"can't listen on {self.address} for admin: {error}") from None
+        self._server = server
 
     def close(self) -> None:
         """Stop listening."""

@@ -5,6 +5,7 @@ The store of one process. Replicas that must share what was used put another beh
 
 import heapq
 import threading
+from dataclasses import dataclass
 from typing import Protocol
 
 from pydantic import Field
@@ -33,6 +34,19 @@ class ReplayStore(Protocol):
         """
 
 
+@dataclass(frozen=True, slots=True)
+class ReplayStatus:
+    """How full the store is.
+
+    Attributes:
+        remembered: proofs that were used and would be good again, as of the last use.
+        limit: how many are remembered at most; then requests with one are refused.
+    """
+
+    remembered: int
+    limit: int
+
+
 class MemoryReplayStore:
     """Remembers in this process."""
 
@@ -58,6 +72,6 @@ class MemoryReplayStore:
             self._attempts[once.key] = attempt
             heapq.heappush(self._ends, (once.expires_at, once.key))
 
-    def __len__(self) -> int:
-        """Marks held."""
-        return len(self._attempts)
+    def status(self) -> ReplayStatus:
+        """Return how full it is."""
+        return ReplayStatus(len(self._attempts), self._limit)

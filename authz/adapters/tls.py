@@ -28,7 +28,6 @@ from authz.adapters.files import (
     STABLE_SECONDS,
     BeingWrittenError,
     FileState,
-    Reload,
     Rest,
     read_whole,
 )
@@ -129,6 +128,8 @@ class _WorkloadApi:
         self._address = address
         self._stopping = threading.Event()
         self._files = self._fetched()  # raises TlsError: without one there is no start
+
+    def start(self) -> None:
         threading.Thread(target=self._run, name="workload api", daemon=True).start()
 
     def files(self) -> _Files:
@@ -173,12 +174,23 @@ class _WorkloadApi:
             raise TlsError(f"the Workload API: {type(error).__name__}") from None
 
 
-class ServerTls:
-    """Our side of the connections, and who may be on the other.
+@dataclass(frozen=True, slots=True)
+class TlsStatus:
+    """How our certificate is doing.
 
     Attributes:
-        reloads: how many changed certificates were taken, and refused.
+        taken: changed certificates that were taken.
+        refused: changed certificates that were not, as they were invalid.
+        not_after: unix seconds, when the certificate in use ends.
     """
+
+    taken: int
+    refused: int
+    not_after: float
+
+
+class ServerTls:
+    """Our side of the connections, and who may be on the other."""
 
     def __init__(self, settings: TlsSettings) -> None:
         """Read the files. Raises TlsError."""
@@ -188,16 +200,16 @@ class ServerTls:
         self._rest = Rest()
         self._fault = ""  # the last one that was told
         self._closing = threading.Event()
-        self.reloads: dict[str, int] = dict.fromkeys(Reload, 0)
+        self._taken = 0
+        self._refused = 0
         api = settings.workload_api
         self._workload_api = _WorkloadApi(api) if api is not None else None
         self._seen = self._read()
         self._material = self._seen.checked()
 
-    @property
-    def not_after(self) -> float:
-        """When the certificate in use ends, unix seconds."""
-        return self._material.not_after
+    def status(self) -> TlsStatus:
+        """Return how our certificate is doing."""
+        return TlsStatus(self._taken, self._refused, self._material.not_after)
 
     @property
     def authorities(self) -> tuple[x509.Certificate, ...]:
@@ -222,8 +234,10 @@ class ServerTls:
             require_client_authentication=True,
         )
 
-    def watch(self) -> None:
+    def start(self) -> None:
         """Begin to look for changes where no handshake does."""
+        if self._workload_api is not None:
+            self._workload_api.start()
         threading.Thread(target=self._watch, name="tls", daemon=True).start()
 
     def _watch(self) -> None:
@@ -269,14 +283,14 @@ class ServerTls:
                 if not isinstance(error.__cause__, BeingWrittenError):
                     self._refuse(str(error))
                 return
-            self.reloads[Reload.TAKEN] += 1
+            self._taken += 1
             _log.info("certificate reloaded")
 
     def _refuse(self, fault: str) -> None:
         """Tell what is wrong with a change, once."""
         if fault != self._fault:
             self._fault = fault
-            self.reloads[Reload.REFUSED] += 1
+            self._refused += 1
             _log.error("certificate not reloaded; the last valid one stays in use: %s", fault)
 
     def allows(self, caller: SpiffeId) -> bool:

@@ -41,7 +41,7 @@ from authz.review.keys import fetch_all
 from authz.review.resource_metadata import NoResourceError, resource_metadata
 from authz.server import StartError, run
 from authz.server.json_log import logging_to_stderr
-from authz.wiring import BuildError, version_of
+from authz.wiring import BuildError, compute_policy_version
 
 HEALTH_SECONDS: Final = 2.0
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
@@ -90,7 +90,7 @@ def _check(options: argparse.Namespace) -> int:
         f"{options.config}: fine: {_count(len(config.issuers), 'issuer')}, "
         f"{_count(len(config.agents), 'agent')}, {_count(len(config.principals), 'principal')}, "
         f"{_count(len(config.grants), 'grant')} of {_count(rules, 'rule')}; "
-        f"policy version {version_of(config)}"
+        f"policy version {compute_policy_version(config)}"
     )
     return FAILED if found.warnings and options.strict else FINE
 

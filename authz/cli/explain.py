@@ -31,7 +31,7 @@ from authz.review.explain import (
     explain,
 )
 from authz.review.search import what_can, who_can
-from authz.wiring import policy_of
+from authz.wiring import build_policy
 
 _AGE: Final = re.compile(r"([0-9]{1,9})(s|m|h|d)")
 _UNIT_SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -243,7 +243,7 @@ def _who_can(options: argparse.Namespace) -> int:
     except Denied as denied:
         complain(f"authz: no agent may: {denied.reason.code}: {denied.detail}")
         return FAILED
-    found = who_can(policy_of(config), operation)
+    found = who_can(build_policy(config), operation)
     print("\n".join(found.lines()))
     return FINE if found else FAILED
 
@@ -264,7 +264,7 @@ def _what_can(options: argparse.Namespace) -> int:
         claims=_claims(options),
     )
     delegation = assumed(config, question, 0.0) if options.principal else None
-    found = what_can(policy_of(config), agent, delegation)
+    found = what_can(build_policy(config), agent, delegation)
     print("\n".join(found.lines()))
     return FINE if found else FAILED
 

@@ -39,7 +39,7 @@ from authz.core.policy import (
 from authz.core.routes import RouteSettings
 from authz.core.settings import FileText, Settings
 from authz.edge.cache import CacheSettings
-from authz.edge.envoy import HeaderSettings
+from authz.edge.identity_headers import HeaderSettings
 from authz.edge.settings import ServerSettings
 
 __all__ = [

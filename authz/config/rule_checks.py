@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from authz.config.yaml_document import Place
 from authz.core.conditions import CLAIMS, HEADERS, Listed
-from authz.edge.envoy import HeaderSettings, owned_headers
+from authz.edge.identity_headers import HeaderSettings, owned_headers
 
 Found = Iterator[tuple[Place, str]]
 _LISTS: Final = {CLAIMS: "claims", HEADERS: "headers"}  # of the section conditions

@@ -1,10 +1,18 @@
 """The pipeline: who calls, on whose behalf, and may they. The order of the checks is written here.
 
-It is code, never configuration: each step takes what only the step before can make, so a wrong
-order does not pass the type checker. The whole is a function of the request, the settings, the key
-sets, what was revoked, and the time; it does no I/O, reads no clock and logs nothing. What needs
-the world for its answer comes after, in ``authz.edge.decider``, and can only refuse: 4. whether
-the decision point allows it too, 5. whether a proof is used for the first time.
+1. Who calls: ``Identity.identify`` makes the ``Agent``.
+2. On whose behalf: ``DelegationStep.verify`` makes the ``Delegation``, which must not be revoked.
+3. May they, for this and for all of this: ``PolicyStep`` makes the ``Grant``, and so the ``Allow``.
+4. Must another agree: the decision point is asked, if there is one.
+5. Is it used once: a proof that may not come again is used up.
+
+Steps 1 to 3 are here. They are code, never configuration: each takes what only the step before can
+make, so a wrong order does not pass the type checker. They are a function of the request, the
+settings, the key sets, what was revoked, and the time; they do no I/O, read no clock and log
+nothing. Steps 4 and 5 need the world for their answers, so the edge runs them, after these
+(``authz.edge.decider``): they can only refuse. Where step 2 lacks something that can be learned, a
+key for example, its refusal says so, and the edge may learn it and decide again
+(``authz.edge.learning``). Every refusal of every step is made by ``Progress.refuse``.
 """
 
 from typing import Protocol

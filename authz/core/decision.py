@@ -16,6 +16,7 @@ from math import inf
 import msgspec
 
 from authz.core.choice import Choice
+from authz.core.needs import Need
 from authz.core.reason import BEARER, DPOP_SCHEME, Denied, Reason
 from authz.core.request import Operation
 from authz.core.spiffe import SpiffeId
@@ -172,7 +173,7 @@ class Deny(msgspec.Struct, frozen=True, gc=False):
         rule: the rule that denied, or that came nearest to an allow; "" when none did.
         shadows: what other policies would have said.
         by_policy: whether rules refused it, who had been asked about a known caller.
-        key_issuer, key_id: the key that was not known, when a refresh of the issuer's may help.
+        needs: what was lacking, if another decision may come of learning it; else None.
     """
 
     reason: Reason
@@ -187,8 +188,11 @@ class Deny(msgspec.Struct, frozen=True, gc=False):
     rule: str = ""
     shadows: tuple[Shadow, ...] = ()
     by_policy: bool = False
-    key_issuer: str = ""
-    key_id: str = ""
+    needs: Need | None = None
+
+    def explained(self, more: str) -> "Deny":
+        """Return the same refusal, with more for operators."""
+        return msgspec.structs.replace(self, detail=f"{self.detail}; {more}")
 
 
 class Progress(msgspec.Struct, gc=False):
@@ -232,8 +236,7 @@ class Progress(msgspec.Struct, gc=False):
             rule=denied.rule or self.rule,
             shadows=self.shadows,
             by_policy=self.is_at_policy,
-            key_issuer=denied.issuer,
-            key_id=denied.key_id,
+            needs=denied.needs,
         )
 
 

@@ -8,6 +8,8 @@ agent or principal. ``Denied.detail`` is for operators and stays in the audit lo
 from enum import Enum
 from typing import Final, Self
 
+from authz.core.needs import Need
+
 # google.rpc.Code for ``CheckResponse.status.code``. Anything but 0 refuses; Envoy answers the
 # client with the HTTP status of ``denied_response``, so these only tell our own logs what kind.
 _GRPC_CODES: Final = {400: 3, 401: 16, 403: 7, 413: 11, 503: 14}
@@ -165,8 +167,7 @@ class Denied(Exception):  # noqa: N818 - it is a verdict, not an error
         scheme: of the challenge, if there is one: Bearer, or DPoP where it is in use.
         headers: further headers of the answer, such as ``("dpop-nonce", "...")``.
         rule: the policy's rule that denied, or that came nearest to an allow; "" for none.
-        issuer: the configured issuer whose keys a refresh may bring, with TOKEN_KEY_UNKNOWN only.
-        key_id: the ``kid`` that was not found, with TOKEN_KEY_UNKNOWN only.
+        needs: what was lacking, if another decision may come of learning it; else None.
     """
 
     def __init__(
@@ -178,8 +179,7 @@ class Denied(Exception):  # noqa: N818 - it is a verdict, not an error
         scheme: str = BEARER,
         headers: tuple[tuple[str, str], ...] = (),
         rule: str = "",
-        issuer: str = "",
-        key_id: str = "",
+        needs: Need | None = None,
     ) -> None:
         """Refuse for a reason."""
         super().__init__(reason.code, detail)
@@ -189,5 +189,4 @@ class Denied(Exception):  # noqa: N818 - it is a verdict, not an error
         self.scheme = scheme
         self.headers = headers
         self.rule = rule
-        self.issuer = issuer
-        self.key_id = key_id
+        self.needs = needs

@@ -1,16 +1,30 @@
-"""Who waits for others than us: so many at once, half of them of one agent."""
+"""Caps how many checks wait for others at once, in all and for one agent (a bulkhead)."""
 
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 
 
-class TooManyWaitError(Exception):
+class BulkheadFullError(Exception):
     """So many checks wait that one more may not."""
 
 
-class Waits:
+@dataclass(frozen=True, slots=True)
+class BulkheadStatus:
+    """How full it is.
+
+    Attributes:
+        waiting: checks that wait for others now.
+        limit: how many may at once.
+    """
+
+    waiting: int
+    limit: int
+
+
+class Bulkhead:
     """The places to wait: for a key that may just have been published, or for a decision point.
 
     A bound in all for our own sake, and one for each agent, so that one with made-up keys or ever
@@ -25,17 +39,17 @@ class Waits:
         self._lock = threading.Lock()
         self._agents: Counter[str] = Counter()
 
-    def __len__(self) -> int:
-        """Checks that wait now."""
-        return self._agents.total()
+    def status(self) -> BulkheadStatus:
+        """Return how many wait now."""
+        return BulkheadStatus(self._agents.total(), self._limit)
 
     @contextmanager
     def waiting(self, agent: str) -> Iterator[None]:
-        """Be one of those who wait. Raises TooManyWaitError."""
+        """Be one of those who wait. Raises BulkheadFullError."""
         with self._lock:
             is_full = self._agents.total() >= self._limit
             if is_full or self._agents[agent] >= self._limit_of_one:
-                raise TooManyWaitError
+                raise BulkheadFullError
             self._agents[agent] += 1
         try:
             with self._lend():

@@ -10,6 +10,7 @@ so neither a key that was removed nor a clock that was set back can make it live
 policy begins with an empty cache.
 """
 
+from dataclasses import dataclass
 from sys import getsizeof
 from typing import Final
 
@@ -65,6 +66,17 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     generation: int = -1
 
 
+@dataclass(frozen=True, slots=True)
+class CacheStatus:
+    """How full the cache is.
+
+    Attributes:
+        entries: decisions held, good or stale; one used again may count twice.
+    """
+
+    entries: int
+
+
 class DecisionCache:
     """A bounded map from requests to decisions."""
 
@@ -73,10 +85,11 @@ class DecisionCache:
         self._entries: BoundedMap[Request, Entry] = BoundedMap(
             settings.entries, settings.max_bytes, _bytes_of
         )
+        self._get = self._entries.get  # on the fast path
 
     def get(self, request: Request, now: float, monotonic: float, generation: int) -> Entry | None:
         """The entry, if it is still good. ``now`` in unix seconds."""
-        entry = self._entries.get(request)
+        entry = self._get(request)
         if (
             entry is None
             or now >= entry.valid_until
@@ -90,9 +103,9 @@ class DecisionCache:
         """Remember, unless the cache is off."""
         self._entries.put(request, entry)
 
-    def __len__(self) -> int:
-        """Entries held, good or stale; one used again may count twice."""
-        return len(self._entries)
+    def status(self) -> CacheStatus:
+        """Return how full it is."""
+        return CacheStatus(len(self._entries))
 
 
 def _bytes_of(request: Request, entry: Entry) -> int:

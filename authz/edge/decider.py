@@ -1,89 +1,77 @@
 """A decision on what is not remembered: the pipeline, and what it can't do without the world.
 
-It may wait for an issuer's new key, ask the decision point, and see that a proof comes once only;
-each within the caller's deadline, and not at all when too much waits already.
+The steps are numbered in ``authz.core.authorizer``. What the first three lack may be learned
+(``authz.edge.learning``); then the decision point is asked and a single-use proof is used up. Each
+waits within the caller's deadline only, and not at all when too much waits already.
 """
 
-import math
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final
 
-from authz._pb import ext_authz_pb2 as pb
 from authz.adapters.replay_store import ReplayStore
-from authz.core.bounded_map import Generation
-from authz.core.decision import Agent, Allow, Decision, Deny, Progress
+from authz.core.decision import Allow, Decision, Deny, Progress
 from authz.core.reason import Denied, Reason
 from authz.core.request import Request
-from authz.edge.bulkhead import TooManyWaitError, Waits
-from authz.edge.envoy import attempt_of
+from authz.edge.answered import DecodedCheck
+from authz.edge.bulkhead import Bulkhead, BulkheadFullError
+from authz.edge.clock import Clock, TimeRemaining
+from authz.edge.learning import Learning, seconds_to_wait
 from authz.edge.snapshot import Snapshot
 
-# Left of the caller's deadline for the answer's way back when we wait for others.
-ANSWER_MARGIN_SECONDS: Final = 0.05
 # What deciding takes at most, way back included: a 503 in time is better than no answer.
 DECISION_SECONDS: Final = 0.005
-# Longest wait for a key that may just have been published, whatever the caller would allow.
-MAX_KEY_WAIT_SECONDS: Final = 2.0
-Remaining = Callable[[], float | None]
-"""Seconds that the caller still waits; None for no deadline."""
-
-
-class KeyRefresher(Generation, Protocol):
-    """What the edge asks of the key store."""
-
-    def refresh(self, issuer: str, key_id: str, timeout_seconds: float) -> bool:
-        """Fetch for an unknown key, once for all who ask; True when the set changed."""
 
 
 class Decider:
-    """Decides by a snapshot, with the keys, the decision point and the proofs that there are."""
+    """Decides by a snapshot, with the learners, the decision point and the used proofs."""
 
     def __init__(
         self,
-        keys: KeyRefresher,
+        learning: Learning,
         replays: ReplayStore,
-        waits: Waits,
+        bulkhead: Bulkhead,
         is_overloaded: Callable[[], bool],
-        clocks: tuple[Callable[[], float], Callable[[], float]],
+        clock: Clock,
     ) -> None:
         """Take what it works with, as Service does."""
-        self._keys = keys
+        self._learning = learning
         self._replays = replays
-        self._waits = waits
+        self._bulkhead = bulkhead
         self._is_overloaded = is_overloaded
-        self._now, self._monotonic = clocks
+        self._clock = clock
 
     def decide(
         self,
         snapshot: Snapshot,
-        request: Request,
-        message: pb.CheckRequest,
+        check: DecodedCheck,
         now: float,
-        time_remaining: Remaining,
-        *,
+        time_remaining: TimeRemaining,
         decision_id: str,
     ) -> Decision:
-        """The decision on a request, ``now`` in unix seconds."""
+        """Return the decision on a check that was begun ``now``, in unix seconds."""
         busy = self._busy(time_remaining)
         if busy is not None:  # what is remembered is answered all the same
             return busy
-        decision = self._with_fresh_keys(snapshot, request, now, time_remaining)
+        decision = self._decided(snapshot, check.request, now, time_remaining)  # steps 1 to 3
         if isinstance(decision, Deny):
             return decision
         progress = decision.progress
-        try:  # 4. and 5. of the order in authz.core.authorizer
-            decision = self._confirmed(snapshot, decision, time_remaining, decision_id)
-            self._use_once(decision, attempt_of(message, decision_id))
+        try:
+            decision = self._confirmed(snapshot, decision, time_remaining, decision_id)  # step 4
+            self._use_once(decision, check.attempt or decision_id.encode())  # step 5
         except Denied as denied:
             return progress.refuse(denied)
         return decision
 
-    def judge(self, snapshot: Snapshot, request: Request, time_remaining: Remaining) -> Decision:
-        """What the settings alone say, as of what a list has: neither recorded nor confirmed."""
-        return self._busy(time_remaining) or snapshot.authorizer.decide(request, self._now())
+    def judge(
+        self, snapshot: Snapshot, request: Request, time_remaining: TimeRemaining
+    ) -> Decision:
+        """Return what the settings alone say, as of what a list has: not recorded or confirmed."""
+        now = self._clock.wall()
+        return self._busy(time_remaining) or snapshot.authorizer.decide(request, now)
 
-    def _busy(self, time_remaining: Remaining) -> Deny | None:
-        """The refusal where nothing new is to be decided."""
+    def _busy(self, time_remaining: TimeRemaining) -> Deny | None:
+        """Return the refusal where nothing new is to be decided."""
         if self._is_overloaded():
             return _overloaded("too many checks are waiting")
         remaining = time_remaining()
@@ -91,46 +79,36 @@ class Decider:
             return _overloaded("no time is left before the caller's deadline")
         return None
 
-    def _with_fresh_keys(
-        self,
-        snapshot: Snapshot,
-        request: Request,
-        now: float,
-        time_remaining: Remaining,
+    def _decided(
+        self, snapshot: Snapshot, request: Request, now: float, time_remaining: TimeRemaining
     ) -> Decision:
-        """Decide; and when only a key was missing, fetch and decide once more."""
+        """Return the pipeline's decision, decided again where something can be learned."""
         decision = snapshot.authorizer.decide(request, now)
-        if not isinstance(decision, Deny) or not decision.key_issuer:
+        if not isinstance(decision, Deny) or decision.needs is None:
             return decision
-        remaining = time_remaining()
-        wait = MAX_KEY_WAIT_SECONDS if remaining is None else remaining - ANSWER_MARGIN_SECONDS
-        wait = max(0.0, min(wait, MAX_KEY_WAIT_SECONDS))
-        agent = decision.agent.spiffe_id.text if decision.agent else ""
-        try:
-            with self._waits.waiting(agent):
-                is_known = self._keys.refresh(decision.key_issuer, decision.key_id, wait)
-        except TooManyWaitError:
-            return _overloaded("too many requests are waiting for keys", decision.agent)
-        return snapshot.authorizer.decide(request, self._now()) if is_known else decision
+
+        def decide_again() -> Decision:
+            return snapshot.authorizer.decide(request, self._clock.wall())
+
+        return self._learning.improve(decision, decide_again, time_remaining)
 
     def _confirmed(
-        self, snapshot: Snapshot, allow: Allow, time_remaining: Remaining, decision_id: str
+        self, snapshot: Snapshot, allow: Allow, time_remaining: TimeRemaining, decision_id: str
     ) -> Allow:
         """Ask the decision point, if there is one: both must allow. Raises Denied."""
         point = snapshot.decision_point
         if point is None:
             return allow
-        remaining = time_remaining()
-        seconds = math.inf if remaining is None else remaining - ANSWER_MARGIN_SECONDS
-        deadline = self._monotonic() + seconds
+        clock = self._clock
+        deadline = clock.monotonic() + seconds_to_wait(time_remaining)
         try:
-            with self._waits.waiting(allow.agent.spiffe_id.text):
+            with self._bulkhead.waiting(allow.agent.spiffe_id.text):
                 for operation in allow.progress.operations:
-                    left = deadline - self._monotonic()
+                    left = deadline - clock.monotonic()
                     allow = point.confirm(
-                        allow, operation, decision_id, now=self._now(), seconds=left
+                        allow, operation, decision_id, now=clock.wall(), seconds=left
                     )
-        except TooManyWaitError:
+        except BulkheadFullError:
             detail = "too many requests are waiting for the decision point"
             raise Denied(Reason.OVERLOADED, detail) from None
         return allow
@@ -139,8 +117,8 @@ class Decider:
         """Use the proof that came with it, if one did (RFC 9449 section 11.1). Raises Denied."""
         once = allow.delegation.once
         if once is not None:
-            self._replays.use(once, attempt, self._now())
+            self._replays.use(once, attempt, self._clock.wall())
 
 
-def _overloaded(detail: str, agent: Agent | None = None) -> Deny:
-    return Progress(agent=agent).refuse(Denied(Reason.OVERLOADED, detail))
+def _overloaded(detail: str) -> Deny:
+    return Progress().refuse(Denied(Reason.OVERLOADED, detail))

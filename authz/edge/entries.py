@@ -6,10 +6,17 @@ from authz.adapters.audit import AuditOperation, encode_operation
 from authz.core.decision import Allow, Decision, Progress
 from authz.core.paths import MAX_PATH_BYTES
 from authz.core.reason import DPOP_SCHEME, Denied, Reason
-from authz.core.request import MAX_HOST_BYTES, MAX_METHOD_CHARS, Call, CallKind, Request
+from authz.core.request import (
+    MAX_HOST_BYTES,
+    MAX_METHOD_CHARS,
+    Call,
+    CallKind,
+    MessageProtocol,
+    Request,
+)
 from authz.core.routes import ROUTE
 from authz.edge.cache import CacheSettings, Entry
-from authz.edge.envoy import Reading
+from authz.edge.clock import Moment
 from authz.edge.snapshot import Snapshot
 
 _NOTHING: Final = encode_operation(AuditOperation("", "", "", ""))
@@ -30,10 +37,10 @@ def entry_of(
     snapshot: Snapshot,
     request: Request,
     decision: Decision,
-    begun: tuple[float, float],
+    begun: Moment,
     generation: int,
 ) -> Entry:
-    """The decision made ready, with how long it is good from when it was begun, by both clocks."""
+    """Return the decision made ready, and good for so long from when it was begun."""
     now, monotonic = begun
     ttl = _ttl(decision, snapshot.cache_settings)
     valid_until = now + ttl
@@ -69,8 +76,7 @@ def _recorded(call: Call) -> dict[str, object]:
     return {**named, "tools": call.tools, "streaming": call.is_streaming}
 
 
-def refusal_of(snapshot: Snapshot, reading: Reading, reason: Reason, detail: str) -> Entry:
-    """A refusal that says nothing of what was decided or asked, and is not remembered."""
+def refusal_of(snapshot: Snapshot, protocol: MessageProtocol, reason: Reason, detail: str) -> Entry:
+    """Return a refusal that says nothing of what was decided or asked, and is not remembered."""
     deny = Progress().refuse(Denied(reason, detail))
-    rendered = snapshot.renderer.render(deny, reading.request.protocol)
-    return Entry(rendered, _NOTHING, 0.0)
+    return Entry(snapshot.renderer.render(deny, protocol), _NOTHING, 0.0)

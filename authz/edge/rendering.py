@@ -1,4 +1,4 @@
-"""A decision made ready for others: its answer's bytes, its audit record's bytes, its reason.
+"""A decision made ready for others: its response, its audit record's bytes, its reason.
 
 That costs more than many a decision, and is the same for every operation that one token's rule
 allows: so it is remembered by what it is made of.
@@ -15,49 +15,53 @@ from authz.core.decision import Allow, Decision, Deny, Effect, Shadow
 from authz.core.distributed_claims import marks_of
 from authz.core.reason import Reason
 from authz.core.request import MessageProtocol
-from authz.edge.envoy import Answer, Writer
+from authz.edge.response import Responder, Response
 
 _RENDERED: Final = 10_000  # kept at most: the tokens and rules in use within seconds
 _RENDERED_BYTES: Final = 32 * 1024 * 1024
-_OVERHEAD_BYTES: Final = 400
+# Measured: tuples and headers of objects, with those of the bytes that a dialect makes of it.
+_OVERHEAD_BYTES: Final = 1000
 
 
-class Rendered(msgspec.Struct, frozen=True, gc=False):
+class Rendered(msgspec.Struct, gc=False):
     """What is kept of a decision, whatever the operation was.
 
     Attributes:
-        answer: as wire bytes, to be completed.
+        response: what is told of it, in whatever dialect is asked.
         audit: the audit record's part on the decision.
         reason: of a deny; None for an allow.
         shadows: what other policies would have said.
         size: bytes, about: counted when it is made, and not each time that it is remembered.
+        encoded: what a dialect made of the response, so that it is made once; of the dialect that
+            made it last. Only that dialect knows its type.
     """
 
-    answer: Answer
+    response: Response
     audit: bytes
     reason: Reason | None
     shadows: tuple[Shadow, ...] = ()
     size: int = _OVERHEAD_BYTES
+    encoded: object = None
 
 
 class Renderer:
     """Renders the decisions of one version of the policy."""
 
     def __init__(
-        self, writer: Writer, policy_version: str, claims: frozenset[str] = frozenset()
+        self, responder: Responder, policy_version: str, claims: frozenset[str] = frozenset()
     ) -> None:
-        """Take who writes answers, and the claims that policy reads: records have these."""
-        self._writer = writer
+        """Take who makes responses, and the claims that policy reads: records have these."""
+        self._responder = responder
         self._claims = claims
         self._policy_version = policy_version
         self._known: BoundedMap[tuple[object, ...], Rendered] = BoundedMap(
-            _RENDERED, _RENDERED_BYTES, lambda _, one: one.size
+            _RENDERED, _RENDERED_BYTES, lambda _, rendered: rendered.size
         )
 
     def render(
         self, decision: Decision, protocol: MessageProtocol = MessageProtocol.NONE
     ) -> Rendered:
-        """The decision's answer, on a route of this protocol, and record."""
+        """Return the decision's response, on a route of this protocol, and record."""
         if isinstance(decision, Deny) or decision.delegation.once is not None:
             return self._made(decision, protocol)
         # A delegation is known by identity, and is the same one for as long as its token is
@@ -74,14 +78,14 @@ class Renderer:
         return rendered
 
     def _made(self, decision: Decision, protocol: MessageProtocol) -> Rendered:
-        answer = self._writer.answer(decision, self._policy_version, protocol)
+        response = self._responder.respond(decision, self._policy_version, protocol)
         record = encode_record(_record(decision, self._policy_version, self._claims))
         return Rendered(
-            answer,
+            response,
             record,
-            None if isinstance(decision, Allow) else decision.reason,
+            response.reason,
             decision.shadows,
-            answer.size + len(record) + _OVERHEAD_BYTES,
+            2 * response.chars + len(record) + _OVERHEAD_BYTES,  # twice: encoded, too
         )
 
 

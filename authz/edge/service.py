@@ -1,169 +1,204 @@
-"""The edge: the Check RPC, bytes in and bytes out. Here the pipeline meets the world.
+"""A check, decided: from what a dialect's reader read to what its writer writes.
 
-It runs the one line (read, decide, write), then leaves one audit record and one count. Nothing
-flows back. Whatever goes wrong in the line is a deny; there is no other way out of here.
+Neutral of dialects: no bytes come in and none go out. A check is decided, or remembered, and leaves
+one audit record and one count; nothing flows back. Whatever goes wrong is a deny; there is no other
+way out of here.
 """
 
 import logging
-import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
 from google.protobuf.message import DecodeError
 
-from authz._pb import ext_authz_pb2 as pb
 from authz.adapters.audit import AuditLog, Line
 from authz.adapters.metrics import Metrics
 from authz.adapters.replay_store import ReplayStore
 from authz.core.bounded_map import Generation
-from authz.core.decision import Progress
+from authz.core.decision import Decision, Progress
+from authz.core.needs import KeyNeeded
 from authz.core.reason import Denied, Reason
 from authz.core.request import Request
-from authz.edge.bulkhead import Waits
-from authz.edge.decider import Decider, KeyRefresher, Remaining
+from authz.edge.answered import UNREADABLE, Answered, DecodedCheck
+from authz.edge.bulkhead import Bulkhead
+from authz.edge.cache import Entry
+from authz.edge.clock import Clock, Moment, TimeRemaining
+from authz.edge.decider import Decider
 from authz.edge.entries import entry_of, refusal_of
-from authz.edge.envoy import Reading
-from authz.edge.ids import new_decision_id
-from authz.edge.snapshot import Snapshot
+from authz.edge.learning import KeyLearner, KeyRefresher, Learning
+from authz.edge.rendering import Rendered
+from authz.edge.snapshot import Snapshot, SnapshotStatus
 
-_UNREADABLE: Final = Reading(Request("", "", ""))  # a check of which nothing is known
 _log: Final = logging.getLogger("authz.service")
-# Says more of what was read than the CheckRequest has, or that it is refused.
-Amend = Callable[[Reading], Reading]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceParts:
+    """What a service works with, besides the settings in force.
+
+    Attributes:
+        keys: the issuers' keys, which can be fetched anew.
+        revocations: what was revoked, of which only the generation is read here.
+        replays: the proofs that were used.
+        audit, metrics: where each answer leaves a record and a count.
+        bulkhead: the places to wait for others.
+        is_overloaded: tells that nothing new is to be decided.
+        clock: the time.
+    """
+
+    keys: KeyRefresher
+    revocations: Generation
+    replays: ReplayStore
+    audit: AuditLog
+    metrics: Metrics
+    bulkhead: Bulkhead
+    is_overloaded: Callable[[], bool] = lambda: False
+    clock: Clock = Clock()  # noqa: RUF009 - frozen
 
 
 class Service:
     """Answers checks.
 
     Attributes:
-        snapshot: what decides now; a new one may take its place at any time.
+        snapshot: what decides now; a new one may take its place at any time. Whoever reads a check
+            by one has it decided by the same.
+        clock: the time, by which a dialect says when a check was begun.
         judge: what a snapshot says of a request, neither recorded nor remembered.
     """
 
-    def __init__(
-        self,
-        snapshot: Snapshot,
-        keys: KeyRefresher,
-        audit: AuditLog,
-        metrics: Metrics,
-        replays: ReplayStore,
-        *,
-        revocations: Generation,
-        waits: Waits,
-        is_overloaded: Callable[[], bool] = lambda: False,
-        clocks: tuple[Callable[[], float], Callable[[], float]] = (time.time, time.monotonic),
-    ) -> None:
-        """Take what it works with.
-
-        ``is_overloaded`` says that nothing new is to be decided; ``clocks`` give the time in unix
-        seconds, and in seconds that only go on.
-        """
+    def __init__(self, snapshot: Snapshot, parts: ServiceParts) -> None:
+        """Take what decides first, and the parts to work with."""
         self.snapshot = snapshot
-        self._keys = keys
-        self._audit = audit
-        self._metrics = metrics
-        self._revocations = revocations
-        self._now, self._monotonic = clocks
-        self._decider = Decider(keys, replays, waits, is_overloaded, clocks)
+        self._keys = parts.keys
+        self._audit = parts.audit
+        self._metrics = parts.metrics
+        self._revocations = parts.revocations
+        self._monotonic = parts.clock.monotonic
+        self.clock = parts.clock
+        learning = Learning({KeyNeeded: KeyLearner(parts.keys)}, parts.bulkhead)
+        self._decider = Decider(
+            learning, parts.replays, parts.bulkhead, parts.is_overloaded, parts.clock
+        )
         self.judge = self._decider.judge
         # Made beforehand, so that nothing can go wrong with it when everything else has.
         fault = Progress().refuse(Denied(Reason.INTERNAL_ERROR))
-        self._last_resort = snapshot.renderer.render(fault).answer
+        self._last_resort = snapshot.renderer.render(fault)
 
-    def check(
+    def status(self) -> SnapshotStatus:
+        """Return what decides now, and how it is doing."""
+        return self.snapshot.status()
+
+    def answer(
         self,
-        data: bytes,
-        time_remaining: Remaining,
-        proxy: str = "",
-        *,
-        amend: Amend | None = None,
-        decision_id: str = "",
-    ) -> bytes:
-        """Answer a serialised CheckRequest with a serialised CheckResponse. Never raises.
-
-        ``time_remaining`` gives the seconds that the caller still waits, None for no deadline;
-        ``proxy`` is the SPIFFE ID of the caller, "" when its connection has none. Who translates
-        for another kind of proxy can ``amend`` the reading, and give the ``decision_id``.
-        """
-        decision_id = decision_id or new_decision_id()
-        try:
-            return self._answer(data, time_remaining, proxy, decision_id, amend)
-        except Exception as error:  # noqa: BLE001 - an RPC error can be an allow to some proxies
-            _log_fault(error)
-            return self._last_resort.complete(decision_id, 0.0, is_hit=False)
-
-    def _answer(
-        self,
-        data: bytes,
-        time_remaining: Remaining,
-        proxy: str,
+        snapshot: Snapshot,
+        check: DecodedCheck,
+        begun: Moment,
+        time_remaining: TimeRemaining,
         decision_id: str,
-        amend: Amend | None,
-    ) -> bytes:
-        """Decide, record, count: what a remembered decision costs is all in here."""
-        now, monotonic = self._now(), self._monotonic()
-        snapshot = self.snapshot
-        reading = _UNREADABLE
-        is_hit = False
+    ) -> Answered:
+        """Decide a check that was read by the snapshot, record it, count it. Never raises."""
+        request, is_hit = check.request, False
+        now, monotonic = begun
         try:
-            message = pb.CheckRequest.FromString(data)
-            reading = snapshot.reader.read(message, proxy)
-            if amend is not None:
-                reading = amend(reading)
-            request = reading.request
-            # Before the decision, so that a change in it shows. Both only grow: the sum is the same
-            # only if neither has changed.
-            generation = self._keys.generation + self._revocations.generation
-            entry = snapshot.cache.get(request, now, monotonic, generation)
-            if entry is not None:
-                is_hit = True
-            else:
-                decision = self._decider.decide(
-                    snapshot, request, message, now, time_remaining, decision_id=decision_id
-                )
-                entry = entry_of(snapshot, request, decision, (now, monotonic), generation)
-                if entry.fresh_until > monotonic:
-                    snapshot.cache.put(request, entry)
-        except DecodeError:  # of the check's own bytes: others are caught where they are decoded
-            _log.warning("a call sent bytes that are not a CheckRequest")
-            detail = "the CheckRequest can't be decoded"
-            entry = refusal_of(snapshot, reading, Reason.CHECK_MALFORMED, detail)
-        except Exception as error:  # noqa: BLE001 - the law: whatever it was, it is a deny
-            _log_fault(error)
-            entry = refusal_of(snapshot, reading, Reason.INTERNAL_ERROR, "see the log")
+            try:
+                # Before the decision, so that a change in it shows. Both only grow: the sum is the
+                # same only if neither has changed.
+                generation = self._keys.generation + self._revocations.generation
+                entry = snapshot.cache.get(request, now, monotonic, generation)
+                is_hit = entry is not None
+                if entry is None:
+                    decision = self._decider.decide(
+                        snapshot, check, now, time_remaining, decision_id
+                    )
+                    entry = _made_ready(snapshot, request, decision, begun, generation)
+            except Exception as error:  # noqa: BLE001 - the law: whatever it was, it is a deny
+                log_fault(error)
+                reason = Reason.INTERNAL_ERROR
+                entry = refusal_of(snapshot, request.protocol, reason, "see the log")
+            return self._recorded(snapshot, check, entry, begun, decision_id, is_hit)
+        except Exception as error:  # noqa: BLE001 - likewise, where not even that can be recorded
+            log_fault(error)
+            return self.last_resort(decision_id, check)
+
+    def refuse(
+        self, error: Exception, begun: Moment, decision_id: str, check: DecodedCheck = UNREADABLE
+    ) -> Answered:
+        """Refuse a check for an error in reading it, record it, count it. Never raises."""
+        try:
+            snapshot = self.snapshot
+            reason, detail = _told(error)
+            entry = refusal_of(snapshot, check.request.protocol, reason, detail)
+            return self._recorded(snapshot, check, entry, begun, decision_id, False)
+        except Exception as another:  # noqa: BLE001 - likewise
+            log_fault(another)
+            return self.last_resort(decision_id, check)
+
+    def last_resort(self, decision_id: str, check: DecodedCheck = UNREADABLE) -> Answered:
+        """Return the refusal that needs nothing to be made. It leaves no record."""
+        return Answered(check, self._last_resort, decision_id)
+
+    def _recorded(  # noqa: PLR0917 - hot path: a name costs more than a place
+        self,
+        snapshot: Snapshot,
+        check: DecodedCheck,
+        entry: Entry,
+        begun: Moment,
+        decision_id: str,
+        is_hit: bool,  # noqa: FBT001 - likewise
+    ) -> Answered:
+        """Leave the record and the count, by which an allow may still be refused."""
+        now, monotonic = begun
         seconds = self._monotonic() - monotonic
-        rendered, operation = entry.rendered, entry.operation
-        if self._audit.refuses_allows and rendered.reason is None:
-            entry = refusal_of(
-                snapshot, reading, Reason.OVERLOADED, "the audit log can't be written"
-            )
-            rendered = entry.rendered
-        is_recorded = self._audit.append(
+        rendered, audit = entry.rendered, self._audit
+        if audit.refuses_allows and rendered.reason is None:
+            rendered = _unrecordable(snapshot, check, "the audit log can't be written")
+        is_recorded = audit.append(
             Line(
                 rendered.audit,
-                operation,
+                entry.operation,
                 now + seconds,
-                reading.request_id,
-                reading.trace_id,
+                check.request_id,
+                check.trace_id,
                 decision_id,
                 is_hit,
                 seconds,
             )
         )
-        if not is_recorded and self._audit.must_record:
-            entry = refusal_of(snapshot, reading, Reason.OVERLOADED, "the audit log is full")
-            rendered = entry.rendered
+        if not is_recorded and audit.must_record:
+            rendered = _unrecordable(snapshot, check, "the audit log is full")
         self._metrics.observe(rendered.reason, seconds, is_hit)
         for shadow in rendered.shadows:
             self._metrics.shadowed(shadow)
-        if rendered.reason is not None:
-            return rendered.answer.complete(decision_id, 0.0, is_hit, reading.ids)
-        until, twins = entry.valid_until, reading.twins
-        return rendered.answer.complete(decision_id, until, is_hit, reading.ids, twins)
+        until = entry.valid_until if rendered.reason is None else 0.0
+        return Answered(check, rendered, decision_id, until, is_hit)
 
 
-def _log_fault(error: Exception) -> None:
-    # The type and the place only: a message could hold a part of what was parsed.
+def _made_ready(
+    snapshot: Snapshot, request: Request, decision: Decision, begun: Moment, generation: int
+) -> Entry:
+    """Return the decision as an entry, and remember it if it may be."""
+    entry = entry_of(snapshot, request, decision, begun, generation)
+    if entry.fresh_until > begun[1]:
+        snapshot.cache.put(request, entry)
+    return entry
+
+
+def _unrecordable(snapshot: Snapshot, check: DecodedCheck, detail: str) -> Rendered:
+    return refusal_of(snapshot, check.request.protocol, Reason.OVERLOADED, detail).rendered
+
+
+def _told(error: Exception) -> tuple[Reason, str]:
+    """Return what is told of an error in reading a check, and log it."""
+    if isinstance(error, DecodeError):  # of the check's own bytes
+        _log.warning("a call sent bytes that are not a CheckRequest")
+        return Reason.CHECK_MALFORMED, "it can't be decoded"
+    log_fault(error)
+    return Reason.INTERNAL_ERROR, "see the log"
+
+
+def log_fault(error: Exception) -> None:
+    """Log an error of ours: its type and place only, as a message could hold parsed text."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next

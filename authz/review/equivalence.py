@@ -11,7 +11,7 @@ from authz.core.policy import Case, RuleSettings
 from authz.core.policy.agents import AgentEntry
 from authz.core.policy.principal_entry import PrincipalEntry
 from authz.core.policy.rules import Rule
-from authz.wiring import policy_of, version_of
+from authz.wiring import build_policy, compute_policy_version
 
 _FOR_PEOPLE: Final = {"name": None, "description": "", "owner": ""}
 Held = tuple[bool, bool, bool, tuple[RuleSettings, ...]]
@@ -27,8 +27,8 @@ class Decider:
 
     def __init__(self, config: Config) -> None:
         """Compile it."""
-        self.version = version_of(config)
-        self.policy = policy_of(config)
+        self.version = compute_policy_version(config)
+        self.policy = build_policy(config)
         self._always = (config.shadow, config.conditions, config.earlier_actors)
         self._said: dict[Rule, RuleSettings] = {}
 

@@ -9,7 +9,7 @@ from authz.adapters.keys import folder_problem
 from authz.adapters.tls import ServerTls, TlsError
 from authz.config import Config, Place, dotted
 from authz.core.settings import NamedFile, Settings
-from authz.wiring import BuildError, decision_point_of, nonce_secret_of, revocations_of
+from authz.wiring import BuildError, build_decision_point, read_nonce_secret, read_revocations
 
 _STANDARD_OUTPUT: Final = "-"  # of audit.path
 
@@ -63,9 +63,9 @@ def _names_a_file(annotation: object) -> bool:
 
 def _contents(config: Config) -> Iterator[tuple[Place, Callable[[], object]]]:
     """What reads files as the server does, which raises BuildError or TlsError."""
-    yield ("token", "dpop", "nonce_secret"), lambda: nonce_secret_of(config.token.dpop)
-    yield ("revocations", "file"), lambda: revocations_of(config)
-    yield ("pdp",), lambda: decision_point_of(config)
+    yield ("token", "dpop", "nonce_secret"), lambda: read_nonce_secret(config.token.dpop)
+    yield ("revocations", "file"), lambda: read_revocations(config)
+    yield ("pdp",), lambda: build_decision_point(config)
     tls = config.server.tls
     if tls is not None and tls.workload_api is None:
         yield ("server", "tls"), lambda: ServerTls(tls)

@@ -7,7 +7,7 @@ from typing import Final
 from authz.adapters.keys import FetchError, KeySource, origin_of
 from authz.config import Config
 from authz.core.jose import Key, KeySetError
-from authz.wiring import key_sources
+from authz.wiring import build_key_sources
 
 MAX_AT_ONCE: Final = 8
 
@@ -40,7 +40,7 @@ class IssuerKeys:
 def fetch_all(config: Config) -> list[IssuerKeys]:
     """Fetch every issuer's keys once, as a server would; in the config's order."""
     with ThreadPoolExecutor(MAX_AT_ONCE) as pool:
-        return list(pool.map(_fetched, key_sources(config).items()))
+        return list(pool.map(_fetched, build_key_sources(config).items()))
 
 
 def _fetched(item: tuple[str, KeySource]) -> IssuerKeys:

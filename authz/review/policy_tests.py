@@ -15,7 +15,7 @@ from authz.core.policy.rules import Rule, compiled
 from authz.core.reason import Denied
 from authz.core.routes import Routes
 from authz.review.policy_test_cases import PolicyCase, load_cases
-from authz.wiring import policy_of
+from authz.wiring import build_policy
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ def run_cases(config: Config, path: Path, now: float) -> Outcome:
     grants = compiled(config.grants, config.conditions)
     rules = [rule for of_grant in grants.values() for rule in of_grant]
     cases, lines = load_cases(path, config, [rule.name for rule in rules])
-    policy, routes = policy_of(config), Routes(config.routes)
+    policy, routes = build_policy(config), Routes(config.routes)
     only_issuer = config.issuers[0].issuer
     failures = []
     decided: set[str] = set()

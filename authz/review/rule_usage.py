@@ -15,7 +15,7 @@ from authz.core.reason import Denied, Reason
 from authz.core.request import Call, CallKind, MessageProtocol
 from authz.review.audit_records import Traced
 from authz.review.call_usage import nameable
-from authz.wiring import policy_of, version_of
+from authz.wiring import build_policy, compute_policy_version
 
 MAX_SEEN: Final = 200  # operations of one rule: where there are more, a list is no rule to read
 MAX_MISSING: Final = 1000  # pairs of agent and principal that lack rules
@@ -112,8 +112,8 @@ class Evidence:
         self.missing: dict[tuple[str, str, str], Use] = {}
         self.records = 0
         self.bad = 0
-        self._policy = policy_of(config)
-        self._version = version_of(config)
+        self._policy = build_policy(config)
+        self._version = compute_policy_version(config)
         self._denied = denied
         self._issuers = {one.issuer for one in config.issuers}
         self._denies = {r.name for rules in self.rules.values() for r in rules if r.is_deny}

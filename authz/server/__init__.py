@@ -1,17 +1,17 @@
 """``authz serve``: one process that answers checks, or several under a supervisor."""
 
-from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, closing
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from authz.adapters.admin import AdminError
 from authz.adapters.audit import AuditError
+from authz.adapters.keys import KeyStoreError
 from authz.adapters.tls import TlsError
-from authz.config import ConfigFiles, load_at_rest
 from authz.core.revocations import RevocationError
-from authz.server.process import Server
-from authz.server.signals import signals
+from authz.server.process import open_server
+from authz.server.reload import ConfigSource
+from authz.server.signals import Stoppable, signals
 from authz.server.supervisor import Supervisor, WorkerStartError
 from authz.server.transport import TransportError
 from authz.wiring import BuildError
@@ -20,6 +20,7 @@ _START_ERRORS: Final = (
     AdminError,
     AuditError,
     BuildError,
+    KeyStoreError,
     RevocationError,
     TlsError,
     TransportError,
@@ -28,33 +29,44 @@ _START_ERRORS: Final = (
 )
 
 
+class Process(Stoppable, Protocol):
+    """A server, or a supervisor of several."""
+
+    def start(self) -> None:
+        """Start what is needed to serve."""
+
+    def serve(self) -> None:
+        """Stay until told to stop."""
+
+
 class StartError(RuntimeError):
     """The server could not start; the message says why."""
 
 
 def run(path: Path) -> None:
     """Serve until SIGTERM or SIGINT. Raises ConfigError before it starts, StartError while."""
-    files = ConfigFiles(path, must_rest=True)
-    config = load_at_rest(files)
-    is_one = config.server.workers == 1
-    _serve(lambda: Server(files, config) if is_one else Supervisor(path, config))
+    source = ConfigSource(path)
+    config = source.read_config()
+    if config.server.workers == 1:
+        _serve(open_server(config, source))
+    else:
+        _serve(closing(Supervisor(path, config)))
 
 
 def run_worker(path: Path, number: int, admin: str) -> None:
     """As ``run``, as one of several; the supervisor asks at ``admin``."""
-    files = ConfigFiles(path, must_rest=True)
-    config = load_at_rest(files)
-    _serve(lambda: Server(files, config, number, admin))
+    source = ConfigSource(path)
+    _serve(open_server(source.read_config(), source, number, admin))
 
 
-def _serve(make: Callable[[], Server | Supervisor]) -> None:
+def _serve(opening: AbstractContextManager[Process]) -> None:
     """Put together, start, serve, close. Raises StartError."""
-    with ExitStack() as stack:
-        try:
-            process = make()
-            stack.enter_context(signals(process))
-            stack.callback(process.close)
-            process.start()
-            process.serve()
-        except _START_ERRORS as error:
-            raise StartError(str(error)) from None
+    try:
+        with ExitStack() as opened:
+            process = opened.enter_context(opening)
+            # Closed while signals are still ours: a second SIGTERM ends nothing early.
+            with signals(process), opened.pop_all():
+                process.start()
+                process.serve()
+    except _START_ERRORS as error:
+        raise StartError(str(error)) from None

@@ -26,8 +26,8 @@ from typing import Any, Final
 import grpc
 
 from authz.adapters.metrics import CallEnd, Metrics
+from authz.edge.check_pool import CheckPool
 from authz.server.grpcio import AuthContext, Rpc
-from authz.server.pool import CheckPool
 
 # A proxy writes headers and message at once, and has given up on a check long before this.
 RECEIVE_SECONDS: Final = 5.0

@@ -1,6 +1,6 @@
 """The operational log: JSON lines on standard error, few of them, none with a request in it.
 
-Nothing that logs waits for standard error (``logwriter``), nor does what prints to ``sys.stderr``:
+Nothing that logs waits for standard error (``log_writer``), nor does what prints to ``sys.stderr``:
 libraries' warnings and the tracebacks of threads.
 """
 
@@ -9,14 +9,14 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Final
 
 import msgspec
 
-from authz.server.log_writer import MAX_LINE_BYTES, LogWriter, keep_from_waiting
+from authz.server.log_writer import MAX_LINE_BYTES, LogStatus, LogWriter, keep_from_waiting
 
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
 _MAX_MESSAGE: Final = MAX_LINE_BYTES // 2  # characters; the rest of the line must have room too
@@ -74,12 +74,15 @@ def logging_to_stderr(level: str) -> Iterator[None]:
         handler.writer.close()
 
 
-def lost_lines() -> Mapping[str, int]:
-    """How many lines of the log were lost, by cause; nothing where it is not ours."""
-    for handler in logging.root.handlers:
-        if isinstance(handler, _Handler):
-            return handler.writer.lost()
-    return {}
+class ProcessLog:
+    """The log of this process, which is ours within ``logging_to_stderr``."""
+
+    def status(self) -> LogStatus | None:
+        """Return how many lines were lost, None where the log is not ours."""
+        for handler in logging.root.handlers:
+            if isinstance(handler, _Handler):
+                return handler.writer.status()
+        return None
 
 
 class _Handler(logging.Handler):

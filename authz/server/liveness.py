@@ -5,7 +5,9 @@ So the answer needs none of the parts: one that hangs can't keep it from being g
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from math import inf
 from typing import Final
 
 MAIN: Final = "main"
@@ -26,6 +28,19 @@ LIMITS: Final[Mapping[str, float | None]] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class LivenessStatus:
+    """Whether the parts move.
+
+    Attributes:
+        idle_seconds: by part, the time since it last moved.
+        stuck: a line for each part that is stuck; none means that all is well.
+    """
+
+    idle_seconds: Mapping[str, float]
+    stuck: tuple[str, ...]
+
+
 class Liveness:
     """When each part last moved. Times are monotonic seconds."""
 
@@ -37,15 +52,18 @@ class Liveness:
         """Note that a part of LIMITS has moved, now if no time is given."""
         self._moved[part] = time.monotonic() if now is None else now
 
-    def idle_seconds(self, now: float | None = None) -> dict[str, float]:
-        """How long ago each part moved."""
+    def status(self, now: float | None = None) -> LivenessStatus:
+        """Return whether the parts move, ``now`` if no time is given."""
         now = time.monotonic() if now is None else now
-        return {part: max(0.0, now - moved) for part, moved in list(self._moved.items())}
+        idle = {part: max(0.0, now - moved) for part, moved in list(self._moved.items())}
+        return LivenessStatus(idle, tuple(_stuck(idle)))
 
-    def stuck(self, now: float | None = None) -> list[str]:
-        """A line for each part that is stuck; none means that all is well."""
-        return [
-            f"{part}: has made no progress for {seconds:.0f} s"
-            for part, seconds in self.idle_seconds(now).items()
-            if seconds > (LIMITS[part] or float("inf"))
-        ]
+    def stuck(self, now: float | None = None) -> tuple[str, ...]:
+        """Return the lines of the status: what health checks ask for."""
+        return self.status(now).stuck
+
+
+def _stuck(idle_seconds: Mapping[str, float]) -> Iterator[str]:
+    for part, seconds in idle_seconds.items():
+        if seconds > (LIMITS[part] or inf):
+            yield f"{part}: has made no progress for {seconds:.0f} s"

@@ -12,8 +12,9 @@ import stat
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable
 from contextlib import suppress
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
@@ -34,6 +35,21 @@ class Loss(StrEnum):
     FAILED = "failed"
 
 
+@dataclass(frozen=True, slots=True)
+class LogStatus:
+    """How many lines were lost since the start, by cause.
+
+    Attributes:
+        full: found the queue full.
+        repeated: were too many of one kind.
+        failed: could not be written.
+    """
+
+    full: int
+    repeated: int
+    failed: int
+
+
 class LogWriter:
     """The queue, and the thread that empties it."""
 
@@ -44,7 +60,7 @@ class LogWriter:
         # Reentrant, as a finaliser may log wherever it comes; held for look-ups only.
         self._lock = threading.RLock()
         self._lines: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
-        self._lost: Counter[str] = Counter()
+        self._lost: Counter[Loss] = Counter()
         self._told = 0  # of the lines that were lost otherwise than as repeated
         self._repeats = Repeats()
         self._thread = threading.Thread(target=self._run, name="log", daemon=True)
@@ -60,9 +76,9 @@ class LogWriter:
                 return
             self._lines.put(line[: MAX_LINE_BYTES - 1] + b"\n")
 
-    def lost(self) -> Mapping[str, int]:
-        """How many lines were lost, by cause."""
-        return {**dict.fromkeys(Loss, 0), **self._lost, Loss.REPEATED: self._repeats.left_out}
+    def status(self) -> LogStatus:
+        """Return how many lines were lost."""
+        return LogStatus(self._lost[Loss.FULL], self._repeats.left_out, self._lost[Loss.FAILED])
 
     def close(self) -> None:
         """Write what waits, within FLUSH_SECONDS. Later lines are lost."""

@@ -4,27 +4,22 @@ import logging
 import os
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
 from typing import Any, Final
 
 from authz import __version__
 from authz.adapters.admin import AdminServer
-from authz.adapters.audit import AuditLog
-from authz.adapters.keys import KeyFolder, KeyStore
-from authz.adapters.metrics import Metrics, Sources
-from authz.adapters.replay_store import MemoryReplayStore
-from authz.adapters.tls import ServerTls
-from authz.config import Config, ConfigFiles
-from authz.edge.bulkhead import Waits
-from authz.edge.service import Service
-from authz.edge.snapshot import Snapshot
+from authz.config import Config
+from authz.edge.methods import methods_of
 from authz.server.giving_way import giving_way
-from authz.server.json_log import lost_lines
+from authz.server.json_log import ProcessLog
 from authz.server.liveness import CONFIG, MAIN, POOL, REVOCATIONS, Liveness
 from authz.server.looking import Looking
-from authz.server.pool import CheckPool
-from authz.server.reload import ConfigReload
+from authz.server.process_metrics import ProcessMetrics, ReportingParts
+from authz.server.reload import ConfigReload, ConfigSource
 from authz.server.transport import Transport
-from authz.wiring import key_sources, revocations_of, snapshot_of
+from authz.wiring.parts import Parts, open_parts
 
 TICK_SECONDS: Final = 0.2
 REVOCATIONS_SECONDS: Final = 0.2  # how often they are looked at: how late one may count
@@ -49,100 +44,49 @@ class Server:
     """
 
     def __init__(
-        self, files: ConfigFiles, config: Config, worker: int = 0, admin: str = ""
+        self, parts: Parts, config: Config, source: ConfigSource, worker: int = 0, admin: str = ""
     ) -> None:
-        """Put the parts together; nothing runs yet.
+        """Add to the parts of ``config`` what serves and watches them; nothing runs yet.
 
-        ``config`` was read from ``files``, which are looked at from now on. ``worker`` is our
-        number among several, ``admin`` where its supervisor asks it.
+        ``source`` is where the config was read from, and is looked at from now on. ``worker`` is
+        our number among several, ``admin`` where its supervisor asks it. Raises TransportError.
         """
-        if config.server.pin:
-            _pin(worker)
+        self._parts = parts
         self._config = config
+        self._worker = worker
         self._stopping = threading.Event()
         self._is_listening = False
+        self._finished = 0  # checks, when we last looked
         self._liveness = Liveness()
-        self._revocations = revocations_of(config)
-        self._looked_at = time.time()
-        self.keys = KeyStore(key_sources(config), KeyFolder(config.key_cache))
-        self._audit = AuditLog(config.audit)
-        self.metrics = Metrics(self._sources())
-        self._reload = ConfigReload(files, self._compile, self._take, self.metrics)
-        with giving_way():
-            snapshot = self._reload.compiled(config)
-        self._tls = ServerTls(config.server.tls) if config.server.tls else None
-        self._pool = CheckPool(config.server.threads)  # threads: only when all else is good
-        self._finished = 0
-        self._waits = Waits(config.server.max_waiting, self._pool.lend)
-        max_queued = config.server.max_queued
-        replays = MemoryReplayStore(config.replay)
-        self.service = Service(
-            snapshot,
-            self.keys,
-            self._audit,
-            self.metrics,
-            replays,
-            revocations=self._revocations,
-            waits=self._waits,
-            is_overloaded=lambda: self._pool.waiting() >= max_queued,
-        )
-        listening = config.server.of_worker(worker)
         self._transport = Transport(
-            listening,
-            self.service,
-            self._tls,
-            self.metrics,
-            self._pool,
+            config.server.of_worker(worker),
+            methods_of(parts.service),
+            parts.tls,
+            parts.metrics,
+            parts.pool,
             is_wanted=self._is_wanted,
+            clock=parts.clock,
         )
+        self._reload = ConfigReload(source, self._take)
+        metrics = build_metrics(parts, self._reload, self._liveness)
         self._admin = AdminServer(
-            admin or config.admin.listen,
-            self.metrics.registry,
-            self.readiness,
-            self._liveness.stuck,
+            admin or config.admin.listen, metrics.registry, self.readiness, self._liveness.stuck
         )
         beat = self._liveness.beat
         self._watches = (
-            Looking(REVOCATIONS, self._look_at_revocations, REVOCATIONS_SECONDS, beat),
+            Looking(REVOCATIONS, parts.revocations.refresh, REVOCATIONS_SECONDS, beat),
             Looking(CONFIG, self._reload.look, CONFIG_SECONDS, beat),
         )
-
-    def _sources(self) -> Sources:
-        """What metrics read when they are scraped: not before all parts are there."""
-        return Sources(
-            cache_entries=lambda: len(self.service.snapshot.cache),
-            key_status=self.keys.status,
-            audit=self._audit,
-            policy_version=lambda: self.service.snapshot.policy_version,
-            revocations=self._revocations,
-            tls_reloads=lambda: self._tls.reloads if self._tls else {},
-            certificate_ends=lambda: self._tls.not_after if self._tls else None,
-            is_shadow=lambda: self._config.shadow,
-            pdp_is_cut_off=self._pdp_is_cut_off,
-            wait_for_threads=lambda: self._pool.waiting(),  # noqa: PLW0108 - there is none yet
-            wait_for_others=lambda: len(self._waits),
-            revocations_looked_at=lambda: self._looked_at,
-            idle_seconds=self._liveness.idle_seconds,
-            log_lost=lost_lines,
-            version=__version__,
-        )
-
-    def _compile(self, config: Config, candidate: Config | None) -> Snapshot:
-        return snapshot_of(config, self.keys, self._revocations, self.metrics.pdp_asked, candidate)
-
-    def _pdp_is_cut_off(self) -> bool:
-        point = self.service.snapshot.decision_point
-        return point is not None and point.is_cut_off
 
     def start(self) -> None:
         """Start every part but the listening sockets, which wait for keys.
 
-        Raises TransportError, RevocationError, AdminError, AuditError.
+        Raises TransportError, RevocationError, AuditError, KeyStoreError, AdminError.
         """
+        if self._config.server.pin:
+            _pin(self._worker)
         self._transport.check_addresses()
-        self._revocations.settle()
-        self._audit.start()
-        self.keys.start()
+        self._parts.start()
         self._admin.start()
         self._beat()
         for watch in self._watches:
@@ -165,7 +109,7 @@ class Server:
             self._beat()
             if self._is_listening:
                 continue
-            if self.keys.ready():
+            if self._parts.keys.ready():
                 self._listen()
             elif time.monotonic() - told_at >= WAITING_TOLD_SECONDS:
                 told_at = time.monotonic()
@@ -174,9 +118,9 @@ class Server:
     def _beat(self) -> None:
         """Say that we move, and for the pool that it does, or has nothing to do."""
         self._liveness.beat(MAIN)
-        finished = self._pool.finished
-        if finished != self._finished or not self._pool.waiting():
-            self._finished = finished
+        pool = self._parts.pool.status()
+        if pool.finished != self._finished or not pool.queued:
+            self._finished = pool.finished
             self._liveness.beat(POOL)
 
     def _listen(self) -> None:
@@ -189,31 +133,28 @@ class Server:
             extra={
                 "version": __version__,
                 "listen": ",".join(self._transport.addresses),
-                "policy_version": self.service.snapshot.policy_version,
+                "policy_version": self._parts.service.status().policy_version,
             },
         )
 
-    def _look_at_revocations(self) -> None:
-        self._revocations.refresh()
-        self._looked_at = time.time()
-
     def _is_wanted(self) -> bool:
-        """Whether new checks are wanted here: what gRPC health answers, whatever hangs."""
+        """Return whether new checks are wanted here: what gRPC health answers, whatever hangs."""
         return not self._stopping.is_set() and not self._liveness.stuck()
 
     def readiness(self) -> tuple[bool, dict[str, Any]]:
-        """Whether new checks are wanted here, with the parts of the answer."""
+        """Return whether new checks are wanted here, with the parts of the answer."""
+        keys, audit = self._parts.keys, self._parts.audit.status()
         checks = {
             "config": True,
-            "keys": self._is_listening or self.keys.ready(),
+            "keys": self._is_listening or keys.ready(),
             "listening": self._is_listening,
             "stopping": self._stopping.is_set(),
             "stuck": self._liveness.stuck(),
-            "sources": self.keys.status(),
+            "sources": keys.status(),
         }
-        if self._audit.is_failing:
+        if audit.is_failing:
             checks["audit"] = False
-        is_ready = self._is_listening and self._is_wanted() and not self._audit.refuses_allows
+        is_ready = self._is_listening and self._is_wanted() and not audit.refuses_allows
         return is_ready, checks
 
     @property
@@ -230,19 +171,22 @@ class Server:
         self._reload.want()
         for watch in self._watches:
             watch.soon()
-        self._audit.reopen()
+        self._parts.audit.reopen()
 
-    def _take(self, config: Config, snapshot: Snapshot) -> None:
-        """Put a new config into force."""
+    def _take(self, config: Config, candidate: Config | None) -> str:
+        """Put a new config into force, and return its policy's version.
+
+        Raises BuildError, KeyStoreError: then the old one stays in force.
+        """
+        version = self._parts.reconfigure(config, candidate)
         if _fixed(config) != _fixed(self._config):
             _log.warning(
                 "changes to server, admin, audit, replay, revocations and key_cache take effect at "
                 "the next start"
             )
         self._config = config
-        self.keys.reconfigure(key_sources(config))
-        self.service.snapshot = snapshot
         _warn_of_shadow(config)
+        return version
 
     def drain(self) -> None:
         """Let proxies notice, let checks end, within the configured time."""
@@ -256,15 +200,43 @@ class Server:
         self._transport.stop(seconds - notice)
 
     def close(self) -> None:
-        """Stop every part, the audit log last."""
+        """Stop what serves and watches the parts, which are closed by whoever opened them."""
         for watch in self._watches:
             watch.stop()
         self._transport.stop(0)
-        if self._tls is not None:
-            self._tls.close()
         self._admin.close()
-        self.keys.close()
-        self._audit.close()
+
+
+@contextmanager
+def open_server(
+    config: Config, source: ConfigSource, worker: int = 0, admin: str = ""
+) -> Iterator[Server]:
+    """Open a server and its parts, and close them. Nothing runs before it is started.
+
+    Raises ConfigError for a candidate, BuildError, TlsError, TransportError.
+    """
+    with ExitStack() as opened:
+        with giving_way():
+            parts = opened.enter_context(open_parts(config, source.read_candidate(config)))
+        server = Server(parts, config, source, worker, admin)
+        yield opened.enter_context(closing(server))
+
+
+def build_metrics(parts: Parts, reload: ConfigReload, liveness: Liveness) -> ProcessMetrics:
+    """Build what tells Prometheus of the parts, and of those that look after them."""
+    reporting = ReportingParts(
+        service=parts.service,
+        keys=parts.keys,
+        revocations=parts.revocations,
+        audit=parts.audit,
+        tls=parts.tls,
+        pool=parts.pool,
+        bulkhead=parts.bulkhead,
+        reload=reload,
+        liveness=liveness,
+        log=ProcessLog(),
+    )
+    return ProcessMetrics(parts.metrics, reporting)
 
 
 def _pin(worker: int) -> None:

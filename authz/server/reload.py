@@ -4,48 +4,89 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from math import inf
 from pathlib import Path
 from typing import Final
 
 from authz.adapters.files import WAIT_SECONDS
-from authz.adapters.metrics import Metrics
+from authz.adapters.keys import KeyStoreError
 from authz.config import Config, ConfigError, ConfigFiles, FilesChangingError, load, load_at_rest
-from authz.edge.snapshot import Snapshot
 from authz.server.giving_way import giving_way
 from authz.wiring import BuildError
 
 _log: Final = logging.getLogger("authz.server")
-Compile = Callable[[Config, Config | None], Snapshot]
-Take = Callable[[Config, Snapshot], None]
+Take = Callable[[Config, Config | None], str]
 Read = Callable[[ConfigFiles], Config]
 
 
-class ConfigReload:
-    """The files of a config and of its candidate, and what becomes of a change in them."""
+class ConfigSource:
+    """The files of a config and of its candidate: read, and watched from then on."""
 
-    def __init__(
-        self, files: ConfigFiles, compile_config: Compile, take: Take, metrics: Metrics
-    ) -> None:
-        """Watch ``files``. ``compile_config`` makes the snapshot that ``take`` puts into force."""
-        self._files = files
+    def __init__(self, main: Path) -> None:
+        """Take the main file's path; nothing is read yet."""
+        self._main = ConfigFiles(main, must_rest=True)
         self._candidate: ConfigFiles | None = None
-        self._compile = compile_config
-        self._take = take
-        self._metrics = metrics
-        self._is_wanted = threading.Event()
-        self._waits_since: float | None = None  # monotonic seconds; told once when it is long
 
-    def compiled(self, config: Config, read: Read = load_at_rest) -> Snapshot:
-        """Compile it with its candidate, whose files are watched from now on.
+    def read_config(self, read: Read = load_at_rest) -> Config:
+        """Read the config. Raises ConfigError.
 
-        ``read`` reads the candidate's files: it waits until nobody writes them, or does not. Raises
-        ConfigError, BuildError.
+        ``read`` waits until nobody writes the files, or does not: then FilesChangingError.
         """
+        return read(self._main)
+
+    def read_candidate(self, config: Config, read: Read = load_at_rest) -> Config | None:
+        """Read the candidate that a config names, if it does. Raises as ``read_config``."""
         path = None if config.candidate is None else Path(config.candidate)
         if path is None or self._candidate is None or self._candidate.main != path:
             self._candidate = None if path is None else ConfigFiles(path, must_rest=True)
-        return self._compile(config, None if self._candidate is None else read(self._candidate))
+        return None if self._candidate is None else read(self._candidate)
+
+    def has_changed(self) -> bool:
+        """Return whether a file differs from what was read."""
+        candidate = self._candidate
+        return self._main.changed() or (candidate is not None and candidate.changed())
+
+    def is_candidate_at_rest(self) -> bool:
+        """Return whether nobody writes the candidate's files, if there are any."""
+        return self._candidate is None or self._candidate.is_at_rest()
+
+
+@dataclass(frozen=True, slots=True)
+class ReloadStatus:
+    """What became of the changes of a config.
+
+    Attributes:
+        taken: changes that are or were in force.
+        refused: changes that were not taken.
+        taken_at: unix seconds when the config in force was taken.
+        is_refused: whether the config on disk is invalid, and the last valid one in force.
+    """
+
+    taken: int
+    refused: int
+    taken_at: float
+    is_refused: bool
+
+
+class ConfigReload:
+    """Looks for changes of a config, and has them taken."""
+
+    def __init__(self, source: ConfigSource, take: Take) -> None:
+        """Watch ``source``, which was read.
+
+        ``take`` puts a config and its candidate into force, as a whole or not at all, and returns
+        the policy's version. It raises BuildError or KeyStoreError where it can't.
+        """
+        self._source = source
+        self._take = take
+        self._is_wanted = threading.Event()
+        self._waits_since: float | None = None  # monotonic seconds; told once when it is long
+        self._status = ReloadStatus(0, 0, time.time(), is_refused=False)
+
+    def status(self) -> ReloadStatus:
+        """Return what became of the changes."""
+        return self._status
 
     def want(self) -> None:
         """Have the next look take the files, changed or not."""
@@ -58,27 +99,29 @@ class ConfigReload:
         """
         is_wanted = self._is_wanted.is_set()
         self._is_wanted.clear()
-        if not is_wanted and not self._has_changed():
+        if not is_wanted and not self._source.has_changed():
             self._waits_since = None
             return False
-        if self._candidate is not None and not self._candidate.is_at_rest():
+        if not self._source.is_candidate_at_rest():
             return self._wait()
         try:
-            with giving_way():
-                config = load(self._files)
-                snapshot = self.compiled(config, load)
+            self._read_and_take()
         except FilesChangingError:
             return self._wait()
-        except (ConfigError, BuildError) as error:
+        except (ConfigError, BuildError, KeyStoreError) as error:
             self._refuse(str(error).splitlines())
         except Exception as error:  # noqa: BLE001 - a config must not stop a server that runs
             self._refuse([f"internal error: {type(error).__name__}"])
-        else:
-            self._take(config, snapshot)
-            self._metrics.reloaded(succeeded=True)
-            _log.info("config reloaded", extra={"policy_version": snapshot.policy_version})
         self._waits_since = None
         return False
+
+    def _read_and_take(self) -> None:
+        with giving_way():
+            config = self._source.read_config(load)
+            version = self._take(config, self._source.read_candidate(config, load))
+        taken = self._status.taken + 1
+        self._status = replace(self._status, taken=taken, taken_at=time.time(), is_refused=False)
+        _log.info("config taken", extra={"policy_version": version})
 
     def _wait(self) -> bool:
         """Look again in a moment. What is written for ever is told, and counted as refused."""
@@ -91,11 +134,7 @@ class ConfigReload:
             self._refuse(["its files change during every read: rename whole files over them"])
         return True
 
-    def _has_changed(self) -> bool:
-        candidate = self._candidate
-        return self._files.changed() or (candidate is not None and candidate.changed())
-
     def _refuse(self, problems: list[str]) -> None:
-        self._metrics.reloaded(succeeded=False)
+        self._status = replace(self._status, refused=self._status.refused + 1, is_refused=True)
         for line in problems:
             _log.error("config not reloaded; the last valid one stays in force: %s", line)

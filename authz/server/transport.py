@@ -8,26 +8,23 @@ as much for calls like these.
 import os
 import resource
 import socket
-import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
 import grpc
 
 from authz.adapters.metrics import Metrics
 from authz.adapters.tls import ServerTls
-from authz.edge.agentgateway import ExtMcp
-from authz.edge.service import Service
+from authz.edge.check_pool import CheckPool
+from authz.edge.clock import Clock
+from authz.edge.methods import Method, Methods
 from authz.edge.settings import ServerSettings
 from authz.server.callers import Callers
 from authz.server.calls import Calls, Received, no_such_method
 from authz.server.grpcio import GrpcioError, require_known_grpcio
 from authz.server.health import HEALTH, Health
-from authz.server.pool import CheckPool
 
-SERVICE: Final = "envoy.service.auth.v3.Authorization"
-EXT_MCP: Final = "agentgateway.dev.ext_mcp.ExtMcp"
 # A connection is asked to end at server.max_connection_age, and made to after so much more: longer
 # than any check takes.
 AGE_GRACE_SECONDS: Final = 30.0
@@ -62,17 +59,19 @@ class Transport:
     def __init__(
         self,
         settings: ServerSettings,
-        service: Service,
+        methods: Methods,
         tls: ServerTls | None,
         metrics: Metrics,
         pool: CheckPool,
         *,
         is_wanted: Callable[[], bool] = lambda: True,
+        clock: Clock = Clock(),  # noqa: B008 - frozen
     ) -> None:
-        """Take the settings and who answers. Nothing listens before ``start``.
+        """Take the settings and what is answered. Nothing runs or listens before ``start``.
 
-        ``is_wanted`` is asked by health checks: whether the process is well enough to serve. Raises
-        TransportError where grpcio is not the one that we know.
+        ``is_wanted`` is asked by health checks: whether the process is well enough to serve.
+        Callers' certificates are held against ``clock``. Raises TransportError where grpcio is not
+        the one that we know.
         """
         try:
             require_known_grpcio()
@@ -80,19 +79,11 @@ class Transport:
             raise TransportError(str(error)) from None
         self._settings = settings
         self._tls = tls
-        gate = _anyone if tls is None else Callers(tls, time.time)
+        gate = _anyone if tls is None else Callers(tls, clock.wall)
         self._calls = Calls(pool, gate, metrics, settings.max_concurrent)
-        self._server = grpc.server(
-            self._calls,  # type: ignore[arg-type] # any executor will do: grpc asks for submit only
-            options=(*_OPTIONS, *_limits(settings)),
-        )
-        ext_mcp = ExtMcp(service)
-        self._add(SERVICE, {"Check": _handler(service.check)})
-        methods = {"CheckRequest": ext_mcp.check_request, "CheckResponse": ext_mcp.check_response}
-        self._add(EXT_MCP, {name: _handler(of) for name, of in methods.items()})
-        self._health = Health((SERVICE, EXT_MCP), is_wanted)
-        self._add(HEALTH, self._health.handlers())
-        self._server.add_generic_rpc_handlers((_NoSuchMethod(),))  # the last: for all others
+        self._methods = methods
+        self._health = Health(tuple(methods), is_wanted)
+        self._server: grpc.Server | None = None  # has threads of its own from when it is made
         self.addresses: list[str] = []
 
     def check_addresses(self) -> None:
@@ -103,29 +94,30 @@ class Transport:
 
     def start(self) -> None:
         """Listen on every address. Raises TransportError."""
+        server = self._server = self._build_server()
         for address in self._settings.listen:
-            self.addresses.append(self._bind(address))
-        if self._tls is not None:
-            self._tls.watch()
+            self.addresses.append(self._bind(server, address))
         self._calls.start()
-        self._server.start()
+        server.start()
 
-    def _add(
-        self, service: str, handlers: "dict[str, grpc.RpcMethodHandler[bytes, bytes]]"
-    ) -> None:
-        self._server.add_generic_rpc_handlers(
-            (grpc.method_handlers_generic_handler(service, handlers),)
+    def _build_server(self) -> grpc.Server:
+        server = grpc.server(
+            self._calls,  # type: ignore[arg-type] # any executor will do: grpc asks for submit only
+            options=(*_OPTIONS, *_limits(self._settings)),
         )
-        # The types package lags behind grpcio: this is public since 1.66.
-        self._server.add_registered_method_handlers(service, handlers)  # type: ignore[attr-defined]
+        for service, methods in self._methods.items():
+            _add(server, service, {name: _handler(method) for name, method in methods.items()})
+        _add(server, HEALTH, self._health.handlers())
+        server.add_generic_rpc_handlers((_NoSuchMethod(),))  # the last: for all others
+        return server
 
-    def _bind(self, address: str) -> str:
+    def _bind(self, server: grpc.Server, address: str) -> str:
         _refuse_taken_socket(address)
         try:
             if self._tls is not None and not address.startswith(_UNIX):
-                port = self._server.add_secure_port(address, self._tls.credentials())
+                port = server.add_secure_port(address, self._tls.credentials())
             else:
-                port = self._server.add_insecure_port(address)
+                port = server.add_insecure_port(address)
         except RuntimeError:
             raise TransportError(f"can't listen on {address}: is it in use?") from None
         return address if address.startswith(_UNIX) else f"{address.rpartition(':')[0]}:{port}"
@@ -136,17 +128,20 @@ class Transport:
 
     def stop(self, grace_seconds: float) -> None:
         """Take no new checks and wait for those under way, so long and not much longer."""
-        self._server.stop(grace_seconds).wait(grace_seconds + STOP_MARGIN_SECONDS)
+        if self._server is not None:
+            self._server.stop(grace_seconds).wait(grace_seconds + STOP_MARGIN_SECONDS)
         self._calls.close()
 
 
-class _Answers(Protocol):
-    def __call__(
-        self, data: bytes, time_remaining: Callable[[], float | None], proxy: str = ..., /
-    ) -> bytes: ...
+def _add(
+    server: grpc.Server, service: str, handlers: "dict[str, grpc.RpcMethodHandler[bytes, bytes]]"
+) -> None:
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
+    # The types package lags behind grpcio: this is public since 1.66.
+    server.add_registered_method_handlers(service, handlers)  # type: ignore[attr-defined]
 
 
-def _handler(answers: _Answers) -> "grpc.RpcMethodHandler[bytes, bytes]":
+def _handler(answers: Method) -> "grpc.RpcMethodHandler[bytes, bytes]":
     def check(received: Received, context: grpc.ServicerContext) -> bytes:
         data, proxy = received
         return answers(data, context.time_remaining, proxy)

@@ -164,8 +164,8 @@ def test_many_threads_lose_no_line(tmp_path: Path) -> None:
 
     written = (tmp_path / "a").read_text().splitlines(keepends=True)
     assert sorted(written) == sorted(line for lines in taken for line in lines)
-    assert log.dropped == 16_000 - len(written)
-    assert log.dropped > 0
+    assert log.status().dropped == 16_000 - len(written)
+    assert log.status().dropped > 0
 
 
 def test_a_full_queue_refuses_at_once() -> None:
@@ -175,7 +175,7 @@ def test_a_full_queue_refuses_at_once() -> None:
     assert [log.append("x\n") for _ in range(5)] == [True, True, True, False, False]
     for _ in range(50_000):  # each of which may wait for nothing, or this would never end
         log.append("x\n")
-    assert (log.dropped, len(log)) == (50_002, 3)
+    assert (log.status().dropped, log.status().queued) == (50_002, 3)
 
 
 def test_rotation_by_create(tmp_path: Path) -> None:
@@ -249,12 +249,12 @@ def test_a_line_that_cannot_be_encoded(tmp_path: Path) -> None:
     log.start()
     for seconds in (1e20, 0.0):
         log.append(Line(b"{", b"", seconds, "", "", "id", is_hit=False, seconds=0.0))
-    until(lambda: not len(log))
+    until(lambda: not log.status().queued)
     log.append("later\n")
     log.close()
 
     assert (tmp_path / "audit").read_text().splitlines()[1:] == ["later"]
-    assert log.errors == 1
+    assert log.status().errors == 1
 
 
 STALLED = """
@@ -265,8 +265,8 @@ log = AuditLog(AuditSettings(queue=2000))
 log.start()
 for _ in range(1000):
     log.append("x" * 999 + "\\n")
-while len(log) == 1000 or len(log) != before:  # until the pipe is full
-    before = len(log)
+while log.status().queued == 1000 or log.status().queued != before:  # until the pipe is full
+    before = log.status().queued
     time.sleep(0.1)
 begun = time.process_time()
 time.sleep(0.5)
@@ -303,11 +303,11 @@ log = AuditLog(AuditSettings())
 log.start()
 sys.stdin.read()
 log.append("x\\n")
-while not log.errors:
+while not log.status().errors:
     time.sleep(0.01)
 log.append("y\\n")
 log.close()
-sys.stderr.write(f"{log.errors > 1} {not log._thread.is_alive()}")
+sys.stderr.write(f"{log.status().errors > 1} {not log._thread.is_alive()}")
 """
 
 

@@ -71,17 +71,17 @@ for log in logs.values():
     log.start()
     for number in range(5):
         assert log.append(f"line-{number}\\n")
-until(lambda: all(log.is_failing for log in logs.values() if len(log)))
-assert all(len(log) for log in logs.values())
+until(lambda: all(log.status().is_failing for log in logs.values() if log.status().queued))
+assert all(log.status().queued for log in logs.values())
 for log in logs.values():
     for number in range(5, 8):
         assert log.append(f"line-{number}\\n")
-until(lambda: all(log.errors > 2 for log in logs.values()))
+until(lambda: all(log.status().errors > 2 for log in logs.values()))
 may_grow_to(resource.RLIM_INFINITY)
-until(lambda: not any(len(log) for log in logs.values()))
+until(lambda: not any(log.status().queued for log in logs.values()))
 for left, log in logs.items():
     log.close()
-    assert not log.is_failing
+    assert not log.status().is_failing
     print(lines(folder / str(left)).decode().split())
 """
 
@@ -149,19 +149,19 @@ def test_a_folder_that_vanishes(tmp_path: Path) -> None:
     path.parent.mkdir()
     log = started(path, queue=3)
     shutil.rmtree(path.parent)
-    until(lambda: log.is_failing)  # though nothing waits
+    until(lambda: log.status().is_failing)  # though nothing waits
 
     assert [log.append(f"{number}\n") for number in range(5)] == [True] * 3 + [False] * 2
-    before = log.errors
-    until(lambda: log.errors > before)
-    assert (len(log), log.dropped, log.refuses_allows) == (3, 2, False)
+    before = log.status().errors
+    until(lambda: log.status().errors > before)
+    assert (log.status().queued, log.status().dropped, log.refuses_allows) == (3, 2, False)
     path.parent.mkdir()
-    until(lambda: not len(log))
+    until(lambda: not log.status().queued)
     log.append("more\n")
     log.close()
 
     assert path.read_text().split() == ["0", "1", "2", "more"]
-    assert not log.is_failing
+    assert not log.status().is_failing
 
 
 def test_a_pipe_without_a_reader(tmp_path: Path) -> None:
@@ -174,11 +174,11 @@ def test_a_pipe_without_a_reader(tmp_path: Path) -> None:
     log = started(path, when_full="deny")
     os.close(reader)
     log.append("first\n")
-    until(lambda: log.is_failing and log.refuses_allows)
+    until(lambda: log.status().is_failing and log.refuses_allows)
     log.append("second\n")
 
     reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    until(lambda: not log.is_failing and not len(log))
+    until(lambda: not log.status().is_failing and not log.status().queued)
     log.close()
     assert os.read(reader, 1000) == b"first\nsecond\n"
     os.close(reader)
@@ -190,12 +190,12 @@ def test_what_fails_refuses_where_it_must(when_full: str, *, refuses: bool) -> N
     log = started(Path("/dev/full"), when_full=when_full)
     assert not log.refuses_allows
     log.append("one\n")
-    until(lambda: log.is_failing)
+    until(lambda: log.status().is_failing)
 
     assert log.refuses_allows is refuses
     assert log.append("two\n")
     log.close()
-    assert len(log) == 2
+    assert log.status().queued == 2
 
 
 def test_the_file_is_its_owners(tmp_path: Path) -> None:
@@ -223,14 +223,14 @@ def test_nothing_is_allowed_while_it_fails(tmp_path: Path) -> None:
     with World(folder, DENY) as world:
         token = world.token()
         answers = [reason_of(world.ask(token))]
-        until(lambda: not len(world.audit))
+        until(lambda: not world.audit.status().queued)
         folder.rename(tmp_path / "gone")
         until(lambda: world.audit.refuses_allows)
         refused = world.ask(token)
         answers += [reason_of(refused), reason_of(world.ask()), reason_of(world.ask(token))]
         assert refused.denied_response.status.code == 503
         (tmp_path / "gone").rename(folder)
-        until(lambda: not world.audit.is_failing)
+        until(lambda: not world.audit.status().is_failing)
         answers.append(reason_of(world.ask(token)))
         records = world.audit_records()
 
@@ -246,15 +246,15 @@ def test_all_is_allowed_while_it_fails_and_may(tmp_path: Path) -> None:
     folder.mkdir()
     with World(folder, {"audit: {path:": "audit: {queue: 5, path:"}) as world:
         folder.rename(tmp_path / "gone")
-        until(lambda: world.audit.is_failing)
+        until(lambda: world.audit.status().is_failing)
         answers = [reason_of(world.ask(world.token())) for _ in range(8)]
         (tmp_path / "gone").rename(folder)
-        until(lambda: not len(world.audit))
+        until(lambda: not world.audit.status().queued)
         records = world.audit_records()
 
     assert answers == ["allow"] * 8
     assert [record["decision"] for record in records] == ["allow"] * 5
-    assert world.audit.dropped == 3
+    assert world.audit.status().dropped == 3
 
 
 class Running:

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from prometheus_client import generate_latest
@@ -10,11 +10,23 @@ from prometheus_client.openmetrics.exposition import generate_latest as generate
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_prometheus
 
+from authz import __version__
+from authz.adapters.audit import AuditStatus
 from authz.adapters.keys import SourceStatus
-from authz.adapters.metrics import BUCKETS_SECONDS, FAMILIES, Metrics, Sources
-from authz.adapters.revocation_file import RevocationList, RevocationSettings
+from authz.adapters.metrics import BUCKETS_SECONDS, FAMILIES, Metrics
+from authz.adapters.revocation_file import RevocationStatus
+from authz.adapters.tls import TlsStatus
 from authz.core.reason import Reason
+from authz.edge.bulkhead import BulkheadStatus
+from authz.edge.cache import CacheStatus
+from authz.edge.check_pool import PoolStatus
+from authz.edge.snapshot import SnapshotStatus
+from authz.server.liveness import LivenessStatus
+from authz.server.log_writer import LogStatus
+from authz.server.process_metrics import ProcessMetrics, ReportingParts
+from authz.server.reload import ReloadStatus
 from support.costs import steps_of
+from support.world import World, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,18 +35,6 @@ THREADS = 8
 ROUNDS = 100_000
 DURATION = "authz_decision_duration_seconds"
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
-
-
-class Audit:
-    """An audit log's numbers."""
-
-    dropped = 5
-    errors = 6
-    is_failing = True
-
-    def __len__(self) -> int:
-        """Lines that wait."""
-        return 7
 
 
 def status(
@@ -55,37 +55,55 @@ def status(
     )
 
 
-def statuses() -> list[SourceStatus]:
-    """One issuer that has keys, and one that never answered."""
-    return [
-        status("https://a.example", 2, 1, 12.5, (3, 4)),
-        status("https://b.example", 0, 0, None, (0, 9)),
-    ]
+class Fixed:
+    """A part that is always as it was made."""
+
+    def __init__(self, status: Any) -> None:
+        """Take its status."""
+        self._status = status
+
+    def status(self) -> Any:
+        """Return it."""
+        return self._status
+
+
+# One issuer that has keys, and one that never answered.
+KEYS = (
+    status("https://a.example", 2, 1, 12.5, (3, 4)),
+    status("https://b.example", 0, 0, None, (0, 9)),
+)
+PARTS = ReportingParts(
+    service=Fixed(
+        SnapshotStatus("policy-1", is_shadow=False, cache=CacheStatus(8), decision_point=None)
+    ),
+    keys=Fixed(KEYS),
+    revocations=Fixed(RevocationStatus(entries=0, taken=0, refused=0, looked_at=2000.0)),
+    audit=Fixed(AuditStatus(queued=7, dropped=5, errors=6, is_failing=True, refuses_allows=False)),
+    tls=Fixed(TlsStatus(taken=2, refused=1, not_after=1000.0)),
+    pool=Fixed(PoolStatus(queued=9, finished=0, threads=4)),
+    bulkhead=Fixed(BulkheadStatus(waiting=10, limit=512)),
+    reload=Fixed(ReloadStatus(taken=0, refused=0, taken_at=3000.0, is_refused=False)),
+    liveness=Fixed(LivenessStatus({"main": 0.1, "revocations": 9.0}, stuck=())),
+    log=Fixed(LogStatus(full=3, repeated=4, failed=0)),
+)
+
+
+class Counted(Metrics):
+    """Counts, and the registry that tells of them and of parts that say fixed numbers."""
+
+    def __init__(self) -> None:
+        """Begin at zero."""
+        super().__init__()
+        self.registry = ProcessMetrics(self, PARTS).registry
 
 
 @pytest.fixture
-def metrics() -> Metrics:
-    """Metrics whose sources say fixed numbers."""
-    return Metrics(
-        Sources(
-            lambda: 8,
-            statuses,
-            Audit(),
-            lambda: "policy-1",
-            "1.2.3",
-            RevocationList(RevocationSettings()),
-            tls_reloads=lambda: {"taken": 2, "refused": 1},
-            certificate_ends=lambda: 1000.0,
-            wait_for_threads=lambda: 9,
-            wait_for_others=lambda: 10,
-            revocations_looked_at=lambda: 2000.0,
-            idle_seconds=lambda: {"main": 0.1, "revocations": 9.0},
-            log_lost=lambda: {"full": 3, "repeated": 4},
-        )
-    )
+def metrics() -> Counted:
+    """Counts at zero."""
+    return Counted()
 
 
-def samples(metrics: Metrics) -> Samples:
+def samples(metrics: Counted) -> Samples:
     """Every sample of a scrape, read from the text that Prometheus would read."""
     text = generate_latest(metrics.registry).decode()
     return {
@@ -95,12 +113,12 @@ def samples(metrics: Metrics) -> Samples:
     }
 
 
-def value(metrics: Metrics, name: str, **labels: str) -> float:
+def value(metrics: Counted, name: str, **labels: str) -> float:
     """One sample."""
     return samples(metrics)[name, tuple(sorted(labels.items()))]
 
 
-def test_counts_of_many_threads_are_exact(metrics: Metrics) -> None:
+def test_counts_of_many_threads_are_exact(metrics: Counted) -> None:
     """Eight threads that count 100,000 decisions each lose none, while others scrape."""
     stop = threading.Event()
 
@@ -130,7 +148,7 @@ def test_counts_of_many_threads_are_exact(metrics: Metrics) -> None:
     assert value(metrics, f"{DURATION}_count", cache="miss") == half * 1.5
 
 
-def test_threads_that_ended_stay_counted(metrics: Metrics) -> None:
+def test_threads_that_ended_stay_counted(metrics: Counted) -> None:
     """What a thread counted is not forgotten when it ends."""
     for _ in range(3):
         thread = threading.Thread(target=metrics.observe, args=(None, 1.0, False))
@@ -140,7 +158,7 @@ def test_threads_that_ended_stay_counted(metrics: Metrics) -> None:
     assert value(metrics, "authz_decisions_total", decision="allow", reason="") == 3
 
 
-def test_every_reason_has_its_series_from_the_start(metrics: Metrics) -> None:
+def test_every_reason_has_its_series_from_the_start(metrics: Counted) -> None:
     """Each reason is a series of its own, at zero before it first occurs, so rates are right."""
     zero = samples(metrics)
     for reason in Reason:
@@ -152,7 +170,7 @@ def test_every_reason_has_its_series_from_the_start(metrics: Metrics) -> None:
 
 
 @pytest.mark.parametrize("at", range(len(BUCKETS_SECONDS)))
-def test_buckets_are_upper_bounds(metrics: Metrics, at: int) -> None:
+def test_buckets_are_upper_bounds(metrics: Counted, at: int) -> None:
     """A time that is exactly a bound counts in its bucket; a little more in the next."""
     bound = BUCKETS_SECONDS[at]
     metrics.observe(None, bound, False)
@@ -189,37 +207,46 @@ def test_buckets_are_upper_bounds(metrics: Metrics, at: int) -> None:
         ("authz_key_fetches_total", {"issuer": "https://a.example", "result": "success"}, 3),
         ("authz_key_fetches_total", {"issuer": "https://b.example", "result": "failure"}, 9),
         ("authz_policy_info", {"version": "policy-1"}, 1),
-        ("authz_build_info", {"version": "1.2.3"}, 1),
+        ("authz_build_info", {"version": __version__}, 1),
     ],
 )
 def test_values_of_others(
-    metrics: Metrics, name: str, labels: dict[str, str], expected: float
+    metrics: Counted, name: str, labels: dict[str, str], expected: float
 ) -> None:
     """What others count is asked of them at the scrape, each number under its own name."""
     assert value(metrics, name, **labels) == expected
 
 
-def test_an_issuer_without_keys_has_no_age(metrics: Metrics) -> None:
+def test_an_issuer_without_keys_has_no_age(metrics: Counted) -> None:
     """Keys that never came have no age: zero would look fresh."""
     key = ("authz_keys_age_seconds", (("issuer", "https://b.example"),))
 
     assert key not in samples(metrics)
 
 
-def test_reloads(metrics: Metrics) -> None:
+def test_reloads(world: World) -> None:
     """Configs that were taken or refused are counted; only a taken one moves the time."""
-    begun = value(metrics, "authz_config_last_reload_timestamp_seconds")
-    metrics.reloaded(succeeded=False)
-    assert value(metrics, "authz_config_last_reload_timestamp_seconds") == begun
-    metrics.reloaded(succeeded=True)
 
-    assert begun <= value(metrics, "authz_config_last_reload_timestamp_seconds") <= time.time()
-    assert value(metrics, "authz_config_reloads_total", result="taken") == 1
-    assert value(metrics, "authz_config_reloads_total", result="refused") == 1
+    def look(text: str) -> tuple[float, ...]:
+        (world.folder / "authz.yaml").write_text(text)
+        wait_until(lambda: not world.reload.look())
+        taken, refused = (
+            world.registry.get_sample_value("authz_config_reloads_total", {"result": result})
+            for result in ("taken", "refused")
+        )
+        at = world.registry.get_sample_value("authz_config_last_reload_timestamp_seconds")
+        is_refused = world.registry.get_sample_value("authz_config_refused")
+        return taken or 0.0, refused or 0.0, is_refused or 0.0, at or 0.0
+
+    begun = world.reload.status().taken_at
+    assert look("no config") == (0, 1, 1, begun)
+    *counts, taken_at = look(world.config_text)
+    assert counts == [1, 1, 0]
+    assert begun < taken_at <= time.time()
 
 
 @pytest.mark.parametrize("is_open", [False, True], ids=["prometheus", "openmetrics"])
-def test_the_table_is_what_is_exported(metrics: Metrics, is_open: bool) -> None:  # noqa: FBT001 - a parameter of the test
+def test_the_table_is_what_is_exported(metrics: Counted, is_open: bool) -> None:  # noqa: FBT001 - a parameter of the test
     """FAMILIES and a scrape hold the same names, types, labels and helps, in both formats."""
     metrics.observe(None, 0.1, True)
     generate: Callable[..., bytes] = generate_openmetrics if is_open else generate_latest
@@ -238,6 +265,6 @@ def test_the_table_is_what_is_exported(metrics: Metrics, is_open: bool) -> None:
     }
 
 
-def test_counting_is_cheap(metrics: Metrics) -> None:
+def test_counting_is_cheap(metrics: Counted) -> None:
     """A count takes a few steps of Python: nothing like a lock or a format."""
     assert steps_of(lambda: metrics.observe(None, 1e-4, True)) < 50

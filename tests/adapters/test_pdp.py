@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import partial
 from math import inf
 from pathlib import Path
@@ -27,16 +26,14 @@ from authz.core.decision import Actor, Agent, Allow, Delegation, Grant, Mode
 from authz.core.reason import Denied
 from authz.core.request import Call, CallKind, MessageProtocol, Operation
 from authz.core.spiffe import SpiffeId
-from authz.edge.bulkhead import Waits
 from authz.review.file_checks import file_problems
-from authz.server.pool import CheckPool
 from lab.ca import Authority
 from lab.dpop import DpopClient
 from lab.issuer import MADE
 from lab.mesh import ISSUER, ORCHESTRATOR, PAYMENTS, TRAVEL, Mesh
 from support.canary import anchors, leaks
 from support.jwks_server import Behaviour, ScriptedServer, answer, held, raw
-from support.world import BALANCE, READ, World, check_request, header_of, reason_of
+from support.world import BALANCE, MAX_WAITING, READ, World, check_request, header_of, reason_of
 from support.world import PATIENCE_SECONDS as SECONDS
 from support.world import wait_until as until
 
@@ -134,7 +131,7 @@ def confirm(
 
 def is_cut_off(point: AuthzenPoint | Breaker) -> bool:
     """Whether it is not asked now."""
-    return point.is_open if isinstance(point, Breaker) else point.is_cut_off
+    return point.is_open if isinstance(point, Breaker) else point.status().is_cut_off
 
 
 # What is asked
@@ -661,15 +658,15 @@ def test_who_shares_a_call_has_a_deadline_of_his_own(pdp: ScriptedServer) -> Non
         assert patient.result(SECONDS)
 
     assert pdp.fetches == 1
-    assert not point.is_cut_off
+    assert not point.status().is_cut_off
 
 
 def test_a_slow_one_takes_no_threads_away(tmp_path: Path, pdp: ScriptedServer) -> None:
     """With every place to wait taken, remembered decisions are answered, and more are refused."""
     gate = threading.Event()
-    with asking(tmp_path, pdp) as world:
-        pool = CheckPool(2)
-        world.service._decider._waits = Waits(8, pool.lend)
+    limits = {f"max_waiting: {MAX_WAITING}": "max_waiting: 8\n  threads: 2"}
+    with asking(tmp_path, pdp, changes=limits) as world:
+        pool = world.parts.pool
         token, other = world.token(), world.issuer.token(PAYMENTS, scope=READ)
         svids = {TRAVEL: world.svid, PAYMENTS: world.authority.issue(PAYMENTS)}
         assert reason_of(world.ask(token)) == "allow"
@@ -684,7 +681,7 @@ def test_a_slow_one_takes_no_threads_away(tmp_path: Path, pdp: ScriptedServer) -
         for number in range(4):
             pool.submit(ask, TRAVEL, token, f"/finance/{number}")
             pool.submit(ask, PAYMENTS, other, f"/finance/{number}")
-        until(lambda: len(world.service._decider._waits) == 8)
+        until(lambda: world.parts.bulkhead.status().waiting == 8)
         for _ in range(10):
             pool.submit(ask, TRAVEL, token, BALANCE)
         pool.submit(ask, TRAVEL, token, "/finance/more")
@@ -693,7 +690,6 @@ def test_a_slow_one_takes_no_threads_away(tmp_path: Path, pdp: ScriptedServer) -
         gate.set()
         until(lambda: len(answers) == 19)
         assert set(answers[11:]) == {"allow"}
-        pool.shutdown()
 
 
 def test_calls_are_bounded(pdp: ScriptedServer) -> None:
@@ -915,17 +911,13 @@ def test_files_are_checked(
 def test_metrics(tmp_path: Path, pdp: ScriptedServer) -> None:
     """Each question is counted by what became of it, each call by its time."""
     with asking(tmp_path, pdp) as world:
-        world.service.snapshot = replace(
-            world.service.snapshot,
-            decision_point=AuthzenPoint(settings(pdp), world.metrics.pdp_asked),
-        )
         token = world.token()
         world.ask(token)
         pdp.serve(NO)
         world.ask(token, path="/finance/1")
         pdp.serve(raw())
         world.ask(token, path="/finance/2")
-        text = generate_latest(world.metrics.registry).decode()
+        text = generate_latest(world.registry).decode()
 
     for result, count in {"allow": 1, "deny": 1, "failure": 1, "shared": 0, "cut_off": 0}.items():
         assert f'authz_pdp_calls_total{{result="{result}"}} {count}.0' in text

@@ -145,7 +145,8 @@ def test_a_bad_line(revoking: World, text: str, message: str) -> None:
     rest(revoking.revocations)
 
     assert reason_of(revoking.ask(token)) == "agent_suspended"
-    assert revoking.revocations.reloads == {"taken": 1, "refused": 1}
+    status = revoking.revocations.status()
+    assert (status.taken, status.refused) == (1, 1)
     with pytest.raises(RevocationError, match=r"revoked\.jsonl: line") as error:
         RevocationList(RevocationSettings(file=str(path)))
     assert message in str(error.value)
@@ -158,7 +159,8 @@ def test_a_file_that_is_gone(revoking: World) -> None:
     path.unlink()
     rest(revoking.revocations)
 
-    assert revoking.revocations.reloads == {"taken": 1, "refused": 1}
+    status = revoking.revocations.status()
+    assert (status.taken, status.refused) == (1, 1)
     assert reason_of(revoking.ask(token)) == "agent_suspended"
     with pytest.raises(RevocationError, match="can't be read: No such file"):
         RevocationList(RevocationSettings(file=str(path)))

@@ -106,7 +106,7 @@ def test_a_bad_file_that_never_rests(tmp_path: Path, caplog: pytest.LogCaptureFi
         revocations.refresh(1000.0 + number / 2)
 
     assert in_force(revocations) == {"a"}
-    assert revocations.reloads["refused"] == 1
+    assert revocations.status().refused == 1
     assert caplog.text.count("not reloaded") == 1
     assert "line 1: " in caplog.text
 
@@ -135,7 +135,7 @@ def test_gone_and_back(tmp_path: Path, seconds: float) -> None:
     for look in range(looks):
         watched.refresh(100 + look * LOOK_SECONDS)
     assert in_force(watched) == {*"ab"}
-    assert watched.reloads["refused"] == (1 if seconds else 0)
+    assert watched.status().refused == (1 if seconds else 0)
     path.write_bytes(lines_of("bc"))
     watched.refresh(200.0)
     assert in_force(watched) == {*"abc"}
@@ -174,7 +174,7 @@ def test_a_pipe_in_the_place_of_a_file(tmp_path: Path) -> None:
         watched.refresh(100 + look * LOOK_SECONDS)
 
     assert in_force(watched) == {*IDS}
-    assert watched.reloads["refused"] == 1
+    assert watched.status().refused == 1
     with pytest.raises(RevocationError, match="it is not a plain file"):
         RevocationList(RevocationSettings(file=str(path)))
 

@@ -14,7 +14,7 @@ import pytest
 
 from authz.config import load
 from authz.server.json_log import JsonFormatter
-from authz.wiring import version_of
+from authz.wiring import compute_policy_version
 from lab.issuer import Issuer, JwksServer
 from lab.mesh import CONFIG, TRAVEL, Mesh
 from support.verbs import URL, run
@@ -24,7 +24,7 @@ from support.world import READ, World
 def test_check(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A good config is fine; a bad one is 1, with file and line on standard error."""
     assert run("check", str(config)) == 0
-    version = version_of(load(config))
+    version = compute_policy_version(load(config))
     counted = "1 issuer, 3 agents, 2 principals, 3 grants of 3 rules"
     assert f"fine: {counted}; policy version {version}\n" in capsys.readouterr().out
     config.write_text(config.read_text().replace("trust_domains", "trust_domians"))

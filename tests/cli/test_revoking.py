@@ -72,7 +72,7 @@ def test_many_at_once(tmp_path: Path) -> None:
     assert [child.returncode for child in children] == [0] * PROCESSES
     assert len({*token_ids(path)}) == len(token_ids(path)) == 1 + LINES * (PROCESSES + 2)
     assert len(watched.current) == len(token_ids(path))
-    assert watched.reloads["refused"] == 0
+    assert watched.status().refused == 0
     assert link.is_symlink()
     assert [*path.parent.iterdir()] == [path]
     for name in ("st_mode", "st_uid", "st_gid"):

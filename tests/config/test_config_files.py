@@ -28,7 +28,6 @@ from authz.config import (
 from authz.config import files as files_module
 from authz.config import include as include_module
 from authz.server import reload
-from authz.wiring import snapshot_of
 from lab.ca import Authority
 from lab.issuer import Issuer, JwksServer
 from lab.mesh import AUDIENCE, ISSUER, TRAVEL, Server
@@ -468,17 +467,16 @@ def test_a_config_that_never_rests_is_told(
     path = world.folder / "authz.yaml"
     path.write_text(world.config_text)
     taken: list[Config] = []
-    watched = reload.ConfigReload(
-        ConfigFiles(path, must_rest=True),
-        lambda config, _: snapshot_of(config, world.keys, world.revocations),
-        lambda config, _: taken.append(config),
-        world.metrics,
-    )
-    refused = ("authz_config_reloads_total", {"result": "refused"})
+
+    def take(config: Config, _: object) -> str:
+        taken.append(config)
+        return world.parts.reconfigure(config)
+
+    watched = reload.ConfigReload(reload.ConfigSource(path), take)
     for number in count():
         path.write_text(f"{world.config_text}# {number}\n")
         assert watched.look()
-        if world.metrics.registry.get_sample_value(*refused):
+        if watched.status().refused:
             break
     assert watched.look()
 

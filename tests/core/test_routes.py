@@ -12,6 +12,7 @@ from authz import cli
 from authz._pb import ext_authz_pb2 as pb
 from authz.config import ConfigError, load_text
 from authz.core.routes import RouteSettings, metadata_url, origin_of
+from authz.edge.envoy.reader import read_check
 from lab.mesh import AUDIENCE, ISSUER, ORCHESTRATOR, PAYMENTS, RETIRED, STRANGER, TRAVEL
 from support.world import LIFETIMES_SECONDS, World, check_request, header_of, reason_of, wait_until
 
@@ -208,7 +209,8 @@ def test_a_route_can_ask_for_proof_of_possession(routed: World) -> None:
     """Where a proof is required, a bearer token is not enough; one bound to the SVID is."""
     unbound = routed.ask(routed.token(), path="/bound/x")
     thumbprint = routed.service.snapshot.authorizer.identity.identify(
-        routed.service.snapshot.reader.read(check_request(routed.svid, [])).request, time.time()
+        read_check(routed.service.snapshot.inputs, check_request(routed.svid, [])).request,
+        time.time(),
     ).thumbprint
     bound = routed.ask(routed.token(cnf={"x5t#S256": thumbprint}), path="/bound/x")
 

@@ -8,11 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from authz._pb import ext_authz_pb2 as ext
 from authz._pb import ext_mcp_pb2 as pb
-from authz.edge.agentgateway.reader import read_response
+from authz.core.reason import Reason
+from authz.edge.agentgateway.reader import BEFORE, REQUEST, read_response
 from authz.edge.agentgateway.writer import request_result, response_refused
-from authz.server.transport import EXT_MCP
+from authz.edge.answered import UNREADABLE, Answered
+from authz.edge.inputs import RequestInputs
+from authz.edge.methods import EXT_MCP
+from authz.edge.rendering import Rendered
+from authz.edge.response import Response
 from lab.dpop import DpopClient
 from lab.issuer import Issuer, JwksServer
 from lab.mesh import AUDIENCE, ISSUER, PAYMENTS, RETIRED, STRANGER, TRAVEL, Server
@@ -200,11 +204,12 @@ def test_notifications(gateway: Gateway) -> None:
 
 def test_a_token_is_in_no_metadata() -> None:
     """The client's request, as a result's metadata has it, is no metadata of the check."""
-    asked = read_response(response("tools/list", TOOLS, token="secret"), "id")
-    attributes = asked.checks["github"].attributes
+    inputs = RequestInputs(frozenset(), (REQUEST, BEFORE, "agentgateway.source"))
+    asked = read_response(inputs, response("tools/list", TOOLS, token="secret"), "id")
+    request = asked.checks["github"].request
 
-    assert set(attributes.metadata_context.filter_metadata) == {"agentgateway.source"}
-    assert attributes.request.http.path == "/mcp"
+    assert [name for name, _ in request.metadata] == ["agentgateway.source"]
+    assert request.path == "/mcp"
 
 
 def test_headers_for_the_target(gateway: Gateway) -> None:
@@ -268,21 +273,23 @@ def test_a_proof_is_for_one_check(gateway: Gateway) -> None:
     assert reason_of(gateway.ask(message)) == "dpop_proof"
 
 
+def answered(
+    headers: tuple[tuple[str, str], ...] = (),
+    removed: tuple[str, ...] = (),
+    reason: Reason | None = None,
+) -> Answered:
+    """An answer that says so of one target."""
+    response = Response(reason, headers, ("",) * 10, removed)
+    return Answered(UNREADABLE, Rendered(response, b"", reason), "a" * 32)
+
+
 def test_headers_that_targets_do_not_share() -> None:
     """What only one of several targets would get, or what one would not, goes to none."""
-    first, second = ext.CheckResponse(), ext.CheckResponse()
-    for answer, tier in ((first, "gold"), (second, "basic")):
-        answer.dynamic_metadata.update({"decision": "allow"})
-        answer.ok_response.SetInParent()
-        for name, value in (("x-agent-id", "a"), ("x-tier", tier)):
-            answer.ok_response.headers.add().header.MergeFrom(
-                ext.HeaderValue(key=name, value=value)
-            )
-    first.ok_response.headers.add().header.MergeFrom(ext.HeaderValue(key="x-one", value="1"))
-    second.ok_response.headers.add().header.MergeFrom(ext.HeaderValue(key="x-two", value="2"))
-    first.ok_response.headers.add().header.MergeFrom(ext.HeaderValue(key="x-gone", value="3"))
-    second.ok_response.headers.add().header.MergeFrom(ext.HeaderValue(key="x-gone", value="3"))
-    second.ok_response.headers_to_remove.extend(["x-gone", "authorization"])
+    same = ("x-agent-id", "a")
+    first = answered((same, ("x-tier", "gold"), ("x-one", "1"), ("x-gone", "3")))
+    second = answered(
+        (same, ("x-tier", "basic"), ("x-two", "2"), ("x-gone", "3")), ("x-gone", "authorization")
+    )
     mutation = request_result([first, second]).header_mutation
 
     assert [(one.key, one.value) for one in mutation.set] == [("x-agent-id", b"a")]
@@ -339,19 +346,12 @@ def test_bytes_that_are_no_message(gateway: Gateway, data: bytes) -> None:
 
 
 def test_no_answer_is_no_allow() -> None:
-    """What is not an allow in each of its parts, and no answer at all, is written as a refusal."""
-    whole = ext.CheckResponse()
-    whole.ok_response.SetInParent()
-    whole.dynamic_metadata.update({"decision": "allow"})
-    coded, denied, silent = ext.CheckResponse(), ext.CheckResponse(), ext.CheckResponse()
-    for answer in (coded, denied, silent):
-        answer.CopyFrom(whole)
-    coded.status.code = 7
-    denied.denied_response.SetInParent()
-    silent.dynamic_metadata.update({"decision": ""})
+    """No answer at all, or a refusal among several, is written as a refusal."""
+    whole = answered()
+    refused = answered(reason=Reason.SCOPE)
 
     assert request_result([whole]).WhichOneof("result") == "pass"
-    for answers in ([], [ext.CheckResponse()], [coded], [denied], [silent], [whole, coded]):
+    for answers in ([], [refused], [whole, refused], [refused, whole]):
         assert request_result(answers).WhichOneof("result") == "error"
         assert response_refused(answers).WhichOneof("result") == "error"
 

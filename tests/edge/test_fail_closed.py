@@ -13,13 +13,19 @@ from hypothesis import strategies as st
 from authz._pb import ext_authz_pb2 as pb
 from authz.core.decision import Agent, Deny
 from authz.core.reason import Denied, Reason
+from authz.core.request import MessageProtocol
 from authz.core.spiffe import SpiffeId
-from authz.edge.envoy import HeaderSettings, Writer
+from authz.edge.answered import UNREADABLE, Answered
+from authz.edge.envoy.writer import check_response
+from authz.edge.identity_headers import HeaderSettings
+from authz.edge.rendering import Rendered
+from authz.edge.response import Responder
 from lab.mesh import PAYMENTS, TRAVEL
 from lab.storm import CHECK
 from support.serving import Serving
 from support.world import (
     BALANCE,
+    MAX_WAITING,
     PATIENCE_SECONDS,
     READ,
     World,
@@ -37,9 +43,10 @@ RELAXED = settings(
 @pytest.mark.parametrize("reason", Reason)
 def test_every_reason_refuses(reason: Reason) -> None:
     """Every reason makes a refusal with its status, for Envoy and for the client."""
-    writer = Writer(HeaderSettings(), ("authorization",), ("ES256",))
+    responder = Responder(HeaderSettings(), ("authorization",), ("ES256",))
     for deny in (Deny(reason), Deny(reason, agent=Agent(SpiffeId.parse(TRAVEL)))):
-        raw = writer.answer(deny, "v").complete("a" * 32, 0.0, is_hit=False)
+        rendered = Rendered(responder.respond(deny, "v", MessageProtocol.NONE), b"", reason)
+        raw = check_response(Answered(UNREADABLE, rendered, "a" * 32))
         answer = pb.CheckResponse.FromString(raw)
 
         assert answer.status.code != 0
@@ -188,7 +195,7 @@ def test_keys_unavailable(tmp_path: Path) -> None:
 
 def test_too_many_waiting_for_keys(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """One agent may fill half of the places to wait for a key; others, and known keys, go on."""
-    monkeypatch.setattr("authz.edge.decider.MAX_KEY_WAIT_SECONDS", PATIENCE_SECONDS)
+    monkeypatch.setattr("authz.edge.learning.MAX_KEY_WAIT_SECONDS", PATIENCE_SECONDS)
     good = world.token()
     go_on = threading.Event()
     world.jwks.watch(lambda _: go_on.wait(PATIENCE_SECONDS), lambda _: None)
@@ -207,7 +214,7 @@ def test_too_many_waiting_for_keys(world: World, monkeypatch: pytest.MonkeyPatch
     assert reason_of(world.ask(good)) == "allow"
     threads.append(threading.Thread(target=lambda: reasons.append(reason_of(world.check(other)))))
     threads[-1].start()
-    wait_until(lambda: len(world.service._decider._waits) == 3)
+    wait_until(lambda: world.parts.bulkhead.status().waiting == 3)
     assert reasons == ["overloaded"] * 6
     go_on.set()
     for thread in threads:
@@ -250,7 +257,7 @@ def test_audit_that_must_record(tmp_path: Path) -> None:
 
         assert answers[0] == "allow"
         assert "overloaded" in answers
-        assert world.audit.dropped == answers.count("overloaded")
+        assert world.audit.status().dropped == answers.count("overloaded")
 
 
 def test_denied_holds_no_default() -> None:
@@ -261,19 +268,24 @@ def test_denied_holds_no_default() -> None:
     assert denied.parameters == (("scope", "a"),)
 
 
-def test_overload_spares_what_is_remembered(world: World) -> None:
+def test_overload_spares_what_is_remembered(tmp_path: Path) -> None:
     """While too many checks wait nothing new is decided; remembered decisions are answered."""
-    known = world.token()
-    assert reason_of(world.ask(known)) == "allow"
-    world.service._decider._is_overloaded = lambda: True
-    fresh = world.token()
-    refused = world.ask(fresh)
-    assert reason_of(world.ask(known)) == "allow"
-    assert reason_of(refused) == "overloaded"
-    assert refused.denied_response.status.code == 503
-    world.service._decider._is_overloaded = lambda: False
+    limits = {f"max_waiting: {MAX_WAITING}": "threads: 2\n  max_queued: 1"}
+    with World(tmp_path, limits) as world:
+        known, pool, go_on = world.token(), world.parts.pool, threading.Event()
+        assert reason_of(world.ask(known)) == "allow"
+        for _ in range(3):  # one more than there are threads
+            pool.submit(go_on.wait, PATIENCE_SECONDS)
+        wait_until(lambda: pool.status().queued == 1)
+        fresh = world.token()
+        refused = world.ask(fresh)
+        assert reason_of(world.ask(known)) == "allow"
+        assert reason_of(refused) == "overloaded"
+        assert refused.denied_response.status.code == 503
+        go_on.set()
+        wait_until(lambda: not pool.status().queued)
 
-    assert reason_of(world.ask(fresh)) == "allow", "a refusal for overload is not remembered"
+        assert reason_of(world.ask(fresh)) == "allow", "a refusal for overload is not remembered"
 
 
 def test_too_late_to_decide(world: World) -> None:

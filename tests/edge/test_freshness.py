@@ -7,7 +7,7 @@ for a wall clock that was set back, after which an allow may stand for ``ttl``.
 
 import time
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import ExitStack
 from typing import Any, ClassVar
 
 import pytest
@@ -21,17 +21,17 @@ from hypothesis.stateful import (
 )
 
 from authz._pb import ext_authz_pb2 as pb
-from authz.adapters.audit import AuditLog, AuditSettings
-from authz.adapters.replay_store import MemoryReplayStore
-from authz.config import load_text
+from authz.config import Config, load_text
 from authz.core.decision import Allow
 from authz.core.jose import KeySet, parse_key_set
 from authz.core.request import Request
 from authz.core.revocations import Revocation, Revocations
-from authz.edge.bulkhead import Waits
 from authz.edge.cache import DecisionCache, Entry
-from authz.edge.service import Service
-from authz.wiring import authorizer_of, delegations_of, snapshot_of
+from authz.edge.clock import Clock
+from authz.edge.envoy import Authorization
+from authz.edge.envoy.reader import read_check
+from authz.wiring import build_authorizer, build_delegations
+from authz.wiring.parts import open_parts
 from lab.ca import Svid
 from lab.issuer import Issuer
 from lab.mesh import AUDIENCE, ISSUER, PAYMENTS, TRAVEL
@@ -70,6 +70,9 @@ class Keys:
         """Bring nothing new."""
         return False
 
+    def reconfigure(self, _: object) -> None:
+        """Stay as they are: a config changes nothing of them here."""
+
 
 class Revoked:
     """Revocations, changed by the test."""
@@ -105,30 +108,31 @@ class Freshness(RuleBasedStateMachine):
         self.issuer = Issuer(ISSUER, AUDIENCE)
         self.keys, self.revoked = Keys(self.issuer), Revoked()
         self.keys.take(self.now, 600)
-        self.audit = AuditLog(AuditSettings())
         self.tokens: list[tuple[str, str]] = []
         self.denied_at: dict[tuple[Any, ...], float] = {}
         self.text = self.world.config_text
-        self.service = Service(
-            self.snapshot(),
-            self.keys,
-            self.audit,
-            self.world.metrics,
-            MemoryReplayStore(self.world.config.replay),
-            revocations=self.revoked,
-            waits=Waits(4, nullcontext),
-            clocks=(lambda: self.now, lambda: self.monotonic),
-        )
+        clock = Clock(lambda: self.now, lambda: self.monotonic)
+        keys: Any = self.keys
+        revoked: Any = self.revoked
+        opening = open_parts(self.compile_model(), clock=clock, keys=keys, revocations=revoked)
+        self.opened = ExitStack()
+        self.parts = self.opened.enter_context(opening)  # which are not started
+        self.service = self.parts.service
+        self.authorization = Authorization(self.service)
         self.new_token("alice", TRAVEL, 300, 0)
         self.asked = (self.tokens[0][0], TRAVEL, PATHS[0], False)
 
-    def snapshot(self) -> Any:
-        """The config compiled, with caches, and the model without."""
+    def teardown(self) -> None:
+        """Close what this history opened."""
+        self.opened.close()
+
+    def compile_model(self) -> Config:
+        """Make the model, which has no caches, of the config as it is now."""
         config = load_text(self.text.encode(), "t")
         keys: Any = self.keys
-        self.model = authorizer_of(config, delegations_of(config, keys), self.revoked)
+        self.model = build_authorizer(config, build_delegations(config, keys), self.revoked)
         self.denied_at.clear()
-        return snapshot_of(config, keys, self.revoked)
+        return config
 
     @rule(
         subject=st.sampled_from(["alice", "bob"]),
@@ -162,9 +166,9 @@ class Freshness(RuleBasedStateMachine):
         headers = [("authorization", f"Bearer {token}")]
         message = check_request(svid, headers, path=path, principal=agent)
         answer = pb.CheckResponse.FromString(
-            self.service.check(message.SerializeToString(), lambda: 1.0)
+            self.authorization.check(message.SerializeToString(), lambda: 1.0)
         )
-        request = self.service.snapshot.reader.read(message).request
+        request = read_check(self.service.snapshot.inputs, message).request
         decision = self.model.decide(request, self.now)
         key = (token, agent, path, short)
         got = reason_of(answer)
@@ -251,7 +255,7 @@ class Freshness(RuleBasedStateMachine):
         ]
         old, new = draw(st.sampled_from([*pairs, *[pair[::-1] for pair in pairs]]))
         self.text = self.text.replace(old, new)
-        self.service.snapshot = self.snapshot()
+        self.parts.reconfigure(self.compile_model())
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -96,7 +96,7 @@ def test_a_used_proof_keeps_what_was_established(shadowed: World) -> None:
     proof = client.proof(token, "GET", URI)
     answers = [proven(shadowed, token, proof) for _ in range(2)]
     allowed, refused = shadowed.audit_records()
-    metrics = generate_latest(shadowed.metrics.registry).decode()
+    metrics = generate_latest(shadowed.registry).decode()
 
     assert reason_of(answers[1]) == "dpop_proof"
     assert answers[1].dynamic_metadata["shadow"] == "rule:deny"

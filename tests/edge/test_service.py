@@ -22,9 +22,12 @@ from authz.adapters.audit import (
 from authz.core.bounded_map import BoundedMap
 from authz.core.request import Call, Request
 from authz.edge.cache import CacheSettings, DecisionCache, Entry
-from authz.edge.envoy import Answer, Inputs, Reader, escaped
+from authz.edge.envoy.reader import read_check
 from authz.edge.envoy.writer import OVERWRITE
+from authz.edge.identity_headers import escaped
+from authz.edge.inputs import RequestInputs
 from authz.edge.rendering import Rendered
+from authz.edge.response import Response
 from lab.mesh import ISSUER, ORCHESTRATOR, PAYMENTS, TRAVEL
 from support.world import (
     BALANCE,
@@ -261,7 +264,7 @@ def test_cache_is_bounded_in_bytes_too() -> None:
 def test_cache_entry_conditions() -> None:
     """An entry is good only before both ends and in its own generation."""
     cache = DecisionCache(CacheSettings())
-    rendered = Rendered(Answer((b"",)), b"", None)
+    rendered = Rendered(Response(None, (), ()), b"", None)
     entry = Entry(rendered, b"", valid_until=100.0, fresh_until=50.0, generation=3)
     request = Request("GET", "h", "/")
     cache.put(request, entry)
@@ -275,7 +278,7 @@ def test_cache_entry_conditions() -> None:
 def test_a_remembered_request_counts_with_its_texts() -> None:
     """What a client makes long is counted, whichever text it is, and wide characters as such."""
     long = "\U0001f600" + "x" * 1000
-    entry = Entry(Rendered(Answer((b"",)), b"", None), b"", 100.0, 50.0, 3)
+    entry = Entry(Rendered(Response(None, (), ()), b"", None), b"", 100.0, 50.0, 3)
     for request in (
         Request(long, "", ""),
         Request("", long, ""),
@@ -290,10 +293,10 @@ def test_a_remembered_request_counts_with_its_texts() -> None:
     ):
         cache = DecisionCache(CacheSettings(max_bytes=8000))
         cache.put(request, entry)
-        assert len(cache) == 0
+        assert cache.status().entries == 0
 
     cache.put(Request("", "", "x"), entry)
-    assert len(cache) == 1
+    assert cache.status().entries == 1
 
 
 @given(st.lists(st.tuples(st.text(max_size=6), st.text(max_size=6)), min_size=2, max_size=2))
@@ -301,7 +304,7 @@ def test_cache_keys_do_not_collide(pairs: list[tuple[str, str]]) -> None:
     """Requests that differ anywhere have different entries, however their texts are cut."""
     cache = DecisionCache(CacheSettings())
     kept, asked = [Request(method=a, host=b, path="") for a, b in pairs]
-    entry = Entry(Rendered(Answer((b"",)), b"", None), b"", 100.0, 50.0, 3)
+    entry = Entry(Rendered(Response(None, (), ()), b"", None), b"", 100.0, 50.0, 3)
     cache.put(kept, entry)
 
     assert (cache.get(asked, 1.0, 1.0, 3) is entry) == (pairs[0] == pairs[1])
@@ -309,11 +312,10 @@ def test_cache_keys_do_not_collide(pairs: list[tuple[str, str]]) -> None:
 
 def test_requests_share_their_long_texts() -> None:
     """Requests with one token and one certificate hold each once, however many are remembered."""
-    reader = Reader(Inputs(frozenset({"authorization"})))
+    inputs = RequestInputs(frozenset({"authorization"}))
+    headers = [("authorization", "t" * 900)]
     first, second = (
-        reader.read(
-            check_request(None, [("authorization", "t" * 900)], certificate="c" * 900)
-        ).request
+        read_check(inputs, check_request(None, headers, certificate="c" * 900)).request
         for _ in range(2)
     )
 
@@ -346,15 +348,15 @@ def test_ids_for_correlation(shared_world: World) -> None:
     headers = [("x-request-id", "abc"), ("traceparent", "nonsense")]
     for raw in (False, True):
         message = check_request(shared_world.svid, headers, raw_headers=raw)
-        reading = Reader(Inputs(frozenset())).read(message)
-        assert (reading.request_id, reading.trace_id) == ("abc", "")
+        check = read_check(RequestInputs(frozenset()), message)
+        assert (check.request_id, check.trace_id) == ("abc", "")
 
 
 def test_header_map_bytes_that_are_no_utf8() -> None:
     """Bytes that are no UTF-8 become a character that no token has."""
     message = pb.CheckRequest()
     message.attributes.request.http.header_map.headers.add(key="Authorization", raw_value=b"\xff")
-    request = Reader(Inputs(frozenset({"authorization"}))).read(message).request
+    request = read_check(RequestInputs(frozenset({"authorization"})), message).request
 
     assert request.header("authorization") == "\ufffd"
 
@@ -365,10 +367,10 @@ def test_audit_log_follows_rotation(tmp_path: Path) -> None:
     log = AuditLog(AuditSettings(path=str(path)))
     log.start()
     log.append("one\n")
-    wait_until(lambda: not len(log))
+    wait_until(lambda: not log.status().queued)
     path.rename(tmp_path / "audit.1")
     log.append("two\n")
-    wait_until(lambda: not len(log))
+    wait_until(lambda: not log.status().queued)
     log.close()
 
     assert (tmp_path / "audit.1").read_text() == "one\n"
@@ -380,12 +382,12 @@ def test_audit_log_survives_a_full_disk() -> None:
     log = AuditLog(AuditSettings(path="/dev/full"))
     log.start()
     log.append("one\n")
-    wait_until(lambda: log.errors)
+    wait_until(lambda: log.status().errors)
     log.append("two\n")
     log.close()
 
-    assert log.errors >= 2
-    assert len(log) == 2
+    assert log.status().errors >= 2
+    assert log.status().queued == 2
 
 
 def test_completed_lines_are_json() -> None:

@@ -20,7 +20,7 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
 from authz._pb import cel_ast_pb2
 from authz._pb import ext_authz_pb2 as pb
-from authz.server.transport import SERVICE
+from authz.edge.methods import AUTHORIZATION
 
 ROOT: Final = Path(__file__).parents[2]
 _AUTH: Final = "envoy.service.auth.v3."
@@ -179,7 +179,7 @@ def test_service_is_the_published_one() -> None:
     """The server answers under the name and method that proxies call, with these messages."""
     check = published.DESCRIPTOR.services_by_name["Authorization"].methods_by_name["Check"]
 
-    assert f"{SERVICE}.Check" == check.full_name
+    assert f"{AUTHORIZATION}.Check" == check.full_name
     assert check.input_type.full_name == PUBLISHED["CheckRequest"]
     assert check.output_type.full_name == PUBLISHED["CheckResponse"]
 

@@ -13,8 +13,8 @@ import pytest
 from google.protobuf.descriptor import FieldDescriptor
 
 from authz._pb import ext_mcp_pb2 as pb
+from authz.edge.methods import methods_of
 from authz.edge.settings import ServerSettings
-from authz.server.pool import CheckPool
 from authz.server.transport import Transport
 from support.world import World
 
@@ -125,7 +125,8 @@ def test_every_message_is_listed() -> None:
 def test_service_is_the_published_one(shared_world: World, tmp_path: Path) -> None:
     """The server answers under the published names, each method with its own message."""
     settings = ServerSettings(listen=(f"unix:{tmp_path}/authz.sock",))
-    transport = Transport(settings, shared_world.service, None, shared_world.metrics, CheckPool(2))
+    parts = shared_world.parts
+    transport = Transport(settings, methods_of(parts.service), None, parts.metrics, parts.pool)
     transport.start()
     try:
         with grpc.insecure_channel(transport.addresses[0]) as channel:

@@ -15,7 +15,7 @@ from authz.core.request import Operation
 from authz.review.explain import RecordedError
 from authz.review.explain import check_request as read_check_request
 from authz.review.explain.rule_report import considered
-from authz.wiring import version_of
+from authz.wiring import compute_policy_version
 from lab.mesh import TRAVEL
 from support.path_rules import RULES, SEGMENTS, case, delegation, policy, rule
 from support.verbs import URL, run
@@ -207,7 +207,7 @@ def test_json(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(*call, "--scope", READ) == 0
     told = json.loads(capsys.readouterr().out)
     assert (told["decision"], told["principal_rule"]) == ("allow", "finance-read/0")
-    assert told["policy_version"] == version_of(load(config))
+    assert told["policy_version"] == compute_policy_version(load(config))
     assert "ALLOW" in told["lines"]
     assert run(*call) == 1
     told = json.loads(capsys.readouterr().out)

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from authz.config import load
-from authz.wiring import version_of
+from authz.wiring import compute_policy_version
 from lab.mesh import TRAVEL
 from support.verbs import run
 
@@ -222,7 +222,8 @@ def written(config: Path, *calls: list[dict[str, Any]], **members: Any) -> Path:
     record |= {"decision": "allow", "agent": TRAVEL, "principal": "alice", "mode": "act",
                "by_policy": True}  # fmt: skip
     record |= {"issuer": "https://as.corp.example", "rule": "trips/search", "flags": [],
-               "policy_version": version_of(load(config)), "actors": [], "scopes": ["trips:write"],
+               "policy_version": compute_policy_version(load(config)),
+               "actors": [], "scopes": ["trips:write"],
                "method": "POST", "host": "mcp.corp.example", "path": "/trips/mcp",
                "time": "2026-11-25T10:00:00Z", "protocol": "mcp", **members}  # fmt: skip
     path = config.with_name("log")

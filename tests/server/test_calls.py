@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from authz._pb import ext_authz_pb2 as pb
+from authz.edge.methods import methods_of
 from authz.edge.settings import ServerSettings
 from authz.server import grpcio
 from authz.server.calls import Calls
-from authz.server.pool import CheckPool
 from authz.server.transport import Transport, TransportError
 from lab.issuer import Issuer, JwksServer
 from lab.mesh import AUDIENCE, ISSUER, TRAVEL, Server
@@ -244,7 +244,9 @@ def test_a_stop_ends_in_its_time(
         wait_until(lambda: open_calls(port) == 200)
         port.transport.stop(0.5)
 
-        assert not port.transport._server.wait_for_termination(0)  # whether it is still waited for
+        server = port.transport._server
+        assert server is not None
+        assert not server.wait_for_termination(0)  # whether it is still waited for
         idle.close()
 
 
@@ -321,5 +323,6 @@ def test_another_grpcio_stops_the_start(tmp_path: Path, monkeypatch: pytest.Monk
         for name, other in (("_receive_message", receive), ("_handle_unary_unary", receive)):
             with monkeypatch.context() as patch:
                 patch.setattr(f"authz.server.grpcio.{name}", other)
+                parts = port.world.parts
                 with pytest.raises(TransportError, match="grpcio"):
-                    Transport(settings, port.world.service, None, port.world.metrics, CheckPool(2))
+                    Transport(settings, methods_of(parts.service), None, parts.metrics, parts.pool)

@@ -7,7 +7,7 @@ import pytest
 from grpc_health.v1 import health_pb2 as pb
 from grpc_health.v1 import health_pb2_grpc
 
-from authz.server.transport import EXT_MCP, SERVICE
+from authz.edge.methods import AUTHORIZATION, EXT_MCP
 from lab.mesh import TRAVEL
 from support.frames import HEALTH, WATCH
 from support.ports import WAYPOINT, listening
@@ -22,11 +22,11 @@ def test_the_status_that_was_set(tmp_path: Path) -> None:
         stub = health_pb2_grpc.HealthStub(opened)
         for is_serving, status in ((True, SERVING), (False, NOT_SERVING)):
             port.transport.set_serving(serving=is_serving)
-            for name in ("", SERVICE, EXT_MCP):
+            for name in ("", AUTHORIZATION, EXT_MCP):
                 assert stub.Check(pb.HealthCheckRequest(service=name), timeout=60).status == status
             listed = stub.List(pb.HealthListRequest(), timeout=60).statuses
             assert {name: one.status for name, one in listed.items()} == dict.fromkeys(
-                ("", SERVICE, EXT_MCP), status
+                ("", AUTHORIZATION, EXT_MCP), status
             )
 
 

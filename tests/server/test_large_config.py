@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from authz.config import ConfigFiles, load
+from authz.edge.envoy.reader import read_check
 from authz.server.giving_way import giving_way
-from authz.wiring import _NOT_POLICY, policy_of, snapshot_of, version_of
+from authz.wiring import build_policy, build_snapshot, compute_policy_version
+from authz.wiring.policy_version import _NOT_POLICY
 from support.serving import SECONDS, Serving
 from support.world import World, check_request, wait_until
 
@@ -68,8 +70,8 @@ def test_a_config_is_freed_without_the_collector(large: tuple[World, Path]) -> N
     gc.disable()
     try:
         config = load(ConfigFiles(path))
-        policy = policy_of(config)
-        snapshot = snapshot_of(config, world.keys, world.revocations, candidate=config)
+        policy = build_policy(config)
+        snapshot = build_snapshot(config, world.keys, world.revocations, candidate=config)
         left: list[Callable[[], object]] = [weakref.ref(policy), weakref.ref(snapshot.authorizer)]
         del config, policy, snapshot
         assert [one() for one in left] == [None, None]
@@ -90,8 +92,8 @@ def test_nothing_of_a_config_that_is_replaced_stays(large: tuple[World, Path]) -
 
     def use() -> None:
         config = load(ConfigFiles(path))
-        snapshot = snapshot_of(config, world.keys, world.revocations, candidate=config)
-        snapshot.reader.read(check_request(world.svid, []), "")
+        snapshot = build_snapshot(config, world.keys, world.revocations, candidate=config)
+        read_check(snapshot.inputs, check_request(world.svid, []), "")
         assert config.routes
         assert snapshot.decision_point
 
@@ -133,4 +135,4 @@ def test_the_version_is_that_of_the_whole(large: tuple[World, Path]) -> None:
     for config in (load(ConfigFiles(large[1])), large[0].config):
         whole = sha256(config.model_dump_json(exclude=_NOT_POLICY).encode()).hexdigest()
 
-        assert whole.startswith(version_of(config))
+        assert whole.startswith(compute_policy_version(config))

@@ -18,10 +18,11 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from prometheus_client import CollectorRegistry
 
 from authz.adapters.admin import AdminServer
+from authz.edge.check_pool import CheckPool
+from authz.edge.methods import methods_of
 from authz.edge.settings import ServerSettings
 from authz.server.liveness import CONFIG, LIMITS, MAIN, REVOCATIONS, Liveness
 from authz.server.looking import Looking
-from authz.server.pool import CheckPool
 from authz.server.transport import Transport
 from support.serving import SECONDS, Serving, children_of
 from support.world import World, wait_until
@@ -53,12 +54,13 @@ def test_a_part_is_stuck_after_its_limit() -> None:
     for part in (MAIN, REVOCATIONS, CONFIG):
         liveness.beat(part, 100.0)
 
-    assert liveness.stuck(105.0) == []
-    assert liveness.stuck(106.0) == ["main: has made no progress for 6 s"]
+    assert liveness.stuck(105.0) == ()
+    assert liveness.stuck(106.0) == ("main: has made no progress for 6 s",)
     assert len(liveness.stuck(111.0)) == 2
-    assert liveness.idle_seconds(111.0) == dict.fromkeys((MAIN, REVOCATIONS, CONFIG), 11.0)
+    idle = liveness.status(111.0).idle_seconds
+    assert idle == dict.fromkeys((MAIN, REVOCATIONS, CONFIG), 11.0)
     liveness.beat(MAIN, 111.0)
-    assert liveness.stuck(111.0) == ["revocations: has made no progress for 11 s"]
+    assert liveness.stuck(111.0) == ("revocations: has made no progress for 11 s",)
     assert max(limit for limit in LIMITS.values() if limit) < LATER
 
 
@@ -88,9 +90,9 @@ def test_a_thread_that_hangs_is_told(fifo: Path) -> None:
         status, body = get(admin.address, "/healthz")
         assert (status, body[:27]) == (503, "revocations: has made no pr")
         looking.stop()
-        before = liveness.idle_seconds()[REVOCATIONS]
+        before = liveness.status().idle_seconds[REVOCATIONS]
         os.close(os.open(fifo, os.O_RDWR))
-        wait_until(lambda: liveness.idle_seconds()[REVOCATIONS] < before)
+        wait_until(lambda: liveness.status().idle_seconds[REVOCATIONS] < before)
 
 
 def test_a_look_that_fails_is_no_movement(caplog: pytest.LogCaptureFixture) -> None:
@@ -115,13 +117,12 @@ def test_a_look_that_fails_is_no_movement(caplog: pytest.LogCaptureFixture) -> N
 def test_grpc_health_is_asked_of_the_process(shared_world: World, tmp_path: Path) -> None:
     """The answer changes when the process is not well, though nobody sets it."""
     wanted = [True]
-    pool = CheckPool(2)
     transport = Transport(
         ServerSettings(listen=(f"unix:{tmp_path}/s.sock",)),
-        shared_world.service,
+        methods_of(shared_world.service),
         None,
         shared_world.metrics,
-        pool,
+        shared_world.parts.pool,
         is_wanted=lambda: wanted[0],
     )
     transport.start()
@@ -133,7 +134,6 @@ def test_grpc_health_is_asked_of_the_process(shared_world: World, tmp_path: Path
         wanted[0] = False
         answers.append(health.Check(request, timeout=SECONDS).status)
     transport.stop(0)
-    pool.shutdown()
 
     status = health_pb2.HealthCheckResponse
     assert answers == [status.SERVING, status.NOT_SERVING]
@@ -141,19 +141,20 @@ def test_grpc_health_is_asked_of_the_process(shared_world: World, tmp_path: Path
 
 def test_a_pool_that_has_calls_and_ends_none(fifo: Path) -> None:
     """Calls that end are counted, also those that fail; while all threads hang, none is."""
-    pool = CheckPool(2)
+    pool = CheckPool(2, 8)
+    pool.start()
     for count, text in enumerate(("no number", "1"), start=1):
         pool.submit(int, text)
-        wait_until(lambda count=count: pool.finished == count)  # type: ignore[misc]
+        wait_until(lambda count=count: pool.status().finished == count)  # type: ignore[misc]
     for _ in range(3):
         pool.submit(fifo.read_bytes)
-    wait_until(lambda: pool.waiting() == 1)
+    wait_until(lambda: pool.status().queued == 1)
 
-    assert pool.finished == 2
-    while pool.waiting() or pool.finished < 4:
+    assert pool.status().finished == 2
+    while pool.status().queued or pool.status().finished < 4:
         os.close(os.open(fifo, os.O_RDWR))  # lets go of who hangs at this moment
         time.sleep(0.01)
-    pool.shutdown()
+    pool.close()
 
 
 def test_a_hung_worker_is_replaced(tmp_path: Path) -> None:

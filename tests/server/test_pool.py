@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from authz.server.pool import CheckPool
+from authz.edge.check_pool import CheckPool
 from support.world import PATIENCE_SECONDS as SECONDS
 from support.world import wait_until as until
 
@@ -14,9 +14,10 @@ from support.world import wait_until as until
 def pool() -> Iterator[CheckPool]:
     """Two working threads."""
     others = _alive()
-    made = CheckPool(2)
+    made = CheckPool(2, 5)
+    made.start()
     yield made
-    made.shutdown()
+    made.close()
     until(lambda: _alive() <= others)
 
 
@@ -48,9 +49,9 @@ def test_how_many_wait(pool: CheckPool) -> None:
     gate = threading.Event()
     for _ in range(7):
         pool.submit(gate.wait, SECONDS)
-    until(lambda: pool.waiting() == 5)
+    until(lambda: pool.status().queued == 5)
     gate.set()
-    until(lambda: pool.waiting() == 0)
+    until(lambda: pool.status().queued == 0)
 
 
 def test_so_many_work_at_a_time(pool: CheckPool) -> None:

@@ -11,9 +11,9 @@ from pydantic import ValidationError
 
 from authz._pb import ext_mcp_pb2 as mcp
 from authz.adapters.tls import ServerTls, TlsError, TlsSettings
+from authz.edge.methods import EXT_MCP, methods_of
 from authz.edge.settings import ServerSettings
-from authz.server.pool import CheckPool
-from authz.server.transport import EXT_MCP, Transport
+from authz.server.transport import Transport
 from lab.ca import Authority, Svid
 from lab.mesh import GATEWAY, TRAVEL
 from support.ext_mcp import reason_of as mcp_reason_of
@@ -21,6 +21,12 @@ from support.ext_mcp import request
 from support.ports import CHANGES, SERVER, WAYPOINT, Port, ask, ask_once, channel, listening
 from support.workload_api import WorkloadApi
 from support.world import World, wait_until
+
+
+def _changes(port: Port) -> tuple[int, int]:
+    """How many changed certificates were taken, and refused."""
+    status = port.tls.status()
+    return status.taken, status.refused
 
 
 def test_who_may_ask(tmp_path: Path) -> None:
@@ -42,7 +48,7 @@ def test_who_may_ask(tmp_path: Path) -> None:
             assert ask_once(port, unknown) == "UNAVAILABLE"
         expired = authority.issue(WAYPOINT, starts_in_seconds=-100, lifetime_seconds=50)
         assert ask_once(port, expired) == "UNAVAILABLE"
-        refusals = port.world.metrics.registry.get_sample_value("authz_callers_refused_total")
+        refusals = port.world.registry.get_sample_value("authz_callers_refused_total")
         assert refusals == 4
 
 
@@ -91,7 +97,7 @@ def test_a_renewed_certificate_is_taken(tmp_path: Path) -> None:
             assert ask_once(port, caller, anchor, address=1) == "allow"
             assert ask_once(port, old, anchor) == "allow"
             assert ask(before, port) == "allow"
-        assert port.tls.reloads == {"taken": 1, "refused": 0}
+        assert _changes(port) == (1, 0)
 
 
 def test_a_ca_that_is_trusted_no_more(tmp_path: Path) -> None:
@@ -120,16 +126,16 @@ def test_files_that_do_not_go_together_are_not_taken(
         bad = (replace(good, key_pem=other.key_pem), replace(good, certificate_pem="x"))
         for number, one in enumerate(bad, start=1):
             port.write(one, authority)
-            while port.tls.reloads["refused"] < number:
+            while port.tls.status().refused < number:
                 assert ask_once(port, caller) == "allow"
             assert ask_once(port, caller) == "allow"
         (tmp_path / "tls" / "..data").unlink()
-        while port.tls.reloads["refused"] < 3:
+        while port.tls.status().refused < 3:
             assert ask_once(port, caller) == "allow"
         for _ in range(3):
             assert ask_once(port, caller) == "allow"
 
-        assert port.tls.reloads == {"taken": 0, "refused": 3}
+        assert _changes(port) == (0, 3)
         assert caplog.text.count("can't be read") == 1
         assert "private key does not belong to the certificate" in caplog.text
         assert "BEGIN" not in caplog.text
@@ -155,7 +161,7 @@ def test_a_bundle_that_is_rewritten(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         monkeypatch.undo()
         bundle.write_bytes(halves[0])
         wait_until(lambda: ask_once(port, caller) == "UNAVAILABLE")
-        assert port.tls.reloads == {"taken": 2, "refused": 0}
+        assert _changes(port) == (2, 0)
 
 
 def test_files_that_do_not_go_together_stop_the_start(tmp_path: Path) -> None:
@@ -194,8 +200,13 @@ def test_our_own_svid_by_the_workload_api(
         api.svid = (world.authority.issue(SERVER, dns=("localhost",)), world.authority)
         tls = ServerTls(settings)
         transport = Transport(
-            ServerSettings(listen=("127.0.0.1:0",)), world.service, tls, world.metrics, CheckPool(4)
+            ServerSettings(listen=("127.0.0.1:0",)),
+            methods_of(world.service),
+            tls,
+            world.metrics,
+            world.parts.pool,
         )
+        tls.start()
         transport.start()
         port = Port(world, transport, tls, tmp_path)
         try:

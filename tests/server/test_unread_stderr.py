@@ -180,7 +180,7 @@ def test_a_full_pipe_delays_nobody() -> None:
     sent = MAX_LINES + 500
     for number in range(sent):
         writer.put(number % 200, b"x" * 1000)  # a kind of its own, nearly
-    lost = writer.lost()["full"]
+    lost = writer.status().full
     data = b""
     told: list[int] = []  # in several lines, if the writer begins late
     while data.count(b"x" * 1000 + b"\n") < sent - lost or sum(told) < lost:

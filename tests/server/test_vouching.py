@@ -157,10 +157,10 @@ TAKEN: dict[str, Callable[[], Case]] = {
 
 def put(port: Port, authorities: list[x509.Certificate]) -> None:
     """Have the server trust these."""
-    taken = port.tls.reloads["taken"]
+    taken = port.tls.status().taken
     own = port.world.authority.issue(SERVER, dns=("localhost",))
     port.write(own, *authorities)
-    wait_until(lambda: port.tls.reloads["taken"] > taken, seconds=10)
+    wait_until(lambda: port.tls.status().taken > taken, seconds=10)
 
 
 def shown(chain: list[x509.Certificate], key: Key) -> Svid:

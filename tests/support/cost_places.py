@@ -10,6 +10,7 @@ from authz._pb import ext_authz_pb2 as pb
 from authz.core.paths import MAX_PATH_BYTES
 from authz.core.protocols.body import MAX_BODY_BYTES
 from authz.edge.entries import entry_of
+from authz.edge.envoy.reader import read_check
 from lab.mesh import GATEWAY, TRAVEL
 from support.costs import Place
 from support.world import BALANCE, World, check_request
@@ -65,7 +66,7 @@ def decided(world: World, message: pb.CheckRequest) -> Callable[[], object]:
     now = time.time()
 
     def decide() -> object:
-        request = snapshot.reader.read(message).request
+        request = read_check(snapshot.inputs, message).request
         decision = snapshot.authorizer.decide(request, now)
         return entry_of(snapshot, request, decision, (now, 0.0), 0)
 

@@ -7,7 +7,7 @@ from typing import Any
 from google.protobuf.message import Message
 
 from authz._pb import ext_mcp_pb2 as pb
-from authz.edge.agentgateway import ExtMcp
+from authz.edge.agentgateway import McpGuardrails
 from lab.mesh import TRAVEL
 from support.canary import canary
 from support.world import PATIENCE_SECONDS, World
@@ -118,7 +118,7 @@ class Gateway:
     def __init__(self, world: World) -> None:
         """Take the core."""
         self.world = world
-        self._edge = ExtMcp(world.service)
+        self._edge = McpGuardrails(world.service)
 
     def ask(
         self, message: pb.McpRequest | bytes, deadline: float | None = PATIENCE_SECONDS

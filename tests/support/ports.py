@@ -13,9 +13,9 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from authz._pb import ext_authz_pb2 as pb
 from authz.adapters.tls import ServerTls, TlsSettings
+from authz.edge.methods import AUTHORIZATION, methods_of
 from authz.edge.settings import ServerSettings
-from authz.server.pool import CheckPool
-from authz.server.transport import SERVICE, Transport
+from authz.server.transport import Transport
 from lab.ca import Authority, Svid
 from support.frames import Hostile, connected, grpc_context, secured
 from support.world import PATIENCE_SECONDS, World, check_request, reason_of
@@ -65,7 +65,7 @@ class Port:
 
     def metric(self, name: str, **labels: str) -> float:
         """A counter's value."""
-        value = self.world.metrics.registry.get_sample_value(name, labels)
+        value = self.world.registry.get_sample_value(name, labels)
         assert value is not None
         return value
 
@@ -89,10 +89,10 @@ def listening(folder: Path, addresses: int = 1, **settings: Any) -> Iterator[Por
         )
         stack.callback(port.tls.close)
         listen = (*["127.0.0.1:0"] * addresses, f"unix:{folder}/authz.sock")
-        pool = CheckPool(4)
-        stack.callback(pool.shutdown)
         made = ServerSettings(listen=listen, **settings)
-        port.transport = Transport(made, world.service, port.tls, world.metrics, pool)
+        methods, pool = methods_of(world.service), world.parts.pool
+        port.transport = Transport(made, methods, port.tls, world.metrics, pool)
+        port.tls.start()
         port.transport.start()
         stack.callback(port.transport.stop, 0)
         yield port
@@ -125,7 +125,7 @@ def message_of(port: Port) -> pb.CheckRequest:
 def ask(open_channel: grpc.Channel, port: Port) -> str:
     """Ask: the reason, or the RPC's status."""
     check = open_channel.unary_unary(
-        f"/{SERVICE}/Check", pb.CheckRequest.SerializeToString, pb.CheckResponse.FromString
+        f"/{AUTHORIZATION}/Check", pb.CheckRequest.SerializeToString, pb.CheckResponse.FromString
     )
     try:
         return reason_of(check(message_of(port), timeout=PATIENCE_SECONDS))

@@ -3,21 +3,19 @@
 import json
 import time
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, closing
 from pathlib import Path
 from typing import Any, Final, Self
 
 from prometheus_client import generate_latest
 
 from authz._pb import ext_authz_pb2 as pb
-from authz.adapters.audit import AuditLog
-from authz.adapters.keys import KeyStore
-from authz.adapters.metrics import Metrics, Sources
-from authz.adapters.replay_store import MemoryReplayStore
 from authz.config import Config, load_text
-from authz.edge.bulkhead import Waits
-from authz.edge.service import Service
-from authz.wiring import key_sources, revocations_of, snapshot_of
+from authz.edge.envoy import Authorization
+from authz.server.liveness import Liveness
+from authz.server.process import build_metrics
+from authz.server.reload import ConfigReload, ConfigSource
+from authz.wiring.parts import open_parts
 from lab.ca import Authority, Svid
 from lab.issuer import Issuer, JwksServer
 from lab.mesh import AUDIENCE, CONFIG, ISSUER, TRAVEL
@@ -29,6 +27,7 @@ READ = "balance:read"
 # For what comes by itself, and at once on a quiet machine. It is no measure of how soon that is: on
 # a busy one everything takes ten times as long. It is less than what a test may take in all.
 PATIENCE_SECONDS: Final = 60.0
+MAX_WAITING: Final = 4  # checks that may wait for keys or a decision point
 
 # Of certificates and tokens that end while a test looks on: the first in which it got to look.
 LIFETIMES_SECONDS: Final = (2, 4, 8, 16, 32)
@@ -51,39 +50,20 @@ class World(AbstractContextManager["World"]):
         self.authority = Authority(folder / "pki")
         self.svid = self.authority.issue(TRAVEL)
         self.issuer = Issuer(ISSUER, AUDIENCE)
-        self.jwks = JwksServer(self.issuer)
         self.audit_path = folder / "audit.jsonl"
-        try:
+        with ExitStack() as opened:
+            self.jwks = opened.enter_context(closing(JwksServer(self.issuer)))
             self.config = self.configure(changes or {})
-        except BaseException:
-            self.jwks.close()
-            raise
-        self.revocations = revocations_of(self.config)
-        self.keys = KeyStore(key_sources(self.config))
-        self.audit = AuditLog(self.config.audit)
-        self.metrics = Metrics(
-            Sources(
-                cache_entries=lambda: len(self.service.snapshot.cache),
-                key_status=self.keys.status,
-                audit=self.audit,
-                policy_version=lambda: self.service.snapshot.policy_version,
-                version="test",
-                revocations=self.revocations,
-            )
-        )
-        snapshot = snapshot_of(self.config, self.keys, self.revocations)
-        self.replays = MemoryReplayStore(self.config.replay)
-        self.service = Service(
-            snapshot,
-            self.keys,
-            self.audit,
-            self.metrics,
-            self.replays,
-            revocations=self.revocations,
-            waits=Waits(4, nullcontext),
-        )
-        self.audit.start()
-        self.keys.start()
+            self.parts = opened.enter_context(open_parts(self.config))
+            self.parts.start()
+            self._opened = opened.pop_all()
+        self.service, self.metrics = self.parts.service, self.parts.metrics
+        self.revocations, self.keys = self.parts.revocations, self.parts.keys
+        self.audit, self.replays = self.parts.audit, self.parts.replays
+        source = ConfigSource(folder / "authz.yaml")  # for tests that write one
+        self.reload = ConfigReload(source, self.parts.reconfigure)
+        self.registry = build_metrics(self.parts, self.reload, Liveness()).registry
+        self.authorization = Authorization(self.service)
         wait_until(lambda: all(one.successes + one.failures for one in self.keys.status()))
 
     def configure(self, changes: Mapping[str, str]) -> Config:
@@ -91,7 +71,7 @@ class World(AbstractContextManager["World"]):
         text = CONFIG.format(
             socket="/nowhere/authz.sock",
             admin_port=0,
-            drain="1s",
+            drain=f"1s\n  max_waiting: {MAX_WAITING}",
             jwks_uri=f"{self.jwks.url}/jwks",
             audit=self.audit_path,
         )
@@ -107,10 +87,8 @@ class World(AbstractContextManager["World"]):
 
     def __exit__(self, *_: object) -> None:
         """Stop everything."""
-        canary.note("metrics", generate_latest(self.metrics.registry))
-        self.keys.close()
-        self.audit.close()
-        self.jwks.close()
+        canary.note("metrics", generate_latest(self.registry))
+        self._opened.close()
 
     def token(self, **changes: Any) -> str:
         """A good token for the travel agent, with changes."""
@@ -121,7 +99,7 @@ class World(AbstractContextManager["World"]):
     ) -> pb.CheckResponse:
         """Ask the core; the parsed answer."""
         raw = data if isinstance(data, bytes) else data.SerializeToString()
-        answer = self.service.check(raw, lambda: deadline)
+        answer = self.authorization.check(raw, lambda: deadline)
         canary.note("answer", answer)
         return pb.CheckResponse.FromString(answer)
 
@@ -132,7 +110,7 @@ class World(AbstractContextManager["World"]):
 
     def audit_records(self) -> list[dict[str, Any]]:
         """What the audit log holds once everything was written."""
-        wait_until(lambda: not len(self.audit))
+        wait_until(lambda: not self.audit.status().queued)
         return [json.loads(line) for line in self.audit_path.read_text().splitlines()]
 
 

@@ -6,6 +6,7 @@ from authz.adapters.audit.log import (
     AuditError,
     AuditLog,
     AuditSettings,
+    AuditStatus,
 )
 from authz.adapters.audit.record import (
     MAX_ID_CHARS,
@@ -27,6 +28,7 @@ __all__ = [
     "AuditOperation",
     "AuditRecord",
     "AuditSettings",
+    "AuditStatus",
     "CacheUse",
     "Line",
     "encode_operation",

@@ -3,6 +3,7 @@
 import logging
 import threading
 from collections import deque
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -51,23 +52,39 @@ class Encodes(Protocol):
         """The bytes, with the end of line."""
 
 
+@dataclass(frozen=True, slots=True)
+class AuditStatus:
+    """How the log is doing.
+
+    Attributes:
+        queued: lines that wait to be written.
+        dropped: lines that found the queue full, since the start.
+        errors: attempts to write that failed, whose lines are kept; and lines that can't be
+            encoded, which are lost. Since the start.
+        is_failing: whether the last attempt to write failed.
+        refuses_allows: whether nothing may be allowed now.
+    """
+
+    queued: int
+    dropped: int
+    errors: int
+    is_failing: bool
+    refuses_allows: bool
+
+
 class AuditLog:
     """The writer: takes lines at once, writes them soon; while it can't, it keeps them.
 
     Attributes:
-        dropped: lines that found the queue full.
-        errors: attempts to write that failed, whose lines are kept; and lines that can't be
-            encoded, which are lost.
-        is_failing: whether the last attempt to write failed.
         must_record: whether what can't be recorded must be denied.
         refuses_allows: whether nothing may be allowed now: what is not on the disk may never be.
     """
 
     def __init__(self, settings: AuditSettings) -> None:
         """Take the settings; ``start`` opens the file."""
-        self.dropped = 0
-        self.errors = 0
-        self.is_failing = False
+        self._dropped = 0
+        self._errors = 0
+        self._is_failing = False
         self.must_record = settings.when_full is WhenFull.DENY
         self.refuses_allows = False
         self._path = settings.path
@@ -89,14 +106,16 @@ class AuditLog:
     def append(self, line: Encodes) -> bool:
         """Queue a line; False when there is no room. Never waits."""
         if len(self._lines) >= self._limit:
-            self.dropped += 1
+            self._dropped += 1
             return False
         self._lines.append(line)
         return True
 
-    def __len__(self) -> int:
-        """Lines that wait to be written."""
-        return len(self._lines)
+    def status(self) -> AuditStatus:
+        """Return how the log is doing."""
+        return AuditStatus(
+            len(self._lines), self._dropped, self._errors, self._is_failing, self.refuses_allows
+        )
 
     def reopen(self) -> None:
         """Open the file anew before the next write."""
@@ -107,6 +126,8 @@ class AuditLog:
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join(CLOSE_SECONDS)
+        elif self._thread.ident is None:  # it could not be started: nobody else closes the file
+            self._output.close()
 
     def _run(self) -> None:
         while not self._stop.wait(FLUSH_SECONDS):
@@ -124,7 +145,7 @@ class AuditLog:
             while waiting > 0:
                 waiting -= self._write_some(min(waiting, WRITE_LINES))
         except Exception as error:  # noqa: BLE001 - without this thread all later lines were lost
-            self.errors += 1
+            self._errors += 1
             self._tell(getattr(error, "strerror", None) or type(error).__name__)
         else:
             self._tell("")
@@ -147,15 +168,15 @@ class AuditLog:
         try:
             return self._lines[at].encode()
         except Exception as error:  # noqa: BLE001 - without this thread all later lines were lost
-            self.errors += 1
+            self._errors += 1
             _log.error("can't encode an audit record: %s", type(error).__name__)
             return b""
 
     def _tell(self, problem: str) -> None:
         """Say what keeps us from writing, "" for nothing; the log is told of a change only."""
-        if problem and not self.is_failing:
+        if problem and not self._is_failing:
             _log.error("can't write the audit log; records stay in the queue: %s", problem)
-        if self.is_failing and not problem:
+        if self._is_failing and not problem:
             _log.warning("can write the audit log again")
-        self.is_failing = bool(problem)
-        self.refuses_allows = self.is_failing and self.must_record
+        self._is_failing = bool(problem)
+        self.refuses_allows = self._is_failing and self.must_record

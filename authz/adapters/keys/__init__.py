@@ -7,7 +7,7 @@ last good sets, ``folder`` the documents over a restart.
 from authz.adapters.keys.fetcher import KeySource
 from authz.adapters.keys.folder import KeyCacheSettings, KeyFolder, folder_problem
 from authz.adapters.keys.sources import FetchError, origin_of
-from authz.adapters.keys.store import KeyStore, SourceStatus
+from authz.adapters.keys.store import KeyStore, KeyStoreError, SourceStatus
 
 __all__ = [
     "FetchError",
@@ -15,6 +15,7 @@ __all__ = [
     "KeyFolder",
     "KeySource",
     "KeyStore",
+    "KeyStoreError",
     "SourceStatus",
     "folder_problem",
     "origin_of",

@@ -9,7 +9,7 @@ Laws of this file:
 import logging
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -17,9 +17,13 @@ from authz.adapters.keys.fetcher import Fetcher, KeySource
 from authz.adapters.keys.folder import KeyFolder
 from authz.core.jose import KeySet
 
-__all__ = ["KeySet", "KeySource", "KeyStore", "SourceStatus"]
+__all__ = ["KeySet", "KeySource", "KeyStore", "KeyStoreError", "SourceStatus"]
 
 _log: Final = logging.getLogger("authz.keys")
+
+
+class KeyStoreError(RuntimeError):
+    """Keys can't be fetched; the message says whose, and why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +32,14 @@ class SourceStatus:
 
     Attributes:
         source: its URL or path, or "discovery".
-        keys: how many are usable; ``refused``: how many are not.
+        keys: how many are usable.
+        refused: how many are not.
         age_seconds: since the keys were last confirmed, None without keys.
         last_success: unix seconds, None before the first.
+        last_error: why the last fetch failed, "" if it did not.
         next_refresh: unix seconds, None while a fetch is under way or due.
+        successes: fetches that brought a good set, since the start.
+        failures: fetches that did not.
     """
 
     issuer: str
@@ -86,13 +94,12 @@ class KeyStore:
         return is_known()
 
     def start(self) -> None:
-        """Begin to fetch, in the background."""
+        """Begin to fetch, in the background. Raises KeyStoreError."""
         if self._folder is not None:
             self._folder.start()
         with self._lock:
+            _start(self._fetchers.values())
             self._started = True
-            for fetcher in self._fetchers.values():
-                fetcher.start()
 
     def close(self) -> None:
         """Stop fetching. A fetch under way ends by its own timeout."""
@@ -104,23 +111,25 @@ class KeyStore:
             self._folder.close()
 
     def reconfigure(self, sources: Mapping[str, KeySource]) -> None:
-        """Take other sources.
+        """Take other sources: all of them, or none. Raises KeyStoreError.
 
         Those that stay the same keep their keys and their thread; those with the same place but
         other intervals or algorithms keep what still holds of their keys, and fetch anew.
         """
         with self._lock:
-            for issuer, fetcher in list(self._fetchers.items()):
-                if sources.get(issuer) != fetcher.source:
-                    fetcher.stop()
-                    del self._fetchers[issuer]
-                    self._carry_over(issuer, fetcher.source, sources.get(issuer))
-            for issuer, source in sources.items():
-                if issuer not in self._fetchers:
-                    fetcher = Fetcher(issuer, source, self._take, self._folder)
-                    self._fetchers[issuer] = fetcher
-                    if self._started:
-                        fetcher.start()
+            before = self._fetchers
+            kept = {name: one for name, one in before.items() if sources.get(name) == one.source}
+            fresh = {
+                issuer: Fetcher(issuer, source, self._take, self._folder)
+                for issuer, source in sources.items()
+                if issuer not in kept
+            }
+            if self._started:
+                _start(fresh.values())  # before anything changes: there may be no more threads
+            self._fetchers = {**kept, **fresh}
+            for issuer in before.keys() - kept.keys():
+                before[issuer].stop()
+                self._carry_over(issuer, before[issuer].source, sources.get(issuer))
 
     def _carry_over(self, issuer: str, old: KeySource, new: KeySource | None) -> None:
         before = self._sets.get(issuer)
@@ -161,10 +170,24 @@ class KeyStore:
         is_required = any(one.source.settings.required_at_start for one in missing)
         return not is_required and (not fetchers or len(missing) < len(fetchers))
 
-    def status(self) -> list[SourceStatus]:
-        """How each source is doing."""
+    def status(self) -> tuple[SourceStatus, ...]:
+        """Return how each source is doing."""
         fetchers = list(self._fetchers.values())
-        return [_status(fetcher, self._sets.get(fetcher.issuer)) for fetcher in fetchers]
+        return tuple(_status(fetcher, self._sets.get(fetcher.issuer)) for fetcher in fetchers)
+
+
+def _start(fetchers: Iterable[Fetcher]) -> None:
+    """Start them all. Raises KeyStoreError where one can't be: then those that were are stopped."""
+    started: list[Fetcher] = []
+    for fetcher in fetchers:
+        try:
+            fetcher.start()
+        except RuntimeError as error:
+            for other in started:
+                other.stop()
+            message = f"the keys of {fetcher.issuer} can't be fetched: {error}"
+            raise KeyStoreError(message) from None
+        started.append(fetcher)
 
 
 def _still_good(known: KeySet, old: KeySource, new: KeySource | None) -> KeySet | None:

@@ -36,7 +36,7 @@ class Family(NamedTuple):
 _COUNTER: Final = FamilyKind.COUNTER
 _GAUGE: Final = FamilyKind.GAUGE
 _HISTOGRAM: Final = FamilyKind.HISTOGRAM
-# By name: the reference page and the collector are made from this table.
+# By name: the reference page and scrapes are made from this table.
 FAMILIES: Final[dict[str, Family]] = {
     "authz_decisions": Family(_COUNTER, ("decision", "reason"), "Decisions by outcome and reason"),
     "authz_shadow_decisions": Family(

@@ -90,6 +90,19 @@ class _Call:
     verdict: Yes | Denied = field(default_factory=lambda: _unavailable("the call never ended"))
 
 
+@dataclass(frozen=True, slots=True)
+class PdpStatus:
+    """How the decision point is doing.
+
+    Attributes:
+        is_cut_off: whether it is not asked, because it failed.
+        calls: calls to it that are under way.
+    """
+
+    is_cut_off: bool
+    calls: int
+
+
 class AuthzenPoint:
     """One decision point, by one version of the settings."""
 
@@ -112,10 +125,9 @@ class AuthzenPoint:
         self._breaker = Breaker(settings.breaker.failures, settings.breaker.pause)
         self._calls: dict[bytes, _Call] = {}
 
-    @property
-    def is_cut_off(self) -> bool:
-        """Whether it is not asked, because it failed."""
-        return self._breaker.is_open
+    def status(self) -> PdpStatus:
+        """Return how it is doing."""
+        return PdpStatus(self._breaker.is_open, len(self._calls))
 
     def confirm(
         self, allow: Allow, operation: Operation, decision_id: str, *, now: float, seconds: float

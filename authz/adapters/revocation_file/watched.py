@@ -6,17 +6,15 @@ bad line, is not taken: the last good one stays.
 
 import logging
 import time
+from dataclasses import dataclass
 from math import inf
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from authz.adapters.files import ATTEMPTS, LOOK_SECONDS, WAIT_SECONDS, Look, Reload, Rest, look
+from authz.adapters.files import ATTEMPTS, LOOK_SECONDS, WAIT_SECONDS, Look, Rest, look
 from authz.core.decision import Agent, Delegation
 from authz.core.revocations import MAX_BYTES, RevocationError, Revocations, parse
 from authz.core.settings import FileText, Settings
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 _log: Final = logging.getLogger("authz.revocations")
 
@@ -30,6 +28,23 @@ class RevocationSettings(Settings):
     """
 
 
+@dataclass(frozen=True, slots=True)
+class RevocationStatus:
+    """How the list is doing.
+
+    Attributes:
+        entries: revocations in force.
+        taken: changes of the file that were taken.
+        refused: changes that were not, as the file was invalid.
+        looked_at: unix seconds of the last look for a change.
+    """
+
+    entries: int
+    taken: int
+    refused: int
+    looked_at: float
+
+
 class RevocationList:
     """The file, watched.
 
@@ -38,14 +53,14 @@ class RevocationList:
     Attributes:
         current: what counts now; swapped as a whole.
         generation: grows with every change.
-        reloads: how many changes were taken, and refused.
     """
 
     def __init__(self, settings: RevocationSettings) -> None:
         """Read the file. Raises RevocationError."""
         self.path = Path(settings.file) if settings.file is not None else None
         self.generation = 0
-        self.reloads: Mapping[str, int] = dict.fromkeys(Reload, 0)
+        self._taken = 0
+        self._refused = 0
         self.current = Revocations()
         self._rest = Rest()
         self._look: Look | None = None
@@ -54,6 +69,11 @@ class RevocationList:
         self._is_believed = True  # whether what was found is all that counts, or was refused
         if self.path is not None:
             self.current = self._first(self.path)
+        self._looked_at = time.time()
+
+    def status(self) -> RevocationStatus:
+        """Return how the list is doing."""
+        return RevocationStatus(len(self.current), self._taken, self._refused, self._looked_at)
 
     def _first(self, path: Path) -> Revocations:
         """Raises RevocationError."""
@@ -82,10 +102,12 @@ class RevocationList:
 
         Never waits. ``now`` is monotonic seconds, the clock's if left out.
         """
-        if self.path is None:
-            return
-        now = time.monotonic() if now is None else now
-        if self._look_at(self.path) and isinstance(self._found, Revocations):
+        if self.path is not None:
+            self._refresh(self.path, time.monotonic() if now is None else now)
+        self._looked_at = time.time()
+
+    def _refresh(self, path: Path, now: float) -> None:
+        if self._look_at(path) and isinstance(self._found, Revocations):
             self._take(self.current.joined(self._found))
         if self._rest.is_long_enough(self._look, now) and not self._is_believed:
             self._is_believed = True
@@ -121,11 +143,11 @@ class RevocationList:
             return
         self.current = fresh
         self.generation += 1  # after the swap: who sees it sees the entries as well
-        self.reloads = {**self.reloads, Reload.TAKEN: self.reloads[Reload.TAKEN] + 1}
+        self._taken += 1
         _log.info("revocations reloaded", extra={"entries": len(fresh)})
 
     def _refuse(self, why: RevocationError) -> None:
-        self.reloads = {**self.reloads, Reload.REFUSED: self.reloads[Reload.REFUSED] + 1}
+        self._refused += 1
         _log.error("revocations not reloaded; the last valid ones stay in force: %s", why)
 
     def check(self, agent: Agent, delegation: Delegation) -> None:

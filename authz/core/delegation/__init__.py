@@ -26,6 +26,7 @@ from authz.core.delegation.settings import (
 from authz.core.delegation.token_cache import DelegationStep, RememberedDelegations
 from authz.core.jose import Key, KeySet, KeyVerifyError
 from authz.core.jose.jws import Jws, parse_compact
+from authz.core.needs import KeyNeeded
 from authz.core.reason import Denied, Reason
 from authz.core.request import Request
 from authz.core.routes import Route
@@ -121,12 +122,8 @@ class Delegations:
         key = keys.keys.get(jws.key_id)
         if key is None:
             detail = f"{issuer.issuer} has no such key"
-            raise Denied(
-                Reason.TOKEN_KEY_UNKNOWN,
-                detail,
-                issuer=issuer.issuer,
-                key_id=jws.key_id,
-            )
+            needs = KeyNeeded(issuer.issuer, jws.key_id)
+            raise Denied(Reason.TOKEN_KEY_UNKNOWN, detail, needs=needs)
         if jws.algorithm not in key.algorithms:
             raise Denied(Reason.TOKEN_ALG, "the key is for another algorithm")
         return key, keys.usable_until

@@ -1,5 +1,5 @@
-"""agentgateway's MCP guardrails: its messages made into ext_authz checks, and answers back."""
+"""agentgateway's dialect, its MCP guardrails: its messages, made into checks, and results back."""
 
-from authz.edge.agentgateway.guardrails import ExtMcp
+from authz.edge.agentgateway.guardrails import McpGuardrails
 
-__all__ = ["ExtMcp"]
+__all__ = ["McpGuardrails"]

@@ -1,4 +1,4 @@
-"""The edge of agentgateway's MCP guardrails: the same checks as those of ext_authz, in its words.
+"""Answers agentgateway's MCP guardrails: its messages' bytes in, its results' bytes out.
 
 A call is checked once for each target, and all must allow. A list goes on where one of its targets
 allows it; of its result, what the agent may not call is taken out. Other results are the server's
@@ -8,34 +8,32 @@ that fails is an allow.
 """
 
 import time
-from collections.abc import Callable, Iterable, Sequence
-from functools import partial
-from typing import Final, NoReturn
+from collections.abc import Iterable, Mapping
+from typing import Final
 
 import msgspec
 
-from authz._pb import ext_authz_pb2 as ext
 from authz._pb import ext_mcp_pb2 as pb
 from authz.core.decision import Allow, Deny
-from authz.core.protocols.mcp import LISTENING_UNSEEN
-from authz.core.protocols.mcp_methods import LISTEN, METHODS, Listed
+from authz.core.protocols.mcp_methods import METHODS, Listed
 from authz.core.reason import Denied
-from authz.core.request import Call, MessageProtocol, Request, Unread
+from authz.core.request import Call, Request, Unread
 from authz.edge.agentgateway import reader, writer
 from authz.edge.agentgateway.list_filter import Item, Listing
-from authz.edge.agentgateway.reader import Asked
-from authz.edge.envoy import Reading
+from authz.edge.agentgateway.reader import MCP, GuardrailRequest
+from authz.edge.answered import Answered, DecodedCheck
+from authz.edge.clock import TimeRemaining
 from authz.edge.ids import new_decision_id
-from authz.edge.service import Amend, Service
-from authz.edge.snapshot import Snapshot
+from authz.edge.service import Service
 
 # Of a thread's time for one list, should the gateway set no deadline; 1000 items take 0.1 s.
 MAX_LIST_SECONDS: Final = 2.0
-TimeRemaining = Callable[[], float | None]
+# A check of which nothing is known; but that its answer is one of MCP.
+_UNREADABLE: Final = DecodedCheck(Request("", "", "", protocol=MCP))
 
 
-class ExtMcp:
-    """Answers agentgateway's checks of MCP methods and of their results."""
+class McpGuardrails:
+    """The methods of ``agentgateway.dev.ext_mcp.ExtMcp``."""
 
     def __init__(self, service: Service) -> None:
         """Take who decides."""
@@ -44,11 +42,12 @@ class ExtMcp:
     def check_request(self, data: bytes, time_remaining: TimeRemaining, proxy: str = "") -> bytes:
         """Answer a serialised McpRequest with a serialised McpRequestResult. Never raises.
 
-        The arguments are those of ``Service.check``.
+        The arguments are those of Envoy's ``Authorization.check``.
         """
-        check = _Check(self._service, time_remaining, proxy)
+        check = _Check(self._service, time_remaining)
         try:
-            asked = reader.read_request(pb.McpRequest.FromString(data), check.id)
+            message = pb.McpRequest.FromString(data)
+            asked = reader.read_request(check.snapshot.inputs, message, check.id, proxy)
             answers, kept = _before(check, asked)
             result = writer.request_result(answers, asked.header_names, kept)
         except Exception as error:  # noqa: BLE001 - an RPC error can be an allow to the gateway
@@ -57,26 +56,27 @@ class ExtMcp:
 
     def check_response(self, data: bytes, time_remaining: TimeRemaining, proxy: str = "") -> bytes:
         """Answer a serialised McpResponse with a serialised McpResponseResult. Never raises."""
-        check = _Check(self._service, time_remaining, proxy)
+        check = _Check(self._service, time_remaining)
         try:
             message = pb.McpResponse.FromString(data)
-            result = _after(check, reader.read_response(message, check.id), message.mcp_response)
+            asked = reader.read_response(check.snapshot.inputs, message, check.id, proxy)
+            result = _after(check, asked, message.mcp_response)
         except Exception as error:  # noqa: BLE001 - likewise
             result = writer.response_refused([check.fault(error)])
         return result.SerializeToString()
 
 
-def _before(check: "_Check", asked: Asked) -> tuple[list[ext.CheckResponse], frozenset[str]]:
-    """The answers that count for a call, and the headers that are left to the gateway."""
+def _before(check: "_Check", asked: GuardrailRequest) -> tuple[list[Answered], frozenset[str]]:
+    """Return the answers that count for a call, and the headers that are left to the gateway."""
     if asked.listed is None:
         return check.answers(asked), frozenset()
     # The result's check needs the token again, and has only what is left of the request.
-    kept = check.credential_headers if asked.strips_token else frozenset[str]()
+    kept = check.snapshot.credential_headers if asked.strips_token else frozenset[str]()
     return _counting(check.by_target(asked).values()), kept
 
 
-def _after(check: "_Check", asked: Asked, result: bytes) -> pb.McpResponseResult:
-    """The answer to a result, by the table that said what of the request is checked."""
+def _after(check: "_Check", asked: GuardrailRequest, result: bytes) -> pb.McpResponseResult:
+    """Return the answer to a result, by the table that said what of the request is checked."""
     if asked.listed is not None:
         return _cut(check, asked, asked.listed, result)
     if asked.method not in METHODS:  # a rule's own, or nobody's: as it was with the request
@@ -86,79 +86,68 @@ def _after(check: "_Check", asked: Asked, result: bytes) -> pb.McpResponseResult
     return writer.response_passed()
 
 
-def _cut(check: "_Check", asked: Asked, listed: Listed, result: bytes) -> pb.McpResponseResult:
-    """The answer to a list: what a target has that refuses it is not in it."""
+def _cut(
+    check: "_Check", asked: GuardrailRequest, listed: Listed, result: bytes
+) -> pb.McpResponseResult:
+    """Return the answer to a list: what a target has that refuses it is not in it."""
     try:
         listing = Listing(listed, result, is_prefixed=asked.prefixes(listed))
         answers = check.by_target(asked)
         counting = _counting(answers.values())
         if not writer.all_allow(counting):
             return writer.response_refused(counting)
-        targets = [target for target, answer in answers.items() if writer.is_allow(answer)]
-        return writer.response_passed(check.only(listing, asked, targets))
+        return writer.response_passed(check.only(listing, answers))
     except Denied as denied:
-        return writer.response_refused(check.answers(asked, Unread(denied.reason, denied.detail)))
+        unread = Unread(denied.reason, denied.detail)
+        return writer.response_refused(check.answers(asked, unread))
 
 
-def _counting(answers: Iterable[ext.CheckResponse]) -> list[ext.CheckResponse]:
-    """The answers by which a list of several targets goes: the allows, where there are some.
+def _counting(answers: Iterable[Answered]) -> list[Answered]:
+    """Return the answers by which a list of several targets goes: the allows, if there are any.
 
-    All of them where there is none; and a fault of ours alone, since what it would leave out is not
-    what the agent may not see.
+    All of them where there are none; and a fault of ours alone, since what it would leave out is
+    not what the agent may not see.
     """
     listed = list(answers)
-    faults = [answer for answer in listed if writer.is_own_fault(answer)]
-    return faults or [answer for answer in listed if writer.is_allow(answer)] or listed
+    faults = [answer for answer in listed if answer.is_own_fault]
+    return faults or [answer for answer in listed if answer.is_allow] or listed
 
 
 class _Check:
-    """One check, with its id: of every target, and of what a list has."""
+    """One check, with its id: of every target, and of what a list has. One snapshot decides it."""
 
-    def __init__(self, service: Service, time_remaining: TimeRemaining, proxy: str) -> None:
+    def __init__(self, service: Service, time_remaining: TimeRemaining) -> None:
         self.id = new_decision_id()
+        self.snapshot = service.snapshot
         self._service = service
         self._time_remaining = time_remaining
-        self._proxy = proxy
 
-    def answers(self, asked: Asked, unread: Unread | None = None) -> list[ext.CheckResponse]:
-        """What is decided for each target, up to the first refusal; each leaves its record.
+    def answers(self, asked: GuardrailRequest, unread: Unread | None = None) -> list[Answered]:
+        """Return what is decided for each target, up to the first refusal; each leaves its record.
 
         ``unread`` says why the result that has come is refused, whoever asked for it.
         """
-        answers: list[ext.CheckResponse] = []
-        for message in asked.checks.values():
-            answers.append(self._answer(message, partial(_of_mcp, asked=asked, unread=unread)))
-            if not writer.all_allow(answers[-1:]):
+        answers: list[Answered] = []
+        for check in asked.checks.values():
+            answers.append(self._answer(_with_unread(check, unread) if unread else check))
+            if not answers[-1].is_allow:
                 break
         return answers
 
-    def by_target(self, asked: Asked) -> dict[str, ext.CheckResponse]:
-        """What is decided for each target, whatever it is for others; each leaves a record."""
-        amend = partial(_of_mcp, asked=asked)
-        return {name: self._answer(message, amend) for name, message in asked.checks.items()}
+    def by_target(self, asked: GuardrailRequest) -> dict[str, Answered]:
+        """Return what is decided for each target, whatever it is for others; each with a record."""
+        return {name: self._answer(check) for name, check in asked.checks.items()}
 
-    @property
-    def credential_headers(self) -> frozenset[str]:
-        """The headers in which an agent proves for whom it acts."""
-        return self._service.snapshot.credential_headers
+    def fault(self, error: Exception) -> Answered:
+        """Return the refusal of what could not even be asked."""
+        return self._service.refuse(error, self._service.clock.moment(), self.id, _UNREADABLE)
 
-    def fault(self, error: Exception) -> ext.CheckResponse:
-        """The refusal of what could not even be asked."""
+    def _answer(self, check: DecodedCheck) -> Answered:
+        begun = self._service.clock.moment()
+        return self._service.answer(self.snapshot, check, begun, self._time_remaining, self.id)
 
-        def fail(_: Reading) -> NoReturn:
-            raise error
-
-        return self._answer(ext.CheckRequest(), fail)
-
-    def _answer(self, message: ext.CheckRequest, amend: Amend) -> ext.CheckResponse:
-        data = message.SerializeToString()
-        answer = self._service.check(
-            data, self._time_remaining, self._proxy, amend=amend, decision_id=self.id
-        )
-        return ext.CheckResponse.FromString(answer)
-
-    def only(self, listing: Listing, asked: Asked, targets: Sequence[str]) -> bytes | None:
-        """The list with what may be called at these targets; None where that is all of it.
+    def only(self, listing: Listing, answers: Mapping[str, Answered]) -> bytes | None:
+        """Return the list with what may be called at its targets; None where that is all of it.
 
         An item that any target may have has to be allowed at each. Raises Denied(OVERLOADED).
         """
@@ -168,39 +157,24 @@ class _Check:
             own, remaining = end - time.monotonic(), self._time_remaining()
             return own if remaining is None else min(own, remaining)
 
-        snapshot = self._service.snapshot
-        requests = {
-            target: _of_mcp(snapshot.reader.read(asked.checks[target], self._proxy), asked).request
-            for target in targets
-        }
+        allowed = {name: one.check.request for name, one in answers.items() if one.is_allow}
 
         def may(item: Item) -> bool:
-            owners = asked.checks if item.owner is None else [item.owner]
+            owners: Iterable[str] = answers if item.owner is None else [item.owner]
             return all(
-                owner in requests
-                and _may(self._service, snapshot, requests[owner], item.call, left)
-                for owner in owners
+                owner in allowed and self._may(allowed[owner], item.call, left) for owner in owners
             )
 
         return listing.only(may)
 
-
-def _may(
-    service: Service, snapshot: Snapshot, request: Request, call: Call, left: TimeRemaining
-) -> bool:
-    decision = service.judge(snapshot, msgspec.structs.replace(request, calls=(call,)), left)
-    if isinstance(decision, Deny) and decision.reason.is_own_fault:  # says nothing of the item
-        raise Denied(decision.reason, decision.detail)
-    return isinstance(decision, Allow)
+    def _may(self, request: Request, call: Call, left: TimeRemaining) -> bool:
+        request = msgspec.structs.replace(request, calls=(call,))
+        decision = self._service.judge(self.snapshot, request, left)
+        if isinstance(decision, Deny) and decision.reason.is_own_fault:  # not about the item
+            raise Denied(decision.reason, decision.detail)
+        return isinstance(decision, Allow)
 
 
-def _of_mcp(reading: Reading, asked: Asked, unread: Unread | None = None) -> Reading:
-    """Take it for a message of MCP: on a route whose messages are not, that is refused."""
-    request = reading.request
-    if request.protocol is MessageProtocol.MCP and asked.method == LISTEN and not asked.has_params:
-        # The gateway never shows what a client listens to: so it may be anything.
-        request = msgspec.structs.replace(request, calls=LISTENING_UNSEEN, unread=None)
-    request = msgspec.structs.replace(
-        request, protocol=MessageProtocol.MCP, unread=unread or request.unread
-    )
-    return msgspec.structs.replace(reading, request=request)
+def _with_unread(check: DecodedCheck, unread: Unread) -> DecodedCheck:
+    request = msgspec.structs.replace(check.request, unread=unread)
+    return msgspec.structs.replace(check, request=request)

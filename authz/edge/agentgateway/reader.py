@@ -1,4 +1,4 @@
-"""Reads what agentgateway asks: a method of MCP made into ext_authz checks, one for each target.
+"""Reads what agentgateway asks: a method of MCP made into checks, one for each target.
 
 A target is an MCP server behind the gateway. Its name is the host that rules and routes see, for it
 is what the call goes to; the path is the one at which the client reached the gateway.
@@ -8,17 +8,20 @@ is headers and params, and none of it is an identity: ``x-forwarded-client-cert`
 """
 
 import re
-from collections.abc import Iterable, Mapping
-from typing import Final
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final, NamedTuple
 
 import msgspec
 from google.protobuf.struct_pb2 import Struct, Value
 
-from authz._pb import ext_authz_pb2 as ext
 from authz._pb import ext_mcp_pb2 as pb
 from authz.core import protocols
-from authz.core.protocols.mcp_methods import METHODS, Listed, is_notification
-from authz.core.request import XFCC, CallKind
+from authz.core.protocols.mcp import LISTENING_UNSEEN
+from authz.core.protocols.mcp_methods import LISTEN, METHODS, Listed, is_notification
+from authz.core.request import XFCC, CallKind, MessageProtocol, Request, credentials_elsewhere
+from authz.core.routes import Route
+from authz.edge.answered import DecodedCheck
+from authz.edge.inputs import COOKIE, REQUEST_ID, MessageInputs, RequestInputs, trace_id_of
 
 REQUEST: Final = "agentgateway.request"  # the metadata entry with the client's request
 BEFORE: Final = "agentgateway.before"  # and that with what was answered before the call
@@ -27,35 +30,36 @@ _CHECK_ID: Final = re.compile(r"[0-9a-f]{32}")
 # As Gateway API's SectionName, which these are; canonical_host() would make others into these.
 _TARGET: Final = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 _PATH: Final = ":path"
+MCP: Final = MessageProtocol.MCP
+_POST: Final = "POST"  # as MCP sends each message
+_NO_MESSAGE: Final = protocols.Message(())
 # What the client's HTTP request says of its body is not true of the body that is made here; and its
 # Mcp-Name has the name as the client sees it, which need not be the target's own.
 _LEFT_OUT: Final = protocols.HEADERS | {XFCC}
 _Headers = Iterable[tuple[str, bytes]]
 
 
-class Asked(msgspec.Struct, frozen=True, gc=False):
+class GuardrailRequest(msgspec.Struct, frozen=True, gc=False):
     """What the gateway asks about, whether before a call or after it.
 
     Attributes:
         method: of JSON-RPC, as sent.
-        checks: one for each target, by its name; a name that is none is "", which nothing allows.
+        checks: one for each target, by its name; an invalid name is "", which nothing allows.
         header_names: of the client's request, in lower case.
-        has_params: whether the gateway shows the params of the call.
         is_prefixed: whether the gateway says that names in lists begin with the target's; None
             where it leaves that to the number of targets.
         strips_token: whether the gateway says that it takes the token away itself, after us.
     """
 
     method: str
-    checks: Mapping[str, ext.CheckRequest]
+    checks: Mapping[str, DecodedCheck]
     header_names: frozenset[str] = frozenset()
-    has_params: bool = False
     is_prefixed: bool | None = None
     strips_token: bool = False
 
     @property
     def listed(self) -> Listed | None:
-        """What the result lists, if it is a list."""
+        """What the result lists; None where it is not a list."""
         known = METHODS.get(self.method)
         return known.listed if known else None
 
@@ -70,15 +74,49 @@ class Asked(msgspec.Struct, frozen=True, gc=False):
         return self.is_prefixed
 
 
-def read_request(message: pb.McpRequest, check_id: str) -> Asked:
-    """A call that is to be made. ``check_id`` names this check, and no other."""
+class _Presented(msgspec.Struct, frozen=True, gc=False):
+    """A call, as all of its targets see it.
+
+    Attributes:
+        method: of JSON-RPC.
+        has_params: whether the gateway shows the params of the call.
+        path: with the query.
+        fields: the headers.
+        metadata: serialised Structs, by namespace.
+        attempt: names the client's request, as in DecodedCheck.
+    """
+
+    method: str
+    has_params: bool
+    path: str
+    fields: Sequence["_Field"]
+    body: bytes
+    metadata: Mapping[str, bytes]
+    attempt: bytes
+    proxy: str
+
+
+class _Field(NamedTuple):
+    """A header, as a HeaderField."""
+
+    key: str
+    raw_value: bytes
+    value: str = ""
+
+
+def read_request(
+    inputs: RequestInputs, message: pb.McpRequest, check_id: str, proxy: str = ""
+) -> GuardrailRequest:
+    """Read a call that is to be made. ``check_id`` names this check, and no other."""
     params = message.mcp_request if message.HasField("mcp_request") else None
     headers = [(header.key, header.value) for header in message.headers]
-    return _asked(message, params, headers, check_id)
+    return _read(inputs, message, _presented(message, params, headers, check_id, proxy))
 
 
-def read_response(message: pb.McpResponse, check_id: str) -> Asked:
-    """A call that was made, whose result has come. Its headers are in the metadata, or nowhere."""
+def read_response(
+    inputs: RequestInputs, message: pb.McpResponse, check_id: str, proxy: str = ""
+) -> GuardrailRequest:
+    """Read a call that was made, whose result has come. Its headers are in the metadata, if any."""
     described = _struct(message.metadata_context.fields.get(REQUEST))
     headers = list(_described_headers(described))
     path = _text(described.fields.get("path"))
@@ -87,39 +125,43 @@ def read_response(message: pb.McpResponse, check_id: str) -> Asked:
     # One DPoP proof comes with both of the checks that a gateway makes of one call.
     before = _struct(message.metadata_context.fields.get(BEFORE)).fields
     first_id = _text(before.get("decision_id"))
-    return _asked(message, None, headers, first_id if _CHECK_ID.fullmatch(first_id) else check_id)
+    check_id = first_id if _CHECK_ID.fullmatch(first_id) else check_id
+    return _read(inputs, message, _presented(message, None, headers, check_id, proxy))
 
 
-def _asked(
+def _presented(
     message: pb.McpRequest | pb.McpResponse,
     params: bytes | None,
     headers: _Headers,
     check_id: str,
-) -> Asked:
+    proxy: str,
+) -> _Presented:
     method = message.method.decode("utf-8", "replace")
     body = _body(method, params)
-    check = ext.CheckRequest()
-    http = check.attributes.request.http
-    # These name the use of a DPoP proof, so that none is used for two checks. As an id of ours is
-    # given once, any time will do: none has to tell two of one id apart.
-    http.id = check_id
-    check.attributes.request.time.seconds = 1
-    http.method = "POST"  # as MCP sends each message
-    http.path = _add_headers(http, headers)
-    http.header_map.headers.add(key="content-type", raw_value=b"application/json")
-    http.header_map.headers.add(key="content-length", raw_value=b"%d" % len(body))
-    http.raw_body, http.size = body, len(body)
-    metadata = check.attributes.metadata_context.filter_metadata
-    for name, value in message.metadata_context.fields.items():
-        if name not in (REQUEST, BEFORE) and value.WhichOneof("kind") == "struct_value":
-            metadata[name] = value.struct_value.SerializeToString(deterministic=True)
+    path, fields = _fields(headers)
+    fields.append(_Field("content-type", b"application/json"))
+    fields.append(_Field("content-length", b"%d" % len(body)))
+    metadata = {
+        name: value.struct_value.SerializeToString(deterministic=True)
+        for name, value in message.metadata_context.fields.items()
+        if name not in (REQUEST, BEFORE) and value.WhichOneof("kind") == "struct_value"
+    }
+    # An id of ours is given once. The word keeps it apart from what names a request of another
+    # dialect, of which some are ids of ours, too.
+    attempt = f"agentgateway {check_id}".encode()
+    has_params = params is not None
+    return _Presented(method, has_params, path, fields, body, metadata, attempt, proxy)
+
+
+def _read(
+    inputs: RequestInputs, message: pb.McpRequest | pb.McpResponse, presented: _Presented
+) -> GuardrailRequest:
     described = _struct(message.metadata_context.fields.get(REQUEST)).fields
     prefixed = described.get("prefixed")
-    return Asked(
-        method,
-        {name: _for(check, name) for name in _targets(message.service_names)},
-        header_names=frozenset(header.key for header in http.header_map.headers),
-        has_params=params is not None,
+    return GuardrailRequest(
+        presented.method,
+        {name: _decoded(inputs, presented, name) for name in _targets(message.service_names)},
+        header_names=frozenset([field.key for field in presented.fields]),
         is_prefixed=prefixed.bool_value if prefixed is not None else None,
         strips_token=described["strips_token"].bool_value if "strips_token" in described else False,
     )
@@ -132,11 +174,60 @@ def _targets(names: Iterable[bytes]) -> list[str]:
     return [name if _TARGET.fullmatch(name) else "" for name in found]
 
 
-def _for(check: ext.CheckRequest, target: str) -> ext.CheckRequest:
-    copy = ext.CheckRequest()
-    copy.CopyFrom(check)
-    copy.attributes.request.http.host = target
-    return copy
+def _decoded(inputs: RequestInputs, presented: _Presented, target: str) -> DecodedCheck:
+    """Return the call as a check of one target.
+
+    It is one of MCP, whatever the route says: where the route's messages are not, it is refused.
+    """
+    path, _, query = presented.path.partition("?")
+    messages = inputs.messages
+    route = messages.route_of(target, path, {}) if messages else None
+    reader = inputs.message_headers if route else inputs.headers
+    headers, twins = reader.read({}, presented.fields)
+    asked = _message(messages, route, presented, headers) if messages and route else _NO_MESSAGE
+    cookie = headers.get(COOKIE, "")
+    request = Request(
+        _POST,
+        target,
+        path,
+        tuple([(name, headers[name]) for name in inputs.decisive if name in headers]),
+        metadata=inputs.metadata(presented.metadata),
+        elsewhere=credentials_elsewhere(query, cookie),
+        protocol=MCP,
+        calls=asked.calls,
+        unread=asked.unread,
+        proxy=presented.proxy,
+    )
+    request_id, trace_id = headers.get(REQUEST_ID, ""), trace_id_of(headers)
+    return DecodedCheck(request, request_id, trace_id, asked.ids, twins, presented.attempt)
+
+
+def _message(
+    messages: MessageInputs, route: Route, presented: _Presented, headers: Mapping[str, str]
+) -> protocols.Message:
+    asked = protocols.read(route.protocol, _sent(messages, route, presented, headers))
+    if route.protocol is MCP and presented.method == LISTEN and not presented.has_params:
+        # The gateway never shows what a client listens to: so it may be anything.
+        return protocols.Message(LISTENING_UNSEEN, asked.ids)
+    return asked
+
+
+def _sent(
+    messages: MessageInputs, route: Route, presented: _Presented, headers: Mapping[str, str]
+) -> protocols.Sent:
+    path, _, query = presented.path.partition("?")
+    return protocols.Sent(
+        _POST,
+        path,
+        headers,
+        presented.body,
+        size=len(presented.body),
+        metadata=messages.metadata_of(presented.metadata, {}, presented.proxy),
+        trusts_headers=route.trusts_headers,
+        reads_arguments=messages.reads_arguments,
+        query=query,
+        extra_members=route.extra_members,
+    )
 
 
 def _body(method: str, params: bytes | None) -> bytes:
@@ -152,23 +243,24 @@ def _body(method: str, params: bytes | None) -> bytes:
     return head + b"}" if params is None else head + b',"params":' + params + b"}"
 
 
-def _add_headers(http: ext.HttpRequest, headers: _Headers) -> str:
-    """Add the client's headers; the path of its request, "" where there is not exactly one."""
+def _fields(headers: _Headers) -> tuple[str, list[_Field]]:
+    """Return the path of the client's request, "" where there is not just one; and its headers."""
     paths: list[str] = []
+    fields: list[_Field] = []
     for key, value in headers:
         name = key.lower()
         if name == _PATH:
             paths.append(value.decode("utf-8", "replace"))
         elif name not in _LEFT_OUT and not name.startswith(":"):
-            http.header_map.headers.add(key=name, raw_value=value)
-    return (paths or ["/"])[0] if len(paths) <= 1 else ""
+            fields.append(_Field(name, value))
+    return (paths or ["/"])[0] if len(paths) <= 1 else "", fields
 
 
 def _described_headers(described: Struct) -> _Headers:
     """Each header of ``request.headers``, which has a list where one came several times."""
     for name, value in _struct(described.fields.get("headers")).fields.items():
-        for one in value.list_value.values if value.HasField("list_value") else [value]:
-            yield name, _text(one).encode()
+        for text in value.list_value.values if value.HasField("list_value") else [value]:
+            yield name, _text(text).encode()
 
 
 def _struct(value: Value | None) -> Struct:

@@ -16,22 +16,24 @@ from authz.config import Config, load
 from authz.config.printable import one_line
 from authz.core.decision import Agent, Allow, Decision, Delegation, Effect, Mode, Verdict
 from authz.core.identity import ProfileSettings
-from authz.core.policy import Case, NotEnforced, Policy, PolicyStep, WithCandidate
+from authz.core.policy import Case, Policy
 from authz.core.policy.call_matchers import said
 from authz.core.reason import Denied, Reason
 from authz.core.request import Operation, Request
 from authz.core.routes import Route, RouteMode
+from authz.edge.envoy.reader import read_check
 from authz.review.explain.questions import Asked, Question, asked_in_words, asked_of_record, assumed
 from authz.review.explain.recorded import Recorded, RecordedError, audit_record, check_request
 from authz.review.explain.rule_report import SHOWN, considered
 from authz.wiring import (
-    authorizer_of,
-    delegations_of,
-    key_sources,
-    policy_of,
-    reader_of,
-    revocations_of,
-    version_of,
+    build_authorizer,
+    build_delegations,
+    build_inputs,
+    build_key_sources,
+    build_policy,
+    build_policy_step,
+    compute_policy_version,
+    read_revocations,
 )
 
 __all__ = [
@@ -129,8 +131,8 @@ def asked_of_message(
     config: Config, message: pb.CheckRequest, now: float | None, default_now: float
 ) -> Asked:
     """The question of a CheckRequest, read as the server does; at its own time if none is given."""
-    reader = reader_of(config, [policy_of(config)])
-    request = reader.read(message).request
+    inputs = build_inputs(config, [build_policy(config)])
+    request = read_check(inputs, message).request
     sent = message.attributes.request.time
     recorded = sent.seconds + sent.nanos / 1e9
     at = now if now is not None else recorded or default_now
@@ -147,19 +149,19 @@ def explain(config: Config, asked: Asked, *, shows_all: bool = False) -> Explana
         lines = [*asked.notes, *_steps(asked, asked.request.principal, asked.delegation)]
         lines += [why, f"DENY        {asked.refused}"]
         return Explanation(tuple(map(one_line, lines)))
-    version = version_of(config)
+    version = compute_policy_version(config)
     if not asked.has_proxy:
         # The question has an ID and no certificate, whatever the config's proxies send.
         config = config.model_copy(update={"profiles": {"default": ProfileSettings()}})
-    keys = KeyStore(key_sources(config))
+    keys = KeyStore(build_key_sources(config))
     delegation = asked.delegation
-    delegations = delegations_of(config, keys) if delegation is None else _Assumed(delegation)
-    policy = policy_of(config)
+    delegations = build_delegations(config, keys) if delegation is None else _Assumed(delegation)
+    policy = build_policy(config)
     watched = _Watched(policy)
-    step: PolicyStep = NotEnforced(watched) if config.shadow else watched
-    if config.candidate is not None:
-        step = WithCandidate(step, policy_of(load(Path(config.candidate))))
-    authorizer = authorizer_of(config, delegations, revocations_of(config), step)
+    named = config.candidate
+    candidate = None if named is None else build_policy(load(Path(named)))
+    step = build_policy_step(config, watched, candidate)
+    authorizer = build_authorizer(config, delegations, read_revocations(config), step)
     try:
         if asked.delegation is None:
             keys.start()

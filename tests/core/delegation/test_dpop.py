@@ -19,7 +19,7 @@ from authz._pb import ext_authz_pb2 as pb
 from authz.adapters.replay_store import MemoryReplayStore, ReplaySettings
 from authz.core.decision import OneTime
 from authz.core.reason import Denied, Reason
-from authz.wiring import delegations_of
+from authz.wiring import build_delegations
 from lab.dpop import DpopClient, thumbprint
 from lab.issuer import b64, sign_raw
 from lab.mesh import TRAVEL, Mesh
@@ -383,7 +383,7 @@ def test_the_store_is_bounded_and_forgets() -> None:
     store.use(OneTime(b"a", 30.0), b"2", 20.1)
     assert full.value.reason is Reason.OVERLOADED
     assert used.value.reason is Reason.DPOP_PROOF
-    assert len(store) == 1
+    assert store.status().remembered == 1
 
 
 def test_a_full_store_is_our_own_fault(tmp_path: Path) -> None:
@@ -425,10 +425,10 @@ def test_nonces(tmp_path: Path) -> None:
         good = client.proof(token, "GET", URI, nonce=nonce)
         assert reason_of(world.check(request_of(world, token, good))) == "allow"
 
-        proofs = delegations_of(world.config, world.keys)._proofs
+        proofs = build_delegations(world.config, world.keys)._proofs
         assert proofs.nonce(1000.0) == proofs.nonce(1009.9) != proofs.nonce(1010.0)
         with World(tmp_path / "b", nonce_changes(secret)) as replica:
-            same = delegations_of(replica.config, replica.keys)._proofs
+            same = build_delegations(replica.config, replica.keys)._proofs
             assert same.nonce(1000.0) == proofs.nonce(1000.0)
 
 

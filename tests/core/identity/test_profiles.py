@@ -79,7 +79,7 @@ def ask(world: World, profile: str, sent: Sent, *, raw: bool = True) -> str:
     if sent.metadata is not None:
         data = sent.metadata(svid) if callable(sent.metadata) else sent.metadata
         message.attributes.metadata_context.filter_metadata[NAMESPACE] = data
-    answer = world.service.check(message.SerializeToString(), lambda: 1.0, sent.proxy)
+    answer = world.authorization.check(message.SerializeToString(), lambda: 1.0, sent.proxy)
     return reason_of(pb.CheckResponse.FromString(answer))
 
 

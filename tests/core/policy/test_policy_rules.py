@@ -28,7 +28,7 @@ from authz.core.policy.claim_names import claim_values
 from authz.core.policy.settings import EarlierActor
 from authz.core.policy.time_windows import Window, WindowSettings
 from authz.core.reason import Denied, Reason
-from authz.wiring import version_of
+from authz.wiring import compute_policy_version
 from support.path_rules import AGENT, ISSUER
 from support.rule_keys import ALL, NOW, decide, policy, question, rule
 from support.world import READ, World, header_of, reason_of
@@ -502,7 +502,7 @@ def test_through_the_service(tmp_path: Path) -> None:
     with World(tmp_path, {SCOPES: more}) as world:
         answer = world.ask(world.token(scope=READ, groups=["a,b", "c"]))
         record = world.audit_records()[-1]
-        metrics = generate_latest(world.metrics.registry).decode()
+        metrics = generate_latest(world.registry).decode()
 
     assert reason_of(answer) == "allow"
     assert header_of(answer, "x-agent-team") == "a%2Cb,c"
@@ -534,7 +534,7 @@ def test_the_version_changes_with_what_decides(shared_world: World) -> None:
     """Each change of a rule, route or condition is another version of the policy."""
     text = shared_world.config_text
     texts = [text, *(text.replace(old, new) for old, new in CHANGES)]
-    versions = {version_of(load_text(one.encode(), "test.yaml")) for one in texts}
+    versions = {compute_policy_version(load_text(one.encode(), "test.yaml")) for one in texts}
 
     assert len(versions) == len(texts)
 

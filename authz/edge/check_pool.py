@@ -13,6 +13,7 @@ import queue
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import Any, Final
 
 _END: Final = None
@@ -20,19 +21,50 @@ _log: Final = logging.getLogger("authz.server")
 Task = tuple[Callable[..., object], tuple[Any, ...]]
 
 
-class CheckPool:
-    """Runs tasks in threads, ``working`` of them at a time."""
+@dataclass(frozen=True, slots=True)
+class PoolStatus:
+    """How the threads are doing.
 
-    def __init__(self, working: int) -> None:
-        """Start the threads."""
+    Attributes:
+        queued: tasks that no thread has taken yet.
+        finished: tasks that have ended; two at once may count as one: it shows that they move.
+        threads: how many there are, those that wait included.
+    """
+
+    queued: int
+    finished: int
+    threads: int
+
+
+class CheckPool:
+    """Runs tasks in threads, ``working`` of them at a time.
+
+    ``max_queued`` tasks may wait for a thread before the pool says that it is overloaded.
+    """
+
+    def __init__(self, working: int, max_queued: int) -> None:
+        """Take the limits; ``start`` starts the threads."""
         self._queue: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
+        self._max_queued = max_queued
+        self._is_started = False
         self._wanted = working
         self._threads = 0
-        self.waiting = self._queue.qsize  # tasks that no thread has taken yet
-        self.finished = 0  # tasks; two at once may count as one: that it moves is what counts
-        for _ in range(working):
+        self._finished = 0
+
+    def start(self) -> None:
+        """Start the threads. Raises RuntimeError where the system has no more."""
+        self._is_started = True
+        for _ in range(self._wanted):
             self._start_thread()
+
+    def status(self) -> PoolStatus:
+        """Return how the threads are doing."""
+        return PoolStatus(self._queue.qsize(), self._finished, self._threads)
+
+    def is_overloaded(self) -> bool:
+        """Return whether so many tasks wait for a thread that nothing new should be begun."""
+        return self._queue.qsize() >= self._max_queued
 
     def submit(self, function: Callable[..., object], /, *args: object) -> None:
         """Run a task soon. What it returns is dropped, what it raises is logged."""
@@ -43,7 +75,7 @@ class CheckPool:
         """While the calling thread waits, another may work in its place."""
         with self._lock:
             self._wanted += 1
-            has_place = self._threads < self._wanted
+            has_place = self._is_started and self._threads < self._wanted
         try:
             if has_place:
                 with suppress(RuntimeError):  # the system has no more threads: then without
@@ -66,7 +98,7 @@ class CheckPool:
     def _work(self) -> None:
         while (task := self._queue.get()) is not _END:
             _run(task)
-            self.finished += 1
+            self._finished += 1
             del task  # or the last task's data would live until the next
             if self._threads > self._wanted and self._is_spare():
                 return
@@ -79,7 +111,7 @@ class CheckPool:
             self._threads -= 1
             return True
 
-    def shutdown(self) -> None:
+    def close(self) -> None:
         """End the threads after what is under way. Does not wait for them."""
         with self._lock:
             self._wanted = 0

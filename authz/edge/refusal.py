@@ -19,15 +19,20 @@ class Body(msgspec.Struct, frozen=True, gc=False):
         content_type: of the HTTP answer.
         text: the body; "" for a JSON-RPC error, which is made with the request's id.
         error: of JSON-RPC, the member ``error`` as JSON; "" for another form.
+        message: the words of that error.
     """
 
     content_type: str
     text: str
     error: str = ""
+    message: str = ""
+
+
+NO_BODY: Final = Body("", "")
 
 
 def body_of(deny: Deny, protocol: MessageProtocol, decision_id: str) -> Body:
-    """The body of a refusal on a route of this protocol; NONE is plain HTTP."""
+    """Return the body of a refusal on a route of this protocol; NONE is plain HTTP."""
     reason = deny.reason
     told = f"{reason.code}: {reason.message}{_scopes(deny)}"
     if protocol is MessageProtocol.OPENAI:  # as its clients print it
@@ -41,19 +46,19 @@ def body_of(deny: Deny, protocol: MessageProtocol, decision_id: str) -> Body:
             # are the same in both protocols.
             code = reason.http_status
         data = {"reason": reason.code, "decision_id": decision_id}
-        return Body(JSON, "", _json({"code": code, "message": told, "data": data}))
+        return Body(JSON, "", _json({"code": code, "message": told, "data": data}), told)
     return Body(_TEXT, f"{reason.code}: {reason.message}\ndecision: {decision_id}\n")
 
 
 def _scopes(deny: Deny) -> str:
-    """The scopes that would do, as the challenge has them: many clients show the message alone."""
+    """Return the scopes that would do, as in the challenge: many clients show the message alone."""
     scopes = dict(deny.parameters).get("scope", "")
     return f"; it needs the scope {scopes}" if scopes else ""
 
 
 def jsonrpc_error(error: bytes, ids: tuple[bytes, ...]) -> bytes:
-    """A JSON-RPC response with this error (section 5); for a batch one for each of its requests."""
-    answers = [b'{"jsonrpc":"2.0","id":%b,"error":%b}' % (one, error) for one in ids or (b"null",)]
+    """Return a JSON-RPC response with this error (section 5); for several ids a batch."""
+    answers = [b'{"jsonrpc":"2.0","id":%b,"error":%b}' % (id_, error) for id_ in ids or (b"null",)]
     return answers[0] if len(answers) == 1 else b"[%b]" % b",".join(answers)
 
 

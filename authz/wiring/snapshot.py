@@ -1,12 +1,8 @@
-"""A config made into the parts that decide: what ``authz serve`` and ``authz explain`` share."""
+"""Compiles a config into what decides: what ``authz serve`` and ``authz explain`` share."""
 
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from hashlib import sha256
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
-
-from pydantic import BaseModel
-from pydantic_core import to_json
 
 from authz.adapters.files import read_at_rest
 from authz.adapters.keys import KeySource, KeyStore
@@ -27,9 +23,12 @@ from authz.core.policy import NotEnforced, Policy, PolicyStep, WithCandidate
 from authz.core.request import DPOP, XFCC
 from authz.core.revocations import RevocationError
 from authz.core.routes import Routes
-from authz.edge.envoy import Inputs, Messages, Reader, Writer, owned_headers
+from authz.edge.identity_headers import owned_headers
+from authz.edge.inputs import MessageInputs, RequestInputs
 from authz.edge.rendering import Renderer
+from authz.edge.response import Responder
 from authz.edge.snapshot import Snapshot
+from authz.wiring.policy_version import compute_policy_version
 
 MIN_SECRET_BYTES: Final = 32  # as long as the HMAC's digest (RFC 2104 section 3)
 MAX_SECRET_BYTES: Final = 64 * 1024  # what is longer was meant for something else
@@ -39,22 +38,22 @@ class BuildError(Exception):
     """A file that the config names can't be used; the message is for the operator."""
 
 
-def key_sources(config: Config) -> dict[str, KeySource]:
-    """Where each issuer's keys come from."""
+def build_key_sources(config: Config) -> dict[str, KeySource]:
+    """Return where each issuer's keys come from."""
     return {
         issuer.issuer: KeySource(issuer.keys, frozenset(issuer.algorithms))
         for issuer in config.issuers
     }
 
 
-def delegations_of(config: Config, keys: KeyStore) -> Delegations:
-    """Step 2, with the real thing. Raises BuildError."""
+def build_delegations(config: Config, keys: KeyStore) -> Delegations:
+    """Build step 2, which verifies tokens. Raises BuildError."""
     dpop = config.token.dpop
-    proofs = DpopProofs(dpop, nonce_secret_of(dpop))
+    proofs = DpopProofs(dpop, read_nonce_secret(dpop))
     return Delegations(config.token, config.issuers, keys, proofs)
 
 
-def nonce_secret_of(settings: DpopSettings) -> bytes:
+def read_nonce_secret(settings: DpopSettings) -> bytes:
     """Return the secret that nonces are made of, a random one by default. Raises BuildError."""
     if settings.nonce_secret is None:
         return secrets.token_bytes(MIN_SECRET_BYTES)
@@ -69,26 +68,29 @@ def nonce_secret_of(settings: DpopSettings) -> bytes:
     return secret
 
 
-def revocations_of(config: Config) -> RevocationList:
-    """What was revoked. Raises BuildError."""
+def read_revocations(config: Config) -> RevocationList:
+    """Read what was revoked; nothing looks at the file again by itself. Raises BuildError."""
     try:
         return RevocationList(config.revocations)
     except RevocationError as error:
         raise BuildError(f"revocations.file: {error}") from None
 
 
-def decision_point_of(
+def build_decision_point(
     config: Config, count: Callable[[PdpResult, float | None], None] = lambda *_: None
 ) -> AuthzenPoint | None:
-    """Who has to allow as well, if the config names one. Raises BuildError."""
+    """Build the decision point that has to allow as well, if there is one. Raises BuildError.
+
+    ``count`` is told of each question to it.
+    """
     try:
         return AuthzenPoint(config.pdp, count) if config.pdp else None
     except PdpError as error:
         raise BuildError(f"pdp.{error}") from None
 
 
-def policy_of(config: Config) -> Policy:
-    """The compiled rules."""
+def build_policy(config: Config) -> Policy:
+    """Compile the rules."""
     return Policy(
         config.agents,
         config.principals,
@@ -98,64 +100,31 @@ def policy_of(config: Config) -> Policy:
     )
 
 
-def authorizer_of(
+def build_policy_step(
+    config: Config, policy: PolicyStep, candidate: Policy | None = None
+) -> PolicyStep:
+    """Build the step that asks the policy: as it is enforced, and beside a candidate."""
+    step = NotEnforced(policy) if config.shadow else policy
+    return step if candidate is None else WithCandidate(step, candidate)
+
+
+def build_authorizer(
     config: Config,
     delegations: DelegationStep,
     revocations: RevocationCheck,
     policy: PolicyStep | None = None,
 ) -> Authorizer:
-    """The pipeline; with a policy that was compiled already, if there is one."""
+    """Build the pipeline; with a policy that was compiled already, if there is one."""
     return Authorizer(
         Routes(config.routes),
         Identity(config.trust_domains, config.profiles),
         delegations,
         revocations,
-        policy or policy_of(config),
+        policy or build_policy(config),
     )
 
 
-# What says nothing of which requests are allowed.
-_NOT_POLICY: Final = {
-    *("server", "admin", "audit", "include"),
-    *("cache", "key_cache", "replay", "revocations"),
-}
-_VERSION_CHARS: Final = 16  # 64 bits tell apart the versions that one operator will ever write
-
-
-def version_of(config: Config) -> str:
-    """Hash of everything in a config that decisions depend on, for audit, metrics and metadata.
-
-    Of its JSON, made in small pieces: all of 100,000 rules at once would hold up every other thread
-    for half a second.
-    """
-    members = {name: value for name, value in config if name not in _NOT_POLICY}
-    whole = sha256()
-    for piece in _json_of(members):
-        whole.update(piece)
-    return whole.hexdigest()[:_VERSION_CHARS]
-
-
-def _json_of(value: object) -> Iterator[bytes]:
-    """Yield the JSON of settings, as their ``model_dump_json`` has it, an item at a time."""
-    if isinstance(value, BaseModel):
-        yield value.model_dump_json().encode()
-    elif isinstance(value, dict):
-        yield b"{"
-        for at, (key, member) in enumerate(value.items()):
-            yield (b"," if at else b"") + to_json(key) + b":"
-            yield from _json_of(member)
-        yield b"}"
-    elif isinstance(value, tuple):
-        yield b"["
-        for at, item in enumerate(value):
-            yield b"," if at else b""
-            yield from _json_of(item)
-        yield b"]"
-    else:
-        yield to_json(value)
-
-
-def snapshot_of(
+def build_snapshot(
     config: Config,
     keys: KeyStore,
     revocations: RevocationCheck,
@@ -165,32 +134,30 @@ def snapshot_of(
     """Compile one version of the settings, and the candidate's rules. Raises BuildError."""
     cache, token = config.cache, config.token
     delegations = RememberedDelegations(
-        delegations_of(config, keys), keys, entries=cache.tokens, max_bytes=cache.max_bytes
+        build_delegations(config, keys), keys, entries=cache.tokens, max_bytes=cache.max_bytes
     )
-    policy = policy_of(config)
-    step: PolicyStep = NotEnforced(policy) if config.shadow else policy
-    policies = [policy]
-    if candidate is not None:
-        policies.append(policy_of(candidate))
-        step = WithCandidate(step, policies[-1])
+    policy = build_policy(config)
+    policies = [policy] if candidate is None else [policy, build_policy(candidate)]
+    step = build_policy_step(config, *policies)
     headers, claims = _headers_of(policies), _claims_of(policies)
-    authorizer = authorizer_of(config, delegations, revocations, step)
-    writer = Writer(
+    authorizer = build_authorizer(config, delegations, revocations, step)
+    responder = Responder(
         config.headers,
         () if token.forward else (token.header,),
         token.dpop.algorithms,
         tuple(sorted(policy.added_headers)),
     )
-    version = version_of(config)
+    version = compute_policy_version(config)
     return Snapshot(
         authorizer=authorizer,
-        reader=reader_of(config, policies),
-        renderer=Renderer(writer, version, claims),
+        inputs=build_inputs(config, policies),
+        renderer=Renderer(responder, version, claims),
         cache_settings=cache,
         policy_version=version,
+        is_shadow=config.shadow,
         recorded_headers=headers,
         credential_headers=frozenset({token.header, DPOP}),
-        decision_point=decision_point_of(config, count_pdp),
+        decision_point=build_decision_point(config, count_pdp),
     )
 
 
@@ -202,8 +169,8 @@ def _claims_of(policies: Iterable[Policy]) -> frozenset[str]:
     return frozenset[str]().union(*(policy.claims for policy in policies))
 
 
-def reader_of(config: Config, policies: Sequence[Policy]) -> Reader:
-    """Who reads the inputs of decisions by these policies.
+def build_inputs(config: Config, policies: Sequence[Policy]) -> RequestInputs:
+    """Return what decisions by these policies read.
 
     What none of them reads is no part of a cache key.
     """
@@ -212,21 +179,19 @@ def reader_of(config: Config, policies: Sequence[Policy]) -> Reader:
     if any(profile.identity is Source.XFCC for profile in profiles):
         headers.add(XFCC)
     namespaces = {one.namespace for one in profiles if one.identity is Source.METADATA}
-    return Reader(
-        Inputs(
-            frozenset(headers),
-            tuple(sorted(namespaces)),
-            _messages_of(config, policies),
-            owned_headers(config.headers.prefix).union(*(one.added_headers for one in policies)),
-        )
+    return RequestInputs(
+        frozenset(headers),
+        tuple(sorted(namespaces)),
+        _messages_of(config, policies),
+        owned_headers(config.headers.prefix).union(*(one.added_headers for one in policies)),
     )
 
 
-def _messages_of(config: Config, policies: Sequence[Policy]) -> Messages | None:
+def _messages_of(config: Config, policies: Sequence[Policy]) -> MessageInputs | None:
     routes = Routes(config.routes)
     if not routes.has_protocols:
         return None
-    return Messages(
+    return MessageInputs(
         routes,
         Identity(config.trust_domains, config.profiles).mcp_metadata,
         lambda call: any(policy.reads_arguments(call) for policy in policies),

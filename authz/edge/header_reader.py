@@ -7,9 +7,8 @@ each answer removes those that came.
 """
 
 import re
-from typing import Final
-
-from authz._pb import ext_authz_pb2 as pb
+from collections.abc import Iterable, Mapping
+from typing import Final, Protocol
 
 # Of names that came, what is remembered: far more than who means well sends, and 3 MB at most.
 _REMEMBERED: Final = 1024
@@ -20,7 +19,23 @@ _BREAK: Final = "\n"  # no name of a header has one (RFC 9110 section 5.1)
 _Names = tuple[str, ...]
 
 
-class Headers:
+class HeaderField(Protocol):
+    """One field of a request, as Envoy's HeaderValue: with its value as text or as bytes."""
+
+    @property
+    def key(self) -> str:
+        """The name, in any case."""
+
+    @property
+    def value(self) -> str:
+        """The value, "" where it is bytes."""
+
+    @property
+    def raw_value(self) -> bytes:
+        """The value, empty where it is text."""
+
+
+class HeaderReader:
     """Reads the headers of some names. This runs for every request."""
 
     def __init__(self, names: frozenset[str], guarded: frozenset[str]) -> None:
@@ -35,35 +50,37 @@ class Headers:
         # Of all names of a request together: those that are read, and the twins.
         self._sets: dict[str, tuple[_Names, _Names]] = {}
 
-    def read(self, http: pb.HttpRequest) -> tuple[dict[str, str], _Names]:
-        """The headers, and the names of the twins that came.
+    def read(
+        self, values: Mapping[str, str], fields: Iterable[HeaderField] = ()
+    ) -> tuple[dict[str, str], _Names]:
+        """Return the headers, and the names of the twins that came.
 
-        Envoy fills one of two forms; occurrences of one name are joined with "," as it does.
+        They come in one of two forms: ``values`` by name, or ``fields``, of which those of one name
+        are joined with "," as Envoy does.
         """
         found: dict[str, str] = {}
         twins: _Names = ()
-        values = http.headers
         if len(values):
             sent = _BREAK.join(values)  # one look for all: each by itself takes twice as long
             names, twins = self._sets.get(sent) or self._looked_at(sent)
             for name in names:
                 found[name] = values[name]
-        if http.HasField("header_map"):
-            twins += self._read_map(http.header_map, found)
+        if fields:
+            twins += self._read_fields(fields, found)
         return found, twins
 
-    def _read_map(self, header_map: pb.HeaderMap, found: dict[str, str]) -> _Names:
-        """Add to what was found; the names of the twins that came."""
+    def _read_fields(self, fields: Iterable[HeaderField], found: dict[str, str]) -> _Names:
+        """Add to what was found; return the names of the twins that came."""
         known = self._known
         twins: list[str] = []
         repeated: dict[str, list[str]] | None = None
-        for header in header_map.headers:
+        for header in fields:
             name = known.get(header.key)
             if name is None:
                 name = self._learned(header.key, twins)
             if not name:
                 continue
-            # Envoy fills one of the two. Bytes that are no UTF-8 become U+FFFD, which no check
+            # One of the two is filled. Bytes that are no UTF-8 become U+FFFD, which no check
             # lets pass.
             text = header.value or header.raw_value.decode("utf-8", "replace")
             if name not in found:

@@ -1,0 +1,27 @@
+"""The clocks that the edge reads, as one value that tests can give; and how long callers wait."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+Moment = tuple[float, float]
+"""One moment by both clocks: wall, and monotonic."""
+TimeRemaining = Callable[[], float | None]
+"""Gives the seconds that a caller still waits; None for no deadline."""
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """The time of day, and the time that only goes on. Functions, as each check calls them.
+
+    Attributes:
+        wall: returns unix seconds; whoever sets the machine's clock may set it back.
+        monotonic: returns seconds since some moment, and is never set back.
+    """
+
+    wall: Callable[[], float] = time.time
+    monotonic: Callable[[], float] = time.monotonic
+
+    def moment(self) -> Moment:
+        """Return the time by both."""
+        return self.wall(), self.monotonic()

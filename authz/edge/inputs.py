@@ -1,0 +1,99 @@
+"""What decisions read of a request, whichever proxy presents it."""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final, TypeVar
+
+from authz.core import protocols
+from authz.core.request import Call
+from authz.core.routes import PROFILE, ROUTE, Route, Routes
+from authz.edge.header_reader import HeaderReader
+
+# Tokens and certificates in use within seconds: one that was pushed out is only held twice. With
+# values as large as a proxy lets through, some 60 KiB, these are 60 MB.
+_HELD: Final = 1024
+COOKIE: Final = "cookie"
+REQUEST_ID: Final = "x-request-id"
+TRACE: Final = "traceparent"
+_TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
+_Value = TypeVar("_Value")
+
+
+@dataclass(frozen=True, slots=True)
+class MessageInputs:
+    """How the messages of requests are read.
+
+    Attributes:
+        routes: say in which protocol a request's message is.
+        mcp_metadata: the namespace of a proxy's MCP filter, by the profile that the route names and
+            the proxy's SPIFFE ID; None where it is not trusted.
+        reads_arguments: whether decisions read the arguments of a call.
+    """
+
+    routes: Routes
+    mcp_metadata: Callable[[str, str], str | None] = lambda *_: None
+    reads_arguments: Callable[[Call], bool] = lambda _: False
+
+    def route_of(self, host: str, path: str, extensions: Mapping[str, str]) -> Route | None:
+        """Return the request's route, if messages are read on it."""
+        route = self.routes.of_raw(extensions.get(ROUTE, ""), host, path)
+        return route if route.protocol else None
+
+    def metadata_of(
+        self, metadata: Mapping[str, bytes], extensions: Mapping[str, str], proxy: str
+    ) -> bytes | None:
+        """Return what the proxy's MCP filter says of the message, None where it is not trusted."""
+        namespace = self.mcp_metadata(extensions.get(PROFILE, ""), proxy)
+        return metadata[namespace] if namespace and namespace in metadata else None
+
+
+class RequestInputs:
+    """What decisions read, beside what every request has.
+
+    Attributes:
+        decisive: lower-case names of the headers that a Request has, in its order.
+        namespaces: of the metadata that the proxy's own config writes.
+        messages: how messages are read; None when none is.
+        headers: reads the headers of a request whose message is not read.
+        message_headers: likewise, where it is.
+    """
+
+    def __init__(
+        self,
+        headers: frozenset[str],
+        namespaces: tuple[str, ...] = (),
+        messages: MessageInputs | None = None,
+        given: frozenset[str] = frozenset(),
+    ) -> None:
+        """Take the lower-case names of headers that decisions read.
+
+        ``given`` are those of the headers that answers give to the upstream.
+        """
+        self.namespaces = namespaces
+        self.messages = messages
+        self.decisive = tuple(sorted(headers))
+        names = headers | {COOKIE, REQUEST_ID, TRACE}
+        guarded = headers | given
+        self.headers = HeaderReader(names, guarded)
+        self.message_headers = HeaderReader(names | protocols.HEADERS, guarded | protocols.HEADERS)
+
+    def metadata(self, sent: Mapping[str, bytes]) -> tuple[tuple[str, bytes], ...]:
+        """Return what a Request has of the metadata."""
+        return tuple([(name, sent[name]) for name in self.namespaces if name in sent])
+
+
+def trace_id_of(headers: Mapping[str, str]) -> str:
+    """Return the trace's id of a valid W3C ``traceparent``, else ""."""
+    trace = _TRACEPARENT.fullmatch(headers.get(TRACE, ""))
+    return trace[1] if trace else ""
+
+
+@lru_cache(_HELD)
+def held(value: _Value) -> _Value:
+    """Return the value as one object that requests share: it is hashed once and kept once.
+
+    Not ``sys.intern``: in Python 3.12 that keeps a text for ever.
+    """
+    return value

@@ -1,0 +1,147 @@
+"""Decide, learn, decide again: what a decision lacked is learned, within the caller's deadline.
+
+A step of the pipeline that lacks something names it in its refusal (``Denied.needs``). Each kind of
+need has a learner, which may wait for others: today a key that was just published; made for
+introspection (RFC 7662), status lists and shared stores as well. The rules are the same for all:
+
+- A learner gets what is left of the caller's deadline less a margin for the answer's way back, and
+  never more than its own ``max_seconds``.
+- Who waits has a place in the bulkhead, which is bounded in all and for each agent; without a place
+  the refusal is OVERLOADED.
+- A learner that learns nothing leaves the first refusal. One that fails leaves it too, and the
+  refusal and one line of the log say why.
+- Each need is learned once for a decision, and a decision takes ``MAX_ROUNDS`` of them at most.
+"""
+
+import logging
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Protocol, TypeVar
+
+from authz.core.bounded_map import Generation
+from authz.core.decision import Decision, Deny, Progress
+from authz.core.needs import KeyNeeded, Need
+from authz.core.reason import Denied, Reason
+from authz.edge.bulkhead import Bulkhead, BulkheadFullError
+from authz.edge.clock import TimeRemaining
+
+# Left of the caller's deadline for the answer's way back when we wait for others.
+ANSWER_MARGIN_SECONDS: Final = 0.05
+# Longest wait for a key that may just have been published, whatever the caller would allow.
+MAX_KEY_WAIT_SECONDS: Final = 2.0
+MAX_ROUNDS: Final = 3  # more than any token needs; each decides anew, and verifies its signature
+_log: Final = logging.getLogger("authz.service")
+_Needed_contra = TypeVar("_Needed_contra", contravariant=True)
+
+
+class LearnError(Exception):
+    """What is needed could not be learned; the message says why, and holds nothing secret."""
+
+
+class Learner(Protocol[_Needed_contra]):
+    """Learns needs of one kind."""
+
+    @property
+    def name(self) -> str:
+        """What is waited for, in the plural, for operators."""
+
+    @property
+    def max_seconds(self) -> float:
+        """The longest wait, whatever the caller would allow."""
+
+    def learn(self, need: _Needed_contra, seconds: float) -> bool:
+        """Learn it, and return whether another decision may come of that.
+
+        Returns within ``seconds``; at zero it only looks. Many threads may ask at once, also for
+        the same need. What was learned is there for the pipeline once this returns True. Raises
+        LearnError where it could not even be tried.
+        """
+
+
+class KeyRefresher(Generation, Protocol):
+    """What the edge asks of the key store."""
+
+    def refresh(self, issuer: str, key_id: str, timeout_seconds: float) -> bool:
+        """Fetch for an unknown key, once for all who ask; return True when it is known now."""
+
+
+class KeyLearner:
+    """Learns keys that may just have been published."""
+
+    name: Final = "keys"
+
+    def __init__(self, keys: KeyRefresher) -> None:
+        """Take who fetches."""
+        self._keys = keys
+
+    @property
+    def max_seconds(self) -> float:
+        """As in Learner."""
+        return MAX_KEY_WAIT_SECONDS
+
+    def learn(self, need: KeyNeeded, seconds: float) -> bool:
+        """As in Learner."""
+        return self._keys.refresh(need.issuer, need.key_id, seconds)
+
+
+class Learning:
+    """Decides with a learner for each kind of need."""
+
+    def __init__(self, learners: Mapping[type[Need], Learner[Any]], bulkhead: Bulkhead) -> None:
+        """Take the learners, by what they learn, and the places to wait."""
+        self._learners = learners
+        self._bulkhead = bulkhead
+
+    def improve(
+        self, deny: Deny, decide_again: Callable[[], Decision], time_remaining: TimeRemaining
+    ) -> Decision:
+        """Return another decision than a refusal for as long as what it lacks can be learned."""
+        decision: Decision = deny
+        tried: set[Need] = set()
+        while isinstance(decision, Deny) and decision.needs is not None:
+            need = decision.needs
+            learner = self._learners.get(type(need))
+            if learner is None or need in tried or len(tried) >= MAX_ROUNDS:
+                break
+            tried.add(need)
+            still = self._unlearned(learner, need, decision, time_remaining)
+            if still is not None:
+                return still
+            decision = decide_again()
+        return decision
+
+    def _unlearned(
+        self, learner: Learner[Any], need: Need, deny: Deny, time_remaining: TimeRemaining
+    ) -> Deny | None:
+        """Return the refusal that stays, None where the need was learned."""
+        try:
+            is_learned = self._learn(learner, need, deny, time_remaining)
+        except BulkheadFullError:
+            return _no_place(deny, learner)
+        except LearnError as error:
+            _log.warning("%s can't be learned: %s", learner.name, error)
+            return deny.explained(str(error))
+        except Exception as error:  # noqa: BLE001 - a fault of a learner's is never an allow
+            kind = type(error).__name__  # and no more: its text could hold a secret
+            _log.error("%s can't be learned: %s", learner.name, kind)
+            return deny.explained(f"internal error: {kind}")
+        return None if is_learned else deny
+
+    def _learn(
+        self, learner: Learner[Any], need: Need, deny: Deny, time_remaining: TimeRemaining
+    ) -> bool:
+        agent = deny.agent.spiffe_id.text if deny.agent else ""
+        seconds = min(seconds_to_wait(time_remaining), learner.max_seconds)
+        with self._bulkhead.waiting(agent):
+            return learner.learn(need, max(0.0, seconds))
+
+
+def seconds_to_wait(time_remaining: TimeRemaining) -> float:
+    """Return how long others may take, so that the caller still gets an answer."""
+    remaining = time_remaining()
+    return math.inf if remaining is None else remaining - ANSWER_MARGIN_SECONDS
+
+
+def _no_place(deny: Deny, learner: Learner[Any]) -> Deny:
+    detail = f"too many requests wait for {learner.name}"
+    return Progress(agent=deny.agent).refuse(Denied(Reason.OVERLOADED, detail))

@@ -1,0 +1,155 @@
+"""Tells Prometheus what a process counts, and how its parts are doing at each scrape."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import Metric
+from prometheus_client.registry import Collector
+
+from authz import __version__
+from authz.adapters.audit import AuditStatus
+from authz.adapters.keys import SourceStatus
+from authz.adapters.metrics import Metrics, counter, gauge
+from authz.adapters.revocation_file import RevocationStatus
+from authz.adapters.tls import TlsStatus
+from authz.edge.bulkhead import BulkheadStatus
+from authz.edge.check_pool import PoolStatus
+from authz.edge.snapshot import SnapshotStatus
+from authz.server.liveness import LivenessStatus
+from authz.server.log_writer import LogStatus
+from authz.server.reload import ReloadStatus
+
+_StatusT_co = TypeVar("_StatusT_co", covariant=True)
+
+
+class Part(Protocol[_StatusT_co]):
+    """A part that tells how it is doing."""
+
+    def status(self) -> _StatusT_co:
+        """Return that, as it is now, in a value that does not change."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportingParts:
+    """The parts whose status a scrape tells; ``tls`` is None where there is none."""
+
+    service: Part[SnapshotStatus]
+    keys: Part[Sequence[SourceStatus]]
+    revocations: Part[RevocationStatus]
+    audit: Part[AuditStatus]
+    tls: Part[TlsStatus] | None
+    pool: Part[PoolStatus]
+    bulkhead: Part[BulkheadStatus]
+    reload: Part[ReloadStatus]
+    liveness: Part[LivenessStatus]
+    log: Part[LogStatus | None]
+
+
+class ProcessMetrics(Collector):
+    """All that a process tells Prometheus.
+
+    Attributes:
+        registry: what answers a scrape.
+    """
+
+    def __init__(self, metrics: Metrics, parts: ReportingParts) -> None:
+        """Tell of these counts and parts."""
+        self._metrics = metrics
+        self._parts = parts
+        self.registry = CollectorRegistry()
+        self.registry.register(self)
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield every family, as Prometheus wants it."""
+        parts = self._parts
+        yield from self._metrics.families()
+        yield from _of_snapshot(parts.service.status())
+        yield from _of_keys(parts.keys.status())
+        yield from _of_revocations(parts.revocations.status())
+        yield from _of_audit(parts.audit.status())
+        yield from _of_tls(None if parts.tls is None else parts.tls.status())
+        yield from _of_reload(parts.reload.status())
+        yield from _of_process(parts.liveness.status(), parts.log.status())
+        yield gauge(
+            "authz_checks",
+            (("thread",), parts.pool.status().queued),
+            (("others",), parts.bulkhead.status().waiting),
+        )
+
+
+def _of_snapshot(status: SnapshotStatus) -> Iterator[Metric]:
+    point = status.decision_point
+    yield gauge("authz_policy_info", ((status.policy_version,), 1))
+    yield gauge("authz_shadow", ((), status.is_shadow))
+    yield gauge("authz_cache_entries", ((), status.cache.entries))
+    yield gauge("authz_pdp_breaker_open", ((), point is not None and point.is_cut_off))
+
+
+def _of_keys(sources: Sequence[SourceStatus]) -> Iterator[Metric]:
+    yield gauge(
+        "authz_keys",
+        *(((s.issuer, "usable"), s.keys) for s in sources),
+        *(((s.issuer, "refused"), s.refused) for s in sources),
+    )
+    yield gauge(
+        "authz_keys_age_seconds",
+        *(((s.issuer,), s.age_seconds) for s in sources if s.age_seconds is not None),
+    )
+    yield gauge(
+        "authz_keys_last_success_timestamp_seconds",
+        *(((s.issuer,), s.last_success) for s in sources if s.last_success is not None),
+    )
+    yield gauge(
+        "authz_keys_next_refresh_timestamp_seconds",
+        *(((s.issuer,), s.next_refresh) for s in sources if s.next_refresh is not None),
+    )
+    yield counter(
+        "authz_key_fetches",
+        *(((s.issuer, "success"), s.successes) for s in sources),
+        *(((s.issuer, "failure"), s.failures) for s in sources),
+    )
+
+
+def _of_revocations(status: RevocationStatus) -> Iterator[Metric]:
+    yield gauge("authz_revocations", ((), status.entries))
+    yield _of_changes("authz_revocation_reloads", status)
+    yield gauge("authz_revocations_last_look_timestamp_seconds", ((), status.looked_at))
+
+
+def _of_audit(status: AuditStatus) -> Iterator[Metric]:
+    yield counter("authz_audit_dropped", ((), status.dropped))
+    yield counter("authz_audit_errors", ((), status.errors))
+    yield gauge("authz_audit_failing", ((), status.is_failing))
+    yield gauge("authz_audit_queue_length", ((), status.queued))
+
+
+def _of_tls(status: TlsStatus | None) -> Iterator[Metric]:
+    name = "authz_tls_certificate_expiry_timestamp_seconds"
+    if status is None:
+        yield counter("authz_tls_reloads")
+        yield gauge(name)
+    else:
+        yield _of_changes("authz_tls_reloads", status)
+        yield gauge(name, ((), status.not_after))
+
+
+def _of_reload(status: ReloadStatus) -> Iterator[Metric]:
+    yield _of_changes("authz_config_reloads", status)
+    yield gauge("authz_config_last_reload_timestamp_seconds", ((), status.taken_at))
+    yield gauge("authz_config_refused", ((), status.is_refused))
+
+
+def _of_changes(name: str, status: RevocationStatus | TlsStatus | ReloadStatus) -> Metric:
+    return counter(name, (("taken",), status.taken), (("refused",), status.refused))
+
+
+def _of_process(liveness: LivenessStatus, log: LogStatus | None) -> Iterator[Metric]:
+    idle = liveness.idle_seconds.items()
+    yield gauge("authz_idle_seconds", *(((part,), seconds) for part, seconds in idle))
+    lost = {} if log is None else {"full": log.full, "repeated": log.repeated, "failed": log.failed}
+    yield counter("authz_log_lost", *(((cause,), count) for cause, count in lost.items()))
+    yield counter("authz_worker_restarts", ((), 0))  # counted by a supervisor, if there is one
+    yield counter("authz_worker_kills", ((), 0))  # likewise
+    yield gauge("authz_build_info", ((__version__,), 1))

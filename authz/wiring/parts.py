@@ -1,0 +1,131 @@
+"""Opens the parts of a process: the composition root.
+
+Each is made in turn, from those above it. Nothing runs before ``start``: until then there is no
+thread, no socket, and no file is open.
+"""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
+from dataclasses import dataclass
+
+from authz.adapters.audit import AuditLog
+from authz.adapters.keys import KeyFolder, KeyStore
+from authz.adapters.metrics import Metrics
+from authz.adapters.replay_store import MemoryReplayStore
+from authz.adapters.revocation_file import RevocationList
+from authz.adapters.tls import ServerTls
+from authz.config import Config
+from authz.edge.bulkhead import Bulkhead
+from authz.edge.check_pool import CheckPool
+from authz.edge.clock import Clock
+from authz.edge.service import Service, ServiceParts
+from authz.wiring.snapshot import build_key_sources, build_snapshot, read_revocations
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """All that checks are answered with, but for the transport that they come by.
+
+    Attributes:
+        audit: writes a record of each decision.
+        revocations: what was revoked, as its file says.
+        keys: the issuers' keys, fetched in the background.
+        tls: our certificate, None where proxies ask without TLS.
+        replays: the proofs that were used.
+        metrics: the counts of what happens.
+        pool: the threads that answer checks.
+        bulkhead: the places to wait for issuers and the decision point.
+        clock: the time by which is decided.
+        service: answers checks, by the config in force.
+    """
+
+    audit: AuditLog
+    revocations: RevocationList
+    keys: KeyStore
+    tls: ServerTls | None
+    replays: MemoryReplayStore
+    metrics: Metrics
+    pool: CheckPool
+    bulkhead: Bulkhead
+    clock: Clock
+    service: Service
+
+    def start(self) -> None:
+        """Start them. Raises RevocationError, AuditError, KeyStoreError."""
+        self.revocations.settle()  # what was read counts only once nobody writes the file
+        self.audit.start()
+        self.keys.start()
+        if self.tls is not None:
+            self.tls.start()
+        self.pool.start()  # threads that nothing uses yet: only when all else is good
+
+    def reconfigure(self, config: Config, candidate: Config | None = None) -> str:
+        """Put another config into force, as a whole or not at all: its policy and its issuers.
+
+        Returns the policy's version. Raises BuildError, KeyStoreError.
+        """
+        snapshot = build_snapshot(
+            config, self.keys, self.revocations, self.metrics.pdp_asked, candidate
+        )
+        self.keys.reconfigure(build_key_sources(config))  # all of them or none
+        self.service.snapshot = snapshot
+        return snapshot.policy_version
+
+
+@contextmanager
+def open_parts(
+    config: Config,
+    candidate: Config | None = None,
+    *,
+    clock: Clock = Clock(),  # noqa: B008 - frozen
+    keys: KeyStore | None = None,
+    revocations: RevocationList | None = None,
+) -> Iterator[Parts]:
+    """Open the parts of a config, and close them in reverse, also where a later one can't be.
+
+    ``keys`` and ``revocations`` take the place of those that the config names. Raises BuildError,
+    TlsError.
+    """
+    server, metrics = config.server, Metrics()
+    with ExitStack() as opened:
+        # The first, and so closed at last: until then others may leave records.
+        audit = opened.enter_context(closing(AuditLog(config.audit)))
+        revocations = read_revocations(config) if revocations is None else revocations
+        keys = opened.enter_context(_open_keys(config)) if keys is None else keys
+        tls = opened.enter_context(_open_tls(config))
+        replays = MemoryReplayStore(config.replay)
+        pool = opened.enter_context(closing(CheckPool(server.threads, server.max_queued)))
+        bulkhead = Bulkhead(server.max_waiting, pool.lend)
+        # The dearest to make: what is quickly seen to be missing was seen before.
+        snapshot = build_snapshot(config, keys, revocations, metrics.pdp_asked, candidate)
+        works_with = ServiceParts(
+            keys=keys,
+            revocations=revocations,
+            replays=replays,
+            audit=audit,
+            metrics=metrics,
+            bulkhead=bulkhead,
+            is_overloaded=pool.is_overloaded,
+            clock=clock,
+        )
+        yield Parts(
+            audit=audit,
+            revocations=revocations,
+            keys=keys,
+            tls=tls,
+            replays=replays,
+            metrics=metrics,
+            pool=pool,
+            bulkhead=bulkhead,
+            clock=clock,
+            service=Service(snapshot, works_with),
+        )
+
+
+def _open_keys(config: Config) -> AbstractContextManager[KeyStore]:
+    return closing(KeyStore(build_key_sources(config), KeyFolder(config.key_cache)))
+
+
+def _open_tls(config: Config) -> AbstractContextManager[ServerTls | None]:
+    settings = config.server.tls
+    return nullcontext() if settings is None else closing(ServerTls(settings))
