@@ -192,7 +192,7 @@ def _told(error: Exception) -> tuple[Reason, str]:
     """Return what is told of an error in reading a check, and log it."""
     if isinstance(error, DecodeError):  # of the check's own bytes
         _log.warning("a call sent bytes that are not a CheckRequest")
-        return Reason.CHECK_MALFORMED, "it can't be decoded"
+        return Reason.CHECK_MALFORMED, "the message can't be decoded"
     log_fault(error)
     return Reason.INTERNAL_ERROR, "see the log"
 
