@@ -10,6 +10,7 @@ from authz.core.patterns import ANY, HostText, MethodText, PathText
 from authz.core.policy.call_settings import KEYS, A2aKey, CallSettings, McpKey, ModelsKey
 from authz.core.policy.claim_names import ClaimName, ClaimValue, WholeClaimName, WrittenValue
 from authz.core.policy.time_windows import WindowSettings
+from authz.core.reads import Reads
 from authz.core.settings import Duration, MisfitError, Settings
 from authz.core.spiffe import SCHEME, SpiffePattern, SpiffePatternText
 
@@ -123,7 +124,7 @@ class RuleSettings(Settings):
     @model_validator(mode="after")
     def _arguments_are_of_calls(self) -> Self:
         is_plain = self.effect == "allow" and self.calls is None
-        if is_plain and self.when is not None and self.when.reads(ARGUMENTS):
+        if is_plain and self.when is not None and self.when.mentions(ARGUMENTS):
             keys = ", ".join(KEYS.values())
             raise MisfitError(f"only calls have {ARGUMENTS}: say which in {keys}", "when")
         return self
@@ -256,6 +257,11 @@ class ConditionSettings(Settings):
     """Request headers, as request.headers."""
     claims: tuple[WholeClaimName, ...] = ()
     """Claims of the token, as claims: whole ones, realm_access and not /realm_access/roles."""
+
+    @property
+    def reads(self) -> Reads:
+        """What conditions may read, whether or not one does: records have it all the same."""
+        return Reads(headers=frozenset(self.headers), claims=frozenset(self.claims))
 
 
 Grants = Mapping[str, tuple[RuleSettings, ...]]

@@ -4,7 +4,7 @@ A target is an MCP server behind the gateway. Its name is the host that rules an
 is what the call goes to; the path is the one at which the client reached the gateway.
 
 Who the agent is stands in the metadata, which the gateway's config writes. What the client writes
-is headers and params, and none of it is an identity: ``x-forwarded-client-cert`` is left out.
+is headers and params, and none of it is an identity: headers that are one elsewhere are left out.
 """
 
 import re
@@ -17,8 +17,8 @@ from google.protobuf.struct_pb2 import Struct, Value
 from authz._pb import ext_authz_pb2 as ext
 from authz._pb import ext_mcp_pb2 as pb
 from authz.core import protocols
+from authz.core.identity import IDENTITY_HEADERS
 from authz.core.protocols.mcp_methods import METHODS, Listed, is_notification
-from authz.core.request import XFCC
 
 REQUEST: Final = "agentgateway.request"  # the metadata entry with the client's request
 BEFORE: Final = "agentgateway.before"  # and that with what was answered before the call
@@ -30,7 +30,7 @@ _PATH: Final = ":path"
 RESOURCE: Final = "resource"
 # What the client's HTTP request says of its body is not true of the body that is made here; and its
 # Mcp-Name has the name as the client sees it, which need not be the target's own.
-_LEFT_OUT: Final = protocols.HEADERS | {XFCC}
+_LEFT_OUT: Final = protocols.HEADERS | IDENTITY_HEADERS
 _Headers = Iterable[tuple[str, bytes]]
 
 
