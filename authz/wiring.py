@@ -20,10 +20,11 @@ from authz.core.delegation import (
     DpopProofs,
     DpopSettings,
     RememberedDelegations,
+    token_reads,
 )
 from authz.core.identity import Identity
 from authz.core.policy import NotEnforced, Policy, PolicyStep, WithCandidate
-from authz.core.request import DPOP, XFCC
+from authz.core.reads import Reads
 from authz.core.revocations import RevocationError
 from authz.core.routes import Routes
 from authz.edge.envoy import Inputs, Messages, Reader, Writer, owned_headers
@@ -172,7 +173,7 @@ def snapshot_of(
     if candidate is not None:
         policies.append(policy_of(candidate))
         step = WithCandidate(step, policies[-1])
-    headers, claims = _headers_of(policies), _claims_of(policies)
+    reads = reads_of(config, policies)
     authorizer = authorizer_of(config, delegations, revocations, step)
     writer = Writer(
         config.headers,
@@ -184,37 +185,33 @@ def snapshot_of(
     return Snapshot(
         authorizer=authorizer,
         reader=reader_of(config, policies),
-        renderer=Renderer(writer, version, claims),
+        renderer=Renderer(writer, version, reads.claims),
         cache_settings=cache,
         policy_version=version,
-        recorded_headers=headers,
-        credential_headers=frozenset({token.header, DPOP}),
+        recorded_headers=reads.recorded,
+        credential_headers=reads.credentials,
         decision_point=decision_point_of(config, count_pdp),
     )
 
 
-def _headers_of(policies: Iterable[Policy]) -> frozenset[str]:
-    return frozenset[str]().union(*(policy.headers for policy in policies))
-
-
-def _claims_of(policies: Iterable[Policy]) -> frozenset[str]:
-    return frozenset[str]().union(*(policy.claims for policy in policies))
+def reads_of(config: Config, policies: Iterable[Policy]) -> Reads:
+    """Return what decisions by these policies read: what each step of the pipeline declares."""
+    identity = Identity(config.trust_domains, config.profiles)
+    return Reads.union(
+        (identity.reads, token_reads(config.token), *(policy.reads for policy in policies))
+    )
 
 
 def reader_of(config: Config, policies: Sequence[Policy]) -> Reader:
-    """Who reads the inputs of decisions by these policies.
+    """Return who reads the inputs of decisions by these policies, and no others.
 
     What none of them reads is no part of a cache key.
     """
-    profiles = config.profiles.values()
-    headers = {config.token.header, DPOP, *_headers_of(policies)}
-    if any(profile.identity == "xfcc" for profile in profiles):
-        headers.add(XFCC)
-    namespaces = {one.namespace for one in profiles if one.identity == "metadata"}
+    reads = reads_of(config, policies)
     return Reader(
         Inputs(
-            frozenset(headers),
-            tuple(sorted(namespaces)),
+            reads.all_headers,
+            tuple(sorted(reads.namespaces)),
             _messages_of(config, policies),
             owned_headers(config.headers.prefix).union(*(one.added_headers for one in policies)),
         )

@@ -15,7 +15,7 @@ from google.protobuf.struct_pb2 import Struct
 from authz.core.identity.evidence import NO_HEADERS, ClaimedIdentity, Evidence, IdentitySource
 from authz.core.identity.settings import Source
 from authz.core.identity.xfcc_source import XfccSource
-from authz.core.reads import NOTHING, Names, Reads
+from authz.core.reads import Names, Reads
 from authz.core.reason import Denied, Reason
 
 MAX_METADATA_BYTES: Final = 64 * 1024  # a certificate and a few names
@@ -26,7 +26,6 @@ class PrincipalSource(IdentitySource):
     """Envoy's ``source.principal``."""
 
     headers: ClassVar[Names] = NO_HEADERS
-    reads: ClassVar[Reads] = NOTHING
 
     def claimed(self, evidence: Evidence) -> ClaimedIdentity:
         """Return the principal. Raises Denied(AGENT_MISSING)."""
@@ -41,7 +40,6 @@ class CertificateSource(IdentitySource):
     """The one URI name in ``source.certificate``."""
 
     headers: ClassVar[Names] = NO_HEADERS
-    reads: ClassVar[Reads] = NOTHING
 
     def claimed(self, evidence: Evidence) -> ClaimedIdentity:
         """Return the certificate's name.

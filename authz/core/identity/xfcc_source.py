@@ -7,7 +7,7 @@ from typing import ClassVar, Final
 
 from authz.core.identity import xfcc
 from authz.core.identity.evidence import ClaimedIdentity, Evidence, IdentitySource
-from authz.core.reads import Names, Reads
+from authz.core.reads import Names
 from authz.core.reason import Denied, Reason
 from authz.core.request import XFCC, Request
 from authz.core.spiffe import SpiffeId, SpiffeIdError, SpiffePattern
@@ -20,11 +20,6 @@ class XfccSource(IdentitySource):
     """The first element of ``x-forwarded-client-cert``, whose writers the profile trusts."""
 
     headers: ClassVar[Names] = frozenset({XFCC})
-
-    @property
-    def reads(self) -> Reads:
-        """The header."""
-        return Reads(identities=self.headers)
 
     def claimed(self, evidence: Evidence) -> ClaimedIdentity:
         """Return the agent that the first proxy saw.

@@ -13,6 +13,7 @@ from typing import Any, Final, Self
 
 from authz.core.distributed_claims import Names, is_elsewhere, names_elsewhere
 from authz.core.policy.claim_names import ClaimValue, claim_of, claim_values, root_of
+from authz.core.reads import Reads
 from authz.core.strict_json import of_type
 
 # A list or an object as JSON, within a text: escapes in it could spell any name.
@@ -163,9 +164,9 @@ class ClaimMatch:
         return cls(name, wanted, frozenset([kind for kind, _ in wanted]), texts, phrases)
 
     @property
-    def root(self) -> str:
+    def reads(self) -> Reads:
         """The top-level claim in which it stands."""
-        return root_of(self.name)
+        return Reads(claims=frozenset({root_of(self.name)}))
 
     def fit(self, held: HeldClaims) -> Fit:
         """Tell whether the claim fits."""
