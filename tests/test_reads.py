@@ -122,10 +122,12 @@ def entry_of(match: Mapping[str, Any]) -> PrincipalEntry:
 HEADERS = ("x-env", "x-team", "x-other", "authorization", "dpop", "x-forwarded-client-cert")
 CLAIMS = ("acr", "auth_time", "level", "org", "dept", "groups", "roles", "other")
 _values = st.sampled_from(["prod", "a", "a,prod", "gold", "b"])
-_claim = st.sampled_from(
+_claim: st.SearchStrategy[object] = st.sampled_from(
     ["gold", "a", NOW - 1, NOW - 99, {"dept": "a"}, ["a", "b"], {}, None, True]
 )
-_marks = st.sampled_from([{}, {}, {"hasgroups": True}, {"_claim_names": {"level": "s"}}])
+_marks: st.SearchStrategy[dict[str, object]] = st.sampled_from(
+    [{}, {}, {"hasgroups": True}, {"_claim_names": {"level": "s"}}]
+)
 _calls = [
     Call("tools/call", "tool", "pay"),
     Call("tools/call", "tool", ""),
@@ -144,7 +146,7 @@ def requests(draw: st.DrawFn) -> Request:
 @st.composite
 def delegations(draw: st.DrawFn) -> Delegation:
     """Delegations with any of the claims."""
-    claims = draw(st.dictionaries(st.sampled_from(CLAIMS), _claim)) | draw(_marks)
+    claims = {**draw(st.dictionaries(st.sampled_from(CLAIMS), _claim)), **draw(_marks)}
     actors = (Actor(ISSUER, AGENT), Actor(ISSUER, EARLIER))[: draw(st.integers(1, 2))]
     scopes = frozenset(draw(st.sets(st.sampled_from("ab"))))
     subject = draw(st.sampled_from(["alice", "spiffe://td/x"]))

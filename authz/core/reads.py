@@ -6,12 +6,12 @@ records keep, what a replay may lack, what a client may not set behind a gateway
 no condition may read. A part that reads more than it declares fails ``tests/test_reads.py``.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, fields
+from operator import attrgetter
 from typing import Final, Self
 
-Names = frozenset[str]
-_NO_NAMES: Final[Names] = frozenset()
+_NO_NAMES: Final = frozenset[str]()
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,24 +27,24 @@ class Reads:
         namespaces: of the request's metadata.
     """
 
-    headers: Names = _NO_NAMES
-    credentials: Names = _NO_NAMES
-    identities: Names = _NO_NAMES
-    claims: Names = _NO_NAMES
-    namespaces: Names = _NO_NAMES
+    headers: frozenset[str] = _NO_NAMES
+    credentials: frozenset[str] = _NO_NAMES
+    identities: frozenset[str] = _NO_NAMES
+    claims: frozenset[str] = _NO_NAMES
+    namespaces: frozenset[str] = _NO_NAMES
 
     @property
-    def all_headers(self) -> Names:
+    def all_headers(self) -> frozenset[str]:
         """The headers, for whatever they are read."""
         return self.headers | self.withheld
 
     @property
-    def withheld(self) -> Names:
+    def withheld(self) -> frozenset[str]:
         """The headers that no record keeps and no condition reads."""
         return self.credentials | self.identities
 
     @property
-    def recorded(self) -> Names:
+    def recorded(self) -> frozenset[str]:
         """The headers that audit records keep; none that something else reads as a credential."""
         return self.headers - self.withheld
 
@@ -71,10 +71,9 @@ class Reads:
         return any(_members(self))
 
 
-def _members(reads: Reads) -> tuple[Names, ...]:
-    return (reads.headers, reads.credentials, reads.identities, reads.claims, reads.namespaces)
-
-
+_members: Final[Callable[[Reads], tuple[frozenset[str], ...]]] = attrgetter(
+    *(member.name for member in fields(Reads))
+)
 NOTHING: Final = Reads()
 
 

@@ -7,12 +7,12 @@ from typing import ClassVar, Final
 import msgspec
 
 from authz.core.identity.settings import ProfileSettings
-from authz.core.reads import Names, Reads
+from authz.core.reads import Reads
 from authz.core.reason import Denied, Reason
 from authz.core.request import Request
 from authz.core.spiffe.svid import Svid, checked_svid
 
-NO_HEADERS: Final[Names] = frozenset()
+NO_HEADERS: Final = frozenset[str]()
 
 
 class ClaimedIdentity(msgspec.Struct, frozen=True, gc=False):
@@ -59,7 +59,7 @@ class IdentitySource(ABC):
     """
 
     profile: ProfileSettings
-    headers: ClassVar[Names]
+    headers: ClassVar[frozenset[str]]
 
     @property
     def reads(self) -> Reads:

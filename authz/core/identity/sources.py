@@ -15,7 +15,7 @@ from google.protobuf.struct_pb2 import Struct
 from authz.core.identity.evidence import NO_HEADERS, ClaimedIdentity, Evidence, IdentitySource
 from authz.core.identity.settings import Source
 from authz.core.identity.xfcc_source import XfccSource
-from authz.core.reads import Names, Reads
+from authz.core.reads import Reads
 from authz.core.reason import Denied, Reason
 
 MAX_METADATA_BYTES: Final = 64 * 1024  # a certificate and a few names
@@ -25,7 +25,7 @@ MAX_METADATA_BYTES: Final = 64 * 1024  # a certificate and a few names
 class PrincipalSource(IdentitySource):
     """Envoy's ``source.principal``."""
 
-    headers: ClassVar[Names] = NO_HEADERS
+    headers: ClassVar[frozenset[str]] = NO_HEADERS
 
     def claimed(self, evidence: Evidence) -> ClaimedIdentity:
         """Return the principal. Raises Denied(AGENT_MISSING)."""
@@ -39,7 +39,7 @@ class PrincipalSource(IdentitySource):
 class CertificateSource(IdentitySource):
     """The one URI name in ``source.certificate``."""
 
-    headers: ClassVar[Names] = NO_HEADERS
+    headers: ClassVar[frozenset[str]] = NO_HEADERS
 
     def claimed(self, evidence: Evidence) -> ClaimedIdentity:
         """Return the certificate's name.
@@ -58,7 +58,7 @@ class CertificateSource(IdentitySource):
 class MetadataSource(IdentitySource):
     """``spiffe_id`` and ``certificate`` of a metadata namespace, as agentgateway's CEL sets it."""
 
-    headers: ClassVar[Names] = NO_HEADERS
+    headers: ClassVar[frozenset[str]] = NO_HEADERS
 
     @property
     def reads(self) -> Reads:

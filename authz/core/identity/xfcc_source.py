@@ -7,7 +7,6 @@ from typing import ClassVar, Final
 
 from authz.core.identity import xfcc
 from authz.core.identity.evidence import ClaimedIdentity, Evidence, IdentitySource
-from authz.core.reads import Names
 from authz.core.reason import Denied, Reason
 from authz.core.request import XFCC, Request
 from authz.core.spiffe import SpiffeId, SpiffeIdError, SpiffePattern
@@ -19,7 +18,7 @@ _PATTERNS: Final = 1024  # of all configs that were loaded lately
 class XfccSource(IdentitySource):
     """The first element of ``x-forwarded-client-cert``, whose writers the profile trusts."""
 
-    headers: ClassVar[Names] = frozenset({XFCC})
+    headers: ClassVar[frozenset[str]] = frozenset({XFCC})
 
     def claimed(self, evidence: Evidence) -> ClaimedIdentity:
         """Return the agent that the first proxy saw.
