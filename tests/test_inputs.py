@@ -22,7 +22,7 @@ from authz.core.identity.sources import SOURCES
 from authz.core.policy import Policy
 from authz.core.reads import NOTHING, Reads
 from authz.core.reason import Denied
-from authz.core.request import Request
+from authz.core.request import XFCC, Request
 from authz.core.routes import Route
 from authz.core.spiffe import SpiffeId
 from authz.edge.agentgateway.reader import read_request
@@ -38,6 +38,8 @@ PROFILES: Mapping[Source, ProfileSettings] = {
     "metadata": ProfileSettings(identity="metadata"),
     "xfcc": ProfileSettings(identity="xfcc", trusted_proxies=(EDGE,)),
 }
+# How the agent is written in a header, where its SPIFFE ID alone is not enough.
+WRITTEN = {XFCC: f"By={EDGE};URI={TRAVEL}"}
 HEADER_RULE = {
     '      scopes: ["balance:read"]\n': (
         '      scopes: ["balance:read"]\n      headers: {x-env: [prod]}\n'
@@ -58,7 +60,7 @@ def identified(world: World) -> Request:
         "GET",
         HOST,
         BALANCE,
-        headers=tuple((name, f"By={EDGE};URI={TRAVEL}") for name in sorted(IDENTITY_HEADERS)),
+        headers=tuple((name, WRITTEN.get(name, TRAVEL)) for name in sorted(IDENTITY_HEADERS)),
         principal=TRAVEL,
         certificate=world.svid.url_encoded,
         metadata=((AGENTGATEWAY, struct(spiffe_id=TRAVEL)), ("other", struct(spiffe_id=EDGE))),

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 from reading import WatchedClaims, WatchedRequest, only, only_claims
@@ -213,9 +213,12 @@ def test_what_matches_declare(match: dict[str, Any], reads: Reads) -> None:
     assert entry_of(match).reads == reads
 
 
-@given(st.sampled_from(EXAMPLES), requests(), delegations(), operations())
+@pytest.mark.parametrize(("keys", "_"), EXAMPLES, ids=_name)
+@settings(max_examples=40)
+@given(requests(), delegations(), operations())
 def test_requirements_read_what_they_declare(
-    example: tuple[dict[str, Any], Reads],
+    keys: dict[str, Any],
+    _: Reads,
     request_: Request,
     delegation: Delegation,
     operation: Operation,
@@ -224,14 +227,14 @@ def test_requirements_read_what_they_declare(
 
     Conditions alone are shown all that the config lists for them.
     """
-    rule_ = compiled_rule(example[0])
+    rule_ = compiled_rule(keys)
     for one in rule_.requirements:
         watched = WatchedRequest.of(request_)
         claims = WatchedClaims(dict(delegation.claims))
         full = msgspec.structs.replace(delegation, claims=claims)
         case = question(watched, full, operation, one.reads)
         answer = one.miss(case), one.steady_until(case)
-        shown = CONDITIONS.reads if "when" in example[0] else NOTHING
+        shown = CONDITIONS.reads if "when" in keys else NOTHING
 
         assert watched.looked_for <= one.reads.headers
         assert claims.looked_for <= (one.reads | shown).claims
@@ -241,15 +244,17 @@ def test_requirements_read_what_they_declare(
     claims = WatchedClaims(dict(delegation.claims))
     given_ = dict(rule_.added_headers.values(claims))
     assert claims.looked_for <= rule_.added_headers.reads.claims
-    assert bool(given_) <= ("add_headers" in example[0])
+    assert bool(given_) <= ("add_headers" in keys)
 
 
-@given(st.sampled_from(MATCHED), delegations())
+@pytest.mark.parametrize(("match", "_"), MATCHED, ids=_name)
+@settings(max_examples=40)
+@given(delegations())
 def test_matches_read_what_they_declare(
-    example: tuple[dict[str, Any], Reads], delegation: Delegation
+    match: dict[str, Any], _: Reads, delegation: Delegation
 ) -> None:
     """A match looks for no claim that it does not declare, and no other claim changes it."""
-    entry = entry_of(example[0])
+    entry = entry_of(match)
     claims = WatchedClaims(dict(delegation.claims))
     full = msgspec.structs.replace(delegation, claims=claims)
     counted = entry.counted(full, HeldClaims(claims))
