@@ -39,5 +39,8 @@ class AddedHeaders:
                 yield name, values
 
 
+NONE_ADDED: Final = AddedHeaders({})
+
+
 def _text(value: ClaimValue) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)

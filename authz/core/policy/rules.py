@@ -12,7 +12,7 @@ from typing import Final, Self
 
 from authz.core.conditions import ARGUMENTS
 from authz.core.patterns import ANY, path_pattern
-from authz.core.policy.added_headers import AddedHeaders
+from authz.core.policy.added_headers import NONE_ADDED, AddedHeaders
 from authz.core.policy.call_matchers import CallMatcher
 from authz.core.policy.call_settings import KEYS
 from authz.core.policy.pattern_tree import Tree
@@ -60,7 +60,7 @@ class Rule:
             name,
             settings,
             frozenset(settings.scopes or ()),
-            AddedHeaders(settings.add_headers),
+            AddedHeaders(settings.add_headers) if settings.add_headers else NONE_ADDED,
             requirements,
             timed,
             settings.protocol,
@@ -82,8 +82,10 @@ class Rule:
     @property
     def reads(self) -> Reads:
         """What its requirements read, and the headers that it adds."""
-        parts = (requirement.reads for requirement in self.requirements)
-        return Reads.union((self.added_headers.reads, *parts))
+        parts = [requirement.reads for requirement in self.requirements]
+        if self.added_headers is not NONE_ADDED:
+            parts.append(self.added_headers.reads)
+        return Reads.union(parts)
 
     @property
     def reads_arguments(self) -> bool:
