@@ -24,7 +24,7 @@ from authz.core.conditions.cost import (
     MAX_PATTERN_CHARS,
     MAX_REPETITIONS,
 )
-from authz.core.conditions.facts import CREDENTIAL_HEADERS
+from authz.core.conditions.facts import WITHHELD_HEADERS
 from authz.core.conditions.variables import LONG
 from authz.core.reason import Reason
 from authz.core.strict_json import MAX_DEPTH
@@ -270,7 +270,7 @@ def conditions_page() -> str:
     )
     lines.append(
         CONDITIONS_END.format(
-            credentials=", ".join(f"`{name}`" for name in sorted(CREDENTIAL_HEADERS)),
+            credentials=", ".join(f"`{name}`" for name in sorted(WITHHELD_HEADERS)),
             offered=", ".join(f"`{name}`" for name in OFFERED),
             text=MAX_TEXT_BYTES,
             levels=MAX_DEPTH,

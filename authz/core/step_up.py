@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from math import inf
 from typing import Final
 
+from authz.core.reads import Reads
+
 ACR, AUTH_TIME = "acr", "auth_time"  # claims of RFC 9068 section 2.2.1
 END_OF_SECONDS: Final = 10**11  # in the year 5138; milliseconds are beyond, and never too long ago
 
@@ -15,6 +17,13 @@ class StepUp:
 
     acr_values: tuple[str, ...]
     max_age_seconds: float | None
+
+    @property
+    def reads(self) -> Reads:
+        """The claims that are read: none for what is not asked."""
+        acr = [ACR] if self.acr_values else []
+        auth_time = [AUTH_TIME] if self.max_age_seconds is not None else []
+        return Reads(claims=frozenset([*acr, *auth_time]))
 
     def good_until(self, claims: Mapping[str, object]) -> float:
         """Unix seconds until which the authentication is good: past ones when it is not."""

@@ -8,17 +8,15 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from authz.config import Config
-from authz.core.conditions import CLAIMS, HEADERS
 from authz.core.decision import Grant, Verdict
-from authz.core.policy import Case, ConditionSettings, NotEnforced, PolicyStep, judge_all
-from authz.core.policy.claim_names import root_of
+from authz.core.policy import Case, NotEnforced, PolicyStep, judge_all
 from authz.core.policy.rules import Rule, RuleSet
+from authz.core.reads import NOTHING, Reads
 from authz.core.reason import Denied
-from authz.core.step_up import ACR, AUTH_TIME
 from authz.review.audit_files import AuditLogs
 from authz.review.audit_records import Traced, read_trace
 from authz.review.equivalence import Decider
-from authz.review.replay_report import Inputs, Report, Who
+from authz.review.replay_report import Report, Who
 
 
 def what_if(config: Config, logs: AuditLogs, old: Config | None = None) -> Report:
@@ -32,7 +30,7 @@ def what_if(config: Config, logs: AuditLogs, old: Config | None = None) -> Repor
     now = Decider(config)
     then = now if old is None else Decider(old)
     for known in (then, now):
-        recorded[known.version] = Inputs(known.policy.claims, known.policy.headers)
+        recorded[known.version] = known.policy.reads
     replay = _Replay(config, recorded, now, then)
     for file, number, read in read_trace(logs):
         try:
@@ -42,7 +40,7 @@ def what_if(config: Config, logs: AuditLogs, old: Config | None = None) -> Repor
     return replay.report
 
 
-def _recorded(logs: AuditLogs) -> dict[str, Inputs]:
+def _recorded(logs: AuditLogs) -> dict[str, Reads]:
     """By policy version, what its records hold."""
     claims: defaultdict[str, set[str]] = defaultdict(set)
     headers: defaultdict[str, set[str]] = defaultdict(set)
@@ -51,7 +49,7 @@ def _recorded(logs: AuditLogs) -> dict[str, Inputs]:
             claims[traced.policy_version].update(traced.claims)
             headers[traced.policy_version].update(traced.headers)
     return {
-        version: Inputs(frozenset(claims[version]), frozenset(headers[version]))
+        version: Reads(headers=frozenset(headers[version]), claims=frozenset(claims[version]))
         for version in claims
     }
 
@@ -60,22 +58,21 @@ class _Replay:
     """Decides records one by one, and counts."""
 
     def __init__(
-        self, config: Config, recorded: dict[str, Inputs], now: Decider, then: Decider
+        self, config: Config, recorded: dict[str, Reads], now: Decider, then: Decider
     ) -> None:
         self.report = Report()
         self._policy = now.policy
         self._step: PolicyStep = NotEnforced(self._policy) if config.shadow else self._policy
-        self._conditions = config.conditions
-        self._reads = Inputs(self._policy.claims, self._policy.headers)
+        self._reads = self._policy.reads
         self._recorded = recorded
         self._now, self._then = now, then
         # By issuer, what its principals hold, each once however many hold it; and are known by.
         self._held: defaultdict[str, set[RuleSet]] = defaultdict(set)
-        self._matched: defaultdict[str, set[str]] = defaultdict(set)
+        self._matched: defaultdict[str, Reads] = defaultdict(Reads)
         for entry in self._policy.principals.entries:
             issuer = entry.settings.match.issuer
             self._held[issuer].add(entry.rules)
-            self._matched[issuer].update(claim.root for claim in entry.claims)
+            self._matched[issuer] |= entry.reads
 
     def take(self, read: Traced | str) -> None:
         """Count one. Raises ValueError for what is no record."""
@@ -93,9 +90,7 @@ class _Replay:
             return
         unknown = self._unknown(traced, cases)
         if unknown:
-            report.unknown = Inputs(
-                report.unknown.claims | unknown.claims, report.unknown.headers | unknown.headers
-            )
+            report.unknown |= unknown
             report.undecidable[_as_recorded(traced)].add(traced)
             return
         try:
@@ -130,23 +125,17 @@ class _Replay:
         is_known = version == self._then.version
         return is_known and all(self._now.about(one) == self._then.about(one) for one in cases)
 
-    def _unknown(self, traced: Traced, cases: list[Case]) -> Inputs:
+    def _unknown(self, traced: Traced, cases: list[Case]) -> Reads:
         """What the policy would read for these cases, and the record may lack."""
         missing = self._reads - self._recorded[traced.policy_version]
         if not missing:
             return missing
-        read = [self._read_for(case) for case in cases]
-        claims = frozenset[str]().union(*(one.claims for one in read))
-        return missing & Inputs(claims, frozenset[str]().union(*(one.headers for one in read)))
+        return missing & Reads.union(map(self._read_for, cases))
 
-    def _read_for(self, case: Case) -> Inputs:
+    def _read_for(self, case: Case) -> Reads:
         """What could matter: the rules about the operation of whoever could hold them."""
-        claims, headers = set(self._matched.get(case.delegation.issuer, ())), set[str]()
-        for rule in self._rules(case):
-            reads = _reads_of(rule, self._conditions)
-            claims |= reads.claims
-            headers |= reads.headers
-        return Inputs(frozenset(claims), frozenset(headers))
+        matched = self._matched.get(case.delegation.issuer, NOTHING)
+        return Reads.union((matched, *(rule.reads for rule in self._rules(case))))
 
     def _reads_arguments(self, case: Case) -> bool:
         """Whether a rule that could matter reads arguments, which no record has."""
@@ -163,13 +152,3 @@ class _Replay:
 
 def _as_recorded(traced: Traced) -> Who:
     return Who(traced.rule, traced.agent, traced.principal)
-
-
-def _reads_of(rule: Rule, conditions: ConditionSettings) -> Inputs:
-    written = rule.settings
-    claims = set(map(root_of, written.add_headers.values()))
-    claims.update(conditions.claims if rule.reads(CLAIMS) else [])
-    claims.update([ACR] if written.acr_values else [])
-    claims.update([AUTH_TIME] if written.max_age is not None else [])
-    headers = conditions.headers if rule.reads(HEADERS) else ()
-    return Inputs(frozenset(claims), frozenset((*written.headers, *headers)))

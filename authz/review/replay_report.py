@@ -6,30 +6,10 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from authz.config.printable import one_line
+from authz.core.reads import NOTHING, Reads
 from authz.review.audit_records import Traced
 
 MAX_TOLD: Final = 20  # bad lines, and kinds of changes, told one by one: what a screen has
-_NOTHING: Final = frozenset[str]()
-
-
-@dataclass(frozen=True, slots=True)
-class Inputs:
-    """Names of what is read of a request, or was recorded of it."""
-
-    claims: frozenset[str] = _NOTHING
-    headers: frozenset[str] = _NOTHING
-
-    def __sub__(self, other: "Inputs") -> "Inputs":
-        """What the other lacks."""
-        return Inputs(self.claims - other.claims, self.headers - other.headers)
-
-    def __and__(self, other: "Inputs") -> "Inputs":
-        """What both have."""
-        return Inputs(self.claims & other.claims, self.headers & other.headers)
-
-    def __bool__(self) -> bool:
-        """Whether there are any."""
-        return bool(self.claims or self.headers)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -79,7 +59,7 @@ class Report:
     newly_denied: Changes = field(default_factory=_changes)
     undecidable: Changes = field(default_factory=_changes)
     not_judged: Changes = field(default_factory=_changes)
-    unknown: Inputs = Inputs()
+    unknown: Reads = NOTHING
     unchanged: int = 0
     not_by_policy: int = 0
     bad: list[str] = field(default_factory=list)

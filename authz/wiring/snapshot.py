@@ -16,11 +16,11 @@ from authz.core.delegation import (
     DpopProofs,
     DpopSettings,
     RememberedDelegations,
+    token_reads,
 )
 from authz.core.identity import Identity
-from authz.core.identity.settings import Source
 from authz.core.policy import NotEnforced, Policy, PolicyStep, WithCandidate
-from authz.core.request import DPOP, XFCC
+from authz.core.reads import Reads
 from authz.core.revocations import RevocationError
 from authz.core.routes import Routes
 from authz.edge.identity_headers import owned_headers
@@ -139,7 +139,7 @@ def build_snapshot(
     policy = build_policy(config)
     policies = [policy] if candidate is None else [policy, build_policy(candidate)]
     step = build_policy_step(config, *policies)
-    headers, claims = _headers_of(policies), _claims_of(policies)
+    reads = reads_of(config, policies)
     authorizer = build_authorizer(config, delegations, revocations, step)
     responder = Responder(
         config.headers,
@@ -151,37 +151,33 @@ def build_snapshot(
     return Snapshot(
         authorizer=authorizer,
         inputs=build_inputs(config, policies),
-        renderer=Renderer(responder, version, claims),
+        renderer=Renderer(responder, version, reads.claims),
         cache_settings=cache,
         policy_version=version,
         is_shadow=config.shadow,
-        recorded_headers=headers,
-        credential_headers=frozenset({token.header, DPOP}),
+        recorded_headers=reads.recorded,
+        credential_headers=reads.credentials,
         decision_point=build_decision_point(config, count_pdp),
     )
 
 
-def _headers_of(policies: Iterable[Policy]) -> frozenset[str]:
-    return frozenset[str]().union(*(policy.headers for policy in policies))
-
-
-def _claims_of(policies: Iterable[Policy]) -> frozenset[str]:
-    return frozenset[str]().union(*(policy.claims for policy in policies))
+def reads_of(config: Config, policies: Iterable[Policy]) -> Reads:
+    """Return what decisions by these policies read: what each step of the pipeline declares."""
+    identity = Identity(config.trust_domains, config.profiles)
+    return Reads.union(
+        (identity.reads, token_reads(config.token), *(policy.reads for policy in policies))
+    )
 
 
 def build_inputs(config: Config, policies: Sequence[Policy]) -> RequestInputs:
-    """Return what decisions by these policies read.
+    """Return what decisions by these policies read, and nothing else.
 
     What none of them reads is no part of a cache key.
     """
-    profiles = config.profiles.values()
-    headers = {config.token.header, DPOP, *_headers_of(policies)}
-    if any(profile.identity is Source.XFCC for profile in profiles):
-        headers.add(XFCC)
-    namespaces = {one.namespace for one in profiles if one.identity is Source.METADATA}
+    reads = reads_of(config, policies)
     return RequestInputs(
-        frozenset(headers),
-        tuple(sorted(namespaces)),
+        reads.all_headers,
+        tuple(sorted(reads.namespaces)),
         _messages_of(config, policies),
         owned_headers(config.headers.prefix).union(*(one.added_headers for one in policies)),
     )

@@ -233,7 +233,10 @@ def test_a_config_is_taken_as_a_whole_or_not_at_all(
         wait_until(lambda: not world.reload.look())
 
     assert world.reload.status().is_refused
-    assert "config not reloaded; the last valid one stays in force: the keys of https://" in caplog.text
+    assert (
+        "config not reloaded; the last valid one stays in force: the keys of https://"
+        in caplog.text
+    )
     assert world.service.status().policy_version == before
     assert [status.issuer for status in world.keys.status()] == [ISSUER]
     world.issuer.rotate()  # its keys are still fetched, by the thread that did so before

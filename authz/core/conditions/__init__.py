@@ -96,8 +96,8 @@ class Condition:
             _of_settings, text, serialization=written
         )
 
-    def reads(self, name: str) -> bool:
-        """Whether it reads one of ``VARIABLES``."""
+    def mentions(self, name: str) -> bool:
+        """Tell whether it reads one of ``VARIABLES``."""
         return name in self._names
 
     def holds(self, facts: Facts) -> bool:

@@ -15,9 +15,11 @@ from authz.core.conditions.cel import ConditionFailedError, activation
 from authz.core.conditions.compared_types import Compared, Step
 from authz.core.conditions.variables import ARGUMENTS, NAME
 from authz.core.decision import Agent, Delegation
+from authz.core.delegation import TokenSettings, token_reads
 from authz.core.distributed_claims import EVERY, Names, is_elsewhere, names_elsewhere
+from authz.core.identity import IDENTITY_HEADERS
 from authz.core.paths import written_path
-from authz.core.request import DPOP, XFCC, Call, Operation, Request
+from authz.core.request import Call, Operation, Request
 from authz.core.strict_json import (
     MAX_DEPTH,
     StrictJsonError,
@@ -27,27 +29,26 @@ from authz.core.strict_json import (
     of_type,
 )
 
-CREDENTIAL_HEADERS: Final = frozenset(
+_OF_OTHERS: Final = frozenset(  # credentials that nothing here reads
     {
-        "authorization",
         "client-cert",  # RFC 9440
         "client-cert-chain",
         "cookie",
-        DPOP,
         "proxy-authorization",
         "signature",  # RFC 9421
         "txn-token",
         "workload-identity-token",
         "workload-proof-token",
-        XFCC,
     }
 )
+# Where token.header is another, the config refuses that one too.
+WITHHELD_HEADERS: Final = _OF_OTHERS | IDENTITY_HEADERS | token_reads(TokenSettings()).withheld
 _MAX_INT: Final = 2**63 - 1  # CEL's int has 64 bits
 _TYPES: Final = frozenset({str, int, float, bool, type(None), list, dict})
 
 
 def _no_credential(name: str) -> str:
-    if name in CREDENTIAL_HEADERS:
+    if name in WITHHELD_HEADERS:
         raise ValueError(f"{name} is a credential: no condition may read it")
     return name
 
@@ -94,7 +95,7 @@ class Facts:
         self._delegation = delegation
         self._operation = operation
         self._request = request
-        self._headers = frozenset(headers) - CREDENTIAL_HEADERS - {credential_header}
+        self._headers = frozenset(headers) - WITHHELD_HEADERS - {credential_header}
         self._listed = (*delegation.claims, EVERY) if claims is None else claims
         self._claims = (
             delegation.claims

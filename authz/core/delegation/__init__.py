@@ -14,7 +14,7 @@ from authz.core.delegation.actor import actors_of
 from authz.core.delegation.authentication import check_authentication
 from authz.core.delegation.claims import check_claims
 from authz.core.delegation.confirmation import check_confirmation
-from authz.core.delegation.credential import credential_of, has_credential
+from authz.core.delegation.credential import credential_of, has_credential, token_reads
 from authz.core.delegation.dpop import DpopProofs
 from authz.core.delegation.header import check_header, check_kind
 from authz.core.delegation.settings import (
@@ -41,6 +41,7 @@ __all__ = [
     "KeySource",
     "RememberedDelegations",
     "TokenSettings",
+    "token_reads",
 ]
 
 

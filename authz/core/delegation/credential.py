@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from authz.core.delegation.settings import TokenSettings
+from authz.core.reads import Reads
 from authz.core.reason import BEARER, DPOP_SCHEME, Denied, Reason
 from authz.core.request import DPOP, Request
 
@@ -31,6 +32,11 @@ class Credential:
     def is_dpop(self) -> bool:
         """Whether the client shows that it holds the token's key (RFC 9449 section 7.1)."""
         return self.scheme == DPOP_SCHEME
+
+
+def token_reads(settings: TokenSettings) -> Reads:
+    """Return what is read of a request to find its credential, and the proof that it is held."""
+    return Reads(credentials=frozenset({settings.header, DPOP}))
 
 
 def has_credential(request: Request, settings: TokenSettings) -> bool:

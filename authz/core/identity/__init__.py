@@ -10,38 +10,33 @@ else the subject. So it is parsed as a SPIFFE ID; and a certificate, where there
 SVID of the same ID (X509-SVID sections 2, 4 and 5.2).
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Final
 
 from authz.core.choice import Need
 from authz.core.decision import Agent
-from authz.core.identity.settings import ProfileSettings, Source
-from authz.core.identity.sources import (
-    Presented,
-    from_certificate,
-    from_metadata,
-    from_principal,
-    from_xfcc,
-    spiffe_id_of,
-)
+from authz.core.identity.evidence import Evidence
+from authz.core.identity.settings import ProfileSettings
+from authz.core.identity.sources import IDENTITY_HEADERS, SOURCES
+from authz.core.reads import Reads
 from authz.core.reason import Denied, Reason
 from authz.core.request import Request
 from authz.core.routes import PROFILE
 from authz.core.spiffe import SpiffeId, SpiffeIdError, SpiffePattern
 from authz.core.spiffe.svid import checked_svid
 
-__all__ = ["DEFAULT", "Identity", "ProfileSettings"]
+__all__ = ["DEFAULT", "IDENTITY_HEADERS", "Identity", "ProfileSettings"]
 DEFAULT: Final = "default"
-_SOURCES: Final[Mapping[Source, Callable[[Request, ProfileSettings, float], Presented]]] = {
-    Source.PRINCIPAL: from_principal,
-    Source.CERTIFICATE: from_certificate,
-    Source.XFCC: from_xfcc,
-    Source.METADATA: from_metadata,
-}
+_NAMES: Final = 4096  # agents in use; one is some 4 KiB at most
 
 
 class Identity:
-    """Establishes agents."""
+    """Establishes agents.
+
+    Attributes:
+        reads: what the sources of all profiles read.
+    """
 
     def __init__(
         self, trust_domains: Iterable[str], profiles: Mapping[str, ProfileSettings]
@@ -53,36 +48,44 @@ class Identity:
             name: tuple(SpiffePattern.parse(text) for text in profile.callers)
             for name, profile in self._profiles.items()
         }
+        self._sources = {
+            name: SOURCES[profile.identity](profile) for name, profile in self._profiles.items()
+        }
+        self.reads = Reads.union(source.reads for source in self._sources.values())
 
     def identify(self, request: Request, now: float) -> Agent:
         """The calling agent.
 
         Raises Denied(AGENT_MISSING | AGENT_INVALID | AGENT_UNTRUSTED_DOMAIN | IDENTITY_CONFLICT).
         """
-        profile = self._profile(request.context_value(PROFILE), request.proxy)
-        presented = _SOURCES[profile.identity](request, profile, now)
-        spiffe_id = spiffe_id_of(presented.name, presented.origin)
+        name = self._profile_name(request.context_value(PROFILE), request.proxy)
+        profile = self._profiles[name]
+        claimed = self._sources[name].claimed(Evidence(request, now))
+        spiffe_id = _spiffe_id(claimed.name, claimed.origin)
         self._check_trust_domain(spiffe_id, profile)
-        if not presented.certificate:
+        if not claimed.certificate:
             if profile.certificate is Need.REQUIRED:
                 raise Denied(Reason.AGENT_INVALID, "the proxy sent no certificate of the caller")
-            return Agent(spiffe_id, presented.thumbprint)
-        svid = checked_svid(presented.certificate, now, "the caller's certificate")
+            return Agent(spiffe_id, claimed.thumbprint)
+        svid = checked_svid(claimed.certificate, now, "the caller's certificate")
         if svid.uris != (spiffe_id.text,):
             raise Denied(Reason.IDENTITY_CONFLICT, "the caller's certificate has another SPIFFE ID")
-        if presented.thumbprint not in ("", svid.thumbprint):
+        if claimed.thumbprint not in ("", svid.thumbprint):
             raise Denied(Reason.IDENTITY_CONFLICT, "the caller's certificate has another hash")
         return Agent(spiffe_id, svid.thumbprint, svid.not_after)
 
     def mcp_metadata(self, named: str, proxy: str) -> str | None:
         """The namespace of the MCP filter of this proxy, where its profile trusts one."""
         try:
-            return self._profile(named, proxy).mcp_metadata
+            return self._profiles[self._profile_name(named, proxy)].mcp_metadata
         except Denied:  # identify() says so
             return None
 
-    def _profile(self, named: str, proxy_id: str) -> ProfileSettings:
-        """The profile that the route names, else the calling proxy's own, else the default."""
+    def _profile_name(self, named: str, proxy_id: str) -> str:
+        """The profile that the route names, else the calling proxy's own, else the default.
+
+        Raises Denied(AGENT_INVALID) where there is none, or the proxy may not use it.
+        """
         proxy = _proxy_id(proxy_id)
         name = named or self._profile_of(proxy)
         profile = self._profiles.get(name)
@@ -90,7 +93,7 @@ class Identity:
             raise Denied(Reason.AGENT_INVALID, "the route names a profile that is not configured")
         if profile.callers and not _is_one_of(proxy, self._callers[name]):
             raise Denied(Reason.AGENT_INVALID, "the calling proxy may not use the profile")
-        return profile
+        return name
 
     def _profile_of(self, proxy: SpiffeId | None) -> str:
         if proxy is None:
@@ -109,6 +112,17 @@ class Identity:
                 Reason.AGENT_UNTRUSTED_DOMAIN,
                 "its trust domain is not one of the profile's trust_domains",
             )
+
+
+_parsed: Final = lru_cache(_NAMES)(SpiffeId.parse)  # a pure function, on few texts
+
+
+def _spiffe_id(name: str, origin: str) -> SpiffeId:
+    """The name as a SPIFFE ID. Raises Denied(AGENT_INVALID)."""
+    try:
+        return _parsed(name)
+    except SpiffeIdError as error:
+        raise Denied(Reason.AGENT_INVALID, f"{origin}: {error}") from None
 
 
 def _proxy_id(text: str) -> SpiffeId | None:

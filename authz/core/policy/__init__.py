@@ -13,12 +13,11 @@ from authz.core.decision import Delegation, Mode, Verdict
 from authz.core.distributed_claims import is_elsewhere, names_elsewhere
 from authz.core.policy.agents import AgentEntry, Agents
 from authz.core.policy.claim_match import TOLD, Fit, HeldClaims
-from authz.core.policy.claim_names import root_of
 from authz.core.policy.message_evaluation import Messages, judge_all
 from authz.core.policy.principal_entry import PrincipalEntry
 from authz.core.policy.principals import Principals
 from authz.core.policy.query import Case, Miss
-from authz.core.policy.rules import UNRESTRICTED, Rule, RuleSet, compiled
+from authz.core.policy.rules import UNRESTRICTED, Rule, RuleSets, compiled
 from authz.core.policy.settings import (
     AgentSettings,
     ConditionSettings,
@@ -32,9 +31,10 @@ from authz.core.policy.settings import (
 )
 from authz.core.policy.shadow import NotEnforced, PolicyStep, WithCandidate
 from authz.core.policy.verdict import verdict_of
+from authz.core.reads import Reads
 from authz.core.reason import Denied, Reason
+from authz.core.request import Call, Operation
 from authz.core.spiffe.spiffe_id import is_misspelt
-from authz.core.step_up import ACR, AUTH_TIME
 
 __all__ = [
     "AgentSettings",
@@ -65,11 +65,8 @@ class Policy:
 
     Attributes:
         agents, principals: who holds them.
-        headers: names of the request headers that decisions read.
-        claims: names of the claims that decisions read, for the audit record.
+        reads: the headers and claims that its decisions read, and all that conditions may read.
         added_headers: names of the headers that rules give to the upstream.
-        reads_arguments: whether any rule that could fit a call reads its arguments.
-        knows: whether an operation is no call of a method that nobody knows.
     """
 
     def __init__(
@@ -82,26 +79,26 @@ class Policy:
     ) -> None:
         """Compile. Every grant that is named must exist; the config has checked that."""
         rules = compiled(grants, conditions)
-        sets: dict[frozenset[str], RuleSet] = {}
-
-        def rule_set(names: tuple[str, ...]) -> RuleSet:
-            key = frozenset(names)
-            if key not in sets:  # many hold the same
-                sets[key] = RuleSet(chain.from_iterable(rules[name] for name in sorted(key)))
-            return sets[key]
-
-        self.agents = Agents(agents, rule_set)
-        self.principals = Principals(principals, rule_set)
+        rule_sets = RuleSets(rules)
+        self.agents = Agents(agents, rule_sets)
+        self.principals = Principals(principals, rule_sets)
         self._earlier_actors = earlier_actors
-        is_reading = any(rule.reads(CLAIMS) for of_grant in rules.values() for rule in of_grant)
+        every = list(chain.from_iterable(rules.values()))
+        is_reading = any(rule.mentions(CLAIMS) for rule in every)
         self._of_conditions = conditions.claims if is_reading else ()
-        self._messages = Messages(one for of_grant in rules.values() for one in of_grant)
-        self.reads_arguments = self._messages.reads_arguments  # of a call
-        self.knows = self._messages.knows
-        written = [rule.settings for of_grant in rules.values() for rule in of_grant]
-        self.headers = frozenset(conditions.headers).union(*(one.headers for one in written))
-        self.claims = _claims_of(self.principals.entries, written, conditions)
-        self.added_headers = frozenset[str]().union(*(one.add_headers for one in written))
+        self._messages = Messages(every)
+        of_entries = (entry.reads for entry in self.principals.entries)
+        of_rules = (rule.reads for rule in every)
+        self.reads = Reads.union((conditions.reads, *of_entries, *of_rules))
+        self.added_headers = frozenset[str]().union(*(one.added_headers.claim_of for one in every))
+
+    def knows(self, operation: Operation) -> bool:
+        """Tell whether the call's method is known, or a rule lists it. What is no call is."""
+        return self._messages.knows(operation)
+
+    def reads_arguments(self, call: Call) -> bool:
+        """Tell whether any rule that could fit a call reads its arguments."""
+        return self._messages.reads_arguments(call)
 
     def flags(self, delegation: Delegation) -> tuple[str, ...]:
         """What an auditor should know: odd earlier actors, and claims that can't be read."""
@@ -140,6 +137,7 @@ class Policy:
         Raises Denied(AGENT_SUSPENDED | ACTOR_NOT_PERMITTED | POLICY_DENIED) for whoever may nothing
         at all: that holds in shadow as well.
         """
+        case.declared = self.reads
         agents = self._agent_entries(case)  # 1. an agent that is not suspended
         self._check_earlier_actors(case.delegation)  # 2. by a chain that may be
         principals = self._principal_entries(case)  # 3. likewise the principal, or nobody yet
@@ -200,19 +198,6 @@ class Policy:
         entries = self.principals.of(delegation)
         through_others = any(not (one.takes_only or one.settings.suspended) for one in entries)
         return Reason.ACTOR_NOT_PERMITTED if through_others else Reason.POLICY_DENIED
-
-
-def _claims_of(
-    entries: Iterable[PrincipalEntry], rules: Iterable[RuleSettings], conditions: ConditionSettings
-) -> frozenset[str]:
-    names = set(conditions.claims)
-    for entry in entries:
-        names.update(claim.root for claim in entry.claims)
-    for rule in rules:
-        names.update(map(root_of, rule.add_headers.values()))
-        names.update([ACR] if rule.acr_values else [])
-        names.update([AUTH_TIME] if rule.max_age is not None else [])
-    return frozenset(names)
 
 
 def _rules_of(entries: Iterable[AgentEntry | PrincipalEntry], case: Case) -> list[Rule]:

@@ -4,11 +4,11 @@ Found through an index, so that it costs the same however many there are.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from authz.core.policy.pattern_tree import Tree
-from authz.core.policy.rules import RuleSet
+from authz.core.policy.rules import RuleSet, RuleSets
 from authz.core.policy.settings import AgentSettings
 from authz.core.spiffe import SpiffeId, SpiffeIdError, SpiffePattern
 
@@ -24,11 +24,9 @@ class AgentEntry:
 class Agents:
     """The registered agents."""
 
-    def __init__(
-        self, agents: Iterable[AgentSettings], rule_set: Callable[[tuple[str, ...]], RuleSet]
-    ) -> None:
-        """Index; ``rule_set`` makes one of grants' names."""
-        self.entries = [AgentEntry(one, rule_set(one.grants)) for one in agents]
+    def __init__(self, agents: Iterable[AgentSettings], rule_sets: RuleSets) -> None:
+        """Index the entries, with the rules of their grants."""
+        self.entries = [AgentEntry(one, rule_sets.of(one.grants)) for one in agents]
         self._exact: dict[str, list[AgentEntry]] = defaultdict(list)
         self._patterns: dict[str, Tree[AgentEntry]] = {}
         for entry in self.entries:

@@ -17,6 +17,7 @@ from authz.core.policy.call_settings import (
     named,
 )
 from authz.core.policy.name_patterns import Names, Uris
+from authz.core.policy.query import Miss
 from authz.core.protocols.mcp_methods import METHODS, NOTIFICATION, listing
 from authz.core.request import MESSAGE_KINDS, Call, CallKind
 
@@ -27,17 +28,22 @@ _OF_SESSIONS: Final = (
     NOTIFICATION + ANY,
     *(name for name, method in METHODS.items() if method.is_of_session),
 )
+_NO_SESSION: Final = Miss("a rule that reads arguments brings no session")
 
 
 class CallMatcher(Protocol):
-    """A rule's word on calls, compiled."""
+    """What a rule says of calls, compiled.
+
+    Guarantees that the answer depends on the call's method, kind, name, tools and streaming alone,
+    and that nothing that a client sends makes it raise.
+    """
 
     @property
     def methods(self) -> Names:
         """Methods that it names, known or not."""
 
-    def miss(self, call: Call) -> str:
-        """What does not fit, for operators; "" when the call fits."""
+    def miss(self, call: Call) -> Miss | None:
+        """Return what does not fit, for operators; None when the call fits."""
 
 
 def matcher_of(
@@ -74,10 +80,10 @@ class McpAllow:
     targets: Mapping[CallKind, Names | Uris]
     brings_session: bool = True
 
-    def miss(self, call: Call) -> str:
+    def miss(self, call: Call) -> Miss | None:
         """As CallMatcher."""
         if call.kind in MESSAGE_KINDS:
-            return "" if self.brings_session else "a rule that reads arguments brings no session"
+            return None if self.brings_session else _NO_SESSION
         return _target_miss(self.targets, call) if call.kind else _method_miss(self.methods, call)
 
 
@@ -88,12 +94,14 @@ class A2aAllow:
     methods: Names
     targets: Mapping[CallKind, Names | Uris]
 
-    def miss(self, call: Call) -> str:
+    def miss(self, call: Call) -> Miss | None:
         """As CallMatcher."""
         missed = _method_miss(self.methods, call)
-        if missed or call.kind:
-            return missed or _target_miss(self.targets, call)
-        return "the call names no skill" if CallKind.SKILL in self.targets else ""
+        if missed is not None:
+            return missed
+        if call.kind:
+            return _target_miss(self.targets, call)
+        return Miss("the call names no skill") if CallKind.SKILL in self.targets else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,14 +111,14 @@ class Deny:
     methods: Names
     targets: Mapping[CallKind, Names | Uris]
 
-    def miss(self, call: Call) -> str:
+    def miss(self, call: Call) -> Miss | None:
         """As CallMatcher."""
         listed = self.targets.get(call.kind)
         # A target whose name can't be read may be the one that is denied.
         is_listed = listed is not None and (call.hides_name or listed.fits(call.name))
         if self.methods.fits(call.method) or is_listed:
-            return ""
-        return f"{said(call)} is not among what it denies"
+            return None
+        return Miss(f"{said(call)} is not among what it denies")
 
 
 class ModelAllow:
@@ -124,17 +132,17 @@ class ModelAllow:
         self._tools = Names((ANY,) if settings.tools is None else settings.tools)
         self._streaming = settings.streaming
 
-    def miss(self, call: Call) -> str:
+    def miss(self, call: Call) -> Miss | None:
         """As CallMatcher."""
         if call.kind is not CallKind.MODEL or not self._names.fits(call.name):
-            return f"{said(call)} is not one of {self._names.words}"
+            return Miss(f"{said(call)} is not one of {self._names.words}")
         if self._streaming not in (None, call.is_streaming):
-            return f"streaming must be {str(self._streaming).lower()}"
+            return Miss(f"streaming must be {str(self._streaming).lower()}")
         for tool in call.tools:
             if not self._tools.fits(tool):
                 listed = self._tools.words or "none"
-                return f"the tool {_shown(tool)}, which it offers, is not among {listed}"
-        return ""
+                return Miss(f"the tool {_shown(tool)}, which it offers, is not among {listed}")
+        return None
 
 
 class ModelDeny:
@@ -148,32 +156,30 @@ class ModelDeny:
         self._tools = Names(settings.tools or ())
         self._streaming = settings.streaming
 
-    def miss(self, call: Call) -> str:
+    def miss(self, call: Call) -> Miss | None:
         """As CallMatcher."""
         is_named = call.kind is CallKind.MODEL and self._names.fits(call.name)
         if is_named or any(map(self._tools.fits, call.tools)):
-            return ""
-        return (
-            ""
-            if self._streaming is call.is_streaming
-            else f"{said(call)} is not among what it denies"
-        )
+            return None
+        if self._streaming is call.is_streaming:
+            return None
+        return Miss(f"{said(call)} is not among what it denies")
 
 
-def _method_miss(methods: Names, call: Call) -> str:
+def _method_miss(methods: Names, call: Call) -> Miss | None:
     if methods.fits(call.method):
-        return ""
-    return f"the method {_shown(call.method)} is not one of {methods.words}"
+        return None
+    return Miss(f"the method {_shown(call.method)} is not one of {methods.words}")
 
 
-def _target_miss(targets: Mapping[CallKind, Names | Uris], call: Call) -> str:
+def _target_miss(targets: Mapping[CallKind, Names | Uris], call: Call) -> Miss | None:
     listed = targets.get(call.kind)
     if listed is None:
-        return f"{said(call)}: the rule lists no {call.kind}s"
+        return Miss(f"{said(call)}: the rule lists no {call.kind}s")
     if call.hides_name:  # it may be any of them: all that could be meant has to be allowed
         name = f"a {call.kind} whose name can't be read"
-        return "" if ANY in listed.texts else f'{name} needs {call.kind}s: ["*"]'
-    return "" if listed.fits(call.name) else f"{said(call)} is not one of {listed.words}"
+        return None if ANY in listed.texts else Miss(f'{name} needs {call.kind}s: ["*"]')
+    return None if listed.fits(call.name) else Miss(f"{said(call)} is not one of {listed.words}")
 
 
 def said(call: Call) -> str:

@@ -9,10 +9,12 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 from typing import Any, Final, Self
 
 from authz.core.distributed_claims import Names, is_elsewhere, names_elsewhere
 from authz.core.policy.claim_names import ClaimValue, claim_of, claim_values, root_of
+from authz.core.reads import Reads
 from authz.core.strict_json import of_type
 
 # A list or an object as JSON, within a text: escapes in it could spell any name.
@@ -21,6 +23,7 @@ _JSON: Final = re.compile(r'\s*[\[{]\s*["\[{\]}]')
 _BETWEEN: Final = re.compile(r"[\s,;|:=\"'()\[\]{}]+")
 # Of these the ones that names of groups have not: lists in a text, and names in LDAP (RFC 4514).
 _PACKING: Final = re.compile(r"[,;|=]")
+_NAMES: Final = 1024  # of claims; entries by the thousand name the same few
 Phrases = tuple[tuple[str, frozenset[str]], ...]
 """Texts of several words, with their words."""
 
@@ -163,9 +166,9 @@ class ClaimMatch:
         return cls(name, wanted, frozenset([kind for kind, _ in wanted]), texts, phrases)
 
     @property
-    def root(self) -> str:
+    def reads(self) -> Reads:
         """The top-level claim in which it stands."""
-        return root_of(self.name)
+        return _reads_of(self.name)
 
     def fit(self, held: HeldClaims) -> Fit:
         """Tell whether the claim fits."""
@@ -176,6 +179,11 @@ class ClaimMatch:
             return form
         is_packed = held.packed(self.name).may_hold(self.texts, self.phrases)
         return Fit.UNREADABLE if is_packed else form
+
+
+@lru_cache(_NAMES)
+def _reads_of(name: str) -> Reads:
+    return Reads(claims=frozenset({root_of(name)}))
 
 
 def _form_of(value: object, kinds: frozenset[type]) -> Fit:

@@ -9,6 +9,7 @@ from authz.core.patterns import ANY
 from authz.core.policy.claim_match import TOLD, ClaimMatch, Fit, HeldClaims
 from authz.core.policy.rules import RuleSet
 from authz.core.policy.settings import GROUPS, ROLES, Absence, PrincipalSettings
+from authz.core.reads import Reads
 from authz.core.spiffe import SCHEME, SpiffeId, SpiffeIdError, SpiffePattern
 from authz.core.spiffe.spiffe_id import is_misspelt
 
@@ -52,6 +53,11 @@ class PrincipalEntry:
         given += ["or without"] if self.settings.if_absent is Absence.DENY else []
         more = f" and {self.others} more" if self.others else ""
         return f"principals[{self.number}] ({'; '.join([match.issuer, *given])}){more}"
+
+    @property
+    def reads(self) -> Reads:
+        """The claims that its match names, beside ``iss`` and ``sub``."""
+        return Reads.union(claim.reads for claim in self.claims)
 
     def counted(self, delegation: Delegation, held: HeldClaims) -> Self | None:
         """The entry as it counts for a delegation; None when it does not.

@@ -6,14 +6,14 @@ read, what any entry takes by them counts, put together beforehand.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import replace
 from typing import Final
 
 from authz.core.decision import Agent, Delegation
 from authz.core.policy.claim_match import Fit, HeldClaims, words_in
 from authz.core.policy.principal_entry import LISTS, PrincipalEntry, compiled
-from authz.core.policy.rules import RuleSet
+from authz.core.policy.rules import RuleSet, RuleSets
 from authz.core.policy.settings import Absence, PrincipalSettings
 
 _TEXT: Final = frozenset({str})
@@ -26,14 +26,10 @@ class Principals:
         entries: all of them, in the config's order.
     """
 
-    def __init__(
-        self,
-        principals: Iterable[PrincipalSettings],
-        rule_set: Callable[[tuple[str, ...]], RuleSet],
-    ) -> None:
-        """Index; ``rule_set`` makes one of grants' names."""
+    def __init__(self, principals: Iterable[PrincipalSettings], rule_sets: RuleSets) -> None:
+        """Index the entries, with the rules of their grants."""
         self.entries = [
-            compiled(number, one, rule_set(one.grants)) for number, one in enumerate(principals)
+            compiled(number, one, rule_sets.of(one.grants)) for number, one in enumerate(principals)
         ]
         self._index: defaultdict[tuple[str, str, str], list[PrincipalEntry]] = defaultdict(list)
         for entry in self.entries:

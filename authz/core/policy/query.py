@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from authz.core.conditions import Facts
 from authz.core.decision import Agent, Delegation
+from authz.core.reads import NOTHING, UndeclaredReadError
 from authz.core.reason import Reason
 from authz.core.request import Operation, Request
 
@@ -13,11 +14,12 @@ class Case:
 
     Attributes:
         agent, delegation: what steps 1 and 2 established.
-        operation, request: what is asked; of the request rules read headers only.
+        operation, request: what is asked. Rules read its headers by ``header``.
         now: unix seconds.
+        declared: what the policy that is asked reads; it sets this before it looks.
     """
 
-    __slots__ = ("_facts", "agent", "delegation", "now", "operation", "request")
+    __slots__ = ("_facts", "agent", "declared", "delegation", "now", "operation", "request")
 
     def __init__(
         self,
@@ -33,7 +35,18 @@ class Case:
         self.operation = operation
         self.request = request
         self.now = now
+        self.declared = NOTHING
         self._facts: Facts | None = None
+
+    def header(self, name: str) -> str | None:
+        """Return the value of a header that the policy declares; None when it was not sent.
+
+        Raises UndeclaredReadError for another: it is in no Request, so that a deny on it would fit
+        nothing. This is asked only where no decision is remembered.
+        """
+        if name not in self.declared.headers:
+            raise UndeclaredReadError(name)
+        return self.request.header(name)
 
     def again(self) -> "Case":
         """The same question for another policy: its conditions may read other headers, claims."""

@@ -3,35 +3,54 @@
 Each says what is missing, or nothing; and how long its answer holds, since some ask for the time.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import inf
-from typing import Protocol
+from typing import ClassVar
 
-from authz.core.conditions import ARGUMENTS, Condition, ConditionFailedError
+from authz.core.conditions import ARGUMENTS, CLAIMS, HEADERS, Condition, ConditionFailedError
 from authz.core.decision import Effect
 from authz.core.patterns import ANY
 from authz.core.policy.call_matchers import CallMatcher, matcher_of
 from authz.core.policy.query import Case, Miss
 from authz.core.policy.settings import ConditionSettings, RuleSettings
 from authz.core.policy.time_windows import Window
+from authz.core.reads import NOTHING, Reads
 from authz.core.reason import Reason
 from authz.core.spiffe import SpiffeId, SpiffeIdError, SpiffePattern
 from authz.core.spiffe.spiffe_id import is_misspelt
 from authz.core.step_up import StepUp
 
 
-class Requirement(Protocol):
-    """One thing that a rule asks."""
+class Requirement(ABC):
+    """One thing that a rule asks.
 
+    Guarantees that its answer depends on the query alone, and of that on no header and no claim
+    that ``reads`` lacks. What a client or an issuer wrote never makes it raise: what can't be read
+    misses an allow, and fits a deny.
+    """
+
+    __slots__ = ()
+
+    @property
+    @abstractmethod
+    def reads(self) -> Reads:
+        """The headers of the request and the claims of the token that it reads."""
+
+    @abstractmethod
     def miss(self, case: Case) -> Miss | None:
-        """What is missing; None when it fits."""
+        """Return what is missing; None when it fits.
 
+        Raises UndeclaredReadError for a header that no part of the policy declares.
+        """
+
+    @abstractmethod
     def steady_until(self, case: Case) -> float:
-        """Unix seconds until which that answer surely stays the same."""
+        """Return unix seconds until which ``miss`` surely returns the same. Raises nothing."""
 
 
-class Timeless:
+class Timeless(Requirement):
     """A requirement whose answer does not change with time."""
 
     __slots__ = ()
@@ -46,6 +65,7 @@ class Scopes(Timeless):
     """The token has all of these scopes."""
 
     scopes: frozenset[str]
+    reads: ClassVar[Reads] = NOTHING
 
     def miss(self, case: Case) -> Miss | None:
         """The scopes that are not there."""
@@ -65,14 +85,14 @@ class Calls(Timeless):
 
     calls: CallMatcher
     is_deny: bool
+    reads: ClassVar[Reads] = NOTHING
 
     def miss(self, case: Case) -> Miss | None:
         """What it names instead."""
         call = case.operation.call
         if call is None:
             return None if self.is_deny else Miss("no message was read")
-        text = self.calls.miss(call)
-        return Miss(text) if text else None
+        return self.calls.miss(call)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +106,14 @@ class Header(Timeless):
     values: frozenset[str]
     is_deny: bool
 
+    @property
+    def reads(self) -> Reads:
+        """The header."""
+        return Reads(headers=frozenset({self.name}))
+
     def miss(self, case: Case) -> Miss | None:
         """Which header does not fit. Its value is the client's, and is not repeated."""
-        value = case.request.header(self.name)
+        value = case.header(self.name)
         if value is None:
             return Miss(f"the header {self.name} is missing")
         parts = {value, *(map(str.strip, value.split(",")) if self.is_deny else ())}
@@ -98,10 +123,11 @@ class Header(Timeless):
 
 
 @dataclass(frozen=True, slots=True)
-class During:
+class During(Requirement):
     """One of these windows is open."""
 
     windows: tuple[Window, ...]
+    reads: ClassVar[Reads] = NOTHING
 
     def miss(self, case: Case) -> Miss | None:
         """That none is."""
@@ -118,6 +144,7 @@ class MaxActors(Timeless):
     """The chain of actors has at most so many."""
 
     count: int
+    reads: ClassVar[Reads] = NOTHING
 
     def miss(self, case: Case) -> Miss | None:
         """That it has more."""
@@ -128,10 +155,11 @@ class MaxActors(Timeless):
 
 
 @dataclass(frozen=True, slots=True)
-class MaxTokenAge:
+class MaxTokenAge(Requirement):
     """The token was issued at most so many seconds ago."""
 
     seconds: float
+    reads: ClassVar[Reads] = NOTHING
 
     def miss(self, case: Case) -> Miss | None:
         """That it is older."""
@@ -149,10 +177,15 @@ class MaxTokenAge:
 
 
 @dataclass(frozen=True, slots=True)
-class Authenticated:
+class Authenticated(Requirement):
     """The principal authenticated so, and lately enough."""
 
     step_up: StepUp
+
+    @property
+    def reads(self) -> Reads:
+        """The claims of step-up."""
+        return self.step_up.reads
 
     def miss(self, case: Case) -> Miss | None:
         """How the principal has to authenticate."""
@@ -174,6 +207,7 @@ class Via(Timeless):
 
     patterns: tuple[SpiffePattern, ...]
     is_deny: bool
+    reads: ClassVar[Reads] = NOTHING
 
     def miss(self, case: Case) -> Miss | None:
         """That one is not, or none is."""
@@ -199,6 +233,13 @@ class When(Timeless):
     headers: tuple[str, ...]
     claims: tuple[str, ...]
 
+    @property
+    def reads(self) -> Reads:
+        """All that the config lists for conditions, of the variables that it mentions."""
+        headers = self.headers if self.condition.mentions(HEADERS) else ()
+        claims = self.claims if self.condition.mentions(CLAIMS) else ()
+        return Reads(headers=frozenset(headers), claims=frozenset(claims))
+
     def miss(self, case: Case) -> Miss | None:
         """That it does not hold, or why it could not be evaluated."""
         try:
@@ -212,7 +253,7 @@ def requirements_of(rule: RuleSettings, conditions: ConditionSettings) -> Iterat
     """What a rule asks, the cheapest first."""
     is_deny = rule.effect is Effect.DENY
     if rule.calls is not None:
-        reads = rule.when is not None and rule.when.reads(ARGUMENTS)
+        reads = rule.when is not None and rule.when.mentions(ARGUMENTS)
         yield Calls(matcher_of(rule.calls, is_deny=is_deny, reads_arguments=reads), is_deny)
     if rule.scopes:
         yield Scopes(frozenset(rule.scopes))

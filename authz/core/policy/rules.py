@@ -4,20 +4,23 @@ A set is a tree: protocol, host, method, then path segment by segment. What a ru
 is looked at only for the few that were found.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from math import inf
 from typing import Final, Self
 
 from authz.core.conditions import ARGUMENTS
 from authz.core.decision import Effect
 from authz.core.patterns import ANY, path_pattern
+from authz.core.policy.added_headers import NONE_ADDED, AddedHeaders
 from authz.core.policy.call_matchers import CallMatcher
 from authz.core.policy.call_settings import KEYS
 from authz.core.policy.pattern_tree import Tree
 from authz.core.policy.query import Case, Miss
 from authz.core.policy.requirements import Calls, Requirement, Timeless, When, requirements_of
 from authz.core.policy.settings import ConditionSettings, Grants, RuleSettings
+from authz.core.reads import Reads
 from authz.core.reason import Reason
 from authz.core.request import Call, MessageProtocol, Operation
 
@@ -30,6 +33,7 @@ class Rule:
         name: ``grant/name``, or ``grant/number`` where it has none.
         settings: as the operator wrote it.
         scopes: that the token must have.
+        added_headers: that it gives to the upstream.
         requirements: everything that it asks beside protocol, host, method and path.
         timed: those of them whose answer changes with time.
         protocol: of the messages that it is for; "" for plain requests, or a deny of everything.
@@ -39,6 +43,7 @@ class Rule:
     name: str
     settings: RuleSettings
     scopes: frozenset[str]
+    added_headers: AddedHeaders
     requirements: tuple[Requirement, ...]
     timed: tuple[Requirement, ...]
     protocol: MessageProtocol
@@ -56,6 +61,7 @@ class Rule:
             name,
             settings,
             frozenset(settings.scopes or ()),
+            AddedHeaders(settings.add_headers) if settings.add_headers else NONE_ADDED,
             requirements,
             timed,
             settings.protocol,
@@ -75,14 +81,22 @@ class Rule:
         return self.is_deny and not self.protocol
 
     @property
-    def reads_arguments(self) -> bool:
-        """Whether its condition reads the arguments of calls."""
-        return self.reads(ARGUMENTS)
+    def reads(self) -> Reads:
+        """What its requirements read, and the headers that it adds."""
+        parts = [requirement.reads for requirement in self.requirements]
+        if self.added_headers is not NONE_ADDED:
+            parts.append(self.added_headers.reads)
+        return Reads.union(parts)
 
-    def reads(self, name: str) -> bool:
-        """Whether its condition reads one of the variables of conditions."""
+    @property
+    def reads_arguments(self) -> bool:
+        """Tell whether its condition reads the arguments of calls."""
+        return self.mentions(ARGUMENTS)
+
+    def mentions(self, name: str) -> bool:
+        """Tell whether its condition reads one of the variables of conditions."""
         conditions = [one.condition for one in self.requirements if isinstance(one, When)]
-        return any(one.reads(name) for one in conditions)
+        return any(one.mentions(name) for one in conditions)
 
     def is_about(self, call: Call | None) -> bool:
         """Whether it is about a call, whatever else it asks; of a plain request that is no matter.
@@ -90,7 +104,7 @@ class Rule:
         As for a set's ``find``, which knows the rest of the operation.
         """
         calls = self.calls
-        return calls is None or (call is not None and not calls.miss(call))
+        return calls is None or (call is not None and calls.miss(call) is None)
 
     def misses(self, case: Case) -> tuple[Miss, ...]:
         """What does not fit of its requirements."""
@@ -177,6 +191,23 @@ class RuleSet:
 
 
 _PROTOCOLS: Final = (MessageProtocol.NONE, *KEYS)
+
+
+class RuleSets:
+    """The rule sets of holders, each made once: many hold the same grants."""
+
+    def __init__(self, rules: Mapping[str, tuple[Rule, ...]]) -> None:
+        """Take the rules of each grant."""
+        self._rules = rules
+        self._made: dict[frozenset[str], RuleSet] = {}
+
+    def of(self, grants: Iterable[str]) -> RuleSet:
+        """Return the rules of these grants, all of which must exist."""
+        names = frozenset(grants)
+        if names not in self._made:
+            rules = chain.from_iterable(self._rules[name] for name in sorted(names))
+            self._made[names] = RuleSet(rules)
+        return self._made[names]
 
 
 def compiled(grants: Grants, conditions: ConditionSettings) -> dict[str, tuple[Rule, ...]]:

@@ -12,6 +12,7 @@ from authz.core.patterns import ANY, HostText, MethodText, PathText
 from authz.core.policy.call_settings import KEYS, A2aKey, CallSettings, McpKey, ModelsKey
 from authz.core.policy.claim_names import ClaimName, ClaimValue, WholeClaimName, WrittenValue
 from authz.core.policy.time_windows import WindowSettings
+from authz.core.reads import Reads
 from authz.core.request import MessageProtocol
 from authz.core.settings import Duration, MisfitError, Settings
 from authz.core.spiffe import SCHEME, SpiffePattern, SpiffePatternText
@@ -127,7 +128,7 @@ class RuleSettings(Settings):
     @model_validator(mode="after")
     def _arguments_are_of_calls(self) -> Self:
         is_plain = self.effect is Effect.ALLOW and self.calls is None
-        if is_plain and self.when is not None and self.when.reads(ARGUMENTS):
+        if is_plain and self.when is not None and self.when.mentions(ARGUMENTS):
             keys = ", ".join(KEYS.values())
             raise MisfitError(f"only calls have {ARGUMENTS}: name the calls in {keys}", "when")
         return self
@@ -285,6 +286,11 @@ class ConditionSettings(Settings):
     """Claims of the token, for conditions to read as claims; whole claims only: realm_access, not
     /realm_access/roles.
     """
+
+    @property
+    def reads(self) -> Reads:
+        """What conditions may read, whether or not one does: records have it all the same."""
+        return Reads(headers=frozenset(self.headers), claims=frozenset(self.claims))
 
 
 Grants = Mapping[str, tuple[RuleSettings, ...]]

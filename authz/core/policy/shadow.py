@@ -29,8 +29,11 @@ class WithCandidate:
     def __init__(self, policy: PolicyStep, candidate: PolicyStep) -> None:
         """Take both."""
         self._policy = policy
-        self.flags = policy.flags
         self._candidate = candidate
+
+    def flags(self, delegation: Delegation) -> tuple[str, ...]:
+        """Return the policy's own flags."""
+        return self._policy.flags(delegation)
 
     def judge(self, case: Case) -> Verdict:
         """The policy's verdict, with a note where the candidate's is another."""
@@ -54,7 +57,10 @@ class NotEnforced:
     def __init__(self, policy: PolicyStep) -> None:
         """Take the policy."""
         self._policy = policy
-        self.flags = policy.flags
+
+    def flags(self, delegation: Delegation) -> tuple[str, ...]:
+        """Return the policy's flags."""
+        return self._policy.flags(delegation)
 
     def judge(self, case: Case) -> Verdict:
         """An allow, with a note where the policy refuses."""

@@ -5,15 +5,12 @@ token would mend is said to the client in the challenge, the rest to operators.
 """
 
 from math import inf
-from typing import Final
 
 from authz.core.decision import Delegation, Effect, Grant, Shadow, ShadowBy, Verdict
-from authz.core.policy.claim_names import claim_values
 from authz.core.policy.query import Case, Miss
 from authz.core.policy.rules import UNRESTRICTED, Judged, Rule, denies, judge
 from authz.core.reason import Denied, Reason
 
-MAX_HEADER_CHARS: Final = 1024  # of an added header: what fits into a line of a log
 Outcome = Grant | Denied
 
 
@@ -127,20 +124,11 @@ def _denied(
 def _headers(
     rules: tuple[Rule, ...], delegation: Delegation
 ) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    """What the rules give to the upstream; the agent's, which is last, counts where both do.
+    """Return what the rules give to the upstream; the last rule counts where several do.
 
-    Raises Denied(TOKEN_CLAIM) for a claim that is too long: cut, it could mean another thing.
+    Raises Denied(TOKEN_CLAIM).
     """
     found: dict[str, tuple[str, ...]] = {}
     for rule in rules:
-        for name, claim in rule.settings.add_headers.items():
-            values = tuple(map(_text, claim_values(delegation.claims, claim)))
-            if sum(map(len, values)) > MAX_HEADER_CHARS:
-                raise Denied(Reason.TOKEN_CLAIM, f"the claim {claim} is too long for {name}")
-            if values:
-                found[name] = values
+        found.update(rule.added_headers.values(delegation.claims))
     return tuple(found.items())
-
-
-def _text(value: str | int | bool) -> str:  # noqa: FBT001 - a claim's value
-    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -4,7 +4,7 @@ A target is an MCP server behind the gateway. Its name is the host that rules an
 is what the call goes to; the path is the one at which the client reached the gateway.
 
 Who the agent is stands in the metadata, which the gateway's config writes. What the client writes
-is headers and params, and none of it is an identity: ``x-forwarded-client-cert`` is left out.
+is headers and params, and none of it is an identity: headers that are one elsewhere are left out.
 """
 
 import re
@@ -16,9 +16,10 @@ from google.protobuf.struct_pb2 import Struct, Value
 
 from authz._pb import ext_mcp_pb2 as pb
 from authz.core import protocols
+from authz.core.identity import IDENTITY_HEADERS
 from authz.core.protocols.mcp import LISTENING_UNSEEN
 from authz.core.protocols.mcp_methods import LISTEN, METHODS, Listed, is_notification
-from authz.core.request import XFCC, CallKind, MessageProtocol, Request, credentials_elsewhere
+from authz.core.request import CallKind, MessageProtocol, Request, credentials_elsewhere
 from authz.core.routes import Route
 from authz.edge.answered import DecodedCheck
 from authz.edge.inputs import COOKIE, REQUEST_ID, MessageInputs, RequestInputs, trace_id_of
@@ -35,7 +36,7 @@ _POST: Final = "POST"  # as MCP sends each message
 _NO_MESSAGE: Final = protocols.Message(())
 # What the client's HTTP request says of its body is not true of the body that is made here; and its
 # Mcp-Name has the name as the client sees it, which need not be the target's own.
-_LEFT_OUT: Final = protocols.HEADERS | {XFCC}
+_LEFT_OUT: Final = protocols.HEADERS | IDENTITY_HEADERS
 _Headers = Iterable[tuple[str, bytes]]
 
 

@@ -118,8 +118,11 @@ class _Watched:
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
-        self.flags = policy.flags
         self.cases: list[Case] = []
+
+    def flags(self, delegation: Delegation) -> tuple[str, ...]:
+        """The policy's flags."""
+        return self._policy.flags(delegation)
 
     def judge(self, case: Case) -> Verdict:
         """The policy's verdict."""

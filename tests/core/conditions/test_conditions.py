@@ -22,7 +22,7 @@ from authz.core.conditions import (
     ConditionHeader,
     Facts,
 )
-from authz.core.conditions.facts import CREDENTIAL_HEADERS
+from authz.core.conditions.facts import WITHHELD_HEADERS
 from authz.core.conditions.variables import LONG
 from authz.core.decision import Agent, Delegation, Mode
 from authz.core.paths import MAX_PATH_BYTES
@@ -126,7 +126,7 @@ def test_arguments_that_are_not_certain(text: str, data: bytes) -> None:
 )
 def test_what_a_condition_reads(text: str, *, reads: bool) -> None:
     """It is known at load whether a condition reads the arguments, wherever it does."""
-    assert Condition.parse(text).reads("operation.arguments") == reads
+    assert Condition.parse(text).mentions("operation.arguments") == reads
 
 
 def test_long_variables_are_variables() -> None:
@@ -359,7 +359,7 @@ def test_numbers_at_the_edge() -> None:
 
 def test_credentials_are_never_facts() -> None:
     """Headers that carry credentials aren't readable even where they are listed."""
-    for name in CREDENTIAL_HEADERS:
+    for name in WITHHELD_HEADERS:
         assert not holds(f'"{name}" in request.headers', facts(headers=f"{name} x-tenant"))
         with pytest.raises(ValidationError, match="credential"):
             TypeAdapter(ConditionHeader).validate_python(name)

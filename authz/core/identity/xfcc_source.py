@@ -1,0 +1,95 @@
+"""The identity source ``xfcc``: the header ``x-forwarded-client-cert`` of trusted proxies."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import ClassVar, Final
+
+from authz.core.base64url import base64url
+from authz.core.identity import xfcc
+from authz.core.identity.evidence import ClaimedIdentity, Evidence, IdentitySource
+from authz.core.reason import Denied, Reason
+from authz.core.request import XFCC, Request
+from authz.core.spiffe import SpiffeId, SpiffeIdError, SpiffePattern
+
+_PATTERNS: Final = 1024  # of all configs that were loaded lately
+
+
+@dataclass(frozen=True, slots=True)
+class XfccSource(IdentitySource):
+    """The first element of ``x-forwarded-client-cert``, whose writers the profile trusts."""
+
+    headers: ClassVar[frozenset[str]] = frozenset({XFCC})
+
+    def claimed(self, evidence: Evidence) -> ClaimedIdentity:
+        """Return the agent that the first proxy saw.
+
+        Raises Denied(AGENT_MISSING | AGENT_INVALID | IDENTITY_CONFLICT).
+        """
+        request = evidence.request
+        elements = self._elements(request)
+        of_agent = elements[0]
+        (name,) = of_agent.uris
+        is_peer = request.principal == name
+        if request.principal and not is_peer:
+            self._check_peer(evidence)
+        self._check_writers(request, elements)
+        return ClaimedIdentity(
+            name,
+            XFCC,
+            of_agent.certificate or (request.certificate if is_peer else ""),
+            base64url(bytes.fromhex(of_agent.hash)),
+        )
+
+    def _elements(self, request: Request) -> tuple[xfcc.Element, ...]:
+        """One element of each proxy on the way, with one URI name each."""
+        text = request.header(XFCC)
+        if not text:
+            raise Denied(Reason.AGENT_MISSING, f"no {XFCC} header")
+        try:
+            elements = xfcc.parse(text)
+        except xfcc.XfccError as error:
+            raise Denied(Reason.AGENT_INVALID, f"{XFCC}: {error}") from None
+        if len(elements) != self.profile.hops:
+            raise Denied(Reason.AGENT_INVALID, f"{XFCC} has {len(elements)} elements")
+        if any(len(element.uris) != 1 for element in elements):
+            raise Denied(Reason.AGENT_INVALID, f"{XFCC} must name exactly one URI")
+        return elements
+
+    def _check_peer(self, evidence: Evidence) -> None:
+        """Check that the connection, another's than the agent's, is a trusted proxy's."""
+        request = evidence.request
+        peer = request.principal
+        if not self._is_trusted(peer):
+            raise Denied(Reason.IDENTITY_CONFLICT, "source.principal is not a trusted proxy")
+        if not request.certificate:
+            return
+        if evidence.svid(request.certificate, "source.certificate").uris != (peer,):
+            raise Denied(Reason.IDENTITY_CONFLICT, "source.certificate has another SPIFFE ID")
+
+    def _check_writers(self, request: Request, elements: tuple[xfcc.Element, ...]) -> None:
+        """Check that every name of a proxy that wrote is trusted; at least one must be there.
+
+        Each element names its writer (By), and each but the agent's the proxy before (URI). A proxy
+        that saw no client certificate itself, as Istio's waypoint, is known by its own on our port.
+        """
+        names = [name for element in elements for name in element.by]
+        names.extend(name for element in elements[1:] for name in element.uris)
+        if request.proxy and not request.principal:
+            names.append(request.proxy)
+        if not all(map(self._is_trusted, names)):
+            detail = f"{XFCC} was written by an untrusted proxy"
+            raise Denied(Reason.AGENT_INVALID, detail)
+        if not names and not request.principal:
+            raise Denied(Reason.AGENT_INVALID, f"nothing says which proxy wrote {XFCC}")
+
+    def _is_trusted(self, name: str) -> bool:
+        try:
+            spiffe_id = SpiffeId.parse(name)
+        except SpiffeIdError:
+            return False
+        return any(_pattern(text).matches(spiffe_id) for text in self.profile.trusted_proxies)
+
+
+@lru_cache(_PATTERNS)
+def _pattern(text: str) -> SpiffePattern:
+    return SpiffePattern.parse(text)

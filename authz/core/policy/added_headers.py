@@ -1,0 +1,46 @@
+"""Headers that a rule gives to the upstream: their names, and the claims from which they come."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from authz.core.policy.claim_names import ClaimValue, claim_values, root_of
+from authz.core.reads import Reads
+from authz.core.reason import Denied, Reason
+
+MAX_HEADER_CHARS: Final = 1024  # of an added header: what fits into a line of a log
+
+
+@dataclass(frozen=True, slots=True)
+class AddedHeaders:
+    """A rule's ``add_headers``.
+
+    Attributes:
+        claim_of: by the header's name, the claim from which it comes.
+    """
+
+    claim_of: Mapping[str, str]
+
+    @property
+    def reads(self) -> Reads:
+        """The claims, from their top level."""
+        return Reads(claims=frozenset(map(root_of, self.claim_of.values())))
+
+    def values(self, claims: Mapping[str, object]) -> Iterator[tuple[str, tuple[str, ...]]]:
+        """Yield each header for which the claims have values.
+
+        Raises Denied(TOKEN_CLAIM) for a claim that is too long: cut, it could mean another thing.
+        """
+        for name, claim in self.claim_of.items():
+            values = tuple(map(_text, claim_values(claims, claim)))
+            if sum(map(len, values)) > MAX_HEADER_CHARS:
+                raise Denied(Reason.TOKEN_CLAIM, f"the claim {claim} is too long for {name}")
+            if values:
+                yield name, values
+
+
+NONE_ADDED: Final = AddedHeaders({})
+
+
+def _text(value: ClaimValue) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,87 @@
+"""What a decision reads, declared by the part that reads it.
+
+Each requirement, principal match, identity source and token source has ``reads``. From their union,
+and from nothing else, come what a ``Request`` holds (and so the key of the cache), what audit
+records keep, what a replay may lack, what a client may not set behind a gateway, and which headers
+no condition may read. A part that reads more than it declares fails ``tests/test_reads.py``.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, fields
+from operator import attrgetter
+from typing import Final
+
+_NO_NAMES: Final = frozenset[str]()
+
+
+@dataclass(frozen=True, slots=True)
+class Reads:
+    """Names of what is read, beside what every request has.
+
+    Attributes:
+        headers: lower-case names of headers that say nothing secret, and are recorded.
+        credentials: of headers with a client's credential: never recorded, and no condition's.
+        identities: of headers in which a proxy says who calls: no client may set them; else as
+            ``credentials``.
+        claims: top-level claims of the token.
+        namespaces: of the request's metadata.
+    """
+
+    headers: frozenset[str] = _NO_NAMES
+    credentials: frozenset[str] = _NO_NAMES
+    identities: frozenset[str] = _NO_NAMES
+    claims: frozenset[str] = _NO_NAMES
+    namespaces: frozenset[str] = _NO_NAMES
+
+    @property
+    def all_headers(self) -> frozenset[str]:
+        """The headers, for whatever they are read."""
+        return self.headers | self.withheld
+
+    @property
+    def withheld(self) -> frozenset[str]:
+        """The headers that no record keeps and no condition reads."""
+        return self.credentials | self.identities
+
+    @property
+    def recorded(self) -> frozenset[str]:
+        """The headers that audit records keep; none that something else reads as a credential."""
+        return self.headers - self.withheld
+
+    @staticmethod
+    def union(parts: Iterable["Reads"]) -> "Reads":
+        """Return what any of the parts reads.
+
+        A policy has 100,000 of them, nearly all of which are NOTHING, or the same as another.
+        """
+        distinct = {id(part): part for part in parts if part is not NOTHING}
+        if len(distinct) <= 1:
+            return next(iter(distinct.values()), NOTHING)
+        columns = zip(*map(_members, distinct.values()), strict=True)
+        return Reads(*(_NO_NAMES.union(*names) for names in columns))
+
+    def __or__(self, other: "Reads") -> "Reads":
+        """Return what either reads."""
+        return Reads.union((self, other))
+
+    def __and__(self, other: "Reads") -> "Reads":
+        """Return what both read."""
+        return Reads(*(a & b for a, b in zip(_members(self), _members(other), strict=True)))
+
+    def __sub__(self, other: "Reads") -> "Reads":
+        """Return what the other does not read."""
+        return Reads(*(a - b for a, b in zip(_members(self), _members(other), strict=True)))
+
+    def __bool__(self) -> bool:
+        """Tell whether anything is read."""
+        return any(_members(self))
+
+
+_members: Final[Callable[[Reads], tuple[frozenset[str], ...]]] = attrgetter(
+    *(member.name for member in fields(Reads))
+)
+NOTHING: Final = Reads()
+
+
+class UndeclaredReadError(RuntimeError):
+    """Something read what it had not declared: a programming error, and a deny at the edge."""
