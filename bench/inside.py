@@ -17,8 +17,8 @@ from authz.core.decision import Actor, Agent, Allow, Delegation, Grant
 from authz.core.delegation import RememberedDelegations
 from authz.core.policy import (
     AgentSettings,
-    Case,
     Policy,
+    PolicyQuery,
     PrincipalMatch,
     PrincipalSettings,
     RuleSettings,
@@ -183,8 +183,8 @@ def policy_row(rules: int) -> tuple[float, float, float]:
     caller = Agent(SpiffeId.parse(agents[last].id))
     operation = Operation("GET", "mcp.corp.example", (f"s{last}", "9", "x"))
     request = Request(operation.method, operation.host, f"/s{last}/9/x")
-    case = Case(caller, delegation(1), operation, request, 1.5e9)
-    return seconds, megabytes, best_us(lambda: policy.judge(case).granted(), 2000)
+    case = PolicyQuery(caller, delegation(1), operation, request, 1.5e9)
+    return seconds, megabytes, best_us(lambda: policy.evaluate(case).granted(), 2000)
 
 
 def report(scale: float) -> list[str]:

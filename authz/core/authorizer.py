@@ -20,7 +20,7 @@ from typing import Protocol
 from authz.core.decision import Agent, Allow, Decision, Delegation, Progress
 from authz.core.delegation import DelegationStep
 from authz.core.identity import Identity
-from authz.core.policy import Case, PolicyStep, judge_all
+from authz.core.policy import PolicyQuery, PolicyStep, evaluate_all
 from authz.core.reason import Denied, Reason
 from authz.core.request import DPOP, Operation, Request
 from authz.core.routes import RESOURCE_METADATA, Route, RouteProtocol, Routes
@@ -76,13 +76,13 @@ class Authorizer:
         _check_message(request, route)
         progress.operations = operation.each(request)
         progress.is_at_policy = True
-        cases = [Case(agent, delegation, one, request, now) for one in progress.operations]
-        verdict = judge_all(self.policy, cases)  # 3. may they, for this, and all of this
+        queries = [PolicyQuery(agent, delegation, one, request, now) for one in progress.operations]
+        verdict = evaluate_all(self.policy, queries)  # 3. may they, for this, and all of this
         progress.shadows = verdict.shadows
         grant = verdict.granted()
         progress.is_at_policy = False
         progress.rule = grant.agent_rule
-        valid_until = min(agent.expires_at, delegation.expires_at, verdict.steady_until)
+        valid_until = min(agent.expires_at, delegation.expires_at, verdict.stable_until)
         return Allow(
             agent, delegation, grant, valid_until, progress.flags, progress.shadows, progress
         )

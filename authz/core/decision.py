@@ -146,12 +146,12 @@ class Verdict:
 
     Attributes:
         shadows: what other policies would have said.
-        steady_until: unix seconds until which policy surely says the same of the same request.
+        stable_until: unix seconds until which policy surely says the same of the same request.
     """
 
     outcome: Grant | Denied
     shadows: tuple[Shadow, ...] = ()
-    steady_until: float = inf
+    stable_until: float = inf
 
     def granted(self) -> Grant:
         """The grant. Raises the refusal."""

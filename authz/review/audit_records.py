@@ -12,7 +12,7 @@ import msgspec
 
 from authz.core import strict_json
 from authz.core.decision import Actor, Agent, Delegation, Effect, Mode
-from authz.core.policy import Case
+from authz.core.policy import PolicyQuery
 from authz.core.reason import Denied
 from authz.core.request import Call, CallKind, MessageProtocol, Operation, Request
 from authz.core.spiffe import SpiffeId, SpiffeIdError
@@ -78,7 +78,7 @@ class Traced(msgspec.Struct, frozen=True, gc=False):
         """Whether a part of a resource's URI is not recorded."""
         return any(call.is_cut for call in self.calls)
 
-    def cases(self) -> list[Case]:
+    def cases(self) -> list[PolicyQuery]:
         """The questions, one for each call of a message, at the time of the decision.
 
         Where the record is cut, names are not what was asked for. Raises ValueError where there is
@@ -112,7 +112,7 @@ class Traced(msgspec.Struct, frozen=True, gc=False):
         except SpiffeIdError as error:
             raise ValueError(str(error)) from None
         now = self.time.timestamp()
-        return [Case(agent, delegation, operation, request, now) for operation in each]
+        return [PolicyQuery(agent, delegation, operation, request, now) for operation in each]
 
 
 MAX_DEPTH: Final = strict_json.MAX_DEPTH + 4  # claims are of a token, and stand in a record

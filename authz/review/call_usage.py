@@ -52,7 +52,7 @@ def _mcp(calls: Sequence[Call]) -> dict[str, list[str]]:
     lists = _lists(calls)
     settings = McpSettings.model_validate({key: tuple(listed) for key, listed in lists.items()})
     matcher = matcher_of(settings, is_deny=False)
-    methods = sorted({call.method for call in calls if matcher.miss(call) is not None})
+    methods = sorted({call.method for call in calls if matcher.unmet(call) is not None})
     return {**({"methods": methods} if methods else {}), **lists}
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from authz.config import Config
-from authz.core.policy import Case, RuleSettings
+from authz.core.policy import PolicyQuery, RuleSettings
 from authz.core.policy.agents import AgentEntry
 from authz.core.policy.principal_entry import PrincipalEntry
 from authz.core.policy.rules import Rule
@@ -32,7 +32,7 @@ class Decider:
         self._always = (config.shadow, config.conditions, config.earlier_actors)
         self._said: dict[Rule, RuleSettings] = {}
 
-    def about(self, case: Case) -> tuple[object, ...]:
+    def about(self, case: PolicyQuery) -> tuple[object, ...]:
         """All that its verdict comes from, beside the question; to be compared."""
         policy = self.policy
         agents = policy.agents.of(case.agent.spiffe_id)
@@ -45,7 +45,7 @@ class Decider:
             self._held(principals, case),
         )
 
-    def _held(self, entries: Iterable[AgentEntry | PrincipalEntry], case: Case) -> Held:
+    def _held(self, entries: Iterable[AgentEntry | PrincipalEntry], case: PolicyQuery) -> Held:
         held = list(entries)
         rules = dict.fromkeys(rule for one in held for rule in one.rules.find(case.operation))
         return (

@@ -19,7 +19,7 @@ from authz.config.setting_errors import causes, message_of, place_of
 from authz.config.yaml_document import Document, Place, parse
 from authz.core.conditions import ConditionHeader
 from authz.core.decision import Actor, Agent, Delegation, Effect, Mode
-from authz.core.policy import Case
+from authz.core.policy import PolicyQuery
 from authz.core.policy.settings import GROUPS, ROLES, Scope
 from authz.core.reason import Reason
 from authz.core.request import Operation, Request
@@ -114,7 +114,7 @@ class PolicyCase(CallWords):
     rule: str | None = None
     """The rule that must decide, of the agent or of the principal: grant/name, or grant/number."""
 
-    def case(self, only_issuer: str, now: float) -> Case:
+    def case(self, only_issuer: str, now: float) -> PolicyQuery:
         """The question. Raises Denied(PATH_AMBIGUOUS)."""
         moment = now if self.at is None else datetime.fromisoformat(self.at).timestamp()
         parts = urlsplit(self.url)
@@ -128,7 +128,7 @@ class PolicyCase(CallWords):
         )
         agent = Agent(SpiffeId.parse(self.agent))
         operation = Operation.of(request)
-        return Case(agent, self._delegation(only_issuer, moment), operation, request, moment)
+        return PolicyQuery(agent, self._delegation(only_issuer, moment), operation, request, moment)
 
     def _delegation(self, only_issuer: str, now: float) -> Delegation:
         mode = self.mode or (Mode.ACT if self.principal else Mode.AUTONOMOUS)

@@ -97,7 +97,7 @@ def _verdict(
     try:
         question = case.case(only_issuer, now)
         routes.of(question.request, question.operation)  # refuses paths that it does not accept
-        return policy.judge(question)
+        return policy.evaluate(question)
     except Denied as denied:
         return Verdict(denied)
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from authz.config import Config
 from authz.core.decision import Grant, Verdict
-from authz.core.policy import Case, NotEnforced, PolicyStep, judge_all
+from authz.core.policy import NotEnforced, PolicyQuery, PolicyStep, evaluate_all
 from authz.core.policy.rules import Rule, RuleSet
 from authz.core.reads import NOTHING, Reads
 from authz.core.reason import Denied
@@ -83,7 +83,7 @@ class _Replay:
         else:
             self.report.not_by_policy += 1
 
-    def _judge(self, traced: Traced, cases: list[Case]) -> None:
+    def _judge(self, traced: Traced, cases: list[PolicyQuery]) -> None:
         report = self.report
         if traced.is_cut:
             self._leave(traced, cases)
@@ -94,7 +94,7 @@ class _Replay:
             report.undecidable[_as_recorded(traced)].add(traced)
             return
         try:
-            verdict = judge_all(self._step, cases)
+            verdict = evaluate_all(self._step, cases)
         except Denied as denied:
             verdict = Verdict(denied)
         outcome = verdict.outcome
@@ -110,14 +110,14 @@ class _Replay:
         changes = report.newly_allowed if is_allow else report.newly_denied
         changes[Who(rule, traced.agent, traced.principal, traced.rule)].add(traced)
 
-    def _leave(self, traced: Traced, cases: list[Case]) -> None:
+    def _leave(self, traced: Traced, cases: list[PolicyQuery]) -> None:
         """Count what hangs on something that no record has."""
         if self._is_as_then(traced, cases):
             self.report.unchanged += 1
         else:
             self.report.not_judged[_as_recorded(traced)].add(traced)
 
-    def _is_as_then(self, traced: Traced, cases: list[Case]) -> bool:
+    def _is_as_then(self, traced: Traced, cases: list[PolicyQuery]) -> bool:
         """Whether what decided then decides now: it says the same, whatever was not recorded."""
         version = traced.policy_version
         if version == self._now.version:
@@ -125,26 +125,26 @@ class _Replay:
         is_known = version == self._then.version
         return is_known and all(self._now.about(one) == self._then.about(one) for one in cases)
 
-    def _unknown(self, traced: Traced, cases: list[Case]) -> Reads:
+    def _unknown(self, traced: Traced, cases: list[PolicyQuery]) -> Reads:
         """What the policy would read for these cases, and the record may lack."""
         missing = self._reads - self._recorded[traced.policy_version]
         if not missing:
             return missing
         return missing & Reads.union(map(self._read_for, cases))
 
-    def _read_for(self, case: Case) -> Reads:
+    def _read_for(self, case: PolicyQuery) -> Reads:
         """What could matter: the rules about the operation of whoever could hold them."""
         matched = self._matched.get(case.delegation.issuer, NOTHING)
         return Reads.union((matched, *(rule.reads for rule in self._rules(case))))
 
-    def _reads_arguments(self, case: Case) -> bool:
+    def _reads_arguments(self, case: PolicyQuery) -> bool:
         """Whether a rule that could matter reads arguments, which no record has."""
         call = case.operation.call
         if call is None or not self._policy.reads_arguments(call):
             return False
         return any(rule.reads_arguments and rule.is_about(call) for rule in self._rules(case))
 
-    def _rules(self, case: Case) -> Iterator[Rule]:
+    def _rules(self, case: PolicyQuery) -> Iterator[Rule]:
         agents = (one.rules for one in self._policy.agents.of(case.agent.spiffe_id))
         for rules in {*agents, *self._held.get(case.delegation.issuer, ())}:
             yield from rules.find(case.operation)

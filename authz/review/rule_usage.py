@@ -9,7 +9,7 @@ from urllib.parse import quote
 from authz.config import Config
 from authz.core.decision import Effect, Grant, ShadowBy
 from authz.core.patterns import ANY, path_pattern
-from authz.core.policy import Case, judge_all
+from authz.core.policy import PolicyQuery, evaluate_all
 from authz.core.policy.rules import compiled
 from authz.core.reason import Denied, Reason
 from authz.core.request import Call, CallKind, MessageProtocol
@@ -43,7 +43,7 @@ class Target:
     call: Call | None = None
 
     @classmethod
-    def of(cls, case: Case) -> "Target":
+    def of(cls, case: PolicyQuery) -> "Target":
         """Of a question. Raises ValueError for a path or a call that no rule can name."""
         operation = case.operation
         path = generalised(operation.path)
@@ -79,7 +79,7 @@ class Use:
     scopes: frozenset[str] | None = None
     is_varied: bool = False
 
-    def add(self, cases: Sequence[Case], *, is_cut: bool) -> None:
+    def add(self, cases: Sequence[PolicyQuery], *, is_cut: bool) -> None:
         """One more request; of a record that is cut nobody knows for what."""
         self.count += 1
         self.is_varied = self.is_varied or is_cut
@@ -130,7 +130,7 @@ class Evidence:
         except ValueError:
             self.bad += 1
 
-    def _count(self, traced: Traced, cases: Sequence[Case]) -> None:
+    def _count(self, traced: Traced, cases: Sequence[PolicyQuery]) -> None:
         for name in self._rules_of(traced, cases):
             self.uses.setdefault(name, Use()).add(cases, is_cut=traced.is_cut)
         reason, rule = self._refusal(traced)
@@ -142,13 +142,13 @@ class Evidence:
         if is_mended and (key in self.missing or len(self.missing) < MAX_MISSING):
             self.missing.setdefault(key, Use()).add(cases, is_cut=False)
 
-    def _rules_of(self, traced: Traced, cases: Sequence[Case]) -> set[str]:
+    def _rules_of(self, traced: Traced, cases: Sequence[PolicyQuery]) -> set[str]:
         """The rules that decided; by a policy of another version, those that would by this one."""
         if traced.policy_version == self._version:
             names = _names(traced.rule, traced.principal_rule)
             return names if traced.is_allow else names & self._denies
         try:
-            outcome = judge_all(self._policy, cases).outcome
+            outcome = evaluate_all(self._policy, cases).outcome
         except Denied:
             return set()
         if isinstance(outcome, Grant):

@@ -139,7 +139,7 @@ def build_snapshot(
     policy = build_policy(config)
     policies = [policy] if candidate is None else [policy, build_policy(candidate)]
     step = build_policy_step(config, *policies)
-    reads = reads_of(config, policies)
+    reads = build_reads(config, policies)
     authorizer = build_authorizer(config, delegations, revocations, step)
     responder = Responder(
         config.headers,
@@ -161,7 +161,7 @@ def build_snapshot(
     )
 
 
-def reads_of(config: Config, policies: Iterable[Policy]) -> Reads:
+def build_reads(config: Config, policies: Iterable[Policy]) -> Reads:
     """Return what decisions by these policies read: what each step of the pipeline declares."""
     identity = Identity(config.trust_domains, config.profiles)
     return Reads.union(
@@ -174,7 +174,7 @@ def build_inputs(config: Config, policies: Sequence[Policy]) -> RequestInputs:
 
     What none of them reads is no part of a cache key.
     """
-    reads = reads_of(config, policies)
+    reads = build_reads(config, policies)
     return RequestInputs(
         reads.all_headers,
         tuple(sorted(reads.namespaces)),

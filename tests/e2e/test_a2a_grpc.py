@@ -12,8 +12,8 @@ from authz.core.protocols.a2a_methods import GRPC_METHODS
 from authz.core.request import Call, CallKind
 from lab.envoy import Envoy, bootstrap
 from lab.mesh import STRANGER, TRAVEL, Mesh, Server
-from support.call_rules import cases as asked
 from support.call_rules import code, policy, refusal, rule
+from support.call_rules import queries as asked
 from support.world import World, check_request, reason_of
 
 SERVICE = "lf.a2a.v1.A2AService"

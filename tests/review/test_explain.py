@@ -17,7 +17,7 @@ from authz.review.explain import check_request as read_check_request
 from authz.review.explain.rule_report import considered
 from authz.wiring import compute_policy_version
 from lab.mesh import TRAVEL
-from support.path_rules import RULES, SEGMENTS, case, delegation, policy, rule
+from support.path_rules import RULES, SEGMENTS, delegation, policy, query, rule
 from support.verbs import URL, run
 from support.world import READ, World, check_request
 
@@ -31,10 +31,10 @@ def test_what_is_told_is_what_is_judged(
 ) -> None:
     """Explain tells an allow exactly where policy allows."""
     subject = policy((*of_agent, rule("/a/**", "s")), (*of_principal, rule("/*", "t")))
-    asked = case(delegation(*scopes), Operation("GET", "h", tuple(segments)))
+    asked = query(delegation(*scopes), Operation("GET", "h", tuple(segments)))
     told = considered(subject, asked)
 
-    assert told.allows == isinstance(subject.judge(asked).outcome, Grant)
+    assert told.allows == isinstance(subject.evaluate(asked).outcome, Grant)
     assert told.allows or any(
         line.startswith(("denied by", "nearest miss")) for line in told.lines()
     )
@@ -45,7 +45,7 @@ def test_the_nearest_miss_and_bounds() -> None:
     far = tuple(rule(f"/far/{number}") for number in range(30))
     told = considered(
         policy((*far, rule("/x", "s1")), (rule("/x"),)),
-        case(delegation(), Operation("GET", "h", ("x",))),
+        query(delegation(), Operation("GET", "h", ("x",))),
     )
 
     assert "nearest miss: a/30: the scope s1 is missing" in told.lines()

@@ -18,10 +18,10 @@ from support.path_rules import (
     ISSUER,
     RULES,
     SEGMENTS,
-    case,
     decide,
     delegation,
     policy,
+    query,
     rule,
 )
 from support.verbs import URL, run
@@ -113,7 +113,7 @@ def test_suspended_ones_are_left_out() -> None:
         ],
         {"g": (rule("/a"),)},
     )
-    asked = case(delegation(), Operation("GET", "h", ("a",)))
+    asked = query(delegation(), Operation("GET", "h", ("a",)))
     who = who_can(subject, asked.operation)
     what = what_can(subject, asked.agent, None)
 

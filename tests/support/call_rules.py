@@ -5,13 +5,13 @@ from typing import Any
 from authz.core.decision import Actor, Agent, Delegation
 from authz.core.policy import (
     AgentSettings,
-    Case,
     Policy,
+    PolicyQuery,
     PolicyStep,
     PrincipalMatch,
     PrincipalSettings,
     RuleSettings,
-    judge_all,
+    evaluate_all,
 )
 from authz.core.reason import Denied
 from authz.core.request import Call, MessageProtocol, Operation, Request
@@ -38,12 +38,12 @@ def policy(*agent: RuleSettings, principal: tuple[RuleSettings, ...] | None = No
     )
 
 
-def cases(
+def queries(
     *calls: Call,
     protocol: str = "mcp",
     scopes: str = "",
     **claims: Any,
-) -> list[Case]:
+) -> list[PolicyQuery]:
     """The questions of one message; without calls that of a plain request."""
     request = Request(
         "POST", "h", "/x", protocol=MessageProtocol(protocol if calls else ""), calls=calls
@@ -53,16 +53,16 @@ def cases(
     )
     agent = Agent(SpiffeId.parse(AGENT))
     each = Operation.of(request).each(request)
-    return [Case(agent, delegation, operation, request, 0.5) for operation in each]
+    return [PolicyQuery(agent, delegation, operation, request, 0.5) for operation in each]
 
 
-def refusal(subject: PolicyStep, asked: list[Case]) -> Denied | None:
+def refusal(subject: PolicyStep, asked: list[PolicyQuery]) -> Denied | None:
     """Why it is refused; None when it is not."""
-    outcome = judge_all(subject, asked).outcome
+    outcome = evaluate_all(subject, asked).outcome
     return outcome if isinstance(outcome, Denied) else None
 
 
 def code(subject: PolicyStep, *calls: Call, **how: Any) -> str:
     """The word allow, or the code of the reason."""
-    denied = refusal(subject, cases(*calls, **how))
+    denied = refusal(subject, queries(*calls, **how))
     return denied.reason.code if denied else "allow"

@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 from authz.core.decision import Actor, Agent, Delegation
 from authz.core.policy import (
     AgentSettings,
-    Case,
     Policy,
+    PolicyQuery,
     PrincipalMatch,
     PrincipalSettings,
     RuleSettings,
@@ -42,17 +42,17 @@ def delegation(*scopes: str, issuer: str = ISSUER, groups: object = None) -> Del
     return Delegation(issuer, "alice", actors, frozenset(scopes), 0, 1, claims=claims)
 
 
-def case(given_: Delegation, operation: Operation, now: float = 0.5) -> Case:
+def query(given_: Delegation, operation: Operation, now: float = 0.5) -> PolicyQuery:
     """A question by the agent."""
     request = Request(operation.method, operation.host, "/" + "/".join(operation.path))
-    return Case(Agent(SpiffeId.parse(AGENT)), given_, operation, request, now)
+    return PolicyQuery(Agent(SpiffeId.parse(AGENT)), given_, operation, request, now)
 
 
 def decide(subject: Policy, path: str, given_: Delegation, method: str = "GET") -> str:
     """The word allow, or the code of the reason."""
     operation = Operation(method, "h", tuple(path[1:].split("/")))
     try:
-        subject.judge(case(given_, operation)).granted()
+        subject.evaluate(query(given_, operation)).granted()
     except Denied as denied:
         return denied.reason.code
     return "allow"

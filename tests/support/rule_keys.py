@@ -6,9 +6,9 @@ from typing import Any
 from authz.core.decision import Actor, Agent, Delegation, Mode
 from authz.core.policy import (
     AgentSettings,
-    Case,
     ConditionSettings,
     Policy,
+    PolicyQuery,
     PrincipalMatch,
     PrincipalSettings,
     RuleSettings,
@@ -55,7 +55,7 @@ def question(
     subject: str = "alice",
     mode: Mode = Mode.ACT,
     **claims: Any,
-) -> Case:
+) -> PolicyQuery:
     """A question by the agent for alice, with a token that was issued at NOW."""
     actors = tuple(Actor(ISSUER, one) for one in (AGENT, *earlier))
     delegation = Delegation(
@@ -63,13 +63,13 @@ def question(
     )
     request = Request("GET", "h", path, () if env is None else (("x-env", env),))
     operation = Operation("GET", "h", tuple(path[1:].split("/")))
-    return Case(Agent(SpiffeId.parse(AGENT)), delegation, operation, request, now)
+    return PolicyQuery(Agent(SpiffeId.parse(AGENT)), delegation, operation, request, now)
 
 
-def decide(subject: Policy, case: Case) -> str:
+def decide(subject: Policy, case: PolicyQuery) -> str:
     """The word allow, or the code of the reason."""
     try:
-        subject.judge(case).granted()
+        subject.evaluate(case).granted()
     except Denied as denied:
         return denied.reason.code
     return "allow"

@@ -87,7 +87,7 @@ class Condition:
 
     @classmethod
     def __get_pydantic_core_schema__(cls, *_: object) -> core_schema.CoreSchema:
-        """As pydantic asks for it: a text that parses, and the text again in what is written."""
+        """Give pydantic the schema: a text that parses, and the text again in what is written."""
         text = core_schema.str_schema(strict=True)
         written = core_schema.plain_serializer_function_ser_schema(
             attrgetter("text"), return_schema=text

@@ -114,7 +114,7 @@ def _environment() -> _Environment:
 
 
 def compiled(text: str) -> Program:
-    """The library's program, whose result is a bool. Raises ConditionError."""
+    """Compile to the library's program, whose result is a bool. Raises ConditionError."""
     environment = _environment()
     try:
         program = environment.compile(text)
@@ -134,12 +134,12 @@ def compiled(text: str) -> Program:
 
 
 def activation(values: Mapping[str, object]) -> object:
-    """The values of all variables, in the library's form."""
+    """Convert the values of all variables into the library's form."""
     return _environment().Activation(values)
 
 
 def truth(program: Program, values: object) -> bool:
-    """What a program says of values. Raises ConditionFailedError."""
+    """Evaluate a program on values. Raises ConditionFailedError."""
     try:
         result = program.eval(values)
         # The type first: value() of a null gives away a reference that it does not own.
@@ -155,7 +155,7 @@ def truth(program: Program, values: object) -> bool:
 
 
 def _failure(result: _Result) -> str:
-    """Why there is no value. The library's own text quotes claims, so only its code is used."""
+    """Tell why there is no value. The library's text quotes claims, so only its code is used."""
     if result.type() != _library().Type.ERROR:
         return "the condition is not true or false"
     code = str(result.value()).partition(":")[0]
@@ -171,7 +171,7 @@ def is_pattern(text: str) -> bool:
 
 
 def _explained(condition: str, message: str) -> ConditionError:
-    """The library's message in one line, with what would be right where that is known."""
+    """Return the library's message in one line, with what would be right where that is known."""
     errors = _ERROR.findall(message)
     if "recursion" in message:  # the parser's own limit is 32
         return ConditionError("the condition is nested too deeply, or a sum is too long")

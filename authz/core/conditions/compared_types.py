@@ -166,7 +166,7 @@ class _Reader:
             self._add_elements(paths, one)
 
     def _add_elements(self, paths: Paths, other: Expr) -> None:
-        """What is compared with a list that is written out is so element by element."""
+        """Add the comparison with each element, where a list is written out."""
         if other.WhichOneof("expr_kind") == "list_expr":
             kinds = self._element_kinds(other)
             self._add(tuple((*path, Step.EACH) for path in paths), kinds, frozenset())
@@ -176,7 +176,7 @@ class _Reader:
         self._found += [Compared(path, kinds, texts) for path in known]
 
     def _paths(self, node: Expr, scope: Scope) -> Paths:
-        """Where a value may stand; none for what is no part of claims or arguments."""
+        """Return where a value may stand; none for what is no part of claims or arguments."""
         kind, call = node.WhichOneof("expr_kind"), node.call_expr
         if kind == "ident_expr":
             name = node.ident_expr.name
@@ -194,7 +194,7 @@ class _Reader:
         return tuple(path for part in parts for path in self._paths(part, scope))
 
     def _indexed(self, of: Expr, at: Expr, scope: Scope) -> Paths:
-        """Which of several is meant by a computed index is not known, so all of them are."""
+        """Return all elements for a computed index: which one is meant is not known."""
         values = [*of.list_expr.elements, *(one.value for one in of.struct_expr.entries)]
         if values:
             return tuple(path for one in values for path in self._paths(one, scope))
@@ -205,11 +205,11 @@ class _Reader:
         return tuple((*path, Step.ANY) for path in paths if len(path) > 1)
 
     def _kinds(self, node: Expr) -> frozenset[str]:
-        """The type that is known of a value, none where it isn't."""
+        """Return the type that is known of a value, none where it isn't."""
         return _kinds_of(self._types[node.id]) if node.id in self._types else frozenset()
 
     def _element_kinds(self, node: Expr) -> frozenset[str]:
-        """The types that are known of a list's elements, or of an object's names."""
+        """Return the types that are known of a list's elements, or of an object's names."""
         kinds = [self._kinds(one) for one in node.list_expr.elements]
         if kinds:
             return frozenset[str]().union(*kinds) if all(kinds) else frozenset()
@@ -231,5 +231,5 @@ def _is_null(node: Expr) -> bool:
 
 
 def _texts(nodes: Sequence[Expr]) -> frozenset[str]:
-    """Those among some values that are written out."""
+    """Return those among some values that are written out."""
     return frozenset([one.const_expr.string_value for one in nodes]) - {""}

@@ -38,7 +38,7 @@ def check_cost(tree: Expr) -> None:
 
 
 def _loop_parts(node: Expr, *, is_inside: bool) -> int:
-    """How many nodes are done again with each step of a loop."""
+    """Count the nodes that are done again with each step of a loop."""
     loop = node.comprehension_expr
     parts = int(is_inside) + sum(_loop_parts(one, is_inside=is_inside) for one in children(node))
     if not loop.iter_var:

@@ -132,7 +132,7 @@ class Facts:
             )
 
     def activation(self) -> object:
-        """The library's form of the values. Raises ConditionFailedError where it has none."""
+        """Return the library's form of the values. Raises ConditionFailedError where it has none."""
         if self._activation is None:
             self._values = self.values()
             _check(self._values.values())
@@ -140,7 +140,7 @@ class Facts:
         return self._activation
 
     def values(self) -> dict[str, object]:
-        """By the names of ``VARIABLES``, as yet unchecked; without what is not known of a call."""
+        """Return the values by the names of ``VARIABLES``, unchecked, without what is not known."""
         agent, delegation, operation = self._agent, self._delegation, self._operation
         call = operation.call or _NO_CALL
         name = {} if call.hides_name else {NAME: call.name}
@@ -181,7 +181,7 @@ _NO_CALL: Final = Call("")
 
 
 def _arguments(data: bytes) -> object:
-    """The object that a message's reader wrote. Raises ConditionFailedError."""
+    """Parse the object that a message's reader wrote. Raises ConditionFailedError."""
     try:
         value = loads(data)
     except StrictJsonError as error:

@@ -10,7 +10,7 @@ from authz.core.conditions.cel import ConditionError
 
 
 def tree_of(serialized: bytes) -> CheckedExpr:
-    """The tree, and the types of what is in it. Raises ConditionError."""
+    """Return the tree, and the types of what is in it. Raises ConditionError."""
     envelope = Any()
     try:
         envelope.ParseFromString(serialized)
@@ -20,7 +20,7 @@ def tree_of(serialized: bytes) -> CheckedExpr:
 
 
 def names_in(node: Expr) -> Iterator[str]:
-    """The variables that it reads, by full name; also those of its own loops."""
+    """Yield the variables that it reads, by full name; also those of its own loops."""
     if node.WhichOneof("expr_kind") == "ident_expr":
         yield node.ident_expr.name
     for child in (*children(node), *_parts(node.comprehension_expr)):
@@ -46,7 +46,7 @@ def members_in(node: Expr) -> Iterator[tuple[str, str]]:
 
 
 def children(node: Expr) -> Iterator[Expr]:
-    """What a node is made of; of a loop nothing, whose parts differ."""
+    """Return what a node is made of; of a loop nothing, whose parts differ."""
     kind = node.WhichOneof("expr_kind")
     if kind == "select_expr":
         yield node.select_expr.operand

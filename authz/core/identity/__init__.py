@@ -54,7 +54,7 @@ class Identity:
         self.reads = Reads.union(source.reads for source in self._sources.values())
 
     def identify(self, request: Request, now: float) -> Agent:
-        """The calling agent.
+        """Return the calling agent.
 
         Raises Denied(AGENT_MISSING | AGENT_INVALID | AGENT_UNTRUSTED_DOMAIN | IDENTITY_CONFLICT).
         """
@@ -75,14 +75,14 @@ class Identity:
         return Agent(spiffe_id, svid.thumbprint, svid.not_after)
 
     def mcp_metadata(self, named: str, proxy: str) -> str | None:
-        """The namespace of the MCP filter of this proxy, where its profile trusts one."""
+        """Return the namespace of this proxy's MCP filter, where its profile trusts one."""
         try:
             return self._profiles[self._profile_name(named, proxy)].mcp_metadata
         except Denied:  # identify() says so
             return None
 
     def _profile_name(self, named: str, proxy_id: str) -> str:
-        """The profile that the route names, else the calling proxy's own, else the default.
+        """Return the profile that the route names, else the calling proxy's own, else the default.
 
         Raises Denied(AGENT_INVALID) where there is none, or the proxy may not use it.
         """
@@ -118,7 +118,7 @@ _parsed: Final = lru_cache(_NAMES)(SpiffeId.parse)  # a pure function, on few te
 
 
 def _spiffe_id(name: str, origin: str) -> SpiffeId:
-    """The name as a SPIFFE ID. Raises Denied(AGENT_INVALID)."""
+    """Parse a name as a SPIFFE ID. Raises Denied(AGENT_INVALID)."""
     try:
         return _parsed(name)
     except SpiffeIdError as error:

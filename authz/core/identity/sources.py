@@ -93,7 +93,7 @@ def _struct(data: bytes) -> Struct:
 
 
 def _text(fields: Struct, name: str) -> str:
-    """A string member; "" when it is absent or null, as a CEL expression without a value is."""
+    """Return a string member; "" when absent or null, as a CEL expression without a value is."""
     value = fields.fields.get(name)
     kind = value.WhichOneof("kind") if value is not None else None
     if value is None or kind in (None, "null_value"):

@@ -44,7 +44,7 @@ class Element:
 
 
 def parse(text: str) -> tuple[Element, ...]:
-    """The elements, farthest proxy's first. Raises XfccError."""
+    """Return the elements, farthest proxy's first. Raises XfccError."""
     if len(text) > MAX_CHARS:
         raise XfccError(f"longer than {MAX_CHARS} characters")
     elements: list[Element] = []
@@ -74,7 +74,7 @@ def parse(text: str) -> tuple[Element, ...]:
 
 
 def _unescaped(quoted: str) -> str:
-    """The value without the backslashes that escape; it has no NUL, which keeps the place here."""
+    """Return the value without its escapes; it has no NUL, which keeps the place here."""
     return quoted.replace("\\\\", "\0").replace("\\", "").replace("\0", "\\")
 
 

@@ -41,7 +41,7 @@ class XfccSource(IdentitySource):
         )
 
     def _elements(self, request: Request) -> tuple[xfcc.Element, ...]:
-        """One element of each proxy on the way, with one URI name each."""
+        """Return one element of each proxy on the way, with one URI name each."""
         text = request.header(XFCC)
         if not text:
             raise Denied(Reason.AGENT_MISSING, f"no {XFCC} header")

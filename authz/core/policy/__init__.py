@@ -13,10 +13,10 @@ from authz.core.decision import Delegation, Mode, Verdict
 from authz.core.distributed_claims import is_elsewhere, names_elsewhere
 from authz.core.policy.agents import AgentEntry, Agents
 from authz.core.policy.claim_match import TOLD, Fit, HeldClaims
-from authz.core.policy.message_evaluation import Messages, judge_all
+from authz.core.policy.message_evaluation import MethodIndex, evaluate_all
 from authz.core.policy.principal_entry import PrincipalEntry
 from authz.core.policy.principals import Principals
-from authz.core.policy.query import Case, Miss
+from authz.core.policy.query import PolicyQuery, UnmetRequirement
 from authz.core.policy.rules import UNRESTRICTED, Rule, RuleSets, compiled
 from authz.core.policy.settings import (
     AgentSettings,
@@ -38,20 +38,20 @@ from authz.core.spiffe.spiffe_id import is_misspelt
 
 __all__ = [
     "AgentSettings",
-    "Case",
     "ConditionSettings",
     "EarlierActorSettings",
     "GrantName",
     "Grants",
-    "Miss",
     "NotEnforced",
     "Policy",
+    "PolicyQuery",
     "PolicyStep",
     "PrincipalMatch",
     "PrincipalSettings",
     "RuleSettings",
+    "UnmetRequirement",
     "WithCandidate",
-    "judge_all",
+    "evaluate_all",
 ]
 UNREGISTERED: Final = "earlier_actor_unregistered"
 SUSPENDED: Final = "earlier_actor_suspended"
@@ -86,7 +86,7 @@ class Policy:
         every = list(chain.from_iterable(rules.values()))
         is_reading = any(rule.mentions(CLAIMS) for rule in every)
         self._of_conditions = conditions.claims if is_reading else ()
-        self._messages = Messages(every)
+        self._methods = MethodIndex(every)
         of_entries = (entry.reads for entry in self.principals.entries)
         of_rules = (rule.reads for rule in every)
         self.reads = Reads.union((conditions.reads, *of_entries, *of_rules))
@@ -94,14 +94,14 @@ class Policy:
 
     def knows(self, operation: Operation) -> bool:
         """Tell whether the call's method is known, or a rule lists it. What is no call is."""
-        return self._messages.knows(operation)
+        return self._methods.knows(operation)
 
     def reads_arguments(self, call: Call) -> bool:
         """Tell whether any rule that could fit a call reads its arguments."""
-        return self._messages.reads_arguments(call)
+        return self._methods.reads_arguments(call)
 
     def flags(self, delegation: Delegation) -> tuple[str, ...]:
-        """What an auditor should know: odd earlier actors, and claims that can't be read."""
+        """Return what an auditor should know: odd earlier actors, claims that can't be read."""
         unknown = self._unknown(delegation)
         return (
             *self._flags_of_chain(delegation),
@@ -123,7 +123,7 @@ class Policy:
         return tuple(flags)
 
     def _unknown(self, delegation: Delegation) -> dict[str, Fit]:
-        """The claims that rules read and that can't be read, and why."""
+        """Return the claims that rules read and that can't be read, and why."""
         unknown = self.principals.unknown(delegation)
         if self._of_conditions:
             elsewhere = names_elsewhere(delegation.claims)
@@ -131,42 +131,42 @@ class Policy:
             unknown |= dict.fromkeys(gone, Fit.ELSEWHERE)
         return unknown
 
-    def judge(self, case: Case) -> Verdict:
-        """A rule of the agent and one of the principal that allow the operation, or why not.
+    def evaluate(self, query: PolicyQuery) -> Verdict:
+        """Return the rules of agent and principal that allow the operation, or why none do.
 
         Raises Denied(AGENT_SUSPENDED | ACTOR_NOT_PERMITTED | POLICY_DENIED) for whoever may nothing
         at all: that holds in shadow as well.
         """
-        case.declared = self.reads
-        agents = self._agent_entries(case)  # 1. an agent that is not suspended
-        self._check_earlier_actors(case.delegation)  # 2. by a chain that may be
-        principals = self._principal_entries(case)  # 3. likewise the principal, or nobody yet
+        query.declared = self.reads
+        agents = self._agent_entries(query)  # 1. an agent that is not suspended
+        self._check_earlier_actors(query.delegation)  # 2. by a chain that may be
+        principals = self._principal_entries(query)  # 3. likewise the principal, or nobody yet
         if not agents:
             return Verdict(Denied(Reason.AGENT_UNKNOWN, "no entry of agents matches the agent"))
         if principals == []:
             detail = "no entry of principals matches the principal through this agent"
-            detail += self._why_unknown(case.delegation, [])
-            return Verdict(Denied(self._why_none(case.delegation), detail))
-        if case.operation.protocol and not self.knows(case.operation):
+            detail += self._why_unknown(query.delegation, [])
+            return Verdict(Denied(self._why_none(query.delegation), detail))
+        if query.operation.protocol and not self.knows(query.operation):
             return Verdict(Denied(Reason.METHOD_UNKNOWN, "no rule lists the method"))
         verdict = verdict_of(  # 4. what both may, and nothing denies
-            _rules_of(agents, case),
-            None if principals is None else _rules_of(principals, case),
-            case,
+            _rules_of(agents, query),
+            None if principals is None else _rules_of(principals, query),
+            query,
         )
         if isinstance(verdict.outcome, Denied) and verdict.outcome.reason is Reason.POLICY_DENIED:
-            verdict.outcome.detail += self._why_unknown(case.delegation, principals or [])
+            verdict.outcome.detail += self._why_unknown(query.delegation, principals or [])
         return verdict
 
     def _why_unknown(self, delegation: Delegation, entries: list[PrincipalEntry]) -> str:
-        """What to add to a refusal's detail where claims could not be read."""
+        """Return what to add to a refusal's detail where claims could not be read."""
         unknown, held = self._unknown(delegation), HeldClaims(delegation.claims)
         for entry in entries:
             unknown |= entry.unknown(delegation, held)
         return "".join(f"; the claim {name} {TOLD[fit]}" for name, fit in unknown.items())
 
-    def _agent_entries(self, case: Case) -> list[AgentEntry]:
-        entries = self.agents.of(case.agent.spiffe_id)
+    def _agent_entries(self, query: PolicyQuery) -> list[AgentEntry]:
+        entries = self.agents.of(query.agent.spiffe_id)
         if any(entry.settings.suspended for entry in entries):
             raise Denied(Reason.AGENT_SUSPENDED, "the agent is suspended in the config")
         return entries
@@ -181,34 +181,34 @@ class Policy:
         if UNREADABLE in flags and settings.suspended is EarlierActor.DENY:
             raise Denied(Reason.ACTOR_NOT_PERMITTED, "an earlier actor is not a valid SPIFFE ID")
 
-    def _principal_entries(self, case: Case) -> list[PrincipalEntry] | None:
-        if case.delegation.mode is Mode.BOOTSTRAP:
+    def _principal_entries(self, query: PolicyQuery) -> list[PrincipalEntry] | None:
+        if query.delegation.mode is Mode.BOOTSTRAP:
             return None
-        entries = self.principals.through(case.agent, case.delegation)
+        entries = self.principals.through(query.agent, query.delegation)
         suspended = [entry for entry in entries if entry.settings.suspended]
         if suspended:
             is_agents = all(entry.agents is not None for entry in suspended)
             reason = Reason.ACTOR_NOT_PERMITTED if is_agents else Reason.POLICY_DENIED
-            why = self._why_unknown(case.delegation, entries)
+            why = self._why_unknown(query.delegation, entries)
             raise Denied(reason, f"the principal is suspended in the config{why}")
         return entries
 
     def _why_none(self, delegation: Delegation) -> Reason:
-        """Why no entry counts: the principal may nothing, or something through other agents."""
+        """Tell why no entry counts: the principal may nothing, or only through other agents."""
         entries = self.principals.of(delegation)
-        through_others = any(not (one.takes_only or one.settings.suspended) for one in entries)
+        through_others = any(not (one.is_denies_only or one.settings.suspended) for one in entries)
         return Reason.ACTOR_NOT_PERMITTED if through_others else Reason.POLICY_DENIED
 
 
-def _rules_of(entries: Iterable[AgentEntry | PrincipalEntry], case: Case) -> list[Rule]:
-    """The rules about the operation that the entries hold, each once.
+def _rules_of(entries: Iterable[AgentEntry | PrincipalEntry], query: PolicyQuery) -> list[Rule]:
+    """Return the rules about the operation that the entries hold, each once.
 
     What is unrestricted comes last: a rule that was written counts first, in whichever entry.
     """
     found: list[Rule] = []
     last: list[Rule] = []
     for entry in entries:
-        found += entry.rules.find(case.operation)
+        found += entry.rules.find(query.operation)
         if entry.settings.unrestricted:
             last = [UNRESTRICTED]
     found += last

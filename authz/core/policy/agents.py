@@ -38,7 +38,7 @@ class Agents:
                 tree.add(pattern.path, entry)
 
     def of(self, spiffe_id: SpiffeId) -> list[AgentEntry]:
-        """Every entry that is about an agent, exact ones first."""
+        """Return every entry that is about an agent, exact ones first."""
         found = self._exact.get(spiffe_id.text, [])
         if not self._patterns:
             return found
@@ -46,7 +46,7 @@ class Agents:
         return found + tree.find(spiffe_id.segments) if tree is not None else found
 
     def of_text(self, text: str) -> list[AgentEntry]:
-        """As ``of``, for what may be no SPIFFE ID."""
+        """Return the same for a text, nothing where it is an invalid SPIFFE ID."""
         try:
             return self.of(SpiffeId.parse(text))
         except SpiffeIdError:

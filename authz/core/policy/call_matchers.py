@@ -17,7 +17,7 @@ from authz.core.policy.call_settings import (
     named,
 )
 from authz.core.policy.name_patterns import Names, Uris
-from authz.core.policy.query import Miss
+from authz.core.policy.query import UnmetRequirement
 from authz.core.protocols.mcp_methods import METHODS, NOTIFICATION, listing
 from authz.core.request import MESSAGE_KINDS, Call, CallKind
 
@@ -28,7 +28,7 @@ _OF_SESSIONS: Final = (
     NOTIFICATION + ANY,
     *(name for name, method in METHODS.items() if method.is_of_session),
 )
-_NO_SESSION: Final = Miss("a rule that reads arguments brings no session")
+_NO_SESSION: Final = UnmetRequirement("a rule that reads arguments brings no session")
 
 
 class CallMatcher(Protocol):
@@ -42,7 +42,7 @@ class CallMatcher(Protocol):
     def methods(self) -> Names:
         """Methods that it names, known or not."""
 
-    def miss(self, call: Call) -> Miss | None:
+    def unmet(self, call: Call) -> UnmetRequirement | None:
         """Return what does not fit, for operators; None when the call fits."""
 
 
@@ -66,7 +66,7 @@ def matcher_of(
 def _targets(
     settings: McpSettings | A2aSettings, *, is_deny: bool
 ) -> Iterator[tuple[CallKind, Names | Uris]]:
-    """The lists that are given, by the kind of what is in them."""
+    """Yield the lists that are given, by the kind of what is in them."""
     for kind in KINDS:
         if texts := named(settings, kind):
             yield kind, Uris(texts, is_deny=is_deny) if kind is CallKind.RESOURCE else Names(texts)
@@ -80,8 +80,8 @@ class McpAllow:
     targets: Mapping[CallKind, Names | Uris]
     brings_session: bool = True
 
-    def miss(self, call: Call) -> Miss | None:
-        """As CallMatcher."""
+    def unmet(self, call: Call) -> UnmetRequirement | None:
+        """Return what does not fit."""
         if call.kind in MESSAGE_KINDS:
             return None if self.brings_session else _NO_SESSION
         return _target_miss(self.targets, call) if call.kind else _method_miss(self.methods, call)
@@ -94,14 +94,16 @@ class A2aAllow:
     methods: Names
     targets: Mapping[CallKind, Names | Uris]
 
-    def miss(self, call: Call) -> Miss | None:
-        """As CallMatcher."""
+    def unmet(self, call: Call) -> UnmetRequirement | None:
+        """Return what does not fit."""
         missed = _method_miss(self.methods, call)
         if missed is not None:
             return missed
         if call.kind:
             return _target_miss(self.targets, call)
-        return Miss("the call names no skill") if CallKind.SKILL in self.targets else None
+        return (
+            UnmetRequirement("the call names no skill") if CallKind.SKILL in self.targets else None
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,14 +113,14 @@ class Deny:
     methods: Names
     targets: Mapping[CallKind, Names | Uris]
 
-    def miss(self, call: Call) -> Miss | None:
-        """As CallMatcher."""
+    def unmet(self, call: Call) -> UnmetRequirement | None:
+        """Return what does not fit."""
         listed = self.targets.get(call.kind)
         # A target whose name can't be read may be the one that is denied.
         is_listed = listed is not None and (call.hides_name or listed.fits(call.name))
         if self.methods.fits(call.method) or is_listed:
             return None
-        return Miss(f"{said(call)} is not among what it denies")
+        return UnmetRequirement(f"{said(call)} is not among what it denies")
 
 
 class ModelAllow:
@@ -132,16 +134,18 @@ class ModelAllow:
         self._tools = Names((ANY,) if settings.tools is None else settings.tools)
         self._streaming = settings.streaming
 
-    def miss(self, call: Call) -> Miss | None:
-        """As CallMatcher."""
+    def unmet(self, call: Call) -> UnmetRequirement | None:
+        """Return what does not fit."""
         if call.kind is not CallKind.MODEL or not self._names.fits(call.name):
-            return Miss(f"{said(call)} is not one of {self._names.words}")
+            return UnmetRequirement(f"{said(call)} is not one of {self._names.words}")
         if self._streaming not in (None, call.is_streaming):
-            return Miss(f"streaming must be {str(self._streaming).lower()}")
+            return UnmetRequirement(f"streaming must be {str(self._streaming).lower()}")
         for tool in call.tools:
             if not self._tools.fits(tool):
                 listed = self._tools.words or "none"
-                return Miss(f"the tool {_shown(tool)}, which it offers, is not among {listed}")
+                return UnmetRequirement(
+                    f"the tool {_shown(tool)}, which it offers, is not among {listed}"
+                )
         return None
 
 
@@ -156,34 +160,40 @@ class ModelDeny:
         self._tools = Names(settings.tools or ())
         self._streaming = settings.streaming
 
-    def miss(self, call: Call) -> Miss | None:
-        """As CallMatcher."""
+    def unmet(self, call: Call) -> UnmetRequirement | None:
+        """Return what does not fit."""
         is_named = call.kind is CallKind.MODEL and self._names.fits(call.name)
         if is_named or any(map(self._tools.fits, call.tools)):
             return None
         if self._streaming is call.is_streaming:
             return None
-        return Miss(f"{said(call)} is not among what it denies")
+        return UnmetRequirement(f"{said(call)} is not among what it denies")
 
 
-def _method_miss(methods: Names, call: Call) -> Miss | None:
+def _method_miss(methods: Names, call: Call) -> UnmetRequirement | None:
     if methods.fits(call.method):
         return None
-    return Miss(f"the method {_shown(call.method)} is not one of {methods.words}")
+    return UnmetRequirement(f"the method {_shown(call.method)} is not one of {methods.words}")
 
 
-def _target_miss(targets: Mapping[CallKind, Names | Uris], call: Call) -> Miss | None:
+def _target_miss(targets: Mapping[CallKind, Names | Uris], call: Call) -> UnmetRequirement | None:
     listed = targets.get(call.kind)
     if listed is None:
-        return Miss(f"{said(call)}: the rule lists no {call.kind}s")
+        return UnmetRequirement(f"{said(call)}: the rule lists no {call.kind}s")
     if call.hides_name:  # it may be any of them: all that could be meant has to be allowed
         name = f"a {call.kind} whose name can't be read"
-        return None if ANY in listed.texts else Miss(f'{name} needs {call.kind}s: ["*"]')
-    return None if listed.fits(call.name) else Miss(f"{said(call)} is not one of {listed.words}")
+        return (
+            None if ANY in listed.texts else UnmetRequirement(f'{name} needs {call.kind}s: ["*"]')
+        )
+    return (
+        None
+        if listed.fits(call.name)
+        else UnmetRequirement(f"{said(call)} is not one of {listed.words}")
+    )
 
 
 def said(call: Call) -> str:
-    """A call in words, for operators: "the tool search"."""
+    """Return a call in words, for operators: "the tool search"."""
     if call.kind:
         return f"the {call.kind} {_shown(call.shown_name)}".rstrip()
     return f"the method {_shown(call.method)}"

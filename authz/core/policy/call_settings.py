@@ -151,7 +151,7 @@ _DENIES_NOTHING: Final = "names nothing to deny; without this key the rule denie
 
 
 def named(settings: CallSettings | None, kind: CallKind) -> tuple[str, ...]:
-    """What a rule lists of a kind of targets; models are all meant where none is said."""
+    """Return what a rule lists of a kind of targets; all models where none is listed."""
     if isinstance(settings, ModelSettings):
         return (settings.names or (ANY,)) if kind is CallKind.MODEL else ()
     listed: tuple[str, ...] = getattr(settings, f"{kind}s", ())

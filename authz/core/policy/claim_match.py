@@ -69,24 +69,24 @@ class HeldClaims:
         self._packed: dict[str, Packed] = {}
 
     def value(self, name: str) -> object:
-        """The claim itself, as ``claim_of`` has it."""
+        """Return the claim itself, as ``claim_of`` has it."""
         return claim_of(self._claims, name)
 
     def values(self, name: str) -> frozenset[Typed]:
-        """The texts, whole numbers and booleans that a claim is or holds."""
+        """Return the texts, whole numbers and booleans that a claim is or holds."""
         if name not in self._values:
             found = claim_values(self._claims, name)
             self._values[name] = frozenset([(type(one), one) for one in found])
         return self._values[name]
 
     def packed(self, name: str) -> "Packed":
-        """What of a claim is a text into which several values were packed."""
+        """Return what of a claim is a text into which several values were packed."""
         if name not in self._packed:
             self._packed[name] = Packed.of(self.value(name))
         return self._packed[name]
 
     def form(self, name: str, kinds: frozenset[type]) -> Fit:
-        """What of a claim is sure that has none of the values: NO, or why nothing is.
+        """Tell what is sure of a claim that has none of the values: NO, or why nothing is.
 
         ``kinds`` are the types of the values that are asked for.
         """
@@ -115,7 +115,7 @@ class Packed:
 
     @classmethod
     def of(cls, value: object) -> Self:
-        """A claim that is one such text, or those in its list that no name of one group looks like.
+        """Read a claim: one such text, or those in its list that no single group's name looks like.
 
         Names of groups have blanks in them. In a list a blank alone is no sign of several.
         """

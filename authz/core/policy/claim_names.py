@@ -49,7 +49,7 @@ WholeClaimName = Annotated[
 
 
 def claim_of(claims: Mapping[str, object], name: str) -> object:
-    """The value of a claim, None when it is not there, ``NOT_AN_OBJECT`` when it can't be."""
+    """Return a claim's value, None when it is not there, ``NOT_AN_OBJECT`` when it can't be."""
     if not name.startswith("/"):
         return claims.get(name)
     value: object = claims
@@ -61,14 +61,14 @@ def claim_of(claims: Mapping[str, object], name: str) -> object:
 
 
 def root_of(name: str) -> str:
-    """The top-level claim in which a named claim stands."""
+    """Return the top-level claim in which a named claim stands."""
     if not name.startswith("/"):
         return name
     return name[1:].partition("/")[0].replace("~1", "/").replace("~0", "~")
 
 
 def claim_values(claims: Mapping[str, object], name: str) -> Iterator[ClaimValue]:
-    """The texts, whole numbers and booleans that a claim is or holds.
+    """Yield the texts, whole numbers and booleans that a claim is or holds.
 
     Some issuers send one group as a text. It is a group like those of a list: who it suspends and
     what it denies must not depend on how many there are.

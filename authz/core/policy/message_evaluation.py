@@ -5,14 +5,14 @@ from collections.abc import Iterable, Sequence
 from authz.core.decision import Effect, Grant, Shadow, ShadowBy, Verdict
 from authz.core.policy.call_settings import KEYS, KINDS, named
 from authz.core.policy.name_patterns import Names, Uris
-from authz.core.policy.query import Case
+from authz.core.policy.query import PolicyQuery
 from authz.core.policy.rules import Rule
 from authz.core.policy.shadow import PolicyStep
 from authz.core.reason import Denied, Reason
 from authz.core.request import Call, CallKind, Operation
 
 
-class Messages:
+class MethodIndex:
     """What all rules of a policy together say of messages, whoever holds them.
 
     Their lists are put together, so that it costs the same however many rules there are: readers
@@ -53,28 +53,28 @@ def _methods(rules: Iterable[Rule]) -> Names:
 
 
 def _targets(kind: CallKind, rules: Iterable[Rule]) -> Names | Uris:
-    """What rules name of a kind; of URIs as wide as a deny's."""
+    """Return what rules name of a kind; of URIs as wide as a deny's."""
     texts = [text for one in rules for text in named(one.settings.calls, kind)]
     return Uris(texts, is_deny=True) if kind is CallKind.RESOURCE and texts else Names(texts)
 
 
-def judge_all(policy: PolicyStep, cases: Sequence[Case]) -> Verdict:
-    """The verdict on a message: every one of its calls must be allowed.
+def evaluate_all(policy: PolicyStep, queries: Sequence[PolicyQuery]) -> Verdict:
+    """Return the verdict on a message: every one of its calls must be allowed.
 
-    Raises Denied as ``judge`` does.
+    Raises Denied as ``evaluate`` does.
     """
-    if len(cases) == 1:
-        return policy.judge(cases[0])
-    verdicts = [policy.judge(case) for case in cases]
+    if len(queries) == 1:
+        return policy.evaluate(queries[0])
+    verdicts = [policy.evaluate(query) for query in queries]
     return Verdict(
         _all_granted([verdict.outcome for verdict in verdicts]),
         _shadows(verdicts),
-        min(verdict.steady_until for verdict in verdicts),
+        min(verdict.stable_until for verdict in verdicts),
     )
 
 
 def _all_granted(outcomes: list[Grant | Denied]) -> Grant | Denied:
-    """One grant for all, or the first refusal."""
+    """Return one grant for all, or the first refusal."""
     grants: list[Grant] = []
     for outcome in outcomes:
         if isinstance(outcome, Denied):
@@ -96,7 +96,7 @@ def _joined(names: Iterable[str]) -> str:
 
 
 def _shadows(verdicts: list[Verdict]) -> tuple[Shadow, ...]:
-    """What the others would have said of the whole message, where it differs."""
+    """Return what others would have said of the whole message, where it differs."""
     is_granted = all(isinstance(verdict.outcome, Grant) for verdict in verdicts)
     found = []
     for by in dict.fromkeys(note.by for verdict in verdicts for note in verdict.shadows):

@@ -77,7 +77,7 @@ class Glob:
 
     @property
     def folded(self) -> Self:
-        """The same without regard to case, for texts that are folded too."""
+        """Return the same without regard to case, for texts that are folded too."""
         return type(self)(tuple(part.casefold() for part in self.parts))
 
     def matches(self, text: str) -> bool:
@@ -121,7 +121,7 @@ class Names:
 
 
 def words_of(texts: tuple[str, ...]) -> str:
-    """A list, for people: the beginning of a long one."""
+    """Return a list for people: the beginning of a long one."""
     more = len(texts) - _SHOWN
     return ", ".join(texts[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
 
@@ -158,7 +158,7 @@ class UriPattern:
 
     @property
     def folded(self) -> Self:
-        """The same without regard to case, for segments that are folded too."""
+        """Return the same without regard to case, for segments that are folded too."""
         return type(self)(tuple(one.folded for one in self.segments), self.rest)
 
     def matches(self, segments: tuple[str, ...], tail: str) -> bool:
@@ -212,7 +212,7 @@ def _is_pattern(text: str) -> bool:
 
 
 def _as_patterns(text: str) -> Iterator[UriPattern]:
-    """A pattern, also for an exact URI; none for one that has several readings."""
+    """Return a pattern, also for an exact URI; none for one that has several readings."""
     if _is_pattern(text):
         yield UriPattern.parse(text)
     elif (read := segments_of(text)) is not None:

@@ -35,7 +35,7 @@ class Tree(Generic[Value]):
             node.ends += (value,)
 
     def next(self, segment: str | None) -> "Tree[Value]":
-        """The node of a further segment, made if it is not there; None for any one."""
+        """Return the node of a further segment, made if it is not there; None for any segment."""
         if segment is None:
             if self.any_one is None:
                 self.any_one = Tree()
@@ -45,7 +45,7 @@ class Tree(Generic[Value]):
         return self.literal.setdefault(segment, Tree())
 
     def find(self, segments: tuple[str, ...]) -> list[Value]:
-        """The values whose patterns match."""
+        """Return the values whose patterns match."""
         found: list[Value] = []
         nodes = [self]
         for segment in segments:

@@ -26,10 +26,10 @@ class PrincipalEntry:
         subjects: exact ones; None for any.
         subject_patterns, agents: patterns of SPIFFE IDs; ``agents`` None for any.
         claims: what is asked of claims, groups and roles first.
-        taking: the entry with its denies alone, for whoever is not surely meant; None where it
+        denies_only: the entry with its denies alone, for whoever is not surely meant; None where it
             takes nothing.
         others: how many further entries it stands for, as one of several put together.
-        takes_only: whether it allows nothing, for whoever it is: as ``taking``.
+        is_denies_only: whether it allows nothing, for whoever it is: as ``denies_only``.
     """
 
     number: int
@@ -39,9 +39,9 @@ class PrincipalEntry:
     subject_patterns: tuple[SpiffePattern, ...]
     agents: tuple[SpiffePattern, ...] | None
     claims: tuple[ClaimMatch, ...]
-    taking: Self | None = None
+    denies_only: Self | None = None
     others: int = 0
-    takes_only: bool = False
+    is_denies_only: bool = False
 
     @property
     def title(self) -> str:
@@ -60,7 +60,7 @@ class PrincipalEntry:
         return Reads.union(claim.reads for claim in self.claims)
 
     def counted(self, delegation: Delegation, held: HeldClaims) -> Self | None:
-        """The entry as it counts for a delegation; None when it does not.
+        """Return the entry as it counts for a delegation; None when it does not.
 
         What it allows is for whoever surely fits. An agent that acts for itself is a principal
         only where its ID is listed: "any subject" is said of people. What it takes is taken from
@@ -70,18 +70,18 @@ class PrincipalEntry:
         for _, fit in self._fits(delegation, held):
             if fit is Fit.YES:
                 continue
-            if self.taking is None or not self._takes_at(fit):
+            if self.denies_only is None or not self._takes_at(fit):
                 return None
             is_sure = False
-        return self if is_sure else self.taking
+        return self if is_sure else self.denies_only
 
     def unknown(self, delegation: Delegation, held: HeldClaims) -> dict[str, Fit]:
-        """The claims of which it can't be told whether they fit, and why."""
+        """Return the claims of which it can't be told whether they fit, and why."""
         fits = self._fits(delegation, held)
         return {name: fit for name, fit in fits if fit not in (Fit.YES, Fit.NO)}
 
-    def misses(self, delegation: Delegation) -> str:
-        """Why it gives nothing; "" when all of the match fits."""
+    def mismatch(self, delegation: Delegation) -> str:
+        """Tell people why it gives nothing; "" when all of the match fits."""
         if self._is_of_people(delegation):
             return "an agent that acts for itself must be listed in subjects"
         fits = self._fits(delegation, HeldClaims(delegation.claims))
@@ -94,7 +94,7 @@ class PrincipalEntry:
         return self.subjects is None and delegation.mode is Mode.AUTONOMOUS
 
     def _fits(self, delegation: Delegation, held: HeldClaims) -> Iterator[tuple[str, Fit]]:
-        """Each member of the match, and whether it fits."""
+        """Yield each member of the match, and whether it fits."""
         yield "iss", _fit(is_so=delegation.issuer == self.settings.match.issuer)
         if self.subjects is not None:
             yield "sub", self._subject_fit(delegation.subject, self.subjects)
@@ -120,7 +120,7 @@ def _fit(*, is_so: bool) -> Fit:
 
 
 def _told(name: str, fit: Fit) -> str:
-    """Why a member of the match does not fit, for people."""
+    """Tell people why a member of the match does not fit."""
     if fit.is_unknown:
         return f"the claim {name} {TOLD[fit]}"
     if name == "iss":
@@ -145,8 +145,10 @@ def compiled(number: int, settings: PrincipalSettings, rules: RuleSet) -> Princi
     is_always_sure = listed is not None and not patterns and not claims
     if is_always_sure or not (rules.denies.rules or settings.suspended):
         return PrincipalEntry(number, settings, rules, *parts)
-    taking = PrincipalEntry(number, _restricted(settings), rules.denies, *parts, takes_only=True)
-    return PrincipalEntry(number, settings, rules, *parts, taking)
+    denies_only = PrincipalEntry(
+        number, _restricted(settings), rules.denies, *parts, is_denies_only=True
+    )
+    return PrincipalEntry(number, settings, rules, *parts, denies_only)
 
 
 def _restricted(settings: PrincipalSettings) -> PrincipalSettings:

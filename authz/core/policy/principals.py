@@ -42,7 +42,7 @@ class Principals:
         self._read = _read_by(self.entries)
 
     def of(self, delegation: Delegation) -> list[PrincipalEntry]:
-        """Every entry that is about a delegation's principal, in the config's order."""
+        """Return every entry that is about a delegation's principal, in the config's order."""
         issuer, index = delegation.issuer, self._index
         held = HeldClaims(delegation.claims)
         keys = [(issuer, "sub", delegation.subject), (issuer, *_ANYONE)]
@@ -62,11 +62,11 @@ class Principals:
         return sorted(dict.fromkeys(found), key=lambda entry: entry.number)
 
     def through(self, agent: Agent, delegation: Delegation) -> list[PrincipalEntry]:
-        """Those of ``of`` that hold through this agent."""
+        """Return those of ``of`` that hold through this agent."""
         return [entry for entry in self.of(delegation) if entry.is_through(agent)]
 
     def unknown(self, delegation: Delegation) -> dict[str, Fit]:
-        """The claims that entries of the issuer read and that can't be read, and why."""
+        """Return the claims that entries of the issuer name and that can't be read, and why."""
         read, held = self._read.get(delegation.issuer, {}), HeldClaims(delegation.claims)
         issuer = delegation.issuer
         forms = {name: self._form(issuer, name, kinds, held) for name, kinds in read.items()}
@@ -87,7 +87,7 @@ Key = tuple[str, str, str]
 
 
 def _looked_up(held: HeldClaims, name: str, *, is_taken_by: bool) -> Iterator[tuple[str, str]]:
-    """Under what entries are found by a list: its values, and what is known of the whole."""
+    """Yield the keys of entries by a list: its values, and what is known of the whole."""
     yield from ((name, word) for _, word in held.values(name) if isinstance(word, str))
     if not is_taken_by:
         return
@@ -100,7 +100,7 @@ def _looked_up(held: HeldClaims, name: str, *, is_taken_by: bool) -> Iterator[tu
 
 
 def _list_of(entry: PrincipalEntry) -> str:
-    """The list by which an entry is looked up; "" for none."""
+    """Return the list by which an entry is looked up; "" for none."""
     match = entry.settings.match
     if entry.subjects is not None and not entry.subject_patterns:
         return ""
@@ -108,11 +108,11 @@ def _list_of(entry: PrincipalEntry) -> str:
 
 
 def _keys_of(entry: PrincipalEntry) -> Iterator[Key]:
-    """Under what an entry is found: the narrowest member that can be looked up."""
+    """Yield the keys of an entry: the narrowest member that can be looked up."""
     match, name = entry.settings.match, _list_of(entry)
     if name:
         words: dict[str, None] = dict.fromkeys(getattr(match, name))
-        if entry.taking is not None:  # one of several words, among others in one text
+        if entry.denies_only is not None:  # one of several words, among others in one text
             words |= dict.fromkeys(part for word in words for part in words_in(word))
         named = [(name, word) for word in words]
     elif entry.subjects is not None and not entry.subject_patterns:
@@ -123,14 +123,14 @@ def _keys_of(entry: PrincipalEntry) -> Iterator[Key]:
 
 
 def _together(entries: Iterable[PrincipalEntry]) -> Iterator[tuple[Key, PrincipalEntry]]:
-    """What entries take by a list, whatever they name of it: for tokens whose list is unknown.
+    """Yield what entries take by a list, whatever they name of it: for lists that can't be read.
 
     As one entry where they ask the same of all else, or there were as many to try as are written.
     """
     alike: defaultdict[Hashable, list[PrincipalEntry]] = defaultdict(list)
     for entry in entries:
         name, settings = _list_of(entry), entry.settings
-        if name and entry.taking is not None:
+        if name and entry.denies_only is not None:
             others = tuple(one for one in entry.claims if one.name != name)
             issuer, subjects = settings.match.issuer, settings.match.subjects
             alike[issuer, name, subjects, settings.agents, others, settings.if_absent].append(entry)
@@ -150,13 +150,13 @@ def _as_one(entries: list[PrincipalEntry]) -> PrincipalEntry:
     is_suspended = any(one.settings.suspended for one in entries)
     settings = first.settings.model_copy(update={"unrestricted": False, "suspended": is_suspended})
     one = replace(
-        first, settings=settings, rules=RuleSet(rules), others=len(entries) - 1, takes_only=True
+        first, settings=settings, rules=RuleSet(rules), others=len(entries) - 1, is_denies_only=True
     )
-    return replace(one, taking=one)
+    return replace(one, denies_only=one)
 
 
 def _read_by(entries: Iterable[PrincipalEntry]) -> dict[str, dict[str, frozenset[type]]]:
-    """By issuer, the claims that entries read, and of which types."""
+    """Return, by issuer, the claims that entries read, and of which types."""
     found: defaultdict[str, defaultdict[str, frozenset[type]]]
     found = defaultdict(lambda: defaultdict(frozenset))
     for entry in entries:

@@ -9,7 +9,7 @@ from authz.core.reason import Reason
 from authz.core.request import Operation, Request
 
 
-class Case:
+class PolicyQuery:
     """One question to policy.
 
     Attributes:
@@ -48,12 +48,12 @@ class Case:
             raise UndeclaredReadError(name)
         return self.request.header(name)
 
-    def again(self) -> "Case":
-        """The same question for another policy: its conditions may read other headers, claims."""
-        return Case(self.agent, self.delegation, self.operation, self.request, self.now)
+    def again(self) -> "PolicyQuery":
+        """Return the same question, for a policy whose conditions may read other things."""
+        return PolicyQuery(self.agent, self.delegation, self.operation, self.request, self.now)
 
     def facts(self, headers: tuple[str, ...], claims: tuple[str, ...]) -> Facts:
-        """What conditions may read, made once: a policy has one list of headers and claims."""
+        """Return what conditions may read, made once: a policy has one list of these."""
         if self._facts is None:
             self._facts = Facts(
                 self.agent,
@@ -67,7 +67,7 @@ class Case:
 
 
 @dataclass(frozen=True, slots=True)
-class Miss:
+class UnmetRequirement:
     """What of a rule does not fit.
 
     Attributes:

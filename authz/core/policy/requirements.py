@@ -13,7 +13,7 @@ from authz.core.conditions import ARGUMENTS, CLAIMS, HEADERS, Condition, Conditi
 from authz.core.decision import Effect
 from authz.core.patterns import ANY
 from authz.core.policy.call_matchers import CallMatcher, matcher_of
-from authz.core.policy.query import Case, Miss
+from authz.core.policy.query import PolicyQuery, UnmetRequirement
 from authz.core.policy.settings import ConditionSettings, RuleSettings
 from authz.core.policy.time_windows import Window
 from authz.core.reads import NOTHING, Reads
@@ -39,15 +39,15 @@ class Requirement(ABC):
         """The headers of the request and the claims of the token that it reads."""
 
     @abstractmethod
-    def miss(self, case: Case) -> Miss | None:
+    def unmet(self, query: PolicyQuery) -> UnmetRequirement | None:
         """Return what is missing; None when it fits.
 
         Raises UndeclaredReadError for a header that no part of the policy declares.
         """
 
     @abstractmethod
-    def steady_until(self, case: Case) -> float:
-        """Return unix seconds until which ``miss`` surely returns the same. Raises nothing."""
+    def stable_until(self, query: PolicyQuery) -> float:
+        """Return unix seconds until which ``unmet`` surely returns the same. Raises nothing."""
 
 
 class Timeless(Requirement):
@@ -55,8 +55,8 @@ class Timeless(Requirement):
 
     __slots__ = ()
 
-    def steady_until(self, _: Case) -> float:
-        """For ever."""
+    def stable_until(self, _: PolicyQuery) -> float:
+        """Return infinity."""
         return inf
 
 
@@ -67,12 +67,12 @@ class Scopes(Timeless):
     scopes: frozenset[str]
     reads: ClassVar[Reads] = NOTHING
 
-    def miss(self, case: Case) -> Miss | None:
-        """The scopes that are not there."""
-        lacking = self.scopes - case.delegation.scopes
+    def unmet(self, query: PolicyQuery) -> UnmetRequirement | None:
+        """Return the scopes that the token lacks."""
+        lacking = self.scopes - query.delegation.scopes
         if not lacking:
             return None
-        return Miss(
+        return UnmetRequirement(
             f"the scope {' '.join(sorted(lacking))} is missing",
             Reason.SCOPE,
             (("scope", " ".join(sorted(self.scopes))),),
@@ -87,12 +87,12 @@ class Calls(Timeless):
     is_deny: bool
     reads: ClassVar[Reads] = NOTHING
 
-    def miss(self, case: Case) -> Miss | None:
-        """What it names instead."""
-        call = case.operation.call
+    def unmet(self, query: PolicyQuery) -> UnmetRequirement | None:
+        """Return what the call is instead."""
+        call = query.operation.call
         if call is None:
-            return None if self.is_deny else Miss("no message was read")
-        return self.calls.miss(call)
+            return None if self.is_deny else UnmetRequirement("no message was read")
+        return self.calls.unmet(call)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,15 +111,17 @@ class Header(Timeless):
         """The header."""
         return Reads(headers=frozenset({self.name}))
 
-    def miss(self, case: Case) -> Miss | None:
-        """Which header does not fit. Its value is the client's, and is not repeated."""
-        value = case.header(self.name)
+    def unmet(self, query: PolicyQuery) -> UnmetRequirement | None:
+        """Return which header does not fit. Its value is the client's, and is not repeated."""
+        value = query.header(self.name)
         if value is None:
-            return Miss(f"the header {self.name} is missing")
+            return UnmetRequirement(f"the header {self.name} is missing")
         parts = {value, *(map(str.strip, value.split(",")) if self.is_deny else ())}
         if ANY in self.values or not parts.isdisjoint(self.values):
             return None
-        return Miss(f"the header {self.name} is not one of {', '.join(sorted(self.values))}")
+        return UnmetRequirement(
+            f"the header {self.name} is not one of {', '.join(sorted(self.values))}"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,14 +131,14 @@ class During(Requirement):
     windows: tuple[Window, ...]
     reads: ClassVar[Reads] = NOTHING
 
-    def miss(self, case: Case) -> Miss | None:
-        """That none is."""
-        is_open = any(window.is_open(case.now) for window in self.windows)
-        return None if is_open else Miss("the time is outside the rule's times")
+    def unmet(self, query: PolicyQuery) -> UnmetRequirement | None:
+        """Return a miss when no window is open."""
+        is_open = any(window.is_open(query.now) for window in self.windows)
+        return None if is_open else UnmetRequirement("the time is outside the rule's times")
 
-    def steady_until(self, case: Case) -> float:
-        """The next minute at the most."""
-        return min(window.steady_until(case.now) for window in self.windows)
+    def stable_until(self, query: PolicyQuery) -> float:
+        """Return the next minute at the most."""
+        return min(window.stable_until(query.now) for window in self.windows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,12 +148,12 @@ class MaxActors(Timeless):
     count: int
     reads: ClassVar[Reads] = NOTHING
 
-    def miss(self, case: Case) -> Miss | None:
-        """That it has more."""
-        actors = len(case.delegation.actors)
+    def unmet(self, query: PolicyQuery) -> UnmetRequirement | None:
+        """Return a miss when the chain is longer."""
+        actors = len(query.delegation.actors)
         if actors <= self.count:
             return None
-        return Miss(f"the chain has {actors} actors, more than {self.count}")
+        return UnmetRequirement(f"the chain has {actors} actors, more than {self.count}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,19 +163,19 @@ class MaxTokenAge(Requirement):
     seconds: float
     reads: ClassVar[Reads] = NOTHING
 
-    def miss(self, case: Case) -> Miss | None:
-        """That it is older."""
-        if case.now < self._ends(case):
+    def unmet(self, query: PolicyQuery) -> UnmetRequirement | None:
+        """Return a miss when the token is older."""
+        if query.now < self._ends(query):
             return None
-        return Miss(f"the token was issued more than {self.seconds:g} s ago")
+        return UnmetRequirement(f"the token was issued more than {self.seconds:g} s ago")
 
-    def steady_until(self, case: Case) -> float:
-        """The moment at which it becomes too old."""
-        ends = self._ends(case)
-        return ends if ends > case.now else inf
+    def stable_until(self, query: PolicyQuery) -> float:
+        """Return the moment at which it becomes too old."""
+        ends = self._ends(query)
+        return ends if ends > query.now else inf
 
-    def _ends(self, case: Case) -> float:
-        return case.delegation.issued_at + self.seconds
+    def _ends(self, query: PolicyQuery) -> float:
+        return query.delegation.issued_at + self.seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,18 +189,20 @@ class Authenticated(Requirement):
         """The claims of step-up."""
         return self.step_up.reads
 
-    def miss(self, case: Case) -> Miss | None:
-        """How the principal has to authenticate."""
-        if case.now < self.step_up.good_until(case.delegation.claims):
+    def unmet(self, query: PolicyQuery) -> UnmetRequirement | None:
+        """Return how the principal has to authenticate."""
+        if query.now < self.step_up.good_until(query.delegation.claims):
             return None
         parameters = self.step_up.parameters
         asked = ", ".join(f"{name} {value}" for name, value in parameters)
-        return Miss(f"the principal must authenticate again: {asked}", Reason.STEP_UP, parameters)
+        return UnmetRequirement(
+            f"the principal must authenticate again: {asked}", Reason.STEP_UP, parameters
+        )
 
-    def steady_until(self, case: Case) -> float:
-        """The moment at which the authentication becomes too old."""
-        until = self.step_up.good_until(case.delegation.claims)
-        return until if until > case.now else inf
+    def stable_until(self, query: PolicyQuery) -> float:
+        """Return the moment at which the authentication becomes too old."""
+        until = self.step_up.good_until(query.delegation.claims)
+        return until if until > query.now else inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,12 +213,12 @@ class Via(Timeless):
     is_deny: bool
     reads: ClassVar[Reads] = NOTHING
 
-    def miss(self, case: Case) -> Miss | None:
-        """That one is not, or none is."""
-        found = [self._is_one(actor.subject) for actor in case.delegation.actors[1:]]
+    def unmet(self, query: PolicyQuery) -> UnmetRequirement | None:
+        """Return a miss when one is not; for a deny, when none is."""
+        found = [self._is_one(actor.subject) for actor in query.delegation.actors[1:]]
         if self.is_deny:
-            return None if any(found) else Miss("no earlier actor is listed in via")
-        return None if all(found) else Miss("an earlier actor is not listed in via")
+            return None if any(found) else UnmetRequirement("no earlier actor is listed in via")
+        return None if all(found) else UnmetRequirement("an earlier actor is not listed in via")
 
     def _is_one(self, subject: str) -> bool:
         try:
@@ -240,17 +244,17 @@ class When(Timeless):
         claims = self.claims if self.condition.mentions(CLAIMS) else ()
         return Reads(headers=frozenset(headers), claims=frozenset(claims))
 
-    def miss(self, case: Case) -> Miss | None:
-        """That it does not hold, or why it could not be evaluated."""
+    def unmet(self, query: PolicyQuery) -> UnmetRequirement | None:
+        """Return that it does not hold, or why it could not be evaluated."""
         try:
-            holds = self.condition.holds(case.facts(self.headers, self.claims))
+            holds = self.condition.holds(query.facts(self.headers, self.claims))
         except ConditionFailedError as error:
-            return None if self.is_deny else Miss(f"the condition failed: {error}")
-        return None if holds else Miss("the condition does not hold")
+            return None if self.is_deny else UnmetRequirement(f"the condition failed: {error}")
+        return None if holds else UnmetRequirement("the condition does not hold")
 
 
 def requirements_of(rule: RuleSettings, conditions: ConditionSettings) -> Iterator[Requirement]:
-    """What a rule asks, the cheapest first."""
+    """Yield what a rule asks, the cheapest first."""
     is_deny = rule.effect is Effect.DENY
     if rule.calls is not None:
         reads = rule.when is not None and rule.when.mentions(ARGUMENTS)

@@ -17,7 +17,7 @@ from authz.core.policy.added_headers import NONE_ADDED, AddedHeaders
 from authz.core.policy.call_matchers import CallMatcher
 from authz.core.policy.call_settings import KEYS
 from authz.core.policy.pattern_tree import Tree
-from authz.core.policy.query import Case, Miss
+from authz.core.policy.query import PolicyQuery, UnmetRequirement
 from authz.core.policy.requirements import Calls, Requirement, Timeless, When, requirements_of
 from authz.core.policy.settings import ConditionSettings, Grants, RuleSettings
 from authz.core.reads import Reads
@@ -104,19 +104,19 @@ class Rule:
         As for a set's ``find``, which knows the rest of the operation.
         """
         calls = self.calls
-        return calls is None or (call is not None and calls.miss(call) is None)
+        return calls is None or (call is not None and calls.unmet(call) is None)
 
-    def misses(self, case: Case) -> tuple[Miss, ...]:
-        """What does not fit of its requirements."""
-        found = [requirement.miss(case) for requirement in self.requirements]
-        return tuple([miss for miss in found if miss is not None])
+    def unmet(self, query: PolicyQuery) -> tuple[UnmetRequirement, ...]:
+        """Return which of its requirements are unmet, and why."""
+        found = [requirement.unmet(query) for requirement in self.requirements]
+        return tuple([missing for missing in found if missing is not None])
 
-    def steady_until(self, case: Case) -> float:
-        """Unix seconds until which ``misses`` surely stays what it is."""
-        return min([one.steady_until(case) for one in self.timed], default=inf)
+    def stable_until(self, query: PolicyQuery) -> float:
+        """Return unix seconds until which ``unmet`` surely stays what it is."""
+        return min([one.stable_until(query) for one in self.timed], default=inf)
 
-    def target_misses(self, operation: Operation) -> tuple[Miss, ...]:
-        """What does not fit of protocol, host, method and path, by which a set finds rules.
+    def unmet_by_target(self, operation: Operation) -> tuple[UnmetRequirement, ...]:
+        """Return what does not fit of protocol, host, method and path, by which a set finds rules.
 
         For reports. UNRESTRICTED is in no set, and fits messages too.
         """
@@ -124,15 +124,21 @@ class Rule:
         found = []
         if operation.protocol != self.protocol and not self.is_of_all and self is not UNRESTRICTED:
             asked, own = (KEYS.get(one, one) for one in (operation.protocol, self.protocol))
-            found.append(Miss(f"it is for calls of {own}" if own else f"it has no key {asked}"))
+            found.append(
+                UnmetRequirement(f"it is for calls of {own}" if own else f"it has no key {asked}")
+            )
         if operation.host not in rule.hosts and ANY not in rule.hosts:
-            found.append(Miss(f"the host {operation.host} is not one of {', '.join(rule.hosts)}"))
+            found.append(
+                UnmetRequirement(f"the host {operation.host} is not one of {', '.join(rule.hosts)}")
+            )
         if operation.method not in rule.methods and ANY not in rule.methods:
             found.append(
-                Miss(f"the method {operation.method} is not one of {', '.join(rule.methods)}")
+                UnmetRequirement(
+                    f"the method {operation.method} is not one of {', '.join(rule.methods)}"
+                )
             )
         if not any(path_pattern(text).matches(operation.path) for text in rule.paths):
-            found.append(Miss(f"the path {path} is not one of {', '.join(rule.paths)}"))
+            found.append(UnmetRequirement(f"the path {path} is not one of {', '.join(rule.paths)}"))
         return tuple(found)
 
 
@@ -179,7 +185,7 @@ class RuleSet:
                     tree.add(pattern, rule)
 
     def find(self, operation: Operation) -> list[Rule]:
-        """The rules about an operation, most exact host and method first."""
+        """Return the rules about an operation, most exact host and method first."""
         found: list[Rule] = []
         hosts = self._trees[operation.protocol]
         for host in (operation.host, ANY):
@@ -211,7 +217,7 @@ class RuleSets:
 
 
 def compiled(grants: Grants, conditions: ConditionSettings) -> dict[str, tuple[Rule, ...]]:
-    """Every rule of every grant."""
+    """Compile every rule of every grant."""
     return {
         name: tuple(
             Rule.of(f"{name}/{rule.name or number}", rule, conditions)
@@ -222,42 +228,44 @@ def compiled(grants: Grants, conditions: ConditionSettings) -> dict[str, tuple[R
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class SideResult:
     """One side's answer: the rule that allows, or the one that came nearest and what it misses.
 
     ``rule`` is None when no rule of the side is about the operation.
     """
 
     rule: Rule | None
-    misses: tuple[Miss, ...] = ()
+    unmet: tuple[UnmetRequirement, ...] = ()
 
     @property
     def is_allowed(self) -> bool:
         """Whether the rule allows."""
-        return self.rule is not None and not self.misses
+        return self.rule is not None and not self.unmet
 
 
-def judge(rules: Iterable[Rule], case: Case) -> Judged:
-    """The first allow that fits; else the nearest one."""
-    best: tuple[tuple[bool, int, int], Judged] | None = None
+def evaluate_side(rules: Iterable[Rule], query: PolicyQuery) -> SideResult:
+    """Return the first allow that fits; else the nearest."""
+    best: tuple[tuple[bool, int, int], SideResult] | None = None
     for rule in rules:
         if rule.is_deny:
             continue
-        misses = rule.misses(case)
-        if not misses:
-            return Judged(rule)
-        far = distance(rule, misses, case)
+        unmet = rule.unmet(query)
+        if not unmet:
+            return SideResult(rule)
+        far = distance(rule, unmet, query)
         if best is None or far < best[0]:
-            best = far, Judged(rule, misses)
-    return best[1] if best else Judged(None)
+            best = far, SideResult(rule, unmet)
+    return best[1] if best else SideResult(None)
 
 
-def distance(rule: Rule, misses: tuple[Miss, ...], case: Case) -> tuple[bool, int, int]:
-    """How far a rule is from fitting: about another call, what no token mends, all it misses."""
-    hard = sum(miss.reason is Reason.POLICY_DENIED for miss in misses)
-    return not rule.is_about(case.operation.call), hard, len(misses)
+def distance(
+    rule: Rule, unmet: tuple[UnmetRequirement, ...], query: PolicyQuery
+) -> tuple[bool, int, int]:
+    """Tell how far a rule is from fitting: another call, what no token mends, all that is unmet."""
+    hard = sum(missing.reason is Reason.POLICY_DENIED for missing in unmet)
+    return not rule.is_about(query.operation.call), hard, len(unmet)
 
 
-def denies(rules: Iterable[Rule], case: Case) -> Iterator[Rule]:
-    """The denies that fit."""
-    return (rule for rule in rules if rule.is_deny and not rule.misses(case))
+def denies(rules: Iterable[Rule], query: PolicyQuery) -> Iterator[Rule]:
+    """Return the denies that fit."""
+    return (rule for rule in rules if rule.is_deny and not rule.unmet(query))

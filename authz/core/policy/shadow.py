@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from authz.core.decision import Delegation, Effect, Grant, Mode, Shadow, ShadowBy, Verdict
-from authz.core.policy.query import Case
+from authz.core.policy.query import PolicyQuery
 from authz.core.policy.verdict import shadows_of
 from authz.core.reason import Denied
 
@@ -16,7 +16,7 @@ from authz.core.reason import Denied
 class PolicyStep(Protocol):
     """Whoever can say whether they may."""
 
-    def judge(self, case: Case) -> Verdict:
+    def evaluate(self, query: PolicyQuery) -> Verdict:
         """The verdict. Raises Denied for who may nothing at all."""
 
     def flags(self, delegation: Delegation) -> tuple[str, ...]:
@@ -35,16 +35,16 @@ class WithCandidate:
         """Return the policy's own flags."""
         return self._policy.flags(delegation)
 
-    def judge(self, case: Case) -> Verdict:
-        """The policy's verdict, with a note where the candidate's is another."""
-        verdict = self._policy.judge(case)
+    def evaluate(self, query: PolicyQuery) -> Verdict:
+        """Return the policy's verdict, with a note where the candidate's is another."""
+        verdict = self._policy.evaluate(query)
         try:
-            other = self._candidate.judge(case.again())
+            other = self._candidate.evaluate(query.again())
         except Denied as denied:
             other = Verdict(denied)
         notes = shadows_of(ShadowBy.CANDIDATE, verdict.outcome, other.outcome)
-        steady_until = min(verdict.steady_until, other.steady_until)
-        return Verdict(verdict.outcome, verdict.shadows + notes, steady_until)
+        stable_until = min(verdict.stable_until, other.stable_until)
+        return Verdict(verdict.outcome, verdict.shadows + notes, stable_until)
 
 
 class NotEnforced:
@@ -62,12 +62,12 @@ class NotEnforced:
         """Return the policy's flags."""
         return self._policy.flags(delegation)
 
-    def judge(self, case: Case) -> Verdict:
-        """An allow, with a note where the policy refuses."""
-        verdict = self._policy.judge(case)
+    def evaluate(self, query: PolicyQuery) -> Verdict:
+        """Return an allow, with a note where the policy refuses."""
+        verdict = self._policy.evaluate(query)
         if isinstance(verdict.outcome, Grant):
             return verdict
-        if case.delegation.mode is Mode.BOOTSTRAP:
+        if query.delegation.mode is Mode.BOOTSTRAP:
             return verdict
         note = Shadow(
             ShadowBy.POLICY, Effect.DENY, verdict.outcome.reason.code, verdict.outcome.rule

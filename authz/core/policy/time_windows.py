@@ -128,7 +128,7 @@ class Window:
             return day in self.days
         return minute < self.end and (day - 1) % len(_DAYS) in self.days
 
-    def steady_until(self, now: float) -> float:
+    def stable_until(self, now: float) -> float:
         """Unix seconds until which ``is_open`` surely stays what it is: a minute at most."""
         minute = (now // _STEP_SECONDS + 1) * _STEP_SECONDS
         return min(end for end in (self.from_seconds, self.until_seconds, minute) if end > now)

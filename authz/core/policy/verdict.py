@@ -7,28 +7,30 @@ token would mend is said to the client in the challenge, the rest to operators.
 from math import inf
 
 from authz.core.decision import Delegation, Effect, Grant, Shadow, ShadowBy, Verdict
-from authz.core.policy.query import Case, Miss
-from authz.core.policy.rules import UNRESTRICTED, Judged, Rule, denies, judge
+from authz.core.policy.query import PolicyQuery, UnmetRequirement
+from authz.core.policy.rules import UNRESTRICTED, Rule, SideResult, denies, evaluate_side
 from authz.core.reason import Denied, Reason
 
 Outcome = Grant | Denied
 
 
-def verdict_of(of_agent: list[Rule], of_principal: list[Rule] | None, case: Case) -> Verdict:
+def verdict_of(
+    of_agent: list[Rule], of_principal: list[Rule] | None, query: PolicyQuery
+) -> Verdict:
     """Judge by the rules of both sides; ``None`` where there is no principal yet.
 
     Rules in shadow do not count: where they would have changed the outcome, it is noted.
     """
     considered = of_agent + of_principal if of_principal else of_agent
     if all(rule.is_plain for rule in considered):  # as most are
-        return Verdict(_allowed(of_agent, of_principal, case))
-    steady_until = min([rule.steady_until(case) for rule in considered if rule.timed], default=inf)
+        return Verdict(_allowed(of_agent, of_principal, query))
+    stable_until = min([rule.stable_until(query) for rule in considered if rule.timed], default=inf)
     if not any(rule.is_shadow for rule in considered):
-        return Verdict(_outcome(of_agent, of_principal, case), (), steady_until)
+        return Verdict(_outcome(of_agent, of_principal, query), (), stable_until)
     live_of_principal = None if of_principal is None else _live(of_principal)
-    outcome = _outcome(_live(of_agent), live_of_principal, case)
-    shadows = shadows_of(ShadowBy.RULE, outcome, _outcome(of_agent, of_principal, case))
-    return Verdict(outcome, shadows, steady_until)
+    outcome = _outcome(_live(of_agent), live_of_principal, query)
+    shadows = shadows_of(ShadowBy.RULE, outcome, _outcome(of_agent, of_principal, query))
+    return Verdict(outcome, shadows, stable_until)
 
 
 def _live(rules: list[Rule]) -> list[Rule]:
@@ -36,7 +38,7 @@ def _live(rules: list[Rule]) -> list[Rule]:
 
 
 def shadows_of(by: ShadowBy, outcome: Outcome, other: Outcome) -> tuple[Shadow, ...]:
-    """The note on what another policy said; none where it says the same."""
+    """Return the note on what another policy said; none where it says the same."""
     if isinstance(outcome, Grant) == isinstance(other, Grant):
         return ()
     if isinstance(other, Grant):
@@ -44,24 +46,24 @@ def shadows_of(by: ShadowBy, outcome: Outcome, other: Outcome) -> tuple[Shadow, 
     return (Shadow(by, Effect.DENY, other.reason.code, other.rule),)
 
 
-def _outcome(of_agent: list[Rule], of_principal: list[Rule] | None, case: Case) -> Outcome:
-    """What these rules say: a grant, or a refusal."""
-    for rule in denies([*of_agent, *(of_principal or ())], case):
+def _outcome(of_agent: list[Rule], of_principal: list[Rule] | None, query: PolicyQuery) -> Outcome:
+    """Return what these rules say: a grant, or a refusal."""
+    for rule in denies([*of_agent, *(of_principal or ())], query):
         return Denied(Reason.POLICY_DENIED, f"{rule.name} denies it", rule=rule.name)
-    return _allowed(of_agent, of_principal, case)
+    return _allowed(of_agent, of_principal, query)
 
 
-def _allowed(of_agent: list[Rule], of_principal: list[Rule] | None, case: Case) -> Outcome:
-    """What the allows say."""
-    agent = judge(of_agent, case)
+def _allowed(of_agent: list[Rule], of_principal: list[Rule] | None, query: PolicyQuery) -> Outcome:
+    """Return what the allows say."""
+    agent = evaluate_side(of_agent, query)
     if of_principal is None:
         return _for_nobody(agent)
-    principal = judge(of_principal, case)
+    principal = evaluate_side(of_principal, query)
     if agent.rule is None or principal.rule is None:
         return _nothing(agent, principal)
     if not agent.is_allowed or not principal.is_allowed:
         return _missed(agent, principal)
-    return _grant(agent.rule, principal.rule, case.delegation)
+    return _grant(agent.rule, principal.rule, query.delegation)
 
 
 def _grant(of_agent: Rule, of_principal: Rule, delegation: Delegation) -> Outcome:
@@ -74,7 +76,7 @@ def _grant(of_agent: Rule, of_principal: Rule, delegation: Delegation) -> Outcom
     return Grant(of_agent.name, of_principal.name, headers)
 
 
-def _nothing(agent: Judged, principal: Judged) -> Denied:
+def _nothing(agent: SideResult, principal: SideResult) -> Denied:
     who = "agent" if agent.rule is None else "principal"
     nearest = agent.rule or principal.rule
     return Denied(
@@ -84,27 +86,27 @@ def _nothing(agent: Judged, principal: Judged) -> Denied:
     )
 
 
-def _for_nobody(agent: Judged) -> Denied | Grant:
-    """A route's bootstrap may use what asks for no token: a rule without scopes."""
+def _for_nobody(agent: SideResult) -> Denied | Grant:
+    """Return the grant of a route's bootstrap: what asks for no token, a rule without scopes."""
     if agent.rule is None or agent.rule is UNRESTRICTED:
         return Denied(Reason.POLICY_DENIED, "no rule of the agent allows the operation")
     if agent.is_allowed:
         return Grant(agent.rule.name, "")
-    if any(miss.reason is not Reason.POLICY_DENIED for miss in agent.misses):
+    if any(missing.reason is not Reason.POLICY_DENIED for missing in agent.unmet):
         return Denied(
             Reason.TOKEN_MISSING, "every rule of the agent requires scopes", rule=agent.rule.name
         )
-    return _denied(agent, agent.misses)
+    return _denied(agent, agent.unmet)
 
 
-def _missed(agent: Judged, principal: Judged) -> Denied:
-    """The refusal for the rules that came nearest: what another token would mend is said so."""
-    misses = [*agent.misses, *principal.misses]
+def _missed(agent: SideResult, principal: SideResult) -> Denied:
+    """Return the refusal for the nearest rules; it says what another token would mend."""
+    unmet = [*agent.unmet, *principal.unmet]
     for reason in (Reason.POLICY_DENIED, Reason.SCOPE, Reason.STEP_UP):
-        of_reason = tuple(miss for miss in misses if miss.reason is reason)
+        of_reason = tuple(missing for missing in unmet if missing.reason is reason)
         if of_reason:
             break
-    side = agent if set(of_reason) & set(agent.misses) else principal
+    side = agent if set(of_reason) & set(agent.unmet) else principal
     if reason is not Reason.SCOPE:
         return _denied(side, of_reason)
     # RFC 6750 section 3.1: the challenge names every scope that this request needs, on both sides.
@@ -113,12 +115,14 @@ def _missed(agent: Judged, principal: Judged) -> Denied:
 
 
 def _denied(
-    side: Judged, misses: tuple[Miss, ...], parameters: tuple[tuple[str, str], ...] = ()
+    side: SideResult,
+    unmet: tuple[UnmetRequirement, ...],
+    parameters: tuple[tuple[str, str], ...] = (),
 ) -> Denied:
     name = side.rule.name if side.rule else ""
-    detail = f"{name}: {'; '.join(dict.fromkeys(miss.text for miss in misses))}"
-    parameters = parameters or misses[0].parameters
-    return Denied(misses[0].reason, detail, parameters=parameters, rule=name)
+    detail = f"{name}: {'; '.join(dict.fromkeys(missing.text for missing in unmet))}"
+    parameters = parameters or unmet[0].parameters
+    return Denied(unmet[0].reason, detail, parameters=parameters, rule=name)
 
 
 def _headers(

@@ -16,7 +16,7 @@ from authz.config import Config, load
 from authz.config.printable import one_line
 from authz.core.decision import Agent, Allow, Decision, Delegation, Effect, Mode, Verdict
 from authz.core.identity import ProfileSettings
-from authz.core.policy import Case, Policy
+from authz.core.policy import Policy, PolicyQuery
 from authz.core.policy.call_matchers import said
 from authz.core.reason import Denied, Reason
 from authz.core.request import Operation, Request
@@ -118,16 +118,16 @@ class _Watched:
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
-        self.cases: list[Case] = []
+        self.cases: list[PolicyQuery] = []
 
     def flags(self, delegation: Delegation) -> tuple[str, ...]:
         """The policy's flags."""
         return self._policy.flags(delegation)
 
-    def judge(self, case: Case) -> Verdict:
+    def evaluate(self, case: PolicyQuery) -> Verdict:
         """The policy's verdict."""
         self.cases.append(case)
-        return self._policy.judge(case)
+        return self._policy.evaluate(case)
 
 
 def asked_of_message(

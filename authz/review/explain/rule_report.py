@@ -1,6 +1,6 @@
 """What policy considered: who holds rules, which of these fit, and what the others miss.
 
-This tells, and decides nothing: ``Policy.judge`` does, with the same entries, rules and misses.
+This tells, and decides nothing: ``Policy.evaluate`` does, with the same entries, rules and misses.
 """
 
 from collections.abc import Iterable
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from authz.core.decision import Mode
-from authz.core.policy import Case, Miss, Policy
+from authz.core.policy import Policy, PolicyQuery, UnmetRequirement
 from authz.core.policy.agents import AgentEntry
 from authz.core.policy.principal_entry import PrincipalEntry
 from authz.core.policy.rules import UNRESTRICTED, Rule, distance
@@ -23,8 +23,8 @@ class Judged:
     """A rule, and all that it misses: first host, method and path, its target."""
 
     rule: Rule
-    misses: tuple[Miss, ...]
-    of_target: tuple[Miss, ...]
+    misses: tuple[UnmetRequirement, ...]
+    of_target: tuple[UnmetRequirement, ...]
 
     @property
     def fits(self) -> bool:
@@ -33,7 +33,7 @@ class Judged:
 
     def line(self) -> str:
         """For a person: of a rule about something else, what it is about is enough."""
-        text = "; ".join(miss.text for miss in self.of_target or self.misses)
+        text = "; ".join(missing.text for missing in self.of_target or self.misses)
         mark = "    -" if self.misses else " deny" if self.rule.is_deny else "   ok"
         kind = " (deny)" if self.rule.is_deny else ""
         shadow = " (shadow)" if self.rule.is_shadow else ""
@@ -73,7 +73,7 @@ class Side:
         allows = [one for one in self.rules if not one.rule.is_deny and not one.rule.is_shadow]
         if self.allowing or not allows:
             return ""
-        return f"{allows[0].rule.name}: {'; '.join(miss.text for miss in allows[0].misses)}"
+        return f"{allows[0].rule.name}: {'; '.join(missing.text for missing in allows[0].misses)}"
 
     def lines(self, shown: int | None) -> list[str]:
         """For a person; ``shown`` rules at most, None for all."""
@@ -114,7 +114,7 @@ class Considered:
         return [*lines, *(f"nearest miss: {near}" for near in nearest if near)]
 
 
-def considered(policy: Policy, case: Case) -> Considered:
+def considered(policy: Policy, case: PolicyQuery) -> Considered:
     """What a policy looks at for a case, and what of it fits."""
     agent = _agent_side(policy, case)
     if case.delegation.mode is Mode.BOOTSTRAP:
@@ -122,7 +122,7 @@ def considered(policy: Policy, case: Case) -> Considered:
     return Considered(agent, _principal_side(policy, case))
 
 
-def _agent_side(policy: Policy, case: Case) -> Side:
+def _agent_side(policy: Policy, case: PolicyQuery) -> Side:
     found = policy.agents.of(case.agent.spiffe_id)
     entries = [f"{entry.settings.id}{_holds(entry)}" for entry in found]
     if not found:
@@ -132,7 +132,7 @@ def _agent_side(policy: Policy, case: Case) -> Side:
     return _side("agent", found, entries, case)
 
 
-def _alike(entry: AgentEntry, case: Case) -> int:
+def _alike(entry: AgentEntry, case: PolicyQuery) -> int:
     """How many segments an entry's ID and the agent's have in common, the trust domain counted."""
     pattern, spiffe_id = SpiffePattern.parse(entry.settings.id), case.agent.spiffe_id
     if pattern.trust_domain != spiffe_id.trust_domain:
@@ -141,7 +141,7 @@ def _alike(entry: AgentEntry, case: Case) -> int:
     return 1 + sum(want in (None, got) for want, got in pairs)
 
 
-def _principal_side(policy: Policy, case: Case) -> Side:
+def _principal_side(policy: Policy, case: PolicyQuery) -> Side:
     found = policy.principals.through(case.agent, case.delegation)
     entries = [f"{entry.title}{_holds(entry)}{_only_takes(entry, case)}" for entry in found]
     if not found:
@@ -151,19 +151,19 @@ def _principal_side(policy: Policy, case: Case) -> Side:
     return _side("principal", found, entries, case)
 
 
-def _only_takes(entry: PrincipalEntry, case: Case) -> str:
-    why = entry.misses(case.delegation)
+def _only_takes(entry: PrincipalEntry, case: PolicyQuery) -> str:
+    why = entry.mismatch(case.delegation)
     return f"; only its denies and suspension apply: {why}" if why else ""
 
 
-def _why_not(entry: PrincipalEntry, case: Case) -> str:
-    return entry.misses(case.delegation) or "not through this agent"
+def _why_not(entry: PrincipalEntry, case: PolicyQuery) -> str:
+    return entry.mismatch(case.delegation) or "not through this agent"
 
 
-def _distance(entry: PrincipalEntry, case: Case) -> int:
+def _distance(entry: PrincipalEntry, case: PolicyQuery) -> int:
     if entry.settings.match.issuer != case.delegation.issuer:
         return 2
-    return 1 if entry.misses(case.delegation) else 0
+    return 1 if entry.mismatch(case.delegation) else 0
 
 
 def _holds(entry: AgentEntry | PrincipalEntry) -> str:
@@ -178,7 +178,7 @@ def _side(
     who: str,
     found: Iterable[AgentEntry | PrincipalEntry],
     entries: list[str],
-    case: Case,
+    case: PolicyQuery,
 ) -> Side:
     held = list(found)
     rules = dict.fromkeys(rule for entry in held for rule in entry.rules.rules)
@@ -190,12 +190,12 @@ def _side(
     return Side(who, tuple(entries), bool(held), is_suspended, tuple(judged))
 
 
-def _judged(rule: Rule, case: Case) -> Judged:
-    of_target, misses = rule.target_misses(case.operation), rule.misses(case)
+def _judged(rule: Rule, case: PolicyQuery) -> Judged:
+    of_target, misses = rule.unmet_by_target(case.operation), rule.unmet(case)
     return Judged(rule, (*of_target, *misses), of_target)
 
 
-def _rank(judged: Judged, case: Case) -> tuple[bool, bool, int, int, str]:
+def _rank(judged: Judged, case: PolicyQuery) -> tuple[bool, bool, int, int, str]:
     """Denies first; then as policy has it: about the operation, mended by a token, few misses."""
     rule = judged.rule
     is_of_another, hard, count = distance(rule, judged.misses, case)

@@ -10,19 +10,19 @@ from pydantic import AnyUrl, ValidationError
 from authz.core.decision import Effect, Grant, Shadow, ShadowBy
 from authz.core.policy import (
     AgentSettings,
-    Case,
     NotEnforced,
     Policy,
+    PolicyQuery,
     PrincipalMatch,
     PrincipalSettings,
     RuleSettings,
     WithCandidate,
-    judge_all,
+    evaluate_all,
 )
 from authz.core.policy.name_patterns import Glob, Uris
 from authz.core.reason import Reason
 from authz.core.request import MESSAGE_KINDS, Call, CallKind, MessageProtocol, Operation
-from support.call_rules import cases, code, policy, refusal, rule
+from support.call_rules import code, policy, queries, refusal, rule
 from support.path_rules import AGENT, ISSUER
 
 
@@ -208,7 +208,7 @@ def test_both_sides_name_the_tool() -> None:
 
     assert code(subject, tool("search")) == "allow"
     assert code(subject, tool("get_x")) == "policy_denied"
-    denied = refusal(subject, cases(tool("pay")))
+    denied = refusal(subject, queries(tool("pay")))
     assert denied is not None
     assert denied.detail == "a/0: the tool pay is not one of search, get_*"
 
@@ -223,7 +223,7 @@ def test_scopes_of_a_tool() -> None:
 
     assert code(subject, tool("get")) == "allow"
     for scopes in ("", "pay b", "all"):
-        denied = refusal(subject, cases(tool("pay"), scopes=scopes))
+        denied = refusal(subject, queries(tool("pay"), scopes=scopes))
         assert denied is not None
         assert (denied.reason, denied.parameters) == (Reason.SCOPE, (("scope", "all b pay"),))
     assert code(subject, tool("other"), scopes="pay b all") == "policy_denied"
@@ -231,12 +231,12 @@ def test_scopes_of_a_tool() -> None:
 
 def test_a_message_that_was_not_read() -> None:
     """Without a call no rule allows, and a deny of its protocol denies."""
-    [case] = cases(tool("x"))
+    [query] = queries(tool("x"))
     operation = Operation("POST", "h", ("x",), protocol=MessageProtocol.MCP)
-    unread = Case(case.agent, case.delegation, operation, case.request, case.now)
+    unread = PolicyQuery(query.agent, query.delegation, operation, query.request, query.now)
     allow, deny = rule(mcp=ALL["mcp"]), rule(effect="deny", mcp={"tools": ("y",)})
 
-    assert refusal(policy(allow), [case]) is None
+    assert refusal(policy(allow), [query]) is None
     for rules, name in (((allow,), "a/0"), ((allow, deny), "a/1")):
         denied = refusal(policy(*rules), [unread])
         assert denied is not None
@@ -270,11 +270,11 @@ def test_batches() -> None:
         rule(name="put", mcp={"tools": ("put",)}),
         principal=(rule(name="all", mcp=ALL["mcp"]), rule(effect="deny", mcp={"tools": ("bad",)})),
     )
-    verdict = judge_all(subject, cases(tool("put"), Call("ping"), tool("get"), tool("put")))
+    verdict = evaluate_all(subject, queries(tool("put"), Call("ping"), tool("get"), tool("put")))
 
     assert verdict.outcome == Grant("a/put,a/get", "p/all")
     assert code(subject, tool("get"), tool("bad"), tool("x")) == "policy_denied"
-    denied = refusal(subject, cases(tool("get"), tool("bad"), tool("x")))
+    denied = refusal(subject, queries(tool("get"), tool("bad"), tool("x")))
     assert denied is not None
     assert denied.rule == "p/1"
 
@@ -296,16 +296,16 @@ def test_shadows_of_a_batch() -> None:
     some = policy(rule(name="get", mcp={"tools": ("get",)}))
     get, put = tool("get"), tool("put")
 
-    assert judge_all(WithCandidate(allow, some), cases(get, put)).shadows == (
+    assert evaluate_all(WithCandidate(allow, some), queries(get, put)).shadows == (
         Shadow(ShadowBy.CANDIDATE, Effect.DENY, "policy_denied", "a/get"),
     )
-    assert judge_all(WithCandidate(some, allow), cases(get, put)).shadows == (
+    assert evaluate_all(WithCandidate(some, allow), queries(get, put)).shadows == (
         Shadow(ShadowBy.CANDIDATE, Effect.ALLOW, "", "a/all"),
     )
-    assert judge_all(WithCandidate(some, allow), cases(get, get)).shadows == ()
+    assert evaluate_all(WithCandidate(some, allow), queries(get, get)).shadows == ()
     other = policy(rule(name="put", mcp={"tools": ("put",)}))
-    assert judge_all(WithCandidate(some, other), cases(get, put)).shadows == ()
-    noted = judge_all(NotEnforced(some), cases(get, put, put))
+    assert evaluate_all(WithCandidate(some, other), queries(get, put)).shadows == ()
+    noted = evaluate_all(NotEnforced(some), queries(get, put, put))
     assert noted.outcome == Grant("a/get", "unrestricted")
     assert noted.shadows == (Shadow(ShadowBy.POLICY, Effect.DENY, "policy_denied", "a/get"),)
 
@@ -316,7 +316,7 @@ def test_a_batch_is_steady_as_long_as_its_calls() -> None:
         rule(mcp={"tools": ("get",)}, max_token_age=5.0), rule(mcp={"tools": ("put",)})
     )
 
-    assert judge_all(subject, cases(tool("put"), tool("get"))).steady_until == 5.0
+    assert evaluate_all(subject, queries(tool("put"), tool("get"))).stable_until == 5.0
 
 
 def test_arguments_that_conditions_read() -> None:

@@ -15,7 +15,7 @@ from authz.core.reason import Denied
 from authz.core.request import Call, CallKind
 from authz.review.explain.rule_report import considered
 from authz.review.search import what_can, who_can
-from support.call_rules import cases, code, policy, rule
+from support.call_rules import code, policy, queries, rule
 
 LISTS: Final = {"tool": "tools", "resource": "resources", "prompt": "prompts", "task": "tasks"}
 LISTING: Final = {
@@ -173,12 +173,12 @@ def test_tiny_worlds_of_tools(
         event(f"{len(calls)} calls, {'allowed' if expected else 'denied'}")
         said = code(subject, *calls, scopes=" ".join(scopes))
         assert (said == "allow") == expected, calls
-        for case in cases(*calls, scopes=" ".join(scopes)):
-            is_allowed = not isinstance(subject.judge(case).outcome, Denied)
-            reaches = what_can(subject, case.agent, case.delegation).reaches
-            assert considered(subject, case).allows == is_allowed
-            assert any(one.matches(case.operation) for one in reaches) or not is_allowed
-            assert who_can(subject, case.operation) or not is_allowed
+        for query in queries(*calls, scopes=" ".join(scopes)):
+            is_allowed = not isinstance(subject.evaluate(query).outcome, Denied)
+            reaches = what_can(subject, query.agent, query.delegation).reaches
+            assert considered(subject, query).allows == is_allowed
+            assert any(one.matches(query.operation) for one in reaches) or not is_allowed
+            assert who_can(subject, query.operation) or not is_allowed
 
 
 @settings(max_examples=100, deadline=None)

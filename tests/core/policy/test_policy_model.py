@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from authz.core.decision import Actor, Agent, Delegation, Effect, Mode
 from authz.core.policy import (
     AgentSettings,
-    Case,
     Policy,
+    PolicyQuery,
     PrincipalMatch,
     PrincipalSettings,
     RuleSettings,
@@ -103,9 +103,9 @@ def window_fits(window: WindowSettings, now: float) -> bool:
     return window.days is None or DAYS[day.weekday()] in window.days
 
 
-def rule_fits(rule: RuleSettings, case: Case) -> bool:
+def rule_fits(rule: RuleSettings, query: PolicyQuery) -> bool:
     """Whether everything that the rule gives fits."""
-    delegation, operation, now = case.delegation, case.operation, case.now
+    delegation, operation, now = query.delegation, query.operation, query.now
     is_deny = rule.effect == "deny"
     earlier = [actor.subject for actor in delegation.actors[1:]]
     path = "/" + "/".join(operation.path)
@@ -126,7 +126,7 @@ def rule_fits(rule: RuleSettings, case: Case) -> bool:
         at: Any = delegation.claims.get("auth_time")
         fits.append(type(at) in (int, float) and now - at < rule.max_age)
     for name, wanted in rule.headers.items():
-        sent = case.request.header(name)
+        sent = query.request.header(name)
         parts = [] if sent is None else [sent]
         if sent is not None and is_deny:
             parts += [part.strip() for part in sent.split(",")]
@@ -150,13 +150,13 @@ def may_be(value: Any, wanted: tuple[Any, ...], marks: Mapping[str, Any], root: 
     return isinstance(value, str) and any(str(one) in re.split("[ ,]", value) for one in wanted)
 
 
-def is_principal(entry: PrincipalSettings, case: Case) -> str:
+def is_principal(entry: PrincipalSettings, query: PolicyQuery) -> str:
     """Whether the entry is about the principal, through this agent: "yes", "perhaps" or "no"."""
-    match, delegation = entry.match, case.delegation
+    match, delegation = entry.match, query.delegation
     claims = delegation.claims
     if match.issuer != delegation.issuer:
         return "no"
-    caller, subject = case.agent.spiffe_id.text, delegation.subject
+    caller, subject = query.agent.spiffe_id.text, delegation.subject
     for patterns, text in ((entry.agents, caller), (match.subjects, subject)):
         if patterns is not None and not any(id_fits(one, text) for one in patterns):
             return "no"
@@ -181,22 +181,22 @@ def model(
     agents: list[AgentSettings],
     principals: list[PrincipalSettings],
     grants: dict[str, tuple[RuleSettings, ...]],
-    case: Case,
+    query: PolicyQuery,
 ) -> bool:
     """Whether the settings allow it."""
-    of_agent = [one for one in agents if id_fits(one.id, case.agent.spiffe_id.text)]
-    meant = [(one, is_principal(one, case)) for one in principals]
+    of_agent = [one for one in agents if id_fits(one.id, query.agent.spiffe_id.text)]
+    meant = [(one, is_principal(one, query)) for one in principals]
     of_principal = [one for one, is_meant in meant if is_meant == "yes"]
     everybody = [*of_agent, *(one for one, is_meant in meant if is_meant != "no")]
     if any(one.suspended for one in everybody):
         return False
-    is_own = case.delegation.mode == "autonomous"
+    is_own = query.delegation.mode == "autonomous"
     listing = [one for one in of_principal if one.match.subjects is not None or not is_own]
 
     def fitting(side: list[Any]) -> list[RuleSettings]:
         names = {name for one in side for name in one.grants}
         rules = [rule for name in names for rule in grants[name]]
-        return [rule for rule in rules if not rule.shadow and rule_fits(rule, case)]
+        return [rule for rule in rules if not rule.shadow and rule_fits(rule, query)]
 
     if any(rule.effect == "deny" for rule in fitting(everybody)):
         return False
@@ -328,7 +328,7 @@ class Company:
         }
         return f"u{number}", {name: value for name, value in claims.items() if value is not None}
 
-    def case(self) -> Case:
+    def query(self) -> PolicyQuery:
         """A random question."""
         draw = self.draw
         now = NOON + draw.choice([0, draw.randint(-8, 8) * 3600, draw.random() * 604_800])
@@ -355,13 +355,13 @@ class Company:
         )
         request = Request(method, host, path, sent)
         operation = Operation(method, host, tuple(path[1:].split("/")))
-        return Case(Agent(SpiffeId.parse(caller)), delegation, operation, request, now)
+        return PolicyQuery(Agent(SpiffeId.parse(caller)), delegation, operation, request, now)
 
 
-def allows(policy: Policy, case: Case) -> bool:
+def allows(policy: Policy, query: PolicyQuery) -> bool:
     """Whether the policy allows it."""
     try:
-        policy.judge(case).granted()
+        policy.evaluate(query).granted()
     except Denied:
         return False
     return True
@@ -373,9 +373,9 @@ def test_a_company_is_judged_as_its_settings_say() -> None:
     policy = Policy(company.agents, company.principals, company.grants)
     seen: Counter[bool] = Counter()
     for _ in range(REQUESTS):
-        case = company.case()
-        expected = model(company.agents, company.principals, company.grants, case)
-        assert allows(policy, case) == expected, (case.agent, case.delegation, case.operation)
+        query = company.query()
+        expected = model(company.agents, company.principals, company.grants, query)
+        assert allows(policy, query) == expected, (query.agent, query.delegation, query.operation)
         seen[expected] += 1
 
     assert REQUESTS / 4 < seen[True] < REQUESTS / 2, seen
@@ -465,5 +465,5 @@ def test_tiny_worlds_are_judged_as_their_settings_say(
         path = draw(st.sampled_from(["/x", "/", "/x/", "/x/z"]))
         operation = Operation("GET", "h", tuple(path[1:].split("/")))
         agent = Agent(SpiffeId.parse(caller))
-        case = Case(agent, delegation, operation, Request("GET", "h", path), 0.5)
-        assert allows(policy, case) == model(agents, principals, grants, case)
+        query = PolicyQuery(agent, delegation, operation, Request("GET", "h", path), 0.5)
+        assert allows(policy, query) == model(agents, principals, grants, query)

@@ -1,4 +1,4 @@
-"""Each key of a rule: a case that fits, and the nearest one that does not."""
+"""Each key of a rule: a query that fits, and the nearest one that does not."""
 
 from datetime import UTC, datetime
 from math import inf
@@ -15,11 +15,11 @@ from authz.config import ConfigError, load_text
 from authz.core.decision import Grant, Mode, Verdict
 from authz.core.policy import (
     AgentSettings,
-    Case,
     ConditionSettings,
     EarlierActorSettings,
     NotEnforced,
     Policy,
+    PolicyQuery,
     PrincipalMatch,
     PrincipalSettings,
     WithCandidate,
@@ -37,7 +37,7 @@ EARLIER = "spiffe://td/earlier"
 SCOPES = '      scopes: ["balance:read"]\n'
 
 
-ALLOWS: list[tuple[dict[str, Any], Case, Case]] = [
+ALLOWS: list[tuple[dict[str, Any], PolicyQuery, PolicyQuery]] = [
     ({"headers": {"x-env": ("prod",)}}, question(env="prod"), question(env="Prod")),
     ({"headers": {"x-env": ("prod",)}}, question(env="prod"), question(env="prod,prod")),
     ({"headers": {"x-env": ("*",)}}, question(env=""), question()),
@@ -57,14 +57,14 @@ ALLOWS: list[tuple[dict[str, Any], Case, Case]] = [
 
 
 @pytest.mark.parametrize(("keys", "fits", "fails"), ALLOWS)
-def test_what_an_allow_asks(keys: dict[str, Any], fits: Case, fails: Case) -> None:
+def test_what_an_allow_asks(keys: dict[str, Any], fits: PolicyQuery, fails: PolicyQuery) -> None:
     """An allow counts only with all that it asks, on whichever side it is."""
     for subject in (policy(agent=(rule(**keys),)), policy(principal=(rule(**keys),))):
         assert decide(subject, fits) == "allow"
         assert decide(subject, fails) == "policy_denied"
 
 
-DENIES: list[tuple[dict[str, Any], Case, Case]] = [
+DENIES: list[tuple[dict[str, Any], PolicyQuery, PolicyQuery]] = [
     ({}, question(), question()),
     ({"headers": {"x-env": ("prod",)}}, question(env="prod"), question(env="dev")),
     ({"headers": {"x-env": ("prod",)}}, question(env="dev, prod"), question()),
@@ -76,7 +76,7 @@ DENIES: list[tuple[dict[str, Any], Case, Case]] = [
 
 
 @pytest.mark.parametrize(("keys", "fits", "fails"), DENIES)
-def test_a_deny_wins(keys: dict[str, Any], fits: Case, fails: Case) -> None:
+def test_a_deny_wins(keys: dict[str, Any], fits: PolicyQuery, fails: PolicyQuery) -> None:
     """A deny of either side wins over every allow, and only where it fits."""
     deny = rule(effect="deny", **keys)
     for subject in (policy(agent=(rule(), deny)), policy(principal=(deny, rule()))):
@@ -101,7 +101,7 @@ def test_step_up_is_told_with_what_it_asks() -> None:
     assert decide(subject, question(acr="hwk", auth_time=NOW - 59)) == "allow"
     for claims in TOO_WEAK:
         with pytest.raises(Denied) as caught:
-            subject.judge(question(**claims)).granted()
+            subject.evaluate(question(**claims)).granted()
         assert caught.value.reason is Reason.STEP_UP
         assert caught.value.parameters == (("acr_values", "mfa hwk"), ("max_age", "60"))
 
@@ -148,9 +148,9 @@ def test_windows(window: dict[str, Any], moment: str, is_open: bool) -> None:  #
 def test_a_window_is_steady_as_long_as_it_says(
     keys: dict[str, Any], now: float, part: float
 ) -> None:
-    """Whether a window is open never changes before steady_until, which is always to come."""
+    """Whether a window is open never changes before stable_until, which is always to come."""
     window = Window.of(WindowSettings(**keys))
-    until = window.steady_until(now)
+    until = window.stable_until(now)
     later = now + (until - now) * part
 
     assert now < until <= now + 60
@@ -167,7 +167,7 @@ def test_steadiness_lies_ahead() -> None:
     """At the very moment at which a window ends the next change is to come, not now."""
     window = Window.of(SHORT[0])
 
-    assert window.steady_until(window.until_seconds) > window.until_seconds
+    assert window.stable_until(window.until_seconds) > window.until_seconds
 
 
 @pytest.mark.parametrize(
@@ -196,13 +196,13 @@ STEADY: list[tuple[dict[str, Any], float]] = [
 @pytest.mark.parametrize(("keys", "until"), STEADY)
 def test_a_verdict_is_steady_as_long_as_all_of_it(keys: dict[str, Any], until: float) -> None:
     """What either side or a candidate asks of the time bounds how long a verdict is remembered."""
-    timed, case = (rule(**keys),), question(auth_time=NOW - 5, acr="hwk")
+    timed, query = (rule(**keys),), question(auth_time=NOW - 5, acr="hwk")
 
-    assert policy(agent=timed).judge(case).steady_until == until
-    assert policy(principal=timed).judge(case).steady_until == until
-    assert policy(agent=timed, principal=timed).judge(case).steady_until == until
-    assert WithCandidate(policy(agent=timed), policy()).judge(case).steady_until == until
-    assert WithCandidate(policy(), policy(agent=timed)).judge(case).steady_until == until
+    assert policy(agent=timed).evaluate(query).stable_until == until
+    assert policy(principal=timed).evaluate(query).stable_until == until
+    assert policy(agent=timed, principal=timed).evaluate(query).stable_until == until
+    assert WithCandidate(policy(agent=timed), policy()).evaluate(query).stable_until == until
+    assert WithCandidate(policy(), policy(agent=timed)).evaluate(query).stable_until == until
 
 
 def test_what_came_nearest() -> None:
@@ -214,7 +214,7 @@ def test_what_came_nearest() -> None:
     assert decide(policy(agent=(scoped, deny)), question()) == "scope"
     assert decide(policy(agent=(other, scoped)), question()) == "scope"
     assert decide(policy(agent=(deny,)), question()) == "policy_denied"
-    refusal = policy(agent=(deny,)).judge(question()).outcome
+    refusal = policy(agent=(deny,)).evaluate(question()).outcome
     assert isinstance(refusal, Denied)
     assert refusal.detail == "no rule of the agent allows the operation"
 
@@ -373,9 +373,9 @@ def test_unrestricted_needs_a_rule_on_the_other_side() -> None:
 def test_shadow_rules_are_noted_only() -> None:
     """A rule in shadow changes no decision, and is noted where it would have."""
     deny, allow = rule(effect="deny", shadow=True, name="d"), rule(shadow=True, name="s")
-    denied = policy(agent=(rule(), deny)).judge(question())
-    allowed = policy(agent=(allow,)).judge(question())
-    neither = policy(agent=(rule(), allow)).judge(question())
+    denied = policy(agent=(rule(), deny)).evaluate(question())
+    allowed = policy(agent=(allow,)).evaluate(question())
+    neither = policy(agent=(rule(), allow)).evaluate(question())
 
     assert isinstance(denied.outcome, Grant)
     assert [(s.by, s.decision, s.rule) for s in denied.shadows] == [("rule", "deny", "a/d")]
@@ -387,15 +387,15 @@ def test_shadow_rules_are_noted_only() -> None:
 def test_what_is_not_enforced() -> None:
     """Refusals are notes, except of the suspended and of who comes without a token."""
     refusing = NotEnforced(policy(agent=(rule(scopes=("s",)),)))
-    verdict = refusing.judge(question())
+    verdict = refusing.evaluate(question())
 
     assert verdict.granted() == Grant("", "")
     assert [(s.by, s.reason) for s in verdict.shadows] == [("policy", "scope")]
-    nobody = refusing.judge(question(mode=Mode.BOOTSTRAP))
+    nobody = refusing.evaluate(question(mode=Mode.BOOTSTRAP))
     assert isinstance(nobody.outcome, Denied)
     assert nobody.outcome.reason is Reason.TOKEN_MISSING
     with pytest.raises(Denied):
-        NotEnforced(policy(suspended=True)).judge(question())
+        NotEnforced(policy(suspended=True)).evaluate(question())
 
 
 def test_a_candidate_reads_what_it_lists() -> None:
@@ -409,8 +409,8 @@ def test_a_candidate_reads_what_it_lists() -> None:
     )
     both = WithCandidate(policy(agent=when), theirs)
 
-    assert both.judge(question(level=2, rank=2)).shadows == ()
-    noted = both.judge(question(level=2, rank=3))
+    assert both.evaluate(question(level=2, rank=2)).shadows == ()
+    noted = both.evaluate(question(level=2, rank=3))
     assert isinstance(noted, Verdict)
     assert isinstance(noted.outcome, Grant)
     assert [(s.by, s.decision) for s in noted.shadows] == [("candidate", "deny")]
@@ -427,7 +427,7 @@ def test_added_headers(held: Any, expected: tuple[str, ...] | None) -> None:
     """Texts, whole numbers and booleans of a claim become a header's values; else there is none."""
     for name, claims in (("c", {"c": held}), ("/c/d~1e", {"c": {"d/e": held}})):
         subject = policy(principal=(rule(add_headers={"x-agent-c": name}),))
-        grant = subject.judge(question(**claims)).granted()
+        grant = subject.evaluate(question(**claims)).granted()
         assert grant.headers == ((("x-agent-c", expected),) if expected else ())
 
 
@@ -436,7 +436,9 @@ def test_the_agents_header_counts() -> None:
     agent, principal = (rule(add_headers={"x-agent-a": name}) for name in ("mine", "theirs"))
     both = policy(agent=(agent,), principal=(principal,))
 
-    assert both.judge(question(mine="m", theirs="t")).granted().headers == (("x-agent-a", ("m",)),)
+    assert both.evaluate(question(mine="m", theirs="t")).granted().headers == (
+        ("x-agent-a", ("m",)),
+    )
 
 
 def test_a_claim_too_long_for_a_header_is_refused() -> None:

@@ -77,7 +77,7 @@ GOOD: Final[dict[str, dict[str, Any]]] = {
 UNKNOWN: Final = {**{name: {"groups": value} for name, value in BAD.items()}, **ELSEWHERE}
 
 
-def taking(entry: dict[str, Any], **match: Any) -> Policy:
+def denies_only(entry: dict[str, Any], **match: Any) -> Policy:
     """A policy that allows all, but for whom an entry takes it away."""
     asked = PrincipalMatch(issuer=ISSUER, **(match or {"groups": ("contractors",)}))
     return Policy(
@@ -103,15 +103,15 @@ ENTRIES: Final[list[dict[str, Any]]] = [
 @pytest.mark.parametrize("entry", ENTRIES, ids=repr)
 def test_what_takes_away_counts(entry: dict[str, Any], claims: dict[str, Any]) -> None:
     """A deny or a suspension by a group holds for groups that can't be read or are elsewhere."""
-    assert decide(taking(entry), question(**claims)) == "policy_denied"
-    assert decide(taking(entry), question(groups=["contractors"])) == "policy_denied"
+    assert decide(denies_only(entry), question(**claims)) == "policy_denied"
+    assert decide(denies_only(entry), question(groups=["contractors"])) == "policy_denied"
 
 
 @pytest.mark.parametrize("claims", GOOD.values(), ids=GOOD)
 @pytest.mark.parametrize("entry", ENTRIES, ids=repr)
 def test_whoever_is_surely_not_meant_is_free(entry: dict[str, Any], claims: dict[str, Any]) -> None:
     """A token that says that its groups are others, or none, loses nothing."""
-    assert decide(taking(entry), question(**claims)) == "allow"
+    assert decide(denies_only(entry), question(**claims)) == "allow"
 
 
 @pytest.mark.parametrize("claims", UNKNOWN.values(), ids=UNKNOWN)
@@ -169,7 +169,7 @@ def test_each_member_of_a_match(
     is_taken: bool,  # noqa: FBT001 - a table
 ) -> None:
     """Each claim that a match names counts so, by its type; one member that is no is enough."""
-    word = decide(taking({"suspended": True}, **match), question(**claims))
+    word = decide(denies_only({"suspended": True}, **match), question(**claims))
 
     assert word == ("policy_denied" if is_taken else "allow")
 
@@ -177,7 +177,7 @@ def test_each_member_of_a_match(
 @pytest.mark.parametrize("entry", ENTRIES, ids=repr)
 def test_an_entry_can_count_where_its_claim_is_absent(entry: dict[str, Any]) -> None:
     """With if_absent: deny a token without the claim loses what one with it would."""
-    subject = taking({**entry, "if_absent": "deny"})
+    subject = denies_only({**entry, "if_absent": "deny"})
 
     assert decide(subject, question()) == "policy_denied"
     assert decide(subject, question(groups=None)) == "policy_denied"
@@ -206,7 +206,7 @@ def test_absent_from_one_entry_only() -> None:
 @pytest.mark.parametrize("text", ["SPIFFE://td/x", "spiffe://td/x/", "spiffe://td//x", " spiffe:x"])
 def test_misspelt_spiffe_ids(text: str) -> None:
     """A subject or an earlier actor that is nearly a SPIFFE ID does not pass a deny by pattern."""
-    suspended = taking({"suspended": True}, subjects=("spiffe://td/**",))
+    suspended = denies_only({"suspended": True}, subjects=("spiffe://td/**",))
     via = policy((*ALL, rule(effect="deny", via=("spiffe://td/**",))))
     earlier = Policy(
         [AgentSettings(id=AGENT, grants=("all",))],
@@ -234,8 +234,8 @@ def test_shadow_and_candidate() -> None:
         {"all": ALL, "no": (rule(effect="deny", shadow=True),)},
     )
     odd = question(groups=[{"value": "x"}])
-    noted = watched.judge(odd)
-    beside = WithCandidate(policy(), taking({"suspended": True})).judge(odd)
+    noted = watched.evaluate(odd)
+    beside = WithCandidate(policy(), denies_only({"suspended": True})).evaluate(odd)
 
     for verdict, by in ((noted, "rule"), (beside, "candidate")):
         assert isinstance(verdict.outcome, Grant)
@@ -313,9 +313,9 @@ def test_reviews_say_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]
         config.write_text(world.config_text)
     words = ["explain", str(config), "GET", "https://mcp.corp.example/finance/balance"]
     words += ["--agent", TRAVEL, "--principal", "alice", "--scope", "balance:read"]
-    cases = tmp_path / "cases.yaml"
-    cases.write_text(
-        "cases:\n"
+    queries = tmp_path / "queries.yaml"
+    queries.write_text(
+        "queries:\n"
         f"  - {{name: read, agent: '{TRAVEL}', principal: alice, scopes: ['balance:read'],\n"
         "     method: GET, url: 'https://mcp.corp.example/finance/balance',\n"
         "     claims: {groups: [{value: staff}]}, expect: policy_denied}\n"
@@ -327,12 +327,12 @@ def test_reviews_say_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert cli.main([*words, "--claim", 'groups=[{"value": "staff"}]']) == 1
     told = capsys.readouterr().out
     assert "only its denies and suspension apply: the claim groups has an unsupported form" in told
-    assert cli.main(["test", str(config), str(cases)]) == 0
+    assert cli.main(["test", str(config), str(queries)]) == 0
 
 
 def test_what_can_knows_it() -> None:
     """What an agent can for such a principal is nothing; who-can names whom it is taken from."""
-    subject = taking({"suspended": True, "if_absent": "deny"})
+    subject = denies_only({"suspended": True, "if_absent": "deny"})
     agent = Agent(SpiffeId.parse(AGENT))
 
     def delegation(**claims: Any) -> Delegation:
@@ -397,11 +397,11 @@ def test_a_condition_is_flagged() -> None:
     """The record names claims that conditions read and that are elsewhere."""
     deny = rule(effect="deny", when="has(claims.level) && claims.level < 2")
     subject = policy((*ALL, deny))
-    case = question(_claim_names={"level": "s"})
+    query = question(_claim_names={"level": "s"})
 
-    assert subject.flags(case.delegation) == ("claim_elsewhere:level",)
+    assert subject.flags(query.delegation) == ("claim_elsewhere:level",)
     with pytest.raises(Denied) as caught:
-        subject.judge(case).granted()
+        subject.evaluate(query).granted()
     assert "level is elsewhere" in caught.value.detail
 
 
