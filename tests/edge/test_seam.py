@@ -81,7 +81,7 @@ def test_a_fault_is_recorded_once(world: World, monkeypatch: pytest.MonkeyPatch)
     def fail(*_: object) -> None:
         raise RuntimeError("secret")
 
-    monkeypatch.setattr(world.service.snapshot.authorizer.policy, "judge", fail)
+    monkeypatch.setattr(world.service.snapshot.authorizer.policy, "evaluate", fail)
     refused = answer(world, good_check(world))
     records = world.audit_records()
 

@@ -71,7 +71,7 @@ class World(AbstractContextManager["World"]):
         text = CONFIG.format(
             socket="/nowhere/authz.sock",
             admin_port=0,
-            drain=f"1s\n  max_waiting: {MAX_WAITING}",
+            drain="1s",
             jwks_uri=f"{self.jwks.url}/jwks",
             audit=self.audit_path,
         )
@@ -79,7 +79,9 @@ class World(AbstractContextManager["World"]):
             assert old in text, f"the config has no {old!r}"
             text = text.replace(old, new)
         self.config_text = text
-        return load_text(text.encode(), "test.yaml")
+        config = load_text(text.encode(), "test.yaml")
+        server = config.server.model_copy(update={"max_waiting": MAX_WAITING})
+        return config.model_copy(update={"server": server})
 
     def __enter__(self) -> Self:
         """This world."""

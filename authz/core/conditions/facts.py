@@ -132,7 +132,7 @@ class Facts:
             )
 
     def activation(self) -> object:
-        """Return the library's form of the values. Raises ConditionFailedError where it has none."""
+        """Return the library's form of the values. Raises ConditionFailedError if there is none."""
         if self._activation is None:
             self._values = self.values()
             _check(self._values.values())
@@ -152,7 +152,7 @@ class Facts:
             "principal.id": delegation.subject,
             "principal.issuer": delegation.issuer,
             "claims": dict(self._claims),
-            "delegation.mode": delegation.mode.value,  # the library takes no subclass of str
+            "delegation.mode": str(delegation.mode),  # the library takes no subclass of str
             "delegation.scopes": sorted(delegation.scopes),
             "delegation.actors": [actor.subject for actor in delegation.actors],
             "delegation.depth": len(delegation.actors),
@@ -163,9 +163,9 @@ class Facts:
             "request.headers": {
                 name: value for name, value in self._request.headers if name in self._headers
             },
-            "operation.protocol": operation.protocol.value,
+            "operation.protocol": str(operation.protocol),
             "operation.method": call.method,
-            "operation.kind": call.kind.value,
+            "operation.kind": str(call.kind),
             "operation.tools": list(call.tools),
             "operation.streaming": call.is_streaming,
             **name,

@@ -1,6 +1,6 @@
 """What policy decides on: who asks, for whom, for what, and when; and what is found missing."""
 
-from dataclasses import dataclass
+import msgspec
 
 from authz.core.conditions import Facts
 from authz.core.decision import Agent, Delegation
@@ -66,8 +66,7 @@ class PolicyQuery:
         return self._facts
 
 
-@dataclass(frozen=True, slots=True)
-class UnmetRequirement:
+class UnmetRequirement(msgspec.Struct, frozen=True, gc=False):
     """What of a rule does not fit.
 
     Attributes:

@@ -313,9 +313,9 @@ def test_reviews_say_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]
         config.write_text(world.config_text)
     words = ["explain", str(config), "GET", "https://mcp.corp.example/finance/balance"]
     words += ["--agent", TRAVEL, "--principal", "alice", "--scope", "balance:read"]
-    queries = tmp_path / "queries.yaml"
-    queries.write_text(
-        "queries:\n"
+    cases = tmp_path / "cases.yaml"
+    cases.write_text(
+        "cases:\n"
         f"  - {{name: read, agent: '{TRAVEL}', principal: alice, scopes: ['balance:read'],\n"
         "     method: GET, url: 'https://mcp.corp.example/finance/balance',\n"
         "     claims: {groups: [{value: staff}]}, expect: policy_denied}\n"
@@ -327,7 +327,7 @@ def test_reviews_say_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert cli.main([*words, "--claim", 'groups=[{"value": "staff"}]']) == 1
     told = capsys.readouterr().out
     assert "only its denies and suspension apply: the claim groups has an unsupported form" in told
-    assert cli.main(["test", str(config), str(queries)]) == 0
+    assert cli.main(["test", str(config), str(cases)]) == 0
 
 
 def test_what_can_knows_it() -> None:
