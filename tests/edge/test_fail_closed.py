@@ -15,6 +15,7 @@ from authz.core.decision import Agent, Deny
 from authz.core.reason import Denied, Reason
 from authz.core.spiffe import SpiffeId
 from authz.edge.envoy import HeaderSettings, Writer
+from lab.config_builder import AT_ISSUER, LAB
 from lab.mesh import PAYMENTS, TRAVEL
 from lab.storm import CHECK
 from support.serving import Serving
@@ -176,7 +177,7 @@ def test_a_failing_edge(world: World) -> None:
 
 def test_keys_unavailable(tmp_path: Path) -> None:
     """Before the first key set, and after the last good one is too old, checks are refused."""
-    with World(tmp_path, {"cooldown: 1s": "cooldown: 1s, max_age: 1s"}) as world:
+    with World(tmp_path, LAB.with_((*AT_ISSUER, "keys", "max_age"), "1s")) as world:
         wait_until(lambda: reason_of(world.ask(world.token())) == "allow")
         world.jwks.faults.status = 500
         wait_until(lambda: reason_of(world.ask(world.token())) == "keys_unavailable")
@@ -243,7 +244,7 @@ def test_a_wait_for_keys_ends_before_the_caller_gives_up(
 
 def test_audit_that_must_record(tmp_path: Path) -> None:
     """With when_full deny a decision that can't be recorded is refused; with drop it is counted."""
-    change = {"audit: {path:": "audit: {queue: 1, when_full: deny, path:"}
+    change = LAB.with_keys(("audit",), "{queue: 1, when_full: deny}")
     with World(tmp_path, change) as world:
         request = check_request(world.svid, [("authorization", f"Bearer {world.token()}")])
         answers = [reason_of(world.check(request)) for _ in range(20)]
@@ -289,7 +290,7 @@ def test_too_late_to_decide(world: World) -> None:
 
 def test_a_flood_is_shed_and_known_tokens_are_served(tmp_path: Path) -> None:
     """Through a real server: hundreds of new tokens at once, and a known one is never refused."""
-    with Serving(tmp_path, {"  workers: 1": "  workers: 1\n  max_queued: 2"}) as flooded:
+    with Serving(tmp_path, LAB.with_(("server", "max_queued"), 2)) as flooded:
         flooded.read_until("serving")
         tokens = [flooded.issuer.token(TRAVEL, scope=READ) for _ in range(401)]
         *messages, last = [

@@ -17,15 +17,13 @@ from authz.edge.settings import ServerSettings
 from authz.server.pool import CheckPool
 from authz.server.transport import SERVICE, Transport
 from lab.ca import Authority, Svid
+from lab.config_builder import LAB
 from support.frames import Hostile, connected, grpc_context, secured
 from support.world import PATIENCE_SECONDS, World, check_request, reason_of
 
 WAYPOINT = "spiffe://corp.example/ns/istio-system/sa/waypoint"
 SERVER = "spiffe://corp.example/ns/authz/sa/agent-authz"
-CHANGES = {
-    "default: {certificate: required}": "default: {certificate: required}\n"
-    f'  waypoint: {{certificate: optional, callers: ["{WAYPOINT}"]}}'
-}
+CHANGES = LAB.with_profile("waypoint", f"{{certificate: optional, callers: ['{WAYPOINT}']}}")
 
 
 @dataclass

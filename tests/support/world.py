@@ -19,6 +19,7 @@ from authz.edge.bulkhead import Waits
 from authz.edge.service import Service
 from authz.wiring import key_sources, revocations_of, snapshot_of
 from lab.ca import Authority, Svid
+from lab.config_builder import LAB, ConfigBuilder
 from lab.issuer import Issuer, JwksServer
 from lab.mesh import AUDIENCE, CONFIG, ISSUER, TRAVEL
 from support.canary import canary
@@ -45,8 +46,8 @@ def wait_until(condition: Callable[[], object], seconds: float = PATIENCE_SECOND
 class World(AbstractContextManager["World"]):
     """An issuer that serves its keys, and a Service that trusts it."""
 
-    def __init__(self, folder: Path, changes: Mapping[str, str] | None = None) -> None:
-        """Start; ``changes`` replace texts of the lab's config."""
+    def __init__(self, folder: Path, changes: ConfigBuilder = LAB) -> None:
+        """Start; ``changes`` are of the lab's config."""
         self.folder = folder
         self.authority = Authority(folder / "pki")
         self.svid = self.authority.issue(TRAVEL)
@@ -54,7 +55,7 @@ class World(AbstractContextManager["World"]):
         self.jwks = JwksServer(self.issuer)
         self.audit_path = folder / "audit.jsonl"
         try:
-            self.config = self.configure(changes or {})
+            self.config = self.configure(changes)
         except BaseException:
             self.jwks.close()
             raise
@@ -86,8 +87,8 @@ class World(AbstractContextManager["World"]):
         self.keys.start()
         wait_until(lambda: all(one.successes + one.failures for one in self.keys.status()))
 
-    def configure(self, changes: Mapping[str, str]) -> Config:
-        """The lab's config with some texts replaced."""
+    def configure(self, changes: ConfigBuilder) -> Config:
+        """Return the lab's config with changes, from its text."""
         text = CONFIG.format(
             socket="/nowhere/authz.sock",
             admin_port=0,
@@ -95,11 +96,8 @@ class World(AbstractContextManager["World"]):
             jwks_uri=f"{self.jwks.url}/jwks",
             audit=self.audit_path,
         )
-        for old, new in changes.items():
-            assert old in text, f"the config has no {old!r}"
-            text = text.replace(old, new)
-        self.config_text = text
-        return load_text(text.encode(), "test.yaml")
+        self.config_text = changes.edit(text)
+        return load_text(self.config_text.encode(), "test.yaml")
 
     def __enter__(self) -> Self:
         """This world."""
