@@ -103,7 +103,7 @@ class ReplayStoreConformance(ABC):
             assert outcome(lambda key=key: store.use(OneTime(key, 100.0), b"2", 1.0))  # type: ignore[misc]
 
     def test_never_forgotten_before_its_end(self, store: ReplayStore) -> None:
-        """Neither other uses nor the end of others shortens it; at ``expires_at`` it still holds."""
+        """Neither uses nor the end of others shortens it; at ``expires_at`` it still holds."""
         store.use(OneTime(b"long", 100.0), b"1", 0.0)
         for number in range(500):
             store.use(OneTime(b"short %d" % number, 1.0 + number / 10), b"1", number / 10)
