@@ -69,8 +69,10 @@ class Port:
 
 
 @contextmanager
-def listening(folder: Path, addresses: int = 1, **settings: Any) -> Iterator[Port]:
-    """A server on TLS ports of loopback, and on a unix socket."""
+def listening(
+    folder: Path, addresses: int = 1, service: Any = None, **settings: Any
+) -> Iterator[Port]:
+    """A server on TLS ports of loopback, and on a unix socket: a world's, or of a service."""
     with ExitStack() as stack:
         world = stack.enter_context(World(folder, CHANGES))
         files = folder / "tls"
@@ -90,7 +92,7 @@ def listening(folder: Path, addresses: int = 1, **settings: Any) -> Iterator[Por
         pool = CheckPool(4)
         stack.callback(pool.shutdown)
         made = ServerSettings(listen=listen, **settings)
-        port.transport = Transport(made, world.service, port.tls, world.metrics, pool)
+        port.transport = Transport(made, service or world.service, port.tls, world.metrics, pool)
         port.transport.start()
         stack.callback(port.transport.stop, 0)
         yield port

@@ -1,0 +1,78 @@
+"""The ways to listen, each held to what every transport must do."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from authz.edge.settings import ServerSettings
+from authz.server.pool import CheckPool
+from authz.server.transport import Transport
+from lab.ca import Authority, Svid
+from lab.mesh import TRAVEL
+from support.conformance.secure_transport import SecureEndpoint, SecureTransportConformance
+from support.conformance.transport import Answerer, Endpoint, TransportConformance
+from support.ports import WAYPOINT, listening
+from support.world import World
+
+
+@dataclass
+class Listening:
+    """A transport on one address."""
+
+    transport: Transport
+    address: str
+
+    def stop(self, grace_seconds: float) -> None:
+        """Stop it."""
+        self.transport.stop(grace_seconds)
+
+
+@dataclass
+class Secured(Listening):
+    """A transport on a TLS port."""
+
+    authority: Authority
+    listed: Svid
+    stranger: Svid
+
+
+class TestUnixSocket(TransportConformance):
+    """A unix socket, whose file system says who may ask."""
+
+    @contextmanager
+    def serving(self, folder: Path, answerer: Answerer) -> Iterator[Endpoint]:
+        """Listen there."""
+        with listening(folder, service=answerer) as port:
+            yield Listening(port.transport, port.transport.addresses[-1])
+
+
+class TestTcp(TransportConformance):
+    """A port of loopback without TLS."""
+
+    @contextmanager
+    def serving(self, folder: Path, answerer: Answerer) -> Iterator[Endpoint]:
+        """Listen there."""
+        settings, pool = ServerSettings(listen=("127.0.0.1:0",)), CheckPool(4)
+        with World(folder) as world:
+            transport = Transport(settings, answerer, None, world.metrics, pool)  # type: ignore[arg-type]
+            transport.start()
+            try:
+                yield Listening(transport, transport.addresses[0])
+            finally:
+                transport.stop(0)
+                pool.shutdown()
+
+
+class TestTls(SecureTransportConformance):
+    """A port with TLS."""
+
+    caller = WAYPOINT
+
+    @contextmanager
+    def serving(self, folder: Path, answerer: Answerer) -> Iterator[SecureEndpoint]:
+        """Listen there."""
+        with listening(folder, service=answerer) as port:
+            authority, address = port.world.authority, port.transport.addresses[0]
+            people = authority.issue(WAYPOINT), authority.issue(TRAVEL)
+            yield Secured(port.transport, address, authority, *people)
