@@ -1,6 +1,7 @@
 """The identity sources, each held to what every source must do."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 from cryptography.x509 import SubjectAlternativeName, UniformResourceIdentifier
@@ -124,7 +125,7 @@ class TestMetadata(IdentitySourceConformance):
         }
 
 
-def _struct(**fields: object) -> bytes:
+def _struct(**fields: Any) -> bytes:
     made = Struct()
     made.update(fields)
     return made.SerializeToString()

@@ -37,11 +37,11 @@ class SecureTransportConformance(TransportConformance):
 
     def channel(self, endpoint: Endpoint) -> grpc.Channel:
         """Return a connection of one who is listed."""
-        return self._channel_of(endpoint, endpoint.listed)  # type: ignore[attr-defined]
+        return self._channel_of(endpoint, endpoint.listed)  # type: ignore[attr-defined,arg-type]
 
     def raw(self, endpoint: Endpoint, window: int = 65_535) -> Hostile:
         """Return a connection of one who is listed."""
-        return self._raw_of(endpoint, endpoint.listed, window)  # type: ignore[attr-defined]
+        return self._raw_of(endpoint, endpoint.listed, window)  # type: ignore[attr-defined,arg-type]
 
     def _raw_of(self, endpoint: SecureEndpoint, svid: Svid, window: int = 65_535) -> Hostile:
         context = grpc_context(endpoint.authority.path, svid)
