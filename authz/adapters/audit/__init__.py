@@ -16,6 +16,7 @@ from authz.adapters.audit.record import (
     encode_record,
     token_digest,
 )
+from authz.adapters.audit.sink import folder_of
 
 __all__ = [
     "CLOSE_SECONDS",
@@ -29,5 +30,6 @@ __all__ = [
     "Line",
     "encode_operation",
     "encode_record",
+    "folder_of",
     "token_digest",
 ]

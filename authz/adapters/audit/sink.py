@@ -1,9 +1,11 @@
-"""The seam between the log's queue and where its lines go; which sink a path means."""
+"""The seam between the log's queue and where its lines go; what ``audit.path`` means."""
 
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 from authz.adapters.audit.output import Output
+
+_STANDARD_OUTPUT: Final = "-"
 
 
 class Sink(Protocol):
@@ -38,4 +40,9 @@ class Sink(Protocol):
 
 def sink_of(path: str) -> Sink:
     """Return where ``audit.path`` leads."""
-    return Output(None if path == "-" else Path(path))
+    return Output(None if path == _STANDARD_OUTPUT else Path(path))
+
+
+def folder_of(path: str) -> Path | None:
+    """Return the folder that has to be there for ``audit.path``; None where it needs none."""
+    return None if path == _STANDARD_OUTPUT else Path(path).parent

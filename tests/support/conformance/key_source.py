@@ -163,6 +163,15 @@ class KeySourceConformance(ABC):
             finally:
                 store.close()
 
+    def test_its_place_is_told_apart(self, published: Publisher) -> None:
+        """All that says where keys come from is in ``place``: other settings, other keys."""
+        settings = published.settings
+        given = {name: getattr(settings, name) for name in settings.model_fields_set}
+
+        assert given
+        assert all(value in settings.place for value in given.values())
+        assert settings.name
+
     def test_many_ask_for_a_new_key(self, published: Publisher) -> None:
         """All who miss a key at the same time have it afterwards."""
         with running(store_of(published), published) as store:
