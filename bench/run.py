@@ -27,6 +27,7 @@ from authz._pb import ext_authz_pb2 as pb
 from bench import echo, inside
 from bench.load import Connection, Result, closed_loop, open_loop
 from lab.ca import Authority
+from lab.config_builder import LAB
 from lab.envoy import Envoy, bootstrap
 from lab.issuer import Issuer, JwksServer
 from lab.mesh import AUDIENCE, GATEWAY, ISSUER, TRAVEL, Server
@@ -65,11 +66,15 @@ CALL = {
         "_meta": {"progressToken": 7},
     },
 }
-TOOLS = {
-    "routes:\n": "routes:\n  - {name: tools, paths: [/mcp], protocol: mcp}\n",
-    "  finance-read:\n": "  finance-read:\n    - {hosts: ['*'], methods: [POST], paths: [/mcp], "
-    "scopes: [], mcp: {tools: [search, 'get_*']}}\n",
-}
+CHANGES = (
+    LAB.with_section("cache", "{ttl: 1h}")
+    .with_routes("[{name: tools, paths: [/mcp], protocol: mcp}]")
+    .with_rules(
+        "finance-read",
+        "[{hosts: ['*'], methods: [POST], paths: [/mcp], scopes: [], "
+        "mcp: {tools: [search, 'get_*']}}]",
+    )
+)
 SWITCHED = "ours-switched"
 PAIRS = 60
 SETTLE_SECONDS = 0.25  # for the records of before to be written
@@ -163,8 +168,7 @@ class Bench:
         os.sched_setaffinity(0, {1})
 
     def _ours(self, name: str) -> Server:
-        changes = {"trust_domains:": "cache: {ttl: 1h}\ntrust_domains:", **TOOLS}
-        server = Server(self.folder, name, f"{self.jwks.url}/jwks", changes=changes)
+        server = Server(self.folder, name, f"{self.jwks.url}/jwks", changes=CHANGES)
         self._stack.callback(server.process.stop)
         return server
 

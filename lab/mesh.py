@@ -3,7 +3,6 @@
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -11,6 +10,7 @@ from typing import Self
 
 from lab.ca import Authority, Svid
 from lab.client import Client
+from lab.config_builder import LAB, ConfigBuilder
 from lab.envoy import NOBODY, Envoy, bootstrap
 from lab.issuer import Issuer, JwksServer
 from lab.processes import Process
@@ -85,7 +85,7 @@ class Server:
         jwks_uri: str,
         drain: str = "3s",
         *,
-        changes: Mapping[str, str] | None = None,
+        changes: ConfigBuilder = LAB,
         workers: int = 1,
     ) -> None:
         """Write its config and start it."""
@@ -100,21 +100,16 @@ class Server:
             jwks_uri=jwks_uri,
             audit=self.audit,
         )
-        self.write_config(changes or {})
+        self.write_config(changes)
         self.process = Process(
             name,
             [sys.executable, "-m", "authz", "serve", str(self.config)],
             folder / f"{name}.log",
         )
 
-    def write_config(self, changes: Mapping[str, str]) -> None:
-        """Write the config with some texts replaced."""
-        text = self._text
-        for old, new in changes.items():
-            if old not in text:
-                raise KeyError(f"the config has no {old!r}")
-            text = text.replace(old, new)
-        self.config.write_text(text)
+    def write_config(self, changes: ConfigBuilder) -> None:
+        """Write the config with changes."""
+        self.config.write_text(changes.edit(self._text))
 
     @property
     def admin(self) -> str:
@@ -210,13 +205,11 @@ class Mesh:
         self._stack.callback(self.envoy.stop)
         self.envoy.wait_ready()
 
-    def server(
-        self, name: str, changes: Mapping[str, str] | None = None, workers: int = 1
-    ) -> Server:
-        """One more agent-authz server, with some texts of its config replaced."""
+    def server(self, name: str, changes: ConfigBuilder = LAB, workers: int = 1) -> Server:
+        """Start one more agent-authz server, with changes of its config."""
         uri = f"{self.jwks.url}/jwks"
-        own = CHANGES if self._with_mcp else {}
-        server = Server(self.folder, name, uri, changes={**own, **(changes or {})}, workers=workers)
+        own = CHANGES if self._with_mcp else LAB
+        server = Server(self.folder, name, uri, changes=own.and_(changes), workers=workers)
         self._stack.callback(server.process.stop)
         return server
 

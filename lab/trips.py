@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, Self
 
+from lab.config_builder import AT_ALICE, AT_ISSUER, LAB
 from lab.processes import Process
 
 HOST: Final = "mcp.corp.example"
@@ -20,46 +21,43 @@ READ: Final = "trips:read"
 BOOK: Final = "trips:book"
 
 _RULES: Final = """\
-grants:
-  trips-read:
-    - hosts: [mcp.corp.example]
-      methods: [GET, POST, DELETE]
-      paths: [/trips/**]
-      scopes: ["trips:read"]
-      mcp:
-        tools: [search_trips, itinerary, compare_prices, wait_for_seat, cancel_trip, who_asks]
-        resources: ["trips://booked", "trips://policy/*"]
-        prompts: [plan]
-  trips-book:
-    - hosts: [mcp.corp.example]
-      methods: [POST]
-      paths: [/trips/**]
-      scopes: ["trips:book"]
-      when: operation.arguments.price <= 500.0
-      mcp: {tools: [book_trip]}
+trips-read:
+  - hosts: [mcp.corp.example]
+    methods: [GET, POST, DELETE]
+    paths: [/trips/**]
+    scopes: ["trips:read"]
+    mcp:
+      tools: [search_trips, itinerary, compare_prices, wait_for_seat, cancel_trip, who_asks]
+      resources: ["trips://booked", "trips://policy/*"]
+      prompts: [plan]
+trips-book:
+  - hosts: [mcp.corp.example]
+    methods: [POST]
+    paths: [/trips/**]
+    scopes: ["trips:book"]
+    when: operation.arguments.price <= 500.0
+    mcp: {tools: [book_trip]}
 """
 _ROUTES: Final = f"""\
-routes:
-  - name: trips-json
-    paths: [{PATHS["json"]}]
-    protocol: mcp
-    refusals: message
-    resource: {RESOURCE}
-  - name: trips
-    paths: [/trips/**]
-    protocol: mcp
-    resource: {RESOURCE}
+- name: trips-json
+  paths: [{PATHS["json"]}]
+  protocol: mcp
+  refusals: message
+  resource: {RESOURCE}
+- name: trips
+  paths: [/trips/**]
+  protocol: mcp
+  resource: {RESOURCE}
 """
-_FINANCE: Final = "audiences: [https://mcp.corp.example/finance"
+_FINANCE: Final = "https://mcp.corp.example/finance"
 # What the lab's config has besides, when an MCP server is in the mesh.
-CHANGES: Final[Mapping[str, str]] = {
-    "routes:\n": _ROUTES,
-    f"{_FINANCE}]": f'{_FINANCE}, "{RESOURCE}"]',
-    "[finance-read, public]": "[finance-read, public, trips-read, trips-book]",
-    "[finance-read, finance-pay, public]": "[finance-read, finance-pay, public, trips-read, "
-    "trips-book]",
-    "grants:\n  finance-read:\n": f"{_RULES}  finance-read:\n",
-}
+CHANGES: Final = (
+    LAB.with_routes(_ROUTES)
+    .with_((*AT_ISSUER, "audiences"), [_FINANCE, RESOURCE])
+    .with_items(("agents", 0, "grants"), "[trips-read, trips-book]", before=2)
+    .with_items((*AT_ALICE, "grants"), "[trips-read, trips-book]", before=3)
+    .with_keys(("grants",), _RULES)
+)
 
 
 class McpServer:

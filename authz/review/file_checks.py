@@ -2,16 +2,15 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Final, get_args
+from typing import get_args
 
+from authz.adapters.audit import folder_of
 from authz.adapters.files import read_between
 from authz.adapters.keys import folder_problem
 from authz.adapters.tls import ServerTls, TlsError
 from authz.config import Config, Place, dotted
 from authz.core.settings import NamedFile, Settings
 from authz.wiring import BuildError, build_decision_point, read_nonce_secret, read_revocations
-
-_STANDARD_OUTPUT: Final = "-"  # of audit.path
 
 
 def file_problems(config: Config) -> Iterator[tuple[Place, str]]:
@@ -23,8 +22,8 @@ def file_problems(config: Config) -> Iterator[tuple[Place, str]]:
         except OSError as error:
             unread.add(place)
             yield place, f"{path} can't be read{_from(path)}: {error.strerror}"
-    folder = Path(config.audit.path).parent
-    if config.audit.path != _STANDARD_OUTPUT and not folder.is_dir():
+    folder = folder_of(config.audit.path)
+    if folder is not None and not folder.is_dir():
         yield ("audit", "path"), f"there is no folder {folder}{_from(folder)}"
     keys = config.key_cache.folder
     if keys is not None and (problem := folder_problem(Path(keys))):

@@ -17,13 +17,14 @@ import pytest
 from authz._pb import ext_authz_pb2 as pb
 from authz.adapters.audit import AuditError, AuditLog, AuditSettings
 from lab.ca import Authority
+from lab.config_builder import LAB
 from lab.issuer import Issuer, JwksServer
 from lab.mesh import AUDIENCE, ISSUER, TRAVEL, Server
 from lab.storm import CHECK
 from support.world import READ, World, check_request, reason_of
 from support.world import wait_until as until
 
-DENY = {"audit: {path:": "audit: {when_full: deny, path:"}
+DENY = LAB.with_(("audit", "when_full"), "deny")
 
 
 def started(path: Path, **changes: str | int) -> AuditLog:
@@ -98,7 +99,7 @@ def cut(name, left, line=b"aaaaaa\\n"):
     path = filled(name, left)
     output = Output(path)
     output.follow()
-    output.rest = line
+    output.take(line)
     may_grow_to(LIMIT)
     try:
         output.flush()
@@ -108,7 +109,7 @@ def cut(name, left, line=b"aaaaaa\\n"):
 def put(path, line):
     other = Output(path)
     other.follow()
-    other.rest = line
+    other.take(line)
     other.flush()
 
 for left in (0, 1, 3, 6):
@@ -116,7 +117,7 @@ for left in (0, 1, 3, 6):
     put(path, b"bbb\\n")
     output.follow()
     output.flush()
-    assert not output.rest
+    assert not output.waiting
     print(lines(path))
     path, output = cut(f"moved-{left}", left)
     path.rename(folder / "old")
@@ -184,20 +185,6 @@ def test_a_pipe_without_a_reader(tmp_path: Path) -> None:
     os.close(reader)
 
 
-@pytest.mark.parametrize(("when_full", "refuses"), [("drop", False), ("deny", True)])
-def test_what_fails_refuses_where_it_must(when_full: str, *, refuses: bool) -> None:
-    """A write that fails is a full queue to who must record, though the queue has room."""
-    log = started(Path("/dev/full"), when_full=when_full)
-    assert not log.refuses_allows
-    log.append("one\n")
-    until(lambda: log.status().is_failing)
-
-    assert log.refuses_allows is refuses
-    assert log.append("two\n")
-    log.close()
-    assert log.status().queued == 2
-
-
 def test_the_file_is_its_owners(tmp_path: Path) -> None:
     """A new file is 0600 whatever the umask; what an operator opened to others stays so."""
     path = tmp_path / "a"
@@ -244,7 +231,7 @@ def test_all_is_allowed_while_it_fails_and_may(tmp_path: Path) -> None:
     """With when_full drop requests pass; those with room in the queue are recorded after all."""
     folder = tmp_path / "world"
     folder.mkdir()
-    with World(folder, {"audit: {path:": "audit: {queue: 5, path:"}) as world:
+    with World(folder, LAB.with_(("audit", "queue"), 5)) as world:
         folder.rename(tmp_path / "gone")
         until(lambda: world.audit.status().is_failing)
         answers = [reason_of(world.ask(world.token())) for _ in range(8)]
@@ -292,7 +279,7 @@ def serving(folder: Path) -> Iterator[Running]:
     """Start one."""
     (folder / "log").mkdir()
     jwks = JwksServer(issuer := Issuer(ISSUER, AUDIENCE))
-    changes = {str(folder / "own.audit.jsonl"): str(folder / "log" / "audit.jsonl"), **DENY}
+    changes = DENY.with_(("audit", "path"), str(folder / "log" / "audit.jsonl"))
     server = Server(folder, "own", f"{jwks.url}/jwks", "0s", changes=changes)
     try:
         server.wait_ready()

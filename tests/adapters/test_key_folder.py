@@ -20,6 +20,7 @@ from authz.cli import main
 from authz.core.jose import KeySettings
 from authz.core.jose.settings import SpiffeBundleSettings
 from lab.ca import Authority
+from lab.config_builder import LAB
 from lab.issuer import Issuer, JwksServer
 from lab.mesh import AUDIENCE, ISSUER, TRAVEL, Server
 from support.jwks_server import ScriptedServer, answer, ec_key, key_set
@@ -333,17 +334,17 @@ def test_readiness(server: ScriptedServer) -> None:
 
 def test_a_server_starts_again_without_its_issuer(tmp_path: Path) -> None:
     """A server that is started while its issuers are down is ready, and allows as before."""
-    keys = {"trust_domains:": f"key_cache: {{folder: '{tmp_path}/keys'}}\ntrust_domains:"}
-    other = (
-        "issuers:\n  - issuer: https://down.example\n"
-        f"    keys: {{jwks_uri: '{DOWN}', insecure: true}}\n"
-        "    audiences: [https://mcp.corp.example/finance]\n"
-    )
+    other = f"""\
+- issuer: https://down.example
+  keys: {{jwks_uri: '{DOWN}', insecure: true}}
+  audiences: [https://mcp.corp.example/finance]
+"""
+    changes = LAB.with_section("key_cache", f"{{folder: '{tmp_path}/keys'}}")
+    changes = changes.with_items(("issuers",), other)
     issuer, svid = Issuer(ISSUER, AUDIENCE), Authority(tmp_path / "pki").issue(TRAVEL)
     jwks = JwksServer(issuer)
     headers = [("authorization", f"Bearer {issuer.token(TRAVEL, scope=READ)}")]
     message = check_request(svid, headers).SerializeToString()
-    changes = {**keys, "issuers:\n": other}
     uri = f"{jwks.url}/jwks"
     first = Server(tmp_path, "first", uri, changes=changes)
     try:

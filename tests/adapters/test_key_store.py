@@ -124,16 +124,6 @@ def test_a_fetch_on_schedule_delays_no_new_key(server: ScriptedServer, store: Ke
     assert server.fetches == 3
 
 
-def test_single_flight(server: ScriptedServer, store: KeyStore) -> None:
-    """Twenty who miss a key together cause one fetch, and all have it afterwards."""
-    go = threading.Event()
-    server.serve(held(go, answer(key_set(NEW))))
-    threading.Timer(0.2, go.set).start()
-
-    assert in_threads(20, lambda _: store.refresh(URL, "new", SECONDS)) == [True] * 20
-    assert server.fetches == 2
-
-
 def test_waiting_is_bounded_by_the_caller(server: ScriptedServer, store: KeyStore) -> None:
     """Each caller waits as long as he likes, while the fetch goes on without him."""
     go = threading.Event()
@@ -147,18 +137,6 @@ def test_waiting_is_bounded_by_the_caller(server: ScriptedServer, store: KeyStor
     until(lambda: known(store) == {"new"})
 
     assert server.fetches == 2
-
-
-def test_known_keys_never_wait(server: ScriptedServer, store: KeyStore) -> None:
-    """While a fetch hangs, known keys are there at once, by get and by refresh."""
-    go = threading.Event()
-    server.serve(held(go, answer(key_set(OLD))))
-    assert not store.refresh(URL, "new", 0.05)
-    for _ in range(1000):
-        assert store.get(URL) is not None
-        assert store.refresh(URL, "old", SECONDS)
-    assert store.status()[0].successes == 1, "it was waited for"
-    go.set()
 
 
 @pytest.mark.parametrize("behaviour", [answer(key_set(OLD)), answer(b"", 500)], ids=["good", "bad"])

@@ -21,19 +21,20 @@ from authz.adapters.pdp import AuthzenPoint, BreakerSettings, PdpError, PdpResul
 from authz.adapters.pdp import client as pdp_client
 from authz.adapters.pdp.circuit_breaker import Breaker, CutOffError
 from authz.adapters.pdp.evaluation import Yes, evaluation_of, is_asked, read_answer
-from authz.config import ConfigError
+from authz.config import ConfigError, load_text
 from authz.core.decision import Actor, Agent, Allow, Delegation, Grant, Mode
 from authz.core.reason import Denied
 from authz.core.request import Call, CallKind, MessageProtocol, Operation
 from authz.core.spiffe import SpiffeId
 from authz.review.file_checks import file_problems
 from lab.ca import Authority
+from lab.config_builder import LAB, ConfigBuilder
 from lab.dpop import DpopClient
 from lab.issuer import MADE
 from lab.mesh import ISSUER, ORCHESTRATOR, PAYMENTS, TRAVEL, Mesh
 from support.canary import anchors, leaks
 from support.jwks_server import Behaviour, ScriptedServer, answer, held, raw
-from support.world import BALANCE, MAX_WAITING, READ, World, check_request, header_of, reason_of
+from support.world import BALANCE, READ, World, check_request, header_of, reason_of
 from support.world import PATIENCE_SECONDS as SECONDS
 from support.world import wait_until as until
 
@@ -73,11 +74,11 @@ def patient(given: PdpSettings) -> PdpSettings:
 
 @contextmanager
 def asking(
-    folder: Path, server: ScriptedServer, more: str = "", changes: Mapping[str, str] | None = None
+    folder: Path, server: ScriptedServer, more: str = "", changes: ConfigBuilder = LAB
 ) -> Iterator[World]:
     """A world whose allows the server has to confirm; ``more`` is said in its ``pdp:``."""
-    section = f"pdp: {{url: '{server.url}', insecure: true{more}}}\naudit:"
-    with World(folder, {"audit:": section, **(changes or {})}) as world:
+    section = f"{{url: '{server.url}', insecure: true{more}}}"
+    with World(folder, changes.with_section("pdp", section)) as world:
         point = point_of(world)
         point._settings = patient(point._settings)
         yield world
@@ -90,11 +91,10 @@ def point_of(world: World) -> AuthzenPoint:
     return point
 
 
-MCP = {
-    "routes:\n": "routes:\n  - {name: tools, paths: [/mcp], protocol: mcp}\n",
-    "  finance-read:\n": "  finance-read:\n    - {hosts: ['*'], methods: [POST], paths: [/mcp], "
-    "scopes: [], mcp: {tools: ['*']}}\n",
-}
+MCP = LAB.with_routes("[{name: tools, paths: [/mcp], protocol: mcp}]").with_rules(
+    "finance-read",
+    "[{hosts: ['*'], methods: [POST], paths: [/mcp], scopes: [], mcp: {tools: ['*']}}]",
+)
 
 
 def an_allow(agent: str = TRAVEL, **changes: Any) -> Allow:
@@ -618,8 +618,8 @@ def test_deadline_within_the_callers(
 def test_without_a_deadline(tmp_path: Path, pdp: ScriptedServer) -> None:
     """A caller without a deadline waits for timeout."""
     pdp.serve(held(threading.Event(), YES))
-    section = f"pdp: {{url: '{pdp.url}', insecure: true, timeout: 100ms}}\naudit:"
-    with World(tmp_path, {"audit:": section}) as world:
+    section = f"{{url: '{pdp.url}', insecure: true, timeout: 100ms}}"
+    with World(tmp_path, LAB.with_section("pdp", section)) as world:
         message = check_request(world.svid, [("authorization", f"Bearer {world.token()}")])
         assert reason_of(world.check(message, None)) == "pdp_unavailable"
 
@@ -664,7 +664,7 @@ def test_who_shares_a_call_has_a_deadline_of_his_own(pdp: ScriptedServer) -> Non
 def test_a_slow_one_takes_no_threads_away(tmp_path: Path, pdp: ScriptedServer) -> None:
     """With every place to wait taken, remembered decisions are answered, and more are refused."""
     gate = threading.Event()
-    limits = {f"max_waiting: {MAX_WAITING}": "max_waiting: 8\n  threads: 2"}
+    limits = LAB.with_keys(("server",), "{max_waiting: 8, threads: 2}")
     with asking(tmp_path, pdp, changes=limits) as world:
         pool = world.parts.pool
         token, other = world.token(), world.issuer.token(PAYMENTS, scope=READ)
@@ -868,13 +868,14 @@ def test_a_system_without_threads(pdp: ScriptedServer, monkeypatch: pytest.Monke
         ("{}", "url: is required"),
     ],
 )
-def test_bad_settings(tmp_path: Path, section: str, words: str) -> None:
+def test_bad_settings(shared_world: World, section: str, words: str) -> None:
     """A section that can't be meant is an error with its line."""
+    text = f"{shared_world.config_text}pdp: {section}\n"
     with pytest.raises(ConfigError) as caught:
-        World(tmp_path, {"audit:": f"pdp: {section}\naudit:"})
+        load_text(text.encode(), "test.yaml")
     (line,) = caught.value.lines()
 
-    assert line.startswith("test.yaml:4")
+    assert line.startswith(f"test.yaml:{len(text.splitlines())}: ")
     assert words in line
 
 
@@ -933,11 +934,11 @@ def test_through_envoy_and_a_reload(tmp_path: Path, pdp: ScriptedServer) -> None
         token = mesh.issuer.token(TRAVEL, scope=READ)
         assert client.get(BALANCE, token).status == 200
         pdp.serve(NO)
-        server.write_config({"audit:": f"pdp: {{url: '{pdp.url}', insecure: true}}\naudit:"})
+        server.write_config(LAB.with_(("pdp",), {"url": pdp.url, "insecure": True}))
         until(lambda: client.get(BALANCE, token).reason == "policy_denied")
         assert json.loads(pdp.bodies[0])["context"]["agent"] == TRAVEL
         pdp.paths["/b"] = YES
-        server.write_config({"audit:": f"pdp: {{url: '{pdp.base}/b', insecure: true}}\naudit:"})
+        server.write_config(LAB.with_(("pdp",), {"url": f"{pdp.base}/b", "insecure": True}))
         until(lambda: client.get(BALANCE, token).status == 200)
         assert server.metric('authz_pdp_calls_total{result="deny"}') >= 1
         assert server.metric('authz_pdp_calls_total{result="allow"}') >= 1

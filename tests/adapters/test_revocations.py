@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from authz.adapters.revocation_file import RevocationList, RevocationSettings
 from authz.cli import main
 from authz.core.revocations import RevocationError, parse
+from lab.config_builder import LAB
 from lab.mesh import ISSUER, PAYMENTS, TRAVEL
 from support.world import World, reason_of
 
@@ -29,9 +30,7 @@ def at(offset: float) -> str:
 def revoking(tmp_path: Path) -> Iterator[World]:
     """A world with an empty file of revocations."""
     (tmp_path / "revoked.jsonl").touch()
-    changes = {
-        "trust_domains:": f"revocations: {{file: '{tmp_path}/revoked.jsonl'}}\ntrust_domains:"
-    }
+    changes = LAB.with_section("revocations", f"{{file: '{tmp_path}/revoked.jsonl'}}")
     with World(tmp_path, changes) as world:
         yield world
 

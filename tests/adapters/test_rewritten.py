@@ -21,6 +21,7 @@ from authz.adapters.files import STABLE_SECONDS
 from authz.adapters.revocation_file import RevocationList, RevocationSettings
 from authz.core.revocations import RevocationError
 from lab.ca import Authority
+from lab.config_builder import AT_ALICE, LAB
 from lab.issuer import Issuer, JwksServer
 from lab.mesh import AUDIENCE, ISSUER, TRAVEL, Server
 from lab.processes import Process
@@ -179,12 +180,12 @@ def test_a_pipe_in_the_place_of_a_file(tmp_path: Path) -> None:
         RevocationList(RevocationSettings(file=str(path)))
 
 
-AUDIT = "audit: {path"
+AUDIT = "audit:\n"
 DENY = """\
-    - effect: deny
-      hosts: [mcp.corp.example]
-      methods: [GET]
-      paths: [/finance/**]
+  - effect: deny
+    hosts: [mcp.corp.example]
+    methods: [GET]
+    paths: [/finance/**]
 """
 # Writes a file in place again and again, in two parts, of which the first is good in itself.
 WRITER = """
@@ -215,9 +216,9 @@ def writer(
 
 def denying(text: str) -> str:
     """The lab's config, whose last rule is a deny, and whose last line is that rule's."""
-    *lines, audit = text.splitlines(keepends=True)
-    assert audit.startswith(AUDIT)
-    return "".join([audit, *lines]) + DENY
+    rules, audit, after = text.partition(AUDIT)
+    assert audit
+    return audit + after + rules + DENY
 
 
 class Asked:
@@ -230,8 +231,8 @@ class Asked:
         self.bob = json.dumps({"issuer": ISSUER, "subject": "bob"}) + "\n"
         self.entries = "".join(f"{json.dumps(one)}\n" for one in many) + self.bob
         self.revoked.write_text(self.entries)
-        change = {"trust_domains:": f"revocations: {{file: '{self.revoked}'}}\ntrust_domains:"}
-        change["subjects: [alice]"] = "subjects: [alice, bob]"
+        change = LAB.with_section("revocations", f"{{file: '{self.revoked}'}}")
+        change = change.with_((*AT_ALICE, "match", "subjects"), ["alice", "bob"])
         self.server = Server(folder, "asked", jwks_uri, changes=change)
         self.config = self.server.config
         self.text = denying(self.config.read_text())

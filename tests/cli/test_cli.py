@@ -15,10 +15,14 @@ import pytest
 from authz.config import load
 from authz.server.json_log import JsonFormatter
 from authz.wiring import compute_policy_version
+from lab.config_builder import AT_ISSUER, LAB
 from lab.issuer import Issuer, JwksServer
 from lab.mesh import CONFIG, TRAVEL, Mesh
-from support.verbs import URL, run
+from support.verbs import URL, edit, run
 from support.world import READ, World
+
+KEYS = (*AT_ISSUER, "keys")
+LISTEN = ("server", "listen")
 
 
 def test_check(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -42,11 +46,10 @@ def test_keys(config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
         "none.json": b"{}",
     }
     text = config.read_text()
-    old = 'jwks_uri: "http://127.0.0.1:1/jwks", insecure: true'
     for name, document in documents.items():
         path = tmp_path / name
         path.write_bytes(document)
-        config.write_text(text.replace(old, f'file: "{path}"'))
+        config.write_text(LAB.with_(KEYS, {"file": str(path)}).edit(text))
         status = run("keys", str(config))
         said = capsys.readouterr().out
 
@@ -64,9 +67,8 @@ def test_all_keys_revoked(config: Path, tmp_path: Path, capsys: pytest.CaptureFi
     """A SPIFFE bundle without keys is an answer, and not a failure."""
     path = tmp_path / "bundle.json"
     path.write_text('{"keys": []}')
-    bundle = f'spiffe_bundle: {{trust_domain: corp.example, file: "{path}"}}'
-    old = 'jwks_uri: "http://127.0.0.1:1/jwks", insecure: true'
-    config.write_text(config.read_text().replace(old, bundle))
+    bundle = {"trust_domain": "corp.example", "file": str(path)}
+    edit(config, LAB.with_(KEYS, {"spiffe_bundle": bundle}))
 
     assert run("keys", str(config)) == 0
     assert "all are revoked" in capsys.readouterr().out
@@ -135,7 +137,7 @@ def test_explain_a_token(
     text = CONFIG.format(
         socket="/s", admin_port=0, drain="1s", jwks_uri=f"{world.jwks.url}/jwks", audit="-"
     )
-    path.write_text(text.replace("certificate: required", "certificate: optional"))
+    path.write_text(LAB.with_(("profiles", "default", "certificate"), "optional").edit(text))
     token = world.token()
     file = tmp_path / "token"
     file.write_text(token + "\n")
@@ -180,13 +182,13 @@ def test_serve_cannot_start(config: Path, tmp_path: Path) -> None:
     taken.unlink()
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-        config.write_text(good.replace("127.0.0.1:0", f"127.0.0.1:{port}"))
+        config.write_text(LAB.with_(("admin", "listen"), f"127.0.0.1:{port}").edit(good))
         assert "for admin" in _failure(config)
-        config.write_text(good.replace(f"unix:{taken}", f"127.0.0.1:{port}"))
+        config.write_text(LAB.with_(LISTEN, f"127.0.0.1:{port}").edit(good))
         assert "can't listen on" in _failure(config)
-    config.write_text(good.replace(f"unix:{taken}", "unix:/no/such/folder/s"))
+    config.write_text(LAB.with_(LISTEN, "unix:/no/such/folder/s").edit(good))
     assert "there is no folder" in _failure(config)
-    config.write_text(good.replace(str(tmp_path / "audit.jsonl"), "/no/such/folder/audit"))
+    config.write_text(LAB.with_(("audit", "path"), "/no/such/folder/audit").edit(good))
     assert "can't write the audit log" in _failure(config)
     config.write_text("nonsense")
     assert "a mapping" in _failure(config)
@@ -197,7 +199,7 @@ def test_serve_takes_over_a_stale_socket(config: Path, tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(tmp_path / "authz.sock"))
     jwks = JwksServer(Issuer("https://as.corp.example", "a"))  # it listens once it has keys
-    config.write_text(config.read_text().replace("http://127.0.0.1:1/jwks", f"{jwks.url}/jwks"))
+    edit(config, LAB.with_((*KEYS, "jwks_uri"), f"{jwks.url}/jwks"))
     process = subprocess.Popen(
         [sys.executable, "-m", "authz", "serve", str(config)], stderr=subprocess.PIPE, text=True
     )

@@ -29,6 +29,7 @@ from authz.config import files as files_module
 from authz.config import include as include_module
 from authz.server import reload
 from lab.ca import Authority
+from lab.config_builder import LAB
 from lab.issuer import Issuer, JwksServer
 from lab.mesh import AUDIENCE, ISSUER, TRAVEL, Server
 from support.config_halves import halves
@@ -565,6 +566,12 @@ def issuer() -> Iterator[tuple[Issuer, str]]:
     jwks.close()
 
 
+# The lab's config without the grant that a file of its own adds.
+APART = LAB.without(("grants", "public")).with_keys(
+    ("grants",), "x: [{hosts: ['*'], methods: [GET], paths: [/public/**], scopes: []}]"
+)
+
+
 def test_a_server_takes_an_included_file(tmp_path: Path, issuer: tuple[Issuer, str]) -> None:
     """A running server notices a file that is changed, broken, added and removed, by itself."""
     policy = tmp_path / "policy.d"
@@ -575,10 +582,7 @@ def test_a_server_takes_an_included_file(tmp_path: Path, issuer: tuple[Issuer, s
         (tmp_path / "new").rename(policy / name)
 
     put("a.yaml", PUBLIC.format(host="old.example"))
-    include = {
-        "trust_domains:": 'include: ["policy.d/*.yaml"]\ntrust_domains:',
-        "public:\n": "x:\n",
-    }
+    include = APART.with_(("include",), ["policy.d/*.yaml"])
     server = Server(tmp_path, "split", issuer[1], changes=include)
     svid = Authority(tmp_path / "pki").issue(TRAVEL)
     token = issuer[0].token(TRAVEL, scope=READ)
@@ -622,11 +626,11 @@ def test_a_server_takes_a_candidate(tmp_path: Path, issuer: tuple[Issuer, str]) 
     server.wait_ready()
     name = 'authz_config_reloads_total{{result="{}"}}'.format
     try:
-        text, include = server.config.read_text(), 'include: ["policy.d/*.yaml"]\n'
+        text = server.config.read_text()
         (tmp_path / "policy.d").mkdir()
         (tmp_path / "policy.d" / "a.yaml").write_text(PUBLIC.format(host="a.example"))
         candidate = tmp_path / "candidate.yaml"
-        candidate.write_text(include + text.replace("public:\n", "x:\n"))
+        candidate.write_text(APART.with_(("include",), ["policy.d/*.yaml"]).edit(text))
         server.config.write_text(f"candidate: {candidate}\n{text}")
         wait_until(lambda: server.metric(name("taken")) == 1)
         (tmp_path / "policy.d" / "a.yaml").write_text(PUBLIC[:20])

@@ -24,6 +24,7 @@ from authz.core.paths import (
     written_path,
 )
 from authz.core.reason import Denied, Reason
+from lab.config_builder import AT_PUBLIC_RULE, LAB
 from support.world import World, reason_of
 
 FORMS: frozenset[Form] = frozenset(get_args(Form))
@@ -198,14 +199,14 @@ ODD: dict[Form, str] = {
     "escaped_slash": "x%2Fy",
     "parameters": "x;v=1",
 }
-ROUTES = "".join(f"  - {{name: {f}, paths: [/{f}/**], accept_ambiguous: [{f}]}}\n" for f in ODD)
-PATHS = ", ".join(f"/{form}/**" for form in ODD)
-CHANGES = {
-    "routes:\n": "routes:\n  - {name: inner, paths: [/all/in/**], modes: [autonomous]}\n"
-    f"  - {{name: all, paths: [/all/**], accept_ambiguous: [{', '.join(ODD)}]}}\n{ROUTES}"
-    "  - {name: lax, paths: [/lax/x/**], protocol: mcp, bootstrap: [initialize]}\n",
-    "paths: [/public/**]": f"paths: [/public/**, /lax/**, /all/**, {PATHS}]",
-}
+ROUTES = "".join(f"- {{name: {f}, paths: [/{f}/**], accept_ambiguous: [{f}]}}\n" for f in ODD)
+PATHS = [f"/{form}/**" for form in ODD]
+CHANGES = LAB.with_routes(f"""\
+- {{name: inner, paths: [/all/in/**], modes: [autonomous]}}
+- {{name: all, paths: [/all/**], accept_ambiguous: [{", ".join(ODD)}]}}
+{ROUTES}
+- {{name: lax, paths: [/lax/x/**], protocol: mcp, bootstrap: [initialize]}}
+""").with_((*AT_PUBLIC_RULE, "paths"), ["/public/**", "/lax/**", "/all/**", *PATHS])
 
 
 @pytest.fixture(scope="module")
@@ -267,11 +268,9 @@ def test_the_proxy_names_the_route_that_accepts(routed: World) -> None:
 
 def test_rules_on_odd_paths(tmp_path: Path) -> None:
     """One * takes a name with a slash in it, never an empty one; a literal never equals more."""
-    rules = "[/public/*, /public/*/end, /public/fixed/*/deep]"
-    changes = {
-        "routes:\n": f"routes:\n  - {{name: r, accept_ambiguous: [{', '.join(ODD)}]}}\n",
-        "paths: [/public/**]": f"paths: {rules}",
-    }
+    paths = ["/public/*", "/public/*/end", "/public/fixed/*/deep"]
+    changes = LAB.with_routes(f"[{{name: r, accept_ambiguous: [{', '.join(ODD)}]}}]")
+    changes = changes.with_((*AT_PUBLIC_RULE, "paths"), paths)
     rows = {
         "/public/group%2Fproject": "allow",
         "/public/group/project": "policy_denied",
@@ -290,7 +289,7 @@ def test_rules_on_odd_paths(tmp_path: Path) -> None:
 @pytest.mark.parametrize("path", ["/a%2Fb", "/a;v", "/a//b", "/a%5Cb", "/100%25", "//a"])
 def test_patterns_stay_plain(shared_world: World, path: str) -> None:
     """A pattern with an ambiguous form is an error at load, whatever routes accept: * covers it."""
-    text = shared_world.config_text.replace("[/public/**]", f'["{path}"]')
+    text = LAB.with_((*AT_PUBLIC_RULE, "paths"), [path]).edit(shared_world.config_text)
     with pytest.raises(ConfigError, match="no request has such a path"):
         load_text(text.encode(), "f.yaml")
 
@@ -298,8 +297,8 @@ def test_patterns_stay_plain(shared_world: World, path: str) -> None:
 def test_a_form_that_does_not_exist(shared_world: World) -> None:
     """Dot segments and controls can't be accepted: the config has no word for them."""
     for word in ("dot_segments", "control", "all"):
-        route = f"routes:\n  - {{name: a, accept_ambiguous: [{word}]}}\n"
-        text = shared_world.config_text.replace("routes:\n", route)
+        change = LAB.with_routes(f"[{{name: a, accept_ambiguous: [{word}]}}]")
+        text = change.edit(shared_world.config_text)
         with pytest.raises(ConfigError, match="accept_ambiguous"):
             load_text(text.encode(), "f.yaml")
 

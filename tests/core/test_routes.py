@@ -13,35 +13,36 @@ from authz._pb import ext_authz_pb2 as pb
 from authz.config import ConfigError, load_text
 from authz.core.routes import RouteSettings, metadata_url, origin_of
 from authz.edge.envoy.reader import read_check
+from lab.config_builder import AT_ISSUER, AT_PUBLIC_RULE, LAB
 from lab.mesh import AUDIENCE, ISSUER, ORCHESTRATOR, PAYMENTS, RETIRED, STRANGER, TRAVEL
 from support.world import LIFETIMES_SECONDS, World, check_request, header_of, reason_of, wait_until
 
 OTHER = "https://mcp.corp.example/other"
 ROUTES = f"""\
-routes:
-  - {{name: own, paths: [/own/**], modes: [autonomous]}}
-  - {{name: both, paths: [/both/**], modes: [delegated, autonomous]}}
-  - {{name: boot, paths: [/boot/**], protocol: mcp, bootstrap: [initialize, tools/list]}}
-  - {{name: strong, paths: [/strong/**], acr_values: [mfa, hwk], max_age: 5m}}
-  - {{name: fresh, paths: [/fresh/**], max_age: 5m}}
-  - {{name: bound, paths: [/bound/**], proof: required}}
-  - {{name: other, hosts: [mcp.corp.example], paths: [/other/**], resource: "{OTHER}"}}
+- {{name: own, paths: [/own/**], modes: [autonomous]}}
+- {{name: both, paths: [/both/**], modes: [delegated, autonomous]}}
+- {{name: boot, paths: [/boot/**], protocol: mcp, bootstrap: [initialize, tools/list]}}
+- {{name: strong, paths: [/strong/**], acr_values: [mfa, hwk], max_age: 5m}}
+- {{name: fresh, paths: [/fresh/**], max_age: 5m}}
+- {{name: bound, paths: [/bound/**], proof: required}}
+- {{name: other, hosts: [mcp.corp.example], paths: [/other/**], resource: "{OTHER}"}}
 """
-AUDIENCES = f"audiences: [https://mcp.corp.example/finance, {OTHER}]"
 PATHS = "/public/**, /own/**, /both/**, /boot/**, /strong/**, /fresh/**, /bound/**, /other/**"
-CHANGES = {
-    "routes:\n": ROUTES,
-    "trust_domains:": "earlier_actors: {suspended: deny}\ntrust_domains:",
-    "audiences: [https://mcp.corp.example/finance]": AUDIENCES,
-    "methods: [GET]\n      paths: [/public/**]": f"methods: [GET, POST]\n      paths: [{PATHS}]",
-    "  public:\n": "  public:\n    - {hosts: ['*'], methods: [POST], paths: [/boot/**], "
-    "scopes: [], mcp: {tools: [search]}}\n",
-    "  finance-pay:\n": "  finance-pay:\n    - {hosts: ['*'], methods: [POST], paths: [/boot/**], "
-    "scopes: ['payments:write'], mcp: {tools: [search]}}\n",
-    "principals:": f"principals:\n  - match: {{issuer: {ISSUER}, subjects: [{TRAVEL}]}}\n"
-    "    grants: [public]\n"
-    f"  - match: {{issuer: {ISSUER}}}\n    grants: [finance-pay]",
-}
+BOOT = "hosts: ['*'], methods: [POST], paths: [/boot/**], mcp: {tools: [search]}"
+CHANGES = (
+    LAB.with_routes(ROUTES)
+    .with_section("earlier_actors", "{suspended: deny}")
+    .with_((*AT_ISSUER, "audiences"), [AUDIENCE, OTHER])
+    .with_keys(AT_PUBLIC_RULE, f"{{methods: [GET, POST], paths: [{PATHS}]}}")
+    .with_rules("public", f"[{{{BOOT}, scopes: []}}]")
+    .with_rules("finance-pay", f"[{{{BOOT}, scopes: ['payments:write']}}]")
+    .with_principals(f"""\
+- match: {{issuer: {ISSUER}, subjects: [{TRAVEL}]}}
+  grants: [public]
+- match: {{issuer: {ISSUER}}}
+  grants: [finance-pay]
+""")
+)
 OWN: dict[str, Any] = {"sub": TRAVEL, "act": None}
 
 
@@ -131,7 +132,7 @@ def test_earlier_actors(routed: World, act: dict[str, Any], reason: str, flags: 
 
 def test_unregistered_earlier_actors_can_be_denied(tmp_path: Path) -> None:
     """The stricter reading is a setting, off by default."""
-    change = {"trust_domains:": "earlier_actors: {unregistered: deny}\ntrust_domains:"}
+    change = LAB.with_section("earlier_actors", "{unregistered: deny}")
     with World(tmp_path, change) as world:
         act = {"sub": TRAVEL, "act": {"sub": ORCHESTRATOR}}
 

@@ -10,6 +10,7 @@ import pytest
 
 from authz.core.protocols.a2a_methods import GRPC_METHODS
 from authz.core.request import Call, CallKind
+from lab.config_builder import LAB, ConfigBuilder
 from lab.envoy import Envoy, bootstrap
 from lab.mesh import STRANGER, TRAVEL, Mesh, Server
 from support.call_rules import code, policy, refusal, rule
@@ -35,16 +36,16 @@ STREAMED = {"SendStreamingMessage", "SubscribeToTask"}
 TASK = b"\x12\x02t1"  # a message of protobuf: a field with a task's id
 
 
-def changes(*rules: str, effect: str = "allow") -> dict[str, str]:
-    """A config in which the travel agent may, for alice, what these keys of a2a say."""
-    written = [f"{{{_AT}, scopes: [], a2a: {{{keys}}}}}" for keys in rules]
+def changes(*rules: str, effect: str = "allow") -> ConfigBuilder:
+    """Let the travel agent do, for alice, what these keys of a2a say."""
+    effects = ["scopes: []"] * len(rules)
     if effect == "deny":
-        written[-1] = written[-1].replace("scopes: []", "effect: deny")
-    listed = "".join(f"    - {one}\n" for one in written)
-    return {
-        "routes:\n": f"routes:\n  - {{name: helper, paths: [/{SERVICE}/*], protocol: a2a}}\n",
-        "  finance-read:\n": f"  finance-read:\n{listed}",
-    }
+        effects[-1] = "effect: deny"
+    written = [
+        f"- {{{_AT}, {said}, a2a: {{{keys}}}}}\n" for said, keys in zip(effects, rules, strict=True)
+    ]
+    route = f"[{{name: helper, paths: [/{SERVICE}/*], protocol: a2a}}]"
+    return LAB.with_routes(route).with_rules("finance-read", "".join(written))
 
 
 _AT = f'hosts: ["*"], methods: [POST], paths: [/{SERVICE}/*]'
@@ -97,7 +98,7 @@ class Helper:
 class Way:
     """A channel of an agent through Envoy to the helper, by one config."""
 
-    def __init__(self, mesh: Mesh, folder: Path, config: dict[str, str]) -> None:
+    def __init__(self, mesh: Mesh, folder: Path, config: ConfigBuilder) -> None:
         """Start the helper, a server with this config, and an Envoy in front."""
         self.mesh = mesh
         self.helper = Helper()

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from authz._pb import ext_authz_pb2 as pb
 from authz.edge.header_reader import HeaderReader
 from lab.client import Client, bearer
+from lab.config_builder import AT_READ_RULE, LAB
 from lab.envoy import Envoy, bootstrap
 from lab.mesh import TRAVEL, Mesh
 from support.cgi_upstream import cgi, wsgi
@@ -221,11 +222,8 @@ def test_a_refusal_stays_one(shared_world: World) -> None:
 
 def test_headers_that_rules_read(tmp_path: Path) -> None:
     """What a rule reads of a header holds upstream: no twin can say something else there."""
-    scopes = '      scopes: ["balance:read"]\n'
-    rule = (
-        f"{scopes}      headers: {{x-tenant: [a]}}\n      add_headers: {{x-agent-team: groups}}\n"
-    )
-    with World(tmp_path, {scopes: rule}) as world:
+    keys = "{headers: {x-tenant: [a]}, add_headers: {x-agent-team: groups}}"
+    with World(tmp_path, LAB.with_keys(AT_READ_RULE, keys)) as world:
         for raw in (False, True):
             names = ["x.tenant", "x_tenant", "x.agent.team", "y.tenant"]
             headers = [("x-tenant", "a"), *((name, "b") for name in names)]

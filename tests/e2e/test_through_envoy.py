@@ -15,6 +15,7 @@ import pytest
 
 from lab import demo
 from lab.client import Client, bearer
+from lab.config_builder import LAB
 from lab.envoy import Envoy, bootstrap
 from lab.mesh import GATEWAY, ISSUER, ORCHESTRATOR, PAYMENTS, TRAVEL, Mesh
 from lab.table import as_expected, sent
@@ -290,12 +291,12 @@ def test_an_issuer_that_is_added_while_down(tmp_path: Path) -> None:
     with Mesh(tmp_path) as mesh:
         server, client = mesh.servers[0], mesh.agent(TRAVEL)
         other = "https://new.example"
-        block = (
-            f"issuers:\n  - issuer: {other}\n"
-            "    keys: {jwks_uri: 'http://127.0.0.1:1/x', insecure: true}\n"
-            "    audiences: [https://mcp.corp.example/finance]\n"
-        )
-        server.write_config({"issuers:\n": block})
+        issuer = f"""\
+- issuer: {other}
+  keys: {{jwks_uri: 'http://127.0.0.1:1/x', insecure: true}}
+  audiences: [https://mcp.corp.example/finance]
+"""
+        server.write_config(LAB.with_items(("issuers",), issuer))
         wait_until(lambda: server.metric('authz_config_reloads_total{result="taken"}') == 1)
         time.sleep(2.5)  # two of Envoy's health checks
 
@@ -432,16 +433,17 @@ def test_hot_reload(tmp_path: Path) -> None:
     with Mesh(tmp_path) as mesh:
         server, client = mesh.servers[0], mesh.agent(TRAVEL)
         token = mesh.issuer.token(TRAVEL, scope=READ)
+        misspelt = LAB.without(("trust_domains",)).with_(("trust_domians",), ["corp.example"])
         assert client.get(BALANCE, token).status == 200
 
-        server.write_config({"grants: [finance-read, public]": "grants: [public]"})
+        server.write_config(LAB.with_(("agents", TRAVEL, "grants"), ["public"]))
         wait_until(lambda: client.get(BALANCE, token).reason == "policy_denied")
-        server.write_config({"trust_domains: [corp.example]": "trust_domians: [corp.example]"})
+        server.write_config(misspelt)
         wait_until(lambda: server.metric('authz_config_reloads_total{result="refused"}') == 1)
         assert "trust_domains" in server.process.log.read_text()
         assert client.get(BALANCE, token).reason == "policy_denied"
 
-        server.write_config({})
+        server.write_config(LAB)
         os.kill(server.process.pid, signal.SIGHUP)
         wait_until(lambda: client.get(BALANCE, token).status == 200)
         assert server.metric('authz_config_reloads_total{result="taken"}') >= 2

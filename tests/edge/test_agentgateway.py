@@ -56,12 +56,9 @@ def test_who_is_what_the_gateway_says(gateway: Gateway) -> None:
 def test_no_header_is_an_identity(tmp_path: Path) -> None:
     """What a client writes into x-forwarded-client-cert makes it nobody."""
     forged = f"By=spiffe://corp.example/ns/gateways/sa/edge;URI={TRAVEL}"
-    profile = (
-        "profiles:\n  default:\n    identity: xfcc\n"
-        '    trusted_proxies: ["spiffe://corp.example/ns/gateways/sa/*"]'
-    )
-    changes = {**CHANGES, "profiles:\n  default: {certificate: required}": profile}
-    with World(tmp_path, changes) as world:
+    trusted = ["spiffe://corp.example/ns/gateways/sa/*"]
+    profile = {"identity": "xfcc", "trusted_proxies": trusted}
+    with World(tmp_path, CHANGES.with_(("profiles", "default"), profile)) as world:
         headers = [("x-forwarded-client-cert", forged)]
 
         assert call(Gateway(world), "search", headers=headers) == "agent_missing"

@@ -21,17 +21,19 @@ from support.world import World
 TOOLS = {"tools": [{"name": "search"}, {"name": "drop"}]}
 BOTH = ["github", "jira"]
 # jira may be listened to in full, github's own methods are one that no revision has.
-MORE = {
-    **CHANGES,
-    "      mcp: {tools: [lookup]}\n": """\
-      mcp: {tools: [lookup], resources: ["*"], tasks: ["*"]}
-    - hosts: [github]
-      methods: [POST]
-      paths: [/mcp]
-      scopes: []
-      mcp: {methods: [vendor/sync, logging/setLevel], tasks: ["t-*"]}
+MORE = CHANGES.with_keys(
+    ("grants", "finance-read", "listing", "mcp"), "{resources: ['*'], tasks: ['*']}"
+).with_items(
+    ("grants", "finance-read"),
+    """\
+- hosts: [github]
+  methods: [POST]
+  paths: [/mcp]
+  scopes: []
+  mcp: {methods: [vendor/sync, logging/setLevel], tasks: ["t-*"]}
 """,
-}
+    before=4,
+)
 PARAMS: dict[str, Any] = {
     "uri": "repo://open/a",
     "taskId": "t-1",

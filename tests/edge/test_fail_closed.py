@@ -20,12 +20,12 @@ from authz.edge.envoy.writer import check_response
 from authz.edge.identity_headers import HeaderSettings
 from authz.edge.rendering import Rendered
 from authz.edge.response import Responder
+from lab.config_builder import AT_ISSUER, LAB
 from lab.mesh import PAYMENTS, TRAVEL
 from lab.storm import CHECK
 from support.serving import Serving
 from support.world import (
     BALANCE,
-    MAX_WAITING,
     PATIENCE_SECONDS,
     READ,
     World,
@@ -183,7 +183,7 @@ def test_a_failing_edge(world: World) -> None:
 
 def test_keys_unavailable(tmp_path: Path) -> None:
     """Before the first key set, and after the last good one is too old, checks are refused."""
-    with World(tmp_path, {"cooldown: 1s": "cooldown: 1s, max_age: 1s"}) as world:
+    with World(tmp_path, LAB.with_((*AT_ISSUER, "keys", "max_age"), "1s")) as world:
         wait_until(lambda: reason_of(world.ask(world.token())) == "allow")
         world.jwks.faults.status = 500
         wait_until(lambda: reason_of(world.ask(world.token())) == "keys_unavailable")
@@ -250,7 +250,7 @@ def test_a_wait_for_keys_ends_before_the_caller_gives_up(
 
 def test_audit_that_must_record(tmp_path: Path) -> None:
     """With when_full deny a decision that can't be recorded is refused; with drop it is counted."""
-    change = {"audit: {path:": "audit: {queue: 1, when_full: deny, path:"}
+    change = LAB.with_keys(("audit",), "{queue: 1, when_full: deny}")
     with World(tmp_path, change) as world:
         request = check_request(world.svid, [("authorization", f"Bearer {world.token()}")])
         answers = [reason_of(world.check(request)) for _ in range(20)]
@@ -270,7 +270,7 @@ def test_denied_holds_no_default() -> None:
 
 def test_overload_spares_what_is_remembered(tmp_path: Path) -> None:
     """While too many checks wait nothing new is decided; remembered decisions are answered."""
-    limits = {f"max_waiting: {MAX_WAITING}": "threads: 2\n  max_queued: 1"}
+    limits = LAB.with_keys(("server",), "{threads: 2, max_queued: 1}")
     with World(tmp_path, limits) as world:
         known, pool, go_on = world.token(), world.parts.pool, threading.Event()
         assert reason_of(world.ask(known)) == "allow"
@@ -301,7 +301,7 @@ def test_too_late_to_decide(world: World) -> None:
 
 def test_a_flood_is_shed_and_known_tokens_are_served(tmp_path: Path) -> None:
     """Through a real server: hundreds of new tokens at once, and a known one is never refused."""
-    with Serving(tmp_path, {"  workers: 1": "  workers: 1\n  max_queued: 2"}) as flooded:
+    with Serving(tmp_path, LAB.with_(("server", "max_queued"), 2)) as flooded:
         flooded.read_until("serving")
         tokens = [flooded.issuer.token(TRAVEL, scope=READ) for _ in range(401)]
         *messages, last = [

@@ -8,7 +8,8 @@ for a wall clock that was set back, after which an allow may stand for ``ttl``.
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
-from typing import Any, ClassVar
+from itertools import product
+from typing import Any, ClassVar, Final
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
@@ -33,6 +34,7 @@ from authz.edge.envoy.reader import read_check
 from authz.wiring import build_authorizer, build_delegations
 from authz.wiring.parts import open_parts
 from lab.ca import Svid
+from lab.config_builder import AT_ALICE, AT_PUBLIC_RULE, AT_READ_RULE, LAB, ConfigBuilder
 from lab.issuer import Issuer
 from lab.mesh import AUDIENCE, ISSUER, PAYMENTS, TRAVEL
 from support.world import READ, World, check_request, header_of, reason_of
@@ -93,6 +95,13 @@ class Revoked:
         self._current.check(*about)
 
 
+# Of the policy, each made or taken back.
+POLICY_CHANGES: Final = (
+    LAB.with_((*AT_ALICE, "match", "subjects"), ["alice", "bob"]),
+    LAB.with_((*AT_READ_RULE, "methods"), ["PUT"]).with_((*AT_PUBLIC_RULE, "methods"), ["PUT"]),
+)
+
+
 class Freshness(RuleBasedStateMachine):
     """Requests among rotations, revocations, reloads and time."""
 
@@ -111,6 +120,7 @@ class Freshness(RuleBasedStateMachine):
         self.tokens: list[tuple[str, str]] = []
         self.denied_at: dict[tuple[Any, ...], float] = {}
         self.text = self.world.config_text
+        self.made: set[ConfigBuilder] = set()
         clock = Clock(lambda: self.now, lambda: self.monotonic)
         keys: Any = self.keys
         revoked: Any = self.revoked
@@ -249,12 +259,11 @@ class Freshness(RuleBasedStateMachine):
 
     def reload(self, draw: Any) -> None:
         """Another policy, or the one before."""
-        pairs = [
-            ("subjects: [alice]", "subjects: [alice, bob]"),
-            ("methods: [GET]", "methods: [PUT]"),
-        ]
-        old, new = draw(st.sampled_from([*pairs, *[pair[::-1] for pair in pairs]]))
-        self.text = self.text.replace(old, new)
+        change, is_made = draw(st.sampled_from([*product(POLICY_CHANGES, (True, False))]))
+        self.made = (self.made | {change}) if is_made else (self.made - {change})
+        self.text = self.world.config_text
+        for made in self.made:
+            self.text = made.edit(self.text)
         self.parts.reconfigure(self.compile_model())
 
 

@@ -25,6 +25,7 @@ from authz.edge.agentgateway.reader import read_request
 from authz.edge.envoy.reader import read_check
 from authz.edge.inputs import RequestInputs
 from authz.wiring.snapshot import build_delegations, build_inputs, build_policy, build_reads
+from lab.config_builder import AT_READ_RULE, LAB
 from lab.dpop import DpopClient
 from lab.mesh import TRAVEL
 from support.ext_mcp import request as mcp_request
@@ -41,11 +42,7 @@ PROFILES: Mapping[Source, ProfileSettings] = {
 }
 # How the agent is written in a header, where its SPIFFE ID alone is not enough.
 WRITTEN = {XFCC: f"By={EDGE};URI={TRAVEL}"}
-HEADER_RULE = {
-    '      scopes: ["balance:read"]\n': (
-        '      scopes: ["balance:read"]\n      headers: {x-env: [prod]}\n'
-    )
-}
+HEADER_RULE = LAB.with_((*AT_READ_RULE, "headers"), {"x-env": ["prod"]})
 
 
 def struct(**members: str) -> bytes:

@@ -7,57 +7,59 @@ from typing import Any
 import pytest
 
 from authz._pb import ext_authz_pb2 as pb
+from lab.config_builder import LAB
 from lab.mesh import TRAVEL
 from support.posts import PATH, message
 from support.world import World, check_request, header_of, reason_of
 
-CHANGES = {
-    "routes:\n": """\
-routes:
-  - {name: trips, paths: [/trips/mcp], protocol: mcp, resource: "https://mcp.corp.example/finance"}
-  - {name: quiet, paths: [/quiet/mcp], protocol: mcp, refusals: message}
-  - {name: lean, paths: [/lean/mcp], protocol: mcp, trust_mcp_headers: true}
-  - {name: boot, paths: [/boot/mcp], protocol: mcp, bootstrap: [initialize, tools/list]}
-  - {name: helper, paths: [/helper], protocol: a2a}
-  - {name: llm, paths: [/v1/**], protocol: openai}
+CHANGES = (
+    LAB.with_profile("filtered", "{mcp_metadata: envoy.filters.http.mcp}")
+    .with_routes("""\
+- {name: trips, paths: [/trips/mcp], protocol: mcp, resource: "https://mcp.corp.example/finance"}
+- {name: quiet, paths: [/quiet/mcp], protocol: mcp, refusals: message}
+- {name: lean, paths: [/lean/mcp], protocol: mcp, trust_mcp_headers: true}
+- {name: boot, paths: [/boot/mcp], protocol: mcp, bootstrap: [initialize, tools/list]}
+- {name: helper, paths: [/helper], protocol: a2a}
+- {name: llm, paths: [/v1/**], protocol: openai}
+""")
+    .with_rules(
+        "finance-read",
+        """\
+- name: search
+  hosts: ["*"]
+  methods: ["*"]
+  paths: [/trips/mcp, /quiet/mcp, /lean/mcp, /boot/mcp]
+  scopes: []
+  mcp: {tools: [search, "get_*"], resources: ["trips://policy/**"]}
+- name: write
+  hosts: ["*"]
+  methods: [POST]
+  paths: [/trips/mcp]
+  scopes: ["trips:write"]
+  mcp: {tools: [write]}
+- name: book
+  hosts: ["*"]
+  methods: [POST]
+  paths: [/trips/mcp, /lean/mcp]
+  scopes: []
+  mcp: {tools: [book]}
+  when: operation.arguments.price <= 500.0
+- {name: everything, hosts: ["*"], methods: ["*"], paths: [/**], scopes: []}
+- name: ask
+  hosts: ["*"]
+  methods: ["*"]
+  paths: [/helper]
+  scopes: []
+  a2a: {methods: [SendMessage]}
+- name: model
+  hosts: ["*"]
+  methods: [POST]
+  paths: [/v1/**]
+  scopes: []
+  models: {names: ["small-*"]}
 """,
-    "profiles:\n": "profiles:\n  filtered: {mcp_metadata: envoy.filters.http.mcp}\n",
-    "  finance-read:\n": """\
-  finance-read:
-    - name: search
-      hosts: ["*"]
-      methods: ["*"]
-      paths: [/trips/mcp, /quiet/mcp, /lean/mcp, /boot/mcp]
-      scopes: []
-      mcp: {tools: [search, "get_*"], resources: ["trips://policy/**"]}
-    - name: write
-      hosts: ["*"]
-      methods: [POST]
-      paths: [/trips/mcp]
-      scopes: ["trips:write"]
-      mcp: {tools: [write]}
-    - name: book
-      hosts: ["*"]
-      methods: [POST]
-      paths: [/trips/mcp, /lean/mcp]
-      scopes: []
-      mcp: {tools: [book]}
-      when: operation.arguments.price <= 500.0
-    - {name: everything, hosts: ["*"], methods: ["*"], paths: [/**], scopes: []}
-    - name: ask
-      hosts: ["*"]
-      methods: ["*"]
-      paths: [/helper]
-      scopes: []
-      a2a: {methods: [SendMessage]}
-    - name: model
-      hosts: ["*"]
-      methods: [POST]
-      paths: [/v1/**]
-      scopes: []
-      models: {names: ["small-*"]}
-""",
-}
+    )
+)
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ from authz._pb import ext_authz_pb2 as pb
 from authz.core.decision import Agent, Progress
 from authz.core.reason import Denied, Reason
 from authz.core.spiffe import SpiffeId
+from lab.config_builder import LAB
 from lab.dpop import DpopClient
 from lab.mesh import TRAVEL
 from support.jwks_server import ScriptedServer, answer
@@ -21,17 +22,24 @@ METADATA = (
     'resource_metadata="https://mcp.corp.example/.well-known/oauth-protected-resource/finance"'
 )
 JSON = "application/json"
-SCOPES = '      scopes: ["balance:read"]\n'
 # A rule in shadow that would deny, and a route that tells policy's refusals in the message.
-CHANGES = {
-    SCOPES: SCOPES
-    + "    - {effect: deny, shadow: true, name: no, hosts: ['*'], methods: ['*'], paths: [/**]}\n",
-    "routes:\n": "routes:\n"
-    "  - {name: told, paths: [/told], protocol: mcp, refusals: message}\n"
-    "  - {name: plain, paths: [/plain], protocol: mcp}\n",
-    "  finance-read:\n": "  finance-read:\n    - {hosts: ['*'], methods: [POST], "
-    "paths: [/told, /plain], scopes: [], mcp: {tools: [search]}}\n",
-}
+CHANGES = (
+    LAB.with_items(
+        ("grants", "finance-read"),
+        "[{effect: deny, shadow: true, name: no, hosts: ['*'], methods: ['*'], paths: [/**]}]",
+        before=1,
+    )
+    .with_routes("""\
+- {name: told, paths: [/told], protocol: mcp, refusals: message}
+- {name: plain, paths: [/plain], protocol: mcp}
+""")
+    .with_rules(
+        "finance-read",
+        """\
+- {hosts: ['*'], methods: [POST], paths: [/told, /plain], scopes: [], mcp: {tools: [search]}}
+""",
+    )
+)
 SHADOWS = [{"by": "rule", "decision": "deny", "reason": "policy_denied", "rule": "finance-read/no"}]
 
 
@@ -39,9 +47,9 @@ SHADOWS = [{"by": "rule", "decision": "deny", "reason": "policy_denied", "rule":
 def asked(folder: Path, said: bytes = b'{"decision":false}') -> Iterator[World]:
     """A world whose decision point says this."""
     point = ScriptedServer(answer(said, content_type=JSON))
-    section = f"pdp: {{url: '{point.url}', insecure: true, timeout: 2s}}\naudit:"
+    pdp = f"{{url: '{point.url}', insecure: true, timeout: 2s}}"
     try:
-        with World(folder, {"audit:": section, **CHANGES}) as world:
+        with World(folder, CHANGES.with_section("pdp", pdp)) as world:
             yield world
     finally:
         point.close()
@@ -109,8 +117,7 @@ def test_a_used_proof_keeps_what_was_established(shadowed: World) -> None:
 
 def test_a_full_store_keeps_what_was_established(tmp_path: Path) -> None:
     """Our own 503 for a proof that can't be remembered says whose it was, too."""
-    changes = {"trust_domains:": "replay: {entries: 1}\ntrust_domains:", **CHANGES}
-    with World(tmp_path, changes) as world:
+    with World(tmp_path, CHANGES.with_section("replay", "{entries: 1}")) as world:
         client = DpopClient()
         token = world.token(cnf=client.confirmation)
         for _ in range(2):

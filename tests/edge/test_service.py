@@ -28,6 +28,7 @@ from authz.edge.identity_headers import escaped
 from authz.edge.inputs import RequestInputs
 from authz.edge.rendering import Rendered
 from authz.edge.response import Response
+from lab.config_builder import AT_ISSUER, LAB
 from lab.mesh import ISSUER, ORCHESTRATOR, PAYMENTS, TRAVEL
 from support.world import (
     BALANCE,
@@ -60,7 +61,7 @@ def test_every_owned_name_is_set_or_removed_never_both(shared_world: World) -> N
 
 def test_forwarded_token(tmp_path: Path) -> None:
     """The token reaches the upstream only where the config says so."""
-    with World(tmp_path, {"issuers:\n": "token: {forward: true}\nissuers:\n"}) as world:
+    with World(tmp_path, LAB.with_section("token", "{forward: true}")) as world:
         answer = world.ask(world.token())
 
         assert "authorization" not in answer.ok_response.headers_to_remove
@@ -68,7 +69,7 @@ def test_forwarded_token(tmp_path: Path) -> None:
 
 def test_own_token_header(tmp_path: Path) -> None:
     """A configured header without a scheme carries the token, and is the one that is stripped."""
-    change = {"issuers:\n": "token: {header: x-delegation, scheme: ''}\nissuers:\n"}
+    change = LAB.with_section("token", "{header: x-delegation, scheme: ''}")
     with World(tmp_path, change) as world:
         request = check_request(world.svid, [("x-delegation", world.token())])
         answer = world.check(request)
@@ -98,7 +99,7 @@ def test_metadata(shared_world: World) -> None:
 
 def test_valid_until(tmp_path: Path) -> None:
     """A proxy may go by an answer for no longer than we do: ttl, token, and never by a deny."""
-    with World(tmp_path, {"issuers:\n": "cache: {ttl: 7s}\nissuers:\n"}) as world:
+    with World(tmp_path, LAB.with_section("cache", "{ttl: 7s}")) as world:
         now = time.time()
         token, short = world.token(exp=int(now) + 300), world.token(exp=int(now) + 4)
         until = [
@@ -203,7 +204,7 @@ def test_cache_hit_is_the_same_answer(world: World) -> None:
 
 def test_cache_never_outlives_the_token(tmp_path: Path) -> None:
     """A remembered allow ends with its token, and a new look at it says so."""
-    with World(tmp_path, {"insecure: true": "insecure: true"}) as world:
+    with World(tmp_path) as world:
         for seconds in LIFETIMES_SECONDS:
             now = int(time.time())  # the clock skew allowed is 30 s
             token = world.token(iat=now - 60, exp=now - 31 + seconds)
@@ -217,7 +218,7 @@ def test_cache_never_outlives_the_token(tmp_path: Path) -> None:
 
 def test_cache_ends_with_the_key(tmp_path: Path) -> None:
     """A removed key stops the cached decisions that it signed within one refresh."""
-    with World(tmp_path, {"refresh: 60s": "refresh: 1s"}) as world:
+    with World(tmp_path, LAB.with_((*AT_ISSUER, "keys", "refresh"), "1s")) as world:
         token = world.token()
         world.ask(token)
         assert world.ask(token).dynamic_metadata["cache"] == "hit"
@@ -231,7 +232,7 @@ def test_cache_ends_with_the_key(tmp_path: Path) -> None:
 
 def test_cache_off(tmp_path: Path) -> None:
     """With no entries nothing is remembered."""
-    with World(tmp_path, {"issuers:\n": "cache: {entries: 0}\nissuers:\n"}) as world:
+    with World(tmp_path, LAB.with_section("cache", "{entries: 0}")) as world:
         token = world.token()
 
         assert [world.ask(token).dynamic_metadata["cache"] for _ in range(2)] == ["miss", "miss"]

@@ -23,14 +23,12 @@ from authz.core.jose import Key, KeySetError
 from authz.core.jose.jwk import parse_key_set
 from fuzz import messages as fuzz_messages
 from fuzz import reference
+from lab.config_builder import LAB
 from lab.issuer import b64, sign_raw
 from lab.mesh import AUDIENCE, GATEWAY, ISSUER, TRAVEL
 from support.world import HOST, READ, World, check_request, reason_of
 
-XFCC_PROFILE = {
-    "default: {certificate: required}": "default: {certificate: required}\n"
-    f"  xfcc: {{identity: xfcc, trusted_proxies: ['{GATEWAY}']}}"
-}
+XFCC_PROFILE = LAB.with_profile("xfcc", f"{{identity: xfcc, trusted_proxies: ['{GATEWAY}']}}")
 Draw = Callable[..., Any]
 Decide = Callable[..., str]
 ParseKeys = Callable[[bytes, frozenset[str]], tuple[Mapping[str, Key], Any]]

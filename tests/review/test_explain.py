@@ -16,9 +16,10 @@ from authz.review.explain import RecordedError
 from authz.review.explain import check_request as read_check_request
 from authz.review.explain.rule_report import considered
 from authz.wiring import compute_policy_version
+from lab.config_builder import AT_READ_RULE, LAB
 from lab.mesh import TRAVEL
 from support.path_rules import RULES, SEGMENTS, delegation, policy, query, rule
-from support.verbs import URL, run
+from support.verbs import URL, edit, run
 from support.world import READ, World, check_request
 
 
@@ -56,17 +57,16 @@ def test_the_nearest_miss_and_bounds() -> None:
 
 def test_flags(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Claims, headers, roles, actors, age and time all reach the rules."""
-    text = config.read_text()
-    limits = (
-        '      scopes: ["balance:read"]\n'
-        "      max_token_age: 5m\n"
-        "      max_actors: 2\n"
-        "      headers: {x-env: [prod]}\n"
-        "      during: [{not_before: 2026-01-01T00:00:00Z, not_after: 2027-01-01T00:00:00Z}]\n"
-    )
-    text = text.replace('      scopes: ["balance:read"]\n', limits)
-    match = "groups: [readers]"
-    config.write_text(text.replace(match, "roles: [r], claims: {level: [3], dept: [fin]}"))
+    limits = """\
+max_token_age: 5m
+max_actors: 2
+headers: {x-env: [prod]}
+during: [{not_before: 2026-01-01T00:00:00Z, not_after: 2027-01-01T00:00:00Z}]
+"""
+    match = ("principals", 1, "match")
+    readers = LAB.without((*match, "groups"))
+    readers = readers.with_keys(match, "{roles: [r], claims: {level: [3], dept: [fin]}}")
+    edit(config, readers.with_keys(AT_READ_RULE, limits))
     good = ["--principal", "bob", "--scope", READ, "--role", "r", "--claim", "level=3"]
     good += ["--claim", "dept=fin", "--header", "X-Env=prod", "--at", "2026-06-01T00:00:00Z"]
     good += ["--token-age", "4m", "--actor", "spiffe://corp.example/x"]
@@ -219,7 +219,9 @@ def test_a_candidate(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """What the candidate would say is told beside, and a broken one with its place."""
     text = config.read_text()
     candidate = config.with_name("candidate.yaml")
-    candidate.write_text(text.replace("/finance/**", "/other/**"))
+    elsewhere = LAB.with_((*AT_READ_RULE, "paths"), ["/other/**"])
+    elsewhere = elsewhere.with_(("routes", "finance", "paths"), ["/other/**"])
+    candidate.write_text(elsewhere.edit(text))
     config.write_text(f"candidate: {candidate}\n{text}")
     call = ["explain", str(config), "GET", URL, "--agent", TRAVEL, "--principal", "alice"]
     assert run(*call, "--scope", READ) == 0
@@ -241,7 +243,6 @@ def test_in_shadow(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
         "            by no rule: shadow: true allows what the rules refuse",
         "ALLOW",
     ]
-    suspended = "sa/travel\n    suspended: true\n"
-    config.write_text(config.read_text().replace("sa/travel\n", suspended, 1))
+    edit(config, LAB.with_(("agents", TRAVEL, "suspended"), value=True))
     assert run(*call) == 1
     assert "DENY        agent_suspended" in capsys.readouterr().out

@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from authz import cli
+from lab.config_builder import LAB
 from lab.mesh import CONFIG
+from support.verbs import edit
 
 CASE = """\
 cases:
@@ -141,10 +143,8 @@ def test_a_deny_is_covered_by_what_it_denies(
     config: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A deny covers itself only; a rule that came nearest to an allow is not covered by that."""
-    deny = (
-        "  public:\n    - {name: no-pay, effect: deny, hosts: ['*'], methods: [POST], paths: [/**]}"
-    )
-    config.write_text(config.read_text().replace("  public:", deny))
+    deny = "[{name: no-pay, effect: deny, hosts: ['*'], methods: [POST], paths: [/**]}]"
+    edit(config, LAB.with_rules("public", deny))
     assert run(config, "cases:\n" + PAY + "    rule: public/no-pay\n" + READER) == 0
     out = capsys.readouterr().out
     assert "1 of 4 rules decided a case" in out
@@ -155,12 +155,12 @@ def test_a_deny_is_covered_by_what_it_denies(
 def test_several_issuers(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """With several issuers a case says which: subjects are unique only within one."""
     second = """\
-  - issuer: https://other.example
-    keys: {jwks_uri: "https://other.example/jwks"}
-    audiences: [https://mcp.corp.example/finance]
-    algorithms: [ES256]
-agents:"""
-    config.write_text(config.read_text().replace("agents:", second, 1))
+- issuer: https://other.example
+  keys: {jwks_uri: "https://other.example/jwks"}
+  audiences: [https://mcp.corp.example/finance]
+  algorithms: [ES256]
+"""
+    edit(config, LAB.with_items(("issuers",), second, before=1))
     assert run(config, CASE) == 1
     assert "cases.yaml:2: cases[0]: name the issuer" in capsys.readouterr().err
     assert run(config, CASE + "    issuer: https://as.corp.example\n") == 0

@@ -1,18 +1,19 @@
 """``authz replay``: the records of a real service, decided again by the same and other policies."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from authz import cli
-from lab.mesh import PAYMENTS, RETIRED
+from lab.config_builder import AT_ALICE, AT_READ_RULE, LAB, ConfigBuilder
+from lab.mesh import PAYMENTS, RETIRED, TRAVEL
 from support.world import World
 
-NARROW = {"paths: [/finance/**]\n      scopes": "paths: [/finance/other]\n      scopes"}
-WIDE = {"grants: [finance-read, public]": "grants: [finance-read, finance-pay, public]"}
+NARROW = LAB.with_((*AT_READ_RULE, "paths"), ["/finance/other"])
+WIDE = LAB.with_items(("agents", TRAVEL, "grants"), "[finance-pay]", before=1)
 
 
 @pytest.fixture(scope="module")
@@ -32,14 +33,10 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         yield world
 
 
-def written(world: World, tmp_path: Path, changes: Mapping[str, str]) -> Path:
-    """The world's config with some texts replaced, in a file."""
-    text = world.config_text
-    for old, new in changes.items():
-        assert old in text
-        text = text.replace(old, new)
+def written(world: World, tmp_path: Path, changes: ConfigBuilder) -> Path:
+    """The world's config with changes, in a file."""
     path = tmp_path / "new.yaml"
-    path.write_text(text)
+    path.write_text(changes.edit(world.config_text))
     return path
 
 
@@ -47,7 +44,7 @@ def replayed(
     world: World,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
-    changes: Mapping[str, str],
+    changes: ConfigBuilder,
     *options: str,
 ) -> tuple[int, dict[str, Any]]:
     """Exit status and report."""
@@ -61,7 +58,7 @@ def test_the_same_policy_changes_nothing(
     world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """By the policy that decided, every decision of policy comes out as it was."""
-    status, report = replayed(world, tmp_path, capsys, {}, "--strict")
+    status, report = replayed(world, tmp_path, capsys, LAB, "--strict")
     assert status == 0
     assert report["records"] == 9
     assert report["unchanged"] == 6
@@ -99,27 +96,22 @@ def test_what_was_not_recorded_is_not_guessed(
     world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Where the new policy reads what no record holds, its answer is not known: told, and 1."""
-    headers = {
-        'scopes: ["balance:read"]': 'scopes: ["balance:read"]\n      headers: {x-env: [prod]}'
-    }
+    headers = LAB.with_keys(AT_READ_RULE, "headers: {x-env: [prod]}")
     status, report = replayed(world, tmp_path, capsys, headers)
     assert status == 1
     assert report["unknown_headers"] == ["x-env"]
     assert report["undecidable"]["count"] == 5
     assert report["unchanged"] == 1  # the payment: no rule about it reads the header
-    listed = "conditions: {headers: [x-env], claims: [tier]}\nagents:\n"
+    listed = LAB.with_section("conditions", "{headers: [x-env], claims: [tier]}")
     for when, unknown in (
         ("request.host != claims.tier", (["tier"], [])),
         ('"x-env" in request.headers', ([], ["x-env"])),
         ("request.host != agent.id", ([], [])),
     ):
-        asked = {
-            "agents:\n": listed,
-            'scopes: ["balance:read"]': f'scopes: ["balance:read"]\n      when: {when!r}',
-        }
+        asked = listed.with_((*AT_READ_RULE, "when"), when)
         report = replayed(world, tmp_path, capsys, asked)[1]
         assert (report["unknown_claims"], report["unknown_headers"]) == unknown
-    claims = {"subjects: [alice]}": "subjects: [alice], claims: {tier: [gold]}}"}
+    claims = LAB.with_((*AT_ALICE, "match", "claims"), {"tier": ["gold"]})
     status, report = replayed(world, tmp_path, capsys, claims)
     assert status == 1
     assert report["unknown_claims"] == ["tier"]
@@ -130,7 +122,7 @@ def test_at_the_time_of_the_record(
     world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A record is decided at its own time, not now, and the token's age is the one of then."""
-    young = {'scopes: ["balance:read"]': 'scopes: ["balance:read"]\n      max_token_age: 30s'}
+    young = LAB.with_((*AT_READ_RULE, "max_token_age"), "30s")
     assert replayed(world, tmp_path, capsys, young)[1]["newly_denied"]["count"] == 0
     old = tmp_path / "old.jsonl"
     lines = [json.loads(line) for line in world.audit_path.read_text().splitlines()]
@@ -174,7 +166,7 @@ def test_bad_lines(world: World, tmp_path: Path, capsys: pytest.CaptureFixture[s
     ]
     path = tmp_path / "bad.jsonl"
     path.write_bytes("\n".join([*bad, "", *good]).encode("utf-8", "surrogateescape"))
-    config = written(world, tmp_path, {})
+    config = written(world, tmp_path, LAB)
     assert cli.main(["replay", str(config), "--audit", str(path)]) == 1
     out = capsys.readouterr().out
     assert "unchanged: 6" in out
@@ -190,7 +182,7 @@ def test_what_a_terminal_would_obey(
     record = json.loads(world.audit_path.read_text().splitlines()[0])
     path = tmp_path / "evil.jsonl"
     path.write_text(json.dumps({**record, "principal": "\x1b[2Jeve\n"}) + "\n")
-    config = written(world, tmp_path, {})
+    config = written(world, tmp_path, LAB)
     assert cli.main(["replay", str(config), "--audit", str(path)]) == 0
     out = capsys.readouterr().out
     assert "newly denied: 1" in out
@@ -200,7 +192,7 @@ def test_what_a_terminal_would_obey(
 
 def test_no_such_file(world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """An audit log that can't be read is told."""
-    path = written(world, tmp_path, {})
+    path = written(world, tmp_path, LAB)
     assert cli.main(["replay", str(path), "--audit", str(tmp_path / "none")]) == 1
     assert "can't be read: No such file" in capsys.readouterr().err
 
@@ -209,7 +201,7 @@ def test_who_is_refused_by_others(tmp_path: Path, capsys: pytest.CaptureFixture[
     """Who was suspended in the config is policy's; who was revoked is not."""
     revoked = tmp_path / "revoked.jsonl"
     revoked.write_text("")
-    with World(tmp_path, {"audit:": f"revocations: {{file: {revoked}}}\naudit:"}) as world:
+    with World(tmp_path, LAB.with_(("revocations",), {"file": str(revoked)})) as world:
         world.svid = world.authority.issue(RETIRED)
         world.ask(world.issuer.token(RETIRED, scope="balance:read"), principal=RETIRED)
         world.svid = world.authority.issue(PAYMENTS)
@@ -218,7 +210,7 @@ def test_who_is_refused_by_others(tmp_path: Path, capsys: pytest.CaptureFixture[
         world.ask(world.issuer.token(PAYMENTS, scope="balance:read"), principal=PAYMENTS)
         reasons = [record["reason"] for record in world.audit_records()]
         assert reasons == ["agent_suspended", "agent_suspended"]
-        released = {"    suspended: true\n": ""}
+        released = LAB.without(("agents", RETIRED, "suspended"))
         # No token had groups, which the config reads: only it can say that they would be recorded.
         assert replayed(world, tmp_path, capsys, released)[1]["undecidable"]["count"] == 1
         old = tmp_path / "old.yaml"

@@ -9,69 +9,66 @@ import yaml
 
 from authz.config import load
 from authz.wiring import compute_policy_version
+from lab.config_builder import AT_ALICE, AT_PUBLIC_RULE, LAB, ConfigBuilder
 from lab.mesh import TRAVEL
-from support.verbs import run
+from support.verbs import edit, run
 
 TRIPS = "https://mcp.corp.example/trips/mcp"
 GRANTS = """\
-grants:
-  trips:
-    - name: search
-      hosts: [mcp.corp.example]
-      methods: ["*"]
-      paths: [/trips/mcp]
-      scopes: []
-      mcp: {tools: [search, get_price, "find_*"], resources: ["trips://policy/**"]}
-    - name: book
-      hosts: [mcp.corp.example]
-      methods: [POST]
-      paths: [/trips/mcp]
-      scopes: ["trips:write"]
-      mcp: {tools: [book]}
-      when: operation.arguments.price <= 500
-    - name: llm
-      hosts: [mcp.corp.example]
-      methods: [POST]
-      paths: [/v1/**]
-      scopes: []
-      models: {names: ["small-*"], tools: [search]}
-  narrow:
-    - name: some
-      hosts: ["*"]
-      methods: ["*"]
-      paths: [/**]
-      scopes: []
-      mcp: {tools: ["*o*", search], methods: [logging/setLevel]}
-    - name: models
-      hosts: ["*"]
-      methods: [POST]
-      paths: [/**]
-      scopes: []
-      models: {names: ["*"]}
-    - name: secret
-      effect: deny
-      hosts: ["*"]
-      methods: ["*"]
-      paths: [/**]
-      mcp: {tools: ["*_sin"]}
+trips:
+  - name: search
+    hosts: [mcp.corp.example]
+    methods: ["*"]
+    paths: [/trips/mcp]
+    scopes: []
+    mcp: {tools: [search, get_price, "find_*"], resources: ["trips://policy/**"]}
+  - name: book
+    hosts: [mcp.corp.example]
+    methods: [POST]
+    paths: [/trips/mcp]
+    scopes: ["trips:write"]
+    mcp: {tools: [book]}
+    when: operation.arguments.price <= 500
+  - name: llm
+    hosts: [mcp.corp.example]
+    methods: [POST]
+    paths: [/v1/**]
+    scopes: []
+    models: {names: ["small-*"], tools: [search]}
+narrow:
+  - name: some
+    hosts: ["*"]
+    methods: ["*"]
+    paths: [/**]
+    scopes: []
+    mcp: {tools: ["*o*", search], methods: [logging/setLevel]}
+  - name: models
+    hosts: ["*"]
+    methods: [POST]
+    paths: [/**]
+    scopes: []
+    models: {names: ["*"]}
+  - name: secret
+    effect: deny
+    hosts: ["*"]
+    methods: ["*"]
+    paths: [/**]
+    mcp: {tools: ["*_sin"]}
 """
-HOLD = {
-    "routes:\n": "routes:\n  - {name: trips, paths: [/trips/**], protocol: mcp}\n",
-    "    grants: [finance-read, public]\n": "    grants: [finance-read, public, trips]\n",
-    "    grants: [finance-read, finance-pay, public]\n": "    grants: [finance-read, narrow]\n",
-    "grants:\n  finance": f"{GRANTS}  finance",
-}
+HOLD = (
+    LAB.with_routes("[{name: trips, paths: [/trips/**], protocol: mcp}]")
+    .with_(("agents", TRAVEL, "grants"), ["finance-read", "public", "trips"])
+    .with_((*AT_ALICE, "grants"), ["finance-read", "narrow"])
+    .with_keys(("grants",), GRANTS)
+)
+BOOK = ("grants", "trips", "book")
 FOR_ALICE = ("--agent", TRAVEL, "--principal", "alice")
 
 
 @pytest.fixture
 def rules(config: Path) -> Path:
     """A config with rules on messages."""
-    text = config.read_text()
-    for old, new in HOLD.items():
-        assert text.count(old) == 1
-        text = text.replace(old, new)
-    config.write_text(text)
+    edit(config, HOLD)
     return config
 
 
@@ -161,9 +158,13 @@ def test_what_can_be_called(rules: Path, capsys: pytest.CaptureFixture[str]) -> 
 
 def test_what_nobody_can_call(rules: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Rules of both sides that name no call in common are not told; nor a session without one."""
-    text = rules.read_text()
-    narrow = text.replace('tools: ["*o*", search], methods', "tools: [other], methods")
-    rules.write_text(narrow.replace('names: ["*"]', "names: [large-1]"))
+    narrow = ("grants", "narrow")
+    edit(
+        rules,
+        LAB.with_((*narrow, "some", "mcp", "tools"), ["other"]).with_(
+            (*narrow, "models", "models", "names"), ["large-1"]
+        ),
+    )
     assert run("what-can", str(rules), TRAVEL, "--for", "alice") == 0
     said = capsys.readouterr().out
     assert "mcp: a session\n    scopes none; by trips/search and narrow/some\n" in said
@@ -265,7 +266,7 @@ def test_arguments_are_not_recorded(rules: Path, capsys: pytest.CaptureFixture[s
     log = written(rules, *calls)
     old = rules.with_name("old.yaml")
     old.write_text(rules.read_text())
-    rules.write_text(rules.read_text().replace("price <= 500", "price <= 600"))
+    edit(rules, LAB.with_((*BOOK, "when"), "operation.arguments.price <= 600"))
     then = ("--old", str(old))
     status, report = replayed(rules, log, capsys, *then)
     assert (status, report["not_judged"]["count"], report["unchanged"]) == (1, 2, 1)
@@ -277,26 +278,25 @@ def test_arguments_are_not_recorded(rules: Path, capsys: pytest.CaptureFixture[s
     assert "records hold no arguments" in said
     assert "3 policy on the tool search" in said
     assert "trips/book: the condition failed" in said
-    free = rules.read_text().replace("      when: operation.arguments.price <= 600\n", "")
-    rules.write_text(free)
+    edit(rules, LAB.without((*BOOK, "when")))
     assert replayed(rules, log, capsys, *then)[1]["not_judged"]["count"] == 0
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "is_same"),
+    ("change", "is_same"),
     [
-        ("/public/**", "/elsewhere/**", True),
-        ("      mcp: {tools: [book]}", "      owner: o\n      mcp: {tools: [book]}", True),
-        ("price <= 500", "price <= 900", False),
-        ("tools: [book]", "tools: [book, x]", False),
-        ("grants: [finance-read, narrow]", "unrestricted: true", False),
-        ("public, trips]", "public, trips]\n    suspended: true", False),
-        ("agents:\n", "conditions: {claims: [sub]}\nagents:\n", False),
-        ("agents:\n", "earlier_actors: {unregistered: deny}\nagents:\n", False),
+        (LAB.with_((*AT_PUBLIC_RULE, "paths"), ["/elsewhere/**"]), True),
+        (LAB.with_((*BOOK, "owner"), "o"), True),
+        (LAB.with_((*BOOK, "when"), "operation.arguments.price <= 900"), False),
+        (LAB.with_((*BOOK, "mcp", "tools"), ["book", "x"]), False),
+        (LAB.without((*AT_ALICE, "grants")).with_((*AT_ALICE, "unrestricted"), value=True), False),
+        (LAB.with_(("agents", TRAVEL, "suspended"), value=True), False),
+        (LAB.with_section("conditions", "{claims: [sub]}"), False),
+        (LAB.with_section("earlier_actors", "{unregistered: deny}"), False),
     ],
 )
 def test_rules_that_did_not_change(
-    rules: Path, capsys: pytest.CaptureFixture[str], old: str, new: str, *, is_same: bool
+    rules: Path, capsys: pytest.CaptureFixture[str], change: ConfigBuilder, *, is_same: bool
 ) -> None:
     """Arguments need not be known where all that could decide by them is as it was then."""
     log = written(rules, [tool("book")], claims={"sub": "alice"})
@@ -305,8 +305,7 @@ def test_rules_that_did_not_change(
     before.write_text(text)
     assert replayed(rules, log, capsys)[0] == 0
 
-    assert old in text
-    rules.write_text(text.replace(old, new, 1))
+    edit(rules, change)
     assert replayed(rules, log, capsys)[1]["unchanged"] == 0
     report = replayed(rules, log, capsys, "--old", str(before))[1]
     assert (report["unchanged"] == 1) == is_same
@@ -374,8 +373,8 @@ def test_what_is_missing(rules: Path, capsys: pytest.CaptureFixture[str]) -> Non
     old = rules.with_name("old.yaml")
     old.write_text(rules.read_text())
     (rules.parent / "more.yaml").write_text(said)
-    held = rules.read_text().replace("public, trips]", "public, trips, suggested-1]")
-    rules.write_text(f"include: [more.yaml]\n{held}")
+    held = LAB.with_items(("agents", TRAVEL, "grants"), "[suggested-1]", before=3)
+    edit(rules, held.with_(("include",), ["more.yaml"]))
     for log, allowed in ((first, 2), (second, 1), (third, 1)):
         _, report = replayed(rules, log, capsys, "--old", str(old))
         assert report["newly_allowed"]["count"] == allowed

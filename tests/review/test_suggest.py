@@ -14,7 +14,8 @@ from authz import cli
 from authz.core.patterns import path_pattern
 from authz.review.rule_usage import generalised
 from authz.review.suggest import _narrowed
-from lab.mesh import STRANGER
+from lab.config_builder import AT_READ_RULE, LAB
+from lab.mesh import STRANGER, TRAVEL
 from support.world import World
 
 UUID = "0b7e5d0c-3a53-4f1e-9d56-0d4f3f1a2b3c"
@@ -67,9 +68,7 @@ def test_a_rule_wider_than_its_use(world: World, capsys: pytest.CaptureFixture[s
     assert "suggested-1" not in out
     paths = re.search(r"#     paths: (.*)", out)
     assert paths is not None
-    narrowed = world.config_text.replace(
-        "paths: [/finance/**]\n      scopes", f"paths: {paths[1]}\n      scopes"
-    )
+    narrowed = LAB.with_yaml((*AT_READ_RULE, "paths"), paths[1]).edit(world.config_text)
     nothing = {"newly_allowed": 0, "newly_denied": 0, "undecidable": 0}
     assert replayed(world, narrowed, capsys) == nothing
     assert "wider" not in suggested(world, capsys, config=narrowed)
@@ -83,16 +82,15 @@ def test_what_was_denied(world: World, capsys: pytest.CaptureFixture[str]) -> No
     assert 'scopes: ["payments:write"]' in out
     (world.folder / "more.yaml").write_text(out)
     assert "# Add to the grants of the agent spiffe://corp.example/ns/agents/sa/travel: sug" in out
-    more = world.config_text.replace(
-        "[finance-read, public]", "[finance-read, public, suggested-1]"
-    )
-    changed = replayed(world, f"include: [more.yaml]\n{more}", capsys)
+    more = LAB.with_items(("agents", TRAVEL, "grants"), "[suggested-1]", before=2)
+    more = more.with_(("include",), ["more.yaml"])
+    changed = replayed(world, more.edit(world.config_text), capsys)
     assert changed == {"newly_allowed": 2, "newly_denied": 0, "undecidable": 0}
 
 
 def test_what_shadow_would_have_denied(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """What only a policy in shadow refused is proposed as it is; it is no use of a rule."""
-    with World(tmp_path, {"audit:": "shadow: true\naudit:"}) as world:
+    with World(tmp_path, LAB.with_section("shadow", "true")) as world:
         paid = world.token(scope="payments:write")
         world.ask(paid, method="POST", path="/finance/payments/7")
         assert world.audit_records()[0]["decision"] == "allow"
@@ -129,8 +127,8 @@ def test_what_no_rule_can_name(world: World, capsys: pytest.CaptureFixture[str])
 
 def test_a_deny_is_not_suggested_away(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """What a deny refuses is no lack of rules, and the deny is in use."""
-    deny = "  public:\n    - {name: no, effect: deny, hosts: ['*'], methods: [POST], paths: [/**]}"
-    with World(tmp_path, {"  public:": deny}) as world:
+    deny = "[{name: no, effect: deny, hosts: ['*'], methods: [POST], paths: [/**]}]"
+    with World(tmp_path, LAB.with_rules("public", deny)) as world:
         world.ask(world.token(), method="POST")
         assert world.audit_records()[0]["rule"] == "public/no"
         out = suggested(world, capsys, "--denied")

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from authz._pb import ext_authz_pb2 as pb
 from authz.edge.methods import methods_of
 from authz.edge.settings import ServerSettings
 from authz.server import grpcio
@@ -83,21 +82,6 @@ def test_no_place_is_taken_by_half_open_calls(tmp_path: Path, kind: str) -> None
         for client in clients:
             client.socket.close()
         wait_until(lambda: open_calls(port) == 0)
-
-
-def test_a_message_that_comes_in_pieces(tmp_path: Path) -> None:
-    """A slow client that is honest is answered."""
-    with listening(tmp_path) as port, port.hostile("tls") as client:
-        message = framed(message_of(port).SerializeToString())
-        stream = client.open()
-        for at in range(0, len(message), 100):
-            client.flush()
-            client.send(stream, message[at : at + 100], ends=at + 100 >= len(message))
-        client.flush()
-
-        assert client.ends(stream) == "0"
-        answer = pb.CheckResponse.FromString(client.messages[stream][5:])
-        assert answer.HasField("ok_response")
 
 
 def test_who_may_not_ask_gets_no_further_than_headers(tmp_path: Path) -> None:

@@ -13,24 +13,25 @@ from authz.edge.envoy.reader import read_check
 from authz.server.giving_way import giving_way
 from authz.wiring import build_policy, build_snapshot, compute_policy_version
 from authz.wiring.policy_version import _NOT_POLICY
+from lab.config_builder import LAB, ConfigBuilder
+from lab.mesh import TRAVEL
 from support.serving import SECONDS, Serving
+from support.verbs import edit
 from support.world import World, check_request, wait_until
 
 RULES = 20_000
 
 
-def grants(count: int) -> dict[str, str]:
-    """So many more rules, as a change of the lab's config; the travel agent holds them."""
+def grants(count: int) -> ConfigBuilder:
+    """Add so many rules to the lab's config; the travel agent holds them."""
     rules = "".join(
-        f"  g{number}:\n    - {{hosts: [h{number % 100}.corp.example], methods: [GET], "
+        f"g{number}:\n  - {{hosts: [h{number % 100}.corp.example], methods: [GET], "
         f'paths: [/finance/{number}/**], scopes: ["balance:read"]}}\n'
         for number in range(count)
     )
     names = ", ".join(f"g{number}" for number in range(count))
-    return {
-        "  public:\n": f"{rules}  public:\n",
-        "grants: [finance-read, public]": f"grants: [finance-read, public, {names}]",
-    }
+    more = LAB.with_keys(("grants",), rules)
+    return more.with_items(("agents", TRAVEL, "grants"), f"[{names}]", before=2)
 
 
 def test_a_revocation_counts_while_a_config_is_read(tmp_path: Path) -> None:
@@ -55,11 +56,8 @@ def test_a_revocation_counts_while_a_config_is_read(tmp_path: Path) -> None:
 def large(tmp_path: Path) -> Iterator[tuple[World, Path]]:
     """A world, and a config file of 2,000 rules."""
     with World(tmp_path) as world:
-        text = world.config_text
-        for old, new in grants(2000).items():
-            text = text.replace(old, new)
         path = tmp_path / "large.yaml"
-        path.write_text(text)
+        path.write_text(grants(2000).edit(world.config_text))
         yield world, path
 
 
@@ -82,13 +80,8 @@ def test_a_config_is_freed_without_the_collector(large: tuple[World, Path]) -> N
 def test_nothing_of_a_config_that_is_replaced_stays(large: tuple[World, Path]) -> None:
     """Nor do the parts of its snapshot, with a decision point, conditions, and routes in use."""
     world, path = large
-    text = path.read_text()
-    point = "pdp: {url: 'http://127.0.0.1:9/evaluation', insecure: true}\ngrants:"
-    condition = "  g1:\n    - {when: 'request.host == \"a\"', hosts"
-    for old, new in {"grants:\n": f"{point}\n", "  g1:\n    - {hosts": condition}.items():
-        assert text.count(old) == 1
-        text = text.replace(old, new)
-    path.write_text(text)
+    parts = LAB.with_section("pdp", "{url: 'http://127.0.0.1:9/evaluation', insecure: true}")
+    edit(path, parts.with_(("grants", "g1", 0, "when"), 'request.host == "a"'))
 
     def use() -> None:
         config = load(ConfigFiles(path))

@@ -24,6 +24,7 @@ from authz.edge.settings import ServerSettings
 from authz.server.liveness import CONFIG, LIMITS, MAIN, REVOCATIONS, Liveness
 from authz.server.looking import Looking
 from authz.server.transport import Transport
+from lab.config_builder import AT_ISSUER, LAB
 from support.serving import SECONDS, Serving, children_of
 from support.world import World, wait_until
 
@@ -304,10 +305,8 @@ def test_sockets_that_cannot_be(tmp_path: Path, socket: str, why: str) -> None:
     """They are told at the start, and not when the keys are there."""
     (tmp_path / "file").touch()
     keys = tmp_path / "keys.json"
-    changed = {
-        "keys: {jwks_uri:": f'keys: {{file: "{keys}"}} #',
-        "authz-{worker}.sock": socket,
-    }
+    changed = LAB.with_((*AT_ISSUER, "keys"), {"file": str(keys)})
+    changed = changed.with_(("server", "listen"), f"unix:{tmp_path}/{socket}")
     with Serving(tmp_path, changed) as serving:
         assert serving.process.wait(SECONDS) == 3
         assert serving.process.stderr is not None
@@ -317,7 +316,7 @@ def test_sockets_that_cannot_be(tmp_path: Path, socket: str, why: str) -> None:
 def test_it_listens_once_it_has_keys(tmp_path: Path) -> None:
     """Without keys nothing listens, /readyz says what is missing and /healthz is well."""
     keys = tmp_path / "keys.json"
-    changed = {"keys: {jwks_uri:": f'keys: {{file: "{keys}"}} #'}
+    changed = LAB.with_((*AT_ISSUER, "keys"), {"file": str(keys)})
     with Serving(tmp_path, changed) as serving:
         serving.read_until("started")
         status, body = serving.get("/readyz")

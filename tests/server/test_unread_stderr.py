@@ -14,6 +14,7 @@ import pytest
 
 from authz.server.log_writer import MAX_LINES, LogWriter, keep_from_waiting
 from authz.server.repeats import BURST, MAX_KINDS, REFILL_SECONDS, Repeats
+from lab.config_builder import LAB
 from support.serving import Serving
 from support.world import PATIENCE_SECONDS, wait_until
 
@@ -99,7 +100,7 @@ def test_a_reader_that_went_away(tmp_path: Path) -> None:
 
 def test_standard_output_too(tmp_path: Path) -> None:
     """An audit log on standard output that nobody reads delays records, and nothing else."""
-    changes = {f'path: "{tmp_path}/audit.jsonl"': 'path: "-"'}
+    changes = LAB.with_(("audit", "path"), "-")
     with Serving(tmp_path, changes, stdout=subprocess.PIPE) as serving:
         serving.read_until("serving")
         serving.shrink_pipe()

@@ -17,6 +17,7 @@ from authz.adapters.audit import AuditLog, AuditSettings
 from authz.cli import main
 from authz.config import ConfigError, load
 from authz.server.worker_metrics import MergedMetrics, merged, parse_samples
+from lab.config_builder import LAB
 from lab.mesh import TRAVEL, Mesh, Server
 from support.serving import Serving
 from support.world import READ
@@ -123,11 +124,11 @@ def test_a_reload_reaches_all(mesh: Mesh) -> None:
     server, client = mesh.servers[0], mesh.agent(TRAVEL)
     token = mesh.issuer.token(TRAVEL, scope=READ)
     try:
-        server.write_config({"id: spiffe://corp.example/ns/agents/sa/travel": f"id: {TRAVEL}-gone"})
+        server.write_config(LAB.with_(("agents", TRAVEL, "id"), f"{TRAVEL}-gone"))
         server.process.signal(signal.SIGHUP)
         until(lambda: {client.get(BALANCE, token).reason for _ in range(10)} == {"agent_unknown"})
     finally:
-        server.write_config({})
+        server.write_config(LAB)
         server.process.signal(signal.SIGHUP)
         until(lambda: {client.get(BALANCE, token).status for _ in range(6)} == {200})
 
@@ -147,7 +148,7 @@ def test_audit_lines_of_all_are_whole(mesh: Mesh) -> None:
 def test_a_core_for_each(tmp_path: Path) -> None:
     """With ``pin`` each worker stays on one core, and the next worker has the next one."""
     allowed_cores = sorted(os.sched_getaffinity(0))
-    pinned = {"  workers: 2": "  pin: true\n  workers: 2"}
+    pinned = LAB.with_(("server", "pin"), value=True)
     with Serving(tmp_path, pinned, workers=2) as server:
         server.read_until("workers are up")
         for pid, number in zip(workers_of(server), (0, 1), strict=True):
@@ -216,7 +217,7 @@ def test_each_worker_needs_an_address(tmp_path: Path, capsys: pytest.CaptureFixt
     """One address for several workers is an error that says what would be right."""
     server = Server(tmp_path, "unused", "http://127.0.0.1:9/jwks", workers=2)
     server.process.stop()
-    server.write_config({"-{worker}.sock": ".sock"})
+    server.write_config(LAB.with_(("server", "listen"), f"unix:{tmp_path}/unused.sock"))
     with pytest.raises(ConfigError, match=r"needs \{worker\}, as in unix:"):
         load(server.config)
     assert main(["check", str(server.config)]) == 1

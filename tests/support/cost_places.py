@@ -11,6 +11,7 @@ from authz.core.paths import MAX_PATH_BYTES
 from authz.core.protocols.body import MAX_BODY_BYTES
 from authz.edge.entries import entry_of
 from authz.edge.envoy.reader import read_check
+from lab.config_builder import LAB
 from lab.mesh import GATEWAY, TRAVEL
 from support.costs import Place
 from support.world import BALANCE, World, check_request
@@ -20,44 +21,45 @@ TOKEN: Final = 8 * 1024
 _PATH: Final = MAX_PATH_BYTES - 32
 _new: Final = count()  # what is remembered of a text must not hide what it costs
 
-CHANGES = {
-    "routes:\n": """\
-routes:
-  - {name: trips, paths: [/trips/**], protocol: mcp}
-  - {name: lean, paths: [/lean/**], protocol: mcp, trust_mcp_headers: true}
-  - {name: helper, paths: [/helper/**], protocol: a2a}
-  - {name: llm, paths: [/v1/**], protocol: openai}
-  - name: odd
-    paths: [/odd/**]
-    accept_ambiguous:
-      [double_encoding, empty_segments, escaped_backslash, escaped_slash, parameters]
+CHANGES = (
+    LAB.with_profile("xfcc", f"{{identity: xfcc, trusted_proxies: ['{GATEWAY}']}}")
+    .with_routes("""\
+- {name: trips, paths: [/trips/**], protocol: mcp}
+- {name: lean, paths: [/lean/**], protocol: mcp, trust_mcp_headers: true}
+- {name: helper, paths: [/helper/**], protocol: a2a}
+- {name: llm, paths: [/v1/**], protocol: openai}
+- name: odd
+  paths: [/odd/**]
+  accept_ambiguous:
+    [double_encoding, empty_segments, escaped_backslash, escaped_slash, parameters]
+""")
+    .with_rules(
+        "finance-read",
+        """\
+- name: book
+  hosts: ["*"]
+  methods: [POST]
+  paths: [/trips/**]
+  scopes: []
+  mcp: {tools: [book, search]}
+  when: operation.arguments.price <= 500.0
+- name: ask
+  hosts: ["*"]
+  methods: ["*"]
+  paths: [/helper/**]
+  scopes: []
+  a2a: {methods: [SendMessage]}
+  when: operation.arguments.url != "x"
+- name: model
+  hosts: ["*"]
+  methods: [POST]
+  paths: [/v1/**]
+  scopes: []
+  models: {names: ["small-*"]}
+  when: operation.arguments.max_tokens < 5
 """,
-    "profiles:\n": f"profiles:\n  xfcc: {{identity: xfcc, trusted_proxies: ['{GATEWAY}']}}\n",
-    "  finance-read:\n": """\
-  finance-read:
-    - name: book
-      hosts: ["*"]
-      methods: [POST]
-      paths: [/trips/**]
-      scopes: []
-      mcp: {tools: [book, search]}
-      when: operation.arguments.price <= 500.0
-    - name: ask
-      hosts: ["*"]
-      methods: ["*"]
-      paths: [/helper/**]
-      scopes: []
-      a2a: {methods: [SendMessage]}
-      when: operation.arguments.url != "x"
-    - name: model
-      hosts: ["*"]
-      methods: [POST]
-      paths: [/v1/**]
-      scopes: []
-      models: {names: ["small-*"]}
-      when: operation.arguments.max_tokens < 5
-""",
-}
+    )
+)
 
 
 def decided(world: World, message: pb.CheckRequest) -> Callable[[], object]:

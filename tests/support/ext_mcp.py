@@ -8,54 +8,56 @@ from google.protobuf.message import Message
 
 from authz._pb import ext_mcp_pb2 as pb
 from authz.edge.agentgateway import McpGuardrails
+from lab.config_builder import LAB
 from lab.mesh import TRAVEL
 from support.canary import canary
 from support.world import PATIENCE_SECONDS, World
 
 PATH = "/mcp"
 # Two servers behind one gateway. The agent may use github for alice; of jira nothing but a session.
-CHANGES = {
-    "profiles:\n  default: {certificate: required}": "profiles:\n  default: {identity: metadata}",
-    "routes:\n": """\
-routes:
-  - name: tools
-    hosts: [github, jira]
-    protocol: mcp
-    resource: https://mcp.corp.example/finance
+CHANGES = (
+    LAB.with_(("profiles", "default"), {"identity": "metadata"})
+    .with_routes("""\
+- name: tools
+  hosts: [github, jira]
+  protocol: mcp
+  resource: https://mcp.corp.example/finance
+""")
+    .with_rules(
+        "finance-read",
+        """\
+- name: github
+  hosts: [github]
+  methods: [POST]
+  paths: [/mcp]
+  scopes: ["balance:read"]
+  mcp:
+    tools: [search, "get_*"]
+    resources: ["repo://open/**", "ui://open/*"]
+    prompts: [review]
+- name: write
+  hosts: [github]
+  methods: [POST]
+  paths: [/mcp]
+  scopes: ["repo:write"]
+  mcp: {tools: [write]}
+- name: cheap
+  hosts: [github]
+  methods: [POST]
+  paths: [/mcp]
+  scopes: []
+  mcp: {tools: [book]}
+  when: operation.arguments.price <= 500.0
+- name: listing
+  hosts: [jira]
+  methods: [POST]
+  paths: [/mcp]
+  scopes: []
+  mcp: {tools: [lookup]}
+- {name: everything, hosts: ["*"], methods: ["*"], paths: [/**], scopes: []}
 """,
-    "  finance-read:\n": """\
-  finance-read:
-    - name: github
-      hosts: [github]
-      methods: [POST]
-      paths: [/mcp]
-      scopes: ["balance:read"]
-      mcp:
-        tools: [search, "get_*"]
-        resources: ["repo://open/**", "ui://open/*"]
-        prompts: [review]
-    - name: write
-      hosts: [github]
-      methods: [POST]
-      paths: [/mcp]
-      scopes: ["repo:write"]
-      mcp: {tools: [write]}
-    - name: cheap
-      hosts: [github]
-      methods: [POST]
-      paths: [/mcp]
-      scopes: []
-      mcp: {tools: [book]}
-      when: operation.arguments.price <= 500.0
-    - name: listing
-      hosts: [jira]
-      methods: [POST]
-      paths: [/mcp]
-      scopes: []
-      mcp: {tools: [lookup]}
-    - {name: everything, hosts: ["*"], methods: ["*"], paths: [/**], scopes: []}
-""",
-}
+    )
+)
 
 
 def request(

@@ -13,16 +13,16 @@ from pathlib import Path
 from typing import Self
 
 from lab.client import tls_context
+from lab.config_builder import AT_PUBLIC_RULE, LAB
 from lab.envoy import Envoy, bootstrap
 from lab.mesh import TRAVEL, Mesh
 from lab.processes import Process
 
 HERE = Path(__file__).parent
 ALL = "double_encoding, empty_segments, escaped_backslash, escaped_slash, parameters"
-CONFIG = {
-    "routes:\n": f"routes:\n  - {{name: open, paths: [/open/**], accept_ambiguous: [{ALL}]}}\n",
-    "paths: [/public/**]": "paths: [/strict/**, /open/**]",
-}
+CHANGES = LAB.with_routes(f"[{{name: open, paths: [/open/**], accept_ambiguous: [{ALL}]}}]").with_(
+    (*AT_PUBLIC_RULE, "paths"), ["/strict/**", "/open/**"]
+)
 # Envoy as it passes paths on untouched: then nobody but agent-authz refuses any.
 UNTOUCHED = {
     "normalize_path: true": "normalize_path: false",
@@ -104,7 +104,7 @@ class Lines:
         """Start everything."""
         try:
             ports = {"python": self._python(), "go": self._go()}
-            server = self._mesh.server("paths", CONFIG).wait_ready()
+            server = self._mesh.server("paths", CHANGES).wait_ready()
             self.direct = {name: self._line(port, None) for name, port in ports.items()}
             self.shipped = self._through("shipped", ports, server.socket, {})
             self.untouched = self._through("untouched", ports, server.socket, UNTOUCHED)

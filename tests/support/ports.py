@@ -13,19 +13,17 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from authz._pb import ext_authz_pb2 as pb
 from authz.adapters.tls import ServerTls, TlsSettings
-from authz.edge.methods import AUTHORIZATION, methods_of
+from authz.edge.methods import AUTHORIZATION, Methods, methods_of
 from authz.edge.settings import ServerSettings
 from authz.server.transport import Transport
 from lab.ca import Authority, Svid
+from lab.config_builder import LAB
 from support.frames import Hostile, connected, grpc_context, secured
 from support.world import PATIENCE_SECONDS, World, check_request, reason_of
 
 WAYPOINT = "spiffe://corp.example/ns/istio-system/sa/waypoint"
 SERVER = "spiffe://corp.example/ns/authz/sa/agent-authz"
-CHANGES = {
-    "default: {certificate: required}": "default: {certificate: required}\n"
-    f'  waypoint: {{certificate: optional, callers: ["{WAYPOINT}"]}}'
-}
+CHANGES = LAB.with_profile("waypoint", f"{{certificate: optional, callers: ['{WAYPOINT}']}}")
 
 
 @dataclass
@@ -71,8 +69,10 @@ class Port:
 
 
 @contextmanager
-def listening(folder: Path, addresses: int = 1, **settings: Any) -> Iterator[Port]:
-    """A server on TLS ports of loopback, and on a unix socket."""
+def listening(
+    folder: Path, addresses: int = 1, methods: Methods | None = None, **settings: Any
+) -> Iterator[Port]:
+    """A server on TLS ports of loopback, and on a unix socket: a world's, or of some methods."""
     with ExitStack() as stack:
         world = stack.enter_context(World(folder, CHANGES))
         files = folder / "tls"
@@ -90,8 +90,8 @@ def listening(folder: Path, addresses: int = 1, **settings: Any) -> Iterator[Por
         stack.callback(port.tls.close)
         listen = (*["127.0.0.1:0"] * addresses, f"unix:{folder}/authz.sock")
         made = ServerSettings(listen=listen, **settings)
-        methods, pool = methods_of(world.service), world.parts.pool
-        port.transport = Transport(made, methods, port.tls, world.metrics, pool)
+        served, pool = methods or methods_of(world.service), world.parts.pool
+        port.transport = Transport(made, served, port.tls, world.metrics, pool)
         port.tls.start()
         port.transport.start()
         stack.callback(port.transport.stop, 0)

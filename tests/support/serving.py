@@ -8,7 +8,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import IO, Any, Final
@@ -17,6 +17,7 @@ import grpc
 
 from authz._pb import ext_authz_pb2 as pb
 from lab.ca import Authority
+from lab.config_builder import LAB, ConfigBuilder
 from lab.issuer import Issuer, JwksServer
 from lab.mesh import AUDIENCE, CONFIG, ISSUER, TRAVEL, sample_of
 from support.canary import canary
@@ -33,14 +34,14 @@ class Serving(AbstractContextManager["Serving"]):
     def __init__(
         self,
         folder: Path,
-        changes: Mapping[str, str] | None = None,
+        changes: ConfigBuilder = LAB,
         *,
         workers: int = 1,
         stderr: "IO[bytes] | int" = subprocess.PIPE,
         stdout: "IO[bytes] | int | None" = None,
         command: Sequence[str] = (),
     ) -> None:
-        """Start it. ``changes`` replace texts of the config; ``command`` runs the program."""
+        """Start it. ``changes`` are of the config; ``command`` runs the program."""
         self.folder = folder
         self.issuer = Issuer(ISSUER, AUDIENCE)
         self.jwks = JwksServer(self.issuer)
@@ -49,14 +50,14 @@ class Serving(AbstractContextManager["Serving"]):
         self.revoked.touch()
         self.config = folder / "authz.yaml"
         self.socket = folder / "authz-0.sock"
-        self.write_config(changes or {}, workers)
+        self.write_config(changes, workers)
         program = [*command, sys.executable, "-m", "authz", "serve", str(self.config)]
         self.process = subprocess.Popen(program, stderr=stderr, stdout=stdout)
         self._channel = grpc.insecure_channel(f"unix:{self.socket}")
         self.call = self._channel.unary_unary(_CHECK, bytes, bytes)
         self.admin = ""
 
-    def write_config(self, changes: Mapping[str, str], workers: int = 1) -> None:
+    def write_config(self, changes: ConfigBuilder, workers: int = 1) -> None:
         """Write the config."""
         text = CONFIG.format(
             socket=self.folder / "authz-{worker}.sock",
@@ -64,12 +65,10 @@ class Serving(AbstractContextManager["Serving"]):
             drain=f"1s\n  workers: {workers}",
             jwks_uri=f"{self.jwks.url}/jwks",
             audit=self.folder / "audit.jsonl",
-        ).replace("trust_domains:", f"revocations: {{file: '{self.revoked}'}}\ntrust_domains:")
-        for old, new in changes.items():
-            assert old in text, f"the config has no {old!r}"
-            text = text.replace(old, new)
+        )
+        revoking = LAB.with_(("revocations",), {"file": str(self.revoked)})
         fresh = self.config.with_suffix(".new")
-        fresh.write_text(text)
+        fresh.write_text(revoking.and_(changes).edit(text))
         fresh.rename(self.config)
 
     def __exit__(self, *_: object) -> None:

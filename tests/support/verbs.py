@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from authz import cli
+from lab.config_builder import ConfigBuilder
 from lab.mesh import CONFIG
 
 URL = "https://mcp.corp.example/finance/balance"
@@ -20,6 +21,11 @@ def write_config(folder: Path) -> Path:
     )
     path.write_text(text)
     return path
+
+
+def edit(path: Path, changes: ConfigBuilder) -> None:
+    """Change a config file."""
+    path.write_text(changes.edit(path.read_text()))
 
 
 def run(*arguments: str) -> int:

@@ -1,5 +1,6 @@
 """The SPIFFE Workload API for tests, by its published protocol: says what a test tells it to."""
 
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -29,6 +30,8 @@ class WorkloadApi:
         self.svid: tuple[Svid, Authority] | None = None
         self.status = grpc.StatusCode.OK
         self.calls = 0
+        self.go = threading.Event()  # answers wait for it
+        self.go.set()
         self._server = grpc.server(ThreadPoolExecutor(2))
         handler = grpc.method_handlers_generic_handler(
             "SpiffeWorkloadAPI",
@@ -78,6 +81,8 @@ class WorkloadApi:
 
     def _bundles(self, _: Any, context: Any) -> Iterator[Any]:
         self._check(context)
+
+        self.go.wait(60)
         yield workload_pb2.JWTBundlesResponse(bundles=self.bundles)
         time.sleep(0.2)  # an agent keeps the stream open
 

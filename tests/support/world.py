@@ -17,6 +17,7 @@ from authz.server.process import build_metrics
 from authz.server.reload import ConfigReload, ConfigSource
 from authz.wiring.parts import open_parts
 from lab.ca import Authority, Svid
+from lab.config_builder import LAB, ConfigBuilder
 from lab.issuer import Issuer, JwksServer
 from lab.mesh import AUDIENCE, CONFIG, ISSUER, TRAVEL
 from support.canary import canary
@@ -44,8 +45,8 @@ def wait_until(condition: Callable[[], object], seconds: float = PATIENCE_SECOND
 class World(AbstractContextManager["World"]):
     """An issuer that serves its keys, and a Service that trusts it."""
 
-    def __init__(self, folder: Path, changes: Mapping[str, str] | None = None) -> None:
-        """Start; ``changes`` replace texts of the lab's config."""
+    def __init__(self, folder: Path, changes: ConfigBuilder = LAB) -> None:
+        """Start; ``changes`` are of the lab's config."""
         self.folder = folder
         self.authority = Authority(folder / "pki")
         self.svid = self.authority.issue(TRAVEL)
@@ -53,7 +54,7 @@ class World(AbstractContextManager["World"]):
         self.audit_path = folder / "audit.jsonl"
         with ExitStack() as opened:
             self.jwks = opened.enter_context(closing(JwksServer(self.issuer)))
-            self.config = self.configure(changes or {})
+            self.config = self.configure(changes)
             self.parts = opened.enter_context(open_parts(self.config))
             self.parts.start()
             self._opened = opened.pop_all()
@@ -66,8 +67,8 @@ class World(AbstractContextManager["World"]):
         self.authorization = Authorization(self.service)
         wait_until(lambda: all(one.successes + one.failures for one in self.keys.status()))
 
-    def configure(self, changes: Mapping[str, str]) -> Config:
-        """The lab's config with some texts replaced."""
+    def configure(self, changes: ConfigBuilder) -> Config:
+        """Return the lab's config with changes, from its text."""
         text = CONFIG.format(
             socket="/nowhere/authz.sock",
             admin_port=0,
@@ -75,11 +76,10 @@ class World(AbstractContextManager["World"]):
             jwks_uri=f"{self.jwks.url}/jwks",
             audit=self.audit_path,
         )
-        for old, new in changes.items():
-            assert old in text, f"the config has no {old!r}"
-            text = text.replace(old, new)
-        self.config_text = text
-        config = load_text(text.encode(), "test.yaml")
+        self.config_text = changes.edit(text)
+        config = load_text(self.config_text.encode(), "test.yaml")
+        if "max_waiting" in config.server.model_fields_set:
+            return config
         server = config.server.model_copy(update={"max_waiting": MAX_WAITING})
         return config.model_copy(update={"server": server})
 

@@ -18,6 +18,7 @@ from authz.adapters.audit.record import (
     encode_record,
     token_digest,
 )
+from authz.adapters.audit.sink import folder_of
 
 __all__ = [
     "CLOSE_SECONDS",
@@ -33,5 +34,6 @@ __all__ = [
     "Line",
     "encode_operation",
     "encode_record",
+    "folder_of",
     "token_digest",
 ]

@@ -4,12 +4,11 @@ import logging
 import threading
 from collections import deque
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final, Protocol
 
 from pydantic import Field
 
-from authz.adapters.audit.output import Output
+from authz.adapters.audit.sink import Sink, sink_of
 from authz.core.choice import Choice
 from authz.core.settings import Settings
 
@@ -80,8 +79,8 @@ class AuditLog:
         refuses_allows: whether nothing may be allowed now: what is not on the disk may never be.
     """
 
-    def __init__(self, settings: AuditSettings) -> None:
-        """Take the settings; ``start`` opens the file."""
+    def __init__(self, settings: AuditSettings, sink: Sink | None = None) -> None:
+        """Take the settings, and a sink that is not what they name; ``start`` opens it."""
         self._dropped = 0
         self._errors = 0
         self._is_failing = False
@@ -90,15 +89,15 @@ class AuditLog:
         self._path = settings.path
         self._limit = settings.queue
         self._lines: deque[Encodes] = deque()
-        self._encoded = 0  # how many of the first lines are in the output, and not yet out
-        self._output = Output(None if settings.path == "-" else Path(settings.path))
+        self._encoded = 0  # how many of the first lines are in the sink, and not yet out
+        self._sink = sink or sink_of(settings.path)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="audit", daemon=True)
 
     def start(self) -> None:
         """Open the file and begin to write. Raises AuditError."""
         try:
-            self._output.follow()
+            self._sink.follow()
         except OSError as error:
             raise AuditError(f"can't write the audit log {self._path}: {error.strerror}") from None
         self._thread.start()
@@ -119,7 +118,7 @@ class AuditLog:
 
     def reopen(self) -> None:
         """Open the file anew before the next write."""
-        self._output.reopen()
+        self._sink.reopen()
 
     def close(self) -> None:
         """Write what waits, within CLOSE_SECONDS, and close."""
@@ -127,7 +126,7 @@ class AuditLog:
         if self._thread.is_alive():
             self._thread.join(CLOSE_SECONDS)
         elif self._thread.ident is None:  # it could not be started: nobody else closes the file
-            self._output.close()
+            self._sink.close()
 
     def _run(self) -> None:
         while not self._stop.wait(FLUSH_SECONDS):
@@ -135,12 +134,12 @@ class AuditLog:
         self._write()
         if self._lines:
             _log.error("%d audit records could not be written", len(self._lines))
-        self._output.close()
+        self._sink.close()
 
     def _write(self) -> None:
         """Write what waits now, and see whether we could, even when nothing does."""
         try:
-            self._output.follow()
+            self._sink.follow()
             waiting = len(self._lines)
             while waiting > 0:
                 waiting -= self._write_some(min(waiting, WRITE_LINES))
@@ -153,13 +152,13 @@ class AuditLog:
     def _write_some(self, count: int) -> int:
         """Write some lines: large buffers are memory anew each time. Raises OSError."""
         if not self._encoded:
-            self._output.rest = b"".join([self._line(at) for at in range(count)])
+            self._sink.take(b"".join([self._line(at) for at in range(count)]))
             self._encoded = count
         count = self._encoded
         try:
-            self._output.flush()
+            self._sink.flush()
         finally:
-            self._encoded = self._output.rest.count(b"\n")
+            self._encoded = self._sink.waiting
             for _ in range(count - self._encoded):
                 self._lines.popleft()
         return count

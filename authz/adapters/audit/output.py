@@ -2,7 +2,7 @@
 
 What could not be written is kept and written later, so that no line is lost, doubled or cut:
 
-- Lines leave ``rest`` once all of their bytes are out.
+- Lines leave ``_rest`` once all of their bytes are out.
 - A disk that fills up takes a part of a line. The rest of that line follows if its part is still
   the end of the file; else the part is ended, and the line written whole.
 - Several workers append to one file: each locks it for a write, or another's line could follow
@@ -28,16 +28,12 @@ _State = tuple[int, int, int]  # device, inode and size
 
 
 class Output:
-    """A file, or standard output. Used by one thread, but for ``reopen``.
-
-    Attributes:
-        rest: whole lines that are to be written.
-    """
+    """A file, or standard output: a ``Sink``. Used by one thread, but for ``reopen``."""
 
     def __init__(self, path: Path | None) -> None:
         """Take the file's path, None for standard output; ``follow`` opens it."""
-        self.rest = b""
-        self._out = 0  # bytes of the first line of ``rest`` that are out already
+        self._rest = b""  # whole lines that are to be written
+        self._out = 0  # bytes of the first line of ``_rest`` that are out already
         self._left: _State | None = None  # how we left a file: its end is then known
         self._path = path
         self._file: IO[bytes] | None = None
@@ -82,10 +78,19 @@ class Output:
         except FileNotFoundError:
             return True
 
+    @property
+    def waiting(self) -> int:
+        """Return how many lines are not out yet."""
+        return self._rest.count(_END)
+
+    def take(self, lines: bytes) -> None:
+        """Take whole lines to be written."""
+        self._rest = lines
+
     def flush(self) -> None:
         """Write the rest. Raises OSError: what was not written stays, and the file is reopened."""
         file = self._file
-        if file is None or not self.rest:
+        if file is None or not self._rest:
             return
         try:
             if stat.S_ISREG(_status(file).st_mode):
@@ -101,13 +106,13 @@ class Output:
         if _state(file) != self._left:
             self._begin_line(file)
         try:
-            self._push(file, len(self.rest))
+            self._push(file, len(self._rest))
         finally:
             self._left = _state(file)
 
     def _begin_line(self, file: IO[bytes]) -> None:
         """Go on behind what others wrote, or a crash: in a line of our own."""
-        if self._out and self._out == self.rest.find(_END):  # only its end was missing
+        if self._out and self._out == self._rest.find(_END):  # only its end was missing
             self._drop(self._out + 1)
         self._out = 0
         if self._path is not None and _ends_in_mid_line(self._path):
@@ -115,9 +120,9 @@ class Output:
 
     def _to_pipe(self, file: IO[bytes]) -> None:
         try:
-            while self.rest:
-                end = self.rest.rfind(_END, 0, select.PIPE_BUF) + 1
-                self._push(file, end or self.rest.find(_END) + 1)  # a line may be longer
+            while self._rest:
+                end = self._rest.rfind(_END, 0, select.PIPE_BUF) + 1
+                self._push(file, end or self._rest.find(_END) + 1)  # a line may be longer
         except OSError:
             self._out = 0  # whoever reads next has not seen the beginning
             raise
@@ -126,12 +131,12 @@ class Output:
         """Write the rest up to ``end``, which is the end of a line. Raises OSError."""
         try:
             while self._out < end:
-                self._out += _write(file, memoryview(self.rest)[self._out : end])
+                self._out += _write(file, memoryview(self._rest)[self._out : end])
         finally:
-            self._drop(self.rest.rfind(_END, 0, self._out) + 1)
+            self._drop(self._rest.rfind(_END, 0, self._out) + 1)
 
     def _drop(self, count: int) -> None:
-        self.rest = self.rest[count:]
+        self._rest = self._rest[count:]
         self._out = max(0, self._out - count)
 
     def close(self) -> None:

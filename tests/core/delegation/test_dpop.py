@@ -16,10 +16,8 @@ from hypothesis import strategies as st
 
 from authz import cli
 from authz._pb import ext_authz_pb2 as pb
-from authz.adapters.replay_store import MemoryReplayStore, ReplaySettings
-from authz.core.decision import OneTime
-from authz.core.reason import Denied, Reason
 from authz.wiring import build_delegations
+from lab.config_builder import LAB, ConfigBuilder
 from lab.dpop import DpopClient, thumbprint
 from lab.issuer import b64, sign_raw
 from lab.mesh import TRAVEL, Mesh
@@ -247,7 +245,7 @@ def test_both_schemes_in_one_request(shared_world: World) -> None:
 def test_the_configured_scheme_is_written_in_any_case(tmp_path: Path, scheme: str) -> None:
     """A config's own scheme may be DPoP in any case: it asks for a proof all the same."""
     client = DpopClient()
-    with World(tmp_path, {"issuers:\n": f"token: {{scheme: {scheme}}}\nissuers:\n"}) as world:
+    with World(tmp_path, LAB.with_(("token",), {"scheme": scheme})) as world:
         token = world.token(cnf=client.confirmation)
         proof = client.proof(token, "GET", URI)
 
@@ -369,27 +367,9 @@ def test_once_of_many_at_once(shared_world: World) -> None:
     assert set(reasons) == {"allow", "dpop_proof"}
 
 
-def test_the_store_is_bounded_and_forgets() -> None:
-    """Marks are kept for as long as the proof is good; without room there is no use."""
-    store = MemoryReplayStore(ReplaySettings(entries=2))
-
-    store.use(OneTime(b"a", 10.0), b"1", 0.0)
-    store.use(OneTime(b"b", 20.0), b"1", 0.0)
-    with pytest.raises(Denied) as full:
-        store.use(OneTime(b"c", 20.0), b"1", 0.0)
-    with pytest.raises(Denied) as used:
-        store.use(OneTime(b"a", 10.0), b"2", 10.0)
-    store.use(OneTime(b"c", 20.0), b"1", 10.1)
-    store.use(OneTime(b"a", 30.0), b"2", 20.1)
-    assert full.value.reason is Reason.OVERLOADED
-    assert used.value.reason is Reason.DPOP_PROOF
-    assert store.status().remembered == 1
-
-
 def test_a_full_store_is_our_own_fault(tmp_path: Path) -> None:
     """Without room to remember a proof the answer is 503, never an allow."""
-    changes = {"trust_domains:": "replay: {entries: 1}\ntrust_domains:"}
-    with World(tmp_path, changes) as world:
+    with World(tmp_path, LAB.with_section("replay", "{entries: 1}")) as world:
         client = DpopClient()
         token = world.token(cnf=client.confirmation)
         answers = [
@@ -400,10 +380,10 @@ def test_a_full_store_is_our_own_fault(tmp_path: Path) -> None:
         assert answers[1].denied_response.status.code == 503
 
 
-def nonce_changes(secret: Path, lifetime: str = "10s") -> dict[str, str]:
-    """A config that asks for nonces."""
-    nonce = f"nonce: required, nonce_lifetime: {lifetime}, nonce_secret: '{secret}'"
-    return {"trust_domains:": f"token: {{dpop: {{{nonce}}}}}\ntrust_domains:"}
+def nonce_changes(secret: Path) -> ConfigBuilder:
+    """Return a config's changes: it asks for nonces."""
+    nonce = f"nonce: required, nonce_lifetime: 10s, nonce_secret: '{secret}'"
+    return LAB.with_section("token", f"{{dpop: {{{nonce}}}}}")
 
 
 def test_nonces(tmp_path: Path) -> None:
@@ -437,8 +417,7 @@ def test_nonce_secrets_that_are_none(
 ) -> None:
     """A secret that is missing or short is an error before the server starts."""
     config, secret = tmp_path / "authz.yaml", tmp_path / "nonce"
-    (old, new), *_ = nonce_changes(secret).items()
-    config.write_text(shared_world.config_text.replace(old, new))
+    config.write_text(nonce_changes(secret).edit(shared_world.config_text))
     assert cli.main(["check", str(config)]) == 1
     told = capsys.readouterr().err
     assert "authz.yaml:" in told
@@ -486,8 +465,7 @@ def test_a_stripped_token_takes_the_proof_along(shared_world: World, tmp_path: P
     token = shared_world.token()
     bearer = shared_world.check(request_of(shared_world, token, "x", scheme="Bearer"))
     assert "dpop" not in bearer.ok_response.headers_to_remove
-    changes = {"trust_domains:": "token: {forward: true}\ntrust_domains:"}
-    with World(tmp_path, changes) as world:
+    with World(tmp_path, LAB.with_section("token", "{forward: true}")) as world:
         client = DpopClient()
         bound = world.token(cnf=client.confirmation)
         answer = world.check(request_of(world, bound, client.proof(bound, "GET", URI)))

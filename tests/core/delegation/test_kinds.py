@@ -7,18 +7,14 @@ import pytest
 
 from authz.config import ConfigError, load_text
 from authz.core.delegation.settings import OTHER_KINDS
+from lab.config_builder import AT_ISSUER, LAB
 from lab.mesh import AUDIENCE, PAYMENTS, TRAVEL
 from support.world import READ, World, reason_of
 
-TYP_JWT = {"algorithms: [ES256": "typ: [JWT, at+jwt]\n    algorithms: [ES256"}
-SCP = {"algorithms: [ES256": "scope_claim: scp\n    typ: [JWT]\n    algorithms: [ES256"}
-AZP = {
-    "algorithms: [ES256": f"actor: {{claim: azp, map: {{p1: '{TRAVEL}', p2: '{PAYMENTS}'}}}}\n"
-    "    algorithms: [ES256"
-}
-ACT_ISSUERS = {
-    "algorithms: [ES256": "actor: {issuers: ['https://hr.corp.example']}\n    algorithms: [ES256"
-}
+TYP_JWT = LAB.with_keys(AT_ISSUER, "typ: [JWT, at+jwt]")
+SCP = LAB.with_keys(AT_ISSUER, "{scope_claim: scp, typ: [JWT]}")
+AZP = LAB.with_keys(AT_ISSUER, f"actor: {{claim: azp, map: {{p1: '{TRAVEL}', p2: '{PAYMENTS}'}}}}")
+ACT_ISSUERS = LAB.with_keys(AT_ISSUER, "actor: {issuers: ['https://hr.corp.example']}")
 
 
 @pytest.fixture(scope="module")
@@ -41,9 +37,7 @@ def test_other_kinds_are_no_access_tokens(legacy: World, typ: str) -> None:
 @pytest.mark.parametrize("typ", ["txntoken+jwt", "application/dpop+jwt", "OAuth-ID-JAG+jwt"])
 def test_no_config_can_take_another_kind(shared_world: World, typ: str) -> None:
     """An issuer's typ can't name another kind of token."""
-    text = shared_world.config_text.replace(
-        "algorithms: [ES256", f"typ: ['{typ}']\n    algorithms: [ES256"
-    )
+    text = LAB.with_((*AT_ISSUER, "typ"), [typ]).edit(shared_world.config_text)
     with pytest.raises(ConfigError, match="another kind of token"):
         load_text(text.encode(), "f.yaml")
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from authz.config import ConfigError, load_text
+from lab.config_builder import AT_ISSUER, AT_READ_RULE, LAB, ConfigBuilder
 from lab.mesh import AUDIENCE, ISSUER, PAYMENTS, TRAVEL
 from support.world import World, header_of, reason_of
 
@@ -15,33 +16,30 @@ CLIENT = "travel-client"
 SIGNED_IN = 1_700_000_000  # auth_time
 AUTHENTIK = "goauthentik.io/providers/oauth2/default"  # acr
 PRINCIPALS = f"""\
-principals:
-  - match: {{issuer: {ISSUER}}}
-    grants: [finance-read]
-  - match: {{issuer: {ISSUER}, subjects: ["{UUID}", "{CLIENT}", "{CLIENT}@clients"]}}
-    grants: [finance-read]
+- match: {{issuer: {ISSUER}}}
+  grants: [finance-read]
+- match: {{issuer: {ISSUER}, subjects: ["{UUID}", "{CLIENT}", "{CLIENT}@clients"]}}
+  grants: [finance-read]
 """
 ROUTES = """\
-routes:
-  - {name: both, paths: [/both/**], modes: [delegated, autonomous]}
-  - {name: own, paths: [/own/**], modes: [autonomous]}
+- {name: both, paths: [/both/**], modes: [delegated, autonomous]}
+- {name: own, paths: [/own/**], modes: [autonomous]}
 """
 
 
-def config(actor: str, more: str = "") -> dict[str, str]:
-    """Changes of the lab's config: an issuer that names agents so, whose every subject may read."""
-    issuer = f"typ: [JWT, at+jwt]\n    actor: {actor}\n{more}    algorithms: [ES256"
-    return {
-        "principals:\n": PRINCIPALS,
-        "routes:\n": ROUTES,
-        "      paths: [/finance/**]": '      paths: ["/**"]',
-        "algorithms: [ES256": issuer,
-    }
+def config(actor: str) -> ConfigBuilder:
+    """Change the lab's config: an issuer that names agents so, whose every subject may read."""
+    return (
+        LAB.with_principals(PRINCIPALS)
+        .with_routes(ROUTES)
+        .with_((*AT_READ_RULE, "paths"), ["/**"])
+        .with_keys(AT_ISSUER, f"{{typ: [JWT, at+jwt], actor: {actor}}}")
+    )
 
 
-def mapped(claim: str = "azp", more: str = "") -> dict[str, str]:
-    """The same, where a claim is mapped."""
-    return config(f"{{claim: {claim}, map: {{{CLIENT}: '{TRAVEL}', other: '{PAYMENTS}'}}}}", more)
+def mapped(claim: str = "azp") -> ConfigBuilder:
+    """Change it likewise, where a claim is mapped."""
+    return config(f"{{claim: {claim}, map: {{{CLIENT}: '{TRAVEL}', other: '{PAYMENTS}'}}}}")
 
 
 @pytest.fixture(scope="module")
@@ -292,7 +290,7 @@ def test_a_client_alone_is_not_the_caller(act: World) -> None:
     assert reason_of(act.ask(token, path="/own/x")) == "actor_missing"
 
 
-SHOWN_BY = "    person_shown_by: {kind: [human, staff], verified: ['*']}\n"
+SHOWN_BY = "person_shown_by: {kind: [human, staff], verified: ['*']}"
 SHOWN: list[tuple[dict[str, Any], str]] = [
     ({"kind": "human"}, "allow"),
     ({"kind": ["x", "staff"]}, "allow"),
@@ -314,7 +312,7 @@ SHOWN: list[tuple[dict[str, Any], str]] = [
 @pytest.fixture(scope="module")
 def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """An issuer of which the operator says what shows a person."""
-    with World(tmp_path_factory.mktemp("told"), mapped(more=SHOWN_BY)) as world:
+    with World(tmp_path_factory.mktemp("told"), mapped().with_keys(AT_ISSUER, SHOWN_BY)) as world:
         yield world
 
 
@@ -336,26 +334,23 @@ def test_a_mapped_subject_is_the_client(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "message"),
+    ("keys", "message"),
     [
-        (
-            "    algorithms",
-            "    person_shown_by: {kind: [x]}\n    algorithms",
-            "act itself says who",
-        ),
-        ("    algorithms", "    person_shown_by: {}\n    algorithms", "person_shown_by"),
-        ("    algorithms", "    accept_unchecked: [exp]\n    algorithms", "accept_unchecked"),
+        ("person_shown_by: {kind: [x]}", "act itself says who"),
+        ("person_shown_by: {}", "person_shown_by"),
+        ("accept_unchecked: [exp]", "accept_unchecked"),
     ],
 )
-def test_settings_are_checked(shared_world: World, old: str, new: str, message: str) -> None:
+def test_settings_are_checked(shared_world: World, keys: str, message: str) -> None:
     """What shows a person goes with a mapped claim; only restrictions can be left unchecked."""
+    text = LAB.with_keys(AT_ISSUER, keys).edit(shared_world.config_text)
     with pytest.raises(ConfigError, match=message):
-        load_text(shared_world.config_text.replace(old, new, 1).encode(), "f.yaml")
+        load_text(text.encode(), "f.yaml")
 
 
 def test_an_empty_list_shows_nobody(shared_world: World) -> None:
     """A claim without values is a mistake, not a claim of any value."""
-    new = mapped(more="    person_shown_by: {kind: []}\n")["algorithms: [ES256"]
-    text = shared_world.config_text.replace("algorithms: [ES256", new)
+    changes = mapped().with_keys(AT_ISSUER, "person_shown_by: {kind: []}")
+    text = changes.edit(shared_world.config_text)
     with pytest.raises(ConfigError, match="an empty list shows nobody"):
         load_text(text.encode(), "f.yaml")

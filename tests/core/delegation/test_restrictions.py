@@ -9,6 +9,7 @@ import pytest
 from cryptography.hazmat.primitives import hashes
 
 from authz.core.delegation.settings import Unchecked
+from lab.config_builder import AT_ALICE, AT_ISSUER, AT_READ_RULE, LAB
 from lab.issuer import b64, sign_raw
 from lab.mesh import ISSUER, ORCHESTRATOR, PAYMENTS, TRAVEL
 from support.world import READ, World, check_request, header_of, reason_of
@@ -45,7 +46,7 @@ DESCRIBING: dict[str, Any] = {
 def lax(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """A core whose operator takes every restriction unchecked."""
     names = ", ".join(Unchecked.__args__)  # type: ignore[attr-defined]
-    changes = {"algorithms: [ES256": f"accept_unchecked: [{names}]\n    algorithms: [ES256"}
+    changes = LAB.with_keys(AT_ISSUER, f"accept_unchecked: [{names}]")
     with World(tmp_path_factory.mktemp("lax"), changes) as world:
         yield world
 
@@ -126,11 +127,8 @@ def test_an_unknown_binding_beside_a_known_one(
         assert reason_of(world.ask(world.token(cnf=other))) == "cnf_unsupported"
 
 
-MAPPED = {
-    "algorithms: [ES256": f"actor: {{claim: azp, map: {{p1: '{TRAVEL}', p2: '{PAYMENTS}'}}}}\n"
-    "    max_actors: 2\n    algorithms: [ES256",
-    'scopes: ["balance:read"]': 'scopes: ["balance:read"]\n      via: []',
-}
+ACTOR = f"actor: {{claim: azp, map: {{p1: '{TRAVEL}', p2: '{PAYMENTS}'}}}}"
+MAPPED = LAB.with_keys(AT_ISSUER, f"{{{ACTOR}, max_actors: 2}}").with_keys(AT_READ_RULE, "via: []")
 
 
 def chain(*subjects: str) -> dict[str, Any]:
@@ -204,11 +202,11 @@ LONG = f"spiffe://corp.example/{'a' * (2048 - len('spiffe://corp.example/'))}"
 
 def test_spiffe_ids_of_every_good_length(tmp_path: Path) -> None:
     """SPIFFE IDs of up to 2,048 bytes are agents, actors and principals (SPIFFE-ID section 2.3)."""
-    changes = {
-        "agents:\n": f"agents:\n  - id: {LONG}\n    grants: [finance-read]\n",
-        "subjects: [alice]": f"subjects: [alice, '{LONG}']",
-        "routes:\n": "routes:\n  - {name: own, modes: [autonomous]}\n",
-    }
+    changes = (
+        LAB.with_agents(f"- id: {LONG}\n  grants: [finance-read]\n")
+        .with_((*AT_ALICE, "match", "subjects"), ["alice", LONG])
+        .with_routes("[{name: own, modes: [autonomous]}]")
+    )
     with World(tmp_path, changes) as world:
         svid = world.authority.issue(LONG)
         for claims, route in (

@@ -11,6 +11,7 @@ import pytest
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from lab.config_builder import LAB
 from lab.issuer import SigningKey, b64, make_key, sign_raw
 from lab.mesh import AUDIENCE, ISSUER, ORCHESTRATOR, PAYMENTS, TRAVEL
 from support.world import READ, World, check_request, header_of, reason_of
@@ -369,7 +370,7 @@ def test_bound_to_the_callers_certificate(shared_world: World) -> None:
 
 def test_bound_token_without_certificate(tmp_path: Any) -> None:
     """A bound token is refused where the proxy sends no certificate to compare with."""
-    with World(tmp_path, {"certificate: required": "certificate: optional"}) as world:
+    with World(tmp_path, LAB.with_(("profiles", "default", "certificate"), "optional")) as world:
         answer = world.ask(world.token(cnf={"x5t#S256": "A" * 43}), certificate="")
 
         assert reason_of(answer) == "pop_missing"

@@ -21,6 +21,7 @@ from authz.core.identity import Identity, ProfileSettings
 from authz.core.reason import Denied, Reason
 from authz.core.request import Request
 from authz.core.spiffe.svid import MAX_CERTIFICATE_CHARS, NOT_BEFORE_SKEW_SECONDS
+from lab.config_builder import AT_ISSUER, LAB
 from lab.mesh import PAYMENTS, TRAVEL
 from support.certificates import as_sent, pem, self_made
 from support.world import LIFETIMES_SECONDS, World, reason_of, wait_until
@@ -119,8 +120,7 @@ def test_a_cached_allow_ends_with_the_certificate(world: World) -> None:
 
 def test_profiles(tmp_path: Path) -> None:
     """A route names its profile in its context, and one that is not configured refuses."""
-    change = {"default: {certificate: required}": "default: {certificate: required}\n  loose: {}"}
-    with World(tmp_path, change) as world:
+    with World(tmp_path, LAB.with_profile("loose", "{}")) as world:
         token = world.token()
 
         assert reason_of(world.ask(token, certificate="")) == "agent_invalid"
@@ -130,10 +130,13 @@ def test_profiles(tmp_path: Path) -> None:
         assert reason_of(world.ask(token, context=unknown)) == "agent_invalid"
 
 
-MAPPED = {
-    "    audiences:": f"    actor: {{claim: azp, map: {{travel-client: '{TRAVEL}'}}}}\n"
-    "    typ: [at+jwt, JWT]\n    audiences:"
-}
+MAPPED = LAB.with_keys(
+    AT_ISSUER,
+    f"""\
+actor: {{claim: azp, map: {{travel-client: '{TRAVEL}'}}}}
+typ: [at+jwt, JWT]
+""",
+)
 
 
 @pytest.mark.parametrize(
@@ -175,10 +178,8 @@ def test_mapped_mode_is_in_the_audit(tmp_path: Path) -> None:
 
 def test_an_issuer_may_name_agents_of_its_domains_only(tmp_path: Path) -> None:
     """An issuer's actors_from bounds whom it may name, the caller itself included."""
-    change = {
-        "trust_domains: [corp.example]": "trust_domains: [corp.example, partner.example]",
-        "    audiences:": "    actors_from: [partner.example]\n    audiences:",
-    }
+    change = LAB.with_(("trust_domains",), ["corp.example", "partner.example"])
+    change = change.with_((*AT_ISSUER, "actors_from"), ["partner.example"])
     with World(tmp_path, change) as world:
         assert reason_of(world.ask(world.token())) == "issuer_actor_scope"
 

@@ -13,6 +13,7 @@ from google.protobuf.struct_pb2 import Struct
 from authz._pb import ext_authz_pb2 as pb
 from authz.config import ConfigError, load_text
 from lab.ca import Svid
+from lab.config_builder import LAB
 from lab.envoy import Envoy, bootstrap
 from lab.mesh import GATEWAY, PAYMENTS, STRANGER, TRAVEL, Mesh
 from support.world import World, check_request, reason_of
@@ -22,23 +23,22 @@ SIDECAR = "spiffe://corp.example/ns/tools/sa/ledger"
 PARTNER = "spiffe://partner.example/agents/p1"
 NAMESPACE = "agentgateway.source"
 PROFILES = f"""\
-  default: {{certificate: required}}
-  leaf: {{identity: certificate}}
-  waypoint: {{identity: xfcc, trusted_proxies: ["{WAYPOINT}"]}}
-  gateway: {{identity: xfcc, trusted_proxies: ["spiffe://corp.example/ns/gateways/sa/*"]}}
-  sidecar:
-    identity: xfcc
-    hops: 2
-    trusted_proxies: ["spiffe://corp.example/ns/gateways/sa/*", "{SIDECAR}"]
-  meta: {{identity: metadata}}
-  partners: {{trust_domains: [partner.example]}}
-  istio: {{identity: xfcc, trusted_proxies: ["{WAYPOINT}"], callers: ["{WAYPOINT}"]}}
+leaf: {{identity: certificate}}
+waypoint: {{identity: xfcc, trusted_proxies: ["{WAYPOINT}"]}}
+gateway: {{identity: xfcc, trusted_proxies: ["spiffe://corp.example/ns/gateways/sa/*"]}}
+sidecar:
+  identity: xfcc
+  hops: 2
+  trusted_proxies: ["spiffe://corp.example/ns/gateways/sa/*", "{SIDECAR}"]
+meta: {{identity: metadata}}
+partners: {{trust_domains: [partner.example]}}
+istio: {{identity: xfcc, trusted_proxies: ["{WAYPOINT}"], callers: ["{WAYPOINT}"]}}
 """
-CHANGES = {
-    "  default: {certificate: required}\n": PROFILES,
-    "trust_domains: [corp.example]": "trust_domains: [corp.example, partner.example]",
-    "agents:\n": f"agents:\n  - {{id: {PARTNER}, grants: [public]}}\n",
-}
+CHANGES = (
+    LAB.with_keys(("profiles",), PROFILES)
+    .with_(("trust_domains",), ["corp.example", "partner.example"])
+    .with_agents(f"[{{id: '{PARTNER}', grants: [public]}}]")
+)
 
 
 @pytest.fixture(scope="module")
@@ -374,9 +374,8 @@ def test_config_errors(shared_world: World, profile: str) -> None:
 def test_through_envoy(mesh: Mesh, tmp_path_factory: pytest.TempPathFactory) -> None:
     """The real Envoy overwrites a forged header with the true one, which names the agent."""
     folder = tmp_path_factory.mktemp("xfcc")
-    profile = f"{{identity: xfcc, trusted_proxies: ['{GATEWAY}']}}"
-    changes = {"default: {certificate: required}": f"default: {profile}"}
-    server = mesh.server("xfcc", changes)
+    profile = {"identity": "xfcc", "trusted_proxies": [GATEWAY]}
+    server = mesh.server("xfcc", LAB.with_(("profiles", "default"), profile))
     try:
         config = bootstrap(
             server=mesh.gateway,

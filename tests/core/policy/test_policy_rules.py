@@ -29,6 +29,7 @@ from authz.core.policy.settings import EarlierActor
 from authz.core.policy.time_windows import Window, WindowSettings
 from authz.core.reason import Denied, Reason
 from authz.wiring import compute_policy_version
+from lab.config_builder import AT_ALICE, AT_READ_RULE, LAB
 from support.path_rules import AGENT, ISSUER
 from support.rule_keys import ALL, NOW, decide, policy, question, rule
 from support.world import READ, World, header_of, reason_of
@@ -493,15 +494,14 @@ def test_a_config_that_promises_too_much(shared_world: World, line: str, words: 
 
 def test_through_the_service(tmp_path: Path) -> None:
     """Steady time, notes and added headers reach proxy, audit and metrics; a twin never passes."""
-    lines = (
-        "add_headers: {x-agent-team: groups, x-agent-none: absent}",
-        'during: [{hours: "00:00-24:00"}]',
-    )
-    shadow = (
-        "    - {effect: deny, shadow: true, name: no, hosts: ['*'], methods: ['*'], paths: [/**]}\n"
-    )
-    more = SCOPES + "".join(f"      {line}\n" for line in lines) + shadow
-    with World(tmp_path, {SCOPES: more}) as world:
+    keys = """\
+add_headers: {x-agent-team: groups, x-agent-none: absent}
+during: [{hours: "00:00-24:00"}]
+"""
+    shadow = "{effect: deny, shadow: true, name: no, hosts: ['*'], methods: ['*'], paths: [/**]}"
+    changes = LAB.with_keys(AT_READ_RULE, keys)
+    changes = changes.with_items(("grants", "finance-read"), f"[{shadow}]", before=1)
+    with World(tmp_path, changes) as world:
         answer = world.ask(world.token(scope=READ, groups=["a,b", "c"]))
         record = world.audit_records()[-1]
         metrics = generate_latest(world.registry).decode()
@@ -520,22 +520,23 @@ def test_through_the_service(tmp_path: Path) -> None:
     assert float(str(answer.dynamic_metadata["valid_until"])) <= (moment // 60 + 1) * 60
 
 
+OF_CLAIMS = LAB.without((*AT_ALICE, "match", "subjects"))
 CHANGES = [
-    (SCOPES, "      scopes: []\n"),
-    (SCOPES, f"{SCOPES}      max_actors: 2\n"),
-    (SCOPES, f"{SCOPES}      when: 'delegation.depth == 1'\n"),
-    (SCOPES, f"{SCOPES}      shadow: true\n"),
-    ("paths: [/finance/**], resource", "paths: [/finance/*], resource"),
-    ("subjects: [alice]", "claims: {c: [1]}"),
-    ("subjects: [alice]", "claims: {c: [true]}"),
-    ("audit:", "conditions: {claims: [c]}\naudit:"),
+    LAB.with_keys(AT_READ_RULE, "scopes: []"),
+    LAB.with_keys(AT_READ_RULE, "max_actors: 2"),
+    LAB.with_keys(AT_READ_RULE, "when: 'delegation.depth == 1'"),
+    LAB.with_keys(AT_READ_RULE, "shadow: true"),
+    LAB.with_(("routes", "finance", "paths"), ["/finance/*"]),
+    OF_CLAIMS.with_((*AT_ALICE, "match", "claims"), {"c": [1]}),
+    OF_CLAIMS.with_((*AT_ALICE, "match", "claims"), {"c": [True]}),
+    LAB.with_section("conditions", "{claims: [c]}"),
 ]
 
 
 def test_the_version_changes_with_what_decides(shared_world: World) -> None:
     """Each change of a rule, route or condition is another version of the policy."""
     text = shared_world.config_text
-    texts = [text, *(text.replace(old, new) for old, new in CHANGES)]
+    texts = [text, *(change.edit(text) for change in CHANGES)]
     versions = {compute_policy_version(load_text(one.encode(), "test.yaml")) for one in texts}
 
     assert len(versions) == len(texts)
@@ -569,7 +570,7 @@ def test_the_token_is_never_read(reads: str) -> None:
 )
 def test_windows_that_mean_nothing(shared_world: World, window: str, words: str) -> None:
     """A window that can't be meant is an error with words that say what would be right."""
-    text = shared_world.config_text.replace(SCOPES, f"{SCOPES}      during: [{window}]\n")
+    text = LAB.with_keys(AT_READ_RULE, f"during: [{window}]").edit(shared_world.config_text)
     with pytest.raises(ConfigError) as caught:
         load_text(text.encode(), "test.yaml")
 

@@ -4,14 +4,16 @@ from pathlib import Path
 
 import pytest
 
+from lab.config_builder import LAB
 from lab.mesh import ISSUER, PAYMENTS, TRAVEL
 from support.world import World, check_request, header_of, reason_of
 
-ALICE = f"  - match: {{issuer: {ISSUER}, subjects: [alice]}}\n"
-STOPPED = "    suspended: true\n"
-BY_TRAVEL = f"    agents: [{TRAVEL}]\n"
-BY_PAYMENTS = f"    agents: [{PAYMENTS}]\n"
-READERS = f"  - match: {{issuer: {ISSUER}, groups: [readers, others]}}\n"  # and not alice
+ALICE = f"- match: {{issuer: {ISSUER}, subjects: [alice]}}\n"
+STOPPED = "  suspended: true\n"
+BY_TRAVEL = f"  agents: [{TRAVEL}]\n"
+BY_PAYMENTS = f"  agents: [{PAYMENTS}]\n"
+READERS = f"- match: {{issuer: {ISSUER}, groups: [readers, others]}}\n"  # and not alice
+HOLDING = "  grants: [finance-read, finance-pay, public]\n"  # what the last entry holds
 
 
 @pytest.mark.parametrize(
@@ -26,7 +28,8 @@ READERS = f"  - match: {{issuer: {ISSUER}, groups: [readers, others]}}\n"  # and
 )
 def test_through_which_agents(tmp_path: Path, entries: str, reason: str, of_payments: str) -> None:
     """An agent that may not act for a principal is told that, and of a principal no more."""
-    with World(tmp_path, {ALICE: entries}) as world:
+    changes = LAB.without(("principals", 0)).with_principals(entries + HOLDING)
+    with World(tmp_path, changes) as world:
         answer = world.ask(world.token())
 
         assert reason_of(answer) == reason

@@ -21,6 +21,7 @@ from authz.core.policy.settings import Absence, EarlierActor
 from authz.core.reason import Denied
 from authz.core.spiffe import SpiffeId
 from authz.review.search import what_can, who_can
+from lab.config_builder import LAB
 from lab.mesh import TRAVEL
 from support.costs import steps_of
 from support.path_rules import AGENT, ISSUER
@@ -255,15 +256,16 @@ def test_an_index_as_ever() -> None:
         assert "19999 more" in together.title
 
 
-TAKES: Final = {
-    "grants:\n": (
-        "  - match: {issuer: https://as.corp.example, groups: [contractors]}\n"
-        "    suspended: true\n"
-        "  - match: {issuer: https://as.corp.example, claims: {/org/unit: [closed]}}\n"
-        "    grants: [never]\n"
-        "grants:\n  never: [{effect: deny, hosts: ['*'], methods: ['*'], paths: [/**]}]\n"
-    )
-}
+TAKES: Final = LAB.with_items(
+    ("principals",),
+    """\
+- match: {issuer: https://as.corp.example, groups: [contractors]}
+  suspended: true
+- match: {issuer: https://as.corp.example, claims: {/org/unit: [closed]}}
+  grants: [never]
+""",
+    before=2,
+).with_grant("never", "[{effect: deny, hosts: ['*'], methods: ['*'], paths: [/**]}]")
 OVERAGE: Final = {
     "_claim_names": {"groups": "src1"},
     "_claim_sources": {"src1": {"endpoint": "https://graph", "access_token": "a.secret.token"}},

@@ -11,6 +11,7 @@ from authz.config import ConfigError, load_text
 from authz.core.protocols import Sent, read
 from authz.core.protocols.openai_members import KNOWN
 from authz.core.request import MessageProtocol
+from lab.config_builder import LAB
 from support.messages import bare, calls, post, targets, why
 from support.posts import message
 from support.sent import sent
@@ -218,15 +219,16 @@ def test_any_other_member_is_refused(name: str) -> None:
 
 def test_through_the_pipeline(tmp_path: Path) -> None:
     """The query that a proxy sends in the path counts, and so does what a route lists."""
-    changes = {
-        "routes:\n": "routes:\n  - {name: llm, paths: [/v1/**], protocol: openai, "
-        "extra_members: [guided_json]}\n  - {name: a2a, paths: [/a/**], protocol: a2a}\n",
-        "  finance-read:\n": """\
-  finance-read:
-    - {hosts: ["*"], methods: [POST], paths: [/v1/**], scopes: [], models: {names: [small]}}
-    - {hosts: ["*"], methods: ["*"], paths: [/a/**], scopes: [], a2a: {methods: ["*"]}}
+    changes = LAB.with_routes("""\
+- {name: llm, paths: [/v1/**], protocol: openai, extra_members: [guided_json]}
+- {name: a2a, paths: [/a/**], protocol: a2a}
+""").with_rules(
+        "finance-read",
+        """\
+- {hosts: ["*"], methods: [POST], paths: [/v1/**], scopes: [], models: {names: [small]}}
+- {hosts: ["*"], methods: ["*"], paths: [/a/**], scopes: [], a2a: {methods: ["*"]}}
 """,
-    }
+    )
     with World(tmp_path, changes) as world:
         small: dict[str, Any] = {"model": "small", "messages": []}
         card = "/a/.well-known/agent-card.json"
@@ -268,12 +270,10 @@ def asked_of(world: World, path: str, body: Any) -> str:
         ("protocol: openai, extra_members: a", "list"),
     ],
 )
-def test_settings_of_another_protocol(tmp_path: Path, keys: str, line: str) -> None:
+def test_settings_of_another_protocol(shared_world: World, keys: str, line: str) -> None:
     """A setting that would mean nothing on a route is an error, at its place and with words."""
-    with World(tmp_path) as world:
-        text = world.config_text.replace(
-            "routes:\n", f"routes:\n  - {{name: llm, paths: [/v1/**], {keys}}}\n"
-        )
+    route = f"[{{name: llm, paths: [/v1/**], {keys}}}]"
+    text = LAB.with_routes(route).edit(shared_world.config_text)
     with pytest.raises(ConfigError) as error:
         load_text(text.encode(), "authz.yaml")
 

@@ -1,0 +1,263 @@
+"""The key sources, each held to what every source must do."""
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+
+import grpc
+import pytest
+
+from authz.core.jose import KeySettings
+from lab.ca import Authority
+from lab.issuer import SigningKey
+from support.conformance.key_source import (
+    NEW,
+    KeySourceConformance,
+    Publisher,
+    RemoteKeySourceConformance,
+    RemotePublisher,
+    known,
+    running,
+    store_of,
+)
+from support.jwks_server import ScriptedServer, answer, held, key_set
+from support.workload_api import WorkloadApi
+from support.world import wait_until
+
+DOMAIN = "corp.example"
+_OPENID = "/.well-known/openid-configuration"
+
+
+def bundle(*keys: SigningKey) -> bytes:
+    """Return a SPIFFE bundle with these keys."""
+    return json.dumps({"keys": [{**key.jwk(), "use": "jwt-svid"} for key in keys]}).encode()
+
+
+class Url:
+    """A JWK Set behind a URL."""
+
+    issuer = "https://as.example"
+
+    def __init__(self, server: ScriptedServer) -> None:
+        """Take the server."""
+        self.server = server
+        self.settings = KeySettings(jwks_uri=server.url, insecure=True)
+        self._document = b""
+
+    def document(self, *keys: SigningKey) -> bytes:
+        """Return a JWK Set."""
+        return key_set(*keys)
+
+    def publish(self, document: bytes) -> None:
+        """Serve it."""
+        self._document = document
+        self.server.serve(answer(document))
+
+    def vanish(self) -> None:
+        """Serve an error."""
+        self.server.serve(answer(b"", 503))
+
+    @property
+    def asked(self) -> int:
+        """Return the requests for the keys themselves."""
+        return sum(path == "/jwks" for path, _ in self.server.requests)
+
+    def hold(self, go: threading.Event) -> None:
+        """Serve it later."""
+        self.server.serve(held(go, answer(self._document)))
+
+
+class Discovered(Url):
+    """A JWK Set that the issuer's metadata names."""
+
+    def __init__(self, server: ScriptedServer) -> None:
+        """Take the server, which is the issuer."""
+        super().__init__(server)
+        self.issuer = server.base
+        self.settings = KeySettings(discovery=True, insecure=True)
+        metadata = {"issuer": server.base, "jwks_uri": server.url}
+        server.paths[_OPENID] = answer(json.dumps(metadata).encode())
+
+
+class BundleEndpoint(Url):
+    """A SPIFFE bundle endpoint, of the profile https_web."""
+
+    def __init__(self, server: ScriptedServer, authority: Authority) -> None:
+        """Take the server, and who vouches for it."""
+        super().__init__(server)
+        self.settings = KeySettings.model_validate(
+            {
+                "spiffe_bundle": {"trust_domain": DOMAIN, "endpoint": server.url},
+                "ca_file": str(authority.path),
+            }
+        )
+
+    def document(self, *keys: SigningKey) -> bytes:
+        """Return a bundle."""
+        return bundle(*keys)
+
+
+class File:
+    """A file with a JWK Set."""
+
+    issuer = "https://as.example"
+
+    def __init__(self, path: Path) -> None:
+        """Take the path."""
+        self._path = path
+        self.settings = KeySettings(file=str(path))
+
+    def document(self, *keys: SigningKey) -> bytes:
+        """Return a JWK Set."""
+        return key_set(*keys)
+
+    def publish(self, document: bytes) -> None:
+        """Put a file in its place."""
+        fresh = self._path.with_suffix(".new")
+        fresh.write_bytes(document)
+        fresh.rename(self._path)
+
+    def vanish(self) -> None:
+        """Remove it."""
+        self._path.unlink(missing_ok=True)
+
+
+class BundleFile(File):
+    """A file with a SPIFFE bundle."""
+
+    def __init__(self, path: Path) -> None:
+        """Take the path."""
+        super().__init__(path)
+        named = {"trust_domain": DOMAIN, "file": str(path)}
+        self.settings = KeySettings.model_validate({"spiffe_bundle": named})
+
+    def document(self, *keys: SigningKey) -> bytes:
+        """Return a bundle."""
+        return bundle(*keys)
+
+
+class Agent:
+    """The Workload API of an agent on the machine."""
+
+    issuer = "https://spire.corp.example"
+
+    def __init__(self, api: WorkloadApi) -> None:
+        """Take the agent."""
+        self._api = api
+        named = {"trust_domain": DOMAIN, "workload_api": api.address}
+        self.settings = KeySettings.model_validate({"spiffe_bundle": named})
+
+    def document(self, *keys: SigningKey) -> bytes:
+        """Return a bundle."""
+        return bundle(*keys)
+
+    def publish(self, document: bytes) -> None:
+        """Give it out."""
+        self._api.go = threading.Event()
+        self._api.go.set()
+        self._api.status = grpc.StatusCode.OK
+        self._api.bundles = {f"spiffe://{DOMAIN}": document}
+
+    def vanish(self) -> None:
+        """Give nothing out."""
+        self._api.status = grpc.StatusCode.PERMISSION_DENIED
+
+    @property
+    def asked(self) -> int:
+        """Return the calls."""
+        return self._api.calls
+
+    def hold(self, go: threading.Event) -> None:
+        """Answer later."""
+        self._api.go = go
+
+
+class HttpKeySource(RemoteKeySourceConformance):
+    """The further clauses of a source behind a URL."""
+
+    @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+    def test_a_redirect(self, remote: Url, status: int) -> None:
+        """It is not followed, wherever it leads, and is a failure."""
+        with running(store_of(remote, refresh=0.05), remote) as store:
+            remote.server.paths["/else"] = answer(remote.document(NEW))
+            elsewhere = {"location": f"{remote.server.base}/else"}
+            remote.server.serve(answer(b"", status, headers=elsewhere))
+            wait_until(lambda: store.status()[0].failures)
+
+            assert known(store, remote) == {"old"}
+            assert "/else" not in dict(remote.server.requests)
+
+
+class TestUrl(HttpKeySource):
+    """A URL."""
+
+    @contextmanager
+    def publisher(self, folder: Path) -> Iterator[RemotePublisher]:
+        """Return one."""
+        del folder
+        server = ScriptedServer()
+        try:
+            yield Url(server)
+        finally:
+            server.close()
+
+
+class TestDiscovery(HttpKeySource):
+    """Discovery."""
+
+    @contextmanager
+    def publisher(self, folder: Path) -> Iterator[RemotePublisher]:
+        """Return one."""
+        del folder
+        server = ScriptedServer()
+        try:
+            yield Discovered(server)
+        finally:
+            server.close()
+
+
+class TestBundleEndpoint(HttpKeySource):
+    """A SPIFFE bundle endpoint."""
+
+    @contextmanager
+    def publisher(self, folder: Path) -> Iterator[RemotePublisher]:
+        """Return one."""
+        authority = Authority(folder)
+        server = ScriptedServer(tls=authority.issue(dns=("localhost",)))
+        try:
+            yield BundleEndpoint(server, authority)
+        finally:
+            server.close()
+
+
+class TestFile(KeySourceConformance):
+    """A file."""
+
+    def publisher(self, folder: Path) -> AbstractContextManager[Publisher]:
+        """Return one."""
+        return nullcontext(File(folder / "jwks.json"))
+
+
+class TestBundleFile(KeySourceConformance):
+    """A file with a SPIFFE bundle."""
+
+    def publisher(self, folder: Path) -> AbstractContextManager[Publisher]:
+        """Return one."""
+        return nullcontext(BundleFile(folder / "bundle.json"))
+
+
+class TestWorkloadApi(RemoteKeySourceConformance):
+    """The SPIFFE Workload API."""
+
+    foreign_reader = "the spiffe library reads what the agent says"
+
+    @contextmanager
+    def publisher(self, folder: Path) -> Iterator[RemotePublisher]:
+        """Return one."""
+        api = WorkloadApi(folder / "api.sock")
+        try:
+            yield Agent(api)
+        finally:
+            api.close()
