@@ -13,8 +13,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding
 
 from authz.adapters.audit import AuditOperation, encode_operation
-from authz.core.decision import Actor, Agent, Allow, Delegation, Grant
-from authz.core.delegation import RememberedDelegations
+from authz.core.decision import Actor, Agent, Allow, Delegation, Permit
+from authz.core.delegation import DelegationCache
 from authz.core.policy import (
     AgentSettings,
     Policy,
@@ -27,7 +27,7 @@ from authz.core.request import Operation, Request
 from authz.core.routes import Route
 from authz.core.spiffe import SpiffeId
 from authz.edge.answered import UNREADABLE, Answered
-from authz.edge.cache import CacheSettings, DecisionCache, Entry
+from authz.edge.cache import CacheEntry, CacheSettings, DecisionCache
 from authz.edge.envoy.writer import check_response
 from authz.edge.identity_headers import HeaderSettings
 from authz.edge.rendering import Renderer
@@ -102,12 +102,12 @@ def _renderer() -> Renderer:
     return Renderer(Responder(HeaderSettings(), ("authorization",), ("ES256",)), "v" * 16)
 
 
-def _entry(renderer: Renderer, whose: Delegation, path: str) -> Entry:
-    allow = Allow(AGENT, whose, Grant("finance-read/0", "finance-read/0"), 2e9)
+def _entry(renderer: Renderer, whose: Delegation, path: str) -> CacheEntry:
+    allow = Allow(AGENT, whose, Permit("finance-read/0", "finance-read/0"), 2e9)
     operation = AuditOperation("GET", "mcp.corp.example", path, "")
     rendered = renderer.render(allow)
     check_response(Answered(UNREADABLE, rendered, "0" * 32))  # a proxy's bytes are kept with it
-    return Entry(rendered, encode_operation(operation), 2e9, 1e9, 0)
+    return CacheEntry(rendered, encode_operation(operation), 2e9, 1e9, 0)
 
 
 def memory_of_decisions(count: int, tokens: int) -> float:
@@ -128,7 +128,7 @@ def memory_of_decisions(count: int, tokens: int) -> float:
 def memory_of_tokens(count: int) -> float:
     """Megabytes of so many remembered tokens."""
     step = _Maker()
-    known = RememberedDelegations(step, step, entries=2 * count, max_bytes=2**40)
+    known = DelegationCache(step, step, entries=2 * count, max_bytes=2**40)
     gc.collect()
     before = rss_bytes()
     for number in range(count):
@@ -142,7 +142,7 @@ def memory_of_a_day(count: int) -> list[float]:
     """Megabytes after each fifth of so many tokens that are each used once, with our defaults."""
     settings, step, renderer = CacheSettings(), _Maker(), _renderer()
     cache = DecisionCache(settings)
-    known = RememberedDelegations(step, step, entries=settings.tokens, max_bytes=settings.max_bytes)
+    known = DelegationCache(step, step, entries=settings.tokens, max_bytes=settings.max_bytes)
     sizes = []
     for number in range(count):
         headers = (("authorization", f"Bearer {number:0600}"),)
@@ -184,7 +184,7 @@ def policy_row(rules: int) -> tuple[float, float, float]:
     operation = Operation("GET", "mcp.corp.example", (f"s{last}", "9", "x"))
     request = Request(operation.method, operation.host, f"/s{last}/9/x")
     case = PolicyQuery(caller, delegation(1), operation, request, 1.5e9)
-    return seconds, megabytes, best_us(lambda: policy.evaluate(case).granted(), 2000)
+    return seconds, megabytes, best_us(lambda: policy.evaluate(case).permitted(), 2000)
 
 
 def report(scale: float) -> list[str]:

@@ -68,10 +68,10 @@ class AdminServer:
         host, _, port = self.address.rpartition(":")
         try:
             if host == "unix":
-                server = _Server(socket.AF_UNIX, port, self._handler())
+                server = _HttpServer(socket.AF_UNIX, port, self._handler())
             else:
                 family = socket.AF_INET6 if ":" in host else socket.AF_INET
-                server = _Server(family, (host.strip("[]"), int(port)), self._handler())
+                server = _HttpServer(family, (host.strip("[]"), int(port)), self._handler())
                 self.address = f"{host}:{server.server_port}"
         except (OSError, OverflowError) as error:
             raise AdminError(f"can't listen on {self.address} for admin: {error}") from None
@@ -97,7 +97,7 @@ class AdminServer:
 
         class Handler(BaseHTTPRequestHandler):
             timeout = REQUEST_SECONDS
-            server: _Server
+            server: _HttpServer
 
             def parse_request(self) -> bool:
                 self.rfile = _Headers(self.rfile)  # type: ignore[assignment] # all that is used
@@ -175,7 +175,7 @@ class _Headers:
         self._file.close()
 
 
-class _Server(ThreadingHTTPServer):
+class _HttpServer(ThreadingHTTPServer):
     """Many connections at most, each for so long in all: trickling bytes buys no more time.
 
     When there are too many, the oldest that has asked for nothing yet makes room: so whoever holds

@@ -125,7 +125,7 @@ def read_at_rest(path: str | Path, max_bytes: int) -> bytes:
 
     Waits for that, ``WAIT_SECONDS`` at most. Raises OSError.
     """
-    rest = Rest()
+    rest = StabilityTimer()
     end = time.monotonic() + WAIT_SECONDS
     while True:
         with suppress(BeingWrittenError):
@@ -138,7 +138,7 @@ def read_at_rest(path: str | Path, max_bytes: int) -> bytes:
         time.sleep(LOOK_SECONDS)
 
 
-class Rest:
+class StabilityTimer:
     """Tells when what is looked at again and again has been the same for long enough.
 
     Files' states belong to it: each look may find the same half of what is written again and again.
@@ -159,7 +159,7 @@ class Rest:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class FileView:
     """A file as it was found; equal to another look that found the very same.
 
     Attributes:
@@ -183,7 +183,9 @@ class Look:
         return self.state.untouched_seconds() >= STABLE_SECONDS
 
 
-def look(path: str | Path, max_bytes: int, before: Look | None = None) -> tuple[Look, bytes | None]:
+def look(
+    path: str | Path, max_bytes: int, before: FileView | None = None
+) -> tuple[FileView, bytes | None]:
     """Find a file as it is now. Never raises.
 
     The bytes come along where they had to be read: None for an error, and where the file is
@@ -195,11 +197,11 @@ def look(path: str | Path, max_bytes: int, before: Look | None = None) -> tuple[
             return before, None
         data, state = read_whole(path, max_bytes)
     except BeingWrittenError as error:
-        return Look(None, b"%d" % time.monotonic_ns(), _why(error), is_torn=True), None
+        return FileView(None, b"%d" % time.monotonic_ns(), _why(error), is_torn=True), None
     except OSError as error:
-        return Look(None, _why(error).encode(), _why(error)), None
+        return FileView(None, _why(error).encode(), _why(error)), None
     is_settled = state.ctime_ns / 1e9 + SETTLED_SECONDS < begun
-    return Look(state, sha256(data).digest(), is_settled=is_settled), data
+    return FileView(state, sha256(data).digest(), is_settled=is_settled), data
 
 
 def _why(error: OSError) -> str:

@@ -57,7 +57,7 @@ class StatusError(FetchError):
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class DocumentRequest:
     """A request, and what is taken for its answer.
 
     Attributes:
@@ -79,7 +79,7 @@ class Ask:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class DocumentResponse:
     """The document, and the headers that came with it."""
 
     body: bytes
@@ -96,7 +96,7 @@ def tls_context(ca_file: str | None) -> ssl.SSLContext:
     return context
 
 
-def exchange(ask: Ask, deadline: float) -> Answer:
+def fetch_document(ask: DocumentRequest, deadline: float) -> DocumentResponse:
     """Ask, and take the answer. Raises FetchError.
 
     Ends at ``deadline`` (monotonic seconds), however slowly the other side sends. Only the look-up
@@ -129,7 +129,7 @@ def _port(parts: SplitResult) -> int:
     return parts.port or (443 if parts.scheme == "https" else 80)
 
 
-def _checked_addresses(parts: SplitResult, ask: Ask) -> list[str]:
+def _checked_addresses(parts: SplitResult, ask: DocumentRequest) -> list[str]:
     """The name's first addresses. Raises FetchError when any is of a refused kind."""
     try:
         found = socket.getaddrinfo(parts.hostname, _port(parts), type=socket.SOCK_STREAM)
@@ -154,7 +154,7 @@ def is_refused_address(text: str) -> bool:
 
 
 def _connected(
-    parts: SplitResult, addresses: list[str], ask: Ask, deadline: float
+    parts: SplitResult, addresses: list[str], ask: DocumentRequest, deadline: float
 ) -> HTTPConnection:
     """A connection to the first address that takes one. Raises the last one's error."""
     last: Exception = FetchError("the name has no address")
@@ -181,7 +181,7 @@ def _cause(error: Exception) -> Exception:
 
 
 def _connection(
-    parts: SplitResult, address: str, ask: Ask, timeout_seconds: float
+    parts: SplitResult, address: str, ask: DocumentRequest, timeout_seconds: float
 ) -> HTTPConnection:
     if parts.scheme == "http":
         return HTTPConnection(address, _port(parts), timeout=timeout_seconds)
@@ -196,14 +196,16 @@ def _connection(
     )
 
 
-def _check_certificate(connection: HTTPConnection, ask: Ask) -> None:
+def _check_certificate(connection: HTTPConnection, ask: DocumentRequest) -> None:
     if ask.check_certificate is not None:
         sock = connection.sock
         der = sock.getpeercert(binary_form=True) if isinstance(sock, ssl.SSLSocket) else None
         ask.check_certificate(der or b"")
 
 
-def _exchanged(connection: HTTPConnection, parts: SplitResult, ask: Ask, deadline: float) -> Answer:
+def _exchanged(
+    connection: HTTPConnection, parts: SplitResult, ask: DocumentRequest, deadline: float
+) -> DocumentResponse:
     with _cut_at(deadline, connection):
         connection.request(
             "GET" if ask.body is None else "POST",
@@ -215,7 +217,7 @@ def _exchanged(connection: HTTPConnection, parts: SplitResult, ask: Ask, deadlin
         )
         with closing(connection.getresponse()) as response:
             _check_head(response)
-            answer = Answer(_body(response, ask.max_bytes), response.headers)
+            answer = DocumentResponse(_body(response, ask.max_bytes), response.headers)
     if time.monotonic() >= deadline:  # what was cut off looks like a body without a length
         raise TimeoutError
     return answer

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from pydantic import Field
 
-from authz.core.decision import OneTime
+from authz.core.decision import SingleUseProof
 from authz.core.reason import Denied, Reason
 from authz.core.settings import Settings
 
@@ -26,7 +26,7 @@ class ReplaySettings(Settings):
 class ReplayStore(Protocol):
     """Who remembers what was used."""
 
-    def use(self, once: OneTime, attempt: bytes, now: float) -> None:
+    def use(self, once: SingleUseProof, attempt: bytes, now: float) -> None:
         """Use it, in one step with the look whether it was; ``now`` in unix seconds.
 
         ``attempt`` names the HTTP request: a proxy may ask again for one and the same. Raises
@@ -57,7 +57,7 @@ class MemoryReplayStore:
         self._attempts: dict[bytes, bytes] = {}
         self._ends: list[tuple[float, bytes]] = []
 
-    def use(self, once: OneTime, attempt: bytes, now: float) -> None:
+    def use(self, once: SingleUseProof, attempt: bytes, now: float) -> None:
         """As ``ReplayStore.use``."""
         with self._lock:
             while self._ends and self._ends[0][0] < now:

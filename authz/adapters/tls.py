@@ -28,7 +28,7 @@ from authz.adapters.files import (
     STABLE_SECONDS,
     BeingWrittenError,
     FileState,
-    Rest,
+    StabilityTimer,
     read_whole,
 )
 from authz.core.settings import FileText, MisfitError, Settings
@@ -91,7 +91,7 @@ class _Material:
 
 
 @dataclass(frozen=True, slots=True)
-class _Files:
+class _TlsFiles:
     """The contents, compared to know a change; and the files' states, to know who is writing."""
 
     certificate: bytes
@@ -132,7 +132,7 @@ class _WorkloadApi:
     def start(self) -> None:
         threading.Thread(target=self._run, name="workload api", daemon=True).start()
 
-    def files(self) -> _Files:
+    def files(self) -> _TlsFiles:
         return self._files
 
     def stop(self) -> None:
@@ -149,7 +149,7 @@ class _WorkloadApi:
                     _log.warning("%s: the last valid certificate stays in use", error)
                 was_good = False
 
-    def _fetched(self) -> _Files:
+    def _fetched(self) -> _TlsFiles:
         try:
             from spiffe import WorkloadApiClient  # noqa: PLC0415 - an optional extra
         except ImportError:
@@ -165,7 +165,7 @@ class _WorkloadApi:
                 svid.spiffe_id.trust_domain
             )
             authorities = [] if bundle is None else bundle.x509_authorities
-            return _Files(
+            return _TlsFiles(
                 b"".join(one.public_bytes(Encoding.PEM) for one in svid.cert_chain),
                 svid.private_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()),
                 b"".join(sorted(one.public_bytes(Encoding.PEM) for one in authorities)),
@@ -197,7 +197,7 @@ class ServerTls:
         self._settings = settings
         self._callers = [SpiffePattern.parse(text) for text in settings.allowed_callers]
         self._lock = threading.Lock()  # handshakes and the watch; no check waits here
-        self._rest = Rest()
+        self._rest = StabilityTimer()
         self._fault = ""  # the last one that was told
         self._closing = threading.Event()
         self._taken = 0
@@ -244,7 +244,7 @@ class ServerTls:
         while not self._closing.wait(WATCH_SECONDS):
             self._refresh()
 
-    def _read(self) -> _Files:
+    def _read(self) -> _TlsFiles:
         settings = self._settings
         if self._workload_api is not None:
             return self._workload_api.files()
@@ -256,9 +256,9 @@ class ServerTls:
             except OSError as error:
                 raise TlsError(f"{path} can't be read: {error.strerror}") from error
         (certificate, key, client_ca), states = zip(*found, strict=True)
-        return _Files(certificate, key, client_ca, states)
+        return _TlsFiles(certificate, key, client_ca, states)
 
-    def _is_at_rest(self, files: _Files) -> bool:
+    def _is_at_rest(self, files: _TlsFiles) -> bool:
         """Whether nobody is writing them: half a bundle is good PEM, and lacks CAs."""
         has_rested = self._rest.is_long_enough((files, files.states), time.monotonic())
         return has_rested or all(one.untouched_seconds() >= STABLE_SECONDS for one in files.states)

@@ -29,14 +29,14 @@ from authz.cli.common import (
     add_config,
     add_verb,
     complain,
-    time_of,
+    parse_time,
 )
 from authz.cli.explain import add_verbs as add_explain_verbs
 from authz.config import Config, ConfigError, load, schema
 from authz.core.revocations import Revocation, RevocationError
 from authz.core.spiffe import SpiffeId
 from authz.review.audit_files import LogError
-from authz.review.check import checked
+from authz.review.check import check_config
 from authz.review.keys import fetch_all
 from authz.review.resource_metadata import NoResourceError, resource_metadata
 from authz.server import StartError, run
@@ -82,7 +82,7 @@ def _serve(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
-    found = checked(options.config, datetime.now(UTC))
+    found = check_config(options.config, datetime.now(UTC))
     config = found.config
     complain(*(f"warning: {one}" for one in found.warnings))
     rules = sum(map(len, config.grants.values()))
@@ -245,7 +245,7 @@ def _parser() -> argparse.ArgumentParser:
     revoke.add_argument(
         "--before",
         metavar="TIME",
-        type=time_of,
+        type=parse_time,
         help="revoke tokens issued before this time; default: now",
     )
     revoke.add_argument("--note", metavar="TEXT", help="a note for people")

@@ -5,9 +5,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from authz.config.setting_errors import message_of
+from authz.config.setting_errors import error_message
 from authz.core import strict_json
-from authz.review.call_input import CallWords
+from authz.review.call_input import CallInput
 
 
 def add_call(parser: argparse.ArgumentParser) -> None:
@@ -39,7 +39,7 @@ def add_call(parser: argparse.ArgumentParser) -> None:
     add("--stream", action="store_true", help="ask the model for a streamed answer")
 
 
-def words_of(options: argparse.Namespace) -> CallWords:
+def read_call_flags(options: argparse.Namespace) -> CallInput:
     """The call that the flags describe; a usage error where they are no one call."""
     given = {
         "mcp": {
@@ -63,11 +63,11 @@ def words_of(options: argparse.Namespace) -> CallWords:
     }
     said = {name: members for name, members in given.items() if any(members.values())}
     try:
-        return CallWords.model_validate(said)
+        return CallInput.model_validate(said)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         place = ".".join(map(str, first["loc"]))
-        message = message_of(first, first["loc"], CallWords)
+        message = error_message(first, first["loc"], CallInput)
         options.misused(f"{place}: {message}" if place else message)
         raise  # never: it has ended the process
 

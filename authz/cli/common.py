@@ -78,7 +78,7 @@ def add_config(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def time_of(text: str) -> datetime:
+def parse_time(text: str) -> datetime:
     """A moment as an argument."""
     with suppress(ValueError):
         moment = datetime.fromisoformat(text)

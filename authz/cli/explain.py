@@ -8,8 +8,17 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
-from authz.cli.call_flags import add_call, words_of
-from authz.cli.common import FAILED, FINE, add_config, add_verb, answer, complain, progress, time_of
+from authz.cli.call_flags import add_call, read_call_flags
+from authz.cli.common import (
+    FAILED,
+    FINE,
+    add_config,
+    add_verb,
+    answer,
+    complain,
+    parse_time,
+    progress,
+)
 from authz.config import Config, load
 from authz.core import strict_json
 from authz.core.decision import Agent
@@ -19,7 +28,7 @@ from authz.core.spiffe import SpiffeId, SpiffeIdError
 from authz.review.audit_files import AuditLogs
 from authz.review.explain import (
     EXAMPLES,
-    Asked,
+    ExplainedRequest,
     Question,
     RecordedError,
     asked_in_words,
@@ -97,7 +106,7 @@ def _add_explain(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     )
     why.add_argument(
         "--at",
-        type=time_of,
+        type=parse_time,
         metavar="TIME",
         help="decide as of this time; default: when the request was recorded, or now",
     )
@@ -176,7 +185,7 @@ def _check_usage(options: argparse.Namespace, recorded: int) -> None:
         options.misused("give one of --check-request and --audit")
     if (not options.audit) != (not options.decision_id):
         options.misused("--audit and --decision-id go together")
-    words = words_of(options)
+    words = read_call_flags(options)
     if recorded:
         if options.asked or options.agent or options.token_file or words.protocol:
             options.misused("a record has its own METHOD, URL, --agent and token; leave them out")
@@ -191,7 +200,7 @@ def _check_usage(options: argparse.Namespace, recorded: int) -> None:
         options.misused(str(error))
 
 
-def _asked(config: Config, options: argparse.Namespace) -> Asked:
+def _asked(config: Config, options: argparse.Namespace) -> ExplainedRequest:
     at = None if options.at is None else options.at.timestamp()
     if options.audit:
         with progress() as news, AuditLogs(options.audit, news) as logs:
@@ -217,7 +226,7 @@ def _asked(config: Config, options: argparse.Namespace) -> Asked:
         token_age_seconds=options.token_age,
         token=_token(options.token_file),
         route=options.route,
-        words=words_of(options),
+        words=read_call_flags(options),
     )
     return asked_in_words(config, question, time.time() if at is None else at)
 
@@ -237,7 +246,7 @@ def _json_or_text(text: str) -> object:
 
 def _who_can(options: argparse.Namespace) -> int:
     config = load(options.config)
-    question = Question("", options.method, options.url, words=words_of(options))
+    question = Question("", options.method, options.url, words=read_call_flags(options))
     try:
         operation = Operation.of(asked_in_words(config, question, 0.0).request)
     except Denied as denied:

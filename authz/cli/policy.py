@@ -13,7 +13,7 @@ from authz.config import load
 from authz.review.audit_files import AuditLogs
 from authz.review.patch import patch
 from authz.review.policy_tests import run_cases
-from authz.review.replay import what_if
+from authz.review.replay import replay_logs
 from authz.review.suggest import suggest
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def _test(options: argparse.Namespace) -> int:
 def _replay(options: argparse.Namespace) -> int:
     old = None if options.old is None else load(options.old)
     with progress() as news, AuditLogs(options.audit, news) as logs:
-        report = what_if(load(options.config), logs, old)
+        report = replay_logs(load(options.config), logs, old)
     answer(options, report.lines(), report.members)
     if not report.records:
         complain(f"authz: {NO_RECORDS}")

@@ -19,12 +19,12 @@ from authz.adapters.pdp import PdpSettings
 from authz.adapters.replay_store import ReplaySettings
 from authz.adapters.revocation_file import RevocationSettings
 from authz.config.files import ConfigFiles, FilesChangingError, main_document
-from authz.config.merged import Merged
+from authz.config.merged import MergedConfig
 from authz.config.nearest import nearest
-from authz.config.problems import ConfigError, Problem, elsewhere
+from authz.config.problems import ConfigError, Problem, without_repeats
 from authz.config.reference_checks import reference_problems
 from authz.config.rule_checks import listed_for_conditions
-from authz.config.setting_errors import causes, message_of, offset_of, place_of
+from authz.config.setting_errors import causes, error_message, error_place, offset_of
 from authz.config.yaml_document import Place, dotted
 from authz.core.delegation import IssuerSettings, TokenSettings
 from authz.core.identity import ProfileSettings
@@ -141,10 +141,10 @@ def load_text(data: bytes, name: str) -> Config:
     if "include" in main.data:
         message = "only a config that is read from a file can include others"
         main.problems.append(main.problem(("include",), message))
-    return _checked(Merged(main))
+    return _checked(MergedConfig(main))
 
 
-def _checked(merged: Merged) -> Config:
+def _checked(merged: MergedConfig) -> Config:
     """The config of good data. Raises ConfigError with every problem in it."""
     problems = list(merged.problems)
     config = None
@@ -155,9 +155,9 @@ def _checked(merged: Merged) -> Config:
         details = causes(error.errors(include_url=False))
         if not is_whole:
             details = [one for one in details if one["type"] != "missing" or len(one["loc"]) > 1]
-        problems += elsewhere((_problem(merged, one) for one in details), problems)
+        problems += without_repeats((_problem(merged, one) for one in details), problems)
     if is_whole:  # else names would be missed that stand where nothing could be read
-        problems += elsewhere(reference_problems(merged), problems)
+        problems += without_repeats(reference_problems(merged), problems)
     if problems or config is None:
         raise ConfigError(merged.main.file, problems)
     return config
@@ -169,9 +169,9 @@ def _misses_files(data: dict[str, Any]) -> bool:
     return not isinstance(data.get("include", ()), tuple) or any(slips)
 
 
-def _problem(merged: Merged, detail: ErrorDetails) -> Problem:
-    place = place_of(detail)
-    message = message_of(detail, place, Config)
+def _problem(merged: MergedConfig, detail: ErrorDetails) -> Problem:
+    place = error_place(detail)
+    message = error_message(detail, place, Config)
     if offset := offset_of(detail):
         return merged.problem_within(place, message, str(detail["input"]), offset)
     return merged.problem(place, message)

@@ -6,15 +6,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
-from authz.adapters.files import Look, Rest, look
+from authz.adapters.files import FileView, StabilityTimer, look
 from authz.config.include import find
-from authz.config.merged import Merged
-from authz.config.problems import ConfigError, Problem, elsewhere
-from authz.config.yaml_document import Document, parse
+from authz.config.merged import MergedConfig
+from authz.config.problems import ConfigError, Problem, without_repeats
+from authz.config.yaml_document import YamlDocument, parse
 
 MAX_BYTES: Final = 64 * 1024 * 1024  # of all files: 100,000 rules are some 20 MB
 ATTEMPTS: Final = 3  # to read all files without one of them changing meanwhile
-_PIPE: Final = Look(None, b"pipe", is_settled=True)  # of what was read once, and can't be again
+_PIPE: Final = FileView(None, b"pipe", is_settled=True)  # of what was read once, and can't be again
 
 
 class FilesChangingError(ConfigError):
@@ -36,13 +36,13 @@ class ConfigFiles:
         self.main = main
         self._must_rest = must_rest
         self._patterns: tuple[str, ...] = ()
-        self._read: dict[str, Look] = {}  # as they were read last
-        self._looks: dict[str, Look] = {}  # as they were looked at last
-        self._rest = Rest()
-        self._believed: dict[str, Look] = {}  # as they were read at rest
+        self._read: dict[str, FileView] = {}  # as they were read last
+        self._looks: dict[str, FileView] = {}  # as they were looked at last
+        self._rest = StabilityTimer()
+        self._believed: dict[str, FileView] = {}  # as they were read at rest
         self._piped: bytes | None = None  # of a main file that can be read once
 
-    def read(self) -> Merged:
+    def read(self) -> MergedConfig:
         """Read and merge all files, as they were at one moment.
 
         Raises ConfigError where the main file can't be read, FilesChangingError where they may
@@ -55,8 +55,8 @@ class ConfigFiles:
             raise self._changing()
         self._believed = self._read
         included = [parse(data, path) for path, data in contents.items()]
-        merged = Merged(main, included)
-        merged.problems += elsewhere(problems, merged.problems)
+        merged = MergedConfig(main, included)
+        merged.problems += without_repeats(problems, merged.problems)
         merged.is_whole = not problems and all(one.data is not None for one in included)
         return merged
 
@@ -93,12 +93,12 @@ class ConfigFiles:
         }
         return self._rest.is_long_enough(self._looks, time.monotonic())
 
-    def _look_at(self, path: str, before: Look | None = None) -> tuple[Look, bytes | None]:
+    def _look_at(self, path: str, before: FileView | None = None) -> tuple[FileView, bytes | None]:
         if self._piped is not None and path == str(self.main):
             return _PIPE, self._piped
         return look(path, MAX_BYTES, before)
 
-    def _at_one_moment(self) -> tuple[Document, dict[str, bytes], list[Problem]]:
+    def _at_one_moment(self) -> tuple[YamlDocument, dict[str, bytes], list[Problem]]:
         for _ in range(ATTEMPTS - 1):
             with suppress(FilesChangingError):
                 found = self._contents()
@@ -106,7 +106,7 @@ class ConfigFiles:
                     return found
         return self._contents()
 
-    def _contents(self) -> tuple[Document, dict[str, bytes], list[Problem]]:
+    def _contents(self) -> tuple[YamlDocument, dict[str, bytes], list[Problem]]:
         """The main file, the bytes of the others, and what can't be read. Raises ConfigError."""
         name = str(self.main)
         self._read, self._patterns = {}, ()
@@ -150,7 +150,7 @@ def _bytes_of_pipe(path: Path) -> bytes | None:
     return None
 
 
-def main_document(data: bytes, name: str) -> Document:
+def main_document(data: bytes, name: str) -> YamlDocument:
     """Parse the main file, which has to be a mapping. Raises ConfigError."""
     if len(data) > MAX_BYTES:
         raise ConfigError.of(name, _too_large())

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from authz.config.nearest import nearest
 from authz.config.problems import Problem
-from authz.config.yaml_document import Document, Place, dotted
+from authz.config.yaml_document import Place, YamlDocument, dotted
 
 LISTS: Final = ("agents", "principals", "routes", "issuers")
 MAPPINGS: Final = ("grants",)
@@ -13,7 +13,7 @@ MAPPINGS: Final = ("grants",)
 SECTIONS: Final = frozenset((*LISTS, *MAPPINGS))
 
 
-class Merged:
+class MergedConfig:
     """The data of all files, and where each place of it is written.
 
     Attributes:
@@ -22,14 +22,14 @@ class Merged:
         is_whole: whether every file could be read; problems say which could not.
     """
 
-    def __init__(self, main: Document, included: Iterable[Document] = ()) -> None:
+    def __init__(self, main: YamlDocument, included: Iterable[YamlDocument] = ()) -> None:
         """Merge, in this order. ``main.data`` is a mapping."""
         self.main = main
         self.is_whole = True
         self.data: dict[str, Any] = dict(main.data)
         self.problems: list[Problem] = list(main.problems)
-        self._begins: dict[str, list[tuple[int, Document]]] = {name: [] for name in LISTS}
-        self._owners: dict[tuple[str, str], Document] = {}
+        self._begins: dict[str, list[tuple[int, YamlDocument]]] = {name: [] for name in LISTS}
+        self._owners: dict[tuple[str, str], YamlDocument] = {}
         for document in included:
             self.problems.extend(document.problems)
             if isinstance(document.data, dict):
@@ -38,7 +38,7 @@ class Merged:
                 message = f"an included file must be a mapping of {_listed(SECTIONS)}"
                 self.problems.append(document.problem((), message))
 
-    def _add(self, document: Document) -> None:
+    def _add(self, document: YamlDocument) -> None:
         for section, value in document.data.items():
             if section in LISTS and isinstance(value, tuple):
                 self._append(document, section, value)
@@ -47,13 +47,13 @@ class Merged:
             else:
                 self.problems.append(document.problem((section,), _refusal(section)))
 
-    def _append(self, document: Document, section: str, items: tuple[Any, ...]) -> None:
+    def _append(self, document: YamlDocument, section: str, items: tuple[Any, ...]) -> None:
         before = self.data.get(section, ())
         if isinstance(before, tuple):  # otherwise the main file's own mistake, reported as such
             self._begins[section].append((len(before), document))
             self.data[section] = before + items
 
-    def _join(self, document: Document, section: str, members: Mapping[str, Any]) -> None:
+    def _join(self, document: YamlDocument, section: str, members: Mapping[str, Any]) -> None:
         before = self.data.get(section, {})
         if not isinstance(before, dict):
             return
@@ -67,7 +67,7 @@ class Merged:
             self._owners[section, name] = document
         self.data[section] = joined
 
-    def origin(self, place: Place) -> tuple[Document, Place]:
+    def origin(self, place: Place) -> tuple[YamlDocument, Place]:
         """The file in which a place is written, and the place within that file."""
         if len(place) < 2:  # noqa: PLR2004 - a section as a whole: the main file's
             return self.main, place
@@ -90,7 +90,7 @@ class Merged:
         line = document.line_within(inner, text, offset)
         return Problem(document.file, line, dotted(inner), message)
 
-    def where(self, place: Place, seen_from: Document) -> str:
+    def where(self, place: Place, seen_from: YamlDocument) -> str:
         """A place's line, and its file if that is another: for "stands there already"."""
         document, inner = self.origin(place)
         line = document.line_of(inner)

@@ -26,7 +26,7 @@ class Problem:
         return text if len(text) <= MAX_CHARS else f"{text[:MAX_CHARS]}..."
 
 
-def elsewhere(found: Iterable[Problem], told: Iterable[Problem]) -> list[Problem]:
+def without_repeats(found: Iterable[Problem], told: Iterable[Problem]) -> list[Problem]:
     """Without those of a place that has one already: one mistake is told once."""
     known = {(one.file, one.place) for one in told}
     return [one for one in found if (one.file, one.place) not in known]

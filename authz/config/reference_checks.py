@@ -8,7 +8,7 @@ what refers to it.
 from collections.abc import Iterator
 from typing import Any, Final
 
-from authz.config.merged import Merged
+from authz.config.merged import MergedConfig
 from authz.config.nearest import nearest_or_all
 from authz.config.problems import Problem
 from authz.config.rule_checks import Found, rule_problems
@@ -18,7 +18,7 @@ from authz.core.spiffe import SpiffeIdError, SpiffePattern, TrustDomain
 _UNIQUE: Final = (("agents", "id"), ("issuers", "issuer"), ("routes", "name"))
 
 
-def reference_problems(merged: Merged) -> list[Problem]:
+def reference_problems(merged: MergedConfig) -> list[Problem]:
     """Every reference that leads nowhere, and every name that is there twice."""
     data = merged.data
     found = [
@@ -139,7 +139,7 @@ def _domain_of(text: object) -> str | None:
         return None
 
 
-def _twice(merged: Merged) -> Found:
+def _twice(merged: MergedConfig) -> Found:
     for section, member in _UNIQUE:
         first: dict[str, int] = {}
         for at, item in _items(merged.data, section):

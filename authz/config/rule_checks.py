@@ -20,7 +20,7 @@ _TOKEN_HEADER: Final = "authorization"  # the default of token.header
 def rule_problems(data: dict[str, Any]) -> Found:
     """Names that stand twice in a grant; headers that are not for rules to read, or to add."""
     prefix = _prefix(data)
-    token_header = _text(data, "token", "header", _TOKEN_HEADER)
+    token_header = _configured_text(data, "token", "header", _TOKEN_HEADER)
     yield from _conditions(data, token_header)
     for place, rule in _rules(data):
         for name in _keys(rule, "headers"):
@@ -90,7 +90,7 @@ def _prefix(data: dict[str, Any]) -> str | None:
         return None
 
 
-def _text(data: dict[str, Any], section: str, member: str, default: str) -> str:
+def _configured_text(data: dict[str, Any], section: str, member: str, default: str) -> str:
     part = data.get(section)
     value = part.get(member) if isinstance(part, dict) else None
     return value if isinstance(value, str) else default

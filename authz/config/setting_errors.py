@@ -65,7 +65,7 @@ def _is_slip(unknown: Place, missing: Place) -> bool:
     return unknown[:-1] == missing[:-1] and nearest(str(unknown[-1]), [str(missing[-1])]) != ""
 
 
-def place_of(detail: ErrorDetails) -> Place:
+def error_place(detail: ErrorDetails) -> Place:
     """Where an error of the settings types stands: of a misfit that is one key of the section."""
     misfit = detail.get("ctx", {}).get("error")
     inside = misfit.place if isinstance(misfit, MisfitError) else ()
@@ -78,7 +78,7 @@ def offset_of(detail: ErrorDetails) -> int:
     return error.at if isinstance(error, ConditionError) else 0
 
 
-def message_of(detail: ErrorDetails, place: Place, root: type[BaseModel]) -> str:
+def error_message(detail: ErrorDetails, place: Place, root: type[BaseModel]) -> str:
     """Say one error of the settings types in words of ours."""
     if detail["type"] == "extra_forbidden":
         return "unknown key" + _suggestion(place, root)
@@ -122,7 +122,7 @@ def _list(value: object, _: Mapping[str, Any]) -> str:
     return f"{_but(value, 'a list')}: write [a, b], or each item on a line of its own after '- '"
 
 
-def _text(value: object, _: Mapping[str, Any]) -> str:
+def _bad_text(value: object, _: Mapping[str, Any]) -> str:
     if isinstance(value, dict):
         return f"{_but(value, 'text')}: put what begins with {{ or holds ': ' in quotes"
     if isinstance(value, tuple):
@@ -172,7 +172,7 @@ _WORDS: Final[Mapping[str, Callable[[Any, Mapping[str, Any]], str]]] = MappingPr
         "none_required": lambda _, __: "this key is reserved and has no meaning yet: leave it out",
         "too_long": lambda _, context: f"must have {context['max_length']} items at most",
         "tuple_type": _list,
-        "string_type": _text,
+        "string_type": _bad_text,
         "bool_type": _boolean,
         "int_type": _number,
         "float_type": _number,

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import yaml
 
-from authz.config.problems import Problem, elsewhere
+from authz.config.problems import Problem, without_repeats
 from authz.config.yaml_syntax import encoding_problem, syntax_problem
 
 _LOOKED_THROUGH: Final = 200  # lines, for one of a text: a condition has 2048 bytes at most
@@ -49,7 +49,7 @@ class Lines:
 
 
 @dataclass(slots=True)
-class Document:
+class YamlDocument:
     """A parsed file: its data, the line of each place in it, and what was wrong with the YAML.
 
     Mappings are dicts, lists are tuples. ``text`` is the file's.
@@ -95,12 +95,12 @@ class _StopError(Exception):
     """The rest of the file can't be read; what is wrong is noted."""
 
 
-def parse(data: bytes, file: str) -> Document:
+def parse(data: bytes, file: str) -> YamlDocument:
     """Parse a file's bytes. Never raises: what is wrong stands in ``problems``.
 
     ``data`` is None if there is nothing that could be looked at further.
     """
-    document = Document(file)
+    document = YamlDocument(file)
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -126,7 +126,7 @@ class _Builder:
     """Turns events into data, noting lines and problems."""
 
     def __init__(
-        self, document: Document, next_event: Callable[[], Any], place: list[Step]
+        self, document: YamlDocument, next_event: Callable[[], Any], place: list[Step]
     ) -> None:
         self._document = document
         self._next = next_event
@@ -218,11 +218,11 @@ class _Builder:
         if event.value == "<<" or event.anchor is not None:
             self._problem(line, _NO_ANCHORS)
             return None
-        return _text(event)
+        return _scalar_text(event)
 
     def _problem(self, line: int, message: str) -> None:
         problem = Problem(self._document.file, line, dotted(tuple(self._place)), message)
-        self._document.problems += elsewhere([problem], self._document.problems[-1:])
+        self._document.problems += without_repeats([problem], self._document.problems[-1:])
 
 
 def _line(event: yaml.Event) -> int:
@@ -231,7 +231,7 @@ def _line(event: yaml.Event) -> int:
 
 
 def _scalar(event: yaml.ScalarEvent) -> object:
-    text = _text(event)
+    text = _scalar_text(event)
     if event.style:  # quoted or a block: text, whatever it looks like
         return text
     if text in _WORDS:
@@ -243,7 +243,7 @@ def _scalar(event: yaml.ScalarEvent) -> object:
     return float(text) if _FLOAT.fullmatch(text) else text
 
 
-def _text(event: yaml.ScalarEvent) -> str:
+def _scalar_text(event: yaml.ScalarEvent) -> str:
     """A scalar's text. A NUL, which an escape can write, ends texts for the system."""
     text = str(event.value)
     if "\0" in text:

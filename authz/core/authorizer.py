@@ -1,6 +1,6 @@
 """The pipeline: who calls, on whose behalf, and may they. The order of the checks is written here.
 
-1. Who calls: ``Identity.identify`` makes the ``Agent``.
+1. Who calls: ``AgentAuthenticator.identify`` makes the ``Agent``.
 2. On whose behalf: ``DelegationStep.verify`` makes the ``Delegation``, which must not be revoked.
 3. May they, for this and for all of this: ``PolicyStep`` makes the ``Grant``, and so the ``Allow``.
 4. Must another agree: the decision point is asked, if there is one.
@@ -19,7 +19,7 @@ from typing import Protocol
 
 from authz.core.decision import Agent, Allow, Decision, Delegation, Progress
 from authz.core.delegation import DelegationStep
-from authz.core.identity import Identity
+from authz.core.identity import AgentAuthenticator
 from authz.core.policy import PolicyQuery, PolicyStep, evaluate_all
 from authz.core.reason import Denied, Reason
 from authz.core.request import DPOP, Operation, Request
@@ -39,7 +39,7 @@ class Authorizer:
     def __init__(
         self,
         routes: Routes,
-        identity: Identity,
+        identity: AgentAuthenticator,
         delegations: DelegationStep,
         revocations: RevocationCheck,
         policy: PolicyStep,
@@ -79,12 +79,12 @@ class Authorizer:
         queries = [PolicyQuery(agent, delegation, one, request, now) for one in progress.operations]
         verdict = evaluate_all(self.policy, queries)  # 3. may they, for this, and all of this
         progress.shadows = verdict.shadows
-        grant = verdict.granted()
+        permit = verdict.permitted()
         progress.is_at_policy = False
-        progress.rule = grant.agent_rule
+        progress.rule = permit.agent_rule
         valid_until = min(agent.expires_at, delegation.expires_at, verdict.stable_until)
         return Allow(
-            agent, delegation, grant, valid_until, progress.flags, progress.shadows, progress
+            agent, delegation, permit, valid_until, progress.flags, progress.shadows, progress
         )
 
 

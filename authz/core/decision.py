@@ -1,7 +1,7 @@
 """The nouns of a decision: agent, delegation, grant, and the verdict made of them.
 
 Only the step that establishes a thing makes it: ``Agent`` is made by identity, ``Delegation`` by
-delegation, ``Grant`` by policy, ``Allow`` by the authorizer. Refusal needs nothing but a reason;
+delegation, ``Permit`` by policy, ``Allow`` by the authorizer. Refusal needs nothing but a reason;
 ``Progress.refuse`` makes every one, with what was established until then.
 
 They are Structs: a frozen dataclass takes ten times as long to make. Nothing in them can be a part
@@ -67,7 +67,7 @@ class Actor(msgspec.Struct, frozen=True, gc=False):
     subject: str
 
 
-class OneTime(msgspec.Struct, frozen=True, gc=False):
+class SingleUseProof(msgspec.Struct, frozen=True, gc=False):
     """What was shown and may be shown once only: a DPoP proof (RFC 9449 section 11.1).
 
     Attributes:
@@ -95,7 +95,7 @@ class Delegation(msgspec.Struct, frozen=True, eq=False, gc=False):
             itself; BOOTSTRAP when it acts for nobody yet, without a token: then the issuer and the
             subject are "".
         claims: the verified claims, for rules on groups, roles and the like.
-        once: the proof of possession that came with it, when it may not come again.
+        single_use: the proof of possession that came with it, when it may not come again.
     """
 
     issuer: str
@@ -107,7 +107,7 @@ class Delegation(msgspec.Struct, frozen=True, eq=False, gc=False):
     token_id: str = ""
     mode: Mode = Mode.ACT
     claims: Mapping[str, object] = msgspec.field(default_factory=dict)
-    once: OneTime | None = None
+    single_use: SingleUseProof | None = None
 
 
 class Shadow(msgspec.Struct, frozen=True, gc=False):
@@ -126,7 +126,7 @@ class Shadow(msgspec.Struct, frozen=True, gc=False):
     rule: str = ""
 
 
-class Grant(msgspec.Struct, frozen=True, gc=False):
+class Permit(msgspec.Struct, frozen=True, gc=False):
     """What policy found: the name of the agent's rule and of the principal's that allow it.
 
     Attributes:
@@ -149,11 +149,11 @@ class Verdict:
         stable_until: unix seconds until which policy surely says the same of the same request.
     """
 
-    outcome: Grant | Denied
+    outcome: Permit | Denied
     shadows: tuple[Shadow, ...] = ()
     stable_until: float = inf
 
-    def granted(self) -> Grant:
+    def permitted(self) -> Permit:
         """The grant. Raises the refusal."""
         if isinstance(self.outcome, Denied):
             raise self.outcome
@@ -252,7 +252,7 @@ class Allow(msgspec.Struct, frozen=True, gc=False):
 
     agent: Agent
     delegation: Delegation
-    grant: Grant
+    permit: Permit
     valid_until: float
     flags: tuple[str, ...] = ()
     shadows: tuple[Shadow, ...] = ()

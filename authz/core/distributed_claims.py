@@ -16,21 +16,21 @@ _SIGNS: Final[Mapping[str, tuple[str, ...]]] = {
     "http://schemas.microsoft.com/claims/groups.link": ("groups",),
 }
 EVERY: Final = ""  # among the names: which claims are elsewhere can't be read, so it may be any
-Names = frozenset[str]
-NONE: Final[Names] = frozenset()
+ClaimNames = frozenset[str]
+NONE: Final[ClaimNames] = frozenset()
 
 
-def names_elsewhere(claims: Mapping[str, Any]) -> Names:
+def external_claims(claims: Mapping[str, Any]) -> ClaimNames:
     """Return the top-level claims that are elsewhere; with EVERY among them any may be."""
     return frozenset(_named(claims)) or NONE  # the same object where there is none
 
 
-def is_elsewhere(name: str, names: Names) -> bool:
-    """Tell whether a top-level claim is among ``names_elsewhere``."""
+def is_external(name: str, names: ClaimNames) -> bool:
+    """Tell whether a top-level claim is among ``external_claims``."""
     return bool(names) and (name in names or EVERY in names)
 
 
-def marks_of(claims: Mapping[str, Any]) -> dict[str, Any]:
+def external_claim_marks(claims: Mapping[str, Any]) -> dict[str, Any]:
     """Return the claims by which a token says so, fit for a record: no source's values."""
     marks = {name: value for name, value in claims.items() if _is_mark(name)}
     if _SOURCES in marks:

@@ -64,7 +64,7 @@ class RefusalForm(Choice):
     MESSAGE = "message"
 
 
-def origin_of(url: str) -> str:
+def url_origin(url: str) -> str:
     """``scheme://host:port`` in one spelling: lower case, no default port. Raises ValueError."""
     parts = urlsplit(url)
     if not parts.hostname or parts.username is not None or parts.password is not None:
@@ -77,7 +77,7 @@ def origin_of(url: str) -> str:
 def _resource(text: str) -> str:
     if not re.fullmatch(r"https?://[\x21-\x7e]+", text) or re.search(r"[?#\"\\]", text):
         raise ValueError("a resource must be an https URL without a query or fragment (RFC 8707)")
-    origin_of(text)
+    url_origin(text)
     return text
 
 
@@ -276,7 +276,7 @@ def _route(settings: RouteSettings) -> Route:
         needs_proof=settings.proof is Need.REQUIRED,
         acr_values=settings.acr_values,
         max_age_seconds=settings.max_age,
-        origin=origin_of(resource) if resource else "",
+        origin=url_origin(resource) if resource else "",
         metadata_url=metadata_url(resource) if resource else "",
         accept_ambiguous=frozenset(settings.accept_ambiguous),
     )

@@ -41,7 +41,7 @@ def loads(data: bytes, max_depth: int = MAX_DEPTH) -> object:
     value = _plain(data)
     is_plain = value is not _UNSURE
     if not is_plain:
-        value = _told(data)
+        value = _decode_carefully(data)
     if data.count(b"{") + data.count(b"[") > max_depth:  # with fewer it can't be nested deeper
         _check_depth(value, max_depth)
     if not is_plain and _HALF.search(data):
@@ -65,7 +65,7 @@ def values_at_most(data: bytes) -> int:
     return data.count(b",") + data.count(b"{") + data.count(b"[")
 
 
-def children(values: Iterable[object]) -> list[Any]:
+def nested_values(values: Iterable[object]) -> list[Any]:
     """The values in those of the values that are objects and lists: the level below them."""
     level = list(values)  # and all in C: there may be thousands
     return list(chain(*map(dict.values, of_type(dict, level)), *of_type(list, level)))
@@ -104,7 +104,7 @@ def _has_long_number(data: bytes) -> bool:
     return _LONG_RUN in data.translate(_NUMBERS) and _LONG_NUMBER.search(data) is not None
 
 
-def _told(data: bytes) -> object:
+def _decode_carefully(data: bytes) -> object:
     """The value, with each object and number looked at. Raises StrictJsonError."""
     if values_at_most(data) > MAX_ODD_VALUES:
         raise StrictJsonError(f"not plain JSON, and of more than {MAX_ODD_VALUES} values")
@@ -119,7 +119,7 @@ def _told(data: bytes) -> object:
 def _check_depth(value: object, max_depth: int) -> None:
     level = [value]
     for _ in range(max_depth):
-        level = children(level)
+        level = nested_values(level)
         if not level:
             return
     if has_children(level):

@@ -28,6 +28,6 @@ def check_url(text: str) -> str:
     return text
 
 
-def is_plain(url: str) -> bool:
+def is_plaintext(url: str) -> bool:
     """Whether the URL's traffic can be changed on its way."""
     return urlsplit(url).scheme != "https"

@@ -5,7 +5,7 @@ from typing import Final
 import msgspec
 
 from authz.core.request import Request
-from authz.edge.rendering import Rendered
+from authz.edge.rendering import RenderedDecision
 
 
 class DecodedCheck(msgspec.Struct, frozen=True, gc=False):
@@ -45,7 +45,7 @@ class Answered(msgspec.Struct, frozen=True, gc=False):
     """
 
     check: DecodedCheck
-    rendered: Rendered
+    rendered: RenderedDecision
     decision_id: str
     valid_until: float = 0.0
     is_hit: bool = False

@@ -20,7 +20,7 @@ from pydantic import Field
 from authz.core.bounded_map import BoundedMap
 from authz.core.request import Request
 from authz.core.settings import Duration, Settings
-from authz.edge.rendering import Rendered
+from authz.edge.rendering import RenderedDecision
 
 ENTRY_BYTES: Final = 600  # measured: a request without its texts, dict slots, entry, numbers
 CALL_BYTES: Final = 300  # likewise, a call without its texts
@@ -45,7 +45,7 @@ class CacheSettings(Settings):
     """The longest time that a deny is remembered."""
 
 
-class Entry(msgspec.Struct, frozen=True, gc=False):
+class CacheEntry(msgspec.Struct, frozen=True, gc=False):
     """A remembered decision.
 
     A Struct without garbage collection: 100,000 ordinary objects would make each full collection a
@@ -59,7 +59,7 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
         generation: of keys and revocations when the decision was begun.
     """
 
-    rendered: Rendered
+    rendered: RenderedDecision
     operation: bytes
     valid_until: float
     fresh_until: float = 0.0
@@ -82,12 +82,14 @@ class DecisionCache:
 
     def __init__(self, settings: CacheSettings) -> None:
         """Begin empty."""
-        self._entries: BoundedMap[Request, Entry] = BoundedMap(
-            settings.entries, settings.max_bytes, _bytes_of
+        self._entries: BoundedMap[Request, CacheEntry] = BoundedMap(
+            settings.entries, settings.max_bytes, _entry_bytes
         )
         self._get = self._entries.get  # on the fast path
 
-    def get(self, request: Request, now: float, monotonic: float, generation: int) -> Entry | None:
+    def get(
+        self, request: Request, now: float, monotonic: float, generation: int
+    ) -> CacheEntry | None:
         """The entry, if it is still good. ``now`` in unix seconds."""
         entry = self._get(request)
         if (
@@ -99,7 +101,7 @@ class DecisionCache:
             return None
         return entry
 
-    def put(self, request: Request, entry: Entry) -> None:
+    def put(self, request: Request, entry: CacheEntry) -> None:
         """Remember, unless the cache is off."""
         self._entries.put(request, entry)
 
@@ -108,7 +110,7 @@ class DecisionCache:
         return CacheStatus(len(self._entries))
 
 
-def _bytes_of(request: Request, entry: Entry) -> int:
+def _entry_bytes(request: Request, entry: CacheEntry) -> int:
     texts = "".join(
         (  # as wide as the widest of them: too much, never too little
             *(request.method, request.host, request.path, request.proxy),

@@ -115,9 +115,9 @@ class Decider:
 
     def _use_once(self, allow: Allow, attempt: bytes) -> None:
         """Use the proof that came with it, if one did (RFC 9449 section 11.1). Raises Denied."""
-        once = allow.delegation.once
-        if once is not None:
-            self._replays.use(once, attempt, self._clock.wall())
+        single_use = allow.delegation.single_use
+        if single_use is not None:
+            self._replays.use(single_use, attempt, self._clock.wall())
 
 
 def _overloaded(detail: str) -> Deny:

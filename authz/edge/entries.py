@@ -15,7 +15,7 @@ from authz.core.request import (
     Request,
 )
 from authz.core.routes import ROUTE
-from authz.edge.cache import CacheSettings, Entry
+from authz.edge.cache import CacheEntry, CacheSettings
 from authz.edge.clock import Moment
 from authz.edge.snapshot import Snapshot
 
@@ -25,7 +25,7 @@ _NOTHING: Final = encode_operation(AuditOperation("", "", "", ""))
 def _ttl(decision: Decision, settings: CacheSettings) -> float:
     """Seconds to remember a decision: never one that another try could change at once."""
     if isinstance(decision, Allow):
-        return settings.ttl if decision.delegation.once is None else 0.0
+        return settings.ttl if decision.delegation.single_use is None else 0.0
     if decision.scheme == DPOP_SCHEME:  # of a proof, which is for one request
         return 0.0
     if decision.reason.is_own_fault or decision.reason is Reason.TOKEN_KEY_UNKNOWN:
@@ -33,13 +33,13 @@ def _ttl(decision: Decision, settings: CacheSettings) -> float:
     return settings.deny_ttl
 
 
-def entry_of(
+def build_entry(
     snapshot: Snapshot,
     request: Request,
     decision: Decision,
     begun: Moment,
     generation: int,
-) -> Entry:
+) -> CacheEntry:
     """Return the decision made ready, and good for so long from when it was begun."""
     now, monotonic = begun
     ttl = _ttl(decision, snapshot.cache_settings)
@@ -56,7 +56,7 @@ def entry_of(
         request.protocol,
         tuple([_recorded(call) for call in request.calls]),
     )
-    return Entry(
+    return CacheEntry(
         snapshot.renderer.render(decision, request.protocol),
         encode_operation(operation),
         valid_until,
@@ -76,7 +76,9 @@ def _recorded(call: Call) -> dict[str, object]:
     return {**named, "tools": call.tools, "streaming": call.is_streaming}
 
 
-def refusal_of(snapshot: Snapshot, protocol: MessageProtocol, reason: Reason, detail: str) -> Entry:
+def build_refusal(
+    snapshot: Snapshot, protocol: MessageProtocol, reason: Reason, detail: str
+) -> CacheEntry:
     """Return a refusal that says nothing of what was decided or asked, and is not remembered."""
     deny = Progress().refuse(Denied(reason, detail))
-    return Entry(snapshot.renderer.render(deny, protocol), _NOTHING, 0.0)
+    return CacheEntry(snapshot.renderer.render(deny, protocol), _NOTHING, 0.0)

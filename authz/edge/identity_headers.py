@@ -65,11 +65,11 @@ class IdentityHeaders:
         values = _identity_values(allow, id_place)
         headers = {header: values[name] for name, header in self._names.items()}
         headers.update(dict.fromkeys(self._added, ""))
-        for header, texts in allow.grant.headers:
+        for header, texts in allow.permit.headers:
             headers[header] = ",".join([escaped(text, safe="") for text in texts])
         absent = tuple([header for header, value in headers.items() if not value])
         removed = absent + self._always_removed
-        if allow.delegation.once is not None and self._strips:
+        if allow.delegation.single_use is not None and self._strips:
             removed += (DPOP,)  # a proof is no good without its token
         return tuple([pair for pair in headers.items() if pair[1]]), _kept(removed)
 

@@ -9,7 +9,7 @@ from typing import Final, Protocol
 from authz.edge.agentgateway import McpGuardrails
 from authz.edge.clock import TimeRemaining
 from authz.edge.envoy import Authorization
-from authz.edge.service import Service
+from authz.edge.service import CheckService
 
 AUTHORIZATION: Final = "envoy.service.auth.v3.Authorization"
 EXT_MCP: Final = "agentgateway.dev.ext_mcp.ExtMcp"
@@ -29,7 +29,7 @@ class Method(Protocol):
 Methods = Mapping[str, Mapping[str, Method]]
 
 
-def methods_of(service: Service) -> Methods:
+def methods_of(service: CheckService) -> Methods:
     """Return what is answered for a service, by the names of gRPC services and of their methods."""
     authorization, ext_mcp = Authorization(service), McpGuardrails(service)
     return {

@@ -31,7 +31,7 @@ class Body(msgspec.Struct, frozen=True, gc=False):
 NO_BODY: Final = Body("", "")
 
 
-def body_of(deny: Deny, protocol: MessageProtocol, decision_id: str) -> Body:
+def build_body(deny: Deny, protocol: MessageProtocol, decision_id: str) -> Body:
     """Return the body of a refusal on a route of this protocol; NONE is plain HTTP."""
     reason = deny.reason
     told = f"{reason.code}: {reason.message}{_scopes(deny)}"

@@ -12,7 +12,7 @@ import msgspec
 from authz.adapters.audit import AuditRecord, encode_record, token_digest
 from authz.core.bounded_map import BoundedMap
 from authz.core.decision import Allow, Decision, Deny, Effect, Shadow
-from authz.core.distributed_claims import marks_of
+from authz.core.distributed_claims import external_claim_marks
 from authz.core.reason import Reason
 from authz.core.request import MessageProtocol
 from authz.edge.response import Responder, Response
@@ -23,7 +23,7 @@ _RENDERED_BYTES: Final = 32 * 1024 * 1024
 _OVERHEAD_BYTES: Final = 1000
 
 
-class Rendered(msgspec.Struct, gc=False):
+class RenderedDecision(msgspec.Struct, gc=False):
     """What is kept of a decision, whatever the operation was.
 
     Attributes:
@@ -54,22 +54,22 @@ class Renderer:
         self._responder = responder
         self._claims = claims
         self._policy_version = policy_version
-        self._known: BoundedMap[tuple[object, ...], Rendered] = BoundedMap(
+        self._known: BoundedMap[tuple[object, ...], RenderedDecision] = BoundedMap(
             _RENDERED, _RENDERED_BYTES, lambda _, rendered: rendered.size
         )
 
     def render(
         self, decision: Decision, protocol: MessageProtocol = MessageProtocol.NONE
-    ) -> Rendered:
+    ) -> RenderedDecision:
         """Return the decision's response, on a route of this protocol, and record."""
-        if isinstance(decision, Deny) or decision.delegation.once is not None:
+        if isinstance(decision, Deny) or decision.delegation.single_use is not None:
             return self._made(decision, protocol)
         # A delegation is known by identity, and is the same one for as long as its token is
         # remembered; its key here keeps it alive, so that no other can have its identity.
-        grant = decision.grant
+        permit = decision.permit
         agent = decision.agent.spiffe_id.text
         # The names of two rules, and what the token says, make the added headers.
-        rules = (grant.agent_rule, grant.principal_rule)
+        rules = (permit.agent_rule, permit.principal_rule)
         key = (decision.delegation, agent, rules, decision.shadows)
         rendered = self._known.get(key)
         if rendered is None:
@@ -77,10 +77,10 @@ class Renderer:
             self._known.put(key, rendered)
         return rendered
 
-    def _made(self, decision: Decision, protocol: MessageProtocol) -> Rendered:
+    def _made(self, decision: Decision, protocol: MessageProtocol) -> RenderedDecision:
         response = self._responder.respond(decision, self._policy_version, protocol)
         record = encode_record(_record(decision, self._policy_version, self._claims))
-        return Rendered(
+        return RenderedDecision(
             response,
             record,
             response.reason,
@@ -91,7 +91,7 @@ class Renderer:
 
 def _record(decision: Decision, policy_version: str, claims: frozenset[str]) -> AuditRecord:
     agent, delegation = decision.agent, decision.delegation
-    grant = decision.grant if isinstance(decision, Allow) else None
+    permit = decision.permit if isinstance(decision, Allow) else None
     deny = decision if isinstance(decision, Deny) else None
     return AuditRecord(
         decision=Effect.DENY if deny else Effect.ALLOW,
@@ -106,8 +106,8 @@ def _record(decision: Decision, policy_version: str, claims: frozenset[str]) -> 
         mode=delegation.mode if delegation else "",
         flags=list(decision.flags),
         scopes=sorted(delegation.scopes) if delegation else [],
-        rule=grant.agent_rule if grant else deny.rule if deny else "",
-        principal_rule=grant.principal_rule if grant else "",
+        rule=permit.agent_rule if permit else deny.rule if deny else "",
+        principal_rule=permit.principal_rule if permit else "",
         policy_version=policy_version,
         token_id=token_digest(delegation.token_id) if delegation else "",
         issued_at=delegation.issued_at if delegation else 0.0,
@@ -122,4 +122,4 @@ def _record(decision: Decision, policy_version: str, claims: frozenset[str]) -> 
 
 def _recorded(held: Mapping[str, Any], names: frozenset[str]) -> dict[str, Any]:
     """The claims that rules read, and what the token says of those that it does not hold."""
-    return {name: held[name] for name in names & held.keys()} | marks_of(held)
+    return {name: held[name] for name in names & held.keys()} | external_claim_marks(held)

@@ -15,7 +15,7 @@ from authz.core.reason import Reason
 from authz.core.request import MessageProtocol
 from authz.edge.challenge import challenge_for
 from authz.edge.identity_headers import HeaderSettings, IdentityHeaders
-from authz.edge.refusal import NO_BODY, Body, body_of
+from authz.edge.refusal import NO_BODY, Body, build_body
 
 # As long as an id, so that lengths around it stay right, and random, so that no client can write it
 # into a claim and have its own text cut.
@@ -86,7 +86,7 @@ class Responder:
         if isinstance(decision, Allow):
             headers, removed = self._identity.of(decision, ID_PLACE)
             return Response(None, headers, described, removed)
-        body = body_of(decision, protocol, ID_PLACE)
+        body = build_body(decision, protocol, ID_PLACE)
         status = _OK if decision.by_message else decision.reason.http_status
         headers = self._refusal_headers(decision, body)
         return Response(decision.reason, headers, described, (), status, body)
@@ -113,7 +113,7 @@ def _described(decision: Decision, policy_version: str) -> tuple[str, ...]:
         delegation.subject if delegation else "",
         delegation.issuer if delegation else "",
         ",".join([actor.subject for actor in delegation.actors[1:]]) if delegation else "",
-        decision.grant.agent_rule if isinstance(decision, Allow) else decision.rule,
+        decision.permit.agent_rule if isinstance(decision, Allow) else decision.rule,
         policy_version,
         ",".join([f"{shadow.by}:{shadow.decision}" for shadow in decision.shadows]),
     )

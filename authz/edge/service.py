@@ -12,7 +12,7 @@ from typing import Final
 
 from google.protobuf.message import DecodeError
 
-from authz.adapters.audit import AuditLog, Line
+from authz.adapters.audit import AuditLine, AuditLog
 from authz.adapters.metrics import Metrics
 from authz.adapters.replay_store import ReplayStore
 from authz.core.bounded_map import Generation
@@ -22,12 +22,12 @@ from authz.core.reason import Denied, Reason
 from authz.core.request import Request
 from authz.edge.answered import UNREADABLE, Answered, DecodedCheck
 from authz.edge.bulkhead import Bulkhead
-from authz.edge.cache import Entry
+from authz.edge.cache import CacheEntry
 from authz.edge.clock import Clock, Moment, TimeRemaining
 from authz.edge.decider import Decider
-from authz.edge.entries import entry_of, refusal_of
+from authz.edge.entries import build_entry, build_refusal
 from authz.edge.learning import KeyLearner, KeyRefresher, Learning
-from authz.edge.rendering import Rendered
+from authz.edge.rendering import RenderedDecision
 from authz.edge.snapshot import Snapshot, SnapshotStatus
 
 _log: Final = logging.getLogger("authz.service")
@@ -57,7 +57,7 @@ class ServiceParts:
     clock: Clock = Clock()  # noqa: RUF009 - frozen
 
 
-class Service:
+class CheckService:
     """Answers checks.
 
     Attributes:
@@ -115,7 +115,7 @@ class Service:
             except Exception as error:  # noqa: BLE001 - the law: whatever it was, it is a deny
                 log_fault(error)
                 reason = Reason.INTERNAL_ERROR
-                entry = refusal_of(snapshot, request.protocol, reason, "see the log")
+                entry = build_refusal(snapshot, request.protocol, reason, "see the log")
             return self._recorded(snapshot, check, entry, begun, decision_id, is_hit)
         except Exception as error:  # noqa: BLE001 - likewise, where not even that can be recorded
             log_fault(error)
@@ -128,7 +128,7 @@ class Service:
         try:
             snapshot = self.snapshot
             reason, detail = _told(error)
-            entry = refusal_of(snapshot, check.request.protocol, reason, detail)
+            entry = build_refusal(snapshot, check.request.protocol, reason, detail)
             return self._recorded(snapshot, check, entry, begun, decision_id, False)
         except Exception as another:  # noqa: BLE001 - likewise
             log_fault(another)
@@ -142,7 +142,7 @@ class Service:
         self,
         snapshot: Snapshot,
         check: DecodedCheck,
-        entry: Entry,
+        entry: CacheEntry,
         begun: Moment,
         decision_id: str,
         is_hit: bool,  # noqa: FBT001 - likewise
@@ -154,7 +154,7 @@ class Service:
         if audit.refuses_allows and rendered.reason is None:
             rendered = _unrecordable(snapshot, check, "the audit log can't be written")
         is_recorded = audit.append(
-            Line(
+            AuditLine(
                 rendered.audit,
                 entry.operation,
                 now + seconds,
@@ -176,16 +176,16 @@ class Service:
 
 def _made_ready(
     snapshot: Snapshot, request: Request, decision: Decision, begun: Moment, generation: int
-) -> Entry:
+) -> CacheEntry:
     """Return the decision as an entry, and remember it if it may be."""
-    entry = entry_of(snapshot, request, decision, begun, generation)
+    entry = build_entry(snapshot, request, decision, begun, generation)
     if entry.fresh_until > begun[1]:
         snapshot.cache.put(request, entry)
     return entry
 
 
-def _unrecordable(snapshot: Snapshot, check: DecodedCheck, detail: str) -> Rendered:
-    return refusal_of(snapshot, check.request.protocol, Reason.OVERLOADED, detail).rendered
+def _unrecordable(snapshot: Snapshot, check: DecodedCheck, detail: str) -> RenderedDecision:
+    return build_refusal(snapshot, check.request.protocol, Reason.OVERLOADED, detail).rendered
 
 
 def _told(error: Exception) -> tuple[Reason, str]:

@@ -19,7 +19,7 @@ from authz.core.spiffe import SpiffeId, SpiffeIdError
 from authz.review.audit_files import AuditLogs
 
 
-class TracedCall(msgspec.Struct, frozen=True, gc=False):
+class RecordedCall(msgspec.Struct, frozen=True, gc=False):
     """A call of a message as records have it: without its arguments."""
 
     method: str
@@ -40,7 +40,7 @@ class TracedCall(msgspec.Struct, frozen=True, gc=False):
         )
 
 
-class Traced(msgspec.Struct, frozen=True, gc=False):
+class RecordedDecision(msgspec.Struct, frozen=True, gc=False):
     """A line of the audit log, as far as it is read: the members of ``authz.adapters.audit``."""
 
     decision: str
@@ -66,7 +66,7 @@ class Traced(msgspec.Struct, frozen=True, gc=False):
     shadows: list[dict[str, str]] = []
     decision_id: str = ""
     protocol: MessageProtocol = MessageProtocol.NONE
-    calls: list[TracedCall] = []
+    calls: list[RecordedCall] = []
 
     @property
     def is_allow(self) -> bool:
@@ -118,15 +118,15 @@ class Traced(msgspec.Struct, frozen=True, gc=False):
 MAX_DEPTH: Final = strict_json.MAX_DEPTH + 4  # claims are of a token, and stand in a record
 
 
-def read_trace(logs: AuditLogs) -> Iterator[tuple[str, int, Traced | str]]:
+def read_records(logs: AuditLogs) -> Iterator[tuple[str, int, RecordedDecision | str]]:
     """File, line and record of some audit logs, or why it is none. Raises LogError."""
     for file, number, line in logs.lines():
         yield file, number, _read(line)
 
 
-def _read(line: bytes) -> Traced | str:
+def _read(line: bytes) -> RecordedDecision | str:
     try:
-        traced = strict_json.load_as(line, Traced, MAX_DEPTH)
+        traced = strict_json.load_as(line, RecordedDecision, MAX_DEPTH)
     except strict_json.StrictJsonError as error:
         return f"not an audit record: {error}"
     if traced.time.tzinfo is None or traced.decision not in {*Effect}:

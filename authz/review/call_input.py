@@ -15,7 +15,7 @@ _NO_TARGET: Final = (CallKind.SERVER, "")
 _encode: Final = msgspec.json.Encoder(order="sorted").encode
 
 
-class McpCall(Settings):
+class McpCallInput(Settings):
     """A call of MCP."""
 
     method: str = ""
@@ -50,7 +50,7 @@ class McpCall(Settings):
         return Call(method, kind, name, arguments=_encode(self.arguments))
 
 
-class A2aCall(Settings):
+class A2aCallInput(Settings):
     """A call of A2A."""
 
     method: str = Field(min_length=1)
@@ -67,7 +67,7 @@ class A2aCall(Settings):
         return Call(self.method, kind, self.task or self.skill)
 
 
-class ModelCall(Settings):
+class ModelCallInput(Settings):
     """A call of a model."""
 
     name: str = Field(min_length=1)
@@ -88,14 +88,14 @@ class ModelCall(Settings):
         )
 
 
-class CallWords(Settings):
+class CallInput(Settings):
     """What a message asks for; nothing for a plain request."""
 
-    mcp: McpCall | None = None
+    mcp: McpCallInput | None = None
     """A call of MCP."""
-    a2a: A2aCall | None = None
+    a2a: A2aCallInput | None = None
     """A call of A2A."""
-    models: ModelCall | None = None
+    models: ModelCallInput | None = None
     """A call of a model."""
 
     @model_validator(mode="after")

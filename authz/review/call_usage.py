@@ -9,9 +9,9 @@ from typing import Any, Final
 
 from authz.core.patterns import ANY
 from authz.core.policy import RuleSettings
-from authz.core.policy.call_matchers import matcher_of
+from authz.core.policy.call_matchers import build_matcher
 from authz.core.policy.call_settings import KEYS, KINDS, McpSettings, ModelSettings
-from authz.core.policy.name_patterns import Names, Uris
+from authz.core.policy.name_patterns import NamePatterns, UriPatterns
 from authz.core.request import MAX_NAME_CHARS, MAX_URI_CHARS, Call, CallKind, MessageProtocol
 
 SESSION: Final = "a session"
@@ -51,7 +51,7 @@ def _lists(calls: Iterable[Call]) -> dict[str, list[str]]:
 def _mcp(calls: Sequence[Call]) -> dict[str, list[str]]:
     lists = _lists(calls)
     settings = McpSettings.model_validate({key: tuple(listed) for key, listed in lists.items()})
-    matcher = matcher_of(settings, is_deny=False)
+    matcher = build_matcher(settings, is_deny=False)
     methods = sorted({call.method for call in calls if matcher.unmet(call) is not None})
     return {**({"methods": methods} if methods else {}), **lists}
 
@@ -129,5 +129,5 @@ def _fits(key: str, text: str, call: Call) -> bool:
 
 def _has(key: str, listed: Sequence[str], text: str) -> bool:
     if key == "resources":
-        return Uris(listed, is_deny=False).fits(text)
-    return Names(listed).fits(text)
+        return UriPatterns(listed, is_deny=False).fits(text)
+    return NamePatterns(listed).fits(text)

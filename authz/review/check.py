@@ -7,25 +7,25 @@ from pathlib import Path
 
 from authz.config import Config, ConfigError, ConfigFiles, Place, Problem, load
 from authz.review.file_checks import file_problems
-from authz.review.lint import doubts
+from authz.review.lint import config_warnings
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
+class CheckedConfig:
     """A config that a server can use, and what its operator should look at."""
 
     config: Config
     warnings: tuple[Problem, ...]
 
 
-def checked(path: Path, now: datetime) -> Checked:
+def check_config(path: Path, now: datetime) -> CheckedConfig:
     """Check all that a config says and names. Raises ConfigError with every problem."""
     files = ConfigFiles(path)
     config = load(files)
     problems = [*_placed(files, file_problems(config)), *_of_candidate(config)]
     if problems:
         raise ConfigError(str(path), problems)
-    return Checked(config, tuple(_placed(files, doubts(config, now))))
+    return CheckedConfig(config, tuple(_placed(files, config_warnings(config, now))))
 
 
 def _placed(files: ConfigFiles, found: Iterable[tuple[Place, str]]) -> list[Problem]:

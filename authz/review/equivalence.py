@@ -17,7 +17,7 @@ _FOR_PEOPLE: Final = {"name": None, "description": "", "owner": ""}
 Held = tuple[bool, bool, bool, tuple[RuleSettings, ...]]
 
 
-class Decider:
+class PolicyComparison:
     """A config's policy.
 
     Attributes:

@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
 
-from authz.adapters.keys import FetchError, KeySource, origin_of
+from authz.adapters.keys import FetchError, KeySourceConfig, key_document_source
 from authz.config import Config
 from authz.core.jose import Key, KeySetError
 from authz.wiring import build_key_sources
@@ -43,10 +43,10 @@ def fetch_all(config: Config) -> list[IssuerKeys]:
         return list(pool.map(_fetched, build_key_sources(config).items()))
 
 
-def _fetched(item: tuple[str, KeySource]) -> IssuerKeys:
+def _fetched(item: tuple[str, KeySourceConfig]) -> IssuerKeys:
     issuer, source = item
     name = source.settings.name
-    origin = origin_of(source.settings, issuer)
+    origin = key_document_source(source.settings, issuer)
     try:
         keys, refused = origin.parse(origin.fetch().body, source.algorithms)
     except (FetchError, KeySetError) as error:

@@ -15,12 +15,12 @@ from authz.core.request import MessageProtocol
 from authz.core.routes import RouteMode, RouteProtocol, RouteSettings
 from authz.core.spiffe import SpiffePattern
 
-Doubts = Iterator[tuple[Place, str]]
+Warnings = Iterator[tuple[Place, str]]
 _LOCAL: Final = "localhost"
 _UNIX: Final = "unix:"
 
 
-def doubts(config: Config, now: datetime) -> Doubts:
+def config_warnings(config: Config, now: datetime) -> Warnings:
     """Places of a good config, and what is doubtful there."""
     yield from _open_addresses(config)
     yield from _open_admin(config)
@@ -34,7 +34,7 @@ def doubts(config: Config, now: datetime) -> Doubts:
     yield from _absent_for_nothing(config)
 
 
-def _open_addresses(config: Config) -> Doubts:
+def _open_addresses(config: Config) -> Warnings:
     for at, address in enumerate(config.server.listen):
         if config.server.tls is None and not _is_local(address):
             message = (
@@ -43,7 +43,7 @@ def _open_addresses(config: Config) -> Doubts:
             yield ("server", "listen", at), message
 
 
-def _open_admin(config: Config) -> Doubts:
+def _open_admin(config: Config) -> Warnings:
     if not _is_local(config.admin.listen):
         message = "others may reach it, and it has no authentication: keep it to operators"
         yield ("admin", "listen"), message
@@ -59,7 +59,7 @@ def _is_local(address: str) -> bool:
         return False
 
 
-def _clients_as_persons(config: Config) -> Doubts:
+def _clients_as_persons(config: Config) -> Warnings:
     """Entries that a client's own token meets where it passes for a user's (RFC 9700 4.15)."""
     for at, issuer in enumerate(config.issuers):
         if ANY in (issuer.person_shown_by or {}).get("sub", ()):
@@ -78,7 +78,7 @@ def _clients_as_persons(config: Config) -> Doubts:
             yield ("principals", at, "match"), message
 
 
-def _clients_alone(config: Config) -> Doubts:
+def _clients_alone(config: Config) -> Warnings:
     """Entries for clients that act for themselves, which no route lets them."""
     if any(RouteMode.AUTONOMOUS in route.modes for route in config.routes):
         return
@@ -90,7 +90,7 @@ def _clients_alone(config: Config) -> Doubts:
                 yield ("principals", at, "match", "subjects", number), message
 
 
-def _hidden_routes(config: Config) -> Doubts:
+def _hidden_routes(config: Config) -> Warnings:
     """Routes whose paths find another first; those that say neither are for proxies to name."""
     for at, route in enumerate(config.routes):
         if route.model_fields_set.isdisjoint({"hosts", "paths"}):
@@ -110,7 +110,7 @@ def _covers(outer: RouteSettings, inner: RouteSettings) -> bool:
     return all(any(one.covers(path_pattern(path)) for one in patterns) for path in inner.paths)
 
 
-def _unknown_agents(config: Config) -> Doubts:
+def _unknown_agents(config: Config) -> Warnings:
     known = [SpiffePattern.parse(one.id) for one in config.agents]
     for at, principal in enumerate(config.principals):
         for number, text in enumerate(principal.agents or ()):
@@ -120,7 +120,7 @@ def _unknown_agents(config: Config) -> Doubts:
                 yield ("principals", at, "agents", number), message
 
 
-def _unheld_grants(config: Config) -> Doubts:
+def _unheld_grants(config: Config) -> Warnings:
     holders = (*config.agents, *config.principals)
     held = {name for one in holders for name in one.grants}
     for name in config.grants:
@@ -128,7 +128,7 @@ def _unheld_grants(config: Config) -> Doubts:
             yield ("grants", name), "no agent and no principal holds this grant"
 
 
-def _dead_rules(config: Config, now: datetime) -> Doubts:
+def _dead_rules(config: Config, now: datetime) -> Warnings:
     """Rules that never fit, or never again."""
     protocols = {route.protocol.of_messages for route in config.routes}
     for name, rules in config.grants.items():
@@ -142,7 +142,7 @@ def _dead_rules(config: Config, now: datetime) -> Doubts:
                 yield (*place, "during"), "all of its times are past: the rule never matches again"
 
 
-def _open_beside_messages(config: Config) -> Doubts:
+def _open_beside_messages(config: Config) -> Warnings:
     """Plain allows of whole trees in which messages are read at some paths only.
 
     A server may take the same messages at a further path (CVE-2026-33032), where nobody reads them.
@@ -181,7 +181,7 @@ def _have_common(some: Sequence[str], others: Sequence[str]) -> bool:
     return ANY in (*some, *others) or not set(some).isdisjoint(others)
 
 
-def _absent_for_nothing(config: Config) -> Doubts:
+def _absent_for_nothing(config: Config) -> Warnings:
     for at, entry in enumerate(config.principals):
         rules = (rule for name in entry.grants for rule in config.grants[name])
         takes = entry.suspended or any(rule.effect is Effect.DENY for rule in rules)

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from authz.config import ConfigError, ConfigFiles
-from authz.config.merged import Merged
-from authz.review.suggest import Suggestions, listed
+from authz.config.merged import MergedConfig
+from authz.review.suggest import Suggestions, yaml_list
 
 Place = tuple[str | int, ...]
 _IN_ONE_LINE: Final = r"(?P<key>\b{key}:\s*)\[[^\[\]#]*\]"
@@ -29,7 +29,7 @@ def patch(path: Path, suggestions: Suggestions) -> Iterator[str]:
     merged = ConfigFiles(path).read()
     if merged.problems:  # it was good a moment ago
         raise ConfigError(str(path), merged.problems)
-    files = _Files(merged)
+    files = _EditedFiles(merged)
     for (grant, number), keys in suggestions.narrower.items():
         for key, used in keys.items():
             files.put(("grants", grant, number, key), used)
@@ -50,14 +50,14 @@ def _unused(folder: Path) -> Path:
     return next(folder / name for name in names if not (folder / name).exists())
 
 
-class _Files:
+class _EditedFiles:
     """A config's files as lines, in which lists take the place of others.
 
     Attributes:
         left: as comments, the lists that are not written in a way that is known here.
     """
 
-    def __init__(self, merged: Merged) -> None:
+    def __init__(self, merged: MergedConfig) -> None:
         self._merged = merged
         self._old: dict[str, list[str]] = {}
         self._new: defaultdict[str, list[str]] = defaultdict(list)
@@ -81,12 +81,12 @@ class _Files:
         items = [document.line_of((*inner, number)) for number in range(len(self.at(place)))]
         if len(in_one_line) == 1:  # of two on a line one can't tell which it is
             begin, end = in_one_line[0].end("key"), in_one_line[0].end()
-            lines[line - 1] = f"{lines[line - 1][:begin]}{listed(texts)}{lines[line - 1][end:]}"
+            lines[line - 1] = f"{lines[line - 1][:begin]}{yaml_list(texts)}{lines[line - 1][end:]}"
         elif items and line < items[0] and (dash := self._dash(document.file, items)):
-            told = "".join(f"{dash}{listed([text])[1:-1]}\n" for text in texts)
+            told = "".join(f"{dash}{yaml_list([text])[1:-1]}\n" for text in texts)
             lines[items[0] - 1 : items[-1]] = [told, *[""] * (len(items) - 1)]
         else:
-            self.left.append(f"# {document.file}:{line}: {key} could be {listed(texts)}")
+            self.left.append(f"# {document.file}:{line}: {key} could be {yaml_list(texts)}")
 
     def _dash(self, file: str, items: list[int]) -> str:
         """What each item of a list begins with; "" unless each is alone on one of its lines."""
@@ -107,7 +107,7 @@ class _Files:
             return
         lines = self._lines(main.file)
         first = main.line_of((next(iter(main.data)),)) - 1
-        line = f"include: {listed([name])}"
+        line = f"include: {yaml_list([name])}"
         if lines[first][:1].isalpha():
             lines[first] = f"{line}\n{lines[first]}"
         else:  # all of it in braces

@@ -15,8 +15,8 @@ from pydantic import AfterValidator, Field, ValidationError
 
 from authz.config import Config, ConfigError
 from authz.config.nearest import nearest, nearest_or_all
-from authz.config.setting_errors import causes, message_of, place_of
-from authz.config.yaml_document import Document, Place, parse
+from authz.config.setting_errors import causes, error_message, error_place
+from authz.config.yaml_document import Place, YamlDocument, parse
 from authz.core.conditions import ConditionHeader
 from authz.core.decision import Actor, Agent, Delegation, Effect, Mode
 from authz.core.policy import PolicyQuery
@@ -25,7 +25,7 @@ from authz.core.reason import Reason
 from authz.core.request import Operation, Request
 from authz.core.settings import Duration, Settings
 from authz.core.spiffe import SpiffeId, SpiffeIdText
-from authz.review.call_input import CallWords
+from authz.review.call_input import CallInput
 
 MAX_BYTES: Final = 16 * 1024 * 1024  # of a file of cases
 # What policy may say; and what an operation may be refused for that has no one reading.
@@ -76,7 +76,7 @@ def _moment(text: str) -> str:
     return text
 
 
-class PolicyCase(CallWords):
+class PolicyTestCase(CallInput):
     """One question to the policy, and the answer that it must give."""
 
     name: str = Field(min_length=1)
@@ -151,29 +151,29 @@ class PolicyCase(CallWords):
         )
 
 
-class PolicyCases(Settings):
+class PolicyTestCases(Settings):
     """A file of cases."""
 
-    cases: tuple[PolicyCase, ...] = Field(min_length=1)
+    cases: tuple[PolicyTestCase, ...] = Field(min_length=1)
     """What the policy is asked."""
 
 
 def load_cases(
     path: Path, config: Config, rules: Sequence[str]
-) -> tuple[tuple[PolicyCase, ...], list[int]]:
+) -> tuple[tuple[PolicyTestCase, ...], list[int]]:
     """The cases of a file and their lines; ``rules`` are the names that there are.
 
     Raises ConfigError with every problem.
     """
     document = _document(path)
     problems = list(document.problems)
-    cases: tuple[PolicyCase, ...] = ()
+    cases: tuple[PolicyTestCase, ...] = ()
     try:
-        cases = PolicyCases.model_validate(document.data).cases
+        cases = PolicyTestCases.model_validate(document.data).cases
     except ValidationError as error:
         for one in causes(error.errors(include_url=False)):
-            place = place_of(one)
-            problems.append(document.problem(place, message_of(one, place, PolicyCases)))
+            place = error_place(one)
+            problems.append(document.problem(place, error_message(one, place, PolicyTestCases)))
     problems += [
         document.problem(place, message) for place, message in _unknown(cases, config, rules)
     ]
@@ -183,7 +183,7 @@ def load_cases(
 
 
 def _unknown(
-    cases: Sequence[PolicyCase], config: Config, rules: Sequence[str]
+    cases: Sequence[PolicyTestCase], config: Config, rules: Sequence[str]
 ) -> Iterator[tuple[Place, str]]:
     """Issuers and rules of cases that the config does not have: no answer would fit."""
     issuers = [issuer.issuer for issuer in config.issuers]
@@ -200,7 +200,7 @@ def _unknown(
             yield ("cases", number, "rule"), message
 
 
-def _document(path: Path) -> Document:
+def _document(path: Path) -> YamlDocument:
     try:
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)

@@ -9,17 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from authz.config import Config
-from authz.core.decision import Effect, Grant, Verdict
+from authz.core.decision import Effect, Permit, Verdict
 from authz.core.policy import Policy
-from authz.core.policy.rules import Rule, compiled
+from authz.core.policy.rules import Rule, compile_rules
 from authz.core.reason import Denied
 from authz.core.routes import Routes
-from authz.review.policy_test_cases import PolicyCase, load_cases
+from authz.review.policy_test_cases import PolicyTestCase, load_cases
 from authz.wiring import build_policy
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class FailedCase:
     """A case that came out otherwise: where it is written, and what the policy said."""
 
     where: str
@@ -35,7 +35,7 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class PolicyTestReport:
     """What a file of cases showed.
 
     Attributes:
@@ -44,7 +44,7 @@ class Outcome:
     """
 
     count: int
-    failures: tuple[Failure, ...]
+    failures: tuple[FailedCase, ...]
     rules: int
     uncovered: tuple[str, ...]
 
@@ -74,9 +74,9 @@ class Outcome:
         }
 
 
-def run_cases(config: Config, path: Path, now: float) -> Outcome:
+def run_cases(config: Config, path: Path, now: float) -> PolicyTestReport:
     """Ask the config's policy every case of a file. Raises ConfigError for the file."""
-    grants = compiled(config.grants, config.conditions)
+    grants = compile_rules(config.grants, config.conditions)
     rules = [rule for of_grant in grants.values() for rule in of_grant]
     cases, lines = load_cases(path, config, [rule.name for rule in rules])
     policy, routes = build_policy(config), Routes(config.routes)
@@ -88,11 +88,11 @@ def run_cases(config: Config, path: Path, now: float) -> Outcome:
         decided.update(_deciding(verdict))
         if (failure := _failure(case, verdict, f"{path}:{line}")) is not None:
             failures.append(failure)
-    return Outcome(len(cases), tuple(failures), len(rules), _uncovered(rules, decided))
+    return PolicyTestReport(len(cases), tuple(failures), len(rules), _uncovered(rules, decided))
 
 
 def _verdict(
-    policy: Policy, routes: Routes, case: PolicyCase, only_issuer: str, now: float
+    policy: Policy, routes: Routes, case: PolicyTestCase, only_issuer: str, now: float
 ) -> Verdict:
     try:
         question = case.case(only_issuer, now)
@@ -102,9 +102,9 @@ def _verdict(
         return Verdict(denied)
 
 
-def _failure(case: PolicyCase, verdict: Verdict, where: str) -> Failure | None:
+def _failure(case: PolicyTestCase, verdict: Verdict, where: str) -> FailedCase | None:
     outcome = verdict.outcome
-    if isinstance(outcome, Grant):
+    if isinstance(outcome, Permit):
         got, detail = str(Effect.ALLOW), ""
         names = {outcome.agent_rule, outcome.principal_rule}
     else:
@@ -114,13 +114,13 @@ def _failure(case: PolicyCase, verdict: Verdict, where: str) -> Failure | None:
         return None
     by = f" by {' and '.join(sorted(filter(None, names))) or 'no rule'}"
     wanted = case.expect if case.rule is None else f"{case.expect} by {case.rule}"
-    return Failure(where, case.name, wanted, got + by, detail)
+    return FailedCase(where, case.name, wanted, got + by, detail)
 
 
 def _deciding(verdict: Verdict) -> Iterable[str]:
     """Rules that the verdict, or one with the rules in shadow, came from."""
     outcome = verdict.outcome
-    if isinstance(outcome, Grant):
+    if isinstance(outcome, Permit):
         yield from (f"allow {outcome.agent_rule}", f"allow {outcome.principal_rule}")
     else:
         yield f"deny {outcome.rule}"

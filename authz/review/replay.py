@@ -8,18 +8,18 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from authz.config import Config
-from authz.core.decision import Grant, Verdict
-from authz.core.policy import NotEnforced, PolicyQuery, PolicyStep, evaluate_all
+from authz.core.decision import Permit, Verdict
+from authz.core.policy import PolicyQuery, PolicyStep, ShadowedPolicy, evaluate_all
 from authz.core.policy.rules import Rule, RuleSet
 from authz.core.reads import NOTHING, Reads
 from authz.core.reason import Denied
 from authz.review.audit_files import AuditLogs
-from authz.review.audit_records import Traced, read_trace
-from authz.review.equivalence import Decider
-from authz.review.replay_report import Report, Who
+from authz.review.audit_records import RecordedDecision, read_records
+from authz.review.equivalence import PolicyComparison
+from authz.review.replay_report import ReplayGroup, ReplayReport
 
 
-def what_if(config: Config, logs: AuditLogs, old: Config | None = None) -> Report:
+def replay_logs(config: Config, logs: AuditLogs, old: Config | None = None) -> ReplayReport:
     """Decide the records of audit logs by a config's policy. Reads them twice. Raises LogError.
 
     The first reading finds what each version of the policy recorded: a claim that some records of
@@ -27,12 +27,12 @@ def what_if(config: Config, logs: AuditLogs, old: Config | None = None) -> Repor
     version, where no record happens to have a claim.
     """
     recorded = _recorded(logs)
-    now = Decider(config)
-    then = now if old is None else Decider(old)
+    now = PolicyComparison(config)
+    then = now if old is None else PolicyComparison(old)
     for known in (then, now):
         recorded[known.version] = known.policy.reads
     replay = _Replay(config, recorded, now, then)
-    for file, number, read in read_trace(logs):
+    for file, number, read in read_records(logs):
         try:
             replay.take(read)
         except ValueError as error:
@@ -44,8 +44,8 @@ def _recorded(logs: AuditLogs) -> dict[str, Reads]:
     """By policy version, what its records hold."""
     claims: defaultdict[str, set[str]] = defaultdict(set)
     headers: defaultdict[str, set[str]] = defaultdict(set)
-    for _, _, traced in read_trace(logs):
-        if isinstance(traced, Traced):
+    for _, _, traced in read_records(logs):
+        if isinstance(traced, RecordedDecision):
             claims[traced.policy_version].update(traced.claims)
             headers[traced.policy_version].update(traced.headers)
     return {
@@ -58,11 +58,15 @@ class _Replay:
     """Decides records one by one, and counts."""
 
     def __init__(
-        self, config: Config, recorded: dict[str, Reads], now: Decider, then: Decider
+        self,
+        config: Config,
+        recorded: dict[str, Reads],
+        now: PolicyComparison,
+        then: PolicyComparison,
     ) -> None:
-        self.report = Report()
+        self.report = ReplayReport()
         self._policy = now.policy
-        self._step: PolicyStep = NotEnforced(self._policy) if config.shadow else self._policy
+        self._step: PolicyStep = ShadowedPolicy(self._policy) if config.shadow else self._policy
         self._reads = self._policy.reads
         self._recorded = recorded
         self._now, self._then = now, then
@@ -74,7 +78,7 @@ class _Replay:
             self._held[issuer].add(entry.rules)
             self._matched[issuer] |= entry.reads
 
-    def take(self, read: Traced | str) -> None:
+    def take(self, read: RecordedDecision | str) -> None:
         """Count one. Raises ValueError for what is no record."""
         if isinstance(read, str):
             raise ValueError(read)  # noqa: TRY004 - it tells of a line, not of a type
@@ -83,7 +87,7 @@ class _Replay:
         else:
             self.report.not_by_policy += 1
 
-    def _judge(self, traced: Traced, cases: list[PolicyQuery]) -> None:
+    def _judge(self, traced: RecordedDecision, cases: list[PolicyQuery]) -> None:
         report = self.report
         if traced.is_cut:
             self._leave(traced, cases)
@@ -98,7 +102,7 @@ class _Replay:
         except Denied as denied:
             verdict = Verdict(denied)
         outcome = verdict.outcome
-        is_allow = isinstance(outcome, Grant)
+        is_allow = isinstance(outcome, Permit)
         # Without arguments their conditions refuse: what is allowed all the same always is.
         if not is_allow and any(self._reads_arguments(case) for case in cases):
             self._leave(traced, cases)
@@ -106,18 +110,18 @@ class _Replay:
         if is_allow == traced.is_allow:
             report.unchanged += 1
             return
-        rule = outcome.agent_rule if isinstance(outcome, Grant) else outcome.rule
+        rule = outcome.agent_rule if isinstance(outcome, Permit) else outcome.rule
         changes = report.newly_allowed if is_allow else report.newly_denied
-        changes[Who(rule, traced.agent, traced.principal, traced.rule)].add(traced)
+        changes[ReplayGroup(rule, traced.agent, traced.principal, traced.rule)].add(traced)
 
-    def _leave(self, traced: Traced, cases: list[PolicyQuery]) -> None:
+    def _leave(self, traced: RecordedDecision, cases: list[PolicyQuery]) -> None:
         """Count what hangs on something that no record has."""
         if self._is_as_then(traced, cases):
             self.report.unchanged += 1
         else:
             self.report.not_judged[_as_recorded(traced)].add(traced)
 
-    def _is_as_then(self, traced: Traced, cases: list[PolicyQuery]) -> bool:
+    def _is_as_then(self, traced: RecordedDecision, cases: list[PolicyQuery]) -> bool:
         """Whether what decided then decides now: it says the same, whatever was not recorded."""
         version = traced.policy_version
         if version == self._now.version:
@@ -125,7 +129,7 @@ class _Replay:
         is_known = version == self._then.version
         return is_known and all(self._now.about(one) == self._then.about(one) for one in cases)
 
-    def _unknown(self, traced: Traced, cases: list[PolicyQuery]) -> Reads:
+    def _unknown(self, traced: RecordedDecision, cases: list[PolicyQuery]) -> Reads:
         """What the policy would read for these cases, and the record may lack."""
         missing = self._reads - self._recorded[traced.policy_version]
         if not missing:
@@ -150,5 +154,5 @@ class _Replay:
             yield from rules.find(case.operation)
 
 
-def _as_recorded(traced: Traced) -> Who:
-    return Who(traced.rule, traced.agent, traced.principal)
+def _as_recorded(traced: RecordedDecision) -> ReplayGroup:
+    return ReplayGroup(traced.rule, traced.agent, traced.principal)

@@ -7,13 +7,13 @@ from typing import Any, Final
 
 from authz.config.printable import one_line
 from authz.core.reads import NOTHING, Reads
-from authz.review.audit_records import Traced
+from authz.review.audit_records import RecordedDecision
 
-MAX_TOLD: Final = 20  # bad lines, and kinds of changes, told one by one: what a screen has
+MAX_SHOWN: Final = 20  # bad lines, and kinds of changes, told one by one: what a screen has
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Who:
+class ReplayGroup:
     """Whose requests: of one agent for one principal, by the rule that decides now, and then."""
 
     rule: str
@@ -29,13 +29,13 @@ class Changed:
     count: int = 0
     example: str = ""
 
-    def add(self, traced: Traced) -> None:
+    def add(self, traced: RecordedDecision) -> None:
         """One more."""
         self.count += 1
         self.example = self.example or traced.decision_id
 
 
-Changes = defaultdict[Who, Changed]
+Changes = defaultdict[ReplayGroup, Changed]
 
 
 def _changes() -> Changes:
@@ -43,7 +43,7 @@ def _changes() -> Changes:
 
 
 @dataclass(slots=True)
-class Report:
+class ReplayReport:
     """What would change.
 
     Attributes:
@@ -68,7 +68,7 @@ class Report:
     def add_bad(self, told: str) -> None:
         """Count a line that is no record, and keep the first ones."""
         self.bad_count += 1
-        if len(self.bad) < MAX_TOLD:
+        if len(self.bad) < MAX_SHOWN:
             self.bad.append(told)
 
     @property
@@ -101,15 +101,15 @@ class Report:
             )
         for title, changes in self._titled():
             yield f"{title}: {_total(changes)}"
-            for who, changed in _most_first(changes)[:MAX_TOLD]:
+            for who, changed in _most_first(changes)[:MAX_SHOWN]:
                 rule = who.rule or "no rule"
                 rule += f" (then {who.then})" if who.then not in ("", who.rule) else ""
                 whom = who.principal or "nobody"
                 yield one_line(
                     f"  {changed.count:>7}  {rule}  {who.agent} for {whom}, as in {changed.example}"
                 )
-            if len(changes) > MAX_TOLD:
-                yield f"           and {len(changes) - MAX_TOLD} more kinds; --json lists all"
+            if len(changes) > MAX_SHOWN:
+                yield f"           and {len(changes) - MAX_SHOWN} more kinds; --json lists all"
         yield f"unchanged: {self.unchanged}"
         yield f"not decided by policy: {self.not_by_policy}"
         if self.bad_count:
@@ -157,5 +157,5 @@ def _total(changes: Changes) -> int:
     return sum(changed.count for changed in changes.values())
 
 
-def _most_first(changes: Changes) -> list[tuple[Who, Changed]]:
+def _most_first(changes: Changes) -> list[tuple[ReplayGroup, Changed]]:
     return sorted(changes.items(), key=lambda one: (-one[1].count, one[0]))

@@ -7,13 +7,13 @@ from typing import Final
 from urllib.parse import quote
 
 from authz.config import Config
-from authz.core.decision import Effect, Grant, ShadowBy
+from authz.core.decision import Effect, Permit, ShadowBy
 from authz.core.patterns import ANY, path_pattern
 from authz.core.policy import PolicyQuery, evaluate_all
-from authz.core.policy.rules import compiled
+from authz.core.policy.rules import compile_rules
 from authz.core.reason import Denied, Reason
 from authz.core.request import Call, CallKind, MessageProtocol
-from authz.review.audit_records import Traced
+from authz.review.audit_records import RecordedDecision
 from authz.review.call_usage import nameable
 from authz.wiring import build_policy, compute_policy_version
 
@@ -33,7 +33,7 @@ Group = tuple[str, str, str, MessageProtocol, bool]
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class UsedOperation:
     """An operation with ids taken out: the path is a pattern as rules have it."""
 
     host: str
@@ -43,7 +43,7 @@ class Target:
     call: Call | None = None
 
     @classmethod
-    def of(cls, case: PolicyQuery) -> "Target":
+    def of(cls, case: PolicyQuery) -> "UsedOperation":
         """Of a question. Raises ValueError for a path or a call that no rule can name."""
         operation = case.operation
         path = generalised(operation.path)
@@ -68,14 +68,14 @@ def generalised(segments: Sequence[str]) -> str:
 
 
 @dataclass(slots=True)
-class Use:
+class RuleUse:
     """What was seen of a rule, or is missing: operations, requests, and scopes that all had.
 
     ``is_varied`` says that there are more than can be listed.
     """
 
     count: int = 0
-    targets: set[Target] = field(default_factory=set)
+    targets: set[UsedOperation] = field(default_factory=set)
     scopes: frozenset[str] | None = None
     is_varied: bool = False
 
@@ -85,7 +85,7 @@ class Use:
         self.is_varied = self.is_varied or is_cut
         for case in () if is_cut else cases:
             try:
-                self.targets.add(Target.of(case))
+                self.targets.add(UsedOperation.of(case))
             except ValueError:
                 self.is_varied = True
             if len(self.targets) > MAX_SEEN:
@@ -95,7 +95,7 @@ class Use:
         self.scopes = scopes if self.scopes is None else self.scopes & scopes
 
 
-class Evidence:
+class RuleUsage:
     """Counts records by the rules of a config that decided them, or would.
 
     Attributes:
@@ -107,9 +107,9 @@ class Evidence:
 
     def __init__(self, config: Config, *, denied: bool) -> None:
         """Begin; ``denied`` takes what policy refused, else what only its shadow would have."""
-        self.rules = compiled(config.grants, config.conditions)
-        self.uses: dict[str, Use] = {}
-        self.missing: dict[tuple[str, str, str], Use] = {}
+        self.rules = compile_rules(config.grants, config.conditions)
+        self.uses: dict[str, RuleUse] = {}
+        self.missing: dict[tuple[str, str, str], RuleUse] = {}
         self.records = 0
         self.bad = 0
         self._policy = build_policy(config)
@@ -118,7 +118,7 @@ class Evidence:
         self._issuers = {one.issuer for one in config.issuers}
         self._denies = {r.name for rules in self.rules.values() for r in rules if r.is_deny}
 
-    def take(self, read: Traced | str) -> None:
+    def take(self, read: RecordedDecision | str) -> None:
         """Count one."""
         try:
             if isinstance(read, str):
@@ -130,9 +130,9 @@ class Evidence:
         except ValueError:
             self.bad += 1
 
-    def _count(self, traced: Traced, cases: Sequence[PolicyQuery]) -> None:
+    def _count(self, traced: RecordedDecision, cases: Sequence[PolicyQuery]) -> None:
         for name in self._rules_of(traced, cases):
-            self.uses.setdefault(name, Use()).add(cases, is_cut=traced.is_cut)
+            self.uses.setdefault(name, RuleUse()).add(cases, is_cut=traced.is_cut)
         reason, rule = self._refusal(traced)
         is_nameable = traced.issuer in self._issuers and _is_plain(traced.principal)
         is_mended = reason in _MENDED and rule not in self._denies and is_nameable
@@ -140,9 +140,9 @@ class Evidence:
         if traced.is_cut:
             return
         if is_mended and (key in self.missing or len(self.missing) < MAX_MISSING):
-            self.missing.setdefault(key, Use()).add(cases, is_cut=False)
+            self.missing.setdefault(key, RuleUse()).add(cases, is_cut=False)
 
-    def _rules_of(self, traced: Traced, cases: Sequence[PolicyQuery]) -> set[str]:
+    def _rules_of(self, traced: RecordedDecision, cases: Sequence[PolicyQuery]) -> set[str]:
         """The rules that decided; by a policy of another version, those that would by this one."""
         if traced.policy_version == self._version:
             names = _names(traced.rule, traced.principal_rule)
@@ -151,11 +151,11 @@ class Evidence:
             outcome = evaluate_all(self._policy, cases).outcome
         except Denied:
             return set()
-        if isinstance(outcome, Grant):
+        if isinstance(outcome, Permit):
             return _names(outcome.agent_rule, outcome.principal_rule)
         return {outcome.rule} & self._denies
 
-    def _refusal(self, traced: Traced) -> tuple[str, str]:
+    def _refusal(self, traced: RecordedDecision) -> tuple[str, str]:
         """Reason and rule of the refusal that counts, or nothing."""
         if self._denied:
             return traced.reason, traced.rule

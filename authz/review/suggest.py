@@ -15,9 +15,9 @@ from authz.config import Config
 from authz.core.patterns import path_pattern
 from authz.core.policy.rules import Rule
 from authz.review.audit_files import AuditLogs
-from authz.review.audit_records import read_trace
+from authz.review.audit_records import read_records
 from authz.review.call_usage import key_line, never_called
-from authz.review.rule_usage import ID, ID_TEXT, Evidence, Group, Target, Use
+from authz.review.rule_usage import ID, ID_TEXT, Group, RuleUsage, RuleUse, UsedOperation
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +45,8 @@ def suggest(config: Config, logs: AuditLogs, *, denied: bool) -> Suggestions:
     What is missing is taken from requests that only policy in shadow would have refused; or, with
     ``denied``, from those that policy refused.
     """
-    evidence = Evidence(config, denied=denied)
-    for _, _, read in read_trace(logs):
+    evidence = RuleUsage(config, denied=denied)
+    for _, _, read in read_records(logs):
         evidence.take(read)
     lines = [
         f"# From {evidence.records} records; {evidence.bad} invalid lines. For review:",
@@ -80,7 +80,7 @@ def suggest(config: Config, logs: AuditLogs, *, denied: bool) -> Suggestions:
     return Suggestions(evidence.records, (*lines, *missing), narrower, missing, held)
 
 
-def _narrower_keys(rule: Rule, use: Use) -> dict[str, list[str]]:
+def _narrower_keys(rule: Rule, use: RuleUse) -> dict[str, list[str]]:
     """The keys of a rule that are wider than its use, and what was used."""
     if rule.is_deny or use.is_varied:
         return {}
@@ -93,20 +93,20 @@ def _narrower_keys(rule: Rule, use: Use) -> dict[str, list[str]]:
     return {key: used for key, (used, now) in seen.items() if set(used) != set(now)}
 
 
-def _of_rule(rule: Rule, use: Use, keys: Mapping[str, list[str]]) -> Iterator[str]:
+def _of_rule(rule: Rule, use: RuleUse, keys: Mapping[str, list[str]]) -> Iterator[str]:
     yield f"# {rule.name}: wider than its {use.count} uses; narrower, within the same grant:"
     for key, used in keys.items():
-        yield f"#     {key}: {listed(used)}"
+        yield f"#     {key}: {yaml_list(used)}"
 
 
-def _never_called(rule: Rule, use: Use) -> Iterator[str]:
+def _never_called(rule: Rule, use: RuleUse) -> Iterator[str]:
     """What a rule on messages names, and nobody called."""
     calls = [one.call for one in use.targets if one.call is not None]
     if not use.is_varied:
         yield from (f"# {rule.name}: {text}" for text in never_called(rule.settings, calls))
 
 
-def _narrower(patterns: Iterable[str], targets: Iterable[Target]) -> list[str]:
+def _narrower(patterns: Iterable[str], targets: Iterable[UsedOperation]) -> list[str]:
     """The patterns that were used; in place of one that ends in ** what was used of it."""
     seen = {one.path for one in targets}
     found = {_narrowed(text, path) for text in patterns for path in seen}
@@ -129,10 +129,10 @@ def _narrowed(text: str, path: str) -> str | None:
     return "/" + "/".join([*text[1:].split("/")[:count], *path[1:].split("/")[count:]])
 
 
-Missing = tuple[tuple[str, str, str], Use]  # of an agent for an issuer's principal
+Missing = tuple[tuple[str, str, str], RuleUse]  # of an agent for an issuer's principal
 
 
-def _named(missing: Mapping[tuple[str, str, str], Use], taken: set[str]) -> dict[str, Missing]:
+def _named(missing: Mapping[tuple[str, str, str], RuleUse], taken: set[str]) -> dict[str, Missing]:
     """A name of a grant for each."""
     numbers = (number for number in range(1, len(missing) + len(taken) + 1))
     names = (name for number in numbers if (name := f"suggested-{number}") not in taken)
@@ -148,21 +148,21 @@ def _of_missing(named: Mapping[str, Missing], agents: Mapping[str, Sequence[str]
         yield f"  - {{id: {_quoted(agent)}, grants: [{', '.join(grants)}]}}"
     yield "principals:"
     for name, ((agent, issuer, principal), _) in named.items():
-        match = f"{{issuer: {_quoted(issuer)}, subjects: {listed([principal])}}}"
-        yield f"  - {{match: {match}, agents: {listed([agent])}, grants: [{name}]}}"
+        match = f"{{issuer: {_quoted(issuer)}, subjects: {yaml_list([principal])}}}"
+        yield f"  - {{match: {match}, agents: {yaml_list([agent])}, grants: [{name}]}}"
     yield "grants:"
     for name, (_, use) in named.items():
         yield f"  {name}:  # {use.count} requests{' and more kinds' if use.is_varied else ''}"
-        groups: defaultdict[Group, list[Target]] = defaultdict(list)
+        groups: defaultdict[Group, list[UsedOperation]] = defaultdict(list)
         for target in use.targets:
             groups[target.group].append(target)
         for (host, method, _, protocol, _), targets in sorted(groups.items(), key=_first):
-            yield f"    - hosts: {listed([host])}"
-            yield f"      methods: {listed([method])}"
-            yield f"      paths: {listed(sorted({one.path for one in targets}))}"
+            yield f"    - hosts: {yaml_list([host])}"
+            yield f"      methods: {yaml_list([method])}"
+            yield f"      paths: {yaml_list(sorted({one.path for one in targets}))}"
             scopes = sorted(use.scopes or ())
             none = "" if scopes else "  # their tokens had no scope in common"
-            yield f"      scopes: {listed(scopes)}{none}"
+            yield f"      scopes: {yaml_list(scopes)}{none}"
             if protocol:
                 calls = [one.call for one in targets if one.call is not None]
                 yield f"      {key_line(protocol, calls)}"
@@ -171,7 +171,7 @@ def _of_missing(named: Mapping[str, Missing], agents: Mapping[str, Sequence[str]
 _first: Final = itemgetter(0)
 
 
-def listed(texts: Iterable[str]) -> str:
+def yaml_list(texts: Iterable[str]) -> str:
     """A list as YAML writes it in one line."""
     return f"[{', '.join(map(_quoted, texts))}]"
 

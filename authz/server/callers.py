@@ -19,7 +19,7 @@ from authz.core.reason import Denied
 from authz.core.spiffe import SpiffeId, SpiffeIdError
 from authz.core.spiffe.svid import checked_svid
 from authz.server.grpcio import AuthContext
-from authz.server.vouching import vouched
+from authz.server.vouching import find_chain
 
 # A certificate that is refused is looked at again so often: a call with it costs next to nothing
 # in between, and the log has a line of it no more often.
@@ -36,7 +36,7 @@ _log: Final = logging.getLogger("authz.tls")
 
 
 @dataclass(frozen=True, slots=True)
-class _Standing:
+class _VerifiedCaller:
     """What a certificate is worth, from ``since`` to ``until`` (unix seconds): None for nothing."""
 
     proxy: str | None
@@ -44,7 +44,7 @@ class _Standing:
     until: float
 
 
-class Callers:
+class CallerAuthenticator:
     """Who may ask over mutual TLS. For one thread at a time: grpcio's, which has every call."""
 
     def __init__(self, tls: ServerTls, now: Callable[[], float]) -> None:
@@ -73,7 +73,7 @@ class Callers:
             self._standings.put(key, standing)
         return standing.proxy
 
-    def _examined(self, pems: tuple[bytes, ...], now: float) -> _Standing:
+    def _examined(self, pems: tuple[bytes, ...], now: float) -> _VerifiedCaller:
         try:
             return self._verified(pems, now)
         except Denied as error:
@@ -81,19 +81,19 @@ class Callers:
         except Exception as error:  # noqa: BLE001 - whatever the parser raises, it is no caller
             fault = str(error)
         _log.warning("refused a caller: %s", fault)
-        return _Standing(None, now, now + REFUSED_SECONDS)
+        return _VerifiedCaller(None, now, now + REFUSED_SECONDS)
 
-    def _verified(self, pems: tuple[bytes, ...], now: float) -> _Standing:
+    def _verified(self, pems: tuple[bytes, ...], now: float) -> _VerifiedCaller:
         """Hold a certificate against all there is. Raises Denied, ValueError, and as x509 does."""
         if len(pems) < 2:  # noqa: PLR2004 - the certificate, and what parts it from the chain
             raise ValueError("its certificate is unknown; the connection may be gone")
         leaf, _, *chain = pems
         pem = leaf.decode("ascii")
-        proxy = _proxy_of(checked_svid(pem, now, "its certificate").uris[0])
+        proxy = _parse_proxy(checked_svid(pem, now, "its certificate").uris[0])
         if not self._tls.allows(proxy):
             raise ValueError(f"{proxy.text} is not in allowed_callers")
         sent = x509.load_pem_x509_certificates(b"".join(chain)) if chain else []
-        verified = vouched(
+        verified = find_chain(
             x509.load_pem_x509_certificate(leaf),
             proxy,
             tuple(sent[:MAX_INTERMEDIATES]),
@@ -102,14 +102,14 @@ class Callers:
         )
         since = max(one.not_valid_before_utc for one in verified).timestamp()
         until = min(one.not_valid_after_utc for one in verified).timestamp()
-        return _Standing(proxy.text, since, until)
+        return _VerifiedCaller(proxy.text, since, until)
 
 
-def _remembered() -> BoundedMap[tuple[bytes, ...], _Standing]:
+def _remembered() -> BoundedMap[tuple[bytes, ...], _VerifiedCaller]:
     return BoundedMap(REMEMBERED, REMEMBERED_BYTES, lambda pems, _: sum(map(len, pems)))
 
 
-def _proxy_of(uri: str) -> SpiffeId:
+def _parse_proxy(uri: str) -> SpiffeId:
     try:
         return SpiffeId.parse(uri)
     except SpiffeIdError as error:

@@ -27,7 +27,7 @@ import grpc
 
 from authz.adapters.metrics import CallEnd, Metrics
 from authz.edge.check_pool import CheckPool
-from authz.server.grpcio import AuthContext, Rpc
+from authz.server.grpcio import AuthContext, UnaryRpc
 
 # A proxy writes headers and message at once, and has given up on a check long before this.
 RECEIVE_SECONDS: Final = 5.0
@@ -48,11 +48,11 @@ the calling proxy, "" where callers have none, and None to refuse.
 
 
 def no_such_method(*_: object) -> bytes:
-    """Stand for a method that is not there: ``Calls`` refuses it by its headers, unrun."""
+    """Stand for a method that is not there: ``RpcExecutor`` refuses it by its headers, unrun."""
     raise AssertionError
 
 
-class _Call(Rpc):
+class _StagedRpc(UnaryRpc):
     """A call in one of the stages.
 
     Attributes:
@@ -75,12 +75,14 @@ class _Stage:
 
     def __init__(self, limit: int, seconds: float, on_end: Callable[[], None]) -> None:
         """Take how many at most, for how long, and what to call for each that is ended."""
-        self._calls: OrderedDict[_Call, None] = OrderedDict()  # each step on it is atomic: no lock
+        self._calls: OrderedDict[_StagedRpc, None] = (
+            OrderedDict()
+        )  # each step on it is atomic: no lock
         self._limit = limit
         self._seconds = seconds
         self._on_end = on_end
 
-    def add(self, call: _Call) -> None:
+    def add(self, call: _StagedRpc) -> None:
         """Take a call; where there are too many, end the oldest."""
         call.since = time.monotonic()
         self._calls[call] = None
@@ -88,7 +90,7 @@ class _Stage:
             with suppress(KeyError):  # another thread ended the last one
                 self._end(self._calls.popitem(last=False)[0])
 
-    def remove(self, call: _Call) -> None:
+    def remove(self, call: _StagedRpc) -> None:
         """Forget a call, which may be gone already."""
         self._calls.pop(call, None)
 
@@ -104,12 +106,12 @@ class _Stage:
             self.remove(call)
             self._end(call)
 
-    def _end(self, call: _Call) -> None:
+    def _end(self, call: _StagedRpc) -> None:
         call.cancel()
         self._on_end()
 
 
-class Calls(Executor):
+class RpcExecutor(Executor):
     """Takes grpcio's calls, as if it were a pool of threads."""
 
     def __init__(self, pool: CheckPool, gate: Gate, metrics: Metrics, max_concurrent: int) -> None:
@@ -122,7 +124,7 @@ class Calls(Executor):
         self._receiving = _Stage(
             max_concurrent, RECEIVE_SECONDS, lambda: metrics.call_ended(CallEnd.HALF_OPEN)
         )
-        self._working: set[_Call] = set()
+        self._working: set[_StagedRpc] = set()
         self._sending = _Stage(
             MAX_SENDING, SEND_SECONDS, lambda: metrics.call_ended(CallEnd.UNREAD)
         )
@@ -147,11 +149,11 @@ class Calls(Executor):
 
         It holds the server's lock meanwhile, and the call's.
         """
-        call = _Call(function, args)
+        call = _StagedRpc(function, args)
         call.on_finish(lambda: self._finish(call))
         self._guarded(self._admit, call)
 
-    def _guarded(self, step: Callable[[_Call], None], call: _Call) -> None:
+    def _guarded(self, step: Callable[[_StagedRpc], None], call: _StagedRpc) -> None:
         """Take a step in grpcio's thread, which an exception would end."""
         try:
             step(call)
@@ -159,7 +161,7 @@ class Calls(Executor):
             _log.error("internal error in a call: %s", type(error).__name__)
             call.cancel()
 
-    def _admit(self, call: _Call) -> None:
+    def _admit(self, call: _StagedRpc) -> None:
         """Receive the message of a call whose client may ask."""
         proxy = self._gate(call.peer, call.auth_context)
         if proxy is None:  # not a deny: it is none of a caller's business what we would say
@@ -173,7 +175,7 @@ class Calls(Executor):
         self._receiving.add(call)
         call.receive(lambda: self._guarded(self._take, call))
 
-    def _take(self, call: _Call) -> None:
+    def _take(self, call: _StagedRpc) -> None:
         """Have a call answered whose message is here, or will never be."""
         self._receiving.remove(call)
         if not call.is_active:
@@ -186,7 +188,7 @@ class Calls(Executor):
             self._working.add(call)
             self._pool.submit(self._answer, call)
 
-    def _answer(self, call: _Call) -> None:
+    def _answer(self, call: _StagedRpc) -> None:
         """Decide, in a thread of the pool."""
         try:
             call.answer((call.message, call.proxy))
@@ -194,16 +196,16 @@ class Calls(Executor):
             self._working.discard(call)
             self._send(call)
 
-    def _refuse(self, call: _Call, code: grpc.StatusCode, details: str) -> None:
+    def _refuse(self, call: _StagedRpc, code: grpc.StatusCode, details: str) -> None:
         call.refuse(code, details)
         self._send(call)
 
-    def _send(self, call: _Call) -> None:
+    def _send(self, call: _StagedRpc) -> None:
         """Note that an answer is on its way. grpcio's thread may see its end at the same time."""
         self._sending.add(call)
         if call.is_finished:
             self._sending.remove(call)
 
-    def _finish(self, call: _Call) -> None:
+    def _finish(self, call: _StagedRpc) -> None:
         call.is_finished = True
         self._sending.remove(call)

@@ -22,7 +22,7 @@ _NEVER: Final = 1_000_000_000  # collections of the second generation before one
 
 
 @contextmanager
-def giving_way() -> Iterator[None]:
+def yielding_gil() -> Iterator[None]:
     """Read a config within. For one thread at a time."""
     switch, (young, middle, old) = sys.getswitchinterval(), gc.get_threshold()
     sys.setswitchinterval(SWITCH_SECONDS)

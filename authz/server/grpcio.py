@@ -32,7 +32,7 @@ class GrpcioError(RuntimeError):
     """The installed grpcio is not made as this module needs it."""
 
 
-class Rpc:
+class UnaryRpc:
     """One unary call.
 
     grpcio has one thread for the events of all calls: it makes the Rpc, and calls the listeners. An
@@ -112,7 +112,7 @@ class Rpc:
 
 
 def require_known_grpcio() -> None:
-    """Raise GrpcioError unless grpcio hands over calls as ``Rpc`` takes them."""
+    """Raise GrpcioError unless grpcio hands over calls as ``UnaryRpc`` takes them."""
     try:
         is_known = _hands_over_as_expected() and _has_what_is_used()
     except Exception:  # noqa: BLE001 - whatever another grpcio raises, it is another

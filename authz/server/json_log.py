@@ -55,7 +55,7 @@ def logging_to_stderr(level: str) -> Iterator[None]:
     At the end what waits is written, for a bounded time, and all is as it was before.
     """
     keep_from_waiting(_STDERR)
-    handler = _Handler()
+    handler = _QueueingHandler()
     stderr, errors = sys.stderr, logging.raiseExceptions
     hooks = threading.excepthook, sys.unraisablehook
     before = logging.root.handlers, logging.root.level
@@ -80,12 +80,12 @@ class ProcessLog:
     def status(self) -> LogStatus | None:
         """Return how many lines were lost, None where the log is not ours."""
         for handler in logging.root.handlers:
-            if isinstance(handler, _Handler):
+            if isinstance(handler, _QueueingHandler):
                 return handler.writer.status()
         return None
 
 
-class _Handler(logging.Handler):
+class _QueueingHandler(logging.Handler):
     """Hands lines to their writer."""
 
     def __init__(self) -> None:

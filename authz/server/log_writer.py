@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from authz.server.repeats import Repeats
+from authz.server.repeats import LogRateLimiter
 
 MAX_LINES: Final = 1000  # that wait: 4 MB at most
 MAX_LINE_BYTES: Final = 4096  # PIPE_BUF on Linux: lines of several processes do not mix below it
@@ -62,7 +62,7 @@ class LogWriter:
         self._lines: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._lost: Counter[Loss] = Counter()
         self._told = 0  # of the lines that were lost otherwise than as repeated
-        self._repeats = Repeats()
+        self._repeats = LogRateLimiter()
         self._thread = threading.Thread(target=self._run, name="log", daemon=True)
         self._thread.start()
 

@@ -9,7 +9,7 @@ SOON_SECONDS: Final = 0.2  # until the next look at what is just being written
 _log: Final = logging.getLogger("authz.server")
 
 
-class Looking:
+class PeriodicThread:
     """The thread. It waits for nothing but what it looks at; nobody waits for it."""
 
     def __init__(

@@ -12,10 +12,10 @@ from authz import __version__
 from authz.adapters.admin import AdminServer
 from authz.config import Config
 from authz.edge.methods import methods_of
-from authz.server.giving_way import giving_way
+from authz.server.giving_way import yielding_gil
 from authz.server.json_log import ProcessLog
 from authz.server.liveness import CONFIG, MAIN, POOL, REVOCATIONS, Liveness
-from authz.server.looking import Looking
+from authz.server.looking import PeriodicThread
 from authz.server.process_metrics import ProcessMetrics, ReportingParts
 from authz.server.reload import ConfigReload, ConfigSource
 from authz.server.transport import Transport
@@ -35,7 +35,7 @@ WAITING_TOLD_SECONDS: Final = 30.0  # how often it is said that we can't listen 
 _log: Final = logging.getLogger("authz.server")
 
 
-class Server:
+class ServerProcess:
     """The running parts.
 
     Three threads look after them, so that none waits for another: the main one (readiness, the
@@ -74,8 +74,8 @@ class Server:
         )
         beat = self._liveness.beat
         self._watches = (
-            Looking(REVOCATIONS, parts.revocations.refresh, REVOCATIONS_SECONDS, beat),
-            Looking(CONFIG, self._reload.look, CONFIG_SECONDS, beat),
+            PeriodicThread(REVOCATIONS, parts.revocations.refresh, REVOCATIONS_SECONDS, beat),
+            PeriodicThread(CONFIG, self._reload.look, CONFIG_SECONDS, beat),
         )
 
     def start(self) -> None:
@@ -210,15 +210,15 @@ class Server:
 @contextmanager
 def open_server(
     config: Config, source: ConfigSource, worker: int = 0, admin: str = ""
-) -> Iterator[Server]:
+) -> Iterator[ServerProcess]:
     """Open a server and its parts, and close them. Nothing runs before it is started.
 
     Raises ConfigError for a candidate, BuildError, TlsError, TransportError.
     """
     with ExitStack() as opened:
-        with giving_way():
+        with yielding_gil():
             parts = opened.enter_context(open_parts(config, source.read_candidate(config)))
-        server = Server(parts, config, source, worker, admin)
+        server = ServerProcess(parts, config, source, worker, admin)
         yield opened.enter_context(closing(server))
 
 

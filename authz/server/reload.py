@@ -12,7 +12,7 @@ from typing import Final
 from authz.adapters.files import WAIT_SECONDS
 from authz.adapters.keys import KeyStoreError
 from authz.config import Config, ConfigError, ConfigFiles, FilesChangingError, load, load_at_rest
-from authz.server.giving_way import giving_way
+from authz.server.giving_way import yielding_gil
 from authz.wiring import BuildError
 
 _log: Final = logging.getLogger("authz.server")
@@ -116,7 +116,7 @@ class ConfigReload:
         return False
 
     def _read_and_take(self) -> None:
-        with giving_way():
+        with yielding_gil():
             config = self._source.read_config(load)
             version = self._take(config, self._source.read_candidate(config, load))
         taken = self._status.taken + 1

@@ -31,7 +31,7 @@ class _Bucket:
         return self.lines >= BURST and not self.left_out
 
 
-class Repeats:
+class LogRateLimiter:
     """Decides which lines are written. For one thread at a time; ``now`` is in monotonic seconds.
 
     Attributes:

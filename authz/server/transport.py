@@ -20,8 +20,8 @@ from authz.edge.check_pool import CheckPool
 from authz.edge.clock import Clock
 from authz.edge.methods import Method, Methods
 from authz.edge.settings import ServerSettings
-from authz.server.callers import Callers
-from authz.server.calls import Calls, Received, no_such_method
+from authz.server.callers import CallerAuthenticator
+from authz.server.calls import Received, RpcExecutor, no_such_method
 from authz.server.grpcio import GrpcioError, require_known_grpcio
 from authz.server.health import HEALTH, Health
 
@@ -79,8 +79,8 @@ class Transport:
             raise TransportError(str(error)) from None
         self._settings = settings
         self._tls = tls
-        gate = _anyone if tls is None else Callers(tls, clock.wall)
-        self._calls = Calls(pool, gate, metrics, settings.max_concurrent)
+        gate = _anyone if tls is None else CallerAuthenticator(tls, clock.wall)
+        self._calls = RpcExecutor(pool, gate, metrics, settings.max_concurrent)
         self._methods = methods
         self._health = Health(tuple(methods), is_wanted)
         self._server: grpc.Server | None = None  # has threads of its own from when it is made
@@ -150,7 +150,7 @@ def _handler(answers: Method) -> "grpc.RpcMethodHandler[bytes, bytes]":
 
 
 class _NoSuchMethod(grpc.GenericRpcHandler):  # type: ignore[type-arg] # no class to subscript
-    """Has calls of methods that are not there pass through ``Calls`` as well.
+    """Has calls of methods that are not there pass through ``RpcExecutor`` as well.
 
     grpcio would answer them by itself, whoever asks, and hold each until its client takes the
     answer: without a limit in time or number.

@@ -25,7 +25,7 @@ Chain = tuple[x509.Certificate, ...]
 _Extension = TypeVar("_Extension", bound=x509.ExtensionType)
 
 
-def vouched(
+def find_chain(
     leaf: x509.Certificate,
     name: SpiffeId,
     intermediates: Chain,

@@ -12,13 +12,13 @@ from authz.adapters.audit import AuditLog
 from authz.adapters.keys import KeyFolder, KeyStore
 from authz.adapters.metrics import Metrics
 from authz.adapters.replay_store import MemoryReplayStore
-from authz.adapters.revocation_file import RevocationList
+from authz.adapters.revocation_file import RevocationFile
 from authz.adapters.tls import ServerTls
 from authz.config import Config
 from authz.edge.bulkhead import Bulkhead
 from authz.edge.check_pool import CheckPool
 from authz.edge.clock import Clock
-from authz.edge.service import Service, ServiceParts
+from authz.edge.service import CheckService, ServiceParts
 from authz.wiring.snapshot import build_key_sources, build_snapshot, read_revocations
 
 
@@ -40,7 +40,7 @@ class Parts:
     """
 
     audit: AuditLog
-    revocations: RevocationList
+    revocations: RevocationFile
     keys: KeyStore
     tls: ServerTls | None
     replays: MemoryReplayStore
@@ -48,7 +48,7 @@ class Parts:
     pool: CheckPool
     bulkhead: Bulkhead
     clock: Clock
-    service: Service
+    service: CheckService
 
     def start(self) -> None:
         """Start them. Raises RevocationError, AuditError, KeyStoreError."""
@@ -79,7 +79,7 @@ def open_parts(
     *,
     clock: Clock = Clock(),  # noqa: B008 - frozen
     keys: KeyStore | None = None,
-    revocations: RevocationList | None = None,
+    revocations: RevocationFile | None = None,
 ) -> Iterator[Parts]:
     """Open the parts of a config, and close them in reverse, also where a later one can't be.
 
@@ -118,7 +118,7 @@ def open_parts(
             pool=pool,
             bulkhead=bulkhead,
             clock=clock,
-            service=Service(snapshot, works_with),
+            service=CheckService(snapshot, works_with),
         )
 
 

@@ -25,12 +25,12 @@ def compute_policy_version(config: Config) -> str:
     """
     members = {name: value for name, value in config if name not in _NOT_POLICY}
     whole = sha256()
-    for piece in _json_of(members):
+    for piece in _iter_json(members):
         whole.update(piece)
     return whole.hexdigest()[:_VERSION_CHARS]
 
 
-def _json_of(value: object) -> Iterator[bytes]:
+def _iter_json(value: object) -> Iterator[bytes]:
     """Yield the JSON of settings, as their ``model_dump_json`` has it, an item at a time."""
     if isinstance(value, BaseModel):
         yield value.model_dump_json().encode()
@@ -38,13 +38,13 @@ def _json_of(value: object) -> Iterator[bytes]:
         yield b"{"
         for at, (key, member) in enumerate(value.items()):
             yield (b"," if at else b"") + to_json(key) + b":"
-            yield from _json_of(member)
+            yield from _iter_json(member)
         yield b"}"
     elif isinstance(value, tuple):
         yield b"["
         for at, item in enumerate(value):
             yield b"," if at else b""
-            yield from _json_of(item)
+            yield from _iter_json(item)
         yield b"]"
     else:
         yield to_json(value)

@@ -5,21 +5,21 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from authz.adapters.files import read_at_rest
-from authz.adapters.keys import KeySource, KeyStore
-from authz.adapters.pdp import AuthzenPoint, PdpError, PdpResult
-from authz.adapters.revocation_file import RevocationList
+from authz.adapters.keys import KeySourceConfig, KeyStore
+from authz.adapters.pdp import AuthzenClient, PdpError, PdpResult
+from authz.adapters.revocation_file import RevocationFile
 from authz.config import Config
 from authz.core.authorizer import Authorizer, RevocationCheck
 from authz.core.delegation import (
-    Delegations,
+    DelegationCache,
     DelegationStep,
-    DpopProofs,
+    DelegationVerifier,
     DpopSettings,
-    RememberedDelegations,
+    DpopVerifier,
     token_reads,
 )
-from authz.core.identity import Identity
-from authz.core.policy import NotEnforced, Policy, PolicyStep, WithCandidate
+from authz.core.identity import AgentAuthenticator
+from authz.core.policy import Policy, PolicyStep, PolicyWithCandidate, ShadowedPolicy
 from authz.core.reads import Reads
 from authz.core.revocations import RevocationError
 from authz.core.routes import Routes
@@ -38,19 +38,19 @@ class BuildError(Exception):
     """A file that the config names can't be used; the message is for the operator."""
 
 
-def build_key_sources(config: Config) -> dict[str, KeySource]:
+def build_key_sources(config: Config) -> dict[str, KeySourceConfig]:
     """Return where each issuer's keys come from."""
     return {
-        issuer.issuer: KeySource(issuer.keys, frozenset(issuer.algorithms))
+        issuer.issuer: KeySourceConfig(issuer.keys, frozenset(issuer.algorithms))
         for issuer in config.issuers
     }
 
 
-def build_delegations(config: Config, keys: KeyStore) -> Delegations:
+def build_delegations(config: Config, keys: KeyStore) -> DelegationVerifier:
     """Build step 2, which verifies tokens. Raises BuildError."""
     dpop = config.token.dpop
-    proofs = DpopProofs(dpop, read_nonce_secret(dpop))
-    return Delegations(config.token, config.issuers, keys, proofs)
+    proofs = DpopVerifier(dpop, read_nonce_secret(dpop))
+    return DelegationVerifier(config.token, config.issuers, keys, proofs)
 
 
 def read_nonce_secret(settings: DpopSettings) -> bytes:
@@ -68,23 +68,23 @@ def read_nonce_secret(settings: DpopSettings) -> bytes:
     return secret
 
 
-def read_revocations(config: Config) -> RevocationList:
+def read_revocations(config: Config) -> RevocationFile:
     """Read what was revoked; nothing looks at the file again by itself. Raises BuildError."""
     try:
-        return RevocationList(config.revocations)
+        return RevocationFile(config.revocations)
     except RevocationError as error:
         raise BuildError(f"revocations.file: {error}") from None
 
 
 def build_decision_point(
     config: Config, count: Callable[[PdpResult, float | None], None] = lambda *_: None
-) -> AuthzenPoint | None:
+) -> AuthzenClient | None:
     """Build the decision point that has to allow as well, if there is one. Raises BuildError.
 
     ``count`` is told of each question to it.
     """
     try:
-        return AuthzenPoint(config.pdp, count) if config.pdp else None
+        return AuthzenClient(config.pdp, count) if config.pdp else None
     except PdpError as error:
         raise BuildError(f"pdp.{error}") from None
 
@@ -104,8 +104,8 @@ def build_policy_step(
     config: Config, policy: PolicyStep, candidate: Policy | None = None
 ) -> PolicyStep:
     """Build the step that asks the policy: as it is enforced, and beside a candidate."""
-    step = NotEnforced(policy) if config.shadow else policy
-    return step if candidate is None else WithCandidate(step, candidate)
+    step = ShadowedPolicy(policy) if config.shadow else policy
+    return step if candidate is None else PolicyWithCandidate(step, candidate)
 
 
 def build_authorizer(
@@ -117,7 +117,7 @@ def build_authorizer(
     """Build the pipeline; with a policy that was compiled already, if there is one."""
     return Authorizer(
         Routes(config.routes),
-        Identity(config.trust_domains, config.profiles),
+        AgentAuthenticator(config.trust_domains, config.profiles),
         delegations,
         revocations,
         policy or build_policy(config),
@@ -133,7 +133,7 @@ def build_snapshot(
 ) -> Snapshot:
     """Compile one version of the settings, and the candidate's rules. Raises BuildError."""
     cache, token = config.cache, config.token
-    delegations = RememberedDelegations(
+    delegations = DelegationCache(
         build_delegations(config, keys), keys, entries=cache.tokens, max_bytes=cache.max_bytes
     )
     policy = build_policy(config)
@@ -163,7 +163,7 @@ def build_snapshot(
 
 def build_reads(config: Config, policies: Iterable[Policy]) -> Reads:
     """Return what decisions by these policies read: what each step of the pipeline declares."""
-    identity = Identity(config.trust_domains, config.profiles)
+    identity = AgentAuthenticator(config.trust_domains, config.profiles)
     return Reads.union(
         (identity.reads, token_reads(config.token), *(policy.reads for policy in policies))
     )
@@ -178,17 +178,17 @@ def build_inputs(config: Config, policies: Sequence[Policy]) -> RequestInputs:
     return RequestInputs(
         reads.all_headers,
         tuple(sorted(reads.namespaces)),
-        _messages_of(config, policies),
+        _build_message_reader(config, policies),
         owned_headers(config.headers.prefix).union(*(one.added_headers for one in policies)),
     )
 
 
-def _messages_of(config: Config, policies: Sequence[Policy]) -> MessageInputs | None:
+def _build_message_reader(config: Config, policies: Sequence[Policy]) -> MessageInputs | None:
     routes = Routes(config.routes)
     if not routes.has_protocols:
         return None
     return MessageInputs(
         routes,
-        Identity(config.trust_domains, config.profiles).mcp_metadata,
+        AgentAuthenticator(config.trust_domains, config.profiles).mcp_metadata,
         lambda call: any(policy.reads_arguments(call) for policy in policies),
     )

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from authz.adapters.audit import (
     MAX_ID_CHARS,
     AuditError,
+    AuditLine,
     AuditLog,
     AuditOperation,
     AuditRecord,
     AuditSettings,
-    Line,
     encode_operation,
     encode_record,
     token_digest,
@@ -51,7 +51,7 @@ def record(text: str = "") -> AuditRecord:
 
 def line_of(text: str = "", request_id: str = "", trace_id: str = "") -> bytes:
     """A whole line."""
-    return Line(
+    return AuditLine(
         encode_record(record(text)),
         encode_operation(AuditOperation("GET", text, text, text)),
         1.5,

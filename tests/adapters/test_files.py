@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from authz.adapters.files import (
     STABLE_SECONDS,
     BeingWrittenError,
-    Rest,
+    StabilityTimer,
     look,
     open_plain,
     read_at_rest,
@@ -54,7 +54,7 @@ def rewriting(path: Path, *contents: bytes, pause: float = 0.0) -> Iterator[None
 def test_no_half_is_read(tmp_path: Path) -> None:
     """While a file is rewritten in place as fast as can be, a read is of one state of it, or none.
 
-    A state may be a half, too: those are what ``Rest`` is for.
+    A state may be a half, too: those are what ``StabilityTimer`` is for.
     """
     path = tmp_path / "file"
     path.write_bytes(b"")
@@ -172,7 +172,7 @@ def test_the_same_size_and_time(tmp_path: Path) -> None:
 @given(st.lists(st.tuples(st.floats(0, 5), st.sampled_from("ab")), max_size=30))
 def test_rest(looks: list[tuple[float, str]]) -> None:
     """Rest is a second of the same, of which no single pause is more than half."""
-    rest, now = Rest(), 100.0
+    rest, now = StabilityTimer(), 100.0
     same: list[float] = []  # the pauses between looks that found the same
     last = ""
     for pause, found in looks:

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import strategies as st
 
 from authz._pb import ext_authz_pb2 as pb
-from authz.adapters.keys import KeyCacheSettings, KeyFolder, KeySource, KeyStore
+from authz.adapters.keys import KeyCacheSettings, KeyFolder, KeySourceConfig, KeyStore
 from authz.cli import main
 from authz.core.jose import KeySettings
 from authz.core.jose.settings import SpiffeBundleSettings
@@ -45,7 +45,7 @@ def running(folder: Path, **sources: KeySettings) -> Iterator[KeyStore]:
     """A started store that keeps keys in a folder; ``a`` is URL's source, ``b`` OTHER's."""
     names = {"a": URL, "b": OTHER}
     store = KeyStore(
-        {names[name]: KeySource(one, ALL) for name, one in sources.items()},
+        {names[name]: KeySourceConfig(one, ALL) for name, one in sources.items()},
         KeyFolder(KeyCacheSettings(folder=str(folder))),
     )
     store.start()
@@ -222,7 +222,7 @@ def test_another_place(server: ScriptedServer, folder: Path, changes: dict[str, 
 def test_other_algorithms_and_intervals(server: ScriptedServer, folder: Path) -> None:
     """What the settings say now counts: fewer algorithms, and another time that keys may be old."""
     store = KeyStore(
-        {URL: KeySource(settings(server), frozenset({"RS256"}))},
+        {URL: KeySourceConfig(settings(server), frozenset({"RS256"}))},
         KeyFolder(KeyCacheSettings(folder=str(folder))),
     )
     store.start()
@@ -321,8 +321,10 @@ def test_readiness(server: ScriptedServer) -> None:
     for required, is_ready in ((False, True), (True, False)):
         store = KeyStore(
             {
-                OTHER: KeySource(settings(server, jwks_uri=DOWN, required_at_start=required), ALL),
-                URL: KeySource(settings(server), ALL),
+                OTHER: KeySourceConfig(
+                    settings(server, jwks_uri=DOWN, required_at_start=required), ALL
+                ),
+                URL: KeySourceConfig(settings(server), ALL),
             }
         )
         assert not store.ready()

@@ -13,8 +13,13 @@ import pytest
 from pydantic import ValidationError
 
 from authz.adapters import http_fetch
-from authz.adapters.http_fetch import Ask, is_refused_address
-from authz.adapters.keys.sources import Fetched, FetchError, metadata_urls, origin_of
+from authz.adapters.http_fetch import DocumentRequest, is_refused_address
+from authz.adapters.keys.sources import (
+    FetchedDocument,
+    FetchError,
+    key_document_source,
+    metadata_urls,
+)
 from authz.core.jose import KeySettings
 from lab.ca import Authority
 from support.jwks_server import Behaviour, ScriptedServer, answer, held, raw
@@ -25,9 +30,9 @@ HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
 SECRET = b"s3cret-in-the-body"
 
 
-def fetch(given: KeySettings, issuer: str) -> Fetched:
+def fetch(given: KeySettings, issuer: str) -> FetchedDocument:
     """The issuer's document."""
-    return origin_of(given, issuer).fetch()
+    return key_document_source(given, issuer).fetch()
 
 
 def numbered(*cases: tuple[Any, str]) -> list[Any]:
@@ -219,7 +224,7 @@ def test_other_addresses_of_a_name_are_tried(server: ScriptedServer) -> None:
     """When nothing listens on a name's first address, the next one is taken, in the same time."""
     deadline = time.monotonic() + SECONDS
     addresses = ["127.0.0.2", "127.0.0.1"]
-    ask = Ask(server.url, 100)
+    ask = DocumentRequest(server.url, 100)
     connection = http_fetch._connected(urlsplit(server.url), addresses, ask, deadline)
 
     assert connection.sock.getpeername() == ("127.0.0.1", server.port)

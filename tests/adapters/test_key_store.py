@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from authz.adapters.keys import KeySource, KeyStore
+from authz.adapters.keys import KeySourceConfig, KeyStore
 from authz.adapters.keys.fetcher import MAX_ABSENT_KEY_IDS, Fetcher
 from authz.core.jose import KeySet, KeySettings
 from support.jwks_server import Behaviour, ScriptedServer, answer, ec_key, held, key_set, raw
@@ -24,18 +24,18 @@ OLD, NEW = ec_key("old"), ec_key("new")
 COOLDOWN = 1.0  # seconds, the shortest that an operator may say
 
 
-def source(server: ScriptedServer, **changes: Any) -> KeySource:
+def source(server: ScriptedServer, **changes: Any) -> KeySourceConfig:
     """A source that fetches from the server, with the shortest cooldown."""
     algorithms = changes.pop("algorithms", ALL)
     values: dict[str, Any] = {"cooldown": COOLDOWN, "timeout": SECONDS, **changes}
     refresh = values.pop("refresh", 300.0)
     settings = KeySettings(jwks_uri=server.url, insecure=True, **values)
     # Shorter than an operator may say, so that tests need not wait for seconds.
-    return KeySource(settings.model_copy(update={"refresh": refresh}), algorithms)
+    return KeySourceConfig(settings.model_copy(update={"refresh": refresh}), algorithms)
 
 
 @contextmanager
-def running(sources: dict[str, KeySource]) -> Iterator[KeyStore]:
+def running(sources: dict[str, KeySourceConfig]) -> Iterator[KeyStore]:
     """A started store."""
     store = KeyStore(sources)
     store.start()
@@ -310,7 +310,7 @@ def test_generation_is_of_content(server: ScriptedServer) -> None:
 def pauses(count: int, fresh: float | None = None, failed: int = 0, **changes: Any) -> list[float]:
     """How long a fetcher pauses, several times over."""
     settings = KeySettings(jwks_uri="https://a/", **changes)
-    fetcher = Fetcher(URL, KeySource(settings, ALL), lambda _, __: None)
+    fetcher = Fetcher(URL, KeySourceConfig(settings, ALL), lambda _, __: None)
     fetcher._fresh_seconds = fresh
     fetcher._failures_in_a_row = failed
     return [fetcher._pause() for _ in range(count)]
@@ -360,7 +360,7 @@ def test_files(tmp_path: Path) -> None:
     """A key file that changes is read by itself, and for an unknown key."""
     path = tmp_path / "jwks.json"
     path.write_bytes(key_set(OLD))
-    with running({URL: KeySource(KeySettings(file=str(path)), ALL)}) as store:
+    with running({URL: KeySourceConfig(KeySettings(file=str(path)), ALL)}) as store:
         until(store.ready)
         path.write_bytes(key_set(OLD, NEW))
         until(lambda: known(store) == {"old", "new"})
@@ -380,7 +380,7 @@ def test_discovery(server: ScriptedServer) -> None:
     path = "/.well-known/openid-configuration"
     server.paths[path] = answer(json.dumps(document).encode())
     settings = KeySettings(discovery=True, insecure=True)
-    with running({server.base: KeySource(settings, ALL)}) as store:
+    with running({server.base: KeySourceConfig(settings, ALL)}) as store:
         until(store.ready)
 
         assert store.status()[0].source == "discovery"

@@ -17,12 +17,12 @@ from hypothesis import strategies as st
 from msgspec import structs
 from prometheus_client import generate_latest
 
-from authz.adapters.pdp import AuthzenPoint, BreakerSettings, PdpError, PdpResult, PdpSettings
+from authz.adapters.pdp import AuthzenClient, BreakerSettings, PdpError, PdpResult, PdpSettings
 from authz.adapters.pdp import client as pdp_client
-from authz.adapters.pdp.circuit_breaker import Breaker, CutOffError
-from authz.adapters.pdp.evaluation import Yes, evaluation_of, is_asked, read_answer
+from authz.adapters.pdp.circuit_breaker import CircuitBreaker, CircuitOpenError
+from authz.adapters.pdp.evaluation import PdpPermit, build_evaluation, is_asked, read_answer
 from authz.config import ConfigError, load_text
-from authz.core.decision import Actor, Agent, Allow, Delegation, Grant, Mode
+from authz.core.decision import Actor, Agent, Allow, Delegation, Mode, Permit
 from authz.core.reason import Denied
 from authz.core.request import Call, CallKind, MessageProtocol, Operation
 from authz.core.spiffe import SpiffeId
@@ -84,10 +84,10 @@ def asking(
         yield world
 
 
-def point_of(world: World) -> AuthzenPoint:
+def point_of(world: World) -> AuthzenClient:
     """Whom it asks."""
     point = world.service.snapshot.decision_point
-    assert isinstance(point, AuthzenPoint)
+    assert isinstance(point, AuthzenClient)
     return point
 
 
@@ -110,7 +110,7 @@ def an_allow(agent: str = TRAVEL, **changes: Any) -> Allow:
         "claims": {"groups": ["g2", 7, "g1"], "roles": "root", "email": "a@corp.example"},
         **changes,
     }
-    grant = Grant("finance-read/0", "finance-read/1")
+    grant = Permit("finance-read/0", "finance-read/1")
     return Allow(Agent(SpiffeId.parse(agent)), Delegation(**values), grant, 2000.0)
 
 
@@ -122,16 +122,16 @@ def refused(ask: Callable[[], object]) -> tuple[str, str]:
 
 
 def confirm(
-    point: AuthzenPoint, allow: Allow, path: str = "balance", seconds: float = inf
+    point: AuthzenClient, allow: Allow, path: str = "balance", seconds: float = inf
 ) -> float:
     """Ask about a path, at the time 1000; until when the allow is good then."""
     operation = Operation("GET", "h", ("finance", path))
     return point.confirm(allow, operation, "an-id", now=1000.0, seconds=seconds).valid_until
 
 
-def is_cut_off(point: AuthzenPoint | Breaker) -> bool:
+def is_cut_off(point: AuthzenClient | CircuitBreaker) -> bool:
     """Whether it is not asked now."""
-    return point.is_open if isinstance(point, Breaker) else point.status().is_cut_off
+    return point.is_open if isinstance(point, CircuitBreaker) else point.status().is_cut_off
 
 
 # What is asked
@@ -139,7 +139,7 @@ def is_cut_off(point: AuthzenPoint | Breaker) -> bool:
 
 def test_the_question() -> None:
     """It has the principal, the operation, the agent, its chain and our rules; and nothing more."""
-    assert json.loads(evaluation_of(an_allow(), GET_BALANCE)) == {
+    assert json.loads(build_evaluation(an_allow(), GET_BALANCE)) == {
         "subject": {
             "type": "identity",
             "id": "alice",
@@ -167,7 +167,7 @@ def test_the_question() -> None:
 def test_the_question_about_a_slash_in_a_name() -> None:
     """Where a route accepts a slash in a name, the question has no path of another resource."""
     named, two = (
-        json.loads(evaluation_of(an_allow(), Operation("GET", "h", path)))["resource"]
+        json.loads(build_evaluation(an_allow(), Operation("GET", "h", path)))["resource"]
         for path in (("public/x",), ("public", "x"))
     )
 
@@ -180,7 +180,7 @@ def test_the_question_of_nobodys_agent() -> None:
     """An agent that acts for nobody yet is the subject itself: an id is never empty."""
     allow = an_allow(subject="", issuer="", actors=(), mode=Mode.BOOTSTRAP)
 
-    assert json.loads(evaluation_of(allow, GET_BALANCE))["subject"]["id"] == TRAVEL
+    assert json.loads(build_evaluation(allow, GET_BALANCE))["subject"]["id"] == TRAVEL
 
 
 CALLS = [
@@ -197,7 +197,7 @@ def test_the_question_about_a_call(call: Call, resource: dict[str, str]) -> None
     operation = Operation(
         "POST", "mcp.corp.example", ("mcp",), protocol=MessageProtocol.MCP, call=call
     )
-    question = json.loads(evaluation_of(an_allow(), operation))
+    question = json.loads(build_evaluation(an_allow(), operation))
 
     assert question["action"] == {"name": call.method}
     where = {"host": "mcp.corp.example", "path": "/mcp"}
@@ -289,7 +289,7 @@ def test_only_a_clear_yes_is_one(value: Any) -> None:
     body = json.dumps(value).encode()
 
     if is_yes:
-        assert isinstance(read_answer(body), Yes)
+        assert isinstance(read_answer(body), PdpPermit)
     else:
         assert refused(lambda: read_answer(body))[0] in {"policy_denied", "pdp_unavailable"}
 
@@ -305,7 +305,7 @@ def test_only_a_clear_yes_is_one(value: Any) -> None:
 )
 def test_a_yes(body: str) -> None:
     """Members that are not known change nothing (section 6.2); an empty list binds to nothing."""
-    assert isinstance(read_answer(body.encode()), Yes)
+    assert isinstance(read_answer(body.encode()), PdpPermit)
 
 
 @pytest.mark.parametrize(
@@ -425,7 +425,7 @@ def test_anything_else_is_no_allow(pdp: ScriptedServer, reason: str, behaviour: 
     """No other answer allows, and each has its reason."""
     pdp.serve(behaviour)
     pdp.paths["/yes"] = YES
-    point = AuthzenPoint(settings(pdp))
+    point = AuthzenClient(settings(pdp))
     code, detail = refused(lambda: confirm(point, an_allow()))
 
     assert code == reason, detail
@@ -437,7 +437,7 @@ def test_anything_else_is_no_allow(pdp: ScriptedServer, reason: str, behaviour: 
 def test_slow_answers(pdp: ScriptedServer, behaviour: Behaviour) -> None:
     """None takes longer than the timeout: neither who waits for it nor the call."""
     pdp.serve(behaviour)
-    point = AuthzenPoint(settings(pdp).model_copy(update={"timeout": 0.3}))
+    point = AuthzenClient(settings(pdp).model_copy(update={"timeout": 0.3}))
 
     assert refused(lambda: confirm(point, an_allow()))[0] == DOWN
     until(lambda: not point._calls)
@@ -449,18 +449,18 @@ def test_the_right_certificate_only(tmp_path: Path) -> None:
     server = ScriptedServer(YES, authority.issue(dns=("localhost",)))
     try:
         good = settings(server, ca_file=str(authority.path), insecure=False)
-        assert confirm(AuthzenPoint(good), an_allow())
+        assert confirm(AuthzenClient(good), an_allow())
         by_number = server.url.replace("localhost", "127.0.0.1")
         for changes in (
             {"url": by_number},
             {"ca_file": str(stranger.path)},
             {"ca_file": None},
         ):
-            point = AuthzenPoint(good.model_copy(update=changes))
+            point = AuthzenClient(good.model_copy(update=changes))
             reason, detail = refused(partial(confirm, point, an_allow()))
             assert (reason, "certificate" in detail) == ("pdp_unavailable", True), detail
         server.use(authority.issue(dns=("localhost",), starts_in_seconds=-9, lifetime_seconds=1))
-        assert refused(lambda: confirm(AuthzenPoint(good), an_allow()))[0] == "pdp_unavailable"
+        assert refused(lambda: confirm(AuthzenClient(good), an_allow()))[0] == "pdp_unavailable"
         assert server.fetches == 1
     finally:
         server.close()
@@ -469,7 +469,7 @@ def test_the_right_certificate_only(tmp_path: Path) -> None:
 @pytest.mark.parametrize("host", ["169.254.169.254", "[fd00:ec2::254]", "0.0.0.0", "no.invalid"])
 def test_where_no_decision_point_is(host: str) -> None:
     """Metadata addresses and names that lead nowhere are not connected to."""
-    point = AuthzenPoint(PdpSettings(url=f"http://{host}/access", insecure=True))
+    point = AuthzenClient(PdpSettings(url=f"http://{host}/access", insecure=True))
 
     assert refused(lambda: confirm(point, an_allow(), seconds=0.15))[0] == "pdp_unavailable"
 
@@ -564,7 +564,7 @@ def test_ttl(tmp_path: Path, pdp: ScriptedServer) -> None:
 
 def test_an_allow_is_never_prolonged(pdp: ScriptedServer) -> None:
     """Only the end of an allow may change, and only to an earlier one."""
-    point = AuthzenPoint(settings(pdp))
+    point = AuthzenClient(settings(pdp))
     allow = an_allow()
 
     confirmed = point.confirm(allow, GET_BALANCE, "an-id", now=1000.0, seconds=inf)
@@ -629,7 +629,7 @@ def test_equal_questions_share_a_call(pdp: ScriptedServer) -> None:
     gate = threading.Event()
     pdp.serve(held(gate, YES))
     counted: list[str] = []
-    point = AuthzenPoint(settings(pdp), lambda result, _: counted.append(result))
+    point = AuthzenClient(settings(pdp), lambda result, _: counted.append(result))
     with ThreadPoolExecutor(21) as pool:
         # Other tokens of the same principal and rights: other delegations, the same question.
         same = [pool.submit(confirm, point, an_allow(token_id=str(n))) for n in range(20)]
@@ -649,7 +649,7 @@ def test_who_shares_a_call_has_a_deadline_of_his_own(pdp: ScriptedServer) -> Non
     """The one whose question began the call may leave first; and nobody holds that against it."""
     gate = threading.Event()
     pdp.serve(held(gate, YES))
-    point = AuthzenPoint(settings(pdp, breaker=BreakerSettings(failures=1)))
+    point = AuthzenClient(settings(pdp, breaker=BreakerSettings(failures=1)))
     with ThreadPoolExecutor(1) as pool:
         assert "in time" in refused(lambda: confirm(point, an_allow(), seconds=0.01))[1]
         patient = pool.submit(confirm, point, an_allow())
@@ -697,7 +697,7 @@ def test_calls_are_bounded(pdp: ScriptedServer) -> None:
     gate = threading.Event()
     pdp.serve(held(gate, YES))
     counted: list[str] = []
-    point = AuthzenPoint(settings(pdp), lambda result, _: counted.append(result))
+    point = AuthzenClient(settings(pdp), lambda result, _: counted.append(result))
     for number in range(pdp_client.MAX_CALLS_OF_ONE):
         assert "in time" in refused(partial(confirm, point, an_allow(), str(number), 1e-4))[1]
 
@@ -714,7 +714,7 @@ def test_calls_are_bounded(pdp: ScriptedServer) -> None:
 
 def test_breaker_opens_after_failures_in_a_row() -> None:
     """An answer in between begins the count anew."""
-    breaker = Breaker(3, 5.0)
+    breaker = CircuitBreaker(3, 5.0)
     for outcome in "ffaffaff":
         breaker.admit(0.0)
         breaker.failed(0.0) if outcome == "f" else breaker.answered()
@@ -725,17 +725,17 @@ def test_breaker_opens_after_failures_in_a_row() -> None:
 
 def test_breaker_probes() -> None:
     """Open: nobody. After the pause: one, and nobody else until it ends, which closes or opens."""
-    breaker = Breaker(1, 5.0)
+    breaker = CircuitBreaker(1, 5.0)
     breaker.failed(10.0)
     for moment in (10.0, 14.9):
-        with pytest.raises(CutOffError):
+        with pytest.raises(CircuitOpenError):
             breaker.admit(moment)
     breaker.admit(15.0)
-    with pytest.raises(CutOffError):
+    with pytest.raises(CircuitOpenError):
         breaker.admit(1e9)
     assert is_cut_off(breaker)
     breaker.failed(16.0)
-    with pytest.raises(CutOffError):
+    with pytest.raises(CircuitOpenError):
         breaker.admit(20.9)
     breaker.admit(21.0)
     breaker.answered()
@@ -752,7 +752,7 @@ def test_breaker_probes() -> None:
 )
 def test_breaker_against_a_model(limit: int, steps: list[tuple[str, int]]) -> None:
     """It is open after so many failures in a row only, and lets one call through after a pause."""
-    breaker, now, row, under_way, opened_at, probes = Breaker(limit, 5.0), 0.0, 0, 0, -inf, 0
+    breaker, now, row, under_way, opened_at, probes = CircuitBreaker(limit, 5.0), 0.0, 0, 0, -inf, 0
     for step, seconds in steps:
         if step == "wait":
             now += seconds
@@ -760,7 +760,7 @@ def test_breaker_against_a_model(limit: int, steps: list[tuple[str, int]]) -> No
             was_open = breaker.is_open
             try:
                 breaker.admit(now)
-            except CutOffError:
+            except CircuitOpenError:
                 assert was_open
                 assert now < opened_at + 5.0 or probes
                 continue
@@ -787,7 +787,7 @@ def test_cut_off_and_back(pdp: ScriptedServer) -> None:
     pdp.serve(says("", 503))
     counted: list[str] = []
     breaker = BreakerSettings(failures=3, pause=300.0)
-    point = AuthzenPoint(settings(pdp, breaker=breaker), lambda result, _: counted.append(result))
+    point = AuthzenClient(settings(pdp, breaker=breaker), lambda result, _: counted.append(result))
     for number in range(10):
         assert refused(partial(confirm, point, an_allow(), str(number)))[0] == "pdp_unavailable"
     assert pdp.fetches == 3
@@ -830,7 +830,7 @@ def test_what_counts_against_it(
 ) -> None:
     """A no, or an error about the one question, does not cut it off from other agents."""
     pdp.serve(behaviour)
-    point = AuthzenPoint(settings(pdp, breaker=BreakerSettings(failures=2)))
+    point = AuthzenClient(settings(pdp, breaker=BreakerSettings(failures=2)))
     for number in range(2):
         refused(partial(confirm, point, an_allow(), str(number)))
 
@@ -843,7 +843,7 @@ def test_a_system_without_threads(pdp: ScriptedServer, monkeypatch: pytest.Monke
     def no_thread(_: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
-    point = AuthzenPoint(settings(pdp))
+    point = AuthzenClient(settings(pdp))
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", no_thread)
         assert refused(lambda: confirm(point, an_allow()))[0] == "pdp_unavailable"
@@ -906,7 +906,7 @@ def test_files_are_checked(
         (tmp_path / "token").write_text("not PEM")
         given = settings(pdp, url="https://pdp.example/a", ca_file=str(tmp_path / "token"))
         with pytest.raises(PdpError, match="ca_file"):
-            AuthzenPoint(given)
+            AuthzenClient(given)
 
 
 def test_metrics(tmp_path: Path, pdp: ScriptedServer) -> None:

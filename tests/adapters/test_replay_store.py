@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from authz.adapters.replay_store import MemoryReplayStore, ReplaySettings, ReplayStore
-from authz.core.decision import OneTime
+from authz.core.decision import SingleUseProof
 from support.conformance.replay_store import ReplayStoreConformance
 
 
@@ -27,8 +27,8 @@ def test_marks_that_ended_leave_memory() -> None:
     """The number of marks is told, and falls with the next use after their end."""
     store = MemoryReplayStore(ReplaySettings(entries=10))
     for number in range(5):
-        store.use(OneTime(b"%d" % number, 10.0), b"1", 0.0)
+        store.use(SingleUseProof(b"%d" % number, 10.0), b"1", 0.0)
     assert store.status().remembered == 5
 
-    store.use(OneTime(b"x", 30.0), b"1", 20.0)
+    store.use(SingleUseProof(b"x", 30.0), b"1", 20.0)
     assert store.status().remembered == 1

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from authz.adapters.revocation_file import RevocationList, RevocationSettings
+from authz.adapters.revocation_file import RevocationFile, RevocationSettings
 from authz.cli import main
 from authz.core.revocations import RevocationError, parse
 from lab.config_builder import LAB
@@ -35,7 +35,7 @@ def revoking(tmp_path: Path) -> Iterator[World]:
         yield world
 
 
-def rest(revocations: RevocationList) -> None:
+def rest(revocations: RevocationFile) -> None:
     """Look at the file as a server does that finds it the same for more than a second."""
     now = time.monotonic()
     for look in range(8):
@@ -147,7 +147,7 @@ def test_a_bad_line(revoking: World, text: str, message: str) -> None:
     status = revoking.revocations.status()
     assert (status.taken, status.refused) == (1, 1)
     with pytest.raises(RevocationError, match=r"revoked\.jsonl: line") as error:
-        RevocationList(RevocationSettings(file=str(path)))
+        RevocationFile(RevocationSettings(file=str(path)))
     assert message in str(error.value)
 
 
@@ -162,7 +162,7 @@ def test_a_file_that_is_gone(revoking: World) -> None:
     assert (status.taken, status.refused) == (1, 1)
     assert reason_of(revoking.ask(token)) == "agent_suspended"
     with pytest.raises(RevocationError, match="can't be read: No such file"):
-        RevocationList(RevocationSettings(file=str(path)))
+        RevocationFile(RevocationSettings(file=str(path)))
 
 
 def test_the_command(revoking: World, capsys: pytest.CaptureFixture[str]) -> None:

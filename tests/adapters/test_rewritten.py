@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from authz._pb import ext_authz_pb2 as pb
 from authz.adapters.files import STABLE_SECONDS
-from authz.adapters.revocation_file import RevocationList, RevocationSettings
+from authz.adapters.revocation_file import RevocationFile, RevocationSettings
 from authz.core.revocations import RevocationError
 from lab.ca import Authority
 from lab.config_builder import AT_ALICE, LAB
@@ -37,7 +37,7 @@ def lines_of(ids: Sequence[str]) -> bytes:
     return b"".join(b'{"issuer":"i","token_id":"%s"}\n' % one.encode() for one in ids)
 
 
-def in_force(revocations: RevocationList) -> set[str]:
+def in_force(revocations: RevocationFile) -> set[str]:
     """The token ids that are revoked now."""
     return {token_id for _, token_id in revocations.current.tokens}
 
@@ -58,7 +58,7 @@ def test_any_rewriting(
     """Wherever it is cut: what is old and new stays, new counts at once, old goes at rest."""
     path, old, now = tmp_path / "revoked", "ab", 1000.0
     path.write_bytes(lines_of(old))
-    watched = RevocationList(RevocationSettings(file=str(path)))
+    watched = RevocationFile(RevocationSettings(file=str(path)))
     still: set[str] = {*old}  # that a second has not passed for
     for new, cuts, pause, is_truncated in rounds:
         data = lines_of(new)
@@ -90,7 +90,7 @@ def test_a_writer_that_pauses(tmp_path: Path) -> None:
     whole = lines_of(IDS)
     for seconds, holds in ((0.5, True), (0.9, True), (3.0, False)):
         path.write_bytes(whole)
-        watched = RevocationList(RevocationSettings(file=str(path)))
+        watched = RevocationFile(RevocationSettings(file=str(path)))
         path.write_bytes(whole[: len(whole) // 2])
         for look in range(int(seconds / LOOK_SECONDS) + 1):
             watched.refresh(100 + look * LOOK_SECONDS)
@@ -101,7 +101,7 @@ def test_a_bad_file_that_never_rests(tmp_path: Path, caplog: pytest.LogCaptureFi
     """It is told after a while, and once: what is added to it does not count."""
     path = tmp_path / "revoked.jsonl"
     path.write_bytes(lines_of(["a"]))
-    revocations = RevocationList(RevocationSettings(file=str(path)))
+    revocations = RevocationFile(RevocationSettings(file=str(path)))
     for number in range(60):
         path.write_bytes(b"bad\n" * (number + 1) + lines_of(["a", "b"]))
         revocations.refresh(1000.0 + number / 2)
@@ -116,7 +116,7 @@ def test_a_machine_that_stood_still(tmp_path: Path) -> None:
     """A long pause between two looks says nothing of the writer, who may have stood still too."""
     path = tmp_path / "revoked"
     path.write_bytes(lines_of(IDS))
-    watched = RevocationList(RevocationSettings(file=str(path)))
+    watched = RevocationFile(RevocationSettings(file=str(path)))
     path.write_bytes(b"")
     watched.refresh(100.0)
     watched.refresh(1000.0)
@@ -130,7 +130,7 @@ def test_gone_and_back(tmp_path: Path, seconds: float) -> None:
     """A file that is gone takes nothing away, for however long; what is there again counts."""
     path = tmp_path / "revoked"
     path.write_bytes(lines_of("ab"))
-    watched = RevocationList(RevocationSettings(file=str(path)))
+    watched = RevocationFile(RevocationSettings(file=str(path)))
     path.unlink()
     looks = int(seconds / LOOK_SECONDS) + 1
     for look in range(looks):
@@ -153,7 +153,7 @@ def test_a_start_waits_for_the_writer(tmp_path: Path, monkeypatch: pytest.Monkey
     with path.open("ab", buffering=0) as file:
         cut = path.read_bytes().rfind(b"\n") + 1
         file.truncate(cut)
-        watched = RevocationList(RevocationSettings(file=str(path)))
+        watched = RevocationFile(RevocationSettings(file=str(path)))
         assert in_force(watched) < {*IDS}
         threading.Timer(0.3, lambda: file.write(whole[cut:])).start()
         watched.settle()
@@ -161,14 +161,14 @@ def test_a_start_waits_for_the_writer(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(
         "authz.adapters.revocation_file.watched.LOOK_SECONDS", 3600.0
     )  # by now it is old: no wait
-    RevocationList(RevocationSettings(file=str(path))).settle()
+    RevocationFile(RevocationSettings(file=str(path))).settle()
 
 
 def test_a_pipe_in_the_place_of_a_file(tmp_path: Path) -> None:
     """A pipe is not opened: who looks waits for nothing, and what was in force stays."""
     path = tmp_path / "revoked"
     path.write_bytes(lines_of(IDS))
-    watched = RevocationList(RevocationSettings(file=str(path)))
+    watched = RevocationFile(RevocationSettings(file=str(path)))
     path.unlink()
     subprocess.run(["mkfifo", path], check=True)
     for look in range(8):
@@ -177,7 +177,7 @@ def test_a_pipe_in_the_place_of_a_file(tmp_path: Path) -> None:
     assert in_force(watched) == {*IDS}
     assert watched.status().refused == 1
     with pytest.raises(RevocationError, match="it is not a plain file"):
-        RevocationList(RevocationSettings(file=str(path)))
+        RevocationFile(RevocationSettings(file=str(path)))
 
 
 AUDIT = "audit:\n"

@@ -13,7 +13,7 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 from pydantic import ValidationError
 
-from authz.adapters.keys import KeySource, KeyStore
+from authz.adapters.keys import KeySourceConfig, KeyStore
 from authz.core.jose import KeySettings
 from lab.ca import Authority, Svid
 from lab.issuer import SigningKey
@@ -54,7 +54,7 @@ def running(**changes: Any) -> Iterator[KeyStore]:
             {"spiffe_bundle": {"trust_domain": DOMAIN, **changes}, "cooldown": "1s", **outer}
         )
     )
-    store = KeyStore({ISSUER: KeySource(settings, ALGORITHMS)})
+    store = KeyStore({ISSUER: KeySourceConfig(settings, ALGORITHMS)})
     store.start()
     try:
         until(lambda: store.status()[0].successes + store.status()[0].failures)

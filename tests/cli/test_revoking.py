@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from authz.adapters.files import replace
-from authz.adapters.revocation_file import RevocationList, RevocationSettings, append, writing
+from authz.adapters.revocation_file import RevocationFile, RevocationSettings, append, writing
 from authz.core.revocations import Revocation, RevocationError, parse
 
 PROCESSES, LINES = 4, 15
@@ -58,7 +58,7 @@ def test_many_at_once(tmp_path: Path) -> None:
     threads = [threading.Thread(target=revoke, args=(name,)) for name in "ab"]
     for thread in threads:
         thread.start()
-    watched = RevocationList(RevocationSettings(file=str(link)))
+    watched = RevocationFile(RevocationSettings(file=str(link)))
     known = 0
     while any(child.poll() is None for child in children):
         watched.refresh()

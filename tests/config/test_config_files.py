@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from authz._pb import ext_authz_pb2 as pb
-from authz.adapters.files import STABLE_SECONDS, Look, look
+from authz.adapters.files import STABLE_SECONDS, FileView, look
 from authz.config import (
     Config,
     ConfigError,
@@ -359,7 +359,7 @@ def test_what_stat_says(folder: Folder, watched: ConfigFiles) -> None:
     """Stat is believed of a file that was old when it was read, until it says something else."""
     path = folder.path / "policy.d" / "team.yaml"
 
-    def is_noticed(before: Look) -> bool:
+    def is_noticed(before: FileView) -> bool:
         watched._looks[str(path)] = before
         return watched.changed()
 

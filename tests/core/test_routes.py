@@ -11,7 +11,7 @@ import pytest
 from authz import cli
 from authz._pb import ext_authz_pb2 as pb
 from authz.config import ConfigError, load_text
-from authz.core.routes import RouteSettings, metadata_url, origin_of
+from authz.core.routes import RouteSettings, metadata_url, url_origin
 from authz.edge.envoy.reader import read_check
 from lab.config_builder import AT_ISSUER, AT_PUBLIC_RULE, LAB
 from lab.mesh import AUDIENCE, ISSUER, ORCHESTRATOR, PAYMENTS, RETIRED, STRANGER, TRAVEL
@@ -397,10 +397,10 @@ def test_config_errors(shared_world: World, route: str, message: str) -> None:
 
 def test_origins_in_one_spelling() -> None:
     """An origin has no default port and no capitals; other ports and IPv6 stay."""
-    assert origin_of("HTTPS://A.Example:443/x") == "https://a.example"
-    assert origin_of("http://a.example:8080") == "http://a.example:8080"
-    assert origin_of("https://[::1]:8443/") == "https://[::1]:8443"
+    assert url_origin("HTTPS://A.Example:443/x") == "https://a.example"
+    assert url_origin("http://a.example:8080") == "http://a.example:8080"
+    assert url_origin("https://[::1]:8443/") == "https://[::1]:8443"
     for wrong in ("https://", "https://a:b@c/", "https://a:99999/"):
         with pytest.raises(ValueError, match=r"host|[Pp]ort"):
-            origin_of(wrong)
+            url_origin(wrong)
     assert RouteSettings(name="a").modes == ("delegated",)

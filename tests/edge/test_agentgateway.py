@@ -15,7 +15,7 @@ from authz.edge.agentgateway.writer import request_result, response_refused
 from authz.edge.answered import UNREADABLE, Answered
 from authz.edge.inputs import RequestInputs
 from authz.edge.methods import EXT_MCP
-from authz.edge.rendering import Rendered
+from authz.edge.rendering import RenderedDecision
 from authz.edge.response import Response
 from lab.dpop import DpopClient
 from lab.issuer import Issuer, JwksServer
@@ -277,7 +277,7 @@ def answered(
 ) -> Answered:
     """An answer that says so of one target."""
     response = Response(reason, headers, ("",) * 10, removed)
-    return Answered(UNREADABLE, Rendered(response, b"", reason), "a" * 32)
+    return Answered(UNREADABLE, RenderedDecision(response, b"", reason), "a" * 32)
 
 
 def test_headers_that_targets_do_not_share() -> None:

@@ -18,7 +18,7 @@ from authz.core.spiffe import SpiffeId
 from authz.edge.answered import UNREADABLE, Answered
 from authz.edge.envoy.writer import check_response
 from authz.edge.identity_headers import HeaderSettings
-from authz.edge.rendering import Rendered
+from authz.edge.rendering import RenderedDecision
 from authz.edge.response import Responder
 from lab.config_builder import AT_ISSUER, LAB
 from lab.mesh import PAYMENTS, TRAVEL
@@ -45,7 +45,7 @@ def test_every_reason_refuses(reason: Reason) -> None:
     """Every reason makes a refusal with its status, for Envoy and for the client."""
     responder = Responder(HeaderSettings(), ("authorization",), ("ES256",))
     for deny in (Deny(reason), Deny(reason, agent=Agent(SpiffeId.parse(TRAVEL)))):
-        rendered = Rendered(responder.respond(deny, "v", MessageProtocol.NONE), b"", reason)
+        rendered = RenderedDecision(responder.respond(deny, "v", MessageProtocol.NONE), b"", reason)
         raw = check_response(Answered(UNREADABLE, rendered, "a" * 32))
         answer = pb.CheckResponse.FromString(raw)
 

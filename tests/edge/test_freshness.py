@@ -27,7 +27,7 @@ from authz.core.decision import Allow
 from authz.core.jose import KeySet, parse_key_set
 from authz.core.request import Request
 from authz.core.revocations import Revocation, Revocations
-from authz.edge.cache import DecisionCache, Entry
+from authz.edge.cache import CacheEntry, DecisionCache
 from authz.edge.clock import Clock
 from authz.edge.envoy import Authorization
 from authz.edge.envoy.reader import read_check
@@ -309,7 +309,7 @@ def test_the_test_notices(overlooks: str, monkeypatch: pytest.MonkeyPatch) -> No
 
     def careless(
         cache: DecisionCache, request: Request, now: float, monotonic: float, generation: int
-    ) -> Entry | None:
+    ) -> CacheEntry | None:
         entry = cache._entries.get(request)
         if entry is None:
             return None

@@ -11,7 +11,7 @@ from google.protobuf.struct_pb2 import Struct
 from authz.core.conditions.facts import WITHHELD_HEADERS
 from authz.core.decision import Agent, Allow
 from authz.core.delegation import TokenSettings, token_reads
-from authz.core.identity import IDENTITY_HEADERS, Identity, ProfileSettings
+from authz.core.identity import IDENTITY_HEADERS, AgentAuthenticator, ProfileSettings
 from authz.core.identity.evidence import Evidence, IdentitySource
 from authz.core.identity.settings import AGENTGATEWAY, Source
 from authz.core.identity.sources import SOURCES
@@ -107,7 +107,9 @@ def test_profiles_read_what_their_sources_declare(name: Source) -> None:
     """What all profiles read is what their sources declare, and no other source's."""
     profile = PROFILES[name]
 
-    assert Identity(["corp.example"], {"a": profile}).reads == SOURCES[name](profile).reads
+    assert (
+        AgentAuthenticator(["corp.example"], {"a": profile}).reads == SOURCES[name](profile).reads
+    )
 
 
 def test_tokens_read_what_they_declare(shared_world: World) -> None:

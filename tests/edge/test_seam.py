@@ -11,7 +11,7 @@ import pytest
 
 import authz
 from authz._pb import ext_authz_pb2 as pb
-from authz.core.decision import Agent, Allow, Decision, Delegation, Deny, Grant, Progress
+from authz.core.decision import Agent, Allow, Decision, Delegation, Deny, Permit, Progress
 from authz.core.needs import KeyNeeded
 from authz.core.reason import Denied, Reason
 from authz.core.spiffe import SpiffeId
@@ -27,7 +27,7 @@ from support.world import World, check_request, reason_of
 ID = "a" * 32
 AGENT = Agent(SpiffeId.parse(TRAVEL))
 DELEGATION = Delegation("https://i", "alice", (), frozenset(), 0.0, 9e9)
-ALLOW = Allow(AGENT, DELEGATION, Grant("r", "r"), 9e9)
+ALLOW = Allow(AGENT, DELEGATION, Permit("r", "r"), 9e9)
 
 
 @pytest.fixture

@@ -11,22 +11,22 @@ from hypothesis import strategies as st
 
 from authz._pb import ext_authz_pb2 as pb
 from authz.adapters.audit import (
+    AuditLine,
     AuditLog,
     AuditOperation,
     AuditRecord,
     AuditSettings,
-    Line,
     encode_operation,
     encode_record,
 )
 from authz.core.bounded_map import BoundedMap
 from authz.core.request import Call, Request
-from authz.edge.cache import CacheSettings, DecisionCache, Entry
+from authz.edge.cache import CacheEntry, CacheSettings, DecisionCache
 from authz.edge.envoy.reader import read_check
 from authz.edge.envoy.writer import OVERWRITE
 from authz.edge.identity_headers import escaped
 from authz.edge.inputs import RequestInputs
-from authz.edge.rendering import Rendered
+from authz.edge.rendering import RenderedDecision
 from authz.edge.response import Response
 from lab.config_builder import AT_ISSUER, LAB
 from lab.mesh import ISSUER, ORCHESTRATOR, PAYMENTS, TRAVEL
@@ -265,8 +265,8 @@ def test_cache_is_bounded_in_bytes_too() -> None:
 def test_cache_entry_conditions() -> None:
     """An entry is good only before both ends and in its own generation."""
     cache = DecisionCache(CacheSettings())
-    rendered = Rendered(Response(None, (), ()), b"", None)
-    entry = Entry(rendered, b"", valid_until=100.0, fresh_until=50.0, generation=3)
+    rendered = RenderedDecision(Response(None, (), ()), b"", None)
+    entry = CacheEntry(rendered, b"", valid_until=100.0, fresh_until=50.0, generation=3)
     request = Request("GET", "h", "/")
     cache.put(request, entry)
 
@@ -279,7 +279,7 @@ def test_cache_entry_conditions() -> None:
 def test_a_remembered_request_counts_with_its_texts() -> None:
     """What a client makes long is counted, whichever text it is, and wide characters as such."""
     long = "\U0001f600" + "x" * 1000
-    entry = Entry(Rendered(Response(None, (), ()), b"", None), b"", 100.0, 50.0, 3)
+    entry = CacheEntry(RenderedDecision(Response(None, (), ()), b"", None), b"", 100.0, 50.0, 3)
     for request in (
         Request(long, "", ""),
         Request("", long, ""),
@@ -305,7 +305,7 @@ def test_cache_keys_do_not_collide(pairs: list[tuple[str, str]]) -> None:
     """Requests that differ anywhere have different entries, however their texts are cut."""
     cache = DecisionCache(CacheSettings())
     kept, asked = [Request(method=a, host=b, path="") for a, b in pairs]
-    entry = Entry(Rendered(Response(None, (), ()), b"", None), b"", 100.0, 50.0, 3)
+    entry = CacheEntry(RenderedDecision(Response(None, (), ()), b"", None), b"", 100.0, 50.0, 3)
     cache.put(kept, entry)
 
     assert (cache.get(asked, 1.0, 1.0, 3) is entry) == (pairs[0] == pairs[1])
@@ -394,7 +394,7 @@ def test_audit_log_survives_a_full_disk() -> None:
 def test_completed_lines_are_json() -> None:
     """A completed line is one JSON object on one line, whatever the client's id holds."""
     record = AuditRecord(*[""] * 6, [], "", [], [], *[""] * 4)  # type: ignore[call-arg, arg-type]
-    line = Line(
+    line = AuditLine(
         encode_record(record),
         encode_operation(AuditOperation("", "", "", "")),
         1.5,

@@ -11,12 +11,12 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from authz.core.protocols import Message, Sent
+from authz.core.protocols import Message, MessageInput
 from authz.core.request import MessageProtocol
 from support.messages import post
 
 Draw = Callable[..., Any]
-Read = Callable[[MessageProtocol, Sent], Message]
+Read = Callable[[MessageProtocol, MessageInput], Message]
 Fold = Callable[[str], str]
 Asked = tuple[str, str]  # a method and a target's name; of a model call also ("tool", its name)
 
@@ -105,7 +105,7 @@ def _spellings(members: list[str]) -> st.SearchStrategy[str]:
     )
 
 
-def _sent(draw: Draw, protocol: str, body: bytes, *, is_cut: bool) -> Sent:
+def _sent(draw: Draw, protocol: str, body: bytes, *, is_cut: bool) -> MessageInput:
     if not is_cut:
         return post(PATHS[protocol], body, is_text=draw(st.booleans()))
     headers = draw(

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from authz.core.jose import Key
 from authz.core.jose.jwk import parse_key_set
-from authz.core.protocols import Message, Sent, read
+from authz.core.protocols import Message, MessageInput, read
 from authz.core.request import MessageProtocol
 from fuzz.targets import TARGETS, XFCC_PROFILE, Lab, WrongError
 from support.world import World
@@ -85,7 +85,7 @@ def test_a_wrong_key_is_noticed(fuzzed: Lab) -> None:
 def test_a_wrong_reading_is_noticed(fuzzed: Lab) -> None:
     """A reader that keeps the last of two members, as most JSON libraries do, is caught."""
 
-    def lax(protocol: MessageProtocol, sent: Sent) -> Message:
+    def lax(protocol: MessageProtocol, sent: MessageInput) -> Message:
         if sent.headers["content-length"] != str(len(sent.body)):
             return read(protocol, sent)
         try:

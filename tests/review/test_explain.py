@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from authz.config import load
-from authz.core.decision import Grant
+from authz.core.decision import Permit
 from authz.core.policy import RuleSettings
 from authz.core.request import Operation
 from authz.review.explain import RecordedError
 from authz.review.explain import check_request as read_check_request
-from authz.review.explain.rule_report import considered
+from authz.review.explain.rule_report import report_rules
 from authz.wiring import compute_policy_version
 from lab.config_builder import AT_READ_RULE, LAB
 from lab.mesh import TRAVEL
@@ -33,9 +33,9 @@ def test_what_is_told_is_what_is_judged(
     """Explain tells an allow exactly where policy allows."""
     subject = policy((*of_agent, rule("/a/**", "s")), (*of_principal, rule("/*", "t")))
     asked = query(delegation(*scopes), Operation("GET", "h", tuple(segments)))
-    told = considered(subject, asked)
+    told = report_rules(subject, asked)
 
-    assert told.allows == isinstance(subject.evaluate(asked).outcome, Grant)
+    assert told.allows == isinstance(subject.evaluate(asked).outcome, Permit)
     assert told.allows or any(
         line.startswith(("denied by", "nearest miss")) for line in told.lines()
     )
@@ -44,7 +44,7 @@ def test_what_is_told_is_what_is_judged(
 def test_the_nearest_miss_and_bounds() -> None:
     """Rules that miss least come first; twenty are shown, and how many are not."""
     far = tuple(rule(f"/far/{number}") for number in range(30))
-    told = considered(
+    told = report_rules(
         policy((*far, rule("/x", "s1")), (rule("/x"),)),
         query(delegation(), Operation("GET", "h", ("x",))),
     )

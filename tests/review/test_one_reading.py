@@ -9,7 +9,7 @@ import pytest
 
 from authz.core.strict_json import StrictJsonError, load_as
 from authz.review.audit_files import AuditLogs
-from authz.review.audit_records import read_trace
+from authz.review.audit_records import read_records
 from authz.review.explain import RecordedError, audit_record
 from support.world import World
 
@@ -50,7 +50,7 @@ def test_audit_records(shared_world: World, tmp_path: Path, member: str, *, is_l
     path = tmp_path / "audit.jsonl"
     path.write_text(f"{json.dumps(record)}\n{twice}\n")
     with AuditLogs([path]) as logs:
-        (_, _, good), (_, _, bad) = read_trace(logs)
+        (_, _, good), (_, _, bad) = read_records(logs)
         assert not isinstance(good, str)
         assert bad == "not an audit record: a member name occurs twice"
     path.write_text(f"{twice}\n")

@@ -11,7 +11,7 @@ import pytest
 from authz.edge.methods import methods_of
 from authz.edge.settings import ServerSettings
 from authz.server import grpcio
-from authz.server.calls import Calls
+from authz.server.calls import RpcExecutor
 from authz.server.transport import Transport, TransportError
 from lab.issuer import Issuer, JwksServer
 from lab.mesh import AUDIENCE, ISSUER, TRAVEL, Server
@@ -30,7 +30,7 @@ def give_time(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
     monkeypatch.setattr("authz.server.calls.SWEEP_SECONDS", 0.05)
 
 
-def calls_of(port: Port) -> Calls:
+def calls_of(port: Port) -> RpcExecutor:
     """The calls that a server has."""
     return port.transport._calls
 

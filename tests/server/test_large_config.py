@@ -10,7 +10,7 @@ import pytest
 
 from authz.config import ConfigFiles, load
 from authz.edge.envoy.reader import read_check
-from authz.server.giving_way import giving_way
+from authz.server.giving_way import yielding_gil
 from authz.wiring import build_policy, build_snapshot, compute_policy_version
 from authz.wiring.policy_version import _NOT_POLICY
 from lab.config_builder import LAB, ConfigBuilder
@@ -111,7 +111,7 @@ def test_no_collection_of_all_objects_meanwhile(large: tuple[World, Path]) -> No
     before, frozen = gc.get_threshold(), gc.get_freeze_count()
     watch = lambda phase, info: generations.append(info["generation"])  # noqa: E731, ARG005 - as gc calls it
     try:
-        with giving_way():
+        with yielding_gil():
             gc.callbacks.append(watch)
             config = load(ConfigFiles(path))
             gc.callbacks.remove(watch)

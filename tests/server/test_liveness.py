@@ -22,7 +22,7 @@ from authz.edge.check_pool import CheckPool
 from authz.edge.methods import methods_of
 from authz.edge.settings import ServerSettings
 from authz.server.liveness import CONFIG, LIMITS, MAIN, REVOCATIONS, Liveness
-from authz.server.looking import Looking
+from authz.server.looking import PeriodicThread
 from authz.server.transport import Transport
 from lab.config_builder import AT_ISSUER, LAB
 from support.serving import SECONDS, Serving, children_of
@@ -82,7 +82,7 @@ def test_a_thread_that_hangs_is_told(fifo: Path) -> None:
         hung.set()
         fifo.read_bytes()
 
-    looking = Looking(REVOCATIONS, look, 0.01, liveness.beat)
+    looking = PeriodicThread(REVOCATIONS, look, 0.01, liveness.beat)
     looking.start()
     with closing(admin):
         assert hung.wait(SECONDS)
@@ -106,7 +106,7 @@ def test_a_look_that_fails_is_no_movement(caplog: pytest.LogCaptureFixture) -> N
         if len(looks) < 4:
             raise ValueError("the secret")
 
-    looking = Looking("x", look, 0.001, beats.append)
+    looking = PeriodicThread("x", look, 0.001, beats.append)
     looking.start()
     wait_until(lambda: len(beats) > 2)
     looking.stop()

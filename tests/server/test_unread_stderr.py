@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from authz.server.log_writer import MAX_LINES, LogWriter, keep_from_waiting
-from authz.server.repeats import BURST, MAX_KINDS, REFILL_SECONDS, Repeats
+from authz.server.repeats import BURST, MAX_KINDS, REFILL_SECONDS, LogRateLimiter
 from lab.config_builder import LAB
 from support.serving import Serving
 from support.world import PATIENCE_SECONDS, wait_until
@@ -237,7 +237,7 @@ def test_a_file_is_left_alone(tmp_path: Path) -> None:
 
 def test_repeated_lines() -> None:
     """So many at once, then one each few seconds; what was left out is told once there is room."""
-    repeats = Repeats()
+    repeats = LogRateLimiter()
     admitted = [repeats.admit("a", 0.0) for _ in range(BURST + 5)]
 
     assert admitted == [True] * BURST + [False] * 5
@@ -250,7 +250,7 @@ def test_repeated_lines() -> None:
 
 def test_kinds_are_bounded() -> None:
     """Who makes new kinds of lines without end shares one allowance; known kinds keep theirs."""
-    repeats = Repeats()
+    repeats = LogRateLimiter()
     admitted = [repeats.admit(f"kind {number}", 0.0) for number in range(MAX_KINDS + BURST + 50)]
 
     assert admitted.count(False) == 50

@@ -18,8 +18,8 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import NameOID, ObjectIdentifier
 
 from authz.core.spiffe import SpiffeId
-from authz.server.callers import REMEMBERED_BYTES, Callers
-from authz.server.vouching import MAX_SIGNATURES, _Search, vouched
+from authz.server.callers import REMEMBERED_BYTES, CallerAuthenticator
+from authz.server.vouching import MAX_SIGNATURES, _Search, find_chain
 from lab.ca import Svid, _key_usage
 from lab.mesh import TRAVEL
 from support.ports import SERVER, WAYPOINT, Port, ask_once, listening
@@ -239,7 +239,7 @@ def test_who_may_not_vouch(name: str) -> None:
     authorities, (certificate, *sent), _ = NOT_TAKEN[name]()
 
     with pytest.raises(ValueError, match="no trusted CA vouches for it"):
-        vouched(certificate, SpiffeId.parse(WAYPOINT), tuple(sent), tuple(authorities), NOW)
+        find_chain(certificate, SpiffeId.parse(WAYPOINT), tuple(sent), tuple(authorities), NOW)
 
 
 def test_a_search_is_bounded() -> None:
@@ -258,7 +258,7 @@ def test_what_is_remembered_of_callers_is_bounded(tmp_path: Path) -> None:
     """By bytes: what stands beside a certificate in its chain is up to who shows it."""
     with listening(tmp_path) as port:
         certificate = port.world.authority.issue(TRAVEL).certificate_pem.encode()
-        gate = Callers(port.tls, NOW.timestamp)
+        gate = CallerAuthenticator(port.tls, NOW.timestamp)
         for number in range(500):
             junk = b"%08d" % number * 12_500
             context = {b"x509_pem_cert": (certificate,), b"x509_pem_cert_chain": (junk,)}

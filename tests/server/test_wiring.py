@@ -17,7 +17,7 @@ from authz.adapters.audit import AuditError
 from authz.adapters.keys import KeyStoreError
 from authz.adapters.tls import TlsError
 from authz.config import ConfigError
-from authz.server.process import Server, open_server
+from authz.server.process import ServerProcess, open_server
 from authz.server.reload import ConfigSource
 from authz.server.transport import TransportError
 from authz.wiring import BuildError
@@ -107,7 +107,7 @@ def source_of(folder: Path, *changes: tuple[str, str], jwks: str = "") -> Config
     return ConfigSource(path)
 
 
-def server(stack: ExitStack, source: ConfigSource) -> Server:
+def server(stack: ExitStack, source: ConfigSource) -> ServerProcess:
     """Open a server by a config."""
     return stack.enter_context(open_server(source.read_config(), source))
 

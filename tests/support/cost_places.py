@@ -9,7 +9,7 @@ from typing import Any, Final
 from authz._pb import ext_authz_pb2 as pb
 from authz.core.paths import MAX_PATH_BYTES
 from authz.core.protocols.body import MAX_BODY_BYTES
-from authz.edge.entries import entry_of
+from authz.edge.entries import build_entry
 from authz.edge.envoy.reader import read_check
 from lab.config_builder import LAB
 from lab.mesh import GATEWAY, TRAVEL
@@ -70,7 +70,7 @@ def decided(world: World, message: pb.CheckRequest) -> Callable[[], object]:
     def decide() -> object:
         request = read_check(snapshot.inputs, message).request
         decision = snapshot.authorizer.decide(request, now)
-        return entry_of(snapshot, request, decision, (now, 0.0), 0)
+        return build_entry(snapshot, request, decision, (now, 0.0), 0)
 
     return decide
 

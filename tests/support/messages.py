@@ -6,7 +6,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from authz.core.protocols import Message, Sent, read
+from authz.core.protocols import Message, MessageInput, read
 from authz.core.request import Call, MessageProtocol
 from support.sent import sent
 
@@ -29,29 +29,29 @@ def post(
     method: str = "POST",
     is_text: bool = False,
     reads: Callable[[Call], bool] = lambda _: False,
-) -> Sent:
+) -> MessageInput:
     """A request with a whole body: bytes as they are, anything else as JSON."""
     return sent(body, headers, method=method, path=path, is_text=is_text, reads_arguments=reads)
 
 
-def bare(method: str, path: str, headers: Mapping[str, str] | None = None) -> Sent:
+def bare(method: str, path: str, headers: Mapping[str, str] | None = None) -> MessageInput:
     """A request without a body."""
-    return Sent(method=method, path=path, headers=headers or {}, body=b"")
+    return MessageInput(method=method, path=path, headers=headers or {}, body=b"")
 
 
-def calls(protocol: str, request: Sent) -> tuple[Call, ...]:
+def calls(protocol: str, request: MessageInput) -> tuple[Call, ...]:
     """The calls of a request that has to be readable."""
     message = read(MessageProtocol(protocol), request)
     assert message.unread is None, message.unread
     return message.calls
 
 
-def targets(protocol: str, request: Sent) -> list[tuple[str, str, str]]:
+def targets(protocol: str, request: MessageInput) -> list[tuple[str, str, str]]:
     """Method, kind and name of each call."""
     return [(call.method, call.kind, call.name) for call in calls(protocol, request)]
 
 
-def why(protocol: str, request: Sent) -> str:
+def why(protocol: str, request: MessageInput) -> str:
     """The reason's code why a request is unread, "" for one that is read."""
     message = read(MessageProtocol(protocol), request)
     assert_one_of_both(message)

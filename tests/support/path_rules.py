@@ -52,7 +52,7 @@ def decide(subject: Policy, path: str, given_: Delegation, method: str = "GET") 
     """The word allow, or the code of the reason."""
     operation = Operation(method, "h", tuple(path[1:].split("/")))
     try:
-        subject.evaluate(query(given_, operation)).granted()
+        subject.evaluate(query(given_, operation)).permitted()
     except Denied as denied:
         return denied.reason.code
     return "allow"

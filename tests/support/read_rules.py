@@ -14,7 +14,7 @@ from authz.core.policy import (
     PrincipalSettings,
     RuleSettings,
 )
-from authz.core.policy.principal_entry import PrincipalEntry, compiled
+from authz.core.policy.principal_entry import PrincipalEntry, compile_entry
 from authz.core.policy.rules import Rule, RuleSet
 from authz.core.policy.time_windows import WindowSettings
 from authz.core.reads import NOTHING, Reads
@@ -102,7 +102,9 @@ def rule(keys: Mapping[str, Any]) -> RuleSettings:
 def entry_of(match: Mapping[str, Any]) -> PrincipalEntry:
     """An entry that gives and takes."""
     settings = PrincipalSettings(match=PrincipalMatch(issuer=ISSUER, **match), grants=("g",))
-    return compiled(0, settings, RuleSet([Rule.of("g/0", rule({"effect": "deny"}), CONDITIONS)]))
+    return compile_entry(
+        0, settings, RuleSet([Rule.of("g/0", rule({"effect": "deny"}), CONDITIONS)])
+    )
 
 
 HEADERS = ("x-env", "x-team", "x-other", "authorization", "dpop", "x-forwarded-client-cert")

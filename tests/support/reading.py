@@ -5,7 +5,7 @@ from typing import Self
 import msgspec
 
 from authz.core.decision import Delegation
-from authz.core.distributed_claims import marks_of
+from authz.core.distributed_claims import external_claim_marks
 from authz.core.reads import Reads
 from authz.core.request import Request
 
@@ -35,7 +35,7 @@ class WatchedClaims(dict[str, object]):
         self.looked_for: set[str] = set()
 
     def _note(self, name: str) -> None:
-        if not marks_of({name: ""}):
+        if not external_claim_marks({name: ""}):
             self.looked_for.add(name)
 
     def get(self, name: str, default: object = None) -> object:
@@ -66,5 +66,9 @@ def only(request: Request, reads: Reads) -> Request:
 def only_claims(delegation: Delegation, reads: Reads) -> Delegation:
     """The delegation without the claims that are not declared."""
     claims = delegation.claims
-    kept = {name: claims[name] for name in claims if name in reads.claims or marks_of({name: ""})}
+    kept = {
+        name: claims[name]
+        for name in claims
+        if name in reads.claims or external_claim_marks({name: ""})
+    }
     return msgspec.structs.replace(delegation, claims=kept)

@@ -69,7 +69,7 @@ def question(
 def decide(subject: Policy, case: PolicyQuery) -> str:
     """The word allow, or the code of the reason."""
     try:
-        subject.evaluate(case).granted()
+        subject.evaluate(case).permitted()
     except Denied as denied:
         return denied.reason.code
     return "allow"

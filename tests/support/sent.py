@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from authz.core.protocols import Message, Sent, read
+from authz.core.protocols import Message, MessageInput, read
 from authz.core.reason import Reason
 from authz.core.request import MessageProtocol
 
@@ -20,7 +20,9 @@ def encoded(value: object) -> bytes:
     return value if isinstance(value, bytes) else json.dumps(value).encode()
 
 
-def sent(value: object, headers: Mapping[str, str | None] | None = None, **changes: Any) -> Sent:
+def sent(
+    value: object, headers: Mapping[str, str | None] | None = None, **changes: Any
+) -> MessageInput:
     """A POST of bytes or of a value's JSON, whole, through Envoy; a header of None is left out."""
     body = encoded(value)
     given = {
@@ -31,7 +33,7 @@ def sent(value: object, headers: Mapping[str, str | None] | None = None, **chang
     }
     present = {name: text for name, text in given.items() if text is not None}
     fields: dict[str, Any] = {"method": "POST", "path": "/mcp", "size": len(body), **changes}
-    return Sent(headers=present, body=body, **fields)
+    return MessageInput(headers=present, body=body, **fields)
 
 
 def rpc(method: str, params: object = None, **members: object) -> dict[str, object]:

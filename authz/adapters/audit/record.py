@@ -129,7 +129,7 @@ def _safe(json: bytes) -> bytes:
     return json.decode().translate(_UNSAFE).encode()
 
 
-class _Use(msgspec.Struct, frozen=True, gc=False):
+class _LineEnd(msgspec.Struct, frozen=True, gc=False):
     """The end of a line: what differs from request to request, as msgspec makes it JSON."""
 
     time: datetime
@@ -140,7 +140,7 @@ class _Use(msgspec.Struct, frozen=True, gc=False):
     duration_us: int
 
 
-class Line(msgspec.Struct, frozen=True, gc=False):
+class AuditLine(msgspec.Struct, frozen=True, gc=False):
     """A line to be: the costly part done before, and what differs from request to request.
 
     Requests only make these. They become text in the writer's thread, many at a time: code that
@@ -158,7 +158,7 @@ class Line(msgspec.Struct, frozen=True, gc=False):
 
     def encode(self) -> bytes:
         """The line."""
-        use = _Use(
+        use = _LineEnd(
             datetime.fromtimestamp(self.time_seconds, UTC),
             self.request_id[:MAX_ID_CHARS],
             self.trace_id,

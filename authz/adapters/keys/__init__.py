@@ -4,19 +4,19 @@
 last good sets, ``folder`` the documents over a restart.
 """
 
-from authz.adapters.keys.fetcher import KeySource
+from authz.adapters.keys.fetcher import KeySourceConfig
 from authz.adapters.keys.folder import KeyCacheSettings, KeyFolder, folder_problem
-from authz.adapters.keys.sources import FetchError, origin_of
+from authz.adapters.keys.sources import FetchError, key_document_source
 from authz.adapters.keys.store import KeyStore, KeyStoreError, SourceStatus
 
 __all__ = [
     "FetchError",
     "KeyCacheSettings",
     "KeyFolder",
-    "KeySource",
+    "KeySourceConfig",
     "KeyStore",
     "KeyStoreError",
     "SourceStatus",
     "folder_problem",
-    "origin_of",
+    "key_document_source",
 ]

@@ -1,4 +1,4 @@
-"""One GET of a key document, as ``exchange`` bounds it; or the document out of a file."""
+"""One GET of a key document, as ``fetch_document`` bounds it; or the document out of a file."""
 
 import re
 import ssl
@@ -8,19 +8,19 @@ from pathlib import Path
 from typing import Final
 
 from authz.adapters.files import read_between
-from authz.adapters.http_fetch import Ask, FetchError, exchange, tls_context
+from authz.adapters.http_fetch import DocumentRequest, FetchError, fetch_document, tls_context
 from authz.core.jose.jwk import MAX_DOCUMENT_BYTES
 from authz.core.jose.settings import KeySettings
 from authz.core.reason import Denied
 from authz.core.spiffe.svid import checked_svid
-from authz.core.urls import is_plain
+from authz.core.urls import is_plaintext
 
 _ACCEPT: Final = "application/jwk-set+json, application/json"
 _MAX_AGE: Final = re.compile(r"max-age=\"?([0-9]{1,10})\"?")
 
 
 @dataclass(frozen=True, slots=True)
-class Fetched:
+class FetchedDocument:
     """A document, and for how many seconds its sender calls it fresh (RFC 9111), if it does."""
 
     body: bytes
@@ -28,7 +28,7 @@ class Fetched:
 
 
 @dataclass(frozen=True, slots=True)
-class Peer:
+class SpiffePeer:
     """Who the other side has to be by SPIFFE, instead of by a name that the web's CAs know.
 
     Attributes:
@@ -63,12 +63,14 @@ def read_file(path: Path) -> bytes:
     return data
 
 
-def get(url: str, settings: KeySettings, deadline: float, peer: Peer | None = None) -> Fetched:
+def get(
+    url: str, settings: KeySettings, deadline: float, peer: SpiffePeer | None = None
+) -> FetchedDocument:
     """GET the URL's document, by ``deadline`` (monotonic seconds). Raises FetchError."""
     context = None
-    if not is_plain(url):
+    if not is_plaintext(url):
         context = tls_context(settings.ca_file) if peer is None else _spiffe_context(peer)
-    ask = Ask(
+    ask = DocumentRequest(
         url,
         MAX_DOCUMENT_BYTES,
         {"accept": _ACCEPT},
@@ -76,11 +78,11 @@ def get(url: str, settings: KeySettings, deadline: float, peer: Peer | None = No
         check_certificate=None if peer is None else peer.check,
         allow_any_address=settings.allow_any_address,
     )
-    answer = exchange(ask, deadline)
-    return Fetched(answer.body, _max_age(answer.headers.get("cache-control", "")))
+    answer = fetch_document(ask, deadline)
+    return FetchedDocument(answer.body, _max_age(answer.headers.get("cache-control", "")))
 
 
-def _spiffe_context(peer: Peer) -> ssl.SSLContext:
+def _spiffe_context(peer: SpiffePeer) -> ssl.SSLContext:
     """Trust in one trust domain's authorities and no others; the name is checked afterwards."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from authz.adapters.keys.folder import KeyFolder
-from authz.adapters.keys.sources import FetchError, Origin, origin_of
+from authz.adapters.keys.sources import FetchError, KeyDocumentSource, key_document_source
 from authz.core.jose import Key, KeySet, KeySetError
 from authz.core.jose.settings import KeySettings
 
@@ -31,7 +31,7 @@ _log: Final = logging.getLogger("authz.keys")
 
 
 @dataclass(frozen=True, slots=True)
-class KeySource:
+class KeySourceConfig:
     """Where keys come from, and the algorithms that the issuer may use."""
 
     settings: KeySettings
@@ -50,7 +50,7 @@ class Fetcher:
     """
 
     issuer: str
-    source: KeySource
+    source: KeySourceConfig
     take: Callable[["Fetcher", KeySet], None]
     folder: KeyFolder | None = None
     successes: int = 0
@@ -72,7 +72,7 @@ class Fetcher:
 
     def __post_init__(self) -> None:
         """Find who gives the keys."""
-        self._origin: Origin = origin_of(self.source.settings, self.issuer)
+        self._origin: KeyDocumentSource = key_document_source(self.source.settings, self.issuer)
 
     def start(self) -> None:
         """Fetch now, then again and again. A second start does nothing."""

@@ -62,7 +62,7 @@ class _UnfitError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class KeptDocument:
     """A document as it was fetched, and when: Unix seconds."""
 
     document: bytes
@@ -76,7 +76,7 @@ class KeyFolder:
         """Take the settings; ``start`` makes the folder."""
         self._path = Path(settings.folder) if settings.folder is not None else None
         self._is_usable = False
-        self._written: dict[str, Kept] = {}
+        self._written: dict[str, KeptDocument] = {}
         self._waiting: dict[str, _Record] = {}  # by issuer: the last one counts
         self._condition = threading.Condition()
         self._is_stopping = False
@@ -103,7 +103,7 @@ class KeyFolder:
         if self._thread.is_alive():
             self._thread.join(CLOSE_SECONDS)
 
-    def load(self, issuer: str, settings: KeySettings) -> Kept | None:
+    def load(self, issuer: str, settings: KeySettings) -> KeptDocument | None:
         """What was kept of that issuer from that place; None if nothing can be used."""
         if self._path is None or not self._is_usable or settings.is_file:
             return None
@@ -124,12 +124,12 @@ class KeyFolder:
         if not self._is_usable or settings.is_file:
             return
         now = time.time()
-        before = self._written.get(issuer, Kept(b"", -inf))
+        before = self._written.get(issuer, KeptDocument(b"", -inf))
         is_fresh = 0 <= now - before.fetched_at < REWRITE_SECONDS
         if is_fresh and before.document == document:
             return
         record = _Record(_VERSION, issuer, settings.place_digest, now, document.decode())
-        self._written[issuer] = Kept(document, now)
+        self._written[issuer] = KeptDocument(document, now)
         with self._condition:
             self._waiting[issuer] = record
             self._condition.notify()
@@ -201,7 +201,7 @@ def _record(path: Path) -> _Record:
         raise _UnfitError(str(error)) from None
 
 
-def _checked(record: _Record, issuer: str, settings: KeySettings) -> Kept:
+def _checked(record: _Record, issuer: str, settings: KeySettings) -> KeptDocument:
     """The document, if it is of this issuer, of this place, and not too old. Raises _UnfitError."""
     if record.version != _VERSION:
         raise _UnfitError("it has another version")
@@ -214,4 +214,4 @@ def _checked(record: _Record, issuer: str, settings: KeySettings) -> Kept:
         raise _UnfitError("it was fetched in the future")
     if age_seconds >= settings.max_age:
         raise _UnfitError("it is older than max_age")
-    return Kept(record.document.encode(), record.fetched_at)
+    return KeptDocument(record.document.encode(), record.fetched_at)

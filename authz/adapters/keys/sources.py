@@ -7,23 +7,29 @@ from typing import Final, Protocol
 from urllib.parse import urlsplit, urlunsplit
 
 from authz.adapters.http_fetch import FetchError, StatusError
-from authz.adapters.keys.download import Fetched, get, read_file
-from authz.adapters.keys.spiffe_bundle import SpiffeBundle
+from authz.adapters.keys.download import FetchedDocument, get, read_file
+from authz.adapters.keys.spiffe_bundle import SpiffeBundleSource
 from authz.core import strict_json
 from authz.core.jose.jwk import Key, parse_key_set
 from authz.core.jose.settings import KeySettings
-from authz.core.urls import check_url, is_plain
+from authz.core.urls import check_url, is_plaintext
 
-__all__ = ["FetchError", "Fetched", "KeySettings", "Origin", "origin_of"]
+__all__ = [
+    "FetchError",
+    "FetchedDocument",
+    "KeyDocumentSource",
+    "KeySettings",
+    "key_document_source",
+]
 
 _OPENID: Final = "/.well-known/openid-configuration"
 _OAUTH: Final = "/.well-known/oauth-authorization-server"
 
 
-class Origin(Protocol):
+class KeyDocumentSource(Protocol):
     """Who gives a key document, and knows how to read it."""
 
-    def fetch(self) -> Fetched:
+    def fetch(self) -> FetchedDocument:
         """The document, not yet parsed; blocks for a bounded time. Raises FetchError."""
 
     def parse(
@@ -32,14 +38,14 @@ class Origin(Protocol):
         """The usable keys by kid, and (kid, why) of the others. Raises KeySetError."""
 
 
-def origin_of(settings: KeySettings, issuer: str) -> Origin:
+def key_document_source(settings: KeySettings, issuer: str) -> KeyDocumentSource:
     """Who gives that issuer's keys."""
     if settings.spiffe_bundle is not None:
-        return SpiffeBundle(settings, settings.spiffe_bundle)
-    return JwkSet(settings, issuer)
+        return SpiffeBundleSource(settings, settings.spiffe_bundle)
+    return JwkSetSource(settings, issuer)
 
 
-class JwkSet:
+class JwkSetSource:
     """A JWK Set: a file, a URL, or where the issuer's metadata says."""
 
     def __init__(self, settings: KeySettings, issuer: str) -> None:
@@ -47,14 +53,14 @@ class JwkSet:
         self._settings = settings
         self._issuer = issuer
 
-    def fetch(self) -> Fetched:
+    def fetch(self) -> FetchedDocument:
         """The document. Raises FetchError.
 
         Blocks for ``settings.timeout`` at most, discovery included, and for looking up names.
         """
         settings = self._settings
         if settings.file is not None:
-            return Fetched(read_file(Path(settings.file)))
+            return FetchedDocument(read_file(Path(settings.file)))
         deadline = time.monotonic() + settings.timeout
         url = settings.jwks_uri or _discovered(self._issuer, settings, deadline)
         return get(url, settings, deadline)
@@ -107,5 +113,5 @@ def _check(url: str, settings: KeySettings, name: str) -> None:
         check_url(url)
     except ValueError:
         raise FetchError(f"{name} is not an https:// URL") from None
-    if is_plain(url) and not settings.insecure:
+    if is_plaintext(url) and not settings.insecure:
         raise FetchError(f"{name} is a plain http URL")

@@ -18,9 +18,9 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from authz.adapters.http_fetch import FetchError
-from authz.adapters.keys.download import Fetched, Peer, get, read_file
+from authz.adapters.keys.download import FetchedDocument, SpiffePeer, get, read_file
 from authz.core import strict_json
-from authz.core.jose.jwk import Key, KeySetError, keys_of
+from authz.core.jose.jwk import Key, KeySetError, usable_keys
 from authz.core.jose.settings import KeySettings, SpiffeBundleSettings
 from authz.core.spiffe import SpiffeId
 
@@ -29,7 +29,7 @@ X509_USE: Final = "x509-svid"
 _EC_ALGORITHMS: Final = {256: "ES256", 384: "ES384", 521: "ES512"}
 
 
-class SpiffeBundle:
+class SpiffeBundleSource:
     """One trust domain's bundle: where it comes from, and what of it must not go back."""
 
     def __init__(self, settings: KeySettings, bundle: SpiffeBundleSettings) -> None:
@@ -39,24 +39,26 @@ class SpiffeBundle:
         self._sequence = -1
         self._authorities = ""  # PEM, of the last good bundle
 
-    def fetch(self) -> Fetched:
+    def fetch(self) -> FetchedDocument:
         """The bundle's document, and for how long it calls itself fresh.
 
         Blocks for ``settings.timeout`` at most. Raises FetchError, KeySetError.
         """
         bundle = self._bundle
         if bundle.file is not None:
-            return Fetched(read_file(Path(bundle.file)))
+            return FetchedDocument(read_file(Path(bundle.file)))
         if bundle.workload_api is not None:
             timeout = self._settings.timeout
-            return Fetched(_from_workload_api(bundle.workload_api, bundle.trust_domain, timeout))
+            return FetchedDocument(
+                _from_workload_api(bundle.workload_api, bundle.trust_domain, timeout)
+            )
         deadline = time.monotonic() + self._settings.timeout
         fetched = get(str(bundle.endpoint), self._settings, deadline, self._peer())
         hint = _members(fetched.body, bundle.trust_domain).get("spiffe_refresh_hint")
         seconds = float(hint) if isinstance(hint, int) and not isinstance(hint, bool) else None
-        return Fetched(fetched.body, seconds)
+        return FetchedDocument(fetched.body, seconds)
 
-    def _peer(self) -> Peer | None:
+    def _peer(self) -> SpiffePeer | None:
         """Whom the endpoint has to be; None for whoever the web's CAs say."""
         bundle = self._bundle
         if bundle.endpoint_spiffe_id is None or bundle.bootstrap is None:
@@ -67,7 +69,7 @@ class SpiffeBundle:
         if not authorities:
             document = _members(read_file(Path(bundle.bootstrap)), domain)
             authorities = _authorities(document)
-        return Peer(bundle.endpoint_spiffe_id, authorities)
+        return SpiffePeer(bundle.endpoint_spiffe_id, authorities)
 
     def parse(
         self, document: bytes, algorithms: frozenset[str]
@@ -80,7 +82,7 @@ class SpiffeBundle:
         if sequence < self._sequence:
             raise KeySetError("its spiffe_sequence went back: an older bundle")
         listed = [one for one in members["keys"] if _use(one) == JWT_USE]
-        keys, refused = keys_of(listed, algorithms, JWT_USE)
+        keys, refused = usable_keys(listed, algorithms, JWT_USE)
         if listed and not keys:
             raise KeySetError(f"none of its {len(listed)} JWT keys can be used: {refused[0][1]}")
         self._sequence, self._authorities = sequence, _authorities(members)

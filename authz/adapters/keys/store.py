@@ -13,11 +13,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
-from authz.adapters.keys.fetcher import Fetcher, KeySource
+from authz.adapters.keys.fetcher import Fetcher, KeySourceConfig
 from authz.adapters.keys.folder import KeyFolder
 from authz.core.jose import KeySet
 
-__all__ = ["KeySet", "KeySource", "KeyStore", "KeyStoreError", "SourceStatus"]
+__all__ = ["KeySet", "KeySourceConfig", "KeyStore", "KeyStoreError", "SourceStatus"]
 
 _log: Final = logging.getLogger("authz.keys")
 
@@ -61,7 +61,9 @@ class KeyStore:
         generation: grows with every change of any issuer's keys.
     """
 
-    def __init__(self, sources: Mapping[str, KeySource], folder: KeyFolder | None = None) -> None:
+    def __init__(
+        self, sources: Mapping[str, KeySourceConfig], folder: KeyFolder | None = None
+    ) -> None:
         """Take the sources, and where their keys are kept; ``start`` begins to fetch."""
         self.generation = 0
         self._folder = folder
@@ -110,7 +112,7 @@ class KeyStore:
         if self._folder is not None:
             self._folder.close()
 
-    def reconfigure(self, sources: Mapping[str, KeySource]) -> None:
+    def reconfigure(self, sources: Mapping[str, KeySourceConfig]) -> None:
         """Take other sources: all of them, or none. Raises KeyStoreError.
 
         Those that stay the same keep their keys and their thread; those with the same place but
@@ -131,7 +133,7 @@ class KeyStore:
                 before[issuer].stop()
                 self._carry_over(issuer, before[issuer].source, sources.get(issuer))
 
-    def _carry_over(self, issuer: str, old: KeySource, new: KeySource | None) -> None:
+    def _carry_over(self, issuer: str, old: KeySourceConfig, new: KeySourceConfig | None) -> None:
         before = self._sets.get(issuer)
         if before is None:
             return
@@ -190,7 +192,7 @@ def _start(fetchers: Iterable[Fetcher]) -> None:
         started.append(fetcher)
 
 
-def _still_good(known: KeySet, old: KeySource, new: KeySource | None) -> KeySet | None:
+def _still_good(known: KeySet, old: KeySourceConfig, new: KeySourceConfig | None) -> KeySet | None:
     """What the new source leaves of the old one's keys, until it has its own; None for nothing."""
     if new is None or new.settings.place != old.settings.place:
         return None

@@ -4,7 +4,7 @@
 ``client`` asks. The answer can only turn an allow into a deny, or shorten it.
 """
 
-from authz.adapters.pdp.client import AuthzenPoint, PdpError, PdpResult, PdpStatus
+from authz.adapters.pdp.client import AuthzenClient, PdpError, PdpResult, PdpStatus
 from authz.adapters.pdp.settings import BreakerSettings, PdpSettings
 
-__all__ = ["AuthzenPoint", "BreakerSettings", "PdpError", "PdpResult", "PdpSettings", "PdpStatus"]
+__all__ = ["AuthzenClient", "BreakerSettings", "PdpError", "PdpResult", "PdpSettings", "PdpStatus"]

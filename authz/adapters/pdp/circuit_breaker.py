@@ -7,11 +7,11 @@ end). The time is an argument; who uses it from several threads holds a lock.
 from math import inf
 
 
-class CutOffError(Exception):
+class CircuitOpenError(Exception):
     """It is not to be asked now."""
 
 
-class Breaker:
+class CircuitBreaker:
     """Opens after ``failures`` in a row, for ``pause_seconds``."""
 
     def __init__(self, failures: int, pause_seconds: float) -> None:
@@ -31,7 +31,7 @@ class Breaker:
         if self._probe_at is None:
             return
         if monotonic < self._probe_at:
-            raise CutOffError
+            raise CircuitOpenError
         self._probe_at = inf  # this call is the probe
 
     def answered(self) -> None:

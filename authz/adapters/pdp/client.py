@@ -17,12 +17,18 @@ from pathlib import Path
 from typing import Final
 
 from authz.adapters.files import read_at_rest
-from authz.adapters.http_fetch import Ask, FetchError, StatusError, exchange, tls_context
-from authz.adapters.pdp.circuit_breaker import Breaker, CutOffError
+from authz.adapters.http_fetch import (
+    DocumentRequest,
+    FetchError,
+    StatusError,
+    fetch_document,
+    tls_context,
+)
+from authz.adapters.pdp.circuit_breaker import CircuitBreaker, CircuitOpenError
 from authz.adapters.pdp.evaluation import (
     MAX_ANSWER_BYTES,
-    Yes,
-    evaluation_of,
+    PdpPermit,
+    build_evaluation,
     is_asked,
     read_answer,
 )
@@ -30,7 +36,7 @@ from authz.adapters.pdp.settings import PdpSettings
 from authz.core.decision import Allow
 from authz.core.reason import Denied, Reason
 from authz.core.request import Operation
-from authz.core.urls import is_plain
+from authz.core.urls import is_plaintext
 
 # Calls under way at once, and those about one agent: a thread or two each. Beyond that a decision
 # point is too slow for what is asked of it, and more questions would not make it faster.
@@ -65,29 +71,31 @@ class PdpError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class _Outcome:
+class _CallOutcome:
     """What came of a call; ``is_failure`` when it speaks against the decision point."""
 
-    verdict: Yes | Denied
+    verdict: PdpPermit | Denied
     is_failure: bool = False
 
     @property
     def result(self) -> PdpResult:
         """The metric's label."""
-        if isinstance(self.verdict, Yes):
+        if isinstance(self.verdict, PdpPermit):
             return PdpResult.ALLOW
         is_no = self.verdict.reason is Reason.POLICY_DENIED
         return PdpResult.DENY if is_no else PdpResult.FAILURE
 
 
 @dataclass(slots=True, eq=False)
-class _Call:
+class _PendingEvaluation:
     """A call under way: ``verdict`` is what came of it once ``done`` is set."""
 
     agent: str
     decision_id: str
     done: threading.Event = field(default_factory=threading.Event)
-    verdict: Yes | Denied = field(default_factory=lambda: _unavailable("the call never ended"))
+    verdict: PdpPermit | Denied = field(
+        default_factory=lambda: _unavailable("the call never ended")
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +111,7 @@ class PdpStatus:
     calls: int
 
 
-class AuthzenPoint:
+class AuthzenClient:
     """One decision point, by one version of the settings."""
 
     def __init__(
@@ -117,13 +125,13 @@ class AuthzenPoint:
         """
         self._settings = settings
         self._count = count
-        self._context = None if is_plain(settings.url) else _tls_context(settings.ca_file)
+        self._context = None if is_plaintext(settings.url) else _tls_context(settings.ca_file)
         self._headers = {"content-type": "application/json"}
         if settings.token_file is not None:
             self._headers["authorization"] = f"Bearer {_token(Path(settings.token_file))}"
         self._lock = threading.Lock()
-        self._breaker = Breaker(settings.breaker.failures, settings.breaker.pause)
-        self._calls: dict[bytes, _Call] = {}
+        self._breaker = CircuitBreaker(settings.breaker.failures, settings.breaker.pause)
+        self._calls: dict[bytes, _PendingEvaluation] = {}
 
     def status(self) -> PdpStatus:
         """Return how it is doing."""
@@ -143,15 +151,15 @@ class AuthzenPoint:
         seconds = min(seconds, self._settings.timeout)
         if seconds <= 0:
             raise _unavailable("no time was left to ask the decision point")
-        question = evaluation_of(allow, operation)
+        question = build_evaluation(allow, operation)
         call = self._call_for(question, allow.agent.spiffe_id.text, decision_id)
         if not call.done.wait(seconds):
             raise _unavailable("the decision point did not answer in time")
-        if not isinstance(call.verdict, Yes):  # made anew: other threads may raise it as well
+        if not isinstance(call.verdict, PdpPermit):  # made anew: other threads may raise it as well
             raise Denied(call.verdict.reason, call.verdict.detail)
         return allow.until(now + self._settings.ttl)
 
-    def _call_for(self, question: bytes, agent: str, decision_id: str) -> _Call:
+    def _call_for(self, question: bytes, agent: str, decision_id: str) -> _PendingEvaluation:
         """The call under way with this very question, or a new one. Raises Denied."""
         with self._lock:
             call = self._calls.get(question)
@@ -161,12 +169,12 @@ class AuthzenPoint:
             self._check_room(agent)
             try:
                 self._breaker.admit(time.monotonic())
-            except CutOffError:
+            except CircuitOpenError:
                 self._count(PdpResult.CUT_OFF, None)
                 raise _unavailable(
                     "the decision point failed too often and is not asked for now"
                 ) from None
-            call = self._calls[question] = _Call(agent, decision_id)
+            call = self._calls[question] = _PendingEvaluation(agent, decision_id)
         thread = threading.Thread(target=self._make, args=(question, call), name="pdp", daemon=True)
         try:
             thread.start()
@@ -174,7 +182,7 @@ class AuthzenPoint:
             self._end(
                 question,
                 call,
-                _Outcome(_unavailable("no thread could be started"), is_failure=True),
+                _CallOutcome(_unavailable("no thread could be started"), is_failure=True),
                 0.0,
             )
         return call
@@ -185,29 +193,33 @@ class AuthzenPoint:
             self._count(PdpResult.REFUSED, None)
             raise _unavailable("too many questions to the decision point at once")
 
-    def _make(self, question: bytes, call: _Call) -> None:
+    def _make(self, question: bytes, call: _PendingEvaluation) -> None:
         """One call, in its own thread."""
         begun = time.monotonic()
         outcome = self._outcome(question, call.decision_id, begun + self._settings.timeout)
         self._end(question, call, outcome, time.monotonic() - begun)
 
-    def _outcome(self, question: bytes, decision_id: str, deadline: float) -> _Outcome:
+    def _outcome(self, question: bytes, decision_id: str, deadline: float) -> _CallOutcome:
         headers = {**self._headers, "x-request-id": decision_id}
-        ask = Ask(self._settings.url, MAX_ANSWER_BYTES, headers, question, self._context)
+        ask = DocumentRequest(
+            self._settings.url, MAX_ANSWER_BYTES, headers, question, self._context
+        )
         try:
-            return _Outcome(read_answer(exchange(ask, deadline).body))
+            return _CallOutcome(read_answer(fetch_document(ask, deadline).body))
         except Denied as denied:
-            return _Outcome(denied, is_failure=denied.reason is not Reason.POLICY_DENIED)
+            return _CallOutcome(denied, is_failure=denied.reason is not Reason.POLICY_DENIED)
         except StatusError as error:
             is_failure = error.status not in _ABOUT_THE_QUESTION
-            return _Outcome(_unavailable(f"the decision point: {error}"), is_failure=is_failure)
+            return _CallOutcome(_unavailable(f"the decision point: {error}"), is_failure=is_failure)
         except FetchError as error:
-            return _Outcome(_unavailable(f"the decision point: {error}"), is_failure=True)
+            return _CallOutcome(_unavailable(f"the decision point: {error}"), is_failure=True)
         except Exception as error:  # noqa: BLE001 - who waits must be told, and the breaker
             _log.error("a call to the decision point failed: %s", type(error).__name__)
-            return _Outcome(_unavailable("the call failed: see the log"), is_failure=True)
+            return _CallOutcome(_unavailable("the call failed: see the log"), is_failure=True)
 
-    def _end(self, question: bytes, call: _Call, outcome: _Outcome, seconds: float) -> None:
+    def _end(
+        self, question: bytes, call: _PendingEvaluation, outcome: _CallOutcome, seconds: float
+    ) -> None:
         """Tell the breaker, the metrics, and who waits."""
         with self._lock:
             del self._calls[question]

@@ -26,11 +26,11 @@ _MEMBERSHIPS: Final = ("groups", "roles")  # claims that decision points decide 
 
 
 @dataclass(frozen=True, slots=True)
-class Yes:
+class PdpPermit:
     """A clear yes, made by ``read_answer`` only."""
 
 
-def evaluation_of(allow: Allow, operation: Operation) -> bytes:
+def build_evaluation(allow: Allow, operation: Operation) -> bytes:
     """The access evaluation request (section 6.1), the same bytes for the same question."""
     agent, delegation = allow.agent.spiffe_id.text, allow.delegation
     path, call = written_path(operation.path), operation.call
@@ -55,8 +55,8 @@ def evaluation_of(allow: Allow, operation: Operation) -> bytes:
                 "mode": delegation.mode,
                 "chain": [{"iss": one.issuer, "sub": one.subject} for one in delegation.actors],
                 "rules": {
-                    "agent": allow.grant.agent_rule,
-                    "principal": allow.grant.principal_rule,
+                    "agent": allow.permit.agent_rule,
+                    "principal": allow.permit.principal_rule,
                 },
             },
         }
@@ -88,7 +88,7 @@ def _memberships(claims: Mapping[str, object]) -> dict[str, list[str]]:
     }
 
 
-def read_answer(body: bytes) -> Yes:
+def read_answer(body: bytes) -> PdpPermit:
     """The yes of an access evaluation response (section 6.2).
 
     Raises Denied(POLICY_DENIED) for a no, and for a yes with obligations: we know none, and an
@@ -116,7 +116,7 @@ def read_answer(body: bytes) -> Yes:
             Reason.POLICY_DENIED,
             "the decision point allowed with obligations, and none is supported",
         )
-    return Yes()
+    return PdpPermit()
 
 
 def _reason(context: object) -> str:

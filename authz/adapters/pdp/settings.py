@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, model_validator
 
 from authz.core.settings import Duration, FileText, MisfitError, Settings
-from authz.core.urls import check_url, is_plain
+from authz.core.urls import check_url, is_plaintext
 
 
 def _endpoint(text: str) -> str:
@@ -52,7 +52,7 @@ class PdpSettings(Settings):
 
     @model_validator(mode="after")
     def _nobody_on_the_way(self) -> Self:
-        if is_plain(self.url) and not self.insecure:
+        if is_plaintext(self.url) and not self.insecure:
             raise MisfitError(
                 "over plain http anyone on the network path can allow: use https, "
                 "or set insecure: true",

@@ -1,10 +1,10 @@
 """The file of what was revoked: watched, and written to by ``authz revoke``."""
 
 from authz.adapters.revocation_file.watched import (
-    RevocationList,
+    RevocationFile,
     RevocationSettings,
     RevocationStatus,
 )
 from authz.adapters.revocation_file.writing import append
 
-__all__ = ["RevocationList", "RevocationSettings", "RevocationStatus", "append"]
+__all__ = ["RevocationFile", "RevocationSettings", "RevocationStatus", "append"]

@@ -11,7 +11,14 @@ from math import inf
 from pathlib import Path
 from typing import Final
 
-from authz.adapters.files import ATTEMPTS, LOOK_SECONDS, WAIT_SECONDS, Look, Rest, look
+from authz.adapters.files import (
+    ATTEMPTS,
+    LOOK_SECONDS,
+    WAIT_SECONDS,
+    FileView,
+    StabilityTimer,
+    look,
+)
 from authz.core.decision import Agent, Delegation
 from authz.core.revocations import MAX_BYTES, RevocationError, Revocations, parse
 from authz.core.settings import FileText, Settings
@@ -45,7 +52,7 @@ class RevocationStatus:
     looked_at: float
 
 
-class RevocationList:
+class RevocationFile:
     """The file, watched.
 
     One thread refreshes; any may check.
@@ -62,8 +69,8 @@ class RevocationList:
         self._taken = 0
         self._refused = 0
         self.current = Revocations()
-        self._rest = Rest()
-        self._look: Look | None = None
+        self._rest = StabilityTimer()
+        self._look: FileView | None = None
         self._found: Revocations | RevocationError = self.current  # in the file, by its last look
         self._doubted_since: float | None = None  # monotonic seconds
         self._is_believed = True  # whether what was found is all that counts, or was refused
@@ -155,7 +162,7 @@ class RevocationList:
         self.current.check(agent, delegation)
 
 
-def _parsed(path: Path, found: Look, data: bytes | None) -> Revocations | RevocationError:
+def _parsed(path: Path, found: FileView, data: bytes | None) -> Revocations | RevocationError:
     if data is None:
         return RevocationError(f"{path} can't be read: {found.error}")
     try:

@@ -18,13 +18,13 @@ from authz.core.conditions.cel import (
     ConditionError,
     ConditionFailedError,
     Program,
-    compiled,
+    compile_program,
     truth,
 )
 from authz.core.conditions.compared_types import Compared, compared_in
 from authz.core.conditions.cost import check_cost
 from authz.core.conditions.facts import ConditionHeader, Facts
-from authz.core.conditions.syntax_tree import members_in, names_in, tree_of
+from authz.core.conditions.syntax_tree import members_in, names_in, parse_tree
 from authz.core.conditions.variables import ARGUMENTS, CLAIMS, HEADERS, VARIABLES
 
 __all__ = [
@@ -69,8 +69,8 @@ class Condition:
             raise ConditionError("the condition is not Unicode text") from None
         if size_bytes > MAX_TEXT_BYTES:
             raise ConditionError(f"the condition is longer than {MAX_TEXT_BYTES} bytes")
-        program = compiled(text)
-        checked = tree_of(program.serialize())
+        program = compile_program(text)
+        checked = parse_tree(program.serialize())
         tree = checked.expr
         check_cost(tree)
         names, members = list(names_in(tree)), tuple(members_in(tree))

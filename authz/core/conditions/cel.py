@@ -113,7 +113,7 @@ def _environment() -> _Environment:
     return environment
 
 
-def compiled(text: str) -> Program:
+def compile_program(text: str) -> Program:
     """Compile to the library's program, whose result is a bool. Raises ConditionError."""
     environment = _environment()
     try:

@@ -12,7 +12,7 @@ from enum import Enum
 from typing import Final
 
 from authz._pb.cel_ast_pb2 import CheckedExpr, Expr, Type
-from authz.core.conditions.syntax_tree import children
+from authz.core.conditions.syntax_tree import child_nodes
 from authz.core.conditions.variables import ARGUMENTS, CLAIMS
 
 
@@ -103,10 +103,10 @@ def compared_in(tree: CheckedExpr) -> tuple[Compared, ...]:
 
     A value whose ``type`` it looks at itself is left to it; one that it compares with null may be.
     """
-    return _Reader(tree).compared()
+    return _ComparisonFinder(tree).compared()
 
 
-class _Reader:
+class _ComparisonFinder:
     """Walks a condition once."""
 
     def __init__(self, tree: CheckedExpr) -> None:
@@ -134,7 +134,7 @@ class _Reader:
             self._within(call.args[0], call.args[1], scope)
         elif call.function == "type":
             self._left.update(self._paths(call.args[0], scope))
-        for child in children(node):
+        for child in child_nodes(node):
             self._walk(child, scope)
         if loop.iter_var:
             self._walk(loop.iter_range, scope)

@@ -14,7 +14,7 @@ from typing import Final
 
 from authz._pb.cel_ast_pb2 import Expr
 from authz.core.conditions.cel import RESERVED, ConditionError, is_pattern
-from authz.core.conditions.syntax_tree import children, names_in
+from authz.core.conditions.syntax_tree import child_nodes, names_in
 from authz.core.conditions.variables import LONG
 
 MAX_NESTED_LOOPS: Final = 2  # authorization_details.exists(d, d.actions.exists(...)) needs two
@@ -40,7 +40,7 @@ def check_cost(tree: Expr) -> None:
 def _loop_parts(node: Expr, *, is_inside: bool) -> int:
     """Count the nodes that are done again with each step of a loop."""
     loop = node.comprehension_expr
-    parts = int(is_inside) + sum(_loop_parts(one, is_inside=is_inside) for one in children(node))
+    parts = int(is_inside) + sum(_loop_parts(one, is_inside=is_inside) for one in child_nodes(node))
     if not loop.iter_var:
         return parts
     again = sum(_loop_parts(one, is_inside=True) for one in (loop.loop_condition, loop.loop_step))
@@ -71,7 +71,7 @@ def _patterns(node: Expr, loops: tuple[str, ...]) -> Iterator[tuple[str, bool]]:
         )
     if kind == "call_expr":
         yield from _call(node.call_expr, loops)
-    for child in children(node):
+    for child in child_nodes(node):
         yield from _patterns(child, loops)
 
 
@@ -95,7 +95,7 @@ def _loop(loop: Expr.Comprehension, loops: tuple[str, ...]) -> Iterator[tuple[st
 def _makes_lists(node: Expr) -> bool:
     """Whether a list is put together, in which a long one may stand often."""
     is_list = node.WhichOneof("expr_kind") in {"list_expr", "struct_expr"}
-    return is_list or node.call_expr.function == _PLUS or any(map(_makes_lists, children(node)))
+    return is_list or node.call_expr.function == _PLUS or any(map(_makes_lists, child_nodes(node)))
 
 
 def _call(call: Expr.Call, loops: tuple[str, ...]) -> Iterator[tuple[str, bool]]:

@@ -16,16 +16,16 @@ from authz.core.conditions.compared_types import Compared, Step
 from authz.core.conditions.variables import ARGUMENTS, NAME
 from authz.core.decision import Agent, Delegation
 from authz.core.delegation import TokenSettings, token_reads
-from authz.core.distributed_claims import EVERY, Names, is_elsewhere, names_elsewhere
+from authz.core.distributed_claims import EVERY, ClaimNames, external_claims, is_external
 from authz.core.identity import IDENTITY_HEADERS
 from authz.core.paths import written_path
 from authz.core.request import Call, Operation, Request
 from authz.core.strict_json import (
     MAX_DEPTH,
     StrictJsonError,
-    children,
     has_children,
     loads,
+    nested_values,
     of_type,
 )
 
@@ -104,7 +104,7 @@ class Facts:
         )
         self._activation: object = None
         self._values: Mapping[str, object] = {}
-        self._elsewhere: Names | None = None
+        self._elsewhere: ClaimNames | None = None
 
     def check_here(self, names: Collection[str] | None) -> None:
         """Check that claims are in the token; None is all that may be read.
@@ -112,11 +112,11 @@ class Facts:
         Raises ConditionFailedError where it says that one is elsewhere.
         """
         if self._elsewhere is None:
-            self._elsewhere = names_elsewhere(self._delegation.claims)
+            self._elsewhere = external_claims(self._delegation.claims)
         if not self._elsewhere:
             return
         for name in self._listed if names is None else names:
-            if is_elsewhere(name, self._elsewhere):
+            if is_external(name, self._elsewhere):
                 raise ConditionFailedError(f"the token says that the claim {name} is elsewhere")
 
     def check_kinds(self, compared: Compared) -> None:
@@ -126,7 +126,7 @@ class Facts:
         """
         variable, *steps = compared.path
         if not compared.fits(self._values.get(str(variable))):
-            name = ".".join([str(variable), *(_told(step) for step in steps)])
+            name = ".".join([str(variable), *(_step_text(step) for step in steps)])
             raise ConditionFailedError(
                 f"{name} has another type than the value it is compared with"
             )
@@ -173,7 +173,7 @@ class Facts:
         }
 
 
-def _told(step: str | Step) -> str:
+def _step_text(step: str | Step) -> str:
     return step.value if isinstance(step, Step) else step
 
 
@@ -212,7 +212,7 @@ def _check(values: Iterable[object]) -> None:
         _check_text("".join(names))
         if not left and has_children(level):
             raise ConditionFailedError("the request's facts are nested too deeply")
-        level = children(level)
+        level = nested_values(level)
 
 
 def _check_text(text: str) -> None:

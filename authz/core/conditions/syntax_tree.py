@@ -9,7 +9,7 @@ from authz._pb.cel_ast_pb2 import CheckedExpr, Expr
 from authz.core.conditions.cel import ConditionError
 
 
-def tree_of(serialized: bytes) -> CheckedExpr:
+def parse_tree(serialized: bytes) -> CheckedExpr:
     """Return the tree, and the types of what is in it. Raises ConditionError."""
     envelope = Any()
     try:
@@ -23,7 +23,7 @@ def names_in(node: Expr) -> Iterator[str]:
     """Yield the variables that it reads, by full name; also those of its own loops."""
     if node.WhichOneof("expr_kind") == "ident_expr":
         yield node.ident_expr.name
-    for child in (*children(node), *_parts(node.comprehension_expr)):
+    for child in (*child_nodes(node), *_parts(node.comprehension_expr)):
         yield from names_in(child)
 
 
@@ -41,11 +41,11 @@ def members_in(node: Expr) -> Iterator[tuple[str, str]]:
         of, name = node, ""
     if name and of.WhichOneof("expr_kind") == "ident_expr":
         yield of.ident_expr.name, name
-    for child in (*children(node), *_parts(node.comprehension_expr)):
+    for child in (*child_nodes(node), *_parts(node.comprehension_expr)):
         yield from members_in(child)
 
 
-def children(node: Expr) -> Iterator[Expr]:
+def child_nodes(node: Expr) -> Iterator[Expr]:
     """Return what a node is made of; of a loop nothing, whose parts differ."""
     kind = node.WhichOneof("expr_kind")
     if kind == "select_expr":

@@ -10,12 +10,12 @@ from math import inf
 from typing import Protocol
 
 from authz.core.decision import Agent, Delegation, Mode
-from authz.core.delegation.actor import actors_of
+from authz.core.delegation.actor import resolve_actors
 from authz.core.delegation.authentication import check_authentication
 from authz.core.delegation.claims import check_claims
 from authz.core.delegation.confirmation import check_confirmation
-from authz.core.delegation.credential import credential_of, has_credential, token_reads
-from authz.core.delegation.dpop import DpopProofs
+from authz.core.delegation.credential import find_credential, has_credential, token_reads
+from authz.core.delegation.dpop import DpopVerifier
 from authz.core.delegation.header import check_header, check_kind
 from authz.core.delegation.settings import (
     ActorSettings,
@@ -23,7 +23,7 @@ from authz.core.delegation.settings import (
     IssuerSettings,
     TokenSettings,
 )
-from authz.core.delegation.token_cache import DelegationStep, RememberedDelegations
+from authz.core.delegation.token_cache import DelegationCache, DelegationStep
 from authz.core.jose import Key, KeySet, KeyVerifyError
 from authz.core.jose.jws import Jws, parse_compact
 from authz.core.needs import KeyNeeded
@@ -33,34 +33,34 @@ from authz.core.routes import Route
 
 __all__ = [
     "ActorSettings",
+    "DelegationCache",
     "DelegationStep",
-    "Delegations",
-    "DpopProofs",
+    "DelegationVerifier",
     "DpopSettings",
+    "DpopVerifier",
     "IssuerSettings",
-    "KeySource",
-    "RememberedDelegations",
+    "KeyLookup",
     "TokenSettings",
     "token_reads",
 ]
 
 
-class KeySource(Protocol):
+class KeyLookup(Protocol):
     """Where verified keys come from: a look-up that never waits."""
 
     def get(self, issuer: str) -> KeySet | None:
         """The issuer's last good key set, None when there never was one."""
 
 
-class Delegations:
+class DelegationVerifier:
     """Verifies delegation tokens of the configured issuers."""
 
     def __init__(
         self,
         token: TokenSettings,
         issuers: Iterable[IssuerSettings],
-        keys: KeySource,
-        proofs: DpopProofs,
+        keys: KeyLookup,
+        proofs: DpopVerifier,
     ) -> None:
         """Take the settings, a source of keys, and who checks DPoP proofs."""
         self._token = token
@@ -75,7 +75,7 @@ class Delegations:
         """
         if route.bootstrap_calls(request) and not has_credential(request, self._token):
             return _NOBODYS  # for no principal yet: policy says what that is good for
-        credential = credential_of(request, self._token)  # 1. exactly one credential
+        credential = find_credential(request, self._token)  # 1. exactly one credential
         jws = parse_compact(credential.token, self._token.max_bytes)  # 2. a JWS, read one way only
         check_kind(jws)  # 3. no other kind of token
         issuer = self._issuer(jws)  # 4. an issuer that we know, by exact name
@@ -83,8 +83,8 @@ class Delegations:
         key, usable_until = self._key(issuer, jws, now)  # 6. a key of that issuer
         _check_signature(key, jws)  # 7. from here on the claims are the issuer's word
         claims = check_claims(jws, issuer, route, now)  # 8. for us, now
-        mode, actors = actors_of(claims, issuer, agent, route)  # 9. the caller acts, for whom
-        once = check_confirmation(  # 10. and holds the key that the token is bound to
+        mode, actors = resolve_actors(claims, issuer, agent, route)  # 9. the caller acts, for whom
+        single_use = check_confirmation(  # 10. and holds the key that the token is bound to
             claims,
             credential,
             request,
@@ -105,7 +105,7 @@ class Delegations:
             token_id=claims.token_id,
             mode=mode,
             claims=claims.members,
-            once=once,
+            single_use=single_use,
         )
 
     def _issuer(self, jws: Jws) -> IssuerSettings:

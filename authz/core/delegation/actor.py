@@ -20,7 +20,7 @@ from authz.core.routes import Route, RouteMode
 from authz.core.spiffe import SCHEME
 
 
-def actors_of(
+def resolve_actors(
     claims: Claims, issuer: IssuerSettings, agent: Agent, route: Route
 ) -> tuple[Mode, tuple[Actor, ...]]:
     """The mode of the delegation, and the actors, current one first, who is the caller.
@@ -36,7 +36,7 @@ def actors_of(
     elif ACT not in claims.members and claims.subject == agent.spiffe_id.text:
         actors = (Actor(issuer.issuer, agent.spiffe_id.text),)
     else:
-        actors = _chain_of(claims, issuer, route)
+        actors = _read_chain(claims, issuer, route)
     _bind(actors[0], issuer, agent)
     if not _is_own(claims, issuer, agent):
         return _delegated(claims, issuer, route), actors
@@ -69,7 +69,7 @@ def _delegated(claims: Claims, issuer: IssuerSettings, route: Route) -> Mode:
     return Mode.MAPPED
 
 
-def _chain_of(claims: Claims, issuer: IssuerSettings, route: Route) -> tuple[Actor, ...]:
+def _read_chain(claims: Claims, issuer: IssuerSettings, route: Route) -> tuple[Actor, ...]:
     if ACT not in claims.members:
         if RouteMode.AUTONOMOUS in route.modes and claims.subject.startswith(SCHEME):
             raise Denied(Reason.ACTOR_MISMATCH, "the token is another agent's own")
@@ -100,7 +100,7 @@ def _mapped_actors(claims: Claims, issuer: IssuerSettings, route: Route) -> tupl
     mapped = Actor(issuer.issuer, issuer.actor.map[name])
     if ACT not in claims.members:
         return (mapped,)
-    current, *earlier = _chain_of(claims, issuer, route)
+    current, *earlier = _read_chain(claims, issuer, route)
     if current == Actor(issuer.issuer, name):  # the issuer's name for it, as in the claim
         current = mapped
     if current.subject != mapped.subject:

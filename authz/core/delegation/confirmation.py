@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from authz.core.choice import Need
-from authz.core.decision import Agent, OneTime
+from authz.core.decision import Agent, SingleUseProof
 from authz.core.delegation.claims import Claims
 from authz.core.delegation.credential import Credential
-from authz.core.delegation.dpop import DpopProofs
+from authz.core.delegation.dpop import DpopVerifier
 from authz.core.delegation.settings import IssuerSettings
 from authz.core.reason import DPOP_SCHEME, Denied, Reason
 from authz.core.request import Request
@@ -30,9 +30,9 @@ def check_confirmation(
     *,
     issuer: IssuerSettings,
     route: Route,
-    proofs: DpopProofs,
+    proofs: DpopVerifier,
     now: float,
-) -> OneTime | None:
+) -> SingleUseProof | None:
     """Check the token's binding, if it has one; the DPoP proof that must not come again.
 
     Raises Denied(CNF_UNSUPPORTED | POP_MISSING | CNF_MISMATCH | DPOP_PROOF | DPOP_NONCE).
@@ -40,15 +40,15 @@ def check_confirmation(
     bindings = _bindings(claims, issuer)
     if not bindings and (route.needs_proof or issuer.proof is Need.REQUIRED):
         raise Denied(Reason.POP_MISSING, "the token must be bound to a key, and is not")
-    once: OneTime | None = None
+    single_use: SingleUseProof | None = None
     if _PROOF_KEY in bindings:
-        once = proofs.check(credential, bindings[_PROOF_KEY], request, route, now)
+        single_use = proofs.check(credential, bindings[_PROOF_KEY], request, route, now)
     elif credential.is_dpop:
         detail = "the DPoP scheme was used with a token that is not bound to a DPoP key"
         raise Denied(Reason.CNF_MISMATCH, detail, scheme=DPOP_SCHEME)
     if _THUMBPRINT in bindings:
         _check_certificate(bindings[_THUMBPRINT], agent)
-    return once
+    return single_use
 
 
 def _bindings(claims: Claims, issuer: IssuerSettings) -> Mapping[str, Any]:

@@ -44,7 +44,7 @@ def has_credential(request: Request, settings: TokenSettings) -> bool:
     return bool(request.header(settings.header) or request.elsewhere or request.header(DPOP))
 
 
-def credential_of(request: Request, settings: TokenSettings) -> Credential:
+def find_credential(request: Request, settings: TokenSettings) -> Credential:
     """The credential. Raises Denied(TOKEN_MISSING | AUTH_AMBIGUOUS)."""
     value = request.header(settings.header) or ""
     sent = _count(value, settings) + len(request.elsewhere)

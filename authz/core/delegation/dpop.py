@@ -2,7 +2,7 @@
 
 Where the request was meant to go is compared with the configured origin of the route's resource,
 never with a Host header; how is compared with what the proxy saw. That a proof does not come twice
-is for the edge to see to, which can remember: here it only gets a name (``OneTime``).
+is for the edge to see to, which can remember: here it only gets a name (``SingleUseProof``).
 """
 
 import hmac
@@ -12,7 +12,7 @@ from hashlib import sha256
 from typing import Any, Final
 
 from authz.core.base64url import base64url
-from authz.core.decision import OneTime
+from authz.core.decision import SingleUseProof
 from authz.core.delegation.credential import Credential
 from authz.core.delegation.settings import DpopSettings, NonceNeed, media_type
 from authz.core.jose import Key, KeySetError, KeyVerifyError, proof_key
@@ -20,7 +20,7 @@ from authz.core.jose.jws import Jws, parse_compact
 from authz.core.paths import canonical_path
 from authz.core.reason import DPOP_SCHEME, Denied, Reason
 from authz.core.request import Request
-from authz.core.routes import Route, origin_of
+from authz.core.routes import Route, url_origin
 
 MAX_PROOF_BYTES: Final = 4096  # an ES256 proof is 600 bytes, one of RSA-4096 2 KiB
 MAX_ID_CHARS: Final = 256
@@ -30,7 +30,7 @@ _URI: Final = re.compile(r"(?P<origin>[A-Za-z]+://[^/?#\\]+)(?P<path>/[^?#]*)?(?
 _NONCE_BYTES: Final = 18
 
 
-class DpopProofs:
+class DpopVerifier:
     """Checks proofs, and makes the nonces that they may have to hold."""
 
     def __init__(self, settings: DpopSettings, nonce_secret: bytes) -> None:
@@ -47,7 +47,7 @@ class DpopProofs:
         request: Request,
         route: Route,
         now: float,
-    ) -> OneTime:
+    ) -> SingleUseProof:
         """Check the request's proof for a token that is bound to a key: the steps of section 4.3.
 
         Raises Denied(POP_MISSING | CNF_MISMATCH | DPOP_PROOF | DPOP_NONCE).
@@ -57,12 +57,12 @@ class DpopProofs:
         key = self._key(jws)  # 4. typ, 5. alg, 7. a public key
         _verify(key, jws)  # 6. the signature
         claims = jws.payload
-        proof_id = _text(claims, "jti")  # 3. the required claims, here and below
-        if _text(claims, "htm") != request.method:  # 8.
+        proof_id = _string_claim(claims, "jti")  # 3. the required claims, here and below
+        if _string_claim(claims, "htm") != request.method:  # 8.
             raise _bad("its htm is not the request's method")
-        _check_target(_text(claims, "htu"), request, route)  # 9.
+        _check_target(_string_claim(claims, "htu"), request, route)  # 9.
         issued_at = self._check_time(claims, now)  # 11.
-        if _text(claims, "ath") != _digest(credential.token.encode()):  # 12. for this token
+        if _string_claim(claims, "ath") != _digest(credential.token.encode()):  # 12. for this token
             raise _bad("its ath is not the token's hash")
         if key.thumbprint != key_thumbprint:  # 12. and by the key that the token is bound to
             raise Denied(
@@ -70,7 +70,7 @@ class DpopProofs:
             )
         self._check_nonce(claims, now)  # 10. last: a nonce is for those who hold the key
         mark = sha256(f"{key.thumbprint} {proof_id}".encode()).digest()
-        return OneTime(mark, issued_at + self._settings.max_age)
+        return SingleUseProof(mark, issued_at + self._settings.max_age)
 
     def _sent(self, credential: Credential, route: Route) -> str:
         if not credential.is_dpop:  # section 7.2: never to be taken as a bearer token
@@ -146,7 +146,7 @@ def _verify(key: Key, jws: Jws) -> None:
         raise _bad("its signature does not verify") from None
 
 
-def _text(claims: Mapping[str, Any], name: str) -> str:
+def _string_claim(claims: Mapping[str, Any], name: str) -> str:
     value = claims.get(name)
     limit = MAX_PROOF_BYTES if name == "htu" else MAX_ID_CHARS
     if not isinstance(value, str) or not 0 < len(value) <= limit:
@@ -159,7 +159,7 @@ def _check_target(uri: str, request: Request, route: Route) -> None:
     match = _URI.fullmatch(uri)
     try:
         is_same = match is not None and (
-            origin_of(match["origin"]) == route.origin
+            url_origin(match["origin"]) == route.origin
             and canonical_path(match["path"] or "/") == canonical_path(request.path)
         )
     except (ValueError, Denied):

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from authz.core.delegation.settings import IssuerSettings
-from authz.core.strict_json import children, of_type
+from authz.core.strict_json import nested_values, of_type
 
 # Claims that name the client: RFC 8693 section 4.3, OIDC Core 2, Okta, Entra ID v1, Keycloak. Some
 # issuers have it in aud alone (ServiceNow, Laravel Passport).
@@ -68,11 +68,11 @@ def has_client_grant(values: Iterable[object]) -> bool:
         is_near = _CREDENTIALS in "\n".join(texts).lower()
         if is_near and any(map(_CLIENT_GRANT.fullmatch, _words(texts))):
             return True
-        level = children(level)
+        level = nested_values(level)
     return False
 
 
-def mark_of(members: Mapping[str, Any], issuer: IssuerSettings) -> str:
+def find_machine_mark(members: Mapping[str, Any], issuer: IssuerSettings) -> str:
     """The claim that is one of a machine, or ""."""
     for name, kind in KINDS:
         if name in members and members[name] != kind:
@@ -114,7 +114,7 @@ def is_machine_word(word: str, known: Collection[str]) -> bool:
     )
 
 
-def words_of(texts: Collection[str]) -> frozenset[str]:
+def split_words(texts: Collection[str]) -> frozenset[str]:
     """The words in texts of lower case."""
     return frozenset(_WORD.findall(" ".join(texts)))
 
@@ -143,10 +143,10 @@ def _facets(value: object) -> set[str]:
 
 
 def _lower(value: object) -> Sequence[str]:
-    return [text.lower() for text in texts_of(value)]
+    return [text.lower() for text in claim_texts(value)]
 
 
-def texts_of(value: object) -> Sequence[str]:
+def claim_texts(value: object) -> Sequence[str]:
     """A claim's text, or those in its list."""
     if isinstance(value, str):
         return (value,)

@@ -17,13 +17,13 @@ from typing import Any, Final
 from authz.core.delegation.claims import Claims
 from authz.core.delegation.machine_marks import (
     KINDS,
+    claim_texts,
     client_names,
+    find_machine_mark,
     has_client_grant,
     is_machine_word,
-    mark_of,
     names_client,
-    texts_of,
-    words_of,
+    split_words,
 )
 from authz.core.delegation.settings import ACT, IssuerSettings
 from authz.core.patterns import ANY
@@ -71,7 +71,7 @@ def is_clients_own(claims: Claims, issuer: IssuerSettings) -> bool:
 def why_no_person(claims: Claims, issuer: IssuerSettings) -> str:
     """What is missing for a token to show that a person is behind it; "" when it does."""
     members = claims.members
-    machine = mark_of(members, issuer)
+    machine = find_machine_mark(members, issuer)
     if machine:
         return f"its {machine} is a machine's"
     if issuer.person_shown_by is not None:
@@ -89,7 +89,7 @@ def _shows_person(members: Mapping[str, Any], issuer: IssuerSettings) -> bool:
         any(members.get(name) == kind for name, kind in KINDS)
         or _is_authenticated(members)
         or any(all(members.get(name) for name in row) for row in _SHOWING)
-        or any(not _USER_GRANTS.isdisjoint(texts_of(members.get(one))) for one in _GRANT_CLAIMS)
+        or any(not _USER_GRANTS.isdisjoint(claim_texts(members.get(one))) for one in _GRANT_CLAIMS)
         or _USER_SUBJECT.fullmatch(members["sub"]) is not None
         or _is_persons_name(members, issuer)
     )
@@ -116,11 +116,11 @@ def _is_persons_name(members: Mapping[str, Any], issuer: IssuerSettings) -> bool
         words = connection[1].lower().split("-")
     else:
         return False
-    taken = (words_of(client_names(members, issuer)), issuer.actor.words)
+    taken = (split_words(client_names(members, issuer)), issuer.actor.words)
     return not any(is_machine_word(word, known) for word in words for known in taken)
 
 
 def _has(members: Mapping[str, Any], name: str, words: tuple[str, ...]) -> bool:
     """Whether a claim is, or holds, one of the words; for "*" whether it says anything at all."""
     value = members.get(name)
-    return (ANY in words and bool(value)) or not set(words).isdisjoint(texts_of(value))
+    return (ANY in words and bool(value)) or not set(words).isdisjoint(claim_texts(value))

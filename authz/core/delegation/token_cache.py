@@ -37,7 +37,7 @@ class _Verified(msgspec.Struct, frozen=True, gc=False):
 _Key = tuple[tuple[tuple[str, str], ...], tuple[str, ...], tuple[Call, ...], str, str, str]
 
 
-class RememberedDelegations:
+class DelegationCache:
     """Step 2, with a memory. Refusals are not remembered here."""
 
     def __init__(
@@ -46,7 +46,7 @@ class RememberedDelegations:
         """Take who verifies, the key sets, and how much to remember."""
         self._step = step
         self._keys = keys
-        self._known: BoundedMap[_Key, _Verified] = BoundedMap(entries, max_bytes, _bytes_of)
+        self._known: BoundedMap[_Key, _Verified] = BoundedMap(entries, max_bytes, _entry_bytes)
 
     def verify(self, request: Request, agent: Agent, route: Route, now: float) -> Delegation:
         """The verified delegation, now or before. Raises Denied."""
@@ -74,7 +74,7 @@ class RememberedDelegations:
         return len(self._known)
 
 
-def _bytes_of(key: _Key, _: _Verified) -> int:
+def _entry_bytes(key: _Key, _: _Verified) -> int:
     texts = sum(getsizeof(value) for _, value in key[0])
     texts += sum(getsizeof(call.method) for call in key[2])
     return ENTRY_BYTES + (1 + CLAIMS_FACTOR) * texts

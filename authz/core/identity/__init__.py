@@ -26,12 +26,12 @@ from authz.core.routes import PROFILE
 from authz.core.spiffe import SpiffeId, SpiffeIdError, SpiffePattern
 from authz.core.spiffe.svid import checked_svid
 
-__all__ = ["DEFAULT", "IDENTITY_HEADERS", "Identity", "ProfileSettings"]
+__all__ = ["DEFAULT", "IDENTITY_HEADERS", "AgentAuthenticator", "ProfileSettings"]
 DEFAULT: Final = "default"
 _NAMES: Final = 4096  # agents in use; one is some 4 KiB at most
 
 
-class Identity:
+class AgentAuthenticator:
     """Establishes agents.
 
     Attributes:

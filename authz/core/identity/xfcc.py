@@ -27,7 +27,7 @@ class XfccError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Element:
+class XfccElement:
     """What one proxy wrote of the client certificate that it saw.
 
     Attributes:
@@ -43,11 +43,11 @@ class Element:
     uris: tuple[str, ...]
 
 
-def parse(text: str) -> tuple[Element, ...]:
+def parse(text: str) -> tuple[XfccElement, ...]:
     """Return the elements, farthest proxy's first. Raises XfccError."""
     if len(text) > MAX_CHARS:
         raise XfccError(f"longer than {MAX_CHARS} characters")
-    elements: list[Element] = []
+    elements: list[XfccElement] = []
     pairs: list[tuple[str, str]] = []
     at = 0
     for _ in range(MAX_PAIRS):
@@ -78,7 +78,7 @@ def _unescaped(quoted: str) -> str:
     return quoted.replace("\\\\", "\0").replace("\\", "").replace("\0", "\\")
 
 
-def _element(pairs: list[tuple[str, str]]) -> Element:
+def _element(pairs: list[tuple[str, str]]) -> XfccElement:
     values: dict[str, list[str]] = {}
     for key, value in pairs:
         values.setdefault(key, []).append(value)
@@ -88,7 +88,7 @@ def _element(pairs: list[tuple[str, str]]) -> Element:
     if digest and not _HASH.fullmatch(digest):
         raise XfccError("its Hash is not 64 hex digits")
     (certificate,) = values.get("Cert", [""])
-    return Element(
+    return XfccElement(
         by=tuple(values.get("By", ())),
         hash=digest,
         certificate=certificate,

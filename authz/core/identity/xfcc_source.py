@@ -40,7 +40,7 @@ class XfccSource(IdentitySource):
             base64url(bytes.fromhex(of_agent.hash)),
         )
 
-    def _elements(self, request: Request) -> tuple[xfcc.Element, ...]:
+    def _elements(self, request: Request) -> tuple[xfcc.XfccElement, ...]:
         """Return one element of each proxy on the way, with one URI name each."""
         text = request.header(XFCC)
         if not text:
@@ -66,7 +66,7 @@ class XfccSource(IdentitySource):
         if evidence.svid(request.certificate, "source.certificate").uris != (peer,):
             raise Denied(Reason.IDENTITY_CONFLICT, "source.certificate has another SPIFFE ID")
 
-    def _check_writers(self, request: Request, elements: tuple[xfcc.Element, ...]) -> None:
+    def _check_writers(self, request: Request, elements: tuple[xfcc.XfccElement, ...]) -> None:
         """Check that every name of a proxy that wrote is trusted; at least one must be there.
 
         Each element names its writer (By), and each but the agent's the proxy before (URI). A proxy

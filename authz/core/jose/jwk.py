@@ -110,14 +110,14 @@ def parse_key_set(
     listed = parsed.get("keys") if isinstance(parsed, dict) else None
     if not isinstance(listed, list):
         raise KeySetError("not a JWK Set: it has no list named keys")
-    keys, refused = keys_of(listed, algorithms)
+    keys, refused = usable_keys(listed, algorithms)
     if not keys:
         first = f"; the first: {refused[0][1]}" if refused else ""
         raise KeySetError(f"none of its {len(listed)} keys can be used{first}")
     return keys, refused
 
 
-def keys_of(
+def usable_keys(
     listed: list[Any], algorithms: frozenset[str], expected_use: str = "sig"
 ) -> tuple[dict[str, Key], tuple[tuple[str, str], ...]]:
     """As ``parse_key_set``, of the JWKs themselves. Raises KeySetError for too many.

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field, model_validator
 from authz.core.choice import Choice
 from authz.core.settings import Duration, FileText, MisfitError, Settings
 from authz.core.spiffe import SpiffeIdText, TrustDomainText
-from authz.core.urls import check_url, is_plain
+from authz.core.urls import check_url, is_plaintext
 
 FILE_POLL_SECONDS: Final = 1.0  # a file costs nothing to look at
 WORKLOAD_API_POLL_SECONDS: Final = 5.0  # a call to the agent on this machine: 2 ms
@@ -58,7 +58,7 @@ class SpiffeBundleSettings(Settings):
         given = (self.file, self.endpoint, self.workload_api)
         if len([one for one in given if one is not None]) != 1:
             raise ValueError("exactly one of file, endpoint and workload_api is required")
-        if self.endpoint is not None and is_plain(self.endpoint):
+        if self.endpoint is not None and is_plaintext(self.endpoint):
             raise MisfitError("a bundle endpoint must be https", "endpoint")
         is_spiffe = self.profile is EndpointProfile.HTTPS_SPIFFE
         has_both = self.endpoint_spiffe_id is not None and self.bootstrap is not None
@@ -121,7 +121,7 @@ class KeySettings(Settings):
             raise ValueError(
                 "exactly one of jwks_uri, discovery: true, file and spiffe_bundle is required"
             )
-        if self.jwks_uri and is_plain(self.jwks_uri) and not self.insecure:
+        if self.jwks_uri and is_plaintext(self.jwks_uri) and not self.insecure:
             raise MisfitError(
                 "over plain http anyone on the network path can sign tokens: use https, "
                 "or set insecure: true",

@@ -10,14 +10,14 @@ from typing import Final
 
 from authz.core.conditions import CLAIMS
 from authz.core.decision import Delegation, Mode, Verdict
-from authz.core.distributed_claims import is_elsewhere, names_elsewhere
-from authz.core.policy.agents import AgentEntry, Agents
-from authz.core.policy.claim_match import TOLD, Fit, HeldClaims
+from authz.core.distributed_claims import external_claims, is_external
+from authz.core.policy.agents import AgentEntry, AgentIndex
+from authz.core.policy.claim_match import FIT_TEXTS, Fit, HeldClaims
 from authz.core.policy.message_evaluation import MethodIndex, evaluate_all
 from authz.core.policy.principal_entry import PrincipalEntry
-from authz.core.policy.principals import Principals
+from authz.core.policy.principals import PrincipalIndex
 from authz.core.policy.query import PolicyQuery, UnmetRequirement
-from authz.core.policy.rules import UNRESTRICTED, Rule, RuleSets, compiled
+from authz.core.policy.rules import UNRESTRICTED, Rule, RuleSets, compile_rules
 from authz.core.policy.settings import (
     AgentSettings,
     ConditionSettings,
@@ -29,8 +29,8 @@ from authz.core.policy.settings import (
     PrincipalSettings,
     RuleSettings,
 )
-from authz.core.policy.shadow import NotEnforced, PolicyStep, WithCandidate
-from authz.core.policy.verdict import verdict_of
+from authz.core.policy.shadow import PolicyStep, PolicyWithCandidate, ShadowedPolicy
+from authz.core.policy.verdict import reach_verdict
 from authz.core.reads import Reads
 from authz.core.reason import Denied, Reason
 from authz.core.request import Call, Operation
@@ -42,15 +42,15 @@ __all__ = [
     "EarlierActorSettings",
     "GrantName",
     "Grants",
-    "NotEnforced",
     "Policy",
     "PolicyQuery",
     "PolicyStep",
+    "PolicyWithCandidate",
     "PrincipalMatch",
     "PrincipalSettings",
     "RuleSettings",
+    "ShadowedPolicy",
     "UnmetRequirement",
-    "WithCandidate",
     "evaluate_all",
 ]
 UNREGISTERED: Final = "earlier_actor_unregistered"
@@ -78,10 +78,10 @@ class Policy:
         conditions: ConditionSettings = _NO_CONDITIONS,
     ) -> None:
         """Compile. Every grant that is named must exist; the config has checked that."""
-        rules = compiled(grants, conditions)
+        rules = compile_rules(grants, conditions)
         rule_sets = RuleSets(rules)
-        self.agents = Agents(agents, rule_sets)
-        self.principals = Principals(principals, rule_sets)
+        self.agents = AgentIndex(agents, rule_sets)
+        self.principals = PrincipalIndex(principals, rule_sets)
         self._earlier_actors = earlier_actors
         every = list(chain.from_iterable(rules.values()))
         is_reading = any(rule.mentions(CLAIMS) for rule in every)
@@ -126,8 +126,8 @@ class Policy:
         """Return the claims that rules read and that can't be read, and why."""
         unknown = self.principals.unknown(delegation)
         if self._of_conditions:
-            elsewhere = names_elsewhere(delegation.claims)
-            gone = [name for name in self._of_conditions if is_elsewhere(name, elsewhere)]
+            elsewhere = external_claims(delegation.claims)
+            gone = [name for name in self._of_conditions if is_external(name, elsewhere)]
             unknown |= dict.fromkeys(gone, Fit.ELSEWHERE)
         return unknown
 
@@ -149,7 +149,7 @@ class Policy:
             return Verdict(Denied(self._why_none(query.delegation), detail))
         if query.operation.protocol and not self.knows(query.operation):
             return Verdict(Denied(Reason.METHOD_UNKNOWN, "no rule lists the method"))
-        verdict = verdict_of(  # 4. what both may, and nothing denies
+        verdict = reach_verdict(  # 4. what both may, and nothing denies
             _rules_of(agents, query),
             None if principals is None else _rules_of(principals, query),
             query,
@@ -163,7 +163,7 @@ class Policy:
         unknown, held = self._unknown(delegation), HeldClaims(delegation.claims)
         for entry in entries:
             unknown |= entry.unknown(delegation, held)
-        return "".join(f"; the claim {name} {TOLD[fit]}" for name, fit in unknown.items())
+        return "".join(f"; the claim {name} {FIT_TEXTS[fit]}" for name, fit in unknown.items())
 
     def _agent_entries(self, query: PolicyQuery) -> list[AgentEntry]:
         entries = self.agents.of(query.agent.spiffe_id)

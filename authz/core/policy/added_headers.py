@@ -32,7 +32,7 @@ class AddedHeaders:
         Raises Denied(TOKEN_CLAIM) for a claim that is too long: cut, it could mean another thing.
         """
         for name, claim in self.claim_of.items():
-            values = tuple(map(_text, claim_values(claims, claim)))
+            values = tuple(map(_header_text, claim_values(claims, claim)))
             if sum(map(len, values)) > MAX_HEADER_CHARS:
                 raise Denied(Reason.TOKEN_CLAIM, f"the claim {claim} is too long for {name}")
             if values:
@@ -42,5 +42,5 @@ class AddedHeaders:
 NONE_ADDED: Final = AddedHeaders({})
 
 
-def _text(value: ClaimValue) -> str:
+def _header_text(value: ClaimValue) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from authz.core.policy.pattern_tree import Tree
+from authz.core.policy.pattern_tree import PatternTree
 from authz.core.policy.rules import RuleSet, RuleSets
 from authz.core.policy.settings import AgentSettings
 from authz.core.spiffe import SpiffeId, SpiffeIdError, SpiffePattern
@@ -21,20 +21,20 @@ class AgentEntry:
     rules: RuleSet
 
 
-class Agents:
+class AgentIndex:
     """The registered agents."""
 
     def __init__(self, agents: Iterable[AgentSettings], rule_sets: RuleSets) -> None:
         """Index the entries, with the rules of their grants."""
         self.entries = [AgentEntry(one, rule_sets.of(one.grants)) for one in agents]
         self._exact: dict[str, list[AgentEntry]] = defaultdict(list)
-        self._patterns: dict[str, Tree[AgentEntry]] = {}
+        self._patterns: dict[str, PatternTree[AgentEntry]] = {}
         for entry in self.entries:
             pattern = SpiffePattern.parse(entry.settings.id)
             if pattern.is_exact:
                 self._exact[pattern.text].append(entry)
             else:
-                tree = self._patterns.setdefault(pattern.trust_domain.name, Tree())
+                tree = self._patterns.setdefault(pattern.trust_domain.name, PatternTree())
                 tree.add(pattern.path, entry)
 
     def of(self, spiffe_id: SpiffeId) -> list[AgentEntry]:

@@ -14,9 +14,9 @@ from authz.core.policy.call_settings import (
     CallSettings,
     McpSettings,
     ModelSettings,
-    named,
+    listed_targets,
 )
-from authz.core.policy.name_patterns import Names, Uris
+from authz.core.policy.name_patterns import NamePatterns, UriPatterns
 from authz.core.policy.query import UnmetRequirement
 from authz.core.protocols.mcp_methods import METHODS, NOTIFICATION, listing
 from authz.core.request import MESSAGE_KINDS, Call, CallKind
@@ -39,14 +39,14 @@ class CallMatcher(Protocol):
     """
 
     @property
-    def methods(self) -> Names:
+    def methods(self) -> NamePatterns:
         """Methods that it names, known or not."""
 
     def unmet(self, call: Call) -> UnmetRequirement | None:
         """Return what does not fit, for operators; None when the call fits."""
 
 
-def matcher_of(
+def build_matcher(
     settings: CallSettings, *, is_deny: bool, reads_arguments: bool = False
 ) -> CallMatcher:
     """Compile. What no session has can't be asked of it: a rule on arguments brings none."""
@@ -54,30 +54,35 @@ def matcher_of(
         return ModelDeny(settings) if is_deny else ModelAllow(settings)
     targets = dict(_targets(settings, is_deny=is_deny))
     if is_deny:
-        return Deny(Names(settings.methods), targets)
+        return CallDeny(NamePatterns(settings.methods), targets)
     if isinstance(settings, A2aSettings):
-        return A2aAllow(Names(settings.methods), targets)
+        return A2aAllow(NamePatterns(settings.methods), targets)
     if reads_arguments:
-        return McpAllow(Names(settings.methods), targets, brings_session=False)
+        return McpAllow(NamePatterns(settings.methods), targets, brings_session=False)
     lists = (one for kind in targets for one in listing(kind))  # who may use some may see it
-    return McpAllow(Names((*settings.methods, *lists, *_OF_SESSIONS)), targets)
+    return McpAllow(NamePatterns((*settings.methods, *lists, *_OF_SESSIONS)), targets)
 
 
 def _targets(
     settings: McpSettings | A2aSettings, *, is_deny: bool
-) -> Iterator[tuple[CallKind, Names | Uris]]:
+) -> Iterator[tuple[CallKind, NamePatterns | UriPatterns]]:
     """Yield the lists that are given, by the kind of what is in them."""
     for kind in KINDS:
-        if texts := named(settings, kind):
-            yield kind, Uris(texts, is_deny=is_deny) if kind is CallKind.RESOURCE else Names(texts)
+        if texts := listed_targets(settings, kind):
+            yield (
+                kind,
+                UriPatterns(texts, is_deny=is_deny)
+                if kind is CallKind.RESOURCE
+                else NamePatterns(texts),
+            )
 
 
 @dataclass(frozen=True, slots=True)
 class McpAllow:
     """What names a thing goes by the list of its kind, all else by the method."""
 
-    methods: Names
-    targets: Mapping[CallKind, Names | Uris]
+    methods: NamePatterns
+    targets: Mapping[CallKind, NamePatterns | UriPatterns]
     brings_session: bool = True
 
     def unmet(self, call: Call) -> UnmetRequirement | None:
@@ -91,8 +96,8 @@ class McpAllow:
 class A2aAllow:
     """The method fits, and what the call is about."""
 
-    methods: Names
-    targets: Mapping[CallKind, Names | Uris]
+    methods: NamePatterns
+    targets: Mapping[CallKind, NamePatterns | UriPatterns]
 
     def unmet(self, call: Call) -> UnmetRequirement | None:
         """Return what does not fit."""
@@ -107,11 +112,11 @@ class A2aAllow:
 
 
 @dataclass(frozen=True, slots=True)
-class Deny:
+class CallDeny:
     """The method is named, or what the call is about."""
 
-    methods: Names
-    targets: Mapping[CallKind, Names | Uris]
+    methods: NamePatterns
+    targets: Mapping[CallKind, NamePatterns | UriPatterns]
 
     def unmet(self, call: Call) -> UnmetRequirement | None:
         """Return what does not fit."""
@@ -120,24 +125,24 @@ class Deny:
         is_listed = listed is not None and (call.hides_name or listed.fits(call.name))
         if self.methods.fits(call.method) or is_listed:
             return None
-        return UnmetRequirement(f"{said(call)} is not among what it denies")
+        return UnmetRequirement(f"{describe_call(call)} is not among what it denies")
 
 
 class ModelAllow:
     """The model, each tool that is offered to it, and streaming fit."""
 
-    methods = Names(())
+    methods = NamePatterns(())
 
     def __init__(self, settings: ModelSettings) -> None:
         """Compile."""
-        self._names = Names(settings.names)
-        self._tools = Names((ANY,) if settings.tools is None else settings.tools)
+        self._names = NamePatterns(settings.names)
+        self._tools = NamePatterns((ANY,) if settings.tools is None else settings.tools)
         self._streaming = settings.streaming
 
     def unmet(self, call: Call) -> UnmetRequirement | None:
         """Return what does not fit."""
         if call.kind is not CallKind.MODEL or not self._names.fits(call.name):
-            return UnmetRequirement(f"{said(call)} is not one of {self._names.words}")
+            return UnmetRequirement(f"{describe_call(call)} is not one of {self._names.words}")
         if self._streaming not in (None, call.is_streaming):
             return UnmetRequirement(f"streaming must be {str(self._streaming).lower()}")
         for tool in call.tools:
@@ -152,12 +157,12 @@ class ModelAllow:
 class ModelDeny:
     """The model, a tool that is offered to it, or streaming is what is denied."""
 
-    methods = Names(())
+    methods = NamePatterns(())
 
     def __init__(self, settings: ModelSettings) -> None:
         """Compile."""
-        self._names = Names(settings.names)
-        self._tools = Names(settings.tools or ())
+        self._names = NamePatterns(settings.names)
+        self._tools = NamePatterns(settings.tools or ())
         self._streaming = settings.streaming
 
     def unmet(self, call: Call) -> UnmetRequirement | None:
@@ -167,19 +172,21 @@ class ModelDeny:
             return None
         if self._streaming is call.is_streaming:
             return None
-        return UnmetRequirement(f"{said(call)} is not among what it denies")
+        return UnmetRequirement(f"{describe_call(call)} is not among what it denies")
 
 
-def _method_miss(methods: Names, call: Call) -> UnmetRequirement | None:
+def _method_miss(methods: NamePatterns, call: Call) -> UnmetRequirement | None:
     if methods.fits(call.method):
         return None
     return UnmetRequirement(f"the method {_shown(call.method)} is not one of {methods.words}")
 
 
-def _target_miss(targets: Mapping[CallKind, Names | Uris], call: Call) -> UnmetRequirement | None:
+def _target_miss(
+    targets: Mapping[CallKind, NamePatterns | UriPatterns], call: Call
+) -> UnmetRequirement | None:
     listed = targets.get(call.kind)
     if listed is None:
-        return UnmetRequirement(f"{said(call)}: the rule lists no {call.kind}s")
+        return UnmetRequirement(f"{describe_call(call)}: the rule lists no {call.kind}s")
     if call.hides_name:  # it may be any of them: all that could be meant has to be allowed
         name = f"a {call.kind} whose name can't be read"
         return (
@@ -188,11 +195,11 @@ def _target_miss(targets: Mapping[CallKind, Names | Uris], call: Call) -> UnmetR
     return (
         None
         if listed.fits(call.name)
-        else UnmetRequirement(f"{said(call)} is not one of {listed.words}")
+        else UnmetRequirement(f"{describe_call(call)} is not one of {listed.words}")
     )
 
 
-def said(call: Call) -> str:
+def describe_call(call: Call) -> str:
     """Return a call in words, for operators: "the tool search"."""
     if call.kind:
         return f"the {call.kind} {_shown(call.shown_name)}".rstrip()

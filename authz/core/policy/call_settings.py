@@ -9,7 +9,7 @@ from typing import Annotated, Final
 from pydantic import BeforeValidator, Field
 
 from authz.core.patterns import ANY
-from authz.core.policy.name_patterns import NameText, UriText, segments_of
+from authz.core.policy.name_patterns import NameText, UriText, uri_segments
 from authz.core.protocols.a2a_methods import CARDS, GRPC_METHODS, JSONRPC_METHODS
 from authz.core.protocols.mcp_methods import COMPLETE, METHODS
 from authz.core.request import MESSAGE_KINDS, CallKind, MessageProtocol
@@ -79,7 +79,7 @@ class McpSettings(Settings):
 def _refuse_evaded(uris: tuple[str, ...]) -> None:
     """A URI that a server takes for another one too is not denied by its exact spelling."""
     for at, uri in enumerate(uris):
-        if ANY not in uri and segments_of(uri) is None:
+        if ANY not in uri and uri_segments(uri) is None:
             message = f"{uri} has other spellings: deny a pattern that covers them all"
             raise MisfitError(message, "resources", at)
 
@@ -150,7 +150,7 @@ CallSettings = McpSettings | A2aSettings | ModelSettings
 _DENIES_NOTHING: Final = "names nothing to deny; without this key the rule denies every message"
 
 
-def named(settings: CallSettings | None, kind: CallKind) -> tuple[str, ...]:
+def listed_targets(settings: CallSettings | None, kind: CallKind) -> tuple[str, ...]:
     """Return what a rule lists of a kind of targets; all models where none is listed."""
     if isinstance(settings, ModelSettings):
         return (settings.names or (ANY,)) if kind is CallKind.MODEL else ()

@@ -12,8 +12,8 @@ from enum import Enum
 from functools import lru_cache
 from typing import Any, Final, Self
 
-from authz.core.distributed_claims import Names, is_elsewhere, names_elsewhere
-from authz.core.policy.claim_names import ClaimValue, claim_of, claim_values, root_of
+from authz.core.distributed_claims import ClaimNames, external_claims, is_external
+from authz.core.policy.claim_names import ClaimValue, claim_values, find_claim, root_of
 from authz.core.reads import Reads
 from authz.core.strict_json import of_type
 
@@ -43,7 +43,7 @@ class Fit(Enum):
         return self in (Fit.UNREADABLE, Fit.ELSEWHERE)
 
 
-TOLD: Final = {
+FIT_TEXTS: Final = {
     Fit.ABSENT: "is not in the token",
     Fit.UNREADABLE: "has an unsupported form",
     Fit.ELSEWHERE: "is elsewhere, as the token says",
@@ -63,14 +63,14 @@ class HeldClaims:
     def __init__(self, claims: Mapping[str, Any]) -> None:
         """Take the claims."""
         self._claims = claims
-        self._elsewhere: Names | None = None
+        self._elsewhere: ClaimNames | None = None
         self._values: dict[str, frozenset[Typed]] = {}
         self._forms: dict[tuple[str, frozenset[type]], Fit] = {}
         self._packed: dict[str, Packed] = {}
 
     def value(self, name: str) -> object:
-        """Return the claim itself, as ``claim_of`` has it."""
-        return claim_of(self._claims, name)
+        """Return the claim itself, as ``find_claim`` has it."""
+        return find_claim(self._claims, name)
 
     def values(self, name: str) -> frozenset[Typed]:
         """Return the texts, whole numbers and booleans that a claim is or holds."""
@@ -92,13 +92,13 @@ class HeldClaims:
         """
         key = (name, kinds)
         if key not in self._forms:
-            gone = is_elsewhere(root_of(name), self._names_elsewhere())
+            gone = is_external(root_of(name), self._names_elsewhere())
             self._forms[key] = Fit.ELSEWHERE if gone else _form_of(self.value(name), kinds)
         return self._forms[key]
 
-    def _names_elsewhere(self) -> Names:
+    def _names_elsewhere(self) -> ClaimNames:
         if self._elsewhere is None:
-            self._elsewhere = names_elsewhere(self._claims)
+            self._elsewhere = external_claims(self._claims)
         return self._elsewhere
 
 
@@ -168,7 +168,7 @@ class ClaimMatch:
     @property
     def reads(self) -> Reads:
         """The top-level claim in which it stands."""
-        return _reads_of(self.name)
+        return _inputs_read(self.name)
 
     def fit(self, held: HeldClaims) -> Fit:
         """Tell whether the claim fits."""
@@ -182,7 +182,7 @@ class ClaimMatch:
 
 
 @lru_cache(_NAMES)
-def _reads_of(name: str) -> Reads:
+def _inputs_read(name: str) -> Reads:
     return Reads(claims=frozenset({root_of(name)}))
 
 

@@ -48,7 +48,7 @@ WholeClaimName = Annotated[
 ]
 
 
-def claim_of(claims: Mapping[str, object], name: str) -> object:
+def find_claim(claims: Mapping[str, object], name: str) -> object:
     """Return a claim's value, None when it is not there, ``NOT_AN_OBJECT`` when it can't be."""
     if not name.startswith("/"):
         return claims.get(name)
@@ -73,7 +73,7 @@ def claim_values(claims: Mapping[str, object], name: str) -> Iterator[ClaimValue
     Some issuers send one group as a text. It is a group like those of a list: who it suspends and
     what it denies must not depend on how many there are.
     """
-    value = claim_of(claims, name)
+    value = find_claim(claims, name)
     for one in value if isinstance(value, list) else (value,):
         if isinstance(one, str | int):
             yield one

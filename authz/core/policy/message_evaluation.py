@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable, Sequence
 
-from authz.core.decision import Effect, Grant, Shadow, ShadowBy, Verdict
-from authz.core.policy.call_settings import KEYS, KINDS, named
-from authz.core.policy.name_patterns import Names, Uris
+from authz.core.decision import Effect, Permit, Shadow, ShadowBy, Verdict
+from authz.core.policy.call_settings import KEYS, KINDS, listed_targets
+from authz.core.policy.name_patterns import NamePatterns, UriPatterns
 from authz.core.policy.query import PolicyQuery
 from authz.core.policy.rules import Rule
 from authz.core.policy.shadow import PolicyStep
@@ -48,14 +48,18 @@ class MethodIndex:
         return targets is not None and targets.fits(call.name)
 
 
-def _methods(rules: Iterable[Rule]) -> Names:
-    return Names(text for one in rules if one.calls for text in one.calls.methods.texts)
+def _methods(rules: Iterable[Rule]) -> NamePatterns:
+    return NamePatterns(text for one in rules if one.calls for text in one.calls.methods.texts)
 
 
-def _targets(kind: CallKind, rules: Iterable[Rule]) -> Names | Uris:
+def _targets(kind: CallKind, rules: Iterable[Rule]) -> NamePatterns | UriPatterns:
     """Return what rules name of a kind; of URIs as wide as a deny's."""
-    texts = [text for one in rules for text in named(one.settings.calls, kind)]
-    return Uris(texts, is_deny=True) if kind is CallKind.RESOURCE and texts else Names(texts)
+    texts = [text for one in rules for text in listed_targets(one.settings.calls, kind)]
+    return (
+        UriPatterns(texts, is_deny=True)
+        if kind is CallKind.RESOURCE and texts
+        else NamePatterns(texts)
+    )
 
 
 def evaluate_all(policy: PolicyStep, queries: Sequence[PolicyQuery]) -> Verdict:
@@ -73,9 +77,9 @@ def evaluate_all(policy: PolicyStep, queries: Sequence[PolicyQuery]) -> Verdict:
     )
 
 
-def _all_granted(outcomes: list[Grant | Denied]) -> Grant | Denied:
+def _all_granted(outcomes: list[Permit | Denied]) -> Permit | Denied:
     """Return one grant for all, or the first refusal."""
-    grants: list[Grant] = []
+    grants: list[Permit] = []
     for outcome in outcomes:
         if isinstance(outcome, Denied):
             return outcome
@@ -84,7 +88,7 @@ def _all_granted(outcomes: list[Grant | Denied]) -> Grant | Denied:
     if len(headers) > 1:
         detail = "the calls of the batch are allowed with different headers"
         return Denied(Reason.POLICY_DENIED, detail)
-    return Grant(
+    return Permit(
         _joined(grant.agent_rule for grant in grants),
         _joined(grant.principal_rule for grant in grants),
         headers.pop(),
@@ -97,12 +101,12 @@ def _joined(names: Iterable[str]) -> str:
 
 def _shadows(verdicts: list[Verdict]) -> tuple[Shadow, ...]:
     """Return what others would have said of the whole message, where it differs."""
-    is_granted = all(isinstance(verdict.outcome, Grant) for verdict in verdicts)
+    is_granted = all(isinstance(verdict.outcome, Permit) for verdict in verdicts)
     found = []
     for by in dict.fromkeys(note.by for verdict in verdicts for note in verdict.shadows):
         notes = [_note(verdict, by) for verdict in verdicts]
         allows = all(
-            isinstance(verdict.outcome, Grant) if note is None else note.decision is Effect.ALLOW
+            isinstance(verdict.outcome, Permit) if note is None else note.decision is Effect.ALLOW
             for verdict, note in zip(verdicts, notes, strict=True)
         )
         effect = Effect.ALLOW if allows else Effect.DENY

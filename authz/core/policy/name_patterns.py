@@ -97,7 +97,7 @@ class Glob:
         return True
 
 
-class Names:
+class NamePatterns:
     """A list of names."""
 
     __slots__ = ("_exact", "_globs", "texts")
@@ -111,7 +111,7 @@ class Names:
     @property
     def words(self) -> str:
         """The list, for people."""
-        return words_of(self.texts)
+        return abbreviate_list(self.texts)
 
     def fits(self, text: str) -> bool:
         """Whether a name is in the list. No name at all is in none."""
@@ -120,7 +120,7 @@ class Names:
         return text != "" and any(glob.matches(text) for glob in self._globs)
 
 
-def words_of(texts: tuple[str, ...]) -> str:
+def abbreviate_list(texts: tuple[str, ...]) -> str:
     """Return a list for people: the beginning of a long one."""
     more = len(texts) - _SHOWN
     return ", ".join(texts[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
@@ -131,7 +131,7 @@ class UriPattern:
     """``file:///docs/*.md``, ``db://orders/**``: as in paths, and a star may be part of a segment.
 
     Attributes:
-        segments: as ``segments_of`` gives them.
+        segments: as ``uri_segments`` gives them.
         rest: whether any number of further segments may follow, and a query or fragment.
     """
 
@@ -145,7 +145,7 @@ class UriPattern:
         rest = last == REST
         fixed = fixed if rest else text
         is_of_scheme = fixed.endswith(":/")  # as in db://**
-        read = segments_of(f"{fixed}/" if is_of_scheme else fixed)
+        read = uri_segments(f"{fixed}/" if is_of_scheme else fixed)
         if REST in fixed:
             raise ValueError("'**' is allowed only at the end, after '/', as in file:///docs/**")
         if read is None or read[1] or _ESCAPED_ANY in text.upper():
@@ -173,7 +173,7 @@ class UriPattern:
 _EMPTY: Final = Glob(("",))
 
 
-class Uris:
+class UriPatterns:
     """A list of URIs. For a deny it is wide: without regard to case, query and fragment."""
 
     __slots__ = ("_exact", "_is_any", "_is_deny", "_patterns", "texts")
@@ -192,13 +192,13 @@ class Uris:
     @property
     def words(self) -> str:
         """The list, for people."""
-        return words_of(self.texts)
+        return abbreviate_list(self.texts)
 
     def fits(self, text: str) -> bool:
         """Whether a URI is in the list."""
         if text in self._exact or self._is_any:
             return True
-        read = segments_of(text)
+        read = uri_segments(text)
         if read is None:
             return self._is_deny
         segments, tail = read
@@ -215,11 +215,11 @@ def _as_patterns(text: str) -> Iterator[UriPattern]:
     """Return a pattern, also for an exact URI; none for one that has several readings."""
     if _is_pattern(text):
         yield UriPattern.parse(text)
-    elif (read := segments_of(text)) is not None:
+    elif (read := uri_segments(text)) is not None:
         yield UriPattern(tuple(Glob((one,)) for one in read[0]), rest=False)
 
 
-def segments_of(uri: str) -> tuple[tuple[str, ...], str] | None:
+def uri_segments(uri: str) -> tuple[tuple[str, ...], str] | None:
     """Decoded segments of a URI, and its query and fragment; None where it has several readings.
 
     ``file:///a/b`` is ``("file:", "", "", "a", "b")``, ``urn:a:b`` is ``("urn:", "a:b")``. Several

@@ -7,7 +7,7 @@ from authz.core.patterns import SegmentPattern
 Value = TypeVar("Value")
 
 
-class Tree(Generic[Value]):
+class PatternTree(Generic[Value]):
     """What is known of segments by their patterns: of paths, of SPIFFE IDs.
 
     Attributes:
@@ -21,8 +21,8 @@ class Tree(Generic[Value]):
         """Begin empty. Tuples, as there are many nodes, and nearly all hold nothing."""
         self.ends: tuple[Value, ...] = ()
         self.rest: tuple[Value, ...] = ()
-        self.literal: dict[str, Tree[Value]] | None = None
-        self.any_one: Tree[Value] | None = None
+        self.literal: dict[str, PatternTree[Value]] | None = None
+        self.any_one: PatternTree[Value] | None = None
 
     def add(self, pattern: SegmentPattern, value: Value) -> None:
         """Put a value where its pattern leads."""
@@ -34,22 +34,22 @@ class Tree(Generic[Value]):
         else:
             node.ends += (value,)
 
-    def next(self, segment: str | None) -> "Tree[Value]":
+    def next(self, segment: str | None) -> "PatternTree[Value]":
         """Return the node of a further segment, made if it is not there; None for any segment."""
         if segment is None:
             if self.any_one is None:
-                self.any_one = Tree()
+                self.any_one = PatternTree()
             return self.any_one
         if self.literal is None:
             self.literal = {}
-        return self.literal.setdefault(segment, Tree())
+        return self.literal.setdefault(segment, PatternTree())
 
     def find(self, segments: tuple[str, ...]) -> list[Value]:
         """Return the values whose patterns match."""
         found: list[Value] = []
         nodes = [self]
         for segment in segments:
-            below: list[Tree[Value]] = []
+            below: list[PatternTree[Value]] = []
             for node in nodes:
                 found += node.rest
                 if node.literal is not None and segment in node.literal:

@@ -6,7 +6,7 @@ from typing import Final, Self
 
 from authz.core.decision import Agent, Delegation, Mode
 from authz.core.patterns import ANY
-from authz.core.policy.claim_match import TOLD, ClaimMatch, Fit, HeldClaims
+from authz.core.policy.claim_match import FIT_TEXTS, ClaimMatch, Fit, HeldClaims
 from authz.core.policy.rules import RuleSet
 from authz.core.policy.settings import GROUPS, ROLES, Absence, PrincipalSettings
 from authz.core.reads import Reads
@@ -85,7 +85,7 @@ class PrincipalEntry:
         if self._is_of_people(delegation):
             return "an agent that acts for itself must be listed in subjects"
         fits = self._fits(delegation, HeldClaims(delegation.claims))
-        return next((_told(name, fit) for name, fit in fits if fit is not Fit.YES), "")
+        return next((_why_unfit(name, fit) for name, fit in fits if fit is not Fit.YES), "")
 
     def _takes_at(self, fit: Fit) -> bool:
         return fit.is_unknown or (fit is Fit.ABSENT and self.settings.if_absent is Absence.DENY)
@@ -119,19 +119,19 @@ def _fit(*, is_so: bool) -> Fit:
     return Fit.YES if is_so else Fit.NO
 
 
-def _told(name: str, fit: Fit) -> str:
+def _why_unfit(name: str, fit: Fit) -> str:
     """Tell people why a member of the match does not fit."""
     if fit.is_unknown:
-        return f"the claim {name} {TOLD[fit]}"
+        return f"the claim {name} {FIT_TEXTS[fit]}"
     if name == "iss":
         return "it is for another issuer"
     if name == "sub":
         return "the principal is not one of its subjects"
     no = f"in none of its {name}" if name in LISTS else f"the claim {name} has none of its values"
-    return f"{no}: it {TOLD[fit]}" if fit is Fit.ABSENT else no
+    return f"{no}: it {FIT_TEXTS[fit]}" if fit is Fit.ABSENT else no
 
 
-def compiled(number: int, settings: PrincipalSettings, rules: RuleSet) -> PrincipalEntry:
+def compile_entry(number: int, settings: PrincipalSettings, rules: RuleSet) -> PrincipalEntry:
     """Compile an entry, by its place in the config."""
     listed = settings.match.subjects
     patterns = [one for one in listed or () if one.startswith(SCHEME) and ANY in one]

@@ -12,14 +12,14 @@ from typing import Final
 
 from authz.core.decision import Agent, Delegation
 from authz.core.policy.claim_match import Fit, HeldClaims, words_in
-from authz.core.policy.principal_entry import LISTS, PrincipalEntry, compiled
+from authz.core.policy.principal_entry import LISTS, PrincipalEntry, compile_entry
 from authz.core.policy.rules import RuleSet, RuleSets
 from authz.core.policy.settings import Absence, PrincipalSettings
 
 _TEXT: Final = frozenset({str})
 
 
-class Principals:
+class PrincipalIndex:
     """The known principals.
 
     Attributes:
@@ -29,7 +29,8 @@ class Principals:
     def __init__(self, principals: Iterable[PrincipalSettings], rule_sets: RuleSets) -> None:
         """Index the entries, with the rules of their grants."""
         self.entries = [
-            compiled(number, one, rule_sets.of(one.grants)) for number, one in enumerate(principals)
+            compile_entry(number, one, rule_sets.of(one.grants))
+            for number, one in enumerate(principals)
         ]
         self._index: defaultdict[tuple[str, str, str], list[PrincipalEntry]] = defaultdict(list)
         for entry in self.entries:

@@ -12,10 +12,10 @@ from typing import ClassVar
 from authz.core.conditions import ARGUMENTS, CLAIMS, HEADERS, Condition, ConditionFailedError
 from authz.core.decision import Effect
 from authz.core.patterns import ANY
-from authz.core.policy.call_matchers import CallMatcher, matcher_of
+from authz.core.policy.call_matchers import CallMatcher, build_matcher
 from authz.core.policy.query import PolicyQuery, UnmetRequirement
 from authz.core.policy.settings import ConditionSettings, RuleSettings
-from authz.core.policy.time_windows import Window
+from authz.core.policy.time_windows import TimeWindow
 from authz.core.reads import NOTHING, Reads
 from authz.core.reason import Reason
 from authz.core.spiffe import SpiffeId, SpiffeIdError, SpiffePattern
@@ -80,7 +80,7 @@ class Scopes(Timeless):
 
 
 @dataclass(frozen=True, slots=True)
-class Calls(Timeless):
+class CallMatch(Timeless):
     """The message's call is one that the rule names. One that was not read misses an allow only."""
 
     calls: CallMatcher
@@ -128,7 +128,7 @@ class Header(Timeless):
 class During(Requirement):
     """One of these windows is open."""
 
-    windows: tuple[Window, ...]
+    windows: tuple[TimeWindow, ...]
     reads: ClassVar[Reads] = NOTHING
 
     def unmet(self, query: PolicyQuery) -> UnmetRequirement | None:
@@ -253,12 +253,12 @@ class When(Timeless):
         return None if holds else UnmetRequirement("the condition does not hold")
 
 
-def requirements_of(rule: RuleSettings, conditions: ConditionSettings) -> Iterator[Requirement]:
+def build_requirements(rule: RuleSettings, conditions: ConditionSettings) -> Iterator[Requirement]:
     """Yield what a rule asks, the cheapest first."""
     is_deny = rule.effect is Effect.DENY
     if rule.calls is not None:
         reads = rule.when is not None and rule.when.mentions(ARGUMENTS)
-        yield Calls(matcher_of(rule.calls, is_deny=is_deny, reads_arguments=reads), is_deny)
+        yield CallMatch(build_matcher(rule.calls, is_deny=is_deny, reads_arguments=reads), is_deny)
     if rule.scopes:
         yield Scopes(frozenset(rule.scopes))
     if rule.max_actors is not None:
@@ -272,6 +272,6 @@ def requirements_of(rule: RuleSettings, conditions: ConditionSettings) -> Iterat
     if rule.via is not None:
         yield Via(tuple(map(SpiffePattern.parse, rule.via)), is_deny)
     if rule.during is not None:
-        yield During(tuple(map(Window.of, rule.during)))
+        yield During(tuple(map(TimeWindow.of, rule.during)))
     if rule.when is not None:
         yield When(rule.when, is_deny, conditions.headers, conditions.claims)

@@ -16,9 +16,15 @@ from authz.core.patterns import ANY, path_pattern
 from authz.core.policy.added_headers import NONE_ADDED, AddedHeaders
 from authz.core.policy.call_matchers import CallMatcher
 from authz.core.policy.call_settings import KEYS
-from authz.core.policy.pattern_tree import Tree
+from authz.core.policy.pattern_tree import PatternTree
 from authz.core.policy.query import PolicyQuery, UnmetRequirement
-from authz.core.policy.requirements import Calls, Requirement, Timeless, When, requirements_of
+from authz.core.policy.requirements import (
+    CallMatch,
+    Requirement,
+    Timeless,
+    When,
+    build_requirements,
+)
 from authz.core.policy.settings import ConditionSettings, Grants, RuleSettings
 from authz.core.reads import Reads
 from authz.core.reason import Reason
@@ -54,7 +60,7 @@ class Rule:
     @classmethod
     def of(cls, name: str, settings: RuleSettings, conditions: ConditionSettings) -> Self:
         """Compile."""
-        requirements = tuple(requirements_of(settings, conditions))
+        requirements = tuple(build_requirements(settings, conditions))
         timed = tuple(one for one in requirements if not isinstance(one, Timeless))
         is_deny = settings.effect is Effect.DENY
         return cls(
@@ -73,7 +79,7 @@ class Rule:
     @property
     def calls(self) -> CallMatcher | None:
         """What it says of calls; None for a rule without a protocol."""
-        return next((one.calls for one in self.requirements if isinstance(one, Calls)), None)
+        return next((one.calls for one in self.requirements if isinstance(one, CallMatch)), None)
 
     @property
     def is_of_all(self) -> bool:
@@ -163,7 +169,9 @@ class RuleSet:
         """Compile."""
         self.rules = tuple(rules)
         self._denies: RuleSet | None = None
-        self._trees: dict[str, dict[str, dict[str, Tree[Rule]]]] = {one: {} for one in _PROTOCOLS}
+        self._trees: dict[str, dict[str, dict[str, PatternTree[Rule]]]] = {
+            one: {} for one in _PROTOCOLS
+        }
         for rule in self.rules:
             for protocol in _PROTOCOLS if rule.is_of_all else (rule.protocol,):
                 self._add(protocol, rule)
@@ -180,7 +188,7 @@ class RuleSet:
         for host in rule.settings.hosts:
             methods = self._trees[protocol].setdefault(host, {})
             for method in rule.settings.methods:
-                tree = methods.setdefault(method, Tree())
+                tree = methods.setdefault(method, PatternTree())
                 for pattern in patterns:
                     tree.add(pattern, rule)
 
@@ -216,7 +224,7 @@ class RuleSets:
         return self._made[names]
 
 
-def compiled(grants: Grants, conditions: ConditionSettings) -> dict[str, tuple[Rule, ...]]:
+def compile_rules(grants: Grants, conditions: ConditionSettings) -> dict[str, tuple[Rule, ...]]:
     """Compile every rule of every grant."""
     return {
         name: tuple(
@@ -266,6 +274,6 @@ def distance(
     return not rule.is_about(query.operation.call), hard, len(unmet)
 
 
-def denies(rules: Iterable[Rule], query: PolicyQuery) -> Iterator[Rule]:
+def fitting_denies(rules: Iterable[Rule], query: PolicyQuery) -> Iterator[Rule]:
     """Return the denies that fit."""
     return (rule for rule in rules if rule.is_deny and not rule.unmet(query))

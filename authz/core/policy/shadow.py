@@ -7,9 +7,9 @@ is not policy's to say (who calls, the token, who is suspended) is enforced all 
 from dataclasses import replace
 from typing import Protocol
 
-from authz.core.decision import Delegation, Effect, Grant, Mode, Shadow, ShadowBy, Verdict
+from authz.core.decision import Delegation, Effect, Mode, Permit, Shadow, ShadowBy, Verdict
 from authz.core.policy.query import PolicyQuery
-from authz.core.policy.verdict import shadows_of
+from authz.core.policy.verdict import shadow_notes
 from authz.core.reason import Denied
 
 
@@ -23,7 +23,7 @@ class PolicyStep(Protocol):
         """What is odd about the earlier actors of a chain."""
 
 
-class WithCandidate:
+class PolicyWithCandidate:
     """A policy, and beside it another that might be the next one."""
 
     def __init__(self, policy: PolicyStep, candidate: PolicyStep) -> None:
@@ -42,12 +42,12 @@ class WithCandidate:
             other = self._candidate.evaluate(query.again())
         except Denied as denied:
             other = Verdict(denied)
-        notes = shadows_of(ShadowBy.CANDIDATE, verdict.outcome, other.outcome)
+        notes = shadow_notes(ShadowBy.CANDIDATE, verdict.outcome, other.outcome)
         stable_until = min(verdict.stable_until, other.stable_until)
         return Verdict(verdict.outcome, verdict.shadows + notes, stable_until)
 
 
-class NotEnforced:
+class ShadowedPolicy:
     """A policy all of whose refusals are only recorded.
 
     But for a request without a token: a rule is all that could let it pass, and the refusal is how
@@ -65,11 +65,11 @@ class NotEnforced:
     def evaluate(self, query: PolicyQuery) -> Verdict:
         """Return an allow, with a note where the policy refuses."""
         verdict = self._policy.evaluate(query)
-        if isinstance(verdict.outcome, Grant):
+        if isinstance(verdict.outcome, Permit):
             return verdict
         if query.delegation.mode is Mode.BOOTSTRAP:
             return verdict
         note = Shadow(
             ShadowBy.POLICY, Effect.DENY, verdict.outcome.reason.code, verdict.outcome.rule
         )
-        return replace(verdict, outcome=Grant("", ""), shadows=(*verdict.shadows, note))
+        return replace(verdict, outcome=Permit("", ""), shadows=(*verdict.shadows, note))

@@ -87,7 +87,7 @@ class WindowSettings(Settings):
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
+class TimeWindow:
     """A compiled window.
 
     Attributes:

@@ -6,15 +6,15 @@ token would mend is said to the client in the challenge, the rest to operators.
 
 from math import inf
 
-from authz.core.decision import Delegation, Effect, Grant, Shadow, ShadowBy, Verdict
+from authz.core.decision import Delegation, Effect, Permit, Shadow, ShadowBy, Verdict
 from authz.core.policy.query import PolicyQuery, UnmetRequirement
-from authz.core.policy.rules import UNRESTRICTED, Rule, SideResult, denies, evaluate_side
+from authz.core.policy.rules import UNRESTRICTED, Rule, SideResult, evaluate_side, fitting_denies
 from authz.core.reason import Denied, Reason
 
-Outcome = Grant | Denied
+Outcome = Permit | Denied
 
 
-def verdict_of(
+def reach_verdict(
     of_agent: list[Rule], of_principal: list[Rule] | None, query: PolicyQuery
 ) -> Verdict:
     """Judge by the rules of both sides; ``None`` where there is no principal yet.
@@ -29,7 +29,7 @@ def verdict_of(
         return Verdict(_outcome(of_agent, of_principal, query), (), stable_until)
     live_of_principal = None if of_principal is None else _live(of_principal)
     outcome = _outcome(_live(of_agent), live_of_principal, query)
-    shadows = shadows_of(ShadowBy.RULE, outcome, _outcome(of_agent, of_principal, query))
+    shadows = shadow_notes(ShadowBy.RULE, outcome, _outcome(of_agent, of_principal, query))
     return Verdict(outcome, shadows, stable_until)
 
 
@@ -37,18 +37,18 @@ def _live(rules: list[Rule]) -> list[Rule]:
     return [rule for rule in rules if not rule.is_shadow]
 
 
-def shadows_of(by: ShadowBy, outcome: Outcome, other: Outcome) -> tuple[Shadow, ...]:
+def shadow_notes(by: ShadowBy, outcome: Outcome, other: Outcome) -> tuple[Shadow, ...]:
     """Return the note on what another policy said; none where it says the same."""
-    if isinstance(outcome, Grant) == isinstance(other, Grant):
+    if isinstance(outcome, Permit) == isinstance(other, Permit):
         return ()
-    if isinstance(other, Grant):
+    if isinstance(other, Permit):
         return (Shadow(by, Effect.ALLOW, rule=other.agent_rule),)
     return (Shadow(by, Effect.DENY, other.reason.code, other.rule),)
 
 
 def _outcome(of_agent: list[Rule], of_principal: list[Rule] | None, query: PolicyQuery) -> Outcome:
     """Return what these rules say: a grant, or a refusal."""
-    for rule in denies([*of_agent, *(of_principal or ())], query):
+    for rule in fitting_denies([*of_agent, *(of_principal or ())], query):
         return Denied(Reason.POLICY_DENIED, f"{rule.name} denies it", rule=rule.name)
     return _allowed(of_agent, of_principal, query)
 
@@ -73,7 +73,7 @@ def _grant(of_agent: Rule, of_principal: Rule, delegation: Delegation) -> Outcom
         headers = _headers((of_principal, of_agent), delegation)
     except Denied as denied:
         return denied
-    return Grant(of_agent.name, of_principal.name, headers)
+    return Permit(of_agent.name, of_principal.name, headers)
 
 
 def _nothing(agent: SideResult, principal: SideResult) -> Denied:
@@ -86,12 +86,12 @@ def _nothing(agent: SideResult, principal: SideResult) -> Denied:
     )
 
 
-def _for_nobody(agent: SideResult) -> Denied | Grant:
+def _for_nobody(agent: SideResult) -> Denied | Permit:
     """Return the grant of a route's bootstrap: what asks for no token, a rule without scopes."""
     if agent.rule is None or agent.rule is UNRESTRICTED:
         return Denied(Reason.POLICY_DENIED, "no rule of the agent allows the operation")
     if agent.is_allowed:
-        return Grant(agent.rule.name, "")
+        return Permit(agent.rule.name, "")
     if any(missing.reason is not Reason.POLICY_DENIED for missing in agent.unmet):
         return Denied(
             Reason.TOKEN_MISSING, "every rule of the agent requires scopes", rule=agent.rule.name

@@ -9,19 +9,19 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from authz.core.protocols import a2a, mcp, openai
-from authz.core.protocols.message import HEADERS, Message, Sent
+from authz.core.protocols.message import HEADERS, Message, MessageInput
 from authz.core.reason import Denied
 from authz.core.request import MessageProtocol, Unread
 
-__all__ = ["HEADERS", "Message", "Sent", "read"]
-_READERS: Final[Mapping[MessageProtocol, Callable[[Sent], Message]]] = {
+__all__ = ["HEADERS", "Message", "MessageInput", "read"]
+_READERS: Final[Mapping[MessageProtocol, Callable[[MessageInput], Message]]] = {
     MessageProtocol.MCP: mcp.read,
     MessageProtocol.A2A: a2a.read,
     MessageProtocol.OPENAI: openai.read,
 }
 
 
-def read(protocol: MessageProtocol, sent: Sent) -> Message:
+def read(protocol: MessageProtocol, sent: MessageInput) -> Message:
     """The calls of a request's message. Never raises: what has no certain meaning says why."""
     try:
         return _READERS[protocol](sent)

@@ -10,13 +10,20 @@ from typing import Final
 
 from authz.core.paths import Segments, canonical_path
 from authz.core.protocols import a2a_params, jsonrpc
-from authz.core.protocols.a2a_methods import CARDS, FORMS, GRPC_METHODS, JSONRPC_METHODS, SEND, Form
+from authz.core.protocols.a2a_methods import (
+    CARDS,
+    FORMS,
+    GRPC_METHODS,
+    JSONRPC_METHODS,
+    SEND,
+    RestForm,
+)
 from authz.core.protocols.body import parse
 from authz.core.protocols.bodyless import require_no_body, require_no_upgrade
-from authz.core.protocols.json_members import name_of, names, pick
-from authz.core.protocols.jsonrpc import Rpc
-from authz.core.protocols.message import OWS, Message, Sent
-from authz.core.protocols.query_parameters import values_of
+from authz.core.protocols.json_members import names, pick, target_name
+from authz.core.protocols.jsonrpc import JsonRpcMessage
+from authz.core.protocols.message import OWS, Message, MessageInput
+from authz.core.protocols.query_parameters import parameter_values
 from authz.core.reason import Denied, Reason
 from authz.core.request import Call, CallKind
 
@@ -37,7 +44,7 @@ _VERBS: Final = (":cancel", ":subscribe")
 _BEGINNING: Final = re.compile(rf"/(?:{'|'.join(sorted(_WORDS))}|[^/]*(?:{'|'.join(_VERBS)}))(?=/)")
 
 
-def read(sent: Sent) -> Message:
+def read(sent: MessageInput) -> Message:
     """The calls of a request. ``Call.method`` has the name of 1.0, whichever version was sent.
 
     A task gives kind "task". No version of the protocol has a request name a skill; many servers
@@ -67,11 +74,11 @@ def read(sent: Sent) -> Message:
     return jsonrpc.read(sent, _rpc_calls)
 
 
-def _require_known_version(sent: Sent) -> None:
+def _require_known_version(sent: MessageInput) -> None:
     """Refuse a version that is not known, or said twice: a query may say it too (3.6.1)."""
     version = sent.header(_VERSION_HEADER)
     if sent.query:
-        said = {value.strip(OWS) for value in values_of(sent, _VERSION_HEADER)}
+        said = {value.strip(OWS) for value in parameter_values(sent, _VERSION_HEADER)}
         said.add(version or "")
         said.discard("")  # an empty one is as good as none
         if len(said) > 1:
@@ -81,7 +88,11 @@ def _require_known_version(sent: Sent) -> None:
         raise _uninspectable("the version of A2A is unknown")
 
 
-def _rpc_calls(sent: Sent, messages: tuple[Rpc, ...], is_batch: bool) -> tuple[Call, ...]:  # noqa: FBT001 - jsonrpc's face
+def _rpc_calls(
+    sent: MessageInput,
+    messages: tuple[JsonRpcMessage, ...],
+    is_batch: bool,  # noqa: FBT001 - jsonrpc's face
+) -> tuple[Call, ...]:
     if is_batch:
         raise Denied(Reason.MESSAGE_INVALID, "A2A has no batches")
     rpc = messages[0]
@@ -101,7 +112,7 @@ def _is_word(segment: str) -> bool:
     return folded in _WORDS or folded.endswith(_VERBS)
 
 
-def _rest(sent: Sent, path: Segments) -> Message:
+def _rest(sent: MessageInput, path: Segments) -> Message:
     """By the path's part from the first word on: the form, and the ids in it."""
     form, task = _form(sent, path)
     if sent.method != "POST":
@@ -117,7 +128,7 @@ def _rest(sent: Sent, path: Segments) -> Message:
     return Message(a2a_params.rest_task_calls(sent, form.method, body, task))
 
 
-def _form(sent: Sent, path: Segments) -> tuple[Form, str]:
+def _form(sent: MessageInput, path: Segments) -> tuple[RestForm, str]:
     """The form that the path has, and the task's id in it, "" without one."""
     task, colon, verb = path[1].partition(":") if len(path) > 1 else ("", "", "")
     shape = list(path)
@@ -127,10 +138,10 @@ def _form(sent: Sent, path: Segments) -> tuple[Form, str]:
     ids = (*[task for _ in path[1:2]], *path[3:])
     if form is None or "" in ids or any(map(_is_word, ids)):
         raise _uninspectable("the path is not of A2A's HTTP binding")
-    return form, name_of(sent, task) if task else ""
+    return form, target_name(sent, task) if task else ""
 
 
-def _card(sent: Sent, path: Segments) -> Message:
+def _card(sent: MessageInput, path: Segments) -> Message:
     method = CARDS.get(path[-2:])
     if method is None:
         raise Denied(Reason.MESSAGE_INVALID, "the path is not an agent card's")
@@ -138,7 +149,7 @@ def _card(sent: Sent, path: Segments) -> Message:
     return Message((Call(method),))
 
 
-def _grpc(sent: Sent, path: Segments) -> Message:
+def _grpc(sent: MessageInput, path: Segments) -> Message:
     content_type = (sent.header("content-type") or "").lower()
     if sent.method != "POST" or not _GRPC_TYPE.fullmatch(content_type):
         raise _uninspectable("the request is not gRPC with protobuf")

@@ -37,7 +37,7 @@ JSONRPC_METHODS: Final[Mapping[str, tuple[str, str]]] = {
 }
 
 
-class Form(msgspec.Struct, frozen=True):
+class RestForm(msgspec.Struct, frozen=True):
     """What a path of the REST binding asks for.
 
     Attributes:
@@ -51,19 +51,19 @@ class Form(msgspec.Struct, frozen=True):
 
 # HTTP method and path, an id as "*", from the binding's first word on: what comes before is the
 # agent's own, a tenant, or the "v1" of 0.3.
-FORMS: Final[Mapping[tuple[str, str], Form]] = {
-    ("POST", "message:send"): Form("SendMessage"),
-    ("POST", "message:stream"): Form("SendStreamingMessage"),
-    ("GET", "tasks"): Form("ListTasks"),
-    ("GET", "tasks/*"): Form("GetTask"),
-    ("POST", "tasks/*:cancel"): Form("CancelTask", has_optional_body=True),
-    ("POST", "tasks/*:subscribe"): Form("SubscribeToTask", has_optional_body=True),
-    ("GET", "tasks/*:subscribe"): Form("SubscribeToTask"),
-    ("POST", "tasks/*/pushNotificationConfigs"): Form("CreateTaskPushNotificationConfig"),
-    ("GET", "tasks/*/pushNotificationConfigs"): Form("ListTaskPushNotificationConfigs"),
-    ("GET", "tasks/*/pushNotificationConfigs/*"): Form("GetTaskPushNotificationConfig"),
-    ("DELETE", "tasks/*/pushNotificationConfigs/*"): Form("DeleteTaskPushNotificationConfig"),
-    ("GET", "extendedAgentCard"): Form("GetExtendedAgentCard"),
+FORMS: Final[Mapping[tuple[str, str], RestForm]] = {
+    ("POST", "message:send"): RestForm("SendMessage"),
+    ("POST", "message:stream"): RestForm("SendStreamingMessage"),
+    ("GET", "tasks"): RestForm("ListTasks"),
+    ("GET", "tasks/*"): RestForm("GetTask"),
+    ("POST", "tasks/*:cancel"): RestForm("CancelTask", has_optional_body=True),
+    ("POST", "tasks/*:subscribe"): RestForm("SubscribeToTask", has_optional_body=True),
+    ("GET", "tasks/*:subscribe"): RestForm("SubscribeToTask"),
+    ("POST", "tasks/*/pushNotificationConfigs"): RestForm("CreateTaskPushNotificationConfig"),
+    ("GET", "tasks/*/pushNotificationConfigs"): RestForm("ListTaskPushNotificationConfigs"),
+    ("GET", "tasks/*/pushNotificationConfigs/*"): RestForm("GetTaskPushNotificationConfig"),
+    ("DELETE", "tasks/*/pushNotificationConfigs/*"): RestForm("DeleteTaskPushNotificationConfig"),
+    ("GET", "extendedAgentCard"): RestForm("GetExtendedAgentCard"),
 }
 
 # How the path of an agent card ends. The last is that of the SDK for Python of 0.3.

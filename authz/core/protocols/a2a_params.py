@@ -9,9 +9,16 @@ from typing import Any, Final
 import msgspec
 
 from authz.core.protocols.body import may_be_masked
-from authz.core.protocols.json_members import as_json, listed, name_of, names, once, pick
-from authz.core.protocols.json_members import refused as params_refused
-from authz.core.protocols.message import Sent
+from authz.core.protocols.json_members import (
+    as_json,
+    distinct,
+    listed,
+    names,
+    params_refused,
+    pick,
+    target_name,
+)
+from authz.core.protocols.message import MessageInput
 from authz.core.request import MAX_URI_CHARS, Call, CallKind
 
 PUSH: Final = "CreateTaskPushNotificationConfig"
@@ -33,7 +40,7 @@ _RESOURCES: Final = ("name", "parent")  # 0.3: "tasks/{id}" and what is below it
 _TEXTS: Final = ("tenant", "contextId", "url")
 
 
-def send_calls(sent: Sent, method: str, params: object) -> tuple[Call, ...]:
+def send_calls(sent: MessageInput, method: str, params: object) -> tuple[Call, ...]:
     """A message: calls for its task, those it refers to, its skill, and its URL.
 
     Without a task and a skill there is a call without a target. Raises Denied(MESSAGE_PARAMS).
@@ -46,27 +53,33 @@ def send_calls(sent: Sent, method: str, params: object) -> tuple[Call, ...]:
     references = listed(message.get("referenceTaskIds"), MAX_REFERENCES)
     skills = _skills(sent, message.get("metadata"), asked.get("metadata"))
     told = {**asked, **message}
-    calls = [_told(sent, Call(method, CallKind.TASK, task), told)] if task else []
-    calls += [_told(sent, Call(method, CallKind.SKILL, skill), told) for skill in skills]
+    calls = [_with_arguments(sent, Call(method, CallKind.TASK, task), told)] if task else []
+    calls += [_with_arguments(sent, Call(method, CallKind.SKILL, skill), told) for skill in skills]
     if not calls:
-        calls = [_told(sent, Call(method), told)]
-    others = once(name_of(sent, reference) for reference in references)
-    calls += [_told(sent, Call(method, CallKind.TASK, other), told) for other in others]
+        calls = [_with_arguments(sent, Call(method), told)]
+    others = distinct(target_name(sent, reference) for reference in references)
+    calls += [_with_arguments(sent, Call(method, CallKind.TASK, other), told) for other in others]
     configs = pick(asked.get("configuration"), _CONFIGURATION).values()
     calls += [_push_call(sent, config, task, asked) for config in configs]
     return tuple(dict.fromkeys(calls))
 
 
-def task_calls(sent: Sent, method: str, params: object, task_member: str) -> tuple[Call, ...]:
+def task_calls(
+    sent: MessageInput, method: str, params: object, task_member: str
+) -> tuple[Call, ...]:
     """Any other method of JSON-RPC: a call for its task. Raises Denied(MESSAGE_PARAMS)."""
     asked = pick(params, _TASK)
-    task = name_of(sent, asked.get(task_member)) if task_member else ""
+    task = target_name(sent, asked.get(task_member)) if task_member else ""
     if method == PUSH:
         return (_push_call(sent, params, task, {}),)
-    return (_told(sent, Call(method, CallKind.TASK if task else CallKind.SERVER, task), asked),)
+    return (
+        _with_arguments(
+            sent, Call(method, CallKind.TASK if task else CallKind.SERVER, task), asked
+        ),
+    )
 
 
-def rest_task_calls(sent: Sent, method: str, body: object, task: str) -> tuple[Call, ...]:
+def rest_task_calls(sent: MessageInput, method: str, body: object, task: str) -> tuple[Call, ...]:
     """A POST for the task in the path, which the body must not contradict.
 
     Raises Denied(MESSAGE_PARAMS).
@@ -77,7 +90,7 @@ def rest_task_calls(sent: Sent, method: str, body: object, task: str) -> tuple[C
     _require_same_task(pick(body, _REST_TASK), task)
     if method == PUSH:
         return (_push_call(sent, body, task, {}),)
-    return (_told(sent, Call(method, CallKind.TASK, task), asked),)
+    return (_with_arguments(sent, Call(method, CallKind.TASK, task), asked),)
 
 
 def _require_same_task(members: dict[str, Any], task: str) -> None:
@@ -92,7 +105,7 @@ def _require_same_task(members: dict[str, Any], task: str) -> None:
         _require_same_task(pick(members["config"], _REST_TASK), task)
 
 
-def _push_call(sent: Sent, config: object, task: str, around: dict[str, Any]) -> Call:
+def _push_call(sent: MessageInput, config: object, task: str, around: dict[str, Any]) -> Call:
     """The call for a URL, wherever the versions have it: in the config, or one or two below."""
     layers = [pick(config, _PUSH_CONFIG)]
     for layer in layers:  # it grows on the way; the JSON's depth bounds it
@@ -102,21 +115,21 @@ def _push_call(sent: Sent, config: object, task: str, around: dict[str, Any]) ->
     if len(urls) > 1 or any(one != task for one in tasks):
         raise params_refused("a config for notifications has two URLs, or another task")
     told = {**around, **layers[0], **({"url": urls[0]} if urls else {})}
-    return _told(sent, Call(PUSH, CallKind.TASK if task else CallKind.SERVER, task), told)
+    return _with_arguments(sent, Call(PUSH, CallKind.TASK if task else CallKind.SERVER, task), told)
 
 
-def _task(sent: Sent, value: object) -> str:
+def _task(sent: MessageInput, value: object) -> str:
     """The task that a message belongs to, "" for a new one, as in protobuf."""
-    return "" if value is None or value == "" else name_of(sent, value)
+    return "" if value is None or value == "" else target_name(sent, value)
 
 
-def _skills(sent: Sent, *metadata: object) -> tuple[str, ...]:
-    return once(
-        name_of(sent, skill) for holder in metadata for skill in pick(holder, _SKILLS).values()
+def _skills(sent: MessageInput, *metadata: object) -> tuple[str, ...]:
+    return distinct(
+        target_name(sent, skill) for holder in metadata for skill in pick(holder, _SKILLS).values()
     )
 
 
-def _told(sent: Sent, call: Call, members: dict[str, Any]) -> Call:
+def _with_arguments(sent: MessageInput, call: Call, members: dict[str, Any]) -> Call:
     """The call with its arguments, if they are read."""
     if not sent.reads_arguments(call):
         return call

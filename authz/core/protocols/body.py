@@ -9,7 +9,7 @@ from collections.abc import Set as AbstractSet
 from typing import Final
 
 from authz.core import strict_json
-from authz.core.protocols.message import OWS, Sent
+from authz.core.protocols.message import OWS, MessageInput
 from authz.core.reason import Denied, Reason
 
 # Some 2 ms to read; up to 10 where it holds as much as is allowed. Real calls have some 2 KiB.
@@ -28,7 +28,7 @@ _NO_BODY: Final = "no body was sent, or the proxy does not pass it on"
 _UTF8: Final = frozenset({"charset=utf-8", 'charset="utf-8"'})
 
 
-def parse(sent: Sent, types: AbstractSet[str] = JSON_TYPES) -> object:
+def parse(sent: MessageInput, types: AbstractSet[str] = JSON_TYPES) -> object:
     """The JSON of the body, whose media type has to be one of these.
 
     Numbers are ``int`` or ``float``, no member is doubled, and no half character is left.
@@ -53,18 +53,18 @@ def parse(sent: Sent, types: AbstractSet[str] = JSON_TYPES) -> object:
     return value
 
 
-def require_unmasked(sent: Sent, text: str) -> None:
+def require_unmasked(sent: MessageInput, text: str) -> None:
     """Refuse a name in which the proxy may have masked bytes. Raises Denied(BODY_UNINSPECTABLE)."""
     if may_be_masked(sent, text):
         raise Denied(Reason.BODY_UNINSPECTABLE, "a name may hold a byte that is not UTF-8")
 
 
-def may_be_masked(sent: Sent, text: str) -> bool:
+def may_be_masked(sent: MessageInput, text: str) -> bool:
     """Whether the proxy may have written other bytes for what the client sent here."""
     return sent.is_text and _MASK in text
 
 
-def _require_whole(sent: Sent) -> None:
+def _require_whole(sent: MessageInput) -> None:
     """Refuse a body that may be cut (RFC 9110 section 8.6 for the length)."""
     body = sent.body
     seen = len(body)
@@ -90,7 +90,7 @@ def _require_whole(sent: Sent) -> None:
         raise Denied(Reason.BODY_UNINSPECTABLE, _NO_BODY)
 
 
-def _require_plain(sent: Sent, types: AbstractSet[str]) -> None:
+def _require_plain(sent: MessageInput, types: AbstractSet[str]) -> None:
     """Refuse codings and media types in which the bytes mean something else."""
     coding = sent.header("content-encoding")
     if coding is not None and coding.lower() != "identity":

@@ -1,16 +1,16 @@
 """Requests that have no message in a body, or must have none."""
 
-from authz.core.protocols.message import Sent
+from authz.core.protocols.message import MessageInput
 from authz.core.reason import Denied, Reason
 
 
-def require_no_upgrade(sent: Sent) -> None:
+def require_no_upgrade(sent: MessageInput) -> None:
     """Refuse a WebSocket, of which no message is ever seen. Raises Denied(BODY_UNINSPECTABLE)."""
     if "upgrade" in sent.headers:
         raise Denied(Reason.BODY_UNINSPECTABLE, "messages after an upgrade can't be inspected")
 
 
-def require_no_body(sent: Sent) -> None:
+def require_no_body(sent: MessageInput) -> None:
     """Refuse a body where the path says it all. Raises Denied(BODY_UNINSPECTABLE)."""
     if sent.body or sent.size or sent.header("content-length") not in (None, "0"):
         raise Denied(Reason.BODY_UNINSPECTABLE, "the request has a body and must have none")

@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from authz.core.protocols.body import require_unmasked
-from authz.core.protocols.message import Sent
+from authz.core.protocols.message import MessageInput
 from authz.core.reason import Denied, Reason
 from authz.core.request import MAX_NAME_CHARS
 
@@ -23,15 +23,15 @@ _FEW: Final = 8  # of more members those that are wanted are found at once
 _BETWEEN: Final = "\n"  # folded to itself, and in no name that is known
 _encode: Final = msgspec.json.Encoder(order="sorted").encode
 _decode: Final = msgspec.json.Decoder().decode
-Names = Mapping[str, str]
+MemberNames = Mapping[str, str]
 
 
-def names(*spellings: str) -> Names:
+def names(*spellings: str) -> MemberNames:
     """What ``pick`` looks for, by the spelling under which the caller wants to have it."""
     return {fold(spelling): spelling for spelling in spellings}
 
 
-def pick(holder: object, wanted: Names) -> dict[str, Any]:
+def pick(holder: object, wanted: MemberNames) -> dict[str, Any]:
     """The wanted members of an object that are there; null counts as absent, and so does no object.
 
     Raises Denied(MESSAGE_PARAMS) for what is no object or has far more members than any protocol,
@@ -40,9 +40,9 @@ def pick(holder: object, wanted: Names) -> dict[str, Any]:
     if holder is None:
         return {}
     if not isinstance(holder, dict):
-        raise refused("an object is expected")
+        raise params_refused("an object is expected")
     if len(holder) > MAX_OWN_MEMBERS:
-        raise refused(f"an object of the protocol has more than {MAX_OWN_MEMBERS} members")
+        raise params_refused(f"an object of the protocol has more than {MAX_OWN_MEMBERS} members")
     found: dict[str, Any] = {}
     members: Iterable[tuple[str, Any]] = holder.items()
     if len(holder) > _FEW:
@@ -52,25 +52,25 @@ def pick(holder: object, wanted: Names) -> dict[str, Any]:
         if name is None:
             continue
         if name in found:
-            raise refused("a member is given in two spellings")
+            raise params_refused("a member is given in two spellings")
         found[name] = value
     # In the order of what is wanted: what comes of it is the same however the JSON is written.
     order = [name for name in wanted.values() if name in found] if len(found) > 1 else found
     return {name: found[name] for name in order if found[name] is not None}
 
 
-def require_only(holder: object, known: Names) -> None:
+def require_only(holder: object, known: MemberNames) -> None:
     """Refuse an object that has further members. Raises Denied(MESSAGE_PARAMS)."""
     if not isinstance(holder, dict) or not known.keys() >= set(folded(holder)):
-        raise refused("an object has unknown members")
+        raise params_refused("an object has unknown members")
 
 
-def name_of(sent: Sent, value: object) -> str:
+def target_name(sent: MessageInput, value: object) -> str:
     """A target's name: not empty, one line, plain. Raises Denied(MESSAGE_PARAMS)."""
     if not isinstance(value, str) or not 1 <= len(value) <= MAX_NAME_CHARS:
-        raise refused(f"a name is not text of 1 to {MAX_NAME_CHARS} characters")
+        raise params_refused(f"a name is not text of 1 to {MAX_NAME_CHARS} characters")
     if not value.isprintable() or value != value.strip():
-        raise refused("a name has characters that names must not have")
+        raise params_refused("a name has characters that names must not have")
     require_unmasked(sent, value)
     return value
 
@@ -80,7 +80,7 @@ def listed(value: object, most: int) -> list[Any]:
     if value is None:
         return []
     if not isinstance(value, list) or len(value) > most:
-        raise refused(f"a list of at most {most} elements is expected")
+        raise params_refused(f"a list of at most {most} elements is expected")
     return value
 
 
@@ -97,15 +97,15 @@ def require_distinct(data: bytes) -> None:
     """
     folded = data.decode().casefold().encode()
     if _encode(_decode(folded)).count(b":") != folded.count(b":"):
-        raise refused("two members differ only in case")
+        raise params_refused("two members differ only in case")
 
 
-def once(values: Iterable[str]) -> tuple[str, ...]:
+def distinct(values: Iterable[str]) -> tuple[str, ...]:
     """Each value once, in the order in which they come."""
     return tuple(dict.fromkeys(values))
 
 
-def refused(detail: str) -> Denied:
+def params_refused(detail: str) -> Denied:
     """The refusal of parameters."""
     return Denied(Reason.MESSAGE_PARAMS, detail)
 

@@ -12,7 +12,7 @@ import msgspec
 
 from authz.core.protocols import body
 from authz.core.protocols.json_members import MAX_OWN_MEMBERS
-from authz.core.protocols.message import Message, Sent
+from authz.core.protocols.message import Message, MessageInput
 from authz.core.reason import Denied, Reason
 from authz.core.request import Call, Unread
 
@@ -25,7 +25,7 @@ _RESPONSE: Final = frozenset({"jsonrpc", "id", "result", "error"})
 _NO_PARAMS: Final[Mapping[str, Any]] = {}
 
 
-class Rpc(msgspec.Struct, frozen=True):
+class JsonRpcMessage(msgspec.Struct, frozen=True):
     """One JSON-RPC message.
 
     Attributes:
@@ -40,24 +40,24 @@ class Rpc(msgspec.Struct, frozen=True):
 
 
 # Gives the calls of a body's messages, and is told whether they came as a batch. Raises Denied.
-Caller = Callable[[Sent, tuple[Rpc, ...], bool], tuple[Call, ...]]
+Caller = Callable[[MessageInput, tuple[JsonRpcMessage, ...], bool], tuple[Call, ...]]
 
 
-def read(sent: Sent, calls: Caller) -> Message:
+def read(sent: MessageInput, calls: Caller) -> Message:
     """The message in the body. Never raises Denied; what is refused keeps the ids that it has."""
     try:
         value = body.parse(sent)
     except Denied as denied:
-        return refused(denied)
+        return unread_message(denied)
     try:
         messages = _messages(sent, value)
         made = calls(sent, messages, isinstance(value, list))
     except Denied as denied:
-        return refused(denied, _ids(value))
+        return unread_message(denied, _ids(value))
     return Message(made, tuple([one.id for one in messages if one.id]))
 
 
-def refused(denied: Denied, ids: tuple[bytes, ...] = ()) -> Message:
+def unread_message(denied: Denied, ids: tuple[bytes, ...] = ()) -> Message:
     """A message that is unread, with the ids of what waits for an answer."""
     return Message((), ids, Unread(denied.reason, denied.detail))
 
@@ -104,7 +104,7 @@ def _ids(value: object) -> tuple[bytes, ...]:
     return tuple([found for one in calls if (found := encode_id(one.get("id")))])
 
 
-def _messages(sent: Sent, value: object) -> tuple[Rpc, ...]:
+def _messages(sent: MessageInput, value: object) -> tuple[JsonRpcMessage, ...]:
     if not isinstance(value, list):
         return (_message(sent, value),)
     if not 0 < len(value) <= MAX_BATCH:
@@ -112,7 +112,7 @@ def _messages(sent: Sent, value: object) -> tuple[Rpc, ...]:
     return tuple(_message(sent, one) for one in value)
 
 
-def _message(sent: Sent, value: object) -> Rpc:
+def _message(sent: MessageInput, value: object) -> JsonRpcMessage:
     if not isinstance(value, dict):
         raise _invalid("a message is not an object")
     if value.get("jsonrpc") != "2.0":
@@ -135,10 +135,10 @@ def _message(sent: Sent, value: object) -> Rpc:
         raise Denied(Reason.MESSAGE_PARAMS, "the params are not an object")
     if len(params) > MAX_OWN_MEMBERS:
         raise Denied(Reason.MESSAGE_PARAMS, f"the params have more than {MAX_OWN_MEMBERS} members")
-    return Rpc(method, params, request_id)
+    return JsonRpcMessage(method, params, request_id)
 
 
-def _response(value: dict[str, Any]) -> Rpc:
+def _response(value: dict[str, Any]) -> JsonRpcMessage:
     """An answer to a server's request: a result or an error, never both."""
     if not value.keys() <= _RESPONSE:
         raise _invalid("the message has neither a method nor the members of a response")
@@ -148,7 +148,7 @@ def _response(value: dict[str, Any]) -> Rpc:
     is_anonymous = "error" in value and value.get("id") is None
     if not is_anonymous and not encode_id(value.get("id")):
         raise _invalid("the id of a response is neither a whole number nor text of a sane length")
-    return Rpc("", _NO_PARAMS, b"")
+    return JsonRpcMessage("", _NO_PARAMS, b"")
 
 
 def _invalid(detail: str) -> Denied:

@@ -14,17 +14,17 @@ import msgspec
 from authz.core.protocols import body, jsonrpc, mcp_headers, mcp_metadata
 from authz.core.protocols import bodyless as plain
 from authz.core.protocols.json_members import as_json, require_distinct
-from authz.core.protocols.jsonrpc import Rpc
+from authz.core.protocols.jsonrpc import JsonRpcMessage
 from authz.core.protocols.mcp_methods import (
     COMPLETE,
     INITIALIZE,
     LISTEN,
     METHODS,
-    Method,
+    McpMethod,
     is_known,
     is_notification,
 )
-from authz.core.protocols.message import Message, Sent
+from authz.core.protocols.message import Message, MessageInput
 from authz.core.reason import Denied, Reason
 from authz.core.request import MAX_NAME_CHARS, MAX_URI_CHARS, Call, CallKind
 
@@ -44,7 +44,7 @@ _MEMBERS: Final = jsonrpc.folded(
 _REFERENCE_MEMBERS: Final = jsonrpc.folded("name", "type", "uri")
 _FLAGS: Final = ("toolsListChanged", "promptsListChanged", "resourcesListChanged")
 _SUBSCRIPTIONS: Final = frozenset({*_FLAGS, *(member for _, member in _LISTS)})
-_UNKNOWN: Final = Method()
+_UNKNOWN: Final = McpMethod()
 _NO_BODY: Final = {"GET": Call("", CallKind.STREAM), "DELETE": Call("", CallKind.SESSION)}
 _RESPONSE: Final = Call("", CallKind.RESPONSE)
 # What a client may be listening to where nobody shows it.
@@ -52,15 +52,15 @@ LISTENING_UNSEEN: Final = (Call(LISTEN), *(Call(LISTEN, kind) for kind, _ in _LI
 _NO_ARGUMENTS: Final[Mapping[str, Any]] = {}
 
 
-def read(sent: Sent) -> Message:
+def read(sent: MessageInput) -> Message:
     """The calls of an MCP request. Never raises Denied: what has no certain meaning says why."""
     try:
         return _read(sent)
     except Denied as denied:
-        return jsonrpc.refused(denied)
+        return jsonrpc.unread_message(denied)
 
 
-def _read(sent: Sent) -> Message:
+def _read(sent: MessageInput) -> Message:
     plain.require_no_upgrade(sent)
     if sent.method != "POST":
         return Message((_without_body(sent),))
@@ -71,7 +71,7 @@ def _read(sent: Sent) -> Message:
     return jsonrpc.read(sent, _calls)
 
 
-def _without_body(sent: Sent) -> Call:
+def _without_body(sent: MessageInput) -> Call:
     """What earlier revisions use GET and DELETE for."""
     if sent.method not in _NO_BODY:
         raise Denied(Reason.MESSAGE_INVALID, "MCP uses POST, GET and DELETE")
@@ -79,21 +79,21 @@ def _without_body(sent: Sent) -> Call:
     return _NO_BODY[sent.method]
 
 
-def _from_metadata(sent: Sent, message: Rpc) -> Message:
+def _from_metadata(sent: MessageInput, message: JsonRpcMessage) -> Message:
     """The call that the proxy's filter found, which tells neither its arguments nor any list."""
     ids = (message.id,) if message.id else ()
     if message.method == LISTEN:
         denied = Denied(Reason.BODY_UNINSPECTABLE, "the proxy's filter reads no subscriptions")
-        return jsonrpc.refused(denied, ids)
+        return jsonrpc.unread_message(denied, ids)
     try:
         call = _call(sent, message)
         mcp_headers.require_agreement(sent, message, call.name, is_whole=False)
     except Denied as denied:
-        return jsonrpc.refused(denied, ids)
+        return jsonrpc.unread_message(denied, ids)
     return Message((call,), ids)
 
 
-def _from_headers(sent: Sent) -> Call:
+def _from_headers(sent: MessageInput) -> Call:
     """The call as headers tell it, where the server has to compare them with the body."""
     method = mcp_headers.trusted_method(sent)
     known = METHODS.get(method, _UNKNOWN)
@@ -107,8 +107,8 @@ def _from_headers(sent: Sent) -> Call:
 
 
 def _calls(
-    sent: Sent,
-    messages: tuple[Rpc, ...],
+    sent: MessageInput,
+    messages: tuple[JsonRpcMessage, ...],
     is_batch: bool,  # noqa: FBT001 - as jsonrpc.Caller has it
 ) -> tuple[Call, ...]:
     if is_batch:
@@ -127,7 +127,7 @@ def _calls(
     return tuple(calls)
 
 
-def _call(sent: Sent, message: Rpc) -> Call:
+def _call(sent: MessageInput, message: JsonRpcMessage) -> Call:
     method, params = message.method, message.params
     if not method:
         return _RESPONSE
@@ -142,7 +142,7 @@ def _call(sent: Sent, message: Rpc) -> Call:
     return Call(method, is_known=is_known(method))
 
 
-def _reference(sent: Sent, ref: object) -> tuple[CallKind, str]:
+def _reference(sent: MessageInput, ref: object) -> tuple[CallKind, str]:
     """The kind and the name of what a completion is for."""
     if not isinstance(ref, dict):
         raise Denied(Reason.MESSAGE_PARAMS, "the ref is not an object")
@@ -153,7 +153,7 @@ def _reference(sent: Sent, ref: object) -> tuple[CallKind, str]:
     raise Denied(Reason.MESSAGE_PARAMS, "the ref is neither a prompt's nor a resource's")
 
 
-def _subscriptions(sent: Sent, params: Mapping[str, Any]) -> Iterator[Call]:
+def _subscriptions(sent: MessageInput, params: Mapping[str, Any]) -> Iterator[Call]:
     """One call for each thing that a stream of notifications is about."""
     notifications = params.get("notifications")
     if not isinstance(notifications, dict):
@@ -174,7 +174,7 @@ def _subscriptions(sent: Sent, params: Mapping[str, Any]) -> Iterator[Call]:
             )
 
 
-def _name(sent: Sent, value: object, member: str) -> str:
+def _name(sent: MessageInput, value: object, member: str) -> str:
     """The name of a target, as exactly as the server reads it."""
     most = MAX_URI_CHARS if member == "uri" else MAX_NAME_CHARS
     if not isinstance(value, str) or not 0 < len(value) <= most:
@@ -185,7 +185,7 @@ def _name(sent: Sent, value: object, member: str) -> str:
     return value
 
 
-def _with_arguments(sent: Sent, call: Call, params: Mapping[str, Any]) -> Call:
+def _with_arguments(sent: MessageInput, call: Call, params: Mapping[str, Any]) -> Call:
     """The call with its arguments, where a decision reads them: they become a part of its key."""
     arguments = params.get("arguments")
     if arguments is None:  # as with params, null is none

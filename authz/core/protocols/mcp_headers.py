@@ -9,9 +9,9 @@ from base64 import b64decode, b64encode
 from typing import Final
 
 from authz.core.protocols import jsonrpc
-from authz.core.protocols.jsonrpc import Rpc
+from authz.core.protocols.jsonrpc import JsonRpcMessage
 from authz.core.protocols.mcp_methods import MEMBERS, METHODS
-from authz.core.protocols.message import Sent
+from authz.core.protocols.message import MessageInput
 from authz.core.reason import Denied, Reason
 
 # Methods whose name a header mirrors, and servers compare it.
@@ -29,13 +29,15 @@ _VERSION_MEMBER: Final = "io.modelcontextprotocol/protocolVersion"
 _ENCODED: Final = re.compile(r"=\?base64\?(.*)\?=")  # in no other case
 
 
-def require_batches(sent: Sent) -> None:
+def require_batches(sent: MessageInput) -> None:
     """Refuse a batch where the version has none. Raises Denied(MESSAGE_INVALID)."""
     if _version(sent) not in _BATCHED:
         raise Denied(Reason.MESSAGE_INVALID, "this version of the protocol has no batches")
 
 
-def require_agreement(sent: Sent, message: Rpc, name: str, *, is_whole: bool = True) -> None:
+def require_agreement(
+    sent: MessageInput, message: JsonRpcMessage, name: str, *, is_whole: bool = True
+) -> None:
     """Refuse headers that say something else than the message, or don't say what they have to.
 
     Args:
@@ -61,7 +63,7 @@ def require_agreement(sent: Sent, message: Rpc, name: str, *, is_whole: bool = T
         _require_version(None if is_bare else version, message, is_required=is_required)
 
 
-def trusted_method(sent: Sent) -> str:
+def trusted_method(sent: MessageInput) -> str:
     """``Mcp-Method``, where the version has servers compare it with the body.
 
     Raises Denied(MCP_UNTRUSTED_HEADERS | MCP_HEADER_MISMATCH | MESSAGE_INVALID).
@@ -76,13 +78,13 @@ def trusted_method(sent: Sent) -> str:
     return jsonrpc.method_name(method)
 
 
-def trusted_name(sent: Sent) -> str | None:
+def trusted_name(sent: MessageInput) -> str | None:
     """``Mcp-Name``, decoded, as what stands alone. Raises Denied(MCP_HEADER_MISMATCH)."""
     _require_once(_NAME_HEADER, sent.header(_NAME_HEADER) or "")
     return name(sent)
 
 
-def name(sent: Sent) -> str | None:
+def name(sent: MessageInput) -> str | None:
     """``Mcp-Name``, decoded; None when it was not sent. Raises Denied(MCP_HEADER_MISMATCH)."""
     value = sent.header(_NAME_HEADER)
     if value is None:
@@ -110,7 +112,7 @@ def _require_once(header: str, value: str) -> None:
         )
 
 
-def _version(sent: Sent) -> str:
+def _version(sent: MessageInput) -> str:
     """``MCP-Protocol-Version``, "" when it was not sent."""
     version = sent.header(_VERSION_HEADER)
     if version is None:
@@ -124,7 +126,7 @@ def _is_mirrored(version: str) -> bool:
     return version >= _FIRST_MIRRORED and _DATE.fullmatch(version) is not None
 
 
-def _require_method(sent: Sent, message: Rpc, *, is_required: bool) -> None:
+def _require_method(sent: MessageInput, message: JsonRpcMessage, *, is_required: bool) -> None:
     value = sent.header(_METHOD_HEADER)
     if value is None:
         if is_required:
@@ -133,7 +135,9 @@ def _require_method(sent: Sent, message: Rpc, *, is_required: bool) -> None:
         raise _mismatch("Mcp-Method is not the body's method")
 
 
-def _require_name(sent: Sent, message: Rpc, target: str, *, is_required: bool) -> None:
+def _require_name(
+    sent: MessageInput, message: JsonRpcMessage, target: str, *, is_required: bool
+) -> None:
     value = name(sent)
     if value is None:
         if is_required and message.method in _NAMED:
@@ -142,7 +146,7 @@ def _require_name(sent: Sent, message: Rpc, target: str, *, is_required: bool) -
         raise _mismatch("Mcp-Name is not the name in the body")
 
 
-def _require_version(version: str | None, message: Rpc, *, is_required: bool) -> None:
+def _require_version(version: str | None, message: JsonRpcMessage, *, is_required: bool) -> None:
     """Refuse a body of another revision than the header's; None where nothing says one."""
     meta = message.params.get("_meta")
     if meta is not None and not isinstance(meta, dict):

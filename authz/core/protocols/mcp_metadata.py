@@ -11,7 +11,7 @@ from google.protobuf.message import DecodeError
 from google.protobuf.struct_pb2 import Struct, Value
 
 from authz.core.protocols import jsonrpc
-from authz.core.protocols.jsonrpc import Rpc
+from authz.core.protocols.jsonrpc import JsonRpcMessage
 from authz.core.protocols.mcp_methods import MEMBERS
 from authz.core.reason import Denied, Reason
 
@@ -21,7 +21,7 @@ _RESPONSE: Final = "__jsonrpc_response"  # the filter's name for what has no met
 _NAMES: Final = (*MEMBERS, "type")
 
 
-def message(metadata: bytes) -> Rpc:
+def message(metadata: bytes) -> JsonRpcMessage:
     """The message that the filter found; of its params only what names targets.
 
     Raises Denied: BODY_UNINSPECTABLE when it found none, BODY_TRUNCATED when it read a part only,
@@ -36,11 +36,11 @@ def message(metadata: bytes) -> Rpc:
         raise Denied(Reason.BODY_UNINSPECTABLE, "the proxy's filter let through what it can't read")
     if "method" not in fields:
         raise Denied(Reason.BODY_UNINSPECTABLE, "the proxy's filter found no method")
-    method = jsonrpc.method_name(_text(fields["method"]))
+    method = jsonrpc.method_name(_string_field(fields["method"]))
     if method == _RESPONSE:
-        return Rpc("", {}, b"")
+        return JsonRpcMessage("", {}, b"")
     params = fields["params"].struct_value if "params" in fields else Struct()
-    return Rpc(method, _params(params), _id(fields["id"]) if "id" in fields else b"")
+    return JsonRpcMessage(method, _params(params), _id(fields["id"]) if "id" in fields else b"")
 
 
 def _struct(data: bytes) -> Struct:
@@ -54,13 +54,13 @@ def _struct(data: bytes) -> Struct:
 
 def _params(params: Struct) -> dict[str, Any]:
     fields = params.fields
-    found: dict[str, Any] = {name: _text(fields[name]) for name in _NAMES if name in fields}
+    found: dict[str, Any] = {name: _string_field(fields[name]) for name in _NAMES if name in fields}
     if "ref" in fields:
         found["ref"] = _params(fields["ref"].struct_value)
     return found
 
 
-def _text(value: Value) -> str | None:
+def _string_field(value: Value) -> str | None:
     return value.string_value if value.HasField("string_value") else None
 
 
@@ -70,4 +70,4 @@ def _id(value: Value) -> bytes:
     if value.HasField("number_value"):
         is_exact = abs(number) <= MAX_SAFE_INTEGER and number == int(number)
         return jsonrpc.encode_id(int(number)) if is_exact else b""
-    return jsonrpc.encode_id(_text(value))
+    return jsonrpc.encode_id(_string_field(value))

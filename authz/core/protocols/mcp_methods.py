@@ -19,7 +19,7 @@ LISTEN: Final = "subscriptions/listen"
 PING: Final = "ping"
 
 
-class Listed(msgspec.Struct, frozen=True):
+class ListKind(msgspec.Struct, frozen=True):
     """What a result lists.
 
     Attributes:
@@ -35,7 +35,7 @@ class Listed(msgspec.Struct, frozen=True):
     method: str
 
 
-class Method(msgspec.Struct, frozen=True):
+class McpMethod(msgspec.Struct, frozen=True):
     """One method.
 
     Attributes:
@@ -49,37 +49,37 @@ class Method(msgspec.Struct, frozen=True):
 
     kind: CallKind = CallKind.SERVER
     member: str = ""
-    listed: Listed | None = None
+    listed: ListKind | None = None
     is_of_session: bool = False
     is_mirrored: bool = False
     has_other_targets: bool = False
 
 
-METHODS: Final[Mapping[str, Method]] = {
-    INITIALIZE: Method(is_of_session=True),
-    PING: Method(is_of_session=True),
-    "server/discover": Method(is_of_session=True),
-    LISTEN: Method(is_of_session=True, has_other_targets=True),
-    "logging/setLevel": Method(),
-    COMPLETE: Method(has_other_targets=True),
-    "tools/list": Method(listed=Listed(CallKind.TOOL, "tools", "name", "tools/call")),
-    "tools/call": Method(CallKind.TOOL, "name", is_mirrored=True),
-    "resources/list": Method(
-        listed=Listed(CallKind.RESOURCE, "resources", "uri", "resources/read")
+METHODS: Final[Mapping[str, McpMethod]] = {
+    INITIALIZE: McpMethod(is_of_session=True),
+    PING: McpMethod(is_of_session=True),
+    "server/discover": McpMethod(is_of_session=True),
+    LISTEN: McpMethod(is_of_session=True, has_other_targets=True),
+    "logging/setLevel": McpMethod(),
+    COMPLETE: McpMethod(has_other_targets=True),
+    "tools/list": McpMethod(listed=ListKind(CallKind.TOOL, "tools", "name", "tools/call")),
+    "tools/call": McpMethod(CallKind.TOOL, "name", is_mirrored=True),
+    "resources/list": McpMethod(
+        listed=ListKind(CallKind.RESOURCE, "resources", "uri", "resources/read")
     ),
-    "resources/templates/list": Method(
-        listed=Listed(CallKind.RESOURCE, "resourceTemplates", "uriTemplate", "resources/read")
+    "resources/templates/list": McpMethod(
+        listed=ListKind(CallKind.RESOURCE, "resourceTemplates", "uriTemplate", "resources/read")
     ),
-    "resources/read": Method(CallKind.RESOURCE, "uri", is_mirrored=True),
-    "resources/subscribe": Method(CallKind.RESOURCE, "uri"),
-    "resources/unsubscribe": Method(CallKind.RESOURCE, "uri"),
-    "prompts/list": Method(listed=Listed(CallKind.PROMPT, "prompts", "name", "prompts/get")),
-    "prompts/get": Method(CallKind.PROMPT, "name", is_mirrored=True),
-    "tasks/list": Method(listed=Listed(CallKind.TASK, "tasks", "taskId", "tasks/get")),
-    "tasks/get": Method(CallKind.TASK, "taskId"),
-    "tasks/result": Method(CallKind.TASK, "taskId"),
-    "tasks/update": Method(CallKind.TASK, "taskId"),
-    "tasks/cancel": Method(CallKind.TASK, "taskId"),
+    "resources/read": McpMethod(CallKind.RESOURCE, "uri", is_mirrored=True),
+    "resources/subscribe": McpMethod(CallKind.RESOURCE, "uri"),
+    "resources/unsubscribe": McpMethod(CallKind.RESOURCE, "uri"),
+    "prompts/list": McpMethod(listed=ListKind(CallKind.PROMPT, "prompts", "name", "prompts/get")),
+    "prompts/get": McpMethod(CallKind.PROMPT, "name", is_mirrored=True),
+    "tasks/list": McpMethod(listed=ListKind(CallKind.TASK, "tasks", "taskId", "tasks/get")),
+    "tasks/get": McpMethod(CallKind.TASK, "taskId"),
+    "tasks/result": McpMethod(CallKind.TASK, "taskId"),
+    "tasks/update": McpMethod(CallKind.TASK, "taskId"),
+    "tasks/cancel": McpMethod(CallKind.TASK, "taskId"),
 }
 # Of params, what names a target: ``Mcp-Name`` may mirror it.
 MEMBERS: Final = tuple(dict.fromkeys(one.member for one in METHODS.values() if one.member))

@@ -24,7 +24,7 @@ HEADERS: Final = frozenset(
 )
 
 
-class Sent(msgspec.Struct, frozen=True, gc=False):
+class MessageInput(msgspec.Struct, frozen=True, gc=False):
     """A request with its message, as the proxy presented it.
 
     Attributes:

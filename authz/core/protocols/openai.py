@@ -17,15 +17,15 @@ from authz.core.protocols.body import parse, require_unmasked
 from authz.core.protocols.bodyless import require_no_body, require_no_upgrade
 from authz.core.protocols.json_members import (
     as_json,
+    distinct,
     listed,
-    name_of,
     names,
-    once,
+    params_refused,
     pick,
     require_only,
+    target_name,
 )
-from authz.core.protocols.json_members import refused as params_refused
-from authz.core.protocols.message import Message, Sent
+from authz.core.protocols.message import Message, MessageInput
 from authz.core.protocols.openai_conversation import CONVERSATION, tools_within
 from authz.core.protocols.openai_members import KNOWN, READ, require_known, require_known_query
 from authz.core.reason import Denied, Reason
@@ -73,7 +73,7 @@ _ARGUMENTS: Final = names(
 )  # fmt: skip
 
 
-def read(sent: Sent) -> Message:
+def read(sent: MessageInput) -> Message:
     """The calls of a request: one for each model that it names; of GET .../models the one or none.
 
     ``Call.method`` is the path's tail, such as "chat/completions", or "models". ``Call.tools`` has
@@ -108,13 +108,13 @@ def read(sent: Sent) -> Message:
         tools=tools,
         is_streaming=True in [_flag(one.get("stream")) for one in bodies],
     )
-    models = once((*_deployment(sent, base), *_named(sent, bodies), *brought))
+    models = distinct((*_deployment(sent, base), *_named(sent, bodies), *brought))
     if not 1 <= len(models) <= MAX_MODELS:
         raise params_refused(f"the call must name 1 to {MAX_MODELS} models")
     return Message(tuple(_with_arguments(sent, call, model, body, bodies) for model in models))
 
 
-def _models(sent: Sent, path: Segments) -> Call:
+def _models(sent: MessageInput, path: Segments) -> Call:
     """GET .../models, or .../models/{model}, whose name may have slashes."""
     if path.count(_MODELS) != 1 or not _OTHERS.isdisjoint(path):
         raise _uninspectable("the path is not one of a model call")
@@ -144,11 +144,11 @@ def _base(base: Segments) -> Segments:
     return deployment
 
 
-def _deployment(sent: Sent, base: Segments) -> tuple[str, ...]:
+def _deployment(sent: MessageInput, base: Segments) -> tuple[str, ...]:
     return tuple(_model(sent, name) for name in base[1:])
 
 
-def _bodies(sent: Sent, method: str, body: object) -> Iterator[dict[str, Any]]:
+def _bodies(sent: MessageInput, method: str, body: object) -> Iterator[dict[str, Any]]:
     """The body, then those in it that change it: of a model to fall back to, and LiteLLM's extra.
 
     The JSON's depth bounds the calls.
@@ -171,7 +171,7 @@ def _is_stored(method: str, asked: dict[str, Any]) -> bool:
     return is_prompt or "preset" in asked or "prompt_id" in asked
 
 
-def _named(sent: Sent, bodies: list[dict[str, Any]]) -> Iterator[str]:
+def _named(sent: MessageInput, bodies: list[dict[str, Any]]) -> Iterator[str]:
     """The models of the bodies, then those that a gateway may take instead."""
     for asked in bodies:
         if "model" in asked:
@@ -183,25 +183,25 @@ def _named(sent: Sent, bodies: list[dict[str, Any]]) -> Iterator[str]:
                 yield _model(sent, further)
 
 
-def _model(sent: Sent, value: object) -> str:
-    name = name_of(sent, value)
+def _model(sent: MessageInput, value: object) -> str:
+    name = target_name(sent, value)
     if "," in name or " " in name or not name.isascii():  # a gateway takes "a,b" as two
         raise params_refused("a model's name has characters that such names must not have")
     return name
 
 
-def _tools(sent: Sent, bodies: list[dict[str, Any]]) -> tuple[tuple[str, ...], list[str]]:
+def _tools(sent: MessageInput, bodies: list[dict[str, Any]]) -> tuple[tuple[str, ...], list[str]]:
     """The tools that are offered, and the models that they bring, such as one for images."""
     brought: list[str] = []
     offers = chain.from_iterable(_offers(sent, asked, brought) for asked in bodies)
     found = list(islice(offers, MAX_TOOLS + 1))
-    tools = once(chain.from_iterable(found))
+    tools = distinct(chain.from_iterable(found))
     if max(len(found), len(tools)) > MAX_TOOLS:
         raise params_refused(f"more than {MAX_TOOLS} tools are offered")
     return tools, brought
 
 
-def _offers(sent: Sent, asked: dict[str, Any], brought: list[str]) -> Iterator[list[str]]:
+def _offers(sent: MessageInput, asked: dict[str, Any], brought: list[str]) -> Iterator[list[str]]:
     """The names of each tool that a body offers."""
     yield from _offered(sent, listed(asked.get("tools"), MAX_TOOLS), brought)
     yield from _offered(sent, tools_within(asked, MAX_TOOLS), brought)
@@ -212,14 +212,14 @@ def _offers(sent: Sent, asked: dict[str, Any], brought: list[str]) -> Iterator[l
             yield [tool]
 
 
-def _offered(sent: Sent, tools: Iterable[Any], brought: list[str]) -> Iterator[list[str]]:
+def _offered(sent: MessageInput, tools: Iterable[Any], brought: list[str]) -> Iterator[list[str]]:
     """Every name under which a server may know each tool. The JSON's depth bounds the calls."""
     for tool in tools:
         members = pick(tool, _TOOL)
-        kind = name_of(sent, members.get("type", "function"))
+        kind = target_name(sent, members.get("type", "function"))
         found = [] if kind in _PLAIN_TYPES else [kind]
         if "name" in members:
-            found.append(name_of(sent, members["name"]))
+            found.append(target_name(sent, members["name"]))
         found += [_inner(sent, members[key]) for key in ("function", "custom") if key in members]
         if not found:
             raise params_refused("a tool has no name")
@@ -229,8 +229,8 @@ def _offered(sent: Sent, tools: Iterable[Any], brought: list[str]) -> Iterator[l
         yield from _offered(sent, listed(members.get("tools"), MAX_TOOLS), brought)
 
 
-def _inner(sent: Sent, function: object) -> str:
-    return name_of(sent, pick(function, _INNER).get("name"))
+def _inner(sent: MessageInput, function: object) -> str:
+    return target_name(sent, pick(function, _INNER).get("name"))
 
 
 def _flag(value: object) -> bool:
@@ -242,7 +242,7 @@ def _flag(value: object) -> bool:
 
 
 def _with_arguments(
-    sent: Sent, call: Call, model: str, body: object, bodies: list[dict[str, Any]]
+    sent: MessageInput, call: Call, model: str, body: object, bodies: list[dict[str, Any]]
 ) -> Call:
     call = msgspec.structs.replace(call, name=model)
     if len(bodies) > 1 or not sent.reads_arguments(call):
@@ -252,7 +252,7 @@ def _with_arguments(
     return msgspec.structs.replace(call, arguments=as_json(small))
 
 
-def _is_small(sent: Sent, value: object) -> bool:
+def _is_small(sent: MessageInput, value: object) -> bool:
     if not isinstance(value, str):
         return isinstance(value, int | float)  # and so a bool
     require_unmasked(sent, value)

@@ -10,7 +10,7 @@ from itertools import compress, repeat
 from operator import contains
 from typing import Any, Final
 
-from authz.core.protocols.json_members import folded, listed, names, pick, refused
+from authz.core.protocols.json_members import folded, listed, names, params_refused, pick
 
 MAX_SPELLINGS: Final = 8  # of "tools" and "tool" in one call: each is looked for by itself
 CONVERSATION: Final = names("input", "messages")
@@ -48,10 +48,10 @@ def _holders(objects: list[dict[str, Any]], most: int) -> list[dict[str, Any]]:
     if not spellings:
         return []
     if len(spellings) > MAX_SPELLINGS:
-        raise refused("a member is written in many ways")
+        raise params_refused("a member is written in many ways")
     found = [
         one for name in spellings for one in compress(objects, map(contains, objects, repeat(name)))
     ]
     if len(found) > most:
-        raise refused(f"more than {most} objects of a conversation have tools")
+        raise params_refused(f"more than {most} objects of a conversation have tools")
     return found

@@ -14,8 +14,8 @@ from itertools import compress
 from operator import not_
 from typing import Any, Final
 
-from authz.core.protocols.json_members import Names, folded, names
-from authz.core.protocols.message import Sent
+from authz.core.protocols.json_members import MemberNames, folded, names
+from authz.core.protocols.message import MessageInput
 from authz.core.protocols.query_parameters import parameters
 from authz.core.reason import Denied, Reason
 
@@ -33,7 +33,7 @@ _CLAUDE: Final = names(
     "cache_control", "compaction", "context_management", "diagnostics", "messages",
     "output_config", "output_format", "speed", "system", "thinking", "tool_choice",
 )  # fmt: skip
-_OWN: Final[Mapping[str, Names]] = {
+_OWN: Final[Mapping[str, MemberNames]] = {
     "chat/completions": {
         **_SAMPLING,
         **_CACHING,
@@ -75,7 +75,7 @@ _OWN: Final[Mapping[str, Names]] = {
     "messages/count_tokens": _CLAUDE,
 }  # fmt: skip
 # By endpoint, what a body may have.
-KNOWN: Final[Mapping[str, Names]] = {method: {**READ, **own} for method, own in _OWN.items()}
+KNOWN: Final[Mapping[str, MemberNames]] = {method: {**READ, **own} for method, own in _OWN.items()}
 # Likewise, as nearly everybody writes them: names that need no further look.
 _SPELLED: Final = {method: frozenset(known.values()) for method, known in KNOWN.items()}
 # Of a query: the version of Azure's API, and that of Anthropic's. LiteLLM takes "model" there, and
@@ -86,7 +86,7 @@ _METADATA: Final = "metadata"
 _SHOWN: Final = re.compile("[A-Za-z_-]{1,40}")  # no digits, which keys and tokens have
 
 
-def require_known_query(sent: Sent) -> None:
+def require_known_query(sent: MessageInput) -> None:
     """Refuse a query that may say what the call is for. Raises Denied(BODY_UNINSPECTABLE)."""
     if not sent.query:
         return
@@ -95,7 +95,7 @@ def require_known_query(sent: Sent) -> None:
             raise _unknown("parameter of the query", parameter)
 
 
-def require_known(sent: Sent, method: str, body: Mapping[str, Any]) -> None:
+def require_known(sent: MessageInput, method: str, body: Mapping[str, Any]) -> None:
     """Refuse a member that may say what the call is for in a way that is not read.
 
     Raises Denied(BODY_UNINSPECTABLE).
@@ -106,7 +106,7 @@ def require_known(sent: Sent, method: str, body: Mapping[str, Any]) -> None:
         _require_texts(body.get(_METADATA))
 
 
-def _require_known_letters(method: str, body: Mapping[str, Any], extra: Names) -> None:
+def _require_known_letters(method: str, body: Mapping[str, Any], extra: MemberNames) -> None:
     """Refuse a member that is not known by its letters either; metadata in its one spelling."""
     spelled = folded(body)
     known = KNOWN[method].keys() | extra.keys()

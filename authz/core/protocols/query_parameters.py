@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Final
 from urllib.parse import unquote_plus
 
-from authz.core.protocols.message import Sent
+from authz.core.protocols.message import MessageInput
 from authz.core.reason import Denied, Reason
 
 MAX_PARAMETERS: Final = 64  # A2A's longest query, that of ListTasks, has eight
@@ -17,7 +17,7 @@ MAX_VALUE_CHARS: Final = 256  # what is longer is no value that is known
 _JOINT: Final = re.compile("[&;]")
 
 
-def parameters(sent: Sent) -> Iterator[tuple[str, str]]:
+def parameters(sent: MessageInput) -> Iterator[tuple[str, str]]:
     """Yield name and value of each parameter, still escaped. Raises Denied(BODY_UNINSPECTABLE)."""
     query = sent.query
     if not query:
@@ -30,7 +30,7 @@ def parameters(sent: Sent) -> Iterator[tuple[str, str]]:
         yield name, value
 
 
-def values_of(sent: Sent, wanted: str) -> Iterator[str]:
+def parameter_values(sent: MessageInput, wanted: str) -> Iterator[str]:
     """Yield each value of a parameter, decoded, whatever way its name is written.
 
     ``wanted`` is lower-case, with "-" between words. Raises Denied(BODY_UNINSPECTABLE).

@@ -15,16 +15,16 @@ import msgspec
 
 from authz._pb import ext_mcp_pb2 as pb
 from authz.core.decision import Allow, Deny
-from authz.core.protocols.mcp_methods import METHODS, Listed
+from authz.core.protocols.mcp_methods import METHODS, ListKind
 from authz.core.reason import Denied
 from authz.core.request import Call, Request, Unread
 from authz.edge.agentgateway import reader, writer
-from authz.edge.agentgateway.list_filter import Item, Listing
+from authz.edge.agentgateway.list_filter import Item, ListResult
 from authz.edge.agentgateway.reader import MCP, GuardrailRequest
 from authz.edge.answered import Answered, DecodedCheck
 from authz.edge.clock import TimeRemaining
 from authz.edge.ids import new_decision_id
-from authz.edge.service import Service
+from authz.edge.service import CheckService
 
 # Of a thread's time for one list, should the gateway set no deadline; 1000 items take 0.1 s.
 MAX_LIST_SECONDS: Final = 2.0
@@ -35,7 +35,7 @@ _UNREADABLE: Final = DecodedCheck(Request("", "", "", protocol=MCP))
 class McpGuardrails:
     """The methods of ``agentgateway.dev.ext_mcp.ExtMcp``."""
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: CheckService) -> None:
         """Take who decides."""
         self._service = service
 
@@ -87,11 +87,11 @@ def _after(check: "_Check", asked: GuardrailRequest, result: bytes) -> pb.McpRes
 
 
 def _cut(
-    check: "_Check", asked: GuardrailRequest, listed: Listed, result: bytes
+    check: "_Check", asked: GuardrailRequest, listed: ListKind, result: bytes
 ) -> pb.McpResponseResult:
     """Return the answer to a list: what a target has that refuses it is not in it."""
     try:
-        listing = Listing(listed, result, is_prefixed=asked.prefixes(listed))
+        listing = ListResult(listed, result, is_prefixed=asked.prefixes(listed))
         answers = check.by_target(asked)
         counting = _counting(answers.values())
         if not writer.all_allow(counting):
@@ -116,7 +116,7 @@ def _counting(answers: Iterable[Answered]) -> list[Answered]:
 class _Check:
     """One check, with its id: of every target, and of what a list has. One snapshot decides it."""
 
-    def __init__(self, service: Service, time_remaining: TimeRemaining) -> None:
+    def __init__(self, service: CheckService, time_remaining: TimeRemaining) -> None:
         self.id = new_decision_id()
         self.snapshot = service.snapshot
         self._service = service
@@ -146,7 +146,7 @@ class _Check:
         begun = self._service.clock.moment()
         return self._service.answer(self.snapshot, check, begun, self._time_remaining, self.id)
 
-    def only(self, listing: Listing, answers: Mapping[str, Answered]) -> bytes | None:
+    def only(self, listing: ListResult, answers: Mapping[str, Answered]) -> bytes | None:
         """Return the list with what may be called at its targets; None where that is all of it.
 
         An item that any target may have has to be allowed at each. Raises Denied(OVERLOADED).

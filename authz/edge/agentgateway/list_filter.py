@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, Final, NamedTuple, TypeVar, cast
 
 from authz.core import strict_json
-from authz.core.protocols.mcp_methods import Listed
+from authz.core.protocols.mcp_methods import ListKind
 from authz.core.reason import Denied, Reason
 from authz.core.request import MAX_URI_CHARS, Call, CallKind
 
@@ -38,10 +38,10 @@ class Item(NamedTuple):
     call: Call
 
 
-class Listing:
+class ListResult:
     """A list, read."""
 
-    def __init__(self, listed: Listed, result: bytes, *, is_prefixed: bool) -> None:
+    def __init__(self, listed: ListKind, result: bytes, *, is_prefixed: bool) -> None:
         """Read a result that lists this.
 
         ``is_prefixed`` says that names begin with the target's. Raises Denied(BODY_UNINSPECTABLE |
@@ -87,7 +87,7 @@ def _member(value: object, name: str, kind: type[T]) -> T:
     return cast("T", value[name])
 
 
-def _item(kind: Listed, entry: object, *, is_prefixed: bool) -> Item:
+def _item(kind: ListKind, entry: object, *, is_prefixed: bool) -> Item:
     name = _member(entry, kind.name, str)
     if not 0 < len(name) <= MAX_URI_CHARS:
         raise _odd(f"the list has a {kind.name} that is empty or too long")
@@ -102,7 +102,7 @@ def _example(expression: re.Match[str]) -> str:
     return expression[1].replace("+", "") + "x"
 
 
-def _owned(kind: Listed, name: str) -> tuple[str, str]:
+def _owned(kind: ListKind, name: str) -> tuple[str, str]:
     """The target in a name, and the name that it has there; "" for one without."""
     joint = _URI_JOINT if kind.kind is CallKind.RESOURCE else _NAME_JOINT
     scheme = _UI if kind.kind is CallKind.RESOURCE and name.startswith(_UI) else ""

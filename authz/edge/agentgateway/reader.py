@@ -18,7 +18,7 @@ from authz._pb import ext_mcp_pb2 as pb
 from authz.core import protocols
 from authz.core.identity import IDENTITY_HEADERS
 from authz.core.protocols.mcp import LISTENING_UNSEEN
-from authz.core.protocols.mcp_methods import LISTEN, METHODS, Listed, is_notification
+from authz.core.protocols.mcp_methods import LISTEN, METHODS, ListKind, is_notification
 from authz.core.request import CallKind, MessageProtocol, Request, credentials_elsewhere
 from authz.core.routes import Route
 from authz.edge.answered import DecodedCheck
@@ -59,12 +59,12 @@ class GuardrailRequest(msgspec.Struct, frozen=True, gc=False):
     strips_token: bool = False
 
     @property
-    def listed(self) -> Listed | None:
+    def listed(self) -> ListKind | None:
         """What the result lists; None where it is not a list."""
         known = METHODS.get(self.method)
         return known.listed if known else None
 
-    def prefixes(self, listed: Listed) -> bool:
+    def prefixes(self, listed: ListKind) -> bool:
         """Tell whether items of a list are named as a client of several targets sees them.
 
         The gateway's ``prefixMode: never`` leaves tools and prompts alone, but not URIs.
@@ -120,12 +120,12 @@ def read_response(
     """Read a call that was made, whose result has come. Its headers are in the metadata, if any."""
     described = _struct(message.metadata_context.fields.get(REQUEST))
     headers = list(_described_headers(described))
-    path = _text(described.fields.get("path"))
+    path = _value_text(described.fields.get("path"))
     if path:
         headers.append((_PATH, path.encode()))
     # One DPoP proof comes with both of the checks that a gateway makes of one call.
     before = _struct(message.metadata_context.fields.get(BEFORE)).fields
-    first_id = _text(before.get("decision_id"))
+    first_id = _value_text(before.get("decision_id"))
     check_id = first_id if _CHECK_ID.fullmatch(first_id) else check_id
     return _read(inputs, message, _presented(message, None, headers, check_id, proxy))
 
@@ -215,9 +215,9 @@ def _message(
 
 def _sent(
     messages: MessageInputs, route: Route, presented: _Presented, headers: Mapping[str, str]
-) -> protocols.Sent:
+) -> protocols.MessageInput:
     path, _, query = presented.path.partition("?")
-    return protocols.Sent(
+    return protocols.MessageInput(
         _POST,
         path,
         headers,
@@ -261,12 +261,12 @@ def _described_headers(described: Struct) -> _Headers:
     """Each header of ``request.headers``, which has a list where one came several times."""
     for name, value in _struct(described.fields.get("headers")).fields.items():
         for text in value.list_value.values if value.HasField("list_value") else [value]:
-            yield name, _text(text).encode()
+            yield name, _value_text(text).encode()
 
 
 def _struct(value: Value | None) -> Struct:
     return value.struct_value if value is not None else Struct()
 
 
-def _text(value: Value | None) -> str:
+def _value_text(value: Value | None) -> str:
     return value.string_value if value is not None else ""

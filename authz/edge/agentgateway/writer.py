@@ -21,7 +21,7 @@ from authz.core.reason import Denied, Reason
 from authz.edge.agentgateway.reader import MCP
 from authz.edge.answered import Answered
 from authz.edge.identity_headers import names_read_alike
-from authz.edge.refusal import Body, body_of
+from authz.edge.refusal import Body, build_body
 from authz.edge.response import ID_PLACE
 
 _Result = pb.McpRequestResult | pb.McpResponseResult
@@ -93,7 +93,7 @@ def _write_refusal(result: _Result, answers: Sequence[Answered]) -> None:
 
 def _body_of(reason: Reason) -> Body:
     """Return the body of a refusal that was made for no route of MCP."""
-    return body_of(Progress().refuse(Denied(reason)), MCP, ID_PLACE)
+    return build_body(Progress().refuse(Denied(reason)), MCP, ID_PLACE)
 
 
 def _write_metadata(metadata: Struct, answer: Answered) -> None:

@@ -5,13 +5,13 @@ from authz.edge.clock import TimeRemaining
 from authz.edge.envoy.reader import read_check
 from authz.edge.envoy.writer import check_response
 from authz.edge.ids import new_decision_id
-from authz.edge.service import Service, log_fault
+from authz.edge.service import CheckService, log_fault
 
 
 class Authorization:
     """The methods of ``envoy.service.auth.v3.Authorization``."""
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: CheckService) -> None:
         """Take who decides."""
         self._service = service
         self._wall, self._monotonic = service.clock.wall, service.clock.monotonic

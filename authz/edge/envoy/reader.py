@@ -77,11 +77,11 @@ def _sent(
     *,
     extensions: Mapping[str, str],
     proxy: str,
-) -> protocols.Sent:
+) -> protocols.MessageInput:
     """Return the message as the proxy presented it."""
     http = attributes.request.http
     path, _, query = http.path.partition("?")
-    return protocols.Sent(
+    return protocols.MessageInput(
         http.method,
         path,
         headers,

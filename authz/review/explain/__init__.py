@@ -17,14 +17,25 @@ from authz.config.printable import one_line
 from authz.core.decision import Agent, Allow, Decision, Delegation, Effect, Mode, Verdict
 from authz.core.identity import ProfileSettings
 from authz.core.policy import Policy, PolicyQuery
-from authz.core.policy.call_matchers import said
+from authz.core.policy.call_matchers import describe_call
 from authz.core.reason import Denied, Reason
 from authz.core.request import Operation, Request
 from authz.core.routes import Route, RouteMode
 from authz.edge.envoy.reader import read_check
-from authz.review.explain.questions import Asked, Question, asked_in_words, asked_of_record, assumed
-from authz.review.explain.recorded import Recorded, RecordedError, audit_record, check_request
-from authz.review.explain.rule_report import SHOWN, considered
+from authz.review.explain.questions import (
+    ExplainedRequest,
+    Question,
+    asked_in_words,
+    asked_of_record,
+    assumed,
+)
+from authz.review.explain.recorded import (
+    RecordedError,
+    RecordedRequest,
+    audit_record,
+    check_request,
+)
+from authz.review.explain.rule_report import SHOWN, report_rules
 from authz.wiring import (
     build_authorizer,
     build_delegations,
@@ -38,11 +49,11 @@ from authz.wiring import (
 
 __all__ = [
     "EXAMPLES",
-    "Asked",
+    "ExplainedRequest",
     "Explanation",
     "Question",
-    "Recorded",
     "RecordedError",
+    "RecordedRequest",
     "asked_in_words",
     "asked_of_message",
     "asked_of_record",
@@ -82,7 +93,7 @@ class Explanation:
         """For machines: as the audit record has it, and the lines."""
         told: dict[str, str] = {"decision": Effect.ALLOW if self.is_allowed else Effect.DENY}
         if isinstance(self.decision, Allow):
-            grant = self.decision.grant
+            grant = self.decision.permit
             told |= {"rule": grant.agent_rule, "principal_rule": grant.principal_rule}
         elif self.decision is not None:
             code, rule = self.decision.reason.code, self.decision.rule
@@ -96,7 +107,7 @@ class Explanation:
         }
 
 
-class _Assumed:
+class _AssumedDelegation:
     """Stands in for step 2: a delegation as the question describes it."""
 
     def __init__(self, delegation: Delegation) -> None:
@@ -113,7 +124,7 @@ class _Assumed:
         return self._delegation
 
 
-class _Watched:
+class _RecordingPolicy:
     """Step 3, the real thing; it keeps the cases, so that one can tell what was considered."""
 
     def __init__(self, policy: Policy) -> None:
@@ -132,17 +143,17 @@ class _Watched:
 
 def asked_of_message(
     config: Config, message: pb.CheckRequest, now: float | None, default_now: float
-) -> Asked:
+) -> ExplainedRequest:
     """The question of a CheckRequest, read as the server does; at its own time if none is given."""
     inputs = build_inputs(config, [build_policy(config)])
     request = read_check(inputs, message).request
     sent = message.attributes.request.time
     recorded = sent.seconds + sent.nanos / 1e9
     at = now if now is not None else recorded or default_now
-    return Asked(request, None, at, "by the token", has_proxy=True)
+    return ExplainedRequest(request, None, at, "by the token", has_proxy=True)
 
 
-def explain(config: Config, asked: Asked, *, shows_all: bool = False) -> Explanation:
+def explain(config: Config, asked: ExplainedRequest, *, shows_all: bool = False) -> Explanation:
     """Decide as the server would, and tell each step. Fetches keys when a token is to verify.
 
     Raises ConfigError for a candidate.
@@ -158,9 +169,11 @@ def explain(config: Config, asked: Asked, *, shows_all: bool = False) -> Explana
         config = config.model_copy(update={"profiles": {"default": ProfileSettings()}})
     keys = KeyStore(build_key_sources(config))
     delegation = asked.delegation
-    delegations = build_delegations(config, keys) if delegation is None else _Assumed(delegation)
+    delegations = (
+        build_delegations(config, keys) if delegation is None else _AssumedDelegation(delegation)
+    )
     policy = build_policy(config)
-    watched = _Watched(policy)
+    watched = _RecordingPolicy(policy)
     named = config.candidate
     candidate = None if named is None else build_policy(load(Path(named)))
     step = build_policy_step(config, watched, candidate)
@@ -176,18 +189,20 @@ def explain(config: Config, asked: Asked, *, shows_all: bool = False) -> Explana
     agent = decision.agent.spiffe_id.text if decision.agent else ""
     told = [*asked.notes, *_steps(asked, agent, decision.delegation)]
     for case in watched.cases:
-        about = f" on {said(case.operation.call)}" if case.operation.call else ""
+        about = f" on {describe_call(case.operation.call)}" if case.operation.call else ""
         told.append(f"3 policy{about}")
-        told += considered(policy, case).lines(None if shows_all else SHOWN)
+        told += report_rules(policy, case).lines(None if shows_all else SHOWN)
     told += _answer(decision)
     return Explanation(tuple(map(one_line, told)), decision, version)
 
 
-def _steps(asked: Asked, agent: str, delegation: Delegation | None) -> list[str]:
+def _steps(asked: ExplainedRequest, agent: str, delegation: Delegation | None) -> list[str]:
     """What steps 0 to 2 established, as far as they came."""
     request = asked.request
     lines = [f"request     {request.method} {request.host}{request.path}", _operation(request)]
-    lines += [f"            {request.protocol} message: {said(call)}" for call in request.calls]
+    lines += [
+        f"            {request.protocol} message: {describe_call(call)}" for call in request.calls
+    ]
     if agent:
         lines.append(f"1 agent     {agent}")
     if delegation:
@@ -203,7 +218,7 @@ def _answer(decision: Decision) -> list[str]:
         for shadow in decision.shadows
     ]
     if isinstance(decision, Allow):
-        grant = decision.grant
+        grant = decision.permit
         by = f"agent by {grant.agent_rule}, principal by {grant.principal_rule or 'nobody yet'}"
         by = by if grant.agent_rule else "by no rule: shadow: true allows what the rules refuse"
         return [*lines, f"            {by}", "ALLOW"]

@@ -10,8 +10,8 @@ from authz.core.decision import Actor, Delegation, Mode
 from authz.core.reason import Reason
 from authz.core.request import Request, credentials_elsewhere
 from authz.core.routes import ROUTE
-from authz.review.call_input import CallWords
-from authz.review.explain.recorded import Recorded
+from authz.review.call_input import CallInput
+from authz.review.explain.recorded import RecordedRequest
 
 ASSUMED_LIFETIME_SECONDS: Final = 300.0
 _NO_ARGUMENTS: Final = (
@@ -42,11 +42,11 @@ class Question:
     token_age_seconds: float = 0.0
     token: str = ""
     route: str = ""
-    words: CallWords = field(default_factory=CallWords)
+    words: CallInput = field(default_factory=CallInput)
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ExplainedRequest:
     """A question as the pipeline takes it.
 
     Attributes:
@@ -67,7 +67,7 @@ class Asked:
     refused: str = ""
 
 
-def asked_in_words(config: Config, question: Question, now: float) -> Asked:
+def asked_in_words(config: Config, question: Question, now: float) -> ExplainedRequest:
     """The question of flags."""
     url = urlsplit(question.url)
     value = f"{config.token.scheme} {question.token}".strip()
@@ -84,9 +84,9 @@ def asked_in_words(config: Config, question: Question, now: float) -> Asked:
         calls=question.words.calls,
     )
     if question.token:
-        return Asked(request, None, now, "by the token")
+        return ExplainedRequest(request, None, now, "by the token")
     delegation = assumed(config, question, now)
-    return Asked(request, delegation, now, "assumed; give --token-file to verify one")
+    return ExplainedRequest(request, delegation, now, "assumed; give --token-file to verify one")
 
 
 def assumed(config: Config, question: Question, now: float) -> Delegation:
@@ -106,7 +106,7 @@ def assumed(config: Config, question: Question, now: float) -> Delegation:
     )
 
 
-def asked_of_record(recorded: Recorded) -> Asked:
+def asked_of_record(recorded: RecordedRequest) -> ExplainedRequest:
     """The question that an audit record answered, as far as the record tells."""
     record, operation = recorded.record, recorded.operation
     why = ": ".join(filter(None, (record.reason, record.detail)))
@@ -125,7 +125,7 @@ def asked_of_record(recorded: Recorded) -> Asked:
     is_revoked = record.reason == Reason.TOKEN_REVOKED.code
     is_before_policy = recorded.mode is None or is_revoked or is_unread
     now = recorded.time.timestamp()
-    return Asked(
+    return ExplainedRequest(
         request,
         _delegation_of(recorded, now),
         now,
@@ -139,7 +139,7 @@ def asked_of_record(recorded: Recorded) -> Asked:
     )
 
 
-def _delegation_of(recorded: Recorded, now: float) -> Delegation | None:
+def _delegation_of(recorded: RecordedRequest, now: float) -> Delegation | None:
     """The delegation of the record; None where it was refused before there was one."""
     record = recorded.record
     if recorded.mode is None:

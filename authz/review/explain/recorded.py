@@ -20,7 +20,7 @@ from authz.adapters.audit import AuditOperation, AuditRecord
 from authz.core import strict_json
 from authz.core.decision import Mode
 from authz.review.audit_files import AuditLogs
-from authz.review.audit_records import MAX_DEPTH, TracedCall
+from authz.review.audit_records import MAX_DEPTH, RecordedCall
 
 _TEXT: Final = re.compile(rb"\s*(#[^\n]*\s*)*attributes\s*[:{<]")
 # Fields that have another type in the published definition, of the same form on the wire.
@@ -38,20 +38,20 @@ class RecordedError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Recorded:
+class RecordedRequest:
     """An audit record, read back; ``mode`` is None where it was refused before that was known."""
 
     record: AuditRecord
     operation: AuditOperation
     time: datetime
-    calls: tuple[TracedCall, ...] = ()
+    calls: tuple[RecordedCall, ...] = ()
     mode: Mode | None = None
 
 
 class _Ids(msgspec.Struct, frozen=True):
     decision_id: str
     time: datetime
-    calls: tuple[TracedCall, ...] = ()
+    calls: tuple[RecordedCall, ...] = ()
 
 
 def check_request(data: bytes) -> pb.CheckRequest:
@@ -90,7 +90,7 @@ def _published() -> type[Message]:
     return GetMessageClass(pool.FindMessageTypeByName(pb.CheckRequest.DESCRIPTOR.full_name))
 
 
-def audit_record(logs: AuditLogs, decision_id: str) -> Recorded:
+def audit_record(logs: AuditLogs, decision_id: str) -> RecordedRequest:
     """The record of a decision in some audit logs. Raises RecordedError, LogError."""
     wanted = decision_id.encode()
     for _, _, line in logs.lines():
@@ -102,7 +102,7 @@ def audit_record(logs: AuditLogs, decision_id: str) -> Recorded:
                 record = strict_json.load_as(line, AuditRecord, MAX_DEPTH)
                 operation = strict_json.load_as(line, AuditOperation, MAX_DEPTH)
                 mode = Mode(record.mode) if record.mode else None
-                return Recorded(record, operation, ids.time, ids.calls, mode)
+                return RecordedRequest(record, operation, ids.time, ids.calls, mode)
         except ValueError:
             continue  # a line that was cut off, or not ours
     raise RecordedError(f"there is no record of the decision {decision_id!r}")

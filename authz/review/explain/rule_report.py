@@ -19,7 +19,7 @@ NEAREST_ENTRIES: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class SideOutcome:
     """A rule, and all that it misses: first host, method and path, its target."""
 
     rule: Rule
@@ -56,15 +56,15 @@ class Side:
     entries: tuple[str, ...]
     is_known: bool
     is_suspended: bool
-    rules: tuple[Judged, ...]
+    rules: tuple[SideOutcome, ...]
 
     @property
-    def allowing(self) -> tuple[Judged, ...]:
+    def allowing(self) -> tuple[SideOutcome, ...]:
         """The allows that fit."""
         return tuple(one for one in self.rules if one.fits and not one.rule.is_deny)
 
     @property
-    def denying(self) -> tuple[Judged, ...]:
+    def denying(self) -> tuple[SideOutcome, ...]:
         """The denies that fit."""
         return tuple(one for one in self.rules if one.fits and one.rule.is_deny)
 
@@ -84,7 +84,7 @@ class Side:
 
 
 @dataclass(frozen=True, slots=True)
-class Considered:
+class RuleReport:
     """Both sides; ``principal`` None where there is no principal yet."""
 
     agent: Side
@@ -114,12 +114,12 @@ class Considered:
         return [*lines, *(f"nearest miss: {near}" for near in nearest if near)]
 
 
-def considered(policy: Policy, case: PolicyQuery) -> Considered:
+def report_rules(policy: Policy, case: PolicyQuery) -> RuleReport:
     """What a policy looks at for a case, and what of it fits."""
     agent = _agent_side(policy, case)
     if case.delegation.mode is Mode.BOOTSTRAP:
-        return Considered(agent, None)
-    return Considered(agent, _principal_side(policy, case))
+        return RuleReport(agent, None)
+    return RuleReport(agent, _principal_side(policy, case))
 
 
 def _agent_side(policy: Policy, case: PolicyQuery) -> Side:
@@ -190,12 +190,12 @@ def _side(
     return Side(who, tuple(entries), bool(held), is_suspended, tuple(judged))
 
 
-def _judged(rule: Rule, case: PolicyQuery) -> Judged:
+def _judged(rule: Rule, case: PolicyQuery) -> SideOutcome:
     of_target, misses = rule.unmet_by_target(case.operation), rule.unmet(case)
-    return Judged(rule, (*of_target, *misses), of_target)
+    return SideOutcome(rule, (*of_target, *misses), of_target)
 
 
-def _rank(judged: Judged, case: PolicyQuery) -> tuple[bool, bool, int, int, str]:
+def _rank(judged: SideOutcome, case: PolicyQuery) -> tuple[bool, bool, int, int, str]:
     """Denies first; then as policy has it: about the operation, mended by a token, few misses."""
     rule = judged.rule
     is_of_another, hard, count = distance(rule, judged.misses, case)

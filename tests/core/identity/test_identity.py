@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from authz.core.decision import Agent
 from authz.core.delegation import ActorSettings
-from authz.core.identity import Identity, ProfileSettings
+from authz.core.identity import AgentAuthenticator, ProfileSettings
 from authz.core.reason import Denied, Reason
 from authz.core.request import Request
 from authz.core.spiffe.svid import MAX_CERTIFICATE_CHARS, NOT_BEFORE_SKEW_SECONDS
@@ -249,7 +249,7 @@ def test_certificate_size(shared_world: World) -> None:
     assert reason_of(answer) == "agent_invalid"
 
 
-IDENTITY = Identity(["corp.example"], {"default": ProfileSettings()})
+IDENTITY = AgentAuthenticator(["corp.example"], {"default": ProfileSettings()})
 
 
 def agent_of(certificate: str, now: float, principal: str = TRAVEL) -> Agent:

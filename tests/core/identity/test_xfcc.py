@@ -4,28 +4,28 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from authz.core.identity.xfcc import MAX_CHARS, MAX_PAIRS, Element, XfccError, parse
+from authz.core.identity.xfcc import MAX_CHARS, MAX_PAIRS, XfccElement, XfccError, parse
 
 HASH = "a1" * 32
 AGENT = "spiffe://corp.example/ns/agents/sa/travel"
 EDGE = "spiffe://corp.example/ns/gateways/sa/edge"
 
-GOOD: dict[str, tuple[Element, ...]] = {
-    f"By={EDGE};URI={AGENT}": (Element((EDGE,), "", "", (AGENT,)),),
-    f"By={EDGE};Hash={HASH};URI={AGENT}": (Element((EDGE,), HASH, "", (AGENT,)),),
-    f'Hash={HASH};Subject="";URI=': (Element((), HASH, "", ("",)),),
+GOOD: dict[str, tuple[XfccElement, ...]] = {
+    f"By={EDGE};URI={AGENT}": (XfccElement((EDGE,), "", "", (AGENT,)),),
+    f"By={EDGE};Hash={HASH};URI={AGENT}": (XfccElement((EDGE,), HASH, "", (AGENT,)),),
+    f'Hash={HASH};Subject="";URI=': (XfccElement((), HASH, "", ("",)),),
     f'Subject="CN=a\\"b,O=c;d";URI={AGENT};DNS=a.example;DNS=b.example': (
-        Element((), "", "", (AGENT,)),
+        XfccElement((), "", "", (AGENT,)),
     ),
     'Cert="-----BEGIN%20CERTIFICATE-----%0A"': (
-        Element((), "", "-----BEGIN%20CERTIFICATE-----%0A", ()),
+        XfccElement((), "", "-----BEGIN%20CERTIFICATE-----%0A", ()),
     ),
-    f"URI={AGENT};URI={EDGE}": (Element((), "", "", (AGENT, EDGE)),),
+    f"URI={AGENT};URI={EDGE}": (XfccElement((), "", "", (AGENT, EDGE)),),
     f"URI={AGENT},URI={EDGE}": (
-        Element((), "", "", (AGENT,)),
-        Element((), "", "", (EDGE,)),
+        XfccElement((), "", "", (AGENT,)),
+        XfccElement((), "", "", (EDGE,)),
     ),
-    f'URI="{AGENT}"': (Element((), "", "", (AGENT,)),),
+    f'URI="{AGENT}"': (XfccElement((), "", "", (AGENT,)),),
 }
 
 

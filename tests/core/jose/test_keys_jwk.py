@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from authz.core.jose import Key, KeySetError, KeyVerifyError, parse_key_set
-from authz.core.jose.jwk import keys_of
+from authz.core.jose.jwk import usable_keys
 from support.jwks import ALL, PRIVATE, RSA_ALGORITHMS, jwk, method, number, parse, refusal
 
 
@@ -179,7 +179,7 @@ def test_a_private_member_with_any_value(name: str, value: Any) -> None:
 def test_expected_use() -> None:
     """Sets of another kind name their keys' use, and a key without one is not theirs."""
     listed = [jwk(kid="a", use="jwt-svid"), jwk(kid="b"), jwk(kid="c", use="sig")]
-    keys, refused = keys_of(listed, ALL, "jwt-svid")
+    keys, refused = usable_keys(listed, ALL, "jwt-svid")
 
     assert set(keys) == {"a"}
     assert {name for name, _ in refused} == {"b", "c"}

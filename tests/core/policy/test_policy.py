@@ -45,7 +45,7 @@ def test_scopes_of_both_sides_are_needed_and_named() -> None:
     assert decide(subject, "/x", delegation("s1", "s2")) == "allow"
     for scopes in ((), ("s1",), ("s2",)):
         with pytest.raises(Denied) as caught:
-            subject.evaluate(query(delegation(*scopes), Operation("GET", "h", ("x",)))).granted()
+            subject.evaluate(query(delegation(*scopes), Operation("GET", "h", ("x",)))).permitted()
         assert caught.value.reason is Reason.SCOPE
         assert caught.value.parameters == (("scope", "s1 s2"),)
 

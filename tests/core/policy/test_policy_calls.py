@@ -7,19 +7,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import AnyUrl, ValidationError
 
-from authz.core.decision import Effect, Grant, Shadow, ShadowBy
+from authz.core.decision import Effect, Permit, Shadow, ShadowBy
 from authz.core.policy import (
     AgentSettings,
-    NotEnforced,
     Policy,
     PolicyQuery,
+    PolicyWithCandidate,
     PrincipalMatch,
     PrincipalSettings,
     RuleSettings,
-    WithCandidate,
+    ShadowedPolicy,
     evaluate_all,
 )
-from authz.core.policy.name_patterns import Glob, Uris
+from authz.core.policy.name_patterns import Glob, UriPatterns
 from authz.core.reason import Reason
 from authz.core.request import MESSAGE_KINDS, Call, CallKind, MessageProtocol, Operation
 from support.call_rules import code, policy, queries, refusal, rule
@@ -260,7 +260,7 @@ def test_unknown_methods() -> None:
         {"a": (rule(mcp={}),), "b": (lists,)},
     )
     assert code(held_by_nobody, new) == "policy_denied"
-    assert code(NotEnforced(policy(rule(mcp={}))), new) == "allow"
+    assert code(ShadowedPolicy(policy(rule(mcp={}))), new) == "allow"
 
 
 def test_batches() -> None:
@@ -272,7 +272,7 @@ def test_batches() -> None:
     )
     verdict = evaluate_all(subject, queries(tool("put"), Call("ping"), tool("get"), tool("put")))
 
-    assert verdict.outcome == Grant("a/put,a/get", "p/all")
+    assert verdict.outcome == Permit("a/put,a/get", "p/all")
     assert code(subject, tool("get"), tool("bad"), tool("x")) == "policy_denied"
     denied = refusal(subject, queries(tool("get"), tool("bad"), tool("x")))
     assert denied is not None
@@ -296,17 +296,17 @@ def test_shadows_of_a_batch() -> None:
     some = policy(rule(name="get", mcp={"tools": ("get",)}))
     get, put = tool("get"), tool("put")
 
-    assert evaluate_all(WithCandidate(allow, some), queries(get, put)).shadows == (
+    assert evaluate_all(PolicyWithCandidate(allow, some), queries(get, put)).shadows == (
         Shadow(ShadowBy.CANDIDATE, Effect.DENY, "policy_denied", "a/get"),
     )
-    assert evaluate_all(WithCandidate(some, allow), queries(get, put)).shadows == (
+    assert evaluate_all(PolicyWithCandidate(some, allow), queries(get, put)).shadows == (
         Shadow(ShadowBy.CANDIDATE, Effect.ALLOW, "", "a/all"),
     )
-    assert evaluate_all(WithCandidate(some, allow), queries(get, get)).shadows == ()
+    assert evaluate_all(PolicyWithCandidate(some, allow), queries(get, get)).shadows == ()
     other = policy(rule(name="put", mcp={"tools": ("put",)}))
-    assert evaluate_all(WithCandidate(some, other), queries(get, put)).shadows == ()
-    noted = evaluate_all(NotEnforced(some), queries(get, put, put))
-    assert noted.outcome == Grant("a/get", "unrestricted")
+    assert evaluate_all(PolicyWithCandidate(some, other), queries(get, put)).shadows == ()
+    noted = evaluate_all(ShadowedPolicy(some), queries(get, put, put))
+    assert noted.outcome == Permit("a/get", "unrestricted")
     assert noted.shadows == (Shadow(ShadowBy.POLICY, Effect.DENY, "policy_denied", "a/get"),)
 
 
@@ -387,7 +387,7 @@ def test_a_uri_never_passes_between_two_lists(scheme: str, parts: list[str]) -> 
     uri = scheme + "/".join(parts)
     for listed in ("file:///a/**", "file:///*/b", "db://h/**", "db://**", "urn:*", uri):
         try:
-            allow, deny = (Uris((listed,), is_deny=is_deny) for is_deny in (False, True))
+            allow, deny = (UriPatterns((listed,), is_deny=is_deny) for is_deny in (False, True))
         except ValueError:
             continue
         assert deny.fits(uri) or not allow.fits(uri)
@@ -408,10 +408,10 @@ def test_a_uri_never_passes_between_two_lists(scheme: str, parts: list[str]) -> 
 )
 def test_uris_that_a_server_normalises(denied: str, uri: str) -> None:
     """What the SDK's servers make into a URI that a pattern denies is denied, and not allowed."""
-    assert Uris([denied], is_deny=True).fits(str(AnyUrl(uri)))
-    assert Uris([denied], is_deny=True).fits(uri)
-    assert not Uris([denied], is_deny=False).fits(uri)
-    assert Uris(["https://**"], is_deny=False).fits("https://h.example:8443/a")
+    assert UriPatterns([denied], is_deny=True).fits(str(AnyUrl(uri)))
+    assert UriPatterns([denied], is_deny=True).fits(uri)
+    assert not UriPatterns([denied], is_deny=False).fits(uri)
+    assert UriPatterns(["https://**"], is_deny=False).fits("https://h.example:8443/a")
 
 
 @pytest.mark.parametrize("uri", ["file:///a/../b", "https://h:443/a", "file:secret"])

@@ -361,7 +361,7 @@ class Company:
 def allows(policy: Policy, query: PolicyQuery) -> bool:
     """Whether the policy allows it."""
     try:
-        policy.evaluate(query).granted()
+        policy.evaluate(query).permitted()
     except Denied:
         return False
     return True

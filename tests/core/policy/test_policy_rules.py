@@ -12,21 +12,21 @@ from prometheus_client import generate_latest
 from pydantic import ValidationError
 
 from authz.config import ConfigError, load_text
-from authz.core.decision import Grant, Mode, Verdict
+from authz.core.decision import Mode, Permit, Verdict
 from authz.core.policy import (
     AgentSettings,
     ConditionSettings,
     EarlierActorSettings,
-    NotEnforced,
     Policy,
     PolicyQuery,
+    PolicyWithCandidate,
     PrincipalMatch,
     PrincipalSettings,
-    WithCandidate,
+    ShadowedPolicy,
 )
 from authz.core.policy.claim_names import claim_values
 from authz.core.policy.settings import EarlierActor
-from authz.core.policy.time_windows import Window, WindowSettings
+from authz.core.policy.time_windows import TimeWindow, WindowSettings
 from authz.core.reason import Denied, Reason
 from authz.wiring import compute_policy_version
 from lab.config_builder import AT_ALICE, AT_READ_RULE, LAB
@@ -102,7 +102,7 @@ def test_step_up_is_told_with_what_it_asks() -> None:
     assert decide(subject, question(acr="hwk", auth_time=NOW - 59)) == "allow"
     for claims in TOO_WEAK:
         with pytest.raises(Denied) as caught:
-            subject.evaluate(question(**claims)).granted()
+            subject.evaluate(question(**claims)).permitted()
         assert caught.value.reason is Reason.STEP_UP
         assert caught.value.parameters == (("acr_values", "mfa hwk"), ("max_age", "60"))
 
@@ -150,7 +150,7 @@ def test_a_window_is_steady_as_long_as_it_says(
     keys: dict[str, Any], now: float, part: float
 ) -> None:
     """Whether a window is open never changes before stable_until, which is always to come."""
-    window = Window.of(WindowSettings(**keys))
+    window = TimeWindow.of(WindowSettings(**keys))
     until = window.stable_until(now)
     later = now + (until - now) * part
 
@@ -166,7 +166,7 @@ SHORT = (  # ends within a minute, and opens again before that
 
 def test_steadiness_lies_ahead() -> None:
     """At the very moment at which a window ends the next change is to come, not now."""
-    window = Window.of(SHORT[0])
+    window = TimeWindow.of(SHORT[0])
 
     assert window.stable_until(window.until_seconds) > window.until_seconds
 
@@ -202,8 +202,8 @@ def test_a_verdict_is_steady_as_long_as_all_of_it(keys: dict[str, Any], until: f
     assert policy(agent=timed).evaluate(query).stable_until == until
     assert policy(principal=timed).evaluate(query).stable_until == until
     assert policy(agent=timed, principal=timed).evaluate(query).stable_until == until
-    assert WithCandidate(policy(agent=timed), policy()).evaluate(query).stable_until == until
-    assert WithCandidate(policy(), policy(agent=timed)).evaluate(query).stable_until == until
+    assert PolicyWithCandidate(policy(agent=timed), policy()).evaluate(query).stable_until == until
+    assert PolicyWithCandidate(policy(), policy(agent=timed)).evaluate(query).stable_until == until
 
 
 def test_what_came_nearest() -> None:
@@ -378,7 +378,7 @@ def test_shadow_rules_are_noted_only() -> None:
     allowed = policy(agent=(allow,)).evaluate(question())
     neither = policy(agent=(rule(), allow)).evaluate(question())
 
-    assert isinstance(denied.outcome, Grant)
+    assert isinstance(denied.outcome, Permit)
     assert [(s.by, s.decision, s.rule) for s in denied.shadows] == [("rule", "deny", "a/d")]
     assert isinstance(allowed.outcome, Denied)
     assert [(s.by, s.decision, s.rule) for s in allowed.shadows] == [("rule", "allow", "a/s")]
@@ -387,16 +387,16 @@ def test_shadow_rules_are_noted_only() -> None:
 
 def test_what_is_not_enforced() -> None:
     """Refusals are notes, except of the suspended and of who comes without a token."""
-    refusing = NotEnforced(policy(agent=(rule(scopes=("s",)),)))
+    refusing = ShadowedPolicy(policy(agent=(rule(scopes=("s",)),)))
     verdict = refusing.evaluate(question())
 
-    assert verdict.granted() == Grant("", "")
+    assert verdict.permitted() == Permit("", "")
     assert [(s.by, s.reason) for s in verdict.shadows] == [("policy", "scope")]
     nobody = refusing.evaluate(question(mode=Mode.BOOTSTRAP))
     assert isinstance(nobody.outcome, Denied)
     assert nobody.outcome.reason is Reason.TOKEN_MISSING
     with pytest.raises(Denied):
-        NotEnforced(policy(suspended=True)).evaluate(question())
+        ShadowedPolicy(policy(suspended=True)).evaluate(question())
 
 
 def test_a_candidate_reads_what_it_lists() -> None:
@@ -408,12 +408,12 @@ def test_a_candidate_reads_what_it_lists() -> None:
         {"a": (rule(when="claims.rank == 2"),)},
         conditions=ConditionSettings(claims=("rank",)),
     )
-    both = WithCandidate(policy(agent=when), theirs)
+    both = PolicyWithCandidate(policy(agent=when), theirs)
 
     assert both.evaluate(question(level=2, rank=2)).shadows == ()
     noted = both.evaluate(question(level=2, rank=3))
     assert isinstance(noted, Verdict)
-    assert isinstance(noted.outcome, Grant)
+    assert isinstance(noted.outcome, Permit)
     assert [(s.by, s.decision) for s in noted.shadows] == [("candidate", "deny")]
 
 
@@ -428,7 +428,7 @@ def test_added_headers(held: Any, expected: tuple[str, ...] | None) -> None:
     """Texts, whole numbers and booleans of a claim become a header's values; else there is none."""
     for name, claims in (("c", {"c": held}), ("/c/d~1e", {"c": {"d/e": held}})):
         subject = policy(principal=(rule(add_headers={"x-agent-c": name}),))
-        grant = subject.evaluate(question(**claims)).granted()
+        grant = subject.evaluate(question(**claims)).permitted()
         assert grant.headers == ((("x-agent-c", expected),) if expected else ())
 
 
@@ -437,7 +437,7 @@ def test_the_agents_header_counts() -> None:
     agent, principal = (rule(add_headers={"x-agent-a": name}) for name in ("mine", "theirs"))
     both = policy(agent=(agent,), principal=(principal,))
 
-    assert both.evaluate(question(mine="m", theirs="t")).granted().headers == (
+    assert both.evaluate(question(mine="m", theirs="t")).permitted().headers == (
         ("x-agent-a", ("m",)),
     )
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from authz.core.decision import Delegation, Grant
+from authz.core.decision import Delegation, Permit
 from authz.core.policy import (
     AgentSettings,
     Policy,
@@ -144,7 +144,9 @@ def outcome_of(policy: Policy, query: PolicyQuery) -> object:
         outcome = policy.evaluate(query).outcome
     except Denied as denied:
         outcome = denied
-    return outcome if isinstance(outcome, Grant) else (outcome.reason, outcome.detail, outcome.rule)
+    return (
+        outcome if isinstance(outcome, Permit) else (outcome.reason, outcome.detail, outcome.rule)
+    )
 
 
 @given(st.lists(st.sampled_from(EXAMPLES), min_size=1, max_size=3), st.sampled_from(MATCHED),
@@ -182,7 +184,7 @@ def test_an_undeclared_header_is_a_fault() -> None:
     )
     delegation = Delegation(ISSUER, "alice", (), frozenset(), NOW, NOW + 60)
     query = question(Request("GET", "h", "/x"), delegation, Operation("GET", "h", ("x",)), NOTHING)
-    assert isinstance(policy.evaluate(query).outcome, Grant)
+    assert isinstance(policy.evaluate(query).outcome, Permit)
 
     policy.reads = NOTHING
     with pytest.raises(UndeclaredReadError):

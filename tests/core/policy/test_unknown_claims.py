@@ -7,15 +7,15 @@ from typing import Any, Final
 import pytest
 
 from authz import cli
-from authz.core.decision import Agent, Delegation, Grant
+from authz.core.decision import Agent, Delegation, Permit
 from authz.core.policy import (
     AgentSettings,
     ConditionSettings,
     EarlierActorSettings,
     Policy,
+    PolicyWithCandidate,
     PrincipalMatch,
     PrincipalSettings,
-    WithCandidate,
 )
 from authz.core.policy.settings import Absence, EarlierActor
 from authz.core.reason import Denied
@@ -236,10 +236,10 @@ def test_shadow_and_candidate() -> None:
     )
     odd = question(groups=[{"value": "x"}])
     noted = watched.evaluate(odd)
-    beside = WithCandidate(policy(), denies_only({"suspended": True})).evaluate(odd)
+    beside = PolicyWithCandidate(policy(), denies_only({"suspended": True})).evaluate(odd)
 
     for verdict, by in ((noted, "rule"), (beside, "candidate")):
-        assert isinstance(verdict.outcome, Grant)
+        assert isinstance(verdict.outcome, Permit)
         assert [(one.by, one.decision) for one in verdict.shadows] == [(by, "deny")]
 
 
@@ -403,7 +403,7 @@ def test_a_condition_is_flagged() -> None:
 
     assert subject.flags(query.delegation) == ("claim_elsewhere:level",)
     with pytest.raises(Denied) as caught:
-        subject.evaluate(query).granted()
+        subject.evaluate(query).permitted()
     assert "level is elsewhere" in caught.value.detail
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from authz.core.protocols import Sent, read
+from authz.core.protocols import MessageInput, read
 from authz.core.protocols.a2a_methods import FORMS, GRPC_METHODS, JSONRPC_METHODS, SEND
 from authz.core.request import MessageProtocol
 from support.messages import JSON, assert_one_of_both, bare, calls, post, respelled, targets, why
@@ -16,14 +16,14 @@ PUSH = "CreateTaskPushNotificationConfig"
 URL = "https://hooks.example/x"
 
 
-def rpc(method: str, params: object = None, **headers: str) -> Sent:
+def rpc(method: str, params: object = None, **headers: str) -> MessageInput:
     """A request of the JSON-RPC binding."""
     body: dict[str, Any] = {"jsonrpc": "2.0", "id": "7", "method": method}
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return post("/agents/a", body if params is None else body | {"params": params}, named)
 
 
-def send(message: object, **beside: object) -> Sent:
+def send(message: object, **beside: object) -> MessageInput:
     """A message in the JSON-RPC binding."""
     return rpc("SendMessage", {"message": message} | beside)
 
@@ -380,8 +380,8 @@ def test_get_with_a_body(path: str) -> None:
     assert why("a2a", post(path, body, method="GET")) == "body_uninspectable"
     assert why("a2a", bare("GET", path, {"content-length": "9"})) == "body_uninspectable"
     for chunked in (
-        Sent(method="GET", path=path, headers={}, body=b"{}", size=2),
-        Sent(method="GET", path=path, headers={}, body=b"", size=-1),
+        MessageInput(method="GET", path=path, headers={}, body=b"{}", size=2),
+        MessageInput(method="GET", path=path, headers={}, body=b"", size=-1),
     ):
         assert why("a2a", chunked) == "body_uninspectable"
 
@@ -430,7 +430,7 @@ def test_unknown_version(version: str) -> None:
     assert why("a2a", sent) == "body_uninspectable"
 
 
-def grpc(path: str, body: bytes = b"\0\0\0\0\0", kind: str = "application/grpc") -> Sent:
+def grpc(path: str, body: bytes = b"\0\0\0\0\0", kind: str = "application/grpc") -> MessageInput:
     """A request of the gRPC binding."""
     return post(path, body, {"content-type": kind})
 
@@ -469,7 +469,7 @@ def test_unknown_grpc_method() -> None:
         grpc("/message:send", json.dumps({"message": {}}).encode()),
     ],
 )
-def test_no_grpc(sent: Sent) -> None:
+def test_no_grpc(sent: MessageInput) -> None:
     """A content-type of gRPC makes no gRPC of another binding's request."""
     assert why("a2a", sent) == "body_uninspectable"
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from authz.core.protocols import HEADERS, Sent, read
+from authz.core.protocols import HEADERS, MessageInput, read
 from authz.core.request import Call, CallKind, MessageProtocol
 from support.messages import why
 from support.sent import META, VERSION, mcp, rpc, sent
@@ -22,12 +22,12 @@ GOOD = {
 SPACE = st.text(" \t", max_size=3)
 
 
-def spaced(draw: st.DataObject, request: Sent) -> Sent:
+def spaced(draw: st.DataObject, request: MessageInput) -> MessageInput:
     """The request, with white space around the values of its headers."""
     headers = {
         name: draw.draw(SPACE) + value + draw.draw(SPACE) for name, value in request.headers.items()
     }
-    return Sent(
+    return MessageInput(
         **{name: getattr(request, name) for name in request.__struct_fields__}
         | {"headers": headers}
     )
@@ -89,7 +89,7 @@ def test_headers_alone() -> None:
         "mcp-method": "tools/call ",
         "mcp-name": "\tadd",
     }
-    alone = Sent("POST", "/mcp", headers, b"", trusts_headers=True)
+    alone = MessageInput("POST", "/mcp", headers, b"", trusts_headers=True)
 
     assert read(MessageProtocol.MCP, alone).calls == (Call("tools/call", CallKind.TOOL, "add"),)
 

@@ -10,7 +10,7 @@ from google.protobuf.struct_pb2 import Struct
 from hypothesis import given
 from hypothesis import strategies as st
 
-from authz.core.protocols import HEADERS, Message, Sent, mcp_metadata, read
+from authz.core.protocols import HEADERS, Message, MessageInput, mcp_metadata, read
 from authz.core.protocols.jsonrpc import MAX_BATCH, MAX_ID_CHARS
 from authz.core.protocols.mcp import MAX_CALLS
 from authz.core.reason import Reason
@@ -756,7 +756,7 @@ BODIES = st.one_of(
 
 
 @st.composite
-def requests(draw: Any) -> Sent:
+def requests(draw: Any) -> MessageInput:
     """Any request with any message; half of them are whole by every sign."""
     data = draw(BODIES | st.just(b""))
     headers = draw(st.dictionaries(st.sampled_from(sorted(HEADERS)), TEXTS, max_size=5))
@@ -764,7 +764,7 @@ def requests(draw: Any) -> Sent:
         whole = {"content-type": "application/json", "content-length": str(len(data))}
         headers |= {**whole, "x-envoy-auth-partial-body": "false"}
     reads = draw(st.booleans())
-    return Sent(
+    return MessageInput(
         draw(st.sampled_from(["POST", "POST", "GET", "DELETE", "PUT"]) | st.text(max_size=5)),
         "/mcp",
         headers,
@@ -778,7 +778,7 @@ def requests(draw: Any) -> Sent:
 
 
 @given(requests())
-def test_anything(request_: Sent) -> None:
+def test_anything(request_: MessageInput) -> None:
     """Any bytes under any headers make calls, or have a reason why not, and never both."""
     message = read(MessageProtocol.MCP, request_)
 

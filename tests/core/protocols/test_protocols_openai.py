@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from authz.core.protocols import Sent, read
+from authz.core.protocols import MessageInput, read
 from authz.core.protocols.json_members import fold, folded
 from authz.core.request import MessageProtocol
 from support.messages import JSON, assert_one_of_both, bare, calls, post, respelled, targets, why
@@ -14,7 +14,7 @@ from support.messages import JSON, assert_one_of_both, bare, calls, post, respel
 CHAT = "/v1/chat/completions"
 
 
-def chat(**members: object) -> Sent:
+def chat(**members: object) -> MessageInput:
     """A chat completion, with further members."""
     return post(CHAT, {"model": "m", "messages": []} | members)
 

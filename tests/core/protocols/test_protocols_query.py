@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from authz.config import ConfigError, load_text
-from authz.core.protocols import Sent, read
+from authz.core.protocols import MessageInput, read
 from authz.core.protocols.openai_members import KNOWN
 from authz.core.request import MessageProtocol
 from lab.config_builder import LAB
@@ -47,7 +47,7 @@ def asked(query: str, **headers: str) -> str:
 def test_a_version_in_the_query(query: str) -> None:
     """A version may stand in the query (A2A 3.6.1): one that is not known, or two, is refused."""
     assert asked(query) == "body_uninspectable"
-    rest = Sent("GET", "/agents/a/tasks/t", {}, b"", query=query)
+    rest = MessageInput("GET", "/agents/a/tasks/t", {}, b"", query=query)
     assert why("a2a", rest) == "body_uninspectable"
 
 
@@ -67,7 +67,7 @@ def test_a_query_of_many_parameters() -> None:
     assert asked("&".join(["%41=1"] * 65)) == asked(";" * 64) == "body_uninspectable"
 
 
-def model(query: str = "", extra: tuple[str, ...] = (), **members: Any) -> Sent:
+def model(query: str = "", extra: tuple[str, ...] = (), **members: Any) -> MessageInput:
     """A chat completion with this query and these members."""
     body = {"model": "m", "messages": []} | members
     return sent(body, path=CHAT, query=query, extra_members=frozenset(extra))
@@ -88,7 +88,7 @@ def test_known_parameters_of_the_query() -> None:
         why("openai", model("api-version=2024-10-21")) == why("openai", model("beta=true&")) == ""
     )
     assert why("openai", model("trace=1", extra=("trace",))) == ""
-    listing = Sent("GET", "/v1/models", {}, b"", query="limit=5")
+    listing = MessageInput("GET", "/v1/models", {}, b"", query="limit=5")
     assert why("openai", listing) == ""
 
 

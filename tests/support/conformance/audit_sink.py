@@ -9,7 +9,7 @@ from typing import Protocol
 
 import pytest
 
-from authz.adapters.audit import AuditError, AuditLog, AuditSettings, Line
+from authz.adapters.audit import AuditError, AuditLine, AuditLog, AuditSettings
 from authz.adapters.audit.sink import Sink
 from support.world import PATIENCE_SECONDS, wait_until
 
@@ -104,7 +104,7 @@ class AuditSinkConformance(ABC):
         """One record of no time that there is costs itself and is counted; later ones arrive."""
         with _log(leads_to) as log:
             log.append("before\n")
-            log.append(Line(b"{", b"", 1e20, "", "", "id", is_hit=False, seconds=0.0))
+            log.append(AuditLine(b"{", b"", 1e20, "", "", "id", is_hit=False, seconds=0.0))
             log.append("after\n")
 
         assert leads_to.lines() == ["before", "after"]

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from authz.core.decision import Agent
-from authz.core.identity import DEFAULT, Identity, ProfileSettings
+from authz.core.identity import DEFAULT, AgentAuthenticator, ProfileSettings
 from authz.core.identity.sources import SOURCES
 from authz.core.reason import Denied, Reason
 from authz.core.request import Request
@@ -44,7 +44,7 @@ ELSEWHERE: Final[Mapping[str, Mapping[str, Any]]] = {
 
 
 class IdentitySourceConformance(ABC):
-    """The clauses, each through ``Identity``, as the server uses a source.
+    """The clauses, each through ``AgentAuthenticator``, as the server uses a source.
 
     Not guaranteed: that the agent is registered, not suspended, or the one that the token names;
     and that a proxy says the truth. A source is a pure function: it may be called by any thread,
@@ -89,7 +89,7 @@ class IdentitySourceConformance(ABC):
 
     def identified(self, request: Request) -> Agent | Reason:
         """Return the agent, or why there is none."""
-        identity = Identity((TRUST_DOMAIN,), {DEFAULT: self.profile})
+        identity = AgentAuthenticator((TRUST_DOMAIN,), {DEFAULT: self.profile})
         try:
             return identity.identify(request, time.time())
         except Denied as denied:

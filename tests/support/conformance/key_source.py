@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol
 
 import pytest
 
-from authz.adapters.keys import KeySource, KeyStore
+from authz.adapters.keys import KeySourceConfig, KeyStore
 from authz.core.jose import KeySettings
 from authz.core.jose.jwk import MAX_DOCUMENT_BYTES
 from lab.issuer import SigningKey
@@ -250,7 +250,7 @@ def store_of(publisher: Publisher, **changes: Any) -> KeyStore:
     """Return a store of that one source; ``changes`` may go below what operators may say."""
     given = {"cooldown": 0.2, "timeout": PATIENCE_SECONDS, **changes}
     settings = publisher.settings.model_copy(update=given)
-    return KeyStore({publisher.issuer: KeySource(settings, frozenset({"ES256"}))})
+    return KeyStore({publisher.issuer: KeySourceConfig(settings, frozenset({"ES256"}))})
 
 
 @contextmanager
