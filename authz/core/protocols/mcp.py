@@ -19,6 +19,7 @@ from authz.core.protocols.mcp_methods import (
     COMPLETE,
     INITIALIZE,
     LISTEN,
+    MEMBERS,
     METHODS,
     McpMethod,
     is_known,
@@ -38,9 +39,7 @@ _LISTS: Final = (
     (CallKind.RESOURCE, "resourceSubscriptions"),
     (CallKind.TASK, "taskIds"),
 )
-_MEMBERS: Final = jsonrpc.folded(
-    "_meta", "arguments", "name", "notifications", "ref", "taskId", "uri"
-)
+_MEMBERS: Final = jsonrpc.folded("_meta", "arguments", "notifications", "ref", *MEMBERS)
 _REFERENCE_MEMBERS: Final = jsonrpc.folded("name", "type", "uri")
 _FLAGS: Final = ("toolsListChanged", "promptsListChanged", "resourcesListChanged")
 _SUBSCRIPTIONS: Final = frozenset({*_FLAGS, *(member for _, member in _LISTS)})

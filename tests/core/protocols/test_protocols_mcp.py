@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from authz.core.protocols import HEADERS, Message, MessageInput, mcp_metadata, read
 from authz.core.protocols.jsonrpc import MAX_BATCH, MAX_ID_CHARS
 from authz.core.protocols.mcp import MAX_CALLS
+from authz.core.protocols.mcp_methods import METHODS
 from authz.core.reason import Reason
 from authz.core.request import MAX_NAME_CHARS, MAX_URI_CHARS, Call, CallKind, MessageProtocol
 from support.sent import META, VERSION, encoded, mcp, reason, rpc, sent
@@ -862,3 +863,12 @@ def test_sent_as_envoy_sends_it() -> None:
     """The helper of these tests makes what is read: else none of them says anything."""
     assert mcp(ADD).unread is None
     assert sent(ADD).size == len(encoded(ADD))
+
+
+@pytest.mark.parametrize("method", [name for name, row in METHODS.items() if row.member])
+def test_no_name_has_a_twin(method: str) -> None:
+    """Whatever member the table says names a target, it is refused beside one in another case."""
+    member = METHODS[method].member
+    params = {member: "a:b", member.upper(): "a:c"}
+
+    assert reason(mcp(rpc(method, params))) is Reason.MESSAGE_PARAMS
