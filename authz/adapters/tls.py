@@ -1,9 +1,8 @@
 """Mutual TLS on our own port: our certificate, and the proxies that may ask (X509-SVID section 5).
 
 The files are read again at every handshake and every second, so that a renewed certificate needs no
-restart, and the connections of a CA that is no longer trusted end. Symbolic links are followed, as
-Kubernetes swaps them. Files are taken once nobody has written them for a second. Files that do not
-fit together are not taken: the last good certificate stays.
+restart, and the connections of a CA that is no longer trusted end; symbolic links are followed, as
+Kubernetes swaps them. Files are taken once they rest for a second, and only if they fit together.
 """
 
 import logging
@@ -262,9 +261,8 @@ class ServerTls:
     def _is_at_rest(self, files: _TlsFiles) -> bool:
         """Tell whether nobody is writing the files: half a bundle is valid PEM, but lacks CAs."""
         has_rested = self._rest.is_long_enough((files, files.states), time.monotonic())
-        return has_rested or all(
-            state.untouched_seconds() >= STABLE_SECONDS for state in files.states
-        )
+        ages = [state.untouched_seconds() for state in files.states]
+        return has_rested or all(age >= STABLE_SECONDS for age in ages)
 
     def close(self) -> None:
         """Stop looking for changed certificates."""
