@@ -1,4 +1,4 @@
-"""For operators: /metrics, /healthz and /readyz over plain HTTP, on loopback by default."""
+"""The HTTP server for operators: /metrics, /healthz and /readyz, on loopback by default."""
 
 import logging
 import select
@@ -24,7 +24,7 @@ from authz.core.settings import PortExists, Settings
 REQUEST_SECONDS: Final = 5.0  # a slow client loses its connection, not our thread
 MAX_HEADER_BYTES: Final = 16 * 1024  # a probe has some hundred; parsing megabytes takes from others
 MAX_CONNECTIONS: Final = 64  # at once, a thread each: far more than probes and scrapes need
-_NOT_IMPLEMENTED: Final = 501  # what the standard library answers to a method that we lack
+_NOT_IMPLEMENTED: Final = 501  # the standard library's answer to a method that we lack
 _NOT_ALLOWED: Final = 405
 _POLL_SECONDS: Final = 0.1
 _log: Final = logging.getLogger("authz.admin")
@@ -40,7 +40,7 @@ class AdminSettings(Settings):
 
 
 class AdminError(RuntimeError):
-    """The admin address can't be listened on; the message says which."""
+    """Signals that the admin address can't be listened on; the message says which and why."""
 
 
 class AdminServer:
@@ -53,9 +53,11 @@ class AdminServer:
         readiness: Readiness,
         stuck: Stuck = tuple,
     ) -> None:
-        """Take host:port or unix:/path, the metrics, and who knows whether we are ready.
+        """Take host:port or unix:/path; ``start`` listens there.
 
-        ``stuck`` gives a line for each part of the process that has not moved for too long.
+        ``registry`` has the metrics; ``readiness`` returns whether we are ready, and the checks of
+        /readyz; ``stuck`` returns a line for each part of the process that has not moved for too
+        long.
         """
         self.address = address
         self._registry = registry
@@ -135,12 +137,12 @@ class AdminServer:
                 return "agent-authz"
 
             def log_message(self, *_: object) -> None:
-                """Nothing: scrapes are no news."""
+                """Log nothing, as scrapes come all the time."""
 
         return Handler
 
     def answer(self, path: str, accept: str) -> tuple[int, str, bytes]:
-        """Status, content type and body for a GET."""
+        """Return status, content type and body for a GET."""
         if path == "/metrics":
             encoder, content_type = choose_encoder(accept)
             return 200, content_type, encoder(self._registry)
@@ -156,14 +158,14 @@ class AdminServer:
 
 
 class _Headers:
-    """The lines of a request's headers, of which there are not more than MAX_HEADER_BYTES."""
+    """The lines of a request's headers, at most MAX_HEADER_BYTES in all."""
 
     def __init__(self, file: BufferedIOBase) -> None:
         self._file = file
         self._left = MAX_HEADER_BYTES
 
     def readline(self, size: int) -> bytes:
-        """As of the file. Raises LineTooLong, to which the library answers 431."""
+        """Read a line of the file. Raises LineTooLong, to which the library answers 431."""
         line: bytes = self._file.readline(min(size, self._left + 1))
         self._left -= len(line)
         if self._left < 0:
@@ -171,15 +173,15 @@ class _Headers:
         return line
 
     def close(self) -> None:
-        """As of the file."""
+        """Close the file."""
         self._file.close()
 
 
 class _HttpServer(ThreadingHTTPServer):
-    """Many connections at most, each for so long in all: trickling bytes buys no more time.
+    """An HTTP server with at most MAX_CONNECTIONS, each for REQUEST_SECONDS in all.
 
-    When there are too many, the oldest that has asked for nothing yet makes room: so whoever holds
-    connections open, and says nothing, keeps no probe from being answered.
+    Trickling bytes buys no more time. When there are too many connections, the oldest idle one
+    makes room: so a client that holds silent connections open keeps no probe from being answered.
     """
 
     daemon_threads = True
@@ -212,14 +214,13 @@ class _HttpServer(ThreadingHTTPServer):
         super().process_request(request, client_address)
 
     def _make_room(self) -> bool:
-        """End the oldest connection that waits for its client to ask; whether there was one.
+        """End the oldest connection that waits for its client to ask; return whether there was one.
 
-        One that says nothing goes before one that talks on and on.
+        A silent connection goes before one that goes on sending.
         """
-        waiting = [one for one in list(self._ends) if one not in self._answering]
-        request = next(
-            (one for one in waiting if not _has_said_more(one)), next(iter(waiting), None)
-        )
+        waiting = [sock for sock in list(self._ends) if sock not in self._answering]
+        silent = (sock for sock in waiting if not _has_said_more(sock))
+        request = next(silent, next(iter(waiting), None))
         if request is None:
             return False
         self._ends.pop(request, None)
@@ -227,7 +228,7 @@ class _HttpServer(ThreadingHTTPServer):
         return True
 
     def answering(self, request: socket.socket) -> None:
-        """Know that a whole request has come: this connection is not idle."""
+        """Note that a whole request has come: this connection is not idle."""
         self._answering.add(request)
 
     def shutdown_request(self, request: Any) -> None:  # noqa: ANN401 - as inherited
@@ -244,7 +245,7 @@ class _HttpServer(ThreadingHTTPServer):
                 _end(request)
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """A client that left is no news; anything else is one line, without its text."""
+        """Log an error by its type, without its text; a client that left is not logged."""
         del request, client_address
         error = sys.exc_info()[1]
         if not isinstance(error, OSError):
@@ -252,13 +253,13 @@ class _HttpServer(ThreadingHTTPServer):
 
 
 def _end(request: socket.socket) -> None:
-    """Wake the thread that reads from a connection: it closes it."""
+    """Wake the thread that reads from a connection, which then closes it."""
     with suppress(OSError):  # it has just ended by itself
         request.shutdown(socket.SHUT_RDWR)
 
 
 def _has_said_more(request: socket.socket) -> bool:
-    """Whether bytes wait that its thread has not come to read, as of a probe on a busy machine."""
+    """Tell whether unread bytes wait, as of a probe that a busy machine has not come to read."""
     waiting = select.poll()
     with suppress(ValueError):  # it has just been closed
         waiting.register(request, select.POLLIN)

@@ -1,15 +1,15 @@
-"""Files that others write while we read them: read whole, believed at rest, written by rename.
+"""Reads files that others may be writing, and replaces files by rename.
 
-A writer that rewrites a file in place shows us its halves, and a half may be good in every way but
-for what it lacks. So there are two rules, and every file that we look at again keeps them:
+A writer that rewrites a file in place shows us its halves, and a half may be valid in every way but
+for the lines that it lacks. So there are two rules for every file that we look at again:
 
-1. What is read is one state of the file: ``fstat`` says the same before and after, and the bytes
-   are as many as it says. What is no plain file is never opened: a pipe would make us wait.
-2. What only takes rights away counts at once. All else counts when the file is at rest: when each
-   look for ``STABLE_SECONDS`` found the same file, with the same times and the same bytes.
+1. A read takes one state of the file: ``fstat`` says the same before and after, and the bytes are
+   as many as it says. Only plain files are opened: a pipe would make us wait.
+2. A change that only takes rights away counts at once. Any other counts when the file is at rest:
+   when each look for ``STABLE_SECONDS`` found the same file, with the same times and bytes.
 
-A writer that stops in the middle for longer than that, at a place where its half is good, is
-believed. Writing another file and renaming it over the first is the way to be safe: ``replace``.
+A writer that stops in the middle for longer than that, where its half is valid, is believed. The
+safe way is to write another file and rename it over the first: ``replace``.
 """
 
 import errno
@@ -25,37 +25,37 @@ from hashlib import sha256
 from pathlib import Path
 from typing import IO, Final, NamedTuple, Self
 
-# Between two writes of one writer lie microseconds, or what a network or a busy machine adds: a
+# Between two writes of a writer lie microseconds, and the delays of a network or a busy machine: a
 # second is above all of that but a stall. Twice as long would be twice the wait for each change.
 STABLE_SECONDS: Final = 1.0
-# What one pause between two looks counts for at most: a machine that stood still as a whole, and
-# its writers with it, is no writer that has finished.
+# The most that a pause between two looks counts: when the whole machine stood still, so did its
+# writers, and a pause does not mean that they have finished.
 MAX_PAUSE_SECONDS: Final = 0.5
-LOOK_SECONDS: Final = 0.1  # between looks of who waits for a file to rest
+LOOK_SECONDS: Final = 0.1  # between looks, while waiting for a file to rest
 WAIT_SECONDS: Final = 10.0  # how long a start waits for that
 # A file that changed so short a time before it was read may change again within the same tick of
 # the file system's clock (two seconds at worst): its bytes are compared until it is older.
 SETTLED_SECONDS: Final = 2.0
-ATTEMPTS: Final = 5  # to read a file without its being written meanwhile
+ATTEMPTS: Final = 5  # to read a file while nobody writes it
 
 
 class Reload(StrEnum):
-    """What came of a file that changed, as it is counted."""
+    """The results of a file's change, as metrics count them."""
 
     TAKEN = "taken"
     REFUSED = "refused"
 
 
 class BeingWrittenError(OSError):
-    """The file changed while it was read."""
+    """Signals that the file changed while it was read."""
 
     def __init__(self) -> None:
-        """Say so in ``strerror``, where an OSError's reason is looked for."""
+        """Set ``strerror``, from which messages about an OSError take the reason."""
         super().__init__(errno.EBUSY, "it is being written")
 
 
 class FileState(NamedTuple):
-    """What ``stat`` says of a file: another state means another content, or the same once more."""
+    """A file's ``stat``: another state means that it was written, perhaps with the same bytes."""
 
     device: int
     inode: int
@@ -65,20 +65,20 @@ class FileState(NamedTuple):
 
     @classmethod
     def of(cls, status: os.stat_result) -> Self:
-        """Take it from a stat."""
+        """Build the state from a stat."""
         return cls(
             status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
         )
 
     def untouched_seconds(self) -> float:
-        """Since the last change, by the wall clock; negative for a change in the future."""
+        """Return the seconds since the last change by the wall clock; negative if it is to come."""
         return time.time() - self.ctime_ns / 1e9
 
 
 def open_plain(path: str | Path) -> IO[bytes]:
     """Open a plain file to read it. Never waits, as a pipe would make us. Raises OSError."""
     _check_plain(os.stat(path))  # noqa: PTH116 - texts and paths alike
-    # What was put there since is opened without waiting, and looked at again.
+    # A file that was put there since is opened without waiting, and checked again.
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
     file = os.fdopen(descriptor, "rb")
     try:
@@ -97,9 +97,9 @@ def _check_plain(status: os.stat_result) -> None:
 
 
 def read_whole(path: str | Path, max_bytes: int) -> tuple[bytes, FileState]:
-    """Read one state of a plain file: its bytes, or the first ``max_bytes`` + 1 of more.
+    """Read one state of a plain file: its bytes, or the first ``max_bytes`` + 1 of a larger file.
 
-    Raises OSError; BeingWrittenError where it changed meanwhile.
+    Raises OSError; BeingWrittenError where the file changed meanwhile.
     """
     with open_plain(path) as file:
         before = FileState.of(os.fstat(file.fileno()))
@@ -112,7 +112,7 @@ def read_whole(path: str | Path, max_bytes: int) -> tuple[bytes, FileState]:
 
 
 def read_between(path: str | Path, max_bytes: int) -> bytes:
-    """As ``read_whole``, between two writes where there are many. Raises OSError."""
+    """Read a file as ``read_whole``, trying again while it is being written. Raises OSError."""
     for _ in range(ATTEMPTS - 1):
         with suppress(BeingWrittenError):
             return read_whole(path, max_bytes)[0]
@@ -121,7 +121,7 @@ def read_between(path: str | Path, max_bytes: int) -> bytes:
 
 
 def read_at_rest(path: str | Path, max_bytes: int) -> bytes:
-    """As ``read_whole``, once the file rests: for what is read once, and then kept.
+    """Read a file as ``read_whole`` once it rests: for a file that is read once and then kept.
 
     Waits for that, ``WAIT_SECONDS`` at most. Raises OSError.
     """
@@ -139,9 +139,10 @@ def read_at_rest(path: str | Path, max_bytes: int) -> bytes:
 
 
 class StabilityTimer:
-    """Tells when what is looked at again and again has been the same for long enough.
+    """A timer that tells when a repeated look has found the same for long enough.
 
-    Files' states belong to it: each look may find the same half of what is written again and again.
+    Looks have to include the files' states: a file that is written again and again may show the
+    same half each time.
     """
 
     def __init__(self) -> None:
@@ -151,7 +152,7 @@ class StabilityTimer:
         self._looked_at = 0.0
 
     def is_long_enough(self, what: object, now: float) -> bool:
-        """Whether each look for STABLE_SECONDS found this; ``now`` is monotonic seconds."""
+        """Tell whether each look for STABLE_SECONDS found this; ``now`` is monotonic seconds."""
         pause = min(max(now - self._looked_at, 0.0), MAX_PAUSE_SECONDS)
         self._seconds = self._seconds + pause if what == self._what else 0.0
         self._what, self._looked_at = what, now
@@ -160,13 +161,14 @@ class StabilityTimer:
 
 @dataclass(frozen=True, slots=True)
 class FileView:
-    """A file as it was found; equal to another look that found the very same.
+    """A file as a look found it; equal to another look that found the very same.
 
     Attributes:
-        state: None for what can't be read.
-        content: a digest of the bytes; why they can't be read; or what is like no other look.
-        error: why they can't be read, "" if they can.
-        is_torn: whether it was written while we looked.
+        state: None for a file that can't be read.
+        content: a digest of the bytes; the reason why they can't be read; or, for a file that was
+            being written, a value that no other look has.
+        error: why the bytes can't be read, "" if they can.
+        is_torn: whether the file was written while we looked.
         is_settled: whether the same state means the same bytes.
     """
 
@@ -177,7 +179,7 @@ class FileView:
     is_settled: bool = field(default=False, compare=False)
 
     def has_rested(self) -> bool:
-        """Whether nobody wrote for STABLE_SECONDS, by the wall clock: for a first look."""
+        """Tell whether nobody wrote for STABLE_SECONDS, by the wall clock: for a first look."""
         if self.state is None:
             return not self.is_torn
         return self.state.untouched_seconds() >= STABLE_SECONDS
@@ -186,10 +188,10 @@ class FileView:
 def look(
     path: str | Path, max_bytes: int, before: FileView | None = None
 ) -> tuple[FileView, bytes | None]:
-    """Find a file as it is now. Never raises.
+    """Look at a file as it is now. Never raises OSError: the view has the error.
 
-    The bytes come along where they had to be read: None for an error, and where the file is
-    settled as ``before`` found it.
+    The bytes come along if they had to be read: None for an error, and where the file is settled as
+    ``before`` found it.
     """
     begun = time.time()
     try:
@@ -213,11 +215,12 @@ def _state(path: str | Path) -> FileState:
 
 
 def replace(path: Path, data: bytes, *, mode: int | None = None) -> None:
-    """Put a new file in a file's place, at once for all who read, and to stay. Raises OSError.
+    """Replace a file by a new one, atomically for all readers, and durably. Raises OSError.
 
-    ``mode`` is its own; without one it has the mode, owner and attributes of the file before it.
+    The new file has this ``mode``; without a mode it has the mode, owner and attributes of the file
+    before it.
     """
-    path = Path(os.path.realpath(path))  # a link stays one
+    path = Path(os.path.realpath(path))  # a link stays a link
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:

@@ -1,6 +1,6 @@
-"""One HTTP request for a small JSON document, bounded in size and in time, to a checked address.
+"""Makes an HTTP request for a small JSON document, bounded in size and time, to a checked address.
 
-Nothing the other side sends steers us: no redirect is followed, no proxy of the environment is
+Nothing that the other side sends steers us: no redirect is followed, no proxy of the environment is
 used, nothing is unpacked, and the name is looked up once, so that it can't lead elsewhere later.
 """
 
@@ -39,34 +39,35 @@ _METADATA_ADDRESSES: Final = frozenset(
 )
 _NAT64: Final = ipaddress.ip_network("64:ff9b::/96")  # RFC 6052: an IPv4 address in its last bits
 _IPV4_MASK: Final = 2**32 - 1
-# It warns of a head that it can't read, with the bytes: those may repeat what we sent.
+# urllib3 warns of a head that it can't read and quotes the bytes: they may repeat what we sent.
 logging.getLogger("urllib3").setLevel(logging.ERROR)
 
 
 class FetchError(Exception):
-    """The document can't be had; the message says why, in words without any of its content."""
+    """Signals that a document can't be fetched; the message says why, and quotes no content."""
 
 
 class StatusError(FetchError):
-    """The answer's status is another than 200."""
+    """Signals that the answer's status is not 200."""
 
     def __init__(self, status: int) -> None:
-        """Take the status."""
+        """Take the status, which the message tells."""
         super().__init__(f"status {status}")
         self.status = status
 
 
 @dataclass(frozen=True, slots=True)
 class DocumentRequest:
-    """A request, and what is taken for its answer.
+    """A request, and the conditions on its answer.
 
     Attributes:
-        headers: further ones, by lower-case name.
-        body: what is posted; None for a GET.
-        max_bytes: of the answer's body.
-        context: by which a server is known, for https.
-        check_certificate: looks at its certificate (DER) besides; raises FetchError.
-        allow_any_address: also link-local, metadata and multicast ones.
+        url: http or https; the caller has checked it.
+        max_bytes: the limit of the answer's body.
+        headers: further headers, by lower-case name.
+        body: the body to post; None for a GET.
+        context: verifies the server, for https; None for the system's CAs.
+        check_certificate: checks the server's certificate (DER) further; raises FetchError.
+        allow_any_address: accepts link-local, metadata and multicast addresses as well.
     """
 
     url: str
@@ -87,7 +88,7 @@ class DocumentResponse:
 
 
 def tls_context(ca_file: str | None) -> ssl.SSLContext:
-    """Trust in the certificates of a PEM file, or in the system's. Raises FetchError."""
+    """Return a context that trusts a PEM file's CAs, or the system's. Raises FetchError."""
     try:
         context = ssl.create_default_context(cafile=ca_file)
     except OSError as error:
@@ -97,7 +98,7 @@ def tls_context(ca_file: str | None) -> ssl.SSLContext:
 
 
 def fetch_document(ask: DocumentRequest, deadline: float) -> DocumentResponse:
-    """Ask, and take the answer. Raises FetchError.
+    """Fetch a document. Raises FetchError.
 
     Ends at ``deadline`` (monotonic seconds), however slowly the other side sends. Only the look-up
     of the name comes on top, for as long as the system's resolver takes.
@@ -130,7 +131,7 @@ def _port(parts: SplitResult) -> int:
 
 
 def _checked_addresses(parts: SplitResult, ask: DocumentRequest) -> list[str]:
-    """The name's first addresses. Raises FetchError when any is of a refused kind."""
+    """Look up the name's first addresses. Raises FetchError when any is of a refused kind."""
     try:
         found = socket.getaddrinfo(parts.hostname, _port(parts), type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
@@ -142,7 +143,7 @@ def _checked_addresses(parts: SplitResult, ask: DocumentRequest) -> list[str]:
 
 
 def is_refused_address(text: str) -> bool:
-    """Whether an IP address is where nobody is to be asked: link-local, metadata, multicast."""
+    """Tell whether an address is link-local, metadata, multicast or unspecified: never asked."""
     ip = ipaddress.ip_address(text.partition("%")[0])
     if isinstance(ip, ipaddress.IPv6Address):
         if ip.ipv4_mapped is not None:
@@ -156,7 +157,7 @@ def is_refused_address(text: str) -> bool:
 def _connected(
     parts: SplitResult, addresses: list[str], ask: DocumentRequest, deadline: float
 ) -> HTTPConnection:
-    """A connection to the first address that takes one. Raises the last one's error."""
+    """Connect to the first address that accepts. Raises the error of the last attempt."""
     last: Exception = FetchError("the name has no address")
     for at, address in enumerate(addresses):
         remaining = deadline - time.monotonic()
@@ -176,7 +177,7 @@ def _connected(
 
 
 def _cause(error: Exception) -> Exception:
-    """What the system said, from under urllib3's wrapping."""
+    """Return the system's error, from under urllib3's wrapping."""
     return error.__cause__ if isinstance(error.__cause__, OSError) else error
 
 
@@ -218,14 +219,14 @@ def _exchanged(
         with closing(connection.getresponse()) as response:
             _check_head(response)
             answer = DocumentResponse(_body(response, ask.max_bytes), response.headers)
-    if time.monotonic() >= deadline:  # what was cut off looks like a body without a length
+    if time.monotonic() >= deadline:  # a body that was cut off looks like one without a length
         raise TimeoutError
     return answer
 
 
 @contextmanager
 def _cut_at(deadline: float, connection: HTTPConnection) -> Iterator[None]:
-    """End whatever the connection does at the deadline.
+    """Cut the connection at the deadline, whatever it does.
 
     A socket's timeout is for one read; a sender of a byte a second would never meet it.
     """
@@ -243,10 +244,10 @@ def _cut_at(deadline: float, connection: HTTPConnection) -> Iterator[None]:
 
 def _shut(sock: socket.socket) -> None:
     try:
-        # Of the plain socket: the TLS layer is in use by the thread that reads.
+        # The plain socket's method: the TLS layer is in use by the thread that reads.
         socket.socket.shutdown(sock, socket.SHUT_RDWR)
     except OSError:
-        return  # it is closed already
+        return  # the socket is closed already
 
 
 def _check_head(response: urllib3.BaseHTTPResponse) -> None:

@@ -1,6 +1,6 @@
-"""What may be used once only: remembered for as long as it would be good again (RFC 9449 11.1).
+"""The store of used single-use proofs, each remembered while it is valid (RFC 9449 section 11.1).
 
-The store of one process. Replicas that must share what was used put another behind ``ReplayStore``.
+This is the store of one process. Replicas that must share it put another behind ``ReplayStore``.
 """
 
 import heapq
@@ -24,23 +24,29 @@ class ReplaySettings(Settings):
 
 
 class ReplayStore(Protocol):
-    """Who remembers what was used."""
+    """The memory of used proofs.
+
+    Of several requests with the same proof, at once or one after the other, only one is let
+    through, for as long as the proof is valid. Whether that holds over a restart or for several
+    replicas is the store's own affair.
+    """
 
     def use(self, once: SingleUseProof, attempt: bytes, now: float) -> None:
-        """Use it, in one step with the look whether it was; ``now`` in unix seconds.
+        """Check that a proof is unused and mark it used, in one step; ``now`` is unix seconds.
 
-        ``attempt`` names the HTTP request: a proxy may ask again for one and the same. Raises
-        Denied(DPOP_PROOF) when another used it, Denied(OVERLOADED) when no more can be remembered.
+        ``attempt`` names the HTTP request: a proxy may ask again for the same request. Raises
+        Denied(DPOP_PROOF) when another request used the proof, Denied(OVERLOADED) when no more
+        proofs can be remembered.
         """
 
 
 @dataclass(frozen=True, slots=True)
 class ReplayStatus:
-    """How full the store is.
+    """The number of remembered proofs, and its limit.
 
     Attributes:
-        remembered: proofs that were used and would be good again, as of the last use.
-        limit: how many are remembered at most; then requests with one are refused.
+        remembered: used proofs that are still valid, as of the last use.
+        limit: how many are remembered at most; at the limit, requests with a proof are refused.
     """
 
     remembered: int
@@ -48,17 +54,17 @@ class ReplayStatus:
 
 
 class MemoryReplayStore:
-    """Remembers in this process."""
+    """A replay store in this process's memory."""
 
     def __init__(self, settings: ReplaySettings) -> None:
         """Begin with nothing used."""
         self._limit = settings.entries
-        self._lock = threading.Lock()  # never on the path of a cached decision: none is of a proof
+        self._lock = threading.Lock()  # not on the path of cached decisions: none has a proof
         self._attempts: dict[bytes, bytes] = {}
         self._ends: list[tuple[float, bytes]] = []
 
     def use(self, once: SingleUseProof, attempt: bytes, now: float) -> None:
-        """As ``ReplayStore.use``."""
+        """Mark a proof used, as ``ReplayStore.use``."""
         with self._lock:
             while self._ends and self._ends[0][0] < now:
                 del self._attempts[heapq.heappop(self._ends)[1]]
@@ -73,5 +79,5 @@ class MemoryReplayStore:
             heapq.heappush(self._ends, (once.expires_at, once.key))
 
     def status(self) -> ReplayStatus:
-        """Return how full it is."""
+        """Return how full the store is."""
         return ReplayStatus(len(self._attempts), self._limit)

@@ -1,9 +1,8 @@
-"""Mutual TLS on our own port: our certificate, and which proxies may ask (X509-SVID section 5).
+"""Mutual TLS on our own port: our certificate, and the proxies that may ask (X509-SVID section 5).
 
 The files are read again at every handshake and every second, so that a renewed certificate needs no
-restart, and a CA that is trusted no more ends what it vouched for; through symbolic links, as
-Kubernetes swaps them. They are taken once nobody has written them for a second. What does not fit
-together is not taken: the last good certificate stays.
+restart, and the connections of a CA that is no longer trusted end; symbolic links are followed, as
+Kubernetes swaps them. Files are taken once they rest for a second, and only if they fit together.
 """
 
 import logging
@@ -34,7 +33,7 @@ from authz.adapters.files import (
 from authz.core.settings import FileText, MisfitError, Settings
 from authz.core.spiffe import SpiffeId, SpiffePattern, SpiffePatternText
 
-WATCH_SECONDS: Final = 1.0  # how often we look where no handshake does
+WATCH_SECONDS: Final = 1.0  # between looks, when no handshake causes one
 MAX_FILE_BYTES: Final = 8 * 1024 * 1024  # all CAs that the web trusts are 0.2
 WORKLOAD_API_POLL_SECONDS: Final = 5.0  # a call on this machine, of some 2 ms
 WORKLOAD_API_TIMEOUT_SECONDS: Final = 5.0
@@ -42,7 +41,7 @@ _log: Final = logging.getLogger("authz.tls")
 
 
 class TlsError(RuntimeError):
-    """The files are no certificate, key and CA that go together; the message says why."""
+    """Signals that certificate, key and CA are invalid or do not fit; the message says why."""
 
 
 class TlsSettings(Settings):
@@ -78,9 +77,10 @@ class TlsSettings(Settings):
 
 @dataclass(frozen=True, slots=True)
 class _Material:
-    """Files that go together, as gRPC and we want them.
+    """Certificate, key and CAs that fit together, parsed.
 
     Attributes:
+        configuration: all of them, for gRPC.
         not_after: when our certificate ends, unix seconds.
         authorities: the CAs that callers' certificates come from.
     """
@@ -92,7 +92,7 @@ class _Material:
 
 @dataclass(frozen=True, slots=True)
 class _TlsFiles:
-    """The contents, compared to know a change; and the files' states, to know who is writing."""
+    """The files' contents, which tell a change, and their states, which tell whether they rest."""
 
     certificate: bytes
     private_key: bytes
@@ -100,7 +100,7 @@ class _TlsFiles:
     states: tuple[FileState, ...] = field(default=(), compare=False)
 
     def checked(self) -> _Material:
-        """Parse them, and see that they go together. Raises TlsError."""
+        """Parse the files, and require that key and certificate fit. Raises TlsError."""
         form = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
         try:
             certificate, *_ = x509.load_pem_x509_certificates(self.certificate)
@@ -118,16 +118,16 @@ class _TlsFiles:
 
 
 class _WorkloadApi:
-    """Our SVID as the agent on this machine last gave it, asked for again and again.
+    """The last SVID that the SPIFFE agent on this machine gave us, fetched at intervals.
 
-    Each time is a call of its own: a stream that ends for good can't stop the renewal, and an agent
-    that is away leaves the last good one.
+    Each fetch is a call of its own: a stream that ends for good can't stop the renewal, and while
+    the agent is away the last good SVID stays.
     """
 
     def __init__(self, address: str) -> None:
         self._address = address
         self._stopping = threading.Event()
-        self._files = self._fetched()  # raises TlsError: without one there is no start
+        self._files = self._fetched()  # raises TlsError: without an SVID there is no start
 
     def start(self) -> None:
         threading.Thread(target=self._run, name="workload api", daemon=True).start()
@@ -166,9 +166,9 @@ class _WorkloadApi:
             )
             authorities = [] if bundle is None else bundle.x509_authorities
             return _TlsFiles(
-                b"".join(one.public_bytes(Encoding.PEM) for one in svid.cert_chain),
+                b"".join(certificate.public_bytes(Encoding.PEM) for certificate in svid.cert_chain),
                 svid.private_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()),
-                b"".join(sorted(one.public_bytes(Encoding.PEM) for one in authorities)),
+                b"".join(sorted(authority.public_bytes(Encoding.PEM) for authority in authorities)),
             )
         except Exception as error:  # noqa: BLE001 - the library raises gRPC's and its own
             raise TlsError(f"the Workload API: {type(error).__name__}") from None
@@ -176,11 +176,11 @@ class _WorkloadApi:
 
 @dataclass(frozen=True, slots=True)
 class TlsStatus:
-    """How our certificate is doing.
+    """The state of our certificate.
 
     Attributes:
         taken: changed certificates that were taken.
-        refused: changed certificates that were not, as they were invalid.
+        refused: changed certificates that were not taken, as they were invalid.
         not_after: unix seconds, when the certificate in use ends.
     """
 
@@ -190,7 +190,7 @@ class TlsStatus:
 
 
 class ServerTls:
-    """Our side of the connections, and who may be on the other."""
+    """Our side of the connections, and the callers that are allowed on the other side."""
 
     def __init__(self, settings: TlsSettings) -> None:
         """Read the files. Raises TlsError."""
@@ -198,7 +198,7 @@ class ServerTls:
         self._callers = [SpiffePattern.parse(text) for text in settings.allowed_callers]
         self._lock = threading.Lock()  # handshakes and the watch; no check waits here
         self._rest = StabilityTimer()
-        self._fault = ""  # the last one that was told
+        self._fault = ""  # the last fault that was logged
         self._closing = threading.Event()
         self._taken = 0
         self._refused = 0
@@ -208,16 +208,16 @@ class ServerTls:
         self._material = self._seen.checked()
 
     def status(self) -> TlsStatus:
-        """Return how our certificate is doing."""
+        """Return the state of our certificate."""
         return TlsStatus(self._taken, self._refused, self._material.not_after)
 
     @property
     def authorities(self) -> tuple[x509.Certificate, ...]:
-        """The CAs that callers' certificates come from: another object when anything changed."""
+        """Return the CAs of callers' certificates: another object when anything changed."""
         return self._material.authorities
 
     def credentials(self) -> grpc.ServerCredentials:
-        """For one port of gRPC, which asks for a change at every handshake."""
+        """Return credentials for a gRPC port, which asks for a change at every handshake."""
         given = self._material
 
         def changed() -> grpc.ServerCertificateConfiguration | None:
@@ -235,7 +235,7 @@ class ServerTls:
         )
 
     def start(self) -> None:
-        """Begin to look for changes where no handshake does."""
+        """Begin to look for changes, also without handshakes."""
         if self._workload_api is not None:
             self._workload_api.start()
         threading.Thread(target=self._watch, name="tls", daemon=True).start()
@@ -259,18 +259,19 @@ class ServerTls:
         return _TlsFiles(certificate, key, client_ca, states)
 
     def _is_at_rest(self, files: _TlsFiles) -> bool:
-        """Whether nobody is writing them: half a bundle is good PEM, and lacks CAs."""
+        """Tell whether nobody is writing the files: half a bundle is valid PEM, but lacks CAs."""
         has_rested = self._rest.is_long_enough((files, files.states), time.monotonic())
-        return has_rested or all(one.untouched_seconds() >= STABLE_SECONDS for one in files.states)
+        ages = [state.untouched_seconds() for state in files.states]
+        return has_rested or all(age >= STABLE_SECONDS for age in ages)
 
     def close(self) -> None:
-        """Ask for no more certificates."""
+        """Stop looking for changed certificates."""
         self._closing.set()
         if self._workload_api is not None:
             self._workload_api.stop()
 
     def _refresh(self) -> None:
-        """Take a changed certificate, if it is good. Never raises: it would end a connection."""
+        """Take a changed certificate if it is valid. Never raises: that would end a connection."""
         with self._lock:
             try:
                 files = self._read()
@@ -287,12 +288,12 @@ class ServerTls:
             _log.info("certificate reloaded")
 
     def _refuse(self, fault: str) -> None:
-        """Tell what is wrong with a change, once."""
+        """Log and count an invalid change, once."""
         if fault != self._fault:
             self._fault = fault
             self._refused += 1
             _log.error("certificate not reloaded; the last valid one stays in use: %s", fault)
 
     def allows(self, caller: SpiffeId) -> bool:
-        """Whether a proxy of this name may ask."""
+        """Tell whether a proxy with this SPIFFE ID may ask."""
         return any(pattern.matches(caller) for pattern in self._callers)

@@ -1,5 +1,5 @@
-"""One request in flight: read from a proxy, decided or remembered, answered, written down.
+"""The path of one check: read from a proxy, decided or found in the cache, answered, recorded.
 
-``service`` is the way of a check, and ``decider`` what it may wait for. A proxy's dialect is a
-folder: ``envoy`` is ext_authz, ``agentgateway`` its MCP guardrails.
+``service`` takes a check through these steps, and ``decider`` holds the steps that may wait. Each
+proxy's dialect is a folder: ``envoy`` is ext_authz, ``agentgateway`` its MCP guardrails.
 """

@@ -9,17 +9,17 @@ from authz.edge.rendering import RenderedDecision
 
 
 class DecodedCheck(msgspec.Struct, frozen=True, gc=False):
-    """What a proxy asks, read.
+    """A proxy's check, read.
 
     Attributes:
         request: all that decisions read.
         request_id, trace_id: for correlation only, as clients may choose them: ``x-request-id``,
-            and what a valid W3C ``traceparent`` has.
+            and the trace id of a valid W3C ``traceparent``.
         ids: JSON of the ids of the message's JSON-RPC requests, for the answer.
         twins: names of headers that an upstream may take for those that we read or give.
         attempt: names the HTTP request that a single-use proof came with: the same when the proxy
-            asks again for it, and no client's choice. Empty where each check is an attempt of its
-            own.
+            asks again for it, and not chosen by a client. Empty where each check is an attempt of
+            its own.
     """
 
     request: Request
@@ -39,9 +39,9 @@ class Answered(msgspec.Struct, frozen=True, gc=False):
     Attributes:
         check: as it was read.
         rendered: the decision.
-        decision_id: of the record, 32 lower-case hex characters.
-        valid_until: unix seconds for which a proxy may go by an allow; 0 for a refusal.
-        is_hit: whether the decision was remembered.
+        decision_id: the record's id, 32 lower-case hex characters.
+        valid_until: unix seconds until which a proxy may reuse an allow; 0 for a refusal.
+        is_hit: whether the decision came from the cache.
     """
 
     check: DecodedCheck
@@ -52,11 +52,11 @@ class Answered(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def is_allow(self) -> bool:
-        """Tell whether it allows."""
+        """Tell whether the answer is an allow."""
         return self.rendered.reason is None
 
     @property
     def is_own_fault(self) -> bool:
-        """Tell whether it refuses for a fault of ours, which says nothing of who asks."""
+        """Tell whether the answer refuses for a fault of ours, which says nothing of the caller."""
         reason = self.rendered.reason
         return reason is not None and reason.is_own_fault

@@ -1,4 +1,4 @@
-"""Caps how many checks wait for others at once, in all and for one agent (a bulkhead)."""
+"""Caps how many checks wait on the network at once, in all and for one agent (a bulkhead)."""
 
 import threading
 from collections import Counter
@@ -8,16 +8,16 @@ from dataclasses import dataclass
 
 
 class BulkheadFullError(Exception):
-    """So many checks wait that one more may not."""
+    """Signals that too many checks wait already, in all or for the agent."""
 
 
 @dataclass(frozen=True, slots=True)
 class BulkheadStatus:
-    """How full it is.
+    """The number of waiting checks, and its limit.
 
     Attributes:
-        waiting: checks that wait for others now.
-        limit: how many may at once.
+        waiting: checks that wait now.
+        limit: how many may wait at once.
     """
 
     waiting: int
@@ -27,12 +27,15 @@ class BulkheadStatus:
 class Bulkhead:
     """The places to wait: for a key that may just have been published, or for a decision point.
 
-    A bound in all for our own sake, and one for each agent, so that one with made-up keys or ever
-    new requests leaves room for the others.
+    The bound in all protects the server. The bound for each agent leaves room for the others when
+    an agent sends made-up keys or ever new requests.
     """
 
     def __init__(self, limit: int, lend: Callable[[], AbstractContextManager[None]]) -> None:
-        """Take how many; ``lend`` lets another thread work while one waits."""
+        """Take the limit in all, half of it for one agent.
+
+        ``lend`` lets another thread work while the calling thread waits.
+        """
         self._limit = limit
         self._limit_of_one = max(1, limit // 2)
         self._lend = lend
@@ -40,12 +43,12 @@ class Bulkhead:
         self._agents: Counter[str] = Counter()
 
     def status(self) -> BulkheadStatus:
-        """Return how many wait now."""
+        """Return how many checks wait now."""
         return BulkheadStatus(self._agents.total(), self._limit)
 
     @contextmanager
     def waiting(self, agent: str) -> Iterator[None]:
-        """Be one of those who wait. Raises BulkheadFullError."""
+        """Hold a place while the caller waits for others. Raises BulkheadFullError."""
         with self._lock:
             is_full = self._agents.total() >= self._limit
             if is_full or self._agents[agent] >= self._limit_of_one:

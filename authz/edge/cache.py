@@ -1,8 +1,8 @@
-"""Decisions that were made before, for as long as nothing that they read has changed.
+"""The cache of decisions, each kept for as long as nothing that it read has changed.
 
 The key is the whole ``Request``, which is every input of a decision by construction. It is compared
-text by text, so no two can be taken for each other; a digest of it would take less memory and twice
-the time, and to make one of 2 KB lets go of the interpreter's lock.
+text by text, so that no two requests can be confused. A digest of it would take less memory and
+twice the time, and to hash 2 KB lets go of the interpreter's lock.
 
 An entry is good only while its generation of keys and revocations is the current one, its time to
 live has not run out on the monotonic clock, and ``valid_until`` has not passed on the wall clock:
@@ -52,9 +52,9 @@ class CacheEntry(msgspec.Struct, frozen=True, gc=False):
     pause of tens of milliseconds, and nothing in here can be a part of a cycle.
 
     Attributes:
-        rendered: what it is to others.
-        operation: its audit record's part on the operation.
-        valid_until: unix seconds, from what the decision read and from the time to live.
+        rendered: the decision's response and record.
+        operation: the audit record's part on the operation.
+        valid_until: unix seconds, from the inputs of the decision and from the time to live.
         fresh_until: monotonic seconds, from the time to live.
         generation: of keys and revocations when the decision was begun.
     """
@@ -68,10 +68,10 @@ class CacheEntry(msgspec.Struct, frozen=True, gc=False):
 
 @dataclass(frozen=True, slots=True)
 class CacheStatus:
-    """How full the cache is.
+    """The size of the cache.
 
     Attributes:
-        entries: decisions held, good or stale; one used again may count twice.
+        entries: decisions held, good or stale; a decision that was used again may count twice.
     """
 
     entries: int
@@ -81,7 +81,7 @@ class DecisionCache:
     """A bounded map from requests to decisions."""
 
     def __init__(self, settings: CacheSettings) -> None:
-        """Begin empty."""
+        """Begin empty, with the limits of the settings."""
         self._entries: BoundedMap[Request, CacheEntry] = BoundedMap(
             settings.entries, settings.max_bytes, _entry_bytes
         )
@@ -90,7 +90,7 @@ class DecisionCache:
     def get(
         self, request: Request, now: float, monotonic: float, generation: int
     ) -> CacheEntry | None:
-        """The entry, if it is still good. ``now`` in unix seconds."""
+        """Return the request's entry if it is still good. ``now`` is unix seconds."""
         entry = self._get(request)
         if (
             entry is None
@@ -102,7 +102,7 @@ class DecisionCache:
         return entry
 
     def put(self, request: Request, entry: CacheEntry) -> None:
-        """Remember, unless the cache is off."""
+        """Remember an entry, unless the cache is off."""
         self._entries.put(request, entry)
 
     def status(self) -> CacheStatus:
@@ -112,7 +112,7 @@ class DecisionCache:
 
 def _entry_bytes(request: Request, entry: CacheEntry) -> int:
     texts = "".join(
-        (  # as wide as the widest of them: too much, never too little
+        (  # joined, all texts take the widest one's character size: too much, never too little
             *(request.method, request.host, request.path, request.proxy),
             *(request.principal, request.certificate),
             *map("".join, request.headers + request.context),

@@ -12,7 +12,7 @@ _CONTROL: Final = re.compile(r"[^\x20-\x7e]")
 
 
 def challenge_for(deny: Deny, dpop_algorithms: str = "") -> str:
-    """Return ``WWW-Authenticate`` (RFC 6750 section 3, RFC 9449 section 7.1), "" for none."""
+    """Return ``WWW-Authenticate`` (RFC 6750 section 3, RFC 9449 section 7.1), "" if not needed."""
     error = deny.reason.error
     if error is None:
         return ""

@@ -1,10 +1,10 @@
 """The threads that answer checks: a few that work, and more only while some of these wait.
 
-More threads than a few bring no speed to Python, and cost it. But a check that waits for an
-issuer's keys would take a working thread away from those that need no wait: so it lends its place
-to another one until it goes on.
+More threads than a few make Python slower, not faster. But a check that waits for an issuer's keys
+would take a working thread away from checks that need no wait: so it lends its place to another
+thread until it goes on.
 
-It runs a task and says nothing of it afterwards: the locks and conditions of
+The pool runs a task and reports nothing of it afterwards: the locks and conditions of
 ``concurrent.futures`` are a good part of what a check costs.
 """
 
@@ -23,12 +23,13 @@ Task = tuple[Callable[..., object], tuple[Any, ...]]
 
 @dataclass(frozen=True, slots=True)
 class PoolStatus:
-    """How the threads are doing.
+    """The state of the pool's threads and queue.
 
     Attributes:
         queued: tasks that no thread has taken yet.
-        finished: tasks that have ended; two at once may count as one: it shows that they move.
-        threads: how many there are, those that wait included.
+        finished: tasks that have ended. Two at once may count as one, which is enough to see that
+            the threads move.
+        threads: how many there are, waiting threads included.
     """
 
     queued: int
@@ -59,7 +60,7 @@ class CheckPool:
             self._start_thread()
 
     def status(self) -> PoolStatus:
-        """Return how the threads are doing."""
+        """Return the state of the threads and of the queue."""
         return PoolStatus(self._queue.qsize(), self._finished, self._threads)
 
     def is_overloaded(self) -> bool:
@@ -72,7 +73,7 @@ class CheckPool:
 
     @contextmanager
     def lend(self) -> Iterator[None]:
-        """While the calling thread waits, another may work in its place."""
+        """Let another thread work in the calling thread's place while that waits."""
         with self._lock:
             self._wanted += 1
             has_place = self._is_started and self._threads < self._wanted
@@ -104,7 +105,7 @@ class CheckPool:
                 return
 
     def _is_spare(self) -> bool:
-        """Whether this thread should end: more of them work than should."""
+        """Tell whether this thread should end, as too many work; if so, count it off."""
         with self._lock:
             if self._threads <= self._wanted:
                 return False

@@ -12,10 +12,10 @@ TimeRemaining = Callable[[], float | None]
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """The time of day, and the time that only goes on. Functions, as each check calls them.
+    """The wall clock and the monotonic clock, as functions: each check calls them.
 
     Attributes:
-        wall: returns unix seconds; whoever sets the machine's clock may set it back.
+        wall: returns unix seconds; the machine's clock may be set back.
         monotonic: returns seconds since some moment, and is never set back.
     """
 
@@ -23,5 +23,5 @@ class Clock:
     monotonic: Callable[[], float] = time.monotonic
 
     def moment(self) -> Moment:
-        """Return the time by both."""
+        """Return the time by both clocks."""
         return self.wall(), self.monotonic()

@@ -1,8 +1,8 @@
-"""A decision on what is not remembered: the pipeline, and what it can't do without the world.
+"""Decides a check that is not in the cache: the pipeline, and its steps that need the network.
 
-The steps are numbered in ``authz.core.authorizer``. What the first three lack may be learned
+The steps are numbered in ``authz.core.authorizer``. A key that the first three lack may be learned
 (``authz.edge.learning``); then the decision point is asked and a single-use proof is used up. Each
-waits within the caller's deadline only, and not at all when too much waits already.
+waits within the caller's deadline only, and not at all when too many checks wait already.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from authz.edge.clock import Clock, TimeRemaining
 from authz.edge.learning import Learning, seconds_to_wait
 from authz.edge.snapshot import Snapshot
 
-# What deciding takes at most, way back included: a 503 in time is better than no answer.
+# The longest time to decide, way back included: a 503 in time is better than no answer.
 DECISION_SECONDS: Final = 0.005
 
 
@@ -33,7 +33,7 @@ class Decider:
         is_overloaded: Callable[[], bool],
         clock: Clock,
     ) -> None:
-        """Take what it works with, as Service does."""
+        """Take the parts to work with, as in ``ServiceParts``; ``learning`` learns missing keys."""
         self._learning = learning
         self._replays = replays
         self._bulkhead = bulkhead
@@ -50,7 +50,7 @@ class Decider:
     ) -> Decision:
         """Return the decision on a check that was begun ``now``, in unix seconds."""
         busy = self._busy(time_remaining)
-        if busy is not None:  # what is remembered is answered all the same
+        if busy is not None:  # cached decisions are answered all the same
             return busy
         decision = self._decided(snapshot, check.request, now, time_remaining)  # steps 1 to 3
         if isinstance(decision, Deny):
@@ -66,12 +66,12 @@ class Decider:
     def judge(
         self, snapshot: Snapshot, request: Request, time_remaining: TimeRemaining
     ) -> Decision:
-        """Return what the settings alone say, as of what a list has: not recorded or confirmed."""
+        """Return the settings' own decision, as on a list's item: not recorded or confirmed."""
         now = self._clock.wall()
         return self._busy(time_remaining) or snapshot.authorizer.decide(request, now)
 
     def _busy(self, time_remaining: TimeRemaining) -> Deny | None:
-        """Return the refusal where nothing new is to be decided."""
+        """Return the refusal while nothing new is to be decided, else None."""
         if self._is_overloaded():
             return _overloaded("too many checks are waiting")
         remaining = time_remaining()
@@ -114,7 +114,7 @@ class Decider:
         return allow
 
     def _use_once(self, allow: Allow, attempt: bytes) -> None:
-        """Use the proof that came with it, if one did (RFC 9449 section 11.1). Raises Denied."""
+        """Use up the request's proof, if it has one (RFC 9449 section 11.1). Raises Denied."""
         single_use = allow.delegation.single_use
         if single_use is not None:
             self._replays.use(single_use, attempt, self._clock.wall())

@@ -1,4 +1,4 @@
-"""Decisions made ready: to be answered, recorded, and remembered for as long as they may be."""
+"""Builds cache entries of decisions: rendered, with the record's operation and a time to live."""
 
 from typing import Final
 
@@ -23,10 +23,10 @@ _NOTHING: Final = encode_operation(AuditOperation("", "", "", ""))
 
 
 def _ttl(decision: Decision, settings: CacheSettings) -> float:
-    """Seconds to remember a decision: never one that another try could change at once."""
+    """Return the seconds to remember a decision, 0 where another try could change it at once."""
     if isinstance(decision, Allow):
         return settings.ttl if decision.delegation.single_use is None else 0.0
-    if decision.scheme == DPOP_SCHEME:  # of a proof, which is for one request
+    if decision.scheme == DPOP_SCHEME:  # about a proof, which is for one request
         return 0.0
     if decision.reason.is_own_fault or decision.reason is Reason.TOKEN_KEY_UNKNOWN:
         return 0.0
@@ -40,13 +40,14 @@ def build_entry(
     begun: Moment,
     generation: int,
 ) -> CacheEntry:
-    """Return the decision made ready, and good for so long from when it was begun."""
+    """Return the decision's entry, whose time to live counts from when it was begun."""
     now, monotonic = begun
     ttl = _ttl(decision, snapshot.cache_settings)
     valid_until = now + ttl
     if isinstance(decision, Allow):
         valid_until = min(valid_until, decision.valid_until)
-    operation = AuditOperation(  # of what is too long one character too many: so it stays refused
+    # Too long a value keeps one character above its limit: read from the record, it is refused too.
+    operation = AuditOperation(
         request.method[: MAX_METHOD_CHARS + 1],
         request.host[: MAX_HOST_BYTES + 1],
         request.path[: MAX_PATH_BYTES + 1],
@@ -66,7 +67,7 @@ def build_entry(
 
 
 def _recorded(call: Call) -> dict[str, object]:
-    """A call as audit records have it: without its arguments, and what of a name may be secret."""
+    """Return a call for the audit record: without its arguments and a name's secret parts."""
     name = call.shown_name
     named: dict[str, object] = {"method": call.method, "kind": call.kind, "name": name}
     if name != call.name:
@@ -79,6 +80,6 @@ def _recorded(call: Call) -> dict[str, object]:
 def build_refusal(
     snapshot: Snapshot, protocol: MessageProtocol, reason: Reason, detail: str
 ) -> CacheEntry:
-    """Return a refusal that says nothing of what was decided or asked, and is not remembered."""
+    """Return the entry of a refusal without decision or operation, which is not remembered."""
     deny = Progress().refuse(Denied(reason, detail))
     return CacheEntry(snapshot.renderer.render(deny, protocol), _NOTHING, 0.0)

@@ -1,16 +1,16 @@
-"""The headers that decisions read, and names that an upstream may take for one of them, or of ours.
+"""Reads the headers for decisions, and finds twins: names that an upstream may confuse with ours.
 
 CGI, WSGI, PHP and their kind know ``X-Agent-Id`` as ``HTTP_X_AGENT_ID`` (RFC 3875 section 4.1.18),
-and some of them make "_" of everything that is no letter or digit: to them ``x.agent.id`` is the
-same header, and of two that are the same the client's may win. So such twins are found here, and
-each answer removes those that came.
+and some of them make "_" of every character that is not a letter or digit: to them ``x.agent.id``
+is the same header, and the client's may win. So such twins are found here, and each answer removes
+those that came.
 """
 
 import re
 from collections.abc import Iterable, Mapping
 from typing import Final, Protocol
 
-# Of names that came, what is remembered: far more than who means well sends, and 3 MB at most.
+# Limits on remembered names: far more than well-meaning clients send, and 3 MB at most.
 _REMEMBERED: Final = 1024
 _NAME_CHARS: Final = 64
 _NAMES_CHARS: Final = 2048
@@ -20,19 +20,19 @@ _Names = tuple[str, ...]
 
 
 class HeaderField(Protocol):
-    """One field of a request, as Envoy's HeaderValue: with its value as text or as bytes."""
+    """One field of a request, as Envoy's HeaderValue: its value is either text or bytes."""
 
     @property
     def key(self) -> str:
-        """The name, in any case."""
+        """Return the name, in any case."""
 
     @property
     def value(self) -> str:
-        """The value, "" where it is bytes."""
+        """Return the value, "" where it is bytes."""
 
     @property
     def raw_value(self) -> bytes:
-        """The value, empty where it is text."""
+        """Return the value, empty where it is text."""
 
 
 class HeaderReader:
@@ -44,10 +44,10 @@ class HeaderReader:
         self._guarded = guarded
         self._folded = {_FOLDED.sub("_", name) for name in guarded}
         self._lengths = {len(name) for name in guarded}  # folding keeps the length
-        # Names that came, by what they are read as; "" for those that are neither read nor twins.
+        # The name that is read, by the name that came; "" for a name that is neither read nor twin.
         self._known: dict[str, str] = {}
         self._forget()
-        # Of all names of a request together: those that are read, and the twins.
+        # The names that are read, and the twins, by all names of a request together.
         self._sets: dict[str, tuple[_Names, _Names]] = {}
 
     def read(
@@ -80,7 +80,7 @@ class HeaderReader:
                 name = self._learned(header.key, twins)
             if not name:
                 continue
-            # One of the two is filled. Bytes that are no UTF-8 become U+FFFD, which no check
+            # One of the two is filled. Bytes that are not UTF-8 become U+FFFD, which no check
             # lets pass.
             text = header.value or header.raw_value.decode("utf-8", "replace")
             if name not in found:
@@ -93,18 +93,18 @@ class HeaderReader:
         return tuple(twins)
 
     def _looked_at(self, sent: str) -> tuple[_Names, _Names]:
-        """What is read of these names, and their twins."""
+        """Return which of these names are read, and the twins among them; remember both."""
         keys = sent.split(_BREAK)
         read = tuple([key for key in keys if key in self._names])
         known = read, tuple([key for key in keys if self._is_twin(key.lower())])
         if len(sent) <= _NAMES_CHARS:
-            if len(self._sets) >= _REMEMBERED:  # what is in use is soon learned again
+            if len(self._sets) >= _REMEMBERED:  # names in use are soon learned again
                 self._sets.clear()
             self._sets[sent] = known
         return known
 
     def _learned(self, key: str, twins: list[str]) -> str:
-        """What a name is read as, "" for nothing, which is remembered; a twin is added to them."""
+        """Return the name as which a key is read, "" if it is not read; add a twin to ``twins``."""
         name = key.lower()
         if name in self._names:
             return name

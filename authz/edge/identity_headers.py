@@ -1,7 +1,7 @@
-"""The headers by which an upstream learns who calls and for whom, and what is taken from clients.
+"""The headers that tell an upstream the agent and the principal, and the names taken from clients.
 
-Each owned name is either set or removed, or a client's own copy would pass; so are the names that
-a CGI-like server can't tell from it.
+Each owned name is either set or removed, or a client's own copy would pass. Names that a CGI-like
+server can't tell from it are removed.
 """
 
 import re
@@ -19,7 +19,7 @@ from authz.core.settings import Settings
 
 _OWNED: Final = ("id", "principal", "issuer", "scope", "chain", "decision-id")
 _VISIBLE: Final = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) != "%") + " "
-_FOLDED: Final = re.compile("[^a-z0-9]+")  # what some servers write "_" for, whatever it is
+_FOLDED: Final = re.compile("[^a-z0-9]+")  # characters for which some servers write "_"
 # Sets of names that allows remove, kept once each: they differ by which values are empty alone.
 _REMOVED_KEPT: Final = 256
 
@@ -43,12 +43,12 @@ def names_read_alike(sent: Iterable[str], ours: Iterable[str]) -> set[str]:
 
 
 class IdentityHeaders:
-    """Says of an allow which headers the upstream's request gets and which it must not have."""
+    """The headers that an allow sets and removes in the upstream's request."""
 
     def __init__(
         self, settings: HeaderSettings, stripped: tuple[str, ...], added: tuple[str, ...]
     ) -> None:
-        """Take the settings, the names to strip, and those of all headers that rules may add."""
+        """Take the settings, the names to strip, and all names that rules may add."""
         self._added = added
         self._names = {name: settings.prefix + name for name in _OWNED}
         twins = tuple(sorted(set(_underscore_twins([*self._names.values(), *added]))))
@@ -92,7 +92,7 @@ def _identity_values(allow: Allow, id_place: str) -> dict[str, str]:
 
 
 def escaped(value: str, *, safe: str = _VISIBLE) -> str:
-    """Return visible ASCII: what is not, and "%", percent-encoded as UTF-8, so it can be undone.
+    """Return visible ASCII: other characters, and "%", are percent-encoded as UTF-8.
 
     So are blanks at the ends (RFC 9110 section 5.5): " alice" must not become "alice".
     """

@@ -1,4 +1,4 @@
-"""Ids of decisions."""
+"""Random ids of decisions."""
 
 import os
 from typing import Final
@@ -8,10 +8,10 @@ _DRAWN_AT_ONCE: Final = 256
 
 
 def new_decision_id() -> str:
-    """128 random bits, as 32 hex characters.
+    """Return 128 random bits as 32 hex characters.
 
-    Drawn many at a time: to ask the system lets go of the interpreter's lock, and with other
-    threads at work it takes some 15 us to get it back.
+    They are drawn many at a time: to ask the system lets go of the interpreter's lock, and with
+    other threads at work it takes some 15 us to get it back.
     """
     try:
         return _drawn_ids.pop()

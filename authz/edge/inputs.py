@@ -1,4 +1,4 @@
-"""What decisions read of a request, whichever proxy presents it."""
+"""The parts of a request that decisions read, whichever proxy presents it."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -11,8 +11,8 @@ from authz.core.request import Call
 from authz.core.routes import PROFILE, ROUTE, Route, Routes
 from authz.edge.header_reader import HeaderReader
 
-# Tokens and certificates in use within seconds: one that was pushed out is only held twice. With
-# values as large as a proxy lets through, some 60 KiB, these are 60 MB.
+# Tokens and certificates in use within seconds: a value that was pushed out is only held twice.
+# With values as large as a proxy lets through, some 60 KiB, these are 60 MB.
 _HELD: Final = 1024
 COOKIE: Final = "cookie"
 REQUEST_ID: Final = "x-request-id"
@@ -23,13 +23,13 @@ _Value = TypeVar("_Value")
 
 @dataclass(frozen=True, slots=True)
 class MessageInputs:
-    """How the messages of requests are read.
+    """The parts of the config by which the messages of requests are read.
 
     Attributes:
         routes: say in which protocol a request's message is.
-        mcp_metadata: the namespace of a proxy's MCP filter, by the profile that the route names and
-            the proxy's SPIFFE ID; None where it is not trusted.
-        reads_arguments: whether decisions read the arguments of a call.
+        mcp_metadata: returns the namespace of a proxy's MCP filter, by the profile that the route
+            names and the proxy's SPIFFE ID; None where the filter is not trusted.
+        reads_arguments: tells whether decisions read the arguments of a call.
     """
 
     routes: Routes
@@ -44,20 +44,20 @@ class MessageInputs:
     def metadata_of(
         self, metadata: Mapping[str, bytes], extensions: Mapping[str, str], proxy: str
     ) -> bytes | None:
-        """Return what the proxy's MCP filter says of the message, None where it is not trusted."""
+        """Return the metadata of the proxy's MCP filter, None where the filter is not trusted."""
         namespace = self.mcp_metadata(extensions.get(PROFILE, ""), proxy)
         return metadata[namespace] if namespace and namespace in metadata else None
 
 
 class RequestInputs:
-    """What decisions read, beside what every request has.
+    """The headers, metadata and messages that decisions read.
 
     Attributes:
         decisive: lower-case names of the headers that a Request has, in its order.
         namespaces: of the metadata that the proxy's own config writes.
-        messages: how messages are read; None when none is.
+        messages: how messages are read; None if no message is read.
         headers: reads the headers of a request whose message is not read.
-        message_headers: likewise, where it is.
+        message_headers: reads the headers of a request whose message is read.
     """
 
     def __init__(
@@ -80,12 +80,12 @@ class RequestInputs:
         self.message_headers = HeaderReader(names | protocols.HEADERS, guarded | protocols.HEADERS)
 
     def metadata(self, sent: Mapping[str, bytes]) -> tuple[tuple[str, bytes], ...]:
-        """Return what a Request has of the metadata."""
+        """Return the parts of the metadata that go into a Request."""
         return tuple([(name, sent[name]) for name in self.namespaces if name in sent])
 
 
 def trace_id_of(headers: Mapping[str, str]) -> str:
-    """Return the trace's id of a valid W3C ``traceparent``, else ""."""
+    """Return the trace id of a valid W3C ``traceparent``, else ""."""
     trace = _TRACEPARENT.fullmatch(headers.get(TRACE, ""))
     return trace[1] if trace else ""
 

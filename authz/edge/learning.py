@@ -1,15 +1,15 @@
-"""Decide, learn, decide again: what a decision lacked is learned, within the caller's deadline.
+"""Decides again after learning a fact that the decision lacked, within the caller's deadline.
 
 A step of the pipeline that lacks something names it in its refusal (``Denied.needs``). Each kind of
 need has a learner, which may wait for others: today a key that was just published; made for
 introspection (RFC 7662), status lists and shared stores as well. The rules are the same for all:
 
-- A learner gets what is left of the caller's deadline less a margin for the answer's way back, and
+- A learner gets the rest of the caller's deadline less a margin for the answer's way back, and
   never more than its own ``max_seconds``.
-- Who waits has a place in the bulkhead, which is bounded in all and for each agent; without a place
-  the refusal is OVERLOADED.
-- A learner that learns nothing leaves the first refusal. One that fails leaves it too, and the
-  refusal and one line of the log say why.
+- A waiting check has a place in the bulkhead, which is bounded in all and for each agent; without
+  a place the refusal is OVERLOADED.
+- A learner that learns nothing leaves the first refusal. A learner that fails leaves it too, and
+  the refusal and a line of the log say why.
 - Each need is learned once for a decision, and a decision takes ``MAX_ROUNDS`` of them at most.
 """
 
@@ -35,34 +35,37 @@ _Needed_contra = TypeVar("_Needed_contra", contravariant=True)
 
 
 class LearnError(Exception):
-    """What is needed could not be learned; the message says why, and holds nothing secret."""
+    """Signals that a need could not be learned; the message says why, and holds nothing secret."""
 
 
 class Learner(Protocol[_Needed_contra]):
-    """Learns needs of one kind."""
+    """Learns needs of one kind. Many threads may ask at once, also for the same need."""
 
     @property
     def name(self) -> str:
-        """What is waited for, in the plural, for operators."""
+        """Return what checks wait for, in the plural, for operators."""
 
     @property
     def max_seconds(self) -> float:
-        """The longest wait, whatever the caller would allow."""
+        """Return the longest wait, whatever the caller would allow."""
 
     def learn(self, need: _Needed_contra, seconds: float) -> bool:
-        """Learn it, and return whether another decision may come of that.
+        """Learn a need, and return whether the decision may now be different.
 
-        Returns within ``seconds``; at zero it only looks. Many threads may ask at once, also for
-        the same need. What was learned is there for the pipeline once this returns True. Raises
-        LearnError where it could not even be tried.
+        Returns within ``seconds``; at zero it only looks. Once this returns True the pipeline finds
+        what was learned; the decision may still be the same. Raises LearnError where it could not
+        even be tried.
         """
 
 
 class KeyRefresher(Generation, Protocol):
-    """What the edge asks of the key store."""
+    """The key store as the edge uses it: it waits within the timeout, and never raises for a fetch.
+
+    It does not promise that a key is found.
+    """
 
     def refresh(self, issuer: str, key_id: str, timeout_seconds: float) -> bool:
-        """Fetch for an unknown key, once for all who ask; return True when it is known now."""
+        """Fetch for an unknown key, once for all callers; return True when it is known now."""
 
 
 class KeyLearner:
@@ -71,16 +74,16 @@ class KeyLearner:
     name: Final = "keys"
 
     def __init__(self, keys: KeyRefresher) -> None:
-        """Take who fetches."""
+        """Take the key store, which fetches."""
         self._keys = keys
 
     @property
     def max_seconds(self) -> float:
-        """As in Learner."""
+        """Return ``MAX_KEY_WAIT_SECONDS``."""
         return MAX_KEY_WAIT_SECONDS
 
     def learn(self, need: KeyNeeded, seconds: float) -> bool:
-        """As in Learner."""
+        """Learn a key of an issuer, as ``Learner.learn``."""
         return self._keys.refresh(need.issuer, need.key_id, seconds)
 
 
@@ -95,7 +98,7 @@ class Learning:
     def improve(
         self, deny: Deny, decide_again: Callable[[], Decision], time_remaining: TimeRemaining
     ) -> Decision:
-        """Return another decision than a refusal for as long as what it lacks can be learned."""
+        """Decide again, for as long as the decision is a refusal whose need can be learned."""
         decision: Decision = deny
         tried: set[Need] = set()
         while isinstance(decision, Deny) and decision.needs is not None:
@@ -137,7 +140,7 @@ class Learning:
 
 
 def seconds_to_wait(time_remaining: TimeRemaining) -> float:
-    """Return how long others may take, so that the caller still gets an answer."""
+    """Return the seconds that others may take, so that the caller still gets an answer."""
     remaining = time_remaining()
     return math.inf if remaining is None else remaining - ANSWER_MARGIN_SECONDS
 

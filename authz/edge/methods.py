@@ -1,6 +1,6 @@
-"""The RPC methods that are answered, by service: bytes and a deadline in, bytes out.
+"""The table of RPC methods that are answered, by service: bytes and a deadline in, bytes out.
 
-A transport serves these, whatever it is made of. A further dialect is a folder here, and a row.
+Any transport can serve them. A further dialect is a folder here, and a row in the table.
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ EXT_MCP: Final = "agentgateway.dev.ext_mcp.ExtMcp"
 
 
 class Method(Protocol):
-    """Answers one call of a method."""
+    """A method of an RPC service, which answers one call at a time, from many threads."""
 
     def __call__(self, data: bytes, time_remaining: TimeRemaining, proxy: str = ..., /) -> bytes:
         """Return the answer to a message. Never raises.
@@ -30,7 +30,7 @@ Methods = Mapping[str, Mapping[str, Method]]
 
 
 def methods_of(service: CheckService) -> Methods:
-    """Return what is answered for a service, by the names of gRPC services and of their methods."""
+    """Return the methods that a service answers, by gRPC service and method name."""
     authorization, ext_mcp = Authorization(service), McpGuardrails(service)
     return {
         AUTHORIZATION: {"Check": authorization.check},

@@ -1,4 +1,4 @@
-"""The body of a refusal, in the form that clients of each protocol read."""
+"""Builds the body of a refusal, in the form that clients of each protocol read."""
 
 from typing import Final
 
@@ -13,12 +13,12 @@ _TEXT: Final = "text/plain; charset=utf-8"
 
 
 class Body(msgspec.Struct, frozen=True, gc=False):
-    """What a client reads of a refusal.
+    """The body of a refusal.
 
     Attributes:
         content_type: of the HTTP answer.
-        text: the body; "" for a JSON-RPC error, which is made with the request's id.
-        error: of JSON-RPC, the member ``error`` as JSON; "" for another form.
+        text: the body; "" for a JSON-RPC error, which is completed with the request's id.
+        error: JSON-RPC's member ``error`` as JSON; "" for another form.
         message: the words of that error.
     """
 
@@ -41,9 +41,9 @@ def build_body(deny: Deny, protocol: MessageProtocol, decision_id: str) -> Body:
     if protocol:
         code = reason.jsonrpc_code
         if code == REFUSED and protocol is not MessageProtocol.MCP:
-            # In A2A that code is a task that was not found (5.4), and refusals have a code of the
-            # server's own (3.3.2): one outside of what JSON-RPC reserves. The standard ones of 9.5
-            # are the same in both protocols.
+            # In A2A that code means a task that was not found (5.4), and refusals have a code of
+            # the server's own (3.3.2), outside of the range that JSON-RPC reserves. The standard
+            # codes of 9.5 are the same in both protocols.
             code = reason.http_status
         data = {"reason": reason.code, "decision_id": decision_id}
         return Body(JSON, "", _json({"code": code, "message": told, "data": data}), told)
@@ -51,13 +51,13 @@ def build_body(deny: Deny, protocol: MessageProtocol, decision_id: str) -> Body:
 
 
 def _scopes(deny: Deny) -> str:
-    """Return the scopes that would do, as in the challenge: many clients show the message alone."""
+    """Return the needed scopes, as in the challenge: many clients show the message alone."""
     scopes = dict(deny.parameters).get("scope", "")
     return f"; it needs the scope {scopes}" if scopes else ""
 
 
 def jsonrpc_error(error: bytes, ids: tuple[bytes, ...]) -> bytes:
-    """Return a JSON-RPC response with this error (section 5); for several ids a batch."""
+    """Return a JSON-RPC 2.0 response with this error (section 5); for several ids a batch."""
     answers = [b'{"jsonrpc":"2.0","id":%b,"error":%b}' % (id_, error) for id_ in ids or (b"null",)]
     return answers[0] if len(answers) == 1 else b"[%b]" % b",".join(answers)
 

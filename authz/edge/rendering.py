@@ -1,7 +1,7 @@
-"""A decision made ready for others: its response, its audit record's bytes, its reason.
+"""Renders decisions: the response to the proxy, and the bytes of the audit record.
 
 That costs more than many a decision, and is the same for every operation that one token's rule
-allows: so it is remembered by what it is made of.
+allows. So the result is remembered, by the parts of the decision that it is made of.
 """
 
 from collections.abc import Mapping
@@ -19,21 +19,21 @@ from authz.edge.response import Responder, Response
 
 _RENDERED: Final = 10_000  # kept at most: the tokens and rules in use within seconds
 _RENDERED_BYTES: Final = 32 * 1024 * 1024
-# Measured: tuples and headers of objects, with those of the bytes that a dialect makes of it.
+# Measured: tuples and object headers, and those of the bytes that a dialect makes of a response.
 _OVERHEAD_BYTES: Final = 1000
 
 
 class RenderedDecision(msgspec.Struct, gc=False):
-    """What is kept of a decision, whatever the operation was.
+    """The response and the record of a decision, whatever the operation was.
 
     Attributes:
-        response: what is told of it, in whatever dialect is asked.
+        response: for the proxy, in no dialect's form.
         audit: the audit record's part on the decision.
         reason: of a deny; None for an allow.
-        shadows: what other policies would have said.
-        size: bytes, about: counted when it is made, and not each time that it is remembered.
-        encoded: what a dialect made of the response, so that it is made once; of the dialect that
-            made it last. Only that dialect knows its type.
+        shadows: what other policies would have decided.
+        size: estimated bytes; computed once, not each time that the decision is remembered.
+        encoded: the response as the last dialect encoded it, so that it is encoded once. Only that
+            dialect knows its type.
     """
 
     response: Response
@@ -50,7 +50,7 @@ class Renderer:
     def __init__(
         self, responder: Responder, policy_version: str, claims: frozenset[str] = frozenset()
     ) -> None:
-        """Take who makes responses, and the claims that policy reads: records have these."""
+        """Take the maker of responses, and the claims that policy reads, which records have."""
         self._responder = responder
         self._claims = claims
         self._policy_version = policy_version
@@ -61,14 +61,14 @@ class Renderer:
     def render(
         self, decision: Decision, protocol: MessageProtocol = MessageProtocol.NONE
     ) -> RenderedDecision:
-        """Return the decision's response, on a route of this protocol, and record."""
+        """Return the decision's record, and its response on a route of this protocol."""
         if isinstance(decision, Deny) or decision.delegation.single_use is not None:
             return self._made(decision, protocol)
-        # A delegation is known by identity, and is the same one for as long as its token is
-        # remembered; its key here keeps it alive, so that no other can have its identity.
+        # Delegations are compared by identity, and a token has the same one for as long as it is
+        # remembered. The key here keeps it alive, so that no other can have its identity.
         permit = decision.permit
         agent = decision.agent.spiffe_id.text
-        # The names of two rules, and what the token says, make the added headers.
+        # The added headers depend on the two rules and on the token alone.
         rules = (permit.agent_rule, permit.principal_rule)
         key = (decision.delegation, agent, rules, decision.shadows)
         rendered = self._known.get(key)
@@ -121,5 +121,5 @@ def _record(decision: Decision, policy_version: str, claims: frozenset[str]) -> 
 
 
 def _recorded(held: Mapping[str, Any], names: frozenset[str]) -> dict[str, Any]:
-    """The claims that rules read, and what the token says of those that it does not hold."""
+    """Return the claims that rules read, and the token's marks of claims that are elsewhere."""
     return {name: held[name] for name in names & held.keys()} | external_claim_marks(held)

@@ -1,8 +1,8 @@
-"""What a proxy is told of a decision, in no dialect's form. A dialect's writer encodes it.
+"""The response to a proxy, in no dialect's form. A dialect's writer encodes it.
 
-So which headers an upstream gets, what a refusal says, and what a proxy may log have one home.
-A response is remembered with its decision, and the id of a decision is new each time: ``ID_PLACE``
-stands wherever it goes.
+So the headers for upstreams, the words of refusals and the metadata for a proxy's log have one
+home. A response is remembered with its decision, and the id of a decision is new each time:
+``ID_PLACE`` stands wherever the id goes.
 """
 
 import secrets
@@ -20,7 +20,7 @@ from authz.edge.refusal import NO_BODY, Body, build_body
 # As long as an id, so that lengths around it stay right, and random, so that no client can write it
 # into a claim and have its own text cut.
 ID_PLACE: Final = secrets.token_hex(16)
-_OK: Final = 200  # of HTTP: what refuses is the dialect's own status
+_OK: Final = 200  # of HTTP; the dialect's own status says that the answer is a refusal
 _METADATA: Final = (
     *("decision", "reason", "decision_id", "agent", "principal", "issuer", "chain"),
     *("rule", "policy_version", "shadow"),
@@ -28,14 +28,14 @@ _METADATA: Final = (
 
 
 class Response(msgspec.Struct, frozen=True, gc=False):
-    """A decision as it is told, with ``ID_PLACE`` for its id.
+    """The answer to a check, with ``ID_PLACE`` for the decision's id.
 
     Attributes:
         reason: of a refusal; None for an allow.
         headers: (name, value) to set, in the upstream's request or the client's answer.
-        described: what the proxy may log, by the names of ``metadata``.
+        described: values that the proxy may log, in the order of the names of ``metadata``.
         removed: names of headers to take from the upstream's request.
-        status: of HTTP, for the client; 200 also where the message alone tells of a refusal.
+        status: the HTTP status for the client; 200 also where only the message tells of a refusal.
         body: of a refusal.
     """
 
@@ -48,12 +48,12 @@ class Response(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def metadata(self) -> dict[str, str]:
-        """What the proxy may log, by name."""
+        """Return the values that the proxy may log, by name."""
         return dict(zip(_METADATA, self.described, strict=True))
 
     @property
     def chars(self) -> int:
-        """Characters of all texts, shared ones too."""
+        """Return the number of characters of all texts, shared texts included."""
         texts = map("".join, self.headers)
         body = self.body
         of_body = len(body.text) + len(body.error) + len(body.message)
@@ -61,7 +61,7 @@ class Response(msgspec.Struct, frozen=True, gc=False):
 
 
 class Responder:
-    """Makes the responses of one version of the settings."""
+    """Builds the responses of one version of the settings."""
 
     def __init__(
         self,
@@ -70,10 +70,10 @@ class Responder:
         dpop_algorithms: tuple[str, ...],
         added: tuple[str, ...] = (),
     ) -> None:
-        """Take the settings, and of the token's the headers to strip and what DPoP proofs may be.
+        """Take the settings of the identity headers.
 
-        ``stripped`` names headers that the upstream must not see; ``dpop_algorithms`` are what
-        challenges offer; ``added`` are the names of all headers that rules may add.
+        ``stripped`` names headers that the upstream must not see; ``dpop_algorithms`` are offered
+        in challenges; ``added`` names all headers that rules may add.
         """
         self._identity = IdentityHeaders(headers, stripped, added)
         self._algs = " ".join(dpop_algorithms)
@@ -81,7 +81,7 @@ class Responder:
     def respond(
         self, decision: Decision, policy_version: str, protocol: MessageProtocol
     ) -> Response:
-        """Return the response to a request, on a route of this protocol."""
+        """Return the response that tells a decision, on a route of this protocol."""
         described = _described(decision, policy_version)
         if isinstance(decision, Allow):
             headers, removed = self._identity.of(decision, ID_PLACE)

@@ -1,8 +1,7 @@
-"""A check, decided: from what a dialect's reader read to what its writer writes.
+"""Answers checks: decides each decoded check or takes it from the cache, records and counts it.
 
-Neutral of dialects: no bytes come in and none go out. A check is decided, or remembered, and leaves
-one audit record and one count; nothing flows back. Whatever goes wrong is a deny; there is no other
-way out of here.
+No dialect is known here: readers decode before, and writers encode afterwards. A check leaves one
+audit record and one count. Any exception becomes a deny; the methods that answer never raise.
 """
 
 import logging
@@ -35,15 +34,15 @@ _log: Final = logging.getLogger("authz.service")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceParts:
-    """What a service works with, besides the settings in force.
+    """The parts that a service works with, besides the settings in force.
 
     Attributes:
         keys: the issuers' keys, which can be fetched anew.
-        revocations: what was revoked, of which only the generation is read here.
+        revocations: the revocations, of which only the generation is read here.
         replays: the proofs that were used.
         audit, metrics: where each answer leaves a record and a count.
         bulkhead: the places to wait for others.
-        is_overloaded: tells that nothing new is to be decided.
+        is_overloaded: tells whether nothing new is to be decided.
         clock: the time.
     """
 
@@ -61,14 +60,14 @@ class CheckService:
     """Answers checks.
 
     Attributes:
-        snapshot: what decides now; a new one may take its place at any time. Whoever reads a check
-            by one has it decided by the same.
+        snapshot: decides now; a new snapshot may take its place at any time. The snapshot by which
+            a dialect reads a check also decides it.
         clock: the time, by which a dialect says when a check was begun.
-        judge: what a snapshot says of a request, neither recorded nor remembered.
+        judge: decides a request by a snapshot, neither recorded nor remembered.
     """
 
     def __init__(self, snapshot: Snapshot, parts: ServiceParts) -> None:
-        """Take what decides first, and the parts to work with."""
+        """Take the first snapshot, and the parts to work with."""
         self.snapshot = snapshot
         self._keys = parts.keys
         self._audit = parts.audit
@@ -86,7 +85,7 @@ class CheckService:
         self._last_resort = snapshot.renderer.render(fault)
 
     def status(self) -> SnapshotStatus:
-        """Return what decides now, and how it is doing."""
+        """Return the status of the snapshot that decides now."""
         return self.snapshot.status()
 
     def answer(
@@ -102,8 +101,8 @@ class CheckService:
         now, monotonic = begun
         try:
             try:
-                # Before the decision, so that a change in it shows. Both only grow: the sum is the
-                # same only if neither has changed.
+                # Before the decision, so that a change during it shows. Both only grow: the sum is
+                # the same only if neither has changed.
                 generation = self._keys.generation + self._revocations.generation
                 entry = snapshot.cache.get(request, now, monotonic, generation)
                 is_hit = entry is not None
@@ -135,7 +134,7 @@ class CheckService:
             return self.last_resort(decision_id, check)
 
     def last_resort(self, decision_id: str, check: DecodedCheck = UNREADABLE) -> Answered:
-        """Return the refusal that needs nothing to be made. It leaves no record."""
+        """Return the refusal made beforehand, which can't fail. It leaves no record."""
         return Answered(check, self._last_resort, decision_id)
 
     def _recorded(  # noqa: PLR0917 - hot path: a name costs more than a place
@@ -147,7 +146,7 @@ class CheckService:
         decision_id: str,
         is_hit: bool,  # noqa: FBT001 - likewise
     ) -> Answered:
-        """Leave the record and the count, by which an allow may still be refused."""
+        """Record and count the answer; an allow that can't be recorded may become a refusal."""
         now, monotonic = begun
         seconds = self._monotonic() - monotonic
         rendered, audit = entry.rendered, self._audit
@@ -189,7 +188,7 @@ def _unrecordable(snapshot: Snapshot, check: DecodedCheck, detail: str) -> Rende
 
 
 def _told(error: Exception) -> tuple[Reason, str]:
-    """Return what is told of an error in reading a check, and log it."""
+    """Return the reason and the detail for an error in reading a check, and log it."""
     if isinstance(error, DecodeError):  # of the check's own bytes
         _log.warning("a call sent bytes that are not a CheckRequest")
         return Reason.CHECK_MALFORMED, "the message can't be decoded"

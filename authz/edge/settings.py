@@ -1,4 +1,4 @@
-"""What an operator says of the server: where it listens, and how much it takes on at once."""
+"""The ``server`` section of the config: where the server listens, and how much it takes on."""
 
 from typing import Annotated, Final, Self
 
@@ -74,6 +74,6 @@ class ServerSettings(Settings):
         return self
 
     def of_worker(self, number: int) -> Self:
-        """These settings with the addresses of one worker."""
+        """Return these settings with the addresses of one worker."""
         listen = tuple(address.replace(_WORKER, str(number)) for address in self.listen)
         return self.model_copy(update={"listen": listen})

@@ -1,4 +1,4 @@
-"""All that one version of the settings decides by, and the memory of what it decided."""
+"""One version of the settings, compiled, with the cache of its decisions."""
 
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -13,26 +13,30 @@ from authz.edge.rendering import Renderer
 
 
 class DecisionPoint(Protocol):
-    """An external decision point that must also allow."""
+    """An external decision point that must also allow.
+
+    It may shorten an allow or deny it, and never grants more than the allow that it is given. Many
+    threads may ask at once.
+    """
 
     def status(self) -> PdpStatus:
-        """Return how it is doing."""
+        """Return the status of the decision point."""
 
     def confirm(
         self, allow: Allow, operation: Operation, decision_id: str, *, now: float, seconds: float
     ) -> Allow:
-        """Return the allow, perhaps for less long, within so many seconds. Raises Denied."""
+        """Return the allow, perhaps shortened. Waits for ``seconds`` at most. Raises Denied."""
 
 
 @dataclass(frozen=True, slots=True)
 class SnapshotStatus:
-    """What decides, and how it is doing.
+    """The version in force and the status of its parts.
 
     Attributes:
         policy_version: the version in force.
-        is_shadow: whether what the rules refuse is allowed.
-        cache: how full the memory of decisions is.
-        decision_point: how it is doing, None where the config names none.
+        is_shadow: whether requests that the rules refuse are allowed.
+        cache: the size of the cache.
+        decision_point: the decision point's status, None where the config has no decision point.
     """
 
     policy_version: str
@@ -57,11 +61,11 @@ class Snapshot:
     cache: DecisionCache = field(init=False)
 
     def __post_init__(self) -> None:
-        """Begin with an empty cache: decisions of another version are not ours."""
+        """Begin with an empty cache: another version may decide differently."""
         object.__setattr__(self, "cache", DecisionCache(self.cache_settings))
 
     def status(self) -> SnapshotStatus:
-        """Return how it is doing."""
+        """Return the version and the status of its parts."""
         point = self.decision_point
         point_status = None if point is None else point.status()
         return SnapshotStatus(

@@ -1,4 +1,4 @@
-"""The audit log: one JSON line a decision, written by one thread, never waited for."""
+"""The audit log: a JSON line for each decision, written by a thread that no check waits for."""
 
 from authz.adapters.audit.log import (
     CLOSE_SECONDS,

@@ -1,4 +1,4 @@
-"""The writer of the log: takes lines at once, writes them soon, in a thread of its own."""
+"""The queue of the audit log, and the thread that writes its lines."""
 
 import logging
 import threading
@@ -19,11 +19,11 @@ _log: Final = logging.getLogger("authz.audit")
 
 
 class AuditError(RuntimeError):
-    """The audit log can't be opened; the message says why."""
+    """Signals that the audit log can't be opened; the message says why."""
 
 
 class WhenFull(Choice):
-    """What comes of an allow that can't be recorded."""
+    """The ways to treat an allow that can't be recorded."""
 
     DROP = "drop"
     DENY = "deny"
@@ -45,15 +45,15 @@ class AuditSettings(Settings):
 
 
 class Encodes(Protocol):
-    """What can be written: a Line, or text."""
+    """A line that can be written: an AuditLine, or text."""
 
     def encode(self) -> bytes:
-        """The bytes, with the end of line."""
+        """Return the bytes, with the end of line. Called once, by the writer's thread."""
 
 
 @dataclass(frozen=True, slots=True)
 class AuditStatus:
-    """How the log is doing.
+    """The state of the log.
 
     Attributes:
         queued: lines that wait to be written.
@@ -72,15 +72,15 @@ class AuditStatus:
 
 
 class AuditLog:
-    """The writer: takes lines at once, writes them soon; while it can't, it keeps them.
+    """The log: takes lines at once, writes them soon, and keeps them while it can't write.
 
     Attributes:
-        must_record: whether what can't be recorded must be denied.
-        refuses_allows: whether nothing may be allowed now: what is not on the disk may never be.
+        must_record: whether an allow that can't be recorded must be denied.
+        refuses_allows: whether nothing may be allowed now: lines in the queue may never be written.
     """
 
     def __init__(self, settings: AuditSettings, sink: Sink | None = None) -> None:
-        """Take the settings, and a sink that is not what they name; ``start`` opens it."""
+        """Take the settings, and a sink in place of the one that they name; ``start`` opens it."""
         self._dropped = 0
         self._errors = 0
         self._is_failing = False
@@ -103,7 +103,7 @@ class AuditLog:
         self._thread.start()
 
     def append(self, line: Encodes) -> bool:
-        """Queue a line; False when there is no room. Never waits."""
+        """Queue a line; return False when there is no room. Never waits."""
         if len(self._lines) >= self._limit:
             self._dropped += 1
             return False
@@ -111,7 +111,7 @@ class AuditLog:
         return True
 
     def status(self) -> AuditStatus:
-        """Return how the log is doing."""
+        """Return the state of the log."""
         return AuditStatus(
             len(self._lines), self._dropped, self._errors, self._is_failing, self.refuses_allows
         )
@@ -121,7 +121,7 @@ class AuditLog:
         self._sink.reopen()
 
     def close(self) -> None:
-        """Write what waits, within CLOSE_SECONDS, and close."""
+        """Write the waiting lines, within CLOSE_SECONDS, and close."""
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join(CLOSE_SECONDS)
@@ -137,7 +137,7 @@ class AuditLog:
         self._sink.close()
 
     def _write(self) -> None:
-        """Write what waits now, and see whether we could, even when nothing does."""
+        """Write the lines that wait now; even without any, note whether the sink can be opened."""
         try:
             self._sink.follow()
             waiting = len(self._lines)
@@ -150,7 +150,7 @@ class AuditLog:
             self._tell("")
 
     def _write_some(self, count: int) -> int:
-        """Write some lines: large buffers are memory anew each time. Raises OSError."""
+        """Write some lines, as a large buffer would take new memory each time. Raises OSError."""
         if not self._encoded:
             self._sink.take(b"".join([self._line(at) for at in range(count)]))
             self._encoded = count
@@ -172,7 +172,7 @@ class AuditLog:
             return b""
 
     def _tell(self, problem: str) -> None:
-        """Say what keeps us from writing, "" for nothing; the log is told of a change only."""
+        """Take the problem that keeps us from writing, "" if none; log only a change."""
         if problem and not self._is_failing:
             _log.error("can't write the audit log; records stay in the queue: %s", problem)
         if self._is_failing and not problem:

@@ -1,12 +1,12 @@
-"""Where the log's lines go: a file, which others rotate, fill up and share with us, or a pipe.
+"""Writes the log's lines to a pipe, or to a file that others may rotate, fill up and append to.
 
-What could not be written is kept and written later, so that no line is lost, doubled or cut:
+Lines that could not be written are kept and written later, so that none is lost, doubled or cut:
 
 - Lines leave ``_rest`` once all of their bytes are out.
 - A disk that fills up takes a part of a line. The rest of that line follows if its part is still
   the end of the file; else the part is ended, and the line written whole.
-- Several workers append to one file: each locks it for a write, or another's line could follow
-  the part of one of ours. A file takes each write as a whole, a pipe only up to PIPE_BUF bytes.
+- Several workers append to one file: each locks it for a write, or another's line could follow a
+  part of ours. A file takes each write as a whole, a pipe only up to PIPE_BUF bytes.
 """
 
 import errno
@@ -21,7 +21,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Final
 
-POLL_SECONDS: Final = 0.2  # how long a pipe that is full is waited for at once
+POLL_SECONDS: Final = 0.2  # how long to wait at once for a pipe that is full
 _MODE: Final = 0o600  # records say who did what; the owner can open the file to others
 _END: Final = b"\n"
 _State = tuple[int, int, int]  # device, inode and size
@@ -44,9 +44,9 @@ class Output:
         self._reopen.set()
 
     def follow(self) -> None:
-        """Open the file, or open it anew: when told to, or its name is gone, or is another file's.
+        """Open the file, also anew: when told to, or when its name is gone or is another file's.
 
-        Raises OSError: it will be tried again.
+        Raises OSError; the log calls again.
         """
         file = self._file
         if file is not None and not self._reopen.is_set() and not self._was_moved(file):
@@ -60,7 +60,7 @@ class Output:
     def _opened(self, mode: int) -> IO[bytes]:
         if self._path is None:
             return os.fdopen(os.dup(sys.stdout.fileno()), "wb", buffering=0)
-        # Without O_NONBLOCK a named pipe that nobody reads would hold up a start, without a word.
+        # Without O_NONBLOCK a named pipe without a reader would silently hold up a start.
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
         try:
             descriptor = os.open(self._path, flags, mode)
@@ -88,7 +88,7 @@ class Output:
         self._rest = lines
 
     def flush(self) -> None:
-        """Write the rest. Raises OSError: what was not written stays, and the file is reopened."""
+        """Write the rest. Raises OSError: unwritten lines stay, and the file is reopened."""
         file = self._file
         if file is None or not self._rest:
             return
@@ -111,7 +111,7 @@ class Output:
             self._left = _state(file)
 
     def _begin_line(self, file: IO[bytes]) -> None:
-        """Go on behind what others wrote, or a crash: in a line of our own."""
+        """Begin a line of our own behind a crash or another writer's bytes."""
         if self._out and self._out == self._rest.find(_END):  # only its end was missing
             self._drop(self._out + 1)
         self._out = 0
@@ -124,7 +124,7 @@ class Output:
                 end = self._rest.rfind(_END, 0, select.PIPE_BUF) + 1
                 self._push(file, end or self._rest.find(_END) + 1)  # a line may be longer
         except OSError:
-            self._out = 0  # whoever reads next has not seen the beginning
+            self._out = 0  # the next reader has not seen the beginning
             raise
 
     def _push(self, file: IO[bytes], end: int) -> None:
@@ -140,7 +140,7 @@ class Output:
         self._out = max(0, self._out - count)
 
     def close(self) -> None:
-        """Close it."""
+        """Close the file."""
         if self._file is not None:
             self._file.close()
 
@@ -158,7 +158,7 @@ def _write(file: IO[bytes], data: bytes | memoryview) -> int:
 
 @contextmanager
 def _locked(file: IO[bytes]) -> Iterator[None]:
-    with suppress(OSError):  # some network file systems have no locks: then as well as it goes
+    with suppress(OSError):  # some network file systems have no locks: then it goes without
         fcntl.flock(file, fcntl.LOCK_EX)
     try:
         yield
@@ -177,7 +177,7 @@ def _state(file: IO[bytes]) -> _State:
 
 
 def _ends_in_mid_line(path: Path) -> bool:
-    """Whether the last write was cut off, by a full disk or a crash: it must not spoil the next."""
+    """Tell whether a full disk or a crash cut the last write off: it must not spoil the next."""
     try:
         if not path.stat().st_size:
             return False

@@ -1,7 +1,8 @@
-"""A record: what is remembered of a decision, as one JSON line.
+"""The audit record of a decision, and its encoding as a JSON line.
 
-The fields are an allow-list: what ``AuditRecord`` has no place for can't be logged. The costly part
-of a line is encoded once for a decision and completed for each request with time and ids.
+The fields are an allow-list: a value for which ``AuditRecord`` and ``AuditOperation`` have no field
+can't be logged. The costly part of a line is encoded once for a decision and completed for each
+request with time and ids.
 """
 
 from collections.abc import Mapping
@@ -15,14 +16,14 @@ import msgspec
 from authz.core.request import MessageProtocol
 
 MAX_ID_CHARS: Final = 128  # of ids that clients choose
-_TOKEN_ID_CHARS: Final = 16  # tells tokens apart without being one's jti, which can be a secret
+_TOKEN_ID_CHARS: Final = 16  # tells tokens apart without showing a jti, which can be a secret
 # JSON leaves these as they are, but a terminal or a line reader obeys them.
 _DELETE: Final = 0x7F  # to ask for the number costs a fifth of asking for b"\x7f"
 _UNSAFE: Final = {code: f"\\u{code:04x}" for code in (*range(_DELETE, 0xA0), 0x2028, 0x2029)}
 
 
 class CacheUse(StrEnum):
-    """Whether a decision was remembered; in the order of ``is_hit``."""
+    """The cache's part in a decision; a member's position is ``is_hit``."""
 
     MISS = "miss"
     HIT = "hit"
@@ -80,7 +81,7 @@ class AuditRecord(msgspec.Struct, frozen=True, gc=False):
 
 
 class AuditOperation(msgspec.Struct, frozen=True, gc=False):
-    """What was asked for, and of us by whom."""
+    """The operation that was asked for, and the proxy that asked."""
 
     method: str
     """The HTTP method."""
@@ -109,17 +110,17 @@ _encode: Final = msgspec.json.Encoder().encode
 
 
 def token_digest(token_id: str) -> str:
-    """What stands for a jti in records; "" for none."""
+    """Return the digest that stands for a jti in records; "" for a token without a jti."""
     return sha256(token_id.encode()).hexdigest()[:_TOKEN_ID_CHARS] if token_id else ""
 
 
 def encode_record(record: AuditRecord) -> bytes:
-    """The beginning of a line: a JSON object without its end."""
+    """Encode the beginning of a line: a JSON object without its end."""
     return _safe(_encode(record))[:-1]
 
 
 def encode_operation(operation: AuditOperation) -> bytes:
-    """The middle of a line: further members."""
+    """Encode the middle of a line: further members."""
     return b"," + _safe(_encode(operation))[1:-1]
 
 
@@ -130,7 +131,7 @@ def _safe(json: bytes) -> bytes:
 
 
 class _LineEnd(msgspec.Struct, frozen=True, gc=False):
-    """The end of a line: what differs from request to request, as msgspec makes it JSON."""
+    """The end of a line: the members that differ from request to request."""
 
     time: datetime
     request_id: str
@@ -141,10 +142,10 @@ class _LineEnd(msgspec.Struct, frozen=True, gc=False):
 
 
 class AuditLine(msgspec.Struct, frozen=True, gc=False):
-    """A line to be: the costly part done before, and what differs from request to request.
+    """A line that is not yet encoded: the costly parts as bytes, and the values of this request.
 
-    Requests only make these. They become text in the writer's thread, many at a time: code that
-    runs once among much else finds the processor's caches cold, and takes several times as long.
+    Requests only make these. The writer's thread encodes them, many at a time: code that runs once
+    among much else finds the processor's caches cold, and takes several times as long.
     """
 
     decision: bytes
@@ -157,7 +158,7 @@ class AuditLine(msgspec.Struct, frozen=True, gc=False):
     seconds: float
 
     def encode(self) -> bytes:
-        """The line."""
+        """Return the line's bytes, with its end."""
         use = _LineEnd(
             datetime.fromtimestamp(self.time_seconds, UTC),
             self.request_id[:MAX_ID_CHARS],

@@ -1,4 +1,4 @@
-"""The seam between the log's queue and where its lines go; what ``audit.path`` means."""
+"""The protocol of the audit log's sinks, and the sink that ``audit.path`` names."""
 
 from pathlib import Path
 from typing import Final, Protocol
@@ -9,10 +9,11 @@ _STANDARD_OUTPUT: Final = "-"
 
 
 class Sink(Protocol):
-    """Where whole lines go. One thread calls everything but ``reopen``.
+    """The place to which whole lines go. One thread calls everything but ``reopen``.
 
-    What can't be written now is kept: the log asks again, and gives no further lines before these
-    are out. A call may take as long as a write does, and must not wait for a reader without end.
+    A sink keeps the lines that it can't write now: the log asks again, and gives no further lines
+    before these are out. A call may take as long as a write does, and must not wait for a reader
+    without end. A line that is out need not be durable yet.
     """
 
     @property
@@ -20,29 +21,29 @@ class Sink(Protocol):
         """Return how many of the lines taken are not out yet."""
 
     def follow(self) -> None:
-        """Open it, or open it anew where that is needed; called before every write.
+        """Open the sink, or open it anew where that is needed; called before every write.
 
-        Raises OSError: it will be called again. At the start that ends the start.
+        Raises OSError: the log calls again, but an error in the first call ends the start.
         """
 
     def take(self, lines: bytes) -> None:
-        """Take whole lines; only while none waits."""
+        """Take whole lines; called only while none waits."""
 
     def flush(self) -> None:
-        """Write what waits. Raises OSError: lines that are not out still wait, each in whole."""
+        """Write the waiting lines. Raises OSError: lines that are not out still wait as a whole."""
 
     def reopen(self) -> None:
-        """Have the next ``follow`` open it anew. Called by other threads."""
+        """Have the next ``follow`` open the sink anew. Called by other threads."""
 
     def close(self) -> None:
-        """Let go of it."""
+        """Close the sink."""
 
 
 def sink_of(path: str) -> Sink:
-    """Return where ``audit.path`` leads."""
+    """Return the sink that ``audit.path`` names."""
     return Output(None if path == _STANDARD_OUTPUT else Path(path))
 
 
 def folder_of(path: str) -> Path | None:
-    """Return the folder that has to be there for ``audit.path``; None where it needs none."""
+    """Return the folder that has to be there for ``audit.path``; None for standard output."""
     return None if path == _STANDARD_OUTPUT else Path(path).parent

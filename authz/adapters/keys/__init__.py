@@ -1,7 +1,8 @@
 """Issuers' public keys: held as snapshots, fetched in the background.
 
-``download`` and ``fetch`` get documents, ``fetcher`` is one source's thread, ``store`` keeps the
-last good sets, ``folder`` the documents over a restart.
+``sources`` and ``spiffe_bundle`` know where documents come from, ``download`` gets them,
+``fetcher`` is a source's thread, ``store`` keeps the last good sets, ``folder`` the documents over
+a restart.
 """
 
 from authz.adapters.keys.fetcher import KeySourceConfig

@@ -1,4 +1,4 @@
-"""One GET of a key document, as ``fetch_document`` bounds it; or the document out of a file."""
+"""Downloads a key document by a bounded GET, or reads it from a file."""
 
 import re
 import ssl
@@ -21,7 +21,7 @@ _MAX_AGE: Final = re.compile(r"max-age=\"?([0-9]{1,10})\"?")
 
 @dataclass(frozen=True, slots=True)
 class FetchedDocument:
-    """A document, and for how many seconds its sender calls it fresh (RFC 9111), if it does."""
+    """A document, and its max-age (RFC 9111 section 5.2.2.1), None if its sender names none."""
 
     body: bytes
     max_age_seconds: float | None = None
@@ -29,10 +29,10 @@ class FetchedDocument:
 
 @dataclass(frozen=True, slots=True)
 class SpiffePeer:
-    """Who the other side has to be by SPIFFE, instead of by a name that the web's CAs know.
+    """The SPIFFE identity that the other side must prove, instead of a name in the web's PKI.
 
     Attributes:
-        spiffe_id: the one URI name of its certificate.
+        spiffe_id: the only URI name of its certificate.
         authorities: PEM of its trust domain's CA certificates.
     """
 
@@ -40,7 +40,10 @@ class SpiffePeer:
     authorities: str
 
     def check(self, der: bytes) -> None:
-        """Hold a certificate against the SPIFFE ID (X509-SVID section 5.2, Federation 5.2.2)."""
+        """Require that a certificate is of the SPIFFE ID. Raises FetchError.
+
+        X509-SVID section 5.2; SPIFFE Federation section 5.2.2.
+        """
         try:
             svid = checked_svid(ssl.DER_cert_to_PEM_cert(der), time.time(), "its certificate")
         except Denied as denied:
@@ -50,9 +53,9 @@ class SpiffePeer:
 
 
 def read_file(path: Path) -> bytes:
-    """A document from a file. Raises FetchError.
+    """Read a document from a file. Raises FetchError.
 
-    It counts at once, both ways: half of a JSON document is none, and can't be taken for the whole.
+    Any change counts at once: half of a JSON document is not JSON, and can't pass for the whole.
     """
     try:
         data = read_between(path, MAX_DOCUMENT_BYTES)
@@ -66,7 +69,7 @@ def read_file(path: Path) -> bytes:
 def get(
     url: str, settings: KeySettings, deadline: float, peer: SpiffePeer | None = None
 ) -> FetchedDocument:
-    """GET the URL's document, by ``deadline`` (monotonic seconds). Raises FetchError."""
+    """Get the URL's document by ``deadline`` (monotonic seconds). Raises FetchError."""
     context = None
     if not is_plaintext(url):
         context = tls_context(settings.ca_file) if peer is None else _spiffe_context(peer)
@@ -83,7 +86,7 @@ def get(
 
 
 def _spiffe_context(peer: SpiffePeer) -> ssl.SSLContext:
-    """Trust in one trust domain's authorities and no others; the name is checked afterwards."""
+    """Return a context that trusts only the peer's trust domain; its name is checked afterwards."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.check_hostname = False

@@ -1,7 +1,7 @@
-"""One source's thread: fetches on time, after failures, and when an unknown key asks for it.
+"""The thread of one key source: fetches on time, after failures, and for unknown keys.
 
-Who asks never fetches himself: he wakes the thread and waits, as long as he likes. So a fetch
-that hangs costs one thread, and many who miss a key together cause one fetch.
+Callers never fetch. They wake this thread and wait up to their own timeout. So a fetch that hangs
+costs a single thread, and many callers that miss a key together cause a single fetch.
 """
 
 import logging
@@ -17,9 +17,9 @@ from authz.adapters.keys.sources import FetchError, KeyDocumentSource, key_docum
 from authz.core.jose import Key, KeySet, KeySetError
 from authz.core.jose.settings import KeySettings
 
-LOCAL_COOLDOWN_SECONDS: Final = 0.1  # what costs nothing to look at, for an unknown key
+LOCAL_COOLDOWN_SECONDS: Final = 0.1  # for files and local sockets, which cost little to read
 JITTER: Final = 0.1  # so that replicas don't fetch in step
-# Of our own: a thread that draws from the shared generator disturbs those who seed it.
+# Of our own: a thread that draws from the shared generator disturbs programs that seed it.
 _random: Final = random.Random()  # noqa: S311 - no secret
 MIN_FRESH_SECONDS: Final = 30.0  # however soon an issuer's Cache-Control wants to be asked again
 # Part of max_age after which good keys are fetched anew at the latest: so that a fetch or two may
@@ -32,7 +32,7 @@ _log: Final = logging.getLogger("authz.keys")
 
 @dataclass(frozen=True, slots=True)
 class KeySourceConfig:
-    """Where keys come from, and the algorithms that the issuer may use."""
+    """The settings of a key source, and the algorithms that the issuer may use."""
 
     settings: KeySettings
     algorithms: frozenset[str]
@@ -40,13 +40,18 @@ class KeySourceConfig:
 
 @dataclass(eq=False)
 class Fetcher:
-    """One source's thread, and how it is doing.
+    """The thread of one source, and its state.
 
     Attributes:
-        take: is given each good set, in the thread.
-        folder: where the last document is kept over a restart, if anywhere.
-        last_success: unix seconds, None before the first.
-        next_refresh: unix seconds of the next fetch that nobody asks for, None while one is due.
+        issuer: whose keys it fetches.
+        source: the settings to fetch by.
+        take: is called with each good set, in the thread.
+        folder: keeps the last document over a restart; None if none does.
+        successes: fetches that brought a good set.
+        failures: fetches that did not.
+        last_error: why the last fetch failed, "" if it did not.
+        last_success: unix seconds, None before the first success.
+        next_refresh: unix seconds of the next scheduled fetch, None while one is due.
     """
 
     issuer: str
@@ -71,7 +76,7 @@ class Fetcher:
     _parsed: tuple[bytes, Mapping[str, Key], tuple[tuple[str, str], ...]] | None = None
 
     def __post_init__(self) -> None:
-        """Find who gives the keys."""
+        """Build the source of the key document."""
         self._origin: KeyDocumentSource = key_document_source(self.source.settings, self.issuer)
 
     def start(self) -> None:
@@ -83,16 +88,16 @@ class Fetcher:
         threading.Thread(target=self._run, name=f"keys {self.issuer}", daemon=True).start()
 
     def stop(self) -> None:
-        """End after the fetch under way; nobody waits any more."""
+        """End after the fetch under way, and wake all waiting callers."""
         with self._condition:
             self._stopping = True
             self._condition.notify_all()
 
     def fetch_soon(self, key_id: str, timeout_seconds: float, known: Callable[[], bool]) -> None:
-        """Wait for the fetch under way, or for one more if the cooldown allows it.
+        """Wait for the fetch under way, or for a new fetch if the cooldown allows it.
 
-        A kid that a fetch did not bring, although it began after the kid was asked for, is
-        remembered as absent: until the cooldown has passed it waits for nothing.
+        A kid that a fetch did not bring, although the fetch began after the kid was asked for, is
+        remembered as absent: until the cooldown has passed, callers do not wait for it.
         """
         with self._condition:
             is_hot = time.monotonic() - self._hot_since < self._cooldown()
@@ -142,8 +147,8 @@ class Fetcher:
             self._fetch()
             with self._condition:
                 self._ended = self._begun
-                # A good fetch on schedule leaves the next unknown key one of its own, or a key that
-                # is published just then would be refused; an issuer that fails is left alone.
+                # A good fetch on schedule starts no cooldown: a key that is published just after it
+                # would be refused. An issuer that fails is left alone.
                 if self._failures_in_a_row:
                     self._hot_since = begun_at
                 self._condition.notify_all()
@@ -163,13 +168,16 @@ class Fetcher:
         return usual * _random.uniform(1 - JITTER, 1 + JITTER)
 
     def _usual(self, settings: KeySettings) -> float:
-        """Until the next fetch: never longer than the operator lets a withdrawn key live."""
+        """Return the seconds to the next fetch, at most ``refresh``.
+
+        The operator sets by it how long a withdrawn key may live.
+        """
         if self._fresh_seconds is None:
             return settings.refresh
         return min(max(self._fresh_seconds, MIN_FRESH_SECONDS), settings.refresh)
 
     def _take_kept(self) -> None:
-        """Begin with what is on disk, as old as it is."""
+        """Begin with the keys kept on disk, as old as they are."""
         settings = self.source.settings
         kept = None if self.folder is None else self.folder.load(self.issuer, settings)
         if kept is None:

@@ -1,8 +1,8 @@
-"""Issuers' key documents on disk: what each source said last, and when, for the next start.
+"""Issuers' key documents on disk: each source's last document and its time, for the next start.
 
-What is read is held against all that it should be, and is passed over with a warning if it is not:
-a folder must never stop a start, nor bring keys that nobody fetched. Documents are written by a
-thread of their own, so that a disk that hangs holds up no fetch.
+A file is checked in full when it is read, and ignored with a warning if anything is wrong: a folder
+must never stop a start, nor bring keys that nobody fetched. Documents are written by a thread of
+their own, so that a disk that hangs holds up no fetch.
 """
 
 import logging
@@ -25,8 +25,8 @@ from authz.core import strict_json
 from authz.core.jose.settings import KeySettings
 from authz.core.settings import Settings
 
-# How old the time on disk may be while the keys stay the same: what is fetched more often is not
-# written each time.
+# How old the time on disk may be while the document stays the same: a document that is fetched more
+# often is not written each time.
 REWRITE_SECONDS: Final = 60.0
 MAX_FILE_BYTES: Final = 1024 * 1024  # the largest document, with each character escaped
 CLOSE_SECONDS: Final = 1.0  # how long a stop waits for the last document to be written
@@ -48,7 +48,7 @@ class KeyCacheSettings(Settings):
 
 
 class _Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A file: a document, and what it is of. ``fetched_at`` is Unix seconds."""
+    """The content of a file: a document, its origin, and the time of its fetch in unix seconds."""
 
     version: int
     issuer: str
@@ -58,19 +58,19 @@ class _Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class _UnfitError(Exception):
-    """A file is not to be used; the message says why."""
+    """Signals that a file is not to be used; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class KeptDocument:
-    """A document as it was fetched, and when: Unix seconds."""
+    """A document as it was fetched, and the time of the fetch in unix seconds."""
 
     document: bytes
     fetched_at: float
 
 
 class KeyFolder:
-    """The folder, if the config names one; without one nothing is kept."""
+    """The folder of kept documents; if the config names none, nothing is kept."""
 
     def __init__(self, settings: KeyCacheSettings) -> None:
         """Take the settings; ``start`` makes the folder."""
@@ -96,7 +96,7 @@ class KeyFolder:
         self._thread.start()
 
     def close(self) -> None:
-        """Write what waits, within CLOSE_SECONDS."""
+        """Write the waiting documents, within CLOSE_SECONDS."""
         with self._condition:
             self._is_stopping = True
             self._condition.notify()
@@ -104,7 +104,7 @@ class KeyFolder:
             self._thread.join(CLOSE_SECONDS)
 
     def load(self, issuer: str, settings: KeySettings) -> KeptDocument | None:
-        """What was kept of that issuer from that place; None if nothing can be used."""
+        """Return the issuer's kept document from the place of the settings; None if unusable."""
         if self._path is None or not self._is_usable or settings.is_file:
             return None
         path = self._path / _name(issuer)
@@ -120,7 +120,7 @@ class KeyFolder:
         return kept
 
     def keep(self, issuer: str, settings: KeySettings, document: bytes) -> None:
-        """Have a document written that was fetched just now. Never waits."""
+        """Queue a document that was fetched just now to be written. Never waits."""
         if not self._is_usable or settings.is_file:
             return
         now = time.time()
@@ -149,7 +149,7 @@ class KeyFolder:
             was_good = not error
 
     def _write(self, records: list[_Record]) -> str:
-        """Write them; why the last one that could not be was not, "" for none."""
+        """Write the records; return why the last failing one failed, "" if all are written."""
         failed = ""
         for record in records:
             try:
@@ -162,7 +162,7 @@ class KeyFolder:
 
 
 def folder_problem(path: Path) -> str:
-    """Why a folder that is there, or its place, can't hold keys; "" if it can."""
+    """Return why a folder, or its parent if it is missing, can't hold keys; "" if it can."""
     try:
         status = path.stat()
     except FileNotFoundError:
@@ -175,7 +175,7 @@ def folder_problem(path: Path) -> str:
 
 
 def _others(status: os.stat_result) -> str:
-    """Who else than we, and root, can write; "" for nobody."""
+    """Return how another user than we and root can write; "" if none can."""
     if status.st_uid not in {os.geteuid(), 0}:
         return "belongs to another user"
     if status.st_mode & _OTHERS_WRITE:
@@ -188,7 +188,7 @@ def _name(issuer: str) -> str:
 
 
 def _record(path: Path) -> _Record:
-    """Read a file that is only ours. Raises OSError, _UnfitError."""
+    """Read a file that only we can write. Raises OSError, _UnfitError."""
     status = path.lstat()
     if stat.S_ISLNK(status.st_mode):
         raise _UnfitError("it is a link")
@@ -202,7 +202,7 @@ def _record(path: Path) -> _Record:
 
 
 def _checked(record: _Record, issuer: str, settings: KeySettings) -> KeptDocument:
-    """The document, if it is of this issuer, of this place, and not too old. Raises _UnfitError."""
+    """Return the document of this issuer and place, if not too old. Raises _UnfitError."""
     if record.version != _VERSION:
         raise _UnfitError("it has another version")
     if record.issuer != issuer:

@@ -1,4 +1,4 @@
-"""Where an issuer's key document comes from: a URL, discovery (RFC 8414), a file, or a bundle."""
+"""Sources of an issuer's key document: a URL, discovery (RFC 8414), a file, or a SPIFFE bundle."""
 
 import time
 from collections.abc import Mapping
@@ -27,34 +27,41 @@ _OAUTH: Final = "/.well-known/oauth-authorization-server"
 
 
 class KeyDocumentSource(Protocol):
-    """Who gives a key document, and knows how to read it."""
+    """A source of key documents that knows how to parse them. Used by one thread.
+
+    Each fetch brings the whole document anew. A document need not differ from the last one, and
+    may be parsed without having been fetched, as one that was kept on disk is.
+    """
 
     def fetch(self) -> FetchedDocument:
-        """The document, not yet parsed; blocks for a bounded time. Raises FetchError."""
+        """Return the document, not yet parsed; blocks for a bounded time.
+
+        Raises FetchError; KeySetError where the document has to be read for its refresh time.
+        """
 
     def parse(
         self, document: bytes, algorithms: frozenset[str]
     ) -> tuple[Mapping[str, Key], tuple[tuple[str, str], ...]]:
-        """The usable keys by kid, and (kid, why) of the others. Raises KeySetError."""
+        """Return the usable keys by kid, and (kid, why) of the others. Raises KeySetError."""
 
 
 def key_document_source(settings: KeySettings, issuer: str) -> KeyDocumentSource:
-    """Who gives that issuer's keys."""
+    """Return the source of an issuer's keys that the settings name."""
     if settings.spiffe_bundle is not None:
         return SpiffeBundleSource(settings, settings.spiffe_bundle)
     return JwkSetSource(settings, issuer)
 
 
 class JwkSetSource:
-    """A JWK Set: a file, a URL, or where the issuer's metadata says."""
+    """A JWK Set from a file, from a URL, or from the jwks_uri of the issuer's metadata."""
 
     def __init__(self, settings: KeySettings, issuer: str) -> None:
-        """Take the settings; nothing is read yet."""
+        """Take the settings and the issuer's URL; nothing is read yet."""
         self._settings = settings
         self._issuer = issuer
 
     def fetch(self) -> FetchedDocument:
-        """The document. Raises FetchError.
+        """Return the document. Raises FetchError.
 
         Blocks for ``settings.timeout`` at most, discovery included, and for looking up names.
         """
@@ -68,7 +75,7 @@ class JwkSetSource:
     def parse(
         self, document: bytes, algorithms: frozenset[str]
     ) -> tuple[Mapping[str, Key], tuple[tuple[str, str], ...]]:
-        """As ``parse_key_set``: a set without a usable key is none."""
+        """Return the keys as ``parse_key_set``. Raises KeySetError, also without a usable key."""
         return parse_key_set(document, algorithms)
 
 
@@ -83,7 +90,7 @@ def _discovered(issuer: str, settings: KeySettings, deadline: float) -> str:
 
 
 def metadata_urls(issuer: str) -> tuple[str, str]:
-    """Where an issuer's metadata is (OpenID Connect Discovery section 4, RFC 8414 section 3.1)."""
+    """Return the URLs of an issuer's metadata (OpenID Connect Discovery 4, RFC 8414 3.1)."""
     parts = urlsplit(issuer)
     path = parts.path.rstrip("/")
     openid, oauth = f"{path}{_OPENID}", f"{_OAUTH}{path}"
@@ -94,7 +101,7 @@ def metadata_urls(issuer: str) -> tuple[str, str]:
 
 
 def _jwks_uri(document: bytes, issuer: str, settings: KeySettings) -> str:
-    """The metadata's jwks_uri; its issuer must be ours to the letter (RFC 8414 section 3.3)."""
+    """Return the metadata's jwks_uri; its issuer must be ours exactly (RFC 8414 section 3.3)."""
     try:
         metadata = strict_json.loads(document)
     except strict_json.StrictJsonError as error:

@@ -1,8 +1,8 @@
-"""A trust domain's keys from its SPIFFE bundle (SPIFFE Trust Domain and Bundle, section 4).
+"""Source of a trust domain's keys: its SPIFFE bundle (SPIFFE Trust Domain and Bundle, section 4).
 
 The bundle comes from a file, from a bundle endpoint (SPIFFE Federation section 5), or from the
 SPIFFE Workload API. It is the bundle of one trust domain, which the config names and no document
-does. Unlike a JWK Set on the web it can say that everything is revoked: by an empty ``keys``.
+can change. Unlike a JWK Set on the web it can revoke everything: by an empty ``keys``.
 """
 
 import json
@@ -30,17 +30,17 @@ _EC_ALGORITHMS: Final = {256: "ES256", 384: "ES384", 521: "ES512"}
 
 
 class SpiffeBundleSource:
-    """One trust domain's bundle: where it comes from, and what of it must not go back."""
+    """The source of a trust domain's bundle, whose sequence number must not go back."""
 
     def __init__(self, settings: KeySettings, bundle: SpiffeBundleSettings) -> None:
-        """Take the settings; nothing is read yet."""
+        """Take the settings of the source and of its bundle; nothing is read yet."""
         self._settings = settings
         self._bundle = bundle
         self._sequence = -1
         self._authorities = ""  # PEM, of the last good bundle
 
     def fetch(self) -> FetchedDocument:
-        """The bundle's document, and for how long it calls itself fresh.
+        """Return the bundle's document, with its refresh hint.
 
         Blocks for ``settings.timeout`` at most. Raises FetchError, KeySetError.
         """
@@ -59,12 +59,12 @@ class SpiffeBundleSource:
         return FetchedDocument(fetched.body, seconds)
 
     def _peer(self) -> SpiffePeer | None:
-        """Whom the endpoint has to be; None for whoever the web's CAs say."""
+        """Return the identity that the endpoint must prove; None if the web's CAs vouch for it."""
         bundle = self._bundle
         if bundle.endpoint_spiffe_id is None or bundle.bootstrap is None:
             return None
         domain = SpiffeId.parse(bundle.endpoint_spiffe_id).trust_domain.name
-        is_own = domain == bundle.trust_domain  # else its anchors are those of another domain
+        is_own = domain == bundle.trust_domain  # if not, its anchors are those of another domain
         authorities = self._authorities if is_own else ""
         if not authorities:
             document = _members(read_file(Path(bundle.bootstrap)), domain)
@@ -74,14 +74,14 @@ class SpiffeBundleSource:
     def parse(
         self, document: bytes, algorithms: frozenset[str]
     ) -> tuple[Mapping[str, Key], tuple[tuple[str, str], ...]]:
-        """The JWT keys by kid, and (kid, why) of those that can't be used. Raises KeySetError."""
+        """Return the JWT keys by kid, and (kid, why) of the unusable ones. Raises KeySetError."""
         members = _members(document, self._bundle.trust_domain)
         sequence = members.get("spiffe_sequence", self._sequence)
         if isinstance(sequence, bool) or not isinstance(sequence, int):
             raise KeySetError("its spiffe_sequence is not a whole number")
         if sequence < self._sequence:
             raise KeySetError("its spiffe_sequence went back: an older bundle")
-        listed = [one for one in members["keys"] if _use(one) == JWT_USE]
+        listed = [jwk for jwk in members["keys"] if _use(jwk) == JWT_USE]
         keys, refused = usable_keys(listed, algorithms, JWT_USE)
         if listed and not keys:
             raise KeySetError(f"none of its {len(listed)} JWT keys can be used: {refused[0][1]}")
@@ -90,7 +90,10 @@ class SpiffeBundleSource:
 
 
 def _members(document: bytes, trust_domain: str) -> dict[str, Any]:
-    """The members of that trust domain's bundle, also out of a bundle map (section 5)."""
+    """Return the members of the trust domain's bundle, also out of a bundle map (section 5).
+
+    Raises KeySetError.
+    """
     try:
         members = strict_json.loads(document)
     except strict_json.StrictJsonError as error:
@@ -107,7 +110,7 @@ def _use(jwk: object) -> object:
 
 
 def _authorities(members: Mapping[str, Any]) -> str:
-    """PEM of the X.509 authorities: the first certificate of each entry (X509-SVID section 6)."""
+    """Return PEM of the X.509 authorities: each entry's first certificate (X509-SVID section 6)."""
     pems: list[str] = []
     for jwk in members["keys"]:
         chain = jwk.get("x5c") if _use(jwk) == X509_USE else None
@@ -121,9 +124,10 @@ def _authorities(members: Mapping[str, Any]) -> str:
 
 
 def _from_workload_api(address: str, trust_domain: str, timeout_seconds: float) -> bytes:
-    """The trust domain's JWT keys by the Workload API, as a bundle's document.
+    """Fetch the trust domain's JWT keys by the Workload API, as a bundle's document.
 
-    Each fetch is a call of its own: a stream that ends for good can't take the keys along.
+    Each fetch is a call of its own: a stream that ends for good can't take the keys along. Raises
+    FetchError.
     """
     try:
         from spiffe import TrustDomain, WorkloadApiClient  # noqa: PLC0415 - an optional extra

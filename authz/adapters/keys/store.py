@@ -1,9 +1,10 @@
-"""The last good keys of every issuer: read without waiting, refreshed behind everybody's back.
+"""The last good keys of every issuer: read without waiting, refreshed in the background.
 
 Laws of this file:
 1. ``get`` takes one look into a dict. It never waits, whatever a fetch is doing.
-2. A set that was good is replaced by a good one only; a failed fetch changes nothing but its age.
-3. One thread a source does all its fetching. Unknown keys can wake it, once a cooldown at most.
+2. Only a good set replaces a good set; after a failed fetch the last good set just gets older.
+3. Each source has a thread that does all its fetching. Unknown keys wake it, once a cooldown at
+   most.
 """
 
 import logging
@@ -23,19 +24,20 @@ _log: Final = logging.getLogger("authz.keys")
 
 
 class KeyStoreError(RuntimeError):
-    """Keys can't be fetched; the message says whose, and why."""
+    """Signals that keys can't be fetched; the message says whose, and why."""
 
 
 @dataclass(frozen=True, slots=True)
 class SourceStatus:
-    """What operators see of a source.
+    """The state of a source, for operators.
 
     Attributes:
+        issuer: whose keys it has.
         source: its URL or path, or "discovery".
-        keys: how many are usable.
-        refused: how many are not.
+        keys: the number of usable keys.
+        refused: the number of refused keys.
         age_seconds: since the keys were last confirmed, None without keys.
-        last_success: unix seconds, None before the first.
+        last_success: unix seconds, None before the first success.
         last_error: why the last fetch failed, "" if it did not.
         next_refresh: unix seconds, None while a fetch is under way or due.
         successes: fetches that brought a good set, since the start.
@@ -64,7 +66,7 @@ class KeyStore:
     def __init__(
         self, sources: Mapping[str, KeySourceConfig], folder: KeyFolder | None = None
     ) -> None:
-        """Take the sources, and where their keys are kept; ``start`` begins to fetch."""
+        """Take the sources by issuer, and the folder that keeps their keys; ``start`` fetches."""
         self.generation = 0
         self._folder = folder
         self._lock = threading.Lock()
@@ -74,14 +76,13 @@ class KeyStore:
         self.reconfigure(sources)
 
     def get(self, issuer: str) -> KeySet | None:
-        """The issuer's last good set, None when there never was one. Never waits."""
+        """Return the issuer's last good set, None before the first. Never waits."""
         return self._sets.get(issuer)
 
     def refresh(self, issuer: str, key_id: str, timeout_seconds: float) -> bool:
-        """Fetch because a key is not known, together with all who ask meanwhile.
+        """Fetch for an unknown key, once for all callers; return True when it is known now.
 
-        Waits for the fetch, ``timeout_seconds`` at most; returns at once within the cooldown. True
-        when the key is known now.
+        Waits for the fetch, ``timeout_seconds`` at most; returns at once within the cooldown.
         """
 
         def is_known() -> bool:
@@ -115,12 +116,16 @@ class KeyStore:
     def reconfigure(self, sources: Mapping[str, KeySourceConfig]) -> None:
         """Take other sources: all of them, or none. Raises KeyStoreError.
 
-        Those that stay the same keep their keys and their thread; those with the same place but
-        other intervals or algorithms keep what still holds of their keys, and fetch anew.
+        Sources that stay the same keep their keys and their thread. Sources with the same place but
+        other intervals or algorithms keep the keys that are still valid, and fetch anew.
         """
         with self._lock:
             before = self._fetchers
-            kept = {name: one for name, one in before.items() if sources.get(name) == one.source}
+            kept = {
+                issuer: fetcher
+                for issuer, fetcher in before.items()
+                if sources.get(issuer) == fetcher.source
+            }
             fresh = {
                 issuer: Fetcher(issuer, source, self._take, self._folder)
                 for issuer, source in sources.items()
@@ -156,7 +161,7 @@ class KeyStore:
             is_changed = before is None or not before.has_same_keys(fresh)
             self._sets[issuer] = fresh
             if is_changed:
-                self.generation += 1  # after the swap: who sees it sees the keys as well
+                self.generation += 1  # after the swap: a reader who sees it sees the keys as well
         if is_changed:
             fetcher.content_changed()
             kept = ", kept on disk since before the start" if fresh.is_kept else ""
@@ -166,20 +171,20 @@ class KeyStore:
                 _log.warning("keys of %s: refused key %r: %s", issuer, key_id, why)
 
     def ready(self) -> bool:
-        """Whether every issuer that is required at start has had keys, and any issuer has."""
+        """Tell whether each issuer required at start has keys, and any issuer, if there are any."""
         fetchers = list(self._fetchers.values())
-        missing = [one for one in fetchers if one.issuer not in self._sets]
-        is_required = any(one.source.settings.required_at_start for one in missing)
+        missing = [fetcher for fetcher in fetchers if fetcher.issuer not in self._sets]
+        is_required = any(fetcher.source.settings.required_at_start for fetcher in missing)
         return not is_required and (not fetchers or len(missing) < len(fetchers))
 
     def status(self) -> tuple[SourceStatus, ...]:
-        """Return how each source is doing."""
+        """Return the state of each source."""
         fetchers = list(self._fetchers.values())
         return tuple(_status(fetcher, self._sets.get(fetcher.issuer)) for fetcher in fetchers)
 
 
 def _start(fetchers: Iterable[Fetcher]) -> None:
-    """Start them all. Raises KeyStoreError where one can't be: then those that were are stopped."""
+    """Start all fetchers, or stop those that were started and raise KeyStoreError."""
     started: list[Fetcher] = []
     for fetcher in fetchers:
         try:
@@ -193,7 +198,7 @@ def _start(fetchers: Iterable[Fetcher]) -> None:
 
 
 def _still_good(known: KeySet, old: KeySourceConfig, new: KeySourceConfig | None) -> KeySet | None:
-    """What the new source leaves of the old one's keys, until it has its own; None for nothing."""
+    """Return the old source's keys that the new source may use until it fetches; None if none."""
     if new is None or new.settings.place != old.settings.place:
         return None
     keys = {

@@ -1,4 +1,4 @@
-"""Counts what happens, and names the families in which Prometheus is told of it."""
+"""The service's counters, and the metric families in which Prometheus reads them."""
 
 from authz.adapters.metrics.counts import CallEnd, Metrics
 from authz.adapters.metrics.families import (

@@ -1,7 +1,7 @@
-"""Counts what happens in plain Python numbers, turned into Prometheus' form by a scrape.
+"""Counts decisions and calls in plain Python numbers, turned into Prometheus' form by a scrape.
 
 A labelled counter of the client library costs 1.8 us an increment; here it is a list slot. Each
-thread counts for itself, since ``+= 1`` is not atomic, and a scrape adds the threads up.
+thread counts decisions for itself, since ``+= 1`` is not atomic, and a scrape adds the threads up.
 """
 
 import threading
@@ -26,14 +26,14 @@ _SHADOWS: Final = tuple(product(ShadowBy, Effect))
 
 
 class CallEnd(StrEnum):
-    """Why the transport ends a call: its message did not come, or its answer was not read."""
+    """The causes for which the transport ends a call: no whole message, or an unread answer."""
 
     HALF_OPEN = "half_open"
     UNREAD = "unread"
 
 
 class _Shard:
-    """One thread's numbers."""
+    """The numbers of one thread."""
 
     __slots__ = ("buckets", "decisions", "shadows", "sums")
 
@@ -45,10 +45,10 @@ class _Shard:
 
 
 class Metrics:
-    """The numbers of what happens, whoever tells them: decisions, calls, questions."""
+    """The counters of decisions, of callers' calls, and of questions to the decision point."""
 
     def __init__(self) -> None:
-        """Begin at zero."""
+        """Begin with all counters at zero."""
         self._local = threading.local()
         self._shards: list[_Shard] = []
         self._callers_refused = 0
@@ -58,7 +58,7 @@ class Metrics:
         self._pdp_seconds = 0.0
 
     def observe(self, reason: Reason | None, seconds: float, is_hit: bool) -> None:  # noqa: FBT001 - hot path
-        """Count a decision: its reason (None for an allow), its time, whether it was cached."""
+        """Count a decision by its reason (None for an allow), time, and use of the cache."""
         try:
             shard: _Shard = self._local.shard
         except AttributeError:
@@ -69,12 +69,12 @@ class Metrics:
         shard.sums[is_hit] += seconds
 
     def shadowed(self, shadow: Shadow) -> None:
-        """Count what another policy would have said of a decision that was just observed."""
+        """Count another policy's decision on the check that this thread has just observed."""
         shard: _Shard = self._local.shard
         shard.shadows[(shadow.by, shadow.decision)] += 1
 
     def caller_refused(self) -> None:
-        """Count a call of a caller that may not ask. Two at once may count as one."""
+        """Count a refused call, whose caller may not ask. Two at once may count as one."""
         self._callers_refused += 1
 
     def call_ended(self, cause: CallEnd) -> None:
@@ -82,9 +82,10 @@ class Metrics:
         self._calls_ended[cause] += 1
 
     def pdp_asked(self, result: PdpResult, seconds: float | None) -> None:
-        """Count a question to the decision point, and its call's time, if there was one.
+        """Count a question to the decision point, and the seconds of its call, None without a call.
 
-        Who asks holds a lock: calls take milliseconds, and that costs nothing there.
+        The caller holds a lock, so that no count is lost: next to a call's milliseconds it costs
+        nothing.
         """
         self._pdp_results[result] += 1
         if seconds is not None:
@@ -92,7 +93,7 @@ class Metrics:
             self._pdp_seconds += seconds
 
     def families(self) -> Iterator[Metric]:
-        """Yield the families of what is counted here, as Prometheus wants them."""
+        """Yield the metric families of these counters, in Prometheus' form."""
         yield self._decisions()
         shadows = [shard.shadows for shard in list(self._shards)]
         yield counter(

@@ -1,4 +1,4 @@
-"""The metric families that there are, and their samples in Prometheus' form."""
+"""The table of all metric families, and their samples in Prometheus' form."""
 
 from enum import StrEnum
 from itertools import accumulate
@@ -18,7 +18,7 @@ BUCKETS_SECONDS: Final = (
 
 
 class FamilyKind(StrEnum):
-    """The type of a family."""
+    """The Prometheus type of a family."""
 
     COUNTER = "counter"
     GAUGE = "gauge"
@@ -26,7 +26,7 @@ class FamilyKind(StrEnum):
 
 
 class Family(NamedTuple):
-    """A family of metrics, as it is declared."""
+    """The declaration of a metric family; ``text`` is its help."""
 
     kind: FamilyKind
     labels: tuple[str, ...]
@@ -179,17 +179,17 @@ Sample = tuple[tuple[str, ...], float]
 
 
 def counter(name: str, *samples: Sample) -> Metric:
-    """A counter, of the samples of each set of labels."""
+    """Build a counter from a sample for each set of labels."""
     return _family(CounterMetricFamily, name, samples)
 
 
 def gauge(name: str, *samples: Sample) -> Metric:
-    """A gauge, of the samples of each set of labels."""
+    """Build a gauge from a sample for each set of labels."""
     return _family(GaugeMetricFamily, name, samples)
 
 
 def histogram(name: str, *series: tuple[tuple[str, ...], list[int], float]) -> Metric:
-    """A histogram, of labels, counts by bucket and sum of each series."""
+    """Build a histogram from each series' labels, counts by bucket, and sum."""
     declared = FAMILIES[name]
     family = HistogramMetricFamily(name, declared.text, labels=declared.labels)
     bounds = [*map(repr, BUCKETS_SECONDS), "+Inf"]

@@ -1,8 +1,8 @@
-"""Asks a decision point by HTTP: once for all who ask the same, and not while it only fails.
+"""Asks a decision point by HTTP, once for all checks that have the same question at a time.
 
-Each call has a thread and the whole of ``timeout`` to itself, whoever waits for it and how long: so
-neither a hurried check nor a slow look-up of its name says anything wrong of the decision point, or
-holds a check beyond its deadline. Nothing is kept between calls.
+Each call has a thread and the whole of ``timeout`` to itself, however long the checks that wait for
+it do. So a hurried check makes no failure of the decision point, and a slow look-up of its name
+holds no check beyond its deadline. Nothing is kept between calls.
 """
 
 import logging
@@ -38,24 +38,25 @@ from authz.core.reason import Denied, Reason
 from authz.core.request import Operation
 from authz.core.urls import is_plaintext
 
-# Calls under way at once, and those about one agent: a thread or two each. Beyond that a decision
-# point is too slow for what is asked of it, and more questions would not make it faster.
+# Calls under way at once, and those about one agent: a thread or two each. Beyond that the decision
+# point is too slow for its questions, and more questions would not make it faster.
 MAX_CALLS: Final = 256
 MAX_CALLS_OF_ONE: Final = MAX_CALLS // 2
-MAX_CA_BYTES: Final = 8 * 1024 * 1024  # all that the web trusts are 0.2
+MAX_CA_BYTES: Final = 8 * 1024 * 1024  # all CAs that the web trusts are 0.2
 MAX_TOKEN_BYTES: Final = 64 * 1024  # _TOKEN takes a quarter of it
 _TOKEN: Final = re.compile(r"[A-Za-z0-9._~+/-]{1,16384}=*")  # RFC 6750 section 2.1
-# It answers, but not this question: one agent's odd requests must not cut the others off. A request
-# that was too slow (408) and too many (429) are about the decision point after all.
+# Statuses that refuse a question but show that the decision point is there: one agent's odd
+# requests must not open the breaker for the others. A request that was too slow (408) and too many
+# (429) do speak against the decision point.
 _ABOUT_THE_QUESTION: Final = frozenset(range(400, 500)) - {408, 429}
 _log: Final = logging.getLogger("authz.pdp")
 
 
 class PdpResult(StrEnum):
-    """What became of a question, as it is counted.
+    """The results of questions, as metrics count them.
 
-    The first three are what a call brought. The others are why there was none: one with the same
-    question was under way, the point is left alone for its failures, too many were under way.
+    The first three are results of a call. The others say why there was no call: a call with the
+    same question was under way, the breaker was open, too many calls were under way.
     """
 
     ALLOW = "allow"
@@ -67,19 +68,19 @@ class PdpResult(StrEnum):
 
 
 class PdpError(Exception):
-    """A file that the settings name can't be used; the message is for the operator."""
+    """Signals that a file of the settings can't be used; the message is for the operator."""
 
 
 @dataclass(frozen=True, slots=True)
 class _CallOutcome:
-    """What came of a call; ``is_failure`` when it speaks against the decision point."""
+    """The outcome of a call; ``is_failure`` when it speaks against the decision point."""
 
     verdict: PdpPermit | Denied
     is_failure: bool = False
 
     @property
     def result(self) -> PdpResult:
-        """The metric's label."""
+        """Return the metric's label."""
         if isinstance(self.verdict, PdpPermit):
             return PdpResult.ALLOW
         is_no = self.verdict.reason is Reason.POLICY_DENIED
@@ -88,7 +89,7 @@ class _CallOutcome:
 
 @dataclass(slots=True, eq=False)
 class _PendingEvaluation:
-    """A call under way: ``verdict`` is what came of it once ``done`` is set."""
+    """A call under way: ``verdict`` is its outcome once ``done`` is set."""
 
     agent: str
     decision_id: str
@@ -100,7 +101,7 @@ class _PendingEvaluation:
 
 @dataclass(frozen=True, slots=True)
 class PdpStatus:
-    """How the decision point is doing.
+    """The state of the decision point.
 
     Attributes:
         is_cut_off: whether it is not asked, because it failed.
@@ -112,7 +113,7 @@ class PdpStatus:
 
 
 class AuthzenClient:
-    """One decision point, by one version of the settings."""
+    """The client of a decision point, by one version of the settings."""
 
     def __init__(
         self,
@@ -121,7 +122,8 @@ class AuthzenClient:
     ) -> None:
         """Read the files that the settings name. Raises PdpError.
 
-        ``count`` is told of each call's result and seconds, and of each question without a call.
+        ``count`` is called with the result of each question, and the seconds of its call, None if
+        there was none.
         """
         self._settings = settings
         self._count = count
@@ -134,13 +136,13 @@ class AuthzenClient:
         self._calls: dict[bytes, _PendingEvaluation] = {}
 
     def status(self) -> PdpStatus:
-        """Return how it is doing."""
+        """Return the state of the decision point."""
         return PdpStatus(self._breaker.is_open, len(self._calls))
 
     def confirm(
         self, allow: Allow, operation: Operation, decision_id: str, *, now: float, seconds: float
     ) -> Allow:
-        """The same allow, for ``ttl`` from ``now`` at most (unix seconds).
+        """Return the same allow, for ``ttl`` from ``now`` at most (unix seconds).
 
         Waits for the answer, ``seconds`` at most. ``decision_id`` is the call's X-Request-ID, so
         that both sides' records can be put together. Raises Denied(POLICY_DENIED |
@@ -160,7 +162,10 @@ class AuthzenClient:
         return allow.until(now + self._settings.ttl)
 
     def _call_for(self, question: bytes, agent: str, decision_id: str) -> _PendingEvaluation:
-        """The call under way with this very question, or a new one. Raises Denied."""
+        """Return the call under way with this question, or a new call.
+
+        Raises Denied(PDP_UNAVAILABLE).
+        """
         with self._lock:
             call = self._calls.get(question)
             if call is not None:
@@ -194,7 +199,7 @@ class AuthzenClient:
             raise _unavailable("too many questions to the decision point at once")
 
     def _make(self, question: bytes, call: _PendingEvaluation) -> None:
-        """One call, in its own thread."""
+        """Make a call, in its own thread."""
         begun = time.monotonic()
         outcome = self._outcome(question, call.decision_id, begun + self._settings.timeout)
         self._end(question, call, outcome, time.monotonic() - begun)
@@ -213,14 +218,14 @@ class AuthzenClient:
             return _CallOutcome(_unavailable(f"the decision point: {error}"), is_failure=is_failure)
         except FetchError as error:
             return _CallOutcome(_unavailable(f"the decision point: {error}"), is_failure=True)
-        except Exception as error:  # noqa: BLE001 - who waits must be told, and the breaker
+        except Exception as error:  # noqa: BLE001 - waiting checks and the breaker must be told
             _log.error("a call to the decision point failed: %s", type(error).__name__)
             return _CallOutcome(_unavailable("the call failed: see the log"), is_failure=True)
 
     def _end(
         self, question: bytes, call: _PendingEvaluation, outcome: _CallOutcome, seconds: float
     ) -> None:
-        """Tell the breaker, the metrics, and who waits."""
+        """Report a call's outcome to the breaker, the metrics, and the waiting checks."""
         with self._lock:
             del self._calls[question]
             was_open = self._breaker.is_open
@@ -242,10 +247,10 @@ def _unavailable(detail: str) -> Denied:
 
 
 def _tls_context(ca_file: str | None) -> ssl.SSLContext:
-    """Trust in a file's certificates, which are read once. Raises PdpError."""
+    """Return a context that trusts a file's CAs, which are read once. Raises PdpError."""
     try:
         if ca_file is not None:
-            read_at_rest(ca_file, MAX_CA_BYTES)  # half of them would be kept until a reload
+            read_at_rest(ca_file, MAX_CA_BYTES)  # half of a file would be kept until a reload
         return tls_context(ca_file)
     except FetchError as error:
         raise PdpError(str(error)) from None
@@ -254,7 +259,7 @@ def _tls_context(ca_file: str | None) -> ssl.SSLContext:
 
 
 def _token(path: Path) -> str:
-    """A bearer token from a file. Raises PdpError."""
+    """Read a bearer token from a file. Raises PdpError."""
     try:
         token = read_at_rest(path, MAX_TOKEN_BYTES).decode("ascii").strip()
     except OSError as error:

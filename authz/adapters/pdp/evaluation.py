@@ -1,7 +1,7 @@
-"""What a decision point is asked, and what of its answer is a yes (AuthZEN Authorization API 1.0).
+"""Writes the question to a decision point and reads its answer (AuthZEN Authorization API 1.0).
 
-Pure. The question holds what was established and no token, no jti: so equal questions of different
-tokens are one. Anything but a clear yes is a refusal.
+Pure. The question holds the established facts but neither token nor jti: so equal questions about
+different tokens are the same. Anything but a clear yes is a refusal.
 """
 
 import re
@@ -19,7 +19,7 @@ from authz.core.reason import Denied, Reason
 from authz.core.request import Call, Operation
 
 MAX_ANSWER_BYTES: Final = 64 * 1024  # an answer is one word, and perhaps reasons for people
-# What decision points name a no's reason by, in the context: taken for operators when it is short.
+# Members of the context that hold a no's reason: shown to operators when it is short.
 _REASON_NAMES: Final = ("id", "reason")
 _REASON: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._:/-]{0,63}")
 _MEMBERSHIPS: Final = ("groups", "roles")  # claims that decision points decide by
@@ -31,14 +31,14 @@ class PdpPermit:
 
 
 def build_evaluation(allow: Allow, operation: Operation) -> bytes:
-    """The access evaluation request (section 6.1), the same bytes for the same question."""
+    """Return the access evaluation request (section 6.1), the same bytes for the same question."""
     agent, delegation = allow.agent.spiffe_id.text, allow.delegation
     path, call = written_path(operation.path), operation.call
     return msgspec.json.encode(
         {
             "subject": {
                 "type": "identity",
-                "id": delegation.subject or agent,  # for nobody yet: for itself
+                "id": delegation.subject or agent,  # without a principal yet, for itself
                 "properties": {
                     "issuer": delegation.issuer,
                     "scopes": sorted(delegation.scopes),
@@ -53,7 +53,9 @@ def build_evaluation(allow: Allow, operation: Operation) -> bytes:
             "context": {
                 "agent": agent,
                 "mode": delegation.mode,
-                "chain": [{"iss": one.issuer, "sub": one.subject} for one in delegation.actors],
+                "chain": [
+                    {"iss": actor.issuer, "sub": actor.subject} for actor in delegation.actors
+                ],
                 "rules": {
                     "agent": allow.permit.agent_rule,
                     "principal": allow.permit.principal_rule,
@@ -64,35 +66,35 @@ def build_evaluation(allow: Allow, operation: Operation) -> bytes:
 
 
 def is_asked(operation: Operation) -> bool:
-    """Whether a call is one to ask about: what keeps a session going is not (COAZ, MCP binding)."""
+    """Tell whether to ask about a call: not if it only keeps a session up (COAZ, MCP binding)."""
     call = operation.call
     return call is None or not (call.method in ("", PING) or is_notification(call.method))
 
 
 def _resource(protocol: str, call: Call | None, url: str) -> dict[str, str]:
-    """What the operation is on: a call's target, the server of the messages, or the URL."""
+    """Return the operation's resource: a call's target, the server of the messages, or the URL."""
     if call is None:
         return {"type": "http", "id": url}
-    if not call.kind or call.hides_name:  # any of the server's may be meant
+    if not call.kind or call.hides_name:  # any target of the server may be meant
         return {"type": f"{protocol}_server", "id": url}
     return {"type": call.kind, "id": call.name}
 
 
 def _memberships(claims: Mapping[str, object]) -> dict[str, list[str]]:
-    """The groups and roles of a token that has lists of them."""
+    """Return the groups and roles of a token that has lists of them."""
     listed = {name: claims.get(name) for name in _MEMBERSHIPS}
     return {
-        name: [one for one in value if isinstance(one, str)]
+        name: [member for member in value if isinstance(member, str)]
         for name, value in listed.items()
         if isinstance(value, list)
     }
 
 
 def read_answer(body: bytes) -> PdpPermit:
-    """The yes of an access evaluation response (section 6.2).
+    """Return the yes of an access evaluation response (section 6.2).
 
-    Raises Denied(POLICY_DENIED) for a no, and for a yes with obligations: we know none, and an
-    unknown one is a no. Raises Denied(PDP_UNAVAILABLE) for what is neither yes nor no.
+    Raises Denied(POLICY_DENIED) for a no, and for a yes with obligations: none is supported, and an
+    unknown obligation makes it a no. Raises Denied(PDP_UNAVAILABLE) for an answer that is neither.
     """
     try:
         answer = strict_json.loads(body)
@@ -111,7 +113,7 @@ def read_answer(body: bytes) -> PdpPermit:
             Reason.PDP_UNAVAILABLE,
             "the decision point allowed with a context that is not an object",
         )
-    if any(one.get("obligations", []) != [] for one in (members, context)):
+    if any(holder.get("obligations", []) != [] for holder in (members, context)):
         raise Denied(
             Reason.POLICY_DENIED,
             "the decision point allowed with obligations, and none is supported",
@@ -122,5 +124,5 @@ def read_answer(body: bytes) -> PdpPermit:
 def _reason(context: object) -> str:
     members = context if isinstance(context, dict) else {}
     given = [members.get(name) for name in _REASON_NAMES]
-    words = [one for one in given if isinstance(one, str) and _REASON.fullmatch(one)]
+    words = [word for word in given if isinstance(word, str) and _REASON.fullmatch(word)]
     return f": {words[0]}" if words else ""

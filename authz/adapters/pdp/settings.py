@@ -1,4 +1,4 @@
-"""The ``pdp:`` section: which decision point is asked, how long, and when no longer."""
+"""The ``pdp`` section of the config: the decision point, its time limits, and its breaker."""
 
 from typing import Annotated, Self
 from urllib.parse import urlsplit

@@ -1,4 +1,4 @@
-"""The file of what was revoked: watched, and written to by ``authz revoke``."""
+"""The revocation file: watched by the server, and appended to by ``authz revoke``."""
 
 from authz.adapters.revocation_file.watched import (
     RevocationFile,

@@ -1,7 +1,7 @@
-"""The revocation file, watched: what is added counts at once, what is taken out once it rests.
+"""Watches the revocation file: added lines count at once, removed lines go once the file rests.
 
-Each remembered decision is made anew when something changes. A file that can't be read, or has a
-bad line, is not taken: the last good one stays.
+Each cached decision is made anew when something changes. A file that can't be read, or has an
+invalid line, is not taken: the last valid revocations stay.
 """
 
 import logging
@@ -37,12 +37,12 @@ class RevocationSettings(Settings):
 
 @dataclass(frozen=True, slots=True)
 class RevocationStatus:
-    """How the list is doing.
+    """The state of the revocations.
 
     Attributes:
         entries: revocations in force.
         taken: changes of the file that were taken.
-        refused: changes that were not, as the file was invalid.
+        refused: changes that were not taken, as the file was invalid.
         looked_at: unix seconds of the last look for a change.
     """
 
@@ -53,12 +53,11 @@ class RevocationStatus:
 
 
 class RevocationFile:
-    """The file, watched.
-
-    One thread refreshes; any may check.
+    """The watched file. One thread refreshes; any thread may check.
 
     Attributes:
-        current: what counts now; swapped as a whole.
+        path: of the file, None if the config names none.
+        current: the revocations in force; swapped as a whole.
         generation: grows with every change.
     """
 
@@ -73,17 +72,17 @@ class RevocationFile:
         self._look: FileView | None = None
         self._found: Revocations | RevocationError = self.current  # in the file, by its last look
         self._doubted_since: float | None = None  # monotonic seconds
-        self._is_believed = True  # whether what was found is all that counts, or was refused
+        self._is_believed = True  # whether the file as found is in force as a whole, or was refused
         if self.path is not None:
             self.current = self._first(self.path)
         self._looked_at = time.time()
 
     def status(self) -> RevocationStatus:
-        """Return how the list is doing."""
+        """Return the state of the revocations."""
         return RevocationStatus(len(self.current), self._taken, self._refused, self._looked_at)
 
     def _first(self, path: Path) -> Revocations:
-        """Raises RevocationError."""
+        """Read the file for the first time. Raises RevocationError."""
         self._look_at(path)
         for _ in range(ATTEMPTS):
             if self._look is not None and self._look.is_torn:
@@ -94,7 +93,7 @@ class RevocationFile:
         return self._found
 
     def settle(self) -> None:
-        """Wait until what was read is no half of what somebody writes. Raises RevocationError."""
+        """Wait until the file rests, as a half may have been read. Raises RevocationError."""
         end = time.monotonic() + WAIT_SECONDS
         while self._look is not None and not self._is_believed and not self._look.has_rested():
             if time.monotonic() > end:
@@ -105,7 +104,7 @@ class RevocationFile:
             self.refresh()
 
     def refresh(self, now: float | None = None) -> None:
-        """Take what changed; keep the last good entries when the file is not good.
+        """Take changes of the file; keep the last valid entries while the file is invalid.
 
         Never waits. ``now`` is monotonic seconds, the clock's if left out.
         """
@@ -125,7 +124,7 @@ class RevocationFile:
         self._tell_of_a_bad_file(now)
 
     def _tell_of_a_bad_file(self, now: float) -> None:
-        """Say once that a file is not good that is written too often to rest."""
+        """Refuse, once, an invalid file that is written too often to rest."""
         if self._is_believed:
             self._doubted_since = None
         elif self._doubted_since is None:
@@ -135,21 +134,21 @@ class RevocationFile:
             self._refuse(self._found)
 
     def _look_at(self, path: Path) -> bool:
-        """Look, and read what is new; whether anything is."""
+        """Look at the file, and read it if it is new; return whether it is."""
         before = self._look
         fresh, data = look(path, MAX_BYTES, before)
         is_new = before is None or fresh.content != before.content
         if is_new:
             self._is_believed = False
             self._found = _parsed(path, fresh, data)
-        self._look = fresh  # at last: what there was no memory to parse is new at the next look
+        self._look = fresh  # last: if memory ran out while parsing, the next look finds it new
         return is_new
 
     def _take(self, fresh: Revocations) -> None:
         if fresh == self.current:
             return
         self.current = fresh
-        self.generation += 1  # after the swap: who sees it sees the entries as well
+        self.generation += 1  # after the swap: a reader who sees it sees the entries as well
         self._taken += 1
         _log.info("revocations reloaded", extra={"entries": len(fresh)})
 
@@ -158,7 +157,7 @@ class RevocationFile:
         _log.error("revocations not reloaded; the last valid ones stay in force: %s", why)
 
     def check(self, agent: Agent, delegation: Delegation) -> None:
-        """Raises Denied(AGENT_SUSPENDED | TOKEN_REVOKED)."""
+        """Require that neither is revoked. Raises Denied(AGENT_SUSPENDED | TOKEN_REVOKED)."""
         self.current.check(agent, delegation)
 
 

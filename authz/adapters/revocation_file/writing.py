@@ -1,8 +1,8 @@
-"""One more line in the revocation file: whole, durable, and beside those of others.
+"""Adds a line to the revocation file: whole, durable, and without losing another writer's lines.
 
 The file is replaced by rename, so that no server sees a half. Where that would change more than the
-line (another owner, a name of its own, a mount of the file alone), the line is added in place: then
-a server can see a half of it, which is no JSON, and waits for the rest.
+line (another owner, a second name, a mount of the file alone), the line is added in place: then a
+server can see half of the line, which is not JSON, and waits for the rest.
 """
 
 import errno
@@ -20,9 +20,9 @@ from authz.core.revocations import MAX_BYTES, Revocation, RevocationError, parse
 
 
 def append(path: Path, entry: Revocation) -> None:
-    """Add a line to a file that is there and good. Raises RevocationError.
+    """Add a line to an existing valid file. Raises RevocationError.
 
-    Waits while another adds one. It counts once it is on the disk.
+    Waits while another process adds a line. On return the line is on the disk.
     """
     entry.check()
     try:
@@ -30,7 +30,7 @@ def append(path: Path, entry: Revocation) -> None:
             data = file.read(MAX_BYTES + 1)
             start = b"\n" if data and not data.endswith(b"\n") else b""
             line = start + msgspec.json.encode(entry) + b"\n"
-            parse(data + line)  # of a file that is not good no server would take it
+            parse(data + line)  # servers take no line of an invalid file
             _write(path, file, data, line)
     except OSError as error:
         raise RevocationError(f"{path}: {error.strerror}") from None
@@ -45,7 +45,8 @@ def _write(path: Path, file: IO[bytes], data: bytes, line: bytes) -> None:
         except OSError:  # a folder that is not ours, an owner that we can't give, a mounted file
             pass
         else:
-            # Who asks for no lock, as `echo >>`, may have added to the file that is replaced now.
+            # A writer without a lock, as `echo >>`, may have added to the file that is replaced
+            # now: its lines are added again.
             line = file.read(MAX_BYTES)
             if not line:
                 return
@@ -59,11 +60,11 @@ def _write(path: Path, file: IO[bytes], data: bytes, line: bytes) -> None:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[IO[bytes]]:
-    """The file, which nobody else who asks for the lock replaces meanwhile. Raises OSError."""
+    """Open the file under a lock, so that no other holder replaces it meanwhile. Raises OSError."""
     while True:
         with open_plain(path) as file:
             fcntl.flock(file, fcntl.LOCK_EX)
-            # Who waited for the lock may have that of a file that was replaced by now.
+            # While we waited for the lock, the file may have been replaced.
             if os.path.samestat(os.fstat(file.fileno()), path.stat()):
                 yield file
                 return

@@ -1,8 +1,9 @@
-"""What agents really send: a request's message, read as the calls that it makes, or not at all.
+"""Readers of the messages that agents send: each request read as the calls that it makes.
 
-A route says which protocol its messages are in. What a server behind could read in another way than
-we do is not read, and refused with a reason of its own: a body that is cut, encoded, doubled or at
-odds with its headers, a batch where the protocol has none. Pure: nothing here decides who may.
+A route says which protocol its messages are in. A message that the server behind could read in
+another way than we do is refused with a reason of its own: a body that is cut, encoded, doubled or
+at odds with its headers, a batch where the protocol has none. Pure: nothing here decides whether a
+call is allowed.
 """
 
 from collections.abc import Callable, Mapping
@@ -22,7 +23,7 @@ _READERS: Final[Mapping[MessageProtocol, Callable[[MessageInput], Message]]] = {
 
 
 def read(protocol: MessageProtocol, sent: MessageInput) -> Message:
-    """The calls of a request's message. Never raises: what has no certain meaning says why."""
+    """Return a request's message. Never raises Denied: a message of uncertain meaning says why."""
     try:
         return _READERS[protocol](sent)
     except Denied as denied:

@@ -1,8 +1,8 @@
-"""Messages of A2A, in its three bindings: JSON-RPC, HTTP+JSON (REST) and gRPC; of 0.3 and 1.0.
+"""Reader of A2A's messages of 0.3 and 1.0, in three bindings: JSON-RPC, HTTP+JSON (REST) and gRPC.
 
-Which binding a request is in follows from what every server sees: gRPC's content-type, else a word
-of the REST binding in the path, else JSON-RPC. A body that would also be a message of the other
-binding is refused, since a server may take whichever it likes.
+The binding of a request follows from what every server sees: gRPC's content-type, else a word of
+the REST binding in the path, else JSON-RPC. A body that would also be a message of the other
+binding is refused, since a server may take either.
 """
 
 import re
@@ -28,24 +28,24 @@ from authz.core.reason import Denied, Reason
 from authz.core.request import Call, CallKind
 
 _VERSION_HEADER: Final = "a2a-version"
-# A minor version of 1 adds and breaks nothing; a patch counts for nobody (3.6).
+# A minor version of 1 adds and breaks nothing; a patch does not count (3.6).
 _VERSION: Final = re.compile(r"(?:0\.[23]|1\.[0-9]{1,3})(?:\.[0-9]{1,3})?")
 _REST_TYPES: Final = frozenset({"application/json", "application/a2a+json"})  # 1.0 section 11.1
 _GRPC_TYPE: Final = re.compile(r"application/grpc(?:\+proto)?")
 _GRPC_FLAGS: Final = (b"\x00", b"\x01")  # how a gRPC message begins: compressed or not
 _SERVICES: Final = frozenset({"lf.a2a.v1.A2AService", "a2a.v1.A2AService"})  # of 1.0 and 0.3
 _RPC_MEMBERS: Final = names("jsonrpc", "method")
-# What begins the REST binding's part of a path. Ids that look so are refused.
+# Segments that begin the REST binding's part of a path. Ids that look like them are refused.
 _WORDS: Final = frozenset(
     {"tasks", "message:send", "message:stream", "pushnotificationconfigs", "extendedagentcard"}
 )
 _VERBS: Final = (":cancel", ":subscribe")
-# The first segment that does, in a folded path that ends with "/": a path may have thousands.
+# The first such segment, in a folded path that ends with "/": a path may have thousands.
 _BEGINNING: Final = re.compile(rf"/(?:{'|'.join(sorted(_WORDS))}|[^/]*(?:{'|'.join(_VERBS)}))(?=/)")
 
 
 def read(sent: MessageInput) -> Message:
-    """The calls of a request. ``Call.method`` has the name of 1.0, whichever version was sent.
+    """Return a request's message. ``Call.method`` has the name of 1.0, whichever version was sent.
 
     A task gives kind "task". No version of the protocol has a request name a skill; many servers
     take ``message.metadata.skillId`` (also ``skill``, and beside the message), which gives kind
@@ -53,11 +53,11 @@ def read(sent: MessageInput) -> Message:
     it refers to. A URL for notifications within a message is a call of its own,
     "CreateTaskPushNotificationConfig". Agent cards are "GetAgentCard", without a target.
 
-    gRPC's body is not read: what names a task has kind "task" and the name "". A message may also
-    name a skill and hold a URL for notifications, so it has these calls as well.
+    gRPC's body is not read: a method that names a task has kind "task" and the name "". A message
+    may also name a skill and hold a URL for notifications, so it has these calls as well.
 
-    Raises Denied: PATH_AMBIGUOUS; BODY_UNINSPECTABLE; MESSAGE_INVALID for what is no request of
-    any binding; MESSAGE_PARAMS; and what ``body.parse`` raises.
+    Raises Denied: PATH_AMBIGUOUS; BODY_UNINSPECTABLE; MESSAGE_INVALID for a request that fits no
+    binding; MESSAGE_PARAMS; and what ``body.parse`` raises.
     """
     require_no_upgrade(sent)
     _require_known_version(sent)
@@ -75,12 +75,12 @@ def read(sent: MessageInput) -> Message:
 
 
 def _require_known_version(sent: MessageInput) -> None:
-    """Refuse a version that is not known, or said twice: a query may say it too (3.6.1)."""
+    """Refuse an unknown version, and two different versions: a query may name one too (3.6.1)."""
     version = sent.header(_VERSION_HEADER)
     if sent.query:
         said = {value.strip(OWS) for value in parameter_values(sent, _VERSION_HEADER)}
         said.add(version or "")
-        said.discard("")  # an empty one is as good as none
+        said.discard("")  # an empty version counts as absent
         if len(said) > 1:
             raise _uninspectable("the request names two versions of A2A")
         version = said.pop() if said else None
@@ -91,7 +91,7 @@ def _require_known_version(sent: MessageInput) -> None:
 def _rpc_calls(
     sent: MessageInput,
     messages: tuple[JsonRpcMessage, ...],
-    is_batch: bool,  # noqa: FBT001 - jsonrpc's face
+    is_batch: bool,  # noqa: FBT001 - as jsonrpc.Caller has it
 ) -> tuple[Call, ...]:
     if is_batch:
         raise Denied(Reason.MESSAGE_INVALID, "A2A has no batches")
@@ -113,7 +113,7 @@ def _is_word(segment: str) -> bool:
 
 
 def _rest(sent: MessageInput, path: Segments) -> Message:
-    """By the path's part from the first word on: the form, and the ids in it."""
+    """Read a request of the REST binding; ``path`` begins with the binding's first word."""
     form, task = _form(sent, path)
     if sent.method != "POST":
         require_no_body(sent)
@@ -129,7 +129,7 @@ def _rest(sent: MessageInput, path: Segments) -> Message:
 
 
 def _form(sent: MessageInput, path: Segments) -> tuple[RestForm, str]:
-    """The form that the path has, and the task's id in it, "" without one."""
+    """Return the form that the path has, and the task's id in it, "" if it has none."""
     task, colon, verb = path[1].partition(":") if len(path) > 1 else ("", "", "")
     shape = list(path)
     shape[1:2] = ["*" + colon + verb for _ in shape[1:2]]

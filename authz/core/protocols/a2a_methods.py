@@ -1,4 +1,4 @@
-"""Methods of A2A: the names and paths of 0.3 and 1.0, to the names of 1.0.
+"""Methods of A2A: tables from the names and paths of 0.3 and 1.0 to the names of 1.0.
 
 1.0: sections 5.3, 9.4, 10 and 11.3, and a2a.proto. 0.3: section 3.5.6, and types.ts.
 """
@@ -38,19 +38,19 @@ JSONRPC_METHODS: Final[Mapping[str, tuple[str, str]]] = {
 
 
 class RestForm(msgspec.Struct, frozen=True):
-    """What a path of the REST binding asks for.
+    """The method that a path of the REST binding asks for.
 
     Attributes:
         method: the name of 1.0.
-        has_optional_body: whether a POST says all in its path.
+        has_optional_body: whether a POST may come without a body, as its path says all.
     """
 
     method: str
     has_optional_body: bool = False
 
 
-# HTTP method and path, an id as "*", from the binding's first word on: what comes before is the
-# agent's own, a tenant, or the "v1" of 0.3.
+# HTTP method and path, an id as "*", from the binding's first word on: the segments before it are
+# the agent's own, a tenant, or the "v1" of 0.3.
 FORMS: Final[Mapping[tuple[str, str], RestForm]] = {
     ("POST", "message:send"): RestForm("SendMessage"),
     ("POST", "message:stream"): RestForm("SendStreamingMessage"),
@@ -66,7 +66,7 @@ FORMS: Final[Mapping[tuple[str, str], RestForm]] = {
     ("GET", "extendedAgentCard"): RestForm("GetExtendedAgentCard"),
 }
 
-# How the path of an agent card ends. The last is that of the SDK for Python of 0.3.
+# How the path of an agent card ends. The last entry is from the SDK for Python of 0.3.
 CARDS: Final[Mapping[tuple[str, ...], str]] = {
     (".well-known", "agent-card.json"): "GetAgentCard",
     (".well-known", "agent.json"): "GetAgentCard",

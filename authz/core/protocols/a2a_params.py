@@ -1,7 +1,7 @@
-"""Parameters of A2A's methods, in JSON of either binding: which tasks, skills and URLs they name.
+"""Parameters of A2A's methods, in JSON of either binding: the tasks, skills and URLs they name.
 
-0.3 and 1.0 differ in where a thing stands, and 0.3 also between JSON-RPC and REST. Members of all
-of them are looked for, whatever the version says: a server may be lax.
+0.3 and 1.0 have different places for the same thing, and in 0.3 JSON-RPC and REST do as well.
+Members of all of them are looked for, whatever the version says: a server may be lax.
 """
 
 from typing import Any, Final
@@ -35,13 +35,13 @@ _INNER_CONFIGS: Final = ("config", "pushNotificationConfig")
 _PUSH_CONFIG: Final = names("url", "taskId", "tenant", *_INNER_CONFIGS)
 _TASK: Final = names("id", "taskId", "tenant", "contextId")
 _REST_TASK: Final = names("taskId", "name", "parent", "config")
-_RESOURCES: Final = ("name", "parent")  # 0.3: "tasks/{id}" and what is below it
-# What a condition may read: short texts that say more about where a call goes.
+_RESOURCES: Final = ("name", "parent")  # 0.3: "tasks/{id}" and resources below it
+# Arguments that a condition may read: short texts that say more about where a call goes.
 _TEXTS: Final = ("tenant", "contextId", "url")
 
 
 def send_calls(sent: MessageInput, method: str, params: object) -> tuple[Call, ...]:
-    """A message: calls for its task, those it refers to, its skill, and its URL.
+    """Return a message's calls: for its task, the tasks it refers to, its skill, and its URL.
 
     Without a task and a skill there is a call without a target. Raises Denied(MESSAGE_PARAMS).
     """
@@ -67,7 +67,7 @@ def send_calls(sent: MessageInput, method: str, params: object) -> tuple[Call, .
 def task_calls(
     sent: MessageInput, method: str, params: object, task_member: str
 ) -> tuple[Call, ...]:
-    """Any other method of JSON-RPC: a call for its task. Raises Denied(MESSAGE_PARAMS)."""
+    """Return the call of any other JSON-RPC method, for its task. Raises Denied(MESSAGE_PARAMS)."""
     asked = pick(params, _TASK)
     task = target_name(sent, asked.get(task_member)) if task_member else ""
     if method == PUSH:
@@ -80,12 +80,12 @@ def task_calls(
 
 
 def rest_task_calls(sent: MessageInput, method: str, body: object, task: str) -> tuple[Call, ...]:
-    """A POST for the task in the path, which the body must not contradict.
+    """Return the call of a POST for the task in the path, which the body must not contradict.
 
     Raises Denied(MESSAGE_PARAMS).
     """
     asked = pick(body, _TASK)
-    if method != PUSH and asked.get("id", task) != task:  # of a config it is the config's
+    if method != PUSH and asked.get("id", task) != task:  # a config's "id" is its own
         raise params_refused("path and body name different tasks")
     _require_same_task(pick(body, _REST_TASK), task)
     if method == PUSH:
@@ -106,20 +106,20 @@ def _require_same_task(members: dict[str, Any], task: str) -> None:
 
 
 def _push_call(sent: MessageInput, config: object, task: str, around: dict[str, Any]) -> Call:
-    """The call for a URL, wherever the versions have it: in the config, or one or two below."""
+    """Return the call for a URL, which versions have in the config, or one or two objects below."""
     layers = [pick(config, _PUSH_CONFIG)]
-    for layer in layers:  # it grows on the way; the JSON's depth bounds it
+    for layer in layers:  # the list grows on the way; the JSON's depth bounds it
         layers += [pick(layer[name], _PUSH_CONFIG) for name in _INNER_CONFIGS if name in layer]
     urls = [layer["url"] for layer in layers if "url" in layer]
     tasks = [layer["taskId"] for layer in layers if layer.get("taskId")]
-    if len(urls) > 1 or any(one != task for one in tasks):
+    if len(urls) > 1 or any(named != task for named in tasks):
         raise params_refused("a config for notifications has two URLs, or another task")
     told = {**around, **layers[0], **({"url": urls[0]} if urls else {})}
     return _with_arguments(sent, Call(PUSH, CallKind.TASK if task else CallKind.SERVER, task), told)
 
 
 def _task(sent: MessageInput, value: object) -> str:
-    """The task that a message belongs to, "" for a new one, as in protobuf."""
+    """Return the task that a message belongs to, "" for a new task, as in protobuf."""
     return "" if value is None or value == "" else target_name(sent, value)
 
 
@@ -130,7 +130,7 @@ def _skills(sent: MessageInput, *metadata: object) -> tuple[str, ...]:
 
 
 def _with_arguments(sent: MessageInput, call: Call, members: dict[str, Any]) -> Call:
-    """The call with its arguments, if they are read."""
+    """Add the arguments to a call if a decision reads them."""
     if not sent.reads_arguments(call):
         return call
     texts: dict[str, Any] = {name: members[name] for name in _TEXTS if name in members}

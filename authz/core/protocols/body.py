@@ -1,8 +1,8 @@
-"""A request's body: whether it is all there and plain to see, then its JSON, read one way.
+"""The JSON of a request's body, once the body is known to be whole and not encoded.
 
-Two ways in which a proxy sends a part of a body look like the whole of one: a body of just the
-proxy's limit, and one in a single HTTP/2 frame. So the flag alone is not believed. Nothing of a
-body is in any detail here.
+Two ways in which a proxy sends a part of a body look like a whole body: one of exactly the proxy's
+limit, and one in a single HTTP/2 frame. So the flag alone is not believed. No detail of a refusal
+here repeats anything of a body.
 """
 
 from collections.abc import Set as AbstractSet
@@ -17,25 +17,25 @@ MAX_BODY_BYTES: Final = 256 * 1024
 # Bytes that may begin a value. Each costs time and some 100 bytes of memory; in texts they are
 # rare enough: a body of English prose has a comma in 60 bytes.
 MAX_VALUES: Final = 16 * 1024
-# Colons, which are one for each member of an object and rare in texts as well. A member costs more
-# than a plain value, as its name is compared; real bodies have a few hundred.
+# Colons: each member of an object has one, and texts have few. A member costs more than a plain
+# value, as its name is compared; real bodies have a few hundred.
 MAX_MEMBERS: Final = 8 * 1024
 MAX_DEPTH: Final = 32  # JSON schemas and filters in arguments nest deeper than tokens do
 JSON_TYPES: Final = frozenset({"application/json"})
-_MASK: Final = "!"  # Envoy writes it for each byte that is no UTF-8, into texts
+_MASK: Final = "!"  # Envoy writes it into texts for each byte that is not UTF-8
 _REPLACEMENT: Final = "\ufffd".encode()  # agentgateway writes it
 _NO_BODY: Final = "no body was sent, or the proxy does not pass it on"
 _UTF8: Final = frozenset({"charset=utf-8", 'charset="utf-8"'})
 
 
 def parse(sent: MessageInput, types: AbstractSet[str] = JSON_TYPES) -> object:
-    """The JSON of the body, whose media type has to be one of these.
+    """Return the JSON of the body, whose media type has to be among ``types``.
 
     Numbers are ``int`` or ``float``, no member is doubled, and no half character is left.
 
-    Raises Denied: BODY_TRUNCATED for a body that is not all there or larger than what we read,
-    BODY_UNINSPECTABLE for one whose end or coding is not known, MESSAGE_MALFORMED for one that is
-    not JSON.
+    Raises Denied: BODY_TRUNCATED for a body that is cut or larger than what we read,
+    BODY_UNINSPECTABLE for a body whose end or coding is not known, MESSAGE_MALFORMED for a body
+    that is not JSON.
     """
     _require_whole(sent)
     _require_plain(sent, types)
@@ -60,7 +60,7 @@ def require_unmasked(sent: MessageInput, text: str) -> None:
 
 
 def may_be_masked(sent: MessageInput, text: str) -> bool:
-    """Whether the proxy may have written other bytes for what the client sent here."""
+    """Tell whether the proxy may have replaced bytes that the client sent in this text."""
     return sent.is_text and _MASK in text
 
 
@@ -69,9 +69,10 @@ def _require_whole(sent: MessageInput) -> None:
     body = sent.body
     seen = len(body)
     partial = sent.header("x-envoy-auth-partial-body")
-    if not seen and partial is None and not sent.size:  # as on a proxy that sends none
+    if not seen and partial is None and not sent.size:  # as on a proxy that sends no bodies
         raise Denied(Reason.BODY_UNINSPECTABLE, _NO_BODY)
-    # Without the flag the proxy is another; the flag of a client of such a one proves nothing.
+    # Without the flag the proxy is not Envoy. Where a client of such a proxy sends the flag itself,
+    # it proves nothing.
     if sent.size < 0 or (partial is None and sent.size != seen):
         raise Denied(Reason.BODY_TRUNCATED, "the body is not as long as the proxy says")
     if partial not in (None, "false"):
@@ -106,7 +107,7 @@ def _require_plain(sent: MessageInput, types: AbstractSet[str]) -> None:
 
 
 def _require_unmasked_members(value: object) -> None:
-    """Refuse member names that may have been masked: two may have been one, or one another."""
+    """Refuse masked member names: two may have been the same, and each may have been another."""
     if isinstance(value, dict):
         if any(_MASK in name for name in value):
             raise Denied(Reason.BODY_UNINSPECTABLE, "a name may hold a byte that is not UTF-8")

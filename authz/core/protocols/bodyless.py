@@ -1,11 +1,11 @@
-"""Requests that have no message in a body, or must have none."""
+"""Checks of requests that must have no body, or whose messages would not be in it."""
 
 from authz.core.protocols.message import MessageInput
 from authz.core.reason import Denied, Reason
 
 
 def require_no_upgrade(sent: MessageInput) -> None:
-    """Refuse a WebSocket, of which no message is ever seen. Raises Denied(BODY_UNINSPECTABLE)."""
+    """Refuse a WebSocket, as no proxy shows its messages. Raises Denied(BODY_UNINSPECTABLE)."""
     if "upgrade" in sent.headers:
         raise Denied(Reason.BODY_UNINSPECTABLE, "messages after an upgrade can't be inspected")
 

@@ -1,8 +1,8 @@
 """Members of a JSON object, found as the laxest server finds them.
 
 ProtoJSON takes ``task_id`` for ``taskId``, and Go's JSON takes ``TASKID``: a reader that looks for
-one spelling sees no task where the server has one. So a member is known by its letters alone, and
-one that is written twice is refused.
+a single spelling sees no task where the server finds it. So a member is known by its letters alone,
+and a member that is written in two spellings is refused.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -16,10 +16,10 @@ from authz.core.protocols.message import MessageInput
 from authz.core.reason import Denied, Reason
 from authz.core.request import MAX_NAME_CHARS
 
-# Of an object whose members a protocol names, some tens of them; each is looked at by itself. What
-# the agents fill as they like, such as the arguments of a tool, may have more.
+# Of an object whose members a protocol names, some tens of them; each is looked at by itself. An
+# object that agents fill as they like, such as the arguments of a tool, may have more.
 MAX_OWN_MEMBERS: Final = 512
-_FEW: Final = 8  # of more members those that are wanted are found at once
+_FEW: Final = 8  # with more members than these, all names are folded together
 _BETWEEN: Final = "\n"  # folded to itself, and in no name that is known
 _encode: Final = msgspec.json.Encoder(order="sorted").encode
 _decode: Final = msgspec.json.Decoder().decode
@@ -27,15 +27,15 @@ MemberNames = Mapping[str, str]
 
 
 def names(*spellings: str) -> MemberNames:
-    """What ``pick`` looks for, by the spelling under which the caller wants to have it."""
+    """Return what ``pick`` looks for: the spelling that the caller wants, by its letters."""
     return {fold(spelling): spelling for spelling in spellings}
 
 
 def pick(holder: object, wanted: MemberNames) -> dict[str, Any]:
-    """The wanted members of an object that are there; null counts as absent, and so does no object.
+    """Return the wanted members of an object. A null member is absent, a null object is empty.
 
-    Raises Denied(MESSAGE_PARAMS) for what is no object or has far more members than any protocol,
-    and for a member in two spellings.
+    Raises Denied(MESSAGE_PARAMS) for a value that is not an object or has far more members than any
+    protocol, and for a member in two spellings.
     """
     if holder is None:
         return {}
@@ -54,7 +54,7 @@ def pick(holder: object, wanted: MemberNames) -> dict[str, Any]:
         if name in found:
             raise params_refused("a member is given in two spellings")
         found[name] = value
-    # In the order of what is wanted: what comes of it is the same however the JSON is written.
+    # In the order of ``wanted``: the result is the same however the JSON is ordered.
     order = [name for name in wanted.values() if name in found] if len(found) > 1 else found
     return {name: found[name] for name in order if found[name] is not None}
 
@@ -66,7 +66,10 @@ def require_only(holder: object, known: MemberNames) -> None:
 
 
 def target_name(sent: MessageInput, value: object) -> str:
-    """A target's name: not empty, one line, plain. Raises Denied(MESSAGE_PARAMS)."""
+    """Return a target's name: text on one line, not empty, printable.
+
+    Raises Denied(MESSAGE_PARAMS | BODY_UNINSPECTABLE).
+    """
     if not isinstance(value, str) or not 1 <= len(value) <= MAX_NAME_CHARS:
         raise params_refused(f"a name is not text of 1 to {MAX_NAME_CHARS} characters")
     if not value.isprintable() or value != value.strip():
@@ -76,7 +79,7 @@ def target_name(sent: MessageInput, value: object) -> str:
 
 
 def listed(value: object, most: int) -> list[Any]:
-    """The elements of a list that may be absent. Raises Denied(MESSAGE_PARAMS)."""
+    """Return the elements of a list that may be absent. Raises Denied(MESSAGE_PARAMS)."""
     if value is None:
         return []
     if not isinstance(value, list) or len(value) > most:
@@ -85,15 +88,15 @@ def listed(value: object, most: int) -> list[Any]:
 
 
 def as_json(members: Mapping[str, Any]) -> bytes:
-    """JSON in one form for one value, as it becomes a part of the cache's key."""
+    """Return JSON that is the same for equal values, as it becomes a part of the cache's key."""
     return _encode(members)
 
 
 def require_distinct(data: bytes) -> None:
-    """Refuse members of one object that some readers take for one: they differ in case alone.
+    """Refuse members of an object that differ in case alone, as some readers take them for one.
 
-    ``data`` is as ``as_json`` writes it. Folded as a whole, it is JSON of the same shape; where
-    that loses a member, two were one. Raises Denied(MESSAGE_PARAMS).
+    ``data`` is as ``as_json`` writes it. Folded as a whole, it is JSON of the same shape; if
+    that loses a member, two names were the same. Raises Denied(MESSAGE_PARAMS).
     """
     folded = data.decode().casefold().encode()
     if _encode(_decode(folded)).count(b":") != folded.count(b":"):
@@ -101,21 +104,21 @@ def require_distinct(data: bytes) -> None:
 
 
 def distinct(values: Iterable[str]) -> tuple[str, ...]:
-    """Each value once, in the order in which they come."""
+    """Return each value once, in the order in which they come."""
     return tuple(dict.fromkeys(values))
 
 
 def params_refused(detail: str) -> Denied:
-    """The refusal of parameters."""
+    """Build the refusal of parameters, Denied(MESSAGE_PARAMS)."""
     return Denied(Reason.MESSAGE_PARAMS, detail)
 
 
 def fold(name: str) -> str:
-    """Give the letters by which a member's name is known."""
+    """Return the letters by which a member's name is known."""
     return name.replace("_", "").casefold()  # also of the letters that Go folds to ASCII
 
 
 def folded(members: Collection[str]) -> list[str]:
-    """Give the letters of each name, in their order: of all at once, as there may be thousands."""
+    """Fold each name, in order. All are folded together, as there may be thousands."""
     found = fold(_BETWEEN.join(members)).split(_BETWEEN)
     return found if len(found) == len(members) else list(map(fold, members))

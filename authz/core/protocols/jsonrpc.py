@@ -1,7 +1,7 @@
 """JSON-RPC 2.0 messages: requests, notifications, responses, and batches of them.
 
-Only what every reader takes for the same is one: a member more, or one that differs in its case
-alone, is what another reader may take instead (Go's JSON library matches names in any case).
+Only a message that every reader understands alike is accepted: another reader may go by a further
+member, or by one that differs in its case alone (Go's JSON library matches names in any case).
 """
 
 import re
@@ -17,8 +17,8 @@ from authz.core.reason import Denied, Reason
 from authz.core.request import Call, Unread
 
 MAX_BATCH: Final = 32  # each element is decided by itself
-MAX_ID_CHARS: Final = 256  # of an id that is text; those in use are UUIDs, it is echoed
-# Names of methods in use have 45 characters; what is no visible ASCII fits no header either.
+MAX_ID_CHARS: Final = 256  # of a text id, which answers echo; those in use are UUIDs
+# Names of methods in use have 45 characters; only visible ASCII fits a header as well.
 _METHOD: Final = re.compile(r"[!-~]{1,128}")
 _CALL: Final = frozenset({"jsonrpc", "method", "params", "id"})
 _RESPONSE: Final = frozenset({"jsonrpc", "id", "result", "error"})
@@ -29,9 +29,9 @@ class JsonRpcMessage(msgspec.Struct, frozen=True):
     """One JSON-RPC message.
 
     Attributes:
-        method: visible ASCII; "" of a response.
-        params: by name; empty when there are none, and of a response.
-        id: its JSON, of a request; b"" of a notification and of a response.
+        method: visible ASCII; "" for a response.
+        params: by name; empty when there are none, and for a response.
+        id: the JSON of a request's id; b"" for a notification and for a response.
     """
 
     method: str
@@ -39,12 +39,12 @@ class JsonRpcMessage(msgspec.Struct, frozen=True):
     id: bytes
 
 
-# Gives the calls of a body's messages, and is told whether they came as a batch. Raises Denied.
+# Returns the calls of a body's messages; the flag says whether they came as a batch. Raises Denied.
 Caller = Callable[[MessageInput, tuple[JsonRpcMessage, ...], bool], tuple[Call, ...]]
 
 
 def read(sent: MessageInput, calls: Caller) -> Message:
-    """The message in the body. Never raises Denied; what is refused keeps the ids that it has."""
+    """Return the message in the body. Never raises Denied; a refused message keeps its ids."""
     try:
         value = body.parse(sent)
     except Denied as denied:
@@ -54,21 +54,21 @@ def read(sent: MessageInput, calls: Caller) -> Message:
         made = calls(sent, messages, isinstance(value, list))
     except Denied as denied:
         return unread_message(denied, _ids(value))
-    return Message(made, tuple([one.id for one in messages if one.id]))
+    return Message(made, tuple([message.id for message in messages if message.id]))
 
 
 def unread_message(denied: Denied, ids: tuple[bytes, ...] = ()) -> Message:
-    """A message that is unread, with the ids of what waits for an answer."""
+    """Build a message that is unread, with the ids of the requests that wait for an answer."""
     return Message((), ids, Unread(denied.reason, denied.detail))
 
 
 def folded(*names: str) -> Mapping[str, str]:
-    """Names of members that a protocol reads, for ``require_no_twins``."""
+    """Return the names of members that a protocol reads, for ``require_no_twins``."""
     return {name.casefold(): name for name in names}
 
 
 def require_no_twins(members: Iterable[str], names: Mapping[str, str]) -> None:
-    """Refuse members that differ from one of these names in nothing but their case.
+    """Refuse members that differ from a known name in nothing but their case.
 
     Raises Denied(MESSAGE_PARAMS).
     """
@@ -80,14 +80,14 @@ def require_no_twins(members: Iterable[str], names: Mapping[str, str]) -> None:
 
 
 def method_name(value: object) -> str:
-    """The name of a method. Raises Denied(MESSAGE_INVALID)."""
+    """Return the name of a method. Raises Denied(MESSAGE_INVALID)."""
     if not isinstance(value, str) or not _METHOD.fullmatch(value):
         raise _invalid("the method is not a valid name")
     return value
 
 
 def encode_id(value: object) -> bytes:
-    """The JSON of an id that answers can carry; b"" of what is no id (JSON-RPC 2.0 section 4)."""
+    """Return the JSON of an id that answers can carry; b"" if invalid (JSON-RPC 2.0 section 4)."""
     if isinstance(value, str):
         return msgspec.json.encode(value) if len(value) <= MAX_ID_CHARS else b""
     if isinstance(value, int) and not isinstance(value, bool):
@@ -96,12 +96,12 @@ def encode_id(value: object) -> bytes:
 
 
 def _ids(value: object) -> tuple[bytes, ...]:
-    """The ids of what asks for an answer, whether or not the rest of it is good."""
+    """Return the ids of the messages that ask for an answer, valid in the rest or not."""
     elements = value if isinstance(value, list) else [value]
     if len(elements) > MAX_BATCH:
         return ()
-    calls = (one for one in elements if isinstance(one, dict) and "method" in one)
-    return tuple([found for one in calls if (found := encode_id(one.get("id")))])
+    calls = (call for call in elements if isinstance(call, dict) and "method" in call)
+    return tuple([found for call in calls if (found := encode_id(call.get("id")))])
 
 
 def _messages(sent: MessageInput, value: object) -> tuple[JsonRpcMessage, ...]:
@@ -109,7 +109,7 @@ def _messages(sent: MessageInput, value: object) -> tuple[JsonRpcMessage, ...]:
         return (_message(sent, value),)
     if not 0 < len(value) <= MAX_BATCH:
         raise _invalid(f"a batch must have 1 to {MAX_BATCH} messages")
-    return tuple(_message(sent, one) for one in value)
+    return tuple(_message(sent, element) for element in value)
 
 
 def _message(sent: MessageInput, value: object) -> JsonRpcMessage:
@@ -127,8 +127,8 @@ def _message(sent: MessageInput, value: object) -> JsonRpcMessage:
     if "id" in value and not request_id:
         raise _invalid("the id is neither a whole number nor text of a sane length")
     params = value.get("params")
-    # A null is no structured value (JSON-RPC 2.0 section 4.2), but names nothing either: a server
-    # refuses it, or takes it for what it is in most languages that write it, which is none.
+    # A null is not a structured value (JSON-RPC 2.0 section 4.2), but names nothing either: a
+    # server refuses it, or takes it for absent params, as most languages that write it mean.
     if params is None:
         params = _NO_PARAMS
     elif not isinstance(params, dict):
@@ -139,12 +139,12 @@ def _message(sent: MessageInput, value: object) -> JsonRpcMessage:
 
 
 def _response(value: dict[str, Any]) -> JsonRpcMessage:
-    """An answer to a server's request: a result or an error, never both."""
+    """Read an answer to a server's request: a result or an error, never both."""
     if not value.keys() <= _RESPONSE:
         raise _invalid("the message has neither a method nor the members of a response")
     if ("result" in value) == ("error" in value):
         raise _invalid("a response has a result or an error")
-    # An error that answers what had no readable id has none itself, or null.
+    # An error that answers a message without a readable id has no id itself, or null.
     is_anonymous = "error" in value and value.get("id") is None
     if not is_anonymous and not encode_id(value.get("id")):
         raise _invalid("the id of a response is neither a whole number nor text of a sane length")

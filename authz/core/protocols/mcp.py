@@ -1,8 +1,8 @@
-"""Messages of MCP over Streamable HTTP, of all its revisions: what a request asks of a server.
+"""Reader of MCP's messages over Streamable HTTP, of all its revisions.
 
-The body is the truth, and headers have to agree with it. Where the proxy sends no body, what its
-own MCP filter found may stand for it; or the headers alone, where servers have to compare them.
-Sessions are no authentication: nothing here reads their ids.
+The body decides, and headers have to agree with it. Where the proxy sends no body, the metadata of
+its own MCP filter may stand for it; or the headers alone, where servers have to compare them.
+Sessions do not authenticate: nothing here reads their ids.
 """
 
 import re
@@ -11,8 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
-from authz.core.protocols import body, jsonrpc, mcp_headers, mcp_metadata
-from authz.core.protocols import bodyless as plain
+from authz.core.protocols import body, bodyless, jsonrpc, mcp_headers, mcp_metadata
 from authz.core.protocols.json_members import as_json, require_distinct
 from authz.core.protocols.jsonrpc import JsonRpcMessage
 from authz.core.protocols.mcp_methods import (
@@ -46,13 +45,13 @@ _SUBSCRIPTIONS: Final = frozenset({*_FLAGS, *(member for _, member in _LISTS)})
 _UNKNOWN: Final = McpMethod()
 _NO_BODY: Final = {"GET": Call("", CallKind.STREAM), "DELETE": Call("", CallKind.SESSION)}
 _RESPONSE: Final = Call("", CallKind.RESPONSE)
-# What a client may be listening to where nobody shows it.
+# What a client may be listening to where the proxy does not show it.
 LISTENING_UNSEEN: Final = (Call(LISTEN), *(Call(LISTEN, kind) for kind, _ in _LISTS))
 _NO_ARGUMENTS: Final[Mapping[str, Any]] = {}
 
 
 def read(sent: MessageInput) -> Message:
-    """The calls of an MCP request. Never raises Denied: what has no certain meaning says why."""
+    """Return an MCP request's message. Never raises Denied: an unread message says why."""
     try:
         return _read(sent)
     except Denied as denied:
@@ -60,7 +59,7 @@ def read(sent: MessageInput) -> Message:
 
 
 def _read(sent: MessageInput) -> Message:
-    plain.require_no_upgrade(sent)
+    bodyless.require_no_upgrade(sent)
     if sent.method != "POST":
         return Message((_without_body(sent),))
     if not sent.body and sent.metadata is not None:
@@ -71,15 +70,15 @@ def _read(sent: MessageInput) -> Message:
 
 
 def _without_body(sent: MessageInput) -> Call:
-    """What earlier revisions use GET and DELETE for."""
+    """Return the call of a GET or DELETE, which earlier revisions use. Raises Denied."""
     if sent.method not in _NO_BODY:
         raise Denied(Reason.MESSAGE_INVALID, "MCP uses POST, GET and DELETE")
-    plain.require_no_body(sent)
+    bodyless.require_no_body(sent)
     return _NO_BODY[sent.method]
 
 
 def _from_metadata(sent: MessageInput, message: JsonRpcMessage) -> Message:
-    """The call that the proxy's filter found, which tells neither its arguments nor any list."""
+    """Return the call that the proxy's filter found. It tells neither arguments nor lists."""
     ids = (message.id,) if message.id else ()
     if message.method == LISTEN:
         denied = Denied(Reason.BODY_UNINSPECTABLE, "the proxy's filter reads no subscriptions")
@@ -93,7 +92,7 @@ def _from_metadata(sent: MessageInput, message: JsonRpcMessage) -> Message:
 
 
 def _from_headers(sent: MessageInput) -> Call:
-    """The call as headers tell it, where the server has to compare them with the body."""
+    """Return the call as headers tell it, where the server has to compare them with the body."""
     method = mcp_headers.trusted_method(sent)
     known = METHODS.get(method, _UNKNOWN)
     if known.is_mirrored:
@@ -142,7 +141,7 @@ def _call(sent: MessageInput, message: JsonRpcMessage) -> Call:
 
 
 def _reference(sent: MessageInput, ref: object) -> tuple[CallKind, str]:
-    """The kind and the name of what a completion is for."""
+    """Return the kind and the name of the prompt or resource that a completion is for."""
     if not isinstance(ref, dict):
         raise Denied(Reason.MESSAGE_PARAMS, "the ref is not an object")
     jsonrpc.require_no_twins(ref, _REFERENCE_MEMBERS)
@@ -153,7 +152,7 @@ def _reference(sent: MessageInput, ref: object) -> tuple[CallKind, str]:
 
 
 def _subscriptions(sent: MessageInput, params: Mapping[str, Any]) -> Iterator[Call]:
-    """One call for each thing that a stream of notifications is about."""
+    """Yield a call for each resource and task that a stream of notifications is about."""
     notifications = params.get("notifications")
     if not isinstance(notifications, dict):
         raise Denied(Reason.MESSAGE_PARAMS, "notifications is not an object")
@@ -174,7 +173,7 @@ def _subscriptions(sent: MessageInput, params: Mapping[str, Any]) -> Iterator[Ca
 
 
 def _name(sent: MessageInput, value: object, member: str) -> str:
-    """The name of a target, as exactly as the server reads it."""
+    """Return the name of a target, exactly as the server reads it."""
     most = MAX_URI_CHARS if member == "uri" else MAX_NAME_CHARS
     if not isinstance(value, str) or not 0 < len(value) <= most:
         raise Denied(Reason.MESSAGE_PARAMS, f"{member} is not text of 1 to {most} characters")
@@ -185,9 +184,9 @@ def _name(sent: MessageInput, value: object, member: str) -> str:
 
 
 def _with_arguments(sent: MessageInput, call: Call, params: Mapping[str, Any]) -> Call:
-    """The call with its arguments, where a decision reads them: they become a part of its key."""
+    """Add the arguments to a call if a decision reads them: they become a part of its key."""
     arguments = params.get("arguments")
-    if arguments is None:  # as with params, null is none
+    if arguments is None:  # as with params, null counts as absent
         arguments = _NO_ARGUMENTS
     elif not isinstance(arguments, dict):
         raise Denied(Reason.MESSAGE_PARAMS, "arguments is not an object")

@@ -1,7 +1,7 @@
 """The headers of MCP: the version, and the method and name that mirror the body's.
 
 "Standard Request Headers", "Value Encoding" and "Server Validation" of the revision 2026-07-28 of
-Streamable HTTP. Earlier revisions have no mirrored headers; one that is there has to be true.
+Streamable HTTP. Earlier revisions have no mirrored headers; a header that is there has to be true.
 """
 
 import re
@@ -14,7 +14,7 @@ from authz.core.protocols.mcp_methods import MEMBERS, METHODS
 from authz.core.protocols.message import MessageInput
 from authz.core.reason import Denied, Reason
 
-# Methods whose name a header mirrors, and servers compare it.
+# Methods whose target's name a header mirrors, which servers compare.
 _NAMED: Final = frozenset({name for name, method in METHODS.items() if method.is_mirrored})
 _METHOD_HEADER: Final = "mcp-method"
 _NAME_HEADER: Final = "mcp-name"
@@ -24,9 +24,9 @@ _VERSION: Final = re.compile(r"[0-9A-Za-z._-]{1,32}")
 _DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _FIRST_MIRRORED: Final = "2026-07-28"  # the first revision with headers that mirror the body
 _VALIDATED: Final = frozenset({"2026-07-28"})  # known to oblige servers to compare them
-_BATCHED: Final = frozenset({"", "2025-03-26"})  # none sent: of then, as servers are to assume
+_BATCHED: Final = frozenset({"", "2025-03-26"})  # without a version servers assume this one
 _VERSION_MEMBER: Final = "io.modelcontextprotocol/protocolVersion"
-_ENCODED: Final = re.compile(r"=\?base64\?(.*)\?=")  # in no other case
+_ENCODED: Final = re.compile(r"=\?base64\?(.*)\?=")  # lower-case only
 
 
 def require_batches(sent: MessageInput) -> None:
@@ -38,7 +38,7 @@ def require_batches(sent: MessageInput) -> None:
 def require_agreement(
     sent: MessageInput, message: JsonRpcMessage, name: str, *, is_whole: bool = True
 ) -> None:
-    """Refuse headers that say something else than the message, or don't say what they have to.
+    """Refuse headers that contradict the message, or lack what the version requires.
 
     Args:
         sent: with the headers.
@@ -46,14 +46,14 @@ def require_agreement(
         name: of the message's target, "" where that is the server.
         is_whole: whether all of the body's params are known.
 
-    Raises Denied: MCP_HEADER_MISMATCH, MESSAGE_INVALID for what the version does not have,
-    MESSAGE_PARAMS.
+    Raises Denied: MCP_HEADER_MISMATCH, MESSAGE_INVALID for a response where clients of the version
+    send none, MESSAGE_PARAMS for a ``_meta`` that is not an object.
     """
     version = _version(sent)
     is_mirrored = _is_mirrored(version)
     if is_mirrored and not message.method:
         raise Denied(Reason.MESSAGE_INVALID, "clients of this version send no responses")
-    # Of notifications the revision leaves it open what headers they have.
+    # The revision leaves open which headers notifications have.
     is_required = is_mirrored and message.id != b""
     _require_method(sent, message, is_required=is_required)
     _require_name(sent, message, name, is_required=is_required)
@@ -64,7 +64,7 @@ def require_agreement(
 
 
 def trusted_method(sent: MessageInput) -> str:
-    """``Mcp-Method``, where the version has servers compare it with the body.
+    """Return ``Mcp-Method``, if the version has servers compare it with the body.
 
     Raises Denied(MCP_UNTRUSTED_HEADERS | MCP_HEADER_MISMATCH | MESSAGE_INVALID).
     """
@@ -79,13 +79,13 @@ def trusted_method(sent: MessageInput) -> str:
 
 
 def trusted_name(sent: MessageInput) -> str | None:
-    """``Mcp-Name``, decoded, as what stands alone. Raises Denied(MCP_HEADER_MISMATCH)."""
+    """Return ``Mcp-Name`` where no body confirms it. Raises Denied(MCP_HEADER_MISMATCH)."""
     _require_once(_NAME_HEADER, sent.header(_NAME_HEADER) or "")
     return name(sent)
 
 
 def name(sent: MessageInput) -> str | None:
-    """``Mcp-Name``, decoded; None when it was not sent. Raises Denied(MCP_HEADER_MISMATCH)."""
+    """Return ``Mcp-Name``, decoded, None if not sent. Raises Denied(MCP_HEADER_MISMATCH)."""
     value = sent.header(_NAME_HEADER)
     if value is None:
         return None
@@ -105,7 +105,7 @@ def name(sent: MessageInput) -> str | None:
 
 
 def _require_once(header: str, value: str) -> None:
-    """Refuse what may be two headers, of which a server takes one; base64 has no comma."""
+    """Refuse a value that may be two headers, of which a server takes one; base64 has no comma."""
     if "," in value:
         raise _mismatch(
             f"{header} may have been sent twice, and no body shows which value is meant"
@@ -113,7 +113,7 @@ def _require_once(header: str, value: str) -> None:
 
 
 def _version(sent: MessageInput) -> str:
-    """``MCP-Protocol-Version``, "" when it was not sent."""
+    """Return ``MCP-Protocol-Version``, "" when it was not sent."""
     version = sent.header(_VERSION_HEADER)
     if version is None:
         return ""
@@ -147,7 +147,7 @@ def _require_name(
 
 
 def _require_version(version: str | None, message: JsonRpcMessage, *, is_required: bool) -> None:
-    """Refuse a body of another revision than the header's; None where nothing says one."""
+    """Refuse a body of another revision than the header's; None if there are no MCP headers."""
     meta = message.params.get("_meta")
     if meta is not None and not isinstance(meta, dict):
         raise Denied(Reason.MESSAGE_PARAMS, "_meta is not an object")

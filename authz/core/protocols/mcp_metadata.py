@@ -1,4 +1,4 @@
-"""What Envoy's own MCP filter found in a body: its dynamic metadata, read as a message.
+"""Reader of the dynamic metadata in which Envoy's own MCP filter says what a body holds.
 
 The filter reads less strictly than we do: unless it is told otherwise it keeps the last of two
 members of one name, it stops at what it looks for, and it skips lists. So a profile says whether it
@@ -16,16 +16,16 @@ from authz.core.protocols.mcp_methods import MEMBERS
 from authz.core.reason import Denied, Reason
 
 MAX_METADATA_BYTES: Final = 64 * 1024  # the filter keeps a method, an id and a name or two
-MAX_SAFE_INTEGER: Final = 2**53 - 1  # ids are doubles there: beyond, two are one
-_RESPONSE: Final = "__jsonrpc_response"  # the filter's name for what has no method
+MAX_SAFE_INTEGER: Final = 2**53 - 1  # ids are doubles there: beyond this, two ids look the same
+_RESPONSE: Final = "__jsonrpc_response"  # the filter's name for a message without a method
 _NAMES: Final = (*MEMBERS, "type")
 
 
 def message(metadata: bytes) -> JsonRpcMessage:
-    """The message that the filter found; of its params only what names targets.
+    """Return the message that the filter found; of its params only the members that name targets.
 
-    Raises Denied: BODY_UNINSPECTABLE when it found none, BODY_TRUNCATED when it read a part only,
-    MESSAGE_INVALID.
+    Raises Denied: BODY_UNINSPECTABLE when it found no message, BODY_TRUNCATED when it read only a
+    part of the body, MESSAGE_INVALID for an invalid method.
     """
     fields = _struct(metadata).fields
     if "is_exceeding_limit" in fields:
@@ -65,7 +65,7 @@ def _string_field(value: Value) -> str | None:
 
 
 def _id(value: Value) -> bytes:
-    """The id's JSON, b"" where a double may be another number than the client's."""
+    """Return the id's JSON, b"" where the double may differ from the client's number."""
     number = value.number_value
     if value.HasField("number_value"):
         is_exact = abs(number) <= MAX_SAFE_INTEGER and number == int(number)

@@ -1,8 +1,8 @@
 """Methods of MCP, of all its revisions: one table of what clients ask of servers.
 
-What reads requests, what rules bring with them, which results are lists to be cut, what a header
-mirrors: all of it is taken from here, so that a method is known everywhere or nowhere. Requests
-that servers send to clients are not among them.
+The reader of requests, the methods that rules bring along, the results that are lists to filter and
+the names that a header mirrors are all taken from here: a method is known everywhere or nowhere.
+Requests that servers send to clients are not in the table.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ import msgspec
 
 from authz.core.request import CallKind
 
-NOTIFICATION: Final = "notifications/"  # how methods begin that ask for nothing, ours or not
+NOTIFICATION: Final = "notifications/"  # prefix of methods that ask for nothing, known or not
 INITIALIZE: Final = "initialize"
 COMPLETE: Final = "completion/complete"
 LISTEN: Final = "subscriptions/listen"
@@ -20,13 +20,13 @@ PING: Final = "ping"
 
 
 class ListKind(msgspec.Struct, frozen=True):
-    """What a result lists.
+    """The items that a result lists.
 
     Attributes:
         kind: of its items, as targets of calls.
-        member: of the result, that holds the list.
-        name: the item's member by which it is called.
-        method: by which it is called.
+        member: the result's member that holds the list.
+        name: the item's member that holds the name by which clients call it.
+        method: the method by which clients call it.
     """
 
     kind: CallKind
@@ -39,12 +39,12 @@ class McpMethod(msgspec.Struct, frozen=True):
     """One method.
 
     Attributes:
-        kind: of the target that its params name; SERVER where it stands elsewhere too.
-        member: of the params, that names the target.
-        listed: what its result lists; None where the result passes as it is.
+        kind: of the target that its params name; SERVER if no member names it.
+        member: the member of the params that names the target.
+        listed: the items that its result lists; None where the result passes as it is.
         is_of_session: whether any session needs it: a rule of any kind brings it along.
         is_mirrored: whether servers compare the target's name with the header ``Mcp-Name``.
-        has_other_targets: whether targets stand in its params in other ways than in a member.
+        has_other_targets: whether its params name targets in other ways than in a member.
     """
 
     kind: CallKind = CallKind.SERVER
@@ -81,27 +81,28 @@ METHODS: Final[Mapping[str, McpMethod]] = {
     "tasks/update": McpMethod(CallKind.TASK, "taskId"),
     "tasks/cancel": McpMethod(CallKind.TASK, "taskId"),
 }
-# Of params, what names a target: ``Mcp-Name`` may mirror it.
-MEMBERS: Final = tuple(dict.fromkeys(one.member for one in METHODS.values() if one.member))
+# The members of params that name a target: ``Mcp-Name`` may mirror them.
+MEMBERS: Final = tuple(dict.fromkeys(method.member for method in METHODS.values() if method.member))
 
 
 def is_notification(method: str) -> bool:
-    """Whether it is a notification, which asks for nothing: those of extensions are as good."""
+    """Tell whether a method is a notification, which asks for nothing; extensions may add some."""
     return method.startswith(NOTIFICATION)
 
 
 def is_known(method: str) -> bool:
-    """Whether a client may send it, by any revision of the protocol."""
+    """Tell whether a client may send a method, by any revision of the protocol."""
     return method in METHODS or is_notification(method)
 
 
 def listing(kind: CallKind) -> tuple[str, ...]:
-    """The methods whose results list targets of a kind."""
+    """Return the methods whose results list targets of a kind."""
     return tuple(
-        name for name, one in METHODS.items() if one.listed is not None and one.listed.kind is kind
+        name for name, method in METHODS.items() if method.listed and method.listed.kind is kind
     )
 
 
 def calling() -> Mapping[CallKind, str]:
-    """By kind of target the method that calls what a list has."""
-    return {one.listed.kind: one.listed.method for one in METHODS.values() if one.listed}
+    """Return the method that calls a listed item, by the kind of target."""
+    lists = [method.listed for method in METHODS.values() if method.listed]
+    return {listed.kind: listed.method for listed in lists}

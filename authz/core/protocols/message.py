@@ -1,4 +1,4 @@
-"""What is read, and what comes of it: the words that all protocols here share."""
+"""The input and the result of reading a message, which all protocols here share."""
 
 from collections.abc import Callable, Mapping
 from typing import Final
@@ -28,16 +28,16 @@ class MessageInput(msgspec.Struct, frozen=True, gc=False):
     """A request with its message, as the proxy presented it.
 
     Attributes:
-        method: of HTTP.
+        method: the HTTP method.
         path: without the query.
-        headers: those of ``HEADERS`` that were sent; occurrences of one are joined with ",".
+        headers: those of ``HEADERS`` that were sent; a header's occurrences are joined with ",".
         body: as far as the proxy sent it.
-        is_text: whether it came as text, in which the proxy masked bytes that are no UTF-8.
-        size: of the body as the proxy counted it, -1 when it says that it is cut.
-        max_bytes: the proxy's limit of bodies, which one that is cut may just fill; None unknown.
+        is_text: whether the body came as text, in which the proxy masked bytes that are not UTF-8.
+        size: the body's size as the proxy counted it, -1 when the proxy says that it is cut.
+        max_bytes: the proxy's limit of bodies, which a cut body may fill exactly; None if unknown.
         metadata: the serialised Struct of Envoy's MCP filter, where it is trusted; else None.
-        trusts_headers: whether MCP headers alone are good where the version has servers compare.
-        reads_arguments: whether any decision reads the arguments of this call.
+        trusts_headers: whether MCP headers suffice if the version has servers compare them.
+        reads_arguments: tells whether any decision reads the arguments of a call.
         query: of the request's target, without the question mark.
         extra_members: further names that the operator knows to be harmless in a model call.
     """
@@ -56,9 +56,9 @@ class MessageInput(msgspec.Struct, frozen=True, gc=False):
     extra_members: frozenset[str] = frozenset()
 
     def header(self, name: str) -> str | None:
-        """Give a header of this lower-case name, None when it was not sent.
+        """Return the header of this lower-case name, None when it was not sent.
 
-        White space around a field's value is no part of it (RFC 9110 section 5.5), so that what is
+        White space around a field's value is not part of it (RFC 9110 section 5.5): what is
         compared here is what every server sees.
         """
         value = self.headers.get(name)
@@ -69,9 +69,9 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     """A message, understood or not.
 
     Attributes:
-        calls: what it asks for; empty only when it is unread.
-        ids: JSON of the ids of its JSON-RPC requests, for answers; of a batch each one's.
-        unread: why it has no certain meaning.
+        calls: what it asks for; empty only when ``unread`` is set.
+        ids: JSON of the ids of its JSON-RPC requests, for answers; a batch may have several.
+        unread: why it has no certain meaning; None if it was understood.
     """
 
     calls: tuple[Call, ...]

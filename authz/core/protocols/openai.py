@@ -1,9 +1,9 @@
-"""Model calls as OpenAI's API has them, and all who speak it; Anthropic's messages too.
+"""Reader of model calls in the form of OpenAI's API, and of Anthropic's messages.
 
-A request may name more models than one: those that a gateway may fall back to, a deployment in the
-path (Azure) besides the one in the body, or that of a tool. Each gives a call of its own, so that
-all have to be allowed. What takes its model and tools from elsewhere, such as a stored prompt, is
-not read; nor is what may redefine them.
+A request may name several models: those that a gateway may fall back to, a deployment in the path
+(Azure) besides the model in the body, or a tool's model. Each gives a call of its own, so that all
+have to be allowed. A request that takes its model and tools from elsewhere, such as a stored
+prompt, is refused; so is a request with members that may redefine them.
 """
 
 from collections.abc import Iterable, Iterator
@@ -31,11 +31,11 @@ from authz.core.protocols.openai_members import KNOWN, READ, require_known, requ
 from authz.core.reason import Denied, Reason
 from authz.core.request import MAX_NAME_CHARS, Call, CallKind
 
-MAX_TOOLS: Final = 256  # of all bodies in one; OpenAI takes 128
+MAX_TOOLS: Final = 256  # of all bodies of a request; OpenAI takes 128
 MAX_FALLBACKS: Final = 16
 MAX_MODELS: Final = 32  # each is decided by itself
-MAX_BODIES: Final = MAX_MODELS  # in one: in 44 KB there were 2,000, at 30 ms
-# The longest tail counts: "chat/completions" is no "completions".
+MAX_BODIES: Final = MAX_MODELS  # of a request: in 44 KB there were 2,000, at 30 ms
+# The longest tail counts: "chat/completions" is not "completions".
 _POSTS: Final = (
     "chat/completions",
     "messages/count_tokens",
@@ -54,7 +54,7 @@ _OTHERS: Final = frozenset(
     {"threads", "conversations", "completions", "responses", "messages", *_DEPLOYMENTS}
 )
 _PICKED: Final = {**READ, **CONVERSATION}
-# Members that offer a tool without naming it among the tools, and how it is named then.
+# Members that offer a tool without listing it among the tools, and the name by which it is known.
 _IMPLIED: Final = {
     "mcp_servers": "mcp",
     "plugins": "plugins",
@@ -63,8 +63,8 @@ _IMPLIED: Final = {
 }
 _TOOL: Final = names("type", "name", "function", "custom", "tools", "model")
 _INNER: Final = names("name")
-_PLAIN_TYPES: Final = frozenset({"function", "custom"})  # what these offer has a name of its own
-# What a condition may read: small and of the call, never of the conversation.
+_PLAIN_TYPES: Final = frozenset({"function", "custom"})  # such tools have names of their own
+# Arguments that a condition may read: small and of the call, never of the conversation.
 _ARGUMENTS: Final = names(
     "background", "best_of", "dimensions", "max_completion_tokens", "max_output_tokens",
     "max_tokens", "max_tool_calls", "n", "parallel_tool_calls", "previous_response_id", "quality",
@@ -74,15 +74,16 @@ _ARGUMENTS: Final = names(
 
 
 def read(sent: MessageInput) -> Message:
-    """The calls of a request: one for each model that it names; of GET .../models the one or none.
+    """Return a request's message, with a call for each model that the request names.
 
-    ``Call.method`` is the path's tail, such as "chat/completions", or "models". ``Call.tools`` has
-    the names of functions, and of built-in tools the type (and the name, if they have one too):
-    "web_search", "mcp"; tools in a group count as well. ``Call.arguments`` has numbers, flags and
-    short texts of a closed list, such as ``max_tokens`` and ``user``; they are not known where a
-    part of the body may change them for another model.
+    GET .../models has one call, without a model unless the path names it. ``Call.method`` is the
+    path's tail, such as "chat/completions", or "models". ``Call.tools`` has the names of functions,
+    and the types of built-in tools (and their names, if any): "web_search", "mcp"; tools in a group
+    count as well. ``Call.arguments`` has numbers, flags and short texts of a closed list, such as
+    ``max_tokens`` and ``user``; they are not known where a part of the body may change them for
+    another model.
 
-    Raises Denied: BODY_UNINSPECTABLE for a path that is no model call known here, for a stored
+    Raises Denied: BODY_UNINSPECTABLE for a path that is not a known model call, for a stored
     prompt and for members that are not known, MESSAGE_PARAMS for members of a wrong kind,
     PATH_AMBIGUOUS, and what ``body.parse`` raises.
     """
@@ -99,14 +100,14 @@ def read(sent: MessageInput) -> Message:
     bodies = list(islice(_bodies(sent, method, body), MAX_BODIES + 1))
     if len(bodies) > MAX_BODIES:
         raise params_refused(f"more than {MAX_BODIES} bodies in one")
-    if any(_is_stored(method, one) for one in bodies):
+    if any(_is_stored(method, asked) for asked in bodies):
         raise _uninspectable("a stored prompt brings a model and tools that can't be inspected")
     tools, brought = _tools(sent, bodies)
     call = Call(
         method,
         kind=CallKind.MODEL,
         tools=tools,
-        is_streaming=True in [_flag(one.get("stream")) for one in bodies],
+        is_streaming=True in [_flag(asked.get("stream")) for asked in bodies],
     )
     models = distinct((*_deployment(sent, base), *_named(sent, bodies), *brought))
     if not 1 <= len(models) <= MAX_MODELS:
@@ -115,7 +116,7 @@ def read(sent: MessageInput) -> Message:
 
 
 def _models(sent: MessageInput, path: Segments) -> Call:
-    """GET .../models, or .../models/{model}, whose name may have slashes."""
+    """Return the call of GET .../models or .../models/{model}, whose name may have slashes."""
     if path.count(_MODELS) != 1 or not _OTHERS.isdisjoint(path):
         raise _uninspectable("the path is not one of a model call")
     rest = path[path.index(_MODELS) + 1 :]
@@ -127,7 +128,7 @@ def _models(sent: MessageInput, path: Segments) -> Call:
 
 
 def _tail(path: Segments) -> tuple[str, Segments]:
-    """The API's part of the path, and the deployment's part before it: ("deployments", name)."""
+    """Return the API's part of the path, and the deployment's before it: ("deployments", name)."""
     for tail in _POSTS:
         parts = tuple(tail.split("/"))
         if path[-len(parts) :] == parts:
@@ -149,9 +150,9 @@ def _deployment(sent: MessageInput, base: Segments) -> tuple[str, ...]:
 
 
 def _bodies(sent: MessageInput, method: str, body: object) -> Iterator[dict[str, Any]]:
-    """The body, then those in it that change it: of a model to fall back to, and LiteLLM's extra.
+    """Yield the body, then the bodies in it: of models to fall back to, and LiteLLM's extra.
 
-    The JSON's depth bounds the calls.
+    The JSON's depth bounds the recursion.
     """
     asked = pick(body, _PICKED)
     if isinstance(body, dict):
@@ -161,18 +162,18 @@ def _bodies(sent: MessageInput, method: str, body: object) -> Iterator[dict[str,
         yield from _bodies(sent, method, asked["extra_body"])
     for further in listed(asked.get("fallbacks"), MAX_FALLBACKS):
         if not isinstance(further, str):
-            require_only(further, KNOWN[method])  # else it may be {model: [models instead]}
+            require_only(further, KNOWN[method])  # or it might be {model: [models instead]}
             yield from _bodies(sent, method, further)
 
 
 def _is_stored(method: str, asked: dict[str, Any]) -> bool:
-    """Whether model and tools may come from elsewhere: OpenAI, OpenRouter, LiteLLM."""
+    """Tell whether model and tools may come from elsewhere, as with OpenAI, OpenRouter, LiteLLM."""
     is_prompt = method == "responses" and isinstance(asked.get("prompt"), dict)
     return is_prompt or "preset" in asked or "prompt_id" in asked
 
 
 def _named(sent: MessageInput, bodies: list[dict[str, Any]]) -> Iterator[str]:
-    """The models of the bodies, then those that a gateway may take instead."""
+    """Yield the model of each body, and those that a gateway may take instead."""
     for asked in bodies:
         if "model" in asked:
             yield _model(sent, asked["model"])
@@ -191,7 +192,7 @@ def _model(sent: MessageInput, value: object) -> str:
 
 
 def _tools(sent: MessageInput, bodies: list[dict[str, Any]]) -> tuple[tuple[str, ...], list[str]]:
-    """The tools that are offered, and the models that they bring, such as one for images."""
+    """Return the tools that are offered, and the models of tools, such as a model for images."""
     brought: list[str] = []
     offers = chain.from_iterable(_offers(sent, asked, brought) for asked in bodies)
     found = list(islice(offers, MAX_TOOLS + 1))
@@ -202,7 +203,7 @@ def _tools(sent: MessageInput, bodies: list[dict[str, Any]]) -> tuple[tuple[str,
 
 
 def _offers(sent: MessageInput, asked: dict[str, Any], brought: list[str]) -> Iterator[list[str]]:
-    """The names of each tool that a body offers."""
+    """Yield the names of each tool that a body offers; add the tools' models to ``brought``."""
     yield from _offered(sent, listed(asked.get("tools"), MAX_TOOLS), brought)
     yield from _offered(sent, tools_within(asked, MAX_TOOLS), brought)
     for function in listed(asked.get("functions"), MAX_TOOLS):
@@ -213,7 +214,10 @@ def _offers(sent: MessageInput, asked: dict[str, Any], brought: list[str]) -> It
 
 
 def _offered(sent: MessageInput, tools: Iterable[Any], brought: list[str]) -> Iterator[list[str]]:
-    """Every name under which a server may know each tool. The JSON's depth bounds the calls."""
+    """Yield every name under which a server may know each tool.
+
+    The JSON's depth bounds the recursion.
+    """
     for tool in tools:
         members = pick(tool, _TOOL)
         kind = target_name(sent, members.get("type", "function"))
@@ -254,7 +258,7 @@ def _with_arguments(
 
 def _is_small(sent: MessageInput, value: object) -> bool:
     if not isinstance(value, str):
-        return isinstance(value, int | float)  # and so a bool
+        return isinstance(value, int | float)  # a bool is an int
     require_unmasked(sent, value)
     return len(value) <= MAX_NAME_CHARS
 

@@ -1,8 +1,8 @@
-"""Tools that a model call brings in the midst of its conversation, not among its tools.
+"""Tools that a model call offers within its conversation, not among its tools.
 
-OpenAI's items ``additional_tools`` and ``tool_search_output`` have a list of them, Anthropic's
-block ``tool_addition`` a definition of one. The model may use them from there on, as if they stood
-among the tools. Whatever has such a member counts, as types of items become more each year.
+OpenAI's items ``additional_tools`` and ``tool_search_output`` have a list of tools, Anthropic's
+block ``tool_addition`` the definition of a tool. The model may use them from there on, as if they
+stood among the tools. Any object with such a member counts, as new types of items come each year.
 """
 
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ CONVERSATION: Final = names("input", "messages")
 _HOLDER: Final = names("type", "tools", "tool")
 _ADDITION: Final = names("definition")
 _OFFERS: Final = frozenset({"tools", "tool"})
-# What a server has that stands among the tools, told again: it offers nothing by itself.
+# Items that list the tools of a server that stands among the tools: they offer nothing new.
 _LISTINGS: Final = frozenset({"mcp_list_tools", "mcp_tool_listing"})
 
 
@@ -26,8 +26,8 @@ def tools_within(asked: dict[str, Any], most: int) -> Iterator[Any]:
     said = [asked[name] for name in CONVERSATION.values() if name in asked]
     items = _objects(said)
     members = [value for item in items for value in item.values()]
-    for one in _holders(items + _objects(members), most):
-        held = pick(one, _HOLDER)
+    for holder in _holders(items + _objects(members), most):
+        held = pick(holder, _HOLDER)
         if held.get("type") in _LISTINGS:
             continue
         yield from listed(held.get("tools"), most)
@@ -36,12 +36,13 @@ def tools_within(asked: dict[str, Any], most: int) -> Iterator[Any]:
 
 
 def _objects(values: list[Any]) -> list[dict[str, Any]]:
-    """The objects in those of the values that are lists."""
-    return [one for value in values if type(value) is list for one in value if type(one) is dict]
+    """Return the objects in those of the values that are lists."""
+    lists = [value for value in values if type(value) is list]
+    return [item for items in lists for item in items if type(item) is dict]
 
 
 def _holders(objects: list[dict[str, Any]], most: int) -> list[dict[str, Any]]:
-    """Those that may have tools; found in C, as a conversation has thousands of objects."""
+    """Return the objects that may have tools; found in C, as a conversation has thousands."""
     none: set[str] = set()
     written = list(none.union(*objects))
     spellings = list(compress(written, map(_OFFERS.__contains__, folded(written))))
@@ -49,9 +50,9 @@ def _holders(objects: list[dict[str, Any]], most: int) -> list[dict[str, Any]]:
         return []
     if len(spellings) > MAX_SPELLINGS:
         raise params_refused("a member is written in many ways")
-    found = [
-        one for name in spellings for one in compress(objects, map(contains, objects, repeat(name)))
-    ]
+    found: list[dict[str, Any]] = []
+    for name in spellings:
+        found += compress(objects, map(contains, objects, repeat(name)))
     if len(found) > most:
         raise params_refused(f"more than {most} objects of a conversation have tools")
     return found

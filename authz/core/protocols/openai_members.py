@@ -1,10 +1,10 @@
-"""Members of model calls in which nothing says which model, tool, key or address is meant.
+"""Members of model calls that are known not to redefine the model, tool, key or address.
 
-A gateway in front of the models takes more in a body than the public APIs have, and some of it
-redefines what a model's name stands for: LiteLLM's ``user_config``, ``api_base`` and
+A gateway in front of the models takes more members than the public APIs have, and some of them
+redefine what a model's name stands for: LiteLLM's ``user_config``, ``api_base`` and
 ``router_settings_override``, for instance. Nobody has a list of all these. So this is a list of
-what is known to be harmless: the members of the public APIs of OpenAI and Anthropic (2026-11), and
-what is read of OpenRouter's and LiteLLM's. Members of these APIs that name a further model in a way
+harmless members: those of the public APIs of OpenAI and Anthropic (2026-11), and those of
+OpenRouter's and LiteLLM's that are read. Members of these APIs that name a further model in a way
 that is not read ("moderation" of a conversation, "svg"), or whose account is charged, are left out.
 """
 
@@ -19,7 +19,7 @@ from authz.core.protocols.message import MessageInput
 from authz.core.protocols.query_parameters import parameters
 from authz.core.reason import Denied, Reason
 
-# What is read as a part of the call, whichever endpoint it comes to.
+# Members that are read as a part of the call, whichever endpoint it goes to.
 READ: Final = names(
     "model", "models", "fallbacks", "stream", "tools", "functions", "mcp_servers", "plugins",
     "container", "web_search_options", "prompt", "prompt_id", "preset", "extra_body", "metadata",
@@ -74,12 +74,12 @@ _OWN: Final[Mapping[str, MemberNames]] = {
     },
     "messages/count_tokens": _CLAUDE,
 }  # fmt: skip
-# By endpoint, what a body may have.
+# The members that a body may have, by endpoint.
 KNOWN: Final[Mapping[str, MemberNames]] = {method: {**READ, **own} for method, own in _OWN.items()}
-# Likewise, as nearly everybody writes them: names that need no further look.
+# Likewise, in the spelling that nearly everybody uses: names that need no further look.
 _SPELLED: Final = {method: frozenset(known.values()) for method, known in KNOWN.items()}
-# Of a query: the version of Azure's API, and that of Anthropic's. LiteLLM takes "model" there, and
-# the one in the body counts for nothing then.
+# Parameters of a query: the version of Azure's API, and of Anthropic's. LiteLLM takes "model" there
+# and then ignores the model in the body.
 _PARAMETERS: Final = frozenset({"api-version", "beta"})
 _MAX_METADATA_CHARS: Final = 512  # of a value, as OpenAI has it
 _METADATA: Final = "metadata"
@@ -87,7 +87,7 @@ _SHOWN: Final = re.compile("[A-Za-z_-]{1,40}")  # no digits, which keys and toke
 
 
 def require_known_query(sent: MessageInput) -> None:
-    """Refuse a query that may say what the call is for. Raises Denied(BODY_UNINSPECTABLE)."""
+    """Refuse a query that may redefine the call. Raises Denied(BODY_UNINSPECTABLE)."""
     if not sent.query:
         return
     for parameter, _ in parameters(sent):
@@ -96,10 +96,7 @@ def require_known_query(sent: MessageInput) -> None:
 
 
 def require_known(sent: MessageInput, method: str, body: Mapping[str, Any]) -> None:
-    """Refuse a member that may say what the call is for in a way that is not read.
-
-    Raises Denied(BODY_UNINSPECTABLE).
-    """
+    """Refuse a member that may redefine the call. Raises Denied(BODY_UNINSPECTABLE)."""
     if not body.keys() <= _SPELLED[method]:
         _require_known_letters(method, body, names(*sent.extra_members))
     if _METADATA not in sent.extra_members:
@@ -107,18 +104,18 @@ def require_known(sent: MessageInput, method: str, body: Mapping[str, Any]) -> N
 
 
 def _require_known_letters(method: str, body: Mapping[str, Any], extra: MemberNames) -> None:
-    """Refuse a member that is not known by its letters either; metadata in its one spelling."""
+    """Refuse a member that is not known by its letters either; metadata has only one spelling."""
     spelled = folded(body)
     known = KNOWN[method].keys() | extra.keys()
     unknown = list(compress(body, map(not_, map(known.__contains__, spelled))))
     if _METADATA not in extra:
         unknown += set(compress(body, map(_METADATA.__eq__, spelled))) - {_METADATA}
     if unknown:
-        raise _unknown("member", min(unknown))  # whatever order they are written in
+        raise _unknown("member", min(unknown))  # the same in whatever order they are written
 
 
 def _require_texts(metadata: object) -> None:
-    """Refuse metadata in which more than remarks would fit: a gateway may read it as settings."""
+    """Refuse metadata that is more than short remarks: a gateway may read it as settings."""
     is_plain = isinstance(metadata, dict) and all(map(_is_remark, metadata.values()))
     if metadata is not None and not is_plain:
         detail = "metadata is not an object of short texts; extra_members of the route may list it"
@@ -130,7 +127,7 @@ def _is_remark(value: object) -> bool:
 
 
 def _unknown(what: str, name: str) -> Denied:
-    """Name it for operators, if it is a word: what else a client writes there may be a secret."""
+    """Name it for operators if it is a word: any other text of a client may be a secret."""
     shown = f" {name}" if _SHOWN.fullmatch(name) else ""
     detail = f"the {what}{shown} may redefine the call; extra_members of the route may list it"
     return Denied(Reason.BODY_UNINSPECTABLE, detail)

@@ -1,7 +1,7 @@
-"""The query of a request, where a protocol's servers take something from it.
+"""The parameters of a request's query, for protocols whose servers read some of them.
 
 Names are found as the laxest server finds them: some take ";" for "&" as well, and all of them
-decode names. Bounded, as a client writes it.
+decode names. Bounded, as a client writes the query.
 """
 
 import re
@@ -13,7 +13,7 @@ from authz.core.protocols.message import MessageInput
 from authz.core.reason import Denied, Reason
 
 MAX_PARAMETERS: Final = 64  # A2A's longest query, that of ListTasks, has eight
-MAX_VALUE_CHARS: Final = 256  # what is longer is no value that is known
+MAX_VALUE_CHARS: Final = 256  # no known value is longer
 _JOINT: Final = re.compile("[&;]")
 
 
@@ -31,7 +31,7 @@ def parameters(sent: MessageInput) -> Iterator[tuple[str, str]]:
 
 
 def parameter_values(sent: MessageInput, wanted: str) -> Iterator[str]:
-    """Yield each value of a parameter, decoded, whatever way its name is written.
+    """Yield each value of a parameter, decoded, in whatever way its name is written.
 
     ``wanted`` is lower-case, with "-" between words. Raises Denied(BODY_UNINSPECTABLE).
     """

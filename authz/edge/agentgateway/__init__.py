@@ -1,4 +1,4 @@
-"""agentgateway's dialect, its MCP guardrails: its messages, made into checks, and results back."""
+"""agentgateway's dialect, its MCP guardrails: messages read as checks, answers as results."""
 
 from authz.edge.agentgateway.guardrails import McpGuardrails
 

@@ -1,10 +1,10 @@
 """Answers agentgateway's MCP guardrails: its messages' bytes in, its results' bytes out.
 
-A call is checked once for each target, and all must allow. A list goes on where one of its targets
-allows it; of its result, what the agent may not call is taken out. Other results are the server's
-own affair, and stay as they are.
-Whatever goes wrong is a refusal within an answer: to a gateway that is set to fail open, an RPC
-that fails is an allow.
+A call is checked once for each target, and all must allow. A list goes on if any of its targets
+allows it; the items that the agent may not call are taken out of its result. Other results are the
+server's own affair, and stay as they are.
+Any error becomes a refusal within an answer: to a gateway that is set to fail open, an RPC that
+fails is an allow.
 """
 
 import time
@@ -28,7 +28,7 @@ from authz.edge.service import CheckService
 
 # Of a thread's time for one list, should the gateway set no deadline; 1000 items take 0.1 s.
 MAX_LIST_SECONDS: Final = 2.0
-# A check of which nothing is known; but that its answer is one of MCP.
+# A check of which nothing is known, except that its answer is for MCP.
 _UNREADABLE: Final = DecodedCheck(Request("", "", "", protocol=MCP))
 
 
@@ -36,7 +36,7 @@ class McpGuardrails:
     """The methods of ``agentgateway.dev.ext_mcp.ExtMcp``."""
 
     def __init__(self, service: CheckService) -> None:
-        """Take who decides."""
+        """Take the service that decides."""
         self._service = service
 
     def check_request(self, data: bytes, time_remaining: TimeRemaining, proxy: str = "") -> bytes:
@@ -76,10 +76,10 @@ def _before(check: "_Check", asked: GuardrailRequest) -> tuple[list[Answered], f
 
 
 def _after(check: "_Check", asked: GuardrailRequest, result: bytes) -> pb.McpResponseResult:
-    """Return the answer to a result, by the table that said what of the request is checked."""
+    """Return the answer to a result, by the same table as the check of the request."""
     if asked.listed is not None:
         return _cut(check, asked, asked.listed, result)
-    if asked.method not in METHODS:  # a rule's own, or nobody's: as it was with the request
+    if asked.method not in METHODS:  # listed by a rule, or unknown: checked as before the call
         answers = check.answers(asked)
         if not writer.all_allow(answers):
             return writer.response_refused(answers)
@@ -89,7 +89,7 @@ def _after(check: "_Check", asked: GuardrailRequest, result: bytes) -> pb.McpRes
 def _cut(
     check: "_Check", asked: GuardrailRequest, listed: ListKind, result: bytes
 ) -> pb.McpResponseResult:
-    """Return the answer to a list: what a target has that refuses it is not in it."""
+    """Return the answer to a list, without the items that the agent may not call."""
     try:
         listing = ListResult(listed, result, is_prefixed=asked.prefixes(listed))
         answers = check.by_target(asked)
@@ -103,10 +103,10 @@ def _cut(
 
 
 def _counting(answers: Iterable[Answered]) -> list[Answered]:
-    """Return the answers by which a list of several targets goes: the allows, if there are any.
+    """Return the answers that decide a list of several targets: the allows, if there are any.
 
-    All of them where there are none; and a fault of ours alone, since what it would leave out is
-    not what the agent may not see.
+    All answers if no target allows. Only the faults of ours if there are any: a fault would leave
+    out items that the agent may see.
     """
     listed = list(answers)
     faults = [answer for answer in listed if answer.is_own_fault]
@@ -114,7 +114,7 @@ def _counting(answers: Iterable[Answered]) -> list[Answered]:
 
 
 class _Check:
-    """One check, with its id: of every target, and of what a list has. One snapshot decides it."""
+    """One check, of every target and of a list's items, with one id and one snapshot."""
 
     def __init__(self, service: CheckService, time_remaining: TimeRemaining) -> None:
         self.id = new_decision_id()
@@ -123,7 +123,7 @@ class _Check:
         self._time_remaining = time_remaining
 
     def answers(self, asked: GuardrailRequest, unread: Unread | None = None) -> list[Answered]:
-        """Return what is decided for each target, up to the first refusal; each leaves its record.
+        """Return the answer for each target, up to the first refusal; each leaves its record.
 
         ``unread`` says why the result that has come is refused, whoever asked for it.
         """
@@ -135,11 +135,11 @@ class _Check:
         return answers
 
     def by_target(self, asked: GuardrailRequest) -> dict[str, Answered]:
-        """Return what is decided for each target, whatever it is for others; each with a record."""
+        """Return the answer for each target, whatever the others' are; each leaves its record."""
         return {name: self._answer(check) for name, check in asked.checks.items()}
 
     def fault(self, error: Exception) -> Answered:
-        """Return the refusal of what could not even be asked."""
+        """Return the refusal of a message that could not be read."""
         return self._service.refuse(error, self._service.clock.moment(), self.id, _UNREADABLE)
 
     def _answer(self, check: DecodedCheck) -> Answered:
@@ -147,9 +147,10 @@ class _Check:
         return self._service.answer(self.snapshot, check, begun, self._time_remaining, self.id)
 
     def only(self, listing: ListResult, answers: Mapping[str, Answered]) -> bytes | None:
-        """Return the list with what may be called at its targets; None where that is all of it.
+        """Return the list with the items that the agent may call; None where that is all of it.
 
-        An item that any target may have has to be allowed at each. Raises Denied(OVERLOADED).
+        An item that any target may have has to be allowed at each. Raises Denied where an item
+        can't be judged, such as Denied(OVERLOADED).
         """
         end = time.monotonic() + MAX_LIST_SECONDS
 
@@ -157,7 +158,8 @@ class _Check:
             own, remaining = end - time.monotonic(), self._time_remaining()
             return own if remaining is None else min(own, remaining)
 
-        allowed = {name: one.check.request for name, one in answers.items() if one.is_allow}
+        allows = {name: answer for name, answer in answers.items() if answer.is_allow}
+        allowed = {name: answer.check.request for name, answer in allows.items()}
 
         def may(item: Item) -> bool:
             owners: Iterable[str] = answers if item.owner is None else [item.owner]

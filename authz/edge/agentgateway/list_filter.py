@@ -1,6 +1,7 @@
-"""Lists of what an MCP server offers, with only what this agent may call.
+"""Filters an MCP server's list of tools, resources or the like to the items that an agent may call.
 
-A list that could be read in two ways is none: what was judged might not be what a client calls.
+A list that could be read in two ways is refused: the client might call another item than was
+judged.
 """
 
 import json
@@ -19,7 +20,7 @@ MAX_ITEMS: Final = 1000  # each is judged, in some 100 us
 MAX_DEPTH: Final = 32  # of the JSON schemas in lists of tools
 _NAME_JOINT: Final = "_"  # what agentgateway puts between a target and its tool or prompt
 _URI_JOINT: Final = "+"  # and between a target and its resource
-_UI: Final = "ui://"  # of which the target comes behind the scheme
+_UI: Final = "ui://"  # in such a URI the target comes behind the scheme
 _EXPRESSION: Final = re.compile(r"\{([+#./;?&]?)[A-Za-z0-9_.,%*:]+\}")  # RFC 6570 section 2
 
 
@@ -31,7 +32,7 @@ class Item(NamedTuple):
 
     Attributes:
         owner: the target whose item it is; None where any of them may have it.
-        call: what a client would ask for.
+        call: the call that a client would make for the item.
     """
 
     owner: str | None
@@ -39,13 +40,13 @@ class Item(NamedTuple):
 
 
 class ListResult:
-    """A list, read."""
+    """The result of a list method, read."""
 
     def __init__(self, listed: ListKind, result: bytes, *, is_prefixed: bool) -> None:
-        """Read a result that lists this.
+        """Read a result that lists items of the kind ``listed``.
 
-        ``is_prefixed`` says that names begin with the target's. Raises Denied(BODY_UNINSPECTABLE |
-        BODY_TRUNCATED).
+        ``is_prefixed`` says that names begin with the target's name. Raises
+        Denied(BODY_UNINSPECTABLE | BODY_TRUNCATED).
         """
         self._member = listed.member
         self._result = _parsed(result)
@@ -55,7 +56,7 @@ class ListResult:
         self._items = [_item(listed, entry, is_prefixed=is_prefixed) for entry in self._entries]
 
     def only(self, may: Callable[[Item], bool]) -> bytes | None:
-        """The result with the items alone that may be called; None where that is all of them."""
+        """Return the result with only the items that ``may`` accepts; None where that is all."""
         kept = [entry for entry, item in zip(self._entries, self._items, strict=True) if may(item)]
         if len(kept) == len(self._entries):
             return None
@@ -78,7 +79,7 @@ def _parsed(result: bytes) -> dict[str, Any]:
 
 
 def _member(value: object, name: str, kind: type[T]) -> T:
-    """A member of this kind; and no other that a reader without regard to case takes for it."""
+    """Return a member of this type. Raises Denied if another differs from it only in case."""
     if not isinstance(value, dict) or not isinstance(value.get(name), kind):
         raise _odd(f"the list has no {name} of the right kind")
     folded = name.casefold()
@@ -98,12 +99,12 @@ def _item(kind: ListKind, entry: object, *, is_prefixed: bool) -> Item:
 
 
 def _example(expression: re.Match[str]) -> str:
-    """A word in place of what a client chooses: a template shows if such a URI may be read."""
+    """Return a word in place of a template's expression, as a client may choose it."""
     return expression[1].replace("+", "") + "x"
 
 
 def _owned(kind: ListKind, name: str) -> tuple[str, str]:
-    """The target in a name, and the name that it has there; "" for one without."""
+    """Return the target in a name, "" for a name without, and the item's name at that target."""
     joint = _URI_JOINT if kind.kind is CallKind.RESOURCE else _NAME_JOINT
     scheme = _UI if kind.kind is CallKind.RESOURCE and name.startswith(_UI) else ""
     owner, _, own = name.removeprefix(scheme).partition(joint)

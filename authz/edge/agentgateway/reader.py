@@ -1,10 +1,10 @@
-"""Reads what agentgateway asks: a method of MCP made into checks, one for each target.
+"""Reads agentgateway's messages: a method of MCP becomes a check for each of its targets.
 
-A target is an MCP server behind the gateway. Its name is the host that rules and routes see, for it
-is what the call goes to; the path is the one at which the client reached the gateway.
+A target is an MCP server behind the gateway. Its name is the host that rules and routes see, as the
+call goes there; the path is the one at which the client reached the gateway.
 
-Who the agent is stands in the metadata, which the gateway's config writes. What the client writes
-is headers and params, and none of it is an identity: headers that are one elsewhere are left out.
+The agent's identity is in the metadata, which the gateway's config writes. The client writes the
+headers and the params, which never identify it: headers that do so elsewhere are left out.
 """
 
 import re
@@ -25,31 +25,33 @@ from authz.edge.answered import DecodedCheck
 from authz.edge.inputs import COOKIE, REQUEST_ID, MessageInputs, RequestInputs, trace_id_of
 
 REQUEST: Final = "agentgateway.request"  # the metadata entry with the client's request
-BEFORE: Final = "agentgateway.before"  # and that with what was answered before the call
+BEFORE: Final = "agentgateway.before"  # the metadata entry with our answer before the call
 MAX_TARGETS: Final = 64  # each is decided by itself
 _CHECK_ID: Final = re.compile(r"[0-9a-f]{32}")
-# As Gateway API's SectionName, which these are; canonical_host() would make others into these.
+# The form of Gateway API's SectionName, which targets are; canonical_host() would turn other names
+# into such names.
 _TARGET: Final = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 _PATH: Final = ":path"
 MCP: Final = MessageProtocol.MCP
 _POST: Final = "POST"  # as MCP sends each message
 _NO_MESSAGE: Final = protocols.Message(())
-# What the client's HTTP request says of its body is not true of the body that is made here; and its
-# Mcp-Name has the name as the client sees it, which need not be the target's own.
+# The client's headers about its body are not true of the body that is made here; and its Mcp-Name
+# has the name as the client sees it, which need not be the target's own.
 _LEFT_OUT: Final = protocols.HEADERS | IDENTITY_HEADERS
 _Headers = Iterable[tuple[str, bytes]]
 
 
 class GuardrailRequest(msgspec.Struct, frozen=True, gc=False):
-    """What the gateway asks about, whether before a call or after it.
+    """The gateway's question about a call, before the call or after it.
 
     Attributes:
         method: of JSON-RPC, as sent.
-        checks: one for each target, by its name; an invalid name is "", which nothing allows.
+        checks: a check for each target, by its name; an invalid target name becomes "", which no
+            rule can match.
         header_names: of the client's request, in lower case.
         is_prefixed: whether the gateway says that names in lists begin with the target's; None
             where it leaves that to the number of targets.
-        strips_token: whether the gateway says that it takes the token away itself, after us.
+        strips_token: whether the gateway says that it removes the token itself, after the check.
     """
 
     method: str
@@ -60,7 +62,7 @@ class GuardrailRequest(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def listed(self) -> ListKind | None:
-        """What the result lists; None where it is not a list."""
+        """Return the kind of list that the result is; None where it is not a list."""
         known = METHODS.get(self.method)
         return known.listed if known else None
 
@@ -83,8 +85,10 @@ class _Presented(msgspec.Struct, frozen=True, gc=False):
         has_params: whether the gateway shows the params of the call.
         path: with the query.
         fields: the headers.
+        body: the JSON-RPC message, made anew.
         metadata: serialised Structs, by namespace.
         attempt: names the client's request, as in DecodedCheck.
+        proxy: the gateway's SPIFFE ID, "" without one.
     """
 
     method: str
@@ -117,7 +121,7 @@ def read_request(
 def read_response(
     inputs: RequestInputs, message: pb.McpResponse, check_id: str, proxy: str = ""
 ) -> GuardrailRequest:
-    """Read a call that was made, whose result has come. Its headers are in the metadata, if any."""
+    """Read a call whose result has come. Its headers are in the metadata, if any."""
     described = _struct(message.metadata_context.fields.get(REQUEST))
     headers = list(_described_headers(described))
     path = _value_text(described.fields.get("path"))
@@ -147,8 +151,8 @@ def _presented(
         for name, value in message.metadata_context.fields.items()
         if name not in (REQUEST, BEFORE) and value.WhichOneof("kind") == "struct_value"
     }
-    # An id of ours is given once. The word keeps it apart from what names a request of another
-    # dialect, of which some are ids of ours, too.
+    # Each id of ours is given once. The word keeps it apart from the attempts of another dialect,
+    # some of which are ids of ours, too.
     attempt = f"agentgateway {check_id}".encode()
     has_params = params is not None
     return _Presented(method, has_params, path, fields, body, metadata, attempt, proxy)
@@ -178,7 +182,7 @@ def _targets(names: Iterable[bytes]) -> list[str]:
 def _decoded(inputs: RequestInputs, presented: _Presented, target: str) -> DecodedCheck:
     """Return the call as a check of one target.
 
-    It is one of MCP, whatever the route says: where the route's messages are not, it is refused.
+    It is a call of MCP, whatever the route says: on a route of another protocol it is refused.
     """
     path, _, query = presented.path.partition("?")
     messages = inputs.messages
@@ -208,7 +212,7 @@ def _message(
 ) -> protocols.Message:
     asked = protocols.read(route.protocol, _sent(messages, route, presented, headers))
     if route.protocol is MCP and presented.method == LISTEN and not presented.has_params:
-        # The gateway never shows what a client listens to: so it may be anything.
+        # The gateway never shows the subscriptions: so the client may listen to anything.
         return protocols.Message(LISTENING_UNSEEN, asked.ids)
     return asked
 
@@ -232,10 +236,10 @@ def _sent(
 
 
 def _body(method: str, params: bytes | None) -> bytes:
-    """The JSON-RPC message that the client sent, or one that means the same.
+    """Return a JSON-RPC message that means the same as the client's.
 
-    The params go in as they are: who reads this refuses doubled members and ones that no request
-    has, so that no text can end them early and go on.
+    The params go in as they are: the reader of this message refuses doubled and unknown members, so
+    that no text can end the params early and go on.
     """
     head = b'{"jsonrpc":"2.0",'
     if not is_notification(method):
@@ -245,7 +249,7 @@ def _body(method: str, params: bytes | None) -> bytes:
 
 
 def _fields(headers: _Headers) -> tuple[str, list[_Field]]:
-    """Return the path of the client's request, "" where there is not just one; and its headers."""
+    """Return the client's headers, and its path: "/" if it sent none, "" if it sent several."""
     paths: list[str] = []
     fields: list[_Field] = []
     for key, value in headers:
@@ -258,7 +262,7 @@ def _fields(headers: _Headers) -> tuple[str, list[_Field]]:
 
 
 def _described_headers(described: Struct) -> _Headers:
-    """Each header of ``request.headers``, which has a list where one came several times."""
+    """Yield each header of ``request.headers``, which has a list for a repeated header."""
     for name, value in _struct(described.fields.get("headers")).fields.items():
         for text in value.list_value.values if value.HasField("list_value") else [value]:
             yield name, _value_text(text).encode()

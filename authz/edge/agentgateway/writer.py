@@ -1,12 +1,12 @@
-"""Writes what agentgateway is told: every McpRequestResult and McpResponseResult comes from here.
+"""Writes the answers to agentgateway: every McpRequestResult and McpResponseResult.
 
-What agentgateway does with an answer (its source of August 2026) decides the shape of ours:
+The way in which agentgateway reads an answer (its source of August 2026) decides the shape of ours:
 
 - An answer without a result, and an RPC error, is refused, or with ``failOpen`` an allow: so each
-  answer has a result, and whatever went wrong is an ``error`` within an answer.
+  answer has a result, and every failure is an ``error`` within an answer.
 - Headers are set, then removed: so no name is in both lists.
 - ``mcp_error`` is data of the JSON-RPC error, by its API's words the error itself: so it is a whole
-  error, which is good as either.
+  error, which fits either reading.
 """
 
 from collections.abc import Sequence
@@ -39,7 +39,7 @@ def request_result(
 ) -> pb.McpRequestResult:
     """Return the answer before a call, from those for each of its targets: all must allow.
 
-    ``sent`` are the names of the client's headers; ``kept`` of those that the gateway is to remove
+    ``sent`` has the names of the client's headers; ``kept`` the names that the gateway removes
     itself.
     """
     result = pb.McpRequestResult()
@@ -57,7 +57,7 @@ def request_result(
 
 
 def response_passed(filtered: bytes | None = None) -> pb.McpResponseResult:
-    """Return the answer after a call: another result in its place, or None to leave it as it is."""
+    """Return the answer after a call: the filtered result, or None to leave it as it is."""
     result = pb.McpResponseResult()
     if filtered is None:
         _pass(result)
@@ -79,7 +79,7 @@ def all_allow(answers: Sequence[Answered]) -> bool:
 
 
 def _write_refusal(result: _Result, answers: Sequence[Answered]) -> None:
-    """Write what the first refusal says; without any, that it is our fault."""
+    """Write the error of the first refusal; without a refusal, that it is our fault."""
     answer = next((answer for answer in answers if not answer.is_allow), None)
     reason = (answer and answer.rendered.reason) or Reason.INTERNAL_ERROR
     decision_id = answer.decision_id if answer else ""
@@ -92,7 +92,7 @@ def _write_refusal(result: _Result, answers: Sequence[Answered]) -> None:
 
 
 def _body_of(reason: Reason) -> Body:
-    """Return the body of a refusal that was made for no route of MCP."""
+    """Return a refusal's body for MCP, where the refusal was not rendered for MCP."""
     return build_body(Progress().refuse(Denied(reason)), MCP, ID_PLACE)
 
 
@@ -110,12 +110,12 @@ def _pass(result: _Result) -> None:
 def _mutations(answers: Sequence[Answered]) -> tuple[dict[str, str], set[str]]:
     """Return the headers to set, which every target may see, and those to remove.
 
-    What only one of them may see is removed, as it goes to all.
+    Headers go to all targets: a header that is not the same for each of them is removed.
     """
     written = [_headers(answer) for answer in answers]
-    removed = {
-        name for one in answers for name in (*one.rendered.response.removed, *one.check.twins)
-    }
+    removed: set[str] = set()
+    for answer in answers:
+        removed.update(answer.rendered.response.removed, answer.check.twins)
     shared: dict[str, str] = {}
     for name in {name for headers in written for name in headers}:
         values = {headers.get(name) for headers in written}

@@ -1,4 +1,4 @@
-"""Envoy's dialect, ext_authz: its protobuf on one side, the edge's own values on the other."""
+"""Envoy's dialect, ext_authz: protobuf read as the edge's checks, answers written as protobuf."""
 
 from authz.edge.envoy.authorization import Authorization
 

@@ -12,7 +12,7 @@ class Authorization:
     """The methods of ``envoy.service.auth.v3.Authorization``."""
 
     def __init__(self, service: CheckService) -> None:
-        """Take who decides."""
+        """Take the service that decides."""
         self._service = service
         self._wall, self._monotonic = service.clock.wall, service.clock.monotonic
         check_response(service.last_resort(""))  # encoded beforehand, so that it can't fail
@@ -27,7 +27,7 @@ class Authorization:
         decision_id = new_decision_id()
         try:
             begun = self._wall(), self._monotonic()
-            snapshot = service.snapshot  # one, that reads and decides
+            snapshot = service.snapshot  # bound once: the same snapshot reads and decides
             try:
                 message = pb.CheckRequest.FromString(data)
                 check = read_check(snapshot.inputs, message, proxy)

@@ -1,7 +1,7 @@
-"""Reads what Envoy asks: a CheckRequest, made into a Request and what goes with it.
+"""Reads Envoy's CheckRequest as a DecodedCheck.
 
 This runs for every request. Each access to a protobuf message makes a Python object, so nothing is
-asked for twice.
+read twice.
 """
 
 import re
@@ -26,7 +26,7 @@ from authz.edge.inputs import (
 MAX_REQUEST_BYTES: Final = "authz_max_request_bytes"  # the context extension with that limit
 _NUMBER: Final = re.compile(r"[0-9]{1,12}")
 _UNREAD: Final = MessageProtocol.NONE  # bound once: of the enum it takes four times as long
-_PLAIN: Final = protocols.Message(())  # of a route where none is read
+_PLAIN: Final = protocols.Message(())  # for a route where no message is read
 
 
 def read_check(inputs: RequestInputs, message: pb.CheckRequest, proxy: str = "") -> DecodedCheck:
@@ -100,18 +100,18 @@ def _sent(
 
 
 def _limit(text: str) -> int | None:
-    """Return the proxy's limit of bodies, None if not set. A malformed one fits no body."""
+    """Return the proxy's limit of bodies, None if not set. A malformed limit is 0: no body fits."""
     if not text:
         return None
     return int(text) if _NUMBER.fullmatch(text) else 0
 
 
 def _attempt(attributes: pb.AttributeContext) -> bytes:
-    """Return what names the HTTP request, empty where the proxy does not say it for sure.
+    """Return a name of the HTTP request, empty where the proxy gives no certain one.
 
-    The proxy's id of the stream and the time when it began, to the nanosecond. Neither will do
-    alone: by Envoy's API the id may be a client's own ``x-request-id``, and a time may be that of
-    many requests.
+    It is the proxy's id of the stream with the time when the stream began, to the nanosecond.
+    Neither will do alone: by Envoy's API the id may be a client's own ``x-request-id``, and many
+    requests may begin at the same time.
     """
     request = attributes.request
     began = request.time

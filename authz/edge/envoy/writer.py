@@ -1,6 +1,6 @@
-"""Writes what Envoy is told: every CheckResponse comes from here.
+"""Writes the answers to Envoy: every CheckResponse.
 
-What Envoy does with an answer was measured, and a few of its ways decide the shape of ours:
+Envoy's handling of an answer was measured, and decides the shape of ours:
 
 - Only ``status.code`` decides, and 0 is an allow whatever else is in the message: so an answer is
   made in ``_allowed`` or ``_refused``, and only ``_allowed`` writes no code.
@@ -8,8 +8,8 @@ What Envoy does with an answer was measured, and a few of its ways decide the sh
   in both (``authz.edge.identity_headers``).
 - ``append_action`` is ignored by some versions and obeyed by others, whose default appends to the
   client's value: so it is always OVERWRITE_IF_EXISTS_OR_ADD, and ``append`` is never written.
-- A bad byte in a header value is a 500 or a split response: so values are escaped to visible ASCII;
-  and blanks around one are cut off by whoever reads it: so they are escaped too.
+- A bad byte in a header value is a 500 or a split response: so values are escaped to visible ASCII.
+  Blanks around a value are cut off by any reader: so they are escaped too.
 """
 
 import struct
@@ -28,16 +28,16 @@ OVERWRITE: Final = pb.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
 
 
 class ResponseTemplate(msgspec.Struct, frozen=True, gc=False):
-    """A response as wire bytes, into which go a decision id and what differs from use to use.
+    """A response as wire bytes, to be completed with a decision id and the details of each use.
 
-    A cached decision has one of these: made once, completed for each request. The id has its places
+    A cached decision has a template: made once, completed for each request. The id has its places
     in the bytes, of the same length, so completing is cutting and joining; the rest is appended, as
     a second ``dynamic_metadata``, ``ok_response`` or ``denied_response``, which every reader of
     protobuf merges with the first.
 
     Attributes:
         pieces: the bytes between the places of the id.
-        error: likewise, of a JSON-RPC error that goes into the body; empty for another body.
+        error: likewise, for a JSON-RPC error that goes into the body; empty for another body.
     """
 
     pieces: tuple[bytes, ...]
@@ -45,7 +45,7 @@ class ResponseTemplate(msgspec.Struct, frozen=True, gc=False):
 
     @classmethod
     def of(cls, response: Response) -> Self:
-        """Make it of a response."""
+        """Encode a response as a template."""
         reason = response.reason
         message = _allowed(response) if reason is None else _refused(response, reason)
         members = message.dynamic_metadata.fields
@@ -60,7 +60,7 @@ def check_response(answered: Answered) -> bytes:
     """Return the serialised CheckResponse.
 
     The id is lower-case hex characters, as long as its place. The ids of JSON-RPC requests go into
-    a refusal of such; the twins are further headers to remove, of an allow only.
+    a JSON-RPC error; the twins are further headers to remove, for an allow only.
     """
     rendered, check = answered.rendered, answered.check
     template = rendered.encoded
@@ -79,7 +79,7 @@ def check_response(answered: Answered) -> bytes:
 
 
 def _use(cache: CacheUse) -> bytes:
-    """Return what is appended for a decision from the cache or a new one, less the last double."""
+    """Return the bytes to append for a cached or a new decision, without the last double."""
     message = pb.CheckResponse()
     message.dynamic_metadata.update({"cache": cache, "valid_until": 1.0})
     data = message.SerializeToString(deterministic=True)
@@ -95,7 +95,7 @@ _MISS: Final = _use(CacheUse.MISS)
 
 def _allowed(response: Response) -> pb.CheckResponse:
     message = pb.CheckResponse()
-    message.status.code = 0  # the one place that says so
+    message.status.code = 0  # the only place that writes an allow
     ok = message.ok_response
     for name, value in response.headers:
         _add_header(ok, name, value)
