@@ -146,6 +146,15 @@ def test_one_remembered_decision_for_both_dialects(world: World) -> None:
     assert gateway.metadata["cache"] == again.dynamic_metadata["cache"] == "hit"
 
 
+def test_a_call_of_several_targets_is_good_as_long_as_all_are(world: World) -> None:
+    """The gateway is told the earliest end of the answers for its targets, in whichever order."""
+    told = answer(world, good_check(world))
+    soon = msgspec.structs.replace(told, valid_until=told.valid_until - 5)
+
+    for answers in ([told, soon], [soon, told]):
+        assert request_result(answers).metadata["valid_until"] == soon.valid_until
+
+
 def test_another_dialects_encoding_is_made_anew(world: World) -> None:
     """What another dialect kept with a decision is never taken for Envoy's bytes."""
     answered = answer(world, good_check(world))

@@ -52,7 +52,7 @@ def request_result(
         result.header_mutation.set.add(key=name, value=value.encode())
     removed |= names_read_alike(sent, {*written, *removed})
     result.header_mutation.remove.extend(sorted(removed - written.keys() - kept))
-    _write_metadata(result.metadata, answers[-1])
+    _write_metadata(result.metadata, min(answers, key=lambda answer: answer.valid_until))
     return result
 
 
