@@ -12,8 +12,8 @@ class Sink(Protocol):
     """The place to which whole lines go. One thread calls everything but ``reopen``.
 
     A sink keeps the lines that it can't write now: the log asks again, and gives no further lines
-    before these are out. A call may take as long as a write does, also for a reader that is slow: only
-    the log's thread waits. A line that is out need not be durable yet.
+    before these are out. A call may take as long as a write does, also for a slow reader: only the
+    log's thread waits. A line that is out need not be durable yet.
     """
 
     @property
