@@ -1,4 +1,4 @@
-"""What an operator says about rights: grants of rules, and who holds them."""
+"""The settings of policy: grants of rules, and the agents and principals that hold them."""
 
 from collections.abc import Mapping
 from typing import Annotated, Final, Self
@@ -201,7 +201,7 @@ class PrincipalMatch(Settings):
 
     @property
     def asked(self) -> tuple[tuple[str, tuple[ClaimValue, ...]], ...]:
-        """The claims that it names, each with the values of which it must have one."""
+        """The claims that the match names, each with its accepted values."""
         listed = ((GROUPS, self.groups), (ROLES, self.roles))
         given = tuple((name, values) for name, values in listed if values is not None)
         return (*given, *self.claims.items())
@@ -224,7 +224,7 @@ class PrincipalMatch(Settings):
 
 
 class Absence(Choice):
-    """What an entry is to a token without a claim that it names."""
+    """What applies of an entry to a token without a claim that the entry names."""
 
     PASS = "pass"
     DENY = "deny"
@@ -260,7 +260,7 @@ class PrincipalSettings(HolderSettings):
 
 
 class EarlierActor(Choice):
-    """What comes of an earlier actor that may not act itself."""
+    """What is done about an earlier actor that may not act itself."""
 
     RECORD = "record"
     DENY = "deny"
@@ -289,7 +289,7 @@ class ConditionSettings(Settings):
 
     @property
     def reads(self) -> Reads:
-        """What conditions may read, whether or not one does: records have it all the same."""
+        """What conditions may read, whether or not any condition does: records hold it anyway."""
         return Reads(headers=frozenset(self.headers), claims=frozenset(self.claims))
 
 
