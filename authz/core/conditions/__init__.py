@@ -101,7 +101,7 @@ class Condition:
         return name in self._names
 
     def holds(self, facts: Facts) -> bool:
-        """Whether it is true of a request.
+        """Tell whether it is true of a request.
 
         Raises:
             ConditionFailedError: it has no value, as when a claim is missing, has another type, or

@@ -78,7 +78,7 @@ class Program(Protocol):
         """Evaluate it for an activation, or for the values of variables."""
 
     def return_type(self) -> _Type:
-        """The type of its value."""
+        """Return the type of its value."""
 
     def serialize(self) -> bytes:
         """Write its checked syntax tree."""
@@ -164,7 +164,7 @@ def _failure(result: _Result) -> str:
 
 
 def is_pattern(text: str) -> bool:
-    """Whether ``matches`` takes it."""
+    """Tell whether ``matches`` takes it."""
     cel = _library()
     probe = cel.NewEnv(variables={"pattern": cel.Type.STRING}).compile('"".matches(pattern)')
     return bool(probe.eval(data={"pattern": text}).type() == cel.Type.BOOL)

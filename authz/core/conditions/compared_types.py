@@ -79,7 +79,7 @@ class Compared:
 
 
 def _holds(values: list[object], texts: frozenset[str]) -> bool:
-    """Whether one of the texts stands among values, or in them."""
+    """Tell whether one of the texts stands among values, or in them."""
     return bool(texts) and any(
         (isinstance(one, str) and one in texts)
         or (isinstance(one, list) and _holds(one, texts))

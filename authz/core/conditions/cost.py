@@ -93,7 +93,7 @@ def _loop(loop: Expr.Comprehension, loops: tuple[str, ...]) -> Iterator[tuple[st
 
 
 def _makes_lists(node: Expr) -> bool:
-    """Whether a list is put together, in which a long one may stand often."""
+    """Tell whether a list is put together, in which a long one may stand often."""
     is_list = node.WhichOneof("expr_kind") in {"list_expr", "struct_expr"}
     return is_list or node.call_expr.function == _PLUS or any(map(_makes_lists, child_nodes(node)))
 

@@ -49,7 +49,7 @@ class KeyLookup(Protocol):
     """Where verified keys come from: a look-up that never waits."""
 
     def get(self, issuer: str) -> KeySet | None:
-        """The issuer's last good key set, None when there never was one."""
+        """Return the issuer's last good key set, None when there never was one."""
 
 
 class DelegationVerifier:
@@ -116,7 +116,7 @@ class DelegationVerifier:
         return issuer
 
     def _key(self, issuer: IssuerSettings, jws: Jws, now: float) -> tuple[Key, float]:
-        """The key that it names, and until when the key set may be used."""
+        """Return the key that it names, and until when the key set may be used."""
         keys = self._keys.get(issuer.issuer)
         if keys is None or now >= keys.usable_until:
             raise Denied(Reason.KEYS_UNAVAILABLE, f"no usable key set of {issuer.issuer}")

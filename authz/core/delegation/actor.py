@@ -23,7 +23,7 @@ from authz.core.spiffe import SCHEME
 def resolve_actors(
     claims: Claims, issuer: IssuerSettings, agent: Agent, route: Route
 ) -> tuple[Mode, tuple[Actor, ...]]:
-    """The mode of the delegation, and the actors, current one first, who is the caller.
+    """Return the mode of the delegation, and the actors, current one first, who is the caller.
 
     Raises Denied: ACTOR_MISSING, ACTOR_MALFORMED, CHAIN_TOO_DEEP for what is not there as it should
     be, ACTOR_MISMATCH for a token of another agent, ISSUER_ACTOR_SCOPE for an agent that this
@@ -50,7 +50,7 @@ def resolve_actors(
 
 
 def _is_own(claims: Claims, issuer: IssuerSettings, agent: Agent) -> bool:
-    """Whether the principal is the caller: by its SPIFFE ID, or as the issuer's client."""
+    """Tell whether the principal is the caller: by its SPIFFE ID, or as the issuer's client."""
     own = agent.spiffe_id.text
     if own in (claims.subject, issuer.actor.map.get(claims.subject)):
         return True
@@ -58,7 +58,7 @@ def _is_own(claims: Claims, issuer: IssuerSettings, agent: Agent) -> bool:
 
 
 def _delegated(claims: Claims, issuer: IssuerSettings, route: Route) -> Mode:
-    """The mode of a token with which somebody lets the caller act."""
+    """Return the mode of a token with which somebody lets the caller act."""
     if RouteMode.DELEGATED not in route.modes:
         raise Denied(Reason.ACTOR_NOT_PERMITTED, "on this route agents act only for themselves")
     if not issuer.actor.is_mapped:
@@ -95,7 +95,7 @@ def _name(act: Mapping[str, Any], member: str, default: str) -> str:
 
 
 def _mapped_actors(claims: Claims, issuer: IssuerSettings, route: Route) -> tuple[Actor, ...]:
-    """The agent that the map has for the claim, and the earlier actors of an ``act`` beside it."""
+    """Return the agent that the map has for the claim, and the earlier actors of an ``act`` beside it."""
     name = _mapped_name(claims, issuer.actor)
     mapped = Actor(issuer.issuer, issuer.actor.map[name])
     if ACT not in claims.members:
@@ -110,7 +110,7 @@ def _mapped_actors(claims: Claims, issuer: IssuerSettings, route: Route) -> tupl
 
 
 def _mapped_name(claims: Claims, settings: ActorSettings) -> str:
-    """The claim's value, which is in the map."""
+    """Return the claim's value, which is in the map."""
     name = claims.members.get(settings.claim)
     if name is None:
         raise Denied(Reason.ACTOR_MISSING, f"it has no {settings.claim} claim")

@@ -133,7 +133,7 @@ def name_in(
     of: str = "its",
     reason: Reason = Reason.TOKEN_CLAIM,
 ) -> str:
-    """The name that a member holds, as of a subject, actor or token. Raises Denied(reason)."""
+    """Return the name that a member holds, as of a subject, actor or token. Raises Denied(reason)."""
     value = members.get(member, default)
     if not isinstance(value, str) or not 0 < len(value) <= _longest(value):
         raise Denied(reason, f"{of} {member} is missing or not a short string")

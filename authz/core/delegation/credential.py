@@ -30,7 +30,7 @@ class Credential:
 
     @property
     def is_dpop(self) -> bool:
-        """Whether the client shows that it holds the token's key (RFC 9449 section 7.1)."""
+        """Tell whether the client shows that it holds the token's key (RFC 9449 section 7.1)."""
         return self.scheme == DPOP_SCHEME
 
 
@@ -40,12 +40,12 @@ def token_reads(settings: TokenSettings) -> Reads:
 
 
 def has_credential(request: Request, settings: TokenSettings) -> bool:
-    """Whether anything at all was sent that could be one."""
+    """Tell whether anything at all was sent that could be one."""
     return bool(request.header(settings.header) or request.elsewhere or request.header(DPOP))
 
 
 def find_credential(request: Request, settings: TokenSettings) -> Credential:
-    """The credential. Raises Denied(TOKEN_MISSING | AUTH_AMBIGUOUS)."""
+    """Return the credential. Raises Denied(TOKEN_MISSING | AUTH_AMBIGUOUS)."""
     value = request.header(settings.header) or ""
     sent = _count(value, settings) + len(request.elsewhere)
     if sent > 1:
@@ -75,7 +75,7 @@ def _count(value: str, settings: TokenSettings) -> int:
 
 
 def _split(value: str, expected: str) -> tuple[str, str]:
-    """The token and its scheme, which is written in any case (RFC 9110 section 11.1)."""
+    """Return the token and its scheme, which is written in any case (RFC 9110 section 11.1)."""
     scheme, _, token = value.partition(" ")
     if scheme.lower() == DPOP_SCHEME.lower():
         return token, DPOP_SCHEME

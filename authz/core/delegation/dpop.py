@@ -122,7 +122,7 @@ class DpopVerifier:
         )
 
     def nonce(self, now: float) -> str:
-        """The nonce of a time: the same for all who share the secret, so that none is stored."""
+        """Return the nonce of a time: the same for all who share the secret, so that none is stored."""
         period = int(now / self._settings.nonce_lifetime)
         mac = hmac.digest(self._nonce_secret, str(period).encode(), sha256)
         return base64url(mac[:_NONCE_BYTES])

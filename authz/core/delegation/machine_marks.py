@@ -52,13 +52,13 @@ _MACHINE_WORD: Final = re.compile(
 
 
 def names_client(members: Mapping[str, Any], issuer: IssuerSettings) -> bool:
-    """Whether the subject is the client, by its id or a form of it."""
+    """Tell whether the subject is the client, by its id or a form of it."""
     clients = {*client_names(members, issuer), *_lower(members.get("aud"))}
     return not clients.isdisjoint(_clients_meant(members))
 
 
 def has_client_grant(values: Iterable[object]) -> bool:
-    """Whether one of the claims is, or has in it, the client credentials grant, however spelled.
+    """Tell whether one of the claims is, or has in it, the client credentials grant, however spelled.
 
     Level by level, and each as far as that goes in C: a token may hold thousands of texts.
     """
@@ -73,7 +73,7 @@ def has_client_grant(values: Iterable[object]) -> bool:
 
 
 def find_machine_mark(members: Mapping[str, Any], issuer: IssuerSettings) -> str:
-    """The claim that is one of a machine, or ""."""
+    """Return the claim that is one of a machine, or ""."""
     for name, kind in KINDS:
         if name in members and members[name] != kind:
             return name
@@ -102,7 +102,7 @@ def client_names(members: Mapping[str, Any], issuer: IssuerSettings) -> set[str]
 
 
 def is_machine_word(word: str, known: Collection[str]) -> bool:
-    """Whether a word in lower case is one for machines, or one of clients and agents.
+    """Tell whether a word in lower case is one for machines, or one of clients and agents.
 
     ``known`` are the words of these; what begins with one of some length is one too.
     """
@@ -115,12 +115,12 @@ def is_machine_word(word: str, known: Collection[str]) -> bool:
 
 
 def split_words(texts: Collection[str]) -> frozenset[str]:
-    """The words in texts of lower case."""
+    """Return the words in texts of lower case."""
     return frozenset(_WORD.findall(" ".join(texts)))
 
 
 def _clients_meant(members: Mapping[str, Any]) -> Iterator[str]:
-    """The ids of clients that what names the subject could be made of."""
+    """Return the ids of clients that what names the subject could be made of."""
     for name in _SUBJECT_CLAIMS:
         for subject in _lower(members.get(name)):
             yield subject

@@ -60,7 +60,7 @@ _NAME: Final = re.compile(r"([A-Za-z]+(?:\.[A-Za-z]+)*)(?:@[A-Za-z0-9-]+(?:\.[A-
 
 
 def is_clients_own(claims: Claims, issuer: IssuerSettings) -> bool:
-    """Whether a token is the one that its client got for itself, as far as it says so."""
+    """Tell whether a token is the one that its client got for itself, as far as it says so."""
     members = claims.members
     if any(members.get(name) == kind for name, kind in _OWN_KINDS):
         return True
@@ -84,7 +84,7 @@ def why_no_person(claims: Claims, issuer: IssuerSettings) -> str:
 
 
 def _shows_person(members: Mapping[str, Any], issuer: IssuerSettings) -> bool:
-    """Whether a token has what issuers give to users alone."""
+    """Tell whether a token has what issuers give to users alone."""
     return (
         any(members.get(name) == kind for name, kind in KINDS)
         or _is_authenticated(members)
@@ -96,7 +96,7 @@ def _shows_person(members: Mapping[str, Any], issuer: IssuerSettings) -> bool:
 
 
 def _is_authenticated(members: Mapping[str, Any]) -> bool:
-    """Whether it says how or when a user authenticated, in the form that it has to have."""
+    """Tell whether it says how or when a user authenticated, in the form that it has to have."""
     methods = members.get("amr")
     if any(methods) if isinstance(methods, list) else methods:
         return True
@@ -106,7 +106,7 @@ def _is_authenticated(members: Mapping[str, Any]) -> bool:
 
 
 def _is_persons_name(members: Mapping[str, Any], issuer: IssuerSettings) -> bool:
-    """Whether the subject is a name, and none that a client, an agent or a machine has."""
+    """Tell whether the subject is a name, and none that a client, an agent or a machine has."""
     subject = members["sub"]
     name = _NAME.fullmatch(subject)
     connection = _CONNECTION.fullmatch(subject)
@@ -121,6 +121,6 @@ def _is_persons_name(members: Mapping[str, Any], issuer: IssuerSettings) -> bool
 
 
 def _has(members: Mapping[str, Any], name: str, words: tuple[str, ...]) -> bool:
-    """Whether a claim is, or holds, one of the words; for "*" whether it says anything at all."""
+    """Tell whether a claim is, or holds, one of the words; for "*" whether it says anything at all."""
     value = members.get(name)
     return (ANY in words and bool(value)) or not set(words).isdisjoint(claim_texts(value))

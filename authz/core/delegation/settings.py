@@ -78,7 +78,7 @@ def media_type(typ: object) -> str:
 
 
 def is_other_kind(typ: object) -> bool:
-    """Whether a ``typ`` says that the JWT is no access token, whatever an issuer's settings."""
+    """Tell whether a ``typ`` says that the JWT is no access token, whatever an issuer's settings."""
     return media_type(typ).removeprefix("application/") in OTHER_KINDS
 
 
@@ -156,17 +156,17 @@ class ActorSettings(Settings):
 
     @property
     def is_mapped(self) -> bool:
-        """Whether the agent is told by a claim that is mapped, and not by act."""
+        """Tell whether the agent is told by a claim that is mapped, and not by act."""
         return self.claim != ACT
 
     @cached_property
     def names(self) -> frozenset[str]:
-        """The map's values of the claim, in lower case, as some issuers write accounts."""
+        """Return the map's values of the claim, in lower case, as some issuers write accounts."""
         return frozenset(map(str.lower, self.map))
 
     @cached_property
     def words(self) -> frozenset[str]:
-        """The words of these, and of the names of their agents."""
+        """Return the words of these, and of the names of their agents."""
         agents = (one.rpartition("/")[2].lower() for one in self.map.values())
         return frozenset(re.findall("[a-z]+", " ".join([*self.names, *agents])))
 

@@ -23,7 +23,7 @@ class DelegationStep(Protocol):
     """Step 2: whoever can say on whose behalf an agent acts."""
 
     def verify(self, request: Request, agent: Agent, route: Route, now: float) -> Delegation:
-        """The verified delegation. Raises Denied."""
+        """Return the verified delegation. Raises Denied."""
 
 
 class _Verified(msgspec.Struct, frozen=True, gc=False):
@@ -49,7 +49,7 @@ class DelegationCache:
         self._known: BoundedMap[_Key, _Verified] = BoundedMap(entries, max_bytes, _entry_bytes)
 
     def verify(self, request: Request, agent: Agent, route: Route, now: float) -> Delegation:
-        """The verified delegation, now or before. Raises Denied."""
+        """Return the verified delegation, now or before. Raises Denied."""
         if request.header(DPOP) is not None:
             return self._step.verify(request, agent, route, now)
         headers, elsewhere = request.headers, request.elsewhere

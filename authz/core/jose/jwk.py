@@ -84,7 +84,7 @@ class Key:
             raise KeyVerifyError
 
     def with_more(self, other: "Key") -> "Key":
-        """The key for the algorithms of another entry of the same key as well."""
+        """Return the key for the algorithms of another entry of the same key as well."""
         algorithms = self.algorithms | other.algorithms
         return Key(self.key_id, algorithms, self.public, _thumbprint(self.public, algorithms))
 
@@ -97,7 +97,7 @@ class Key:
 def parse_key_set(
     document: bytes, algorithms: frozenset[str]
 ) -> tuple[Mapping[str, Key], tuple[tuple[str, str], ...]]:
-    """The usable keys by kid, and (kid, why) of the others. Raises KeySetError without one.
+    """Return the usable keys by kid, and (kid, why) of the others. Raises KeySetError without one.
 
     ``algorithms`` are those that the issuer's settings accept.
     """
@@ -146,7 +146,7 @@ def usable_keys(
 
 
 def _present(jwk: dict[str, Any]) -> dict[str, Any]:
-    """The members that are there; of those of private keys also an empty list or text is not.
+    """Return the members that are there; of those of private keys also an empty list or text is not.
 
     .NET's libraries write ``"d": null`` and ``"oth": []`` into public keys.
     """
@@ -170,7 +170,7 @@ def _has_kid(jwk: dict[str, Any]) -> bool:
 
 
 def _known(jwk: dict[str, Any] | None, meant: Mapping[str, set[tuple[str, ...]]]) -> dict[str, Any]:
-    """The entry, if its kid names one key only. Raises _UnusableError."""
+    """Return the entry, if its kid names one key only. Raises _UnusableError."""
     if jwk is None:
         raise _UnusableError("not an object")
     if not _has_kid(jwk):
@@ -220,7 +220,7 @@ def _public_key(jwk: dict[str, Any]) -> tuple[PublicKey, frozenset[str]]:
 
 
 def proof_key(jwk: object, algorithms: frozenset[str]) -> Key:
-    """The public key that a proof of possession carries itself (RFC 9449 section 4.2).
+    """Return the public key that a proof of possession carries itself (RFC 9449 section 4.2).
 
     Its ``key_id`` and ``thumbprint`` are its JWK SHA-256 thumbprint. Raises KeySetError.
     """

@@ -25,7 +25,7 @@ class KeySet:
     is_kept: bool = False
 
     def has_same_keys(self, other: "KeySet") -> bool:
-        """Whether the very same keys are in both, for the same algorithms."""
+        """Tell whether the very same keys are in both, for the same algorithms."""
         return {k: v.thumbprint for k, v in self.keys.items()} == {
             k: v.thumbprint for k, v in other.keys.items()
         }

@@ -147,7 +147,7 @@ class KeySettings(Settings):
 
     @property
     def is_file(self) -> bool:
-        """Whether they are on this machine's disk anyway."""
+        """Tell whether they are on this machine's disk anyway."""
         bundle = self.spiffe_bundle
         return self.file is not None or (bundle is not None and bundle.file is not None)
 

@@ -136,8 +136,8 @@ class Policy:
     def evaluate(self, query: PolicyQuery) -> Verdict:
         """Return the permit by rules of the agent and the principal, or the refusal.
 
-        Raises Denied(AGENT_SUSPENDED | ACTOR_NOT_PERMITTED | POLICY_DENIED) for a suspended agent or
-        principal and for an earlier actor that is not accepted: these are enforced in shadow too.
+        Raises Denied(AGENT_SUSPENDED | ACTOR_NOT_PERMITTED | POLICY_DENIED) for a suspended agent
+        or principal and for a refused earlier actor: these are enforced in shadow too.
         """
         query.declared = self.reads
         agents = self._agent_entries(query)  # 1. an agent that is not suspended
