@@ -71,7 +71,7 @@ def read_path(path: str) -> tuple[Segments, Forms]:
     Raises Denied(PATH_AMBIGUOUS) without a sane reading: for a path that is not absolute, begins
     with ``//`` or is too long; dot segments, also between escaped separators and before ``;``;
     escapes of a dot, ``?`` or ``#``; backslashes, control and non-ASCII characters; broken escapes
-    and ones that are not UTF-8; characters that fold to separators (NFKC); triple encoding.
+    and escapes that are not UTF-8; characters that fold to separators (NFKC); triple encoding.
     """
     if len(path) <= MAX_PATH_BYTES and _PLAIN_PATH.fullmatch(path):
         return tuple(path[1:].split("/")), _NONE

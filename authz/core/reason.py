@@ -120,12 +120,12 @@ class Reason(Enum):
 
     @property
     def grpc_code(self) -> int:
-        """The google.rpc.Code of ``CheckResponse.status``: never 0, which Envoy reads as an allow."""
+        """The google.rpc.Code of ``CheckResponse.status``: never 0, which allows in Envoy."""
         return _GRPC_CODES[self.http_status]
 
     @property
     def jsonrpc_code(self) -> int:
-        """The code of a JSON-RPC error (section 5.1); beside MCP the edge replaces REFUSED.
+        """The code of a JSON-RPC error (section 5.1); only MCP sends REFUSED as it is.
 
         MCP gives HeaderMismatch a code of its own; a refusal has that of AuthZEN's COAZ profile.
         """

@@ -163,7 +163,7 @@ class Route:
 
     Attributes:
         name: "" for the defaults, if no route matches.
-        audiences: a token must be for one of these; empty if any of the issuer's will do.
+        audiences: a token must be for one of these; empty if any audience of the issuer will do.
         protocol: of its messages; NONE if they are not read.
         trusts_headers: whether MCP headers may stand in for a missing body.
         extra_members: further members of model calls, which the operator knows to be harmless.

@@ -42,7 +42,7 @@ class Evidence(msgspec.Struct, frozen=True, gc=False):
         return checked_svid(certificate, self.now, origin)
 
     def agrees_with_principal(self, name: str) -> None:
-        """Check that ``source.principal`` is empty or this name. Raises Denied(IDENTITY_CONFLICT)."""
+        """Check that ``source.principal`` is no other name. Raises Denied(IDENTITY_CONFLICT)."""
         if self.request.principal not in ("", name):
             raise Denied(Reason.IDENTITY_CONFLICT, "source.principal is another name")
 

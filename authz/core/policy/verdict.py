@@ -57,7 +57,7 @@ def _allowed(of_agent: list[Rule], of_principal: list[Rule] | None, query: Polic
     """Return what the allows alone decide."""
     agent = evaluate_side(of_agent, query)
     if of_principal is None:
-        return _for_nobody(agent)
+        return _without_principal(agent)
     principal = evaluate_side(of_principal, query)
     if agent.rule is None or principal.rule is None:
         return _nothing(agent, principal)
@@ -86,7 +86,7 @@ def _nothing(agent: SideResult, principal: SideResult) -> Denied:
     )
 
 
-def _for_nobody(agent: SideResult) -> Denied | Permit:
+def _without_principal(agent: SideResult) -> Denied | Permit:
     """Return the permit for a route's bootstrap without a token: by a rule without scopes."""
     if agent.rule is None or agent.rule is UNRESTRICTED:
         return Denied(Reason.POLICY_DENIED, "no rule of the agent allows the operation")

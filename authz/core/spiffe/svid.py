@@ -40,8 +40,8 @@ class Svid:
 def checked_svid(certificate: str, now: float, origin: str) -> Svid:
     """Return the SVID in a PEM certificate, URL-encoded or not, with exactly one URI name.
 
-    Raises Denied(AGENT_INVALID) for a certificate that breaks a rule or is expired or not yet valid.
-    ``origin`` names the place of the text, for operators.
+    Raises Denied(AGENT_INVALID) for a certificate that breaks a rule, has expired or is not yet
+    valid. ``origin`` names the place of the text, for operators.
     """
     if len(certificate) > MAX_CERTIFICATE_CHARS:
         raise Denied(Reason.AGENT_INVALID, f"{origin} is too large")
