@@ -42,7 +42,7 @@ Unchecked = Literal[
 ACT: Final = "act"  # the claim that names the actor (RFC 8693 section 4.1)
 ClaimText = Annotated[str, Field(min_length=1, max_length=64)]
 _HEADER_NAME: Final = r"^[a-z0-9-]{1,64}$"
-# Other kinds of JWT, by their typ: each has its own place and rules, and none of them is an access
+# Other kinds of JWT, by their typ: each has its own use and rules, and is never an access
 # token (RFC 8725bis section 3.12). ID-JAG, status lists, security events, transaction tokens, WIMSE
 # tokens and proofs, DPoP proofs, introspection answers, logout tokens, client assertions, AAuth.
 OTHER_KINDS: Final = frozenset(

@@ -19,12 +19,12 @@ from authz.core.spiffe import SCHEME, SpiffePattern, SpiffePatternText
 
 GROUPS: Final = "groups"  # claims of RFC 9068 section 2.2.3.1
 ROLES: Final = "roles"
-MAX_VALUES: Final = 1000  # of one list in a rule or a match; a longer one belongs into a group
+MAX_VALUES: Final = 1000  # of a list in a rule or a match; more than that should be a group
 Scope = Annotated[str, Field(pattern=r"^[\x21\x23-\x5b\x5d-\x7e]+$")]  # RFC 6749 section 3.3
 Word = Annotated[str, Field(pattern=r"^[\x21\x23-\x5b\x5d-\x7e]{1,256}$")]  # as a scope
 GrantName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,128}$")]
 RuleName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9._-]{0,127}$")]
-# Few hyphens: each doubles the spellings with "_" that are removed beside it.
+# Few hyphens: each doubles the number of spellings with "_" that have to be removed too.
 AddedHeader = Annotated[str, Field(pattern=r"^[a-z][a-z0-9]{0,31}(-[a-z0-9]{1,32}){0,6}$")]
 HeaderValues = Annotated[tuple[str, ...], Field(min_length=1, max_length=MAX_VALUES)]
 ClaimValues = Annotated[tuple[WrittenValue, ...], Field(min_length=1, max_length=MAX_VALUES)]
