@@ -1,7 +1,7 @@
-"""The decision: who calls, on whose behalf, and may they. Pure, as nothing here does I/O.
+"""The decision: who calls, on whose behalf, and may they. Pure: nothing here does I/O.
 
 Begin at ``authorizer``, which has the order of the checks. ``identity`` establishes the agent,
-``delegation`` the principal, ``policy`` the grant; ``request`` is what they read and ``decision``
-what they make. ``protocols`` reads messages, ``conditions`` the config's CEL, ``jose`` keys and
-tokens, ``spiffe`` IDs and certificates.
+``delegation`` the principal, ``policy`` the permit; ``request`` is their input and ``decision``
+their output. ``protocols`` reads messages, ``conditions`` evaluates the config's CEL, ``jose``
+reads keys and tokens, ``spiffe`` IDs and certificates.
 """

@@ -1,18 +1,18 @@
-"""The pipeline: who calls, on whose behalf, and may they. The order of the checks is written here.
+"""The pipeline: who calls, on whose behalf, and may they. The order of the checks is fixed here.
 
 1. Who calls: ``AgentAuthenticator.identify`` makes the ``Agent``.
 2. On whose behalf: ``DelegationStep.verify`` makes the ``Delegation``, which must not be revoked.
-3. May they, for this and for all of this: ``PolicyStep`` makes the ``Grant``, and so the ``Allow``.
-4. Must another agree: the decision point is asked, if there is one.
-5. Is it used once: a proof that may not come again is used up.
+3. May they do all that the message asks: ``PolicyStep`` makes the ``Permit``, and so the ``Allow``.
+4. Does the external decision point agree, if there is one.
+5. Is a single-use proof used for the first time.
 
 Steps 1 to 3 are here. They are code, never configuration: each takes what only the step before can
 make, so a wrong order does not pass the type checker. They are a function of the request, the
-settings, the key sets, what was revoked, and the time; they do no I/O, read no clock and log
-nothing. Steps 4 and 5 need the world for their answers, so the edge runs them, after these
-(``authz.edge.decider``): they can only refuse. Where step 2 lacks something that can be learned, a
-key for example, its refusal says so, and the edge may learn it and decide again
-(``authz.edge.learning``). Every refusal of every step is made by ``Progress.refuse``.
+settings, the key sets, the revocations and the time; they do no I/O, read no clock and log
+nothing. Steps 4 and 5 need I/O or memory, so the edge runs them after these
+(``authz.edge.decider``): they can only refuse. If step 2 lacks something that can be learned, such
+as a key, its refusal says so, and the edge may learn it and decide again
+(``authz.edge.learning``). ``Progress.refuse`` makes every refusal of every step.
 """
 
 from typing import Protocol
@@ -27,14 +27,17 @@ from authz.core.routes import RESOURCE_METADATA, Route, RouteProtocol, Routes
 
 
 class RevocationCheck(Protocol):
-    """Whoever knows what was revoked."""
+    """Checks agents and tokens against the revocation list.
+
+    Guarantees to return at once, from memory. Does not guarantee that the list is current.
+    """
 
     def check(self, agent: Agent, delegation: Delegation) -> None:
-        """Raises Denied for what was."""
+        """Raise Denied(AGENT_SUSPENDED | TOKEN_REVOKED) if the agent or the token is revoked."""
 
 
 class Authorizer:
-    """Decides on requests, by one version of the settings."""
+    """Decides requests by one version of the settings."""
 
     def __init__(
         self,
@@ -44,7 +47,7 @@ class Authorizer:
         revocations: RevocationCheck,
         policy: PolicyStep,
     ) -> None:
-        """Take the routes and the steps."""
+        """Keep the routes and the steps, in the order in which they run."""
         self.routes = routes
         self.identity = identity
         self.delegations = delegations
@@ -52,7 +55,10 @@ class Authorizer:
         self.policy = policy
 
     def decide(self, request: Request, now: float) -> Decision:
-        """Allow or deny. ``now`` in unix seconds. Whatever is not clearly allowed is denied."""
+        """Return an Allow or a Deny; ``now`` is in unix seconds.
+
+        Denies whatever is not clearly allowed.
+        """
         has_proof = request.header(DPOP) is not None
         progress = Progress(is_by_dpop=has_proof, parameters=_metadata(request, Route()))
         try:
@@ -63,21 +69,23 @@ class Authorizer:
             return progress.refuse(denied)
 
     def _decided(self, request: Request, now: float, progress: Progress) -> Allow:
-        """The allow. Raises Denied; ``progress`` has then what was established."""
-        operation = Operation.of(request)  # 0. what is asked, read one way
-        route = self.routes.of(request, operation)  # where that is the only one, or accepted
+        """Return the allow. Raises Denied; ``progress`` then holds what was established so far."""
+        operation = Operation.of(request)  # 0. what is asked, in a single reading
+        route = self.routes.of(request, operation)  # whose accepted path forms include this one
         progress.parameters = _metadata(request, route)
         progress.refuses_by_message = route.refuses_by_message
         agent = progress.agent = self.identity.identify(request, now)  # 1. who calls
         delegation = self.delegations.verify(request, agent, route, now)  # 2. on whose behalf
         progress.delegation = delegation
-        self.revocations.check(agent, delegation)  # still
+        self.revocations.check(agent, delegation)  # not revoked since
         progress.flags = self.policy.flags(delegation)
         _check_message(request, route)
         progress.operations = operation.each(request)
         progress.is_at_policy = True
-        queries = [PolicyQuery(agent, delegation, one, request, now) for one in progress.operations]
-        verdict = evaluate_all(self.policy, queries)  # 3. may they, for this, and all of this
+        queries = [
+            PolicyQuery(agent, delegation, each, request, now) for each in progress.operations
+        ]
+        verdict = evaluate_all(self.policy, queries)  # 3. may they, for every call
         progress.shadows = verdict.shadows
         permit = verdict.permitted()
         progress.is_at_policy = False
@@ -89,13 +97,16 @@ class Authorizer:
 
 
 def _metadata(request: Request, route: Route) -> tuple[tuple[str, str], ...]:
-    """Where to get a token, for challenges (RFC 9728 section 5.1); empty where nobody says so."""
+    """Return where to get a token, for challenges (RFC 9728 section 5.1); empty if not set."""
     url = request.context_value(RESOURCE_METADATA) or route.metadata_url
     return ((RESOURCE_METADATA, url),) if url else ()
 
 
 def _check_message(request: Request, route: Route) -> None:
-    """Refuse a message without a certain meaning: so late that the record says whose it was."""
+    """Refuse a message without a certain meaning: late, so that the record says whose it was.
+
+    Raises Denied with the reader's reason, or Denied(BODY_UNINSPECTABLE).
+    """
     if request.unread is not None:
         raise Denied(*request.unread)
     if request.protocol != route.protocol or (request.protocol and not request.calls):

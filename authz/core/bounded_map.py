@@ -1,9 +1,9 @@
-"""A map that forgets: bounded by entries and by bytes, quick to ask, without a lock.
+"""A cache bounded by entries and by bytes: two generations, approximate LRU, without a lock.
 
-Two halves: new entries and those used again go to the young half; when it is full it becomes the
-old one, and what was in the old one is dropped. So what is used stays, a flood of what is used once
-can't push it out, and there is no list to keep in order. A race between threads can lose an entry,
-never change one.
+New entries and entries used again go to the young half. When it is full it becomes the old half,
+and the previous old half is dropped. So entries in use stay, a flood of entries used once can't
+push them out, and there is no list to keep in order. A race between threads can lose an entry, but
+never change its value.
 """
 
 from collections.abc import Callable, Hashable
@@ -14,16 +14,20 @@ Value = TypeVar("Value")
 
 
 class Generation(Protocol):
-    """What remembered values depend on beside their keys: a number that grows with each change."""
+    """The version of whatever cached values depend on beside their keys.
+
+    Guarantees that ``generation`` grows with each change. Does not guarantee that equal content has
+    an equal number.
+    """
 
     generation: int
 
 
 class BoundedMap(Generic[Key, Value]):
-    """At most so many entries, and at most so many bytes by ``weigh``, which gives one's bytes."""
+    """A map of at most so many entries and bytes; ``weigh`` returns the bytes of an entry."""
 
     def __init__(self, entries: int, max_bytes: int, weigh: Callable[[Key, Value], int]) -> None:
-        """Begin empty. With 0 of either, nothing is kept."""
+        """Begin empty. With 0 entries or 0 bytes, nothing is kept."""
         self._entries_of_half = entries // 2
         self._bytes_of_half = max_bytes // 2
         self._weigh = weigh
@@ -33,7 +37,7 @@ class BoundedMap(Generic[Key, Value]):
         self._old_bytes = 0
 
     def get(self, key: Key) -> Value | None:
-        """The value, None when it is not there (any more)."""
+        """Return the value; None if it is missing or was dropped."""
         value = self._young.get(key)
         if value is None:
             value = self._old.get(key)
@@ -42,7 +46,7 @@ class BoundedMap(Generic[Key, Value]):
         return value
 
     def put(self, key: Key, value: Value) -> None:
-        """Keep a value, in place of what was there; not one that is too large for a half."""
+        """Keep a value in place of any other; a value too large for a half is not kept."""
         weight = self._weigh(key, value)
         if not self._entries_of_half or weight > self._bytes_of_half:
             return
@@ -50,15 +54,15 @@ class BoundedMap(Generic[Key, Value]):
         if is_full or self._young_bytes + weight > self._bytes_of_half:
             self._old, self._young = self._young, {}
             self._old_bytes, self._young_bytes = self._young_bytes, 0
-        # One put in anew counts again until its half is dropped: too much, never too little.
+        # A replaced entry counts twice until its half is dropped: too much, never too little.
         self._young[key] = value
         self._young_bytes += weight
 
     def __len__(self) -> int:
-        """Entries held; one used again may count twice."""
+        """Return the number of entries held; an entry used again may count twice."""
         return len(self._young) + len(self._old)
 
     @property
     def bytes(self) -> int:
-        """Bytes held, by weight."""
+        """The bytes held, by weight."""
         return self._young_bytes + self._old_bytes

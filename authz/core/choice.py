@@ -1,7 +1,7 @@
-"""The base of closed sets that operators write: each member is the text that stands for it.
+"""The base of closed sets that operators write: each member is its own text.
 
-A setting of such a type takes that text, is the member afterwards, and has the schema and the
-errors of a ``Literal`` of the texts.
+A setting of such a type takes the text and becomes the member; its schema and its errors are those
+of a ``Literal`` of the texts.
 """
 
 from enum import StrEnum
@@ -10,17 +10,17 @@ from pydantic_core import CoreSchema, core_schema
 
 
 class Choice(StrEnum):
-    """A closed set of texts, for settings and for what is decided by them."""
+    """A closed set of texts, for settings and for decisions that depend on them."""
 
     @classmethod
     def __get_pydantic_core_schema__(cls, *_: object) -> CoreSchema:
-        """Take one of the texts, also where nothing may be coerced."""
+        """Return a schema that takes one of the texts, in strict mode too."""
         texts = core_schema.literal_schema([member.value for member in cls])
         return core_schema.no_info_after_validator_function(cls, texts)
 
 
 class Need(Choice):
-    """Whether something that a request may bring has to be there."""
+    """How an optional part of a request is treated: it may be there, or must."""
 
     OPTIONAL = "optional"
     REQUIRED = "required"

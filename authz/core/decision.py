@@ -1,11 +1,11 @@
-"""The nouns of a decision: agent, delegation, grant, and the verdict made of them.
+"""The values of a decision: agent, delegation, permit, verdict, and the Allow or Deny.
 
-Only the step that establishes a thing makes it: ``Agent`` is made by identity, ``Delegation`` by
-delegation, ``Permit`` by policy, ``Allow`` by the authorizer. Refusal needs nothing but a reason;
-``Progress.refuse`` makes every one, with what was established until then.
+Each is made only by the step that establishes it: ``Agent`` by identity, ``Delegation`` by
+delegation, ``Permit`` by policy, ``Allow`` by the authorizer. A refusal needs only a reason;
+``Progress.refuse`` makes every ``Deny``, with what was established until then.
 
-They are Structs: a frozen dataclass takes ten times as long to make. Nothing in them can be a part
-of a cycle, so the garbage collector need not look at them.
+They are Structs: a frozen dataclass takes ten times as long to make. None of them can be part of a
+reference cycle, so the garbage collector need not track them.
 """
 
 from collections.abc import Mapping
@@ -23,14 +23,14 @@ from authz.core.spiffe import SpiffeId
 
 
 class Effect(Choice):
-    """What a rule does, and what is decided."""
+    """The effect of a rule, and of a decision."""
 
     ALLOW = "allow"
     DENY = "deny"
 
 
 class Mode(Choice):
-    """How an agent acts: by a token that says so, as the config maps it, for itself, for nobody."""
+    """How an agent acts: by a token's ``act``, by a mapped claim, for itself, or for nobody yet."""
 
     ACT = "act"
     MAPPED = "mapped"
@@ -39,7 +39,7 @@ class Mode(Choice):
 
 
 class ShadowBy(StrEnum):
-    """Which policy would have said otherwise."""
+    """The policy that would have decided otherwise."""
 
     RULE = "rule"
     CANDIDATE = "candidate"
@@ -51,8 +51,8 @@ class Agent(msgspec.Struct, frozen=True, gc=False):
 
     Attributes:
         spiffe_id: its SPIFFE ID, in a trusted domain.
-        thumbprint: base64url SHA-256 of its certificate's DER (RFC 8705 ``x5t#S256``), "" unknown.
-        expires_at: ``notAfter`` of its certificate in unix seconds; infinite when it is not known.
+        thumbprint: base64url SHA-256 of its certificate's DER (RFC 8705 ``x5t#S256``), or "".
+        expires_at: ``notAfter`` of its certificate in unix seconds; infinite if unknown.
     """
 
     spiffe_id: SpiffeId
@@ -68,11 +68,11 @@ class Actor(msgspec.Struct, frozen=True, gc=False):
 
 
 class SingleUseProof(msgspec.Struct, frozen=True, gc=False):
-    """What was shown and may be shown once only: a DPoP proof (RFC 9449 section 11.1).
+    """A proof that must not be accepted twice: a DPoP proof (RFC 9449 section 11.1).
 
     Attributes:
-        key: digest of its id and its key.
-        expires_at: unix seconds after which it is refused for its age anyway.
+        key: digest of the proof's id and its public key.
+        expires_at: unix seconds after which the proof is refused for its age anyway.
     """
 
     key: bytes
@@ -80,22 +80,22 @@ class SingleUseProof(msgspec.Struct, frozen=True, gc=False):
 
 
 class Delegation(msgspec.Struct, frozen=True, eq=False, gc=False):
-    """For whom the agent acts, proven by a verified token whose current actor is the agent.
+    """The principal for whom the agent acts, proven by a verified token that names the agent.
 
-    Each is equal to itself only: what is made of one can be remembered by it.
+    Compared by identity, so that caches can hold values made from a delegation by it.
 
     Attributes:
         issuer, subject: the principal, who is unique only as this pair (RFC 8725 section 3.8).
         actors: current actor first, then earlier ones (RFC 8693 section 4.1).
         scopes: what the token allows at most.
-        issued_at, expires_at: unix seconds; it ends with its token, and with the key set in which
-            the token's key is.
+        issued_at, expires_at: unix seconds; it ends with its token, with the key set that holds the
+            token's key, and with the authentication that the route requires.
         token_id: ``jti``, or "".
-        mode: ACT or MAPPED, by how the token names the actor; AUTONOMOUS when the agent acts for
-            itself; BOOTSTRAP when it acts for nobody yet, without a token: then the issuer and the
-            subject are "".
+        mode: ACT or MAPPED, by how the token names the actor; AUTONOMOUS if the agent acts for
+            itself; BOOTSTRAP if it acts for nobody yet, without a token: then issuer and subject
+            are "".
         claims: the verified claims, for rules on groups, roles and the like.
-        single_use: the proof of possession that came with it, when it may not come again.
+        single_use: the proof of possession that came with it, if it must not come again.
     """
 
     issuer: str
@@ -111,13 +111,13 @@ class Delegation(msgspec.Struct, frozen=True, eq=False, gc=False):
 
 
 class Shadow(msgspec.Struct, frozen=True, gc=False):
-    """What another policy would have said, where it differs: recorded and counted, nothing else.
+    """A different decision of a policy in shadow: recorded and counted, nothing else.
 
     Attributes:
         by: RULE, rules with ``shadow: true``; CANDIDATE, the candidate policy; POLICY, the policy
             in force, when all of it is in shadow.
-        reason: of the deny, or "".
-        rule: that would have decided, "" when none would.
+        reason: the reason of the deny, or "".
+        rule: the rule that would have decided, "" for none.
     """
 
     by: ShadowBy
@@ -127,10 +127,10 @@ class Shadow(msgspec.Struct, frozen=True, gc=False):
 
 
 class Permit(msgspec.Struct, frozen=True, gc=False):
-    """What policy found: the name of the agent's rule and of the principal's that allow it.
+    """Policy's permission: the names of the agent's rule and the principal's rule that allow.
 
     Attributes:
-        headers: (name, values) of further headers that these rules give to the upstream.
+        headers: (name, values) of the headers that these rules give to the upstream.
     """
 
     agent_rule: str
@@ -140,13 +140,14 @@ class Permit(msgspec.Struct, frozen=True, gc=False):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What policy says: a grant or a refusal, and beside it what else would have been said.
+    """Policy's answer: a permit or a refusal, with notes on other policies' decisions.
 
-    No Struct: a refusal that was raised is part of a cycle, which only the collector can end.
+    Not a Struct: a raised refusal is part of a reference cycle, which only the collector can end.
 
     Attributes:
-        shadows: what other policies would have said.
-        stable_until: unix seconds until which policy surely says the same of the same request.
+        outcome: the permit or the refusal.
+        shadows: notes on what other policies would have decided.
+        stable_until: unix seconds until which policy surely answers the same request the same.
     """
 
     outcome: Permit | Denied
@@ -154,26 +155,26 @@ class Verdict:
     stable_until: float = inf
 
     def permitted(self) -> Permit:
-        """The grant. Raises the refusal."""
+        """Return the permit. Raises the refusal, a Denied."""
         if isinstance(self.outcome, Denied):
             raise self.outcome
         return self.outcome
 
 
 class Deny(msgspec.Struct, frozen=True, gc=False):
-    """A refusal, with what had been established when it came. Made by ``Progress.refuse`` only.
+    """A refusal, with what had been established before it. Made by ``Progress.refuse`` only.
 
     Attributes:
         detail: for operators only.
         parameters, scheme: of the challenge: further auth-params, and Bearer or DPoP.
         headers: further headers of the answer.
         by_message: whether the answer's HTTP status is 200, with the refusal in its message.
-        agent, delegation: None where the refusal came first.
+        agent, delegation: None if the refusal came before they were established.
         flags: as in Allow.
-        rule: the rule that denied, or that came nearest to an allow; "" when none did.
-        shadows: what other policies would have said.
-        by_policy: whether rules refused it, who had been asked about a known caller.
-        needs: what was lacking, if another decision may come of learning it; else None.
+        rule: the rule that denied, or that came nearest to an allow; "" for none.
+        shadows: notes on what other policies would have decided.
+        by_policy: whether policy refused it, after the caller and the delegation were known.
+        needs: what was lacking, if learning it may change the decision; else None.
     """
 
     reason: Reason
@@ -191,23 +192,23 @@ class Deny(msgspec.Struct, frozen=True, gc=False):
     needs: Need | None = None
 
     def explained(self, more: str) -> "Deny":
-        """Return the same refusal, with more for operators."""
+        """Return the same refusal with more detail for operators."""
         return msgspec.structs.replace(self, detail=f"{self.detail}; {more}")
 
 
 class Progress(msgspec.Struct, gc=False):
-    """What is established about one request so far. The pipeline fills it; it makes the refusals.
+    """What is established about a request so far. The pipeline fills it in; it makes the refusals.
 
-    So a refusal says as much whoever refuses: a step of the pipeline, or a check that comes after.
+    So every refusal says as much, whether it comes from a step or from a check after the pipeline.
 
     Attributes:
-        is_by_dpop: whether a DPoP proof came: challenges then ask for one.
-        parameters: of every challenge, such as where to get a token (RFC 9728).
+        is_by_dpop: whether a DPoP proof came: challenges then ask for a proof.
+        parameters: auth-params of every challenge, such as where to get a token (RFC 9728).
         refuses_by_message: whether policy's refusals are told in the answer's message alone.
-        operations: what is asked for, one for each call of the message.
+        operations: the operations asked for, one for each call of the message.
         agent, delegation, flags, shadows: as in Deny.
-        is_at_policy: whether rules are being asked; what they refuse, another policy may allow.
-        rule: the agent's rule that allowed; "" before one did.
+        is_at_policy: whether rules are being evaluated; another policy may allow what they refuse.
+        rule: the agent's rule that allowed; "" until a rule has.
     """
 
     is_by_dpop: bool = False
@@ -222,7 +223,7 @@ class Progress(msgspec.Struct, gc=False):
     rule: str = ""
 
     def refuse(self, denied: Denied) -> Deny:
-        """The refusal for that reason."""
+        """Return the Deny for a raised refusal."""
         return Deny(
             denied.reason,
             denied.detail,
@@ -241,13 +242,13 @@ class Progress(msgspec.Struct, gc=False):
 
 
 class Allow(msgspec.Struct, frozen=True, gc=False):
-    """An allow that was decided. Made by the authorizer, nowhere else.
+    """A decision to allow. Made by the authorizer, nowhere else.
 
     Attributes:
-        valid_until: unix seconds after which nobody may answer from a cache.
-        flags: what an auditor should know of the chain, such as an unregistered earlier actor.
-        shadows: what other policies would have said.
-        progress: what refuses it, should one of the checks outside of the pipeline say no.
+        valid_until: unix seconds after which no cache may answer with it.
+        flags: findings for auditors, such as an unregistered earlier actor.
+        shadows: notes on what other policies would have decided.
+        progress: makes the refusal, should a check after the pipeline refuse.
     """
 
     agent: Agent
@@ -259,7 +260,7 @@ class Allow(msgspec.Struct, frozen=True, gc=False):
     progress: Progress = msgspec.field(default_factory=Progress)
 
     def until(self, moment: float) -> "Allow":
-        """The same, for no longer than to that moment (unix seconds)."""
+        """Return the same allow, valid until that moment (unix seconds) at most."""
         return msgspec.structs.replace(self, valid_until=min(self.valid_until, moment))
 
 

@@ -1,7 +1,7 @@
-"""Claims that a token says it does not hold itself, or not all of: they are somewhere else.
+"""Claims that a token declares to be elsewhere, in whole or in part.
 
 Distributed and aggregated claims (OpenID Connect Core 1.0 section 5.6.2), and Entra ID's groups
-overage. Nothing is fetched: who decides by such a claim knows that it does not know it.
+overage. Nothing is fetched: rules that read such a claim treat it as unknown.
 """
 
 from collections.abc import Iterator, Mapping
@@ -10,19 +10,19 @@ from typing import Any, Final
 _NAMES: Final = "_claim_names"
 _SOURCES: Final = "_claim_sources"  # may hold access tokens: records never have its values
 _SOURCE: Final = ":src"  # Entra's groups:src1
-# Entra ID: what a claim that is there says of others, which a URL or a header had no room for.
+# Entra ID: claims whose presence says that others are left out, for lack of room.
 _SIGNS: Final[Mapping[str, tuple[str, ...]]] = {
     "hasgroups": ("groups", "wids"),
     "http://schemas.microsoft.com/claims/groups.link": ("groups",),
 }
-EVERY: Final = ""  # among the names: which claims are elsewhere can't be read, so it may be any
+EVERY: Final = ""  # among the names: the list can't be read, so any claim may be elsewhere
 ClaimNames = frozenset[str]
 NONE: Final[ClaimNames] = frozenset()
 
 
 def external_claims(claims: Mapping[str, Any]) -> ClaimNames:
-    """Return the top-level claims that are elsewhere; with EVERY among them any may be."""
-    return frozenset(_named(claims)) or NONE  # the same object where there is none
+    """Return the top-level claims that are elsewhere; EVERY among them means any may be."""
+    return frozenset(_named(claims)) or NONE  # the same empty object each time
 
 
 def is_external(name: str, names: ClaimNames) -> bool:
@@ -31,7 +31,7 @@ def is_external(name: str, names: ClaimNames) -> bool:
 
 
 def external_claim_marks(claims: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the claims by which a token says so, fit for a record: no source's values."""
+    """Return the claims that declare this, safe for a record: without the sources' values."""
     marks = {name: value for name, value in claims.items() if _is_mark(name)}
     if _SOURCES in marks:
         sources = marks[_SOURCES]
@@ -47,13 +47,13 @@ def _named(claims: Mapping[str, Any]) -> Iterator[str]:
     listed = claims.get(_NAMES)
     if isinstance(listed, str):
         listed = [listed]
-    if isinstance(listed, dict | list) and all(isinstance(one, str) for one in listed):
+    if isinstance(listed, dict | list) and all(isinstance(name, str) for name in listed):
         for name in listed:
             yield from _roots(name)
     elif listed is not None:
         yield EVERY
     if not listed and claims.get(_SOURCES):
-        yield EVERY  # of which claims is not said
+        yield EVERY  # it does not say which claims
     for sign, names in _SIGNS.items():
         if claims.get(sign) not in (None, False):
             yield from names
@@ -63,6 +63,9 @@ def _named(claims: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _roots(name: str) -> tuple[str, ...]:
-    """A claim's name, and where it is a path (``realm_access.roles``) the claim it begins in."""
+    """Return a claim's name, and the top-level claims that it may be a path into.
+
+    Such a path is written ``realm_access.roles``, or with slashes.
+    """
     bare = name.removeprefix("/")
     return name, bare.partition("/")[0], bare.partition(".")[0]

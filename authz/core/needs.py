@@ -1,14 +1,14 @@
-"""What a refused decision lacked, where it may be learned: then the request is decided again.
+"""What a refused decision lacked, if it can be learned and the request decided again.
 
 The core learns nothing itself. A step that lacks something names it in its refusal, and the edge,
-which may wait for others, learns it within the caller's deadline (``authz.edge.learning``).
+which may wait on the network, learns it within the caller's deadline (``authz.edge.learning``).
 """
 
 import msgspec
 
 
 class KeyNeeded(msgspec.Struct, frozen=True, gc=False):
-    """A key that is not in its issuer's set, and may just have been published.
+    """A key that is missing in its issuer's set, and may just have been published.
 
     Attributes:
         issuer: a configured issuer.
@@ -20,4 +20,4 @@ class KeyNeeded(msgspec.Struct, frozen=True, gc=False):
 
 
 Need = KeyNeeded
-"""The closed list; a further kind joins it by ``|``, and has its learner at the edge."""
+"""The closed list of needs; a further kind joins it by ``|``, and has its learner at the edge."""

@@ -1,8 +1,8 @@
-"""One reading of a path: its decoded segments, and the ambiguous forms in which they were written.
+"""The single reading of a path: its decoded segments, and the ambiguous forms in its spelling.
 
-Servers disagree on more than one could list, so only what is known is read at all. Some spellings
-have one sane reading, though not every server takes it: they are read that way and named, and
-whoever asks says whether he accepts them. What has no sane reading is refused, whoever asks.
+Servers disagree on more than anybody could list, so only known spellings are read at all. Some
+spellings have one sane reading that not every server takes: they are read that way and named, and
+the caller decides whether to accept them. Spellings without a sane reading are always refused.
 """
 
 import re
@@ -14,7 +14,9 @@ from typing import Final, Literal
 from authz.core.reason import Denied, Reason
 
 MAX_PATH_BYTES: Final = 8192  # the common limit of servers for a request line; Envoy's is 60 KiB
-_ODD_PATHS: Final = 16  # of requests under way: route, protocol and rules each ask for one's path
+_ODD_PATHS: Final = (
+    16  # of requests under way: route, protocol and rules each read a request's path
+)
 Form = Literal[
     "double_encoding", "empty_segments", "escaped_backslash", "escaped_slash", "parameters"
 ]
@@ -29,24 +31,24 @@ _PLAIN_PATH: Final = re.compile(
 _WRITTEN: Final = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+,=:@;/-]++|%[0-9A-Fa-f]{2})*+")
 _ESCAPE: Final = re.compile(r"%[0-9A-Fa-f]{2}")
 _ESCAPE_SIGN: Final = re.compile(r"%(?=[0-9A-Fa-f]{2})")
-_ESCAPED_DOT: Final = re.compile(r"%2[Ee]")  # nobody has to; a normaliser may see ".." or not
-# A segment that was decoded has one of these only in a form that somebody reads otherwise.
+_ESCAPED_DOT: Final = re.compile(r"%2[Ee]")  # a needless escape; a normaliser may see ".." or not
+# A decoded segment has any of these marks only in a form that some servers read otherwise.
 _MARKS: Final[dict[str, Form]] = {
     "%": "double_encoding",
     "\\": "escaped_backslash",
     "/": "escaped_slash",
     ";": "parameters",
 }
-# Stands between segments once a path is decoded, where "/" is one that was escaped: no path has it,
-# and an escape of it is refused. So all segments are read at once: one by one, thousands of short
-# ones took tens of milliseconds.
+# Separates the segments of a decoded path, in which "/" was an escape: no path contains "?", and an
+# escape of it is refused. So all segments are read at once: one by one, thousands of short segments
+# took tens of milliseconds.
 _BETWEEN: Final = "?"
 _DOT_SEGMENT: Final = re.compile(r"[?/\\;]\.\.?(?:[?/\\;]|\Z)")
 _EMPTY_NAME: Final = re.compile(r"\?[/\\;]|[/\\](?:[?/\\;]|\Z)")
 
 
 def canonical_path(path: str) -> Segments:
-    """Decoded segments of an absolute path without any ambiguity. Raises Denied(PATH_AMBIGUOUS)."""
+    """Return the segments of a path without ambiguous forms. Raises Denied(PATH_AMBIGUOUS)."""
     segments, forms = read_path(path)
     if forms:
         raise ambiguous(forms)
@@ -54,22 +56,22 @@ def canonical_path(path: str) -> Segments:
 
 
 def ambiguous(forms: Forms) -> Denied:
-    """The refusal of forms that whoever asks does not accept."""
+    """Return the refusal of ambiguous forms, Denied(PATH_AMBIGUOUS)."""
     return Denied(Reason.PATH_AMBIGUOUS, f"the path has {', '.join(sorted(forms))}")
 
 
 def read_path(path: str) -> tuple[Segments, Forms]:
-    """Decoded segments of an absolute path, and the forms in it that some servers read otherwise.
+    """Return an absolute path's decoded segments, and its forms that some servers read otherwise.
 
     A segment keeps what was escaped in it: ``/a%2Fb`` is ``("a/b",)``, ``/a;v`` is ``("a;v",)``,
-    ``/a//b`` is ``("a", "", "b")``, ``/100%25`` is ``("100%",)``. Forms that only come up when one
-    decodes a second time are named too; and a name that is empty once others have separated or cut
-    it, as in ``/;x`` and ``/a%2F``, counts as an empty segment.
+    ``/a//b`` is ``("a", "", "b")``, ``/100%25`` is ``("100%",)``. Forms that only a second decoding
+    shows are named too; and a name that would be empty after another server separates or cuts it,
+    as in ``/;x`` and ``/a%2F``, counts as an empty segment.
 
-    Raises Denied(PATH_AMBIGUOUS) for what has no sane reading: a path that is not absolute, begins
+    Raises Denied(PATH_AMBIGUOUS) without a sane reading: for a path that is not absolute, begins
     with ``//`` or is too long; dot segments, also between escaped separators and before ``;``;
     escapes of a dot, ``?`` or ``#``; backslashes, control and non-ASCII characters; broken escapes
-    and ones that are not UTF-8; characters that fold to separators (NFKC); triple encoding.
+    and escapes that are not UTF-8; characters that fold to separators (NFKC); triple encoding.
     """
     if len(path) <= MAX_PATH_BYTES and _PLAIN_PATH.fullmatch(path):
         return tuple(path[1:].split("/")), _NONE
@@ -83,18 +85,18 @@ def read_path(path: str) -> tuple[Segments, Forms]:
 
 
 def written_path(segments: Segments) -> str:
-    """The path of decoded segments, for others to read: no two have the same.
+    """Return a path of decoded segments, for others to read; distinct for distinct segments.
 
     A "/" and a "%" within a segment are escaped; only routes that accept these forms let them pass.
     """
     path = "/" + "/".join(segments)
     if path.count("/") == len(segments) and "%" not in path:
         return path
-    return "".join(f"/{one.replace('%', '%25').replace('/', '%2F')}" for one in segments)
+    return "".join(f"/{segment.replace('%', '%25').replace('/', '%2F')}" for segment in segments)
 
 
 def unescaped(text: str) -> bytes:
-    """Decode every percent escape (RFC 3986 section 2.1), once; what is none stays as it is.
+    """Decode every percent escape once (RFC 3986 section 2.1); an invalid escape stays as it is.
 
     As ``unquote_to_bytes``, which looks at each escape in Python. Quoted-printable has the same
     escapes with "=" for "%" (RFC 2045 section 6.7), and is decoded in C.
@@ -120,14 +122,14 @@ def _read_odd_path(path: str) -> tuple[Segments, Forms]:
 
 
 def _decoded(raw: str) -> str:
-    """Decode all segments once, and refuse what is dangerous to whoever reads the outcome."""
+    """Decode all segments once, and refuse results that are dangerous to any later reader."""
     if _ESCAPED_DOT.search(raw):
         raise _refused("the path has an escaped dot")
     try:
         text = unescaped(raw).decode()
     except UnicodeDecodeError:
         raise _refused("the path's escapes are not UTF-8") from None
-    # What a server that folds compatibility characters could make of, say, a fullwidth slash.
+    # A server that folds compatibility characters could read, say, a fullwidth slash as "/".
     folded = unicodedata.normalize("NFKC", text)
     if not text.isprintable() or any(folded.count(mark) > text.count(mark) for mark in _MARKS):
         raise _refused("the path has a control or look-alike character")

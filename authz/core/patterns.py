@@ -1,8 +1,8 @@
-"""Patterns over segments, and of hosts and methods. Segment-wise, never by prefix of text.
+"""Patterns of paths and other segments, and the config's texts of hosts, paths and methods.
 
-``*`` (in paths also ``{name}``) stands for exactly one segment that is not empty; ``**``, at the
-end only, for any number of them, none included. So ``/a/**`` matches ``/a``, ``/a/`` and ``/a/b``,
-and ``agent-1`` never matches ``agent-10``.
+Patterns match whole segments, never a prefix of text. ``*`` (in paths also ``{name}``) stands for
+exactly one segment that is not empty; ``**``, at the end only, for any number of segments, or
+none. So ``/a/**`` matches ``/a``, ``/a/`` and ``/a/b``, and ``agent-1`` never matches ``agent-10``.
 """
 
 import re
@@ -19,7 +19,9 @@ from authz.core.request import canonical_host
 
 _VARIABLE: Final = re.compile(r"\{[A-Za-z_][A-Za-z0-9_]*\}")
 _METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
-_ALIKE: Final = frozenset({"ORDERPATCH", "PROPPATCH", "REPORT"})  # of WebDAV: no slips
+_ALIKE: Final = frozenset(
+    {"ORDERPATCH", "PROPPATCH", "REPORT"}
+)  # methods of WebDAV, not slips of the pen
 ANY: Final = "*"
 REST: Final = "**"
 
@@ -37,7 +39,7 @@ class SegmentPattern:
     rest: bool
 
     def matches(self, segments: tuple[str, ...]) -> bool:
-        """Whether all of the segments fit."""
+        """Tell whether the pattern matches all of the segments."""
         count = len(self.segments)
         if len(segments) < count or (len(segments) > count and not self.rest):
             return False
@@ -47,30 +49,30 @@ class SegmentPattern:
         return True
 
     def intersection(self, other: "SegmentPattern") -> "SegmentPattern | None":
-        """The pattern of what both match; None when that is nothing."""
-        shorter, longer = sorted((self, other), key=lambda one: len(one.segments))
+        """Return the pattern of what both match; None if that is nothing."""
+        shorter, longer = sorted((self, other), key=lambda pattern: len(pattern.segments))
         count = len(shorter.segments)
         if len(longer.segments) > count and not shorter.rest:
             return None
         both: list[str | None] = []
-        for one, two in zip(shorter.segments, longer.segments, strict=False):
-            if one != two and (None not in (one, two) or "" in (one, two)):
+        for left, right in zip(shorter.segments, longer.segments, strict=False):
+            if left != right and (None not in (left, right) or "" in (left, right)):
                 return None
-            both.append(two if one is None else one)
+            both.append(right if left is None else left)
         return SegmentPattern((*both, *longer.segments[count:]), self.rest and other.rest)
 
     def covers(self, other: "SegmentPattern") -> bool:
-        """Whether it matches all that the other does."""
+        """Tell whether it matches everything that the other pattern matches."""
         return other.intersection(self) == other
 
     def __str__(self) -> str:
-        """As a path of the config."""
-        written = [ANY if one is None else one for one in self.segments]
+        """Return the pattern as the config writes a path."""
+        written = [ANY if segment is None else segment for segment in self.segments]
         return "/" + "/".join([*written, *([REST] if self.rest else [])])
 
 
 def segment_pattern(raw: list[str], literal: Callable[[str], str | None]) -> SegmentPattern:
-    """Make the pattern of segments as written; ``literal`` reads a fixed one. Raises ValueError."""
+    """Parse written segments; ``literal`` reads a fixed segment. Raises ValueError."""
     rest = raw[-1] == REST
     fixed = raw[:-1] if rest else raw
     if any(ANY in segment and segment != ANY for segment in fixed):
@@ -79,7 +81,7 @@ def segment_pattern(raw: list[str], literal: Callable[[str], str | None]) -> Seg
 
 
 def path_pattern(text: str) -> SegmentPattern:
-    """Parse ``/orders/{id}/**``. Raises ValueError."""
+    """Parse a path pattern such as ``/orders/{id}/**``. Raises ValueError."""
     if not text.startswith("/"):
         raise ValueError("a path pattern must start with '/'")
     segments = text[1:].split("/")
@@ -95,7 +97,9 @@ def _literal_path_segment(segment: str) -> str | None:
         raise ValueError("rules see no query and no fragment: leave out the part from ? or # on")
     if "{" in segment or "}" in segment:
         raise ValueError("a variable must be a whole segment, as {id}: letters, digits and _")
-    if segment.startswith(":"):  # other routers' variable: a deny of it would deny nothing
+    if segment.startswith(
+        ":"
+    ):  # a variable in other routers; as a literal, a deny of it would deny nothing
         raise ValueError(f"for any segment write {{{segment[1:]}}}; a colon itself is written %3A")
     try:
         return canonical_path("/" + segment)[0]
@@ -104,7 +108,7 @@ def _literal_path_segment(segment: str) -> str | None:
 
 
 def host_pattern(text: str) -> str:
-    """An exact host, lower case and without a port, or ``*`` for any. Raises ValueError."""
+    """Return an exact host, lower case and without a port, or ``*`` for any. Raises ValueError."""
     if text == ANY:
         return text
     try:
@@ -122,7 +126,7 @@ def _path_text(text: str) -> str:
 
 
 def _method_text(text: str) -> str:
-    """Any method, but not one that is surely a slip: a deny of it would deny nothing."""
+    """Refuse a method that is surely a typing error: a deny of it would deny nothing."""
     if text in {"ANY", "ALL"}:
         raise ValueError(f'{text} is not a method: write "*" for any')
     near = () if text in (*_METHODS, *_ALIKE) else get_close_matches(text, _METHODS, n=1)
@@ -131,7 +135,7 @@ def _method_text(text: str) -> str:
     return text
 
 
-# How the config writes them: texts that were parsed once and are good.
+# Types of the config's texts; the validators have checked these.
 HostText = Annotated[str, AfterValidator(host_pattern)]
 PathText = Annotated[str, AfterValidator(_path_text)]
 MethodText = Annotated[

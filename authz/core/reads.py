@@ -1,9 +1,9 @@
-"""What a decision reads, declared by the part that reads it.
+"""Declarations of what a decision reads, made by the part that reads it.
 
-Each requirement, principal match, identity source and token source has ``reads``. From their union,
-and from nothing else, come what a ``Request`` holds (and so the key of the cache), what audit
-records keep, what a replay may lack, what a client may not set behind a gateway, and which headers
-no condition may read. A part that reads more than it declares fails ``tests/test_reads.py``.
+Each requirement, principal match, identity source and token source has ``reads``. Their union alone
+determines what a ``Request`` holds (and so the key of the cache), what audit records keep, what a
+replay may lack, what a client may not set behind a gateway, and which headers no condition may
+read. A part that reads more than it declares fails ``tests/core/policy/test_reads.py``.
 """
 
 from collections.abc import Callable, Iterable
@@ -19,12 +19,12 @@ class Reads:
     """Names of what is read, beside what every request has.
 
     Attributes:
-        headers: lower-case names of headers that say nothing secret, and are recorded.
-        credentials: of headers with a client's credential: never recorded, and no condition's.
-        identities: of headers in which a proxy says who calls: no client may set them; else as
-            ``credentials``.
+        headers: lower-case names of headers without secrets, which are recorded.
+        credentials: headers with a client's credential: never recorded, never read by conditions.
+        identities: headers in which a proxy says who calls: as ``credentials``, and no client may
+            set them.
         claims: top-level claims of the token.
-        namespaces: of the request's metadata.
+        namespaces: namespaces of the request's metadata.
     """
 
     headers: frozenset[str] = _NO_NAMES
@@ -35,7 +35,7 @@ class Reads:
 
     @property
     def all_headers(self) -> frozenset[str]:
-        """The headers, for whatever they are read."""
+        """All the headers, whatever they are read for."""
         return self.headers | self.withheld
 
     @property
@@ -45,14 +45,14 @@ class Reads:
 
     @property
     def recorded(self) -> frozenset[str]:
-        """The headers that audit records keep; none that something else reads as a credential."""
+        """The headers that audit records keep; none that any part reads as a credential."""
         return self.headers - self.withheld
 
     @staticmethod
     def union(parts: Iterable["Reads"]) -> "Reads":
-        """Return what any of the parts reads.
+        """Return all that the parts read together.
 
-        A policy has 100,000 of them, nearly all of which are NOTHING, or the same as another.
+        A policy may have 100,000 parts, nearly all NOTHING or the same object as another.
         """
         distinct = {id(part): part for part in parts if part is not NOTHING}
         if len(distinct) <= 1:
@@ -84,4 +84,4 @@ NOTHING: Final = Reads()
 
 
 class UndeclaredReadError(RuntimeError):
-    """Something read what it had not declared: a programming error, and a deny at the edge."""
+    """A part read what it had not declared: a programming error, and a deny at the edge."""

@@ -1,6 +1,6 @@
-"""Every reason to refuse, with the status, challenge and words that go with it.
+"""Every reason to refuse, with its HTTP status, challenge and message.
 
-One closed enum drives the answers, the metric labels, the audit records, the docs and the tests.
+This closed enum drives the answers, the metric labels, the audit records, the docs and the tests.
 A client learns the reason and nothing else: never which rule refused, nor anything about another
 agent or principal. ``Denied.detail`` is for operators and stays in the audit log.
 """
@@ -30,7 +30,7 @@ class Reason(Enum):
     message: str
 
     def __new__(cls, code: str, http_status: int, error: str | None, message: str) -> Self:
-        """Make one member from its row."""
+        """Return the member of a row: code, HTTP status, error and message."""
         member = object.__new__(cls)
         member._value_ = code
         member.http_status = http_status
@@ -120,25 +120,25 @@ class Reason(Enum):
 
     @property
     def grpc_code(self) -> int:
-        """The google.rpc.Code of ``CheckResponse.status``: never 0, which Envoy takes as allow."""
+        """The google.rpc.Code of ``CheckResponse.status``: never 0, which allows in Envoy."""
         return _GRPC_CODES[self.http_status]
 
     @property
     def jsonrpc_code(self) -> int:
-        """The code of a JSON-RPC error (section 5.1); on A2A routes REFUSED is told otherwise.
+        """The code of a JSON-RPC error (section 5.1); only MCP sends REFUSED as it is.
 
-        MCP gives HeaderMismatch a code of its own; a refusal has the one of AuthZEN's COAZ profile.
+        MCP gives HeaderMismatch a code of its own; a refusal has that of AuthZEN's COAZ profile.
         """
         return _JSONRPC_CODES.get(self, -32603 if self.is_own_fault else REFUSED)
 
     @property
     def is_of_policy(self) -> bool:
-        """Whether it refuses what a known caller asks for, and no other token would mend it."""
+        """Tell whether it refuses a known caller's request, and no other token would help."""
         return self in (Reason.POLICY_DENIED, Reason.METHOD_UNKNOWN)
 
     @property
     def is_own_fault(self) -> bool:
-        """Whether the refusal says something about us rather than about the request."""
+        """Tell whether the refusal is this server's fault rather than the request's."""
         return self.http_status == _OWN_FAULT_STATUS
 
 
@@ -152,22 +152,22 @@ _JSONRPC_CODES: Final = {
     Reason.MESSAGE_PARAMS: -32602,
     Reason.METHOD_UNKNOWN: -32601,
 }
-REFUSED: Final = -32001  # what JSON-RPC has no code for
+REFUSED: Final = -32001  # a refusal, for which JSON-RPC has no code
 BEARER: Final = "Bearer"  # authentication schemes: RFC 6750
 DPOP_SCHEME: Final = "DPoP"  # RFC 9449 section 7.1
 
 
 class Denied(Exception):  # noqa: N818 - it is a verdict, not an error
-    """A step's refusal: raised by the step, caught once, in the pipeline.
+    """A refusal: raised by a step, caught in the pipeline alone.
 
     Attributes:
         reason: why, from the closed list.
-        detail: more, for operators: goes to the audit log, never to the client, never a secret.
+        detail: more for operators, for the audit log only: never for the client, never a secret.
         parameters: further auth-params of the challenge, such as ``("scope", "a b")``.
-        scheme: of the challenge, if there is one: Bearer, or DPoP where it is in use.
+        scheme: of the challenge, if there is one: Bearer, or DPoP if the client uses it.
         headers: further headers of the answer, such as ``("dpop-nonce", "...")``.
         rule: the policy's rule that denied, or that came nearest to an allow; "" for none.
-        needs: what was lacking, if another decision may come of learning it; else None.
+        needs: what was lacking, if learning it may change the decision; else None.
     """
 
     def __init__(
@@ -181,7 +181,7 @@ class Denied(Exception):  # noqa: N818 - it is a verdict, not an error
         rule: str = "",
         needs: Need | None = None,
     ) -> None:
-        """Refuse for a reason."""
+        """Refuse for a reason; ``detail`` is for operators only."""
         super().__init__(reason.code, detail)
         self.reason = reason
         self.detail = detail

@@ -1,9 +1,9 @@
-"""What is asked: the request as the proxy presented it, and the one operation it means.
+"""The request as the proxy presented it, and the operation that it means.
 
 ``Request`` holds every input that a decision may read, and nothing else: so it is also the key
 under which a decision is cached, and no input can be forgotten there. ``Operation`` is its
-canonical form; a request whose target has no sane reading has none, and one that some servers read
-otherwise says how (``authz.core.paths``).
+canonical form. A request whose target has no sane reading has no operation; an operation names the
+forms that some servers read otherwise (``authz.core.paths``).
 """
 
 import re
@@ -17,16 +17,16 @@ from authz.core.reason import Denied, Reason
 
 MAX_HOST_BYTES: Final = 253 + 6  # RFC 1035 section 2.3.4, and a port
 MAX_METHOD_CHARS: Final = 32
-# Of what a call names. MCP advises 128 for tools; ids of tasks are UUIDs or tokens; and of URIs.
+# Of the names of targets: MCP advises 128 for tools; ids of tasks are UUIDs or tokens. And of URIs.
 MAX_NAME_CHARS: Final = 256
 MAX_URI_CHARS: Final = 2048
 XFCC: Final = "x-forwarded-client-cert"
 DPOP: Final = "dpop"  # the header of the proof (RFC 9449 section 4.1)
-# RFC 6750 section 2.3 has a token in the query; RFC 9700 and MCP forbid it. It ends up in logs.
+# RFC 6750 section 2.3 allows a token in the query; RFC 9700 and MCP forbid it, as logs keep it.
 _QUERY_TOKEN: Final = "access_token"
 _COOKIE_TOKEN: Final = "authorization"
-# The same as the name of a pair. Each is one search without a step back, because this is asked of
-# all that a client sends, before anything is known of it: pair by pair, 60 KiB took 50 ms.
+# The same names in a pair. Each is a single search without backtracking, because it runs on all
+# that a client sends, before anything is known of the client: pair by pair, 60 KiB took 50 ms.
 _QUERY_PAIR: Final = re.compile(
     f"&{''.join(f'(?:{char}|(?i:%{ord(char):02x}))' for char in _QUERY_TOKEN)}[=&]"
 )
@@ -49,9 +49,9 @@ class MessageProtocol(StrEnum):
 
 
 class CallKind(StrEnum):
-    """What a call is about; SERVER for the server itself.
+    """The kind of a call's target; SERVER for the server itself.
 
-    What has no method is a RESPONSE, a STREAM (GET) or a SESSION (DELETE).
+    A message without a method is a RESPONSE, a STREAM (GET) or a SESSION (DELETE).
     """
 
     SERVER = ""
@@ -71,16 +71,16 @@ _NAMELESS: Final = MESSAGE_KINDS | {CallKind.SERVER}
 
 
 class Call(msgspec.Struct, frozen=True, gc=False):
-    """One thing that a message asks for, in the words of its protocol.
+    """A call that a message makes, in the terms of its protocol.
 
     Attributes:
-        method: of MCP and A2A the JSON-RPC method, such as "tools/call"; of a model call its kind,
-            such as "chat/completions"; "" for what has none.
-        kind: of the target.
-        name: of the target: a tool's name, a resource's URI, a task's id; "" for the server, and
-            for a target that the message names where it can't be read.
-        is_known: whether the method is one of the protocol's, as far as we know it.
-        arguments: JSON of the call's arguments, where a decision reads them; else b"".
+        method: the JSON-RPC method of MCP and A2A, such as "tools/call"; the kind of a model call,
+            such as "chat/completions"; "" for a message without a method.
+        kind: the kind of the target.
+        name: the target: a tool's name, a resource's URI, a task's id; "" for the server, and for
+            a target whose name can't be read.
+        is_known: whether the method belongs to the protocol, in the versions known here.
+        arguments: JSON of the call's arguments, if a decision reads them; else b"".
         tools: names of the tools that a model call offers.
         is_streaming: whether a model call asks for a stream.
     """
@@ -95,12 +95,12 @@ class Call(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def hides_name(self) -> bool:
-        """Tell whether it may be about any target of its kind, as its name can't be read."""
+        """Tell whether the target's name can't be read, so that it may be any of its kind."""
         return not self.name and self.kind not in _NAMELESS
 
     @property
     def shown_name(self) -> str:
-        """The name for records: of a URI without user, query and fragment, which may be secrets."""
+        """The name for records; a URI without user, query and fragment, which may be secrets."""
         if self.kind is not CallKind.RESOURCE:
             return self.name
         scheme, slashes, rest = _URI_TAIL.split(self.name, maxsplit=1)[0].partition("//")
@@ -109,7 +109,7 @@ class Call(msgspec.Struct, frozen=True, gc=False):
 
 
 class Unread(NamedTuple):
-    """Why a message has no certain meaning, and more for operators, never of its content."""
+    """Why a message has no certain meaning; ``detail`` is for operators, without its content."""
 
     reason: Reason
     detail: str
@@ -127,11 +127,11 @@ class Request(msgspec.Struct, frozen=True, gc=False):
         certificate: ``source.certificate``: URL-encoded PEM of the client's leaf, or "".
         context: the route's ``context_extensions``, which only the operator writes.
         metadata: (namespace, serialised Struct) of the metadata namespaces that profiles name.
-        elsewhere: where else than in a header a credential stands: "query", "cookie".
-        protocol: of the messages on the route; NONE when none is read.
-        calls: what the message asks for, all of which must be allowed; empty without a protocol.
-        unread: why the message has no certain meaning; None when it has.
-        proxy: SPIFFE ID of the proxy that asks, from our own mTLS connection; "" without it.
+        elsewhere: places other than a header that hold a credential: "query", "cookie".
+        protocol: of the messages on the route; NONE if they are not read.
+        calls: the calls of the message, all of which must be allowed; empty without a protocol.
+        unread: why the message has no certain meaning; None if it has a certain meaning.
+        proxy: SPIFFE ID of the calling proxy, from its mTLS connection to this server, or "".
     """
 
     method: str
@@ -149,14 +149,14 @@ class Request(msgspec.Struct, frozen=True, gc=False):
     proxy: str = ""
 
     def header(self, name: str) -> str | None:
-        """The value of a header by its lower-case name, None when it was not sent."""
+        """Return the value of a header by its lower-case name; None if it was not sent."""
         for key, value in self.headers:
             if key == name:
                 return value
         return None
 
     def context_value(self, name: str) -> str:
-        """The operator's context extension of that name, "" when there is none."""
+        """Return the operator's context extension of that name; "" if there is none."""
         for key, value in self.context:
             if key == name:
                 return value
@@ -164,7 +164,7 @@ class Request(msgspec.Struct, frozen=True, gc=False):
 
 
 class Operation(msgspec.Struct, frozen=True, gc=False):
-    """What the request asks for, in the one form that rules are matched against.
+    """The operation that a request asks for, in the canonical form that rules match.
 
     Attributes:
         method: upper case.
@@ -172,7 +172,7 @@ class Operation(msgspec.Struct, frozen=True, gc=False):
         path: decoded segments, without the leading slash: ``/a/b/`` is ``("a", "b", "")``.
         ambiguities: forms in the path that a route must accept; nearly always none.
         protocol: as in Request.
-        call: one of the message's calls; None where no message is read.
+        call: one of the message's calls; None if no message is read.
     """
 
     method: str
@@ -184,7 +184,10 @@ class Operation(msgspec.Struct, frozen=True, gc=False):
 
     @classmethod
     def of(cls, request: Request) -> Self:
-        """Canonicalise. Raises Denied(PATH_AMBIGUOUS) where no reading is the sane one."""
+        """Return the request's operation, with the first call of its message.
+
+        Raises Denied(PATH_AMBIGUOUS) if the method, the host or the path has no sane reading.
+        """
         if not _METHOD.fullmatch(request.method):
             raise Denied(Reason.PATH_AMBIGUOUS, "the method is not an upper-case token")
         host = canonical_host(request.host)
@@ -192,14 +195,14 @@ class Operation(msgspec.Struct, frozen=True, gc=False):
         return cls(request.method, host, *read_path(request.path), request.protocol, call)
 
     def each(self, request: Request) -> "tuple[Operation, ...]":
-        """One operation for each of the request's calls; itself where there are not several."""
+        """Return an operation for each of the request's calls; itself if there are not several."""
         if len(request.calls) <= 1:
             return (self,)
         return tuple(msgspec.structs.replace(self, call=call) for call in request.calls)
 
 
 def credentials_elsewhere(query: str, cookie: str) -> tuple[str, ...]:
-    """Where else than in a header a credential stands: "query", "cookie"; or nowhere."""
+    """Return the places other than a header that hold a credential: "query", "cookie"."""
     found: list[str] = []
     if (_QUERY_TOKEN in query or "%" in query) and _QUERY_PAIR.search(f"&{query}&"):
         found.append("query")
@@ -211,7 +214,7 @@ def credentials_elsewhere(query: str, cookie: str) -> tuple[str, ...]:
 
 
 def canonical_host(host: str) -> str:
-    """Lower-case host without its port. Raises Denied(PATH_AMBIGUOUS)."""
+    """Return a host in lower case, without its port. Raises Denied(PATH_AMBIGUOUS)."""
     if len(host) > MAX_HOST_BYTES:
         raise Denied(Reason.PATH_AMBIGUOUS, "the host is too long")
     match = _HOST.fullmatch(host.lower()) if host.isascii() else None

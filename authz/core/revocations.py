@@ -1,13 +1,13 @@
-"""The lines of a revocation file, and what they revoke: tokens, principals, issuers, agents.
+"""Revocation files: their lines, and the tokens, principals, issuers and agents they revoke.
 
-One JSON object a line, all of whose members must fit:
+Each line is a JSON object, all of whose members must match:
 
-- ``{"agent": ID}``: whatever this agent asks for;
+- ``{"agent": ID}``: every request of this agent;
 - ``{"issuer": I, "token_id": JTI}``: one token;
 - ``{"issuer": I, "subject": S, "before": T}``: a principal's tokens that were issued before T;
 - ``{"issuer": I, "before": T}``: all of an issuer's tokens that were issued before T.
 
-T is a time as in RFC 3339; without it, whenever they were issued. ``note`` is for people.
+T is a time as in RFC 3339; without it, tokens of any time. ``note`` is for people.
 """
 
 from datetime import datetime
@@ -22,7 +22,7 @@ from authz.core.reason import Denied, Reason
 from authz.core.spiffe import SpiffeId, SpiffeIdError
 
 MAX_BYTES: Final = 64 * 1024 * 1024  # half a million entries
-_QUOTES_OF_A_MEMBER: Final = 4  # its name and its text, both in two
+_QUOTES_OF_A_MEMBER: Final = 4  # two around its name, two around its text
 
 
 class RevocationError(ValueError):
@@ -30,7 +30,7 @@ class RevocationError(ValueError):
 
 
 class Revocation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """One line. ``before`` in the file is RFC 3339 with a zone; None for whenever."""
+    """A line of the file. ``before`` is RFC 3339 with a zone in the file; None for any time."""
 
     agent: str | None = None
     issuer: str | None = None
@@ -40,7 +40,7 @@ class Revocation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
     note: str | None = None
 
     def check(self) -> None:
-        """Raises RevocationError where the members make no sense together, or fit nobody."""
+        """Raise RevocationError if the members contradict each other or can't match anybody."""
         of_token = (self.issuer, self.subject, self.token_id, self.before)
         if self.agent is not None:
             if of_token != (None, None, None, None):
@@ -58,17 +58,17 @@ class Revocation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
 
 
 class Revocations:
-    """The compiled entries: look-ups that cost the same however many there are.
+    """The compiled entries: a look-up costs the same however many there are.
 
     Attributes:
-        agents: whatever they ask for.
-        tokens: by issuer and jti.
-        before: Unix seconds before which tokens were issued that are void, by issuer and subject,
-            with None for any subject. The latest of several entries counts.
+        agents: SPIFFE IDs of revoked agents.
+        tokens: (issuer, jti) of revoked tokens.
+        before: by issuer and subject (None for any subject), unix seconds: tokens issued before
+            then are revoked. The latest of several entries counts.
     """
 
     def __init__(self, entries: tuple[Revocation, ...] = ()) -> None:
-        """Compile."""
+        """Compile the entries."""
         self.agents: set[str] = set()
         self.tokens: set[tuple[str, str]] = set()
         self.before: dict[tuple[str, str | None], float] = {}
@@ -86,7 +86,7 @@ class Revocations:
             self.before[key] = max(before, self.before.get(key, -inf))
 
     def check(self, agent: Agent, delegation: Delegation) -> None:
-        """Raises Denied(AGENT_SUSPENDED | TOKEN_REVOKED)."""
+        """Raise Denied(AGENT_SUSPENDED | TOKEN_REVOKED) if an entry matches."""
         if agent.spiffe_id.text in self.agents:
             raise Denied(Reason.AGENT_SUSPENDED, "the agent was revoked")
         if (delegation.issuer, delegation.token_id) in self.tokens:
@@ -98,10 +98,10 @@ class Revocations:
                 )
 
     def joined(self, other: "Revocations") -> "Revocations":
-        """What either revokes; itself where the other adds nothing."""
+        """Return what either revokes; itself if the other adds nothing."""
         both = Revocations()
-        for one in (self, other):
-            both._join(one)
+        for revocations in (self, other):
+            both._join(revocations)
         return self if both == self else both
 
     def _join(self, other: "Revocations") -> None:
@@ -111,7 +111,7 @@ class Revocations:
             self.before[key] = max(before, self.before.get(key, -inf))
 
     def __eq__(self, other: object) -> bool:
-        """Whether both revoke the same."""
+        """Tell whether both revoke the same."""
         if not isinstance(other, Revocations):
             return NotImplemented
         mine, theirs = (self.agents, self.tokens), (other.agents, other.tokens)
@@ -120,7 +120,7 @@ class Revocations:
     __hash__ = None  # type: ignore[assignment] # compared, and never looked up
 
     def __len__(self) -> int:
-        """Entries that count."""
+        """Return the number of entries that count."""
         return len(self.agents) + len(self.tokens) + len(self.before)
 
 
@@ -142,10 +142,10 @@ def parse(data: bytes) -> Revocations:
 
 
 def _entry(line: bytes) -> Revocation:
-    """Decode a line. Raises ValueError, for a member that stands there twice too.
+    """Decode a line. Raises ValueError, also for a member that occurs twice.
 
-    The library keeps the last of two. All members are texts, so that their quotes count them; of
-    what is written in another way, with escapes or null, the slower and stricter reader decides.
+    The library keeps the last of two members. All members are texts, so that their quotes count
+    them; the slower and stricter reader decides on lines written otherwise, with escapes or null.
     """
     entry = _decode(line)
     fields = msgspec.structs.astuple(entry)

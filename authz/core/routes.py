@@ -1,8 +1,8 @@
-"""What an operator says of one route: how agents may act there, and how clients learn to.
+"""Routes: their settings, and the route of a request.
 
-A route is the part of the world that one resource serves. The proxy names it in its context
-extensions, or it is the first one whose hosts and paths fit. Without any, every request is of a
-route with the defaults: delegated action only.
+A route is the hosts and paths that a resource serves. The proxy names it in its context
+extensions, or it is the first route whose hosts and paths match. If no route matches, the defaults
+apply: delegated action only.
 """
 
 import re
@@ -22,12 +22,14 @@ from authz.core.request import Call, MessageProtocol, Operation, Request, canoni
 from authz.core.settings import Duration, MisfitError, Settings
 
 ROUTE: Final = "authz_route"  # the context extension by which a proxy names the route
-PROFILE: Final = "authz_profile"  # by which it names the profile of the proxy
-RESOURCE_METADATA: Final = "resource_metadata"  # and by which it gives that URL itself
+PROFILE: Final = "authz_profile"  # the context extension by which a proxy names its profile
+RESOURCE_METADATA: Final = (
+    "resource_metadata"  # the context extension that gives the metadata's URL
+)
 WELL_KNOWN: Final = "/.well-known/oauth-protected-resource"  # RFC 9728 section 3
 DEFAULT_PORTS: Final = {"https": 443, "http": 80}
 _REMEMBERED: Final = 4096  # targets in use
-_REMEMBERED_CHARS: Final = 1024  # of a target: so all of them take 4 MB
+_REMEMBERED_CHARS: Final = 1024  # of a target: together they take 4 MB at most
 _WORD: Final = r"^[\x21\x23-\x5b\x5d-\x7e]{1,256}$"  # as a scope: it goes into a quoted-string
 # Settings that mean something for messages of one protocol only.
 _OF_PROTOCOLS: Final[Mapping[MessageProtocol, tuple[str, ...]]] = {
@@ -44,7 +46,7 @@ class RouteMode(Choice):
 
 
 class RouteProtocol(Choice):
-    """What is sent on a route: requests alone, or messages of a protocol."""
+    """The protocol of a route: plain requests, or messages that are read."""
 
     HTTP = "http"
     MCP = "mcp"
@@ -65,7 +67,7 @@ class RefusalForm(Choice):
 
 
 def url_origin(url: str) -> str:
-    """``scheme://host:port`` in one spelling: lower case, no default port. Raises ValueError."""
+    """Return ``scheme://host:port`` in lower case, without a default port. Raises ValueError."""
     parts = urlsplit(url)
     if not parts.hostname or parts.username is not None or parts.password is not None:
         raise ValueError("a URL must have a host, and no user in front of it")
@@ -157,18 +159,18 @@ class RouteSettings(Settings):
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A route, compiled.
+    """A compiled route.
 
     Attributes:
-        name: "" for the defaults, when no route fits.
-        audiences: a token must be for one of these; empty when the issuer's are all good.
-        protocol: of its messages; NONE when they are not read.
-        trusts_headers: whether MCP headers may stand for a body that is not there.
-        extra_members: names in model calls that are known to be harmless.
-        refuses_by_message: whether HTTP's status leaves a refusal by policy to the message.
-        origin: of the resource, in one spelling; "" without one.
-        metadata_url: of the resource's metadata (RFC 9728 section 3.1); "" without one.
-        accept_ambiguous: forms that its upstream reads as we do.
+        name: "" for the defaults, if no route matches.
+        audiences: a token must be for one of these; empty if any audience of the issuer will do.
+        protocol: of its messages; NONE if they are not read.
+        trusts_headers: whether MCP headers may stand in for a missing body.
+        extra_members: further members of model calls, which the operator knows to be harmless.
+        refuses_by_message: whether policy refuses with HTTP status 200 and an error in the message.
+        origin: the resource's origin, in one spelling; "" without a resource.
+        metadata_url: of the resource's metadata (RFC 9728 section 3.1); "" without a resource.
+        accept_ambiguous: forms of paths that the upstream reads as this server does.
     """
 
     name: str = ""
@@ -187,33 +189,35 @@ class Route:
     accept_ambiguous: Forms = frozenset()
 
     def bootstrap_calls(self, request: Request) -> tuple[Call, ...]:
-        """The request's calls, when each may be made without a token; else none."""
+        """Return the request's calls if each may be made without a token, else nothing."""
         calls = request.calls if self.bootstrap else ()
         return calls if all(call.method in self.bootstrap for call in calls) else ()
 
 
 class Routes:
-    """Finds the route of a request."""
+    """The configured routes, which find the route of a request."""
 
     def __init__(self, routes: Iterable[RouteSettings]) -> None:
-        """Compile."""
-        listed = [(one, _route(one)) for one in routes]
+        """Compile the routes; their order decides."""
+        listed = [(settings, _route(settings)) for settings in routes]
         self.has_protocols = any(route.protocol for _, route in listed)
         self._table = _Table(listed)
-        # Of the table and not of us: a ring would keep all that it remembers when we are replaced.
+        # The table's method, not one of self: a reference cycle would keep all that is cached
+        # when this object is replaced.
         self._known = lru_cache(_REMEMBERED)(self._table.of_raw)
 
     def of(self, request: Request, operation: Operation) -> Route:
-        """The route that the proxy names, else the first that fits, else the defaults.
+        """Return the route that the proxy names, else the first that matches, else the defaults.
 
         Raises Denied(POLICY_DENIED) for a name that is not configured, Denied(PATH_AMBIGUOUS) for
-        forms in the path that the route does not accept: no other place lets them pass.
+        forms in the path that the route does not accept: nothing else lets them pass.
         """
-        # An ambiguous path finds its route by our reading. That is a laxer route than the one of
-        # the upstream's reading only if the upstream reads otherwise. Then the route found does not
-        # accept the form, and the path is refused right here; or the operator was wrong to say that
-        # this upstream reads as we do, and rules are passed by just like routes. It is the upstream
-        # that was meant: proxies find it by the raw text, where no form separates or cuts anything.
+        # An ambiguous path finds its route by this server's reading. That can be a laxer route than
+        # by the upstream's reading only if the upstream reads the path otherwise. Then either the
+        # route does not accept the form, and the path is refused below; or the operator was wrong
+        # that this upstream reads it so, and then rules are bypassed just like routes. The
+        # upstream is the intended one: proxies route by the raw text, where no form separates or
+        # cuts anything.
         route = self._table.find(request.context_value(ROUTE), operation.host, operation.path)
         if route is None:
             raise Denied(Reason.POLICY_DENIED, "the proxy names a route that is not configured")
@@ -222,34 +226,34 @@ class Routes:
         return route
 
     def of_raw(self, name: str, host: str, path: str) -> Route:
-        """The route by whose protocol a message is read, from what a proxy sends; never raises.
+        """Return the route of a raw request; its protocol says how to read the message.
 
-        It is the one of ``of``, as far as that does not refuse. Remembered: this is asked before
-        the cache of decisions, for each request.
+        Never raises; returns the route of ``of``, if that does not refuse. Cached, as every request
+        comes here before the cache of decisions.
         """
         is_short = len(host) + len(path) <= _REMEMBERED_CHARS
         return (self._known if is_short else self._table.of_raw)(name, host, path)
 
 
 class _Table:
-    """The routes, by name and in order."""
+    """The compiled routes, by name and in order."""
 
     def __init__(self, listed: list[tuple[RouteSettings, Route]]) -> None:
         self._by_name = {route.name: route for _, route in listed}
         self._patterns = [
-            (frozenset(one.hosts), [path_pattern(path) for path in one.paths], route)
-            for one, route in listed
+            (frozenset(settings.hosts), [path_pattern(path) for path in settings.paths], route)
+            for settings, route in listed
         ]
 
     def of_raw(self, name: str, host: str, path: str) -> Route:
-        """As ``Routes.of_raw``, each time anew."""
+        """Return the same as ``Routes.of_raw``, without a cache."""
         try:
             return self.find(name, canonical_host(host), read_path(path)[0]) or _DEFAULTS
         except Denied:
             return _DEFAULTS
 
     def find(self, name: str, host: str, path: Segments) -> Route | None:
-        """None for a name that is not configured."""
+        """Return the route by name, else by host and path; None for an unknown name."""
         if name:
             return self._by_name.get(name)
         for hosts, paths, route in self._patterns:
@@ -283,7 +287,10 @@ def _route(settings: RouteSettings) -> Route:
 
 
 def metadata_url(resource: str) -> str:
-    """Where a resource's metadata is: the well-known part goes between host and path."""
+    """Return the URL of a resource's metadata, its well-known part between host and path.
+
+    As RFC 9728 section 3.1 has it.
+    """
     parts = urlsplit(resource)
     path = "" if parts.path == "/" else parts.path
     return f"{parts.scheme}://{parts.netloc}{WELL_KNOWN}{path}"

@@ -1,7 +1,7 @@
-"""The base of every settings type: strict, frozen, with the config's own value types.
+"""The base of every settings type, strict and frozen, and the config's own value types.
 
-A settings type is validated from the YAML loader's data, in which lists are tuples: so nothing has
-to be coerced.
+A settings type is validated from the YAML loader's data, in which lists are tuples: so nothing
+needs coercion.
 """
 
 import re
@@ -30,16 +30,16 @@ class Settings(BaseModel):
 
 
 class MisfitError(ValueError):
-    """A key that does not fit the rest of its section: ``place`` is where it stands in that."""
+    """A key that does not fit the rest of its section; ``place`` is its path in the section."""
 
     def __init__(self, message: str, *place: str | int) -> None:
-        """Take what would be right, and the steps from the section to the key."""
+        """Say what would be right in ``message``, and the steps to the key in ``place``."""
         super().__init__(message)
         self.place = place
 
 
 def parse_duration(value: object) -> float:
-    """Seconds from "250ms", "30s", "5m", "1h" or "1d". Raises ValueError."""
+    """Return the seconds of "250ms", "30s", "5m", "1h" or "1d". Raises ValueError."""
     if isinstance(value, float):
         return value
     match = _DURATION.fullmatch(value) if isinstance(value, str) else None
@@ -58,11 +58,11 @@ def _port_exists(address: str) -> str:
 
 
 PortExists = AfterValidator(_port_exists)
-"""For settings: an address whose port, if it says one, there is."""
+"""For settings: an address whose port, if given, is valid."""
 
 
 class NamedFile:
-    """Marks a setting that names a file, which has to be there."""
+    """A mark for settings that name a file, which must exist."""
 
 
 FileText = Annotated[str, Field(min_length=1), NamedFile()]

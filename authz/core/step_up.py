@@ -1,4 +1,4 @@
-"""How and when the principal authenticated: what a route or a rule may ask of it (RFC 9470)."""
+"""Step-up: how and how recently a route or a rule wants principals authenticated (RFC 9470)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,25 +8,27 @@ from typing import Final
 from authz.core.reads import Reads
 
 ACR, AUTH_TIME = "acr", "auth_time"  # claims of RFC 9068 section 2.2.1
-END_OF_SECONDS: Final = 10**11  # in the year 5138; milliseconds are beyond, and never too long ago
+END_OF_SECONDS: Final = (
+    10**11
+)  # in the year 5138; times in milliseconds are beyond it, and would never be too old
 
 
 @dataclass(frozen=True, slots=True)
 class StepUp:
-    """What is asked: one of these ``acr``, and an ``auth_time`` not longer ago than this."""
+    """A requirement of one of these ``acr`` values, and of an ``auth_time`` recent enough."""
 
     acr_values: tuple[str, ...]
     max_age_seconds: float | None
 
     @property
     def reads(self) -> Reads:
-        """The claims that are read: none for what is not asked."""
+        """The claims that it reads; a part that is not required reads none."""
         acr = [ACR] if self.acr_values else []
         auth_time = [AUTH_TIME] if self.max_age_seconds is not None else []
         return Reads(claims=frozenset([*acr, *auth_time]))
 
     def good_until(self, claims: Mapping[str, object]) -> float:
-        """Unix seconds until which the authentication is good: past ones when it is not."""
+        """Return unix seconds until which the authentication is good; -inf if it is not."""
         if self.acr_values and claims.get(ACR) not in self.acr_values:
             return -inf
         if self.max_age_seconds is None:
@@ -40,7 +42,7 @@ class StepUp:
 
     @property
     def parameters(self) -> tuple[tuple[str, str], ...]:
-        """All that is asked, for the challenge: a client needs it for its next try (section 3)."""
+        """All requirements, for the challenge: a client needs them for its next try (section 3)."""
         asked = [("acr_values", " ".join(self.acr_values))] if self.acr_values else []
         if self.max_age_seconds is not None:
             asked.append(("max_age", str(int(self.max_age_seconds))))

@@ -1,7 +1,7 @@
-"""JSON as RFC 8259 section 4 hopes for it: no doubled member, no depth, no number that is none.
+"""Strict JSON: unique member names (RFC 8259 section 4), bounded depth, finite and short numbers.
 
-``json.loads`` keeps the last of two members of one name, which is how two parsers come to read two
-tokens in one; and takes NaN, which compares false with every limit.
+``json.loads`` keeps the last of two members of the same name, which lets two parsers read two
+tokens in one text; and it takes NaN, which compares false with every limit.
 """
 
 import json
@@ -15,18 +15,18 @@ import msgspec
 T = TypeVar("T")
 MAX_DEPTH: Final = 16  # a token or a key set needs 6
 MAX_NUMBER_CHARS: Final = 32  # 2**64 and a float fit; int() of 10**5 digits takes quadratic time
-# Of what has to be looked at in Python, half a microsecond each: what nobody writes, or is refused.
+# Of values that Python code must check, half a microsecond each: rare JSON, or JSON to be refused.
 MAX_ODD_VALUES: Final = 4096
-# Only an escape can write half a surrogate pair: those are UTF-8 nowhere.
+# Only an escape can write half a surrogate pair: it has no UTF-8 form.
 _HALF: Final = re.compile(rb"\\u[dD][89a-fA-F]")
-# An escape of the colon, by which members are counted.
+# An escape of the colon: colons count members.
 _COLON: Final = re.compile(rb"\\u003[aA]")
 _CONTAINERS: Final = frozenset({dict, list})
 _UNSURE: Final = object()
 _decode: Final = msgspec.json.Decoder().decode
 _encode: Final = msgspec.json.Encoder().encode
-# Makes "0" of what numbers are written with, and "," of what stands before one: a number that is
-# too long is a run of the first after one of the second. So may be a line of dashes in a text.
+# Maps the characters of numbers to "0", and those that may precede a number to ",". A number that
+# is too long is a "," and a long run of "0". A line of dashes in a text may look the same.
 _NUMBERS: Final = bytes.maketrans(b"123456789.+-eE \t\n\r:[", b"0" * 14 + b"," * 6)
 _LONG_RUN: Final = b"," + b"0" * MAX_NUMBER_CHARS
 _LONG_NUMBER: Final = re.compile(rb"[\s,:\[]-?[0-9][0-9.+eE-]{%d}" % (MAX_NUMBER_CHARS - 1))
@@ -50,7 +50,7 @@ def loads(data: bytes, max_depth: int = MAX_DEPTH) -> object:
 
 
 def load_as(data: bytes, type_: type[T], max_depth: int = MAX_DEPTH) -> T:
-    """As ``loads``, for a type of ours. Raises StrictJsonError, whose message names members."""
+    """Parse JSON into a msgspec type. Raises StrictJsonError, whose message names members."""
     try:
         return msgspec.convert(loads(data, max_depth), type_)
     except msgspec.ValidationError as error:
@@ -58,36 +58,37 @@ def load_as(data: bytes, type_: type[T], max_depth: int = MAX_DEPTH) -> T:
 
 
 def values_at_most(data: bytes) -> int:
-    """How many values the bytes hold at most, without parsing: each costs time and memory.
+    """Return how many values the bytes hold at most, without parsing: each costs time and memory.
 
-    They are counted by the bytes that may begin one, which stand in texts too.
+    It counts the bytes that may precede a value; texts contain these too.
     """
     return data.count(b",") + data.count(b"{") + data.count(b"[")
 
 
 def nested_values(values: Iterable[object]) -> list[Any]:
-    """The values in those of the values that are objects and lists: the level below them."""
-    level = list(values)  # and all in C: there may be thousands
+    """Return the values within the objects and lists among the values: the next level."""
+    level = list(values)  # the loops are all in C: there may be thousands of values
     return list(chain(*map(dict.values, of_type(dict, level)), *of_type(list, level)))
 
 
 def has_children(values: Iterable[object]) -> bool:
-    """Whether any of the values is an object or a list, were it an empty one."""
+    """Tell whether any of the values is an object or a list, even if empty."""
     return not _CONTAINERS.isdisjoint(map(type, values))
 
 
 def of_type(kind: type[T], values: Iterable[object]) -> list[T]:
-    """Those of the values that are instances of a type: ``isinstance``, in C."""
+    """Return the values that are instances of a type, with ``isinstance`` called from C."""
     found: list[Any] = list(filter(kind.__instancecheck__, values))
     return found
 
 
 def _plain(data: bytes) -> object:
-    """The value of plain JSON, in a third of the time; ``_UNSURE`` of all else.
+    """Return the value of plain JSON, in a third of the time; ``_UNSURE`` for anything else.
 
-    The library refuses what we do, but for doubled members and long numbers. Each colon of the
-    bytes is one after a member's name or one in a text, unless an escape writes it: where the
-    value, written again, has as many, no member was lost. Half a surrogate pair can't be written.
+    The library refuses the same as the careful decoder, but for doubled members and long numbers.
+    Each colon of the bytes follows a member's name or is in a text, unless it is escaped: if the
+    value, written again, has as many colons, no member was lost. Half a surrogate pair can't be
+    written again.
     """
     if _has_long_number(data) or (b"\\" in data and _COLON.search(data)):
         return _UNSURE
@@ -99,13 +100,13 @@ def _plain(data: bytes) -> object:
 
 
 def _has_long_number(data: bytes) -> bool:
-    """Whether there may be one: it is never missed, but a text can look like one."""
+    """Tell whether there may be a long number: none is missed, but a text can look like one."""
     data = b"," + data
     return _LONG_RUN in data.translate(_NUMBERS) and _LONG_NUMBER.search(data) is not None
 
 
 def _decode_carefully(data: bytes) -> object:
-    """The value, with each object and number looked at. Raises StrictJsonError."""
+    """Return the value, with each object and number checked. Raises StrictJsonError."""
     if values_at_most(data) > MAX_ODD_VALUES:
         raise StrictJsonError(f"not plain JSON, and of more than {MAX_ODD_VALUES} values")
     try:
@@ -127,7 +128,7 @@ def _check_depth(value: object, max_depth: int) -> None:
 
 
 def _check_text(value: object) -> None:
-    """Refuse half a surrogate pair (RFC 8259 section 8.2): readers replace, drop or refuse it."""
+    """Refuse half a surrogate pair (RFC 8259 section 8.2), which readers treat differently."""
     try:
         json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError:

@@ -1,21 +1,21 @@
-"""URLs of other servers, as the config and discovery documents write them: checked before use."""
+"""Checks of the URLs of other servers, from the config and from discovery documents."""
 
 import re
 from typing import Final
 from urllib.parse import urlsplit
 
-# What a URL is written in. urlsplit() would drop tabs and line ends without a word.
+# The characters of a URL. urlsplit() would silently drop tabs and line ends.
 _URL_CHARACTERS: Final = re.compile(r"[!-~]{1,2048}")
 
 
 def check_url(text: str) -> str:
-    """An http(s) URL that names a host and no secret. Raises ValueError."""
+    """Return the text if it is an http(s) URL with a host and no secret. Raises ValueError."""
     if not _URL_CHARACTERS.fullmatch(text):
         raise ValueError("must be an https:// URL of visible ASCII characters")
     try:
         parts = urlsplit(text)
         port = parts.port
-    except ValueError:  # in the library's words, which are not for operators
+    except ValueError:  # the library's message is not for operators
         raise ValueError(
             "must be a URL with a host and, if it has a port, a numeric port"
         ) from None
@@ -29,5 +29,5 @@ def check_url(text: str) -> str:
 
 
 def is_plaintext(url: str) -> bool:
-    """Whether the URL's traffic can be changed on its way."""
+    """Tell whether the URL's traffic is not protected by TLS."""
     return urlsplit(url).scheme != "https"

@@ -1,7 +1,7 @@
 """Conditions in CEL, for what lists can't say: typed at load, bounded in cost, never true by error.
 
-A condition is compiled once, when the config is loaded, and asked once a decision. It has no clock
-and sees no credential; what it may read stands in ``VARIABLES``.
+A condition is compiled once, when the config is loaded, and evaluated once a decision. It has no
+clock and reads no credential; ``VARIABLES`` has all that it may read.
 """
 
 import re
@@ -40,29 +40,33 @@ __all__ = [
     "Listed",
 ]
 
-MAX_TEXT_BYTES: Final = 2048  # some 30 lines; what is longer is a program, for a policy engine
+MAX_TEXT_BYTES: Final = 2048  # some 30 lines; a longer text is a program, for a policy engine
 
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """A compiled condition; two of one text are equal.
+    """A compiled condition; conditions of the same text are equal.
 
-    A type for settings too: there it is a text. ``Listed`` is the context of their validation, if
-    there is one; then what it reads by name has to be listed.
+    It is a type for settings too, written as a text. If their validation has a context, of the type
+    ``Listed``, members that the condition reads by name must be listed there.
     """
 
     text: str
     _program: Program = field(compare=False, repr=False)
     _names: frozenset[str] = field(compare=False, repr=False)
     members: tuple[tuple[str, str], ...] = field(compare=False, repr=False)
-    """Members of variables that it reads by name: ("claims", "level")."""
+    """Members of variables that it reads by name, such as ("claims", "level")."""
     _claims: frozenset[str] | None = field(compare=False, repr=False)
-    """The claims that it reads; None for any of those that are listed."""
+    """The claims that it reads; None for any of the listed claims."""
     _compared: tuple[Compared, ...] = field(compare=False, repr=False)
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Compile. Raises ConditionError: syntax, names, types, cost, or no library."""
+        """Compile a text.
+
+        Raises ConditionError for an error in syntax, names or types, for its cost, and without the
+        CEL library.
+        """
         try:
             size_bytes = len(text.encode())
         except UnicodeEncodeError:
@@ -87,7 +91,7 @@ class Condition:
 
     @classmethod
     def __get_pydantic_core_schema__(cls, *_: object) -> core_schema.CoreSchema:
-        """Give pydantic the schema: a text that parses, and the text again in what is written."""
+        """Return the schema of a text that compiles; it is serialized as that text."""
         text = core_schema.str_schema(strict=True)
         written = core_schema.plain_serializer_function_ser_schema(
             attrgetter("text"), return_schema=text
@@ -97,16 +101,16 @@ class Condition:
         )
 
     def mentions(self, name: str) -> bool:
-        """Tell whether it reads one of ``VARIABLES``."""
+        """Tell whether it reads a variable of ``VARIABLES``."""
         return name in self._names
 
     def holds(self, facts: Facts) -> bool:
-        """Whether it is true of a request.
+        """Tell whether the condition is true of a request.
 
         Raises:
             ConditionFailedError: it has no value, as when a claim is missing, has another type, or
-                is said to be elsewhere. That is neither true nor false: who asks has to refuse,
-                whatever the rule is for.
+                is said to be elsewhere. That is neither true nor false: the caller must take the
+                stricter outcome, which depends on the rule's effect.
         """
         values = facts.activation()
         if self._claims != frozenset():
@@ -117,7 +121,7 @@ class Condition:
 
 
 Listed = Mapping[str, Collection[str]]
-"""Which members of a variable may be read at all: by its name, those that the config lists."""
+"""The members that may be read of a variable, as the config lists them, by the variable's name."""
 
 
 def _of_settings(text: str, info: ValidationInfo) -> Condition:

@@ -1,7 +1,7 @@
-"""The one place where the CEL library is called: what is offered of the language, and its errors.
+"""The only caller of the CEL library: the offered part of the language, and its errors in words.
 
-cel-expr-python does not raise where an evaluation fails: it returns a value of type ERROR, whose
-``value()`` is a text, which is true. So only a BOOL that is ``True`` counts as true, here.
+cel-expr-python does not raise if an evaluation fails: it returns a value of type ERROR, whose
+``value()`` is a text, which is truthy. So only a BOOL that is ``True`` counts as true here.
 """
 
 import re
@@ -15,8 +15,8 @@ import yaml
 
 from authz.core.conditions.variables import VARIABLES
 
-# A closed list. Left out, since a condition needs none: what makes lists and texts grow (map,
-# filter), and time, which reads zone files and has no present here.
+# A closed list. Left out, since conditions need neither: macros that make lists and texts grow
+# (map, filter), and time, which reads zone files and has no clock here.
 _MACROS: Final = ("has", "all", "exists", "exists_one")
 _FUNCTIONS: Final = (
     *("_&&_", "_||_", "!_", "_?_:_", "@not_strictly_false", "_==_", "_!=_"),
@@ -44,22 +44,22 @@ _FAILURES: Final = {
 
 
 class ConditionError(ValueError):
-    """A condition that can't be used; the message says what is wrong and what would be right.
+    """An invalid condition; the message says what is wrong and what would be right.
 
-    ``at`` is the character of the text at which that is, as far as it is known.
+    ``at`` is the index of the character at which the error is, as far as it is known.
     """
 
     def __init__(self, message: str, at: int = 0) -> None:
-        """Take both."""
+        """Explain the error in ``message``; ``at`` is its index in the text, 0 if unknown."""
         super().__init__(message)
         self.at = at
 
 
 class ConditionFailedError(Exception):
-    """A condition had no value for a request; the message holds nothing of the request."""
+    """A condition without a value for a request; the message holds nothing of the request."""
 
 
-# What is called of the library, which has no types.
+# The called part of the library, which has no types itself.
 class _Type(Protocol):
     def name(self) -> str: ...
 
@@ -70,18 +70,21 @@ class _Result(Protocol):
 
 
 class Program(Protocol):
-    """A compiled condition."""
+    """A compiled condition of the library.
+
+    Does not guarantee to raise on a failed evaluation: the result may have the type ERROR.
+    """
 
     def eval(
         self, activation: object = None, *, data: Mapping[str, object] | None = None
     ) -> _Result:
-        """Evaluate it for an activation, or for the values of variables."""
+        """Evaluate the condition for an activation, or for the values of variables."""
 
     def return_type(self) -> _Type:
-        """The type of its value."""
+        """Return the type of the condition's value."""
 
     def serialize(self) -> bytes:
-        """Write its checked syntax tree."""
+        """Return the condition's checked syntax tree, serialized."""
 
 
 class _Environment(Protocol):
@@ -127,7 +130,7 @@ def compile_program(text: str) -> Program:
             " in claims.admin == true"
         )
     try:
-        program.eval(data={})  # plans it, here and not in a request
+        program.eval(data={})  # plans it now, and not in a request
     except Exception:  # noqa: BLE001 - likewise
         raise ConditionError("the condition has no value, whatever the request") from None
     return program
@@ -139,7 +142,7 @@ def activation(values: Mapping[str, object]) -> object:
 
 
 def truth(program: Program, values: object) -> bool:
-    """Evaluate a program on values. Raises ConditionFailedError."""
+    """Evaluate a program on an activation. Raises ConditionFailedError."""
     try:
         result = program.eval(values)
         # The type first: value() of a null gives away a reference that it does not own.
@@ -155,7 +158,7 @@ def truth(program: Program, values: object) -> bool:
 
 
 def _failure(result: _Result) -> str:
-    """Tell why there is no value. The library's text quotes claims, so only its code is used."""
+    """Return why there is no value. The library's text quotes claims, so only its code is used."""
     if result.type() != _library().Type.ERROR:
         return "the condition is not true or false"
     code = str(result.value()).partition(":")[0]
@@ -164,25 +167,25 @@ def _failure(result: _Result) -> str:
 
 
 def is_pattern(text: str) -> bool:
-    """Whether ``matches`` takes it."""
+    """Tell whether ``matches`` accepts a text as a pattern."""
     cel = _library()
     probe = cel.NewEnv(variables={"pattern": cel.Type.STRING}).compile('"".matches(pattern)')
     return bool(probe.eval(data={"pattern": text}).type() == cel.Type.BOOL)
 
 
 def _explained(condition: str, message: str) -> ConditionError:
-    """Return the library's message in one line, with what would be right where that is known."""
+    """Return the library's error in one line, with a hint if the right form is known."""
     errors = _ERROR.findall(message)
     if "recursion" in message:  # the parser's own limit is 32
         return ConditionError("the condition is nested too deeply, or a sum is too long")
     if not errors:
         return ConditionError("the condition can't be read")
     told = [(line, column, text, _hint(text)) for line, column, text in errors]
-    line, column, text, hint = next((one for one in told if one[3]), told[0])
+    line, column, text, hint = next((error for error in told if error[3]), told[0])
     text = _NOISE.sub("", text)[:_MAX_MESSAGE_CHARS]
     told_as = f"line {line}, column {column}: {text}" + (f"; {hint}" if hint else "")
     before = condition.split("\n")[: int(line) - 1]
-    return ConditionError(told_as, sum(len(one) + 1 for one in before) + int(column) - 1)
+    return ConditionError(told_as, sum(len(passed) + 1 for passed in before) + int(column) - 1)
 
 
 def _hint(text: str) -> str:
@@ -202,7 +205,7 @@ def _name_hint(name: str) -> str:
         return _HINTS[name]
     if name in _OPERATORS:
         return f"write {_OPERATORS[name]}"
-    members = [one for one in VARIABLES if one.startswith(f"{root}.")]
+    members = [variable for variable in VARIABLES if variable.startswith(f"{root}.")]
     known = [*VARIABLES, *OFFERED]
     near = get_close_matches(name, known, n=1)
     if members and not near:

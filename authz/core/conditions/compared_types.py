@@ -1,9 +1,8 @@
-"""What a condition takes the type of a claim, or of an argument, for: read from its syntax tree.
+"""The types that a condition expects of claims and arguments, found in its syntax tree.
 
-In CEL ``claims.groups == "x"`` is false where the groups are numbers, and ``"x" in claims.groups``
-where they are objects: so an issuer's other way to write a claim, or a client's other way to write
-an argument, would lift a deny. What is compared with a value that is of another type has no value
-here.
+In CEL ``claims.groups == "x"`` is false if the groups are numbers, and ``"x" in claims.groups`` if
+they are objects: so another way of writing a claim or an argument would lift a deny. Here, a
+comparison with a value of another type has no value.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,17 +16,17 @@ from authz.core.conditions.variables import ARGUMENTS, CLAIMS
 
 
 class Step(Enum):
-    """From a value to some within it, whatever their names."""
+    """A step from a value to several within it, whatever their names."""
 
-    EACH = "[]"  # as a loop goes: elements of a list, names of an object
-    ANY = "[?]"  # as an index may: elements of a list, values of an object
+    EACH = "[]"  # in a loop: elements of a list, names of an object
+    ANY = "[?]"  # by a computed index: elements of a list, values of an object
 
 
 Path = tuple[str | Step, ...]
-"""Steps from a variable, which is the first."""
+"""A variable, and the steps from it."""
 Paths = tuple[Path, ...]
 Scope = Mapping[str, Paths]
-"""Of each loop's variable, of what it is an element."""
+"""The paths of which each loop's variable is an element."""
 _UNTYPED: Final = (CLAIMS, ARGUMENTS)
 _PRIMITIVES: Final = {
     Type.BOOL: "bool",
@@ -44,10 +43,12 @@ _NULL: Final = "null"
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """What of a claim or an argument is compared, and with values of which types.
+    """A part of a claim or an argument that is compared, and the types that it is compared with.
 
     Attributes:
-        texts: that are looked for among the names of an object, where there is one.
+        path: where the part is, from its variable.
+        kinds: the expected types.
+        texts: the texts that are looked for among the names of an object, if it is an object.
     """
 
     path: Path
@@ -55,9 +56,9 @@ class Compared:
     texts: frozenset[str] = frozenset()
 
     def fits(self, value: object) -> bool:
-        """Tell whether all that stands at the path, below its variable's value, is of a type.
+        """Tell whether everything at the path, in its variable's value, has an expected type.
 
-        What is not there is: to read it fails, or ``has`` was asked.
+        A missing part fits: reading it fails anyway, or ``has`` was asked.
         """
         return self._fits(value, self.path[1:])
 
@@ -69,22 +70,22 @@ class Compared:
             is_there = isinstance(value, dict) and step in value
             return not is_there or self._fits(value[step], rest)  # type: ignore[index] # a dict
         if isinstance(value, dict) and step is Step.EACH and not rest:
-            # One that says it in a value, as SCIM does, is no set of names.
+            # An object with the text in a value, as in SCIM, is not a set of names.
             return "string" in self.kinds and not (
                 self.texts.isdisjoint(value) and _holds(list(value.values()), self.texts)
             )
         if isinstance(value, dict) and step is Step.ANY:
             value = list(value.values())
-        return not isinstance(value, list | dict) or all(self._fits(one, rest) for one in value)
+        return not isinstance(value, list | dict) or all(self._fits(item, rest) for item in value)
 
 
 def _holds(values: list[object], texts: frozenset[str]) -> bool:
-    """Whether one of the texts stands among values, or in them."""
+    """Tell whether any of the texts is among values, or nested in them."""
     return bool(texts) and any(
-        (isinstance(one, str) and one in texts)
-        or (isinstance(one, list) and _holds(one, texts))
-        or (isinstance(one, dict) and _holds(list(one.values()), texts))
-        for one in values
+        (isinstance(item, str) and item in texts)
+        or (isinstance(item, list) and _holds(item, texts))
+        or (isinstance(item, dict) and _holds(list(item.values()), texts))
+        for item in values
     )
 
 
@@ -99,15 +100,15 @@ def _kind(value: object) -> str:
 
 
 def compared_in(tree: CheckedExpr) -> tuple[Compared, ...]:
-    """Return what of claims and arguments a condition compares.
+    """Return the parts of claims and arguments that a condition compares.
 
-    A value whose ``type`` it looks at itself is left to it; one that it compares with null may be.
+    Parts whose ``type`` it tests itself are left out; parts that it compares with null may be null.
     """
     return _ComparisonFinder(tree).compared()
 
 
 class _ComparisonFinder:
-    """Walks a condition once."""
+    """Walks a condition's tree once, and collects its comparisons."""
 
     def __init__(self, tree: CheckedExpr) -> None:
         self._types = tree.type_map
@@ -117,12 +118,16 @@ class _ComparisonFinder:
         self._walk(tree.expr, {})
 
     def compared(self) -> tuple[Compared, ...]:
-        found = [one for one in self._found if one.path not in self._left]
+        found = [compared for compared in self._found if compared.path not in self._left]
         nulls = {path: frozenset([_NULL]) for path in self._nullable}
         return tuple(
             dict.fromkeys(
-                Compared(one.path, one.kinds | nulls.get(one.path, frozenset()), one.texts)
-                for one in found
+                Compared(
+                    compared.path,
+                    compared.kinds | nulls.get(compared.path, frozenset()),
+                    compared.texts,
+                )
+                for compared in found
             )
         )
 
@@ -143,30 +148,30 @@ class _ComparisonFinder:
             for part in (loop.loop_condition, loop.loop_step, loop.result):
                 self._walk(part, inside)
 
-    def _equal(self, one: Expr, other: Expr, scope: Scope) -> None:
-        for this, that in ((one, other), (other, one)):
+    def _equal(self, left: Expr, right: Expr, scope: Scope) -> None:
+        for this, that in ((left, right), (right, left)):
             paths = self._paths(this, scope)
             if _is_null(that):
                 self._nullable.update(paths)
             self._add(paths, self._kinds(that), _texts([that]))
             self._add_elements(paths, that)
-        for this, that in zip(one.list_expr.elements, other.list_expr.elements, strict=False):
+        for this, that in zip(left.list_expr.elements, right.list_expr.elements, strict=False):
             self._equal(this, that, scope)
 
     def _within(self, element: Expr, container: Expr, scope: Scope) -> None:
-        """``element in container``."""
+        """Add the comparisons of ``element in container``."""
         over = tuple((*path, Step.EACH) for path in self._paths(container, scope))
         self._add(over, self._kinds(element), _texts([element]))
         listed = container.list_expr.elements
-        named = [one.map_key for one in container.struct_expr.entries]
+        named = [entry.map_key for entry in container.struct_expr.entries]
         paths = self._paths(element, scope)
         self._add(paths, self._element_kinds(container), _texts([*listed, *named]))
-        for one in listed:
-            self._add(self._paths(one, scope), self._kinds(element), frozenset())
-            self._add_elements(paths, one)
+        for item in listed:
+            self._add(self._paths(item, scope), self._kinds(element), frozenset())
+            self._add_elements(paths, item)
 
     def _add_elements(self, paths: Paths, other: Expr) -> None:
-        """Add the comparison with each element, where a list is written out."""
+        """Add the comparison with each element of a list that is written out."""
         if other.WhichOneof("expr_kind") == "list_expr":
             kinds = self._element_kinds(other)
             self._add(tuple((*path, Step.EACH) for path in paths), kinds, frozenset())
@@ -176,7 +181,7 @@ class _ComparisonFinder:
         self._found += [Compared(path, kinds, texts) for path in known]
 
     def _paths(self, node: Expr, scope: Scope) -> Paths:
-        """Return where a value may stand; none for what is no part of claims or arguments."""
+        """Return the paths of a node's value; empty if it is not part of claims or arguments."""
         kind, call = node.WhichOneof("expr_kind"), node.call_expr
         if kind == "ident_expr":
             name = node.ident_expr.name
@@ -194,10 +199,10 @@ class _ComparisonFinder:
         return tuple(path for part in parts for path in self._paths(part, scope))
 
     def _indexed(self, of: Expr, at: Expr, scope: Scope) -> Paths:
-        """Return all elements for a computed index: which one is meant is not known."""
-        values = [*of.list_expr.elements, *(one.value for one in of.struct_expr.entries)]
+        """Return the paths of ``of[at]``; for a computed index those of all elements."""
+        values = [*of.list_expr.elements, *(entry.value for entry in of.struct_expr.entries)]
         if values:
-            return tuple(path for one in values for path in self._paths(one, scope))
+            return tuple(path for value in values for path in self._paths(value, scope))
         name = at.const_expr.string_value
         paths = self._paths(of, scope)
         if name:
@@ -205,12 +210,12 @@ class _ComparisonFinder:
         return tuple((*path, Step.ANY) for path in paths if len(path) > 1)
 
     def _kinds(self, node: Expr) -> frozenset[str]:
-        """Return the type that is known of a value, none where it isn't."""
+        """Return the type of a node's value; empty if unknown."""
         return _kinds_of(self._types[node.id]) if node.id in self._types else frozenset()
 
     def _element_kinds(self, node: Expr) -> frozenset[str]:
-        """Return the types that are known of a list's elements, or of an object's names."""
-        kinds = [self._kinds(one) for one in node.list_expr.elements]
+        """Return the types of a list's elements, or of an object's names; empty if unknown."""
+        kinds = [self._kinds(element) for element in node.list_expr.elements]
         if kinds:
             return frozenset[str]().union(*kinds) if all(kinds) else frozenset()
         if node.id not in self._types:
@@ -231,5 +236,5 @@ def _is_null(node: Expr) -> bool:
 
 
 def _texts(nodes: Sequence[Expr]) -> frozenset[str]:
-    """Return those among some values that are written out."""
-    return frozenset([one.const_expr.string_value for one in nodes]) - {""}
+    """Return the texts among the nodes that are written out."""
+    return frozenset([node.const_expr.string_value for node in nodes]) - {""}

@@ -1,11 +1,11 @@
-"""What a condition may cost at most, read from its checked syntax tree when it is loaded.
+"""The bounds on a condition's cost, checked on its syntax tree when it is loaded.
 
 The library stops a condition after 10,000 steps of ``all`` and ``exists``, but a step could be
-anything, and holds the interpreter's lock: with 2 KB of condition over an 8 KB token, two minutes
-were seen. So a loop is short, has only its own element, short variables and what the condition
-writes out, and neither sums nor, two levels deep, patterns. Then all of its steps together read the
-token once for each operation in the loop. A pattern is read anew whenever it is asked: so it is
-small, and smaller in a loop.
+anything, and holds the interpreter's lock: a condition of 2 KB over a token of 8 KB took two
+minutes. So a loop must be short, may use only its own element, short variables and constants, and
+may contain no sums nor, two levels deep, patterns. Then all of its steps together read the token
+once for each operation in the loop. A pattern is compiled anew at each use: so it must be small,
+and smaller in a loop.
 """
 
 import re
@@ -20,16 +20,16 @@ from authz.core.conditions.variables import LONG
 MAX_NESTED_LOOPS: Final = 2  # authorization_details.exists(d, d.actions.exists(...)) needs two
 MAX_LOOP_PARTS: Final = 100  # of all loops together; each takes some 0.2 us a step
 MAX_PATTERN_CHARS: Final = 256  # of all patterns together; what they cost grows with it
-MAX_LOOP_PATTERN_CHARS: Final = 24  # of those in loops; to read one takes some 10 us a step
-MAX_REPETITIONS: Final = 128  # sum of the numbers in braces; a pattern is as large as they are
+MAX_LOOP_PATTERN_CHARS: Final = 24  # of those in loops; compiling one takes some 10 us a step
+MAX_REPETITIONS: Final = 128  # sum of the numbers in braces; the compiled pattern grows with it
 _COUNTED: Final = re.compile(r"(.)\{([0-9]*),?([0-9]*)\}")
-_UNICODE_CLASS: Final = re.compile(r"\\[pP]")  # of thousands of characters: 3 ms to read
+_UNICODE_CLASS: Final = re.compile(r"\\[pP]")  # of thousands of characters: 3 ms to compile
 _MATCHES: Final = "matches"
 _PLUS: Final = "_+_"
 
 
 def check_cost(tree: Expr) -> None:
-    """Hold a condition's syntax tree to the bounds. Raises ConditionError."""
+    """Check a condition's syntax tree against the bounds. Raises ConditionError."""
     _check_patterns(list(_patterns(tree, ())))
     if _loop_parts(tree, is_inside=False) > MAX_LOOP_PARTS:
         raise ConditionError(
@@ -38,19 +38,21 @@ def check_cost(tree: Expr) -> None:
 
 
 def _loop_parts(node: Expr, *, is_inside: bool) -> int:
-    """Count the nodes that are done again with each step of a loop."""
+    """Count the nodes that are evaluated again in each step of a loop."""
     loop = node.comprehension_expr
-    parts = int(is_inside) + sum(_loop_parts(one, is_inside=is_inside) for one in child_nodes(node))
+    parts = int(is_inside) + sum(
+        _loop_parts(child, is_inside=is_inside) for child in child_nodes(node)
+    )
     if not loop.iter_var:
         return parts
-    again = sum(_loop_parts(one, is_inside=True) for one in (loop.loop_condition, loop.loop_step))
+    again = sum(_loop_parts(part, is_inside=True) for part in (loop.loop_condition, loop.loop_step))
     return parts + again + _loop_parts(loop.iter_range, is_inside=is_inside)
 
 
 def _patterns(node: Expr, loops: tuple[str, ...]) -> Iterator[tuple[str, bool]]:
     """Check a node and all below it; ``loops`` are the variables of the loops around it.
 
-    Yields the patterns that ``matches`` gets, and whether each is in a loop.
+    Yields the patterns of ``matches``, and whether each is in a loop. Raises ConditionError.
     """
     kind = node.WhichOneof("expr_kind")
     if kind is None:
@@ -93,14 +95,14 @@ def _loop(loop: Expr.Comprehension, loops: tuple[str, ...]) -> Iterator[tuple[st
 
 
 def _makes_lists(node: Expr) -> bool:
-    """Whether a list is put together, in which a long one may stand often."""
+    """Tell whether a list is built, which may contain a long list many times."""
     is_list = node.WhichOneof("expr_kind") in {"list_expr", "struct_expr"}
     return is_list or node.call_expr.function == _PLUS or any(map(_makes_lists, child_nodes(node)))
 
 
 def _call(call: Expr.Call, loops: tuple[str, ...]) -> Iterator[tuple[str, bool]]:
-    """Check a call itself; yields its pattern if it is ``matches``."""
-    # The counter of exists_one is a sum too, of a variable that no text can name.
+    """Check a call itself; yield its pattern if it is ``matches``. Raises ConditionError."""
+    # The counter of exists_one is a sum too, of a variable that no condition can name.
     if call.function == _PLUS and loops and not call.args[0].ident_expr.name.startswith("@"):
         raise ConditionError("all and exists must not use + inside")
     if call.function != _MATCHES:

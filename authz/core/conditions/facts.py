@@ -1,8 +1,8 @@
-r"""The values that a condition may read, of one request.
+r"""The values of a request that conditions may read.
 
-The library takes a text up to its first NUL only, so that a claim "admin\0x" would be equal to
-"admin"; and takes no number beyond 64 bits. Facts that it can't hold as they are make every
-condition fail.
+The library reads a text up to its first NUL only, so that a claim "admin\0x" would be equal to
+"admin"; and it has no numbers beyond 64 bits. Facts that it can't represent make every condition
+fail.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -41,7 +41,7 @@ _OF_OTHERS: Final = frozenset(  # credentials that nothing here reads
         "workload-proof-token",
     }
 )
-# Where token.header is another, the config refuses that one too.
+# If token.header names another header, the config refuses that one too.
 WITHHELD_HEADERS: Final = _OF_OTHERS | IDENTITY_HEADERS | token_reads(TokenSettings()).withheld
 _MAX_INT: Final = 2**63 - 1  # CEL's int has 64 bits
 _TYPES: Final = frozenset({str, int, float, bool, type(None), list, dict})
@@ -60,7 +60,7 @@ ConditionHeader = Annotated[
 
 
 class Facts:
-    """What conditions may read of one request; converted for the library when first asked for."""
+    """What conditions may read of a request; converted for the library on first use."""
 
     __slots__ = (
         "_activation",
@@ -86,10 +86,10 @@ class Facts:
         claims: Collection[str] | None = None,
         credential_header: str = "authorization",
     ) -> None:
-        """Take what was established; ``headers`` and ``claims`` are the names that may be read.
+        """Begin unconverted; ``headers`` and ``claims`` are the names that may be read.
 
-        None is all of the claims. ``credential_header`` carries the token: it is never readable,
-        listed or not.
+        ``claims`` None is all claims. ``credential_header`` carries the token: it is never
+        readable, listed or not.
         """
         self._agent = agent
         self._delegation = delegation
@@ -107,9 +107,9 @@ class Facts:
         self._elsewhere: ClaimNames | None = None
 
     def check_here(self, names: Collection[str] | None) -> None:
-        """Check that claims are in the token; None is all that may be read.
+        """Check that claims are in the token itself; ``names`` None is all that may be read.
 
-        Raises ConditionFailedError where it says that one is elsewhere.
+        Raises ConditionFailedError if the token says that any of them is elsewhere.
         """
         if self._elsewhere is None:
             self._elsewhere = external_claims(self._delegation.claims)
@@ -120,7 +120,7 @@ class Facts:
                 raise ConditionFailedError(f"the token says that the claim {name} is elsewhere")
 
     def check_kinds(self, compared: Compared) -> None:
-        """Check that what is compared is of one of the types, or is not there at all.
+        """Check that a compared part has an expected type, or is missing.
 
         Raises ConditionFailedError.
         """
@@ -132,7 +132,10 @@ class Facts:
             )
 
     def activation(self) -> object:
-        """Return the library's form of the values. Raises ConditionFailedError if there is none."""
+        """Return the library's form of the values.
+
+        Raises ConditionFailedError if the library can't represent them.
+        """
         if self._activation is None:
             self._values = self.values()
             _check(self._values.values())
@@ -140,7 +143,10 @@ class Facts:
         return self._activation
 
     def values(self) -> dict[str, object]:
-        """Return the values by the names of ``VARIABLES``, unchecked, without what is not known."""
+        """Return the values by the names of ``VARIABLES``, unchecked, without unknown ones.
+
+        Raises ConditionFailedError for unreadable arguments.
+        """
         agent, delegation, operation = self._agent, self._delegation, self._operation
         call = operation.call or _NO_CALL
         name = {} if call.hides_name else {NAME: call.name}
@@ -181,7 +187,7 @@ _NO_CALL: Final = Call("")
 
 
 def _arguments(data: bytes) -> object:
-    """Parse the object that a message's reader wrote. Raises ConditionFailedError."""
+    """Parse the arguments that a message's reader kept. Raises ConditionFailedError."""
     try:
         value = loads(data)
     except StrictJsonError as error:
@@ -192,9 +198,9 @@ def _arguments(data: bytes) -> object:
 
 
 def _check(values: Iterable[object]) -> None:
-    """Refuse what the library would change or choke on.
+    """Refuse values that the library would change or fail on. Raises ConditionFailedError.
 
-    Level by level, and each as far as that goes in C: a body or a token may hold thousands.
+    Runs level by level, mostly in C: a body or a token may hold thousands of values.
     """
     level = list(values)
     for left in range(MAX_DEPTH, -1, -1):

@@ -1,4 +1,4 @@
-"""A condition's checked syntax tree, as the library serialises it: read, and walked."""
+"""A condition's checked syntax tree: parsed from the library's serialization, and walked."""
 
 from collections.abc import Iterator
 
@@ -10,17 +10,17 @@ from authz.core.conditions.cel import ConditionError
 
 
 def parse_tree(serialized: bytes) -> CheckedExpr:
-    """Return the tree, and the types of what is in it. Raises ConditionError."""
+    """Return the tree, with the types of its nodes. Raises ConditionError."""
     envelope = Any()
     try:
         envelope.ParseFromString(serialized)
         return CheckedExpr.FromString(envelope.value)
-    except DecodeError:  # deeper than protobuf reads
+    except DecodeError:  # nested deeper than protobuf parses
         raise ConditionError("the condition is nested too deeply") from None
 
 
 def names_in(node: Expr) -> Iterator[str]:
-    """Yield the variables that it reads, by full name; also those of its own loops."""
+    """Yield the full names of the variables that a node reads, its loops' own included."""
     if node.WhichOneof("expr_kind") == "ident_expr":
         yield node.ident_expr.name
     for child in (*child_nodes(node), *_parts(node.comprehension_expr)):
@@ -28,7 +28,7 @@ def names_in(node: Expr) -> Iterator[str]:
 
 
 def members_in(node: Expr) -> Iterator[tuple[str, str]]:
-    """Members of variables that it reads by a name which is written out: ("claims", "level")."""
+    """Yield the members of variables that a node reads by a literal name: ("claims", "level")."""
     kind = node.WhichOneof("expr_kind")
     call = node.call_expr
     if kind == "select_expr":
@@ -46,7 +46,7 @@ def members_in(node: Expr) -> Iterator[tuple[str, str]]:
 
 
 def child_nodes(node: Expr) -> Iterator[Expr]:
-    """Return what a node is made of; of a loop nothing, whose parts differ."""
+    """Yield the children of a node; of a loop nothing, whose parts have different roles."""
     kind = node.WhichOneof("expr_kind")
     if kind == "select_expr":
         yield node.select_expr.operand

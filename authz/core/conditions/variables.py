@@ -1,6 +1,6 @@
-"""What a condition may read: names, types and meanings. The reference page is made from it.
+"""The variables of conditions: names, types and meanings. The reference page is made from these.
 
-There is no clock, so that a remembered decision stays right; and no token, signature or key.
+There is no clock, so that a cached decision stays right; and no token, signature or key.
 """
 
 from collections.abc import Mapping
@@ -64,7 +64,7 @@ VARIABLES: Final[Mapping[str, tuple[str, str]]] = {
     "operation.tools": ("list<string>", "names of the tools that a model call offers"),
     "operation.streaming": ("bool", "whether a model call asks for a stream"),
 }
-# A client can make these long, as its token, path or message, so a loop over one reads no other.
+# A client can make these long, by its token, path or message: so no loop may use them inside.
 LONG: Final = frozenset(
     {
         "agent.path",

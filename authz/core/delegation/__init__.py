@@ -1,8 +1,8 @@
-"""Step 2, on whose behalf: a request's delegation token, verified and bound to the caller.
+"""Step 2 of the pipeline, on whose behalf: the delegation token, verified and bound to the caller.
 
-The order of the checks is the argument: nothing of a token is believed before its signature, and
-nothing is looked up for it but what the operator configured. The core does no I/O: a key that is
-not known is ``Denied(TOKEN_KEY_UNKNOWN)``, and the edge decides whether to fetch and try again.
+The order of the checks matters: nothing of a token is trusted before its signature, and nothing is
+looked up for it but what the operator configured. The core does no I/O: an unknown key is
+``Denied(TOKEN_KEY_UNKNOWN)``, and the edge decides whether to fetch and try again.
 """
 
 from collections.abc import Iterable
@@ -46,10 +46,14 @@ __all__ = [
 
 
 class KeyLookup(Protocol):
-    """Where verified keys come from: a look-up that never waits."""
+    """Looks up the keys of issuers.
+
+    Guarantees never to wait, and that the keys came from the issuer's configured place. Does not
+    guarantee that a set is still fresh: ``usable_until`` says that.
+    """
 
     def get(self, issuer: str) -> KeySet | None:
-        """The issuer's last good key set, None when there never was one."""
+        """Return the issuer's last good key set; None if there never was a good set."""
 
 
 class DelegationVerifier:
@@ -62,7 +66,7 @@ class DelegationVerifier:
         keys: KeyLookup,
         proofs: DpopVerifier,
     ) -> None:
-        """Take the settings, a source of keys, and who checks DPoP proofs."""
+        """Index the issuers by ``iss``; ``proofs`` checks DPoP proofs."""
         self._token = token
         self._issuers = {issuer.issuer: issuer for issuer in issuers}
         self._keys = keys
@@ -71,18 +75,18 @@ class DelegationVerifier:
     def verify(self, request: Request, agent: Agent, route: Route, now: float) -> Delegation:
         """Verify the request's token as one that lets this agent act (RFC 8693 section 4.1).
 
-        Raises Denied with the first rule that the token breaks.
+        Raises Denied with the reason of the first check that fails.
         """
         if route.bootstrap_calls(request) and not has_credential(request, self._token):
-            return _NOBODYS  # for no principal yet: policy says what that is good for
+            return _BOOTSTRAP  # no principal yet: policy decides what that allows
         credential = find_credential(request, self._token)  # 1. exactly one credential
-        jws = parse_compact(credential.token, self._token.max_bytes)  # 2. a JWS, read one way only
+        jws = parse_compact(credential.token, self._token.max_bytes)  # 2. a JWS, read strictly
         check_kind(jws)  # 3. no other kind of token
-        issuer = self._issuer(jws)  # 4. an issuer that we know, by exact name
-        check_header(jws, issuer)  # 5. algorithm, type, critical members: the issuer's, not its own
+        issuer = self._issuer(jws)  # 4. a configured issuer, by exact name
+        check_header(jws, issuer)  # 5. algorithm, type, critical members by the issuer's settings
         key, usable_until = self._key(issuer, jws, now)  # 6. a key of that issuer
         _check_signature(key, jws)  # 7. from here on the claims are the issuer's word
-        claims = check_claims(jws, issuer, route, now)  # 8. for us, now
+        claims = check_claims(jws, issuer, route, now)  # 8. for this audience, now
         mode, actors = resolve_actors(claims, issuer, agent, route)  # 9. the caller acts, for whom
         single_use = check_confirmation(  # 10. and holds the key that the token is bound to
             claims,
@@ -94,7 +98,7 @@ class DelegationVerifier:
             proofs=self._proofs,
             now=now,
         )
-        good_until = check_authentication(claims, route, now)  # 11. of a principal who was there
+        good_until = check_authentication(claims, route, now)  # 11. of an authenticated principal
         return Delegation(
             issuer=issuer.issuer,
             subject=claims.subject,
@@ -116,7 +120,10 @@ class DelegationVerifier:
         return issuer
 
     def _key(self, issuer: IssuerSettings, jws: Jws, now: float) -> tuple[Key, float]:
-        """The key that it names, and until when the key set may be used."""
+        """Return the key that the token names, and until when its key set may be used.
+
+        Raises Denied(KEYS_UNAVAILABLE | TOKEN_KEY_UNKNOWN | TOKEN_ALG).
+        """
         keys = self._keys.get(issuer.issuer)
         if keys is None or now >= keys.usable_until:
             raise Denied(Reason.KEYS_UNAVAILABLE, f"no usable key set of {issuer.issuer}")
@@ -130,7 +137,7 @@ class DelegationVerifier:
         return key, keys.usable_until
 
 
-_NOBODYS = Delegation(
+_BOOTSTRAP = Delegation(
     issuer="",
     subject="",
     actors=(),

@@ -1,10 +1,10 @@
-"""Who acts, and for whom: the token's actors, held against the caller (RFC 8693 section 4.1).
+"""The token's actors, of whom the current must be the caller (RFC 8693 section 4.1).
 
-Only the outermost actor decides. Inner ones are history: recorded, never a reason to allow.
-``may_act`` says who may become an actor (section 4.4); it is no actor, and is not looked at.
-Where a token has ``act`` it counts, also beside a claim that is mapped: both name the same agent.
-A token whose subject is the caller itself, or its client, is no delegation: the agent acts for
-itself, which only a route with the autonomous mode allows.
+Only the outermost actor decides. Inner actors are history: recorded, never a reason to allow.
+``may_act`` says who may become an actor (section 4.4); it names no actor, and is not read. If a
+token has ``act``, it counts beside a mapped claim too: both must name the same agent. A token whose
+subject is the caller itself, or its client, is not a delegation: the agent acts for itself, which
+only a route with the autonomous mode allows.
 """
 
 from collections.abc import Mapping
@@ -23,12 +23,12 @@ from authz.core.spiffe import SCHEME
 def resolve_actors(
     claims: Claims, issuer: IssuerSettings, agent: Agent, route: Route
 ) -> tuple[Mode, tuple[Actor, ...]]:
-    """The mode of the delegation, and the actors, current one first, who is the caller.
+    """Return the mode of the delegation, and its actors: first the current actor, the caller.
 
-    Raises Denied: ACTOR_MISSING, ACTOR_MALFORMED, CHAIN_TOO_DEEP for what is not there as it should
-    be, ACTOR_MISMATCH for a token of another agent, ISSUER_ACTOR_SCOPE for an agent that this
-    issuer may not name, ACTOR_NOT_PERMITTED and PRINCIPAL_REQUIRED for one that may act, but not
-    in this way, TOKEN_CLAIM and CNF_UNSUPPORTED for what restricts the actor and is not checked.
+    Raises Denied: ACTOR_MISSING, ACTOR_MALFORMED and CHAIN_TOO_DEEP for a missing or invalid chain,
+    ACTOR_MISMATCH for a token of another agent, ISSUER_ACTOR_SCOPE for an agent that this issuer
+    may not name, ACTOR_NOT_PERMITTED and PRINCIPAL_REQUIRED for an agent that may not act in this
+    way, TOKEN_CLAIM and CNF_UNSUPPORTED for restrictions of the actor that are not checked.
     """
     actors: tuple[Actor, ...]
     if issuer.actor.is_mapped:
@@ -50,7 +50,7 @@ def resolve_actors(
 
 
 def _is_own(claims: Claims, issuer: IssuerSettings, agent: Agent) -> bool:
-    """Whether the principal is the caller: by its SPIFFE ID, or as the issuer's client."""
+    """Tell whether the principal is the caller, by its SPIFFE ID or as the issuer's client."""
     own = agent.spiffe_id.text
     if own in (claims.subject, issuer.actor.map.get(claims.subject)):
         return True
@@ -58,7 +58,10 @@ def _is_own(claims: Claims, issuer: IssuerSettings, agent: Agent) -> bool:
 
 
 def _delegated(claims: Claims, issuer: IssuerSettings, route: Route) -> Mode:
-    """The mode of a token with which somebody lets the caller act."""
+    """Return the mode of a token by which a principal delegates to the caller.
+
+    Raises Denied(ACTOR_NOT_PERMITTED | PRINCIPAL_REQUIRED).
+    """
     if RouteMode.DELEGATED not in route.modes:
         raise Denied(Reason.ACTOR_NOT_PERMITTED, "on this route agents act only for themselves")
     if not issuer.actor.is_mapped:
@@ -95,13 +98,13 @@ def _name(act: Mapping[str, Any], member: str, default: str) -> str:
 
 
 def _mapped_actors(claims: Claims, issuer: IssuerSettings, route: Route) -> tuple[Actor, ...]:
-    """The agent that the map has for the claim, and the earlier actors of an ``act`` beside it."""
+    """Return the agent that the map has for the claim, and earlier actors of an ``act``."""
     name = _mapped_name(claims, issuer.actor)
     mapped = Actor(issuer.issuer, issuer.actor.map[name])
     if ACT not in claims.members:
         return (mapped,)
     current, *earlier = _read_chain(claims, issuer, route)
-    if current == Actor(issuer.issuer, name):  # the issuer's name for it, as in the claim
+    if current == Actor(issuer.issuer, name):  # the issuer's own name for the agent
         current = mapped
     if current.subject != mapped.subject:
         detail = f"its act names an agent other than its {issuer.actor.claim}"
@@ -110,7 +113,10 @@ def _mapped_actors(claims: Claims, issuer: IssuerSettings, route: Route) -> tupl
 
 
 def _mapped_name(claims: Claims, settings: ActorSettings) -> str:
-    """The claim's value, which is in the map."""
+    """Return the claim's value, a key of the map.
+
+    Raises Denied(ACTOR_MISSING | ACTOR_MALFORMED | ACTOR_NOT_PERMITTED).
+    """
     name = claims.members.get(settings.claim)
     if name is None:
         raise Denied(Reason.ACTOR_MISSING, f"it has no {settings.claim} claim")
@@ -122,7 +128,10 @@ def _mapped_name(claims: Claims, settings: ActorSettings) -> str:
 
 
 def _bind(current: Actor, issuer: IssuerSettings, agent: Agent) -> None:
-    """Require that the current actor, an iss and a sub together, is the caller."""
+    """Require that the current actor, an iss and a sub together, is the caller.
+
+    Raises Denied(ACTOR_MISMATCH | ISSUER_ACTOR_SCOPE).
+    """
     if current.subject != agent.spiffe_id.text:
         raise Denied(Reason.ACTOR_MISMATCH, "the token's current actor is not the caller")
     domain = agent.spiffe_id.trust_domain.name

@@ -1,4 +1,4 @@
-"""How and when the principal authenticated, where a route asks for it (RFC 9470)."""
+"""The check of the principal's authentication that a route requires (RFC 9470)."""
 
 from authz.core.delegation.claims import Claims
 from authz.core.reason import Denied, Reason
@@ -7,9 +7,9 @@ from authz.core.step_up import StepUp
 
 
 def check_authentication(claims: Claims, route: Route, now: float) -> float:
-    """Hold ``acr`` and ``auth_time`` against the route; until when they are good, unix seconds.
+    """Check ``acr`` and ``auth_time``; return unix seconds until which the route accepts them.
 
-    Raises Denied(STEP_UP).
+    Raises Denied(STEP_UP), whose challenge has the route's requirements (RFC 9470 section 3).
     """
     asked = StepUp(route.acr_values, route.max_age_seconds)
     until = asked.good_until(claims.members)

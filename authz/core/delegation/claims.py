@@ -1,4 +1,4 @@
-"""The claims of a token whose signature was verified: for us, now, and well formed (RFC 9068)."""
+"""The claims of a verified token: well formed, for this audience, valid now (RFC 9068)."""
 
 import re
 from collections.abc import Mapping
@@ -13,25 +13,25 @@ from authz.core.routes import Route
 from authz.core.spiffe import SCHEME
 from authz.core.spiffe.spiffe_id import MAX_ID_BYTES
 
-MAX_NAME_CHARS: Final = 1024  # it becomes a header of every request; OIDC Core allows 255
+MAX_NAME_CHARS: Final = 1024  # it becomes a header for the upstream; OIDC Core allows 255
 MAX_NUMERIC_DATE: Final = 2**53  # exact in a float; beyond, comparisons would round
 _SCOPE: Final = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")  # RFC 6749 section 3.3
 _PLAIN_JWT: Final = "application/jwt"
 # Claims that only another kind of token has: ID tokens (OIDC Core 2 and 3.3.2.11), security events
 # (RFC 8417 2.2), status lists, introspection answers, transaction tokens, and proofs (RFC 9449,
-# WIMSE). They matter where the typ is a plain JWT, which says nothing.
+# WIMSE). They matter if the typ is a plain JWT, which tells no kind.
 _OF_OTHER_KINDS: Final = (
     *("nonce", "at_hash", "c_hash", "s_hash"),
     *("events", "status_list", "token_introspection"),
     *("req_wl", "tctx", "rctx", "htm", "htu", "wth"),
 )
-# Claims in which some issuers say the kind (Keycloak, Cognito), and what an access token has there.
+# Claims in which some issuers name the kind (Keycloak, Cognito), and their values in access tokens.
 _KIND_CLAIMS: Final = {"typ": ("Bearer", "DPoP"), "token_use": ("access",)}
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Claims:
-    """The claims that decisions read; times in unix seconds. ``members`` are all of them."""
+    """The claims that decisions read, with times in unix seconds; ``members`` has all claims."""
 
     subject: str
     issued_at: float
@@ -42,7 +42,7 @@ class Claims:
 
 
 def check_claims(jws: Jws, issuer: IssuerSettings, route: Route, now: float) -> Claims:
-    """Hold the claims against RFC 7519 section 4.1 and RFC 9068 sections 2.2 and 4.
+    """Check the claims by RFC 7519 section 4.1 and RFC 9068 sections 2.2 and 4, and return them.
 
     Raises Denied(TOKEN_TYP | TOKEN_CLAIM | TOKEN_AUDIENCE | TOKEN_EXPIRED | TOKEN_NOT_YET_VALID |
     TOKEN_LIFETIME).
@@ -55,7 +55,7 @@ def check_claims(jws: Jws, issuer: IssuerSettings, route: Route, now: float) -> 
     if is_plain:
         _check_is_access_token(members, issuer)
     issued_at, expires_at = _check_times(members, issuer, now)
-    if not is_plain:  # RFC 9068 section 2.2; issuers before it leave these out
+    if not is_plain:  # RFC 9068 section 2.2; older issuers leave these out
         name_in(members, "client_id")
         name_in(members, "jti")
     check_restrictions(members, issuer)
@@ -70,7 +70,7 @@ def check_claims(jws: Jws, issuer: IssuerSettings, route: Route, now: float) -> 
 
 
 def _check_kind(members: Mapping[str, Any]) -> None:
-    """A plain JWT may be of any kind: one that is surely of another is told so."""
+    """Refuse a plain JWT that is surely of another kind. Raises Denied(TOKEN_TYP)."""
     if any(name in members for name in _OF_OTHER_KINDS):
         raise Denied(Reason.TOKEN_TYP, "its claims are typical of another kind of token")
     for name, kinds in _KIND_CLAIMS.items():
@@ -79,7 +79,7 @@ def _check_kind(members: Mapping[str, Any]) -> None:
 
 
 def _check_is_access_token(members: Mapping[str, Any], issuer: IssuerSettings) -> None:
-    """And only one that looks like an access token is taken for one."""
+    """Refuse a plain JWT that does not look like an access token. Raises Denied(TOKEN_TYP)."""
     if issuer.scope_claim not in members:
         raise Denied(Reason.TOKEN_TYP, f"it has no {issuer.scope_claim}, as an ID token has none")
     client = members.get("client_id", members.get("azp"))
@@ -90,9 +90,9 @@ def _check_is_access_token(members: Mapping[str, Any], issuer: IssuerSettings) -
 def _check_audience(members: Mapping[str, Any], issuer: IssuerSettings, route: Route) -> None:
     audience = members.get("aud", [])
     listed = [audience] if isinstance(audience, str) else audience
-    if not isinstance(listed, list) or not all(isinstance(one, str) for one in listed):
+    if not isinstance(listed, list) or not all(isinstance(name, str) for name in listed):
         raise Denied(Reason.TOKEN_CLAIM, "its aud is neither a string nor a list of strings")
-    named = [one for one in listed if one in issuer.audiences]
+    named = [name for name in listed if name in issuer.audiences]
     if not named:
         raise Denied(Reason.TOKEN_AUDIENCE, "its aud does not name any of the issuer's audiences")
     if route.audiences and route.audiences.isdisjoint(named):
@@ -109,7 +109,7 @@ def _check_times(
         raise Denied(Reason.TOKEN_EXPIRED, "its exp has passed")
     if max(issued_at, not_before) > now + issuer.clock_skew:
         raise Denied(Reason.TOKEN_NOT_YET_VALID, "its nbf or iat is in the future")
-    if expires_at <= max(issued_at, not_before):  # the skew is for clocks, not for such a token
+    if expires_at <= max(issued_at, not_before):  # no clock skew explains this
         raise Denied(Reason.TOKEN_CLAIM, "its exp is not after its iat and nbf: it never began")
     if expires_at - issued_at > issuer.max_lifetime:
         raise Denied(Reason.TOKEN_LIFETIME, "it is valid for longer than max_lifetime")
@@ -133,7 +133,7 @@ def name_in(
     of: str = "its",
     reason: Reason = Reason.TOKEN_CLAIM,
 ) -> str:
-    """The name that a member holds, as of a subject, actor or token. Raises Denied(reason)."""
+    """Return the name that a member holds, of a subject, actor or token. Raises Denied(reason)."""
     value = members.get(member, default)
     if not isinstance(value, str) or not 0 < len(value) <= _longest(value):
         raise Denied(reason, f"{of} {member} is missing or not a short string")
@@ -143,7 +143,7 @@ def name_in(
 
 
 def _longest(name: str) -> int:
-    """How long a name may be: SPIFFE IDs of any good length are taken (SPIFFE-ID section 2.3)."""
+    """Return how long a name may be: a SPIFFE ID as long as SPIFFE-ID section 2.3 allows."""
     return MAX_ID_BYTES if name.startswith(SCHEME) else MAX_NAME_CHARS
 
 

@@ -1,6 +1,7 @@
-"""Whether the caller holds the key that the token is bound to (``cnf``, RFC 7800 section 3.1).
+"""The check that the caller holds the key that the token is bound to (``cnf``, RFC 7800 3.1).
 
-A binding that can't be checked refuses: to ignore one is to take a bound token as a bearer one.
+A binding that can't be checked refuses the token: ignoring it would accept a bound token as a
+bearer token.
 """
 
 from collections.abc import Mapping
@@ -19,7 +20,7 @@ from authz.core.routes import Route
 _THUMBPRINT: Final = "x5t#S256"  # of the client's certificate (RFC 8705 section 3.1)
 _PROOF_KEY: Final = "jkt"  # thumbprint of the DPoP key (RFC 9449 section 6.1)
 _CHECKED: Final = frozenset({_THUMBPRINT, _PROOF_KEY})
-_OTHER_KEYS: Final = frozenset({"jwk", "jwe", "jku", "kid"})  # RFC 7800: no request proves these
+_OTHER_KEYS: Final = frozenset({"jwk", "jwe", "jku", "kid"})  # RFC 7800: no request can prove these
 
 
 def check_confirmation(
@@ -33,7 +34,7 @@ def check_confirmation(
     proofs: DpopVerifier,
     now: float,
 ) -> SingleUseProof | None:
-    """Check the token's binding, if it has one; the DPoP proof that must not come again.
+    """Check the token's binding, if any; return the DPoP proof, which must not be used again.
 
     Raises Denied(CNF_UNSUPPORTED | POP_MISSING | CNF_MISMATCH | DPOP_PROOF | DPOP_NONCE).
     """
@@ -52,7 +53,10 @@ def check_confirmation(
 
 
 def _bindings(claims: Claims, issuer: IssuerSettings) -> Mapping[str, Any]:
-    """What the token is bound to, all of it understood; empty when it has no ``cnf``."""
+    """Return the token's bindings, all of them supported; empty without ``cnf``.
+
+    Raises Denied(CNF_UNSUPPORTED).
+    """
     if "cnf" not in claims.members:
         return {}
     cnf = claims.members["cnf"]

@@ -1,4 +1,4 @@
-"""The one credential of a request: found, or refused because there is none, or more than one."""
+"""The search for a request's single credential: none, or more than one, is refused."""
 
 import re
 from dataclasses import dataclass
@@ -9,19 +9,19 @@ from authz.core.reads import Reads
 from authz.core.reason import BEARER, DPOP_SCHEME, Denied, Reason
 from authz.core.request import DPOP, Request
 
-# What commas separate, counted in one search without a step back, since anybody writes it: part by
-# part, 60 KiB took 20 ms. A scheme and a token; parameters of another scheme have no such form
-# (RFC 9110 section 11.4).
+# Credentials between commas: a scheme and a token. Parameters of another scheme do not have this
+# form (RFC 9110 section 11.4). They are counted in a single search without backtracking, since
+# anybody can send them: part by part, 60 KiB took 20 ms.
 _CREDENTIALS: Final = re.compile(r"(?:\A|,)\s*+[!#-'*+.^-z|~0-9A-Z-]++ ++[^\s=,]++=*+\s*+(?=,|\Z)")
 _PARTS: Final = re.compile(r"(?:\A|,)\s*+[^\s,]")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Credential:
-    """A token's text, and the scheme that it came with. It has no repr, so that no log has it.
+    """A token's text, and the scheme that it came with. It has no repr, so that no log holds it.
 
     Attributes:
-        proof: the text of the ``DPoP`` header, None when none was sent.
+        proof: the text of the ``DPoP`` header; None if it was not sent.
     """
 
     token: str
@@ -30,22 +30,22 @@ class Credential:
 
     @property
     def is_dpop(self) -> bool:
-        """Whether the client shows that it holds the token's key (RFC 9449 section 7.1)."""
+        """Tell whether the token came with the DPoP scheme (RFC 9449 section 7.1)."""
         return self.scheme == DPOP_SCHEME
 
 
 def token_reads(settings: TokenSettings) -> Reads:
-    """Return what is read of a request to find its credential, and the proof that it is held."""
+    """Return the headers that are read to find a credential and its DPoP proof."""
     return Reads(credentials=frozenset({settings.header, DPOP}))
 
 
 def has_credential(request: Request, settings: TokenSettings) -> bool:
-    """Whether anything at all was sent that could be one."""
+    """Tell whether the request has anything that could be a credential."""
     return bool(request.header(settings.header) or request.elsewhere or request.header(DPOP))
 
 
 def find_credential(request: Request, settings: TokenSettings) -> Credential:
-    """The credential. Raises Denied(TOKEN_MISSING | AUTH_AMBIGUOUS)."""
+    """Return the request's credential. Raises Denied(TOKEN_MISSING | AUTH_AMBIGUOUS)."""
     value = request.header(settings.header) or ""
     sent = _count(value, settings) + len(request.elsewhere)
     if sent > 1:
@@ -63,9 +63,9 @@ def find_credential(request: Request, settings: TokenSettings) -> Credential:
 
 
 def _count(value: str, settings: TokenSettings) -> int:
-    """How many credentials a header holds: Envoy joins repeated ones with commas.
+    """Return how many credentials a header holds: Envoy joins repeated headers with commas.
 
-    No token has a comma. Credentials of other schemes may, between their parameters.
+    No token has a comma. Credentials of other schemes may have commas between their parameters.
     """
     if "," not in value:
         return 1 if value else 0
@@ -75,7 +75,10 @@ def _count(value: str, settings: TokenSettings) -> int:
 
 
 def _split(value: str, expected: str) -> tuple[str, str]:
-    """The token and its scheme, which is written in any case (RFC 9110 section 11.1)."""
+    """Return the token and its scheme, which may be in any case (RFC 9110 section 11.1).
+
+    Raises Denied(TOKEN_MISSING).
+    """
     scheme, _, token = value.partition(" ")
     if scheme.lower() == DPOP_SCHEME.lower():
         return token, DPOP_SCHEME

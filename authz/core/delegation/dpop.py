@@ -1,8 +1,8 @@
-"""DPoP proofs: the caller holds the token's key, for this very request (RFC 9449 section 4.3).
+"""The check of DPoP proofs: the caller holds the token's key, for this request (RFC 9449 4.3).
 
-Where the request was meant to go is compared with the configured origin of the route's resource,
-never with a Host header; how is compared with what the proxy saw. That a proof does not come twice
-is for the edge to see to, which can remember: here it only gets a name (``SingleUseProof``).
+The proof's target is compared with the configured origin of the route's resource, never with a Host
+header; its method and path with the request that the proxy saw. The edge, which has a memory,
+refuses a proof that comes twice: here it only gets a name (``SingleUseProof``).
 """
 
 import hmac
@@ -31,10 +31,10 @@ _NONCE_BYTES: Final = 18
 
 
 class DpopVerifier:
-    """Checks proofs, and makes the nonces that they may have to hold."""
+    """Checks proofs, and makes the nonces that proofs may have to hold."""
 
     def __init__(self, settings: DpopSettings, nonce_secret: bytes) -> None:
-        """Take the settings, and the secret that nonces are made of."""
+        """Keep the settings; ``nonce_secret`` is the key from which nonces are derived."""
         self._settings = settings
         self._algorithms = frozenset(settings.algorithms)
         self._nonce_secret = nonce_secret
@@ -48,7 +48,7 @@ class DpopVerifier:
         route: Route,
         now: float,
     ) -> SingleUseProof:
-        """Check the request's proof for a token that is bound to a key: the steps of section 4.3.
+        """Check the proof for a token bound to ``key_thumbprint``: the steps of section 4.3.
 
         Raises Denied(POP_MISSING | CNF_MISMATCH | DPOP_PROOF | DPOP_NONCE).
         """
@@ -73,7 +73,7 @@ class DpopVerifier:
         return SingleUseProof(mark, issued_at + self._settings.max_age)
 
     def _sent(self, credential: Credential, route: Route) -> str:
-        if not credential.is_dpop:  # section 7.2: never to be taken as a bearer token
+        if not credential.is_dpop:  # section 7.2: must not be accepted as a bearer token
             detail = "the token is bound to a DPoP key but was sent as a bearer token"
             raise Denied(Reason.POP_MISSING, detail, scheme=DPOP_SCHEME)
         if not credential.proof:
@@ -81,7 +81,7 @@ class DpopVerifier:
         if not route.origin:
             detail = "the route has no resource, and a proof must name the resource's origin"
             raise Denied(Reason.POP_MISSING, detail, scheme=DPOP_SCHEME)
-        if "," in credential.proof:  # Envoy joins repeated headers with one
+        if "," in credential.proof:  # Envoy joins repeated headers with a comma
             raise _bad("more than one DPoP header")
         return credential.proof
 
@@ -111,7 +111,7 @@ class DpopVerifier:
         if not self._needs_nonce:
             return
         nonce = claims.get("nonce")
-        for back in (0.0, self._settings.nonce_lifetime):  # good for one lifetime at least
+        for back in (0.0, self._settings.nonce_lifetime):  # each is valid for a lifetime at least
             if isinstance(nonce, str) and nonce == self.nonce(now - back):
                 return
         raise Denied(
@@ -122,7 +122,7 @@ class DpopVerifier:
         )
 
     def nonce(self, now: float) -> str:
-        """The nonce of a time: the same for all who share the secret, so that none is stored."""
+        """Return the nonce of a time: all replicas with the secret derive the same nonce."""
         period = int(now / self._settings.nonce_lifetime)
         mac = hmac.digest(self._nonce_secret, str(period).encode(), sha256)
         return base64url(mac[:_NONCE_BYTES])
@@ -155,7 +155,10 @@ def _string_claim(claims: Mapping[str, Any], name: str) -> str:
 
 
 def _check_target(uri: str, request: Request, route: Route) -> None:
-    """Compare without query and fragment, in one spelling (section 4.3; RFC 3986 section 6.2)."""
+    """Check ``htu`` without query and fragment, normalised (section 4.3; RFC 3986 section 6.2).
+
+    Raises Denied(DPOP_PROOF).
+    """
     match = _URI.fullmatch(uri)
     try:
         is_same = match is not None and (

@@ -1,4 +1,4 @@
-"""A token's header, held against what its issuer's settings say of it."""
+"""The check of a token's header by the settings of its issuer."""
 
 from typing import Final
 
@@ -6,21 +6,21 @@ from authz.core.delegation.settings import IssuerSettings, is_other_kind, media_
 from authz.core.jose.jws import Jws
 from authz.core.reason import Denied, Reason
 
-MAX_KEY_ID_CHARS: Final = 256  # real ones have some 10 to 50; it becomes a look-up key
-# Of a token that is not a plain signed one: encrypted, compressed, or another token inside.
+MAX_KEY_ID_CHARS: Final = 256  # real ids have some 10 to 50; the id becomes a look-up key
+# Members of tokens that are not simply signed: encrypted, compressed, or with a token inside.
 _FOREIGN_MEMBERS: Final = ("enc", "zip", "cty")
-# Members with which the signature would not be over what we read (RFC 7797).
+# Members that change what the signature covers: it could differ from what is read (RFC 7797).
 _CRITICAL_MEMBERS: Final = ("crit", "b64")
 
 
 def check_kind(jws: Jws) -> None:
-    """Refuse what says itself that it is another kind of token. Raises Denied(TOKEN_TYP)."""
+    """Refuse a token whose typ is of another kind of token. Raises Denied(TOKEN_TYP)."""
     if is_other_kind(jws.header.get("typ")):
         raise Denied(Reason.TOKEN_TYP, "its typ is that of another kind of token")
 
 
 def check_header(jws: Jws, issuer: IssuerSettings) -> None:
-    """Hold the header against the issuer's settings (RFC 8725 sections 3.1, 3.11; RFC 7515 4.1).
+    """Check the header by the issuer's settings (RFC 8725 sections 3.1, 3.11; RFC 7515 4.1).
 
     Raises Denied(TOKEN_ALG | TOKEN_CRIT | TOKEN_MALFORMED | TOKEN_TYP | TOKEN_KEY_UNKNOWN).
     """

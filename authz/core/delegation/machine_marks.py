@@ -1,6 +1,7 @@
-"""What issuers write into tokens of clients, service accounts and agents, and of no person.
+"""Marks of machines: what issuers write only into tokens of clients, service accounts and agents.
 
-Marks only take away, since a list of them is open at its end: what has none is not a person's yet.
+The list of marks can never be complete, so marks only refuse: a token without a mark need not be a
+person's.
 """
 
 import re
@@ -11,11 +12,11 @@ from authz.core.delegation.settings import IssuerSettings
 from authz.core.strict_json import nested_values, of_type
 
 # Claims that name the client: RFC 8693 section 4.3, OIDC Core 2, Okta, Entra ID v1, Keycloak. Some
-# issuers have it in aud alone (ServiceNow, Laravel Passport).
+# issuers name it in aud alone (ServiceNow, Laravel Passport).
 _CLIENT_CLAIMS: Final = ("client_id", "azp", "cid", "appid", "clientId")
-# What a client is named with, as a subject, beside its id: by Auth0, Keycloak, PingAM.
+# Prefixes and suffixes of a client's id as a subject: Auth0, Keycloak, PingAM.
 _CLIENT_SUBJECTS: Final = (("", "@clients"), ("service-account-", ""), ("(age!", ")"))
-# Claims that name the subject: also Cognito's and Keycloak's, UAA's, Okta's, Entra ID's.
+# Claims that name the subject: OIDC's, Cognito's and Keycloak's, UAA's, Okta's, Entra ID's.
 _SUBJECT_CLAIMS: Final = (
     *("sub", "preferred_username", "username", "user_name"),
     *("uid", "upn", "unique_name"),
@@ -25,8 +26,8 @@ _CLIENT_GRANT: Final = re.compile(r"(.*:)?client[\s_-]?credentials", re.DOTALL |
 _ENDS_IN_GRANT: Final = re.compile(r"client[\s_-]?credentials\Z", re.IGNORECASE)
 _CREDENTIALS: Final = "credentials"
 _BETWEEN: Final = re.compile(r"[\s,;]+")
-# Where an issuer says what the subject is, and its word for a person: Entra ID, the actor profile
-# (Auth0), Oracle, WSO2. Any other word is one for a machine.
+# Claims that say what the subject is, and their word for a person: Entra ID, the actor profile
+# (Auth0), Oracle, WSO2. Any other word is for a machine.
 KINDS: Final = (
     ("idtyp", "user"),
     ("sub_profile", "user"),
@@ -36,13 +37,13 @@ KINDS: Final = (
 # Claims that only tokens of machines have: Keycloak's service accounts, Kubernetes.
 _OF_MACHINES: Final = ("clientHost", "clientAddress", "kubernetes.io")
 _MACHINE_NAMES: Final = (
-    ("spiffe://", "service-account-", "system:", "(age!"),  # how they begin
-    ("@clients", ".gserviceaccount.com"),  # and end; authentik's in the grant
+    ("spiffe://", "service-account-", "system:", "(age!"),  # prefixes
+    ("@clients", ".gserviceaccount.com"),  # suffixes; authentik's ends in the grant
 )
 _FACETS: Final = "xms_sub_fct"  # Entra ID: words, of which these are agents and their accounts
 _MACHINE_FACETS: Final = frozenset({"11", "13"})
 _WORD: Final = re.compile(r"[a-z]+")
-_MIN_STEM_CHARS: Final = 4  # shorter words begin too many names
+_MIN_STEM_CHARS: Final = 4  # shorter words are prefixes of too many names
 _MACHINE_WORD: Final = re.compile(
     r"(?:(?:account|admin|agent|api|app|application|automation|backup|batch|bot|client|crawler"
     r"|cron|daemon|deploy|device|gateway|importer|integration|job|m2m|machine|monitor|nightly"
@@ -52,15 +53,15 @@ _MACHINE_WORD: Final = re.compile(
 
 
 def names_client(members: Mapping[str, Any], issuer: IssuerSettings) -> bool:
-    """Whether the subject is the client, by its id or a form of it."""
+    """Tell whether the token's subject is its client, by the client's id or a form of it."""
     clients = {*client_names(members, issuer), *_lower(members.get("aud"))}
     return not clients.isdisjoint(_clients_meant(members))
 
 
 def has_client_grant(values: Iterable[object]) -> bool:
-    """Whether one of the claims is, or has in it, the client credentials grant, however spelled.
+    """Tell whether any of the claims is or holds the client credentials grant, in any spelling.
 
-    Level by level, and each as far as that goes in C: a token may hold thousands of texts.
+    Runs level by level, mostly in C: a token may hold thousands of texts.
     """
     level = list(values)
     while level:
@@ -73,7 +74,7 @@ def has_client_grant(values: Iterable[object]) -> bool:
 
 
 def find_machine_mark(members: Mapping[str, Any], issuer: IssuerSettings) -> str:
-    """The claim that is one of a machine, or ""."""
+    """Return the name of a claim that marks a machine, or ""."""
     for name, kind in KINDS:
         if name in members and members[name] != kind:
             return name
@@ -93,7 +94,7 @@ def find_machine_mark(members: Mapping[str, Any], issuer: IssuerSettings) -> str
 
 
 def client_names(members: Mapping[str, Any], issuer: IssuerSettings) -> set[str]:
-    """What the token calls its client, in lower case: Keycloak writes its accounts so."""
+    """Return the names of the token's client, in lower case as in Keycloak's accounts."""
     found = set(_lower(members.get(issuer.actor.claim)))
     for claim in _CLIENT_CLAIMS:
         if claim in members:
@@ -102,9 +103,9 @@ def client_names(members: Mapping[str, Any], issuer: IssuerSettings) -> set[str]
 
 
 def is_machine_word(word: str, known: Collection[str]) -> bool:
-    """Whether a word in lower case is one for machines, or one of clients and agents.
+    """Tell whether a lower-case word is a word for machines, or from names of clients and agents.
 
-    ``known`` are the words of these; what begins with one of some length is one too.
+    ``known`` are the words of these names; a word that begins with a long enough known word counts.
     """
     stems = (word[:length] for length in range(_MIN_STEM_CHARS, len(word) + 1))
     return (
@@ -115,12 +116,12 @@ def is_machine_word(word: str, known: Collection[str]) -> bool:
 
 
 def split_words(texts: Collection[str]) -> frozenset[str]:
-    """The words in texts of lower case."""
+    """Return the words in lower-case texts."""
     return frozenset(_WORD.findall(" ".join(texts)))
 
 
 def _clients_meant(members: Mapping[str, Any]) -> Iterator[str]:
-    """The ids of clients that what names the subject could be made of."""
+    """Yield the ids of clients from which the claims that name the subject could be made."""
     for name in _SUBJECT_CLAIMS:
         for subject in _lower(members.get(name)):
             yield subject
@@ -130,16 +131,16 @@ def _clients_meant(members: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _words(texts: Iterable[str]) -> Iterator[str]:
-    """Texts, and the words of each."""
+    """Yield the texts, and the words of each."""
     for text in texts:
         yield text
         yield from _BETWEEN.split(text)
 
 
 def _facets(value: object) -> set[str]:
-    """Words, whether they come as one text, as a number or in a list."""
+    """Return the words of a text, a number or a list."""
     values = value if isinstance(value, list) else [value]
-    return {word for one in values for word in str(one).split()}
+    return {word for item in values for word in str(item).split()}
 
 
 def _lower(value: object) -> Sequence[str]:
@@ -147,7 +148,7 @@ def _lower(value: object) -> Sequence[str]:
 
 
 def claim_texts(value: object) -> Sequence[str]:
-    """A claim's text, or those in its list."""
+    """Return a claim's text, or the texts in its list."""
     if isinstance(value, str):
         return (value,)
-    return [one for one in value if isinstance(one, str)] if isinstance(value, list) else ()
+    return [item for item in value if isinstance(item, str)] if isinstance(value, list) else ()

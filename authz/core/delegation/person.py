@@ -1,13 +1,13 @@
-"""Whether a person is behind a token, or its client alone (RFC 9700 section 4.15, RFC 9068 5).
+"""The check whether a person is behind a token, or its client alone (RFC 9700 4.15, RFC 9068 5).
 
-A token that a client got for itself names the client wherever a user's token names the client too;
-only its subject is another. Two questions are asked of it, and both answers are closed:
+A token that a client got for itself names the client in the same claims as a user's token does;
+only its subject differs. Two questions decide, each by a closed list:
 
-- Is it the client's own? Then the client is the principal, as the agent that acts for itself.
-- Else, where nothing but a mapped claim says that somebody delegated: does it show a person? By
-  what the operator says, or by what issuers give to users alone. What shows none is nobody's.
+- Is it the client's own token? Then the client is the principal, as an agent that acts for itself.
+- Otherwise, if only a mapped claim says that somebody delegated: does the token show a person, by
+  the operator's claims, or by claims that issuers give to users alone? If not, it is refused.
 
-A token with ``act`` says of itself that somebody delegated; who that is need be no person.
+A token with ``act`` itself says that somebody delegated, who need not be a person.
 """
 
 import re
@@ -28,18 +28,18 @@ from authz.core.delegation.machine_marks import (
 from authz.core.delegation.settings import ACT, IssuerSettings
 from authz.core.patterns import ANY
 
-_ACTORS: Final = (ACT, "may_act")  # what they hold is about others
+_ACTORS: Final = (ACT, "may_act")  # their members are about other parties
 _OWN_KINDS: Final = (("idtyp", "app"), ("aut", "APPLICATION"))  # words for the client itself
-# Claims, all of a row, that issuers give where a user authenticated: RFC 8176, Okta, Cognito, Entra
-# ID, Keycloak.
+# Rows of claims that issuers give together if a user authenticated: Okta, Cognito, Entra ID,
+# Keycloak.
 _SHOWING: Final = (
     ("cid", "uid"),
     ("token_use", "username"),
     ("oid", "scp"),
     ("sid", "preferred_username"),
 )
-# RFC 9068 section 2.2.1. Cognito and PingAM give it to clients too, but say of those tokens that
-# they are the client's own; authentik does not, whose users have amr or a session.
+# RFC 9068 section 2.2.1. Cognito and PingAM give it to clients too, but mark those tokens as the
+# client's own. authentik gives it to clients without such a mark; its users have amr or a session.
 _AUTHENTICATED: Final = "auth_time"
 _OF_AUTHENTIK: Final = "goauthentik.io/"
 _GRANT_CLAIMS: Final = ("grant_type", "gty")
@@ -55,12 +55,12 @@ _USER_GRANTS: Final = frozenset(
 _CONNECTION: Final = re.compile(r"([A-Za-z0-9-]+)\|.+")
 _USER_SUBJECT: Final = re.compile(r"\(usr!.+\)")
 # A person's name, alone or as an e-mail address: alice, alice.smith, alice@corp.example. Clients
-# are named by ids that were made, with digits or hyphens, or by words that tell what they are.
+# have generated ids, with digits or hyphens, or words that tell what they are.
 _NAME: Final = re.compile(r"([A-Za-z]+(?:\.[A-Za-z]+)*)(?:@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+)?")
 
 
 def is_clients_own(claims: Claims, issuer: IssuerSettings) -> bool:
-    """Whether a token is the one that its client got for itself, as far as it says so."""
+    """Tell whether a token says that its client got it for itself."""
     members = claims.members
     if any(members.get(name) == kind for name, kind in _OWN_KINDS):
         return True
@@ -69,7 +69,7 @@ def is_clients_own(claims: Claims, issuer: IssuerSettings) -> bool:
 
 
 def why_no_person(claims: Claims, issuer: IssuerSettings) -> str:
-    """What is missing for a token to show that a person is behind it; "" when it does."""
+    """Return why a token does not show that a person is behind it; "" if it does."""
     members = claims.members
     machine = find_machine_mark(members, issuer)
     if machine:
@@ -84,19 +84,21 @@ def why_no_person(claims: Claims, issuer: IssuerSettings) -> str:
 
 
 def _shows_person(members: Mapping[str, Any], issuer: IssuerSettings) -> bool:
-    """Whether a token has what issuers give to users alone."""
+    """Tell whether a token has a claim or a subject that issuers give to users alone."""
     return (
         any(members.get(name) == kind for name, kind in KINDS)
         or _is_authenticated(members)
         or any(all(members.get(name) for name in row) for row in _SHOWING)
-        or any(not _USER_GRANTS.isdisjoint(claim_texts(members.get(one))) for one in _GRANT_CLAIMS)
+        or any(
+            not _USER_GRANTS.isdisjoint(claim_texts(members.get(name))) for name in _GRANT_CLAIMS
+        )
         or _USER_SUBJECT.fullmatch(members["sub"]) is not None
         or _is_persons_name(members, issuer)
     )
 
 
 def _is_authenticated(members: Mapping[str, Any]) -> bool:
-    """Whether it says how or when a user authenticated, in the form that it has to have."""
+    """Tell whether a valid ``amr`` (RFC 8176) or ``auth_time`` says that a user authenticated."""
     methods = members.get("amr")
     if any(methods) if isinstance(methods, list) else methods:
         return True
@@ -106,7 +108,7 @@ def _is_authenticated(members: Mapping[str, Any]) -> bool:
 
 
 def _is_persons_name(members: Mapping[str, Any], issuer: IssuerSettings) -> bool:
-    """Whether the subject is a name, and none that a client, an agent or a machine has."""
+    """Tell whether the subject is a name, and not that of a client, an agent or a machine."""
     subject = members["sub"]
     name = _NAME.fullmatch(subject)
     connection = _CONNECTION.fullmatch(subject)
@@ -121,6 +123,6 @@ def _is_persons_name(members: Mapping[str, Any], issuer: IssuerSettings) -> bool
 
 
 def _has(members: Mapping[str, Any], name: str, words: tuple[str, ...]) -> bool:
-    """Whether a claim is, or holds, one of the words; for "*" whether it says anything at all."""
+    """Tell whether a claim is or holds any of the words; "*" is any value that is not empty."""
     value = members.get(name)
     return (ANY in words and bool(value)) or not set(words).isdisjoint(claim_texts(value))

@@ -1,7 +1,8 @@
-"""What restricts a token and is not checked here: to pass it over is to take more than was given.
+"""The refusal of restrictions of a token that this server can't check.
 
-An unknown claim is no reason to refuse a token (RFC 7519 section 4). One that takes something away
-from it is: by a status list it may be revoked, and details of an authorization say what it is for.
+An unknown claim is no reason to refuse a token (RFC 7519 section 4). A claim that restricts it is:
+a status list may revoke it, authorization details limit its use, and ignoring these would accept
+more than was granted.
 """
 
 from collections.abc import Mapping
@@ -14,16 +15,16 @@ _CLAIMS: Final = (
     "status",  # token status lists: it may be revoked
     "authorization_details",  # RFC 9396: what it may be used for
     "crit",  # claims that must be understood (OpenID Federation)
-    *("cdnicrit", "cdniip", "cdniuc"),  # RFC 9246: the same, and for which client and URIs it is
-    "exi",  # RFC 9200: seconds from when it is first seen
-    *("htm", "htu"),  # RFC 9449 has them in proofs: for one method, one URI
+    *("cdnicrit", "cdniip", "cdniuc"),  # RFC 9246: the same, and its client and URIs
+    "exi",  # RFC 9200: expires so many seconds after it is first seen
+    *("htm", "htu"),  # for a single method and URI, as in proofs of RFC 9449
 )
-# What an actor that calls by mutual TLS may be (draft-mora-oauth-entity-profiles).
+# Profiles of actors that call by mutual TLS (draft-mora-oauth-entity-profiles).
 _AGENT_PROFILES: Final = frozenset({"ai_agent", "service"})
 
 
 def check_restrictions(members: Mapping[str, Any], issuer: IssuerSettings) -> None:
-    """Refuse a token with a restriction that nobody checks. Raises Denied(TOKEN_CLAIM)."""
+    """Refuse a token with a restriction that is not checked. Raises Denied(TOKEN_CLAIM)."""
     for name in _CLAIMS:
         if name in members and name not in issuer.accept_unchecked:
             raise Denied(
@@ -32,10 +33,10 @@ def check_restrictions(members: Mapping[str, Any], issuer: IssuerSettings) -> No
 
 
 def check_actor(act: Mapping[str, Any], issuer: IssuerSettings) -> None:
-    """Refuse a current actor who is no agent, or who is held to a key that nobody checks.
+    """Refuse a current actor who is not an agent, or is bound to a key that is not checked.
 
-    What else an ``act`` has names the actor; dates and audiences in it mean nothing (RFC 8693
-    section 4.1). Raises Denied(TOKEN_CLAIM | CNF_UNSUPPORTED).
+    Other members of an ``act`` only name the actor; dates and audiences in it mean nothing
+    (RFC 8693 section 4.1). Raises Denied(TOKEN_CLAIM | CNF_UNSUPPORTED).
     """
     profile = act.get("sub_profile", "service")
     words = profile.split() if isinstance(profile, str) else []

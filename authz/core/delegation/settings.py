@@ -1,4 +1,4 @@
-"""What an operator says about delegation tokens and the issuers that may make them."""
+"""The settings of delegation tokens, and of the issuers that may make them."""
 
 import re
 from functools import cached_property
@@ -42,7 +42,7 @@ Unchecked = Literal[
 ACT: Final = "act"  # the claim that names the actor (RFC 8693 section 4.1)
 ClaimText = Annotated[str, Field(min_length=1, max_length=64)]
 _HEADER_NAME: Final = r"^[a-z0-9-]{1,64}$"
-# Other kinds of JWT, by their typ: each has its own place and rules, and none of them is an access
+# Other kinds of JWT, by their typ: each has its own use and rules, and is never an access
 # token (RFC 8725bis section 3.12). ID-JAG, status lists, security events, transaction tokens, WIMSE
 # tokens and proofs, DPoP proofs, introspection answers, logout tokens, client assertions, AAuth.
 OTHER_KINDS: Final = frozenset(
@@ -70,7 +70,7 @@ OTHER_KINDS: Final = frozenset(
 
 
 def media_type(typ: object) -> str:
-    """``typ`` for comparing (RFC 7515 section 4.1.9): "at+jwt" is "application/at+jwt"."""
+    """Return a ``typ`` in its long form (RFC 7515 section 4.1.9), as "application/at+jwt"."""
     if not isinstance(typ, str):
         return ""
     lower = typ.lower()
@@ -78,7 +78,7 @@ def media_type(typ: object) -> str:
 
 
 def is_other_kind(typ: object) -> bool:
-    """Whether a ``typ`` says that the JWT is no access token, whatever an issuer's settings."""
+    """Tell whether a ``typ`` is of another kind of JWT, whatever an issuer's settings."""
     return media_type(typ).removeprefix("application/") in OTHER_KINDS
 
 
@@ -91,7 +91,7 @@ def _token_type(typ: str) -> str:
 
 
 class NonceNeed(Choice):
-    """Whether a DPoP proof must hold a nonce of ours."""
+    """How nonces of DPoP proofs are treated: not used, or required."""
 
     OFF = "off"
     REQUIRED = "required"
@@ -156,18 +156,18 @@ class ActorSettings(Settings):
 
     @property
     def is_mapped(self) -> bool:
-        """Whether the agent is told by a claim that is mapped, and not by act."""
+        """Tell whether a mapped claim names the agent, and not act."""
         return self.claim != ACT
 
     @cached_property
     def names(self) -> frozenset[str]:
-        """The map's values of the claim, in lower case, as some issuers write accounts."""
+        """The claim's values in the map, in lower case, as some issuers write accounts."""
         return frozenset(map(str.lower, self.map))
 
     @cached_property
     def words(self) -> frozenset[str]:
-        """The words of these, and of the names of their agents."""
-        agents = (one.rpartition("/")[2].lower() for one in self.map.values())
+        """The words of ``names``, and of the last segments of the agents' IDs."""
+        agents = (agent.rpartition("/")[2].lower() for agent in self.map.values())
         return frozenset(re.findall("[a-z]+", " ".join([*self.names, *agents])))
 
     @model_validator(mode="after")

@@ -1,8 +1,8 @@
-"""Verified tokens, remembered: a known token on a new path costs no signature check.
+"""A cache of verified tokens: a known token on a new path costs no signature check.
 
-What is remembered is the outcome of all of step 2, under everything that it reads: so no check can
-be skipped that another request would have needed. The step is shown a request without method, host
-and path, and so can't depend on them; a DPoP proof does, and is never remembered (RFC 9449).
+It holds the outcome of all of step 2, by everything that the step reads: so it skips no check that
+another request would need. The step gets a request without method, host and path, and so can't
+depend on them; a DPoP proof does depend on them, and is never cached (RFC 9449).
 """
 
 from sys import getsizeof
@@ -15,15 +15,21 @@ from authz.core.decision import Agent, Delegation
 from authz.core.request import DPOP, Call, Request
 from authz.core.routes import Route
 
-ENTRY_BYTES: Final = 1000  # measured: key without its texts, dict slots, the entry, a Delegation
+ENTRY_BYTES: Final = (
+    1000  # measured: the key without its texts, dict slots, the entry, a Delegation
+)
 CLAIMS_FACTOR: Final = 4  # measured: Python's objects for each byte of the token
 
 
 class DelegationStep(Protocol):
-    """Step 2: whoever can say on whose behalf an agent acts."""
+    """Step 2 of the pipeline: verifies on whose behalf an agent acts.
+
+    Guarantees that a returned delegation names this agent, or is a bootstrap. Does not guarantee
+    that the token was not revoked, nor that a proof is used for the first time.
+    """
 
     def verify(self, request: Request, agent: Agent, route: Route, now: float) -> Delegation:
-        """The verified delegation. Raises Denied."""
+        """Return the verified delegation. Raises Denied with the reason of the failed check."""
 
 
 class _Verified(msgspec.Struct, frozen=True, gc=False):
@@ -38,26 +44,28 @@ _Key = tuple[tuple[tuple[str, str], ...], tuple[str, ...], tuple[Call, ...], str
 
 
 class DelegationCache:
-    """Step 2, with a memory. Refusals are not remembered here."""
+    """Step 2 with a cache of its delegations. Refusals are not cached here."""
 
     def __init__(
         self, step: DelegationStep, keys: Generation, *, entries: int, max_bytes: int
     ) -> None:
-        """Take who verifies, the key sets, and how much to remember."""
+        """Begin empty; ``step`` verifies, and a change of ``keys`` makes all entries stale."""
         self._step = step
         self._keys = keys
         self._known: BoundedMap[_Key, _Verified] = BoundedMap(entries, max_bytes, _entry_bytes)
 
     def verify(self, request: Request, agent: Agent, route: Route, now: float) -> Delegation:
-        """The verified delegation, now or before. Raises Denied."""
+        """Return the delegation, verified now or before. Raises Denied."""
         if request.header(DPOP) is not None:
             return self._step.verify(request, agent, route, now)
         headers, elsewhere = request.headers, request.elsewhere
         calls = route.bootstrap_calls(request)  # nothing else of a message matters here
         key = (headers, elsewhere, calls, agent.spiffe_id.text, agent.thumbprint, route.name)
-        generation = self._keys.generation  # before the verification: a change during it must show
+        generation = (
+            self._keys.generation
+        )  # read before the verification: a change during it must show
         known = self._known.get(key)
-        # Not before the time of its verification either: a clock that was set back decides anew.
+        # Nor is it used before the time of its verification: a clock set back verifies anew.
         if (
             known is not None
             and known.at <= now < known.delegation.expires_at
@@ -70,7 +78,7 @@ class DelegationCache:
         return delegation
 
     def __len__(self) -> int:
-        """Tokens held, good or stale; one used again may count twice."""
+        """Return the number of tokens held, valid or stale; a token used again may count twice."""
         return len(self._known)
 
 

@@ -1,12 +1,12 @@
-"""Step 1, who calls: the agent's SPIFFE ID, as the proxy presents it.
+"""Step 1 of the pipeline, who calls: the agent's SPIFFE ID, as the proxy presents it.
 
-Each kind of proxy has a profile that says where the ID stands. Only what the proxy itself writes is
-read: ``source.principal``, ``source.certificate``, metadata, and the header
-``x-forwarded-client-cert`` where the profile names the proxies that may have written it. Wherever
-two of them speak of the caller, they must agree.
+Each kind of proxy has a profile that says where the ID stands. Only fields that the proxy itself
+writes are read: ``source.principal``, ``source.certificate``, metadata, and the header
+``x-forwarded-client-cert`` if the profile names the proxies that may have written it. If two of
+them name the caller, they must agree.
 
-``source.principal`` is whatever name Envoy found first in the certificate: a URI, else a DNS name,
-else the subject. So it is parsed as a SPIFFE ID; and a certificate, where there is one, must be the
+``source.principal`` is the first name that Envoy found in the certificate: a URI, else a DNS name,
+else the subject. So it is parsed as a SPIFFE ID; and a certificate, if there is one, must be the
 SVID of the same ID (X509-SVID sections 2, 4 and 5.2).
 """
 
@@ -32,7 +32,7 @@ _NAMES: Final = 4096  # agents in use; one is some 4 KiB at most
 
 
 class AgentAuthenticator:
-    """Establishes agents.
+    """Establishes the calling agent of a request.
 
     Attributes:
         reads: what the sources of all profiles read.
@@ -41,7 +41,7 @@ class AgentAuthenticator:
     def __init__(
         self, trust_domains: Iterable[str], profiles: Mapping[str, ProfileSettings]
     ) -> None:
-        """Take the trust domains that are known, and the profiles by name."""
+        """Compile the profiles, by name; ``trust_domains`` are all that agents may be of."""
         self._trust_domains = frozenset(trust_domains)
         self._profiles = {DEFAULT: ProfileSettings(), **profiles}
         self._callers = {
@@ -75,16 +75,16 @@ class AgentAuthenticator:
         return Agent(spiffe_id, svid.thumbprint, svid.not_after)
 
     def mcp_metadata(self, named: str, proxy: str) -> str | None:
-        """Return the namespace of this proxy's MCP filter, where its profile trusts one."""
+        """Return the metadata namespace of this proxy's MCP filter, if its profile trusts it."""
         try:
             return self._profiles[self._profile_name(named, proxy)].mcp_metadata
-        except Denied:  # identify() says so
+        except Denied:  # identify() refuses the request for it
             return None
 
     def _profile_name(self, named: str, proxy_id: str) -> str:
         """Return the profile that the route names, else the calling proxy's own, else the default.
 
-        Raises Denied(AGENT_INVALID) where there is none, or the proxy may not use it.
+        Raises Denied(AGENT_INVALID) if there is no such profile, or the proxy may not use it.
         """
         proxy = _proxy_id(proxy_id)
         name = named or self._profile_of(proxy)
@@ -114,7 +114,7 @@ class AgentAuthenticator:
             )
 
 
-_parsed: Final = lru_cache(_NAMES)(SpiffeId.parse)  # a pure function, on few texts
+_parsed: Final = lru_cache(_NAMES)(SpiffeId.parse)  # cached: a pure function, on few texts
 
 
 def _spiffe_id(name: str, origin: str) -> SpiffeId:
@@ -126,7 +126,7 @@ def _spiffe_id(name: str, origin: str) -> SpiffeId:
 
 
 def _proxy_id(text: str) -> SpiffeId | None:
-    if not text:  # as on every unix socket
+    if not text:  # as always on a unix socket
         return None
     try:
         return SpiffeId.parse(text)

@@ -1,4 +1,4 @@
-"""What a proxy sent of the caller, what it claims by that, and the places where it may say so."""
+"""The evidence of the caller that a proxy sent, and the base of the sources that read it."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -16,13 +16,13 @@ NO_HEADERS: Final = frozenset[str]()
 
 
 class ClaimedIdentity(msgspec.Struct, frozen=True, gc=False):
-    """The caller as a proxy presents it, nothing of it checked yet.
+    """The caller as a proxy presents it, unchecked.
 
     Attributes:
-        name: what should be a SPIFFE ID.
-        origin: where it stood, for operators.
-        certificate: PEM, URL-encoded or not; "" when the proxy sent none of the caller.
-        thumbprint: base64url SHA-256 of the caller's certificate, "" when unknown.
+        name: the presented name, which should be a SPIFFE ID.
+        origin: the place of the name, for operators.
+        certificate: PEM, URL-encoded or not; "" if the proxy sent no certificate of the caller.
+        thumbprint: base64url SHA-256 of the caller's certificate; "" if unknown.
     """
 
     name: str
@@ -32,7 +32,7 @@ class ClaimedIdentity(msgspec.Struct, frozen=True, gc=False):
 
 
 class Evidence(msgspec.Struct, frozen=True, gc=False):
-    """What a proxy sent about the caller, and the time (unix seconds) at which it must hold."""
+    """A proxy's request for a decision, and the time (unix seconds) at which it must be valid."""
 
     request: Request
     now: float
@@ -49,10 +49,10 @@ class Evidence(msgspec.Struct, frozen=True, gc=False):
 
 @dataclass(frozen=True, slots=True)
 class IdentitySource(ABC):
-    """A place where a proxy says who calls, as a profile has it.
+    """A place where a proxy says who calls, by the settings of a profile.
 
     Guarantees that ``claimed`` reads nothing of a request that ``reads`` lacks, beside ``source``,
-    and that what it returns was written by a proxy and not by the client.
+    and that a proxy and not the client wrote what it returns. Does not guarantee a valid SPIFFE ID.
 
     Attributes:
         headers: lower-case names of the headers that it reads; each is an identity.
@@ -68,7 +68,7 @@ class IdentitySource(ABC):
 
     @abstractmethod
     def claimed(self, evidence: Evidence) -> ClaimedIdentity:
-        """Return who calls, by the proxy's word.
+        """Return the caller that the proxy names.
 
         Raises Denied(AGENT_MISSING | AGENT_INVALID | IDENTITY_CONFLICT).
         """

@@ -1,4 +1,4 @@
-"""What an operator says about how a kind of proxy presents the calling agent."""
+"""The settings of profiles: how a kind of proxy presents the calling agent."""
 
 from typing import Final, Self
 
@@ -8,12 +8,12 @@ from authz.core.choice import Choice, Need
 from authz.core.settings import MisfitError, Settings
 from authz.core.spiffe import SpiffePatternText, TrustDomainText
 
-AGENTGATEWAY: Final = "agentgateway.source"  # as in the CEL metadata of our agentgateway example
+AGENTGATEWAY: Final = "agentgateway.source"  # as in the CEL metadata of the agentgateway example
 MAX_HOPS: Final = 8
 
 
 class Source(Choice):
-    """Where a proxy says who calls."""
+    """The place where a proxy says who calls."""
 
     PRINCIPAL = "principal"
     CERTIFICATE = "certificate"

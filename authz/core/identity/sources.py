@@ -1,8 +1,8 @@
-"""Where a proxy's word about the caller stands: each source of a profile is a value of its own.
+"""The identity sources of profiles: principal, certificate and metadata, and the table of all.
 
-A source declares what it reads, and reads it. Every header that it reads is an identity there: so
-no client may set it behind a gateway that passes headers on, no condition reads it, and no record
-keeps it. ``SOURCES`` has them all.
+A source declares what it reads. It declares every header as an identity: so no client may set the
+header behind a gateway that passes headers on, no condition reads it, and no record keeps it.
+``SOURCES`` has all sources.
 """
 
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ MAX_METADATA_BYTES: Final = 64 * 1024  # a certificate and a few names
 
 @dataclass(frozen=True, slots=True)
 class PrincipalSource(IdentitySource):
-    """Envoy's ``source.principal``."""
+    """The identity source ``principal``: Envoy's ``source.principal``."""
 
     headers: ClassVar[frozenset[str]] = NO_HEADERS
 
@@ -37,7 +37,7 @@ class PrincipalSource(IdentitySource):
 
 @dataclass(frozen=True, slots=True)
 class CertificateSource(IdentitySource):
-    """The one URI name in ``source.certificate``."""
+    """The identity source ``certificate``: the one URI name in ``source.certificate``."""
 
     headers: ClassVar[frozenset[str]] = NO_HEADERS
 
@@ -56,7 +56,10 @@ class CertificateSource(IdentitySource):
 
 @dataclass(frozen=True, slots=True)
 class MetadataSource(IdentitySource):
-    """``spiffe_id`` and ``certificate`` of a metadata namespace, as agentgateway's CEL sets it."""
+    """The identity source ``metadata``: a namespace that a proxy sets, as agentgateway's CEL can.
+
+    Reads its members ``spiffe_id`` and ``certificate``.
+    """
 
     headers: ClassVar[frozenset[str]] = NO_HEADERS
 
@@ -66,7 +69,7 @@ class MetadataSource(IdentitySource):
         return Reads(namespaces=frozenset({self.profile.namespace}))
 
     def claimed(self, evidence: Evidence) -> ClaimedIdentity:
-        """Return who the metadata names.
+        """Return the caller that the metadata names.
 
         Raises Denied(AGENT_MISSING | AGENT_INVALID | IDENTITY_CONFLICT).
         """
@@ -88,12 +91,12 @@ def _struct(data: bytes) -> Struct:
         raise Denied(Reason.AGENT_INVALID, "the metadata is too large")
     try:
         return Struct.FromString(data)
-    except DecodeError:  # too deep as well
+    except DecodeError:  # nested too deeply, too
         raise Denied(Reason.AGENT_INVALID, "the metadata is not a Struct") from None
 
 
 def _text(fields: Struct, name: str) -> str:
-    """Return a string member; "" when absent or null, as a CEL expression without a value is."""
+    """Return a string member; "" if absent or null, as a CEL expression without a value is."""
     value = fields.fields.get(name)
     kind = value.WhichOneof("kind") if value is not None else None
     if value is None or kind in (None, "null_value"):
@@ -110,4 +113,4 @@ SOURCES: Final[Mapping[Source, type[IdentitySource]]] = {
     Source.METADATA: MetadataSource,
 }
 IDENTITY_HEADERS: Final = NO_HEADERS.union(*(source.headers for source in SOURCES.values()))
-"""Headers that are an identity under some profile: no client may set them behind a gateway."""
+"""Headers that are an identity in any profile: no client may set them behind a gateway."""

@@ -1,8 +1,8 @@
-"""The header ``x-forwarded-client-cert``, read strictly: what Envoy writes, and nothing else.
+"""A strict parser of the header ``x-forwarded-client-cert``: only the form that Envoy writes.
 
-Envoy puts a comma between the elements of two proxies, a semicolon between the pairs of one, and
-quotes around values that need them. It does not escape what stands in a certificate's names: so a
-name with a comma makes an element more, and only the number of elements can tell.
+Envoy puts a comma between the elements of two proxies, a semicolon between the pairs of an element,
+and quotes around values that need them. It does not escape the names of certificates: so a name
+with a comma adds an element, and only the number of elements shows it.
 """
 
 import re
@@ -11,8 +11,8 @@ from typing import Final
 
 MAX_CHARS: Final = 32 * 1024  # Cert and Chain of a few proxies; Envoy's limit of all is 60 KiB
 MAX_ELEMENTS: Final = 16
-# Of all elements: a public certificate has up to 100 DNS names, each a pair. Before there was this
-# limit, one header of many short pairs took 20 ms.
+# Of all elements: a public certificate has up to 100 DNS names, each a pair. Without this limit, a
+# header of many short pairs took 20 ms.
 MAX_PAIRS: Final = 256
 _PAIR: Final = re.compile(
     r"(?P<key>By|Hash|Cert|Chain|Subject|URI|DNS)="
@@ -23,12 +23,12 @@ _REPEATABLE: Final = frozenset({"By", "URI", "DNS"})  # a certificate may have s
 
 
 class XfccError(ValueError):
-    """The text is no such header; the message says what is wrong, and holds none of it."""
+    """An invalid header; the message says what is wrong, and holds none of its text."""
 
 
 @dataclass(frozen=True, slots=True)
 class XfccElement:
-    """What one proxy wrote of the client certificate that it saw.
+    """An element: a proxy's account of the client certificate that it saw.
 
     Attributes:
         by: the URI names of the proxy's own certificate.
@@ -44,7 +44,7 @@ class XfccElement:
 
 
 def parse(text: str) -> tuple[XfccElement, ...]:
-    """Return the elements, farthest proxy's first. Raises XfccError."""
+    """Return the elements, that of the farthest proxy first. Raises XfccError."""
     if len(text) > MAX_CHARS:
         raise XfccError(f"longer than {MAX_CHARS} characters")
     elements: list[XfccElement] = []
@@ -74,7 +74,7 @@ def parse(text: str) -> tuple[XfccElement, ...]:
 
 
 def _unescaped(quoted: str) -> str:
-    """Return the value without its escapes; it has no NUL, which keeps the place here."""
+    """Return the value without its escapes. It has no NUL, so NUL can stand in for backslashes."""
     return quoted.replace("\\\\", "\0").replace("\\", "").replace("\0", "\\")
 
 

@@ -16,7 +16,7 @@ _PATTERNS: Final = 1024  # of all configs that were loaded lately
 
 @dataclass(frozen=True, slots=True)
 class XfccSource(IdentitySource):
-    """The first element of ``x-forwarded-client-cert``, whose writers the profile trusts."""
+    """The first element of ``x-forwarded-client-cert``, if the profile trusts its writers."""
 
     headers: ClassVar[frozenset[str]] = frozenset({XFCC})
 
@@ -41,7 +41,10 @@ class XfccSource(IdentitySource):
         )
 
     def _elements(self, request: Request) -> tuple[xfcc.XfccElement, ...]:
-        """Return one element of each proxy on the way, with one URI name each."""
+        """Return the elements: exactly one for each hop, with exactly one URI name each.
+
+        Raises Denied(AGENT_MISSING | AGENT_INVALID).
+        """
         text = request.header(XFCC)
         if not text:
             raise Denied(Reason.AGENT_MISSING, f"no {XFCC} header")
@@ -56,7 +59,10 @@ class XfccSource(IdentitySource):
         return elements
 
     def _check_peer(self, evidence: Evidence) -> None:
-        """Check that the connection, another's than the agent's, is a trusted proxy's."""
+        """Check that the connection is a trusted proxy's, if it is not the agent's.
+
+        Raises Denied(IDENTITY_CONFLICT | AGENT_INVALID).
+        """
         request = evidence.request
         peer = request.principal
         if not self._is_trusted(peer):
@@ -67,10 +73,11 @@ class XfccSource(IdentitySource):
             raise Denied(Reason.IDENTITY_CONFLICT, "source.certificate has another SPIFFE ID")
 
     def _check_writers(self, request: Request, elements: tuple[xfcc.XfccElement, ...]) -> None:
-        """Check that every name of a proxy that wrote is trusted; at least one must be there.
+        """Check that every proxy that wrote is trusted, and that at least one is named.
 
         Each element names its writer (By), and each but the agent's the proxy before (URI). A proxy
-        that saw no client certificate itself, as Istio's waypoint, is known by its own on our port.
+        that saw no client certificate itself, such as Istio's waypoint, is known by its own
+        certificate on this server's port. Raises Denied(AGENT_INVALID).
         """
         names = [name for element in elements for name in element.by]
         names.extend(name for element in elements[1:] for name in element.uris)

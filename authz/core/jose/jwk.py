@@ -1,9 +1,9 @@
-"""A JWK Set as usable keys (RFC 7517, RFC 7518, RFC 8725), and why the others are not used.
+"""The usable keys of a JWK Set (RFC 7517, RFC 7518, RFC 8725), and why other keys are not used.
 
-A key that can't be used is left out and named; it never spoils the others. What is never used:
-symmetric and private keys, weak ones, two keys of one kid, and keys for another use or algorithm.
-One key that is listed more than once, as for each of its algorithms, is one key. A member that is
-null is absent, as some libraries write what is not there.
+An unusable key is left out and named; it never spoils the others. Never used are symmetric keys,
+private keys, weak keys, two keys of the same kid, and keys for another use or algorithm. A key that
+is listed more than once, such as for each of its algorithms, is a single key. A null member counts
+as absent, as some libraries write absent members.
 """
 
 import json
@@ -44,15 +44,15 @@ PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25519Public
 
 
 class KeySetError(ValueError):
-    """The document is no key set with a usable key; the message holds none of it."""
+    """A document without a usable key, or not a key set; the message holds none of its text."""
 
 
 class KeyVerifyError(Exception):
-    """The signature is not the key's."""
+    """A signature that the key does not verify."""
 
 
 class _UnusableError(ValueError):
-    """One key can't be used; the message says why."""
+    """An unusable key; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +61,9 @@ class Key:
 
     Attributes:
         key_id: its ``kid``.
-        algorithms: names as in ``alg``: those of its kind that the issuer's settings and its own
-            ``alg`` leave.
-        thumbprint: what tells whether the key behind a kid changed.
+        algorithms: names as in ``alg``: those of its kind that both the issuer's settings and its
+            own ``alg`` allow.
+        thumbprint: changes if the key behind a kid or its algorithms change.
     """
 
     key_id: str
@@ -84,7 +84,7 @@ class Key:
             raise KeyVerifyError
 
     def with_more(self, other: "Key") -> "Key":
-        """The key for the algorithms of another entry of the same key as well."""
+        """Return the key, also with the algorithms of another entry of the same key."""
         algorithms = self.algorithms | other.algorithms
         return Key(self.key_id, algorithms, self.public, _thumbprint(self.public, algorithms))
 
@@ -97,9 +97,10 @@ class Key:
 def parse_key_set(
     document: bytes, algorithms: frozenset[str]
 ) -> tuple[Mapping[str, Key], tuple[tuple[str, str], ...]]:
-    """The usable keys by kid, and (kid, why) of the others. Raises KeySetError without one.
+    """Return the usable keys by kid, and (kid, why) of the others.
 
-    ``algorithms`` are those that the issuer's settings accept.
+    ``algorithms`` are those that the issuer's settings accept. Raises KeySetError for an invalid
+    set, or one without a usable key.
     """
     if len(document) > MAX_DOCUMENT_BYTES:
         raise KeySetError(f"larger than {MAX_DOCUMENT_BYTES} bytes")
@@ -120,10 +121,10 @@ def parse_key_set(
 def usable_keys(
     listed: list[Any], algorithms: frozenset[str], expected_use: str = "sig"
 ) -> tuple[dict[str, Key], tuple[tuple[str, str], ...]]:
-    """As ``parse_key_set``, of the JWKs themselves. Raises KeySetError for too many.
+    """Return the usable keys of parsed JWKs as ``parse_key_set`` does, which may be none.
 
-    ``expected_use`` is their ``use``: "sig", which a key without one has too, or one of SPIFFE's
-    bundles, which always say it.
+    ``expected_use`` is their ``use``: "sig", which is also the default of a key without ``use``, or
+    a use of SPIFFE's bundles, which always have it. Raises KeySetError for too many keys.
     """
     if len(listed) > MAX_KEYS:
         raise KeySetError(f"more than {MAX_KEYS} keys")
@@ -146,7 +147,7 @@ def usable_keys(
 
 
 def _present(jwk: dict[str, Any]) -> dict[str, Any]:
-    """The members that are there; of those of private keys also an empty list or text is not.
+    """Return the members that are present; empty members of private keys count as absent.
 
     .NET's libraries write ``"d": null`` and ``"oth": []`` into public keys.
     """
@@ -158,7 +159,7 @@ def _present(jwk: dict[str, Any]) -> dict[str, Any]:
 
 
 def _identity(jwk: dict[str, Any]) -> tuple[str, ...]:
-    """What two entries of one key have in common: the key, and that it is for signatures."""
+    """Return what two entries of the same key have in common: its numbers and its use."""
     names = ("kty", "crv", "n", "e", "x", "y", *sorted(_PRIVATE_MEMBERS))
     values = [jwk.get("use", "sig"), *(jwk.get(name) for name in names)]
     return tuple(map(json.dumps, values))
@@ -170,7 +171,7 @@ def _has_kid(jwk: dict[str, Any]) -> bool:
 
 
 def _known(jwk: dict[str, Any] | None, meant: Mapping[str, set[tuple[str, ...]]]) -> dict[str, Any]:
-    """The entry, if its kid names one key only. Raises _UnusableError."""
+    """Return the entry if its kid names a single key. Raises _UnusableError."""
     if jwk is None:
         raise _UnusableError("not an object")
     if not _has_kid(jwk):
@@ -214,13 +215,13 @@ def _public_key(jwk: dict[str, Any]) -> tuple[PublicKey, frozenset[str]]:
             return jwt.get_algorithm_by_name("EdDSA").from_jwk(jwk), _ED25519_ALGORITHMS
     except _UnusableError:
         raise
-    except Exception:  # noqa: BLE001 - whatever hostile numbers do to the libraries: not a key
+    except Exception:  # noqa: BLE001 - hostile numbers make the libraries raise anything
         raise _UnusableError("its numbers are not a valid key") from None
     raise _UnusableError("its kind or curve is not supported")
 
 
 def proof_key(jwk: object, algorithms: frozenset[str]) -> Key:
-    """The public key that a proof of possession carries itself (RFC 9449 section 4.2).
+    """Return the public key within a proof of possession (RFC 9449 section 4.2).
 
     Its ``key_id`` and ``thumbprint`` are its JWK SHA-256 thumbprint. Raises KeySetError.
     """
@@ -236,7 +237,7 @@ def proof_key(jwk: object, algorithms: frozenset[str]) -> Key:
 
 
 def _jwk_thumbprint(jwk: Mapping[str, Any]) -> str:
-    """base64url SHA-256 over the required members of a good public JWK (RFC 7638 section 3)."""
+    """Return the base64url SHA-256 of a public JWK's required members (RFC 7638 section 3)."""
     names = _REQUIRED_MEMBERS[jwk["kty"]]
     text = json.dumps({name: jwk[name] for name in names}, separators=(",", ":"))
     return base64url(sha256(text.encode()).digest())

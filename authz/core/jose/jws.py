@@ -1,7 +1,7 @@
-"""A compact JWS, taken apart strictly (RFC 7515 section 7.1, RFC 8725), not yet verified.
+"""A strict parser of compact JWS (RFC 7515 section 7.1, RFC 8725), which verifies nothing.
 
-Two readers must never see two tokens in one text: so one alphabet, no padding, no spare bits, no
-doubled members. What the header says about keys (jwk, jku, x5u, x5c) is never looked at.
+Two readers must never see two tokens in the same text: so a single alphabet, no padding, no spare
+bits, no doubled members. Keys in the header (jwk, jku, x5u, x5c) are never used.
 """
 
 import re
@@ -20,7 +20,7 @@ _COMPACT: Final = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*")
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Jws:
-    """The parts of a token, unverified. It has no repr, so that no log line can hold it."""
+    """The parts of an unverified token. It has no repr, so that no log line can hold them."""
 
     header: Mapping[str, Any]
     payload: Mapping[str, Any]
@@ -29,18 +29,18 @@ class Jws:
 
     @property
     def algorithm(self) -> str:
-        """``alg``; "" when it is no string."""
+        """The ``alg``; "" if it is not a string."""
         value = self.header.get("alg")
         return value if isinstance(value, str) else ""
 
     @property
     def key_id(self) -> str:
-        """``kid``, checked by ``check_header``."""
+        """The ``kid`` as text; ``check_header`` requires a string."""
         return str(self.header.get("kid", ""))
 
 
 def parse_compact(token: str, max_bytes: int) -> Jws:
-    """Take a token apart. Raises Denied(TOKEN_TOO_LARGE | TOKEN_MALFORMED)."""
+    """Parse a token, unverified. Raises Denied(TOKEN_TOO_LARGE | TOKEN_MALFORMED)."""
     if len(token) > max_bytes:
         raise Denied(Reason.TOKEN_TOO_LARGE, f"longer than {max_bytes} bytes")
     if not _COMPACT.fullmatch(token):
@@ -70,8 +70,9 @@ def _decode(part: str, name: str) -> bytes:
         data = urlsafe_b64decode(text + b"=" * (-len(text) % 4))
     except Base64Error:
         raise Denied(Reason.TOKEN_MALFORMED, f"its {name} is not base64url") from None
-    # One text for one value: spare bits set in the last character would make a second one. Groups
-    # of four have none, and the alphabet was checked: so what is left is all there is to compare.
+    # A single text for each value: spare bits in the last character would allow another text.
+    # Whole groups of four have no spare bits, and the alphabet was checked: so only the rest has to
+    # be compared.
     rest = len(text) % 4
     if rest and base64url(data[1 - rest :]).encode() != text[-rest:]:
         raise Denied(Reason.TOKEN_MALFORMED, f"its {name} is not canonical base64url")

@@ -1,4 +1,4 @@
-"""An issuer's usable keys at one moment, and for how long they may be trusted."""
+"""A snapshot of an issuer's usable keys, with the time until which they may be trusted."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,10 +12,10 @@ class KeySet:
 
     Attributes:
         keys: by kid.
-        refused: (kid, why) of the keys that can't be used.
-        fetched_at: unix seconds of the fetch that last confirmed it.
-        usable_until: unix seconds after which it is too old to trust.
-        is_kept: whether it is what a run before this one fetched.
+        refused: (kid, why) of the unusable keys.
+        fetched_at: unix seconds of the fetch that last confirmed the set.
+        usable_until: unix seconds after which the set is too old to trust.
+        is_kept: whether an earlier run of the server fetched it.
     """
 
     keys: Mapping[str, Key]
@@ -25,7 +25,7 @@ class KeySet:
     is_kept: bool = False
 
     def has_same_keys(self, other: "KeySet") -> bool:
-        """Whether the very same keys are in both, for the same algorithms."""
-        return {k: v.thumbprint for k, v in self.keys.items()} == {
-            k: v.thumbprint for k, v in other.keys.items()
+        """Tell whether both hold the very same keys, for the same algorithms."""
+        return {kid: key.thumbprint for kid, key in self.keys.items()} == {
+            kid: key.thumbprint for kid, key in other.keys.items()
         }

@@ -1,8 +1,8 @@
-"""RSA moduli whose factors can be found, since a chip made them in a known way (CVE-2017-15361).
+"""A test for RSA moduli that can be factored, since a chip made them weakly (CVE-2017-15361).
 
 Infineon's library made primes of the form ``k * M + 65537**a mod M``, where M is a product of the
-first primes: so the modulus is a power of 65537 modulo each of these, with exponents that fit
-together. By chance that happens to one modulus in 2**154. See Nemec and others, "The Return of
+first primes: so the modulus is a power of 65537 modulo each of these, with compatible exponents. By
+chance that happens to one modulus in 2**154. See Nemec and others, "The Return of
 Coppersmith's Attack", CCS 2017, section 4.
 """
 
@@ -20,7 +20,7 @@ _PRIMES: Final = (
 
 
 def _powers(prime: int) -> Iterator[int]:
-    """1, 65537, 65537**2 and so on, modulo a prime, until it begins anew."""
+    """Yield 1, 65537, 65537**2 and so on, modulo a prime, until they repeat."""
     value = 1
     while True:
         yield value
@@ -35,7 +35,7 @@ _LOGARITHMS: Final[Mapping[int, Mapping[int, int]]] = {
 
 
 def is_roca_weak(modulus: int) -> bool:
-    """Tell whether an RSA modulus has the form. Of others the first few primes tell."""
+    """Tell whether an RSA modulus has the form. For others, the first few primes end the test."""
     found: list[tuple[int, int]] = []  # exponents, each modulo the order of 65537
     for prime, logarithms in _LOGARITHMS.items():
         exponent = logarithms.get(modulus % prime)
@@ -43,6 +43,6 @@ def is_roca_weak(modulus: int) -> bool:
             return False
         found.append((exponent, len(logarithms)))
     return all(
-        (one - other) % gcd(order, another) == 0
-        for (one, order), (other, another) in combinations(found, 2)
+        (left - right) % gcd(left_order, right_order) == 0
+        for (left, left_order), (right, right_order) in combinations(found, 2)
     )

@@ -1,6 +1,6 @@
 """The ``keys:`` of an issuer's settings: where its public keys are, and how often they are fetched.
 
-The same rules of a good URL hold for the one that an issuer's discovery document names.
+The same checks apply to the URL that an issuer's discovery document names.
 """
 
 from hashlib import sha256
@@ -27,7 +27,7 @@ _PLACE: Final = (
 
 
 class EndpointProfile(Choice):
-    """How a bundle endpoint is known (SPIFFE Federation section 5.2)."""
+    """How a bundle endpoint is authenticated (SPIFFE Federation section 5.2)."""
 
     HTTPS_WEB = "https_web"
     HTTPS_SPIFFE = "https_spiffe"
@@ -56,7 +56,7 @@ class SpiffeBundleSettings(Settings):
     @model_validator(mode="after")
     def _one_source(self) -> Self:
         given = (self.file, self.endpoint, self.workload_api)
-        if len([one for one in given if one is not None]) != 1:
+        if len([source for source in given if source is not None]) != 1:
             raise ValueError("exactly one of file, endpoint and workload_api is required")
         if self.endpoint is not None and is_plaintext(self.endpoint):
             raise MisfitError("a bundle endpoint must be https", "endpoint")
@@ -75,7 +75,7 @@ class SpiffeBundleSettings(Settings):
 
     @property
     def name(self) -> str:
-        """Where it comes from, for people."""
+        """The place that the bundle comes from, for people."""
         return self.file or self.endpoint or str(self.workload_api)
 
 
@@ -117,7 +117,7 @@ class KeySettings(Settings):
     @model_validator(mode="after")
     def _one_source(self) -> Self:
         given = (self.jwks_uri, self.discovery or None, self.file, self.spiffe_bundle)
-        if len([one for one in given if one is not None]) != 1:
+        if len([source for source in given if source is not None]) != 1:
             raise ValueError(
                 "exactly one of jwks_uri, discovery: true, file and spiffe_bundle is required"
             )
@@ -131,29 +131,29 @@ class KeySettings(Settings):
 
     @property
     def place(self) -> tuple[object, ...]:
-        """What tells whether two settings mean keys of one origin, fetched with the same care."""
+        """The settings that must be equal for two issuers' keys to have the same trusted origin."""
         return tuple(getattr(self, name) for name in _PLACE)
 
     @property
     def place_digest(self) -> str:
-        """The same as a text that says it on disk."""
+        """A digest of ``place``, which stands for it on disk."""
         return sha256(self.model_dump_json(include=set(_PLACE)).encode()).hexdigest()
 
     @property
     def name(self) -> str:
-        """Where they come from, for people."""
+        """The place that the keys come from, for people."""
         bundle = self.spiffe_bundle.name if self.spiffe_bundle else None
         return self.jwks_uri or self.file or bundle or "discovery"
 
     @property
     def is_file(self) -> bool:
-        """Whether they are on this machine's disk anyway."""
+        """Tell whether the keys are in a file on this machine."""
         bundle = self.spiffe_bundle
         return self.file is not None or (bundle is not None and bundle.file is not None)
 
     @property
     def poll_seconds(self) -> float | None:
-        """How often a source on this machine is looked at; None for one on the network."""
+        """The seconds between reads of a source on this machine; None for a network source."""
         if self.is_file:
             return FILE_POLL_SECONDS
         bundle = self.spiffe_bundle

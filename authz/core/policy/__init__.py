@@ -1,7 +1,7 @@
-"""Step 3, may they: default-deny allow-lists, compiled at load, matched without a scan.
+"""Step 3 of the pipeline, may they: default-deny allow-lists, compiled at load, found by index.
 
-An operation is allowed when a rule that the agent holds and one that the principal holds both fit,
-with the scopes that both ask; and no deny that either of them holds fits. Nothing else allows.
+An operation is allowed when a rule of the agent and a rule of the principal both fit, each with
+the scopes that it requires, and no deny of either fits. Nothing else allows.
 """
 
 from collections.abc import Iterable
@@ -61,10 +61,10 @@ _RECORD: Final = EarlierActorSettings()
 
 
 class Policy:
-    """The compiled rules.
+    """The compiled rules of one config, and the agents and principals that hold them.
 
     Attributes:
-        agents, principals: who holds them.
+        agents, principals: the compiled entries, which hold the rules.
         reads: the headers and claims that its decisions read, and all that conditions may read.
         added_headers: names of the headers that rules give to the upstream.
     """
@@ -77,7 +77,7 @@ class Policy:
         earlier_actors: EarlierActorSettings = _RECORD,
         conditions: ConditionSettings = _NO_CONDITIONS,
     ) -> None:
-        """Compile. Every grant that is named must exist; the config has checked that."""
+        """Compile the rules and the entries. Named grants must exist: the config checked that."""
         rules = compile_rules(grants, conditions)
         rule_sets = RuleSets(rules)
         self.agents = AgentIndex(agents, rule_sets)
@@ -90,10 +90,12 @@ class Policy:
         of_entries = (entry.reads for entry in self.principals.entries)
         of_rules = (rule.reads for rule in every)
         self.reads = Reads.union((conditions.reads, *of_entries, *of_rules))
-        self.added_headers = frozenset[str]().union(*(one.added_headers.claim_of for one in every))
+        self.added_headers = frozenset[str]().union(
+            *(rule.added_headers.claim_of for rule in every)
+        )
 
     def knows(self, operation: Operation) -> bool:
-        """Tell whether the call's method is known, or a rule lists it. What is no call is."""
+        """Tell whether the call's method is known, or a rule lists it. True without a call."""
         return self._methods.knows(operation)
 
     def reads_arguments(self, call: Call) -> bool:
@@ -101,7 +103,7 @@ class Policy:
         return self._methods.reads_arguments(call)
 
     def flags(self, delegation: Delegation) -> tuple[str, ...]:
-        """Return what an auditor should know: odd earlier actors, claims that can't be read."""
+        """Return the flags for the audit record: odd earlier actors, claims that can't be read."""
         unknown = self._unknown(delegation)
         return (
             *self._flags_of_chain(delegation),
@@ -123,7 +125,7 @@ class Policy:
         return tuple(flags)
 
     def _unknown(self, delegation: Delegation) -> dict[str, Fit]:
-        """Return the claims that rules read and that can't be read, and why."""
+        """Return the claims that rules need and that can't be read, and why."""
         unknown = self.principals.unknown(delegation)
         if self._of_conditions:
             elsewhere = external_claims(delegation.claims)
@@ -132,14 +134,14 @@ class Policy:
         return unknown
 
     def evaluate(self, query: PolicyQuery) -> Verdict:
-        """Return the rules of agent and principal that allow the operation, or why none do.
+        """Return the permit by rules of the agent and the principal, or the refusal.
 
-        Raises Denied(AGENT_SUSPENDED | ACTOR_NOT_PERMITTED | POLICY_DENIED) for whoever may nothing
-        at all: that holds in shadow as well.
+        Raises Denied(AGENT_SUSPENDED | ACTOR_NOT_PERMITTED | POLICY_DENIED) for a suspended agent
+        or principal and for a refused earlier actor: these are enforced in shadow too.
         """
         query.declared = self.reads
         agents = self._agent_entries(query)  # 1. an agent that is not suspended
-        self._check_earlier_actors(query.delegation)  # 2. by a chain that may be
+        self._check_earlier_actors(query.delegation)  # 2. acting through a chain that is accepted
         principals = self._principal_entries(query)  # 3. likewise the principal, or nobody yet
         if not agents:
             return Verdict(Denied(Reason.AGENT_UNKNOWN, "no entry of agents matches the agent"))
@@ -159,7 +161,7 @@ class Policy:
         return verdict
 
     def _why_unknown(self, delegation: Delegation, entries: list[PrincipalEntry]) -> str:
-        """Return what to add to a refusal's detail where claims could not be read."""
+        """Return the text to add to a refusal's detail where claims could not be read."""
         unknown, held = self._unknown(delegation), HeldClaims(delegation.claims)
         for entry in entries:
             unknown |= entry.unknown(delegation, held)
@@ -194,16 +196,18 @@ class Policy:
         return entries
 
     def _why_none(self, delegation: Delegation) -> Reason:
-        """Tell why no entry counts: the principal may nothing, or only through other agents."""
+        """Return why no entry counts: the principal has no rules, or only through other agents."""
         entries = self.principals.of(delegation)
-        through_others = any(not (one.is_denies_only or one.settings.suspended) for one in entries)
+        through_others = any(
+            not (entry.is_denies_only or entry.settings.suspended) for entry in entries
+        )
         return Reason.ACTOR_NOT_PERMITTED if through_others else Reason.POLICY_DENIED
 
 
 def _rules_of(entries: Iterable[AgentEntry | PrincipalEntry], query: PolicyQuery) -> list[Rule]:
-    """Return the rules about the operation that the entries hold, each once.
+    """Return the rules of the entries that are about the operation, each once.
 
-    What is unrestricted comes last: a rule that was written counts first, in whichever entry.
+    UNRESTRICTED comes last: a rule that the operator wrote counts first, in whichever entry.
     """
     found: list[Rule] = []
     last: list[Rule] = []

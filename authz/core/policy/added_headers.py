@@ -1,4 +1,4 @@
-"""Headers that a rule gives to the upstream: their names, and the claims from which they come."""
+"""Headers that a rule adds for the upstream: their names, and the claims that fill them."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -8,28 +8,28 @@ from authz.core.policy.claim_names import ClaimValue, claim_values, root_of
 from authz.core.reads import Reads
 from authz.core.reason import Denied, Reason
 
-MAX_HEADER_CHARS: Final = 1024  # of an added header: what fits into a line of a log
+MAX_HEADER_CHARS: Final = 1024  # of an added header: a line of a log holds it
 
 
 @dataclass(frozen=True, slots=True)
 class AddedHeaders:
-    """A rule's ``add_headers``.
+    """A rule's compiled ``add_headers``.
 
     Attributes:
-        claim_of: by the header's name, the claim from which it comes.
+        claim_of: the claim that fills each header, by the header's name.
     """
 
     claim_of: Mapping[str, str]
 
     @property
     def reads(self) -> Reads:
-        """The claims, from their top level."""
+        """The top-level claims that the headers need."""
         return Reads(claims=frozenset(map(root_of, self.claim_of.values())))
 
     def values(self, claims: Mapping[str, object]) -> Iterator[tuple[str, tuple[str, ...]]]:
         """Yield each header for which the claims have values.
 
-        Raises Denied(TOKEN_CLAIM) for a claim that is too long: cut, it could mean another thing.
+        Raises Denied(TOKEN_CLAIM) for a claim that is too long: cut, it could mean something else.
         """
         for name, claim in self.claim_of.items():
             values = tuple(map(_header_text, claim_values(claims, claim)))

@@ -1,6 +1,6 @@
-"""The registered agents, by their SPIFFE IDs, and which rules they hold.
+"""The registered agents by SPIFFE ID, each with the rules that it holds.
 
-Found through an index, so that it costs the same however many there are.
+An index finds them, so that a look-up costs the same however many there are.
 """
 
 from collections import defaultdict
@@ -15,18 +15,18 @@ from authz.core.spiffe import SpiffeId, SpiffeIdError, SpiffePattern
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AgentEntry:
-    """One entry of agents, compiled."""
+    """A compiled entry of ``agents``."""
 
     settings: AgentSettings
     rules: RuleSet
 
 
 class AgentIndex:
-    """The registered agents."""
+    """The registered agents, indexed by SPIFFE ID and by pattern."""
 
     def __init__(self, agents: Iterable[AgentSettings], rule_sets: RuleSets) -> None:
         """Index the entries, with the rules of their grants."""
-        self.entries = [AgentEntry(one, rule_sets.of(one.grants)) for one in agents]
+        self.entries = [AgentEntry(settings, rule_sets.of(settings.grants)) for settings in agents]
         self._exact: dict[str, list[AgentEntry]] = defaultdict(list)
         self._patterns: dict[str, PatternTree[AgentEntry]] = {}
         for entry in self.entries:
@@ -38,7 +38,7 @@ class AgentIndex:
                 tree.add(pattern.path, entry)
 
     def of(self, spiffe_id: SpiffeId) -> list[AgentEntry]:
-        """Return every entry that is about an agent, exact ones first."""
+        """Return every entry that matches an agent, exact IDs before patterns."""
         found = self._exact.get(spiffe_id.text, [])
         if not self._patterns:
             return found
@@ -46,7 +46,7 @@ class AgentIndex:
         return found + tree.find(spiffe_id.segments) if tree is not None else found
 
     def of_text(self, text: str) -> list[AgentEntry]:
-        """Return the same for a text, nothing where it is an invalid SPIFFE ID."""
+        """Return the entries for an ID as text; an empty list for an invalid SPIFFE ID."""
         try:
             return self.of(SpiffeId.parse(text))
         except SpiffeIdError:

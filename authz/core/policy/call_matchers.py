@@ -1,6 +1,6 @@
-"""Who fits what a rule says of calls: its ``mcp``, ``a2a`` and ``models``, compiled.
+"""Compiled matchers for a rule's ``mcp``, ``a2a`` and ``models`` keys.
 
-A call of a tool, a resource, a prompt or a task goes by the list of these, whatever its method.
+A call of a tool, a resource, a prompt or a task is matched by its list, whatever its method.
 """
 
 from collections.abc import Iterator, Mapping
@@ -22,8 +22,8 @@ from authz.core.protocols.mcp_methods import METHODS, NOTIFICATION, listing
 from authz.core.request import MESSAGE_KINDS, Call, CallKind
 
 _SHOWN_CHARS: Final = 120  # of a name in a text: clients choose them
-# What any session needs (MCP, lifecycle and transports); none of it names a thing of the server,
-# as resources and tasks to listen to are calls of their own.
+# What any session needs (MCP, lifecycle and transports). None of these names a target: resources
+# and tasks to listen to are calls of their own.
 _OF_SESSIONS: Final = (
     NOTIFICATION + ANY,
     *(name for name, method in METHODS.items() if method.is_of_session),
@@ -32,24 +32,27 @@ _NO_SESSION: Final = UnmetRequirement("a rule that reads arguments brings no ses
 
 
 class CallMatcher(Protocol):
-    """What a rule says of calls, compiled.
+    """Matches calls against a rule.
 
     Guarantees that the answer depends on the call's method, kind, name, tools and streaming alone,
-    and that nothing that a client sends makes it raise.
+    and that nothing that a client sends makes it raise. Does not look at the arguments.
     """
 
     @property
     def methods(self) -> NamePatterns:
-        """Methods that it names, known or not."""
+        """The methods that the rule names, known or not."""
 
     def unmet(self, call: Call) -> UnmetRequirement | None:
-        """Return what does not fit, for operators; None when the call fits."""
+        """Return what does not match, for operators; None if the call matches."""
 
 
 def build_matcher(
     settings: CallSettings, *, is_deny: bool, reads_arguments: bool = False
 ) -> CallMatcher:
-    """Compile. What no session has can't be asked of it: a rule on arguments brings none."""
+    """Compile the matcher of a rule's key.
+
+    A rule that reads arguments allows no session messages: these have no arguments to check.
+    """
     if isinstance(settings, ModelSettings):
         return ModelDeny(settings) if is_deny else ModelAllow(settings)
     targets = dict(_targets(settings, is_deny=is_deny))
@@ -59,14 +62,15 @@ def build_matcher(
         return A2aAllow(NamePatterns(settings.methods), targets)
     if reads_arguments:
         return McpAllow(NamePatterns(settings.methods), targets, brings_session=False)
-    lists = (one for kind in targets for one in listing(kind))  # who may use some may see it
+    # A caller who may use some targets of a kind may list that kind.
+    lists = (method for kind in targets for method in listing(kind))
     return McpAllow(NamePatterns((*settings.methods, *lists, *_OF_SESSIONS)), targets)
 
 
 def _targets(
     settings: McpSettings | A2aSettings, *, is_deny: bool
 ) -> Iterator[tuple[CallKind, NamePatterns | UriPatterns]]:
-    """Yield the lists that are given, by the kind of what is in them."""
+    """Yield the given lists, by the kind of their targets."""
     for kind in KINDS:
         if texts := listed_targets(settings, kind):
             yield (
@@ -79,14 +83,14 @@ def _targets(
 
 @dataclass(frozen=True, slots=True)
 class McpAllow:
-    """What names a thing goes by the list of its kind, all else by the method."""
+    """An allow of MCP: a call with a target is matched by the target's list, others by method."""
 
     methods: NamePatterns
     targets: Mapping[CallKind, NamePatterns | UriPatterns]
     brings_session: bool = True
 
     def unmet(self, call: Call) -> UnmetRequirement | None:
-        """Return what does not fit."""
+        """Return what does not match."""
         if call.kind in MESSAGE_KINDS:
             return None if self.brings_session else _NO_SESSION
         return _target_miss(self.targets, call) if call.kind else _method_miss(self.methods, call)
@@ -94,13 +98,13 @@ class McpAllow:
 
 @dataclass(frozen=True, slots=True)
 class A2aAllow:
-    """The method fits, and what the call is about."""
+    """An allow of A2A: the method and the target must both match."""
 
     methods: NamePatterns
     targets: Mapping[CallKind, NamePatterns | UriPatterns]
 
     def unmet(self, call: Call) -> UnmetRequirement | None:
-        """Return what does not fit."""
+        """Return what does not match."""
         missed = _method_miss(self.methods, call)
         if missed is not None:
             return missed
@@ -113,13 +117,13 @@ class A2aAllow:
 
 @dataclass(frozen=True, slots=True)
 class CallDeny:
-    """The method is named, or what the call is about."""
+    """A deny of MCP or A2A: the method is listed, or the target."""
 
     methods: NamePatterns
     targets: Mapping[CallKind, NamePatterns | UriPatterns]
 
     def unmet(self, call: Call) -> UnmetRequirement | None:
-        """Return what does not fit."""
+        """Return what does not match."""
         listed = self.targets.get(call.kind)
         # A target whose name can't be read may be the one that is denied.
         is_listed = listed is not None and (call.hides_name or listed.fits(call.name))
@@ -129,18 +133,18 @@ class CallDeny:
 
 
 class ModelAllow:
-    """The model, each tool that is offered to it, and streaming fit."""
+    """An allow of model calls: the model, each offered tool and streaming must match."""
 
     methods = NamePatterns(())
 
     def __init__(self, settings: ModelSettings) -> None:
-        """Compile."""
+        """Compile the settings of ``models``."""
         self._names = NamePatterns(settings.names)
         self._tools = NamePatterns((ANY,) if settings.tools is None else settings.tools)
         self._streaming = settings.streaming
 
     def unmet(self, call: Call) -> UnmetRequirement | None:
-        """Return what does not fit."""
+        """Return what does not match."""
         if call.kind is not CallKind.MODEL or not self._names.fits(call.name):
             return UnmetRequirement(f"{describe_call(call)} is not one of {self._names.words}")
         if self._streaming not in (None, call.is_streaming):
@@ -155,18 +159,18 @@ class ModelAllow:
 
 
 class ModelDeny:
-    """The model, a tool that is offered to it, or streaming is what is denied."""
+    """A deny of model calls: the model, any offered tool, or streaming matches."""
 
     methods = NamePatterns(())
 
     def __init__(self, settings: ModelSettings) -> None:
-        """Compile."""
+        """Compile the settings of ``models``."""
         self._names = NamePatterns(settings.names)
         self._tools = NamePatterns(settings.tools or ())
         self._streaming = settings.streaming
 
     def unmet(self, call: Call) -> UnmetRequirement | None:
-        """Return what does not fit."""
+        """Return what does not match."""
         is_named = call.kind is CallKind.MODEL and self._names.fits(call.name)
         if is_named or any(map(self._tools.fits, call.tools)):
             return None
@@ -187,7 +191,7 @@ def _target_miss(
     listed = targets.get(call.kind)
     if listed is None:
         return UnmetRequirement(f"{describe_call(call)}: the rule lists no {call.kind}s")
-    if call.hides_name:  # it may be any of them: all that could be meant has to be allowed
+    if call.hides_name:  # it may be any target: all that could be meant must be allowed
         name = f"a {call.kind} whose name can't be read"
         return (
             None if ANY in listed.texts else UnmetRequirement(f'{name} needs {call.kind}s: ["*"]')
@@ -200,7 +204,7 @@ def _target_miss(
 
 
 def describe_call(call: Call) -> str:
-    """Return a call in words, for operators: "the tool search"."""
+    """Return a description of a call for operators, such as "the tool search"."""
     if call.kind:
         return f"the {call.kind} {_shown(call.shown_name)}".rstrip()
     return f"the method {_shown(call.method)}"

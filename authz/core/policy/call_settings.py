@@ -1,6 +1,6 @@
-"""What rules say of the calls of a message: the settings ``mcp``, ``a2a`` and ``models``.
+"""The settings with which rules match the calls of a message: ``mcp``, ``a2a`` and ``models``.
 
-An allow names what may be called, and no more than a session needs besides; a deny what may not.
+An allow names what may be called, and adds only what a session needs. A deny names what may not.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from authz.core.protocols.mcp_methods import COMPLETE, METHODS
 from authz.core.request import MESSAGE_KINDS, CallKind, MessageProtocol
 from authz.core.settings import MisfitError, Settings
 
-MAX_LISTED: Final = 1000  # of one list; a pattern says more
+MAX_LISTED: Final = 1000  # of one list; a pattern covers more
 KEYS: Final[Mapping[MessageProtocol, str]] = {  # of a rule
     MessageProtocol.MCP: "mcp",
     MessageProtocol.A2A: "a2a",
@@ -25,12 +25,12 @@ _Names = Annotated[tuple[NameText, ...], Field(min_length=1, max_length=MAX_LIST
 _NamesOrNone = Annotated[tuple[NameText, ...], Field(max_length=MAX_LISTED)]
 _Uris = Annotated[tuple[UriText, ...], Field(min_length=1, max_length=MAX_LISTED)]
 KINDS: Final = tuple(kind for kind in CallKind if kind and kind not in MESSAGE_KINDS)  # of targets
-# Methods that always name a thing: in the methods of an allow they would mean nothing.
+# Methods that always name a target. Allows match them by target: the method alone means nothing.
 _TARGETED: Final[Mapping[str, str]] = {
     **{name: f"{method.kind}s" for name, method in METHODS.items() if method.kind},
     COMPLETE: "prompts or resources",
 }
-# Names of A2A 0.3 and of bindings: calls have the name of 1.0, so that a rule never fits these.
+# Names of A2A 0.3 and of bindings. A call always has its name of 1.0, so no rule could match these.
 _A2A_RENAMED: Final[Mapping[str, str]] = {
     old: new
     for methods in (JSONRPC_METHODS, GRPC_METHODS)
@@ -63,7 +63,7 @@ class McpSettings(Settings):
     """Ids of tasks, which servers choose; "*" for any."""
 
     def check(self, *, is_deny: bool) -> None:
-        """Refuse what an operator can't have meant. Raises MisfitError."""
+        """Refuse settings that an operator can't have meant. Raises MisfitError."""
         if is_deny:
             if not any(getattr(self, name) for name in type(self).model_fields):
                 raise MisfitError(_DENIES_NOTHING)
@@ -77,7 +77,7 @@ class McpSettings(Settings):
 
 
 def _refuse_evaded(uris: tuple[str, ...]) -> None:
-    """A URI that a server takes for another one too is not denied by its exact spelling."""
+    """Refuse exact URIs that have other spellings: a deny of one spelling would not stop these."""
     for at, uri in enumerate(uris):
         if ANY not in uri and uri_segments(uri) is None:
             message = f"{uri} has other spellings: deny a pattern that covers them all"
@@ -103,7 +103,7 @@ class A2aSettings(Settings):
     """
 
     def check(self, *, is_deny: bool) -> None:
-        """As in McpSettings."""
+        """Refuse settings that an operator can't have meant. Raises MisfitError."""
         for at, method in enumerate(self.methods):
             if new := _A2A_RENAMED.get(method):
                 raise MisfitError(f"A2A 1.0 calls {method} {new}: write {new}", "methods", at)
@@ -127,7 +127,7 @@ class ModelSettings(Settings):
     """
 
     def check(self, *, is_deny: bool) -> None:
-        """As in McpSettings."""
+        """Refuse settings that an operator can't have meant. Raises MisfitError."""
         if not is_deny and not self.names:
             raise MisfitError('names must list the models; "*" for any')
         if is_deny and self.tools == ():
@@ -137,7 +137,7 @@ class ModelSettings(Settings):
 
 
 def _not_empty(value: object) -> object:
-    """``mcp:`` with nothing after it must not make a rule for plain requests."""
+    """Refuse an empty ``mcp:``, which would otherwise make a rule for plain requests."""
     if value is None:
         raise ValueError("is empty; write its keys below it, or leave it out")
     return value
@@ -151,7 +151,7 @@ _DENIES_NOTHING: Final = "names nothing to deny; without this key the rule denie
 
 
 def listed_targets(settings: CallSettings | None, kind: CallKind) -> tuple[str, ...]:
-    """Return what a rule lists of a kind of targets; all models where none is listed."""
+    """Return the targets of a kind that a rule lists; "*" for models where it lists none."""
     if isinstance(settings, ModelSettings):
         return (settings.names or (ANY,)) if kind is CallKind.MODEL else ()
     listed: tuple[str, ...] = getattr(settings, f"{kind}s", ())

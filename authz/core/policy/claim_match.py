@@ -1,8 +1,8 @@
-"""Whether a token's claim is, or holds, what somebody asks of it; or that nobody can tell.
+"""Matching of a token's claims: whether a claim is, or holds, a wanted value, or can't be read.
 
-What allows counts where a claim surely fits. What takes away counts as well where the claim is
-there in a form that is not read, or is said to be elsewhere: else an issuer's other way to write it
-would lift a deny.
+An allow applies where a claim surely fits. A deny or a suspension applies also where the claim has
+an unreadable form, or is said to be elsewhere: otherwise another way of writing the claim would
+lift a deny.
 """
 
 import re
@@ -17,11 +17,11 @@ from authz.core.policy.claim_names import ClaimValue, claim_values, find_claim, 
 from authz.core.reads import Reads
 from authz.core.strict_json import of_type
 
-# A list or an object as JSON, within a text: escapes in it could spell any name.
+# A list or an object as JSON within a text: its escapes could spell any name.
 _JSON: Final = re.compile(r'\s*[\[{]\s*["\[{\]}]')
-# What stands between the words of a text into which several values were packed.
+# What separates the words of a text into which several values were packed.
 _BETWEEN: Final = re.compile(r"[\s,;|:=\"'()\[\]{}]+")
-# Of these the ones that names of groups have not: lists in a text, and names in LDAP (RFC 4514).
+# Of these, those that no group's name has: lists in a text, and names in LDAP (RFC 4514).
 _PACKING: Final = re.compile(r"[,;|=]")
 _NAMES: Final = 1024  # of claims; entries by the thousand name the same few
 Phrases = tuple[tuple[str, frozenset[str]], ...]
@@ -29,7 +29,7 @@ Phrases = tuple[tuple[str, frozenset[str]], ...]
 
 
 class Fit(Enum):
-    """What is known of a claim; the value says of what is not read why, in records."""
+    """How a claim fits; the value is the word for audit records."""
 
     YES = "yes"
     NO = "no"
@@ -39,7 +39,7 @@ class Fit(Enum):
 
     @property
     def is_unknown(self) -> bool:
-        """Whether the claim is there, and not in a form from which one can tell."""
+        """Tell whether the claim is present but its form does not tell what it holds."""
         return self in (Fit.UNREADABLE, Fit.ELSEWHERE)
 
 
@@ -52,16 +52,16 @@ FIT_TEXTS: Final = {
 
 
 Typed = tuple[type, ClaimValue]
-"""A value with its type: ``true``, ``1`` and ``"1"`` are three."""
+"""A value with its type: ``true``, ``1`` and ``"1"`` are three different values."""
 
 
 class HeldClaims:
-    """A token's claims, as many entries look at them: each is read once."""
+    """A token's claims, each read once however many entries look at it."""
 
     __slots__ = ("_claims", "_elsewhere", "_forms", "_packed", "_values")
 
     def __init__(self, claims: Mapping[str, Any]) -> None:
-        """Take the claims."""
+        """Begin with nothing read."""
         self._claims = claims
         self._elsewhere: ClaimNames | None = None
         self._values: dict[str, frozenset[Typed]] = {}
@@ -69,26 +69,26 @@ class HeldClaims:
         self._packed: dict[str, Packed] = {}
 
     def value(self, name: str) -> object:
-        """Return the claim itself, as ``find_claim`` has it."""
+        """Return the claim itself, as ``find_claim`` does."""
         return find_claim(self._claims, name)
 
     def values(self, name: str) -> frozenset[Typed]:
         """Return the texts, whole numbers and booleans that a claim is or holds."""
         if name not in self._values:
             found = claim_values(self._claims, name)
-            self._values[name] = frozenset([(type(one), one) for one in found])
+            self._values[name] = frozenset([(type(value), value) for value in found])
         return self._values[name]
 
     def packed(self, name: str) -> "Packed":
-        """Return what of a claim is a text into which several values were packed."""
+        """Return the texts of a claim into which several values may be packed."""
         if name not in self._packed:
             self._packed[name] = Packed.of(self.value(name))
         return self._packed[name]
 
     def form(self, name: str, kinds: frozenset[type]) -> Fit:
-        """Tell what is sure of a claim that has none of the values: NO, or why nothing is.
+        """Return NO for a readable claim without a wanted value, else why the claim can't tell.
 
-        ``kinds`` are the types of the values that are asked for.
+        ``kinds`` are the types of the wanted values.
         """
         key = (name, kinds)
         if key not in self._forms:
@@ -104,10 +104,10 @@ class HeldClaims:
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """Texts that may be several values each: read once, however many entries look at them.
+    """Texts that may be several values each, read once however many entries look at them.
 
     Attributes:
-        words: of all of them.
+        words: the words of all the texts.
     """
 
     texts: tuple[str, ...]
@@ -115,40 +115,40 @@ class Packed:
 
     @classmethod
     def of(cls, value: object) -> Self:
-        """Read a claim: one such text, or those in its list that no single group's name looks like.
+        """Read a claim: a single text, or the texts of its list that no group's name looks like.
 
-        Names of groups have blanks in them. In a list a blank alone is no sign of several.
+        Names of groups contain blanks. In a list, a blank alone is no sign of several values.
         """
         if isinstance(value, str):
             texts = [value]
         elif isinstance(value, list):
             listed = of_type(str, value)
             is_any = _PACKING.search("\n".join(listed))
-            texts = [one for one in listed if _PACKING.search(one)] if is_any else []
+            texts = [text for text in listed if _PACKING.search(text)] if is_any else []
         else:
             texts = []
         return cls(tuple(texts), frozenset[str]().union(*map(words_in, texts)))
 
     def may_hold(self, texts: frozenset[str], phrases: Phrases) -> bool:
-        """Whether one of these stands in one of the texts, as words of it."""
+        """Tell whether any of the wanted texts stands in a packed text, as words of it."""
         if not self.words:
             return False
         return not self.words.isdisjoint(texts) or any(
-            self.words.issuperset(words) and any(phrase in one for one in self.texts)
+            self.words.issuperset(words) and any(phrase in text for text in self.texts)
             for phrase, words in phrases
         )
 
 
 @dataclass(frozen=True, slots=True)
 class ClaimMatch:
-    """What is asked of one claim: that it is, or holds, one of some values, of the same type.
+    """A compiled match of a claim: it is, or holds, a wanted value of the same type.
 
     Attributes:
-        name: as the config has it.
-        wanted: the values.
-        kinds: their types.
-        texts: those that are texts.
-        phrases: of these the ones of several words, with their words.
+        name: the claim's name as the config has it.
+        wanted: the values, with their types.
+        kinds: the types of the values.
+        texts: the values that are texts.
+        phrases: the texts of several words, with their words.
     """
 
     name: str
@@ -159,19 +159,19 @@ class ClaimMatch:
 
     @classmethod
     def of(cls, name: str, values: Iterable[ClaimValue]) -> Self:
-        """Compile."""
+        """Compile the match of a named claim."""
         wanted = frozenset([(type(value), value) for value in values])
-        texts = frozenset([one for _, one in wanted if isinstance(one, str)])
-        phrases = tuple([(one, words) for one in texts if (words := words_in(one))])
+        texts = frozenset([value for _, value in wanted if isinstance(value, str)])
+        phrases = tuple([(text, words) for text in texts if (words := words_in(text))])
         return cls(name, wanted, frozenset([kind for kind, _ in wanted]), texts, phrases)
 
     @property
     def reads(self) -> Reads:
-        """The top-level claim in which it stands."""
+        """The top-level claim that contains it."""
         return _inputs_read(self.name)
 
     def fit(self, held: HeldClaims) -> Fit:
-        """Tell whether the claim fits."""
+        """Return how the claim fits."""
         if not self.wanted.isdisjoint(held.values(self.name)):
             return Fit.YES
         form = held.form(self.name, self.kinds)
@@ -188,19 +188,19 @@ def _inputs_read(name: str) -> Reads:
 
 def _form_of(value: object, kinds: frozenset[type]) -> Fit:
     if value is None:
-        return Fit.ABSENT  # JSON's null too, as some write what is not there
+        return Fit.ABSENT  # JSON's null too, as some issuers write absent claims
     values = value if isinstance(value, list) else (value,)
-    return Fit.NO if all(_is_read(one, kinds) for one in values) else Fit.UNREADABLE
+    return Fit.NO if all(_is_read(item, kinds) for item in values) else Fit.UNREADABLE
 
 
 def words_in(text: str) -> frozenset[str]:
-    """Return the words of a text that may be several values; none where it is one."""
-    words = [one for one in _BETWEEN.split(text) if one]
+    """Return the words of a text that may be several values; empty if it is a single word."""
+    words = [word for word in _BETWEEN.split(text) if word]
     return frozenset(words) if len(words) > 1 else frozenset()
 
 
 def _is_read(value: object, kinds: frozenset[type]) -> bool:
-    """Whether it is of a type that was asked for; a text also without what hides what it says."""
+    """Tell whether a value has an expected type, and a text also no form that hides its words."""
     if type(value) not in kinds:
         return False
     if not isinstance(value, str):

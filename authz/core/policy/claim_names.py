@@ -1,7 +1,7 @@
-"""Claims of a token as rules name them: by name, or by JSON Pointer (RFC 6901) for what is inside.
+"""Claims of a token as rules name them: by name, or by JSON Pointer (RFC 6901) for members within.
 
-Keycloak's roles, say, are at ``/realm_access/roles``. A claim that is a list has each of its
-values; they are compared with their types, so that ``true``, ``1`` and ``"1"`` are three.
+Keycloak's roles, say, are at ``/realm_access/roles``. A list claim has each of its values. Values
+are compared with their types, so that ``true``, ``1`` and ``"1"`` are three different values.
 """
 
 import re
@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 MAX_NAME_CHARS: Final = 256
 _BAD_ESCAPE: Final = re.compile(r"~(?![01])")
 ClaimValue = str | int | bool
-NOT_AN_OBJECT: Final = object()  # in place of a claim: what should hold it holds no members
+NOT_AN_OBJECT: Final = object()  # in place of a claim: its parent is not an object
 
 
 def _name(text: str) -> str:
@@ -26,7 +26,7 @@ ClaimName = Annotated[str, Field(min_length=1, max_length=MAX_NAME_CHARS), After
 
 
 def _value(value: object) -> object:
-    """Told as one mistake, where each type of the three would be another."""
+    """Refuse other types in one error; a union of the three types would give three errors."""
     if not isinstance(value, str | int):
         message = "must be text, a whole number, true or false; else put it in quotes"
         raise ValueError(message)  # noqa: TRY004 - pydantic takes no TypeError for a mistake
@@ -49,7 +49,7 @@ WholeClaimName = Annotated[
 
 
 def find_claim(claims: Mapping[str, object], name: str) -> object:
-    """Return a claim's value, None when it is not there, ``NOT_AN_OBJECT`` when it can't be."""
+    """Return a claim's value; None if absent, ``NOT_AN_OBJECT`` if its parent is not an object."""
     if not name.startswith("/"):
         return claims.get(name)
     value: object = claims
@@ -61,7 +61,7 @@ def find_claim(claims: Mapping[str, object], name: str) -> object:
 
 
 def root_of(name: str) -> str:
-    """Return the top-level claim in which a named claim stands."""
+    """Return the top-level claim that contains a named claim."""
     if not name.startswith("/"):
         return name
     return name[1:].partition("/")[0].replace("~1", "/").replace("~0", "~")
@@ -70,10 +70,10 @@ def root_of(name: str) -> str:
 def claim_values(claims: Mapping[str, object], name: str) -> Iterator[ClaimValue]:
     """Yield the texts, whole numbers and booleans that a claim is or holds.
 
-    Some issuers send one group as a text. It is a group like those of a list: who it suspends and
-    what it denies must not depend on how many there are.
+    Some issuers send a single group as a text. It counts like a list of one: what a group denies or
+    suspends must not depend on how many groups the principal has.
     """
     value = find_claim(claims, name)
-    for one in value if isinstance(value, list) else (value,):
-        if isinstance(one, str | int):
-            yield one
+    for item in value if isinstance(value, list) else (value,):
+        if isinstance(item, str | int):
+            yield item

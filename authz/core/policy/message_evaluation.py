@@ -1,4 +1,4 @@
-"""Messages and policy: methods that nobody knows, arguments that rules read, batches of calls."""
+"""Policy for whole messages: unknown methods, arguments that rules read, batches of calls."""
 
 from collections.abc import Iterable, Sequence
 
@@ -13,34 +13,34 @@ from authz.core.request import Call, CallKind, Operation
 
 
 class MethodIndex:
-    """What all rules of a policy together say of messages, whoever holds them.
+    """The methods that any rule of a policy lists, and the calls whose arguments any rule reads.
 
-    Their lists are put together, so that it costs the same however many rules there are: readers
-    ask before anybody is known.
+    The rules' lists are merged, so that a look-up costs the same however many rules there are:
+    message readers ask before the caller is known.
     """
 
     def __init__(self, rules: Iterable[Rule]) -> None:
-        """Take all rules, those in shadow too."""
+        """Index all rules of the policy, those in shadow included."""
         known = list(rules)
         self._methods = {
-            protocol: _methods(one for one in known if one.protocol == protocol)
+            protocol: _methods(rule for rule in known if rule.protocol == protocol)
             for protocol in KEYS
         }
-        reading = [one for one in known if one.reads_arguments]
-        self._all_are_read = any(one.is_of_all for one in reading)
+        reading = [rule for rule in known if rule.reads_arguments]
+        self._all_are_read = any(rule.is_of_all for rule in reading)
         self._read_methods = _methods(reading)
         self._read_targets = {kind: _targets(kind, reading) for kind in KINDS}
 
     def knows(self, operation: Operation) -> bool:
-        """Whether a call's method is known, or some rule lists it."""
+        """Tell whether a call's method is known, or some rule lists it."""
         call = operation.call
         return call is None or call.is_known or self._methods[operation.protocol].fits(call.method)
 
     def reads_arguments(self, call: Call) -> bool:
-        """Whether a rule that could fit a call reads its arguments.
+        """Tell whether a rule that could fit a call reads its arguments.
 
-        An allow without a protocol never fits a call, a deny without one fits all. Wide: of a call
-        that fits another rule's list it may say so too.
+        An allow without a protocol never fits a call, a deny without a protocol fits all calls. The
+        answer is wide: it may be True for a call that only fits another rule's list.
         """
         if self._all_are_read or self._read_methods.fits(call.method):
             return True
@@ -49,12 +49,12 @@ class MethodIndex:
 
 
 def _methods(rules: Iterable[Rule]) -> NamePatterns:
-    return NamePatterns(text for one in rules if one.calls for text in one.calls.methods.texts)
+    return NamePatterns(text for rule in rules if rule.calls for text in rule.calls.methods.texts)
 
 
 def _targets(kind: CallKind, rules: Iterable[Rule]) -> NamePatterns | UriPatterns:
-    """Return what rules name of a kind; of URIs as wide as a deny's."""
-    texts = [text for one in rules for text in listed_targets(one.settings.calls, kind)]
+    """Return the targets of a kind that rules name; URIs match as widely as in a deny."""
+    texts = [text for rule in rules for text in listed_targets(rule.settings.calls, kind)]
     return (
         UriPatterns(texts, is_deny=True)
         if kind is CallKind.RESOURCE and texts
@@ -78,7 +78,7 @@ def evaluate_all(policy: PolicyStep, queries: Sequence[PolicyQuery]) -> Verdict:
 
 
 def _all_granted(outcomes: list[Permit | Denied]) -> Permit | Denied:
-    """Return one grant for all, or the first refusal."""
+    """Return a permit for all calls, or the first refusal."""
     grants: list[Permit] = []
     for outcome in outcomes:
         if isinstance(outcome, Denied):
@@ -100,7 +100,7 @@ def _joined(names: Iterable[str]) -> str:
 
 
 def _shadows(verdicts: list[Verdict]) -> tuple[Shadow, ...]:
-    """Return what others would have said of the whole message, where it differs."""
+    """Return what shadow policies would have decided on the whole message, where it differs."""
     is_granted = all(isinstance(verdict.outcome, Permit) for verdict in verdicts)
     found = []
     for by in dict.fromkeys(note.by for verdict in verdicts for note in verdict.shadows):
@@ -120,4 +120,4 @@ def _shadows(verdicts: list[Verdict]) -> tuple[Shadow, ...]:
 
 
 def _note(verdict: Verdict, by: ShadowBy) -> Shadow | None:
-    return next((one for one in verdict.shadows if one.by is by), None)
+    return next((note for note in verdict.shadows if note.by is by), None)

@@ -1,8 +1,8 @@
-"""Names of tools and the like, and URIs of resources, as rules list them: exact, or by pattern.
+"""Lists of names of tools and the like, and of URIs of resources: exact, or patterns.
 
-In a name ``*`` stands for any run of characters. URIs are matched segment by segment, and only
-where they can be read one way: what two servers might take for two resources fits no pattern of an
-allow, and every pattern of a deny.
+In a name ``*`` stands for any run of characters. URIs are matched segment by segment, and only if
+they have a single reading: a URI that two servers might take for two resources fits no pattern of
+an allow, and every pattern of a deny.
 """
 
 import re
@@ -19,17 +19,17 @@ from authz.core.request import MAX_NAME_CHARS, MAX_URI_CHARS
 
 _SHOWN: Final = 5  # of a list in a text for people
 _ESCAPED_ANY: Final = "%2A"  # decoded, it would be a star
-# A scheme in capitals is one that servers may take for the same (RFC 3986 section 6.2.2.1).
+# Lower case only: servers may take a scheme in capitals for the same (RFC 3986 section 6.2.2.1).
 _URI: Final = re.compile(
     r"(?P<scheme>[a-z][a-z0-9+.-]*:)(?P<slashes>//)?(?P<rest>[^?#]*)(?P<tail>[?#].*)?", re.DOTALL
 )
-# RFC 3986 section 2.3: nobody has to escape these, and servers take them for the plain ones.
+# RFC 3986 section 2.3: these need no escape, and servers take an escaped one for the plain one.
 _UNRESERVED_ESCAPE: Final = re.compile(
     r"%(?:2[DdEe]|3[0-9]|[46][1-9A-Fa-f]|[57][0-9Aa]|5[Ff]|7[Ee])"
 )
 
-# Schemes of which URL parsers (WHATWG, section 3.3) find a host however many slashes there are,
-# with the port that they leave out; for "file:" they take any number of slashes for three.
+# Schemes in which URL parsers (WHATWG, section 3.3) find a host after any number of slashes, with
+# the default port, which they drop; after "file:" they take any number of slashes for three.
 _PORTS: Final = {
     "file:": "",
     "ftp:": "21",
@@ -38,7 +38,7 @@ _PORTS: Final = {
     "ws:": "80",
     "wss:": "443",
 }
-_ODD_PORT: Final = re.compile(r".*:(?:0[0-9]*)?")  # empty, or with zeros that count for nothing
+_ODD_PORT: Final = re.compile(r".*:(?:0[0-9]*)?")  # empty, or with leading zeros
 
 
 def _name(text: str) -> str:
@@ -63,25 +63,25 @@ UriText = Annotated[str, AfterValidator(_uri)]
 
 @dataclass(frozen=True, slots=True)
 class Glob:
-    """A text in which ``*`` stands for any run of characters; the parts between the stars.
+    """A text in which ``*`` stands for any run of characters, as the parts between the stars.
 
-    Not a regular expression: with several stars these take long on a text that is made for it.
+    Not a regular expression: with several stars, hostile texts make these slow.
     """
 
     parts: tuple[str, ...]
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Take any text."""
+        """Split a text at its stars. Any text is valid."""
         return cls(tuple(text.split(ANY)))
 
     @property
     def folded(self) -> Self:
-        """Return the same without regard to case, for texts that are folded too."""
+        """The same pattern, case-folded: it matches case-folded input."""
         return type(self)(tuple(part.casefold() for part in self.parts))
 
     def matches(self, text: str) -> bool:
-        """Whether all of the text fits."""
+        """Tell whether the whole text matches."""
         first, *middle = self.parts
         if not middle:
             return text == first
@@ -98,37 +98,37 @@ class Glob:
 
 
 class NamePatterns:
-    """A list of names."""
+    """A list of names and patterns of names."""
 
     __slots__ = ("_exact", "_globs", "texts")
 
     def __init__(self, texts: Iterable[str]) -> None:
-        """Compile."""
+        """Sort the texts into exact names and patterns."""
         self.texts = tuple(dict.fromkeys(texts))
         self._exact = frozenset(text for text in self.texts if ANY not in text)
         self._globs = tuple(Glob.parse(text) for text in self.texts if ANY in text)
 
     @property
     def words(self) -> str:
-        """The list, for people."""
+        """The list as text for people, abbreviated."""
         return abbreviate_list(self.texts)
 
     def fits(self, text: str) -> bool:
-        """Whether a name is in the list. No name at all is in none."""
+        """Tell whether a name is in the list. An empty name matches no pattern."""
         if text in self._exact:
             return True
         return text != "" and any(glob.matches(text) for glob in self._globs)
 
 
 def abbreviate_list(texts: tuple[str, ...]) -> str:
-    """Return a list for people: the beginning of a long one."""
+    """Return a list as text for people: of a long list only the beginning."""
     more = len(texts) - _SHOWN
     return ", ".join(texts[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
 @dataclass(frozen=True, slots=True)
 class UriPattern:
-    """``file:///docs/*.md``, ``db://orders/**``: as in paths, and a star may be part of a segment.
+    """A pattern such as ``file:///docs/*.md`` or ``db://orders/**``; a star stays in its segment.
 
     Attributes:
         segments: as ``uri_segments`` gives them.
@@ -140,7 +140,7 @@ class UriPattern:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Take a pattern. Raises ValueError."""
+        """Parse a pattern. Raises ValueError."""
         fixed, _, last = text.rpartition("/")
         rest = last == REST
         fixed = fixed if rest else text
@@ -159,10 +159,10 @@ class UriPattern:
     @property
     def folded(self) -> Self:
         """Return the same without regard to case, for segments that are folded too."""
-        return type(self)(tuple(one.folded for one in self.segments), self.rest)
+        return type(self)(tuple(segment.folded for segment in self.segments), self.rest)
 
     def matches(self, segments: tuple[str, ...], tail: str) -> bool:
-        """Whether a URI fits; a star never stands for an empty segment."""
+        """Tell whether a URI fits; a star never stands for an empty segment."""
         count = len(self.segments)
         if len(segments) < count or (not self.rest and (tail or len(segments) > count)):
             return False
@@ -174,28 +174,30 @@ _EMPTY: Final = Glob(("",))
 
 
 class UriPatterns:
-    """A list of URIs. For a deny it is wide: without regard to case, query and fragment."""
+    """A list of URIs and patterns. In a deny it ignores case, query and fragment."""
 
     __slots__ = ("_exact", "_is_any", "_is_deny", "_patterns", "texts")
 
     def __init__(self, texts: Iterable[str], *, is_deny: bool) -> None:
-        """Compile."""
+        """Compile the texts."""
         listed = self.texts = tuple(dict.fromkeys(texts))
         self._is_any = ANY in listed
         self._is_deny = is_deny
         self._exact = frozenset(listed)
         if is_deny:
-            self._patterns = tuple(one.folded for text in listed for one in _as_patterns(text))
+            self._patterns = tuple(
+                pattern.folded for text in listed for pattern in _as_patterns(text)
+            )
         else:
-            self._patterns = tuple(UriPattern.parse(one) for one in listed if _is_pattern(one))
+            self._patterns = tuple(UriPattern.parse(text) for text in listed if _is_pattern(text))
 
     @property
     def words(self) -> str:
-        """The list, for people."""
+        """The list as text for people, abbreviated."""
         return abbreviate_list(self.texts)
 
     def fits(self, text: str) -> bool:
-        """Whether a URI is in the list."""
+        """Tell whether a URI is in the list."""
         if text in self._exact or self._is_any:
             return True
         read = uri_segments(text)
@@ -212,27 +214,29 @@ def _is_pattern(text: str) -> bool:
 
 
 def _as_patterns(text: str) -> Iterator[UriPattern]:
-    """Return a pattern, also for an exact URI; none for one that has several readings."""
+    """Yield the pattern of a text or exact URI; nothing for a URI with several readings."""
     if _is_pattern(text):
         yield UriPattern.parse(text)
     elif (read := uri_segments(text)) is not None:
-        yield UriPattern(tuple(Glob((one,)) for one in read[0]), rest=False)
+        yield UriPattern(tuple(Glob((segment,)) for segment in read[0]), rest=False)
 
 
 def uri_segments(uri: str) -> tuple[tuple[str, ...], str] | None:
-    """Decoded segments of a URI, and its query and fragment; None where it has several readings.
+    """Return a URI's decoded segments and its query with fragment; None if it has several readings.
 
-    ``file:///a/b`` is ``("file:", "", "", "a", "b")``, ``urn:a:b`` is ``("urn:", "a:b")``. Several
-    readings have dot segments, empty segments, escapes of separators and ones that nobody has to
-    write, whatever else ``read_path`` refuses or names, a user, a host of ``file:``, ports that
-    nobody has to write, and known schemes without their slashes.
+    ``file:///a/b`` is ``("file:", "", "", "a", "b")``, ``urn:a:b`` is ``("urn:", "a:b")``. A URI
+    has several readings if it has dot segments, empty segments, escapes of separators or needless
+    escapes, anything else that ``read_path`` refuses or names, a user, a host in ``file:``, a
+    needless port, or a known scheme without its slashes.
     """
     match = _URI.fullmatch(uri)
     if match is None or len(uri) > MAX_URI_CHARS or _UNRESERVED_ESCAPE.search(uri):
         return None
     slashes, rest = match["slashes"], match["rest"]
     authority, slash, path = rest.partition("/") if slashes else ("", "/", rest)
-    if "@" in authority or (authority and match["scheme"] == "file:"):  # names for one place
+    if "@" in authority or (
+        authority and match["scheme"] == "file:"
+    ):  # several spellings of one place
         return None
     if _is_normalised(match, authority):
         return None
@@ -248,11 +252,11 @@ def uri_segments(uri: str) -> tuple[tuple[str, ...], str] | None:
 
 
 def _is_normalised(match: re.Match[str], authority: str) -> bool:
-    """Whether parsers of URLs write the authority in another way, or find one elsewhere."""
+    """Tell whether URL parsers rewrite the authority, or find the authority elsewhere."""
     if _ODD_PORT.fullmatch(authority):
         return True
     port = _PORTS.get(match["scheme"])
     if port is None or not match["slashes"]:
         return port is not None
-    is_below = match["rest"].startswith("/")  # and so the host, but for "file:"
+    is_below = match["rest"].startswith("/")  # so that parsers find the host there, but for "file:"
     return port != "" and (is_below or authority.endswith(f":{port}"))

@@ -8,24 +8,24 @@ Value = TypeVar("Value")
 
 
 class PatternTree(Generic[Value]):
-    """What is known of segments by their patterns: of paths, of SPIFFE IDs.
+    """Values found by patterns of segments, such as those of paths and SPIFFE IDs.
 
     Attributes:
-        ends, rest: values of patterns that end here, and that have "**" from here.
-        literal, any_one: the next segments.
+        ends, rest: values of patterns that end here, and of those with "**" from here.
+        literal, any_one: the nodes of the next segment: by its text, and for "*".
     """
 
     __slots__ = ("any_one", "ends", "literal", "rest")
 
     def __init__(self) -> None:
-        """Begin empty. Tuples, as there are many nodes, and nearly all hold nothing."""
+        """Begin empty. Values are in tuples: there are many nodes, and nearly all hold nothing."""
         self.ends: tuple[Value, ...] = ()
         self.rest: tuple[Value, ...] = ()
         self.literal: dict[str, PatternTree[Value]] | None = None
         self.any_one: PatternTree[Value] | None = None
 
     def add(self, pattern: SegmentPattern, value: Value) -> None:
-        """Put a value where its pattern leads."""
+        """Add a value under its pattern."""
         node = self
         for segment in pattern.segments:
             node = node.next(segment)
@@ -35,7 +35,7 @@ class PatternTree(Generic[Value]):
             node.ends += (value,)
 
     def next(self, segment: str | None) -> "PatternTree[Value]":
-        """Return the node of a further segment, made if it is not there; None for any segment."""
+        """Return the node below for a segment (None: "*"), created if missing."""
         if segment is None:
             if self.any_one is None:
                 self.any_one = PatternTree()
@@ -45,7 +45,7 @@ class PatternTree(Generic[Value]):
         return self.literal.setdefault(segment, PatternTree())
 
     def find(self, segments: tuple[str, ...]) -> list[Value]:
-        """Return the values whose patterns match."""
+        """Return the values whose patterns match the segments."""
         found: list[Value] = []
         nodes = [self]
         for segment in segments:

@@ -1,4 +1,4 @@
-"""One entry of principals, compiled: for whom it counts, wholly or for what it takes away."""
+"""A compiled entry of ``principals``: for whom it counts, in whole or with its denies alone."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,17 +19,17 @@ LISTS: Final = (GROUPS, ROLES)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PrincipalEntry:
-    """One entry of principals, compiled.
+    """A compiled entry of ``principals``.
 
     Attributes:
         number: its place in the config, from 0.
-        subjects: exact ones; None for any.
+        subjects: exact subjects; None for any.
         subject_patterns, agents: patterns of SPIFFE IDs; ``agents`` None for any.
-        claims: what is asked of claims, groups and roles first.
-        denies_only: the entry with its denies alone, for whoever is not surely meant; None where it
-            takes nothing.
-        others: how many further entries it stands for, as one of several put together.
-        is_denies_only: whether it allows nothing, for whoever it is: as ``denies_only``.
+        claims: the matches of claims, groups and roles first.
+        denies_only: this entry without its allows, for principals who may or may not be meant;
+            None if it has no denies and suspends nobody, or if its match is always certain.
+        others: how many further entries are merged into it.
+        is_denies_only: whether it never allows, as ``denies_only``.
     """
 
     number: int
@@ -45,7 +45,7 @@ class PrincipalEntry:
 
     @property
     def title(self) -> str:
-        """Its place in the config, and whom it is about, for reports."""
+        """Its place in the config and its match, for reports."""
         match = self.settings.match
         members = [(name, getattr(match, name)) for name in ("subjects", GROUPS, ROLES)]
         members += match.claims.items()
@@ -60,11 +60,11 @@ class PrincipalEntry:
         return Reads.union(claim.reads for claim in self.claims)
 
     def counted(self, delegation: Delegation, held: HeldClaims) -> Self | None:
-        """Return the entry as it counts for a delegation; None when it does not.
+        """Return this entry or its denies alone, as it counts for a delegation; None if not at all.
 
-        What it allows is for whoever surely fits. An agent that acts for itself is a principal
-        only where its ID is listed: "any subject" is said of people. What it takes is taken from
-        such an agent as well, and from whoever may be meant.
+        Allows are for principals who surely match. An agent that acts for itself is a principal
+        only if its ID is listed: "any subject" means people. Denies and suspension hold for such an
+        agent as well, and for every principal who may match.
         """
         is_sure = not self._is_of_people(delegation)
         for _, fit in self._fits(delegation, held):
@@ -76,12 +76,12 @@ class PrincipalEntry:
         return self if is_sure else self.denies_only
 
     def unknown(self, delegation: Delegation, held: HeldClaims) -> dict[str, Fit]:
-        """Return the claims of which it can't be told whether they fit, and why."""
+        """Return the claims whose fit is unknown, with the reason."""
         fits = self._fits(delegation, held)
         return {name: fit for name, fit in fits if fit not in (Fit.YES, Fit.NO)}
 
     def mismatch(self, delegation: Delegation) -> str:
-        """Tell people why it gives nothing; "" when all of the match fits."""
+        """Return why the entry allows nothing, in words for people; "" if all of its match fits."""
         if self._is_of_people(delegation):
             return "an agent that acts for itself must be listed in subjects"
         fits = self._fits(delegation, HeldClaims(delegation.claims))
@@ -94,7 +94,7 @@ class PrincipalEntry:
         return self.subjects is None and delegation.mode is Mode.AUTONOMOUS
 
     def _fits(self, delegation: Delegation, held: HeldClaims) -> Iterator[tuple[str, Fit]]:
-        """Yield each member of the match, and whether it fits."""
+        """Yield each member of the match, and how it fits."""
         yield "iss", _fit(is_so=delegation.issuer == self.settings.match.issuer)
         if self.subjects is not None:
             yield "sub", self._subject_fit(delegation.subject, self.subjects)
@@ -108,11 +108,13 @@ class PrincipalEntry:
             spiffe_id = SpiffeId.parse(subject)
         except SpiffeIdError:
             return Fit.UNREADABLE if is_misspelt(subject) else Fit.NO
-        return _fit(is_so=any(one.matches(spiffe_id) for one in self.subject_patterns))
+        return _fit(is_so=any(pattern.matches(spiffe_id) for pattern in self.subject_patterns))
 
     def is_through(self, agent: Agent) -> bool:
-        """Whether they hold these rules through this agent."""
-        return self.agents is None or any(one.matches(agent.spiffe_id) for one in self.agents)
+        """Tell whether the entry's principals hold its rules through this agent."""
+        return self.agents is None or any(
+            pattern.matches(agent.spiffe_id) for pattern in self.agents
+        )
 
 
 def _fit(*, is_so: bool) -> Fit:
@@ -120,7 +122,7 @@ def _fit(*, is_so: bool) -> Fit:
 
 
 def _why_unfit(name: str, fit: Fit) -> str:
-    """Tell people why a member of the match does not fit."""
+    """Return why a member of the match does not fit, in words for people."""
     if fit.is_unknown:
         return f"the claim {name} {FIT_TEXTS[fit]}"
     if name == "iss":
@@ -132,9 +134,9 @@ def _why_unfit(name: str, fit: Fit) -> str:
 
 
 def compile_entry(number: int, settings: PrincipalSettings, rules: RuleSet) -> PrincipalEntry:
-    """Compile an entry, by its place in the config."""
+    """Compile an entry; ``number`` is its place in the config, from 0."""
     listed = settings.match.subjects
-    patterns = [one for one in listed or () if one.startswith(SCHEME) and ANY in one]
+    patterns = [text for text in listed or () if text.startswith(SCHEME) and ANY in text]
     claims = tuple([ClaimMatch.of(name, values) for name, values in settings.match.asked])
     parts = (
         None if listed is None else frozenset(listed) - frozenset(patterns),
@@ -152,6 +154,6 @@ def compile_entry(number: int, settings: PrincipalSettings, rules: RuleSet) -> P
 
 
 def _restricted(settings: PrincipalSettings) -> PrincipalSettings:
-    if not settings.unrestricted:  # as most: a copy takes as long as all the rest
+    if not settings.unrestricted:  # as nearly all: a copy takes as long as all the rest
         return settings
     return settings.model_copy(update={"unrestricted": False})

@@ -1,8 +1,8 @@
-"""The known principals, found by issuer, subject and claims through indexes.
+"""The known principals, found through an index by issuer, subject and claims.
 
-So it costs the same however many there are: an entry with subjects is looked up by the subject, one
-with groups or roles by these; only what names neither is tried. Where a token's groups can't be
-read, what any entry takes by them counts, put together beforehand.
+A look-up costs the same however many entries there are: an entry with subjects is found by the
+subject, an entry with groups or roles by these; only entries with neither are tried in turn. If a
+token's groups can't be read, every deny and suspension by groups applies, merged beforehand.
 """
 
 from collections import defaultdict
@@ -20,17 +20,17 @@ _TEXT: Final = frozenset({str})
 
 
 class PrincipalIndex:
-    """The known principals.
+    """The index of the known principals.
 
     Attributes:
-        entries: all of them, in the config's order.
+        entries: all entries, in the config's order.
     """
 
     def __init__(self, principals: Iterable[PrincipalSettings], rule_sets: RuleSets) -> None:
         """Index the entries, with the rules of their grants."""
         self.entries = [
-            compile_entry(number, one, rule_sets.of(one.grants))
-            for number, one in enumerate(principals)
+            compile_entry(number, settings, rule_sets.of(settings.grants))
+            for number, settings in enumerate(principals)
         ]
         self._index: defaultdict[tuple[str, str, str], list[PrincipalEntry]] = defaultdict(list)
         for entry in self.entries:
@@ -43,14 +43,14 @@ class PrincipalIndex:
         self._read = _read_by(self.entries)
 
     def of(self, delegation: Delegation) -> list[PrincipalEntry]:
-        """Return every entry that is about a delegation's principal, in the config's order."""
+        """Return every entry that counts for a delegation's principal, in the config's order."""
         issuer, index = delegation.issuer, self._index
         held = HeldClaims(delegation.claims)
         keys = [(issuer, "sub", delegation.subject), (issuer, *_ANYONE)]
         for name in self._lists:
             is_taken_by = (issuer, name + _UNKNOWN, "") in index
             found_by = _looked_up(held, name, is_taken_by=is_taken_by)
-            keys += [(issuer, *one) for one in found_by]
+            keys += [(issuer, *key) for key in found_by]
         found = [
             counted
             for key in keys
@@ -63,11 +63,11 @@ class PrincipalIndex:
         return sorted(dict.fromkeys(found), key=lambda entry: entry.number)
 
     def through(self, agent: Agent, delegation: Delegation) -> list[PrincipalEntry]:
-        """Return those of ``of`` that hold through this agent."""
+        """Return the entries of ``of`` that hold through this agent."""
         return [entry for entry in self.of(delegation) if entry.is_through(agent)]
 
     def unknown(self, delegation: Delegation) -> dict[str, Fit]:
-        """Return the claims that entries of the issuer name and that can't be read, and why."""
+        """Return the claims that the issuer's entries name and that can't be read, and why."""
         read, held = self._read.get(delegation.issuer, {}), HeldClaims(delegation.claims)
         issuer = delegation.issuer
         forms = {name: self._form(issuer, name, kinds, held) for name, kinds in read.items()}
@@ -82,13 +82,13 @@ class PrincipalIndex:
 
 
 _ANYONE: Final = ("", "")
-_UNKNOWN: Final = " unknown"  # after a list's name: what is taken by it where it can't be read
+_UNKNOWN: Final = " unknown"  # after a list's name: the denies that apply if it can't be read
 _ABSENT: Final = " absent"
 Key = tuple[str, str, str]
 
 
 def _looked_up(held: HeldClaims, name: str, *, is_taken_by: bool) -> Iterator[tuple[str, str]]:
-    """Yield the keys of entries by a list: its values, and what is known of the whole."""
+    """Yield the keys by a list claim: its values, and whether it is unknown or absent."""
     yield from ((name, word) for _, word in held.values(name) if isinstance(word, str))
     if not is_taken_by:
         return
@@ -101,7 +101,7 @@ def _looked_up(held: HeldClaims, name: str, *, is_taken_by: bool) -> Iterator[tu
 
 
 def _list_of(entry: PrincipalEntry) -> str:
-    """Return the list by which an entry is looked up; "" for none."""
+    """Return the list claim by which an entry is looked up; "" for none."""
     match = entry.settings.match
     if entry.subjects is not None and not entry.subject_patterns:
         return ""
@@ -109,55 +109,55 @@ def _list_of(entry: PrincipalEntry) -> str:
 
 
 def _keys_of(entry: PrincipalEntry) -> Iterator[Key]:
-    """Yield the keys of an entry: the narrowest member that can be looked up."""
+    """Yield the index keys of an entry: the narrowest member that can be looked up."""
     match, name = entry.settings.match, _list_of(entry)
     if name:
         words: dict[str, None] = dict.fromkeys(getattr(match, name))
-        if entry.denies_only is not None:  # one of several words, among others in one text
+        if entry.denies_only is not None:  # a word may be packed with others in a text
             words |= dict.fromkeys(part for word in words for part in words_in(word))
         named = [(name, word) for word in words]
     elif entry.subjects is not None and not entry.subject_patterns:
         named = [("sub", subject) for subject in entry.subjects]
     else:
         named = [_ANYONE]
-    return ((match.issuer, *one) for one in dict.fromkeys(named))
+    return ((match.issuer, *name_and_value) for name_and_value in dict.fromkeys(named))
 
 
 def _together(entries: Iterable[PrincipalEntry]) -> Iterator[tuple[Key, PrincipalEntry]]:
-    """Yield what entries take by a list, whatever they name of it: for lists that can't be read.
+    """Yield merged entries with the denies by a list claim, for tokens whose list can't be read.
 
-    As one entry where they ask the same of all else, or there were as many to try as are written.
+    Entries that match the same otherwise are merged, or a look-up would have to try each of them.
     """
     alike: defaultdict[Hashable, list[PrincipalEntry]] = defaultdict(list)
     for entry in entries:
         name, settings = _list_of(entry), entry.settings
         if name and entry.denies_only is not None:
-            others = tuple(one for one in entry.claims if one.name != name)
+            others = tuple(claim for claim in entry.claims if claim.name != name)
             issuer, subjects = settings.match.issuer, settings.match.subjects
             alike[issuer, name, subjects, settings.agents, others, settings.if_absent].append(entry)
     for some in alike.values():
-        together, name = _as_one(some), _list_of(some[0])
+        together, name = _merged(some), _list_of(some[0])
         issuer = together.settings.match.issuer
         yield (issuer, name + _UNKNOWN, ""), together
         if together.settings.if_absent is Absence.DENY:
             yield (issuer, name + _ABSENT, ""), together
 
 
-def _as_one(entries: list[PrincipalEntry]) -> PrincipalEntry:
+def _merged(entries: list[PrincipalEntry]) -> PrincipalEntry:
     first = entries[0]
     if len(entries) == 1:
         return first
-    rules = dict.fromkeys(rule for one in entries for rule in one.rules.denies.rules)
-    is_suspended = any(one.settings.suspended for one in entries)
+    rules = dict.fromkeys(rule for entry in entries for rule in entry.rules.denies.rules)
+    is_suspended = any(entry.settings.suspended for entry in entries)
     settings = first.settings.model_copy(update={"unrestricted": False, "suspended": is_suspended})
-    one = replace(
+    merged = replace(
         first, settings=settings, rules=RuleSet(rules), others=len(entries) - 1, is_denies_only=True
     )
-    return replace(one, denies_only=one)
+    return replace(merged, denies_only=merged)
 
 
 def _read_by(entries: Iterable[PrincipalEntry]) -> dict[str, dict[str, frozenset[type]]]:
-    """Return, by issuer, the claims that entries read, and of which types."""
+    """Return, by issuer, the claims that entries read, and the types of their wanted values."""
     found: defaultdict[str, defaultdict[str, frozenset[type]]]
     found = defaultdict(lambda: defaultdict(frozenset))
     for entry in entries:

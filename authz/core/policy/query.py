@@ -1,4 +1,4 @@
-"""What policy decides on: who asks, for whom, for what, and when; and what is found missing."""
+"""The question that policy decides: agent, delegation, operation, time; and unmet requirements."""
 
 import msgspec
 
@@ -13,10 +13,10 @@ class PolicyQuery:
     """One question to policy.
 
     Attributes:
-        agent, delegation: what steps 1 and 2 established.
-        operation, request: what is asked. Rules read its headers by ``header``.
+        agent, delegation: the results of steps 1 and 2.
+        operation, request: what the caller asks for. Rules read headers by ``header`` only.
         now: unix seconds.
-        declared: what the policy that is asked reads; it sets this before it looks.
+        declared: what the evaluating policy reads; the policy sets it before it evaluates.
     """
 
     __slots__ = ("_facts", "agent", "declared", "delegation", "now", "operation", "request")
@@ -29,7 +29,7 @@ class PolicyQuery:
         request: Request,
         now: float,
     ) -> None:
-        """Take the parts."""
+        """Begin without declared reads; ``now`` is in unix seconds."""
         self.agent = agent
         self.delegation = delegation
         self.operation = operation
@@ -39,10 +39,10 @@ class PolicyQuery:
         self._facts: Facts | None = None
 
     def header(self, name: str) -> str | None:
-        """Return the value of a header that the policy declares; None when it was not sent.
+        """Return the value of a header that the policy declares; None if it was not sent.
 
-        Raises UndeclaredReadError for another: it is in no Request, so that a deny on it would fit
-        nothing. This is asked only where no decision is remembered.
+        Raises UndeclaredReadError for any other header: a Request does not hold it, so a deny on
+        it would never fit. Called only where no decision is cached.
         """
         if name not in self.declared.headers:
             raise UndeclaredReadError(name)
@@ -53,7 +53,7 @@ class PolicyQuery:
         return PolicyQuery(self.agent, self.delegation, self.operation, self.request, self.now)
 
     def facts(self, headers: tuple[str, ...], claims: tuple[str, ...]) -> Facts:
-        """Return what conditions may read, made once: a policy has one list of these."""
+        """Return what conditions may read, built once: a policy has one list of these names."""
         if self._facts is None:
             self._facts = Facts(
                 self.agent,
@@ -67,12 +67,12 @@ class PolicyQuery:
 
 
 class UnmetRequirement(msgspec.Struct, frozen=True, gc=False):
-    """What of a rule does not fit.
+    """A requirement of a rule that a query does not meet.
 
     Attributes:
-        text: in words for operators, with what is missing.
-        reason: POLICY_DENIED; or SCOPE or STEP_UP, which another token would mend.
-        parameters: of the challenge, for these two.
+        text: says what is missing, for operators.
+        reason: POLICY_DENIED; or SCOPE or STEP_UP, which another token would satisfy.
+        parameters: auth-params of the challenge, for SCOPE and STEP_UP.
     """
 
     text: str

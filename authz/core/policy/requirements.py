@@ -1,6 +1,6 @@
-"""What a rule asks beside host, method and path: one small class for each of its keys.
+"""What a rule requires beside host, method and path: one small class for each of its keys.
 
-Each says what is missing, or nothing; and how long its answer holds, since some ask for the time.
+Each says what is unmet, or None, and how long its answer holds, since some depend on the time.
 """
 
 from abc import ABC, abstractmethod
@@ -24,11 +24,11 @@ from authz.core.step_up import StepUp
 
 
 class Requirement(ABC):
-    """One thing that a rule asks.
+    """A single requirement of a rule.
 
-    Guarantees that its answer depends on the query alone, and of that on no header and no claim
-    that ``reads`` lacks. What a client or an issuer wrote never makes it raise: what can't be read
-    misses an allow, and fits a deny.
+    Guarantees that its answer depends on the query alone, and on no header or claim that ``reads``
+    lacks. Input of a client or an issuer never makes it raise: unreadable input is unmet in an
+    allow and met in a deny. Does not guarantee an order of checks, nor any caching.
     """
 
     __slots__ = ()
@@ -40,7 +40,7 @@ class Requirement(ABC):
 
     @abstractmethod
     def unmet(self, query: PolicyQuery) -> UnmetRequirement | None:
-        """Return what is missing; None when it fits.
+        """Return what is unmet; None if the requirement is met.
 
         Raises UndeclaredReadError for a header that no part of the policy declares.
         """
@@ -62,7 +62,7 @@ class Timeless(Requirement):
 
 @dataclass(frozen=True, slots=True)
 class Scopes(Timeless):
-    """The token has all of these scopes."""
+    """Requires that the token has all of these scopes."""
 
     scopes: frozenset[str]
     reads: ClassVar[Reads] = NOTHING
@@ -81,14 +81,14 @@ class Scopes(Timeless):
 
 @dataclass(frozen=True, slots=True)
 class CallMatch(Timeless):
-    """The message's call is one that the rule names. One that was not read misses an allow only."""
+    """Requires a call that the rule names. Without a read message it is unmet in an allow only."""
 
     calls: CallMatcher
     is_deny: bool
     reads: ClassVar[Reads] = NOTHING
 
     def unmet(self, query: PolicyQuery) -> UnmetRequirement | None:
-        """Return what the call is instead."""
+        """Return why the call does not match."""
         call = query.operation.call
         if call is None:
             return None if self.is_deny else UnmetRequirement("no message was read")
@@ -97,9 +97,10 @@ class CallMatch(Timeless):
 
 @dataclass(frozen=True, slots=True)
 class Header(Timeless):
-    """A request header has one of these values.
+    """Requires that a request header has one of these values.
 
-    For a deny one of several values that a client sent is enough: or a second one would hide it.
+    In a deny, one of several values that a client sent is enough: otherwise a second value would
+    hide the denied one.
     """
 
     name: str
@@ -112,7 +113,7 @@ class Header(Timeless):
         return Reads(headers=frozenset({self.name}))
 
     def unmet(self, query: PolicyQuery) -> UnmetRequirement | None:
-        """Return which header does not fit. Its value is the client's, and is not repeated."""
+        """Return which header does not match. Its value is the client's, and is not repeated."""
         value = query.header(self.name)
         if value is None:
             return UnmetRequirement(f"the header {self.name} is missing")
@@ -126,30 +127,30 @@ class Header(Timeless):
 
 @dataclass(frozen=True, slots=True)
 class During(Requirement):
-    """One of these windows is open."""
+    """Requires that one of these windows is open."""
 
     windows: tuple[TimeWindow, ...]
     reads: ClassVar[Reads] = NOTHING
 
     def unmet(self, query: PolicyQuery) -> UnmetRequirement | None:
-        """Return a miss when no window is open."""
+        """Return a text if no window is open."""
         is_open = any(window.is_open(query.now) for window in self.windows)
         return None if is_open else UnmetRequirement("the time is outside the rule's times")
 
     def stable_until(self, query: PolicyQuery) -> float:
-        """Return the next minute at the most."""
+        """Return the end of the current minute, or an earlier end of a window."""
         return min(window.stable_until(query.now) for window in self.windows)
 
 
 @dataclass(frozen=True, slots=True)
 class MaxActors(Timeless):
-    """The chain of actors has at most so many."""
+    """Requires that the chain of actors has at most ``count`` actors."""
 
     count: int
     reads: ClassVar[Reads] = NOTHING
 
     def unmet(self, query: PolicyQuery) -> UnmetRequirement | None:
-        """Return a miss when the chain is longer."""
+        """Return a text if the chain is longer."""
         actors = len(query.delegation.actors)
         if actors <= self.count:
             return None
@@ -158,19 +159,19 @@ class MaxActors(Timeless):
 
 @dataclass(frozen=True, slots=True)
 class MaxTokenAge(Requirement):
-    """The token was issued at most so many seconds ago."""
+    """Requires that the token was issued at most so many seconds ago."""
 
     seconds: float
     reads: ClassVar[Reads] = NOTHING
 
     def unmet(self, query: PolicyQuery) -> UnmetRequirement | None:
-        """Return a miss when the token is older."""
+        """Return a text if the token is older."""
         if query.now < self._ends(query):
             return None
         return UnmetRequirement(f"the token was issued more than {self.seconds:g} s ago")
 
     def stable_until(self, query: PolicyQuery) -> float:
-        """Return the moment at which it becomes too old."""
+        """Return the moment at which the token becomes too old."""
         ends = self._ends(query)
         return ends if ends > query.now else inf
 
@@ -180,13 +181,13 @@ class MaxTokenAge(Requirement):
 
 @dataclass(frozen=True, slots=True)
 class Authenticated(Requirement):
-    """The principal authenticated so, and lately enough."""
+    """Requires how and how recently the principal authenticated (RFC 9470)."""
 
     step_up: StepUp
 
     @property
     def reads(self) -> Reads:
-        """The claims of step-up."""
+        """The claims that step-up reads."""
         return self.step_up.reads
 
     def unmet(self, query: PolicyQuery) -> UnmetRequirement | None:
@@ -207,20 +208,20 @@ class Authenticated(Requirement):
 
 @dataclass(frozen=True, slots=True)
 class Via(Timeless):
-    """Each earlier actor is one of these; for a deny, one of them is, or is misspelt."""
+    """Requires that each earlier actor is listed; in a deny, that any is listed, or misspelt."""
 
     patterns: tuple[SpiffePattern, ...]
     is_deny: bool
     reads: ClassVar[Reads] = NOTHING
 
     def unmet(self, query: PolicyQuery) -> UnmetRequirement | None:
-        """Return a miss when one is not; for a deny, when none is."""
-        found = [self._is_one(actor.subject) for actor in query.delegation.actors[1:]]
+        """Return a text if an actor is not listed; in a deny, if no actor is listed."""
+        found = [self._is_listed(actor.subject) for actor in query.delegation.actors[1:]]
         if self.is_deny:
             return None if any(found) else UnmetRequirement("no earlier actor is listed in via")
         return None if all(found) else UnmetRequirement("an earlier actor is not listed in via")
 
-    def _is_one(self, subject: str) -> bool:
+    def _is_listed(self, subject: str) -> bool:
         try:
             spiffe_id = SpiffeId.parse(subject)
         except SpiffeIdError:
@@ -230,7 +231,7 @@ class Via(Timeless):
 
 @dataclass(frozen=True, slots=True)
 class When(Timeless):
-    """A condition holds. One that fails to evaluate misses an allow, and fits a deny."""
+    """Requires that a condition holds. A failed evaluation is unmet in an allow, met in a deny."""
 
     condition: Condition
     is_deny: bool
@@ -239,13 +240,13 @@ class When(Timeless):
 
     @property
     def reads(self) -> Reads:
-        """All that the config lists for conditions, of the variables that it mentions."""
+        """All that the config lists for conditions, if the condition mentions the variable."""
         headers = self.headers if self.condition.mentions(HEADERS) else ()
         claims = self.claims if self.condition.mentions(CLAIMS) else ()
         return Reads(headers=frozenset(headers), claims=frozenset(claims))
 
     def unmet(self, query: PolicyQuery) -> UnmetRequirement | None:
-        """Return that it does not hold, or why it could not be evaluated."""
+        """Return that the condition does not hold, or why it could not be evaluated."""
         try:
             holds = self.condition.holds(query.facts(self.headers, self.claims))
         except ConditionFailedError as error:
@@ -254,7 +255,7 @@ class When(Timeless):
 
 
 def build_requirements(rule: RuleSettings, conditions: ConditionSettings) -> Iterator[Requirement]:
-    """Yield what a rule asks, the cheapest first."""
+    """Yield the requirements of a rule, the cheapest first."""
     is_deny = rule.effect is Effect.DENY
     if rule.calls is not None:
         reads = rule.when is not None and rule.when.mentions(ARGUMENTS)

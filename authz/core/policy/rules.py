@@ -1,7 +1,7 @@
-"""Rules, compiled: a set of them finds the few that are about an operation without a scan.
+"""Compiled rules, in sets that find the few rules about an operation without a scan.
 
-A set is a tree: protocol, host, method, then path segment by segment. What a rule asks beside these
-is looked at only for the few that were found.
+A set is a tree: protocol, host, method, then path segment by segment. The requirements beside these
+are evaluated only for the few rules that were found.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -36,14 +36,14 @@ class Rule:
     """A compiled rule.
 
     Attributes:
-        name: ``grant/name``, or ``grant/number`` where it has none.
-        settings: as the operator wrote it.
-        scopes: that the token must have.
-        added_headers: that it gives to the upstream.
-        requirements: everything that it asks beside protocol, host, method and path.
-        timed: those of them whose answer changes with time.
+        name: ``grant/name``, or ``grant/number`` for a rule without a name.
+        settings: the rule as the operator wrote it.
+        scopes: the scopes that the token must have.
+        added_headers: the headers that it gives to the upstream.
+        requirements: everything that it requires beside protocol, host, method and path.
+        timed: the requirements whose answer changes with time.
         protocol: of the messages that it is for; "" for plain requests, or a deny of everything.
-        is_plain: nothing but an allow: no deny, not in shadow, never another answer in time.
+        is_plain: whether it is an allow, not in shadow, whose answer never changes with time.
     """
 
     name: str
@@ -59,9 +59,11 @@ class Rule:
 
     @classmethod
     def of(cls, name: str, settings: RuleSettings, conditions: ConditionSettings) -> Self:
-        """Compile."""
+        """Compile a rule's settings; ``name`` is the whole name, with the grant."""
         requirements = tuple(build_requirements(settings, conditions))
-        timed = tuple(one for one in requirements if not isinstance(one, Timeless))
+        timed = tuple(
+            requirement for requirement in requirements if not isinstance(requirement, Timeless)
+        )
         is_deny = settings.effect is Effect.DENY
         return cls(
             name,
@@ -78,17 +80,18 @@ class Rule:
 
     @property
     def calls(self) -> CallMatcher | None:
-        """What it says of calls; None for a rule without a protocol."""
-        return next((one.calls for one in self.requirements if isinstance(one, CallMatch)), None)
+        """The matcher of its ``mcp``, ``a2a`` or ``models``; None for a rule without a protocol."""
+        matches = (part for part in self.requirements if isinstance(part, CallMatch))
+        return next((match.calls for match in matches), None)
 
     @property
     def is_of_all(self) -> bool:
-        """Whether it is for plain requests and for the messages of every protocol."""
+        """Tell whether it covers plain requests and the messages of every protocol."""
         return self.is_deny and not self.protocol
 
     @property
     def reads(self) -> Reads:
-        """What its requirements read, and the headers that it adds."""
+        """What its requirements and its added headers read."""
         parts = [requirement.reads for requirement in self.requirements]
         if self.added_headers is not NONE_ADDED:
             parts.append(self.added_headers.reads)
@@ -101,35 +104,36 @@ class Rule:
 
     def mentions(self, name: str) -> bool:
         """Tell whether its condition reads one of the variables of conditions."""
-        conditions = [one.condition for one in self.requirements if isinstance(one, When)]
-        return any(one.mentions(name) for one in conditions)
+        conditions = [part.condition for part in self.requirements if isinstance(part, When)]
+        return any(condition.mentions(name) for condition in conditions)
 
     def is_about(self, call: Call | None) -> bool:
-        """Whether it is about a call, whatever else it asks; of a plain request that is no matter.
+        """Tell whether its matcher fits a call; True for a rule without a matcher.
 
-        As for a set's ``find``, which knows the rest of the operation.
+        Looks at the call alone: a set's ``find`` has matched the rest of the operation.
         """
         calls = self.calls
         return calls is None or (call is not None and calls.unmet(call) is None)
 
     def unmet(self, query: PolicyQuery) -> tuple[UnmetRequirement, ...]:
-        """Return which of its requirements are unmet, and why."""
+        """Return its unmet requirements."""
         found = [requirement.unmet(query) for requirement in self.requirements]
         return tuple([missing for missing in found if missing is not None])
 
     def stable_until(self, query: PolicyQuery) -> float:
-        """Return unix seconds until which ``unmet`` surely stays what it is."""
-        return min([one.stable_until(query) for one in self.timed], default=inf)
+        """Return unix seconds until which ``unmet`` surely returns the same."""
+        return min([timed.stable_until(query) for timed in self.timed], default=inf)
 
     def unmet_by_target(self, operation: Operation) -> tuple[UnmetRequirement, ...]:
-        """Return what does not fit of protocol, host, method and path, by which a set finds rules.
+        """Return what does not match of protocol, host, method and path, as a set finds rules.
 
-        For reports. UNRESTRICTED is in no set, and fits messages too.
+        For reports only. UNRESTRICTED is in no set, and fits messages too.
         """
         rule, path = self.settings, f"/{'/'.join(operation.path)}"
         found = []
         if operation.protocol != self.protocol and not self.is_of_all and self is not UNRESTRICTED:
-            asked, own = (KEYS.get(one, one) for one in (operation.protocol, self.protocol))
+            protocols = (operation.protocol, self.protocol)
+            asked, own = (KEYS.get(protocol, protocol) for protocol in protocols)
             found.append(
                 UnmetRequirement(f"it is for calls of {own}" if own else f"it has no key {asked}")
             )
@@ -148,7 +152,7 @@ class Rule:
         return tuple(found)
 
 
-# What a holder without limits of its own holds: it fits everything, and asks for nothing.
+# The rule of an entry with ``unrestricted: true``: it fits everything, and requires nothing.
 UNRESTRICTED = Rule.of(
     "unrestricted",
     RuleSettings(hosts=(ANY,), methods=(ANY,), paths=("/**",), scopes=()),
@@ -157,20 +161,20 @@ UNRESTRICTED = Rule.of(
 
 
 class RuleSet:
-    """The rules that somebody holds.
+    """The rules of an entry, as a tree by protocol, host, method and path.
 
     Attributes:
-        rules: all of them.
+        rules: all rules of the set.
     """
 
     __slots__ = ("_denies", "_trees", "rules")
 
     def __init__(self, rules: Iterable[Rule]) -> None:
-        """Compile."""
+        """Build the tree of the rules."""
         self.rules = tuple(rules)
         self._denies: RuleSet | None = None
         self._trees: dict[str, dict[str, dict[str, PatternTree[Rule]]]] = {
-            one: {} for one in _PROTOCOLS
+            protocol: {} for protocol in _PROTOCOLS
         }
         for rule in self.rules:
             for protocol in _PROTOCOLS if rule.is_of_all else (rule.protocol,):
@@ -178,7 +182,7 @@ class RuleSet:
 
     @property
     def denies(self) -> "RuleSet":
-        """Its denies alone; made once, as many holders share a set."""
+        """The set of its denies alone; built once, as many entries share a set."""
         if self._denies is None:
             self._denies = RuleSet(rule for rule in self.rules if rule.is_deny)
         return self._denies
@@ -193,7 +197,7 @@ class RuleSet:
                     tree.add(pattern, rule)
 
     def find(self, operation: Operation) -> list[Rule]:
-        """Return the rules about an operation, most exact host and method first."""
+        """Return the rules about an operation, exact hosts and methods before "*"."""
         found: list[Rule] = []
         hosts = self._trees[operation.protocol]
         for host in (operation.host, ANY):
@@ -208,15 +212,15 @@ _PROTOCOLS: Final = (MessageProtocol.NONE, *KEYS)
 
 
 class RuleSets:
-    """The rule sets of holders, each made once: many hold the same grants."""
+    """The rule sets of entries, each built once: many entries hold the same grants."""
 
     def __init__(self, rules: Mapping[str, tuple[Rule, ...]]) -> None:
-        """Take the rules of each grant."""
+        """Begin with no set; ``rules`` are the rules of each grant, by its name."""
         self._rules = rules
         self._made: dict[frozenset[str], RuleSet] = {}
 
     def of(self, grants: Iterable[str]) -> RuleSet:
-        """Return the rules of these grants, all of which must exist."""
+        """Return the set of the rules of these grants, all of which must exist."""
         names = frozenset(grants)
         if names not in self._made:
             rules = chain.from_iterable(self._rules[name] for name in sorted(names))
@@ -225,7 +229,7 @@ class RuleSets:
 
 
 def compile_rules(grants: Grants, conditions: ConditionSettings) -> dict[str, tuple[Rule, ...]]:
-    """Compile every rule of every grant."""
+    """Compile every rule of every grant, by the grant's name."""
     return {
         name: tuple(
             Rule.of(f"{name}/{rule.name or number}", rule, conditions)
@@ -237,9 +241,9 @@ def compile_rules(grants: Grants, conditions: ConditionSettings) -> dict[str, tu
 
 @dataclass(frozen=True, slots=True)
 class SideResult:
-    """One side's answer: the rule that allows, or the one that came nearest and what it misses.
+    """The answer of the agent's or the principal's rules: the rule that allows, or the nearest.
 
-    ``rule`` is None when no rule of the side is about the operation.
+    ``rule`` is None if no allow of the side is about the operation. ``unmet`` is what it misses.
     """
 
     rule: Rule | None
@@ -247,12 +251,12 @@ class SideResult:
 
     @property
     def is_allowed(self) -> bool:
-        """Whether the rule allows."""
+        """Tell whether the rule allows."""
         return self.rule is not None and not self.unmet
 
 
 def evaluate_side(rules: Iterable[Rule], query: PolicyQuery) -> SideResult:
-    """Return the first allow that fits; else the nearest."""
+    """Return the first allow that fits, else the nearest one and what it misses."""
     best: tuple[tuple[bool, int, int], SideResult] | None = None
     for rule in rules:
         if rule.is_deny:
@@ -269,7 +273,7 @@ def evaluate_side(rules: Iterable[Rule], query: PolicyQuery) -> SideResult:
 def distance(
     rule: Rule, unmet: tuple[UnmetRequirement, ...], query: PolicyQuery
 ) -> tuple[bool, int, int]:
-    """Tell how far a rule is from fitting: another call, what no token mends, all that is unmet."""
+    """Return how far a rule is from fitting: other call, unmet by any token, all that is unmet."""
     hard = sum(missing.reason is Reason.POLICY_DENIED for missing in unmet)
     return not rule.is_about(query.operation.call), hard, len(unmet)
 

@@ -1,4 +1,4 @@
-"""What an operator says about rights: grants of rules, and who holds them."""
+"""The settings of policy: grants of rules, and the agents and principals that hold them."""
 
 from collections.abc import Mapping
 from typing import Annotated, Final, Self
@@ -19,12 +19,12 @@ from authz.core.spiffe import SCHEME, SpiffePattern, SpiffePatternText
 
 GROUPS: Final = "groups"  # claims of RFC 9068 section 2.2.3.1
 ROLES: Final = "roles"
-MAX_VALUES: Final = 1000  # of one list in a rule or a match; a longer one belongs into a group
+MAX_VALUES: Final = 1000  # of a list in a rule or a match; more than that should be a group
 Scope = Annotated[str, Field(pattern=r"^[\x21\x23-\x5b\x5d-\x7e]+$")]  # RFC 6749 section 3.3
 Word = Annotated[str, Field(pattern=r"^[\x21\x23-\x5b\x5d-\x7e]{1,256}$")]  # as a scope
 GrantName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,128}$")]
 RuleName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9._-]{0,127}$")]
-# Few hyphens: each doubles the spellings with "_" that are removed beside it.
+# Few hyphens: each doubles the number of spellings with "_" that have to be removed too.
 AddedHeader = Annotated[str, Field(pattern=r"^[a-z][a-z0-9]{0,31}(-[a-z0-9]{1,32}){0,6}$")]
 HeaderValues = Annotated[tuple[str, ...], Field(min_length=1, max_length=MAX_VALUES)]
 ClaimValues = Annotated[tuple[WrittenValue, ...], Field(min_length=1, max_length=MAX_VALUES)]
@@ -201,7 +201,7 @@ class PrincipalMatch(Settings):
 
     @property
     def asked(self) -> tuple[tuple[str, tuple[ClaimValue, ...]], ...]:
-        """The claims that it names, each with the values of which it must have one."""
+        """The claims that the match names, each with its accepted values."""
         listed = ((GROUPS, self.groups), (ROLES, self.roles))
         given = tuple((name, values) for name, values in listed if values is not None)
         return (*given, *self.claims.items())
@@ -224,7 +224,7 @@ class PrincipalMatch(Settings):
 
 
 class Absence(Choice):
-    """What an entry is to a token without a claim that it names."""
+    """What applies of an entry to a token without a claim that the entry names."""
 
     PASS = "pass"
     DENY = "deny"
@@ -260,7 +260,7 @@ class PrincipalSettings(HolderSettings):
 
 
 class EarlierActor(Choice):
-    """What comes of an earlier actor that may not act itself."""
+    """What is done about an earlier actor that may not act itself."""
 
     RECORD = "record"
     DENY = "deny"
@@ -289,7 +289,7 @@ class ConditionSettings(Settings):
 
     @property
     def reads(self) -> Reads:
-        """What conditions may read, whether or not one does: records have it all the same."""
+        """What conditions may read, whether or not any condition does: records hold it anyway."""
         return Reads(headers=frozenset(self.headers), claims=frozenset(self.claims))
 
 

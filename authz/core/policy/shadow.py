@@ -1,7 +1,7 @@
-"""Policies in shadow: they decide, are recorded and counted, and change nothing.
+"""Policies in shadow: their decisions are recorded and counted, and change nothing.
 
-A candidate beside the policy in force; or the policy in force itself, before it is enforced. What
-is not policy's to say (who calls, the token, who is suspended) is enforced all the same.
+A candidate runs beside the policy in force; or the policy in force itself runs before it is
+enforced. All else (who calls, the token, suspension) is enforced all the same.
 """
 
 from dataclasses import replace
@@ -14,29 +14,33 @@ from authz.core.reason import Denied
 
 
 class PolicyStep(Protocol):
-    """Whoever can say whether they may."""
+    """Step 3 of the pipeline: decides whether agent and principal may do an operation.
+
+    Guarantees that nothing is allowed but by a returned Permit. Does not guarantee that every
+    refusal is returned: some are raised.
+    """
 
     def evaluate(self, query: PolicyQuery) -> Verdict:
-        """The verdict. Raises Denied for who may nothing at all."""
+        """Return the verdict. Raises Denied for a caller or principal who may do nothing at all."""
 
     def flags(self, delegation: Delegation) -> tuple[str, ...]:
-        """What is odd about the earlier actors of a chain."""
+        """Return flags for the audit record, such as those on earlier actors of the chain."""
 
 
 class PolicyWithCandidate:
-    """A policy, and beside it another that might be the next one."""
+    """A policy in force, and a candidate whose decisions are only noted."""
 
     def __init__(self, policy: PolicyStep, candidate: PolicyStep) -> None:
-        """Take both."""
+        """Enforce ``policy``; only note the decisions of ``candidate``."""
         self._policy = policy
         self._candidate = candidate
 
     def flags(self, delegation: Delegation) -> tuple[str, ...]:
-        """Return the policy's own flags."""
+        """Return the flags of the policy in force."""
         return self._policy.flags(delegation)
 
     def evaluate(self, query: PolicyQuery) -> Verdict:
-        """Return the policy's verdict, with a note where the candidate's is another."""
+        """Return the policy's verdict, with a note if the candidate decides otherwise."""
         verdict = self._policy.evaluate(query)
         try:
             other = self._candidate.evaluate(query.again())
@@ -48,14 +52,14 @@ class PolicyWithCandidate:
 
 
 class ShadowedPolicy:
-    """A policy all of whose refusals are only recorded.
+    """A policy whose refusals are only recorded.
 
-    But for a request without a token: a rule is all that could let it pass, and the refusal is how
-    a client learns where to get one.
+    Except for a request without a token: only a rule could let that pass, and the refusal is how a
+    client learns where to get a token.
     """
 
     def __init__(self, policy: PolicyStep) -> None:
-        """Take the policy."""
+        """Record the refusals of ``policy``."""
         self._policy = policy
 
     def flags(self, delegation: Delegation) -> tuple[str, ...]:
@@ -63,7 +67,7 @@ class ShadowedPolicy:
         return self._policy.flags(delegation)
 
     def evaluate(self, query: PolicyQuery) -> Verdict:
-        """Return an allow, with a note where the policy refuses."""
+        """Return an allow, with a note if the policy refuses."""
         verdict = self._policy.evaluate(query)
         if isinstance(verdict.outcome, Permit):
             return verdict

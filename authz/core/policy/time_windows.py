@@ -1,4 +1,4 @@
-"""Time windows: when a rule counts, by the clock of a time zone or between two moments."""
+"""Time windows in which a rule applies, by the clock of a time zone or between two moments."""
 
 import re
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 _DAYS: Final[tuple[Day, ...]] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _HOURS: Final = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])-([01][0-9]|2[0-4]):([0-5][0-9])")
 _MINUTES_OF_DAY: Final = 24 * 60
-# Windows begin and end with a minute, and so do the shifts of every time zone's clock.
+# Windows begin and end on a full minute, and so do the shifts of every time zone's clock.
 _STEP_SECONDS: Final = 60.0
 
 
@@ -105,7 +105,7 @@ class TimeWindow:
 
     @classmethod
     def of(cls, settings: WindowSettings) -> Self:
-        """Compile."""
+        """Compile the settings of a window."""
         begin, end = _span(settings.hours) if settings.hours else (0, _MINUTES_OF_DAY)
         return cls(
             frozenset(map(_DAYS.index, settings.days or _DAYS)),
@@ -117,7 +117,7 @@ class TimeWindow:
         )
 
     def is_open(self, now: float) -> bool:
-        """Whether a moment, in unix seconds, is in the window."""
+        """Tell whether a moment, in unix seconds, is in the window."""
         if not self.from_seconds <= now < self.until_seconds:
             return False
         local = datetime.fromtimestamp(now, self.zone)
@@ -129,6 +129,6 @@ class TimeWindow:
         return minute < self.end and (day - 1) % len(_DAYS) in self.days
 
     def stable_until(self, now: float) -> float:
-        """Unix seconds until which ``is_open`` surely stays what it is: a minute at most."""
+        """Return unix seconds until which ``is_open`` surely stays the same: a minute at most."""
         minute = (now // _STEP_SECONDS + 1) * _STEP_SECONDS
         return min(end for end in (self.from_seconds, self.until_seconds, minute) if end > now)

@@ -1,7 +1,7 @@
-"""A verdict, from the few rules about an operation that the agent and the principal hold.
+"""The verdict on an operation, from the few rules about it that agent and principal hold.
 
-Denies come first, then an allow of each side. A refusal tells what came nearest: what another
-token would mend is said to the client in the challenge, the rest to operators.
+Denies come first, then an allow of each side. A refusal names the nearest rule. The challenge tells
+the client what another token would satisfy; only operators learn the rest.
 """
 
 from math import inf
@@ -17,12 +17,12 @@ Outcome = Permit | Denied
 def reach_verdict(
     of_agent: list[Rule], of_principal: list[Rule] | None, query: PolicyQuery
 ) -> Verdict:
-    """Judge by the rules of both sides; ``None`` where there is no principal yet.
+    """Return the verdict by the rules of both sides; ``of_principal`` is None without a principal.
 
-    Rules in shadow do not count: where they would have changed the outcome, it is noted.
+    Rules in shadow do not count: if they would have changed the outcome, a note says so.
     """
     considered = of_agent + of_principal if of_principal else of_agent
-    if all(rule.is_plain for rule in considered):  # as most are
+    if all(rule.is_plain for rule in considered):  # as nearly always
         return Verdict(_allowed(of_agent, of_principal, query))
     stable_until = min([rule.stable_until(query) for rule in considered if rule.timed], default=inf)
     if not any(rule.is_shadow for rule in considered):
@@ -38,7 +38,7 @@ def _live(rules: list[Rule]) -> list[Rule]:
 
 
 def shadow_notes(by: ShadowBy, outcome: Outcome, other: Outcome) -> tuple[Shadow, ...]:
-    """Return the note on what another policy said; none where it says the same."""
+    """Return a note on another policy's outcome; nothing if it decides the same."""
     if isinstance(outcome, Permit) == isinstance(other, Permit):
         return ()
     if isinstance(other, Permit):
@@ -47,17 +47,17 @@ def shadow_notes(by: ShadowBy, outcome: Outcome, other: Outcome) -> tuple[Shadow
 
 
 def _outcome(of_agent: list[Rule], of_principal: list[Rule] | None, query: PolicyQuery) -> Outcome:
-    """Return what these rules say: a grant, or a refusal."""
+    """Return what these rules decide: a permit, or a refusal."""
     for rule in fitting_denies([*of_agent, *(of_principal or ())], query):
         return Denied(Reason.POLICY_DENIED, f"{rule.name} denies it", rule=rule.name)
     return _allowed(of_agent, of_principal, query)
 
 
 def _allowed(of_agent: list[Rule], of_principal: list[Rule] | None, query: PolicyQuery) -> Outcome:
-    """Return what the allows say."""
+    """Return what the allows alone decide."""
     agent = evaluate_side(of_agent, query)
     if of_principal is None:
-        return _for_nobody(agent)
+        return _without_principal(agent)
     principal = evaluate_side(of_principal, query)
     if agent.rule is None or principal.rule is None:
         return _nothing(agent, principal)
@@ -86,8 +86,8 @@ def _nothing(agent: SideResult, principal: SideResult) -> Denied:
     )
 
 
-def _for_nobody(agent: SideResult) -> Denied | Permit:
-    """Return the grant of a route's bootstrap: what asks for no token, a rule without scopes."""
+def _without_principal(agent: SideResult) -> Denied | Permit:
+    """Return the permit for a route's bootstrap without a token: by a rule without scopes."""
     if agent.rule is None or agent.rule is UNRESTRICTED:
         return Denied(Reason.POLICY_DENIED, "no rule of the agent allows the operation")
     if agent.is_allowed:
@@ -100,7 +100,7 @@ def _for_nobody(agent: SideResult) -> Denied | Permit:
 
 
 def _missed(agent: SideResult, principal: SideResult) -> Denied:
-    """Return the refusal for the nearest rules; it says what another token would mend."""
+    """Return the refusal by the nearest rules; it says what another token would satisfy."""
     unmet = [*agent.unmet, *principal.unmet]
     for reason in (Reason.POLICY_DENIED, Reason.SCOPE, Reason.STEP_UP):
         of_reason = tuple(missing for missing in unmet if missing.reason is reason)
@@ -110,7 +110,7 @@ def _missed(agent: SideResult, principal: SideResult) -> Denied:
     if reason is not Reason.SCOPE:
         return _denied(side, of_reason)
     # RFC 6750 section 3.1: the challenge names every scope that this request needs, on both sides.
-    scopes = {scope for one in (agent, principal) if one.rule for scope in one.rule.scopes}
+    scopes = {scope for side in (agent, principal) if side.rule for scope in side.rule.scopes}
     return _denied(side, of_reason, (("scope", " ".join(sorted(scopes))),))
 
 
@@ -128,7 +128,7 @@ def _denied(
 def _headers(
     rules: tuple[Rule, ...], delegation: Delegation
 ) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    """Return what the rules give to the upstream; the last rule counts where several do.
+    """Return the headers that the rules give to the upstream; the last rule counts for each.
 
     Raises Denied(TOKEN_CLAIM).
     """

@@ -1,4 +1,4 @@
-"""SPIFFE IDs, patterns of them, and the ID in a certificate."""
+"""SPIFFE IDs, patterns of IDs, and the ID in a certificate."""
 
 from authz.core.spiffe.pattern import (
     SpiffeIdText,

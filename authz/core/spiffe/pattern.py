@@ -1,4 +1,4 @@
-"""Patterns of SPIFFE IDs, and how the config writes IDs, patterns and trust domains."""
+"""Patterns of SPIFFE IDs, and the config's texts of IDs, patterns and trust domains."""
 
 from dataclasses import dataclass
 from typing import Annotated, Self
@@ -11,7 +11,7 @@ from authz.core.spiffe.spiffe_id import SCHEME, SpiffeId, SpiffeIdError, TrustDo
 
 @dataclass(frozen=True, slots=True)
 class SpiffePattern:
-    """``spiffe://corp.example/ns/agents/sa/*``: one trust domain, segments by pattern."""
+    """A pattern such as ``spiffe://corp.example/ns/agents/sa/*``: a trust domain and segments."""
 
     text: str
     trust_domain: TrustDomain
@@ -19,7 +19,7 @@ class SpiffePattern:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Take an exact ID or a pattern. Raises ValueError."""
+        """Parse an exact ID or a pattern. Raises ValueError."""
         if ANY not in text:
             spiffe_id = SpiffeId.parse(text)
             return cls(
@@ -35,20 +35,20 @@ class SpiffePattern:
 
     @property
     def is_exact(self) -> bool:
-        """Whether it names one ID."""
+        """Tell whether it matches a single ID."""
         return ANY not in self.text
 
     def matches(self, spiffe_id: SpiffeId) -> bool:
-        """Whether the ID fits."""
+        """Tell whether an ID matches."""
         same_domain = self.trust_domain == spiffe_id.trust_domain
         return same_domain and self.path.matches(spiffe_id.segments)
 
     def covers(self, other: "SpiffePattern") -> bool:
-        """Whether all IDs that fit the other fit."""
+        """Tell whether every ID that matches the other pattern matches this one."""
         return self.trust_domain == other.trust_domain and self.path.covers(other.path)
 
     def overlaps(self, other: "SpiffePattern") -> bool:
-        """Whether an ID can fit both."""
+        """Tell whether any ID can match both patterns."""
         is_same = self.trust_domain == other.trust_domain
         return is_same and self.path.intersection(other.path) is not None
 
@@ -69,7 +69,7 @@ def _trust_domain_text(text: str) -> str:
     return TrustDomain.parse(text).name
 
 
-# How the config writes them: texts that were parsed once and are good.
+# Types of the config's texts; the validators have parsed these.
 SpiffePatternText = Annotated[str, AfterValidator(_spiffe_pattern_text)]
 SpiffeIdText = Annotated[str, AfterValidator(_spiffe_id_text)]
 TrustDomainText = Annotated[str, AfterValidator(_trust_domain_text)]

@@ -1,7 +1,8 @@
-"""SPIFFE IDs and trust domains as values that exist only if they are good (SPIFFE-ID section 2).
+"""SPIFFE IDs and trust domains as values that exist only if they are valid (SPIFFE-ID section 2).
 
 Nothing is normalised: section 2.1 forbids upper case while section 2.4 compares without it, and an
-authorization check that has two spellings for one name invites a mismatch. One spelling, or none.
+authorization check that accepts two spellings of a name invites a mismatch. So each name has a
+single spelling.
 """
 
 import re
@@ -17,7 +18,7 @@ _DOT_SEGMENT: Final = re.compile(r"/\.\.?/")
 
 
 class SpiffeIdError(ValueError):
-    """The text is not a SPIFFE ID or a trust domain; the message says which rule it breaks."""
+    """An invalid SPIFFE ID or trust domain; the message says which rule it breaks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,7 @@ class TrustDomain:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Take the bare name, without a scheme. Raises SpiffeIdError."""
+        """Parse the bare name, without a scheme. Raises SpiffeIdError."""
         if not text:
             raise SpiffeIdError("the trust domain is empty")
         if len(text) > MAX_TRUST_DOMAIN_BYTES:
@@ -38,7 +39,7 @@ class TrustDomain:
         return cls(text)
 
     def __str__(self) -> str:
-        """The name."""
+        """Return the bare name."""
         return self.name
 
 
@@ -48,8 +49,8 @@ class SpiffeId:
 
     Attributes:
         text: the whole ID, byte for byte as it was presented.
-        trust_domain: its authority.
-        segments: its path, split at "/"; at least one.
+        trust_domain: the ID's authority.
+        segments: the ID's path, split at "/"; at least one.
     """
 
     text: str
@@ -58,7 +59,7 @@ class SpiffeId:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Take an ID as X509-SVID section 3.1 wants a leaf's: with a path. Raises SpiffeIdError."""
+        """Parse an ID with a path, as a leaf's must be (X509-SVID 3.1). Raises SpiffeIdError."""
         if len(text) > MAX_ID_BYTES:
             raise SpiffeIdError(f"the ID is longer than {MAX_ID_BYTES} bytes")
         if not text.startswith(SCHEME):
@@ -71,14 +72,14 @@ class SpiffeId:
         return cls(text, trust_domain, tuple(path.split("/")))
 
     def __str__(self) -> str:
-        """The whole ID."""
+        """Return the whole ID."""
         return self.text
 
 
 def is_misspelt(text: str) -> bool:
-    """Tell whether a text is no good SPIFFE ID, and would be one to a reader that is less strict.
+    """Tell whether a text is an invalid SPIFFE ID that a laxer reader might accept.
 
-    What takes something from a SPIFFE ID takes it from such a text as well.
+    Denies that apply to a SPIFFE ID apply to such a text as well.
     """
     if not text.strip().lower().startswith("spiffe:"):
         return False
@@ -90,7 +91,7 @@ def is_misspelt(text: str) -> bool:
 
 
 def _check_path(path: str) -> None:
-    """Look at all segments at once: a proxy's header may hold many IDs, of 1,000 segments each."""
+    """Check all segments at once: a proxy's header may hold many IDs, of 1,000 segments each."""
     enclosed = f"/{path}/"
     if "//" in enclosed:
         raise SpiffeIdError("the path has an empty segment or a trailing slash")

@@ -1,4 +1,4 @@
-"""The caller's certificate: an X.509-SVID leaf by the rules of X509-SVID, and of the same ID."""
+"""The caller's certificate, checked as an X.509-SVID leaf (X509-SVID sections 2, 4 and 5.2)."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -13,7 +13,7 @@ from authz.core.paths import unescaped
 from authz.core.reason import Denied, Reason
 
 MAX_CERTIFICATE_CHARS: Final = 16 * 1024  # URL-encoded; a P-256 SVID is 1 KiB, an RSA-4096 one 4
-NOT_BEFORE_SKEW_SECONDS: Final = 60.0  # a certificate issued a moment ago, by a clock ahead of ours
+NOT_BEFORE_SKEW_SECONDS: Final = 60.0  # for a certificate issued just now, by a clock ahead of ours
 _PARSED_CERTIFICATES: Final = 4096  # agents times rotations under way; some 1.5 KiB each
 _ANY_BEGIN: Final = "-----BEGIN "
 _BEGIN: Final = "-----BEGIN CERTIFICATE-----"
@@ -21,13 +21,13 @@ _BEGIN: Final = "-----BEGIN CERTIFICATE-----"
 
 @dataclass(frozen=True, slots=True)
 class Svid:
-    """What a leaf certificate says, or why it is none that is acceptable.
+    """The content of a leaf certificate, or why it is not acceptable.
 
     Attributes:
-        uris: its URI names of any scheme.
+        uris: its URI names, of any scheme.
         thumbprint: base64url SHA-256 of its DER (RFC 8705 ``x5t#S256``).
         not_before, not_after: unix seconds.
-        fault: the rule that it breaks, "" for none.
+        fault: the rule that it breaks; "" for none.
     """
 
     uris: tuple[str, ...] = ()
@@ -38,17 +38,17 @@ class Svid:
 
 
 def checked_svid(certificate: str, now: float, origin: str) -> Svid:
-    """Take a PEM certificate, URL-encoded or not, with exactly one URI name.
+    """Return the SVID in a PEM certificate, URL-encoded or not, with exactly one URI name.
 
-    Raises Denied(AGENT_INVALID) for one that breaks a rule or is out of its time. ``origin`` names
-    where the text stood, for operators.
+    Raises Denied(AGENT_INVALID) for a certificate that breaks a rule, has expired or is not yet
+    valid. ``origin`` names the place of the text, for operators.
     """
     if len(certificate) > MAX_CERTIFICATE_CHARS:
         raise Denied(Reason.AGENT_INVALID, f"{origin} is too large")
     svid = _parse(certificate)
     if svid.fault:
         raise Denied(Reason.AGENT_INVALID, f"{origin}: {svid.fault}")
-    # The proxy verified it when the connection was made, which may be long ago.
+    # The proxy verified it when the connection was made, perhaps long ago.
     if now >= svid.not_after:
         raise Denied(Reason.AGENT_INVALID, f"{origin} has expired")
     if now < svid.not_before - NOT_BEFORE_SKEW_SECONDS:
@@ -59,7 +59,7 @@ def checked_svid(certificate: str, now: float, origin: str) -> Svid:
 @lru_cache(_PARSED_CERTIFICATES)  # a pure function that costs some 50 us, on few texts
 def _parse(url_encoded: str) -> Svid:
     pem = unescaped(url_encoded).decode("utf-8", "replace")
-    # Of any label: the parser takes "X509 CERTIFICATE" too, and would choose among several.
+    # Count any label: the parser takes "X509 CERTIFICATE" too, and would choose among several.
     if _BEGIN not in pem or pem.count(_ANY_BEGIN) != 1:
         return Svid(fault="not exactly one certificate")
     try:
@@ -86,8 +86,8 @@ def _uris(certificate: x509.Certificate) -> tuple[str, ...]:
 
 
 def _leaf_fault(certificate: x509.Certificate) -> str:
-    """The rule of X509-SVID sections 4.1, 4.3 and 4.4 that a leaf breaks; "" for none."""
-    extensions = {type(one.value): one.value for one in certificate.extensions}
+    """Return the rule of X509-SVID sections 4.1, 4.3 and 4.4 that a leaf breaks; "" for none."""
+    extensions = {type(extension.value): extension.value for extension in certificate.extensions}
     constraints = extensions.get(x509.BasicConstraints)
     if isinstance(constraints, x509.BasicConstraints) and constraints.ca:
         return "a CA certificate"
