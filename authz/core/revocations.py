@@ -42,6 +42,8 @@ class Revocation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
     def check(self) -> None:
         """Raise RevocationError if the members contradict each other or can't match anybody."""
         of_token = (self.issuer, self.subject, self.token_id, self.before)
+        if "" in of_token:  # of nobody, or of every token without a jti
+            raise RevocationError("issuer, subject and token_id must not be empty")
         if self.agent is not None:
             if of_token != (None, None, None, None):
                 raise RevocationError("agent must be given alone")
