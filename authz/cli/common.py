@@ -1,4 +1,4 @@
-"""What the verbs share: exit statuses, arguments, and how they print and complain."""
+"""The exit statuses, arguments and ways to print that the verbs share."""
 
 import argparse
 import json

@@ -27,7 +27,7 @@ class Problem:
 
 
 def without_repeats(found: Iterable[Problem], told: Iterable[Problem]) -> list[Problem]:
-    """Leave out problems with a place of which ``told`` has one: a mistake is reported once."""
+    """Leave out problems whose place is in ``told``: a mistake is told once."""
     known = {(problem.file, problem.place) for problem in told}
     return [problem for problem in found if (problem.file, problem.place) not in known]
 

@@ -115,9 +115,8 @@ class RecordedDecision(msgspec.Struct, frozen=True, gc=False):
         return [PolicyQuery(agent, delegation, operation, request, now) for operation in each]
 
 
-MAX_DEPTH: Final = (
-    strict_json.MAX_DEPTH + 4
-)  # claims are as deep as a token, and are members of a record
+# Claims are as deep as a token, and are members of a record.
+MAX_DEPTH: Final = strict_json.MAX_DEPTH + 4
 
 
 def read_records(logs: AuditLogs) -> Iterator[tuple[str, int, RecordedDecision | str]]:

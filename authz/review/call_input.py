@@ -89,7 +89,7 @@ class ModelCallInput(Settings):
 
 
 class CallInput(Settings):
-    """What a message asks for; nothing for a plain request."""
+    """The call of a message, of a single protocol; empty for a plain request."""
 
     mcp: McpCallInput | None = None
     """A call of MCP."""

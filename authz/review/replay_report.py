@@ -73,7 +73,7 @@ class ReplayReport:
 
     @property
     def records(self) -> int:
-        """How many valid records there were."""
+        """The count of valid records."""
         changed = sum(_total(changes) for _, changes in self._titled())
         return changed + self.unchanged + self.not_by_policy
 

@@ -20,7 +20,7 @@ LIMITS: Final[Mapping[str, float | None]] = {
     MAIN: 5.0,
     # Reads one file. Half a million entries take it a second alone, and several beside checks.
     REVOCATIONS: 10.0,
-    # Calls that wait for something lend their thread to others, so one ends in milliseconds.
+    # Calls that wait for something lend their thread to others, so a call ends in milliseconds.
     POOL: 10.0,
     # Reading 100,000 rules takes half a minute, and a file system that hangs forever; the last
     # good config is in force meanwhile, and a restart could not read another one either.

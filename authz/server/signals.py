@@ -72,8 +72,8 @@ def _ignore(*_: object) -> None:
 
 def _listen(reader: int, process: Stoppable) -> None:
     is_stopping = False
-    # Signals that came together are read together: a storm of one must not fill the pipe and lose
-    # another.
+    # Signals that came together are read together: a storm of one signal must not fill the pipe and
+    # lose another.
     while numbers := frozenset(os.read(reader, _PIPE_BYTES)):
         if signal.SIGHUP in numbers:
             _reload(process)

@@ -149,7 +149,7 @@ class Worker:
 
     @property
     def pid(self) -> int:
-        """The ID of the process, 0 without one."""
+        """The ID of the process, 0 if none runs."""
         return self._child.pid if self._child is not None else 0
 
     @property

@@ -14,7 +14,7 @@ _NOT_POLICY: Final = {
     *("server", "admin", "audit", "include"),
     *("cache", "key_cache", "replay", "revocations"),
 }
-_VERSION_CHARS: Final = 16  # 64 bits tell apart the versions that one operator will ever write
+_VERSION_CHARS: Final = 16  # 64 bits tell apart the versions that an operator will ever write
 
 
 def compute_policy_version(config: Config) -> str:

@@ -82,9 +82,10 @@ def read_revocations(config: Config) -> RevocationFile:
 def build_decision_point(
     config: Config, count: Callable[[PdpResult, float | None], None] = lambda *_: None
 ) -> AuthzenClient | None:
-    """Build the client of the external decision point, None without one. Raises BuildError.
+    """Build the client of the external decision point, None if ``pdp`` is not set.
 
-    ``count`` is called with the result of each question, and its seconds if it was sent.
+    ``count`` is called with the result of each question, and its seconds if it was sent. Raises
+    BuildError.
     """
     try:
         return AuthzenClient(config.pdp, count) if config.pdp else None
@@ -134,7 +135,7 @@ def build_snapshot(
     count_pdp: Callable[[PdpResult, float | None], None] = lambda *_: None,
     candidate: Config | None = None,
 ) -> Snapshot:
-    """Compile one version of the settings, and the candidate's rules. Raises BuildError."""
+    """Compile a version of the settings, and the candidate's rules. Raises BuildError."""
     cache, token = config.cache, config.token
     delegations = DelegationCache(
         build_delegations(config, keys), keys, entries=cache.tokens, max_bytes=cache.max_bytes
