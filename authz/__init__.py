@@ -1,6 +1,6 @@
 """Envoy external authorization for AI agents: which agent, acting for whom, may do this.
 
-The pipeline is ``authz.core.authorizer``; everything else serves it. Start reading there.
+The pipeline is ``authz.core.authorizer``; everything else serves it. Begin reading there.
 """
 
 from importlib.metadata import PackageNotFoundError, version

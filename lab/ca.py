@@ -1,4 +1,4 @@
-"""A SPIFFE certificate authority: SVIDs as X509-SVID wants them, and bad ones on purpose."""
+"""A SPIFFE certificate authority: issues valid X509-SVIDs, and invalid ones on purpose."""
 
 import datetime as dt
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ class Svid:
 
     @property
     def url_encoded(self) -> str:
-        """As Envoy writes it to ``source.certificate``."""
+        """Return a PEM as Envoy writes it to ``source.certificate``."""
         return quote(self.certificate_pem, safe="")
 
 
@@ -69,7 +69,7 @@ class Authority:
         starts_in_seconds: float = -60,
         lifetime_seconds: float = 24 * 3600,
     ) -> Svid:
-        """Issue a leaf with these URI and DNS names; the switches make it a bad one."""
+        """Issue a leaf with these URI and DNS names; the switches make it invalid."""
         key = ec.generate_private_key(ec.SECP256R1())
         now = dt.datetime.now(dt.UTC)
         start = now + dt.timedelta(seconds=starts_in_seconds)

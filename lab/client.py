@@ -1,4 +1,4 @@
-"""Calls through the proxy with mutual TLS, as an agent does; raw enough to send what is wrong."""
+"""Calls through the proxy with mutual TLS, as an agent does; it can send malformed requests too."""
 
 import http.client
 import json
@@ -16,7 +16,7 @@ TIMEOUT_SECONDS = 30.0
 
 @dataclass(frozen=True)
 class Reply:
-    """What came back; ``told`` is what a library makes of it, where one is used."""
+    """The response; ``told`` is what a client library makes of it, if one is used."""
 
     status: int
     headers: dict[str, str]
@@ -25,21 +25,21 @@ class Reply:
 
     @property
     def reason(self) -> str:
-        """The reason that agent-authz gave, "" when it gave none."""
+        """Return the reason that agent-authz gave, "" without one."""
         return self.headers.get("x-authz-reason", "")
 
     def seen(self) -> dict[str, Any]:
-        """What the echo upstream received."""
+        """Return what the echo upstream received."""
         received: dict[str, Any] = json.loads(self.body)
         return received
 
     def seen_headers(self, prefix: str = "") -> list[tuple[str, str]]:
-        """The headers that the upstream received whose names start so."""
+        """Return the headers that the upstream received whose names start with the prefix."""
         return [(k, v) for k, v in self.seen()["headers"] if k.startswith(prefix)]
 
 
 def tls_context(authority: Path, svid: Svid | None) -> ssl.SSLContext:
-    """Trust in the lab's CA, and the SVID to show if there is one."""
+    """Return a TLS context that trusts the lab's CA, and shows the SVID if there is one."""
     context = ssl.create_default_context(cafile=str(authority))
     if svid is not None:
         context.load_cert_chain(svid.certificate_path, svid.key_path)
@@ -47,10 +47,10 @@ def tls_context(authority: Path, svid: Svid | None) -> ssl.SSLContext:
 
 
 class Client:
-    """One agent's client: its SVID, the proxy's address. A connection for each request."""
+    """An agent's client: its SVID, the proxy's address. A connection for each request."""
 
     def __init__(self, port: int, authority: Path, svid: Svid | None) -> None:
-        """Take where to connect, whom to trust, and who we are."""
+        """Take the proxy's address, the CA to trust, and our SVID."""
         self._address = ("127.0.0.1", port)
         self._tls = tls_context(authority, svid)
 
@@ -62,7 +62,7 @@ class Client:
         body: bytes = b"",
         host: str = "mcp.corp.example",
     ) -> Reply:
-        """Send exactly this target and these headers over HTTP/1.1; read the reply."""
+        """Send exactly this target and these headers over HTTP/1.1, and read the reply."""
         lines = [f"{method} {target} HTTP/1.1", f"host: {host}", "connection: close"]
         lines.extend(f"{name}: {value}" for name, value in headers)
         if body:
@@ -80,10 +80,10 @@ class Client:
             return Reply(response.status, received, content)
 
     def get(self, target: str, token: str | None = None, **extra: Any) -> Reply:  # noqa: ANN401 - passed on
-        """GET with a bearer token."""
+        """Send a GET with a bearer token."""
         return self.request("GET", target, bearer(token), **extra)
 
 
 def bearer(token: str | None) -> list[tuple[str, str]]:
-    """The header that carries a token; none for None."""
+    """Return the header that carries a token, no header for None."""
     return [] if token is None else [("authorization", f"Bearer {token}")]

@@ -24,7 +24,7 @@ READ = "balance:read"
 
 
 def story(mesh: Mesh) -> list[Line]:
-    """The requests, in order."""
+    """Yield the requests, in order."""
     travel, issuer = mesh.agent(TRAVEL), mesh.issuer
     balance, pay = "/finance/balance", "/finance/payments/42"
     good = issuer.token(TRAVEL, scope=READ)
@@ -114,7 +114,7 @@ def _rotated(issuer: Issuer) -> str:
 
 
 def _saw_only_ours(reply: Reply) -> bool:
-    """Whether the upstream received exactly the identity headers that were decided."""
+    """Tell whether the upstream received exactly the identity headers that were decided."""
     seen = dict(reply.seen_headers("x-agent-"))
     expected = {"x-agent-id": TRAVEL, "x-agent-principal": "alice", "x-agent-issuer": lab.ISSUER}
     no_token = not reply.seen_headers("authorization")
@@ -148,7 +148,7 @@ def keep(mesh: Mesh) -> None:
 
 
 def main() -> int:
-    """Set up, tell the story, stop everything; 0 only when all went as expected."""
+    """Set up, tell the story, stop everything; return 0 only if all went as expected."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     folder = Path(tempfile.mkdtemp(prefix="authz-demo-"))
     begun = time.monotonic()

@@ -17,7 +17,7 @@ Action = Callable[[Client], Awaitable[Any]]
 
 
 def story(mesh: Mesh) -> list[Line]:
-    """The requests, in order."""
+    """Yield the requests, in order."""
     issuer = mesh.issuer
     both = issuer.token(TRAVEL, scope=f"{READ} {BOOK}", aud=RESOURCE)
     read = issuer.token(TRAVEL, scope=READ, aud=RESOURCE)
@@ -76,7 +76,7 @@ def story(mesh: Mesh) -> list[Line]:
 
 
 def _ask(mesh: Mesh, token: str | None, mode: str, act: Action) -> Reply:
-    """Connect, act, and what came of it: the answer of HTTP that tells, and the SDK's words."""
+    """Connect and act; return the HTTP answer that decided, and the SDK's words."""
     agent = McpAgent.of(mesh, TRAVEL, token)
     error = asyncio.run(_error_of(agent, mode, act))
     refusals = [answer for answer in agent.answers if "x-authz-reason" in answer.headers]
@@ -101,7 +101,7 @@ async def _error_of(agent: McpAgent, mode: str, act: Action) -> BaseException | 
 
 
 def _told(reply: Reply) -> Reply:
-    """The reply, with the words of its JSON-RPC error."""
+    """Return the reply with the words of its JSON-RPC error."""
     words = reply.body.decode()
     if reply.headers.get("content-type") == "application/json":
         words = f"JSON-RPC error: {json.loads(words)['error']['message']}"
@@ -113,7 +113,7 @@ def _headers(method: str, name: str) -> dict[str, str]:
 
 
 def _call(tool: str) -> bytes:
-    """A call as the SDK sends it."""
+    """Return a call as the SDK sends it."""
     meta = {"io.modelcontextprotocol/protocolVersion": NEWEST}
     params = {"name": tool, "arguments": {}, "_meta": meta}
     call = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}

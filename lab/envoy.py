@@ -1,4 +1,4 @@
-"""The real Envoy, run with the bootstrap that we ship; only addresses and files are replaced."""
+"""Runs the real Envoy with the bootstrap that we ship; only addresses and files are replaced."""
 
 import json
 import os
@@ -22,7 +22,7 @@ class EnvoyMissingError(RuntimeError):
 
 
 def envoy_binary() -> str:
-    """The path of Envoy: AUTHZ_ENVOY, the project's virtual environment, or PATH."""
+    """Return the path of Envoy: AUTHZ_ENVOY, the project's virtual environment, or PATH."""
     local = ROOT / ".venv-envoy" / "bin" / "envoy"
     found = os.environ.get("AUTHZ_ENVOY") or (str(local) if local.exists() else None)
     found = found or shutil.which("envoy")
@@ -40,7 +40,7 @@ def bootstrap(
     mcp_port: int = NOBODY,
     changes: Mapping[str, str] | None = None,
 ) -> str:
-    """The shipped bootstrap for this machine. Raises KeyError when a replaced text is not in it."""
+    """Return the shipped bootstrap for the lab. Raises KeyError if a text to replace is missing."""
     indent = "\n              "
     endpoints = indent.join(
         _AUTHZ_ENDPOINT.replace("/run/authz/authz.sock", str(path)) for path in sockets
@@ -68,7 +68,7 @@ class Envoy:
     """A running Envoy."""
 
     def __init__(self, folder: Path, config: str, name: str = "envoy") -> None:
-        """Start it with this bootstrap; ``wait_ready`` tells its port."""
+        """Start Envoy with this bootstrap; ``wait_ready`` learns its port."""
         path = folder / f"{name}.yaml"
         path.write_text(config)
         self._admin_file = folder / f"{name}.admin"
@@ -95,7 +95,7 @@ class Envoy:
         self.port = 0
 
     def wait_ready(self) -> "Envoy":
-        """Wait until it accepts agents. Raises ProcessError."""
+        """Wait until Envoy accepts agents. Raises ProcessError."""
         self.process.wait_until(self._is_ready)
         return self
 
@@ -116,7 +116,7 @@ class Envoy:
         )
 
     def admin(self, path: str) -> str:
-        """GET from its admin interface."""
+        """Send a GET to Envoy's admin interface."""
         address = self._admin_file.read_text().strip()
         if not address:
             raise ValueError("no admin address yet")
@@ -125,7 +125,7 @@ class Envoy:
             return body.decode()
 
     def stat(self, name: str) -> int:
-        """One counter's or gauge's value, 0 when it does not exist."""
+        """Return the value of a counter or gauge, 0 if it does not exist."""
         for line in self.admin(f"/stats?filter={name}").splitlines():
             key, _, value = line.partition(": ")
             if key.endswith(name):
@@ -133,5 +133,5 @@ class Envoy:
         return 0
 
     def stop(self) -> None:
-        """Stop it."""
+        """Stop Envoy."""
         self.process.stop()

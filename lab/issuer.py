@@ -18,7 +18,7 @@ _KINDS = {"ES256": "EC", "ES384": "EC384", "RS256": "RSA", "PS256": "RSA", "EdDS
 
 
 def make_key(algorithm: str) -> PrivateKey:
-    """A new private key for an algorithm."""
+    """Make a new private key for an algorithm."""
     kind = _KINDS["EdDSA" if algorithm == "Ed25519" else algorithm]
     if kind == "EC":
         return ec.generate_private_key(ec.SECP256R1())
@@ -38,13 +38,13 @@ class SigningKey:
     private: PrivateKey
 
     def sign(self, data: bytes) -> bytes:
-        """The JWS signature over bytes."""
+        """Return the JWS signature over bytes."""
         name = "EdDSA" if self.algorithm == "Ed25519" else self.algorithm
         signature: bytes = jwt.get_algorithm_by_name(name).sign(data, self.private)
         return signature
 
     def jwk(self) -> dict[str, Any]:
-        """The public JWK."""
+        """Return the public JWK."""
         name = "EdDSA" if self.algorithm == "Ed25519" else self.algorithm
         public = jwt.get_algorithm_by_name(name).to_jwk(self.private.public_key(), as_dict=True)
         public.pop("key_ops", None)
@@ -52,7 +52,7 @@ class SigningKey:
 
 
 def b64(data: bytes) -> str:
-    """base64url without padding."""
+    """Encode as base64url without padding."""
     return urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
@@ -60,7 +60,7 @@ MADE: list[str] = []  # every token and proof of this process: no output may hol
 
 
 def sign_raw(key: SigningKey, header: bytes, payload: bytes) -> str:
-    """A compact JWS over exactly these bytes, however odd they are."""
+    """Make a compact JWS over exactly these bytes, valid JSON or not."""
     signing_input = f"{b64(header)}.{b64(payload)}"
     token = f"{signing_input}.{b64(key.sign(signing_input.encode()))}"
     MADE.append(token)
@@ -71,7 +71,7 @@ class Issuer:
     """Makes delegation tokens as RFC 9068 and RFC 8693 describe them."""
 
     def __init__(self, url: str, audience: str, algorithm: str = "ES256") -> None:
-        """Begin with one key."""
+        """Begin with a single key."""
         self.url = url
         self.audience = audience
         self.keys: dict[str, SigningKey] = {}
@@ -85,7 +85,7 @@ class Issuer:
         return key
 
     def jwks(self) -> bytes:
-        """The published key set."""
+        """Return the published key set."""
         return json.dumps({"keys": [key.jwk() for key in self.keys.values()]}).encode()
 
     def claims(
@@ -95,7 +95,7 @@ class Issuer:
         scope: str,
         **changes: Any,  # noqa: ANN401 - any claim
     ) -> dict[str, Any]:
-        """Claims of a good token; a change to None leaves a claim out."""
+        """Return the claims of a valid token; a change to None leaves a claim out."""
         now = int(time.time())
         claims = {
             "iss": self.url,
@@ -120,7 +120,7 @@ class Issuer:
         header: Mapping[str, Any] | None = None,
         **changes: Any,  # noqa: ANN401 - any claim
     ) -> str:
-        """A signed token; ``header`` and ``changes`` alter it, None leaves a member out."""
+        """Make a signed token; ``header`` and ``changes`` alter it, None leaves a member out."""
         key = key or self.current
         members = {"alg": key.algorithm, "kid": key.key_id, "typ": "at+jwt"} | dict(header or {})
         members = {name: value for name, value in members.items() if value is not None}
@@ -130,7 +130,7 @@ class Issuer:
 
 @dataclass
 class Faults:
-    """How the endpoint misbehaves just now."""
+    """The ways in which the endpoint misbehaves now."""
 
     status: int = 200
     body: bytes | None = None
@@ -143,7 +143,7 @@ class JwksServer:
     """The issuer's HTTP endpoint on loopback: ``/jwks``. Counts the fetches."""
 
     def __init__(self, issuer: Issuer | None = None) -> None:
-        """Serve an issuer's keys; one can be set later."""
+        """Serve an issuer's keys; the issuer can be set later."""
         self.issuer = issuer
         self.faults = Faults()
         self.fetches = 0
@@ -168,7 +168,7 @@ class JwksServer:
         self._thread.start()
 
     def answer(self, handler: BaseHTTPRequestHandler) -> None:
-        """Answer one fetch."""
+        """Answer a fetch."""
         self.fetches += 1
         self._on_fetch(time.monotonic())
         if self.faults.drop:
@@ -191,7 +191,7 @@ class JwksServer:
     def watch(
         self, on_fetch: Callable[[float], object], on_answer: Callable[[float], object]
     ) -> None:
-        """Call these with the monotonic time of each fetch, and of each answer."""
+        """Have these called with the monotonic time of each fetch, and of each answer."""
         self._on_fetch, self._on_answer = on_fetch, on_answer
 
     def close(self) -> None:

@@ -37,7 +37,7 @@ class McpAgent:
 
     @classmethod
     def of(cls, mesh: Mesh, spiffe_id: str, token: str | None) -> Self:
-        """That agent, with a fresh SVID."""
+        """Make an agent with a fresh SVID."""
         svid = mesh.authority.issue(spiffe_id)
         return cls(mesh.envoy.port, tls_context(mesh.authority.path, svid), token)
 
@@ -67,7 +67,7 @@ class McpAgent:
         timeout: httpx2.Timeout | None = None,
         auth: httpx2.Auth | None = None,
     ) -> httpx2.AsyncClient:
-        """A plain client with its certificate and token, in the form that the SDK asks for."""
+        """Make an HTTP client with the agent's certificate and token, as the SDK asks for."""
         own = {"host": HOST} | ({"authorization": f"Bearer {self.token}"} if self.token else {})
 
         async def note(response: httpx2.Response) -> None:

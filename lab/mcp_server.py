@@ -1,6 +1,6 @@
 """An MCP server made with the official SDK: a travel desk, over every HTTP transport it has.
 
-Run as a process by ``lab.trips``. Who may call what is no concern of it: that is decided in front.
+Run as a process by ``lab.trips``. It does not decide who may call what: the proxy does.
 """
 
 import asyncio
@@ -50,7 +50,7 @@ class TravelDesk:
         self._booked: list[str] = []
 
     def server(self) -> MCPServer:
-        """It as a server."""
+        """Build the server."""
         server = MCPServer("travel-desk", log_level="WARNING")
         tools = (
             self.search_trips,
@@ -133,7 +133,7 @@ class TravelDesk:
 
 
 def application() -> Starlette:
-    """One server for each transport, side by side: their sessions are their own."""
+    """Build an application with a server for each transport, each with its own sessions."""
     streamable = {name: TravelDesk().server() for name in ("stateful", "stateless", "json")}
     parts = [
         server.streamable_http_app(
@@ -162,7 +162,7 @@ def application() -> Starlette:
 
 
 def main() -> None:
-    """Serve on a free port of loopback, which the first line says."""
+    """Serve on a free port of loopback, and print it as the first line."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         print(f"port {listener.getsockname()[1]}", flush=True)
         config = uvicorn.Config(application(), access_log=False, timeout_graceful_shutdown=1)

@@ -1,4 +1,4 @@
-"""The whole mesh, put together: CA, issuer, upstream, agent-authz, Envoy; and who lives in it."""
+"""The whole mesh, put together: CA, issuer, upstream, agent-authz, Envoy, and its agents."""
 
 import sys
 import urllib.error
@@ -76,7 +76,7 @@ audit: {{path: "{audit}"}}
 
 
 class Server:
-    """One agent-authz server process."""
+    """An agent-authz server process."""
 
     def __init__(
         self,
@@ -88,7 +88,7 @@ class Server:
         changes: ConfigBuilder = LAB,
         workers: int = 1,
     ) -> None:
-        """Write its config and start it."""
+        """Write the server's config, and start it."""
         self.sockets = [folder / f"{name}-{number}.sock" for number in range(workers)]
         self.socket = self.sockets[0]
         self.config = folder / f"{name}.yaml"
@@ -113,7 +113,7 @@ class Server:
 
     @property
     def admin(self) -> str:
-        """Its admin URL, from its log."""
+        """The server's admin URL, from its log."""
         for line in self.process.log.read_text().splitlines():
             _, found, rest = line.partition('"admin":"')
             if found and not rest.startswith("unix:"):  # a worker's own
@@ -121,7 +121,7 @@ class Server:
         raise ValueError("not started yet")
 
     def wait_ready(self) -> Self:
-        """Wait until it says that it is ready."""
+        """Wait until the server says that it is ready."""
         self.process.wait_until(self._is_ready)
         return self
 
@@ -132,7 +132,7 @@ class Server:
             return False
 
     def get(self, path: str) -> tuple[int, str]:
-        """GET from its admin address: status and body."""
+        """Send a GET to the admin address, and return status and body."""
         try:
             with urllib.request.urlopen(self.admin + path, timeout=10) as response:
                 return response.status, response.read().decode()
@@ -140,12 +140,12 @@ class Server:
             return error.code, error.read().decode()
 
     def metric(self, sample: str) -> float:
-        """One sample's value from /metrics, such as ``authz_cache_entries``."""
+        """Return a sample's value from /metrics, such as ``authz_cache_entries``."""
         return sample_of(self.get("/metrics")[1], sample)
 
 
 def sample_of(text: str, sample: str) -> float:
-    """One sample's value in the text of /metrics, 0 when it is not there."""
+    """Return a sample's value in the text of /metrics, 0 if it is missing."""
     for line in text.splitlines():
         if line.startswith(f"{sample} "):
             return float(line.rpartition(" ")[2])
@@ -153,7 +153,7 @@ def sample_of(text: str, sample: str) -> float:
 
 
 class Mesh:
-    """Everything, running; leaving the context stops it all."""
+    """The running mesh; leaving the context stops all of it."""
 
     def __init__(
         self, folder: Path, servers: int = 1, workers: int = 1, *, with_mcp: bool = False
@@ -206,7 +206,7 @@ class Mesh:
         self.envoy.wait_ready()
 
     def server(self, name: str, changes: ConfigBuilder = LAB, workers: int = 1) -> Server:
-        """Start one more agent-authz server, with changes of its config."""
+        """Start another agent-authz server, with changes of its config."""
         uri = f"{self.jwks.url}/jwks"
         own = CHANGES if self._with_mcp else LAB
         server = Server(self.folder, name, uri, changes=own.and_(changes), workers=workers)
@@ -230,9 +230,9 @@ class Mesh:
             process.check_alive()
 
     def client(self, svid: Svid | None) -> Client:
-        """A client with that SVID."""
+        """Make a client with an SVID."""
         return Client(self.envoy.port, self.authority.path, svid)
 
     def agent(self, spiffe_id: str, port: int | None = None) -> Client:
-        """A client of that agent, with a fresh SVID; of another Envoy's port if one is given."""
+        """Make a client of an agent, with a fresh SVID; ``port`` is another Envoy's, if given."""
         return Client(port or self.envoy.port, self.authority.path, self.authority.issue(spiffe_id))

@@ -1,4 +1,4 @@
-"""Child processes with a log each: started, watched until ready, stopped for sure."""
+"""Runs child processes with a log each: starts them, waits until ready, and stops them for sure."""
 
 import os
 import signal
@@ -20,7 +20,7 @@ class ProcessError(RuntimeError):
 
 
 class Process:
-    """One running part."""
+    """A running part."""
 
     def __init__(
         self,
@@ -29,7 +29,7 @@ class Process:
         log: Path,
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        """Start it, its output going to the log."""
+        """Start the process; its output goes to the log."""
         self.name = name
         self.log = log
         with log.open("ab") as output:
@@ -44,11 +44,11 @@ class Process:
 
     @property
     def pid(self) -> int:
-        """Its process id."""
+        """The process ID."""
         return self._child.pid
 
     def wait_until(self, ready: Callable[[], bool], seconds: float = READY_SECONDS) -> Self:
-        """Wait until it is ready. Raises ProcessError when it dies or takes too long."""
+        """Wait until the process is ready. Raises ProcessError if it dies or takes too long."""
         end = time.monotonic() + seconds
         while not ready():
             if self._child.poll() is not None:
@@ -60,25 +60,25 @@ class Process:
         return self
 
     def failure(self, what: str) -> ProcessError:
-        """An error about this part, with the end of its log."""
+        """Return an error about this part, with the end of its log."""
         lines = self.log.read_text(errors="replace").splitlines()[-LOG_LINES:]
         return ProcessError("\n".join([f"{self.name} {what}; its log ends:", *lines]))
 
     def check_alive(self) -> None:
-        """Raise ProcessError when it has ended."""
+        """Raise ProcessError if the process has ended."""
         if self._child.poll() is not None:
             raise self.failure(f"ended with status {self._child.returncode}")
 
     def signal(self, number: signal.Signals) -> None:
-        """Send it a signal."""
+        """Send the process a signal."""
         self._child.send_signal(number)
 
     def wait(self, seconds: float = STOP_SECONDS) -> int:
-        """Its exit status, once it ends by itself. Raises subprocess.TimeoutExpired."""
+        """Wait for the process's end, and return its status. Raises subprocess.TimeoutExpired."""
         return self._child.wait(seconds)
 
     def stop(self) -> int:
-        """Ask it to stop, insist after a while; its exit status."""
+        """Ask the process to stop, kill it after a while, and return its exit status."""
         if self._child.poll() is None:
             self._child.terminate()
             try:

@@ -3,7 +3,7 @@
 Requests with fresh tokens go through the real Envoy at a steady rate, while the issuer publishes a
 key every few seconds, signs with it at once, takes the one before last away, and drops every
 connection for a third of the time; made-up key ids come straight to the server meanwhile. What came
-back is then held against what could have been: ``python -m lab.storm --seconds 120``.
+back is then compared with what was possible: ``python -m lab.storm --seconds 120``.
 """
 
 import argparse
@@ -39,7 +39,7 @@ SENDERS = 12
 
 @dataclass
 class Storm:
-    """How bad it gets; times in seconds, rates a second."""
+    """The parameters of a storm; times in seconds, rates a second."""
 
     seconds: float = 120.0
     rate: int = 200
@@ -50,7 +50,7 @@ class Storm:
 
 @dataclass(frozen=True)
 class Sent:
-    """One request: when it was sent, how long it took, the token's key, and what came."""
+    """A request: when it was sent, how long it took, the token's key, and the response."""
 
     at: float
     seconds: float
@@ -61,7 +61,7 @@ class Sent:
 
 @dataclass
 class Record:
-    """What happened. Times are monotonic seconds."""
+    """The events of a storm. Times are monotonic seconds."""
 
     published: dict[str, float] = field(default_factory=dict)
     removed: dict[str, float] = field(default_factory=dict)
@@ -72,67 +72,72 @@ class Record:
     made_up: int = 0
 
     def wrongly_refused(self) -> list[Sent]:
-        """Refusals of tokens whose key could have been fetched by then."""
-        return [one for one in self.sent if one.status != 200 and not self._excused(one)]
+        """Return the refusals of tokens whose key could have been fetched by then."""
+        return [
+            request for request in self.sent if request.status != 200 and not self._excused(request)
+        ]
 
-    def _excused(self, one: Sent) -> bool:
-        """Whether it could not be known, by what surely came before what, however late we note it.
+    def _excused(self, request: Sent) -> bool:
+        """Tell whether a refused token's key could not be known, by the certain order of events.
 
         A key is noted after it is published and before it is taken away, the issuer's absence
         before it begins and after it is over, and a fetch after the server began it.
         """
-        ended = one.at + one.seconds
-        if one.seconds > 0.9 * ENVOY_SECONDS:  # a busy machine: the fetch outlasted the caller
+        ended = request.at + request.seconds
+        if request.seconds > 0.9 * ENVOY_SECONDS:  # a busy machine: the fetch outlasted the caller
             return True
-        if one.reason != "token_key_unknown":
+        if request.reason != "token_key_unknown":
             return False
         for begun, over in self.away:  # away, or back for less than a cooldown
-            if begun <= ended and one.at <= over + COOLDOWN_SECONDS + SLACK_SECONDS:
+            if begun <= ended and request.at <= over + COOLDOWN_SECONDS + SLACK_SECONDS:
                 return True
-        if self.removed.get(one.key_id, ended) < ended:
+        if self.removed.get(request.key_id, ended) < ended:
             return True
         # So soon after a fetch that began before the key was there, none may begin.
-        published = self.published[one.key_id]
+        published = self.published[request.key_id]
         return any(
-            begun < published and begun < ended and one.at < begun + COOLDOWN_SECONDS
+            begun < published and begun < ended and request.at < begun + COOLDOWN_SECONDS
             for begun in self.fetches
         )
 
     def too_frequent(self) -> list[float]:
-        """Times in which three fetches began that were shorter than the cooldown.
+        """Return the times in which three fetches began, if shorter than the cooldown.
 
-        Two may come together: one on schedule, and one that an unknown key caused.
+        Two may come together: a scheduled fetch, and a fetch for an unknown key.
         """
         gaps = [b - a for a, b in zip(self.fetches, self.fetches[2:], strict=False)]
         return [gap for gap in gaps if gap < COOLDOWN_SECONDS - SLACK_SECONDS]
 
     def known_key(self) -> list[Sent]:
-        """Requests whose key a fetch had brought before they were sent."""
+        """Return the requests whose key a fetch had brought before they were sent."""
         return [
-            one
-            for one in self.sent
+            request
+            for request in self.sent
             if any(
-                self.published[one.key_id] < begun and end < one.at
+                self.published[request.key_id] < begun and end < request.at
                 for begun, end in self._answered()
             )
         ]
 
     def meanwhile(self) -> list[Sent]:
-        """Those of them that were sent and answered while a fetch was under way."""
+        """Return requests with a known key that were sent and answered during a fetch."""
         return [
-            one
-            for one in self.known_key()
-            if any(begun < one.at and one.at + one.seconds < end for begun, end in self._answered())
+            request
+            for request in self.known_key()
+            if any(
+                begun < request.at and request.at + request.seconds < end
+                for begun, end in self._answered()
+            )
         ]
 
     def _answered(self) -> list[tuple[float, float]]:
-        """The fetches that brought something: when they began, and when they ended."""
+        """Return the begin and the end of each fetch that was answered."""
         ends = [(begun, [end for end in self.answered if end > begun]) for begun in self.fetches]
         return [(begun, end[0]) for begun, end in ends if end]
 
 
 def run(mesh: Mesh, storm: Storm) -> Record:
-    """Let it storm over a mesh whose issuer's keys have a cooldown of a second."""
+    """Run a storm over a mesh whose issuer's keys have a cooldown of a second."""
     record = Record()
     end = time.monotonic() + storm.seconds
     mesh.jwks.faults.delay_seconds = FETCH_SECONDS
@@ -178,7 +183,7 @@ def _come_and_go(mesh: Mesh, storm: Storm, record: Record, end: float) -> None:
 
 
 def _make_up(mesh: Mesh, storm: Storm, record: Record, end: float) -> None:
-    """Tokens of another agent with key ids that nobody has, straight to the server's socket."""
+    """Send tokens of another agent with unknown key IDs straight to the server's socket."""
     token = mesh.issuer.token(PAYMENTS, scope=READ, header={"kid": "made-up-0000000"})
     rest = token.partition(".")[2]
     message = pb.CheckRequest()
@@ -200,13 +205,13 @@ def _make_up(mesh: Mesh, storm: Storm, record: Record, end: float) -> None:
 
 
 def _header(issuer: Issuer, number: int) -> str:
-    """The header part of a token with another made-up kid."""
+    """Return the header part of a token with a new made-up kid."""
     members = {"alg": issuer.current.algorithm, "kid": f"made-up-{number:07}", "typ": "at+jwt"}
     return b64(json.dumps(members).encode())
 
 
 def _send(mesh: Mesh, storm: Storm, record: Record, end: float, number: int) -> None:
-    """One sender's part of the requests, each with a token of its own, on one connection."""
+    """Send a share of the requests, each with a token of its own, on a single connection."""
     svid = mesh.authority.issue(TRAVEL)
     interval = SENDERS / storm.rate
     due = time.monotonic() + interval * number / SENDERS
@@ -229,9 +234,9 @@ def _send(mesh: Mesh, storm: Storm, record: Record, end: float, number: int) -> 
 
 
 def report(record: Record) -> list[str]:
-    """The figures, for people."""
-    known = sorted(one.seconds for one in record.known_key())
-    refused = [one for one in record.sent if one.status != 200]
+    """Return the figures as lines for a person."""
+    known = sorted(request.seconds for request in record.known_key())
+    refused = [request for request in record.sent if request.status != 200]
     away = sum(over - begun for begun, over in record.away)
     wrongly = len(record.wrongly_refused())
     ms = [1e3 * seconds for seconds in known]
@@ -247,7 +252,7 @@ def report(record: Record) -> list[str]:
 
 
 def main() -> int:
-    """Storm, and print the figures; 1 when something was wrong."""
+    """Run a storm and print the figures; return 1 if something was wrong."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=120.0)
     parser.add_argument("--rate", type=int, default=200, help="requests a second")

@@ -1,4 +1,4 @@
-"""Requests and how they must end, told as a table."""
+"""Sends requests, and shows as a table how they ended and should end."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ _COLOURS = {"green": "32", "red": "31", "dim": "2", "bold": "1"}
 
 @dataclass(frozen=True)
 class Line:
-    """One request of the story, and how it must end.
+    """A request of the story, and how it must end.
 
     ``reason`` is agent-authz's, "" for an allow, "envoy" where Envoy refuses before it asks.
     """
@@ -27,7 +27,7 @@ class Line:
 
 
 def sent(line: Line) -> Reply:
-    """Send its request."""
+    """Send the request."""
     try:
         return line.send()
     except OSError:  # Envoy ended the TLS connection
@@ -35,7 +35,7 @@ def sent(line: Line) -> Reply:
 
 
 def tell(lines: Sequence[Line], *, colours: bool) -> int:
-    """Send every request, print a row for each; how many ended as expected."""
+    """Send every request, print a row for each, and count those that ended as expected."""
     paint = _painter(colours)
     titles = ("agent", "acting for", "request", "answer", "why")
     rows = [(x.who, x.for_whom, x.what, f"{x.status or 'TLS alert'} {x.reason}") for x in lines]
@@ -58,7 +58,7 @@ def tell(lines: Sequence[Line], *, colours: bool) -> int:
 
 
 def as_expected(line: Line, reply: Reply) -> bool:
-    """Whether it ended as it must."""
+    """Tell whether the request ended as it must."""
     reason = "" if line.reason == "envoy" else line.reason
     return reply.status == line.status and reply.reason == reason and line.also(reply)
 

@@ -64,14 +64,14 @@ class McpServer:
     """``lab.mcp_server`` as a process, behind loopback's port ``port``."""
 
     def __init__(self, folder: Path) -> None:
-        """Start it; its log is in the folder."""
+        """Start the server; its log is in the folder."""
         self.process = Process(
             "mcp-server", [sys.executable, "-m", "lab.mcp_server"], folder / "mcp-server.log"
         )
         self.port = 0
 
     def wait_ready(self) -> Self:
-        """Wait until it serves. Raises ProcessError."""
+        """Wait until the server serves. Raises ProcessError."""
         self.process.wait_until(self._is_ready)
         return self
 

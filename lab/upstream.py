@@ -1,4 +1,4 @@
-"""The service behind the proxy: answers with what it received, header by header."""
+"""The service behind the proxy: answers with the request that it received, header by header."""
 
 import json
 import socket

@@ -1,7 +1,7 @@
-"""The command ``authz``: one verb for each thing that an operator does.
+"""The command ``authz``: a verb for each task of an operator.
 
-Exit status: 0 fine or allowed, 1 the check failed or denied, 2 usage, 3 could not start, 130 if
-Ctrl-C ended it.
+Exit status: 0 success or allowed, 1 the check failed or the request is denied, 2 usage, 3 could not
+start, 130 if Ctrl-C ended it.
 """
 
 import argparse
@@ -48,19 +48,19 @@ LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one verb; the exit status."""
+    """Run a verb, and return the exit status."""
     options = _parser().parse_args(arguments)
     verb: Callable[[argparse.Namespace], int] = options.verb
     try:
         status = verb(options)
-        sys.stdout.flush()  # a reader that went away is noticed here, and not at the very end
+        sys.stdout.flush()  # so that a reader that is gone is noticed here, and not at exit
     except ConfigError as error:
         complain(*error.lines())
         return FAILED
     except (BuildError, LogError, TlsError) as error:
         complain(f"authz: {error}")
         return FAILED
-    except BrokenPipeError:  # the reader of our output went away
+    except BrokenPipeError:  # the reader of our output is gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except KeyboardInterrupt:
@@ -69,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _serve(options: argparse.Namespace) -> int:
-    with logging_to_stderr(options.log_level):  # complaints too: nobody may read them
+    with logging_to_stderr(options.log_level):  # also complaints: nobody may be reading them
         try:
             run(options.config)
         except StartError as error:
@@ -84,7 +84,7 @@ def _serve(options: argparse.Namespace) -> int:
 def _check(options: argparse.Namespace) -> int:
     found = check_config(options.config, datetime.now(UTC))
     config = found.config
-    complain(*(f"warning: {one}" for one in found.warnings))
+    complain(*(f"warning: {warning}" for warning in found.warnings))
     rules = sum(map(len, config.grants.values()))
     print(
         f"{options.config}: fine: {_count(len(config.issuers), 'issuer')}, "
@@ -101,9 +101,9 @@ def _count(number: int, noun: str) -> str:
 
 def _keys(options: argparse.Namespace) -> int:
     found = fetch_all(load(options.config))
-    for one in found:
-        print("\n".join(one.lines()))
-    return FAILED if any(one.error for one in found) else FINE
+    for issuer in found:
+        print("\n".join(issuer.lines()))
+    return FAILED if any(issuer.error for issuer in found) else FINE
 
 
 def _revoke(options: argparse.Namespace) -> int:
@@ -135,14 +135,14 @@ def _revoke(options: argparse.Namespace) -> int:
 
 
 def _revocation_file(config: Config) -> Path:
-    """Raises RevocationError."""
+    """Return the path of the revocation file. Raises RevocationError if none is set."""
     if config.revocations.file is None:
         raise RevocationError("the config does not set revocations.file")
     return Path(config.revocations.file)
 
 
 def _check_known(config: Config, entry: Revocation) -> None:
-    """Raises RevocationError for a name that nobody can have: who writes it means another."""
+    """Require names that the config can know, as others are mistyped. Raises RevocationError."""
     known = [issuer.issuer for issuer in config.issuers]
     if entry.issuer is not None and entry.issuer not in known:
         raise RevocationError(
@@ -260,7 +260,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def help_texts() -> list[tuple[str, str]]:
-    """The command and its verbs with their help, for the reference page."""
+    """Return the help of the command and of each verb, for the reference page."""
     parser = _parser()
     verbs = next(a for a in parser._actions if isinstance(a, argparse._SubParsersAction))  # noqa: SLF001 - argparse has no public way
     return [

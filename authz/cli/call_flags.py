@@ -1,4 +1,4 @@
-"""The flags that describe a message, for the verbs that ask policy."""
+"""Adds and reads the flags that describe a message, for the verbs that ask policy."""
 
 import argparse
 from typing import Any
@@ -11,7 +11,7 @@ from authz.review.call_input import CallInput
 
 
 def add_call(parser: argparse.ArgumentParser) -> None:
-    """What a message asks for, on a route with a protocol."""
+    """Add the flags that describe a message, for a route with a protocol."""
     parser.set_defaults(misused=parser.error)
     add = parser.add_argument
     add("--mcp", default="", metavar="METHOD", help="an MCP method, such as tools/list")
@@ -40,7 +40,7 @@ def add_call(parser: argparse.ArgumentParser) -> None:
 
 
 def read_call_flags(options: argparse.Namespace) -> CallInput:
-    """The call that the flags describe; a usage error where they are no one call."""
+    """Return the call that the flags describe; end with a usage error if they contradict."""
     given = {
         "mcp": {
             "method": options.mcp,
@@ -69,13 +69,13 @@ def read_call_flags(options: argparse.Namespace) -> CallInput:
         place = ".".join(map(str, first["loc"]))
         message = error_message(first, first["loc"], CallInput)
         options.misused(f"{place}: {message}" if place else message)
-        raise  # never: it has ended the process
+        raise  # never reached: ``misused`` ends the process
 
 
 def _object(text: str) -> dict[str, Any]:
     try:
         value = strict_json.loads(text.encode())
-    except ValueError:  # the reason is said, and what was meant
+    except ValueError:  # the message below says what would be right
         value = None
     if not isinstance(value, dict):
         raise argparse.ArgumentTypeError(f'{text!r} is not a JSON object such as {{"limit": 5}}')

@@ -1,4 +1,4 @@
-"""What the verbs share: their exit status, their parsers, and how they complain."""
+"""The exit statuses, arguments and ways to print that the verbs share."""
 
 import argparse
 import json
@@ -17,12 +17,12 @@ FINE: Final = 0
 FAILED: Final = 1
 USAGE: Final = 2
 NO_START: Final = 3
-INTERRUPTED: Final = 130  # as shells have it: 128 and the signal's number
+INTERRUPTED: Final = 130  # as shells do: 128 plus the number of SIGINT
 NEWS_SECONDS: Final = 0.5
 
 
 def complain(*lines: str) -> None:
-    """Say it on standard error."""
+    """Print lines to standard error."""
     for line in lines:
         print(line, file=sys.stderr)
 
@@ -30,13 +30,13 @@ def complain(*lines: str) -> None:
 def answer(
     options: argparse.Namespace, lines: Iterable[str], members: Callable[[], dict[str, Any]]
 ) -> None:
-    """Say what was found: in lines, or with ``--json`` as one object of these members."""
+    """Print an answer: its lines, or with ``--json`` an object of its members."""
     print(json.dumps(members(), indent=2) if options.json else "\n".join(lines))
 
 
 @contextmanager
 def progress() -> Iterator[News]:
-    """Who says how far a reading is, on a terminal's line; elsewhere nothing is said."""
+    """Give a function that shows the progress of reading files, if standard error is a terminal."""
     said = time.monotonic()
     is_shown = False
 
@@ -59,14 +59,14 @@ def add_verb(
     name: str,
     summary: str,
 ) -> argparse.ArgumentParser:
-    """A further verb, and what runs it."""
+    """Add a verb, which ``function`` runs, and return its parser."""
     parser = verbs.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
     parser.set_defaults(verb=function)
     return parser
 
 
 def add_config(parser: argparse.ArgumentParser) -> None:
-    """The argument CONFIG, which the environment may give."""
+    """Add the argument CONFIG, whose default is AUTHZ_CONFIG of the environment."""
     default = os.environ.get("AUTHZ_CONFIG")
     parser.add_argument(
         "config",
@@ -79,7 +79,7 @@ def add_config(parser: argparse.ArgumentParser) -> None:
 
 
 def parse_time(text: str) -> datetime:
-    """A moment as an argument."""
+    """Parse a time with its zone. Raises ArgumentTypeError."""
     with suppress(ValueError):
         moment = datetime.fromisoformat(text)
         if moment.tzinfo is not None:

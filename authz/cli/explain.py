@@ -47,7 +47,7 @@ _UNIT_SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 def add_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add them."""
+    """Add the verbs explain, who-can and what-can."""
     _add_explain(verbs)
     who = add_verb(
         verbs, _who_can, "who-can", "list the agents and principals that may do something"
@@ -161,7 +161,7 @@ def _add_delegation(parser: argparse.ArgumentParser) -> None:
 
 
 def _explain(options: argparse.Namespace) -> int:
-    recorded = [one for one in (options.check_request, options.audit) if one]
+    recorded = [path for path in (options.check_request, options.audit) if path]
     default = os.environ.get("AUTHZ_CONFIG")
     if len(options.asked) == 1 and default and not recorded:  # the two words are METHOD and URL
         options.asked, options.config = [str(options.config), *options.asked], Path(default)
@@ -180,7 +180,7 @@ def _explain(options: argparse.Namespace) -> int:
 
 
 def _check_usage(options: argparse.Namespace, recorded: int) -> None:
-    """End with status 2 and a clear text where the arguments do not say one question."""
+    """End with a usage error unless the arguments make a single question."""
     if recorded > 1:
         options.misused("give one of --check-request and --audit")
     if (not options.audit) != (not options.decision_id):
@@ -279,7 +279,7 @@ def _what_can(options: argparse.Namespace) -> int:
 
 
 def _token(path: str | None) -> str:
-    """A token from a file or standard input: never from the arguments, which others can read."""
+    """Read a token from a file or standard input: other users can read a command's arguments."""
     if path is None:
         return ""
     text = sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8")

@@ -1,6 +1,6 @@
-"""The verbs for who changes a policy: try it on cases, and on what was recorded.
+"""The verbs for changing a policy: test, replay, suggest.
 
-Exit status: 0 fine, 1 something needs a look.
+Exit status: 0 success, 1 something needs a look.
 """
 
 import argparse
@@ -26,7 +26,7 @@ _ALL_PERCENT: Final = 100.0
 
 
 def add_verbs(verbs: "Verbs") -> None:
-    """Add them to the command."""
+    """Add the verbs test, replay and suggest."""
     test = verbs.add_parser(
         "test",
         help="test a policy with cases that it must allow or deny",

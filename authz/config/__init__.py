@@ -1,6 +1,6 @@
-"""The config file: the sections that other modules define, put together, checked as one.
+"""The config file: puts together the sections that other modules define, and checks the whole.
 
-Nothing is decided here. ``load`` gives a Config that is good, or every problem at once, each with
+Nothing is decided here. ``load`` returns a valid Config, or raises every problem at once, each with
 its line and what would be right.
 """
 
@@ -124,7 +124,10 @@ def load(source: Path | ConfigFiles) -> Config:
 
 
 def load_at_rest(files: ConfigFiles) -> Config:
-    """As ``load``, once nobody writes the files. Waits for that. Raises ConfigError."""
+    """Read and check as ``load`` does, once the files are at rest. Raises ConfigError.
+
+    Waits WAIT_SECONDS at most, then raises FilesChangingError.
+    """
     end = time.monotonic() + WAIT_SECONDS
     while True:
         try:
@@ -136,7 +139,7 @@ def load_at_rest(files: ConfigFiles) -> Config:
 
 
 def load_text(data: bytes, name: str) -> Config:
-    """Check a config's bytes, which include nothing. Raises ConfigError with every problem."""
+    """Read and check a config from bytes, without includes. Raises ConfigError."""
     main = main_document(data, name)
     if "include" in main.data:
         message = "only a config that is read from a file can include others"
@@ -145,7 +148,7 @@ def load_text(data: bytes, name: str) -> Config:
 
 
 def _checked(merged: MergedConfig) -> Config:
-    """The config of good data. Raises ConfigError with every problem in it."""
+    """Return the config of merged data. Raises ConfigError with every problem in it."""
     problems = list(merged.problems)
     config = None
     is_whole = merged.is_whole and not _misses_files(merged.data)
@@ -154,9 +157,13 @@ def _checked(merged: MergedConfig) -> Config:
     except ValidationError as error:
         details = causes(error.errors(include_url=False))
         if not is_whole:
-            details = [one for one in details if one["type"] != "missing" or len(one["loc"]) > 1]
-        problems += without_repeats((_problem(merged, one) for one in details), problems)
-    if is_whole:  # else names would be missed that stand where nothing could be read
+            details = [
+                detail
+                for detail in details
+                if detail["type"] != "missing" or len(detail["loc"]) > 1
+            ]
+        problems += without_repeats((_problem(merged, detail) for detail in details), problems)
+    if is_whole:  # else names that unreadable files define would be reported as missing
         problems += without_repeats(reference_problems(merged), problems)
     if problems or config is None:
         raise ConfigError(merged.main.file, problems)
@@ -164,7 +171,7 @@ def _checked(merged: MergedConfig) -> Config:
 
 
 def _misses_files(data: dict[str, Any]) -> bool:
-    """Whether files are included in a way that is reported, and that finds none."""
+    """Tell whether ``include`` itself is wrong or misspelt, so that its files were not read."""
     slips = (key for key in data if key not in Config.model_fields and nearest(key, ("include",)))
     return not isinstance(data.get("include", ()), tuple) or any(slips)
 
@@ -178,7 +185,7 @@ def _problem(merged: MergedConfig, detail: ErrorDetails) -> Problem:
 
 
 def schema() -> dict[str, Any]:
-    """The JSON Schema (draft 2020-12) of a config, for editors."""
+    """Return the JSON Schema (draft 2020-12) of a config, for editors."""
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": SCHEMA_ID,

@@ -1,4 +1,4 @@
-"""The files that a config is made of: read and merged, and watched for changes."""
+"""Reads and merges the files that a config is made of, and tells when they changed."""
 
 import stat
 import time
@@ -14,24 +14,21 @@ from authz.config.yaml_document import YamlDocument, parse
 
 MAX_BYTES: Final = 64 * 1024 * 1024  # of all files: 100,000 rules are some 20 MB
 ATTEMPTS: Final = 3  # to read all files without one of them changing meanwhile
-_PIPE: Final = FileView(None, b"pipe", is_settled=True)  # of what was read once, and can't be again
+_PIPE: Final = FileView(None, b"pipe", is_settled=True)  # of a main file that can be read only once
 
 
 class FilesChangingError(ConfigError):
-    """Somebody may be writing the files: what they hold can be half of what they will."""
+    """The files may be half written: reading them again in a moment may give another config."""
 
 
 class ConfigFiles:
-    """A config's main file and those that it includes.
-
-    One thread at a time: ``read`` when they are wanted, ``changed`` as often as one likes.
-    """
+    """A config's main file and those that it includes. For one thread at a time."""
 
     def __init__(self, main: Path, *, must_rest: bool = False) -> None:
         """Take the main file's path; nothing is read yet.
 
-        With ``must_rest``, as a server has it, they are read only when nobody has written any of
-        them for a while: half a file may be a good config that lacks its denies.
+        With ``must_rest``, as a server has it, files are read only when none has been written for
+        a while: half a file may be a valid config that lacks its denies.
         """
         self.main = main
         self._must_rest = must_rest
@@ -39,14 +36,14 @@ class ConfigFiles:
         self._read: dict[str, FileView] = {}  # as they were read last
         self._looks: dict[str, FileView] = {}  # as they were looked at last
         self._rest = StabilityTimer()
-        self._believed: dict[str, FileView] = {}  # as they were read at rest
+        self._believed: dict[str, FileView] = {}  # as they were read last at rest
         self._piped: bytes | None = None  # of a main file that can be read once
 
     def read(self) -> MergedConfig:
         """Read and merge all files, as they were at one moment.
 
-        Raises ConfigError where the main file can't be read, FilesChangingError where they may
-        hold something else in a moment.
+        Raises ConfigError if the main file can't be read, FilesChangingError if the files may hold
+        something else in a moment.
         """
         if self._must_rest and not self.is_at_rest():
             raise self._changing()
@@ -57,33 +54,36 @@ class ConfigFiles:
         included = [parse(data, path) for path, data in contents.items()]
         merged = MergedConfig(main, included)
         merged.problems += without_repeats(problems, merged.problems)
-        merged.is_whole = not problems and all(one.data is not None for one in included)
+        merged.is_whole = not problems and all(document.data is not None for document in included)
         return merged
 
     def _changing(self) -> FilesChangingError:
-        self._read = {}  # so that they are a change until they are read
+        self._read = {}  # so that ``changed`` is True until they are read
         return FilesChangingError.of(str(self.main), "is being written, or a file that it includes")
 
     def is_at_rest(self) -> bool:
-        """Whether each look for a while found the same; before the first reading, by the times."""
+        """Tell whether each look for a while found the same files and contents.
+
+        Before the first reading it is enough that their times of modification are old.
+        """
         has_rested = self._look()
         if not self._believed:
-            has_rested = has_rested or all(one.has_rested() for one in self._looks.values())
+            has_rested = has_rested or all(view.has_rested() for view in self._looks.values())
         return has_rested or self._looks == self._believed
 
     def changed(self) -> bool:
-        """Whether the files are others, or hold something else, than when they were read last.
+        """Tell whether there are other files, or other contents, than were read last.
 
-        Only what ``stat`` says is another file, or a newly written one, is read for that.
+        Reads only the files of which ``stat`` says that they were replaced or written.
         """
         self._look()
         now, before = self._looks.items(), self._read.items()
-        return [(path, one.content) for path, one in now] != [
-            (path, one.content) for path, one in before
+        return [(path, view.content) for path, view in now] != [
+            (path, view.content) for path, view in before
         ]
 
     def _look(self) -> bool:
-        """Look at all files; whether they have been the same for long enough."""
+        """Look at all files, and tell whether they have been the same for long enough."""
         paths = [str(self.main)]
         with suppress(OSError):
             paths += find(self.main, self.main.stat(), self._patterns)[0]
@@ -107,7 +107,7 @@ class ConfigFiles:
         return self._contents()
 
     def _contents(self) -> tuple[YamlDocument, dict[str, bytes], list[Problem]]:
-        """The main file, the bytes of the others, and what can't be read. Raises ConfigError."""
+        """Return the main file, the other files' bytes, and problems. Raises ConfigError."""
         name = str(self.main)
         self._read, self._patterns = {}, ()
         main = main_document(self._bytes_of_main(name), name)
@@ -130,7 +130,7 @@ class ConfigFiles:
         return main, contents, problems
 
     def _bytes_of_main(self, name: str) -> bytes:
-        """Raises ConfigError."""
+        """Return the main file's bytes. Raises ConfigError, FilesChangingError."""
         if not self._must_rest and not self._believed and self._piped is None:
             self._piped = _bytes_of_pipe(self.main)
         self._read[name], data = self._look_at(name)
@@ -141,7 +141,7 @@ class ConfigFiles:
 
 
 def _bytes_of_pipe(path: Path) -> bytes | None:
-    """What a pipe or a device holds; None for a file, and for what can't be read."""
+    """Return what a pipe or a device holds; None for a regular file, or if it can't be read."""
     with suppress(OSError):
         mode = path.stat().st_mode
         if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
@@ -151,7 +151,7 @@ def _bytes_of_pipe(path: Path) -> bytes | None:
 
 
 def main_document(data: bytes, name: str) -> YamlDocument:
-    """Parse the main file, which has to be a mapping. Raises ConfigError."""
+    """Parse the main file, which must be a mapping. Raises ConfigError."""
     if len(data) > MAX_BYTES:
         raise ConfigError.of(name, _too_large())
     document = parse(data, name)
@@ -168,7 +168,7 @@ def _too_large() -> str:
 
 
 def _patterns(data: dict[str, Any]) -> tuple[str, ...]:
-    """The texts of ``include``; what has the wrong shape is reported where all shapes are."""
+    """Return the texts of ``include``. Values of a wrong type are reported with all others."""
     listed = data.get("include")
     texts = listed if isinstance(listed, tuple) else ()
     return tuple(text for text in texts if isinstance(text, str))

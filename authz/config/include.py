@@ -1,4 +1,4 @@
-"""Which files the patterns of ``include`` name."""
+"""Finds the files that the patterns of ``include`` name."""
 
 import os
 import stat
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 MAX_FILES: Final = 1000  # a file for each of many teams, and each is looked at once a second
-MAX_ENTRIES: Final = 100_000  # names looked at for the patterns: more are a pattern gone astray
+MAX_ENTRIES: Final = 100_000  # names searched: more mean a pattern of the wrong folder
 MAX_PARTS: Final = 64  # of a pattern, between slashes
 _WILDCARDS: Final = frozenset("*?[")
 
@@ -16,15 +16,15 @@ Statuses = dict[str, os.stat_result]
 
 
 class _FindError(Exception):
-    """A pattern names nothing that can be read; the message says why."""
+    """A pattern names no readable file; the message says why."""
 
 
 def find(
     main: Path, of_main: os.stat_result, patterns: tuple[str, ...]
 ) -> tuple[Statuses, list[tuple[int, str]]]:
-    """The files that the patterns name, each once, and the patterns' problems by number.
+    """Return the files that the patterns name, each once, and the patterns' problems by number.
 
-    Sorted by name within a pattern. The main file itself is none of them, if a pattern fits it.
+    Files are sorted by name within a pattern. The main file is left out if a pattern matches it.
     """
     known = {_identity(of_main)}
     found: Statuses = {}
@@ -44,17 +44,17 @@ def find(
 
 
 class _Walk:
-    """Walks folders by pattern, a bounded number of names in all.
+    """Searches folders by pattern, MAX_ENTRIES names in all.
 
-    Paths are texts here, and a folder is what stands before a name: this is done once a second, and
-    making Path objects would be most of the work.
+    Paths are texts here, and a folder's text ends with a slash: this runs once a second, and making
+    Path objects would be most of the work.
     """
 
     def __init__(self) -> None:
         self._left = MAX_ENTRIES
 
     def files(self, folder: Path, pattern: str) -> list[tuple[str, os.stat_result]]:
-        """The files of one pattern, sorted by name. Raises _FindError."""
+        """Return the files of a pattern, sorted by name. Raises _FindError."""
         parts = tuple(part for part in Path(pattern).parts if part.strip("/"))
         if not 0 < len(parts) <= MAX_PARTS or not pattern.isprintable():
             raise _FindError("must be a path or a pattern, such as policy.d/*.yaml")
@@ -82,14 +82,14 @@ class _Walk:
                     yield path
 
     def _folders(self, above: str) -> Iterator[str]:
-        """A folder and those below it, each once: links are followed, and may lead in a ring."""
+        """Yield a folder and those below it, each once: links are followed, and may form a ring."""
         known: set[tuple[int, int]] = set()
         pending = [above]
         while pending:
             inner = pending.pop()
             try:
                 status = os.stat(inner or ".")  # noqa: PTH116 - texts, as said above
-            except OSError:  # no folder, a link that leads nowhere, or gone meanwhile
+            except OSError:  # not a folder, a dangling link, or removed meanwhile
                 continue
             if _identity(status) not in known:
                 known.add(_identity(status))
@@ -97,7 +97,7 @@ class _Walk:
                 pending.extend(f"{inner}{name}/" for name in self._names(inner))
 
     def _names(self, above: str) -> list[str]:
-        """What a folder holds but for hidden names, of which Kubernetes' ``..data`` is one."""
+        """Return a folder's names without hidden ones, such as Kubernetes' ``..data``."""
         try:
             names = [name for name in os.listdir(above or ".") if not name.startswith(".")]  # noqa: PTH208 - likewise
         except (NotADirectoryError, FileNotFoundError):
@@ -111,7 +111,7 @@ class _Walk:
 
 
 def _status_of_file(path: str) -> os.stat_result:
-    if not path.isprintable():  # it will stand in messages, and in lines of a log
+    if not path.isprintable():  # messages and log lines will hold it
         raise _FindError(f"a file's name has characters that can't be shown: {path!a}")
     try:
         status = os.stat(path)  # noqa: PTH116 - likewise

@@ -1,4 +1,4 @@
-"""The files of one config as one: lists appended, mappings joined, and each place's own file."""
+"""Merges the files of a config: appends lists, joins mappings, and knows each place's file."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
@@ -9,21 +9,21 @@ from authz.config.yaml_document import Place, YamlDocument, dotted
 
 LISTS: Final = ("agents", "principals", "routes", "issuers")
 MAPPINGS: Final = ("grants",)
-# What an included file may hold: who may do what. How the server runs stands in one place.
+# What an included file may hold: who may do what. How the server runs is only in the main file.
 SECTIONS: Final = frozenset((*LISTS, *MAPPINGS))
 
 
 class MergedConfig:
-    """The data of all files, and where each place of it is written.
+    """The data of all files, and the file in which each place of it is written.
 
     Attributes:
-        data: of the whole config.
-        problems: of the files' YAML, and what kept them from being merged.
-        is_whole: whether every file could be read; problems say which could not.
+        data: the whole config's data.
+        problems: errors in the files' YAML, and what kept files from being merged.
+        is_whole: whether every file could be read; ``problems`` says which could not.
     """
 
     def __init__(self, main: YamlDocument, included: Iterable[YamlDocument] = ()) -> None:
-        """Merge, in this order. ``main.data`` is a mapping."""
+        """Merge ``main``, whose data is a mapping, with ``included`` in their order."""
         self.main = main
         self.is_whole = True
         self.data: dict[str, Any] = dict(main.data)
@@ -49,7 +49,7 @@ class MergedConfig:
 
     def _append(self, document: YamlDocument, section: str, items: tuple[Any, ...]) -> None:
         before = self.data.get(section, ())
-        if isinstance(before, tuple):  # otherwise the main file's own mistake, reported as such
+        if isinstance(before, tuple):  # else the main file's own mistake, reported with its types
             self._begins[section].append((len(before), document))
             self.data[section] = before + items
 
@@ -68,7 +68,7 @@ class MergedConfig:
         self.data[section] = joined
 
     def origin(self, place: Place) -> tuple[YamlDocument, Place]:
-        """The file in which a place is written, and the place within that file."""
+        """Return the file in which a place is written, and the place within that file."""
         if len(place) < 2:  # noqa: PLR2004 - a section as a whole: the main file's
             return self.main, place
         section, step, *rest = place
@@ -80,18 +80,18 @@ class MergedConfig:
         return self.main, place
 
     def problem(self, place: Place, message: str) -> Problem:
-        """A problem with a place, in the file where that is written."""
+        """Return a problem with a place, in the file where the place is written."""
         document, inner = self.origin(place)
         return document.problem(inner, message)
 
     def problem_within(self, place: Place, message: str, text: str, offset: int) -> Problem:
-        """A problem with a character of the text at a place, at the line on which that stands."""
+        """Return a problem with a character of the text at a place, with that character's line."""
         document, inner = self.origin(place)
         line = document.line_within(inner, text, offset)
         return Problem(document.file, line, dotted(inner), message)
 
     def where(self, place: Place, seen_from: YamlDocument) -> str:
-        """A place's line, and its file if that is another: for "stands there already"."""
+        """Describe a place by its line, and its file if not ``seen_from``: "on line 7"."""
         document, inner = self.origin(place)
         line = document.line_of(inner)
         return f"on line {line}" if document is seen_from else f"in {document.file}:{line}"

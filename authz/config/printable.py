@@ -1,4 +1,4 @@
-"""Text that others wrote, made fit for a terminal and for a line of a log."""
+"""Makes text that others wrote safe for a terminal and for a log line."""
 
 
 def one_line(text: str) -> str:

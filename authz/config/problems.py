@@ -1,4 +1,4 @@
-"""What is wrong with a config: each problem with its file, its line, and what would be right."""
+"""The problems of a config: each with its file, its line, and what would be right."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -6,13 +6,13 @@ from typing import Final, Self
 
 from authz.config.printable import one_line
 
-MAX_LINES: Final = 200  # of problems told one by one: more help nobody, and a log has to hold them
-MAX_CHARS: Final = 1000  # of one of them: a key or a value may be of any length
+MAX_LINES: Final = 200  # problems listed: more help nobody, and a log has to hold them
+MAX_CHARS: Final = 1000  # of a problem's line: a key or a value may be of any length
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is wrong in a config file, for a person: where, and what would be right."""
+    """A mistake in a config file, for a person: where it is, and what would be right."""
 
     file: str
     line: int
@@ -20,36 +20,37 @@ class Problem:
     message: str
 
     def __str__(self) -> str:
-        """As ``file:line: place: message``."""
+        """Return ``file:line: place: message``, printable and MAX_CHARS at most."""
         place = f"{self.place}: " if self.place else ""
         text = one_line(f"{self.file}:{self.line}: {place}{self.message}")
         return text if len(text) <= MAX_CHARS else f"{text[:MAX_CHARS]}..."
 
 
 def without_repeats(found: Iterable[Problem], told: Iterable[Problem]) -> list[Problem]:
-    """Without those of a place that has one already: one mistake is told once."""
-    known = {(one.file, one.place) for one in told}
-    return [one for one in found if (one.file, one.place) not in known]
+    """Leave out problems whose place is in ``told``: a mistake is told once."""
+    known = {(problem.file, problem.place) for problem in told}
+    return [problem for problem in found if (problem.file, problem.place) not in known]
 
 
 class ConfigError(Exception):
-    """The config can't be used. ``problems`` are all that was found, by file and line."""
+    """The config can't be used. ``problems`` has every problem, sorted by file and line."""
 
     def __init__(self, name: str, problems: Iterable[Problem]) -> None:
         """Take the main file's name, whose problems come first, and all problems."""
         self.name = name
         self.problems = sorted(
-            dict.fromkeys(problems), key=lambda one: (one.file != name, one.file, one.line)
+            dict.fromkeys(problems),
+            key=lambda problem: (problem.file != name, problem.file, problem.line),
         )
         super().__init__("\n".join(self.lines()))
 
     def lines(self) -> Iterator[str]:
-        """Each problem as ``file:line: place: message``; of very many the first ones."""
+        """Yield a line for each problem, MAX_LINES at most, then how many more there are."""
         yield from map(str, self.problems[:MAX_LINES])
         if (more := len(self.problems) - MAX_LINES) > 0:
             yield f"{self.name}: and {more} more problems"
 
     @classmethod
     def of(cls, name: str, message: str) -> Self:
-        """One problem with the file as a whole."""
+        """Make the error of a problem with the file as a whole."""
         return cls(name, [Problem(name, 1, "", message)])

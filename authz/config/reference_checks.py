@@ -1,8 +1,8 @@
-"""What one part of a config says of another: names that must exist, and must be there once.
+"""Checks the names by which one part of a config refers to another: each must exist, and once.
 
-Works on the data as written, before it is known to be good, so that these problems come in the same
-list as all the others; what has the wrong shape is passed over here and reported there, and so is
-what refers to it.
+Works on the data as written, before its types are checked, so that these problems come in the same
+list as all the others. A value of a wrong type, and what refers to it, is passed over here: the
+check of types reports it.
 """
 
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ _UNIQUE: Final = (("agents", "id"), ("issuers", "issuer"), ("routes", "name"))
 
 
 def reference_problems(merged: MergedConfig) -> list[Problem]:
-    """Every reference that leads nowhere, and every name that is there twice."""
+    """Return every reference to an unknown name, and every name that is defined twice."""
     data = merged.data
     found = [
         *_grants(data),
@@ -70,7 +70,7 @@ def _issuers(data: dict[str, Any]) -> Found:
 
 
 def _audiences(data: dict[str, Any]) -> Found:
-    """A route for whose audience no issuer's token can be denies everything, surely by mistake."""
+    """Find audiences that no issuer's tokens can have: such a route would deny everything."""
     audiences = [_names(item.get("audiences")) for _, item in _items(data, "issuers")]
     if not all(audiences):
         return
@@ -104,7 +104,7 @@ def _trust_domains(data: dict[str, Any]) -> Found:
 
 
 def _named_domains(data: dict[str, Any]) -> Iterator[tuple[Place, str]]:
-    """Trust domains that only count when they are known."""
+    """Yield each trust domain that must be one of ``trust_domains``."""
     for at, item in _items(data, "issuers"):
         for number, name in enumerate(_names(item.get("actors_from"))):
             yield ("issuers", at, "actors_from", number), name
@@ -117,7 +117,7 @@ def _named_domains(data: dict[str, Any]) -> Iterator[tuple[Place, str]]:
 
 
 def _agents(data: dict[str, Any]) -> Iterator[tuple[Place, object]]:
-    """Ids of agents, and patterns of them."""
+    """Yield each ID or pattern of agents."""
     for at, item in _items(data, "agents"):
         yield ("agents", at, "id"), item.get("id")
     for at, item in _items(data, "principals"):

@@ -1,6 +1,6 @@
-"""What rules say that only the rest of the config can tell right from wrong.
+"""Checks what rules say against the rest of the config: their names, and headers.
 
-As ``references``: on the data as written, so that all problems come in one list.
+Works on the data as written, as ``reference_checks`` does, so that all problems come in one list.
 """
 
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ _TOKEN_HEADER: Final = "authorization"  # the default of token.header
 
 
 def rule_problems(data: dict[str, Any]) -> Found:
-    """Names that stand twice in a grant; headers that are not for rules to read, or to add."""
+    """Yield names that a grant has twice, and headers that rules may not read or add."""
     prefix = _prefix(data)
     token_header = _configured_text(data, "token", "header", _TOKEN_HEADER)
     yield from _conditions(data, token_header)
@@ -38,7 +38,7 @@ def rule_problems(data: dict[str, Any]) -> Found:
 
 
 def listed_for_conditions(data: dict[str, Any]) -> Listed:
-    """What conditions may read by name, as far as that is written well."""
+    """Return the names that conditions may read, without those of a wrong type."""
     section = data.get("conditions", {})
     if not isinstance(section, dict):
         return {}
@@ -83,7 +83,7 @@ def _keys(rule: dict[str, Any], member: str) -> list[str]:
 
 
 def _prefix(data: dict[str, Any]) -> str | None:
-    """Of the identity headers, if it is a good one."""
+    """Return the prefix of the identity headers, None if it is invalid."""
     try:
         return HeaderSettings.model_validate(data.get("headers", {})).prefix
     except ValidationError:

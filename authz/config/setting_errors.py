@@ -1,4 +1,4 @@
-"""What the settings types refuse, in an operator's words: what would be right, and an example."""
+"""Says the settings types' errors in an operator's words: what would be right, and an example."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
@@ -19,7 +19,7 @@ _UNITS: Final = ((86400, "d"), (3600, "h"), (60, "m"), (1, "s"))
 _NAME: Final = "a name of letters, digits, '.', '_' and '-', such as orders-read"
 _SCOPE: Final = "one word of visible characters without quotes and backslashes, as in [orders:read]"
 _MEMBER: Final = "the name of a member: letters, digits and _ . -, 64 at most"
-# What each pattern of a settings type asks for: all, by tests/config/test_config_errors.py.
+# What each pattern of the settings types asks for; tests/config/test_config_errors.py wants all.
 PATTERNS: Final[Mapping[str, str]] = MappingProxyType(
     {
         r"^[A-Za-z0-9._-]{1,128}$": _NAME,
@@ -46,18 +46,19 @@ PATTERNS: Final[Mapping[str, str]] = MappingProxyType(
 
 
 def causes(details: Sequence[ErrorDetails]) -> list[ErrorDetails]:
-    """Errors without those that only follow from another.
+    """Leave out errors that only follow from another.
 
-    These are "too short" of a list whose items were refused, and "missing" of a key that is there
-    with a slip of the pen.
+    These are "too short" of a list whose items were refused, and "missing" of a misspelt key.
     """
-    around = {one["loc"][:depth] for one in details for depth in range(len(one["loc"]))}
-    unknown = [one["loc"] for one in details if one["type"] == "extra_forbidden"]
+    around = {detail["loc"][:depth] for detail in details for depth in range(len(detail["loc"]))}
+    unknown = [detail["loc"] for detail in details if detail["type"] == "extra_forbidden"]
     return [
-        one
-        for one in details
-        if not (one["type"] == "too_short" and one["loc"] in around)
-        and not (one["type"] == "missing" and any(_is_slip(loc, one["loc"]) for loc in unknown))
+        detail
+        for detail in details
+        if not (detail["type"] == "too_short" and detail["loc"] in around)
+        and not (
+            detail["type"] == "missing" and any(_is_slip(loc, detail["loc"]) for loc in unknown)
+        )
     ]
 
 
@@ -66,20 +67,20 @@ def _is_slip(unknown: Place, missing: Place) -> bool:
 
 
 def error_place(detail: ErrorDetails) -> Place:
-    """Where an error of the settings types stands: of a misfit that is one key of the section."""
+    """Return the place of an error; a MisfitError names the key within its section."""
     misfit = detail.get("ctx", {}).get("error")
     inside = misfit.place if isinstance(misfit, MisfitError) else ()
     return (*(step for step in detail["loc"] if step != _KEY), *inside)
 
 
 def offset_of(detail: ErrorDetails) -> int:
-    """Which character of its text an error of the settings types is about; 0 for all of it."""
+    """Return the offset of the character that an error is about; 0 for the whole text."""
     error = detail.get("ctx", {}).get("error")
     return error.at if isinstance(error, ConditionError) else 0
 
 
 def error_message(detail: ErrorDetails, place: Place, root: type[BaseModel]) -> str:
-    """Say one error of the settings types in words of ours."""
+    """Say an error of the settings types in words of ours; ``root`` has the known keys."""
     if detail["type"] == "extra_forbidden":
         return "unknown key" + _suggestion(place, root)
     if detail["type"] in _MAPPING_TYPES:
@@ -101,7 +102,7 @@ def _mapping(value: object, known: list[str]) -> str:
 
 
 def _but(value: object, wanted: str) -> str:
-    """``must be a list, not text``, in the words of YAML."""
+    """Say ``must be a list, not text``, in the words of YAML."""
     if value is None:
         return f"is empty; it must be {wanted}"
     kinds: tuple[tuple[type, str], ...] = (
@@ -112,7 +113,7 @@ def _but(value: object, wanted: str) -> str:
         (dict, "a mapping"),
         (tuple, "a list"),
     )
-    kind = next((words for type_, words in kinds if isinstance(value, type_)), "this")
+    kind = next((words for kind_type, words in kinds if isinstance(value, kind_type)), "this")
     return f"must be {wanted}, not {kind}"
 
 
@@ -150,7 +151,7 @@ def _one_of(value: object, context: Mapping[str, Any]) -> str:
 
 
 def _amount(limit: float) -> str:
-    """A limit as it is written: those of durations are floats."""
+    """Write a limit as a config does; a float is a duration."""
     if isinstance(limit, int):
         return str(limit)
     for seconds, unit in _UNITS:
@@ -190,7 +191,7 @@ _WORDS: Final[Mapping[str, Callable[[Any, Mapping[str, Any]], str]]] = MappingPr
 
 
 def keys_at(model: type[BaseModel], place: Place) -> list[str]:
-    """The keys that a place of the config may have, found through its JSON Schema."""
+    """Return the keys that a place of the config may have, by its JSON Schema."""
     root = _schema_of(model)
     node: Any = root
     for step in place:
@@ -204,7 +205,7 @@ def _schema_of(model: type[BaseModel]) -> dict[str, Any]:
 
 
 def _inside(node: dict[str, Any], step: str | int) -> dict[str, Any]:
-    """The schema of an item or a member."""
+    """Return the schema of an item or a member."""
     if isinstance(step, int):
         found = node.get("items", {})
     else:
@@ -215,10 +216,10 @@ def _inside(node: dict[str, Any], step: str | int) -> dict[str, Any]:
 
 
 def _resolve(root: dict[str, Any], node: dict[str, Any]) -> dict[str, Any]:
-    """Follow references, and take what may be null for what it is else."""
+    """Follow references, and take the other type of a value that may be null."""
     while "$ref" in node or "anyOf" in node:
         if "anyOf" in node:
-            node = next(one for one in node["anyOf"] if one.get("type") != "null")
+            node = next(option for option in node["anyOf"] if option.get("type") != "null")
         else:
             node = root["$defs"][str(node["$ref"]).rpartition("/")[2]]
     return node

@@ -1,4 +1,4 @@
-"""YAML as plain data, with the line of every value: strict where YAML surprises.
+"""Parses YAML to plain data with the line of every value, and is strict where YAML surprises.
 
 Refused: a key that occurs twice (other loaders keep the last), anchors and aliases (a few lines of
 them can stand for gigabytes), tags, and more than one document. ``no``, ``on`` and ``12:30`` are
@@ -18,9 +18,9 @@ import yaml
 from authz.config.problems import Problem, without_repeats
 from authz.config.yaml_syntax import encoding_problem, syntax_problem
 
-_LOOKED_THROUGH: Final = 200  # lines, for one of a text: a condition has 2048 bytes at most
+_LOOKED_THROUGH: Final = 200  # lines searched for a text: a condition has 2048 bytes at most
 MAX_DEPTH: Final = 32  # the config needs 7
-_TOLD: Final = 4  # steps of too deep a place that are told
+_TOLD: Final = 4  # steps of too deep a place that a problem names
 _INTEGER: Final = re.compile(r"-?(0|[1-9][0-9]{0,39})")  # beyond 64 bits, as claims may be
 _FLOAT: Final = re.compile(r"-?[0-9]{1,15}\.[0-9]{1,15}")
 _NUMBER_BEGINS: Final = frozenset("-0123456789")
@@ -32,13 +32,13 @@ Place = tuple[Step, ...]
 
 @dataclass(slots=True)
 class Lines:
-    """The line of a value, and the lines of what is in it as far as they are others."""
+    """The line of a value, and the lines of values inside it that are on other lines."""
 
     line: int = 1
     inside: "dict[Step, Lines | int]" = field(default_factory=dict)
 
     def of(self, place: Place) -> int:
-        """The line of a place, or of the nearest one around it that is written down."""
+        """Return the line of a place, or of the nearest place around it that is written."""
         found = self
         for step in place:
             inner = found.inside.get(step)
@@ -50,9 +50,9 @@ class Lines:
 
 @dataclass(slots=True)
 class YamlDocument:
-    """A parsed file: its data, the line of each place in it, and what was wrong with the YAML.
+    """A parsed file: its data, the line of each place in it, and the problems of its YAML.
 
-    Mappings are dicts, lists are tuples. ``text`` is the file's.
+    Mappings are dicts, lists are tuples. ``text`` is the whole file.
     """
 
     file: str
@@ -60,17 +60,17 @@ class YamlDocument:
     lines: Lines = field(default_factory=Lines)
     problems: list[Problem] = field(default_factory=list)
     text: str = ""
-    _lines: list[str] = field(default_factory=list)  # of the text, once they are asked for
+    _lines: list[str] = field(default_factory=list)  # of the text, made when they are first needed
 
     def line_of(self, place: Place) -> int:
-        """The line of a place, or of the nearest one around it that is written down."""
+        """Return the line of a place, or of the nearest place around it that is written."""
         return self.lines.of(place)
 
     def line_within(self, place: Place, value: str, offset: int) -> int:
-        """The line of one character of a text, which may be written on several lines.
+        """Return the line of a character of a text, which may be written on several lines.
 
-        YAML breaks, folds and indents texts, and changes nothing but white space: so the text is
-        looked for without any. One with escapes is not found, and has the line of its place.
+        YAML breaks, folds and indents texts, and changes only white space: so the search leaves
+        white space out. It does not find a text with escapes, which has the line of its place.
         """
         first = self.line_of(place)
         self._lines = self._lines or self.text.split("\n")
@@ -87,18 +87,18 @@ class YamlDocument:
         return first
 
     def problem(self, place: Place, message: str) -> Problem:
-        """A problem with a place."""
+        """Return a problem with a place."""
         return Problem(self.file, self.line_of(place), dotted(place), message)
 
 
 class _StopError(Exception):
-    """The rest of the file can't be read; what is wrong is noted."""
+    """The rest of the file can't be read; its problem is noted already."""
 
 
 def parse(data: bytes, file: str) -> YamlDocument:
-    """Parse a file's bytes. Never raises: what is wrong stands in ``problems``.
+    """Parse a file's bytes. Never raises: errors are in ``problems``.
 
-    ``data`` is None if there is nothing that could be looked at further.
+    ``data`` is None if nothing could be read.
     """
     document = YamlDocument(file)
     try:
@@ -108,7 +108,7 @@ def parse(data: bytes, file: str) -> YamlDocument:
         document.problems.append(Problem(file, line, "", message))
         return document
     document.text = text
-    place: list[Step] = []  # of what is being read
+    place: list[Step] = []  # of the value that is being read
     try:
         document.data = _Builder(document, yaml.CSafeLoader(text).get_event, place).document()
     except yaml.YAMLError as error:
@@ -123,7 +123,10 @@ _Node = yaml.AliasEvent | yaml.ScalarEvent | yaml.SequenceStartEvent | yaml.Mapp
 
 
 class _Builder:
-    """Turns events into data, noting lines and problems."""
+    """Turns events into data, and notes lines and problems.
+
+    ``place`` is kept up to date, so that ``parse`` knows where the parser stopped.
+    """
 
     def __init__(
         self, document: YamlDocument, next_event: Callable[[], Any], place: list[Step]
@@ -171,9 +174,9 @@ class _Builder:
         )
 
     def _inner(self, step: Step, line: int, event: _Node, lines: Lines) -> object:
-        """A value within another, to whose lines its own are added."""
+        """Return a value within another, and add its lines to the outer value's ``lines``."""
         if type(event) is yaml.ScalarEvent and event.anchor is None and event.tag is None:
-            if line != lines.line:  # a short way for what most values are
+            if line != lines.line:  # a short way for most values
                 lines.inside[step] = line
             return _scalar(event)
         self._place.append(step)
@@ -209,7 +212,7 @@ class _Builder:
         return data
 
     def _key(self, event: _Node, line: int) -> str | None:
-        """A key, None for what can't be one."""
+        """Return a key; None, with a problem noted, if it can't be a key."""
         if type(event) is not yaml.ScalarEvent:
             message = "a key must be plain text; a text that begins with { or [ is put in quotes"
             self._problem(line, message)
@@ -226,13 +229,13 @@ class _Builder:
 
 
 def _line(event: yaml.Event) -> int:
-    mark: Any = event.start_mark  # for the types it may be None, which no parser makes it
+    mark: Any = event.start_mark  # typed as optional, and always set by a parser
     return int(mark.line) + 1
 
 
 def _scalar(event: yaml.ScalarEvent) -> object:
     text = _scalar_text(event)
-    if event.style:  # quoted or a block: text, whatever it looks like
+    if event.style:  # quoted, or a block: always text
         return text
     if text in _WORDS:
         return _WORDS[text]
@@ -244,7 +247,7 @@ def _scalar(event: yaml.ScalarEvent) -> object:
 
 
 def _scalar_text(event: yaml.ScalarEvent) -> str:
-    """A scalar's text. A NUL, which an escape can write, ends texts for the system."""
+    """Return a scalar's text. Raises YAMLError for a NUL, at which the system would end it."""
     text = str(event.value)
     if "\0" in text:
         told = "the control character U+0000 is not allowed"
@@ -254,7 +257,7 @@ def _scalar_text(event: yaml.ScalarEvent) -> str:
 
 
 def dotted(place: Place) -> str:
-    """A place as people write it: ``issuers[0].keys.jwks_uri``."""
+    """Write a place as people do: ``issuers[0].keys.jwks_uri``."""
     text = ""
     for step in place:
         text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else str(step)

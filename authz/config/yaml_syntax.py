@@ -1,4 +1,4 @@
-"""What is wrong with a text that is no YAML, in an operator's words, at the line to look at."""
+"""Says what is wrong with invalid YAML in an operator's words, and at which line."""
 
 import codecs
 import re
@@ -6,7 +6,7 @@ from typing import Final
 
 import yaml
 
-# The parser's words, and ours. "{line}" is where the thing began that it could not finish.
+# The parser's words, and ours.
 _PARSER: Final = (
     ("found character that cannot start any token", ""),  # by the character: see _START
     ("tab character", "indented with a tab: YAML takes spaces only"),
@@ -57,7 +57,7 @@ _UTF16: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 def encoding_problem(data: bytes, error: UnicodeDecodeError) -> tuple[int, str]:
-    """The line and what is wrong, for bytes that are no UTF-8."""
+    """Return the line and the message for bytes that are not UTF-8."""
     if data.startswith(_UTF16):
         return 1, "not UTF-8 but UTF-16: save it as UTF-8"
     line = data.count(b"\n", 0, error.start) + 1
@@ -65,7 +65,7 @@ def encoding_problem(data: bytes, error: UnicodeDecodeError) -> tuple[int, str]:
 
 
 def syntax_problem(text: str, error: yaml.YAMLError) -> tuple[int, str]:
-    """The line and what is wrong, for a text that the parser refused."""
+    """Return the line and the message for a text that the parser refused."""
     if isinstance(error, yaml.reader.ReaderError):
         line = text.encode()[: error.position].count(b"\n") + 1
         return line, f"not YAML: the control character U+{error.character:04X} is not allowed"
@@ -76,7 +76,7 @@ def syntax_problem(text: str, error: yaml.YAMLError) -> tuple[int, str]:
     mark = error.context_mark if began else error.problem_mark or error.context_mark
     if mark is None:
         return 1, f"not YAML: {complaint}"
-    for number in (mark.line, mark.line + 1):  # a line that is indented so continues the one above
+    for number in (mark.line, mark.line + 1):  # it takes such a line for part of the one above
         if match := _ODD_SPACE.match(_line(text, number - 1)):
             what = f"U+{ord(match[1]):04X}, which looks like a space"
             return number, f"not YAML: the line begins with {what}: indent with spaces"
@@ -99,7 +99,7 @@ def _words(text: str, error: yaml.MarkedYAMLError, complaint: str) -> str:
 
 
 def _last_in_column(text: str, first: yaml.Mark, end: yaml.Mark) -> int | None:
-    """The last line in the column of a first one: what was meant to be in it may stand there."""
+    """Return the number of the last line that begins in the column of ``first``, None if none."""
     lines = text.splitlines()
     for number in range(min(end.line, len(lines)) - 1, first.line, -1):
         inner = lines[number].lstrip(" ")

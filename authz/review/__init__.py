@@ -1,5 +1,5 @@
-"""A config reviewed by its operator: explained, tested, replayed, asked the other way round.
+"""Lets an operator review a config: explain, test, replay, and ask it the other way round.
 
-Nothing here decides on a request, nor is needed to: the verbs of the command ask these modules, and
-they ask the very pipeline that the server runs.
+The server needs nothing of this. The command's verbs call these modules, which ask the same
+pipeline that the server runs.
 """

@@ -1,7 +1,6 @@
-"""Files of audit records as lines: plain or gzip'd, from a pipe too, and as often as is asked.
+"""Reads the lines of audit logs: plain or gzip'd, from a file or a pipe, as often as needed.
 
-What can be read once only is kept in a file without a name, so that a second reading is never of
-nothing.
+A pipe can be read only once, so its content is kept in a temporary file for the next reading.
 """
 
 import gzip
@@ -21,36 +20,36 @@ _STDIN_FD: Final = 0  # there may be no sys.stdin
 LINES_BETWEEN_NEWS: Final = 4096  # some hundredths of a second's work
 _GZIP: Final = b"\x1f\x8b"  # RFC 1952 section 2.3.1
 News = Callable[[Path, float], None]
-"""Told now and then while a file is read: which, and how much of it, from 0.0 to 1.0."""
+"""Called now and then with the file that is being read, and the share that is, from 0.0 to 1.0."""
 
 
 class LogError(Exception):
-    """An audit log can't be read; the message says why."""
+    """An audit log can't be read; the message says which and why."""
 
 
 class AuditLogs:
-    """Some audit logs, one after the other. ``-`` is standard input.
+    """Some audit logs, read in their order. ``-`` is standard input.
 
-    Leaving the context drops what was kept of pipes.
+    A context manager: leaving it deletes what was kept of pipes.
     """
 
     def __init__(self, paths: Sequence[Path], news: News = lambda *_: None) -> None:
-        """Take where they are; ``news`` is told how far the reading is."""
+        """Take the logs' paths; nothing is read yet. ``news`` is told how far a reading is."""
         self._paths = paths
         self._news = news
         self._kept: dict[Path, IO[bytes]] = {}
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
-        """Nothing is opened yet."""
+        """Return the logs, of which none is open yet."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Drop what was kept."""
+        """Delete what was kept of pipes."""
         self._stack.close()
 
     def lines(self) -> Iterator[tuple[str, int, bytes]]:
-        """File, number and text of each line. Raises LogError."""
+        """Yield file, number and text of each line that is not blank. Raises LogError."""
         for path in self._paths:
             try:
                 yield from self._lines(path)
@@ -69,11 +68,13 @@ class AuditLogs:
                 number += 1
                 if number % LINES_BETWEEN_NEWS == 0:
                     self._news(path, raw.tell() / size)
-                if not line.isspace():  # a writer that starts anew ends a cut line
+                if (
+                    not line.isspace()
+                ):  # a restarted writer begins with a line feed, to end a cut line
                     yield str(path), number, line
 
     def _opened(self, path: Path) -> IO[bytes]:
-        """The file from its beginning; of a pipe what was kept of it. To be closed."""
+        """Open a file at its beginning, or what is kept of a pipe; the caller closes it."""
         if path not in self._kept:
             file = os.fdopen(os.dup(_STDIN_FD), "rb") if path == STDIN else path.open("rb")
             if stat.S_ISREG(os.fstat(file.fileno()).st_mode):

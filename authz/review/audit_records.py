@@ -1,6 +1,6 @@
-"""Audit records read back: what was asked and decided, as a question that policy can judge again.
+"""Reads audit records back as questions that a policy can answer again.
 
-A line that is no record is an answer of its own, never the end.
+An invalid line yields an error text, and the reading goes on.
 """
 
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ from authz.review.audit_files import AuditLogs
 
 
 class RecordedCall(msgspec.Struct, frozen=True, gc=False):
-    """A call of a message as records have it: without its arguments."""
+    """A call of a message as a record has it: without its arguments."""
 
     method: str
     kind: CallKind = CallKind.SERVER
@@ -30,7 +30,7 @@ class RecordedCall(msgspec.Struct, frozen=True, gc=False):
     is_cut: bool = False
 
     def call(self) -> Call:
-        """The call, of which no arguments are known."""
+        """Build the call, without arguments."""
         return Call(
             self.method,
             self.kind,
@@ -41,7 +41,7 @@ class RecordedCall(msgspec.Struct, frozen=True, gc=False):
 
 
 class RecordedDecision(msgspec.Struct, frozen=True, gc=False):
-    """A line of the audit log, as far as it is read: the members of ``authz.adapters.audit``."""
+    """The members of an audit record (``authz.adapters.audit``) that reviews read."""
 
     decision: str
     reason: str
@@ -70,19 +70,19 @@ class RecordedDecision(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def is_allow(self) -> bool:
-        """Whether it was allowed."""
+        """Tell whether the request was allowed."""
         return self.decision == Effect.ALLOW
 
     @property
     def is_cut(self) -> bool:
-        """Whether a part of a resource's URI is not recorded."""
+        """Tell whether a part of a resource's URI was not recorded."""
         return any(call.is_cut for call in self.calls)
 
     def cases(self) -> list[PolicyQuery]:
-        """The questions, one for each call of a message, at the time of the decision.
+        """Build a question for each call of the message, or for the plain request, at its own time.
 
-        Where the record is cut, names are not what was asked for. Raises ValueError where there is
-        no question.
+        If ``is_cut``, the calls' names are not the whole ones. Raises ValueError if the record does
+        not hold a valid question.
         """
         if bool(self.protocol) != bool(self.calls):
             raise ValueError("its protocol and its calls contradict each other")
@@ -115,22 +115,23 @@ class RecordedDecision(msgspec.Struct, frozen=True, gc=False):
         return [PolicyQuery(agent, delegation, operation, request, now) for operation in each]
 
 
-MAX_DEPTH: Final = strict_json.MAX_DEPTH + 4  # claims are of a token, and stand in a record
+# Claims are as deep as a token, and are members of a record.
+MAX_DEPTH: Final = strict_json.MAX_DEPTH + 4
 
 
 def read_records(logs: AuditLogs) -> Iterator[tuple[str, int, RecordedDecision | str]]:
-    """File, line and record of some audit logs, or why it is none. Raises LogError."""
+    """Yield file, line number and record, or why the line is invalid. Raises LogError."""
     for file, number, line in logs.lines():
         yield file, number, _read(line)
 
 
 def _read(line: bytes) -> RecordedDecision | str:
     try:
-        traced = strict_json.load_as(line, RecordedDecision, MAX_DEPTH)
+        record = strict_json.load_as(line, RecordedDecision, MAX_DEPTH)
     except strict_json.StrictJsonError as error:
         return f"not an audit record: {error}"
-    if traced.time.tzinfo is None or traced.decision not in {*Effect}:
+    if record.time.tzinfo is None or record.decision not in {*Effect}:
         return "not an audit record: its time or its decision is invalid"
-    if not all({"iss", "sub"} <= actor.keys() for actor in traced.actors):
+    if not all({"iss", "sub"} <= actor.keys() for actor in record.actors):
         return "not an audit record: an actor lacks iss or sub"
-    return traced
+    return record

@@ -1,4 +1,4 @@
-"""A call in an operator's words: of the flags of a verb, of a case in a file of tests."""
+"""The settings types of a call that an operator describes, by flags or in a file of tests."""
 
 from typing import Any, Final, Self
 
@@ -10,7 +10,7 @@ from authz.core.protocols.mcp_methods import calling
 from authz.core.request import Call, CallKind, MessageProtocol
 from authz.core.settings import Settings
 
-_METHODS: Final = calling()  # what is asked of a thing when nothing else is said
+_METHODS: Final = calling()  # the method that each kind of target stands for
 _NO_TARGET: Final = (CallKind.SERVER, "")
 _encode: Final = msgspec.json.Encoder(order="sorted").encode
 
@@ -43,9 +43,9 @@ class McpCallInput(Settings):
         return self
 
     def call(self) -> Call:
-        """It."""
+        """Build the call."""
         named = ((kind, getattr(self, kind)) for kind in _METHODS)
-        kind, name = next((one for one in named if one[1]), _NO_TARGET)
+        kind, name = next(((kind, name) for kind, name in named if name), _NO_TARGET)
         method = self.method or _METHODS[kind]
         return Call(method, kind, name, arguments=_encode(self.arguments))
 
@@ -61,7 +61,7 @@ class A2aCallInput(Settings):
     """The skill that it is about."""
 
     def call(self) -> Call:
-        """It."""
+        """Build the call."""
         is_about = CallKind.TASK if self.task else CallKind.SKILL
         kind = is_about if self.task or self.skill else CallKind.SERVER
         return Call(self.method, kind, self.task or self.skill)
@@ -78,7 +78,7 @@ class ModelCallInput(Settings):
     """Whether the answer is to be a stream."""
 
     def call(self) -> Call:
-        """It."""
+        """Build the call."""
         return Call(
             "chat/completions",
             CallKind.MODEL,
@@ -89,7 +89,7 @@ class ModelCallInput(Settings):
 
 
 class CallInput(Settings):
-    """What a message asks for; nothing for a plain request."""
+    """The call of a message, of a single protocol; empty for a plain request."""
 
     mcp: McpCallInput | None = None
     """A call of MCP."""
@@ -100,18 +100,18 @@ class CallInput(Settings):
 
     @model_validator(mode="after")
     def _is_of_one_protocol(self) -> Self:
-        if sum(one is not None for one in (self.mcp, self.a2a, self.models)) > 1:
+        if sum(call is not None for call in (self.mcp, self.a2a, self.models)) > 1:
             raise ValueError("mcp, a2a and models are different protocols: give only one of them")
         return self
 
     @property
     def protocol(self) -> MessageProtocol:
-        """As a Request names it; NONE without a message."""
-        named = (one for one, key in KEYS.items() if getattr(self, key))
+        """The protocol as a Request has it; NONE without a message."""
+        named = (protocol for protocol, key in KEYS.items() if getattr(self, key))
         return next(named, MessageProtocol.NONE)
 
     @property
     def calls(self) -> tuple[Call, ...]:
-        """As a Request has them."""
-        one = self.mcp or self.a2a or self.models
-        return (one.call(),) if one else ()
+        """The calls as a Request has them; () without a message."""
+        given = self.mcp or self.a2a or self.models
+        return (given.call(),) if given else ()

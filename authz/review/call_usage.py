@@ -1,6 +1,7 @@
-"""Calls in reports: the key of a rule that allows them, and what of a rule's lists counts.
+"""Compares calls with rules: the key that allows them, and the parts of a rule that none used.
 
-Names are of clients: one that a rule can't name exactly is left out, and never widens a rule.
+Clients choose the names in calls. A name that a rule can't state exactly is left out, so that it
+never widens a rule.
 """
 
 import json
@@ -18,9 +19,9 @@ SESSION: Final = "a session"
 
 
 def nameable(call: Call) -> Call:
-    """A call as evidence keeps it: servers choose the ids of tasks, so these don't matter.
+    """Return a call as evidence keeps it: without a task's ID, which the server chose.
 
-    Raises ValueError for one that no rule can name.
+    Raises ValueError for a call that no rule can name.
     """
     is_task = call.kind is CallKind.TASK
     texts = {call.method, *call.tools} | (set() if is_task else {call.name})
@@ -33,7 +34,7 @@ def nameable(call: Call) -> Call:
 
 
 def key_line(protocol: MessageProtocol, calls: Sequence[Call]) -> str:
-    """The key of an allow that fits these calls of a protocol, in one line of YAML."""
+    """Write the key of an allow that fits these calls of a protocol, in one line of YAML."""
     if protocol is MessageProtocol.MCP:
         said = _mcp(calls)
     elif protocol is MessageProtocol.A2A:
@@ -44,7 +45,9 @@ def key_line(protocol: MessageProtocol, calls: Sequence[Call]) -> str:
 
 
 def _lists(calls: Iterable[Call]) -> dict[str, list[str]]:
-    names = {f"{kind}s": sorted({one.name for one in calls if one.kind is kind}) for kind in KINDS}
+    names = {
+        f"{kind}s": sorted({call.name for call in calls if call.kind is kind}) for kind in KINDS
+    }
     return {key: listed for key, listed in names.items() if listed}
 
 
@@ -66,7 +69,7 @@ def _models(calls: Sequence[Call]) -> dict[str, Any]:
 
 
 def never_called(rule: RuleSettings, calls: Sequence[Call]) -> Iterator[str]:
-    """What of a rule's lists fits none of these calls: "mcp.tools: pay was never called"."""
+    """Yield a line for each list with unused items: "mcp.tools: pay was never called"."""
     if rule.calls is None:
         return
     for key, listed in _listed(rule).items():
@@ -77,9 +80,10 @@ def never_called(rule: RuleSettings, calls: Sequence[Call]) -> Iterator[str]:
 
 
 def in_common(rules: Sequence[RuleSettings]) -> str | None:
-    """What all of some rules name, in one line: at most this may be called; "" without a message.
+    """Say in one line what may be called at most by all these rules; "" for plain requests.
 
-    "a* & b*" is what fits both. None where nothing is; of MCP a session still is.
+    "a* & b*" stands for names that fit both patterns. None if no call fits; for MCP a session
+    always does.
     """
     said = [rule for rule in rules if rule.calls is not None]
     if not said:
@@ -95,10 +99,10 @@ def in_common(rules: Sequence[RuleSettings]) -> str | None:
     return f"{KEYS[protocol]}: {'; '.join(told) or SESSION}"
 
 
-def _both(key: str, one: Sequence[str], other: Sequence[str]) -> tuple[str, ...]:
-    found = [text for text in one if ANY not in text and _has(key, other, text)]
-    found += [text for text in other if ANY not in text and _has(key, one, text)]
-    for a in (text for text in one if ANY in text):
+def _both(key: str, listed: Sequence[str], other: Sequence[str]) -> tuple[str, ...]:
+    found = [text for text in listed if ANY not in text and _has(key, other, text)]
+    found += [text for text in other if ANY not in text and _has(key, listed, text)]
+    for a in (text for text in listed if ANY in text):
         for b in (text for text in other if ANY in text):
             is_wider = b in (ANY, a)
             found.append(a if is_wider else b if a == ANY else f"{a} & {b}")
@@ -106,7 +110,7 @@ def _both(key: str, one: Sequence[str], other: Sequence[str]) -> tuple[str, ...]
 
 
 def _listed(rule: RuleSettings) -> dict[str, tuple[str, ...]]:
-    """Its lists by key; of a model call's tools, all are meant where none is said."""
+    """Return a rule's lists by key; a missing ``models.tools`` means all tools."""
     said = rule.calls
     if said is None:
         return {}

@@ -1,4 +1,4 @@
-"""``authz check``: a config, the files that it names, and what in it may not be meant."""
+"""``authz check``: checks a config and the files that it names, and warns of likely mistakes."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -12,14 +12,14 @@ from authz.review.lint import config_warnings
 
 @dataclass(frozen=True, slots=True)
 class CheckedConfig:
-    """A config that a server can use, and what its operator should look at."""
+    """A valid config, and the warnings for its operator."""
 
     config: Config
     warnings: tuple[Problem, ...]
 
 
 def check_config(path: Path, now: datetime) -> CheckedConfig:
-    """Check all that a config says and names. Raises ConfigError with every problem."""
+    """Check a config, its candidate and its files. Raises ConfigError with every problem."""
     files = ConfigFiles(path)
     config = load(files)
     problems = [*_placed(files, file_problems(config)), *_of_candidate(config)]
@@ -29,7 +29,7 @@ def check_config(path: Path, now: datetime) -> CheckedConfig:
 
 
 def _placed(files: ConfigFiles, found: Iterable[tuple[Place, str]]) -> list[Problem]:
-    """With their lines. Only what there is to tell has the files read once more."""
+    """Add files and lines; the config's files are read once more only if there are problems."""
     told = list(found)
     if not told:
         return []

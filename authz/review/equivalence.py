@@ -1,6 +1,7 @@
-"""What of a policy could decide a question: where two policies have the same, they say the same.
+"""Tells whether two policies must agree on a question.
 
-So a decision that hangs on what is not recorded, the arguments of a call, is known all the same.
+Policies whose entries and rules about a question are equal give it the same answer. So the answer
+is known even where it depends on something that is not recorded, such as a call's arguments.
 """
 
 from collections.abc import Iterable
@@ -18,22 +19,22 @@ Held = tuple[bool, bool, bool, tuple[RuleSettings, ...]]
 
 
 class PolicyComparison:
-    """A config's policy.
+    """A config's policy, to be compared with another's.
 
     Attributes:
-        version: as records name it.
+        version: the policy's version, as records name it.
         policy: the compiled rules.
     """
 
     def __init__(self, config: Config) -> None:
-        """Compile it."""
+        """Compile the config's policy."""
         self.version = compute_policy_version(config)
         self.policy = build_policy(config)
         self._always = (config.shadow, config.conditions, config.earlier_actors)
         self._said: dict[Rule, RuleSettings] = {}
 
     def about(self, case: PolicyQuery) -> tuple[object, ...]:
-        """All that its verdict comes from, beside the question; to be compared."""
+        """Return all that the verdict on a case depends on, beside the case; to be compared."""
         policy = self.policy
         agents = policy.agents.of(case.agent.spiffe_id)
         principals = policy.principals.through(case.agent, case.delegation)
@@ -47,11 +48,11 @@ class PolicyComparison:
 
     def _held(self, entries: Iterable[AgentEntry | PrincipalEntry], case: PolicyQuery) -> Held:
         held = list(entries)
-        rules = dict.fromkeys(rule for one in held for rule in one.rules.find(case.operation))
+        rules = dict.fromkeys(rule for entry in held for rule in entry.rules.find(case.operation))
         return (
             bool(held),
-            any(one.settings.suspended for one in held),
-            any(one.settings.unrestricted for one in held),
+            any(entry.settings.suspended for entry in held),
+            any(entry.settings.unrestricted for entry in held),
             tuple(self._without_words(rule) for rule in rules),
         )
 

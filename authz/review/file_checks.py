@@ -1,4 +1,4 @@
-"""The files that a config names: whether they are there, and hold what they should."""
+"""Checks the files that a config names: that they can be read, and hold what they should."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +14,7 @@ from authz.wiring import BuildError, build_decision_point, read_nonce_secret, re
 
 
 def file_problems(config: Config) -> Iterator[tuple[Place, str]]:
-    """Where a file is named that can't be used, and why."""
+    """Yield the place of each file that can't be used, and why."""
     unread: set[Place] = set()
     for place, path in _named(config):
         try:
@@ -29,7 +29,7 @@ def file_problems(config: Config) -> Iterator[tuple[Place, str]]:
     if keys is not None and (problem := folder_problem(Path(keys))):
         yield ("key_cache", "folder"), problem + _from(keys)
     for place, read in _contents(config):
-        if not any(one[: len(place)] == place for one in unread):
+        if not any(other[: len(place)] == place for other in unread):
             try:
                 read()
             except (BuildError, TlsError) as error:
@@ -42,26 +42,26 @@ def _from(path: str | Path) -> str:
 
 
 def _named(section: Settings, place: Place = ()) -> Iterator[tuple[Place, str]]:
-    """Each file that a section names, by the type of the setting, and where it stands."""
+    """Yield each place of a file in a section, and the file; the setting's type marks it."""
     for name, field in type(section).model_fields.items():
         value, here = getattr(section, name), (*place, name)
         if isinstance(value, Settings):
             yield from _named(value, here)
         elif isinstance(value, tuple):
-            for at, one in enumerate(value):
-                if isinstance(one, Settings):
-                    yield from _named(one, (*here, at))
+            for at, item in enumerate(value):
+                if isinstance(item, Settings):
+                    yield from _named(item, (*here, at))
         elif isinstance(value, str) and _names_a_file(field.annotation):
             yield here, value
 
 
 def _names_a_file(annotation: object) -> bool:
-    marks = [mark for one in get_args(annotation) for mark in getattr(one, "__metadata__", ())]
+    marks = [mark for part in get_args(annotation) for mark in getattr(part, "__metadata__", ())]
     return any(isinstance(mark, NamedFile) for mark in marks)
 
 
 def _contents(config: Config) -> Iterator[tuple[Place, Callable[[], object]]]:
-    """What reads files as the server does, which raises BuildError or TlsError."""
+    """Yield functions that read files as the server does, and raise BuildError or TlsError."""
     yield ("token", "dpop", "nonce_secret"), lambda: read_nonce_secret(config.token.dpop)
     yield ("revocations", "file"), lambda: read_revocations(config)
     yield ("pdp",), lambda: build_decision_point(config)

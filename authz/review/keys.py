@@ -1,4 +1,4 @@
-"""``authz keys``: what a server with this config would trust just now, and why not the rest."""
+"""``authz keys``: shows the keys that a server would trust now, and why it refuses the others."""
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ MAX_AT_ONCE: Final = 8
 
 @dataclass(frozen=True, slots=True)
 class IssuerKeys:
-    """What one fetch of an issuer's keys brought; ``error`` is "" when it brought any set."""
+    """The result of fetching an issuer's keys; ``error`` is "" if a key set was fetched."""
 
     issuer: str
     source: str
@@ -23,7 +23,7 @@ class IssuerKeys:
     error: str = ""
 
     def lines(self) -> list[str]:
-        """For people: the issuer, then a line for each key."""
+        """Return the lines for a person: the issuer, then each key."""
         lines = [f"{self.issuer}  ({self.source})"]
         width = max((len(name) for name, _ in self._rows()), default=0)
         lines.extend(f"  {name.ljust(width)}  {what}" for name, what in self._rows())
@@ -38,7 +38,7 @@ class IssuerKeys:
 
 
 def fetch_all(config: Config) -> list[IssuerKeys]:
-    """Fetch every issuer's keys once, as a server would; in the config's order."""
+    """Fetch every issuer's keys once, as a server would, and return them in the config's order."""
     with ThreadPoolExecutor(MAX_AT_ONCE) as pool:
         return list(pool.map(_fetched, build_key_sources(config).items()))
 

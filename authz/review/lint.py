@@ -1,4 +1,4 @@
-"""What a config says and its operator may not mean: a doubt and no error, as it could be meant."""
+"""Warns of settings that are valid and probably not meant."""
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
@@ -21,7 +21,7 @@ _UNIX: Final = "unix:"
 
 
 def config_warnings(config: Config, now: datetime) -> Warnings:
-    """Places of a good config, and what is doubtful there."""
+    """Yield each doubtful place of a valid config, and the warning."""
     yield from _open_addresses(config)
     yield from _open_admin(config)
     yield from _clients_as_persons(config)
@@ -60,13 +60,15 @@ def _is_local(address: str) -> bool:
 
 
 def _clients_as_persons(config: Config) -> Warnings:
-    """Entries that a client's own token meets where it passes for a user's (RFC 9700 4.15)."""
+    """Find entries that a client's own token matches as if it were a user's (RFC 9700 4.15)."""
     for at, issuer in enumerate(config.issuers):
         if ANY in (issuer.person_shown_by or {}).get("sub", ()):
             message = "a client's own token has a sub too: only a machine's mark in it refuses it"
             yield ("issuers", at, "person_shown_by", "sub"), message
     guessed = {
-        one.issuer for one in config.issuers if one.actor.is_mapped and one.person_shown_by is None
+        issuer.issuer
+        for issuer in config.issuers
+        if issuer.actor.is_mapped and issuer.person_shown_by is None
     }
     for at, principal in enumerate(config.principals):
         match = principal.match
@@ -79,10 +81,10 @@ def _clients_as_persons(config: Config) -> Warnings:
 
 
 def _clients_alone(config: Config) -> Warnings:
-    """Entries for clients that act for themselves, which no route lets them."""
+    """Find entries for clients that act for themselves, if no route allows that mode."""
     if any(RouteMode.AUTONOMOUS in route.modes for route in config.routes):
         return
-    clients = {one.issuer: one.actor.map for one in config.issuers}
+    clients = {issuer.issuer: issuer.actor.map for issuer in config.issuers}
     for at, principal in enumerate(config.principals):
         for number, subject in enumerate(principal.match.subjects or ()):
             if subject in clients.get(principal.match.issuer, {}):
@@ -91,11 +93,11 @@ def _clients_alone(config: Config) -> Warnings:
 
 
 def _hidden_routes(config: Config) -> Warnings:
-    """Routes whose paths find another first; those that say neither are for proxies to name."""
+    """Find routes hidden by an earlier route; proxies name those without hosts and paths."""
     for at, route in enumerate(config.routes):
         if route.model_fields_set.isdisjoint({"hosts", "paths"}):
             continue
-        first = next((one for one in config.routes[:at] if _covers(one, route)), None)
+        first = next((earlier for earlier in config.routes[:at] if _covers(earlier, route)), None)
         if first is not None:
             message = (
                 f"{first.name} comes first and matches whatever it matches; name it in the proxy"
@@ -106,12 +108,13 @@ def _hidden_routes(config: Config) -> Warnings:
 def _covers(outer: RouteSettings, inner: RouteSettings) -> bool:
     if ANY not in outer.hosts and not set(inner.hosts) <= set(outer.hosts):
         return False
-    patterns = [path_pattern(one) for one in outer.paths]
-    return all(any(one.covers(path_pattern(path)) for one in patterns) for path in inner.paths)
+    outers = [path_pattern(path) for path in outer.paths]
+    inners = [path_pattern(path) for path in inner.paths]
+    return all(any(wide.covers(narrow) for wide in outers) for narrow in inners)
 
 
 def _unknown_agents(config: Config) -> Warnings:
-    known = [SpiffePattern.parse(one.id) for one in config.agents]
+    known = [SpiffePattern.parse(agent.id) for agent in config.agents]
     for at, principal in enumerate(config.principals):
         for number, text in enumerate(principal.agents or ()):
             pattern = SpiffePattern.parse(text)
@@ -122,14 +125,14 @@ def _unknown_agents(config: Config) -> Warnings:
 
 def _unheld_grants(config: Config) -> Warnings:
     holders = (*config.agents, *config.principals)
-    held = {name for one in holders for name in one.grants}
+    held = {name for holder in holders for name in holder.grants}
     for name in config.grants:
         if name not in held:
             yield ("grants", name), "no agent and no principal holds this grant"
 
 
 def _dead_rules(config: Config, now: datetime) -> Warnings:
-    """Rules that never fit, or never again."""
+    """Find rules that never match, or never again."""
     protocols = {route.protocol.of_messages for route in config.routes}
     for name, rules in config.grants.items():
         for at, rule in enumerate(rules):
@@ -143,16 +146,18 @@ def _dead_rules(config: Config, now: datetime) -> Warnings:
 
 
 def _open_beside_messages(config: Config) -> Warnings:
-    """Plain allows of whole trees in which messages are read at some paths only.
+    """Find plain allows of whole trees in which messages are read at some paths only.
 
-    A server may take the same messages at a further path (CVE-2026-33032), where nobody reads them.
+    A server may take the same messages at another path (CVE-2026-33032), where they are not read.
     """
     for name, rules in config.grants.items():
         for at, rule in enumerate(rules):
             if rule.effect is Effect.DENY or rule.protocol or not {ANY, "POST"} & set(rule.methods):
                 continue
             for number, path in enumerate(rule.paths):
-                route = next((one for one in config.routes if _is_beside(rule, path, one)), None)
+                route = next(
+                    (route for route in config.routes if _is_beside(rule, path, route)), None
+                )
                 if route is None or not _have_rules(config, route.protocol.of_messages, rule.hosts):
                     continue
                 message = (
@@ -163,18 +168,18 @@ def _open_beside_messages(config: Config) -> Warnings:
 
 
 def _is_beside(rule: RuleSettings, path: str, route: RouteSettings) -> bool:
-    """Whether a path of a plain rule has in it, and around it, a route whose messages are read."""
+    """Tell whether a plain rule's path covers paths of a message route, and others beside them."""
     if route.protocol is RouteProtocol.HTTP or not _have_common(rule.hosts, route.hosts):
         return False
-    wide, listed = path_pattern(path), [path_pattern(one) for one in route.paths]
-    is_around = any(wide.covers(one) for one in listed)
-    return is_around and not any(one.covers(wide) for one in listed)
+    wide, listed = path_pattern(path), [path_pattern(text) for text in route.paths]
+    is_around = any(wide.covers(pattern) for pattern in listed)
+    return is_around and not any(pattern.covers(wide) for pattern in listed)
 
 
 def _have_rules(config: Config, protocol: MessageProtocol, hosts: Sequence[str]) -> bool:
-    """Whether a rule is about messages of a protocol on one of these hosts."""
-    rules = (rule for of_grant in config.grants.values() for rule in of_grant)
-    return any(one.protocol == protocol and _have_common(one.hosts, hosts) for one in rules)
+    """Tell whether a rule is about messages of a protocol on one of these hosts."""
+    rules = (rule for rules in config.grants.values() for rule in rules)
+    return any(rule.protocol == protocol and _have_common(rule.hosts, hosts) for rule in rules)
 
 
 def _have_common(some: Sequence[str], others: Sequence[str]) -> bool:

@@ -1,4 +1,4 @@
-"""Suggestions as a unified diff of the config's files: to review, and to apply with other tools."""
+"""Writes suggestions as a unified diff of the config's files, to review and to apply."""
 
 import re
 from collections import defaultdict
@@ -15,19 +15,19 @@ from authz.review.suggest import Suggestions, yaml_list
 Place = tuple[str | int, ...]
 _IN_ONE_LINE: Final = r"(?P<key>\b{key}:\s*)\[[^\[\]#]*\]"
 _ITEM: Final = re.compile(r"(?P<dash>\s*-\s+)[^\s#&*!|>{\[][^#]*\n?")
-# What ends a line of YAML 1.1, which numbers are of; of a diff a line feed alone.
+# Line numbers are YAML 1.1's, which has these line breaks; in a diff only a line feed ends a line.
 _LINE: Final = re.compile(r".*?(?:\r\n|[\n\r\x85\u2028\u2029]|\Z)", re.DOTALL)
 _DIFF_LINE: Final = re.compile(r"[^\n]*\n|[^\n]+")
 _NO_END: Final = "\\ No newline at end of file"
 
 
 def patch(path: Path, suggestions: Suggestions) -> Iterator[str]:
-    """The lines of the diff; as comments in front of it, what could not be put into one.
+    """Yield the diff's lines; before them, as comments, the suggestions that it can't hold.
 
     Raises ConfigError.
     """
     merged = ConfigFiles(path).read()
-    if merged.problems:  # it was good a moment ago
+    if merged.problems:  # it was valid a moment ago
         raise ConfigError(str(path), merged.problems)
     files = _EditedFiles(merged)
     for (grant, number), keys in suggestions.narrower.items():
@@ -45,16 +45,16 @@ def patch(path: Path, suggestions: Suggestions) -> Iterator[str]:
 
 
 def _unused(folder: Path) -> Path:
-    """A new file's path."""
+    """Return the path of a file that does not exist yet."""
     names = (f"suggested{'' if number == 1 else f'-{number}'}.yaml" for number in count(1))
     return next(folder / name for name in names if not (folder / name).exists())
 
 
 class _EditedFiles:
-    """A config's files as lines, in which lists take the place of others.
+    """A config's files as lines, in which lists are replaced.
 
     Attributes:
-        left: as comments, the lists that are not written in a way that is known here.
+        left: the changes to lists that are not written in a known way, as comments.
     """
 
     def __init__(self, merged: MergedConfig) -> None:
@@ -64,7 +64,7 @@ class _EditedFiles:
         self.left: list[str] = []
 
     def at(self, place: Place) -> list[str]:
-        """The list at a place; empty where there is none."""
+        """Return the list at a place, [] if there is none."""
         value: Any = self._merged.data
         for step in place:
             if isinstance(value, dict) and step not in value:
@@ -73,13 +73,13 @@ class _EditedFiles:
         return list(value)
 
     def put(self, place: Place, texts: list[str]) -> None:
-        """A list in place of that one."""
+        """Replace the list at a place."""
         document, inner = self._merged.origin(place)
         line, key = document.line_of(inner), str(place[-1])
         lines = self._lines(document.file)
         in_one_line = list(re.finditer(_IN_ONE_LINE.format(key=key), lines[line - 1]))
         items = [document.line_of((*inner, number)) for number in range(len(self.at(place)))]
-        if len(in_one_line) == 1:  # of two on a line one can't tell which it is
+        if len(in_one_line) == 1:  # with two on a line it is unknown which is meant
             begin, end = in_one_line[0].end("key"), in_one_line[0].end()
             lines[line - 1] = f"{lines[line - 1][:begin]}{yaml_list(texts)}{lines[line - 1][end:]}"
         elif items and line < items[0] and (dash := self._dash(document.file, items)):
@@ -89,15 +89,15 @@ class _EditedFiles:
             self.left.append(f"# {document.file}:{line}: {key} could be {yaml_list(texts)}")
 
     def _dash(self, file: str, items: list[int]) -> str:
-        """What each item of a list begins with; "" unless each is alone on one of its lines."""
+        """Return the text before each item of a list; "" unless each item is alone on a line."""
         lines = self._lines(file)[items[0] - 1 : items[-1]]
         found = [_ITEM.fullmatch(line) for line in lines]
-        dashes = {one["dash"] if one else "" for one in found}
+        dashes = {match["dash"] if match else "" for match in found}
         is_plain = len(lines) == len(items) and len(dashes) == 1 and lines[-1].endswith("\n")
         return dashes.pop() if is_plain else ""
 
     def include(self, name: str) -> None:
-        """The main file includes a further one, which lies beside it."""
+        """Have the main file include another file of its folder."""
         main = self._merged.main
         patterns = self.at(("include",))
         if any(Path(name).match(pattern) for pattern in patterns if "/" not in pattern):
@@ -114,14 +114,17 @@ class _EditedFiles:
             self.left.append(f"# {main.file}:{first + 1}: add {line}")
 
     def _lines(self, file: str) -> list[str]:
-        """A file's lines as they will be; what is added stands in one of those that there were."""
+        """Return a file's lines as edited. A new line is added to the text of an old one.
+
+        So numbers of lines stay what they were.
+        """
         if file not in self._old:
             self._old[file] = _LINE.findall(Path(file).read_bytes().decode())
             self._new[file] = list(self._old[file])
         return self._new[file]
 
     def diff(self) -> Iterator[str]:
-        """Of all files that changed."""
+        """Yield the diff of all files that changed."""
         for file, old in self._old.items():
             yield from _diff("".join(old), "".join(self._new[file]), file)
 

@@ -1,6 +1,6 @@
-"""Cases of ``authz test``, as operators write them in YAML: a question, and the answer it must get.
+"""The settings types of ``authz test``'s cases: a question, and the answer that it must get.
 
-A case says who calls and for whom, as if that had been proven.
+A case names the agent and the principal; no token or certificate proves them.
 """
 
 import re
@@ -28,7 +28,7 @@ from authz.core.spiffe import SpiffeId, SpiffeIdText
 from authz.review.call_input import CallInput
 
 MAX_BYTES: Final = 16 * 1024 * 1024  # of a file of cases
-# What policy may say; and what an operation may be refused for that has no one reading.
+# Policy's reasons, and that of a path that can be read in several ways.
 _REASONS: Final = (
     Reason.POLICY_DENIED,
     Reason.SCOPE,
@@ -115,7 +115,7 @@ class PolicyTestCase(CallInput):
     """The rule that must decide, of the agent or of the principal: grant/name, or grant/number."""
 
     def case(self, only_issuer: str, now: float) -> PolicyQuery:
-        """The question. Raises Denied(PATH_AMBIGUOUS)."""
+        """Build the question. Raises Denied(PATH_AMBIGUOUS)."""
         moment = now if self.at is None else datetime.fromisoformat(self.at).timestamp()
         parts = urlsplit(self.url)
         request = Request(
@@ -161,7 +161,7 @@ class PolicyTestCases(Settings):
 def load_cases(
     path: Path, config: Config, rules: Sequence[str]
 ) -> tuple[tuple[PolicyTestCase, ...], list[int]]:
-    """The cases of a file and their lines; ``rules`` are the names that there are.
+    """Read the cases of a file, and their lines; ``rules`` are the names of the config's rules.
 
     Raises ConfigError with every problem.
     """
@@ -171,9 +171,9 @@ def load_cases(
     try:
         cases = PolicyTestCases.model_validate(document.data).cases
     except ValidationError as error:
-        for one in causes(error.errors(include_url=False)):
-            place = error_place(one)
-            problems.append(document.problem(place, error_message(one, place, PolicyTestCases)))
+        for detail in causes(error.errors(include_url=False)):
+            place = error_place(detail)
+            problems.append(document.problem(place, error_message(detail, place, PolicyTestCases)))
     problems += [
         document.problem(place, message) for place, message in _unknown(cases, config, rules)
     ]
@@ -185,7 +185,7 @@ def load_cases(
 def _unknown(
     cases: Sequence[PolicyTestCase], config: Config, rules: Sequence[str]
 ) -> Iterator[tuple[Place, str]]:
-    """Issuers and rules of cases that the config does not have: no answer would fit."""
+    """Yield issuers and rules that the config does not have: no answer could be as expected."""
     issuers = [issuer.issuer for issuer in config.issuers]
     for number, case in enumerate(cases):
         if not case.issuer and case.mode is not Mode.BOOTSTRAP and len(issuers) > 1:
@@ -212,9 +212,9 @@ def _document(path: Path) -> YamlDocument:
 
 
 def _json(value: object) -> object:
-    """Lists as tokens have them: YAML's are tuples here."""
+    """Return a value with lists, as tokens have them, for the tuples that YAML is read to."""
     if isinstance(value, tuple):
-        return [_json(one) for one in value]
+        return [_json(item) for item in value]
     if isinstance(value, dict):
-        return {name: _json(one) for name, one in value.items()}
+        return {name: _json(member) for name, member in value.items()}
     return value

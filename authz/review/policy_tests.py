@@ -1,6 +1,6 @@
-"""Tests of a policy, written by operators: what must be allowed, what must not, and by which rules.
+"""Runs an operator's tests of a policy: what must be allowed or denied, and by which rules.
 
-Only step 3 is tested, may they; and that the path is one that its route lets pass.
+Tests step 3 only, the policy, and that the route accepts the path.
 """
 
 from collections.abc import Iterable
@@ -20,7 +20,7 @@ from authz.wiring import build_policy
 
 @dataclass(frozen=True, slots=True)
 class FailedCase:
-    """A case that came out otherwise: where it is written, and what the policy said."""
+    """A case with another answer than expected: where it is written, and what the policy said."""
 
     where: str
     name: str
@@ -29,18 +29,19 @@ class FailedCase:
     detail: str
 
     def lines(self) -> list[str]:
-        """For people."""
+        """Return the lines for a person."""
         first = f"{self.where}: {self.name}: expected {self.expected}, got {self.got}"
         return [first, *([f"    {self.detail}"] if self.detail else [])]
 
 
 @dataclass(frozen=True, slots=True)
 class PolicyTestReport:
-    """What a file of cases showed.
+    """The result of running a file of cases.
 
     Attributes:
-        count: of the cases.
-        uncovered: names of the rules that made no case allowed or denied, of all ``rules``.
+        count: how many cases there are.
+        rules: how many rules the config has.
+        uncovered: names of the rules that decided no case.
     """
 
     count: int
@@ -50,11 +51,11 @@ class PolicyTestReport:
 
     @property
     def coverage_percent(self) -> float:
-        """How many of the rules decided a case."""
+        """The percentage of rules that decided a case; 100 without rules."""
         return 100.0 * (self.rules - len(self.uncovered)) / self.rules if self.rules else 100.0
 
     def lines(self) -> list[str]:
-        """For people."""
+        """Return the lines for a person."""
         told = [line for failure in self.failures for line in failure.lines()]
         told.append(f"{self.count - len(self.failures)} of {self.count} as expected")
         covered = self.rules - len(self.uncovered)
@@ -64,7 +65,7 @@ class PolicyTestReport:
         return told + [f"    no case for {name}" for name in self.uncovered]
 
     def members(self) -> dict[str, Any]:
-        """For machines."""
+        """Return the members for ``--json``."""
         return {
             "cases": self.count,
             "failures": [asdict(failure) for failure in self.failures],
@@ -96,7 +97,7 @@ def _verdict(
 ) -> Verdict:
     try:
         question = case.case(only_issuer, now)
-        routes.of(question.request, question.operation)  # refuses paths that it does not accept
+        routes.of(question.request, question.operation)  # raises Denied for unaccepted paths
         return policy.evaluate(question)
     except Denied as denied:
         return Verdict(denied)
@@ -118,7 +119,7 @@ def _failure(case: PolicyTestCase, verdict: Verdict, where: str) -> FailedCase |
 
 
 def _deciding(verdict: Verdict) -> Iterable[str]:
-    """Rules that the verdict, or one with the rules in shadow, came from."""
+    """Yield the effect and name of each rule that decided, also of those in shadow."""
     outcome = verdict.outcome
     if isinstance(outcome, Permit):
         yield from (f"allow {outcome.agent_rule}", f"allow {outcome.principal_rule}")
@@ -129,7 +130,10 @@ def _deciding(verdict: Verdict) -> Iterable[str]:
 
 
 def _uncovered(rules: Iterable[Rule], decided: set[str]) -> tuple[str, ...]:
-    """A deny's name is in a refusal too where an allow only came nearest: that is no cover."""
+    """Return the names of rules that decided no case.
+
+    A refusal names an allow too, if it came nearest: the effect must match, or it is not covered.
+    """
     return tuple(
         rule.name for rule in rules if f"{rule.settings.effect} {rule.name}" not in decided
     )

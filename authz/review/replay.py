@@ -1,7 +1,7 @@
-"""What a policy would have changed: yesterday's audit records, decided again at their own time.
+"""Decides audit records again by another policy, each at its own time, and counts the changes.
 
-A record holds what the policy of then read. Where the new one reads more of a request than was
-recorded, what it would have said is not known, and is not guessed.
+A record holds what the policy of its time read. If the new policy reads more of a request than was
+recorded, its decision is unknown, and is not guessed.
 """
 
 from collections import defaultdict
@@ -22,9 +22,9 @@ from authz.review.replay_report import ReplayGroup, ReplayReport
 def replay_logs(config: Config, logs: AuditLogs, old: Config | None = None) -> ReplayReport:
     """Decide the records of audit logs by a config's policy. Reads them twice. Raises LogError.
 
-    The first reading finds what each version of the policy recorded: a claim that some records of
-    a version have and this one has not was not in the token either. ``old`` says it for its own
-    version, where no record happens to have a claim.
+    The first reading finds the claims and headers that each policy version recorded: if some
+    records of a version have a claim and this one lacks it, the token lacked it too. ``old`` tells
+    this of its own version, even if no record has the claim.
     """
     recorded = _recorded(logs)
     now = PolicyComparison(config)
@@ -41,13 +41,13 @@ def replay_logs(config: Config, logs: AuditLogs, old: Config | None = None) -> R
 
 
 def _recorded(logs: AuditLogs) -> dict[str, Reads]:
-    """By policy version, what its records hold."""
+    """Return, by policy version, the claims and headers that its records hold."""
     claims: defaultdict[str, set[str]] = defaultdict(set)
     headers: defaultdict[str, set[str]] = defaultdict(set)
-    for _, _, traced in read_records(logs):
-        if isinstance(traced, RecordedDecision):
-            claims[traced.policy_version].update(traced.claims)
-            headers[traced.policy_version].update(traced.headers)
+    for _, _, record in read_records(logs):
+        if isinstance(record, RecordedDecision):
+            claims[record.policy_version].update(record.claims)
+            headers[record.policy_version].update(record.headers)
     return {
         version: Reads(headers=frozenset(headers[version]), claims=frozenset(claims[version]))
         for version in claims
@@ -55,7 +55,10 @@ def _recorded(logs: AuditLogs) -> dict[str, Reads]:
 
 
 class _Replay:
-    """Decides records one by one, and counts."""
+    """Decides one record at a time, and counts the changes in ``report``.
+
+    ``now`` is the policy of ``config``, ``then`` the one of ``--old``, or ``now`` again.
+    """
 
     def __init__(
         self,
@@ -70,7 +73,7 @@ class _Replay:
         self._reads = self._policy.reads
         self._recorded = recorded
         self._now, self._then = now, then
-        # By issuer, what its principals hold, each once however many hold it; and are known by.
+        # By issuer, the sets of rules that its principals hold, and what matching them reads.
         self._held: defaultdict[str, set[RuleSet]] = defaultdict(set)
         self._matched: defaultdict[str, Reads] = defaultdict(Reads)
         for entry in self._policy.principals.entries:
@@ -79,7 +82,7 @@ class _Replay:
             self._matched[issuer] |= entry.reads
 
     def take(self, read: RecordedDecision | str) -> None:
-        """Count one. Raises ValueError for what is no record."""
+        """Count a record. Raises ValueError for an error text, and for an invalid record."""
         if isinstance(read, str):
             raise ValueError(read)  # noqa: TRY004 - it tells of a line, not of a type
         if read.by_policy:
@@ -87,15 +90,15 @@ class _Replay:
         else:
             self.report.not_by_policy += 1
 
-    def _judge(self, traced: RecordedDecision, cases: list[PolicyQuery]) -> None:
+    def _judge(self, record: RecordedDecision, cases: list[PolicyQuery]) -> None:
         report = self.report
-        if traced.is_cut:
-            self._leave(traced, cases)
+        if record.is_cut:
+            self._leave(record, cases)
             return
-        unknown = self._unknown(traced, cases)
+        unknown = self._unknown(record, cases)
         if unknown:
             report.unknown |= unknown
-            report.undecidable[_as_recorded(traced)].add(traced)
+            report.undecidable[_as_recorded(record)].add(record)
             return
         try:
             verdict = evaluate_all(self._step, cases)
@@ -103,56 +106,56 @@ class _Replay:
             verdict = Verdict(denied)
         outcome = verdict.outcome
         is_allow = isinstance(outcome, Permit)
-        # Without arguments their conditions refuse: what is allowed all the same always is.
+        # Without arguments, conditions on them refuse: so an allow holds with any arguments.
         if not is_allow and any(self._reads_arguments(case) for case in cases):
-            self._leave(traced, cases)
+            self._leave(record, cases)
             return
-        if is_allow == traced.is_allow:
+        if is_allow == record.is_allow:
             report.unchanged += 1
             return
         rule = outcome.agent_rule if isinstance(outcome, Permit) else outcome.rule
         changes = report.newly_allowed if is_allow else report.newly_denied
-        changes[ReplayGroup(rule, traced.agent, traced.principal, traced.rule)].add(traced)
+        changes[ReplayGroup(rule, record.agent, record.principal, record.rule)].add(record)
 
-    def _leave(self, traced: RecordedDecision, cases: list[PolicyQuery]) -> None:
-        """Count what hangs on something that no record has."""
-        if self._is_as_then(traced, cases):
+    def _leave(self, record: RecordedDecision, cases: list[PolicyQuery]) -> None:
+        """Count a record whose decision depends on something that no record holds."""
+        if self._is_as_then(record, cases):
             self.report.unchanged += 1
         else:
-            self.report.not_judged[_as_recorded(traced)].add(traced)
+            self.report.not_judged[_as_recorded(record)].add(record)
 
-    def _is_as_then(self, traced: RecordedDecision, cases: list[PolicyQuery]) -> bool:
-        """Whether what decided then decides now: it says the same, whatever was not recorded."""
-        version = traced.policy_version
+    def _is_as_then(self, record: RecordedDecision, cases: list[PolicyQuery]) -> bool:
+        """Tell whether both policies must agree, whatever was not recorded."""
+        version = record.policy_version
         if version == self._now.version:
             return True
         is_known = version == self._then.version
-        return is_known and all(self._now.about(one) == self._then.about(one) for one in cases)
+        return is_known and all(self._now.about(case) == self._then.about(case) for case in cases)
 
-    def _unknown(self, traced: RecordedDecision, cases: list[PolicyQuery]) -> Reads:
-        """What the policy would read for these cases, and the record may lack."""
-        missing = self._reads - self._recorded[traced.policy_version]
+    def _unknown(self, record: RecordedDecision, cases: list[PolicyQuery]) -> Reads:
+        """Return what the policy would read for these cases and the record may lack."""
+        missing = self._reads - self._recorded[record.policy_version]
         if not missing:
             return missing
         return missing & Reads.union(map(self._read_for, cases))
 
     def _read_for(self, case: PolicyQuery) -> Reads:
-        """What could matter: the rules about the operation of whoever could hold them."""
+        """Return what rules about the operation read, of any entry that could match."""
         matched = self._matched.get(case.delegation.issuer, NOTHING)
         return Reads.union((matched, *(rule.reads for rule in self._rules(case))))
 
     def _reads_arguments(self, case: PolicyQuery) -> bool:
-        """Whether a rule that could matter reads arguments, which no record has."""
+        """Tell whether a rule about the operation reads arguments, which no record holds."""
         call = case.operation.call
         if call is None or not self._policy.reads_arguments(call):
             return False
         return any(rule.reads_arguments and rule.is_about(call) for rule in self._rules(case))
 
     def _rules(self, case: PolicyQuery) -> Iterator[Rule]:
-        agents = (one.rules for one in self._policy.agents.of(case.agent.spiffe_id))
+        agents = (entry.rules for entry in self._policy.agents.of(case.agent.spiffe_id))
         for rules in {*agents, *self._held.get(case.delegation.issuer, ())}:
             yield from rules.find(case.operation)
 
 
-def _as_recorded(traced: RecordedDecision) -> ReplayGroup:
-    return ReplayGroup(traced.rule, traced.agent, traced.principal)
+def _as_recorded(record: RecordedDecision) -> ReplayGroup:
+    return ReplayGroup(record.rule, record.agent, record.principal)

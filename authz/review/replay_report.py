@@ -1,4 +1,4 @@
-"""What two policies say otherwise of recorded requests: counted by rule and by whom, and told."""
+"""The report of a replay: which decisions would change, counted by rule, agent and principal."""
 
 from collections import defaultdict
 from collections.abc import Iterator
@@ -9,12 +9,12 @@ from authz.config.printable import one_line
 from authz.core.reads import NOTHING, Reads
 from authz.review.audit_records import RecordedDecision
 
-MAX_SHOWN: Final = 20  # bad lines, and kinds of changes, told one by one: what a screen has
+MAX_SHOWN: Final = 20  # bad lines, and kinds of changes, that are listed: what fits a screen
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class ReplayGroup:
-    """Whose requests: of one agent for one principal, by the rule that decides now, and then."""
+    """The key of a count: agent, principal, the rule that decides now, and the rule of then."""
 
     rule: str
     agent: str
@@ -24,15 +24,15 @@ class ReplayGroup:
 
 @dataclass(slots=True)
 class Changed:
-    """How many of them, and the decision id of the first."""
+    """The count of a group's records, and the decision ID of the first."""
 
     count: int = 0
     example: str = ""
 
-    def add(self, traced: RecordedDecision) -> None:
-        """One more."""
+    def add(self, record: RecordedDecision) -> None:
+        """Count a record."""
         self.count += 1
-        self.example = self.example or traced.decision_id
+        self.example = self.example or record.decision_id
 
 
 Changes = defaultdict[ReplayGroup, Changed]
@@ -44,15 +44,15 @@ def _changes() -> Changes:
 
 @dataclass(slots=True)
 class ReplayReport:
-    """What would change.
+    """The decisions that would change, and those that can't be known.
 
     Attributes:
-        undecidable: by the rule that decided then, as what follows.
-        not_judged: what is decided by more than is recorded, arguments and the rest of URIs, where
-            the rules about it changed.
-        unknown: what the policy reads and some records can't tell.
-        not_by_policy: count of records that something else than policy decided.
-        bad: the first lines that are no records, of ``bad_count``.
+        undecidable: records that lack a claim or header that the policy reads, by the rule of then.
+        not_judged: records whose decision depends on arguments or on the rest of a URI, which are
+            not recorded, while the rules about them changed; by the rule of then.
+        unknown: the claims and headers that the policy reads and some records lack.
+        not_by_policy: count of records that another step than policy decided.
+        bad: the first invalid lines, of ``bad_count``.
     """
 
     newly_allowed: Changes = field(default_factory=_changes)
@@ -66,24 +66,24 @@ class ReplayReport:
     bad_count: int = 0
 
     def add_bad(self, told: str) -> None:
-        """Count a line that is no record, and keep the first ones."""
+        """Count an invalid line, and keep the first MAX_SHOWN."""
         self.bad_count += 1
         if len(self.bad) < MAX_SHOWN:
             self.bad.append(told)
 
     @property
     def records(self) -> int:
-        """How many there were."""
+        """The count of valid records."""
         changed = sum(_total(changes) for _, changes in self._titled())
         return changed + self.unchanged + self.not_by_policy
 
     def needs_a_look(self, *, is_strict: bool) -> bool:
-        """Whether somebody may do more than before, or it is not known; or less, if strict."""
+        """Tell whether somebody may do more than before, or may; if strict, also less."""
         worse = self.newly_allowed or self.undecidable or self.not_judged or self.bad_count
         return bool(worse or not self.records or (is_strict and self.newly_denied))
 
     def lines(self) -> Iterator[str]:
-        """For people."""
+        """Yield the lines for a person."""
         named = [f"claim {name}" for name in sorted(self.unknown.claims)]
         named += [f"header {name}" for name in sorted(self.unknown.headers)]
         for name in named:
@@ -117,7 +117,7 @@ class ReplayReport:
             yield from (one_line(f"  {bad}") for bad in self.bad)
 
     def members(self) -> dict[str, Any]:
-        """For machines."""
+        """Return the members for ``--json``."""
         return {
             **{
                 title.replace(" ", "_"): {
@@ -158,4 +158,4 @@ def _total(changes: Changes) -> int:
 
 
 def _most_first(changes: Changes) -> list[tuple[ReplayGroup, Changed]]:
-    return sorted(changes.items(), key=lambda one: (-one[1].count, one[0]))
+    return sorted(changes.items(), key=lambda item: (-item[1].count, item[0]))

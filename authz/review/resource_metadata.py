@@ -1,7 +1,7 @@
-"""A route's protected-resource metadata (RFC 9728): how clients learn where to get which token.
+"""Builds a route's protected-resource metadata (RFC 9728), which tells clients where to get tokens.
 
-It is a public document that any web server can serve; the proxy answers with it by itself, without
-a check, at the URL to which our challenges point.
+It is a public document, which the proxy serves without a check, at the URL that our challenges
+name; any web server could.
 """
 
 from collections.abc import Iterator
@@ -18,31 +18,31 @@ class NoResourceError(Exception):
 
 
 def resource_metadata(config: Config, name: str) -> dict[str, Any]:
-    """The document of RFC 9728 section 2, of what the config says. Raises NoResourceError."""
+    """Build the document of RFC 9728 section 2 from the config. Raises NoResourceError."""
     route = _route(config, name)
     audiences = {route.resource, *route.audiences}
-    issuers = [one for one in config.issuers if audiences.intersection(one.audiences)]
+    issuers = [issuer for issuer in config.issuers if audiences.intersection(issuer.audiences)]
     return {
         "resource": route.resource,  # section 3.3: the very URL that the client used
-        "authorization_servers": [one.issuer for one in issuers],
+        "authorization_servers": [issuer.issuer for issuer in issuers],
         "scopes_supported": sorted({scope for rule in _rules(config, route) for scope in rule}),
         "bearer_methods_supported": ["header"],
         "dpop_signing_alg_values_supported": list(config.token.dpop.algorithms),
-        "tls_client_certificate_bound_access_tokens": True,  # taken where the token is so bound
+        "tls_client_certificate_bound_access_tokens": True,  # enforced if the token is bound so
     }
 
 
 def _route(config: Config, name: str) -> RouteSettings:
-    with_resource = [one for one in config.routes if one.resource]
+    with_resource = [route for route in config.routes if route.resource]
     for route in with_resource:
         if route.name == name:
             return route
-    known = ", ".join(one.name for one in with_resource) or "none"
+    known = ", ".join(route.name for route in with_resource) or "none"
     raise NoResourceError(f"no route {name!r} with a resource; routes with one: {known}")
 
 
 def _rules(config: Config, route: RouteSettings) -> Iterator[tuple[str, ...]]:
-    """The scopes of each rule whose hosts can be the route's."""
+    """Yield the scopes of each rule that shares a host with the route."""
     for rules in config.grants.values():
         for rule in rules:
             if _share_a_host(rule, route):

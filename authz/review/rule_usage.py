@@ -1,4 +1,4 @@
-"""Audit records as evidence: what was done by which rule of a config, and what was refused."""
+"""Counts which rules of a config audit records used, and what was refused for want of a rule."""
 
 import re
 from collections.abc import Sequence
@@ -17,14 +17,14 @@ from authz.review.audit_records import RecordedDecision
 from authz.review.call_usage import nameable
 from authz.wiring import build_policy, compute_policy_version
 
-MAX_SEEN: Final = 200  # operations of one rule: where there are more, a list is no rule to read
+MAX_SEEN: Final = 200  # operations of a rule: a longer list would not make a readable rule
 MAX_MISSING: Final = 1000  # pairs of agent and principal that lack rules
-# What stands for one thing of many: a number, a UUID, a digest or another long hexadecimal.
+# A segment that is an ID: a number, a UUID, a digest or another long hexadecimal.
 ID: Final = re.compile(
     r"[0-9]+|[0-9A-Fa-f]{16,}|[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}"
 )
 ID_TEXT: Final = "{id}"
-# What a further rule would allow; a lack of scopes, say, it would not mend.
+# Refusals that another rule would mend; it would not mend a lack of scopes, for example.
 _MENDED: Final = frozenset(
     reason.code for reason in (Reason.POLICY_DENIED, Reason.AGENT_UNKNOWN, Reason.METHOD_UNKNOWN)
 )
@@ -34,7 +34,7 @@ Group = tuple[str, str, str, MessageProtocol, bool]
 
 @dataclass(frozen=True, slots=True)
 class UsedOperation:
-    """An operation with ids taken out: the path is a pattern as rules have it."""
+    """An operation whose path is a pattern, as rules have it, with ``{id}`` for each ID."""
 
     host: str
     method: str
@@ -44,7 +44,7 @@ class UsedOperation:
 
     @classmethod
     def of(cls, case: PolicyQuery) -> "UsedOperation":
-        """Of a question. Raises ValueError for a path or a call that no rule can name."""
+        """Make the operation of a question. Raises ValueError if no rule can name it."""
         operation = case.operation
         path = generalised(operation.path)
         path_pattern(path)
@@ -53,9 +53,9 @@ class UsedOperation:
 
     @property
     def group(self) -> Group:
-        """What one rule can allow together: never a call on a path where it was not seen.
+        """The key of operations that a single rule can allow, without a call on a path of another.
 
-        Of A2A a rule that names skills allows calls about them only.
+        Calls about skills are apart: a rule that names skills allows no other A2A calls.
         """
         if self.call is None:
             return self.host, self.method, "", MessageProtocol.NONE, False
@@ -63,15 +63,19 @@ class UsedOperation:
 
 
 def generalised(segments: Sequence[str]) -> str:
-    """A path pattern that fits these segments, and others where one looks like an id."""
-    return "/" + "/".join(ID_TEXT if ID.fullmatch(one) else quote(one, "") for one in segments)
+    """Return the path pattern of these segments, with ``{id}`` for segments that look like IDs."""
+    return "/" + "/".join(ID_TEXT if ID.fullmatch(text) else quote(text, "") for text in segments)
 
 
 @dataclass(slots=True)
 class RuleUse:
-    """What was seen of a rule, or is missing: operations, requests, and scopes that all had.
+    """The use of a rule, or of a missing rule.
 
-    ``is_varied`` says that there are more than can be listed.
+    Attributes:
+        count: how many requests there were.
+        targets: their operations.
+        scopes: the scopes that all tokens had; None before the first.
+        is_varied: whether there were more operations than can be listed, or unnameable ones.
     """
 
     count: int = 0
@@ -80,7 +84,7 @@ class RuleUse:
     is_varied: bool = False
 
     def add(self, cases: Sequence[PolicyQuery], *, is_cut: bool) -> None:
-        """One more request; of a record that is cut nobody knows for what."""
+        """Count a request. The targets of a record that is cut are unknown."""
         self.count += 1
         self.is_varied = self.is_varied or is_cut
         for case in () if is_cut else cases:
@@ -99,14 +103,17 @@ class RuleUsage:
     """Counts records by the rules of a config that decided them, or would.
 
     Attributes:
-        rules: of the config, by grant.
-        uses: of the rules that were used, by name.
-        missing: what was refused for want of a rule, by agent, issuer and principal.
-        records, bad: how many there were, and lines that are none.
+        rules: the config's rules, by grant.
+        uses: the use of each rule that was used, by the rule's name.
+        missing: requests that were refused for want of a rule, by agent, issuer and principal.
+        records, bad: how many records, and how many invalid lines, there were.
     """
 
     def __init__(self, config: Config, *, denied: bool) -> None:
-        """Begin; ``denied`` takes what policy refused, else what only its shadow would have."""
+        """Begin without records.
+
+        ``denied`` counts as missing what policy refused; else what only policy in shadow would.
+        """
         self.rules = compile_rules(config.grants, config.conditions)
         self.uses: dict[str, RuleUse] = {}
         self.missing: dict[tuple[str, str, str], RuleUse] = {}
@@ -115,11 +122,11 @@ class RuleUsage:
         self._policy = build_policy(config)
         self._version = compute_policy_version(config)
         self._denied = denied
-        self._issuers = {one.issuer for one in config.issuers}
+        self._issuers = {issuer.issuer for issuer in config.issuers}
         self._denies = {r.name for rules in self.rules.values() for r in rules if r.is_deny}
 
     def take(self, read: RecordedDecision | str) -> None:
-        """Count one."""
+        """Count a record, or an invalid line."""
         try:
             if isinstance(read, str):
                 self.bad += 1
@@ -130,23 +137,23 @@ class RuleUsage:
         except ValueError:
             self.bad += 1
 
-    def _count(self, traced: RecordedDecision, cases: Sequence[PolicyQuery]) -> None:
-        for name in self._rules_of(traced, cases):
-            self.uses.setdefault(name, RuleUse()).add(cases, is_cut=traced.is_cut)
-        reason, rule = self._refusal(traced)
-        is_nameable = traced.issuer in self._issuers and _is_plain(traced.principal)
+    def _count(self, record: RecordedDecision, cases: Sequence[PolicyQuery]) -> None:
+        for name in self._rules_of(record, cases):
+            self.uses.setdefault(name, RuleUse()).add(cases, is_cut=record.is_cut)
+        reason, rule = self._refusal(record)
+        is_nameable = record.issuer in self._issuers and _is_plain(record.principal)
         is_mended = reason in _MENDED and rule not in self._denies and is_nameable
-        key = (traced.agent, traced.issuer, traced.principal)
-        if traced.is_cut:
+        key = (record.agent, record.issuer, record.principal)
+        if record.is_cut:
             return
         if is_mended and (key in self.missing or len(self.missing) < MAX_MISSING):
             self.missing.setdefault(key, RuleUse()).add(cases, is_cut=False)
 
-    def _rules_of(self, traced: RecordedDecision, cases: Sequence[PolicyQuery]) -> set[str]:
-        """The rules that decided; by a policy of another version, those that would by this one."""
-        if traced.policy_version == self._version:
-            names = _names(traced.rule, traced.principal_rule)
-            return names if traced.is_allow else names & self._denies
+    def _rules_of(self, record: RecordedDecision, cases: Sequence[PolicyQuery]) -> set[str]:
+        """Return the rules that decided; if another policy did, those of this one that would."""
+        if record.policy_version == self._version:
+            names = _names(record.rule, record.principal_rule)
+            return names if record.is_allow else names & self._denies
         try:
             outcome = evaluate_all(self._policy, cases).outcome
         except Denied:
@@ -155,21 +162,21 @@ class RuleUsage:
             return _names(outcome.agent_rule, outcome.principal_rule)
         return {outcome.rule} & self._denies
 
-    def _refusal(self, traced: RecordedDecision) -> tuple[str, str]:
-        """Reason and rule of the refusal that counts, or nothing."""
+    def _refusal(self, record: RecordedDecision) -> tuple[str, str]:
+        """Return reason and rule of the refusal that counts, "" and "" without one."""
         if self._denied:
-            return traced.reason, traced.rule
-        for shadow in traced.shadows:
+            return record.reason, record.rule
+        for shadow in record.shadows:
             if (shadow.get("by"), shadow.get("decision")) == (ShadowBy.POLICY, Effect.DENY):
                 return shadow.get("reason", ""), shadow.get("rule", "")
         return "", ""
 
 
 def _names(*rules: str) -> set[str]:
-    """Of rules; where a message had several calls, there are several."""
-    return {name for one in rules for name in one.split(",")} - {""}
+    """Return the names in members of records, which list a rule for each call of a message."""
+    return {name for listed in rules for name in listed.split(",")} - {""}
 
 
 def _is_plain(principal: str) -> bool:
-    """Whether a rule can name a principal as a text: not as a pattern, nor past a reader's eyes."""
+    """Tell whether a rule can name a principal exactly: as printable text and not as a pattern."""
     return principal != "" and principal.isprintable() and ANY not in principal

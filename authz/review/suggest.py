@@ -1,6 +1,6 @@
-"""Least privilege from evidence: what was never used, what is wider than its use, what is missing.
+"""Suggests a narrower policy from audit logs: rules unused, wider than their use, or missing.
 
-Everything is a text to review: YAML with comments that say how often, and where it belongs.
+The result is text to review: YAML with comments that count the uses and name the place.
 """
 
 import json
@@ -22,14 +22,14 @@ from authz.review.rule_usage import ID, ID_TEXT, Group, RuleUsage, RuleUse, Used
 
 @dataclass(frozen=True, slots=True)
 class Suggestions:
-    """What the evidence says.
+    """The suggestions.
 
     Attributes:
-        records: how many there were.
-        lines: all of it, as YAML with comments.
-        narrower: by the place of a rule (grant, number), its keys that can be narrower, and how.
-        missing: what is missing, as the lines of a file to include.
-        held: by number of the entry of agents, the grants of that file that the agent needs.
+        records: how many records were read.
+        lines: all suggestions, as YAML with comments.
+        narrower: by the place of a rule (grant, number), the keys to narrow and their new lists.
+        missing: the missing rules, as the lines of a file to include.
+        held: by number of an entry of agents, the grants of that file that the agent needs.
     """
 
     records: int
@@ -40,9 +40,9 @@ class Suggestions:
 
 
 def suggest(config: Config, logs: AuditLogs, *, denied: bool) -> Suggestions:
-    """Suggest from audit logs. Raises LogError.
+    """Suggest changes to a config from audit logs. Raises LogError.
 
-    What is missing is taken from requests that only policy in shadow would have refused; or, with
+    Missing rules come from requests that only policy in shadow would have refused; or, with
     ``denied``, from those that policy refused.
     """
     evidence = RuleUsage(config, denied=denied)
@@ -64,7 +64,7 @@ def suggest(config: Config, logs: AuditLogs, *, denied: bool) -> Suggestions:
                 lines += _of_rule(rule, use, keys)
             lines += _never_called(rule, use)
     named = _named(evidence.missing, set(config.grants))
-    numbers = {one.id: number for number, one in enumerate(config.agents)}
+    numbers = {agent.id: number for number, agent in enumerate(config.agents)}
     by_agent: defaultdict[str, list[str]] = defaultdict(list)
     for name, ((agent, _, _), _) in named.items():
         by_agent[agent].append(name)
@@ -81,13 +81,13 @@ def suggest(config: Config, logs: AuditLogs, *, denied: bool) -> Suggestions:
 
 
 def _narrower_keys(rule: Rule, use: RuleUse) -> dict[str, list[str]]:
-    """The keys of a rule that are wider than its use, and what was used."""
+    """Return the keys of a rule that are wider than its use, each with what was used."""
     if rule.is_deny or use.is_varied:
         return {}
     written = rule.settings
     seen = {
-        "hosts": (sorted({one.host for one in use.targets}), written.hosts),
-        "methods": (sorted({one.method for one in use.targets}), written.methods),
+        "hosts": (sorted({target.host for target in use.targets}), written.hosts),
+        "methods": (sorted({target.method for target in use.targets}), written.methods),
         "paths": (_narrower(written.paths, use.targets), written.paths),
     }
     return {key: used for key, (used, now) in seen.items() if set(used) != set(now)}
@@ -100,26 +100,28 @@ def _of_rule(rule: Rule, use: RuleUse, keys: Mapping[str, list[str]]) -> Iterato
 
 
 def _never_called(rule: Rule, use: RuleUse) -> Iterator[str]:
-    """What a rule on messages names, and nobody called."""
-    calls = [one.call for one in use.targets if one.call is not None]
+    """Yield comments on names in a rule on messages that nobody called."""
+    calls = [target.call for target in use.targets if target.call is not None]
     if not use.is_varied:
         yield from (f"# {rule.name}: {text}" for text in never_called(rule.settings, calls))
 
 
 def _narrower(patterns: Iterable[str], targets: Iterable[UsedOperation]) -> list[str]:
-    """The patterns that were used; in place of one that ends in ** what was used of it."""
-    seen = {one.path for one in targets}
+    """Return the patterns that were used; for a pattern that ends in ** the paths used below it."""
+    seen = {target.path for target in targets}
     found = {_narrowed(text, path) for text in patterns for path in seen}
     return sorted(path for path in found if path is not None)
 
 
 def _narrowed(text: str, path: str) -> str | None:
-    """A pattern cut to what was seen, None where it does not fit. Never wider than it was."""
+    """Narrow a pattern to a path, None if the path does not match. Never widens the pattern."""
     pattern, seen = path_pattern(text), path_pattern(path).segments
     wanted = pattern.segments[: len(seen)]
-    sample = [  # an id stands for the one that the pattern names, if it names one
-        (want if want is not None and ID.fullmatch(want) else ID_TEXT) if one is None else one
-        for one, want in zip_longest(seen, wanted)
+    sample = [  # {id} stands for the ID that the pattern names, if it names one
+        (want if want is not None and ID.fullmatch(want) else ID_TEXT)
+        if segment is None
+        else segment
+        for segment, want in zip_longest(seen, wanted)
     ]
     if not pattern.matches(tuple(sample)):
         return None
@@ -133,14 +135,14 @@ Missing = tuple[tuple[str, str, str], RuleUse]  # of an agent for an issuer's pr
 
 
 def _named(missing: Mapping[tuple[str, str, str], RuleUse], taken: set[str]) -> dict[str, Missing]:
-    """A name of a grant for each."""
+    """Name a new grant for each missing rule."""
     numbers = (number for number in range(1, len(missing) + len(taken) + 1))
     names = (name for number in numbers if (name := f"suggested-{number}") not in taken)
     return dict(zip(names, sorted(missing.items(), key=_first), strict=False))
 
 
 def _of_missing(named: Mapping[str, Missing], agents: Mapping[str, Sequence[str]]) -> Iterator[str]:
-    """A file to include, with these further agents, which allows what was refused."""
+    """Yield the file to include, which adds these agents and allows what was refused."""
     if not named:
         return
     yield from ["agents:"] if agents else []
@@ -159,12 +161,12 @@ def _of_missing(named: Mapping[str, Missing], agents: Mapping[str, Sequence[str]
         for (host, method, _, protocol, _), targets in sorted(groups.items(), key=_first):
             yield f"    - hosts: {yaml_list([host])}"
             yield f"      methods: {yaml_list([method])}"
-            yield f"      paths: {yaml_list(sorted({one.path for one in targets}))}"
+            yield f"      paths: {yaml_list(sorted({target.path for target in targets}))}"
             scopes = sorted(use.scopes or ())
             none = "" if scopes else "  # their tokens had no scope in common"
             yield f"      scopes: {yaml_list(scopes)}{none}"
             if protocol:
-                calls = [one.call for one in targets if one.call is not None]
+                calls = [target.call for target in targets if target.call is not None]
                 yield f"      {key_line(protocol, calls)}"
 
 
@@ -172,10 +174,10 @@ _first: Final = itemgetter(0)
 
 
 def yaml_list(texts: Iterable[str]) -> str:
-    """A list as YAML writes it in one line."""
+    """Write a list of texts as YAML, in one line."""
     return f"[{', '.join(map(_quoted, texts))}]"
 
 
 def _quoted(text: str) -> str:
-    """As YAML and JSON write it alike: without escapes for what needs two of them in JSON."""
+    """Quote a text as YAML and JSON both read it: without surrogate pairs, which YAML lacks."""
     return json.dumps(text, ensure_ascii=False)

@@ -1,4 +1,4 @@
-"""``authz serve``: one process that answers checks, or several under a supervisor."""
+"""``authz serve``: runs a process that answers checks, or several under a supervisor."""
 
 from contextlib import AbstractContextManager, ExitStack, closing
 from pathlib import Path
@@ -30,13 +30,16 @@ _START_ERRORS: Final = (
 
 
 class Process(Stoppable, Protocol):
-    """A server, or a supervisor of several."""
+    """A server, or a supervisor of several.
+
+    ``start`` and ``serve`` raise the _START_ERRORS. ``serve`` returns only after ``stop``.
+    """
 
     def start(self) -> None:
-        """Start what is needed to serve."""
+        """Start all that serving needs."""
 
     def serve(self) -> None:
-        """Stay until told to stop."""
+        """Serve until told to stop."""
 
 
 class StartError(RuntimeError):
@@ -44,7 +47,7 @@ class StartError(RuntimeError):
 
 
 def run(path: Path) -> None:
-    """Serve until SIGTERM or SIGINT. Raises ConfigError before it starts, StartError while."""
+    """Serve until SIGTERM or SIGINT. Raises ConfigError, and StartError if the start fails."""
     source = ConfigSource(path)
     config = source.read_config()
     if config.server.workers == 1:
@@ -54,13 +57,16 @@ def run(path: Path) -> None:
 
 
 def run_worker(path: Path, number: int, admin: str) -> None:
-    """As ``run``, as one of several; the supervisor asks at ``admin``."""
+    """Serve as worker ``number`` of several, which its supervisor asks at the address ``admin``.
+
+    Raises ConfigError, StartError.
+    """
     source = ConfigSource(path)
     _serve(open_server(source.read_config(), source, number, admin))
 
 
 def _serve(opening: AbstractContextManager[Process]) -> None:
-    """Put together, start, serve, close. Raises StartError."""
+    """Open a process, start it, serve, and close it. Raises StartError."""
     try:
         with ExitStack() as opened:
             process = opened.enter_context(opening)

@@ -1,8 +1,8 @@
-"""Which proxies may ask: their certificate, by the clock, at every call.
+"""Authenticates the calling proxies by their certificates, at every call.
 
 TLS verifies a certificate when a connection is made, and not even then when it resumes a session.
-A connection lives on when the certificate has ended or its CA is trusted no more. So what was
-verified is held with how long it holds, and verified anew when that is over or the CAs change.
+A connection outlives the end of its certificate, and of the trust in its CA. So the result is
+remembered with the time until which it holds, and verified anew after that or when the CAs change.
 """
 
 import datetime as dt
@@ -21,11 +21,12 @@ from authz.core.spiffe.svid import checked_svid
 from authz.server.grpcio import AuthContext
 from authz.server.vouching import find_chain
 
-# A certificate that is refused is looked at again so often: a call with it costs next to nothing
-# in between, and the log has a line of it no more often.
+# How often a refused certificate is verified again: in between a call with it costs next to
+# nothing, and adds no line to the log.
 REFUSED_SECONDS: Final = 10.0
-REMEMBERED: Final = 4096  # proxies, and whoever else the CA knows, times rotations under way
-# Of the chains as they were sent, some 4 KB each: what is beside them there is up to a client.
+# Proxies, and other holders of the CA's certificates, times rotations under way.
+REMEMBERED: Final = 4096
+# Of the chains as they were sent, some 4 KB each: a client can add certificates to its chain.
 REMEMBERED_BYTES: Final = 32 * 1024 * 1024
 MAX_INTERMEDIATES: Final = 8  # certificates of one chain; meshes have one or two
 _UNIX: Final = "unix:"
@@ -37,7 +38,7 @@ _log: Final = logging.getLogger("authz.tls")
 
 @dataclass(frozen=True, slots=True)
 class _VerifiedCaller:
-    """What a certificate is worth, from ``since`` to ``until`` (unix seconds): None for nothing."""
+    """A certificate's proxy, None for a refused one, from ``since`` to ``until`` (unix seconds)."""
 
     proxy: str | None
     since: float
@@ -45,10 +46,10 @@ class _VerifiedCaller:
 
 
 class CallerAuthenticator:
-    """Who may ask over mutual TLS. For one thread at a time: grpcio's, which has every call."""
+    """Tells which proxy calls, over mutual TLS. For one thread: grpcio's, which has all calls."""
 
     def __init__(self, tls: ServerTls, now: Callable[[], float]) -> None:
-        """Take our TLS, and the clock, in unix seconds."""
+        """Begin with nothing remembered. ``now`` returns unix seconds."""
         self._tls = tls
         self._now = now
         self._authorities = tls.authorities
@@ -57,7 +58,8 @@ class CallerAuthenticator:
     def __call__(self, peer: str, auth_context: Callable[[], AuthContext]) -> str | None:
         """Return the SPIFFE ID of a proxy that may ask, None for any other peer.
 
-        Unix sockets have "": the file system says who may use them.
+        Unix sockets return "": the file system decides who may use them. Never raises for what a
+        client sent.
         """
         if peer.startswith(_UNIX):
             return _NOT_TLS
@@ -78,13 +80,13 @@ class CallerAuthenticator:
             return self._verified(pems, now)
         except Denied as error:
             fault = error.detail
-        except Exception as error:  # noqa: BLE001 - whatever the parser raises, it is no caller
+        except Exception as error:  # noqa: BLE001 - whatever the parser raises, it is refused
             fault = str(error)
         _log.warning("refused a caller: %s", fault)
         return _VerifiedCaller(None, now, now + REFUSED_SECONDS)
 
     def _verified(self, pems: tuple[bytes, ...], now: float) -> _VerifiedCaller:
-        """Hold a certificate against all there is. Raises Denied, ValueError, and as x509 does."""
+        """Verify an SVID, its proxy and its chain. Raises Denied, ValueError, and as x509 does."""
         if len(pems) < 2:  # noqa: PLR2004 - the certificate, and what parts it from the chain
             raise ValueError("its certificate is unknown; the connection may be gone")
         leaf, _, *chain = pems
@@ -100,8 +102,8 @@ class CallerAuthenticator:
             self._authorities,
             dt.datetime.fromtimestamp(now, dt.UTC),
         )
-        since = max(one.not_valid_before_utc for one in verified).timestamp()
-        until = min(one.not_valid_after_utc for one in verified).timestamp()
+        since = max(certificate.not_valid_before_utc for certificate in verified).timestamp()
+        until = min(certificate.not_valid_after_utc for certificate in verified).timestamp()
         return _VerifiedCaller(proxy.text, since, until)
 
 

@@ -1,17 +1,17 @@
-"""Calls from their headers to the end of their answer: a thread only while they are decided.
+"""Takes calls from their headers to their answer, with a thread only while they are decided.
 
 grpcio's own server has a thread of the pool wait for a call's message: as many clients as there
-are threads, which send headers and nothing more, stop every answer. Here a call passes through
-three stages, and has a thread in one of them:
+are threads could stop every answer by sending headers and nothing more. Here a call passes through
+three stages, and has a thread only in the second:
 
-1. *receiving*: its headers are here, and its client may ask; its message is not here;
-2. *working*: its message is whole; it waits for a thread, or has one;
+1. *receiving*: its headers are here, and its caller is allowed; its message is not here;
+2. *working*: its message is whole; it waits for a thread, or has a thread;
 3. *sending*: it is answered, and its client has not taken the answer.
 
 Clients decide how long the first and the last take. So these are bounded in time and in number, and
-the oldest gives way: an honest call is through in milliseconds, and one that is kept open on
-purpose is always older. Nothing is counted for each client: one that may ask can have as many
-connections as it likes, and one that may not gets no further than its headers.
+the oldest call gives way: an honest call is through in milliseconds, and a call that is kept open
+on purpose is always older. Nothing is counted for each client: an allowed client can have any
+number of connections, and any other gets no further than its headers.
 """
 
 import logging
@@ -40,15 +40,15 @@ _log: Final = logging.getLogger("authz.server")
 Received = tuple[bytes, str]
 """A call's message, and the SPIFFE ID of the proxy that sent it, "" for none."""
 Gate = Callable[[str, Callable[[], AuthContext]], str | None]
-"""Says who may ask, for every call, in grpcio's thread: it must not wait.
+"""Names the calling proxy, for every call, in grpcio's thread: it must not wait.
 
-It takes the other end of the connection, and what gives TLS's words of it; returns the SPIFFE ID of
-the calling proxy, "" where callers have none, and None to refuse.
+It takes the peer's address, and a function that returns what TLS knows of it. It returns the SPIFFE
+ID of the calling proxy, "" where callers have no ID, and None to refuse.
 """
 
 
 def no_such_method(*_: object) -> bytes:
-    """Stand for a method that is not there: ``RpcExecutor`` refuses it by its headers, unrun."""
+    """Stand for an unknown method: ``RpcExecutor`` refuses its calls, and never runs it."""
     raise AssertionError
 
 
@@ -56,8 +56,8 @@ class _StagedRpc(UnaryRpc):
     """A call in one of the stages.
 
     Attributes:
-        proxy: who asks, as the gate said.
-        since: when it came into its stage (monotonic seconds).
+        proxy: the calling proxy, as the gate named it.
+        since: when the call entered its stage (monotonic seconds).
         is_finished: whether it has ended.
     """
 
@@ -71,19 +71,21 @@ class _StagedRpc(UnaryRpc):
 
 
 class _Stage:
-    """The calls that wait for their clients in one way, oldest first."""
+    """The calls in one of the stages that wait for clients, oldest first. For any thread."""
 
     def __init__(self, limit: int, seconds: float, on_end: Callable[[], None]) -> None:
-        """Take how many at most, for how long, and what to call for each that is ended."""
-        self._calls: OrderedDict[_StagedRpc, None] = (
-            OrderedDict()
-        )  # each step on it is atomic: no lock
+        """Begin empty.
+
+        Holds ``limit`` calls, each for ``seconds``; ``on_end`` is called for each that it ends.
+        """
+        # Each step on it is atomic, so that it needs no lock.
+        self._calls: OrderedDict[_StagedRpc, None] = OrderedDict()
         self._limit = limit
         self._seconds = seconds
         self._on_end = on_end
 
     def add(self, call: _StagedRpc) -> None:
-        """Take a call; where there are too many, end the oldest."""
+        """Add a call; if there are too many, end the oldest."""
         call.since = time.monotonic()
         self._calls[call] = None
         if len(self._calls) > self._limit:
@@ -91,14 +93,14 @@ class _Stage:
                 self._end(self._calls.popitem(last=False)[0])
 
     def remove(self, call: _StagedRpc) -> None:
-        """Forget a call, which may be gone already."""
+        """Remove a call, which may be gone already."""
         self._calls.pop(call, None)
 
     def end_old(self, now: float) -> None:
-        """End what has been here for too long."""
+        """End the calls that have been here for too long."""
         try:
             calls = list(self._calls)
-        except RuntimeError:  # another thread changed it meanwhile: the next time, then
+        except RuntimeError:  # another thread changed it meanwhile: the next sweep will do
             return
         for call in calls:
             if now - call.since < self._seconds:
@@ -112,10 +114,10 @@ class _Stage:
 
 
 class RpcExecutor(Executor):
-    """Takes grpcio's calls, as if it were a pool of threads."""
+    """Takes grpcio's calls in place of its pool of threads, and answers them with ours."""
 
     def __init__(self, pool: CheckPool, gate: Gate, metrics: Metrics, max_concurrent: int) -> None:
-        """Take the threads, who may ask, and how many calls may be in the working stage."""
+        """Begin without calls; ``max_concurrent`` bounds the working stage, and the receiving."""
         self._pool = pool
         self._gate = gate
         self._metrics = metrics
@@ -131,11 +133,11 @@ class RpcExecutor(Executor):
         self._closing = threading.Event()
 
     def start(self) -> None:
-        """Begin to end what takes too long."""
+        """Begin to end calls that take too long."""
         threading.Thread(target=self._sweep, name="calls", daemon=True).start()
 
     def close(self) -> None:
-        """Stop doing so."""
+        """Stop ending calls; those under way go on."""
         self._closing.set()
 
     def _sweep(self) -> None:
@@ -145,9 +147,9 @@ class RpcExecutor(Executor):
             self._sending.end_old(now)
 
     def submit(self, function: Callable[..., object], /, *args: object) -> None:  # type: ignore[override]
-        """Take a call. grpcio gets no future for it, which it needs for its own limit only.
+        """Take a call. Returns no future, which grpcio needs only for its own limit.
 
-        It holds the server's lock meanwhile, and the call's.
+        grpcio holds the server's lock and the call's meanwhile, so that this must not wait.
         """
         call = _StagedRpc(function, args)
         call.on_finish(lambda: self._finish(call))
@@ -162,9 +164,9 @@ class RpcExecutor(Executor):
             call.cancel()
 
     def _admit(self, call: _StagedRpc) -> None:
-        """Receive the message of a call whose client may ask."""
+        """Receive the message of a call whose caller is allowed; refuse any other call."""
         proxy = self._gate(call.peer, call.auth_context)
-        if proxy is None:  # not a deny: it is none of a caller's business what we would say
+        if proxy is None:  # not a deny: other callers must not learn decisions
             self._metrics.caller_refused()
             self._refuse(call, grpc.StatusCode.PERMISSION_DENIED, "the caller is not allowed")
             return
@@ -176,7 +178,7 @@ class RpcExecutor(Executor):
         call.receive(lambda: self._guarded(self._take, call))
 
     def _take(self, call: _StagedRpc) -> None:
-        """Have a call answered whose message is here, or will never be."""
+        """Hand a call to the pool once its message is here; refuse it if that will never be."""
         self._receiving.remove(call)
         if not call.is_active:
             return
@@ -189,7 +191,7 @@ class RpcExecutor(Executor):
             self._pool.submit(self._answer, call)
 
     def _answer(self, call: _StagedRpc) -> None:
-        """Decide, in a thread of the pool."""
+        """Decide and answer, in a thread of the pool."""
         try:
             call.answer((call.message, call.proxy))
         finally:
@@ -201,7 +203,7 @@ class RpcExecutor(Executor):
         self._send(call)
 
     def _send(self, call: _StagedRpc) -> None:
-        """Note that an answer is on its way. grpcio's thread may see its end at the same time."""
+        """Move a call to the sending stage. grpcio's thread may end it at the same time."""
         self._sending.add(call)
         if call.is_finished:
             self._sending.remove(call)

@@ -1,14 +1,15 @@
 """Lets the other threads go on while a config is read, which takes seconds for 100,000 rules.
 
-Python runs one thread at a time. What kept the others waiting, measured for 100,000 rules:
+Python runs one thread at a time. Three things kept the others waiting, measured for 100,000 rules:
 
 - a thread that wants the interpreter gets it after 5 ms, each time that it has waited for anything:
-  half a millisecond here;
-- the garbage collector's third generation looks at every object that there is, up to two seconds
-  each time, six times a load: not meanwhile;
-- and after it, whenever a request makes it due: the config's objects are frozen, it passes them.
+  here after half a millisecond;
+- the garbage collector's third generation looks at every object, for up to two seconds, six times
+  a load: here not during a load;
+- the same after a load, whenever a request makes it due: the config's objects are frozen, so that
+  the collector passes them over.
 
-A config that is replaced is freed without the collector: it is no ring (a test holds it).
+A replaced config is freed without the collector: it has no reference cycles (a test checks that).
 """
 
 import gc
@@ -23,7 +24,7 @@ _NEVER: Final = 1_000_000_000  # collections of the second generation before one
 
 @contextmanager
 def yielding_gil() -> Iterator[None]:
-    """Read a config within. For one thread at a time."""
+    """Keep the other threads running while the body reads a config. For one thread at a time."""
     switch, (young, middle, old) = sys.getswitchinterval(), gc.get_threshold()
     sys.setswitchinterval(SWITCH_SECONDS)
     gc.set_threshold(young, middle, _NEVER)

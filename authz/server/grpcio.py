@@ -1,8 +1,8 @@
-"""A call as grpcio hands it to its pool of threads: all that we use beyond grpcio's public API.
+"""Wraps a call as grpcio hands it to its pool: all that we use beyond grpcio's public API.
 
 grpcio's server gives its executor a function that receives a call's message, runs the handler and
-sends what it returns, and that waits for the message in its thread. Here these are three steps, of
-which the first is an event. ``require_known_grpcio`` finds a grpcio that is made otherwise before
+sends the result, and that waits for the message in its thread. Here these are three steps, of
+which the first is an event. ``require_known_grpcio`` refuses a grpcio that works otherwise, before
 anything listens.
 """
 
@@ -29,42 +29,42 @@ AuthContext = dict[bytes, tuple[bytes, ...]]
 
 
 class GrpcioError(RuntimeError):
-    """The installed grpcio is not made as this module needs it."""
+    """The installed grpcio does not work as this module needs; the message says which would."""
 
 
 class UnaryRpc:
-    """One unary call.
+    """A unary call.
 
-    grpcio has one thread for the events of all calls: it makes the Rpc, and calls the listeners. An
-    exception would end it, and with it the server.
+    grpcio has one thread for the events of all calls: it makes the call, and calls the listeners.
+    An exception would end that thread, and with it the server.
     """
 
     __slots__ = ("_args", "_call", "_function", "_state")
 
     def __init__(self, function: Callable[..., object], args: tuple[Any, ...]) -> None:
-        """Take what grpcio would have run in a thread."""
+        """Take the function and the arguments that grpcio would have run in a thread."""
         self._function = function
         self._args = args
         self._call = args[1].call
         self._state = args[2]
 
     def on_finish(self, listener: Callable[[], object]) -> None:
-        """Call the listener when the call has ended, however it does: taken, cancelled, lost."""
+        """Call the listener when the call has ended: taken, cancelled or lost."""
         self._state.callbacks.append(listener)
 
     @property
     def behavior(self) -> object:
-        """The function that is to answer it, as it was given to grpcio."""
+        """The handler of the call, as it was given to grpcio."""
         behavior: object = self._args[3]
         return behavior
 
     @property
     def peer(self) -> str:
-        """The other end, such as ``unix:`` or ``ipv4:127.0.0.1:4711``."""
+        """The peer's address, such as ``unix:`` or ``ipv4:127.0.0.1:4711``."""
         return str(self._call.peer(), "ascii", "replace")
 
     def auth_context(self) -> AuthContext:
-        """What TLS knows of the other end."""
+        """Return what TLS knows of the peer, {} without TLS."""
         return cygrpc.auth_context(self._call) or {}
 
     @property
@@ -75,11 +75,11 @@ class UnaryRpc:
 
     @property
     def is_active(self) -> bool:
-        """Whether the client is there, for all that we know, and has had no answer."""
+        """Tell whether the client is still there, as far as known, and has had no answer."""
         return bool(_is_rpc_state_active(self._state))
 
     def receive(self, listener: Callable[[], object]) -> None:
-        """Call the listener when the message is here, or will never be."""
+        """Receive the message, and call the listener when it is here, or will never be."""
         received = _receive_message(self._state, self._call, None)
 
         def on_event(event: object) -> object:
@@ -93,16 +93,16 @@ class UnaryRpc:
             self._state.due.add(_RECEIVE_MESSAGE_TOKEN)
 
     def answer(self, argument: object) -> None:
-        """Run the handler with this argument and send what it returns, in the calling thread.
+        """Run the handler with this argument in the calling thread, and send what it returns.
 
-        The sending itself is not waited for. A client that is gone has no handler run.
+        Does not wait for the sending. Runs no handler if the client is gone.
         """
         in_pool, event, state, behavior, _, *serializers = self._args
         given = argument if self.is_active else None
         self._function(in_pool, event, state, behavior, lambda: given, *serializers)
 
     def refuse(self, code: grpc.StatusCode, details: str) -> None:
-        """Send a status for an answer. It is not waited for."""
+        """Send a status instead of an answer, without waiting for the sending."""
         with self._state.condition:
             _abort(self._state, self._call, STATUS_CODES[code], details.encode())
 
@@ -115,7 +115,7 @@ def require_known_grpcio() -> None:
     """Raise GrpcioError unless grpcio hands over calls as ``UnaryRpc`` takes them."""
     try:
         is_known = _hands_over_as_expected() and _has_what_is_used()
-    except Exception:  # noqa: BLE001 - whatever another grpcio raises, it is another
+    except Exception:  # noqa: BLE001 - another grpcio may raise anything
         is_known = False
     if not is_known:
         raise GrpcioError(

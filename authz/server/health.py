@@ -1,8 +1,8 @@
-"""gRPC health checking (grpc.health.v1): whether new checks are wanted here.
+"""Answers gRPC health checks (grpc.health.v1): whether new checks are wanted here.
 
-Answered from a value, so that nothing waits for who asks. ``Watch``, by which a client is told of
-changes, is not there (UNIMPLEMENTED, which clients take for a server without it): what it has to
-tell waits for clients to read it. Envoy and Kubernetes use ``Check``.
+Answers come from a value, so that no thread waits for clients. ``Watch``, which tells a client of
+changes, is UNIMPLEMENTED, as the protocol allows: its messages would wait for clients to read them.
+Envoy and Kubernetes use ``Check``.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,24 +20,24 @@ _STATUS: Final = pb.HealthCheckResponse
 
 
 class Health:
-    """The status that is told.
+    """The health status, and the methods that answer it.
 
     Attributes:
         is_serving: whether new checks are wanted; assign it.
     """
 
     def __init__(self, services: Sequence[str], is_wanted: Callable[[], bool]) -> None:
-        """Take the services that have a status, which are not serving yet.
+        """Take the names of the services that have a status; they are not serving yet.
 
-        ``is_wanted`` is asked for each answer whether the process is well enough to serve: whoever
-        would have to set that may hang.
+        ``is_wanted`` tells at each answer whether the process is well enough to serve: a thread
+        that had to set a value instead could hang.
         """
         self._services = (_SERVER, *services)
         self._is_wanted = is_wanted
         self.is_serving = False
 
     def handlers(self) -> "dict[str, grpc.RpcMethodHandler[bytes, bytes]]":
-        """The methods, for grpcio."""
+        """Return the methods' handlers for grpcio."""
         methods = {"Check": self._check, "List": self._list}
         return {name: grpc.unary_unary_rpc_method_handler(of) for name, of in methods.items()}
 

@@ -1,7 +1,7 @@
-"""The operational log: JSON lines on standard error, few of them, none with a request in it.
+"""Writes the operational log: JSON lines on standard error, few of them, and none of a request.
 
-Nothing that logs waits for standard error (``log_writer``), nor does what prints to ``sys.stderr``:
-libraries' warnings and the tracebacks of threads.
+No thread that logs waits for standard error (``log_writer``), nor does a thread that prints to
+``sys.stderr``, as libraries' warnings and the tracebacks of threads do.
 """
 
 import io
@@ -25,10 +25,10 @@ _log: Final = logging.getLogger("authz.server")
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a record: time, level, logger, message, and what ``extra`` brings."""
+    """Formats a record as a JSON object: time, level, logger, message, and members of ``extra``."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Render one line; control characters in it are escaped."""
+        """Format a record as a line; control characters in it are escaped."""
         line = {
             "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(record.created)),
             "level": record.levelname.lower(),
@@ -50,9 +50,9 @@ def _place_of(trace: TracebackType | None) -> str:
 
 @contextmanager
 def logging_to_stderr(level: str) -> Iterator[None]:
-    """Send the log, and what is printed to ``sys.stderr``, there without waiting for it.
+    """Send the log, and text printed to ``sys.stderr``, to standard error without waiting for it.
 
-    At the end what waits is written, for a bounded time, and all is as it was before.
+    Leaving it writes the queued lines, within FLUSH_SECONDS, and restores all that was replaced.
     """
     keep_from_waiting(_STDERR)
     handler = _QueueingHandler()
@@ -75,10 +75,10 @@ def logging_to_stderr(level: str) -> Iterator[None]:
 
 
 class ProcessLog:
-    """The log of this process, which is ours within ``logging_to_stderr``."""
+    """The log of this process, while ``logging_to_stderr`` is in force."""
 
     def status(self) -> LogStatus | None:
-        """Return how many lines were lost, None where the log is not ours."""
+        """Return how many lines were lost, None if the log is not ours."""
         for handler in logging.root.handlers:
             if isinstance(handler, _QueueingHandler):
                 return handler.writer.status()
@@ -86,7 +86,7 @@ class ProcessLog:
 
 
 class _QueueingHandler(logging.Handler):
-    """Hands lines to their writer."""
+    """Formats records, and queues the lines in a LogWriter."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -110,7 +110,7 @@ class _QueueingHandler(logging.Handler):
 
 
 class _Stderr(io.TextIOBase):
-    """In the place of ``sys.stderr``: takes whole lines, as they are."""
+    """A replacement of ``sys.stderr``, which queues whole lines unchanged."""
 
     encoding = "utf-8"
     errors = "backslashreplace"

@@ -1,7 +1,7 @@
-"""Tells whether the parts of a process still move: what ``/healthz`` and gRPC health answer.
+"""Tells whether the parts of a process still make progress, for ``/healthz`` and gRPC health.
 
-Each part says so itself each time that it has done its work, and whoever asks compares the times.
-So the answer needs none of the parts: one that hangs can't keep it from being given.
+Each part notes the time when it has done its work, and the answer compares these times. So the
+answer needs none of the parts, and no part that hangs can delay it.
 """
 
 import time
@@ -14,13 +14,13 @@ MAIN: Final = "main"
 REVOCATIONS: Final = "revocations"
 CONFIG: Final = "config"
 POOL: Final = "pool"
-# Seconds after which a part is stuck. None: shown and not judged.
+# Seconds without progress after which a part is stuck. None: shown, and never stuck.
 LIMITS: Final[Mapping[str, float | None]] = {
-    # Looks at flags five times a second. It gets the interpreter within a second, whatever runs.
+    # Looks at flags five times a second, and gets the interpreter within a second, whatever runs.
     MAIN: 5.0,
     # Reads one file. Half a million entries take it a second alone, and several beside checks.
     REVOCATIONS: 10.0,
-    # Calls that wait for something lend their thread to others, so one ends in milliseconds.
+    # Calls that wait for something lend their thread to others, so a call ends in milliseconds.
     POOL: 10.0,
     # Reading 100,000 rules takes half a minute, and a file system that hangs forever; the last
     # good config is in force meanwhile, and a restart could not read another one either.
@@ -30,11 +30,11 @@ LIMITS: Final[Mapping[str, float | None]] = {
 
 @dataclass(frozen=True, slots=True)
 class LivenessStatus:
-    """Whether the parts move.
+    """The progress of the parts.
 
     Attributes:
-        idle_seconds: by part, the time since it last moved.
-        stuck: a line for each part that is stuck; none means that all is well.
+        idle_seconds: by part, the time since its last progress.
+        stuck: a line for each part that is stuck.
     """
 
     idle_seconds: Mapping[str, float]
@@ -42,24 +42,24 @@ class LivenessStatus:
 
 
 class Liveness:
-    """When each part last moved. Times are monotonic seconds."""
+    """The time of each part's last progress, in monotonic seconds. For any thread."""
 
     def __init__(self) -> None:
-        """Begin with no part; one is looked after from its first beat on."""
+        """Begin without parts; a part counts from its first beat on."""
         self._moved: dict[str, float] = {}
 
     def beat(self, part: str, now: float | None = None) -> None:
-        """Note that a part of LIMITS has moved, now if no time is given."""
+        """Note that a part of LIMITS has made progress, now if no time is given."""
         self._moved[part] = time.monotonic() if now is None else now
 
     def status(self, now: float | None = None) -> LivenessStatus:
-        """Return whether the parts move, ``now`` if no time is given."""
+        """Return the progress of the parts, as of now if no time is given."""
         now = time.monotonic() if now is None else now
         idle = {part: max(0.0, now - moved) for part, moved in list(self._moved.items())}
         return LivenessStatus(idle, tuple(_stuck(idle)))
 
     def stuck(self, now: float | None = None) -> tuple[str, ...]:
-        """Return the lines of the status: what health checks ask for."""
+        """Return a line for each part that is stuck, for health checks."""
         return self.status(now).stuck
 
 

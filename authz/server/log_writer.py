@@ -1,8 +1,8 @@
-"""Writes log lines to a file descriptor from a thread of its own, so that nobody else waits.
+"""Writes log lines to a file descriptor from a thread of its own, so that no other thread waits.
 
-Standard error can be a pipe that nobody reads, or a terminal that was stopped: whoever writes to it
-waits for as long as that lasts. Here only this thread does. Lines for which there is no room are
-lost, and counted; the loss is told as soon as lines can be written again.
+Standard error can be a pipe that nobody reads, or a stopped terminal: a thread that writes to it
+waits for as long as that lasts. Here only this thread does. Lines that find the queue full are lost
+and counted; the loss is logged as soon as lines can be written again.
 """
 
 import os
@@ -20,15 +20,15 @@ from typing import Final
 
 from authz.server.repeats import LogRateLimiter
 
-MAX_LINES: Final = 1000  # that wait: 4 MB at most
+MAX_LINES: Final = 1000  # queued: 4 MB at most
 MAX_LINE_BYTES: Final = 4096  # PIPE_BUF on Linux: lines of several processes do not mix below it
-FLUSH_SECONDS: Final = 2.0  # how long an end waits for the last lines
-_TELL_SECONDS: Final = 1.0  # how often it is looked whether there is a loss to tell
+FLUSH_SECONDS: Final = 2.0  # how long ``close`` waits for the last lines
+_TELL_SECONDS: Final = 1.0  # how often losses are looked for, to log them
 Notice = Callable[[str], bytes]
 
 
 class Loss(StrEnum):
-    """Why lines are lost: the queue was full, too many were of one kind, the write failed."""
+    """The causes of lost lines: the queue was full, too many were of one kind, the write failed."""
 
     FULL = "full"
     REPEATED = "repeated"
@@ -37,12 +37,12 @@ class Loss(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class LogStatus:
-    """How many lines were lost since the start, by cause.
+    """The counts of lines lost since the start, by cause.
 
     Attributes:
-        full: found the queue full.
-        repeated: were too many of one kind.
-        failed: could not be written.
+        full: lines that found the queue full.
+        repeated: lines beyond the limit of their kind.
+        failed: lines that could not be written.
     """
 
     full: int
@@ -51,23 +51,26 @@ class LogStatus:
 
 
 class LogWriter:
-    """The queue, and the thread that empties it."""
+    """The queue of lines, and the thread that writes them."""
 
     def __init__(self, descriptor: int, notice: Notice) -> None:
-        """Write to ``descriptor``. ``notice`` makes a line of what we have to say of others."""
+        """Start the thread, which writes to ``descriptor``.
+
+        ``notice`` makes a line of a message about lost lines, its end included.
+        """
         self._descriptor = descriptor
         self._notice = notice
-        # Reentrant, as a finaliser may log wherever it comes; held for look-ups only.
+        # Reentrant, as a finaliser may run and log anywhere; held for look-ups only.
         self._lock = threading.RLock()
         self._lines: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._lost: Counter[Loss] = Counter()
-        self._told = 0  # of the lines that were lost otherwise than as repeated
+        self._told = 0  # lost lines that were logged; repeated lines are logged by kind
         self._repeats = LogRateLimiter()
         self._thread = threading.Thread(target=self._run, name="log", daemon=True)
         self._thread.start()
 
     def put(self, kind: Hashable, line: bytes) -> None:
-        """Take a line, without its end. Never waits, never raises."""
+        """Queue a line, without its end. Never waits, never raises."""
         with self._lock:
             if not self._repeats.admit(kind, time.monotonic()):
                 return
@@ -81,7 +84,7 @@ class LogWriter:
         return LogStatus(self._lost[Loss.FULL], self._repeats.left_out, self._lost[Loss.FAILED])
 
     def close(self) -> None:
-        """Write what waits, within FLUSH_SECONDS. Later lines are lost."""
+        """Write the queued lines, within FLUSH_SECONDS. Later lines are lost."""
         self._lines.put(None)
         self._thread.join(FLUSH_SECONDS)
 
@@ -96,7 +99,7 @@ class LogWriter:
             self._tell()
 
     def _tell(self) -> None:
-        """Say what was lost, now that lines can be written."""
+        """Log what was lost, now that lines can be written."""
         with self._lock:
             untold = list(self._repeats.untold(time.monotonic()))
         for kind, count in untold:
@@ -106,7 +109,7 @@ class LogWriter:
             self._told = lost
 
     def _write(self, line: bytes) -> bool:
-        """Write a line, however long that takes; whether it could be."""
+        """Write a line, however long that takes, and tell whether that succeeded."""
         try:
             while line:
                 line = line[self._write_some(line) :]
@@ -124,10 +127,10 @@ class LogWriter:
 
 
 def keep_from_waiting(descriptor: int) -> None:
-    """Have writes to a pipe or a terminal fail where they would wait: those by libraries in C, too.
+    """Have writes to a pipe or a terminal fail where they would wait, also those of C libraries.
 
-    O_NONBLOCK belongs to the open file, which other processes share. So we open the same pipe
-    once more and put that in the descriptor's place. A socket can't be opened so, and stays.
+    O_NONBLOCK belongs to the open file, which other processes share. So the same pipe is opened
+    once more and replaces the descriptor. A socket can't be opened so, and stays.
     """
     try:
         if stat.S_ISFIFO(os.fstat(descriptor).st_mode) or os.isatty(descriptor):
@@ -135,5 +138,5 @@ def keep_from_waiting(descriptor: int) -> None:
             own = os.open(f"/proc/self/fd/{descriptor}", flags)
             os.dup2(own, descriptor)
             os.close(own)
-    except OSError:  # no /proc, another user's pipe, or nobody reads it any more
+    except OSError:  # no /proc, another user's pipe, or its reader is gone
         return

@@ -1,4 +1,4 @@
-"""A thread that looks at one thing again and again, and says each time that it has."""
+"""Runs a check again and again in a thread of its own, and notes each success."""
 
 import logging
 import threading
@@ -10,14 +10,14 @@ _log: Final = logging.getLogger("authz.server")
 
 
 class PeriodicThread:
-    """The thread. It waits for nothing but what it looks at; nobody waits for it."""
+    """A thread that calls a function periodically. No other thread waits for it."""
 
     def __init__(
         self, name: str, look: Callable[[], object], seconds: float, beat: Callable[[str], None]
     ) -> None:
-        """Call ``look`` each so many seconds, and ``beat`` with the name after each good one.
+        """Prepare to call ``look`` every ``seconds``, and ``beat(name)`` after each success.
 
-        Where ``look`` returns True the next one comes SOON_SECONDS later.
+        If ``look`` returns True, the next call comes SOON_SECONDS later.
         """
         self._name = name
         self._look = look
@@ -27,16 +27,16 @@ class PeriodicThread:
         self._wake = threading.Event()
 
     def start(self) -> None:
-        """Begin."""
+        """Beat once, and start the thread."""
         self._beat(self._name)
         threading.Thread(target=self._run, name=self._name, daemon=True).start()
 
     def soon(self) -> None:
-        """Look at once, or as soon as the look under way has ended."""
+        """Have ``look`` called at once, or as soon as the call under way has ended."""
         self._wake.set()
 
     def stop(self) -> None:
-        """End after the look under way, which is not waited for."""
+        """End the thread after the call under way, without waiting for it."""
         self._stopping = True
         self._wake.set()
 
@@ -47,7 +47,7 @@ class PeriodicThread:
             self._wake.clear()
             try:
                 is_pending = self._look() is True
-            except Exception:  # noqa: BLE001 - the next look may be better
+            except Exception:  # noqa: BLE001 - the next look may succeed
                 _log.exception("can't check %s for changes", self._name)
             else:
                 self._beat(self._name)

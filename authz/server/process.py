@@ -1,4 +1,4 @@
-"""One serving process: the running parts, and what happens to them over time."""
+"""Runs a serving process: starts its parts, watches them, takes new configs, drains and closes."""
 
 import logging
 import os
@@ -22,23 +22,23 @@ from authz.server.transport import Transport
 from authz.wiring.parts import Parts, open_parts
 
 TICK_SECONDS: Final = 0.2
-REVOCATIONS_SECONDS: Final = 0.2  # how often they are looked at: how late one may count
-CONFIG_SECONDS: Final = 1.0  # likewise the config's files
-FIRST_TICKS_SECONDS: Final = 0.02  # until we listen: keys on this machine are here in a moment
-# Longest time that a stopping server goes on serving so that proxies notice that it is going:
+REVOCATIONS_SECONDS: Final = 0.2  # how often the file is looked at: how late a line may count
+CONFIG_SECONDS: Final = 1.0  # how often the config's files are looked at
+FIRST_TICKS_SECONDS: Final = 0.02  # until we listen: a local issuer's keys are here in a moment
+# Longest time that a stopping server goes on serving, so that proxies notice that it stops:
 # Envoy's health check in the shipped config asks once a second.
 NOTICE_SECONDS: Final = 2.5
-# What a stop may take after the drain: the transport has 2 s, the audit log's last records 5 s, the
+# How long a stop may take after the drain: the transport 2 s, the audit log's last records 5 s, the
 # log's last lines 2 s.
 CLOSE_SECONDS: Final = 10.0
-WAITING_TOLD_SECONDS: Final = 30.0  # how often it is said that we can't listen for want of keys
+WAITING_TOLD_SECONDS: Final = 30.0  # how often the log says that keys are missing
 _log: Final = logging.getLogger("authz.server")
 
 
 class ServerProcess:
-    """The running parts.
+    """A server, of which there is one in a process.
 
-    Three threads look after them, so that none waits for another: the main one (readiness, the
+    Three threads watch its parts, so that none waits for another: the main thread (readiness, the
     listening sockets), one for revocations, which must count at once, and one for the config,
     which takes long to read. None of them answers checks.
     """
@@ -46,10 +46,11 @@ class ServerProcess:
     def __init__(
         self, parts: Parts, config: Config, source: ConfigSource, worker: int = 0, admin: str = ""
     ) -> None:
-        """Add to the parts of ``config`` what serves and watches them; nothing runs yet.
+        """Build what serves and watches the parts of ``config``; nothing runs yet.
 
-        ``source`` is where the config was read from, and is looked at from now on. ``worker`` is
-        our number among several, ``admin`` where its supervisor asks it. Raises TransportError.
+        ``source`` is where the config was read from, and is watched from the start on. ``worker``
+        is our number among several, ``admin`` the address at which its supervisor asks it, "" for
+        the config's. Raises TransportError.
         """
         self._parts = parts
         self._config = config
@@ -95,12 +96,12 @@ class ServerProcess:
         _log.info("started", extra={"version": __version__, "admin": self._admin.address})
 
     def serve(self) -> None:
-        """Stay until told to stop, then drain. Raises TransportError."""
+        """Serve until told to stop, then drain. Raises TransportError."""
         self.stay()
         self.drain()
 
     def stay(self) -> None:
-        """Listen once there are keys, then look that all goes on, until told to stop.
+        """Listen once there are keys, and beat, until told to stop.
 
         Raises TransportError.
         """
@@ -116,7 +117,7 @@ class ServerProcess:
                 _log.warning("not listening yet: keys are missing; /readyz says whose")
 
     def _beat(self) -> None:
-        """Say that we move, and for the pool that it does, or has nothing to do."""
+        """Note progress of the main thread, and of the pool if it finished checks or is idle."""
         self._liveness.beat(MAIN)
         pool = self._parts.pool.status()
         if pool.finished != self._finished or not pool.queued:
@@ -124,7 +125,7 @@ class ServerProcess:
             self._liveness.beat(POOL)
 
     def _listen(self) -> None:
-        """Open the sockets. Once ready, always: an issuer added while it is down stops nobody."""
+        """Open the sockets, for good: a later issuer without keys does not close them."""
         self._transport.start()
         self._transport.set_serving(serving=True)
         self._is_listening = True
@@ -138,11 +139,11 @@ class ServerProcess:
         )
 
     def _is_wanted(self) -> bool:
-        """Return whether new checks are wanted here: what gRPC health answers, whatever hangs."""
+        """Tell whether new checks are wanted here, for gRPC health. Waits for no part."""
         return not self._stopping.is_set() and not self._liveness.stuck()
 
     def readiness(self) -> tuple[bool, dict[str, Any]]:
-        """Return whether new checks are wanted here, with the parts of the answer."""
+        """Tell whether new checks are wanted here, and the results that /readyz shows."""
         keys, audit = self._parts.keys, self._parts.audit.status()
         checks = {
             "config": True,
@@ -159,15 +160,15 @@ class ServerProcess:
 
     @property
     def stop_seconds(self) -> float:
-        """How long a stop takes at most."""
+        """The longest time that a stop takes."""
         return self._config.server.drain + CLOSE_SECONDS
 
     def stop(self) -> None:
-        """Begin to stop."""
+        """Have ``serve`` drain and return. For any thread."""
         self._stopping.set()
 
     def reload(self) -> None:
-        """Have the config's files read, and let go of the audit file."""
+        """Schedule a reload of the config, and reopen the audit file (SIGHUP)."""
         self._reload.want()
         for watch in self._watches:
             watch.soon()
@@ -176,7 +177,7 @@ class ServerProcess:
     def _take(self, config: Config, candidate: Config | None) -> str:
         """Put a new config into force, and return its policy's version.
 
-        Raises BuildError, KeyStoreError: then the old one stays in force.
+        Raises BuildError, KeyStoreError: then the old config stays in force.
         """
         version = self._parts.reconfigure(config, candidate)
         if _fixed(config) != _fixed(self._config):
@@ -189,7 +190,7 @@ class ServerProcess:
         return version
 
     def drain(self) -> None:
-        """Let proxies notice, let checks end, within the configured time."""
+        """Let proxies notice the stop, and checks end, within the configured time."""
         _log.info("stopping")
         if not self._is_listening:
             return
@@ -200,7 +201,7 @@ class ServerProcess:
         self._transport.stop(seconds - notice)
 
     def close(self) -> None:
-        """Stop what serves and watches the parts, which are closed by whoever opened them."""
+        """Stop what serves and watches the parts; ``open_parts`` closes the parts themselves."""
         for watch in self._watches:
             watch.stop()
         self._transport.stop(0)
@@ -211,9 +212,9 @@ class ServerProcess:
 def open_server(
     config: Config, source: ConfigSource, worker: int = 0, admin: str = ""
 ) -> Iterator[ServerProcess]:
-    """Open a server and its parts, and close them. Nothing runs before it is started.
+    """Open a server and its parts, and close them. Nothing runs before ``start``.
 
-    Raises ConfigError for a candidate, BuildError, TlsError, TransportError.
+    Raises ConfigError for an invalid candidate, BuildError, TlsError, TransportError.
     """
     with ExitStack() as opened:
         with yielding_gil():
@@ -223,7 +224,7 @@ def open_server(
 
 
 def build_metrics(parts: Parts, reload: ConfigReload, liveness: Liveness) -> ProcessMetrics:
-    """Build what tells Prometheus of the parts, and of those that look after them."""
+    """Build the metrics of the parts, and of what watches them."""
     reporting = ReportingParts(
         service=parts.service,
         keys=parts.keys,
@@ -240,7 +241,7 @@ def build_metrics(parts: Parts, reload: ConfigReload, liveness: Liveness) -> Pro
 
 
 def _pin(worker: int) -> None:
-    """Keep the process on one core: the threads that there are, and those that they will make."""
+    """Keep the process's threads on one core; threads that they start inherit it."""
     cores = sorted(os.sched_getaffinity(0))
     for thread in threading.enumerate():
         os.sched_setaffinity(thread.native_id or 0, {cores[worker % len(cores)]})

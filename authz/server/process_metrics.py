@@ -1,4 +1,4 @@
-"""Tells Prometheus what a process counts, and how its parts are doing at each scrape."""
+"""Collects a process's metrics at each scrape: its counts, and the status of its parts."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -25,15 +25,15 @@ _StatusT_co = TypeVar("_StatusT_co", covariant=True)
 
 
 class Part(Protocol[_StatusT_co]):
-    """A part that tells how it is doing."""
+    """A part with a status. Its ``status`` waits for nothing, and may be called by any thread."""
 
     def status(self) -> _StatusT_co:
-        """Return that, as it is now, in a value that does not change."""
+        """Return the status as it is now, in a value that does not change."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReportingParts:
-    """The parts whose status a scrape tells; ``tls`` is None where there is none."""
+    """The parts whose status a scrape shows; ``tls`` is None without TLS."""
 
     service: Part[SnapshotStatus]
     keys: Part[Sequence[SourceStatus]]
@@ -48,14 +48,14 @@ class ReportingParts:
 
 
 class ProcessMetrics(Collector):
-    """All that a process tells Prometheus.
+    """The metrics of a process.
 
     Attributes:
-        registry: what answers a scrape.
+        registry: the registry that answers a scrape.
     """
 
     def __init__(self, metrics: Metrics, parts: ReportingParts) -> None:
-        """Tell of these counts and parts."""
+        """Collect these counts and the status of these parts, in a registry of their own."""
         self._metrics = metrics
         self._parts = parts
         self.registry = CollectorRegistry()

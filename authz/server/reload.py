@@ -1,4 +1,4 @@
-"""Takes a changed config: read, checked and compiled beside everything that goes on."""
+"""Reloads a changed config: reads, checks and compiles it while the server goes on."""
 
 import logging
 import threading
@@ -21,7 +21,7 @@ Read = Callable[[ConfigFiles], Config]
 
 
 class ConfigSource:
-    """The files of a config and of its candidate: read, and watched from then on."""
+    """Reads the files of a config and of its candidate, and tells when they have changed."""
 
     def __init__(self, main: Path) -> None:
         """Take the main file's path; nothing is read yet."""
@@ -31,30 +31,30 @@ class ConfigSource:
     def read_config(self, read: Read = load_at_rest) -> Config:
         """Read the config. Raises ConfigError.
 
-        ``read`` waits until nobody writes the files, or does not: then FilesChangingError.
+        ``load_at_rest`` waits until the files are at rest; ``load`` raises FilesChangingError.
         """
         return read(self._main)
 
     def read_candidate(self, config: Config, read: Read = load_at_rest) -> Config | None:
-        """Read the candidate that a config names, if it does. Raises as ``read_config``."""
+        """Read the candidate that a config names, None without one. Raises as ``read_config``."""
         path = None if config.candidate is None else Path(config.candidate)
         if path is None or self._candidate is None or self._candidate.main != path:
             self._candidate = None if path is None else ConfigFiles(path, must_rest=True)
         return None if self._candidate is None else read(self._candidate)
 
     def has_changed(self) -> bool:
-        """Return whether a file differs from what was read."""
+        """Tell whether a file differs from what was read."""
         candidate = self._candidate
         return self._main.changed() or (candidate is not None and candidate.changed())
 
     def is_candidate_at_rest(self) -> bool:
-        """Return whether nobody writes the candidate's files, if there are any."""
+        """Tell whether the candidate's files are at rest, or there is no candidate."""
         return self._candidate is None or self._candidate.is_at_rest()
 
 
 @dataclass(frozen=True, slots=True)
 class ReloadStatus:
-    """What became of the changes of a config.
+    """The counts of reloads, and the state of the last one.
 
     Attributes:
         taken: changes that are or were in force.
@@ -70,10 +70,10 @@ class ReloadStatus:
 
 
 class ConfigReload:
-    """Looks for changes of a config, and has them taken."""
+    """Looks for changes of a config, and puts them into force."""
 
     def __init__(self, source: ConfigSource, take: Take) -> None:
-        """Watch ``source``, which was read.
+        """Watch ``source``, which was read before.
 
         ``take`` puts a config and its candidate into force, as a whole or not at all, and returns
         the policy's version. It raises BuildError or KeyStoreError where it can't.
@@ -81,21 +81,21 @@ class ConfigReload:
         self._source = source
         self._take = take
         self._is_wanted = threading.Event()
-        self._waits_since: float | None = None  # monotonic seconds; told once when it is long
+        self._waits_since: float | None = None  # monotonic seconds; inf once it was logged
         self._status = ReloadStatus(0, 0, time.time(), is_refused=False)
 
     def status(self) -> ReloadStatus:
-        """Return what became of the changes."""
+        """Return the counts of reloads."""
         return self._status
 
     def want(self) -> None:
-        """Have the next look take the files, changed or not."""
+        """Have the next look reload the files, changed or not. For any thread."""
         self._is_wanted.set()
 
     def look(self) -> bool:
-        """Take a changed config; keep the last good one when it is not good.
+        """Put a changed config into force; if it is invalid, keep the last valid one. Never raises.
 
-        True when somebody is writing the files: they have to be looked at again in a moment.
+        Returns True if the files are being written, and must be looked at again in a moment.
         """
         is_wanted = self._is_wanted.is_set()
         self._is_wanted.clear()
@@ -124,7 +124,7 @@ class ConfigReload:
         _log.info("config taken", extra={"policy_version": version})
 
     def _wait(self) -> bool:
-        """Look again in a moment. What is written for ever is told, and counted as refused."""
+        """Ask for another look; log and refuse files that are still written after WAIT_SECONDS."""
         self._is_wanted.set()
         now = time.monotonic()
         if self._waits_since is None:

@@ -1,22 +1,23 @@
 """Limits how often one kind of log line is written: a client must not be able to fill the log.
 
-Each kind has a bucket of ``BURST`` lines, which fills again by one every ``REFILL_SECONDS``
-seconds. What finds it empty is left out and counted; the count is told as soon as there is room.
+Each kind has a token bucket of ``BURST`` lines, which gains a line every ``REFILL_SECONDS``
+seconds. Lines that find it empty are left out and counted; the count is logged as soon as there is
+room.
 """
 
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-BURST: Final = 200  # a config that is all wrong, told line by line, is still told
+BURST: Final = 200  # enough for every problem of an all wrong config, a line each
 REFILL_SECONDS: Final = 5.0  # 17,280 lines a day of one kind at most: some 3 MB
 MAX_KINDS: Final = 256  # our own messages are some 60; the rest are those of libraries
-_OTHERS: Final = "others"  # the kinds that find no place of their own share this one
+_OTHERS: Final = "others"  # kinds beyond MAX_KINDS share this bucket
 
 
 @dataclass(slots=True)
 class _Bucket:
-    """What is left of one kind's allowance."""
+    """The rest of a kind's allowance, and the lines left out since the last notice."""
 
     filled_at: float
     lines: float = BURST
@@ -35,7 +36,7 @@ class LogRateLimiter:
     """Decides which lines are written. For one thread at a time; ``now`` is in monotonic seconds.
 
     Attributes:
-        left_out: how many lines were not, in all.
+        left_out: how many lines were left out, in all.
     """
 
     def __init__(self) -> None:
@@ -44,7 +45,7 @@ class LogRateLimiter:
         self._buckets: dict[Hashable, _Bucket] = {}
 
     def admit(self, kind: Hashable, now: float) -> bool:
-        """Whether a line of this kind may be written now."""
+        """Tell whether a line of this kind may be written now, and count it."""
         bucket = self._bucket(kind, now)
         bucket.fill(now)
         if bucket.lines < 1.0:

@@ -1,8 +1,8 @@
-"""What signals mean: SIGTERM and SIGINT stop, SIGHUP reloads; in a thread of their own.
+"""Acts on signals in a thread of its own: SIGTERM and SIGINT stop, SIGHUP reloads.
 
-Python runs handlers in the main thread, between two of its steps: not at all while that hangs, and
-while it holds a lock that the handler wants, forever. So the handlers do nothing; the numbers of
-signals come through a pipe, which the interpreter writes in C, to a thread that acts on them.
+Python runs handlers in the main thread, between two of its steps: never while that thread hangs,
+and in a deadlock if it holds a lock that the handler wants. So the handlers do nothing; the numbers
+of signals come through a pipe, which the interpreter writes in C, to a thread that acts on them.
 """
 
 import logging
@@ -20,38 +20,38 @@ _STOPS: Final = (signal.SIGTERM, signal.SIGINT)
 
 
 class Stoppable(Protocol):
-    """What signals are for.
+    """A process that signals stop and reload. Its methods return at once, for any thread.
 
     Attributes:
-        stop_seconds: how long a stop takes at most; the kernel ends the process then.
+        stop_seconds: the longest time that a stop takes; the kernel ends the process then.
     """
 
     @property
     def stop_seconds(self) -> float:
-        """As above."""
+        """The longest time that a stop takes."""
 
     def stop(self) -> None:
-        """Begin to stop."""
+        """Begin to stop, without waiting for the end."""
 
     def reload(self) -> None:
-        """Read the config, and open files, anew."""
+        """Schedule a reload of the config, and reopen files."""
 
 
 def end_within(seconds: float) -> None:
-    """Have the kernel end the process then, if it has not ended by itself. Asks no thread of it."""
+    """Have the kernel end the process after so long. Needs no thread of it to run."""
     signal.setitimer(signal.ITIMER_REAL, seconds)
 
 
 @contextmanager
 def signals(process: Stoppable) -> Iterator[None]:
-    """SIGTERM and SIGINT stop, SIGHUP reloads; what they meant before comes back after.
+    """Stop on SIGTERM and SIGINT, reload on SIGHUP; restore the former handlers at the end.
 
     For the main thread. A stop that has begun ends in time even if every thread hangs.
     """
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     before = {number: signal.signal(number, _ignore) for number in (*_STOPS, signal.SIGHUP)}
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)  # which ends the process, asking nobody
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)  # the default ends the process
     descriptor = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     listener = threading.Thread(target=_listen, args=(reader, process), name="signals", daemon=True)
     listener.start()
@@ -67,12 +67,13 @@ def signals(process: Stoppable) -> Iterator[None]:
 
 
 def _ignore(*_: object) -> None:
-    """Nothing: but a signal without a handler would not come through the pipe."""
+    """Do nothing: a signal without a handler would not come through the pipe."""
 
 
 def _listen(reader: int, process: Stoppable) -> None:
     is_stopping = False
-    # All that came at once is one: a storm of one kind must not fill the pipe, and lose the other.
+    # Signals that came together are read together: a storm of one signal must not fill the pipe and
+    # lose another.
     while numbers := frozenset(os.read(reader, _PIPE_BYTES)):
         if signal.SIGHUP in numbers:
             _reload(process)

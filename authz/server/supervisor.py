@@ -1,7 +1,7 @@
-"""Several serving processes as one: started, watched, started again, asked, and stopped together.
+"""Runs several serving processes as one server: starts, watches, restarts and stops workers.
 
 Each worker is a whole server with sockets of its own, and reads the config's files by itself. The
-supervisor answers no checks; it has the admin address, where the workers' numbers are added up.
+supervisor answers no checks; it has the admin address, where the workers' metrics are added up.
 """
 
 import logging
@@ -25,20 +25,20 @@ from authz.server.workers import Worker
 
 WATCH_SECONDS: Final = 0.05
 STOP_MARGIN_SECONDS: Final = 11.0  # a worker ends by itself 10 s after the drain, whatever hangs
-OWN_MARGIN_SECONDS: Final = 6.0  # after the last worker: a kill each takes 2 s at worst
+OWN_MARGIN_SECONDS: Final = 6.0  # after that: killing a worker takes 2 s at worst
 _log: Final = logging.getLogger("authz.server")
 _Answer = TypeVar("_Answer")
 
 
 class WorkerStartError(RuntimeError):
-    """A worker could not start; its own message stands in the log."""
+    """A worker could not start; its own message is in the log."""
 
 
 class Supervisor:
-    """The workers together."""
+    """The process that runs the workers and answers for them."""
 
     def __init__(self, path: Path, config: Config) -> None:
-        """Put them together; nothing runs yet."""
+        """Prepare ``server.workers`` workers, which read the config at ``path``; none runs yet."""
         self._drain = config.server.drain
         self._folder = tempfile.TemporaryDirectory(prefix="authz-")  # for us alone: mode 0700
         folder = Path(self._folder.name)
@@ -55,7 +55,7 @@ class Supervisor:
     def start(self) -> None:
         """Start every worker and the admin address. Raises AdminError, WorkerStartError.
 
-        Waits for the workers as long as they get on, or until told to stop.
+        Waits for the workers as long as they make progress, or until told to stop.
         """
         self._admin.start()
         for worker in self._workers:
@@ -71,7 +71,7 @@ class Supervisor:
         _log.info("all workers are up", extra={**extra, "workers": len(self._workers)})
 
     def serve(self) -> None:
-        """Watch over the workers until told to stop."""
+        """Watch the workers, and restart those with a fault, until told to stop."""
         while not self._stopping.wait(WATCH_SECONDS):
             self._liveness.beat(MAIN)
             for worker in self._workers:
@@ -86,7 +86,7 @@ class Supervisor:
         _log.error("%s %s; restarting it", worker.name, fault)
 
     def _ask(self, question: Callable[[Worker], _Answer]) -> list[_Answer]:
-        """Ask all workers at once: those that hang do not add up."""
+        """Ask all workers at once, so that the time-outs of several that hang don't add up."""
         with ThreadPoolExecutor(len(self._workers)) as pool:
             return list(pool.map(question, self._workers))
 
@@ -94,31 +94,31 @@ class Supervisor:
         return self._ask(Worker.samples)
 
     def readiness(self) -> tuple[bool, dict[str, Any]]:
-        """Ready when every worker is."""
+        """Tell whether every worker is ready, and the results that /readyz shows."""
         answers = self._ask(Worker.readiness)
-        checks = {"stopping": self._stopping.is_set(), "workers": [one for _, one in answers]}
+        checks = {"stopping": self._stopping.is_set(), "workers": [told for _, told in answers]}
         return all(is_ready for is_ready, _ in answers) and not self._stopping.is_set(), checks
 
     @property
     def stop_seconds(self) -> float:
-        """How long a stop takes at most."""
+        """The longest time that a stop takes."""
         return self._drain + STOP_MARGIN_SECONDS + OWN_MARGIN_SECONDS
 
     def stop(self) -> None:
-        """Begin to stop."""
+        """Have ``start`` or ``serve`` return. For any thread."""
         self._stopping.set()
 
     def reload(self) -> None:
-        """Let every worker read its files anew."""
+        """Have every worker reload its config and reopen its files."""
         for worker in self._workers:
             worker.signal(signal.SIGHUP)
 
     def close(self) -> None:
-        """Stop every worker: it drains, and is made to end when it takes too long."""
+        """Stop every worker: let it drain, and kill it if it takes too long."""
         end = time.monotonic() + self._drain + STOP_MARGIN_SECONDS
         for worker in self._workers:
             worker.signal(signal.SIGTERM)
-        for worker in self._workers:  # one that hangs is not waited for
+        for worker in self._workers:  # a worker that hangs is not waited for
             worker.stop(end if not worker.fault() else time.monotonic())
         self._admin.close()
         self._folder.cleanup()

@@ -1,8 +1,8 @@
-"""gRPC as the transport of checks: sockets, services, limits. A thin shell around who answers.
+"""Serves checks over gRPC: sockets, services and limits, and nothing of how checks are answered.
 
-Stock grpcio, synchronous, except for how calls get to a thread (``calls``): handlers take and give
-bytes, so protobuf's work is done once, where it is needed; ``grpc.aio`` was measured to cost twice
-as much for calls like these.
+Stock grpcio, synchronous, except for how calls get to a thread (``calls``). Handlers take and
+return bytes, so that protobuf's work is done once, where it is needed. ``grpc.aio`` was measured to
+cost twice as much for such calls.
 """
 
 import os
@@ -25,17 +25,17 @@ from authz.server.calls import Received, RpcExecutor, no_such_method
 from authz.server.grpcio import GrpcioError, require_known_grpcio
 from authz.server.health import HEALTH, Health
 
-# A connection is asked to end at server.max_connection_age, and made to after so much more: longer
-# than any check takes.
+# A connection is asked to end at server.max_connection_age, and forced to after so much more, which
+# is longer than any check takes.
 AGE_GRACE_SECONDS: Final = 30.0
-# From the first byte to HTTP/2's: a proxy needs milliseconds, and a connection is a descriptor.
+# For TLS and HTTP/2: a proxy needs milliseconds, and each connection takes a descriptor.
 HANDSHAKE_SECONDS: Final = 10.0
-# Of each address. A hundred proxies have some hundred connections; one costs us some 50 KiB.
+# Of each address. A hundred proxies have some hundred connections, which cost us some 50 KiB each.
 MAX_CONNECTIONS: Final = 4096
 # Descriptors that connections leave to the files and sockets that we open: a flood of connections
 # must not keep us from reading the revocations.
 RESERVED_DESCRIPTORS: Final = 256
-# Beyond its time to drain, a stop waits so long for grpcio to see that every call has ended.
+# After the drain, a stop waits so long for grpcio to see that every call has ended.
 STOP_MARGIN_SECONDS: Final = 2.0
 MAX_UNIX_BYTES: Final = 107  # unix(7): sun_path has 108 bytes, and ends with a zero
 _UNIX: Final = "unix:"
@@ -50,11 +50,15 @@ _OPTIONS: Final = (
 
 
 class TransportError(RuntimeError):
-    """A socket can't be listened on; the message says which and why."""
+    """The server can't listen; the message says on which address, and why."""
 
 
 class Transport:
-    """The gRPC server."""
+    """The gRPC server.
+
+    Attributes:
+        addresses: those that it listens on, with the ports that were chosen for 0.
+    """
 
     def __init__(
         self,
@@ -67,11 +71,10 @@ class Transport:
         is_wanted: Callable[[], bool] = lambda: True,
         clock: Clock = Clock(),  # noqa: B008 - frozen
     ) -> None:
-        """Take the settings and what is answered. Nothing runs or listens before ``start``.
+        """Prepare the server. Nothing runs or listens before ``start``.
 
-        ``is_wanted`` is asked by health checks: whether the process is well enough to serve.
-        Callers' certificates are held against ``clock``. Raises TransportError where grpcio is not
-        the one that we know.
+        ``is_wanted`` tells health checks whether the process is well enough to serve. Callers'
+        certificates are valid by ``clock``. Raises TransportError for an unknown grpcio.
         """
         try:
             require_known_grpcio()
@@ -83,11 +86,11 @@ class Transport:
         self._calls = RpcExecutor(pool, gate, metrics, settings.max_concurrent)
         self._methods = methods
         self._health = Health(tuple(methods), is_wanted)
-        self._server: grpc.Server | None = None  # has threads of its own from when it is made
+        self._server: grpc.Server | None = None  # has threads as soon as it is made
         self.addresses: list[str] = []
 
     def check_addresses(self) -> None:
-        """Raise TransportError where ``start``, which may come much later, could not listen."""
+        """Raise TransportError if ``start``, which may come much later, could not listen."""
         for address in self._settings.listen:
             _refuse_taken_socket(address)
             _refuse_unusable(address)
@@ -123,11 +126,11 @@ class Transport:
         return address if address.startswith(_UNIX) else f"{address.rpartition(':')[0]}:{port}"
 
     def set_serving(self, *, serving: bool) -> None:
-        """Tell health checks whether new checks are wanted here. Waits for nothing."""
+        """Set whether health checks say that new checks are wanted here. Waits for nothing."""
         self._health.is_serving = serving
 
     def stop(self, grace_seconds: float) -> None:
-        """Take no new checks and wait for those under way, so long and not much longer."""
+        """Take no new checks; wait for those under way, STOP_MARGIN_SECONDS longer at most."""
         if self._server is not None:
             self._server.stop(grace_seconds).wait(grace_seconds + STOP_MARGIN_SECONDS)
         self._calls.close()
@@ -150,16 +153,16 @@ def _handler(answers: Method) -> "grpc.RpcMethodHandler[bytes, bytes]":
 
 
 class _NoSuchMethod(grpc.GenericRpcHandler):  # type: ignore[type-arg] # no class to subscript
-    """Has calls of methods that are not there pass through ``RpcExecutor`` as well.
+    """Has calls of unknown methods pass through ``RpcExecutor`` as well.
 
-    grpcio would answer them by itself, whoever asks, and hold each until its client takes the
+    grpcio would answer them by itself, to any caller, and hold each until its client takes the
     answer: without a limit in time or number.
     """
 
     def service(
         self, handler_call_details: grpc.HandlerCallDetails
     ) -> "grpc.RpcMethodHandler[bytes, bytes]":
-        """The same for each."""
+        """Return the same handler for every method."""
         del handler_call_details
         return grpc.unary_unary_rpc_method_handler(no_such_method)
 
@@ -176,12 +179,15 @@ def _limits(settings: ServerSettings) -> tuple[tuple[str, int], ...]:
 
 
 def _anyone(_: str, __: object) -> str:
-    """Let everyone ask who can reach us: no caller has a name."""
+    """Let every caller ask, without a name: there is no TLS."""
     return ""
 
 
 def _refuse_taken_socket(address: str) -> None:
-    """Raise TransportError where another server lives: grpcio would take its socket away."""
+    """Raise TransportError for a unix socket that another server has, or without a folder.
+
+    grpcio would take the socket away from that server.
+    """
     path = Path(address.removeprefix(_UNIX))
     if not address.startswith(_UNIX) or not str(path).startswith("/"):
         return
@@ -196,7 +202,7 @@ def _refuse_taken_socket(address: str) -> None:
 
 
 def _refuse_unusable(address: str) -> None:
-    """Raise TransportError for an address that can't be bound, by binding it for a moment."""
+    """Raise TransportError if an address can't be bound; a port is bound for a moment to see it."""
     if address.startswith(_UNIX):
         path = Path(address.removeprefix(_UNIX))
         if path.exists() and not path.is_socket():

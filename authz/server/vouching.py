@@ -1,10 +1,9 @@
-"""Who vouches for a certificate: a chain from it to a CA that is trusted now.
+"""Finds a chain from a certificate to a CA that is trusted now.
 
-TLS has held a caller's chain against all of RFC 5280 when its connection was made. What can differ
-later is which CAs are trusted, and the time: so a chain is looked for anew. What TLS takes is taken
-here, whatever extensions it has, and by the same rules for what another path could lack: who signs
-may sign, so deep and for such names. Only what is too weak to believe is not: RSA below 2048 bits,
-and SHA-1.
+TLS verified a caller's chain by RFC 5280 when its connection was made. The trusted CAs and the time
+can differ later, so a chain is searched anew. It accepts what TLS accepts, whatever the extensions,
+and applies the same rules where another path could differ: the issuer is a CA, for this depth and
+these names. It refuses only what is too weak: RSA below 2048 bits, and SHA-1.
 """
 
 import datetime as dt
@@ -17,8 +16,8 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from authz.core.spiffe import SpiffeId
 
-# Signatures that one search verifies: an honest chain has three or four, and a rotation some CAs of
-# one name. Certificates of one name that sign each other make a search as long as one likes.
+# Signatures that a search verifies: an honest chain has three or four, and a rotation some CAs of
+# the same name. Certificates of one name that sign each other could make a search endless.
 MAX_SIGNATURES: Final = 32
 MIN_RSA_BITS: Final = 2048  # NIST SP 800-131A
 Chain = tuple[x509.Certificate, ...]
@@ -32,10 +31,10 @@ def find_chain(
     authorities: Chain,
     now: dt.datetime,
 ) -> Chain:
-    """The chain of a certificate whose SPIFFE ID is ``name``, from it to an authority.
+    """Find the chain of a certificate whose SPIFFE ID is ``name``, from it to an authority.
 
     An authority is trusted by itself, be it a root, an intermediate or the certificate itself.
-    Raises ValueError.
+    Raises ValueError if there is no chain, UnsupportedAlgorithm for an unreadable key.
     """
     if _is_weak(leaf):
         raise ValueError(f"its key is RSA of less than {MIN_RSA_BITS} bits")
@@ -46,7 +45,7 @@ def find_chain(
 
 
 class _Search:
-    """One search, depth first: what a client sends decides how long it would be without a limit."""
+    """A depth-first search, MAX_SIGNATURES at most: clients choose what it searches."""
 
     def __init__(
         self, name: SpiffeId, intermediates: Chain, authorities: Chain, now: dt.datetime
@@ -58,7 +57,7 @@ class _Search:
         self._signatures = MAX_SIGNATURES
 
     def from_here(self, chain: Chain) -> Chain | None:
-        """The whole of a chain of which this is the beginning."""
+        """Return the chain that continues ``chain`` to an authority, None if there is none."""
         last = chain[-1]
         if last in self._authorities:
             return chain
@@ -72,14 +71,14 @@ class _Search:
         return None
 
     def _vouches(self, issuer: x509.Certificate, chain: Chain) -> bool:
-        """Whether it may sign for this chain, and has. One that can't be read does not."""
+        """Tell whether an issuer may sign this chain, and has; False if it is unreadable."""
         try:
             return self._may_sign(issuer, chain) and self._has_signed(issuer, chain[-1])
         except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
             return False
 
     def _may_sign(self, issuer: x509.Certificate, chain: Chain) -> bool:
-        """Whether it is a CA (RFC 5280 4.2.1.9, 4.2.1.3) that may vouch for this chain, now."""
+        """Tell whether an issuer is a CA that may sign this chain (RFC 5280 4.2.1.9, 4.2.1.3)."""
         if not issuer.not_valid_before_utc <= self._now <= issuer.not_valid_after_utc:
             return False
         if _is_weak(issuer):
@@ -87,7 +86,7 @@ class _Search:
         constraints = _extension(issuer, x509.BasicConstraints)
         if constraints is None or not constraints.ca:
             return False
-        below = sum(one.subject != one.issuer for one in chain[1:])
+        below = sum(signer.subject != signer.issuer for signer in chain[1:])
         if constraints.path_length is not None and below > constraints.path_length:
             return False
         usage = _extension(issuer, x509.KeyUsage)
@@ -97,13 +96,19 @@ class _Search:
         return names is None or self._is_among(names)
 
     def _is_among(self, names: x509.NameConstraints) -> bool:
-        """Whether our name is (RFC 5280 4.2.1.10); of the others in a certificate we take none."""
+        """Tell whether name constraints permit the URI's host (RFC 5280 4.2.1.10).
+
+        The other names of a certificate are not used.
+        """
         permitted, excluded = _hosts(names.permitted_subtrees), _hosts(names.excluded_subtrees)
         is_permitted = not permitted or any(_covers(base, self._host) for base in permitted)
         return is_permitted and not any(_covers(base, self._host) for base in excluded)
 
     def _has_signed(self, issuer: x509.Certificate, certificate: x509.Certificate) -> bool:
-        """Raises InvalidSignature for no, UnsupportedAlgorithm for SHA-1 among others."""
+        """Verify a signature; return False once MAX_SIGNATURES are used up.
+
+        Raises ValueError, TypeError, InvalidSignature, and UnsupportedAlgorithm, as for SHA-1.
+        """
         if not self._signatures:
             return False
         self._signatures -= 1
@@ -112,13 +117,13 @@ class _Search:
 
 
 def _is_weak(certificate: x509.Certificate) -> bool:
-    """Raises ValueError, UnsupportedAlgorithm for a key that can't be read."""
+    """Tell whether a key is too weak. Raises ValueError, UnsupportedAlgorithm."""
     key = certificate.public_key()
     return isinstance(key, RSAPublicKey) and key.key_size < MIN_RSA_BITS
 
 
 def _extension(certificate: x509.Certificate, kind: type[_Extension]) -> _Extension | None:
-    """Raises ValueError for one that is no extension of its kind."""
+    """Return an extension, None without it. Raises ValueError if it is invalid."""
     try:
         return certificate.extensions.get_extension_for_class(kind).value
     except x509.ExtensionNotFound:
@@ -126,9 +131,11 @@ def _extension(certificate: x509.Certificate, kind: type[_Extension]) -> _Extens
 
 
 def _hosts(names: Iterable[x509.GeneralName] | None) -> list[str]:
-    """The hosts of URIs, or their domains with a dot before them."""
+    """Return the hosts of URI constraints, or domains with a dot before them, in lower case."""
     return [
-        one.value.lower() for one in names or () if isinstance(one, x509.UniformResourceIdentifier)
+        name.value.lower()
+        for name in names or ()
+        if isinstance(name, x509.UniformResourceIdentifier)
     ]
 
 

@@ -1,6 +1,7 @@
-"""One of several serving processes: ``python -m authz.server.worker CONFIG NUMBER ADMIN LEVEL``.
+"""Runs a worker: ``python -m authz.server.worker CONFIG NUMBER ADMIN LEVEL``.
 
-Started by the supervisor, whose end of our standard input closes when it is gone: then we stop too.
+The supervisor starts it, and holds the other end of its standard input: when the supervisor is
+gone, that closes, and the worker stops too.
 """
 
 import logging
@@ -21,7 +22,7 @@ _log: Final = logging.getLogger("authz.server")
 
 
 def main(arguments: list[str]) -> int:
-    """Serve until told to stop; the exit status."""
+    """Serve until told to stop, and return the exit status."""
     config, number, admin, level = arguments
     threading.Thread(target=_stop_with_supervisor, name="supervised", daemon=True).start()
     with logging_to_stderr(level):

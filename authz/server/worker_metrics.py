@@ -1,7 +1,6 @@
-"""The numbers of several workers as one server's: what each says, added up.
+"""Adds up the metrics of several workers to those of one server.
 
-A worker that is gone takes its numbers with it; counters must never fall, so what it had counted
-when it was last asked is kept.
+Counters must never fall, so the last known counters of a worker that has ended are kept.
 """
 
 import threading
@@ -17,8 +16,8 @@ from authz.adapters.metrics import FAMILIES, FamilyKind
 
 RESTARTS: Final = "authz_worker_restarts"
 KILLS: Final = "authz_worker_kills"
-# Gauges that are each worker's own share; of the others each worker says the same, or the one that
-# is worst off matters: the oldest keys, a breaker that is open, the certificate that ends first.
+# Gauges of which each worker has its own share. The others are the same in each worker, or the
+# worst matters: the oldest keys, a breaker that is open, the certificate that ends first.
 _SHARES: Final = frozenset({"authz_cache_entries", "authz_audit_queue_length", "authz_checks"})
 _LEAST: Final = "_timestamp_seconds"
 Labels = tuple[tuple[str, str], ...]
@@ -26,7 +25,7 @@ Samples = dict[tuple[str, str, Labels], float]  # by family, sample name and lab
 
 
 def parse_samples(text: str) -> Samples:
-    """What one worker's /metrics says."""
+    """Parse a worker's /metrics; leave out families that are not ours."""
     return {
         (family.name, sample.name, tuple(sorted(sample.labels.items()))): sample.value
         for family in text_string_to_metric_families(text)
@@ -40,7 +39,7 @@ def _is_counted(family: str) -> bool:
 
 
 def merged(all_samples: Iterable[Samples]) -> Samples:
-    """One value for each sample."""
+    """Merge the samples of workers to a value for each."""
     values: dict[tuple[str, str, Labels], list[float]] = defaultdict(list)
     for samples in all_samples:
         for key, value in samples.items():
@@ -58,14 +57,14 @@ class MergedMetrics(Collector):
     """Collects from the workers when it is scraped."""
 
     def __init__(self, poll: Callable[[], list[Samples]]) -> None:
-        """Take who asks the workers."""
+        """Begin with nothing counted; ``poll`` asks the workers for their samples."""
         self._poll = poll
         self._lock = threading.Lock()
         self._departed: Samples = {}
         self._own = {RESTARTS: 0, KILLS: 0}
 
     def departed(self, samples: Samples, *, is_killed: bool = False) -> None:
-        """Keep what a worker that is gone had counted."""
+        """Keep the counters of a worker that has ended, and count its restart."""
         counted = {key: value for key, value in samples.items() if _is_counted(key[0])}
         with self._lock:
             self._departed = merged([self._departed, counted])
@@ -73,14 +72,14 @@ class MergedMetrics(Collector):
             self._own[KILLS] += is_killed
 
     def collect(self) -> Iterator[Metric]:
-        """Every family, as Prometheus wants it."""
+        """Yield every family, as Prometheus wants it."""
         live = self._poll()
         with self._lock:
             samples = merged([self._departed, *live])
             own = dict(self._own)
         families: dict[str, Metric] = {}
         for (family, name, labels), value in samples.items():
-            if family not in own:  # which are ours to say
+            if family not in own:  # only the supervisor counts these
                 metric = families.setdefault(family, _family(family))
                 metric.add_sample(name, dict(labels), value)
         yield from families.values()

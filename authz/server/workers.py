@@ -1,4 +1,4 @@
-"""One worker process as its supervisor sees it: started, asked, judged, ended."""
+"""Starts, asks, judges and ends a worker process, for its supervisor."""
 
 import http.client
 import json
@@ -15,44 +15,44 @@ from typing import Any, Final
 
 from authz.server.worker_metrics import Samples, parse_samples
 
-ASK_SECONDS: Final = 1.0  # how long it may take to answer
-LOOK_SECONDS: Final = 1.0  # how often it is asked: so old may the numbers of one that died be
+ASK_SECONDS: Final = 1.0  # how long a worker may take to answer
+LOOK_SECONDS: Final = 1.0  # how often it is asked: a dead worker's last numbers are so old
 STARTING_LOOK_SECONDS: Final = 0.05
-# Without a good answer for so long it is killed. Its own limits for its parts come before that.
+# A worker without a good answer for so long is killed. Its own limits for its parts come first.
 HUNG_SECONDS: Final = 8.0
-# A start takes as long as the config does: half a minute for 100,000 rules on a core of its own. So
-# it has all the time that it uses, up to an end; one that waits instead waits for nothing good.
+# A start takes as long as reading the config: half a minute for 100,000 rules on a core of its own.
+# So it may take long as long as it uses processor time; a start that only waits is stuck.
 STALLED_SECONDS: Final = 10.0
 START_SECONDS: Final = 600.0
-SHORT_LIFE_SECONDS: Final = 5.0  # one that ends sooner is started again with a growing pause
+SHORT_LIFE_SECONDS: Final = 5.0  # a worker that ends sooner restarts after a growing pause
 LONGEST_PAUSE_SECONDS: Final = 5.0
-MAX_DOUBLINGS: Final = 16  # beyond that the pause is the longest; and a float ends at 1,024
-# What one pause between two looks counts for at most: twice what a look takes. A container that is
-# paused, or a laptop that sleeps, stands still with its workers, and none of them hangs.
+MAX_DOUBLINGS: Final = 16  # more change nothing, and 2.0**1024 overflows
+# What the time between two looks counts for at most: twice what a look takes. If a container is
+# paused, or a laptop sleeps, its workers stand still with it, and do not hang.
 MAX_PAUSE_SECONDS: Final = 4.0
-KILL_SECONDS: Final = 2.0  # a killed process is gone at once, unless it hangs in the kernel
+KILL_SECONDS: Final = 2.0  # a killed process ends at once, unless it hangs in the kernel
 _READY: Final = 200
 _log: Final = logging.getLogger("authz.server")
 
 
 class Worker:
-    """One worker process, and the next one in its place.
+    """A worker process, and those that replace it.
 
-    A thread of its own asks it, so that one that does not answer delays no other.
+    A thread of its own asks it, so that a worker that does not answer delays no other.
 
     Attributes:
         is_up: whether it has answered since it was started.
     """
 
     def __init__(self, number: int, config: Path, folder: Path) -> None:
-        """Take its number, the config file, and where its admin socket goes."""
+        """Begin without a process. ``folder`` is for its admin socket."""
         self.number = number
         self.is_up = False
         self._config = config
         self._socket = folder / f"worker-{number}.sock"
         self._child: subprocess.Popen[bytes] | None = None
         self._stopping = threading.Event()
-        self._lock = threading.Lock()  # numbers, and whose they are
+        self._lock = threading.Lock()  # samples, and whose they are
         self._samples: Samples = {}
         self._started_at = self._start_at = 0.0
         self._unwell, self._stalled = Stopwatch(), Stopwatch()
@@ -61,11 +61,11 @@ class Worker:
 
     @property
     def name(self) -> str:
-        """For messages."""
+        """The worker's name in messages."""
         return f"worker {self.number}"
 
     def start(self) -> None:
-        """Start the process, and the first time the thread that asks it."""
+        """Start the process, and at first the thread that asks it. Raises OSError."""
         is_first = not self._started_at
         self._socket.unlink(missing_ok=True)
         level = logging.getLevelName(logging.getLogger().level)
@@ -81,11 +81,11 @@ class Worker:
             threading.Thread(target=self._look, name=self.name, daemon=True).start()
 
     def _look(self) -> None:
-        """Ask it, until it is stopped."""
+        """Ask the worker again and again, until it is stopped."""
         while not self._stopping.wait(LOOK_SECONDS if self.is_up else STARTING_LOOK_SECONDS):
             try:
                 self._look_once()
-            except Exception:  # noqa: BLE001 - without this thread no worker would ever be well
+            except Exception:  # noqa: BLE001 - without this thread the worker would count as unhealthy
                 _log.exception("can't read the answer of %s", self.name)
 
     def _look_once(self) -> None:
@@ -103,7 +103,7 @@ class Worker:
         return False
 
     def fault(self) -> str:
-        """Why it can't be left as it is, "" when it can. Waits for nothing."""
+        """Say why the worker must be replaced, "" if it need not be. Waits for nothing."""
         if self._child is None:
             return ""
         if (status := self._child.poll()) is not None:
@@ -125,7 +125,7 @@ class Worker:
         return ""
 
     def replace(self) -> None:
-        """End what is left of it; start another one now or, after short lives, soon."""
+        """End the process; ``start_if_due`` starts another, after short lives with a pause."""
         self._end(time.monotonic())
         lived = time.monotonic() - self._started_at
         self._short_lives = self._short_lives + 1 if lived < SHORT_LIFE_SECONDS else 0
@@ -137,7 +137,7 @@ class Worker:
         self._start_at = time.monotonic() + (pause if self._short_lives > 1 else 0.0)
 
     def start_if_due(self) -> None:
-        """Start it if there is none, and a pause is over."""
+        """Start the process if there is none and the pause is over."""
         if self._child is not None or time.monotonic() < self._start_at:
             return
         try:
@@ -149,21 +149,21 @@ class Worker:
 
     @property
     def pid(self) -> int:
-        """Its process, 0 while there is none."""
+        """The ID of the process, 0 if none runs."""
         return self._child.pid if self._child is not None else 0
 
     @property
     def has_ended(self) -> bool:
-        """Whether it is gone by itself."""
+        """Tell whether the process has ended by itself."""
         return self._child is not None and self._child.poll() is not None
 
     def signal(self, number: signal.Signals) -> None:
-        """Send it a signal, if it is there; for any thread."""
+        """Send the process a signal, if there is one. For any thread."""
         if (child := self._child) is not None:
             child.send_signal(number)
 
     def stop(self, end: float) -> None:
-        """Wait for its end until ``end`` (monotonic seconds), then make it end; for good."""
+        """Stop the worker for good: wait until ``end`` (monotonic seconds), then kill it."""
         self._stopping.set()
         self._end(end)
 
@@ -183,7 +183,7 @@ class Worker:
             self._child = None
 
     def _get(self, path: str) -> tuple[int, bytes]:
-        """Ask its admin socket: status and body. Raises OSError, http.client.HTTPException."""
+        """Return status and body from its admin socket. Raises OSError, HTTPException."""
         connection = _Connection(self._socket)
         try:
             connection.request("GET", path)
@@ -193,51 +193,51 @@ class Worker:
             connection.close()
 
     def readiness(self) -> tuple[bool, dict[str, Any]]:
-        """Whether it is ready, and its own words."""
+        """Tell whether the worker is ready, and the results that its /readyz shows."""
         with suppress(OSError, http.client.HTTPException, ValueError):
             status, body = self._get("/readyz")
             return status == _READY, json.loads(body)["checks"]
         return False, {"running": False}
 
     def samples(self) -> Samples:
-        """Its numbers: what it says now if it can be asked, else what it said last."""
+        """Return the worker's samples: current ones if it answers, else the last."""
         child = self._child
         with suppress(OSError, http.client.HTTPException):
             status, body = self._get("/metrics")
             found = parse_samples(body.decode()) if status == _READY else self._samples
-            with self._lock:  # or the numbers of one that is gone would be counted twice
+            with self._lock:  # else those of a replaced process would count twice
                 if child is self._child:
                     self._samples = found
         return self._samples
 
     def take_samples(self) -> Samples:
-        """What one that is gone said last; the next one begins anew."""
+        """Return the last samples of a process that has ended, and forget them."""
         with self._lock:
             samples, self._samples = self._samples, {}
         return samples
 
 
 class Stopwatch:
-    """Seconds since its restart, without those in which nobody could look: we stood still too."""
+    """The seconds since its restart, without those in which the supervisor itself stood still."""
 
     def __init__(self) -> None:
-        """Begin at nothing."""
+        """Begin at zero."""
         self.restart()
 
     def restart(self) -> None:
-        """Begin anew."""
+        """Begin at zero again."""
         self.seconds = 0.0
         self._looked_at = time.monotonic()
 
     def go_on(self) -> None:
-        """Add what has passed since the last look, MAX_PAUSE_SECONDS at most."""
+        """Add the time since the last look, MAX_PAUSE_SECONDS at most."""
         now = time.monotonic()
         self.seconds += min(now - self._looked_at, MAX_PAUSE_SECONDS)
         self._looked_at = now
 
 
 def _cpu_ticks(pid: int) -> int:
-    """Processor time that a process has used: whether it moves. Grows by itself without /proc."""
+    """Return the processor time that a process has used. Without /proc it grows by itself."""
     try:
         status = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
@@ -247,7 +247,7 @@ def _cpu_ticks(pid: int) -> int:
 
 
 class _Connection(http.client.HTTPConnection):
-    """HTTP over a unix socket."""
+    """An HTTP connection over a unix socket."""
 
     def __init__(self, path: Path) -> None:
         super().__init__("localhost", timeout=ASK_SECONDS)

@@ -1,4 +1,4 @@
-"""Makes the running parts of a config: the one place where they are put together."""
+"""Builds the running parts from a config: the only place where they are put together."""
 
 from authz.wiring.policy_version import compute_policy_version
 from authz.wiring.snapshot import (

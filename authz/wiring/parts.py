@@ -1,7 +1,7 @@
 """Opens the parts of a process: the composition root.
 
-Each is made in turn, from those above it. Nothing runs before ``start``: until then there is no
-thread, no socket, and no file is open.
+Each part is made from those above it. Nothing runs before ``start``: until then there is no
+thread, no socket and no open file.
 """
 
 from collections.abc import Iterator
@@ -24,19 +24,19 @@ from authz.wiring.snapshot import build_key_sources, build_snapshot, read_revoca
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """All that checks are answered with, but for the transport that they come by.
+    """The parts that answer checks; the transport, which hands checks in, is not among them.
 
     Attributes:
         audit: writes a record of each decision.
-        revocations: what was revoked, as its file says.
+        revocations: revoked agents, principals and tokens, as the file says.
         keys: the issuers' keys, fetched in the background.
         tls: our certificate, None where proxies ask without TLS.
-        replays: the proofs that were used.
-        metrics: the counts of what happens.
+        replays: the DPoP proofs that were used.
+        metrics: the counts that a scrape reads.
         pool: the threads that answer checks.
-        bulkhead: the places to wait for issuers and the decision point.
-        clock: the time by which is decided.
-        service: answers checks, by the config in force.
+        bulkhead: caps how many checks wait for issuers and the decision point.
+        clock: the time of decisions.
+        service: answers checks by the config in force.
     """
 
     audit: AuditLog
@@ -51,18 +51,18 @@ class Parts:
     service: CheckService
 
     def start(self) -> None:
-        """Start them. Raises RevocationError, AuditError, KeyStoreError."""
-        self.revocations.settle()  # what was read counts only once nobody writes the file
+        """Start every part. Raises RevocationError, AuditError, KeyStoreError."""
+        self.revocations.settle()  # a half-written file must not count
         self.audit.start()
         self.keys.start()
         if self.tls is not None:
             self.tls.start()
-        self.pool.start()  # threads that nothing uses yet: only when all else is good
+        self.pool.start()  # the last: no call uses its threads before the transport listens
 
     def reconfigure(self, config: Config, candidate: Config | None = None) -> str:
-        """Put another config into force, as a whole or not at all: its policy and its issuers.
+        """Put another config's policy and issuers into force, all or nothing.
 
-        Returns the policy's version. Raises BuildError, KeyStoreError.
+        Returns the policy's version. Raises BuildError, KeyStoreError: then nothing has changed.
         """
         snapshot = build_snapshot(
             config, self.keys, self.revocations, self.metrics.pdp_asked, candidate
@@ -81,14 +81,14 @@ def open_parts(
     keys: KeyStore | None = None,
     revocations: RevocationFile | None = None,
 ) -> Iterator[Parts]:
-    """Open the parts of a config, and close them in reverse, also where a later one can't be.
+    """Open the parts of a config, and close them in reverse, also if a later one can't be opened.
 
-    ``keys`` and ``revocations`` take the place of those that the config names. Raises BuildError,
-    TlsError.
+    ``keys`` and ``revocations`` replace those that the config names, and ``keys`` is not closed
+    here. Raises BuildError, TlsError.
     """
     server, metrics = config.server, Metrics()
     with ExitStack() as opened:
-        # The first, and so closed at last: until then others may leave records.
+        # Opened first, and so closed last: until then other parts may leave records.
         audit = opened.enter_context(closing(AuditLog(config.audit)))
         revocations = read_revocations(config) if revocations is None else revocations
         keys = opened.enter_context(_open_keys(config)) if keys is None else keys
@@ -96,7 +96,7 @@ def open_parts(
         replays = MemoryReplayStore(config.replay)
         pool = opened.enter_context(closing(CheckPool(server.threads, server.max_queued)))
         bulkhead = Bulkhead(server.max_waiting, pool.lend)
-        # The dearest to make: what is quickly seen to be missing was seen before.
+        # The most expensive part comes last, when the cheap checks have passed.
         snapshot = build_snapshot(config, keys, revocations, metrics.pdp_asked, candidate)
         works_with = ServiceParts(
             keys=keys,

@@ -1,4 +1,4 @@
-"""Names the version of a policy: a hash of all in a config that decisions depend on."""
+"""Computes a policy's version: a hash of everything in a config that decisions depend on."""
 
 from collections.abc import Iterator
 from hashlib import sha256
@@ -9,18 +9,18 @@ from pydantic_core import to_json
 
 from authz.config import Config
 
-# What says nothing of which requests are allowed.
+# Sections that do not affect which requests are allowed.
 _NOT_POLICY: Final = {
     *("server", "admin", "audit", "include"),
     *("cache", "key_cache", "replay", "revocations"),
 }
-_VERSION_CHARS: Final = 16  # 64 bits tell apart the versions that one operator will ever write
+_VERSION_CHARS: Final = 16  # 64 bits tell apart the versions that an operator will ever write
 
 
 def compute_policy_version(config: Config) -> str:
-    """Return the hash of all in a config that decisions depend on, for audit, metrics, metadata.
+    """Return the hash of everything in a config that decisions depend on.
 
-    Of its JSON, made in small pieces: all of 100,000 rules at once would hold up every other thread
+    Hashes its JSON in small pieces: that of 100,000 rules at once would hold up every other thread
     for half a second.
     """
     members = {name: value for name, value in config if name not in _NOT_POLICY}
@@ -31,7 +31,7 @@ def compute_policy_version(config: Config) -> str:
 
 
 def _iter_json(value: object) -> Iterator[bytes]:
-    """Yield the JSON of settings, as their ``model_dump_json`` has it, an item at a time."""
+    """Yield the JSON of settings an item at a time, each as ``model_dump_json`` writes it."""
     if isinstance(value, BaseModel):
         yield value.model_dump_json().encode()
     elif isinstance(value, dict):

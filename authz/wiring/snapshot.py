@@ -1,4 +1,4 @@
-"""Compiles a config into what decides: what ``authz serve`` and ``authz explain`` share."""
+"""Compiles a config into the steps that decide, for ``authz serve`` and ``authz explain``."""
 
 import secrets
 from collections.abc import Callable, Iterable, Sequence
@@ -31,7 +31,7 @@ from authz.edge.snapshot import Snapshot
 from authz.wiring.policy_version import compute_policy_version
 
 MIN_SECRET_BYTES: Final = 32  # as long as the HMAC's digest (RFC 2104 section 3)
-MAX_SECRET_BYTES: Final = 64 * 1024  # what is longer was meant for something else
+MAX_SECRET_BYTES: Final = 64 * 1024  # a longer file is surely another one
 
 
 class BuildError(Exception):
@@ -39,7 +39,7 @@ class BuildError(Exception):
 
 
 def build_key_sources(config: Config) -> dict[str, KeySourceConfig]:
-    """Return where each issuer's keys come from."""
+    """Return the source of each issuer's keys, by issuer."""
     return {
         issuer.issuer: KeySourceConfig(issuer.keys, frozenset(issuer.algorithms))
         for issuer in config.issuers
@@ -54,7 +54,10 @@ def build_delegations(config: Config, keys: KeyStore) -> DelegationVerifier:
 
 
 def read_nonce_secret(settings: DpopSettings) -> bytes:
-    """Return the secret that nonces are made of, a random one by default. Raises BuildError."""
+    """Return the secret of DPoP nonces (RFC 9449 section 9), by default a random one.
+
+    Raises BuildError.
+    """
     if settings.nonce_secret is None:
         return secrets.token_bytes(MIN_SECRET_BYTES)
     try:
@@ -69,7 +72,7 @@ def read_nonce_secret(settings: DpopSettings) -> bytes:
 
 
 def read_revocations(config: Config) -> RevocationFile:
-    """Read what was revoked; nothing looks at the file again by itself. Raises BuildError."""
+    """Read the revocation file once; the caller refreshes it. Raises BuildError."""
     try:
         return RevocationFile(config.revocations)
     except RevocationError as error:
@@ -79,9 +82,10 @@ def read_revocations(config: Config) -> RevocationFile:
 def build_decision_point(
     config: Config, count: Callable[[PdpResult, float | None], None] = lambda *_: None
 ) -> AuthzenClient | None:
-    """Build the decision point that has to allow as well, if there is one. Raises BuildError.
+    """Build the client of the external decision point, None if ``pdp`` is not set.
 
-    ``count`` is told of each question to it.
+    ``count`` is called with the result of each question, and its seconds if it was sent. Raises
+    BuildError.
     """
     try:
         return AuthzenClient(config.pdp, count) if config.pdp else None
@@ -90,7 +94,7 @@ def build_decision_point(
 
 
 def build_policy(config: Config) -> Policy:
-    """Compile the rules."""
+    """Compile a config's rules."""
     return Policy(
         config.agents,
         config.principals,
@@ -103,7 +107,7 @@ def build_policy(config: Config) -> Policy:
 def build_policy_step(
     config: Config, policy: PolicyStep, candidate: Policy | None = None
 ) -> PolicyStep:
-    """Build the step that asks the policy: as it is enforced, and beside a candidate."""
+    """Build step 3 of a policy: in shadow if the config says so, beside a candidate if given."""
     step = ShadowedPolicy(policy) if config.shadow else policy
     return step if candidate is None else PolicyWithCandidate(step, candidate)
 
@@ -114,7 +118,7 @@ def build_authorizer(
     revocations: RevocationCheck,
     policy: PolicyStep | None = None,
 ) -> Authorizer:
-    """Build the pipeline; with a policy that was compiled already, if there is one."""
+    """Build the pipeline; compiles the config's policy unless ``policy`` is given."""
     return Authorizer(
         Routes(config.routes),
         AgentAuthenticator(config.trust_domains, config.profiles),
@@ -131,7 +135,7 @@ def build_snapshot(
     count_pdp: Callable[[PdpResult, float | None], None] = lambda *_: None,
     candidate: Config | None = None,
 ) -> Snapshot:
-    """Compile one version of the settings, and the candidate's rules. Raises BuildError."""
+    """Compile a version of the settings, and the candidate's rules. Raises BuildError."""
     cache, token = config.cache, config.token
     delegations = DelegationCache(
         build_delegations(config, keys), keys, entries=cache.tokens, max_bytes=cache.max_bytes
@@ -162,7 +166,7 @@ def build_snapshot(
 
 
 def build_reads(config: Config, policies: Iterable[Policy]) -> Reads:
-    """Return what decisions by these policies read: what each step of the pipeline declares."""
+    """Return what decisions by these policies read, as each step of the pipeline declares it."""
     identity = AgentAuthenticator(config.trust_domains, config.profiles)
     return Reads.union(
         (identity.reads, token_reads(config.token), *(policy.reads for policy in policies))
@@ -170,16 +174,16 @@ def build_reads(config: Config, policies: Iterable[Policy]) -> Reads:
 
 
 def build_inputs(config: Config, policies: Sequence[Policy]) -> RequestInputs:
-    """Return what decisions by these policies read, and nothing else.
+    """Build the reader of what decisions by these policies read, and of nothing else.
 
-    What none of them reads is no part of a cache key.
+    A header that no policy reads must not be part of a cache key.
     """
     reads = build_reads(config, policies)
     return RequestInputs(
         reads.all_headers,
         tuple(sorted(reads.namespaces)),
         _build_message_reader(config, policies),
-        owned_headers(config.headers.prefix).union(*(one.added_headers for one in policies)),
+        owned_headers(config.headers.prefix).union(*(policy.added_headers for policy in policies)),
     )
 
 

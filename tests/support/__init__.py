@@ -1,1 +1,1 @@
-"""What tests are made of: a core in this process, real servers, clients, keys, models."""
+"""The things that tests share: a core in this process, real servers, clients, keys, models."""

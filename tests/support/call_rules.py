@@ -20,7 +20,7 @@ from support.path_rules import AGENT, ISSUER
 
 
 def rule(**keys: Any) -> RuleSettings:
-    """A rule for everything; an allow that asks for no scope unless the keys say else."""
+    """Make a rule for everything; an allow that asks for no scope unless the keys say so."""
     if keys.get("effect") != "deny":
         keys = {"scopes": (), **keys}
     return RuleSettings.model_validate(
@@ -29,7 +29,7 @@ def rule(**keys: Any) -> RuleSettings:
 
 
 def policy(*agent: RuleSettings, principal: tuple[RuleSettings, ...] | None = None) -> Policy:
-    """A policy of one agent and one principal, who is unrestricted if no rules are given."""
+    """Make a policy of an agent and a principal, who is unrestricted if no rules are given."""
     held: dict[str, Any] = {"grants": ("p",)} if principal else {"unrestricted": True}
     return Policy(
         [AgentSettings(id=AGENT, grants=("a",))],
@@ -44,7 +44,7 @@ def queries(
     scopes: str = "",
     **claims: Any,
 ) -> list[PolicyQuery]:
-    """The questions of one message; without calls that of a plain request."""
+    """Return the questions of a message; without calls that of a plain request."""
     request = Request(
         "POST", "h", "/x", protocol=MessageProtocol(protocol if calls else ""), calls=calls
     )
@@ -57,12 +57,12 @@ def queries(
 
 
 def refusal(subject: PolicyStep, asked: list[PolicyQuery]) -> Denied | None:
-    """Why it is refused; None when it is not."""
+    """Return why a request is refused, None if it is allowed."""
     outcome = evaluate_all(subject, asked).outcome
     return outcome if isinstance(outcome, Denied) else None
 
 
 def code(subject: PolicyStep, *calls: Call, **how: Any) -> str:
-    """The word allow, or the code of the reason."""
+    """Return "allow", or the code of the reason."""
     denied = refusal(subject, queries(*calls, **how))
     return denied.reason.code if denied else "allow"

@@ -1,4 +1,4 @@
-"""No token in any output: looked for in everything that the whole suite made the product say.
+"""Searches everything that the whole suite made the product say for tokens.
 
 Every token and proof that the lab signs is a canary. Outputs are the answers of checks, files that
 servers and proxies wrote, log records, metrics, and what tests caught of standard output. A run
@@ -24,13 +24,13 @@ _RUN: Final = re.compile(rb"[A-Za-z0-9_-]{24,}")
 
 
 def anchors(tokens: Iterable[str]) -> set[bytes]:
-    """By which parts of tokens are known: the first and last characters of each segment."""
+    """Return the parts by which tokens are found: each segment's first and last characters."""
     parts = (part.encode() for token in tokens for part in token.split(".") if len(part) >= WINDOW)
     return {end for part in parts for end in (part[:WINDOW], part[-WINDOW:])}
 
 
 def leaks(data: bytes, known: set[bytes]) -> bool:
-    """Whether the data holds a part of a token."""
+    """Tell whether the data holds a part of a token."""
     return any(
         run[at : at + WINDOW] in known
         for run in _RUN.findall(data)
@@ -39,17 +39,17 @@ def leaks(data: bytes, known: set[bytes]) -> bool:
 
 
 class Canary(logging.Handler):
-    """A pytest plugin: collects outputs, and fails the session at its end for a leak."""
+    """A pytest plugin that collects outputs, and fails the session at its end for a leak."""
 
     def __init__(self) -> None:
-        """Begin with nothing said."""
+        """Begin without outputs."""
         super().__init__(logging.DEBUG)
         self.said: list[tuple[str, bytes]] = []
         self.found: list[str] = []
         self.is_blind = False
 
     def note(self, kind: str, data: bytes) -> None:
-        """Remember an output, and which test it is of."""
+        """Remember an output, and its test."""
         self.said.append((f"{kind} in {os.environ.get('PYTEST_CURRENT_TEST', '?')}", data))
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -64,7 +64,7 @@ class Canary(logging.Handler):
 
     @pytest.hookimpl
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Remember what a test caught of standard output and error."""
+        """Remember the standard output and error that pytest caught of a test."""
         for name, text in report.sections:
             if "log" not in name:  # log records come through the handler, in full
                 self.said.append((f"{name} of {report.nodeid}", text.encode()))
@@ -97,7 +97,7 @@ class Canary(logging.Handler):
 
 
 def _files(base: Path) -> Iterator[tuple[str, bytes]]:
-    """Every file that the suite left, but for what it wrote as inputs."""
+    """Yield every file that the suite left, but for those that it wrote as inputs."""
     for path in sorted(base.rglob("*")) if base.is_dir() else ():
         if path.is_symlink() or not path.is_file() or INPUTS.fullmatch(path.name):
             continue

@@ -11,20 +11,20 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 
 def pem(der: bytes) -> str:
-    """The PEM of a certificate's bytes."""
+    """Return the PEM of a certificate's bytes."""
     body = encodebytes(der).decode()
     return f"-----BEGIN CERTIFICATE-----\n{body}-----END CERTIFICATE-----\n"
 
 
 def as_sent(text: str) -> str:
-    """A PEM text as Envoy writes it to ``source.certificate``."""
+    """Return a PEM text as Envoy writes it to ``source.certificate``."""
     return quote(text, safe="")
 
 
 def self_made(
     uri: str, *, digital_signature: bool = True, key: rsa.RSAPrivateKey | None = None
 ) -> str:
-    """A self-signed leaf with this URI name, valid for an hour, as Envoy would send it."""
+    """Make a self-signed leaf with this URI name, valid for an hour, as Envoy would send it."""
     signer = key or ec.generate_private_key(ec.SECP256R1())
     now = dt.datetime.now(dt.UTC)
     usage = x509.KeyUsage(

@@ -47,7 +47,7 @@ os.execv(sys.argv[2], sys.argv[2:])
 
 
 def _lighttpd() -> list[str]:
-    """The command of lighttpd. Skips the test, or fails it, where there is none."""
+    """Return the command of lighttpd. Skips the test, or fails it, if it is missing."""
     unpacked = UNPACKED / "usr/sbin/lighttpd"
     if unpacked.exists():
         return [str(unpacked), "-m", str(UNPACKED / "usr/lib/lighttpd")]
@@ -62,7 +62,7 @@ def _lighttpd() -> list[str]:
 
 @contextmanager
 def cgi(folder: Path) -> Iterator[int]:
-    """A CGI server; its port. It answers with the variables that a program gets of the headers."""
+    """Run a CGI server and give its port. It answers with the variables made of the headers."""
     command = _lighttpd()
     folder.mkdir()
     script = folder / "env.cgi"
@@ -84,7 +84,7 @@ def cgi(folder: Path) -> Iterator[int]:
 
 @contextmanager
 def wsgi() -> Iterator[int]:
-    """A WSGI server; its port. It answers likewise."""
+    """Run a WSGI server and give its port. It answers likewise."""
 
     def answer(environ: dict[str, Any], start_response: Any) -> list[bytes]:
         start_response("200 OK", [("content-type", "application/json")])

@@ -1,4 +1,4 @@
-"""Facts of one request, and what conditions say of them."""
+"""The facts of a request, and what conditions say of them."""
 
 from math import inf
 from typing import Any
@@ -34,7 +34,7 @@ def facts(
     headers: str = "x-tenant",
     call: Call | None = None,
 ) -> Facts:
-    """Of one request: the buyer orders for alice, by way of the planner."""
+    """Return the facts of a request: the buyer orders for alice, by way of the planner."""
     request = Request(
         "POST",
         "API.corp.example:443",
@@ -61,12 +61,12 @@ def facts(
 
 
 def holds(text: str, about: Facts | None = None) -> bool:
-    """What a condition says of a request."""
+    """Return what a condition says of a request."""
     return Condition.parse(text).holds(about or facts())
 
 
 def failure(text: str, about: Facts | None = None) -> str:
-    """Why a condition has no value for a request."""
+    """Return why a condition has no value for a request."""
     condition = Condition.parse(text)
     with pytest.raises(ConditionFailedError) as raised:
         condition.holds(about or facts())

@@ -6,7 +6,7 @@ INCLUDED = "policy.d/team.yaml"
 
 
 def halves() -> tuple[str, str]:
-    """The lab's config: how the server runs, and who may do what in a file of its own."""
+    """Return the lab's config in two: how the server runs, and who may do what."""
     text = CONFIG.format(
         socket="/run/authz/authz.sock",
         admin_port=9192,

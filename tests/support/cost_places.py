@@ -63,7 +63,7 @@ CHANGES = (
 
 
 def decided(world: World, message: pb.CheckRequest) -> Callable[[], object]:
-    """All that is done for a request whose decision is not remembered."""
+    """Return a function that does all for a request whose decision is not remembered."""
     snapshot = world.service.snapshot
     now = time.time()
 
@@ -110,7 +110,7 @@ ODD_TEXT = (*TEXT, "=?base64?", "?=", "00-", "Bearer ", "DPoP ", "..", "::", "0.
 
 
 def of_header(name: str, prefix: str = "", path: str = BALANCE, **how: Any) -> Callable[..., Any]:
-    """A place: the value of a header, in either form of them."""
+    """Make a place: the value of a header, in either form of headers."""
 
     def make(world: World, text: str) -> pb.CheckRequest:
         return check_request(world.svid, [(name, prefix + text)], path=path, **how)
@@ -119,7 +119,7 @@ def of_header(name: str, prefix: str = "", path: str = BALANCE, **how: Any) -> C
 
 
 def of_path(prefix: str, suffix: str = "") -> Callable[..., Any]:
-    """A place: a part of the path, or what comes after it."""
+    """Make a place: a part of the path, or the text after it."""
 
     def make(world: World, text: str) -> pb.CheckRequest:
         return check_request(world.svid, [], path=f"{prefix}{next(_new):x}{text}{suffix}")
@@ -128,7 +128,7 @@ def of_path(prefix: str, suffix: str = "") -> Callable[..., Any]:
 
 
 def of_call(path: str, name: str) -> Callable[..., Any]:
-    """A place: a header that is read with a message."""
+    """Make a place: a header that is read with a message."""
 
     def make(world: World, text: str) -> pb.CheckRequest:
         return with_body(
@@ -139,18 +139,18 @@ def of_call(path: str, name: str) -> Callable[..., Any]:
 
 
 def of_many(name: str) -> Callable[..., Any]:
-    """A place: many headers, as many as Envoy lets through by itself."""
+    """Make a place: many headers, as many as Envoy lets through by default."""
 
     def make(world: World, text: str) -> pb.CheckRequest:
         part = max(1, len(text) // 100)
         values = [text[at : at + part] for at in range(0, len(text), part)][:100]
-        return check_request(world.svid, [(name, one) for one in values], raw_headers=True)
+        return check_request(world.svid, [(name, value) for value in values], raw_headers=True)
 
     return make
 
 
 def of_caller(**names: str) -> Callable[..., Any]:
-    """A place: what the proxy says of the caller."""
+    """Make a place: what the proxy says of the caller."""
 
     def make(world: World, text: str) -> pb.CheckRequest:
         given = {name: prefix + text for name, prefix in names.items()}
@@ -197,7 +197,7 @@ HEAD: Final[dict[str, tuple[int, tuple[str, ...], Callable[..., pb.CheckRequest]
 def with_body(
     world: World, path: str, body: str, *headers: tuple[str, str], token: str = ""
 ) -> pb.CheckRequest:
-    """A POST with a whole body."""
+    """Make a POST with a whole body."""
     data = body.encode()
     sent = {
         "content-type": "application/json",
@@ -258,13 +258,13 @@ BODIES: Final[dict[str, tuple[str, tuple[str, ...], str]]] = {
 
 
 def place_of_head(world: World, name: str) -> Place:
-    """A place that is read before we know who asks."""
+    """Make a place that is read before the caller is known."""
     most, units, make = HEAD[name]
     return Place(name, most, units, lambda text: decided(world, make(world, text)))
 
 
 def place_of_body(world: World, name: str) -> Place:
-    """A part of a message, of an agent with a good token."""
+    """Make a place in a message of an agent with a valid token."""
     path, units, body = BODIES[name]
     token = world.token()
     decided(world, check_request(world.svid, [("authorization", f"Bearer {token}")]))()
@@ -276,7 +276,7 @@ def place_of_body(world: World, name: str) -> Place:
 
 
 def place_of_token(world: World, part: str) -> Place:
-    """A part of a token that nobody signed, as far as it is looked at."""
+    """Make a place in an unsigned token, in the part that is read before the signature."""
 
     def ask(text: str) -> Callable[[], object]:
         name = '"\\u003a"' if part.startswith("odd") else '"a"'
@@ -285,12 +285,12 @@ def place_of_token(world: World, part: str) -> Place:
             "payload": "{}",
             part.rsplit(maxsplit=1)[-1]: f"{{{name}:[{text}]}}",
         }
-        token = ".".join(encoded(one) for one in [*parts.values(), "x"])
+        token = ".".join(encoded(part) for part in [*parts.values(), "x"])
         return decided(world, check_request(world.svid, [("authorization", f"Bearer {token}")]))
 
     return Place(f"token {part}", TOKEN * 3 // 4 - 64, LISTED, ask, ",")
 
 
 def encoded(text: str) -> str:
-    """Base64url without padding."""
+    """Encode as base64url without padding."""
     return urlsafe_b64encode(text.encode()).rstrip(b"=").decode()

@@ -1,4 +1,4 @@
-"""What a request costs, counted in steps of Python; and a search for the dearest text of a place.
+"""Counts what a request costs in steps of Python, and searches for the dearest text of a place.
 
 Steps are what ``sys.settrace`` tells of: each line that is run, and each call and return. They are
 the same on a quiet machine and on a busy one. What one call of C does is not in them: that has to
@@ -19,7 +19,7 @@ FLOOR_SECONDS = 0.0002  # less is noise
 
 
 def steps_of(call: Callable[[], object]) -> int:
-    """How many steps of Python a call takes, in this thread."""
+    """Count the steps of Python that a call takes, in this thread."""
     steps = 0
 
     def trace(_: FrameType, __: str, ___: Any) -> Any:
@@ -37,7 +37,7 @@ def steps_of(call: Callable[[], object]) -> int:
 
 
 def seconds_of(make: Callable[[], Callable[[], object]]) -> float:
-    """CPU time of this thread for a call that is made first."""
+    """Measure the CPU time of a call in this thread; ``make`` makes the call beforehand."""
     call = make()
     begun = time.thread_time()
     call()
@@ -63,7 +63,7 @@ class Place:
     joint: str = ""
 
     def text(self, units: Sequence[str], size: int) -> str:
-        """At most so many bytes of these units, over and over."""
+        """Repeat these units, up to so many bytes."""
         period = self.joint.join(units) + self.joint
         times = size // (len(period.encode()) + 4 * period.count(COUNTER))
         if not times:
@@ -75,7 +75,7 @@ class Place:
         return text.removesuffix(self.joint)
 
     def steps(self, units: Sequence[str], size: int) -> int:
-        """The steps for such a text."""
+        """Count the steps for such a text."""
         return steps_of(self.ask(self.text(units, size)))
 
 
@@ -112,7 +112,7 @@ def _changed(
 
 
 def growth(place: Place, unit: str) -> float:
-    """How many times as long the most bytes of a unit take as a sixteenth of them, in CPU time."""
+    """Return how many times longer all bytes of a unit take than a sixteenth, in CPU time."""
 
     def least_of(tries: int, size: int) -> float:
         text = place.text([unit], size)

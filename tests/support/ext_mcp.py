@@ -70,7 +70,7 @@ def request(
     path: str | None = PATH,
     headers: Iterable[tuple[str, str]] = (),
 ) -> pb.McpRequest:
-    """A call about to be made; ``params`` as JSON if they are bytes."""
+    """Make the message of a call about to be made; ``params`` are JSON if they are bytes."""
     message = pb.McpRequest(method=method.encode())
     message.service_names.extend(name.encode() for name in targets)
     if params is not None:
@@ -97,7 +97,7 @@ def response(
     path: str | None = PATH,
     **described: Any,
 ) -> pb.McpResponse:
-    """A result that has come; as JSON if it is bytes. ``described`` goes beside the headers."""
+    """Make the message of a result, JSON if it is bytes. ``described`` goes beside the headers."""
     message = pb.McpResponse(method=method.encode())
     message.service_names.extend(name.encode() for name in targets)
     message.mcp_response = result if isinstance(result, bytes) else json.dumps(result).encode()
@@ -115,7 +115,7 @@ def _describe(
 
 
 class Gateway:
-    """Asks a core in this process."""
+    """A gateway that asks a core in this process."""
 
     def __init__(self, world: World) -> None:
         """Take the core."""
@@ -142,7 +142,7 @@ class Gateway:
 
 
 def reason_of(answer: Message) -> str:
-    """The word pass or mutated, or the reason of a well-formed refusal."""
+    """Return "pass" or "mutated", or the reason of a well-formed refusal."""
     assert isinstance(answer, pb.McpRequestResult | pb.McpResponseResult)
     kind = str(answer.WhichOneof("result"))
     assert kind in ("pass", "mutated", "error")
@@ -158,12 +158,12 @@ def reason_of(answer: Message) -> str:
 
 
 def call(gateway: Gateway, tool: str, **changes: Any) -> str:
-    """What comes of a tool's call with a good token."""
+    """Return the outcome of a tool's call with a valid token."""
     given_token = {"token": gateway.world.token()} | changes
     return reason_of(gateway.ask(request("tools/call", {"name": tool}, **given_token)))
 
 
 def names(answer: pb.McpResponseResult, member: str = "tools", name: str = "name") -> list[str]:
-    """The names in a list that was cut."""
+    """Return the names in a list that was cut."""
     assert answer.WhichOneof("result") == "mutated"
     return [item[name] for item in json.loads(answer.mutated)[member]]

@@ -35,7 +35,7 @@ _ENDS = (StreamEnded, StreamReset)
 
 
 def framed(message: bytes, promised: int | None = None) -> bytes:
-    """A message as gRPC frames it, whose length may be a lie."""
+    """Frame a message as gRPC does, with a length that may be wrong."""
     return b"\0" + struct.pack(">I", len(message) if promised is None else promised) + message
 
 
@@ -50,7 +50,7 @@ class Hostile:
     """
 
     def __init__(self, opened: socket.socket, window: int = 65_535) -> None:
-        """Say hello. ``window`` is how much of an answer the server may send."""
+        """Begin HTTP/2. ``window`` is how much of an answer the server may send."""
         self.socket = opened
         self.socket.settimeout(SECONDS)
         self.statuses: dict[int, str] = {}
@@ -65,7 +65,7 @@ class Hostile:
         self.read_until(lambda: self._h2.remote_settings.max_concurrent_streams < 2**31)
 
     def __enter__(self) -> Self:
-        """This connection."""
+        """Return this connection."""
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -73,7 +73,7 @@ class Hostile:
         self.socket.close()
 
     def open(self, path: str = CHECK) -> int:
-        """Send the headers of a call, and nothing more; its stream."""
+        """Send the headers of a call, and nothing more; return its stream."""
         stream = self._h2.get_next_available_stream_id()
         headers = [
             (":method", "POST"),
@@ -91,7 +91,7 @@ class Hostile:
         self._h2.send_data(stream, data, end_stream=ends)
 
     def call(self, message: bytes, path: str = CHECK) -> int:
-        """Make a whole call; its stream."""
+        """Make a whole call, and return its stream."""
         stream = self.open(path)
         self.send(stream, framed(message))
         self.flush()
@@ -107,12 +107,12 @@ class Hostile:
         self.socket.sendall(self._h2.data_to_send())
 
     def ends(self, stream: int, seconds: float = SECONDS) -> str:
-        """How a call ends: gRPC's status, RESET, or CLOSED with the connection."""
+        """Wait for a call's end, and return gRPC's status, RESET, or CLOSED with the connection."""
         self.read_until(lambda: stream in self.statuses or self.is_closed, seconds)
         return self.statuses.get(stream, CLOSED)
 
     def read_until(self, condition: Callable[[], bool], seconds: float = SECONDS) -> None:
-        """Read until a condition holds. Fails when it does not in time."""
+        """Read until a condition holds. Fails if it does not in time."""
         end = time.monotonic() + seconds
         while not condition():
             left = end - time.monotonic()
@@ -149,7 +149,7 @@ class Hostile:
 
 
 def connected(address: str) -> socket.socket:
-    """A connection to unix:/path or host:port, and nothing sent on it."""
+    """Open a connection to unix:/path or host:port, and send nothing."""
     if not address.startswith("unix:"):
         host, _, port = address.rpartition(":")
         return socket.create_connection((host, int(port)), SECONDS)
@@ -160,7 +160,7 @@ def connected(address: str) -> socket.socket:
 
 
 def grpc_context(authority: Path, svid: Svid) -> ssl.SSLContext:
-    """TLS as gRPC speaks it."""
+    """Return a TLS context as gRPC's."""
     context = tls_context(authority, svid)
     context.set_alpn_protocols(["h2"])
     return context
@@ -169,5 +169,5 @@ def grpc_context(authority: Path, svid: Svid) -> ssl.SSLContext:
 def secured(
     address: str, context: ssl.SSLContext, session: ssl.SSLSession | None = None
 ) -> ssl.SSLSocket:
-    """A connection over TLS, which may resume a session of the same context."""
+    """Open a connection over TLS, which may resume a session of the same context."""
     return context.wrap_socket(connected(address), server_hostname="localhost", session=session)

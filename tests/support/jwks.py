@@ -23,18 +23,18 @@ PRIVATE |= dict.fromkeys(RSA_ALGORITHMS, PRIVATE["RSA"]) | {"Ed25519": PRIVATE["
 
 
 def number(value: int) -> str:
-    """A number as JWKs write it."""
+    """Write a number as JWKs do."""
     data = value.to_bytes((value.bit_length() + 7) // 8 or 1, "big")
     return urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
 def method(algorithm: str) -> Any:
-    """PyJWT's own object for an algorithm."""
+    """Return PyJWT's own object for an algorithm."""
     return jwt.get_algorithm_by_name("EdDSA" if algorithm == "Ed25519" else algorithm)
 
 
 def jwk(algorithm: str = "ES256", **changes: Any) -> dict[str, Any]:
-    """A public JWK of kid k, without alg; a change to ... leaves a member out."""
+    """Return a public JWK of kid k, without alg; a change to ... leaves a member out."""
     members = method(algorithm).to_jwk(PRIVATE[algorithm].public_key(), as_dict=True)
     members.pop("key_ops", None)
     members = {**members, "kid": "k"} | changes
@@ -42,12 +42,12 @@ def jwk(algorithm: str = "ES256", **changes: Any) -> dict[str, Any]:
 
 
 def parse(*keys: Any, algorithms: frozenset[str] = ALL) -> Any:
-    """What becomes of a set of these keys."""
+    """Parse a set of these keys."""
     return parse_key_set(json.dumps({"keys": keys}).encode(), algorithms)
 
 
 def refusal(key: Any) -> tuple[str, str]:
-    """How a key is refused that stands between two good ones."""
+    """Return how a key is refused between two valid keys."""
     keys, refused = parse(jwk(kid="a"), key, jwk("RS256", kid="b"))
     assert set(keys) == {"a", "b"}
     ((name, why),) = refused

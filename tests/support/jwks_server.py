@@ -13,12 +13,12 @@ Behaviour = Callable[[BaseHTTPRequestHandler], None]
 
 
 def key_set(*keys: SigningKey) -> bytes:
-    """A JWK Set of these keys."""
+    """Return a JWK Set of these keys."""
     return json.dumps({"keys": [key.jwk() for key in keys]}).encode()
 
 
 def ec_key(key_id: str) -> SigningKey:
-    """A new P-256 key."""
+    """Make a new P-256 key."""
     return SigningKey(key_id, "ES256", make_key("ES256"))
 
 
@@ -67,7 +67,7 @@ def held(until: threading.Event, then: Behaviour) -> Behaviour:
 
 
 class ScriptedServer:
-    """Serves paths as ``paths`` says when asked; counts requests, keeps their heads and bodies."""
+    """A server whose paths behave as ``paths`` says; it counts requests and keeps their texts."""
 
     def __init__(self, behaviour: Behaviour | None = None, tls: Svid | None = None) -> None:
         """Serve ``behaviour`` at /jwks, over TLS when given a certificate."""
@@ -115,7 +115,7 @@ class ScriptedServer:
 
     @property
     def fetches(self) -> int:
-        """How many requests have come."""
+        """The count of requests so far."""
         return len(self.requests)
 
     def serve(self, behaviour: Behaviour) -> None:
@@ -123,7 +123,7 @@ class ScriptedServer:
         self.paths["/jwks"] = behaviour
 
     def use(self, tls: Svid) -> None:
-        """Show that certificate from the next connection on."""
+        """Show another certificate from the next connection on."""
         self._tls.load_cert_chain(tls.certificate_path, tls.key_path)
 
     def close(self) -> None:

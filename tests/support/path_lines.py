@@ -35,7 +35,7 @@ UNTOUCHED = {
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back, and whether from the upstream.
+    """A response, and whether it came from the upstream.
 
     Attributes:
         segments: what the upstream's router found; None where it found no such path.
@@ -49,10 +49,10 @@ class Answer:
 
 
 class Line:
-    """One kept connection, over which any bytes can be asked for."""
+    """A kept connection, over which any target can be requested."""
 
     def __init__(self, port: int, tls: ssl.SSLContext | None, token: str = "") -> None:
-        """Take where to connect; with TLS through a proxy."""
+        """Take the address to connect to; with TLS through a proxy."""
         self._port, self._tls = port, tls
         self._head = b"host: mcp.corp.example\r\n"
         if token:
@@ -60,7 +60,7 @@ class Line:
         self._connection: socket.socket | None = None
 
     def ask(self, target: bytes) -> Answer:
-        """GET exactly this target."""
+        """Send a GET of exactly this target."""
         if self._connection is None:
             self._connection = self._connect()
         self._connection.sendall(b"GET %b HTTP/1.1\r\n%b\r\n" % (target, self._head))

@@ -20,14 +20,14 @@ ISSUER = "https://as.example"
 
 
 def rule(paths: str, *scopes: str, host: str = "h", method: str = "GET") -> RuleSettings:
-    """A rule for some paths."""
+    """Make a rule for some paths."""
     return RuleSettings(hosts=(host,), methods=(method,), paths=tuple(paths.split()), scopes=scopes)
 
 
 def policy(
     agent: tuple[RuleSettings, ...], principal: tuple[RuleSettings, ...], **match: object
 ) -> Policy:
-    """A policy of one agent and one kind of principal."""
+    """Make a policy of an agent and a kind of principal."""
     return Policy(
         [AgentSettings(id=AGENT, grants=("a",))],
         [PrincipalSettings(match=PrincipalMatch(issuer=ISSUER, **match), grants=("p",))],  # type: ignore[arg-type]
@@ -36,20 +36,20 @@ def policy(
 
 
 def delegation(*scopes: str, issuer: str = ISSUER, groups: object = None) -> Delegation:
-    """A delegation by alice."""
+    """Make a delegation by alice."""
     actors = (Actor(issuer, AGENT),)
     claims = {} if groups is None else {"groups": groups}
     return Delegation(issuer, "alice", actors, frozenset(scopes), 0, 1, claims=claims)
 
 
 def query(given_: Delegation, operation: Operation, now: float = 0.5) -> PolicyQuery:
-    """A question by the agent."""
+    """Make a question by the agent."""
     request = Request(operation.method, operation.host, "/" + "/".join(operation.path))
     return PolicyQuery(Agent(SpiffeId.parse(AGENT)), given_, operation, request, now)
 
 
 def decide(subject: Policy, path: str, given_: Delegation, method: str = "GET") -> str:
-    """The word allow, or the code of the reason."""
+    """Return "allow", or the code of the reason."""
     operation = Operation(method, "h", tuple(path[1:].split("/")))
     try:
         subject.evaluate(query(given_, operation)).permitted()

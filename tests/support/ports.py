@@ -45,16 +45,17 @@ class Port:
         (version / "tls.crt").write_text(svid.certificate_pem)
         (version / "tls.key").write_text(svid.key_pem)
         certificates = [
-            one.certificate if isinstance(one, Authority) else one for one in authorities
+            signer.certificate if isinstance(signer, Authority) else signer
+            for signer in authorities
         ]
-        pems = [one.public_bytes(Encoding.PEM) for one in certificates]
+        pems = [certificate.public_bytes(Encoding.PEM) for certificate in certificates]
         (version / "ca.crt").write_bytes(b"".join(pems))
         link = self.folder / "..data.new"
         link.symlink_to(version)
         link.rename(self.folder / "..data")
 
     def hostile(self, kind: str = "unix", name: str = WAYPOINT, **options: Any) -> Hostile:
-        """A connection of someone who writes frames: on the unix socket, or a TLS port by name."""
+        """Open a connection that writes frames: to the unix socket, or a TLS port by name."""
         if kind == "unix":
             return Hostile(connected(self.transport.addresses[-1]), **options)
         authority = self.world.authority
@@ -62,7 +63,7 @@ class Port:
         return Hostile(secured(self.transport.addresses[0], context), **options)
 
     def metric(self, name: str, **labels: str) -> float:
-        """A counter's value."""
+        """Return a counter's value."""
         value = self.world.registry.get_sample_value(name, labels)
         assert value is not None
         return value
@@ -72,7 +73,7 @@ class Port:
 def listening(
     folder: Path, addresses: int = 1, methods: Methods | None = None, **settings: Any
 ) -> Iterator[Port]:
-    """A server on TLS ports of loopback, and on a unix socket: a world's, or of some methods."""
+    """Run a server on TLS ports of loopback and a unix socket: a world's, or of some methods."""
     with ExitStack() as stack:
         world = stack.enter_context(World(folder, CHANGES))
         files = folder / "tls"
@@ -102,7 +103,7 @@ def listening(
 def channel(
     port: Port, svid: Svid | None, ca: bytes = b"", address: int = 0
 ) -> Iterator[grpc.Channel]:
-    """A proxy's connection, with its certificate."""
+    """Open a proxy's connection, with its certificate."""
     credentials = grpc.ssl_channel_credentials(
         root_certificates=ca or port.world.authority.path.read_bytes(),
         private_key=svid.key_pem.encode() if svid else None,
@@ -118,12 +119,12 @@ def channel(
 
 
 def message_of(port: Port) -> pb.CheckRequest:
-    """A check without a certificate of the agent: it is allowed if a waypoint asks."""
+    """Make a check without the agent's certificate, which is allowed if a waypoint asks."""
     return check_request(None, [("authorization", f"Bearer {port.world.token()}")])
 
 
 def ask(open_channel: grpc.Channel, port: Port) -> str:
-    """Ask: the reason, or the RPC's status."""
+    """Ask, and return the reason, or the RPC's status."""
     check = open_channel.unary_unary(
         f"/{AUTHORIZATION}/Check", pb.CheckRequest.SerializeToString, pb.CheckResponse.FromString
     )
@@ -140,6 +141,6 @@ def ask_once(port: Port, svid: Svid | None, ca: bytes = b"", address: int = 0) -
 
 
 def answer_on_the_socket(port: Port) -> str:
-    """What somebody else is answered meanwhile, on a connection of their own."""
+    """Ask as another client, on a connection of its own, and return the answer."""
     with grpc.insecure_channel(port.transport.addresses[-1]) as open_channel:
         return ask(open_channel, port)

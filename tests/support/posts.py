@@ -12,7 +12,7 @@ PATH = "/trips/mcp"
 def message(
     world: World, body: Any, *, path: str = PATH, token: str | None = "", **headers: str | None
 ) -> pb.CheckRequest:
-    """A POST with a body, and a good token unless there is another; None leaves one out."""
+    """Make a check of a POST with a body and a valid token, or another; None for no token."""
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
     sent = {
         "content-type": "application/json",

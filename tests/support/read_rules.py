@@ -28,17 +28,17 @@ NOW = 1_800_000_000.0
 
 
 def of_headers(*names: str) -> Reads:
-    """Headers are read."""
+    """Return the reads of headers."""
     return Reads(headers=frozenset(names))
 
 
 def of_claims(*names: str) -> Reads:
-    """Claims are read."""
+    """Return the reads of claims."""
     return Reads(claims=frozenset(names))
 
 
 def when(text: str) -> dict[str, Any]:
-    """A rule's condition."""
+    """Make a rule's condition."""
     return {"when": text}
 
 
@@ -94,13 +94,13 @@ MATCHED = [example for examples in MATCHES.values() for example in examples]
 
 
 def rule(keys: Mapping[str, Any]) -> RuleSettings:
-    """A rule of everything with these keys."""
+    """Make a rule of everything with these keys."""
     scopes = {} if keys.get("effect") == "deny" else {"scopes": ()}
     return RuleSettings(**{"hosts": ("*",), "methods": ("*",), "paths": ("/**",), **scopes, **keys})
 
 
 def entry_of(match: Mapping[str, Any]) -> PrincipalEntry:
-    """An entry that gives and takes."""
+    """Make an entry that allows and denies."""
     settings = PrincipalSettings(match=PrincipalMatch(issuer=ISSUER, **match), grants=("g",))
     return compile_entry(
         0, settings, RuleSet([Rule.of("g/0", rule({"effect": "deny"}), CONDITIONS)])
@@ -126,14 +126,14 @@ _calls = [
 
 @st.composite
 def requests(draw: st.DrawFn) -> Request:
-    """Requests with any of the headers."""
+    """Draw requests with any of the headers."""
     headers = draw(st.dictionaries(st.sampled_from(HEADERS), _values))
     return Request("GET", "h", "/x", tuple(sorted(headers.items())))
 
 
 @st.composite
 def delegations(draw: st.DrawFn) -> Delegation:
-    """Delegations with any of the claims."""
+    """Draw delegations with any of the claims."""
     claims = {**draw(st.dictionaries(st.sampled_from(CLAIMS), _claim)), **draw(_marks)}
     actors = (Actor(ISSUER, AGENT), Actor(ISSUER, EARLIER))[: draw(st.integers(1, 2))]
     scopes = frozenset(draw(st.sets(st.sampled_from("ab"))))
@@ -143,21 +143,21 @@ def delegations(draw: st.DrawFn) -> Delegation:
 
 @st.composite
 def operations(draw: st.DrawFn) -> Operation:
-    """Plain operations, and calls of each protocol."""
+    """Draw plain operations, and calls of each protocol."""
     protocol = draw(st.sampled_from(MessageProtocol))
     call = draw(st.sampled_from(_calls)) if protocol else None
     return Operation("GET", "h", ("x",), protocol=protocol, call=call)
 
 
 def compiled_rule(keys: Mapping[str, Any]) -> Rule:
-    """The rule with these keys."""
+    """Compile the rule with these keys."""
     return Rule.of("g/0", rule(keys), CONDITIONS)
 
 
 def question(
     request: Request, delegation: Delegation, operation: Operation, reads: Reads
 ) -> PolicyQuery:
-    """A question to who declares these reads."""
+    """Make a question to a part that declares these reads."""
     case = PolicyQuery(Agent(SpiffeId.parse(AGENT)), delegation, operation, request, NOW)
     case.declared = reads
     return case

@@ -1,4 +1,4 @@
-"""What a part of the product really reads of a request and of claims, as these tell it."""
+"""Requests and claims that record what a part of the product really reads of them."""
 
 from typing import Self
 
@@ -11,26 +11,26 @@ from authz.core.request import Request
 
 
 class WatchedRequest(Request, frozen=True):
-    """A request that keeps the names of the headers that were looked for."""
+    """A request that keeps the names of the headers that were read."""
 
     looked_for: set[str] = msgspec.field(default_factory=set)
 
     @classmethod
     def of(cls, request: Request) -> Self:
-        """The same request, watched."""
+        """Make a watched copy of a request."""
         return cls(*(getattr(request, name) for name in Request.__struct_fields__))
 
     def header(self, name: str) -> str | None:
-        """As Request."""
+        """Note the name, and return what Request does."""
         self.looked_for.add(name)
         return Request.header(self, name)
 
 
 class WatchedClaims(dict[str, object]):
-    """Claims that keep the names that were looked for, but those that say claims are elsewhere."""
+    """Claims that keep the names that were read, except those that say claims are elsewhere."""
 
     def __init__(self, claims: dict[str, object]) -> None:
-        """Take the claims."""
+        """Begin with nothing read."""
         super().__init__(claims)
         self.looked_for: set[str] = set()
 
@@ -39,32 +39,32 @@ class WatchedClaims(dict[str, object]):
             self.looked_for.add(name)
 
     def get(self, name: str, default: object = None) -> object:
-        """As dict."""
+        """Note the name, and do as dict."""
         self._note(name)
         return super().get(name, default)
 
     def __getitem__(self, name: str) -> object:
-        """As dict."""
+        """Note the name, and do as dict."""
         self._note(name)
         return super().__getitem__(name)
 
     def __contains__(self, name: object) -> bool:
-        """As dict."""
+        """Note the name, and do as dict."""
         self._note(str(name))
         return super().__contains__(name)
 
 
 def only(request: Request, reads: Reads) -> Request:
-    """The request without the headers and the metadata that are not declared."""
+    """Return the request without the headers and the metadata that are not declared."""
     return msgspec.structs.replace(
         request,
-        headers=tuple(one for one in request.headers if one[0] in reads.all_headers),
-        metadata=tuple(one for one in request.metadata if one[0] in reads.namespaces),
+        headers=tuple(pair for pair in request.headers if pair[0] in reads.all_headers),
+        metadata=tuple(pair for pair in request.metadata if pair[0] in reads.namespaces),
     )
 
 
 def only_claims(delegation: Delegation, reads: Reads) -> Delegation:
-    """The delegation without the claims that are not declared."""
+    """Return the delegation without the claims that are not declared."""
     claims = delegation.claims
     kept = {
         name: claims[name]

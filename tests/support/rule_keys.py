@@ -23,7 +23,7 @@ CONDITIONS = ConditionSettings(headers=("x-env",), claims=("level",))
 
 
 def rule(**keys: Any) -> RuleSettings:
-    """A rule for everything; an allow that asks for no scope unless the keys say else."""
+    """Make a rule for everything; an allow that asks for no scope unless the keys say so."""
     if keys.get("effect") != "deny":
         keys = {"scopes": (), **keys}
     return RuleSettings(**{"hosts": ("*",), "methods": ("*",), "paths": ("/**",), **keys})
@@ -35,7 +35,7 @@ ALL = (rule(),)
 def policy(
     agent: tuple[RuleSettings, ...] = ALL, principal: tuple[RuleSettings, ...] = ALL, **entry: Any
 ) -> Policy:
-    """A policy of one agent and one principal; ``entry`` is more of the principal's."""
+    """Make a policy of an agent and a principal; ``entry`` has more keys of the principal."""
     match = PrincipalMatch(issuer=ISSUER, **entry.pop("match", {}))
     return Policy(
         [AgentSettings(id=AGENT, grants=("a",))],
@@ -56,8 +56,8 @@ def question(
     mode: Mode = Mode.ACT,
     **claims: Any,
 ) -> PolicyQuery:
-    """A question by the agent for alice, with a token that was issued at NOW."""
-    actors = tuple(Actor(ISSUER, one) for one in (AGENT, *earlier))
+    """Make a question by the agent for alice, with a token that was issued at NOW."""
+    actors = tuple(Actor(ISSUER, name) for name in (AGENT, *earlier))
     delegation = Delegation(
         ISSUER, subject, actors, frozenset(scopes), NOW, NOW + 600, mode=mode, claims=claims
     )
@@ -67,7 +67,7 @@ def question(
 
 
 def decide(subject: Policy, case: PolicyQuery) -> str:
-    """The word allow, or the code of the reason."""
+    """Return "allow", or the code of the reason."""
     try:
         subject.evaluate(case).permitted()
     except Denied as denied:

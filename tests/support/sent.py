@@ -16,14 +16,14 @@ META = {
 
 
 def encoded(value: object) -> bytes:
-    """The bytes, or the JSON of a value as the standard library writes it."""
+    """Return the bytes, or the JSON of a value as the standard library writes it."""
     return value if isinstance(value, bytes) else json.dumps(value).encode()
 
 
 def sent(
     value: object, headers: Mapping[str, str | None] | None = None, **changes: Any
 ) -> MessageInput:
-    """A POST of bytes or of a value's JSON, whole, through Envoy; a header of None is left out."""
+    """Make a POST of bytes or of a value's JSON, as Envoy sends it; None leaves a header out."""
     body = encoded(value)
     given = {
         "content-type": "application/json",
@@ -37,16 +37,16 @@ def sent(
 
 
 def rpc(method: str, params: object = None, **members: object) -> dict[str, object]:
-    """A JSON-RPC request of id 1; a member of None is left out."""
+    """Make a JSON-RPC request of id 1; None leaves a member out."""
     given = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params, **members}
     return {name: value for name, value in given.items() if value is not None}
 
 
 def mcp(value: object, headers: Mapping[str, str | None] | None = None, **changes: Any) -> Message:
-    """What an MCP request says."""
+    """Read an MCP request."""
     return read(MessageProtocol.MCP, sent(value, headers, **changes))
 
 
 def reason(message: Message) -> Reason | None:
-    """Why the message is unread; None when it is read."""
+    """Return why the message is unread, None if it is read."""
     return message.unread[0] if message.unread else None

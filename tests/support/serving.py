@@ -29,7 +29,7 @@ _SET_PIPE_SIZE: Final = 1031  # F_SETPIPE_SZ of fcntl(2), which Python 3.11 name
 
 
 class Serving(AbstractContextManager["Serving"]):
-    """The process, an issuer with keys, and who asks."""
+    """The process, an issuer with keys, and a client."""
 
     def __init__(
         self,
@@ -41,7 +41,7 @@ class Serving(AbstractContextManager["Serving"]):
         stdout: "IO[bytes] | int | None" = None,
         command: Sequence[str] = (),
     ) -> None:
-        """Start it. ``changes`` are of the config; ``command`` runs the program."""
+        """Start the process. ``changes`` are of the config; ``command`` runs the program."""
         self.folder = folder
         self.issuer = Issuer(ISSUER, AUDIENCE)
         self.jwks = JwksServer(self.issuer)
@@ -72,7 +72,7 @@ class Serving(AbstractContextManager["Serving"]):
         fresh.rename(self.config)
 
     def __exit__(self, *_: object) -> None:
-        """End it, whatever became of it."""
+        """End the process, whatever its state."""
         self._channel.close()
         if self.process.poll() is None:
             self.process.kill()
@@ -83,7 +83,7 @@ class Serving(AbstractContextManager["Serving"]):
         self.jwks.close()
 
     def read_until(self, word: str) -> list[dict[str, Any]]:
-        """Read the lines of its log up to one that says so; notes where its admin address is."""
+        """Read the log's lines up to a line with this message; note the admin address."""
         assert self.process.stderr is not None
         lines: list[dict[str, Any]] = []
         while not lines or word not in str(lines[-1]):
@@ -96,13 +96,13 @@ class Serving(AbstractContextManager["Serving"]):
         return lines
 
     def shrink_pipe(self) -> None:
-        """Let what it writes to us hold a page and no more until it is read."""
+        """Let the pipe of its log hold a page and no more."""
         for pipe in (self.process.stderr, self.process.stdout):
             if pipe is not None:
                 fcntl.fcntl(pipe, _SET_PIPE_SIZE, 4096)
 
     def get(self, path: str) -> tuple[int, str]:
-        """GET from its admin address: status and body."""
+        """Send a GET to the admin address, and return status and body."""
         try:
             with urllib.request.urlopen(f"http://{self.admin}{path}", timeout=SECONDS) as response:
                 return response.status, response.read().decode()
@@ -110,16 +110,16 @@ class Serving(AbstractContextManager["Serving"]):
             return error.code, error.read().decode()
 
     def metric(self, sample: str) -> float:
-        """One sample of a scrape, 0 if it is not there."""
+        """Return a sample of a scrape, 0 if it is missing."""
         return sample_of(self.get("/metrics")[1], sample)
 
     def garbage(self, times: int) -> None:
-        """Ask with what is no CheckRequest."""
+        """Ask with bytes that are not a CheckRequest."""
         for _ in range(times):
             self.call(b"\xff\xff\xff", timeout=SECONDS)
 
     def ask(self) -> str:
-        """Ask for the travel agent and alice: allow, or the reason against it."""
+        """Ask for the travel agent and alice, and return "allow", or the reason."""
         token = self.issuer.token(TRAVEL, scope=READ)
         request = check_request(self.svid, [("authorization", f"Bearer {token}")])
         answer = self.call(request.SerializeToString(), timeout=SECONDS)
@@ -135,12 +135,12 @@ class Serving(AbstractContextManager["Serving"]):
             file.write(json.dumps({"agent": TRAVEL}) + "\n")
 
     def stop(self) -> int:
-        """SIGTERM: its exit status."""
+        """Send SIGTERM, and return the exit status."""
         os.kill(self.process.pid, signal.SIGTERM)
         return self.process.wait(SECONDS)
 
 
 def children_of(serving: Serving) -> list[int]:
-    """The process ids of a server's workers."""
+    """Return the process IDs of a server's workers."""
     pid = serving.process.pid
-    return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]

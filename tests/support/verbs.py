@@ -1,4 +1,4 @@
-"""The command's verbs, run in this process on a config of the lab."""
+"""Runs the command's verbs in this process on a config of the lab."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ URL = "https://mcp.corp.example/finance/balance"
 
 
 def write_config(folder: Path) -> Path:
-    """Write a good config file."""
+    """Write a valid config file."""
     path = folder / "authz.yaml"
     text = CONFIG.format(
         socket=folder / "authz.sock",
@@ -29,5 +29,5 @@ def edit(path: Path, changes: ConfigBuilder) -> None:
 
 
 def run(*arguments: str) -> int:
-    """The exit status of a verb in this process."""
+    """Run a verb in this process, and return its exit status."""
     return cli.main(list(arguments))

@@ -1,4 +1,4 @@
-"""The SPIFFE Workload API for tests, by its published protocol: says what a test tells it to."""
+"""Serves the SPIFFE Workload API, by its published protocol, with what a test gives it."""
 
 import threading
 import time

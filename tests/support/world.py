@@ -43,7 +43,7 @@ def wait_until(condition: Callable[[], object], seconds: float = PATIENCE_SECOND
 
 
 class World(AbstractContextManager["World"]):
-    """An issuer that serves its keys, and a Service that trusts it."""
+    """An issuer that serves its keys, and a CheckService that trusts it."""
 
     def __init__(self, folder: Path, changes: ConfigBuilder = LAB) -> None:
         """Start; ``changes`` are of the lab's config."""
@@ -65,7 +65,7 @@ class World(AbstractContextManager["World"]):
         self.reload = ConfigReload(source, self.parts.reconfigure)
         self.registry = build_metrics(self.parts, self.reload, Liveness()).registry
         self.authorization = Authorization(self.service)
-        wait_until(lambda: all(one.successes + one.failures for one in self.keys.status()))
+        wait_until(lambda: all(source.successes + source.failures for source in self.keys.status()))
 
     def configure(self, changes: ConfigBuilder) -> Config:
         """Return the lab's config with changes, from its text."""
@@ -84,7 +84,7 @@ class World(AbstractContextManager["World"]):
         return config.model_copy(update={"server": server})
 
     def __enter__(self) -> Self:
-        """This world."""
+        """Return this world."""
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -93,13 +93,13 @@ class World(AbstractContextManager["World"]):
         self._opened.close()
 
     def token(self, **changes: Any) -> str:
-        """A good token for the travel agent, with changes."""
+        """Make a valid token for the travel agent, with changes."""
         return self.issuer.token(TRAVEL, **{"scope": READ, **changes})
 
     def check(
         self, data: bytes | pb.CheckRequest, deadline: float | None = PATIENCE_SECONDS
     ) -> pb.CheckResponse:
-        """Ask the core; the parsed answer."""
+        """Ask the core, and return the parsed answer."""
         raw = data if isinstance(data, bytes) else data.SerializeToString()
         answer = self.authorization.check(raw, lambda: deadline)
         canary.note("answer", answer)
@@ -111,7 +111,7 @@ class World(AbstractContextManager["World"]):
         return self.check(check_request(self.svid, headers, **changes))
 
     def audit_records(self) -> list[dict[str, Any]]:
-        """What the audit log holds once everything was written."""
+        """Return the records of the audit log once everything was written."""
         wait_until(lambda: not self.audit.status().queued)
         return [json.loads(line) for line in self.audit_path.read_text().splitlines()]
 
@@ -128,7 +128,7 @@ def check_request(
     raw_headers: bool = False,
     context: Mapping[str, str] | None = None,
 ) -> pb.CheckRequest:
-    """A CheckRequest as Envoy makes it, in either form of headers."""
+    """Make a CheckRequest as Envoy does, in either form of headers."""
     message = pb.CheckRequest()
     attributes = message.attributes
     attributes.source.principal = principal
@@ -148,7 +148,7 @@ def check_request(
 
 
 def reason_of(answer: pb.CheckResponse) -> str:
-    """The word allow, or the reason of a well-formed refusal."""
+    """Return "allow", or the reason of a well-formed refusal."""
     if answer.status.code == 0:
         assert answer.HasField("ok_response")
         return "allow"
@@ -160,7 +160,7 @@ def reason_of(answer: pb.CheckResponse) -> str:
 
 
 def header_of(answer: pb.CheckResponse, name: str) -> str | None:
-    """The value of a header that the answer sets, None when it does not."""
+    """Return the value of a header that the answer sets, None if it does not."""
     of_deny = answer.HasField("denied_response")
     options = answer.denied_response.headers if of_deny else answer.ok_response.headers
     values = [option.header.value for option in options if option.header.key == name]

@@ -1,7 +1,7 @@
-"""Why a request would be allowed or denied, step by step, without sending it.
+"""Explains why a request would be allowed or denied, step by step, without sending it.
 
-The real pipeline decides. Where no token is given, a delegation is assumed as described, so that
-policy can be tried before an issuer is.
+The real pipeline decides. Without a token, the delegation that the question describes is assumed,
+so that policy can be tried before there is an issuer.
 """
 
 from dataclasses import dataclass
@@ -78,7 +78,7 @@ examples:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """The answer for a person, and the decision; None of a record that came before policy."""
+    """The answer for a person, and the decision, None for a record refused before policy."""
 
     lines: tuple[str, ...]
     decision: Decision | None = None
@@ -86,11 +86,11 @@ class Explanation:
 
     @property
     def is_allowed(self) -> bool:
-        """Whether it is yes."""
+        """Tell whether the request is allowed."""
         return isinstance(self.decision, Allow)
 
     def members(self) -> dict[str, Any]:
-        """For machines: as the audit record has it, and the lines."""
+        """Return the members for ``--json``, named as in an audit record, and the lines."""
         told: dict[str, str] = {"decision": Effect.ALLOW if self.is_allowed else Effect.DENY}
         if isinstance(self.decision, Allow):
             grant = self.decision.permit
@@ -101,7 +101,7 @@ class Explanation:
         shadows = self.decision.shadows if self.decision else ()
         return {
             **told,
-            "shadows": [msgspec.structs.asdict(one) for one in shadows],
+            "shadows": [msgspec.structs.asdict(shadow) for shadow in shadows],
             "policy_version": self.policy_version,
             "lines": self.lines,
         }
@@ -113,8 +113,11 @@ class _AssumedDelegation:
     def __init__(self, delegation: Delegation) -> None:
         self._delegation = delegation
 
-    def verify(self, request: Request, agent: Agent, route: Route, now: float) -> Delegation:  # noqa: ARG002 - as Delegations
-        """The described delegation, where the route has its mode."""
+    def verify(self, request: Request, agent: Agent, route: Route, now: float) -> Delegation:  # noqa: ARG002 - as DelegationStep
+        """Return the described delegation.
+
+        Raises Denied(PRINCIPAL_REQUIRED, ACTOR_NOT_PERMITTED) if the route lacks its mode.
+        """
         mode = self._delegation.mode
         if mode is Mode.AUTONOMOUS and RouteMode.AUTONOMOUS not in route.modes:
             raise Denied(Reason.PRINCIPAL_REQUIRED, "name the principal with --principal")
@@ -125,18 +128,18 @@ class _AssumedDelegation:
 
 
 class _RecordingPolicy:
-    """Step 3, the real thing; it keeps the cases, so that one can tell what was considered."""
+    """Step 3, which keeps the cases that the real policy was asked, for the explanation."""
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
         self.cases: list[PolicyQuery] = []
 
     def flags(self, delegation: Delegation) -> tuple[str, ...]:
-        """The policy's flags."""
+        """Return the policy's flags."""
         return self._policy.flags(delegation)
 
     def evaluate(self, case: PolicyQuery) -> Verdict:
-        """The policy's verdict."""
+        """Keep the case, and return the policy's verdict."""
         self.cases.append(case)
         return self._policy.evaluate(case)
 
@@ -144,7 +147,10 @@ class _RecordingPolicy:
 def asked_of_message(
     config: Config, message: pb.CheckRequest, now: float | None, default_now: float
 ) -> ExplainedRequest:
-    """The question of a CheckRequest, read as the server does; at its own time if none is given."""
+    """Read a CheckRequest as the server does.
+
+    The time is ``now``, else the request's own, else ``default_now``.
+    """
     inputs = build_inputs(config, [build_policy(config)])
     request = read_check(inputs, message).request
     sent = message.attributes.request.time
@@ -154,9 +160,9 @@ def asked_of_message(
 
 
 def explain(config: Config, asked: ExplainedRequest, *, shows_all: bool = False) -> Explanation:
-    """Decide as the server would, and tell each step. Fetches keys when a token is to verify.
+    """Decide as the server would, and tell each step. Fetches keys if there is a token to verify.
 
-    Raises ConfigError for a candidate.
+    Raises BuildError, and ConfigError for an invalid candidate.
     """
     if asked.refused:
         why = "            refused before policy was asked"
@@ -197,7 +203,7 @@ def explain(config: Config, asked: ExplainedRequest, *, shows_all: bool = False)
 
 
 def _steps(asked: ExplainedRequest, agent: str, delegation: Delegation | None) -> list[str]:
-    """What steps 0 to 2 established, as far as they came."""
+    """Return lines of what steps 0 to 2 established, as far as they came."""
     request = asked.request
     lines = [f"request     {request.method} {request.host}{request.path}", _operation(request)]
     lines += [

@@ -1,4 +1,4 @@
-"""What explain is asked about: by flags, by a recorded CheckRequest, or by an audit record."""
+"""Builds explain's questions from flags, or from an audit record."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -21,13 +21,13 @@ _NO_ARGUMENTS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A question in words: the request, and a token or what one would say.
+    """A question in an operator's words: the request, and a token or what a token would say.
 
     Attributes:
-        headers: (lower-case name, value).
+        headers: pairs of lower-case name and value.
         earlier_actors: subjects, the latest first.
-        words: the call of a message, if it is one.
-        token_age_seconds: since the token was issued.
+        words: the call, if the request is a message.
+        token_age_seconds: time since the token was issued.
     """
 
     agent: str
@@ -47,15 +47,15 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class ExplainedRequest:
-    """A question as the pipeline takes it.
+    """A question as the pipeline takes it, with what to tell of it.
 
     Attributes:
         delegation: assumed in place of a token; None to verify the request's token.
         now: unix seconds.
-        origin: of the delegation, in words.
-        has_proxy: whether a proxy made the request, with what the config's profiles ask of it.
+        origin: where the delegation comes from, in words.
+        has_proxy: whether a proxy sent the request, so that the config's profiles apply.
         notes: lines to tell first.
-        refused: why it was refused before policy, so that there is no more to ask; or "".
+        refused: why the recorded request was refused before policy, which is then not asked; or "".
     """
 
     request: Request
@@ -68,7 +68,7 @@ class ExplainedRequest:
 
 
 def asked_in_words(config: Config, question: Question, now: float) -> ExplainedRequest:
-    """The question of flags."""
+    """Build the question that flags describe."""
     url = urlsplit(question.url)
     value = f"{config.token.scheme} {question.token}".strip()
     token = ((config.token.header, value),) if question.token else ()
@@ -90,7 +90,7 @@ def asked_in_words(config: Config, question: Question, now: float) -> ExplainedR
 
 
 def assumed(config: Config, question: Question, now: float) -> Delegation:
-    """The delegation that a question describes: to its agent; for itself when for nobody."""
+    """Build the delegation that a question describes; without a principal the agent's own."""
     issuer = question.issuer or config.issuers[0].issuer
     names = (question.agent, *question.earlier_actors)
     is_delegated = question.principal not in ("", question.agent)
@@ -107,7 +107,7 @@ def assumed(config: Config, question: Question, now: float) -> Delegation:
 
 
 def asked_of_record(recorded: RecordedRequest) -> ExplainedRequest:
-    """The question that an audit record answered, as far as the record tells."""
+    """Build the question that an audit record answered, as far as the record tells."""
     record, operation = recorded.record, recorded.operation
     why = ": ".join(filter(None, (record.reason, record.detail)))
     request = Request(
@@ -140,14 +140,14 @@ def asked_of_record(recorded: RecordedRequest) -> ExplainedRequest:
 
 
 def _delegation_of(recorded: RecordedRequest, now: float) -> Delegation | None:
-    """The delegation of the record; None where it was refused before there was one."""
+    """Return the delegation of a record, None if the request was refused before there was any."""
     record = recorded.record
     if recorded.mode is None:
         return None
     return Delegation(
         issuer=record.issuer,
         subject=record.principal,
-        actors=tuple(Actor(one.get("iss", ""), one.get("sub", "")) for one in record.actors),
+        actors=tuple(Actor(actor.get("iss", ""), actor.get("sub", "")) for actor in record.actors),
         scopes=frozenset(record.scopes),
         issued_at=record.issued_at,
         expires_at=now + ASSUMED_LIFETIME_SECONDS,

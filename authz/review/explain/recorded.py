@@ -1,4 +1,4 @@
-"""Recorded requests, read from bytes: CheckRequests in any form of protobuf, and audit records."""
+"""Reads recorded requests: CheckRequests in any form of protobuf, and audit records."""
 
 import re
 from dataclasses import dataclass
@@ -34,12 +34,12 @@ _PUBLISHED: Final = {
 
 
 class RecordedError(Exception):
-    """What was given is no record; the message says why, without its content."""
+    """The input is not a record; the message says why, and quotes none of it."""
 
 
 @dataclass(frozen=True, slots=True)
 class RecordedRequest:
-    """An audit record, read back; ``mode`` is None where it was refused before that was known."""
+    """An audit record, read back; ``mode`` is None if the request was refused before step 2."""
 
     record: AuditRecord
     operation: AuditOperation
@@ -55,9 +55,9 @@ class _Ids(msgspec.Struct, frozen=True):
 
 
 def check_request(data: bytes) -> pb.CheckRequest:
-    """A CheckRequest from protobuf's binary, text or JSON form. Raises RecordedError.
+    """Parse a CheckRequest in protobuf's binary, text or JSON form. Raises RecordedError.
 
-    Fields of Envoy's that we do not read are passed over.
+    Envoy's fields that we do not declare are ignored.
     """
     try:
         if data.lstrip().startswith(b"{"):
@@ -73,7 +73,7 @@ def check_request(data: bytes) -> pb.CheckRequest:
 
 @cache
 def _published() -> type[Message]:
-    """Our CheckRequest, with the published types: texts and JSON are written by these."""
+    """Return our CheckRequest with Envoy's published types, which text and JSON are written by."""
     file = FileDescriptorProto()
     pb.DESCRIPTOR.CopyToProto(file)
     for message in file.message_type:
@@ -91,7 +91,7 @@ def _published() -> type[Message]:
 
 
 def audit_record(logs: AuditLogs, decision_id: str) -> RecordedRequest:
-    """The record of a decision in some audit logs. Raises RecordedError, LogError."""
+    """Find the record of a decision in some audit logs. Raises RecordedError, LogError."""
     wanted = decision_id.encode()
     for _, _, line in logs.lines():
         if not wanted or wanted not in line:

@@ -1,6 +1,6 @@
-"""What policy considered: who holds rules, which of these fit, and what the others miss.
+"""Reports what policy considered: the matching entries, the rules that fit, the others' misses.
 
-This tells, and decides nothing: ``Policy.evaluate`` does, with the same entries, rules and misses.
+Decides nothing: ``Policy.evaluate`` does, by the same entries, rules and misses.
 """
 
 from collections.abc import Iterable
@@ -20,7 +20,7 @@ NEAREST_ENTRIES: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class SideOutcome:
-    """A rule, and all that it misses: first host, method and path, its target."""
+    """A rule, and its unmet requirements: those of its target (host, method, path) come first."""
 
     rule: Rule
     misses: tuple[UnmetRequirement, ...]
@@ -28,11 +28,11 @@ class SideOutcome:
 
     @property
     def fits(self) -> bool:
-        """Whether it counts for this very request."""
+        """Tell whether the rule counts for this request."""
         return not self.misses and not self.rule.is_shadow
 
     def line(self) -> str:
-        """For a person: of a rule about something else, what it is about is enough."""
+        """Return a line for a person; of a rule with another target, only the target's misses."""
         text = "; ".join(missing.text for missing in self.of_target or self.misses)
         mark = "    -" if self.misses else " deny" if self.rule.is_deny else "   ok"
         kind = " (deny)" if self.rule.is_deny else ""
@@ -42,14 +42,14 @@ class SideOutcome:
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """The rules of the agent, or of the principal.
+    """The entries and rules of the agent, or of the principal.
 
     Attributes:
         who: "agent" or "principal".
-        entries: that are about it, in words; or the nearest ones, and why they are not.
-        is_known: whether an entry is about it.
-        is_suspended: whether one of them suspends it.
-        rules: denies first, then the nearest.
+        entries: the entries that match it, in words; or the nearest entries, and why they don't.
+        is_known: whether an entry matches it.
+        is_suspended: whether an entry suspends it.
+        rules: their rules, denies first, then by distance.
     """
 
     who: str
@@ -61,61 +61,66 @@ class Side:
     @property
     def allowing(self) -> tuple[SideOutcome, ...]:
         """The allows that fit."""
-        return tuple(one for one in self.rules if one.fits and not one.rule.is_deny)
+        return tuple(outcome for outcome in self.rules if outcome.fits and not outcome.rule.is_deny)
 
     @property
     def denying(self) -> tuple[SideOutcome, ...]:
         """The denies that fit."""
-        return tuple(one for one in self.rules if one.fits and one.rule.is_deny)
+        return tuple(outcome for outcome in self.rules if outcome.fits and outcome.rule.is_deny)
 
     def nearest(self) -> str:
-        """The allow that misses least, and what; "" when one fits or there is none."""
-        allows = [one for one in self.rules if not one.rule.is_deny and not one.rule.is_shadow]
+        """Name the allow that misses least, and its misses; "" if one fits or there is none."""
+        allows = [
+            outcome
+            for outcome in self.rules
+            if not outcome.rule.is_deny and not outcome.rule.is_shadow
+        ]
         if self.allowing or not allows:
             return ""
         return f"{allows[0].rule.name}: {'; '.join(missing.text for missing in allows[0].misses)}"
 
     def lines(self, shown: int | None) -> list[str]:
-        """For a person; ``shown`` rules at most, None for all."""
+        """Return the lines for a person, with ``shown`` rules at most, None for all."""
         lines = [f"  {self.who:<9} {entry}" for entry in self.entries]
-        lines += [one.line() for one in self.rules[:shown]]
+        lines += [outcome.line() for outcome in self.rules[:shown]]
         hidden = len(self.rules) - len(self.rules[:shown])
         return [*lines, f"            and {hidden} more; --all shows them"] if hidden else lines
 
 
 @dataclass(frozen=True, slots=True)
 class RuleReport:
-    """Both sides; ``principal`` None where there is no principal yet."""
+    """The report of both sides; ``principal`` is None in mode bootstrap."""
 
     agent: Side
     principal: Side | None
 
     @property
     def sides(self) -> tuple[Side, ...]:
-        """Those that there are."""
+        """The sides that there are."""
         return (self.agent,) if self.principal is None else (self.agent, self.principal)
 
     @property
     def allows(self) -> bool:
-        """Whether each side allows, and none denies: what the verdict has to be."""
+        """Tell whether each side allows and none denies, as the verdict must say too."""
         if any(side.is_suspended or side.denying or not side.allowing for side in self.sides):
             return False
-        named = [one.rule for side in self.sides for one in side.allowing]
+        named = [outcome.rule for side in self.sides for outcome in side.allowing]
         return any(rule is not UNRESTRICTED for rule in named)
 
     def lines(self, shown: int | None = SHOWN) -> list[str]:
-        """For a person: every rule, then the nearest miss of each side that does not allow."""
+        """Return the lines for a person: the rules, then the nearest miss of each side."""
         lines = [line for side in self.sides for line in side.lines(shown)]
         for side in self.sides:
             lines += [
-                f"denied by: {one.rule.name}, which the {side.who} holds" for one in side.denying
+                f"denied by: {outcome.rule.name}, which the {side.who} holds"
+                for outcome in side.denying
             ]
         nearest = dict.fromkeys(side.nearest() for side in self.sides)
         return [*lines, *(f"nearest miss: {near}" for near in nearest if near)]
 
 
 def report_rules(policy: Policy, case: PolicyQuery) -> RuleReport:
-    """What a policy looks at for a case, and what of it fits."""
+    """Report the entries and rules that a policy considers for a case."""
     agent = _agent_side(policy, case)
     if case.delegation.mode is Mode.BOOTSTRAP:
         return RuleReport(agent, None)
@@ -126,14 +131,14 @@ def _agent_side(policy: Policy, case: PolicyQuery) -> Side:
     found = policy.agents.of(case.agent.spiffe_id)
     entries = [f"{entry.settings.id}{_holds(entry)}" for entry in found]
     if not found:
-        near = sorted(policy.agents.entries, key=lambda one: -_alike(one, case))
+        near = sorted(policy.agents.entries, key=lambda entry: -_alike(entry, case))
         entries = ["no entry of agents matches it; the nearest are"]
         entries += [f"  {entry.settings.id}" for entry in near[:NEAREST_ENTRIES]]
     return _side("agent", found, entries, case)
 
 
 def _alike(entry: AgentEntry, case: PolicyQuery) -> int:
-    """How many segments an entry's ID and the agent's have in common, the trust domain counted."""
+    """Count the segments that an entry's ID and the agent's share, the trust domain included."""
     pattern, spiffe_id = SpiffePattern.parse(entry.settings.id), case.agent.spiffe_id
     if pattern.trust_domain != spiffe_id.trust_domain:
         return 0
@@ -145,7 +150,7 @@ def _principal_side(policy: Policy, case: PolicyQuery) -> Side:
     found = policy.principals.through(case.agent, case.delegation)
     entries = [f"{entry.title}{_holds(entry)}{_only_takes(entry, case)}" for entry in found]
     if not found:
-        near = sorted(policy.principals.entries, key=lambda one: _distance(one, case))
+        near = sorted(policy.principals.entries, key=lambda entry: _distance(entry, case))
         entries = ["no entry of principals matches it; the nearest are"]
         entries += [f"  {entry.title}: {_why_not(entry, case)}" for entry in near[:NEAREST_ENTRIES]]
     return _side("principal", found, entries, case)
@@ -185,7 +190,7 @@ def _side(
     if any(entry.settings.unrestricted for entry in held):
         rules[UNRESTRICTED] = None
     judged = [_judged(rule, case) for rule in rules]
-    judged.sort(key=lambda one: _rank(one, case))
+    judged.sort(key=lambda outcome: _rank(outcome, case))
     is_suspended = any(entry.settings.suspended for entry in held)
     return Side(who, tuple(entries), bool(held), is_suspended, tuple(judged))
 
@@ -196,7 +201,7 @@ def _judged(rule: Rule, case: PolicyQuery) -> SideOutcome:
 
 
 def _rank(judged: SideOutcome, case: PolicyQuery) -> tuple[bool, bool, int, int, str]:
-    """Denies first; then as policy has it: about the operation, mended by a token, few misses."""
+    """Order denies first, then as policy does: right target, mended by a token, fewest misses."""
     rule = judged.rule
     is_of_another, hard, count = distance(rule, judged.misses, case)
     return not rule.is_deny, bool(judged.of_target) or is_of_another, hard, count, rule.name
