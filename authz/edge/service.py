@@ -190,7 +190,7 @@ def _unrecordable(snapshot: Snapshot, check: DecodedCheck, detail: str) -> Rende
 def _told(error: Exception) -> tuple[Reason, str]:
     """Return the reason and the detail for an error in reading a check, and log it."""
     if isinstance(error, DecodeError):  # of the check's own bytes
-        _log.warning("a call sent bytes that are not a CheckRequest")
+        _log.warning("a call sent bytes that are not a message of its method")
         return Reason.CHECK_MALFORMED, "the message can't be decoded"
     log_fault(error)
     return Reason.INTERNAL_ERROR, "see the log"

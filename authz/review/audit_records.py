@@ -86,6 +86,8 @@ class RecordedDecision(msgspec.Struct, frozen=True, gc=False):
         """
         if bool(self.protocol) != bool(self.calls):
             raise ValueError("its protocol and its calls contradict each other")
+        if self.mode not in {*Mode}:
+            raise ValueError("its mode is invalid")
         request = Request(
             self.method,
             self.host,

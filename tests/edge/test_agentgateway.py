@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from authz._pb import ext_mcp_pb2 as pb
 from authz.core.reason import Reason
-from authz.edge.agentgateway.reader import BEFORE, REQUEST, read_response
+from authz.edge.agentgateway.reader import BEFORE, REQUEST, read_request, read_response
 from authz.edge.agentgateway.writer import request_result, response_refused
 from authz.edge.answered import UNREADABLE, Answered
 from authz.edge.inputs import RequestInputs
@@ -177,6 +177,21 @@ def test_arguments(gateway: Gateway) -> None:
 
     assert [reason_of(one) == "pass" for one in asked] == [True, False, False]
     assert names(listed) == []
+
+
+def test_requests_share_their_headers(gateway: Gateway) -> None:
+    """Remembered requests of one token hold it once, as they do for Envoy."""
+    inputs, token = gateway.world.service.snapshot.inputs, gateway.world.token()
+    messages = [request("tools/call", {"name": name}, token=token) for name in ("search", "drop")]
+    held = [
+        read_request(inputs, pb.McpRequest.FromString(message.SerializeToString()), "0" * 32)
+        .checks["github"]
+        .request.headers
+        for message in messages
+    ]
+
+    assert held[0]
+    assert held[0] is held[1]
 
 
 def test_what_the_clients_http_says_of_its_body(gateway: Gateway) -> None:

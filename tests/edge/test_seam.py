@@ -15,6 +15,7 @@ from authz.core.decision import Agent, Allow, Decision, Delegation, Deny, Permit
 from authz.core.needs import KeyNeeded
 from authz.core.reason import Denied, Reason
 from authz.core.spiffe import SpiffeId
+from authz.edge.agentgateway import McpGuardrails
 from authz.edge.agentgateway.writer import request_result
 from authz.edge.answered import Answered, DecodedCheck
 from authz.edge.bulkhead import Bulkhead
@@ -100,6 +101,20 @@ def test_what_cant_be_read_is_recorded_once(world: World) -> None:
     assert refused.rendered.reason is Reason.INTERNAL_ERROR
     assert reason_of(malformed) == "check_malformed"
     assert [record["reason"] for record in records] == ["internal_error", "check_malformed"]
+
+
+@pytest.mark.parametrize("dialect", ["envoy", "agentgateway"])
+def test_the_log_names_no_message_of_another_dialect(
+    world: World, caplog: pytest.LogCaptureFixture, dialect: str
+) -> None:
+    """Bytes that can't be decoded are told of in the same words, whoever sent them."""
+    guardrails = McpGuardrails(world.service)
+    check = world.authorization.check if dialect == "envoy" else guardrails.check_request
+    check(b"\xff", lambda: None)
+
+    assert [one.message for one in caplog.records] == [
+        "a call sent bytes that are not a message of its method"
+    ]
 
 
 def test_where_nothing_can_be_recorded(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -231,6 +231,23 @@ def test_a_candidate(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "candidate.yaml:" in capsys.readouterr().err
 
 
+def test_what_only_a_candidate_reads(
+    world: World, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """Of a CheckRequest the headers of the candidate's rules are read, too: the server does so."""
+    candidate = tmp_path / "candidate.yaml"
+    needs_header = LAB.with_((*AT_READ_RULE, "headers"), {"x-tenant": ["red"]})
+    candidate.write_text(needs_header.edit(world.config_text))
+    config = tmp_path / "c.yaml"
+    config.write_text(f"candidate: {candidate}\n{world.config_text}")
+    sent = [("authorization", f"Bearer {world.token()}"), ("x-tenant", "red")]
+    for headers, differs in ((sent, False), (sent[:1], True)):
+        file = tmp_path / "token-message"
+        file.write_bytes(check_request(world.svid, headers).SerializeToString())
+        assert run("explain", str(config), "--check-request", str(file)) == 0
+        assert ("candidate in shadow" in capsys.readouterr().out) == differs
+
+
 def test_in_shadow(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """As the server: allowed, with what the rules would have said; but not who is suspended."""
     config.write_text(f"shadow: true\n{config.read_text()}")

@@ -163,6 +163,7 @@ def test_bad_lines(world: World, tmp_path: Path, capsys: pytest.CaptureFixture[s
         good[0].replace('"decision":"allow"', '"decision":"maybe"'),
         good[0].replace('"agent":"spiffe://', '"agent":"http://'),
         good[0].replace('"sub":', '"who":'),
+        good[0].replace('"mode":"act"', '"mode":"other"'),
     ]
     path = tmp_path / "bad.jsonl"
     path.write_bytes("\n".join([*bad, "", *good]).encode("utf-8", "surrogateescape"))
@@ -170,9 +171,10 @@ def test_bad_lines(world: World, tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert cli.main(["replay", str(config), "--audit", str(path)]) == 1
     out = capsys.readouterr().out
     assert "unchanged: 6" in out
-    assert "bad lines: 7" in out
-    for number in range(1, 8):
+    assert "bad lines: 8" in out
+    for number in range(1, 9):
         assert f"bad.jsonl:{number}: " in out
+    assert "bad.jsonl:8: its mode is invalid\n" in out  # in no words of Python's
 
 
 def test_what_a_terminal_would_obey(

@@ -57,9 +57,8 @@ def test_what_was_lost_is_told_when_it_is_read_again(tmp_path: Path) -> None:
         serving.garbage(BURST + 10)
         shown = told = 0
         while shown + told < BURST + 10:  # who is slow is told of less, as time makes room
-            message = serving.read_until("a call sent bytes that are not a CheckRequest")[-1][
-                "message"
-            ]
+            what = "a call sent bytes that are not a message of its method"
+            message = serving.read_until(what)[-1]["message"]
             if "more lines like this were left out" in message:
                 told += int(message.split()[0])
             else:

@@ -22,7 +22,14 @@ from authz.core.protocols.mcp_methods import LISTEN, METHODS, ListKind, is_notif
 from authz.core.request import CallKind, MessageProtocol, Request, credentials_elsewhere
 from authz.core.routes import Route
 from authz.edge.answered import DecodedCheck
-from authz.edge.inputs import COOKIE, REQUEST_ID, MessageInputs, RequestInputs, trace_id_of
+from authz.edge.inputs import (
+    COOKIE,
+    REQUEST_ID,
+    MessageInputs,
+    RequestInputs,
+    held,
+    trace_id_of,
+)
 
 REQUEST: Final = "agentgateway.request"  # the metadata entry with the client's request
 BEFORE: Final = "agentgateway.before"  # the metadata entry with our answer before the call
@@ -195,7 +202,7 @@ def _decoded(inputs: RequestInputs, presented: _Presented, target: str) -> Decod
         _POST,
         target,
         path,
-        tuple([(name, headers[name]) for name in inputs.decisive if name in headers]),
+        held(tuple([(name, headers[name]) for name in inputs.decisive if name in headers])),
         metadata=inputs.metadata(presented.metadata),
         elsewhere=credentials_elsewhere(query, cookie),
         protocol=MCP,

@@ -52,7 +52,8 @@ def request_result(
         result.header_mutation.set.add(key=name, value=value.encode())
     removed |= names_read_alike(sent, {*written, *removed})
     result.header_mutation.remove.extend(sorted(removed - written.keys() - kept))
-    _write_metadata(result.metadata, min(answers, key=lambda answer: answer.valid_until))
+    valid_until = min(answer.valid_until for answer in answers)
+    _write_metadata(result.metadata, answers[-1], valid_until)
     return result
 
 
@@ -96,11 +97,11 @@ def _body_of(reason: Reason) -> Body:
     return build_body(Progress().refuse(Denied(reason)), MCP, ID_PLACE)
 
 
-def _write_metadata(metadata: Struct, answer: Answered) -> None:
+def _write_metadata(metadata: Struct, answer: Answered, valid_until: float) -> None:
     described = answer.rendered.response.metadata
     texts = {name: text.replace(ID_PLACE, answer.decision_id) for name, text in described.items()}
     cache = "hit" if answer.is_hit else "miss"
-    metadata.update({**texts, "cache": cache, "valid_until": answer.valid_until})
+    metadata.update({**texts, "cache": cache, "valid_until": valid_until})
 
 
 def _pass(result: _Result) -> None:

@@ -147,11 +147,13 @@ class _RecordingPolicy:
 def asked_of_message(
     config: Config, message: pb.CheckRequest, now: float | None, default_now: float
 ) -> ExplainedRequest:
-    """Read a CheckRequest as the server does.
+    """Read a CheckRequest as the server does. Raises ConfigError for a candidate.
 
     The time is ``now``, else the request's own, else ``default_now``.
     """
-    inputs = build_inputs(config, [build_policy(config)])
+    candidate = _candidate_policy(config)
+    policies = [build_policy(config), *([] if candidate is None else [candidate])]
+    inputs = build_inputs(config, policies)
     request = read_check(inputs, message).request
     sent = message.attributes.request.time
     recorded = sent.seconds + sent.nanos / 1e9
@@ -180,9 +182,7 @@ def explain(config: Config, asked: ExplainedRequest, *, shows_all: bool = False)
     )
     policy = build_policy(config)
     watched = _RecordingPolicy(policy)
-    named = config.candidate
-    candidate = None if named is None else build_policy(load(Path(named)))
-    step = build_policy_step(config, watched, candidate)
+    step = build_policy_step(config, watched, _candidate_policy(config))
     authorizer = build_authorizer(config, delegations, read_revocations(config), step)
     try:
         if asked.delegation is None:
@@ -200,6 +200,11 @@ def explain(config: Config, asked: ExplainedRequest, *, shows_all: bool = False)
         told += report_rules(policy, case).lines(None if shows_all else SHOWN)
     told += _answer(decision)
     return Explanation(tuple(map(one_line, told)), decision, version)
+
+
+def _candidate_policy(config: Config) -> Policy | None:
+    """Return the policy of the candidate that a config names, if it does. Raises ConfigError."""
+    return None if config.candidate is None else build_policy(load(Path(config.candidate)))
 
 
 def _steps(asked: ExplainedRequest, agent: str, delegation: Delegation | None) -> list[str]:
