@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
@@ -17,6 +18,7 @@ from authz.adapters.audit import AuditError
 from authz.adapters.keys import KeyStoreError
 from authz.adapters.tls import TlsError
 from authz.config import ConfigError
+from authz.server import StartError, run
 from authz.server.process import ServerProcess, open_server
 from authz.server.reload import ConfigSource
 from authz.server.transport import TransportError
@@ -188,6 +190,18 @@ def test_a_part_that_can_not_be_started(
         with pytest.raises(error), ExitStack() as stack:
             server(stack, source_of(tmp_path, (old, new))).start()
     wait_until(lambda: not opened.since())
+
+
+def test_a_supervisor_without_a_folder(
+    tmp_path: Path, opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where there is no folder for its workers' sockets it says so, as of any other start."""
+    several = ("drain: 0s", "drain: 0s\n  workers: 2")
+    source_of(tmp_path, several, ("authz.sock", "authz-{worker}.sock"))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
+    with pytest.raises(StartError, match="missing"):
+        run(tmp_path / "authz.yaml")
+    assert opened.since() == set()
 
 
 @pytest.mark.parametrize("place", [0, 1, 2, 5, 6, 7, 8])
