@@ -263,6 +263,19 @@ def test_a_config_is_taken_as_a_whole_or_not_at_all(
     assert reason_of(world.ask(world.issuer.token(TRAVEL, scope="balance:read"))) == "allow"
 
 
+def test_a_config_that_can_not_be_built_changes_no_keys(world: World) -> None:
+    """Where a file that it names is missing its issuers are not taken either."""
+    line, _ = MISSING["token"]
+    (world.folder / "authz.yaml").write_text(f"{line}\n{with_second_issuer(world)}")
+    sources, snapshot = world.keys.status(), world.service.snapshot
+    wait_until(lambda: not world.reload.look())
+
+    assert world.reload.status().is_refused
+    assert world.keys.status()[0].next_refresh == sources[0].next_refresh
+    assert len(world.keys.status()) == 1
+    assert world.service.snapshot is snapshot
+
+
 def test_keys_change_as_a_whole_or_not_at_all(world: World) -> None:
     """A store whose threads can't be started keeps its sources, and goes on fetching."""
     store: Any = world.keys
