@@ -23,6 +23,7 @@ from authz.server.process import ServerProcess, open_server
 from authz.server.reload import ConfigSource
 from authz.server.transport import TransportError
 from authz.wiring import BuildError
+from lab.ca import Authority
 from lab.issuer import Issuer, JwksServer
 from lab.mesh import AUDIENCE, CONFIG, ISSUER, TRAVEL
 from support.world import World, reason_of, wait_until
@@ -144,6 +145,22 @@ def test_what_was_started_is_closed(tmp_path: Path, opened: Opened) -> None:
         wait_until((tmp_path / "authz.sock").exists)
         running.stop()
         staying.join()
+    wait_until(lambda: not opened.since())
+
+
+def test_a_certificate_is_not_watched_after_a_close(tmp_path: Path, opened: Opened) -> None:
+    """A server with TLS leaves nothing behind either."""
+    authority = Authority(tmp_path / "pki")
+    svid = authority.issue(TRAVEL)
+    certificate, key = tmp_path / "certificate", tmp_path / "key"
+    certificate.write_text(svid.certificate_pem)
+    key.write_text(svid.key_pem)
+    files = f"certificate: {certificate}, private_key: {key}, client_ca: {authority.path}"
+    tls = ("drain: 0s", f"drain: 0s\n  tls: {{{files}, {CALLERS}}}")
+    with ExitStack() as stack:
+        listen = (f"unix:{tmp_path / 'authz.sock'}", "127.0.0.1:0")
+        server(stack, source_of(tmp_path, tls, listen)).start()
+        assert "tls" in {thread.name for thread in threading.enumerate()}
     wait_until(lambda: not opened.since())
 
 
