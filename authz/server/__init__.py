@@ -1,6 +1,7 @@
 """``authz serve``: runs a process that answers checks, or several under a supervisor."""
 
-from contextlib import AbstractContextManager, ExitStack, closing
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -8,6 +9,7 @@ from authz.adapters.admin import AdminError
 from authz.adapters.audit import AuditError
 from authz.adapters.keys import KeyStoreError
 from authz.adapters.tls import TlsError
+from authz.config import Config
 from authz.core.revocations import RevocationError
 from authz.server.process import open_server
 from authz.server.reload import ConfigSource
@@ -53,7 +55,7 @@ def run(path: Path) -> None:
     if config.server.workers == 1:
         _serve(open_server(config, source))
     else:
-        _serve(closing(Supervisor(path, config)))
+        _serve(_open_supervisor(path, config))
 
 
 def run_worker(path: Path, number: int, admin: str) -> None:
@@ -63,6 +65,13 @@ def run_worker(path: Path, number: int, admin: str) -> None:
     """
     source = ConfigSource(path)
     _serve(open_server(source.read_config(), source, number, admin))
+
+
+@contextmanager
+def _open_supervisor(path: Path, config: Config) -> Iterator[Supervisor]:
+    """Open a supervisor, and close it. Raises OSError, once it is entered."""
+    with closing(Supervisor(path, config)) as supervisor:
+        yield supervisor
 
 
 def _serve(opening: AbstractContextManager[Process]) -> None:

@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
@@ -17,10 +18,12 @@ from authz.adapters.audit import AuditError
 from authz.adapters.keys import KeyStoreError
 from authz.adapters.tls import TlsError
 from authz.config import ConfigError
+from authz.server import StartError, run
 from authz.server.process import ServerProcess, open_server
 from authz.server.reload import ConfigSource
 from authz.server.transport import TransportError
 from authz.wiring import BuildError
+from lab.ca import Authority
 from lab.issuer import Issuer, JwksServer
 from lab.mesh import AUDIENCE, CONFIG, ISSUER, TRAVEL
 from support.world import World, reason_of, wait_until
@@ -145,6 +148,22 @@ def test_what_was_started_is_closed(tmp_path: Path, opened: Opened) -> None:
     wait_until(lambda: not opened.since())
 
 
+def test_a_certificate_is_not_watched_after_a_close(tmp_path: Path, opened: Opened) -> None:
+    """A server with TLS leaves nothing behind either."""
+    authority = Authority(tmp_path / "pki")
+    svid = authority.issue(TRAVEL)
+    certificate, key = tmp_path / "certificate", tmp_path / "key"
+    certificate.write_text(svid.certificate_pem)
+    key.write_text(svid.key_pem)
+    files = f"certificate: {certificate}, private_key: {key}, client_ca: {authority.path}"
+    tls = ("drain: 0s", f"drain: 0s\n  tls: {{{files}, {CALLERS}}}")
+    with ExitStack() as stack:
+        listen = (f"unix:{tmp_path / 'authz.sock'}", "127.0.0.1:0")
+        server(stack, source_of(tmp_path, tls, listen)).start()
+        assert "tls" in {thread.name for thread in threading.enumerate()}
+    wait_until(lambda: not opened.since())
+
+
 @pytest.mark.parametrize("part", MISSING)
 def test_a_part_that_can_not_be_opened(tmp_path: Path, opened: Opened, part: str) -> None:
     """What was opened before it is closed again."""
@@ -188,6 +207,18 @@ def test_a_part_that_can_not_be_started(
         with pytest.raises(error), ExitStack() as stack:
             server(stack, source_of(tmp_path, (old, new))).start()
     wait_until(lambda: not opened.since())
+
+
+def test_a_supervisor_without_a_folder(
+    tmp_path: Path, opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where there is no folder for its workers' sockets it says so, as of any other start."""
+    several = ("drain: 0s", "drain: 0s\n  workers: 2")
+    source_of(tmp_path, several, ("authz.sock", "authz-{worker}.sock"))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
+    with pytest.raises(StartError, match="missing"):
+        run(tmp_path / "authz.yaml")
+    assert opened.since() == set()
 
 
 @pytest.mark.parametrize("place", [0, 1, 2, 5, 6, 7, 8])
@@ -247,6 +278,19 @@ def test_a_config_is_taken_as_a_whole_or_not_at_all(
     assert world.service.status().policy_version != before
     assert len(world.keys.status()) == 2
     assert reason_of(world.ask(world.issuer.token(TRAVEL, scope="balance:read"))) == "allow"
+
+
+def test_a_config_that_can_not_be_built_changes_no_keys(world: World) -> None:
+    """Where a file that it names is missing its issuers are not taken either."""
+    line, _ = MISSING["token"]
+    (world.folder / "authz.yaml").write_text(f"{line}\n{with_second_issuer(world)}")
+    sources, snapshot = world.keys.status(), world.service.snapshot
+    wait_until(lambda: not world.reload.look())
+
+    assert world.reload.status().is_refused
+    assert world.keys.status()[0].next_refresh == sources[0].next_refresh
+    assert len(world.keys.status()) == 1
+    assert world.service.snapshot is snapshot
 
 
 def test_keys_change_as_a_whole_or_not_at_all(world: World) -> None:

@@ -240,6 +240,7 @@ class RemoteKeySourceConformance(KeySourceConformance):
         with running(store_of(remote), remote) as store:
             remote.hold(go)
             assert not store.refresh(remote.issuer, "new", 0.05)
+            assert not store.status()[0].failures, "it waited for the end of the fetch"
             for _ in range(1000):
                 assert store.refresh(remote.issuer, "old", PATIENCE_SECONDS)
             assert known(store, remote) == {"old"}

@@ -1,5 +1,6 @@
 """What every replay store must do: a ``ReplayStore`` of ``authz.adapters.replay_store``."""
 
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +16,7 @@ from authz.core.reason import Denied, Reason
 
 THREADS = 16
 ROUNDS = 50
+SWITCH_SECONDS = 1e-6  # threads take turns in the middle of a use, or a missing lock is never seen
 
 
 def outcome(use: Callable[[], None]) -> Reason | None:
@@ -29,13 +31,18 @@ def outcome(use: Callable[[], None]) -> Reason | None:
 def together(uses: list[Callable[[], None]]) -> list[Reason | None]:
     """Return the outcomes of uses that begin at the same moment, each in a thread."""
     begin = Barrier(len(uses))
+    interval = sys.getswitchinterval()
 
     def use(number: int) -> Reason | None:
         begin.wait()
         return outcome(uses[number])
 
-    with ThreadPoolExecutor(len(uses)) as pool:
-        return list(pool.map(use, range(len(uses))))
+    sys.setswitchinterval(SWITCH_SECONDS)
+    try:
+        with ThreadPoolExecutor(len(uses)) as pool:
+            return list(pool.map(use, range(len(uses))))
+    finally:
+        sys.setswitchinterval(interval)
 
 
 class ReplayStoreConformance(ABC):
