@@ -6,12 +6,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from authz.adapters.keys import KeySourceConfig, KeyStore
+from authz.adapters.keys import KeySourceConfig, KeyStore, KeyStoreError
 from authz.adapters.keys.fetcher import MAX_ABSENT_KEY_IDS, Fetcher
 from authz.core.jose import KeySet, KeySettings
 from support.jwks_server import Behaviour, ScriptedServer, answer, ec_key, held, key_set, raw
@@ -463,3 +464,38 @@ def test_the_thread_survives_surprises(server: ScriptedServer) -> None:
 
     assert fetcher.failures == 2
     assert errors <= {"", "RuntimeError", "OSError"}
+
+
+def threads_of_keys() -> set[str]:
+    """The names of the threads that fetch keys now."""
+    return {thread.name for thread in threading.enumerate() if thread.name.startswith("keys ")}
+
+
+def test_a_thread_that_was_started_for_nothing_ends(
+    store: KeyStore, server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where only the first of two new sources gets a thread, that thread ends with the refusal."""
+    before, start = threads_of_keys(), threading.Thread.start
+
+    def no_second(thread: threading.Thread) -> None:
+        if thread.name == "keys https://second.example":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", no_second)
+    new = {f"https://{name}.example": source(server) for name in ("first", "second")}
+    with pytest.raises(KeyStoreError, match=r"second\.example"):
+        store.reconfigure({URL: source(server), **new})
+
+    until(lambda: threads_of_keys() == before)
+    assert [status.issuer for status in store.status()] == [URL]
+
+
+def test_keys_from_disk_replace_none_that_were_fetched(store: KeyStore) -> None:
+    """A set that is kept from before the start counts only until the first fetch."""
+    held_: Any = store
+    fetched = store.get(URL)
+    assert fetched is not None
+    held_._take(held_._fetchers[URL], replace(fetched, keys={}, is_kept=True))
+
+    assert store.get(URL) is fetched
