@@ -30,7 +30,7 @@ from authz.server.transport import Transport
 
 THREADS = 4
 RECORDING = (
-    "authz.edge.service.Line",
+    "authz.edge.service.AuditLine",
     "authz.adapters.audit.AuditLog.append",
     "authz.adapters.metrics.Metrics.observe",
 )

@@ -76,6 +76,7 @@ CHANGES = (
     )
 )
 SWITCHED = "ours-switched"
+BEFORE = "before"
 PAIRS = 60
 SETTLE_SECONDS = 0.25  # for the records of before to be written
 MODES = ("one", "32", "1000/s", "2000/s")
@@ -135,8 +136,8 @@ def is_answering(path: Path) -> bool:
 class Bench:
     """Every server, running."""
 
-    def __init__(self, folder: Path, stack: ExitStack) -> None:
-        """Start them, on the first core."""
+    def __init__(self, folder: Path, stack: ExitStack, before: Path | None = None) -> None:
+        """Start them, on the first core; ``before`` is a checkout whose server is one of them."""
         self.folder = folder
         self._stack = stack
         self.authority = Authority(folder / "pki")
@@ -164,6 +165,8 @@ class Bench:
             unused = self._ours(kind)
             unused.process.stop()
             self._start(kind, unused.socket, unused.config)
+        if before is not None:
+            self._start_checkout(before)
         time.sleep(2)  # keys are fetched
         os.sched_setaffinity(0, {1})
 
@@ -171,6 +174,17 @@ class Bench:
         server = Server(self.folder, name, f"{self.jwks.url}/jwks", changes=CHANGES)
         self._stack.callback(server.process.stop)
         return server
+
+    def _start_checkout(self, checkout: Path) -> None:
+        unused = self._ours(BEFORE)
+        unused.process.stop()
+        # -P: the code of the working directory, which is ours, must not come first.
+        command = [sys.executable, "-P", "-m", "authz", "serve", str(unused.config)]
+        environment = {"PYTHONPATH": str(checkout)}
+        process = Process(BEFORE, command, self.folder / "checkout.log", environment)
+        self._stack.callback(process.stop)
+        process.wait_until(lambda: is_answering(unused.socket))
+        self._add(BEFORE, process, unused.socket)
 
     def _start(self, kind: str, path: Path, file: Path) -> None:
         command = [sys.executable, "-m", "bench.echo", kind, f"unix:{path}", str(file)]
@@ -385,6 +399,8 @@ def ratios(run: Run, raw: dict[str, float]) -> list[str]:
         ("metrics and audit, part of a remembered check", silent, 0.05),
         ("through Envoy, added p50 / that of the bare echo", added, 1.10),
     ]
+    if (BEFORE, "32") in run.samples:
+        rows.append(("remembered / before", run.ratio("ours", BEFORE), 1.02))
     lines = ["| ratio | measured | target |", "|---|---|---|"]
     lines.extend(f"| {name} | {value:.2f} | {target:.2f} |" for name, value, target in rows)
     return lines
@@ -397,13 +413,16 @@ def main() -> None:
     parser.add_argument("--scale", type=float, default=1.0, help="part of the requests")
     parser.add_argument("--json", type=Path, help="also write the cells to this file")
     parser.add_argument("--inside", action="store_true", help="only what needs no server")
+    parser.add_argument(
+        "--before", type=Path, metavar="CHECKOUT", help="another checkout, measured in the same run"
+    )
     options = parser.parse_args()
     if options.inside:
         print("\n".join(inside.report(options.scale)))
         return
     run = Run(options.rounds, options.scale)
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
-        bench = Bench(Path(folder), stack)
+        bench = Bench(Path(folder), stack, options.before)
         measure(bench, run)
         recording(bench, run)
         through_envoy(bench, run, stack)

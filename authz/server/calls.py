@@ -109,8 +109,8 @@ class _Stage:
             self._end(call)
 
     def _end(self, call: _StagedRpc) -> None:
+        self._on_end()  # first: a client that learns of it may look at the count
         call.cancel()
-        self._on_end()
 
 
 class RpcExecutor(Executor):
