@@ -34,6 +34,7 @@ RECORDING = (
     "authz.adapters.audit.AuditLog.append",
     "authz.adapters.metrics.Metrics.observe",
 )
+EXECUTOR = "authz.server.transport.RpcExecutor"
 SILENT, RECORDED = signal.SIGUSR1, signal.SIGUSR2
 
 
@@ -41,11 +42,11 @@ class StockCalls(ThreadPoolExecutor):
     """The standard executor, where ours would stand: its threads wait for messages, too."""
 
     def __init__(self, *_: object) -> None:
-        """Take the place of ``Calls``."""
+        """Take the place of ``RpcExecutor``."""
         super().__init__(THREADS)
 
     def submit(self, function: Any, /, *args: Any, **_: Any) -> Any:  # noqa: ANN401 - as inherited
-        """Run a call, whose handler is given its message as ``Calls`` would give it."""
+        """Run a call, whose handler is given its message as ``RpcExecutor`` would give it."""
         *before, thunk, request_deserializer, response_serializer = args
 
         def received() -> Received | None:
@@ -101,7 +102,7 @@ def stock(address: str, file: Path) -> None:
 def ours_stock(_: str, config: Path) -> None:
     """Our decisions, on grpcio with its defaults."""
     no_registered = mock.patch("grpc._server._Server.add_registered_method_handlers")
-    with mock.patch("authz.server.transport.Calls", StockCalls), no_registered:
+    with mock.patch(EXECUTOR, StockCalls), no_registered:
         run(config)
 
 
