@@ -25,8 +25,9 @@ from authz.edge.check_pool import CheckPool
 from authz.edge.methods import AUTHORIZATION
 from authz.edge.settings import ServerSettings
 from authz.server import run
-from authz.server.calls import Received
-from authz.server.transport import Transport
+from authz.transports.grpcio.calls import Received
+from authz.transports.opening import open_transport
+from authz.transports.transport import TransportParts
 
 THREADS = 4
 RECORDING = (
@@ -34,7 +35,7 @@ RECORDING = (
     "authz.adapters.audit.AuditLog.append",
     "authz.adapters.metrics.Metrics.observe",
 )
-EXECUTOR = "authz.server.transport.RpcExecutor"
+EXECUTOR = "authz.transports.grpcio.transport.RpcExecutor"
 SILENT, RECORDED = signal.SIGUSR1, signal.SIGUSR2
 
 
@@ -79,7 +80,8 @@ def bare(address: str, file: Path) -> None:
     settings = ServerSettings(listen=(address,))
     methods = {AUTHORIZATION: {"Check": Echo(file.read_bytes()).check}}
     pool = CheckPool(THREADS, settings.max_queued)
-    transport = Transport(settings, methods, None, None, pool)  # type: ignore[arg-type]
+    parts = TransportParts(settings, methods, None, None, pool)  # type: ignore[arg-type]
+    transport = open_transport(parts)
     pool.start()
     transport.start()
     transport.set_serving(serving=True)

@@ -11,7 +11,6 @@ import time
 from dataclasses import dataclass, field
 from typing import Final, Self
 
-import grpc
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import (
@@ -76,16 +75,20 @@ class TlsSettings(Settings):
 
 
 @dataclass(frozen=True, slots=True)
-class _Material:
-    """Certificate, key and CAs that fit together, parsed.
+class TlsMaterial:
+    """Certificate, key and CAs that fit together, in PEM, and parsed.
 
     Attributes:
-        configuration: all of them, for gRPC.
+        certificate: our certificate, and its intermediates after it.
+        private_key: its key.
+        client_ca: the CAs that callers' certificates come from.
         not_after: when our certificate ends, unix seconds.
-        authorities: the CAs that callers' certificates come from.
+        authorities: the same CAs, parsed.
     """
 
-    configuration: grpc.ServerCertificateConfiguration
+    certificate: bytes
+    private_key: bytes
+    client_ca: bytes
     not_after: float
     authorities: tuple[x509.Certificate, ...]
 
@@ -99,7 +102,7 @@ class _TlsFiles:
     client_ca: bytes
     states: tuple[FileState, ...] = field(default=(), compare=False)
 
-    def checked(self) -> _Material:
+    def checked(self) -> TlsMaterial:
         """Parse the files, and require that key and certificate fit. Raises TlsError."""
         form = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
         try:
@@ -111,10 +114,10 @@ class _TlsFiles:
             raise TlsError(f"invalid PEM: {error}") from None
         if not is_pair:
             raise TlsError("the private key does not belong to the certificate")
-        pair = (self.private_key, self.certificate)
-        configuration = grpc.ssl_server_certificate_configuration([pair], self.client_ca)
         not_after = certificate.not_valid_after_utc.timestamp()
-        return _Material(configuration, not_after, authorities)
+        return TlsMaterial(
+            self.certificate, self.private_key, self.client_ca, not_after, authorities
+        )
 
 
 class _WorkloadApi:
@@ -216,23 +219,15 @@ class ServerTls:
         """Return the CAs of callers' certificates: another object when anything changed."""
         return self._material.authorities
 
-    def credentials(self) -> grpc.ServerCredentials:
-        """Return credentials for a gRPC port, which asks for a change at every handshake."""
-        given = self._material
+    @property
+    def material(self) -> TlsMaterial:
+        """Return what handshakes use now: another object when anything changed."""
+        return self._material
 
-        def changed() -> grpc.ServerCertificateConfiguration | None:
-            nonlocal given
-            self._refresh()
-            if self._material is given:
-                return None
-            given = self._material
-            return given.configuration
-
-        return grpc.dynamic_ssl_server_credentials(
-            given.configuration,
-            changed,  # type: ignore[arg-type] # None, for no change, is documented
-            require_client_authentication=True,
-        )
+    def refreshed(self) -> TlsMaterial:
+        """Look for a change, take it, and return what handshakes use from now on. Never raises."""
+        self._refresh()
+        return self._material
 
     def start(self) -> None:
         """Begin to look for changes, also without handshakes."""

@@ -18,7 +18,8 @@ from authz.server.liveness import CONFIG, MAIN, POOL, REVOCATIONS, Liveness
 from authz.server.looking import PeriodicThread
 from authz.server.process_metrics import ProcessMetrics, ReportingParts
 from authz.server.reload import ConfigReload, ConfigSource
-from authz.server.transport import Transport
+from authz.transports.opening import open_transport
+from authz.transports.transport import TransportParts
 from authz.wiring.parts import Parts, open_parts
 
 TICK_SECONDS: Final = 0.2
@@ -59,7 +60,7 @@ class ServerProcess:
         self._is_listening = False
         self._finished = 0  # checks, when we last looked
         self._liveness = Liveness()
-        self._transport = Transport(
+        carrying = TransportParts(
             config.server.of_worker(worker),
             methods_of(parts.service),
             parts.tls,
@@ -68,6 +69,7 @@ class ServerProcess:
             is_wanted=self._is_wanted,
             clock=parts.clock,
         )
+        self._transport = open_transport(carrying)
         self._reload = ConfigReload(source, self._take)
         metrics = build_metrics(parts, self._reload, self._liveness)
         self._admin = AdminServer(

@@ -15,7 +15,8 @@ from google.protobuf.descriptor import FieldDescriptor
 from authz._pb import ext_mcp_pb2 as pb
 from authz.edge.methods import methods_of
 from authz.edge.settings import ServerSettings
-from authz.server.transport import Transport
+from authz.transports.opening import open_transport
+from authz.transports.transport import TransportParts
 from support.world import World
 
 # message: {number: (name, type, cardinality, oneof)}; a message's or enum's type is its name.
@@ -126,7 +127,8 @@ def test_service_is_the_published_one(shared_world: World, tmp_path: Path) -> No
     """The server answers under the published names, each method with its own message."""
     settings = ServerSettings(listen=(f"unix:{tmp_path}/authz.sock",))
     parts = shared_world.parts
-    transport = Transport(settings, methods_of(parts.service), None, parts.metrics, parts.pool)
+    served = methods_of(parts.service)
+    transport = open_transport(TransportParts(settings, served, None, parts.metrics, parts.pool))
     transport.start()
     try:
         with grpc.insecure_channel(transport.addresses[0]) as channel:

@@ -23,7 +23,8 @@ from authz.edge.methods import methods_of
 from authz.edge.settings import ServerSettings
 from authz.server.liveness import CONFIG, LIMITS, MAIN, REVOCATIONS, Liveness
 from authz.server.looking import PeriodicThread
-from authz.server.transport import Transport
+from authz.transports.opening import open_transport
+from authz.transports.transport import TransportParts
 from lab.config_builder import AT_ISSUER, LAB
 from support.serving import SECONDS, Serving, children_of
 from support.world import World, wait_until
@@ -118,7 +119,7 @@ def test_a_look_that_fails_is_no_movement(caplog: pytest.LogCaptureFixture) -> N
 def test_grpc_health_is_asked_of_the_process(shared_world: World, tmp_path: Path) -> None:
     """The answer changes when the process is not well, though nobody sets it."""
     wanted = [True]
-    transport = Transport(
+    parts = TransportParts(
         ServerSettings(listen=(f"unix:{tmp_path}/s.sock",)),
         methods_of(shared_world.service),
         None,
@@ -126,6 +127,7 @@ def test_grpc_health_is_asked_of_the_process(shared_world: World, tmp_path: Path
         shared_world.parts.pool,
         is_wanted=lambda: wanted[0],
     )
+    transport = open_transport(parts)
     transport.start()
     transport.set_serving(serving=True)
     with grpc.insecure_channel(f"unix:{tmp_path}/s.sock") as channel:

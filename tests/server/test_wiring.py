@@ -21,7 +21,7 @@ from authz.config import ConfigError
 from authz.server import StartError, run
 from authz.server.process import ServerProcess, open_server
 from authz.server.reload import ConfigSource
-from authz.server.transport import TransportError
+from authz.transports.transport import TransportError
 from authz.wiring import BuildError
 from lab.ca import Authority
 from lab.issuer import Issuer, JwksServer
@@ -182,7 +182,7 @@ def test_a_grpcio_that_is_made_otherwise(
     tmp_path: Path, opened: Opened, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The parts are closed where the transport can't be made of them."""
-    monkeypatch.setattr("authz.server.grpcio._abort", lambda: None)
+    monkeypatch.setattr("authz.transports.grpcio.rpc._abort", lambda: None)
     with pytest.raises(TransportError, match="grpcio"), ExitStack() as stack:
         server(stack, source_of(tmp_path))
     assert opened.since() == set()

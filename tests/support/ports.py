@@ -15,7 +15,8 @@ from authz._pb import ext_authz_pb2 as pb
 from authz.adapters.tls import ServerTls, TlsSettings
 from authz.edge.methods import AUTHORIZATION, Methods, methods_of
 from authz.edge.settings import ServerSettings
-from authz.server.transport import Transport
+from authz.transports.opening import open_transport
+from authz.transports.transport import Transport, TransportParts
 from lab.ca import Authority, Svid
 from lab.config_builder import LAB
 from support.frames import Hostile, connected, grpc_context, secured
@@ -92,7 +93,7 @@ def listening(
         listen = (*["127.0.0.1:0"] * addresses, f"unix:{folder}/authz.sock")
         made = ServerSettings(listen=listen, **settings)
         served, pool = methods or methods_of(world.service), world.parts.pool
-        port.transport = Transport(made, served, port.tls, world.metrics, pool)
+        port.transport = open_transport(TransportParts(made, served, port.tls, world.metrics, pool))
         port.tls.start()
         port.transport.start()
         stack.callback(port.transport.stop, 0)

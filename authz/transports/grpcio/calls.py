@@ -27,7 +27,7 @@ import grpc
 
 from authz.adapters.metrics import CallEnd, Metrics
 from authz.edge.check_pool import CheckPool
-from authz.server.grpcio import AuthContext, UnaryRpc
+from authz.transports.grpcio.rpc import AuthContext, UnaryRpc
 
 # A proxy writes headers and message at once, and has given up on a check long before this.
 RECEIVE_SECONDS: Final = 5.0

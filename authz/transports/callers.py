@@ -18,8 +18,7 @@ from authz.core.bounded_map import BoundedMap
 from authz.core.reason import Denied
 from authz.core.spiffe import SpiffeId, SpiffeIdError
 from authz.core.spiffe.svid import checked_svid
-from authz.server.grpcio import AuthContext
-from authz.server.vouching import find_chain
+from authz.transports.vouching import find_chain
 
 # How often a refused certificate is verified again: in between a call with it costs next to
 # nothing, and adds no line to the log.
@@ -29,10 +28,6 @@ REMEMBERED: Final = 4096
 # Of the chains as they were sent, some 4 KB each: a client can add certificates to its chain.
 REMEMBERED_BYTES: Final = 32 * 1024 * 1024
 MAX_INTERMEDIATES: Final = 8  # certificates of one chain; meshes have one or two
-_UNIX: Final = "unix:"
-_LEAF: Final = b"x509_pem_cert"  # gRPC's names
-_CHAIN: Final = b"x509_pem_cert_chain"
-_NOT_TLS: Final = ""
 _log: Final = logging.getLogger("authz.tls")
 
 
@@ -46,7 +41,7 @@ class _VerifiedCaller:
 
 
 class CallerAuthenticator:
-    """Tells which proxy calls, over mutual TLS. For one thread: grpcio's, which has all calls."""
+    """Tells which proxy calls, over mutual TLS. For one thread, which has all calls."""
 
     def __init__(self, tls: ServerTls, now: Callable[[], float]) -> None:
         """Begin with nothing remembered. ``now`` returns unix seconds."""
@@ -55,24 +50,20 @@ class CallerAuthenticator:
         self._authorities = tls.authorities
         self._standings = _remembered()
 
-    def __call__(self, peer: str, auth_context: Callable[[], AuthContext]) -> str | None:
+    def __call__(self, pems: tuple[bytes, ...]) -> str | None:
         """Return the SPIFFE ID of a proxy that may ask, None for any other peer.
 
-        Unix sockets return "": the file system decides who may use them. Never raises for what a
-        client sent.
+        ``pems`` is what TLS knows of the peer: its certificate, then the chain as it was sent, ()
+        for nothing. Never raises for what a client sent.
         """
-        if peer.startswith(_UNIX):
-            return _NOT_TLS
         if self._authorities is not self._tls.authorities:
             self._authorities = self._tls.authorities
             self._standings = _remembered()
-        context = auth_context()
-        key = (*context.get(_LEAF, ()), b"", *context.get(_CHAIN, ()))
         now = self._now()
-        standing = self._standings.get(key)
+        standing = self._standings.get(pems)
         if standing is None or not standing.since <= now < standing.until:
-            standing = self._examined(key, now)
-            self._standings.put(key, standing)
+            standing = self._examined(pems, now)
+            self._standings.put(pems, standing)
         return standing.proxy
 
     def _examined(self, pems: tuple[bytes, ...], now: float) -> _VerifiedCaller:
@@ -87,9 +78,9 @@ class CallerAuthenticator:
 
     def _verified(self, pems: tuple[bytes, ...], now: float) -> _VerifiedCaller:
         """Verify an SVID, its proxy and its chain. Raises Denied, ValueError, and as x509 does."""
-        if len(pems) < 2:  # noqa: PLR2004 - the certificate, and what parts it from the chain
+        if not pems:
             raise ValueError("its certificate is unknown; the connection may be gone")
-        leaf, _, *chain = pems
+        leaf, *chain = pems
         pem = leaf.decode("ascii")
         proxy = _parse_proxy(checked_svid(pem, now, "its certificate").uris[0])
         if not self._tls.allows(proxy):

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from authz.edge.methods import AUTHORIZATION, Methods
 from authz.edge.settings import ServerSettings
-from authz.server.transport import Transport
+from authz.transports.opening import open_transport
+from authz.transports.transport import Transport, TransportParts
 from lab.ca import Authority, Svid
 from lab.mesh import TRAVEL
 from support.conformance.secure_transport import SecureEndpoint, SecureTransportConformance
@@ -61,7 +62,7 @@ class TestTcp(TransportConformance):
         settings = ServerSettings(listen=("127.0.0.1:0",))
         with World(folder) as world:
             methods, pool = methods_of(answerer), world.parts.pool
-            transport = Transport(settings, methods, None, world.metrics, pool)
+            transport = open_transport(TransportParts(settings, methods, None, world.metrics, pool))
             transport.start()
             try:
                 yield Listening(transport, transport.addresses[0])

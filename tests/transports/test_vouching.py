@@ -18,8 +18,8 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import NameOID, ObjectIdentifier
 
 from authz.core.spiffe import SpiffeId
-from authz.server.callers import REMEMBERED_BYTES, CallerAuthenticator
-from authz.server.vouching import MAX_SIGNATURES, _Search, find_chain
+from authz.transports.callers import REMEMBERED_BYTES, CallerAuthenticator
+from authz.transports.vouching import MAX_SIGNATURES, _Search, find_chain
 from lab.ca import Svid, _key_usage
 from lab.mesh import TRAVEL
 from support.ports import SERVER, WAYPOINT, Port, ask_once, listening
@@ -261,7 +261,6 @@ def test_what_is_remembered_of_callers_is_bounded(tmp_path: Path) -> None:
         gate = CallerAuthenticator(port.tls, NOW.timestamp)
         for number in range(500):
             junk = b"%08d" % number * 12_500
-            context = {b"x509_pem_cert": (certificate,), b"x509_pem_cert_chain": (junk,)}
-            assert gate("ipv4:127.0.0.1:4711", lambda context=context: context) is None  # type: ignore[misc]
+            assert gate((certificate, junk)) is None
 
         assert gate._standings.bytes <= REMEMBERED_BYTES

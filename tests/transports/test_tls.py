@@ -13,7 +13,8 @@ from authz._pb import ext_mcp_pb2 as mcp
 from authz.adapters.tls import ServerTls, TlsError, TlsSettings
 from authz.edge.methods import EXT_MCP, methods_of
 from authz.edge.settings import ServerSettings
-from authz.server.transport import Transport
+from authz.transports.opening import open_transport
+from authz.transports.transport import TransportParts
 from lab.ca import Authority, Svid
 from lab.mesh import GATEWAY, TRAVEL
 from support.ext_mcp import reason_of as mcp_reason_of
@@ -199,13 +200,14 @@ def test_our_own_svid_by_the_workload_api(
         renewed = Authority(tmp_path / "renewed", "renewed")
         api.svid = (world.authority.issue(SERVER, dns=("localhost",)), world.authority)
         tls = ServerTls(settings)
-        transport = Transport(
+        parts = TransportParts(
             ServerSettings(listen=("127.0.0.1:0",)),
             methods_of(world.service),
             tls,
             world.metrics,
             world.parts.pool,
         )
+        transport = open_transport(parts)
         tls.start()
         transport.start()
         port = Port(world, transport, tls, tmp_path)
