@@ -18,7 +18,7 @@ from authz.adapters.metrics import Metrics
 from authz.adapters.tls import ServerTls
 from authz.edge.check_pool import CheckPool
 from authz.edge.clock import Clock
-from authz.edge.methods import Method, Methods
+from authz.edge.methods import Method, Methods, answer
 from authz.edge.settings import ServerSettings
 from authz.server.callers import CallerAuthenticator
 from authz.server.calls import Received, RpcExecutor, no_such_method
@@ -144,10 +144,10 @@ def _add(
     server.add_registered_method_handlers(service, handlers)  # type: ignore[attr-defined]
 
 
-def _handler(answers: Method) -> "grpc.RpcMethodHandler[bytes, bytes]":
+def _handler(method: Method) -> "grpc.RpcMethodHandler[bytes, bytes]":
     def check(received: Received, context: grpc.ServicerContext) -> bytes:
         data, proxy = received
-        return answers(data, context.time_remaining, proxy)
+        return answer(method, data, context.time_remaining, proxy)
 
     return grpc.unary_unary_rpc_method_handler(check)
 
