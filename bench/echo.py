@@ -70,15 +70,15 @@ class Echo:
         """Take the answer."""
         self._answer = answer
 
-    def check(self, _: bytes, __: object, ___: str = "") -> bytes:
-        """Answer."""
+    def begin(self, _: bytes, __: str = "", /) -> bytes:
+        """Answer at once."""
         return self._answer
 
 
 def bare(address: str, file: Path) -> None:
     """Our transport, and a constant answer."""
     settings = ServerSettings(listen=(address,))
-    methods = {AUTHORIZATION: {"Check": Echo(file.read_bytes()).check}}
+    methods = {AUTHORIZATION: {"Check": Echo(file.read_bytes())}}
     pool = CheckPool(THREADS, settings.max_queued)
     parts = TransportParts(settings, methods, None, None, pool)  # type: ignore[arg-type]
     transport = open_transport(parts)
@@ -91,7 +91,11 @@ def bare(address: str, file: Path) -> None:
 def stock(address: str, file: Path) -> None:
     """Grpcio with its defaults, and a constant answer."""
     echo = Echo(file.read_bytes())
-    handlers = {"Check": grpc.unary_unary_rpc_method_handler(echo.check)}
+
+    def check(data: bytes, _: object) -> bytes:
+        return echo.begin(data)
+
+    handlers = {"Check": grpc.unary_unary_rpc_method_handler(check)}
     server = grpc.server(ThreadPoolExecutor(THREADS))
     server.add_generic_rpc_handlers(
         (grpc.method_handlers_generic_handler(AUTHORIZATION, handlers),)

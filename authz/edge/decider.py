@@ -2,7 +2,9 @@
 
 The steps are numbered in ``authz.core.authorizer``. A key that the first three lack may be learned
 (``authz.edge.learning``); then the decision point is asked and a single-use proof is used up. Each
-waits within the caller's deadline only, and not at all when too many checks wait already.
+waits within the caller's deadline only, and not at all when too many checks wait already. Steps 1
+to 3 wait for nobody, and used proofs are in memory: so only a need that can be learned and a
+decision point take a wait, and a caller that must not wait is told so.
 """
 
 from collections.abc import Callable
@@ -47,12 +49,20 @@ class Decider:
         now: float,
         time_remaining: TimeRemaining,
         decision_id: str,
-    ) -> Decision:
-        """Return the decision on a check that was begun ``now``, in unix seconds."""
+        *,
+        may_wait: bool,
+    ) -> Decision | None:
+        """Return the decision on a check, ``now`` in unix seconds.
+
+        Without ``may_wait`` it is None where something has to wait.
+        """
         busy = self._busy(time_remaining)
         if busy is not None:  # cached decisions are answered all the same
             return busy
-        decision = self._decided(snapshot, check.request, now, time_remaining)  # steps 1 to 3
+        decision = snapshot.authorizer.decide(check.request, now)  # steps 1 to 3
+        if not may_wait and self._takes_a_wait(snapshot, decision):
+            return None
+        decision = self._learned(snapshot, check.request, decision, time_remaining)
         if isinstance(decision, Deny):
             return decision
         progress = decision.progress
@@ -79,12 +89,21 @@ class Decider:
             return _overloaded("no time is left before the caller's deadline")
         return None
 
-    def _decided(
-        self, snapshot: Snapshot, request: Request, now: float, time_remaining: TimeRemaining
+    def _takes_a_wait(self, snapshot: Snapshot, decision: Decision) -> bool:
+        """Tell whether a step after this decision of the pipeline would wait for others."""
+        if isinstance(decision, Deny):
+            return self._learning.can_improve(decision)
+        return snapshot.decision_point is not None
+
+    def _learned(
+        self,
+        snapshot: Snapshot,
+        request: Request,
+        decision: Decision,
+        time_remaining: TimeRemaining,
     ) -> Decision:
         """Return the pipeline's decision, decided again where something can be learned."""
-        decision = snapshot.authorizer.decide(request, now)
-        if not isinstance(decision, Deny) or decision.needs is None:
+        if not isinstance(decision, Deny) or not self._learning.can_improve(decision):
             return decision
 
         def decide_again() -> Decision:

@@ -95,6 +95,10 @@ class Learning:
         self._learners = learners
         self._bulkhead = bulkhead
 
+    def can_improve(self, deny: Deny) -> bool:
+        """Tell whether a refusal may be another decision once a learner was asked."""
+        return deny.needs is not None and type(deny.needs) in self._learners
+
     def improve(
         self, deny: Deny, decide_again: Callable[[], Decision], time_remaining: TimeRemaining
     ) -> Decision:

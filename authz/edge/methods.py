@@ -1,6 +1,8 @@
 """The table of RPC methods that are answered, by service: bytes and a deadline in, bytes out.
 
-Any transport can serve them. A further dialect is a folder here, and a row in the table.
+Any transport can serve them. A method answers in two steps, so that a transport with a single
+thread answers at once what is remembered, decides at once what needs nobody else, and hands to
+other threads only what has to wait. A further dialect is a folder here, and a row in the table.
 """
 
 from collections.abc import Mapping
@@ -15,27 +17,56 @@ AUTHORIZATION: Final = "envoy.service.auth.v3.Authorization"
 EXT_MCP: Final = "agentgateway.dev.ext_mcp.ExtMcp"
 
 
+class Undecided(Protocol):
+    """A message that was read, and whose answer is not remembered. One thread at a time asks it."""
+
+    def decide(self, time_remaining: TimeRemaining, *, may_wait: bool) -> bytes | None:
+        """Return the answer. Never raises.
+
+        Without ``may_wait`` it never waits for others and does nothing long. It returns None where
+        it would have to; that check is neither recorded nor counted, and the caller asks again with
+        ``may_wait``, perhaps in another thread. With ``may_wait`` there is always an answer.
+
+        ``time_remaining`` gives the seconds that the caller still waits, None for no deadline.
+        """
+
+
 class Method(Protocol):
     """A method of an RPC service, which answers one call at a time, from many threads."""
 
-    def __call__(self, data: bytes, time_remaining: TimeRemaining, proxy: str = ..., /) -> bytes:
-        """Return the answer to a message. Never raises.
+    def begin(self, data: bytes, proxy: str = ..., /) -> bytes | Undecided:
+        """Return the answer to a message if it is remembered, or if the message can't be read.
 
-        ``time_remaining`` gives the seconds that the caller still waits, None for no deadline;
-        ``proxy`` is the SPIFFE ID of the caller, "" when its connection has none.
+        Else return what is to be decided. Never raises, and never waits: the time that it takes
+        grows with the message only. ``proxy`` is the SPIFFE ID of the caller, "" when its
+        connection has none.
         """
 
 
 Methods = Mapping[str, Mapping[str, Method]]
 
 
+def answer(method: Method, data: bytes, time_remaining: TimeRemaining, proxy: str = "", /) -> bytes:
+    """Return the answer to a message in one step, which may wait: for transports with threads.
+
+    Never raises. The arguments are those of ``Method.begin`` and ``Undecided.decide``.
+    """
+    begun = method.begin(data, proxy)
+    if isinstance(begun, bytes):
+        return begun
+    answered = begun.decide(time_remaining, may_wait=True)
+    if answered is None:  # never: and no bytes at all would be an allow
+        raise AssertionError
+    return answered
+
+
 def methods_of(service: CheckService) -> Methods:
     """Return the methods that a service answers, by gRPC service and method name."""
-    authorization, ext_mcp = Authorization(service), McpGuardrails(service)
+    guardrails = McpGuardrails(service)
     return {
-        AUTHORIZATION: {"Check": authorization.check},
+        AUTHORIZATION: {"Check": Authorization(service)},
         EXT_MCP: {
-            "CheckRequest": ext_mcp.check_request,
-            "CheckResponse": ext_mcp.check_response,
+            "CheckRequest": guardrails.check_request,
+            "CheckResponse": guardrails.check_response,
         },
     }

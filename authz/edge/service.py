@@ -88,37 +88,81 @@ class CheckService:
         """Return the status of the snapshot that decides now."""
         return self.snapshot.status()
 
-    def answer(
+    def remembered(
+        self, snapshot: Snapshot, check: DecodedCheck, begun: Moment, decision_id: str
+    ) -> Answered | None:
+        """Answer a check that was read by the snapshot, if its decision is remembered.
+
+        The answer is recorded and counted. Returns None, with neither, where the check is yet to be
+        decided. Never raises, never waits.
+        """
+        try:
+            try:
+                now, monotonic = begun
+                # Before the look, so that a change during it shows. Both only grow: the sum is the
+                # same only if neither has changed.
+                generation = self._keys.generation + self._revocations.generation
+                entry = snapshot.cache.get(check.request, now, monotonic, generation)
+                if entry is None:
+                    return None
+                is_hit = True
+            except Exception as error:  # noqa: BLE001 - the law: whatever it was, it is a deny
+                entry, is_hit = _fault(snapshot, check, error), False
+            return self._recorded(snapshot, check, entry, begun, decision_id, is_hit)
+        except Exception as error:  # noqa: BLE001 - likewise, where not even that can be recorded
+            log_fault(error)
+            return self.last_resort(decision_id, check)
+
+    def decide(
         self,
         snapshot: Snapshot,
         check: DecodedCheck,
         begun: Moment,
         time_remaining: TimeRemaining,
         decision_id: str,
-    ) -> Answered:
-        """Decide a check that was read by the snapshot, record it, count it. Never raises."""
-        request, is_hit = check.request, False
-        now, monotonic = begun
+        *,
+        may_wait: bool,
+    ) -> Answered | None:
+        """Decide a check that was read by the snapshot, record it, count it. Never raises.
+
+        Without ``may_wait`` nothing waits, and the answer is None where something would have to:
+        then the check is neither recorded nor counted. The decision is of the time when this is
+        called, which may be some while after the check was ``begun``.
+        """
         try:
             try:
-                # Before the decision, so that a change during it shows. Both only grow: the sum is
-                # the same only if neither has changed.
-                generation = self._keys.generation + self._revocations.generation
-                entry = snapshot.cache.get(request, now, monotonic, generation)
-                is_hit = entry is not None
-                if entry is None:
-                    decision = self._decider.decide(
-                        snapshot, check, now, time_remaining, decision_id
-                    )
-                    entry = _made_ready(snapshot, request, decision, begun, generation)
+                found = self._found(snapshot, check, time_remaining, decision_id, may_wait=may_wait)
             except Exception as error:  # noqa: BLE001 - the law: whatever it was, it is a deny
-                log_fault(error)
-                reason = Reason.INTERNAL_ERROR
-                entry = build_refusal(snapshot, request.protocol, reason, "see the log")
-            return self._recorded(snapshot, check, entry, begun, decision_id, is_hit)
+                found = _fault(snapshot, check, error), False
+            if found is None:
+                return None
+            return self._recorded(snapshot, check, found[0], begun, decision_id, found[1])
         except Exception as error:  # noqa: BLE001 - likewise, where not even that can be recorded
             log_fault(error)
             return self.last_resort(decision_id, check)
+
+    def _found(
+        self,
+        snapshot: Snapshot,
+        check: DecodedCheck,
+        time_remaining: TimeRemaining,
+        decision_id: str,
+        *,
+        may_wait: bool,
+    ) -> tuple[CacheEntry, bool] | None:
+        """Return the decision, and whether it is remembered by now; None where it takes a wait."""
+        moment = self.clock.moment()
+        generation = self._keys.generation + self._revocations.generation  # first, as above
+        if may_wait:  # after a wait for a thread, perhaps, in which another check was decided
+            entry = snapshot.cache.get(check.request, *moment, generation)
+            if entry is not None:
+                return entry, True
+        decision = self._decider.decide(
+            snapshot, check, moment[0], time_remaining, decision_id, may_wait=may_wait
+        )
+        if decision is None:
+            return None
+        return _made_ready(snapshot, check.request, decision, moment, generation), False
 
     def refuse(
         self, error: Exception, begun: Moment, decision_id: str, check: DecodedCheck = UNREADABLE
@@ -181,6 +225,12 @@ def _made_ready(
     if entry.fresh_until > begun[1]:
         snapshot.cache.put(request, entry)
     return entry
+
+
+def _fault(snapshot: Snapshot, check: DecodedCheck, error: Exception) -> CacheEntry:
+    """Return the refusal for an error of ours in deciding, and log it."""
+    log_fault(error)
+    return build_refusal(snapshot, check.request.protocol, Reason.INTERNAL_ERROR, "see the log")
 
 
 def _unrecordable(snapshot: Snapshot, check: DecodedCheck, detail: str) -> RenderedDecision:

@@ -7,6 +7,7 @@ from typing import Any
 from google.protobuf.message import Message
 
 from authz._pb import ext_mcp_pb2 as pb
+from authz.edge import methods
 from authz.edge.agentgateway import McpGuardrails
 from lab.config_builder import LAB
 from lab.mesh import TRAVEL
@@ -127,7 +128,7 @@ class Gateway:
     ) -> pb.McpRequestResult:
         """Ask about a call."""
         data = message if isinstance(message, bytes) else message.SerializeToString()
-        answer = self._edge.check_request(data, lambda: deadline)
+        answer = methods.answer(self._edge.check_request, data, lambda: deadline)
         canary.note("answer", answer)
         return pb.McpRequestResult.FromString(answer)
 
@@ -136,7 +137,7 @@ class Gateway:
     ) -> pb.McpResponseResult:
         """Show a result."""
         data = message if isinstance(message, bytes) else message.SerializeToString()
-        answer = self._edge.check_response(data, lambda: deadline)
+        answer = methods.answer(self._edge.check_response, data, lambda: deadline)
         canary.note("answer", answer)
         return pb.McpResponseResult.FromString(answer)
 

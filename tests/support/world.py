@@ -11,6 +11,7 @@ from prometheus_client import generate_latest
 
 from authz._pb import ext_authz_pb2 as pb
 from authz.config import Config, load_text
+from authz.edge import methods
 from authz.edge.envoy import Authorization
 from authz.server.liveness import Liveness
 from authz.server.process import build_metrics
@@ -101,7 +102,7 @@ class World(AbstractContextManager["World"]):
     ) -> pb.CheckResponse:
         """Ask the core, and return the parsed answer."""
         raw = data if isinstance(data, bytes) else data.SerializeToString()
-        answer = self.authorization.check(raw, lambda: deadline)
+        answer = methods.answer(self.authorization, raw, lambda: deadline)
         canary.note("answer", answer)
         return pb.CheckResponse.FromString(answer)
 

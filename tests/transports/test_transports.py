@@ -19,7 +19,7 @@ from support.world import World
 
 def methods_of(answerer: Answerer) -> Methods:
     """Return the one method that the clauses call."""
-    return {AUTHORIZATION: {"Check": answerer.check}}
+    return {AUTHORIZATION: {"Check": answerer}}
 
 
 @dataclass

@@ -7,66 +7,121 @@ Any error becomes a refusal within an answer: to a gateway that is set to fail o
 fails is an allow.
 """
 
-import time
-from collections.abc import Iterable, Mapping
-from typing import Final
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
 
-import msgspec
+from google.protobuf.message import Message
 
 from authz._pb import ext_mcp_pb2 as pb
-from authz.core.decision import Allow, Deny
 from authz.core.protocols.mcp_methods import METHODS, ListKind
 from authz.core.reason import Denied
-from authz.core.request import Call, Request, Unread
+from authz.core.request import Unread
 from authz.edge.agentgateway import reader, writer
-from authz.edge.agentgateway.list_filter import Item, ListResult
-from authz.edge.agentgateway.reader import MCP, GuardrailRequest
-from authz.edge.answered import Answered, DecodedCheck
+from authz.edge.agentgateway.list_filter import ListResult
+from authz.edge.agentgateway.reader import GuardrailRequest
+from authz.edge.agentgateway.target_checks import TakesAWaitError, TargetChecks
+from authz.edge.answered import Answered
 from authz.edge.clock import TimeRemaining
-from authz.edge.ids import new_decision_id
 from authz.edge.service import CheckService
-
-# Of a thread's time for one list, should the gateway set no deadline; 1000 items take 0.1 s.
-MAX_LIST_SECONDS: Final = 2.0
-# A check of which nothing is known, except that its answer is for MCP.
-_UNREADABLE: Final = DecodedCheck(Request("", "", "", protocol=MCP))
 
 
 class McpGuardrails:
-    """The methods of ``agentgateway.dev.ext_mcp.ExtMcp``."""
+    """The methods of ``agentgateway.dev.ext_mcp.ExtMcp``.
+
+    Attributes:
+        check_request: answers a serialised McpRequest with a serialised McpRequestResult.
+        check_response: answers a serialised McpResponse with a serialised McpResponseResult.
+    """
 
     def __init__(self, service: CheckService) -> None:
         """Take the service that decides."""
+        self.check_request = GuardrailMethod(service, _Call)
+        self.check_response = GuardrailMethod(service, _Result)
+
+
+class GuardrailMethod:
+    """A method that answers with the checks of a message's targets."""
+
+    def __init__(self, service: CheckService, kind: "type[_Message]") -> None:
+        """Take the service that decides, and the kind of the method's messages."""
         self._service = service
+        self._kind = kind
 
-    def check_request(self, data: bytes, time_remaining: TimeRemaining, proxy: str = "") -> bytes:
-        """Answer a serialised McpRequest with a serialised McpRequestResult. Never raises.
-
-        The arguments are those of Envoy's ``Authorization.check``.
-        """
-        check = _Check(self._service, time_remaining)
+    def begin(self, data: bytes, proxy: str = "", /) -> "bytes | _Message":
+        """Return the answer if each target's is remembered, as ``Method.begin``."""
+        message = self._kind(TargetChecks(self._service))
         try:
-            message = pb.McpRequest.FromString(data)
-            asked = reader.read_request(check.snapshot.inputs, message, check.id, proxy)
-            answers, kept = _before(check, asked)
-            result = writer.request_result(answers, asked.header_names, kept)
+            message.read(data, proxy)
         except Exception as error:  # noqa: BLE001 - an RPC error can be an allow to the gateway
-            result = writer.request_result([check.fault(error)])
-        return result.SerializeToString()
+            return message.refused(error)
+        told = message.told()
+        return message if told is None else told
 
-    def check_response(self, data: bytes, time_remaining: TimeRemaining, proxy: str = "") -> bytes:
-        """Answer a serialised McpResponse with a serialised McpResponseResult. Never raises."""
-        check = _Check(self._service, time_remaining)
+
+class _Message(ABC):
+    """A message of one kind, whose targets are checked: the ``Undecided`` of this dialect."""
+
+    def __init__(self, check: TargetChecks) -> None:
+        self._check = check
+
+    @abstractmethod
+    def read(self, data: bytes, proxy: str) -> None:
+        """Read the message. Raises whatever is wrong with it."""
+
+    @abstractmethod
+    def result(self) -> Message:
+        """Return the result. Raises TakesAWaitError as the check does."""
+
+    @abstractmethod
+    def refused(self, error: Exception) -> bytes:
+        """Return the serialised refusal for an error."""
+
+    def decide(self, time_remaining: TimeRemaining, *, may_wait: bool) -> bytes | None:
+        """Return the serialised result, None where it takes a wait, as ``Undecided.decide``."""
+        self._check.go_on(time_remaining, may_wait=may_wait)
+        return self.told()
+
+    def told(self) -> bytes | None:
+        """Return the serialised result, None where the check can't go on."""
         try:
-            message = pb.McpResponse.FromString(data)
-            asked = reader.read_response(check.snapshot.inputs, message, check.id, proxy)
-            result = _after(check, asked, message.mcp_response)
+            return self.result().SerializeToString()
+        except TakesAWaitError:
+            return None
         except Exception as error:  # noqa: BLE001 - likewise
-            result = writer.response_refused([check.fault(error)])
-        return result.SerializeToString()
+            return self.refused(error)
 
 
-def _before(check: "_Check", asked: GuardrailRequest) -> tuple[list[Answered], frozenset[str]]:
+class _Call(_Message):
+    """A message before a call."""
+
+    def read(self, data: bytes, proxy: str) -> None:
+        message, check = pb.McpRequest.FromString(data), self._check
+        self._asked = reader.read_request(check.snapshot.inputs, message, check.id, proxy)
+
+    def result(self) -> pb.McpRequestResult:
+        answers, kept = _before(self._check, self._asked)
+        return writer.request_result(answers, self._asked.header_names, kept)
+
+    def refused(self, error: Exception) -> bytes:
+        return writer.request_result([self._check.fault(error)]).SerializeToString()
+
+
+class _Result(_Message):
+    """A message after a call, with its result."""
+
+    def read(self, data: bytes, proxy: str) -> None:
+        message, check = pb.McpResponse.FromString(data), self._check
+        self._asked = reader.read_response(check.snapshot.inputs, message, check.id, proxy)
+        self._result = message.mcp_response
+
+    def result(self) -> pb.McpResponseResult:
+        return _after(self._check, self._asked, self._result)
+
+    def refused(self, error: Exception) -> bytes:
+        return writer.response_refused([self._check.fault(error)]).SerializeToString()
+
+
+def _before(check: TargetChecks, asked: GuardrailRequest) -> tuple[list[Answered], frozenset[str]]:
     """Return the answers that count for a call, and the headers that are left to the gateway."""
     if asked.listed is None:
         return check.answers(asked), frozenset()
@@ -75,7 +130,7 @@ def _before(check: "_Check", asked: GuardrailRequest) -> tuple[list[Answered], f
     return _counting(check.by_target(asked).values()), kept
 
 
-def _after(check: "_Check", asked: GuardrailRequest, result: bytes) -> pb.McpResponseResult:
+def _after(check: TargetChecks, asked: GuardrailRequest, result: bytes) -> pb.McpResponseResult:
     """Return the answer to a result, by the same table as the check of the request."""
     if asked.listed is not None:
         return _cut(check, asked, asked.listed, result)
@@ -87,9 +142,10 @@ def _after(check: "_Check", asked: GuardrailRequest, result: bytes) -> pb.McpRes
 
 
 def _cut(
-    check: "_Check", asked: GuardrailRequest, listed: ListKind, result: bytes
+    check: TargetChecks, asked: GuardrailRequest, listed: ListKind, result: bytes
 ) -> pb.McpResponseResult:
     """Return the answer to a list, without the items that the agent may not call."""
+    check.need_time()
     try:
         listing = ListResult(listed, result, is_prefixed=asked.prefixes(listed))
         answers = check.by_target(asked)
@@ -111,72 +167,3 @@ def _counting(answers: Iterable[Answered]) -> list[Answered]:
     listed = list(answers)
     faults = [answer for answer in listed if answer.is_own_fault]
     return faults or [answer for answer in listed if answer.is_allow] or listed
-
-
-class _Check:
-    """One check, of every target and of a list's items, with one id and one snapshot."""
-
-    def __init__(self, service: CheckService, time_remaining: TimeRemaining) -> None:
-        self.id = new_decision_id()
-        self.snapshot = service.snapshot
-        self._service = service
-        self._time_remaining = time_remaining
-
-    def answers(self, asked: GuardrailRequest, unread: Unread | None = None) -> list[Answered]:
-        """Return the answer for each target, up to the first refusal; each leaves its record.
-
-        ``unread`` says why the result that has come is refused, whoever asked for it.
-        """
-        answers: list[Answered] = []
-        for check in asked.checks.values():
-            answers.append(self._answer(_with_unread(check, unread) if unread else check))
-            if not answers[-1].is_allow:
-                break
-        return answers
-
-    def by_target(self, asked: GuardrailRequest) -> dict[str, Answered]:
-        """Return the answer for each target, whatever the others' are; each leaves its record."""
-        return {name: self._answer(check) for name, check in asked.checks.items()}
-
-    def fault(self, error: Exception) -> Answered:
-        """Return the refusal of a message that could not be read."""
-        return self._service.refuse(error, self._service.clock.moment(), self.id, _UNREADABLE)
-
-    def _answer(self, check: DecodedCheck) -> Answered:
-        begun = self._service.clock.moment()
-        return self._service.answer(self.snapshot, check, begun, self._time_remaining, self.id)
-
-    def only(self, listing: ListResult, answers: Mapping[str, Answered]) -> bytes | None:
-        """Return the list with the items that the agent may call; None where that is all of it.
-
-        An item that any target may have has to be allowed at each. Raises Denied where an item
-        can't be judged, such as Denied(OVERLOADED).
-        """
-        end = time.monotonic() + MAX_LIST_SECONDS
-
-        def left() -> float:
-            own, remaining = end - time.monotonic(), self._time_remaining()
-            return own if remaining is None else min(own, remaining)
-
-        allows = {name: answer for name, answer in answers.items() if answer.is_allow}
-        allowed = {name: answer.check.request for name, answer in allows.items()}
-
-        def may(item: Item) -> bool:
-            owners: Iterable[str] = answers if item.owner is None else [item.owner]
-            return all(
-                owner in allowed and self._may(allowed[owner], item.call, left) for owner in owners
-            )
-
-        return listing.only(may)
-
-    def _may(self, request: Request, call: Call, left: TimeRemaining) -> bool:
-        request = msgspec.structs.replace(request, calls=(call,))
-        decision = self._service.judge(self.snapshot, request, left)
-        if isinstance(decision, Deny) and decision.reason.is_own_fault:  # not about the item
-            raise Denied(decision.reason, decision.detail)
-        return isinstance(decision, Allow)
-
-
-def _with_unread(check: DecodedCheck, unread: Unread) -> DecodedCheck:
-    request = msgspec.structs.replace(check.request, unread=unread)
-    return msgspec.structs.replace(check, request=request)

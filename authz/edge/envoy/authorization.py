@@ -1,15 +1,19 @@
 """Answers Envoy's ext_authz: a CheckRequest's bytes in, a CheckResponse's bytes out."""
 
+import msgspec
+
 from authz._pb import ext_authz_pb2 as pb
-from authz.edge.clock import TimeRemaining
+from authz.edge.answered import DecodedCheck
+from authz.edge.clock import Moment, TimeRemaining
 from authz.edge.envoy.reader import read_check
 from authz.edge.envoy.writer import check_response
 from authz.edge.ids import new_decision_id
 from authz.edge.service import CheckService, log_fault
+from authz.edge.snapshot import Snapshot
 
 
 class Authorization:
-    """The methods of ``envoy.service.auth.v3.Authorization``."""
+    """The method of ``envoy.service.auth.v3.Authorization``, ``Check``."""
 
     def __init__(self, service: CheckService) -> None:
         """Take the service that decides."""
@@ -17,11 +21,10 @@ class Authorization:
         self._wall, self._monotonic = service.clock.wall, service.clock.monotonic
         check_response(service.last_resort(""))  # encoded beforehand, so that it can't fail
 
-    def check(self, data: bytes, time_remaining: TimeRemaining, proxy: str = "") -> bytes:
-        """Answer a serialised CheckRequest with a serialised CheckResponse. Never raises.
+    def begin(self, data: bytes, proxy: str = "", /) -> "bytes | UndecidedCheck":
+        """Return the serialised CheckResponse to a serialised CheckRequest, if it is remembered.
 
-        ``time_remaining`` gives the seconds that the caller still waits, None for no deadline;
-        ``proxy`` is the SPIFFE ID of the caller, "" when its connection has none.
+        Else, or to bytes that can't be read, as ``Method.begin``. Never raises, never waits.
         """
         service = self._service
         decision_id = new_decision_id()
@@ -33,9 +36,39 @@ class Authorization:
                 check = read_check(snapshot.inputs, message, proxy)
             except Exception as error:  # noqa: BLE001 - the law: whatever it was, it is a deny
                 return check_response(service.refuse(error, begun, decision_id))
-            return check_response(
-                service.answer(snapshot, check, begun, time_remaining, decision_id)
-            )
+            answered = service.remembered(snapshot, check, begun, decision_id)
+            if answered is None:
+                return UndecidedCheck(service, snapshot, check, begun, decision_id)
+            return check_response(answered)
         except Exception as error:  # noqa: BLE001 - an RPC error can be an allow to some proxies
-            log_fault(error)
-            return check_response(service.last_resort(decision_id))
+            return _last_resort(service, error, decision_id)
+
+
+class UndecidedCheck(msgspec.Struct, frozen=True, gc=False):
+    """A CheckRequest that was read, with the snapshot that read it."""
+
+    service: CheckService
+    snapshot: Snapshot
+    check: DecodedCheck
+    begun: Moment
+    decision_id: str
+
+    def decide(self, time_remaining: TimeRemaining, *, may_wait: bool) -> bytes | None:
+        """Return the serialised CheckResponse, None where it takes a wait, as ``Undecided``."""
+        try:
+            answered = self.service.decide(
+                self.snapshot,
+                self.check,
+                self.begun,
+                time_remaining,
+                self.decision_id,
+                may_wait=may_wait,
+            )
+            return None if answered is None else check_response(answered)
+        except Exception as error:  # noqa: BLE001 - an RPC error can be an allow to some proxies
+            return _last_resort(self.service, error, self.decision_id)
+
+
+def _last_resort(service: CheckService, error: Exception, decision_id: str) -> bytes:
+    log_fault(error)
+    return check_response(service.last_resort(decision_id))

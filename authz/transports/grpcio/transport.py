@@ -10,7 +10,7 @@ from typing import Final
 
 import grpc
 
-from authz.edge.methods import Method
+from authz.edge.methods import Method, answer
 from authz.transports.addresses import (
     UNIX,
     connections_of_each,
@@ -127,10 +127,10 @@ def _add(
     server.add_registered_method_handlers(service, handlers)  # type: ignore[attr-defined]
 
 
-def _handler(answers: Method) -> "grpc.RpcMethodHandler[bytes, bytes]":
+def _handler(method: Method) -> "grpc.RpcMethodHandler[bytes, bytes]":
     def check(received: Received, context: grpc.ServicerContext) -> bytes:
         data, proxy = received
-        return answers(data, context.time_remaining, proxy)
+        return answer(method, data, context.time_remaining, proxy)
 
     return grpc.unary_unary_rpc_method_handler(check)
 

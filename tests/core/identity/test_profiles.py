@@ -12,6 +12,7 @@ from google.protobuf.struct_pb2 import Struct
 
 from authz._pb import ext_authz_pb2 as pb
 from authz.config import ConfigError, load_text
+from authz.edge import methods
 from lab.ca import Svid
 from lab.config_builder import LAB
 from lab.envoy import Envoy, bootstrap
@@ -79,7 +80,9 @@ def ask(world: World, profile: str, sent: Sent, *, raw: bool = True) -> str:
     if sent.metadata is not None:
         data = sent.metadata(svid) if callable(sent.metadata) else sent.metadata
         message.attributes.metadata_context.filter_metadata[NAMESPACE] = data
-    answer = world.authorization.check(message.SerializeToString(), lambda: 1.0, sent.proxy)
+    answer = methods.answer(
+        world.authorization, message.SerializeToString(), lambda: 1.0, sent.proxy
+    )
     return reason_of(pb.CheckResponse.FromString(answer))
 
 

@@ -26,7 +26,9 @@ Remaining = Callable[[], float | None]
 class Answerer:
     """Who answers: tells the length of what came, and what the transport said of the call.
 
-    A message ``hold`` is answered no sooner than ``go``; for ``fail`` an exception is raised.
+    A message ``known`` is answered at once, and all others in the second step. There a message
+    ``hold`` takes a wait, and is answered no sooner than ``go``; for ``fail`` an exception is
+    raised.
     """
 
     go: threading.Event = field(default_factory=threading.Event)
@@ -35,17 +37,31 @@ class Answerer:
     remaining: list[float | None] = field(default_factory=list)
     callers: list[str] = field(default_factory=list)
 
-    def check(self, data: bytes, time_remaining: Remaining, proxy: str = "") -> bytes:
-        """Answer."""
+    def begin(self, data: bytes, proxy: str = "", /) -> "bytes | Asked":
+        """Note the message, and answer if it is known."""
         self.asked.append(data[:100])
-        self.remaining.append(time_remaining())
         self.callers.append(proxy)
-        if data == b"hold":
-            self.held.release()
-            self.go.wait(PATIENCE_SECONDS)
-        if data == b"fail":
+        return answer_to(data) if data == b"known" else Asked(self, data)
+
+
+@dataclass
+class Asked:
+    """A message that is answered in the second step."""
+
+    answerer: Answerer
+    data: bytes
+
+    def decide(self, time_remaining: Remaining, *, may_wait: bool) -> bytes | None:
+        """Answer, None where that takes a wait and it may not."""
+        if self.data == b"hold" and not may_wait:
+            return None
+        self.answerer.remaining.append(time_remaining())
+        if self.data == b"hold":
+            self.answerer.held.release()
+            self.answerer.go.wait(PATIENCE_SECONDS)
+        if self.data == b"fail":
             raise RuntimeError("secret")
-        return answer_to(data)
+        return answer_to(self.data)
 
 
 def answer_to(data: bytes) -> bytes:
@@ -112,7 +128,7 @@ class TransportConformance(ABC):
 
     def test_a_check(self, endpoint: Endpoint, answerer: Answerer) -> None:
         """The bytes reach who answers as they are, and his come back; an empty message is one."""
-        messages = [b"a", b"", bytes(range(256)), b"x" * 100_000]
+        messages = [b"a", b"", b"known", bytes(range(256)), b"x" * 100_000]
         with self.client(endpoint) as check:
             for message in messages:
                 assert check(message, timeout=PATIENCE_SECONDS) == answer_to(message)
