@@ -1,11 +1,11 @@
 """Huffman coding of header strings (RFC 7541 5.2), an octet of code at a time.
 
-A decoder that walks the code bit by bit costs more than all else in a header block. This one is a
-state machine over octets: a state is the part of a code that was read so far, and each of its
-steps, by an octet, leads to a state and gives the symbols that were completed: two at most,
-since codes have five bits at least. A step is made by a walk when it is first needed and kept.
-There are 256 states and 65,536 steps, so that what is kept is bounded for good: some 10 MB if
-somebody sends each, and a hundredth of that for texts.
+A decoder that walks the code bit by bit would cost more than all else in a header block. This one
+is a state machine over octets: a state is the part of a code that was read so far, and each of its
+steps, by an octet, leads to a state and gives the symbols that were completed: two at most, since a
+code has at least five bits. Making all steps would take longer than the start of a process may: a
+step is made by a walk when it is first needed, and kept. There are 65,536, of 256 states, so that
+what is kept is bounded for good: 6 MB if somebody sends each, and usually a tenth of that.
 """
 
 from typing import Final
@@ -16,60 +16,68 @@ from authz.transports.http2.hpack.huffman_code import CODES, EOS
 _SYMBOLS: Final = {code: bytes([symbol]) for symbol, code in CODES.items()}
 _BITS: Final = [f"{CODES[symbol]:b}"[1:] for symbol in range(256)]
 
-
-class _State(dict[int, "tuple[_State, bytes]"]):
-    """The steps by octet from one state."""
-
-    __slots__ = ("is_end", "prefix")
-
-    def __init__(self, prefix: int) -> None:
-        """Begin without steps; ``prefix`` is the part of a code read so far, behind a 1."""
-        super().__init__()
-        self.prefix = prefix
-        # Padding is the beginning of EOS, and shorter than an octet: at most seven ones (5.2).
-        self.is_end = prefix < 1 << 8 and not prefix & (prefix + 1)
-
-    def __missing__(self, octet: int) -> "tuple[_State, bytes]":
-        """Make a step, bit by bit."""
-        prefix, symbols = self.prefix, b""
-        for shift in range(7, -1, -1):
-            prefix = prefix << 1 | octet >> shift & 1
-            if prefix in _SYMBOLS:
-                symbols += _SYMBOLS[prefix]
-                prefix = 1
-            elif prefix == EOS:
-                raise CompressionError("a string contains the end-of-string symbol")
-        # Two threads that race make equal steps, between the same states.
-        step = self[octet] = _STATES[prefix], symbols
-        return step
+# A state is the row of its steps by octet: exact lists are the fastest to index. A state's prefix
+# is the part of a code that was read so far, behind a 1 that keeps its leading zeros.
+_Row = list["tuple[_Row, bytes]"]
+_NOWHERE: Final[_Row] = []  # where a step leads that was not made yet
+_UNMADE: Final = (_NOWHERE, b"")
+_ROWS: Final[dict[int, _Row]] = {}  # by prefix
+_PREFIXES: Final[dict[int, int]] = {}  # by id of the row
 
 
-def _prefixes() -> set[int]:
-    """Return all proper prefixes of codes."""
-    prefixes = {1}
-    for code in (*CODES.values(), EOS):
-        prefix = code >> 1
-        while prefix not in prefixes:
-            prefixes.add(prefix)
-            prefix >>= 1
-    return prefixes
+def _row(prefix: int) -> _Row:
+    row = _ROWS.setdefault(prefix, [_UNMADE] * 256)
+    _PREFIXES[id(row)] = prefix
+    return row
 
 
-_STATES: Final = {prefix: _State(prefix) for prefix in _prefixes()}
-_START: Final = _STATES[1]
+_START: Final = _row(1)
+# Padding is the beginning of EOS and shorter than an octet (5.2): none, or up to seven ones.
+_ENDS: Final = {id(_row((1 << ones + 1) - 1)) for ones in range(8)}
 
 
 def decode(code: bytes) -> bytes:
     """Return the text. Raise CompressionError for EOS in it, and for invalid padding."""
-    state = _START
+    row = _START
     texts: list[bytes] = []
     add = texts.append
+    try:
+        for octet in code:
+            row, symbols = row[octet]
+            add(symbols)
+    except IndexError:  # _NOWHERE has no steps
+        row = _NOWHERE
+    if id(row) in _ENDS:
+        return b"".join(texts)
+    return _decode_making_steps(code)
+
+
+def _decode_making_steps(code: bytes) -> bytes:
+    """Decode as ``decode`` does, and make the steps that it lacked."""
+    row = _START
+    texts: list[bytes] = []
     for octet in code:
-        state, symbols = state[octet]
-        add(symbols)
-    if not state.is_end:
+        step = row[octet]
+        if step is _UNMADE:  # threads that race make equal steps between the same rows
+            step = row[octet] = _make_step(_PREFIXES[id(row)], octet)
+        row, symbols = step
+        texts.append(symbols)
+    if id(row) not in _ENDS:
         raise CompressionError("a string's padding is invalid")
     return b"".join(texts)
+
+
+def _make_step(prefix: int, octet: int) -> tuple[_Row, bytes]:
+    """Read an octet behind a prefix, bit by bit."""
+    symbols = b""
+    for shift in range(7, -1, -1):
+        prefix = prefix << 1 | octet >> shift & 1
+        if prefix in _SYMBOLS:
+            symbols += _SYMBOLS[prefix]
+            prefix = 1
+        elif prefix == EOS:
+            raise CompressionError("a string contains the end-of-string symbol")
+    return _row(prefix), symbols
 
 
 def encode(text: bytes) -> bytes:
