@@ -1,0 +1,1 @@
+"""Transports: carry checks between proxies and the methods that answer them."""
