@@ -1,0 +1,32 @@
+"""Counts what a client does too often: a bucket of tokens for each kind."""
+
+from authz.transports.http2.codes import ErrorCode
+from authz.transports.http2.faults import ConnectionFault
+from authz.transports.http2.limits import Rate
+
+
+class Budget:
+    """The tokens that are left of a rate."""
+
+    __slots__ = ("_left", "_now", "_rate", "_streams", "_words")
+
+    def __init__(self, rate: Rate, what: str, now: float) -> None:
+        """Begin full. ``what`` is the name of it in the words of the fault."""
+        self._rate = rate
+        self._words = f"too many {what}"
+        self._left = float(rate.burst)
+        self._now = now
+        self._streams = 0
+
+    def spend(self, now: float, streams: int, tokens: int = 1) -> None:
+        """Take tokens at ``now``, with so many streams opened yet. Raises ConnectionFault.
+
+        The refill is counted here, so that the calls that earn it cost nothing.
+        """
+        rate = self._rate
+        earned = max(0.0, now - self._now) * rate.per_second
+        earned += (streams - self._streams) * rate.per_stream
+        self._now, self._streams = max(now, self._now), streams
+        self._left = min(self._left + earned, float(rate.burst)) - tokens
+        if self._left < 0:
+            raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, self._words)

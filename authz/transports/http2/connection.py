@@ -1,0 +1,290 @@
+"""The server's end of an HTTP/2 connection: bytes in, events out; answers in, bytes out."""
+
+from collections.abc import Callable
+from typing import Final, Generic, TypeAlias, TypeVar
+
+from authz.transports.http2 import codes, frames
+from authz.transports.http2.codes import ErrorCode
+from authz.transports.http2.events import Abandoned, Cause, Ended, Field, Refused, Request
+from authz.transports.http2.faults import ConnectionFault
+from authz.transports.http2.heads import HeadReader
+from authz.transports.http2.limits import Limits
+from authz.transports.http2.receiver import GOING_PING, Receiver
+from authz.transports.http2.sender import Sender
+from authz.transports.http2.settings import server_preface
+from authz.transports.http2.streams import Streams
+
+T = TypeVar("T")
+
+Event: TypeAlias = Request[T] | Abandoned | Ended
+
+_FRAME_HEADER_BYTES: Final = codes.FRAME_HEADER_BYTES
+_TYPE_BITS: Final = 0xFF
+
+
+class ServerConnection(Generic[T]):
+    """One connection, which does only what it is told to.
+
+    Attributes:
+        fault: what ended the connection, if an error of the client did.
+    """
+
+    def __init__(
+        self,
+        judge: Callable[[tuple[Field, ...]], T | Refused],
+        limits: Limits,
+        now: float,
+        *,
+        takes_short_cuts: bool = True,
+    ) -> None:
+        """Begin with our SETTINGS to write.
+
+        ``judge`` says what a request is by its header section, or refuses it. It is called once for
+        each distinct section, and never raises; None is no value of T. ``now`` is in seconds, of
+        any clock that never goes back. Without short cuts, each frame is taken by itself, as tests
+        do to show that nothing else changes.
+        """
+        self.fault: ConnectionFault | None = None
+        self._limits = limits
+        self._streams: Streams[T] = Streams(limits)
+        self._sender: Sender[T] = Sender(self._streams, limits)
+        self._heads = HeadReader(judge, limits)
+        self._receiver = Receiver(self._streams, self._sender, self._heads, limits, now)
+        self._plain = self._heads.plain if takes_short_cuts else {}
+        self._rest = b""
+        self._is_begun = False
+        self._has_settings = False
+        self._is_closed = False
+        self._is_going = False
+        self._opened_at = now
+        self._sender.write(server_preface(limits))
+
+    def receive(self, data: bytes, now: float) -> list[Event[T]]:
+        """Take bytes that came at ``now``; return what they amount to. Never raises."""
+        if self._is_closed:
+            return self._events()
+        if self._rest:
+            data = self._rest + data
+        try:
+            at = self._read(data, now) if self._is_begun else self._begin(data, now)
+            self._rest = data[at:]
+        except ConnectionFault as fault:
+            self._fail(fault)
+        return self._events()
+
+    def take_output(self) -> bytes:
+        """Return what may be written now, b"" for nothing.
+
+        More may be there once that is written: call again until nothing is returned.
+        """
+        return self._sender.take()
+
+    def respond(self, stream_id: int, head: bytes, body: bytes, trailers: bytes) -> None:
+        """Answer a request: HPACK blocks of header and trailer section, and the content between.
+
+        Blocks must not use the dynamic table. What the client's windows don't let out is kept, and
+        goes out later, in order. An answer to a stream that is gone is ignored.
+        """
+        self._sender.respond(stream_id, head, body, trailers)
+
+    def refuse(self, stream_id: int, block: bytes) -> None:
+        """Answer a request with a header section alone."""
+        self._sender.refuse(stream_id, block)
+
+    def begin(self, stream_id: int, head: bytes) -> None:
+        """Begin an answer that comes in parts, with its header section."""
+        self._sender.begin(stream_id, head)
+
+    def send(self, stream_id: int, data: bytes, *, replaces: bool = False) -> None:
+        """Add a part to an answer. ``replaces`` drops the parts of which nothing is written yet.
+
+        So a client that does not read costs one part, and reads the latest.
+        """
+        self._sender.send(stream_id, data, replaces=replaces)
+
+    def finish(self, stream_id: int, trailers: bytes) -> None:
+        """End an answer that came in parts, with its trailer section."""
+        self._sender.finish(stream_id, trailers)
+
+    def reset(self, stream_id: int, code: ErrorCode) -> None:
+        """End a stream under way without an answer (6.4)."""
+        if stream_id in self._streams.under_way:
+            self._sender.reset(stream_id, code)
+
+    def expire(self, now: float) -> list[Event[T]]:
+        """End what has taken longer than its limit at ``now``. To be called twice a second."""
+        if not self._is_closed:
+            self._expire_opening(now)
+        if not self._is_closed:
+            self._expire_receiving(now)
+            if not self._sender.expire(now):
+                self._sender.ended.append(Ended(Cause.UNREAD))
+                self._fail(ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "output not taken"))
+        return self._events()
+
+    def hang_up(self) -> list[Event[T]]:
+        """Say that the client is gone; return the calls that are abandoned by it."""
+        self._close()
+        return self._events()
+
+    def go_away(self) -> None:
+        """Ask the client to open no more streams; those under way finish (6.8).
+
+        What it opened before it knew is taken, until it acknowledges the PING that follows, or
+        ``finish_going`` is called.
+        """
+        if not self._is_going and not self._is_closed:
+            self._is_going = True
+            self._sender.write(frames.goaway(codes.MAX_STREAM_ID, ErrorCode.NO_ERROR))
+            self._sender.write(frames.ping(GOING_PING))
+
+    def finish_going(self) -> None:
+        """Take no further streams. To be called a second after ``go_away``."""
+        streams = self._streams
+        if self._is_going and not self._is_closed and streams.accepted_id == codes.MAX_STREAM_ID:
+            streams.accepted_id = max(0, streams.last_id)
+            self._sender.write(frames.goaway(streams.accepted_id, ErrorCode.NO_ERROR))
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether nothing more will be read: write ``take_output()`` and hang up."""
+        has_gone = self._streams.accepted_id != codes.MAX_STREAM_ID
+        return self._is_closed or (has_gone and not self._streams.under_way)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no stream is under way and nothing is to be written."""
+        return not self._streams.under_way and not self._sender.out
+
+    @property
+    def receiving(self) -> int:
+        """The number of requests that have not come whole."""
+        return len(self._streams.receiving)
+
+    @property
+    def answering(self) -> int:
+        """The number of requests that were handed on and have no answer, or none in full."""
+        streams = self._streams
+        return len(streams.under_way) - len(streams.receiving) - len(streams.sending)
+
+    @property
+    def sending(self) -> int:
+        """The number of answers that wait for the client."""
+        return len(self._streams.sending)
+
+    @property
+    def buffered_bytes(self) -> int:
+        """The bytes held: of frames, of requests, of answers, of output."""
+        streams, sender = self._streams, self._sender
+        block = self._receiver.block
+        held = len(self._rest) + (len(block.octets) if block else 0)
+        return held + streams.body_bytes + streams.pending_bytes + sender.out_bytes
+
+    # Within.
+
+    def _begin(self, data: bytes, now: float) -> int:
+        """Read the preface (3.4), and what follows it."""
+        length = len(codes.PREFACE)
+        if data[:length] != codes.PREFACE[: len(data)]:
+            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "this is HTTP/2, with prior knowledge")
+        if len(data) < length:
+            return 0
+        self._is_begun = True
+        return length + self._read(data[length:], now)
+
+    def _read(self, data: bytes, now: float) -> int:
+        """Take the frames of a buffer; return where the first one begins that is not whole."""
+        receiver, streams, plain = self._receiver, self._streams, self._plain
+        under_way, unpack = streams.under_way, frames.HEADER.unpack_from
+        max_body = min(codes.MIN_FRAME_BYTES, self._limits.max_body_bytes)
+        max_streams = self._limits.max_streams
+        end = len(data) - _FRAME_HEADER_BYTES
+        at = 0
+        while at <= end:
+            word, flags, stream_id = unpack(data, at)
+            # Most calls are HEADERS with a block that is known, and DATA that ends the stream, of
+            # the next stream, in one buffer: taken in one step. It does what take() of each frame
+            # would: the block and the stream are in order, no limit is reached, nothing is held.
+            if word & _TYPE_BITS == codes.HEADERS and flags == codes.END_HEADERS:
+                body_at = at + (word >> 8) + 2 * _FRAME_HEADER_BYTES
+                if body_at - _FRAME_HEADER_BYTES <= end:
+                    word_2, flags_2, stream_id_2 = unpack(data, body_at - _FRAME_HEADER_BYTES)
+                    length = word_2 >> 8
+                    stop = body_at + length
+                    if (
+                        flags_2 == codes.END_STREAM
+                        and stream_id_2 == stream_id == streams.last_id + 2 <= streams.accepted_id
+                        and not word_2 & _TYPE_BITS  # DATA
+                        and stop <= len(data)
+                        and length <= max_body
+                        and len(under_way) < max_streams
+                        and receiver.block is None
+                        and streams.body_bytes + length <= self._limits.max_buffered_bytes
+                    ):
+                        judged = plain.get(data[at + _FRAME_HEADER_BYTES : body_at - 9])
+                        if judged is not None:
+                            streams.last_id = stream_id
+                            under_way[stream_id] = None
+                            receiver.credit -= length
+                            receiver.give_credit()
+                            receiver.events.append(Request(stream_id, judged, data[body_at:stop]))
+                            at = stop
+                            continue
+            length = word >> 8
+            if length > codes.MIN_FRAME_BYTES:  # 4.2; SETTINGS_MAX_FRAME_SIZE is left as it is
+                raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "frame too large")
+            body_at = at + _FRAME_HEADER_BYTES
+            stop = body_at + length
+            if stop > len(data):
+                break
+            self._take(word & _TYPE_BITS, flags, stream_id, data[body_at:stop], now)
+            at = stop
+        return at
+
+    def _take(self, kind: int, flags: int, stream_id: int, payload: bytes, now: float) -> None:
+        """Take one frame."""
+        if not self._has_settings:  # 3.4
+            if kind != codes.SETTINGS or flags & codes.ACK:
+                raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "no SETTINGS after the preface")
+            self._has_settings = True
+        self._receiver.take(kind, flags, stream_id & frames.STREAM_BITS, payload, now)
+        if self._receiver.is_going_acknowledged:
+            self.finish_going()
+
+    def _expire_opening(self, now: float) -> None:
+        if self._receiver.is_acknowledged or now - self._opened_at < self._limits.preface_seconds:
+            return
+        code = ErrorCode.SETTINGS_TIMEOUT if self._has_settings else ErrorCode.PROTOCOL_ERROR
+        self._sender.ended.append(Ended(Cause.HALF_OPEN))
+        self._fail(ConnectionFault(code, "preface or SETTINGS did not come in time"))
+
+    def _expire_receiving(self, now: float) -> None:
+        begun_before = now - self._limits.receive_seconds
+        for incoming in list(self._streams.receiving.values()):
+            if incoming.since > begun_before:
+                break
+            self._sender.reset(incoming.stream_id, ErrorCode.CANCEL)
+            self._sender.ended.append(Ended(Cause.HALF_OPEN))
+
+    def _fail(self, fault: ConnectionFault) -> None:
+        """End the connection for an error of the client (5.4.1)."""
+        self.fault = fault
+        last_id = max(0, min(self._streams.last_id, self._streams.accepted_id))
+        self._sender.write(frames.goaway(last_id, fault.code, fault.words))
+        self._close()
+
+    def _close(self) -> None:
+        self._is_closed = True
+        self._rest = b""
+        for stream_id in list(self._streams.under_way):
+            if self._streams.close(stream_id):
+                self._receiver.events.append(Abandoned(stream_id))
+
+    def _events(self) -> list[Event[T]]:
+        """Return what happened since."""
+        events = self._receiver.events
+        self._receiver.events = []
+        if self._sender.ended:
+            events += self._sender.ended
+            self._sender.ended.clear()
+        return events

@@ -1,0 +1,101 @@
+"""Reads field blocks: decodes, checks and judges each distinct one once (RFC 9113 4.3, 8)."""
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Generic, NamedTuple, TypeVar
+
+from authz.transports.http2.codes import ErrorCode
+from authz.transports.http2.events import Field, Refused
+from authz.transports.http2.faults import ConnectionFault
+from authz.transports.http2.hpack import (
+    CompressionError,
+    HeaderDecoder,
+    HeaderListTooLargeError,
+)
+from authz.transports.http2.limits import Limits
+from authz.transports.http2.messages import check_trailers, content_length
+
+T = TypeVar("T")
+
+
+class Head(NamedTuple, Generic[T]):
+    """What is known of a request by its header section.
+
+    Attributes:
+        judged: what ``judge`` made of it.
+        content_length: the length that its content must have; None if it does not say.
+    """
+
+    judged: T | Refused
+    content_length: int | None
+
+
+class HeadReader(Generic[T]):
+    """The decoder, and the blocks that it need not decode again.
+
+    A block means the same for as long as the dynamic table is the same: all is forgotten when the
+    table's generation changes. Malformed sections are not remembered; they cost their sender more.
+
+    Attributes:
+        plain: of the blocks remembered, those of requests that are not refused and have no
+            content-length, with what ``judge`` made of them: all that the fast path takes.
+    """
+
+    def __init__(self, judge: Callable[[tuple[Field, ...]], T | Refused], limits: Limits) -> None:
+        """Begin with an empty table."""
+        self.plain: dict[bytes, T] = {}
+        self._heads: dict[bytes, Head[T]] = {}
+        self._judge = judge
+        self._limits = limits
+        self._too_large: Head[T] = Head(Refused(limits.fields_too_large), None)
+        self._decoder = HeaderDecoder(
+            max_list_bytes=limits.max_list_bytes, max_fields=limits.max_fields
+        )
+
+    def read(self, block: bytes) -> Head[T]:
+        """Return what a request's header section says. Raises ConnectionFault, MalformedError."""
+        known = self._heads.get(block)
+        if known is not None:
+            return known
+        generation = self._decoder.generation
+        try:
+            fields = self._decode(block)
+        except HeaderListTooLargeError:
+            return self._too_large
+        length = content_length(fields)
+        head: Head[T] = Head(self._judge(fields), length)
+        if self._decoder.generation == generation:
+            self._remember(block, head)
+        return head
+
+    def read_trailers(self, block: bytes) -> None:
+        """Check a request's trailer section. Raises ConnectionFault, MalformedError."""
+        with suppress(HeaderListTooLargeError):  # nothing of trailers is used
+            check_trailers(self._decode(block))
+
+    def skip(self, block: bytes) -> None:
+        """Decode an unwanted block, to keep the table in step. Raises ConnectionFault."""
+        with suppress(HeaderListTooLargeError):
+            self._decode(block)
+
+    def _decode(self, block: bytes) -> tuple[Field, ...]:
+        generation = self._decoder.generation
+        try:
+            return self._decoder.decode(block)
+        except CompressionError:
+            raise ConnectionFault(ErrorCode.COMPRESSION_ERROR, "invalid field block") from None
+        finally:
+            if self._decoder.generation != generation:
+                self._heads.clear()
+                self.plain.clear()
+
+    def _remember(self, block: bytes, head: Head[T]) -> None:
+        if len(block) > self._limits.max_remembered_bytes:
+            return
+        if len(self._heads) >= self._limits.max_remembered_blocks:
+            self._heads.clear()
+            self.plain.clear()
+        self._heads[block] = head
+        judged, length = head
+        if length is None and not isinstance(judged, Refused):
+            self.plain[block] = judged
