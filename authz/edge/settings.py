@@ -5,6 +5,7 @@ from typing import Annotated, Final, Self
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
 from authz.adapters.tls import TlsSettings
+from authz.core.choice import Choice
 from authz.core.settings import Duration, MisfitError, PortExists, Settings
 
 
@@ -22,6 +23,13 @@ Addresses = Annotated[
 ]
 
 
+class TransportKind(Choice):
+    """What carries the checks."""
+
+    NATIVE = "native"
+    GRPCIO = "grpcio"
+
+
 class ServerSettings(Settings):
     """The gRPC service that proxies call: its addresses and limits."""
 
@@ -29,6 +37,8 @@ class ServerSettings(Settings):
     """Address of the gRPC service, or a list of addresses: unix:/path or host:port. In an address,
     {worker} stands for the worker's number, from 0.
     """
+    transport: TransportKind = TransportKind.GRPCIO
+    """What carries the checks: native, our own HTTP/2 server, or grpcio, gRPC's library."""
     workers: int = Field(default=1, ge=1, le=64)
     """Number of processes. Each has its own addresses, so each is an endpoint of its own for the
     proxy.

@@ -14,6 +14,7 @@ MAIN: Final = "main"
 REVOCATIONS: Final = "revocations"
 CONFIG: Final = "config"
 POOL: Final = "pool"
+TRANSPORT: Final = "transport"
 # Seconds without progress after which a part is stuck. None: shown, and never stuck.
 LIMITS: Final[Mapping[str, float | None]] = {
     # Looks at flags five times a second, and gets the interpreter within a second, whatever runs.
@@ -22,6 +23,8 @@ LIMITS: Final[Mapping[str, float | None]] = {
     REVOCATIONS: 10.0,
     # Calls that wait for something lend their thread to others, so a call ends in milliseconds.
     POOL: 10.0,
+    # Turns at least twice a second, and does a millisecond's work a turn.
+    TRANSPORT: 10.0,
     # Reading 100,000 rules takes half a minute, and a file system that hangs forever; the last
     # good config is in force meanwhile, and a restart could not read another one either.
     CONFIG: None,

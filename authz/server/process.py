@@ -14,7 +14,7 @@ from authz.config import Config
 from authz.edge.methods import methods_of
 from authz.server.giving_way import yielding_gil
 from authz.server.json_log import ProcessLog
-from authz.server.liveness import CONFIG, MAIN, POOL, REVOCATIONS, Liveness
+from authz.server.liveness import CONFIG, MAIN, POOL, REVOCATIONS, TRANSPORT, Liveness
 from authz.server.looking import PeriodicThread
 from authz.server.process_metrics import ProcessMetrics, ReportingParts
 from authz.server.reload import ConfigReload, ConfigSource
@@ -59,6 +59,7 @@ class ServerProcess:
         self._stopping = threading.Event()
         self._is_listening = False
         self._finished = 0  # checks, when we last looked
+        self._turned: int | None = None  # the transport's progress, likewise
         self._liveness = Liveness()
         carrying = TransportParts(
             config.server.of_worker(worker),
@@ -119,12 +120,19 @@ class ServerProcess:
                 _log.warning("not listening yet: keys are missing; /readyz says whose")
 
     def _beat(self) -> None:
-        """Note progress of the main thread, and of the pool if it finished checks or is idle."""
+        """Note progress of the main thread, of the transport, and of the pool.
+
+        The pool makes progress if it finished checks or is idle.
+        """
         self._liveness.beat(MAIN)
         pool = self._parts.pool.status()
         if pool.finished != self._finished or not pool.queued:
             self._finished = pool.finished
             self._liveness.beat(POOL)
+        turned = self._transport.progress()
+        if turned != self._turned and self._is_listening:
+            self._turned = turned
+            self._liveness.beat(TRANSPORT)
 
     def _listen(self) -> None:
         """Open the sockets, for good: a later issuer without keys does not close them."""

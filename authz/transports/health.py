@@ -40,12 +40,9 @@ class Health:
             raise StatusError(StatusCode.NOT_FOUND, "no such service")
         return self.status()
 
-    def watched(self, data: bytes) -> bytes:
-        """Return the first message of a Watch, whose unknown services are no error.
-
-        Raises StatusError.
-        """
-        if self.service_of(data) in self._services:
+    def watched(self, service: str) -> bytes:
+        """Return the status that a Watch of a service is told: an unknown one is no error."""
+        if service in self._services:
             return self.status()
         return bytes(_STATUS(status=_STATUS.SERVICE_UNKNOWN).SerializeToString())
 

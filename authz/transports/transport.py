@@ -59,5 +59,8 @@ class Transport(Protocol):
     def set_serving(self, *, serving: bool) -> None:
         """Set whether health checks say that new checks are wanted here. Waits for nothing."""
 
+    def progress(self) -> int | None:
+        """Return a number that grows while the transport makes progress, None where it can't."""
+
     def stop(self, grace_seconds: float) -> None:
         """Take no new checks; wait for those under way, not much longer than the grace."""

@@ -112,6 +112,9 @@ class GrpcioTransport:
         """Set whether health checks say that new checks are wanted here. Waits for nothing."""
         self._health.is_serving = serving
 
+    def progress(self) -> None:
+        """Return None: grpcio's threads tell nothing of themselves."""
+
     def stop(self, grace_seconds: float) -> None:
         """Take no new checks; wait for those under way, STOP_MARGIN_SECONDS longer at most."""
         if self._server is not None:

@@ -18,7 +18,15 @@ sender.py for what goes out, connection.py for the whole.
 
 from authz.transports.http2.codes import ErrorCode
 from authz.transports.http2.connection import Event, ServerConnection
-from authz.transports.http2.events import Abandoned, Cause, Ended, Field, Refused, Request
+from authz.transports.http2.events import (
+    Abandoned,
+    Cause,
+    Ended,
+    Field,
+    Refused,
+    Request,
+    TurnedAway,
+)
 from authz.transports.http2.limits import Limits, Rate
 
 __all__ = [
@@ -33,4 +41,5 @@ __all__ = [
     "Refused",
     "Request",
     "ServerConnection",
+    "TurnedAway",
 ]

@@ -5,7 +5,15 @@ from typing import Final, Generic, TypeAlias, TypeVar
 
 from authz.transports.http2 import codes, frames
 from authz.transports.http2.codes import ErrorCode
-from authz.transports.http2.events import Abandoned, Cause, Ended, Field, Refused, Request
+from authz.transports.http2.events import (
+    Abandoned,
+    Cause,
+    Ended,
+    Field,
+    Refused,
+    Request,
+    TurnedAway,
+)
 from authz.transports.http2.faults import ConnectionFault
 from authz.transports.http2.heads import HeadReader
 from authz.transports.http2.limits import Limits
@@ -16,7 +24,7 @@ from authz.transports.http2.streams import Streams
 
 T = TypeVar("T")
 
-Event: TypeAlias = Request[T] | Abandoned | Ended
+Event: TypeAlias = Request[T] | TurnedAway | Abandoned | Ended
 
 _FRAME_HEADER_BYTES: Final = codes.FRAME_HEADER_BYTES
 _TYPE_BITS: Final = 0xFF
@@ -87,9 +95,9 @@ class ServerConnection(Generic[T]):
         """
         self._sender.respond(stream_id, head, body, trailers)
 
-    def refuse(self, stream_id: int, block: bytes) -> None:
-        """Answer a request with a header section alone."""
-        self._sender.refuse(stream_id, block)
+    def refuse(self, stream_id: int, refused: Refused) -> None:
+        """Answer a request as ``judge`` could have."""
+        self._sender.refuse(stream_id, refused.block, refused.body)
 
     def begin(self, stream_id: int, head: bytes) -> None:
         """Begin an answer that comes in parts, with its header section."""
@@ -126,6 +134,10 @@ class ServerConnection(Generic[T]):
         """Say that the client is gone; return the calls that are abandoned by it."""
         self._close()
         return self._events()
+
+    def judge_anew(self) -> None:
+        """Forget what ``judge`` said, because it would say something else now."""
+        self._heads.forget()
 
     def go_away(self) -> None:
         """Ask the client to open no more streams; those under way finish (6.8).
@@ -227,7 +239,9 @@ class ServerConnection(Generic[T]):
                             under_way[stream_id] = None
                             receiver.credit -= length
                             receiver.give_credit()
-                            receiver.events.append(Request(stream_id, judged, data[body_at:stop]))
+                            receiver.events.append(
+                                Request(stream_id, judged, data[body_at:stop], now)
+                            )
                             at = stop
                             continue
             length = word >> 8

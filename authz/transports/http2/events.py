@@ -9,7 +9,7 @@ from authz.transports.http2.hpack import Field
 
 T = TypeVar("T")
 
-__all__ = ["Abandoned", "Cause", "Ended", "Field", "Refused", "Request"]
+__all__ = ["Abandoned", "Cause", "Ended", "Field", "Refused", "Request", "TurnedAway"]
 
 
 class Cause(Enum):
@@ -25,10 +25,13 @@ class Refused(msgspec.Struct, frozen=True):
     Attributes:
         block: the HPACK block of the response's header section.
         body: its content; empty for none.
+        is_early: whether it goes out before the request's content is there. Otherwise an error in
+            the rest of the request is still told as such.
     """
 
     block: bytes
     body: bytes = b""
+    is_early: bool = False
 
 
 class Request(msgspec.Struct, Generic[T], frozen=True, gc=False):
@@ -38,11 +41,23 @@ class Request(msgspec.Struct, Generic[T], frozen=True, gc=False):
         stream_id: the stream to answer.
         judged: what ``judge`` made of its headers.
         body: its content.
+        since: when its header section came, as the owner gave the time.
     """
 
     stream_id: int
     judged: T
     body: bytes
+    since: float
+
+
+class TurnedAway(msgspec.Struct, frozen=True):
+    """A request that was answered as its headers were judged, and is not handed on.
+
+    Attributes:
+        refused: the answer.
+    """
+
+    refused: Refused
 
 
 class Abandoned(msgspec.Struct, frozen=True):

@@ -78,6 +78,11 @@ class HeadReader(Generic[T]):
         with suppress(HeaderListTooLargeError):
             self._decode(block)
 
+    def forget(self) -> None:
+        """Read every block anew from now on."""
+        self._heads.clear()
+        self.plain.clear()
+
     def _decode(self, block: bytes) -> tuple[Field, ...]:
         generation = self._decoder.generation
         try:
@@ -86,15 +91,13 @@ class HeadReader(Generic[T]):
             raise ConnectionFault(ErrorCode.COMPRESSION_ERROR, "invalid field block") from None
         finally:
             if self._decoder.generation != generation:
-                self._heads.clear()
-                self.plain.clear()
+                self.forget()
 
     def _remember(self, block: bytes, head: Head[T]) -> None:
         if len(block) > self._limits.max_remembered_bytes:
             return
         if len(self._heads) >= self._limits.max_remembered_blocks:
-            self._heads.clear()
-            self.plain.clear()
+            self.forget()
         self._heads[block] = head
         judged, length = head
         if length is None and not isinstance(judged, Refused):

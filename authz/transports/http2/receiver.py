@@ -7,7 +7,7 @@ from typing import Final, Generic, NamedTuple, TypeAlias, TypeVar
 from authz.transports.http2 import codes, frames
 from authz.transports.http2.budget import Budget
 from authz.transports.http2.codes import ErrorCode
-from authz.transports.http2.events import Abandoned, Ended, Refused, Request
+from authz.transports.http2.events import Abandoned, Ended, Refused, Request, TurnedAway
 from authz.transports.http2.faults import ConnectionFault, MalformedError, StreamFault
 from authz.transports.http2.heads import HeadReader
 from authz.transports.http2.limits import SMALL_DATA_BYTES, Limits
@@ -77,7 +77,7 @@ class Receiver(Generic[T]):
         now: float,
     ) -> None:
         """Begin after the preface."""
-        self.events: list[Request[T] | Abandoned | Ended] = []
+        self.events: list[Request[T] | TurnedAway | Abandoned | Ended] = []
         self.block: _Block | None = None
         self.credit = limits.connection_window
         self.is_acknowledged = False
@@ -215,8 +215,11 @@ class Receiver(Generic[T]):
         incoming = Incoming(stream_id, self._heads.read(octets), self._now)
         self._check_dependency(block)
         streams.receive(incoming)
+        judged = incoming.head.judged
         if block.ends_stream:
             self._end(incoming)
+        elif isinstance(judged, Refused) and judged.is_early:
+            self._refuse(incoming, judged, is_whole=False)
 
     def _take_trailers(self, block: _Block, octets: bytes) -> None:
         """End a request (8.1)."""
@@ -292,12 +295,13 @@ class Receiver(Generic[T]):
             self._refuse(incoming, judged, is_whole=True)
             return
         body = self._streams.deliver(incoming.stream_id)
-        self.events.append(Request(incoming.stream_id, judged, body))
+        self.events.append(Request(incoming.stream_id, judged, body, incoming.since))
 
     def _refuse(self, incoming: Incoming[T], refused: Refused, *, is_whole: bool) -> None:
         if is_whole:
             self._streams.deliver(incoming.stream_id)
         self._sender.refuse(incoming.stream_id, refused.block, refused.body)
+        self.events.append(TurnedAway(refused))
 
     # The other frames of streams.
 

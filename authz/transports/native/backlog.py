@@ -1,0 +1,130 @@
+"""What is to be decided: a slice at a time in the loop, and in threads where it has to wait.
+
+To hand a check to another thread and back costs more than to decide it. So the loop itself decides
+whatever needs nobody else, which is bounded work, for SLICE_SECONDS between two looks at the
+sockets. What must wait for an issuer's keys or for a decision point goes to the pool, and so does a
+message that takes long to read.
+"""
+
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from authz.edge.check_pool import CheckPool
+from authz.edge.methods import Undecided
+from authz.transports.native.loop import log_fault
+
+# Of new decisions between two looks at the sockets: so long may a remembered one have to wait.
+SLICE_SECONDS: Final = 0.001
+
+
+class Asker(Protocol):
+    """Who asked, and takes the answers. In the loop's thread."""
+
+    def finish(self, stream_id: int, message: bytes | None) -> None:
+        """Take an answer, None for a fault of ours; it is written by ``flush``."""
+
+    def flush(self) -> None:
+        """Write what was answered."""
+
+
+class Job:
+    """A check that is to be decided.
+
+    Attributes:
+        asker: who asked.
+        stream_id: for whom the answer is.
+        deadline: monotonic seconds at which the caller gives up, None for no deadline.
+        is_abandoned: whether the caller has given up.
+    """
+
+    __slots__ = ("asker", "deadline", "is_abandoned", "stream_id")
+
+    def __init__(self, asker: Asker, stream_id: int, deadline: float | None) -> None:
+        """Begin."""
+        self.asker = asker
+        self.stream_id = stream_id
+        self.deadline = deadline
+        self.is_abandoned = False
+
+    def time_remaining(self) -> float | None:
+        """Return the seconds that the caller still waits, None for no deadline."""
+        return None if self.deadline is None else self.deadline - time.monotonic()
+
+
+class Backlog:
+    """The jobs under way.
+
+    Attributes:
+        under_way: jobs without an answer, those of the pool included.
+    """
+
+    def __init__(self, pool: CheckPool, ask_loop: Callable[[Callable[[], object]], None]) -> None:
+        """Begin empty. ``ask_loop`` has the loop's thread call a function."""
+        self.under_way = 0
+        self._pool = pool
+        self._ask_loop = ask_loop
+        self._jobs: deque[tuple[Job, Undecided]] = deque()
+
+    def add(self, job: Job, undecided: Undecided) -> None:
+        """Decide a check soon, in its turn."""
+        self.under_way += 1
+        self._jobs.append((job, undecided))
+        self._pool.backlog = len(self._jobs)
+
+    def hand_over(self, job: Job, decide: Callable[[Job], bytes | None]) -> None:
+        """Have a thread of the pool decide a check."""
+        self.under_way += 1
+        self._pool.submit(self._in_thread, job, decide)
+
+    def work(self) -> bool:
+        """Decide for a slice of time; return whether there is more to decide."""
+        jobs, clock = self._jobs, time.monotonic
+        if not jobs:
+            return False
+        askers: dict[Asker, None] = {}
+        end = clock() + SLICE_SECONDS
+        while jobs:
+            job, undecided = jobs.popleft()
+            self._pool.backlog = len(jobs)
+            self._pool.decided += 1
+            self._decide(job, undecided)
+            askers[job.asker] = None
+            if clock() >= end:
+                break
+        for asker in askers:
+            asker.flush()
+        return bool(jobs)
+
+    def _decide(self, job: Job, undecided: Undecided) -> None:
+        self.under_way -= 1
+        if job.is_abandoned:
+            return
+        try:
+            message = undecided.decide(job.time_remaining, may_wait=False)
+        except Exception as error:  # noqa: BLE001 - a fault is an error of the call, never an answer
+            log_fault(error)
+            job.asker.finish(job.stream_id, None)
+            return
+        if message is None:
+            waiting = undecided
+            self.hand_over(job, lambda job: waiting.decide(job.time_remaining, may_wait=True))
+        else:
+            job.asker.finish(job.stream_id, message)
+
+    def _in_thread(self, job: Job, decide: Callable[[Job], bytes | None]) -> None:
+        """Decide in a thread of the pool, and give the answer to the loop."""
+        message = None
+        try:
+            if not job.is_abandoned:
+                message = decide(job)
+        except Exception as error:  # noqa: BLE001 - as above
+            log_fault(error)
+        self._ask_loop(lambda: self._finished(job, message))
+
+    def _finished(self, job: Job, message: bytes | None) -> None:
+        self.under_way -= 1
+        if not job.is_abandoned:
+            job.asker.finish(job.stream_id, message)
+            job.asker.flush()

@@ -1,0 +1,150 @@
+"""A socket that never blocks, with TLS or without: bytes in, bytes out, and what takes too long."""
+
+import socket
+import time
+from contextlib import suppress
+from typing import Final
+
+from authz.transports.native.loop import READ, WRITE, Loop
+from authz.transports.native.tls import TlsPipe, TlsPipeError
+
+READ_BYTES: Final = 64 * 1024  # of one turn: what a connection may make the others wait for
+# For TLS: a proxy needs milliseconds, and each connection takes a descriptor.
+HANDSHAKE_SECONDS: Final = 10.0
+# Beyond the deadline of any proxy that still waits for an answer.
+SEND_SECONDS: Final = 10.0
+
+
+class ChannelClosedError(Exception):
+    """Signals that a connection is gone.
+
+    Attributes:
+        words: why, for the log; "" for a client that hung up.
+    """
+
+    def __init__(self, words: str = "") -> None:
+        """Take the reason."""
+        super().__init__(words)
+        self.words = words
+
+
+class Channel:
+    """The socket of a connection.
+
+    What can't be written is kept, and nothing is read meanwhile: who does not read is not read.
+
+    Attributes:
+        descriptor: the socket's.
+    """
+
+    def __init__(self, opened: socket.socket, loop: Loop, tls: TlsPipe | None, now: float) -> None:
+        """Take a socket that does not block."""
+        self.descriptor = opened.fileno()
+        self._socket = opened
+        self._loop = loop
+        self._tls = tls
+        self._unsent = b""
+        self._is_waiting = False
+        self._waits_since = now
+
+    @property
+    def certificates(self) -> tuple[bytes, ...]:
+        """Return what TLS knows of the client: its certificate and chain in PEM."""
+        return () if self._tls is None else self._tls.peer
+
+    @property
+    def is_handshaking(self) -> bool:
+        """Whether nothing can be sent yet."""
+        return self._tls is not None and not self._tls.is_open
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the client must read before more can be written."""
+        return bool(self._unsent)
+
+    @property
+    def unsent_bytes(self) -> int:
+        """The bytes that wait for the client."""
+        return len(self._unsent)
+
+    def is_late(self, now: float) -> bool:
+        """Whether TLS, or the client's reading, takes too long at ``now``, monotonic seconds."""
+        if self.is_full:
+            return now - self._waits_since >= SEND_SECONDS
+        return self.is_handshaking and now - self._waits_since >= HANDSHAKE_SECONDS
+
+    def receive(self) -> bytes:
+        """Return what came, b"" for nothing. Raises ChannelClosedError."""
+        try:
+            data = self._socket.recv(READ_BYTES)
+        except BlockingIOError:
+            return b""
+        except OSError:
+            raise ChannelClosedError from None
+        if not data:
+            raise ChannelClosedError
+        if self._tls is None:
+            return data
+        try:
+            return self._tls.receive(data)
+        except EOFError:
+            raise ChannelClosedError from None
+        except TlsPipeError as fault:
+            self._say_goodbye()
+            raise ChannelClosedError(str(fault)) from None
+
+    def _say_goodbye(self) -> None:
+        """Send TLS's alert, if the client takes it."""
+        with suppress(ChannelClosedError):
+            self.flush()
+
+    def send(self, data: bytes) -> None:
+        """Write as much as the client takes, and keep the rest. Raises ChannelClosedError."""
+        if self._tls is not None:
+            data = self._encrypted(data)
+        self._write(data)
+
+    def flush(self) -> None:
+        """Write what was kept, and what TLS has to say. Raises ChannelClosedError."""
+        if self._tls is not None:
+            data = self._encrypted(b"")
+            if data or self._unsent:
+                self._write(self._unsent + data)
+        elif self._unsent:
+            self._write(self._unsent)
+
+    def _encrypted(self, data: bytes) -> bytes:
+        assert self._tls is not None  # noqa: S101 - whoever calls has looked
+        try:
+            return self._tls.encrypt(data)
+        except TlsPipeError as fault:
+            raise ChannelClosedError(str(fault)) from None
+
+    def _write(self, data: bytes) -> None:
+        try:
+            sent = self._socket.send(data)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            raise ChannelClosedError from None
+        if sent == len(data):
+            self._unsent = b""
+            if self._is_waiting:
+                self._is_waiting = False
+                self._loop.change(self.descriptor, READ)
+            return
+        self._unsent = data[sent:]
+        if sent or not self._is_waiting:
+            self._waits_since = time.monotonic()
+        if not self._is_waiting:
+            self._is_waiting = True
+            self._loop.change(self.descriptor, WRITE)
+
+    def end_output(self) -> None:
+        """Tell the client that nothing more will come."""
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_WR)
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._socket.close()

@@ -1,0 +1,137 @@
+"""The loop: calls those who can go on, in one thread, and is woken by others."""
+
+import logging
+import os
+import select
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Final, Protocol
+
+READ: Final = select.EPOLLIN
+WRITE: Final = select.EPOLLOUT
+# How often what has taken too long is looked for.
+SWEEP_SECONDS: Final = 0.5
+MAX_EVENTS: Final = 256  # of one turn; the next begins with the others
+_log: Final = logging.getLogger("authz.server")
+
+
+class Waiter(Protocol):
+    """Who waits for a descriptor."""
+
+    def on_ready(self, events: int, now: float) -> None:
+        """Read or write without waiting; ``events`` are epoll's, ``now`` is monotonic seconds."""
+
+    def on_fault(self) -> None:
+        """Give up after an exception of ``on_ready``. Never raises."""
+
+
+class Loop:
+    """One thread that waits for descriptors, and does what other threads ask.
+
+    Attributes:
+        turns: how often it has looked at the descriptors.
+    """
+
+    def __init__(self, work: Callable[[], bool], sweep: Callable[[float], None]) -> None:
+        """Prepare; nothing runs yet.
+
+        ``work`` is called at each turn, does a slice of what waits, and returns whether more waits.
+        ``sweep`` is called every SWEEP_SECONDS with monotonic seconds.
+        """
+        self.turns = 0
+        self._work = work
+        self._sweep = sweep
+        self._poller = select.epoll()
+        self._waiters: dict[int, Waiter] = {}
+        self._asked: deque[Callable[[], object]] = deque()
+        self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._poller.register(self._bell, READ)
+        self._is_ending = False
+        self._thread = threading.Thread(target=self._run, name="transport", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the thread runs."""
+        return self._thread.is_alive()
+
+    def wait_for(self, descriptor: int, waiter: Waiter) -> None:
+        """Call ``waiter`` whenever the descriptor can be read."""
+        self._waiters[descriptor] = waiter
+        self._poller.register(descriptor, READ)
+
+    def change(self, descriptor: int, events: int) -> None:
+        """Wait for other events of a descriptor."""
+        self._poller.modify(descriptor, events)
+
+    def forget(self, descriptor: int) -> None:
+        """Stop waiting for a descriptor, before it is closed."""
+        if self._waiters.pop(descriptor, None) is not None:
+            self._poller.unregister(descriptor)
+
+    def ask(self, function: Callable[[], object]) -> None:
+        """Have the loop's thread call a function soon. For any thread."""
+        self._asked.append(function)
+        with suppress(OSError):  # it has ended
+            os.eventfd_write(self._bell, 1)
+
+    def end(self, seconds: float) -> None:
+        """End the thread, and wait for so long at most until it has. For any other thread."""
+        if self._thread.is_alive():
+            self.ask(self._end)
+            self._thread.join(seconds)
+
+    def _end(self) -> None:
+        self._is_ending = True
+
+    def _run(self) -> None:
+        clock, poll = time.monotonic, self._poller.poll
+        next_sweep = clock() + SWEEP_SECONDS
+        has_more = False
+        while not self._is_ending:
+            events = poll(0.0 if has_more else max(0.0, next_sweep - clock()), MAX_EVENTS)
+            now = clock()
+            for descriptor, mask in events:
+                self._tell(descriptor, mask, now)
+            has_more = bool(_guarded(self._work))
+            self.turns += 1
+            if now >= next_sweep:
+                next_sweep = now + SWEEP_SECONDS
+                _guarded(lambda now=now: self._sweep(now))  # type: ignore[misc]
+        self._poller.close()
+        os.close(self._bell)
+
+    def _tell(self, descriptor: int, mask: int, now: float) -> None:
+        if descriptor == self._bell:
+            os.eventfd_read(self._bell)
+            while self._asked:
+                _guarded(self._asked.popleft())
+            return
+        waiter = self._waiters.get(descriptor)
+        if waiter is None:  # it was closed in this turn
+            return
+        try:
+            waiter.on_ready(mask, now)
+        except Exception as error:  # noqa: BLE001 - law 4
+            log_fault(error)
+            waiter.on_fault()
+
+
+def _guarded(function: Callable[[], object]) -> object:
+    """Call a function whose faults must not end the loop; return what it returns, else None."""
+    try:
+        return function()
+    except Exception as error:  # noqa: BLE001 - law 4
+        log_fault(error)
+        return None
+
+
+def log_fault(error: Exception) -> None:
+    """Log a fault of ours: its type only, as its text could hold what a client sent."""
+    _log.error("internal error in the transport: %s", type(error).__name__)

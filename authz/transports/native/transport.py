@@ -1,0 +1,162 @@
+"""Serves checks from one loop: sockets, connections, and the end of both."""
+
+import random
+import socket
+import ssl
+import time
+from typing import Final
+
+from authz.transports.addresses import connections_of_each, refuse_taken_socket, refuse_unusable
+from authz.transports.callers import CallerAuthenticator
+from authz.transports.health import HEALTH, Health
+from authz.transports.native.backlog import Backlog
+from authz.transports.native.channel import Channel
+from authz.transports.native.health import health_methods
+from authz.transports.native.listener import Listener
+from authz.transports.native.loop import Loop
+from authz.transports.native.peer import Gate, Peer, Service
+from authz.transports.native.tls import TlsContexts, TlsPipe
+from authz.transports.native.watches import Watches
+from authz.transports.transport import TransportError, TransportParts
+
+# The time that is left to the last answers of a stop, beyond its grace.
+STOP_MARGIN_SECONDS: Final = 2.0
+STOP_LOOK_SECONDS: Final = 0.01
+# A proxy's connections shall not end all at once.
+AGE_SPREAD: Final = 0.1
+# Of all connections together; looked at in each sweep. Twenty that are at their own limit.
+MAX_BUFFERED_BYTES: Final = 320 * 1024 * 1024
+
+
+class NativeTransport:
+    """The server.
+
+    Attributes:
+        addresses: those that it listens on, with the ports that were chosen for 0.
+    """
+
+    def __init__(self, parts: TransportParts) -> None:
+        """Prepare the server. Raises TransportError for a certificate that TLS can't use."""
+        settings = parts.settings
+        self.addresses: list[str] = []
+        self._settings = settings
+        self._health = Health(tuple(parts.methods), parts.is_wanted)
+        self._watches = Watches(self._health)
+        self._loop = Loop(self._work, self._sweep)
+        self._backlog = Backlog(parts.pool, self._loop.ask)
+        named = {**parts.methods, HEALTH: health_methods(self._health)}
+        methods = {
+            f"/{service}/{name}".encode(): method
+            for service, methods in named.items()
+            for name, method in methods.items()
+        }
+        self._service = Service(
+            self._loop,
+            methods,
+            self._backlog,
+            self._watches,
+            parts.metrics,
+            settings.max_concurrent,
+        )
+        self._listeners: list[Listener] = []
+        self._peers: dict[Peer, Listener] = {}
+        self._gate = None if parts.tls is None else CallerAuthenticator(parts.tls, parts.clock.wall)
+        try:
+            self._contexts = None if parts.tls is None else TlsContexts(parts.tls)
+        except (OSError, ssl.SSLError) as error:
+            raise TransportError(f"TLS can't use the certificate: {error}") from None
+
+    def check_addresses(self) -> None:
+        """Raise TransportError if ``start``, which may come much later, could not listen."""
+        for address in self._settings.listen:
+            refuse_taken_socket(address)
+            refuse_unusable(address)
+
+    def start(self) -> None:
+        """Listen on every address. Raises TransportError."""
+        of_each = connections_of_each(len(self._settings.listen))
+        for address in self._settings.listen:
+            listener = Listener(address, self._loop, of_each, self._connected)
+            self._listeners.append(listener)
+            self.addresses.append(listener.address)
+        for listener in self._listeners:
+            listener.begin()
+        self._loop.start()
+
+    def progress(self) -> int:
+        """Return a number that grows while the loop makes progress."""
+        return self._loop.turns
+
+    def set_serving(self, *, serving: bool) -> None:
+        """Set whether health checks say that new checks are wanted here. Waits for nothing."""
+        self._health.is_serving = serving
+        self._loop.ask(self._watches.tell_changes)
+
+    def stop(self, grace_seconds: float) -> None:
+        """Take no new checks; wait for those under way, not much longer than the grace."""
+        if self._loop.is_running:
+            self._loop.ask(self._begin_stop)
+            ends = time.monotonic() + grace_seconds
+            while self._peers and time.monotonic() < ends:
+                time.sleep(STOP_LOOK_SECONDS)
+            self._loop.ask(self._close_peers)
+            self._loop.end(STOP_MARGIN_SECONDS)
+        for listener in self._listeners:  # those of a start that failed
+            listener.close()
+
+    # In the loop's thread.
+
+    def _begin_stop(self) -> None:
+        for listener in self._listeners:
+            listener.close()
+        self._watches.dismiss_all()
+        now = time.monotonic()
+        for peer in list(self._peers):
+            peer.leave(now)
+
+    def _close_peers(self) -> None:
+        for peer in list(self._peers):
+            peer.close()
+
+    def _connected(self, listener: Listener, opened: socket.socket, now: float) -> None:
+        """Take a new connection. Raises OSError."""
+        pipe: TlsPipe | None = None
+        gate: Gate = _anyone
+        if self._contexts is not None and self._gate is not None and not listener.is_unix:
+            pipe, gate = TlsPipe(self._contexts.current()), self._gate
+        channel = Channel(opened, self._loop, pipe, now)
+        spread = random.uniform(1 - AGE_SPREAD, 1 + AGE_SPREAD)  # noqa: S311 - not a secret
+        max_age = self._settings.max_connection_age * spread
+        peer = Peer(self._service, channel, gate, self._gone, begun=now, max_age=max_age)
+        self._peers[peer] = listener
+        listener.count += 1
+        peer.begin()
+
+    def _gone(self, peer: Peer) -> None:
+        self._peers.pop(peer).count -= 1
+
+    def _work(self) -> bool:
+        return self._backlog.work()
+
+    def _sweep(self, now: float) -> None:
+        for listener in self._listeners:
+            listener.sweep()
+        for peer in list(self._peers):
+            peer.sweep(now)
+        self._watches.tell_changes()
+        self._end_hoarders()
+
+    def _end_hoarders(self) -> None:
+        """End the connections that hold most, while all together hold too much."""
+        held = {peer: peer.buffered_bytes for peer in self._peers}
+        excess = sum(held.values()) - MAX_BUFFERED_BYTES
+        for peer in sorted(held, key=held.__getitem__, reverse=True):
+            if excess <= 0:
+                return
+            excess -= held[peer]
+            peer.close()
+
+
+def _anyone(_: tuple[bytes, ...]) -> str:
+    """Let every caller ask, without a name: there is no TLS, or the file system decides."""
+    return ""

@@ -1,0 +1,58 @@
+"""The Watches of health (grpc.health.v1): clients that want to learn of each change.
+
+A client that does not read costs one message, the latest: whatever it does, nobody waits for it.
+"""
+
+from typing import Final, Protocol
+
+from authz.transports.health import Health
+from authz.transports.status import StatusCode, StatusError
+
+# In all. A proxy has one for each of its threads, and Kubernetes none.
+MAX_WATCHES: Final = 1024
+
+
+class Watcher(Protocol):
+    """A connection with Watches."""
+
+    def tell(self, stream_id: int, message: bytes) -> None:
+        """Send a status, in place of an earlier one that was not sent yet."""
+
+    def dismiss(self, stream_id: int) -> None:
+        """End a Watch, because we stop."""
+
+
+class Watches:
+    """All Watches, and the last status that each was told."""
+
+    def __init__(self, health: Health) -> None:
+        """Begin without any."""
+        self._health = health
+        self._told: dict[tuple[Watcher, int], tuple[str, bytes]] = {}
+
+    def add(self, watcher: Watcher, stream_id: int, data: bytes) -> None:
+        """Begin a Watch with the status of now. Raises StatusError."""
+        if len(self._told) >= MAX_WATCHES:
+            raise StatusError(StatusCode.RESOURCE_EXHAUSTED, "too many watches")
+        service = self._health.service_of(data)
+        status = self._health.watched(service)
+        self._told[watcher, stream_id] = service, status
+        watcher.tell(stream_id, status)
+
+    def remove(self, watcher: Watcher, stream_id: int) -> None:
+        """Forget a Watch, if it is one."""
+        self._told.pop((watcher, stream_id), None)
+
+    def tell_changes(self) -> None:
+        """Tell each Watch whose status is another one than it was told."""
+        for (watcher, stream_id), (service, told) in list(self._told.items()):
+            status = self._health.watched(service)
+            if status != told:
+                self._told[watcher, stream_id] = service, status
+                watcher.tell(stream_id, status)
+
+    def dismiss_all(self) -> None:
+        """End all, so that a stop need not wait for them."""
+        for watcher, stream_id in list(self._told):
+            watcher.dismiss(stream_id)
+        self._told.clear()
