@@ -37,7 +37,7 @@ class ServerSettings(Settings):
     """Address of the gRPC service, or a list of addresses: unix:/path or host:port. In an address,
     {worker} stands for the worker's number, from 0.
     """
-    transport: TransportKind = TransportKind.GRPCIO
+    transport: TransportKind = TransportKind.NATIVE
     """What carries the checks: native, our own HTTP/2 server, or grpcio, gRPC's library."""
     workers: int = Field(default=1, ge=1, le=64)
     """Number of processes. Each has its own addresses, so each is an endpoint of its own for the

@@ -60,10 +60,17 @@ def read_call(
         return NO_SUCH_METHOD
     if headers.get(b"grpc-encoding", _NO_ENCODING) != _NO_ENCODING:
         return NOT_COMPRESSED
-    text = headers.get(b"grpc-timeout")
+    try:
+        return Call(method, _timeout(headers.get(b"grpc-timeout")))
+    except ValueError:
+        return BAD_TIMEOUT
+
+
+def _timeout(text: bytes | None) -> float | None:
+    """Return the seconds of a grpc-timeout, None for none. Raises ValueError."""
     if text is None:
-        return Call(method, None)
+        return None
     match = _TIMEOUT.fullmatch(text)
     if match is None:
-        return BAD_TIMEOUT
-    return Call(method, int(match[1]) * _UNIT_SECONDS[match[2]])
+        raise ValueError
+    return int(match[1]) * _UNIT_SECONDS[match[2]]

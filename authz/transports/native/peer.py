@@ -249,9 +249,8 @@ class Peer:
             self._forget_watch(event.stream_id)
         elif isinstance(event, Ended):
             self._service.metrics.call_ended(_ENDS[event.cause])
-        elif (
-            isinstance(event, TurnedAway) and event.refused is NOT_ALLOWED
-        ):  # not a deny: such callers must not learn decisions
+        elif isinstance(event, TurnedAway) and event.refused is NOT_ALLOWED:
+            # Not a deny: such callers must not learn decisions.
             self._service.metrics.caller_refused()
 
     def finish(self, stream_id: int, message: bytes | None) -> None:
