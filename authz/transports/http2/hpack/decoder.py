@@ -25,6 +25,7 @@ _INDEXED: Final = 0x80
 _INSERTED: Final = 0x40
 _SIZE_UPDATE: Final = 0x20
 _HUFFMAN: Final = 0x80  # of a string's first octet (5.2)
+_LONG_LENGTH: Final = 0x7F  # a string's length of several octets (5.2), and the mask of others
 _LAST_STATIC: Final = _INDEXED + _STATIC_ENTRIES  # the last static entry, as an octet
 _LONG_INDEX: Final = 0xFF  # an index of several octets
 
@@ -158,10 +159,14 @@ def _entry_bytes(field: Field) -> int:
 
 def _read_string(block: bytes, position: int) -> tuple[bytes, int]:
     """Return a string (5.2) and the position behind it; IndexError if the block ends before."""
-    is_coded = block[position] & _HUFFMAN
-    length, position = read_integer(block, position, 0x7F)
+    first = block[position]
+    length = first & _LONG_LENGTH
+    if length < _LONG_LENGTH:  # nearly all: a call less for each
+        position += 1
+    else:
+        length, position = read_integer(block, position, _LONG_LENGTH)
     end = position + length
     if end > len(block):
         raise IndexError
     text = block[position:end]
-    return (huffman.decode(text) if is_coded else text), end
+    return (huffman.decode(text) if first & _HUFFMAN else text), end
