@@ -274,7 +274,7 @@ class ServerConnection(Generic[T]):
             self._sender.ended.append(Ended(Cause.HALF_OPEN))
 
     def _expire_frames(self, now: float) -> None:
-        """End a connection whose frame, or field block, does not come whole: its request is none."""
+        """End a connection whose frame, or field block, does not come whole."""
         block = self._receiver.block
         since = block.since if block else self._rest_since if self._rest else now
         if self._is_begun and now - since >= self._limits.receive_seconds:

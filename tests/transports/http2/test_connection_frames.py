@@ -114,10 +114,10 @@ CONNECTION_ERRORS = [
 ]
 
 STREAM_ERRORS = [
-    # 5.1, half-closed (remote)
+    # 6.2 and 6.3, with RFC 7540 in 5.3.1
     ("DATA after the end", WHOLE + frame(DATA, 0, 1, b"x"), CLOSED),
     ("HEADERS after the end", WHOLE + opened(1), CLOSED),
-    # 6.2, 6.3; RFC 7540 5.3.1
+    # 6.2, 6.3, and RFC 7540 in 5.3.1
     ("own priority", frame(HEADERS, 0x24, 1, b"\0\0\0\1\0" + BLOCK), PROTOCOL),
     ("own PRIORITY", opened(1) + frame(PRIORITY, 0, 1, b"\0\0\0\1\0"), PROTOCOL),
     ("short PRIORITY", opened(1) + frame(PRIORITY, 0, 1, b"\0\0\0\0"), SIZE),

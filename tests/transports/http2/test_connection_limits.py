@@ -348,7 +348,7 @@ def test_going_away() -> None:
     indexed = BLOCK + b"\x40\x03x-a\x01b"
     assert client.send(call(5), opened(7, indexed), frame(DATA, 1, 7, b"x")) == []
     client.respond(1)
-    assert not client.server.is_closed
+    assert client.send(call(9)) == []
     client.respond(3)
     assert client.server.is_closed
     assert client.server.is_idle
