@@ -10,7 +10,7 @@ The laws of this package:
 4. A short cut does exactly what the long way does, only sooner.
 5. Each request is handed on once, whole, or not at all; each answer goes out whole, or its stream
    is reset; nothing of a stream reaches another.
-6. Whatever a client can make us keep or do has a limit, with a name and a reason (limits.py).
+6. All that a client can make us keep or do has a bound: a named limit with its reason (limits.py).
 
 Read codes.py for the numbers, streams.py for the states, receiver.py for what each frame does,
 sender.py for what goes out, connection.py for the whole.

@@ -65,6 +65,7 @@ class ServerConnection(Generic[T]):
         self._is_closed = False
         self._is_going = False
         self._opened_at = now
+        self._rest_since = now  # when the frame that is not whole began to come, at the earliest
         self._sender.write(server_preface(limits))
 
     def receive(self, data: bytes, now: float) -> list[Event[T]]:
@@ -73,9 +74,13 @@ class ServerConnection(Generic[T]):
             return self._events()
         if self._rest:
             data = self._rest + data
+        else:
+            self._rest_since = now
         try:
             at = self._read(data, now) if self._is_begun else self._begin(data, now)
             self._rest = data[at:]
+            if at:
+                self._rest_since = now
         except ConnectionFault as fault:
             self._fail(fault)
         return self._events()
@@ -125,9 +130,10 @@ class ServerConnection(Generic[T]):
             self._expire_opening(now)
         if not self._is_closed:
             self._expire_receiving(now)
-            if not self._sender.expire(now):
-                self._sender.ended.append(Ended(Cause.UNREAD))
-                self._fail(ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "output not taken"))
+            self._expire_frames(now)
+        if not self._is_closed and not self._sender.expire(now):
+            self._sender.ended.append(Ended(Cause.UNREAD))
+            self._fail(ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "output not taken"))
         return self._events()
 
     def hang_up(self) -> list[Event[T]]:
@@ -237,8 +243,9 @@ class ServerConnection(Generic[T]):
                         if judged is not None:
                             streams.last_id = stream_id
                             under_way[stream_id] = None
-                            receiver.credit -= length
-                            receiver.give_credit()
+                            receiver.used += length
+                            if receiver.used >= receiver.credit_at:
+                                receiver.give_credit()
                             receiver.events.append(
                                 Request(stream_id, judged, data[body_at:stop], now)
                             )
@@ -279,6 +286,14 @@ class ServerConnection(Generic[T]):
                 break
             self._sender.reset(incoming.stream_id, ErrorCode.CANCEL)
             self._sender.ended.append(Ended(Cause.HALF_OPEN))
+
+    def _expire_frames(self, now: float) -> None:
+        """End a connection whose frame, or field block, does not come whole."""
+        block = self._receiver.block
+        since = block.since if block else self._rest_since if self._rest else now
+        if self._is_begun and now - since >= self._limits.receive_seconds:
+            self._sender.ended.append(Ended(Cause.HALF_OPEN))
+            self._fail(ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "frame did not come in time"))
 
     def _fail(self, fault: ConnectionFault) -> None:
         """End the connection for an error of the client (5.4.1)."""

@@ -13,7 +13,7 @@ from authz.transports.http2.heads import HeadReader
 from authz.transports.http2.limits import SMALL_DATA_BYTES, Limits
 from authz.transports.http2.sender import Sender
 from authz.transports.http2.settings import SETTING_BYTES, read_settings
-from authz.transports.http2.streams import Incoming, State, Streams
+from authz.transports.http2.streams import Incoming, Outgoing, State, Streams
 
 T = TypeVar("T")
 
@@ -54,6 +54,7 @@ class _Block:
     ends_stream: bool
     depends_on: int
     octets: bytearray
+    since: float
     continuations: int = 0
 
 
@@ -63,7 +64,9 @@ class Receiver(Generic[T]):
     Attributes:
         events: what is to be told to the owner.
         block: the field block under way: no frame but its CONTINUATION may come (6.10).
-        credit: what is left of the connection's window.
+        used: what is used of the connection's window since credit was last given.
+        credit_at: how much that is when it is given: half of the window. No client can overrun a
+            window that is given back at once, so there is no such error.
         is_acknowledged: whether the client acknowledged our SETTINGS.
         is_going_acknowledged: whether the client acknowledged the PING behind our first GOAWAY.
     """
@@ -79,7 +82,8 @@ class Receiver(Generic[T]):
         """Begin after the preface."""
         self.events: list[Request[T] | TurnedAway | Abandoned | Ended] = []
         self.block: _Block | None = None
-        self.credit = limits.connection_window
+        self.used = 0
+        self.credit_at = limits.connection_window // 2
         self.is_acknowledged = False
         self.is_going_acknowledged = False
         self._streams = streams
@@ -123,10 +127,9 @@ class Receiver(Generic[T]):
 
     def give_credit(self) -> None:
         """Give back the connection's window once half of it is used (6.9)."""
-        used = self._limits.connection_window - self.credit
-        if used * 2 >= self._limits.connection_window:
-            self._sender.write(frames.window_update(0, used))
-            self.credit += used
+        if self.used >= self.credit_at:
+            self._sender.write(frames.window_update(0, self.used))
+            self.used = 0
 
     # Rules for all frames.
 
@@ -163,7 +166,8 @@ class Receiver(Generic[T]):
         self._check_headers_state(stream_id)
         payload = frames.unpadded(payload, flags)
         payload, depends_on = frames.without_priority(payload, flags)
-        block = _Block(stream_id, bool(flags & codes.END_STREAM), depends_on, bytearray(payload))
+        ends = bool(flags & codes.END_STREAM)
+        block = _Block(stream_id, ends, depends_on, bytearray(payload), self._now)
         self._take_block(block, flags)
 
     def _on_continuation(self, flags: int, _stream_id: int, payload: bytes) -> None:
@@ -199,6 +203,7 @@ class Receiver(Generic[T]):
             else:
                 self._heads.skip(octets)
                 self._check_ended(state, stream_id)
+                self._note_end(stream_id, ends=block.ends_stream)
         except MalformedError:
             raise StreamFault(stream_id, ErrorCode.PROTOCOL_ERROR, "malformed") from None
 
@@ -237,6 +242,12 @@ class Receiver(Generic[T]):
         if state is State.WHOLE:  # 5.1, half-closed (remote)
             raise StreamFault(stream_id, ErrorCode.STREAM_CLOSED, "the request has ended")
 
+    def _note_end(self, stream_id: int, *, ends: bool) -> None:
+        """Note the end of a request that was answered before."""
+        outgoing = self._streams.under_way.get(stream_id)
+        if ends and isinstance(outgoing, Outgoing):
+            outgoing.is_whole = True
+
     # DATA (6.1).
 
     def _on_data(self, flags: int, stream_id: int, payload: bytes) -> None:
@@ -249,13 +260,13 @@ class Receiver(Generic[T]):
         if state is State.CLOSED:
             raise ConnectionFault(ErrorCode.STREAM_CLOSED, "DATA on a closed stream")
         data = frames.unpadded(payload, flags)
-        self.credit -= len(payload)
+        self.used += len(payload)
         self.give_credit()
         self._check_ended(state, stream_id)
         if state is State.RECEIVING:
             self._add(self._streams.receiving[stream_id], data, len(payload), ends=ends_stream)
-        elif ends_stream:
-            self._streams.request_ended(stream_id)
+        else:
+            self._note_end(stream_id, ends=ends_stream)
 
     def _add(self, incoming: Incoming[T], data: bytes, used: int, *, ends: bool) -> None:
         """Take a part of a request's content, of which ``used`` bytes of window were used."""

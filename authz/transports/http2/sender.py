@@ -14,7 +14,7 @@ from authz.transports.http2.streams import Outgoing, Piece, Streams
 
 T = TypeVar("T")
 
-_MAX_SHAPES: Final = 1024  # of answers; a few KB each at most
+_MAX_SHAPES: Final = 1024  # of answers: some 200 bytes each
 # Stands for a stream that is gone: nothing can be added to it.
 _GONE: Final = Outgoing(0, is_whole=True, is_delivered=False)
 _GONE.has_ended = True
@@ -62,7 +62,7 @@ class Sender(Generic[T]):
             and not streams.ready
             and stream_id not in streams.credit
             and streams.under_way.get(stream_id, _GONE) is None
-            and self._out_bytes < self._limits.max_output_bytes
+            and self._out_bytes + shape[0].size <= self._limits.max_output_bytes
         ):
             layout, first, second, third = shape
             del streams.under_way[stream_id]

@@ -175,12 +175,6 @@ class Streams(Generic[T]):
         incoming.body += data
         self.body_bytes += len(data)
 
-    def request_ended(self, stream_id: int) -> None:
-        """Note the end of a request whose response was begun before."""
-        outgoing = self.under_way.get(stream_id)
-        if isinstance(outgoing, Outgoing):
-            outgoing.is_whole = True
-
     def queue(self, outgoing: Outgoing, piece: Piece) -> None:
         """Add to what a response has to write."""
         outgoing.pieces.append(piece)
