@@ -19,10 +19,11 @@ from authz.transports.http2 import (
     Refused,
     Request,
     ServerConnection,
+    TurnedAway,
 )
 from authz.transports.http2.hpack import Field, encode
 
-Event: TypeAlias = Request[bytes] | Abandoned | Ended
+Event: TypeAlias = Request[bytes] | TurnedAway | Abandoned | Ended
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS = range(5)

@@ -10,6 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from authz.adapters.metrics import Metrics
+from authz.edge.check_pool import CheckPool
+from authz.edge.settings import ServerSettings, TransportKind
+from authz.transports.native import NativeTransport
+from authz.transports.transport import TransportParts
 from support.go_tools import MISSING
 from support.h2spec import CASES, run_h2spec
 
@@ -20,9 +25,14 @@ pytestmark = [
 
 
 @pytest.fixture
-def native_port() -> int:
+def native_port() -> Iterator[int]:
     """Give the TCP port of a server on the native transport."""
-    pytest.skip("the native transport does not listen yet")
+    settings = ServerSettings(listen=("127.0.0.1:0",), transport=TransportKind.NATIVE)
+    parts = TransportParts(settings, {}, None, Metrics(), CheckPool(2, 2))
+    transport = NativeTransport(parts)
+    transport.start()
+    yield int(transport.addresses[0].rpartition(":")[2])
+    transport.stop(0)
 
 
 @pytest.fixture

@@ -158,7 +158,7 @@ def test_errors_of_a_stream(octets: bytes, code: int) -> None:
     client = connected()
     client.send(octets)
     assert client.reset_code(1) == code
-    assert client.send(call(3)) == [Request(3, b"/check", b"body")]
+    assert client.send(call(3)) == [Request(3, b"/check", b"body", client.now)]
     assert client.server.answering == 1
 
 
@@ -240,14 +240,14 @@ def test_frames_without_effect() -> None:
         frame(PING, 0xFE, 0, b"12345678"),
     )
     assert client.fault() is None
-    assert client.send(frame(HEADERS, 0xD2 | 5, 1, BLOCK)) == [Request(1, b"/check", b"")]
+    assert client.send(frame(HEADERS, 0xD2 | 5, 1, BLOCK)) == [Request(1, b"/check", b"", client.now)]
 
 
 def test_the_reserved_bit_is_ignored() -> None:
     """The highest bit of a stream's number, and of an increment, means nothing (4.1, 6.9)."""
     client = connected()
     reserved = 1 << 31
-    assert client.send(call(1 | reserved)) == [Request(1, b"/check", b"body")]
+    assert client.send(call(1 | reserved)) == [Request(1, b"/check", b"body", client.now)]
     client.send(window_update(0, 1 | reserved))
     assert client.fault() is None
 
@@ -266,7 +266,7 @@ def test_padding_priority_and_continuation() -> None:
         frame(DATA, PADDED, 1, b"\0second"),
         frame(HEADERS, END_HEADERS | END_STREAM, 1, fields()[:0]),
     )
-    assert events == [Request(1, b"/check", b"firstsecond")]
+    assert events == [Request(1, b"/check", b"firstsecond", client.now)]
 
 
 def test_trailers_of_a_request_end_it() -> None:
@@ -274,15 +274,15 @@ def test_trailers_of_a_request_end_it() -> None:
     client = connected()
     client.send(opened(1), frame(DATA, 0, 1, b"body"))
     block = b"\x00\x05x-end\x01y"
-    assert client.send(frame(HEADERS, 5, 1, block)) == [Request(1, b"/check", b"body")]
+    assert client.send(frame(HEADERS, 5, 1, block)) == [Request(1, b"/check", b"body", client.now)]
 
 
 def test_a_content_length_that_is_right() -> None:
     """A request whose content has the length that it says is handed on."""
     client = connected()
     block = fields((b"content-length", b"4"))
-    assert client.send(call(1, b"body", block)) == [Request(1, b"/check", b"body")]
-    assert client.send(call(3, b"body", block)) == [Request(3, b"/check", b"body")]
+    assert client.send(call(1, b"body", block)) == [Request(1, b"/check", b"body", client.now)]
+    assert client.send(call(3, b"body", block)) == [Request(3, b"/check", b"body", client.now)]
 
 
 def test_closed_streams() -> None:
@@ -313,7 +313,7 @@ def test_streams_that_we_reset_ignore_what_was_on_its_way() -> None:
     indexed = b"\x40\x03x-a\x01b"
     client.send(frame(DATA, 0, 1, b"x"), frame(HEADERS, END_HEADERS, 1, indexed), rst_stream(1))
     assert client.fault() is None
-    assert client.send(frame(HEADERS, 5, 3, BLOCK + b"\xbe")) == [Request(3, b"/check", b"")]
+    assert client.send(frame(HEADERS, 5, 3, BLOCK + b"\xbe")) == [Request(3, b"/check", b"", client.now)]
     assert client.server.buffered_bytes == 0
 
 
@@ -334,7 +334,17 @@ def test_a_refused_request_is_answered_when_it_ends() -> None:
     assert client.sections(1) == [{":status": "404"}]
     assert client.data(1) == b"not here"
     assert client.reset_code(1) is None
-    assert client.events == []
+    assert client.events == [TurnedAway(Refused(REFUSAL, b"not here"))]
+
+
+def test_an_early_refusal_does_not_wait() -> None:
+    """Where the owner wants it so, the headers are answered, and the rest is not wanted (8.1)."""
+    early = Refused(REFUSAL, is_early=True)
+    client = Client(ServerConnection(lambda _: early, LIMITS, 0.0))
+    client.send(PREFACE, settings(), opened(1))
+    assert client.sections(1) == [{":status": "404"}]
+    assert client.reset_code(1) == ErrorCode.NO_ERROR
+    assert client.events == [TurnedAway(early)]
 
 
 def test_a_refused_request_that_goes_on_is_answered_with_its_first_content() -> None:

@@ -50,7 +50,7 @@ def test_concurrent_streams() -> None:
     client.send(opened(1), call(3), call(5), call(7))
     assert client.reset_code(7) == ErrorCode.REFUSED_STREAM
     client.respond(3)
-    assert client.send(call(9)) == [Request(9, b"/check", b"body")]
+    assert client.send(call(9)) == [Request(9, b"/check", b"body", client.now)]
     assert client.fault() is None
 
 
@@ -58,7 +58,7 @@ def test_refused_streams_keep_the_table_in_step() -> None:
     """The block of a refused stream is decoded."""
     client = connected(max_streams=1)
     client.send(opened(1), opened(3, BLOCK + b"\x40\x03x-a\x01b"), rst_stream(1))
-    assert client.send(call(5, block=BLOCK + b"\xbe")) == [Request(5, b"/check", b"body")]
+    assert client.send(call(5, block=BLOCK + b"\xbe")) == [Request(5, b"/check", b"body", client.now)]
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_large_field_sections(more: list[tuple[bytes, bytes]]) -> None:
         frame(DATA, END_STREAM, 1, b"body"),
     )
     assert client.sections(1) == [{":status": "431"}]
-    assert client.send(call(3)) == [Request(3, b"/check", b"body")]
+    assert client.send(call(3)) == [Request(3, b"/check", b"body", client.now)]
 
 
 def test_continuation_floods() -> None:
@@ -195,7 +195,7 @@ def test_large_messages() -> None:
     assert client.reset_code(1) == ErrorCode.NO_ERROR
     client.send(frame(DATA, END_STREAM, 1, b"x" * 10_000))
     assert client.server.buffered_bytes == 0
-    assert client.events == []
+    assert client.events == [TurnedAway(Refused(TOO_LARGE))]
 
 
 def test_a_large_message_in_one_frame() -> None:
@@ -204,7 +204,10 @@ def test_a_large_message_in_one_frame() -> None:
     client.send(call(1, b"x" * 11), call(3, b"x" * 10))
     assert client.sections(1) == [{":status": "200", "grpc-status": "8"}]
     assert client.reset_code(1) is None
-    assert client.events == [Request(3, b"/check", b"x" * 10)]
+    assert client.events == [
+        TurnedAway(Refused(TOO_LARGE)),
+        Request(3, b"/check", b"x" * 10, client.now),
+    ]
 
 
 def test_many_messages_at_once() -> None:
@@ -342,7 +345,7 @@ def test_going_away() -> None:
     client.take()
     assert client.goaways() == [(ErrorCode.NO_ERROR, 2**31 - 1)]
     (ping,) = [one for one in client.of(0) if one.type == PING]
-    assert client.send(call(3)) == [Request(3, b"/check", b"body")]
+    assert client.send(call(3)) == [Request(3, b"/check", b"body", client.now)]
     client.send(frame(PING, ACK, 0, ping.opaque_data))
     assert client.goaways()[1:] == [(ErrorCode.NO_ERROR, 3)]
     indexed = BLOCK + b"\x40\x03x-a\x01b"
@@ -370,7 +373,7 @@ def test_finishing_without_going() -> None:
     """A connection that was not asked to go stays."""
     client = connected()
     client.server.finish_going()
-    assert client.send(call(1)) == [Request(1, b"/check", b"body")]
+    assert client.send(call(1)) == [Request(1, b"/check", b"body", client.now)]
 
 
 def test_errors_while_going() -> None:

@@ -3,7 +3,7 @@
 import pytest
 from hyperframe.frame import DataFrame, HeadersFrame
 
-from authz.transports.http2 import Abandoned, Cause, Ended, ErrorCode, Request
+from authz.transports.http2 import Abandoned, Cause, Ended, ErrorCode, Refused, Request
 from support.http2 import (
     BLOCK,
     END_HEADERS,
@@ -53,7 +53,7 @@ def test_answers_to_streams_that_are_gone() -> None:
     written = len(client.frames)
     for stream in (1, 3, 5, 2):
         client.respond(stream)
-        client.server.refuse(stream, REFUSAL)
+        client.server.refuse(stream, Refused(REFUSAL))
         client.server.begin(stream, HEAD)
         client.server.send(stream, b"x", replaces=True)
         client.server.finish(stream, TRAILERS)
@@ -67,7 +67,7 @@ def test_refusing_by_hand() -> None:
     """An owner may answer with a header section alone."""
     client = connected()
     client.send(call(1))
-    client.server.refuse(1, REFUSAL)
+    client.server.refuse(1, Refused(REFUSAL))
     (only,) = client.take()
     assert "END_STREAM" in only.flags
 
@@ -271,7 +271,7 @@ def test_many_blocked_answers_do_not_make_updates_dear() -> None:
 def test_answers_of_all_sizes(size: int) -> None:
     """An answer of any size comes as it is."""
     client = connected()
-    assert client.send(call(1)) == [Request(1, b"/check", b"body")]
+    assert client.send(call(1)) == [Request(1, b"/check", b"body", client.now)]
     client.respond(1, b"x" * size)
     assert client.data(1) == b"x" * size
     assert client.server.is_idle
