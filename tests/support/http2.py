@@ -39,6 +39,7 @@ POST: Sequence[Field] = (
 )
 BLOCK = encode(POST)
 REFUSED_PATH = b"/refused"
+WAITING_PATH = b"/refused-at-the-end"
 HEAD = encode([(b":status", b"200"), (b"content-type", b"application/grpc")])
 TRAILERS = encode([(b"grpc-status", b"0")])
 REFUSAL = encode([(b":status", b"404")])
@@ -48,9 +49,11 @@ LIMITS = Limits(too_large=TOO_LARGE, fields_too_large=FIELDS_TOO_LARGE)
 
 
 def judged(fields: Iterable[Field]) -> bytes | Refused:
-    """Judge a request by its path, which stands for it; refuse one of them."""
+    """Judge a request by its path, which stands for it; refuse two of them."""
     path = dict(fields)[b":path"]
-    return Refused(REFUSAL, b"not here") if path == REFUSED_PATH else path
+    if path in {REFUSED_PATH, WAITING_PATH}:
+        return Refused(REFUSAL, b"not here", waits=path == WAITING_PATH)
+    return path
 
 
 def frame(kind: int, flags: int, stream_id: int, payload: bytes = b"") -> bytes:

@@ -25,10 +25,14 @@ class Refused(msgspec.Struct, frozen=True):
     Attributes:
         block: the HPACK block of the response's header section.
         body: its content; empty for none.
+        waits: whether it waits for the request's end, as is right for clients that write all before
+            they read. Others are answered once some content came, since a call that streams may
+            wait for the answer before it goes on. Content is not kept in either case.
     """
 
     block: bytes
     body: bytes = b""
+    waits: bool = False
 
 
 class Request(msgspec.Struct, Generic[T], frozen=True, gc=False):

@@ -23,6 +23,7 @@ from support.http2 import (
     REFUSED_PATH,
     RST_STREAM,
     SETTINGS,
+    WAITING_PATH,
     WINDOW_UPDATE,
     Client,
     call,
@@ -291,7 +292,7 @@ def test_closed_streams() -> None:
         client = connected()
         client.send(call(1))
         client.respond(1)
-        late = (window_update(1, 1), rst_stream(1), frame(PRIORITY, 0, 1, b"\0\0\0\1\0"))
+        late = (window_update(1, 1), rst_stream(1), frame(PRIORITY, 0, 1, b"\0\0\0\3\0"))
         client.send(*late)
         assert client.fault() is None
         client.send(octets)
@@ -346,6 +347,19 @@ def test_a_refused_request_that_goes_on_is_answered_with_its_first_content() -> 
     client.send(frame(DATA, END_STREAM, 1, b"x" * 2000))
     assert client.fault() is None
     assert client.server.is_idle
+
+
+def test_a_refusal_that_waits() -> None:
+    """A refusal may wait for the end of the request, whose frames are held to the rules."""
+    block = fields(path=WAITING_PATH)
+    client = connected()
+    client.send(opened(1, block), *[frame(DATA, 0, 1, b"x" * 16_384)] * 40)
+    assert client.server.buffered_bytes == 0
+    assert [one.type for one in client.of(1)] == [WINDOW_UPDATE]
+    client.send(frame(DATA, END_STREAM, 1))
+    assert client.sections(1) == [{":status": "404"}]
+    client.send(opened(3, block), frame(DATA, 0, 3, b"x" * 2000), opened(3, b""))
+    assert client.reset_code(3) == PROTOCOL
 
 
 def test_judge_sees_each_block_once() -> None:
