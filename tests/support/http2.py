@@ -40,6 +40,7 @@ POST: Sequence[Field] = (
 )
 BLOCK = encode(POST)
 REFUSED_PATH = b"/refused"
+EARLY_PATH = b"/refused-early"
 HEAD = encode([(b":status", b"200"), (b"content-type", b"application/grpc")])
 TRAILERS = encode([(b"grpc-status", b"0")])
 REFUSAL = encode([(b":status", b"404")])
@@ -49,9 +50,11 @@ LIMITS = Limits(too_large=TOO_LARGE, fields_too_large=FIELDS_TOO_LARGE)
 
 
 def judged(fields: Iterable[Field]) -> bytes | Refused:
-    """Judge a request by its path, which stands for it; refuse one of them."""
+    """Judge a request by its path, which stands for it; refuse two of them."""
     path = dict(fields)[b":path"]
-    return Refused(REFUSAL, b"not here") if path == REFUSED_PATH else path
+    if path in {REFUSED_PATH, EARLY_PATH}:
+        return Refused(REFUSAL, b"not here", is_early=path == EARLY_PATH)
+    return path
 
 
 def frame(kind: int, flags: int, stream_id: int, payload: bytes = b"") -> bytes:

@@ -20,13 +20,13 @@ from authz.transports.http2.limits import Limits
 from authz.transports.http2.receiver import GOING_PING, Receiver
 from authz.transports.http2.sender import Sender
 from authz.transports.http2.settings import server_preface
+from authz.transports.http2.short_cut import ShortCut
 from authz.transports.http2.streams import Streams
 
 T = TypeVar("T")
 
 Event: TypeAlias = Request[T] | TurnedAway | Abandoned | Ended
 
-_FRAME_HEADER_BYTES: Final = codes.FRAME_HEADER_BYTES
 _TYPE_BITS: Final = 0xFF
 
 
@@ -58,7 +58,10 @@ class ServerConnection(Generic[T]):
         self._sender: Sender[T] = Sender(self._streams, limits)
         self._heads = HeadReader(judge, limits)
         self._receiver = Receiver(self._streams, self._sender, self._heads, limits, now)
-        self._plain = self._heads.plain if takes_short_cuts else {}
+        self._short_cut: ShortCut[T] | None = None
+        if takes_short_cuts:
+            plain = self._heads.plain
+            self._short_cut = ShortCut(self._receiver, self._streams, plain, limits)
         self._rest = b""
         self._is_begun = False
         self._has_settings = False
@@ -212,53 +215,21 @@ class ServerConnection(Generic[T]):
 
     def _read(self, data: bytes, now: float) -> int:
         """Take the frames of a buffer; return where the first one begins that is not whole."""
-        receiver, streams, plain = self._receiver, self._streams, self._plain
-        under_way, unpack = streams.under_way, frames.HEADER.unpack_from
-        max_body = min(codes.MIN_FRAME_BYTES, self._limits.max_body_bytes)
-        max_streams = self._limits.max_streams
-        end = len(data) - _FRAME_HEADER_BYTES
-        at = 0
-        while at <= end:
-            word, flags, stream_id = unpack(data, at)
-            # Most calls are HEADERS with a block that is known, and DATA that ends the stream, of
-            # the next stream, in one buffer: taken in one step. It does what take() of each frame
-            # would: the block and the stream are in order, no limit is reached, nothing is held.
-            if word & _TYPE_BITS == codes.HEADERS and flags == codes.END_HEADERS:
-                body_at = at + (word >> 8) + 2 * _FRAME_HEADER_BYTES
-                if body_at - _FRAME_HEADER_BYTES <= end:
-                    word_2, flags_2, stream_id_2 = unpack(data, body_at - _FRAME_HEADER_BYTES)
-                    length = word_2 >> 8
-                    stop = body_at + length
-                    if (
-                        flags_2 == codes.END_STREAM
-                        and stream_id_2 == stream_id == streams.last_id + 2 <= streams.accepted_id
-                        and not word_2 & _TYPE_BITS  # DATA
-                        and stop <= len(data)
-                        and length <= max_body
-                        and len(under_way) < max_streams
-                        and receiver.block is None
-                        and streams.body_bytes + length <= self._limits.max_buffered_bytes
-                    ):
-                        judged = plain.get(data[at + _FRAME_HEADER_BYTES : body_at - 9])
-                        if judged is not None:
-                            streams.last_id = stream_id
-                            under_way[stream_id] = None
-                            receiver.used += length
-                            if receiver.used >= receiver.credit_at:
-                                receiver.give_credit()
-                            receiver.events.append(
-                                Request(stream_id, judged, data[body_at:stop], now)
-                            )
-                            at = stop
-                            continue
-            length = word >> 8
-            if length > codes.MIN_FRAME_BYTES:  # 4.2; SETTINGS_MAX_FRAME_SIZE is left as it is
+        at, end, short_cut = 0, len(data), self._short_cut
+        while at + codes.FRAME_HEADER_BYTES <= end:
+            word, flags, stream_id = frames.HEADER.unpack_from(data, at)
+            if short_cut and flags == codes.END_HEADERS and word & _TYPE_BITS == codes.HEADERS:
+                stop = short_cut.take(data, at, word, now)
+                if stop != at:
+                    at = stop
+                    continue
+            if word >> 8 > codes.MIN_FRAME_BYTES:  # 4.2; we leave SETTINGS_MAX_FRAME_SIZE as it is
                 raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "frame too large")
-            body_at = at + _FRAME_HEADER_BYTES
-            stop = body_at + length
-            if stop > len(data):
+            begin = at + codes.FRAME_HEADER_BYTES
+            stop = begin + (word >> 8)
+            if stop > end:
                 break
-            self._take(word & _TYPE_BITS, flags, stream_id, data[body_at:stop], now)
+            self._take(word & _TYPE_BITS, flags, stream_id, data[begin:stop], now)
             at = stop
         return at
 

@@ -47,7 +47,7 @@ class HeadReader(Generic[T]):
         self._heads: dict[bytes, Head[T]] = {}
         self._judge = judge
         self._limits = limits
-        self._too_large: Head[T] = Head(Refused(limits.fields_too_large), None)
+        self._too_large: Head[T] = Head(Refused(limits.fields_too_large, is_early=True), None)
         self._decoder = HeaderDecoder(
             max_list_bytes=limits.max_list_bytes, max_fields=limits.max_fields
         )

@@ -277,13 +277,10 @@ class Receiver(Generic[T]):
         if self._is_too_large(incoming, len(data)):
             self._refuse(incoming, Refused(self._limits.too_large), is_whole=ends)
             return
-        if isinstance(incoming.head.judged, Refused):
-            data = b""
-        self._streams.hold(incoming, data)
+        is_refused = isinstance(incoming.head.judged, Refused)
+        self._streams.hold(incoming, b"" if is_refused else data)
         if ends:
             self._end(incoming)
-        elif isinstance(incoming.head.judged, Refused) and incoming.size:
-            self._refuse(incoming, incoming.head.judged, is_whole=False)
         else:
             self._give_stream_credit(incoming, used)
 
@@ -317,7 +314,7 @@ class Receiver(Generic[T]):
     # The other frames of streams.
 
     def _on_priority(self, _flags: int, stream_id: int, payload: bytes) -> None:
-        """Check a PRIORITY, and ignore it (5.3.2). An idle stream can't be reset: see 5.1."""
+        """Check a PRIORITY, and ignore it (5.3.2). A stream not under way can't be reset (5.1)."""
         self._spend(self._idle)
         if len(payload) != _PRIORITY_BYTES:
             code, words = ErrorCode.FRAME_SIZE_ERROR, "wrong length of PRIORITY"
@@ -325,10 +322,9 @@ class Receiver(Generic[T]):
             code, words = ErrorCode.PROTOCOL_ERROR, "stream that depends on itself"
         else:
             return
-        if self._streams.state(stream_id) is State.IDLE:
+        if stream_id not in self._streams.under_way:
             raise ConnectionFault(code, words)
-        if stream_id in self._streams.under_way:
-            raise StreamFault(stream_id, code, words)
+        raise StreamFault(stream_id, code, words)
 
     def _on_rst_stream(self, _flags: int, stream_id: int, _payload: bytes) -> None:
         if self._streams.state(stream_id) is State.IDLE:

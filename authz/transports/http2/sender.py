@@ -34,6 +34,7 @@ class Sender(Generic[T]):
         self.ended: list[Abandoned | Ended] = []
         self._streams = streams
         self._limits = limits
+        self._max_output = limits.max_output_bytes
         self._out_bytes = 0
         self._control_bytes = 0
         self._window = codes.DEFAULT_WINDOW
@@ -62,7 +63,7 @@ class Sender(Generic[T]):
             and not streams.ready
             and stream_id not in streams.credit
             and streams.under_way.get(stream_id, _GONE) is None
-            and self._out_bytes + shape[0].size <= self._limits.max_output_bytes
+            and self._out_bytes + shape[0].size <= self._max_output
         ):
             layout, first, second, third = shape
             del streams.under_way[stream_id]

@@ -3,12 +3,20 @@
 import pytest
 from hyperframe.frame import PingFrame, SettingsFrame
 
-from authz.transports.http2 import Abandoned, ErrorCode, Refused, Request, ServerConnection
+from authz.transports.http2 import (
+    Abandoned,
+    ErrorCode,
+    Refused,
+    Request,
+    ServerConnection,
+    TurnedAway,
+)
 from support.http2 import (
     ACK,
     BLOCK,
     CONTINUATION,
     DATA,
+    EARLY_PATH,
     END_HEADERS,
     END_STREAM,
     GOAWAY,
@@ -20,6 +28,7 @@ from support.http2 import (
     PRIORITIZED,
     PRIORITY,
     PUSH_PROMISE,
+    REFUSAL,
     REFUSED_PATH,
     RST_STREAM,
     SETTINGS,
@@ -240,7 +249,9 @@ def test_frames_without_effect() -> None:
         frame(PING, 0xFE, 0, b"12345678"),
     )
     assert client.fault() is None
-    assert client.send(frame(HEADERS, 0xD2 | 5, 1, BLOCK)) == [Request(1, b"/check", b"", client.now)]
+    assert client.send(frame(HEADERS, 0xD2 | 5, 1, BLOCK)) == [
+        Request(1, b"/check", b"", client.now)
+    ]
 
 
 def test_the_reserved_bit_is_ignored() -> None:
@@ -291,7 +302,7 @@ def test_closed_streams() -> None:
         client = connected()
         client.send(call(1))
         client.respond(1)
-        late = (window_update(1, 1), rst_stream(1), frame(PRIORITY, 0, 1, b"\0\0\0\1\0"))
+        late = (window_update(1, 1), rst_stream(1), frame(PRIORITY, 0, 1, b"\0\0\0\3\0"))
         client.send(*late)
         assert client.fault() is None
         client.send(octets)
@@ -313,7 +324,9 @@ def test_streams_that_we_reset_ignore_what_was_on_its_way() -> None:
     indexed = b"\x40\x03x-a\x01b"
     client.send(frame(DATA, 0, 1, b"x"), frame(HEADERS, END_HEADERS, 1, indexed), rst_stream(1))
     assert client.fault() is None
-    assert client.send(frame(HEADERS, 5, 3, BLOCK + b"\xbe")) == [Request(3, b"/check", b"", client.now)]
+    assert client.send(frame(HEADERS, 5, 3, BLOCK + b"\xbe")) == [
+        Request(3, b"/check", b"", client.now)
+    ]
     assert client.server.buffered_bytes == 0
 
 
@@ -347,15 +360,28 @@ def test_an_early_refusal_does_not_wait() -> None:
     assert client.events == [TurnedAway(early)]
 
 
-def test_a_refused_request_that_goes_on_is_answered_with_its_first_content() -> None:
-    """A client of a stream that waits for an answer gets it: then the rest is not wanted (8.1)."""
+def test_an_early_refusal_and_the_rest_of_its_request() -> None:
+    """What follows is ignored: it was on its way."""
     client = connected()
-    client.send(opened(1, fields(path=REFUSED_PATH)), frame(DATA, 0, 1, b"x" * 2000))
+    client.send(opened(1, fields(path=EARLY_PATH)), frame(DATA, 0, 1, b"x" * 2000))
     assert client.sections(1) == [{":status": "404"}]
     assert client.reset_code(1) == ErrorCode.NO_ERROR
     client.send(frame(DATA, END_STREAM, 1, b"x" * 2000))
     assert client.fault() is None
     assert client.server.is_idle
+
+
+def test_a_refusal_waits() -> None:
+    """A refusal waits for the end of the request, whose frames are held to the rules."""
+    block = fields(path=REFUSED_PATH)
+    client = connected()
+    client.send(opened(1, block), *[frame(DATA, 0, 1, b"x" * 16_384)] * 40)
+    assert client.server.buffered_bytes == 0
+    assert [one.type for one in client.of(1)] == [WINDOW_UPDATE]
+    client.send(frame(DATA, END_STREAM, 1))
+    assert client.sections(1) == [{":status": "404"}]
+    client.send(opened(3, block), frame(DATA, 0, 3, b"x" * 2000), opened(3, b""))
+    assert client.reset_code(3) == PROTOCOL
 
 
 def test_judge_sees_each_block_once() -> None:

@@ -11,8 +11,10 @@ from authz.transports.http2 import (
     Ended,
     ErrorCode,
     Rate,
+    Refused,
     Request,
     ServerConnection,
+    TurnedAway,
 )
 from support.http2 import (
     ACK,
@@ -28,6 +30,7 @@ from support.http2 import (
     PREFACE,
     PRIORITY,
     SETTINGS,
+    TOO_LARGE,
     Client,
     call,
     connected,
@@ -58,7 +61,9 @@ def test_refused_streams_keep_the_table_in_step() -> None:
     """The block of a refused stream is decoded."""
     client = connected(max_streams=1)
     client.send(opened(1), opened(3, BLOCK + b"\x40\x03x-a\x01b"), rst_stream(1))
-    assert client.send(call(5, block=BLOCK + b"\xbe")) == [Request(5, b"/check", b"body", client.now)]
+    assert client.send(call(5, block=BLOCK + b"\xbe")) == [
+        Request(5, b"/check", b"body", client.now)
+    ]
 
 
 @pytest.mark.parametrize(
