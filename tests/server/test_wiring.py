@@ -184,7 +184,7 @@ def test_a_grpcio_that_is_made_otherwise(
     """The parts are closed where the transport can't be made of them."""
     monkeypatch.setattr("authz.transports.grpcio.rpc._abort", lambda: None)
     with pytest.raises(TransportError, match="grpcio"), ExitStack() as stack:
-        server(stack, source_of(tmp_path))
+        server(stack, source_of(tmp_path, ("server:\n", "server:\n  transport: grpcio\n")))
     assert opened.since() == set()
 
 

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from authz._pb import ext_authz_pb2 as pb
 from authz.adapters.tls import ServerTls, TlsSettings
 from authz.edge.methods import AUTHORIZATION, Methods, methods_of
-from authz.edge.settings import ServerSettings
+from authz.edge.settings import ServerSettings, TransportKind
 from authz.transports.opening import open_transport
 from authz.transports.transport import Transport, TransportParts
 from lab.ca import Authority, Svid
@@ -24,6 +24,7 @@ from support.world import PATIENCE_SECONDS, World, check_request, reason_of
 
 WAYPOINT = "spiffe://corp.example/ns/istio-system/sa/waypoint"
 SERVER = "spiffe://corp.example/ns/authz/sa/agent-authz"
+transport_kind = TransportKind.NATIVE  # what ``listening`` listens with, unless it is told
 CHANGES = LAB.with_profile("waypoint", f"{{certificate: optional, callers: ['{WAYPOINT}']}}")
 
 
@@ -91,7 +92,7 @@ def listening(
         )
         stack.callback(port.tls.close)
         listen = (*["127.0.0.1:0"] * addresses, f"unix:{folder}/authz.sock")
-        made = ServerSettings(listen=listen, **settings)
+        made = ServerSettings(listen=listen, **{"transport": transport_kind, **settings})
         served, pool = methods or methods_of(world.service), world.parts.pool
         port.transport = open_transport(TransportParts(made, served, port.tls, world.metrics, pool))
         port.tls.start()

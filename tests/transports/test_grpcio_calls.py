@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from authz.edge.methods import methods_of
-from authz.edge.settings import ServerSettings
+from authz.edge.settings import ServerSettings, TransportKind
 from authz.transports.grpcio import GrpcioTransport
 from authz.transports.grpcio import rpc as grpcio
 from authz.transports.grpcio.calls import RpcExecutor
@@ -23,6 +23,9 @@ from support.world import PATIENCE_SECONDS, wait_until
 
 CANCELLED, PERMISSION_DENIED, EXHAUSTED, UNIMPLEMENTED = "1", "7", "8", "12"
 kinds = pytest.mark.parametrize("kind", ["unix", "tls"])
+
+
+listening_by_grpcio = partial(listening, transport=TransportKind.GRPCIO)
 
 
 def give_time(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
@@ -59,7 +62,7 @@ def test_half_open_calls_hold_up_nobody(
 ) -> None:
     """However many and however begun: others are answered meanwhile, and they end in time."""
     give_time(monkeypatch, 1.5)
-    with listening(tmp_path, threads=4) as port, port.hostile(kind) as client:
+    with listening_by_grpcio(tmp_path, threads=4) as port, port.hostile(kind) as client:
         streams = [half_open(client, number) for number in range(200)]
         client.flush()
         wait_until(lambda: open_calls(port) > 10)
@@ -73,7 +76,7 @@ def test_half_open_calls_hold_up_nobody(
 @kinds
 def test_no_place_is_taken_by_half_open_calls(tmp_path: Path, kind: str) -> None:
     """With more of them than checks may be under way, on many connections, the oldest give way."""
-    with listening(tmp_path, max_concurrent=8) as port:
+    with listening_by_grpcio(tmp_path, max_concurrent=8) as port:
         clients = [port.hostile(kind) for _ in range(4)]
         for number in range(40):
             half_open(clients[number % 4], number)
@@ -89,7 +92,10 @@ def test_no_place_is_taken_by_half_open_calls(tmp_path: Path, kind: str) -> None
 
 def test_who_may_not_ask_gets_no_further_than_headers(tmp_path: Path) -> None:
     """Its calls are refused before their message, any method's, and take no place and no thread."""
-    with listening(tmp_path, max_concurrent=2) as port, port.hostile("tls", TRAVEL) as client:
+    with (
+        listening_by_grpcio(tmp_path, max_concurrent=2) as port,
+        port.hostile("tls", TRAVEL) as client,
+    ):
         streams = [half_open(client, number) for number in range(100)]
         client.flush()
 
@@ -106,7 +112,7 @@ def test_answers_that_nobody_reads(
 ) -> None:
     """With no window for them they hold up nobody, and are dropped in time."""
     give_time(monkeypatch, 1.5)
-    with listening(tmp_path) as port, port.hostile(kind, window=0) as client:
+    with listening_by_grpcio(tmp_path) as port, port.hostile(kind, window=0) as client:
         message = message_of(port).SerializeToString()
         streams = [client.call(message) for _ in range(50)]
         streams += [client.call(b"", HEALTH) for _ in range(50)]
@@ -124,7 +130,7 @@ def test_answers_that_nobody_reads_are_bounded(
 ) -> None:
     """Where there are too many, the oldest is dropped."""
     monkeypatch.setattr("authz.transports.grpcio.calls.MAX_SENDING", 10)
-    with listening(tmp_path) as port, port.hostile(window=0) as client:
+    with listening_by_grpcio(tmp_path) as port, port.hostile(window=0) as client:
         streams = [client.call(b"", HEALTH) for _ in range(30)]
 
         client.read_until(lambda: len(client.statuses) == 20)  # threads may swap two of them
@@ -135,7 +141,7 @@ def test_answers_that_nobody_reads_are_bounded(
 @pytest.mark.parametrize("kind", ["unix", "tls"])
 def test_calls_that_are_given_up(tmp_path: Path, kind: str) -> None:
     """Nothing is left of a call that its client gives up at any moment, or hangs up on."""
-    with listening(tmp_path) as port:
+    with listening_by_grpcio(tmp_path) as port:
         with port.hostile(kind) as client:
             for number in range(300):
                 client.reset(half_open(client, number))
@@ -157,7 +163,7 @@ def test_unread_refusals_of_methods_that_are_not_there(
     give_time(monkeypatch, 1.0)
     monkeypatch.setattr("authz.transports.grpcio.calls.MAX_SENDING", 100)
     unread = partial(Port.metric, name="authz_calls_ended_total", cause="unread")
-    with listening(tmp_path) as port, port.hostile(kind) as client:
+    with listening_by_grpcio(tmp_path) as port, port.hostile(kind) as client:
         assert client.ends(client.call(b"", "/no/method")) == UNIMPLEMENTED
         assert client.ends(client.call(b"", WATCH)) == UNIMPLEMENTED
         if kind == "unix":  # its buffers are small: unread answers stay with us
@@ -175,7 +181,7 @@ def test_unread_refusals_of_methods_that_are_not_there(
 
 def test_a_call_without_a_message(tmp_path: Path) -> None:
     """A client that ends its side at once is told so."""
-    with listening(tmp_path) as port, port.hostile() as client:
+    with listening_by_grpcio(tmp_path) as port, port.hostile() as client:
         stream = client.open()
         client.send(stream, b"")
         client.flush()
@@ -187,7 +193,7 @@ def test_a_call_without_a_message(tmp_path: Path) -> None:
 def test_more_checks_than_may_be_under_way(tmp_path: Path) -> None:
     """They are refused at once, and others are answered when there is a place again."""
     gate = threading.Event()
-    with listening(tmp_path, max_concurrent=3) as port, port.hostile() as client:
+    with listening_by_grpcio(tmp_path, max_concurrent=3) as port, port.hostile() as client:
         for _ in range(4):  # every thread of the pool
             calls_of(port)._pool.submit(gate.wait, PATIENCE_SECONDS)
         streams = [client.call(b"", HEALTH) for _ in range(5)]
@@ -203,7 +209,7 @@ def test_more_checks_than_may_be_under_way(tmp_path: Path) -> None:
 def test_a_check_whose_client_is_gone_is_not_decided(tmp_path: Path) -> None:
     """A check that was given up while it waited for a thread costs no decision and no record."""
     gate = threading.Event()
-    with listening(tmp_path) as port, port.hostile() as client:
+    with listening_by_grpcio(tmp_path) as port, port.hostile() as client:
         for _ in range(4):
             calls_of(port)._pool.submit(gate.wait, PATIENCE_SECONDS)
         stream = client.call(message_of(port).SerializeToString())
@@ -224,7 +230,7 @@ def test_a_stop_ends_in_its_time(
 ) -> None:
     """Whatever clients hold open: calls without messages, unread answers, connections."""
     give_time(monkeypatch, PATIENCE_SECONDS)  # so that none ends before the stop
-    with listening(tmp_path) as port, port.hostile(kind, window=0) as client:
+    with listening_by_grpcio(tmp_path) as port, port.hostile(kind, window=0) as client:
         idle = connected(port.transport.addresses[0])
         for number in range(100):
             half_open(client, number)
@@ -263,7 +269,7 @@ def test_sigterm_ends_a_server_whose_clients_do_not_read(tmp_path: Path) -> None
 def test_a_flood_of_connections(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Those over the limit are closed at once; a connection that was there goes on."""
     monkeypatch.setattr("authz.transports.addresses.MAX_CONNECTIONS", 10)
-    with listening(tmp_path) as port, port.hostile() as client:
+    with listening_by_grpcio(tmp_path) as port, port.hostile() as client:
         flood = [connected(port.transport.addresses[-1]) for _ in range(30)]
         closed = sum(_is_closed(one.recv) for one in flood)
 
@@ -289,7 +295,7 @@ def _answers(port: Port) -> bool:
 def test_connections_do_not_grow_old(tmp_path: Path) -> None:
     """A connection of the greatest age is asked to end, which costs no proxy a request."""
     with (
-        listening(tmp_path, max_connection_age=1.0) as port,
+        listening_by_grpcio(tmp_path, max_connection_age=1.0) as port,
         channel(port, port.world.authority.issue(WAYPOINT)) as proxy,
         port.hostile("tls") as old,
     ):
@@ -308,8 +314,9 @@ def test_another_grpcio_stops_the_start(tmp_path: Path, monkeypatch: pytest.Monk
     def receive(state: object, call: object) -> None:
         """Another one's way."""
 
-    settings = ServerSettings(listen=(f"unix:{tmp_path}/other.sock",))
-    with listening(tmp_path) as port:
+    listen = (f"unix:{tmp_path}/other.sock",)
+    settings = ServerSettings(listen=listen, transport=TransportKind.GRPCIO)
+    with listening_by_grpcio(tmp_path) as port:
         for name, other in (("_receive_message", receive), ("_handle_unary_unary", receive)):
             with monkeypatch.context() as patch:
                 patch.setattr(f"authz.transports.grpcio.rpc.{name}", other)

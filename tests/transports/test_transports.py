@@ -5,16 +5,21 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 from authz.edge.methods import AUTHORIZATION, Methods
 from authz.edge.settings import ServerSettings
 from authz.transports.opening import open_transport
 from authz.transports.transport import Transport, TransportParts
 from lab.ca import Authority, Svid
 from lab.mesh import TRAVEL
+from support import ports
 from support.conformance.secure_transport import SecureEndpoint, SecureTransportConformance
 from support.conformance.transport import Answerer, Endpoint, TransportConformance
 from support.ports import WAYPOINT, listening
 from support.world import World
+
+pytestmark = pytest.mark.usefixtures("each_transport")
 
 
 def methods_of(answerer: Answerer) -> Methods:
@@ -59,7 +64,7 @@ class TestTcp(TransportConformance):
     @contextmanager
     def serving(self, folder: Path, answerer: Answerer) -> Iterator[Endpoint]:
         """Listen there."""
-        settings = ServerSettings(listen=("127.0.0.1:0",))
+        settings = ServerSettings(listen=("127.0.0.1:0",), transport=ports.transport_kind)
         with World(folder) as world:
             methods, pool = methods_of(answerer), world.parts.pool
             transport = open_transport(TransportParts(settings, methods, None, world.metrics, pool))

@@ -60,11 +60,9 @@ class ServerConnection(Generic[T]):
         self._receiver = Receiver(self._streams, self._sender, self._heads, limits, now)
         self._short_cut: ShortCut[T] | None = None
         if takes_short_cuts:
-            plain = self._heads.plain
-            self._short_cut = ShortCut(self._receiver, self._streams, plain, limits)
+            self._short_cut = ShortCut(self._receiver, self._streams, self._heads, limits)
         self._rest = b""
         self._is_begun = False
-        self._has_settings = False
         self._is_closed = False
         self._is_going = False
         self._opened_at = now
@@ -235,10 +233,6 @@ class ServerConnection(Generic[T]):
 
     def _take(self, kind: int, flags: int, stream_id: int, payload: bytes, now: float) -> None:
         """Take one frame."""
-        if not self._has_settings:  # 3.4
-            if kind != codes.SETTINGS or flags & codes.ACK:
-                raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "no SETTINGS after the preface")
-            self._has_settings = True
         self._receiver.take(kind, flags, stream_id & frames.STREAM_BITS, payload, now)
         if self._receiver.is_going_acknowledged:
             self.finish_going()
@@ -246,7 +240,9 @@ class ServerConnection(Generic[T]):
     def _expire_opening(self, now: float) -> None:
         if self._receiver.is_acknowledged or now - self._opened_at < self._limits.preface_seconds:
             return
-        code = ErrorCode.SETTINGS_TIMEOUT if self._has_settings else ErrorCode.PROTOCOL_ERROR
+        code = (
+            ErrorCode.SETTINGS_TIMEOUT if self._receiver.has_settings else ErrorCode.PROTOCOL_ERROR
+        )
         self._sender.ended.append(Ended(Cause.HALF_OPEN))
         self._fail(ConnectionFault(code, "preface or SETTINGS did not come in time"))
 
@@ -276,6 +272,7 @@ class ServerConnection(Generic[T]):
     def _close(self) -> None:
         self._is_closed = True
         self._rest = b""
+        self._receiver.block = None
         for stream_id in list(self._streams.under_way):
             if self._streams.close(stream_id):
                 self._receiver.events.append(Abandoned(stream_id))

@@ -2,11 +2,11 @@
 
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, TypeAlias, TypeVar
 
 from authz.transports.http2.codes import ErrorCode
 from authz.transports.http2.events import Field, Refused
-from authz.transports.http2.faults import ConnectionFault
+from authz.transports.http2.faults import ConnectionFault, MalformedError
 from authz.transports.http2.hpack import (
     CompressionError,
     HeaderDecoder,
@@ -16,6 +16,8 @@ from authz.transports.http2.limits import Limits
 from authz.transports.http2.messages import check_trailers, content_length
 
 T = TypeVar("T")
+
+_Failure: TypeAlias = ConnectionFault | MalformedError
 
 
 class Head(NamedTuple, Generic[T]):
@@ -45,6 +47,7 @@ class HeadReader(Generic[T]):
         """Begin with an empty table."""
         self.plain: dict[bytes, T] = {}
         self._heads: dict[bytes, Head[T]] = {}
+        self._read_ahead: tuple[bytes, Head[T] | _Failure] | None = None
         self._judge = judge
         self._limits = limits
         self._too_large: Head[T] = Head(Refused(limits.fields_too_large, is_early=True), None)
@@ -52,8 +55,27 @@ class HeadReader(Generic[T]):
             max_list_bytes=limits.max_list_bytes, max_fields=limits.max_fields
         )
 
+    def peek(self, block: bytes) -> T | None:
+        """Read a block for the short cut: return what ``plain`` would have for it; None if nothing.
+
+        Then the long way reads this block next. What came of it, an error too, is kept for that,
+        since a block can be decoded once only.
+        """
+        try:
+            head = self.read(block)
+        except (ConnectionFault, MalformedError) as failure:
+            self._read_ahead = block, failure
+            return None
+        judged = head.judged
+        if head.content_length is None and not isinstance(judged, Refused):
+            return judged
+        self._read_ahead = block, head
+        return None
+
     def read(self, block: bytes) -> Head[T]:
         """Return what a request's header section says. Raises ConnectionFault, MalformedError."""
+        if self._read_ahead is not None:
+            return self._take_read_ahead(block)
         known = self._heads.get(block)
         if known is not None:
             return known
@@ -92,6 +114,14 @@ class HeadReader(Generic[T]):
         finally:
             if self._decoder.generation != generation:
                 self.forget()
+
+    def _take_read_ahead(self, block: bytes) -> Head[T]:
+        assert self._read_ahead is not None  # noqa: S101 - read() saw it
+        (read, head), self._read_ahead = self._read_ahead, None
+        assert read == block, "another block was read ahead"  # noqa: S101 - see peek()
+        if isinstance(head, Head):
+            return head
+        raise head
 
     def _remember(self, block: bytes, head: Head[T]) -> None:
         if len(block) > self._limits.max_remembered_bytes:

@@ -48,7 +48,8 @@ PINGS: Final = Rate(burst=100, per_second=10, per_stream=2)
 # WINDOW_UPDATE. nghttp2 and gRPC send up to two for each answer: for the stream, the connection.
 WINDOW_UPDATES: Final = Rate(burst=2000, per_second=1000, per_stream=4)
 
-# PRIORITY, frames of unknown types, GOAWAY, RST_STREAM for ended streams: all that we read in vain.
+# PRIORITY, frames of unknown types, GOAWAY, RST_STREAM and HEADERS for ended streams: all that we
+# read in vain.
 # Old browsers begin with five PRIORITY; some clients reset each stream whose answer came early.
 IDLE_FRAMES: Final = Rate(burst=1000, per_second=100, per_stream=2)
 

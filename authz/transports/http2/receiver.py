@@ -67,6 +67,7 @@ class Receiver(Generic[T]):
         used: what is used of the connection's window since credit was last given.
         credit_at: how much that is when it is given: half of the window. No client can overrun a
             window that is given back at once, so there is no such error.
+        has_settings: whether the client's first frame came, which is SETTINGS (3.4).
         is_acknowledged: whether the client acknowledged our SETTINGS.
         is_going_acknowledged: whether the client acknowledged the PING behind our first GOAWAY.
     """
@@ -84,6 +85,7 @@ class Receiver(Generic[T]):
         self.block: _Block | None = None
         self.used = 0
         self.credit_at = limits.connection_window // 2
+        self.has_settings = False
         self.is_acknowledged = False
         self.is_going_acknowledged = False
         self._streams = streams
@@ -114,6 +116,10 @@ class Receiver(Generic[T]):
     def take(self, kind: int, flags: int, stream_id: int, payload: bytes, now: float) -> None:
         """Do what a frame says. Raises ConnectionFault; errors of streams reset them."""
         self._now = now
+        if not self.has_settings:
+            if kind != codes.SETTINGS or flags & codes.ACK:
+                raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "no SETTINGS after the preface")
+            self.has_settings = True
         self._check_order(kind, stream_id)
         handler = self._handlers.get(kind)
         if handler is None:  # 5.5
@@ -201,7 +207,7 @@ class Receiver(Generic[T]):
             elif state is State.RECEIVING:
                 self._take_trailers(block, octets)
             else:
-                self._heads.skip(octets)
+                self._skip(octets)
                 self._check_ended(state, stream_id)
                 self._note_end(stream_id, ends=block.ends_stream)
         except MalformedError:
@@ -212,7 +218,7 @@ class Receiver(Generic[T]):
         stream_id, streams = block.stream_id, self._streams
         streams.use(stream_id)
         if stream_id > streams.accepted_id:  # 6.8: it came after our GOAWAY
-            self._heads.skip(octets)
+            self._skip(octets)
             return
         if len(streams.under_way) >= self._limits.max_streams:  # 5.1.2
             self._heads.skip(octets)
@@ -234,6 +240,10 @@ class Receiver(Generic[T]):
             raise MalformedError
         self._end(self._streams.receiving[block.stream_id])
 
+    def _skip(self, octets: bytes) -> None:
+        self._spend(self._idle)
+        self._heads.skip(octets)
+
     def _check_dependency(self, block: _Block) -> None:
         if block.depends_on == block.stream_id:  # RFC 7540 5.3.1
             raise MalformedError
@@ -252,9 +262,9 @@ class Receiver(Generic[T]):
 
     def _on_data(self, flags: int, stream_id: int, payload: bytes) -> None:
         ends_stream = bool(flags & codes.END_STREAM)
-        if len(payload) < SMALL_DATA_BYTES and not ends_stream:
-            self._spend(self._small)
         state = self._streams.state(stream_id)
+        if len(payload) < SMALL_DATA_BYTES and not (ends_stream and state is State.RECEIVING):
+            self._spend(self._small)
         if state in {State.IDLE, State.SKIPPED}:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "DATA on an idle stream")
         if state is State.CLOSED:
@@ -364,7 +374,7 @@ class Receiver(Generic[T]):
             return
         if len(payload) % SETTING_BYTES:
             raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "wrong length of SETTINGS")
-        for setting, value in read_settings(payload):
+        for setting, value in read_settings(payload).items():
             self._sender.apply(setting, value)
         self._sender.acknowledge(frames.SETTINGS_ACK)
 

@@ -1,8 +1,9 @@
 """The sending half: responses, as the client's windows allow (RFC 9113 5.2, 6.9)."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import lru_cache
 from struct import Struct
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, TypeAlias, TypeVar
 
 from authz.transports.http2 import codes, frames
 from authz.transports.http2.codes import ErrorCode, Setting
@@ -14,7 +15,24 @@ from authz.transports.http2.streams import Outgoing, Piece, Streams
 
 T = TypeVar("T")
 
-_MAX_SHAPES: Final = 1024  # of answers: some 200 bytes each
+_Shape: TypeAlias = tuple[Callable[..., bytes], int, int, int, int]  # pack, length, first words
+_ENDS: Final = codes.END_HEADERS | codes.END_STREAM
+_MAX_SHAPES: Final = 1024  # for all connections: their answers have some tens of lengths
+
+
+@lru_cache(_MAX_SHAPES)
+def _shape(head: int, body: int, trailers: int) -> _Shape | None:
+    """Return the layout of a response in three frames; None if it takes more, or fewer."""
+    if not body or max(head, body, trailers) > codes.MIN_FRAME_BYTES:
+        return None
+    layout = Struct(f">IBI{head}sIBI{body}sIBI{trailers}s")
+    first, second, third = (
+        length << 8 | kind
+        for length, kind in ((head, codes.HEADERS), (body, codes.DATA), (trailers, codes.HEADERS))
+    )
+    return layout.pack, layout.size, first, second, third
+
+
 # Stands for a stream that is gone: nothing can be added to it.
 _GONE: Final = Outgoing(0, is_whole=True, is_delivered=False)
 _GONE.has_ended = True
@@ -42,10 +60,7 @@ class Sender(Generic[T]):
         self._max_frame = codes.MIN_FRAME_BYTES
         self._block_prefix = b""
         self._untaken_since: float | None = None
-        # The fast path: what a response's content may have to be written at once, and the layouts
-        # of whole responses by the lengths of their three parts.
-        self._at_once = codes.MIN_FRAME_BYTES
-        self._shapes: dict[tuple[int, int, int], tuple[Struct, int, int, int]] = {}
+        self._at_once = codes.MIN_FRAME_BYTES  # what a content may have to be written in one step
 
     # What the owner says.
 
@@ -53,7 +68,7 @@ class Sender(Generic[T]):
         """Write a whole response, or as much as the windows allow; the rest goes out later."""
         streams = self._streams
         size = len(body)
-        shape = self._shapes.get((len(head), size, len(trailers)))
+        shape = _shape(len(head), size, len(trailers))
         # A response that can go out whole is packed in one step. It must write what _queue would:
         # nothing waits before it, its windows hold it, and it needs no second frame.
         if (
@@ -63,17 +78,17 @@ class Sender(Generic[T]):
             and not streams.ready
             and stream_id not in streams.credit
             and streams.under_way.get(stream_id, _GONE) is None
-            and self._out_bytes + shape[0].size <= self._max_output
+            and self._out_bytes + shape[1] <= self._max_output
         ):
-            layout, first, second, third = shape
+            pack, length, first, second, third = shape
             del streams.under_way[stream_id]
             self._window -= size
-            self._out_bytes += layout.size
+            self._out_bytes += length
             self.out.append(
-                layout.pack(
+                pack(
                     first, codes.END_HEADERS, stream_id, head,
                     second, 0, stream_id, body,
-                    third, codes.END_HEADERS | codes.END_STREAM, stream_id, trailers,
+                    third, _ENDS, stream_id, trailers,
                 )
             )  # fmt: skip
             return
@@ -82,7 +97,6 @@ class Sender(Generic[T]):
             (codes.DATA, body, 0),
             (codes.HEADERS, trailers, codes.END_STREAM),
         ))  # fmt: skip
-        self._learn_shape(len(head), size, len(trailers))
 
     def refuse(self, stream_id: int, block: bytes, body: bytes = b"") -> None:
         """Write a response of a header section, with content if there is some."""
@@ -290,12 +304,3 @@ class Sender(Generic[T]):
     def _limit_at_once(self) -> None:
         at_once = min(self._initial_window, self._max_frame)
         self._at_once = -1 if self._block_prefix else at_once
-
-    def _learn_shape(self, head: int, body: int, trailers: int) -> None:
-        if not body or max(head, body, trailers) > codes.MIN_FRAME_BYTES:
-            return
-        if len(self._shapes) >= _MAX_SHAPES:
-            self._shapes.clear()
-        layout = Struct(f">IBI{head}sIBI{body}sIBI{trailers}s")
-        words = (head << 8 | codes.HEADERS, body << 8 | codes.DATA, trailers << 8 | codes.HEADERS)
-        self._shapes[head, body, trailers] = (layout, *words)

@@ -1,6 +1,5 @@
 """Reads the client's SETTINGS, and writes ours (RFC 9113 6.5)."""
 
-from collections.abc import Iterator
 from struct import Struct
 from typing import Final
 
@@ -25,13 +24,20 @@ _RANGES: Final = {
 }
 
 
-def read_settings(payload: bytes) -> Iterator[tuple[int, int]]:
-    """Yield settings and their values, in order. Raises ConnectionFault for an invalid one."""
+def read_settings(payload: bytes) -> dict[int, int]:
+    """Return the settings of a frame and their values. Raises ConnectionFault for an invalid one.
+
+    The last value of each counts (6.5.3), so that what a change costs is paid once; of the table's
+    sizes the smallest, which is the one that has to be told (RFC 7541 4.2).
+    """
+    values: dict[int, int] = {}
     for number, value in _SETTING.iter_unpack(payload):
         low, high, code = _RANGES.get(number, (0, value, ErrorCode.PROTOCOL_ERROR))
         if not low <= value <= high:
             raise ConnectionFault(code, f"invalid {Setting(number).name}")
-        yield number, value
+        is_table = number == Setting.HEADER_TABLE_SIZE
+        values[number] = min(value, values.get(number, value)) if is_table else value
+    return values
 
 
 def server_preface(limits: Limits) -> bytes:
