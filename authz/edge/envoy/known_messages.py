@@ -26,7 +26,7 @@ from authz._pb import ext_authz_pb2 as pb
 from authz.core.bounded_map import BoundedMap
 from authz.core.request import DPOP
 from authz.edge.answered import DecodedCheck
-from authz.edge.envoy.outlines import Cut, Outline, cut, is_regular, with_other_values
+from authz.edge.envoy.outlines import Cut, Cutter, Outline, is_regular, with_other_values
 from authz.edge.envoy.reader import read_check
 from authz.edge.inputs import RequestInputs, trace_id_of
 
@@ -56,6 +56,7 @@ class CheckReader:
     def __init__(self, inputs: RequestInputs) -> None:
         """Begin with nothing known."""
         self.inputs = inputs
+        self._cutter = Cutter()
         self._known: BoundedMap[tuple[str, Outline], DecodedCheck] = BoundedMap(
             ENTRIES, MAX_BYTES, _bytes
         )
@@ -70,16 +71,16 @@ class CheckReader:
             self._resting -= 1
             return self._read(data, proxy)
         try:
-            parts = cut(data)
+            parts = self._cutter.cut(data)
             known = self._known.get((proxy, parts[0])) if parts else None
             if parts is None or known is None:
                 return self._new(data, proxy, parts)
-            _, at, end, trace, trace_end = parts
+            _, _, rest, at, end, trace, trace_end = parts
             # An empty place is a header that was not found: all of it is in the outline.
-            request_id = str(data[at:end], "ascii") if end > at else known.request_id
+            request_id = str(rest[at:end], "ascii") if end > at else known.request_id
             trace_id = known.trace_id
             if trace_end > trace:
-                trace_id = trace_id_of(str(data[trace:trace_end], "ascii"))
+                trace_id = trace_id_of(str(rest[trace:trace_end], "ascii"))
         except (IndexError, UnicodeDecodeError):
             return self._new(data, proxy, None)
         self._found += 1
@@ -93,6 +94,7 @@ class CheckReader:
         self._count_missed()
         check = self._read(data, proxy)
         if parts is None:
+            self._cutter.learn(data)
             return check
         key = proxy, parts[0]
         number = hash(key)
@@ -115,8 +117,8 @@ class CheckReader:
 
     def _is_read_alike(self, data: bytes, proxy: str, parts: Cut, check: DecodedCheck) -> bool:
         """Tell whether the same is read from the message with other values, but for the ids."""
-        outline, at, end, trace, trace_end = parts
-        if check.request.header(DPOP) is not None or not is_regular(outline):
+        _, _, _, at, end, trace, trace_end = parts
+        if check.request.header(DPOP) is not None or not is_regular(data, parts):
             return False
         expected, request_id, traceparent = check, "", ""
         if end > at:
