@@ -72,19 +72,14 @@ class CheckReader:
             return self._read(data, proxy)
         try:
             parts = self._cutter.cut(data)
-            known = self._known.get((proxy, parts[0])) if parts else None
-            if parts is None or known is None:
-                return self._new(data, proxy, parts)
-            _, _, rest, at, end, trace, trace_end = parts
-            # An empty place is a header that was not found: all of it is in the outline.
-            request_id = str(rest[at:end], "ascii") if end > at else known.request_id
-            trace_id = known.trace_id
-            if trace_end > trace:
-                trace_id = trace_id_of(str(rest[trace:trace_end], "ascii"))
-        except (IndexError, UnicodeDecodeError):
-            return self._new(data, proxy, None)
+        except IndexError:
+            parts = None
+        known = self._known.get((proxy, parts[0])) if parts else None
+        again = _again(known, parts) if parts and known else None
+        if again is None:
+            return self._new(data, proxy, parts)
         self._found += 1
-        return DecodedCheck(known.request, request_id, trace_id, known.ids, known.twins)
+        return again
 
     def _read(self, data: bytes, proxy: str) -> DecodedCheck:
         return read_check(self.inputs, pb.CheckRequest.FromString(data), proxy)
@@ -137,6 +132,23 @@ class CheckReader:
             return self._read(other, proxy) == expected
         except DecodeError:  # what was found is no value
             return False
+
+
+def _again(known: DecodedCheck, parts: Cut) -> DecodedCheck | None:
+    """Return what was read before with this message's ids; None for an id that is not ASCII.
+
+    An empty place is a header that was not found: if it came, all of it is in the outline.
+    """
+    _, _, rest, at, end, trace, trace_end = parts
+    request_id, trace_id = known.request_id, known.trace_id
+    try:
+        if end > at:
+            request_id = str(rest[at:end], "ascii")
+        if trace_end > trace:
+            trace_id = trace_id_of(str(rest[trace:trace_end], "ascii"))
+    except UnicodeDecodeError:
+        return None
+    return DecodedCheck(known.request, request_id, trace_id, known.ids, known.twins)
 
 
 def _bytes(key: tuple[str, Outline], check: DecodedCheck) -> int:

@@ -28,7 +28,7 @@ Outline = tuple[bytes, bytes, int, bytes, bytes, bytes]
 is before, between and after the two headers' values in the rest of the message.
 """
 Head = tuple[int, int, int]
-"""Where the port begins and ends, and where ``request`` begins."""
+"""Where the port begins and ends, and where ``destination`` begins."""
 Cut = tuple[Outline, Head, bytes, int, int, int, int]
 """The outline, and by which places; the rest of the message, from the end of Envoy's id; where in
 the rest the value of ``x-request-id`` begins and ends, and that of ``traceparent``. A header that
@@ -38,7 +38,8 @@ is not found has an empty place at 0.
 # Lengths of messages whose own length takes two bytes: with a token or certificate all do.
 _MIN_BYTES: Final = 131
 _MAX_BYTES: Final = 16_386
-_HEADS: Final = 256  # remembered, by the length of ``source``; they are soon learned again
+_HEADS: Final = 256  # remembered; they are soon learned again
+_TO_LENGTHS: Final = slice(3, 9)  # has the lengths of ``source`` and of its address
 _LAST: Final = 0x7F  # the highest byte that ends a varint; of two, the first has the lower 7 bits
 _ATTRIBUTES: Final = 0x0A  # the tag of the message's only field
 # Names of headers as both forms of headers have them. A tag and the value's length follow.
@@ -68,7 +69,7 @@ _SOURCE: Final = re.compile(
     rb"\n" + _LENGTH + rb"\n([\x00-\x7f])\n([\x00-\x7f])"
     rb"\x12([\x00-\x7f])([0-9a-f.:]*)\x18([\x80-\xff]{1,2}[\x01-\x7f])"
 )
-_DESTINATION: Final = re.compile(rb"\x12" + _LENGTH)
+_DESTINATION: Final = re.compile(rb"\x12" + _LENGTH)  # its beginning
 
 
 class Cutter:
@@ -81,14 +82,19 @@ class Cutter:
     def cut(self, data: bytes) -> Cut | None:
         """Return a message's parts; None if it has no known place or values of another shape.
 
-        This takes the place of the whole reading, so it is one function that checks nothing which
+        Raises IndexError for a message that ends too soon.
+
+        This takes the place of the whole reading, so it is one function, and it checks nothing that
         the outline has.
         """
         size = len(data)
-        head = self._heads.get(data[3:6])
+        head = self._heads.get(data[_TO_LENGTHS])
         if head is None or not _MIN_BYTES <= size <= _MAX_BYTES:
             return None
-        port, port_end, at = head
+        port, port_end, destination = head
+        at = destination + 2 + data[destination + 1]
+        if data[destination + 1] > _LAST:
+            at = destination + 3 + (data[destination + 1] & _LAST | data[destination + 2] << 7)
         request = _REQUEST.match(data, at)
         if request is None:
             return None
@@ -102,6 +108,7 @@ class Cutter:
             or http + 3 + (data[http + 1] & _LAST | data[http + 2] << 7) != request_end
         ):
             return None
+        source, target = data[3:port], data[port_end : at + 1]
         rest = data[rest_at:]
         at = end = rest.find(_REQUEST_ID) + _TO_REQUEST_ID
         if at >= _TO_REQUEST_ID:
@@ -119,7 +126,6 @@ class Cutter:
             before, between, after = rest[:at], rest[end:trace], rest[trace_end:]
         else:
             before, between, after = rest[:trace], rest[trace_end:at], rest[end:]
-        source, target = data[3:port], data[port_end : head[2] + 1]
         outline = source, target, size - request_end, before, between, after
         return outline, head, rest, at, end, trace, trace_end
 
@@ -129,7 +135,7 @@ class Cutter:
         if head is not None:
             if len(self._heads) >= _HEADS:
                 self._heads.clear()
-            self._heads[data[3:6]] = head
+            self._heads[data[_TO_LENGTHS]] = head
 
 
 def _head_of(data: bytes) -> Head | None:
@@ -143,15 +149,15 @@ def _head_of(data: bytes) -> Head | None:
         return None
     port, port_end = source.span(6)
     address, socket_address, ip = (source[group][0] for group in (2, 3, 4))
-    destination = _DESTINATION.match(data, source.end(1) + _number(source[1]))
+    destination = source.end(1) + _number(source[1])
     if (
-        destination is None
+        not _DESTINATION.match(data, destination)
         or ip != len(source[5])
         or socket_address != port_end - source.end(3)
         or address != port_end - source.end(2)
     ):
         return None
-    return port, port_end, destination.end() + _number(destination[1])
+    return port, port_end, destination
 
 
 def _number(varint: bytes) -> int:
@@ -180,8 +186,8 @@ def with_other_values(data: bytes, parts: Cut, request_id: bytes, traceparent: b
     They are as long as the values in their places. Of the port, the time and Envoy's id each byte
     gets another lowest bit, which leaves a varint a varint, and a digit a digit.
     """
-    _, (port, port_end, request_at), rest, at, end, trace, trace_end = parts
-    request = _REQUEST.match(data, request_at)
+    outline, (port, port_end, _), rest, at, end, trace, trace_end = parts
+    request = _REQUEST.match(data, port_end + len(outline[1]) - 1)
     if request is None:  # then ``Cutter`` did not cut this message
         raise AssertionError
     nanos = request.start(1) + 1 + _SECONDS_BYTES
