@@ -115,7 +115,7 @@ class Unread(NamedTuple):
     detail: str
 
 
-class Request(msgspec.Struct, frozen=True, gc=False):
+class Request(msgspec.Struct, frozen=True, gc=False, cache_hash=True):
     """A request as the proxy presented it: raw, hashable, and complete for a decision.
 
     Attributes:

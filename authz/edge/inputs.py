@@ -84,9 +84,9 @@ class RequestInputs:
         return tuple([(name, sent[name]) for name in self.namespaces if name in sent])
 
 
-def trace_id_of(headers: Mapping[str, str]) -> str:
+def trace_id_of(traceparent: str) -> str:
     """Return the trace id of a valid W3C ``traceparent``, else ""."""
-    trace = _TRACEPARENT.fullmatch(headers.get(TRACE, ""))
+    trace = _TRACEPARENT.fullmatch(traceparent)
     return trace[1] if trace else ""
 
 

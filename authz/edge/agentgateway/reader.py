@@ -25,6 +25,7 @@ from authz.edge.answered import DecodedCheck
 from authz.edge.inputs import (
     COOKIE,
     REQUEST_ID,
+    TRACE,
     MessageInputs,
     RequestInputs,
     held,
@@ -210,7 +211,7 @@ def _decoded(inputs: RequestInputs, presented: _Presented, target: str) -> Decod
         unread=asked.unread,
         proxy=presented.proxy,
     )
-    request_id, trace_id = headers.get(REQUEST_ID, ""), trace_id_of(headers)
+    request_id, trace_id = headers.get(REQUEST_ID, ""), trace_id_of(headers.get(TRACE, ""))
     return DecodedCheck(request, request_id, trace_id, asked.ids, twins, presented.attempt)
 
 

@@ -2,10 +2,9 @@
 
 import msgspec
 
-from authz._pb import ext_authz_pb2 as pb
 from authz.edge.answered import DecodedCheck
 from authz.edge.clock import Moment, TimeRemaining
-from authz.edge.envoy.reader import read_check
+from authz.edge.envoy.known_messages import CheckReader
 from authz.edge.envoy.writer import check_response
 from authz.edge.ids import new_decision_id
 from authz.edge.service import CheckService, log_fault
@@ -19,6 +18,7 @@ class Authorization:
         """Take the service that decides."""
         self._service = service
         self._wall, self._monotonic = service.clock.wall, service.clock.monotonic
+        self._reader = CheckReader(service.snapshot.inputs)
         check_response(service.last_resort(""))  # encoded beforehand, so that it can't fail
 
     def begin(self, data: bytes, proxy: str = "", /) -> "bytes | UndecidedCheck":
@@ -32,8 +32,10 @@ class Authorization:
             begun = self._wall(), self._monotonic()
             snapshot = service.snapshot  # bound once: the same snapshot reads and decides
             try:
-                message = pb.CheckRequest.FromString(data)
-                check = read_check(snapshot.inputs, message, proxy)
+                reader = self._reader
+                if reader.inputs is not snapshot.inputs:  # what was read by others is of no use
+                    reader = self._reader = CheckReader(snapshot.inputs)
+                check = reader.read(data, proxy)
             except Exception as error:  # noqa: BLE001 - the law: whatever it was, it is a deny
                 return check_response(service.refuse(error, begun, decision_id))
             answered = service.remembered(snapshot, check, begun, decision_id)

@@ -64,7 +64,7 @@ def read_check(inputs: RequestInputs, message: pb.CheckRequest, proxy: str = "")
         proxy,
     )
     attempt = _attempt(attributes) if DPOP in headers else b""  # the one single-use proof
-    trace_id = trace_id_of(headers) if TRACE in headers else ""
+    trace_id = trace_id_of(headers[TRACE]) if TRACE in headers else ""
     request_id = headers.get(REQUEST_ID, "")
     return DecodedCheck(request, request_id, trace_id, asked.ids, twins, attempt)
 

@@ -1,0 +1,327 @@
+"""A message that is known by its bytes is read as a full reading reads it, whatever was changed."""
+
+import base64
+import json
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from google.protobuf.message import DecodeError
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from authz._pb import ext_authz_pb2 as pb
+from authz.core.routes import RouteProtocol, Routes, RouteSettings
+from authz.edge.answered import DecodedCheck
+from authz.edge.envoy import known_messages
+from authz.edge.envoy.known_messages import RESTED, TRIED, CheckReader
+from authz.edge.envoy.reader import read_check
+from authz.edge.inputs import MessageInputs, RequestInputs
+from support.world import World, check_request, reason_of
+
+# CheckRequests of a real Envoy 1.40, in both forms of headers, with and without traceparent.
+RECORDED = {
+    name: base64.b64decode(text)
+    for name, text in json.loads(
+        (Path(__file__).parent.parent / "support/data/envoy_checks.json").read_text()
+    ).items()
+}
+COMMON = frozenset({"authorization", "x-forwarded-client-cert"})
+MESSAGES = MessageInputs(
+    Routes((RouteSettings(name="mcp", paths=("/finance/**",), protocol=RouteProtocol.MCP),)),
+    mcp_metadata=lambda *_: None,
+    reads_arguments=lambda _: True,
+)
+INPUTS = {
+    "common": RequestInputs(COMMON),
+    "proofs": RequestInputs(COMMON | {"dpop"}, given=frozenset({"x-agent-id"})),
+    "request id": RequestInputs(COMMON | {"x-request-id"}),
+    "trace": RequestInputs(COMMON | {"traceparent"}),
+    "metadata": RequestInputs(COMMON, ("envoy.a", "b")),
+    "messages": RequestInputs(COMMON, messages=MESSAGES),
+}
+ID, TRACEPARENT = "x-request-id", "traceparent"
+Change = Callable[[random.Random, bytes], bytes]
+
+
+def full(inputs: RequestInputs, data: bytes, proxy: str = "") -> DecodedCheck | None:
+    """What a full reading gives, None where it refuses the message."""
+    try:
+        return read_check(inputs, pb.CheckRequest.FromString(data), proxy)
+    except DecodeError:
+        return None
+
+
+def read(reader: CheckReader, data: bytes, proxy: str = "") -> DecodedCheck | None:
+    """What the reader gives, likewise."""
+    try:
+        return reader.read(data, proxy)
+    except DecodeError:
+        return None
+
+
+def set_header(message: pb.CheckRequest, name: str, value: bytes, *, more: bool = False) -> None:
+    """Give a header a value, in the message's form; ``more`` adds another of its name."""
+    http = message.attributes.request.http
+    if not http.HasField("header_map"):
+        http.headers[name] = value.decode("ascii", "replace")
+        return
+    for header in http.header_map.headers:
+        if header.key == name and not more:
+            header.raw_value = value
+            return
+    http.header_map.headers.add(key=name, raw_value=value)
+
+
+def with_new_values(chance: random.Random, data: bytes) -> bytes:
+    """Change what Envoy changes in each message, and now and then in a way that it never does."""
+    message = pb.CheckRequest.FromString(data)
+    attributes = message.attributes
+    request = attributes.request
+    port = chance.choice([chance.randrange(32768, 61000)] * 8 + [0, 80, 200, 9000, 70000])
+    attributes.source.address.socket_address.port_value = port
+    request.time.seconds = chance.choice([1_795_913_818 + chance.randrange(10**6)] * 8 + [0, 1, -1])
+    request.time.nanos = chance.choice([chance.randrange(10**9)] * 8 + [0, 5, 200, 70_000, -1])
+    request.http.id = chance.choice(
+        [str(chance.randrange(10**17, 2**64))] * 8 + ["", "1", "x" * 20, "é" * 10, "1" * 40]
+    )
+    characters = "0123456789abcdef-"
+    length = chance.choice([36] * 8 + [0, 1, 15, 16, 32, 127, 128, 300])
+    request_id = "".join(chance.choices(characters, k=length)).encode()
+    odd = [b"\xff" * 36, b"\0" * 36, "é".encode() * 18, b"\n\x0btraceparent\x1a7" + b"0" * 21]
+    set_header(message, ID, chance.choice([request_id] * 12 + odd))
+    if chance.random() < 0.7:
+        trace = f"00-{chance.randbytes(16).hex()}-{chance.randbytes(8).hex()}-01".encode()
+        odd = [trace.upper(), trace[:-1], trace + b"0", b"\xff" * 55, b"", b"z" * 55]
+        set_header(message, TRACEPARENT, chance.choice([trace] * 12 + odd))
+    return message.SerializeToString()
+
+
+def with_another_field(chance: random.Random, data: bytes) -> bytes:
+    """Change a field that decisions may read."""
+    message = pb.CheckRequest.FromString(data)
+    attributes = message.attributes
+    http = attributes.request.http
+    kind = chance.randrange(6)
+    if kind == 0:
+        http.path += chance.choice(["/1", "?access_token=x", "?a"])
+    elif kind == 1:
+        http.method = chance.choice(["GET", "POST", "PUT", ""])
+    elif kind == 2:
+        attributes.source.principal = chance.choice(["", "spiffe://corp.example/a", "x" * 90])
+    elif kind == 3:
+        attributes.source.certificate = chance.choice(["", "x" * 120, "y" * 500])
+    elif kind == 4:
+        attributes.context_extensions[chance.choice("ab")] = chance.choice(["", "x", "route"])
+    else:
+        attributes.metadata_context.filter_metadata[chance.choice(["envoy.a", "b", "c"])] = b"\n\0"
+    return message.SerializeToString()
+
+
+def with_another_part(chance: random.Random, data: bytes) -> bytes:
+    """Add a header, a body or a label, or change the order of headers."""
+    message = pb.CheckRequest.FromString(data)
+    attributes = message.attributes
+    http = attributes.request.http
+    kind = chance.randrange(6)
+    if kind == 0:
+        name = chance.choice([ID, TRACEPARENT, "authorization", "x.agent.id", "dpop", "cookie"])
+        set_header(message, name, chance.choice([b"a", b"b" * 36, b"\xff"]), more=True)
+    elif kind == 1:
+        http.raw_body = b'{"jsonrpc":"2.0","id":%d,"method":"tools/call","params":{"name":"a"}}' % (
+            chance.randrange(3)
+        )
+        http.size = len(http.raw_body)
+    elif kind == 2:
+        http.raw_body = b"\n\x0cx-request-id\x1a$" + chance.choice([b"0", b"1"]) * 36
+    elif kind == 3:
+        fields = list(http.header_map.headers)
+        chance.shuffle(fields)
+        del http.header_map.headers[:]
+        http.header_map.headers.extend(fields)
+    elif kind == 4:
+        attributes.destination.labels["zone"] = chance.choice("ab") * chance.choice([1, 200])
+    else:
+        attributes.source.labels["x"] = "y"
+    return message.SerializeToString()
+
+
+def merged(chance: random.Random, data: bytes) -> bytes:
+    """Append a second message, which protobuf merges, or a field that nobody knows."""
+    other = pb.CheckRequest()
+    kind = chance.randrange(5)
+    if kind == 0:
+        other.attributes.request.http.path = "/other"
+    elif kind == 1:
+        other.attributes.source.principal = "spiffe://corp.example/other"
+    elif kind == 2:
+        other.attributes.request.http.header_map.headers.add(key=ID, raw_value=b"another")
+    elif kind == 3:
+        return data + b"\x12\x03abc"
+    else:
+        return data + b"\x0a\x03\x0a\x01"
+    return data + other.SerializeToString()
+
+
+def with_other_bytes(chance: random.Random, data: bytes) -> bytes:
+    """Change, insert or take out some bytes, often where lengths and values are, or cut the end."""
+    places = [data.find(needle) for needle in (b"\x18", b'"', b"x-request-id", b"traceparent")]
+    near = chance.choice([0, 3, *(place for place in places if place >= 0), len(data) - 30])
+    at = max(0, min(len(data) - 1, near + chance.randrange(-4, 60)))
+    if chance.random() < 0.3:
+        at = chance.randrange(len(data))
+    kind = chance.randrange(6)
+    if kind == 0:
+        return data[: max(at, len(data) - chance.randrange(40))]
+    if kind == 1:
+        return data[:at] + data[at + chance.randrange(1, 3) :]
+    if kind == 2:
+        return data[:at] + chance.randbytes(chance.randrange(1, 3)) + data[at:]
+    if kind == 3:  # a varint that is longer than it has to be
+        return data[:at] + bytes([data[at] | 0x80, 0]) + data[at + 1 :]
+    flipped = data[at] ^ (1 << chance.randrange(8)) if kind == 4 else chance.randrange(256)
+    return data[:at] + bytes([flipped]) + data[at + 1 :]
+
+
+CHANGES: tuple[Change, ...] = (
+    *(with_new_values,) * 4,
+    with_another_field,
+    with_another_part,
+    merged,
+    *(with_other_bytes,) * 3,
+)
+
+
+@pytest.mark.parametrize("kind", INPUTS)
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 2**32))
+def test_it_is_the_full_reading(kind: str, seed: int) -> None:
+    """Among messages that are changed anyhow, and that come again, each is read as in full."""
+    chance, inputs = random.Random(seed), INPUTS[kind]
+    reader = CheckReader(inputs)
+    known = [*RECORDED.values()]
+    for _ in range(60):
+        data = chance.choice(known)
+        if full(inputs, data) is not None and chance.random() < 0.9:
+            data = with_new_values(chance, data)
+        for change in chance.choices(CHANGES, k=chance.randrange(3)):
+            if change is with_other_bytes or full(inputs, data) is not None:
+                data = change(chance, data)
+        proxy = chance.choice(["", "", "spiffe://corp.example/gateway"])
+        for _ in range(chance.choice([1, 1, 3])):
+            assert read(reader, data, proxy) == full(inputs, data, proxy), data
+        known.append(data)
+
+
+def again(data: bytes, number: int) -> bytes:
+    """The same request once more, as Envoy tells of it."""
+    message = pb.CheckRequest.FromString(data)
+    message.attributes.source.address.socket_address.port_value = 40_000 + number
+    message.attributes.request.time.seconds = 1_795_913_818 + number
+    message.attributes.request.time.nanos = 1 << (number % 30)
+    message.attributes.request.http.id = str(10**17 * (1 + number % 170))
+    set_header(message, ID, b"%036x" % number)
+    set_header(message, TRACEPARENT, b"00-%032x-%016x-01" % (number, number))
+    return message.SerializeToString()
+
+
+@pytest.fixture
+def full_readings(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """The full readings so far."""
+    counted: list[bool] = []
+
+    def counting(*args: object) -> DecodedCheck:
+        counted.append(True)
+        return read_check(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(known_messages, "read_check", counting)
+    return counted
+
+
+@pytest.mark.parametrize("form", ["raw-traced", "map-traced"])
+def test_what_is_known_is_not_read_again(form: str, full_readings: list[bool]) -> None:
+    """From the third message on, a request that comes again is read in full no more."""
+    reader, data = CheckReader(INPUTS["common"]), RECORDED[form]
+    for number in range(1, 4):  # the first shows its places, the second comes first with them
+        reader.read(again(data, number), "")
+    assert len(full_readings) == 4  # one of them to try it out
+
+    for number in range(4, 100):
+        check = reader.read(again(data, number), "")
+        assert (check.request_id, check.trace_id) == (f"{number:036x}", f"{number:032x}")
+    assert len(full_readings) == 4
+
+
+@pytest.mark.parametrize("kind", ["request id", "trace"])
+def test_a_value_that_rules_read_is_never_cut_out(kind: str, full_readings: list[bool]) -> None:
+    """A config whose rules read such a header has each message read in full."""
+    reader = CheckReader(INPUTS[kind])
+    for number in range(1, 20):
+        reader.read(again(RECORDED["raw-traced"], number), "")
+
+    assert len(full_readings) >= 19
+    assert not len(reader._known)
+
+
+def test_a_text_that_looks_like_a_header() -> None:
+    """A body that an agent wrote to look like the header is no header, and no part of an id."""
+    reader = CheckReader(INPUTS["messages"])
+    for digit in b"000111":
+        message = pb.CheckRequest.FromString(RECORDED["raw-plain"])
+        message.attributes.request.http.raw_body = b"\n\x0cx-request-id\x1a$" + bytes([digit]) * 36
+        data = message.SerializeToString()
+        assert reader.read(data, "") == full(INPUTS["messages"], data)
+    assert not len(reader._known)
+
+
+def test_a_proof_is_never_known() -> None:
+    """A message with a proof is read in full: the name of its attempt is in the values."""
+    reader, attempts = CheckReader(INPUTS["proofs"]), set()
+    for number in range(1, 10):
+        message = pb.CheckRequest.FromString(again(RECORDED["raw-traced"], number))
+        set_header(message, "dpop", b"proof")
+        attempts.add(reader.read(message.SerializeToString(), "").attempt)
+
+    assert len(attempts) == 9
+    assert not len(reader._known)
+
+
+def test_each_proxy_has_its_own() -> None:
+    """What was read for a proxy is not given to another."""
+    reader, data = CheckReader(INPUTS["common"]), RECORDED["raw-traced"]
+    proxies = ["spiffe://corp.example/a", "spiffe://corp.example/b"]
+    for number in range(1, 9):
+        for proxy in proxies:
+            assert reader.read(again(data, number), proxy).request.proxy == proxy
+
+
+def test_a_look_that_finds_nothing_rests(full_readings: list[bool]) -> None:
+    """Where nothing comes again no message is looked up, until it is tried again."""
+    reader, data = CheckReader(INPUTS["common"]), RECORDED["raw-traced"]
+    message = pb.CheckRequest.FromString(data)
+    for number in range(TRIED):
+        message.attributes.request.http.path = f"/{number}"
+        reader.read(message.SerializeToString(), "")
+    assert reader._resting == RESTED
+    reader._resting = 3
+    for number in range(20):
+        reader.read(again(data, number), "")
+
+    assert len(full_readings) < TRIED + 20
+
+
+def test_a_new_snapshot_knows_nothing(world: World) -> None:
+    """Messages that were read by one config are read anew by the next."""
+    message = check_request(world.svid, [("authorization", f"Bearer {world.token()}")])
+    message.attributes.source.address.socket_address.address = "10.1.2.3"
+    message.attributes.destination.principal = "spiffe://corp.example/gateway"
+    for number in range(1, 6):
+        assert reason_of(world.check(again(message.SerializeToString(), number))) == "allow"
+    before = world.authorization._reader
+    assert len(before._known) == 1
+    world.parts.reconfigure(world.config)
+    assert reason_of(world.check(again(message.SerializeToString(), 6))) == "allow"
+
+    assert world.authorization._reader is not before
+    assert not len(world.authorization._reader._known)
