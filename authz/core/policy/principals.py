@@ -66,6 +66,12 @@ class PrincipalIndex:
         """Return the entries of ``of`` that hold through this agent."""
         return [entry for entry in self.of(delegation) if entry.is_through(agent)]
 
+    def allows_through_others(self, delegation: Delegation) -> bool:
+        """Tell whether an entry allows the principal something, through whichever agents."""
+        return any(
+            not (entry.is_denies_only or entry.settings.suspended) for entry in self.of(delegation)
+        )
+
     def unknown(self, delegation: Delegation) -> dict[str, Fit]:
         """Return the claims that the issuer's entries name and that can't be read, and why."""
         read, held = self._read.get(delegation.issuer, {}), HeldClaims(delegation.claims)
