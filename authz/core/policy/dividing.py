@@ -14,10 +14,11 @@ from authz.core.policy.settings import Absence
 from authz.core.policy.spiffe_table import SpiffeTable
 from authz.core.spiffe import SCHEME, SpiffePattern
 
-FEW: Final = 4  # entries that are tried one by one: to divide them saves nothing
+# Entries that are tried one by one, by depth: to divide them saves nothing, and deeper, little.
+_FEW: Final = (4, 12, 12)
 # Under how many values an entry may be found, by depth. Below the first division these multiply:
 # an entry with 1,000 subjects and 1,000 agents would be there a million times.
-_VALUES: Final = (10**9, 16, 2)
+_VALUES: Final = (10**9, 4, 1)
 AGENTS: Final = "agents"
 SUBJECTS: Final = "subjects"
 _CLAIM: Final = "claim "  # before a claim's name: a claim may be named as one of the others
@@ -45,7 +46,7 @@ class Divider:
 
     def _divided(self, entries: Group, used: Members, unread: Members, depth: int = 0) -> Division:
         """Divide by the members that are not used; the claims that are ``unread`` can't be read."""
-        if len(entries) <= FEW or depth == len(_VALUES):
+        if depth == len(_VALUES) or len(entries) <= _FEW[depth]:
             return self._undivided(entries)
         chosen = _chosen(entries, used, _VALUES[depth])
         below = _Below(self, used, unread, depth + 1)

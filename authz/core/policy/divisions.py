@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from authz.core.decision import Delegation
+from authz.core.distributed_claims import external_claims
 from authz.core.policy.claim_match import Fit, HeldClaims, Typed
 from authz.core.policy.claim_names import root_of
 from authz.core.policy.principal_entry import PrincipalEntry
@@ -21,15 +22,20 @@ _TEXT: Final = str
 
 
 class Asked:
-    """What entries are looked up by: a delegation, its claims, and the agent, None for any."""
+    """What entries are looked up by: a delegation, its claims, and the agent, None for any.
 
-    __slots__ = ("agent", "delegation", "held")
+    Attributes:
+        is_elsewhere: whether the token says that any of its claims is elsewhere.
+    """
+
+    __slots__ = ("agent", "delegation", "held", "is_elsewhere")
 
     def __init__(self, delegation: Delegation, agent: SpiffeId | None) -> None:
         """Take the delegation and the agent's ID."""
         self.delegation = delegation
         self.agent = agent
         self.held = HeldClaims(delegation.claims)
+        self.is_elsewhere = bool(external_claims(delegation.claims))
 
 
 class Division:
@@ -42,7 +48,10 @@ class Division:
         is_divided: whether there are divisions at all.
     """
 
-    __slots__ = ("_of_root", "_taking", "agents", "claims", "is_divided", "rest", "subjects")
+    __slots__ = (
+        *("_of_absence", "_of_root", "_taking"),
+        *("agents", "claims", "is_divided", "rest", "subjects"),
+    )
 
     def __init__(
         self,
@@ -61,6 +70,7 @@ class Division:
             self._of_root.setdefault(root_of(name), []).append(name)
         self.is_divided = not (subjects is None and agents is None and not self.claims)
         self._taking = tuple(divided for divided in self.claims.values() if divided.takes)
+        self._of_absence = tuple(divided for divided in self._taking if divided.absent)
 
     def find(self, asked: Asked) -> dict[PrincipalEntry, None]:
         """Return the entries that may count, each once; surely all that count."""
@@ -80,12 +90,16 @@ class Division:
             yield from self.agents.find(asked.agent)
         if not self.claims:
             return
-        # Of many names a token has few, and those that it lacks matter only to entries that take.
-        for root in asked.delegation.claims.keys() & self._of_root.keys():
-            for name in self._of_root[root]:
-                yield from self.claims[name].holding(asked.held)
-        for divided in self._taking:
-            yield from divided.doubtful(asked.held)
+        # Of many names a token has few. Those that it lacks matter only to entries that take, and
+        # then only if that is what they ask, or if the token says that something is elsewhere.
+        roots = asked.delegation.claims.keys() & self._of_root.keys()
+        present = [self.claims[name] for root in roots for name in self._of_root[root]]
+        for divided in present:
+            yield from divided.holding(asked.held)
+        doubtful = self._taking if asked.is_elsewhere else (*present, *self._of_absence)
+        for divided in doubtful:
+            if divided.takes:
+                yield from divided.doubtful(asked.held)
 
 
 class SubjectDivisions:

@@ -6,17 +6,20 @@ suspension by the claim applies, merged beforehand.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
 from typing import Final
 
 from authz.core.decision import Agent, Delegation
+from authz.core.distributed_claims import external_claims
 from authz.core.policy.claim_match import Fit, HeldClaims, words_in
+from authz.core.policy.claim_names import root_of
 from authz.core.policy.dividing import AGENTS, Divider
 from authz.core.policy.divisions import Asked, Division
 from authz.core.policy.principal_entry import LISTS, PrincipalEntry, compile_entry
 from authz.core.policy.rules import RuleSets
 from authz.core.policy.settings import PrincipalSettings
-from authz.core.spiffe import SpiffeId
 
 _NOBODY: Final = Division(())
 
@@ -41,43 +44,38 @@ class PrincipalIndex:
             of_issuers[entry.settings.match.issuer].append(entry)
         self._divided = {issuer: divider.divide(some) for issuer, some in of_issuers.items()}
         self.undivided = divider.undivided
-        # The entries for certain agents once more, to be found whoever the agent is.
+        # What allows through certain agents once more, to be found whoever the agent is.
         self._of_any_agent = {
-            issuer: Divider().divide((entry for entry in some if entry.agents), frozenset({AGENTS}))
+            issuer: Divider().divide(filter(_allows_through_some, some), frozenset({AGENTS}))
             for issuer, some in of_issuers.items()
         }
         self._read = _read_by(self.entries)
         self._words = frozenset(_listed_words(self.entries))
 
-    def of(self, delegation: Delegation) -> list[PrincipalEntry]:
+    def through(self, agent: Agent, delegation: Delegation) -> list[PrincipalEntry]:
         """Return every entry that counts for a delegation's principal, in the config's order.
 
-        Whoever the agent is: its entries may count through other agents only.
+        Those for other agents only are left out.
         """
-        divided = self._of_any_agent.get(delegation.issuer, _NOBODY)
-        through_some = _counted(divided, Asked(delegation, None))
-        return _in_order([*self._through(None, delegation), *through_some])
-
-    def through(self, agent: Agent, delegation: Delegation) -> list[PrincipalEntry]:
-        """Return the entries of ``of`` that hold through this agent."""
-        found = self._through(agent.spiffe_id, delegation)
+        divided = self._divided.get(delegation.issuer, _NOBODY)
+        found = _counted(divided, Asked(delegation, agent.spiffe_id))
         return _in_order(entry for entry in found if entry.is_through(agent))
 
-    def allows_through_others(self, delegation: Delegation) -> bool:
-        """Tell whether an entry allows the principal something, through whichever agents."""
-        return any(
-            not (entry.is_denies_only or entry.settings.suspended) for entry in self.of(delegation)
-        )
-
-    def _through(self, agent: SpiffeId | None, delegation: Delegation) -> list[PrincipalEntry]:
-        divided = self._divided.get(delegation.issuer, _NOBODY)
-        return _counted(divided, Asked(delegation, agent))
+    def allows_through_some(self, delegation: Delegation) -> bool:
+        """Tell whether any entry for certain agents allows the principal something."""
+        divided = self._of_any_agent.get(delegation.issuer, _NOBODY)
+        found = _counted(divided, Asked(delegation, None))
+        return not all(entry.is_denies_only for entry in found)
 
     def unknown(self, delegation: Delegation) -> dict[str, Fit]:
         """Return the claims that the issuer's entries name and that can't be read, and why."""
-        read, held = self._read.get(delegation.issuer, {}), HeldClaims(delegation.claims)
-        issuer = delegation.issuer
-        forms = {name: self._form(issuer, name, kinds, held) for name, kinds in read.items()}
+        issuer, claims = delegation.issuer, delegation.claims
+        read, held = self._read.get(issuer, _NOTHING_READ), HeldClaims(claims)
+        # What the token lacks can only be unknown if the token says that something is elsewhere.
+        roots = read.roots if external_claims(claims) else claims.keys() & read.roots
+        names = sorted(number for root in roots for number in read.of_root[root])
+        found = [read.names[number] for number in names]
+        forms = {name: self._form(issuer, name, kinds, held) for name, kinds in found}
         return {name: form for name, form in forms.items() if form.is_unknown}
 
     def _form(self, issuer: str, name: str, kinds: frozenset[type], held: HeldClaims) -> Fit:
@@ -88,10 +86,16 @@ class PrincipalIndex:
         return form
 
 
-def _counted(division: Division, asked: Asked) -> list[PrincipalEntry]:
-    """Return the entries of a division that count, each in whole or with its denies alone."""
-    counted = (entry.counted(asked.delegation, asked.held) for entry in division.find(asked))
-    return [entry for entry in counted if entry is not None]
+def _counted(division: Division, asked: Asked) -> Iterator[PrincipalEntry]:
+    """Yield the entries of a division that count, each in whole or with its denies alone."""
+    for entry in division.find(asked):
+        counted = entry.counted(asked.delegation, asked.held)
+        if counted is not None:
+            yield counted
+
+
+def _allows_through_some(entry: PrincipalEntry) -> bool:
+    return entry.agents is not None and not entry.settings.suspended
 
 
 def _in_order(entries: Iterable[PrincipalEntry]) -> list[PrincipalEntry]:
@@ -102,7 +106,7 @@ def _in_order(entries: Iterable[PrincipalEntry]) -> list[PrincipalEntry]:
     return sorted(dict.fromkeys(found), key=lambda entry: (entry.number, entry.others))
 
 
-def _listed_words(entries: Iterable[PrincipalEntry]) -> Iterable[tuple[str, str, str]]:
+def _listed_words(entries: Iterable[PrincipalEntry]) -> Iterator[tuple[str, str, str]]:
     """Yield the issuer, the claim and each wanted word of entries that a list claim finds."""
     for entry in entries:
         match, name = entry.settings.match, _list_of(entry)
@@ -120,12 +124,40 @@ def _list_of(entry: PrincipalEntry) -> str:
     return next((name for name in LISTS if getattr(match, name) is not None), "")
 
 
-def _read_by(entries: Iterable[PrincipalEntry]) -> dict[str, dict[str, frozenset[type]]]:
-    """Return, by issuer, the claims that entries read, and the types of their wanted values."""
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """The claims that the entries of an issuer read.
+
+    Attributes:
+        names: each claim, and the types of its wanted values.
+        of_root: the numbers of the names, by the top-level claim that contains them.
+    """
+
+    names: tuple[tuple[str, frozenset[type]], ...]
+    of_root: Mapping[str, list[int]]
+
+    @property
+    def roots(self) -> AbstractSet[str]:
+        """The top-level claims."""
+        return self.of_root.keys()
+
+
+_NOTHING_READ: Final = _Read((), {})
+
+
+def _read_by(entries: Iterable[PrincipalEntry]) -> dict[str, _Read]:
+    """Return, by issuer, the claims that entries read."""
     found: defaultdict[str, defaultdict[str, frozenset[type]]]
     found = defaultdict(lambda: defaultdict(frozenset))
     for entry in entries:
         of_issuer = found[entry.settings.match.issuer]
         for claim in entry.claims:
             of_issuer[claim.name] |= claim.kinds
-    return {issuer: dict(read) for issuer, read in found.items()}
+    return {issuer: _by_root(kinds) for issuer, kinds in found.items()}
+
+
+def _by_root(kinds: Mapping[str, frozenset[type]]) -> _Read:
+    of_root: defaultdict[str, list[int]] = defaultdict(list)
+    for number, name in enumerate(kinds):
+        of_root[root_of(name)].append(number)
+    return _Read(tuple(kinds.items()), dict(of_root))

@@ -171,7 +171,7 @@ class Standings:
 
     def _why_none(self, delegation: Delegation) -> Reason:
         """Return why no entry counts: the principal has no rules, or only through other agents."""
-        through_others = self._principals.allows_through_others(delegation)
+        through_others = self._principals.allows_through_some(delegation)
         return Reason.ACTOR_NOT_PERMITTED if through_others else Reason.POLICY_DENIED
 
 
