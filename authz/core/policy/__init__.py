@@ -117,11 +117,15 @@ class Policy:
         if operation.protocol and not self.knows(operation):
             return Verdict(Denied(Reason.METHOD_UNKNOWN, "no rule lists the method"))
         find, of_principal = self._standings.holdings.find, standing.of_principal
-        verdict = reach_verdict(  # 4. what both may, and nothing denies
-            find(standing.of_agent, operation),
-            None if of_principal is None else find(of_principal, operation),
-            query,
+        rules = (  # 4. what both may, and nothing denies
+            tuple(find(standing.of_agent, operation)),
+            None if of_principal is None else tuple(find(of_principal, operation)),
         )
+        known = standing.permits.get(rules)
+        if known is not None:
+            return known
+        verdict = reach_verdict(*rules, query)
+        standing.remember(rules, verdict)
         if isinstance(verdict.outcome, Denied) and verdict.outcome.reason is Reason.POLICY_DENIED:
             verdict.outcome.detail += standing.unread
         return verdict

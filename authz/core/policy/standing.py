@@ -9,13 +9,14 @@ from typing import Final
 import msgspec
 
 from authz.core.bounded_map import BoundedMap
-from authz.core.decision import Agent, Delegation, Mode
+from authz.core.decision import Agent, Delegation, Mode, Permit, Verdict
 from authz.core.distributed_claims import external_claims, is_external
 from authz.core.policy.agents import AgentEntry, AgentIndex
 from authz.core.policy.claim_match import FIT_TEXTS, Fit, HeldClaims
 from authz.core.policy.held_rules import HeldRules, RuleHoldings
 from authz.core.policy.principal_entry import PrincipalEntry
 from authz.core.policy.principals import PrincipalIndex
+from authz.core.policy.rules import Rule
 from authz.core.policy.settings import EarlierActor, EarlierActorSettings
 from authz.core.reason import Denied, Reason
 from authz.core.spiffe.spiffe_id import is_misspelt
@@ -24,6 +25,9 @@ UNREGISTERED: Final = "earlier_actor_unregistered"
 SUSPENDED: Final = "earlier_actor_suspended"
 UNREADABLE: Final = "earlier_actor_unreadable"
 _REMEMBERED: Final = 10_000  # the tokens in use within seconds, as for rendered decisions
+_PERMITS: Final = 16  # of one caller: some 5 KB
+RulesFound = tuple[tuple[Rule, ...], tuple[Rule, ...] | None]
+"""The rules about an operation of the agent, and of the principal, None without a principal."""
 Refusal = tuple[Reason, str]
 """A reason, and the detail for operators."""
 
@@ -38,6 +42,8 @@ class Standing(msgspec.Struct, frozen=True):
         enforced: why every request is refused, in shadow too; else None.
         unknown: why every request is refused for want of an entry; else None.
         unread: text to add to the detail of a refusal by rules, on claims that can't be read.
+        permits: the permits by rules whose answers depend on the delegation alone, by the rules
+            about the operation that each side holds.
     """
 
     agent: str
@@ -46,6 +52,16 @@ class Standing(msgspec.Struct, frozen=True):
     enforced: Refusal | None = None
     unknown: Refusal | None = None
     unread: str = ""
+    permits: dict[RulesFound, Verdict] = msgspec.field(default_factory=dict)
+
+    def remember(self, rules: RulesFound, verdict: Verdict) -> None:
+        """Remember a permit, if the rules give the same one for every such operation."""
+        considered = (*rules[0], *(rules[1] or ()))
+        is_permit = isinstance(verdict.outcome, Permit)
+        if is_permit and all(rule.is_of_caller for rule in considered):
+            if len(self.permits) >= _PERMITS:  # those in use are soon back
+                self.permits.clear()
+            self.permits[rules] = verdict
 
 
 class _Findings(msgspec.Struct, frozen=True):
