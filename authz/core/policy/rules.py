@@ -12,11 +12,11 @@ from typing import Final, Self
 
 from authz.core.conditions import ARGUMENTS
 from authz.core.decision import Effect
+from authz.core.pattern_tree import PatternTree
 from authz.core.patterns import ANY, path_pattern
 from authz.core.policy.added_headers import NONE_ADDED, AddedHeaders
 from authz.core.policy.call_matchers import CallMatcher
 from authz.core.policy.call_settings import KEYS
-from authz.core.policy.pattern_tree import PatternTree
 from authz.core.policy.query import PolicyQuery, UnmetRequirement
 from authz.core.policy.requirements import (
     CallMatch,

@@ -2,7 +2,7 @@
 
 from typing import Generic, TypeVar
 
-from authz.core.policy.pattern_tree import PatternTree
+from authz.core.pattern_tree import PatternTree
 from authz.core.spiffe import SpiffeId, SpiffePattern
 
 Value = TypeVar("Value")
