@@ -15,7 +15,7 @@ as a key, its refusal says so, and the edge may learn it and decide again
 (``authz.edge.learning``). ``Progress.refuse`` makes every refusal of every step.
 """
 
-from typing import Protocol
+from typing import Final, Protocol
 
 from authz.core.decision import Agent, Allow, Decision, Delegation, Progress
 from authz.core.delegation import DelegationStep
@@ -60,7 +60,7 @@ class Authorizer:
         Denies whatever is not clearly allowed.
         """
         has_proof = request.header(DPOP) is not None
-        progress = Progress(is_by_dpop=has_proof, parameters=_metadata(request, Route()))
+        progress = Progress(is_by_dpop=has_proof, parameters=_metadata(request, _NO_ROUTE))
         try:
             return self._decided(request, now, progress)
         except Denied as denied:
@@ -94,6 +94,9 @@ class Authorizer:
         return Allow(
             agent, delegation, permit, valid_until, progress.flags, progress.shadows, progress
         )
+
+
+_NO_ROUTE: Final = Route()  # until the route is found
 
 
 def _metadata(request: Request, route: Route) -> tuple[tuple[str, str], ...]:

@@ -8,6 +8,7 @@ forms that some servers read otherwise (``authz.core.paths``).
 
 import re
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final, NamedTuple, Self
 
 import msgspec
@@ -17,6 +18,7 @@ from authz.core.reason import Denied, Reason
 
 MAX_HOST_BYTES: Final = 253 + 6  # RFC 1035 section 2.3.4, and a port
 MAX_METHOD_CHARS: Final = 32
+_HOSTS: Final = 1024  # in use; 400 bytes each at most
 # Of the names of targets: MCP advises 128 for tools; ids of tasks are UUIDs or tokens. And of URIs.
 MAX_NAME_CHARS: Final = 256
 MAX_URI_CHARS: Final = 2048
@@ -213,6 +215,7 @@ def credentials_elsewhere(query: str, cookie: str) -> tuple[str, ...]:
     return tuple(found)
 
 
+@lru_cache(_HOSTS)
 def canonical_host(host: str) -> str:
     """Return a host in lower case, without its port. Raises Denied(PATH_AMBIGUOUS)."""
     if len(host) > MAX_HOST_BYTES:

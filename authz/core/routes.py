@@ -16,6 +16,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from authz.core.choice import Choice, Need
 from authz.core.paths import Form, Forms, Segments, ambiguous, read_path
+from authz.core.pattern_tree import PatternTree
 from authz.core.patterns import ANY, HostText, PathText, path_pattern
 from authz.core.reason import Denied, Reason
 from authz.core.request import Call, MessageProtocol, Operation, Request, canonical_host
@@ -240,10 +241,13 @@ class _Table:
 
     def __init__(self, listed: list[tuple[RouteSettings, Route]]) -> None:
         self._by_name = {route.name: route for _, route in listed}
-        self._patterns = [
-            (frozenset(settings.hosts), [path_pattern(path) for path in settings.paths], route)
-            for settings, route in listed
-        ]
+        self._routes = [route for _, route in listed]
+        self._numbers: dict[str, PatternTree[int]] = {}  # by host and path
+        for number, (settings, _) in enumerate(listed):
+            for host in settings.hosts:
+                tree = self._numbers.setdefault(host, PatternTree())
+                for path in settings.paths:
+                    tree.add(path_pattern(path), number)
 
     def of_raw(self, name: str, host: str, path: str) -> Route:
         """Return the same as ``Routes.of_raw``, without a cache."""
@@ -256,11 +260,11 @@ class _Table:
         """Return the route by name, else by host and path; None for an unknown name."""
         if name:
             return self._by_name.get(name)
-        for hosts, paths, route in self._patterns:
-            is_there = host in hosts or ANY in hosts
-            if is_there and any(pattern.matches(path) for pattern in paths):
-                return route
-        return _DEFAULTS
+        found: list[int] = []
+        for listed in (host, ANY):
+            if (tree := self._numbers.get(listed)) is not None:
+                found += tree.find(path)
+        return self._routes[min(found)] if found else _DEFAULTS
 
 
 _DEFAULTS: Final = Route()

@@ -111,14 +111,17 @@ class DecisionCache:
 
 
 def _entry_bytes(request: Request, entry: CacheEntry) -> int:
-    texts = "".join(
-        (  # joined, all texts take the widest one's character size: too much, never too little
-            *(request.method, request.host, request.path, request.proxy),
-            *(request.principal, request.certificate),
-            *map("".join, request.headers + request.context),
-            *(text for call in request.calls for text in (call.method, call.name, *call.tools)),
-        )
+    texts = [request.method, request.host, request.path, request.proxy]
+    texts += (request.principal, request.certificate)
+    for pair in request.headers + request.context:  # this runs for each new request: no generators
+        texts += pair
+    data = 0
+    for _, value in request.metadata:
+        data += len(value)
+    for call in request.calls:
+        texts += (call.method, call.name, *call.tools)
+        data += CALL_BYTES + len(call.arguments)
+    # Joined, all texts take the widest one's character size: too much, never too little.
+    return (
+        ENTRY_BYTES + getsizeof("".join(texts)) + data + len(entry.operation) + entry.rendered.size
     )
-    data = sum([len(value) for _, value in request.metadata])
-    data += sum([CALL_BYTES + len(call.arguments) for call in request.calls])
-    return ENTRY_BYTES + getsizeof(texts) + data + len(entry.operation) + entry.rendered.size

@@ -53,9 +53,9 @@ def build_entry(
         request.path[: MAX_PATH_BYTES + 1],
         request.proxy,
         request.context_value(ROUTE),
-        {name: value for name, value in request.headers if name in snapshot.recorded_headers},
+        _recorded_headers(request, snapshot.recorded_headers),
         request.protocol,
-        tuple([_recorded(call) for call in request.calls]),
+        tuple([_recorded(call) for call in request.calls]) if request.calls else (),
     )
     return CacheEntry(
         snapshot.renderer.render(decision, request.protocol),
@@ -64,6 +64,12 @@ def build_entry(
         monotonic + ttl,
         generation,
     )
+
+
+def _recorded_headers(request: Request, names: frozenset[str]) -> dict[str, str]:
+    if not names:
+        return {}
+    return {name: value for name, value in request.headers if name in names}
 
 
 def _recorded(call: Call) -> dict[str, object]:

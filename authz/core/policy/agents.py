@@ -3,13 +3,12 @@
 An index finds them, so that a look-up costs the same however many there are.
 """
 
-from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from authz.core.policy.pattern_tree import PatternTree
 from authz.core.policy.rules import RuleSet, RuleSets
 from authz.core.policy.settings import AgentSettings
+from authz.core.policy.spiffe_table import SpiffeTable
 from authz.core.spiffe import SpiffeId, SpiffeIdError, SpiffePattern
 
 
@@ -27,23 +26,13 @@ class AgentIndex:
     def __init__(self, agents: Iterable[AgentSettings], rule_sets: RuleSets) -> None:
         """Index the entries, with the rules of their grants."""
         self.entries = [AgentEntry(settings, rule_sets.of(settings.grants)) for settings in agents]
-        self._exact: dict[str, list[AgentEntry]] = defaultdict(list)
-        self._patterns: dict[str, PatternTree[AgentEntry]] = {}
+        self._table: SpiffeTable[AgentEntry] = SpiffeTable()
         for entry in self.entries:
-            pattern = SpiffePattern.parse(entry.settings.id)
-            if pattern.is_exact:
-                self._exact[pattern.text].append(entry)
-            else:
-                tree = self._patterns.setdefault(pattern.trust_domain.name, PatternTree())
-                tree.add(pattern.path, entry)
+            self._table.add(SpiffePattern.parse(entry.settings.id), entry)
 
     def of(self, spiffe_id: SpiffeId) -> list[AgentEntry]:
         """Return every entry that matches an agent, exact IDs before patterns."""
-        found = self._exact.get(spiffe_id.text, [])
-        if not self._patterns:
-            return found
-        tree = self._patterns.get(spiffe_id.trust_domain.name)
-        return found + tree.find(spiffe_id.segments) if tree is not None else found
+        return self._table.find(spiffe_id)
 
     def of_text(self, text: str) -> list[AgentEntry]:
         """Return the entries for an ID as text; an empty list for an invalid SPIFFE ID."""

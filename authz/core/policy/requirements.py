@@ -32,6 +32,8 @@ class Requirement(ABC):
     """
 
     __slots__ = ()
+    is_of_caller: ClassVar[bool] = False
+    """Whether the answer depends on the delegation alone, whatever is asked for and when."""
 
     @property
     @abstractmethod
@@ -66,6 +68,7 @@ class Scopes(Timeless):
 
     scopes: frozenset[str]
     reads: ClassVar[Reads] = NOTHING
+    is_of_caller: ClassVar[bool] = True
 
     def unmet(self, query: PolicyQuery) -> UnmetRequirement | None:
         """Return the scopes that the token lacks."""
@@ -148,6 +151,7 @@ class MaxActors(Timeless):
 
     count: int
     reads: ClassVar[Reads] = NOTHING
+    is_of_caller: ClassVar[bool] = True
 
     def unmet(self, query: PolicyQuery) -> UnmetRequirement | None:
         """Return a text if the chain is longer."""
@@ -213,6 +217,7 @@ class Via(Timeless):
     patterns: tuple[SpiffePattern, ...]
     is_deny: bool
     reads: ClassVar[Reads] = NOTHING
+    is_of_caller: ClassVar[bool] = True
 
     def unmet(self, query: PolicyQuery) -> UnmetRequirement | None:
         """Return a text if an actor is not listed; in a deny, if no actor is listed."""

@@ -12,11 +12,11 @@ from typing import Final, Self
 
 from authz.core.conditions import ARGUMENTS
 from authz.core.decision import Effect
+from authz.core.pattern_tree import PatternTree
 from authz.core.patterns import ANY, path_pattern
 from authz.core.policy.added_headers import NONE_ADDED, AddedHeaders
 from authz.core.policy.call_matchers import CallMatcher
 from authz.core.policy.call_settings import KEYS
-from authz.core.policy.pattern_tree import PatternTree
 from authz.core.policy.query import PolicyQuery, UnmetRequirement
 from authz.core.policy.requirements import (
     CallMatch,
@@ -44,6 +44,7 @@ class Rule:
         timed: the requirements whose answer changes with time.
         protocol: of the messages that it is for; "" for plain requests, or a deny of everything.
         is_plain: whether it is an allow, not in shadow, whose answer never changes with time.
+        is_of_caller: whether it is plain, and its answer depends on the delegation alone.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Rule:
     is_deny: bool
     is_shadow: bool
     is_plain: bool
+    is_of_caller: bool
 
     @classmethod
     def of(cls, name: str, settings: RuleSettings, conditions: ConditionSettings) -> Self:
@@ -65,6 +67,7 @@ class Rule:
             requirement for requirement in requirements if not isinstance(requirement, Timeless)
         )
         is_deny = settings.effect is Effect.DENY
+        is_plain = not (is_deny or settings.shadow or timed)
         return cls(
             name,
             settings,
@@ -75,7 +78,8 @@ class Rule:
             settings.protocol,
             is_deny,
             settings.shadow,
-            not (is_deny or settings.shadow or timed),
+            is_plain,
+            is_plain and all(requirement.is_of_caller for requirement in requirements),
         )
 
     @property

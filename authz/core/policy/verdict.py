@@ -4,6 +4,7 @@ Denies come first, then an allow of each side. A refusal names the nearest rule.
 the client what another token would satisfy; only operators learn the rest.
 """
 
+from collections.abc import Sequence
 from math import inf
 
 from authz.core.decision import Delegation, Effect, Permit, Shadow, ShadowBy, Verdict
@@ -12,16 +13,15 @@ from authz.core.policy.rules import UNRESTRICTED, Rule, SideResult, evaluate_sid
 from authz.core.reason import Denied, Reason
 
 Outcome = Permit | Denied
+Rules = Sequence[Rule]
 
 
-def reach_verdict(
-    of_agent: list[Rule], of_principal: list[Rule] | None, query: PolicyQuery
-) -> Verdict:
+def reach_verdict(of_agent: Rules, of_principal: Rules | None, query: PolicyQuery) -> Verdict:
     """Return the verdict by the rules of both sides; ``of_principal`` is None without a principal.
 
     Rules in shadow do not count: if they would have changed the outcome, a note says so.
     """
-    considered = of_agent + of_principal if of_principal else of_agent
+    considered = (*of_agent, *of_principal) if of_principal else of_agent
     if all(rule.is_plain for rule in considered):  # as nearly always
         return Verdict(_allowed(of_agent, of_principal, query))
     stable_until = min([rule.stable_until(query) for rule in considered if rule.timed], default=inf)
@@ -33,7 +33,7 @@ def reach_verdict(
     return Verdict(outcome, shadows, stable_until)
 
 
-def _live(rules: list[Rule]) -> list[Rule]:
+def _live(rules: Rules) -> list[Rule]:
     return [rule for rule in rules if not rule.is_shadow]
 
 
@@ -46,14 +46,14 @@ def shadow_notes(by: ShadowBy, outcome: Outcome, other: Outcome) -> tuple[Shadow
     return (Shadow(by, Effect.DENY, other.reason.code, other.rule),)
 
 
-def _outcome(of_agent: list[Rule], of_principal: list[Rule] | None, query: PolicyQuery) -> Outcome:
+def _outcome(of_agent: Rules, of_principal: Rules | None, query: PolicyQuery) -> Outcome:
     """Return what these rules decide: a permit, or a refusal."""
     for rule in fitting_denies([*of_agent, *(of_principal or ())], query):
         return Denied(Reason.POLICY_DENIED, f"{rule.name} denies it", rule=rule.name)
     return _allowed(of_agent, of_principal, query)
 
 
-def _allowed(of_agent: list[Rule], of_principal: list[Rule] | None, query: PolicyQuery) -> Outcome:
+def _allowed(of_agent: Rules, of_principal: Rules | None, query: PolicyQuery) -> Outcome:
     """Return what the allows alone decide."""
     agent = evaluate_side(of_agent, query)
     if of_principal is None:

@@ -251,7 +251,8 @@ def test_an_index_as_ever() -> None:
     ]
     subject = Policy([AgentSettings(id=AGENT, grants=("no",))], entries, {"no": DENY})
     for claims in ({"groups": [7]}, {"hasgroups": True}):
-        (together,) = subject.principals.of(question(**claims).delegation)
+        case = question(**claims)
+        (together,) = subject.principals.through(case.agent, case.delegation)
         assert len(together.rules.rules) == 1
         assert "19999 more" in together.title
 
@@ -415,8 +416,9 @@ def test_a_text_of_many_words_is_read_once() -> None:
     entries = [PrincipalSettings(match=match, grants=("no",)) for match in (*groups, *texts)]
     known = Policy([AgentSettings(id=AGENT, grants=("no",))], entries, {"no": DENY}).principals
     packed = " ".join(names)
-    asked = question(groups=packed, teams=f"the {packed}").delegation
+    case = question(groups=packed, teams=f"the {packed}")
+    asked = case.agent, case.delegation
 
-    steps = steps_of(lambda: known.of(asked))
-    assert len(known.of(asked)) == len(names) + 1
+    steps = steps_of(lambda: known.through(*asked))
+    assert len(known.through(*asked)) == len(names) + 1
     assert steps < 100 * len(entries)  # read anew for each it took 400 for each
