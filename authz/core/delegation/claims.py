@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from authz.core.delegation.restrictions import check_restrictions
-from authz.core.delegation.settings import IssuerSettings, media_type
+from authz.core.delegation.settings import IssuerSettings
 from authz.core.jose.jws import Jws
 from authz.core.reason import Denied, Reason
 from authz.core.routes import Route
@@ -48,7 +48,7 @@ def check_claims(jws: Jws, issuer: IssuerSettings, route: Route, now: float) -> 
     TOKEN_LIFETIME).
     """
     members = jws.payload
-    is_plain = media_type(jws.header.get("typ")) == _PLAIN_JWT
+    is_plain = jws.header.media_type == _PLAIN_JWT
     if is_plain:
         _check_kind(members)
     _check_audience(members, issuer, route)
