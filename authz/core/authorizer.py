@@ -15,7 +15,7 @@ as a key, its refusal says so, and the edge may learn it and decide again
 (``authz.edge.learning``). ``Progress.refuse`` makes every refusal of every step.
 """
 
-from typing import Protocol
+from typing import Final, Protocol
 
 from authz.core.decision import Agent, Allow, Decision, Delegation, Progress
 from authz.core.delegation import DelegationStep
@@ -24,6 +24,8 @@ from authz.core.policy import PolicyQuery, PolicyStep, evaluate_all
 from authz.core.reason import Denied, Reason
 from authz.core.request import DPOP, Operation, Request
 from authz.core.routes import RESOURCE_METADATA, Route, RouteProtocol, Routes
+
+_NO_ROUTE: Final = Route()
 
 
 class RevocationCheck(Protocol):
@@ -60,7 +62,7 @@ class Authorizer:
         Denies whatever is not clearly allowed.
         """
         has_proof = request.header(DPOP) is not None
-        progress = Progress(is_by_dpop=has_proof, parameters=_metadata(request, Route()))
+        progress = Progress(is_by_dpop=has_proof, parameters=_metadata(request, _NO_ROUTE))
         try:
             return self._decided(request, now, progress)
         except Denied as denied:
