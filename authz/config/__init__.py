@@ -18,6 +18,7 @@ from authz.adapters.keys import KeyCacheSettings
 from authz.adapters.pdp import PdpSettings
 from authz.adapters.replay_store import ReplaySettings
 from authz.adapters.revocation_file import RevocationSettings
+from authz.config.described import described_schema
 from authz.config.files import ConfigFiles, FilesChangingError, main_document
 from authz.config.merged import MergedConfig
 from authz.config.nearest import nearest
@@ -189,5 +190,5 @@ def schema() -> dict[str, Any]:
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": SCHEMA_ID,
-        **Config.model_json_schema(),
+        **described_schema(Config),
     }

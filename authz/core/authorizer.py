@@ -25,6 +25,8 @@ from authz.core.reason import Denied, Reason
 from authz.core.request import DPOP, Operation, Request
 from authz.core.routes import RESOURCE_METADATA, Route, RouteProtocol, Routes
 
+_NO_ROUTE: Final = Route()
+
 
 class RevocationCheck(Protocol):
     """Checks agents and tokens against the revocation list.

@@ -22,11 +22,12 @@ _SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 class Settings(BaseModel):
-    """A section of the config: unknown keys and coerced types are errors."""
+    """A section of the config: unknown keys and coerced types are errors.
 
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True
-    )
+    The docstring below a key describes it in the JSON Schema (``authz.config.described``).
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class MisfitError(ValueError):

@@ -11,6 +11,7 @@ from itertools import product
 from typing import Annotated, Final
 from urllib.parse import quote
 
+import msgspec
 from pydantic import Field
 
 from authz.core.decision import Allow
@@ -19,9 +20,25 @@ from authz.core.settings import Settings
 
 _OWNED: Final = ("id", "principal", "issuer", "scope", "chain", "decision-id")
 _VISIBLE: Final = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) != "%") + " "
+_PLAIN: Final = re.compile(r"[!-$&-+\x2d-~]*")  # of _VISIBLE, without blank and comma
 _FOLDED: Final = re.compile("[^a-z0-9]+")  # characters for which some servers write "_"
-# Sets of names that allows remove, kept once each: they differ by which values are empty alone.
-_REMOVED_KEPT: Final = 256
+# Kept once each: they differ by which values are empty alone.
+_SHAPES_KEPT: Final = 256
+
+
+class HeaderShape(msgspec.Struct, frozen=True, gc=False):
+    """The names that an allow sets and removes, which most allows share.
+
+    Attributes:
+        names: to set, in the order of the values.
+        removed: to remove.
+    """
+
+    names: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+
+
+NO_NAMES: Final = HeaderShape()
 
 
 class HeaderSettings(Settings):
@@ -50,45 +67,46 @@ class IdentityHeaders:
     ) -> None:
         """Take the settings, the names to strip, and all names that rules may add."""
         self._added = added
-        self._names = {name: settings.prefix + name for name in _OWNED}
-        twins = tuple(sorted(set(_underscore_twins([*self._names.values(), *added]))))
+        self._owned = tuple([settings.prefix + name for name in _OWNED])
         self._strips = bool(stripped)
-        self._always_removed = (*twins, *stripped)
+        twins = tuple(sorted(set(_underscore_twins([*self._owned, *added]))))
+        always_removed = (*twins, *stripped)
 
-    def of(
-        self, allow: Allow, id_place: str
-    ) -> tuple[tuple[tuple[str, str], ...], tuple[str, ...]]:
-        """Return the headers to set, as (name, value), and the names to remove.
+        # A function of its own: a method of self in the cache would be a reference cycle.
+        @lru_cache(_SHAPES_KEPT)
+        def shape(names: tuple[str, ...], absent: tuple[str, ...]) -> HeaderShape:
+            return HeaderShape(names, (*absent, *always_removed))
+
+        self._shape = shape
+
+    def of(self, allow: Allow, id_place: str) -> tuple[HeaderShape, tuple[str, ...]]:
+        """Return the names of the headers to set and to remove, and the values to set.
 
         ``id_place`` stands where the decision's id goes.
         """
-        values = _identity_values(allow, id_place)
-        headers = {header: values[name] for name, header in self._names.items()}
-        headers.update(dict.fromkeys(self._added, ""))
+        headers = dict(zip(self._owned, _identity_values(allow, id_place), strict=True))
+        if self._added:
+            headers.update(dict.fromkeys(self._added, ""))
         for header, texts in allow.permit.headers:
             headers[header] = ",".join([escaped(text, safe="") for text in texts])
+        names = tuple([header for header, value in headers.items() if value])
         absent = tuple([header for header, value in headers.items() if not value])
-        removed = absent + self._always_removed
         if allow.delegation.single_use is not None and self._strips:
-            removed += (DPOP,)  # a proof is no good without its token
-        return tuple([pair for pair in headers.items() if pair[1]]), _kept(removed)
+            absent += (DPOP,)  # a proof is no good without its token
+        return self._shape(names, absent), tuple([value for value in headers.values() if value])
 
 
-@lru_cache(_REMOVED_KEPT)
-def _kept(names: tuple[str, ...]) -> tuple[str, ...]:
-    return names
-
-
-def _identity_values(allow: Allow, id_place: str) -> dict[str, str]:
+def _identity_values(allow: Allow, id_place: str) -> tuple[str, ...]:
+    """Return the values of the owned headers, in the order of their names."""
     delegation = allow.delegation
-    return {
-        "id": allow.agent.spiffe_id.text,
-        "principal": escaped(delegation.subject),
-        "issuer": escaped(delegation.issuer),
-        "scope": " ".join(sorted(delegation.scopes)),
-        "chain": ",".join(escaped(actor.subject, safe="") for actor in delegation.actors[1:]),
-        "decision-id": id_place,
-    }
+    return (
+        allow.agent.spiffe_id.text,
+        escaped(delegation.subject),
+        escaped(delegation.issuer),
+        " ".join(sorted(delegation.scopes)),
+        ",".join([escaped(actor.subject, safe="") for actor in delegation.actors[1:]]),
+        id_place,
+    )
 
 
 def escaped(value: str, *, safe: str = _VISIBLE) -> str:
@@ -96,6 +114,8 @@ def escaped(value: str, *, safe: str = _VISIBLE) -> str:
 
     So are blanks at the ends (RFC 9110 section 5.5): " alice" must not become "alice".
     """
+    if _PLAIN.fullmatch(value):  # as nearly always, in a third of the time
+        return value
     text = quote(value, safe=safe or _VISIBLE.replace(",", ""))
     inner = text.strip(" ")
     if len(inner) == len(text):

@@ -14,7 +14,7 @@ from authz.core.decision import Allow, Decision, Deny, Effect
 from authz.core.reason import Reason
 from authz.core.request import MessageProtocol
 from authz.edge.challenge import challenge_for
-from authz.edge.identity_headers import HeaderSettings, IdentityHeaders
+from authz.edge.identity_headers import NO_NAMES, HeaderSettings, HeaderShape, IdentityHeaders
 from authz.edge.refusal import NO_BODY, Body, build_body
 
 # As long as an id, so that lengths around it stay right, and random, so that no client can write it
@@ -32,19 +32,29 @@ class Response(msgspec.Struct, frozen=True, gc=False):
 
     Attributes:
         reason: of a refusal; None for an allow.
-        headers: (name, value) to set, in the upstream's request or the client's answer.
+        values: of the headers to set, in the upstream's request or the client's answer.
         described: values that the proxy may log, in the order of the names of ``metadata``.
-        removed: names of headers to take from the upstream's request.
+        shape: the names of the headers to set, and to take from the upstream's request.
         status: the HTTP status for the client; 200 also where only the message tells of a refusal.
         body: of a refusal.
     """
 
     reason: Reason | None
-    headers: tuple[tuple[str, str], ...]
+    values: tuple[str, ...]
     described: tuple[str, ...]
-    removed: tuple[str, ...] = ()
+    shape: HeaderShape = NO_NAMES
     status: int = _OK
     body: Body = NO_BODY
+
+    @property
+    def headers(self) -> tuple[tuple[str, str], ...]:
+        """Return the headers to set, as (name, value)."""
+        return tuple(zip(self.shape.names, self.values, strict=True))
+
+    @property
+    def removed(self) -> tuple[str, ...]:
+        """Return the names of headers to take from the upstream's request."""
+        return self.shape.removed
 
     @property
     def metadata(self) -> dict[str, str]:
@@ -54,10 +64,10 @@ class Response(msgspec.Struct, frozen=True, gc=False):
     @property
     def chars(self) -> int:
         """Return the number of characters of all texts, shared texts included."""
-        texts = map("".join, self.headers)
-        body = self.body
+        body, shape = self.body, self.shape
         of_body = len(body.text) + len(body.error) + len(body.message)
-        return sum(map(len, (*texts, *self.removed, *self.described))) + of_body
+        texts = (*self.values, *self.described, *shape.names, *shape.removed)
+        return len("".join(texts)) + of_body
 
 
 class Responder:
@@ -84,12 +94,12 @@ class Responder:
         """Return the response that tells a decision, on a route of this protocol."""
         described = _described(decision, policy_version)
         if isinstance(decision, Allow):
-            headers, removed = self._identity.of(decision, ID_PLACE)
-            return Response(None, headers, described, removed)
+            shape, values = self._identity.of(decision, ID_PLACE)
+            return Response(None, values, described, shape)
         body = build_body(decision, protocol, ID_PLACE)
         status = _OK if decision.by_message else decision.reason.http_status
-        headers = self._refusal_headers(decision, body)
-        return Response(decision.reason, headers, described, (), status, body)
+        names, values = zip(*self._refusal_headers(decision, body), strict=True)
+        return Response(decision.reason, values, described, HeaderShape(names), status, body)
 
     def _refusal_headers(self, deny: Deny, body: Body) -> tuple[tuple[str, str], ...]:
         headers = (

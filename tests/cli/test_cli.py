@@ -160,6 +160,18 @@ def test_health(mesh: Mesh, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("health", "127.0.0.1:1") == 1
 
 
+def test_a_server_loads_no_other_verbs() -> None:
+    """What reads the verb serve loads none of the modules that review a policy."""
+    script = (
+        "import sys; from authz.cli import _parser; _parser(has_all=False);"
+        "print(*[name for name in sys.modules if name.startswith('authz.review.')])"
+    )
+    loaded = subprocess.run(
+        [sys.executable, "-c", script], check=True, capture_output=True, text=True
+    )
+    assert loaded.stdout.split() == ["authz.review.audit_files"]  # for the name of an error
+
+
 def start(config: Path) -> subprocess.CompletedProcess[str]:
     """Serve until it fails."""
     return subprocess.run(

@@ -13,6 +13,7 @@ from authz.core.reason import Reason
 from authz.edge.agentgateway.reader import BEFORE, REQUEST, read_request, read_response
 from authz.edge.agentgateway.writer import request_result, response_refused
 from authz.edge.answered import UNREADABLE, Answered
+from authz.edge.identity_headers import HeaderShape
 from authz.edge.inputs import RequestInputs
 from authz.edge.methods import EXT_MCP
 from authz.edge.rendering import RenderedDecision
@@ -291,7 +292,8 @@ def answered(
     reason: Reason | None = None,
 ) -> Answered:
     """An answer that says so of one target."""
-    response = Response(reason, headers, ("",) * 10, removed)
+    shape = HeaderShape(tuple(name for name, _ in headers), removed)
+    response = Response(reason, tuple(value for _, value in headers), ("",) * 10, shape)
     return Answered(UNREADABLE, RenderedDecision(response, b"", reason), "a" * 32)
 
 

@@ -127,12 +127,13 @@ class DelegationVerifier:
         keys = self._keys.get(issuer.issuer)
         if keys is None or now >= keys.usable_until:
             raise Denied(Reason.KEYS_UNAVAILABLE, f"no usable key set of {issuer.issuer}")
-        key = keys.keys.get(jws.key_id)
+        key_id = jws.header.key_id
+        key = keys.keys.get(key_id)
         if key is None:
             detail = f"{issuer.issuer} has no such key"
-            needs = KeyNeeded(issuer.issuer, jws.key_id)
+            needs = KeyNeeded(issuer.issuer, key_id)
             raise Denied(Reason.TOKEN_KEY_UNKNOWN, detail, needs=needs)
-        if jws.algorithm not in key.algorithms:
+        if jws.header.algorithm not in key.algorithms:
             raise Denied(Reason.TOKEN_ALG, "the key is for another algorithm")
         return key, keys.usable_until
 
@@ -150,6 +151,6 @@ _BOOTSTRAP = Delegation(
 
 def _check_signature(key: Key, jws: Jws) -> None:
     try:
-        key.verify(jws.algorithm, jws.signing_input, jws.signature)
+        key.verify(jws.header.algorithm, jws.signing_input, jws.signature)
     except KeyVerifyError:
         raise Denied(Reason.TOKEN_SIGNATURE, "the signature does not verify") from None

@@ -87,12 +87,12 @@ def _read_chain(claims: Claims, issuer: IssuerSettings, route: Route) -> tuple[A
             raise Denied(Reason.ACTOR_MALFORMED, "an act is not an object")
         if not actors:
             check_actor(act, issuer)
-        actors.append(Actor(_name(act, "iss", issuer.issuer), _name(act, "sub", "")))
+        actors.append(Actor(_name(act, "iss", issuer.issuer), _name(act, "sub")))
         holder = act
     return tuple(actors)
 
 
-def _name(act: Mapping[str, Any], member: str, default: str) -> str:
+def _name(act: Mapping[str, Any], member: str, default: str = "") -> str:
     reason = Reason.ACTOR_MALFORMED
     return name_in(act, member, default=default, of="an actor's", reason=reason)
 
@@ -135,7 +135,8 @@ def _bind(current: Actor, issuer: IssuerSettings, agent: Agent) -> None:
     if current.subject != agent.spiffe_id.text:
         raise Denied(Reason.ACTOR_MISMATCH, "the token's current actor is not the caller")
     domain = agent.spiffe_id.trust_domain.name
-    if current.issuer not in (issuer.issuer, SCHEME + domain, *issuer.actor.issuers):
+    own = current.issuer == issuer.issuer
+    if not own and current.issuer not in (SCHEME + domain, *issuer.actor.issuers):
         raise Denied(
             Reason.ACTOR_MISMATCH, "the issuer's config does not accept the current actor's iss"
         )

@@ -1,5 +1,7 @@
 """The check of the principal's authentication that a route requires (RFC 9470)."""
 
+from math import inf
+
 from authz.core.delegation.claims import Claims
 from authz.core.reason import Denied, Reason
 from authz.core.routes import Route
@@ -11,6 +13,8 @@ def check_authentication(claims: Claims, route: Route, now: float) -> float:
 
     Raises Denied(STEP_UP), whose challenge has the route's requirements (RFC 9470 section 3).
     """
+    if not route.acr_values and route.max_age_seconds is None:
+        return inf
     asked = StepUp(route.acr_values, route.max_age_seconds)
     until = asked.good_until(claims.members)
     if now < until:

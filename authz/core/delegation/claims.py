@@ -2,11 +2,13 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
+import msgspec
+
+from authz.core.delegation.machine_marks import may_name_credentials
 from authz.core.delegation.restrictions import check_restrictions
-from authz.core.delegation.settings import IssuerSettings, media_type
+from authz.core.delegation.settings import IssuerSettings
 from authz.core.jose.jws import Jws
 from authz.core.reason import Denied, Reason
 from authz.core.routes import Route
@@ -15,7 +17,11 @@ from authz.core.spiffe.spiffe_id import MAX_ID_BYTES
 
 MAX_NAME_CHARS: Final = 1024  # it becomes a header for the upstream; OIDC Core allows 255
 MAX_NUMERIC_DATE: Final = 2**53  # exact in a float; beyond, comparisons would round
-_SCOPE: Final = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")  # RFC 6749 section 3.3
+_SCOPE_TOKEN: Final = r"[\x21\x23-\x5b\x5d-\x7e]+"  # RFC 6749 section 3.3
+_SCOPE: Final = re.compile(_SCOPE_TOKEN)
+_SCOPES: Final = re.compile(f"{_SCOPE_TOKEN}(?: {_SCOPE_TOKEN})*+")
+_STRING: Final = frozenset({str})  # the types that JSON's values have here: never a subclass
+_NUMBER: Final = frozenset({int, float})
 _PLAIN_JWT: Final = "application/jwt"
 # Claims that only another kind of token has: ID tokens (OIDC Core 2 and 3.3.2.11), security events
 # (RFC 8417 2.2), status lists, introspection answers, transaction tokens, and proofs (RFC 9449,
@@ -29,9 +35,14 @@ _OF_OTHER_KINDS: Final = (
 _KIND_CLAIMS: Final = {"typ": ("Bearer", "DPoP"), "token_use": ("access",)}
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Claims:
-    """The claims that decisions read, with times in unix seconds; ``members`` has all claims."""
+class Claims(msgspec.Struct, frozen=True, eq=False, gc=False):
+    """The claims that decisions read.
+
+    Attributes:
+        issued_at, expires_at: unix seconds.
+        members: all claims.
+        may_name_credentials: whether a text of theirs may hold the word "credentials".
+    """
 
     subject: str
     issued_at: float
@@ -39,6 +50,11 @@ class Claims:
     token_id: str
     scopes: frozenset[str]
     members: Mapping[str, Any]
+    may_name_credentials: bool = True
+
+    def __repr__(self) -> str:
+        """Return no claim, so that no log line can hold one."""
+        return "Claims()"
 
 
 def check_claims(jws: Jws, issuer: IssuerSettings, route: Route, now: float) -> Claims:
@@ -48,24 +64,25 @@ def check_claims(jws: Jws, issuer: IssuerSettings, route: Route, now: float) -> 
     TOKEN_LIFETIME).
     """
     members = jws.payload
-    is_plain = media_type(jws.header.get("typ")) == _PLAIN_JWT
+    is_plain = jws.header.media_type == _PLAIN_JWT
     if is_plain:
         _check_kind(members)
     _check_audience(members, issuer, route)
     if is_plain:
         _check_is_access_token(members, issuer)
     issued_at, expires_at = _check_times(members, issuer, now)
-    if not is_plain:  # RFC 9068 section 2.2; older issuers leave these out
+    if not is_plain:  # RFC 9068 section 2.2; older issuers leave this and jti out
         name_in(members, "client_id")
-        name_in(members, "jti")
+    token_id = name_in(members, "jti") if "jti" in members or not is_plain else ""
     check_restrictions(members, issuer)
     return Claims(
-        subject=name_in(members, "sub"),
-        issued_at=issued_at,
-        expires_at=expires_at,
-        token_id=name_in(members, "jti") if "jti" in members else "",
-        scopes=_scopes(members, issuer.scope_claim),
-        members=members,
+        name_in(members, "sub"),
+        issued_at,
+        expires_at,
+        token_id,
+        _scopes(members, issuer.scope_claim),
+        members,
+        may_name_credentials(jws.payload_text),
     )
 
 
@@ -90,7 +107,7 @@ def _check_is_access_token(members: Mapping[str, Any], issuer: IssuerSettings) -
 def _check_audience(members: Mapping[str, Any], issuer: IssuerSettings, route: Route) -> None:
     audience = members.get("aud", [])
     listed = [audience] if isinstance(audience, str) else audience
-    if not isinstance(listed, list) or not all(isinstance(name, str) for name in listed):
+    if not isinstance(listed, list) or not _STRING.issuperset(map(type, listed)):
         raise Denied(Reason.TOKEN_CLAIM, "its aud is neither a string nor a list of strings")
     named = [name for name in listed if name in issuer.audiences]
     if not named:
@@ -117,8 +134,8 @@ def _check_times(
 
 
 def _time(members: Mapping[str, Any], name: str) -> float:
-    value = members.get(name)
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    value: Any = members.get(name)
+    if type(value) not in _NUMBER:
         raise Denied(Reason.TOKEN_CLAIM, f"its {name} is missing or not a number")
     if not 0 <= value < MAX_NUMERIC_DATE:
         raise Denied(Reason.TOKEN_CLAIM, f"its {name} is out of range")
@@ -135,6 +152,8 @@ def name_in(
 ) -> str:
     """Return the name that a member holds, of a subject, actor or token. Raises Denied(reason)."""
     value = members.get(member, default)
+    if isinstance(value, str) and 0 < len(value) <= MAX_NAME_CHARS and value.isprintable():
+        return value  # as nearly always
     if not isinstance(value, str) or not 0 < len(value) <= _longest(value):
         raise Denied(reason, f"{of} {member} is missing or not a short string")
     if not value.isprintable():
@@ -151,10 +170,16 @@ def _scopes(members: Mapping[str, Any], name: str) -> frozenset[str]:
     value = members.get(name, "")
     if value == "":
         return frozenset()
-    if isinstance(value, list) and name != "scope":  # RFC 8693 section 4.2 wants a string there
-        words = value
+    if isinstance(value, str):
+        is_words, words = _SCOPES.fullmatch(value) is not None, value.split(" ")
     else:
-        words = value.split(" ") if isinstance(value, str) else [None]
-    if not all(isinstance(word, str) and _SCOPE.fullmatch(word) for word in words):
+        may_be_list = name != "scope"  # RFC 8693 section 4.2 wants a string there
+        is_words = may_be_list and isinstance(value, list) and all(map(_is_scope, value))
+        words = value
+    if not is_words:
         raise Denied(Reason.TOKEN_CLAIM, f"its {name} is not words with single spaces between")
     return frozenset(words)
+
+
+def _is_scope(value: object) -> bool:
+    return isinstance(value, str) and _SCOPE.fullmatch(value) is not None

@@ -14,7 +14,7 @@ from typing import Any, Final
 from authz.core.base64url import base64url
 from authz.core.decision import SingleUseProof
 from authz.core.delegation.credential import Credential
-from authz.core.delegation.settings import DpopSettings, NonceNeed, media_type
+from authz.core.delegation.settings import DpopSettings, NonceNeed
 from authz.core.jose import Key, KeySetError, KeyVerifyError, proof_key
 from authz.core.jose.jws import Jws, parse_compact
 from authz.core.paths import canonical_path
@@ -25,7 +25,6 @@ from authz.core.routes import Route, url_origin
 MAX_PROOF_BYTES: Final = 4096  # an ES256 proof is 600 bytes, one of RSA-4096 2 KiB
 MAX_ID_CHARS: Final = 256
 _TYP: Final = "application/dpop+jwt"
-_CRITICAL_MEMBERS: Final = ("crit", "b64")
 _URI: Final = re.compile(r"(?P<origin>[A-Za-z]+://[^/?#\\]+)(?P<path>/[^?#]*)?(?:[?#].*)?")
 _NONCE_BYTES: Final = 18
 
@@ -87,15 +86,15 @@ class DpopVerifier:
 
     def _key(self, jws: Jws) -> Key:
         header = jws.header
-        if media_type(header.get("typ")) != _TYP:
+        if header.media_type != _TYP:
             raise _bad("its typ is not dpop+jwt")
-        if any(name in header for name in _CRITICAL_MEMBERS):
+        if header.is_critical:
             raise _bad("no critical header member is understood")
         try:
-            key = proof_key(header.get("jwk"), self._algorithms)
+            key = proof_key(header.members.get("jwk"), self._algorithms)
         except KeySetError as error:
             raise _bad(f"its jwk: {error}") from None
-        if jws.algorithm not in key.algorithms:
+        if header.algorithm not in key.algorithms:
             raise _bad("its alg is not accepted, or not its key's")
         return key
 
@@ -141,7 +140,7 @@ def _parsed(proof: str) -> Jws:
 
 def _verify(key: Key, jws: Jws) -> None:
     try:
-        key.verify(jws.algorithm, jws.signing_input, jws.signature)
+        key.verify(jws.header.algorithm, jws.signing_input, jws.signature)
     except KeyVerifyError:
         raise _bad("its signature does not verify") from None
 

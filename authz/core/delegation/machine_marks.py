@@ -54,8 +54,17 @@ _MACHINE_WORD: Final = re.compile(
 
 def names_client(members: Mapping[str, Any], issuer: IssuerSettings) -> bool:
     """Tell whether the token's subject is its client, by the client's id or a form of it."""
-    clients = {*client_names(members, issuer), *_lower(members.get("aud"))}
+    clients = client_names(members, issuer)
+    clients.update(_lower(members.get("aud")))
     return not clients.isdisjoint(_clients_meant(members))
+
+
+def may_name_credentials(text: bytes) -> bool:
+    """Tell whether this JSON may hold the client credentials grant; never False if it does.
+
+    An escape may stand for a letter, and a letter beyond ASCII may be one of these in lower case.
+    """
+    return _CREDENTIALS.encode() in text.lower() or b"\\" in text or not text.isascii()
 
 
 def has_client_grant(values: Iterable[object]) -> bool:
@@ -123,7 +132,9 @@ def split_words(texts: Collection[str]) -> frozenset[str]:
 def _clients_meant(members: Mapping[str, Any]) -> Iterator[str]:
     """Yield the ids of clients from which the claims that name the subject could be made."""
     for name in _SUBJECT_CLAIMS:
-        for subject in _lower(members.get(name)):
+        if name not in members:
+            continue
+        for subject in _lower(members[name]):
             yield subject
             for prefix, suffix in _CLIENT_SUBJECTS:
                 if subject.startswith(prefix) and subject.endswith(suffix):
@@ -144,6 +155,8 @@ def _facets(value: object) -> set[str]:
 
 
 def _lower(value: object) -> Sequence[str]:
+    if isinstance(value, str):
+        return (value.lower(),)
     return [text.lower() for text in claim_texts(value)]
 
 

@@ -62,10 +62,14 @@ _NAME: Final = re.compile(r"([A-Za-z]+(?:\.[A-Za-z]+)*)(?:@[A-Za-z0-9-]+(?:\.[A-
 def is_clients_own(claims: Claims, issuer: IssuerSettings) -> bool:
     """Tell whether a token says that its client got it for itself."""
     members = claims.members
-    if any(members.get(name) == kind for name, kind in _OWN_KINDS):
-        return True
-    said = (value for name, value in members.items() if name not in _ACTORS)
-    return has_client_grant(said) or names_client(members, issuer)
+    for name, kind in _OWN_KINDS:
+        if members.get(name) == kind:
+            return True
+    if claims.may_name_credentials:
+        said = (value for name, value in members.items() if name not in _ACTORS)
+        if has_client_grant(said):
+            return True
+    return names_client(members, issuer)
 
 
 def why_no_person(claims: Claims, issuer: IssuerSettings) -> str:

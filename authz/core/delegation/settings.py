@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from authz.core.choice import Choice, Need
 from authz.core.jose import KeySettings
+from authz.core.jose.jws import media_type
 from authz.core.settings import Duration, FileText, MisfitError, Settings
 from authz.core.spiffe import SpiffeIdText, TrustDomainText
 from authz.core.urls import check_url
@@ -69,17 +70,14 @@ OTHER_KINDS: Final = frozenset(
 )
 
 
-def media_type(typ: object) -> str:
-    """Return a ``typ`` in its long form (RFC 7515 section 4.1.9), as "application/at+jwt"."""
-    if not isinstance(typ, str):
-        return ""
-    lower = typ.lower()
-    return lower if "/" in lower else f"application/{lower}"
-
-
 def is_other_kind(typ: object) -> bool:
     """Tell whether a ``typ`` is of another kind of JWT, whatever an issuer's settings."""
-    return media_type(typ).removeprefix("application/") in OTHER_KINDS
+    return is_other_media_type(media_type(typ))
+
+
+def is_other_media_type(media_type: str) -> bool:
+    """Tell whether a typ's long form is of another kind of JWT."""
+    return media_type.removeprefix("application/") in OTHER_KINDS
 
 
 def _token_type(typ: str) -> str:
@@ -234,6 +232,11 @@ class IssuerSettings(Settings):
     """The longest accepted time between a token's iat and exp."""
     clock_skew: Duration = Field(default=30.0, ge=0.0, le=120.0)
     """How far the issuer's clock may differ from this server's."""
+
+    @cached_property
+    def media_types(self) -> frozenset[str]:
+        """The accepted types in their long form."""
+        return frozenset(map(media_type, self.typ))
 
     @model_validator(mode="after")
     def _act_needs_no_person(self) -> Self:

@@ -4,59 +4,117 @@ Two readers must never see two tokens in the same text: so a single alphabet, no
 bits, no doubled members. Keys in the header (jwk, jku, x5u, x5c) are never used.
 """
 
-import re
-from base64 import urlsafe_b64decode
 from binascii import Error as Base64Error
+from binascii import a2b_base64
 from collections.abc import Mapping
-from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
+import msgspec
+
 from authz.core import strict_json
-from authz.core.base64url import base64url
 from authz.core.reason import Denied, Reason
 
-_COMPACT: Final = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*")
+# All tokens of a key have the same header, but some issuers write the time or an id into it.
+_HEADERS_KEPT: Final = 256
+_KEPT_HEADER_BYTES: Final = 1024  # of a header's text; real ones have some 100, with a jwk 300
+_PARTS: Final = 3
+# Maps the alphabet of base64url to that of base64, and what else base64 has to a foreign character.
+_AS_BASE64: Final = bytes.maketrans(b"-_+/=", b"+/!!!")
+# By the length of the rest after whole groups of four: the last characters without spare bits.
+_LAST_CHARACTERS: Final = {2: b"AQgw", 3: b"AEIMQUYcgkosw048"}
+# Members that change what the signature covers: it could differ from what is read (RFC 7797).
+_CRITICAL_MEMBERS: Final = ("crit", "b64")
+# Members of tokens that are not simply signed: encrypted, compressed, or with a token inside.
+_FOREIGN_MEMBERS: Final = ("enc", "zip", "cty")
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Jws:
-    """The parts of an unverified token. It has no repr, so that no log line can hold them."""
+class JoseHeader(msgspec.Struct, frozen=True, eq=False, gc=False):
+    """The header of an unverified token; tokens with the same text of it share it.
 
-    header: Mapping[str, Any]
-    payload: Mapping[str, Any]
-    signing_input: bytes
-    signature: bytes
+    Attributes:
+        members: all of its members.
+        algorithm: the ``alg``; "" if it is not a string.
+        media_type: the ``typ`` in its long form; "" if it is not a string.
+        is_critical: whether a member would change what the signature covers.
+        is_foreign: whether the token is not simply signed.
+    """
 
-    @property
-    def algorithm(self) -> str:
-        """The ``alg``; "" if it is not a string."""
-        value = self.header.get("alg")
-        return value if isinstance(value, str) else ""
+    members: Mapping[str, Any]
+    algorithm: str
+    media_type: str
+    is_critical: bool
+    is_foreign: bool
 
     @property
     def key_id(self) -> str:
         """The ``kid`` as text; ``check_header`` requires a string."""
-        return str(self.header.get("kid", ""))
+        return str(self.members.get("kid", ""))
+
+    def __repr__(self) -> str:
+        """Return no part of it, so that no log line can hold one."""
+        return "JoseHeader()"
+
+
+class Jws(msgspec.Struct, frozen=True, eq=False, gc=False):
+    """The parts of an unverified token."""
+
+    header: JoseHeader
+    payload: Mapping[str, Any]
+    payload_text: bytes
+    signing_input: bytes
+    signature: bytes
+
+    def __repr__(self) -> str:
+        """Return no part of it, so that no log line can hold one."""
+        return "Jws()"
+
+
+def media_type(typ: object) -> str:
+    """Return a ``typ`` in its long form (RFC 7515 section 4.1.9), as "application/at+jwt"."""
+    if not isinstance(typ, str):
+        return ""
+    lower = typ.lower()
+    return lower if "/" in lower else f"application/{lower}"
 
 
 def parse_compact(token: str, max_bytes: int) -> Jws:
     """Parse a token, unverified. Raises Denied(TOKEN_TOO_LARGE | TOKEN_MALFORMED)."""
     if len(token) > max_bytes:
         raise Denied(Reason.TOKEN_TOO_LARGE, f"longer than {max_bytes} bytes")
-    if not _COMPACT.fullmatch(token):
+    text = token.encode() if token.isascii() else b""
+    parts = text.split(b".", _PARTS)
+    if len(parts) != _PARTS or not parts[0] or not parts[1]:
         raise Denied(Reason.TOKEN_MALFORMED, "not three base64url parts")
-    header, payload, signature = token.split(".")
+    header, payload, signature = parts
+    is_kept = len(header) <= _KEPT_HEADER_BYTES
+    read_header = _read_header(header) if is_kept else _read_header.__wrapped__(header)
+    payload_text = _decode(payload, "payload")
     return Jws(
-        header=_members(header, "header"),
-        payload=_members(payload, "payload"),
-        signing_input=f"{header}.{payload}".encode("ascii"),
-        signature=_decode(signature, "signature"),
+        read_header,
+        _members(payload_text, "payload"),
+        payload_text,
+        text[: len(header) + 1 + len(payload)],
+        _decode(signature, "signature"),
     )
 
 
-def _members(part: str, name: str) -> Mapping[str, Any]:
+@lru_cache(_HEADERS_KEPT)  # a pure function, which for most tokens is a third of the parsing
+def _read_header(part: bytes) -> JoseHeader:
+    members = _members(_decode(part, "header"), "header")
+    algorithm = members.get("alg")
+    return JoseHeader(
+        members,
+        algorithm if isinstance(algorithm, str) else "",
+        media_type(members.get("typ")),
+        any(name in members for name in _CRITICAL_MEMBERS),
+        any(name in members for name in _FOREIGN_MEMBERS),
+    )
+
+
+def _members(data: bytes, name: str) -> Mapping[str, Any]:
     try:
-        members = strict_json.loads(_decode(part, name))
+        members = strict_json.loads(data)
     except strict_json.StrictJsonError as error:
         raise Denied(Reason.TOKEN_MALFORMED, f"its {name}: {error}") from None
     if not isinstance(members, dict):
@@ -64,16 +122,13 @@ def _members(part: str, name: str) -> Mapping[str, Any]:
     return members
 
 
-def _decode(part: str, name: str) -> bytes:
-    text = part.encode("ascii")
+def _decode(part: bytes, name: str) -> bytes:
+    text, rest = part.translate(_AS_BASE64), len(part) % 4
     try:
-        data = urlsafe_b64decode(text + b"=" * (-len(text) % 4))
+        data = a2b_base64(text + b"=" * (-rest % 4), strict_mode=True)
     except Base64Error:
         raise Denied(Reason.TOKEN_MALFORMED, f"its {name} is not base64url") from None
     # A single text for each value: spare bits in the last character would allow another text.
-    # Whole groups of four have no spare bits, and the alphabet was checked: so only the rest has to
-    # be compared.
-    rest = len(text) % 4
-    if rest and base64url(data[1 - rest :]).encode() != text[-rest:]:
+    if rest and part[-1] not in _LAST_CHARACTERS[rest]:
         raise Denied(Reason.TOKEN_MALFORMED, f"its {name} is not canonical base64url")
     return data
