@@ -1,4 +1,4 @@
-"""A load generator for one gRPC method: HTTP/2 by hand, to cost less than what it measures.
+"""A load generator in Python, over TLS or where the one in C can't be built: HTTP/2 by hand.
 
 A closed loop keeps so many requests in flight; an open loop sends at random times of a given rate
 and counts from when a request was due, so that a server that falls behind shows. Every answer must
@@ -33,6 +33,17 @@ class LoadError(RuntimeError):
     """The server did not answer as it should; the message says how."""
 
 
+@dataclass(frozen=True)
+class Summary:
+    """How many were answered, in how many seconds, and the latencies in seconds."""
+
+    count: int
+    seconds: float
+    p50: float
+    p99: float
+    p999: float
+
+
 @dataclass
 class Result:
     """Latencies in seconds, in the order of the answers, and how long all took."""
@@ -44,6 +55,11 @@ class Result:
         """The latency that this part of the requests did not exceed."""
         ordered = sorted(self.latencies)
         return ordered[min(int(len(ordered) * part), len(ordered) - 1)]
+
+    def summary(self) -> Summary:
+        """Return what is kept of it."""
+        parts = (self.percentile(part) for part in (0.5, 0.99, 0.999))
+        return Summary(len(self.latencies), self.seconds, *parts)
 
 
 def _frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
