@@ -13,7 +13,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from authz._pb import ext_authz_pb2 as pb
 from lab.ca import Svid
@@ -93,12 +93,18 @@ class Messages:
         old = str(CALL["id"]).encode()
         return lambda: make().replace(old, b"%d" % next(numbers))
 
-    def new_tokens(self, issuer: Issuer) -> Maker:
-        """Return what makes requests with a new token each."""
-        return lambda: self.one(issuer)
+    def new_tokens(self, issuer: Issuer, **claims: Any) -> Maker:  # noqa: ANN401 - any claim
+        """Return what makes requests with a new token each, with other claims than the usual."""
+        return lambda: _other(self._request(issuer, **claims))
 
-    def _request(self, issuer: Issuer | None = None, *, raw: bool = False) -> pb.CheckRequest:
-        token = (issuer or self._issuer).token(TRAVEL, scope="balance:read")
+    def _request(
+        self,
+        issuer: Issuer | None = None,
+        *,
+        raw: bool = False,
+        **claims: Any,  # noqa: ANN401 - any claim
+    ) -> pb.CheckRequest:
+        token = (issuer or self._issuer).token(TRAVEL, scope="balance:read", **claims)
         request = pb.CheckRequest()
         request.attributes.source.principal = TRAVEL
         request.attributes.source.certificate = self._certificate
