@@ -71,7 +71,6 @@ def bars(run: Run, raw_us: float, *, start_cpu_seconds: float, rest_mb: float) -
     ]
     lines.extend(_row(*row) for row in rows)
     others = [*OTHERS, *(_elsewhere(bar) for bar in BARS if bar.mode == "32")]
-    others.extend(Bar("remembered / C echo", OURS, C_ECHO, 0, mode) for mode in ("one",))
     lines += ["", "| other ratio | load | measured |", "|---|---|---|"]
     known = [(bar, value) for bar in others if (value := bar.measure(run)) is not None]
     lines.extend(f"| {bar.text} | {bar.mode} | {value:.2f} |" for bar, value in known)

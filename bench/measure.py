@@ -33,6 +33,7 @@ class Run:
     rounds: int
     scale: float
     samples: dict[Key, list[Cell]] = field(default_factory=dict)
+    raw_us: dict[str, list[float]] = field(default_factory=dict)  # a signature, by algorithm
 
     def note(self, name: str, mode: str, result: Summary, cpu_seconds: float) -> None:
         """Take one measurement."""

@@ -74,9 +74,9 @@ class Messages:
         """Return what makes the same request over and over, but for its ids, port and time."""
         return _varied(self._request(raw=raw))
 
-    def new_paths(self) -> Maker:
+    def new_paths(self, **claims: Any) -> Maker:  # noqa: ANN401 - any claim
         """Return what makes requests with one token, each for another path."""
-        make, numbers, old = self.remembered(), _numbers(), PATH.encode()
+        make, numbers, old = _varied(self._request(**claims)), _numbers(), PATH.encode()
         return lambda: make().replace(old, b"/finance/%08d" % next(numbers))
 
     def calls(self) -> Maker:
