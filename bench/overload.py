@@ -109,6 +109,8 @@ def _told(what: str, told: dict[str, Any]) -> str:
             p50, p99, most = (found[name] * 1e3 for name in ("p50", "p99", "most"))
             parts.append(f"{found['count']} {kind} (p50 {p50:.1f} ms, p99 {p99:.1f}, {most:.0f});")
     late, lost = told["late"], told["lost"]
+    statuses = {number: count for number, count in enumerate(told["statuses"]) if count}
+    parts.extend(f"{count} of gRPC status {number};" for number, count in statuses.items())
     return " ".join([*parts, f"{late} after {DEADLINE_MS} ms, {lost} never answered"])
 
 

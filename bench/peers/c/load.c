@@ -26,7 +26,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { READ_BYTES = 1 << 18, PREFIX_BYTES = 5, ANSWER_BYTES = 1 << 14, PATIENCE_MS = 10000 };
+enum { READ_BYTES = 1 << 18, PREFIX_BYTES = 5, ANSWER_BYTES = 1 << 14, PATIENCE_MS = 10000, STATUSES = 18 };
 enum { WINDOW_BYTES = 1 << 30 };
 enum kind { ALLOWED, REFUSED, FAILED, KINDS };
 
@@ -39,7 +39,7 @@ struct call {
     double due;
     const struct message *message;
     size_t sent, size;
-    int status_ok, grpc_ok;
+    int status_ok, grpc_status;
     uint8_t answer[ANSWER_BYTES];
 };
 
@@ -49,6 +49,7 @@ static struct call *unused[1 << 16];
 static size_t unused_count;
 static double *latencies[KINDS], deadline = INFINITY;
 static size_t counts[KINDS], late, lost;
+static size_t statuses[STATUSES]; // of gRPC, of what failed; the last is for none
 static char sample[2 * ANSWER_BYTES + 1]; // the first refusal, in hexadecimal digits
 static const char *expected;
 static size_t expected_size;
@@ -105,10 +106,18 @@ static void submit(double due) {
     call->due = due;
     call->message = &messages[submitted++ % message_count];
     call->sent = call->size = 0;
-    call->status_ok = call->grpc_ok = 0;
+    call->status_ok = 0;
+    call->grpc_status = STATUSES - 1;
     nghttp2_data_provider provider = {{.ptr = call}, read_message};
     if (nghttp2_submit_request(session, NULL, head, head_size, &provider, call) < 0)
         fail("a call can't be sent");
+}
+
+static int status_of(const uint8_t *value, size_t size) {
+    int status = 0;
+    if (size < 1 || size > 2) return STATUSES - 1;
+    for (size_t at = 0; at < size; at++) status = 10 * status + value[at] - '0';
+    return status >= 0 && status < STATUSES - 1 ? status : STATUSES - 1;
 }
 
 static int on_header(nghttp2_session *of, const nghttp2_frame *frame, const uint8_t *name,
@@ -120,7 +129,7 @@ static int on_header(nghttp2_session *of, const nghttp2_frame *frame, const uint
     if (name_size == 7 && !memcmp(name, ":status", 7))
         call->status_ok = size == 3 && !memcmp(value, "200", 3);
     else if (name_size == 11 && !memcmp(name, "grpc-status", 11))
-        call->grpc_ok = size == 1 && *value == '0';
+        call->grpc_status = status_of(value, size);
     return 0;
 }
 
@@ -137,7 +146,7 @@ static int on_chunk(nghttp2_session *of, uint8_t flags, int32_t stream, const ui
 
 static enum kind judge(const struct call *call) {
     const uint8_t *prefix = call->answer;
-    if (!call->status_ok || !call->grpc_ok || call->size < PREFIX_BYTES) return FAILED;
+    if (!call->status_ok || call->grpc_status || call->size < PREFIX_BYTES) return FAILED;
     size_t size = (size_t)prefix[1] << 24 | prefix[2] << 16 | prefix[3] << 8 | prefix[4];
     if (prefix[0] || size != call->size - PREFIX_BYTES) return FAILED;
     return memmem(call->answer, call->size, expected, expected_size) ? ALLOWED : REFUSED;
@@ -147,6 +156,7 @@ static void note(const struct call *call, enum kind kind) {
     double latency = now() - call->due;
     latencies[kind][counts[kind]++] = latency;
     late += latency > deadline;
+    if (kind == FAILED) statuses[call->grpc_status]++;
     if (kind != REFUSED || *sample) return;
     for (size_t at = 0; at < call->size; at++)
         sprintf(sample + 2 * at, "%02x", call->answer[at]);
@@ -274,6 +284,7 @@ static void reset_counts(size_t count) {
         latencies[kind] = malloc((count + 1) * sizeof(double));
     }
     late = 0;
+    memset(statuses, 0, sizeof statuses);
     *sample = 0;
 }
 
@@ -311,7 +322,9 @@ int main(int count, char **arguments) {
     print_kind("allowed", ALLOWED);
     print_kind("refused", REFUSED);
     print_kind("failed", FAILED);
-    printf("\"late\": %zu, \"lost\": %zu, \"seconds\": %.6f, \"sample\": \"%s\"}\n", late, lost,
+    printf("\"statuses\": [%zu", statuses[0]);
+    for (int at = 1; at < STATUSES; at++) printf(", %zu", statuses[at]);
+    printf("], \"late\": %zu, \"lost\": %zu, \"seconds\": %.6f, \"sample\": \"%s\"}\n", late, lost,
            seconds, sample);
     return 0;
 }
