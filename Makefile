@@ -33,7 +33,7 @@ test: setup ## all tests, the ones through a real Envoy included, with branch co
 	@$(BIN)/coverage combine -q
 	@$(BIN)/coverage report
 
-bench: setup ## what a check costs, as ratios between servers in one run: some 8 minutes
+bench: setup ## what a check costs, as ratios between servers in one run: some 20 minutes
 	@$(BIN)/python -m bench.run
 
 fuzz: setup ## hostile inputs against a reference, SECONDS=60 of them; fuzz-guided goes by coverage
@@ -72,4 +72,4 @@ lock: ## new versions into the hash-locked requirements
 	.venv-lock/bin/uv pip compile -q --upgrade --generate-hashes --no-header --python-version 3.11 requirements/fuzz.in -o requirements/fuzz.txt
 
 clean: ## remove what the other targets made
-	rm -rf .venv .venv-envoy .venv-fuzz .venv-go .venv-lighttpd .venv-lock .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.* build dist
+	rm -rf .venv .venv-envoy .venv-fuzz .venv-go .venv-lighttpd .venv-lock .venv-peers .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.* build dist

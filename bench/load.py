@@ -1,4 +1,4 @@
-"""A load generator for one gRPC method: HTTP/2 by hand, to cost less than what it measures.
+"""A load generator in Python, over TLS or where the one in C can't be built: HTTP/2 by hand.
 
 A closed loop keeps so many requests in flight; an open loop sends at random times of a given rate
 and counts from when a request was due, so that a server that falls behind shows. Every answer must
@@ -16,21 +16,42 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from bench.frames import (
+    ACK,
+    DATA,
+    END_HEADERS,
+    END_STREAM,
+    GOAWAY,
+    HEADERS,
+    PING,
+    PREFACE,
+    RESET,
+    SETTINGS,
+    WINDOW,
+    frame,
+    literal,
+)
 from lab.ca import Svid
 from lab.client import tls_context
 
-_PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-_DATA, _HEADERS, _RESET, _SETTINGS, _PING, _GOAWAY, _WINDOW = 0, 1, 3, 4, 6, 7, 8
 _GRPC_HEADERS: Final = (("te", "trailers"), ("content-type", "application/grpc"))
-_END_STREAM: Final = 1
-_END_HEADERS: Final = 4
-_ACK: Final = 1
 _WINDOW_BYTES: Final = 2**30
 _TIMEOUT_SECONDS: Final = 10.0
 
 
 class LoadError(RuntimeError):
     """The server did not answer as it should; the message says how."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """How many were answered, in how many seconds, and the latencies in seconds."""
+
+    count: int
+    seconds: float
+    p50: float
+    p99: float
+    p999: float
 
 
 @dataclass
@@ -45,26 +66,10 @@ class Result:
         ordered = sorted(self.latencies)
         return ordered[min(int(len(ordered) * part), len(ordered) - 1)]
 
-
-def _frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
-    return struct.pack(">I", len(payload))[1:] + struct.pack(">BBI", kind, flags, stream) + payload
-
-
-def _literal(name: str, value: str) -> bytes:
-    """A header that both sides forget at once (RFC 7541 section 6.2.2)."""
-    parts = (part.encode() for part in (name, value))
-    return b"\x00" + b"".join(_length(len(part)) + part for part in parts)
-
-
-def _length(count: int) -> bytes:
-    """A length as HPACK writes it, in 7 bits and then as many more as it needs (section 5.1)."""
-    if count < 127:
-        return bytes([count])
-    out, rest = [127], count - 127
-    while rest >= 128:
-        out.append(rest % 128 + 128)
-        rest //= 128
-    return bytes([*out, rest])
+    def summary(self) -> Summary:
+        """Return what is kept of it."""
+        parts = (self.percentile(part) for part in (0.5, 0.99, 0.999))
+        return Summary(len(self.latencies), self.seconds, *parts)
 
 
 class Connection:
@@ -101,7 +106,7 @@ class Connection:
             named = (("POST", "http", "localhost"), _GRPC_HEADERS)
         (method, scheme, authority), rest = named
         self._headers = b"".join(
-            _literal(name, value)
+            literal(name, value)
             for name, value in (
                 (":method", method),
                 (":scheme", scheme),
@@ -119,9 +124,9 @@ class Connection:
         self._unread = bytearray()
         self._given = 0
         windows = struct.pack(">HI", 4, _WINDOW_BYTES)
-        hello = _frame(_SETTINGS, 0, 0, windows)
-        hello += _frame(_WINDOW, 0, 0, struct.pack(">I", _WINDOW_BYTES))
-        self._socket.sendall(_PREFACE + hello)
+        hello = frame(SETTINGS, 0, 0, windows)
+        hello += frame(WINDOW, 0, 0, struct.pack(">I", _WINDOW_BYTES))
+        self._socket.sendall(PREFACE + hello)
 
     def close(self) -> None:
         """Hang up."""
@@ -146,16 +151,14 @@ class Connection:
         for message in messages:
             if not self._is_grpc:
                 self._begun[self._stream] = begun
-                out.append(
-                    _frame(_HEADERS, _END_HEADERS | _END_STREAM, self._stream, self._headers)
-                )
+                out.append(frame(HEADERS, END_HEADERS | END_STREAM, self._stream, self._headers))
                 self._stream += 2
                 continue
             data = b"\x00" + struct.pack(">I", len(message)) + message
             self._window -= len(data)
             self._begun[self._stream] = begun
-            out.append(_frame(_HEADERS, _END_HEADERS, self._stream, self._headers))
-            out.append(_frame(_DATA, _END_STREAM, self._stream, data))
+            out.append(frame(HEADERS, END_HEADERS, self._stream, self._headers))
+            out.append(frame(DATA, END_STREAM, self._stream, data))
             self._stream += 2
         self._socket.sendall(b"".join(out))
 
@@ -185,30 +188,30 @@ class Connection:
     def _take(  # noqa: PLR0917 - the parts of a frame
         self, kind: int, flags: int, stream: int, payload: bytes, now: float, result: Result
     ) -> int:
-        if kind == _DATA:
+        if kind == DATA:
             if self._expected in payload:
                 self._good.add(stream)
             self._give_back(len(payload))
-        if kind in {_DATA, _HEADERS} and flags & _END_STREAM:
+        if kind in {DATA, HEADERS} and flags & END_STREAM:
             if stream not in self._good:
                 raise LoadError(f"not the expected answer: {payload!r}")
             self._good.discard(stream)
             result.latencies.append(now - self._begun.pop(stream))
             return 1
-        if kind == _WINDOW and stream == 0:
+        if kind == WINDOW and stream == 0:
             self._window += struct.unpack(">I", payload)[0]
-        elif kind == _SETTINGS and not flags & _ACK:
-            self._socket.sendall(_frame(_SETTINGS, _ACK, 0, b""))
-        elif kind == _PING and not flags & _ACK:
-            self._socket.sendall(_frame(_PING, _ACK, 0, payload))
-        elif kind in {_RESET, _GOAWAY}:
+        elif kind == SETTINGS and not flags & ACK:
+            self._socket.sendall(frame(SETTINGS, ACK, 0, b""))
+        elif kind == PING and not flags & ACK:
+            self._socket.sendall(frame(PING, ACK, 0, payload))
+        elif kind in {RESET, GOAWAY}:
             raise LoadError(f"the server ended a stream or the connection: {payload!r}")
         return 0
 
     def _give_back(self, count: int) -> None:
         self._given += count
         if self._given > _WINDOW_BYTES // 2:
-            self._socket.sendall(_frame(_WINDOW, 0, 0, struct.pack(">I", self._given)))
+            self._socket.sendall(frame(WINDOW, 0, 0, struct.pack(">I", self._given)))
             self._given = 0
 
 
