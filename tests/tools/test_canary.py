@@ -35,10 +35,15 @@ def run(folder: Path, statement: str, workers: int) -> subprocess.CompletedProce
     (folder / "test_leak.py").write_text(LEAKING.format(statement=statement))
     (folder / "test_other.py").write_text(LEAKING.format(statement="pass"))
     here = Path(__file__).parents[1]
+    plugins = ["-p", "xdist", "-n", str(workers)] if workers else []
     return subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"-n{workers}", "."],
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *plugins, "."],
         cwd=folder,
-        env={"PYTHONPATH": f"{here}:{here.parent}", "PATH": ""},
+        env={
+            "PYTHONPATH": f"{here}:{here.parent}",
+            "PATH": "",
+            "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+        },
         capture_output=True,
         text=True,
         check=False,
@@ -56,19 +61,23 @@ def test_parts_are_found(part: int) -> None:
     assert not leaks(segment[: WINDOW - 1] + b" " + b"x" * 100, known)
 
 
-@pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize(
-    ("statement", "status"),
+    ("statement", "status", "workers"),
     [
-        ("pass", 0),
-        ("print('decision', 'a' * 100)", 0),
-        ("print(TOKEN)", 1),
-        ("logging.getLogger('authz').warning('x', extra={'token': TOKEN[:40]})", 1),
-        ("logging.getLogger('authz').debug('bad: %s', TOKEN)", 1),
-        ("(tmp_path / 'audit.jsonl').write_text(TOKEN.rpartition('.')[2])", 1),
-        ("(tmp_path / 'token').write_text(TOKEN)", 0),  # an input
-        ("canary.note('answer', TOKEN.encode())", 1),
-        ("import shutil; shutil.rmtree(tmp_path.parent)", 2),  # nobody can search it any more
+        ("pass", 0, 0),
+        ("print('decision', 'a' * 100)", 0, 0),
+        ("print(TOKEN)", 1, 0),
+        ("logging.getLogger('authz').warning('x', extra={'token': TOKEN[:40]})", 1, 0),
+        ("logging.getLogger('authz').debug('bad: %s', TOKEN)", 1, 0),
+        ("(tmp_path / 'audit.jsonl').write_text(TOKEN.rpartition('.')[2])", 1, 0),
+        ("(tmp_path / 'token').write_text(TOKEN)", 0, 0),  # an input
+        ("canary.note('answer', TOKEN.encode())", 1, 0),
+        ("import shutil; shutil.rmtree(tmp_path.parent)", 2, 0),  # nobody can search it any more
+        ("print(TOKEN)", 1, 2),
+        ("logging.getLogger('authz').debug('bad: %s', TOKEN)", 1, 2),
+        ("(tmp_path / 'audit.jsonl').write_text(TOKEN.rpartition('.')[2])", 1, 2),
+        ("import shutil; shutil.rmtree(tmp_path.parent)", 2, 2),
+        ("import os; os._exit(0)", 2, 2),  # what it knew died with it
     ],
 )
 def test_a_leak_fails_the_run(tmp_path: Path, statement: str, status: int, workers: int) -> None:
@@ -89,11 +98,3 @@ def test_what_was_searched_is_counted(tmp_path: Path, workers: int) -> None:
 
     tokens = 2 * max(workers, 1)  # each process that collects the two tests signs two
     assert f"no part of {tokens} tokens in any output (1 and files)" in result.stdout
-
-
-def test_a_worker_that_dies_has_not_searched(tmp_path: Path) -> None:
-    """A run is a failure, and says why, if one of its processes died with what it knew."""
-    result = run(tmp_path, "import os; os._exit(0)", 2)
-
-    assert result.returncode == 1, result.stdout
-    assert "NOT SEARCHED" in result.stdout
