@@ -2,6 +2,8 @@
 # Needs Python 3.11 or newer and make; everything else is installed into .venv and .venv-envoy.
 PYTHON ?= python3
 SECONDS ?= 60
+# Processes that run tests: some of them always wait for a server or a clock, so more than the cores of CI.
+TESTERS ?= 3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test bench fuzz fuzz-guided check generate lock clean
@@ -29,7 +31,7 @@ demo: setup ## a story of allowed and denied requests through a real Envoy; KEEP
 
 test: setup ## all tests, the ones through a real Envoy included, with branch coverage
 	@rm -f .coverage .coverage.*
-	@COVERAGE_PROCESS_START=$(CURDIR)/pyproject.toml $(BIN)/coverage run -m pytest
+	@COVERAGE_PROCESS_START=$(CURDIR)/pyproject.toml $(BIN)/coverage run -m pytest -q -n $(TESTERS) --dist loadfile
 	@$(BIN)/coverage combine -q
 	@$(BIN)/coverage report
 

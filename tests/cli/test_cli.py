@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ import pytest
 from authz.config import load
 from authz.server.json_log import JsonFormatter
 from authz.wiring import compute_policy_version
-from lab.config_builder import AT_ISSUER, LAB
+from lab.config_builder import AT_ISSUER, LAB, ConfigBuilder
 from lab.issuer import Issuer, JwksServer
 from lab.mesh import CONFIG, TRAVEL, Mesh
 from support.verbs import URL, edit, run
@@ -183,27 +184,40 @@ def start(config: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_serve_cannot_start(config: Path, tmp_path: Path) -> None:
-    """What keeps the server from starting is said in one line, with status 3."""
+@pytest.mark.parametrize("place", ["the socket", "the admin port", "the port"])
+def test_serve_where_another_listens(config: Path, tmp_path: Path, place: str) -> None:
+    """An address that is taken keeps the server from starting: one line, and status 3."""
     good = config.read_text()
-    taken = tmp_path / "authz.sock"
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(taken))
-        listener.listen()
-        assert "another server answers on it" in _failure(config)
-    taken.unlink()
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-        config.write_text(LAB.with_(("admin", "listen"), f"127.0.0.1:{port}").edit(good))
-        assert "for admin" in _failure(config)
-        config.write_text(LAB.with_(LISTEN, f"127.0.0.1:{port}").edit(good))
-        assert "can't listen on" in _failure(config)
-    config.write_text(LAB.with_(LISTEN, "unix:/no/such/folder/s").edit(good))
-    assert "there is no folder" in _failure(config)
-    config.write_text(LAB.with_(("audit", "path"), "/no/such/folder/audit").edit(good))
-    assert "can't write the audit log" in _failure(config)
-    config.write_text("nonsense")
-    assert "a mapping" in _failure(config)
+    with ExitStack() as stack:
+        if place == "the socket":
+            listener = stack.enter_context(socket.socket(socket.AF_UNIX))
+            listener.bind(str(tmp_path / "authz.sock"))
+            listener.listen()
+            expected = "another server answers on it"
+        else:
+            listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+            address = f"127.0.0.1:{listener.getsockname()[1]}"
+            key = LISTEN if place == "the port" else ("admin", "listen")
+            config.write_text(LAB.with_(key, address).edit(good))
+            expected = "can't listen on" if place == "the port" else "for admin"
+
+        assert expected in _failure(config)
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (LAB.with_(LISTEN, "unix:/no/such/folder/s"), "there is no folder"),
+        (LAB.with_(("audit", "path"), "/no/such/folder/audit"), "can't write the audit log"),
+        (None, "a mapping"),
+    ],
+    ids=["a socket's folder", "an audit log's folder", "no config"],
+)
+def test_serve_cannot_start(config: Path, change: ConfigBuilder | None, expected: str) -> None:
+    """What keeps the server from starting is said in one line, with status 3."""
+    config.write_text(change.edit(config.read_text()) if change else "nonsense")
+
+    assert expected in _failure(config)
 
 
 def test_serve_takes_over_a_stale_socket(config: Path, tmp_path: Path) -> None:

@@ -6,8 +6,9 @@ import stat
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -93,11 +94,17 @@ def test_a_file_of_two_names(tmp_path: Path) -> None:
     assert path.samefile(other)
 
 
-def test_a_folder_of_others(tmp_path: Path) -> None:
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that every user can reach: another run of pytest closes the parents of tmp_path."""
+    with TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+def test_a_folder_of_others(open_folder: Path) -> None:
     """Who may write the file, and not its folder, can revoke all the same."""
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(0o755)
-    path = tmp_path / "folder" / "revoked"
+    path = open_folder / "folder" / "revoked"
     path.parent.mkdir()
     path.write_bytes(b"")
     path.chmod(0o666)

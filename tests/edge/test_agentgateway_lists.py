@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from authz.edge.agentgateway.list_filter import MAX_ITEMS, MAX_LIST_BYTES
 from lab.mesh import PAYMENTS
 from support.ext_mcp import CHANGES, Gateway, call, names, reason_of, response
-from support.world import World
+from support.world import PATIENCE_SECONDS, World
 
 TOOLS = {"tools": [{"name": "search"}, {"name": "write"}, {"name": "get_file"}, {"name": "drop"}]}
 
@@ -167,8 +167,10 @@ def test_odd_lists(gateway: Gateway, result: bytes) -> None:
     assert reason_of(gateway.show(message)) == "body_uninspectable"
 
 
-def test_huge_lists(gateway: Gateway) -> None:
+def test_huge_lists(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
     """A list has bounds in items, bytes and values; one within them is cut."""
+    # A busy machine may take long for a list; its own bound in time has a test of its own.
+    monkeypatch.setattr("authz.edge.agentgateway.guardrails.MAX_LIST_SECONDS", PATIENCE_SECONDS)
     token = gateway.world.token()
 
     def shown(count: int, text: str = "", **more: Any) -> str:
@@ -189,6 +191,17 @@ def test_a_list_that_is_late(gateway: Gateway) -> None:
     assert reason_of(gateway.show(message)) == "mutated"  # and the list's own decision remembered
 
     assert reason_of(gateway.show(message, deadline=0.001)) == "overloaded"
+
+
+def test_a_list_that_takes_long(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A list has a bound in time of its own, whether or not the gateway has a deadline."""
+    token = gateway.world.token()
+    message = response("tools/list", TOOLS, token=token)
+    assert reason_of(gateway.show(message)) == "mutated"  # and the list's own decision remembered
+
+    monkeypatch.setattr("authz.edge.agentgateway.guardrails.MAX_LIST_SECONDS", 0.0)
+    assert reason_of(gateway.show(message)) == "overloaded"
+    assert reason_of(gateway.show(message, deadline=None)) == "overloaded"
 
 
 def test_other_results(gateway: Gateway) -> None:

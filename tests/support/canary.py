@@ -3,14 +3,17 @@
 Every token and proof that the lab signs is a canary. Outputs are the answers of checks, files that
 servers and proxies wrote, log records, metrics, and what tests caught of standard output. A run
 that holds the first or last characters of any part of any canary fails as a whole.
+
+Where pytest-xdist runs tests side by side, each of its workers searches what its own tests made for
+the tokens that they signed, and the controller, which runs no test, adds up what they found.
 """
 
 import logging
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
@@ -45,8 +48,10 @@ class Canary(logging.Handler):
         """Begin without outputs."""
         super().__init__(logging.DEBUG)
         self.said: list[tuple[str, bytes]] = []
-        self.found: list[str] = []
+        self.found: set[str] = set()
         self.is_blind = False
+        self.tokens = 0
+        self.outputs = 0
 
     def note(self, kind: str, data: bytes) -> None:
         """Remember an output, and its test."""
@@ -69,30 +74,52 @@ class Canary(logging.Handler):
             if "log" not in name:  # log records come through the handler, in full
                 self.said.append((f"{name} of {report.nodeid}", text.encode()))
 
+    @pytest.hookimpl(optionalhook=True)  # without pytest-xdist nobody calls it
+    def pytest_testnodedown(self, node: Any) -> None:
+        """Add up what a worker found; a worker that crashed has not searched."""
+        self._add(**getattr(node, "workeroutput", {}).get("canary", {"is_blind": True}))
+
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Search everything; a leak fails the session."""
         logging.getLogger().removeHandler(self)
-        known = anchors(MADE)
-        factory = getattr(session.config, "_tmp_path_factory", None)
-        base = factory.getbasetemp() if factory else None
-        outputs = [*self.said, *(_files(base) if base else [])]
-        self.found = sorted({name for name, data in outputs if leaks(data, known)})
-        self.is_blind = base is not None and not base.is_dir()
+        if not session.config.pluginmanager.hasplugin("dsession"):  # the controller's workers do
+            factory = getattr(session.config, "_tmp_path_factory", None)
+            told = self._search(factory.getbasetemp() if factory else None)
+            getattr(session.config, "workeroutput", {})["canary"] = told
+            self._add(**told)
         if self.found or self.is_blind:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def _search(self, base: Path | None) -> dict[str, Any]:
+        """Search the outputs and the files of this process; what was found is plain data."""
+        known = anchors(MADE)
+        outputs = [*self.said, *(_files(base) if base else [])]
+        return {
+            "found": sorted({name for name, data in outputs if leaks(data, known)}),
+            "is_blind": base is not None and not base.is_dir(),
+            "tokens": len(MADE),
+            "outputs": len(self.said),
+        }
+
+    def _add(
+        self, *, found: Sequence[str] = (), is_blind: bool, tokens: int = 0, outputs: int = 0
+    ) -> None:
+        self.found.update(found)
+        self.is_blind |= is_blind
+        self.tokens += tokens
+        self.outputs += outputs
 
     @pytest.hookimpl
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Say where a token was seen, and never the token."""
         if self.is_blind:
             terminalreporter.line("NOT SEARCHED: the files of this run are gone", red=True)
-        for name in self.found:
+        for name in sorted(self.found):
             terminalreporter.line(f"A TOKEN LEAKED: {name}", red=True)
-        if MADE and not self.found and not self.is_blind:
-            count = len(self.said)
+        if self.tokens and not self.found and not self.is_blind:
             terminalreporter.line(
-                f"no part of {len(MADE)} tokens in any output ({count} and files)"
+                f"no part of {self.tokens} tokens in any output ({self.outputs} and files)"
             )
 
 

@@ -29,6 +29,27 @@ def pytest_configure(config):
 """
 
 
+def run(folder: Path, statement: str, workers: int) -> subprocess.CompletedProcess[str]:
+    """Run two tests, of which one does that: in so many processes, or in pytest's own."""
+    (folder / "conftest.py").write_text(CONFTEST)
+    (folder / "test_leak.py").write_text(LEAKING.format(statement=statement))
+    (folder / "test_other.py").write_text(LEAKING.format(statement="pass"))
+    here = Path(__file__).parents[1]
+    plugins = ["-p", "xdist", "-n", str(workers)] if workers else []
+    return subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *plugins, "."],
+        cwd=folder,
+        env={
+            "PYTHONPATH": f"{here}:{here.parent}",
+            "PATH": "",
+            "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
 @pytest.mark.parametrize("part", range(3))
 def test_parts_are_found(part: int) -> None:
     """The beginning or the end of any segment is enough, whatever stands around it."""
@@ -41,35 +62,39 @@ def test_parts_are_found(part: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("statement", "status"),
+    ("statement", "status", "workers"),
     [
-        ("pass", 0),
-        ("print('decision', 'a' * 100)", 0),
-        ("print(TOKEN)", 1),
-        ("logging.getLogger('authz').warning('x', extra={'token': TOKEN[:40]})", 1),
-        ("logging.getLogger('authz').debug('bad: %s', TOKEN)", 1),
-        ("(tmp_path / 'audit.jsonl').write_text(TOKEN.rpartition('.')[2])", 1),
-        ("(tmp_path / 'token').write_text(TOKEN)", 0),  # an input
-        ("canary.note('answer', TOKEN.encode())", 1),
-        ("import shutil; shutil.rmtree(tmp_path.parent)", 2),  # nobody can search it any more
+        ("pass", 0, 0),
+        ("print('decision', 'a' * 100)", 0, 0),
+        ("print(TOKEN)", 1, 0),
+        ("logging.getLogger('authz').warning('x', extra={'token': TOKEN[:40]})", 1, 0),
+        ("logging.getLogger('authz').debug('bad: %s', TOKEN)", 1, 0),
+        ("(tmp_path / 'audit.jsonl').write_text(TOKEN.rpartition('.')[2])", 1, 0),
+        ("(tmp_path / 'token').write_text(TOKEN)", 0, 0),  # an input
+        ("canary.note('answer', TOKEN.encode())", 1, 0),
+        ("import shutil; shutil.rmtree(tmp_path.parent)", 2, 0),  # nobody can search it any more
+        ("print(TOKEN)", 1, 2),
+        ("logging.getLogger('authz').debug('bad: %s', TOKEN)", 1, 2),
+        ("(tmp_path / 'audit.jsonl').write_text(TOKEN.rpartition('.')[2])", 1, 2),
+        ("import shutil; shutil.rmtree(tmp_path.parent)", 2, 2),
+        ("import os; os._exit(0)", 2, 2),  # what it knew died with it
     ],
 )
-def test_a_leak_fails_the_run(tmp_path: Path, statement: str, status: int) -> None:
+def test_a_leak_fails_the_run(tmp_path: Path, statement: str, status: int, workers: int) -> None:
     """A run whose tests all pass fails when a token is in its output, and does not repeat it."""
-    (tmp_path / "conftest.py").write_text(CONFTEST)
-    (tmp_path / "test_leak.py").write_text(LEAKING.format(statement=statement))
-    here = Path(__file__).parents[1]
-    result = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "."],
-        cwd=tmp_path,
-        env={"PYTHONPATH": f"{here}:{here.parent}", "PATH": ""},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    result = run(tmp_path, statement, workers)
 
     assert result.returncode == min(status, 1), result.stdout
     assert ("A TOKEN LEAKED" in result.stdout) == (status == 1)
     assert ("NOT SEARCHED" in result.stdout) == (status == 2)
     assert "Traceback" not in result.stdout
     assert "eyJ" not in result.stdout
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_what_was_searched_is_counted(tmp_path: Path, workers: int) -> None:
+    """A clean run says how much it searched: the tokens of all processes, and all they said."""
+    result = run(tmp_path, "canary.note('answer', b'x')", workers)
+
+    tokens = 2 * max(workers, 1)  # each process that collects the two tests signs two
+    assert f"no part of {tokens} tokens in any output (1 and files)" in result.stdout

@@ -491,6 +491,7 @@ def test_the_library_is_loaded_when_needed() -> None:
 _JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=30,  # of 100 half of the values are too large and are thrown away
 )
 _QUESTIONS = [
     Condition.parse(text)
