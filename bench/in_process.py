@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from authz.config import Config, load_text
-from authz.edge.methods import AUTHORIZATION, methods_of
+from authz.edge.methods import AUTHORIZATION, answer, methods_of
 from authz.wiring.parts import open_parts
 from bench.messages import Maker, Messages
 from bench.servers import CHANGES
@@ -55,10 +55,10 @@ class Core:
 
     def ask(self, message: bytes) -> bytes:
         """Return the answer to a message. Raises ValueError if it is not an allow."""
-        answer = self._check(message, lambda: None)
-        if ALLOWED not in answer:
-            raise ValueError(f"not allowed: {answer!r}")
-        return answer
+        answered = answer(self._check, message, lambda: None)
+        if ALLOWED not in answered:
+            raise ValueError(f"not allowed: {answered!r}")
+        return answered
 
     def cpu_us(self, make: Maker, count: int) -> float:
         """Return the CPU of a check in microseconds, other threads of the process included."""

@@ -98,9 +98,6 @@ class Authorizer:
         )
 
 
-_NO_ROUTE: Final = Route()  # until the route is found
-
-
 def _metadata(request: Request, route: Route) -> tuple[tuple[str, str], ...]:
     """Return where to get a token, for challenges (RFC 9728 section 5.1); empty if not set."""
     url = request.context_value(RESOURCE_METADATA) or route.metadata_url
