@@ -11,6 +11,7 @@ from support.http2 import (
     BLOCK,
     CONTINUATION,
     DATA,
+    EARLY_PATH,
     END_HEADERS,
     END_STREAM,
     FIELDS_TOO_LARGE,
@@ -51,6 +52,7 @@ BLOCKS = [
     BLOCK,
     fields(path=b"/other"),
     fields(path=REFUSED_PATH),
+    fields(path=EARLY_PATH),
     fields((b"content-length", b"4")),
     fields((b"Bad", b"")),
     INDEXED,
@@ -133,6 +135,10 @@ def test_pieces(steps: list[tuple[str, int, int, int]], cuts: list[int]) -> None
 def test_the_pieces_cover_what_they_should() -> None:
     """The steps reach the short cut, and all kinds of events."""
     steps = [("call", 0, 10, 0)] * 5 + [("open", 0, 0, 0), ("reset", 0, 0, 2)]
+    read = ServerConnection(judged, LIMITS, 0.0)
+    assert read.receive(PREFACE + settings_frame() + call(1), 0.0)
+    assert read._short_cut is not None
+    assert read._short_cut.take(call(3), 0, len(BLOCK) << 8 | HEADERS, 0.0) == len(call(3))
     events, _, fault = outcome(frames_of(steps), [], takes_short_cuts=True)
     assert fault == "None"
     assert {type(event) for event in events} == {Request, Abandoned}
