@@ -64,7 +64,11 @@ Outcome = tuple[list[Any], bytes, str]
 # A step is the kind of frames and four small numbers; ``frames_of`` makes them follow each other.
 STEPS = st.lists(
     st.tuples(
-        st.sampled_from(["call"] * 6 + ["open", "data", "end", "reset", "update", "late", "other"]),
+        st.sampled_from(
+            ["call"] * 6
+            + ["cross"] * 2
+            + ["open", "data", "end", "reset", "update", "late", "other"]
+        ),
         st.integers(0, len(BLOCKS) - 1),
         st.integers(0, 70),
         st.integers(0, 7),
@@ -78,13 +82,14 @@ def frames_of(steps: list[tuple[str, int, int, int]]) -> bytes:
     last, octets = -1, [PREFACE, settings_frame((4, 40))]
     for kind, block, size, back in steps:
         earlier = max(1, last - 2 * back)
-        if kind in {"call", "open"}:
+        if kind in {"call", "open", "cross"}:
             last += 2
             octets.append(opened(last, BLOCKS[block]))
         if kind == "call":
             octets.append(frame(DATA, END_STREAM, last, b"c" * size))
         octets += {
             "data": [frame(DATA, 0, earlier, b"d" * size)],
+            "cross": [frame(DATA, END_STREAM, earlier, b"x" * size)],
             "end": [frame(DATA, END_STREAM, earlier, b"e" * size)],
             "reset": [rst_stream(earlier)],
             "update": [window_update(earlier * (size % 2), size * 20 + 1)],
