@@ -1,8 +1,11 @@
 """Counts what a client does too often: a bucket of tokens for each kind."""
 
+from typing import Any
+
 from authz.transports.http2.codes import ErrorCode
 from authz.transports.http2.faults import ConnectionFault
-from authz.transports.http2.limits import Rate
+from authz.transports.http2.limits import Limits, Rate
+from authz.transports.http2.streams import Streams
 
 
 class Budget:
@@ -30,3 +33,27 @@ class Budget:
         self._left = min(self._left + earned, float(rate.burst)) - tokens
         if self._left < 0:
             raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, self._words)
+
+
+class Budgets:
+    """All that is counted of a connection, one budget for each rate of ``Limits``.
+
+    Attributes:
+        now: the time of the frame that is being read.
+    """
+
+    def __init__(self, streams: Streams[Any], limits: Limits, now: float) -> None:
+        """Begin with full budgets."""
+        self.now = now
+        self.resets = Budget(limits.resets, "resets", now)
+        self.provoked_resets = Budget(limits.provoked_resets, "stream errors", now)
+        self.settings_frames = Budget(limits.settings_frames, "settings", now)
+        self.pings = Budget(limits.pings, "pings", now)
+        self.window_updates = Budget(limits.window_updates, "window updates", now)
+        self.idle_frames = Budget(limits.idle_frames, "frames without effect", now)
+        self.small_data = Budget(limits.small_data, "small frames", now)
+        self._streams = streams
+
+    def spend(self, budget: Budget, tokens: int = 1) -> None:
+        """Take tokens of one of the budgets. Raises ConnectionFault."""
+        budget.spend(self.now, self._streams.opened, tokens)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Final, Generic, TypeAlias, TypeVar
 
 from authz.transports.http2 import codes, frames
+from authz.transports.http2.budget import Budgets
 from authz.transports.http2.codes import ErrorCode
 from authz.transports.http2.events import (
     Abandoned,
@@ -18,6 +19,7 @@ from authz.transports.http2.faults import ConnectionFault
 from authz.transports.http2.heads import HeadReader
 from authz.transports.http2.limits import Limits
 from authz.transports.http2.receiver import GOING_PING, Receiver
+from authz.transports.http2.requests import RequestReader
 from authz.transports.http2.sender import Sender
 from authz.transports.http2.settings import server_preface
 from authz.transports.http2.short_cut import ShortCut
@@ -56,11 +58,13 @@ class ServerConnection(Generic[T]):
         self._limits = limits
         self._streams: Streams[T] = Streams(limits)
         self._sender: Sender[T] = Sender(self._streams, limits)
-        self._heads = HeadReader(judge, limits)
-        self._receiver = Receiver(self._streams, self._sender, self._heads, limits, now)
+        self._heads = heads = HeadReader(judge, limits)
+        budgets = Budgets(self._streams, limits, now)
+        self._requests = RequestReader(self._streams, self._sender, heads, budgets, limits)
+        self._receiver = Receiver(self._requests, self._streams, self._sender, budgets)
         self._short_cut: ShortCut[T] | None = None
         if takes_short_cuts:
-            self._short_cut = ShortCut(self._receiver, self._streams, self._heads, limits)
+            self._short_cut = ShortCut(self._requests, self._streams, heads, limits)
         self._rest = b""
         self._is_begun = False
         self._is_closed = False
@@ -195,7 +199,7 @@ class ServerConnection(Generic[T]):
     def buffered_bytes(self) -> int:
         """The bytes held: of frames, of requests, of answers, of output."""
         streams, sender = self._streams, self._sender
-        block = self._receiver.block
+        block = self._requests.block
         held = len(self._rest) + (len(block.octets) if block else 0)
         return held + streams.body_bytes + streams.pending_bytes + sender.out_bytes
 
@@ -216,7 +220,8 @@ class ServerConnection(Generic[T]):
         at, end, short_cut = 0, len(data), self._short_cut
         while at + codes.FRAME_HEADER_BYTES <= end:
             word, flags, stream_id = frames.HEADER.unpack_from(data, at)
-            if short_cut and flags == codes.END_HEADERS and word & _TYPE_BITS == codes.HEADERS:
+            is_head = flags == codes.END_HEADERS and word & _TYPE_BITS == codes.HEADERS
+            if is_head and short_cut is not None and self._receiver.has_settings:
                 stop = short_cut.take(data, at, word, now)
                 if stop != at:
                     at = stop
@@ -256,7 +261,7 @@ class ServerConnection(Generic[T]):
 
     def _expire_frames(self, now: float) -> None:
         """End a connection whose frame, or field block, does not come whole."""
-        block = self._receiver.block
+        block = self._requests.block
         since = block.since if block else self._rest_since if self._rest else now
         if self._is_begun and now - since >= self._limits.receive_seconds:
             self._sender.ended.append(Ended(Cause.HALF_OPEN))
@@ -272,15 +277,15 @@ class ServerConnection(Generic[T]):
     def _close(self) -> None:
         self._is_closed = True
         self._rest = b""
-        self._receiver.block = None
+        self._requests.block = None
         for stream_id in list(self._streams.under_way):
             if self._streams.close(stream_id):
-                self._receiver.events.append(Abandoned(stream_id))
+                self._requests.events.append(Abandoned(stream_id))
 
     def _events(self) -> list[Event[T]]:
         """Return what happened since."""
-        events = self._receiver.events
-        self._receiver.events = []
+        events = self._requests.events
+        self._requests.events = []
         if self._sender.ended:
             events += self._sender.ended
             self._sender.ended.clear()

@@ -68,8 +68,9 @@ def _check_names(names: list[bytes]) -> None:
 
 def _check_values(values: list[bytes]) -> None:
     text = _joined(values)
-    if any(octets in text for octets in _NOT_IN_VALUES):
-        raise MalformedError("invalid field value")
+    for octets in _NOT_IN_VALUES:
+        if octets in text:
+            raise MalformedError("invalid field value")
 
 
 def _joined(texts: list[bytes]) -> bytes:

@@ -1,9 +1,9 @@
-"""The short cut: calls that come as most do, read in one step each. It does what Receiver would.
+"""The short cut: calls that come as most do, read in one step each.
 
 Such a call is HEADERS with a whole block, and one DATA that ends the stream; it is the next stream,
 the buffer holds it whole, and no limit is near. Then nothing need be held for its stream, and its
 two frame headers and its block are unpacked at once. Whatever is different in any way is left to
-the long way, which every frame can go.
+the long way (RequestReader), which every frame can go and which does the same.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from authz.transports.http2 import codes
 from authz.transports.http2.events import Request
 from authz.transports.http2.heads import HeadReader
 from authz.transports.http2.limits import Limits
-from authz.transports.http2.receiver import Receiver
+from authz.transports.http2.requests import RequestReader
 from authz.transports.http2.streams import Streams
 
 T = TypeVar("T")
@@ -36,10 +36,10 @@ class ShortCut(Generic[T]):
     """Reads calls that come in the usual two frames."""
 
     def __init__(
-        self, receiver: Receiver[T], streams: Streams[T], heads: HeadReader[T], limits: Limits
+        self, requests: RequestReader[T], streams: Streams[T], heads: HeadReader[T], limits: Limits
     ) -> None:
         """Take the long way, and what it reads and changes."""
-        self._receiver = receiver
+        self._requests = requests
         self._streams = streams
         self._heads = heads
         self._limits = limits
@@ -50,12 +50,12 @@ class ShortCut(Generic[T]):
 
         All that one call could change for the next is in local names: nothing else runs between.
         """
-        receiver, streams = self._receiver, self._streams
-        if word > _MAX_WORD or receiver.block is not None or not receiver.has_settings:
+        requests, streams = self._requests, self._streams
+        if word > _MAX_WORD or requests.block is not None:
             return at
         unpack, size = _layout(word >> 8)
         end = len(data)
-        under_way, known, add = streams.under_way, self._heads.plain.get, receiver.events.append
+        under_way, known, add = streams.under_way, self._heads.plain.get, requests.events.append
         room = self._limits.max_streams - len(under_way)
         stream_id = streams.last_id + 2
         last_id = min(streams.accepted_id, streams.last_id + 2 * room)
@@ -83,9 +83,9 @@ class ShortCut(Generic[T]):
                     break
             add(Request(stream_id, judged, data[body_at:stop], now))
             under_way[stream_id] = None
-            receiver.used += length
-            if receiver.used >= receiver.credit_at:
-                receiver.give_credit()
+            requests.used += length
+            if requests.used >= requests.credit_at:
+                requests.give_credit()
             stream_id += 2
             at = stop
         streams.opened += (stream_id - 2 - streams.last_id) // 2

@@ -11,6 +11,7 @@ from support.http2 import (
     BLOCK,
     CONTINUATION,
     DATA,
+    EARLY_PATH,
     END_HEADERS,
     END_STREAM,
     FIELDS_TOO_LARGE,
@@ -51,6 +52,7 @@ BLOCKS = [
     BLOCK,
     fields(path=b"/other"),
     fields(path=REFUSED_PATH),
+    fields(path=EARLY_PATH),
     fields((b"content-length", b"4")),
     fields((b"Bad", b"")),
     INDEXED,
@@ -62,7 +64,11 @@ Outcome = tuple[list[Any], bytes, str]
 # A step is the kind of frames and four small numbers; ``frames_of`` makes them follow each other.
 STEPS = st.lists(
     st.tuples(
-        st.sampled_from(["call"] * 6 + ["open", "data", "end", "reset", "update", "late", "other"]),
+        st.sampled_from(
+            ["call"] * 6
+            + ["cross"] * 2
+            + ["open", "data", "end", "reset", "update", "late", "other"]
+        ),
         st.integers(0, len(BLOCKS) - 1),
         st.integers(0, 70),
         st.integers(0, 7),
@@ -76,13 +82,14 @@ def frames_of(steps: list[tuple[str, int, int, int]]) -> bytes:
     last, octets = -1, [PREFACE, settings_frame((4, 40))]
     for kind, block, size, back in steps:
         earlier = max(1, last - 2 * back)
-        if kind in {"call", "open"}:
+        if kind in {"call", "open", "cross"}:
             last += 2
             octets.append(opened(last, BLOCKS[block]))
         if kind == "call":
             octets.append(frame(DATA, END_STREAM, last, b"c" * size))
         octets += {
             "data": [frame(DATA, 0, earlier, b"d" * size)],
+            "cross": [frame(DATA, END_STREAM, earlier, b"x" * size)],
             "end": [frame(DATA, END_STREAM, earlier, b"e" * size)],
             "reset": [rst_stream(earlier)],
             "update": [window_update(earlier * (size % 2), size * 20 + 1)],
@@ -133,6 +140,10 @@ def test_pieces(steps: list[tuple[str, int, int, int]], cuts: list[int]) -> None
 def test_the_pieces_cover_what_they_should() -> None:
     """The steps reach the short cut, and all kinds of events."""
     steps = [("call", 0, 10, 0)] * 5 + [("open", 0, 0, 0), ("reset", 0, 0, 2)]
+    read = ServerConnection(judged, LIMITS, 0.0)
+    assert read.receive(PREFACE + settings_frame() + call(1), 0.0)
+    assert read._short_cut is not None
+    assert read._short_cut.take(call(3), 0, len(BLOCK) << 8 | HEADERS, 0.0) == len(call(3))
     events, _, fault = outcome(frames_of(steps), [], takes_short_cuts=True)
     assert fault == "None"
     assert {type(event) for event in events} == {Request, Abandoned}

@@ -411,3 +411,12 @@ def test_a_closed_table_of_the_client() -> None:
     first, second = (client.of(stream)[0].data for stream in (1, 3))
     assert first == b"\x20" + second
     assert client.sections(1) == client.sections(3)
+
+
+def test_settings_that_come_twice() -> None:
+    """The last value of a setting counts, and the smallest table is told (RFC 7541 4.2)."""
+    client = connected()
+    client.send(settings((4, 0), (1, 0), (4, 3), (1, 4096)), call(1))
+    client.respond(1)
+    assert client.data(1) == b"ans"
+    assert client.of(1)[0].data[:1] == b"\x20"

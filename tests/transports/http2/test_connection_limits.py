@@ -29,6 +29,7 @@ from support.http2 import (
     PING,
     PREFACE,
     PRIORITY,
+    REFUSED_PATH,
     SETTINGS,
     TOO_LARGE,
     Client,
@@ -122,6 +123,8 @@ FLOODS: list[tuple[str, str, Callable[[int], bytes]]] = [
     ("empty data", "small_data", lambda _: frame(DATA, 0, 3)),
     ("small data", "small_data", lambda _: frame(DATA, 0, 3, b"x" * 1023)),
     ("late small data", "small_data", lambda _: frame(DATA, 0, 5, b"x")),
+    ("late ends", "small_data", lambda _: frame(DATA, END_STREAM, 5)),
+    ("late headers", "idle_frames", lambda _: opened(5)),
 ]
 
 
@@ -159,6 +162,16 @@ def test_frames_that_come_with_calls_are_limited_by_calls(limit: str) -> None:
         client.send(call(number), octets(0), octets(0))
         client.respond(number)
     assert client.fault() is None
+
+
+def test_skipped_streams_earn_nothing() -> None:
+    """A client that leaves out streams has not opened them."""
+    client = connected(pings=Rate(burst=10, per_second=0, per_stream=1))
+    client.send(*[frame(PING, 0, 0, b"12345678")] * 10, call(1001))
+    client.send(frame(PING, 0, 0, b"12345678"))
+    assert client.fault() is None
+    client.send(call(1_000_001), *[frame(PING, 0, 0, b"12345678")] * 2)
+    assert client.fault() == CALM
 
 
 def test_defaults_let_honest_proxies_live() -> None:
@@ -201,6 +214,17 @@ def test_large_messages() -> None:
     client.send(frame(DATA, END_STREAM, 1, b"x" * 10_000))
     assert client.server.buffered_bytes == 0
     assert client.events == [TurnedAway(Refused(TOO_LARGE))]
+
+
+def test_a_large_message_that_is_refused() -> None:
+    """A refusal waits for so much of a request and no more, and is the answer then."""
+    client = connected(max_body_bytes=20_000, max_buffered_bytes=1)
+    client.send(opened(1, fields(path=REFUSED_PATH)), *[frame(DATA, 0, 1, b"x" * 10_000)] * 2)
+    assert not client.of(1)
+    client.send(frame(DATA, 0, 1, b"x"))
+    assert client.sections(1) == [{":status": "404"}]
+    assert client.data(1) == b"not here"
+    assert client.reset_code(1) == ErrorCode.NO_ERROR
 
 
 def test_a_large_message_in_one_frame() -> None:

@@ -22,7 +22,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from authz.transports.http2 import Abandoned, Limits, Request, ServerConnection
+from authz.transports.http2 import Abandoned, Limits, Request, ServerConnection, TurnedAway
 from support.http2 import (
     FIELDS_TOO_LARGE,
     HEAD,
@@ -196,6 +196,8 @@ class Calls(RuleBasedStateMachine):
                 assert event.stream_id not in self.requests
                 assert event.stream_id not in self.refused
                 self.requests[event.stream_id] = event.body
+            elif isinstance(event, TurnedAway):
+                assert self.refused
             else:
                 assert isinstance(event, Abandoned)
                 assert event.stream_id in self.reset
@@ -221,4 +223,4 @@ class Calls(RuleBasedStateMachine):
 
 
 TestCalls = Calls.TestCase
-TestCalls.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestCalls.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
