@@ -10,10 +10,12 @@ import argparse
 import itertools
 import os
 import random
+import signal
 import socket
 import ssl
 import statistics
 import struct
+import sys
 import tempfile
 import threading
 import time
@@ -237,6 +239,7 @@ def measure(target: Target, program: Path, messages: Messages, pid: int, rounds:
 
 def main() -> None:
     """Measure, and print."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the servers are stopped too
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()

@@ -11,6 +11,8 @@ it, since it may remember fewer than there are. Each token that came in time cos
 
 import argparse
 import os
+import signal
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -84,10 +86,10 @@ class Overloaded:
             asking.go()
         sizes = self._sizes(seconds)
         yield "memory, MB, over time: " + ", ".join(f"{size:.0f}" for size in sizes)
+        time.sleep(AFTER_SECONDS)  # after the last was due, whatever is still to be answered
+        after = self.calm(100)
         yield _told("remembered", few.result(has_begun=True))
         told = much.result(has_begun=True)
-        time.sleep(AFTER_SECONDS)
-        after = self.calm(100)
         yield _told("new tokens", told)
         yield f"a refusal was answered with {_status(told['sample'])}"
         yield f"half a second later: p50 {after.p50 * 1e6:.0f} us, p99 {after.p99 * 1e6:.0f} us"
@@ -124,6 +126,7 @@ def _status(sample: str) -> str:
 
 def main() -> None:
     """Measure, and print."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the servers are stopped too
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=0.5, help="how long; ten for the long run")
     options = parser.parse_args()

@@ -10,6 +10,7 @@ import json
 import os
 import platform
 import random
+import signal
 import statistics
 import sys
 import tempfile
@@ -165,6 +166,7 @@ def _with_servers(options: argparse.Namespace) -> None:
 
 def main() -> None:
     """Measure, and print."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the servers are stopped too
     options = _options()
     if not options.inside:
         _with_servers(options)

@@ -9,7 +9,6 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
 
-from authz.edge.settings import ServerSettings
 from bench.build import BuildError, build_c, build_go
 from bench.loads import METHOD, Generator, in_c, in_python
 from bench.measure import cpu_seconds, resident_mb
@@ -55,7 +54,7 @@ CHANGES: Final = (
     .with_routes("[{name: tools, paths: [/mcp], protocol: mcp}]")
     .with_rules("finance-read", json.dumps(RULES))
 )
-TRANSPORT_KEY: Final = "transport"
+ON_GRPCIO: Final = CHANGES.with_(("server", "transport"), "grpcio")
 KEYS_SECONDS: Final = 2.0  # until everybody has fetched the issuer's keys
 
 
@@ -97,19 +96,16 @@ class Bench:
         self.rest_mb = resident_mb(ours.process.pid)
         self.server = ours
         self._add(OURS, ours.process, ours.socket)
-        if TRANSPORT_KEY in ServerSettings.model_fields:
-            grpcio = self._ours("ours-grpcio", CHANGES.with_(("server", TRANSPORT_KEY), "grpcio"))
-            self._add(GRPCIO, grpcio.process, grpcio.wait_ready().socket)
-        else:
-            self.left_out.append(f"{GRPCIO}: it is all that there is")
+        grpcio = self._ours("ours-grpcio", ON_GRPCIO).wait_ready()
+        self._add(GRPCIO, grpcio.process, grpcio.socket)
 
     def _start_echoes(self) -> None:
         self.answer = self.folder / "answer"
         self.answer.write_bytes(self._ask(Path(self.addresses[OURS].removeprefix("unix:"))))
         for kind in ("bare", "stock"):
             self._start_kind(kind, self.folder / f"{kind}.sock", self.answer)
-        for kind in ("ours-stock", SWITCHED):
-            unused = self._ours(kind)
+        for kind, changes in (("ours-stock", ON_GRPCIO), (SWITCHED, CHANGES)):
+            unused = self._ours(kind, changes)
             unused.process.stop()
             self._start_kind(kind, unused.socket, unused.config)
 
