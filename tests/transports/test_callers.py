@@ -72,8 +72,8 @@ def test_a_certificate_that_ends_on_an_open_connection(tmp_path: Path) -> None:
 def test_a_certificate_that_ended_and_a_resumed_session(
     tmp_path: Path, version: ssl.TLSVersion, each_transport: TransportKind
 ) -> None:
-    """A session outlives nothing: grpcio resumes it, and refuses its calls; we begin anew."""
-    is_resumed = each_transport is TransportKind.GRPCIO
+    """A session outlives nothing: it is resumed and its calls refused, or not even resumed."""
+    is_resumed = each_transport is TransportKind.GRPCIO or version is ssl.TLSVersion.TLSv1_2
     with listening(tmp_path) as port:
         address = port.transport.addresses[0]
         for seconds in LIFETIMES_SECONDS:
@@ -91,9 +91,11 @@ def test_a_certificate_that_ended_and_a_resumed_session(
                 break
         wait_until(lambda: time.time() > ends)
 
-        with Hostile(secured(address, context, session)) as client:
-            assert client.socket.session_reused is is_resumed  # type: ignore[attr-defined]
-            assert client.ends(client.call(b"", HEALTH)) == "7"
+        try:
+            with Hostile(secured(address, context, session)) as client:
+                assert client.ends(client.call(b"", HEALTH)) == "7"
+        except OSError:  # the handshake's end, which TLS 1.3 tells with the first read or write
+            assert not is_resumed
 
 
 @pytest.mark.parametrize(

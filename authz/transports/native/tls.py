@@ -40,7 +40,8 @@ def _context_of(material: TlsMaterial) -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols([ALPN])
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
-    # A resumed session brings no chain to verify anew, and proxies connect once in a long while.
+    # A ticket brings no chain to verify anew, and proxies connect once in a long while. TLS 1.2
+    # also has sessions that the server keeps: with their chains, so that these are verified anew.
     context.options |= ssl.OP_NO_TICKET
     context.num_tickets = 0
     context.verify_mode = ssl.CERT_REQUIRED
