@@ -5,7 +5,8 @@ import os
 import secrets
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from authz.core.policy import (
     PrincipalSettings,
     RuleSettings,
 )
+from authz.core.reason import Denied
 from authz.core.request import Operation, Request
 from authz.core.routes import Route
 from authz.core.spiffe import SpiffeId
@@ -32,6 +34,7 @@ from authz.edge.envoy.writer import check_response
 from authz.edge.identity_headers import HeaderSettings
 from authz.edge.rendering import Renderer
 from authz.edge.response import Responder
+from bench.shapes import SHAPES, UNDIVIDED, query
 from lab.issuer import make_key
 from lab.mesh import ISSUER, TRAVEL
 
@@ -187,6 +190,31 @@ def policy_row(rules: int) -> tuple[float, float, float]:
     return seconds, megabytes, best_us(lambda: policy.evaluate(case).permitted(), 2000)
 
 
+def shape_rows(few: int = 10, many: int = 10_000) -> Iterator[str]:
+    """Each shape of policy, as Markdown: microseconds of a known token's new path, and a new token.
+
+    Of policy alone, with a few entries and with many.
+    """
+    for name, make in SHAPES.items():
+        sizes = [make(count) for count in (few, many)]
+        policies = [shape.policy() for shape in sizes]
+        path, token = [], []
+        for policy, shape in zip(policies, sizes, strict=True):
+            known = query(shape.delegation())
+            path.append(best_us(lambda: _decide(policy, known), 500))  # noqa: B023 - called at once
+            count = 3 if name in UNDIVIDED else 50
+            unknown = [query(shape.delegation()) for _ in range(7 * count)]
+            token.append(best_us(lambda: _decide(policy, unknown.pop()), count))  # noqa: B023 - likewise
+        ratio = path[1] / path[0]
+        yield f"| {name} | {path[0]:.1f} | {path[1]:.1f} | {ratio:.2f} | {token[0]:.0f} | {token[1]:.0f} |"
+
+
+def _decide(policy: Policy, case: PolicyQuery) -> None:
+    policy.flags(case.delegation)
+    with suppress(Denied):  # where other agents alone may
+        policy.evaluate(case)
+
+
 def report(scale: float) -> list[str]:
     """Everything, as Markdown. Each in a process of its own, or memory would not show."""
     shared = _forked(lambda: [memory_of_decisions(100_000, 1000)])[0]
@@ -199,6 +227,8 @@ def report(scale: float) -> list[str]:
     for rules in (10, 1000, 100_000):
         seconds, megabytes, match = policy_row(rules)
         lines.append(f"| {rules} | {seconds:.3f} | {megabytes:.0f} | {match:.1f} |")
+    lines += ["", "| shape of 10,000 | path, 10 | path | ratio | token, 10 | token |"]
+    lines += ["|---|---|---|---|---|---|", *shape_rows()]
     day = ", ".join(f"{size:.0f}" for size in sizes)
     return [
         *lines,

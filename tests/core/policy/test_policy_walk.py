@@ -197,10 +197,11 @@ def said(verdict: Verdict) -> tuple[object, ...]:
 
 def unnamed(told: tuple[object, ...]) -> tuple[object, ...]:
     """The same without the names of rules that deny: merged denies come before others."""
-    if len(told) == 1 or not isinstance(told[0], tuple):
+    first, *rest = told
+    if not isinstance(first, tuple):
         return told
-    (reason, _), shadows, until = told  # type: ignore[misc]
-    return reason, [(note.by, note.decision, note.reason) for note in shadows], until
+    notes = [(note.by, note.decision, note.reason) for note in told[1]]  # type: ignore[attr-defined]
+    return first[0], notes, *rest[1:]
 
 
 def outcome_of(decide: Any, query: PolicyQuery) -> tuple[object, ...]:
