@@ -34,7 +34,7 @@ from authz.edge.envoy.writer import check_response
 from authz.edge.identity_headers import HeaderSettings
 from authz.edge.rendering import Renderer
 from authz.edge.response import Responder
-from bench.shapes import SHAPES, UNDIVIDED, query
+from bench.shapes import SHAPES, UNDIVIDED, Shape, query
 from lab.issuer import make_key
 from lab.mesh import ISSUER, TRAVEL
 
@@ -191,22 +191,35 @@ def policy_row(rules: int) -> tuple[float, float, float]:
 
 
 def shape_rows(few: int = 10, many: int = 10_000) -> Iterator[str]:
-    """Each shape of policy, as Markdown: microseconds of a known token's new path, and a new token.
+    """Each shape of policy with few entries and with many, as Markdown.
 
-    Of policy alone, with a few entries and with many.
+    Microseconds of policy alone: for a new path of a known token, and for a new token.
     """
     for name, make in SHAPES.items():
-        sizes = [make(count) for count in (few, many)]
-        policies = [shape.policy() for shape in sizes]
-        path, token = [], []
-        for policy, shape in zip(policies, sizes, strict=True):
-            known = query(shape.delegation())
-            path.append(best_us(lambda: _decide(policy, known), 500))  # noqa: B023 - called at once
-            count = 3 if name in UNDIVIDED else 50
-            unknown = [query(shape.delegation()) for _ in range(7 * count)]
-            token.append(best_us(lambda: _decide(policy, unknown.pop()), count))  # noqa: B023 - likewise
-        ratio = path[1] / path[0]
-        yield f"| {name} | {path[0]:.1f} | {path[1]:.1f} | {ratio:.2f} | {token[0]:.0f} | {token[1]:.0f} |"
+        shapes = [make(count) for count in (few, many)]
+        policies = [shape.policy() for shape in shapes]
+        few_us, many_us = _paired(
+            [_path_of(*pair) for pair in zip(policies, shapes, strict=True)], 300
+        )
+        ratio = many_us / few_us
+        unknown = [_token_of(*pair) for pair in zip(policies, shapes, strict=True)]
+        first, last = _paired(unknown, 3 if name in UNDIVIDED else 30)
+        yield f"| {name} | {few_us:.1f} | {many_us:.1f} | {ratio:.2f} | {first:.0f} | {last:.0f} |"
+
+
+def _path_of(policy: Policy, shape: Shape) -> Callable[[], None]:
+    known = query(shape.delegation())
+    return lambda: _decide(policy, known)
+
+
+def _token_of(policy: Policy, shape: Shape) -> Callable[[], None]:
+    return lambda: _decide(policy, query(shape.delegation()))
+
+
+def _paired(calls: list[Callable[[], None]], count: int) -> list[float]:
+    """The medians of both calls' timings, in turns: so a busy machine slows both."""
+    rounds = [[best_us(call, count // 3) for call in calls] for _ in range(3)]
+    return [statistics.median(times) for times in zip(*rounds, strict=True)]
 
 
 def _decide(policy: Policy, case: PolicyQuery) -> None:
