@@ -4,9 +4,12 @@ import random
 from typing import Any, Final
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from authz.core.policy import Policy, PrincipalMatch, PrincipalSettings
 from authz.core.policy.held_rules import LOOKS
+from authz.core.policy.name_patterns import Glob, NamePatterns
 from authz.core.reason import Denied
 from bench.shapes import ISSUER, SHAPES, UNDIVIDED, Shape, query, rule, spiffe_id
 from support.costs import steps_of
@@ -140,3 +143,22 @@ def suspended(policy: Policy, shape: Shape) -> None:
     """Decide where the principal is suspended."""
     with pytest.raises(Denied):
         decide(policy, shape)
+
+
+@pytest.mark.parametrize("form", ["get_{}_*", "*_of_{}", "a{}*z"])
+def test_patterns_of_names(form: str) -> None:
+    """A name is looked for among 400 patterns as among 10."""
+    few, many = (NamePatterns(form.format(n) for n in range(count)) for count in (FEW, MANY))
+
+    assert all(one.fits(form.format(7).replace("*", "x")) for one in (few, many))
+    assert not many.fits("else")
+    costs = [steps_of(lambda one=one: one.fits("get_7_of_me")) for one in (few, many)]  # type: ignore[misc]
+    assert costs[1] <= 2 * costs[0], costs
+
+
+@given(st.lists(st.text("ab*", min_size=1, max_size=5)), st.text("ab", max_size=6))
+def test_patterns_are_those_tried_in_turn(texts: list[str], name: str) -> None:
+    """A list of patterns fits a name if any of them does."""
+    tried = name != "" and any(Glob.parse(text).matches(name) for text in texts)
+
+    assert NamePatterns(texts).fits(name) == (tried or name in texts)
