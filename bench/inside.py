@@ -5,8 +5,7 @@ import os
 import secrets
 import statistics
 import time
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,6 @@ from authz.core.policy import (
     PrincipalSettings,
     RuleSettings,
 )
-from authz.core.reason import Denied
 from authz.core.request import Operation, Request
 from authz.core.routes import Route
 from authz.core.spiffe import SpiffeId
@@ -34,7 +32,6 @@ from authz.edge.envoy.writer import check_response
 from authz.edge.identity_headers import HeaderSettings
 from authz.edge.rendering import Renderer
 from authz.edge.response import Responder
-from bench.shapes import SHAPES, UNDIVIDED, Shape, query
 from lab.issuer import make_key
 from lab.mesh import ISSUER, TRAVEL
 
@@ -190,44 +187,6 @@ def policy_row(rules: int) -> tuple[float, float, float]:
     return seconds, megabytes, best_us(lambda: policy.evaluate(case).permitted(), 2000)
 
 
-def shape_rows(few: int = 10, many: int = 10_000) -> Iterator[str]:
-    """Each shape of policy with few entries and with many, as Markdown.
-
-    Microseconds of policy alone: for a new path of a known token, and for a new token.
-    """
-    for name, make in SHAPES.items():
-        shapes = [make(count) for count in (few, many)]
-        policies = [shape.policy() for shape in shapes]
-        few_us, many_us = _paired(
-            [_path_of(*pair) for pair in zip(policies, shapes, strict=True)], 300
-        )
-        ratio = many_us / few_us
-        unknown = [_token_of(*pair) for pair in zip(policies, shapes, strict=True)]
-        first, last = _paired(unknown, 3 if name in UNDIVIDED else 30)
-        yield f"| {name} | {few_us:.1f} | {many_us:.1f} | {ratio:.2f} | {first:.0f} | {last:.0f} |"
-
-
-def _path_of(policy: Policy, shape: Shape) -> Callable[[], None]:
-    known = query(shape.delegation())
-    return lambda: _decide(policy, known)
-
-
-def _token_of(policy: Policy, shape: Shape) -> Callable[[], None]:
-    return lambda: _decide(policy, query(shape.delegation()))
-
-
-def _paired(calls: list[Callable[[], None]], count: int) -> list[float]:
-    """The medians of both calls' timings, in turns: so a busy machine slows both."""
-    rounds = [[best_us(call, count // 3) for call in calls] for _ in range(3)]
-    return [statistics.median(times) for times in zip(*rounds, strict=True)]
-
-
-def _decide(policy: Policy, case: PolicyQuery) -> None:
-    policy.flags(case.delegation)
-    with suppress(Denied):  # where other agents alone may
-        policy.evaluate(case)
-
-
 def report(scale: float) -> list[str]:
     """Everything, as Markdown. Each in a process of its own, or memory would not show."""
     shared = _forked(lambda: [memory_of_decisions(100_000, 1000)])[0]
@@ -240,8 +199,6 @@ def report(scale: float) -> list[str]:
     for rules in (10, 1000, 100_000):
         seconds, megabytes, match = policy_row(rules)
         lines.append(f"| {rules} | {seconds:.3f} | {megabytes:.0f} | {match:.1f} |")
-    lines += ["", "| shape of 10,000 | path, 10 | path | ratio | token, 10 | token |"]
-    lines += ["|---|---|---|---|---|---|", *shape_rows()]
     day = ", ".join(f"{size:.0f}" for size in sizes)
     return [
         *lines,

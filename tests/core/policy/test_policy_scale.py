@@ -11,8 +11,8 @@ from authz.core.policy import Policy, PrincipalMatch, PrincipalSettings
 from authz.core.policy.held_rules import LOOKS
 from authz.core.policy.name_patterns import Glob, NamePatterns
 from authz.core.reason import Denied
-from bench.shapes import ISSUER, SHAPES, UNDIVIDED, Shape, query, rule, spiffe_id
 from support.costs import steps_of
+from support.policy_shapes import ISSUER, SHAPES, UNDIVIDED, Shape, query, rule, spiffe_id
 
 FEW: Final = 10
 MANY: Final = 400
