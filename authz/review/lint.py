@@ -14,6 +14,7 @@ from authz.core.policy.settings import Absence
 from authz.core.request import MessageProtocol
 from authz.core.routes import RouteMode, RouteProtocol, RouteSettings
 from authz.core.spiffe import SpiffePattern
+from authz.review.scale import scale_warnings
 
 Warnings = Iterator[tuple[Place, str]]
 _LOCAL: Final = "localhost"
@@ -32,6 +33,7 @@ def config_warnings(config: Config, now: datetime) -> Warnings:
     yield from _dead_rules(config, now)
     yield from _open_beside_messages(config)
     yield from _absent_for_nothing(config)
+    yield from scale_warnings(config)
 
 
 def _open_addresses(config: Config) -> Warnings:

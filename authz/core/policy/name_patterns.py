@@ -97,6 +97,36 @@ class Glob:
         return True
 
 
+class Globs:
+    """Patterns that are found by their fixed beginning or end: rules of a config name thousands."""
+
+    __slots__ = ("_by_beginning", "_by_end", "_others")
+
+    def __init__(self, globs: Iterable[Glob]) -> None:
+        """Sort the patterns by the length and the text of their beginning, else of their end."""
+        self._by_beginning: dict[int, dict[str, list[Glob]]] = {}
+        self._by_end: dict[int, dict[str, list[Glob]]] = {}
+        self._others: list[Glob] = []
+        for glob in globs:
+            beginning, end = glob.parts[0], glob.parts[-1]
+            if not beginning and not end:
+                self._others.append(glob)
+                continue
+            table, text = (self._by_beginning, beginning) if beginning else (self._by_end, end)
+            table.setdefault(len(text), {}).setdefault(text, []).append(glob)
+
+    def match(self, text: str) -> bool:
+        """Tell whether any pattern matches the whole text."""
+        return any(glob.matches(text) for glob in self._near(text))
+
+    def _near(self, text: str) -> Iterator[Glob]:
+        yield from self._others
+        for length, globs in self._by_beginning.items():
+            yield from globs.get(text[:length], ())
+        for length, globs in self._by_end.items():
+            yield from globs.get(text[-length:], ())
+
+
 class NamePatterns:
     """A list of names and patterns of names."""
 
@@ -106,7 +136,7 @@ class NamePatterns:
         """Sort the texts into exact names and patterns."""
         self.texts = tuple(dict.fromkeys(texts))
         self._exact = frozenset(text for text in self.texts if ANY not in text)
-        self._globs = tuple(Glob.parse(text) for text in self.texts if ANY in text)
+        self._globs = Globs(Glob.parse(text) for text in self.texts if ANY in text)
 
     @property
     def words(self) -> str:
@@ -117,7 +147,7 @@ class NamePatterns:
         """Tell whether a name is in the list. An empty name matches no pattern."""
         if text in self._exact:
             return True
-        return text != "" and any(glob.matches(text) for glob in self._globs)
+        return text != "" and self._globs.match(text)
 
 
 def abbreviate_list(texts: tuple[str, ...]) -> str:
