@@ -21,7 +21,7 @@ from authz.edge.refusal import NO_BODY, Body, build_body
 # into a claim and have its own text cut.
 ID_PLACE: Final = secrets.token_hex(16)
 _OK: Final = 200  # of HTTP; the dialect's own status says that the answer is a refusal
-_METADATA: Final = (
+METADATA: Final = (
     *("decision", "reason", "decision_id", "agent", "principal", "issuer", "chain"),
     *("rule", "policy_version", "shadow"),
 )
@@ -59,7 +59,7 @@ class Response(msgspec.Struct, frozen=True, gc=False):
     @property
     def metadata(self) -> dict[str, str]:
         """Return the values that the proxy may log, by name."""
-        return dict(zip(_METADATA, self.described, strict=True))
+        return dict(zip(METADATA, self.described, strict=True))
 
     @property
     def chars(self) -> int:
