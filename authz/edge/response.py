@@ -63,11 +63,10 @@ class Response(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def chars(self) -> int:
-        """Return the number of characters of all texts, shared texts included."""
-        body, shape = self.body, self.shape
+        """Return the number of characters of all texts but those of the shape, which are shared."""
+        body = self.body
         of_body = len(body.text) + len(body.error) + len(body.message)
-        texts = (*self.values, *self.described, *shape.names, *shape.removed)
-        return len("".join(texts)) + of_body
+        return len("".join((*self.values, *self.described))) + of_body
 
 
 class Responder:
