@@ -26,8 +26,8 @@ _FOLDED: Final = re.compile("[^a-z0-9]+")  # characters for which some servers w
 _SHAPES_KEPT: Final = 256
 
 
-class HeaderShape(msgspec.Struct, frozen=True, gc=False):
-    """The names that an allow sets and removes, which most allows share.
+class HeaderShape(msgspec.Struct, frozen=True, eq=False, gc=False):
+    """The names that an allow sets and removes, which most allows share: compared by identity.
 
     Attributes:
         names: to set, in the order of the values.

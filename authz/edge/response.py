@@ -21,7 +21,7 @@ from authz.edge.refusal import NO_BODY, Body, build_body
 # into a claim and have its own text cut.
 ID_PLACE: Final = secrets.token_hex(16)
 _OK: Final = 200  # of HTTP; the dialect's own status says that the answer is a refusal
-_METADATA: Final = (
+METADATA: Final = (
     *("decision", "reason", "decision_id", "agent", "principal", "issuer", "chain"),
     *("rule", "policy_version", "shadow"),
 )
@@ -59,15 +59,14 @@ class Response(msgspec.Struct, frozen=True, gc=False):
     @property
     def metadata(self) -> dict[str, str]:
         """Return the values that the proxy may log, by name."""
-        return dict(zip(_METADATA, self.described, strict=True))
+        return dict(zip(METADATA, self.described, strict=True))
 
     @property
     def chars(self) -> int:
-        """Return the number of characters of all texts, shared texts included."""
-        body, shape = self.body, self.shape
+        """Return the number of characters of all texts but those of the shape, which are shared."""
+        body = self.body
         of_body = len(body.text) + len(body.error) + len(body.message)
-        texts = (*self.values, *self.described, *shape.names, *shape.removed)
-        return len("".join(texts)) + of_body
+        return len("".join((*self.values, *self.described))) + of_body
 
 
 class Responder:

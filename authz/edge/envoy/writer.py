@@ -13,6 +13,7 @@ Envoy's handling of an answer was measured, and decides the shape of ours:
 """
 
 import struct
+from functools import lru_cache
 from typing import Final, Self
 
 import msgspec
@@ -21,39 +22,44 @@ from authz._pb import ext_authz_pb2 as pb
 from authz.adapters.audit import CacheUse
 from authz.core.reason import Reason
 from authz.edge.answered import Answered
+from authz.edge.identity_headers import HeaderShape
 from authz.edge.refusal import jsonrpc_error
-from authz.edge.response import ID_PLACE, Response
+from authz.edge.response import ID_PLACE, METADATA, Response
 
 OVERWRITE: Final = pb.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
+_SHAPES_KEPT: Final = 256  # of names that answers set and remove
+# Nearly all parts of an allow are parts of others too: the agent, the issuer, rules, scopes. A part
+# is no longer than a token, by default 8 KiB, so these are some 4 MB at most.
+_PIECES_KEPT: Final = 512
 
 
 class ResponseTemplate(msgspec.Struct, frozen=True, gc=False):
     """A response as wire bytes, to be completed with a decision id and the details of each use.
 
     A cached decision has a template: made once, completed for each request. The id has its places
-    in the bytes, of the same length, so completing is cutting and joining; the rest is appended, as
-    a second ``dynamic_metadata``, ``ok_response`` or ``denied_response``, which every reader of
-    protobuf merges with the first.
+    in the bytes, of the same length, so completing is cutting and joining. Each part is encoded by
+    itself and appended, so that answers share the encoded parts: every reader of protobuf merges a
+    second ``dynamic_metadata``, ``ok_response`` or ``denied_response`` with the first.
 
     Attributes:
         pieces: the bytes between the places of the id.
         error: likewise, for a JSON-RPC error that goes into the body; empty for another body.
+        ends: what follows for a new decision and for a remembered one; many templates share it.
     """
 
     pieces: tuple[bytes, ...]
-    error: tuple[bytes, ...] = ()
+    error: tuple[bytes, ...]
+    ends: tuple[bytes, bytes]
 
     @classmethod
     def of(cls, response: Response) -> Self:
         """Encode a response as a template."""
         reason = response.reason
-        message = _allowed(response) if reason is None else _refused(response, reason)
-        members = message.dynamic_metadata.fields
-        for name, text in response.metadata.items():  # update() takes twice as long
-            members[name].string_value = text
-        data, error = message.SerializeToString(deterministic=True), response.body.error.encode()
-        place = ID_PLACE.encode()
-        return cls(tuple(data.split(place)), tuple(error.split(place)) if error else ())
+        data = _allowed(response) if reason is None else _refused(response, reason)
+        data += b"".join(map(_told, METADATA, response.described))
+        error, place = response.body.error.encode(), ID_PLACE.encode()
+        error_pieces = tuple(error.split(place)) if error else ()
+        return cls(tuple(data.split(place)), error_pieces, _ends(response.shape))
 
 
 def check_response(answered: Answered) -> bytes:
@@ -75,7 +81,7 @@ def check_response(answered: Answered) -> bytes:
     if check.twins and rendered.reason is None:
         removed = pb.OkHttpResponse(headers_to_remove=check.twins)
         body += pb.CheckResponse(ok_response=removed).SerializeToString()
-    return body + (_HIT if answered.is_hit else _MISS) + _double(answered.valid_until)
+    return body + template.ends[answered.is_hit] + _double(answered.valid_until)
 
 
 def _use(cache: CacheUse) -> bytes:
@@ -91,19 +97,39 @@ def _use(cache: CacheUse) -> bytes:
 _double: Final = struct.Struct("<d").pack  # as protobuf writes one
 _HIT: Final = _use(CacheUse.HIT)
 _MISS: Final = _use(CacheUse.MISS)
+_ALLOWED: Final = pb.CheckResponse(status=pb.Status(code=0)).SerializeToString()
 
 
-def _allowed(response: Response) -> pb.CheckResponse:
+@lru_cache(_SHAPES_KEPT)  # compared by identity
+def _ends(shape: HeaderShape) -> tuple[bytes, bytes]:
+    """Return the end of a new and of a remembered decision's answer, without the last double."""
+    ok = pb.OkHttpResponse(headers_to_remove=shape.removed)
+    removed = pb.CheckResponse(ok_response=ok).SerializeToString() if shape.removed else b""
+    return removed + _MISS, removed + _HIT
+
+
+@lru_cache(_PIECES_KEPT)
+def _told(name: str, text: str) -> bytes:
+    """Return an answer with a text that the proxy may log."""
     message = pb.CheckResponse()
-    message.status.code = 0  # the only place that writes an allow
-    ok = message.ok_response
-    for name, value in response.headers:
-        _add_header(ok, name, value)
-    ok.headers_to_remove.extend(response.removed)
-    return message
+    message.dynamic_metadata.fields[name].string_value = text
+    return message.SerializeToString()
 
 
-def _refused(response: Response, reason: Reason) -> pb.CheckResponse:
+@lru_cache(_PIECES_KEPT)
+def _set(name: str, value: str) -> bytes:
+    """Return an answer that sets a header in the upstream's request."""
+    message = pb.CheckResponse()
+    _add_header(message.ok_response, name, value)
+    return message.SerializeToString()
+
+
+def _allowed(response: Response) -> bytes:
+    """Return the beginning of an allow: the only place that writes one."""
+    return _ALLOWED + b"".join(map(_set, response.shape.names, response.values))
+
+
+def _refused(response: Response, reason: Reason) -> bytes:
     message = pb.CheckResponse()
     message.status.code = reason.grpc_code
     message.status.message = reason.code
@@ -112,7 +138,7 @@ def _refused(response: Response, reason: Reason) -> pb.CheckResponse:
     denied.body = response.body.text
     for name, value in response.headers:
         _add_header(denied, name, value)
-    return message
+    return message.SerializeToString()
 
 
 def _add_header(response: pb.OkHttpResponse | pb.DeniedHttpResponse, name: str, value: str) -> None:
