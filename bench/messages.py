@@ -18,7 +18,7 @@ from typing import Any, Final
 from authz._pb import ext_authz_pb2 as pb
 from lab.ca import Svid
 from lab.issuer import Issuer
-from lab.mesh import TRAVEL
+from lab.mesh import GATEWAY, TRAVEL
 
 REQUEST_ID: Final = "x-request-id"
 TRACE: Final = "traceparent"
@@ -108,6 +108,10 @@ class Messages:
         request = pb.CheckRequest()
         request.attributes.source.principal = TRAVEL
         request.attributes.source.certificate = self._certificate
+        destination = request.attributes.destination
+        destination.principal = GATEWAY
+        destination.address.socket_address.address = "10.0.0.1"
+        destination.address.socket_address.port_value = 8443
         http = request.attributes.request.http
         http.method, http.host, http.path = "GET", "mcp.corp.example", PATH
         http.scheme, http.protocol = "https", "HTTP/2"
