@@ -220,9 +220,12 @@ class ServerConnection(Generic[T]):
         at, end, short_cut = 0, len(data), self._short_cut
         while at + codes.FRAME_HEADER_BYTES <= end:
             word, flags, stream_id = frames.HEADER.unpack_from(data, at)
-            is_head = flags == codes.END_HEADERS and word & _TYPE_BITS == codes.HEADERS
-            if is_head and short_cut is not None and self._receiver.has_settings:
-                stop = short_cut.take(data, at, word, now)
+            if short_cut is not None and self._receiver.has_settings:
+                kind, stop = word & _TYPE_BITS, at
+                if kind == codes.HEADERS and flags == codes.END_HEADERS:
+                    stop = short_cut.take(data, at, word, now)
+                elif kind == codes.DATA and flags == codes.END_STREAM:
+                    stop = short_cut.take_ends(data, at)
                 if stop != at:
                     at = stop
                     continue

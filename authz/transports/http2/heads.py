@@ -39,6 +39,7 @@ class HeadReader(Generic[T]):
     table's generation changes. Malformed sections are not remembered; they cost their sender more.
 
     Attributes:
+        remembered: the blocks that were read, with what they say.
         plain: of the blocks remembered, those of requests that are not refused and have no
             content-length, with what ``judge`` made of them: all that the fast path takes.
     """
@@ -46,7 +47,7 @@ class HeadReader(Generic[T]):
     def __init__(self, judge: Callable[[tuple[Field, ...]], T | Refused], limits: Limits) -> None:
         """Begin with an empty table."""
         self.plain: dict[bytes, T] = {}
-        self._heads: dict[bytes, Head[T]] = {}
+        self.remembered: dict[bytes, Head[T]] = {}
         self._read_ahead: tuple[bytes, Head[T] | _Failure] | None = None
         self._judge = judge
         self._limits = limits
@@ -76,7 +77,7 @@ class HeadReader(Generic[T]):
         """Return what a request's header section says. Raises ConnectionFault, MalformedError."""
         if self._read_ahead is not None:
             return self._take_read_ahead(block)
-        known = self._heads.get(block)
+        known = self.remembered.get(block)
         if known is not None:
             return known
         generation = self._decoder.generation
@@ -102,7 +103,7 @@ class HeadReader(Generic[T]):
 
     def forget(self) -> None:
         """Read every block anew from now on."""
-        self._heads.clear()
+        self.remembered.clear()
         self.plain.clear()
 
     def _decode(self, block: bytes) -> tuple[Field, ...]:
@@ -126,9 +127,9 @@ class HeadReader(Generic[T]):
     def _remember(self, block: bytes, head: Head[T]) -> None:
         if len(block) > self._limits.max_remembered_bytes:
             return
-        if len(self._heads) >= self._limits.max_remembered_blocks:
+        if len(self.remembered) >= self._limits.max_remembered_blocks:
             self.forget()
-        self._heads[block] = head
+        self.remembered[block] = head
         judged, length = head
         if length is None and not isinstance(judged, Refused):
             self.plain[block] = judged

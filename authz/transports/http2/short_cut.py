@@ -1,9 +1,10 @@
-"""The short cut: calls that come as most do, read in one step each.
+"""The short cut: calls that come as most do, read in one step each, or in two.
 
 Such a call is HEADERS with a whole block, and one DATA that ends the stream; it is the next stream,
 the buffer holds it whole, and no limit is near. Then nothing need be held for its stream, and its
-two frame headers and its block are unpacked at once. Whatever is different in any way is left to
-the long way (RequestReader), which every frame can go and which does the same.
+two frame headers and its block are unpacked at once. Some clients write the HEADERS of many calls
+before the DATA of the first: these are two steps. Whatever is different in any way is left to the
+long way (RequestReader), which every frame can go and which does the same.
 """
 
 from collections.abc import Callable
@@ -11,12 +12,12 @@ from functools import lru_cache
 from struct import Struct
 from typing import Any, Final, Generic, TypeVar
 
-from authz.transports.http2 import codes
-from authz.transports.http2.events import Request
+from authz.transports.http2 import codes, frames
+from authz.transports.http2.events import Refused, Request
 from authz.transports.http2.heads import HeadReader
 from authz.transports.http2.limits import Limits
 from authz.transports.http2.requests import RequestReader
-from authz.transports.http2.streams import Streams
+from authz.transports.http2.streams import Incoming, Streams
 
 T = TypeVar("T")
 
@@ -29,6 +30,13 @@ _MAX_WORD: Final = _MAX_BLOCK_BYTES << 8 | _TYPE_BITS
 def _layout(length: int) -> tuple[Callable[[bytes, int], tuple[Any, ...]], int]:
     """Return what unpacks a call up to its content, by the length of its block, and its length."""
     layout = Struct(f">IBI{length}sIBI")
+    return layout.unpack_from, layout.size
+
+
+@lru_cache(_MAX_BLOCK_BYTES + 1)  # likewise
+def _head_layout(length: int) -> tuple[Callable[[bytes, int], tuple[Any, ...]], int]:
+    """Return the same for HEADERS alone."""
+    layout = Struct(f">IBI{length}s")
     return layout.unpack_from, layout.size
 
 
@@ -46,13 +54,18 @@ class ShortCut(Generic[T]):
         self._max_body = min(codes.MIN_FRAME_BYTES, limits.max_body_bytes)
 
     def take(self, data: bytes, at: int, word: int, now: float) -> int:
+        """Take what begins at ``at`` with HEADERS of this first word; return its end."""
+        if word > _MAX_WORD or self._requests.block is not None:
+            return at
+        stop = self._take_calls(data, at, word, now)
+        return self._take_heads(data, at, word, now) if stop == at else stop
+
+    def _take_calls(self, data: bytes, at: int, word: int, now: float) -> int:
         """Take the calls that begin at ``at`` with HEADERS of this first word; return their end.
 
         All that one call could change for the next is in local names: nothing else runs between.
         """
         requests, streams = self._requests, self._streams
-        if word > _MAX_WORD or requests.block is not None:
-            return at
         unpack, size = _layout(word >> 8)
         end = len(data)
         under_way, known, add = streams.under_way, self._heads.plain.get, requests.events.append
@@ -90,4 +103,57 @@ class ShortCut(Generic[T]):
             at = stop
         streams.opened += (stream_id - 2 - streams.last_id) // 2
         streams.last_id = stream_id - 2
+        return at
+
+    def _take_heads(self, data: bytes, at: int, word: int, now: float) -> int:
+        """Take the HEADERS of calls whose DATA follow later; return their end."""
+        streams, remembered, plain = self._streams, self._heads.remembered, self._heads.plain
+        unpack, size = _head_layout(word >> 8)
+        under_way, receiving = streams.under_way, streams.receiving
+        stream_id = streams.last_id + 2
+        room = self._limits.max_streams - len(under_way)
+        last_id = min(streams.accepted_id, streams.last_id + 2 * room)
+        last_at = len(data) - size
+        while at <= last_at and stream_id <= last_id:
+            word_1, flags, id_1, block = unpack(data, at)
+            if word_1 != word or flags != codes.END_HEADERS or id_1 != stream_id:
+                break
+            if block not in plain:
+                break
+            incoming = Incoming(stream_id, remembered[block], now)
+            under_way[stream_id] = receiving[stream_id] = incoming
+            stream_id += 2
+            at += size
+        streams.opened += (stream_id - 2 - streams.last_id) // 2
+        streams.last_id = stream_id - 2
+        return at
+
+    def take_ends(self, data: bytes, at: int) -> int:
+        """Take the DATA at ``at`` that are the whole content of their calls; return their end."""
+        requests, streams = self._requests, self._streams
+        if requests.block is not None:
+            return at
+        unpack, end = frames.HEADER.unpack_from, len(data)
+        under_way, receiving, add = streams.under_way, streams.receiving, requests.events.append
+        max_body = min(self._max_body, self._limits.max_buffered_bytes - streams.body_bytes)
+        while at + codes.FRAME_HEADER_BYTES <= end:
+            word, flags, stream_id = unpack(data, at)
+            incoming = receiving.get(stream_id)
+            if incoming is None or incoming.size or flags != codes.END_STREAM or word & _TYPE_BITS:
+                break
+            judged, expected = incoming.head
+            length = word >> 8
+            body_at = at + codes.FRAME_HEADER_BYTES
+            stop = body_at + length
+            if stop > end or length > max_body or expected is not None:
+                break
+            if isinstance(judged, Refused):
+                break
+            del receiving[stream_id]
+            under_way[stream_id] = None
+            requests.used += length
+            if requests.used >= requests.credit_at:
+                requests.give_credit()
+            add(Request(stream_id, judged, data[body_at:stop], incoming.since))
+            at = stop
         return at

@@ -66,7 +66,7 @@ STEPS = st.lists(
     st.tuples(
         st.sampled_from(
             ["call"] * 6
-            + ["cross"] * 2
+            + ["cross", "batch"] * 2
             + ["open", "data", "end", "reset", "update", "late", "other"]
         ),
         st.integers(0, len(BLOCKS) - 1),
@@ -85,6 +85,11 @@ def frames_of(steps: list[tuple[str, int, int, int]]) -> bytes:
         if kind in {"call", "open", "cross"}:
             last += 2
             octets.append(opened(last, BLOCKS[block]))
+        if kind == "batch":  # the headers of several calls before the first one's content
+            batch = [last + 2, last + 4, last + 6]
+            octets += [opened(one, BLOCKS[block]) for one in batch]
+            octets += [frame(DATA, END_STREAM, one, b"b" * size) for one in batch]
+            last += 6
         if kind == "call":
             octets.append(frame(DATA, END_STREAM, last, b"c" * size))
         octets += {
@@ -144,6 +149,9 @@ def test_the_pieces_cover_what_they_should() -> None:
     assert read.receive(PREFACE + settings_frame() + call(1), 0.0)
     assert read._short_cut is not None
     assert read._short_cut.take(call(3), 0, len(BLOCK) << 8 | HEADERS, 0.0) == len(call(3))
+    heads, ends = opened(5) + opened(7), frame(DATA, END_STREAM, 5) + frame(DATA, END_STREAM, 7)
+    assert read._short_cut.take(heads, 0, len(BLOCK) << 8 | HEADERS, 0.0) == len(heads)
+    assert read._short_cut.take_ends(ends, 0) == len(ends)
     events, _, fault = outcome(frames_of(steps), [], takes_short_cuts=True)
     assert fault == "None"
     assert {type(event) for event in events} == {Request, Abandoned}
