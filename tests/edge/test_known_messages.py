@@ -14,7 +14,7 @@ from authz._pb import ext_authz_pb2 as pb
 from authz.core.routes import RouteProtocol, Routes, RouteSettings
 from authz.edge.answered import DecodedCheck
 from authz.edge.envoy import known_messages
-from authz.edge.envoy.known_messages import RESTED, TRIED, CheckReader
+from authz.edge.envoy.known_messages import CheckReader
 from authz.edge.envoy.reader import read_check
 from authz.edge.inputs import MessageInputs, RequestInputs
 from support.world import World, check_request, reason_of
@@ -236,14 +236,13 @@ def test_each_bit_and_each_end(form: str) -> None:
     for _ in range(3):
         assert read(reader, data) == full(inputs, data)
     for at in range(len(data)):
-        reader._missed = 0  # or it would rest, as nearly nothing is known
         # A text's other bits make another outline, as its lowest bit does.
         bits = range(8) if at < 100 or data.find(b"spiffe", at, at + 200) > 0 else range(1)
         for bit in bits:
             sent = data[:at] + bytes([data[at] ^ (1 << bit)]) + data[at + 1 :]
             assert read(reader, sent) == full(inputs, sent), (at, bit)
         assert read(reader, data[:at]) == full(inputs, data[:at])
-    assert reader._found
+    assert len(reader._known) > 0
 
 
 @pytest.fixture
@@ -314,21 +313,6 @@ def test_each_proxy_has_its_own() -> None:
     for number in range(1, 9):
         for proxy in proxies:
             assert reader.read(again(data, number), proxy).request.proxy == proxy
-
-
-def test_a_look_that_finds_nothing_rests(full_readings: list[bool]) -> None:
-    """Where nothing comes again no message is looked up, until it is tried again."""
-    reader, data = CheckReader(INPUTS["common"]), RECORDED["raw-traced"]
-    message = pb.CheckRequest.FromString(data)
-    for number in range(TRIED):
-        message.attributes.request.http.path = f"/{number}"
-        reader.read(message.SerializeToString(), "")
-    assert reader._resting == RESTED
-    reader._resting = 3
-    for number in range(20):
-        reader.read(again(data, number), "")
-
-    assert len(full_readings) < TRIED + 20
 
 
 def test_a_new_snapshot_knows_nothing(world: World) -> None:

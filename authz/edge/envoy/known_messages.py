@@ -39,11 +39,6 @@ _SEEN: Final = 20_000
 # Random characters that a value takes to be tried out: 64 bits, so that nobody guesses them.
 _MIN_ID_CHARS: Final = 16
 _TRACE_CHARS: Final = 55  # of traceparent (W3C Trace Context section 3.2)
-# A look that finds nothing costs half of what a find saves. So of so many messages a third must be
-# known, or none of the next ones is looked up.
-TRIED: Final = 1024
-_WORTH: Final = TRIED // 3
-RESTED: Final = 16 * TRIED
 
 
 class CheckReader:
@@ -62,31 +57,22 @@ class CheckReader:
         )
         # Whether an outline that came once is worth a trial: it is not after it has failed.
         self._seen: BoundedMap[int, bool] = BoundedMap(_SEEN, _SEEN, lambda *_: 1)
-        # Threads may lose counts to each other: these decide on time alone.
-        self._found = self._missed = self._resting = 0
 
     def read(self, data: bytes, proxy: str) -> DecodedCheck:
         """Return the check of a serialised CheckRequest. Raises DecodeError."""
-        if self._resting > 0:
-            self._resting -= 1
-            return self._read(data, proxy)
         try:
             parts = self._cutter.cut(data)
         except IndexError:
             parts = None
         known = self._known.get((proxy, parts[0])) if parts else None
         again = _again(known, parts) if parts and known else None
-        if again is None:
-            return self._new(data, proxy, parts)
-        self._found += 1
-        return again
+        return self._new(data, proxy, parts) if again is None else again
 
     def _read(self, data: bytes, proxy: str) -> DecodedCheck:
         return read_check(self.inputs, pb.CheckRequest.FromString(data), proxy)
 
     def _new(self, data: bytes, proxy: str, parts: Cut | None) -> DecodedCheck:
         """Read a message in full, and keep it if its outline has come before."""
-        self._count_missed()
         check = self._read(data, proxy)
         if parts is None:
             self._cutter.learn(data)
@@ -102,13 +88,6 @@ class CheckReader:
             else:
                 self._seen.put(number, False)
         return check
-
-    def _count_missed(self) -> None:
-        """Count a message that is not known, and have the next ones rest when too few are."""
-        self._missed += 1
-        if self._missed + self._found >= TRIED:
-            self._resting = RESTED if self._found < _WORTH else 0
-            self._found = self._missed = 0
 
     def _is_read_alike(self, data: bytes, proxy: str, parts: Cut, check: DecodedCheck) -> bool:
         """Tell whether the same is read from the message with other values, but for the ids."""
