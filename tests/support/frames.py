@@ -5,6 +5,7 @@ import ssl
 import struct
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
@@ -138,7 +139,8 @@ class Hostile:
             except ProtocolError:  # h2 takes nothing more after a GOAWAY
                 self.is_closed = True
             if not self.is_closed:
-                self.flush()
+                with suppress(OSError):  # the next read tells
+                    self.flush()
 
     def _take(self, event: Event) -> None:
         if isinstance(event, DataReceived):

@@ -9,6 +9,7 @@ from typing import TypeVar
 import pytest
 
 from authz.transports.grpcio import GrpcioTransport
+from authz.transports.http2 import ServerConnection
 from authz.transports.native import NativeTransport
 from authz.transports.native import peer as native
 from support.ports import Port
@@ -65,7 +66,7 @@ def native_of(port: Port) -> NativeTransport:
     return port.transport
 
 
-def _connections(port: Port) -> "list[native.ServerConnection[native.Served]]":
+def _connections(port: Port) -> list[ServerConnection[native.Served]]:
     transport = native_of(port)
     return in_loop(port, lambda: [peer._connection for peer in transport._peers])
 
