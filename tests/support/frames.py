@@ -5,6 +5,7 @@ import ssl
 import struct
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
@@ -92,9 +93,14 @@ class Hostile:
 
     def call(self, message: bytes, path: str = CHECK) -> int:
         """Make a whole call, and return its stream."""
+        stream = self.prepare(message, path)
+        self.flush()
+        return stream
+
+    def prepare(self, message: bytes, path: str = CHECK) -> int:
+        """Make a whole call that goes out with the next ``flush``, and return its stream."""
         stream = self.open(path)
         self.send(stream, framed(message))
-        self.flush()
         return stream
 
     def reset(self, stream: int) -> None:
@@ -133,7 +139,8 @@ class Hostile:
             except ProtocolError:  # h2 takes nothing more after a GOAWAY
                 self.is_closed = True
             if not self.is_closed:
-                self.flush()
+                with suppress(OSError):  # the next read tells
+                    self.flush()
 
     def _take(self, event: Event) -> None:
         if isinstance(event, DataReceived):
@@ -146,6 +153,15 @@ class Hostile:
             self.statuses.setdefault(event.stream_id, RESET)
         elif isinstance(event, ConnectionTerminated):
             self.is_closed = True
+
+
+def half_open(client: Hostile, number: int) -> int:
+    """Begin a call whose message does not come, in one of several ways; return its stream."""
+    stream = client.open((CHECK, HEALTH)[number % 2])
+    parts = (b"", b"\0", framed(b"x" * 100, 1_000_000), framed(b"", 1))
+    if part := parts[number % len(parts)]:
+        client.send(stream, part, ends=False)
+    return stream
 
 
 def connected(address: str) -> socket.socket:

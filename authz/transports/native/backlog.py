@@ -13,7 +13,7 @@ from typing import Final, Protocol
 
 from authz.edge.check_pool import CheckPool
 from authz.edge.methods import Undecided
-from authz.transports.native.loop import log_fault
+from authz.transports.native.loop import attempt, log_fault
 
 # Of new decisions between two looks at the sockets: so long may a remembered one have to wait.
 SLICE_SECONDS: Final = 0.001
@@ -27,6 +27,9 @@ class Asker(Protocol):
 
     def flush(self) -> None:
         """Write what was answered."""
+
+    def on_fault(self) -> None:
+        """Give up after an exception of the others. Never raises."""
 
 
 class Job:
@@ -94,7 +97,7 @@ class Backlog:
             if clock() >= end:
                 break
         for asker in askers:
-            asker.flush()
+            attempt(asker.on_fault, asker.flush)
         return bool(jobs)
 
     def _decide(self, job: Job, undecided: Undecided) -> None:
@@ -105,13 +108,13 @@ class Backlog:
             message = undecided.decide(job.time_remaining, may_wait=False)
         except Exception as error:  # noqa: BLE001 - a fault is an error of the call, never an answer
             log_fault(error)
-            job.asker.finish(job.stream_id, None)
+            _finish(job, None)
             return
         if message is None:
             waiting = undecided
             self.hand_over(job, lambda job: waiting.decide(job.time_remaining, may_wait=True))
         else:
-            job.asker.finish(job.stream_id, message)
+            _finish(job, message)
 
     def _in_thread(self, job: Job, decide: Callable[[Job], bytes | None]) -> None:
         """Decide in a thread of the pool, and give the answer to the loop."""
@@ -126,5 +129,9 @@ class Backlog:
     def _finished(self, job: Job, message: bytes | None) -> None:
         self.under_way -= 1
         if not job.is_abandoned:
-            job.asker.finish(job.stream_id, message)
-            job.asker.flush()
+            _finish(job, message)
+            attempt(job.asker.on_fault, job.asker.flush)
+
+
+def _finish(job: Job, message: bytes | None) -> None:
+    attempt(job.asker.on_fault, job.asker.finish, job.stream_id, message)

@@ -5,16 +5,17 @@ import os
 import select
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVarTuple
 
 READ: Final = select.EPOLLIN
 WRITE: Final = select.EPOLLOUT
 # How often what has taken too long is looked for.
 SWEEP_SECONDS: Final = 0.5
 MAX_EVENTS: Final = 256  # of one turn; the next begins with the others
+Arguments = TypeVarTuple("Arguments")
 _log: Final = logging.getLogger("authz.server")
 
 
@@ -48,6 +49,8 @@ class Loop:
         self._waiters: dict[int, Waiter] = {}
         self._asked: deque[Callable[[], object]] = deque()
         self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        # Others may ask after the end: the number must not be another descriptor's by then.
+        weakref.finalize(self, os.close, self._bell).atexit = False
         self._poller.register(self._bell, READ)
         self._is_ending = False
         self._thread = threading.Thread(target=self._run, name="transport", daemon=True)
@@ -62,9 +65,9 @@ class Loop:
         return self._thread.is_alive()
 
     def wait_for(self, descriptor: int, waiter: Waiter) -> None:
-        """Call ``waiter`` whenever the descriptor can be read."""
-        self._waiters[descriptor] = waiter
+        """Call ``waiter`` whenever the descriptor can be read. Raises OSError."""
         self._poller.register(descriptor, READ)
+        self._waiters[descriptor] = waiter
 
     def change(self, descriptor: int, events: int) -> None:
         """Wait for other events of a descriptor."""
@@ -78,8 +81,7 @@ class Loop:
     def ask(self, function: Callable[[], object]) -> None:
         """Have the loop's thread call a function soon. For any thread."""
         self._asked.append(function)
-        with suppress(OSError):  # it has ended
-            os.eventfd_write(self._bell, 1)
+        os.eventfd_write(self._bell, 1)
 
     def end(self, seconds: float) -> None:
         """End the thread, and wait for so long at most until it has. For any other thread."""
@@ -105,7 +107,6 @@ class Loop:
                 next_sweep = now + SWEEP_SECONDS
                 _guarded(lambda now=now: self._sweep(now))  # type: ignore[misc]
         self._poller.close()
-        os.close(self._bell)
 
     def _tell(self, descriptor: int, mask: int, now: float) -> None:
         if descriptor == self._bell:
@@ -116,11 +117,18 @@ class Loop:
         waiter = self._waiters.get(descriptor)
         if waiter is None:  # it was closed in this turn
             return
-        try:
-            waiter.on_ready(mask, now)
-        except Exception as error:  # noqa: BLE001 - law 4
-            log_fault(error)
-            waiter.on_fault()
+        attempt(waiter.on_fault, waiter.on_ready, mask, now)
+
+
+def attempt(
+    on_fault: Callable[[], None], step: Callable[[*Arguments], object], *args: *Arguments
+) -> None:
+    """Take a step of one connection; after a fault of ours call ``on_fault``, and go on."""
+    try:
+        step(*args)
+    except Exception as error:  # noqa: BLE001 - law 4
+        log_fault(error)
+        on_fault()
 
 
 def _guarded(function: Callable[[], object]) -> object:

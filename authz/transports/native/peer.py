@@ -25,8 +25,8 @@ from authz.transports.http2 import (
 )
 from authz.transports.native.backlog import Backlog, Job
 from authz.transports.native.channel import Channel, ChannelClosedError
-from authz.transports.native.health import Watch
-from authz.transports.native.loop import Loop
+from authz.transports.native.health import HealthMethod, Watch
+from authz.transports.native.loop import Loop, log_fault
 from authz.transports.native.watches import Watches
 from authz.transports.status import StatusCode, StatusError
 
@@ -207,13 +207,17 @@ class Peer:
         if isinstance(method, Watch):
             self._watch(stream_id, body[PREFIX_BYTES:])
             return
-        if length > MAX_READ_HERE_BYTES:
+        if length > MAX_READ_HERE_BYTES and not isinstance(method, HealthMethod):
             self._read_elsewhere(request, method)
             return
         try:
             begun = method.begin(body[PREFIX_BYTES:], self._proxy or "")
         except StatusError as error:
             self._connection.refuse(stream_id, status_answer(error.code, error.message))
+            return
+        except Exception as error:  # noqa: BLE001 - a fault is an error of the call, never an answer
+            log_fault(error)
+            self._connection.refuse(stream_id, FAULT)
             return
         if isinstance(begun, bytes):
             self._connection.respond(stream_id, HEAD, frame(begun), OK)
@@ -264,11 +268,14 @@ class Peer:
     # Watches of health.
 
     def _watch(self, stream_id: int, data: bytes) -> None:
+        if self.is_gone:  # a Watch before it in the same read found that the client is
+            return
         self._connection.begin(stream_id, HEAD)
+        self._watching.add(stream_id)  # first: to tell may find that the client is gone
         try:
             self._service.watches.add(self, stream_id, data)
-            self._watching.add(stream_id)
         except StatusError as error:
+            self._watching.remove(stream_id)
             self._connection.finish(stream_id, status_trailers(error.code, error.message))
 
     def tell(self, stream_id: int, message: bytes) -> None:

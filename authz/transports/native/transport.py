@@ -13,7 +13,7 @@ from authz.transports.native.backlog import Backlog
 from authz.transports.native.channel import Channel
 from authz.transports.native.health import health_methods
 from authz.transports.native.listener import Listener
-from authz.transports.native.loop import Loop
+from authz.transports.native.loop import Loop, attempt
 from authz.transports.native.peer import Gate, Peer, Service
 from authz.transports.native.tls import TlsContexts, TlsPipe
 from authz.transports.native.watches import Watches
@@ -112,14 +112,14 @@ class NativeTransport:
         self._watches.dismiss_all()
         now = time.monotonic()
         for peer in list(self._peers):
-            peer.leave(now)
+            attempt(peer.on_fault, peer.leave, now)
 
     def _close_peers(self) -> None:
         for peer in list(self._peers):
             peer.close()
 
     def _connected(self, listener: Listener, opened: socket.socket, now: float) -> None:
-        """Take a new connection. Raises OSError."""
+        """Take a new connection, or close it. Raises OSError."""
         pipe: TlsPipe | None = None
         gate: Gate = _anyone
         if self._contexts is not None and self._gate is not None and not listener.is_unix:
@@ -130,7 +130,7 @@ class NativeTransport:
         peer = Peer(self._service, channel, gate, self._gone, begun=now, max_age=max_age)
         self._peers[peer] = listener
         listener.count += 1
-        peer.begin()
+        attempt(peer.on_fault, peer.begin)
 
     def _gone(self, peer: Peer) -> None:
         self._peers.pop(peer).count -= 1
@@ -142,7 +142,7 @@ class NativeTransport:
         for listener in self._listeners:
             listener.sweep()
         for peer in list(self._peers):
-            peer.sweep(now)
+            attempt(peer.on_fault, peer.sweep, now)
         self._watches.tell_changes()
         self._end_hoarders()
 

@@ -6,6 +6,7 @@ A client that does not read costs one message, the latest: whatever it does, nob
 from typing import Final, Protocol
 
 from authz.transports.health import Health
+from authz.transports.native.loop import attempt
 from authz.transports.status import StatusCode, StatusError
 
 # In all. A proxy has one for each of its threads, and Kubernetes none.
@@ -20,6 +21,9 @@ class Watcher(Protocol):
 
     def dismiss(self, stream_id: int) -> None:
         """End a Watch, because we stop."""
+
+    def on_fault(self) -> None:
+        """Give up after an exception of the others. Never raises."""
 
 
 class Watches:
@@ -49,10 +53,10 @@ class Watches:
             status = self._health.watched(service)
             if status != told:
                 self._told[watcher, stream_id] = service, status
-                watcher.tell(stream_id, status)
+                attempt(watcher.on_fault, watcher.tell, stream_id, status)
 
     def dismiss_all(self) -> None:
         """End all, so that a stop need not wait for them."""
         for watcher, stream_id in list(self._told):
-            watcher.dismiss(stream_id)
+            attempt(watcher.on_fault, watcher.dismiss, stream_id)
         self._told.clear()
