@@ -1,9 +1,10 @@
 """What is to be decided: a slice at a time in the loop, and in threads where it has to wait.
 
 To hand a check to another thread and back costs more than to decide it. So the loop itself decides
-whatever needs nobody else, which is bounded work, for SLICE_SECONDS between two looks at the
-sockets. What must wait for an issuer's keys or for a decision point goes to the pool, and so does a
-message that takes long to read.
+whatever needs nobody else, which is bounded work: at once in the first SLICE_SECONDS of a turn,
+and what is left after these for as long between two looks at the sockets. What must wait for an
+issuer's keys or for a decision point goes to the pool, and so does a message that takes long to
+read.
 """
 
 import time
@@ -70,6 +71,17 @@ class Backlog:
         self._ask_loop = ask_loop
         self._jobs: deque[tuple[Job, Undecided]] = deque()
 
+    def has_time(self, turn_began: float) -> bool:
+        """Tell whether a check may be decided at once in a turn that began then (monotonic)."""
+        return not self._jobs and time.monotonic() - turn_began < SLICE_SECONDS
+
+    def decide_now(self, job: Job, undecided: Undecided) -> bytes | None:
+        """Return the answer to a check; None if it has to wait: then a thread goes on with it."""
+        message = undecided.decide(job.time_remaining, may_wait=False)
+        if message is None:
+            self.hand_over(job, lambda job: undecided.decide(job.time_remaining, may_wait=True))
+        return message
+
     def add(self, job: Job, undecided: Undecided) -> None:
         """Decide a check soon, in its turn."""
         self.under_way += 1
@@ -105,15 +117,12 @@ class Backlog:
         if job.is_abandoned:
             return
         try:
-            message = undecided.decide(job.time_remaining, may_wait=False)
+            message = self.decide_now(job, undecided)
         except Exception as error:  # noqa: BLE001 - a fault is an error of the call, never an answer
             log_fault(error)
             _finish(job, None)
             return
-        if message is None:
-            waiting = undecided
-            self.hand_over(job, lambda job: waiting.decide(job.time_remaining, may_wait=True))
-        else:
+        if message is not None:
             _finish(job, message)
 
     def _in_thread(self, job: Job, decide: Callable[[Job], bytes | None]) -> None:

@@ -133,7 +133,7 @@ class Peer:
         if self._lingers_until is None:
             if data:
                 self._identify()
-                self._take(self._connection.receive(data, now))
+                self._take(self._connection.receive(data, now), now)
             self.flush()
 
     def on_fault(self) -> None:
@@ -151,7 +151,7 @@ class Peer:
             if now >= self._lingers_until:
                 self.close()
             return
-        self._take(self._connection.expire(now))
+        self._take(self._connection.expire(now), now)
         if now >= self._leaves_at:
             self.leave(now)
         if self._going_since is not None:
@@ -185,14 +185,14 @@ class Peer:
             return NOT_ALLOWED
         return read_call(fields, self._service.methods)
 
-    def _take(self, events: list[Event[Served]]) -> None:
+    def _take(self, events: list[Event[Served]], now: float) -> None:
         for event in events:
             if type(event) is Request:
-                self._answer(event)
+                self._answer(event, now)
             else:
                 self._note(event)
 
-    def _answer(self, request: Request[Served]) -> None:
+    def _answer(self, request: Request[Served], now: float) -> None:
         """Answer a call if its answer is remembered; else see that it is decided."""
         body, call, stream_id = request.body, request.judged, request.stream_id
         length = len(body) - PREFIX_BYTES
@@ -211,18 +211,32 @@ class Peer:
             self._read_elsewhere(request, method)
             return
         try:
-            begun = method.begin(body[PREFIX_BYTES:], self._proxy or "")
+            message = self._begun(method, request, now)
         except StatusError as error:
             self._connection.refuse(stream_id, status_answer(error.code, error.message))
             return
         except Exception as error:  # noqa: BLE001 - a fault is an error of the call, never an answer
             log_fault(error)
-            self._connection.refuse(stream_id, FAULT)
+            self.finish(stream_id, None)
             return
+        if message is not None:
+            self._connection.respond(stream_id, HEAD, frame(message), OK)
+
+    def _begun(self, method: Method, request: Request[Served], now: float) -> bytes | None:
+        """Return the answer to a call, None if it comes later. Raises StatusError."""
+        begun = method.begin(request.body[PREFIX_BYTES:], self._proxy or "")
         if isinstance(begun, bytes):
-            self._connection.respond(stream_id, HEAD, frame(begun), OK)
-        elif (job := self._job(request)) is not None:
-            self._service.backlog.add(job, begun)
+            return begun
+        job, backlog = self._job(request), self._service.backlog
+        if job is None:
+            return None
+        if not backlog.has_time(now):
+            backlog.add(job, begun)
+            return None
+        message = backlog.decide_now(job, begun)
+        if message is not None:
+            del self._jobs[request.stream_id]
+        return message
 
     def _job(self, request: Request[Served]) -> Job | None:
         """Return a new job for a call, or refuse it if too many are under way."""
