@@ -13,6 +13,8 @@ from grpc_health.v1 import health_pb2 as pb
 from authz.transports.status import StatusCode, StatusError
 
 HEALTH: Final = "grpc.health.v1.Health"
+# Services have short names, and a Watch keeps the one that it asks for.
+MAX_REQUEST_BYTES: Final = 1024
 _SERVER: Final = ""  # the name that stands for all services together
 _STATUS: Final = pb.HealthCheckResponse
 
@@ -60,6 +62,8 @@ class Health:
 
     def service_of(self, data: bytes) -> str:
         """Return the service that a HealthCheckRequest asks for. Raises StatusError."""
+        if len(data) > MAX_REQUEST_BYTES:
+            raise StatusError(StatusCode.INVALID_ARGUMENT, "no service has such a long name")
         try:
             return str(pb.HealthCheckRequest.FromString(data).service)
         except DecodeError:

@@ -25,7 +25,7 @@ from authz.transports.http2 import (
 )
 from authz.transports.native.backlog import Backlog, Job
 from authz.transports.native.channel import Channel, ChannelClosedError
-from authz.transports.native.health import Watch
+from authz.transports.native.health import HealthMethod, Watch
 from authz.transports.native.loop import Loop
 from authz.transports.native.watches import Watches
 from authz.transports.status import StatusCode, StatusError
@@ -204,10 +204,14 @@ class Peer:
             self._connection.refuse(stream_id, fault)
             return
         method = call.method
+        if self._proxy is None:  # it was allowed when its headers came
+            self._connection.refuse(stream_id, NOT_ALLOWED)
+            self._service.metrics.caller_refused()
+            return
         if isinstance(method, Watch):
             self._watch(stream_id, body[PREFIX_BYTES:])
             return
-        if length > MAX_READ_HERE_BYTES:
+        if length > MAX_READ_HERE_BYTES and not isinstance(method, HealthMethod):
             self._read_elsewhere(request, method)
             return
         try:
@@ -264,12 +268,15 @@ class Peer:
     # Watches of health.
 
     def _watch(self, stream_id: int, data: bytes) -> None:
+        """Begin a Watch. What it is told is written with all else: to write could end all here."""
         self._connection.begin(stream_id, HEAD)
         try:
-            self._service.watches.add(self, stream_id, data)
-            self._watching.add(stream_id)
+            status = self._service.watches.add(self, stream_id, data)
         except StatusError as error:
             self._connection.finish(stream_id, status_trailers(error.code, error.message))
+            return
+        self._watching.add(stream_id)
+        self._connection.send(stream_id, frame(status))
 
     def tell(self, stream_id: int, message: bytes) -> None:
         """Send a Watch's status, in place of an earlier one that was not sent yet."""
