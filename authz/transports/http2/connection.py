@@ -168,6 +168,10 @@ class ServerConnection(Generic[T]):
             streams.accepted_id = max(0, streams.last_id)
             self._sender.write(frames.goaway(streams.accepted_id, ErrorCode.NO_ERROR))
 
+    def is_awaited(self, stream_id: int) -> bool:
+        """Whether a request that was handed on is still to be answered."""
+        return stream_id in self._streams.under_way
+
     @property
     def is_closed(self) -> bool:
         """Whether nothing more will be read: write ``take_output()`` and hang up."""

@@ -215,7 +215,8 @@ class Sender(Generic[T]):
                 self._streams.queue(outgoing, piece)
             outgoing.has_ended = bool(piece[2] & codes.END_STREAM)
         self._pump()  # those before it come first
-        self._write(outgoing)
+        if stream_id in self._streams.under_way:  # else it went out with them
+            self._write(outgoing)
         self._bound_pending()
 
     def _outgoing(self, stream_id: int) -> Outgoing:

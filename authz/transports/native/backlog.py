@@ -5,6 +5,9 @@ whatever needs nobody else, which is bounded work: at once in the first SLICE_SE
 and what is left after these for as long between two looks at the sockets. What must wait for an
 issuer's keys or for a decision point goes to the pool, and so does a message that takes long to
 read.
+
+A check that could not be decided in time is refused when it comes, and not when its turn comes: its
+caller would have given up by then, and so would those behind it.
 """
 
 import time
@@ -15,9 +18,12 @@ from typing import Final, Protocol
 from authz.edge.check_pool import CheckPool
 from authz.edge.methods import Undecided
 from authz.transports.native.loop import attempt, log_fault
+from authz.transports.native.turns import SLICE_SECONDS
 
-# Of new decisions between two looks at the sockets: so long may a remembered one have to wait.
-SLICE_SECONDS: Final = 0.001
+# What a job may be expected to wait, as a part of the time that its caller has left. The rest is
+# for its decision, for the way back, and for a pace that changes.
+WAITING_PART: Final = 0.5
+_SMOOTHING: Final = 0.1  # of the pace: what the last slice counts
 
 
 class Asker(Protocol):
@@ -52,6 +58,10 @@ class Job:
         self.deadline = deadline
         self.is_abandoned = False
 
+    def give_up(self) -> None:
+        """Leave no time: what decides it refuses it at once."""
+        self.deadline = 0.0
+
     def time_remaining(self) -> float | None:
         """Return the seconds that the caller still waits, None for no deadline."""
         return None if self.deadline is None else self.deadline - time.monotonic()
@@ -70,10 +80,19 @@ class Backlog:
         self._pool = pool
         self._ask_loop = ask_loop
         self._jobs: deque[tuple[Job, Undecided]] = deque()
+        self._pace = 0.0  # seconds from one decision of the backlog to the next, of late
+        self._paced_at: float | None = None
 
-    def has_time(self, turn_began: float) -> bool:
-        """Tell whether a check may be decided at once in a turn that began then (monotonic)."""
-        return not self._jobs and time.monotonic() - turn_began < SLICE_SECONDS
+    def has_time(self, until: float) -> bool:
+        """Tell whether a check may be decided at once, in a slice that ends then (monotonic)."""
+        return not self._jobs and time.monotonic() < until
+
+    def is_too_long(self, job: Job) -> bool:
+        """Tell whether a check would wait for too long, or one more may not wait at all."""
+        if self._pool.is_overloaded():
+            return True
+        left = job.time_remaining()
+        return left is not None and len(self._jobs) * self._pace > left * WAITING_PART
 
     def decide_now(self, job: Job, undecided: Undecided) -> bytes | None:
         """Return the answer to a check; None if it has to wait: then a thread goes on with it."""
@@ -97,7 +116,9 @@ class Backlog:
         """Decide for a slice of time; return whether there is more to decide."""
         jobs, clock = self._jobs, time.monotonic
         if not jobs:
+            self._paced_at = None
             return False
+        waiting = len(jobs)
         askers: dict[Asker, None] = {}
         end = clock() + SLICE_SECONDS
         while jobs:
@@ -110,7 +131,13 @@ class Backlog:
                 break
         for asker in askers:
             attempt(asker.on_fault, asker.flush)
+        self._keep_pace(clock(), waiting - len(jobs))
         return bool(jobs)
+
+    def _keep_pace(self, now: float, decided: int) -> None:
+        if self._paced_at is not None:
+            self._pace += _SMOOTHING * ((now - self._paced_at) / decided - self._pace)
+        self._paced_at = now
 
     def _decide(self, job: Job, undecided: Undecided) -> None:
         self.under_way -= 1

@@ -13,7 +13,7 @@ from authz.transports.native.loop import Loop
 from authz.transports.transport import TransportError
 
 # Of one turn: a flood of connections must leave time for those that are there.
-ACCEPTS: Final = 16
+ACCEPTS: Final = 4
 BACKLOG: Final = 1024  # connections that the system keeps until we take them
 _NO_MORE: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _log: Final = logging.getLogger("authz.server")

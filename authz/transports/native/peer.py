@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -27,11 +28,14 @@ from authz.transports.native.backlog import Backlog, Job
 from authz.transports.native.channel import Channel, ChannelClosedError
 from authz.transports.native.health import HealthMethod, Watch
 from authz.transports.native.loop import Loop, log_fault
+from authz.transports.native.turns import SLICE_SECONDS, Turns
 from authz.transports.native.watches import Watches
 from authz.transports.status import StatusCode, StatusError
 
 # A message that is longer takes long enough to read that others would notice.
 MAX_READ_HERE_BYTES: Final = 64 * 1024
+# So many are answered without a look at the clock.
+FEW_EVENTS: Final = 2
 # A client that ended with an error may still be sending: hung up on, it might not see why.
 LINGER_SECONDS: Final = 1.0
 # Once the last GOAWAY is out, or a client is asked to leave for its connection's age.
@@ -64,6 +68,7 @@ class Service:
         loop: calls them.
         methods: what is answered, by path.
         backlog: what is to be decided.
+        turns: for the connections that have much to answer.
         watches: the Watches of health.
         metrics: where calls that are refused or ended are counted.
         max_concurrent: checks under way at once.
@@ -72,6 +77,7 @@ class Service:
     loop: Loop
     methods: "Mapping[bytes, Method | Watch]"
     backlog: Backlog
+    turns: Turns
     watches: Watches
     metrics: Metrics
     max_concurrent: int
@@ -109,6 +115,8 @@ class Peer:
         self._leaves_at = begun + max_age
         self._going_since: float | None = None
         self._lingers_until: float | None = None
+        self._left: deque[Event[Served]] = deque()
+        self._slice_ends = 0.0
         self._connection: ServerConnection[Served] = ServerConnection(self._judge, LIMITS, begun)
 
     def begin(self) -> None:
@@ -126,6 +134,8 @@ class Peer:
             if channel.is_full:  # only the writing is waited for
                 self.flush()
                 return
+            if self._left:  # it has its turns, and is read when nothing is left
+                return
             data = channel.receive()
         except ChannelClosedError as error:
             self._lose(error)
@@ -134,6 +144,8 @@ class Peer:
             if data:
                 self._identify()
                 self._take(self._connection.receive(data, now), now)
+                if self._left:
+                    self._answer_for_a_slice()
             self.flush()
 
     def on_fault(self) -> None:
@@ -186,13 +198,37 @@ class Peer:
         return read_call(fields, self._service.methods)
 
     def _take(self, events: list[Event[Served]], now: float) -> None:
+        """Answer, for a slice of time if it is much; the rest has its turns."""
+        if self._left or len(events) > FEW_EVENTS:
+            self._left += events
+            self._service.turns.add(self)
+            return
+        self._slice_ends = now + SLICE_SECONDS
         for event in events:
             if type(event) is Request:
-                self._answer(event, now)
+                self._answer(event)
             else:
                 self._note(event)
 
-    def _answer(self, request: Request[Served], now: float) -> None:
+    def go_on(self) -> bool:
+        """Answer for a slice of time what was read; return whether there is more."""
+        self._answer_for_a_slice()
+        self.flush()
+        return bool(self._left)
+
+    def _answer_for_a_slice(self) -> None:
+        left, clock, is_awaited = self._left, time.monotonic, self._connection.is_awaited
+        end = self._slice_ends = clock() + SLICE_SECONDS
+        while left:
+            event = left.popleft()
+            if type(event) is not Request:
+                self._note(event)
+            elif is_awaited(event.stream_id):  # else it was given up in the same read
+                self._answer(event)
+            if clock() >= end:
+                return
+
+    def _answer(self, request: Request[Served]) -> None:
         """Answer a call if its answer is remembered; else see that it is decided."""
         body, call, stream_id = request.body, request.judged, request.stream_id
         length = len(body) - PREFIX_BYTES
@@ -204,6 +240,10 @@ class Peer:
             self._connection.refuse(stream_id, fault)
             return
         method = call.method
+        if self._proxy is None:  # it was allowed when its headers came
+            self._connection.refuse(stream_id, NOT_ALLOWED)
+            self._service.metrics.caller_refused()
+            return
         if isinstance(method, Watch):
             self._watch(stream_id, body[PREFIX_BYTES:])
             return
@@ -211,7 +251,7 @@ class Peer:
             self._read_elsewhere(request, method)
             return
         try:
-            message = self._begun(method, request, now)
+            message = self._begun(method, request)
         except StatusError as error:
             self._connection.refuse(stream_id, status_answer(error.code, error.message))
             return
@@ -222,7 +262,7 @@ class Peer:
         if message is not None:
             self._connection.respond(stream_id, HEAD, frame(message), OK)
 
-    def _begun(self, method: Method, request: Request[Served], now: float) -> bytes | None:
+    def _begun(self, method: Method, request: Request[Served]) -> bytes | None:
         """Return the answer to a call, None if it comes later. Raises StatusError."""
         begun = method.begin(request.body[PREFIX_BYTES:], self._proxy or "")
         if isinstance(begun, bytes):
@@ -230,9 +270,11 @@ class Peer:
         job, backlog = self._job(request), self._service.backlog
         if job is None:
             return None
-        if not backlog.has_time(now):
-            backlog.add(job, begun)
-            return None
+        if not backlog.has_time(self._slice_ends):
+            if not backlog.is_too_long(job):
+                backlog.add(job, begun)
+                return None
+            job.give_up()
         message = backlog.decide_now(job, begun)
         if message is not None:
             del self._jobs[request.stream_id]
@@ -282,15 +324,15 @@ class Peer:
     # Watches of health.
 
     def _watch(self, stream_id: int, data: bytes) -> None:
-        if self.is_gone:  # a Watch before it in the same read found that the client is
-            return
+        """Begin a Watch. What it is told is written with all else: to write could end all here."""
         self._connection.begin(stream_id, HEAD)
-        self._watching.add(stream_id)  # first: to tell may find that the client is gone
         try:
-            self._service.watches.add(self, stream_id, data)
+            status = self._service.watches.add(self, stream_id, data)
         except StatusError as error:
-            self._watching.remove(stream_id)
             self._connection.finish(stream_id, status_trailers(error.code, error.message))
+            return
+        self._watching.add(stream_id)
+        self._connection.send(stream_id, frame(status))
 
     def tell(self, stream_id: int, message: bytes) -> None:
         """Send a Watch's status, in place of an earlier one that was not sent yet."""
@@ -318,7 +360,8 @@ class Peer:
     @property
     def buffered_bytes(self) -> int:
         """The bytes held for this client."""
-        return self._connection.buffered_bytes + self._channel.unsent_bytes
+        unanswered = sum(len(event.body) for event in self._left if type(event) is Request)
+        return unanswered + self._connection.buffered_bytes + self._channel.unsent_bytes
 
     def flush(self) -> None:
         """Write what is there, as far as the client takes it."""
@@ -358,8 +401,11 @@ class Peer:
         if self.is_gone:
             return
         self.is_gone = True
-        for event in self._connection.hang_up():
-            self._note(event)
+        self._service.turns.remove(self)
+        for event in (*self._left, *self._connection.hang_up()):
+            if type(event) is not Request:
+                self._note(event)
+        self._left.clear()
         for stream_id in list(self._watching):
             self._forget_watch(stream_id)
         self._service.loop.forget(self._channel.descriptor)

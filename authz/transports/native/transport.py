@@ -16,6 +16,7 @@ from authz.transports.native.listener import Listener
 from authz.transports.native.loop import Loop, attempt
 from authz.transports.native.peer import Gate, Peer, Service
 from authz.transports.native.tls import TlsContexts, TlsPipe
+from authz.transports.native.turns import Turns
 from authz.transports.native.watches import Watches
 from authz.transports.transport import TransportError, TransportParts
 
@@ -44,6 +45,7 @@ class NativeTransport:
         self._watches = Watches(self._health)
         self._loop = Loop(self._work, self._sweep)
         self._backlog = Backlog(parts.pool, self._loop.ask)
+        self._turns = Turns()
         named = {**parts.methods, HEALTH: health_methods(self._health)}
         methods = {
             f"/{service}/{name}".encode(): method
@@ -54,6 +56,7 @@ class NativeTransport:
             self._loop,
             methods,
             self._backlog,
+            self._turns,
             self._watches,
             parts.metrics,
             settings.max_concurrent,
@@ -136,7 +139,8 @@ class NativeTransport:
         self._peers.pop(peer).count -= 1
 
     def _work(self) -> bool:
-        return self._backlog.work()
+        has_more = self._turns.work()
+        return self._backlog.work() or has_more
 
     def _sweep(self, now: float) -> None:
         for listener in self._listeners:

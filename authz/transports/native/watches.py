@@ -34,14 +34,14 @@ class Watches:
         self._health = health
         self._told: dict[tuple[Watcher, int], tuple[str, bytes]] = {}
 
-    def add(self, watcher: Watcher, stream_id: int, data: bytes) -> None:
-        """Begin a Watch with the status of now. Raises StatusError."""
+    def add(self, watcher: Watcher, stream_id: int, data: bytes) -> bytes:
+        """Begin a Watch; return the status of now, which it is to be told. Raises StatusError."""
         if len(self._told) >= MAX_WATCHES:
             raise StatusError(StatusCode.RESOURCE_EXHAUSTED, "too many watches")
         service = self._health.service_of(data)
         status = self._health.watched(service)
         self._told[watcher, stream_id] = service, status
-        watcher.tell(stream_id, status)
+        return status
 
     def remove(self, watcher: Watcher, stream_id: int) -> None:
         """Forget a Watch, if it is one."""

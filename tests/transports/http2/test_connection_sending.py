@@ -277,3 +277,20 @@ def test_answers_of_all_sizes(size: int) -> None:
     assert client.server.is_idle
     client.send(frame(HEADERS, END_HEADERS | 1, 3, BLOCK))
     assert client.server.answering == 1
+
+
+def test_an_end_that_is_said_when_the_windows_have_just_opened() -> None:
+    """An answer that waited is ended once, though its end is what lets the rest of it out."""
+    client = connected()
+    client.send(call(1))
+    client.server.begin(1, HEAD)
+    client.server.send(1, b"x" * 70_000)
+    client.take()
+    client.server.receive(window_update(0, 1 << 20) + window_update(1, 1 << 20), 0.0)
+
+    client.server.finish(1, TRAILERS)
+
+    client.take()
+    assert len(client.data(1)) == 70_000
+    assert client.sections(1)[1] == {"grpc-status": "0"}
+    assert client.server.is_idle
