@@ -99,9 +99,10 @@ def _stream(draw: Draw, streams: _Streams, kind: str, *, is_tame: bool) -> int:
         return last + 2
     if kind == "end" and is_tame:
         return streams.unended.pop(draw(st.integers(0, len(streams.unended) - 1)))
+    back: int = draw(st.integers(0, 6)) if is_tame else 2
     if is_tame:
-        return max(last - 2 * draw(st.integers(0, 6)), 1)
-    near = [last, last, max(last - 4, 1)] if last > 0 else []
+        return max(last - 2 * back, 1)
+    near = [last, last, max(last - 2 * back, 1)] if last > 0 else []
     stream_id: int = draw(st.sampled_from([last + 2, *near, 0, 2, last + 10]))
     return stream_id
 
