@@ -21,11 +21,14 @@ from authz.core import protocols
 from authz.core.identity.xfcc import XfccError, parse
 from authz.core.jose import Key, KeySetError
 from authz.core.jose.jwk import parse_key_set
+from authz.transports.http2 import ServerConnection
+from fuzz import field_blocks, honest_client, reference
+from fuzz import http2 as fuzz_http2
 from fuzz import messages as fuzz_messages
-from fuzz import reference
 from lab.config_builder import LAB
 from lab.issuer import b64, sign_raw
 from lab.mesh import AUDIENCE, GATEWAY, ISSUER, TRAVEL
+from support.header_blocks import decoder
 from support.world import HOST, READ, World, check_request, reason_of
 
 XFCC_PROFILE = LAB.with_profile("xfcc", f"{{identity: xfcc, trusted_proxies: ['{GATEWAY}']}}")
@@ -46,6 +49,8 @@ class Lab:
     decide: Decide
     parse_keys: ParseKeys = parse_key_set
     read: fuzz_messages.Read = protocols.read
+    connection: honest_client.Serve = ServerConnection
+    decoder: field_blocks.MakeDecoder = decoder
 
     @classmethod
     def of(cls, world: World) -> "Lab":
@@ -224,7 +229,33 @@ def messages(lab: Lab, draw: Draw) -> str:
     return answer
 
 
+def http2(lab: Lab, draw: Draw) -> str:
+    """An HTTP/2 connection: hostile frames and octets, and a real client with odd ones between."""
+    answer, wrong = fuzz_http2.check(lab.connection, draw)
+    if wrong:
+        raise WrongError(wrong)
+    return answer
+
+
+def hpack(lab: Lab, draw: Draw) -> str:
+    """Field blocks (HPACK): octets, and an encoder's with some changed, beside another decoder."""
+    answer, wrong = field_blocks.check(lab.decoder, draw)
+    if wrong:
+        raise WrongError(wrong)
+    return answer
+
+
 TARGETS: Mapping[str, Callable[[Lab, Draw], str]] = {
     one.__name__: one
-    for one in (check_bytes, tokens, certificates, paths, xfcc, key_sets, messages)
+    for one in (
+        check_bytes,
+        tokens,
+        certificates,
+        paths,
+        xfcc,
+        key_sets,
+        messages,
+        http2,
+        hpack,
+    )
 }

@@ -15,6 +15,9 @@ from authz.core.jose import Key
 from authz.core.jose.jwk import parse_key_set
 from authz.core.protocols import Message, MessageInput, read
 from authz.core.request import MessageProtocol
+from authz.transports.http2 import ServerConnection
+from authz.transports.http2.hpack import Field, HeaderDecoder
+from fuzz import http2 as fuzz_http2
 from fuzz.targets import TARGETS, XFCC_PROFILE, Lab, WrongError
 from support.world import World
 
@@ -60,7 +63,10 @@ def breaks(lab: Lab, name: str) -> None:
     examples()
 
 
-@pytest.mark.parametrize("name", [name for name in TARGETS if name not in ("key_sets", "messages")])
+OF_DECISIONS = ("check_bytes", "tokens", "certificates", "paths", "xfcc")
+
+
+@pytest.mark.parametrize("name", OF_DECISIONS)
 @pytest.mark.parametrize("answer", ["allow", "internal_error"])
 def test_a_wrong_decision_is_noticed(fuzzed: Lab, name: str, answer: str) -> None:
     """A server that allows everything, or fails, is caught by every target."""
@@ -99,3 +105,70 @@ def test_a_wrong_reading_is_noticed(fuzzed: Lab) -> None:
 
     with pytest.raises(WrongError):
         breaks(replace(fuzzed, read=lax), "messages")
+
+
+class Crossing(ServerConnection[bytes]):
+    """Gives the second of two answers that are under way the content of the first."""
+
+    first = b""
+
+    def respond(self, stream_id: int, head: bytes, body: bytes, trailers: bytes) -> None:
+        """Answer with what was meant for another."""
+        body, self.first = self.first or body, body
+        super().respond(stream_id, head, body, trailers)
+
+
+class Repeating(ServerConnection[bytes]):
+    """Hands on each request twice."""
+
+    def receive(self, data: bytes, now: float) -> list[Any]:
+        """Return each event twice."""
+        return [event for event in super().receive(data, now) for _ in range(2)]
+
+
+class Hasty(ServerConnection[bytes]):
+    """Writes answers before the client's windows let it."""
+
+    def respond(self, stream_id: int, head: bytes, body: bytes, trailers: bytes) -> None:
+        """Widen the windows first."""
+        self._sender._initial_window += 1 << 20
+        super().respond(stream_id, head, body, trailers)
+
+
+class Hoarding(ServerConnection[bytes]):
+    """Holds what came for good."""
+
+    @property
+    def buffered_bytes(self) -> int:
+        """Return too much."""
+        return super().buffered_bytes + fuzz_http2.MAX_BYTES
+
+
+class Careless(ServerConnection[bytes]):
+    """Takes another way than without short cuts."""
+
+    def __init__(self, judge: Any, *more: Any, takes_short_cuts: bool) -> None:
+        """Judge all requests as the same."""
+        wrong = (lambda _: b"/") if takes_short_cuts else judge
+        super().__init__(wrong, *more, takes_short_cuts=takes_short_cuts)
+
+
+@pytest.mark.parametrize("wrong", [Crossing, Repeating, Hasty, Hoarding, Careless])
+def test_a_wrong_connection_is_noticed(fuzzed: Lab, wrong: type[ServerConnection[bytes]]) -> None:
+    """Crossed and doubled messages, overrun windows, and memory that is kept are caught."""
+    with pytest.raises(WrongError):
+        breaks(replace(fuzzed, connection=wrong), "http2")
+
+
+def test_a_wrong_field_is_noticed(fuzzed: Lab) -> None:
+    """A decoder that takes a name for another is caught."""
+
+    class Wrong(HeaderDecoder):
+        def decode(self, block: bytes) -> tuple[Field, ...]:
+            return tuple((name.lower(), value) for name, value in super().decode(block))
+
+    def wrong(max_table_bytes: int) -> HeaderDecoder:
+        return Wrong(max_table_bytes=max_table_bytes, max_list_bytes=1 << 20, max_fields=100)
+
+    with pytest.raises(WrongError):
+        breaks(replace(fuzzed, decoder=wrong), "hpack")

@@ -3,10 +3,19 @@
 from itertools import pairwise
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from authz.transports.http2 import Abandoned, Ended, Limits, Rate, Request, ServerConnection
+from authz.transports.http2 import (
+    Abandoned,
+    Ended,
+    ErrorCode,
+    Limits,
+    Rate,
+    Request,
+    ServerConnection,
+)
 from support.http2 import (
     BLOCK,
     CONTINUATION,
@@ -23,6 +32,7 @@ from support.http2 import (
     TOO_LARGE,
     TRAILERS,
     call,
+    connected,
     fields,
     frame,
     judged,
@@ -156,6 +166,40 @@ def test_the_pieces_cover_what_they_should() -> None:
     assert fault == "None"
     assert {type(event) for event in events} == {Request, Abandoned}
     assert Ended not in {type(event) for event in events}
+
+
+@pytest.mark.parametrize(
+    ("name", "octets", "fault"),
+    [
+        (
+            "a frame of another type ends nothing",
+            opened(1) + frame(99, END_STREAM, 1, b"x") + frame(DATA, END_STREAM, 1, b"body"),
+            None,
+        ),
+        (
+            "trailers in two frames",
+            opened(1) + frame(HEADERS, END_STREAM, 1, b"") + frame(CONTINUATION, END_HEADERS, 1),
+            None,
+        ),
+        (
+            "a stream that is skipped by the HEADERS before",
+            opened(5) + frame(DATA, END_STREAM, 1, b"body"),
+            ErrorCode.PROTOCOL_ERROR,
+        ),
+        (
+            "a call within a block",
+            frame(HEADERS, 0, 1, BLOCK[:3]) + call(1),
+            ErrorCode.PROTOCOL_ERROR,
+        ),
+    ],
+)
+def test_what_looks_like_a_call(name: str, octets: bytes, fault: ErrorCode | None) -> None:
+    """Two frames that are a call but for one thing are not read as one."""
+    for takes_short_cuts in (True, False):
+        client = connected(takes_short_cuts=takes_short_cuts)
+        events = client.send(octets)
+        assert client.fault() == fault, name
+        assert len(events) == (fault is None), name
 
 
 @settings(max_examples=100, deadline=None)

@@ -113,6 +113,38 @@ def test_the_window_of_the_connection() -> None:
     assert client.server.is_idle
 
 
+def test_answers_of_one_frame_keep_to_the_connection_s_window() -> None:
+    """Of answers that each fit into a frame, the last waits where the window ends."""
+    client = connected()
+    streams = range(1, 11, 2)
+    client.send(settings((4, 1 << 20)), *map(call, streams))
+    for stream in streams:
+        client.respond(stream, b"x" * 16_000)
+    assert [len(client.data(stream)) for stream in streams] == [16_000] * 4 + [1535]
+    client.send(window_update(0, 14_465))
+    assert client.server.is_idle
+
+
+def test_a_small_answer_does_not_overtake() -> None:
+    """Credit of the connection goes to the answer that waits, and not to a later one."""
+    client = connected()
+    client.send(settings((4, 1 << 20)), call(1), call(3))
+    client.respond(1, b"x" * 70_000)
+    client.server.receive(window_update(0, 100), client.now)
+    client.respond(3, b"small")
+    assert len(client.data(1)) == 65_635
+    assert client.data(3) == b""
+
+
+def test_credit_ends_with_its_stream() -> None:
+    """Credit of a stream that is answered neither stays nor counts for later windows (6.9.2)."""
+    client = connected()
+    client.send(call(1), window_update(1, (1 << 31) - 1 - 65_535))
+    client.respond(1)
+    client.send(settings((4, 100_000)))
+    assert client.fault() is None
+
+
 def test_changed_windows_change_streams_under_way() -> None:
     """A new INITIAL_WINDOW_SIZE changes all windows by the difference, below zero too (6.9.2)."""
     client = connected()

@@ -9,30 +9,25 @@ import hpack
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from authz.transports.http2.hpack import CompressionError, Field, HeaderDecoder
-from support.header_blocks import decoder, indexed, inserted, literal, size_update, table_of
+from support.header_blocks import (
+    MAX_UPDATES,
+    decoder,
+    indexed,
+    inserted,
+    literal,
+    read_by,
+    read_by_us,
+    same_table,
+    size_update,
+    their_decoder,
+    updates_at_start,
+)
 
 NAMES = st.sampled_from([b":path", b"x-request-id", b"cookie", b"a" * 70]) | st.binary(max_size=40)
 VALUES = st.sampled_from([b"", b"/", b"GET", b"v" * 300]) | st.binary(max_size=150)
 SIZES = st.sampled_from([0, 32, 100, 500, 4096, 10_000])
 HEADERS = st.lists(st.tuples(NAMES, VALUES, st.booleans()), max_size=6)
 BLOCKS = st.lists(st.tuples(st.lists(SIZES, max_size=2), HEADERS, st.booleans()), max_size=8)
-
-
-def their_decoder(max_table_bytes: int) -> hpack.Decoder:
-    """Make the library's decoder, whose limits are those of ours."""
-    theirs = hpack.Decoder(max_header_list_size=1 << 30)
-    theirs.max_allowed_table_size = max_table_bytes
-    theirs.header_table_size = min(max_table_bytes, 4096)
-    return theirs
-
-
-def same_table(ours: HeaderDecoder, theirs: hpack.Decoder) -> bool:
-    """Tell whether the tables have the same entries and sizes."""
-    return (
-        table_of(ours) == list(theirs.header_table.dynamic_entries)
-        and ours._table_bytes == theirs.header_table_size
-    )
 
 
 @settings(deadline=None)
@@ -66,39 +61,11 @@ PIECES = st.one_of(
 )
 
 
-def updates_at_start(block: bytes) -> int:
-    """Count the size updates that open a block."""
-    count = position = 0
-    while position < len(block) and block[position] >> 5 == 1:
-        try:
-            _, used = hpack.hpack.decode_integer(block[position:], 5)
-        except hpack.HPACKError:
-            break
-        count, position = count + 1, position + used
-    return count
-
-
-def read_by(theirs: hpack.Decoder, block: bytes) -> list[Field] | None:
-    """Return what the library reads; None if it refuses."""
-    try:
-        return [(name, value) for name, value in theirs.decode(block, raw=True)]
-    except hpack.HPACKError:
-        return None
-
-
-def read_by_us(ours: HeaderDecoder, block: bytes) -> list[Field] | None:
-    """Return what we read; None if we refuse."""
-    try:
-        return list(ours.decode(block))
-    except CompressionError:
-        return None
-
-
 @settings(deadline=None, max_examples=200)
 @given(blocks=st.lists(st.lists(PIECES, max_size=8).map(b"".join), min_size=1, max_size=4))
 def test_hostile_blocks_are_read_or_refused_alike(blocks: list[bytes]) -> None:
     """Blocks in random order of octets are refused by both, or read by both as the same fields."""
-    assume(all(updates_at_start(block) <= 2 for block in blocks))
+    assume(all(updates_at_start(block) <= MAX_UPDATES for block in blocks))
     ours, theirs = decoder(max_table_bytes=500), their_decoder(500)
     for block in blocks:
         fields = read_by_us(ours, block)
