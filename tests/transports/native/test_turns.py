@@ -7,7 +7,6 @@ import grpc
 import pytest
 
 from authz._pb import ext_authz_pb2 as pb
-from authz.transports.native import backlog
 from authz.transports.native import peer as native
 from support.frames import CHECK, WATCH, Hostile, framed
 from support.inside import in_loop, native_of, open_calls, stalled
@@ -35,6 +34,12 @@ def port(tmp_path: Path, method: Scripted) -> Iterator[Port]:
         yield port
 
 
+def last(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """Let a slice last so long."""
+    for module in ("backlog", "peer", "turns"):
+        monkeypatch.setattr(f"authz.transports.native.{module}.SLICE_SECONDS", seconds)
+
+
 def under_way(port: Port) -> int:
     """Count the checks that the loop and the pool have."""
     return in_loop(port, lambda: native_of(port)._backlog.under_way)
@@ -59,7 +64,7 @@ def test_what_is_remembered_waits_for_a_slice_only(
     port: Port, method: Scripted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A backlog is decided a slice at a time, and what comes meanwhile is answered in between."""
-    monkeypatch.setattr(backlog, "SLICE_SECONDS", 0.0)  # which is one check
+    last(monkeypatch, 0.0)  # which is one check
     with port.hostile() as busy, port.hostile() as other:
         streams = [busy.prepare(message) for message in (b"hold", b"1", b"2", b"3")]
         busy.flush()
@@ -77,7 +82,7 @@ def test_a_slice_has_many_checks(
     port: Port, method: Scripted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As long as it lasts, the backlog is decided in the order in which it came, of all callers."""
-    monkeypatch.setattr(backlog, "SLICE_SECONDS", PATIENCE_SECONDS)
+    last(monkeypatch, PATIENCE_SECONDS)
     with port.hostile() as one, port.hostile() as two:
         with stalled(port):
             streams = [(one, one.call(b"1")), (one, one.call(b"2"))]
