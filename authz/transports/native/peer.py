@@ -115,7 +115,7 @@ class Peer:
         self._leaves_at = begun + max_age
         self._going_since: float | None = None
         self._lingers_until: float | None = None
-        self._left: deque[Event[Served]] = deque()
+        self._left: deque[Request[Served]] = deque()
         self._slice_ends = 0.0
         self._connection: ServerConnection[Served] = ServerConnection(self._judge, LIMITS, begun)
 
@@ -198,17 +198,17 @@ class Peer:
         return read_call(fields, self._service.methods)
 
     def _take(self, events: list[Event[Served]], now: float) -> None:
-        """Answer, for a slice of time if it is much; the rest has its turns."""
-        if self._left or len(events) > FEW_EVENTS:
-            self._left += events
-            self._service.turns.add(self)
-            return
+        """Note what became of calls; answer those that came, if they are few."""
         self._slice_ends = now + SLICE_SECONDS
         for event in events:
-            if type(event) is Request:
-                self._answer(event)
-            else:
+            if type(event) is not Request:
                 self._note(event)
+            elif len(events) <= FEW_EVENTS and not self._left:
+                self._answer_awaited(event)
+            else:
+                self._left.append(event)
+        if self._left:
+            self._service.turns.add(self)
 
     def go_on(self) -> bool:
         """Answer for a slice of time what was read; return whether there is more."""
@@ -217,16 +217,17 @@ class Peer:
         return bool(self._left)
 
     def _answer_for_a_slice(self) -> None:
-        left, clock, is_awaited = self._left, time.monotonic, self._connection.is_awaited
+        left, clock = self._left, time.monotonic
         end = self._slice_ends = clock() + SLICE_SECONDS
         while left:
-            event = left.popleft()
-            if type(event) is not Request:
-                self._note(event)
-            elif is_awaited(event.stream_id):  # else it was given up in the same read
-                self._answer(event)
+            self._answer_awaited(left.popleft())
             if clock() >= end:
                 return
+
+    def _answer_awaited(self, request: Request[Served]) -> None:
+        """Answer a call, unless its client gave it up in the same read."""
+        if self._connection.is_awaited(request.stream_id):
+            self._answer(request)
 
     def _answer(self, request: Request[Served]) -> None:
         """Answer a call if its answer is remembered; else see that it is decided."""
@@ -360,7 +361,7 @@ class Peer:
     @property
     def buffered_bytes(self) -> int:
         """The bytes held for this client."""
-        unanswered = sum(len(event.body) for event in self._left if type(event) is Request)
+        unanswered = sum(len(request.body) for request in self._left)
         return unanswered + self._connection.buffered_bytes + self._channel.unsent_bytes
 
     def flush(self) -> None:
@@ -402,9 +403,8 @@ class Peer:
             return
         self.is_gone = True
         self._service.turns.remove(self)
-        for event in (*self._left, *self._connection.hang_up()):
-            if type(event) is not Request:
-                self._note(event)
+        for event in self._connection.hang_up():
+            self._note(event)
         self._left.clear()
         for stream_id in list(self._watching):
             self._forget_watch(stream_id)

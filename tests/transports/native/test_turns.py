@@ -1,5 +1,6 @@
 """What the loop does at a turn, and what it leaves to its backlog and to the pool."""
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 
 from authz._pb import ext_authz_pb2 as pb
 from authz.transports.native import peer as native
+from authz.transports.native.backlog import Backlog
 from support.frames import CHECK, WATCH, Hostile, framed
 from support.inside import in_loop, native_of, open_calls, stalled
 from support.ports import Port, listening, message_of
@@ -158,6 +160,23 @@ def test_what_was_given_up_is_not_decided(port: Port, method: Scripted, message:
     assert len(decided) <= 1, "only of the client whose end was not seen yet"
 
 
+def test_what_can_not_be_decided_in_time_is_refused_at_once(
+    port: Port, method: Scripted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the pace of the backlog: its caller, and those behind it, would have given up."""
+    monkeypatch.setattr(Backlog, "has_time", lambda *_: False)
+    with grpc.insecure_channel(port.transport.addresses[-1]) as channel:
+        check = channel.unary_unary(CHECK, bytes, bytes)
+        with stalled(port):
+            native_of(port)._backlog._pace = 10.0  # seconds from one decision to the next
+            calls = [check.future(b"%d" % n, timeout=PATIENCE_SECONDS) for n in range(8)]
+            time.sleep(0.5)  # until all are at the server's socket; fewer would do as well
+        for call in calls:
+            call.result()
+    hurried = [left for left in method.remaining if left is not None and left < 0]
+    assert 0 < len(hurried) < 8
+
+
 def test_no_more_than_may_be_under_way(port: Port, method: Scripted) -> None:
     """More are refused, remembered ones are answered all the same, and places are free again."""
     with port.hostile() as client:
@@ -178,10 +197,12 @@ def test_no_more_than_may_be_under_way(port: Port, method: Scripted) -> None:
 def test_an_overload_is_refused_by_the_backlog(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While too many checks wait for the loop, they are refused without a decision."""
+    """While too many checks wait for the loop, more are refused as they come."""
     with listening(tmp_path) as port, port.hostile() as client:
         pool = port.world.parts.pool
         monkeypatch.setattr(pool, "_max_queued", 20)
+        last(monkeypatch, PATIENCE_SECONDS)
+        monkeypatch.setattr(Backlog, "has_time", lambda *_: False)
         message = message_of(port).SerializeToString()
         with stalled(port):
             streams = [client.prepare(message) for _ in range(30)]
@@ -189,7 +210,7 @@ def test_an_overload_is_refused_by_the_backlog(
         answers = [received(client, stream) for stream in streams]
 
         reasons = [reason_of(pb.CheckResponse.FromString(answer)) for answer in answers]
-        assert reasons == ["overloaded"] * 10 + ["agent_invalid"] * 20
+        assert reasons == ["agent_invalid"] * 20 + ["overloaded"] * 10
         assert pool.status().queued == 0
 
 
@@ -222,6 +243,7 @@ def test_a_fault_of_a_connection_ends_it_only(
                 raise RuntimeError
 
             patch.setattr(native.Peer, step, fail)
+            patch.setattr(Backlog, "has_time", lambda *_: False)  # else finish() is not needed
             client.call(b"", WATCH if step == "_watch" else CHECK)
             client.read_until(lambda: client.is_closed)
         assert received(other, other.call(b"other")) == b"other"
@@ -259,7 +281,8 @@ def test_a_fault_of_the_work_itself(port: Port, monkeypatch: pytest.MonkeyPatch)
             def fail(_: object) -> bool:
                 raise RuntimeError
 
-            patch.setattr(backlog.Backlog, "work", fail)
+            patch.setattr(Backlog, "work", fail)
+            patch.setattr(Backlog, "has_time", lambda *_: False)
             assert received(client, client.call(b"known")) == b"known"
             waits = client.call(b"other")
             assert received(client, client.call(b"known")) == b"known"
