@@ -74,4 +74,4 @@ lock: ## new versions into the hash-locked requirements
 	.venv-lock/bin/uv pip compile -q --upgrade --generate-hashes --no-header --python-version 3.11 requirements/fuzz.in -o requirements/fuzz.txt
 
 clean: ## remove what the other targets made
-	rm -rf .venv .venv-envoy .venv-fuzz .venv-go .venv-lighttpd .venv-lock .venv-peers .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.* build dist
+	rm -rf .venv .venv-envoy .venv-fuzz .venv-go .venv-lighttpd .venv-lock .venv-nghttp2 .venv-peers .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.* build dist

@@ -1,7 +1,7 @@
 """Tools written in Go that tests run: each is built once, from versions pinned to checksums.
 
-A tool is a folder of ``tests/support/data`` whose ``go.mod`` and ``go.sum`` pin the tool and all it
-needs. Its program is kept in ``.venv-go`` of the checkout, which ``make clean`` removes.
+A tool is a folder of ``tests/support/data`` whose ``go.mod`` and ``go.sum`` pin the tool, or what
+its source needs. Its program is kept in ``.venv-go`` of the checkout, which ``make clean`` removes.
 """
 
 import hashlib
@@ -18,10 +18,10 @@ MISSING = None if shutil.which("go") else "this test builds a tool with Go, and 
 
 
 def go_tool(name: str, package: str) -> Path:
-    """Return the program of a tool; build it unless it was built from the same pins."""
+    """Return the program of a tool; build it unless it was built from the same files."""
     source = HERE / "data" / name
-    pins = hashlib.sha256((source / "go.mod").read_bytes() + (source / "go.sum").read_bytes())
-    program = BUILT / f"{name}-{pins.hexdigest()[:16]}"
+    files = b"".join(file.read_bytes() for file in sorted(source.iterdir()))
+    program = BUILT / f"{name}-{hashlib.sha256(files).hexdigest()[:16]}"
     if not program.exists():
         BUILT.mkdir(exist_ok=True)
         # Renamed when it is whole: another run of the tests may be building it too.
