@@ -17,6 +17,9 @@ from authz.transports.native.loop import log_fault
 
 # Of new decisions between two looks at the sockets: so long may a remembered one have to wait.
 SLICE_SECONDS: Final = 0.001
+# A connection may have so many times the places that are free: eight ninths if it is alone, and 31
+# of 1024 stay free beside four that take what they can get.
+GREED: Final = 8
 
 
 class Asker(Protocol):
@@ -60,18 +63,27 @@ class Backlog:
         under_way: jobs without an answer, those of the pool included.
     """
 
-    def __init__(self, pool: CheckPool, ask_loop: Callable[[Callable[[], object]], None]) -> None:
+    def __init__(
+        self,
+        pool: CheckPool,
+        max_concurrent: int,
+        ask_loop: Callable[[Callable[[], object]], None],
+    ) -> None:
         """Begin empty. ``ask_loop`` has the loop's thread call a function."""
+        self._max_concurrent = max_concurrent
         self.under_way = 0
         self._pool = pool
         self._ask_loop = ask_loop
-        self._jobs: deque[tuple[Job, Undecided]] = deque()
+        # By asker, the next one first: each has its turn, however much another asks.
+        self._jobs: dict[Asker, deque[tuple[Job, Undecided]]] = {}
+        self._waiting = 0
 
     def add(self, job: Job, undecided: Undecided) -> None:
         """Decide a check soon, in its turn."""
         self.under_way += 1
-        self._jobs.append((job, undecided))
-        self._pool.backlog = len(self._jobs)
+        self._jobs.setdefault(job.asker, deque()).append((job, undecided))
+        self._waiting += 1
+        self._pool.backlog = self._waiting
 
     def hand_over(self, job: Job, decide: Callable[[Job], bytes | None]) -> None:
         """Have a thread of the pool decide a check."""
@@ -86,16 +98,37 @@ class Backlog:
         askers: dict[Asker, None] = {}
         end = clock() + SLICE_SECONDS
         while jobs:
-            job, undecided = jobs.popleft()
-            self._pool.backlog = len(jobs)
-            self._pool.decided += 1
-            self._decide(job, undecided)
-            askers[job.asker] = None
+            asker = next(iter(jobs))
+            self._decide_next(asker)
+            askers[asker] = None
             if clock() >= end:
                 break
+        self._pool.pressure = 0  # for the pool's threads: what they decide was let in
         for asker in askers:
             asker.flush()
         return bool(jobs)
+
+    def _decide_next(self, asker: Asker) -> None:
+        """Decide an asker's oldest check, and put the asker behind the others.
+
+        Who asks more than others is overloaded sooner: a queue counts as if all were as long.
+        """
+        queue = self._jobs.pop(asker)
+        job, undecided = queue.popleft()
+        self._waiting -= 1
+        self._pool.backlog = self._waiting
+        self._pool.decided += 1
+        self._pool.pressure = min(self._waiting, len(queue) * (len(self._jobs) + 1))
+        if queue:
+            self._jobs[asker] = queue
+        self._decide(job, undecided)
+
+    def is_full_for(self, asker_jobs: int) -> bool:
+        """Return whether an asker with so many jobs under way may have no further one.
+
+        Who has many must leave places free for those with few.
+        """
+        return asker_jobs >= GREED * (self._max_concurrent - self.under_way)
 
     def _decide(self, job: Job, undecided: Undecided) -> None:
         self.under_way -= 1

@@ -73,10 +73,13 @@ class Channel:
             return now - self._waits_since >= SEND_SECONDS
         return self.is_handshaking and now - self._waits_since >= HANDSHAKE_SECONDS
 
-    def receive(self) -> bytes:
-        """Return what came, b"" for nothing. Raises ChannelClosedError."""
+    def receive(self, max_bytes: int = READ_BYTES) -> bytes:
+        """Return what came, b"" for nothing. Raises ChannelClosedError.
+
+        ``max_bytes`` are read at most, as the network counts.
+        """
         try:
-            data = self._socket.recv(READ_BYTES)
+            data = self._socket.recv(max_bytes)
         except BlockingIOError:
             return b""
         except OSError:

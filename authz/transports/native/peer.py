@@ -25,7 +25,7 @@ from authz.transports.http2 import (
     TurnedAway,
 )
 from authz.transports.native.backlog import Backlog, Job
-from authz.transports.native.channel import Channel, ChannelClosedError
+from authz.transports.native.channel import READ_BYTES, Channel, ChannelClosedError
 from authz.transports.native.health import HealthMethod, Watch
 from authz.transports.native.loop import Loop
 from authz.transports.native.turns import SLICE_SECONDS, Turns
@@ -34,6 +34,8 @@ from authz.transports.status import StatusCode, StatusError
 
 # A message that is longer takes long enough to read that others would notice.
 MAX_READ_HERE_BYTES: Final = 64 * 1024
+# Header blocks that differ each time are the dearest to understand: a millisecond for each 8 KiB.
+SHORT_READ_BYTES: Final = 8 * 1024
 # So many are answered without a look at the clock.
 FEW_EVENTS: Final = 2
 # A client that ended with an error may still be sending: hung up on, it might not see why.
@@ -71,7 +73,6 @@ class Service:
         turns: for the connections that have much to answer.
         watches: the Watches of health.
         metrics: where calls that are refused or ended are counted.
-        max_concurrent: checks under way at once.
     """
 
     loop: Loop
@@ -80,7 +81,6 @@ class Service:
     turns: Turns
     watches: Watches
     metrics: Metrics
-    max_concurrent: int
 
 
 class Peer:
@@ -115,6 +115,7 @@ class Peer:
         self._leaves_at = begun + max_age
         self._going_since: float | None = None
         self._lingers_until: float | None = None
+        self._max_read = READ_BYTES
         self._left: deque[Event[Served]] = deque()
         self._connection: ServerConnection[Served] = ServerConnection(self._judge, LIMITS, begun)
 
@@ -135,17 +136,27 @@ class Peer:
                 return
             if self._left:  # it has its turns, and is read when nothing is left
                 return
-            data = channel.receive()
+            data = channel.receive(self._max_read)
         except ChannelClosedError as error:
             self._lose(error)
             return
         if self._lingers_until is None:
             if data:
                 self._identify()
-                self._take(self._connection.receive(data, now))
+                self._take(self._understood(data, now))
                 if self._left:
                     self._answer_for(SLICE_SECONDS)
             self.flush()
+
+    def _understood(self, data: bytes, now: float) -> list[Event[Served]]:
+        """Return what bytes say. Who sends what takes long to understand is read in small parts."""
+        if len(data) < SHORT_READ_BYTES:
+            return self._connection.receive(data, now)
+        begun = time.monotonic()
+        events = self._connection.receive(data, now)
+        is_long = time.monotonic() - begun > SLICE_SECONDS
+        self._max_read = SHORT_READ_BYTES if is_long else READ_BYTES
+        return events
 
     def on_fault(self) -> None:
         """Hang up, after a fault of ours."""
@@ -260,7 +271,7 @@ class Peer:
 
     def _job(self, request: Request[Served]) -> Job | None:
         """Return a new job for a call, or refuse it if too many are under way."""
-        if self._service.backlog.under_way >= self._service.max_concurrent:
+        if self._service.backlog.is_full_for(len(self._jobs)):
             self._connection.refuse(request.stream_id, TOO_MANY)
             return None
         timeout = request.judged.timeout

@@ -44,7 +44,7 @@ class NativeTransport:
         self._health = Health(tuple(parts.methods), parts.is_wanted)
         self._watches = Watches(self._health)
         self._loop = Loop(self._work, self._sweep)
-        self._backlog = Backlog(parts.pool, self._loop.ask)
+        self._backlog = Backlog(parts.pool, settings.max_concurrent, self._loop.ask)
         self._turns = Turns()
         named = {**parts.methods, HEALTH: health_methods(self._health)}
         methods = {
@@ -59,7 +59,6 @@ class NativeTransport:
             self._turns,
             self._watches,
             parts.metrics,
-            settings.max_concurrent,
         )
         self._listeners: list[Listener] = []
         self._peers: dict[Peer, Listener] = {}
