@@ -167,12 +167,36 @@ class _Waiting:
     """Answers once it may."""
 
     gate: threading.Event
-    data: bytes = b""
 
-    def begin(self, data: bytes, _proxy: str = "", /) -> "_Waiting":
+    def begin(self, _data: bytes, _proxy: str = "", /) -> "_Waiting":
         """Decide later."""
-        return _Waiting(self.gate, data)
+        return self
 
     def decide(self, _time_remaining: object, *, may_wait: bool) -> bytes | None:
         """Wait, in a thread that may."""
-        return self.data if may_wait and self.gate.wait(60) else None
+        return b"" if may_wait and self.gate.wait(60) else None
+
+
+def test_long_messages_that_wait_for_a_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They may hold so many bytes; beyond that they are refused, and there is room again later."""
+    monkeypatch.setattr("authz.transports.native.peer.MAX_HELD_BYTES", 50_000)
+    gate = threading.Event()
+    methods = {AUTHORIZATION: {"Check": _Waiting(gate)}}
+    with listening(tmp_path, methods=methods) as port, port.hostile() as client:
+        message = b"x" * 20_000
+
+        def ask() -> int:
+            stream = client.open()
+            client.send(stream, framed(message)[:10_000], ends=False)
+            client.send(stream, framed(message)[10_000:])
+            client.flush()
+            return stream
+
+        streams = [ask() for _ in range(4)]
+        assert client.ends(streams[3]) == EXHAUSTED
+        assert client.ends(client.call(b"", HEALTH)) == "0"
+        gate.set()
+        assert [client.ends(stream) for stream in streams[:3]] == ["0"] * 3
+        assert client.ends(ask()) == "0"

@@ -17,6 +17,8 @@ from authz.transports.native.loop import log_fault
 
 # Of new decisions between two looks at the sockets: so long may a remembered one have to wait.
 SLICE_SECONDS: Final = 0.001
+# Of long messages that wait for a thread, or are read by one: sixteen of the largest.
+MAX_HELD_BYTES: Final = 64 * 1024 * 1024
 # A connection may have so many times the places that are free: eight ninths if it is alone, and 31
 # of 1024 stay free beside four that take what they can get.
 GREED: Final = 8
@@ -61,6 +63,7 @@ class Backlog:
 
     Attributes:
         under_way: jobs without an answer, those of the pool included.
+        held_bytes: of long messages that the pool has not answered.
     """
 
     def __init__(
@@ -72,6 +75,7 @@ class Backlog:
         """Begin empty. ``ask_loop`` has the loop's thread call a function."""
         self._max_concurrent = max_concurrent
         self.under_way = 0
+        self.held_bytes = 0
         self._pool = pool
         self._ask_loop = ask_loop
         # By asker, the next one first: each has its turn, however much another asks.
@@ -85,10 +89,13 @@ class Backlog:
         self._waiting += 1
         self._pool.backlog = self._waiting
 
-    def hand_over(self, job: Job, decide: Callable[[Job], bytes | None]) -> None:
-        """Have a thread of the pool decide a check."""
+    def hand_over(
+        self, job: Job, decide: Callable[[Job], bytes | None], held_bytes: int = 0
+    ) -> None:
+        """Have a thread of the pool decide a check, which holds so many bytes until then."""
         self.under_way += 1
-        self._pool.submit(self._in_thread, job, decide)
+        self.held_bytes += held_bytes
+        self._pool.submit(self._in_thread, job, decide, held_bytes)
 
     def work(self) -> bool:
         """Decide for a slice of time; return whether there is more to decide."""
@@ -146,7 +153,7 @@ class Backlog:
         else:
             job.asker.finish(job.stream_id, message)
 
-    def _in_thread(self, job: Job, decide: Callable[[Job], bytes | None]) -> None:
+    def _in_thread(self, job: Job, decide: Callable[[Job], bytes | None], held: int) -> None:
         """Decide in a thread of the pool, and give the answer to the loop."""
         message = None
         try:
@@ -154,10 +161,11 @@ class Backlog:
                 message = decide(job)
         except Exception as error:  # noqa: BLE001 - as above
             log_fault(error)
-        self._ask_loop(lambda: self._finished(job, message))
+        self._ask_loop(lambda: self._finished(job, message, held))
 
-    def _finished(self, job: Job, message: bytes | None) -> None:
+    def _finished(self, job: Job, message: bytes | None, held: int) -> None:
         self.under_way -= 1
+        self.held_bytes -= held
         if not job.is_abandoned:
             job.asker.finish(job.stream_id, message)
             job.asker.flush()
