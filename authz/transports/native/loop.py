@@ -7,7 +7,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Final, Protocol
 
 READ: Final = select.EPOLLIN
@@ -49,7 +48,9 @@ class Loop:
         self._asked: deque[Callable[[], object]] = deque()
         self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._poller.register(self._bell, READ)
+        self._bell_lock = threading.Lock()
         self._is_ending = False
+        self._is_over = False
         self._thread = threading.Thread(target=self._run, name="transport", daemon=True)
 
     def start(self) -> None:
@@ -62,9 +63,9 @@ class Loop:
         return self._thread.is_alive()
 
     def wait_for(self, descriptor: int, waiter: Waiter) -> None:
-        """Call ``waiter`` whenever the descriptor can be read."""
-        self._waiters[descriptor] = waiter
+        """Call ``waiter`` whenever the descriptor can be read. Raises OSError."""
         self._poller.register(descriptor, READ)
+        self._waiters[descriptor] = waiter
 
     def change(self, descriptor: int, events: int) -> None:
         """Wait for other events of a descriptor."""
@@ -78,8 +79,9 @@ class Loop:
     def ask(self, function: Callable[[], object]) -> None:
         """Have the loop's thread call a function soon. For any thread."""
         self._asked.append(function)
-        with suppress(OSError):  # it has ended
-            os.eventfd_write(self._bell, 1)
+        with self._bell_lock:
+            if not self._is_over:
+                os.eventfd_write(self._bell, 1)
 
     def end(self, seconds: float) -> None:
         """End the thread, and wait for so long at most until it has. For any other thread."""
@@ -104,8 +106,10 @@ class Loop:
             if now >= next_sweep:
                 next_sweep = now + SWEEP_SECONDS
                 _guarded(lambda now=now: self._sweep(now))  # type: ignore[misc]
-        self._poller.close()
-        os.close(self._bell)
+        with self._bell_lock:  # a thread that is late must not ring what then has this descriptor
+            self._is_over = True
+            self._poller.close()
+            os.close(self._bell)
 
     def _tell(self, descriptor: int, mask: int, now: float) -> None:
         if descriptor == self._bell:

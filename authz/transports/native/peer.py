@@ -35,8 +35,7 @@ from authz.transports.status import StatusCode, StatusError
 # A message that is longer takes long enough to read that others would notice: the dearest one of
 # this size takes 2 ms, and 64 KiB 11 ms. A check without a body has 2 to 8 KiB.
 MAX_READ_HERE_BYTES: Final = 16 * 1024
-# Header blocks that differ each time are the dearest to understand: a millisecond for each 8 KiB.
-SHORT_READ_BYTES: Final = 8 * 1024
+SHORT_READ_BYTES: Final = 8 * 1024  # of a client whose bytes are dear: a millisecond at most
 # So many are answered without a look at the clock.
 FEW_EVENTS: Final = 2
 # A client that ended with an error may still be sending: hung up on, it might not see why.
@@ -121,8 +120,7 @@ class Peer:
         self._connection: ServerConnection[Served] = ServerConnection(self._judge, LIMITS, begun)
 
     def begin(self) -> None:
-        """Say what HTTP/2's servers say first, and wait for the client."""
-        self._service.loop.wait_for(self._channel.descriptor, self)
+        """Say what HTTP/2's servers say first; the loop waits for the client already."""
         if not self._channel.is_handshaking:
             self.flush()
 
@@ -134,30 +132,40 @@ class Peer:
         try:
             if channel.is_full:  # only the writing is waited for
                 self.flush()
-                return
-            if self._left:  # it has its turns, and is read when nothing is left
-                return
-            data = channel.receive(self._max_read)
+            elif channel.is_handshaking:
+                self._shake_hands(now)
+            elif not self._left:  # else it has its turns, and is read when nothing is left
+                self._read(now)
         except ChannelClosedError as error:
             self._lose(error)
-            return
-        if self._lingers_until is None:
-            if data:
-                self._identify()
-                self._take(self._understood(data, now))
-                if self._left:
-                    self._answer_for(SLICE_SECONDS)
-            self.flush()
 
-    def _understood(self, data: bytes, now: float) -> list[Event[Served]]:
-        """Return what bytes say. Who sends what takes long to understand is read in small parts."""
-        if len(data) < SHORT_READ_BYTES:
-            return self._connection.receive(data, now)
+    def _shake_hands(self, now: float) -> None:
+        """Go on with TLS's handshake, in this turn or another. Raises ChannelClosedError."""
+        turns = self._service.turns
+        if turns.has_time_to_shake_hands(now):
+            begun = time.monotonic()
+            self._read(now)
+            turns.handshakes_took(time.monotonic() - begun)
+
+    def _read(self, now: float) -> None:
+        """Read once, and answer. Raises ChannelClosedError.
+
+        A client that sends what takes long to understand is read in small parts: 64 KiB of header
+        blocks that differ each time, or of TLS records of a byte, take 10 ms.
+        """
         begun = time.monotonic()
-        events = self._connection.receive(data, now)
-        is_long = time.monotonic() - begun > SLICE_SECONDS
-        self._max_read = SHORT_READ_BYTES if is_long else READ_BYTES
-        return events
+        data = self._channel.receive(self._max_read)
+        if self._lingers_until is not None:
+            return
+        if data:
+            self._identify()
+            events = self._connection.receive(data, now)
+            is_long = time.monotonic() - begun > SLICE_SECONDS
+            self._max_read = SHORT_READ_BYTES if is_long else READ_BYTES
+            self._take(events)
+            if self._left:
+                self._answer_for(SLICE_SECONDS)
+        self.flush()
 
     def on_fault(self) -> None:
         """Hang up, after a fault of ours."""
