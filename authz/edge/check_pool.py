@@ -44,12 +44,14 @@ class CheckPool:
 
     Attributes:
         backlog: checks that wait for a transport's own thread, as it says: they count as queued.
+        pressure: how many of them count when it is asked whether the pool is overloaded.
         decided: checks that such a thread has taken from its backlog: they count as finished.
     """
 
     def __init__(self, working: int, max_queued: int) -> None:
         """Take the limits; ``start`` starts the threads."""
         self.backlog = 0
+        self.pressure = 0
         self.decided = 0
         self._queue: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
@@ -67,14 +69,13 @@ class CheckPool:
 
     def status(self) -> PoolStatus:
         """Return the state of the threads and of the queue."""
-        return PoolStatus(self._waiting(), self._finished + self.decided, self._threads)
+        return PoolStatus(
+            self._queue.qsize() + self.backlog, self._finished + self.decided, self._threads
+        )
 
     def is_overloaded(self) -> bool:
         """Return whether so many tasks wait for a thread that nothing new should be begun."""
-        return self._waiting() >= self._max_queued
-
-    def _waiting(self) -> int:
-        return self._queue.qsize() + self.backlog
+        return self._queue.qsize() + self.pressure >= self._max_queued
 
     def submit(self, function: Callable[..., object], /, *args: object) -> None:
         """Run a task soon. What it returns is dropped, what it raises is logged."""

@@ -103,9 +103,13 @@ class Hostile:
         self.send(stream, framed(message))
         return stream
 
+    def give_up(self, stream: int) -> None:
+        """Give a call up, once that is flushed."""
+        self._h2.reset_stream(stream)
+
     def reset(self, stream: int) -> None:
         """Give a call up."""
-        self._h2.reset_stream(stream)
+        self.give_up(stream)
         self.flush()
 
     def flush(self) -> None:

@@ -2,11 +2,15 @@
 
 import socket
 import struct
+import threading
+import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from grpc_health.v1 import health_pb2 as pb
 
+from authz.edge.methods import AUTHORIZATION
 from lab.ca import Authority
 from support.frames import HEALTH, WATCH, framed
 from support.ports import SERVER, listening, message_of
@@ -66,3 +70,133 @@ def test_a_call_that_begins_before_its_ca_is_removed(tmp_path: Path) -> None:
 
         assert client.ends(stream) == NOT_ALLOWED
         assert port.metric("authz_callers_refused_total") == 1
+
+
+class _Answerer:
+    """Takes a while for each answer, and notes in what order it is asked.
+
+    Attributes:
+        asked: the messages.
+        decides: whether it answers in the second step.
+    """
+
+    def __init__(self, *, decides: bool) -> None:
+        """Begin with nothing asked."""
+        self.asked: list[bytes] = []
+        self.decides = decides
+
+    def begin(self, data: bytes, _proxy: str = "", /) -> "bytes | _Asked":
+        """Answer with the message."""
+        return _Asked(self, data) if self.decides else self.answer(data)
+
+    def answer(self, data: bytes) -> bytes:
+        """Take longer than a slice of time."""
+        self.asked.append(data)
+        time.sleep(0.002)
+        return data
+
+
+@dataclass
+class _Asked:
+    answerer: _Answerer
+    data: bytes
+
+    def decide(self, _time_remaining: object, *, may_wait: bool) -> bytes:
+        """Answer."""
+        assert not may_wait
+        return self.answerer.answer(self.data)
+
+
+@pytest.mark.parametrize("decides", [False, True])
+def test_who_asks_much_at_once_waits_for_it_alone(tmp_path: Path, *, decides: bool) -> None:
+    """Others are answered in between, be it remembered or not: each connection has its turn."""
+    answerer = _Answerer(decides=decides)
+    methods = {AUTHORIZATION: {"Check": answerer}}
+    with (
+        listening(tmp_path, methods=methods) as port,
+        port.hostile() as greedy,
+        port.hostile() as client,
+    ):
+        for _ in range(400):
+            last = greedy.open()
+            greedy.send(last, framed(b"greedy"))
+        greedy.flush()
+        wait_until(lambda: b"greedy" in answerer.asked)
+        for _ in range(3):
+            assert client.ends(client.call(b"modest")) == "0"
+
+        at_last = len(answerer.asked) - answerer.asked[::-1].index(b"modest")
+        assert at_last < 200
+        assert greedy.ends(last) == "0"
+        assert answerer.asked.count(b"greedy") == 400
+
+
+def test_calls_that_are_given_up_in_the_read_that_brings_them(tmp_path: Path) -> None:
+    """Nothing is decided for them."""
+    answerer = _Answerer(decides=False)
+    methods = {AUTHORIZATION: {"Check": answerer}}
+    with listening(tmp_path, methods=methods) as port, port.hostile() as client:
+        for _ in range(50):
+            stream = client.open()
+            client.send(stream, framed(b"x"))
+            client.give_up(stream)
+        client.flush()
+        assert client.ends(client.call(b"last")) == "0"
+        assert answerer.asked == [b"last"]
+
+
+def test_who_asks_much_leaves_places_for_others(tmp_path: Path) -> None:
+    """However many checks a connection has under way, one with few has room for another."""
+    gate = threading.Event()
+    methods = {AUTHORIZATION: {"Check": _Waiting(gate)}}
+    with (
+        listening(tmp_path, methods=methods, max_concurrent=36) as port,
+        port.hostile() as greedy,
+        port.hostile() as client,
+    ):
+        streams = [greedy.call(b"greedy") for _ in range(40)]
+        assert [greedy.ends(stream) for stream in streams[32:]] == [EXHAUSTED] * 8
+        modest = [client.call(b"modest") for _ in range(3)]
+        gate.set()
+        assert [client.ends(stream) for stream in modest] == ["0"] * 3
+        assert [greedy.ends(stream) for stream in streams[:32]] == ["0"] * 32
+
+
+@dataclass
+class _Waiting:
+    """Answers once it may."""
+
+    gate: threading.Event
+
+    def begin(self, _data: bytes, _proxy: str = "", /) -> "_Waiting":
+        """Decide later."""
+        return self
+
+    def decide(self, _time_remaining: object, *, may_wait: bool) -> bytes | None:
+        """Wait, in a thread that may."""
+        return b"" if may_wait and self.gate.wait(60) else None
+
+
+def test_long_messages_that_wait_for_a_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They may hold so many bytes; beyond that they are refused, and there is room again later."""
+    monkeypatch.setattr("authz.transports.native.peer.MAX_HELD_BYTES", 50_000)
+    gate = threading.Event()
+    methods = {AUTHORIZATION: {"Check": _Waiting(gate)}}
+    with listening(tmp_path, methods=methods) as port, port.hostile() as client:
+        message = b"x" * 20_000
+
+        def ask() -> int:
+            stream = client.open()
+            client.send(stream, framed(message)[:10_000], ends=False)
+            client.send(stream, framed(message)[10_000:])
+            client.flush()
+            return stream
+
+        streams = [ask() for _ in range(4)]
+        assert client.ends(streams[3]) == EXHAUSTED
+        assert client.ends(client.call(b"", HEALTH)) == "0"
+        gate.set()
+        assert [client.ends(stream) for stream in streams[:3]] == ["0"] * 3
+        assert client.ends(ask()) == "0"

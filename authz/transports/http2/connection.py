@@ -200,6 +200,11 @@ class ServerConnection(Generic[T]):
         return len(self._streams.sending)
 
     @property
+    def unread_bytes(self) -> int:
+        """The bytes of answers that wait for the client, and of output that was not taken."""
+        return self._streams.pending_bytes + self._sender.out_bytes
+
+    @property
     def buffered_bytes(self) -> int:
         """The bytes held: of frames, of requests, of answers, of output."""
         streams, sender = self._streams, self._sender

@@ -1,10 +1,9 @@
 """What is to be decided: a slice at a time in the loop, and in threads where it has to wait.
 
 To hand a check to another thread and back costs more than to decide it. So the loop itself decides
-whatever needs nobody else, which is bounded work: at once in the first SLICE_SECONDS of a turn,
-and what is left after these for as long between two looks at the sockets. What must wait for an
-issuer's keys or for a decision point goes to the pool, and so does a message that takes long to
-read.
+whatever needs nobody else, which is bounded work: at once while a read has time left, and what is
+left after that for SLICE_SECONDS between two looks at the sockets. What must wait for an issuer's
+keys or for a decision point goes to the pool, and so does a message that takes long to read.
 
 A check that could not be decided in time is refused when it comes, and not when its turn comes: its
 caller would have given up by then, and so would those behind it.
@@ -20,10 +19,15 @@ from authz.edge.methods import Undecided
 from authz.transports.native.loop import attempt, log_fault
 from authz.transports.native.turns import SLICE_SECONDS
 
-# What a job may be expected to wait, as a part of the time that its caller has left. The rest is
+# What a check may be expected to wait, as a part of the time that its caller has left. The rest is
 # for its decision, for the way back, and for a pace that changes.
 WAITING_PART: Final = 0.5
 _SMOOTHING: Final = 0.1  # of the pace: what the last slice counts
+# Of long messages that wait for a thread, or are read by one: sixteen of the largest.
+MAX_HELD_BYTES: Final = 64 * 1024 * 1024
+# A connection may have so many times the places that are free: eight ninths if it is alone, and 31
+# of 1024 stay free beside four that take what they can get.
+GREED: Final = 8
 
 
 class Asker(Protocol):
@@ -72,27 +76,45 @@ class Backlog:
 
     Attributes:
         under_way: jobs without an answer, those of the pool included.
+        held_bytes: of long messages that the pool has not answered.
     """
 
-    def __init__(self, pool: CheckPool, ask_loop: Callable[[Callable[[], object]], None]) -> None:
+    def __init__(
+        self,
+        pool: CheckPool,
+        max_concurrent: int,
+        ask_loop: Callable[[Callable[[], object]], None],
+    ) -> None:
         """Begin empty. ``ask_loop`` has the loop's thread call a function."""
+        self._max_concurrent = max_concurrent
         self.under_way = 0
+        self.held_bytes = 0
         self._pool = pool
         self._ask_loop = ask_loop
-        self._jobs: deque[tuple[Job, Undecided]] = deque()
+        # By asker, the next one first: each has its turn, however much another asks.
+        self._jobs: dict[Asker, deque[tuple[Job, Undecided]]] = {}
+        self._waiting = 0
         self._pace = 0.0  # seconds from one decision of the backlog to the next, of late
         self._paced_at: float | None = None
 
     def has_time(self, until: float) -> bool:
         """Tell whether a check may be decided at once, in a slice that ends then (monotonic)."""
-        return not self._jobs and time.monotonic() < until
+        return not self._waiting and time.monotonic() < until
 
     def is_too_long(self, job: Job) -> bool:
-        """Tell whether a check would wait for too long, or one more may not wait at all."""
-        if self._pool.is_overloaded():
+        """Tell whether a check would wait for too long: the pool is overloaded, or time runs out.
+
+        Others have their turns between those of its asker.
+        """
+        queue = self._jobs.get(job.asker)
+        ahead = len(queue) * len(self._jobs) if queue else len(self._jobs)
+        self._pool.pressure = min(self._waiting, ahead)
+        is_overloaded = self._pool.is_overloaded()
+        self._pool.pressure = 0
+        if is_overloaded:
             return True
         left = job.time_remaining()
-        return left is not None and len(self._jobs) * self._pace > left * WAITING_PART
+        return left is not None and ahead * self._pace > left * WAITING_PART
 
     def decide_now(self, job: Job, undecided: Undecided) -> bytes | None:
         """Return the answer to a check; None if it has to wait: then a thread goes on with it."""
@@ -104,13 +126,17 @@ class Backlog:
     def add(self, job: Job, undecided: Undecided) -> None:
         """Decide a check soon, in its turn."""
         self.under_way += 1
-        self._jobs.append((job, undecided))
-        self._pool.backlog = len(self._jobs)
+        self._jobs.setdefault(job.asker, deque()).append((job, undecided))
+        self._waiting += 1
+        self._pool.backlog = self._waiting
 
-    def hand_over(self, job: Job, decide: Callable[[Job], bytes | None]) -> None:
-        """Have a thread of the pool decide a check."""
+    def hand_over(
+        self, job: Job, decide: Callable[[Job], bytes | None], held_bytes: int = 0
+    ) -> None:
+        """Have a thread of the pool decide a check, which holds so many bytes until then."""
         self.under_way += 1
-        self._pool.submit(self._in_thread, job, decide)
+        self.held_bytes += held_bytes
+        self._pool.submit(self._in_thread, job, decide, held_bytes)
 
     def work(self) -> bool:
         """Decide for a slice of time; return whether there is more to decide."""
@@ -118,26 +144,47 @@ class Backlog:
         if not jobs:
             self._paced_at = None
             return False
-        waiting = len(jobs)
+        waiting = self._waiting
         askers: dict[Asker, None] = {}
         end = clock() + SLICE_SECONDS
         while jobs:
-            job, undecided = jobs.popleft()
-            self._pool.backlog = len(jobs)
-            self._pool.decided += 1
-            self._decide(job, undecided)
-            askers[job.asker] = None
+            asker = next(iter(jobs))
+            self._decide_next(asker)
+            askers[asker] = None
             if clock() >= end:
                 break
+        self._pool.pressure = 0  # for the pool's threads: what they decide was let in
         for asker in askers:
             attempt(asker.on_fault, asker.flush)
-        self._keep_pace(clock(), waiting - len(jobs))
+        self._keep_pace(clock(), waiting - self._waiting)
         return bool(jobs)
 
     def _keep_pace(self, now: float, decided: int) -> None:
         if self._paced_at is not None:
             self._pace += _SMOOTHING * ((now - self._paced_at) / decided - self._pace)
         self._paced_at = now
+
+    def _decide_next(self, asker: Asker) -> None:
+        """Decide an asker's oldest check, and put the asker behind the others.
+
+        Who asks more than others is overloaded sooner: a queue counts as if all were as long.
+        """
+        queue = self._jobs.pop(asker)
+        job, undecided = queue.popleft()
+        self._waiting -= 1
+        self._pool.backlog = self._waiting
+        self._pool.decided += 1
+        self._pool.pressure = min(self._waiting, len(queue) * (len(self._jobs) + 1))
+        if queue:
+            self._jobs[asker] = queue
+        self._decide(job, undecided)
+
+    def is_full_for(self, asker_jobs: int) -> bool:
+        """Return whether an asker with so many jobs under way may have no further one.
+
+        Who has many must leave places free for those with few.
+        """
+        return asker_jobs >= GREED * (self._max_concurrent - self.under_way)
 
     def _decide(self, job: Job, undecided: Undecided) -> None:
         self.under_way -= 1
@@ -152,7 +199,7 @@ class Backlog:
         if message is not None:
             _finish(job, message)
 
-    def _in_thread(self, job: Job, decide: Callable[[Job], bytes | None]) -> None:
+    def _in_thread(self, job: Job, decide: Callable[[Job], bytes | None], held: int) -> None:
         """Decide in a thread of the pool, and give the answer to the loop."""
         message = None
         try:
@@ -160,10 +207,11 @@ class Backlog:
                 message = decide(job)
         except Exception as error:  # noqa: BLE001 - as above
             log_fault(error)
-        self._ask_loop(lambda: self._finished(job, message))
+        self._ask_loop(lambda: self._finished(job, message, held))
 
-    def _finished(self, job: Job, message: bytes | None) -> None:
+    def _finished(self, job: Job, message: bytes | None, held: int) -> None:
         self.under_way -= 1
+        self.held_bytes -= held
         if not job.is_abandoned:
             _finish(job, message)
             attempt(job.asker.on_fault, job.asker.flush)

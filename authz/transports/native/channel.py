@@ -31,7 +31,7 @@ class ChannelClosedError(Exception):
 class Channel:
     """The socket of a connection.
 
-    What can't be written is kept, and nothing is read meanwhile: who does not read is not read.
+    What can't be written is kept.
 
     Attributes:
         descriptor: the socket's.
@@ -44,7 +44,7 @@ class Channel:
         self._loop = loop
         self._tls = tls
         self._unsent = b""
-        self._is_waiting = False
+        self._events = READ
         self._waits_since = now
 
     @property
@@ -73,10 +73,13 @@ class Channel:
             return now - self._waits_since >= SEND_SECONDS
         return self.is_handshaking and now - self._waits_since >= HANDSHAKE_SECONDS
 
-    def receive(self) -> bytes:
-        """Return what came, b"" for nothing. Raises ChannelClosedError."""
+    def receive(self, max_bytes: int = READ_BYTES) -> bytes:
+        """Return what came, b"" for nothing. Raises ChannelClosedError.
+
+        ``max_bytes`` are read at most, as the network counts.
+        """
         try:
-            data = self._socket.recv(READ_BYTES)
+            data = self._socket.recv(max_bytes)
         except BlockingIOError:
             return b""
         except OSError:
@@ -127,18 +130,16 @@ class Channel:
             sent = 0
         except OSError:
             raise ChannelClosedError from None
-        if sent == len(data):
-            self._unsent = b""
-            if self._is_waiting:
-                self._is_waiting = False
-                self._loop.change(self.descriptor, READ)
-            return
-        self._unsent = data[sent:]
-        if sent or not self._is_waiting:
+        if sent < len(data) and (sent or not self._unsent):
             self._waits_since = time.monotonic()
-        if not self._is_waiting:
-            self._is_waiting = True
-            self._loop.change(self.descriptor, WRITE)
+        self._unsent = data[sent:]
+
+    def wait(self, *, to_read: bool) -> None:
+        """Wait until what was kept can be written, and for what comes, if it is to be read."""
+        events = READ * to_read | WRITE * self.is_full
+        if events != self._events:
+            self._events = events
+            self._loop.change(self.descriptor, events)
 
     def end_output(self) -> None:
         """Tell the client that nothing more will come."""

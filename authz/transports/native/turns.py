@@ -12,6 +12,9 @@ from authz.transports.native.loop import log_fault
 
 # Between two looks at the sockets: so long may a remembered decision have to wait.
 SLICE_SECONDS: Final = 0.001
+# For handshakes of TLS, of a millisecond each, between two looks at the sockets. Whoever opened
+# 4096 connections and then begins all at once would stop the loop for seconds.
+HANDSHAKE_SLICE_SECONDS: Final = 0.003
 
 
 class Laggard(Protocol):
@@ -30,6 +33,8 @@ class Turns:
     def __init__(self) -> None:
         """Begin with none."""
         self._laggards: dict[Laggard, None] = {}
+        self._turn = 0.0
+        self._shaken_seconds = 0.0
 
     def add(self, laggard: Laggard) -> None:
         """Put a connection at the end, if it is not there."""
@@ -38,6 +43,19 @@ class Turns:
     def remove(self, laggard: Laggard) -> None:
         """Forget a connection, if it is there."""
         self._laggards.pop(laggard, None)
+
+    def has_time_to_shake_hands(self, now: float) -> bool:
+        """Return whether a handshake may go on in the turn that began at ``now``.
+
+        If not, epoll tells of its socket again in the next turn, behind those of others.
+        """
+        if now != self._turn:
+            self._turn, self._shaken_seconds = now, 0.0
+        return self._shaken_seconds < HANDSHAKE_SLICE_SECONDS
+
+    def handshakes_took(self, seconds: float) -> None:
+        """Note how long a handshake went on."""
+        self._shaken_seconds += seconds
 
     def work(self) -> bool:
         """Let connections go on for a slice of time; return whether one has more."""
