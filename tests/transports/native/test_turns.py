@@ -178,11 +178,15 @@ def test_what_can_not_be_decided_in_time_is_refused_at_once(
 
 
 def test_no_more_than_may_be_under_way(port: Port, method: Scripted) -> None:
-    """More are refused, remembered ones are answered all the same, and places are free again."""
-    with port.hostile() as client:
-        held = [client.call(b"wait and hold") for _ in range(20)]
-        wait_until(lambda: under_way(port) == 20)
+    """More are refused, remembered ones are answered all the same, and places are free again.
 
+    One connection leaves two of twenty places to others.
+    """
+    with port.hostile() as client, port.hostile() as stranger:
+        held = [client.call(b"wait and hold") for _ in range(18)]
+        wait_until(lambda: under_way(port) == 18)
+
+        assert received(stranger, stranger.call(b"other")) == b"other"
         assert client.ends(client.call(b"other")) == EXHAUSTED
         long = long_call(client, b".".ljust(native.MAX_READ_HERE_BYTES + 1))
         assert client.ends(long) == EXHAUSTED
