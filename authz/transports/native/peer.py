@@ -32,7 +32,8 @@ from authz.transports.status import StatusCode, StatusError
 
 # A message that is longer takes long enough to read that others would notice.
 MAX_READ_HERE_BYTES: Final = 64 * 1024
-# A client that ended with an error may still be sending: hung up on, it might not see why.
+# A client may still be sending when its connection ends: hung up on, it might not see why, nor its
+# last answers.
 LINGER_SECONDS: Final = 1.0
 # Once the last GOAWAY is out, or a client is asked to leave for its connection's age.
 GOING_SECONDS: Final = 1.0
@@ -326,11 +327,8 @@ class Peer:
         """Hang up once the client has, or soon."""
         for event in self._connection.hang_up():
             self._note(event)
-        fault = self._connection.fault
-        if fault is None:
-            self.close()
-            return
-        _log.warning("ended a connection: %s", fault.words)
+        if (fault := self._connection.fault) is not None:
+            _log.warning("ended a connection: %s", fault.words)
         self._lingers_until = time.monotonic() + LINGER_SECONDS
         self._channel.end_output()
 
