@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,12 @@ def client_of(port: Port) -> Raw:
 def peers(port: Port) -> list[native.Peer]:
     """Return the connections that the server has."""
     return in_loop(port, lambda: list(native_of(port)._peers))
+
+
+def ask_to_leave(port: Port) -> None:
+    """Have the server ask every client to leave, as it does when connections are old."""
+    for peer in peers(port):
+        in_loop(port, partial(peer.leave, time.monotonic()))
 
 
 def assert_answers(port: Port) -> None:
@@ -259,7 +266,7 @@ def test_who_is_asked_to_leave_loses_nothing(port: Port, method: Scripted) -> No
     with client_of(port) as client:
         client.call(1, b"wait and hold")
         assert method.held.acquire(timeout=60)
-        in_loop(port, lambda: [peer.leave(time.monotonic()) for peer in native_of(port)._peers])
+        ask_to_leave(port)
         client.call(3, b"known")
         assert client.answer(3) == b"known"
         (ping,) = client.pings()
@@ -279,7 +286,7 @@ def test_who_is_asked_to_leave_and_writes_on(port: Port) -> None:
     """Frames that cross the end of a connection do not take its last answer away."""
     with client_of(port) as client:
         client.call(1, b"known")
-        in_loop(port, lambda: [peer.leave(time.monotonic()) for peer in native_of(port)._peers])
+        ask_to_leave(port)
         while not client.pings():
             client.read()
         client.call(3, b"known")
@@ -304,7 +311,7 @@ def test_who_is_asked_to_leave_and_stays(
     with client_of(port) as client:
         client.call(1, b"wait and hold")
         assert method.held.acquire(timeout=60)
-        in_loop(port, lambda: [peer.leave(time.monotonic()) for peer in native_of(port)._peers])
+        ask_to_leave(port)
         while len(client.goaways()) < 2:
             client.read()
         client.call(3, b"known")
