@@ -62,7 +62,9 @@ class Renderer:
         self, decision: Decision, protocol: MessageProtocol = MessageProtocol.NONE
     ) -> RenderedDecision:
         """Return the decision's record, and its response on a route of this protocol."""
-        if isinstance(decision, Deny) or decision.delegation.single_use is not None:
+        if isinstance(decision, Deny):
+            return self._refused(decision, protocol)
+        if decision.delegation.single_use is not None:
             return self._made(decision, protocol)
         # Delegations are compared by identity, and a token has the same one for as long as it is
         # remembered. The key here keeps it alive, so that no other can have its identity.
@@ -74,6 +76,20 @@ class Renderer:
         rendered = self._known.get(key)
         if rendered is None:
             rendered = self._made(decision, protocol)
+            self._known.put(key, rendered)
+        return rendered
+
+    def _refused(self, deny: Deny, protocol: MessageProtocol) -> RenderedDecision:
+        """Return a refusal, from memory if it is one of an overload: it has to cost next to nothing.
+
+        Such a refusal is made before anything is known of the request, so that few differ.
+        """
+        if deny.reason is not Reason.OVERLOADED or deny.agent or deny.parameters or deny.shadows:
+            return self._made(deny, protocol)
+        key = (deny.detail, deny.scheme, deny.by_message, protocol)
+        rendered = self._known.get(key)
+        if rendered is None:
+            rendered = self._made(deny, protocol)
             self._known.put(key, rendered)
         return rendered
 

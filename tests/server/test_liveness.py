@@ -10,6 +10,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 
 import grpc
@@ -21,10 +22,14 @@ from authz.adapters.admin import AdminServer
 from authz.edge.check_pool import CheckPool
 from authz.edge.methods import methods_of
 from authz.edge.settings import ServerSettings
-from authz.server.liveness import CONFIG, LIMITS, MAIN, REVOCATIONS, Liveness
+from authz.server.liveness import CONFIG, LIMITS, MAIN, REVOCATIONS, TRANSPORT, Liveness
 from authz.server.looking import PeriodicThread
+from authz.server.process import ServerProcess
+from authz.server.reload import ConfigSource
+from authz.transports.native import NativeTransport
 from authz.transports.opening import open_transport
 from authz.transports.transport import TransportParts
+from authz.wiring.parts import open_parts
 from lab.config_builder import AT_ISSUER, LAB
 from support.serving import SECONDS, Serving, children_of
 from support.world import World, wait_until
@@ -158,6 +163,35 @@ def test_a_pool_that_has_calls_and_ends_none(fifo: Path) -> None:
         os.close(os.open(fifo, os.O_RDWR))  # lets go of who hangs at this moment
         time.sleep(0.01)
     pool.close()
+
+
+def test_a_transport_that_hangs(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While its loop hangs, /healthz is 503 and says so; once it goes on, all is well."""
+    monkeypatch.setattr("authz.server.liveness.LIMITS", {**LIMITS, TRANSPORT: 1.0})
+    changes = LAB.with_(("server", "listen"), f"unix:{tmp_path}/s.sock")
+    config = world.configure(changes)
+    goes_on = threading.Event()
+    with open_parts(config) as parts:
+        process = ServerProcess(parts, config, ConfigSource(tmp_path / "authz.yaml"))
+        process.start()
+        wait_until(parts.keys.ready)
+        serving = threading.Thread(target=process.serve, daemon=True)
+        serving.start()
+        address = process._admin.address
+        wait_until(lambda: get(address, "/readyz")[0] == 200)
+        assert isinstance(process._transport, NativeTransport)
+        process._transport._loop.ask(partial(goes_on.wait, SECONDS))
+
+        wait_until(lambda: get(address, "/healthz")[0] == 503)
+        assert get(address, "/healthz")[1].startswith("transport: has made no progress")
+        assert get(address, "/readyz")[0] == 503
+        goes_on.set()
+        wait_until(lambda: get(address, "/healthz")[0] == 200)
+        process.stop()
+        serving.join(SECONDS)
+        process.close()
 
 
 def test_a_hung_worker_is_replaced(tmp_path: Path) -> None:

@@ -146,3 +146,19 @@ def answer_on_the_socket(port: Port) -> str:
     """Ask as another client, on a connection of its own, and return the answer."""
     with grpc.insecure_channel(port.transport.addresses[-1]) as open_channel:
         return ask(open_channel, port)
+
+
+@contextmanager
+def listening_plainly(
+    folder: Path, *listen: str, methods: Methods | None = None, **settings: Any
+) -> Iterator[Port]:
+    """Run a server without TLS on some addresses."""
+    with World(folder) as world:
+        made = ServerSettings(listen=listen, **{"transport": transport_kind, **settings})
+        served, pool = methods or methods_of(world.service), world.parts.pool
+        transport = open_transport(TransportParts(made, served, None, world.metrics, pool))
+        try:
+            transport.start()
+            yield Port(world, transport, None, folder)  # type: ignore[arg-type] # there is none
+        finally:
+            transport.stop(0)

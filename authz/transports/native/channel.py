@@ -91,6 +91,7 @@ class Channel:
         try:
             return self._tls.receive(data)
         except EOFError:
+            self.end_output()
             raise ChannelClosedError from None
         except TlsPipeError as fault:
             self._say_goodbye()
@@ -143,6 +144,9 @@ class Channel:
 
     def end_output(self) -> None:
         """Tell the client that nothing more will come."""
+        if self._tls is not None:
+            with suppress(ChannelClosedError):
+                self._write(self._tls.end())
         with suppress(OSError):
             self._socket.shutdown(socket.SHUT_WR)
 

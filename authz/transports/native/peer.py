@@ -40,7 +40,8 @@ SHORT_READ_BYTES: Final = 8 * 1024  # of a client whose bytes are dear: a millis
 MAX_UNREAD_BYTES: Final = 1024 * 1024
 # So many are answered without a look at the clock.
 FEW_EVENTS: Final = 2
-# A client that ended with an error may still be sending: hung up on, it might not see why.
+# A client may still be sending when its connection ends: hung up on, it might not see why, nor its
+# last answers.
 LINGER_SECONDS: Final = 1.0
 # Once the last GOAWAY is out, or a client is asked to leave for its connection's age.
 GOING_SECONDS: Final = 1.0
@@ -421,11 +422,8 @@ class Peer:
         """Hang up once the client has, or soon."""
         for event in self._connection.hang_up():
             self._note(event)
-        fault = self._connection.fault
-        if fault is None:
-            self.close()
-            return
-        _log.warning("ended a connection: %s", fault.words)
+        if (fault := self._connection.fault) is not None:
+            _log.warning("ended a connection: %s", fault.words)
         self._lingers_until = time.monotonic() + LINGER_SECONDS
         self._channel.end_output()
 

@@ -4,7 +4,7 @@ import os
 import ssl
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Final
 
 from authz.adapters.tls import ServerTls, TlsMaterial
@@ -129,6 +129,12 @@ class TlsPipe:
                 self._tls.write(plain)
         except ssl.SSLError as error:
             raise TlsPipeError(_words(error)) from None
+        return self._out.read()
+
+    def end(self) -> bytes:
+        """Return the alert that nothing more will come (RFC 8446 6.1), b"" before the handshake."""
+        with suppress(ssl.SSLError):  # it would wait for the client's alert
+            self._tls.unwrap()
         return self._out.read()
 
 

@@ -1,0 +1,159 @@
+"""TLS on sockets that never block: in pieces, without HTTP/2, cut off, or not TLS at all."""
+
+import socket
+import ssl
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from authz.transports.http2 import ErrorCode
+from authz.transports.native import channel
+from support.frames import connected, framed, grpc_context, secured
+from support.http2 import ACK, DATA, PREFACE, SETTINGS, call, frame, settings
+from support.inside import give_time, native_of
+from support.ports import WAYPOINT, Port, listening
+from support.raw import Raw, block_of
+from support.scripted import Scripted
+from support.world import wait_until
+
+
+@pytest.fixture
+def port(tmp_path: Path) -> Iterator[Port]:
+    """A port that listens natively."""
+    with listening(tmp_path, methods=Scripted().methods) as port:
+        yield port
+
+
+@pytest.fixture
+def context(port: Port) -> ssl.SSLContext:
+    """TLS of a client who may ask."""
+    authority = port.world.authority
+    return grpc_context(authority.path, authority.issue(WAYPOINT))
+
+
+def assert_answers(port: Port, context: ssl.SSLContext) -> None:
+    """Another client is answered."""
+    with Raw(secured(port.transport.addresses[0], context)) as other:
+        other.call(1, b"known")
+        assert other.answer(1) == b"known"
+
+
+def assert_none_is_left(port: Port) -> None:
+    """No connection is held any more."""
+    wait_until(lambda: not native_of(port)._peers)
+
+
+def test_byte_by_byte(port: Port, context: ssl.SSLContext) -> None:
+    """A handshake and calls that come a byte at a time are as any others."""
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    tls = context.wrap_bio(incoming, outgoing, server_hostname="localhost")
+    with connected(port.transport.addresses[0]) as raw:
+        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+        def step(what: str, *args: object) -> object:
+            while True:
+                try:
+                    return getattr(tls, what)(*args)
+                except ssl.SSLWantReadError:
+                    drip(raw, outgoing.read())
+                    incoming.write(raw.recv(1 << 16))
+
+        step("do_handshake")
+        step("write", PREFACE + settings() + frame(SETTINGS, ACK, 0))
+        step("write", call(1, framed(b"known"), block_of()))
+        drip(raw, outgoing.read())
+        answer = b""
+        while b"known" not in answer:
+            part = step("read", 1 << 16)
+            assert isinstance(part, bytes)
+            answer += part
+    assert_none_is_left(port)
+
+
+def drip(raw: socket.socket, octets: bytes) -> None:
+    """Send bytes one by one."""
+    for at in range(len(octets)):
+        raw.sendall(octets[at : at + 1])
+
+
+def test_a_client_that_does_not_name_http_2(
+    port: Port, context: ssl.SSLContext, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Without ALPN h2 there is no connection, whatever else the client can (RFC 9113 3.2)."""
+    for names in ([], ["http/1.1"]):
+        other = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        other.load_verify_locations(port.world.authority.path)
+        svid = port.world.authority.issue(WAYPOINT)
+        other.load_cert_chain(svid.certificate_path, svid.key_path)
+        if names:
+            other.set_alpn_protocols(names)
+        try:
+            with secured(port.transport.addresses[0], other) as opened:
+                assert not opened.recv(1)
+        except OSError:
+            pass
+        assert_none_is_left(port)
+    assert caplog.text.count("ALPN h2 is demanded") == 2
+    assert_answers(port, context)
+
+
+def test_a_client_that_says_goodbye(
+    port: Port, context: ssl.SSLContext, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The end of TLS, or of TCP without it, is the end of a connection, and no fault."""
+    for is_polite in (True, False):
+        opened = secured(port.transport.addresses[0], context)
+        with Raw(opened) as client:
+            client.call(1, b"known")
+            assert client.answer(1) == b"known"
+            if is_polite:
+                opened.unwrap().close()  # reads the server's goodbye
+        assert_none_is_left(port)
+    assert "ended a connection" not in caplog.text
+
+
+def test_a_connection_that_is_altered(
+    port: Port, context: ssl.SSLContext, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Bytes that are no record of its TLS end a connection; a port of TLS takes nothing else."""
+    opened = secured(port.transport.addresses[0], context)
+    with Raw(opened) as client, socket.socket(fileno=opened.detach()) as tcp:
+        tcp.settimeout(60.0)
+        tcp.sendall(b"\x17\x03\x03\x00\x20" + b"x" * 32)
+        while tcp.recv(1 << 16):
+            pass
+        del client
+    with connected(port.transport.addresses[0]) as plain:
+        plain.sendall(PREFACE + settings())
+        while plain.recv(1 << 16):
+            pass
+    assert_none_is_left(port)
+    assert caplog.text.count("ended a connection") == 2
+    assert_answers(port, context)
+
+
+def test_an_error_of_http_2_over_tls(port: Port, context: ssl.SSLContext) -> None:
+    """The client reads why its connection ends."""
+    with Raw(secured(port.transport.addresses[0], context)) as client:
+        client.send(frame(DATA, 0, 1, b"x"))  # on an idle stream
+        while not client.goaways():
+            assert client.read()
+        assert ErrorCode(client.goaways()[0].error_code) is ErrorCode.PROTOCOL_ERROR
+    assert_none_is_left(port)
+
+
+def test_handshakes_that_do_not_end(
+    port: Port, context: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They hold up nobody, and are hung up on in time."""
+    give_time(monkeypatch, 60.0)
+    monkeypatch.setattr(channel, "HANDSHAKE_SECONDS", 0.5)
+    silent = [connected(port.transport.addresses[0]) for _ in range(20)]
+    for one in silent[10:]:
+        one.sendall(b"\x16\x03\x01")
+    assert_answers(port, context)
+    for one in silent:
+        assert one.recv(1) == b""
+        one.close()
+    assert_none_is_left(port)
