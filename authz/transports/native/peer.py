@@ -359,6 +359,11 @@ class Peer:
         return self._connection.is_idle and not self._channel.is_full
 
     @property
+    def is_handshaking(self) -> bool:
+        """Whether it is not known yet who the client is."""
+        return self._channel.is_handshaking
+
+    @property
     def buffered_bytes(self) -> int:
         """The bytes held for this client."""
         unanswered = sum(len(event.body) for event in self._left if type(event) is Request)
