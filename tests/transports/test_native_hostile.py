@@ -225,9 +225,9 @@ def test_a_chain_of_a_hundred_certificates(
     with listening(tmp_path) as port:
         authority = port.world.authority
         svid = authority.issue(WAYPOINT)
-        long = replace(
-            svid, certificate_pem=svid.certificate_pem + authority.path.read_text() * 100
-        )
+        chain = tmp_path / "chain.pem"
+        chain.write_text(svid.certificate_pem + authority.path.read_text() * 100)
+        long = replace(svid, certificate_path=chain)
         with (
             suppress(OSError),  # a reset, or the end
             secured(port.transport.addresses[0], grpc_context(authority.path, long)) as client,

@@ -38,7 +38,8 @@ MAX_READ_HERE_BYTES: Final = 16 * 1024
 SHORT_READ_BYTES: Final = 8 * 1024  # of a client whose bytes are dear: a millisecond at most
 # So many are answered without a look at the clock.
 FEW_EVENTS: Final = 2
-# A client that ended with an error may still be sending: hung up on, it might not see why.
+# A client whose connection we end may still be sending. Hung up on, it is sent a reset, which can
+# overtake the last answers, or the reason.
 LINGER_SECONDS: Final = 1.0
 # Once the last GOAWAY is out, or a client is asked to leave for its connection's age.
 GOING_SECONDS: Final = 1.0
@@ -390,10 +391,11 @@ class Peer:
         for event in self._connection.hang_up():
             self._note(event)
         fault = self._connection.fault
-        if fault is None:
+        if fault is not None:
+            _log.warning("ended a connection: %s", fault.words)
+        if self.is_handshaking:
             self.close()
             return
-        _log.warning("ended a connection: %s", fault.words)
         self._lingers_until = time.monotonic() + LINGER_SECONDS
         self._channel.end_output()
 
