@@ -80,7 +80,7 @@ class Renderer:
         return rendered
 
     def _refused(self, deny: Deny, protocol: MessageProtocol) -> RenderedDecision:
-        """Return a refusal, from memory if it is one of an overload: it has to cost next to nothing.
+        """Return a refusal, from memory if it is one of an overload: these must cost little.
 
         Such a refusal is made before anything is known of the request, so that few differ.
         """

@@ -1,19 +1,22 @@
 """What a hostile client does to the native transport, and what it does to nobody else."""
 
+import os
 import socket
 import struct
 import threading
 import time
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 from grpc_health.v1 import health_pb2 as pb
 
 from authz.edge.methods import AUTHORIZATION
+from authz.transports.native.loop import Loop
 from lab.ca import Authority
-from support.frames import HEALTH, WATCH, framed
-from support.ports import SERVER, listening, message_of
+from support.frames import HEALTH, WATCH, connected, framed, grpc_context, secured
+from support.ports import SERVER, WAYPOINT, ask_once, listening, message_of
 from support.world import wait_until
 
 NOT_ALLOWED, EXHAUSTED, INVALID = "7", "8", "3"
@@ -200,3 +203,48 @@ def test_long_messages_that_wait_for_a_thread(
         gate.set()
         assert [client.ends(stream) for stream in streams[:3]] == ["0"] * 3
         assert client.ends(ask()) == "0"
+
+
+def test_more_handshakes_than_there_may_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For a further one the oldest that is not done is given up; connections in use stay."""
+    monkeypatch.setattr("authz.transports.native.transport.MAX_HANDSHAKES", 3)
+    with listening(tmp_path) as port, port.hostile("tls") as client:
+        silent = [connected(port.transport.addresses[0]) for _ in range(5)]
+        assert silent[0].recv(1) == b""
+        with port.hostile("tls") as other:
+            assert other.ends(other.call(b"", HEALTH)) == "0"
+        assert client.ends(client.call(b"", HEALTH)) == "0"
+        for opened in silent:
+            opened.close()
+
+
+def test_a_chain_of_a_hundred_certificates(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is refused before it is read, which would take 50 ms: anybody can send it."""
+    with listening(tmp_path) as port:
+        authority = port.world.authority
+        svid = authority.issue(WAYPOINT)
+        chain = tmp_path / "chain.pem"
+        chain.write_text(svid.certificate_pem + authority.path.read_text() * 100)
+        long = replace(svid, certificate_path=chain)
+        with (
+            suppress(OSError),  # a reset, or the end
+            secured(port.transport.addresses[0], grpc_context(authority.path, long)) as client,
+        ):
+            assert client.recv(1) == b""
+        wait_until(lambda: "too long" in caplog.text)
+        assert ask_once(port, svid) == "allow"
+
+
+def test_a_thread_that_is_late() -> None:
+    """It does not write to the descriptor that the loop had, which another file may have by now."""
+    loop = Loop(lambda: False, lambda _now: None)
+    loop.start()
+    loop.end(60)
+    descriptors = [os.eventfd(0, os.EFD_NONBLOCK) for _ in range(4)]
+    loop.ask(lambda: None)
+    for descriptor in descriptors:
+        with pytest.raises(BlockingIOError):
+            os.eventfd_read(descriptor)
+        os.close(descriptor)

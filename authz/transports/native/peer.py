@@ -387,6 +387,11 @@ class Peer:
         return self._connection.is_idle and not self._channel.is_full
 
     @property
+    def is_handshaking(self) -> bool:
+        """Whether it is not known yet who the client is."""
+        return self._channel.is_handshaking
+
+    @property
     def buffered_bytes(self) -> int:
         """The bytes held for this client."""
         unanswered = sum(len(request.body) for request in self._left)
@@ -422,8 +427,12 @@ class Peer:
         """Hang up once the client has, or soon."""
         for event in self._connection.hang_up():
             self._note(event)
-        if (fault := self._connection.fault) is not None:
+        fault = self._connection.fault
+        if fault is not None:
             _log.warning("ended a connection: %s", fault.words)
+        if self.is_handshaking:
+            self.close()
+            return
         self._lingers_until = time.monotonic() + LINGER_SECONDS
         self._channel.end_output()
 

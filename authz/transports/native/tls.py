@@ -8,9 +8,15 @@ from contextlib import contextmanager, suppress
 from typing import Final
 
 from authz.adapters.tls import ServerTls, TlsMaterial
+from authz.transports.callers import MAX_INTERMEDIATES
 
 ALPN: Final = "h2"  # RFC 9113 3.2; without it some proxies speak HTTP/1.1 to us, or nothing
 PLAIN_BYTES: Final = 64 * 1024  # of one read; a record holds 16 KiB
+
+
+# Of a client, until its handshake is done. Its certificate and MAX_INTERMEDIATES of 2 KB fit;
+# OpenSSL takes 100 KB, and half a millisecond for each certificate, before it verifies any.
+MAX_HANDSHAKE_BYTES: Final = 24 * 1024
 
 
 class TlsPipeError(Exception):
@@ -83,6 +89,7 @@ class TlsPipe:
         """Begin; the client speaks first."""
         self.is_open = False
         self.peer: tuple[bytes, ...] = ()
+        self._came_bytes = 0
         self._in, self._out = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._in, self._out, server_side=True)
 
@@ -93,6 +100,9 @@ class TlsPipe:
         """
         self._in.write(data)
         if not self.is_open and not self._shakes_hands():
+            self._came_bytes += len(data)
+            if self._came_bytes > MAX_HANDSHAKE_BYTES:
+                raise TlsPipeError("its handshake, or its chain of certificates, is too long")
             return b""
         plain: list[bytes] = []
         try:
@@ -155,10 +165,12 @@ def _peer(tls: ssl.SSLObject) -> tuple[bytes, ...]:
 def _sent(tls: ssl.SSLObject) -> list[bytes]:
     """Return the certificates that the peer sent after its own, in DER.
 
+    No more of them than count: to convert a hundred takes tens of milliseconds.
     ``get_unverified_chain`` is public since Python 3.13, and there before.
     """
+    sent = slice(1, 1 + MAX_INTERMEDIATES)
     get_chain = getattr(tls, "get_unverified_chain", None)
     if get_chain is not None:
-        return list(get_chain())[1:]
+        return list(get_chain())[sent]
     chain = tls._sslobj.get_unverified_chain() or ()  # type: ignore[attr-defined] # noqa: SLF001 - see above
-    return [ssl.PEM_cert_to_DER_cert(one.public_bytes()) for one in chain][1:]
+    return [ssl.PEM_cert_to_DER_cert(one.public_bytes()) for one in chain[sent]]

@@ -24,6 +24,9 @@ from authz.transports.transport import TransportError, TransportParts
 # The time that is left to the last answers of a stop, beyond its grace.
 STOP_MARGIN_SECONDS: Final = 2.0
 STOP_LOOK_SECONDS: Final = 0.01
+# Handshakes of TLS under way, which take 100 KB each: it is not known yet who asks. For a further
+# one the oldest is given up, as an honest one takes milliseconds.
+MAX_HANDSHAKES: Final = 256
 # How soon the loop gets the interpreter while the pool's threads work: by Python's own 5 ms, each
 # time that the loop has read or written, two clients that keep the pool busy with long messages
 # cost others 500 ms at worst; by this one, 70.
@@ -68,6 +71,7 @@ class NativeTransport:
         self._listeners: list[Listener] = []
         self._switch_seconds = SWITCH_SECONDS
         self._peers: dict[Peer, Listener] = {}
+        self._newest: dict[Peer, None] = {}  # that began with a handshake, the oldest first
         self._gate = None if parts.tls is None else CallerAuthenticator(parts.tls, parts.clock.wall)
         try:
             self._contexts = None if parts.tls is None else TlsContexts(parts.tls)
@@ -135,6 +139,7 @@ class NativeTransport:
         gate: Gate = _anyone
         if self._contexts is not None and self._gate is not None and not listener.is_unix:
             pipe, gate = TlsPipe(self._contexts.current()), self._gate
+            self._make_room_for_a_handshake()
         channel = Channel(opened, self._loop, pipe, now)
         spread = random.uniform(1 - AGE_SPREAD, 1 + AGE_SPREAD)  # noqa: S311 - not a secret
         max_age = self._settings.max_connection_age * spread
@@ -142,10 +147,20 @@ class NativeTransport:
         self._loop.wait_for(channel.descriptor, peer)
         self._peers[peer] = listener
         listener.count += 1
+        if pipe is not None:
+            self._newest[peer] = None
         attempt(peer.on_fault, peer.begin)
+
+    def _make_room_for_a_handshake(self) -> None:
+        if len(self._newest) >= MAX_HANDSHAKES:
+            oldest = next(iter(self._newest))
+            del self._newest[oldest]
+            if oldest.is_handshaking:
+                oldest.close()
 
     def _gone(self, peer: Peer) -> None:
         self._peers.pop(peer).count -= 1
+        self._newest.pop(peer, None)
 
     def _work(self) -> bool:
         has_more = self._turns.work()
