@@ -1,75 +1,27 @@
 """A message that is known by its bytes is read as a full reading reads it, whatever was changed."""
 
-import base64
-import json
 import random
-from pathlib import Path
 
 import pytest
-from google.protobuf.message import DecodeError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from authz._pb import ext_authz_pb2 as pb
-from authz.core.routes import RouteProtocol, Routes, RouteSettings
 from authz.edge.answered import DecodedCheck
 from authz.edge.envoy import known_messages
 from authz.edge.envoy.known_messages import CheckReader
 from authz.edge.envoy.reader import read_check
-from authz.edge.inputs import MessageInputs, RequestInputs
-from support.world import World, check_request, reason_of
-
-# CheckRequests of a real Envoy 1.40, in both forms of headers, with and without traceparent.
-RECORDED = {
-    name: base64.b64decode(text)
-    for name, text in json.loads(
-        (Path(__file__).parent.parent / "support/data/envoy_checks.json").read_text()
-    ).items()
-}
-COMMON = frozenset({"authorization", "x-forwarded-client-cert"})
-MESSAGES = MessageInputs(
-    Routes((RouteSettings(name="mcp", paths=("/finance/**",), protocol=RouteProtocol.MCP),)),
-    mcp_metadata=lambda *_: None,
-    reads_arguments=lambda _: True,
+from support.known_checks import (
+    ID,
+    INPUTS,
+    RECORDED,
+    TRACEPARENT,
+    again,
+    full,
+    read,
+    set_header,
 )
-INPUTS = {
-    "common": RequestInputs(COMMON),
-    "proofs": RequestInputs(COMMON | {"dpop"}, given=frozenset({"x-agent-id"})),
-    "request id": RequestInputs(COMMON | {"x-request-id"}),
-    "trace": RequestInputs(COMMON | {"traceparent"}),
-    "metadata": RequestInputs(COMMON, ("envoy.a", "b")),
-    "messages": RequestInputs(COMMON, messages=MESSAGES),
-}
-ID, TRACEPARENT = "x-request-id", "traceparent"
-
-
-def full(inputs: RequestInputs, data: bytes, proxy: str = "") -> DecodedCheck | None:
-    """What a full reading gives, None where it refuses the message."""
-    try:
-        return read_check(inputs, pb.CheckRequest.FromString(data), proxy)
-    except DecodeError:
-        return None
-
-
-def read(reader: CheckReader, data: bytes, proxy: str = "") -> DecodedCheck | None:
-    """What the reader gives, likewise."""
-    try:
-        return reader.read(data, proxy)
-    except DecodeError:
-        return None
-
-
-def set_header(message: pb.CheckRequest, name: str, value: bytes, *, more: bool = False) -> None:
-    """Give a header a value, in the message's form; ``more`` adds another of its name."""
-    http = message.attributes.request.http
-    if not http.HasField("header_map"):
-        http.headers[name] = value.decode("ascii", "replace")
-        return
-    for header in http.header_map.headers:
-        if header.key == name and not more:
-            header.raw_value = value
-            return
-    http.header_map.headers.add(key=name, raw_value=value)
+from support.world import World, check_request, reason_of
 
 
 def with_new_values(chance: random.Random, data: bytes) -> bytes:
@@ -214,18 +166,6 @@ def test_it_is_the_full_reading(kind: str, seed: int) -> None:
             sent = change(chance, sent)
         proxy = chance.choice(["", "", "", "spiffe://corp.example/gateway"])
         assert read(reader, sent, proxy) == full(inputs, sent, proxy), sent
-
-
-def again(data: bytes, number: int) -> bytes:
-    """The same request once more, as Envoy tells of it."""
-    message = pb.CheckRequest.FromString(data)
-    message.attributes.source.address.socket_address.port_value = 40_000 + number
-    message.attributes.request.time.seconds = 1_795_913_818 + number
-    message.attributes.request.time.nanos = 1 << (number % 30)
-    message.attributes.request.http.id = str(10**17 * (1 + number % 170))
-    set_header(message, ID, b"%036x" % number)
-    set_header(message, TRACEPARENT, b"00-%032x-%016x-01" % (number, number))
-    return message.SerializeToString()
 
 
 @pytest.mark.parametrize("form", ["raw-traced", "map-traced"])

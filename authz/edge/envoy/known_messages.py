@@ -8,7 +8,7 @@ read by comparing bytes. What is read is always what the full reading would give
 - Messages with the same outline have the same structure, so only the values that were cut out can
   make a difference.
 - Of these, ``x-request-id`` and ``traceparent`` are read from each message, by the same code. The
-  others are read for a DPoP proof only, and a message with a proof is never kept.
+  others are read for a DPoP proof only, which a trial finds out as well.
 - A message is tried out before it is kept: it is read in full once more with other values in all
   those places, those of the headers random, and the result must be the same but for the two ids.
   So a text that only looks like such a header, two headers of one name, and a config whose rules
@@ -24,7 +24,6 @@ from google.protobuf.message import DecodeError
 
 from authz._pb import ext_authz_pb2 as pb
 from authz.core.bounded_map import BoundedMap
-from authz.core.request import DPOP
 from authz.edge.answered import DecodedCheck
 from authz.edge.envoy.outlines import Cut, Cutter, Outline, is_regular, with_other_values
 from authz.edge.envoy.reader import read_check
@@ -38,7 +37,6 @@ _ENTRY_BYTES: Final = 700  # measured: the objects of an outline and a check wit
 _SEEN: Final = 20_000
 # Random characters that a value takes to be tried out: 64 bits, so that nobody guesses them.
 _MIN_ID_CHARS: Final = 16
-_TRACE_CHARS: Final = 55  # of traceparent (W3C Trace Context section 3.2)
 
 
 class CheckReader:
@@ -92,7 +90,7 @@ class CheckReader:
     def _is_read_alike(self, data: bytes, proxy: str, parts: Cut, check: DecodedCheck) -> bool:
         """Tell whether the same is read from the message with other values, but for the ids."""
         _, _, _, at, end, trace, trace_end = parts
-        if check.request.header(DPOP) is not None or not is_regular(data, parts):
+        if not is_regular(data, parts):
             return False
         expected, request_id, traceparent = check, "", ""
         if end > at:
@@ -101,10 +99,9 @@ class CheckReader:
             request_id = secrets.token_hex(end - at)[: end - at]
             expected = msgspec.structs.replace(expected, request_id=request_id)
         if trace_end > trace:
-            if trace_end - trace != _TRACE_CHARS:
-                return False
             trace_id = secrets.token_hex(16)
             traceparent = f"00-{trace_id}-{secrets.token_hex(8)}-01"
+            traceparent = traceparent.ljust(trace_end - trace, "0")[: trace_end - trace]
             expected = msgspec.structs.replace(expected, trace_id=trace_id)
         try:
             other = with_other_values(data, parts, request_id.encode(), traceparent.encode())

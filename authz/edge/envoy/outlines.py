@@ -35,9 +35,7 @@ the rest the value of ``x-request-id`` begins and ends, and that of ``traceparen
 is not found has an empty place at 0.
 """
 
-# Lengths of messages whose own length takes two bytes: with a token or certificate all do.
-_MIN_BYTES: Final = 131
-_MAX_BYTES: Final = 16_386
+_MAX_BYTES: Final = 16_386  # of messages whose own length takes two bytes
 _HEADS: Final = 256  # remembered; they are soon learned again
 _TO_LENGTHS: Final = slice(3, 9)  # has the lengths of ``source`` and of its address
 _LAST: Final = 0x7F  # the highest byte that ends a varint; of two, the first has the lower 7 bits
@@ -47,7 +45,7 @@ _REQUEST_ID: Final = b"\n\x0cx-request-id"
 _TRACE: Final = b"\n\x0btraceparent"
 _TO_REQUEST_ID: Final = len(_REQUEST_ID) + 2
 _TO_TRACE: Final = len(_TRACE) + 2
-_SECONDS: Final = rb"\x08[\x80-\xff]{4}[\x01-\x7f]"  # unix seconds in five bytes: until 3058
+_SECONDS: Final = rb"\x08[\x80-\xff]{4}[\x00-\x7f]"  # unix seconds in five bytes: until 3058
 _SECONDS_BYTES: Final = 6  # with the tag
 _NANOS: Final = [rb"\x10[\x80-\xff]{%d}[\x00-\x7f]" % more for more in range(4, -1, -1)]
 _TIMES: Final = b"|".join(
@@ -57,7 +55,7 @@ _TIMES: Final = b"|".join(
     ]
 )
 _IDS: Final = b"|".join([re.escape(bytes([n])) + rb"[0-9]{%d}" % n for n in (20, 19, 18)])
-_TWO: Final = rb"[\x80-\xff][\x01-\x7f]"
+_TWO: Final = rb"[\x80-\xff][\x00-\x7f]"  # a varint of two bytes
 # ``request`` up to the end of Envoy's id, 64 bits. Groups: time and id, each with its length.
 _REQUEST: Final = re.compile(
     rb'"' + _TWO + rb"\n(" + _TIMES + rb")\x12" + _TWO + rb"\n(" + _IDS + rb")"
@@ -67,7 +65,7 @@ _REQUEST: Final = re.compile(
 _LENGTH: Final = rb"([\x00-\x7f]|" + _TWO + rb")"
 _SOURCE: Final = re.compile(
     rb"\n" + _LENGTH + rb"\n([\x00-\x7f])\n([\x00-\x7f])"
-    rb"\x12([\x00-\x7f])([0-9a-f.:]*)\x18([\x80-\xff]{1,2}[\x01-\x7f])"
+    rb"\x12([\x00-\x7f])([0-9a-f.:]*)\x18([\x80-\xff]{1,2}[\x00-\x7f])"
 )
 _DESTINATION: Final = re.compile(rb"\x12" + _LENGTH)  # its beginning
 
@@ -89,7 +87,7 @@ class Cutter:
         """
         size = len(data)
         head = self._heads.get(data[_TO_LENGTHS])
-        if head is None or not _MIN_BYTES <= size <= _MAX_BYTES:
+        if head is None or size > _MAX_BYTES:
             return None
         port, port_end, destination = head
         at = destination + 2 + data[destination + 1]
@@ -167,17 +165,12 @@ def _number(varint: bytes) -> int:
 def is_regular(data: bytes, parts: Cut) -> bool:
     """Tell whether the places in a message are what ``Cutter`` takes them for.
 
-    The outline then says so of each other message that has it.
+    The message is one that was read in full, and as the outline has it, each other message with
+    this outline is the same in this. Of the headers only this is told: neither is within the other.
     """
-    outline, head, _, at, end, trace, trace_end = parts
-    return (
-        _head_of(data) == head
-        and outline[2] >= 0  # else ``request`` would end after the message
-        # The length of each header is one byte, and no value is in another.
-        and end <= at + _LAST
-        and trace_end <= trace + _LAST
-        and (not at or not trace or end + _TO_TRACE <= trace or trace_end + _TO_REQUEST_ID <= at)
-    )
+    _, head, _, at, end, trace, trace_end = parts
+    is_apart = end + _TO_TRACE <= trace or trace_end + _TO_REQUEST_ID <= at
+    return _head_of(data) == head and (is_apart or not at or not trace)
 
 
 def with_other_values(data: bytes, parts: Cut, request_id: bytes, traceparent: bytes) -> bytes:

@@ -1,0 +1,178 @@
+"""Which messages have places to be cut out: a message that only looks like it is never known."""
+
+import re
+
+import pytest
+
+from authz._pb import ext_authz_pb2 as pb
+from authz.edge.envoy import outlines
+from authz.edge.envoy.known_messages import CheckReader
+from authz.edge.envoy.outlines import Cutter, is_regular
+from support.known_checks import INPUTS, RECORDED, again, full, read, set_header
+
+COMMON = INPUTS["common"]
+ID, TRACEPARENT = "x-request-id", "traceparent"
+TRACE = b"00-%032x-%016x-01" % (7, 7)
+# A header, as it stands in a message, without its value: of that its length follows.
+ID_FIELD, TRACE_FIELD = b"\n\x0cx-request-id\x1a", b"\n\x0btraceparent\x1a"
+
+
+def ending_with(*headers: tuple[str, bytes]) -> bytes:
+    """Return a message that ends with these headers, in their order."""
+    message = pb.CheckRequest.FromString(again(RECORDED["raw-traced"], 1))
+    attributes = message.attributes
+    for field, _ in attributes.ListFields():
+        if field.name not in {"source", "destination", "request"}:
+            attributes.ClearField(field.name)
+    fields = attributes.request.http.header_map.headers
+    others = [one for one in fields if one.key not in {ID, TRACEPARENT}]
+    del fields[:]
+    fields.extend(others)
+    for name, value in headers:
+        set_header(message, name, value, more=True)
+    return message.SerializeToString()
+
+
+def with_lengths(data: bytes, *, whole: int = 0, request: int = 0) -> bytes:
+    """Change the length that a message says it has, and its request and all of that."""
+    found = re.search(
+        rb'"([\x80-\xff].)\n.{5,12}?\x12([\x80-\xff].)\n[\x12-\x14][0-9]{18}', data, re.DOTALL
+    )
+    assert found is not None
+    changed = bytearray(data)
+    for at, by in ((1, whole), (found.start(1), request), (found.start(2), request)):
+        length = (changed[at] & 0x7F | changed[at + 1] << 7) + by
+        changed[at : at + 2] = bytes((length & 0x7F | 0x80, length >> 7))
+    return bytes(changed)
+
+
+def known(data: bytes) -> CheckReader:
+    """Return a reader that knows a message."""
+    reader = CheckReader(COMMON)
+    for _ in range(3):
+        reader.read(data, "")
+    assert len(reader._known) == 1
+    return reader
+
+
+def taught(data: bytes) -> CheckReader:
+    """Return a reader that has read a message often enough to know it, and does not."""
+    reader = CheckReader(COMMON)
+    for _ in range(6):
+        assert read(reader, data) == full(COMMON, data)
+    assert not len(reader._known)
+    return reader
+
+
+def test_a_value_that_ends_after_its_message() -> None:
+    """A message cut within its last header, with lengths to fit, is refused as in full."""
+    data = ending_with((ID, b"1" * 36))
+    cut = with_lengths(data[:-3], whole=-3, request=-3)
+    assert full(COMMON, cut) is None
+    assert read(known(data), cut) is None
+
+
+def test_what_follows_the_request_counts() -> None:
+    """The same bytes with headers outside of the request are not the message that is known."""
+    data = ending_with((ID, b"1" * 36))
+    message = pb.CheckRequest.FromString(data)
+    size = len(message.attributes.request.http.SerializeToString())
+    message.attributes.request.http.ClearField("header_map")
+    without = with_lengths(
+        data, request=len(message.attributes.request.http.SerializeToString()) - size
+    )
+    reader = known(data)
+    assert full(COMMON, without) != full(COMMON, data)
+    assert read(reader, without) == full(COMMON, without)
+
+
+def test_a_message_whose_length_takes_three_bytes() -> None:
+    """A length of three bytes is not read as one of two: the message is refused as in full."""
+    message = pb.CheckRequest.FromString(ending_with((ID, b"1" * 36), ("x-a", b"v" * 10_000)))
+    request = message.attributes.request
+    request.http.header_map.headers[-1].raw_value += b"v" * (16_380 - message.ByteSize())
+    data = message.SerializeToString()
+    request.time.nanos, request.http.id = (1 << 31) - 1, "1" * 20  # the values with most bytes
+    attributes = message.attributes.SerializeToString()
+    size = len(attributes)
+    assert size >= 1 << 14
+    longer = b"\n" + bytes((size & 0x7F | 0x80, size >> 7)) + attributes
+    reader = known(data)
+    assert full(COMMON, longer) is None
+    assert read(reader, longer) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        (TRACEPARENT, TRACE[:10] + ID_FIELD + b"\0" + TRACE[26:]),
+        (ID, b"1" * 10 + TRACE_FIELD + b"\0" + b"1" * 10),
+    ],
+)
+def test_a_header_within_another_s_value(name: str, value: bytes) -> None:
+    """A value that has the other header's text, with no value, is not taken for two headers."""
+    taught(ending_with((name, value)))
+
+
+def test_a_place_that_is_not_a_value() -> None:
+    """A path that looks like a header, and reaches into what follows, is never cut out."""
+    message = pb.CheckRequest.FromString(again(RECORDED["raw-plain"], 1))
+    message.attributes.request.http.path += (ID_FIELD + b"\x60").decode()
+    taught(message.SerializeToString())
+
+
+@pytest.mark.parametrize("size", [1, 15])
+def test_short_ids_are_read_in_full(size: int) -> None:
+    """An id that could be guessed when it is tried out is no proof of its place."""
+    taught(ending_with((ID, b"1" * size)))
+
+
+@pytest.mark.parametrize("size", [54, 56])
+def test_odd_traces_are_read_in_full(size: int) -> None:
+    """A traceparent without a trace id has nothing that shows its place."""
+    taught(ending_with((ID, b"1" * 36), (TRACEPARENT, TRACE.ljust(size, b"0")[:size])))
+
+
+LENGTHS = {"source": 1, "address": 2, "socket address": 3, "IP address": 4}
+
+
+@pytest.mark.parametrize("name", LENGTHS)
+@pytest.mark.parametrize("by", [1, -1])
+def test_lengths_that_are_not_as_they_look(name: str, by: int) -> None:
+    """Places are learned only where each length around them is right."""
+    data = bytearray(again(RECORDED["raw-traced"], 1))
+    cutter = Cutter()
+    source = outlines._SOURCE.match(data, 3)
+    assert source is not None
+    data[source.start(LENGTHS[name])] += by
+    cutter.learn(bytes(data))
+    assert cutter.cut(bytes(data)) is None
+
+
+def test_attributes_in_another_order() -> None:
+    """Places are learned only where the destination follows the source."""
+    data = bytearray(again(RECORDED["raw-traced"], 1))
+    head = outlines._head_of(bytes(data))
+    assert head is not None
+    data[head[2]] = 0x1A  # the tag of another field
+    cutter = Cutter()
+    cutter.learn(bytes(data))
+    assert cutter.cut(bytes(data)) is None
+
+
+def test_places_that_are_those_of_another_message() -> None:
+    """A message that only begins as a known one is not regular."""
+    message = pb.CheckRequest.FromString(again(RECORDED["raw-traced"], 1))
+    socket = message.attributes.source.address.socket_address
+    cutter = Cutter()
+    socket.address, socket.port_value = "10.1.2.30", 8080
+    first = message.SerializeToString()
+    cutter.learn(first)
+    parts = cutter.cut(first)
+    assert parts is not None
+    assert is_regular(first, parts)
+    socket.address, socket.port_value = "10.1.2.3", 40_000  # as long
+    other = message.SerializeToString()
+    parts = cutter.cut(other)
+    assert parts is not None
+    assert not is_regular(other, parts)

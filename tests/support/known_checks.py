@@ -1,0 +1,78 @@
+"""Checks that a real Envoy sent, and readers of them: what a full reading gives, and another."""
+
+import base64
+import json
+from pathlib import Path
+
+from google.protobuf.message import DecodeError
+
+from authz._pb import ext_authz_pb2 as pb
+from authz.core.routes import RouteProtocol, Routes, RouteSettings
+from authz.edge.answered import DecodedCheck
+from authz.edge.envoy.known_messages import CheckReader
+from authz.edge.envoy.reader import read_check
+from authz.edge.inputs import MessageInputs, RequestInputs
+
+# CheckRequests of a real Envoy 1.40, in both forms of headers, with and without traceparent.
+RECORDED = {
+    name: base64.b64decode(text)
+    for name, text in json.loads(
+        (Path(__file__).parent / "data/envoy_checks.json").read_text()
+    ).items()
+}
+COMMON = frozenset({"authorization", "x-forwarded-client-cert"})
+MESSAGES = MessageInputs(
+    Routes((RouteSettings(name="mcp", paths=("/finance/**",), protocol=RouteProtocol.MCP),)),
+    mcp_metadata=lambda *_: None,
+    reads_arguments=lambda _: True,
+)
+INPUTS = {
+    "common": RequestInputs(COMMON),
+    "proofs": RequestInputs(COMMON | {"dpop"}, given=frozenset({"x-agent-id"})),
+    "request id": RequestInputs(COMMON | {"x-request-id"}),
+    "trace": RequestInputs(COMMON | {"traceparent"}),
+    "metadata": RequestInputs(COMMON, ("envoy.a", "b")),
+    "messages": RequestInputs(COMMON, messages=MESSAGES),
+}
+ID, TRACEPARENT = "x-request-id", "traceparent"
+
+
+def full(inputs: RequestInputs, data: bytes, proxy: str = "") -> DecodedCheck | None:
+    """What a full reading gives, None where it refuses the message."""
+    try:
+        return read_check(inputs, pb.CheckRequest.FromString(data), proxy)
+    except DecodeError:
+        return None
+
+
+def read(reader: CheckReader, data: bytes, proxy: str = "") -> DecodedCheck | None:
+    """What the reader gives, likewise."""
+    try:
+        return reader.read(data, proxy)
+    except DecodeError:
+        return None
+
+
+def set_header(message: pb.CheckRequest, name: str, value: bytes, *, more: bool = False) -> None:
+    """Give a header a value, in the message's form; ``more`` adds another of its name."""
+    http = message.attributes.request.http
+    if not http.HasField("header_map"):
+        http.headers[name] = value.decode("ascii", "replace")
+        return
+    for header in http.header_map.headers:
+        if header.key == name and not more:
+            header.raw_value = value
+            return
+    http.header_map.headers.add(key=name, raw_value=value)
+
+
+def again(data: bytes, number: int) -> bytes:
+    """The same request once more, as Envoy tells of it."""
+    message = pb.CheckRequest.FromString(data)
+    message.attributes.source.address.socket_address.port_value = 40_000 + number
+    message.attributes.request.time.seconds = 1_795_913_818 + number
+    message.attributes.request.time.nanos = 1 << (number % 30)
+    message.attributes.request.http.id = str(10**17 * (1 + number % 170))
+    set_header(message, ID, b"%036x" % number)
+    set_header(message, TRACEPARENT, b"00-%032x-%016x-01" % (number, number))
+    return message.SerializeToString()
