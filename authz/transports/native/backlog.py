@@ -22,6 +22,9 @@ from authz.transports.native.turns import SLICE_SECONDS
 # What a check may be expected to wait, as a part of the time that its caller has left. The rest is
 # for its decision, for the way back, and for a pace that changes.
 WAITING_PART: Final = 0.5
+# How long it rests after a slice, in slices, while more is read than can be answered. At five times
+# what a process can decide, refusals take four fifths of its time.
+REST: Final = 4.0
 _SMOOTHING: Final = 0.1  # of the pace: what the last slice counts
 # Of long messages that wait for a thread, or are read by one: sixteen of the largest.
 MAX_HELD_BYTES: Final = 64 * 1024 * 1024
@@ -96,6 +99,7 @@ class Backlog:
         self._waiting = 0
         self._pace = 0.0  # seconds from one decision of the backlog to the next, of late
         self._paced_at: float | None = None
+        self._rests_until = 0.0
 
     def has_time(self, until: float) -> bool:
         """Tell whether a check may be decided at once, in a slice that ends then (monotonic)."""
@@ -138,31 +142,43 @@ class Backlog:
         self.held_bytes += held_bytes
         self._pool.submit(self._in_thread, job, decide, held_bytes)
 
-    def work(self) -> bool:
-        """Decide for a slice of time; return whether there is more to decide."""
-        jobs, clock = self._jobs, time.monotonic
+    def work(self, *, is_behind: bool = False) -> bool:
+        """Decide for a slice of time; return whether there is more to decide.
+
+        While more is read than can be answered (``is_behind``) this takes a part of the time only:
+        what waits in sockets is late without anybody's knowing, and a refusal in time is better.
+        """
+        jobs, begun = self._jobs, time.monotonic()
         if not jobs:
             self._paced_at = None
             return False
+        if is_behind and begun < self._rests_until:
+            return True
         waiting = self._waiting
+        askers = self._decide_until(begun + SLICE_SECONDS)
+        self._pool.pressure = 0  # for the pool's threads: what they decide was let in
+        for asker in askers:
+            attempt(asker.on_fault, asker.flush)
+        self._keep_pace(begun, time.monotonic(), waiting - self._waiting)
+        return bool(jobs)
+
+    def _decide_until(self, end: float) -> dict[Asker, None]:
+        """Decide until a time has come, one check at least; return who asked."""
+        jobs, clock = self._jobs, time.monotonic
         askers: dict[Asker, None] = {}
-        end = clock() + SLICE_SECONDS
         while jobs:
             asker = next(iter(jobs))
             self._decide_next(asker)
             askers[asker] = None
             if clock() >= end:
                 break
-        self._pool.pressure = 0  # for the pool's threads: what they decide was let in
-        for asker in askers:
-            attempt(asker.on_fault, asker.flush)
-        self._keep_pace(clock(), waiting - self._waiting)
-        return bool(jobs)
+        return askers
 
-    def _keep_pace(self, now: float, decided: int) -> None:
+    def _keep_pace(self, begun: float, now: float, decided: int) -> None:
         if self._paced_at is not None:
             self._pace += _SMOOTHING * ((now - self._paced_at) / decided - self._pace)
         self._paced_at = now
+        self._rests_until = now + REST * (now - begun)
 
     def _decide_next(self, asker: Asker) -> None:
         """Decide an asker's oldest check, and put the asker behind the others.

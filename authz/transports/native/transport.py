@@ -163,8 +163,8 @@ class NativeTransport:
         self._newest.pop(peer, None)
 
     def _work(self) -> bool:
-        has_more = self._turns.work()
-        return self._backlog.work() or has_more
+        is_behind = self._turns.work()
+        return self._backlog.work(is_behind=is_behind) or is_behind
 
     def _sweep(self, now: float) -> None:
         for listener in self._listeners:
