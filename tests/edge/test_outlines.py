@@ -64,12 +64,30 @@ def taught(data: bytes) -> CheckReader:
     return reader
 
 
-def test_a_value_that_ends_after_its_message() -> None:
+@pytest.mark.parametrize("header", [(ID, b"1" * 36), (TRACEPARENT, TRACE)])
+def test_a_value_that_ends_after_its_message(header: tuple[str, bytes]) -> None:
     """A message cut within its last header, with lengths to fit, is refused as in full."""
-    data = ending_with((ID, b"1" * 36))
+    data = ending_with(header)
     cut = with_lengths(data[:-3], whole=-3, request=-3)
     assert full(COMMON, cut) is None
     assert read(known(data), cut) is None
+
+
+@pytest.mark.parametrize("names", [(ID, TRACEPARENT), (TRACEPARENT, ID)])
+def test_the_two_headers_in_each_order(names: tuple[str, str]) -> None:
+    """Messages are known whichever of the two comes first."""
+    values = {ID: b"1" * 36, TRACEPARENT: TRACE}
+    known(ending_with(*((name, values[name]) for name in names)))
+
+
+def test_the_length_of_envoy_s_id() -> None:
+    """An id that says another length than it has is read as in full."""
+    data = again(RECORDED["raw-traced"], 1)
+    reader = known(data)
+    at = data.index(pb.CheckRequest.FromString(data).attributes.request.http.id.encode()) - 1
+    for length in range(256):
+        sent = data[:at] + bytes([length]) + data[at + 1 :]
+        assert read(reader, sent) == full(COMMON, sent)
 
 
 def test_what_follows_the_request_counts() -> None:
@@ -90,7 +108,7 @@ def test_a_message_whose_length_takes_three_bytes() -> None:
     """A length of three bytes is not read as one of two: the message is refused as in full."""
     message = pb.CheckRequest.FromString(ending_with((ID, b"1" * 36), ("x-a", b"v" * 10_000)))
     request = message.attributes.request
-    request.http.header_map.headers[-1].raw_value += b"v" * (16_380 - message.ByteSize())
+    request.http.header_map.headers[-1].raw_value += b"v" * (16_384 - message.ByteSize())
     data = message.SerializeToString()
     request.time.nanos, request.http.id = (1 << 31) - 1, "1" * 20  # the values with most bytes
     attributes = message.attributes.SerializeToString()

@@ -169,7 +169,7 @@ def is_regular(data: bytes, parts: Cut) -> bool:
     this outline is the same in this. Of the headers only this is told: neither is within the other.
     """
     _, head, _, at, end, trace, trace_end = parts
-    is_apart = end + _TO_TRACE <= trace or trace_end + _TO_REQUEST_ID <= at
+    is_apart = end <= trace or trace_end <= at
     return _head_of(data) == head and (is_apart or not at or not trace)
 
 
