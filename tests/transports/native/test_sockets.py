@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from authz.transports.http2 import ErrorCode
+from authz.transports.native import channel, transport
 from authz.transports.native import peer as native
-from authz.transports.native import transport
 from authz.transports.transport import TransportError
 from support.frames import HEALTH, WATCH, connected, framed
 from support.http2 import ACK, DATA, END_HEADERS, END_STREAM, HEADERS, PING, frame
@@ -27,7 +27,8 @@ from support.world import wait_until
 TCP = "127.0.0.1:0"
 MAX_ID = 2**31 - 1
 REFUSED_CALLS = b"".join(
-    frame(HEADERS, END_HEADERS | END_STREAM, n, block_of("/no/method")) for n in range(1, 40_000, 2)
+    frame(HEADERS, END_HEADERS | END_STREAM, n, block_of("/no/method"))
+    for n in range(1, 120_000, 2)
 )
 
 
@@ -184,17 +185,18 @@ def test_no_descriptor_is_left(
 
 
 def test_who_does_not_read_is_not_read(unix: Port, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its calls stay in the socket once its answers fill it; it is dropped in time, and counted."""
-    give_time(monkeypatch, 1.0)
+    """Its calls stay in the socket once much is unread; it is dropped in time, and counted."""
+    give_time(monkeypatch, 60.0)
     with client_of(unix) as deaf:
         (peer,) = peers(unix)
-        deaf.press(REFUSED_CALLS, lambda: peer._channel.is_full)
+        deaf.press(REFUSED_CALLS, peer._is_clogged)
         opened = peer._connection._streams.opened
         for _ in range(3):
             assert_answers(unix)
 
         assert peer._connection._streams.opened == opened
-        assert peer.buffered_bytes < 1 << 20
+        assert peer.buffered_bytes < 2 * native.MAX_UNREAD_BYTES
+        monkeypatch.setattr(channel, "SEND_SECONDS", 0.2)
         wait_until(lambda: peer not in peers(unix))
         assert unix.metric("authz_calls_ended_total", cause="unread") == 1
 
