@@ -11,7 +11,7 @@ import pytest
 from authz.transports.grpcio import GrpcioTransport
 from authz.transports.http2 import ServerConnection
 from authz.transports.native import NativeTransport
-from authz.transports.native import peer as native
+from authz.transports.native import calls as native
 from support.ports import Port
 from support.world import PATIENCE_SECONDS
 

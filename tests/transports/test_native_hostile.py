@@ -184,7 +184,7 @@ def test_long_messages_that_wait_for_a_thread(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They may hold so many bytes; beyond that they are refused, and there is room again later."""
-    monkeypatch.setattr("authz.transports.native.peer.MAX_HELD_BYTES", 50_000)
+    monkeypatch.setattr("authz.transports.native.calls.MAX_HELD_BYTES", 50_000)
     gate = threading.Event()
     methods = {AUTHORIZATION: {"Check": _Waiting(gate)}}
     with listening(tmp_path, methods=methods) as port, port.hostile() as client:

@@ -11,11 +11,12 @@ from authz.transports.addresses import connections_of_each, refuse_taken_socket,
 from authz.transports.callers import CallerAuthenticator
 from authz.transports.health import HEALTH, Health
 from authz.transports.native.backlog import Backlog
+from authz.transports.native.calls import Gate, Service
 from authz.transports.native.channel import Channel
 from authz.transports.native.health import health_methods
 from authz.transports.native.listener import Listener
 from authz.transports.native.loop import Loop, attempt
-from authz.transports.native.peer import Gate, Peer, Service
+from authz.transports.native.peer import Peer
 from authz.transports.native.tls import TlsContexts, TlsPipe
 from authz.transports.native.turns import Turns
 from authz.transports.native.watches import Watches

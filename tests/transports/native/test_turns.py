@@ -8,6 +8,7 @@ import grpc
 import pytest
 
 from authz._pb import ext_authz_pb2 as pb
+from authz.transports.native import calls
 from authz.transports.native import peer as native
 from authz.transports.native.backlog import Backlog
 from support.frames import CHECK, WATCH, Hostile, framed
@@ -38,7 +39,7 @@ def port(tmp_path: Path, method: Scripted) -> Iterator[Port]:
 
 def last(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
     """Let a slice last so long."""
-    for module in ("backlog", "peer", "turns"):
+    for module in ("backlog", "calls", "peer", "turns"):
         monkeypatch.setattr(f"authz.transports.native.{module}.SLICE_SECONDS", seconds)
 
 
@@ -118,7 +119,7 @@ def test_long_messages_are_read_in_the_pool(
 ) -> None:
     """One that is longer than the loop reads goes to the pool whole, a remembered one too."""
     for word in (b"known", b"other"):
-        message = word.ljust(native.MAX_READ_HERE_BYTES + more, b".")
+        message = word.ljust(calls.MAX_READ_HERE_BYTES + more, b".")
         with port.hostile() as client:
             assert received(client, long_call(client, message)) == message[:KEPT_BYTES]
         assert method.steps[-1] == (message[:KEPT_BYTES], thread)
@@ -129,7 +130,7 @@ def test_the_deadline_of_what_waits(port: Port, method: Scripted) -> None:
     """What is left is counted from the headers on, wherever the check was meanwhile."""
     with grpc.insecure_channel(port.transport.addresses[-1]) as channel:
         check = channel.unary_unary(CHECK, bytes, bytes)
-        for message in (b"now", b"wait", b"wait".ljust(native.MAX_READ_HERE_BYTES + 1)):
+        for message in (b"now", b"wait", b"wait".ljust(calls.MAX_READ_HERE_BYTES + 1)):
             check(message, timeout=PATIENCE_SECONDS)
         with pytest.raises(grpc.RpcError, match="DEADLINE_EXCEEDED"):
             check(b"wait and hold", timeout=0.3)
@@ -188,7 +189,7 @@ def test_no_more_than_may_be_under_way(port: Port, method: Scripted) -> None:
 
         assert received(stranger, stranger.call(b"other")) == b"other"
         assert client.ends(client.call(b"other")) == EXHAUSTED
-        long = long_call(client, b".".ljust(native.MAX_READ_HERE_BYTES + 1))
+        long = long_call(client, b".".ljust(calls.MAX_READ_HERE_BYTES + 1))
         assert client.ends(long) == EXHAUSTED
         assert received(client, client.call(b"known")) == b"known"
         method.go.set()
@@ -234,7 +235,7 @@ def test_a_fault_of_a_method_ends_its_call_only(
     assert "secret" not in caplog.text
 
 
-@pytest.mark.parametrize("step", ["_take", "finish", "_watch"])
+@pytest.mark.parametrize("step", ["take", "finish", "_watch"])
 def test_a_fault_of_a_connection_ends_it_only(
     port: Port, step: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -246,7 +247,7 @@ def test_a_fault_of_a_connection_ends_it_only(
             def fail(*_: object) -> None:
                 raise RuntimeError
 
-            patch.setattr(native.Peer, step, fail)
+            patch.setattr(calls.Calls, step, fail)
             patch.setattr(Backlog, "has_time", lambda *_: False)  # else finish() is not needed
             client.call(b"", WATCH if step == "_watch" else CHECK)
             client.read_until(lambda: client.is_closed)
