@@ -18,6 +18,7 @@ from authz.core.request import MessageProtocol
 from authz.edge.response import Responder, Response
 
 _RENDERED: Final = 10_000  # kept at most: the tokens and rules in use within seconds
+_FREQUENT: Final = frozenset({Reason.OVERLOADED, Reason.CHECK_MALFORMED})
 _RENDERED_BYTES: Final = 32 * 1024 * 1024
 # Measured: tuples and object headers, and those of the bytes that a dialect makes of a response.
 _OVERHEAD_BYTES: Final = 1000
@@ -80,13 +81,13 @@ class Renderer:
         return rendered
 
     def _refused(self, deny: Deny, protocol: MessageProtocol) -> RenderedDecision:
-        """Return a refusal, from memory if it is one of an overload: these must cost little.
+        """Return a refusal, from memory if it is one of ``_FREQUENT``: a flood of them costs little.
 
         Such a refusal is made before anything is known of the request, so that few differ.
         """
-        if deny.reason is not Reason.OVERLOADED or deny.agent or deny.parameters or deny.shadows:
+        if deny.reason not in _FREQUENT or deny.agent or deny.parameters or deny.shadows:
             return self._made(deny, protocol)
-        key = (deny.detail, deny.scheme, deny.by_message, protocol)
+        key = (deny.reason, deny.detail, deny.scheme, deny.by_message, protocol)
         rendered = self._known.get(key)
         if rendered is None:
             rendered = self._made(deny, protocol)

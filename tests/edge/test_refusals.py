@@ -10,6 +10,7 @@ from prometheus_client import generate_latest
 from authz._pb import ext_authz_pb2 as pb
 from authz.core.decision import Agent, Progress
 from authz.core.reason import Denied, Reason
+from authz.core.request import MessageProtocol
 from authz.core.spiffe import SpiffeId
 from lab.config_builder import LAB
 from lab.dpop import DpopClient
@@ -181,3 +182,21 @@ def test_a_refusal_is_what_was_established() -> None:
     assert (scope.by_message, scope.rule, scope.scheme) == (False, "g/nearest", "Bearer")
     assert (later.by_message, later.rule, later.scheme) == (True, "g/allowed", "DPoP")
     assert scope.agent is later.agent is agent
+
+
+def test_refusals_of_a_flood_are_rendered_once(shadowed: World) -> None:
+    """They are the same for all, but for the protocol; a refusal that knows more is its own."""
+    renderer = shadowed.service.snapshot.renderer
+
+    def rendered(reason: Reason, protocol: MessageProtocol = MessageProtocol.NONE) -> object:
+        deny = Progress().refuse(Denied(reason, "as it is"))
+        return renderer.render(deny, protocol)
+
+    for reason in (Reason.OVERLOADED, Reason.CHECK_MALFORMED):
+        assert rendered(reason) is rendered(reason)
+        assert rendered(reason) is not rendered(reason, MessageProtocol.MCP)
+    assert rendered(Reason.OVERLOADED) is not rendered(Reason.CHECK_MALFORMED)
+    assert rendered(Reason.INTERNAL_ERROR) is not rendered(Reason.INTERNAL_ERROR)
+    agent = Agent(SpiffeId.parse(TRAVEL))
+    known = Progress(agent=agent).refuse(Denied(Reason.OVERLOADED, "as it is"))
+    assert b"sa/travel" in renderer.render(known).audit
