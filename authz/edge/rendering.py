@@ -81,7 +81,7 @@ class Renderer:
         return rendered
 
     def _refused(self, deny: Deny, protocol: MessageProtocol) -> RenderedDecision:
-        """Return a refusal, from memory if it is one of ``_FREQUENT``: a flood of them costs little.
+        """Return a refusal, from memory if it is one of ``_FREQUENT``: a flood must cost little.
 
         Such a refusal is made before anything is known of the request, so that few differ.
         """
