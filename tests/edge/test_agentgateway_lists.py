@@ -170,7 +170,7 @@ def test_odd_lists(gateway: Gateway, result: bytes) -> None:
 def test_huge_lists(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
     """A list has bounds in items, bytes and values; one within them is cut."""
     # A busy machine may take long for a list; its own bound in time has a test of its own.
-    monkeypatch.setattr("authz.edge.agentgateway.guardrails.MAX_LIST_SECONDS", PATIENCE_SECONDS)
+    monkeypatch.setattr("authz.edge.agentgateway.target_checks.MAX_LIST_SECONDS", PATIENCE_SECONDS)
     token = gateway.world.token()
 
     def shown(count: int, text: str = "", **more: Any) -> str:
@@ -199,7 +199,7 @@ def test_a_list_that_takes_long(gateway: Gateway, monkeypatch: pytest.MonkeyPatc
     message = response("tools/list", TOOLS, token=token)
     assert reason_of(gateway.show(message)) == "mutated"  # and the list's own decision remembered
 
-    monkeypatch.setattr("authz.edge.agentgateway.guardrails.MAX_LIST_SECONDS", 0.0)
+    monkeypatch.setattr("authz.edge.agentgateway.target_checks.MAX_LIST_SECONDS", 0.0)
     assert reason_of(gateway.show(message)) == "overloaded"
     assert reason_of(gateway.show(message, deadline=None)) == "overloaded"
 

@@ -190,7 +190,7 @@ def test_who_does_not_read_is_not_read(unix: Port, monkeypatch: pytest.MonkeyPat
     with client_of(unix) as deaf:
         (peer,) = peers(unix)
         deaf.press(REFUSED_CALLS, peer._is_clogged)
-        opened = peer._connection._streams.opened
+        opened = in_loop(unix, lambda: peer._connection._streams.opened)  # after its last read
         for _ in range(3):
             assert_answers(unix)
 
