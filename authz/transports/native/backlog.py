@@ -101,6 +101,11 @@ class Backlog:
         self._paced_at: float | None = None
         self._rests_until = 0.0
 
+    @property
+    def has_some(self) -> bool:
+        """Whether ``work`` has something to do: a check waits for its turn, or one just did."""
+        return self._waiting > 0 or self._paced_at is not None
+
     def has_time(self, until: float) -> bool:
         """Tell whether a check may be decided at once, in a slice that ends then (monotonic)."""
         return not self._waiting and time.monotonic() < until

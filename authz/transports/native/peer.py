@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Final
 
 from authz.adapters.metrics import CallEnd
-from authz.transports.native.calls import Calls, Gate, Service
+from authz.transports.native.calls import LIMITS, Calls, Gate, Service
 from authz.transports.native.channel import READ_BYTES, Channel, ChannelClosedError
 from authz.transports.native.turns import SLICE_SECONDS
 
@@ -169,6 +169,8 @@ class Peer:
             if not channel.is_handshaking:
                 while not channel.is_full and (output := connection.take_output()):
                     channel.send(output)
+                    if len(output) < LIMITS.max_output_bytes:  # nothing more may be written now
+                        break
             channel.flush()
         except ChannelClosedError as error:
             self._lose(error)
@@ -183,8 +185,9 @@ class Peer:
         Some clients write all that they have before they read: up to so much they are read.
         """
         channel = self._channel
-        unread = channel.unsent_bytes + self._connection.unread_bytes
-        return channel.is_full and unread > MAX_UNREAD_BYTES
+        if not channel.is_full:
+            return False
+        return channel.unsent_bytes + self._connection.unread_bytes > MAX_UNREAD_BYTES
 
     def _linger(self) -> None:
         """Hang up once the client has, or soon."""

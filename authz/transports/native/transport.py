@@ -164,8 +164,9 @@ class NativeTransport:
         self._newest.pop(peer, None)
 
     def _work(self) -> bool:
-        is_behind = self._turns.work()
-        return self._backlog.work(is_behind=is_behind) or is_behind
+        turns, backlog = self._turns, self._backlog
+        is_behind = turns.has_some and turns.work()
+        return (backlog.has_some and backlog.work(is_behind=is_behind)) or is_behind
 
     def _sweep(self, now: float) -> None:
         for listener in self._listeners:

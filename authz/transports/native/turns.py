@@ -36,6 +36,11 @@ class Turns:
         self._turn = 0.0
         self._shaken_seconds = 0.0
 
+    @property
+    def has_some(self) -> bool:
+        """Whether a connection has more to answer."""
+        return bool(self._laggards)
+
     def add(self, laggard: Laggard) -> None:
         """Put a connection at the end, if it is not there."""
         self._laggards.setdefault(laggard)
