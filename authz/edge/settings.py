@@ -51,16 +51,17 @@ class ServerSettings(Settings):
     only.
     """
     threads: int = Field(default=4, ge=2, le=256)
-    """Threads that work on checks; while a check waits for a remote party, a further thread takes
-    its place. More threads bring no speed and cost CPU.
+    """Threads for checks that wait for a remote party and for long messages, with grpcio for all
+    checks; while a check waits for a remote party, a further thread takes its place. More threads
+    bring no speed and cost CPU.
     """
     max_concurrent: int = Field(default=1024, ge=1, le=100_000)
-    """Checks that may be under way or waiting at the same time; further checks are refused
-    immediately, never allowed.
+    """Checks that may be under way or waiting at the same time, of a single connection eight ninths
+    as many; further checks are refused immediately, never allowed.
     """
     max_queued: int = Field(default=256, ge=1, le=100_000)
-    """Checks that may wait for a thread. Beyond this number the server answers only checks whose
-    decision is remembered, and refuses the others as overloaded.
+    """Checks that may wait for their turn or for a thread. Beyond this number the server answers
+    only checks whose decision is remembered, and refuses the others as overloaded.
     """
     max_waiting: int = Field(default=512, ge=2, le=10_000)
     """Checks that may wait for an issuer's new key or for the decision point at the same time; at
