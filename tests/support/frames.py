@@ -103,6 +103,11 @@ class Hostile:
         self.send(stream, framed(message))
         return stream
 
+    def widen(self, increment: int) -> None:
+        """Let the server send so much more in all."""
+        self._h2.increment_flow_control_window(increment)
+        self.flush()
+
     def give_up(self, stream: int) -> None:
         """Give a call up, once that is flushed."""
         self._h2.reset_stream(stream)

@@ -106,7 +106,7 @@ class Calls:
         self._jobs: dict[int, Job] = {}
         self._watching: set[int] = set()
         self._left: deque[Request[Served]] = deque()
-        self._slice_ends = 0.0
+        self._decides_until = 0.0
         self.connection: ServerConnection[Served] = ServerConnection(self._judge, LIMITS, begun)
 
     @property
@@ -133,7 +133,8 @@ class Calls:
 
     def take(self, events: list[Event[Served]], now: float) -> None:
         """Note what became of calls; answer those that came, if they are few."""
-        self._slice_ends = now + SLICE_SECONDS
+        # Once, and not in each slice: what is remembered must not wait behind what is not.
+        self._decides_until = now + SLICE_SECONDS
         for event in events:
             if type(event) is not Request:
                 self._note(event)
@@ -153,7 +154,7 @@ class Calls:
     def answer_for_a_slice(self) -> None:
         """Answer what came, for SLICE_SECONDS at most."""
         left, clock = self._left, time.monotonic
-        end = self._slice_ends = clock() + SLICE_SECONDS
+        end = clock() + SLICE_SECONDS
         while left:
             self._answer_awaited(left.popleft())
             if clock() >= end:
@@ -206,7 +207,7 @@ class Calls:
         job, backlog = self._job(request), self._service.backlog
         if job is None:
             return None
-        if not backlog.has_time(self._slice_ends):
+        if not backlog.has_time(self._decides_until):
             if not backlog.is_too_long(job):
                 backlog.add(job, begun)
                 return None

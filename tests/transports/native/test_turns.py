@@ -81,6 +81,19 @@ def test_what_is_remembered_waits_for_a_slice_only(
     assert {thread for _, thread in method.steps} == {LOOP}
 
 
+def test_what_is_remembered_overtakes_what_is_not(
+    port: Port, method: Scripted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of one connection, too, and of one read: it does not wait until what is before is decided."""
+    last(monkeypatch, 0.0)
+    with port.hostile() as client:
+        messages = [b"1", b"2", b"3", b"4", b"5", b"6", b"known"]
+        streams = [client.prepare(message) for message in messages]
+        client.flush()
+        assert [received(client, stream) for stream in streams] == messages
+    assert method.order.index(b"known") < method.order.index(b"6")
+
+
 def test_a_slice_has_many_checks(
     port: Port, method: Scripted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
