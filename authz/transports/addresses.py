@@ -3,6 +3,7 @@
 import os
 import resource
 import socket
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
@@ -44,7 +45,14 @@ def refuse_taken_socket(address: str) -> None:
     raise TransportError(f"can't listen on {address}: another server answers on it")
 
 
-def refuse_unusable(address: str) -> None:
+def require_usable(addresses: Iterable[str]) -> None:
+    """Raise TransportError if one of the addresses could not be listened on."""
+    for address in addresses:
+        refuse_taken_socket(address)
+        _refuse_unusable(address)
+
+
+def _refuse_unusable(address: str) -> None:
     """Raise TransportError if an address can't be bound; a port is bound for a moment to see it."""
     if address.startswith(UNIX):
         path = Path(address.removeprefix(UNIX))

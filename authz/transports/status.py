@@ -6,10 +6,7 @@ from enum import IntEnum
 class StatusCode(IntEnum):
     """Codes of ``grpc-status`` (gRPC's doc/statuscodes.md)."""
 
-    OK = 0
-    CANCELLED = 1
     INVALID_ARGUMENT = 3
-    DEADLINE_EXCEEDED = 4
     NOT_FOUND = 5
     PERMISSION_DENIED = 7
     RESOURCE_EXHAUSTED = 8

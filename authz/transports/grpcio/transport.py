@@ -15,7 +15,7 @@ from authz.transports.addresses import (
     UNIX,
     connections_of_each,
     refuse_taken_socket,
-    refuse_unusable,
+    require_usable,
 )
 from authz.transports.callers import CallerAuthenticator
 from authz.transports.grpcio.calls import Gate, Received, RpcExecutor, no_such_method
@@ -67,9 +67,7 @@ class GrpcioTransport:
 
     def check_addresses(self) -> None:
         """Raise TransportError if ``start``, which may come much later, could not listen."""
-        for address in self._settings.listen:
-            refuse_taken_socket(address)
-            refuse_unusable(address)
+        require_usable(self._settings.listen)
 
     def start(self) -> None:
         """Listen on every address. Raises TransportError."""

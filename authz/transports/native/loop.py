@@ -8,7 +8,7 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable
-from typing import Final, Protocol, TypeVarTuple
+from typing import Final, Protocol, TypeVar, TypeVarTuple
 
 READ: Final = select.EPOLLIN
 WRITE: Final = select.EPOLLOUT
@@ -16,6 +16,7 @@ WRITE: Final = select.EPOLLOUT
 SWEEP_SECONDS: Final = 0.5
 MAX_EVENTS: Final = 256  # of one turn; the next begins with the others
 Arguments = TypeVarTuple("Arguments")
+Result = TypeVar("Result")
 _log: Final = logging.getLogger("authz.server")
 
 
@@ -101,18 +102,18 @@ class Loop:
             now = clock()
             for descriptor, mask in events:
                 self._tell(descriptor, mask, now)
-            has_more = bool(_guarded(self._work))
+            has_more = bool(attempt(_go_on, self._work))
             self.turns += 1
             if now >= next_sweep:
                 next_sweep = now + SWEEP_SECONDS
-                _guarded(lambda now=now: self._sweep(now))  # type: ignore[misc]
+                attempt(_go_on, self._sweep, now)
         self._poller.close()
 
     def _tell(self, descriptor: int, mask: int, now: float) -> None:
         if descriptor == self._bell:
             os.eventfd_read(self._bell)
             while self._asked:
-                _guarded(self._asked.popleft())
+                attempt(_go_on, self._asked.popleft())
             return
         waiter = self._waiters.get(descriptor)
         if waiter is None:  # it was closed in this turn
@@ -121,23 +122,19 @@ class Loop:
 
 
 def attempt(
-    on_fault: Callable[[], None], step: Callable[[*Arguments], object], *args: *Arguments
-) -> None:
-    """Take a step of one connection; after a fault of ours call ``on_fault``, and go on."""
+    on_fault: Callable[[], None], step: Callable[[*Arguments], Result], *args: *Arguments
+) -> Result | None:
+    """Take a step and return its result; after a fault of ours call ``on_fault``, and go on."""
     try:
-        step(*args)
+        return step(*args)
     except Exception as error:  # noqa: BLE001 - law 4
         log_fault(error)
         on_fault()
-
-
-def _guarded(function: Callable[[], object]) -> object:
-    """Call a function whose faults must not end the loop; return what it returns, else None."""
-    try:
-        return function()
-    except Exception as error:  # noqa: BLE001 - law 4
-        log_fault(error)
         return None
+
+
+def _go_on() -> None:
+    """Do nothing: the fault is of no connection."""
 
 
 def log_fault(error: Exception) -> None:

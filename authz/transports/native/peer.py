@@ -71,9 +71,7 @@ class Peer:
                 return
             if channel.is_handshaking:
                 self._shake_hands(now)
-            elif (
-                not self._calls.has_more
-            ):  # else it has its turns, and is read when nothing is left
+            elif not self._calls.has_more:  # else it has its turns first
                 self._read(now)
         except ChannelClosedError as error:
             self._lose(error)
@@ -143,11 +141,6 @@ class Peer:
             self.close()
 
     # Writing, and the end.
-
-    @property
-    def is_idle(self) -> bool:
-        """Whether no call is under way and nothing is to be written."""
-        return self._connection.is_idle and not self._channel.is_full
 
     @property
     def is_handshaking(self) -> bool:

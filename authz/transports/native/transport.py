@@ -7,7 +7,7 @@ import sys
 import time
 from typing import Final
 
-from authz.transports.addresses import connections_of_each, refuse_taken_socket, refuse_unusable
+from authz.transports.addresses import connections_of_each, require_usable
 from authz.transports.callers import CallerAuthenticator
 from authz.transports.health import HEALTH, Health
 from authz.transports.native.backlog import Backlog
@@ -81,9 +81,7 @@ class NativeTransport:
 
     def check_addresses(self) -> None:
         """Raise TransportError if ``start``, which may come much later, could not listen."""
-        for address in self._settings.listen:
-            refuse_taken_socket(address)
-            refuse_unusable(address)
+        require_usable(self._settings.listen)
 
     def start(self) -> None:
         """Listen on every address. Raises TransportError."""

@@ -8,7 +8,7 @@ waits here, unread, and all that wait here have such a slice between two looks a
 import time
 from typing import Final, Protocol
 
-from authz.transports.native.loop import log_fault
+from authz.transports.native.loop import attempt
 
 # Between two looks at the sockets: so long may a remembered decision have to wait.
 SLICE_SECONDS: Final = 0.001
@@ -69,12 +69,8 @@ class Turns:
         while laggards:
             laggard = next(iter(laggards))
             del laggards[laggard]
-            try:
-                if laggard.go_on():
-                    laggards[laggard] = None
-            except Exception as error:  # noqa: BLE001 - it ends the connection that met it
-                log_fault(error)
-                laggard.on_fault()
+            if attempt(laggard.on_fault, laggard.go_on):
+                laggards[laggard] = None
             if clock() >= end:
                 break
         return bool(laggards)
