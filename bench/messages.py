@@ -84,6 +84,7 @@ class Messages:
         request = self._request(raw=True)
         http = request.attributes.request.http
         http.method, http.path = "POST", "/mcp"
+        _set(http, {":method": http.method, ":path": http.path})
         http.raw_body = json.dumps(CALL).encode()
         http.size = len(http.raw_body)
         further = {"content-length": str(http.size), "x-envoy-auth-partial-body": "false"}

@@ -7,16 +7,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from authz._pb import ext_authz_pb2 as pb
-from authz.edge.answered import DecodedCheck
-from authz.edge.envoy import known_messages
+from authz.edge.envoy import known_messages, reader
 from authz.edge.envoy.known_messages import CheckReader
-from authz.edge.envoy.reader import read_check
+from authz.edge.envoy.reader import Presented, Values, present_on
 from support.known_checks import (
     ID,
     INPUTS,
     RECORDED,
     TRACEPARENT,
     again,
+    ask_for,
     full,
     read,
     set_header,
@@ -46,6 +46,25 @@ def with_new_values(chance: random.Random, data: bytes) -> bytes:
         odd = [trace.upper(), trace[:-1], trace + b"0", b"\xff" * 55, b"", b"z" * 55]
         set_header(message, TRACEPARENT, chance.choice([trace] * 12 + odd))
     return message.SerializeToString()
+
+
+def with_another_request(chance: random.Random, data: bytes) -> bytes:
+    """Ask for another path, with another body, and now and then as no Envoy tells of it."""
+    lengths = [27] * 4 + [0, 15, 16, 100, 127, 128, 300]
+    target = "/finance/" + "".join(chance.choices("abc/?%", k=chance.choice(lengths)))
+    target = chance.choice([target] * 8 + [target[8:], "/other/" + target[9:], "é" * 20])
+    call = b'{"jsonrpc":"2.0","id":%d,"method":"tools/call","params":{"name":"%s"}}'
+    name = b"a" * chance.choice([3, 3, 3, 4, 60, 200])
+    odd: dict[str, object] = {}
+    if chance.random() < 0.2:
+        kind = chance.choice(["size", "length", "header"])
+        odd[kind] = {
+            "size": chance.choice([-1, 0, 1, 5, 200, 70_000]),
+            "length": chance.choice([b"", b"1", b"99", b"123", b"x" * 3, b"\xff" * 2]),
+            "header": chance.choice([b"/", b"\xff" * len(target), b"/finance/other", b"a" * 36]),
+        }[kind]
+    body = call % (chance.randrange(100), name)
+    return ask_for(data, target, chance.choice([b"", body, body, b"\xff" * 20, b"x"]), **odd)
 
 
 def with_another_field(chance: random.Random, data: bytes) -> bytes:
@@ -148,6 +167,8 @@ def test_it_is_the_full_reading(kind: str, seed: int) -> None:
     chance, inputs = random.Random(seed), INPUTS[kind]
     reader = CheckReader(inputs)
     data = chance.choice([*RECORDED.values()])
+    if chance.random() < 0.5:
+        data = with_another_request(chance, data)
     for change in chance.choices(
         [with_another_field, with_another_part, merged], k=chance.choice([0, 0, 1, 2])
     ):
@@ -155,14 +176,15 @@ def test_it_is_the_full_reading(kind: str, seed: int) -> None:
             data = change(chance, data)
     if full(inputs, data) is None:
         return
+    changes = [with_new_values, with_another_request, with_other_bytes, with_other_bytes]
     for number in range(1, 4):
         known = again(data, number)
         assert read(reader, known) == full(inputs, known)
     for number in range(4, 40):
         sent = again(data, number)
-        for change in chance.choices(
-            [with_new_values, with_other_bytes, with_other_bytes], k=chance.choice([0, 1, 1, 1])
-        ):
+        for change in chance.choices(changes, k=chance.choice([0, 1, 1, 1])):
+            if full(inputs, sent) is None:
+                break
             sent = change(chance, sent)
         proxy = chance.choice(["", "", "", "spiffe://corp.example/gateway"])
         assert read(reader, sent, proxy) == full(inputs, sent, proxy), sent
@@ -190,11 +212,12 @@ def full_readings(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """The full readings so far."""
     counted: list[bool] = []
 
-    def counting(*args: object) -> DecodedCheck:
+    def counting(*args: object) -> tuple[Presented, Values]:
         counted.append(True)
-        return read_check(*args)  # type: ignore[arg-type]
+        return present_on(*args)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(known_messages, "read_check", counting)
+    monkeypatch.setattr(reader, "present_on", counting)
+    monkeypatch.setattr(known_messages, "present_on", counting)
     return counted
 
 
@@ -210,6 +233,25 @@ def test_what_is_known_is_not_read_again(form: str, full_readings: list[bool]) -
         check = reader.read(again(data, number), "")
         assert (check.request_id, check.trace_id) == (f"{number:036x}", f"{number:032x}")
     assert len(full_readings) == 4
+
+
+@pytest.mark.parametrize("kind", ["common", "messages"])
+@pytest.mark.parametrize("form", ["raw-traced", "map-traced"])
+def test_other_paths_and_bodies_are_not_read_in_full(
+    form: str, kind: str, full_readings: list[bool]
+) -> None:
+    """Once an agent's requests are known, only what is new in the next one is read of it."""
+    inputs = INPUTS[kind]
+    reader, data = CheckReader(inputs), again(RECORDED[form], 1)
+    bodies = [b'{"jsonrpc":"2.0","id":%d,"method":"ping"}' % (10**n) for n in range(3, 60)]
+    sent = [ask_for(data, f"/finance/accounts/{n:06d}") for n in range(100)]
+    sent += [ask_for(data, f"/finance/accounts/{n:06d}", body) for n, body in enumerate(bodies)]
+    for message in [*sent[:3], *sent[-3:]]:
+        read(reader, message)
+    learned = len(full_readings)
+    found = [read(reader, message) for message in sent]
+    assert len(full_readings) == learned
+    assert found == [full(inputs, message) for message in sent]
 
 
 @pytest.mark.parametrize("kind", ["request id", "trace"])

@@ -3,6 +3,7 @@
 import base64
 import json
 from pathlib import Path
+from typing import Any
 
 from google.protobuf.message import DecodeError
 
@@ -64,6 +65,23 @@ def set_header(message: pb.CheckRequest, name: str, value: bytes, *, more: bool 
             header.raw_value = value
             return
     http.header_map.headers.add(key=name, raw_value=value)
+
+
+def ask_for(data: bytes, target: str, body: bytes = b"", **odd: Any) -> bytes:
+    """The same agent's request for another path or with another body, as Envoy tells of it.
+
+    ``odd`` gives what is not as it should be: a ``size``, a ``length``, a ``header`` of the path.
+    """
+    message = pb.CheckRequest.FromString(data)
+    http = message.attributes.request.http
+    http.path = target
+    set_header(message, ":path", odd.get("header", target.encode()))
+    if body:
+        http.method = "POST"
+        http.raw_body, http.size = body, odd.get("size", len(body))
+        set_header(message, "content-type", b"application/json")
+        set_header(message, "content-length", odd.get("length", b"%d" % len(body)))
+    return message.SerializeToString()
 
 
 def again(data: bytes, number: int) -> bytes:

@@ -1,22 +1,25 @@
 """Reads checks, and takes what was read before for a message that is the same in all that counts.
 
 To read a message's fields one by one is most of what a remembered decision costs, and of an agent's
-requests for the same thing nothing differs but a time and ids. So the second message with an
-outline (``authz.edge.envoy.outlines``) is kept with what was read of it, and each further one is
-read by comparing bytes. What is read is always what the full reading would give:
+requests little differs but a time, ids, the path and the body. So the second message with an
+outline (``authz.edge.envoy.outlines``) is kept with what it presented, and of each further one only
+the values are read. What is read is always what the full reading would give:
 
 - Messages with the same outline have the same structure, so only the values that were cut out can
   make a difference.
-- Of these, ``x-request-id`` and ``traceparent`` are read from each message, by the same code. The
-  others are read for a DPoP proof only, which a trial finds out as well.
-- A message is tried out before it is kept: it is read in full once more with other values in all
-  those places, those of the headers random, and the result must be the same but for the two ids.
-  So a text that only looks like such a header, two headers of one name, and a config whose rules
-  read one of the two headers are found out, whoever made them up.
-- Values are taken as ASCII only. All else that is unusual is left to the full reading.
+- Of these, those that are read for decisions and records are read from each message, and the check
+  is made of them by the same code. Port, time and Envoy's id are read for a DPoP proof only, which
+  a trial finds out as well.
+- An outline is tried out before it is kept: a message of it is read in full once more with other
+  values in all those places, and each of them must be read there, and all else be the same. Texts
+  are random, so that nobody guesses them. So a text that only looks like a header, two headers of
+  one name, and a config whose rules read one of the values are found out, whoever made them up.
+- A path on a route of another protocol makes another reading: so it takes the full one.
+- Texts are taken as ASCII only. All else that is unusual is left to the full reading.
 """
 
 import secrets
+from collections.abc import Iterator
 from typing import Final
 
 import msgspec
@@ -26,17 +29,28 @@ from authz._pb import ext_authz_pb2 as pb
 from authz.core.bounded_map import BoundedMap
 from authz.edge.answered import DecodedCheck
 from authz.edge.envoy.outlines import Cut, Cutter, Outline, is_regular, with_other_values
-from authz.edge.envoy.reader import read_check
-from authz.edge.inputs import RequestInputs, trace_id_of
+from authz.edge.envoy.places import CONTENT_LENGTH, PATH, number_of
+from authz.edge.envoy.reader import Presented, Values, present, present_on, route_of, to_check
+from authz.edge.inputs import REQUEST_ID, TRACE, RequestInputs, trace_id_of
 
-# Messages kept at most: what some hundred agents ask for within a minute.
+# Outlines kept at most: some hundred agents, with each of their tokens and methods.
 ENTRIES: Final = 10_000
-MAX_BYTES: Final = 32 * 1024 * 1024
-_ENTRY_BYTES: Final = 700  # measured: the objects of an outline and a check without their texts
+MAX_BYTES: Final = 24 * 1024 * 1024
+_ENTRY_BYTES: Final = 1200  # measured: the objects of an outline and its parts without their texts
+# Checks kept at most, by outline and path: what those agents ask for within a minute.
+_CHECKS: Final = 10_000
+_CHECKS_BYTES: Final = 8 * 1024 * 1024
+_CHECK_BYTES: Final = 500  # measured, likewise
 # Outlines remembered by their hash alone, as most never come again; they take 100 bytes each.
 _SEEN: Final = 20_000
-# Random characters that a value takes to be tried out: 64 bits, so that nobody guesses them.
-_MIN_ID_CHARS: Final = 16
+
+
+class Known(msgspec.Struct, frozen=True, gc=False):
+    """What the messages of an outline present, with the values of one of them."""
+
+    outline: Outline
+    presented: Presented
+    values: Values
 
 
 class CheckReader:
@@ -50,8 +64,9 @@ class CheckReader:
         """Begin with nothing known."""
         self.inputs = inputs
         self._cutter = Cutter()
-        self._known: BoundedMap[tuple[str, Outline], DecodedCheck] = BoundedMap(
-            ENTRIES, MAX_BYTES, _bytes
+        self._known: BoundedMap[tuple[str, Outline], Known] = BoundedMap(ENTRIES, MAX_BYTES, _bytes)
+        self._checks: BoundedMap[tuple[str, Outline, bytes], DecodedCheck] = BoundedMap(
+            _CHECKS, _CHECKS_BYTES, lambda key, _: _CHECK_BYTES + 3 * len(key[2])
         )
         # Whether an outline that came once is worth a trial: it is not after it has failed.
         self._seen: BoundedMap[int, bool] = BoundedMap(_SEEN, _SEEN, lambda *_: 1)
@@ -59,74 +74,151 @@ class CheckReader:
     def read(self, data: bytes, proxy: str) -> DecodedCheck:
         """Return the check of a serialised CheckRequest. Raises DecodeError."""
         try:
-            parts = self._cutter.cut(data)
-        except IndexError:
-            parts = None
-        known = self._known.get((proxy, parts[0])) if parts else None
-        again = _again(known, parts) if parts and known else None
-        return self._new(data, proxy, parts) if again is None else again
+            cut = self._cutter.cut(data)
+            if cut is None:
+                return self._new(data, proxy, None)
+            rest, places = cut.rest, cut.places
+            check = self._checks.get((proxy, cut.outline, rest[places.path]))
+            # What nobody reads has to be a text all the same.
+            if check is None or not rest[places.path_header].isascii():
+                return self._other(data, proxy, cut)
+            request_id = str(rest[places.request_id], "ascii") or check.request_id
+            trace = str(rest[places.trace], "ascii")
+        except (IndexError, UnicodeDecodeError):  # unusual: the full reading tells what it is
+            return self._new(data, proxy, None)
+        trace_id = trace_id_of(trace) if trace else check.trace_id
+        return DecodedCheck(check.request, request_id, trace_id, check.ids, check.twins)
 
-    def _read(self, data: bytes, proxy: str) -> DecodedCheck:
-        return read_check(self.inputs, pb.CheckRequest.FromString(data), proxy)
+    def _other(self, data: bytes, proxy: str, cut: Cut) -> DecodedCheck:
+        """Return the check of a message whose outline or path is new.
 
-    def _new(self, data: bytes, proxy: str, parts: Cut | None) -> DecodedCheck:
-        """Read a message in full, and keep it if its outline has come before."""
-        check = self._read(data, proxy)
-        if parts is None:
+        Raises IndexError, UnicodeDecodeError and DecodeError.
+        """
+        known = self._known.get((proxy, cut.outline))
+        if known is None and cut.is_guess:
+            anew = self._cutter.cut_anew(data, cut)
+            if anew is None:
+                return self._new(data, proxy, None)
+            cut = anew
+            known = self._known.get((proxy, cut.outline))
+        check = self._made(known, cut) if known else None
+        if known is None or check is None:
+            return self._new(data, proxy, cut)
+        if not cut.places.body.stop:  # bodies hardly ever come again
+            self._checks.put((proxy, known.outline, cut.rest[cut.places.path]), check)
+        return check
+
+    def _made(self, known: Known, cut: Cut) -> DecodedCheck | None:
+        """Make the check of a message. Raises UnicodeDecodeError."""
+        presented, values = known.presented, _values(known, cut)
+        messages = self.inputs.messages
+        if messages is not None:
+            context = dict(presented.context)
+            if route_of(messages, presented.host, values.target, context) is not presented.route:
+                return None
+        return to_check(self.inputs, presented, values)
+
+    def _new(self, data: bytes, proxy: str, cut: Cut | None) -> DecodedCheck:
+        """Read a message in full, and keep its outline if it has come before."""
+        message = pb.CheckRequest.FromString(data)
+        presented, values = present(self.inputs, message, proxy)
+        if cut is None:
             self._cutter.learn(data)
-            return check
-        key = proxy, parts[0]
+        else:
+            self._note(data, message, cut, Known(cut.outline, presented, values))
+        return to_check(self.inputs, presented, values)
+
+    def _note(self, data: bytes, message: pb.CheckRequest, cut: Cut, found: Known) -> None:
+        """Keep an outline that comes for the second time, if a trial shows that it holds."""
+        key = found.presented.proxy, cut.outline
         number = hash(key)
         is_worth_a_trial = self._seen.get(number)
         if is_worth_a_trial is None:
             self._seen.put(number, True)
-        elif is_worth_a_trial:
-            if self._is_read_alike(data, proxy, parts, check):
-                self._known.put(key, check)
+        elif is_worth_a_trial and self._known.get(key) is None:
+            if _is_as_cut(message, cut) and self._is_read_alike(data, cut, found):
+                self._known.put(key, found)
             else:
                 self._seen.put(number, False)
-        return check
 
-    def _is_read_alike(self, data: bytes, proxy: str, parts: Cut, check: DecodedCheck) -> bool:
-        """Tell whether the same is read from the message with other values, but for the ids."""
-        _, _, _, at, end, trace, trace_end = parts
-        if not is_regular(data, parts):
+    def _is_read_alike(self, data: bytes, cut: Cut, found: Known) -> bool:
+        """Tell whether other values are read in their places, and all else as it was."""
+        presented, size = found.presented, len(cut.rest)
+        if not is_regular(data, cut.head):
             return False
-        expected, request_id, traceparent = check, "", ""
-        if end > at:
-            if end - at < _MIN_ID_CHARS:
-                return False
-            request_id = secrets.token_hex(end - at)[: end - at]
-            expected = msgspec.structs.replace(expected, request_id=request_id)
-        if trace_end > trace:
-            trace_id = secrets.token_hex(16)
-            traceparent = f"00-{trace_id}-{secrets.token_hex(8)}-01"
-            traceparent = traceparent.ljust(trace_end - trace, "0")[: trace_end - trace]
-            expected = msgspec.structs.replace(expected, trace_id=trace_id)
+        other = with_other_values(data, cut, _other_values(cut))
+        cut = msgspec.structs.replace(cut, rest=other[-size:])
         try:
-            other = with_other_values(data, parts, request_id.encode(), traceparent.encode())
-            return self._read(other, proxy) == expected
+            message = pb.CheckRequest.FromString(other)
         except DecodeError:  # what was found is no value
             return False
+        expected = presented, _values(found, cut)
+        context = dict(presented.context)
+        read = present_on(self.inputs, message, presented.route, context, presented.proxy)
+        return read == expected and _is_as_cut(message, cut)
 
 
-def _again(known: DecodedCheck, parts: Cut) -> DecodedCheck | None:
-    """Return what was read before with this message's ids; None for an id that is not ASCII.
+def _values(known: Known, cut: Cut) -> Values:
+    """Return the values of a message of a known outline. Raises UnicodeDecodeError.
 
-    An empty place is a header that was not found: if it came, all of it is in the outline.
+    An empty place is a value that was not found: if it came, all of it is in the outline.
     """
-    _, _, rest, at, end, trace, trace_end = parts
-    request_id, trace_id = known.request_id, known.trace_id
-    try:
-        if end > at:
-            request_id = str(rest[at:end], "ascii")
-        if trace_end > trace:
-            trace_id = trace_id_of(str(rest[trace:trace_end], "ascii"))
-    except UnicodeDecodeError:
-        return None
-    return DecodedCheck(known.request, request_id, trace_id, known.ids, known.twins)
+    former, places, rest = known.values, cut.places, cut.rest
+    trace, content_length = (
+        str(rest[places.trace], "ascii"),
+        str(rest[places.content_length], "ascii"),
+    )
+    str(rest[places.path_header], "ascii")  # nobody reads it, but it has to be a text
+    values = Values(
+        str(rest[places.path], "ascii") or former.target,
+        str(rest[places.request_id], "ascii") or former.request_id,
+        trace_id_of(trace) if trace else former.trace_id,
+    )
+    if known.presented.route is None:
+        return values
+    return msgspec.structs.replace(
+        values,
+        body=rest[places.content] or former.body,
+        size=number_of(rest[places.size]) if places.size.stop else former.size,
+        content_length=content_length or former.content_length,
+    )
 
 
-def _bytes(key: tuple[str, Outline], check: DecodedCheck) -> int:
-    del check  # its texts are as long as the outline at most
-    return _ENTRY_BYTES + 2 * sum(len(piece) for piece in key[1] if isinstance(piece, bytes))
+def _is_as_cut(message: pb.CheckRequest, cut: Cut) -> bool:
+    """Tell whether each value that was cut out is in the message as what it looks like."""
+    http, places, rest = message.attributes.request.http, cut.places, cut.rest
+    sent = [(name, value.encode()) for name, value in http.headers.items()]
+    sent += [(one.key, one.raw_value or one.value.encode()) for one in http.header_map.headers]
+    headers = {
+        REQUEST_ID: places.request_id,
+        TRACE: places.trace,
+        PATH: places.path_header,
+        CONTENT_LENGTH: places.content_length,
+    }
+    read = [
+        (at, [text for key, text in sent if key.lower() == name]) for name, at in headers.items()
+    ]
+    read += [(places.path, [http.path.encode()]), (places.content, [http.raw_body])]
+    has_size = not places.size.stop or number_of(rest[places.size]) == http.size
+    return has_size and all(found == [rest[at]] for at, found in read if at.stop)
+
+
+def _other_values(cut: Cut) -> Iterator[tuple[slice, bytes]]:
+    """Yield other values for all places: random ones, and other numbers of as many digits."""
+    places, rest = cut.places, cut.rest
+    for place in (places.request_id, places.path, places.path_header, places.content):
+        size = len(rest[place])
+        yield place, secrets.token_hex(size)[:size].encode()
+    traceparent, size = (
+        f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01",
+        len(rest[places.trace]),
+    )
+    yield places.trace, traceparent.ljust(size, "0")[:size].encode()
+    for place in (places.size, places.content_length):
+        yield place, bytes([byte ^ 1 for byte in rest[place]])
+
+
+def _bytes(key: tuple[str, Outline], known: Known) -> int:
+    del known  # its texts are as long as the outline at most
+    source, target, _, _, pieces = key[1]
+    return _ENTRY_BYTES + 2 * (len(source) + len(target) + sum(map(len, pieces)))

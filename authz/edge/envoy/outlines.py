@@ -1,7 +1,8 @@
-"""Cuts a CheckRequest's bytes into its outline and the values that are new in every message.
+"""Cuts a CheckRequest's bytes into its outline and the values that are new in nearly every message.
 
-Envoy writes a new time, new ids and new lengths into each message, and often nothing else is new.
-They are cut out here, at the places where earlier messages had them, without reading any field. The
+Envoy writes a new time, new ids and new lengths into each message; an agent asks for one path after
+another, or for one path with ever other bodies. Nothing else is new most of the time. These values
+are cut out here, at the places where earlier messages had them, without reading any field. The
 outline is all other bytes.
 
 **Messages with the same outline have the same structure**, if one of them ``is_regular``: protobuf
@@ -13,38 +14,54 @@ reads the same from them, but for the values that were cut out.
   with the place where its content ends: the end of the message, and the number of bytes before it
   that the outline has.
 - The time and Envoy's id have a shape that protobuf takes whatever the digits, with their lengths.
-- The values of headers are as long as the outline says. Whether such a place is a header at all,
-  and no text that looks like a header, only the full reading of a message with other values tells
-  (``authz.edge.envoy.known_messages``).
+- The path and the values of headers are as long as the outline says.
+- The body is cut out with its own length, which says where the outline goes on.
+- Whether a place is a value at all, and no text that looks like one, only the full reading of a
+  message with other values tells (``authz.edge.envoy.known_messages``).
 
 A wrong place makes another outline, which no regular message has.
 """
 
 import re
+from collections.abc import Iterable
 from typing import Final
 
-Outline = tuple[bytes, bytes, int, bytes, bytes, bytes]
-"""``source`` up to the port, and from there to ``request``; how many bytes follow ``request``; what
-is before, between and after the two headers' values in the rest of the message.
+import msgspec
+
+from authz.edge.envoy.places import LAST, Places, find_places, number_of
+
+Outline = tuple[bytes, bytes, int, tuple[int, ...], tuple[bytes, ...]]
+"""``source`` up to the port, and from there to ``request``; how many bytes follow ``request``; the
+lengths of values in the rest of the message, and the bytes between them.
 """
 Head = tuple[int, int, int]
 """Where the port begins and ends, and where ``destination`` begins."""
-Cut = tuple[Outline, Head, bytes, int, int, int, int]
-"""The outline, and by which places; the rest of the message, from the end of Envoy's id; where in
-the rest the value of ``x-request-id`` begins and ends, and that of ``traceparent``. A header that
-is not found has an empty place at 0.
-"""
+
+
+class Cut(msgspec.Struct, frozen=True, gc=False):
+    """A message in parts.
+
+    Attributes:
+        outline: all that messages of its kind have in common.
+        head: by which places it was cut.
+        rest: the message from the end of Envoy's id on.
+        places: where the values are in the rest.
+        is_guess: whether these are the places of an earlier message with as long a rest.
+    """
+
+    outline: Outline
+    head: Head
+    rest: bytes
+    places: Places
+    is_guess: bool
+
 
 _MAX_BYTES: Final = 16_386  # of messages whose own length takes two bytes
 _HEADS: Final = 256  # remembered; they are soon learned again
+_SIZES: Final = 64  # of each head, likewise
+_WITH_BODY: Final = 0  # in place of the size, as a body may have any
 _TO_LENGTHS: Final = slice(3, 9)  # has the lengths of ``source`` and of its address
-_LAST: Final = 0x7F  # the highest byte that ends a varint; of two, the first has the lower 7 bits
 _ATTRIBUTES: Final = 0x0A  # the tag of the message's only field
-# Names of headers as both forms of headers have them. A tag and the value's length follow.
-_REQUEST_ID: Final = b"\n\x0cx-request-id"
-_TRACE: Final = b"\n\x0btraceparent"
-_TO_REQUEST_ID: Final = len(_REQUEST_ID) + 2
-_TO_TRACE: Final = len(_TRACE) + 2
 _SECONDS: Final = rb"\x08[\x80-\xff]{4}[\x00-\x7f]"  # unix seconds in five bytes: until 3058
 _SECONDS_BYTES: Final = 6  # with the tag
 _NANOS: Final = [rb"\x10[\x80-\xff]{%d}[\x00-\x7f]" % more for more in range(4, -1, -1)]
@@ -75,7 +92,8 @@ class Cutter:
 
     def __init__(self) -> None:
         """Begin with no place known."""
-        self._heads: dict[bytes, Head] = {}
+        # And the places in the rest of messages with such a head, by the rest's size.
+        self._heads: dict[bytes, tuple[Head, dict[int, Places]]] = {}
 
     def cut(self, data: bytes) -> Cut | None:
         """Return a message's parts; None if it has no known place or values of another shape.
@@ -86,46 +104,54 @@ class Cutter:
         the outline has.
         """
         size = len(data)
-        head = self._heads.get(data[_TO_LENGTHS])
-        if head is None or size > _MAX_BYTES:
+        learned = self._heads.get(data[_TO_LENGTHS])
+        if learned is None or size > _MAX_BYTES:
             return None
+        head, known_places = learned
         port, port_end, destination = head
         at = destination + 2 + data[destination + 1]
-        if data[destination + 1] > _LAST:
-            at = destination + 3 + (data[destination + 1] & _LAST | data[destination + 2] << 7)
+        if data[destination + 1] > LAST:
+            at = destination + 3 + (data[destination + 1] & LAST | data[destination + 2] << 7)
         request = _REQUEST.match(data, at)
         if request is None:
             return None
         http, rest_at = request.end(1), request.end()
-        request_end = at + 3 + (data[at + 1] & _LAST | data[at + 2] << 7)
+        request_end = at + 3 + (data[at + 1] & LAST | data[at + 2] << 7)
         if (
             data[0] != _ATTRIBUTES
-            or not data[1] > _LAST < data[port]
-            or not data[port_end - 2] > _LAST >= data[port_end - 1]
-            or data[1] & _LAST | data[2] << 7 != size - 3
-            or http + 3 + (data[http + 1] & _LAST | data[http + 2] << 7) != request_end
+            or not data[1] > LAST < data[port]
+            or not data[port_end - 2] > LAST >= data[port_end - 1]
+            or data[1] & LAST | data[2] << 7 != size - 3
+            or http + 3 + (data[http + 1] & LAST | data[http + 2] << 7) != request_end
         ):
             return None
-        source, target = data[3:port], data[port_end : at + 1]
         rest = data[rest_at:]
-        at = end = rest.find(_REQUEST_ID) + _TO_REQUEST_ID
-        if at >= _TO_REQUEST_ID:
-            end += rest[at - 1]
-        else:
-            at = end = 0
-        trace = trace_end = rest.find(_TRACE) + _TO_TRACE
-        if trace >= _TO_TRACE:
-            trace_end += rest[trace - 1]
-        else:
-            trace = trace_end = 0
-        if end > len(rest) or trace_end > len(rest):
+        places = known_places.get(size - rest_at)
+        if places is None and _WITH_BODY in known_places:
+            places = known_places[_WITH_BODY].with_another_body(rest)
+        is_guess = places is not None
+        if places is None:
+            places = _found(known_places, rest)
+            if places is None:
+                return None
+        pieces = tuple(map(rest.__getitem__, places.gaps))
+        source, target = data[3:port], data[port_end : at + 1]
+        outline = source, target, size - request_end, places.lengths, pieces
+        return Cut(outline, head, rest, places, is_guess)
+
+    def cut_anew(self, data: bytes, cut: Cut) -> Cut | None:
+        """Return the message's parts by the right places, where a guess was of no use.
+
+        A wrong guess gives an outline that is not known, and never one that is: what is known
+        has all bytes of a message but its values.
+        """
+        learned = self._heads.get(data[_TO_LENGTHS])
+        places = _found(learned[1], cut.rest) if learned else None
+        if places is None:
             return None
-        if at < trace:
-            before, between, after = rest[:at], rest[end:trace], rest[trace_end:]
-        else:
-            before, between, after = rest[:trace], rest[trace_end:at], rest[end:]
-        outline = source, target, size - request_end, before, between, after
-        return outline, head, rest, at, end, trace, trace_end
+        pieces = tuple(map(cut.rest.__getitem__, places.gaps))
+        outline = (*cut.outline[:3], places.lengths, pieces)
+        return Cut(outline, cut.head, cut.rest, places, is_guess=False)
 
     def learn(self, data: bytes) -> None:
         """Remember the places of a message, if its attributes come in the usual order."""
@@ -133,7 +159,17 @@ class Cutter:
         if head is not None:
             if len(self._heads) >= _HEADS:
                 self._heads.clear()
-            self._heads[data[_TO_LENGTHS]] = head
+            self._heads[data[_TO_LENGTHS]] = head, {}
+
+
+def _found(known: dict[int, Places], rest: bytes) -> Places | None:
+    """Look for places, and remember them: of messages with a body those of the last alone."""
+    places = find_places(rest)
+    if places is not None:
+        if len(known) >= _SIZES:
+            known.clear()
+        known[_WITH_BODY if places.body.stop else len(rest)] = places
+    return places
 
 
 def _head_of(data: bytes) -> Head | None:
@@ -147,7 +183,7 @@ def _head_of(data: bytes) -> Head | None:
         return None
     port, port_end = source.span(6)
     address, socket_address, ip = (source[group][0] for group in (2, 3, 4))
-    destination = source.end(1) + _number(source[1])
+    destination = source.end(1) + number_of(source[1])
     if (
         not _DESTINATION.match(data, destination)
         or ip != len(source[5])
@@ -158,29 +194,23 @@ def _head_of(data: bytes) -> Head | None:
     return port, port_end, destination
 
 
-def _number(varint: bytes) -> int:
-    return varint[0] & _LAST | (varint[1] << 7 if len(varint) > 1 else 0)
-
-
-def is_regular(data: bytes, parts: Cut) -> bool:
-    """Tell whether the places in a message are what ``Cutter`` takes them for.
+def is_regular(data: bytes, head: Head) -> bool:
+    """Tell whether the places before the request are what ``Cutter`` takes them for.
 
     The message is one that was read in full, and as the outline has it, each other message with
-    this outline is the same in this. Of the headers only this is told: neither is within the other.
+    this outline is the same in this.
     """
-    _, head, _, at, end, trace, trace_end = parts
-    is_apart = end <= trace or trace_end <= at
-    return _head_of(data) == head and (is_apart or not at or not trace)
+    return _head_of(data) == head
 
 
-def with_other_values(data: bytes, parts: Cut, request_id: bytes, traceparent: bytes) -> bytes:
-    """Return the message with these values of the two headers, and no other value as it was.
+def with_other_values(data: bytes, cut: Cut, values: Iterable[tuple[slice, bytes]]) -> bytes:
+    """Return the message with these values in the rest, each as long as its place.
 
-    They are as long as the values in their places. Of the port, the time and Envoy's id each byte
-    gets another lowest bit, which leaves a varint a varint, and a digit a digit.
+    Of the port, the time and Envoy's id each byte gets another lowest bit, which leaves a varint a
+    varint, and a digit a digit.
     """
-    outline, (port, port_end, _), rest, at, end, trace, trace_end = parts
-    request = _REQUEST.match(data, port_end + len(outline[1]) - 1)
+    port, port_end, _ = cut.head
+    request = _REQUEST.match(data, port_end + len(cut.outline[1]) - 1)
     if request is None:  # then ``Cutter`` did not cut this message
         raise AssertionError
     nanos = request.start(1) + 1 + _SECONDS_BYTES
@@ -193,7 +223,8 @@ def with_other_values(data: bytes, parts: Cut, request_id: bytes, traceparent: b
     ):
         for byte in varying:
             other[byte] ^= 1
-    ending = bytearray(rest)
-    ending[at:end], ending[trace:trace_end] = request_id, traceparent
-    other[request.end() :] = ending
+    rest = bytearray(cut.rest)
+    for place, value in values:
+        rest[place] = value
+    other[request.end() :] = rest
     return bytes(other)

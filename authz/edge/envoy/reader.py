@@ -1,12 +1,15 @@
 """Reads Envoy's CheckRequest as a DecodedCheck.
 
 This runs for every request. Each access to a protobuf message makes a Python object, so nothing is
-read twice.
+read twice. It takes two steps, because requests of one agent mostly differ in their values alone
+(``authz.edge.envoy.known_messages``): what the message presents, and the check that it makes.
 """
 
 import re
 from collections.abc import Mapping
 from typing import Final
+
+import msgspec
 
 from authz._pb import ext_authz_pb2 as pb
 from authz.core import protocols
@@ -24,74 +27,174 @@ from authz.edge.inputs import (
 )
 
 MAX_REQUEST_BYTES: Final = "authz_max_request_bytes"  # the context extension with that limit
+CONTENT_LENGTH: Final = "content-length"
 _NUMBER: Final = re.compile(r"[0-9]{1,12}")
 _UNREAD: Final = MessageProtocol.NONE  # bound once: of the enum it takes four times as long
 _PLAIN: Final = protocols.Message(())  # for a route where no message is read
+_NO_HEADERS: Final[Mapping[str, str]] = {}
+
+
+class Values(msgspec.Struct, frozen=True, gc=False):
+    """What is new in nearly every request.
+
+    Attributes:
+        target: the path with the query.
+        request_id, trace_id: as in DecodedCheck.
+        body, size, content_length: of the message, on a route where messages are read: what the
+            proxy sent of it, the number of bytes that the proxy counted, and the header.
+    """
+
+    target: str
+    request_id: str = ""
+    trace_id: str = ""
+    body: bytes = b""
+    size: int = 0
+    content_length: str | None = None
+
+
+class Presented(msgspec.Struct, frozen=True, gc=False):
+    """All else that is read of a CheckRequest. Most of it goes into the Request as it is.
+
+    Attributes:
+        route: the route if messages are read on it, else None.
+        message_headers: that readers of messages read, but for content-length.
+        is_text, mcp_metadata: of the message, as in MessageInput.
+        cookie: the header.
+        twins, attempt: as in DecodedCheck.
+    """
+
+    method: str
+    host: str
+    headers: tuple[tuple[str, str], ...]
+    principal: str
+    certificate: str
+    context: tuple[tuple[str, str], ...]
+    metadata: tuple[tuple[str, bytes], ...]
+    proxy: str
+    twins: tuple[str, ...]
+    cookie: str
+    attempt: bytes
+    route: Route | None = None
+    message_headers: Mapping[str, str] = _NO_HEADERS
+    is_text: bool = False
+    mcp_metadata: bytes | None = None
 
 
 def read_check(inputs: RequestInputs, message: pb.CheckRequest, proxy: str = "") -> DecodedCheck:
     """Return the request as the proxy presented it. Never fails: what is absent is empty."""
+    return to_check(inputs, *present(inputs, message, proxy))
+
+
+def present(
+    inputs: RequestInputs, message: pb.CheckRequest, proxy: str = ""
+) -> tuple[Presented, Values]:
+    """Return what a message presents, and its values. Never fails, likewise."""
     attributes = message.attributes
-    source, http = attributes.source, attributes.request.http
-    path, _, query = http.path.partition("?")
-    host = http.host
     context = attributes.context_extensions
     extensions = dict(context) if len(context) else {}
-    messages = inputs.messages
-    route = messages.route_of(host, path, extensions) if messages else None
+    route = None
+    if inputs.messages is not None:
+        http = attributes.request.http
+        route = route_of(inputs.messages, http.host, http.path, extensions)
+    return present_on(inputs, message, route, extensions, proxy)
+
+
+def route_of(
+    messages: MessageInputs, host: str, target: str, extensions: Mapping[str, str]
+) -> Route | None:
+    """Return a request's route, if messages are read on it."""
+    return messages.route_of(host, target.partition("?")[0], extensions)
+
+
+def present_on(
+    inputs: RequestInputs,
+    message: pb.CheckRequest,
+    route: Route | None,
+    extensions: Mapping[str, str],
+    proxy: str,
+) -> tuple[Presented, Values]:
+    """Return the same for a request on this route, with these context extensions."""
+    attributes = message.attributes
+    source, http = attributes.source, attributes.request.http
     fields = http.header_map.headers if http.HasField("header_map") else ()
-    if messages is None or route is None:
-        headers, twins = inputs.headers.read(http.headers, fields)
-        asked = _PLAIN
-    else:
-        headers, twins = inputs.message_headers.read(http.headers, fields)
-        sent = _sent(messages, route, attributes, headers, extensions=extensions, proxy=proxy)
-        asked = protocols.read(route.protocol, sent)
-    cookie = headers.get(COOKIE, "")
-    request = Request(
+    reader = inputs.headers if route is None else inputs.message_headers
+    headers, twins = reader.read(http.headers, fields)
+    trace_id = trace_id_of(headers[TRACE]) if TRACE in headers else ""
+    values = Values(http.path, headers.get(REQUEST_ID, ""), trace_id)
+    presented = Presented(
         http.method,
-        host,
-        path,
+        http.host,
         held(tuple([(name, headers[name]) for name in inputs.decisive if name in headers])),
         source.principal,
         held(source.certificate),
         tuple(sorted(extensions.items())) if extensions else (),
         inputs.metadata(attributes.metadata_context.filter_metadata) if inputs.namespaces else (),
+        proxy,
+        twins,
+        headers.get(COOKIE, ""),
+        _attempt(attributes) if DPOP in headers else b"",  # the one single-use proof
+    )
+    if route is None or inputs.messages is None:
+        return presented, values
+    body, metadata = http.raw_body, attributes.metadata_context.filter_metadata
+    read = {name: headers[name] for name in protocols.HEADERS if name in headers}
+    content_length = read.pop(CONTENT_LENGTH, None)
+    return msgspec.structs.replace(
+        presented,
+        route=route,
+        is_text=not body,
+        mcp_metadata=inputs.messages.metadata_of(metadata, extensions, proxy),
+        message_headers=read,
+    ), msgspec.structs.replace(
+        values, body=body or http.body.encode(), size=http.size, content_length=content_length
+    )
+
+
+def to_check(inputs: RequestInputs, presented: Presented, values: Values) -> DecodedCheck:
+    """Return the check that a message makes."""
+    path, _, query = values.target.partition("?")
+    route, messages, cookie = presented.route, inputs.messages, presented.cookie
+    asked, protocol = _PLAIN, _UNREAD
+    if route is not None and messages is not None:
+        protocol = route.protocol
+        asked = protocols.read(protocol, _sent(messages, presented, values, route))
+    request = Request(
+        presented.method,
+        presented.host,
+        path,
+        presented.headers,
+        presented.principal,
+        presented.certificate,
+        presented.context,
+        presented.metadata,
         credentials_elsewhere(query, cookie) if query or cookie else (),
-        route.protocol if route else _UNREAD,
+        protocol,
         asked.calls,
         asked.unread,
-        proxy,
+        presented.proxy,
     )
-    attempt = _attempt(attributes) if DPOP in headers else b""  # the one single-use proof
-    trace_id = trace_id_of(headers[TRACE]) if TRACE in headers else ""
-    request_id = headers.get(REQUEST_ID, "")
-    return DecodedCheck(request, request_id, trace_id, asked.ids, twins, attempt)
+    return DecodedCheck(
+        request, values.request_id, values.trace_id, asked.ids, presented.twins, presented.attempt
+    )
 
 
 def _sent(
-    messages: MessageInputs,
-    route: Route,
-    attributes: pb.AttributeContext,
-    headers: Mapping[str, str],
-    *,
-    extensions: Mapping[str, str],
-    proxy: str,
+    messages: MessageInputs, presented: Presented, values: Values, route: Route
 ) -> protocols.MessageInput:
     """Return the message as the proxy presented it."""
-    http = attributes.request.http
-    path, _, query = http.path.partition("?")
+    path, _, query = values.target.partition("?")
+    headers = presented.message_headers
+    if values.content_length is not None:
+        headers = {**headers, CONTENT_LENGTH: values.content_length}
     return protocols.MessageInput(
-        http.method,
+        presented.method,
         path,
         headers,
-        http.raw_body or http.body.encode(),
-        is_text=not http.raw_body,
-        size=http.size,
-        max_bytes=_limit(extensions.get(MAX_REQUEST_BYTES, "")),
-        metadata=messages.metadata_of(
-            attributes.metadata_context.filter_metadata, extensions, proxy
-        ),
+        values.body,
+        is_text=presented.is_text,
+        size=values.size,
+        max_bytes=_limit(dict(presented.context).get(MAX_REQUEST_BYTES, "")),
+        metadata=presented.mcp_metadata,
         trusts_headers=route.trusts_headers,
         reads_arguments=messages.reads_arguments,
         query=query,

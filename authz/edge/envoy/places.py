@@ -1,0 +1,181 @@
+"""Finds the values in a CheckRequest that are new in nearly every message, by what is before them.
+
+They are the ids that Envoy writes, the path, and the body with what counts its bytes. Nothing is
+parsed: a place may be a text that only looks like such a value, which a trial tells
+(``authz.edge.envoy.known_messages``).
+"""
+
+from typing import Final, NamedTuple
+
+NOWHERE: Final = slice(0, 0)  # the place of a value that was not found
+PATH: Final = ":path"
+CONTENT_LENGTH: Final = "content-length"
+# A shorter text is no place: few differ, and one could be guessed in a trial.
+MIN_BYTES: Final = 16
+LAST: Final = 0x7F  # the highest byte that ends a varint; of two, the first has the lower 7 bits
+# Names of headers as both forms of headers have them. A tag and the value's length follow.
+_REQUEST_ID_NAME: Final = b"\n\x0cx-request-id"
+_TRACE_NAME: Final = b"\n\x0btraceparent"
+_PATH_NAME: Final = b"\n\x05" + PATH.encode()
+_LENGTH_NAME: Final = b"\n\x0e" + CONTENT_LENGTH.encode()
+# Tags of HttpRequest, in the order of its fields.
+_PATH_TAG, _HOST, _SCHEME, _SIZE, _PROTOCOL, _RAW_BODY = b'"', b"*", b"2", b"H", b"R", b"b"
+_MAX_SIZE_BYTES: Final = 3  # of the size's varint: no message that is cut is longer
+
+
+class Places(NamedTuple):
+    """Where the values of a message are, in what follows Envoy's id.
+
+    Attributes:
+        gaps: the slices between the values: the rest of the outline.
+        lengths: of the values whose length is a byte of the outline.
+        request_id, trace: the values of the two headers.
+        path, path_header: the path, and the header of it.
+        size, body: as in HttpRequest; ``body`` begins with its length, and ``content`` does not.
+        content_length: the value of the header.
+    """
+
+    gaps: tuple[slice, ...]
+    lengths: tuple[int, ...]
+    request_id: slice
+    trace: slice
+    path: slice
+    path_header: slice
+    size: slice
+    body: slice
+    content: slice
+    content_length: slice
+
+    def with_another_body(self, rest: bytes) -> "Places | None":
+        """Return the places of a message in which only the body has another length, or None.
+
+        Its lengths are as wide as here, and are what they look like.
+        """
+        by, begin = len(rest) - self.gaps[-1].stop, self.body.start
+        size, content = self.size, _content(rest, begin)
+        if content != slice(self.content.start, self.content.stop + by) or (
+            size.stop and _end_of_varint(rest, size.start) != size.stop
+        ):
+            return None
+        if not by:
+            return self
+
+        def moved(place: slice) -> slice:
+            start, stop = place.start, place.stop
+            return slice(
+                start + by if start > begin else start, stop + by if stop > begin else stop
+            )
+
+        return self._replace(
+            gaps=tuple(map(moved, self.gaps)),
+            request_id=moved(self.request_id),
+            trace=moved(self.trace),
+            path_header=moved(self.path_header),
+            body=moved(self.body),
+            content=content,
+            content_length=moved(self.content_length),
+        )
+
+
+def find_places(rest: bytes) -> Places | None:
+    """Return where the values are; None where two of them overlap, so that one is none.
+
+    Raises IndexError where a value ends after the message.
+    """
+    request_id, trace = _long(_header(rest, _REQUEST_ID_NAME)), _long(_header(rest, _TRACE_NAME))
+    path, path_header = _paths(rest)
+    size, body, content = _message(rest, path.stop) if path.stop else (NOWHERE,) * 3
+    content_length = _header(rest, _LENGTH_NAME, body.stop) if body.stop else NOWHERE
+    path, path_header = _long(path), _long(path_header)
+    fixed = (request_id, trace, path, path_header, content_length)
+    gaps = _gaps((*fixed, size, body), len(rest))
+    if gaps is None:
+        return None
+    lengths = tuple([place.stop - place.start for place in fixed])
+    return Places(
+        gaps, lengths, request_id, trace, path, path_header, size, body, content, content_length
+    )
+
+
+def _long(place: slice) -> slice:
+    """Return the place of a text, NOWHERE if it is short."""
+    return place if place.stop - place.start >= MIN_BYTES else NOWHERE
+
+
+def number_of(varint: bytes) -> int:
+    """Return the number of a varint (little-endian, seven bits a byte)."""
+    number = 0
+    for byte in reversed(varint):
+        number = number << 7 | byte & LAST
+    return number
+
+
+def _header(rest: bytes, name: bytes, begin: int = 0) -> slice:
+    """Return where a header's value is, by preference from ``begin`` on."""
+    at = rest.find(name, begin)
+    if at < 0 and begin:
+        at = rest.find(name)
+    return NOWHERE if at < 0 else _content(rest, at + len(name) + 1)
+
+
+def _paths(rest: bytes) -> tuple[slice, slice]:
+    """Return where the path is, and the header of it.
+
+    The path follows the method, or else the headers, where only the header tells what to look for.
+    """
+    header = _header(rest, _PATH_NAME)
+    at = _content(rest, 1).stop
+    if not rest.startswith(_PATH_TAG, at):
+        length_at = header.start - (1 if header.stop - header.start <= LAST else 2)
+        field = _PATH_TAG + rest[length_at : header.stop]
+        at = rest.find(field, at) if header.stop else -1
+    return _content(rest, at + 1) if at >= 0 else NOWHERE, header
+
+
+def _message(rest: bytes, at: int) -> tuple[slice, slice, slice]:
+    """Return where the size and the body are, from the end of the path on.
+
+    They are nowhere if the message has no body in bytes, or a short one.
+    """
+    for tag in (_HOST, _SCHEME):
+        if rest.startswith(tag, at):
+            at = _content(rest, at + 1).stop
+    size = NOWHERE
+    if rest.startswith(_SIZE, at):
+        size = slice(at + 1, _end_of_varint(rest, at + 1))
+        at = size.stop
+    if rest.startswith(_PROTOCOL, at):
+        at = _content(rest, at + 1).stop
+    if not rest.startswith(_RAW_BODY, at) or size.stop - size.start > _MAX_SIZE_BYTES:
+        return NOWHERE, NOWHERE, NOWHERE
+    content = _content(rest, at + 1)
+    if not _long(content).stop:
+        return NOWHERE, NOWHERE, NOWHERE
+    return size, slice(at + 1, content.stop), content
+
+
+def _content(rest: bytes, at: int) -> slice:
+    """Return where the content is whose length, of one byte or two, is at this place."""
+    length = rest[at]
+    if length <= LAST:
+        return slice(at + 1, at + 1 + length)
+    if rest[at + 1] > LAST:
+        raise IndexError
+    return slice(at + 2, at + 2 + (length & LAST | rest[at + 1] << 7))
+
+
+def _end_of_varint(rest: bytes, at: int) -> int:
+    while rest[at] > LAST:
+        at += 1
+    return at + 1
+
+
+def _gaps(places: tuple[slice, ...], size: int) -> tuple[slice, ...] | None:
+    """Return what is between places, None where they overlap or end after ``size``."""
+    gaps, end = [], 0
+    for begin, stop in sorted([(place.start, place.stop) for place in places if place.stop]):
+        if begin < end:
+            return None
+        gaps.append(slice(end, begin))
+        end = stop
+    return None if end > size else (*gaps, slice(end, size))
