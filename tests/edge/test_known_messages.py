@@ -20,6 +20,7 @@ from support.known_checks import (
     full,
     read,
     set_header,
+    with_lengths,
 )
 from support.world import World, check_request, reason_of
 
@@ -252,6 +253,21 @@ def test_other_paths_and_bodies_are_not_read_in_full(
     found = [read(reader, message) for message in sent]
     assert len(full_readings) == learned
     assert found == [full(inputs, message) for message in sent]
+
+
+def test_an_empty_body_is_not_that_of_an_earlier_message() -> None:
+    """A body of no bytes is read as one, where the known ones have some."""
+    inputs = INPUTS["messages"]
+    reader, data = CheckReader(inputs), again(RECORDED["raw-traced"], 1)
+    sent = ask_for(data, "/finance/a", b'{"jsonrpc":"2.0","method":"ping"}')
+    for _ in range(3):
+        assert read(reader, sent) == full(inputs, sent)
+
+    before, body, after = sent.partition(b'b!{"jsonrpc":"2.0","method":"ping"}')
+    emptied = with_lengths(before + b"b\0" + after, whole=-33, request=-33)
+    assert body
+    assert full(inputs, emptied) is not None
+    assert read(reader, emptied) == full(inputs, emptied)
 
 
 @pytest.mark.parametrize("kind", ["request id", "trace"])

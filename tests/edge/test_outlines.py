@@ -1,14 +1,12 @@
 """Which messages have places to be cut out: a message that only looks like it is never known."""
 
-import re
-
 import pytest
 
 from authz._pb import ext_authz_pb2 as pb
 from authz.edge.envoy import outlines
 from authz.edge.envoy.known_messages import CheckReader
 from authz.edge.envoy.outlines import Cutter, is_regular
-from support.known_checks import INPUTS, RECORDED, again, full, read, set_header
+from support.known_checks import INPUTS, RECORDED, again, full, read, set_header, with_lengths
 
 COMMON = INPUTS["common"]
 ID, TRACEPARENT = "x-request-id", "traceparent"
@@ -31,19 +29,6 @@ def ending_with(*headers: tuple[str, bytes]) -> bytes:
     for name, value in headers:
         set_header(message, name, value, more=True)
     return message.SerializeToString()
-
-
-def with_lengths(data: bytes, *, whole: int = 0, request: int = 0) -> bytes:
-    """Change the length that a message says it has, and its request and all of that."""
-    found = re.search(
-        rb'"([\x80-\xff].)\n.{5,12}?\x12([\x80-\xff].)\n[\x12-\x14][0-9]{18}', data, re.DOTALL
-    )
-    assert found is not None
-    changed = bytearray(data)
-    for at, by in ((1, whole), (found.start(1), request), (found.start(2), request)):
-        length = (changed[at] & 0x7F | changed[at + 1] << 7) + by
-        changed[at : at + 2] = bytes((length & 0x7F | 0x80, length >> 7))
-    return bytes(changed)
 
 
 def known(data: bytes) -> CheckReader:

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -94,3 +95,16 @@ def again(data: bytes, number: int) -> bytes:
     set_header(message, ID, b"%036x" % number)
     set_header(message, TRACEPARENT, b"00-%032x-%016x-01" % (number, number))
     return message.SerializeToString()
+
+
+def with_lengths(data: bytes, *, whole: int = 0, request: int = 0) -> bytes:
+    """Change the length that a message says it has, and its request and all of that."""
+    found = re.search(
+        rb'"([\x80-\xff].)\n.{5,12}?\x12([\x80-\xff].)\n[\x12-\x14][0-9]{18}', data, re.DOTALL
+    )
+    assert found is not None
+    changed = bytearray(data)
+    for at, by in ((1, whole), (found.start(1), request), (found.start(2), request)):
+        length = (changed[at] & 0x7F | changed[at + 1] << 7) + by
+        changed[at : at + 2] = bytes((length & 0x7F | 0x80, length >> 7))
+    return bytes(changed)

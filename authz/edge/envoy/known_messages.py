@@ -178,7 +178,7 @@ def _values(known: Known, cut: Cut) -> Values:
         return values
     return msgspec.structs.replace(
         values,
-        body=rest[places.content] or former.body,
+        body=rest[places.content] if places.content.stop else former.body,
         size=number_of(rest[places.size]) if places.size.stop else former.size,
         content_length=content_length or former.content_length,
     )
