@@ -1,6 +1,7 @@
 """A message that is known by its bytes is read as a full reading reads it, whatever was changed."""
 
 import random
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -8,7 +9,8 @@ from hypothesis import strategies as st
 
 from authz._pb import ext_authz_pb2 as pb
 from authz.edge.envoy import known_messages, reader
-from authz.edge.envoy.known_messages import CheckReader
+from authz.edge.envoy.known_messages import CheckReader, is_as_cut
+from authz.edge.envoy.outlines import Cutter
 from authz.edge.envoy.reader import Presented, Values, present_on
 from support.known_checks import (
     ID,
@@ -244,15 +246,45 @@ def test_other_paths_and_bodies_are_not_read_in_full(
     """Once an agent's requests are known, only what is new in the next one is read of it."""
     inputs = INPUTS[kind]
     reader, data = CheckReader(inputs), again(RECORDED[form], 1)
-    bodies = [b'{"jsonrpc":"2.0","id":%d,"method":"ping"}' % (10**n) for n in range(3, 60)]
+    texts = [b"a" * (size % 60) for size in range(200)]
+    bodies = [b'{"jsonrpc":"2.0","id":%d,"method":"x/' + text + b'"}' for text in texts]
     sent = [ask_for(data, f"/finance/accounts/{n:06d}") for n in range(100)]
-    sent += [ask_for(data, f"/finance/accounts/{n:06d}", body) for n, body in enumerate(bodies)]
+    sent += [ask_for(data, "/finance/accounts/0", body % n) for n, body in enumerate(bodies)]
     for message in [*sent[:3], *sent[-3:]]:
         read(reader, message)
     learned = len(full_readings)
     found = [read(reader, message) for message in sent]
     assert len(full_readings) == learned
     assert found == [full(inputs, message) for message in sent]
+
+
+HEADERS = (ID, TRACEPARENT, ":path", "content-length")
+CHANGED: list[tuple[str, Any]] = [
+    ("path", "/finance/another/path"),
+    ("raw_body", b"another body of the request"),
+    ("size", 99),
+    *((name, more) for name in HEADERS for more in (False, True)),
+]
+
+
+@pytest.mark.parametrize(("what", "value"), CHANGED)
+def test_a_value_that_is_read_otherwise_than_it_was_cut(what: str, value: Any) -> None:
+    """An outline is tried out only with a message of which each value is what it looks like."""
+    body = b'{"jsonrpc":"2.0","method":"ping"}'
+    data = ask_for(again(RECORDED["raw-traced"], 1), "/finance/accounts/7", body)
+    cutter = Cutter()
+    cutter.learn(data)
+    cut = cutter.cut(data)
+    message = pb.CheckRequest.FromString(data)
+    assert cut is not None
+    assert all(place.stop for place in cut.places[2:])
+    assert is_as_cut(message, cut)
+
+    if what in HEADERS:
+        set_header(message, what, b"another", more=value)
+    else:
+        setattr(message.attributes.request.http, what, value)
+    assert not is_as_cut(message, cut)
 
 
 def test_an_empty_body_is_not_that_of_an_earlier_message() -> None:

@@ -128,7 +128,7 @@ def test_who_asks_much_at_once_waits_for_it_alone(tmp_path: Path, *, decides: bo
 
         at_last = len(answerer.asked) - answerer.asked[::-1].index(b"modest")
         assert at_last < 200
-        # In whatever order: what a later read brings may be decided before what waits in the backlog.
+        # In whatever order: what a later read brings may be decided before the backlog is.
         assert [greedy.ends(stream) for stream in calls] == ["0"] * 400
         assert answerer.asked.count(b"greedy") == 400
 

@@ -95,7 +95,7 @@ class CheckReader:
         Raises IndexError, UnicodeDecodeError and DecodeError.
         """
         known = self._known.get((proxy, cut.outline))
-        if known is None and cut.is_guess:
+        if known is None and cut.is_guess and not cut.places.fit(cut.rest):
             anew = self._cutter.cut_anew(data, cut)
             if anew is None:
                 return self._new(data, proxy, None)
@@ -136,7 +136,7 @@ class CheckReader:
         if is_worth_a_trial is None:
             self._seen.put(number, True)
         elif is_worth_a_trial and self._known.get(key) is None:
-            if _is_as_cut(message, cut) and self._is_read_alike(data, cut, found):
+            if is_as_cut(message, cut) and self._is_read_alike(data, cut, found):
                 self._known.put(key, found)
             else:
                 self._seen.put(number, False)
@@ -155,7 +155,7 @@ class CheckReader:
         expected = presented, _values(found, cut)
         context = dict(presented.context)
         read = present_on(self.inputs, message, presented.route, context, presented.proxy)
-        return read == expected and _is_as_cut(message, cut)
+        return read == expected and is_as_cut(message, cut)
 
 
 def _values(known: Known, cut: Cut) -> Values:
@@ -184,7 +184,7 @@ def _values(known: Known, cut: Cut) -> Values:
     )
 
 
-def _is_as_cut(message: pb.CheckRequest, cut: Cut) -> bool:
+def is_as_cut(message: pb.CheckRequest, cut: Cut) -> bool:
     """Tell whether each value that was cut out is in the message as what it looks like."""
     http, places, rest = message.attributes.request.http, cut.places, cut.rest
     sent = [(name, value.encode()) for name, value in http.headers.items()]

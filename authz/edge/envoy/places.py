@@ -46,6 +46,20 @@ class Places(NamedTuple):
     content: slice
     content_length: slice
 
+    def fit(self, rest: bytes) -> bool:
+        """Tell whether the headers of a message are in these places, with values as long."""
+        headers = {
+            _REQUEST_ID_NAME: self.request_id,
+            _TRACE_NAME: self.trace,
+            _PATH_NAME: self.path_header,
+        }
+        return all(
+            rest.startswith(name, place.start - len(name) - 2)
+            and rest[place.start - 1] == place.stop - place.start
+            for name, place in headers.items()
+            if place.stop
+        )
+
     def with_another_body(self, rest: bytes) -> "Places | None":
         """Return the places of a message in which only the body has another length, or None.
 
