@@ -164,10 +164,8 @@ def _values(known: Known, cut: Cut) -> Values:
     An empty place is a value that was not found: if it came, all of it is in the outline.
     """
     former, places, rest = known.values, cut.places, cut.rest
-    trace, content_length = (
-        str(rest[places.trace], "ascii"),
-        str(rest[places.content_length], "ascii"),
-    )
+    trace = str(rest[places.trace], "ascii")
+    content_length = str(rest[places.content_length], "ascii")
     str(rest[places.path_header], "ascii")  # nobody reads it, but it has to be a text
     values = Values(
         str(rest[places.path], "ascii") or former.target,
@@ -219,6 +217,7 @@ def _other_values(cut: Cut) -> Iterator[tuple[slice, bytes]]:
 
 
 def _bytes(key: tuple[str, Outline], known: Known) -> int:
-    del known  # its texts are as long as the outline at most
     source, target, _, _, pieces = key[1]
-    return _ENTRY_BYTES + 2 * (len(source) + len(target) + sum(map(len, pieces)))
+    # What is presented has no longer texts than the outline.
+    outline = len(source) + len(target) + sum(map(len, pieces))
+    return _ENTRY_BYTES + 2 * outline + 2 * len(known.values.target) + len(known.values.body)
