@@ -302,6 +302,66 @@ def test_an_empty_body_is_not_that_of_an_earlier_message() -> None:
     assert read(reader, emptied) == full(inputs, emptied)
 
 
+def test_a_body_whose_length_is_longer_than_it_looks() -> None:
+    """A length of three bytes is not taken for one of two, with the third in the body."""
+    inputs = INPUTS["messages"]
+    reader, data = CheckReader(inputs), again(RECORDED["raw-traced"], 1)
+    body = b'{"jsonrpc":"2.0","method":"%s"}' % (b"x" * 200)
+    sent = ask_for(data, "/finance/a", body)
+    for _ in range(3):
+        assert read(reader, sent) == full(inputs, sent)
+
+    at = sent.index(body)
+    longer = bytearray(sent)
+    longer[at - 1] |= 0x80
+    longer[at] = 0
+    assert read(reader, bytes(longer)) == full(inputs, bytes(longer))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        (":path", b"/finance/accounts/7/balance"),  # as it is
+        ("content-length", b"42"),  # as it is in a trial with other digits, 43
+    ],
+)
+def test_a_text_within_a_header_that_agrees_with_it(name: str, value: bytes) -> None:
+    """A text that looks like a header, and says what the header says, is not taken for it."""
+    inputs = INPUTS["messages"]
+    body = b'{"jsonrpc":"2.0","method":"%s"}' % (b"x" * 14)
+    message = pb.CheckRequest.FromString(
+        ask_for(again(RECORDED["raw-traced"], 1), "/finance/accounts/7/balance", body)
+    )
+    headers = message.attributes.request.http.header_map.headers
+    text = b"\n" + bytes([len(name)]) + name.encode() + b"\x1a" + bytes([len(value)]) + value
+    headers.insert(0, pb.HeaderValue(key="x-a", raw_value=text))
+    reader, data = CheckReader(inputs), message.SerializeToString()
+    for _ in range(6):
+        assert read(reader, data) == full(inputs, data)
+    assert len(body) == 43
+    assert not len(reader._known)
+
+
+def test_two_orders_of_headers_in_messages_as_long(full_readings: list[bool]) -> None:
+    """Messages of one length whose headers come in two orders are both known."""
+    message = pb.CheckRequest.FromString(again(RECORDED["raw-traced"], 1))
+    headers = message.attributes.request.http.header_map.headers
+    first = message.SerializeToString()
+    reversed_headers = list(headers)[::-1]
+    del headers[:]
+    headers.extend(reversed_headers)
+    second = message.SerializeToString()
+    reader = CheckReader(INPUTS["common"])
+    for _ in range(4):
+        reader.read(first, "")
+        reader.read(second, "")
+    learned = len(full_readings)
+    for number in range(2, 9):
+        for data in (first, second):
+            assert reader.read(again(data, number), "").request_id == f"{number:036x}"
+    assert len(full_readings) == learned
+
+
 @pytest.mark.parametrize("kind", ["request id", "trace"])
 def test_a_value_that_rules_read_is_never_cut_out(kind: str, full_readings: list[bool]) -> None:
     """A config whose rules read such a header has each message read in full."""

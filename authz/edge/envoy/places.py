@@ -20,7 +20,6 @@ _PATH_NAME: Final = b"\n\x05" + PATH.encode()
 _LENGTH_NAME: Final = b"\n\x0e" + CONTENT_LENGTH.encode()
 # Tags of HttpRequest, in the order of its fields.
 _PATH_TAG, _HOST, _SCHEME, _SIZE, _PROTOCOL, _RAW_BODY = b'"', b"*", b"2", b"H", b"R", b"b"
-_MAX_SIZE_BYTES: Final = 3  # of the size's varint: no message that is cut is longer
 
 
 class Places(NamedTuple):
@@ -160,7 +159,7 @@ def _message(rest: bytes, at: int) -> tuple[slice, slice, slice]:
         at = size.stop
     if rest.startswith(_PROTOCOL, at):
         at = _content(rest, at + 1).stop
-    if not rest.startswith(_RAW_BODY, at) or size.stop - size.start > _MAX_SIZE_BYTES:
+    if not rest.startswith(_RAW_BODY, at):
         return NOWHERE, NOWHERE, NOWHERE
     content = _content(rest, at + 1)
     if not _long(content).stop:
