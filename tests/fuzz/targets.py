@@ -21,8 +21,9 @@ from authz.core import protocols
 from authz.core.identity.xfcc import XfccError, parse
 from authz.core.jose import Key, KeySetError
 from authz.core.jose.jwk import parse_key_set
+from authz.edge.envoy.known_messages import CheckReader
 from authz.transports.http2 import ServerConnection
-from fuzz import field_blocks, honest_client, reference
+from fuzz import field_blocks, honest_client, known, reference
 from fuzz import http2 as fuzz_http2
 from fuzz import messages as fuzz_messages
 from lab.config_builder import LAB
@@ -49,6 +50,7 @@ class Lab:
     decide: Decide
     parse_keys: ParseKeys = parse_key_set
     read: fuzz_messages.Read = protocols.read
+    reader: known.MakeReader = CheckReader
     connection: honest_client.Serve = ServerConnection
     decoder: field_blocks.MakeDecoder = decoder
 
@@ -229,6 +231,14 @@ def messages(lab: Lab, draw: Draw) -> str:
     return answer
 
 
+def known_messages(lab: Lab, draw: Draw) -> str:
+    """CheckRequests of an agent whose requests are known, mutated, beside the full reading."""
+    answer, wrong = known.check(lab.reader, draw, _mutated)
+    if wrong:
+        raise WrongError(wrong)
+    return answer
+
+
 def http2(lab: Lab, draw: Draw) -> str:
     """An HTTP/2 connection: hostile frames and octets, and a real client with odd ones between."""
     answer, wrong = fuzz_http2.check(lab.connection, draw)
@@ -255,6 +265,7 @@ TARGETS: Mapping[str, Callable[[Lab, Draw], str]] = {
         xfcc,
         key_sets,
         messages,
+        known_messages,
         http2,
         hpack,
     )

@@ -15,6 +15,8 @@ from authz.core.jose import Key
 from authz.core.jose.jwk import parse_key_set
 from authz.core.protocols import Message, MessageInput, read
 from authz.core.request import MessageProtocol
+from authz.edge.answered import DecodedCheck
+from authz.edge.envoy.known_messages import CheckReader
 from authz.transports.http2 import ServerConnection
 from authz.transports.http2.hpack import Field, HeaderDecoder
 from fuzz import http2 as fuzz_http2
@@ -105,6 +107,24 @@ def test_a_wrong_reading_is_noticed(fuzzed: Lab) -> None:
 
     with pytest.raises(WrongError):
         breaks(replace(fuzzed, read=lax), "messages")
+
+
+class Trusting(CheckReader):
+    """Believes that a message is what the last one was."""
+
+    last: DecodedCheck | None = None
+
+    def read(self, data: bytes, proxy: str) -> DecodedCheck:
+        """Return what was read first, with the ids of this message."""
+        check = super().read(data, proxy)
+        self.last = self.last or check
+        return msgspec.structs.replace(check, request=self.last.request)
+
+
+def test_a_message_that_is_wrongly_known_is_noticed(fuzzed: Lab) -> None:
+    """A reader that gives a message the request of an earlier one is caught."""
+    with pytest.raises(WrongError):
+        breaks(replace(fuzzed, reader=Trusting), "known_messages")
 
 
 class Crossing(ServerConnection[bytes]):
