@@ -16,6 +16,7 @@ from support.known_checks import (
     ID,
     INPUTS,
     RECORDED,
+    TOKEN,
     TRACEPARENT,
     again,
     ask_for,
@@ -67,6 +68,14 @@ def with_another_request(chance: random.Random, data: bytes) -> bytes:
             "header": chance.choice([b"/", b"\xff" * len(target), b"/finance/other", b"a" * 36]),
         }[kind]
     body = call % (chance.randrange(100), name)
+    if chance.random() < 0.3:
+        message = pb.CheckRequest.FromString(data)
+        token = "".join(
+            chance.choices("aB3-_.", k=chance.choice([525, 525, 30, 16, 15, 0]))
+        ).encode()
+        tokens = [b"Bearer " + token, token, b"Bearer " + b"\xff" * 525]
+        set_header(message, TOKEN, chance.choice(tokens), more=chance.random() < 0.1)
+        data = message.SerializeToString()
     return ask_for(data, target, chance.choice([b"", body, body, b"\xff" * 20, b"x"]), **odd)
 
 
@@ -244,7 +253,7 @@ def test_what_is_known_is_not_read_again(form: str, full_readings: list[bool]) -
 
 @pytest.mark.parametrize("kind", ["common", "messages"])
 @pytest.mark.parametrize("form", ["raw-traced", "map-traced"])
-def test_other_paths_and_bodies_are_not_read_in_full(
+def test_other_paths_tokens_and_bodies_are_not_read_in_full(
     form: str, kind: str, full_readings: list[bool]
 ) -> None:
     """Once an agent's requests are known, only what is new in the next one is read of it."""
@@ -253,16 +262,20 @@ def test_other_paths_and_bodies_are_not_read_in_full(
     texts = [b"a" * (size % 60) for size in range(200)]
     bodies = [b'{"jsonrpc":"2.0","id":%d,"method":"x/' + text + b'"}' for text in texts]
     sent = [ask_for(data, f"/finance/accounts/{n:06d}") for n in range(100)]
+    for number in range(100):
+        message = pb.CheckRequest.FromString(sent[0])
+        set_header(message, TOKEN, b"Bearer %0525d" % number)
+        sent.append(message.SerializeToString())
     sent += [ask_for(data, "/finance/accounts/0", body % n) for n, body in enumerate(bodies)]
-    for message in [*sent[:3], *sent[-3:]]:
-        read(reader, message)
+    for known in [*sent[:3], *sent[100:103], *sent[-3:]]:
+        read(reader, known)
     learned = len(full_readings)
-    found = [read(reader, message) for message in sent]
+    found = [read(reader, one) for one in sent]
     assert len(full_readings) == learned
-    assert found == [full(inputs, message) for message in sent]
+    assert found == [full(inputs, one) for one in sent]
 
 
-HEADERS = (ID, TRACEPARENT, ":path", "content-length")
+HEADERS = (ID, TRACEPARENT, TOKEN, ":path", "content-length")
 CHANGED: list[tuple[str, Any]] = [
     ("path", "/finance/another/path"),
     ("raw_body", b"another body of the request"),

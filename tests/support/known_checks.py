@@ -36,7 +36,7 @@ INPUTS = {
     "metadata": RequestInputs(COMMON, ("envoy.a", "b")),
     "messages": RequestInputs(COMMON, messages=MESSAGES),
 }
-ID, TRACEPARENT = "x-request-id", "traceparent"
+ID, TRACEPARENT, TOKEN = "x-request-id", "traceparent", "authorization"
 
 
 def full(inputs: RequestInputs, data: bytes, proxy: str = "") -> DecodedCheck | None:

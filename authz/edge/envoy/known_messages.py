@@ -30,19 +30,30 @@ from authz.core.bounded_map import BoundedMap
 from authz.edge.answered import DecodedCheck
 from authz.edge.envoy.outlines import Cut, Cutter, Outline, is_regular, with_other_values
 from authz.edge.envoy.places import CONTENT_LENGTH, PATH, number_of
-from authz.edge.envoy.reader import Presented, Values, present, present_on, route_of, to_check
+from authz.edge.envoy.reader import (
+    AUTHORIZATION,
+    Presented,
+    Values,
+    present,
+    present_on,
+    route_of,
+    to_check,
+)
 from authz.edge.inputs import REQUEST_ID, TRACE, RequestInputs, trace_id_of
 
-# Outlines kept at most: some hundred agents, with each of their tokens and methods.
+# Outlines kept at most: of a thousand agents, with each of their methods and sets of headers.
 ENTRIES: Final = 10_000
 MAX_BYTES: Final = 24 * 1024 * 1024
 _ENTRY_BYTES: Final = 1200  # measured: the objects of an outline and its parts without their texts
-# Checks kept at most, by outline and path: what those agents ask for within a minute.
+# Checks kept at most, by outline, path and token: what those agents ask for within a minute.
 _CHECKS: Final = 10_000
 _CHECKS_BYTES: Final = 8 * 1024 * 1024
 _CHECK_BYTES: Final = 500  # measured, likewise
 # Outlines remembered by their hash alone, as most never come again; they take 100 bytes each.
 _SEEN: Final = 20_000
+
+
+_CheckKey = tuple[str, Outline, bytes, bytes]  # with the proxy, the path and the token
 
 
 class Known(msgspec.Struct, frozen=True, gc=False):
@@ -65,8 +76,8 @@ class CheckReader:
         self.inputs = inputs
         self._cutter = Cutter()
         self._known: BoundedMap[tuple[str, Outline], Known] = BoundedMap(ENTRIES, MAX_BYTES, _bytes)
-        self._checks: BoundedMap[tuple[str, Outline, bytes], DecodedCheck] = BoundedMap(
-            _CHECKS, _CHECKS_BYTES, lambda key, _: _CHECK_BYTES + 3 * len(key[2])
+        self._checks: BoundedMap[_CheckKey, DecodedCheck] = BoundedMap(
+            _CHECKS, _CHECKS_BYTES, lambda key, _: _CHECK_BYTES + 3 * len(key[2]) + len(key[3])
         )
         # Whether an outline that came once is worth a trial: it is not after it has failed.
         self._seen: BoundedMap[int, bool] = BoundedMap(_SEEN, _SEEN, lambda *_: 1)
@@ -78,7 +89,8 @@ class CheckReader:
             if cut is None:
                 return self._new(data, proxy, None)
             rest, places = cut.rest, cut.places
-            check = self._checks.get((proxy, cut.outline, rest[places.path]))
+            key = proxy, cut.outline, rest[places.path], rest[places.authorization]
+            check = self._checks.get(key)
             # What nobody reads has to be a text all the same.
             if check is None or not rest[places.path_header].isascii():
                 return self._other(data, proxy, cut)
@@ -105,7 +117,9 @@ class CheckReader:
         if known is None or check is None:
             return self._new(data, proxy, cut)
         if not cut.places.body.stop:  # bodies hardly ever come again
-            self._checks.put((proxy, known.outline, cut.rest[cut.places.path]), check)
+            rest, places = cut.rest, cut.places
+            key = proxy, known.outline, rest[places.path], rest[places.authorization]
+            self._checks.put(key, check)
         return check
 
     def _made(self, known: Known, cut: Cut) -> DecodedCheck | None:
@@ -166,9 +180,11 @@ def _values(known: Known, cut: Cut) -> Values:
     former, places, rest = known.values, cut.places, cut.rest
     trace = str(rest[places.trace], "ascii")
     content_length = str(rest[places.content_length], "ascii")
+    authorization = str(rest[places.authorization], "ascii") or former.authorization
     str(rest[places.path_header], "ascii")  # nobody reads it, but it has to be a text
     values = Values(
         str(rest[places.path], "ascii") or former.target,
+        None if former.authorization is None else authorization,
         str(rest[places.request_id], "ascii") or former.request_id,
         trace_id_of(trace) if trace else former.trace_id,
     )
@@ -188,6 +204,7 @@ def is_as_cut(message: pb.CheckRequest, cut: Cut) -> bool:
     sent = [(name, value.encode()) for name, value in http.headers.items()]
     sent += [(one.key, one.raw_value or one.value.encode()) for one in http.header_map.headers]
     headers = {
+        AUTHORIZATION: places.authorization,
         REQUEST_ID: places.request_id,
         TRACE: places.trace,
         PATH: places.path_header,
@@ -204,7 +221,8 @@ def is_as_cut(message: pb.CheckRequest, cut: Cut) -> bool:
 def _other_values(cut: Cut) -> Iterator[tuple[slice, bytes]]:
     """Yield other values for all places: random ones, and other numbers of as many digits."""
     places, rest = cut.places, cut.rest
-    for place in (places.request_id, places.path, places.path_header, places.content):
+    texts = (places.path, places.path_header, places.authorization, places.request_id)
+    for place in (*texts, places.content):
         size = len(rest[place])
         yield place, secrets.token_hex(size)[:size].encode()
     traceparent, size = (
@@ -220,4 +238,8 @@ def _bytes(key: tuple[str, Outline], known: Known) -> int:
     source, target, _, _, pieces = key[1]
     # What is presented has no longer texts than the outline.
     outline = len(source) + len(target) + sum(map(len, pieces))
-    return _ENTRY_BYTES + 2 * outline + 2 * len(known.values.target) + len(known.values.body)
+    return _ENTRY_BYTES + 2 * outline + _bytes_of(known.values)
+
+
+def _bytes_of(values: Values) -> int:
+    return 2 * len(values.target) + 2 * len(values.authorization or "") + len(values.body)

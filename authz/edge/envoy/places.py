@@ -14,6 +14,7 @@ CONTENT_LENGTH: Final = "content-length"
 MIN_BYTES: Final = 16
 LAST: Final = 0x7F  # the highest byte that ends a varint; of two, the first has the lower 7 bits
 # Names of headers as both forms of headers have them. A tag and the value's length follow.
+_AUTHORIZATION_NAME: Final = b"\n\x0dauthorization"
 _REQUEST_ID_NAME: Final = b"\n\x0cx-request-id"
 _TRACE_NAME: Final = b"\n\x0btraceparent"
 _PATH_NAME: Final = b"\n\x05" + PATH.encode()
@@ -28,7 +29,7 @@ class Places(NamedTuple):
     Attributes:
         gaps: the slices between the values: the rest of the outline.
         lengths: of the values whose length is a byte of the outline.
-        request_id, trace: the values of the two headers.
+        authorization, request_id, trace: the values of the three headers.
         path, path_header: the path, and the header of it.
         size, body: as in HttpRequest; ``body`` begins with its length, and ``content`` does not.
         content_length: the value of the header.
@@ -36,6 +37,7 @@ class Places(NamedTuple):
 
     gaps: tuple[slice, ...]
     lengths: tuple[int, ...]
+    authorization: slice
     request_id: slice
     trace: slice
     path: slice
@@ -48,16 +50,12 @@ class Places(NamedTuple):
     def fit(self, rest: bytes) -> bool:
         """Tell whether the headers of a message are in these places, with values as long."""
         headers = {
+            _AUTHORIZATION_NAME: self.authorization,
             _REQUEST_ID_NAME: self.request_id,
             _TRACE_NAME: self.trace,
             _PATH_NAME: self.path_header,
         }
-        return all(
-            rest.startswith(name, place.start - len(name) - 2)
-            and rest[place.start - 1] == place.stop - place.start
-            for name, place in headers.items()
-            if place.stop
-        )
+        return all(_is_header(rest, name, place) for name, place in headers.items() if place.stop)
 
     def with_another_body(self, rest: bytes) -> "Places | None":
         """Return the places of a message in which only the body has another length, or None.
@@ -81,6 +79,7 @@ class Places(NamedTuple):
 
         return self._replace(
             gaps=tuple(map(moved, self.gaps)),
+            authorization=moved(self.authorization),
             request_id=moved(self.request_id),
             trace=moved(self.trace),
             path_header=moved(self.path_header),
@@ -95,18 +94,29 @@ def find_places(rest: bytes) -> Places | None:
 
     Raises IndexError where a value ends after the message.
     """
+    authorization = _long(_header(rest, _AUTHORIZATION_NAME))
     request_id, trace = _long(_header(rest, _REQUEST_ID_NAME)), _long(_header(rest, _TRACE_NAME))
     path, path_header = _paths(rest)
     size, body, content = _message(rest, path.stop) if path.stop else (NOWHERE,) * 3
     content_length = _header(rest, _LENGTH_NAME, body.stop) if body.stop else NOWHERE
     path, path_header = _long(path), _long(path_header)
-    fixed = (request_id, trace, path, path_header, content_length)
+    fixed = (authorization, request_id, trace, path, path_header, content_length)
     gaps = _gaps((*fixed, size, body), len(rest))
     if gaps is None:
         return None
     lengths = tuple([place.stop - place.start for place in fixed])
     return Places(
-        gaps, lengths, request_id, trace, path, path_header, size, body, content, content_length
+        gaps,
+        lengths,
+        authorization,
+        request_id,
+        trace,
+        path,
+        path_header,
+        size,
+        body,
+        content,
+        content_length,
     )
 
 
@@ -131,6 +141,18 @@ def _header(rest: bytes, name: bytes, begin: int = 0) -> slice:
     return NOWHERE if at < 0 else _content(rest, at + len(name) + 1)
 
 
+def _is_header(rest: bytes, name: bytes, place: slice) -> bool:
+    """Tell whether a place is that of a header's value."""
+    length_at = _length_at(place)
+    return rest.startswith(name, length_at - 1 - len(name)) and _content(rest, length_at) == place
+
+
+def _length_at(place: slice) -> int:
+    """Return where the length of what is in a place is."""
+    start: int = place.start
+    return start - (1 if place.stop - start <= LAST else 2)
+
+
 def _paths(rest: bytes) -> tuple[slice, slice]:
     """Return where the path is, and the header of it.
 
@@ -139,8 +161,7 @@ def _paths(rest: bytes) -> tuple[slice, slice]:
     header = _header(rest, _PATH_NAME)
     at = _content(rest, 1).stop
     if not rest.startswith(_PATH_TAG, at):
-        length_at = header.start - (1 if header.stop - header.start <= LAST else 2)
-        field = _PATH_TAG + rest[length_at : header.stop]
+        field = _PATH_TAG + rest[_length_at(header) : header.stop]
         at = rest.find(field, at) if header.stop else -1
     return _content(rest, at + 1) if at >= 0 else NOWHERE, header
 

@@ -27,6 +27,7 @@ from authz.edge.inputs import (
 )
 
 MAX_REQUEST_BYTES: Final = "authz_max_request_bytes"  # the context extension with that limit
+AUTHORIZATION: Final = "authorization"
 CONTENT_LENGTH: Final = "content-length"
 _NUMBER: Final = re.compile(r"[0-9]{1,12}")
 _UNREAD: Final = MessageProtocol.NONE  # bound once: of the enum it takes four times as long
@@ -39,12 +40,14 @@ class Values(msgspec.Struct, frozen=True, gc=False):
 
     Attributes:
         target: the path with the query.
+        authorization: the header, if decisions read it and it was sent.
         request_id, trace_id: as in DecodedCheck.
         body, size, content_length: of the message, on a route where messages are read: what the
             proxy sent of it, the number of bytes that the proxy counted, and the header.
     """
 
     target: str
+    authorization: str | None = None
     request_id: str = ""
     trace_id: str = ""
     body: bytes = b""
@@ -56,6 +59,7 @@ class Presented(msgspec.Struct, frozen=True, gc=False):
     """All else that is read of a CheckRequest. Most of it goes into the Request as it is.
 
     Attributes:
+        headers: as in Request, but for ``authorization``.
         route: the route if messages are read on it, else None.
         message_headers: that readers of messages read, but for content-length.
         is_text, mcp_metadata: of the message, as in MessageInput.
@@ -120,11 +124,17 @@ def present_on(
     reader = inputs.headers if route is None else inputs.message_headers
     headers, twins = reader.read(http.headers, fields)
     trace_id = trace_id_of(headers[TRACE]) if TRACE in headers else ""
-    values = Values(http.path, headers.get(REQUEST_ID, ""), trace_id)
+    values = Values(http.path, headers.get(AUTHORIZATION), headers.get(REQUEST_ID, ""), trace_id)
     presented = Presented(
         http.method,
         http.host,
-        held(tuple([(name, headers[name]) for name in inputs.decisive if name in headers])),
+        tuple(
+            [
+                (name, headers[name])
+                for name in inputs.decisive
+                if name in headers and name != AUTHORIZATION
+            ]
+        ),
         source.principal,
         held(source.certificate),
         tuple(sorted(extensions.items())) if extensions else (),
@@ -158,11 +168,14 @@ def to_check(inputs: RequestInputs, presented: Presented, values: Values) -> Dec
     if route is not None and messages is not None:
         protocol = route.protocol
         asked = protocols.read(protocol, _sent(messages, presented, values, route))
+    headers = presented.headers
+    if values.authorization is not None:  # in the order of names, as a Request has them
+        headers = tuple(sorted((*headers, (AUTHORIZATION, values.authorization))))
     request = Request(
         presented.method,
         presented.host,
         path,
-        presented.headers,
+        held(headers),
         presented.principal,
         presented.certificate,
         presented.context,
