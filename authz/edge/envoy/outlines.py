@@ -1,9 +1,9 @@
 """Cuts a CheckRequest's bytes into its outline and the values that are new in nearly every message.
 
 Envoy writes a new time, new ids and new lengths into each message; an agent asks for one path after
-another, or for one path with ever other bodies. Nothing else is new most of the time. These values
-are cut out here, at the places where earlier messages had them, without reading any field. The
-outline is all other bytes.
+another, with ever other bodies, and for one principal after another. Nothing else is new most of
+the time. These values are cut out here, at the places where earlier messages had them, without
+reading any field. The outline is all other bytes.
 
 **Messages with the same outline have the same structure**, if one of them ``is_regular``: protobuf
 reads the same from them, but for the values that were cut out.
@@ -14,7 +14,7 @@ reads the same from them, but for the values that were cut out.
   with the place where its content ends: the end of the message, and the number of bytes before it
   that the outline has.
 - The time and Envoy's id have a shape that protobuf takes whatever the digits, with their lengths.
-- The path and the values of headers are as long as the outline says.
+- The path, and the values of headers such as the token, are as long as the outline says.
 - The body is cut out with its own length, which says where the outline goes on.
 - Whether a place is a value at all, and no text that looks like one, only the full reading of a
   message with other values tells (``authz.edge.envoy.known_messages``).
