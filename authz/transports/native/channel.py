@@ -36,32 +36,25 @@ class Channel:
 
     Attributes:
         descriptor: the socket's.
+        certificates: what TLS knows of the client: its certificate and chain in PEM.
+        is_handshaking: whether nothing can be sent yet.
+        is_full: whether the client must read before more can be written.
+        only_reads: whether it waits for what comes, and for nothing else.
     """
 
     def __init__(self, opened: socket.socket, loop: Loop, tls: TlsPipe | None, now: float) -> None:
         """Take a socket that does not block."""
         self.descriptor = opened.fileno()
+        self.certificates: tuple[bytes, ...] = ()
+        self.is_handshaking = tls is not None
+        self.is_full = False
+        self.only_reads = True
         self._socket = opened
         self._loop = loop
         self._tls = tls
         self._unsent = b""
         self._events = READ
         self._waits_since = now
-
-    @property
-    def certificates(self) -> tuple[bytes, ...]:
-        """Return what TLS knows of the client: its certificate and chain in PEM."""
-        return () if self._tls is None else self._tls.peer
-
-    @property
-    def is_handshaking(self) -> bool:
-        """Whether nothing can be sent yet."""
-        return self._tls is not None and not self._tls.is_open
-
-    @property
-    def is_full(self) -> bool:
-        """Whether the client must read before more can be written."""
-        return bool(self._unsent)
 
     @property
     def unsent_bytes(self) -> int:
@@ -90,13 +83,17 @@ class Channel:
         if self._tls is None:
             return data
         try:
-            return self._tls.receive(data)
+            data = self._tls.receive(data)
         except EOFError:
             self.end_output()
             raise ChannelClosedError from None
         except TlsPipeError as fault:
             self._say_goodbye()
             raise ChannelClosedError(str(fault)) from None
+        if self.is_handshaking and self._tls.is_open:
+            self.is_handshaking = False
+            self.certificates = self._tls.peer
+        return data
 
     def _say_goodbye(self) -> None:
         """Send TLS's alert, if the client takes it."""
@@ -132,7 +129,8 @@ class Channel:
             sent = 0
         except OSError:
             raise ChannelClosedError from None
-        if sent < len(data) and (sent or not self._unsent):
+        self.is_full = sent < len(data)
+        if self.is_full and (sent or not self._unsent):
             self._waits_since = time.monotonic()
         self._unsent = data[sent:]
 
@@ -141,6 +139,7 @@ class Channel:
         events = READ * to_read | WRITE * self.is_full
         if events != self._events:
             self._events = events
+            self.only_reads = events == READ
             self._loop.change(self.descriptor, events)
 
     def end_output(self) -> None:

@@ -162,8 +162,7 @@ class NativeTransport:
         self._newest.pop(peer, None)
 
     def _work(self) -> bool:
-        turns, backlog = self._turns, self._backlog
-        is_behind = turns.has_some and turns.work()
+        backlog, is_behind = self._backlog, self._turns.work()
         return (backlog.has_some and backlog.work(is_behind=is_behind)) or is_behind
 
     def _sweep(self, now: float) -> None:
