@@ -228,10 +228,12 @@ class ServerConnection(Generic[T]):
 
     def _read(self, data: bytes, now: float) -> int:
         """Take the frames of a buffer; return where the first one begins that is not whole."""
-        at, end, unpack = 0, len(data), frames.HEADER.unpack_from
+        at, end = 0, len(data)
         short_cut = self._short_cut if self._receiver.has_settings else None
+        if short_cut is not None:  # most of what is read is calls that are all laid out alike
+            at = short_cut.take(data, at, short_cut.word, now)
         while at + codes.FRAME_HEADER_BYTES <= end:
-            word, flags, stream_id = unpack(data, at)
+            word, flags, stream_id = frames.HEADER.unpack_from(data, at)
             if short_cut is not None:
                 kind, stop = word & _TYPE_BITS, at
                 if kind == codes.HEADERS and flags == codes.END_HEADERS:

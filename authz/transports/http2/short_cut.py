@@ -41,12 +41,17 @@ def _head_layout(length: int) -> tuple[Callable[[bytes, int], tuple[Any, ...]], 
 
 
 class ShortCut(Generic[T]):
-    """Reads calls that come in the usual two frames."""
+    """Reads calls that come in the usual two frames.
+
+    Attributes:
+        word: the first word of the last call's HEADERS: that of most calls is the same.
+    """
 
     def __init__(
         self, requests: RequestReader[T], streams: Streams[T], heads: HeadReader[T], limits: Limits
     ) -> None:
         """Take the long way, and what it reads and changes."""
+        self.word = codes.HEADERS
         self._requests = requests
         self._streams = streams
         self._under_way = streams.under_way
@@ -101,6 +106,7 @@ class ShortCut(Generic[T]):
             at = stop
         if at == begin:
             return self._take_heads(data, at, word, now)
+        self.word = word
         streams.last_id = stream_id - 2
         return at
 
