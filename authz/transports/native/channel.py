@@ -1,4 +1,4 @@
-"""A socket that never blocks, with TLS or without: bytes in, bytes out, and what takes too long."""
+"""A socket that never blocks: bytes in, bytes out, and what takes too long."""
 
 import socket
 import time
@@ -6,10 +6,8 @@ from contextlib import suppress
 from typing import Final
 
 from authz.transports.native.loop import READ, WRITE, Loop
-from authz.transports.native.tls import TlsPipe, TlsPipeError
 
 READ_BYTES: Final = 64 * 1024  # of one turn: what a connection may make the others wait for
-HANDSHAKE_READ_BYTES: Final = 8 * 1024  # so that one too long is seen before it is read whole
 # For TLS: a proxy needs milliseconds, and each connection takes a descriptor.
 HANDSHAKE_SECONDS: Final = 10.0
 # Beyond the deadline of any proxy that still waits for an answer.
@@ -30,7 +28,7 @@ class ChannelClosedError(Exception):
 
 
 class Channel:
-    """The socket of a connection.
+    """The socket of a connection without TLS; ``TlsChannel`` is one with it.
 
     What can't be written is kept.
 
@@ -42,16 +40,15 @@ class Channel:
         only_reads: whether it waits for what comes, and for nothing else.
     """
 
-    def __init__(self, opened: socket.socket, loop: Loop, tls: TlsPipe | None, now: float) -> None:
+    def __init__(self, opened: socket.socket, loop: Loop, now: float) -> None:
         """Take a socket that does not block."""
         self.descriptor = opened.fileno()
         self.certificates: tuple[bytes, ...] = ()
-        self.is_handshaking = tls is not None
+        self.is_handshaking = False
         self.is_full = False
         self.only_reads = True
         self._socket = opened
         self._loop = loop
-        self._tls = tls
         self._unsent = b""
         self._events = READ
         self._waits_since = now
@@ -73,56 +70,20 @@ class Channel:
         ``max_bytes`` are read at most, as the network counts.
         """
         try:
-            data = self._socket.recv(HANDSHAKE_READ_BYTES if self.is_handshaking else max_bytes)
+            data = self._socket.recv(max_bytes)
         except BlockingIOError:
             return b""
         except OSError:
             raise ChannelClosedError from None
         if not data:
             raise ChannelClosedError
-        if self._tls is None:
-            return data
-        try:
-            data = self._tls.receive(data)
-        except EOFError:
-            self.end_output()
-            raise ChannelClosedError from None
-        except TlsPipeError as fault:
-            self._say_goodbye()
-            raise ChannelClosedError(str(fault)) from None
-        if self.is_handshaking and self._tls.is_open:
-            self.is_handshaking = False
-            self.certificates = self._tls.peer
         return data
 
-    def _say_goodbye(self) -> None:
-        """Send TLS's alert, if the client takes it."""
-        with suppress(ChannelClosedError):
-            self.flush()
-
     def send(self, data: bytes) -> None:
-        """Write as much as the client takes, and keep the rest. Raises ChannelClosedError."""
-        if self._tls is not None:
-            data = self._encrypted(data)
-        self._write(data)
+        """Write as much as the client takes, and keep the rest. Raises ChannelClosedError.
 
-    def flush(self) -> None:
-        """Write what was kept, and what TLS has to say. Raises ChannelClosedError."""
-        if self._tls is not None:
-            data = self._encrypted(b"")
-            if data or self._unsent:
-                self._write(self._unsent + data)
-        elif self._unsent:
-            self._write(self._unsent)
-
-    def _encrypted(self, data: bytes) -> bytes:
-        assert self._tls is not None  # noqa: S101 - whoever calls has looked
-        try:
-            return self._tls.encrypt(data)
-        except TlsPipeError as fault:
-            raise ChannelClosedError(str(fault)) from None
-
-    def _write(self, data: bytes) -> None:
+        What was kept before has to be written, or be the beginning of ``data``.
+        """
         try:
             sent = self._socket.send(data)
         except BlockingIOError:
@@ -134,6 +95,11 @@ class Channel:
             self._waits_since = time.monotonic()
         self._unsent = data[sent:]
 
+    def flush(self) -> None:
+        """Write what was kept. Raises ChannelClosedError."""
+        if self.is_full:
+            self.send(self._unsent)
+
     def wait(self, *, to_read: bool) -> None:
         """Wait until what was kept can be written, and for what comes, if it is to be read."""
         events = READ * to_read | WRITE * self.is_full
@@ -144,13 +110,9 @@ class Channel:
 
     def end_output(self) -> None:
         """Tell the client that nothing more will come."""
-        if self._tls is not None:
-            with suppress(ChannelClosedError):
-                self._write(self._tls.end())
         with suppress(OSError):
             self._socket.shutdown(socket.SHUT_WR)
 
     def close(self) -> None:
-        """Close the socket, and free what TLS holds: 100 KB."""
+        """Close the socket."""
         self._socket.close()
-        self._tls = None
