@@ -210,8 +210,9 @@ def test_frames_that_are_laid_out_like_the_last_call(kind: int, before: bytes) -
     for takes_short_cuts in (True, False):
         client = connected(takes_short_cuts=takes_short_cuts)
         client.send(before)
-        block = BLOCK if before else b""
-        octets = frame(kind, END_HEADERS, 3, block) + frame(DATA, END_STREAM, 3, b"body")
+        stream_id, block = (3, BLOCK) if before else (1, b"")
+        octets = frame(kind, END_HEADERS, stream_id, block)
+        octets += frame(DATA, END_STREAM, stream_id, b"body")
         outcomes.append((client.send(octets), client.fault()))
     assert outcomes[0] == outcomes[1]
     assert Request not in {type(event) for event in outcomes[0][0]}
