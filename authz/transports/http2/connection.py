@@ -37,6 +37,7 @@ class ServerConnection(Generic[T]):
 
     Attributes:
         fault: what ended the connection, if an error of the client did.
+        is_ending: whether no further streams are taken.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class ServerConnection(Generic[T]):
         do to show that nothing else changes.
         """
         self.fault: ConnectionFault | None = None
+        self.is_ending = False
         self._limits = limits
         self._streams: Streams[T] = Streams(limits)
         self._sender: Sender[T] = Sender(self._streams, limits)
@@ -164,7 +166,8 @@ class ServerConnection(Generic[T]):
     def finish_going(self) -> None:
         """Take no further streams. To be called a second after ``go_away``."""
         streams = self._streams
-        if self._is_going and not self._is_closed and streams.accepted_id == codes.MAX_STREAM_ID:
+        if self._is_going and not self.is_ending:
+            self.is_ending = True
             streams.accepted_id = max(0, streams.last_id)
             self._sender.write(frames.goaway(streams.accepted_id, ErrorCode.NO_ERROR))
 
@@ -175,8 +178,7 @@ class ServerConnection(Generic[T]):
     @property
     def is_closed(self) -> bool:
         """Whether nothing more will be read: write ``take_output()`` and hang up."""
-        has_gone = self._streams.accepted_id != codes.MAX_STREAM_ID
-        return self._is_closed or (has_gone and not self._streams.under_way)
+        return self._is_closed or (self.is_ending and not self._streams.under_way)
 
     @property
     def is_idle(self) -> bool:
@@ -226,10 +228,13 @@ class ServerConnection(Generic[T]):
 
     def _read(self, data: bytes, now: float) -> int:
         """Take the frames of a buffer; return where the first one begins that is not whole."""
-        at, end, short_cut = 0, len(data), self._short_cut
+        at, end = 0, len(data)
+        short_cut = self._short_cut if self._receiver.has_settings else None
+        if short_cut is not None:  # most of what is read is calls that are all laid out alike
+            at = short_cut.take(data, at, short_cut.word, now)
         while at + codes.FRAME_HEADER_BYTES <= end:
             word, flags, stream_id = frames.HEADER.unpack_from(data, at)
-            if short_cut is not None and self._receiver.has_settings:
+            if short_cut is not None:
                 kind, stop = word & _TYPE_BITS, at
                 if kind == codes.HEADERS and flags == codes.END_HEADERS:
                     stop = short_cut.take(data, at, word, now)
@@ -287,7 +292,7 @@ class ServerConnection(Generic[T]):
         self._close()
 
     def _close(self) -> None:
-        self._is_closed = True
+        self._is_closed = self.is_ending = True
         self._rest = b""
         self._requests.block = None
         for stream_id in list(self._streams.under_way):

@@ -128,7 +128,8 @@ class Sender(Generic[T]):
 
     def take(self) -> bytes:
         """Return all that may be written now."""
-        self._pump()
+        if self._streams.ready:
+            self._pump()
         if not self.out:
             return b""
         taken = b"".join(self.out)

@@ -41,38 +41,41 @@ def _head_layout(length: int) -> tuple[Callable[[bytes, int], tuple[Any, ...]], 
 
 
 class ShortCut(Generic[T]):
-    """Reads calls that come in the usual two frames."""
+    """Reads calls that come in the usual two frames.
+
+    Attributes:
+        word: the first word of the last call's HEADERS: that of most calls is the same.
+    """
 
     def __init__(
         self, requests: RequestReader[T], streams: Streams[T], heads: HeadReader[T], limits: Limits
     ) -> None:
         """Take the long way, and what it reads and changes."""
+        self.word = codes.HEADERS
         self._requests = requests
         self._streams = streams
+        self._under_way = streams.under_way
         self._heads = heads
+        self._plain = heads.plain
         self._limits = limits
         self._max_body = min(codes.MIN_FRAME_BYTES, limits.max_body_bytes)
+        self._max_held = limits.max_buffered_bytes - self._max_body
 
     def take(self, data: bytes, at: int, word: int, now: float) -> int:
-        """Take what begins at ``at`` with HEADERS of this first word; return its end."""
-        if word > _MAX_WORD or self._requests.block is not None:
-            return at
-        stop = self._take_calls(data, at, word, now)
-        return self._take_heads(data, at, word, now) if stop == at else stop
-
-    def _take_calls(self, data: bytes, at: int, word: int, now: float) -> int:
         """Take the calls that begin at ``at`` with HEADERS of this first word; return their end.
 
         All that one call could change for the next is in local names: nothing else runs between.
         """
         requests, streams = self._requests, self._streams
+        if word > _MAX_WORD or requests.block is not None or streams.body_bytes > self._max_held:
+            return at
         unpack, size = _layout(word >> 8)
-        end = len(data)
-        under_way, known, add = streams.under_way, self._heads.plain.get, requests.events.append
+        begin, end = at, len(data)
+        under_way, plain, add = self._under_way, self._plain, requests.events.append
         room = self._limits.max_streams - len(under_way)
         stream_id = streams.last_id + 2
         last_id = min(streams.accepted_id, streams.last_id + 2 * room)
-        max_body = min(self._max_body, self._limits.max_buffered_bytes - streams.body_bytes)
+        max_body = self._max_body
         while at + size <= end and stream_id <= last_id:
             word_1, flags_1, id_1, block, word_2, flags_2, id_2 = unpack(data, at)
             length = word_2 >> 8
@@ -89,7 +92,7 @@ class ShortCut(Generic[T]):
                 or stop > end
             ):
                 break
-            judged = known(block)
+            judged = plain.get(block)
             if judged is None:
                 judged = self._heads.peek(block)
                 if judged is None:
@@ -101,7 +104,9 @@ class ShortCut(Generic[T]):
                 requests.give_credit()
             stream_id += 2
             at = stop
-        streams.opened += (stream_id - 2 - streams.last_id) // 2
+        if at == begin:
+            return self._take_heads(data, at, word, now)
+        self.word = word
         streams.last_id = stream_id - 2
         return at
 
@@ -124,18 +129,17 @@ class ShortCut(Generic[T]):
             under_way[stream_id] = receiving[stream_id] = incoming
             stream_id += 2
             at += size
-        streams.opened += (stream_id - 2 - streams.last_id) // 2
         streams.last_id = stream_id - 2
         return at
 
     def take_ends(self, data: bytes, at: int) -> int:
         """Take the DATA at ``at`` that are the whole content of their calls; return their end."""
         requests, streams = self._requests, self._streams
-        if requests.block is not None:
+        if requests.block is not None or streams.body_bytes > self._max_held:
             return at
         unpack, end = frames.HEADER.unpack_from, len(data)
         under_way, receiving, add = streams.under_way, streams.receiving, requests.events.append
-        max_body = min(self._max_body, self._limits.max_buffered_bytes - streams.body_bytes)
+        max_body = self._max_body
         while at + codes.FRAME_HEADER_BYTES <= end:
             word, flags, stream_id = unpack(data, at)
             incoming = receiving.get(stream_id)

@@ -102,7 +102,6 @@ class Streams(Generic[T]):
             a stream under way; it is missing for 0. So a changed SETTINGS_INITIAL_WINDOW_SIZE
             changes all windows at once (6.9.2).
         last_id: the highest id that the client used; -1 for none.
-        opened: how many streams the client opened.
         accepted_id: the highest id that we take: lowered by our GOAWAY (6.8).
         body_bytes: held of requests that have not ended.
         pending_bytes: held of responses that wait.
@@ -116,14 +115,19 @@ class Streams(Generic[T]):
         self.ready: dict[int, Outgoing] = {}
         self.credit: dict[int, int] = {}
         self.last_id = -1
-        self.opened = 0
         self.accepted_id = codes.MAX_STREAM_ID
         self.body_bytes = 0
         self.pending_bytes = 0
         self._max_remembered = limits.max_remembered_resets
         self._ended_by_us: dict[int, None] = {}
         self._forgotten_id = -1
+        self._skipped_count = 0
         self._skipped: deque[tuple[int, int]] = deque(maxlen=_MAX_SKIPPED)
+
+    @property
+    def opened(self) -> int:
+        """How many streams the client opened."""
+        return (self.last_id + 1) // 2 - self._skipped_count
 
     def state(self, stream_id: int) -> State:
         """Return what a frame on a stream meets."""
@@ -149,8 +153,8 @@ class Streams(Generic[T]):
         """Note that the client opened an idle stream: those below are closed by that (5.1.1)."""
         if stream_id > self.last_id + 2:
             self._skipped.append((self.last_id + 2, stream_id - 2))
+            self._skipped_count += (stream_id - self.last_id) // 2 - 1
         self.last_id = stream_id
-        self.opened += 1
 
     def receive(self, incoming: Incoming[T]) -> None:
         """Begin to receive a request."""

@@ -1,4 +1,4 @@
-"""A socket that never blocks, with TLS or without: bytes in, bytes out, and what takes too long."""
+"""A socket that never blocks: bytes in, bytes out, and what takes too long."""
 
 import socket
 import time
@@ -6,10 +6,8 @@ from contextlib import suppress
 from typing import Final
 
 from authz.transports.native.loop import READ, WRITE, Loop
-from authz.transports.native.tls import TlsPipe, TlsPipeError
 
 READ_BYTES: Final = 64 * 1024  # of one turn: what a connection may make the others wait for
-HANDSHAKE_READ_BYTES: Final = 8 * 1024  # so that one too long is seen before it is read whole
 # For TLS: a proxy needs milliseconds, and each connection takes a descriptor.
 HANDSHAKE_SECONDS: Final = 10.0
 # Beyond the deadline of any proxy that still waits for an answer.
@@ -30,38 +28,30 @@ class ChannelClosedError(Exception):
 
 
 class Channel:
-    """The socket of a connection.
+    """The socket of a connection without TLS; ``TlsChannel`` is one with it.
 
     What can't be written is kept.
 
     Attributes:
         descriptor: the socket's.
+        certificates: what TLS knows of the client: its certificate and chain in PEM.
+        is_handshaking: whether nothing can be sent yet.
+        is_full: whether the client must read before more can be written.
+        only_reads: whether it waits for what comes, and for nothing else.
     """
 
-    def __init__(self, opened: socket.socket, loop: Loop, tls: TlsPipe | None, now: float) -> None:
+    def __init__(self, opened: socket.socket, loop: Loop, now: float) -> None:
         """Take a socket that does not block."""
         self.descriptor = opened.fileno()
+        self.certificates: tuple[bytes, ...] = ()
+        self.is_handshaking = False
+        self.is_full = False
+        self.only_reads = True
         self._socket = opened
         self._loop = loop
-        self._tls = tls
         self._unsent = b""
         self._events = READ
         self._waits_since = now
-
-    @property
-    def certificates(self) -> tuple[bytes, ...]:
-        """Return what TLS knows of the client: its certificate and chain in PEM."""
-        return () if self._tls is None else self._tls.peer
-
-    @property
-    def is_handshaking(self) -> bool:
-        """Whether nothing can be sent yet."""
-        return self._tls is not None and not self._tls.is_open
-
-    @property
-    def is_full(self) -> bool:
-        """Whether the client must read before more can be written."""
-        return bool(self._unsent)
 
     @property
     def unsent_bytes(self) -> int:
@@ -80,78 +70,49 @@ class Channel:
         ``max_bytes`` are read at most, as the network counts.
         """
         try:
-            data = self._socket.recv(HANDSHAKE_READ_BYTES if self.is_handshaking else max_bytes)
+            data = self._socket.recv(max_bytes)
         except BlockingIOError:
             return b""
         except OSError:
             raise ChannelClosedError from None
         if not data:
             raise ChannelClosedError
-        if self._tls is None:
-            return data
-        try:
-            return self._tls.receive(data)
-        except EOFError:
-            self.end_output()
-            raise ChannelClosedError from None
-        except TlsPipeError as fault:
-            self._say_goodbye()
-            raise ChannelClosedError(str(fault)) from None
-
-    def _say_goodbye(self) -> None:
-        """Send TLS's alert, if the client takes it."""
-        with suppress(ChannelClosedError):
-            self.flush()
+        return data
 
     def send(self, data: bytes) -> None:
-        """Write as much as the client takes, and keep the rest. Raises ChannelClosedError."""
-        if self._tls is not None:
-            data = self._encrypted(data)
-        self._write(data)
+        """Write as much as the client takes, and keep the rest. Raises ChannelClosedError.
 
-    def flush(self) -> None:
-        """Write what was kept, and what TLS has to say. Raises ChannelClosedError."""
-        if self._tls is not None:
-            data = self._encrypted(b"")
-            if data or self._unsent:
-                self._write(self._unsent + data)
-        elif self._unsent:
-            self._write(self._unsent)
-
-    def _encrypted(self, data: bytes) -> bytes:
-        assert self._tls is not None  # noqa: S101 - whoever calls has looked
-        try:
-            return self._tls.encrypt(data)
-        except TlsPipeError as fault:
-            raise ChannelClosedError(str(fault)) from None
-
-    def _write(self, data: bytes) -> None:
+        What was kept before has to be written, or be the beginning of ``data``.
+        """
         try:
             sent = self._socket.send(data)
         except BlockingIOError:
             sent = 0
         except OSError:
             raise ChannelClosedError from None
-        if sent < len(data) and (sent or not self._unsent):
+        self.is_full = sent < len(data)
+        if self.is_full and (sent or not self._unsent):
             self._waits_since = time.monotonic()
         self._unsent = data[sent:]
+
+    def flush(self) -> None:
+        """Write what was kept. Raises ChannelClosedError."""
+        if self.is_full:
+            self.send(self._unsent)
 
     def wait(self, *, to_read: bool) -> None:
         """Wait until what was kept can be written, and for what comes, if it is to be read."""
         events = READ * to_read | WRITE * self.is_full
         if events != self._events:
             self._events = events
+            self.only_reads = events == READ
             self._loop.change(self.descriptor, events)
 
     def end_output(self) -> None:
         """Tell the client that nothing more will come."""
-        if self._tls is not None:
-            with suppress(ChannelClosedError):
-                self._write(self._tls.end())
         with suppress(OSError):
             self._socket.shutdown(socket.SHUT_WR)
 
     def close(self) -> None:
-        """Close the socket, and free what TLS holds: 100 KB."""
+        """Close the socket."""
         self._socket.close()
-        self._tls = None

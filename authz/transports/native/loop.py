@@ -30,6 +30,31 @@ class Waiter(Protocol):
         """Give up after an exception of ``on_ready``. Never raises."""
 
 
+class _Bell:
+    """Wakes the loop for what other threads ask; it waits for it as for a socket."""
+
+    def __init__(self) -> None:
+        """Begin silent."""
+        self.descriptor = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        # Others may ask after the end: the number must not be another descriptor's by then.
+        weakref.finalize(self, os.close, self.descriptor).atexit = False
+        self._asked: deque[Callable[[], object]] = deque()
+
+    def ring(self, function: Callable[[], object]) -> None:
+        """Have a function called soon."""
+        self._asked.append(function)
+        os.eventfd_write(self.descriptor, 1)
+
+    def on_ready(self, _events: int, _now: float) -> None:
+        """Do what was asked."""
+        os.eventfd_read(self.descriptor)
+        while self._asked:
+            attempt(_go_on, self._asked.popleft())
+
+    def on_fault(self) -> None:
+        """Go on: the fault is of no connection."""
+
+
 class Loop:
     """One thread that waits for descriptors, and does what other threads ask.
 
@@ -48,11 +73,8 @@ class Loop:
         self._sweep = sweep
         self._poller = select.epoll()
         self._waiters: dict[int, Waiter] = {}
-        self._asked: deque[Callable[[], object]] = deque()
-        self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        # Others may ask after the end: the number must not be another descriptor's by then.
-        weakref.finalize(self, os.close, self._bell).atexit = False
-        self._poller.register(self._bell, READ)
+        self._bell = _Bell()
+        self.wait_for(self._bell.descriptor, self._bell)
         self._is_ending = False
         self._thread = threading.Thread(target=self._run, name="transport", daemon=True)
 
@@ -81,8 +103,7 @@ class Loop:
 
     def ask(self, function: Callable[[], object]) -> None:
         """Have the loop's thread call a function soon. For any thread."""
-        self._asked.append(function)
-        os.eventfd_write(self._bell, 1)
+        self._bell.ring(function)
 
     def end(self, seconds: float) -> None:
         """End the thread, and wait for so long at most until it has. For any other thread."""
@@ -95,30 +116,40 @@ class Loop:
 
     def _run(self) -> None:
         clock, poll = time.monotonic, self._poller.poll
-        next_sweep = clock() + SWEEP_SECONDS
+        now = clock()
+        next_sweep = now + SWEEP_SECONDS
         has_more = False
         while not self._is_ending:
-            events = poll(0.0 if has_more else max(0.0, next_sweep - clock()), MAX_EVENTS)
+            # Counted from the begin of the last turn: a sweep that is late by a turn is cheaper
+            # than another look at the clock. Never negative, which would mean to wait for ever.
+            events = poll(0.0 if has_more else next_sweep - now, MAX_EVENTS)
             now = clock()
-            for descriptor, mask in events:
-                self._tell(descriptor, mask, now)
-            has_more = bool(attempt(_go_on, self._work))
+            has_more = self._turn(events, now)
             self.turns += 1
             if now >= next_sweep:
                 next_sweep = now + SWEEP_SECONDS
                 attempt(_go_on, self._sweep, now)
         self._poller.close()
 
-    def _tell(self, descriptor: int, mask: int, now: float) -> None:
-        if descriptor == self._bell:
-            os.eventfd_read(self._bell)
-            while self._asked:
-                attempt(_go_on, self._asked.popleft())
-            return
-        waiter = self._waiters.get(descriptor)
-        if waiter is None:  # it was closed in this turn
-            return
-        attempt(waiter.on_fault, waiter.on_ready, mask, now)
+    def _turn(self, events: list[tuple[int, int]], now: float) -> bool:
+        """Call those who can go on, and work; return whether more work waits.
+
+        It does what ``attempt`` does, without its price, which each read would pay twice.
+        """
+        for descriptor, mask in events:
+            waiter = self._waiters.get(descriptor)
+            if waiter is None:  # it was closed in this turn
+                continue
+            try:
+                waiter.on_ready(mask, now)
+            except Exception as error:  # noqa: BLE001 - law 4
+                log_fault(error)
+                waiter.on_fault()
+        try:
+            return self._work()
+        except Exception as error:  # noqa: BLE001 - law 4
+            log_fault(error)
+            return False
 
 
 def attempt(

@@ -67,8 +67,8 @@ class Peer:
         try:
             if channel.is_full:
                 self.flush()
-            if self.is_gone or self._is_clogged():
-                return
+                if self.is_gone or self._is_clogged():
+                    return
             if channel.is_handshaking:
                 self._shake_hands(now)
             elif not self._calls.has_more:  # else it has its turns first
@@ -168,8 +168,9 @@ class Peer:
         except ChannelClosedError as error:
             self._lose(error)
             return
-        channel.wait(to_read=not self._is_clogged())
-        if connection.is_closed and not channel.is_full and self._lingers_until is None:
+        if channel.is_full or not channel.only_reads:
+            channel.wait(to_read=not self._is_clogged())
+        if connection.is_ending and connection.is_closed and not channel.is_full:
             self._linger()
 
     def _is_clogged(self) -> bool:
@@ -184,6 +185,8 @@ class Peer:
 
     def _linger(self) -> None:
         """Hang up once the client has, or soon."""
+        if self._lingers_until is not None:
+            return
         self._calls.hang_up()
         fault = self._connection.fault
         if fault is not None:

@@ -18,6 +18,7 @@ from authz.transports.native.listener import Listener
 from authz.transports.native.loop import Loop, attempt
 from authz.transports.native.peer import Peer
 from authz.transports.native.tls import TlsContexts, TlsPipe
+from authz.transports.native.tls_channel import TlsChannel
 from authz.transports.native.turns import Turns
 from authz.transports.native.watches import Watches
 from authz.transports.transport import TransportError, TransportParts
@@ -134,19 +135,19 @@ class NativeTransport:
 
     def _connected(self, listener: Listener, opened: socket.socket, now: float) -> None:
         """Take a new connection, or close it. Raises OSError."""
-        pipe: TlsPipe | None = None
+        channel = Channel(opened, self._loop, now)
         gate: Gate = _anyone
         if self._contexts is not None and self._gate is not None and not listener.is_unix:
             pipe, gate = TlsPipe(self._contexts.current()), self._gate
+            channel = TlsChannel(opened, self._loop, pipe, now)
             self._make_room_for_a_handshake()
-        channel = Channel(opened, self._loop, pipe, now)
         spread = random.uniform(1 - AGE_SPREAD, 1 + AGE_SPREAD)  # noqa: S311 - not a secret
         max_age = self._settings.max_connection_age * spread
         peer = Peer(self._service, channel, gate, self._gone, begun=now, max_age=max_age)
         self._loop.wait_for(channel.descriptor, peer)
         self._peers[peer] = listener
         listener.count += 1
-        if pipe is not None:
+        if channel.is_handshaking:
             self._newest[peer] = None
         attempt(peer.on_fault, peer.begin)
 
@@ -162,8 +163,7 @@ class NativeTransport:
         self._newest.pop(peer, None)
 
     def _work(self) -> bool:
-        turns, backlog = self._turns, self._backlog
-        is_behind = turns.has_some and turns.work()
+        backlog, is_behind = self._backlog, self._turns.work()
         return (backlog.has_some and backlog.work(is_behind=is_behind)) or is_behind
 
     def _sweep(self, now: float) -> None:

@@ -36,11 +36,6 @@ class Turns:
         self._turn = 0.0
         self._shaken_seconds = 0.0
 
-    @property
-    def has_some(self) -> bool:
-        """Whether a connection has more to answer."""
-        return bool(self._laggards)
-
     def add(self, laggard: Laggard) -> None:
         """Put a connection at the end, if it is not there."""
         self._laggards.setdefault(laggard)
@@ -65,6 +60,8 @@ class Turns:
     def work(self) -> bool:
         """Let connections go on for a slice of time; return whether one has more."""
         laggards, clock = self._laggards, time.monotonic
+        if not laggards:
+            return False
         end = clock() + SLICE_SECONDS
         while laggards:
             laggard = next(iter(laggards))

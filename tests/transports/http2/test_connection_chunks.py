@@ -202,6 +202,31 @@ def test_what_looks_like_a_call(name: str, octets: bytes, fault: ErrorCode | Non
         assert len(events) == (fault is None), name
 
 
+@pytest.mark.parametrize("kind", [DATA, PING, CONTINUATION, 99])
+@pytest.mark.parametrize("before", [b"", call(1)])
+def test_frames_that_are_laid_out_like_the_last_call(kind: int, before: bytes) -> None:
+    """A read is first tried for calls like the last one: only HEADERS begin one."""
+    outcomes = []
+    for takes_short_cuts in (True, False):
+        client = connected(takes_short_cuts=takes_short_cuts)
+        client.send(before)
+        stream_id, block = (3, BLOCK) if before else (1, b"")
+        octets = frame(kind, END_HEADERS, stream_id, block)
+        octets += frame(DATA, END_STREAM, stream_id, b"body")
+        outcomes.append((client.send(octets), client.fault()))
+    assert outcomes[0] == outcomes[1]
+    assert Request not in {type(event) for event in outcomes[0][0]}
+
+
+@pytest.mark.parametrize("takes_short_cuts", [True, False])
+def test_skipped_streams_are_not_opened(takes_short_cuts: bool) -> None:  # noqa: FBT001 - a case
+    """What streams earn is earned by those that were used, not by their numbers."""
+    client = connected(takes_short_cuts=takes_short_cuts)
+    assert client.server._streams.opened == 0
+    client.send(call(1), call(3), call(9), opened(11), call(1001))
+    assert client.server._streams.opened == 5
+
+
 @settings(max_examples=100, deadline=None)
 @given(
     st.lists(st.tuples(st.integers(0, 60), st.integers(0, 60), st.integers(0, 300)), max_size=30),
