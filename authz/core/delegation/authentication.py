@@ -12,7 +12,8 @@ from authz.core.step_up import StepUp
 def check_authentication(members: Mapping[str, Any], route: Route, now: float) -> float:
     """Check a token's ``acr`` and ``auth_time``; return until when the route accepts them.
 
-    The time is in unix seconds. Raises Denied(STEP_UP), whose challenge has the route's requirements (RFC 9470 section 3).
+    The time is in unix seconds. Raises Denied(STEP_UP), whose challenge has the route's
+    requirements (RFC 9470 section 3).
     """
     if not route.acr_values and route.max_age_seconds is None:
         return inf
