@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from authz.adapters.audit import AuditRecord, encode_record, token_digest
+from authz.adapters.audit import AuditRecord, RecordTemplate, encode_record, token_digest
 from authz.core.bounded_map import BoundedMap
 from authz.core.decision import Allow, Decision, Delegation, Deny, Effect, Shadow
 from authz.core.distributed_claims import external_claim_marks
@@ -23,7 +23,6 @@ _FREQUENT: Final = frozenset({Reason.OVERLOADED, Reason.CHECK_MALFORMED})
 _RENDERED_BYTES: Final = 32 * 1024 * 1024
 # Measured: tuples and object headers, and those of the bytes that a dialect makes of a response.
 _OVERHEAD_BYTES: Final = 1000
-_FIELDS_FACTOR: Final = 2  # of a response whose record's fields are kept too
 
 
 class RenderedDecision(msgspec.Struct, gc=False):
@@ -51,16 +50,19 @@ class _Told(msgspec.Struct, frozen=True, gc=False):
     """An allow as it was rendered first, for other tokens of the same terms; and its record."""
 
     rendered: RenderedDecision
-    record: AuditRecord
+    record: RecordTemplate
+
+    @property
+    def size(self) -> int:
+        """Return the estimated bytes: the record is held twice."""
+        return self.rendered.size + len(self.rendered.audit)
 
     def by(self, token: Delegation) -> RenderedDecision:
         """Return the same, recorded as an allow by this token."""
-        record = msgspec.structs.replace(
-            self.record, token_id=token_digest(token.token_id), issued_at=token.issued_at
-        )
-        audit = encode_record(record)
-        size = self.rendered.size - len(self.rendered.audit) + len(audit)
-        return msgspec.structs.replace(self.rendered, audit=audit, size=size)
+        audit = self.record.of_token(token_digest(token.token_id), token.issued_at)
+        first = self.rendered
+        size = first.size - len(first.audit) + len(audit)
+        return RenderedDecision(first.response, audit, None, first.shadows, size, first.encoded)
 
 
 class Renderer:
@@ -77,7 +79,7 @@ class Renderer:
             _RENDERED, _RENDERED_BYTES, lambda _, rendered: rendered.size
         )
         self._told: BoundedMap[tuple[object, ...], _Told] = BoundedMap(
-            _RENDERED, _RENDERED_BYTES, lambda _, told: _FIELDS_FACTOR * told.rendered.size
+            _RENDERED, _RENDERED_BYTES, lambda _, told: told.size
         )
 
     def render(
@@ -108,7 +110,7 @@ class Renderer:
             return told.by(allow.delegation)
         record = self._record(allow)
         rendered = self._made(allow, MessageProtocol.NONE, record)
-        self._told.put(key, _Told(rendered, record))
+        self._told.put(key, _Told(rendered, RecordTemplate.cut(rendered.audit, record)))
         return rendered
 
     def _refused(self, deny: Deny, protocol: MessageProtocol) -> RenderedDecision:
