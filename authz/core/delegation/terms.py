@@ -63,7 +63,9 @@ class TermsJudge:
         # A grant that makes the token its client's own may stand in any claim, its id included.
         if not own or may_name_credentials(jws.payload_text):
             return _judged(jws, jws.payload, issuer, agent, route, now=now)
-        said = {name: value for name, value in jws.payload.items() if name not in own}
+        said = dict(jws.payload)
+        for name in own:
+            said.pop(name, None)
         key = (_encode(said), jws.header.media_type, agent.spiffe_id.text, route.name)
         terms = self._accepted.get(key)
         if terms is not None:
