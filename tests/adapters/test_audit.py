@@ -52,7 +52,7 @@ def record(text: str = "") -> AuditRecord:
 
 
 @given(st.text(), st.text(), st.floats(0, 2**53), st.booleans())
-def test_a_record_for_another_token(text: str, other: str, issued_at: float, named: bool) -> None:
+def test_a_record_for_another_token(text: str, other: str, issued_at: float, named: bool) -> None:  # noqa: FBT001 - drawn
     """A record cut for another token is the one that this token would have, whatever is in it."""
     first = msgspec.structs.replace(record(text), token_id=token_digest(text), issued_at=issued_at)
     if named:  # claims may say what the record says
