@@ -6,7 +6,6 @@ from typing import Any, Final
 
 import msgspec
 
-from authz.core.delegation.machine_marks import may_name_credentials
 from authz.core.delegation.restrictions import check_restrictions
 from authz.core.delegation.settings import IssuerSettings
 from authz.core.jose.jws import Jws
@@ -94,7 +93,6 @@ def check_claims(jws: Jws, issuer: IssuerSettings, route: Route, now: float) -> 
         token_id,
         _scopes(members, issuer.scope_claim),
         members,
-        may_name_credentials(jws.payload_text),
     )
 
 

@@ -5,15 +5,15 @@ single task. What is made of the terms alone, here and in policy, is remembered 
 many tokens follow. A token's signature, times, revocation and proof are its own, as is its record.
 """
 
-from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from collections.abc import Iterable
+from typing import Final
 
 import msgspec
 
 from authz.core.bounded_map import BoundedMap
 from authz.core.decision import Actor, Agent, Mode
 from authz.core.delegation.actor import resolve_actors
-from authz.core.delegation.claims import OwnClaims, check_claims, check_own_claims
+from authz.core.delegation.claims import Claims, OwnClaims, check_claims, check_own_claims
 from authz.core.delegation.machine_marks import may_name_credentials
 from authz.core.delegation.settings import IssuerSettings
 from authz.core.jose.jws import Jws
@@ -62,7 +62,7 @@ class TermsJudge:
         own = self._own[issuer.issuer]
         # A grant that makes the token its client's own may stand in any claim, its id included.
         if not own or may_name_credentials(jws.payload_text):
-            return _judged(jws, jws.payload, issuer, agent, route, now=now)
+            return _judged(check_claims(jws, issuer, route, now), issuer, agent, route)
         said = dict(jws.payload)
         for name in own:
             said.pop(name, None)
@@ -70,27 +70,19 @@ class TermsJudge:
         terms = self._accepted.get(key)
         if terms is not None:
             return terms, check_own_claims(jws, issuer, now)
-        found = _judged(jws, said, issuer, agent, route, now=now)
+        claims = check_claims(jws, issuer, route, now)
+        # The actors are judged by the terms alone, and so can't depend on anything else.
+        claims = msgspec.structs.replace(claims, members=said, may_name_credentials=False)
+        found = _judged(claims, issuer, agent, route)
         self._accepted.put(key, found[0])
         return found
 
 
 def _judged(
-    jws: Jws,
-    said: Mapping[str, Any],
-    issuer: IssuerSettings,
-    agent: Agent,
-    route: Route,
-    *,
-    now: float,
+    claims: Claims, issuer: IssuerSettings, agent: Agent, route: Route
 ) -> tuple[Terms, OwnClaims]:
-    """Judge all the claims. The actors are judged by ``said`` alone, and so can't depend on more.
-
-    Raises Denied as ``check_claims`` and ``resolve_actors`` do.
-    """
-    claims = check_claims(jws, issuer, route, now)
-    told = msgspec.structs.replace(claims, members=said)
-    mode, actors = resolve_actors(told, issuer, agent, route)
+    """Return the terms in checked claims, if they let this agent act. Raises Denied."""
+    mode, actors = resolve_actors(claims, issuer, agent, route)
     own = OwnClaims(claims.issued_at, claims.expires_at, claims.token_id)
     return Terms(claims.subject, actors, claims.scopes, mode), own
 
