@@ -96,6 +96,9 @@ class Delegation(msgspec.Struct, frozen=True, eq=False, gc=False):
             are "".
         claims: the verified claims, for rules on groups, roles and the like.
         single_use: the proof of possession that came with it, if it must not come again.
+        terms: compared by identity, and shared by delegations to the same agent that differ in
+            times, ``token_id``, ``single_use`` and claims that policy does not read, and in nothing
+            else: so caches can hold by it what does not depend on these.
     """
 
     issuer: str
@@ -108,6 +111,7 @@ class Delegation(msgspec.Struct, frozen=True, eq=False, gc=False):
     mode: Mode = Mode.ACT
     claims: Mapping[str, object] = msgspec.field(default_factory=dict)
     single_use: SingleUseProof | None = None
+    terms: object = msgspec.field(default_factory=object)
 
 
 class Shadow(msgspec.Struct, frozen=True, gc=False):

@@ -15,6 +15,7 @@ _SIGNS: Final[Mapping[str, tuple[str, ...]]] = {
     "hasgroups": ("groups", "wids"),
     "http://schemas.microsoft.com/claims/groups.link": ("groups",),
 }
+_MARKS: Final = frozenset({_NAMES, _SOURCES, *_SIGNS})
 EVERY: Final = ""  # among the names: the list can't be read, so any claim may be elsewhere
 ClaimNames = frozenset[str]
 NONE: Final[ClaimNames] = frozenset()
@@ -22,6 +23,8 @@ NONE: Final[ClaimNames] = frozenset()
 
 def external_claims(claims: Mapping[str, Any]) -> ClaimNames:
     """Return the top-level claims that are elsewhere; EVERY among them means any may be."""
+    if not _may_have_marks(claims):
+        return NONE
     return frozenset(_named(claims)) or NONE  # the same empty object each time
 
 
@@ -32,6 +35,8 @@ def is_external(name: str, names: ClaimNames) -> bool:
 
 def external_claim_marks(claims: Mapping[str, Any]) -> dict[str, Any]:
     """Return the claims that declare this, safe for a record: without the sources' values."""
+    if not _may_have_marks(claims):
+        return {}
     marks = {name: value for name, value in claims.items() if _is_mark(name)}
     if _SOURCES in marks:
         sources = marks[_SOURCES]
@@ -39,8 +44,13 @@ def external_claim_marks(claims: Mapping[str, Any]) -> dict[str, Any]:
     return marks
 
 
+def _may_have_marks(claims: Mapping[str, Any]) -> bool:
+    """Tell whether any name could be a mark: hardly any token has one. Joined, it is one look."""
+    return not _MARKS.isdisjoint(claims) or _SOURCE in " ".join(claims)
+
+
 def _is_mark(name: str) -> bool:
-    return name in (_NAMES, _SOURCES) or name in _SIGNS or _SOURCE in name
+    return name in _MARKS or _SOURCE in name
 
 
 def _named(claims: Mapping[str, Any]) -> Iterator[str]:

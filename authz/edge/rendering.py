@@ -1,7 +1,8 @@
 """Renders decisions: the response to the proxy, and the bytes of the audit record.
 
 That costs more than many a decision, and is the same for every operation that one token's rule
-allows. So the result is remembered, by the parts of the decision that it is made of.
+allows. So the result is remembered, by the parts of the decision that it is made of. It is nearly
+the same for every token of the same terms: only the record names the token.
 """
 
 from collections.abc import Mapping
@@ -9,9 +10,9 @@ from typing import Any, Final
 
 import msgspec
 
-from authz.adapters.audit import AuditRecord, encode_record, token_digest
+from authz.adapters.audit import AuditRecord, RecordTemplate, encode_record, token_digest
 from authz.core.bounded_map import BoundedMap
-from authz.core.decision import Allow, Decision, Deny, Effect, Shadow
+from authz.core.decision import Allow, Decision, Delegation, Deny, Effect, Shadow
 from authz.core.distributed_claims import external_claim_marks
 from authz.core.reason import Reason
 from authz.core.request import MessageProtocol
@@ -45,6 +46,25 @@ class RenderedDecision(msgspec.Struct, gc=False):
     encoded: object = None
 
 
+class _Told(msgspec.Struct, frozen=True, gc=False):
+    """An allow as it was rendered first, for other tokens of the same terms; and its record."""
+
+    rendered: RenderedDecision
+    record: RecordTemplate
+
+    @property
+    def size(self) -> int:
+        """Return the estimated bytes: the record is held twice."""
+        return self.rendered.size + len(self.rendered.audit)
+
+    def by(self, token: Delegation) -> RenderedDecision:
+        """Return the same, recorded as an allow by this token."""
+        audit = self.record.of_token(token_digest(token.token_id), token.issued_at)
+        first = self.rendered
+        size = first.size - len(first.audit) + len(audit)
+        return RenderedDecision(first.response, audit, None, first.shadows, size, first.encoded)
+
+
 class Renderer:
     """Renders the decisions of one version of the policy."""
 
@@ -58,6 +78,9 @@ class Renderer:
         self._known: BoundedMap[tuple[object, ...], RenderedDecision] = BoundedMap(
             _RENDERED, _RENDERED_BYTES, lambda _, rendered: rendered.size
         )
+        self._told: BoundedMap[tuple[object, ...], _Told] = BoundedMap(
+            _RENDERED, _RENDERED_BYTES, lambda _, told: told.size
+        )
 
     def render(
         self, decision: Decision, protocol: MessageProtocol = MessageProtocol.NONE
@@ -66,7 +89,7 @@ class Renderer:
         if isinstance(decision, Deny):
             return self._refused(decision, protocol)
         if decision.delegation.single_use is not None:
-            return self._made(decision, protocol)
+            return self._made(decision, protocol, self._record(decision))
         # Delegations are compared by identity, and a token has the same one for as long as it is
         # remembered. The key here keeps it alive, so that no other can have its identity.
         permit = decision.permit
@@ -76,8 +99,18 @@ class Renderer:
         key = (decision.delegation, agent, rules, decision.shadows)
         rendered = self._known.get(key)
         if rendered is None:
-            rendered = self._made(decision, protocol)
+            rendered = self._of_terms((decision.delegation.terms, *key[1:]), decision)
             self._known.put(key, rendered)
+        return rendered
+
+    def _of_terms(self, key: tuple[object, ...], allow: Allow) -> RenderedDecision:
+        """Return an allow by a new token, as it was rendered for another of the same terms."""
+        told = self._told.get(key)
+        if told is not None:
+            return told.by(allow.delegation)
+        record = self._record(allow)
+        rendered = self._made(allow, MessageProtocol.NONE, record)
+        self._told.put(key, _Told(rendered, RecordTemplate.cut(rendered.audit, record)))
         return rendered
 
     def _refused(self, deny: Deny, protocol: MessageProtocol) -> RenderedDecision:
@@ -86,23 +119,28 @@ class Renderer:
         Such a refusal is made before anything is known of the request, so that few differ.
         """
         if deny.reason not in _FREQUENT or deny.agent or deny.parameters or deny.shadows:
-            return self._made(deny, protocol)
+            return self._made(deny, protocol, self._record(deny))
         key = (deny.reason, deny.detail, deny.scheme, deny.by_message, protocol)
         rendered = self._known.get(key)
         if rendered is None:
-            rendered = self._made(deny, protocol)
+            rendered = self._made(deny, protocol, self._record(deny))
             self._known.put(key, rendered)
         return rendered
 
-    def _made(self, decision: Decision, protocol: MessageProtocol) -> RenderedDecision:
+    def _record(self, decision: Decision) -> AuditRecord:
+        return _record(decision, self._policy_version, self._claims)
+
+    def _made(
+        self, decision: Decision, protocol: MessageProtocol, record: AuditRecord
+    ) -> RenderedDecision:
         response = self._responder.respond(decision, self._policy_version, protocol)
-        record = encode_record(_record(decision, self._policy_version, self._claims))
+        audit = encode_record(record)
         return RenderedDecision(
             response,
-            record,
+            audit,
             response.reason,
             decision.shadows,
-            2 * response.chars + len(record) + _OVERHEAD_BYTES,  # twice: encoded, too
+            2 * response.chars + len(audit) + _OVERHEAD_BYTES,  # twice: encoded, too
         )
 
 

@@ -11,6 +11,7 @@ from authz.adapters.revocation_file import RevocationFile
 from authz.config import Config
 from authz.core.authorizer import Authorizer, RevocationCheck
 from authz.core.delegation import (
+    OWN_CLAIMS,
     DelegationCache,
     DelegationStep,
     DelegationVerifier,
@@ -46,11 +47,16 @@ def build_key_sources(config: Config) -> dict[str, KeySourceConfig]:
     }
 
 
-def build_delegations(config: Config, keys: KeyStore) -> DelegationVerifier:
-    """Build step 2, which verifies tokens. Raises BuildError."""
+def build_delegations(
+    config: Config, keys: KeyStore, unread: frozenset[str] = frozenset()
+) -> DelegationVerifier:
+    """Build step 2, which verifies tokens. Raises BuildError.
+
+    ``unread`` are those of the tokens' ``OWN_CLAIMS`` that nothing reads of a delegation's claims.
+    """
     dpop = config.token.dpop
     proofs = DpopVerifier(dpop, read_nonce_secret(dpop))
-    return DelegationVerifier(config.token, config.issuers, keys, proofs)
+    return DelegationVerifier(config.token, config.issuers, keys, proofs, unread)
 
 
 def read_nonce_secret(settings: DpopSettings) -> bytes:
@@ -137,13 +143,12 @@ def build_snapshot(
 ) -> Snapshot:
     """Compile a version of the settings, and the candidate's rules. Raises BuildError."""
     cache, token = config.cache, config.token
-    delegations = DelegationCache(
-        build_delegations(config, keys), keys, entries=cache.tokens, max_bytes=cache.max_bytes
-    )
     policy = build_policy(config)
     policies = [policy] if candidate is None else [policy, build_policy(candidate)]
     step = build_policy_step(config, *policies)
     reads = build_reads(config, policies)
+    verifier = build_delegations(config, keys, OWN_CLAIMS - reads.claims)
+    delegations = DelegationCache(verifier, keys, entries=cache.tokens, max_bytes=cache.max_bytes)
     authorizer = build_authorizer(config, delegations, revocations, step)
     responder = Responder(
         config.headers,

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,6 +19,7 @@ from authz.adapters.audit import (
     AuditOperation,
     AuditRecord,
     AuditSettings,
+    RecordTemplate,
     encode_operation,
     encode_record,
     token_digest,
@@ -47,6 +49,20 @@ def record(text: str = "") -> AuditRecord:
         policy_version="v",
         token_id=text,
     )
+
+
+@given(st.text(), st.text(), st.floats(0, 2**53), st.booleans())
+def test_a_record_for_another_token(text: str, other: str, issued_at: float, named: bool) -> None:  # noqa: FBT001 - drawn
+    """A record cut for another token is the one that this token would have, whatever is in it."""
+    first = msgspec.structs.replace(record(text), token_id=token_digest(text), issued_at=issued_at)
+    if named:  # claims may say what the record says
+        said = {"token_id": first.token_id, "issued_at": issued_at}
+        first = msgspec.structs.replace(first, claims=said | {"x": said})
+    template = RecordTemplate.cut(encode_record(first), first)
+    second = msgspec.structs.replace(first, token_id=token_digest(other), issued_at=1.5)
+
+    assert template.of_token(second.token_id, 1.5) == encode_record(second)
+    assert template.of_token(first.token_id, issued_at) == encode_record(first)
 
 
 def line_of(text: str = "", request_id: str = "", trace_id: str = "") -> bytes:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
 from hashlib import sha256
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import msgspec
 
@@ -117,6 +117,35 @@ def token_digest(token_id: str) -> str:
 def encode_record(record: AuditRecord) -> bytes:
     """Encode the beginning of a line: a JSON object without its end."""
     return _safe(_encode(record))[:-1]
+
+
+class RecordTemplate(msgspec.Struct, frozen=True, gc=False):
+    """An encoded record to be used for other tokens that say the same.
+
+    Attributes:
+        before, after: the bytes around what names the token.
+    """
+
+    before: bytes
+    after: bytes
+
+    @classmethod
+    def cut(cls, encoded: bytes, record: AuditRecord) -> Self:
+        """Cut the token's name out of an encoded record.
+
+        No text has quotes in it that are not escaped, and no object before has such a member: so
+        the first place is the right one, whatever the claims are.
+        """
+        before, _, after = encoded.partition(_token_members(record.token_id, record.issued_at))
+        return cls(before, after)
+
+    def of_token(self, digest: str, issued_at: float) -> bytes:
+        """Return what ``encode_record`` does of the record with this ``token_id``."""
+        return self.before + _token_members(digest, issued_at) + self.after
+
+
+def _token_members(digest: str, issued_at: float) -> bytes:
+    return b'"token_id":"%b","issued_at":%b' % (digest.encode(), _encode(issued_at))
 
 
 def encode_operation(operation: AuditOperation) -> bytes:

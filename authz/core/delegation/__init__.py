@@ -10,9 +10,7 @@ from math import inf
 from typing import Protocol
 
 from authz.core.decision import Agent, Delegation, Mode
-from authz.core.delegation.actor import resolve_actors
 from authz.core.delegation.authentication import check_authentication
-from authz.core.delegation.claims import check_claims
 from authz.core.delegation.confirmation import check_confirmation
 from authz.core.delegation.credential import find_credential, has_credential, token_reads
 from authz.core.delegation.dpop import DpopVerifier
@@ -23,6 +21,7 @@ from authz.core.delegation.settings import (
     IssuerSettings,
     TokenSettings,
 )
+from authz.core.delegation.terms import OWN_CLAIMS, TermsJudge
 from authz.core.delegation.token_cache import DelegationCache, DelegationStep
 from authz.core.jose import Key, KeySet, KeyVerifyError
 from authz.core.jose.jws import Jws, parse_compact
@@ -32,6 +31,7 @@ from authz.core.request import Request
 from authz.core.routes import Route
 
 __all__ = [
+    "OWN_CLAIMS",
     "ActorSettings",
     "DelegationCache",
     "DelegationStep",
@@ -65,10 +65,16 @@ class DelegationVerifier:
         issuers: Iterable[IssuerSettings],
         keys: KeyLookup,
         proofs: DpopVerifier,
+        unread: frozenset[str] = frozenset(),
     ) -> None:
-        """Index the issuers by ``iss``; ``proofs`` checks DPoP proofs."""
+        """Index the issuers by ``iss``; ``proofs`` checks DPoP proofs.
+
+        ``unread`` are those of ``OWN_CLAIMS`` that no later step reads: tokens that differ in them
+        alone have the same terms.
+        """
         self._token = token
         self._issuers = {issuer.issuer: issuer for issuer in issuers}
+        self._terms = TermsJudge(self._issuers.values(), unread)
         self._keys = keys
         self._proofs = proofs
 
@@ -86,10 +92,10 @@ class DelegationVerifier:
         check_header(jws, issuer)  # 5. algorithm, type, critical members by the issuer's settings
         key, usable_until = self._key(issuer, jws, now)  # 6. a key of that issuer
         _check_signature(key, jws)  # 7. from here on the claims are the issuer's word
-        claims = check_claims(jws, issuer, route, now)  # 8. for this audience, now
-        mode, actors = resolve_actors(claims, issuer, agent, route)  # 9. the caller acts, for whom
+        # 8. for this audience, now; 9. the caller acts, for whom
+        terms, own = self._terms.judge(jws, issuer, agent, route, now)
         single_use = check_confirmation(  # 10. and holds the key that the token is bound to
-            claims,
+            jws.payload,
             credential,
             request,
             agent,
@@ -98,18 +104,21 @@ class DelegationVerifier:
             proofs=self._proofs,
             now=now,
         )
-        good_until = check_authentication(claims, route, now)  # 11. of an authenticated principal
+        good_until = check_authentication(
+            jws.payload, route, now
+        )  # 11. of an authenticated principal
         return Delegation(
             issuer=issuer.issuer,
-            subject=claims.subject,
-            actors=actors,
-            scopes=claims.scopes,
-            issued_at=claims.issued_at,
-            expires_at=min(claims.expires_at, good_until, usable_until),
-            token_id=claims.token_id,
-            mode=mode,
-            claims=claims.members,
+            subject=terms.subject,
+            actors=terms.actors,
+            scopes=terms.scopes,
+            issued_at=own.issued_at,
+            expires_at=min(own.expires_at, good_until, usable_until),
+            token_id=own.token_id,
+            mode=terms.mode,
+            claims=jws.payload,
             single_use=single_use,
+            terms=terms,
         )
 
     def _issuer(self, jws: Jws) -> IssuerSettings:

@@ -9,7 +9,6 @@ from typing import Any, Final
 
 from authz.core.choice import Need
 from authz.core.decision import Agent, SingleUseProof
-from authz.core.delegation.claims import Claims
 from authz.core.delegation.credential import Credential
 from authz.core.delegation.dpop import DpopVerifier
 from authz.core.delegation.settings import IssuerSettings
@@ -24,7 +23,7 @@ _OTHER_KEYS: Final = frozenset({"jwk", "jwe", "jku", "kid"})  # RFC 7800: no req
 
 
 def check_confirmation(
-    claims: Claims,
+    members: Mapping[str, Any],
     credential: Credential,
     request: Request,
     agent: Agent,
@@ -34,11 +33,13 @@ def check_confirmation(
     proofs: DpopVerifier,
     now: float,
 ) -> SingleUseProof | None:
-    """Check the token's binding, if any; return the DPoP proof, which must not be used again.
+    """Check the binding that a token's claims name, if any; return the DPoP proof.
+
+    The proof must not be used again.
 
     Raises Denied(CNF_UNSUPPORTED | POP_MISSING | CNF_MISMATCH | DPOP_PROOF | DPOP_NONCE).
     """
-    bindings = _bindings(claims, issuer)
+    bindings = _bindings(members, issuer)
     if not bindings and (route.needs_proof or issuer.proof is Need.REQUIRED):
         raise Denied(Reason.POP_MISSING, "the token must be bound to a key, and is not")
     single_use: SingleUseProof | None = None
@@ -52,14 +53,14 @@ def check_confirmation(
     return single_use
 
 
-def _bindings(claims: Claims, issuer: IssuerSettings) -> Mapping[str, Any]:
+def _bindings(members: Mapping[str, Any], issuer: IssuerSettings) -> Mapping[str, Any]:
     """Return the token's bindings, all of them supported; empty without ``cnf``.
 
     Raises Denied(CNF_UNSUPPORTED).
     """
-    if "cnf" not in claims.members:
+    if "cnf" not in members:
         return {}
-    cnf = claims.members["cnf"]
+    cnf = members["cnf"]
     if not isinstance(cnf, dict) or not cnf.keys() & _CHECKED:
         raise Denied(Reason.CNF_UNSUPPORTED, "its cnf has no supported member")
     if cnf.keys() & _OTHER_KEYS:  # RFC 7800 section 3.1: one proof key at most

@@ -238,6 +238,11 @@ class IssuerSettings(Settings):
         """The accepted types in their long form."""
         return frozenset(map(media_type, self.typ))
 
+    @cached_property
+    def claims_read(self) -> frozenset[str]:
+        """The claims that these settings name: they are read whatever else they say."""
+        return frozenset({self.scope_claim, self.actor.claim, *(self.person_shown_by or ())})
+
     @model_validator(mode="after")
     def _act_needs_no_person(self) -> Self:
         if self.person_shown_by is not None and not self.actor.is_mapped:

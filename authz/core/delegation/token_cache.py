@@ -83,6 +83,9 @@ class DelegationCache:
 
 
 def _entry_bytes(key: _Key, _: _Verified) -> int:
-    texts = sum(getsizeof(value) for _, value in key[0])
-    texts += sum(getsizeof(call.method) for call in key[2])
+    texts = 0
+    for header in key[0]:  # this runs for each new token: no generators
+        texts += getsizeof(header[1])
+    for call in key[2]:
+        texts += getsizeof(call.method)
     return ENTRY_BYTES + (1 + CLAIMS_FACTOR) * texts

@@ -33,7 +33,7 @@ class Requirement(ABC):
 
     __slots__ = ()
     is_of_caller: ClassVar[bool] = False
-    """Whether the answer depends on the delegation alone, whatever is asked for and when."""
+    """Whether the answer depends on the delegation's terms alone, not on what is asked and when."""
 
     @property
     @abstractmethod

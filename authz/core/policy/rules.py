@@ -44,7 +44,7 @@ class Rule:
         timed: the requirements whose answer changes with time.
         protocol: of the messages that it is for; "" for plain requests, or a deny of everything.
         is_plain: whether it is an allow, not in shadow, whose answer never changes with time.
-        is_of_caller: whether it is plain, and its answer depends on the delegation alone.
+        is_of_caller: whether it is plain, and its answer depends on the delegation's terms alone.
     """
 
     name: str

@@ -1,7 +1,7 @@
 """A caller's standing: all that a policy makes of agent and delegation, whatever is asked for.
 
-It is found once for a verified token, and remembered by the delegation: delegations are compared
-by identity, and what is remembered keeps its delegation, so no other can take its place.
+It is found once for the terms of verified tokens, and remembered by these: they are compared by
+identity, and what is remembered keeps them, so no others can take their place.
 """
 
 from typing import Final
@@ -24,7 +24,7 @@ from authz.core.spiffe.spiffe_id import is_misspelt
 UNREGISTERED: Final = "earlier_actor_unregistered"
 SUSPENDED: Final = "earlier_actor_suspended"
 UNREADABLE: Final = "earlier_actor_unreadable"
-_REMEMBERED: Final = 10_000  # the tokens in use within seconds, as for rendered decisions
+_REMEMBERED: Final = 10_000  # the callers in use within seconds, as for rendered decisions
 _PERMITS: Final = 16  # of one caller: some 5 KB
 RulesFound = tuple[tuple[Rule, ...], tuple[Rule, ...] | None]
 """The rules about an operation of the agent, and of the principal, None without a principal."""
@@ -42,7 +42,7 @@ class Standing(msgspec.Struct, frozen=True):
         enforced: why every request is refused, in shadow too; else None.
         unknown: why every request is refused for want of an entry; else None.
         unread: text to add to the detail of a refusal by rules, on claims that can't be read.
-        permits: the permits by rules whose answers depend on the delegation alone, by the rules
+        permits: the permits by rules whose answers depend on the terms alone, by the rules
             about the operation that each side holds.
     """
 
@@ -91,9 +91,9 @@ class Standings:
         self._principals = principals
         self._earlier_actors = earlier_actors
         self._of_conditions = of_conditions
-        self._findings: BoundedMap[Delegation, _Findings]
+        self._findings: BoundedMap[object, _Findings]
         self._findings = BoundedMap(_REMEMBERED, _REMEMBERED, lambda *_: 1)
-        self._standings: BoundedMap[Delegation, Standing]
+        self._standings: BoundedMap[object, Standing]
         self._standings = BoundedMap(_REMEMBERED, _REMEMBERED, lambda *_: 1)
 
     def flags(self, delegation: Delegation) -> tuple[str, ...]:
@@ -106,11 +106,11 @@ class Standings:
 
     def of(self, agent: Agent, delegation: Delegation) -> Standing:
         """Return the standing of an agent that acts by a delegation."""
-        known = self._standings.get(delegation)
+        known = self._standings.get(delegation.terms)
         if known is not None and known.agent == agent.spiffe_id.text:
             return known
         standing = self._stand(agent, delegation)
-        self._standings.put(delegation, standing)
+        self._standings.put(delegation.terms, standing)
         return standing
 
     def _stand(self, agent: Agent, delegation: Delegation) -> Standing:
@@ -139,10 +139,10 @@ class Standings:
         )
 
     def _found(self, delegation: Delegation) -> _Findings:
-        found = self._findings.get(delegation)
+        found = self._findings.get(delegation.terms)
         if found is None:
             found = _Findings(self._flags_of_chain(delegation), self._unread(delegation))
-            self._findings.put(delegation, found)
+            self._findings.put(delegation.terms, found)
         return found
 
     def _flags_of_chain(self, delegation: Delegation) -> tuple[str, ...]:
