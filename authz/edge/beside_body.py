@@ -12,8 +12,8 @@ from typing import Final
 
 from authz.core.reason import Denied, Reason
 
-# The dearest pieces take 25 ms. Envoy sends 60 KiB of headers unless it is told otherwise, the path
-# twice, and what other filters say of a request.
+# The dearest take protobuf 20 ms. Envoy sends 60 KiB of headers unless it is told otherwise, the
+# path twice, and what other filters say of a request.
 MAX_BESIDE_BODY_BYTES: Final = 256 * 1024
 # Looked at in each message that the body is nested in: Envoy takes 100 headers unless it is told
 # otherwise, and writes them before the body.
