@@ -1,7 +1,8 @@
 """Makes room for a new connection where an address has all that it may have.
 
 Whoever opens them all and asks nothing would keep new proxies out. So an idle connection gives way
-to a newcomer: first those that never asked, the oldest first, then those that asked longest ago.
+to a newcomer: one that never asked, the oldest first. Only where all have asked it is the one that
+asked longest ago: so a flood of connections ends none of a proxy.
 """
 
 from collections import deque
@@ -12,7 +13,7 @@ from typing import Final
 from authz.transports.native.peer import Peer
 
 # How long a connection may be idle without giving way. A proxy asks as soon as it has connected.
-IDLE_SECONDS: Final = 2.0
+IDLE_SECONDS: Final = 1.0
 
 
 class Places:
@@ -28,8 +29,10 @@ class Places:
         To look takes milliseconds for a full address: so this is for sweeps, and not for each
         newcomer. ``now`` is monotonic seconds.
         """
-        idle = [peer for peer in peers if peer.is_idle and _has_rested(peer, now)]
-        self._idle = deque(sorted(idle, key=attrgetter("asked_at")))
+        idle = [peer for peer in peers if peer.is_idle]
+        silent = [peer for peer in idle if not peer.asked_at]
+        rested = [peer for peer in silent or idle if _has_rested(peer, now)]
+        self._idle = deque(sorted(rested, key=attrgetter("asked_at")))
 
     def free(self) -> bool:
         """End the next connection that is still idle; return whether there was one."""

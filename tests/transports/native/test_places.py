@@ -108,6 +108,8 @@ def test_callers_are_the_last_to_give_way(port: Port, connect: Connect) -> None:
         newcomer = connect()
         assert was_ended(oldest)
         assert asks(newcomer)
+    sweep(port)
+    sweep(port)
     connect()
     second.read_to_end()
     assert [one.last_stream_id for one in second.goaways()][-1] == 1
@@ -147,6 +149,19 @@ def test_a_short_silence_is_left_alone(
     sweep(port)
     assert is_turned_away(port)
     assert all(asks(client) for client in silent)
+
+
+def test_a_flood_ends_no_caller(port: Port, connect: Connect) -> None:
+    """While others are silent, if only for a moment yet, whoever has asked stays."""
+    caller = connect()
+    assert asks(caller)
+    sweep(port)
+    _silent = [connect() for _ in range(PLACES - 1)]
+    for peer in list(native_of(port)._peers)[1:]:
+        peer.begun += 3600.0
+    sweep(port)
+    assert is_turned_away(port)
+    assert asks(caller, 3)
 
 
 def test_a_refused_caller_counts_as_silent(tmp_path: Path, method: Scripted) -> None:
