@@ -239,6 +239,9 @@ def _unrecordable(snapshot: Snapshot, check: DecodedCheck, detail: str) -> Rende
 
 def _told(error: Exception) -> tuple[Reason, str]:
     """Return the reason and the detail for an error in reading a check, and log it."""
+    if isinstance(error, Denied):
+        _log.warning("a call sent a message that is not read: %s", error.detail)
+        return error.reason, error.detail
     if isinstance(error, DecodeError):  # of the check's own bytes
         _log.warning("a call sent bytes that are not a message of its method")
         return Reason.CHECK_MALFORMED, "the message can't be decoded"

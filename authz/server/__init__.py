@@ -14,7 +14,6 @@ from authz.core.revocations import RevocationError
 from authz.server.process import open_server
 from authz.server.reload import ConfigSource
 from authz.server.signals import Stoppable, signals
-from authz.server.supervisor import Supervisor, WorkerStartError
 from authz.transports.transport import TransportError
 from authz.wiring import BuildError
 
@@ -26,7 +25,6 @@ _START_ERRORS: Final = (
     RevocationError,
     TlsError,
     TransportError,
-    WorkerStartError,
     OSError,
 )
 
@@ -68,8 +66,13 @@ def run_worker(path: Path, number: int, admin: str) -> None:
 
 
 @contextmanager
-def _open_supervisor(path: Path, config: Config) -> Iterator[Supervisor]:
-    """Open a supervisor, and close it. Raises OSError, once it is entered."""
+def _open_supervisor(path: Path, config: Config) -> Iterator[Process]:
+    """Open a supervisor, and close it. Raises OSError, once it is entered.
+
+    Only here is it imported: a server without workers starts no processes.
+    """
+    from authz.server.supervisor import Supervisor  # noqa: PLC0415 - see above
+
     with closing(Supervisor(path, config)) as supervisor:
         yield supervisor
 

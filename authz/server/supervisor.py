@@ -30,7 +30,7 @@ _log: Final = logging.getLogger("authz.server")
 _Answer = TypeVar("_Answer")
 
 
-class WorkerStartError(RuntimeError):
+class WorkerStartError(ChildProcessError):
     """A worker could not start; its own message is in the log."""
 
 

@@ -173,6 +173,18 @@ def test_a_server_loads_no_other_verbs() -> None:
     assert loaded.stdout.split() == ["authz.review.audit_files"]  # for the name of an error
 
 
+def test_a_server_loads_no_part_that_its_config_does_not_name() -> None:
+    """Without workers there is no supervisor in memory, and by default no gRPC library."""
+    script = (
+        "import sys, authz.cli, authz.transports.native;"
+        "print(*{'authz.server.supervisor', 'subprocess', 'grpc'} & {*sys.modules})"
+    )
+    loaded = subprocess.run(
+        [sys.executable, "-c", script], check=True, capture_output=True, text=True
+    )
+    assert not loaded.stdout.split()
+
+
 def start(config: Path) -> subprocess.CompletedProcess[str]:
     """Serve until it fails."""
     return subprocess.run(

@@ -9,6 +9,7 @@ fails is an allow.
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
+from typing import Final
 
 from google.protobuf.message import Message
 
@@ -21,8 +22,11 @@ from authz.edge.agentgateway.list_filter import ListResult
 from authz.edge.agentgateway.reader import GuardrailRequest
 from authz.edge.agentgateway.target_checks import TakesAWaitError, TargetChecks
 from authz.edge.answered import Answered
+from authz.edge.beside_body import BodyPlace, require_few_bytes_beside
 from authz.edge.clock import TimeRemaining
 from authz.edge.service import CheckService
+
+_BODY: Final = BodyPlace((), frozenset({4}))  # mcp_request, mcp_response
 
 
 class McpGuardrails:
@@ -95,6 +99,7 @@ class _Call(_Message):
     """A message before a call."""
 
     def read(self, data: bytes, proxy: str) -> None:
+        require_few_bytes_beside(data, _BODY)
         message, check = pb.McpRequest.FromString(data), self._check
         self._asked = reader.read_request(check.snapshot.inputs, message, check.id, proxy)
 
@@ -110,6 +115,7 @@ class _Result(_Message):
     """A message after a call, with its result."""
 
     def read(self, data: bytes, proxy: str) -> None:
+        require_few_bytes_beside(data, _BODY)
         message, check = pb.McpResponse.FromString(data), self._check
         self._asked = reader.read_response(check.snapshot.inputs, message, check.id, proxy)
         self._result = message.mcp_response

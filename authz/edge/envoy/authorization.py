@@ -1,14 +1,20 @@
 """Answers Envoy's ext_authz: a CheckRequest's bytes in, a CheckResponse's bytes out."""
 
+from typing import Final
+
 import msgspec
 
 from authz.edge.answered import DecodedCheck
+from authz.edge.beside_body import MAX_BESIDE_BODY_BYTES, BodyPlace, require_few_bytes_beside
 from authz.edge.clock import Moment, TimeRemaining
 from authz.edge.envoy.known_messages import CheckReader
 from authz.edge.envoy.writer import check_response
 from authz.edge.ids import new_decision_id
 from authz.edge.service import CheckService, log_fault
 from authz.edge.snapshot import Snapshot
+
+# CheckRequest.attributes.request.http, and there body or raw_body.
+_BODY: Final = BodyPlace((1, 4, 2), frozenset({11, 12}))
 
 
 class Authorization:
@@ -35,6 +41,8 @@ class Authorization:
                 reader = self._reader
                 if reader.inputs is not snapshot.inputs:  # what was read by others is of no use
                     reader = self._reader = CheckReader(snapshot.inputs)
+                if len(data) > MAX_BESIDE_BODY_BYTES:  # hot path: few are
+                    require_few_bytes_beside(data, _BODY)
                 check = reader.read(data, proxy)
             except Exception as error:  # noqa: BLE001 - the law: whatever it was, it is a deny
                 return check_response(service.refuse(error, begun, decision_id))

@@ -186,6 +186,11 @@ class ServerConnection(Generic[T]):
         return not self._streams.under_way and not self._sender.out
 
     @property
+    def opened(self) -> int:
+        """The number of streams that the client has opened."""
+        return self._streams.opened
+
+    @property
     def receiving(self) -> int:
         """The number of requests that have not come whole."""
         return len(self._streams.receiving)

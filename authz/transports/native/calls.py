@@ -119,6 +119,11 @@ class Calls:
         """The bytes of calls that have had no turn."""
         return sum(len(request.body) for request in self._left)
 
+    @property
+    def is_allowed(self) -> bool:
+        """Whether the caller may ask, when it was last looked at."""
+        return self._proxy is not None
+
     def identify(self, certificates: tuple[bytes, ...]) -> None:
         """Look anew at who calls: a certificate ends, and a CA is trusted no more, in between."""
         proxy = self._gate(certificates)

@@ -10,6 +10,7 @@ from typing import Final
 
 from authz.transports.addresses import UNIX, refuse_taken_socket, resolved, taken
 from authz.transports.native.loop import Loop
+from authz.transports.native.places import Places
 from authz.transports.transport import TransportError
 
 # Of one turn: a flood of connections must leave time for those that are there.
@@ -26,6 +27,7 @@ class Listener:
         address: where it listens, with the port that was chosen for 0.
         is_unix: whether it is a unix socket, which never has TLS.
         count: connections of this address that are there.
+        places: which of them can give way.
     """
 
     def __init__(
@@ -38,6 +40,7 @@ class Listener:
         """Bind and listen. Raises TransportError."""
         self.is_unix = address.startswith(UNIX)
         self.count = 0
+        self.places = Places()
         self._loop = loop
         self._max_connections = max_connections
         self._on_connection = on_connection
@@ -56,7 +59,7 @@ class Listener:
         self._loop.wait_for(self._socket.fileno(), self)
 
     def on_ready(self, _events: int, now: float) -> None:
-        """Take the connections that wait, and close those that are too many."""
+        """Take the connections that wait, and close those for which there is no place."""
         for _ in range(ACCEPTS):
             try:
                 opened, _ = self._socket.accept()
@@ -67,10 +70,23 @@ class Listener:
                     self._rest(error)
                     return
                 continue  # the client is gone already
-            if self.count >= self._max_connections:
+            if self.is_full and not self._make_room():
                 opened.close()
                 continue
             self._take(opened, now)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether a newcomer needs the place of another connection."""
+        return self.count >= self._max_connections
+
+    def _make_room(self) -> bool:
+        """End an idle connection; return whether there was one."""
+        if self.places.free():
+            _log.warning("an idle connection on %s was ended for a new one", self.address)
+            return True
+        _log.warning("%s has no place for a new connection, and none is idle", self.address)
+        return False
 
     def _take(self, opened: socket.socket, now: float) -> None:
         try:

@@ -27,6 +27,8 @@ class Peer:
 
     Attributes:
         is_gone: whether the connection is closed.
+        begun: when it was opened, monotonic seconds.
+        asked_at: the last sweep that saw calls of an allowed caller, monotonic seconds; 0 for none.
     """
 
     def __init__(
@@ -44,6 +46,9 @@ class Peer:
         The client is asked to leave when the connection is ``max_age`` seconds old.
         """
         self.is_gone = False
+        self.begun = begun
+        self.asked_at = 0.0
+        self._opened = 0  # streams, at the last sweep
         self._service = service
         self._channel = channel
         self._on_gone = on_gone
@@ -121,11 +126,31 @@ class Peer:
                 self.close()
             return
         self._calls.take(self._connection.expire(now), now)
+        self._note_calls(now)
         if now >= self._leaves_at:
             self.leave(now)
         if self._going_since is not None:
             self._go(now, self._going_since)
         self.flush()
+
+    def _note_calls(self, now: float) -> None:
+        opened = self._connection.opened
+        if opened and not self.is_idle and self._calls.is_allowed:
+            self.asked_at = now
+        self._opened = opened
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it is open, nothing is under way, and no call has come since the last sweep."""
+        connection = self._connection
+        return connection.is_idle and connection.opened == self._opened and not self.is_gone
+
+    def give_way(self) -> None:
+        """Hang up on an idle client. GOAWAY tells it that we took no call that is on its way."""
+        self._connection.go_away()
+        self._connection.finish_going()
+        self.flush()
+        self.close()
 
     def leave(self, now: float) -> None:
         """Ask the client to open no more calls here, and hang up once those under way are done."""

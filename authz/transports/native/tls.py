@@ -1,11 +1,14 @@
 """TLS without I/O, on Python's ``ssl``: what came in, what goes out, and who the peer is."""
 
+import logging
 import os
 import ssl
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Final
+
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from authz.adapters.tls import ServerTls, TlsMaterial
 from authz.transports.callers import MAX_INTERMEDIATES
@@ -17,6 +20,7 @@ PLAIN_BYTES: Final = 64 * 1024  # of one read; a record holds 16 KiB
 # Of a client, until its handshake is done. Its certificate and MAX_INTERMEDIATES of 2 KB fit;
 # OpenSSL takes 100 KB, and half a millisecond for each certificate, before it verifies any.
 MAX_HANDSHAKE_BYTES: Final = 24 * 1024
+_log: Final = logging.getLogger("authz.tls")
 
 
 class TlsPipeError(Exception):
@@ -33,12 +37,23 @@ class TlsContexts:
         self._context = _context_of(self._material)
 
     def current(self) -> ssl.SSLContext:
-        """Return the context for a new connection."""
-        if self._tls.material is not self._material:
-            material = self._tls.material
-            self._context = _context_of(material)
-            self._material = material
+        """Return the context for a new connection. Never raises."""
+        material = self._tls.material
+        if material is not self._material:
+            self._renew(material)
         return self._context
+
+    def _renew(self, material: TlsMaterial) -> None:
+        """Use changed material; while TLS can't, the last stays in use, and each connection tries.
+
+        Who calls is looked at by the changed CAs all the same.
+        """
+        try:
+            self._context = _context_of(material)
+        except OSError as error:  # those of ssl among them
+            _log.error("TLS can't use the new certificate; the last one stays in use: %s", error)
+        else:
+            self._material = material
 
 
 def _context_of(material: TlsMaterial) -> ssl.SSLContext:
@@ -53,7 +68,9 @@ def _context_of(material: TlsMaterial) -> ssl.SSLContext:
     context.verify_mode = ssl.CERT_REQUIRED
     # Each of the CAs is trusted by itself, be it a root or not.
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-    context.load_verify_locations(cadata=material.client_ca.decode("ascii"))
+    # As they were parsed: a bundle may have comments in any language.
+    authorities = (one.public_bytes(Encoding.DER) for one in material.authorities)
+    context.load_verify_locations(cadata=b"".join(authorities))
     with _as_file(material.certificate + b"\n" + material.private_key) as path:
         context.load_cert_chain(path)
     return context

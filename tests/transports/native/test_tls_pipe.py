@@ -3,16 +3,23 @@
 import socket
 import ssl
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import x25519
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from authz.transports.http2 import ErrorCode
 from authz.transports.native import channel
+from authz.transports.native.tls import TlsContexts
+from lab.ca import Authority, Svid
 from support.frames import connected, framed, grpc_context, secured
 from support.http2 import ACK, DATA, PREFACE, SETTINGS, call, frame, settings
 from support.inside import give_time, native_of
-from support.ports import WAYPOINT, Port, listening
+from support.ports import SERVER, WAYPOINT, Port, ask_once, listening
 from support.raw import Raw, block_of
 from support.scripted import Scripted
 from support.world import wait_until
@@ -32,11 +39,35 @@ def context(port: Port) -> ssl.SSLContext:
     return grpc_context(authority.path, authority.issue(WAYPOINT))
 
 
+def unusable(authority: Authority) -> Svid:
+    """Return a certificate whose key can only agree on keys, for no handshake of TLS."""
+    good, key = authority.issue(SERVER), x25519.X25519PrivateKey.generate()
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(good.certificate.subject)
+        .issuer_name(good.certificate.issuer)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(good.certificate.not_valid_before_utc)
+        .not_valid_after(good.certificate.not_valid_after_utc)
+        .sign(authority._key, hashes.SHA256())
+    )
+    pem = certificate.public_bytes(Encoding.PEM).decode()
+    key_pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+    return replace(good, certificate=certificate, certificate_pem=pem, key_pem=key_pem)
+
+
 def assert_answers(port: Port, context: ssl.SSLContext) -> None:
     """Another client is answered."""
     with Raw(secured(port.transport.addresses[0], context)) as other:
         other.call(1, b"known")
         assert other.answer(1) == b"known"
+
+
+def served(port: Port, context: ssl.SSLContext) -> bytes | None:
+    """Return the server's certificate as a new connection sees it, in DER."""
+    with secured(port.transport.addresses[0], context) as client:
+        return client.getpeercert(binary_form=True)
 
 
 def assert_none_is_left(port: Port) -> None:
@@ -157,3 +188,36 @@ def test_handshakes_that_do_not_end(
         assert one.recv(1) == b""
         one.close()
     assert_none_is_left(port)
+
+
+def test_a_new_certificate_that_tls_can_not_use(
+    port: Port, context: ssl.SSLContext, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The last one stays in use and the log says why, until there is one that TLS can use."""
+    authority = port.world.authority
+    port.write(unusable(authority), authority)
+    wait_until(lambda: port.tls.status().taken == 1)
+    before = served(port, context)
+    assert "TLS can't use the new certificate; the last one stays in use: " in caplog.text
+
+    good = authority.issue(SERVER, dns=("localhost",))
+    port.write(good, authority)
+    wait_until(lambda: port.tls.status().taken == 2)
+    assert before != served(port, context) == good.certificate.public_bytes(Encoding.DER)
+
+
+def test_an_unusable_certificate_keeps_no_caller(port: Port) -> None:
+    """While the last certificate stays in use, callers are held to the CAs of now."""
+    authority, other = port.world.authority, Authority(port.folder / "other", "other")
+    port.write(unusable(authority), other)
+    wait_until(lambda: port.tls.status().taken == 1)
+    assert ask_once(port, authority.issue(WAYPOINT)) == "PERMISSION_DENIED"
+
+
+def test_a_bundle_with_a_comment(port: Port, context: ssl.SSLContext) -> None:
+    """CAs may stand between lines of text, in any language."""
+    bundle = port.folder / "..data" / "ca.crt"
+    bundle.write_bytes("# von unserer Prüfstelle\n".encode() + bundle.read_bytes())
+    wait_until(lambda: port.tls.status().taken == 1)
+    assert_answers(port, context)
+    assert TlsContexts(port.tls).current().get_ca_certs()
