@@ -10,7 +10,7 @@ from typing import Final
 
 from authz.transports.addresses import UNIX, refuse_taken_socket, resolved, taken
 from authz.transports.native.loop import Loop
-from authz.transports.native.places import Places
+from authz.transports.native.idle_peers import IdlePeers
 from authz.transports.transport import TransportError
 
 # Of one turn: a flood of connections must leave time for those that are there.
@@ -27,7 +27,7 @@ class Listener:
         address: where it listens, with the port that was chosen for 0.
         is_unix: whether it is a unix socket, which never has TLS.
         count: connections of this address that are there.
-        places: which of them can give way.
+        idle: which of them can give way.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class Listener:
         """Bind and listen. Raises TransportError."""
         self.is_unix = address.startswith(UNIX)
         self.count = 0
-        self.places = Places()
+        self.idle = IdlePeers()
         self._loop = loop
         self._max_connections = max_connections
         self._on_connection = on_connection
@@ -82,7 +82,7 @@ class Listener:
 
     def _make_room(self) -> bool:
         """End an idle connection; return whether there was one."""
-        if self.places.free():
+        if self.idle.free():
             _log.warning("an idle connection on %s was ended for a new one", self.address)
             return True
         _log.warning("%s has no place for a new connection, and none is idle", self.address)

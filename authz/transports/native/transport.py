@@ -173,7 +173,7 @@ class NativeTransport:
             attempt(peer.on_fault, peer.sweep, now)
         for listener in self._listeners:
             here = [peer for peer, at in self._peers.items() if at is listener]
-            listener.places.look(here if listener.is_full else (), now)
+            listener.idle.look(here if listener.is_full else (), now)
         self._watches.tell_changes()
         self._end_hoarders()
 

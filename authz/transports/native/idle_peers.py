@@ -16,7 +16,7 @@ from authz.transports.native.peer import Peer
 IDLE_SECONDS: Final = 1.0
 
 
-class Places:
+class IdlePeers:
     """The connections of an address that can give way, the next one first."""
 
     def __init__(self) -> None:

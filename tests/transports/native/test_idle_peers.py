@@ -23,7 +23,7 @@ Connect = Callable[[], Raw]
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
     """An address has few places, and whoever is idle gives way at once."""
     monkeypatch.setattr("authz.transports.addresses.MAX_CONNECTIONS", PLACES)
-    monkeypatch.setattr("authz.transports.native.places.IDLE_SECONDS", 0.0)
+    monkeypatch.setattr("authz.transports.native.idle_peers.IDLE_SECONDS", 0.0)
     monkeypatch.setattr("authz.transports.native.loop.SWEEP_SECONDS", 3600.0)  # only when told
 
 
@@ -144,7 +144,7 @@ def test_a_short_silence_is_left_alone(
     port: Port, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A connection that has just been opened has time to ask."""
-    monkeypatch.setattr("authz.transports.native.places.IDLE_SECONDS", 3600.0)
+    monkeypatch.setattr("authz.transports.native.idle_peers.IDLE_SECONDS", 3600.0)
     silent = [connect() for _ in range(PLACES)]
     sweep(port)
     assert is_turned_away(port)
