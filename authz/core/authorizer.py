@@ -20,9 +20,10 @@ from typing import Final, Protocol
 from authz.core.decision import Agent, Allow, Decision, Delegation, Progress
 from authz.core.delegation import DelegationStep
 from authz.core.identity import AgentAuthenticator
+from authz.core.known_callers import Caller, KnownCallers
 from authz.core.policy import PolicyQuery, PolicyStep, evaluate_all
 from authz.core.reason import Denied, Reason
-from authz.core.request import DPOP, Operation, Request
+from authz.core.request import DPOP, Request
 from authz.core.routes import RESOURCE_METADATA, Route, RouteProtocol, Routes
 
 _NO_ROUTE: Final = Route()
@@ -48,13 +49,16 @@ class Authorizer:
         delegations: DelegationStep,
         revocations: RevocationCheck,
         policy: PolicyStep,
+        *,
+        callers: KnownCallers,
     ) -> None:
-        """Keep the routes and the steps, in the order in which they run."""
+        """Keep the routes and the steps, in the order in which they run; and who is known."""
         self.routes = routes
         self.identity = identity
         self.delegations = delegations
         self.revocations = revocations
         self.policy = policy
+        self._callers = callers
 
     def decide(self, request: Request, now: float) -> Decision:
         """Return an Allow or a Deny; ``now`` is in unix seconds.
@@ -72,15 +76,20 @@ class Authorizer:
 
     def _decided(self, request: Request, now: float, progress: Progress) -> Allow:
         """Return the allow. Raises Denied; ``progress`` then holds what was established so far."""
-        operation = Operation.of(request)  # 0. what is asked, in a single reading
-        route = self.routes.of(request, operation)  # whose accepted path forms include this one
+        operation, route = self.routes.read(request)  # 0. what is asked, in a single reading
         progress.parameters = _metadata(request, route)
         progress.refuses_by_message = route.refuses_by_message
-        agent = progress.agent = self.identity.identify(request, now)  # 1. who calls
-        delegation = self.delegations.verify(request, agent, route, now)  # 2. on whose behalf
-        progress.delegation = delegation
+        key = self._callers.key(request, route)
+        caller = self._callers.get(key, now)  # 1. and 2., if both were established lately
+        if caller is None:
+            agent = progress.agent = self.identity.identify(request, now)  # 1. who calls
+            delegation = self.delegations.verify(request, agent, route, now)  # 2. on whose behalf
+            caller = Caller(agent, delegation, self.policy.flags(delegation))
+            self._callers.put(key, request, caller, now)
+        agent = progress.agent = caller.agent
+        delegation = progress.delegation = caller.delegation
         self.revocations.check(agent, delegation)  # not revoked since
-        progress.flags = self.policy.flags(delegation)
+        progress.flags = caller.flags
         _check_message(request, route)
         progress.operations = operation.each(request)
         progress.is_at_policy = True

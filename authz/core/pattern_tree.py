@@ -47,19 +47,39 @@ class PatternTree(Generic[Value]):
     def find(self, segments: tuple[str, ...]) -> list[Value]:
         """Return the values whose patterns match the segments."""
         found: list[Value] = []
-        nodes = [self]
-        for segment in segments:
-            below: list[PatternTree[Value]] = []
-            for node in nodes:
-                found += node.rest
-                if node.literal is not None and segment in node.literal:
-                    below.append(node.literal[segment])
-                if node.any_one is not None and segment:
-                    below.append(node.any_one)
-            if not below:
-                return found
-            nodes = below
+        node = self
+        for at, segment in enumerate(segments):
+            found += node.rest
+            named = None if node.literal is None else node.literal.get(segment)
+            other = node.any_one if segment else None
+            if named is None:
+                if other is None:
+                    return found
+                node = other
+            elif other is None:
+                node = named
+            else:  # a way by name and a way by "*": few trees have both, and few paths meet them
+                return found + _find_in([named, other], segments[at + 1 :])
+        found += node.rest
+        found += node.ends
+        return found
+
+
+def _find_in(nodes: "list[PatternTree[Value]]", segments: tuple[str, ...]) -> list[Value]:
+    """Return the values that match from any of these nodes on."""
+    found: list[Value] = []
+    for segment in segments:
+        below: list[PatternTree[Value]] = []
         for node in nodes:
             found += node.rest
-            found += node.ends
-        return found
+            if node.literal is not None and segment in node.literal:
+                below.append(node.literal[segment])
+            if node.any_one is not None and segment:
+                below.append(node.any_one)
+        if not below:
+            return found
+        nodes = below
+    for node in nodes:
+        found += node.rest
+        found += node.ends
+    return found

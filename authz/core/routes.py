@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Annotated, Final, Self
+from typing import Annotated, Final, NamedTuple, Self
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
@@ -19,7 +19,14 @@ from authz.core.paths import Form, Forms, Segments, ambiguous, read_path
 from authz.core.pattern_tree import PatternTree
 from authz.core.patterns import ANY, HostText, PathText, path_pattern
 from authz.core.reason import Denied, Reason
-from authz.core.request import Call, MessageProtocol, Operation, Request, canonical_host
+from authz.core.request import (
+    Call,
+    MessageProtocol,
+    Operation,
+    Request,
+    canonical_host,
+    check_method,
+)
 from authz.core.settings import Duration, MisfitError, Settings
 
 ROUTE: Final = "authz_route"  # the context extension by which a proxy names the route
@@ -29,8 +36,8 @@ RESOURCE_METADATA: Final = (
 )
 WELL_KNOWN: Final = "/.well-known/oauth-protected-resource"  # RFC 9728 section 3
 DEFAULT_PORTS: Final = {"https": 443, "http": 80}
-_REMEMBERED: Final = 4096  # targets in use
-_REMEMBERED_CHARS: Final = 1024  # of a target: together they take 4 MB at most
+_REMEMBERED: Final = 1024  # targets in use, and those of requests under way
+_REMEMBERED_CHARS: Final = 256  # of a target: read as segments, together they take 8 MB at most
 _WORD: Final = r"^[\x21\x23-\x5b\x5d-\x7e]{1,256}$"  # as a scope: it goes into a quoted-string
 # Settings that mean something for messages of one protocol only.
 _OF_PROTOCOLS: Final[Mapping[MessageProtocol, tuple[str, ...]]] = {
@@ -205,7 +212,17 @@ class Routes:
         self._table = _Table(listed)
         # The table's method, not one of self: a reference cycle would keep all that is cached
         # when this object is replaced.
-        self._known = lru_cache(_REMEMBERED)(self._table.of_raw)
+        self._known = lru_cache(_REMEMBERED)(self._table.read)
+
+    def read(self, request: Request) -> tuple[Operation, Route]:
+        """Return ``Operation.of`` a request and its route, ``of``, in one reading of the target.
+
+        It is the reading of ``of_raw``, if that came first. Raises Denied as these two do.
+        """
+        check_method(request.method)
+        target = self._target(request.context_value(ROUTE), request.host, request.path)
+        route = _accepted(target.route, target.ambiguities)
+        return Operation.at(request, target.host, target.path, target.ambiguities), route
 
     def of(self, request: Request, operation: Operation) -> Route:
         """Return the route that the proxy names, else the first that matches, else the defaults.
@@ -213,27 +230,48 @@ class Routes:
         Raises Denied(POLICY_DENIED) for a name that is not configured, Denied(PATH_AMBIGUOUS) for
         forms in the path that the route does not accept: nothing else lets them pass.
         """
-        # An ambiguous path finds its route by this server's reading. That can be a laxer route than
-        # by the upstream's reading only if the upstream reads the path otherwise. Then either the
-        # route does not accept the form, and the path is refused below; or the operator was wrong
-        # that this upstream reads it so, and then rules are bypassed just like routes. The
-        # upstream is the intended one: proxies route by the raw text, where no form separates or
-        # cuts anything.
         route = self._table.find(request.context_value(ROUTE), operation.host, operation.path)
-        if route is None:
-            raise Denied(Reason.POLICY_DENIED, "the proxy names a route that is not configured")
-        if not operation.ambiguities <= route.accept_ambiguous:
-            raise ambiguous(operation.ambiguities - route.accept_ambiguous)
-        return route
+        return _accepted(route, operation.ambiguities)
 
     def of_raw(self, name: str, host: str, path: str) -> Route:
         """Return the route of a raw request; its protocol says how to read the message.
 
-        Never raises; returns the route of ``of``, if that does not refuse. Cached, as every request
-        comes here before the cache of decisions.
+        Never raises; returns the route of ``of``, if that does not refuse.
         """
+        try:
+            return self._target(name, host, path).route or _DEFAULTS
+        except Denied:
+            return _DEFAULTS
+
+    def _target(self, name: str, host: str, path: str) -> "_Target":
+        """Return a raw target as it is read, from memory if it is short. Raises Denied."""
         is_short = len(host) + len(path) <= _REMEMBERED_CHARS
-        return (self._known if is_short else self._table.of_raw)(name, host, path)
+        return (self._known if is_short else self._table.read)(name, host, path)
+
+
+def _accepted(route: Route | None, ambiguities: Forms) -> Route:
+    """Return the route that was found, if it accepts the path's forms. Raises Denied as ``of``.
+
+    An ambiguous path finds its route by this server's reading. That can be a laxer route than by
+    the upstream's reading only if the upstream reads the path otherwise. Then either the route does
+    not accept the form, and the path is refused; or the operator was wrong that this upstream reads
+    it so, and then rules are bypassed just like routes. The upstream is the intended one: proxies
+    route by the raw text, where no form separates or cuts anything.
+    """
+    if route is None:
+        raise Denied(Reason.POLICY_DENIED, "the proxy names a route that is not configured")
+    if not ambiguities <= route.accept_ambiguous:
+        raise ambiguous(ambiguities - route.accept_ambiguous)
+    return route
+
+
+class _Target(NamedTuple):
+    """A raw target as it is read, and its route; None for an unknown name."""
+
+    host: str
+    path: Segments
+    ambiguities: Forms
+    route: Route | None
 
 
 class _Table:
@@ -249,12 +287,11 @@ class _Table:
                 for path in settings.paths:
                     tree.add(path_pattern(path), number)
 
-    def of_raw(self, name: str, host: str, path: str) -> Route:
-        """Return the same as ``Routes.of_raw``, without a cache."""
-        try:
-            return self.find(name, canonical_host(host), read_path(path)[0]) or _DEFAULTS
-        except Denied:
-            return _DEFAULTS
+    def read(self, name: str, host: str, path: str) -> _Target:
+        """Return a raw target as it is read. Raises Denied(PATH_AMBIGUOUS)."""
+        host = canonical_host(host)
+        segments, ambiguities = read_path(path)
+        return _Target(host, segments, ambiguities, self.find(name, host, segments))
 
     def find(self, name: str, host: str, path: Segments) -> Route | None:
         """Return the route by name, else by host and path; None for an unknown name."""

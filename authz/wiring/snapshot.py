@@ -10,6 +10,7 @@ from authz.adapters.pdp import AuthzenClient, PdpError, PdpResult
 from authz.adapters.revocation_file import RevocationFile
 from authz.config import Config
 from authz.core.authorizer import Authorizer, RevocationCheck
+from authz.core.bounded_map import Unchanging
 from authz.core.delegation import (
     DelegationCache,
     DelegationStep,
@@ -19,6 +20,7 @@ from authz.core.delegation import (
     token_reads,
 )
 from authz.core.identity import AgentAuthenticator
+from authz.core.known_callers import KnownCallers
 from authz.core.policy import Policy, PolicyStep, PolicyWithCandidate, ShadowedPolicy
 from authz.core.reads import Reads
 from authz.core.revocations import RevocationError
@@ -117,14 +119,19 @@ def build_authorizer(
     delegations: DelegationStep,
     revocations: RevocationCheck,
     policy: PolicyStep | None = None,
+    callers: KnownCallers | None = None,
 ) -> Authorizer:
-    """Build the pipeline; compiles the config's policy unless ``policy`` is given."""
+    """Build the pipeline; compiles the config's policy unless ``policy`` is given.
+
+    Without ``callers`` it remembers nobody.
+    """
     return Authorizer(
         Routes(config.routes),
         AgentAuthenticator(config.trust_domains, config.profiles),
         delegations,
         revocations,
         policy or build_policy(config),
+        callers=callers or KnownCallers(Unchanging(), entries=0, max_bytes=0),
     )
 
 
@@ -144,7 +151,8 @@ def build_snapshot(
     policies = [policy] if candidate is None else [policy, build_policy(candidate)]
     step = build_policy_step(config, *policies)
     reads = build_reads(config, policies)
-    authorizer = build_authorizer(config, delegations, revocations, step)
+    callers = KnownCallers(keys, entries=cache.tokens, max_bytes=cache.max_bytes)
+    authorizer = build_authorizer(config, delegations, revocations, step, callers)
     responder = Responder(
         config.headers,
         () if token.forward else (token.header,),
@@ -154,7 +162,7 @@ def build_snapshot(
     version = compute_policy_version(config)
     return Snapshot(
         authorizer=authorizer,
-        inputs=build_inputs(config, policies),
+        inputs=build_inputs(config, policies, authorizer.routes),
         renderer=Renderer(responder, version, reads.claims),
         cache_settings=cache,
         policy_version=version,
@@ -173,22 +181,26 @@ def build_reads(config: Config, policies: Iterable[Policy]) -> Reads:
     )
 
 
-def build_inputs(config: Config, policies: Sequence[Policy]) -> RequestInputs:
+def build_inputs(
+    config: Config, policies: Sequence[Policy], routes: Routes | None = None
+) -> RequestInputs:
     """Build the reader of what decisions by these policies read, and of nothing else.
 
-    A header that no policy reads must not be part of a cache key.
+    A header that no policy reads must not be part of a cache key. With the pipeline's ``routes``,
+    the reader and the pipeline read each target once.
     """
     reads = build_reads(config, policies)
     return RequestInputs(
         reads.all_headers,
         tuple(sorted(reads.namespaces)),
-        _build_message_reader(config, policies),
+        _build_message_reader(config, policies, routes or Routes(config.routes)),
         owned_headers(config.headers.prefix).union(*(policy.added_headers for policy in policies)),
     )
 
 
-def _build_message_reader(config: Config, policies: Sequence[Policy]) -> MessageInputs | None:
-    routes = Routes(config.routes)
+def _build_message_reader(
+    config: Config, policies: Sequence[Policy], routes: Routes
+) -> MessageInputs | None:
     if not routes.has_protocols:
         return None
     return MessageInputs(

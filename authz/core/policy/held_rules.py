@@ -79,15 +79,16 @@ class RuleHoldings:
 
         UNRESTRICTED comes last: a rule that the operator wrote counts first, in whichever entry.
         """
-        found = self._found(held, operation)
+        sets = held.sets
+        # A single set, as nearly always, takes no further call.
+        found = sets[0].find(operation) if len(sets) == 1 else self._found(held, operation)
         if held.is_unrestricted:
             found.append(UNRESTRICTED)
         return found if len(found) <= 1 else list(dict.fromkeys(found))
 
     def _found(self, held: HeldRules, operation: Operation) -> list[Rule]:
+        """Return the same of a caller with any number of sets, a rule of several perhaps twice."""
         sets = held.sets
-        if len(sets) == 1:
-            return sets[0].find(operation)
         if len(sets) > FEW:
             merged = self._merged.get(held) or self._merge(held)
             if merged is not None:

@@ -203,12 +203,12 @@ class RuleSet:
     def find(self, operation: Operation) -> list[Rule]:
         """Return the rules about an operation, exact hosts and methods before "*"."""
         found: list[Rule] = []
-        hosts = self._trees[operation.protocol]
-        for host in (operation.host, ANY):
-            if (methods := hosts.get(host)) is not None:
-                for method in (operation.method, ANY):
-                    if (tree := methods.get(method)) is not None:
-                        found += tree.find(operation.path)
+        hosts, method, path = self._trees[operation.protocol], operation.method, operation.path
+        for methods in (hosts.get(operation.host), hosts.get(ANY)):
+            if methods is not None:
+                for tree in (methods.get(method), methods.get(ANY)):
+                    if tree is not None:
+                        found += tree.find(path)
         return found
 
 
