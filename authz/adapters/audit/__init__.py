@@ -16,6 +16,7 @@ from authz.adapters.audit.record import (
     CacheUse,
     encode_operation,
     encode_record,
+    encode_text,
     token_digest,
 )
 from authz.adapters.audit.sink import folder_of
@@ -34,6 +35,7 @@ __all__ = [
     "CacheUse",
     "encode_operation",
     "encode_record",
+    "encode_text",
     "folder_of",
     "token_digest",
 ]

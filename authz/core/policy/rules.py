@@ -202,14 +202,16 @@ class RuleSet:
 
     def find(self, operation: Operation) -> list[Rule]:
         """Return the rules about an operation, exact hosts and methods before "*"."""
-        found: list[Rule] = []
-        hosts, method, path = self._trees[operation.protocol], operation.method, operation.path
-        for methods in (hosts.get(operation.host), hosts.get(ANY)):
-            if methods is not None:
-                for tree in (methods.get(method), methods.get(ANY)):
-                    if tree is not None:
-                        found += tree.find(path)
-        return found
+        return [rule for tree in self.trees(operation) for rule in tree.find(operation.path)]
+
+    def trees(self, operation: Operation) -> Iterator[PatternTree[Rule]]:
+        """Yield the trees of the paths for an operation's protocol, host and method."""
+        hosts = self._trees[operation.protocol]
+        for host in (operation.host, ANY):
+            methods = hosts.get(host, {})
+            for method in (operation.method, ANY):
+                if (tree := methods.get(method)) is not None:
+                    yield tree
 
 
 _PROTOCOLS: Final = (MessageProtocol.NONE, *KEYS)
