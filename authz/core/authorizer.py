@@ -66,7 +66,7 @@ class Authorizer:
         Denies whatever is not clearly allowed.
         """
         has_proof = request.header(DPOP) is not None
-        progress = Progress(is_by_dpop=has_proof, parameters=_metadata(request, _NO_ROUTE))
+        progress = Progress(is_by_dpop=has_proof, parameters=_parameters(request, _NO_ROUTE))
         try:
             return self._decided(request, now, progress)
         except Denied as denied:
@@ -77,7 +77,7 @@ class Authorizer:
     def _decided(self, request: Request, now: float, progress: Progress) -> Allow:
         """Return the allow. Raises Denied; ``progress`` then holds what was established so far."""
         operation, route = self.routes.read(request)  # 0. what is asked, in a single reading
-        progress.parameters = _metadata(request, route)
+        progress.parameters = _parameters(request, route)
         progress.refuses_by_message = route.refuses_by_message
         key = self._callers.key(request, route)
         caller = self._callers.get(key, now)  # 1. and 2., if both were established lately
@@ -107,10 +107,10 @@ class Authorizer:
         )
 
 
-def _metadata(request: Request, route: Route) -> tuple[tuple[str, str], ...]:
-    """Return where to get a token, for challenges (RFC 9728 section 5.1); empty if not set."""
-    url = request.context_value(RESOURCE_METADATA) or route.metadata_url
-    return ((RESOURCE_METADATA, url),) if url else ()
+def _parameters(request: Request, route: Route) -> tuple[tuple[str, str], ...]:
+    """Return the auth-params of challenges: the proxy may say where to get a token."""
+    url = request.context_value(RESOURCE_METADATA) if request.context else ""
+    return ((RESOURCE_METADATA, url),) if url else route.parameters
 
 
 def _check_message(request: Request, route: Route) -> None:

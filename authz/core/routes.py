@@ -177,7 +177,8 @@ class Route:
         extra_members: further members of model calls, which the operator knows to be harmless.
         refuses_by_message: whether policy refuses with HTTP status 200 and an error in the message.
         origin: the resource's origin, in one spelling; "" without a resource.
-        metadata_url: of the resource's metadata (RFC 9728 section 3.1); "" without a resource.
+        parameters: auth-params of challenges, which say where to get a token: the URL of the
+            resource's metadata (RFC 9728 section 5.1); empty without a resource.
         accept_ambiguous: forms of paths that the upstream reads as this server does.
     """
 
@@ -193,7 +194,7 @@ class Route:
     acr_values: tuple[str, ...] = ()
     max_age_seconds: float | None = None
     origin: str = ""
-    metadata_url: str = ""
+    parameters: tuple[tuple[str, str], ...] = ()
     accept_ambiguous: Forms = frozenset()
 
     def bootstrap_calls(self, request: Request) -> tuple[Call, ...]:
@@ -322,7 +323,7 @@ def _route(settings: RouteSettings) -> Route:
         acr_values=settings.acr_values,
         max_age_seconds=settings.max_age,
         origin=url_origin(resource) if resource else "",
-        metadata_url=metadata_url(resource) if resource else "",
+        parameters=((RESOURCE_METADATA, metadata_url(resource)),) if resource else (),
         accept_ambiguous=frozenset(settings.accept_ambiguous),
     )
 
