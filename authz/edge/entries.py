@@ -52,14 +52,14 @@ def build_entry(
         valid_until = min(valid_until, decision.valid_until)
     return CacheEntry(
         snapshot.renderer.render(decision, request.protocol),
-        _operation(request, snapshot.recorded_headers),
+        encoded_operation(request, snapshot.recorded_headers),
         valid_until,
         monotonic + ttl,
         generation,
     )
 
 
-def _operation(request: Request, recorded: frozenset[str]) -> bytes:
+def encoded_operation(request: Request, recorded: frozenset[str]) -> bytes:
     """Return the record's operation.
 
     Too long a value keeps one character above its limit: read from the record, it is refused too.
