@@ -16,7 +16,7 @@ from authz.core.request import DPOP, Request
 from authz.core.routes import Route
 
 _CALLERS: Final = 10_000  # in use within seconds, as for rendered decisions
-_ENTRY_BYTES: Final = 800  # measured: the key without its texts, dict slots, the entry
+_ENTRY_BYTES: Final = 400  # measured: the key without its texts, dict slots, the entry
 
 CallerKey = tuple[int, tuple[object, ...]]
 """The generation of keys, and all that the two steps read of a request and its route."""

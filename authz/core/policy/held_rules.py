@@ -23,7 +23,7 @@ _MERGED: Final = 1000  # combinations that are merged
 _RULE_BYTES: Final = 1000  # measured: a merged rule with a path of its own
 _MERGED_BYTES: Final = 64 * 1024 * 1024
 _SET_BYTES: Final = 8
-_WAYS: Final = 64  # hosts and methods in use, of callers with the same sets: some 20 KB
+_TREES: Final = 4096  # hosts and methods in use, of callers with the same sets; 1 KB each at most
 
 
 @dataclass(slots=True, eq=False)
@@ -34,13 +34,15 @@ class HeldRules:
         sets: the entries' sets of rules, each once, in the entries' order.
         is_unrestricted: whether an entry is unrestricted.
         looks: how often all the sets were looked into since they were last merged.
-        ways: by protocol, host and method, the trees of all the sets in which paths are looked up.
     """
 
     sets: tuple[RuleSet, ...]
     is_unrestricted: bool
     looks: int = field(default=0)
-    ways: dict[tuple[str, str, str], tuple[PatternTree[Rule], ...]] = field(default_factory=dict)
+
+
+_Trees = tuple[PatternTree[Rule], ...]  # of paths
+_TreesKey = tuple[HeldRules, str, str, str]  # with protocol, host and method
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,7 @@ class RuleHoldings:
 
     def __init__(self) -> None:
         """Begin with nothing merged."""
+        self._trees: dict[_TreesKey, _Trees] = {}
         self._known: BoundedMap[tuple[tuple[RuleSet, ...], bool], HeldRules]
         self._known = BoundedMap(_KNOWN, _MERGED_BYTES, lambda key, _: _SET_BYTES * len(key[0]))
         self._merged: BoundedMap[HeldRules, _Merged]
@@ -88,12 +91,23 @@ class RuleHoldings:
             found = merged.find(operation)
         else:
             found = []
-            key = operation.protocol, operation.host, operation.method
-            for tree in held.ways.get(key) or _learned_ways(held, operation):
+            key = held, operation.protocol, operation.host, operation.method
+            trees = self._trees.get(key)
+            if trees is None:
+                trees = self._learned(key, operation)
+            for tree in trees:
                 found += tree.find(operation.path)
         if held.is_unrestricted:
             found.append(UNRESTRICTED)
         return found if len(found) <= 1 else list(dict.fromkeys(found))
+
+    def _learned(self, key: _TreesKey, operation: Operation) -> _Trees:
+        """Return the trees of all the sets for an operation's host and method; remember them."""
+        trees = tuple(tree for each in key[0].sets for tree in each.trees(operation))
+        if len(self._trees) >= _TREES:  # those in use are soon back
+            self._trees.clear()
+        self._trees[key] = trees
+        return trees
 
     def _merged_of(self, held: HeldRules) -> _Merged | None:
         return self._merged.get(held) or self._merge(held)
@@ -120,12 +134,3 @@ class RuleHoldings:
     def _has_room(held: HeldRules) -> bool:
         rules = chain.from_iterable(each.rules for each in held.sets)
         return 2 * _RULE_BYTES * sum(1 for _ in rules) <= _MERGED_BYTES
-
-
-def _learned_ways(held: HeldRules, operation: Operation) -> tuple[PatternTree[Rule], ...]:
-    """Return the trees for an operation's host and method, and remember them."""
-    ways = tuple(tree for each in held.sets for tree in each.trees(operation))
-    if len(held.ways) >= _WAYS:  # those in use are soon back
-        held.ways.clear()
-    held.ways[operation.protocol, operation.host, operation.method] = ways
-    return ways
