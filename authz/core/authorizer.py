@@ -9,10 +9,10 @@
 Steps 1 to 3 are here. They are code, never configuration: each takes what only the step before can
 make, so a wrong order does not pass the type checker. They are a function of the request, the
 settings, the key sets, the revocations and the time; they do no I/O, read no clock and log
-nothing. What 1 and 2 make of a certificate and a token is remembered for as long as nothing can
-change it (``authz.core.known_callers``). Steps 4 and 5 need I/O or memory, so the edge runs them after these
-(``authz.edge.decider``): they can only refuse. If step 2 lacks something that can be learned, such
-as a key, its refusal says so, and the edge may learn it and decide again
+nothing. What steps 1 and 2 make of a certificate and a token is remembered for as long as nothing
+can change it (``authz.core.known_callers``). Steps 4 and 5 need I/O or memory, so the edge runs
+them after these (``authz.edge.decider``): they can only refuse. If step 2 lacks something that can
+be learned, such as a key, its refusal says so, and the edge may learn it and decide again
 (``authz.edge.learning``). ``Progress.refuse`` makes every refusal of every step.
 """
 
