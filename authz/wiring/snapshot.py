@@ -33,6 +33,7 @@ from authz.edge.snapshot import Snapshot
 from authz.wiring.policy_version import compute_policy_version
 
 MIN_SECRET_BYTES: Final = 32  # as long as the HMAC's digest (RFC 2104 section 3)
+PART_OF_CALLERS: Final = 4  # of the memory for tokens: they hold the same texts, and no claims
 MAX_SECRET_BYTES: Final = 64 * 1024  # a longer file is surely another one
 
 
@@ -144,14 +145,18 @@ def build_snapshot(
 ) -> Snapshot:
     """Compile a version of the settings, and the candidate's rules. Raises BuildError."""
     cache, token = config.cache, config.token
+    of_callers = cache.max_bytes // PART_OF_CALLERS
+    callers = KnownCallers(keys, entries=cache.tokens, max_bytes=of_callers)
     delegations = DelegationCache(
-        build_delegations(config, keys), keys, entries=cache.tokens, max_bytes=cache.max_bytes
+        build_delegations(config, keys),
+        keys,
+        entries=cache.tokens,
+        max_bytes=cache.max_bytes - of_callers,
     )
     policy = build_policy(config)
     policies = [policy] if candidate is None else [policy, build_policy(candidate)]
     step = build_policy_step(config, *policies)
     reads = build_reads(config, policies)
-    callers = KnownCallers(keys, entries=cache.tokens, max_bytes=cache.max_bytes)
     authorizer = build_authorizer(config, delegations, revocations, step, callers)
     responder = Responder(
         config.headers,
