@@ -11,7 +11,6 @@ policy begins with an empty cache.
 """
 
 from dataclasses import dataclass
-from functools import lru_cache
 from sys import getsizeof
 from typing import Final
 
@@ -19,14 +18,12 @@ import msgspec
 from pydantic import Field
 
 from authz.core.bounded_map import BoundedMap
-from authz.core.request import Call, Request
+from authz.core.request import Request
 from authz.core.settings import Duration, Settings
 from authz.edge.rendering import RenderedDecision
 
 ENTRY_BYTES: Final = 600  # measured: a request without its texts, dict slots, entry, numbers
 CALL_BYTES: Final = 300  # likewise, a call without its texts
-_CALLERS: Final = 1024  # as many as the reader holds, whose objects these are
-_Pairs = tuple[tuple[str, str], ...]
 
 
 class CacheSettings(Settings):
@@ -114,23 +111,17 @@ class DecisionCache:
 
 
 def _entry_bytes(request: Request, entry: CacheEntry) -> int:
-    # Joined, all texts take the widest one's character size: too much, never too little.
-    asked = f"{request.method}{request.host}{request.path}{request.proxy}{request.principal}"
-    size = ENTRY_BYTES + getsizeof(asked) + len(entry.operation) + entry.rendered.size
-    size += _caller_bytes(request.headers, request.certificate, request.context)
+    texts = [request.method, request.host, request.path, request.proxy]
+    texts += (request.principal, request.certificate)
+    for pair in request.headers + request.context:  # this runs for each new request: no generators
+        texts += pair
+    data = 0
     for _, value in request.metadata:
-        size += len(value)
-    return size + _calls_bytes(request.calls) if request.calls else size
-
-
-@lru_cache(_CALLERS)
-def _caller_bytes(headers: _Pairs, certificate: str, context: _Pairs) -> int:
-    """Return the bytes of what a caller sends whatever it asks for, nearly all that there is."""
-    texts = [text for pair in headers + context for text in pair]
-    return getsizeof("".join([*texts, certificate]))
-
-
-def _calls_bytes(calls: tuple[Call, ...]) -> int:
-    texts = [text for call in calls for text in (call.method, call.name, *call.tools)]
-    arguments = sum(len(call.arguments) for call in calls)
-    return getsizeof("".join(texts)) + CALL_BYTES * len(calls) + arguments
+        data += len(value)
+    for call in request.calls:
+        texts += (call.method, call.name, *call.tools)
+        data += CALL_BYTES + len(call.arguments)
+    # Joined, all texts take the widest one's character size: too much, never too little.
+    return (
+        ENTRY_BYTES + getsizeof("".join(texts)) + data + len(entry.operation) + entry.rendered.size
+    )
