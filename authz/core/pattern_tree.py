@@ -1,5 +1,6 @@
 """Patterns of segments as a tree: a match walks a few nodes, however many patterns there are."""
 
+from collections.abc import Iterable
 from typing import Generic, TypeVar
 
 from authz.core.patterns import SegmentPattern
@@ -46,23 +47,30 @@ class PatternTree(Generic[Value]):
 
     def find(self, segments: tuple[str, ...]) -> list[Value]:
         """Return the values whose patterns match the segments."""
-        found: list[Value] = []
-        node = self
+        return find_in_each((self,), segments)
+
+
+def find_in_each(trees: Iterable[PatternTree[Value]], segments: tuple[str, ...]) -> list[Value]:
+    """Return the values of several trees whose patterns match the segments, in the trees' order."""
+    found: list[Value] = []
+    for tree in trees:
+        node = tree
         for at, segment in enumerate(segments):
             found += node.rest
             named = None if node.literal is None else node.literal.get(segment)
             other = node.any_one if segment else None
-            if named is None:
-                if other is None:
-                    return found
-                node = other
-            elif other is None:
-                node = named
-            else:  # a way by name and a way by "*": few trees have both, and few paths meet them
-                return found + _find_in([named, other], segments[at + 1 :])
-        found += node.rest
-        found += node.ends
-        return found
+            if named is not None and other is not None:
+                # A way by name and a way by "*": few trees have both, and few paths meet them.
+                found += _find_in([named, other], segments[at + 1 :])
+                break
+            below = named or other
+            if below is None:
+                break
+            node = below
+        else:
+            found += node.rest
+            found += node.ends
+    return found
 
 
 def _find_in(nodes: "list[PatternTree[Value]]", segments: tuple[str, ...]) -> list[Value]:

@@ -10,7 +10,7 @@ from itertools import chain
 from typing import Final
 
 from authz.core.bounded_map import BoundedMap
-from authz.core.pattern_tree import PatternTree
+from authz.core.pattern_tree import PatternTree, find_in_each
 from authz.core.policy.agents import AgentEntry
 from authz.core.policy.principal_entry import PrincipalEntry
 from authz.core.policy.rules import UNRESTRICTED, Rule, RuleSet
@@ -90,13 +90,11 @@ class RuleHoldings:
         if merged is not None:
             found = merged.find(operation)
         else:
-            found = []
             key = held, operation.protocol, operation.host, operation.method
             trees = self._trees.get(key)
             if trees is None:
                 trees = self._learned(key, operation)
-            for tree in trees:
-                found += tree.find(operation.path)
+            found = find_in_each(trees, operation.path)
         if held.is_unrestricted:
             found.append(UNRESTRICTED)
         return found if len(found) <= 1 else list(dict.fromkeys(found))

@@ -12,7 +12,7 @@ from typing import Final, Self
 
 from authz.core.conditions import ARGUMENTS
 from authz.core.decision import Effect
-from authz.core.pattern_tree import PatternTree
+from authz.core.pattern_tree import PatternTree, find_in_each
 from authz.core.patterns import ANY, path_pattern
 from authz.core.policy.added_headers import NONE_ADDED, AddedHeaders
 from authz.core.policy.call_matchers import CallMatcher
@@ -202,7 +202,7 @@ class RuleSet:
 
     def find(self, operation: Operation) -> list[Rule]:
         """Return the rules about an operation, exact hosts and methods before "*"."""
-        return [rule for tree in self.trees(operation) for rule in tree.find(operation.path)]
+        return find_in_each(self.trees(operation), operation.path)
 
     def trees(self, operation: Operation) -> Iterator[PatternTree[Rule]]:
         """Yield the trees of the paths for an operation's protocol, host and method."""
