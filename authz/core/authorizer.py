@@ -9,9 +9,10 @@
 Steps 1 to 3 are here. They are code, never configuration: each takes what only the step before can
 make, so a wrong order does not pass the type checker. They are a function of the request, the
 settings, the key sets, the revocations and the time; they do no I/O, read no clock and log
-nothing. Steps 4 and 5 need I/O or memory, so the edge runs them after these
-(``authz.edge.decider``): they can only refuse. If step 2 lacks something that can be learned, such
-as a key, its refusal says so, and the edge may learn it and decide again
+nothing. What steps 1 and 2 make of a certificate and a token is remembered for as long as nothing
+can change it (``authz.core.known_callers``). Steps 4 and 5 need I/O or memory, so the edge runs
+them after these (``authz.edge.decider``): they can only refuse. If step 2 lacks something that can
+be learned, such as a key, its refusal says so, and the edge may learn it and decide again
 (``authz.edge.learning``). ``Progress.refuse`` makes every refusal of every step.
 """
 
@@ -20,9 +21,10 @@ from typing import Final, Protocol
 from authz.core.decision import Agent, Allow, Decision, Delegation, Progress
 from authz.core.delegation import DelegationStep
 from authz.core.identity import AgentAuthenticator
+from authz.core.known_callers import Caller, KnownCallers
 from authz.core.policy import PolicyQuery, PolicyStep, evaluate_all
 from authz.core.reason import Denied, Reason
-from authz.core.request import DPOP, Operation, Request
+from authz.core.request import DPOP, Request
 from authz.core.routes import RESOURCE_METADATA, Route, RouteProtocol, Routes
 
 _NO_ROUTE: Final = Route()
@@ -48,13 +50,16 @@ class Authorizer:
         delegations: DelegationStep,
         revocations: RevocationCheck,
         policy: PolicyStep,
+        *,
+        callers: KnownCallers,
     ) -> None:
-        """Keep the routes and the steps, in the order in which they run."""
+        """Keep the routes and the steps, in the order in which they run; and who is known."""
         self.routes = routes
         self.identity = identity
         self.delegations = delegations
         self.revocations = revocations
         self.policy = policy
+        self._callers = callers
 
     def decide(self, request: Request, now: float) -> Decision:
         """Return an Allow or a Deny; ``now`` is in unix seconds.
@@ -62,7 +67,7 @@ class Authorizer:
         Denies whatever is not clearly allowed.
         """
         has_proof = request.header(DPOP) is not None
-        progress = Progress(is_by_dpop=has_proof, parameters=_metadata(request, _NO_ROUTE))
+        progress = Progress(is_by_dpop=has_proof, parameters=_parameters(request, _NO_ROUTE))
         try:
             return self._decided(request, now, progress)
         except Denied as denied:
@@ -72,15 +77,20 @@ class Authorizer:
 
     def _decided(self, request: Request, now: float, progress: Progress) -> Allow:
         """Return the allow. Raises Denied; ``progress`` then holds what was established so far."""
-        operation = Operation.of(request)  # 0. what is asked, in a single reading
-        route = self.routes.of(request, operation)  # whose accepted path forms include this one
-        progress.parameters = _metadata(request, route)
+        operation, route = self.routes.read(request)  # 0. what is asked, in a single reading
+        progress.parameters = _parameters(request, route)
         progress.refuses_by_message = route.refuses_by_message
-        agent = progress.agent = self.identity.identify(request, now)  # 1. who calls
-        delegation = self.delegations.verify(request, agent, route, now)  # 2. on whose behalf
-        progress.delegation = delegation
+        key = self._callers.key(request, route)
+        caller = self._callers.get(key, now)  # 1. and 2., if both were established lately
+        if caller is None:
+            agent = progress.agent = self.identity.identify(request, now)  # 1. who calls
+            delegation = self.delegations.verify(request, agent, route, now)  # 2. on whose behalf
+            caller = Caller(agent, delegation, self.policy.flags(delegation))
+            self._callers.put(key, request, caller, now)
+        agent = progress.agent = caller.agent
+        delegation = progress.delegation = caller.delegation
         self.revocations.check(agent, delegation)  # not revoked since
-        progress.flags = self.policy.flags(delegation)
+        progress.flags = caller.flags
         _check_message(request, route)
         progress.operations = operation.each(request)
         progress.is_at_policy = True
@@ -98,10 +108,10 @@ class Authorizer:
         )
 
 
-def _metadata(request: Request, route: Route) -> tuple[tuple[str, str], ...]:
-    """Return where to get a token, for challenges (RFC 9728 section 5.1); empty if not set."""
-    url = request.context_value(RESOURCE_METADATA) or route.metadata_url
-    return ((RESOURCE_METADATA, url),) if url else ()
+def _parameters(request: Request, route: Route) -> tuple[tuple[str, str], ...]:
+    """Return the auth-params of challenges: the proxy may say where to get a token."""
+    url = request.context_value(RESOURCE_METADATA) if request.context else ""
+    return ((RESOURCE_METADATA, url),) if url else route.parameters
 
 
 def _check_message(request: Request, route: Route) -> None:

@@ -23,6 +23,12 @@ class Generation(Protocol):
     generation: int
 
 
+class Unchanging:
+    """The version of what never changes."""
+
+    generation = 0
+
+
 class BoundedMap(Generic[Key, Value]):
     """A map of at most so many entries and bytes; ``weigh`` returns the bytes of an entry."""
 

@@ -1,5 +1,6 @@
 """Patterns of segments as a tree: a match walks a few nodes, however many patterns there are."""
 
+from collections.abc import Iterable
 from typing import Generic, TypeVar
 
 from authz.core.patterns import SegmentPattern
@@ -46,20 +47,47 @@ class PatternTree(Generic[Value]):
 
     def find(self, segments: tuple[str, ...]) -> list[Value]:
         """Return the values whose patterns match the segments."""
-        found: list[Value] = []
-        nodes = [self]
-        for segment in segments:
-            below: list[PatternTree[Value]] = []
-            for node in nodes:
-                found += node.rest
-                if node.literal is not None and segment in node.literal:
-                    below.append(node.literal[segment])
-                if node.any_one is not None and segment:
-                    below.append(node.any_one)
-            if not below:
-                return found
-            nodes = below
-        for node in nodes:
+        return find_in_each((self,), segments)
+
+
+def find_in_each(trees: Iterable[PatternTree[Value]], segments: tuple[str, ...]) -> list[Value]:
+    """Return the values of several trees whose patterns match the segments, in the trees' order."""
+    found: list[Value] = []
+    for tree in trees:
+        node = tree
+        for at, segment in enumerate(segments):
+            found += node.rest
+            named = None if node.literal is None else node.literal.get(segment)
+            other = node.any_one if segment else None
+            if named is not None and other is not None:
+                # A way by name and a way by "*": few trees have both, and few paths meet them.
+                found += _find_in([named, other], segments[at + 1 :])
+                break
+            below = named or other
+            if below is None:
+                break
+            node = below
+        else:
             found += node.rest
             found += node.ends
-        return found
+    return found
+
+
+def _find_in(nodes: "list[PatternTree[Value]]", segments: tuple[str, ...]) -> list[Value]:
+    """Return the values that match from any of these nodes on."""
+    found: list[Value] = []
+    for segment in segments:
+        below: list[PatternTree[Value]] = []
+        for node in nodes:
+            found += node.rest
+            if node.literal is not None and segment in node.literal:
+                below.append(node.literal[segment])
+            if node.any_one is not None and segment:
+                below.append(node.any_one)
+        if not below:
+            return found
+        nodes = below
+    for node in nodes:
+        found += node.rest
+        found += node.ends
+    return found

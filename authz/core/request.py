@@ -36,6 +36,7 @@ _COOKIE_PAIR: Final = re.compile(rf";\s*+{_COOKIE_TOKEN}\s*+[=;]")
 _URI_TAIL: Final = re.compile(r"[?#]")  # RFC 3986 sections 3.4 and 3.5
 # RFC 9110 tokens in use; never lower case.
 _METHOD: Final = re.compile(rf"[A-Z][A-Z-]{{0,{MAX_METHOD_CHARS - 1}}}")
+_USUAL_METHODS: Final = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE"})
 _HOST: Final = re.compile(
     r"(?P<name>[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?"
 )
@@ -190,11 +191,14 @@ class Operation(msgspec.Struct, frozen=True, gc=False):
 
         Raises Denied(PATH_AMBIGUOUS) if the method, the host or the path has no sane reading.
         """
-        if not _METHOD.fullmatch(request.method):
-            raise Denied(Reason.PATH_AMBIGUOUS, "the method is not an upper-case token")
-        host = canonical_host(request.host)
+        check_method(request.method)
+        return cls.at(request, canonical_host(request.host), *read_path(request.path))
+
+    @classmethod
+    def at(cls, request: Request, host: str, path: Segments, ambiguities: Forms) -> Self:
+        """Return the same as ``of``, from what is read already."""
         call = request.calls[0] if request.calls else None
-        return cls(request.method, host, *read_path(request.path), request.protocol, call)
+        return cls(request.method, host, path, ambiguities, request.protocol, call)
 
     def each(self, request: Request) -> "tuple[Operation, ...]":
         """Return an operation for each of the request's calls; itself if there are not several."""
@@ -213,6 +217,12 @@ def credentials_elsewhere(query: str, cookie: str) -> tuple[str, ...]:
     if _COOKIE_TOKEN in lower and _COOKIE_PAIR.search(f";{lower.replace(',', ';')};"):
         found.append("cookie")
     return tuple(found)
+
+
+def check_method(method: str) -> None:
+    """Check that a method is an upper-case token. Raises Denied(PATH_AMBIGUOUS)."""
+    if method not in _USUAL_METHODS and not _METHOD.fullmatch(method):
+        raise Denied(Reason.PATH_AMBIGUOUS, "the method is not an upper-case token")
 
 
 @lru_cache(_HOSTS)

@@ -67,6 +67,7 @@ class Revocations:
         tokens: (issuer, jti) of revoked tokens.
         before: by issuer and subject (None for any subject), unix seconds: tokens issued before
             then are revoked. The latest of several entries counts.
+        issuers: the issuers of all of these tokens.
     """
 
     def __init__(self, entries: tuple[Revocation, ...] = ()) -> None:
@@ -74,16 +75,22 @@ class Revocations:
         self.agents: set[str] = set()
         self.tokens: set[tuple[str, str]] = set()
         self.before: dict[tuple[str, str | None], float] = {}
+        self.issuers: set[str] = set()
         for entry in entries:
             self._add(entry)
 
     def _add(self, entry: Revocation) -> None:
         if entry.agent is not None:
             self.agents.add(entry.agent)
-        elif entry.issuer is not None and entry.token_id is not None:
-            self.tokens.add((entry.issuer, entry.token_id))
         elif entry.issuer is not None:
-            key = (entry.issuer, entry.subject)
+            self.issuers.add(entry.issuer)
+            self._add_tokens(entry.issuer, entry)
+
+    def _add_tokens(self, issuer: str, entry: Revocation) -> None:
+        if entry.token_id is not None:
+            self.tokens.add((issuer, entry.token_id))
+        else:
+            key = (issuer, entry.subject)
             before = entry.before.timestamp() if entry.before is not None else inf
             self.before[key] = max(before, self.before.get(key, -inf))
 
@@ -91,6 +98,8 @@ class Revocations:
         """Raise Denied(AGENT_SUSPENDED | TOKEN_REVOKED) if an entry matches."""
         if agent.spiffe_id.text in self.agents:
             raise Denied(Reason.AGENT_SUSPENDED, "the agent was revoked")
+        if delegation.issuer not in self.issuers:  # as nearly always
+            return
         if (delegation.issuer, delegation.token_id) in self.tokens:
             raise Denied(Reason.TOKEN_REVOKED, "its jti was revoked")
         for subject, what in ((delegation.subject, "its subject's"), (None, "its issuer's")):
@@ -109,6 +118,7 @@ class Revocations:
     def _join(self, other: "Revocations") -> None:
         self.agents |= other.agents
         self.tokens |= other.tokens
+        self.issuers |= other.issuers
         for key, before in other.before.items():
             self.before[key] = max(before, self.before.get(key, -inf))
 

@@ -1,8 +1,9 @@
 """Builds cache entries of decisions: rendered, with the record's operation and a time to live."""
 
+from functools import lru_cache
 from typing import Final
 
-from authz.adapters.audit import AuditOperation, encode_operation
+from authz.adapters.audit import AuditOperation, encode_operation, encode_text
 from authz.core.decision import Allow, Decision, Progress
 from authz.core.paths import MAX_PATH_BYTES
 from authz.core.reason import DPOP_SCHEME, Denied, Reason
@@ -19,6 +20,9 @@ from authz.edge.cache import CacheEntry, CacheSettings
 from authz.edge.clock import Moment
 from authz.edge.snapshot import Snapshot
 
+_TARGETS: Final = 1024  # hosts and methods in use; some 1 KB each
+_PATH: Final = b'"path":'
+_NO_TEXT: Final = encode_text("")
 _NOTHING: Final = encode_operation(AuditOperation("", "", "", ""))
 
 
@@ -46,24 +50,51 @@ def build_entry(
     valid_until = now + ttl
     if isinstance(decision, Allow):
         valid_until = min(valid_until, decision.valid_until)
-    # Too long a value keeps one character above its limit: read from the record, it is refused too.
-    operation = AuditOperation(
-        request.method[: MAX_METHOD_CHARS + 1],
-        request.host[: MAX_HOST_BYTES + 1],
-        request.path[: MAX_PATH_BYTES + 1],
-        request.proxy,
-        request.context_value(ROUTE),
-        _recorded_headers(request, snapshot.recorded_headers),
-        request.protocol,
-        tuple([_recorded(call) for call in request.calls]) if request.calls else (),
-    )
     return CacheEntry(
         snapshot.renderer.render(decision, request.protocol),
-        encode_operation(operation),
+        encoded_operation(request, snapshot.recorded_headers),
         valid_until,
         monotonic + ttl,
         generation,
     )
+
+
+def encoded_operation(request: Request, recorded: frozenset[str]) -> bytes:
+    """Return the record's operation.
+
+    Too long a value keeps one character above its limit: read from the record, it is refused too.
+    """
+    method, host = request.method[: MAX_METHOD_CHARS + 1], request.host[: MAX_HOST_BYTES + 1]
+    path = request.path[: MAX_PATH_BYTES + 1]
+    if not recorded and not request.calls:
+        before, after = _around(method, host, request.proxy, request.context, request.protocol)
+        return before + encode_text(path) + after
+    operation = AuditOperation(
+        method,
+        host,
+        path,
+        request.proxy,
+        request.context_value(ROUTE),
+        _recorded_headers(request, recorded),
+        request.protocol,
+        tuple([_recorded(call) for call in request.calls]),
+    )
+    return encode_operation(operation)
+
+
+@lru_cache(_TARGETS)
+def _around(
+    method: str,
+    host: str,
+    proxy: str,
+    context: tuple[tuple[str, str], ...],
+    protocol: MessageProtocol,
+) -> tuple[bytes, bytes]:
+    """Return what stands before and after the path in an operation: it comes again and again."""
+    route = dict(context).get(ROUTE, "")
+    operation = encode_operation(AuditOperation(method, host, "", proxy, route, {}, protocol))
+    before, name, after = operation.partition(_PATH)  # no text has a quote that is not escaped
+    return before + name, after.removeprefix(_NO_TEXT)
 
 
 def _recorded_headers(request: Request, names: frozenset[str]) -> dict[str, str]:

@@ -15,10 +15,9 @@ from authz.adapters.audit import AuditLine, AuditLog
 from authz.adapters.metrics import Metrics
 from authz.adapters.replay_store import ReplayStore
 from authz.core.bounded_map import Generation
-from authz.core.decision import Decision, Progress
+from authz.core.decision import Progress
 from authz.core.needs import KeyNeeded
 from authz.core.reason import Denied, Reason
-from authz.core.request import Request
 from authz.edge.answered import UNREADABLE, Answered, DecodedCheck
 from authz.edge.bulkhead import Bulkhead
 from authz.edge.cache import CacheEntry
@@ -73,7 +72,7 @@ class CheckService:
         self._audit = parts.audit
         self._metrics = parts.metrics
         self._revocations = parts.revocations
-        self._monotonic = parts.clock.monotonic
+        self._wall, self._monotonic = parts.clock.wall, parts.clock.monotonic
         self.clock = parts.clock
         learning = Learning({KeyNeeded: KeyLearner(parts.keys)}, parts.bulkhead)
         self._decider = Decider(
@@ -151,18 +150,21 @@ class CheckService:
         may_wait: bool,
     ) -> tuple[CacheEntry, bool] | None:
         """Return the decision, and whether it is remembered by now; None where it takes a wait."""
-        moment = self.clock.moment()
+        moment = now, monotonic = self._wall(), self._monotonic()
         generation = self._keys.generation + self._revocations.generation  # first, as above
         if may_wait:  # after a wait for a thread, perhaps, in which another check was decided
-            entry = snapshot.cache.get(check.request, *moment, generation)
+            entry = snapshot.cache.get(check.request, now, monotonic, generation)
             if entry is not None:
                 return entry, True
         decision = self._decider.decide(
-            snapshot, check, moment[0], time_remaining, decision_id, may_wait=may_wait
+            snapshot, check, now, time_remaining, decision_id, may_wait=may_wait
         )
         if decision is None:
             return None
-        return _made_ready(snapshot, check.request, decision, moment, generation), False
+        entry = build_entry(snapshot, check.request, decision, moment, generation)
+        if entry.fresh_until > monotonic:  # it may be remembered
+            snapshot.cache.put(check.request, entry)
+        return entry, False
 
     def refuse(
         self, error: Exception, begun: Moment, decision_id: str, check: DecodedCheck = UNREADABLE
@@ -215,16 +217,6 @@ class CheckService:
             self._metrics.shadowed(shadow)
         until = entry.valid_until if rendered.reason is None else 0.0
         return Answered(check, rendered, decision_id, until, is_hit)
-
-
-def _made_ready(
-    snapshot: Snapshot, request: Request, decision: Decision, begun: Moment, generation: int
-) -> CacheEntry:
-    """Return the decision as an entry, and remember it if it may be."""
-    entry = build_entry(snapshot, request, decision, begun, generation)
-    if entry.fresh_until > begun[1]:
-        snapshot.cache.put(request, entry)
-    return entry
 
 
 def _fault(snapshot: Snapshot, check: DecodedCheck, error: Exception) -> CacheEntry:

@@ -10,6 +10,7 @@ from authz.adapters.pdp import AuthzenClient, PdpError, PdpResult
 from authz.adapters.revocation_file import RevocationFile
 from authz.config import Config
 from authz.core.authorizer import Authorizer, RevocationCheck
+from authz.core.bounded_map import Unchanging
 from authz.core.delegation import (
     OWN_CLAIMS,
     DelegationCache,
@@ -20,6 +21,7 @@ from authz.core.delegation import (
     token_reads,
 )
 from authz.core.identity import AgentAuthenticator
+from authz.core.known_callers import KnownCallers
 from authz.core.policy import Policy, PolicyStep, PolicyWithCandidate, ShadowedPolicy
 from authz.core.reads import Reads
 from authz.core.revocations import RevocationError
@@ -32,6 +34,7 @@ from authz.edge.snapshot import Snapshot
 from authz.wiring.policy_version import compute_policy_version
 
 MIN_SECRET_BYTES: Final = 32  # as long as the HMAC's digest (RFC 2104 section 3)
+PART_OF_CALLERS: Final = 4  # of the memory for tokens: they hold the same texts, and no claims
 MAX_SECRET_BYTES: Final = 64 * 1024  # a longer file is surely another one
 
 
@@ -123,14 +126,19 @@ def build_authorizer(
     delegations: DelegationStep,
     revocations: RevocationCheck,
     policy: PolicyStep | None = None,
+    callers: KnownCallers | None = None,
 ) -> Authorizer:
-    """Build the pipeline; compiles the config's policy unless ``policy`` is given."""
+    """Build the pipeline; compiles the config's policy unless ``policy`` is given.
+
+    Without ``callers`` it remembers nobody.
+    """
     return Authorizer(
         Routes(config.routes),
         AgentAuthenticator(config.trust_domains, config.profiles),
         delegations,
         revocations,
         policy or build_policy(config),
+        callers=callers or KnownCallers(Unchanging(), entries=0, max_bytes=0),
     )
 
 
@@ -148,8 +156,12 @@ def build_snapshot(
     step = build_policy_step(config, *policies)
     reads = build_reads(config, policies)
     verifier = build_delegations(config, keys, OWN_CLAIMS - reads.claims)
-    delegations = DelegationCache(verifier, keys, entries=cache.tokens, max_bytes=cache.max_bytes)
-    authorizer = build_authorizer(config, delegations, revocations, step)
+    of_callers = cache.max_bytes // PART_OF_CALLERS
+    delegations = DelegationCache(
+        verifier, keys, entries=cache.tokens, max_bytes=cache.max_bytes - of_callers
+    )
+    callers = KnownCallers(keys, entries=cache.tokens, max_bytes=of_callers)
+    authorizer = build_authorizer(config, delegations, revocations, step, callers)
     responder = Responder(
         config.headers,
         () if token.forward else (token.header,),
@@ -159,7 +171,7 @@ def build_snapshot(
     version = compute_policy_version(config)
     return Snapshot(
         authorizer=authorizer,
-        inputs=build_inputs(config, policies),
+        inputs=build_inputs(config, policies, authorizer.routes),
         renderer=Renderer(responder, version, reads.claims),
         cache_settings=cache,
         policy_version=version,
@@ -178,22 +190,26 @@ def build_reads(config: Config, policies: Iterable[Policy]) -> Reads:
     )
 
 
-def build_inputs(config: Config, policies: Sequence[Policy]) -> RequestInputs:
+def build_inputs(
+    config: Config, policies: Sequence[Policy], routes: Routes | None = None
+) -> RequestInputs:
     """Build the reader of what decisions by these policies read, and of nothing else.
 
-    A header that no policy reads must not be part of a cache key.
+    A header that no policy reads must not be part of a cache key. With the pipeline's ``routes``,
+    the reader and the pipeline read each target once.
     """
     reads = build_reads(config, policies)
     return RequestInputs(
         reads.all_headers,
         tuple(sorted(reads.namespaces)),
-        _build_message_reader(config, policies),
+        _build_message_reader(config, policies, routes or Routes(config.routes)),
         owned_headers(config.headers.prefix).union(*(policy.added_headers for policy in policies)),
     )
 
 
-def _build_message_reader(config: Config, policies: Sequence[Policy]) -> MessageInputs | None:
-    routes = Routes(config.routes)
+def _build_message_reader(
+    config: Config, policies: Sequence[Policy], routes: Routes
+) -> MessageInputs | None:
     if not routes.has_protocols:
         return None
     return MessageInputs(

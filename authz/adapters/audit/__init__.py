@@ -17,6 +17,7 @@ from authz.adapters.audit.record import (
     RecordTemplate,
     encode_operation,
     encode_record,
+    encode_text,
     token_digest,
 )
 from authz.adapters.audit.sink import folder_of
@@ -36,6 +37,7 @@ __all__ = [
     "RecordTemplate",
     "encode_operation",
     "encode_record",
+    "encode_text",
     "folder_of",
     "token_digest",
 ]

@@ -153,6 +153,11 @@ def encode_operation(operation: AuditOperation) -> bytes:
     return b"," + _safe(_encode(operation))[1:-1]
 
 
+def encode_text(text: str) -> bytes:
+    """Encode a text as it stands in a line."""
+    return _safe(_encode(text))
+
+
 def _safe(json: bytes) -> bytes:
     if json.isascii() and _DELETE not in json:  # as nearly always
         return json

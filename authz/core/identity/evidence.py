@@ -52,7 +52,9 @@ class IdentitySource(ABC):
     """A place where a proxy says who calls, by the settings of a profile.
 
     Guarantees that ``claimed`` reads nothing of a request that ``reads`` lacks, beside ``source``,
-    and that a proxy and not the client wrote what it returns. Does not guarantee a valid SPIFFE ID.
+    that a proxy and not the client wrote what it returns, and that time changes it only as a
+    certificate ends: the returned one, or ``source.certificate``, which known callers rely on
+    (``authz.core.known_callers``). Does not guarantee a valid SPIFFE ID.
 
     Attributes:
         headers: lower-case names of the headers that it reads; each is an identity.

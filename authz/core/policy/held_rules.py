@@ -10,6 +10,7 @@ from itertools import chain
 from typing import Final
 
 from authz.core.bounded_map import BoundedMap
+from authz.core.pattern_tree import PatternTree, find_in_each
 from authz.core.policy.agents import AgentEntry
 from authz.core.policy.principal_entry import PrincipalEntry
 from authz.core.policy.rules import UNRESTRICTED, Rule, RuleSet
@@ -22,6 +23,7 @@ _MERGED: Final = 1000  # combinations that are merged
 _RULE_BYTES: Final = 1000  # measured: a merged rule with a path of its own
 _MERGED_BYTES: Final = 64 * 1024 * 1024
 _SET_BYTES: Final = 8
+_TREES: Final = 4096  # hosts and methods in use, of callers with the same sets; 1 KB each at most
 
 
 @dataclass(slots=True, eq=False)
@@ -37,6 +39,10 @@ class HeldRules:
     sets: tuple[RuleSet, ...]
     is_unrestricted: bool
     looks: int = field(default=0)
+
+
+_Trees = tuple[PatternTree[Rule], ...]  # of paths
+_TreesKey = tuple[HeldRules, str, str, str]  # with protocol, host and method
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +62,7 @@ class RuleHoldings:
 
     def __init__(self) -> None:
         """Begin with nothing merged."""
+        self._trees: dict[_TreesKey, _Trees] = {}
         self._known: BoundedMap[tuple[tuple[RuleSet, ...], bool], HeldRules]
         self._known = BoundedMap(_KNOWN, _MERGED_BYTES, lambda key, _: _SET_BYTES * len(key[0]))
         self._merged: BoundedMap[HeldRules, _Merged]
@@ -79,20 +86,29 @@ class RuleHoldings:
 
         UNRESTRICTED comes last: a rule that the operator wrote counts first, in whichever entry.
         """
-        found = self._found(held, operation)
+        merged = self._merged_of(held) if len(held.sets) > FEW else None
+        if merged is not None:
+            found = merged.find(operation)
+        else:
+            key = held, operation.protocol, operation.host, operation.method
+            trees = self._trees.get(key)
+            if trees is None:
+                trees = self._learned(key, operation)
+            found = find_in_each(trees, operation.path)
         if held.is_unrestricted:
             found.append(UNRESTRICTED)
         return found if len(found) <= 1 else list(dict.fromkeys(found))
 
-    def _found(self, held: HeldRules, operation: Operation) -> list[Rule]:
-        sets = held.sets
-        if len(sets) == 1:
-            return sets[0].find(operation)
-        if len(sets) > FEW:
-            merged = self._merged.get(held) or self._merge(held)
-            if merged is not None:
-                return merged.find(operation)
-        return [rule for each in sets for rule in each.find(operation)]
+    def _learned(self, key: _TreesKey, operation: Operation) -> _Trees:
+        """Return the trees of all the sets for an operation's host and method; remember them."""
+        trees = tuple(tree for each in key[0].sets for tree in each.trees(operation))
+        if len(self._trees) >= _TREES:  # those in use are soon back
+            self._trees.clear()
+        self._trees[key] = trees
+        return trees
+
+    def _merged_of(self, held: HeldRules) -> _Merged | None:
+        return self._merged.get(held) or self._merge(held)
 
     def _merge(self, held: HeldRules) -> _Merged | None:
         """Return the merged set, None if the caller has asked too seldom for that to be worth it.

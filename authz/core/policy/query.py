@@ -4,12 +4,12 @@ import msgspec
 
 from authz.core.conditions import Facts
 from authz.core.decision import Agent, Delegation
-from authz.core.reads import NOTHING, UndeclaredReadError
+from authz.core.reads import NOTHING, Reads, UndeclaredReadError
 from authz.core.reason import Reason
 from authz.core.request import Operation, Request
 
 
-class PolicyQuery:
+class PolicyQuery(msgspec.Struct, eq=False, gc=False):
     """One question to policy.
 
     Attributes:
@@ -19,24 +19,13 @@ class PolicyQuery:
         declared: what the evaluating policy reads; the policy sets it before it evaluates.
     """
 
-    __slots__ = ("_facts", "agent", "declared", "delegation", "now", "operation", "request")
-
-    def __init__(
-        self,
-        agent: Agent,
-        delegation: Delegation,
-        operation: Operation,
-        request: Request,
-        now: float,
-    ) -> None:
-        """Begin without declared reads; ``now`` is in unix seconds."""
-        self.agent = agent
-        self.delegation = delegation
-        self.operation = operation
-        self.request = request
-        self.now = now
-        self.declared = NOTHING
-        self._facts: Facts | None = None
+    agent: Agent
+    delegation: Delegation
+    operation: Operation
+    request: Request
+    now: float
+    declared: Reads = NOTHING
+    _facts: Facts | None = None
 
     def header(self, name: str) -> str | None:
         """Return the value of a header that the policy declares; None if it was not sent.

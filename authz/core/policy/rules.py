@@ -12,7 +12,7 @@ from typing import Final, Self
 
 from authz.core.conditions import ARGUMENTS
 from authz.core.decision import Effect
-from authz.core.pattern_tree import PatternTree
+from authz.core.pattern_tree import PatternTree, find_in_each
 from authz.core.patterns import ANY, path_pattern
 from authz.core.policy.added_headers import NONE_ADDED, AddedHeaders
 from authz.core.policy.call_matchers import CallMatcher
@@ -202,14 +202,16 @@ class RuleSet:
 
     def find(self, operation: Operation) -> list[Rule]:
         """Return the rules about an operation, exact hosts and methods before "*"."""
-        found: list[Rule] = []
+        return find_in_each(self.trees(operation), operation.path)
+
+    def trees(self, operation: Operation) -> Iterator[PatternTree[Rule]]:
+        """Yield the trees of the paths for an operation's protocol, host and method."""
         hosts = self._trees[operation.protocol]
         for host in (operation.host, ANY):
-            if (methods := hosts.get(host)) is not None:
-                for method in (operation.method, ANY):
-                    if (tree := methods.get(method)) is not None:
-                        found += tree.find(operation.path)
-        return found
+            methods = hosts.get(host, {})
+            for method in (operation.method, ANY):
+                if (tree := methods.get(method)) is not None:
+                    yield tree
 
 
 _PROTOCOLS: Final = (MessageProtocol.NONE, *KEYS)

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Final
 
 from authz.transports.addresses import UNIX, refuse_taken_socket, resolved, taken
-from authz.transports.native.loop import Loop
 from authz.transports.native.idle_peers import IdlePeers
+from authz.transports.native.loop import Loop
 from authz.transports.transport import TransportError
 
 # Of one turn: a flood of connections must leave time for those that are there.

@@ -1,0 +1,141 @@
+"""The settings of routes, and the choices in them."""
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Final, Self
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field, model_validator
+
+from authz.core.choice import Choice, Need
+from authz.core.paths import Form
+from authz.core.patterns import ANY, HostText, PathText
+from authz.core.request import MessageProtocol
+from authz.core.settings import Duration, MisfitError, Settings
+
+DEFAULT_PORTS: Final = {"https": 443, "http": 80}
+_WORD: Final = r"^[\x21\x23-\x5b\x5d-\x7e]{1,256}$"  # as a scope: it goes into a quoted-string
+# Settings that mean something for messages of one protocol only.
+_OF_PROTOCOLS: Final[Mapping[MessageProtocol, tuple[str, ...]]] = {
+    MessageProtocol.MCP: ("bootstrap", "trust_mcp_headers", "refusals"),
+    MessageProtocol.OPENAI: ("extra_members",),
+}
+
+
+class RouteMode(Choice):
+    """How agents may act on a route."""
+
+    DELEGATED = "delegated"
+    AUTONOMOUS = "autonomous"
+
+
+class RouteProtocol(Choice):
+    """The protocol of a route: plain requests, or messages that are read."""
+
+    HTTP = "http"
+    MCP = "mcp"
+    A2A = "a2a"
+    OPENAI = "openai"
+
+    @property
+    def of_messages(self) -> MessageProtocol:
+        """The protocol of the messages that are read there."""
+        return MessageProtocol("" if self is RouteProtocol.HTTP else self.value)
+
+
+class RefusalForm(Choice):
+    """Where a client is told that policy refuses its call."""
+
+    STATUS = "status"
+    MESSAGE = "message"
+
+
+def url_origin(url: str) -> str:
+    """Return ``scheme://host:port`` in lower case, without a default port. Raises ValueError."""
+    parts = urlsplit(url)
+    if not parts.hostname or parts.username is not None or parts.password is not None:
+        raise ValueError("a URL must have a host, and no user in front of it")
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    port = "" if parts.port in (None, DEFAULT_PORTS.get(parts.scheme)) else f":{parts.port}"
+    return f"{parts.scheme}://{host}{port}"
+
+
+def _resource(text: str) -> str:
+    if not re.fullmatch(r"https?://[\x21-\x7e]+", text) or re.search(r"[?#\"\\]", text):
+        raise ValueError("a resource must be an https URL without a query or fragment (RFC 8707)")
+    url_origin(text)
+    return text
+
+
+class RouteSettings(Settings):
+    """A route: how agents may act on some hosts and paths."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9._-]{1,128}$")
+    """The route's name, for the proxy's context extension authz_route and for `authz metadata`."""
+    hosts: tuple[HostText, ...] = Field(default=(ANY,), min_length=1)
+    """Exact hosts, lower case and without a port; "*" for any."""
+    paths: tuple[PathText, ...] = Field(default=("/**",), min_length=1)
+    """Path templates, as in grants."""
+    resource: Annotated[str, AfterValidator(_resource)] | None = None
+    """The resource identifier (RFC 8707, RFC 9728): the URL at which clients reach the route. A
+    token must be for it; challenges point to its metadata; DPoP proofs must name its origin.
+    """
+    audiences: tuple[str, ...] = ()
+    """Further audiences of tokens for this route. If resource or audiences is set, a token for any
+    other audience is refused.
+    """
+    modes: tuple[RouteMode, ...] = Field(default=(RouteMode.DELEGATED,), min_length=1)
+    """delegated: the agent acts for a principal. autonomous: it acts for itself, and the token's
+    sub is the agent.
+    """
+    protocol: RouteProtocol = RouteProtocol.HTTP
+    """The protocol of the route. http: rules see host, method and path. mcp, a2a, openai (model
+    calls in the form of OpenAI's API): the server reads the messages, so that rules can name tools,
+    tasks and models, and refuses any message that it can't read for certain. The proxy must send
+    the body.
+    """
+    trust_mcp_headers: bool = False
+    """For mcp: where the proxy sends no body, trust the headers Mcp-Method and Mcp-Name, in those
+    protocol versions that oblige the MCP server to compare them with the body. By setting this you
+    vouch that your server does.
+    """
+    refusals: RefusalForm = RefusalForm.STATUS
+    """For mcp: how a call that policy refuses is answered. status: HTTP 403 with a JSON-RPC error.
+    message: for policy_denied and method_unknown, HTTP 200 with that error, because some
+    clients end their session at a 403. A refusal that another token would mend keeps its status in
+    both.
+    """
+    extra_members: tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")], ...] = ()
+    """For openai: further members of a model call's body, and parameters of its query, that your
+    model server or gateway has beside those of the public APIs. List only those that can't say what
+    is called, with which key or where. All others are refused, because some gateways have members
+    that redefine what a model's name stands for.
+    """
+    bootstrap: tuple[Annotated[str, Field(pattern=r"^[\x21-\x7e]{1,128}$")], ...] = ()
+    """For mcp: methods that an agent may call without a token, such as initialize and tools/list,
+    when a rule without scopes allows them.
+    """
+    proof: Need = Need.OPTIONAL
+    """required: a token must be bound to a key (cnf), and the caller must prove that it holds the
+    key.
+    """
+    acr_values: tuple[Annotated[str, Field(pattern=_WORD)], ...] = ()
+    """The token's acr must be one of these authentication contexts (RFC 9470)."""
+    max_age: Duration | None = Field(default=None, ge=1.0)
+    """The longest time since the principal authenticated, by the token's auth_time (RFC 9470)."""
+    accept_ambiguous: tuple[Form, ...] = ()
+    """Ambiguous forms of paths, which servers read differently, to accept on this route; elsewhere
+    they are refused. By listing a form you vouch that the upstream reads it so: double_encoding,
+    %25 is a percent sign and nothing is decoded twice; empty_segments, the empty segment in //
+    stays and is not merged; escaped_backslash and escaped_slash, %5C and %2F are part of a name and
+    separate nothing; parameters, ;x is part of a name and not cut off. If that is wrong, the
+    upstream serves a path that no rule or route here has judged.
+    """
+
+    @model_validator(mode="after")
+    def _some_settings_are_of_a_protocol(self) -> Self:
+        for protocol, names in _OF_PROTOCOLS.items():
+            given = sorted(self.model_fields_set.intersection(names))
+            if self.protocol.of_messages is not protocol and given:
+                raise MisfitError(f"{', '.join(given)} is only for protocol: {protocol}", given[0])
+        return self
