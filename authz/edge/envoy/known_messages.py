@@ -88,14 +88,13 @@ class CheckReader:
             cut = self._cutter.cut(data)
             if cut is None:
                 return self._new(data, proxy, None)
-            rest, places = cut.rest, cut.places
-            key = proxy, cut.outline, rest[places.path], rest[places.authorization]
-            check = self._checks.get(key)
+            path, token, header, sent_id, sent_trace = cut.places.texts(cut.rest)
+            check = self._checks.get((proxy, cut.outline, path, token))
             # What nobody reads has to be a text all the same.
-            if check is None or not rest[places.path_header].isascii():
+            if check is None or not header.isascii():
                 return self._other(data, proxy, cut)
-            request_id = str(rest[places.request_id], "ascii") or check.request_id
-            trace = str(rest[places.trace], "ascii")
+            request_id = str(sent_id, "ascii") or check.request_id
+            trace = str(sent_trace, "ascii")
         except (IndexError, UnicodeDecodeError):  # unusual: the full reading tells what it is
             return self._new(data, proxy, None)
         trace_id = trace_id_of(trace) if trace else check.trace_id
@@ -117,9 +116,8 @@ class CheckReader:
         if known is None or check is None:
             return self._new(data, proxy, cut)
         if not cut.places.body.stop:  # bodies hardly ever come again
-            rest, places = cut.rest, cut.places
-            key = proxy, known.outline, rest[places.path], rest[places.authorization]
-            self._checks.put(key, check)
+            path, token, *_ = cut.places.texts(cut.rest)
+            self._checks.put((proxy, known.outline, path, token), check)
         return check
 
     def _made(self, known: Known, cut: Cut) -> DecodedCheck | None:
@@ -178,14 +176,14 @@ def _values(known: Known, cut: Cut) -> Values:
     An empty place is a value that was not found: if it came, all of it is in the outline.
     """
     former, places, rest = known.values, cut.places, cut.rest
-    trace = str(rest[places.trace], "ascii")
+    texts = [str(text, "ascii") for text in places.texts(rest)]
+    target, authorization, _, request_id, trace = texts
     content_length = str(rest[places.content_length], "ascii")
-    authorization = str(rest[places.authorization], "ascii") or former.authorization
-    str(rest[places.path_header], "ascii")  # nobody reads it, but it has to be a text
     values = Values(
-        str(rest[places.path], "ascii") or former.target,
-        None if former.authorization is None else authorization,
-        str(rest[places.request_id], "ascii") or former.request_id,
+        target or former.target,
+        # Nobody reads it where there is none in the known message.
+        former.authorization and (authorization or former.authorization),
+        request_id or former.request_id,
         trace_id_of(trace) if trace else former.trace_id,
     )
     if known.presented.route is None:

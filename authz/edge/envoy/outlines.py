@@ -134,9 +134,8 @@ class Cutter:
             places = _found(known_places, rest)
             if places is None:
                 return None
-        pieces = tuple(map(rest.__getitem__, places.gaps))
         source, target = data[3:port], data[port_end : at + 1]
-        outline = source, target, size - request_end, places.lengths, pieces
+        outline = source, target, size - request_end, places.lengths, places.pieces(rest)
         return Cut(outline, head, rest, places, is_guess)
 
     def cut_anew(self, data: bytes, cut: Cut) -> Cut | None:
@@ -149,8 +148,7 @@ class Cutter:
         places = _found(learned[1], cut.rest) if learned else None
         if places is None:
             return None
-        pieces = tuple(map(cut.rest.__getitem__, places.gaps))
-        outline = (*cut.outline[:3], places.lengths, pieces)
+        outline = (*cut.outline[:3], places.lengths, places.pieces(cut.rest))
         return Cut(outline, cut.head, cut.rest, places, is_guess=False)
 
     def learn(self, data: bytes) -> None:

@@ -5,6 +5,8 @@ parsed: a place may be a text that only looks like such a value, which a trial t
 (``authz.edge.envoy.known_messages``).
 """
 
+from collections.abc import Callable
+from operator import itemgetter
 from typing import Final, NamedTuple
 
 NOWHERE: Final = slice(0, 0)  # the place of a value that was not found
@@ -27,7 +29,9 @@ class Places(NamedTuple):
     """Where the values of a message are, in what follows Envoy's id.
 
     Attributes:
-        gaps: the slices between the values: the rest of the outline.
+        gaps: the slices between the values.
+        pieces: returns what is in the gaps: the rest of the outline.
+        texts: returns path, authorization, path_header, request_id and trace, in one call.
         lengths: of the values whose length is a byte of the outline.
         authorization, request_id, trace: the values of the three headers.
         path, path_header: the path, and the header of it.
@@ -36,6 +40,8 @@ class Places(NamedTuple):
     """
 
     gaps: tuple[slice, ...]
+    pieces: Callable[[bytes], tuple[bytes, ...]]
+    texts: Callable[[bytes], tuple[bytes, ...]]
     lengths: tuple[int, ...]
     authorization: slice
     request_id: slice
@@ -77,16 +83,43 @@ class Places(NamedTuple):
                 start + by if start > begin else start, stop + by if stop > begin else stop
             )
 
-        return self._replace(
-            gaps=tuple(map(moved, self.gaps)),
-            authorization=moved(self.authorization),
-            request_id=moved(self.request_id),
-            trace=moved(self.trace),
-            path_header=moved(self.path_header),
-            body=moved(self.body),
-            content=content,
-            content_length=moved(self.content_length),
+        return _places(
+            tuple(map(moved, self.gaps)),
+            self.lengths,
+            moved(self.authorization),
+            moved(self.request_id),
+            moved(self.trace),
+            self.path,
+            moved(self.path_header),
+            size,
+            moved(self.body),
+            content,
+            moved(self.content_length),
         )
+
+
+def _places(  # noqa: PLR0917 - all that Places has
+    gaps: tuple[slice, ...],
+    lengths: tuple[int, ...],
+    authorization: slice,
+    request_id: slice,
+    trace: slice,
+    path: slice,
+    path_header: slice,
+    *more: slice,
+) -> Places:
+    return Places(
+        gaps,
+        itemgetter(*gaps, NOWHERE),  # of a single slice it would return no tuple
+        itemgetter(path, authorization, path_header, request_id, trace),
+        lengths,
+        authorization,
+        request_id,
+        trace,
+        path,
+        path_header,
+        *more,
+    )
 
 
 def find_places(rest: bytes) -> Places | None:
@@ -105,7 +138,7 @@ def find_places(rest: bytes) -> Places | None:
     if gaps is None:
         return None
     lengths = tuple([place.stop - place.start for place in fixed])
-    return Places(
+    return _places(
         gaps,
         lengths,
         authorization,
