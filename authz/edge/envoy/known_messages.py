@@ -28,8 +28,8 @@ from google.protobuf.message import DecodeError
 from authz._pb import ext_authz_pb2 as pb
 from authz.core.bounded_map import BoundedMap
 from authz.edge.answered import DecodedCheck
+from authz.edge.envoy.layouts import CONTENT_LENGTH, PATH, number_of
 from authz.edge.envoy.outlines import Cut, Cutter, Outline, is_regular, with_other_values
-from authz.edge.envoy.places import CONTENT_LENGTH, PATH, number_of
 from authz.edge.envoy.reader import (
     AUTHORIZATION,
     Presented,
@@ -88,7 +88,7 @@ class CheckReader:
             cut = self._cutter.cut(data)
             if cut is None:
                 return self._new(data, proxy, None)
-            path, token, header, sent_id, sent_trace = cut.places.texts(cut.rest)
+            path, token, header, sent_id, sent_trace = cut.layout.texts(cut.rest)
             check = self._checks.get((proxy, cut.outline, path, token))
             # What nobody reads has to be a text all the same.
             if check is None or not header.isascii():
@@ -106,7 +106,7 @@ class CheckReader:
         Raises IndexError, UnicodeDecodeError and DecodeError.
         """
         known = self._known.get((proxy, cut.outline))
-        if known is None and cut.is_guess and not cut.places.fit(cut.rest):
+        if known is None and cut.is_guess and not cut.layout.fits(cut.rest):
             anew = self._cutter.cut_anew(data, cut)
             if anew is None:
                 return self._new(data, proxy, None)
@@ -115,8 +115,8 @@ class CheckReader:
         check = self._made(known, cut) if known else None
         if known is None or check is None:
             return self._new(data, proxy, cut)
-        if not cut.places.body.stop:  # bodies hardly ever come again
-            path, token, *_ = cut.places.texts(cut.rest)
+        if not cut.layout.places.body.stop:  # bodies hardly ever come again
+            path, token, *_ = cut.layout.texts(cut.rest)
             self._checks.put((proxy, known.outline, path, token), check)
         return check
 
@@ -175,8 +175,8 @@ def _values(known: Known, cut: Cut) -> Values:
 
     An empty place is a value that was not found: if it came, all of it is in the outline.
     """
-    former, places, rest = known.values, cut.places, cut.rest
-    texts = [str(text, "ascii") for text in places.texts(rest)]
+    former, places, rest = known.values, cut.layout.places, cut.rest
+    texts = [str(text, "ascii") for text in cut.layout.texts(rest)]
     target, authorization, _, request_id, trace = texts
     content_length = str(rest[places.content_length], "ascii")
     values = Values(
@@ -198,7 +198,7 @@ def _values(known: Known, cut: Cut) -> Values:
 
 def is_as_cut(message: pb.CheckRequest, cut: Cut) -> bool:
     """Tell whether each value that was cut out is in the message as what it looks like."""
-    http, places, rest = message.attributes.request.http, cut.places, cut.rest
+    http, places, rest = message.attributes.request.http, cut.layout.places, cut.rest
     sent = [(name, value.encode()) for name, value in http.headers.items()]
     sent += [(one.key, one.raw_value or one.value.encode()) for one in http.header_map.headers]
     headers = {
@@ -218,15 +218,13 @@ def is_as_cut(message: pb.CheckRequest, cut: Cut) -> bool:
 
 def _other_values(cut: Cut) -> Iterator[tuple[slice, bytes]]:
     """Yield other values for all places: random ones, and other numbers of as many digits."""
-    places, rest = cut.places, cut.rest
+    places, rest = cut.layout.places, cut.rest
     texts = (places.path, places.path_header, places.authorization, places.request_id)
     for place in (*texts, places.content):
         size = len(rest[place])
         yield place, secrets.token_hex(size)[:size].encode()
-    traceparent, size = (
-        f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01",
-        len(rest[places.trace]),
-    )
+    traceparent = f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01"
+    size = len(rest[places.trace])
     yield places.trace, traceparent.ljust(size, "0")[:size].encode()
     for place in (places.size, places.content_length):
         yield place, bytes([byte ^ 1 for byte in rest[place]])

@@ -28,7 +28,7 @@ from typing import Final
 
 import msgspec
 
-from authz.edge.envoy.places import LAST, Places, find_places, number_of
+from authz.edge.envoy.layouts import LAST, Layout, find_layout, number_of
 
 Outline = tuple[bytes, bytes, int, tuple[int, ...], tuple[bytes, ...]]
 """``source`` up to the port, and from there to ``request``; how many bytes follow ``request``; the
@@ -45,14 +45,14 @@ class Cut(msgspec.Struct, frozen=True, gc=False):
         outline: all that messages of its kind have in common.
         head: by which places it was cut.
         rest: the message from the end of Envoy's id on.
-        places: where the values are in the rest.
-        is_guess: whether these are the places of an earlier message with as long a rest.
+        layout: where the values are in the rest.
+        is_guess: whether this is the layout of an earlier message with as long a rest.
     """
 
     outline: Outline
     head: Head
     rest: bytes
-    places: Places
+    layout: Layout
     is_guess: bool
 
 
@@ -92,8 +92,8 @@ class Cutter:
 
     def __init__(self) -> None:
         """Begin with no place known."""
-        # And the places in the rest of messages with such a head, by the rest's size.
-        self._heads: dict[bytes, tuple[Head, dict[int, Places]]] = {}
+        # And the layouts of messages with such a head, by the size of their rest.
+        self._heads: dict[bytes, tuple[Head, dict[int, Layout]]] = {}
 
     def cut(self, data: bytes) -> Cut | None:
         """Return a message's parts; None if it has no known place or values of another shape.
@@ -107,7 +107,7 @@ class Cutter:
         learned = self._heads.get(data[_TO_LENGTHS])
         if learned is None or size > _MAX_BYTES:
             return None
-        head, known_places = learned
+        head, layouts = learned
         port, port_end, destination = head
         at = destination + 2 + data[destination + 1]
         if data[destination + 1] > LAST:
@@ -126,30 +126,30 @@ class Cutter:
         ):
             return None
         rest = data[rest_at:]
-        places = known_places.get(size - rest_at)
-        if places is None and _WITH_BODY in known_places:
-            places = known_places[_WITH_BODY].with_another_body(rest)
-        is_guess = places is not None
-        if places is None:
-            places = _found(known_places, rest)
-            if places is None:
+        layout = layouts.get(size - rest_at)
+        if layout is None and _WITH_BODY in layouts:
+            layout = layouts[_WITH_BODY].with_another_body(rest)
+        is_guess = layout is not None
+        if layout is None:
+            layout = _found(layouts, rest)
+            if layout is None:
                 return None
         source, target = data[3:port], data[port_end : at + 1]
-        outline = source, target, size - request_end, places.lengths, places.pieces(rest)
-        return Cut(outline, head, rest, places, is_guess)
+        outline = source, target, size - request_end, layout.lengths, layout.pieces(rest)
+        return Cut(outline, head, rest, layout, is_guess)
 
     def cut_anew(self, data: bytes, cut: Cut) -> Cut | None:
-        """Return the message's parts by the right places, where a guess was of no use.
+        """Return the message's parts by the right layout, where a guess was of no use.
 
         A wrong guess gives an outline that is not known, and never one that is: what is known
         has all bytes of a message but its values.
         """
         learned = self._heads.get(data[_TO_LENGTHS])
-        places = _found(learned[1], cut.rest) if learned else None
-        if places is None:
+        layout = _found(learned[1], cut.rest) if learned else None
+        if layout is None:
             return None
-        outline = (*cut.outline[:3], places.lengths, places.pieces(cut.rest))
-        return Cut(outline, cut.head, cut.rest, places, is_guess=False)
+        outline = (*cut.outline[:3], layout.lengths, layout.pieces(cut.rest))
+        return Cut(outline, cut.head, cut.rest, layout, is_guess=False)
 
     def learn(self, data: bytes) -> None:
         """Remember the places of a message, if its attributes come in the usual order."""
@@ -160,14 +160,14 @@ class Cutter:
             self._heads[data[_TO_LENGTHS]] = head, {}
 
 
-def _found(known: dict[int, Places], rest: bytes) -> Places | None:
-    """Look for places, and remember them: of messages with a body those of the last alone."""
-    places = find_places(rest)
-    if places is not None:
+def _found(known: dict[int, Layout], rest: bytes) -> Layout | None:
+    """Find a layout, and remember it: of messages with a body that of the last alone."""
+    layout = find_layout(rest)
+    if layout is not None:
         if len(known) >= _SIZES:
             known.clear()
-        known[_WITH_BODY if places.body.stop else len(rest)] = places
-    return places
+        known[_WITH_BODY if layout.places.body.stop else len(rest)] = layout
+    return layout
 
 
 def _head_of(data: bytes) -> Head | None:

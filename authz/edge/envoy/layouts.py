@@ -9,6 +9,8 @@ from collections.abc import Callable
 from operator import itemgetter
 from typing import Final, NamedTuple
 
+import msgspec
+
 NOWHERE: Final = slice(0, 0)  # the place of a value that was not found
 PATH: Final = ":path"
 CONTENT_LENGTH: Final = "content-length"
@@ -29,20 +31,12 @@ class Places(NamedTuple):
     """Where the values of a message are, in what follows Envoy's id.
 
     Attributes:
-        gaps: the slices between the values.
-        pieces: returns what is in the gaps: the rest of the outline.
-        texts: returns path, authorization, path_header, request_id and trace, in one call.
-        lengths: of the values whose length is a byte of the outline.
         authorization, request_id, trace: the values of the three headers.
         path, path_header: the path, and the header of it.
         size, body: as in HttpRequest; ``body`` begins with its length, and ``content`` does not.
         content_length: the value of the header.
     """
 
-    gaps: tuple[slice, ...]
-    pieces: Callable[[bytes], tuple[bytes, ...]]
-    texts: Callable[[bytes], tuple[bytes, ...]]
-    lengths: tuple[int, ...]
     authorization: slice
     request_id: slice
     trace: slice
@@ -53,104 +47,93 @@ class Places(NamedTuple):
     content: slice
     content_length: slice
 
-    def fit(self, rest: bytes) -> bool:
+
+class Layout(msgspec.Struct, frozen=True, gc=False):
+    """The places of the values in messages of one layout.
+
+    Attributes:
+        places: each of them.
+        end: the number of bytes that follow Envoy's id.
+        lengths: of the values whose length is a part of the outline.
+        pieces: returns what is between the values: the rest of the outline.
+        texts: returns path, authorization, path_header, request_id and trace, in one call.
+    """
+
+    places: Places
+    end: int
+    lengths: tuple[int, ...]
+    pieces: Callable[[bytes], tuple[bytes, ...]]
+    texts: Callable[[bytes], tuple[bytes, ...]]
+
+    def fits(self, rest: bytes) -> bool:
         """Tell whether the headers of a message are in these places, with values as long."""
         headers = {
-            _AUTHORIZATION_NAME: self.authorization,
-            _REQUEST_ID_NAME: self.request_id,
-            _TRACE_NAME: self.trace,
-            _PATH_NAME: self.path_header,
+            _AUTHORIZATION_NAME: self.places.authorization,
+            _REQUEST_ID_NAME: self.places.request_id,
+            _TRACE_NAME: self.places.trace,
+            _PATH_NAME: self.places.path_header,
         }
         return all(_is_header(rest, name, place) for name, place in headers.items() if place.stop)
 
-    def with_another_body(self, rest: bytes) -> "Places | None":
-        """Return the places of a message in which only the body has another length, or None.
+    def with_another_body(self, rest: bytes) -> "Layout | None":
+        """Return the layout of a message in which only the body has another length, or None.
 
         Its lengths are as wide as here, and are what they look like.
         """
-        by, begin = len(rest) - self.gaps[-1].stop, self.body.start
-        size, content = self.size, _content(rest, begin)
-        if content != slice(self.content.start, self.content.stop + by) or (
+        places, by = self.places, len(rest) - self.end
+        size, begin = places.size, places.body.start
+        content = _content(rest, begin)
+        if content != slice(places.content.start, places.content.stop + by) or (
             size.stop and _end_of_varint(rest, size.start) != size.stop
         ):
             return None
         if not by:
             return self
-
-        def moved(place: slice) -> slice:
-            start, stop = place.start, place.stop
-            return slice(
-                start + by if start > begin else start, stop + by if stop > begin else stop
-            )
-
-        return _places(
-            tuple(map(moved, self.gaps)),
-            self.lengths,
-            moved(self.authorization),
-            moved(self.request_id),
-            moved(self.trace),
-            self.path,
-            moved(self.path_header),
-            size,
-            moved(self.body),
-            content,
-            moved(self.content_length),
-        )
+        moved = Places(*[_moved(place, begin, by) for place in places])
+        return _layout(moved._replace(content=content), len(rest))
 
 
-def _places(  # noqa: PLR0917 - all that Places has
-    gaps: tuple[slice, ...],
-    lengths: tuple[int, ...],
-    authorization: slice,
-    request_id: slice,
-    trace: slice,
-    path: slice,
-    path_header: slice,
-    *more: slice,
-) -> Places:
-    return Places(
-        gaps,
-        itemgetter(*gaps, NOWHERE),  # of a single slice it would return no tuple
-        itemgetter(path, authorization, path_header, request_id, trace),
-        lengths,
-        authorization,
-        request_id,
-        trace,
-        path,
-        path_header,
-        *more,
-    )
-
-
-def find_places(rest: bytes) -> Places | None:
-    """Return where the values are; None where two of them overlap, so that one is none.
+def find_layout(rest: bytes) -> Layout | None:
+    """Find the values of a message; return None where two of them overlap, so that one is none.
 
     Raises IndexError where a value ends after the message.
     """
-    authorization = _long(_header(rest, _AUTHORIZATION_NAME))
-    request_id, trace = _long(_header(rest, _REQUEST_ID_NAME)), _long(_header(rest, _TRACE_NAME))
     path, path_header = _paths(rest)
     size, body, content = _message(rest, path.stop) if path.stop else (NOWHERE,) * 3
-    content_length = _header(rest, _LENGTH_NAME, body.stop) if body.stop else NOWHERE
-    path, path_header = _long(path), _long(path_header)
-    fixed = (authorization, request_id, trace, path, path_header, content_length)
-    gaps = _gaps((*fixed, size, body), len(rest))
-    if gaps is None:
-        return None
-    lengths = tuple([place.stop - place.start for place in fixed])
-    return _places(
-        gaps,
-        lengths,
-        authorization,
-        request_id,
-        trace,
-        path,
-        path_header,
+    places = Places(
+        _long(_header(rest, _AUTHORIZATION_NAME)),
+        _long(_header(rest, _REQUEST_ID_NAME)),
+        _long(_header(rest, _TRACE_NAME)),
+        _long(path),
+        _long(path_header),
         size,
         body,
         content,
-        content_length,
+        _header(rest, _LENGTH_NAME, body.stop) if body.stop else NOWHERE,
     )
+    return _layout(places, len(rest))
+
+
+def _layout(places: Places, end: int) -> Layout | None:
+    """Return the layout of messages with these places, None where places overlap."""
+    authorization, request_id, trace, path, path_header, size, body, _, content_length = places
+    fixed = (authorization, request_id, trace, path, path_header, content_length)
+    gaps = _gaps((*fixed, size, body), end)
+    if gaps is None:
+        return None
+    return Layout(
+        places,
+        end,
+        tuple([place.stop - place.start for place in fixed]),
+        itemgetter(*gaps, NOWHERE),  # of a single slice it would return no tuple
+        itemgetter(path, authorization, path_header, request_id, trace),
+    )
+
+
+def _moved(place: slice, begin: int, by: int) -> slice:
+    """Return a place where what is behind ``begin`` is moved."""
+    start, stop = place.start, place.stop
+    return slice(start + by if start > begin else start, stop + by if stop > begin else stop)
 
 
 def _long(place: slice) -> slice:
