@@ -1,9 +1,9 @@
 """Reads checks, and takes what was read before for a message that is the same in all that counts.
 
 To read a message's fields one by one is most of what a remembered decision costs, and of an agent's
-requests little differs but a time, ids, the path and the body. So the second message with an
-outline (``authz.edge.envoy.outlines``) is kept with what it presented, and of each further one only
-the values are read. What is read is always what the full reading would give:
+requests little differs but a time, ids, the path, the token and the body. So the second message
+with an outline (``authz.edge.envoy.outlines``) is kept with what it presented, and of each further
+one only the values are read. What is read is always what the full reading would give:
 
 - Messages with the same outline have the same structure, so only the values that were cut out can
   make a difference.
@@ -48,11 +48,9 @@ _ENTRY_BYTES: Final = 1200  # measured: the objects of an outline and its parts 
 # Checks kept at most, by outline, path and token: what those agents ask for within a minute.
 _CHECKS: Final = 10_000
 _CHECKS_BYTES: Final = 8 * 1024 * 1024
-_CHECK_BYTES: Final = 500  # measured, likewise
+_CHECK_BYTES: Final = 600  # measured, likewise
 # Outlines remembered by their hash alone, as most never come again; they take 100 bytes each.
 _SEEN: Final = 20_000
-
-
 _CheckKey = tuple[str, Outline, bytes, bytes]  # with the proxy, the path and the token
 
 
