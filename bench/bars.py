@@ -8,6 +8,7 @@ from bench.measure import Run
 from bench.servers import BEFORE, C_ECHO, GO, GO_CACHE, GO_ECHO, GRPCIO, OURS
 
 PATHS, TOKENS, CALLS, RAW = "new path", "cold ES256", "MCP call", "raw headers"
+PRINCIPALS = "cold ES256, new principal"
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,7 @@ OTHERS: Final = (
     Bar("MCP call / Go with a token cache", of(OURS, CALLS), of(GO_CACHE, CALLS), 0),
     Bar("new path / ours on grpcio", of(OURS, PATHS), of(GRPCIO, PATHS), 0),
     Bar("new token / ours on grpcio", of(OURS, TOKENS), of(GRPCIO, TOKENS), 0),
+    Bar("new principal / new token", of(OURS, PRINCIPALS), of(OURS, TOKENS), 0),
     Bar("MCP call / ours on grpcio", of(OURS, CALLS), of(GRPCIO, CALLS), 0),
     Bar("remembered / bare echo on our transport", OURS, "bare", 0),
     Bar("remembered / stock grpcio echo", OURS, "stock", 0),

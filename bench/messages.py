@@ -95,8 +95,18 @@ class Messages:
         return lambda: make().replace(old, b"%d" % next(numbers))
 
     def new_tokens(self, issuer: Issuer, **claims: Any) -> Maker:  # noqa: ANN401 - any claim
-        """Return what makes requests with a new token each, with other claims than the usual."""
+        """Return what makes requests with a new token each; ``claims`` are other than usual.
+
+        All are of one principal, and differ in times and ids alone, as the tokens of a session do.
+        """
         return lambda: _other(self._request(issuer, **claims))
+
+    def new_principals(self, issuer: Issuer) -> Maker:
+        """Return what makes requests with a new token each, of another principal each time."""
+        numbers = _numbers()
+        return lambda: _other(
+            self._request(issuer, subject=f"user-{next(numbers)}", groups=["readers"])
+        )
 
     def _request(
         self,

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Final
 
 from bench import echo, inside
-from bench.bars import CALLS, PATHS, RAW, TOKENS, bars, of
+from bench.bars import CALLS, PATHS, PRINCIPALS, RAW, TOKENS, bars, of
 from bench.loads import Load
 from bench.measure import Run, cpu_seconds
 from bench.messages import Maker
@@ -68,6 +68,8 @@ def turns(bench: Bench) -> Iterator[Turn]:
         for server in servers:
             for mode, count in counts.items():
                 yield Turn(of(server, what), server, mode, make, count)
+    others = messages.new_principals(issuers["ES256"])
+    yield Turn(of(OURS, PRINCIPALS), OURS, "32", others, COLD_COUNTS["32"])
     for name in ALGORITHMS:
         if name != "ES256":
             make = messages.new_tokens(issuers[name])
