@@ -152,6 +152,8 @@ def _start(folder: Path, stack: ExitStack) -> Overloaded:
     os.sched_setaffinity(0, SERVER_CORE)
     changes = CHANGES.without(("cache",)).with_section("cache", SMALL_CACHE)
     changes = changes.with_(("audit", "path"), "/dev/null")  # a record of each would fill the disk
+    # The generator has one connection for all of the run.
+    changes = changes.with_(("server", "max_connection_age"), "2h")
     server = Server(folder, "ours", f"{jwks.url}/jwks", changes=changes)
     stack.callback(server.process.stop)
     server.wait_ready()
