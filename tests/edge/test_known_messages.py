@@ -319,6 +319,50 @@ def test_an_empty_body_is_not_that_of_an_earlier_message() -> None:
     assert read(reader, emptied) == full(inputs, emptied)
 
 
+def test_a_text_behind_an_emptied_body() -> None:
+    """Where the body in bytes is empty, a text may be the body: what is short is not cut out."""
+    inputs, text = INPUTS["messages"], b'{"jsonrpc":"2.0","method":"a"}'
+    reader, body = CheckReader(inputs), b"b!" + b"b" * 33
+    sent = ask_for(
+        again(RECORDED["raw-traced"], 1), "/finance/a", body[2:], length=b"%d" % len(text)
+    )
+    before, _, after = sent.partition(body)
+    field = b"Z" + bytes([len(text)]) + text
+    more = len(field)
+    both = with_lengths(before + body + field + after, whole=more, request=more)
+    for _ in range(3):
+        assert read(reader, both) == full(inputs, both)
+    assert len(reader._known) == 1
+
+    more -= 33
+    emptied = with_lengths(before + b"b\0" + field + after, whole=more, request=more)
+    emptied = emptied.replace(b"H!R", b"H" + bytes([len(text)]) + b"R")
+    check = full(inputs, emptied)
+    assert check is not None
+    assert check.request.unread is None
+    assert read(reader, emptied) == check
+
+
+def test_a_size_that_is_no_number() -> None:
+    """A size of more than 64 bits is read as in full, which takes the lower 64."""
+    inputs, body = INPUTS["messages"], b'{"jsonrpc":"2.0","method":"ping"}'
+    reader = CheckReader(inputs)
+    data = ask_for(again(RECORDED["raw-traced"], 1), "/finance/a", body)
+    before, _, after = data.partition(b"H!R")
+
+    def sized(size: bytes) -> bytes:
+        more = len(size) - 1
+        return with_lengths(before + b"H" + size + b"R" + after, whole=more, request=more)
+
+    for _ in range(3):
+        reader.read(sized(b"\x80" * 8 + b"\x40"), "")
+    odd = sized(bytes([len(body) | 0x80]) + b"\x80" * 8 + b"\x02")
+    check = full(inputs, odd)
+    assert check is not None
+    assert check.request.unread is None
+    assert read(reader, odd) == check
+
+
 def test_a_body_whose_length_is_longer_than_it_looks() -> None:
     """A length of three bytes is not taken for one of two, with the third in the body."""
     inputs = INPUTS["messages"]

@@ -5,8 +5,19 @@ import pytest
 from authz._pb import ext_authz_pb2 as pb
 from authz.edge.envoy import outlines
 from authz.edge.envoy.known_messages import CheckReader
+from authz.edge.envoy.layouts import Places, find_layout
 from authz.edge.envoy.outlines import Cutter, is_regular
-from support.known_checks import INPUTS, RECORDED, again, full, read, set_header, with_lengths
+from support.known_checks import (
+    INPUTS,
+    RECORDED,
+    TOKEN,
+    again,
+    full,
+    read,
+    set_header,
+    with_headers,
+    with_lengths,
+)
 
 COMMON = INPUTS["common"]
 ID, TRACEPARENT = "x-request-id", "traceparent"
@@ -23,7 +34,8 @@ def ending_with(*headers: tuple[str, bytes]) -> bytes:
         if field.name not in {"source", "destination", "request"}:
             attributes.ClearField(field.name)
     fields = attributes.request.http.header_map.headers
-    others = [one for one in fields if one.key not in {ID, TRACEPARENT}]
+    given = {ID, TRACEPARENT, *(name for name, _ in headers)}
+    others = [one for one in fields if one.key not in given]
     del fields[:]
     fields.extend(others)
     for name, value in headers:
@@ -194,3 +206,61 @@ def test_places_that_are_those_of_another_message() -> None:
     parts = cutter.cut(other)
     assert parts is not None
     assert not is_regular(other, parts.head)
+
+
+@pytest.mark.parametrize("names", [(TOKEN, TRACEPARENT), (TRACEPARENT, TOKEN)])
+def test_headers_that_change_places(names: tuple[str, str]) -> None:
+    """Of two headers as long, each is read by its name, whichever came there in the last one."""
+
+    def sent(first: str, second: str, marks: bytes) -> bytes:
+        # Fillers make up for the lengths of names: so both values stay where they are.
+        return ending_with(
+            ("x-a", b"f" * (40 - len(first))),
+            (first, b"Bearer " + marks[:1] * 48),
+            ("x-b", b"f" * (40 - len(second))),
+            (second, b"Bearer " + marks[1:] * 48),
+            (ID, b"1" * 36),
+        )
+
+    reader = known(sent(*names, b"ab"))
+    for message in (sent(*names[::-1], b"cd"), sent(*names, b"ef")):
+        assert read(reader, message) == full(COMMON, message)
+
+
+def test_a_path_that_changes_places() -> None:
+    """A path is never read where another message of the same length had one of its texts.
+
+    The trace is as long as the path. In the second message a text that looks like the path's field
+    stands where the trace was, and the trace where the path was.
+    """
+    size, data = 55, again(RECORDED["map-traced"], 1)
+    good, other = (f"/finance/accounts/{digit}".ljust(size, digit).encode() for digit in "78")
+    trace = b"00-" + b"a" * 32 + b"-" + b"b" * 16 + b"-01"
+
+    def sent(path: bytes, host: str, *headers: tuple[str, bytes]) -> bytes:
+        message = pb.CheckRequest.FromString(data)
+        http = message.attributes.request.http
+        http.path, http.host = path.decode(), host
+        return with_headers(message.SerializeToString(), [(ID, b"1" * 36), *headers])
+
+    def usual(path: bytes, trace: bytes) -> bytes:
+        headers = [(TRACEPARENT, trace), (":path", path), ("user-agent", b"u" * 20)]
+        return sent(path, "h" * (20 + 2 + size), *headers)
+
+    text = b"z" * 6 + b'"' + bytes([size]) + good
+    filler = ("x-b", b"m" * 12)
+    odd = sent(good, "h" * 20, ("x-a", text), (":path", good), filler, (TRACEPARENT, trace))
+    there, here = (places_of(one) for one in (usual(good, trace), odd))
+    assert (here.path, here.trace, here.path_header) == (there.trace, there.path, there.path_header)
+
+    reader = known(usual(good, trace))
+    assert read(reader, odd) == full(COMMON, odd)
+    last = usual(other, good)
+    assert read(reader, last) == full(COMMON, last)
+
+
+def places_of(sent: bytes) -> Places:
+    """Return where a message's values are."""
+    layout = find_layout(sent[sent.index(b"\x12\x03GET") :])
+    assert layout is not None
+    return layout.places

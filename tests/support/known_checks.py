@@ -3,6 +3,7 @@
 import base64
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,32 @@ def again(data: bytes, number: int) -> bytes:
     set_header(message, ID, b"%036x" % number)
     set_header(message, TRACEPARENT, b"00-%032x-%016x-01" % (number, number))
     return message.SerializeToString()
+
+
+def _field(number: int, content: bytes) -> bytes:
+    size, varint = len(content), b""
+    while size > 0x7F:
+        size, varint = size >> 7, varint + bytes([size & 0x7F | 0x80])
+    return bytes([number << 3 | 2]) + varint + bytes([size]) + content
+
+
+def with_headers(data: bytes, headers: Sequence[tuple[str, bytes]]) -> bytes:
+    """The same request with these headers as a map, in an order that only its sender chooses."""
+    message = pb.CheckRequest.FromString(data)
+    attributes = message.attributes
+    http, begun = attributes.request.http, attributes.request.time.SerializeToString()
+    http.headers.clear()
+    http.ClearField("header_map")
+    first = _field(1, http.id.encode()) + _field(2, http.method.encode())
+    entries = [_field(1, name.encode()) + _field(2, value) for name, value in headers]
+    listed = b"".join(_field(3, entry) for entry in entries)
+    of_http = first + listed + http.SerializeToString().removeprefix(first)
+    attributes.ClearField("request")
+    ends = pb.AttributeContext(source=attributes.source, destination=attributes.destination)
+    before = ends.SerializeToString()
+    request = _field(4, _field(1, begun) + _field(2, of_http))
+    after = attributes.SerializeToString().removeprefix(before)
+    return _field(1, before + request + after)
 
 
 def with_lengths(data: bytes, *, whole: int = 0, request: int = 0) -> bytes:

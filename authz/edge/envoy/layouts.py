@@ -6,7 +6,7 @@ parsed: a place may be a text that only looks like such a value, which a trial t
 """
 
 from collections.abc import Callable
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from typing import Final, NamedTuple
 
 import msgspec
@@ -24,6 +24,7 @@ _TRACE_NAME: Final = b"\n\x0btraceparent"
 _PATH_NAME: Final = b"\n\x05" + PATH.encode()
 _LENGTH_NAME: Final = b"\n\x0e" + CONTENT_LENGTH.encode()
 # Tags of HttpRequest, in the order of its fields.
+_MAX_SIZE_BYTES: Final = 3  # of the size's varint: no body that is cut out takes more
 _PATH_TAG, _HOST, _SCHEME, _SIZE, _PROTOCOL, _RAW_BODY = b'"', b"*", b"2", b"H", b"R", b"b"
 
 
@@ -48,20 +49,26 @@ class Places(NamedTuple):
     content_length: slice
 
 
+_OF_ANY_LENGTH: Final = ("size", "body")
+_TEXTS: Final = attrgetter("path", "authorization", "path_header", "request_id", "trace")
+
+
 class Layout(msgspec.Struct, frozen=True, gc=False):
     """The places of the values in messages of one layout.
 
     Attributes:
         places: each of them.
         end: the number of bytes that follow Envoy's id.
-        lengths: of the values whose length is a part of the outline.
+        shape: which value each place holds, in the order of places, and the length of those whose
+            length is the same in all messages of an outline. A part of the outline: two layouts may
+            cut the same pieces out of a message, and take another of its texts for the path.
         pieces: returns what is between the values: the rest of the outline.
         texts: returns path, authorization, path_header, request_id and trace, in one call.
     """
 
     places: Places
     end: int
-    lengths: tuple[int, ...]
+    shape: str
     pieces: Callable[[bytes], tuple[bytes, ...]]
     texts: Callable[[bytes], tuple[bytes, ...]]
 
@@ -83,8 +90,10 @@ class Layout(msgspec.Struct, frozen=True, gc=False):
         places, by = self.places, len(rest) - self.end
         size, begin = places.size, places.body.start
         content = _content(rest, begin)
-        if content != slice(places.content.start, places.content.stop + by) or (
-            size.stop and _end_of_varint(rest, size.start) != size.stop
+        if (
+            content != slice(places.content.start, places.content.stop + by)
+            or (size.stop and _end_of_varint(rest, size.start) != size.stop)
+            or not _long(content).stop
         ):
             return None
         if not by:
@@ -116,18 +125,28 @@ def find_layout(rest: bytes) -> Layout | None:
 
 def _layout(places: Places, end: int) -> Layout | None:
     """Return the layout of messages with these places, None where places overlap."""
-    authorization, request_id, trace, path, path_header, size, body, _, content_length = places
-    fixed = (authorization, request_id, trace, path, path_header, content_length)
-    gaps = _gaps((*fixed, size, body), end)
-    if gaps is None:
+    gaps, shape, past = [], [], 0
+    found = [(place.start, place.stop, name) for name, place in _cut_out(places) if place.stop]
+    for start, stop, name in sorted(found):
+        if start < past:
+            return None
+        gaps.append(slice(past, start))
+        shape.append(name if name in _OF_ANY_LENGTH else f"{name} {stop - start}")
+        past = stop
+    if past > end:
         return None
     return Layout(
         places,
         end,
-        tuple([place.stop - place.start for place in fixed]),
-        itemgetter(*gaps, NOWHERE),  # of a single slice it would return no tuple
-        itemgetter(path, authorization, path_header, request_id, trace),
+        ", ".join(shape),  # a text, as its hash is made once for all messages
+        itemgetter(*gaps, slice(past, end), NOWHERE),  # of one slice alone it returns no tuple
+        itemgetter(*_TEXTS(places)),
     )
+
+
+def _cut_out(places: Places) -> list[tuple[str, slice]]:
+    """Return the places that are cut out, by name: ``content`` is a part of ``body``."""
+    return [named for named in zip(places._fields, places, strict=True) if named[0] != "content"]
 
 
 def _moved(place: slice, begin: int, by: int) -> slice:
@@ -196,7 +215,7 @@ def _message(rest: bytes, at: int) -> tuple[slice, slice, slice]:
         at = size.stop
     if rest.startswith(_PROTOCOL, at):
         at = _content(rest, at + 1).stop
-    if not rest.startswith(_RAW_BODY, at):
+    if not rest.startswith(_RAW_BODY, at) or size.stop - size.start > _MAX_SIZE_BYTES:
         return NOWHERE, NOWHERE, NOWHERE
     content = _content(rest, at + 1)
     if not _long(content).stop:
@@ -218,14 +237,3 @@ def _end_of_varint(rest: bytes, at: int) -> int:
     while rest[at] > LAST:
         at += 1
     return at + 1
-
-
-def _gaps(places: tuple[slice, ...], size: int) -> tuple[slice, ...] | None:
-    """Return what is between places, None where they overlap or end after ``size``."""
-    gaps, end = [], 0
-    for begin, stop in sorted([(place.start, place.stop) for place in places if place.stop]):
-        if begin < end:
-            return None
-        gaps.append(slice(end, begin))
-        end = stop
-    return None if end > size else (*gaps, slice(end, size))

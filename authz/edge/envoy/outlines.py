@@ -14,7 +14,8 @@ reads the same from them, but for the values that were cut out.
   with the place where its content ends: the end of the message, and the number of bytes before it
   that the outline has.
 - The time and Envoy's id have a shape that protobuf takes whatever the digits, with their lengths.
-- The path, and the values of headers such as the token, are as long as the outline says.
+- The path, and the values of headers such as the token, are as long as the outline says, which also
+  says in which place each of them is.
 - The body is cut out with its own length, which says where the outline goes on.
 - Whether a place is a value at all, and no text that looks like one, only the full reading of a
   message with other values tells (``authz.edge.envoy.known_messages``).
@@ -30,9 +31,9 @@ import msgspec
 
 from authz.edge.envoy.layouts import LAST, Layout, find_layout, number_of
 
-Outline = tuple[bytes, bytes, int, tuple[int, ...], tuple[bytes, ...]]
-"""``source`` up to the port, and from there to ``request``; how many bytes follow ``request``; the
-lengths of values in the rest of the message, and the bytes between them.
+Outline = tuple[bytes, bytes, int, str, tuple[bytes, ...]]
+"""``source`` up to the port, and from there to ``request``; how many bytes follow ``request``;
+which values the rest of the message has, with their lengths, and the bytes between them.
 """
 Head = tuple[int, int, int]
 """Where the port begins and ends, and where ``destination`` begins."""
@@ -135,20 +136,20 @@ class Cutter:
             if layout is None:
                 return None
         source, target = data[3:port], data[port_end : at + 1]
-        outline = source, target, size - request_end, layout.lengths, layout.pieces(rest)
+        outline = source, target, size - request_end, layout.shape, layout.pieces(rest)
         return Cut(outline, head, rest, layout, is_guess)
 
     def cut_anew(self, data: bytes, cut: Cut) -> Cut | None:
         """Return the message's parts by the right layout, where a guess was of no use.
 
-        A wrong guess gives an outline that is not known, and never one that is: what is known
-        has all bytes of a message but its values.
+        A wrong guess gives an outline that is not known: what is known has all bytes of a message
+        but its values, and says which value is where.
         """
         learned = self._heads.get(data[_TO_LENGTHS])
         layout = _found(learned[1], cut.rest) if learned else None
         if layout is None:
             return None
-        outline = (*cut.outline[:3], layout.lengths, layout.pieces(cut.rest))
+        outline = (*cut.outline[:3], layout.shape, layout.pieces(cut.rest))
         return Cut(outline, cut.head, cut.rest, layout, is_guess=False)
 
     def learn(self, data: bytes) -> None:
