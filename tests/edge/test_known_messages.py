@@ -1,6 +1,7 @@
 """A message that is known by its bytes is read as a full reading reads it, whatever was changed."""
 
 import random
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -23,6 +24,7 @@ from support.known_checks import (
     full,
     read,
     set_header,
+    with_headers,
     with_lengths,
 )
 from support.world import World, check_request, reason_of
@@ -200,6 +202,49 @@ def test_it_is_the_full_reading(kind: str, seed: int) -> None:
             sent = change(chance, sent)
         proxy = chance.choice(["", "", "", "spiffe://corp.example/gateway"])
         assert read(reader, sent, proxy) == full(inputs, sent, proxy), sent
+
+
+def in_slots(
+    chance: random.Random, form: str, names: Sequence[str], kind: Sequence[bytes]
+) -> bytes:
+    """A message with a text of ``kind`` in each slot: all of one length, in the same places.
+
+    ``names`` are the headers in the slots. Fillers make up for their lengths.
+    """
+    headers: list[tuple[str, bytes]] = []
+    for number, name in enumerate(names):
+        headers += [(f"f{number}", b"f" * (40 - len(name))), (name, chance.choice(kind))]
+    message = pb.CheckRequest.FromString(again(RECORDED[form], 1))
+    http = message.attributes.request.http
+    http.path = chance.choice(kind).decode()
+    if form == "map-traced":
+        return with_headers(message.SerializeToString(), headers)
+    del http.header_map.headers[:]
+    for name, value in headers:
+        http.header_map.headers.add(key=name, raw_value=value)
+    return message.SerializeToString()
+
+
+@pytest.mark.parametrize("form", ["raw-traced", "map-traced"])
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 2**32))
+def test_texts_that_change_places(form: str, seed: int) -> None:
+    """Each text is read by its name, whatever stood in its place in the message before."""
+    chance = random.Random(seed)
+    inputs = INPUTS[chance.choice(["common", "messages"])]
+    texts = [
+        *(b"/finance/".ljust(55, mark) for mark in (b"a", b"b")),
+        *(b"Bearer ".ljust(55, mark) for mark in (b"a", b"b")),
+        *(b"00-" + mark * 32 + b"-" + b"c" * 16 + b"-01" for mark in (b"a", b"b")),
+    ]
+    names = [TOKEN, TRACEPARENT, ID, ":path", "x-a", "x-forwarded-client-cert"]
+    slots = chance.randrange(2, 5)
+    orders = [chance.sample(names, slots) for _ in range(3)]
+    orders.append(chance.sample(orders[0], slots))
+    reader = CheckReader(inputs)
+    for _ in range(30):
+        sent = in_slots(chance, form, chance.choice(orders), texts)
+        assert read(reader, sent) == full(inputs, sent)
 
 
 @pytest.mark.parametrize("form", ["raw-traced", "map-traced"])
