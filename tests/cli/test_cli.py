@@ -161,16 +161,19 @@ def test_health(mesh: Mesh, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("health", "127.0.0.1:1") == 1
 
 
+def printed_by(script: str) -> list[str]:
+    """Run a script in a process of its own; return the words that it prints."""
+    command = [sys.executable, "-c", script]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+
+
 def test_a_server_loads_no_other_verbs() -> None:
     """What reads the verb serve loads none of the modules that review a policy."""
     script = (
         "import sys; from authz.cli import _parser; _parser(has_all=False);"
         "print(*[name for name in sys.modules if name.startswith('authz.review.')])"
     )
-    loaded = subprocess.run(
-        [sys.executable, "-c", script], check=True, capture_output=True, text=True
-    )
-    assert loaded.stdout.split() == ["authz.review.audit_files"]  # for the name of an error
+    assert printed_by(script) == ["authz.review.audit_files"]  # for the name of an error
 
 
 def test_a_server_loads_no_part_that_its_config_does_not_name() -> None:
@@ -179,10 +182,7 @@ def test_a_server_loads_no_part_that_its_config_does_not_name() -> None:
         "import sys, authz.cli, authz.transports.native;"
         "print(*{'authz.server.supervisor', 'subprocess', 'grpc'} & {*sys.modules})"
     )
-    loaded = subprocess.run(
-        [sys.executable, "-c", script], check=True, capture_output=True, text=True
-    )
-    assert not loaded.stdout.split()
+    assert not printed_by(script)
 
 
 def start(config: Path) -> subprocess.CompletedProcess[str]:

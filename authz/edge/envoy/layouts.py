@@ -1,7 +1,7 @@
 """Finds the values in a CheckRequest that are new in nearly every message, by what is before them.
 
-They are the ids that Envoy writes, the path, and the body with what counts its bytes. Nothing is
-parsed: a place may be a text that only looks like such a value, which a trial tells
+They are the ids that Envoy writes, the path, the token, and the body with what counts its bytes.
+Nothing is parsed: a place may be a text that only looks like such a value, which a trial tells
 (``authz.edge.envoy.known_messages``).
 """
 
@@ -23,8 +23,8 @@ _REQUEST_ID_NAME: Final = b"\n\x0cx-request-id"
 _TRACE_NAME: Final = b"\n\x0btraceparent"
 _PATH_NAME: Final = b"\n\x05" + PATH.encode()
 _LENGTH_NAME: Final = b"\n\x0e" + CONTENT_LENGTH.encode()
-# Tags of HttpRequest, in the order of its fields.
 _MAX_SIZE_BYTES: Final = 3  # of the size's varint: no body that is cut out takes more
+# Tags of HttpRequest, in the order of its fields.
 _PATH_TAG, _HOST, _SCHEME, _SIZE, _PROTOCOL, _RAW_BODY = b'"', b"*", b"2", b"H", b"R", b"b"
 
 

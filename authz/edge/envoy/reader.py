@@ -167,7 +167,8 @@ def to_check(inputs: RequestInputs, presented: Presented, values: Values) -> Dec
     asked, protocol = _PLAIN, _UNREAD
     if route is not None and messages is not None:
         protocol = route.protocol
-        asked = protocols.read(protocol, _sent(messages, presented, values, route))
+        sent = _sent(messages, presented, values, route, path=path, query=query)
+        asked = protocols.read(protocol, sent)
     headers = presented.headers
     if values.authorization is not None:  # in the order of names, as a Request has them
         headers = tuple(sorted((*headers, (AUTHORIZATION, values.authorization))))
@@ -192,10 +193,15 @@ def to_check(inputs: RequestInputs, presented: Presented, values: Values) -> Dec
 
 
 def _sent(
-    messages: MessageInputs, presented: Presented, values: Values, route: Route
+    messages: MessageInputs,
+    presented: Presented,
+    values: Values,
+    route: Route,
+    *,
+    path: str,
+    query: str,
 ) -> protocols.MessageInput:
     """Return the message as the proxy presented it."""
-    path, _, query = values.target.partition("?")
     headers = presented.message_headers
     if values.content_length is not None:
         headers = {**headers, CONTENT_LENGTH: values.content_length}

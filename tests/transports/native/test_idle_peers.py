@@ -28,14 +28,6 @@ def few(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def method() -> Iterator[Scripted]:
-    """Who answers."""
-    scripted = Scripted()
-    yield scripted
-    scripted.go.set()
-
-
-@pytest.fixture
 def port(tmp_path: Path, method: Scripted) -> Iterator[Port]:
     """A port that listens natively."""
     with listening_plainly(tmp_path, f"unix:{tmp_path}/s.sock", methods=method.methods) as port:

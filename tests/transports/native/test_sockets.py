@@ -32,14 +32,6 @@ REFUSED_CALLS = b"".join(
 )
 
 
-@pytest.fixture
-def method() -> Iterator[Scripted]:
-    """Who answers."""
-    scripted = Scripted()
-    yield scripted
-    scripted.go.set()
-
-
 @pytest.fixture(params=["unix", "tcp"])
 def port(request: pytest.FixtureRequest, tmp_path: Path, method: Scripted) -> Iterator[Port]:
     """A port that listens natively: on a unix socket, or on TCP."""

@@ -23,14 +23,6 @@ EXHAUSTED, INTERNAL = "8", "13"
 
 
 @pytest.fixture
-def method() -> Iterator[Scripted]:
-    """Who answers."""
-    scripted = Scripted()
-    yield scripted
-    scripted.go.set()
-
-
-@pytest.fixture
 def port(tmp_path: Path, method: Scripted) -> Iterator[Port]:
     """A port that listens natively, with places for few checks."""
     with listening(tmp_path, methods=method.methods, max_concurrent=20) as port:
