@@ -2,6 +2,7 @@
 
 import datetime as dt
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from urllib.parse import quote
 
@@ -55,7 +56,7 @@ class Authority:
         self.certificate = builder.sign(self._key, hashes.SHA256())
         self.path = folder / "ca.pem"
         self.path.write_bytes(self.certificate.public_bytes(serialization.Encoding.PEM))
-        self._count = 0
+        self._numbers = count(1)  # several threads may ask for leaves
 
     def issue(
         self,
@@ -95,15 +96,15 @@ class Authority:
         return self._write(builder.sign(self._key, hashes.SHA256()), key)
 
     def _write(self, certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> Svid:
-        self._count += 1
+        number = next(self._numbers)
         pem = certificate.public_bytes(serialization.Encoding.PEM)
         key_pem = key.private_bytes(
             serialization.Encoding.PEM,
             serialization.PrivateFormat.PKCS8,
             serialization.NoEncryption(),
         )
-        certificate_path = self.folder / f"leaf-{self._count}.pem"
-        key_path = self.folder / f"leaf-{self._count}.key"
+        certificate_path = self.folder / f"leaf-{number}.pem"
+        key_path = self.folder / f"leaf-{number}.key"
         certificate_path.write_bytes(pem)
         key_path.write_bytes(key_pem)
         return Svid(certificate, pem.decode(), key_pem.decode(), certificate_path, key_path)

@@ -17,6 +17,7 @@ from typing import Final, Protocol
 from authz.edge.check_pool import CheckPool
 from authz.edge.methods import Undecided
 from authz.transports.native.loop import attempt, log_fault
+from authz.transports.native.pace import Pace
 from authz.transports.native.turns import SLICE_SECONDS
 
 # What a check may be expected to wait, as a part of the time that its caller has left. The rest is
@@ -25,7 +26,6 @@ WAITING_PART: Final = 0.5
 # How long it rests after a slice, in slices, while more is read than can be answered. At five times
 # what a process can decide, refusals take four fifths of its time.
 REST: Final = 4.0
-_SMOOTHING: Final = 0.1  # of the pace: what the last slice counts
 # Of long messages that wait for a thread, or are read by one: sixteen of the largest.
 MAX_HELD_BYTES: Final = 64 * 1024 * 1024
 # A connection may have so many times the places that are free: eight ninths if it is alone, and 31
@@ -97,14 +97,13 @@ class Backlog:
         # By asker, the next one first: each has its turn, however much another asks.
         self._jobs: dict[Asker, deque[tuple[Job, Undecided]]] = {}
         self._waiting = 0
-        self._pace = 0.0  # seconds from one decision of the backlog to the next, of late
-        self._paced_at: float | None = None
+        self._pace = Pace()
         self._rests_until = 0.0
 
     @property
     def has_some(self) -> bool:
         """Whether ``work`` has something to do: a check waits for its turn, or one just did."""
-        return self._waiting > 0 or self._paced_at is not None
+        return self._waiting > 0 or self._pace.is_kept
 
     def has_time(self, until: float) -> bool:
         """Tell whether a check may be decided at once, in a slice that ends then (monotonic)."""
@@ -123,7 +122,7 @@ class Backlog:
         if is_overloaded:
             return True
         left = job.time_remaining()
-        return left is not None and ahead * self._pace > left * WAITING_PART
+        return left is not None and ahead * self._pace.seconds > left * WAITING_PART
 
     def decide_now(self, job: Job, undecided: Undecided) -> bytes | None:
         """Return the answer to a check; None if it has to wait: then a thread goes on with it."""
@@ -155,7 +154,7 @@ class Backlog:
         """
         jobs, begun = self._jobs, time.monotonic()
         if not jobs:
-            self._paced_at = None
+            self._pace.rest()
             return False
         if is_behind and begun < self._rests_until:
             return True
@@ -164,7 +163,9 @@ class Backlog:
         self._pool.pressure = 0  # for the pool's threads: what they decide was let in
         for asker in askers:
             attempt(asker.on_fault, asker.flush)
-        self._keep_pace(begun, time.monotonic(), waiting - self._waiting)
+        now = time.monotonic()
+        self._pace.note(now, waiting - self._waiting)
+        self._rests_until = now + REST * (now - begun)
         return bool(jobs)
 
     def _decide_until(self, end: float) -> dict[Asker, None]:
@@ -178,12 +179,6 @@ class Backlog:
             if clock() >= end:
                 break
         return askers
-
-    def _keep_pace(self, begun: float, now: float, decided: int) -> None:
-        if self._paced_at is not None:
-            self._pace += _SMOOTHING * ((now - self._paced_at) / decided - self._pace)
-        self._paced_at = now
-        self._rests_until = now + REST * (now - begun)
 
     def _decide_next(self, asker: Asker) -> None:
         """Decide an asker's oldest check, and put the asker behind the others.

@@ -174,7 +174,7 @@ def test_what_can_not_be_decided_in_time_is_refused_at_once(
     with grpc.insecure_channel(port.transport.addresses[-1]) as channel:
         check = channel.unary_unary(CHECK, bytes, bytes)
         with stalled(port):
-            native_of(port)._backlog._pace = 10.0  # seconds from one decision to the next
+            native_of(port)._backlog._pace.seconds = 10.0  # seconds from one decision to the next
             calls = [check.future(b"%d" % n, timeout=PATIENCE_SECONDS) for n in range(8)]
             time.sleep(0.5)  # until all are at the server's socket; fewer would do as well
         for call in calls:
