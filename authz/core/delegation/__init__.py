@@ -10,13 +10,13 @@ from math import inf
 from typing import Protocol
 
 from authz.core.decision import Agent, Delegation, Mode
+from authz.core.delegation.actor_settings import ActorSettings
 from authz.core.delegation.authentication import check_authentication
 from authz.core.delegation.confirmation import check_confirmation
 from authz.core.delegation.credential import find_credential, has_credential, token_reads
 from authz.core.delegation.dpop import DpopVerifier
 from authz.core.delegation.header import check_header, check_kind
 from authz.core.delegation.settings import (
-    ActorSettings,
     DpopSettings,
     IssuerSettings,
     TokenSettings,

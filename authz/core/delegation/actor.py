@@ -11,10 +11,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from authz.core.decision import Actor, Agent, Mode
+from authz.core.delegation.actor_settings import ACT, ActorSettings
 from authz.core.delegation.claims import Claims, name_in
-from authz.core.delegation.person import is_clients_own, why_no_person
+from authz.core.delegation.person import is_clients_own, says_clients_own, why_no_person
 from authz.core.delegation.restrictions import check_actor
-from authz.core.delegation.settings import ACT, ActorSettings, IssuerSettings
+from authz.core.delegation.settings import IssuerSettings
 from authz.core.reason import Denied, Reason
 from authz.core.routes import Route, RouteMode
 from authz.core.spiffe import SCHEME
@@ -28,17 +29,16 @@ def resolve_actors(
     Raises Denied: ACTOR_MISSING, ACTOR_MALFORMED and CHAIN_TOO_DEEP for a missing or invalid chain,
     ACTOR_MISMATCH for a token of another agent, ISSUER_ACTOR_SCOPE for an agent that this issuer
     may not name, ACTOR_NOT_PERMITTED and PRINCIPAL_REQUIRED for an agent that may not act in this
-    way, TOKEN_CLAIM and CNF_UNSUPPORTED for restrictions of the actor that are not checked.
+    way, TOKEN_CLAIM and CNF_UNSUPPORTED for restrictions of the actor that are not checked,
+    TOKEN_TYP for a token without scopes that is not the agent's own.
     """
-    actors: tuple[Actor, ...]
-    if issuer.actor.is_mapped:
-        actors = _mapped_actors(claims, issuer, route)
-    elif ACT not in claims.members and claims.subject == agent.spiffe_id.text:
-        actors = (Actor(issuer.issuer, agent.spiffe_id.text),)
-    else:
-        actors = _read_chain(claims, issuer, route)
+    actors = _name_actors(claims, issuer, agent, route)
     _bind(actors[0], issuer, agent)
-    if not _is_own(claims, issuer, agent):
+    names_caller = agent.spiffe_id.text in (claims.subject, issuer.actor.agent_of(claims.subject))
+    if not claims.has_scopes and not (names_caller or says_clients_own(claims)):
+        detail = f"it has no {issuer.scope_claim}, as an ID token has none, and is no agent's own"
+        raise Denied(Reason.TOKEN_TYP, detail)
+    if not names_caller and not is_clients_own(claims, issuer):
         return _delegated(claims, issuer, route), actors
     if RouteMode.AUTONOMOUS not in route.modes:
         raise Denied(Reason.PRINCIPAL_REQUIRED, "it is the own token of the agent or its client")
@@ -47,14 +47,6 @@ def resolve_actors(
             Reason.ACTOR_NOT_PERMITTED, "an agent acts for itself, but through other agents"
         )
     return Mode.AUTONOMOUS, actors
-
-
-def _is_own(claims: Claims, issuer: IssuerSettings, agent: Agent) -> bool:
-    """Tell whether the principal is the caller, by its SPIFFE ID or as the issuer's client."""
-    own = agent.spiffe_id.text
-    if own in (claims.subject, issuer.actor.map.get(claims.subject)):
-        return True
-    return is_clients_own(claims, issuer)
 
 
 def _delegated(claims: Claims, issuer: IssuerSettings, route: Route) -> Mode:
@@ -72,11 +64,24 @@ def _delegated(claims: Claims, issuer: IssuerSettings, route: Route) -> Mode:
     return Mode.MAPPED
 
 
-def _read_chain(claims: Claims, issuer: IssuerSettings, route: Route) -> tuple[Actor, ...]:
-    if ACT not in claims.members:
-        if RouteMode.AUTONOMOUS in route.modes and claims.subject.startswith(SCHEME):
-            raise Denied(Reason.ACTOR_MISMATCH, "the token is another agent's own")
-        raise Denied(Reason.ACTOR_MISSING, "it has no act claim")
+def _name_actors(
+    claims: Claims, issuer: IssuerSettings, agent: Agent, route: Route
+) -> tuple[Actor, ...]:
+    """Return the actors that the token names, first the current one."""
+    if issuer.actor.is_mapped:
+        return _mapped_actors(claims, issuer)
+    if ACT in claims.members:
+        return _read_chain(claims, issuer)
+    named = issuer.actor.agent_of(claims.subject) or claims.subject
+    if named == agent.spiffe_id.text:
+        return (Actor(issuer.issuer, named),)
+    if RouteMode.AUTONOMOUS in route.modes and named.startswith(SCHEME):
+        raise Denied(Reason.ACTOR_MISMATCH, "the token is another agent's own")
+    raise Denied(Reason.ACTOR_MISSING, "it has no act claim")
+
+
+def _read_chain(claims: Claims, issuer: IssuerSettings) -> tuple[Actor, ...]:
+    """Return the actors of an ``act``; those of the issuer by the agents that they stand for."""
     actors: list[Actor] = []
     holder = claims.members
     while ACT in holder:
@@ -87,9 +92,17 @@ def _read_chain(claims: Claims, issuer: IssuerSettings, route: Route) -> tuple[A
             raise Denied(Reason.ACTOR_MALFORMED, "an act is not an object")
         if not actors:
             check_actor(act, issuer)
-        actors.append(Actor(_name(act, "iss", issuer.issuer), _name(act, "sub")))
+        actors.append(_actor(act, issuer))
         holder = act
     return tuple(actors)
+
+
+def _actor(act: Mapping[str, Any], issuer: IssuerSettings) -> Actor:
+    """Return an actor. A name means something at its own issuer only: no other's is mapped."""
+    named_by, subject = _name(act, "iss", issuer.issuer), _name(act, "sub")
+    if named_by == issuer.issuer:
+        subject = issuer.actor.agent_of(subject) or subject
+    return Actor(named_by, subject)
 
 
 def _name(act: Mapping[str, Any], member: str, default: str = "") -> str:
@@ -97,34 +110,41 @@ def _name(act: Mapping[str, Any], member: str, default: str = "") -> str:
     return name_in(act, member, default=default, of="an actor's", reason=reason)
 
 
-def _mapped_actors(claims: Claims, issuer: IssuerSettings, route: Route) -> tuple[Actor, ...]:
-    """Return the agent that the map has for the claim, and earlier actors of an ``act``."""
-    name = _mapped_name(claims, issuer.actor)
-    mapped = Actor(issuer.issuer, issuer.actor.map[name])
+def _mapped_actors(claims: Claims, issuer: IssuerSettings) -> tuple[Actor, ...]:
+    """Return the agent that the mapped claims name, and earlier actors of an ``act``."""
+    mapped = Actor(issuer.issuer, _mapped_agent(claims, issuer.actor))
     if ACT not in claims.members:
         return (mapped,)
-    current, *earlier = _read_chain(claims, issuer, route)
-    if current == Actor(issuer.issuer, name):  # the issuer's own name for the agent
-        current = mapped
+    current, *earlier = _read_chain(claims, issuer)
     if current.subject != mapped.subject:
-        detail = f"its act names an agent other than its {issuer.actor.claim}"
+        detail = f"its act names an agent other than its {' or '.join(issuer.actor.claim)}"
         raise Denied(Reason.ACTOR_MISMATCH, detail)
     return (current, *earlier)
 
 
-def _mapped_name(claims: Claims, settings: ActorSettings) -> str:
-    """Return the claim's value, a key of the map.
+def _mapped_agent(claims: Claims, settings: ActorSettings) -> str:
+    """Return the one agent for which the claims' values stand.
 
-    Raises Denied(ACTOR_MISSING | ACTOR_MALFORMED | ACTOR_NOT_PERMITTED).
+    Raises Denied(ACTOR_MISSING | ACTOR_MALFORMED | ACTOR_NOT_PERMITTED | ACTOR_MISMATCH).
     """
-    name = claims.members.get(settings.claim)
-    if name is None:
-        raise Denied(Reason.ACTOR_MISSING, f"it has no {settings.claim} claim")
-    if not isinstance(name, str):
-        raise Denied(Reason.ACTOR_MALFORMED, f"its {settings.claim} is not a string")
-    if name not in settings.map:
-        raise Denied(Reason.ACTOR_NOT_PERMITTED, f"its {settings.claim} is not in the map")
-    return name
+    names = [name for name in settings.claim if claims.members.get(name) is not None]
+    if not names:
+        raise Denied(Reason.ACTOR_MISSING, f"it has no {' or '.join(settings.claim)} claim")
+    agents = {_agent_in(claims.members[name], name, settings) for name in names}
+    if len(agents) > 1:
+        raise Denied(Reason.ACTOR_MISMATCH, f"its {' and '.join(names)} name different agents")
+    return agents.pop()
+
+
+def _agent_in(value: object, name: str, settings: ActorSettings) -> str:
+    if not isinstance(value, str):
+        raise Denied(Reason.ACTOR_MALFORMED, f"its {name} is not a string")
+    agent = settings.agent_of(value)
+    if agent is None:
+        is_listed = settings.map or settings.patterns
+        where = "in actor.map, nor of actor.patterns" if is_listed else "a SPIFFE ID"
+        raise Denied(Reason.ACTOR_NOT_PERMITTED, f"its {name} is not {where}")
+    return agent
 
 
 def _bind(current: Actor, issuer: IssuerSettings, agent: Agent) -> None:
@@ -133,7 +153,10 @@ def _bind(current: Actor, issuer: IssuerSettings, agent: Agent) -> None:
     Raises Denied(ACTOR_MISMATCH | ISSUER_ACTOR_SCOPE).
     """
     if current.subject != agent.spiffe_id.text:
-        raise Denied(Reason.ACTOR_MISMATCH, "the token's current actor is not the caller")
+        is_agent = current.subject.startswith(SCHEME)
+        unknown = "" if is_agent else ": it is no SPIFFE ID, nor in actor.map or actor.patterns"
+        detail = f"the token's current actor is not the caller{unknown}"
+        raise Denied(Reason.ACTOR_MISMATCH, detail)
     domain = agent.spiffe_id.trust_domain.name
     own = current.issuer == issuer.issuer
     if not own and current.issuer not in (SCHEME + domain, *issuer.actor.issuers):

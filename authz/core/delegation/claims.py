@@ -10,7 +10,7 @@ from authz.core.delegation.restrictions import check_restrictions
 from authz.core.delegation.settings import IssuerSettings
 from authz.core.jose.jws import Jws
 from authz.core.reason import Denied, Reason
-from authz.core.routes import Route
+from authz.core.routes import Route, RouteMode
 from authz.core.spiffe import SCHEME
 from authz.core.spiffe.spiffe_id import MAX_ID_BYTES
 
@@ -21,7 +21,9 @@ _SCOPE: Final = re.compile(_SCOPE_TOKEN)
 _SCOPES: Final = re.compile(f"{_SCOPE_TOKEN}(?: {_SCOPE_TOKEN})*+")
 _STRING: Final = frozenset({str})  # the types that JSON's values have here: never a subclass
 _NUMBER: Final = frozenset({int, float})
-_PLAIN_JWT: Final = "application/jwt"
+# Types that tell no kind: a plain JWT, and what JWT-SVID section 2.3 allows beside it.
+_PLAIN: Final = frozenset({"application/jwt", "application/jose"})
+_CLIENT: Final = ("client_id", "azp", "cid", "appid")  # claims that name the client
 # Claims that only another kind of token has: ID tokens (OIDC Core 2 and 3.3.2.11), security events
 # (RFC 8417 2.2), status lists, introspection answers, transaction tokens, and proofs (RFC 9449,
 # WIMSE). They matter if the typ is a plain JWT, which tells no kind.
@@ -40,6 +42,7 @@ class Claims(msgspec.Struct, frozen=True, eq=False, gc=False):
     Attributes:
         issued_at, expires_at: unix seconds.
         members: all claims.
+        has_scopes: whether it has the claim of scopes, or is an access token without doubt.
         may_name_credentials: whether a text of theirs may hold the word "credentials".
     """
 
@@ -49,6 +52,7 @@ class Claims(msgspec.Struct, frozen=True, eq=False, gc=False):
     token_id: str
     scopes: frozenset[str]
     members: Mapping[str, Any]
+    has_scopes: bool = True
     may_name_credentials: bool = True
 
     def __repr__(self) -> str:
@@ -75,15 +79,15 @@ def check_claims(jws: Jws, issuer: IssuerSettings, route: Route, now: float) -> 
     TOKEN_LIFETIME).
     """
     members = jws.payload
-    is_plain = jws.header.media_type == _PLAIN_JWT
+    is_plain = jws.header.media_type in _PLAIN
     if is_plain:
         _check_kind(members)
-    _check_audience(members, issuer, route)
+    _check_audience(members, issuer, route, is_plain=is_plain)
     if is_plain:
-        _check_is_access_token(members, issuer)
+        _check_is_access_token(members, issuer, route)
     issued_at, expires_at = _check_times(members, issuer, now)
     if not is_plain:  # RFC 9068 section 2.2; older issuers leave this and jti out
-        name_in(members, "client_id")
+        name_in(members, "azp" if "azp" in members and "client_id" not in members else "client_id")
     token_id = _token_id(members, is_plain=is_plain)
     check_restrictions(members, issuer)
     return Claims(
@@ -93,6 +97,7 @@ def check_claims(jws: Jws, issuer: IssuerSettings, route: Route, now: float) -> 
         token_id,
         _scopes(members, issuer.scope_claim),
         members,
+        not is_plain or issuer.scope_claim in members,
     )
 
 
@@ -102,7 +107,7 @@ def check_own_claims(jws: Jws, issuer: IssuerSettings, now: float) -> OwnClaims:
     Raises Denied(TOKEN_CLAIM | TOKEN_EXPIRED | TOKEN_NOT_YET_VALID | TOKEN_LIFETIME).
     """
     issued_at, expires_at = _check_times(jws.payload, issuer, now)
-    is_plain = jws.header.media_type == _PLAIN_JWT
+    is_plain = jws.header.media_type in _PLAIN
     return OwnClaims(issued_at, expires_at, _token_id(jws.payload, is_plain=is_plain))
 
 
@@ -119,17 +124,29 @@ def _check_kind(members: Mapping[str, Any]) -> None:
             raise Denied(Reason.TOKEN_TYP, f"its {name} says that it is not an access token")
 
 
-def _check_is_access_token(members: Mapping[str, Any], issuer: IssuerSettings) -> None:
-    """Refuse a plain JWT that does not look like an access token. Raises Denied(TOKEN_TYP)."""
-    if issuer.scope_claim not in members:
+def _check_is_access_token(
+    members: Mapping[str, Any], issuer: IssuerSettings, route: Route
+) -> None:
+    """Refuse a plain JWT that does not look like an access token. Raises Denied(TOKEN_TYP).
+
+    One without scopes may still be an agent's own; that is seen when its actors are.
+    """
+    if members.get(issuer.scope_claim):
+        return
+    if issuer.scope_claim not in members and RouteMode.AUTONOMOUS not in route.modes:
         raise Denied(Reason.TOKEN_TYP, f"it has no {issuer.scope_claim}, as an ID token has none")
-    client = members.get("client_id", members.get("azp"))
+    client = next((members[name] for name in _CLIENT if name in members), None)
     if client is not None and members.get("aud") in (client, [client]):
         raise Denied(Reason.TOKEN_TYP, "its audience is the client, as an ID token's is")
 
 
-def _check_audience(members: Mapping[str, Any], issuer: IssuerSettings, route: Route) -> None:
+def _check_audience(
+    members: Mapping[str, Any], issuer: IssuerSettings, route: Route, *, is_plain: bool
+) -> None:
+    """Check ``aud``. Cognito's tokens have none, but a client for which they are."""
     audience = members.get("aud", [])
+    if is_plain and "aud" not in members:
+        audience = members.get("client_id", [])
     listed = [audience] if isinstance(audience, str) else audience
     if not isinstance(listed, list) or not _STRING.issuperset(map(type, listed)):
         raise Denied(Reason.TOKEN_CLAIM, "its aud is neither a string nor a list of strings")
@@ -197,11 +214,11 @@ def _scopes(members: Mapping[str, Any], name: str) -> frozenset[str]:
     if isinstance(value, str):
         is_words, words = _SCOPES.fullmatch(value) is not None, value.split(" ")
     else:
-        may_be_list = name != "scope"  # RFC 8693 section 4.2 wants a string there
-        is_words = may_be_list and isinstance(value, list) and all(map(_is_scope, value))
+        is_words = isinstance(value, list) and all(map(_is_scope, value))
         words = value
     if not is_words:
-        raise Denied(Reason.TOKEN_CLAIM, f"its {name} is not words with single spaces between")
+        detail = f"its {name} is neither words with single spaces between nor a list of words"
+        raise Denied(Reason.TOKEN_CLAIM, detail)
     return frozenset(words)
 
 

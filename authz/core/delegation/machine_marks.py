@@ -8,6 +8,7 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from authz.core.delegation.actor_settings import ActorSettings
 from authz.core.delegation.settings import IssuerSettings
 from authz.core.strict_json import nested_values, of_type
 
@@ -34,8 +35,13 @@ KINDS: Final = (
     ("sub_type", "user"),
     ("aut", "APPLICATION_USER"),
 )
-# Claims that only tokens of machines have: Keycloak's service accounts, Kubernetes.
-_OF_MACHINES: Final = ("clientHost", "clientAddress", "kubernetes.io")
+_OF_MACHINES: Final = "kubernetes.io"  # a claim that only tokens of machines have
+_OF_ACCOUNTS: Final = ("clientHost", "clientAddress")  # of Keycloak's service accounts alone
+# What Keycloak begins a jti with: the kind of session, of token and of grant. With client
+# credentials, or with a token exchange without anybody's session, it is the client's own.
+_CONTEXT: Final = re.compile(r"(?:on|of|tr|nt|ft)(?:rt|lt)[a-z]{2}:")
+_OWN_CONTEXT: Final = re.compile(r"..(?:rt|lt)cc:|tr(?:rt|lt)te:")
+_USER_CONTEXT: Final = re.compile(r"..(?:rt|lt)(?:ac|ro|dg|ci):")
 _MACHINE_NAMES: Final = (
     ("spiffe://", "service-account-", "system:", "(age!"),  # prefixes
     ("@clients", ".gserviceaccount.com"),  # suffixes; authentik's ends in the grant
@@ -57,6 +63,27 @@ def names_client(members: Mapping[str, Any], issuer: IssuerSettings) -> bool:
     clients = client_names(members, issuer)
     clients.update(_lower(members.get("aud")))
     return not clients.isdisjoint(_clients_meant(members))
+
+
+def token_context(jti: object) -> str:
+    """Return how a token was got, as Keycloak says at the beginning of its ``jti``; "" elsewhere.
+
+    It says the same of many tokens, so it is not an id's alone.
+    """
+    match = _CONTEXT.match(jti) if isinstance(jti, str) else None
+    return match[0] if match else ""
+
+
+def is_service_account(members: Mapping[str, Any]) -> bool:
+    """Tell whether a token is of a service account of Keycloak, that is, a client's own."""
+    if any(name in members for name in _OF_ACCOUNTS):
+        return True
+    return _OWN_CONTEXT.match(token_context(members.get("jti"))) is not None
+
+
+def has_user_context(members: Mapping[str, Any]) -> bool:
+    """Tell whether a user authenticated for a token, as the ``jti`` of Keycloak says."""
+    return _USER_CONTEXT.match(token_context(members.get("jti"))) is not None
 
 
 def may_name_credentials(text: bytes) -> bool:
@@ -87,12 +114,11 @@ def find_machine_mark(members: Mapping[str, Any], issuer: IssuerSettings) -> str
     for name, kind in KINDS:
         if name in members and members[name] != kind:
             return name
-    for name in _OF_MACHINES:
-        if name in members:
-            return name
+    if _OF_MACHINES in members:
+        return _OF_MACHINES
     if not _MACHINE_FACETS.isdisjoint(_facets(members.get(_FACETS))):
         return _FACETS
-    if not issuer.actor.names.isdisjoint(_clients_meant(members)):
+    if _is_agents_account(members, issuer.actor):
         return "sub"
     begins, ends = _MACHINE_NAMES
     for name in (*_SUBJECT_CLAIMS, "email"):
@@ -102,10 +128,17 @@ def find_machine_mark(members: Mapping[str, Any], issuer: IssuerSettings) -> str
     return ""
 
 
+def _is_agents_account(members: Mapping[str, Any], actors: ActorSettings) -> bool:
+    """Tell whether the subject stands for an agent, or is made of a value that does."""
+    if actors.agent_of(members["sub"]) is not None:
+        return True
+    return not actors.names.isdisjoint(_clients_meant(members))
+
+
 def client_names(members: Mapping[str, Any], issuer: IssuerSettings) -> set[str]:
     """Return the names of the token's client, in lower case as in Keycloak's accounts."""
-    found = set(_lower(members.get(issuer.actor.claim)))
-    for claim in _CLIENT_CLAIMS:
+    found: set[str] = set()
+    for claim in (*issuer.actor.claim, *_CLIENT_CLAIMS):
         if claim in members:
             found.update(_lower(members[claim]))
     return found

@@ -14,6 +14,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
+from authz.core.delegation.actor_settings import ACT
 from authz.core.delegation.claims import Claims
 from authz.core.delegation.machine_marks import (
     KINDS,
@@ -21,11 +22,13 @@ from authz.core.delegation.machine_marks import (
     client_names,
     find_machine_mark,
     has_client_grant,
+    has_user_context,
     is_machine_word,
+    is_service_account,
     names_client,
     split_words,
 )
-from authz.core.delegation.settings import ACT, IssuerSettings
+from authz.core.delegation.settings import IssuerSettings
 from authz.core.patterns import ANY
 
 _ACTORS: Final = (ACT, "may_act")  # their members are about other parties
@@ -60,16 +63,24 @@ _NAME: Final = re.compile(r"([A-Za-z]+(?:\.[A-Za-z]+)*)(?:@[A-Za-z0-9-]+(?:\.[A-
 
 
 def is_clients_own(claims: Claims, issuer: IssuerSettings) -> bool:
+    """Tell whether a token is its client's, by what it says or by its subject."""
+    return says_clients_own(claims) or names_client(claims.members, issuer)
+
+
+def says_clients_own(claims: Claims) -> bool:
     """Tell whether a token says that its client got it for itself."""
     members = claims.members
     for name, kind in _OWN_KINDS:
         if members.get(name) == kind:
             return True
+    if "oid" in members and members["oid"] == members["sub"] and "scp" not in members:
+        return True  # Entra ID's apps; of users these differ, or somebody delegates scopes
+    if is_service_account(members):
+        return True
     if claims.may_name_credentials:
         said = (value for name, value in members.items() if name not in _ACTORS)
-        if has_client_grant(said):
-            return True
-    return names_client(members, issuer)
+        return has_client_grant(said)
+    return False
 
 
 def why_no_person(claims: Claims, issuer: IssuerSettings) -> str:
@@ -92,6 +103,7 @@ def _shows_person(members: Mapping[str, Any], issuer: IssuerSettings) -> bool:
     return (
         any(members.get(name) == kind for name, kind in KINDS)
         or _is_authenticated(members)
+        or has_user_context(members)
         or any(all(members.get(name) for name in row) for row in _SHOWING)
         or any(
             not _USER_GRANTS.isdisjoint(claim_texts(members.get(name))) for name in _GRANT_CLAIMS

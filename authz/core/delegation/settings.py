@@ -1,16 +1,18 @@
 """The settings of delegation tokens, and of the issuers that may make them."""
 
-import re
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Annotated, Final, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
 from authz.core.choice import Choice, Need
+from authz.core.delegation.actor_settings import ActorSettings, ClaimText
+from authz.core.delegation.presets import IssuerKind, with_preset
 from authz.core.jose import KeySettings
 from authz.core.jose.jws import media_type
 from authz.core.settings import Duration, FileText, MisfitError, Settings
-from authz.core.spiffe import SpiffeIdText, TrustDomainText
+from authz.core.spiffe import TrustDomainText
 from authz.core.urls import check_url
 
 Algorithm = Literal[
@@ -40,8 +42,6 @@ Unchecked = Literal[
     "act.sub_profile",
     "act.cnf",
 ]
-ACT: Final = "act"  # the claim that names the actor (RFC 8693 section 4.1)
-ClaimText = Annotated[str, Field(min_length=1, max_length=64)]
 _HEADER_NAME: Final = r"^[a-z0-9-]{1,64}$"
 # Other kinds of JWT, by their typ: each has its own use and rules, and is never an access
 # token (RFC 8725bis section 3.12). ID-JAG, status lists, security events, transaction tokens, WIMSE
@@ -135,77 +135,33 @@ class TokenSettings(Settings):
     """Proofs of possession by DPoP (RFC 9449)."""
 
 
-class ActorSettings(Settings):
-    """How an issuer's tokens name the acting agent."""
-
-    claim: str = Field(default=ACT, min_length=1, max_length=64)
-    """The claim that names the agent: act (RFC 8693 section 4.1), or, for an issuer without act,
-    another claim such as azp.
-    """
-    map: dict[str, SpiffeIdText] = Field(default={})
-    """For a claim other than act: the SPIFFE ID of the agent that each value of the claim stands
-    for.
-    """
-    issuers: tuple[str, ...] = ()
-    """For act: further accepted values of an actor's iss. The token's own iss and the agent's trust
-    domain, such as spiffe://corp.example, are always accepted. An actor is identified by its iss
-    and sub together.
-    """
-
-    @property
-    def is_mapped(self) -> bool:
-        """Tell whether a mapped claim names the agent, and not act."""
-        return self.claim != ACT
-
-    @cached_property
-    def names(self) -> frozenset[str]:
-        """The claim's values in the map, in lower case, as some issuers write accounts."""
-        return frozenset(map(str.lower, self.map))
-
-    @cached_property
-    def words(self) -> frozenset[str]:
-        """The words of ``names``, and of the last segments of the agents' IDs."""
-        agents = (agent.rpartition("/")[2].lower() for agent in self.map.values())
-        return frozenset(re.findall("[a-z]+", " ".join([*self.names, *agents])))
-
-    @model_validator(mode="after")
-    def _map_goes_with_other_claims(self) -> Self:
-        if not self.is_mapped and self.map:
-            raise MisfitError(
-                "map is only for a claim other than act: an act claim names agents itself", "map"
-            )
-        if self.is_mapped and self.issuers:
-            raise MisfitError(
-                "issuers is only for the claim act, whose actors have an iss", "issuers"
-            )
-        if self.is_mapped and not self.map:
-            raise MisfitError(
-                f"map must say which agent each value of {self.claim} stands for", "claim"
-            )
-        return self
-
-
 class IssuerSettings(Settings):
     """An issuer of delegation tokens, and which of its tokens are accepted."""
 
     issuer: str = Field(min_length=1, max_length=1024)
     """The token's iss, compared byte for byte."""
+    kind: IssuerKind | None = None
+    """The product that it runs: sets what is known of its tokens, of which each line can be set
+    otherwise here. `authz preset` prints what each kind stands for.
+    """
     keys: KeySettings
     """Where the issuer's public keys are."""
     audiences: tuple[str, ...] = Field(min_length=1)
-    """A token must be for one of these (RFC 9068 section 4), compared byte for byte."""
+    """A token must be for one of these (RFC 9068 section 4), compared byte for byte. For a token of
+    type "JWT" without aud, its client_id counts, as at Cognito.
+    """
     algorithms: tuple[Algorithm, ...] = Field(default=("ES256", "PS256", "Ed25519"), min_length=1)
     """Signature algorithms accepted in its tokens (RFC 8725 section 3.1)."""
     typ: tuple[Annotated[str, AfterValidator(_token_type)], ...] = Field(
         default=("at+jwt",), min_length=1
     )
-    """Accepted token types. "JWT" admits issuers that do not follow RFC 9068, but no ID tokens: a
-    token of that type must have the claim named by scope_claim, and no claim that only another kind
-    of token has.
+    """Accepted token types. "JWT" admits issuers that do not follow RFC 9068, and tokens without a
+    type, but no ID tokens: such a token must have the claim named by scope_claim, unless it is an
+    agent's own, and no claim that only another kind of token has.
     """
     scope_claim: str = Field(default="scope", min_length=1, max_length=64)
-    """The claim with the scopes: a string of words (RFC 8693 section 4.2). In a claim other than
-    scope, such as scp, a list of words is accepted too.
+    """The claim with the scopes: a string of words (RFC 8693 section 4.2), or a list of words, as
+    some issuers have it.
     """
     proof: Need = Need.OPTIONAL
     """required: a token must be bound to a key (cnf), and the caller must prove that it holds the
@@ -233,6 +189,11 @@ class IssuerSettings(Settings):
     clock_skew: Duration = Field(default=30.0, ge=0.0, le=120.0)
     """How far the issuer's clock may differ from this server's."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _of_its_kind(cls, lines: object) -> object:
+        return with_preset(lines) if isinstance(lines, Mapping) else lines
+
     @cached_property
     def media_types(self) -> frozenset[str]:
         """The accepted types in their long form."""
@@ -241,7 +202,7 @@ class IssuerSettings(Settings):
     @cached_property
     def claims_read(self) -> frozenset[str]:
         """The claims that these settings name: they are read whatever else they say."""
-        return frozenset({self.scope_claim, self.actor.claim, *(self.person_shown_by or ())})
+        return frozenset({self.scope_claim, *self.actor.claim, *(self.person_shown_by or ())})
 
     @model_validator(mode="after")
     def _act_needs_no_person(self) -> Self:

@@ -14,7 +14,7 @@ from authz.core.bounded_map import BoundedMap
 from authz.core.decision import Actor, Agent, Mode
 from authz.core.delegation.actor import resolve_actors
 from authz.core.delegation.claims import Claims, OwnClaims, check_claims, check_own_claims
-from authz.core.delegation.machine_marks import may_name_credentials
+from authz.core.delegation.machine_marks import may_name_credentials, token_context
 from authz.core.delegation.settings import IssuerSettings
 from authz.core.jose.jws import Jws
 from authz.core.routes import Route
@@ -63,9 +63,10 @@ class TermsJudge:
         # A grant that makes the token its client's own may stand in any claim, its id included.
         if not own or may_name_credentials(jws.payload_text):
             return _judged(check_claims(jws, issuer, route, now), issuer, agent, route)
-        said = dict(jws.payload)
-        for name in own:
-            said.pop(name, None)
+        said = {name: value for name, value in jws.payload.items() if name not in own}
+        context = token_context(jws.payload.get("jti"))
+        if context:
+            said["jti"] = context
         key = (_encode(said), jws.header.media_type, agent.spiffe_id.text, route.name)
         terms = self._accepted.get(key)
         if terms is not None:

@@ -35,7 +35,8 @@ class JoseHeader(msgspec.Struct, frozen=True, eq=False, gc=False):
     Attributes:
         members: all of its members.
         algorithm: the ``alg``; "" if it is not a string.
-        media_type: the ``typ`` in its long form; "" if it is not a string.
+        media_type: the ``typ`` in its long form, of a plain JWT if there is none (RFC 7519 section
+            5.1 recommends it only); "" if it is not a string.
         is_critical: whether a member would change what the signature covers.
         is_foreign: whether the token is not simply signed.
     """
@@ -106,7 +107,7 @@ def _read_header(part: bytes) -> JoseHeader:
     return JoseHeader(
         members,
         algorithm if isinstance(algorithm, str) else "",
-        media_type(members.get("typ")),
+        media_type(members.get("typ", "JWT")),
         any(name in members for name in _CRITICAL_MEMBERS),
         any(name in members for name in _FOREIGN_MEMBERS),
     )

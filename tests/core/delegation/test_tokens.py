@@ -266,7 +266,7 @@ HOSTILE: dict[str, tuple[Make, str]] = {
     "sub a long SPIFFE ID": (claims(sub=f"spiffe://corp.example/{'a' * 2048}"), "token_claim"),
     "jti missing": (claims(jti=None), "token_claim"),
     "client_id missing": (claims(client_id=None), "token_claim"),
-    "scope a list": (claims(scope=[READ]), "token_claim"),
+    "scope a list with a number": (claims(scope=[READ, 7]), "token_claim"),
     "scope with a tab": (claims(scope=f"{READ}\tx"), "token_claim"),
     "scope with two spaces": (claims(scope=f"{READ}  x"), "token_claim"),
     # delegation
