@@ -12,8 +12,9 @@ from authz.core.policy import RuleSettings
 from authz.core.policy.call_settings import KEYS
 from authz.core.policy.settings import Absence
 from authz.core.request import MessageProtocol
-from authz.core.routes import RouteMode, RouteProtocol, RouteSettings
+from authz.core.routes import RouteProtocol, RouteSettings
 from authz.core.spiffe import SpiffePattern
+from authz.review.issuer_lint import issuer_warnings
 from authz.review.scale import scale_warnings
 
 Warnings = Iterator[tuple[Place, str]]
@@ -25,8 +26,7 @@ def config_warnings(config: Config, now: datetime) -> Warnings:
     """Yield each doubtful place of a valid config, and the warning."""
     yield from _open_addresses(config)
     yield from _open_admin(config)
-    yield from _clients_as_persons(config)
-    yield from _clients_alone(config)
+    yield from issuer_warnings(config)
     yield from _hidden_routes(config)
     yield from _unknown_agents(config)
     yield from _unheld_grants(config)
@@ -59,39 +59,6 @@ def _is_local(address: str) -> bool:
         return host == _LOCAL or ip_address(host).is_loopback
     except ValueError:
         return False
-
-
-def _clients_as_persons(config: Config) -> Warnings:
-    """Find entries that a client's own token matches as if it were a user's (RFC 9700 4.15)."""
-    for at, issuer in enumerate(config.issuers):
-        if ANY in (issuer.person_shown_by or {}).get("sub", ()):
-            message = "a client's own token has a sub too: only a machine's mark in it refuses it"
-            yield ("issuers", at, "person_shown_by", "sub"), message
-    guessed = {
-        issuer.issuer
-        for issuer in config.issuers
-        if issuer.actor.is_mapped and issuer.person_shown_by is None
-    }
-    for at, principal in enumerate(config.principals):
-        match = principal.match
-        if match.issuer in guessed and match.model_fields_set == {"issuer"}:
-            message = (
-                "it matches any subject of an issuer without act: say in the issuer's"
-                " person_shown_by which claims tell a user's token from a client's own"
-            )
-            yield ("principals", at, "match"), message
-
-
-def _clients_alone(config: Config) -> Warnings:
-    """Find entries for clients that act for themselves, if no route allows that mode."""
-    if any(RouteMode.AUTONOMOUS in route.modes for route in config.routes):
-        return
-    clients = {issuer.issuer: issuer.actor.map for issuer in config.issuers}
-    for at, principal in enumerate(config.principals):
-        for number, subject in enumerate(principal.match.subjects or ()):
-            if subject in clients.get(principal.match.issuer, {}):
-                message = "a client's own token is autonomous, and no route has that mode"
-                yield ("principals", at, "match", "subjects", number), message
 
 
 def _hidden_routes(config: Config) -> Warnings:

@@ -174,3 +174,32 @@ def test_clients_that_no_route_lets_act(tmp_path: Path, capsys: pytest.CaptureFi
     assert "principals[0].match.subjects[1]: a client's own token is autonomous" in warning
     text = text.replace("{name: named}", "{name: named, modes: [autonomous]}")
     assert warned(text, tmp_path, capsys) == []
+
+
+def test_an_agents_own_token_needs_a_route_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An agent that is listed as a principal by its SPIFFE ID acts for itself as well."""
+    agent = "spiffe://corp.example/ns/agents/sa/travel"
+    text = CONFIG.replace("as.corp.example}", f"as.corp.example, subjects: ['{agent}']}}")
+    (warning,) = warned(text, tmp_path, capsys)
+
+    assert "principals[0].match.subjects[0]: a client's own token is autonomous" in warning
+
+
+def test_agents_without_a_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A product whose client ids are no SPIFFE IDs needs a map, or all is refused."""
+    okta = CONFIG.replace("    algorithms: [ES256]", "    kind: okta")
+    okta = okta.replace(
+        "{issuer: https://as.corp.example}", "{issuer: https://as.corp.example, subjects: [a]}"
+    )
+    (warning,) = warned(okta, tmp_path, capsys)
+    assert "issuers[0].kind: cid of okta is no SPIFFE ID" in warning
+
+    actor = "{map: {p1: spiffe://corp.example/ns/agents/sa/travel}}"
+    for text in (
+        okta.replace("kind: okta", f"kind: okta\n    actor: {actor}"),
+        okta.replace("kind: okta", "kind: keycloak"),
+        okta.replace("kind: okta", "kind: spire"),
+    ):
+        assert warned(text, tmp_path, capsys) == []

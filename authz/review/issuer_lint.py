@@ -1,0 +1,67 @@
+"""Warns of settings of issuers, and entries for their principals, that are probably not meant."""
+
+from collections.abc import Iterator
+
+from authz.config import Config, Place
+from authz.core.delegation import ActorSettings
+from authz.core.delegation.presets import IssuerKind
+from authz.core.patterns import ANY
+from authz.core.routes import RouteMode
+
+Warnings = Iterator[tuple[Place, str]]
+
+
+def issuer_warnings(config: Config) -> Warnings:
+    """Yield each doubtful place about issuers and their tokens, and the warning."""
+    yield from _nameless_agents(config)
+    yield from _clients_as_persons(config)
+    yield from _clients_alone(config)
+
+
+def _nameless_agents(config: Config) -> Warnings:
+    """Find issuers whose names for agents are no SPIFFE IDs, and stand for none."""
+    for at, issuer in enumerate(config.issuers):
+        actor = issuer.actor
+        if issuer.kind in (None, IssuerKind.KEYCLOAK) or not actor.is_mapped:
+            continue
+        if not (actor.map or actor.patterns):
+            claim = " or ".join(actor.claim)
+            message = (
+                f"{claim} of {issuer.kind} is no SPIFFE ID, so its tokens name no agent:"
+                " say in actor.map or actor.patterns which agent each value stands for"
+            )
+            yield ("issuers", at, "kind"), message
+
+
+def _clients_as_persons(config: Config) -> Warnings:
+    """Find entries that a client's own token matches as if it were a user's (RFC 9700 4.15)."""
+    for at, issuer in enumerate(config.issuers):
+        if ANY in (issuer.person_shown_by or {}).get("sub", ()):
+            message = "a client's own token has a sub too: only a machine's mark in it refuses it"
+            yield ("issuers", at, "person_shown_by", "sub"), message
+    guessed = {
+        issuer.issuer
+        for issuer in config.issuers
+        if issuer.actor.is_mapped and issuer.person_shown_by is None
+    }
+    for at, principal in enumerate(config.principals):
+        match = principal.match
+        if match.issuer in guessed and match.model_fields_set == {"issuer"}:
+            message = (
+                "it matches any subject of an issuer without act: say in the issuer's"
+                " person_shown_by which claims tell a user's token from a client's own"
+            )
+            yield ("principals", at, "match"), message
+
+
+def _clients_alone(config: Config) -> Warnings:
+    """Find entries for clients that act for themselves, if no route allows that mode."""
+    if any(RouteMode.AUTONOMOUS in route.modes for route in config.routes):
+        return
+    actors = {issuer.issuer: issuer.actor for issuer in config.issuers}
+    for at, principal in enumerate(config.principals):
+        named = actors.get(principal.match.issuer, ActorSettings())
+        for number, subject in enumerate(principal.match.subjects or ()):
+            if named.agent_of(subject) is not None:
+                message = "a client's own token is autonomous, and no route has that mode"
+                yield ("principals", at, "match", "subjects", number), message
