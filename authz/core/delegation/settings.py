@@ -70,6 +70,19 @@ OTHER_KINDS: Final = frozenset(
 )
 
 
+# Claims about the user and the sign-in (OIDC Core 2, 5.1), which ID tokens have. Where one of them
+# held the scopes, every ID token would look like an access token.
+_OF_ID_TOKENS: Final = frozenset(
+    {
+        *("iss", "sub", "aud", "exp", "iat", "nbf", "auth_time", "nonce", "acr", "amr", "azp"),
+        *("at_hash", "c_hash", "sid", "typ", "name", "given_name", "family_name", "middle_name"),
+        *("nickname", "preferred_username", "profile", "picture", "website", "email"),
+        *("email_verified", "gender", "birthdate", "zoneinfo", "locale", "phone_number"),
+        *("phone_number_verified", "address", "updated_at"),
+    }
+)
+
+
 def is_other_kind(typ: object) -> bool:
     """Tell whether a ``typ`` is of another kind of JWT, whatever an issuer's settings."""
     return is_other_media_type(media_type(typ))
@@ -86,6 +99,12 @@ def _token_type(typ: str) -> str:
             "this is the type of another kind of token, which is never accepted as an access token"
         )
     return typ
+
+
+def _scope_claim(name: str) -> str:
+    if name in _OF_ID_TOKENS:
+        raise ValueError("ID tokens have this claim: it holds no scopes")
+    return name
 
 
 class NonceNeed(Choice):
@@ -159,7 +178,7 @@ class IssuerSettings(Settings):
     type, but no ID tokens: such a token must have the claim named by scope_claim, unless it is an
     agent's own, and no claim that only another kind of token has.
     """
-    scope_claim: str = Field(default="scope", min_length=1, max_length=64)
+    scope_claim: Annotated[ClaimText, AfterValidator(_scope_claim)] = "scope"
     """The claim with the scopes: a string of words (RFC 8693 section 4.2), or a list of words, as
     some issuers have it.
     """

@@ -64,9 +64,8 @@ class TermsJudge:
         if not own or may_name_credentials(jws.payload_text):
             return _judged(check_claims(jws, issuer, route, now), issuer, agent, route)
         said = {name: value for name, value in jws.payload.items() if name not in own}
-        context = token_context(jws.payload.get("jti"))
-        if context:
-            said["jti"] = context
+        if "jti" in own and (context := token_context(jws.payload.get("jti"))):
+            said["jti"] = context  # how it was got is no token's own
         key = (_encode(said), jws.header.media_type, agent.spiffe_id.text, route.name)
         terms = self._accepted.get(key)
         if terms is not None:

@@ -196,3 +196,11 @@ def test_an_actor_is_an_issuer_and_a_subject(
         token = world.token(act={"iss": issuer, "sub": TRAVEL})
 
         assert reason_of(world.ask(token)) == reason
+
+
+@pytest.mark.parametrize("claim", ["sub", "email", "azp", "preferred_username", "nonce"])
+def test_no_claim_of_id_tokens_holds_scopes(shared_world: World, claim: str) -> None:
+    """Every ID token would have scopes then."""
+    text = LAB.with_((*AT_ISSUER, "scope_claim"), claim).edit(shared_world.config_text)
+    with pytest.raises(ConfigError, match=r"issuers\[0\].scope_claim: ID tokens have this claim"):
+        load_text(text.encode(), "f.yaml")

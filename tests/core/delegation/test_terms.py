@@ -45,12 +45,16 @@ agents:
 principals:
   - {match: {issuer: "https://as.corp.example", subjects: [alice]}, grants: [read]}
   - {match: {issuer: "https://as.corp.example", groups: [readers]}, grants: [read]}
-  - {match: {issuer: "https://as.corp.example", claims: {LISTED: [j1, 7]}}, grants: [closed]}
+  - match: {issuer: "https://as.corp.example", claims: {LISTED: [j1, 7, "onrtac:j2"]}}
+    grants: [closed]
 grants:
   read: [{hosts: ["*"], methods: [GET], paths: [/**], scopes: ["balance:read"] RULE}]
   closed: [{effect: deny, hosts: ["*"], methods: [GET], paths: [/**]}]
 """
 MAPPED: Final = f'actor: {{claim: CLAIM, map: {{travel: "{TRAVEL}", j1: "{TRAVEL}"}}}}'
+PATTERNS: Final = (
+    f'actor: {{claim: [azp, client_id], patterns: {{"{{sa}}": "{TRAVEL[:-6]}{{sa}}"}}}}'
+)
 ADDS: Final = ", add_headers: {x-agent-jti: jti}"
 # The issuer's settings, the claim that a deny reads, and what the allow has beside its scope.
 CONFIGS: Final[Mapping[str, tuple[str, str, str]]] = {
@@ -60,6 +64,7 @@ CONFIGS: Final[Mapping[str, tuple[str, str, str]]] = {
     "an age of tokens": ("clock_skew: 5s", "dept", ", max_token_age: 60s"),
     "scopes in the id": ("scope_claim: jti", "dept", ""),
     "a mapped client": (MAPPED.replace("CLAIM", "client_id"), "dept", ""),
+    "agents by patterns": (PATTERNS, "dept", ""),
     "a mapped id": (MAPPED.replace("CLAIM", "jti"), "dept", ""),
     "a person by the id": (
         MAPPED.replace("CLAIM", "client_id") + "\n    person_shown_by: {jti: [j1, j2]}",
@@ -70,14 +75,18 @@ CONFIGS: Final[Mapping[str, tuple[str, str, str]]] = {
 # What claims may be changed to; None leaves them out.
 CHANGES: Final[Mapping[str, list[Any]]] = MappingProxyType(
     {
-        "jti": ["j1", "j2", "j3", "", 7, None, "x client_credentials", "j\u00e4", READ, "travel"],
+        "jti": [
+            *("j1", "j2", "j3", "", 7, None, "x client_credentials", "j\u00e4", READ, "travel"),
+            *("onrtac:j1", "onrtac:j2", "onrtcc:j1", "trrtte:j1"),  # as of Keycloak
+        ],
         "iat": [NOW - 30, NOW - 90, NOW + 3, NOW + 90, NOW - 5000, "x", None, 1.5 + NOW - 30],
         "exp": [NOW + 600, NOW - 3, NOW - 90, NOW + 9999, NOW - 31, True, None],
         "nbf": [None, NOW, NOW + 90, NOW + 700, "x"],
         "sub": ["alice", "bob", TRAVEL, "travel", 5],
         "aud": [AUDIENCE, "other", ["other"], "nobody", None],
         "scope": [READ, f"{READ} more", "", None, 3],
-        "client_id": ["lab-client", None],
+        "client_id": ["lab-client", "travel", None],
+        "azp": [None, None, "travel", "payments"],
         "groups": [None, "readers", ["readers"], ["a", "readers"], "a,readers", 5],
         "act": [
             {"sub": TRAVEL},
@@ -88,11 +97,12 @@ CHANGES: Final[Mapping[str, list[Any]]] = MappingProxyType(
         ],
         "dept": [None, "j1", 7, 7.0],
         "amr": [None, ["pwd"]],
+        "oid": [None, None, "alice", "travel"],
         "cnf": [None, None, {"x5t#S256": "t"}, {"jkt": "t"}],
         "grant_type": [None, None, "client_credentials"],
     }
 )
-HEADERS: Final[list[dict[str, Any]]] = [{}, {}, {"typ": "JWT"}, {"typ": "JWT", "x": 1}]
+HEADERS: Final[list[dict[str, Any]]] = [{}, {}, {"typ": "JWT"}, {"typ": None, "x": 1}]
 
 
 class Keys:
