@@ -69,8 +69,29 @@ class NamedFile:
 FileText = Annotated[str, Field(min_length=1), NamedFile()]
 """For settings: the path of a file that is read; ``authz check`` looks whether it can be."""
 
+
+class LaterFile:
+    """A mark for settings that name a file that may be missing where the config is checked."""
+
+
+LaterFileText = Annotated[str, Field(min_length=1), LaterFile()]
+"""For settings: the path of a file that is there when the server runs, such as a token that is put
+into its container; ``authz check`` warns where it can't be read.
+"""
+
 Duration = Annotated[
     float,
     BeforeValidator(parse_duration),
     WithJsonSchema({"type": "string", "pattern": "^[0-9]{1,9}(ms|s|m|h|d)$"}),
 ]
+
+
+class ClientCertificateSettings(Settings):
+    """A certificate that the server shows as a client, for mutual TLS."""
+
+    certificate: LaterFileText
+    """A PEM file with the certificate, followed by its intermediates; read anew for each
+    connection, so that a renewed one is used at once.
+    """
+    private_key: LaterFileText
+    """A PEM file with the certificate's private key, not encrypted."""
