@@ -1,14 +1,18 @@
 """Checks the files that a config names: that they can be read, and hold what they should."""
 
+import ssl
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import get_args
 
 from authz.adapters.audit import folder_of
+from authz.adapters.client_credentials import read_bearer_token, show_certificate
 from authz.adapters.files import read_between
+from authz.adapters.http_fetch import FetchError
 from authz.adapters.keys import folder_problem
 from authz.adapters.tls import ServerTls, TlsError
 from authz.config import Config, Place, dotted
+from authz.core.jose import KeySettings
 from authz.core.settings import LaterFile, NamedFile, Settings
 from authz.wiring import BuildError, build_decision_point, read_nonce_secret, read_revocations
 
@@ -17,6 +21,7 @@ def file_problems(config: Config) -> Iterator[tuple[Place, str]]:
     """Yield the place of each file that can't be used, and why."""
     unread = dict(_unread(config, NamedFile))
     yield from unread.items()
+    unread |= _unread(config, LaterFile)
     folder = folder_of(config.audit.path)
     if folder is not None and not folder.is_dir():
         yield ("audit", "path"), f"there is no folder {folder}{_from(folder)}"
@@ -27,9 +32,10 @@ def file_problems(config: Config) -> Iterator[tuple[Place, str]]:
         if not any(other[: len(place)] == place for other in unread):
             try:
                 read()
-            except (BuildError, TlsError) as error:
+            except (BuildError, TlsError, FetchError) as error:
                 # At start there is no line to tell, so that the words begin with the place.
-                yield place, str(error).removeprefix(dotted(place)).lstrip(".: ")
+                words = str(error).removeprefix(dotted(place)).removeprefix(str(place[-1]))
+                yield place, words.lstrip(".: ")
 
 
 def file_warnings(config: Config) -> Iterator[tuple[Place, str]]:
@@ -73,10 +79,23 @@ def _is_marked(annotations: list[object], mark: type) -> bool:
 
 
 def _contents(config: Config) -> Iterator[tuple[Place, Callable[[], object]]]:
-    """Yield functions that read files as the server does, and raise BuildError or TlsError."""
+    """Yield functions that read files as the server does, and raise one of the errors above."""
     yield ("token", "dpop", "nonce_secret"), lambda: read_nonce_secret(config.token.dpop)
     yield ("revocations", "file"), lambda: read_revocations(config)
     yield ("pdp",), lambda: build_decision_point(config)
+    for at, issuer in enumerate(config.issuers):
+        yield from _credentials(issuer.keys, ("issuers", at, "keys"))
     tls = config.server.tls
     if tls is not None and tls.workload_api is None:
         yield ("server", "tls"), lambda: ServerTls(tls)
+
+
+def _credentials(keys: KeySettings, place: Place) -> Iterator[tuple[Place, Callable[[], object]]]:
+    token, tls = keys.token_file, keys.tls
+    if token is not None:
+        yield (*place, "token_file"), lambda: read_bearer_token(token)
+    if tls is not None:
+        yield (
+            (*place, "tls"),
+            lambda: show_certificate(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), tls),
+        )
