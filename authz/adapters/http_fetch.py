@@ -121,6 +121,8 @@ def fetch_document(ask: DocumentRequest, deadline: float) -> DocumentResponse:
 
 def _words(error: Exception) -> str:
     # Other texts of these exceptions may quote what was received.
+    if isinstance(error, ssl.SSLEOFError):
+        return "it broke off TLS: it may ask for a certificate"
     if isinstance(error, ssl.SSLError):  # its reason is OpenSSL's name of the fault
         return error.reason or type(error).__name__
     if isinstance(error, OSError) and error.strerror:
