@@ -7,6 +7,7 @@ from typing import Final
 
 from authz.config import Config, Place
 from authz.core.decision import Effect
+from authz.core.jose.key_issuer import is_of_many_tenants
 from authz.core.patterns import ANY, path_pattern
 from authz.core.policy import RuleSettings
 from authz.core.policy.call_settings import KEYS
@@ -25,6 +26,7 @@ def config_warnings(config: Config, now: datetime) -> Warnings:
     """Yield each doubtful place of a valid config, and the warning."""
     yield from _open_addresses(config)
     yield from _open_admin(config)
+    yield from _many_tenants(config)
     yield from _clients_as_persons(config)
     yield from _clients_alone(config)
     yield from _hidden_routes(config)
@@ -59,6 +61,16 @@ def _is_local(address: str) -> bool:
         return host == _LOCAL or ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _many_tenants(config: Config) -> Warnings:
+    """Find issuers that no token names."""
+    for at, issuer in enumerate(config.issuers):
+        if is_of_many_tenants(issuer.issuer):
+            message = (
+                "it stands for many tenants, and no token has it as iss: name each tenant's issuer"
+            )
+            yield ("issuers", at, "issuer"), message
 
 
 def _clients_as_persons(config: Config) -> Warnings:

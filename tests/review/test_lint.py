@@ -51,6 +51,19 @@ DOUBTS = [
         )
         for host in ("0.0.0.0", "[::]", "192.0.2.1", "authz.corp.example", "0177.0.0.1")
     ),
+    *(
+        (
+            "routes:\n",
+            f'@@  - {{issuer: "{issuer}", keys: {{jwks_uri: https://a/}}, audiences: [a]}}\nroutes:\n',
+            "issuers[1].issuer: it stands for many tenants",
+        )
+        for issuer in (
+            "https://login.microsoftonline.com/{tenantid}/v2.0",
+            "https://login.microsoftonline.com/common/v2.0",
+            "https://login.microsoftonline.us/organizations/v2.0",
+            "https://sts.windows.net/consumers/",
+        )
+    ),
     ("  - {name: named}", "@@  - {name: x, paths: [/tools/a]}", "routes[2]: tools comes first"),
     (
         "  - {name: named}",

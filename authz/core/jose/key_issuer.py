@@ -17,6 +17,16 @@ _VERSION_2: Final = (
     "https://login.microsoftonline.com/{}/v2.0",
     "https://login.microsoftonline.us/{}/v2.0",
 )
+# What Entra's URLs have in a tenant's place for all of a kind; no token's iss has it.
+_OF_MANY: Final = re.compile(
+    r"https://(login\.microsoftonline\.(com|us)|sts\.windows\.net)"
+    r"/(common|organizations|consumers)(/.*)?"
+)
+
+
+def is_of_many_tenants(issuer: str) -> bool:
+    """Tell whether an issuer's URL stands for many tenants: no token has it as its iss."""
+    return TENANT in issuer or _OF_MANY.fullmatch(issuer) is not None
 
 
 def is_for_issuer(named: object, issuer: str) -> bool:
