@@ -35,6 +35,7 @@ grants:
       mcp: {tools: [search]}
 """
 AZP = "actor: {claim: azp, map: {p1: spiffe://corp.example/ns/agents/sa/travel}}"
+ELSEWHERE = "keys: {jwks_uri: https://a.example/}, audiences: [a]"
 # What is written in the place of what; "@@" marks the line of the warning; what it says.
 DOUBTS = [
     ('["127.0.0.1:9191", ', '@@["0.0.0.0:9191", ', "server.listen[0]: any client that reaches it"),
@@ -54,7 +55,7 @@ DOUBTS = [
     *(
         (
             "routes:\n",
-            f'@@  - {{issuer: "{issuer}", keys: {{jwks_uri: https://a/}}, audiences: [a]}}\nroutes:\n',
+            f'@@  - {{issuer: "{issuer}", {ELSEWHERE}}}\nroutes:\n',
             "issuers[1].issuer: it stands for many tenants",
         )
         for issuer in (

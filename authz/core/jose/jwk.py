@@ -16,7 +16,6 @@ from typing import Any, Final
 import jwt
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from authz.core import strict_json
@@ -24,7 +23,7 @@ from authz.core.base64url import base64url
 from authz.core.jose.key_issuer import is_for_issuer
 from authz.core.jose.roca import is_roca_weak
 from authz.core.jose.signature import PublicKey, verify_signature
-from authz.core.jose.x5c import certified_key, with_certified_key
+from authz.core.jose.x5c import certified_spki, with_certified_key
 
 MAX_DOCUMENT_BYTES: Final = 256 * 1024  # 100 RSA-4096 keys are some 80 KiB
 MAX_KEYS: Final = 100  # real sets have 2 to 10
@@ -207,8 +206,7 @@ def _check_certificate(jwk: Mapping[str, Any], public: PublicKey) -> None:
 
     RFC 7517 section 4.7. A certificate that can't be read counts for nothing.
     """
-    certified = certified_key(jwk)
-    if certified is not None and _der(certified) != _der(public):
+    if certified_spki(jwk) not in {None, _spki(public)}:
         raise _UnusableError("its certificate (x5c) is of another key")
 
 
@@ -278,8 +276,8 @@ def _rsa(public: rsa.RSAPublicKey) -> tuple[PublicKey, frozenset[str]]:
 
 
 def _thumbprint(public: PublicKey, usable: frozenset[str]) -> str:
-    return "|".join([sha256(_der(public)).hexdigest(), *sorted(usable)])
+    return "|".join([sha256(_spki(public)).hexdigest(), *sorted(usable)])
 
 
-def _der(public: PublicKeyTypes) -> bytes:
+def _spki(public: PublicKey) -> bytes:
     return public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)

@@ -90,7 +90,7 @@ class SpiffeBundleSettings(Settings):
 
 
 class KeySettings(Settings):
-    """Where an issuer's keys are: exactly one URL, file or SPIFFE bundle."""
+    """Where an issuer's keys are: jwks_uri, discovery, discovery_url, file or spiffe_bundle."""
 
     jwks_uri: Annotated[str, AfterValidator(check_url)] | None = None
     """HTTPS URL of the issuer's JWK Set."""

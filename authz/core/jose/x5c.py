@@ -12,7 +12,11 @@ from typing import Any, Final
 import jwt
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    PublicFormat,
+    load_der_public_key,
+)
 
 MAX_CERTIFICATE_CHARS: Final = 16 * 1024  # in base64; real ones have 1 to 3 thousand
 _CURVES: Final[Mapping[str, str]] = {
@@ -36,20 +40,26 @@ def with_certified_key(jwk: dict[str, Any]) -> dict[str, Any]:
     names = _PARAMETERS.get(kind, ()) if isinstance(kind, str) else ()
     if not names or jwk.keys() & set(names):
         return jwk
-    certified = _members(certified_key(jwk))
+    spki = certified_spki(jwk)
+    certified = None if spki is None else _members(load_der_public_key(spki))
     if certified is None or certified["kty"] != kind:
         return jwk
     return {**certified, **jwk}
 
 
-def certified_key(jwk: Mapping[str, Any]) -> PublicKeyTypes | None:
-    """Return the public key of a JWK's first certificate; None if it can't be read."""
+def certified_spki(jwk: Mapping[str, Any]) -> bytes | None:
+    """Return the key of a JWK's first certificate as DER (RFC 5280's SubjectPublicKeyInfo).
+
+    None if there is no certificate that can be read.
+    """
     chain = jwk.get("x5c")
     first = chain[0] if isinstance(chain, list) and chain else None
     if not isinstance(first, str) or len(first) > MAX_CERTIFICATE_CHARS:
         return None
     try:
-        return x509.load_der_x509_certificate(b64decode(first, validate=True)).public_key()
+        certificate = x509.load_der_x509_certificate(b64decode(first, validate=True))
+        form = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        return certificate.public_key().public_bytes(*form)
     except Exception:  # noqa: BLE001 - hostile certificates make the libraries raise anything
         return None
 
