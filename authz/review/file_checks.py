@@ -1,12 +1,11 @@
 """Checks the files that a config names: that they can be read, and hold what they should."""
 
-import ssl
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import get_args
 
 from authz.adapters.audit import folder_of
-from authz.adapters.client_credentials import read_bearer_token, show_certificate
+from authz.adapters.client_credentials import check_certificate, read_bearer_token
 from authz.adapters.files import read_between
 from authz.adapters.http_fetch import FetchError
 from authz.adapters.keys import folder_problem
@@ -95,7 +94,4 @@ def _credentials(keys: KeySettings, place: Place) -> Iterator[tuple[Place, Calla
     if token is not None:
         yield (*place, "token_file"), lambda: read_bearer_token(token)
     if tls is not None:
-        yield (
-            (*place, "tls"),
-            lambda: show_certificate(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), tls),
-        )
+        yield (*place, "tls"), lambda: check_certificate(tls)

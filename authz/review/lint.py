@@ -26,7 +26,6 @@ def config_warnings(config: Config, now: datetime) -> Warnings:
     """Yield each doubtful place of a valid config, and the warning."""
     yield from _open_addresses(config)
     yield from _open_admin(config)
-    yield from _many_tenants(config)
     yield from _clients_as_persons(config)
     yield from _clients_alone(config)
     yield from _hidden_routes(config)
@@ -35,6 +34,7 @@ def config_warnings(config: Config, now: datetime) -> Warnings:
     yield from _dead_rules(config, now)
     yield from _open_beside_messages(config)
     yield from _absent_for_nothing(config)
+    yield from _many_tenants(config)
     yield from scale_warnings(config)
 
 
@@ -61,16 +61,6 @@ def _is_local(address: str) -> bool:
         return host == _LOCAL or ip_address(host).is_loopback
     except ValueError:
         return False
-
-
-def _many_tenants(config: Config) -> Warnings:
-    """Find issuers that no token names."""
-    for at, issuer in enumerate(config.issuers):
-        if is_of_many_tenants(issuer.issuer):
-            message = (
-                "it stands for many tenants, and no token has it as iss: name each tenant's issuer"
-            )
-            yield ("issuers", at, "issuer"), message
 
 
 def _clients_as_persons(config: Config) -> Warnings:
@@ -209,3 +199,13 @@ def _absent_for_nothing(config: Config) -> Warnings:
                 "the entry is not suspended and holds no deny, so if_absent: deny has no effect"
             )
             yield ("principals", at, "if_absent"), message
+
+
+def _many_tenants(config: Config) -> Warnings:
+    """Find issuers that no token names."""
+    for at, issuer in enumerate(config.issuers):
+        if is_of_many_tenants(issuer.issuer):
+            message = (
+                "it stands for many tenants, and no token has it as iss: name each tenant's issuer"
+            )
+            yield ("issuers", at, "issuer"), message
