@@ -50,9 +50,9 @@ class FetchError(Exception):
 class StatusError(FetchError):
     """Signals that the answer's status is not 200."""
 
-    def __init__(self, status: int) -> None:
-        """Take the status, which the message tells."""
-        super().__init__(f"status {status}")
+    def __init__(self, status: int, hint: str = "") -> None:
+        """Take the status, which the message tells, and what the operator may do about it."""
+        super().__init__(f"status {status}: {hint}" if hint else f"status {status}")
         self.status = status
 
 
@@ -121,7 +121,11 @@ def fetch_document(ask: DocumentRequest, deadline: float) -> DocumentResponse:
 
 def _words(error: Exception) -> str:
     # Other texts of these exceptions may quote what was received.
-    if isinstance(error, OSError) and not isinstance(error, ssl.SSLError) and error.strerror:
+    if isinstance(error, ssl.SSLEOFError):
+        return "it broke off TLS: it may ask for a certificate"
+    if isinstance(error, ssl.SSLError):  # its reason is OpenSSL's name of the fault
+        return error.reason or type(error).__name__
+    if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return type(error).__name__
 

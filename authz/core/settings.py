@@ -69,6 +69,16 @@ class NamedFile:
 FileText = Annotated[str, Field(min_length=1), NamedFile()]
 """For settings: the path of a file that is read; ``authz check`` looks whether it can be."""
 
+
+class LaterFile:
+    """A mark for settings that name a file that may be missing where the config is checked."""
+
+
+LaterFileText = Annotated[str, Field(min_length=1), LaterFile()]
+"""For settings: the path of a file that is there when the server runs, such as a token that is put
+into its container; ``authz check`` warns where it can't be read.
+"""
+
 Duration = Annotated[
     float,
     BeforeValidator(parse_duration),

@@ -4,6 +4,8 @@ import re
 from typing import Final
 from urllib.parse import urlsplit
 
+HTTP_PORT: Final = 80
+HTTPS_PORT: Final = 443
 # The characters of a URL. urlsplit() would silently drop tabs and line ends.
 _URL_CHARACTERS: Final = re.compile(r"[!-~]{1,2048}")
 
@@ -31,3 +33,10 @@ def check_url(text: str) -> str:
 def is_plaintext(url: str) -> bool:
     """Tell whether the URL's traffic is not protected by TLS."""
     return urlsplit(url).scheme != "https"
+
+
+def origin(url: str) -> tuple[str, str, int]:
+    """Return the origin of a checked URL: its scheme, host and port (RFC 6454 section 4)."""
+    parts = urlsplit(url)
+    default = HTTPS_PORT if parts.scheme == "https" else HTTP_PORT
+    return parts.scheme, parts.hostname or "", parts.port or default

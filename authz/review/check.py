@@ -6,7 +6,7 @@ from datetime import datetime
 from pathlib import Path
 
 from authz.config import Config, ConfigError, ConfigFiles, Place, Problem, load
-from authz.review.file_checks import file_problems
+from authz.review.file_checks import file_problems, file_warnings
 from authz.review.lint import config_warnings
 
 
@@ -25,7 +25,8 @@ def check_config(path: Path, now: datetime) -> CheckedConfig:
     problems = [*_placed(files, file_problems(config)), *_of_candidate(config)]
     if problems:
         raise ConfigError(str(path), problems)
-    return CheckedConfig(config, tuple(_placed(files, config_warnings(config, now))))
+    warnings = [*file_warnings(config), *config_warnings(config, now)]
+    return CheckedConfig(config, tuple(_placed(files, warnings)))
 
 
 def _placed(files: ConfigFiles, found: Iterable[tuple[Place, str]]) -> list[Problem]:

@@ -7,6 +7,7 @@ from typing import Final
 
 from authz.config import Config, Place
 from authz.core.decision import Effect
+from authz.core.jose.key_issuer import is_of_many_tenants
 from authz.core.patterns import ANY, path_pattern
 from authz.core.policy import RuleSettings
 from authz.core.policy.call_settings import KEYS
@@ -33,6 +34,7 @@ def config_warnings(config: Config, now: datetime) -> Warnings:
     yield from _dead_rules(config, now)
     yield from _open_beside_messages(config)
     yield from _absent_for_nothing(config)
+    yield from _many_tenants(config)
     yield from scale_warnings(config)
 
 
@@ -164,3 +166,13 @@ def _absent_for_nothing(config: Config) -> Warnings:
                 "the entry is not suspended and holds no deny, so if_absent: deny has no effect"
             )
             yield ("principals", at, "if_absent"), message
+
+
+def _many_tenants(config: Config) -> Warnings:
+    """Find issuers that no token names."""
+    for at, issuer in enumerate(config.issuers):
+        if is_of_many_tenants(issuer.issuer):
+            message = (
+                "it stands for many tenants, and no token has it as iss: name each tenant's issuer"
+            )
+            yield ("issuers", at, "issuer"), message

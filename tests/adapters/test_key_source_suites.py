@@ -22,7 +22,7 @@ from support.conformance.key_source import (
     running,
     store_of,
 )
-from support.jwks_server import ScriptedServer, answer, held, key_set
+from support.jwks_server import ScriptedServer, answer, demanding, held, key_set
 from support.workload_api import WorkloadApi
 from support.world import wait_until
 
@@ -97,6 +97,32 @@ class BundleEndpoint(Url):
     def document(self, *keys: SigningKey) -> bytes:
         """Return a bundle."""
         return bundle(*keys)
+
+
+class Guarded(Url):
+    """A JWK Set that named metadata name, for clients that show a token and a certificate."""
+
+    def __init__(self, server: ScriptedServer, authority: Authority, token: Path) -> None:
+        """Take the server, who vouches for it and for clients, and the file of the token."""
+        super().__init__(server)
+        svid = authority.issue()
+        token.write_text("t0ken")
+        tls = {"certificate": str(svid.certificate_path), "private_key": str(svid.key_path)}
+        self.settings = KeySettings.model_validate(
+            {
+                "discovery_url": f"{server.base}/metadata",
+                "ca_file": str(authority.path),
+                "token_file": str(token),
+                "tls": tls,
+            }
+        )
+        metadata = {"issuer": self.issuer, "jwks_uri": server.url}
+        server.paths["/metadata"] = demanding("t0ken", answer(json.dumps(metadata).encode()))
+
+    def publish(self, document: bytes) -> None:
+        """Serve it to who has the token."""
+        self._document = document
+        self.server.serve(demanding("t0ken", answer(document)))
 
 
 class File:
@@ -228,6 +254,20 @@ class TestBundleEndpoint(HttpKeySource):
         server = ScriptedServer(tls=authority.issue(dns=("localhost",)))
         try:
             yield BundleEndpoint(server, authority)
+        finally:
+            server.close()
+
+
+class TestGuarded(HttpKeySource):
+    """Keys that are not public."""
+
+    @contextmanager
+    def publisher(self, folder: Path) -> Iterator[RemotePublisher]:
+        """Return one."""
+        authority = Authority(folder)
+        server = ScriptedServer(tls=authority.issue(dns=("localhost",)), client_ca=authority.path)
+        try:
+            yield Guarded(server, authority, folder / "token")
         finally:
             server.close()
 

@@ -22,7 +22,7 @@ from authz.adapters.keys.sources import (
 )
 from authz.core.jose import KeySettings
 from lab.ca import Authority
-from support.jwks_server import Behaviour, ScriptedServer, answer, held, raw
+from support.jwks_server import Behaviour, ScriptedServer, answer, ec_key, held, raw
 from support.world import PATIENCE_SECONDS as SECONDS
 
 ISSUER = "https://as.example"
@@ -380,6 +380,7 @@ def test_discovery(server: ScriptedServer, path: str) -> None:
         (lambda base: metadata(f"{base}/t", "https://u:p@h/"), "not an https"),
         (lambda base: metadata(f"{base}/t", "https://h:99999/"), "not an https"),
         (lambda base: metadata(f"{base}/t", "http://169.254.169.254/"), "link-local"),
+        (lambda base: metadata("{tenantid}", f"{base}/jwks"), "name the tenant in issuer"),
         (lambda _: answer(b"[]"), "another issuer"),
         (lambda _: answer(SECRET), "not JSON"),
         (lambda _: answer(b"{}", 500), "404"),
@@ -391,6 +392,42 @@ def test_bad_metadata(server: ScriptedServer, make: Callable[[str], Behaviour], 
 
     assert why in failure(discovering(server), f"{server.base}/t")
     assert "/jwks" not in [path for path, _ in server.requests]
+
+
+def test_discovery_url(server: ScriptedServer) -> None:
+    """Metadata may be elsewhere than the issuer, as those of Entra's version 1; it names it."""
+    issuer = "https://sts.windows.net/tenant/"
+    server.paths["/tenant/openid"] = metadata(issuer, server.url)
+    named = settings(server, jwks_uri=None, discovery_url=f"{server.base}/tenant/openid")
+
+    assert fetch(named, issuer).body == b'{"keys":[]}'
+    assert named.name == f"{server.base}/tenant/openid"
+    assert "another issuer" in failure(named, "https://sts.windows.net/tenant")
+    assert "another issuer" in failure(named, "https://sts.windows.net/another/")
+    server.paths["/tenant/openid"] = metadata("https://a/{tenantid}/v2.0", server.url)
+    assert failure(named, "https://a/tenant/v2.0") == (
+        "the issuer's metadata is of another issuer ({tenantid} stands for any tenant): "
+        "name the tenant in issuer and in the URL"
+    )
+    server.paths["/tenant/openid"] = answer(b"{}", 404)
+    assert failure(named, issuer) == "status 404"
+
+
+def test_keys_of_other_issuers(server: ScriptedServer) -> None:
+    """Of a set that many issuers share, the keys of others are not this issuer's."""
+    ours, all_, theirs = (ec_key(name) for name in ("ours", "all", "theirs"))
+    named = {
+        "https://a/tenant/v2.0": ours,
+        "https://a/{tenantid}/v2.0": all_,
+        "https://a/another/v2.0": theirs,
+    }
+    listed = [{**key.jwk(), "issuer": issuer} for issuer, key in named.items()]
+    server.serve(answer(json.dumps({"keys": listed}).encode()))
+    source = key_document_source(settings(server), "https://a/tenant/v2.0")
+    keys, refused = source.parse(source.fetch().body, frozenset({"ES256"}))
+
+    assert set(keys) == {"ours", "all"}
+    assert refused == (("theirs", "for tokens of another issuer (its member issuer)"),)
 
 
 def test_discovery_stays_on_https(tmp_path: Path) -> None:

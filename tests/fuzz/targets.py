@@ -210,7 +210,7 @@ def key_sets(lab: Lab, draw: Draw) -> str:
     else:
         keys = json.loads(good)["keys"]
         members = st.sampled_from(
-            ["kty", "crv", "x", "y", "n", "e", "alg", "use", "kid", "key_ops"]
+            ["kty", "crv", "x", "y", "n", "e", "alg", "use", "kid", "key_ops", "x5c", "issuer"]
         )
         keys[0] |= draw(st.dictionaries(members, _JSON, max_size=2))
         document = json.dumps({"keys": keys + draw(st.lists(_JSON, max_size=2))}).encode()

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from authz.cli import main
+from lab.ca import Authority
 from lab.mesh import CONFIG
 
 
@@ -92,3 +93,52 @@ token:
     )
     assert "pdp: ca_file: " in "".join(found.values())
     assert found["drain: 5"].startswith("server.drain: a duration must be")
+
+
+CREDENTIALS = """
+      ca_file: {folder}/ca.pem,
+      token_file: {folder}/token,
+      tls: {{certificate: {folder}/leaf-1.pem, private_key: {folder}/leaf-1.key}},
+      discovery_url: "https://kubernetes.default.svc/.well-known/openid-configuration",
+"""
+
+
+def guarded(folder: Path) -> Path:
+    """A config whose keys are fetched with a token and a certificate."""
+    path = config(folder, keys=CREDENTIALS.format(folder=folder))
+    open_place = 'jwks_uri: "http://127.0.0.1:1/jwks", insecure: true, '
+    path.write_text(path.read_text().replace(open_place, ""))
+    return path
+
+
+def test_credentials_of_another_machine(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Credentials that are mounted where the server runs need not be here: that is a warning."""
+    authority = Authority(tmp_path)
+    path = guarded(tmp_path)
+
+    assert main(["check", str(path)]) == 0
+    warnings = [line for line in capsys.readouterr().err.splitlines() if "keys." in line]
+    lines = path.read_text().splitlines()
+    for key, said in zip(("token_file", "tls", "tls"), warnings, strict=True):
+        at = next(at for at, line in enumerate(lines, 1) if line.strip().startswith(key))
+        assert said.startswith(f"warning: {path}:{at}: issuers[0].keys.{key}")
+        assert said.endswith("No such file or directory; it has to be there when the server runs")
+    authority.issue()
+    (tmp_path / "token").write_text("t0ken")
+    assert main(["check", str(path)]) == 0
+    assert "keys." not in capsys.readouterr().err
+
+
+def test_bad_credentials(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Credentials that are here have to be such, and are told without a word of theirs."""
+    authority = Authority(tmp_path)
+    authority.issue()
+    authority.issue().key_path.replace(tmp_path / "leaf-1.key")
+    (tmp_path / "token").write_text("s3cret of two words")
+    found = told(guarded(tmp_path), capsys)
+
+    assert "s3cret" not in str(found)
+    assert [text for line, text in found.items() if line.startswith(("token_file", "tls"))] == [
+        "issuers[0].keys.token_file: must hold a bearer token: one word of ASCII characters",
+        "issuers[0].keys.tls: the private key is of another certificate",
+    ]

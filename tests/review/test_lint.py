@@ -35,6 +35,7 @@ grants:
       mcp: {tools: [search]}
 """
 AZP = "actor: {claim: azp, map: {p1: spiffe://corp.example/ns/agents/sa/travel}}"
+ELSEWHERE = "keys: {jwks_uri: https://a.example/}, audiences: [a]"
 # What is written in the place of what; "@@" marks the line of the warning; what it says.
 DOUBTS = [
     ('["127.0.0.1:9191", ', '@@["0.0.0.0:9191", ', "server.listen[0]: any client that reaches it"),
@@ -50,6 +51,19 @@ DOUBTS = [
             "admin.listen: ",
         )
         for host in ("0.0.0.0", "[::]", "192.0.2.1", "authz.corp.example", "0177.0.0.1")
+    ),
+    *(
+        (
+            "routes:\n",
+            f'@@  - {{issuer: "{issuer}", {ELSEWHERE}}}\nroutes:\n',
+            "issuers[1].issuer: it stands for many tenants",
+        )
+        for issuer in (
+            "https://login.microsoftonline.com/{tenantid}/v2.0",
+            "https://login.microsoftonline.com/common/v2.0",
+            "https://login.microsoftonline.us/organizations/v2.0",
+            "https://sts.windows.net/consumers/",
+        )
     ),
     ("  - {name: named}", "@@  - {name: x, paths: [/tools/a]}", "routes[2]: tools comes first"),
     (

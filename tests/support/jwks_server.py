@@ -5,6 +5,7 @@ import ssl
 import threading
 from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 from lab.ca import Svid
 from lab.issuer import SigningKey, make_key
@@ -66,11 +67,29 @@ def held(until: threading.Event, then: Behaviour) -> Behaviour:
     return behave
 
 
+def demanding(token: str, then: Behaviour) -> Behaviour:
+    """Answer a request that has the bearer token; refuse any other (RFC 6750 section 3)."""
+
+    def behave(handler: BaseHTTPRequestHandler) -> None:
+        is_right = handler.headers.get_all("authorization") == [f"Bearer {token}"]
+        (then if is_right else answer(b"{}", 401))(handler)
+
+    return behave
+
+
 class ScriptedServer:
     """A server whose paths behave as ``paths`` says; it counts requests and keeps their texts."""
 
-    def __init__(self, behaviour: Behaviour | None = None, tls: Svid | None = None) -> None:
-        """Serve ``behaviour`` at /jwks, over TLS when given a certificate."""
+    def __init__(
+        self,
+        behaviour: Behaviour | None = None,
+        tls: Svid | None = None,
+        client_ca: Path | None = None,
+    ) -> None:
+        """Serve ``behaviour`` at /jwks, over TLS when given a certificate.
+
+        With ``client_ca`` it demands a certificate of these CAs of its clients.
+        """
         self.paths: dict[str, Behaviour] = {}
         if behaviour is not None:
             self.paths["/jwks"] = behaviour
@@ -104,6 +123,9 @@ class ScriptedServer:
         if tls is not None:
             self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             self.use(tls)
+            if client_ca is not None:
+                self._tls.load_verify_locations(client_ca)
+                self._tls.verify_mode = ssl.CERT_REQUIRED
             self._server.socket = self._tls.wrap_socket(self._server.socket, server_side=True)
         scheme, host = ("https", "localhost") if tls is not None else ("http", "127.0.0.1")
         self.base = f"{scheme}://{host}:{self.port}"

@@ -1,4 +1,8 @@
-"""Downloads a key document by a bounded GET, or reads it from a file."""
+"""Downloads a key document by a bounded GET, or reads it from a file.
+
+The credential of the settings, a bearer token or a certificate, goes only where the caller says
+that it may, and over https only.
+"""
 
 import re
 import ssl
@@ -7,8 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from authz.adapters.client_credentials import read_bearer_token, show_certificate
 from authz.adapters.files import read_between
-from authz.adapters.http_fetch import DocumentRequest, FetchError, fetch_document, tls_context
+from authz.adapters.http_fetch import (
+    DocumentRequest,
+    FetchError,
+    StatusError,
+    fetch_document,
+    tls_context,
+)
 from authz.core.jose.jwk import MAX_DOCUMENT_BYTES
 from authz.core.jose.settings import KeySettings
 from authz.core.reason import Denied
@@ -16,6 +27,12 @@ from authz.core.spiffe.svid import checked_svid
 from authz.core.urls import is_plaintext
 
 _ACCEPT: Final = "application/jwk-set+json, application/json"
+_REFUSED: Final = frozenset({401, 403})
+_NONE_GIVEN: Final = "it may ask for a token_file or tls under keys"
+_NOT_SENT: Final = (
+    "keys.token_file and keys.tls are not for this origin, which only the metadata name: "
+    "set jwks_uri"
+)
 _MAX_AGE: Final = re.compile(r"max-age=\"?([0-9]{1,10})\"?")
 
 
@@ -69,19 +86,59 @@ def read_file(path: Path) -> bytes:
 def get(
     url: str, settings: KeySettings, deadline: float, peer: SpiffePeer | None = None
 ) -> FetchedDocument:
-    """Get the URL's document by ``deadline`` (monotonic seconds). Raises FetchError."""
+    """Get the URL's document by ``deadline`` (monotonic seconds), without the settings' credential.
+
+    Raises FetchError.
+    """
     context = None
     if not is_plaintext(url):
         context = tls_context(settings.ca_file) if peer is None else _spiffe_context(peer)
+    return _fetched(
+        DocumentRequest(
+            url,
+            MAX_DOCUMENT_BYTES,
+            {"accept": _ACCEPT},
+            context=context,
+            check_certificate=None if peer is None else peer.check,
+            allow_any_address=settings.allow_any_address,
+        ),
+        deadline,
+        _NONE_GIVEN if settings.credential is None else _NOT_SENT,
+    )
+
+
+def get_with_credential(url: str, settings: KeySettings, deadline: float) -> FetchedDocument:
+    """Get a document as ``get``, with the credential of the settings, if there is one.
+
+    For URLs of the origin that the settings name. Raises FetchError, also for a credential that
+    can't be read, or that anyone on the network path could read.
+    """
+    if settings.credential is None:
+        return get(url, settings, deadline)
+    if is_plaintext(url):
+        raise FetchError(f"{settings.credential} is only sent over https")
+    headers, context = {"accept": _ACCEPT}, tls_context(settings.ca_file)
+    if settings.token_file is not None:
+        headers["authorization"] = f"Bearer {read_bearer_token(settings.token_file)}"
+    if settings.tls is not None:
+        show_certificate(context, settings.tls)
     ask = DocumentRequest(
         url,
         MAX_DOCUMENT_BYTES,
-        {"accept": _ACCEPT},
+        headers,
         context=context,
-        check_certificate=None if peer is None else peer.check,
         allow_any_address=settings.allow_any_address,
     )
-    answer = fetch_document(ask, deadline)
+    return _fetched(ask, deadline, f"it does not accept the {settings.credential}")
+
+
+def _fetched(ask: DocumentRequest, deadline: float, if_refused: str) -> FetchedDocument:
+    """Fetch; a refusal says what may be wrong with the credential. Raises FetchError."""
+    try:
+        answer = fetch_document(ask, deadline)
+    except StatusError as error:
+        hint = if_refused if error.status in _REFUSED else ""
+        raise StatusError(error.status, hint) from None
     return FetchedDocument(answer.body, _max_age(answer.headers.get("cache-control", "")))
 
 

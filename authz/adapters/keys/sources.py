@@ -1,4 +1,8 @@
-"""Sources of an issuer's key document: a URL, discovery (RFC 8414), a file, or a SPIFFE bundle."""
+"""Sources of an issuer's key document: a URL, discovery (RFC 8414), a file, or a SPIFFE bundle.
+
+A credential for fetching goes to the origin that the config names: of the jwks_uri, or of the
+metadata. Who writes the metadata could otherwise have it sent to any place.
+"""
 
 import time
 from collections.abc import Mapping
@@ -7,12 +11,13 @@ from typing import Final, Protocol
 from urllib.parse import urlsplit, urlunsplit
 
 from authz.adapters.http_fetch import FetchError, StatusError
-from authz.adapters.keys.download import FetchedDocument, get, read_file
+from authz.adapters.keys.download import FetchedDocument, get, get_with_credential, read_file
 from authz.adapters.keys.spiffe_bundle import SpiffeBundleSource
 from authz.core import strict_json
 from authz.core.jose.jwk import Key, parse_key_set
+from authz.core.jose.key_issuer import TENANT
 from authz.core.jose.settings import KeySettings
-from authz.core.urls import check_url, is_plaintext
+from authz.core.urls import check_url, is_plaintext, origin
 
 __all__ = [
     "FetchError",
@@ -69,24 +74,29 @@ class JwkSetSource:
         if settings.file is not None:
             return FetchedDocument(read_file(Path(settings.file)))
         deadline = time.monotonic() + settings.timeout
-        url = settings.jwks_uri or _discovered(self._issuer, settings, deadline)
-        return get(url, settings, deadline)
+        if settings.jwks_uri is not None:
+            return get_with_credential(settings.jwks_uri, settings, deadline)
+        metadata = self._metadata(deadline)
+        url = _jwks_uri(metadata.body, self._issuer, settings)
+        is_ours = origin(url) == origin(settings.discovery_url or self._issuer)
+        return (get_with_credential if is_ours else get)(url, settings, deadline)
+
+    def _metadata(self, deadline: float) -> FetchedDocument:
+        settings = self._settings
+        if settings.discovery_url is not None:
+            return get_with_credential(settings.discovery_url, settings, deadline)
+        _check(self._issuer, settings, "the issuer")
+        openid, oauth = metadata_urls(self._issuer)
+        try:
+            return get_with_credential(openid, settings, deadline)
+        except StatusError:
+            return get_with_credential(oauth, settings, deadline)
 
     def parse(
         self, document: bytes, algorithms: frozenset[str]
     ) -> tuple[Mapping[str, Key], tuple[tuple[str, str], ...]]:
         """Return the keys as ``parse_key_set``. Raises KeySetError, also without a usable key."""
-        return parse_key_set(document, algorithms)
-
-
-def _discovered(issuer: str, settings: KeySettings, deadline: float) -> str:
-    _check(issuer, settings, "the issuer")
-    openid, oauth = metadata_urls(issuer)
-    try:
-        document = get(openid, settings, deadline).body
-    except StatusError:
-        document = get(oauth, settings, deadline).body
-    return _jwks_uri(document, issuer, settings)
+        return parse_key_set(document, algorithms, self._issuer)
 
 
 def metadata_urls(issuer: str) -> tuple[str, str]:
@@ -107,12 +117,20 @@ def _jwks_uri(document: bytes, issuer: str, settings: KeySettings) -> str:
     except strict_json.StrictJsonError as error:
         raise FetchError(f"the issuer's metadata: {error}") from None
     if not isinstance(metadata, dict) or metadata.get("issuer") != issuer:
-        raise FetchError("the issuer's metadata is of another issuer")
+        raise FetchError(f"the issuer's metadata is of another issuer{_tenants_hint(metadata)}")
     url = metadata.get("jwks_uri")
     if not isinstance(url, str):
         raise FetchError("the issuer's metadata has no jwks_uri")
     _check(url, settings, "the metadata's jwks_uri")
     return url
+
+
+def _tenants_hint(metadata: object) -> str:
+    """Return what to do about metadata that many tenants share, as Entra's common ones."""
+    named = metadata.get("issuer") if isinstance(metadata, dict) else None
+    if not isinstance(named, str) or TENANT not in named:
+        return ""
+    return f" ({TENANT} stands for any tenant): name the tenant in issuer and in the URL"
 
 
 def _check(url: str, settings: KeySettings, name: str) -> None:

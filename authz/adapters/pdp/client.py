@@ -6,7 +6,6 @@ holds no check beyond its deadline. Nothing is kept between calls.
 """
 
 import logging
-import re
 import ssl
 import threading
 import time
@@ -16,6 +15,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
+from authz.adapters.client_credentials import MAX_TOKEN_BYTES, parse_bearer_token
 from authz.adapters.files import read_at_rest
 from authz.adapters.http_fetch import (
     DocumentRequest,
@@ -43,8 +43,6 @@ from authz.core.urls import is_plaintext
 MAX_CALLS: Final = 256
 MAX_CALLS_OF_ONE: Final = MAX_CALLS // 2
 MAX_CA_BYTES: Final = 8 * 1024 * 1024  # all CAs that the web trusts are 0.2
-MAX_TOKEN_BYTES: Final = 64 * 1024  # _TOKEN takes a quarter of it
-_TOKEN: Final = re.compile(r"[A-Za-z0-9._~+/-]{1,16384}=*")  # RFC 6750 section 2.1
 # Statuses that refuse a question but show that the decision point is there: one agent's odd
 # requests must not open the breaker for the others. A request that was too slow (408) and too many
 # (429) do speak against the decision point.
@@ -261,11 +259,8 @@ def _tls_context(ca_file: str | None) -> ssl.SSLContext:
 def _token(path: Path) -> str:
     """Read a bearer token from a file. Raises PdpError."""
     try:
-        token = read_at_rest(path, MAX_TOKEN_BYTES).decode("ascii").strip()
+        return parse_bearer_token(read_at_rest(path, MAX_TOKEN_BYTES))
     except OSError as error:
         raise PdpError(f"token_file can't be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        token = ""
-    if not _TOKEN.fullmatch(token):
-        raise PdpError("token_file must hold a bearer token: one word of ASCII characters")
-    return token
+    except ValueError as error:
+        raise PdpError(f"token_file {error}") from None

@@ -3,7 +3,7 @@
 An unusable key is left out and named; it never spoils the others. Never used are symmetric keys,
 private keys, weak keys, two keys of the same kid, and keys for another use or algorithm. A key that
 is listed more than once, such as for each of its algorithms, is a single key. A null member counts
-as absent, as some libraries write absent members.
+as absent, as some libraries write absent members. A key may stand in its certificate alone.
 """
 
 import json
@@ -20,8 +20,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from authz.core import strict_json
 from authz.core.base64url import base64url
+from authz.core.jose.key_issuer import is_for_issuer
 from authz.core.jose.roca import is_roca_weak
 from authz.core.jose.signature import PublicKey, verify_signature
+from authz.core.jose.x5c import certified_spki, with_certified_key
 
 MAX_DOCUMENT_BYTES: Final = 256 * 1024  # 100 RSA-4096 keys are some 80 KiB
 MAX_KEYS: Final = 100  # real sets have 2 to 10
@@ -91,12 +93,12 @@ class Key:
 
 
 def parse_key_set(
-    document: bytes, algorithms: frozenset[str]
+    document: bytes, algorithms: frozenset[str], issuer: str = ""
 ) -> tuple[Mapping[str, Key], tuple[tuple[str, str], ...]]:
     """Return the usable keys by kid, and (kid, why) of the others.
 
-    ``algorithms`` are those that the issuer's settings accept. Raises KeySetError for an invalid
-    set, or one without a usable key.
+    ``algorithms`` are those that the issuer's settings accept; keys that name another ``issuer``
+    are unusable. Raises KeySetError for an invalid set, or one without a usable key.
     """
     if len(document) > MAX_DOCUMENT_BYTES:
         raise KeySetError(f"larger than {MAX_DOCUMENT_BYTES} bytes")
@@ -107,7 +109,7 @@ def parse_key_set(
     listed = parsed.get("keys") if isinstance(parsed, dict) else None
     if not isinstance(listed, list):
         raise KeySetError("not a JWK Set: it has no list named keys")
-    keys, refused = usable_keys(listed, algorithms)
+    keys, refused = usable_keys(listed, algorithms, issuer=issuer)
     if not keys:
         first = f"; the first: {refused[0][1]}" if refused else ""
         raise KeySetError(f"none of its {len(listed)} keys can be used{first}")
@@ -115,7 +117,7 @@ def parse_key_set(
 
 
 def usable_keys(
-    listed: list[Any], algorithms: frozenset[str], expected_use: str = "sig"
+    listed: list[Any], algorithms: frozenset[str], expected_use: str = "sig", issuer: str = ""
 ) -> tuple[dict[str, Key], tuple[tuple[str, str], ...]]:
     """Return the usable keys of parsed JWKs as ``parse_key_set`` does, which may be none.
 
@@ -124,7 +126,7 @@ def usable_keys(
     """
     if len(listed) > MAX_KEYS:
         raise KeySetError(f"more than {MAX_KEYS} keys")
-    jwks = [_present(jwk) if isinstance(jwk, dict) else None for jwk in listed]
+    jwks = [with_certified_key(_present(jwk)) if isinstance(jwk, dict) else None for jwk in listed]
     meant: defaultdict[str, set[tuple[str, ...]]] = defaultdict(set)
     for jwk in jwks:
         if jwk is not None and _has_kid(jwk):
@@ -133,7 +135,7 @@ def usable_keys(
     refused: list[tuple[str, str]] = []
     for at, jwk in enumerate(jwks):
         try:
-            key = _key(_known(jwk, meant), algorithms, expected_use)
+            key = _key(_for_issuer(_known(jwk, meant), issuer), algorithms, expected_use)
         except _UnusableError as error:
             name = jwk["kid"] if jwk is not None and _has_kid(jwk) else f"[{at}]"
             refused.append((name, str(error)))
@@ -177,6 +179,13 @@ def _known(jwk: dict[str, Any] | None, meant: Mapping[str, set[tuple[str, ...]]]
     return jwk
 
 
+def _for_issuer(jwk: dict[str, Any], issuer: str) -> dict[str, Any]:
+    """Return the entry if no other issuer alone signs with it. Raises _UnusableError."""
+    if "issuer" in jwk and not is_for_issuer(jwk["issuer"], issuer):
+        raise _UnusableError("for tokens of another issuer (its member issuer)")
+    return jwk
+
+
 def _key(jwk: dict[str, Any], algorithms: frozenset[str], expected_use: str) -> Key:
     if jwk.get("use", "sig") != expected_use:
         raise _UnusableError(f"not for {expected_use} (use)")
@@ -184,11 +193,21 @@ def _key(jwk: dict[str, Any], algorithms: frozenset[str], expected_use: str) -> 
     if not isinstance(operations, list) or "verify" not in operations:
         raise _UnusableError("not for verifying (key_ops)")
     public, possible = _public_key(jwk)
+    _check_certificate(jwk, public)
     own = possible if "alg" not in jwk else possible & {_name(jwk["alg"])}
     usable = own & algorithms
     if not usable:
         raise _UnusableError("none of the issuer's algorithms can use it")
     return Key(jwk["kid"], usable, public, _thumbprint(public, usable))
+
+
+def _check_certificate(jwk: Mapping[str, Any], public: PublicKey) -> None:
+    """Require that a certificate, where one can be read, is of this key. Raises _UnusableError.
+
+    RFC 7517 section 4.7. A certificate that can't be read counts for nothing.
+    """
+    if certified_spki(jwk) not in {None, _spki(public)}:
+        raise _UnusableError("its certificate (x5c) is of another key")
 
 
 def _name(value: object) -> str:
@@ -257,5 +276,8 @@ def _rsa(public: rsa.RSAPublicKey) -> tuple[PublicKey, frozenset[str]]:
 
 
 def _thumbprint(public: PublicKey, usable: frozenset[str]) -> str:
-    der = public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    return "|".join([sha256(der).hexdigest(), *sorted(usable)])
+    return "|".join([sha256(_spki(public)).hexdigest(), *sorted(usable)])
+
+
+def _spki(public: PublicKey) -> bytes:
+    return public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)

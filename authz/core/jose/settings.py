@@ -9,7 +9,7 @@ from typing import Annotated, Final, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from authz.core.choice import Choice
-from authz.core.settings import Duration, FileText, MisfitError, Settings
+from authz.core.settings import Duration, FileText, LaterFileText, MisfitError, Settings
 from authz.core.spiffe import SpiffeIdText, TrustDomainText
 from authz.core.urls import check_url, is_plaintext
 
@@ -18,11 +18,14 @@ WORKLOAD_API_POLL_SECONDS: Final = 5.0  # a call to the agent on this machine: 2
 _PLACE: Final = (
     "jwks_uri",
     "discovery",
+    "discovery_url",
     "file",
     "spiffe_bundle",
     "insecure",
     "allow_any_address",
     "ca_file",
+    "token_file",
+    "tls",
 )
 
 
@@ -79,24 +82,48 @@ class SpiffeBundleSettings(Settings):
         return self.file or self.endpoint or str(self.workload_api)
 
 
+class KeyFetchCertificateSettings(Settings):
+    """A certificate that the server shows when it fetches keys, for mutual TLS."""
+
+    certificate: LaterFileText
+    """A PEM file with the certificate, followed by its intermediates; read anew for each fetch, so
+    that a renewed one is used at once.
+    """
+    private_key: LaterFileText
+    """A PEM file with the certificate's private key, not encrypted."""
+
+
 class KeySettings(Settings):
-    """Where an issuer's keys are: exactly one of jwks_uri, discovery, file and spiffe_bundle."""
+    """Where an issuer's keys are: jwks_uri, discovery, discovery_url, file or spiffe_bundle."""
 
     jwks_uri: Annotated[str, AfterValidator(check_url)] | None = None
     """HTTPS URL of the issuer's JWK Set."""
     discovery: bool = False
     """Find the JWK Set through the issuer's metadata: /.well-known/openid-configuration, or
     /.well-known/oauth-authorization-server (RFC 8414)."""
+    discovery_url: Annotated[str, AfterValidator(check_url)] | None = None
+    """HTTPS URL of the issuer's metadata, where they are not found by the issuer's own URL. Their
+    issuer must still be this issuer, letter by letter.
+    """
     file: FileText | None = None
     """A file with a JWK Set; read again when it changes."""
     spiffe_bundle: SpiffeBundleSettings | None = None
     """The SPIFFE bundle of a trust domain; only its jwt-svid keys are used."""
     insecure: bool = False
-    """Accept plain http:// in jwks_uri: anyone on the network path can then sign tokens."""
+    """Accept plain http:// in jwks_uri and discovery_url: anyone on the network path can then sign
+    tokens.
+    """
     allow_any_address: bool = False
     """Accept link-local, metadata and multicast addresses, where clouds keep secrets."""
     ca_file: FileText | None = None
     """A file of PEM certificates to trust for jwks_uri, in place of the system's."""
+    token_file: LaterFileText | None = None
+    """A file with a bearer token to send with each fetch, for keys that are not public; read anew
+    for each, as such tokens are replaced often. It is sent over https only, and only to the origin
+    of jwks_uri, of discovery_url or of the issuer: not to another origin that metadata name.
+    """
+    tls: KeyFetchCertificateSettings | None = None
+    """A certificate to show to the same origins as token_file."""
     refresh: Duration = Field(default=300.0, ge=1.0, le=86400.0)
     """How often keys are fetched; a withdrawn key is used for that long at most. An issuer's
     Cache-Control may make fetches more frequent, down to 30s, never less.
@@ -116,18 +143,43 @@ class KeySettings(Settings):
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
-        given = (self.jwks_uri, self.discovery or None, self.file, self.spiffe_bundle)
+        local = (self.file, self.spiffe_bundle)
+        given = (self.jwks_uri, self.discovery or None, self.discovery_url, *local)
         if len([source for source in given if source is not None]) != 1:
             raise ValueError(
-                "exactly one of jwks_uri, discovery: true, file and spiffe_bundle is required"
-            )
-        if self.jwks_uri and is_plaintext(self.jwks_uri) and not self.insecure:
-            raise MisfitError(
-                "over plain http anyone on the network path can sign tokens: use https, "
-                "or set insecure: true",
-                "jwks_uri",
+                "exactly one of jwks_uri, discovery: true, discovery_url, file and spiffe_bundle "
+                "is required"
             )
         return self
+
+    @model_validator(mode="after")
+    def _nobody_on_the_way(self) -> Self:
+        for name in ("jwks_uri", "discovery_url"):
+            url = getattr(self, name)
+            if url is None or not is_plaintext(url):
+                continue
+            if not self.insecure:
+                raise MisfitError(
+                    "over plain http anyone on the network path can sign tokens: use https, "
+                    "or set insecure: true",
+                    name,
+                )
+            if self.credential is not None:
+                message = "a token or certificate is only sent over https: use an https:// URL"
+                raise MisfitError(message, self.credential)
+        return self
+
+    @model_validator(mode="after")
+    def _credentials_are_for_urls(self) -> Self:
+        if self.credential is not None and (self.file or self.spiffe_bundle):
+            message = "it is only for keys from jwks_uri, discovery or discovery_url"
+            raise MisfitError(message, self.credential)
+        return self
+
+    @property
+    def credential(self) -> str | None:
+        """The key of the credential that fetches take along; None if there is none."""
+        return next((name for name in ("token_file", "tls") if getattr(self, name)), None)
 
     @property
     def place(self) -> tuple[object, ...]:
@@ -143,7 +195,7 @@ class KeySettings(Settings):
     def name(self) -> str:
         """The place that the keys come from, for people."""
         bundle = self.spiffe_bundle.name if self.spiffe_bundle else None
-        return self.jwks_uri or self.file or bundle or "discovery"
+        return self.jwks_uri or self.discovery_url or self.file or bundle or "discovery"
 
     @property
     def is_file(self) -> bool:

@@ -1,6 +1,7 @@
 """JWK Sets: which keys are used, which are refused and why, and what a key verifies."""
 
 import json
+from base64 import b64encode
 from typing import Any
 
 import pytest
@@ -10,7 +11,17 @@ from hypothesis import strategies as st
 
 from authz.core.jose import Key, KeySetError, KeyVerifyError, parse_key_set
 from authz.core.jose.jwk import usable_keys
-from support.jwks import ALL, PRIVATE, RSA_ALGORITHMS, jwk, method, number, parse, refusal
+from support.jwks import (
+    ALL,
+    PRIVATE,
+    RSA_ALGORITHMS,
+    certified,
+    jwk,
+    method,
+    number,
+    parse,
+    refusal,
+)
 
 
 @pytest.mark.parametrize(
@@ -252,6 +263,11 @@ MEMBERS = {
     "alg": st.sampled_from(sorted(ALL)) | JSON,
     "key_ops": st.just(["verify"]) | JSON,
     "d": JSON,
+    "x5c": st.sampled_from([certified(name)["x5c"] for name in ("RS256", "ES256", "EdDSA")])
+    | st.binary(max_size=50).map(lambda der: [b64encode(der).decode()])
+    | JSON,
+    "issuer": st.sampled_from(["https://a/t", "https://a/{tenantid}", "https://[{tenantid}"])
+    | JSON,
 }
 REQUIRED = {name: MEMBERS.pop(name) for name in ("kid", "kty")}
 HOSTILE = st.fixed_dictionaries(REQUIRED, optional=MEMBERS)
@@ -261,7 +277,7 @@ HOSTILE = st.fixed_dictionaries(REQUIRED, optional=MEMBERS)
 def test_any_key_set(listed: Any) -> None:
     """Any JSON is a key set or refused; whatever comes out of it is accounted for."""
     try:
-        keys, refused = parse_key_set(json.dumps({"keys": listed}).encode(), ALL)
+        keys, refused = parse_key_set(json.dumps({"keys": listed}).encode(), ALL, "https://a/t")
     except KeySetError:
         return
     assert keys
