@@ -8,8 +8,9 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, model_validator
 
 from authz.core.choice import Choice, Need
+from authz.core.hosts import HostText
 from authz.core.paths import Form
-from authz.core.patterns import ANY, HostText, PathText
+from authz.core.patterns import ANY, PathText
 from authz.core.request import MessageProtocol
 from authz.core.settings import Duration, MisfitError, Settings
 
@@ -73,7 +74,9 @@ class RouteSettings(Settings):
     name: str = Field(pattern=r"^[A-Za-z0-9._-]{1,128}$")
     """The route's name, for the proxy's context extension authz_route and for `authz metadata`."""
     hosts: tuple[HostText, ...] = Field(default=(ANY,), min_length=1)
-    """Exact hosts, lower case and without a port; "*" for any."""
+    """Exact hosts, lower case and without a port; *.corp.example for one label in front of a
+    domain, **.corp.example for one or more; "*" for any.
+    """
     paths: tuple[PathText, ...] = Field(default=("/**",), min_length=1)
     """Path templates, as in grants."""
     resource: Annotated[str, AfterValidator(_resource)] | None = None

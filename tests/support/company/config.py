@@ -205,8 +205,9 @@ def routes() -> list[Entry]:
     docs = ["parameters", "empty_segments"]
     pay = {"paths": ["/v1/*/secure/**", "/v1/billing/{id}"], "acr_values": ["mfa", "phr"]}
     found: list[Entry] = [
-        {"name": "git", "hosts": [host("git")], "accept_ambiguous": git},
-        {"name": "docs", "hosts": [host("docs")], "accept_ambiguous": docs, "resource": DOCS},
+        {"name": "git", "hosts": [host("git"), f"*.{host('git')}"], "accept_ambiguous": git},
+        {"name": "docs", "hosts": [f"**.{host('docs')}", host("docs")], "accept_ambiguous": docs}
+        | {"resource": DOCS},
         {"name": "pay", "hosts": [host("billing"), host("payroll")], "max_age": "1h"} | pay,
         {"name": "legal", "hosts": [host("legal")], "resource": LEGAL, "audiences": ["legal"]},
         {"name": "nightly", "hosts": [host("deploy")], "modes": ["autonomous", "delegated"]},

@@ -74,7 +74,9 @@ def odd_tail(r: random.Random, asked: Asked) -> None:
 def other_host(r: random.Random, asked: Asked) -> None:
     """Another host, or another spelling."""
     name, other = asked.host, host(r.choice(SERVICES))
-    asked.host = r.choice([name.upper(), f"{name}:8443", f"{name}.", f"x{name}", "a b", other])
+    asked.host = r.choice(
+        [name.upper(), f"{name}:8443", f"{name}.", f"x{name}", f"x.{name}", "a b", other]
+    )
 
 
 def other_agent(r: random.Random, asked: Asked) -> None:

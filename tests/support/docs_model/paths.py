@@ -17,6 +17,18 @@ def host_of(host: str) -> str:
     return name
 
 
+def host_fits(patterns: Sequence[str], host: str) -> bool:
+    """Whether one of the patterns fits: ``*.`` is one label in front, ``**.`` one or more."""
+    labels = host.split(".")
+    domains = [".".join(labels[n:]) for n in range(1, len(labels))]
+    return any(
+        pattern in ("*", host)
+        or (pattern.startswith("*.") and pattern[2:] in domains[:1])
+        or (pattern.startswith("**.") and pattern[3:] in domains)
+        for pattern in patterns
+    )
+
+
 def read_path(target: str) -> tuple[list[str], set[str]]:
     """The decoded segments, and the ambiguous forms that a route would have to accept."""
     path = target.partition("?")[0]
