@@ -31,7 +31,7 @@ def host_pattern(text: str) -> str:
     """
     domain = _domain(text)
     if domain is not None:
-        _check_domain(domain)
+        _check_domain(text.removesuffix(domain), domain)
     elif text != ANY:
         _check_host(text)
     return text
@@ -94,23 +94,23 @@ def _parent(host: str) -> str:
     return host.partition(".")[2]
 
 
-def _check_host(text: str) -> None:
+def _check_host(text: str, wildcard: str = "") -> None:
     if ANY in text:
         raise ValueError(
             "a wildcard is one or more whole labels in front: *.corp.example for one label,"
-            ' **.corp.example for any number; or "*" alone for any host'
+            ' **.corp.example for one or more; or "*" alone for any host'
         )
     try:
         canonical = canonical_host(text)
     except Denied as denied:
         raise ValueError(denied.detail) from None
     if canonical != text:
-        raise ValueError(f"write hosts in lower case and without a port: {canonical}")
+        raise ValueError(f"write hosts in lower case and without a port: {wildcard}{canonical}")
 
 
-def _check_domain(domain: str) -> None:
+def _check_domain(wildcard: str, domain: str) -> None:
     """Check what follows a wildcard: never an address, nor a domain below which anybody may be."""
-    _check_host(domain)
+    _check_host(domain, wildcard)
     if not _DOMAIN.fullmatch(domain):
         raise ValueError(
             "a wildcard is for hosts below a domain, and this is not one: an IP address is listed"
@@ -118,8 +118,8 @@ def _check_domain(domain: str) -> None:
         )
     if "." not in domain and domain != _PRIVATE:
         raise ValueError(
-            f"{domain} is a top-level domain, which others have hosts in too: name two labels or"
-            f" more after the wildcard, as *.corp.{domain} (only *.{_PRIVATE} may stand alone)"
+            f"others have hosts in the top-level domain {domain} too: name two labels or more after"
+            f" the wildcard, as {wildcard}corp.{domain} (of single labels only {_PRIVATE} is taken)"
         )
 
 

@@ -216,8 +216,13 @@ def _route(settings: RouteSettings) -> Route:
         max_age_seconds=settings.max_age,
         origin=url_origin(resource) if resource else "",
         parameters=((RESOURCE_METADATA, metadata_url(resource)),) if resource else (),
-        accept_ambiguous=frozenset(settings.accept_ambiguous),
+        accept_ambiguous=_with_implied(frozenset(settings.accept_ambiguous)),
     )
+
+
+def _with_implied(forms: Forms) -> Forms:
+    """Return the forms and those that go with them: who keeps ``;x`` in a name keeps ``%3Bx``."""
+    return forms | {"escaped_semicolon"} if "parameters" in forms else forms
 
 
 def metadata_url(resource: str) -> str:

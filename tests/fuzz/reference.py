@@ -75,7 +75,7 @@ def path_may_pass(path: str, prefix: str) -> bool:
     """Whether a path is plainly below a prefix, however often a server decodes or cuts it."""
     text = path.partition("?")[0]
     for _ in range(4):
-        if not text.startswith(prefix) or re.search(r"//|/\.\.?(?:/|$)|[\\;#\x00-\x1f]", text):
+        if not text.startswith(prefix) or re.search(r"//|/\.\.?(?:/|$)|[\\;?#\x00-\x1f]", text):
             return False
         text = unquote(text)
     return True

@@ -174,7 +174,8 @@ def paths(lab: Lab, draw: Draw) -> str:
     """Paths: what servers read differently, below a prefix that is allowed."""
     pieces = st.sampled_from(
         ["..", ".", "%2e", "%2f", "%5c", "\\", ";", "/", "//", "a", "%00", "%25", "?", "#", "*",
-         "\u00e9", "\uff0f", "%ff", "balance", "admin", "..;", "%u002f", " ", "\t"]
+         "%23", "%3f", "%3b", "\u00e9", "\uff0f", "%ff", "balance", "admin",
+         "..;", "%u002f", " ", "\t"]
     )  # fmt: skip
     path = "/finance/" + "".join(draw(st.lists(pieces, max_size=6)))
     token = lab.world.token()

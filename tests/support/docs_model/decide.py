@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from support.docs_model.asked import Asked, Config, Known, Refused, Rule, Verdict
 from support.docs_model.calls import Call, read_calls
-from support.docs_model.paths import host_fits, host_of, path_fits, read_path
+from support.docs_model.paths import accepted_by, host_fits, host_of, path_fits, read_path
 from support.docs_model.policy import check_policy
 from support.docs_model.tokens import is_authenticated, is_own, read_actors, read_token
 
@@ -26,7 +26,7 @@ def allowed(config: Config, asked: Asked, now: float) -> Mapping[str, str]:
         raise Refused("path_ambiguous")
     segments, forms = read_path(asked.path)
     route = find_route(config, host, segments, asked.route)
-    if not forms <= set(route.get("accept_ambiguous", [])):
+    if not forms <= accepted_by(route):
         raise Refused("path_ambiguous")
     check_identity(config, asked)
     known = Known(
