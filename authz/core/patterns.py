@@ -13,7 +13,7 @@ from typing import Annotated, Final
 
 from pydantic import AfterValidator, Field
 
-from authz.core.paths import canonical_path
+from authz.core.paths import read_path
 from authz.core.reason import Denied
 
 _VARIABLE: Final = re.compile(r"\{[A-Za-z_][A-Za-z0-9_]*\}")
@@ -101,9 +101,15 @@ def _literal_path_segment(segment: str) -> str | None:
     ):  # a variable in other routers; as a literal, a deny of it would deny nothing
         raise ValueError(f"for any segment write {{{segment[1:]}}}; a colon itself is written %3A")
     try:
-        return canonical_path("/" + segment)[0]
+        segments, forms = read_path("/" + segment)
     except Denied as denied:
         raise ValueError(f"no request has such a path: {denied.detail}") from None
+    if forms:
+        raise ValueError(
+            f"no request has such a path, unless its route accepts {', '.join(sorted(forms))}:"
+            " write {name}, which takes any segment, or leave out needless escapes"
+        )
+    return segments[0]
 
 
 def _path_text(text: str) -> str:

@@ -1,6 +1,7 @@
 """Hosts in the config: what is written, what it matches, and how patterns relate."""
 
 import re
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import given
@@ -19,6 +20,8 @@ from authz.core.policy.rules import Rule, RuleSet
 from authz.core.policy.settings import ConditionSettings
 from authz.core.request import Operation, Request, canonical_host
 from authz.core.routes import Routes, RouteSettings
+from lab.config_builder import AT_PUBLIC_RULE, LAB
+from support.world import World, reason_of
 
 
 def fits(pattern: str, host: str) -> bool:
@@ -164,3 +167,62 @@ def test_addresses_and_short_names(host: str) -> None:
         else:
             with pytest.raises(ValueError, match=r"IP address|plain name"):
                 host_pattern(pattern)
+
+
+CHANGES = (
+    LAB.with_routes("""\
+- {name: closed, hosts: ["*.closed.corp.example"], modes: [autonomous]}
+- {name: tenants, hosts: ["**.corp.example"], accept_ambiguous: [parameters]}
+""")
+    .with_((*AT_PUBLIC_RULE, "hosts"), ["*.tenants.corp.example", "**.corp.internal"])
+    .with_((*AT_PUBLIC_RULE, "paths"), ["/**"])
+    .with_rules(
+        "finance-read",
+        "- {effect: deny, hosts: ['**.bad.tenants.corp.example', '*.bad.corp.internal'],"
+        " methods: ['*'], paths: [/**]}",
+    )
+)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """A core whose routes and rules are about the hosts of domains."""
+    with World(tmp_path_factory.mktemp("hosts"), CHANGES) as world:
+        yield world
+
+
+@pytest.mark.parametrize(
+    ("host", "reason"),
+    [
+        ("t1.tenants.corp.example", "allow"),
+        ("T1.Tenants.corp.example:8443", "allow"),
+        ("a_b.tenants.corp.example", "allow"),
+        ("x.y.corp.internal", "allow"),
+        ("tenants.corp.example", "policy_denied"),
+        ("corp.internal", "policy_denied"),
+        ("a.t1.tenants.corp.example", "policy_denied"),
+        ("xtenants.corp.example", "policy_denied"),
+        ("t1.tenants.corp.example.evil.example", "policy_denied"),
+        ("t1.tenants.corp.examples", "policy_denied"),
+        ("a.bad.corp.internal", "policy_denied"),  # a deny
+        ("a.b.bad.corp.internal", "allow"),
+        ("x.closed.corp.example", "actor_not_permitted"),  # of a route where agents act alone
+        ("t1.tenants.corp.example.", "path_ambiguous"),
+        (".tenants.corp.example", "path_ambiguous"),
+        ("..tenants.corp.example", "path_ambiguous"),
+        ("*.tenants.corp.example", "path_ambiguous"),
+        ("t1%2Etenants.corp.example", "path_ambiguous"),
+        ("t1.tenants.corp.example,x", "path_ambiguous"),
+    ],
+)
+def test_requests_to_hosts_of_a_domain(world: World, host: str, reason: str) -> None:
+    """Hosts are read as ever; then whole labels decide, in allows, denies and routes."""
+    assert reason_of(world.ask(world.token(), host=host)) == reason
+
+
+def test_the_route_of_a_domain(world: World) -> None:
+    """What the route of a domain accepts is accepted below the domain only."""
+    rows = {"t1.tenants.corp.example": "allow", "x.corp.internal": "path_ambiguous"}
+    token = world.token()
+
+    assert {h: reason_of(world.ask(token, host=h, path="/a;v=1")) for h in rows} == rows
