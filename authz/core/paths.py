@@ -18,7 +18,15 @@ _ODD_PATHS: Final = (
     16  # of requests under way: route, protocol and rules each read a request's path
 )
 Form = Literal[
-    "double_encoding", "empty_segments", "escaped_backslash", "escaped_slash", "parameters"
+    "double_encoding",
+    "empty_segments",
+    "escaped_backslash",
+    "escaped_dot",
+    "escaped_number_sign",
+    "escaped_question_mark",
+    "escaped_semicolon",
+    "escaped_slash",
+    "parameters",
 ]
 Forms = frozenset[Form]
 Segments = tuple[str, ...]
@@ -31,20 +39,27 @@ _PLAIN_PATH: Final = re.compile(
 _WRITTEN: Final = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+,=:@;/-]++|%[0-9A-Fa-f]{2})*+")
 _ESCAPE: Final = re.compile(r"%[0-9A-Fa-f]{2}")
 _ESCAPE_SIGN: Final = re.compile(r"%(?=[0-9A-Fa-f]{2})")
-_ESCAPED_DOT: Final = re.compile(r"%2[Ee]")  # a needless escape; a normaliser may see ".." or not
-# A decoded segment has any of these marks only in a form that some servers read otherwise.
-_MARKS: Final[dict[str, Form]] = {
-    "%": "double_encoding",
-    "\\": "escaped_backslash",
-    "/": "escaped_slash",
-    ";": "parameters",
+# What some servers read otherwise than as a part of a name. A dot needs no escape (RFC 3986
+# section 2.3): servers that compare the raw text take "a%2Eb" for another name than "a.b".
+_ESCAPES: Final[dict[str, Form]] = {
+    "%25": "double_encoding",
+    **dict.fromkeys(("%5C", "%5c"), "escaped_backslash"),
+    **dict.fromkeys(("%2E", "%2e"), "escaped_dot"),
+    "%23": "escaped_number_sign",
+    **dict.fromkeys(("%3F", "%3f"), "escaped_question_mark"),
+    **dict.fromkeys(("%3B", "%3b"), "escaped_semicolon"),
+    **dict.fromkeys(("%2F", "%2f"), "escaped_slash"),
 }
-# Separates the segments of a decoded path, in which "/" was an escape: no path contains "?", and an
-# escape of it is refused. So all segments are read at once: one by one, thousands of short segments
-# took tens of milliseconds.
-_BETWEEN: Final = "?"
-_DOT_SEGMENT: Final = re.compile(r"[?/\\;]\.\.?(?:[?/\\;]|\Z)")
-_EMPTY_NAME: Final = re.compile(r"\?[/\\;]|[/\\](?:[?/\\;]|\Z)")
+_PARAMETER: Final = ";"
+_MARKS: Final = "%/\\;?#"  # a character that folds to one of these is no part of a name
+# Separates the segments of a decoded path, in which "/" was an escape: no path contains it, and an
+# escape of it is refused, as of any control. So all segments are read at once: one by one,
+# thousands of short segments took tens of milliseconds.
+_BETWEEN: Final = "\x1f"
+_DOT_SEGMENT: Final = re.compile(r"[\x1f/\\;?#]\.\.?(?:[\x1f/\\;?#]|\Z)")
+_WRITTEN_ESCAPED: Final = re.compile(r"[%?#]")
+_WRITTEN_AS: Final = str.maketrans({"%": "%25", "/": "%2F", "?": "%3F", "#": "%23"})
+_EMPTY_NAME: Final = re.compile(r"\x1f[/\\;]|[/\\](?:[\x1f/\\;]|\Z)")
 
 
 def canonical_path(path: str) -> Segments:
@@ -69,9 +84,9 @@ def read_path(path: str) -> tuple[Segments, Forms]:
     as in ``/;x`` and ``/a%2F``, counts as an empty segment.
 
     Raises Denied(PATH_AMBIGUOUS) without a sane reading: for a path that is not absolute, begins
-    with ``//`` or is too long; dot segments, also between escaped separators and before ``;``;
-    escapes of a dot, ``?`` or ``#``; backslashes, control and non-ASCII characters; broken escapes
-    and escapes that are not UTF-8; characters that fold to separators (NFKC); triple encoding.
+    with ``//`` or is too long; dot segments, also escaped, between escaped separators and beside
+    ``;``, ``?`` and ``#``; backslashes, control and non-ASCII characters; broken escapes and
+    escapes that are not UTF-8; characters that fold to separators (NFKC); triple encoding.
     """
     if len(path) <= MAX_PATH_BYTES and _PLAIN_PATH.fullmatch(path):
         return tuple(path[1:].split("/")), _NONE
@@ -87,12 +102,13 @@ def read_path(path: str) -> tuple[Segments, Forms]:
 def written_path(segments: Segments) -> str:
     """Return a path of decoded segments, for others to read; distinct for distinct segments.
 
-    A "/" and a "%" within a segment are escaped; only routes that accept these forms let them pass.
+    A "/", "%", "?" and "#" within a segment are escaped; only routes that accept these forms let
+    them pass.
     """
     path = "/" + "/".join(segments)
-    if path.count("/") == len(segments) and "%" not in path:
+    if path.count("/") == len(segments) and not _WRITTEN_ESCAPED.search(path):
         return path
-    return "".join(f"/{segment.replace('%', '%25').replace('/', '%2F')}" for segment in segments)
+    return "".join(f"/{segment.translate(_WRITTEN_AS)}" for segment in segments)
 
 
 def unescaped(text: str) -> bytes:
@@ -108,11 +124,14 @@ def unescaped(text: str) -> bytes:
 def _read_odd_path(path: str) -> tuple[Segments, Forms]:
     if not _WRITTEN.fullmatch(path):
         raise _refused("the path has a broken escape, or a character that must be escaped")
-    text = _decoded(path.replace("/", _BETWEEN))
-    forms = _forms(text)
+    raw = path.replace("/", _BETWEEN)
+    text = _decoded(raw)
+    forms = _forms(raw, text)
+    if _PARAMETER in raw:
+        forms.add("parameters")
     if _ESCAPE.search(text):
         again = _decoded(text)
-        forms |= _forms(again)
+        forms |= _forms(text, again)
         if _ESCAPE.search(again):
             raise _refused("the path is encoded more than twice")
     segments = tuple(text[1:].split(_BETWEEN))
@@ -123,25 +142,27 @@ def _read_odd_path(path: str) -> tuple[Segments, Forms]:
 
 def _decoded(raw: str) -> str:
     """Decode all segments once, and refuse results that are dangerous to any later reader."""
-    if _ESCAPED_DOT.search(raw):
-        raise _refused("the path has an escaped dot")
     try:
         text = unescaped(raw).decode()
     except UnicodeDecodeError:
         raise _refused("the path's escapes are not UTF-8") from None
     # A server that folds compatibility characters could read, say, a fullwidth slash as "/".
     folded = unicodedata.normalize("NFKC", text)
-    if not text.isprintable() or any(folded.count(mark) > text.count(mark) for mark in _MARKS):
+    is_printable = text.replace(_BETWEEN, "").isprintable()
+    if (
+        not is_printable
+        or text.count(_BETWEEN) > raw.count(_BETWEEN)
+        or any(folded.count(mark) > text.count(mark) for mark in _MARKS)
+    ):
         raise _refused("the path has a control or look-alike character")
-    if folded.count(_BETWEEN) > raw.count(_BETWEEN) or "#" in folded:
-        raise _refused("the path escapes a character that ends it")
     if _DOT_SEGMENT.search(folded):
         raise _refused("the path has a dot segment")
     return text
 
 
-def _forms(text: str) -> set[Form]:
-    found: set[Form] = {form for mark, form in _MARKS.items() if mark in text}
+def _forms(raw: str, text: str) -> set[Form]:
+    """Return the forms of a text's escapes, and of the names that are empty once it is decoded."""
+    found = {form for escape, form in _ESCAPES.items() if escape in raw}
     if _EMPTY_NAME.search(text):
         found.add("empty_segments")
     return found

@@ -1,4 +1,4 @@
-"""Patterns of paths and other segments, and the config's texts of hosts, paths and methods.
+"""Patterns of paths and other segments, and the config's texts of paths and methods.
 
 Patterns match whole segments, never a prefix of text. ``*`` (in paths also ``{name}``) stands for
 exactly one segment that is not empty; ``**``, at the end only, for any number of segments, or
@@ -13,9 +13,8 @@ from typing import Annotated, Final
 
 from pydantic import AfterValidator, Field
 
-from authz.core.paths import canonical_path
+from authz.core.paths import read_path
 from authz.core.reason import Denied
-from authz.core.request import canonical_host
 
 _VARIABLE: Final = re.compile(r"\{[A-Za-z_][A-Za-z0-9_]*\}")
 _METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
@@ -102,22 +101,15 @@ def _literal_path_segment(segment: str) -> str | None:
     ):  # a variable in other routers; as a literal, a deny of it would deny nothing
         raise ValueError(f"for any segment write {{{segment[1:]}}}; a colon itself is written %3A")
     try:
-        return canonical_path("/" + segment)[0]
+        segments, forms = read_path("/" + segment)
     except Denied as denied:
         raise ValueError(f"no request has such a path: {denied.detail}") from None
-
-
-def host_pattern(text: str) -> str:
-    """Return an exact host, lower case and without a port, or ``*`` for any. Raises ValueError."""
-    if text == ANY:
-        return text
-    try:
-        canonical = canonical_host(text)
-    except Denied as denied:
-        raise ValueError(denied.detail) from None
-    if canonical != text:
-        raise ValueError(f"write hosts in lower case and without a port: {canonical}")
-    return text
+    if forms:
+        raise ValueError(
+            f"no request has such a path, unless its route accepts {', '.join(sorted(forms))}:"
+            " write {name}, which takes any segment, or leave out needless escapes"
+        )
+    return segments[0]
 
 
 def _path_text(text: str) -> str:
@@ -136,7 +128,6 @@ def _method_text(text: str) -> str:
 
 
 # Types of the config's texts; the validators have checked these.
-HostText = Annotated[str, AfterValidator(host_pattern)]
 PathText = Annotated[str, AfterValidator(_path_text)]
 MethodText = Annotated[
     str, Field(pattern=r"^([A-Z][A-Z-]{0,31}|\*)$"), AfterValidator(_method_text)

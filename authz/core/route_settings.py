@@ -8,8 +8,9 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, model_validator
 
 from authz.core.choice import Choice, Need
+from authz.core.hosts import HostText
 from authz.core.paths import Form
-from authz.core.patterns import ANY, HostText, PathText
+from authz.core.patterns import ANY, PathText
 from authz.core.request import MessageProtocol
 from authz.core.settings import Duration, MisfitError, Settings
 
@@ -73,7 +74,9 @@ class RouteSettings(Settings):
     name: str = Field(pattern=r"^[A-Za-z0-9._-]{1,128}$")
     """The route's name, for the proxy's context extension authz_route and for `authz metadata`."""
     hosts: tuple[HostText, ...] = Field(default=(ANY,), min_length=1)
-    """Exact hosts, lower case and without a port; "*" for any."""
+    """Exact hosts, lower case and without a port; *.corp.example for one label in front of a
+    domain, **.corp.example for one or more; "*" for any.
+    """
     paths: tuple[PathText, ...] = Field(default=("/**",), min_length=1)
     """Path templates, as in grants."""
     resource: Annotated[str, AfterValidator(_resource)] | None = None
@@ -125,10 +128,14 @@ class RouteSettings(Settings):
     """The longest time since the principal authenticated, by the token's auth_time (RFC 9470)."""
     accept_ambiguous: tuple[Form, ...] = ()
     """Ambiguous forms of paths, which servers read differently, to accept on this route; elsewhere
-    they are refused. By listing a form you vouch that the upstream reads it so: double_encoding,
-    %25 is a percent sign and nothing is decoded twice; empty_segments, the empty segment in //
-    stays and is not merged; escaped_backslash and escaped_slash, %5C and %2F are part of a name and
-    separate nothing; parameters, ;x is part of a name and not cut off. If that is wrong, the
+    they are refused. By listing a form you vouch that the upstream, and each proxy before it,
+    reads it so: double_encoding, %25 is a percent sign and nothing is decoded twice;
+    empty_segments, the empty segment in // stays and is not merged; escaped_backslash and
+    escaped_slash, %5C and %2F are part of a name and separate nothing; escaped_dot, %2E is a dot in
+    a name, so that a%2Eb is a.b for all who look at it; escaped_number_sign and
+    escaped_question_mark, %23 and %3F are part of a name, and nobody takes what follows for a
+    fragment or query; escaped_semicolon, %3B is part of a name and begins no parameters;
+    parameters, ;x is part of a name and not cut off, and neither is %3Bx. If that is wrong, the
     upstream serves a path that no rule or route here has judged.
     """
 

@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
 from authz.core.choice import Need
+from authz.core.hosts import is_domain_pattern, matching_patterns
 from authz.core.paths import Forms, Segments, ambiguous, read_path
 from authz.core.pattern_tree import PatternTree
 from authz.core.patterns import ANY, path_pattern
@@ -171,12 +172,13 @@ class _Table:
     def __init__(self, listed: list[tuple[RouteSettings, Route]]) -> None:
         self._by_name = {route.name: route for _, route in listed}
         self._routes = [route for _, route in listed]
-        self._numbers: dict[str, PatternTree[int]] = {}  # by host and path
+        self._numbers: dict[str, PatternTree[int]] = {}  # by pattern of hosts, and path
         for number, (settings, _) in enumerate(listed):
             for host in settings.hosts:
                 tree = self._numbers.setdefault(host, PatternTree())
                 for path in settings.paths:
                     tree.add(path_pattern(path), number)
+        self._has_domains = any(map(is_domain_pattern, self._numbers))
 
     def read(self, name: str, host: str, path: str) -> _Target:
         """Return a raw target as it is read. Raises Denied(PATH_AMBIGUOUS)."""
@@ -189,7 +191,7 @@ class _Table:
         if name:
             return self._by_name.get(name)
         found: list[int] = []
-        for listed in (host, ANY):
+        for listed in matching_patterns(host) if self._has_domains else (host, ANY):
             if (tree := self._numbers.get(listed)) is not None:
                 found += tree.find(path)
         return self._routes[min(found)] if found else _DEFAULTS
@@ -214,8 +216,13 @@ def _route(settings: RouteSettings) -> Route:
         max_age_seconds=settings.max_age,
         origin=url_origin(resource) if resource else "",
         parameters=((RESOURCE_METADATA, metadata_url(resource)),) if resource else (),
-        accept_ambiguous=frozenset(settings.accept_ambiguous),
+        accept_ambiguous=_with_implied(frozenset(settings.accept_ambiguous)),
     )
+
+
+def _with_implied(forms: Forms) -> Forms:
+    """Return the forms and those that go with them: who keeps ``;x`` in a name keeps ``%3Bx``."""
+    return forms | {"escaped_semicolon"} if "parameters" in forms else forms
 
 
 def metadata_url(resource: str) -> str:

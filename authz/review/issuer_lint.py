@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from authz.config import Config, Place
 from authz.core.delegation import ActorSettings
 from authz.core.delegation.presets import IssuerKind
+from authz.core.jose.key_issuer import is_of_many_tenants
 from authz.core.patterns import ANY
 from authz.core.routes import RouteMode
 
@@ -13,9 +14,20 @@ Warnings = Iterator[tuple[Place, str]]
 
 def issuer_warnings(config: Config) -> Warnings:
     """Yield each doubtful place about issuers and their tokens, and the warning."""
+    yield from _many_tenants(config)
     yield from _nameless_agents(config)
     yield from _clients_as_persons(config)
     yield from _clients_alone(config)
+
+
+def _many_tenants(config: Config) -> Warnings:
+    """Find issuers that no token names."""
+    for at, issuer in enumerate(config.issuers):
+        if is_of_many_tenants(issuer.issuer):
+            message = (
+                "it stands for many tenants, and no token has it as iss: name each tenant's issuer"
+            )
+            yield ("issuers", at, "issuer"), message
 
 
 def _nameless_agents(config: Config) -> Warnings:

@@ -7,7 +7,7 @@ from typing import Final
 
 from authz.config import Config, Place
 from authz.core.decision import Effect
-from authz.core.jose.key_issuer import is_of_many_tenants
+from authz.core.hosts import common_patterns, cover_all
 from authz.core.patterns import ANY, path_pattern
 from authz.core.policy import RuleSettings
 from authz.core.policy.call_settings import KEYS
@@ -34,7 +34,6 @@ def config_warnings(config: Config, now: datetime) -> Warnings:
     yield from _dead_rules(config, now)
     yield from _open_beside_messages(config)
     yield from _absent_for_nothing(config)
-    yield from _many_tenants(config)
     yield from scale_warnings(config)
 
 
@@ -77,7 +76,7 @@ def _hidden_routes(config: Config) -> Warnings:
 
 
 def _covers(outer: RouteSettings, inner: RouteSettings) -> bool:
-    if ANY not in outer.hosts and not set(inner.hosts) <= set(outer.hosts):
+    if not cover_all(outer.hosts, inner.hosts):
         return False
     outers = [path_pattern(path) for path in outer.paths]
     inners = [path_pattern(path) for path in inner.paths]
@@ -140,7 +139,7 @@ def _open_beside_messages(config: Config) -> Warnings:
 
 def _is_beside(rule: RuleSettings, path: str, route: RouteSettings) -> bool:
     """Tell whether a plain rule's path covers paths of a message route, and others beside them."""
-    if route.protocol is RouteProtocol.HTTP or not _have_common(rule.hosts, route.hosts):
+    if route.protocol is RouteProtocol.HTTP or not common_patterns(rule.hosts, route.hosts):
         return False
     wide, listed = path_pattern(path), [path_pattern(text) for text in route.paths]
     is_around = any(wide.covers(pattern) for pattern in listed)
@@ -150,11 +149,7 @@ def _is_beside(rule: RuleSettings, path: str, route: RouteSettings) -> bool:
 def _have_rules(config: Config, protocol: MessageProtocol, hosts: Sequence[str]) -> bool:
     """Tell whether a rule is about messages of a protocol on one of these hosts."""
     rules = (rule for rules in config.grants.values() for rule in rules)
-    return any(rule.protocol == protocol and _have_common(rule.hosts, hosts) for rule in rules)
-
-
-def _have_common(some: Sequence[str], others: Sequence[str]) -> bool:
-    return ANY in (*some, *others) or not set(some).isdisjoint(others)
+    return any(rule.protocol == protocol and common_patterns(rule.hosts, hosts) for rule in rules)
 
 
 def _absent_for_nothing(config: Config) -> Warnings:
@@ -166,13 +161,3 @@ def _absent_for_nothing(config: Config) -> Warnings:
                 "the entry is not suspended and holds no deny, so if_absent: deny has no effect"
             )
             yield ("principals", at, "if_absent"), message
-
-
-def _many_tenants(config: Config) -> Warnings:
-    """Find issuers that no token names."""
-    for at, issuer in enumerate(config.issuers):
-        if is_of_many_tenants(issuer.issuer):
-            message = (
-                "it stands for many tenants, and no token has it as iss: name each tenant's issuer"
-            )
-            yield ("issuers", at, "issuer"), message

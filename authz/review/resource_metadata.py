@@ -8,8 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from authz.config import Config
-from authz.core.patterns import ANY
-from authz.core.policy import RuleSettings
+from authz.core.hosts import common_patterns
 from authz.core.routes import RouteSettings
 
 
@@ -45,10 +44,5 @@ def _rules(config: Config, route: RouteSettings) -> Iterator[tuple[str, ...]]:
     """Yield the scopes of each rule that shares a host with the route."""
     for rules in config.grants.values():
         for rule in rules:
-            if _share_a_host(rule, route):
+            if common_patterns(rule.hosts, route.hosts):
                 yield rule.scopes or ()
-
-
-def _share_a_host(rule: RuleSettings, route: RouteSettings) -> bool:
-    hosts = {*rule.hosts}
-    return ANY in hosts or ANY in route.hosts or not hosts.isdisjoint(route.hosts)

@@ -12,7 +12,8 @@ from operator import itemgetter
 from typing import Final
 
 from authz.config import Config
-from authz.core.patterns import path_pattern
+from authz.core.hosts import covers, is_domain_pattern
+from authz.core.patterns import REST, path_pattern
 from authz.core.policy.rules import Rule
 from authz.review.audit_files import AuditLogs
 from authz.review.audit_records import read_records
@@ -86,7 +87,7 @@ def _narrower_keys(rule: Rule, use: RuleUse) -> dict[str, list[str]]:
         return {}
     written = rule.settings
     seen = {
-        "hosts": (sorted({target.host for target in use.targets}), written.hosts),
+        "hosts": (_narrower_hosts(written.hosts, use.targets), written.hosts),
         "methods": (sorted({target.method for target in use.targets}), written.methods),
         "paths": (_narrower(written.paths, use.targets), written.paths),
     }
@@ -104,6 +105,17 @@ def _never_called(rule: Rule, use: RuleUse) -> Iterator[str]:
     calls = [target.call for target in use.targets if target.call is not None]
     if not use.is_varied:
         yield from (f"# {rule.name}: {text}" for text in never_called(rule.settings, calls))
+
+
+def _narrower_hosts(patterns: Iterable[str], targets: Iterable[UsedOperation]) -> list[str]:
+    """Return the hosts that were used; patterns for one label, such as a tenant, stay as they are.
+
+    As ``{id}`` stays in paths: the next one is as good as those that were seen.
+    """
+    seen = {target.host for target in targets}
+    kept = [one for one in patterns if is_domain_pattern(one) and not one.startswith(REST)]
+    used = {one for one in kept if any(covers(one, host) for host in seen)}
+    return sorted(used | {host for host in seen if not any(covers(one, host) for one in used)})
 
 
 def _narrower(patterns: Iterable[str], targets: Iterable[UsedOperation]) -> list[str]:

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from authz.core.paths import canonical_path
-from authz.core.patterns import MethodText, SegmentPattern, host_pattern, path_pattern
+from authz.core.patterns import MethodText, SegmentPattern, path_pattern
 from authz.core.spiffe import SpiffeId, SpiffePattern
 
 SEGMENT = st.sampled_from(["a", "b", "ab", "a.b", "...", "agent-1", "agent-10", ""])
@@ -169,21 +169,6 @@ def test_an_exact_id_matches_itself_only() -> None:
     for one in ids:
         pattern = SpiffePattern.parse(one.text)
         assert [other for other in ids if pattern.matches(other)] == [one]
-
-
-@pytest.mark.parametrize("text", ["*", "a", "a.example", "10.0.0.1", "[::1]", "a_b"])
-def test_hosts(text: str) -> None:
-    """A host of a rule is kept as it is compared."""
-    assert host_pattern(text) == text
-
-
-@pytest.mark.parametrize(
-    "text", ["", "**", "*.a", "a*", "A", "a:80", "[::1]:80", "a.", "a,b", "u@a", "a\n", "caf\u00e9"]
-)
-def test_hosts_refused(text: str) -> None:
-    """A host that no request's could equal is an error when it is loaded."""
-    with pytest.raises(ValueError, match=r"."):
-        host_pattern(text)
 
 
 def test_the_zero_pattern_fits_nothing() -> None:

@@ -13,7 +13,7 @@ from authz._pb import ext_authz_pb2 as pb
 from authz.config import ConfigError, load_text
 from authz.core.routes import RouteSettings, metadata_url, url_origin
 from authz.edge.envoy.reader import read_check
-from lab.config_builder import AT_ISSUER, AT_PUBLIC_RULE, LAB
+from lab.config_builder import AT_ISSUER, AT_PUBLIC_RULE, AT_READ_RULE, LAB
 from lab.mesh import AUDIENCE, ISSUER, ORCHESTRATOR, PAYMENTS, RETIRED, STRANGER, TRAVEL
 from support.world import LIFETIMES_SECONDS, World, check_request, header_of, reason_of, wait_until
 
@@ -347,6 +347,21 @@ def test_challenges_point_to_the_resource_metadata(routed: World) -> None:
 def test_metadata_url(resource: str, url: str) -> None:
     """The well-known part goes between host and path (RFC 9728 section 3.1)."""
     assert metadata_url(resource) == url
+
+
+def test_metadata_of_a_domain(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The scopes are those of all rules whose hosts have any in common with the route's."""
+    rows = {"**.corp.example": True, "*.example.corp": False}
+    found = {}
+    for number, host in enumerate(rows):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        with World(folder, CHANGES.with_((*AT_READ_RULE, "hosts"), [host])) as world:
+            config = folder / "authz.yaml"
+            config.write_text(world.config_text)
+        assert cli.main(["metadata", str(config), "other"]) == 0
+        found[host] = "balance:read" in json.loads(capsys.readouterr().out)["scopes_supported"]
+    assert found == rows
 
 
 def test_metadata_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

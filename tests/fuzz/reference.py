@@ -6,6 +6,7 @@ more rules; it is never narrower on what is good.
 
 import re
 import time
+import unicodedata
 from base64 import urlsafe_b64decode
 from collections.abc import Mapping
 from typing import Any
@@ -75,10 +76,32 @@ def path_may_pass(path: str, prefix: str) -> bool:
     """Whether a path is plainly below a prefix, however often a server decodes or cuts it."""
     text = path.partition("?")[0]
     for _ in range(4):
-        if not text.startswith(prefix) or re.search(r"//|/\.\.?(?:/|$)|[\\;#\x00-\x1f]", text):
+        if not text.startswith(prefix) or re.search(r"//|/\.\.?(?:/|$)|[\\;?#\x00-\x1f]", text):
             return False
         text = unquote(text)
     return True
+
+
+def odd_path_may_pass(path: str, prefix: str) -> bool:
+    """Whether nobody finds dots or a control in it, who decodes, folds, separates or cuts it."""
+    raw = text = path.partition("?")[0]
+    for _ in range(3):
+        names = re.split(r"[/\\;?#]", unicodedata.normalize("NFKC", text))
+        if not text.startswith(prefix) or {".", ".."} & {*names} or re.search(r"[\0-\x1f]", text):
+            return False
+        try:
+            text = unquote(text, errors="strict")
+        except UnicodeDecodeError:
+            return False
+    return "#" not in raw
+
+
+def host_may_pass(host: str, domain: str) -> bool:
+    """Whether a host is below a domain: whole labels, in any case, and perhaps a port."""
+    name = re.sub(r":[0-9]+$", "", host).lower()
+    labels = name.removesuffix(f".{domain}").split(".")
+    is_plain = all(re.fullmatch(r"[a-z0-9_-]+", label) for label in labels)
+    return name.endswith(f".{domain}") and is_plain
 
 
 def xfcc_may_pass(text: str, agent: str, proxy: str) -> bool:

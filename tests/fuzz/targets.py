@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 from urllib.parse import unquote
 
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -21,18 +21,25 @@ from authz.core import protocols
 from authz.core.identity.xfcc import XfccError, parse
 from authz.core.jose import Key, KeySetError
 from authz.core.jose.jwk import parse_key_set
+from authz.core.paths import Form
 from authz.edge.envoy.known_messages import CheckReader
 from authz.transports.http2 import ServerConnection
 from fuzz import field_blocks, honest_client, known, reference
 from fuzz import http2 as fuzz_http2
 from fuzz import messages as fuzz_messages
-from lab.config_builder import LAB
+from lab.config_builder import AT_PUBLIC_RULE, LAB
 from lab.issuer import b64, sign_raw
 from lab.mesh import AUDIENCE, GATEWAY, ISSUER, TRAVEL
 from support.header_blocks import decoder
 from support.world import HOST, READ, World, check_request, reason_of
 
-XFCC_PROFILE = LAB.with_profile("xfcc", f"{{identity: xfcc, trusted_proxies: ['{GATEWAY}']}}")
+CHANGES = (
+    LAB.with_profile("xfcc", f"{{identity: xfcc, trusted_proxies: ['{GATEWAY}']}}")
+    .with_routes(
+        f"[{{name: odd, paths: [/odd/**], accept_ambiguous: [{', '.join(get_args(Form))}]}}]"
+    )
+    .with_keys(AT_PUBLIC_RULE, "{hosts: [mcp.corp.example, '**.fuzz.example'], paths: [/odd/**]}")
+)
 Draw = Callable[..., Any]
 Decide = Callable[..., str]
 ParseKeys = Callable[[bytes, frozenset[str]], tuple[Mapping[str, Key], Any]]
@@ -174,12 +181,37 @@ def paths(lab: Lab, draw: Draw) -> str:
     """Paths: what servers read differently, below a prefix that is allowed."""
     pieces = st.sampled_from(
         ["..", ".", "%2e", "%2f", "%5c", "\\", ";", "/", "//", "a", "%00", "%25", "?", "#", "*",
-         "\u00e9", "\uff0f", "%ff", "balance", "admin", "..;", "%u002f", " ", "\t"]
+         "%23", "%3f", "%3b", "\u00e9", "\uff0f", "%ff", "balance", "admin",
+         "..;", "%u002f", " ", "\t"]
     )  # fmt: skip
     path = "/finance/" + "".join(draw(st.lists(pieces, max_size=6)))
     token = lab.world.token()
     message = check_request(lab.world.svid, [("authorization", f"Bearer {token}")], path=path)
     return lab.asked(message, may_be=reference.path_may_pass(path, "/finance/"), what=path)
+
+
+def accepted_paths(lab: Lab, draw: Draw) -> str:
+    """Paths on a route that accepts every form: no reader finds dots or controls in them."""
+    pieces = st.sampled_from(
+        ["..", ".", "%2e", "%2E", "%2f", "%5c", ";", "%3b", "%23", "%3F", "%25", "%252", "/", "//",
+         "a", "ab", "%00", "%1f", "%ff", "%c3%a9", "%ef%bc%8f", "%ef%bc%8e", "%e2%80%a5", "?", "#"]
+    )  # fmt: skip
+    path = "/odd/" + "".join(draw(st.lists(pieces, max_size=6)))
+    token = lab.world.token()
+    message = check_request(lab.world.svid, [("authorization", f"Bearer {token}")], path=path)
+    return lab.asked(message, may_be=reference.odd_path_may_pass(path, "/odd/"), what=path)
+
+
+def hosts(lab: Lab, draw: Draw) -> str:
+    """Hosts around a domain of which all are allowed."""
+    pieces = st.sampled_from(
+        ["a", "t1", ".", "-", "_", "*", "fuzz", "example", ":80", "FUZZ", "[", "]", "@", " ", "%2e"]
+    )  # fmt: skip
+    ends = st.sampled_from(["", "fuzz.example", ".fuzz.example", ".Fuzz.example:80"])
+    host = "".join(draw(st.lists(pieces, max_size=4))) + draw(ends)
+    headers = [("authorization", f"Bearer {lab.world.token()}")]
+    message = check_request(lab.world.svid, headers, host=host, path="/odd/x")
+    return lab.asked(message, may_be=reference.host_may_pass(host, "fuzz.example"), what=host)
 
 
 def xfcc(lab: Lab, draw: Draw) -> str:
@@ -262,6 +294,8 @@ TARGETS: Mapping[str, Callable[[Lab, Draw], str]] = {
         tokens,
         certificates,
         paths,
+        accepted_paths,
+        hosts,
         xfcc,
         key_sets,
         messages,

@@ -72,6 +72,11 @@ DOUBTS = [
         "tools comes first and matches",
     ),
     (
+        "  - {name: late, hosts: [a.example], paths: [/late]}\n  - {name: named}",
+        "  - {name: all, hosts: ['**.a.example']}\n@@  - {name: x, hosts: ['*.b.a.example']}",
+        "routes[2]: all comes first",
+    ),
+    (
         "[spiffe://corp.example/ns/prod/**]",
         "@@[spiffe://other.example/ns/**]",
         "no entry of agents",
@@ -116,6 +121,10 @@ FINE = [
         for host in ("127.0.0.1", "127.9.9.9", "localhost", "[::1]")
     ),
     ("  - {name: named}", "  - {name: x, paths: [/tools/a, /new]}"),
+    (
+        "  - {name: late, hosts: [a.example], paths: [/late]}",
+        "  - {name: all, hosts: ['*.corp.example']}\n  - {name: x, hosts: ['**.corp.example']}",
+    ),
     ("  - {name: named}", "  - {name: x, paths: [/old/a/b]}"),
     ("  - {name: tools, paths: [/tools/**, /old/*]", "  - {name: tools, hosts: [b], paths: [/**]"),
     ("[spiffe://corp.example/ns/prod/**]", "[spiffe://corp.example/ns/prod/sa/travel]"),

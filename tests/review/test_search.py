@@ -72,6 +72,28 @@ def test_what_is_allowed_is_told(
     assert bool(who.excepted) == is_denied
 
 
+def test_hosts_of_both() -> None:
+    """The hosts are those that both sides have in common, less what a deny holds whole."""
+    agent = Agent(SpiffeId.parse(AGENT))
+    ours = rule("/**", host="**.corp.example")
+    theirs = (rule("/a", host="*.t.corp.example"), rule("/b", host="x.t.corp.example"))
+    deny = RuleSettings(
+        effect=Effect.DENY, hosts=("*.t.corp.example",), methods=("*",), paths=("/b",)
+    )
+
+    found = what_can(policy((ours, rule("/c")), theirs), agent, delegation())
+    assert [reach.hosts for reach in found.reaches] == [
+        ("*.t.corp.example",),
+        ("x.t.corp.example",),
+    ]
+    assert found.reaches[0].matches(Operation("GET", "y.t.corp.example", ("a",)))
+    assert not found.reaches[0].matches(Operation("GET", "y.x.t.corp.example", ("a",)))
+    found = what_can(policy((ours, deny), theirs), agent, delegation())
+    assert [reach.hosts for reach in found.reaches] == [("*.t.corp.example",)]
+    assert who_can(policy((ours,), theirs), Operation("GET", "x.t.corp.example", ("b",)))
+    assert not who_can(policy((ours,), theirs), Operation("GET", "y.t.corp.example", ("b",)))
+
+
 def test_a_deny_takes_away_what_it_holds_whole() -> None:
     """A deny that asks nothing else removes a path; one with a condition is listed only."""
     agent = Agent(SpiffeId.parse(AGENT))

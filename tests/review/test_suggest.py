@@ -74,6 +74,25 @@ def test_a_rule_wider_than_its_use(world: World, capsys: pytest.CaptureFixture[s
     assert "wider" not in suggested(world, capsys, config=narrowed)
 
 
+@pytest.mark.parametrize(
+    ("hosts", "narrower"),
+    [
+        (["*.corp.example"], ""),
+        (["*.corp.example", "*.t.example"], '["*.corp.example"]'),
+        (["**.corp.example"], '["mcp.corp.example"]'),
+    ],
+)
+def test_hosts_wider_than_their_use(
+    world: World, capsys: pytest.CaptureFixture[str], hosts: list[str], narrower: str
+) -> None:
+    """One label stays a wildcard, as ``{id}`` does; for more the hosts that were seen stand in."""
+    config = LAB.with_((*AT_READ_RULE, "hosts"), hosts).edit(world.config_text)
+    out = suggested(world, capsys, config=config)
+
+    assert ("#     hosts: " in out) == bool(narrower)
+    assert narrower in out
+
+
 def test_what_was_denied(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     """With --denied the smallest rules for it: as a file to include, they allow just that."""
     out = suggested(world, capsys, "--denied")

@@ -31,7 +31,8 @@ CHANGES = (
 - name: odd
   paths: [/odd/**]
   accept_ambiguous:
-    [double_encoding, empty_segments, escaped_backslash, escaped_slash, parameters]
+    [double_encoding, empty_segments, escaped_backslash, escaped_dot, escaped_number_sign,
+     escaped_question_mark, escaped_semicolon, escaped_slash, parameters]
 """)
     .with_rules(
         "finance-read",

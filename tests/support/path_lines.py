@@ -10,8 +10,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from http.client import HTTPResponse
 from pathlib import Path
-from typing import Self
+from typing import Self, get_args
 
+from authz.core.paths import Form
 from lab.client import tls_context
 from lab.config_builder import AT_PUBLIC_RULE, LAB
 from lab.envoy import Envoy, bootstrap
@@ -19,7 +20,7 @@ from lab.mesh import TRAVEL, Mesh
 from lab.processes import Process
 
 HERE = Path(__file__).parent
-ALL = "double_encoding, empty_segments, escaped_backslash, escaped_slash, parameters"
+ALL = ", ".join(get_args(Form))
 CHANGES = LAB.with_routes(f"[{{name: open, paths: [/open/**], accept_ambiguous: [{ALL}]}}]").with_(
     (*AT_PUBLIC_RULE, "paths"), ["/strict/**", "/open/**"]
 )

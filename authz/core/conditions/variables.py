@@ -37,7 +37,7 @@ VARIABLES: Final[Mapping[str, tuple[str, str]]] = {
     "request.host": ("string", "lower case, without a port"),
     "request.path": (
         "string",
-        "the decoded path, without the query: `/orders/17`; a `/` or `%` within a segment escaped",
+        "the decoded path, without the query: `/orders/17`; `/ % ? #` within a segment escaped",
     ),
     "request.segments": ("list<string>", 'its segments: `["orders", "17"]`'),
     HEADERS: (

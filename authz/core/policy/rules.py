@@ -12,6 +12,7 @@ from typing import Final, Self
 
 from authz.core.conditions import ARGUMENTS
 from authz.core.decision import Effect
+from authz.core.hosts import cover_all, is_domain_pattern, matching_patterns
 from authz.core.pattern_tree import PatternTree, find_in_each
 from authz.core.patterns import ANY, path_pattern
 from authz.core.policy.added_headers import NONE_ADDED, AddedHeaders
@@ -141,7 +142,7 @@ class Rule:
             found.append(
                 UnmetRequirement(f"it is for calls of {own}" if own else f"it has no key {asked}")
             )
-        if operation.host not in rule.hosts and ANY not in rule.hosts:
+        if not cover_all(rule.hosts, (operation.host,)):
             found.append(
                 UnmetRequirement(f"the host {operation.host} is not one of {', '.join(rule.hosts)}")
             )
@@ -171,12 +172,15 @@ class RuleSet:
         rules: all rules of the set.
     """
 
-    __slots__ = ("_denies", "_trees", "rules")
+    __slots__ = ("_denies", "_has_domains", "_trees", "rules")
 
     def __init__(self, rules: Iterable[Rule]) -> None:
         """Build the tree of the rules."""
         self.rules = tuple(rules)
         self._denies: RuleSet | None = None
+        self._has_domains = any(
+            is_domain_pattern(host) for rule in self.rules for host in rule.settings.hosts
+        )
         self._trees: dict[str, dict[str, dict[str, PatternTree[Rule]]]] = {
             protocol: {} for protocol in _PROTOCOLS
         }
@@ -201,17 +205,21 @@ class RuleSet:
                     tree.add(pattern, rule)
 
     def find(self, operation: Operation) -> list[Rule]:
-        """Return the rules about an operation, exact hosts and methods before "*"."""
+        """Return the rules about an operation, the most exact hosts and methods first."""
         return find_in_each(self.trees(operation), operation.path)
 
     def trees(self, operation: Operation) -> Iterator[PatternTree[Rule]]:
         """Yield the trees of the paths for an operation's protocol, host and method."""
         hosts = self._trees[operation.protocol]
-        for host in (operation.host, ANY):
+        for host in self._hosts(operation.host):
             methods = hosts.get(host, {})
             for method in (operation.method, ANY):
                 if (tree := methods.get(method)) is not None:
                     yield tree
+
+    def _hosts(self, host: str) -> Iterable[str]:
+        """Return the patterns that match a host, as far as rules may have them."""
+        return matching_patterns(host) if self._has_domains else (host, ANY)
 
 
 _PROTOCOLS: Final = (MessageProtocol.NONE, *KEYS)

@@ -8,7 +8,8 @@ from pydantic import Field, model_validator
 from authz.core.choice import Choice
 from authz.core.conditions import ARGUMENTS, Condition, ConditionHeader
 from authz.core.decision import Effect
-from authz.core.patterns import ANY, HostText, MethodText, PathText
+from authz.core.hosts import HostText
+from authz.core.patterns import ANY, MethodText, PathText
 from authz.core.policy.call_settings import KEYS, A2aKey, CallSettings, McpKey, ModelsKey
 from authz.core.policy.claim_names import ClaimName, ClaimValue, WholeClaimName, WrittenValue
 from authz.core.policy.time_windows import WindowSettings
@@ -49,7 +50,9 @@ class RuleSettings(Settings):
     shadow: bool = False
     """Leave this rule out of the decision, and record where it would have changed it."""
     hosts: tuple[HostText, ...] = Field(min_length=1)
-    """Exact host names, in lower case and without a port; "*" for any."""
+    """Exact host names, in lower case and without a port; *.corp.example for one label in front of
+    a domain, **.corp.example for one or more; "*" for any.
+    """
     methods: tuple[MethodText, ...] = Field(min_length=1)
     """HTTP methods; "*" for any."""
     paths: tuple[PathText, ...] = Field(min_length=1)

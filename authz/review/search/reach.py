@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from authz.core.decision import Agent, Delegation
+from authz.core.hosts import common_patterns, cover_all
 from authz.core.patterns import ANY, SegmentPattern, path_pattern
 from authz.core.policy import Policy, RuleSettings
 from authz.core.policy.agents import AgentEntry
@@ -28,8 +29,8 @@ class Reach:
         return (
             all(rule.is_about(operation.call) for rule in self.rules)
             and operation.protocol == self.protocol
-            and _one_of(operation.method, self.methods)
-            and _one_of(operation.host, self.hosts)
+            and (operation.method in self.methods or ANY in self.methods)
+            and cover_all(self.hosts, (operation.host,))
             and any(path.matches(operation.path) for path in self.paths)
         )
 
@@ -132,7 +133,7 @@ def _of_both(of_agent: list[Rule], of_principal: list[Rule]) -> Iterator[Reach]:
             if rules == (UNRESTRICTED,) or not _are_of_one(first.rules[0], other.rules[0]):
                 continue
             methods = _common(first.methods, other.methods)
-            hosts = _common(first.hosts, other.hosts)
+            hosts = common_patterns(first.hosts, other.hosts)
             pairs = (a.intersection(b) for a in first.paths for b in other.paths)
             paths = tuple(dict.fromkeys(path for path in pairs if path is not None))
             if methods and hosts and paths and _can_be_called(rules):
@@ -163,7 +164,7 @@ def _without(reach: Reach, denies: Iterable[Rule]) -> Reach | None:
     for rule in denies:
         written = rule.settings
         if rule.requirements or not (
-            _holds_all(written.methods, reach.methods) and _holds_all(written.hosts, reach.hosts)
+            _holds_all(written.methods, reach.methods) and cover_all(written.hosts, reach.hosts)
         ):
             continue
         gone = [path_pattern(text) for text in written.paths]
@@ -173,10 +174,6 @@ def _without(reach: Reach, denies: Iterable[Rule]) -> Reach | None:
 
 def _holds_all(outer: tuple[str, ...], inner: tuple[str, ...]) -> bool:
     return ANY in outer or set(inner) <= set(outer)
-
-
-def _one_of(text: str, listed: tuple[str, ...]) -> bool:
-    return text in listed or ANY in listed
 
 
 def _name(entry: AgentEntry | PrincipalEntry) -> str:

@@ -56,6 +56,15 @@ def segments_fit(pattern: str, text: str) -> bool:
 
 
 @cache
+def host_fits(pattern: str, host: str) -> bool:
+    """Whether a host is the one, or has one label (``*``) or more (``**``) before the domain."""
+    wildcard, _, domain = pattern.partition(".")
+    if wildcard == "*" and domain:
+        return host.partition(".")[2] == domain
+    return pattern in ("*", host) or (wildcard == "**" and host.endswith(f".{domain}"))
+
+
+@cache
 def id_fits(pattern: str, text: str) -> bool:
     """Whether a SPIFFE ID is the one, or fits the pattern."""
     scheme = "spiffe://"
@@ -109,7 +118,7 @@ def rule_fits(rule: RuleSettings, query: PolicyQuery) -> bool:
     is_deny = rule.effect == "deny"
     earlier = [actor.subject for actor in delegation.actors[1:]]
     path = "/" + "/".join(operation.path)
-    if operation.host not in rule.hosts and "*" not in rule.hosts:
+    if not any(host_fits(pattern, operation.host) for pattern in rule.hosts):
         return False
     if operation.method not in rule.methods and "*" not in rule.methods:
         return False
@@ -208,7 +217,8 @@ def model(
 
 # --- a company -----------------------------------------------------------------------------------
 
-HOSTS: Final = [f"s{n}.corp" for n in range(30)]
+HOSTS: Final = [f"s{n}.t{n % 4}.corp.example" for n in range(30)]
+BELOW: Final = ["*.t1.corp.example", "**.t2.corp.example", "*.corp.example", "**.corp.example"]
 TEAMS: Final = [f"team-{n}" for n in range(12)]
 SCOPES: Final = ["read", "write", "admin"]
 ZONES: Final = ["UTC", "Europe/Berlin", "America/New_York", "Asia/Kolkata"]
@@ -289,10 +299,10 @@ class Company:
     def _rule(self) -> RuleSettings:
         draw = self.draw
         is_deny = draw.random() < 0.04
-        hosts = draw.sample(HOSTS, 7 if is_deny else 12)
+        hosts = draw.sample(HOSTS, 7 if is_deny else 11)
         via = self._maybe(0.2, ("spiffe://corp/team-1/*", "spiffe://corp/team-2/bot-1"))
         given_: dict[str, Any] = {
-            "hosts": tuple(hosts) if is_deny or draw.random() < 0.7 else ("*",),
+            "hosts": tuple(hosts) if is_deny or draw.random() < 0.7 else tuple(self._wide()),
             "methods": tuple(draw.sample(["GET", "POST", "*"], 2)),
             "paths": tuple(draw.sample(PATHS, 2)),
             "via": via,
@@ -310,6 +320,9 @@ class Company:
             max_age=self._maybe(0.1, 300.0),
             **given_,
         )
+
+    def _wide(self) -> list[str]:
+        return self.draw.choice([["*"], ["*"], self.draw.sample(BELOW, 2)])
 
     def _person(self, number: int) -> tuple[str, dict[str, Any]]:
         draw = self.draw

@@ -36,6 +36,10 @@ SUBJECT_PATTERNS: Final = ["spiffe://corp/team-0/*", "spiffe://corp/*/bot-1"]
 GROUPS: Final = [*(f"g{n}" for n in range(6)), "g0 g1", "old g2"]
 VALUES: Final = ["d0", "d1", "d0 d1", 1, True, 0]
 CLAIMS: Final = ["dept", "/org/unit", "level"]
+HOSTS: Final = [
+    *([("h.a.corp",), ("*",)] * 2),
+    *(("*.a.corp",), ("**.a.corp",), ("**.a.corp", "h.a.corp", "*.h.a.corp")),
+]
 PATHS: Final = ["/**", "/a", "/{x}", "/a/*", "/a/**", "/b/c"]
 ASKED: Final = [("a",), ("b", "c"), ("a", "x"), ("a", ""), ("z",)]
 ODD: Final[list[Any]] = [None, 7, True, {"x": 1}, ["g0", 5], "g0,g1", '["g0"]', "g1 ", [["g0"]]]
@@ -63,7 +67,7 @@ class Drawn:
     def _rule(self) -> RuleSettings:
         draw = self.draw
         given: dict[str, Any] = {
-            "hosts": (draw.choice(["h", "h", "*"]),),
+            "hosts": draw.choice(HOSTS),
             "methods": (draw.choice(["GET", "*"]),),
             "paths": tuple(draw.sample(PATHS, draw.choice([1, 2]))),
             "shadow": draw.random() < 0.1,
@@ -145,7 +149,10 @@ class Drawn:
         )
         segments = draw.choice(ASKED)
         sent = draw.choice([(), (("x-env", "prod"),)])
-        method, host = draw.choice(["GET", "PUT"]), draw.choice(["h", "other"])
+        method, host = (
+            draw.choice(["GET", "PUT"]),
+            draw.choice(["h.a.corp", "h.a.corp", "o.h.a.corp", "h"]),
+        )
         request = Request(method, host, f"/{'/'.join(segments)}", sent)
         operation = Operation(method, host, segments)
         return PolicyQuery(Agent(SpiffeId.parse(agent)), delegation, operation, request, 100.0)

@@ -201,12 +201,13 @@ def special(some: Callable[[int], list[str]]) -> list[Entry]:
 
 def routes() -> list[Entry]:
     """Paths that may be odd, audiences, step-up, modes; and one for each service of messages."""
-    git = ["escaped_slash", "double_encoding"]
-    docs = ["parameters", "empty_segments"]
+    git = ["escaped_slash", "double_encoding", "escaped_dot"]
+    docs = ["parameters", "empty_segments", "escaped_number_sign", "escaped_question_mark"]
     pay = {"paths": ["/v1/*/secure/**", "/v1/billing/{id}"], "acr_values": ["mfa", "phr"]}
     found: list[Entry] = [
-        {"name": "git", "hosts": [host("git")], "accept_ambiguous": git},
-        {"name": "docs", "hosts": [host("docs")], "accept_ambiguous": docs, "resource": DOCS},
+        {"name": "git", "hosts": [host("git"), f"*.{host('git')}"], "accept_ambiguous": git},
+        {"name": "docs", "hosts": [f"**.{host('docs')}", host("docs")], "accept_ambiguous": docs}
+        | {"resource": DOCS},
         {"name": "pay", "hosts": [host("billing"), host("payroll")], "max_age": "1h"} | pay,
         {"name": "legal", "hosts": [host("legal")], "resource": LEGAL, "audiences": ["legal"]},
         {"name": "nightly", "hosts": [host("deploy")], "modes": ["autonomous", "delegated"]},

@@ -69,6 +69,8 @@ def limits(r: random.Random, conditions: list[str]) -> Rule:
 def rest_grants(r: random.Random, s: str) -> Grants:
     """To read, to write, and to do all in a service; often with a deny beside it."""
     hosts = [host(s)] if r.random() < 0.8 else [host(s), host(r.choice(REST))]
+    if r.random() < 0.4:  # a host for each tenant, or for each of its regions
+        hosts.append(r.choice(["*.", "**."]) + host(s))
 
     def rule(name: str, methods: list[str], paths: list[str], scopes: list[str]) -> Rule:
         at = {"name": name, "hosts": hosts, "methods": methods, "paths": paths, "scopes": scopes}
@@ -170,7 +172,7 @@ def denies() -> Grants:
     secrets = ["/v1/*/secret/**", "/v1/*/{id}/items/salary"]
     stage = {"x-env": ["stage"]}
     return (
-        deny("payroll", [host("payroll"), host("hr")], ["*"], secrets)
+        deny("payroll", [host("payroll"), host("hr"), f"**.{host('hr')}"], ["*"], secrets)
         | deny("junior", [host(s) for s in REST[:9]], ["PUT", "DELETE"], ["/**"], when=when.JUNIOR)
         | deny("chain", ["*"], ["*"], ["/v1/**"], via=[LAB])
         | deny("files", *every, mcp=plans | {"methods": ["custom/danger"]})

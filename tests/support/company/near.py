@@ -24,7 +24,7 @@ Change = Callable[[random.Random, Asked], None]
 TAILS = words(
     "/a%2Fb /.. /. /%2e%2e/x //x /a;v=1 /a%5Cb /%00 /a%25b /a%252Fb /a%3Fb /%C0%AF /a%zz /..;/x"
     " /x%2e /%EF%BC%8F \\x /;x /a%2F /a%2F..%2Fb /a%3Bv /%25252F /ü /%ff /... /a// /a%2Fb;c"
-    " /%C3%BC%2541 #x"
+    " /%C3%BC%2541 #x /%23ops /lib%2Fclass%2Erb /%2E%2e /a%2523 /..%3F /a%3B.. /.%23x"
 )
 OTHER_AGENTS = [
     *AGENTS,
@@ -74,7 +74,9 @@ def odd_tail(r: random.Random, asked: Asked) -> None:
 def other_host(r: random.Random, asked: Asked) -> None:
     """Another host, or another spelling."""
     name, other = asked.host, host(r.choice(SERVICES))
-    asked.host = r.choice([name.upper(), f"{name}:8443", f"{name}.", f"x{name}", "a b", other])
+    asked.host = r.choice(
+        [name.upper(), f"{name}:8443", f"{name}.", f"x{name}", f"x.{name}", "a b", other]
+    )
 
 
 def other_agent(r: random.Random, asked: Asked) -> None:

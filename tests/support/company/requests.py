@@ -58,7 +58,7 @@ class Requests:
         asked = Asked(
             agent=name,
             method=r.choice(["GET", "POST", "PUT", "DELETE", "HEAD"]) if method == "*" else method,
-            host=r.choice(rule["hosts"]),
+            host=self._host(r.choice(rule["hosts"])),
             path=self._path(r.choice(rule["paths"])),
             token=self._token(name, person, rule, int(now)),
         )
@@ -108,6 +108,12 @@ class Requests:
         for rule in (*held[0], *held[1]):
             if all(free or rule in rules for free, rules in zip(frees, held, strict=True)):
                 yield rule
+
+    def _host(self, pattern: str) -> str:
+        """A host that fits a pattern."""
+        front, dot, domain = pattern.partition(".")
+        some = {"*": ["t1", "eu-2"], "**": ["t1", "t1.eu", "a.b.c"]}
+        return self._r.choice(some.get(front, [front])) + dot + domain
 
     def _path(self, pattern: str) -> str:
         """A path that fits a pattern."""

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from support.docs_model.asked import Asked, Config, Known, Refused, Rule, Verdict
 from support.docs_model.calls import Call, read_calls
-from support.docs_model.paths import host_of, path_fits, read_path
+from support.docs_model.paths import accepted_by, host_fits, host_of, path_fits, read_path
 from support.docs_model.policy import check_policy
 from support.docs_model.tokens import is_authenticated, is_own, read_actors, read_token
 
@@ -26,7 +26,7 @@ def allowed(config: Config, asked: Asked, now: float) -> Mapping[str, str]:
         raise Refused("path_ambiguous")
     segments, forms = read_path(asked.path)
     route = find_route(config, host, segments, asked.route)
-    if not forms <= set(route.get("accept_ambiguous", [])):
+    if not forms <= accepted_by(route):
         raise Refused("path_ambiguous")
     check_identity(config, asked)
     known = Known(
@@ -55,7 +55,8 @@ def allowed(config: Config, asked: Asked, now: float) -> Mapping[str, str]:
 def find_route(config: Config, host: str, segments: list[str], name: str) -> Rule:
     """The route that the proxy names, or the first that fits."""
     for route in config["routes"]:
-        fits = host in route["hosts"] and path_fits(route.get("paths", ["/**"]), segments)
+        hosts, paths = route.get("hosts", ["*"]), route.get("paths", ["/**"])
+        fits = host_fits(hosts, host) and path_fits(paths, segments)
         if name == route["name"] if name else fits:
             found: Rule = route
             return found

@@ -2,11 +2,21 @@
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from support.docs_model.asked import Refused
 
 SEPARATORS = "/\\.;%?#"
+FORMS = {
+    "%": "double_encoding",
+    "\\": "escaped_backslash",
+    ".": "escaped_dot",
+    "#": "escaped_number_sign",
+    "?": "escaped_question_mark",
+    ";": "escaped_semicolon",
+    "/": "escaped_slash",
+}
 
 
 def host_of(host: str) -> str:
@@ -15,6 +25,18 @@ def host_of(host: str) -> str:
     if not re.fullmatch(r"[a-z0-9.-]*[a-z0-9-]", name):
         raise Refused("path_ambiguous")
     return name
+
+
+def host_fits(patterns: Sequence[str], host: str) -> bool:
+    """Whether one of the patterns fits: ``*.`` is one label in front, ``**.`` one or more."""
+    labels = host.split(".")
+    domains = [".".join(labels[n:]) for n in range(1, len(labels))]
+    return any(
+        pattern in ("*", host)
+        or (pattern.startswith("*.") and pattern[2:] in domains[:1])
+        or (pattern.startswith("**.") and pattern[3:] in domains)
+        for pattern in patterns
+    )
 
 
 def read_path(target: str) -> tuple[list[str], set[str]]:
@@ -30,22 +52,14 @@ def read_path(target: str) -> tuple[list[str], set[str]]:
 def read_segment(part: str, forms: set[str]) -> str:
     """One segment, decoded once; what is ambiguous in it is added to the forms."""
     text, escaped = unescape(part)
+    if ";" in part:
+        forms.add("parameters")
     note(text, escaped, forms)
-    if "%" in escaped:
-        forms.add("double_encoding")
-        if re.search("%[0-9A-Fa-f]{2}", text):
-            twice, escaped = unescape(text)
-            note(twice, escaped, forms)
-            if "%" in escaped:
-                raise Refused("path_ambiguous")
-    if any(is_control(c) or looks_like_a_separator(c) for c in text):
-        raise Refused("path_ambiguous")
-    for piece in re.split(r"[/\\]", text):
-        name = piece.partition(";")[0]
-        if name in (".", ".."):
+    if "%" in escaped and re.search("%[0-9A-Fa-f]{2}", text):
+        twice, escaped = unescape(text)
+        note(twice, escaped, forms)
+        if "%" in escaped:
             raise Refused("path_ambiguous")
-        if name == "" and text:
-            forms.add("empty_segments")
     return text
 
 
@@ -63,14 +77,20 @@ def unescape(text: str) -> tuple[str, set[str]]:
 
 def note(text: str, escaped: set[str], forms: set[str]) -> None:
     """Refuse what no route can accept, note what one can."""
-    if escaped & set(".?#"):
+    if any(is_control(c) or looks_like_a_separator(c) for c in text):
         raise Refused("path_ambiguous")
-    if "/" in escaped:
-        forms.add("escaped_slash")
-    if "\\" in escaped:
-        forms.add("escaped_backslash")
-    if ";" in text:
-        forms.add("parameters")
+    if {".", ".."} & set(re.split(r"[/\\;?#]", text)):
+        raise Refused("path_ambiguous")
+    forms |= {form for character, form in FORMS.items() if character in escaped}
+    names = [piece.partition(";")[0] for piece in re.split(r"[/\\]", text)]
+    if text and "" in names:
+        forms.add("empty_segments")
+
+
+def accepted_by(route: Mapping[str, Any]) -> set[str]:
+    """The forms that a route accepts: one that keeps ``;x`` in a name keeps ``%3Bx`` too."""
+    forms = set(route.get("accept_ambiguous", []))
+    return forms | ({"escaped_semicolon"} if "parameters" in forms else set())
 
 
 def is_control(character: str) -> bool:

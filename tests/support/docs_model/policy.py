@@ -13,7 +13,7 @@ from support.docs_model.calls import Call
 from support.docs_model.conditions import CONDITIONS, NoValueError
 from support.docs_model.elsewhere import elsewhere
 from support.docs_model.named import names_call
-from support.docs_model.paths import id_fits, path_fits
+from support.docs_model.paths import host_fits, id_fits, path_fits
 from support.docs_model.tokens import is_authenticated
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -203,7 +203,7 @@ def lacks(side: Side, known: Known, call: Call | None) -> list[set[str]]:
 def is_about(rule: Rule, known: Known, call: Call | None) -> bool:
     """Whether a rule is about what is asked."""
     return (
-        bool({"*", known.host} & set(rule["hosts"]))
+        host_fits(rule["hosts"], known.host)
         and bool({"*", known.method} & set(rule["methods"]))
         and path_fits(rule["paths"], known.segments)
         and names_call(rule, call)
