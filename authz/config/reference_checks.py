@@ -13,7 +13,7 @@ from authz.config.nearest import nearest_or_all
 from authz.config.problems import Problem
 from authz.config.rule_checks import Found, rule_problems
 from authz.config.yaml_document import Place
-from authz.core.spiffe import SpiffeIdError, SpiffePattern, TrustDomain
+from authz.core.spiffe import SCHEME, SpiffeIdError, SpiffePattern, TrustDomain
 
 _UNIQUE: Final = (("agents", "id"), ("issuers", "issuer"), ("routes", "name"))
 
@@ -60,6 +60,7 @@ def _issuers(data: dict[str, Any]) -> Found:
     known = [name for _, item in issuers if (name := item.get("issuer")) and isinstance(name, str)]
     if len(known) < len(issuers):
         return
+    known += [SCHEME + name for name in _names(data.get("trust_domains"))]  # by an SVID alone
     for at, item in _items(data, "principals"):
         match = item.get("match")
         issuer = match.get("issuer") if isinstance(match, dict) else None

@@ -6,10 +6,9 @@ looked up for it but what the operator configured. The core does no I/O: an unkn
 """
 
 from collections.abc import Iterable
-from math import inf
 from typing import Protocol
 
-from authz.core.decision import Agent, Delegation, Mode
+from authz.core.decision import Agent, Delegation
 from authz.core.delegation.actor_settings import ActorSettings
 from authz.core.delegation.authentication import check_authentication
 from authz.core.delegation.confirmation import check_confirmation
@@ -23,6 +22,7 @@ from authz.core.delegation.settings import (
 )
 from authz.core.delegation.terms import OWN_CLAIMS, TermsJudge
 from authz.core.delegation.token_cache import DelegationCache, DelegationStep
+from authz.core.delegation.without_token import without_token
 from authz.core.jose import Key, KeySet, KeyVerifyError
 from authz.core.jose.jws import Jws, parse_compact
 from authz.core.needs import KeyNeeded
@@ -81,10 +81,14 @@ class DelegationVerifier:
     def verify(self, request: Request, agent: Agent, route: Route, now: float) -> Delegation:
         """Verify the request's token as one that lets this agent act (RFC 8693 section 4.1).
 
+        Without a credential it returns what the route allows without a token.
+
         Raises Denied with the reason of the first check that fails.
         """
-        if route.bootstrap_calls(request) and not has_credential(request, self._token):
-            return _BOOTSTRAP  # no principal yet: policy decides what that allows
+        is_bare = not has_credential(request, self._token)
+        alone = without_token(request, agent, route) if is_bare else None
+        if alone is not None:
+            return alone  # for itself, or for nobody yet
         credential = find_credential(request, self._token)  # 1. exactly one credential
         jws = parse_compact(credential.token, self._token.max_bytes)  # 2. a JWS, read strictly
         check_kind(jws)  # 3. no other kind of token
@@ -145,17 +149,6 @@ class DelegationVerifier:
         if jws.header.algorithm not in key.algorithms:
             raise Denied(Reason.TOKEN_ALG, "the key is for another algorithm")
         return key, keys.usable_until
-
-
-_BOOTSTRAP = Delegation(
-    issuer="",
-    subject="",
-    actors=(),
-    scopes=frozenset(),
-    issued_at=0.0,
-    expires_at=inf,
-    mode=Mode.BOOTSTRAP,
-)
 
 
 def _check_signature(key: Key, jws: Jws) -> None:
