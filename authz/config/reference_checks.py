@@ -28,6 +28,7 @@ def reference_problems(merged: MergedConfig) -> list[Problem]:
         *_trust_domains(data),
         *rule_problems(data),
         *_twice(merged),
+        *_bundles_twice(merged),
     ]
     return [merged.problem(place, message) for place, message in found]
 
@@ -152,3 +153,22 @@ def _twice(merged: MergedConfig) -> Found:
                 where = merged.where((section, first[name], member), here)
                 yield (section, at, member), f"{name} is already defined {where}"
             first.setdefault(name, at)
+
+
+def _bundles_twice(merged: MergedConfig) -> Found:
+    """Find trust domains of which two issuers have the bundle: a token without iss is of either."""
+    first: dict[str, int] = {}
+    at_domain = ("keys", "spiffe_bundle", "trust_domain")
+    for at, item in _items(merged.data, "issuers"):
+        name = _members(_members(item.get("keys")).get("spiffe_bundle")).get("trust_domain")
+        if not isinstance(name, str):
+            continue
+        if name in first:
+            here, _ = merged.origin(("issuers", at))
+            where = merged.where(("issuers", first[name], *at_domain), here)
+            message = (
+                f"an issuer with the bundle of {name} is already defined {where}, and a token"
+                " without iss could be of either: keep one"
+            )
+            yield ("issuers", at, *at_domain), message
+        first.setdefault(name, at)

@@ -15,6 +15,7 @@ from authz.core.delegation.confirmation import check_confirmation
 from authz.core.delegation.credential import find_credential, has_credential, token_reads
 from authz.core.delegation.dpop import DpopVerifier
 from authz.core.delegation.header import check_header, check_kind
+from authz.core.delegation.jwt_svid import by_trust_domain, trust_domain_of
 from authz.core.delegation.settings import (
     DpopSettings,
     IssuerSettings,
@@ -67,13 +68,16 @@ class DelegationVerifier:
         proofs: DpopVerifier,
         unread: frozenset[str] = frozenset(),
     ) -> None:
-        """Index the issuers by ``iss``; ``proofs`` checks DPoP proofs.
+        """Index the issuers by ``iss``, and by the trust domain of their bundle.
+
+        ``proofs`` checks DPoP proofs.
 
         ``unread`` are those of ``OWN_CLAIMS`` that no later step reads: tokens that differ in them
         alone have the same terms.
         """
         self._token = token
         self._issuers = {issuer.issuer: issuer for issuer in issuers}
+        self._of_bundles = by_trust_domain(self._issuers.values())
         self._terms = TermsJudge(self._issuers.values(), unread)
         self._keys = keys
         self._proofs = proofs
@@ -126,10 +130,19 @@ class DelegationVerifier:
         )
 
     def _issuer(self, jws: Jws) -> IssuerSettings:
-        name = jws.payload.get("iss")
-        issuer = self._issuers.get(name) if isinstance(name, str) else None
+        """Return the issuer that the token names, or by the workload that a JWT-SVID is for.
+
+        Raises Denied(TOKEN_ISSUER).
+        """
+        if "iss" not in jws.payload:
+            issuer = self._of_bundles.get(trust_domain_of(jws.payload))
+            detail = "it has no iss, and its sub is of no trust domain whose bundle is configured"
+        else:
+            name = jws.payload["iss"]
+            issuer = self._issuers.get(name) if isinstance(name, str) else None
+            detail = "the token's iss is not a configured issuer"
         if issuer is None:
-            raise Denied(Reason.TOKEN_ISSUER, "the token's iss is not a configured issuer")
+            raise Denied(Reason.TOKEN_ISSUER, detail)
         return issuer
 
     def _key(self, issuer: IssuerSettings, jws: Jws, now: float) -> tuple[Key, float]:
