@@ -91,6 +91,44 @@ def test_check_warns(
     assert told in "".join(found)
 
 
+def test_check_warns_of_entries_without_effect(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An entry can only take from agents by their SVID alone: one that allows has no effect."""
+    assert run("check", str(config)) == 0
+    assert "principals[0]" not in capsys.readouterr().err
+    edit(config, LAB.with_(("principals", 0, "grants"), ["batch", "public"]))
+    assert run("check", str(config)) == 0
+    assert "principals[0]" not in capsys.readouterr().err  # batch has a deny
+    edit(config, LAB.with_(("principals", 0, "grants"), ["public"]))
+    assert run("check", str(config)) == 0
+    assert "principals[0]: an agent by its SVID alone has its own" in capsys.readouterr().err
+
+
+BUNDLES = [
+    ("kind: spire", "corp.example", ""),
+    ("typ: [JWT]", "corp.example", ""),
+    ("typ: [JOSE]", "corp.example", ""),
+    ("max_actors: 1", "corp.example", "keys.spiffe_bundle: it accepts no JWT-SVID"),
+    ("kind: spire", "other.example", "spiffe_bundle.trust_domain: not one of trust_domains"),
+]
+
+
+@pytest.mark.parametrize(("more", "domain", "told"), BUNDLES)
+def test_check_warns_of_bundles(
+    config: Path, capsys: pytest.CaptureFixture[str], more: str, domain: str, told: str
+) -> None:
+    """A bundle of which no JWT-SVID can be accepted is probably not what was meant."""
+    keys = f"{{spiffe_bundle: {{trust_domain: {domain}, endpoint: 'https://b.example'}}}}"
+    issuer = f"- {{issuer: spire, keys: {keys}, audiences: [a], algorithms: [ES256], {more}}}"
+    edit(config, LAB.with_items(("issuers",), issuer))
+    run("check", str(config))
+    found = [line for line in capsys.readouterr().err.splitlines() if "issuers[0]" in line]
+
+    assert len(found) == bool(told)
+    assert told in "".join(found)
+
+
 def explained(
     config: Path, capsys: pytest.CaptureFixture[str], url: str, *more: str, agent: str = TRAVEL
 ) -> tuple[int, str]:

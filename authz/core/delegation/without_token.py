@@ -4,12 +4,15 @@ Both are for requests without any credential. A credential that was sent must be
 dropped, or a client could choose by which rules it is judged.
 """
 
+from functools import lru_cache
 from math import inf
 from typing import Final
 
 from authz.core.decision import Actor, Agent, Delegation, Mode
 from authz.core.request import Request
 from authz.core.routes import Route
+
+_AGENTS: Final = 10_000  # in use within seconds, as for the standing of callers
 
 
 def without_token(request: Request, agent: Agent, route: Route) -> Delegation | None:
@@ -33,8 +36,15 @@ def by_svid(agent: Agent) -> Delegation:
         issued_at=0.0,  # no time of issue is known: each limit on a token's age refuses it
         expires_at=agent.expires_at,
         mode=Mode.AUTONOMOUS,
+        terms=_terms(own),
         by_svid=True,
     )
+
+
+@lru_cache(_AGENTS)
+def _terms(_: str) -> object:
+    """Return the terms of an agent by its SVID alone, the same for all its requests."""
+    return object()
 
 
 _BOOTSTRAP: Final = Delegation(
