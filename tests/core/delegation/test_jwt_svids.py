@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from authz._pb import ext_authz_pb2 as pb
 from authz.config import ConfigError, load_text
@@ -21,6 +22,7 @@ PARTNERS = f"spiffe://{PARTNER}/agents/p1"
 CORP_KEY = SigningKey("jwt-authority-1", "ES256", make_key("ES256"))
 PARTNER_KEY = SigningKey("jwt-authority-2", "RS256", make_key("RS256"))
 KEYS = {DOMAIN: CORP_KEY, PARTNER: PARTNER_KEY}
+HOW_TO = Path(__file__).parents[3] / "docs" / "howto" / "keys-and-certificates.md"
 ROUTES = """\
 - {name: own, paths: [/own/**], modes: [autonomous], token: required}
 - {name: both, paths: [/both/**], modes: [delegated, autonomous]}
@@ -165,6 +167,19 @@ def test_an_undated_token_meets_no_limit_of_age(tmp_path: Path) -> None:
     with World(tmp_path, aged) as world:
         assert reason_of(asked(world, minted())) == "allow"
         assert reason_of(asked(world, minted(iat=None))) == "policy_denied"
+
+
+def test_the_how_tos_sample_takes_them(tmp_path: Path) -> None:
+    """The issuer that the how-to on keys shows for SPIRE takes what SPIRE mints."""
+    text = HOW_TO.read_text().partition("```yaml\n")[2].partition("```")[0]
+    (sample,) = [one for one in yaml.safe_load(text)["issuers"] if one.get("kind") == "spire"]
+    bundle = sample["keys"]["spiffe_bundle"]
+    assert bundle.pop("workload_api")  # whose socket is not here
+    bundle["file"] = str(tmp_path / f"{DOMAIN}.json")
+    with World(tmp_path, changes(tmp_path).with_(("issuers", 0), sample)) as world:
+        assert sample["issuer"] == SPIRE
+        assert reason_of(asked(world, minted())) == "allow"
+        assert reason_of(asked(world, minted(iss=SPIRE))) == "allow"
 
 
 def test_a_trust_domain_has_one_issuer(meshes: World) -> None:
