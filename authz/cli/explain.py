@@ -24,6 +24,7 @@ from authz.core import strict_json
 from authz.core.decision import Agent
 from authz.core.reason import Denied
 from authz.core.request import Operation
+from authz.core.routes import Routes
 from authz.core.spiffe import SpiffeId, SpiffeIdError
 from authz.review.audit_files import AuditLogs
 from authz.review.explain import (
@@ -248,11 +249,14 @@ def _who_can(options: argparse.Namespace) -> int:
     config = load(options.config)
     question = Question("", options.method, options.url, words=read_call_flags(options))
     try:
-        operation = Operation.of(asked_in_words(config, question, 0.0).request)
+        request = asked_in_words(config, question, 0.0).request
+        operation = Operation.of(request)
+        route = Routes(config.routes).of(request, operation)
     except Denied as denied:
         complain(f"authz: no agent may: {denied.reason.code}: {denied.detail}")
         return FAILED
-    found = who_can(build_policy(config), operation)
+    alone = route.takes_svid_alone
+    found = who_can(build_policy(config), operation, takes_svid_alone=alone)
     print("\n".join(found.lines()))
     return FINE if found else FAILED
 

@@ -13,7 +13,7 @@ from authz.config.nearest import nearest_or_all
 from authz.config.problems import Problem
 from authz.config.rule_checks import Found, rule_problems
 from authz.config.yaml_document import Place
-from authz.core.spiffe import SpiffeIdError, SpiffePattern, TrustDomain
+from authz.core.spiffe import SCHEME, SpiffeIdError, SpiffePattern, TrustDomain
 
 _UNIQUE: Final = (("agents", "id"), ("issuers", "issuer"), ("routes", "name"))
 
@@ -28,6 +28,7 @@ def reference_problems(merged: MergedConfig) -> list[Problem]:
         *_trust_domains(data),
         *rule_problems(data),
         *_twice(merged),
+        *_bundles_twice(merged),
     ]
     return [merged.problem(place, message) for place, message in found]
 
@@ -60,6 +61,7 @@ def _issuers(data: dict[str, Any]) -> Found:
     known = [name for _, item in issuers if (name := item.get("issuer")) and isinstance(name, str)]
     if len(known) < len(issuers):
         return
+    known += [SCHEME + name for name in _names(data.get("trust_domains"))]  # by an SVID alone
     for at, item in _items(data, "principals"):
         match = item.get("match")
         issuer = match.get("issuer") if isinstance(match, dict) else None
@@ -151,3 +153,22 @@ def _twice(merged: MergedConfig) -> Found:
                 where = merged.where((section, first[name], member), here)
                 yield (section, at, member), f"{name} is already defined {where}"
             first.setdefault(name, at)
+
+
+def _bundles_twice(merged: MergedConfig) -> Found:
+    """Find trust domains of which two issuers have the bundle: a token without iss is of either."""
+    first: dict[str, int] = {}
+    at_domain = ("keys", "spiffe_bundle", "trust_domain")
+    for at, item in _items(merged.data, "issuers"):
+        name = _members(_members(item.get("keys")).get("spiffe_bundle")).get("trust_domain")
+        if not isinstance(name, str):
+            continue
+        if name in first:
+            here, _ = merged.origin(("issuers", at))
+            where = merged.where(("issuers", first[name], *at_domain), here)
+            message = (
+                f"an issuer with the bundle of {name} is already defined {where}, and a token"
+                " without iss could be of either: keep one"
+            )
+            yield ("issuers", at, *at_domain), message
+        first.setdefault(name, at)

@@ -82,6 +82,8 @@ class SingleUseProof(msgspec.Struct, frozen=True, gc=False):
 class Delegation(msgspec.Struct, frozen=True, eq=False, gc=False):
     """The principal for whom the agent acts, proven by a verified token that names the agent.
 
+    Without a token, the agent acts for nobody yet, or for itself where its route takes its SVID.
+
     Compared by identity, so that caches can hold values made from a delegation by it.
 
     Attributes:
@@ -94,6 +96,8 @@ class Delegation(msgspec.Struct, frozen=True, eq=False, gc=False):
         mode: ACT or MAPPED, by how the token names the actor; AUTONOMOUS if the agent acts for
             itself; BOOTSTRAP if it acts for nobody yet, without a token: then issuer and subject
             are "".
+        by_svid: whether the agent acts for itself by its SVID alone, without a token: then issuer
+            is its trust domain's SPIFFE ID.
         claims: the verified claims, for rules on groups, roles and the like.
         single_use: the proof of possession that came with it, if it must not come again.
         terms: compared by identity, and shared by delegations to the same agent that differ in
@@ -112,6 +116,12 @@ class Delegation(msgspec.Struct, frozen=True, eq=False, gc=False):
     claims: Mapping[str, object] = msgspec.field(default_factory=dict)
     single_use: SingleUseProof | None = None
     terms: object = msgspec.field(default_factory=object)
+    by_svid: bool = False
+
+    @property
+    def has_token(self) -> bool:
+        """Tell whether a token proves it, and not the agent's SVID alone."""
+        return self.mode is not Mode.BOOTSTRAP and not self.by_svid
 
 
 class Shadow(msgspec.Struct, frozen=True, gc=False):

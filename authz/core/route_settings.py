@@ -89,7 +89,14 @@ class RouteSettings(Settings):
     """
     modes: tuple[RouteMode, ...] = Field(default=(RouteMode.DELEGATED,), min_length=1)
     """delegated: the agent acts for a principal. autonomous: it acts for itself, and the token's
-    sub is the agent.
+    sub is the agent. With autonomous alone, no token is needed: see token.
+    """
+    token: Need = Need.OPTIONAL
+    """Whether an agent that acts for itself must bring a token. optional: if modes is [autonomous]
+    alone, and proof, acr_values and max_age ask for nothing, a request without any credential is
+    the agent's own, by its SVID. It may do what the agent's own grants allow without scopes. A
+    credential that was sent must be good all the same. required, and always with other modes:
+    without a token a request is refused.
     """
     protocol: RouteProtocol = RouteProtocol.HTTP
     """The protocol of the route. http: rules see host, method and path. mcp, a2a, openai (model
@@ -138,6 +145,24 @@ class RouteSettings(Settings):
     parameters, ;x is part of a name and not cut off, and neither is %3Bx. If that is wrong, the
     upstream serves a path that no rule or route here has judged.
     """
+
+    @property
+    def takes_svid_alone(self) -> bool:
+        """Whether a request without any credential is the agent's own, by its SVID."""
+        asks = self.acr_values or self.max_age is not None
+        needs_none = Need.REQUIRED not in (self.token, self.proof) and not asks
+        return needs_none and set(self.modes) == {RouteMode.AUTONOMOUS}
+
+    @model_validator(mode="after")
+    def _optional_means_something(self) -> Self:
+        is_said = "token" in self.model_fields_set and self.token is Need.OPTIONAL
+        if is_said and not self.takes_svid_alone:
+            raise MisfitError(
+                "a token is required here: optional needs modes: [autonomous] alone, and neither"
+                " proof: required, acr_values nor max_age",
+                "token",
+            )
+        return self
 
     @model_validator(mode="after")
     def _some_settings_are_of_a_protocol(self) -> Self:

@@ -68,6 +68,7 @@ class Route:
         extra_members: further members of model calls, which the operator knows to be harmless.
         refuses_by_message: whether policy refuses with HTTP status 200 and an error in the message.
         origin: the resource's origin, in one spelling; "" without a resource.
+        takes_svid_alone: whether a request without any credential is the agent's own there.
         parameters: auth-params of challenges, which say where to get a token: the URL of the
             resource's metadata (RFC 9728 section 5.1); empty without a resource.
         accept_ambiguous: forms of paths that the upstream reads as this server does.
@@ -87,6 +88,7 @@ class Route:
     origin: str = ""
     parameters: tuple[tuple[str, str], ...] = ()
     accept_ambiguous: Forms = frozenset()
+    takes_svid_alone: bool = False
 
     def bootstrap_calls(self, request: Request) -> tuple[Call, ...]:
         """Return the request's calls if each may be made without a token, else nothing."""
@@ -217,6 +219,7 @@ def _route(settings: RouteSettings) -> Route:
         origin=url_origin(resource) if resource else "",
         parameters=((RESOURCE_METADATA, metadata_url(resource)),) if resource else (),
         accept_ambiguous=_with_implied(frozenset(settings.accept_ambiguous)),
+        takes_svid_alone=settings.takes_svid_alone,
     )
 
 

@@ -172,6 +172,7 @@ def _record(decision: Decision, policy_version: str, claims: frozenset[str]) -> 
             for s in decision.shadows
         ],
         by_policy=deny.by_policy if deny else True,
+        by_svid=delegation.by_svid if delegation else False,
     )
 
 

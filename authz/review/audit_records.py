@@ -60,6 +60,7 @@ class RecordedDecision(msgspec.Struct, frozen=True, gc=False):
     path: str
     time: datetime
     by_policy: bool
+    by_svid: bool = False
     issued_at: float = 0.0
     claims: dict[str, Any] = {}
     headers: dict[str, str] = {}
@@ -105,6 +106,7 @@ class RecordedDecision(msgspec.Struct, frozen=True, gc=False):
             inf,
             mode=Mode(self.mode),
             claims=self.claims,
+            by_svid=self.by_svid,
         )
         try:
             agent = Agent(SpiffeId.parse(self.agent))

@@ -17,6 +17,7 @@ from authz.core.routes import RouteProtocol, RouteSettings
 from authz.core.spiffe import SpiffePattern
 from authz.review.issuer_lint import issuer_warnings
 from authz.review.scale import scale_warnings
+from authz.review.svid_lint import svid_warnings
 
 Warnings = Iterator[tuple[Place, str]]
 _LOCAL: Final = "localhost"
@@ -34,6 +35,7 @@ def config_warnings(config: Config, now: datetime) -> Warnings:
     yield from _dead_rules(config, now)
     yield from _open_beside_messages(config)
     yield from _absent_for_nothing(config)
+    yield from svid_warnings(config)
     yield from scale_warnings(config)
 
 

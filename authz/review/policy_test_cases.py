@@ -8,10 +8,10 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from math import inf
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from authz.config import Config, ConfigError
 from authz.config.nearest import nearest, nearest_or_all
@@ -19,11 +19,12 @@ from authz.config.setting_errors import causes, error_message, error_place
 from authz.config.yaml_document import Place, YamlDocument, parse
 from authz.core.conditions import ConditionHeader
 from authz.core.decision import Actor, Agent, Delegation, Effect, Mode
+from authz.core.delegation.without_token import by_svid
 from authz.core.policy import PolicyQuery
 from authz.core.policy.settings import GROUPS, ROLES, Scope
 from authz.core.reason import Reason
 from authz.core.request import Operation, Request
-from authz.core.settings import Duration, Settings
+from authz.core.settings import Duration, MisfitError, Settings
 from authz.core.spiffe import SpiffeId, SpiffeIdText
 from authz.review.call_input import CallInput
 
@@ -40,6 +41,9 @@ _REASONS: Final = (
     Reason.TOKEN_MISSING,
     Reason.TOKEN_CLAIM,
     Reason.PATH_AMBIGUOUS,
+)
+_OF_TOKENS: Final = frozenset(
+    {"principal", "issuer", "mode", "scopes", "groups", "roles", "claims", "actors", "token_age"}
 )
 _EXPECTED: Final = (*Effect, *(reason.code for reason in _REASONS))
 
@@ -85,6 +89,8 @@ class PolicyTestCase(CallInput):
     """The calling agent."""
     principal: str = ""
     """The sub of whom it acts for; left out, it acts for itself."""
+    token: bool = True
+    """false: the agent brings no token, and acts for itself by its SVID alone."""
     issuer: str = ""
     """The token's issuer; the only one if left out."""
     mode: Mode | None = None
@@ -114,6 +120,14 @@ class PolicyTestCase(CallInput):
     rule: str | None = None
     """The rule that must decide, of the agent or of the principal: grant/name, or grant/number."""
 
+    @model_validator(mode="after")
+    def _only_a_token_says_these(self) -> Self:
+        said = sorted(self.model_fields_set & _OF_TOKENS)
+        if said and not self.token:
+            message = f"with token: false nothing says {', '.join(said)}: leave it out"
+            raise MisfitError(message, said[0])
+        return self
+
     def case(self, only_issuer: str, now: float) -> PolicyQuery:
         """Build the question. Raises Denied(PATH_AMBIGUOUS)."""
         moment = now if self.at is None else datetime.fromisoformat(self.at).timestamp()
@@ -128,7 +142,8 @@ class PolicyTestCase(CallInput):
         )
         agent = Agent(SpiffeId.parse(self.agent))
         operation = Operation.of(request)
-        return PolicyQuery(agent, self._delegation(only_issuer, moment), operation, request, moment)
+        delegation = self._delegation(only_issuer, moment) if self.token else by_svid(agent)
+        return PolicyQuery(agent, delegation, operation, request, moment)
 
     def _delegation(self, only_issuer: str, now: float) -> Delegation:
         mode = self.mode or (Mode.ACT if self.principal else Mode.AUTONOMOUS)
@@ -188,7 +203,8 @@ def _unknown(
     """Yield issuers and rules that the config does not have: no answer could be as expected."""
     issuers = [issuer.issuer for issuer in config.issuers]
     for number, case in enumerate(cases):
-        if not case.issuer and case.mode is not Mode.BOOTSTRAP and len(issuers) > 1:
+        needs_issuer = case.token and case.mode is not Mode.BOOTSTRAP
+        if not case.issuer and needs_issuer and len(issuers) > 1:
             yield ("cases", number), "name the issuer: the config has several"
         if case.issuer and case.issuer not in issuers:
             message = (

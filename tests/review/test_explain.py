@@ -7,9 +7,10 @@ import pytest
 from google.protobuf import text_format
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from authz.config import load
-from authz.core.decision import Permit
+from authz.core.decision import Mode, Permit
 from authz.core.policy import RuleSettings
 from authz.core.request import Operation
 from authz.review.explain import RecordedError
@@ -23,16 +24,18 @@ from support.verbs import URL, edit, run
 from support.world import READ, World, check_request
 
 
-@given(RULES, RULES, SEGMENTS, st.sets(st.sampled_from(["s", "t"])))
+@given(RULES, RULES, SEGMENTS, st.sets(st.sampled_from(["s", "t"])), st.sampled_from(Mode))
 def test_what_is_told_is_what_is_judged(
     of_agent: tuple[RuleSettings, ...],
     of_principal: tuple[RuleSettings, ...],
     segments: list[str],
     scopes: set[str],
+    mode: Mode,
 ) -> None:
-    """Explain tells an allow exactly where policy allows."""
+    """Explain tells an allow exactly where policy allows, however the agent acts."""
     subject = policy((*of_agent, rule("/a/**", "s")), (*of_principal, rule("/*", "t")))
-    asked = query(delegation(*scopes), Operation("GET", "h", tuple(segments)))
+    acting = replace(delegation(*scopes), mode=mode, by_svid=mode is Mode.AUTONOMOUS)
+    asked = query(acting, Operation("GET", "h", tuple(segments)))
     told = report_rules(subject, asked)
 
     assert told.allows == isinstance(subject.evaluate(asked).outcome, Permit)

@@ -195,7 +195,7 @@ def test_clients_that_no_route_lets_act(tmp_path: Path, capsys: pytest.CaptureFi
     (warning,) = warned(text, tmp_path, capsys)
 
     assert "principals[0].match.subjects[1]: a client's own token is autonomous" in warning
-    text = text.replace("{name: named}", "{name: named, modes: [autonomous]}")
+    text = text.replace("{name: named}", "{name: named, modes: [autonomous], token: required}")
     assert warned(text, tmp_path, capsys) == []
 
 

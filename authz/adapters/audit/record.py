@@ -46,7 +46,7 @@ class AuditRecord(msgspec.Struct, frozen=True, gc=False):
     principal: str
     """The token's sub: the principal that the agent acts for, or an autonomous agent itself."""
     issuer: str
-    """The token's iss."""
+    """The token's iss; without a token the SPIFFE ID of an autonomous agent's trust domain."""
     actors: list[dict[str, str]]
     """The token's actors, each with iss and sub, the current actor first."""
     mode: str
@@ -78,6 +78,8 @@ class AuditRecord(msgspec.Struct, frozen=True, gc=False):
     """
     by_policy: bool = False
     """Whether the rules decided, so that another policy might have decided differently."""
+    by_svid: bool = False
+    """Whether an autonomous agent brought no token, so that its SVID alone says who acts."""
 
 
 class AuditOperation(msgspec.Struct, frozen=True, gc=False):

@@ -6,16 +6,16 @@ looked up for it but what the operator configured. The core does no I/O: an unkn
 """
 
 from collections.abc import Iterable
-from math import inf
 from typing import Protocol
 
-from authz.core.decision import Agent, Delegation, Mode
+from authz.core.decision import Agent, Delegation
 from authz.core.delegation.actor_settings import ActorSettings
 from authz.core.delegation.authentication import check_authentication
 from authz.core.delegation.confirmation import check_confirmation
 from authz.core.delegation.credential import find_credential, has_credential, token_reads
 from authz.core.delegation.dpop import DpopVerifier
 from authz.core.delegation.header import check_header, check_kind
+from authz.core.delegation.jwt_svid import by_trust_domain, trust_domain_of
 from authz.core.delegation.settings import (
     DpopSettings,
     IssuerSettings,
@@ -23,6 +23,7 @@ from authz.core.delegation.settings import (
 )
 from authz.core.delegation.terms import OWN_CLAIMS, TermsJudge
 from authz.core.delegation.token_cache import DelegationCache, DelegationStep
+from authz.core.delegation.without_token import without_token
 from authz.core.jose import Key, KeySet, KeyVerifyError
 from authz.core.jose.jws import Jws, parse_compact
 from authz.core.needs import KeyNeeded
@@ -67,13 +68,16 @@ class DelegationVerifier:
         proofs: DpopVerifier,
         unread: frozenset[str] = frozenset(),
     ) -> None:
-        """Index the issuers by ``iss``; ``proofs`` checks DPoP proofs.
+        """Index the issuers by ``iss``, and by the trust domain of their bundle.
+
+        ``proofs`` checks DPoP proofs.
 
         ``unread`` are those of ``OWN_CLAIMS`` that no later step reads: tokens that differ in them
         alone have the same terms.
         """
         self._token = token
         self._issuers = {issuer.issuer: issuer for issuer in issuers}
+        self._of_bundles = by_trust_domain(self._issuers.values())
         self._terms = TermsJudge(self._issuers.values(), unread)
         self._keys = keys
         self._proofs = proofs
@@ -81,10 +85,14 @@ class DelegationVerifier:
     def verify(self, request: Request, agent: Agent, route: Route, now: float) -> Delegation:
         """Verify the request's token as one that lets this agent act (RFC 8693 section 4.1).
 
+        Without a credential it returns what the route allows without a token.
+
         Raises Denied with the reason of the first check that fails.
         """
-        if route.bootstrap_calls(request) and not has_credential(request, self._token):
-            return _BOOTSTRAP  # no principal yet: policy decides what that allows
+        is_bare = not has_credential(request, self._token)
+        alone = without_token(request, agent, route) if is_bare else None
+        if alone is not None:
+            return alone  # for itself, or for nobody yet
         credential = find_credential(request, self._token)  # 1. exactly one credential
         jws = parse_compact(credential.token, self._token.max_bytes)  # 2. a JWS, read strictly
         check_kind(jws)  # 3. no other kind of token
@@ -122,10 +130,19 @@ class DelegationVerifier:
         )
 
     def _issuer(self, jws: Jws) -> IssuerSettings:
-        name = jws.payload.get("iss")
-        issuer = self._issuers.get(name) if isinstance(name, str) else None
+        """Return the issuer that the token names, or by the workload that a JWT-SVID is for.
+
+        Raises Denied(TOKEN_ISSUER).
+        """
+        if "iss" not in jws.payload:
+            issuer = self._of_bundles.get(trust_domain_of(jws.payload))
+            detail = "it has no iss, and its sub is of no trust domain whose bundle is configured"
+        else:
+            name = jws.payload["iss"]
+            issuer = self._issuers.get(name) if isinstance(name, str) else None
+            detail = "the token's iss is not a configured issuer"
         if issuer is None:
-            raise Denied(Reason.TOKEN_ISSUER, "the token's iss is not a configured issuer")
+            raise Denied(Reason.TOKEN_ISSUER, detail)
         return issuer
 
     def _key(self, issuer: IssuerSettings, jws: Jws, now: float) -> tuple[Key, float]:
@@ -145,17 +162,6 @@ class DelegationVerifier:
         if jws.header.algorithm not in key.algorithms:
             raise Denied(Reason.TOKEN_ALG, "the key is for another algorithm")
         return key, keys.usable_until
-
-
-_BOOTSTRAP = Delegation(
-    issuer="",
-    subject="",
-    actors=(),
-    scopes=frozenset(),
-    issued_at=0.0,
-    expires_at=inf,
-    mode=Mode.BOOTSTRAP,
-)
 
 
 def _check_signature(key: Key, jws: Jws) -> None:

@@ -163,5 +163,5 @@ def _bind(current: Actor, issuer: IssuerSettings, agent: Agent) -> None:
         raise Denied(
             Reason.ACTOR_MISMATCH, "the issuer's config does not accept the current actor's iss"
         )
-    if issuer.actors_from is not None and domain not in issuer.actors_from:
+    if issuer.actor_domains is not None and domain not in issuer.actor_domains:
         raise Denied(Reason.ISSUER_ACTOR_SCOPE, f"{issuer.issuer} may not name this trust domain")

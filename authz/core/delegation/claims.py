@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
+from authz.core.delegation.jwt_svid import check_workload
 from authz.core.delegation.restrictions import check_restrictions
 from authz.core.delegation.settings import IssuerSettings
 from authz.core.jose.jws import Jws
@@ -90,6 +91,7 @@ def check_claims(jws: Jws, issuer: IssuerSettings, route: Route, now: float) -> 
         name_in(members, "azp" if "azp" in members and "client_id" not in members else "client_id")
     token_id = _token_id(members, is_plain=is_plain)
     check_restrictions(members, issuer)
+    check_workload(members, issuer)
     return Claims(
         name_in(members, "sub"),
         issued_at,
@@ -161,7 +163,9 @@ def _check_times(
     members: Mapping[str, Any], issuer: IssuerSettings, now: float
 ) -> tuple[float, float]:
     expires_at = _time(members, "exp")
-    issued_at = _time(members, "iat")
+    # JWT-SVID section 3 requires no iat; then it may be of any age, and counts from now.
+    is_dated = "iat" in members or issuer.keys.spiffe_bundle is None
+    issued_at = _time(members, "iat") if is_dated else 0.0
     not_before = _time(members, "nbf") if "nbf" in members else issued_at
     if now >= expires_at + issuer.clock_skew:  # RFC 7519 section 4.1.4: "on or after"
         raise Denied(Reason.TOKEN_EXPIRED, "its exp has passed")
@@ -169,7 +173,7 @@ def _check_times(
         raise Denied(Reason.TOKEN_NOT_YET_VALID, "its nbf or iat is in the future")
     if expires_at <= max(issued_at, not_before):  # no clock skew explains this
         raise Denied(Reason.TOKEN_CLAIM, "its exp is not after its iat and nbf: it never began")
-    if expires_at - issued_at > issuer.max_lifetime:
+    if expires_at - (issued_at if is_dated else now) > issuer.max_lifetime:
         raise Denied(Reason.TOKEN_LIFETIME, "it is valid for longer than max_lifetime")
     return issued_at, expires_at
 

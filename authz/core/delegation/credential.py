@@ -45,8 +45,9 @@ def token_reads(settings: TokenSettings) -> Reads:
 
 
 def has_credential(request: Request, settings: TokenSettings) -> bool:
-    """Tell whether the request has anything that could be a credential."""
-    return bool(request.header(settings.header) or request.elsewhere or request.header(DPOP))
+    """Tell whether the request has anything that could be a credential; an empty header could."""
+    sent = (request.header(settings.header), request.header(DPOP))
+    return sent != (None, None) or bool(request.elsewhere)
 
 
 def find_credential(request: Request, settings: TokenSettings) -> Credential:

@@ -158,7 +158,9 @@ class IssuerSettings(Settings):
     """An issuer of delegation tokens, and which of its tokens are accepted."""
 
     issuer: str = Field(min_length=1, max_length=1024)
-    """The token's iss, compared byte for byte."""
+    """The token's iss, compared byte for byte. A token without iss, as most JWT-SVIDs are, is of
+    the issuer whose keys.spiffe_bundle is that of the trust domain in its sub.
+    """
     kind: IssuerKind | None = None
     """The product that it runs: sets what is known of its tokens, of which each line can be set
     otherwise here. `authz preset` prints what each kind stands for.
@@ -200,7 +202,9 @@ class IssuerSettings(Settings):
     what its cnf holds besides a key that is checked.
     """
     actors_from: tuple[TrustDomainText, ...] | None = None
-    """Trust domains whose agents it may name as actors; left out, all of trust_domains."""
+    """Trust domains whose agents it may name as actors. Left out, all of trust_domains; for keys of
+    a SPIFFE bundle, the bundle's trust domain alone.
+    """
     max_actors: int = Field(default=4, ge=1, le=16)
     """The longest accepted chain of actors. A longer chain is refused, never cut."""
     max_lifetime: Duration = Field(default=86400.0, ge=1.0)
@@ -217,6 +221,14 @@ class IssuerSettings(Settings):
     def media_types(self) -> frozenset[str]:
         """The accepted types in their long form."""
         return frozenset(map(media_type, self.typ))
+
+    @cached_property
+    def actor_domains(self) -> frozenset[str] | None:
+        """The trust domains whose agents it may name as actors; None for all."""
+        bundle = self.keys.spiffe_bundle
+        if self.actors_from is None and bundle is not None:
+            return frozenset({bundle.trust_domain})
+        return None if self.actors_from is None else frozenset(self.actors_from)
 
     @cached_property
     def claims_read(self) -> frozenset[str]:

@@ -108,7 +108,9 @@ class KeySettings(Settings):
     file: FileText | None = None
     """A file with a JWK Set; read again when it changes."""
     spiffe_bundle: SpiffeBundleSettings | None = None
-    """The SPIFFE bundle of a trust domain; only its jwt-svid keys are used."""
+    """The SPIFFE bundle of a trust domain; only its jwt-svid keys are used. They speak for that
+    trust domain alone: a token's sub must be a SPIFFE ID of it.
+    """
     insecure: bool = False
     """Accept plain http:// in jwks_uri and discovery_url: anyone on the network path can then sign
     tokens.

@@ -137,6 +137,12 @@ class RuleSettings(Settings):
         return self
 
     @property
+    def needs_token(self) -> bool:
+        """Tell whether only a token can meet it: by scopes, its age, or an authentication."""
+        ages = (self.max_token_age, self.max_age)
+        return bool(self.scopes or self.acr_values) or any(age is not None for age in ages)
+
+    @property
     def calls(self) -> CallSettings | None:
         """What it says of calls; None for plain requests."""
         return self.mcp or self.a2a or self.models
@@ -183,7 +189,10 @@ class PrincipalMatch(Settings):
     """The principals that an entry applies to: every key that is given must match."""
 
     issuer: str
-    """The token's issuer: a subject is unique only within its issuer (RFC 8725 section 3.8)."""
+    """The token's issuer: a subject is unique only within its issuer (RFC 8725 section 3.8). For
+    agents by their SVID alone it is their trust domain's SPIFFE ID, such as spiffe://corp.example:
+    such an agent's own grants suffice, but this entry's denies and its suspension apply.
+    """
     subjects: tuple[str, ...] | None = None
     """Exact sub values, or patterns of SPIFFE IDs; left out, any. An agent that acts for itself
     must be listed here: an entry without subjects grants it nothing, but its denies and its

@@ -7,7 +7,7 @@ enforced. All else (who calls, the token, suspension) is enforced all the same.
 from dataclasses import replace
 from typing import Protocol
 
-from authz.core.decision import Delegation, Effect, Mode, Permit, Shadow, ShadowBy, Verdict
+from authz.core.decision import Delegation, Effect, Permit, Shadow, ShadowBy, Verdict
 from authz.core.policy.query import PolicyQuery
 from authz.core.policy.verdict import shadow_notes
 from authz.core.reason import Denied
@@ -71,7 +71,7 @@ class ShadowedPolicy:
         verdict = self._policy.evaluate(query)
         if isinstance(verdict.outcome, Permit):
             return verdict
-        if query.delegation.mode is Mode.BOOTSTRAP:
+        if not query.delegation.has_token:
             return verdict
         note = Shadow(
             ShadowBy.POLICY, Effect.DENY, verdict.outcome.reason.code, verdict.outcome.rule

@@ -38,7 +38,8 @@ class Standing(msgspec.Struct, frozen=True):
     Attributes:
         agent: the agent's SPIFFE ID.
         of_agent: the rules of the agent.
-        of_principal: the rules of the principal; None without a principal (Mode.BOOTSTRAP).
+        of_principal: the rules of the principal, of which only denies count without a token; None
+            without a principal (Mode.BOOTSTRAP).
         enforced: why every request is refused, in shadow too; else None.
         unknown: why every request is refused for want of an entry; else None.
         unread: text to add to the detail of a refusal by rules, on claims that can't be read.
@@ -122,11 +123,11 @@ class Standings:
             _suspended(agents)
             or self._refused_chain(found.of_chain)  # 2. through a chain that is accepted
             or _suspended_principal(principals or [], _words(found.unread, principals, delegation))
-        )  # 3. likewise the principal, or nobody yet
+        )  # 3. likewise the principal, the agent itself, or nobody yet
         unknown = None
         if not agents:
             unknown = Reason.AGENT_UNKNOWN, "no entry of agents matches the agent"
-        elif principals == []:
+        elif principals == [] and delegation.has_token:
             detail = "no entry of principals matches the principal through this agent"
             unknown = self._why_none(delegation), detail + _words(found.unread, [], delegation)
         return Standing(

@@ -19,6 +19,8 @@ Rules = Sequence[Rule]
 def reach_verdict(of_agent: Rules, of_principal: Rules | None, query: PolicyQuery) -> Verdict:
     """Return the verdict by the rules of both sides; ``of_principal`` is None without a principal.
 
+    Without a token only the agent's rules allow, and the principal's denies deny.
+
     Rules in shadow do not count: if they would have changed the outcome, a note says so.
     """
     considered = (*of_agent, *of_principal) if of_principal else of_agent
@@ -56,8 +58,8 @@ def _outcome(of_agent: Rules, of_principal: Rules | None, query: PolicyQuery) ->
 def _allowed(of_agent: Rules, of_principal: Rules | None, query: PolicyQuery) -> Outcome:
     """Return what the allows alone decide."""
     agent = evaluate_side(of_agent, query)
-    if of_principal is None:
-        return _without_principal(agent)
+    if of_principal is None or not query.delegation.has_token:
+        return _without_token(agent)
     principal = evaluate_side(of_principal, query)
     if agent.rule is None or principal.rule is None:
         return _nothing(agent, principal)
@@ -86,17 +88,28 @@ def _nothing(agent: SideResult, principal: SideResult) -> Denied:
     )
 
 
-def _without_principal(agent: SideResult) -> Denied | Permit:
-    """Return the permit for a route's bootstrap without a token: by a rule without scopes."""
+def _without_token(agent: SideResult) -> Denied | Permit:
+    """Return the permit for an agent without a token: by a rule of its own without scopes.
+
+    The challenge has no error code (RFC 6750 section 3.1): there was no token to be wrong. It names
+    the scopes of a token that would do.
+    """
     if agent.rule is None or agent.rule is UNRESTRICTED:
         return Denied(Reason.POLICY_DENIED, "no rule of the agent allows the operation")
     if agent.is_allowed:
         return Permit(agent.rule.name, "")
-    if any(missing.reason is not Reason.POLICY_DENIED for missing in agent.unmet):
-        return Denied(
-            Reason.TOKEN_MISSING, "every rule of the agent requires scopes", rule=agent.rule.name
-        )
-    return _denied(agent, agent.unmet)
+    if all(missing.reason is Reason.POLICY_DENIED for missing in agent.unmet):
+        return _denied(agent, agent.unmet)
+    lacking = _denied(agent, agent.unmet)
+    detail = f"no token was sent; {lacking.detail}"
+    scopes = _scopes_of(agent)
+    return Denied(Reason.TOKEN_MISSING, detail, parameters=scopes, rule=lacking.rule)
+
+
+def _scopes_of(*sides: SideResult) -> tuple[tuple[str, str], ...]:
+    """Return the auth-param that names every scope that the request needs (RFC 6750 section 3)."""
+    scopes = {scope for side in sides if side.rule for scope in side.rule.scopes}
+    return (("scope", " ".join(sorted(scopes))),) if scopes else ()
 
 
 def _missed(agent: SideResult, principal: SideResult) -> Denied:
@@ -109,9 +122,7 @@ def _missed(agent: SideResult, principal: SideResult) -> Denied:
     side = agent if set(of_reason) & set(agent.unmet) else principal
     if reason is not Reason.SCOPE:
         return _denied(side, of_reason)
-    # RFC 6750 section 3.1: the challenge names every scope that this request needs, on both sides.
-    scopes = {scope for side in (agent, principal) if side.rule for scope in side.rule.scopes}
-    return _denied(side, of_reason, (("scope", " ".join(sorted(scopes))),))
+    return _denied(side, of_reason, _scopes_of(agent, principal))
 
 
 def _denied(

@@ -38,6 +38,11 @@ class TrustDomain:
             raise SpiffeIdError("a trust domain has only a-z, 0-9, '.', '-' and '_'")
         return cls(text)
 
+    @property
+    def spiffe_id(self) -> str:
+        """The trust domain's own SPIFFE ID, which has no path: who vouches for its workloads."""
+        return SCHEME + self.name
+
     def __str__(self) -> str:
         """Return the bare name."""
         return self.name

@@ -15,6 +15,7 @@ from authz.adapters.keys import KeyStore
 from authz.config import Config, load
 from authz.config.printable import one_line
 from authz.core.decision import Agent, Allow, Decision, Delegation, Effect, Mode, Verdict
+from authz.core.delegation.without_token import by_svid
 from authz.core.identity import ProfileSettings
 from authz.core.policy import Policy, PolicyQuery
 from authz.core.policy.call_matchers import describe_call
@@ -108,16 +109,25 @@ class Explanation:
 
 
 class _AssumedDelegation:
-    """Stands in for step 2: a delegation as the question describes it."""
+    """Stands in for step 2: a delegation as the question describes it.
 
-    def __init__(self, delegation: Delegation) -> None:
+    ``is_bare`` says that the question has no word of a token, which few routes do without.
+    """
+
+    def __init__(self, delegation: Delegation, *, is_bare: bool) -> None:
         self._delegation = delegation
+        self._is_bare = is_bare or delegation.by_svid
 
     def verify(self, request: Request, agent: Agent, route: Route, now: float) -> Delegation:  # noqa: ARG002 - as DelegationStep
         """Return the described delegation.
 
-        Raises Denied(PRINCIPAL_REQUIRED, ACTOR_NOT_PERMITTED) if the route lacks its mode.
+        Raises Denied(PRINCIPAL_REQUIRED, ACTOR_NOT_PERMITTED, TOKEN_MISSING) if the route lacks its
+        mode, or needs a token.
         """
+        if self._is_bare and route.takes_svid_alone:
+            return by_svid(agent)
+        if self._delegation.by_svid:
+            raise Denied(Reason.TOKEN_MISSING, "the route requires a token")
         mode = self._delegation.mode
         if mode is Mode.AUTONOMOUS and RouteMode.AUTONOMOUS not in route.modes:
             raise Denied(Reason.PRINCIPAL_REQUIRED, "name the principal with --principal")
@@ -178,7 +188,9 @@ def explain(config: Config, asked: ExplainedRequest, *, shows_all: bool = False)
     keys = KeyStore(build_key_sources(config))
     delegation = asked.delegation
     delegations = (
-        build_delegations(config, keys) if delegation is None else _AssumedDelegation(delegation)
+        build_delegations(config, keys)
+        if delegation is None
+        else _AssumedDelegation(delegation, is_bare=asked.is_bare)
     )
     policy = build_policy(config)
     watched = _RecordingPolicy(policy)
@@ -217,7 +229,8 @@ def _steps(asked: ExplainedRequest, agent: str, delegation: Delegation | None) -
     if agent:
         lines.append(f"1 agent     {agent}")
     if delegation:
-        lines.append(f"2 acts for  {delegation.subject} of {delegation.issuer} ({asked.origin})")
+        origin = "by its SVID alone" if delegation.by_svid else asked.origin
+        lines.append(f"2 acts for  {delegation.subject} of {delegation.issuer} ({origin})")
         lines.append(f"            mode: {delegation.mode}")
         lines.append(f"            scopes: {' '.join(sorted(delegation.scopes)) or 'none'}")
     return lines
@@ -230,7 +243,9 @@ def _answer(decision: Decision) -> list[str]:
     ]
     if isinstance(decision, Allow):
         grant = decision.permit
-        by = f"agent by {grant.agent_rule}, principal by {grant.principal_rule or 'nobody yet'}"
+        own = "by its own rules alone" if decision.delegation.by_svid else "by nobody yet"
+        principal = f"by {grant.principal_rule}" if grant.principal_rule else own
+        by = f"agent by {grant.agent_rule}, principal {principal}"
         by = by if grant.agent_rule else "by no rule: shadow: true allows what the rules refuse"
         return [*lines, f"            {by}", "ALLOW"]
     lines.append(

@@ -44,6 +44,13 @@ class Question:
     route: str = ""
     words: CallInput = field(default_factory=CallInput)
 
+    @property
+    def is_bare(self) -> bool:
+        """Tell whether it says nothing of a token: then the agent's SVID alone may do."""
+        of_token = (self.token, self.issuer, self.scopes, self.claims, self.earlier_actors)
+        is_own = self.principal in ("", self.agent)
+        return is_own and not any(of_token) and not self.token_age_seconds
+
 
 @dataclass(frozen=True, slots=True)
 class ExplainedRequest:
@@ -52,6 +59,7 @@ class ExplainedRequest:
     Attributes:
         delegation: assumed in place of a token; None to verify the request's token.
         now: unix seconds.
+        is_bare: whether nothing says of a token, so that the agent's SVID alone may do.
         origin: where the delegation comes from, in words.
         has_proxy: whether a proxy sent the request, so that the config's profiles apply.
         notes: lines to tell first.
@@ -63,6 +71,7 @@ class ExplainedRequest:
     now: float
     origin: str
     has_proxy: bool = False
+    is_bare: bool = False
     notes: tuple[str, ...] = ()
     refused: str = ""
 
@@ -86,7 +95,8 @@ def asked_in_words(config: Config, question: Question, now: float) -> ExplainedR
     if question.token:
         return ExplainedRequest(request, None, now, "by the token")
     delegation = assumed(config, question, now)
-    return ExplainedRequest(request, delegation, now, "assumed; give --token-file to verify one")
+    origin = "assumed; give --token-file to verify one"
+    return ExplainedRequest(request, delegation, now, origin, is_bare=question.is_bare)
 
 
 def assumed(config: Config, question: Question, now: float) -> Delegation:
@@ -153,4 +163,5 @@ def _delegation_of(recorded: RecordedRequest, now: float) -> Delegation | None:
         expires_at=now + ASSUMED_LIFETIME_SECONDS,
         mode=recorded.mode,
         claims=record.claims,
+        by_svid=record.by_svid,
     )

@@ -4,7 +4,7 @@ Decides nothing: ``Policy.evaluate`` does, by the same entries, rules and misses
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from authz.core.decision import Mode
@@ -50,6 +50,7 @@ class Side:
         is_known: whether an entry matches it.
         is_suspended: whether an entry suspends it.
         rules: their rules, denies first, then by distance.
+        only_denies: whether it need not allow, as an agent by its SVID alone has only its own side.
     """
 
     who: str
@@ -57,6 +58,7 @@ class Side:
     is_known: bool
     is_suspended: bool
     rules: tuple[SideOutcome, ...]
+    only_denies: bool = False
 
     @property
     def allowing(self) -> tuple[SideOutcome, ...]:
@@ -73,7 +75,7 @@ class Side:
         allows = [
             outcome
             for outcome in self.rules
-            if not outcome.rule.is_deny and not outcome.rule.is_shadow
+            if not outcome.rule.is_deny and not outcome.rule.is_shadow and not self.only_denies
         ]
         if self.allowing or not allows:
             return ""
@@ -89,7 +91,7 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class RuleReport:
-    """The report of both sides; ``principal`` is None in mode bootstrap."""
+    """The report of both sides; ``principal`` is None if no entry of principals counts."""
 
     agent: Side
     principal: Side | None
@@ -102,9 +104,12 @@ class RuleReport:
     @property
     def allows(self) -> bool:
         """Tell whether each side allows and none denies, as the verdict must say too."""
-        if any(side.is_suspended or side.denying or not side.allowing for side in self.sides):
+        if any(side.is_suspended or side.denying for side in self.sides):
             return False
-        named = [outcome.rule for side in self.sides for outcome in side.allowing]
+        asked = [side for side in self.sides if not side.only_denies]
+        if not all(side.allowing for side in asked):
+            return False
+        named = [outcome.rule for side in asked for outcome in side.allowing]
         return any(rule is not UNRESTRICTED for rule in named)
 
     def lines(self, shown: int | None = SHOWN) -> list[str]:
@@ -124,7 +129,10 @@ def report_rules(policy: Policy, case: PolicyQuery) -> RuleReport:
     agent = _agent_side(policy, case)
     if case.delegation.mode is Mode.BOOTSTRAP:
         return RuleReport(agent, None)
-    return RuleReport(agent, _principal_side(policy, case))
+    principal = _principal_side(policy, case)
+    if case.delegation.has_token:
+        return RuleReport(agent, principal)
+    return RuleReport(agent, replace(principal, only_denies=True) if principal.is_known else None)
 
 
 def _agent_side(policy: Policy, case: PolicyQuery) -> Side:

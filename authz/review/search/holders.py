@@ -26,33 +26,43 @@ class Holder:
 
 @dataclass(frozen=True, slots=True)
 class WhoCan:
-    """The agents and principals that may do something: an agent for a principal, never alone.
+    """The agents and principals that may do something: an agent for a principal.
 
     Attributes:
         excepted: denies and suspensions, in words.
+        alone: the agents that may do it for themselves, by their SVID alone.
     """
 
     agents: tuple[Holder, ...]
     principals: tuple[Holder, ...]
     excepted: tuple[str, ...]
+    alone: tuple[Holder, ...] = ()
 
     def __bool__(self) -> bool:
-        """Tell whether anybody may: it takes both sides, and a rule that one of them holds."""
+        """Tell whether anybody may: it takes both sides, and a rule that one of them holds.
+
+        Or an agent that may alone.
+        """
         rules = [rule for holder in (*self.agents, *self.principals) for rule in holder.rules]
         is_ruled = any(rule is not UNRESTRICTED for rule in rules)
-        return bool(self.agents and self.principals) and is_ruled
+        return bool(self.alone) or (bool(self.agents and self.principals) and is_ruled)
 
     def lines(self) -> list[str]:
         """Return the lines for a person."""
-        lines = ["agents, acting for one of the principals below"]
+        lines = ["agents, for themselves by their SVID alone"] if self.alone else []
+        lines += [line for holder in self.alone for line in holder.lines()]
+        lines.append("agents, acting for one of the principals below")
         lines += [line for holder in self.agents for line in holder.lines()] or ["  none"]
         lines += ["principals, through one of the agents above"]
         lines += [line for holder in self.principals for line in holder.lines()] or ["  none"]
         return lines + except_lines(self.excepted)
 
 
-def who_can(policy: Policy, operation: Operation) -> WhoCan:
-    """Find every entry with a rule about an operation that counts; leave out suspended entries."""
+def who_can(policy: Policy, operation: Operation, *, takes_svid_alone: bool = False) -> WhoCan:
+    """Find every entry with a rule about an operation that counts; leave out suspended entries.
+
+    ``takes_svid_alone`` is of the operation's route.
+    """
     agents, principals = policy.agents.entries, policy.principals.entries
     suspended = [entry for entry in agents if entry.settings.suspended]
     holding = [entry for entry in agents if _about(entry, operation)]
@@ -67,20 +77,29 @@ def who_can(policy: Policy, operation: Operation) -> WhoCan:
         excepted += [
             f"{name}: {rule.name} denies it{asked_by(rule)}" for rule in dict.fromkeys(denies)
         ]
+    able = tuple(
+        Holder(entry.settings.id, _about(entry, operation))
+        for entry in holding
+        if not any(_covers(by, entry) for by in suspended)
+    )
     return WhoCan(
-        tuple(
-            Holder(entry.settings.id, rules)
-            for entry in holding
-            if not any(_covers(by, entry) for by in suspended)
-            and (rules := _about(entry, operation))
-        ),
+        able,
         tuple(
             Holder(f"{entry.title}{_through(entry)}", rules)
             for entry in principals
             if not entry.settings.suspended and (rules := _about(entry, operation))
         ),
         tuple(excepted),
+        tuple(_without_token(able)) if takes_svid_alone else (),
     )
+
+
+def _without_token(able: Iterable[Holder]) -> Iterator[Holder]:
+    """Yield the holders of rules that need no token, with these rules."""
+    for holder in able:
+        rules = [r for r in holder.rules if r is not UNRESTRICTED and not r.settings.needs_token]
+        if rules:
+            yield Holder(holder.name, tuple(rules))
 
 
 def _named(

@@ -135,6 +135,7 @@ class Drawn:
         agent = draw.choice(AGENTS)
         mode = draw.choice([Mode.ACT] * 8 + [Mode.AUTONOMOUS, Mode.BOOTSTRAP])
         is_own, is_nobody = mode is Mode.AUTONOMOUS, mode is Mode.BOOTSTRAP
+        by_svid = is_own and draw.random() < 0.5
         subject = agent if is_own else draw.choice([*SUBJECTS, "SPIFFE://corp/team-0/x"])
         actors = [agent, *draw.choice([[], [], [AGENTS[3]], ["nobody"]])]
         delegation = Delegation(
@@ -145,7 +146,8 @@ class Drawn:
             draw.choice([0.0, 60.0]),
             1000.0,
             mode=mode,
-            claims={} if is_nobody else self._claims(),
+            claims={} if is_nobody or by_svid else self._claims(),
+            by_svid=by_svid,
         )
         segments = draw.choice(ASKED)
         sent = draw.choice([(), (("x-env", "prod"),)])
@@ -176,7 +178,7 @@ class Drawn:
         elif any(one.settings.suspended for one in principals):
             by_agents = all(one.agents for one in principals if one.settings.suspended)
             raise Denied(Reason.ACTOR_NOT_PERMITTED if by_agents else Reason.POLICY_DENIED)
-        elif not principals:
+        elif not principals and not delegation.by_svid:
             others = [one for one in counted if one and not one.settings.suspended]
             is_other = any(not one.is_denies_only for one in others)
             return Verdict(Denied(Reason.ACTOR_NOT_PERMITTED if is_other else Reason.POLICY_DENIED))

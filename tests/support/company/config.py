@@ -114,9 +114,9 @@ def agents(r: random.Random, allowing: list[str]) -> list[Entry]:
         *(entry for entry in entries if entry["id"] not in (AGENTS[22], AGENTS[35])),
         {
             "id": f"spiffe://{CORP}/ns/agents/sa/*",
-            "grants": ["deny-files", "deny-payroll", "deny-huge"],
+            "grants": ["deny-files", "deny-payroll", "deny-huge", "own-run"],
         },
-        {"id": OPS, "grants": [*few, "deny-models", "deny-push"]},
+        {"id": OPS, "grants": [*few, "deny-models", "deny-push", "own-run"]},
         {"id": LAB, "grants": ["llm-small", "files-mcp-power", "deny-chain", "deny-weak"]},
         {"id": f"spiffe://{PARTNER}/**", "grants": [*few, "deny-legacy", "deny-deep"]},
         {"id": first, "unrestricted": True, "grants": ["deny-prod", "deny-junior"]},
@@ -194,6 +194,9 @@ def special(some: Callable[[int], list[str]]) -> list[Entry]:
         {"match": barred, "grants": ["deny-stage", "deny-files"], "if_absent": "deny"},
         {"match": match(PARTNER_ISSUER, subjects=["u1203", "u1204"]), "suspended": True},
         {"match": match(STAFF_ISSUER, subjects=itself), "grants": some(50)},
+        {"match": match(f"spiffe://{CORP}"), "grants": ["deny-deep"]},
+        {"match": match(f"spiffe://{CORP}", subjects=[agent(6)]), "suspended": True},
+        {"match": match(f"spiffe://{CORP}", subjects=[agent(7)]), "grants": some(9)},
         {"match": match(STAFF_ISSUER, subjects=[OPS, "u0007"]), "grants": some(50)},
         {"match": execs, "unrestricted": True, "agents": AGENTS[:9]},
     ]

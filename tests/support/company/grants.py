@@ -188,9 +188,20 @@ def denies() -> Grants:
     )
 
 
+def own_run() -> list[Rule]:
+    """What agents may do for themselves, and what they need a token for."""
+    at = {"hosts": [host("audit")], "methods": ["GET", "POST"]}
+    return [
+        at | {"name": "run", "paths": ["/v1/own/**"], "scopes": []},
+        at | {"name": "tell", "paths": ["/v1/told/**"], "scopes": ["audit:tell"]},
+        at | {"name": "new", "paths": ["/v1/new/*"], "scopes": [], "max_token_age": "5m"},
+        at | {"name": "strong", "paths": ["/v1/strong"], "scopes": [], "acr_values": ["mfa"]},
+    ]
+
+
 def grants(r: random.Random) -> Grants:
     """All that allow; the denies are ``denies()``."""
-    made: Grants = {}
+    made: Grants = {"own-run": own_run()}
     for services, make in (
         (REST, rest_grants),
         (MCP, mcp_grants),

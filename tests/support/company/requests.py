@@ -21,7 +21,7 @@ from support.company.names import (
 )
 from support.docs_model import Asked, Config, Refused, Rule, Token
 from support.docs_model import conditions as when
-from support.docs_model.decide import find_route
+from support.docs_model.decide import find_route, takes_svid_alone
 from support.docs_model.paths import id_fits, read_path
 from support.docs_model.policy import agent_entries, is_meant, rules_of
 
@@ -53,6 +53,8 @@ class Requests:
     def aimed(self, now: float) -> Asked:
         """A request that a rule may well allow at a time."""
         r = self._r
+        if r.random() < 0.05:
+            return self._bare()
         name, person, rule = self._pick()
         method = r.choice(rule["methods"])
         asked = Asked(
@@ -75,6 +77,13 @@ class Requests:
                 fill(r, rule, asked)
         self._suit_route(asked, int(now))
         return asked
+
+    def _bare(self) -> Asked:
+        """A request without a token, of an agent for itself."""
+        r = self._r
+        rule = r.choice(self._config["grants"]["own-run"])
+        path = self._path(r.choice(rule["paths"]))
+        return Asked(r.choice(AGENTS), r.choice(rule["methods"]), rule["hosts"][0], path, None)
 
     def _pick(self) -> tuple[str, Claims, Rule]:
         """An agent, a person and a rule that both hold."""
@@ -199,6 +208,8 @@ class Requests:
             claims["aud"] = r.choice([route["resource"], *route.get("audiences", [])])
         if "acr_values" in route:
             claims |= {"acr": "mfa", "auth_time": now - 100}
+        if takes_svid_alone(route) and r.random() < 0.3:
+            asked.token = None
         may_be_alone = claims["iss"] == STAFF_ISSUER and "autonomous" in route.get("modes", [])
         if may_be_alone and r.random() < 0.5:
             for name in ABOUT_PEOPLE:

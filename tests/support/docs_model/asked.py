@@ -51,6 +51,7 @@ class Known:
     claims: Mapping[str, Any] = field(default_factory=dict)
     scopes: frozenset[str] = frozenset()
     is_autonomous: bool = False  # the agent acts for itself
+    has_token: bool = True
 
     @property
     def principal(self) -> str | None:

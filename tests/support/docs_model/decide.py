@@ -32,7 +32,12 @@ def allowed(config: Config, asked: Asked, now: float) -> Mapping[str, str]:
     known = Known(
         asked.agent, asked.method, host, segments, asked.headers, now, actors=[asked.agent]
     )
-    if asked.token is None:
+    if asked.token is None and takes_svid_alone(route):
+        claims = {"iss": "/".join(asked.agent.split("/")[:3]), "sub": asked.agent}
+        known = replace(known, claims=claims, is_autonomous=True, has_token=False)
+        calls = read_calls(config, route, asked, segments)
+    elif asked.token is None:
+        known = replace(known, has_token=False)
         calls = bootstrap_calls(config, route, asked, segments)
     else:
         claims = asked.token.claims
@@ -73,6 +78,13 @@ def check_identity(config: Config, asked: Asked) -> None:
         raise Refused("agent_untrusted_domain")
     if asked.certificate != "own":
         raise Refused("identity_conflict" if asked.certificate == "other" else "agent_invalid")
+
+
+def takes_svid_alone(route: Rule) -> bool:
+    """Whether an agent may act there for itself without any token."""
+    asks = {"acr_values", "max_age"} & set(route)
+    needs = "required" in (route.get("token"), route.get("proof"))
+    return set(route.get("modes", [])) == {"autonomous"} and not asks and not needs
 
 
 def bootstrap_calls(

@@ -29,16 +29,19 @@ class Side:
 
 
 def check_policy(config: Config, known: Known, calls: list[Call | None]) -> None:
-    """Refuse unless both sides allow every call. Without a principal the agent's side decides."""
+    """Refuse unless both sides allow every call. Without a token the agent's side alone allows."""
     agents = agent_entries(config, known.agent)
     principals = principal_entries(config, known, "yes")
     perhaps = principal_entries(config, known, "perhaps")
     if reasons := set(standing(config, known, agents, (principals, perhaps), calls)):
         raise Refused(*reasons)  # which of them is told is left open
     sides = [side_of(config, agents)]
+    denies = list(sides[0].denies)
     if known.principal is not None:
-        sides.append(side_of(config, principals, perhaps, for_itself=known.is_autonomous))
-    refusals = [reasons for call in calls if (reasons := refusal(sides, known, call))]
+        principal = side_of(config, principals, perhaps, for_itself=known.is_autonomous)
+        denies += principal.denies
+        sides += [principal] * known.has_token
+    refusals = [reasons for call in calls if (reasons := refusal(sides, denies, known, call))]
     if refusals:
         raise Refused(*set().union(*refusals))  # of several calls any may be told
 
@@ -62,7 +65,7 @@ def standing(
     if suspended:
         is_agents = all("agents" in entry for entry in suspended)
         yield "actor_not_permitted" if is_agents else "policy_denied"
-    elif known.principal is not None and not sure:
+    elif known.has_token and not sure:
         through_others = any(
             is_meant(entry, known.claims) == "yes" and not entry.get("suspended")
             for entry in config["principals"]
@@ -170,9 +173,8 @@ def rules_of(config: Config, entries: list[Rule]) -> Iterator[Rule]:
             yield from (rule for rule in config["grants"][grant] if not rule.get("shadow"))
 
 
-def refusal(sides: list[Side], known: Known, call: Call | None) -> set[str]:
+def refusal(sides: list[Side], denies: list[Rule], known: Known, call: Call | None) -> set[str]:
     """The acceptable reasons against one call, none when it is allowed."""
-    denies = [rule for side in sides for rule in side.denies]
     if any(is_about(rule, known, call) and not misses(rule, known, call) for rule in denies):
         return {"policy_denied"}
     found = [lacks(side, known, call) for side in sides]
@@ -187,12 +189,12 @@ def refusal(sides: list[Side], known: Known, call: Call | None) -> set[str]:
     ]
     if not all(open_sides):
         # Where a token would mend a part only, the docs leave open whether one is asked for.
-        is_near = known.principal is None and any(lack != {"hard"} for lack in found[0])
+        is_near = not known.has_token and any(lack != {"hard"} for lack in found[0])
         return {"policy_denied", "token_missing"} if is_near else {"policy_denied"}
     reasons = {reason for side in open_sides for lack in side for reason in lack}
     # A scope can't be had without a token. Of a scope and a step-up, of which each would help,
     # the docs leave open which is told.
-    return {"token_missing"} if reasons and known.principal is None else reasons
+    return {"token_missing"} if reasons and not known.has_token else reasons
 
 
 def lacks(side: Side, known: Known, call: Call | None) -> list[set[str]]:
