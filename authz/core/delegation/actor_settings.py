@@ -19,6 +19,8 @@ def _listed(value: object) -> object:
 
 
 def _is_id(text: str) -> bool:
+    if not text.startswith(SCHEME):
+        return False  # as most names, and without the cost of an exception
     try:
         SpiffeId.parse(text)
     except SpiffeIdError:
@@ -86,7 +88,7 @@ class ActorSettings(Settings):
             made = pattern.make(value)
             if made is not None:
                 return made if _is_id(made) else None
-        names_itself = not (self.map or self.patterns) and value.startswith(SCHEME)
+        names_itself = not (self.map or self.patterns) and _is_id(value)
         return value if names_itself else None
 
     @cached_property

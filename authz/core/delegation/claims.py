@@ -155,7 +155,7 @@ def _check_audience(
     """Check ``aud``. Cognito's tokens have none, but a client for which they are."""
     audience = members.get("aud", [])
     if is_plain and "aud" not in members:
-        audience = members.get("client_id", [])
+        audience = [members["client_id"]] if "client_id" in members else []
     listed = [audience] if isinstance(audience, str) else audience
     if not isinstance(listed, list) or not _STRING.issuperset(map(type, listed)):
         raise Denied(Reason.TOKEN_CLAIM, "its aud is neither a string nor a list of strings")

@@ -72,6 +72,7 @@ PLAIN: list[tuple[dict[str, Any], str]] = [
     ({"aud": [], "client_id": AUDIENCE}, "token_audience"),
     ({"aud": None, "client_id": None, "azp": AUDIENCE}, "token_audience"),
     ({"aud": None, "client_id": {"a": AUDIENCE}}, "token_claim"),
+    ({"aud": None, "client_id": [AUDIENCE]}, "token_claim"),
     # of what only looks like an ID token a wrong audience is told first
     ({"client_id": "shop", "aud": "shop"}, "token_audience"),
     ({"client_id": None, "azp": "shop", "aud": ["shop"]}, "token_audience"),

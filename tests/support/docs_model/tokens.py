@@ -22,6 +22,8 @@ OF_OTHER_KINDS = [
 def read_token(config: Config, token: Token, route: Rule, now: float) -> frozenset[str]:
     """The scopes of a good token."""
     claims = token.claims
+    if token.typ not in ("at+jwt", *PLAIN):
+        raise Refused("token_typ")
     issuer = issuer_of(config, claims)
     if token.defect == "alg":
         raise Refused("token_alg")
@@ -73,7 +75,9 @@ def check_may_be_access_token(issuer: Rule, route: Rule, claims: Rule) -> None:
 
 def scopes_of(value: Any) -> frozenset[str]:
     """The words of a text, with a space between two, or of a list."""
-    words = value.split(" ") if isinstance(value, str) and value else value or []
+    if value == "":
+        return frozenset()
+    words = value.split(" ") if isinstance(value, str) else value
     if not isinstance(words, list) or not all(is_word(word) for word in words):
         raise Refused("token_claim")
     return frozenset(words)
@@ -91,7 +95,7 @@ def is_word(value: Any) -> bool:
 def issuer_of(config: Config, claims: Rule) -> Rule:
     """What the config says of the token's issuer."""
     for issuer in config["issuers"]:
-        if issuer["issuer"] == claims["iss"]:
+        if issuer["issuer"] == claims.get("iss"):
             found: Rule = issuer
             return found
     raise Refused("token_issuer")
@@ -99,9 +103,13 @@ def issuer_of(config: Config, claims: Rule) -> Rule:
 
 def check_audience(issuer: Rule, route: Rule, claims: Rule, *, is_plain: bool) -> None:
     """One audience has to be the issuer's; and one the route's, where it has any."""
-    by_client = is_plain and "aud" not in claims
-    audience = claims.get("client_id" if by_client else "aud", [])
-    audiences = set(audience) if isinstance(audience, list) and not by_client else {audience}
+    audience = claims.get("aud", [])
+    if is_plain and "aud" not in claims and "client_id" in claims:
+        audience = [claims["client_id"]]
+    listed = [audience] if isinstance(audience, str) else audience
+    if not isinstance(listed, list) or not all(isinstance(one, str) for one in listed):
+        raise Refused("token_claim")
+    audiences = set(listed)
     of_route = {*route.get("audiences", []), *([route["resource"]] if "resource" in route else [])}
     if not audiences & set(issuer["audiences"]) or (of_route and not audiences & of_route):
         raise Refused("token_audience")
@@ -110,6 +118,9 @@ def check_audience(issuer: Rule, route: Rule, claims: Rule, *, is_plain: bool) -
 def check_times(issuer: Rule, claims: Rule, now: float) -> None:
     """Not over, begun, and not for longer than the issuer may."""
     skew = seconds("30s")
+    times = [claims.get(name, "none") for name in ("exp", "iat", *["nbf"] * ("nbf" in claims))]
+    if not all(type(time) in (int, float) and 0 <= time < 2**53 for time in times):
+        raise Refused("token_claim")
     if now >= claims["exp"] + skew:
         raise Refused("token_expired")
     if max(claims["iat"], claims.get("nbf", 0)) > now + skew:
@@ -148,7 +159,8 @@ def name_actors(issuer: Rule, claims: Rule, agent: str) -> list[str]:
     if stands_for(issuer, claims["sub"]) == agent:
         return [agent]
     # Of a token that another agent has for itself both are true.
-    raise Refused("actor_missing", *["actor_mismatch"] * bool(stands_for(issuer, claims["sub"])))
+    is_agents = claims["sub"].startswith("spiffe://") or stands_for(issuer, claims["sub"])
+    raise Refused("actor_missing", *["actor_mismatch"] * bool(is_agents))
 
 
 def is_mapped(issuer: Rule) -> bool:
@@ -159,14 +171,19 @@ def is_mapped(issuer: Rule) -> bool:
 def is_own(config: Config, claims: Rule, agent: str) -> bool:
     """Whether the agent, or its client, is the principal too."""
     issuer = issuer_of(config, claims)
-    return stands_for(issuer, claims["sub"]) == agent or is_clients_own(issuer, claims)
+    return names_caller(issuer, claims, agent) or is_clients_own(issuer, claims)
+
+
+def names_caller(issuer: Rule, claims: Rule, agent: str) -> bool:
+    """Whether the subject is the agent, by its SPIFFE ID or by another name."""
+    return agent in (claims["sub"], stands_for(issuer, claims["sub"]))
 
 
 def check_mode(issuer: Rule, token: Token, actors: list[str], route: Rule) -> None:
     """Whether the route lets an agent act for itself, or for somebody who is seen in the token."""
     modes = route.get("modes", ["delegated"])
     claims = token.claims
-    is_agent = stands_for(issuer, claims["sub"]) == actors[0]
+    is_agent = names_caller(issuer, claims, actors[0])
     has_scopes = token.typ not in PLAIN or issuer.get("scope_claim", "scope") in claims
     if not (has_scopes or is_agent or says_clients_own(claims)):
         raise Refused("token_typ")
