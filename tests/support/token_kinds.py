@@ -1,7 +1,6 @@
 """Issuers of every kind, and tokens that they might make, at random: good ones and near misses.
 
-A config is plain data, as ``docs_model`` reads it. What is drawn comes from a ``random.Random``, of
-which hypothesis has one that shrinks.
+A config is plain data, as ``docs_model`` reads it.
 """
 
 import random
