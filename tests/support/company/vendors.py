@@ -121,7 +121,7 @@ def token(r: random.Random, claims: Claims, scopes: list[str], name: str) -> Tok
         text, words = " ".join(scopes), list(scopes)
         forms = {"okta": words, "spring": words}
         claims[SETTINGS[vendor].get("scope_claim", "scope")] = forms.get(vendor, text)
-    if vendor == "entra" and "idtyp" in claims:
+    if vendor == "entra" and claims.get("idtyp") == "app":
         del claims["scp"]
     types = {"keycloak": ["JWT"], "spire": ["JWT", "JOSE", ""], "entra": ["JWT"]}
     return Token(claims, typ=r.choice(types.get(vendor, ["", "JWT"])))
