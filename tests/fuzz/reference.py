@@ -42,6 +42,61 @@ def token_may_pass(
     return typ == "at+jwt" and is_plain and names_agent and claims["sub"] != agent
 
 
+def kind_may_pass(
+    settings: Mapping[str, Any], typ: str, claims: Mapping[str, Any], agent: str
+) -> str:
+    """What a verified token could be at most: "" for none, an agent's "own", or "any".
+
+    OIDC Core 2 and 3.1.3.7 have what an ID token is; RFC 9068 2.1 and RFC 8725bis 3.12 that no kind
+    may be taken for another; RFC 9068 5 and RFC 9700 4.15 that a client is no user.
+    """
+    accepted = settings["typ"]
+    is_plain = typ in ("", "JWT", "JOSE")
+    if (typ or "JWT") not in accepted or not _names_agent(settings, claims, agent):
+        return ""
+    audience = claims.get("aud", claims.get("client_id"))
+    listed = audience if isinstance(audience, list) else [audience]
+    clients = [claims.get(name) for name in ("client_id", "azp", "cid", "appid")]
+    marks = {"nonce", "at_hash", "c_hash"} & set(claims)
+    if not [one for one in listed if one in settings["audiences"]]:
+        return ""
+    if is_plain and (marks or claims.get("token_use") == "id" or claims.get("typ") == "ID"):
+        return ""
+    has_scopes = not is_plain or settings["scope_claim"] in claims
+    if not has_scopes and "aud" in claims and [one for one in listed if one in clients]:
+        return ""
+    is_own = claims["sub"] in (agent, *clients) or claims.get("idtyp") == "app"
+    return "own" if is_own or not has_scopes else "any"
+
+
+def _names_agent(settings: Mapping[str, Any], claims: Mapping[str, Any], agent: str) -> bool:
+    """Whether the agent is named where the settings look for it: in all such places."""
+    actor = settings["actor"]
+    names = [actor["claim"]] if isinstance(actor["claim"], str) else actor["claim"]
+    named = [claims.get(name) for name in names if claims.get(name) is not None]
+    act = claims.get("act")
+    if names == ["act"]:
+        named = [] if "act" in claims else [claims["sub"]]
+    if "act" in claims:
+        named.append(act.get("sub") if isinstance(act, dict) else None)
+    return bool(named) and all(_may_stand_for(actor, name, agent) for name in named)
+
+
+def _may_stand_for(actor: Mapping[str, Any], name: object, agent: str) -> bool:
+    """Whether a name could be the agent's: its ID, listed, or one that a pattern could fit."""
+    if name == agent or actor["map"].get(name if isinstance(name, str) else "") == agent:
+        return True
+    last = agent.rpartition("/")[2]
+    return bool(actor["patterns"]) and isinstance(name, str) and name.endswith(last)
+
+
+def agent_may_be(text: str, domain: str) -> bool:
+    """Whether a text begins as an ID of that trust domain does, whatever reads it (SPIFFE-ID 2)."""
+    return re.match(r"spiffe://([^/?#@:\\\s]*)/", text + "/", re.ASCII) is not None and (
+        text.split("/")[2] == domain
+    )
+
+
 def is_one_text(token: str) -> bool:
     """Whether a token is written in the one way that its bytes have (RFC 7515 section 2)."""
     if not re.fullmatch(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+", token):

@@ -18,13 +18,14 @@ from hypothesis import strategies as st
 
 from authz._pb import ext_authz_pb2 as pb
 from authz.core import protocols
+from authz.core.delegation.value_pattern import ValuePattern
 from authz.core.identity.xfcc import XfccError, parse
 from authz.core.jose import Key, KeySetError
 from authz.core.jose.jwk import parse_key_set
 from authz.core.paths import Form
 from authz.edge.envoy.known_messages import CheckReader
 from authz.transports.http2 import ServerConnection
-from fuzz import field_blocks, honest_client, known, reference
+from fuzz import field_blocks, honest_client, kinds, known, reference, value_patterns
 from fuzz import http2 as fuzz_http2
 from fuzz import messages as fuzz_messages
 from lab.config_builder import AT_PUBLIC_RULE, LAB
@@ -60,6 +61,8 @@ class Lab:
     reader: known.MakeReader = CheckReader
     connection: honest_client.Serve = ServerConnection
     decoder: field_blocks.MakeDecoder = decoder
+    judge: kinds.Judge = kinds.judge
+    parse_pattern: value_patterns.Parse = ValuePattern.parse
 
     @classmethod
     def of(cls, world: World) -> "Lab":
@@ -287,6 +290,22 @@ def hpack(lab: Lab, draw: Draw) -> str:
     return answer
 
 
+def token_kinds(lab: Lab, draw: Draw) -> str:
+    """Tokens of every kind and vendor, at issuers whose settings open what can be opened."""
+    answer, wrong = kinds.check(lab.judge, draw)
+    if wrong:
+        raise WrongError(wrong)
+    return answer
+
+
+def agent_names(lab: Lab, draw: Draw) -> str:
+    """Patterns that make agents' IDs of names."""
+    answer, wrong = value_patterns.check(lab.parse_pattern, draw)
+    if wrong:
+        raise WrongError(wrong)
+    return answer
+
+
 TARGETS: Mapping[str, Callable[[Lab, Draw], str]] = {
     one.__name__: one
     for one in (
@@ -302,5 +321,7 @@ TARGETS: Mapping[str, Callable[[Lab, Draw], str]] = {
         known_messages,
         http2,
         hpack,
+        token_kinds,
+        agent_names,
     )
 }

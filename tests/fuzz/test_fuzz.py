@@ -1,6 +1,7 @@
 """The fuzzer's targets, for a short while; and that they would notice a wrong decision."""
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -21,6 +22,7 @@ from authz.transports.http2 import ServerConnection
 from authz.transports.http2.hpack import Field, HeaderDecoder
 from fuzz import http2 as fuzz_http2
 from fuzz.targets import CHANGES, TARGETS, Lab, WrongError
+from support.judged import Judged
 from support.world import World
 
 SHORT = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
@@ -192,3 +194,35 @@ def test_a_wrong_field_is_noticed(fuzzed: Lab) -> None:
 
     with pytest.raises(WrongError):
         breaks(replace(fuzzed, decoder=wrong), "hpack")
+
+
+def test_a_wrong_kind_is_noticed(fuzzed: Lab) -> None:
+    """Delegation by any token, and an agent for itself by an ID token, are caught."""
+    for mode in ("act", "autonomous"):
+        with pytest.raises(WrongError):
+            breaks(replace(fuzzed, judge=lambda *_, mode=mode: Judged(mode=mode)), "token_kinds")
+
+
+def test_a_wrong_name_is_noticed(fuzzed: Lab) -> None:
+    """Patterns by which two names make one ID, and names that choose the domain, are caught."""
+
+    class Lax:
+        def __init__(self, value: str, template: str) -> None:
+            """Take any pattern."""
+            parts = re.split(r"\{([abc])\}", value)
+            held = [f"(?P<{n}>.+)" if i % 2 else re.escape(n) for i, n in enumerate(parts)]
+            try:
+                self.value = re.compile("".join(held))
+            except re.error as error:
+                raise ValueError from error
+            self.template = template
+
+        def make(self, value: str) -> str | None:
+            """Fill in what is there."""
+            found = self.value.fullmatch(value)
+            parts = found.groupdict() if found else {}
+            made = re.sub(r"\{([abc])\}", lambda n: parts.get(n[1], ""), self.template)
+            return made if found else None
+
+    with pytest.raises(WrongError):
+        breaks(replace(fuzzed, parse_pattern=Lax), "agent_names")

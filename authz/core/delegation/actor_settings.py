@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
 from authz.core.delegation.value_pattern import ValuePattern
 from authz.core.settings import MisfitError, Settings
-from authz.core.spiffe import SCHEME, SpiffeIdText
+from authz.core.spiffe import SCHEME, SpiffeId, SpiffeIdError, SpiffeIdText
 
 ACT: Final = "act"  # the claim that names the actor (RFC 8693 section 4.1)
 _ONE: Final = {"type": "string", "minLength": 1, "maxLength": 64}
@@ -16,6 +16,16 @@ _ONE: Final = {"type": "string", "minLength": 1, "maxLength": 64}
 
 def _listed(value: object) -> object:
     return (value,) if isinstance(value, str) else value
+
+
+def _is_id(text: str) -> bool:
+    if not text.startswith(SCHEME):
+        return False  # as most names, and without the cost of an exception
+    try:
+        SpiffeId.parse(text)
+    except SpiffeIdError:
+        return False
+    return True
 
 
 ClaimText = Annotated[str, Field(min_length=1, max_length=64)]
@@ -69,7 +79,7 @@ class ActorSettings(Settings):
     def agent_of(self, value: str) -> str | None:
         """Return the agent that a value stands for, None for none.
 
-        What a pattern makes need not be a valid SPIFFE ID: then it is no caller's.
+        The first pattern that fits decides, also if what it makes is not a SPIFFE ID.
         """
         mapped = self.map.get(value)
         if mapped is not None:
@@ -77,8 +87,8 @@ class ActorSettings(Settings):
         for pattern in self._patterns:
             made = pattern.make(value)
             if made is not None:
-                return made
-        names_itself = not (self.map or self.patterns) and value.startswith(SCHEME)
+                return made if _is_id(made) else None
+        names_itself = not (self.map or self.patterns) and _is_id(value)
         return value if names_itself else None
 
     @cached_property

@@ -135,11 +135,20 @@ def _check_is_access_token(
     """
     if members.get(issuer.scope_claim):
         return
-    if issuer.scope_claim not in members and RouteMode.AUTONOMOUS not in route.modes:
+    has_scope_claim = issuer.scope_claim in members
+    if not has_scope_claim and RouteMode.AUTONOMOUS not in route.modes:
         raise Denied(Reason.TOKEN_TYP, f"it has no {issuer.scope_claim}, as an ID token has none")
-    client = next((members[name] for name in _CLIENT if name in members), None)
-    if client is not None and members.get("aud") in (client, [client]):
+    if _is_for_client(members, alone=has_scope_claim):
         raise Denied(Reason.TOKEN_TYP, "its audience is the client, as an ID token's is")
+
+
+def _is_for_client(members: Mapping[str, Any], *, alone: bool) -> bool:
+    """Tell whether a token is for one of its clients; ``alone``: for nobody else."""
+    audience = members.get("aud", [])
+    listed = [audience] if isinstance(audience, str) else audience
+    clients = [members.get(name) for name in _CLIENT]
+    found = [name in clients for name in listed]
+    return any(found) and (all(found) or not alone)
 
 
 def _check_audience(
@@ -148,7 +157,7 @@ def _check_audience(
     """Check ``aud``. Cognito's tokens have none, but a client for which they are."""
     audience = members.get("aud", [])
     if is_plain and "aud" not in members:
-        audience = members.get("client_id", [])
+        audience = [members["client_id"]] if "client_id" in members else []
     listed = [audience] if isinstance(audience, str) else audience
     if not isinstance(listed, list) or not _STRING.issuperset(map(type, listed)):
         raise Denied(Reason.TOKEN_CLAIM, "its aud is neither a string nor a list of strings")

@@ -61,7 +61,7 @@ NAMED: dict[str, list[tuple[dict[str, Any], str]]] = {
         ({"azp": "ns:agents/sa:sa:travel"}, "actor_not_permitted"),
         ({"azp": "ns:agents:sa:travel\n"}, "actor_not_permitted"),
         ({"azp": "xns:agents:sa:travel"}, "actor_not_permitted"),
-        ({"azp": "ns:..:sa:travel"}, "actor_mismatch"),
+        ({"azp": "ns:..:sa:travel"}, "actor_not_permitted"),
         ({"azp": TRAVEL}, "actor_not_permitted"),  # where names are listed, only these
         ({"azp": "ns:agents:sa:travel", "sub": "ns:agents:sa:other"}, "principal_required"),
         ({"azp": "ns:agents:sa:travel", "act": {"sub": "ns:agents:sa:travel"}}, "allow"),
@@ -71,7 +71,7 @@ NAMED: dict[str, list[tuple[dict[str, Any], str]]] = {
         ({"azp": TRAVEL}, "allow"),
         ({"azp": PAYMENTS}, "actor_mismatch"),
         ({"azp": "travel"}, "actor_not_permitted"),
-        ({"azp": f"{TRAVEL}/"}, "actor_mismatch"),
+        ({"azp": f"{TRAVEL}/"}, "actor_not_permitted"),
         ({"azp": TRAVEL.upper()}, "actor_not_permitted"),
         ({"azp": TRAVEL, "sub": TRAVEL}, "principal_required"),
         ({"azp": TRAVEL, "sub": PAYMENTS}, "principal_required"),

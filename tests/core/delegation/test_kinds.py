@@ -60,6 +60,11 @@ PLAIN: list[tuple[dict[str, Any], str]] = [
     ({"client_id": AUDIENCE, "scope": ""}, "token_typ"),
     ({"client_id": AUDIENCE, "scope": []}, "token_typ"),
     ({"client_id": None, "cid": AUDIENCE, "scope": ""}, "token_typ"),
+    # whichever of the claims names the client
+    ({"client_id": "shop", "azp": AUDIENCE, "scope": ""}, "token_typ"),
+    ({"client_id": {}, "azp": [], "appid": AUDIENCE, "scope": ""}, "token_typ"),
+    ({"client_id": AUDIENCE, "aud": [AUDIENCE, AUDIENCE], "scope": ""}, "token_typ"),
+    ({"client_id": AUDIENCE, "aud": [AUDIENCE, "shop"], "scope": ""}, "scope"),
     # Cognito's tokens have a client in place of an audience
     ({"aud": None, "client_id": AUDIENCE}, "allow"),
     ({"aud": None, "client_id": AUDIENCE, "scope": None}, "token_typ"),
@@ -67,6 +72,7 @@ PLAIN: list[tuple[dict[str, Any], str]] = [
     ({"aud": [], "client_id": AUDIENCE}, "token_audience"),
     ({"aud": None, "client_id": None, "azp": AUDIENCE}, "token_audience"),
     ({"aud": None, "client_id": {"a": AUDIENCE}}, "token_claim"),
+    ({"aud": None, "client_id": [AUDIENCE]}, "token_claim"),
     # of what only looks like an ID token a wrong audience is told first
     ({"client_id": "shop", "aud": "shop"}, "token_audience"),
     ({"client_id": None, "azp": "shop", "aud": ["shop"]}, "token_audience"),

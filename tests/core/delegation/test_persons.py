@@ -102,6 +102,9 @@ USERS: dict[str, dict[str, Any]] = {
     },
     "a text about credentials": {"sub": "alice", "note": "has client and user credentials"},
     "a name like no client": {"sub": "Walter.Clint"},
+    "Keycloak, by how it got the token": {"sub": UUID, "jti": "onrtac:7"},
+    "Keycloak, a device's": {"sub": UUID, "jti": "trltdg:7"},
+    "Entra ID, whose oid is the sub": {"sub": UUID, "oid": UUID, "scp": "Read"},
 }
 CLIENTS_OWN: dict[str, dict[str, Any]] = {
     "its id": {"sub": CLIENT},
@@ -146,6 +149,16 @@ CLIENTS_OWN: dict[str, dict[str, Any]] = {
     "Cognito, its name": {"sub": UUID, "token_use": "access", "username": CLIENT},
     "UAA, its name": {"sub": UUID, "user_name": f"Service-Account-{CLIENT}", "amr": ["pwd"]},
     "Passport": {"sub": "c-9", "aud": [AUDIENCE, "c-9"], "auth_time": SIGNED_IN},
+    "Keycloak, by its address": {"sub": UUID, "clientAddress": "10.0.0.7", "sid": "s"},
+    "Keycloak, by its host": {
+        "sub": UUID,
+        "clientHost": "h",
+        "preferred_username": "a",
+        "sid": "s",
+    },
+    "Keycloak, by how it got the token": {"sub": UUID, "jti": "trrtcc:7", "amr": ["pwd"]},
+    "Keycloak, an exchange of nobody's session": {"sub": UUID, "jti": "trltte:7", "sid": "s"},
+    "Entra ID, an app by its oid": {"sub": UUID, "oid": UUID, "auth_time": SIGNED_IN},
 }
 NO_PERSONS = "OTHER payments travels travelclient reporter scheduler cronjobs serviceaccount"
 UNCLEAR: dict[str, dict[str, Any]] = {
@@ -182,7 +195,11 @@ UNCLEAR: dict[str, dict[str, Any]] = {
         "sid": "s",
         "preferred_username": "service-account-other",
     },
-    "a service account by its address": {"sub": UUID, "clientAddress": "10.0.0.7", "sid": "s"},
+    "Entra ID, an app's oid where scopes are delegated": {"sub": UUID, "oid": UUID, "scp": ""},
+    "Keycloak, a context of users in a jti that is not at its beginning": {
+        "sub": UUID,
+        "jti": "x:onrtac:1",
+    },
     "an agent's profile": {"sub": UUID, "sub_profile": "ai_agent", "auth_time": SIGNED_IN},
     "a service's profile": {"sub": "alice", "sub_profile": "service"},
     "two profiles": {"sub": "alice", "sub_profile": "user ai_agent"},

@@ -6,11 +6,11 @@ from typing import Any, Final
 import pytest
 
 from authz.core.delegation.claims import Claims
-from authz.core.delegation.person import is_clients_own, why_no_person
+from authz.core.delegation.person import is_clients_own, says_clients_own, why_no_person
 from authz.core.delegation.settings import IssuerSettings
 from support.docs_model import persons
 
-TOKENS: Final = 3000
+TOKENS: Final = 1500
 NAMES: Final = [
     "sub",
     "preferred_username",
@@ -43,6 +43,10 @@ NAMES: Final = [
     "token_use",
     "more",
     "clientHost",
+    "clientAddress",
+    "jti",
+    "kubernetes.io",
+    "azp",
 ]
 TEXTS: Final = [
     *("travel-client", "TRAVEL-CLIENT@clients", "other", "service-account-other", "(age!other)"),
@@ -57,6 +61,28 @@ TEXTS: Final = [
     *("auth0|1", "client|1", "m2m-x|1", "(usr!a)", "x@y.iam.gserviceaccount.com", "system:x"),
     *("user", "app", "APPLICATION", "APPLICATION_USER", "authorization_code", "password", "13"),
     *("9 11", "", "goauthentik.io/x", "travels", "payments", "botservices", "0oa1", "SPIFFE://x"),
+    *(
+        "onrtcc:1",
+        "ofltcc:",
+        "trrtte:1",
+        "trltte:1",
+        "onrtte:1",
+        "xxrtcc:1",
+        "onxxcc:1",
+        "ONRTCC:1",
+    ),
+    *(
+        "ntrtac:1",
+        "trltro:",
+        "ftrtdg:1",
+        "onltci:1",
+        "onrtac",
+        " onrtac:1",
+        "onrtac:\n",
+        "onrtrt:1",
+    ),
+    *("agent-travel", "agent-..", "agent-a/b", "agent-", "spiffe://corp.example/ns/agents/sa/x"),
+    *("spiffe://corp.example/a/../b", "spiffe://corp.example", "agent-9@clients"),
 ]
 OTHERS: Final[list[Any]] = [None, True, False, 0, 13, 1.5, -1, [], {}]
 AGENTS: Final = "spiffe://corp.example/ns/agents/sa"
@@ -75,6 +101,17 @@ ISSUER: Final[dict[str, Any]] = {
 }
 
 
+ISSUERS: Final[dict[str, dict[str, Any]]] = {
+    "map": {},
+    "person_shown_by": {"person_shown_by": {"amr": ("*",), "email": ("user",)}},
+    "claims": {"actor": ISSUER["actor"] | {"claim": ("azp", "appid")}},
+    "patterns": {
+        "actor": {"claim": ("cid", "azp"), "patterns": {"agent-{name}": f"{AGENTS}/{{name}}"}}
+    },
+    "itself": {"actor": {"claim": "azp"}},
+}
+
+
 def value(r: random.Random, depth: int = 0) -> Any:
     """Something that a claim may be."""
     kind = r.choice(["text", "text", "text", "other", "list", "object"])
@@ -88,15 +125,18 @@ def value(r: random.Random, depth: int = 0) -> Any:
 def token(r: random.Random) -> dict[str, Any]:
     """Claims of a token that is good but for whose it is."""
     claims = {r.choice(NAMES): value(r) for _ in range(r.randrange(4))}
-    subject = r.choice([r.choice(TEXTS), "alice"]) or "alice"
-    return claims | {"azp": r.choice(list(ISSUER["actor"]["map"])), "sub": subject}
+    subject = r.choice([r.choice(TEXTS), "alice", "5b7c"]) or "alice"
+    if r.random() < 0.1:
+        claims["oid"] = subject
+    client = r.choice([*ISSUER["actor"]["map"], "agent-travel", f"{AGENTS}/travel"])
+    return {"azp": client} | claims | {"sub": subject}
 
 
-@pytest.mark.parametrize("more", [{}, {"person_shown_by": {"amr": ("*",), "email": ("user",)}}])
-def test_docs_and_server_agree(more: dict[str, Any]) -> None:
+@pytest.mark.parametrize("name", ISSUERS)
+def test_docs_and_server_agree(name: str) -> None:
     """Each token is the client's own, and shows a person, as the docs have it."""
-    r = random.Random(13)
-    settings = ISSUER | more
+    r = random.Random(f"13 {name}")
+    settings = ISSUER | ISSUERS[name]
     issuer = IssuerSettings.model_validate(settings)
     seen = set()
     for _ in range(TOKENS):
@@ -106,5 +146,6 @@ def test_docs_and_server_agree(more: dict[str, Any]) -> None:
 
         by_docs = persons.is_clients_own(settings, members), persons.shows_person(settings, members)
         assert found == by_docs, members
+        assert says_clients_own(claims) == persons.says_clients_own(members), members
         seen.add(found)
     assert len(seen) >= 3

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from support.company import vendors
 from support.company.grants import denies, grants
 from support.company.names import (
     A2A,
@@ -71,7 +72,7 @@ def write_config(folder: Path, config: dict[str, Any]) -> Path:
 
 
 def issuers(folder: Path) -> list[Entry]:
-    """One for staff, one with mapped actors, one of few rights."""
+    """One for staff, one with mapped actors, one of few rights, and those of vendors."""
     found: list[Entry] = [
         {
             "issuer": STAFF_ISSUER,
@@ -92,6 +93,7 @@ def issuers(folder: Path) -> list[Entry]:
             "max_lifetime": "2h",
         },
     ]
+    found += vendors.issuers()
     for number, issuer in enumerate(found):
         issuer["keys"] = {"file": str(folder / f"keys-{number}.json")}
     return found
@@ -124,7 +126,7 @@ def agents(r: random.Random, allowing: list[str]) -> list[Entry]:
 
 
 def principals(r: random.Random, allowing: list[str]) -> list[Entry]:
-    """By groups, roles, claims and names, of three issuers."""
+    """By groups, roles, claims and names."""
 
     def some(number: int) -> list[str]:
         return r.sample(allowing, number)
@@ -156,7 +158,7 @@ def principals(r: random.Random, allowing: list[str]) -> list[Entry]:
         entry(PARTNER_ISSUER, [*some(16), r.choice(more)], subjects=[f"u{n:04}"])
         for n in range(1200, 1700, 25)
     ]
-    return [*of_groups, *of_claims, *by_name, *special(some)]
+    return [*of_groups, *of_claims, *by_name, *special(some), *vendors.principals(some)]
 
 
 def teams(r: random.Random) -> list[list[str] | None]:

@@ -14,6 +14,7 @@ from support.company.names import (
     STRANGER,
     SUSPENDED,
 )
+from support.company.near_kinds import OF_KINDS
 from support.docs_model import Token
 
 Claims = dict[str, Any]
@@ -23,11 +24,11 @@ TokenChange = Callable[[random.Random, Token], None]
 def scope(r: random.Random, token: Token) -> None:
     """A scope less."""
     name = "scp" if "scp" in token.claims else "scope"
-    words = token.claims[name]
-    words = words.split() if isinstance(words, str) else words
-    token.claims[name] = r.sample(words, max(0, len(words) - 1))
-    if name == "scope":
-        token.claims[name] = " ".join(token.claims[name])
+    words = token.claims.get(name, [])
+    is_text = isinstance(words, str)
+    words = words.split() if is_text else words
+    fewer = r.sample(words, max(0, len(words) - 1))
+    token.claims[name] = " ".join(fewer) if is_text and r.random() < 0.8 else fewer
 
 
 def issuer(r: random.Random, token: Token) -> None:
@@ -85,7 +86,8 @@ def itself(_: random.Random, token: Token) -> None:
 def clients_own(r: random.Random, token: Token) -> None:
     """The token of a client, or of something that is no person."""
     claims = token.claims
-    client = claims.get("azp", claims["client_id"])
+    named = [claims[name] for name in ("azp", "appid", "cid", "client_id") if name in claims]
+    client = named[0] if named else "shell"
     claims |= r.choice(
         [
             {"sub": client},
@@ -198,7 +200,7 @@ def defect(r: random.Random, token: Token) -> None:
 
 def typ(r: random.Random, token: Token) -> None:
     """Another kind of token."""
-    token.typ = r.choice(["JWT", "at+jwt", "dpop+jwt"])
+    token.typ = r.choice(["JWT", "at+jwt", "dpop+jwt", "", "JOSE"])
 
 
 OF_TOKENS: list[TokenChange] = [
@@ -224,4 +226,5 @@ OF_TOKENS: list[TokenChange] = [
     other_person,
     defect,
     typ,
+    *OF_KINDS,
 ]

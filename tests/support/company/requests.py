@@ -4,6 +4,7 @@ import random
 from collections.abc import Iterator
 from typing import Any
 
+from support.company import vendors
 from support.company.messages import a2a_message, mcp_message, model_message
 from support.company.names import (
     AGENTS,
@@ -41,6 +42,12 @@ OF_PERSONS: list[Claims] = [
 ABOUT_PEOPLE = ("groups", "roles", "department", "org", "realm_access")
 
 
+def users(people: list[Claims]) -> list[Claims]:
+    """Some of the people, as users of vendors' issuers."""
+    urls = [vendors.URLS[vendor] for vendor in vendors.OF_USERS]
+    return [one | {"iss": urls[n % len(urls)]} for n, one in enumerate(people[100:1000])]
+
+
 class Requests:
     """Makes requests of a company's agents."""
 
@@ -48,7 +55,7 @@ class Requests:
         """Take the config, whose rules are what is aimed at."""
         self._config = config
         self._r = r
-        self._people = people()
+        self._people = [*people(), *users(people())]
 
     def aimed(self, now: float) -> Asked:
         """A request that a rule may well allow at a time."""
@@ -89,6 +96,8 @@ class Requests:
         """An agent, a person and a rule that both hold."""
         while True:
             name, person = self._r.choice(AGENTS), self._r.choice(self._people)
+            if self._r.random() < 0.1:
+                name, person = vendors.itself(self._r)
             of_legacy = person["iss"] == LEGACY_ISSUER and not name.startswith(f"spiffe://{CORP}")
             if (name in SUSPENDED or of_legacy) and self._r.random() < 0.95:
                 continue
@@ -158,6 +167,8 @@ class Requests:
         if r.random() < 0.7:
             self._suit_condition(rule.get("when", ""), claims, scopes)
         words = r.sample(sorted(scopes), len(scopes))
+        if person["iss"] in vendors.VENDORS:
+            return vendors.token(r, claims, words, name)
         as_list = is_partner and r.random() < 0.5
         claims["scp" if is_partner else "scope"] = words if as_list else " ".join(words)
         if is_partner:

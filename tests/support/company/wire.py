@@ -8,6 +8,7 @@ from authz._pb import ext_authz_pb2 as pb
 from lab.ca import Authority
 from lab.issuer import Issuer, sign_raw
 from support.company.names import LEGACY_ISSUER, PARTNER_ISSUER, STAFF_ISSUER, agent
+from support.company.vendors import VENDORS
 from support.docs_model import Asked, Token
 
 HOUR_SECONDS = 3600.0
@@ -20,7 +21,7 @@ class Wire:
         """Make the authority and issuers; the keys go where the config looks for them."""
         self._authority = Authority(folder / "pki")
         self._certificates: dict[tuple[str, bool], str] = {}
-        urls = (STAFF_ISSUER, PARTNER_ISSUER, LEGACY_ISSUER)
+        urls = (STAFF_ISSUER, PARTNER_ISSUER, LEGACY_ISSUER, *VENDORS)
         self._issuers = {url: Issuer(url, "") for url in urls}
         for number, issuer in enumerate(self._issuers.values()):
             (folder / f"keys-{number}.json").write_bytes(issuer.jwks())
@@ -61,7 +62,8 @@ class Wire:
         """A token of its issuer, or of one that only says so."""
         staff = self._issuers[STAFF_ISSUER]
         key = self._issuers.get(token.claims["iss"], staff).current
-        header: dict[str, Any] = {"alg": key.algorithm, "kid": key.key_id, "typ": token.typ}
+        header: dict[str, Any] = {"alg": key.algorithm, "kid": key.key_id}
+        header |= {"typ": token.typ} if token.typ else {}
         header |= {"kid": {"kid": "nobody"}, "alg": {"alg": "RS256"}}.get(token.defect, {})
         if token.defect == "signature":
             key = Issuer("", "").current

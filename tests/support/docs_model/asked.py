@@ -10,7 +10,7 @@ Rule = Mapping[str, Any]
 
 @dataclass
 class Token:
-    """A token by its claims; ``defect`` is "alg", "kid" or "signature", "" for a good one."""
+    """A token by its claims; ``typ`` "" for none; ``defect`` is "alg", "kid", "signature" or ""."""
 
     claims: dict[str, Any]
     typ: str = "at+jwt"

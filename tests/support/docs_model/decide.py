@@ -42,7 +42,7 @@ def allowed(config: Config, asked: Asked, now: float) -> Mapping[str, str]:
     else:
         claims = asked.token.claims
         scopes = read_token(config, asked.token, route, now)
-        actors = read_actors(config, claims, asked.agent, route)
+        actors = read_actors(config, asked.token, asked.agent, route)
         if not is_authenticated(route, claims, now):
             raise Refused("step_up")
         known = replace(

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from support.docs_model.agents import claims_of, stands_for
 from support.docs_model.asked import Rule
 
 FORMS = ["%s", "%s@clients", "service-account-%s", "(age!%s)"]
@@ -16,6 +17,7 @@ USER_GRANTS = {
     "urn:ietf:params:oauth:grant-type:device_code",
 }
 TOGETHER = ["cid uid", "token_use username", "oid scp", "sid preferred_username"]
+CONTEXT = "(on|of|tr|nt|ft)(rt|lt)"  # what Keycloak begins a jti with
 GRANT = r"client[\s_-]?credentials"
 MACHINES = [
     r"spiffe://.*",
@@ -36,15 +38,30 @@ MACHINE_WORD = (
 
 def is_clients_own(issuer: Rule, claims: Rule) -> bool:
     """Whether the client got the token for itself."""
+    known = [*clients(issuer, claims), *texts(claims.get("aud"))]
+    return says_clients_own(claims) or is_one_of(known, claims)
+
+
+def says_clients_own(claims: Rule) -> bool:
+    """Whether it says so otherwise than by a client's name."""
     if claims.get("idtyp") == "app" or claims.get("aut") == "APPLICATION":
+        return True
+    if claims.get("oid") == claims["sub"] and "scp" not in claims:
+        return True
+    if {"clientHost", "clientAddress"} & set(claims):
+        return True
+    if began_with(rf"({CONTEXT}cc|tr(rt|lt)te):", claims):
         return True
     said = [
         text for name in claims if name not in ("act", "may_act") for text in deep(claims[name])
     ]
     words = [word for text in said for word in (text, *re.split(r"[\s,;]+", text))]
-    if any(re.fullmatch(rf"(.*:)?{GRANT}", word, re.IGNORECASE | re.DOTALL) for word in words):
-        return True
-    return is_one_of([*clients(issuer, claims), *texts(claims.get("aud"))], claims)
+    return any(re.fullmatch(rf"(.*:)?{GRANT}", word, re.IGNORECASE | re.DOTALL) for word in words)
+
+
+def began_with(how: str, claims: Rule) -> bool:
+    """Whether the token's id says that it was got so."""
+    return any(re.match(how, text) for text in [claims.get("jti")] if isinstance(text, str))
 
 
 def is_one_of(known: list[str], claims: Rule) -> bool:
@@ -68,6 +85,7 @@ def shows_person(issuer: Rule, claims: Rule) -> bool:
         or any(all(claims.get(name) for name in names.split()) for names in TOGETHER)
         or bool(grants & USER_GRANTS)
         or is_signed_in(claims)
+        or began_with(f"{CONTEXT}(ac|ro|dg|ci):", claims)
         or bool(re.fullmatch(r"\(usr!.+\)", claims["sub"]))
         or is_name(issuer, claims)
     )
@@ -91,9 +109,10 @@ def is_machines(issuer: Rule, claims: Rule) -> bool:
     listed = facets if isinstance(facets, list) else [facets]
     return (
         any(name in claims and claims[name] != kind for name, kind in KINDS.items())
-        or bool({"clientHost", "clientAddress", "kubernetes.io"} & set(claims))
+        or "kubernetes.io" in claims
         or bool({"11", "13"} & {word for one in listed for word in str(one).split()})
-        or is_one_of(list(issuer["actor"]["map"]), claims)
+        or stands_for(issuer, claims["sub"]) is not None
+        or is_one_of(list(issuer["actor"].get("map", {})), claims)
         or any(re.fullmatch(m, n, re.DOTALL | re.IGNORECASE) for m in MACHINES for n in names)
     )
 
@@ -110,9 +129,9 @@ def is_name(issuer: Rule, claims: Rule) -> bool:
     words = connection[1].lower().split("-") if connection else local.lower().split(".")
     if not connection and not all(re.fullmatch("[A-Za-z]+", word) for word in local.split(".")):
         return False
-    actor = issuer["actor"]
-    agents = [agent.split("/")[-1] for agent in actor["map"].values()]
-    known = [*clients(issuer, claims), *actor["map"], *agents]
+    mapped = issuer["actor"].get("map", {})
+    agents = [agent.split("/")[-1] for agent in mapped.values()]
+    known = [*clients(issuer, claims), *mapped, *agents]
     taken = set(re.findall("[a-z]+", " ".join(known).lower()))
     machine = re.compile(f"(({MACHINE_WORD})(s|er|ing)?)+")
     return not any(
@@ -126,7 +145,7 @@ def is_name(issuer: Rule, claims: Rule) -> bool:
 def clients(issuer: Rule, claims: Rule) -> Iterator[str]:
     """What the token calls its client."""
     named = ["client_id", "azp", "cid", "appid", "clientId"]
-    for name in [*named, issuer.get("actor", {}).get("claim", "azp")]:
+    for name in [*named, *claims_of(issuer)]:
         yield from texts(claims.get(name))
 
 

@@ -2,61 +2,114 @@
 
 from typing import Any
 
+from support.docs_model.agents import is_name, names_in_claims, read_chain, stands_for
 from support.docs_model.asked import Config, Refused, Rule, Token, seconds
-from support.docs_model.persons import is_clients_own, shows_person
+from support.docs_model.persons import is_clients_own, says_clients_own, shows_person, texts
 
 # What takes something away from a token, and is not checked.
 RESTRICTIONS = [
     *("status", "authorization_details", "crit", "exi", "htm", "htu"),
     *("cdnicrit", "cdniip", "cdniuc"),
 ]
+PLAIN = ["JWT", "JOSE", ""]  # types that tell no kind; "" for none
+# What only tokens of another kind have.
+OF_OTHER_KINDS = [
+    *("nonce", "at_hash", "c_hash", "s_hash", "events", "status_list", "token_introspection"),
+    *("req_wl", "tctx", "rctx", "htm", "htu", "wth"),
+]
 
 
 def read_token(config: Config, token: Token, route: Rule, now: float) -> frozenset[str]:
     """The scopes of a good token."""
     claims = token.claims
+    if token.typ not in ("at+jwt", *PLAIN):
+        raise Refused("token_typ")
     issuer = issuer_of(config, claims)
     if token.defect == "alg":
         raise Refused("token_alg")
-    if token.typ not in issuer.get("typ", ["at+jwt"]):
+    if (token.typ or "JWT") not in issuer.get("typ", ["at+jwt"]):
         raise Refused("token_typ")
     if token.defect:
         raise Refused("token_key_unknown" if token.defect == "kid" else "token_signature")
-    check_audience(issuer, route, claims)
-    if token.typ == "JWT" and claims.get("aud") in (claims["client_id"], [claims["client_id"]]):
-        raise Refused("token_typ")  # an ID token is for its client
+    is_plain = token.typ in PLAIN
+    if is_plain and is_other_kind(claims):
+        raise Refused("token_typ")
+    check_audience(issuer, route, claims, is_plain=is_plain)
+    if is_plain:
+        check_may_be_access_token(issuer, route, claims)
     check_times(issuer, claims, now)
-    names = ["sub"] if token.typ == "JWT" else ["sub", "client_id", "jti"]
+    client = "azp" if "azp" in claims and "client_id" not in claims else "client_id"
+    names = ["sub"] if is_plain else ["sub", client, "jti"]
     for name in names + ["jti"] * ("jti" in claims):
         if not is_name(claims.get(name)):
             raise Refused("token_claim")
     if any(name in claims for name in RESTRICTIONS):
         raise Refused("token_claim")
-    scopes = claims.get(issuer.get("scope_claim", "scope"), "")
-    return frozenset(scopes.split() if isinstance(scopes, str) else scopes)
+    return scopes_of(claims.get(issuer.get("scope_claim", "scope"), ""))
+
+
+def is_other_kind(claims: Rule) -> bool:
+    """Whether a plain JWT has a claim of an ID token, or of any other kind of token."""
+    return (
+        any(name in claims for name in OF_OTHER_KINDS)
+        or claims.get("typ", "Bearer") not in ("Bearer", "DPoP")
+        or claims.get("token_use", "access") != "access"
+    )
+
+
+def check_may_be_access_token(issuer: Rule, route: Rule, claims: Rule) -> None:
+    """One without scopes may be an agent's own alone, and neither it nor a bare one its client's.
+
+    Whether it is the agent's own is seen with its actors.
+    """
+    scope = issuer.get("scope_claim", "scope")
+    if claims.get(scope):
+        return
+    clients = [claims.get(name) for name in ("client_id", "azp", "cid", "appid")]
+    names_client = [name in clients for name in texts(claims.get("aud"))]
+    is_for_client = any(names_client) and (scope not in claims or all(names_client))
+    is_delegated = "autonomous" not in route.get("modes", ["delegated"])
+    if is_for_client or (scope not in claims and is_delegated):
+        raise Refused("token_typ")
+
+
+def scopes_of(value: Any) -> frozenset[str]:
+    """The words of a text, with a space between two, or of a list."""
+    if value == "":
+        return frozenset()
+    words = value.split(" ") if isinstance(value, str) else value
+    if not isinstance(words, list) or not all(is_word(word) for word in words):
+        raise Refused("token_claim")
+    return frozenset(words)
+
+
+def is_word(value: Any) -> bool:
+    """Whether it is a text of visible ASCII, without quotes and backslashes."""
+    return (
+        isinstance(value, str)
+        and value != ""
+        and all("!" <= c <= "~" and c not in '"\\' for c in value)
+    )
 
 
 def issuer_of(config: Config, claims: Rule) -> Rule:
     """What the config says of the token's issuer."""
     for issuer in config["issuers"]:
-        if issuer["issuer"] == claims["iss"]:
+        if issuer["issuer"] == claims.get("iss"):
             found: Rule = issuer
             return found
     raise Refused("token_issuer")
 
 
-def is_name(value: Any) -> bool:
-    """Whether a claim can name somebody."""
-    if not isinstance(value, str):
-        return False
-    longest = 2048 if value.startswith("spiffe://") else 1024
-    return 0 < len(value) <= longest and value.isprintable()
-
-
-def check_audience(issuer: Rule, route: Rule, claims: Rule) -> None:
+def check_audience(issuer: Rule, route: Rule, claims: Rule, *, is_plain: bool) -> None:
     """One audience has to be the issuer's; and one the route's, where it has any."""
-    audience = claims.get("aud")
-    audiences = set(audience) if isinstance(audience, list) else {audience}
+    audience = claims.get("aud", [])
+    if is_plain and "aud" not in claims and "client_id" in claims:
+        audience = [claims["client_id"]]
+    listed = [audience] if isinstance(audience, str) else audience
+    if not isinstance(listed, list) or not all(isinstance(one, str) for one in listed):
+        raise Refused("token_claim")
+    audiences = set(listed)
     of_route = {*route.get("audiences", []), *([route["resource"]] if "resource" in route else [])}
     if not audiences & set(issuer["audiences"]) or (of_route and not audiences & of_route):
         raise Refused("token_audience")
@@ -65,6 +118,9 @@ def check_audience(issuer: Rule, route: Rule, claims: Rule) -> None:
 def check_times(issuer: Rule, claims: Rule, now: float) -> None:
     """Not over, begun, and not for longer than the issuer may."""
     skew = seconds("30s")
+    times = [claims.get(name, "none") for name in ("exp", "iat", *["nbf"] * ("nbf" in claims))]
+    if not all(type(time) in (int, float) and 0 <= time < 2**53 for time in times):
+        raise Refused("token_claim")
     if now >= claims["exp"] + skew:
         raise Refused("token_expired")
     if max(claims["iat"], claims.get("nbf", 0)) > now + skew:
@@ -75,87 +131,70 @@ def check_times(issuer: Rule, claims: Rule, now: float) -> None:
         raise Refused("token_lifetime")
 
 
-def read_actors(config: Config, claims: Rule, agent: str, route: Rule) -> list[str]:
+def read_actors(config: Config, token: Token, agent: str, route: Rule) -> list[str]:
     """Who acts, the present one first."""
+    claims = token.claims
     issuer = issuer_of(config, claims)
-    actors = mapped(issuer, claims) if "actor" in issuer else chain(issuer, claims, agent)
+    actors = name_actors(issuer, claims, agent)
     domain = agent.split("/")[2]
     iss = claims.get("act", {}).get("iss", claims["iss"])
     if actors[0] != agent or iss not in (claims["iss"], f"spiffe://{domain}"):
         raise Refused("actor_mismatch")
     if domain not in issuer.get("actors_from", config["trust_domains"]):
         raise Refused("issuer_actor_scope")
-    check_mode(config, claims, actors, route)
+    check_mode(issuer, token, actors, route)
     return actors
 
 
-def mapped(issuer: Rule, claims: Rule) -> list[str]:
-    """The agent that the issuer's map has for a client, and those before it of an ``act``."""
-    client = claims.get(issuer["actor"]["claim"])
-    if client is None:
-        raise Refused("actor_missing")
-    agent: str = issuer["actor"]["map"][client]
-    if "act" not in claims:
+def name_actors(issuer: Rule, claims: Rule, agent: str) -> list[str]:
+    """The actors of mapped claims, of nested ``act`` claims, or the agent that acts for itself."""
+    if is_mapped(issuer):
+        mapped = names_in_claims(issuer, claims)
+        actors = read_chain(issuer, claims) if "act" in claims else [mapped]
+        if actors[0] != mapped:
+            raise Refused("actor_mismatch")
+        return actors
+    if "act" in claims:
+        return read_chain(issuer, claims)
+    if stands_for(issuer, claims["sub"]) == agent:
         return [agent]
-    named, *earlier = chain(issuer, claims, agent)
-    is_client = named == client and claims["act"].get("iss", claims["iss"]) == claims["iss"]
-    if named != agent and not is_client:
-        raise Refused("actor_mismatch")
-    return [agent, *earlier]
+    # Of a token that another agent has for itself both are true.
+    is_agents = claims["sub"].startswith("spiffe://") or stands_for(issuer, claims["sub"])
+    raise Refused("actor_missing", *["actor_mismatch"] * bool(is_agents))
 
 
-def chain(issuer: Rule, claims: Rule, agent: str) -> list[str]:
-    """The actors of nested ``act`` claims; none is needed by an agent that acts for itself."""
-    if "act" not in claims:
-        if claims["sub"] == agent:
-            return [agent]
-        # Of a token that another agent has for itself both are true.
-        of_agent = ["actor_mismatch"] if claims["sub"].startswith("spiffe://") else []
-        raise Refused("actor_missing", *of_agent)
-    actors: list[str] = []
-    holder: Rule = claims
-    while "act" in holder:
-        if len(actors) == issuer.get("max_actors", 4):
-            raise Refused("chain_too_deep")
-        act = holder["act"]
-        if not isinstance(act, dict):
-            raise Refused("actor_malformed")
-        if not actors and not is_agents(act.get("sub_profile", "service")):
-            raise Refused("token_claim")
-        if not actors and "cnf" in act:
-            raise Refused("cnf_unsupported")
-        if not is_name(act.get("sub")):
-            raise Refused("actor_malformed")
-        actors.append(act["sub"])
-        holder = act
-    return actors
-
-
-def is_agents(profile: Any) -> bool:
-    """Whether a ``sub_profile`` says that the actor is one that calls by mutual TLS."""
-    words = profile.split() if isinstance(profile, str) else []
-    return words != [] and set(words) <= {"ai_agent", "service"}
+def is_mapped(issuer: Rule) -> bool:
+    """Whether claims other than ``act`` name the agent."""
+    return issuer.get("actor", {}).get("claim", "act") not in ("act", ["act"])
 
 
 def is_own(config: Config, claims: Rule, agent: str) -> bool:
     """Whether the agent, or its client, is the principal too."""
     issuer = issuer_of(config, claims)
-    is_client = issuer.get("actor", {}).get("map", {}).get(claims["sub"]) == agent
-    return claims["sub"] == agent or is_client or is_clients_own(issuer, claims)
+    return names_caller(issuer, claims, agent) or is_clients_own(issuer, claims)
 
 
-def check_mode(config: Config, claims: Rule, actors: list[str], route: Rule) -> None:
+def names_caller(issuer: Rule, claims: Rule, agent: str) -> bool:
+    """Whether the subject is the agent, by its SPIFFE ID or by another name."""
+    return agent in (claims["sub"], stands_for(issuer, claims["sub"]))
+
+
+def check_mode(issuer: Rule, token: Token, actors: list[str], route: Rule) -> None:
     """Whether the route lets an agent act for itself, or for somebody who is seen in the token."""
     modes = route.get("modes", ["delegated"])
-    issuer = issuer_of(config, claims)
-    if is_own(config, claims, actors[0]):
+    claims = token.claims
+    is_agent = names_caller(issuer, claims, actors[0])
+    has_scopes = token.typ not in PLAIN or issuer.get("scope_claim", "scope") in claims
+    if not (has_scopes or is_agent or says_clients_own(claims)):
+        raise Refused("token_typ")
+    if is_agent or is_clients_own(issuer, claims):
         if "autonomous" not in modes:
             raise Refused("principal_required")
         if len(actors) > 1:
             raise Refused("actor_not_permitted")
     elif "delegated" not in modes:
         raise Refused("actor_not_permitted")
-    elif "actor" in issuer and not shows_person(issuer, claims):
+    elif is_mapped(issuer) and not shows_person(issuer, claims):
         raise Refused("principal_required")
 
 
