@@ -47,6 +47,7 @@ def build_key_sources(config: Config) -> dict[str, KeySourceConfig]:
     return {
         issuer.issuer: KeySourceConfig(issuer.keys, frozenset(issuer.algorithms))
         for issuer in config.issuers
+        if issuer.keys is not None  # one of opaque tokens alone
     }
 
 

@@ -4,9 +4,10 @@ import re
 from functools import cached_property
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from authz.core.choice import Choice, Need
+from authz.core.delegation.introspection_settings import IntrospectionSettings
 from authz.core.jose import KeySettings
 from authz.core.jose.jws import media_type
 from authz.core.settings import Duration, FileText, MisfitError, Settings
@@ -185,13 +186,22 @@ class ActorSettings(Settings):
         return self
 
 
+def _empty_is_none(value: object) -> object:
+    """Take ``keys: {}`` as keys left out: an issuer of opaque tokens alone has no keys."""
+    return None if value == {} else value
+
+
 class IssuerSettings(Settings):
     """An issuer of delegation tokens, and which of its tokens are accepted."""
 
     issuer: str = Field(min_length=1, max_length=1024)
     """The token's iss, compared byte for byte."""
-    keys: KeySettings
-    """Where the issuer's public keys are."""
+    keys: Annotated[KeySettings | None, BeforeValidator(_empty_is_none)] = None
+    """Where the issuer's public keys are: required, but for an issuer with introspection. Without
+    keys only its opaque tokens are accepted.
+    """
+    introspection: IntrospectionSettings | None = None
+    """The endpoint that is asked what the issuer's opaque tokens mean (RFC 7662)."""
     audiences: tuple[str, ...] = Field(min_length=1)
     """A token must be for one of these (RFC 9068 section 4), compared byte for byte."""
     algorithms: tuple[Algorithm, ...] = Field(default=("ES256", "PS256", "Ed25519"), min_length=1)
@@ -255,8 +265,22 @@ class IssuerSettings(Settings):
         return self
 
     @model_validator(mode="after")
+    def _keys_or_introspection(self) -> Self:
+        asked = self.introspection
+        if self.keys is None and asked is None:
+            raise MisfitError(
+                "keys are required, as in keys: {jwks_uri: https://as.corp.example/jwks}; "
+                "only an issuer with introspection can be without",
+                "keys",
+            )
+        if asked is not None and self.keys is None and asked.signed is Need.REQUIRED:
+            message = "signed answers are verified with the issuer's keys: set keys as well"
+            raise MisfitError(message, "introspection", "signed")
+        return self
+
+    @model_validator(mode="after")
     def _is_found_by_its_url(self) -> Self:
-        if self.keys.discovery:
+        if self.keys is not None and self.keys.discovery:
             try:
                 check_url(self.issuer)
             except ValueError as error:
