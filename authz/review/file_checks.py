@@ -1,6 +1,7 @@
 """Checks the files that a config names: that they can be read, and hold what they should."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import get_args
 
@@ -10,7 +11,13 @@ from authz.adapters.keys import folder_problem
 from authz.adapters.tls import ServerTls, TlsError
 from authz.config import Config, Place, dotted
 from authz.core.settings import NamedFile, Settings
-from authz.wiring import BuildError, build_decision_point, read_nonce_secret, read_revocations
+from authz.wiring import (
+    BuildError,
+    build_decision_point,
+    read_introspection_credential,
+    read_nonce_secret,
+    read_revocations,
+)
 
 
 def file_problems(config: Config) -> Iterator[tuple[Place, str]]:
@@ -65,6 +72,9 @@ def _contents(config: Config) -> Iterator[tuple[Place, Callable[[], object]]]:
     yield ("token", "dpop", "nonce_secret"), lambda: read_nonce_secret(config.token.dpop)
     yield ("revocations", "file"), lambda: read_revocations(config)
     yield ("pdp",), lambda: build_decision_point(config)
+    for at, issuer in enumerate(config.issuers):
+        read = partial(read_introspection_credential, issuer)
+        yield ("issuers", at, "introspection"), read
     tls = config.server.tls
     if tls is not None and tls.workload_api is None:
         yield ("server", "tls"), lambda: ServerTls(tls)

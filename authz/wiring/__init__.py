@@ -11,6 +11,7 @@ from authz.wiring.snapshot import (
     build_policy,
     build_policy_step,
     build_snapshot,
+    read_introspection_credential,
     read_nonce_secret,
     read_revocations,
 )
@@ -26,6 +27,7 @@ __all__ = [
     "build_policy_step",
     "build_snapshot",
     "compute_policy_version",
+    "read_introspection_credential",
     "read_nonce_secret",
     "read_revocations",
 ]

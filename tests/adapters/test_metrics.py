@@ -12,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_pro
 
 from authz import __version__
 from authz.adapters.audit import AuditStatus
+from authz.adapters.introspection import IntrospectionStatus
 from authz.adapters.keys import SourceStatus
 from authz.adapters.metrics import BUCKETS_SECONDS, FAMILIES, Metrics
 from authz.adapters.revocation_file import RevocationStatus
@@ -77,6 +78,7 @@ PARTS = ReportingParts(
         SnapshotStatus("policy-1", is_shadow=False, cache=CacheStatus(8), decision_point=None)
     ),
     keys=Fixed(KEYS),
+    introspections=Fixed((IntrospectionStatus("https://a.example", is_cut_off=True, calls=1),)),
     revocations=Fixed(RevocationStatus(entries=0, taken=0, refused=0, looked_at=2000.0)),
     audit=Fixed(AuditStatus(queued=7, dropped=5, errors=6, is_failing=True, refuses_allows=False)),
     tls=Fixed(TlsStatus(taken=2, refused=1, not_after=1000.0)),

@@ -71,13 +71,17 @@ class Introspections:
 
         Reads the files that the settings name. Raises CredentialError.
         """
-        return {
-            issuer.issuer: IntrospectionClient(
-                issuer, issuer.introspection, self._keys, self._store, self._counted, self._clock
-            )
-            for issuer in issuers
-            if issuer.introspection is not None
-        }
+        found: dict[str, IntrospectionClient] = {}
+        for issuer in issuers:
+            settings, name = issuer.introspection, issuer.issuer
+            if settings is None:
+                continue
+            parts = issuer, settings, self._keys, self._store, self._counted
+            try:
+                found[name] = IntrospectionClient(*parts, clock=self._clock)
+            except CredentialError as error:
+                raise CredentialError(f"{name}: introspection.{error}") from None
+        return found
 
     def reconfigure(self, clients: Mapping[str, IntrospectionClient]) -> None:
         """Take other clients. Answers that were given by other settings are not found any more."""

@@ -113,7 +113,8 @@ class SignedReader:
         if self._client_id not in (audience if isinstance(audience, list) else [audience]):
             raise AnswerError("signed: its aud is not client_id")
         issued_at, skew = claims.get("iat"), self._issuer.clock_skew
-        is_number = isinstance(issued_at, int | float) and not isinstance(issued_at, bool)
+        if not isinstance(issued_at, int | float) or isinstance(issued_at, bool):
+            raise AnswerError("signed: its iat is missing or not a number")
         # An earlier one may be repeated by somebody, after the token was revoked.
-        if not is_number or not asked_at - skew <= issued_at <= asked_at + skew + _LONGEST_CALL:
+        if not asked_at - skew <= issued_at <= asked_at + skew + _LONGEST_CALL:
             raise AnswerError("signed: its iat is not the time of this answer")

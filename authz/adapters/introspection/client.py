@@ -80,6 +80,7 @@ class IntrospectionClient:
         keys: SigningKeys,
         store: AnswerStore,
         count: Count,
+        *,
         clock: tuple[Callable[[], float], Callable[[], float]] = (time.time, time.monotonic),
     ) -> None:
         """Read the files that the settings name. Raises CredentialError.
