@@ -21,6 +21,7 @@ _TOKEN: Final = re.compile(r"[A-Za-z0-9._~+/-]+=*")  # RFC 6750 section 2.1
 _DOTS_OF_JWS: Final = 2  # RFC 7515 section 7.1
 _DPOP: Final = "dpop"
 _TOKEN_TYPES: Final = frozenset({"bearer", _DPOP})  # RFC 6749 section 7.1: in any case
+_SUBJECTS: Final = frozenset({"sub", "username"})  # whoever the token is about
 _HEADER: Final = JoseHeader({}, "", "application/jwt", is_critical=False, is_foreign=False)
 
 
@@ -124,21 +125,32 @@ def _claims(answer: IntrospectionAnswer, issuer: IssuerSettings) -> Mapping[str,
 
     Raises Denied(TOKEN_ISSUER | TOKEN_TYP | CNF_UNSUPPORTED | TOKEN_EXPIRED).
     """
-    claims = dict(answer.members)
+    claims = {**answer.members}
     if claims.setdefault("iss", issuer.issuer) != issuer.issuer:
         raise Denied(Reason.TOKEN_ISSUER, "the answer's iss is not the issuer that was asked")
-    kind = claims.get("token_type", "Bearer")
-    if not isinstance(kind, str) or kind.lower() not in _TOKEN_TYPES:
-        raise Denied(Reason.TOKEN_TYP, "the answer's token_type is neither Bearer nor DPoP")
-    if kind.lower() == _DPOP and not _names_key(claims.get("cnf")):  # else it would be a bearer's
-        detail = "its token_type is DPoP, and the answer's cnf names no key (RFC 9449 section 6.2)"
-        raise Denied(Reason.CNF_UNSUPPORTED, detail)
+    _check_type(claims)
+    if not _SUBJECTS & claims.keys() and "client_id" in claims:
+        claims["sub"] = claims["client_id"]  # nobody's but the client's (RFC 9068 section 2.2)
     ends = claims.setdefault("exp", answer.usable_until)
     if "iat" not in claims:
         if isinstance(ends, int | float) and ends <= answer.answered_at:
             raise Denied(Reason.TOKEN_EXPIRED, "its exp has passed")
         claims["iat"] = answer.answered_at
     return claims
+
+
+def _check_type(claims: Mapping[str, Any]) -> None:
+    """Refuse what is no access token. Raises Denied(TOKEN_TYP | CNF_UNSUPPORTED)."""
+    if "token_type" not in claims:
+        if "aud" not in claims:  # endpoints answer so about refresh tokens, which are active too
+            raise Denied(Reason.TOKEN_TYP, "the answer has neither token_type nor aud")
+        return
+    kind = claims["token_type"]
+    if not isinstance(kind, str) or kind.lower() not in _TOKEN_TYPES:
+        raise Denied(Reason.TOKEN_TYP, "the answer's token_type is neither Bearer nor DPoP")
+    if kind.lower() == _DPOP and not _names_key(claims.get("cnf")):  # else it would be a bearer's
+        detail = "its token_type is DPoP, and the answer's cnf names no key (RFC 9449 section 6.2)"
+        raise Denied(Reason.CNF_UNSUPPORTED, detail)
 
 
 def _names_key(cnf: object) -> bool:
