@@ -1,5 +1,6 @@
 """This server's credential at an introspection endpoint (RFC 7662 section 2.1), read from files."""
 
+import re
 import ssl
 import time
 from base64 import b64encode
@@ -21,6 +22,7 @@ from authz.core.urls import is_plaintext
 MAX_SECRET_BYTES: Final = 4096  # real ones have some 40
 MAX_PEM_BYTES: Final = 8 * 1024 * 1024  # all CAs that the web trusts are 0.2
 ASSERTION_SECONDS: Final = 60  # a stolen assertion is good for no longer (RFC 7523 section 3)
+_SECRET: Final = re.compile(rb"[ -~]+")  # RFC 6749 appendix A.2
 _ASSERTION_TYPE: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
 
@@ -100,13 +102,11 @@ def _basic(client_id: str, secret: str) -> str:
 
 
 def _secret(path: str) -> str:
-    try:
-        secret = _read(path, "client_secret_file", MAX_SECRET_BYTES).decode("utf-8").strip()
-    except UnicodeDecodeError:
-        secret = ""
-    if not secret or not secret.isprintable():
-        raise CredentialError("client_secret_file must hold the client's secret: a line of text")
-    return secret
+    secret = _read(path, "client_secret_file", MAX_SECRET_BYTES).strip()
+    if not _SECRET.fullmatch(secret):
+        message = "client_secret_file must hold the client's secret: a line of ASCII characters"
+        raise CredentialError(message)
+    return secret.decode()
 
 
 def _private_key(path: str) -> Any:  # noqa: ANN401 - of any kind that the library signs with
