@@ -1,4 +1,4 @@
-"""A real authorization server of opaque tokens, in a process of its own: oidc-provider (Node.js)."""
+"""A real authorization server of opaque tokens, in a process of its own: oidc-provider."""
 
 import json
 import os
@@ -13,6 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from lab.ca import Authority
 from lab.config_builder import LAB, ConfigBuilder
@@ -84,7 +85,6 @@ class OpaqueIssuer(AbstractContextManager["OpaqueIssuer"]):
         ]
         none: dict[str, Any] = {"grant_types": [], "response_types": [], "redirect_uris": []}
         plain = {"client_id": "authz", "client_secret": SECRET, **none}
-        signed = {**plain, "client_id": "signed", "introspection_signed_response_alg": "RS256"}
         keyed = {
             "client_id": "keyed",
             "token_endpoint_auth_method": "private_key_jwt",
@@ -98,7 +98,7 @@ class OpaqueIssuer(AbstractContextManager["OpaqueIssuer"]):
             "tls_client_auth_san_uri": SVID,
             **none,
         }
-        return [*agents, plain, signed, keyed, *([certified] if self._ca else [])]
+        return [*agents, plain, keyed, *([certified] if self._ca else [])]
 
     @property
     def introspection_url(self) -> str:
@@ -162,13 +162,23 @@ class OpaqueIssuer(AbstractContextManager["OpaqueIssuer"]):
         context = ssl.create_default_context(cafile=self._ca)
         return httpx.Client(verify=context, timeout=60.0, trust_env=False)
 
+    @property
+    def key_pem(self) -> str:
+        """The private key of the client that authenticates by one."""
+        form = (Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        return self.key.private.private_bytes(*form).decode()
+
+    def stop(self) -> None:
+        """Stop the server. A second time does nothing."""
+        self._process.stop()
+
     def __enter__(self) -> Self:
         """Return it."""
         return self
 
     def __exit__(self, *_: object) -> None:
         """Stop it."""
-        self._process.stop()
+        self.stop()
 
 
 def opaque_config(url: str, introspection: Mapping[str, Any], **more: Any) -> ConfigBuilder:
@@ -233,4 +243,3 @@ class _Form(HTMLParser):
             self.action = found.get("action") or ""
         if tag == "input" and found.get("type") == "hidden":
             self.fields[found["name"] or ""] = found.get("value") or ""
-
