@@ -91,7 +91,7 @@ def _introspections(merged: MergedConfig) -> Found:
 def _same_tokens(merged: MergedConfig, here: Place, prefix: str, other: Place) -> str:
     where = merged.where(other, merged.origin(here)[0])
     if prefix:
-        return f"opaque tokens that begin with {prefix} are already another issuer's, {where}"
+        return f"the prefix {prefix} is already listed {where}: a token is asked about at one place"
     return (
         f"it has no prefixes, and neither has the introspection {where}: give one of them the"
         " prefixes of its tokens, so that it is known whom to ask"
