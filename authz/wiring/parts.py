@@ -4,12 +4,12 @@ Each part is made from those above it. Nothing runs before ``start``: until then
 thread, no socket and no open file.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass
 
 from authz.adapters.audit import AuditLog
-from authz.adapters.introspection import CredentialError, IntrospectionClient, Introspections
+from authz.adapters.introspection import Introspections
 from authz.adapters.keys import KeyFolder, KeyStore
 from authz.adapters.metrics import Metrics
 from authz.adapters.replay_store import MemoryReplayStore
@@ -21,9 +21,9 @@ from authz.edge.check_pool import CheckPool
 from authz.edge.clock import Clock
 from authz.edge.service import CheckService, ServiceParts
 from authz.wiring.snapshot import (
-    BuildError,
     build_key_sources,
     build_snapshot,
+    prepare_introspections,
     read_revocations,
 )
 
@@ -80,7 +80,7 @@ class Parts:
             candidate,
             answers=self.introspections,
         )
-        clients = _prepared(self.introspections, config)
+        clients = prepare_introspections(self.introspections, config)
         self.keys.reconfigure(build_key_sources(config))  # all of them or none
         self.introspections.reconfigure(clients)
         self.service.snapshot = snapshot
@@ -112,7 +112,7 @@ def open_parts(
         pool = opened.enter_context(closing(CheckPool(server.threads, server.max_queued)))
         bulkhead = Bulkhead(server.max_waiting, pool.lend)
         introspections = Introspections(keys, metrics.introspected, clock.wall, clock.monotonic)
-        introspections.reconfigure(_prepared(introspections, config))
+        introspections.reconfigure(prepare_introspections(introspections, config))
         # The most expensive part comes last, when the cheap checks have passed.
         snapshot = build_snapshot(
             config, keys, revocations, metrics.pdp_asked, candidate, answers=introspections
@@ -141,14 +141,6 @@ def open_parts(
             clock=clock,
             service=CheckService(snapshot, works_with),
         )
-
-
-def _prepared(introspections: Introspections, config: Config) -> Mapping[str, IntrospectionClient]:
-    """Return the clients of a config's introspection endpoints. Raises BuildError."""
-    try:
-        return introspections.prepare(config.issuers)
-    except CredentialError as error:
-        raise BuildError(str(error)) from None
 
 
 def _open_keys(config: Config) -> AbstractContextManager[KeyStore]:

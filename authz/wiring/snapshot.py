@@ -1,11 +1,16 @@
 """Compiles a config into the steps that decide, for ``authz serve`` and ``authz explain``."""
 
 import secrets
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 from authz.adapters.files import read_at_rest
-from authz.adapters.introspection import Credential, CredentialError
+from authz.adapters.introspection import (
+    Credential,
+    CredentialError,
+    IntrospectionClient,
+    Introspections,
+)
 from authz.adapters.keys import KeySourceConfig, KeyStore
 from authz.adapters.pdp import AuthzenClient, PdpError, PdpResult
 from authz.adapters.revocation_file import RevocationFile
@@ -80,6 +85,16 @@ def read_introspection_credential(issuer: IssuerSettings) -> Credential | None:
         return None
     try:
         return Credential.read(issuer.introspection, issuer.issuer)
+    except CredentialError as error:
+        raise BuildError(str(error)) from None
+
+
+def prepare_introspections(
+    introspections: Introspections, config: Config
+) -> Mapping[str, IntrospectionClient]:
+    """Return the clients of a config's introspection endpoints. Raises BuildError."""
+    try:
+        return introspections.prepare(config.issuers)
     except CredentialError as error:
         raise BuildError(str(error)) from None
 

@@ -128,6 +128,8 @@ def _claims(answer: IntrospectionAnswer, issuer: IssuerSettings) -> Mapping[str,
     claims = {**answer.members}
     if claims.setdefault("iss", issuer.issuer) != issuer.issuer:
         raise Denied(Reason.TOKEN_ISSUER, "the answer's iss is not the issuer that was asked")
+    if claims.get("token_use") == "access_token":  # Ory Hydra's word for it
+        claims["token_use"] = "access"
     _check_type(claims)
     if not _SUBJECTS & claims.keys() and "client_id" in claims:
         claims["sub"] = claims["client_id"]  # nobody's but the client's (RFC 9068 section 2.2)
