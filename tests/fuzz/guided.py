@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 with atheris.instrument_imports(include=["authz"]):
-    from fuzz.targets import TARGETS, XFCC_PROFILE, Lab
+    from fuzz.targets import FUZZED, TARGETS, Lab
     from support.world import World
 
 
@@ -21,7 +21,7 @@ def main() -> None:
     """Fuzz one target until something is found or the time is over."""
     name = sys.argv.pop(1)
     logging.disable()
-    with tempfile.TemporaryDirectory() as folder, World(Path(folder), XFCC_PROFILE) as world:
+    with tempfile.TemporaryDirectory() as folder, World(Path(folder), FUZZED) as world:
         lab = Lab.of(world)
 
         @settings(deadline=None, database=None, suppress_health_check=list(HealthCheck))

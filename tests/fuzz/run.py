@@ -11,7 +11,7 @@ from pathlib import Path
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
-from fuzz.targets import TARGETS, XFCC_PROFILE, Lab
+from fuzz.targets import FUZZED, TARGETS, Lab
 from support.world import World
 
 BATCH = 500  # examples between two looks at the clock
@@ -64,7 +64,7 @@ def main() -> int:
     names = options.target or list(TARGETS)
     logging.disable()  # what is no check is logged, thousands of times
     print(f"seed {options.seed}")
-    with tempfile.TemporaryDirectory() as folder, World(Path(folder), XFCC_PROFILE) as world:
+    with tempfile.TemporaryDirectory() as folder, World(Path(folder), FUZZED) as world:
         for name in names:
             try:
                 run_target(Lab.of(world), name, options.seconds / len(names), options.seed)

@@ -20,7 +20,7 @@ from authz.edge.envoy.known_messages import CheckReader
 from authz.transports.http2 import ServerConnection
 from authz.transports.http2.hpack import Field, HeaderDecoder
 from fuzz import http2 as fuzz_http2
-from fuzz.targets import TARGETS, XFCC_PROFILE, Lab, WrongError
+from fuzz.targets import FUZZED, TARGETS, Lab, WrongError
 from support.world import World
 
 SHORT = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
@@ -29,7 +29,7 @@ SHORT = settings(max_examples=150, deadline=None, suppress_health_check=list(Hea
 @pytest.fixture(scope="module")
 def fuzzed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """The core that targets ask."""
-    with World(tmp_path_factory.mktemp("fuzz"), XFCC_PROFILE) as world:
+    with World(tmp_path_factory.mktemp("fuzz"), FUZZED) as world:
         yield Lab.of(world)
 
 
@@ -65,7 +65,7 @@ def breaks(lab: Lab, name: str) -> None:
     examples()
 
 
-OF_DECISIONS = ("check_bytes", "tokens", "certificates", "paths", "xfcc")
+OF_DECISIONS = ("check_bytes", "tokens", "answers", "certificates", "paths", "xfcc")
 
 
 @pytest.mark.parametrize("name", OF_DECISIONS)
