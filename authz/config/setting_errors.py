@@ -40,6 +40,7 @@ PATTERNS: Final[Mapping[str, str]] = MappingProxyType(
         r"^[a-z][a-z0-9]{0,31}(-[a-z0-9]{1,32}){0,6}$": (
             "a header's name in lower case, such as x-agent-department"
         ),
+        r"^[A-Za-z0-9._~+/-]{1,64}$": "the first characters of a token, such as ory_at_",
         r"^[a-z0-9_-]{1,64}$": "a header's name in lower case, such as x-env",
     }
 )

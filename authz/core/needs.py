@@ -19,5 +19,23 @@ class KeyNeeded(msgspec.Struct, frozen=True, gc=False):
     key_id: str
 
 
-Need = KeyNeeded
+class IntrospectionNeeded(msgspec.Struct, frozen=True, gc=False):
+    """An issuer's answer about an opaque token, which is not known or is too old.
+
+    Attributes:
+        issuer: a configured issuer with introspection.
+        token: the token itself, which the issuer has to be asked about: a secret.
+        agent: the SPIFFE ID of the agent that sent it.
+    """
+
+    issuer: str
+    token: str
+    agent: str
+
+    def __repr__(self) -> str:
+        """Return no token, so that no log line can hold one."""
+        return f"IntrospectionNeeded(issuer={self.issuer!r})"
+
+
+Need = KeyNeeded | IntrospectionNeeded
 """The closed list of needs; a further kind joins it by ``|``, and has its learner at the edge."""

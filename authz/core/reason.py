@@ -57,6 +57,8 @@ class Reason(Enum):
     TOKEN_AUDIENCE = "token_audience", 401, "invalid_token", "the token is for another audience"
     TOKEN_CLAIM = "token_claim", 401, "invalid_token", "a claim of the token is missing or wrong"
     TOKEN_REVOKED = "token_revoked", 401, "invalid_token", "the token was revoked"
+    # The issuer's answer about an opaque token (RFC 7662 section 2.2).
+    TOKEN_INACTIVE = "token_inactive", 401, "invalid_token", "the token is not active"
     # Delegation (RFC 8693 section 4.1) and proof of possession (RFC 7800, RFC 8705, RFC 9449).
     ACTOR_MISSING = "actor_missing", 401, "invalid_token", "the token names no actor"
     ACTOR_MALFORMED = "actor_malformed", 401, "invalid_token", "the token's actor is malformed"
@@ -109,6 +111,7 @@ class Reason(Enum):
     BODY_TRUNCATED = "body_truncated", 413, None, "the body is too large to be inspected"
     # Our own faults: never an allow, and never the client's doing.
     KEYS_UNAVAILABLE = "keys_unavailable", 503, None, "the issuer's keys are unavailable"
+    STATUS_UNAVAILABLE = "status_unavailable", 503, None, "the token's status is unavailable"
     PDP_UNAVAILABLE = "pdp_unavailable", 503, None, "the decision point is unavailable"
     OVERLOADED = "overloaded", 503, None, "overloaded"
     INTERNAL_ERROR = "internal_error", 503, None, "internal error"

@@ -25,7 +25,7 @@ class BulkheadStatus:
 
 
 class Bulkhead:
-    """The places to wait: for a key that may just have been published, or for a decision point.
+    """The places to wait: for a key just published, an introspection, or a decision point.
 
     The bound in all protects the server. The bound for each agent leaves room for the others when
     an agent sends made-up keys or ever new requests.

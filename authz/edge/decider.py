@@ -1,6 +1,6 @@
 """Decides a check that is not in the cache: the pipeline, and its steps that need the network.
 
-The steps are numbered in ``authz.core.authorizer``. A key that the first three lack may be learned
+The steps are numbered in ``authz.core.authorizer``. What the first three lack may be learned
 (``authz.edge.learning``); then the decision point is asked and a single-use proof is used up. Each
 waits within the caller's deadline only, and not at all when too many checks wait already. Steps 1
 to 3 wait for nobody, and used proofs are in memory: so only a need that can be learned and a
@@ -35,7 +35,7 @@ class Decider:
         is_overloaded: Callable[[], bool],
         clock: Clock,
     ) -> None:
-        """Take the parts to work with, as in ``ServiceParts``; ``learning`` learns missing keys."""
+        """Take the parts to work with, as in ``ServiceParts``; ``learning`` learns."""
         self._learning = learning
         self._replays = replays
         self._bulkhead = bulkhead

@@ -1,8 +1,9 @@
 """Decides again after learning a fact that the decision lacked, within the caller's deadline.
 
 A step of the pipeline that lacks something names it in its refusal (``Denied.needs``). Each kind of
-need has a learner, which may wait for others: today a key that was just published; made for
-introspection (RFC 7662), status lists and shared stores as well. The rules are the same for all:
+need has a learner, which may wait for others: for a key that was just published, or an issuer's
+answer about an opaque token (RFC 7662); made for status lists and shared stores as well. The rules
+are the same for all:
 
 - A learner gets the rest of the caller's deadline less a margin for the answer's way back, and
   never more than its own ``max_seconds``.
@@ -18,9 +19,11 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol, TypeVar
 
+from authz.adapters.introspection import IntrospectionError
 from authz.core.bounded_map import Generation
 from authz.core.decision import Decision, Deny, Progress
-from authz.core.needs import KeyNeeded, Need
+from authz.core.delegation import MAX_TIMEOUT_SECONDS
+from authz.core.needs import IntrospectionNeeded, KeyNeeded, Need
 from authz.core.reason import Denied, Reason
 from authz.edge.bulkhead import Bulkhead, BulkheadFullError
 from authz.edge.clock import TimeRemaining
@@ -85,6 +88,38 @@ class KeyLearner:
     def learn(self, need: KeyNeeded, seconds: float) -> bool:
         """Learn a key of an issuer, as ``Learner.learn``."""
         return self._keys.refresh(need.issuer, need.key_id, seconds)
+
+
+class Introspector(Protocol):
+    """The introspection endpoints as the edge uses them."""
+
+    def ask(self, need: IntrospectionNeeded, seconds: float) -> bool:
+        """Ask for an answer that is needed, once for all callers; return whether it may be there.
+
+        Waits ``seconds`` at most. Raises IntrospectionError where there is no answer.
+        """
+
+
+class IntrospectionLearner:
+    """Learns what opaque tokens mean, from their issuers."""
+
+    name: Final = "introspection answers"
+
+    def __init__(self, introspections: Introspector) -> None:
+        """Take the endpoints, each of which has a timeout of its own."""
+        self._introspections = introspections
+
+    @property
+    def max_seconds(self) -> float:
+        """Return the longest timeout that an endpoint may have."""
+        return MAX_TIMEOUT_SECONDS
+
+    def learn(self, need: IntrospectionNeeded, seconds: float) -> bool:
+        """Learn an answer, as ``Learner.learn``. Raises LearnError."""
+        try:
+            return self._introspections.ask(need, seconds)
+        except IntrospectionError as error:
+            raise LearnError(str(error)) from None
 
 
 class Learning:

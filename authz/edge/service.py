@@ -7,7 +7,7 @@ audit record and one count. Any exception becomes a deny; the methods that answe
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from google.protobuf.message import DecodeError
 
@@ -16,7 +16,7 @@ from authz.adapters.metrics import Metrics
 from authz.adapters.replay_store import ReplayStore
 from authz.core.bounded_map import Generation
 from authz.core.decision import Progress
-from authz.core.needs import KeyNeeded
+from authz.core.needs import IntrospectionNeeded, KeyNeeded, Need
 from authz.core.reason import Denied, Reason
 from authz.edge.answered import UNREADABLE, Answered, DecodedCheck
 from authz.edge.bulkhead import Bulkhead
@@ -24,7 +24,14 @@ from authz.edge.cache import CacheEntry
 from authz.edge.clock import Clock, Moment, TimeRemaining
 from authz.edge.decider import Decider
 from authz.edge.entries import build_entry, build_refusal
-from authz.edge.learning import KeyLearner, KeyRefresher, Learning
+from authz.edge.learning import (
+    IntrospectionLearner,
+    Introspector,
+    KeyLearner,
+    KeyRefresher,
+    Learner,
+    Learning,
+)
 from authz.edge.rendering import RenderedDecision
 from authz.edge.snapshot import Snapshot, SnapshotStatus
 
@@ -37,6 +44,7 @@ class ServiceParts:
 
     Attributes:
         keys: the issuers' keys, which can be fetched anew.
+        introspections: the issuers' endpoints, which can be asked about opaque tokens.
         revocations: the revocations, of which only the generation is read here.
         replays: the proofs that were used.
         audit, metrics: where each answer leaves a record and a count.
@@ -46,6 +54,7 @@ class ServiceParts:
     """
 
     keys: KeyRefresher
+    introspections: Introspector
     revocations: Generation
     replays: ReplayStore
     audit: AuditLog
@@ -74,7 +83,11 @@ class CheckService:
         self._revocations = parts.revocations
         self._wall, self._monotonic = parts.clock.wall, parts.clock.monotonic
         self.clock = parts.clock
-        learning = Learning({KeyNeeded: KeyLearner(parts.keys)}, parts.bulkhead)
+        learners: dict[type[Need], Learner[Any]] = {
+            KeyNeeded: KeyLearner(parts.keys),
+            IntrospectionNeeded: IntrospectionLearner(parts.introspections),
+        }
+        learning = Learning(learners, parts.bulkhead)
         self._decider = Decider(
             learning, parts.replays, parts.bulkhead, parts.is_overloaded, parts.clock
         )

@@ -1,6 +1,7 @@
 """Checks the files that a config names: that they can be read, and hold what they should."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import get_args
 
@@ -13,7 +14,13 @@ from authz.adapters.tls import ServerTls, TlsError
 from authz.config import Config, Place, dotted
 from authz.core.jose import KeySettings
 from authz.core.settings import LaterFile, NamedFile, Settings
-from authz.wiring import BuildError, build_decision_point, read_nonce_secret, read_revocations
+from authz.wiring import (
+    BuildError,
+    build_decision_point,
+    read_introspection_credential,
+    read_nonce_secret,
+    read_revocations,
+)
 
 
 def file_problems(config: Config) -> Iterator[tuple[Place, str]]:
@@ -83,7 +90,10 @@ def _contents(config: Config) -> Iterator[tuple[Place, Callable[[], object]]]:
     yield ("revocations", "file"), lambda: read_revocations(config)
     yield ("pdp",), lambda: build_decision_point(config)
     for at, issuer in enumerate(config.issuers):
-        yield from _credentials(issuer.keys, ("issuers", at, "keys"))
+        read = partial(read_introspection_credential, issuer)
+        yield ("issuers", at, "introspection"), read
+        if issuer.keys is not None:
+            yield from _credentials(issuer.keys, ("issuers", at, "keys"))
     tls = config.server.tls
     if tls is not None and tls.workload_api is None:
         yield ("server", "tls"), lambda: ServerTls(tls)

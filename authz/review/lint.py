@@ -28,6 +28,7 @@ def config_warnings(config: Config, now: datetime) -> Warnings:
     """Yield each doubtful place of a valid config, and the warning."""
     yield from _open_addresses(config)
     yield from _open_admin(config)
+    yield from _unknown_introspectors(config)
     yield from issuer_warnings(config)
     yield from _hidden_routes(config)
     yield from _unknown_agents(config)
@@ -62,6 +63,17 @@ def _is_local(address: str) -> bool:
         return host == _LOCAL or ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _unknown_introspectors(config: Config) -> Warnings:
+    """Find endpoints that answer everybody, so that others can try tokens (RFC 7662 2.1, 4)."""
+    for at, issuer in enumerate(config.issuers):
+        if issuer.introspection is not None and not issuer.introspection.has_credential:
+            message = (
+                "the endpoint must know who asks: set client_id, and client_secret_file,"
+                " private_key_jwt or tls; one that answers everybody can be used to try tokens"
+            )
+            yield ("issuers", at, "introspection"), message
 
 
 def _hidden_routes(config: Config) -> Warnings:

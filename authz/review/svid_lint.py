@@ -62,7 +62,7 @@ def _entries(config: Config) -> Warnings:
 def _bundles(config: Config) -> Warnings:
     """Find SPIFFE bundles none of whose JWT-SVIDs can be accepted."""
     for at, issuer in enumerate(config.issuers):
-        bundle = issuer.keys.spiffe_bundle
+        bundle = issuer.bundle
         if bundle is None:
             continue
         if not issuer.media_types & _OF_JWT_SVIDS:

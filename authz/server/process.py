@@ -238,6 +238,7 @@ def build_metrics(parts: Parts, reload: ConfigReload, liveness: Liveness) -> Pro
     reporting = ReportingParts(
         service=parts.service,
         keys=parts.keys,
+        introspections=parts.introspections,
         revocations=parts.revocations,
         audit=parts.audit,
         tls=parts.tls,

@@ -10,6 +10,7 @@ from prometheus_client.registry import Collector
 
 from authz import __version__
 from authz.adapters.audit import AuditStatus
+from authz.adapters.introspection import IntrospectionStatus
 from authz.adapters.keys import SourceStatus
 from authz.adapters.metrics import Metrics, counter, gauge
 from authz.adapters.revocation_file import RevocationStatus
@@ -37,6 +38,7 @@ class ReportingParts:
 
     service: Part[SnapshotStatus]
     keys: Part[Sequence[SourceStatus]]
+    introspections: Part[Sequence[IntrospectionStatus]]
     revocations: Part[RevocationStatus]
     audit: Part[AuditStatus]
     tls: Part[TlsStatus] | None
@@ -67,6 +69,7 @@ class ProcessMetrics(Collector):
         yield from self._metrics.families()
         yield from _of_snapshot(parts.service.status())
         yield from _of_keys(parts.keys.status())
+        yield from _of_introspections(parts.introspections.status())
         yield from _of_revocations(parts.revocations.status())
         yield from _of_audit(parts.audit.status())
         yield from _of_tls(None if parts.tls is None else parts.tls.status())
@@ -109,6 +112,13 @@ def _of_keys(sources: Sequence[SourceStatus]) -> Iterator[Metric]:
         "authz_key_fetches",
         *(((s.issuer, "success"), s.successes) for s in sources),
         *(((s.issuer, "failure"), s.failures) for s in sources),
+    )
+
+
+def _of_introspections(endpoints: Sequence[IntrospectionStatus]) -> Iterator[Metric]:
+    yield gauge(
+        "authz_introspection_breaker_open",
+        *(((endpoint.issuer,), endpoint.is_cut_off) for endpoint in endpoints),
     )
 
 

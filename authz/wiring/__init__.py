@@ -11,6 +11,8 @@ from authz.wiring.snapshot import (
     build_policy,
     build_policy_step,
     build_snapshot,
+    prepare_introspections,
+    read_introspection_credential,
     read_nonce_secret,
     read_revocations,
 )
@@ -26,6 +28,8 @@ __all__ = [
     "build_policy_step",
     "build_snapshot",
     "compute_policy_version",
+    "prepare_introspections",
+    "read_introspection_credential",
     "read_nonce_secret",
     "read_revocations",
 ]

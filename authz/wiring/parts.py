@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager, ExitStack, closing, contextmanage
 from dataclasses import dataclass
 
 from authz.adapters.audit import AuditLog
+from authz.adapters.introspection import Introspections
 from authz.adapters.keys import KeyFolder, KeyStore
 from authz.adapters.metrics import Metrics
 from authz.adapters.replay_store import MemoryReplayStore
@@ -19,7 +20,12 @@ from authz.edge.bulkhead import Bulkhead
 from authz.edge.check_pool import CheckPool
 from authz.edge.clock import Clock
 from authz.edge.service import CheckService, ServiceParts
-from authz.wiring.snapshot import build_key_sources, build_snapshot, read_revocations
+from authz.wiring.snapshot import (
+    build_key_sources,
+    build_snapshot,
+    prepare_introspections,
+    read_revocations,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +36,7 @@ class Parts:
         audit: writes a record of each decision.
         revocations: revoked agents, principals and tokens, as the file says.
         keys: the issuers' keys, fetched in the background.
+        introspections: the issuers' answers about opaque tokens, asked for when they are needed.
         tls: our certificate, None where proxies ask without TLS.
         replays: the DPoP proofs that were used.
         metrics: the counts that a scrape reads.
@@ -42,6 +49,7 @@ class Parts:
     audit: AuditLog
     revocations: RevocationFile
     keys: KeyStore
+    introspections: Introspections
     tls: ServerTls | None
     replays: MemoryReplayStore
     metrics: Metrics
@@ -65,9 +73,16 @@ class Parts:
         Returns the policy's version. Raises BuildError, KeyStoreError: then nothing has changed.
         """
         snapshot = build_snapshot(
-            config, self.keys, self.revocations, self.metrics.pdp_asked, candidate
+            config,
+            self.keys,
+            self.revocations,
+            self.metrics.pdp_asked,
+            candidate,
+            answers=self.introspections,
         )
+        clients = prepare_introspections(self.introspections, config)
         self.keys.reconfigure(build_key_sources(config))  # all of them or none
+        self.introspections.reconfigure(clients)
         self.service.snapshot = snapshot
         return snapshot.policy_version
 
@@ -96,10 +111,15 @@ def open_parts(
         replays = MemoryReplayStore(config.replay)
         pool = opened.enter_context(closing(CheckPool(server.threads, server.max_queued)))
         bulkhead = Bulkhead(server.max_waiting, pool.lend)
+        introspections = Introspections(keys, metrics.introspected, clock.wall, clock.monotonic)
+        introspections.reconfigure(prepare_introspections(introspections, config))
         # The most expensive part comes last, when the cheap checks have passed.
-        snapshot = build_snapshot(config, keys, revocations, metrics.pdp_asked, candidate)
+        snapshot = build_snapshot(
+            config, keys, revocations, metrics.pdp_asked, candidate, answers=introspections
+        )
         works_with = ServiceParts(
             keys=keys,
+            introspections=introspections,
             revocations=revocations,
             replays=replays,
             audit=audit,
@@ -112,6 +132,7 @@ def open_parts(
             audit=audit,
             revocations=revocations,
             keys=keys,
+            introspections=introspections,
             tls=tls,
             replays=replays,
             metrics=metrics,

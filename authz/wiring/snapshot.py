@@ -1,10 +1,16 @@
 """Compiles a config into the steps that decide, for ``authz serve`` and ``authz explain``."""
 
 import secrets
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 from authz.adapters.files import read_at_rest
+from authz.adapters.introspection import (
+    Credential,
+    CredentialError,
+    IntrospectionClient,
+    Introspections,
+)
 from authz.adapters.keys import KeySourceConfig, KeyStore
 from authz.adapters.pdp import AuthzenClient, PdpError, PdpResult
 from authz.adapters.revocation_file import RevocationFile
@@ -13,11 +19,14 @@ from authz.core.authorizer import Authorizer, RevocationCheck
 from authz.core.bounded_map import Unchanging
 from authz.core.delegation import (
     OWN_CLAIMS,
+    AnswerLookup,
     DelegationCache,
     DelegationStep,
     DelegationVerifier,
     DpopSettings,
     DpopVerifier,
+    IssuerSettings,
+    NoAnswers,
     token_reads,
 )
 from authz.core.identity import AgentAuthenticator
@@ -38,6 +47,9 @@ PART_OF_CALLERS: Final = 4  # of the memory for tokens: they hold the same texts
 MAX_SECRET_BYTES: Final = 64 * 1024  # a longer file is surely another one
 
 
+_NO_ANSWERS: Final = NoAnswers()
+
+
 class BuildError(Exception):
     """A file that the config names can't be used; the message is for the operator."""
 
@@ -47,19 +59,44 @@ def build_key_sources(config: Config) -> dict[str, KeySourceConfig]:
     return {
         issuer.issuer: KeySourceConfig(issuer.keys, frozenset(issuer.algorithms))
         for issuer in config.issuers
+        if issuer.keys is not None  # one of opaque tokens alone
     }
 
 
 def build_delegations(
-    config: Config, keys: KeyStore, unread: frozenset[str] = frozenset()
+    config: Config,
+    keys: KeyStore,
+    unread: frozenset[str] = frozenset(),
+    answers: AnswerLookup = _NO_ANSWERS,
 ) -> DelegationVerifier:
     """Build step 2, which verifies tokens. Raises BuildError.
 
     ``unread`` are those of the tokens' ``OWN_CLAIMS`` that nothing reads of a delegation's claims.
+    ``answers`` has what issuers said about opaque tokens; left out, nobody is asked.
     """
     dpop = config.token.dpop
     proofs = DpopVerifier(dpop, read_nonce_secret(dpop))
-    return DelegationVerifier(config.token, config.issuers, keys, proofs, unread)
+    return DelegationVerifier(config.token, config.issuers, keys, proofs, unread, answers=answers)
+
+
+def read_introspection_credential(issuer: IssuerSettings) -> Credential | None:
+    """Read the credential for an issuer's introspection endpoint. Raises BuildError."""
+    if issuer.introspection is None:
+        return None
+    try:
+        return Credential.read(issuer.introspection, issuer.issuer)
+    except CredentialError as error:
+        raise BuildError(str(error)) from None
+
+
+def prepare_introspections(
+    introspections: Introspections, config: Config
+) -> Mapping[str, IntrospectionClient]:
+    """Return the clients of a config's introspection endpoints. Raises BuildError."""
+    try:
+        return introspections.prepare(config.issuers)
+    except CredentialError as error:
+        raise BuildError(str(error)) from None
 
 
 def read_nonce_secret(settings: DpopSettings) -> bytes:
@@ -148,6 +185,8 @@ def build_snapshot(
     revocations: RevocationCheck,
     count_pdp: Callable[[PdpResult, float | None], None] = lambda *_: None,
     candidate: Config | None = None,
+    *,
+    answers: AnswerLookup = _NO_ANSWERS,
 ) -> Snapshot:
     """Compile a version of the settings, and the candidate's rules. Raises BuildError."""
     cache, token = config.cache, config.token
@@ -155,7 +194,7 @@ def build_snapshot(
     policies = [policy] if candidate is None else [policy, build_policy(candidate)]
     step = build_policy_step(config, *policies)
     reads = build_reads(config, policies)
-    verifier = build_delegations(config, keys, OWN_CLAIMS - reads.claims)
+    verifier = build_delegations(config, keys, OWN_CLAIMS - reads.claims, answers)
     of_callers = cache.max_bytes // PART_OF_CALLERS
     delegations = DelegationCache(
         verifier, keys, entries=cache.tokens, max_bytes=cache.max_bytes - of_callers

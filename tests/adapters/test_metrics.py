@@ -12,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_pro
 
 from authz import __version__
 from authz.adapters.audit import AuditStatus
+from authz.adapters.introspection import IntrospectionResult, IntrospectionStatus
 from authz.adapters.keys import SourceStatus
 from authz.adapters.metrics import BUCKETS_SECONDS, FAMILIES, Metrics
 from authz.adapters.revocation_file import RevocationStatus
@@ -77,6 +78,7 @@ PARTS = ReportingParts(
         SnapshotStatus("policy-1", is_shadow=False, cache=CacheStatus(8), decision_point=None)
     ),
     keys=Fixed(KEYS),
+    introspections=Fixed((IntrospectionStatus("https://a.example", is_cut_off=True, calls=1),)),
     revocations=Fixed(RevocationStatus(entries=0, taken=0, refused=0, looked_at=2000.0)),
     audit=Fixed(AuditStatus(queued=7, dropped=5, errors=6, is_failing=True, refuses_allows=False)),
     tls=Fixed(TlsStatus(taken=2, refused=1, not_after=1000.0)),
@@ -249,6 +251,7 @@ def test_reloads(world: World) -> None:
 def test_the_table_is_what_is_exported(metrics: Counted, is_open: bool) -> None:  # noqa: FBT001 - a parameter of the test
     """FAMILIES and a scrape hold the same names, types, labels and helps, in both formats."""
     metrics.observe(None, 0.1, True)
+    metrics.introspected("https://a.example", IntrospectionResult.ACTIVE, 0.1)
     generate: Callable[..., bytes] = generate_openmetrics if is_open else generate_latest
     text = generate(metrics.registry).decode()
     found = {

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from msgspec import structs
 from prometheus_client import generate_latest
 
+from authz.adapters import shared_calls
+from authz.adapters.circuit_breaker import CircuitBreaker, CircuitOpenError
 from authz.adapters.pdp import AuthzenClient, BreakerSettings, PdpError, PdpResult, PdpSettings
-from authz.adapters.pdp import client as pdp_client
-from authz.adapters.pdp.circuit_breaker import CircuitBreaker, CircuitOpenError
 from authz.adapters.pdp.evaluation import PdpPermit, build_evaluation, is_asked, read_answer
 from authz.config import ConfigError, load_text
 from authz.core.decision import Actor, Agent, Allow, Delegation, Mode, Permit
@@ -698,7 +698,7 @@ def test_calls_are_bounded(pdp: ScriptedServer) -> None:
     pdp.serve(held(gate, YES))
     counted: list[str] = []
     point = AuthzenClient(settings(pdp), lambda result, _: counted.append(result))
-    for number in range(pdp_client.MAX_CALLS_OF_ONE):
+    for number in range(shared_calls.MAX_CALLS_OF_ONE):
         assert "in time" in refused(partial(confirm, point, an_allow(), str(number), 1e-4))[1]
 
     assert "too many" in refused(lambda: confirm(point, an_allow(), "more"))[1]

@@ -18,7 +18,9 @@ from authz.server.json_log import JsonFormatter
 from authz.wiring import compute_policy_version
 from lab.config_builder import AT_ISSUER, LAB, ConfigBuilder
 from lab.issuer import Issuer, JwksServer
-from lab.mesh import CONFIG, TRAVEL, Mesh
+from lab.mesh import AUDIENCE, CONFIG, TRAVEL, Mesh
+from support.jwks_server import ScriptedServer, answer
+from support.opaque_issuer import opaque_config
 from support.verbs import URL, edit, run
 from support.world import READ, World
 
@@ -152,6 +154,36 @@ def test_explain_a_token(
     out += capsys.readouterr().out
     assert "token_signature" in out
     assert token.split(".")[1] not in out
+
+
+def test_explain_an_opaque_token(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Explain asks the issuer about an opaque token, and tells what it said; it prints no token."""
+    said = {
+        "active": True,
+        "sub": "alice",
+        "aud": AUDIENCE,
+        "scope": READ,
+        "act": {"sub": TRAVEL},
+    }
+    endpoint = ScriptedServer(answer(json.dumps(said).encode(), content_type="application/json"))
+    asked = {"url": endpoint.url, "insecure": True, "timeout": "10s"}
+    changes = opaque_config("https://as.corp.example/opaque", asked)
+    config.write_text(changes.edit(config.read_text()))
+    file = tmp_path / "token"
+    file.write_text("opaque-to-explain")
+    arguments = ["explain", str(config), "GET", URL, "--agent", TRAVEL, "--token-file", str(file)]
+    try:
+        assert run(*arguments) == 0
+        assert endpoint.fetches == 1
+        endpoint.serve(answer(b"", 500))
+        assert run(*arguments) == 1
+    finally:
+        endpoint.close()
+    out = capsys.readouterr().out
+    assert "status 500" in out
+    assert "opaque-to-explain" not in out
 
 
 def test_health(mesh: Mesh, capsys: pytest.CaptureFixture[str]) -> None:

@@ -36,7 +36,9 @@ def test_the_labs_config_is_good() -> None:
     config = load_text(GOOD.encode(), "f.yaml")
 
     assert config.cache.entries == 50_000
-    assert config.issuers[0].keys.refresh == 60.0
+    keys = config.issuers[0].keys
+    assert keys is not None
+    assert keys.refresh == 60.0
 
 
 def test_one_address_or_several() -> None:

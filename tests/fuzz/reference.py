@@ -4,11 +4,13 @@ Each function says whether an allow *could* be right. It may be wider than the s
 more rules; it is never narrower on what is good.
 """
 
+import json
 import re
 import time
 import unicodedata
 from base64 import urlsafe_b64decode
 from collections.abc import Mapping
+from math import inf
 from typing import Any
 from urllib.parse import unquote
 
@@ -40,6 +42,47 @@ def token_may_pass(
     act = claims.get("act")
     names_agent = isinstance(act, dict) and act.get("sub") == agent
     return typ == "at+jwt" and is_plain and names_agent and claims["sub"] != agent
+
+
+def answer_may_pass(body: bytes, issuer: str, audience: str, agent: str, scope: str) -> bool:
+    """Whether an introspection answer could let the agent act: RFC 7662, RFC 8693 section 4.1."""
+    try:
+        members = json.loads(body.decode(), object_pairs_hook=_once, parse_constant=_refuse)
+    except (ValueError, RecursionError):
+        return False
+    if not isinstance(members, dict) or members.get("active") is not True:
+        return False
+    now, audiences, act = time.time(), members.get("aud"), members.get("act")
+    scopes = members.get("scope")
+    return (
+        members.get("iss", issuer) == issuer
+        and audience in (audiences if isinstance(audiences, list) else [audiences])
+        and _is_time(members.get("exp", now + 1), now - SKEW_SECONDS, inf)
+        and _is_time(members.get("iat", now), 0, now + SKEW_SECONDS)
+        and _is_time(members.get("nbf", now), 0, now + SKEW_SECONDS)
+        and str(members.get("token_type", "Bearer")).lower() == "bearer"
+        and members.get("token_use", "access") in ("access", "access_token")
+        and isinstance(act, dict)
+        and act.get("sub") == agent
+        and isinstance(members.get("sub"), str)
+        and members["sub"] != agent
+        and scope in (scopes if isinstance(scopes, list) else str(scopes).split(" "))
+        and not {"cnf", "nonce", "status"} & members.keys()
+    )
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len({name for name, _ in pairs}) < len(pairs):
+        raise ValueError
+    return dict(pairs)
+
+
+def _refuse(text: str) -> None:
+    raise ValueError(text)
+
+
+def _is_time(value: object, least: float, most: float) -> bool:
+    return isinstance(value, int | float) and value is not True and least <= value <= most
 
 
 def kind_may_pass(

@@ -6,6 +6,8 @@ fault, never an allow that the reference says no to.
 """
 
 import json
+import secrets
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,6 +19,8 @@ from google.protobuf.message import DecodeError
 from hypothesis import strategies as st
 
 from authz._pb import ext_authz_pb2 as pb
+from authz.adapters.introspection.answer import AnswerError, read_plain
+from authz.adapters.introspection.store import key_of
 from authz.core import protocols
 from authz.core.delegation.value_pattern import ValuePattern
 from authz.core.identity.xfcc import XfccError, parse
@@ -34,12 +38,20 @@ from lab.mesh import AUDIENCE, GATEWAY, ISSUER, TRAVEL
 from support.header_blocks import decoder
 from support.world import HOST, READ, World, check_request, reason_of
 
+OPAQUE = "https://opaque.corp.example"  # an issuer that nobody asks: answers are put in its place
 CHANGES = (
     LAB.with_profile("xfcc", f"{{identity: xfcc, trusted_proxies: ['{GATEWAY}']}}")
     .with_routes(
         f"[{{name: odd, paths: [/odd/**], accept_ambiguous: [{', '.join(get_args(Form))}]}}]"
     )
     .with_keys(AT_PUBLIC_RULE, "{hosts: [mcp.corp.example, '**.fuzz.example'], paths: [/odd/**]}")
+    .with_items(
+        ("issuers",),
+        f"[{{issuer: '{OPAQUE}', audiences: ['{AUDIENCE}'], introspection: "
+        "{url: 'https://127.0.0.1:1/introspect', prefixes: [fuzz_]}}]",
+        before=1,
+    )
+    .with_principals(f"[{{match: {{issuer: '{OPAQUE}'}}, grants: [finance-read]}}]")
 )
 Draw = Callable[..., Any]
 Decide = Callable[..., str]
@@ -162,6 +174,40 @@ def _token(lab: Lab, draw: Draw) -> str:
     if kind == "payload bytes":
         body = _mutated(draw, body)
     return sign_raw(key, json.dumps(head).encode(), body)
+
+
+def answers(lab: Lab, draw: Draw) -> str:
+    """Answers about opaque tokens: texts mutated, and odd members."""
+    now = int(time.time())
+    good = {
+        "active": True,
+        "iss": OPAQUE,
+        "sub": "alice",
+        "aud": AUDIENCE,
+        "scope": READ,
+        "token_type": "Bearer",
+        "act": {"sub": TRAVEL},
+        "iat": now,
+        "exp": now + 600,
+    }
+    if draw(st.booleans()):
+        names = st.sampled_from([*good, "nbf", "cnf", "jti", "client_id", "token_use", "typ", "x"])
+        changes = draw(st.dictionaries(names, _JSON, max_size=2))
+        missing = draw(st.sets(names, max_size=2))
+        members = {n: v for n, v in {**good, **changes}.items() if n not in missing}
+        body = json.dumps(members).encode()
+    else:
+        body = _mutated(draw, json.dumps(good).encode())
+    token = f"fuzz_{secrets.token_hex(8)}"
+    try:
+        answer = read_plain(body, time.time(), 30.0)
+    except AnswerError:
+        return "refused"
+    client = lab.world.parts.introspections._clients[OPAQUE]
+    client._store.put(key_of(client._place, token), answer, time.monotonic())
+    message = check_request(lab.world.svid, [("authorization", f"Bearer {token}")])
+    may_be = reference.answer_may_pass(body, OPAQUE, AUDIENCE, TRAVEL, READ)
+    return lab.asked(message, may_be=may_be, what=body)
 
 
 def certificates(lab: Lab, draw: Draw) -> str:
@@ -311,6 +357,7 @@ TARGETS: Mapping[str, Callable[[Lab, Draw], str]] = {
     for one in (
         check_bytes,
         tokens,
+        answers,
         certificates,
         paths,
         accepted_paths,

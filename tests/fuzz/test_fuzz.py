@@ -67,7 +67,16 @@ def breaks(lab: Lab, name: str) -> None:
     examples()
 
 
-OF_DECISIONS = ("check_bytes", "tokens", "certificates", "paths", "accepted_paths", "hosts", "xfcc")
+OF_DECISIONS = (
+    "check_bytes",
+    "tokens",
+    "answers",
+    "certificates",
+    "paths",
+    "accepted_paths",
+    "hosts",
+    "xfcc",
+)
 
 
 @pytest.mark.parametrize("name", OF_DECISIONS)

@@ -15,6 +15,7 @@ from typing import Final
 from prometheus_client.core import Metric
 
 from authz.adapters.audit import CacheUse
+from authz.adapters.introspection import IntrospectionResult
 from authz.adapters.metrics.families import BUCKETS_SECONDS, Sample, counter, histogram
 from authz.adapters.pdp import PdpResult
 from authz.core.decision import Effect, Shadow, ShadowBy
@@ -44,8 +45,19 @@ class _Shard:
         self.shadows: Counter[tuple[str, ...]] = Counter()
 
 
+class _Introspections:
+    """The numbers of an issuer's introspection endpoint."""
+
+    __slots__ = ("buckets", "results", "seconds")
+
+    def __init__(self) -> None:
+        self.results = dict.fromkeys(IntrospectionResult, 0)
+        self.buckets = [0] * (len(BUCKETS_SECONDS) + 1)
+        self.seconds = 0.0
+
+
 class Metrics:
-    """The counters of decisions, of callers' calls, and of questions to the decision point."""
+    """The counters of decisions, of callers' calls, and of questions to other servers."""
 
     def __init__(self) -> None:
         """Begin with all counters at zero."""
@@ -56,6 +68,7 @@ class Metrics:
         self._pdp_results = dict.fromkeys(PdpResult, 0)
         self._pdp_buckets = [0] * (len(BUCKETS_SECONDS) + 1)
         self._pdp_seconds = 0.0
+        self._introspections: dict[str, _Introspections] = {}
 
     def observe(self, reason: Reason | None, seconds: float, is_hit: bool) -> None:  # noqa: FBT001 - hot path
         """Count a decision by its reason (None for an allow), time, and use of the cache."""
@@ -92,6 +105,14 @@ class Metrics:
             self._pdp_buckets[bisect_left(BUCKETS_SECONDS, seconds)] += 1
             self._pdp_seconds += seconds
 
+    def introspected(self, issuer: str, result: IntrospectionResult, seconds: float | None) -> None:
+        """Count a question to an issuer's introspection endpoint, as ``pdp_asked``."""
+        counted = self._introspections.setdefault(issuer, _Introspections())
+        counted.results[result] += 1
+        if seconds is not None:
+            counted.buckets[bisect_left(BUCKETS_SECONDS, seconds)] += 1
+            counted.seconds += seconds
+
     def families(self) -> Iterator[Metric]:
         """Yield the metric families of these counters, in Prometheus' form."""
         yield self._decisions()
@@ -104,8 +125,24 @@ class Metrics:
         results = self._pdp_results.items()
         yield counter("authz_pdp_calls", *(((result,), count) for result, count in results))
         yield histogram("authz_pdp_duration_seconds", ((), self._pdp_buckets, self._pdp_seconds))
+        yield from self._introspected()
         yield counter("authz_callers_refused", ((), self._callers_refused))
         yield counter("authz_calls_ended", *(((key,), n) for key, n in self._calls_ended.items()))
+
+    def _introspected(self) -> Iterator[Metric]:
+        issuers = list(self._introspections.items())
+        yield counter(
+            "authz_introspection_calls",
+            *(
+                ((issuer, result), count)
+                for issuer, counted in issuers
+                for result, count in counted.results.items()
+            ),
+        )
+        yield histogram(
+            "authz_introspection_duration_seconds",
+            *(((issuer,), counted.buckets, counted.seconds) for issuer, counted in issuers),
+        )
 
     def _decisions(self) -> Metric:
         totals = [sum(column) for column in zip(*self._columns(), strict=True)]

@@ -57,7 +57,7 @@ FAMILIES: Final[dict[str, Family]] = {
     "authz_checks": Family(
         _GAUGE,
         ("waiting_for",),
-        "Checks waiting for a thread, or for a remote party (issuer keys, decision point)",
+        "Checks waiting for a thread, or for a remote party (keys, introspection, decision point)",
     ),
     "authz_cache_entries": Family(_GAUGE, (), "Decisions in the cache"),
     "authz_keys": Family(
@@ -95,6 +95,21 @@ FAMILIES: Final[dict[str, Family]] = {
         _GAUGE,
         (),
         "1 while the circuit breaker is open: the decision point is not asked because it failed",
+    ),
+    "authz_introspection_calls": Family(
+        _COUNTER,
+        ("issuer", "result"),
+        "Questions to an issuer's introspection endpoint about opaque tokens",
+    ),
+    "authz_introspection_duration_seconds": Family(
+        _HISTOGRAM,
+        ("issuer",),
+        "Duration of calls to an issuer's introspection endpoint",
+    ),
+    "authz_introspection_breaker_open": Family(
+        _GAUGE,
+        ("issuer",),
+        "1 while the circuit breaker is open: the endpoint is not asked because it failed",
     ),
     "authz_audit_dropped": Family(_COUNTER, (), "Audit records dropped because the queue was full"),
     "authz_audit_errors": Family(

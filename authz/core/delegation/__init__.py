@@ -2,7 +2,8 @@
 
 The order of the checks matters: nothing of a token is trusted before its signature, and nothing is
 looked up for it but what the operator configured. The core does no I/O: an unknown key is
-``Denied(TOKEN_KEY_UNKNOWN)``, and the edge decides whether to fetch and try again.
+``Denied(TOKEN_KEY_UNKNOWN)``, and an opaque token without an answer of its issuer
+``Denied(STATUS_UNAVAILABLE)``; the edge decides whether to fetch or ask, and try again.
 """
 
 from collections.abc import Iterable
@@ -15,7 +16,18 @@ from authz.core.delegation.confirmation import check_confirmation
 from authz.core.delegation.credential import find_credential, has_credential, token_reads
 from authz.core.delegation.dpop import DpopVerifier
 from authz.core.delegation.header import check_header, check_kind
+from authz.core.delegation.introspection_settings import (
+    MAX_TIMEOUT_SECONDS,
+    IntrospectionSettings,
+    PrivateKeyJwtSettings,
+)
 from authz.core.delegation.jwt_svid import by_trust_domain, trust_domain_of
+from authz.core.delegation.opaque import (
+    AnswerLookup,
+    IntrospectionAnswer,
+    NoAnswers,
+    OpaqueTokens,
+)
 from authz.core.delegation.settings import (
     DpopSettings,
     IssuerSettings,
@@ -32,15 +44,21 @@ from authz.core.request import Request
 from authz.core.routes import Route
 
 __all__ = [
+    "MAX_TIMEOUT_SECONDS",
     "OWN_CLAIMS",
     "ActorSettings",
+    "AnswerLookup",
     "DelegationCache",
     "DelegationStep",
     "DelegationVerifier",
     "DpopSettings",
     "DpopVerifier",
+    "IntrospectionAnswer",
+    "IntrospectionSettings",
     "IssuerSettings",
     "KeyLookup",
+    "NoAnswers",
+    "PrivateKeyJwtSettings",
     "TokenSettings",
     "token_reads",
 ]
@@ -67,16 +85,19 @@ class DelegationVerifier:
         keys: KeyLookup,
         proofs: DpopVerifier,
         unread: frozenset[str] = frozenset(),
+        *,
+        answers: AnswerLookup = NoAnswers(),  # noqa: B008 - it has no state
     ) -> None:
         """Index the issuers by ``iss``, and by the trust domain of their bundle.
 
-        ``proofs`` checks DPoP proofs.
+        ``proofs`` checks DPoP proofs, ``answers`` has what issuers said about opaque tokens.
 
         ``unread`` are those of ``OWN_CLAIMS`` that no later step reads: tokens that differ in them
         alone have the same terms.
         """
         self._token = token
         self._issuers = {issuer.issuer: issuer for issuer in issuers}
+        self._opaque = OpaqueTokens(self._issuers.values(), answers, token.max_bytes)
         self._of_bundles = by_trust_domain(self._issuers.values())
         self._terms = TermsJudge(self._issuers.values(), unread)
         self._keys = keys
@@ -94,12 +115,11 @@ class DelegationVerifier:
         if alone is not None:
             return alone  # for itself, or for nobody yet
         credential = find_credential(request, self._token)  # 1. exactly one credential
-        jws = parse_compact(credential.token, self._token.max_bytes)  # 2. a JWS, read strictly
-        check_kind(jws)  # 3. no other kind of token
-        issuer = self._issuer(jws)  # 4. a configured issuer, by exact name
-        check_header(jws, issuer)  # 5. algorithm, type, critical members by the issuer's settings
-        key, usable_until = self._key(issuer, jws, now)  # 6. a key of that issuer
-        _check_signature(key, jws)  # 7. from here on the claims are the issuer's word
+        if self._opaque.takes(credential.token):
+            # 2. to 7. its issuer said what it means, over a connection that proves who that is
+            issuer, jws, usable_until = self._opaque.read(credential.token, agent, now)
+        else:
+            issuer, jws, usable_until = self._verified(credential.token, now)
         # 8. for this audience, now; 9. the caller acts, for whom
         terms, own = self._terms.judge(jws, issuer, agent, route, now)
         single_use = check_confirmation(  # 10. and holds the key that the token is bound to
@@ -129,6 +149,16 @@ class DelegationVerifier:
             terms=terms,
         )
 
+    def _verified(self, token: str, now: float) -> tuple[IssuerSettings, Jws, float]:
+        """Return a JWT's issuer, its parts, and until when the key may be used. Raises Denied."""
+        jws = parse_compact(token, self._token.max_bytes)  # 2. a JWS, read strictly
+        check_kind(jws)  # 3. no other kind of token
+        issuer = self._issuer(jws)  # 4. a configured issuer, by exact name
+        check_header(jws, issuer)  # 5. algorithm, type, critical members by the issuer's settings
+        key, usable_until = self._key(issuer, jws, now)  # 6. a key of that issuer
+        _check_signature(key, jws)  # 7. from here on the claims are the issuer's word
+        return issuer, jws, usable_until
+
     def _issuer(self, jws: Jws) -> IssuerSettings:
         """Return the issuer that the token names, or by the workload that a JWT-SVID is for.
 
@@ -142,6 +172,9 @@ class DelegationVerifier:
             issuer = self._issuers.get(name) if isinstance(name, str) else None
             detail = "the token's iss is not a configured issuer"
         if issuer is None:
+            raise Denied(Reason.TOKEN_ISSUER, detail)
+        if issuer.keys is None:
+            detail = f"{issuer.issuer} has no keys in the config, so only its opaque tokens count"
             raise Denied(Reason.TOKEN_ISSUER, detail)
         return issuer
 

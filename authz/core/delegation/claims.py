@@ -173,7 +173,7 @@ def _check_times(
 ) -> tuple[float, float]:
     expires_at = _time(members, "exp")
     # JWT-SVID section 3 requires no iat; then it may be of any age, and counts from now.
-    is_dated = "iat" in members or issuer.keys.spiffe_bundle is None
+    is_dated = "iat" in members or issuer.bundle is None
     issued_at = _time(members, "iat") if is_dated else 0.0
     not_before = _time(members, "nbf") if "nbf" in members else issued_at
     if now >= expires_at + issuer.clock_skew:  # RFC 7519 section 4.1.4: "on or after"

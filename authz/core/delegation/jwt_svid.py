@@ -15,7 +15,7 @@ from authz.core.spiffe import SpiffeId, SpiffeIdError
 
 def by_trust_domain(issuers: Iterable[IssuerSettings]) -> Mapping[str, IssuerSettings]:
     """Return the issuers whose keys are a SPIFFE bundle, by its trust domain."""
-    of_bundles = ((issuer.keys.spiffe_bundle, issuer) for issuer in issuers)
+    of_bundles = ((issuer.bundle, issuer) for issuer in issuers)
     return {bundle.trust_domain: issuer for bundle, issuer in of_bundles if bundle is not None}
 
 
@@ -33,7 +33,7 @@ def check_workload(members: Mapping[str, Any], issuer: IssuerSettings) -> None:
 
     Raises Denied(TOKEN_CLAIM).
     """
-    bundle = issuer.keys.spiffe_bundle
+    bundle = issuer.bundle
     if bundle is not None and trust_domain_of(members) != bundle.trust_domain:
         detail = f"its sub is not a SPIFFE ID of {bundle.trust_domain}, whose bundle has its key"
         raise Denied(Reason.TOKEN_CLAIM, detail)

@@ -4,13 +4,15 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from authz.core.choice import Choice, Need
 from authz.core.delegation.actor_settings import ActorSettings, ClaimText
+from authz.core.delegation.introspection_settings import IntrospectionSettings
 from authz.core.delegation.presets import IssuerKind, with_preset
 from authz.core.jose import KeySettings
 from authz.core.jose.jws import media_type
+from authz.core.jose.settings import SpiffeBundleSettings
 from authz.core.settings import Duration, FileText, MisfitError, Settings
 from authz.core.spiffe import TrustDomainText
 from authz.core.urls import check_url
@@ -154,6 +156,11 @@ class TokenSettings(Settings):
     """Proofs of possession by DPoP (RFC 9449)."""
 
 
+def _empty_is_none(value: object) -> object:
+    """Take ``keys: {}`` as keys left out: an issuer of opaque tokens alone has no keys."""
+    return None if value == {} else value
+
+
 class IssuerSettings(Settings):
     """An issuer of delegation tokens, and which of its tokens are accepted."""
 
@@ -165,8 +172,13 @@ class IssuerSettings(Settings):
     """The product that it runs: sets what is known of its tokens, of which each line can be set
     otherwise here. `authz preset` prints what each kind stands for.
     """
-    keys: KeySettings
-    """Where the issuer's public keys are."""
+    """The token's iss, compared byte for byte."""
+    keys: Annotated[KeySettings | None, BeforeValidator(_empty_is_none)] = None
+    """Where the issuer's public keys are: required, but for an issuer with introspection. Without
+    keys only its opaque tokens are accepted.
+    """
+    introspection: IntrospectionSettings | None = None
+    """The endpoint that is asked what the issuer's opaque tokens mean (RFC 7662)."""
     audiences: tuple[str, ...] = Field(min_length=1)
     """A token must be for one of these (RFC 9068 section 4), compared byte for byte. For a token of
     type "JWT" without aud, its client_id counts, as at Cognito.
@@ -222,10 +234,15 @@ class IssuerSettings(Settings):
         """The accepted types in their long form."""
         return frozenset(map(media_type, self.typ))
 
+    @property
+    def bundle(self) -> SpiffeBundleSettings | None:
+        """The SPIFFE bundle that its keys are, None if they are another set, or if it has none."""
+        return None if self.keys is None else self.keys.spiffe_bundle
+
     @cached_property
     def actor_domains(self) -> frozenset[str] | None:
         """The trust domains whose agents it may name as actors; None for all."""
-        bundle = self.keys.spiffe_bundle
+        bundle = self.bundle
         if self.actors_from is None and bundle is not None:
             return frozenset({bundle.trust_domain})
         return None if self.actors_from is None else frozenset(self.actors_from)
@@ -247,8 +264,22 @@ class IssuerSettings(Settings):
         return self
 
     @model_validator(mode="after")
+    def _keys_or_introspection(self) -> Self:
+        asked = self.introspection
+        if self.keys is None and asked is None:
+            raise MisfitError(
+                "keys are required, as in keys: {jwks_uri: https://as.corp.example/jwks}; "
+                "only an issuer with introspection can be without",
+                "keys",
+            )
+        if asked is not None and self.keys is None and asked.signed is Need.REQUIRED:
+            message = "signed answers are verified with the issuer's keys: set keys as well"
+            raise MisfitError(message, "introspection", "signed")
+        return self
+
+    @model_validator(mode="after")
     def _is_found_by_its_url(self) -> Self:
-        if self.keys.discovery:
+        if self.keys is not None and self.keys.discovery:
             try:
                 check_url(self.issuer)
             except ValueError as error:

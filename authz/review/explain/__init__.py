@@ -11,12 +11,25 @@ from typing import Any, Final
 import msgspec
 
 from authz._pb import ext_authz_pb2 as pb
+from authz.adapters.introspection import IntrospectionError, Introspections
 from authz.adapters.keys import KeyStore
 from authz.config import Config, load
 from authz.config.printable import one_line
-from authz.core.decision import Agent, Allow, Decision, Delegation, Effect, Mode, Verdict
+from authz.core.authorizer import Authorizer
+from authz.core.decision import (
+    Agent,
+    Allow,
+    Decision,
+    Delegation,
+    Deny,
+    Effect,
+    Mode,
+    Verdict,
+)
+from authz.core.delegation import MAX_TIMEOUT_SECONDS
 from authz.core.delegation.without_token import by_svid
 from authz.core.identity import ProfileSettings
+from authz.core.needs import IntrospectionNeeded
 from authz.core.policy import Policy, PolicyQuery
 from authz.core.policy.call_matchers import describe_call
 from authz.core.reason import Denied, Reason
@@ -45,6 +58,7 @@ from authz.wiring import (
     build_policy,
     build_policy_step,
     compute_policy_version,
+    prepare_introspections,
     read_revocations,
 )
 
@@ -172,7 +186,9 @@ def asked_of_message(
 
 
 def explain(config: Config, asked: ExplainedRequest, *, shows_all: bool = False) -> Explanation:
-    """Decide as the server would, and tell each step. Fetches keys if there is a token to verify.
+    """Decide as the server would, and tell each step.
+
+    Fetches keys if there is a token to verify, and asks its issuer about an opaque token.
 
     Raises BuildError, and ConfigError for an invalid candidate.
     """
@@ -187,8 +203,11 @@ def explain(config: Config, asked: ExplainedRequest, *, shows_all: bool = False)
         config = config.model_copy(update={"profiles": {"default": ProfileSettings()}})
     keys = KeyStore(build_key_sources(config))
     delegation = asked.delegation
+    # Answers are of the time that is asked about.
+    introspections = Introspections(keys, wall=lambda: asked.now)
+    introspections.reconfigure(prepare_introspections(introspections, config))
     delegations = (
-        build_delegations(config, keys)
+        build_delegations(config, keys, answers=introspections)
         if delegation is None
         else _AssumedDelegation(delegation, is_bare=asked.is_bare)
     )
@@ -201,7 +220,7 @@ def explain(config: Config, asked: ExplainedRequest, *, shows_all: bool = False)
             keys.start()
             for issuer in config.issuers:
                 keys.refresh(issuer.issuer, "", KEY_SECONDS)
-        decision = authorizer.decide(asked.request, asked.now)
+        decision = _decided(authorizer, asked, introspections)
     finally:
         keys.close()
     agent = decision.agent.spiffe_id.text if decision.agent else ""
@@ -212,6 +231,20 @@ def explain(config: Config, asked: ExplainedRequest, *, shows_all: bool = False)
         told += report_rules(policy, case).lines(None if shows_all else SHOWN)
     told += _answer(decision)
     return Explanation(tuple(map(one_line, told)), decision, version)
+
+
+def _decided(
+    authorizer: Authorizer, asked: ExplainedRequest, introspections: Introspections
+) -> Decision:
+    """Return the decision; if an answer about an opaque token is lacking, ask for it once."""
+    decision = authorizer.decide(asked.request, asked.now)
+    if not isinstance(decision, Deny) or not isinstance(decision.needs, IntrospectionNeeded):
+        return decision
+    try:
+        introspections.ask(decision.needs, MAX_TIMEOUT_SECONDS)
+    except IntrospectionError as error:
+        return decision.explained(str(error))
+    return authorizer.decide(asked.request, asked.now)
 
 
 def _candidate_policy(config: Config) -> Policy | None:

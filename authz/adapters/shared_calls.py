@@ -1,0 +1,156 @@
+"""Makes calls to a server that we depend on, once for all who have the same question at a time.
+
+Each call has a thread and the whole of its own timeout to itself, however long those who wait for
+it do. So a hurried check makes no failure of the server, and a slow look-up of its name holds no
+check beyond its deadline. Calls under way are bounded, in all and for one agent, and a circuit
+breaker says when there are none. Nothing is kept between calls.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final, Generic, TypeVar
+
+from authz.adapters.circuit_breaker import CircuitBreaker, CircuitOpenError
+
+# Calls under way at once, and those about one agent: a thread or two each. Beyond that the server
+# is too slow for its questions, and more questions would not make it faster.
+MAX_CALLS: Final = 256
+MAX_CALLS_OF_ONE: Final = MAX_CALLS // 2
+# Results of questions without a call, as metrics count them: a call with the same question was
+# under way, the breaker was open, too many calls were under way.
+SHARED: Final = "shared"
+CUT_OFF: Final = "cut_off"
+REFUSED: Final = "refused"
+# Statuses that refuse a question but show that the server is there: one agent's odd requests must
+# not open the breaker for the others. A request that was too slow (408) and too many (429) do speak
+# against the server.
+ABOUT_THE_QUESTION: Final = frozenset(range(400, 500)) - {408, 429}
+T = TypeVar("T")
+
+
+class NotCalledError(Exception):
+    """Signals that no call is made for a question; the message says why, for operators."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallOutcome(Generic[T]):
+    """The outcome of a call.
+
+    Attributes:
+        value: for those who wait.
+        result: the metric's label.
+        is_failure: whether it speaks against the server.
+    """
+
+    value: T
+    result: str
+    is_failure: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class PendingCall(Generic[T]):
+    """A call under way for an agent: ``value`` is its outcome once ``done`` is set."""
+
+    agent: str
+    value: T
+    done: threading.Event = field(default_factory=threading.Event)
+
+
+class SharedCalls(Generic[T]):
+    """The calls to one server that are under way."""
+
+    def __init__(
+        self,
+        name: str,
+        log: logging.Logger,
+        breaker: CircuitBreaker,
+        count: Callable[[str, float | None], None],
+        failed: Callable[[str], CallOutcome[T]],
+    ) -> None:
+        """Begin without calls; ``name`` is the server's in messages, such as "the decision point".
+
+        ``count`` is called with the result of each question, and the seconds of its call, None if
+        there was none. ``failed`` makes the outcome of a call that failed on our side.
+        """
+        self._name = name
+        self._log = log
+        self._breaker = breaker
+        self._count = count
+        self._failed = failed
+        self._lock = threading.Lock()
+        self._calls: dict[bytes, PendingCall[T]] = {}
+
+    def __len__(self) -> int:
+        """Return the number of calls under way."""
+        return len(self._calls)
+
+    def begin(
+        self, question: bytes, agent: str, make: Callable[[], CallOutcome[T]]
+    ) -> PendingCall[T]:
+        """Return the call under way with this question, or a new call; ``make`` then makes it.
+
+        Raises NotCalledError.
+        """
+        with self._lock:
+            call = self._calls.get(question)
+            if call is not None:
+                self._count(SHARED, None)
+                return call
+            self._check_room(agent)
+            self._admit()
+            call = self._calls[question] = PendingCall(agent, self._failed("no answer yet").value)
+        args = (question, call, make)
+        try:
+            threading.Thread(target=self._run, args=args, name="call", daemon=True).start()
+        except RuntimeError:  # the system has no more threads
+            self._end(question, call, self._failed("no thread could be started"), 0.0)
+        return call
+
+    def _check_room(self, agent: str) -> None:
+        of_agent = sum(call.agent == agent for call in self._calls.values())
+        if len(self._calls) >= MAX_CALLS or of_agent >= MAX_CALLS_OF_ONE:
+            self._count(REFUSED, None)
+            raise NotCalledError(f"too many questions to {self._name} at once")
+
+    def _admit(self) -> None:
+        try:
+            self._breaker.admit(time.monotonic())
+        except CircuitOpenError:
+            self._count(CUT_OFF, None)
+            message = f"{self._name} failed too often and is not asked for now"
+            raise NotCalledError(message) from None
+
+    def _run(
+        self, question: bytes, call: PendingCall[T], make: Callable[[], CallOutcome[T]]
+    ) -> None:
+        """Make a call, in its own thread."""
+        begun = time.monotonic()
+        try:
+            outcome = make()
+        except Exception as error:  # noqa: BLE001 - waiting checks and the breaker must be told
+            # And no more than its type: the text could hold a secret.
+            self._log.error("a call to %s failed: %s", self._name, type(error).__name__)
+            outcome = self._failed("the call failed: see the log")
+        self._end(question, call, outcome, time.monotonic() - begun)
+
+    def _end(
+        self, question: bytes, call: PendingCall[T], outcome: CallOutcome[T], seconds: float
+    ) -> None:
+        """Report a call's outcome to the breaker, the metrics, and the waiting checks."""
+        with self._lock:
+            del self._calls[question]
+            was_open = self._breaker.is_open
+            if outcome.is_failure:
+                self._breaker.failed(time.monotonic())
+            else:
+                self._breaker.answered()
+            is_open = self._breaker.is_open
+            self._count(outcome.result, seconds)
+        call.value = outcome.value
+        call.done.set()
+        if is_open != was_open:
+            what = "fails, and is not asked for now" if is_open else "answers again"
+            self._log.warning("%s %s", self._name, what)
