@@ -64,7 +64,7 @@ class TermsJudge:
         if not own or may_name_credentials(jws.payload_text):
             return _judged(check_claims(jws, issuer, route, now), issuer, agent, route)
         said = {name: value for name, value in jws.payload.items() if name not in own}
-        context = token_context(jws.payload.get("jti"))
+        context = token_context(jws.payload.get("jti")) if "jti" in own else ""
         if context:
             said["jti"] = context
         key = (_encode(said), jws.header.media_type, agent.spiffe_id.text, route.name)

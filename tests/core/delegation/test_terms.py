@@ -51,6 +51,7 @@ grants:
   closed: [{effect: deny, hosts: ["*"], methods: [GET], paths: [/**]}]
 """
 MAPPED: Final = f'actor: {{claim: CLAIM, map: {{travel: "{TRAVEL}", j1: "{TRAVEL}"}}}}'
+AGENT: Final = "spiffe://corp.example/ns/agents/sa/{n}"
 ADDS: Final = ", add_headers: {x-agent-jti: jti}"
 # The issuer's settings, the claim that a deny reads, and what the allow has beside its scope.
 CONFIGS: Final[Mapping[str, tuple[str, str, str]]] = {
@@ -66,18 +67,32 @@ CONFIGS: Final[Mapping[str, tuple[str, str, str]]] = {
         "dept",
         "",
     ),
+    "a person by how the token was got": (
+        MAPPED.replace("CLAIM", "client_id") + "\n    person_shown_by: {jti: ['onrtac:1']}",
+        "dept",
+        "",
+    ),
+    "patterns": (
+        f'actor: {{claim: [client_id, azp], patterns: {{"agent-{{n}}": "{AGENT}"}}}}',
+        "dept",
+        "",
+    ),
 }
 # What claims may be changed to; None leaves them out.
 CHANGES: Final[Mapping[str, list[Any]]] = MappingProxyType(
     {
-        "jti": ["j1", "j2", "j3", "", 7, None, "x client_credentials", "j\u00e4", READ, "travel"],
+        "jti": [
+            *("j1", "j2", "j3", "", 7, None, "x client_credentials", "j\u00e4", READ, "travel"),
+            *("onrtac:1", "onrtac:2", "onrtcc:1", "trrtte:3", "onrtac:", "onrtcc"),
+        ],
         "iat": [NOW - 30, NOW - 90, NOW + 3, NOW + 90, NOW - 5000, "x", None, 1.5 + NOW - 30],
         "exp": [NOW + 600, NOW - 3, NOW - 90, NOW + 9999, NOW - 31, True, None],
         "nbf": [None, NOW, NOW + 90, NOW + 700, "x"],
-        "sub": ["alice", "bob", TRAVEL, "travel", 5],
+        "sub": ["alice", "bob", TRAVEL, "travel", 5, "5b7c", "5b7c"],
         "aud": [AUDIENCE, "other", ["other"], "nobody", None],
         "scope": [READ, f"{READ} more", "", None, 3],
-        "client_id": ["lab-client", None],
+        "client_id": ["lab-client", "agent-travel", AUDIENCE, None],
+        "oid": [None, "5b7c"],
         "groups": [None, "readers", ["readers"], ["a", "readers"], "a,readers", 5],
         "act": [
             {"sub": TRAVEL},
@@ -92,7 +107,13 @@ CHANGES: Final[Mapping[str, list[Any]]] = MappingProxyType(
         "grant_type": [None, None, "client_credentials"],
     }
 )
-HEADERS: Final[list[dict[str, Any]]] = [{}, {}, {"typ": "JWT"}, {"typ": "JWT", "x": 1}]
+HEADERS: Final[list[dict[str, Any]]] = [
+    {},
+    {},
+    {"typ": "JWT"},
+    {"typ": "JWT", "x": 1},
+    {"typ": None},
+]
 
 
 class Keys:
