@@ -51,7 +51,7 @@ grants:
   closed: [{effect: deny, hosts: ["*"], methods: [GET], paths: [/**]}]
 """
 MAPPED: Final = f'actor: {{claim: CLAIM, map: {{travel: "{TRAVEL}", j1: "{TRAVEL}"}}}}'
-AGENT: Final = "spiffe://corp.example/ns/agents/sa/{n}"
+AGENT: Final = "spiffe://corp.example/ns/agents/sa/{n}vel"
 ADDS: Final = ", add_headers: {x-agent-jti: jti}"
 # The issuer's settings, the claim that a deny reads, and what the allow has beside its scope.
 CONFIGS: Final[Mapping[str, tuple[str, str, str]]] = {
@@ -73,7 +73,7 @@ CONFIGS: Final[Mapping[str, tuple[str, str, str]]] = {
         "",
     ),
     "patterns": (
-        f'actor: {{claim: [client_id, azp], patterns: {{"{{n}}": "{AGENT}"}}}}',
+        f'actor: {{claim: [client_id, azp], patterns: {{"{{n}}vel": "{AGENT}"}}}}',
         "dept",
         "",
     ),
