@@ -162,6 +162,8 @@ def change(r: random.Random, claims: Members) -> None:
     name = r.choice(CHANGED)
     if r.random() < 0.3:
         claims.pop(name, None)
+    elif r.random() < 0.2:
+        claims[name] = None
     elif name not in ("exp", "nbf"):
         claims[name] = r.choice([*VALUES, *NAMES]) if name != "act" else r.choice([act(r), *VALUES])
     else:
