@@ -103,7 +103,7 @@ def name_agent(r: random.Random, actor: Members, claims: Members) -> None:
     names = [actor["claim"]] if isinstance(actor["claim"], str) else actor["claim"]
     for claim in names:
         if claim != "act" and r.random() < 0.8 and (claim != "sub" or r.random() < 0.8):
-            claims[claim] = name
+            claims[claim] = name if r.random() < 0.9 else r.choice(["client-payments", *NAMES])
     if r.random() < (0.7 if "act" in names else 0.2):
         claims["act"] = act(r)
         if r.random() < 0.7:
@@ -162,6 +162,8 @@ def change(r: random.Random, claims: Members) -> None:
     name = r.choice(CHANGED)
     if r.random() < 0.3:
         claims.pop(name, None)
+    elif r.random() < 0.2:
+        claims[name] = None
     elif name not in ("exp", "nbf"):
         claims[name] = r.choice([*VALUES, *NAMES]) if name != "act" else r.choice([act(r), *VALUES])
     else:
