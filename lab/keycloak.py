@@ -8,13 +8,14 @@ import signal
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlencode
 
 from lab.issuer import MADE
+from lab.login import log_in
 from lab.processes import Process
 
 HOME = Path(__file__).parent.parent / ".venv-keycloak"
@@ -168,11 +169,54 @@ class Realm:
         found: dict[str, Any] = self.admin("GET", f"/clients?clientId={client_id}")[0]
         return found
 
-    def set_attributes(self, client_id: str, attributes: Mapping[str, str]) -> None:
-        """Set attributes of a client, which are its switches."""
+    @contextmanager
+    def with_attribute(self, client_id: str, name: str, value: str) -> Iterator[None]:
+        """Set an attribute of a client, which is a switch, for a while."""
         client = self.client(client_id)
-        client["attributes"] = {**client["attributes"], **attributes}
-        self.admin("PUT", f"/clients/{client['id']}", client)
+        changed = {**client, "attributes": {**client["attributes"], name: value}}
+        self.admin("PUT", f"/clients/{client['id']}", changed)
+        try:
+            yield
+        finally:
+            before = {name: "", **client["attributes"]}  # an empty text removes it
+            self.admin("PUT", f"/clients/{client['id']}", {**client, "attributes": before})
+
+    @contextmanager
+    def without_scope(self, client_id: str, name: str) -> Iterator[None]:
+        """Take a default client scope from a client for a while."""
+        scopes = self.admin("GET", "/client-scopes")
+        scope_id = next(scope["id"] for scope in scopes if scope["name"] == name)
+        path = f"/clients/{self.client(client_id)['id']}/default-client-scopes/{scope_id}"
+        self.admin("DELETE", path)
+        try:
+            yield
+        finally:
+            self.admin("PUT", path)
+
+    @contextmanager
+    def with_mapper(self, client_id: str, kind: str, config: Mapping[str, str]) -> Iterator[None]:
+        """Give a client a protocol mapper for its access tokens, for a while."""
+        name = secrets.token_hex(8)
+        mapper = {
+            "name": name,
+            "protocol": "openid-connect",
+            "protocolMapper": kind,
+            "config": {"access.token.claim": "true", **config},
+        }
+        self.admin("POST", self._mappers(client_id), mapper)
+        try:
+            yield
+        finally:
+            self.remove_mapper(client_id, name)
+
+    def remove_mapper(self, client_id: str, name: str) -> None:
+        """Take a protocol mapper from a client."""
+        mappers = self._mappers(client_id)
+        found = (one for one in self.admin("GET", mappers) if one["name"] == name)
+        self.admin("DELETE", f"{mappers}/{next(found)['id']}")
+
+    def _mappers(self, client_id: str) -> str:
+        return f"/clients/{self.client(client_id)['id']}/protocol-mappers/models"
 
     def service_account_id(self, client_id: str) -> str:
         """Return the ``sub`` of a client's own tokens."""
@@ -188,6 +232,19 @@ class Realm:
             password=self._passwords[user],
             scope=scope,
         )
+
+    def by_login(self, client_id: str, user: str, scope: str = "openid") -> dict[str, Any]:
+        """Log a user in at Keycloak's page, with OpenID Connect, and return the whole answer."""
+        uri = str(self.client(client_id)["redirectUris"][0])
+        code = log_in(
+            self.issuer,
+            client_id=client_id,
+            redirect_uri=uri,
+            user=user,
+            password=self._passwords[user],
+            scope=scope,
+        )
+        return self.ask(client_id, grant_type="authorization_code", code=code, redirect_uri=uri)
 
     def own(self, client_id: str, scope: str) -> str:
         """Return a client's own token (RFC 6749 section 4.4)."""
