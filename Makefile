@@ -40,15 +40,18 @@ test: setup ## all tests, the ones through a real Envoy included, with branch co
 test-keycloak: setup .venv-keycloak/.done ## the how-to for Keycloak, through a real Keycloak and a real Envoy
 	@$(BIN)/python -m pytest -q tests/keycloak
 
-.venv-keycloak/.done: requirements/keycloak.sha256
+KEYCLOAK_ZIP := keycloak-quarkus-dist-$(KEYCLOAK).zip
+
+.venv-keycloak/$(KEYCLOAK_ZIP):
+	@echo "fetching Keycloak (once) ..."
+	@mvn -q -B org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy -DoutputDirectory=$(CURDIR)/.venv-keycloak \
+		-Dartifact=org.keycloak:keycloak-quarkus-dist:$(KEYCLOAK):zip
+
+.venv-keycloak/.done: requirements/keycloak.sha256 | .venv-keycloak/$(KEYCLOAK_ZIP)
 	@echo "installing Keycloak (once) ..."
-	@rm -rf .venv-keycloak
-	@mvn -q -B org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy \
-		-Dartifact=org.keycloak:keycloak-quarkus-dist:$(KEYCLOAK):zip -DoutputDirectory=$(CURDIR)/.venv-keycloak
-	@cd .venv-keycloak && sha256sum --quiet -c ../requirements/keycloak.sha256
-	@cd .venv-keycloak && unzip -q keycloak-quarkus-dist-$(KEYCLOAK).zip && rm keycloak-quarkus-dist-$(KEYCLOAK).zip
-	@mv .venv-keycloak/keycloak-$(KEYCLOAK)/* .venv-keycloak/
-	@.venv-keycloak/bin/kc.sh build --db=dev-mem >.venv-keycloak/build.log || { cat .venv-keycloak/build.log; exit 1; }
+	@cd .venv-keycloak && sha256sum --quiet -c ../requirements/keycloak.sha256 && rm -rf home && \
+		unzip -q $(KEYCLOAK_ZIP) && mv keycloak-$(KEYCLOAK) home
+	@.venv-keycloak/home/bin/kc.sh build --db=dev-mem >.venv-keycloak/build.log || { cat .venv-keycloak/build.log; exit 1; }
 	@touch $@
 
 bench: setup ## what a check costs, as ratios between servers in one run: some 20 minutes

@@ -18,7 +18,7 @@ from lab.issuer import MADE
 from lab.login import log_in
 from lab.processes import Process
 
-HOME = Path(__file__).parent.parent / ".venv-keycloak"
+HOME = Path(__file__).parent.parent / ".venv-keycloak" / "home"
 ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token"
 ID_TOKEN = "urn:ietf:params:oauth:token-type:id_token"
 REFRESH_TOKEN = "urn:ietf:params:oauth:token-type:refresh_token"

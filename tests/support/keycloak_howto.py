@@ -65,18 +65,20 @@ class Howto:
         )
         assert done.returncode == 0, done.stderr
 
-    def config(self, part: str = "") -> dict[str, Any]:
-        """Return the whole config, with a part of the page in it."""
-        config = self._parsed(configs()[0])
-        return {**config, **self._parsed(part)} if part else config
+    def config(self, part: str = "{}") -> dict[str, Any]:
+        """Return the whole config, with a part of the page in its issuer."""
+        config, lines = (self._parsed(text) for text in (configs()[0], part))
+        issuer = config["issuers"][0]
+        issuer.update(lines)
+        issuer["keys"].update(insecure=True, cooldown="1s")
+        return config
 
     def _parsed(self, text: str) -> dict[str, Any]:
         text = text.replace(_URL, self._realm.keycloak.url)
-        text = text.replace(_SERVICE_ACCOUNT, self._realm.service_account_id(AGENT))
-        config: dict[str, Any] = yaml.safe_load(text)
-        for issuer in config["issuers"]:
-            issuer["keys"].update(insecure=True, cooldown="1s")
-        return config
+        parsed: dict[str, Any] = yaml.safe_load(
+            text.replace(_SERVICE_ACCOUNT, self._realm.service_account_id(AGENT))
+        )
+        return parsed
 
 
 @dataclass(frozen=True)
