@@ -8,7 +8,7 @@ TESTERS ?= 3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
 KEYCLOAK := 26.7.5
-.PHONY: help setup demo test test-keycloak bench fuzz fuzz-guided check generate lock clean
+.PHONY: help setup demo test test-keycloak keycloak-archive bench fuzz fuzz-guided check generate lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -41,6 +41,8 @@ test-keycloak: setup .venv-keycloak/.done ## the how-to for Keycloak, through a 
 	@$(BIN)/python -m pytest -q tests/keycloak
 
 KEYCLOAK_ZIP := keycloak-quarkus-dist-$(KEYCLOAK).zip
+
+keycloak-archive: .venv-keycloak/$(KEYCLOAK_ZIP)
 
 .venv-keycloak/$(KEYCLOAK_ZIP):
 	@echo "fetching Keycloak (once) ..."
