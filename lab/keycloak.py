@@ -22,8 +22,8 @@ HOME = Path(__file__).parent.parent / ".venv-keycloak" / "home"
 ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token"
 ID_TOKEN = "urn:ietf:params:oauth:token-type:id_token"
 REFRESH_TOKEN = "urn:ietf:params:oauth:token-type:refresh_token"
-# It makes its database and its keys at each start: ten seconds with two cores for itself.
-START_SECONDS = 240.0
+# It makes its database and its keys at each start: half a minute of two cores.
+START_SECONDS = 480.0
 _LISTENING = re.compile(r"Listening on: (http://127\.0\.0\.1:[0-9]+)")
 # Half of the machine's memory if nothing is said.
 _HEAP = "-Xms64m -Xmx512m"

@@ -12,7 +12,7 @@ from lab.keycloak import ID_TOKEN, Keycloak, KeycloakError, Realm
 from lab.mesh import AUDIENCE, PAYMENTS, TRAVEL
 from support.keycloak_howto import AGENT, FRONT_END, READ, USER, Proxy, users_token
 
-pytestmark = pytest.mark.timeout(600)  # the first waits for Keycloak
+pytestmark = pytest.mark.timeout(900)  # the first waits for Keycloak
 USERS = "/finance/balance"
 AGENTS = "/nightly/balance"
 RFC_9068 = "access.token.header.type.rfc9068"

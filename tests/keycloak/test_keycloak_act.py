@@ -17,7 +17,7 @@ from support.keycloak_howto import (
     users_token,
 )
 
-pytestmark = pytest.mark.timeout(600)  # the first waits for Keycloak
+pytestmark = pytest.mark.timeout(900)  # the first waits for Keycloak
 USERS = "/finance/balance"
 AGENTS = "/nightly/balance"
 

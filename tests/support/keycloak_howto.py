@@ -53,7 +53,8 @@ class Howto:
         environment = {
             **os.environ,
             "PATH": f"{HOME / 'bin'}:{os.environ['PATH']}",
-            "KC_OPTS": f"-Duser.home={self._folder}",
+            # Each command is a Java of its own, that lives for a second.
+            "KC_OPTS": f"-Duser.home={self._folder} -XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
             "KC_CLI_PASSWORD": keycloak.admin_password,
         }
         done = subprocess.run(
