@@ -10,7 +10,7 @@ import pytest
 
 from lab.keycloak import ID_TOKEN, Keycloak, KeycloakError, Realm
 from lab.mesh import AUDIENCE, PAYMENTS, TRAVEL
-from support.keycloak_howto import AGENT, FRONT_END, READ, USER, Proxy, users_token
+from support.keycloak_howto import AGENT, FRONT_END, READ, USER, Howto, Proxy, commands, users_token
 
 pytestmark = pytest.mark.timeout(900)  # the first waits for Keycloak
 USERS = "/finance/balance"
@@ -97,6 +97,11 @@ def test_an_agents_own_token(proxy: Proxy, corp: Realm) -> None:
     seen = dict(reply.seen_headers("x-agent"))
     assert seen["x-agent-principal"] == corp.service_account_id(AGENT)
     assert proxy.record(reply)["mode"] == "autonomous"
+
+
+def test_the_id_to_list(howto: Howto, corp: Realm) -> None:
+    """The how-to's command prints the id by which the agent itself is listed."""
+    assert corp.service_account_id(AGENT) in howto.run(commands()[1])
 
 
 def test_a_password_and_a_refresh(proxy: Proxy, corp: Realm) -> None:

@@ -24,8 +24,8 @@ AGENTS = "/nightly/balance"
 
 @pytest.fixture(scope="module")
 def with_act(howto: Howto, corp: Realm) -> Iterator[Realm]:
-    """The realm after the how-to's second commands: a mapper writes act."""
-    howto.run(commands()[1])
+    """The realm after the how-to's last commands: a mapper writes act."""
+    howto.run(commands()[2])
     yield corp
     corp.remove_mapper(AGENT, "act")
 

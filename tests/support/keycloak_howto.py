@@ -47,8 +47,8 @@ class Howto:
         self._realm = realm
         self._folder = folder
 
-    def run(self, block: str) -> None:
-        """Run a block of commands, up to the first that fails."""
+    def run(self, block: str) -> str:
+        """Run a block of commands, of which none may fail, and return what it prints."""
         keycloak = self._realm.keycloak
         environment = {
             **os.environ,
@@ -65,6 +65,7 @@ class Howto:
             check=False,
         )
         assert done.returncode == 0, done.stderr
+        return done.stdout
 
     def config(self, part: str = "{}") -> dict[str, Any]:
         """Return the whole config, with a part of the page in its issuer."""
