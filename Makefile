@@ -1,15 +1,17 @@
 # Everything that a developer or CI runs. `make help` lists it.
 # Needs Python 3.11 or newer and make; everything else is installed into .venv and .venv-envoy.
+# test-keycloak needs Java 17 or newer, Maven and unzip too.
 PYTHON ?= python3
 SECONDS ?= 60
 # Processes that run tests: some of them always wait for a server or a clock, so more than the cores of CI.
 TESTERS ?= 3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test bench fuzz fuzz-guided check generate lock clean
+KEYCLOAK := 26.7.5
+.PHONY: help setup demo test test-keycloak keycloak-archive bench fuzz fuzz-guided check generate lock clean
 
 help: ## this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 setup: .venv/.done .venv-envoy/.done .node/.done ## install everything, hash-locked, into .venv, .venv-envoy, .node
 
@@ -43,6 +45,25 @@ test: setup ## all tests, the ones through a real Envoy included, with branch co
 	@COVERAGE_PROCESS_START=$(CURDIR)/pyproject.toml $(BIN)/coverage run -m pytest -q -n $(TESTERS) --dist loadfile
 	@$(BIN)/coverage combine -q
 	@$(BIN)/coverage report
+
+test-keycloak: setup .venv-keycloak/.done ## the how-to for Keycloak, through a real Keycloak and a real Envoy
+	@$(BIN)/python -m pytest -q tests/keycloak
+
+KEYCLOAK_ZIP := keycloak-quarkus-dist-$(KEYCLOAK).zip
+
+keycloak-archive: .venv-keycloak/$(KEYCLOAK_ZIP)
+
+.venv-keycloak/$(KEYCLOAK_ZIP):
+	@echo "fetching Keycloak (once) ..."
+	@mvn -q -B org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy -DoutputDirectory=$(CURDIR)/.venv-keycloak \
+		-Dartifact=org.keycloak:keycloak-quarkus-dist:$(KEYCLOAK):zip
+
+.venv-keycloak/.done: requirements/keycloak.sha256 | .venv-keycloak/$(KEYCLOAK_ZIP)
+	@echo "installing Keycloak (once) ..."
+	@cd .venv-keycloak && sha256sum --quiet -c ../requirements/keycloak.sha256 && rm -rf home && \
+		unzip -q $(KEYCLOAK_ZIP) && mv keycloak-$(KEYCLOAK) home
+	@.venv-keycloak/home/bin/kc.sh build --db=dev-mem >.venv-keycloak/build.log || { cat .venv-keycloak/build.log; exit 1; }
+	@touch $@
 
 bench: setup ## what a check costs, as ratios between servers in one run: some 20 minutes
 	@$(BIN)/python -m bench.run
@@ -84,4 +105,4 @@ lock: ## new versions into the hash-locked requirements
 	cd requirements/node && npm update --save --package-lock-only --omit-lockfile-registry-resolved=true
 
 clean: ## remove what the other targets made
-	rm -rf .node .venv .venv-envoy .venv-fuzz .venv-go .venv-lighttpd .venv-lock .venv-nghttp2 .venv-peers .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.* build dist
+	rm -rf .node .venv .venv-envoy .venv-fuzz .venv-go .venv-keycloak .venv-lighttpd .venv-lock .venv-nghttp2 .venv-peers .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.* build dist
