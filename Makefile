@@ -72,7 +72,7 @@ fuzz: setup ## hostile inputs against a reference, SECONDS=60 of them; fuzz-guid
 	@PYTHONPATH=tests $(BIN)/python -m fuzz.run --seconds $(SECONDS)
 
 fuzz-guided: .venv-fuzz/.done
-	@for target in check_bytes tokens answers certificates paths xfcc key_sets messages known_messages http2 hpack; do \
+	@for target in $$(PYTHONPATH=tests .venv-fuzz/bin/python -m fuzz.guided --list); do \
 		PYTHONPATH=tests .venv-fuzz/bin/python -m fuzz.guided $$target -max_total_time=$(SECONDS) || exit 1; done
 
 .venv-fuzz/.done: requirements/dev.txt requirements/fuzz.txt

@@ -10,7 +10,7 @@ from typing import Final
 
 from authz.adapters.files import open_plain, read_between
 from authz.adapters.http_fetch import FetchError
-from authz.core.jose import KeyFetchCertificateSettings
+from authz.core.settings import ClientCertificateSettings
 
 MAX_TOKEN_BYTES: Final = 64 * 1024  # _TOKEN takes a quarter of it
 _TOKEN: Final = re.compile(r"[A-Za-z0-9._~+/-]{1,16384}=*")  # RFC 6750 section 2.1
@@ -34,7 +34,7 @@ def read_bearer_token(path: str) -> str:
         raise FetchError(f"token_file {error}") from None
 
 
-def show_certificate(context: ssl.SSLContext, settings: KeyFetchCertificateSettings) -> None:
+def show_certificate(context: ssl.SSLContext, settings: ClientCertificateSettings) -> None:
     """Show a certificate on the context's connections, as its files are now. Raises FetchError."""
     for path in (settings.certificate, settings.private_key):
         _check_readable(path)
@@ -49,7 +49,7 @@ def show_certificate(context: ssl.SSLContext, settings: KeyFetchCertificateSetti
         raise FetchError(f"tls: {error.strerror}") from None
 
 
-def check_certificate(settings: KeyFetchCertificateSettings) -> None:
+def check_certificate(settings: ClientCertificateSettings) -> None:
     """Require that certificate and key can be read and fit. Raises FetchError."""
     show_certificate(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), settings)
 

@@ -84,3 +84,14 @@ Duration = Annotated[
     BeforeValidator(parse_duration),
     WithJsonSchema({"type": "string", "pattern": "^[0-9]{1,9}(ms|s|m|h|d)$"}),
 ]
+
+
+class ClientCertificateSettings(Settings):
+    """A certificate that the server shows as a client, for mutual TLS."""
+
+    certificate: LaterFileText
+    """A PEM file with the certificate, followed by its intermediates; read anew for each
+    connection, so that a renewed one is used at once.
+    """
+    private_key: LaterFileText
+    """A PEM file with the certificate's private key, not encrypted."""

@@ -184,6 +184,22 @@ def test_a_client_certificate(tmp_path: Path) -> None:
                 assert reason_of(world.ask(token)) == expected
 
 
+def test_a_renewed_client_certificate(tmp_path: Path) -> None:
+    """The next question shows it: the files are those of now."""
+    authority = Authority(tmp_path / "as")
+    with OpaqueIssuer(tmp_path, tls=authority) as issuer:
+        token = issuer.user_tokens()["access_token"]
+        shown, renewed = authority.issue(TRAVEL), authority.issue(SVID)
+        tls = {"certificate": str(shown.certificate_path), "private_key": str(shown.key_path)}
+        config = issuer.config({"client_id": "certified", "tls": tls})
+        with World(tmp_path, config) as world:
+            assert reason_of(world.ask(token)) == "status_unavailable"
+            renewed.certificate_path.rename(shown.certificate_path)
+            renewed.key_path.rename(shown.key_path)
+
+            assert reason_of(world.ask(token)) == "allow"
+
+
 @pytest.mark.parametrize("signed", ["optional", "required"])
 def test_signed_answers(
     issuer: OpaqueIssuer, user: dict[str, str], tmp_path: Path, signed: str

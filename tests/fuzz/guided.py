@@ -1,6 +1,6 @@
 """The fuzzer's targets driven by coverage (atheris): ``make fuzz-guided``.
 
-An argument names the target, further ones are libFuzzer's, such as -max_total_time=60.
+An argument names the target, or is --list; further ones are libFuzzer's, as -max_total_time=60.
 """
 
 import logging
@@ -20,6 +20,9 @@ with atheris.instrument_imports(include=["authz"]):
 def main() -> None:
     """Fuzz one target until something is found or the time is over."""
     name = sys.argv.pop(1)
+    if name == "--list":
+        print(*TARGETS)
+        return
     logging.disable()
     with tempfile.TemporaryDirectory() as folder, World(Path(folder), CHANGES) as world:
         lab = Lab.of(world)

@@ -166,7 +166,7 @@ class IntrospectionClient:
                 MAX_ANSWER_BYTES,
                 {"content-type": _FORM, "accept": self._accept(), **self._credential.headers},
                 urlencode(form).encode(),
-                self._credential.context,
+                self._credential.context(),
                 allow_any_address=settings.allow_any_address,
                 content_type=JSON_TYPE if self._signed is None else _SIGNED_OR_JSON,
             ),

@@ -14,6 +14,7 @@ import jwt
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
+from authz.adapters.client_credentials import show_certificate
 from authz.adapters.files import read_at_rest
 from authz.adapters.http_fetch import FetchError, tls_context
 from authz.core.delegation import IntrospectionSettings, PrivateKeyJwtSettings
@@ -35,12 +36,13 @@ class Credential:
     """What proves to the endpoint that this server asks.
 
     Attributes:
-        context: shows the client certificate, if there is one; None over plain http.
+        read_once: what a connection trusts, as it was at the start.
         headers: the header of client_secret_basic, if there is a secret.
         assertion: signs assertions, if the credential is a private key.
     """
 
-    context: ssl.SSLContext | None
+    settings: IntrospectionSettings
+    read_once: ssl.SSLContext | None
     headers: dict[str, str] = field(default_factory=dict, repr=False)
     assertion: "AssertionSigner | None" = None
     client_id: str | None = None
@@ -54,7 +56,20 @@ class Credential:
         headers = {}
         if client_id is not None and settings.client_secret_file is not None:
             headers["authorization"] = _basic(client_id, _secret(settings.client_secret_file))
-        return cls(_context(settings), headers, assertion, client_id)
+        if settings.ca_file is not None:
+            _read(settings.ca_file, "ca_file", MAX_PEM_BYTES)  # half of a file would stay in use
+        try:
+            context = _context(settings)
+        except FetchError as error:
+            raise CredentialError(str(error)) from None
+        return cls(settings, context, headers, assertion, client_id)
+
+    def context(self) -> ssl.SSLContext | None:
+        """Return what a connection trusts and shows; None over plain http.
+
+        A certificate is shown as its files are now. Raises FetchError.
+        """
+        return self.read_once if self.settings.tls is None else _context(self.settings)
 
     def parameters(self) -> dict[str, str]:
         """Return the parameters of the request's body that authenticate the client."""
@@ -109,6 +124,16 @@ def _secret(path: str) -> str:
     return secret.decode()
 
 
+def _context(settings: IntrospectionSettings) -> ssl.SSLContext | None:
+    """Return a context with our certificate, if there is one. Raises FetchError."""
+    if is_plaintext(settings.url):
+        return None
+    context = tls_context(settings.ca_file)
+    if settings.tls is not None:
+        show_certificate(context, settings.tls)
+    return context
+
+
 def _private_key(path: str) -> Any:  # noqa: ANN401 - of any kind that the library signs with
     pem = _read(path, "private_key_jwt.key_file", MAX_PEM_BYTES)
     try:
@@ -126,30 +151,3 @@ def _read(path: str, key: str, max_bytes: int) -> bytes:
     if len(data) > max_bytes:
         raise CredentialError(f"{key} has more than {max_bytes} bytes: it is another file")
     return data
-
-
-def _context(settings: IntrospectionSettings) -> ssl.SSLContext | None:
-    """Return the context of the connection, with our certificate. Raises CredentialError."""
-    if is_plaintext(settings.url):
-        return None
-    if settings.ca_file is not None:
-        _read(settings.ca_file, "ca_file", MAX_PEM_BYTES)  # half of a file would stay in use
-    try:
-        context = tls_context(settings.ca_file)
-    except FetchError as error:
-        raise CredentialError(str(error)) from None
-    if settings.tls is not None:
-        certificate, key = settings.tls.certificate, settings.tls.private_key
-        _read(certificate, "tls.certificate", MAX_PEM_BYTES)
-        _read(key, "tls.private_key", MAX_PEM_BYTES)
-        try:
-            context.load_cert_chain(certificate, key, _no_password)
-        except (OSError, ValueError):  # the library's errors are OSErrors
-            message = "tls must name a PEM certificate, and its private key, not encrypted"
-            raise CredentialError(message) from None
-    return context
-
-
-def _no_password() -> str:
-    """Return none, in place of a question on the terminal."""
-    return ""

@@ -5,7 +5,13 @@ from typing import Annotated, Final, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from authz.core.choice import Need
-from authz.core.settings import Duration, FileText, MisfitError, Settings
+from authz.core.settings import (
+    ClientCertificateSettings,
+    Duration,
+    FileText,
+    MisfitError,
+    Settings,
+)
 from authz.core.urls import check_url, is_plaintext
 
 MAX_TIMEOUT_SECONDS: Final = 10.0  # no caller of ours waits longer for an answer
@@ -28,17 +34,6 @@ class PrivateKeyJwtSettings(Settings):
     """The assertion's aud: what the issuer calls itself there. Left out, it is the issuer; some
     issuers want the URL of their token endpoint.
     """
-
-
-class ClientCertificateSettings(Settings):
-    """A certificate as this server's credential: tls_client_auth (RFC 8705 section 2.1)."""
-
-    certificate: FileText
-    """A PEM file with the certificate, followed by its intermediates; read at the start and when
-    the config is reloaded.
-    """
-    private_key: FileText
-    """A PEM file with the certificate's private key, not encrypted."""
 
 
 class IntrospectionSettings(Settings):

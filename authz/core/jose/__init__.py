@@ -2,11 +2,10 @@
 
 from authz.core.jose.jwk import Key, KeySetError, KeyVerifyError, parse_key_set, proof_key
 from authz.core.jose.key_set import KeySet
-from authz.core.jose.settings import KeyFetchCertificateSettings, KeySettings
+from authz.core.jose.settings import KeySettings
 
 __all__ = [
     "Key",
-    "KeyFetchCertificateSettings",
     "KeySet",
     "KeySetError",
     "KeySettings",

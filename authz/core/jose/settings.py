@@ -9,7 +9,14 @@ from typing import Annotated, Final, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from authz.core.choice import Choice
-from authz.core.settings import Duration, FileText, LaterFileText, MisfitError, Settings
+from authz.core.settings import (
+    ClientCertificateSettings,
+    Duration,
+    FileText,
+    LaterFileText,
+    MisfitError,
+    Settings,
+)
 from authz.core.spiffe import SpiffeIdText, TrustDomainText
 from authz.core.urls import check_url, is_plaintext
 
@@ -82,17 +89,6 @@ class SpiffeBundleSettings(Settings):
         return self.file or self.endpoint or str(self.workload_api)
 
 
-class KeyFetchCertificateSettings(Settings):
-    """A certificate that the server shows when it fetches keys, for mutual TLS."""
-
-    certificate: LaterFileText
-    """A PEM file with the certificate, followed by its intermediates; read anew for each fetch, so
-    that a renewed one is used at once.
-    """
-    private_key: LaterFileText
-    """A PEM file with the certificate's private key, not encrypted."""
-
-
 class KeySettings(Settings):
     """Where an issuer's keys are: jwks_uri, discovery, discovery_url, file or spiffe_bundle."""
 
@@ -124,7 +120,7 @@ class KeySettings(Settings):
     for each, as such tokens are replaced often. It is sent over https only, and only to the origin
     of jwks_uri, of discovery_url or of the issuer: not to another origin that metadata name.
     """
-    tls: KeyFetchCertificateSettings | None = None
+    tls: ClientCertificateSettings | None = None
     """A certificate to show to the same origins as token_file."""
     refresh: Duration = Field(default=300.0, ge=1.0, le=86400.0)
     """How often keys are fetched; a withdrawn key is used for that long at most. An issuer's
