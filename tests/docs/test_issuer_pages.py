@@ -1,0 +1,62 @@
+"""The pages on issuers are true: their tokens, made and sent, end as the pages say."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from support.issuer_pages import Sent, read_page, with_config
+from support.world import World, check_request, reason_of
+
+HOWTO = Path(__file__).parents[2] / "docs" / "howto"
+PAGES = sorted(HOWTO.glob("tokens-from-*.md"))
+SENT = [(page.stem, sent) for page in PAGES for sent in read_page(page)]
+
+
+@pytest.fixture(scope="module")
+def world_of(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], World]]:
+    """Return the core with a page's config, the same one for each of the page's tokens."""
+    worlds: dict[str, World] = {}
+    with ExitStack() as opened:
+
+        def find(config: str) -> World:
+            if config not in worlds:
+                folder = tmp_path_factory.mktemp("page")
+                worlds[config] = opened.enter_context(World(folder, with_config(config, folder)))
+            return worlds[config]
+
+        yield find
+
+
+@pytest.mark.parametrize(
+    ("page", "sent"),
+    SENT,
+    ids=[f"{page}-{at}: {sent.name[:40]}" for at, (page, sent) in enumerate(SENT)],
+)
+def test_a_token_of_a_page(page: str, sent: Sent, world_of: Callable[[str], World]) -> None:
+    """A token is allowed in the mode that the page says, or refused for the reason it says."""
+    world = world_of(sent.config)
+    svid = world.authority.issue(sent.caller)
+    answer = world.check(
+        check_request(
+            svid,
+            [("authorization", f"Bearer {sent.sign()}")],
+            method=sent.method,
+            path=sent.path,
+            principal=sent.caller,
+        )
+    )
+    record = world.audit_records()[-1]
+
+    reason = "allow" if sent.is_allowed else sent.word
+    assert reason_of(answer) == reason, (page, record["detail"])
+    assert record["mode"] == sent.word if sent.is_allowed else record["detail"]
+
+
+def test_each_page_has_what_is_right_and_near_misses() -> None:
+    """A page has at least a token that is allowed, and two that nearly are."""
+    for page in PAGES:
+        ends = [sent.is_allowed for name, sent in SENT if name == page.stem]
+        assert ends.count(True) >= 1, page
+        assert ends.count(False) >= 2, page
