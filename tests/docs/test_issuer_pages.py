@@ -41,7 +41,7 @@ def test_a_token_of_a_page(page: str, sent: Sent, world_of: Callable[[str], Worl
     answer = world.check(
         check_request(
             svid,
-            [("authorization", f"Bearer {sent.sign()}")],
+            sent.headers,
             method=sent.method,
             path=sent.path,
             principal=sent.caller,

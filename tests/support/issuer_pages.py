@@ -8,10 +8,11 @@ ends:
     The agent's own. `GET /finance/balance` is refused, `principal_required`:
 
 Rows of tables below a token say what differs, as a JSON merge patch (RFC 7396) of the claims;
-its member "header" is one of the header:
+its member "header" is one of the header. Without a token there are none:
 
     | another tenant's | `{"iss": "https://other.example"}` | `token_issuer` | ... |
     | the app's own, `POST /jobs/7` | `{"scp": null}` | allowed, `autonomous` | ... |
+    | by `spiffe://corp.example/other` | no token | `token_missing` | ... |
 """
 
 import json
@@ -29,15 +30,17 @@ from lab.issuer import SigningKey, make_key, sign_raw
 from lab.mesh import TRAVEL
 
 _BLOCK: Final = re.compile(
-    r"((?:^[^\n`|][^\n]*\n)*)\n*^```(\w+)\n(.*?)^```", re.DOTALL | re.MULTILINE
+    r"((?:^(?!```|\|)[^\n]+\n)*)\n*^```(\w+)\n(.*?)^```", re.DOTALL | re.MULTILINE
 )
 _ROW: Final = re.compile(r"^\|.*\|$", re.MULTILINE)
 _CELL: Final = re.compile(r"(?<!\\)\|")
 _REQUEST: Final = re.compile(r"`([A-Z]+) (/[^\s`]*)`")
 _CALLER: Final = re.compile(r"`(spiffe://[^`]+)`")
 _END: Final = re.compile(r"(allowed|refused),(?: mode)? `(\w+)`")
+_NONE: Final = "no token"
 _TIMES: Final = ("exp", "iat", "nbf", "auth_time")
 _AGE_SECONDS: Final = 10  # of a token when it is sent
+_LIFETIME_SECONDS: Final = 300  # of a token without iat
 KEYS: Final = {
     algorithm: SigningKey(f"test-{algorithm}", algorithm, make_key(algorithm))
     for algorithm in ("RS256", "ES256")
@@ -51,29 +54,36 @@ class Sent:
     Attributes:
         name: the page's words for it.
         config: the page's config.
+        claims: None for a request without a token.
         is_allowed: whether it is allowed, with ``word`` as mode; else ``word`` is the reason.
     """
 
     name: str
     config: str
     header: Mapping[str, Any]
-    claims: Mapping[str, Any]
+    claims: Mapping[str, Any] | None
     method: str
     path: str
     caller: str
     is_allowed: bool
     word: str
 
-    def sign(self) -> str:
-        """Return the token, signed by a key of ``jwks``, as old as if it had just been made."""
-        key = KEYS[self.header["alg"]]
-        header = {**self.header, "kid": key.key_id}
-        begin = self.claims.get("iat", self.claims["exp"] - 300)
-        moved = int(time.time()) - _AGE_SECONDS - begin
-        claims = {
-            name: value + moved if name in _TIMES else value for name, value in self.claims.items()
-        }
-        return sign_raw(key, json.dumps(header).encode(), json.dumps(claims).encode())
+    @property
+    def headers(self) -> list[tuple[str, str]]:
+        """The request's header with the token, if there is one."""
+        if self.claims is None:
+            return []
+        return [("authorization", f"Bearer {_signed(self.header, self.claims)}")]
+
+
+def _signed(header: Mapping[str, Any], claims: Mapping[str, Any]) -> str:
+    """Return a token, signed by one of ``KEYS``, as old as if it had just been made."""
+    key = KEYS[header["alg"]]
+    begin = claims.get("iat", claims["exp"] - _LIFETIME_SECONDS)
+    moved = int(time.time()) - _AGE_SECONDS - begin
+    named = {**header, "kid": key.key_id}
+    now = {name: value + moved if name in _TIMES else value for name, value in claims.items()}
+    return sign_raw(key, json.dumps(named).encode(), json.dumps(now).encode())
 
 
 def read_page(page: Path) -> list[Sent]:
@@ -146,11 +156,12 @@ def _token(words: str, block: str, config: str) -> Sent:
 def _rows(text: str, token: Sent) -> Iterator[Sent]:
     for line in _ROW.findall(text):
         cells = [cell.strip().replace("\\|", "|") for cell in _CELL.split(line)[1:-1]]
-        if len(cells) > 2 and cells[1].startswith("`{"):
-            yield _variant(cells[0], json.loads(cells[1].strip("`")), cells[2], token)
+        if len(cells) > 2 and (cells[1] == _NONE or cells[1].startswith("`{")):
+            patch = None if cells[1] == _NONE else json.loads(cells[1].strip("`"))
+            yield _variant(cells[0], patch, cells[2], token)
 
 
-def _variant(name: str, patch: dict[str, Any], end: str, token: Sent) -> Sent:
+def _variant(name: str, patch: dict[str, Any] | None, end: str, token: Sent) -> Sent:
     request, caller = _REQUEST.search(name), _CALLER.search(name)
     is_allowed = end.startswith("allowed")
     word = re.search(r"`(\w+)`", end)
@@ -158,7 +169,7 @@ def _variant(name: str, patch: dict[str, Any], end: str, token: Sent) -> Sent:
     return Sent(
         name,
         token.config,
-        _merged(token.header, patch.pop("header", {})),
+        _merged(token.header, patch.pop("header", {}) if patch else {}),
         _merged(token.claims, patch),
         request[1] if request else token.method,
         request[2] if request else token.path,
