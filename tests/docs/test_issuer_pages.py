@@ -1,12 +1,19 @@
 """The pages on issuers are true: their tokens, made and sent, end as the pages say."""
 
+import os
+import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
-from support.issuer_pages import Sent, read_page, with_config
+from lab.config_builder import AT_ISSUER, LAB
+from lab.issuer import MADE
+from support.issuer_pages import Sent, config_of, read_page, with_config
 from support.world import World, check_request, reason_of
 
 HOWTO = Path(__file__).parents[2] / "docs" / "howto"
@@ -60,3 +67,34 @@ def test_each_page_has_what_is_right_and_near_misses() -> None:
         ends = [sent.is_allowed for name, sent in SENT if name == page.stem]
         assert ends.count(True) >= 1, page
         assert ends.count(False) >= 2, page
+
+
+def _marked(page: Path, language: str) -> list[str]:
+    """Return the blocks of a language that are marked as tests, or all if it is not sh."""
+    mark = "<!-- test -->\n" if language == "sh" else ""
+    return re.findall(
+        f"^{mark}```{language}\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE
+    )
+
+
+def test_tokens_and_certificates_of_ones_own(tmp_path: Path) -> None:
+    """What the page's script and commands make is allowed with the page's config."""
+    page = HOWTO / "tokens-from-your-own-issuer.md"
+    (tmp_path / "make_token.py").write_text(_marked(page, "python")[0])
+    (tmp_path / "authz.yaml").write_text(config_of(page))
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    commands = _marked(page, "sh")
+    assert len(commands) == 2
+    for text in commands:
+        subprocess.run(["sh", "-ec", text], cwd=tmp_path, env=environment, check=True)
+    token = (tmp_path / "token").read_text().strip()
+    MADE.append(token)
+    certificate = quote((tmp_path / "agent.crt").read_text(), safe="")
+    config = LAB.and_(with_config(config_of(page), tmp_path)).with_(
+        (*AT_ISSUER, "keys"), {"file": str(tmp_path / "jwks.json")}
+    )
+
+    with World(tmp_path, config) as world:
+        header = ("authorization", f"Bearer {token}")
+        asked = check_request(None, [header], certificate=certificate)
+        assert reason_of(world.check(asked)) == "allow"
