@@ -17,7 +17,7 @@ from support.issuer_pages import Sent, config_of, read_page, with_config
 from support.world import World, check_request, reason_of
 
 HOWTO = Path(__file__).parents[2] / "docs" / "howto"
-PAGES = sorted(HOWTO.glob("tokens-from-*.md"))
+PAGES = sorted([*HOWTO.glob("tokens-from-*.md"), HOWTO / "which-issuer.md"])
 SENT = [(page.stem, sent) for page in PAGES for sent in read_page(page)]
 
 
