@@ -73,10 +73,10 @@ class Sent:
         """The request's header with the token, if there is one."""
         if self.claims is None:
             return []
-        return [("authorization", f"Bearer {_signed(self.header, self.claims)}")]
+        return [("authorization", f"Bearer {sign(self.header, self.claims)}")]
 
 
-def _signed(header: Mapping[str, Any], claims: Mapping[str, Any]) -> str:
+def sign(header: Mapping[str, Any], claims: Mapping[str, Any]) -> str:
     """Return a token, signed by one of ``KEYS``, as old as if it had just been made."""
     key = KEYS[header["alg"]]
     begin = claims.get("iat", claims["exp"] - _LIFETIME_SECONDS)
