@@ -6,14 +6,17 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 
+from authz.config import load_text
+from authz.review.lint import config_warnings
 from lab.config_builder import AT_ISSUER, LAB
 from lab.issuer import MADE
-from support.issuer_pages import Sent, config_of, read_page, with_config
+from support.issuer_pages import Sent, read_configs, read_page, with_config
 from support.world import World, check_request, reason_of
 
 HOWTO = Path(__file__).parents[2] / "docs" / "howto"
@@ -69,6 +72,15 @@ def test_each_page_has_what_is_right_and_near_misses() -> None:
         assert ends.count(False) >= 2, page
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_configs_leave_no_doubt(page: Path) -> None:
+    """`authz check` has nothing to say of a config that is to be copied."""
+    for text in read_configs(page):
+        config = load_text(text.encode(), page.name)
+
+        assert list(config_warnings(config, datetime.now(UTC))) == []
+
+
 def _marked(page: Path, language: str) -> list[str]:
     """Return the blocks of a language that are marked as tests, or all if it is not sh."""
     mark = "<!-- test -->\n" if language == "sh" else ""
@@ -81,16 +93,17 @@ def test_tokens_and_certificates_of_ones_own(tmp_path: Path) -> None:
     """What the page's script and commands make is allowed with the page's config."""
     page = HOWTO / "tokens-from-your-own-issuer.md"
     (tmp_path / "make_token.py").write_text(_marked(page, "python")[0])
-    (tmp_path / "authz.yaml").write_text(config_of(page))
+    (text,) = read_configs(page)
+    (tmp_path / "authz.yaml").write_text(text)
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     commands = _marked(page, "sh")
     assert len(commands) == 2
-    for text in commands:
-        subprocess.run(["sh", "-ec", text], cwd=tmp_path, env=environment, check=True)
+    for command in commands:
+        subprocess.run(["sh", "-ec", command], cwd=tmp_path, env=environment, check=True)
     token = (tmp_path / "token").read_text().strip()
     MADE.append(token)
     certificate = quote((tmp_path / "agent.crt").read_text(), safe="")
-    config = LAB.and_(with_config(config_of(page), tmp_path)).with_(
+    config = LAB.and_(with_config(text, tmp_path)).with_(
         (*AT_ISSUER, "keys"), {"file": str(tmp_path / "jwks.json")}
     )
 

@@ -91,9 +91,9 @@ def read_page(page: Path) -> list[Sent]:
     return list(_sent(page.read_text()))
 
 
-def config_of(page: Path) -> str:
-    """Return the first config of a page."""
-    return next(m[3] for m in _BLOCK.finditer(page.read_text()) if m[3].startswith("server:"))
+def read_configs(page: Path) -> list[str]:
+    """Return the configs of a page, in their order."""
+    return [m[3] for m in _BLOCK.finditer(page.read_text()) if m[3].startswith("server:")]
 
 
 def with_config(text: str, folder: Path) -> ConfigBuilder:
