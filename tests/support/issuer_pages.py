@@ -34,9 +34,9 @@ _BLOCK: Final = re.compile(
 )
 _ROW: Final = re.compile(r"^\|.*\|$", re.MULTILINE)
 _CELL: Final = re.compile(r"(?<!\\)\|")
-_REQUEST: Final = re.compile(r"`([A-Z]+) (/[^\s`]*)`")
+_REQUEST: Final = re.compile(r"`([A-Z]+)\s(/[^\s`]*)`")
 _CALLER: Final = re.compile(r"`(spiffe://[^`]+)`")
-_END: Final = re.compile(r"(allowed|refused),(?: mode)? `(\w+)`")
+_END: Final = re.compile(r"(allowed|refused),(?:\smode)?\s`(\w+)`")
 _NONE: Final = "no token"
 _TIMES: Final = ("exp", "iat", "nbf", "auth_time")
 _AGE_SECONDS: Final = 10  # of a token when it is sent
