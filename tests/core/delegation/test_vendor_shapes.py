@@ -144,3 +144,76 @@ def test_a_service_account_acts_for_itself(world: World) -> None:
     del claims["sid"]
 
     assert ask(world, {"typ": "JWT"}, claims, "/own/x") == "autonomous"
+
+
+NO_USER: Final = "principal_required"
+USER, OBJECT = "0d0d0d0d-1111-2222-3333-444444444444", "cccccccc-1111-2222-3333-444444444444"
+ENTRA_V1: Final = {"ver": "1.0", "appid": CLIENT, "appidacr": "1", "oid": USER, "uti": "u"}
+FURTHER: Final[list[tuple[str, dict[str, Any], str, str]]] = [
+    # Entra's version 1: appid in place of azp; a managed identity; Microsoft's own sample, whose
+    # oid is not its sub.
+    ("entra", {**ENTRA_V1, "scp": "R", "sub": "p1", "upn": "a@corp.example"}, "mapped", ""),
+    ("entra", {**ENTRA_V1, "scp": "R", "sub": "p1", "azp": "payments-agent"}, "actor_mismatch", ""),
+    ("entra", {**ENTRA_V1, "idtyp": "app", "sub": OBJECT, "roles": ["R"]}, "token_typ", ""),
+    (
+        "entra",
+        {**ENTRA_V1, "idtyp": "app", "sub": CLIENT, "xms_mirid": "m"},
+        "token_typ",
+        "autonomous",
+    ),
+    ("entra", {**ENTRA_V1, "idtyp": "app", "sub": OBJECT}, "token_typ", "policy_denied"),
+    ("entra", {**ENTRA_V1, "sub": OBJECT}, "token_typ", "token_typ"),
+    ("entra", {**ENTRA_V1, "sub": OBJECT, "scp": "R", "xms_sub_fct": "1 13"}, NO_USER, ""),
+    # Auth0's client of the RFC 9068 profile, an organization's, and an agent that is the subject.
+    ("auth0", {"client_id": CLIENT, "sub": f"{CLIENT}@clients", "scope": "s"}, NO_USER, ""),
+    ("auth0", {"azp": CLIENT, "sub": "auth0|1", "org_id": "org_1", "scope": "s"}, "mapped", ""),
+    (
+        "auth0",
+        {"azp": CLIENT, "sub": "agt_1", "sub_profile": "ai_agent", "scope": "s"},
+        NO_USER,
+        "",
+    ),
+    (
+        "auth0",
+        {"azp": CLIENT, "sub": "auth0|1", "gty": ["client-credentials"], "scope": "s"},
+        NO_USER,
+        "",
+    ),
+    # Okta after an exchange: cid is the agent's; a service app with a subject of its own.
+    ("okta", {"cid": CLIENT, "uid": "00u1", "sub": "00u1", "scp": ["s"]}, "mapped", ""),
+    ("okta", {"cid": CLIENT, "sub": "0oa9other", "scp": ["s"]}, NO_USER, ""),
+    # Cognito with an audience (resource binding), and the same for another app client.
+    (
+        "cognito",
+        {"client_id": CLIENT, "username": "alice", "token_use": "access", "scope": "s"},
+        "mapped",
+        "",
+    ),
+    (
+        "cognito",
+        {"client_id": "web", "username": "alice", "token_use": "access", "scope": "s"},
+        "actor_not_permitted",
+        "",
+    ),
+    (
+        "cognito",
+        {"client_id": CLIENT, "sub": CLIENT, "token_use": "access", "scope": "s"},
+        NO_USER,
+        "autonomous",
+    ),
+    # A service account's token that lost what is typical, and one of another claim's map.
+    ("kubernetes", {"sub": CLIENT, "kubernetes.io": {"namespace": "a"}}, "token_typ", "autonomous"),
+    ("kubernetes", {"sub": "system:serviceaccount:a:b"}, "token_typ", "actor_not_permitted"),
+]
+
+
+@pytest.mark.parametrize(("kind", "claims", "delegated", "own"), FURTHER)
+def test_further_shapes(
+    world: World, kind: str, claims: dict[str, Any], delegated: str, own: str
+) -> None:
+    """A shape ends in its way on a route for delegation, and on one for agents for themselves."""
+    sent = {"iss": issuer_of(kind), "aud": AUDIENCE, "sub": "d3b4a5c6", **claims}
+
+    assert ask(world, {"typ": "JWT"}, sent, "/finance/balance") == delegated
+    if own:
+        assert ask(world, {"typ": "JWT"}, sent, "/own/x") == own
