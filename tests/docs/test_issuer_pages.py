@@ -11,14 +11,17 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+import yaml
 
 from authz.config import load_text
+from authz.core.delegation.presets import PRESETS, IssuerKind
 from authz.review.lint import config_warnings
 from lab.config_builder import AT_ISSUER, LAB
 from lab.issuer import MADE
 from support.issuer_pages import Sent, read_configs, read_page, with_config
 from support.world import World, check_request, reason_of
 
+_SETTING = re.compile(r"`([\w.]+: [^`]+)`")
 HOWTO = Path(__file__).parents[2] / "docs" / "howto"
 PAGES = sorted([*HOWTO.glob("tokens-from-*.md"), HOWTO / "which-issuer.md"])
 SENT = [(page.stem, sent) for page in PAGES for sent in read_page(page)]
@@ -79,6 +82,26 @@ def test_configs_leave_no_doubt(page: Path) -> None:
         config = load_text(text.encode(), page.name)
 
         assert list(config_warnings(config, datetime.now(UTC))) == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_what_a_kind_means(page: Path) -> None:
+    """A page that says what a kind means names each of its lines, with its value."""
+    text = page.read_text()
+    for kind, words in re.findall(r"`kind: (\w+)` means (.*?)\.\s", text, re.DOTALL):
+        settings = _SETTING.findall(" ".join(words.split()))
+        told = dict(yaml.safe_load(setting).popitem() for setting in settings)
+        lines = dict(PRESETS[IssuerKind(kind)].lines)
+        claim = lines.pop("actor")["claim"]
+        lines |= {} if claim == "act" else {"actor.claim": claim}
+
+        assert {name: _listed(value) for name, value in told.items()} == {
+            name: _listed(value) for name, value in lines.items()
+        }
+
+
+def _listed(value: object) -> list[object]:
+    return list(value) if isinstance(value, list | tuple) else [value]
 
 
 def _marked(page: Path, language: str) -> list[str]:
