@@ -11,16 +11,21 @@ from collections.abc import Callable, Sequence
 
 from authz import __version__
 from authz.adapters.tls import TlsError
-from authz.cli.common import FAILED, INTERRUPTED, complain
+from authz.cli.common import FAILED, INTERRUPTED, NO_TOKENS, USAGE, complain, has_token
 from authz.cli.serve import SERVE, add_serve
 from authz.config import ConfigError
 from authz.review.audit_files import LogError
 from authz.wiring import BuildError
 
+TOKEN = "token"  # the verb whose arguments people may take for the place of a token
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a verb, and return the exit status."""
     words = sys.argv[1:] if arguments is None else arguments
+    if list(words[:1]) == [TOKEN] and has_token(words):
+        complain(NO_TOKENS)
+        return USAGE
     options = _parser(has_all=list(words[:1]) != [SERVE]).parse_args(words)
     verb: Callable[[argparse.Namespace], int] = options.verb
     try:
