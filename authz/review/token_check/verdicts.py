@@ -9,80 +9,13 @@ from authz.core.decision import Delegation
 from authz.core.delegation import IssuerSettings
 from authz.core.delegation.faults import fault_of
 from authz.core.delegation.times import MAX_NUMERIC_DATE
-from authz.core.reason import Denied, Reason
 from authz.core.routes import Route, RouteMode
 from authz.review.token_check.asked import Asked
-from authz.review.token_check.changes import Change
+from authz.review.token_check.findings import PASSING, Finding, change_lines
 from authz.review.token_check.mending import Mended, mend
 from authz.review.token_check.signing import Signature
 
-# Refusals of this moment or this caller: another token of the same kind may be taken.
-_PASSING: Final = frozenset(
-    {
-        Reason.TOKEN_EXPIRED,
-        Reason.TOKEN_NOT_YET_VALID,
-        Reason.TOKEN_REVOKED,
-        Reason.AGENT_SUSPENDED,
-        Reason.STEP_UP,
-        Reason.POP_MISSING,
-        Reason.TOKEN_KEY_UNKNOWN,
-    }
-)
-_WHY_NOT: Final = {
-    Reason.TOKEN_EXPIRED: "get a new token",
-    Reason.TOKEN_NOT_YET_VALID: "wait for it, or set the clocks right",
-    Reason.TOKEN_REVOKED: "get a new token, once the reason for the revocation is gone",
-    Reason.STEP_UP: "the principal has to authenticate again",
-    Reason.POP_MISSING: "get a token that is bound to a key (RFC 8705, RFC 9449)",
-    Reason.TOKEN_KEY_UNKNOWN: "another issuer made it, or keys leads elsewhere: see authz keys",
-    Reason.TOKEN_SIGNATURE: "it was changed, or another key signed it",
-    Reason.TOKEN_ALG: "the issuer has to sign with an algorithm of the config reference",
-    Reason.TOKEN_TYP: "it is no access token, or can't be told from an ID token: send the access "
-    "token that the client got beside it",
-    Reason.TOKEN_AUDIENCE: "it is for another service: ask the issuer for a token for this one",
-    Reason.ACTOR_MISMATCH: "it is another agent's token",
-    Reason.ACTOR_MISSING: "the issuer has to say which agent acts, by act or a claim for clients",
-    Reason.PRINCIPAL_REQUIRED: "nobody delegated, as far as it shows: the client may have got it "
-    "for itself. Exchange a user's token, or let the issuer add a claim that only people have",
-}
 _NOT_ASKED: Final = Signature(unknown="another issuer's token")
-_NOTHING: Final = "the issuer has to make another token"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """A refusal: with the lines that take the token, or why nothing should."""
-
-    fault: Denied
-    change: Change | None
-
-    def lines(self, *, is_hopeless: bool) -> list[str]:
-        """Return the lines for a person; none of config where it would not be enough."""
-        told = [f"  {self.fault.reason.code}: {self.fault.detail}"]
-        if self.change is None:
-            return [*told, f"    nothing here should take it: {self.why_not}"]
-        return told if is_hopeless else [*told, *_change_lines(self.change)]
-
-    @property
-    def why_not(self) -> str:
-        """Why no line should take the token; "" where one does."""
-        return "" if self.change else _WHY_NOT.get(self.fault.reason, _NOTHING)
-
-    def members(self, *, is_hopeless: bool) -> dict[str, Any]:
-        """Return the members for ``--json``."""
-        change = None if is_hopeless else self.change
-        return {
-            "reason": self.fault.reason.code,
-            "detail": self.fault.detail,
-            "add": change.yaml() if change else None,
-            "only_if": change.only_if if change else "",
-            "why_not": self.why_not,
-        }
-
-
-def _change_lines(change: Change) -> list[str]:
-    only_if = f", only if {change.only_if}" if change.only_if else ""
-    return [f"    would be taken with{only_if}:", f"      {change.yaml()}"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +43,8 @@ class RouteVerdict:
     @property
     def mode(self) -> str:
         """How the agent acts there, "" where the token can't count."""
-        return "" if self.mended.left or self.mended.mode is None else str(self.mended.mode)
+        is_hopeless = any(fault.reason not in PASSING for fault in self.mended.left)
+        return "" if is_hopeless or self.mended.mode is None else str(self.mended.mode)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +93,7 @@ class IssuerVerdict:
     @property
     def is_hopeless(self) -> bool:
         """Tell whether nothing should take tokens of this kind here."""
-        return any(f.change is None and f.fault.reason not in _PASSING for f in self.findings)
+        return any(f.change is None and f.fault.reason not in PASSING for f in self.findings)
 
     def lines(self) -> list[str]:
         """Return the lines for a person."""
@@ -170,28 +104,31 @@ class IssuerVerdict:
         told = [f"{head}: {word}", f"  signature: {self.signature.words()}"]
         told.append(f"  agent: {self.agent or 'none that these settings know'}")
         for finding in self.findings:
-            told += finding.lines(is_hopeless=self.is_hopeless)
-        told += self._route_lines()
-        if self.own_would:
-            told.append(
-                "  a route with modes: [autonomous] would take it, as the agent's own token"
-            )
-        return told
+            lines = finding.lines(is_hopeless=self.is_hopeless)
+            told += [line for line in lines if line not in told]  # the same advice once
+        return [*told, *self._route_lines(), *self._own_lines()]
+
+    def _own_lines(self) -> list[str]:
+        if self.own is None:
+            return []
+        told = ["  a route with modes: [autonomous] would take it, as the agent's own token"]
+        changes = [change for _, change in self.own.needed if change is not None]
+        return told + [line for change in changes for line in change_lines(change)]
 
     def _route_lines(self) -> list[str]:
         """Say on which routes it counts, and what is wrong on the others alone."""
         known = {(f.fault.reason, f.fault.detail) for f in self.findings}
         told = []
         for verdict in self.routes:
-            faults = verdict.mended.left
+            faults = [fault for fault, _ in verdict.mended.needed]
             others = [f for f in faults if (f.reason, f.detail) not in known]
             if verdict.counts:
                 told.append(f"  {verdict.name}: counts, as {verdict.mode}")
-            elif verdict.mode and not self.is_hopeless:
-                told.append(f"  {verdict.name}: would count with these lines, as {verdict.mode}")
             elif others:
                 words = "; ".join(f"{f.reason.code}: {f.detail}" for f in others)
                 told.append(f"  {verdict.name}: {words}")
+            elif verdict.mode and not self.is_hopeless:
+                told.append(f"  {verdict.name}: would count then, as {verdict.mode}")
         return told
 
     def members(self) -> dict[str, Any]:
