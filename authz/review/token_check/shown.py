@@ -21,8 +21,8 @@ _CLAIMS: Final = (
     *("azp", "client_id", "cid", "appid", "act", "scope", "scp", "typ", "token_use"),
     *("idtyp", "gty", "grant_type", "sub_profile", "ver", "acr"),
 )
-# A text with three parts between dots, or a long run without a pause: it may be a credential.
-_CREDENTIAL: Final = re.compile(r"[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.|[A-Za-z0-9_+/=-]{80,}")
+# The beginning of JSON in base64 before a dot, or a long run without a pause, as keys have it.
+_CREDENTIAL: Final = re.compile(r"ey[A-Za-z0-9_-]{8,}\.|[A-Za-z0-9_+=-]{72,}")
 HIDDEN: Final = "(not shown: it may be a credential)"
 _UNITS: Final = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
