@@ -123,7 +123,7 @@ def check_token(
     routes = _routes(config, question.route)
     text = without_scheme(token, config.token.scheme)
     if text.count(".") != _DOTS:
-        return TokenReport(question.now, unread=_opaque(text))
+        return TokenReport(question.now, unread=_unread(text))
     try:
         jws = parse_compact(text, config.token.max_bytes)
     except Denied as denied:
@@ -145,11 +145,15 @@ def without_scheme(token: str, scheme: str) -> str:
     """Return the token of a header's value, which may begin with its scheme (RFC 6750 2.1)."""
     text = token.strip()
     first, _, rest = text.partition(" ")
-    return rest.strip() if first.lower() in ("bearer", "dpop", scheme.lower()) else text
+    return rest.strip() if first.lower() in {"bearer", "dpop", scheme.lower()} else text
 
 
-def _opaque(text: str) -> Denied:
-    """Return what is to say about a token that is not a JWS."""
+def _unread(text: str) -> Denied:
+    """Return what is to say about a text that is not a JWS."""
+    if not text:
+        return Denied(
+            Reason.TOKEN_MISSING, "there is no token: the file or standard input is empty"
+        )
     what = "encrypted (JWE)" if text.count(".") == _DOTS_OF_JWE else "opaque"
     return Denied(
         Reason.TOKEN_MALFORMED,

@@ -15,7 +15,6 @@ PASSING: Final = frozenset(
         Reason.AGENT_SUSPENDED,
         Reason.STEP_UP,
         Reason.POP_MISSING,
-        Reason.TOKEN_KEY_UNKNOWN,
     }
 )
 _WHY_NOT: Final = {

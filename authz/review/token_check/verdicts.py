@@ -122,7 +122,7 @@ class IssuerVerdict:
         for verdict in self.routes:
             faults = [fault for fault, _ in verdict.mended.needed]
             others = [f for f in faults if (f.reason, f.detail) not in known]
-            if verdict.counts:
+            if verdict.counts and self.signature.is_good:
                 told.append(f"  {verdict.name}: counts, as {verdict.mode}")
             elif others:
                 words = "; ".join(f"{f.reason.code}: {f.detail}" for f in others)
