@@ -3,6 +3,7 @@
 import json
 import time
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
 import pytest
@@ -409,3 +410,21 @@ def test_completed_lines_are_json() -> None:
     assert line.count(b"\n") == 1
     assert parsed["time"] == "1970-01-01T00:00:01.500000Z"
     assert len(parsed["request_id"]) == 128
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_hinted"),
+    [({"aud": "x"}, True), ({"act": None}, True), ({"act": {"sub": PAYMENTS}}, False)],
+)
+def test_the_record_of_a_refused_token_names_the_command(
+    shared_world: World, changes: dict[str, Any], is_hinted: bool
+) -> None:
+    """A stuck operator finds the command in the log; the client learns nothing of it."""
+    answer = shared_world.ask(shared_world.token(**changes))
+    assert reason_of(answer) != "allow"
+    detail = shared_world.audit_records()[-1]["detail"]
+
+    assert (
+        detail.endswith("; authz token check tells all that is wrong with the token") == is_hinted
+    )
+    assert b"token check" not in answer.SerializeToString()

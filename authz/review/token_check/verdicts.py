@@ -105,7 +105,8 @@ class IssuerVerdict:
         told.append(f"  agent: {self.agent or 'none that these settings know'}")
         for finding in self.findings:
             lines = finding.lines(is_hopeless=self.is_hopeless)
-            told += [line for line in lines if line not in told]  # the same advice once
+            is_new = finding.change is not None or lines[-1] not in told  # the same advice once
+            told += lines if is_new else lines[:-1]
         return [*told, *self._route_lines(), *self._own_lines()]
 
     def _own_lines(self) -> list[str]:
