@@ -413,18 +413,15 @@ def test_completed_lines_are_json() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "is_hinted"),
-    [({"aud": "x"}, True), ({"act": None}, True), ({"act": {"sub": PAYMENTS}}, False)],
+    ("changes", "hints"), [({"aud": "x"}, 1), ({"act": None}, 1), ({"act": {"sub": PAYMENTS}}, 0)]
 )
 def test_the_record_of_a_refused_token_names_the_command(
-    shared_world: World, changes: dict[str, Any], is_hinted: bool
+    shared_world: World, changes: dict[str, Any], hints: int
 ) -> None:
     """A stuck operator finds the command in the log; the client learns nothing of it."""
     answer = shared_world.ask(shared_world.token(**changes))
     assert reason_of(answer) != "allow"
     detail = shared_world.audit_records()[-1]["detail"]
 
-    assert (
-        detail.endswith("; authz token check tells all that is wrong with the token") == is_hinted
-    )
+    assert detail.count("; authz token check tells all that is wrong with the token") == hints
     assert b"token check" not in answer.SerializeToString()
