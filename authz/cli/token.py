@@ -124,6 +124,8 @@ def _check(options: argparse.Namespace) -> int:
 def _token(path: str) -> str:
     """Read a token; bytes that no token has stand for themselves. Raises OSError."""
     if path == "-":
+        if sys.stdin.isatty():
+            complain("authz: paste the token, then press Return and Ctrl-D")
         data = sys.stdin.buffer.read(MAX_BYTES)
     else:
         with Path(path).open("rb") as file:

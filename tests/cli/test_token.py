@@ -231,6 +231,21 @@ def test_an_opaque_token_in_the_arguments(config: Path, capsys: pytest.CaptureFi
     assert "s3cr3t" not in said.out + said.err
 
 
+def test_a_token_in_the_place_of_the_config(
+    issuer: Issuer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is wrong with the config is told without the text of the file."""
+    path = tmp_path / "token.jwt"
+    token = issuer.token(TRAVEL)
+    for text in (token, f"Bearer: {token}", f"[{token}", f"'{token}"):
+        path.write_text(text)
+        assert run("token", "check", str(path)) == 2
+        said = capsys.readouterr()
+
+        assert "token.jwt:1" in said.err
+        assert not leaks((said.out + said.err).encode(), anchors([token]))
+
+
 def test_tokens_that_are_no_jwt(say: Say) -> None:
     """What only an issuer can tell is said to be so; other texts are malformed."""
     for text, words in (

@@ -184,6 +184,7 @@ def test_a_block_to_paste(
     (block,) = yaml.safe_load(text)["issuers"]
 
     assert block["audiences"] == ["https://mcp.corp.example/finance"]
+    assert "Its signature was NOT verified" in text
     assert block["keys"] == {"discovery": True}
     assert block["actor"]["map"] == {"travel-agent": "spiffe://corp.example/put-the-agent-here"}
     assert "put the agent's SPIFFE ID in the place of" in text

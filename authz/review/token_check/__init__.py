@@ -23,6 +23,7 @@ from authz.review.token_check.verdicts import IssuerVerdict, judge
 from authz.wiring import read_revocations
 
 PLACEHOLDER: Final = "put-the-agent-here"  # the path of a SPIFFE ID that stands for any agent
+_UNVERIFIED: Final = "Its signature was NOT verified: anybody may have written this token."
 _DOTS_OF_JWE: Final = 4  # RFC 7516 section 7.1
 _DOTS: Final = 2  # of a JWS in compact form (RFC 7515 section 7.1)
 
@@ -223,4 +224,7 @@ def _suggestion(
         asked = replace(asked, agent=asked.named(known))
     listed = {name for issuer in config.issuers for name in issuer.audiences}
     keys = known.keys.model_dump(exclude_defaults=True) if known else None
-    return suggest_issuer(asked, keys, frozenset(listed))
+    found = suggest_issuer(asked, keys, frozenset(listed))
+    if found.block and not (of_it and of_it.signature.is_good):
+        return replace(found, notes=(_UNVERIFIED, *found.notes))
+    return found
