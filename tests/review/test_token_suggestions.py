@@ -168,6 +168,20 @@ def test_no_block_for_a_wrong_signature(
     assert said["suggestion"]["block"] is None
 
 
+@pytest.mark.parametrize(
+    ("name", "keys"),
+    [
+        ("okta", {"discovery": True}),
+        ("kubernetes", {"jwks_uri": "https://kubernetes.default.svc/openid/v1/jwks"}),
+        ("spire", {"spiffe_bundle": {"trust_domain": "corp.example", "file": "keys.json"}}),
+    ],
+)
+def test_where_the_keys_are(name: str, keys: Any, issuer: Issuer, say: Say) -> None:
+    """The keys of an issuer that the config does not have are where its product has them."""
+    shape = next(shape for shape in SHAPES if shape.name == name)
+    assert block_of(say(shape.token(issuer.current), "--suggest")[1])["keys"] == keys
+
+
 def test_a_block_to_paste(
     issuer: Issuer, config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -16,6 +16,7 @@ from authz.core.delegation import IssuerSettings
 from authz.core.delegation.presets import PRESETS, IssuerKind
 from authz.core.jose.jws import media_type
 from authz.core.routes import Route, RouteMode
+from authz.core.spiffe import SCHEME
 from authz.core.urls import check_url, is_plaintext
 from authz.review.token_check.asked import Asked
 from authz.review.token_check.candidates import SCOPE_CLAIMS, TYPES
@@ -131,8 +132,12 @@ def _scope_claim(members: Mapping[str, Any]) -> str:
 
 def _keys(name: str, members: Mapping[str, Any]) -> dict[str, Any]:
     """Return where the product has its keys; the operator has to look whether that is so."""
-    if kind_of(members) is IssuerKind.KUBERNETES:
+    kind = kind_of(members)
+    if kind is IssuerKind.KUBERNETES:
         return {"jwks_uri": _KUBERNETES_KEYS}
+    if kind is IssuerKind.SPIRE:
+        domain = members["sub"].removeprefix(SCHEME).partition("/")[0]
+        return {"spiffe_bundle": {"trust_domain": domain, "file": _MADE_UP}}
     try:
         check_url(name)
     except ValueError:
@@ -174,7 +179,7 @@ def _notes(asked: Asked, found: Mended) -> Iterator[str]:
     """Yield what the operator has to look at before the block is used."""
     yield "Look at each line before you use it: a token says what it likes."
     keys = found.issuer.keys
-    if keys.file == _MADE_UP:
+    if _MADE_UP in {keys.file, keys.spiffe_bundle.file if keys.spiffe_bundle else None}:
         yield "keys: say where this issuer's keys are."
     elif kind_of(asked.jws.payload) is IssuerKind.KUBERNETES:
         yield "keys: the cluster's, which ask for a service account's token unless they are public."
