@@ -78,7 +78,7 @@ def suggest_issuer(
         return _none("token_typ: its typ is of no access token")
     base = _base(asked, name, keys or _keys(name, members), audience, typ)
     if base is None:
-        return _none("token_alg: its alg is none that is accepted")
+        return _none("its alg, its iss or its sub is none that a config can have")
     return _best(asked, base)
 
 
@@ -107,7 +107,7 @@ def _audience(members: Mapping[str, Any], listed: frozenset[str]) -> str | None:
 def _base(
     asked: Asked, name: str, keys: Mapping[str, Any], audience: str, typ: str
 ) -> IssuerSettings | None:
-    """Return the narrowest settings for the token: None if its algorithm is never accepted."""
+    """Return the narrowest settings for the token; None if they would not be valid."""
     try:
         return IssuerSettings.model_validate(
             {
