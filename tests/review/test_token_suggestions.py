@@ -12,7 +12,7 @@ from authz.config import load
 from authz.core.delegation import IssuerSettings
 from lab.config_builder import LAB, ConfigBuilder
 from lab.issuer import Issuer
-from lab.mesh import PAYMENTS, TRAVEL
+from lab.mesh import AUDIENCE, PAYMENTS, TRAVEL
 from support.token_shapes import ID_TOKENS, REFRESH, SHAPES, Shape, new_issuer
 from support.verbs import edit, run
 from support.world import World, reason_of
@@ -73,6 +73,8 @@ def test_the_block_takes_the_token(
     block = block_of(said)
     assert block.get("kind", "") == shape.kind
     assert said["suggestion"]["mode"] == shape.mode
+    notes = " ".join(said["suggestion"]["notes"])
+    assert ("audiences: only if" in notes) == (AUDIENCE not in block["audiences"])
 
     keys = tmp_path / "jwks.json"
     keys.write_bytes(issuer.jwks())
@@ -202,4 +204,5 @@ def test_a_block_to_paste(
     assert block["keys"] == {"discovery": True}
     assert block["actor"]["map"] == {"travel-agent": "spiffe://corp.example/put-the-agent-here"}
     assert "put the agent's SPIFFE ID in the place of" in text
+    assert "audiences: only if" not in text
     assert 'the token is also for ["https://other.example"]' in text

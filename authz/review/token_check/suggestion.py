@@ -79,16 +79,16 @@ def suggest_issuer(
     base = _base(asked, name, keys or _keys(name, members), audience, typ)
     if base is None:
         return _none("its alg, its iss or its sub is none that a config can have")
-    return _best(asked, base)
+    return _best(asked, base, listed)
 
 
-def _best(asked: Asked, base: IssuerSettings) -> Suggestion:
+def _best(asked: Asked, base: IssuerSettings, listed: frozenset[str]) -> Suggestion:
     """Return the block by which the token counts on a route of either mode, or why none does."""
     tried = [mend(asked, base, route) for route in _ROUTES]
     found = next((mended for mended in tried if not mended.left), None)
     if found is not None:
         return Suggestion(
-            _written(asked, found.issuer), tuple(_notes(asked, found)), str(found.mode)
+            _written(asked, found.issuer), tuple(_notes(asked, found, listed)), str(found.mode)
         )
     nearest = min(tried, key=lambda mended: len(mended.left))
     return _none(*(f"{fault.reason.code}: {fault.detail}" for fault in nearest.left))
@@ -175,7 +175,7 @@ def _actor_lines(issuer: IssuerSettings, given: str | tuple[str, ...]) -> dict[s
     return lines
 
 
-def _notes(asked: Asked, found: Mended) -> Iterator[str]:
+def _notes(asked: Asked, found: Mended, listed: frozenset[str]) -> Iterator[str]:
     """Yield what the operator has to look at before the block is used."""
     yield "Look at each line before you use it: a token says what it likes."
     keys = found.issuer.keys
@@ -183,6 +183,8 @@ def _notes(asked: Asked, found: Mended) -> Iterator[str]:
         yield "keys: say where this issuer's keys are."
     elif kind_of(asked.jws.payload) is IssuerKind.KUBERNETES:
         yield "keys: the cluster's, which ask for a service account's token unless they are public."
+    if listed.isdisjoint(found.issuer.audiences):
+        yield f"audiences: only if {found.issuer.audiences[0]} is this server, and nothing else."
     others = [name for name in audiences(asked.jws.payload) if name not in found.issuer.audiences]
     if others:
         yield f"audiences: the token is also for {flow(tuple(filter(is_presentable, others)))}."
