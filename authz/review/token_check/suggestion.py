@@ -184,7 +184,7 @@ def _notes(asked: Asked, found: Mended, listed: frozenset[str]) -> Iterator[str]
     elif kind_of(asked.jws.payload) is IssuerKind.KUBERNETES:
         yield "keys: the cluster's, which ask for a service account's token unless they are public."
     if listed.isdisjoint(found.issuer.audiences):
-        yield f"audiences: only if {found.issuer.audiences[0]} is this server, and nothing else."
+        yield f"audiences: only if {flow(found.issuer.audiences[0])} is this server's own name."
     others = [name for name in audiences(asked.jws.payload) if name not in found.issuer.audiences]
     if others:
         yield f"audiences: the token is also for {flow(tuple(filter(is_presentable, others)))}."
