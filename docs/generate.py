@@ -115,7 +115,11 @@ def reasons_page() -> str:
         "A refusal has one reason, which stands in the `x-authz-reason` header, the body, the\n"
     )
     lines.append("metric's label, the audit record and the dynamic metadata. The client learns\n")
-    lines.append("nothing more; `detail` in the audit record tells operators the rest.\n\n")
+    lines.append(
+        "nothing more; `detail` in the audit record tells operators the rest. Of a token\n"
+    )
+    lines.append("that is refused, `authz token check` tells [all that is wrong](../howto/")
+    lines.append("refused-token.md).\n\n")
     lines.append("| reason | HTTP | challenge | words |\n|---|---|---|---|\n")
     for reason in Reason:
         error = {None: "", "": "`Bearer`"}.get(reason.error, f'`Bearer error="{reason.error}"`')

@@ -67,6 +67,11 @@ def sign_raw(key: SigningKey, header: bytes, payload: bytes) -> str:
     return token
 
 
+def sign_json(key: SigningKey, header: Mapping[str, Any], claims: Mapping[str, Any]) -> str:
+    """Make a compact JWS of a header and claims."""
+    return sign_raw(key, json.dumps(header).encode(), json.dumps(claims).encode())
+
+
 class Issuer:
     """Makes delegation tokens as RFC 9068 and RFC 8693 describe them."""
 
@@ -125,7 +130,7 @@ class Issuer:
         members = {"alg": key.algorithm, "kid": key.key_id, "typ": "at+jwt"} | dict(header or {})
         members = {name: value for name, value in members.items() if value is not None}
         claims = self.claims(agent, subject, scope, **changes)
-        return sign_raw(key, json.dumps(members).encode(), json.dumps(claims).encode())
+        return sign_json(key, members, claims)
 
 
 @dataclass

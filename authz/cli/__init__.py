@@ -7,20 +7,25 @@ start, 130 if Ctrl-C ended it.
 import argparse
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from authz import __version__
 from authz.adapters.tls import TlsError
-from authz.cli.common import FAILED, INTERRUPTED, complain
+from authz.cli.common import FAILED, INTERRUPTED, NO_TOKENS, USAGE, complain, has_token
 from authz.cli.serve import SERVE, add_serve
 from authz.config import ConfigError
 from authz.review.audit_files import LogError
 from authz.wiring import BuildError
 
+TOKEN = "token"  # the verb whose arguments people may take for the place of a token
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a verb, and return the exit status."""
     words = sys.argv[1:] if arguments is None else arguments
+    if list(words[:1]) == [TOKEN] and has_token(words):
+        complain(NO_TOKENS)
+        return USAGE
     options = _parser(has_all=list(words[:1]) != [SERVE]).parse_args(words)
     verb: Callable[[argparse.Namespace], int] = options.verb
     try:
@@ -65,8 +70,12 @@ def _parser(*, has_all: bool) -> argparse.ArgumentParser:
 def help_texts() -> list[tuple[str, str]]:
     """Return the help of the command and of each verb, for the reference page."""
     parser = _parser(has_all=True)
-    verbs = next(a for a in parser._actions if isinstance(a, argparse._SubParsersAction))  # noqa: SLF001 - argparse has no public way
-    return [
-        ("authz", parser.format_help()),
-        *((f"authz {name}", verb.format_help()) for name, verb in verbs.choices.items()),
-    ]
+    return list(_help_of("authz", parser))
+
+
+def _help_of(name: str, parser: argparse.ArgumentParser) -> Iterator[tuple[str, str]]:
+    yield name, parser.format_help()
+    for action in parser._actions:  # noqa: SLF001 - argparse has no public way
+        if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001 - as above
+            for verb, inner in action.choices.items():
+                yield from _help_of(f"{name} {verb}", inner)

@@ -3,9 +3,10 @@
 import argparse
 import json
 import os
+import re
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
@@ -19,6 +20,13 @@ USAGE: Final = 2
 NO_START: Final = 3
 INTERRUPTED: Final = 130  # as shells do: 128 plus the number of SIGINT
 NEWS_SECONDS: Final = 0.5
+NO_TOKENS: Final = (
+    "authz: an argument looks like a token. Others can read a command's arguments, and the shell "
+    "remembers them: put it into a file or on standard input, and revoke it if it is still valid"
+)
+_TOKEN: Final = re.compile(
+    r"(?i:bearer|dpop)(?: |$)|eyJ|[\w-]{8,}\.[\w-]{8,}\.[\w-]{8,}$", re.ASCII
+)
 
 
 def complain(*lines: str) -> None:
@@ -32,6 +40,11 @@ def answer(
 ) -> None:
     """Print an answer: its lines, or with ``--json`` an object of its members."""
     print(json.dumps(members(), indent=2) if options.json else "\n".join(lines))
+
+
+def has_token(words: Sequence[str]) -> bool:
+    """Tell whether one of the arguments looks like a token, alone or as an option's value."""
+    return any(_TOKEN.match(part) for word in words for part in (word, word.partition("=")[2]))
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import msgspec
 import urllib3
 
 from authz.adapters.revocation_file import append
-from authz.cli import policy
+from authz.cli import policy, token
 from authz.cli.common import FAILED, FINE, USAGE, add_config, add_verb, complain, parse_time
 from authz.cli.explain import add_verbs as add_explain_verbs
 from authz.config import Config, load, schema
@@ -40,6 +40,8 @@ def add_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     )
     keys.epilog = "exit status: 1 when the keys of an issuer could not be fetched"
     add_config(keys)
+
+    token.add_verbs(verbs)
 
     metadata = add_verb(
         verbs, _metadata, "metadata", "print a route's protected-resource metadata (RFC 9728)"

@@ -140,11 +140,34 @@ class Reason(Enum):
         return self in (Reason.POLICY_DENIED, Reason.METHOD_UNKNOWN)
 
     @property
+    def is_of_token(self) -> bool:
+        """Tell whether it is about what the token itself says: another check may refuse it too."""
+        return self in _OF_TOKENS
+
+    @property
     def is_own_fault(self) -> bool:
         """Tell whether the refusal is this server's fault rather than the request's."""
         return self.http_status == _OWN_FAULT_STATUS
 
 
+_OF_TOKENS: Final = frozenset(
+    {
+        Reason.TOKEN_MALFORMED,
+        Reason.TOKEN_ALG,
+        Reason.TOKEN_TYP,
+        Reason.TOKEN_CRIT,
+        Reason.TOKEN_KEY_UNKNOWN,
+        Reason.TOKEN_SIGNATURE,
+        Reason.TOKEN_EXPIRED,
+        Reason.TOKEN_NOT_YET_VALID,
+        Reason.TOKEN_LIFETIME,
+        Reason.TOKEN_ISSUER,
+        Reason.TOKEN_AUDIENCE,
+        Reason.TOKEN_CLAIM,
+        Reason.ACTOR_MISSING,
+        Reason.ACTOR_MALFORMED,
+    }
+)
 _OWN_FAULT_STATUS: Final = 503
 _JSONRPC_CODES: Final = {
     Reason.MCP_HEADER_MISMATCH: -32020,

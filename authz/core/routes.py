@@ -5,7 +5,7 @@ extensions, or it is the first route whose hosts and paths match. If no route ma
 apply: delegated action only.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, NamedTuple
@@ -108,6 +108,11 @@ class Routes:
         # when this object is replaced.
         self._known = lru_cache(_REMEMBERED)(self._table.read)
 
+    @property
+    def by_name(self) -> Mapping[str, Route]:
+        """The configured routes, in their order."""
+        return self._table.by_name
+
     def read(self, request: Request) -> tuple[Operation, Route]:
         """Return ``Operation.of`` a request and its route, ``of``, in one reading of the target.
 
@@ -172,7 +177,7 @@ class _Table:
     """The compiled routes, by name and in order."""
 
     def __init__(self, listed: list[tuple[RouteSettings, Route]]) -> None:
-        self._by_name = {route.name: route for _, route in listed}
+        self.by_name = {route.name: route for _, route in listed}
         self._routes = [route for _, route in listed]
         self._numbers: dict[str, PatternTree[int]] = {}  # by pattern of hosts, and path
         for number, (settings, _) in enumerate(listed):
@@ -191,7 +196,7 @@ class _Table:
     def find(self, name: str, host: str, path: Segments) -> Route | None:
         """Return the route by name, else by host and path; None for an unknown name."""
         if name:
-            return self._by_name.get(name)
+            return self.by_name.get(name)
         found: list[int] = []
         for listed in matching_patterns(host) if self._has_domains else (host, ANY):
             if (tree := self._numbers.get(listed)) is not None:

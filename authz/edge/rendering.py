@@ -19,6 +19,7 @@ from authz.core.request import MessageProtocol
 from authz.edge.response import Responder, Response
 
 _RENDERED: Final = 10_000  # kept at most: the tokens and rules in use within seconds
+TOKEN_HINT: Final = "authz token check tells all that is wrong with the token"
 _FREQUENT: Final = frozenset({Reason.OVERLOADED, Reason.CHECK_MALFORMED})
 _RENDERED_BYTES: Final = 32 * 1024 * 1024
 # Measured: tuples and object headers, and those of the bytes that a dialect makes of a response.
@@ -151,7 +152,7 @@ def _record(decision: Decision, policy_version: str, claims: frozenset[str]) -> 
     return AuditRecord(
         decision=Effect.DENY if deny else Effect.ALLOW,
         reason=deny.reason.code if deny else "",
-        detail=deny.detail if deny else "",
+        detail=_detail(deny) if deny else "",
         agent=agent.spiffe_id.text if agent else "",
         principal=delegation.subject if delegation else "",
         issuer=delegation.issuer if delegation else "",
@@ -174,6 +175,11 @@ def _record(decision: Decision, policy_version: str, claims: frozenset[str]) -> 
         by_policy=deny.by_policy if deny else True,
         by_svid=delegation.by_svid if delegation else False,
     )
+
+
+def _detail(deny: Deny) -> str:
+    """Return the detail for the operator; of a token, with what says all that is wrong with it."""
+    return f"{deny.detail}; {TOKEN_HINT}" if deny.reason.is_of_token else deny.detail
 
 
 def _recorded(held: Mapping[str, Any], names: frozenset[str]) -> dict[str, Any]:

@@ -40,11 +40,11 @@ class IssuerKeys:
 def fetch_all(config: Config) -> list[IssuerKeys]:
     """Fetch every issuer's keys once, as a server would, and return them in the config's order."""
     with ThreadPoolExecutor(MAX_AT_ONCE) as pool:
-        return list(pool.map(_fetched, build_key_sources(config).items()))
+        return list(pool.map(fetch, *zip(*build_key_sources(config).items(), strict=True)))
 
 
-def _fetched(item: tuple[str, KeySourceConfig]) -> IssuerKeys:
-    issuer, source = item
+def fetch(issuer: str, source: KeySourceConfig) -> IssuerKeys:
+    """Fetch an issuer's keys once. Blocks for the timeout of its settings at most."""
     name = source.settings.name
     origin = key_document_source(source.settings, issuer)
     try:

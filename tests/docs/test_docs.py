@@ -1,9 +1,11 @@
 """The docs are true: examples run, links lead somewhere, generated pages are current."""
 
+import json
 import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,8 @@ from authz import cli
 from authz.adapters.metrics import FAMILIES
 from authz.config import load, load_text, schema
 from authz.core.reason import Reason
+from lab.issuer import sign_json
+from support.token_shapes import new_issuer
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -106,6 +110,32 @@ def test_changing_a_policy(tmp_path: Path) -> None:
         ["sh", "-c", text], cwd=tmp_path, env=environment, capture_output=True, check=False
     )
     assert result.returncode == int(status or 0), result
+
+
+def test_a_refused_token(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The page on refused tokens shows what its commands print, and its block takes the token."""
+    page = ROOT / "docs" / "howto" / "refused-token.md"
+    config, block = (text for path, _, text, _ in blocks("yaml") if path == page)
+    (claims,) = (text for path, _, text, _ in blocks("json") if path == page)
+    (output,) = (text for path, _, text, _ in blocks("text") if path == page)
+    _, first, second = (text for path, _, text, _ in blocks("sh") if path == page)
+    issuer = new_issuer()
+    key = replace(issuer.current, key_id="k1")
+    header = {"alg": "RS256", "typ": "JWT", "kid": "k1"}
+    monkeypatch.chdir(tmp_path)
+    Path("jwks.json").write_text(json.dumps({"keys": [key.jwk()]}))
+    Path("token.jwt").write_text(sign_json(key, header, json.loads(claims)))
+    Path("authz.yaml").write_text(config)
+
+    assert cli.main(first.split()[1:]) == 1
+    assert capsys.readouterr().out == output
+    assert cli.main(second.split()[1:]) == 1
+    assert capsys.readouterr().out.endswith(f"\n\n{block}")
+    taken = {**yaml.safe_load(config), **yaml.safe_load(block)}
+    Path("authz.yaml").write_text(yaml.safe_dump(taken))
+    assert cli.main(first.split()[1:]) == 0
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

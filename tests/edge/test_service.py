@@ -3,6 +3,7 @@
 import json
 import time
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
 import pytest
@@ -409,3 +410,18 @@ def test_completed_lines_are_json() -> None:
     assert line.count(b"\n") == 1
     assert parsed["time"] == "1970-01-01T00:00:01.500000Z"
     assert len(parsed["request_id"]) == 128
+
+
+@pytest.mark.parametrize(
+    ("changes", "hints"), [({"aud": "x"}, 1), ({"act": None}, 1), ({"act": {"sub": PAYMENTS}}, 0)]
+)
+def test_the_record_of_a_refused_token_names_the_command(
+    shared_world: World, changes: dict[str, Any], hints: int
+) -> None:
+    """A stuck operator finds the command in the log; the client learns nothing of it."""
+    answer = shared_world.ask(shared_world.token(**changes))
+    assert reason_of(answer) != "allow"
+    detail = shared_world.audit_records()[-1]["detail"]
+
+    assert detail.count("; authz token check tells all that is wrong with the token") == hints
+    assert b"token check" not in answer.SerializeToString()

@@ -40,7 +40,9 @@ class AuditRecord(msgspec.Struct, frozen=True, gc=False):
     reason: str
     """For a deny, the reason's code."""
     detail: str
-    """For a deny, what exactly was wrong or missing, for operators; clients never see it."""
+    """For a deny, what exactly was wrong or missing, for operators; clients never see it. A check
+    refuses a token for the first thing that is wrong: `authz token check` tells all.
+    """
     agent: str
     """The SPIFFE ID of the calling agent."""
     principal: str

@@ -60,6 +60,8 @@ __all__ = [
     "NoAnswers",
     "PrivateKeyJwtSettings",
     "TokenSettings",
+    "check_signature",
+    "find_key",
     "token_reads",
 ]
 
@@ -156,7 +158,7 @@ class DelegationVerifier:
         issuer = self._issuer(jws)  # 4. a configured issuer, by exact name
         check_header(jws, issuer)  # 5. algorithm, type, critical members by the issuer's settings
         key, usable_until = self._key(issuer, jws, now)  # 6. a key of that issuer
-        _check_signature(key, jws)  # 7. from here on the claims are the issuer's word
+        check_signature(key, jws)  # 7. from here on the claims are the issuer's word
         return issuer, jws, usable_until
 
     def _issuer(self, jws: Jws) -> IssuerSettings:
@@ -183,21 +185,31 @@ class DelegationVerifier:
 
         Raises Denied(KEYS_UNAVAILABLE | TOKEN_KEY_UNKNOWN | TOKEN_ALG).
         """
-        keys = self._keys.get(issuer.issuer)
-        if keys is None or now >= keys.usable_until:
-            raise Denied(Reason.KEYS_UNAVAILABLE, f"no usable key set of {issuer.issuer}")
-        key_id = jws.header.key_id
-        key = keys.keys.get(key_id)
-        if key is None:
-            detail = f"{issuer.issuer} has no such key"
-            needs = KeyNeeded(issuer.issuer, key_id)
-            raise Denied(Reason.TOKEN_KEY_UNKNOWN, detail, needs=needs)
-        if jws.header.algorithm not in key.algorithms:
-            raise Denied(Reason.TOKEN_ALG, "the key is for another algorithm")
-        return key, keys.usable_until
+        return find_key(self._keys.get(issuer.issuer), issuer, jws, now)
 
 
-def _check_signature(key: Key, jws: Jws) -> None:
+def find_key(
+    keys: KeySet | None, issuer: IssuerSettings, jws: Jws, now: float
+) -> tuple[Key, float]:
+    """Return the key of an issuer's set that the token names, and until when the set may be used.
+
+    Raises Denied(KEYS_UNAVAILABLE | TOKEN_KEY_UNKNOWN | TOKEN_ALG).
+    """
+    if keys is None or now >= keys.usable_until:
+        raise Denied(Reason.KEYS_UNAVAILABLE, f"no usable key set of {issuer.issuer}")
+    key_id = jws.header.key_id
+    key = keys.keys.get(key_id)
+    if key is None:
+        detail = f"{issuer.issuer} has no such key"
+        needs = KeyNeeded(issuer.issuer, key_id)
+        raise Denied(Reason.TOKEN_KEY_UNKNOWN, detail, needs=needs)
+    if jws.header.algorithm not in key.algorithms:
+        raise Denied(Reason.TOKEN_ALG, "the key is for another algorithm")
+    return key, keys.usable_until
+
+
+def check_signature(key: Key, jws: Jws) -> None:
+    """Verify the signature. Raises Denied(TOKEN_SIGNATURE)."""
     try:
         key.verify(jws.header.algorithm, jws.signing_input, jws.signature)
     except KeyVerifyError:

@@ -13,6 +13,7 @@ from typing import Any
 from authz.core.decision import Actor, Agent, Mode
 from authz.core.delegation.actor_settings import ACT, ActorSettings
 from authz.core.delegation.claims import Claims, name_in
+from authz.core.delegation.faults import collect
 from authz.core.delegation.person import is_clients_own, says_clients_own, why_no_person
 from authz.core.delegation.restrictions import check_actor
 from authz.core.delegation.settings import IssuerSettings
@@ -34,19 +35,57 @@ def resolve_actors(
     """
     actors = _name_actors(claims, issuer, agent, route)
     _bind(actors[0], issuer, agent)
+    mode = _mode(claims, issuer, agent, route)
+    _check_alone(mode, actors)
+    return mode, actors
+
+
+def actor_faults(
+    claims: Claims, issuer: IssuerSettings, agent: Agent, route: Route
+) -> tuple[list[Denied], Mode | None]:
+    """Return all that ``resolve_actors`` refuses, in its order, and the mode, if it is known."""
+    faults = collect(lambda: _name_actors(claims, issuer, agent, route))
+    actors = () if faults else _name_actors(claims, issuer, agent, route)
+    if actors:
+        faults = collect(lambda: _bind(actors[0], issuer, agent))
+    unclear = collect(lambda: _mode(claims, issuer, agent, route))
+    mode = None if unclear else _mode(claims, issuer, agent, route)
+    last = collect(lambda: _check_alone(mode, actors)) if mode else []
+    return [*faults, *unclear, *last], mode
+
+
+def named_agent(claims: Claims, issuer: IssuerSettings) -> str | None:
+    """Return the ID of the agent that a token names as its actor or as itself, None for none."""
+    try:
+        if issuer.actor.is_mapped:
+            named = _mapped_actors(claims, issuer)[0].subject
+        elif ACT in claims.members:
+            named = _read_chain(claims, issuer)[0].subject
+        else:
+            named = issuer.actor.agent_of(claims.subject) or claims.subject
+    except Denied:
+        return None
+    return named if named.startswith(SCHEME) else None
+
+
+def _mode(claims: Claims, issuer: IssuerSettings, agent: Agent, route: Route) -> Mode:
+    """Return how the agent acts. Raises Denied(TOKEN_TYP | PRINCIPAL_REQUIRED | ...)."""
     names_caller = agent.spiffe_id.text in (claims.subject, issuer.actor.agent_of(claims.subject))
     if not claims.has_scopes and not (names_caller or says_clients_own(claims)):
         detail = f"it has no {issuer.scope_claim}, as an ID token has none, and is no agent's own"
         raise Denied(Reason.TOKEN_TYP, detail)
     if not names_caller and not is_clients_own(claims, issuer):
-        return _delegated(claims, issuer, route), actors
+        return _delegated(claims, issuer, route)
     if RouteMode.AUTONOMOUS not in route.modes:
         raise Denied(Reason.PRINCIPAL_REQUIRED, "it is the own token of the agent or its client")
-    if len(actors) > 1:
+    return Mode.AUTONOMOUS
+
+
+def _check_alone(mode: Mode, actors: tuple[Actor, ...]) -> None:
+    if mode is Mode.AUTONOMOUS and len(actors) > 1:
         raise Denied(
             Reason.ACTOR_NOT_PERMITTED, "an agent acts for itself, but through other agents"
         )
-    return Mode.AUTONOMOUS, actors
 
 
 def _delegated(claims: Claims, issuer: IssuerSettings, route: Route) -> Mode:

@@ -6,9 +6,11 @@ from typing import Any, Final
 
 import msgspec
 
+from authz.core.delegation.faults import Check, collect
 from authz.core.delegation.jwt_svid import check_workload
 from authz.core.delegation.restrictions import check_restrictions
 from authz.core.delegation.settings import IssuerSettings
+from authz.core.delegation.times import check_times, time_faults
 from authz.core.jose.jws import Jws
 from authz.core.reason import Denied, Reason
 from authz.core.routes import Route, RouteMode
@@ -16,12 +18,10 @@ from authz.core.spiffe import SCHEME
 from authz.core.spiffe.spiffe_id import MAX_ID_BYTES
 
 MAX_NAME_CHARS: Final = 1024  # it becomes a header for the upstream; OIDC Core allows 255
-MAX_NUMERIC_DATE: Final = 2**53  # exact in a float; beyond, comparisons would round
 _SCOPE_TOKEN: Final = r"[\x21\x23-\x5b\x5d-\x7e]+"  # RFC 6749 section 3.3
 _SCOPE: Final = re.compile(_SCOPE_TOKEN)
 _SCOPES: Final = re.compile(f"{_SCOPE_TOKEN}(?: {_SCOPE_TOKEN})*+")
 _STRING: Final = frozenset({str})  # the types that JSON's values have here: never a subclass
-_NUMBER: Final = frozenset({int, float})
 # Types that tell no kind: a plain JWT, and what JWT-SVID section 2.3 allows beside it.
 _PLAIN: Final = frozenset({"application/jwt", "application/jose"})
 _CLIENT: Final = ("client_id", "azp", "cid", "appid")  # claims that name the client
@@ -86,9 +86,9 @@ def check_claims(jws: Jws, issuer: IssuerSettings, route: Route, now: float) -> 
     _check_audience(members, issuer, route, is_plain=is_plain)
     if is_plain:
         _check_is_access_token(members, issuer, route)
-    issued_at, expires_at = _check_times(members, issuer, now)
-    if not is_plain:  # RFC 9068 section 2.2; older issuers leave this and jti out
-        name_in(members, "azp" if "azp" in members and "client_id" not in members else "client_id")
+    issued_at, expires_at = check_times(members, issuer, now)
+    if not is_plain:  # older issuers leave this and jti out
+        _check_client(members)
     token_id = _token_id(members, is_plain=is_plain)
     check_restrictions(members, issuer)
     check_workload(members, issuer)
@@ -103,12 +103,46 @@ def check_claims(jws: Jws, issuer: IssuerSettings, route: Route, now: float) -> 
     )
 
 
+def claim_faults(jws: Jws, issuer: IssuerSettings, route: Route, now: float) -> list[Denied]:
+    """Return all that ``check_claims`` refuses, in its order."""
+    members = jws.payload
+    is_plain = jws.header.media_type in _PLAIN
+    of_kind: list[tuple[bool, Check]] = [
+        (is_plain, lambda: _check_kind(members)),
+        (True, lambda: _check_audience(members, issuer, route, is_plain=is_plain)),
+        (is_plain, lambda: _check_is_access_token(members, issuer, route)),
+    ]
+    of_rest: list[tuple[bool, Check]] = [
+        (not is_plain, lambda: _check_client(members)),
+        (True, lambda: _token_id(members, is_plain=is_plain)),
+        (True, lambda: check_restrictions(members, issuer)),
+        (True, lambda: check_workload(members, issuer)),
+        (True, lambda: name_in(members, "sub")),
+        (True, lambda: _scopes(members, issuer.scope_claim)),
+    ]
+    return [
+        *collect(*(check for applies, check in of_kind if applies)),
+        *time_faults(members, issuer, now),
+        *collect(*(check for applies, check in of_rest if applies)),
+    ]
+
+
+def unchecked_claims(jws: Jws, issuer: IssuerSettings) -> Claims:
+    """Return the claims by which actors are judged, for a report on a token that is refused anyway.
+
+    Raises Denied(TOKEN_CLAIM) without a subject.
+    """
+    members = jws.payload
+    has_scopes = jws.header.media_type not in _PLAIN or issuer.scope_claim in members
+    return Claims(name_in(members, "sub"), 0.0, 0.0, "", frozenset(), members, has_scopes)
+
+
 def check_own_claims(jws: Jws, issuer: IssuerSettings, now: float) -> OwnClaims:
     """Check the times and the id alone, of a token whose other claims were accepted before.
 
     Raises Denied(TOKEN_CLAIM | TOKEN_EXPIRED | TOKEN_NOT_YET_VALID | TOKEN_LIFETIME).
     """
-    issued_at, expires_at = _check_times(jws.payload, issuer, now)
+    issued_at, expires_at = check_times(jws.payload, issuer, now)
     is_plain = jws.header.media_type in _PLAIN
     return OwnClaims(issued_at, expires_at, _token_id(jws.payload, is_plain=is_plain))
 
@@ -168,32 +202,9 @@ def _check_audience(
         raise Denied(Reason.TOKEN_AUDIENCE, "its aud does not name any of the route's audiences")
 
 
-def _check_times(
-    members: Mapping[str, Any], issuer: IssuerSettings, now: float
-) -> tuple[float, float]:
-    expires_at = _time(members, "exp")
-    # JWT-SVID section 3 requires no iat; then it may be of any age, and counts from now.
-    is_dated = "iat" in members or issuer.bundle is None
-    issued_at = _time(members, "iat") if is_dated else 0.0
-    not_before = _time(members, "nbf") if "nbf" in members else issued_at
-    if now >= expires_at + issuer.clock_skew:  # RFC 7519 section 4.1.4: "on or after"
-        raise Denied(Reason.TOKEN_EXPIRED, "its exp has passed")
-    if max(issued_at, not_before) > now + issuer.clock_skew:
-        raise Denied(Reason.TOKEN_NOT_YET_VALID, "its nbf or iat is in the future")
-    if expires_at <= max(issued_at, not_before):  # no clock skew explains this
-        raise Denied(Reason.TOKEN_CLAIM, "its exp is not after its iat and nbf: it never began")
-    if expires_at - (issued_at if is_dated else now) > issuer.max_lifetime:
-        raise Denied(Reason.TOKEN_LIFETIME, "it is valid for longer than max_lifetime")
-    return issued_at, expires_at
-
-
-def _time(members: Mapping[str, Any], name: str) -> float:
-    value: Any = members.get(name)
-    if type(value) not in _NUMBER:
-        raise Denied(Reason.TOKEN_CLAIM, f"its {name} is missing or not a number")
-    if not 0 <= value < MAX_NUMERIC_DATE:
-        raise Denied(Reason.TOKEN_CLAIM, f"its {name} is out of range")
-    return float(value)
+def _check_client(members: Mapping[str, Any]) -> None:
+    """Require the client's name (RFC 9068 section 2.2). Raises Denied(TOKEN_CLAIM)."""
+    name_in(members, "azp" if "azp" in members and "client_id" not in members else "client_id")
 
 
 def name_in(

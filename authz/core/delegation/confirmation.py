@@ -39,9 +39,7 @@ def check_confirmation(
 
     Raises Denied(CNF_UNSUPPORTED | POP_MISSING | CNF_MISMATCH | DPOP_PROOF | DPOP_NONCE).
     """
-    bindings = _bindings(members, issuer)
-    if not bindings and (route.needs_proof or issuer.proof is Need.REQUIRED):
-        raise Denied(Reason.POP_MISSING, "the token must be bound to a key, and is not")
+    bindings = required_bindings(members, issuer, route)
     single_use: SingleUseProof | None = None
     if _PROOF_KEY in bindings:
         single_use = proofs.check(credential, bindings[_PROOF_KEY], request, route, now)
@@ -51,6 +49,19 @@ def check_confirmation(
     if _THUMBPRINT in bindings:
         _check_certificate(bindings[_THUMBPRINT], agent)
     return single_use
+
+
+def required_bindings(
+    members: Mapping[str, Any], issuer: IssuerSettings, route: Route
+) -> Mapping[str, Any]:
+    """Return the keys that a token is bound to, which the caller has to prove; empty for none.
+
+    Raises Denied(CNF_UNSUPPORTED | POP_MISSING).
+    """
+    bindings = _bindings(members, issuer)
+    if not bindings and (route.needs_proof or issuer.proof is Need.REQUIRED):
+        raise Denied(Reason.POP_MISSING, "the token must be bound to a key, and is not")
+    return bindings
 
 
 def _bindings(members: Mapping[str, Any], issuer: IssuerSettings) -> Mapping[str, Any]:

@@ -2,8 +2,9 @@
 
 from typing import Final
 
+from authz.core.delegation.faults import collect
 from authz.core.delegation.settings import IssuerSettings, is_other_media_type
-from authz.core.jose.jws import Jws
+from authz.core.jose.jws import JoseHeader, Jws
 from authz.core.reason import Denied, Reason
 
 MAX_KEY_ID_CHARS: Final = 256  # real ids have some 10 to 50; the id becomes a look-up key
@@ -21,14 +22,42 @@ def check_header(jws: Jws, issuer: IssuerSettings) -> None:
     Raises Denied(TOKEN_ALG | TOKEN_CRIT | TOKEN_MALFORMED | TOKEN_TYP | TOKEN_KEY_UNKNOWN).
     """
     header = jws.header
+    _check_algorithm(header, issuer)
+    _check_members(header)
+    _check_type(header, issuer)
+    _check_key_id(header)
+
+
+def header_faults(jws: Jws, issuer: IssuerSettings) -> list[Denied]:
+    """Return all that ``check_kind`` and ``check_header`` refuse, in their order."""
+    header = jws.header
+    return collect(
+        lambda: check_kind(jws),
+        lambda: _check_algorithm(header, issuer),
+        lambda: _check_members(header),
+        lambda: _check_type(header, issuer),
+        lambda: _check_key_id(header),
+    )
+
+
+def _check_algorithm(header: JoseHeader, issuer: IssuerSettings) -> None:
     if header.algorithm not in issuer.algorithms:
         raise Denied(Reason.TOKEN_ALG, "its alg is not one of the issuer's algorithms")
+
+
+def _check_members(header: JoseHeader) -> None:
     if header.is_critical:
         raise Denied(Reason.TOKEN_CRIT, "no critical header member is understood")
     if header.is_foreign:
         raise Denied(Reason.TOKEN_MALFORMED, "encrypted, compressed or nested")
+
+
+def _check_type(header: JoseHeader, issuer: IssuerSettings) -> None:
     if header.media_type not in issuer.media_types:
         raise Denied(Reason.TOKEN_TYP, "its typ is not one of the issuer's types")
+
+
+def _check_key_id(header: JoseHeader) -> None:
     key_id = header.members.get("kid")
     if key_id is None:
         raise Denied(Reason.TOKEN_KEY_UNKNOWN, "its header has no kid")

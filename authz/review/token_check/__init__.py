@@ -1,0 +1,230 @@
+"""Checks a token against a config: all that is wrong with it at once, and what would take it.
+
+It runs the core's own checks one by one, where the server stops at the first. No part of a token's
+text is printed.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from authz.config import Config
+from authz.config.merged import MergedConfig
+from authz.core.delegation import IssuerSettings
+from authz.core.jose.jws import parse_compact
+from authz.core.reason import Denied, Reason
+from authz.core.routes import Route, Routes
+from authz.core.spiffe import SpiffeId
+from authz.review.token_check.asked import Asked
+from authz.review.token_check.shown import claim_values, cut, header_values, value_lines
+from authz.review.token_check.signing import verify
+from authz.review.token_check.suggestion import Suggestion, suggest_issuer
+from authz.review.token_check.verdicts import IssuerVerdict, judge
+from authz.wiring import read_revocations
+
+PLACEHOLDER: Final = "put-the-agent-here"  # the path of a SPIFFE ID that stands for any agent
+_UNVERIFIED: Final = "Its signature was NOT verified: anybody may have written this token."
+_DOTS_OF_JWE: Final = 4  # RFC 7516 section 7.1
+_DOTS: Final = 2  # of a JWS in compact form (RFC 7515 section 7.1)
+
+
+class UnknownRouteError(Exception):
+    """The config has no route of this name; the message says which it has."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenQuestion:
+    """What is asked about a token.
+
+    Attributes:
+        agent: the caller; None for the agent that the token names.
+        route: the name of the one route to look at; "" for all.
+        now: unix seconds.
+        offline: whether to leave out keys that are elsewhere.
+        shows_claims: whether to show the values of all claims.
+        suggests: whether to suggest an issuer block.
+    """
+
+    now: float
+    agent: SpiffeId | None = None
+    route: str = ""
+    offline: bool = False
+    shows_claims: bool = False
+    suggests: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TokenReport:
+    """What is known of a token.
+
+    Attributes:
+        unread: why it could not be read, None if it was.
+        verdicts: by issuer; of the issuer that made it first.
+        suggestion: None if nobody asked.
+    """
+
+    now: float
+    unread: Denied | None = None
+    header: dict[str, Any] | None = None
+    claims: dict[str, Any] | None = None
+    verdicts: tuple[IssuerVerdict, ...] = ()
+    suggestion: Suggestion | None = None
+
+    @property
+    def is_accepted(self) -> bool:
+        """Tell whether a configured issuer accepts it."""
+        return any(verdict.accepts for verdict in self.verdicts)
+
+    def lines(self) -> Iterator[str]:
+        """Yield the lines for a person."""
+        if self.unread is not None:
+            yield f"{self.unread.reason.code}: {self.unread.detail}"
+            return
+        yield "header"
+        yield from value_lines(self.header or {}, self.now)
+        yield "claims"
+        yield from value_lines(self.claims or {}, self.now)
+        for verdict in self.verdicts:
+            yield from ("", *verdict.lines()) if verdict.routes else verdict.lines()
+        yield from ("", f"{self._word()}.")
+        if self.suggestion is not None:
+            yield from ("", *self.suggestion.lines())
+
+    def _word(self) -> str:
+        if self.is_accepted:
+            return "accepted"
+        if any(verdict.would_accept for verdict in self.verdicts):
+            return "not verified: it would count if its signature is good"
+        if not any(verdict.routes for verdict in self.verdicts):
+            return "refused, token_issuer: no issuer of the config made it; see --suggest"
+        return "refused"
+
+    def members(self) -> dict[str, Any]:
+        """Return the members for ``--json``."""
+        unread = self.unread
+        return {
+            "accepted": self.is_accepted,
+            "unread": None
+            if unread is None
+            else {"reason": unread.reason.code, "detail": unread.detail},
+            "header": self.header,
+            "claims": self.claims,
+            "issuers": [verdict.members() for verdict in self.verdicts],
+            "suggestion": None if self.suggestion is None else self.suggestion.members(),
+        }
+
+
+def check_token(
+    config: Config, merged: MergedConfig, token: str, question: TokenQuestion
+) -> TokenReport:
+    """Check a token as the server would, and go on after each refusal.
+
+    Raises UnknownRouteError, BuildError. Blocks as long as fetching the issuer's keys takes.
+    """
+    routes = _routes(config, question.route)
+    text = without_scheme(token, config.token.scheme)
+    if text.count(".") != _DOTS:
+        return TokenReport(question.now, unread=_unread(text))
+    try:
+        jws = parse_compact(text, config.token.max_bytes)
+    except Denied as denied:
+        return TokenReport(question.now, unread=denied)
+    placeholder = SpiffeId.parse(f"spiffe://{config.trust_domains[0]}/{PLACEHOLDER}")
+    asked = Asked(jws, question.agent, placeholder, question.now)
+    verdicts = _verdicts(config, merged, asked, routes, question)
+    return TokenReport(
+        question.now,
+        None,
+        header_values(jws),
+        claim_values(jws, shows_all=question.shows_claims),
+        verdicts,
+        _suggestion(config, asked, verdicts) if question.suggests else None,
+    )
+
+
+def without_scheme(token: str, scheme: str) -> str:
+    """Return the token of a header's value, which may begin with its scheme (RFC 6750 2.1)."""
+    text = token.strip()
+    first, _, rest = text.partition(" ")
+    return rest.strip() if first.lower() in {"bearer", "dpop", scheme.lower()} else text
+
+
+def _unread(text: str) -> Denied:
+    """Return what is to say about a text that is not a JWS."""
+    if not text:
+        return Denied(
+            Reason.TOKEN_MISSING, "there is no token: the file or standard input is empty"
+        )
+    what = "encrypted (JWE)" if text.count(".") == _DOTS_OF_JWE else "opaque"
+    return Denied(
+        Reason.TOKEN_MALFORMED,
+        f"it is {what}, and not a signed JWT: only its issuer can tell what it means, by "
+        "introspection (RFC 7662), and no issuer of this config offers that",
+    )
+
+
+def _routes(config: Config, name: str) -> tuple[Route, ...]:
+    """Return the routes to look at. Raises UnknownRouteError."""
+    routes = Routes(config.routes).by_name
+    if not name:
+        return (*routes.values(), Route())
+    if name not in routes:
+        known = ", ".join(routes) or "none"
+        raise UnknownRouteError(f"no route {name!r} in the config; its routes: {known}")
+    return (routes[name],)
+
+
+def _verdicts(
+    config: Config,
+    merged: MergedConfig,
+    asked: Asked,
+    routes: tuple[Route, ...],
+    question: TokenQuestion,
+) -> tuple[IssuerVerdict, ...]:
+    revocations = read_revocations(config)
+    name = asked.jws.payload.get("iss")
+    found: list[IssuerVerdict] = []
+    for at, issuer in enumerate(config.issuers):
+        place = _place(merged, at)
+        if issuer.issuer == name:
+            signature = verify(asked.jws, issuer, offline=question.offline)
+            named = asked.named(issuer)
+            agent = named.text if named else ""
+            begun = IssuerVerdict(issuer.issuer, place, signature, agent=agent)
+            found.insert(0, judge(asked, issuer, routes, revocations, begun))
+        else:
+            found.append(IssuerVerdict(issuer.issuer, place, why_not=_why_not(name, issuer)))
+    return tuple(found)
+
+
+def _place(merged: MergedConfig, at: int) -> str:
+    document, inner = merged.origin(("issuers", at))
+    return f"{document.file}:{document.line_of(inner)}"
+
+
+def _why_not(name: object, issuer: IssuerSettings) -> str:
+    """Say in a line why another issuer made the token."""
+    if not isinstance(name, str):
+        return "the token has no iss"
+    is_near = name.rstrip("/").casefold() == issuer.issuer.rstrip("/").casefold()
+    hint = f"; it is {cut(name)}, and is compared byte for byte" if is_near else ""
+    return f"iss differs{hint}"
+
+
+def _suggestion(
+    config: Config, asked: Asked, verdicts: tuple[IssuerVerdict, ...]
+) -> Suggestion | None:
+    """Suggest a block, but never for a token whose signature is wrong or that was revoked."""
+    of_it = next((verdict for verdict in verdicts if verdict.routes), None)
+    if of_it is not None and of_it.signature.fault is not None:
+        fault = of_it.signature.fault
+        return Suggestion({}, (f"no block should take this token: {fault.detail}",))
+    known = next((i for i in config.issuers if of_it and i.issuer == of_it.issuer), None)
+    if known is not None and asked.agent is None:
+        asked = replace(asked, agent=asked.named(known))
+    listed = {name for issuer in config.issuers for name in issuer.audiences}
+    keys = known.keys.model_dump(exclude_defaults=True) if known and known.keys else None
+    found = suggest_issuer(asked, keys, frozenset(listed))
+    if found.block and not (of_it and of_it.signature.is_good):
+        return replace(found, notes=(_UNVERIFIED, *found.notes))
+    return found
