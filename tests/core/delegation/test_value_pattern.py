@@ -103,7 +103,7 @@ D: Final = "spiffe://corp.example"
 )
 def test_ambiguous_patterns_are_refused(value: str, template: str) -> None:
     """A pattern by which two names could make one ID, or a name choose its domain, is no config."""
-    with pytest.raises(ValueError, match="[a-z]"):
+    with pytest.raises(ValueError, match=r"[a-z]"):
         ValuePattern.parse(value, template)
 
 
