@@ -196,6 +196,8 @@ UNCLEAR: dict[str, dict[str, Any]] = {
         "preferred_username": "service-account-other",
     },
     "Entra ID, an app's oid where scopes are delegated": {"sub": UUID, "oid": UUID, "scp": ""},
+    "Keycloak, a context that users and clients have": {"sub": UUID, "jti": "onrtrt:1"},
+    "Keycloak, an exchange, of whomever": {"sub": UUID, "jti": "onrtte:1"},
     "Keycloak, a context of users in a jti that is not at its beginning": {
         "sub": UUID,
         "jti": "x:onrtac:1",
