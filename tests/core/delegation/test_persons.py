@@ -352,6 +352,15 @@ def test_a_mapped_subject_is_the_client(tmp_path: Path) -> None:
         assert reason_of(world.ask(token, path="/own/x")) == "allow"
 
 
+def test_a_mapped_claim_names_the_client(tmp_path: Path) -> None:
+    """Whatever claim is mapped, a subject that is made of its value is the client's own."""
+    with World(tmp_path, mapped("app")) as world:
+        token = plain(world, app=CLIENT, azp=None, sub=f"{CLIENT}@clients", auth_time=SIGNED_IN)
+
+        assert reason_of(world.ask(token)) == "principal_required"
+        assert reason_of(world.ask(token, path="/own/x")) == "allow"
+
+
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
