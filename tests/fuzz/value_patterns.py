@@ -1,6 +1,7 @@
 """Patterns of agents' names fuzzed: no two names make the same ID, nor any of another domain."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import product
 from typing import Any, Protocol
 
 from hypothesis import strategies as st
@@ -28,7 +29,7 @@ _ODD = st.tuples(_PATH, _PATH)
 
 @st.composite
 def _sane(draw: Draw) -> tuple[str, str]:
-    """Draw a pattern and a path that may well be good: the same names, each once."""
+    """Draw a pattern and a path that may well be good: mostly the same names, each once."""
     names = draw(st.lists(st.sampled_from(["{a}", "{b}", "{c}"]), min_size=1, unique=True))
 
     def joined(separators: list[str]) -> str:
@@ -39,7 +40,10 @@ def _sane(draw: Draw) -> tuple[str, str]:
         return f"{draw(around)}{''.join(parts)}{draw(around)}"
 
     value = joined([":", ":x:", "/", "-:", "-"])
-    names = draw(st.permutations(names))
+    how = draw(st.sampled_from(["same", "same", "same", "twice", "fewer"]))
+    names = [*draw(st.permutations(names)), *names[: how == "twice"]][how == "fewer" :]
+    if not names or draw(st.integers(0, 9)) == 0:
+        return f"{value}:{value}", "x"
     return value, joined(["/", "/x/", "-/x", "-"])
 
 
@@ -55,14 +59,24 @@ def check(parse: Parse, draw: Draw) -> tuple[str, str]:
         pattern = parse(value, template)
     except ValueError:
         return "refused", ""
-    first, second = (_name(draw, value) for _ in range(2))
-    made = [pattern.make(name) for name in (first, second)]
-    what = f"{value!r}: {template!r} made {made} of {first!r} and {second!r}"
-    if first != second and made[0] is not None and made[0] == made[1]:
+    names = {_name(draw, value), *_names(value)}
+    made = {name: pattern.make(name) for name in sorted(names)}
+    agents = [agent for agent in made.values() if agent is not None]
+    what = f"{value!r}: {template!r} made {made}"
+    if len(set(agents)) < len(agents):
         return "same", f"two names: {what}"
-    if not all(one is None or reference.agent_may_be(one, DOMAIN) for one in made):
+    if not all(reference.agent_may_be(agent, DOMAIN) for agent in agents):
         return "other", f"not an ID of the domain: {what}"
-    return "made" if any(made) else "unfit", ""
+    return "made" if agents else "unfit", ""
+
+
+def _names(value: str) -> Iterator[str]:
+    """Names of a pattern whose parts could be taken for each other's, or for what is between."""
+    for parts in product(["a", "-", "a-", "a-a", "axa"], repeat=3):
+        name = value
+        for letter, part in zip("abc", parts, strict=True):
+            name = name.replace("{" + letter + "}", part)
+        yield name
 
 
 def _name(draw: Draw, value: str) -> str:

@@ -196,6 +196,8 @@ UNCLEAR: dict[str, dict[str, Any]] = {
         "preferred_username": "service-account-other",
     },
     "Entra ID, an app's oid where scopes are delegated": {"sub": UUID, "oid": UUID, "scp": ""},
+    "Keycloak, a context that users and clients have": {"sub": UUID, "jti": "onrtrt:1"},
+    "Keycloak, an exchange, of whomever": {"sub": UUID, "jti": "onrtte:1"},
     "Keycloak, a context of users in a jti that is not at its beginning": {
         "sub": UUID,
         "jti": "x:onrtac:1",
@@ -345,6 +347,15 @@ def test_a_mapped_subject_is_the_client(tmp_path: Path) -> None:
     """Where sub itself is mapped, as for service accounts, every token is the client's own."""
     with World(tmp_path, mapped("sub")) as world:
         token = plain(world, sub=CLIENT, azp=None, auth_time=SIGNED_IN)
+
+        assert reason_of(world.ask(token)) == "principal_required"
+        assert reason_of(world.ask(token, path="/own/x")) == "allow"
+
+
+def test_a_mapped_claim_names_the_client(tmp_path: Path) -> None:
+    """Whatever claim is mapped, a subject that is made of its value is the client's own."""
+    with World(tmp_path, mapped("app")) as world:
+        token = plain(world, app=CLIENT, azp=None, sub=f"{CLIENT}@clients", auth_time=SIGNED_IN)
 
         assert reason_of(world.ask(token)) == "principal_required"
         assert reason_of(world.ask(token, path="/own/x")) == "allow"

@@ -16,6 +16,7 @@ PATTERNS: Final = {
     ACCOUNTS: "spiffe://corp.example/ns/{ns}/sa/{sa}",
     "{name}-agent": "spiffe://corp.example/agents/{name}",
     "agent-{a}:{b}/{c}": "spiffe://corp.example/{c}/x-{a}/{b}.y",
+    "x.y+{name}": "spiffe://corp.example/plus/{name}",
 }
 NAMES: Final = st.lists(
     st.sampled_from(
@@ -60,11 +61,50 @@ def test_patterns_are_read_as_the_docs_say(name: str) -> None:
         (f"system:serviceaccount:x:{'y' * 2048}", None),  # beyond SPIFFE-ID section 2.3
         ("x-agent-agent", "spiffe://corp.example/agents/x-agent"),
         ("agent-1:2/3", "spiffe://corp.example/3/x-1/2.y"),
+        ("x.y+1", "spiffe://corp.example/plus/1"),
+        ("xzy+1", None),
+        ("x.yy1", None),
     ],
 )
 def test_names_and_agents(name: str, agent: str | None) -> None:
     """A name in braces holds what a segment may; what is made is a SPIFFE ID, or nothing."""
     assert ActorSettings(claim=("azp",), patterns=PATTERNS).agent_of(name) == agent
+
+
+D: Final = "spiffe://corp.example"
+
+
+@pytest.mark.parametrize(
+    ("value", "template"),
+    [
+        ("agent", f"{D}/agent"),
+        ("{a}", f"{D}/x"),
+        ("x", f"{D}/{{a}}"),
+        ("{a}:{b}", f"{D}/{{a}}"),
+        ("{a}", f"{D}/{{a}}/{{b}}"),
+        ("{a}:{a}", f"{D}/{{a}}"),
+        ("{a}", f"{D}/{{a}}/{{a}}"),
+        ("{a}{b}", f"{D}/{{a}}/{{b}}"),
+        ("{a}-{b}", f"{D}/{{a}}/{{b}}"),
+        ("{a}:{b}-x{c}", f"{D}/{{a}}/{{b}}/{{c}}"),
+        ("{a}:{b}", f"{D}/{{a}}-{{b}}"),
+        ("{a}:{b}:{c}", f"{D}/{{a}}/{{b}}.{{c}}"),
+        ("{a}", "spiffe://{a}/x"),
+        ("{a}:{b}", "spiffe://{a}.corp.example/{b}"),
+        ("{a}", "https://corp.example/{a}"),
+        ("{a}", f"{D}/../{{a}}"),
+        ("{a}", f"{D}/{{a}}/"),
+        ("{A}", f"{D}/{{A}}"),
+        ("{a", f"{D}/{{a}}"),
+        ("{a}}", f"{D}/{{a}}"),
+        ("{a}", f"{D}/{{a!r}}"),
+        ("{a}", f"{D}/{{a.b}}"),
+    ],
+)
+def test_ambiguous_patterns_are_refused(value: str, template: str) -> None:
+    """A pattern by which two names could make one ID, or a name choose its domain, is no config."""
+    with pytest.raises(ValueError, match=r"[a-z]"):
+        ValuePattern.parse(value, template)
 
 
 @pytest.mark.parametrize("value", PATTERNS)
