@@ -1,10 +1,14 @@
 """A circuit breaker: after failures in a row no calls are made, except for a probe at times.
 
 States: closed (all calls may begin), open (no call until a moment), probing (a single call, no
-other until its end). The time is an argument. Callers on several threads hold a lock.
+other until its end). Each agent has a breaker of its own: one whose questions make the server fail
+would else keep it from the others. The time is an argument. Callers on several threads hold a lock.
 """
 
 from math import inf
+from typing import Final
+
+MAX_FAILING: Final = 10_000  # agents whose last call failed; of more, the first is forgotten
 
 
 class CircuitOpenError(Exception):
@@ -44,3 +48,35 @@ class CircuitBreaker:
         self._failures_in_a_row += 1
         if self._failures_in_a_row >= self._limit:
             self._probe_at = monotonic + self._pause_seconds
+
+
+class CircuitBreakers:
+    """A breaker for each agent, which opens after ``failures`` in a row, for ``pause_seconds``."""
+
+    def __init__(self, failures: int, pause_seconds: float) -> None:
+        """Begin closed for all agents."""
+        self._settings = failures, pause_seconds
+        self._failing: dict[str, CircuitBreaker] = {}
+
+    @property
+    def is_open(self) -> bool:
+        """Tell whether calls of any agent are held back."""
+        return any(breaker.is_open for breaker in self._failing.values())
+
+    def admit(self, agent: str, monotonic: float) -> None:
+        """Let an agent's call begin; its end must be reported. Raises CircuitOpenError."""
+        breaker = self._failing.get(agent)
+        if breaker is not None:
+            breaker.admit(monotonic)
+
+    def answered(self, agent: str) -> None:
+        """Report an agent's call that brought an answer: close its breaker."""
+        self._failing.pop(agent, None)
+
+    def failed(self, agent: str, monotonic: float) -> None:
+        """Report an agent's call that failed: open its breaker after enough of them in a row."""
+        if agent not in self._failing:
+            if len(self._failing) >= MAX_FAILING:
+                del self._failing[next(iter(self._failing))]
+            self._failing[agent] = CircuitBreaker(*self._settings)
+        self._failing[agent].failed(monotonic)

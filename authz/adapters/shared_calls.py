@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, Generic, TypeVar
 
-from authz.adapters.circuit_breaker import CircuitBreaker, CircuitOpenError
+from authz.adapters.circuit_breaker import CircuitBreakers, CircuitOpenError
 
 # Calls under way at once, and those about one agent: a thread or two each. Beyond that the server
 # is too slow for its questions, and more questions would not make it faster.
@@ -66,7 +66,7 @@ class SharedCalls(Generic[T]):
         self,
         name: str,
         log: logging.Logger,
-        breaker: CircuitBreaker,
+        breakers: CircuitBreakers,
         count: Callable[[str, float | None], None],
         failed: Callable[[str], CallOutcome[T]],
     ) -> None:
@@ -77,7 +77,7 @@ class SharedCalls(Generic[T]):
         """
         self._name = name
         self._log = log
-        self._breaker = breaker
+        self._breakers = breakers
         self._count = count
         self._failed = failed
         self._lock = threading.Lock()
@@ -100,7 +100,7 @@ class SharedCalls(Generic[T]):
                 self._count(SHARED, None)
                 return call
             self._check_room(agent)
-            self._admit()
+            self._admit(agent)
             call = self._calls[question] = PendingCall(agent, self._failed("no answer yet").value)
         args = (question, call, make)
         try:
@@ -115,9 +115,9 @@ class SharedCalls(Generic[T]):
             self._count(REFUSED, None)
             raise NotCalledError(f"too many questions to {self._name} at once")
 
-    def _admit(self) -> None:
+    def _admit(self, agent: str) -> None:
         try:
-            self._breaker.admit(time.monotonic())
+            self._breakers.admit(agent, time.monotonic())
         except CircuitOpenError:
             self._count(CUT_OFF, None)
             message = f"{self._name} failed too often and is not asked for now"
@@ -142,12 +142,12 @@ class SharedCalls(Generic[T]):
         """Report a call's outcome to the breaker, the metrics, and the waiting checks."""
         with self._lock:
             del self._calls[question]
-            was_open = self._breaker.is_open
+            was_open = self._breakers.is_open
             if outcome.is_failure:
-                self._breaker.failed(time.monotonic())
+                self._breakers.failed(call.agent, time.monotonic())
             else:
-                self._breaker.answered()
-            is_open = self._breaker.is_open
+                self._breakers.answered(call.agent)
+            is_open = self._breakers.is_open
             self._count(outcome.result, seconds)
         call.value = outcome.value
         call.done.set()

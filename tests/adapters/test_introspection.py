@@ -219,8 +219,9 @@ def test_cut_off_and_back(endpoint: ScriptedServer) -> None:
             client.ask(TOKEN, TRAVEL, SECONDS)
     assert endpoint.fetches == BREAKER_FAILURES
     endpoint.serve(YES)
-    assert client._breaker._probe_at is not None
-    client._breaker._probe_at -= BREAKER_PAUSE_SECONDS
+    breaker = client._breakers._failing[TRAVEL]
+    assert breaker._probe_at is not None
+    breaker._probe_at -= BREAKER_PAUSE_SECONDS
     client.ask(TOKEN, TRAVEL, SECONDS)
     assert not client.is_cut_off
     results = [("failure", False)] * BREAKER_FAILURES + [("cut_off", True), ("active", False)]

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from msgspec import structs
 from prometheus_client import generate_latest
 
-from authz.adapters import shared_calls
-from authz.adapters.circuit_breaker import CircuitBreaker, CircuitOpenError
+from authz.adapters import circuit_breaker, shared_calls
+from authz.adapters.circuit_breaker import CircuitBreaker, CircuitBreakers, CircuitOpenError
 from authz.adapters.pdp import AuthzenClient, BreakerSettings, PdpError, PdpResult, PdpSettings
 from authz.adapters.pdp.evaluation import PdpPermit, build_evaluation, is_asked, read_answer
 from authz.config import ConfigError, load_text
@@ -709,7 +709,36 @@ def test_calls_are_bounded(pdp: ScriptedServer) -> None:
     assert set(counted) < set(PdpResult)
 
 
-# The breaker
+# The breakers
+
+
+def test_an_agent_cuts_off_itself_alone(pdp: ScriptedServer) -> None:
+    """Whatever its questions do to the decision point, those of others are asked."""
+    point = AuthzenClient(settings(pdp, breaker=BreakerSettings(failures=2)))
+    pdp.serve(says("", 500))
+    for number in range(2):
+        assert "500" in refused(partial(confirm, point, an_allow(), str(number)))[1]
+    assert "failed too often" in refused(lambda: confirm(point, an_allow(), "more"))[1]
+    assert point.status().is_cut_off
+
+    pdp.serve(YES)
+    assert confirm(point, an_allow(PAYMENTS))
+    assert "failed too often" in refused(lambda: confirm(point, an_allow(), "more"))[1]
+
+
+def test_failing_agents_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of too many the first is asked again."""
+    monkeypatch.setattr(circuit_breaker, "MAX_FAILING", 2)
+    breakers = CircuitBreakers(1, 5.0)
+    for agent in ("a", "b", "c"):
+        breakers.failed(agent, 0.0)
+    breakers.admit("a", 1.0)
+    for agent in ("b", "c"):
+        with pytest.raises(CircuitOpenError):
+            breakers.admit(agent, 1.0)
+    for agent in ("b", "c"):
+        breakers.answered(agent)
+    assert not breakers.is_open
 
 
 def test_breaker_opens_after_failures_in_a_row() -> None:
@@ -795,8 +824,9 @@ def test_cut_off_and_back(pdp: ScriptedServer) -> None:
     assert "is not asked for now" in refused(lambda: confirm(point, an_allow()))[1]
     gate = threading.Event()
     pdp.serve(held(gate, YES))
-    assert point._breaker._probe_at is not None
-    point._breaker._probe_at -= 300.0  # so long ago
+    of_agent = point._breakers._failing[TRAVEL]
+    assert of_agent._probe_at is not None
+    of_agent._probe_at -= 300.0  # so long ago
     with ThreadPoolExecutor(1) as pool:
         probe = pool.submit(confirm, point, an_allow())
         until(lambda: pdp.fetches == 4)

@@ -9,7 +9,7 @@ from hashlib import sha256
 from typing import Final
 from urllib.parse import urlencode
 
-from authz.adapters.circuit_breaker import CircuitBreaker
+from authz.adapters.circuit_breaker import CircuitBreakers
 from authz.adapters.http_fetch import (
     JSON_TYPE,
     DocumentRequest,
@@ -95,11 +95,11 @@ class IntrospectionClient:
         self._wall, self._monotonic = clock
         # Whatever an answer's meaning depends on: answers by other settings are not found.
         self._place = sha256(issuer.model_dump_json().encode()).digest()
-        self._breaker = CircuitBreaker(BREAKER_FAILURES, BREAKER_PAUSE_SECONDS)
+        self._breakers = CircuitBreakers(BREAKER_FAILURES, BREAKER_PAUSE_SECONDS)
         self._calls: SharedCalls[str] = SharedCalls(
             f"the introspection endpoint of {name}",
             _log,
-            self._breaker,
+            self._breakers,
             lambda result, seconds: count(name, IntrospectionResult(result), seconds),
             _failed,
         )
@@ -107,7 +107,7 @@ class IntrospectionClient:
     @property
     def is_cut_off(self) -> bool:
         """Tell whether the endpoint is not asked, because it failed."""
-        return self._breaker.is_open
+        return self._breakers.is_open
 
     @property
     def calls(self) -> int:

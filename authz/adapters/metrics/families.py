@@ -94,7 +94,7 @@ FAMILIES: Final[dict[str, Family]] = {
     "authz_pdp_breaker_open": Family(
         _GAUGE,
         (),
-        "1 while the circuit breaker is open: the decision point is not asked because it failed",
+        "1 while a circuit breaker is open: some agent's questions failed and are not asked",
     ),
     "authz_introspection_calls": Family(
         _COUNTER,
@@ -109,7 +109,7 @@ FAMILIES: Final[dict[str, Family]] = {
     "authz_introspection_breaker_open": Family(
         _GAUGE,
         ("issuer",),
-        "1 while the circuit breaker is open: the endpoint is not asked because it failed",
+        "1 while a circuit breaker is open: some agent's questions failed and are not asked",
     ),
     "authz_audit_dropped": Family(_COUNTER, (), "Audit records dropped because the queue was full"),
     "authz_audit_errors": Family(

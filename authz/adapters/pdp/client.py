@@ -9,7 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
-from authz.adapters.circuit_breaker import CircuitBreaker
+from authz.adapters.circuit_breaker import CircuitBreakers
 from authz.adapters.client_credentials import MAX_TOKEN_BYTES, parse_bearer_token
 from authz.adapters.files import read_at_rest
 from authz.adapters.http_fetch import (
@@ -95,18 +95,18 @@ class AuthzenClient:
         self._headers = {"content-type": "application/json"}
         if settings.token_file is not None:
             self._headers["authorization"] = f"Bearer {_token(Path(settings.token_file))}"
-        self._breaker = CircuitBreaker(settings.breaker.failures, settings.breaker.pause)
+        self._breakers = CircuitBreakers(settings.breaker.failures, settings.breaker.pause)
         self._calls: SharedCalls[PdpPermit | Denied] = SharedCalls(
             "the decision point",
             _log,
-            self._breaker,
+            self._breakers,
             lambda result, seconds: count(PdpResult(result), seconds),
             _failed,
         )
 
     def status(self) -> PdpStatus:
         """Return the state of the decision point."""
-        return PdpStatus(self._breaker.is_open, len(self._calls))
+        return PdpStatus(self._breakers.is_open, len(self._calls))
 
     def confirm(
         self, allow: Allow, operation: Operation, decision_id: str, *, now: float, seconds: float

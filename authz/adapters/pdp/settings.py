@@ -19,12 +19,12 @@ def _endpoint(text: str) -> str:
 
 
 class BreakerSettings(Settings):
-    """When the server stops asking a failing decision point (a circuit breaker)."""
+    """When the server stops asking a failing decision point (a circuit breaker for each agent)."""
 
     failures: int = Field(default=5, ge=1, le=1000)
-    """Failures in a row after which the decision point is not asked."""
+    """Failures in a row of one agent's questions, after which no more of them are asked."""
     pause: Duration = Field(default=5.0, ge=0.1, le=300.0)
-    """How long it is not asked; then a single question tries whether it answers again."""
+    """How long they are not asked; then a single one tries whether it answers again."""
 
 
 class PdpSettings(Settings):

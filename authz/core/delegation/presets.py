@@ -62,7 +62,8 @@ PRESETS: Final[Mapping[IssuerKind, Preset]] = MappingProxyType(
                 algorithms=("RS256", "PS256", "ES256", "EdDSA"),
                 claim="azp",
             ),
-            "preferred_username service-account-CLIENT, clientHost, clientAddress",
+            "jti that begins with trrtcc: and the like, preferred_username service-account-CLIENT,"
+            " clientHost, clientAddress",
             f"{_MAP}; none, if client ids are SPIFFE IDs. With act, of its sub as well",
         ),
         IssuerKind.ENTRA: Preset(

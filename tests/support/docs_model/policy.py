@@ -188,13 +188,22 @@ def refusal(sides: list[Side], denies: list[Rule], known: Known, call: Call | No
         if not is_allowed and not side.is_unrestricted
     ]
     if not all(open_sides):
-        # Where a token would mend a part only, the docs leave open whether one is asked for.
-        is_near = not known.has_token and any(lack != {"hard"} for lack in found[0])
+        is_near = not known.has_token and is_mended_in_part(sides[0], known, call)
         return {"policy_denied", "token_missing"} if is_near else {"policy_denied"}
     reasons = {reason for side in open_sides for lack in side for reason in lack}
     # A scope can't be had without a token. Of a scope and a step-up, of which each would help,
     # the docs leave open which is told.
     return {"token_missing"} if reasons and not known.has_token else reasons
+
+
+def is_mended_in_part(side: Side, known: Known, call: Call | None) -> bool:
+    """Whether a token would mend a part of what some rule misses.
+
+    The docs leave open whether one is asked for then, also by a rule that reads the arguments of a
+    message that has none.
+    """
+    near = (rule for rule in side.allows if is_about({**rule, "when": ""}, known, call))
+    return any(misses(rule, known, call) != {"hard"} for rule in near)
 
 
 def lacks(side: Side, known: Known, call: Call | None) -> list[set[str]]:
