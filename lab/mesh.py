@@ -75,6 +75,9 @@ audit: {{path: "{audit}"}}
 """
 
 
+CHECK_TIMEOUT = "1s"  # as envoy.yaml has it
+
+
 class Server:
     """An agent-authz server process."""
 
@@ -156,16 +159,24 @@ class Mesh:
     """The running mesh; leaving the context stops all of it."""
 
     def __init__(
-        self, folder: Path, servers: int = 1, workers: int = 1, *, with_mcp: bool = False
+        self,
+        folder: Path,
+        servers: int = 1,
+        workers: int = 1,
+        *,
+        with_mcp: bool = False,
+        check_timeout: str = CHECK_TIMEOUT,
     ) -> None:
         """Take a folder for files, logs and sockets; how many servers, of how many workers.
 
         With an MCP server it takes two seconds longer, and the config has ``lab.trips`` in it.
+        ``check_timeout`` is how long Envoy waits for a decision.
         """
         self.folder = folder
         self._count = servers
         self._workers = workers
         self._with_mcp = with_mcp
+        self._check_timeout = check_timeout
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -201,7 +212,10 @@ class Mesh:
             mcp_port=mcp.wait_ready().port if mcp else NOBODY,
             sockets=[socket for server in self.servers for socket in server.sockets],
         )
-        self.envoy = Envoy(self.folder, config)
+        self.envoy = Envoy(
+            self.folder,
+            config.replace(f"timeout: {CHECK_TIMEOUT}\n", f"timeout: {self._check_timeout}\n"),
+        )
         self._stack.callback(self.envoy.stop)
         self.envoy.wait_ready()
 
