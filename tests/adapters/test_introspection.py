@@ -25,9 +25,9 @@ from authz.adapters.introspection import (
     IntrospectionResult,
     Introspections,
 )
+from authz.adapters.introspection.answer import MAX_ANSWER_BYTES
 from authz.adapters.introspection.client import BREAKER_FAILURES, BREAKER_PAUSE_SECONDS
 from authz.adapters.introspection.credential import ASSERTION_SECONDS
-from authz.adapters.introspection.answer import MAX_ANSWER_BYTES
 from authz.adapters.introspection.store import AnswerStore, key_of
 from authz.adapters.keys import KeyStore
 from authz.core.delegation import IntrospectionAnswer, IntrospectionSettings, IssuerSettings
