@@ -1,6 +1,7 @@
 """Warns of settings of issuers, and entries for their principals, that are probably not meant."""
 
 from collections.abc import Iterator
+from typing import Final
 
 from authz.config import Config, Place
 from authz.core.delegation import ActorSettings
@@ -9,6 +10,16 @@ from authz.core.jose.key_issuer import is_of_many_tenants
 from authz.core.patterns import ANY
 from authz.core.routes import RouteMode
 
+# Products whose tokens tell a user's from a client's own by themselves.
+_TELLING: Final = frozenset(
+    {
+        IssuerKind.KEYCLOAK,
+        IssuerKind.ENTRA,
+        IssuerKind.AUTH0,
+        IssuerKind.OKTA,
+        IssuerKind.COGNITO,
+    }
+)
 Warnings = Iterator[tuple[Place, str]]
 
 
@@ -54,7 +65,7 @@ def _clients_as_persons(config: Config) -> Warnings:
     guessed = {
         issuer.issuer
         for issuer in config.issuers
-        if issuer.actor.is_mapped and issuer.person_shown_by is None
+        if issuer.actor.is_mapped and issuer.person_shown_by is None and issuer.kind not in _TELLING
     }
     for at, principal in enumerate(config.principals):
         match = principal.match

@@ -357,3 +357,14 @@ def test_all_presets(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("preset") == 0
     printed = capsys.readouterr().out
     assert all(f"# kind: {kind} stands for" in printed for kind in IssuerKind)
+
+
+def test_an_opaque_token_that_an_issuer_knows(say: Say, config: Path) -> None:
+    """It is said which issuer would be asked about it; nobody is."""
+    endpoint = "https://as.corp.example/introspect"
+    edit(config, LAB.with_((*AT_ISSUER, "introspection"), {"url": endpoint}))
+    status, out, _ = say("s3cr3t-0paque-t0ken")
+
+    assert status == 1
+    assert out.startswith(f"status_unavailable: it is opaque: {ISSUER} would be asked about it")
+    assert "s3cr3t" not in out

@@ -1,6 +1,7 @@
 """What the how-to says of tokens with act, through a real Keycloak and a real Envoy."""
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 
@@ -58,10 +59,14 @@ def test_act(by_act: Proxy, with_act: Realm) -> None:
     assert by_act.record(reply)["mode"] == "act"
 
 
-def test_act_in_an_agents_own_token(by_act: Proxy, with_act: Realm) -> None:
+@pytest.mark.parametrize("scopes", ["as in the how-to", "without profile"])
+def test_act_in_an_agents_own_token(by_act: Proxy, with_act: Realm, scopes: str) -> None:
     """The mapper writes act into the agent's own tokens too, which makes them no users'."""
-    own = with_act.own(AGENT, READ)
-    exchanged = str(with_act.exchange(AGENT, own, READ)["access_token"])
+    with ExitStack() as changes:
+        if scopes == "without profile":  # then no name tells whose it is
+            changes.enter_context(with_act.without_scope(AGENT, "profile"))
+        own = with_act.own(AGENT, READ)
+        exchanged = str(with_act.exchange(AGENT, own, READ)["access_token"])
     travel = by_act.agent(TRAVEL)
 
     assert [travel.get(USERS, token).reason for token in (own, exchanged)] == [

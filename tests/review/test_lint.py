@@ -182,6 +182,7 @@ def test_clients_that_pass_for_persons(tmp_path: Path, capsys: pytest.CaptureFix
     assert "principals[0].match: it matches any subject" in warning
     for text in (
         mapped.replace(AZP, said),
+        mapped.replace(AZP, f"{AZP}\n    kind: keycloak"),  # whose tokens tell
         mapped.replace(issuer, issuer.replace("}", ", groups: [staff]}")),
         mapped.replace(issuer, issuer.replace("}", ", subjects: [alice]}")),
     ):

@@ -52,14 +52,25 @@ def with_block(block: dict[str, Any], shape: Shape, keys: Path) -> ConfigBuilder
     """Return the changes that put the block, with these keys, into the lab's config."""
     is_own = shape.mode == "autonomous"
     wanted = ["autonomous"] if is_own else ["delegated"]
+    place: dict[str, Any] = {"file": str(keys)}
+    if "spiffe_bundle" in block["keys"]:
+        place = {"spiffe_bundle": {**block["keys"]["spiffe_bundle"], **place}}
     match = {"issuer": block["issuer"]} | ({"subjects": [shape.claims["sub"]]} if is_own else {})
     return (
-        LAB.with_(("issuers",), [{**block, "keys": {"file": str(keys)}}])
+        LAB.with_(("issuers",), [{**block, "keys": place}])
         .with_(("routes",), [{"name": "all", "modes": wanted}])
         .with_(("principals",), [{"match": match, "grants": ["all"]}])
         .with_(("grants",), {"all": RULE})
         .with_(("agents",), [{"id": TRAVEL, "grants": ["all"]}])
     )
+
+
+def jwks(issuer: Issuer, block: dict[str, Any]) -> bytes:
+    """Return the issuer's keys, as a SPIFFE bundle where the block asks for one."""
+    use = "jwt-svid" if "spiffe_bundle" in block["keys"] else "sig"
+    return json.dumps(
+        {"keys": [{**key.jwk(), "use": use} for key in issuer.keys.values()]}
+    ).encode()
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=IDS)
@@ -77,7 +88,7 @@ def test_the_block_takes_the_token(
     assert ("audiences: only if" in notes) == (AUDIENCE not in block["audiences"])
 
     keys = tmp_path / "jwks.json"
-    keys.write_bytes(issuer.jwks())
+    keys.write_bytes(jwks(issuer, block))
     changes = with_block(block, shape, keys)
     folder = tmp_path / "world"
     folder.mkdir()
@@ -102,7 +113,7 @@ def test_the_block_is_no_wider_than_the_token(
     """The block has the token's own type, algorithm, audience and actor, and nothing else."""
     block = block_of(say(shape.token(issuer.current), "--suggest", "--agent", TRAVEL)[1])
     keys = tmp_path / "jwks.json"
-    keys.write_bytes(issuer.jwks())
+    keys.write_bytes(jwks(issuer, block))
     edit(config, with_block(block, shape, keys))
     settings = load(config).issuers[0]
     strict = IssuerSettings.model_fields
@@ -158,10 +169,10 @@ def test_no_block_for_a_wrong_signature(
     issuer: Issuer, say: Say, config: Path, tmp_path: Path
 ) -> None:
     """A token that a configured issuer did not sign teaches nothing about that issuer."""
-    keys = tmp_path / "jwks.json"
-    keys.write_bytes(issuer.jwks())
     first = SHAPES[0]
     block = block_of(say(first.token(issuer.current), "--suggest", "--agent", TRAVEL)[1])
+    keys = tmp_path / "jwks.json"
+    keys.write_bytes(jwks(issuer, block))
     edit(config, with_block(block, first, keys))
     forged = first.token(new_issuer().current, azp="payments-agent")
 

@@ -262,6 +262,14 @@ SHAPES: Final = (
         {"sub": "spiffe://corp.example/ns/agents/sa/payments"},
     ),
     Shape(
+        "spire-without-iss",
+        {"typ": "JOSE"},
+        {"iat": None, "aud": [AUDIENCE], "sub": TRAVEL},
+        "autonomous",
+        "spire",
+        {"sub": "spiffe://corp.example/ns/agents/sa/payments"},
+    ),
+    Shape(
         "google",
         _PLAIN,
         {

@@ -6,7 +6,7 @@ looked up for it but what the operator configured. The core does no I/O: an unkn
 ``Denied(STATUS_UNAVAILABLE)``; the edge decides whether to fetch or ask, and try again.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 from authz.core.decision import Agent, Delegation
@@ -61,6 +61,7 @@ __all__ = [
     "PrivateKeyJwtSettings",
     "TokenSettings",
     "check_signature",
+    "find_issuer",
     "find_key",
     "token_reads",
 ]
@@ -162,23 +163,7 @@ class DelegationVerifier:
         return issuer, jws, usable_until
 
     def _issuer(self, jws: Jws) -> IssuerSettings:
-        """Return the issuer that the token names, or by the workload that a JWT-SVID is for.
-
-        Raises Denied(TOKEN_ISSUER).
-        """
-        if "iss" not in jws.payload:
-            issuer = self._of_bundles.get(trust_domain_of(jws.payload))
-            detail = "it has no iss, and its sub is of no trust domain whose bundle is configured"
-        else:
-            name = jws.payload["iss"]
-            issuer = self._issuers.get(name) if isinstance(name, str) else None
-            detail = "the token's iss is not a configured issuer"
-        if issuer is None:
-            raise Denied(Reason.TOKEN_ISSUER, detail)
-        if issuer.keys is None:
-            detail = f"{issuer.issuer} has no keys in the config, so only its opaque tokens count"
-            raise Denied(Reason.TOKEN_ISSUER, detail)
-        return issuer
+        return find_issuer(self._issuers, self._of_bundles, jws)
 
     def _key(self, issuer: IssuerSettings, jws: Jws, now: float) -> tuple[Key, float]:
         """Return the key that the token names, and until when its key set may be used.
@@ -186,6 +171,28 @@ class DelegationVerifier:
         Raises Denied(KEYS_UNAVAILABLE | TOKEN_KEY_UNKNOWN | TOKEN_ALG).
         """
         return find_key(self._keys.get(issuer.issuer), issuer, jws, now)
+
+
+def find_issuer(
+    issuers: Mapping[str, IssuerSettings], of_bundles: Mapping[str, IssuerSettings], jws: Jws
+) -> IssuerSettings:
+    """Return the issuer that a token names, or by the workload that a JWT-SVID is for.
+
+    ``issuers`` are by ``iss``, ``of_bundles`` by trust domain. Raises Denied(TOKEN_ISSUER).
+    """
+    if "iss" not in jws.payload:
+        issuer = of_bundles.get(trust_domain_of(jws.payload))
+        detail = "it has no iss, and its sub is of no trust domain whose bundle is configured"
+    else:
+        name = jws.payload["iss"]
+        issuer = issuers.get(name) if isinstance(name, str) else None
+        detail = "the token's iss is not a configured issuer"
+    if issuer is None:
+        raise Denied(Reason.TOKEN_ISSUER, detail)
+    if issuer.keys is None:
+        detail = f"{issuer.issuer} has no keys in the config, so only its opaque tokens count"
+        raise Denied(Reason.TOKEN_ISSUER, detail)
+    return issuer
 
 
 def find_key(

@@ -108,6 +108,8 @@ class ActorSettings(Settings):
     def _act_stands_alone(self) -> Self:
         if self.is_mapped and ACT in self.claim:
             raise MisfitError("act counts beside any other claim: leave it out here", "claim")
+        if "aud" in self.claim:
+            raise MisfitError("aud says for whom a token is, never who sends it", "claim")
         if self.is_mapped and self.issuers:
             raise MisfitError(
                 "issuers is only for the claim act, whose actors have an iss", "issuers"

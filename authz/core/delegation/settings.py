@@ -81,6 +81,7 @@ _OF_ID_TOKENS: Final = frozenset(
         *("nickname", "preferred_username", "profile", "picture", "website", "email"),
         *("email_verified", "gender", "birthdate", "zoneinfo", "locale", "phone_number"),
         *("phone_number_verified", "address", "updated_at"),
+        *("groups", "roles", "entitlements"),  # RFC 9068 2.2.3.1, and in ID tokens of Entra ID
     }
 )
 

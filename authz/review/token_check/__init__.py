@@ -10,8 +10,12 @@ from typing import Any, Final
 
 from authz.config import Config
 from authz.config.merged import MergedConfig
-from authz.core.delegation import IssuerSettings
+from authz.core.decision import Agent
+from authz.core.delegation import IssuerSettings, NoAnswers, find_issuer
+from authz.core.delegation.jwt_svid import by_trust_domain
+from authz.core.delegation.opaque import OpaqueTokens
 from authz.core.jose.jws import parse_compact
+from authz.core.needs import IntrospectionNeeded
 from authz.core.reason import Denied, Reason
 from authz.core.routes import Route, Routes
 from authz.core.spiffe import SpiffeId
@@ -122,14 +126,14 @@ def check_token(
     Raises UnknownRouteError, BuildError. Blocks as long as fetching the issuer's keys takes.
     """
     routes = _routes(config, question.route)
+    placeholder = SpiffeId.parse(f"spiffe://{config.trust_domains[0]}/{PLACEHOLDER}")
     text = without_scheme(token, config.token.scheme)
     if text.count(".") != _DOTS:
-        return TokenReport(question.now, unread=_unread(text))
+        return TokenReport(question.now, unread=_unread(config, text, placeholder, question.now))
     try:
         jws = parse_compact(text, config.token.max_bytes)
     except Denied as denied:
         return TokenReport(question.now, unread=denied)
-    placeholder = SpiffeId.parse(f"spiffe://{config.trust_domains[0]}/{PLACEHOLDER}")
     asked = Asked(jws, question.agent, placeholder, question.now)
     verdicts = _verdicts(config, merged, asked, routes, question)
     return TokenReport(
@@ -149,18 +153,31 @@ def without_scheme(token: str, scheme: str) -> str:
     return rest.strip() if first.lower() in {"bearer", "dpop", scheme.lower()} else text
 
 
-def _unread(text: str) -> Denied:
+def _unread(config: Config, text: str, caller: SpiffeId, now: float) -> Denied:
     """Return what is to say about a text that is not a JWS."""
     if not text:
         return Denied(
             Reason.TOKEN_MISSING, "there is no token: the file or standard input is empty"
         )
+    opaque = OpaqueTokens(config.issuers, NoAnswers(), config.token.max_bytes)
+    try:
+        if opaque.takes(text):
+            opaque.read(text, Agent(caller), now)
+        parse_compact(text, config.token.max_bytes)
+    except Denied as denied:
+        return _of_opaque(text, denied)
+    raise AssertionError("what is no JWS was read, and nobody was asked about it")
+
+
+def _of_opaque(text: str, denied: Denied) -> Denied:
+    """Say in other words what the core refuses of an opaque token."""
     what = "encrypted (JWE)" if text.count(".") == _DOTS_OF_JWE else "opaque"
-    return Denied(
-        Reason.TOKEN_MALFORMED,
-        f"it is {what}, and not a signed JWT: only its issuer can tell what it means, by "
-        "introspection (RFC 7662), and no issuer of this config offers that",
-    )
+    if isinstance(denied.needs, IntrospectionNeeded):
+        whom = denied.needs.issuer
+        detail = f"it is {what}: {whom} would be asked about it, as authz explain --token-file does"
+        return Denied(denied.reason, detail)
+    hint = "only an issuer with introspection (RFC 7662) can tell what it means"
+    return Denied(denied.reason, f"it is {what}, and not a signed JWT: {hint}; {denied.detail}")
 
 
 def _routes(config: Config, name: str) -> tuple[Route, ...]:
@@ -182,11 +199,11 @@ def _verdicts(
     question: TokenQuestion,
 ) -> tuple[IssuerVerdict, ...]:
     revocations = read_revocations(config)
-    name = asked.jws.payload.get("iss")
+    name, maker = asked.jws.payload.get("iss"), _maker(config, asked)
     found: list[IssuerVerdict] = []
     for at, issuer in enumerate(config.issuers):
         place = _place(merged, at)
-        if issuer.issuer == name:
+        if issuer is maker:
             signature = verify(asked.jws, issuer, offline=question.offline)
             named = asked.named(issuer)
             agent = named.text if named else ""
@@ -197,6 +214,15 @@ def _verdicts(
     return tuple(found)
 
 
+def _maker(config: Config, asked: Asked) -> IssuerSettings | None:
+    """Return the configured issuer that made the token, as the server finds it."""
+    named = {issuer.issuer: issuer for issuer in config.issuers}
+    try:
+        return find_issuer(named, by_trust_domain(config.issuers), asked.jws)
+    except Denied:
+        return None
+
+
 def _place(merged: MergedConfig, at: int) -> str:
     document, inner = merged.origin(("issuers", at))
     return f"{document.file}:{document.line_of(inner)}"
@@ -205,7 +231,9 @@ def _place(merged: MergedConfig, at: int) -> str:
 def _why_not(name: object, issuer: IssuerSettings) -> str:
     """Say in a line why another issuer made the token."""
     if not isinstance(name, str):
-        return "the token has no iss"
+        return "the token has no iss, and its sub is of no trust domain whose bundle it has"
+    if name == issuer.issuer:
+        return "it has no keys in the config, so only its opaque tokens count"
     is_near = name.rstrip("/").casefold() == issuer.issuer.rstrip("/").casefold()
     hint = f"; it is {cut(name)}, and is compared byte for byte" if is_near else ""
     return f"iss differs{hint}"

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from authz.core.decision import Mode
 from authz.core.delegation import IssuerSettings
+from authz.core.delegation.jwt_svid import trust_domain_of
 from authz.core.delegation.presets import PRESETS, IssuerKind
 from authz.core.jose.jws import media_type
 from authz.core.routes import Route, RouteMode
@@ -67,7 +68,7 @@ def suggest_issuer(
     """
     asked = replace(asked, is_cautious=True)
     members = asked.jws.payload
-    name = members.get("iss")
+    name = members.get("iss", _trust_domain(members))
     if not isinstance(name, str) or not is_presentable(name):
         return _none("it has no iss that could be trusted by its name")
     audience = _audience(members, listed)
@@ -80,6 +81,12 @@ def suggest_issuer(
     if base is None:
         return _none("its alg, its iss or its sub is none that a config can have")
     return _best(asked, base, listed)
+
+
+def _trust_domain(members: Mapping[str, Any]) -> str | None:
+    """Return a name for the issuer of a JWT-SVID without ``iss``: its trust domain."""
+    is_svid = "iss" not in members and kind_of(members) is IssuerKind.SPIRE
+    return f"{SCHEME}{trust_domain_of(members)}" if is_svid else None
 
 
 def _best(asked: Asked, base: IssuerSettings, listed: frozenset[str]) -> Suggestion:
@@ -136,8 +143,8 @@ def _keys(name: str, members: Mapping[str, Any]) -> dict[str, Any]:
     if kind is IssuerKind.KUBERNETES:
         return {"jwks_uri": _KUBERNETES_KEYS}
     if kind is IssuerKind.SPIRE:
-        domain = members["sub"].removeprefix(SCHEME).partition("/")[0]
-        return {"spiffe_bundle": {"trust_domain": domain, "file": _MADE_UP}}
+        bundle = {"trust_domain": trust_domain_of(members), "file": _MADE_UP}
+        return {"spiffe_bundle": bundle}
     try:
         check_url(name)
     except ValueError:

@@ -128,6 +128,9 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"patterns": {"{ns}": "spiffe://corp.example/{ns}/"}}, "it makes no SPIFFE ID"),
     ({"claim": ["act", "azp"]}, "act counts beside any other claim"),
     ({"claim": []}, "claim"),
+    ({"claim": "aud", "map": {"x": TRAVEL}}, "aud says for whom a token is"),
+    ({"claim": ["azp", "aud"], "map": {"x": TRAVEL}}, "aud says for whom a token is"),
+    ({"claim": "azp", "issuers": [HR]}, "issuers is only for the claim act"),
 ]
 
 

@@ -204,7 +204,9 @@ def test_an_actor_is_an_issuer_and_a_subject(
         assert reason_of(world.ask(token)) == reason
 
 
-@pytest.mark.parametrize("claim", ["sub", "email", "azp", "preferred_username", "nonce"])
+@pytest.mark.parametrize(
+    "claim", ["sub", "email", "azp", "preferred_username", "nonce", "groups", "roles"]
+)
 def test_no_claim_of_id_tokens_holds_scopes(shared_world: World, claim: str) -> None:
     """Every ID token would have scopes then."""
     text = LAB.with_((*AT_ISSUER, "scope_claim"), claim).edit(shared_world.config_text)

@@ -32,7 +32,7 @@ def opened(r: random.Random) -> Members:
     if made["actor"]["claim"] != "act" and r.random() < 0.5:
         made["person_shown_by"] = {r.choice(SHOWN): ["*"]}
     if r.random() < 0.2 and made["actor"]["claim"] != "act":
-        made["actor"] = made["actor"] | {"claim": r.choice(["aud", ["aud"], "sub", "email"])}
+        made["actor"] = made["actor"] | {"claim": r.choice(["iss", ["azp", "sub"], "sub", "email"])}
     return made
 
 
