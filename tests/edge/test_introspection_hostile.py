@@ -161,6 +161,7 @@ def test_answers_that_say_nothing(
         ({"nbf": 9_999_999_999}, "token_not_yet_valid"),
         ({"sub": 1}, "token_claim"),
         ({"sub": None, "username": "alice"}, "token_claim"),
+        ({"sub": None, "act": None, "uid": "alice"}, "token_claim"),
         ({"sub": "al\u0007ice"}, "token_claim"),
         ({"token_type": "mac"}, "token_typ"),
         ({"token_type": "refresh_token"}, "token_typ"),
@@ -467,3 +468,33 @@ def test_over_tls(tmp_path: Path) -> None:
                 assert reason_of(world.ask(TOKEN)) == expected
     finally:
         server.close()
+
+
+@pytest.mark.parametrize(
+    ("more", "reason"),
+    [
+        ({}, "allow"),
+        ({"grant_type": "client_credentials"}, "allow"),
+        ({"username": "alice"}, "token_claim"),
+        ({"Username": "alice"}, "token_claim"),
+        ({"uid": "alice"}, "token_claim"),
+        ({"ext": {"email": "alice@corp.example"}}, "token_claim"),
+        ({"sub": ""}, "token_claim"),
+    ],
+)
+def test_whose_token_without_sub(
+    tmp_path: Path, endpoint: ScriptedServer, more: dict[str, Any], reason: str
+) -> None:
+    """Without sub it is the client's own, unless the answer may name a user in another member."""
+    mapped = {"claim": "client_id", "map": {"travel-client": TRAVEL}}
+    own = (
+        config(endpoint, actor=mapped)
+        .with_(("routes", "finance", "modes"), ["delegated", "autonomous"])
+        .with_items(
+            ("principals",),
+            f"[{{match: {{issuer: '{ISSUER}', subjects: [travel-client]}}, "
+            "grants: [finance-read]}]",
+        )
+    )
+    with World(tmp_path, own) as world:
+        assert said(world, endpoint, says(members(sub=None, act=None) | more)) == reason
