@@ -461,7 +461,7 @@ def test_a_forged_signature(signing: World, endpoint: ScriptedServer, key: Signi
 
 def test_keys_that_are_too_old(key: SigningKey) -> None:
     """A key set that was not confirmed for its max_age verifies no answer, as it does no token."""
-    given = {"issuer": ISSUER, "audiences": ["a"], "keys": {"file": "keys.json"}}
+    given = {"issuer": ISSUER, "audiences": ("a",), "keys": {"file": "keys.json"}}
     store, now = KeyStore({}), time.time()
     keys = parse_key_set(key_set(key), frozenset({"ES256"}))[0]
     reader = SignedReader(IssuerSettings.model_validate(given), "authz", store, 30.0)
