@@ -56,6 +56,10 @@ class StatusError(FetchError):
         self.status = status
 
 
+class TooLargeError(FetchError):
+    """Signals that the document is larger than it may be: the server is there, and answers."""
+
+
 @dataclass(frozen=True, slots=True)
 class DocumentRequest:
     """A request, and the conditions on its answer.
@@ -276,5 +280,5 @@ def _body(response: urllib3.BaseHTTPResponse, max_bytes: int) -> bytes:
     while chunk := response.read1(_CHUNK_BYTES):
         body += chunk
         if len(body) > max_bytes:
-            raise FetchError(f"it is larger than {max_bytes} bytes")
+            raise TooLargeError(f"it is larger than {max_bytes} bytes")
     return bytes(body)

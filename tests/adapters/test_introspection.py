@@ -25,6 +25,7 @@ from authz.adapters.introspection import (
     IntrospectionResult,
     Introspections,
 )
+from authz.adapters.introspection.answer import MAX_ANSWER_BYTES
 from authz.adapters.introspection.client import BREAKER_FAILURES, BREAKER_PAUSE_SECONDS
 from authz.adapters.introspection.credential import ASSERTION_SECONDS
 from authz.adapters.introspection.store import AnswerStore, key_of
@@ -191,9 +192,11 @@ def test_who_leaves_first_harms_nobody(endpoint: ScriptedServer) -> None:
         (says("", 404), True),
         (says("", 400), False),
         (says("{}"), False),
+        (says(f'{{"active":true,"sub":"{"a" * MAX_ANSWER_BYTES}"}}'), False),
+        (answer(b"<html>", 200, "text/html"), True),
         (NO, False),
     ],
-    ids=["500", "429", "401", "403", "404", "400", "odd", "no"],
+    ids=["500", "429", "401", "403", "404", "400", "odd", "large", "html", "no"],
 )
 def test_what_counts_against_it(
     endpoint: ScriptedServer, behaviour: Behaviour, *, is_failure: bool

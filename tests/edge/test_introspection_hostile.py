@@ -10,6 +10,11 @@ from typing import Any
 
 import pytest
 
+from authz.adapters.introspection.answer import AnswerError, SignedReader
+from authz.adapters.keys import KeyStore
+from authz.core.delegation import IssuerSettings
+from authz.core.jose import KeySet
+from authz.core.jose.jwk import parse_key_set
 from authz.core.spiffe.svid import checked_svid
 from lab.ca import Authority
 from lab.config_builder import ConfigBuilder
@@ -161,6 +166,7 @@ def test_answers_that_say_nothing(
         ({"nbf": 9_999_999_999}, "token_not_yet_valid"),
         ({"sub": 1}, "token_claim"),
         ({"sub": None, "username": "alice"}, "token_claim"),
+        ({"sub": None, "act": None, "uid": "alice"}, "token_claim"),
         ({"sub": "al\u0007ice"}, "token_claim"),
         ({"token_type": "mac"}, "token_typ"),
         ({"token_type": "refresh_token"}, "token_typ"),
@@ -359,9 +365,14 @@ def secret(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def signed(
+def signed(key: SigningKey, *parts: Any, **more: Any) -> Behaviour:
+    """A signed answer, as ``signed_text``."""
+    return says(signed_text(key, *parts, **more).encode(), content_type=SIGNED)
+
+
+def signed_text(
     key: SigningKey, header: dict[str, Any] | None = None, said: object = None, **changes: Any
-) -> Behaviour:
+) -> str:
     """A signed answer, with changes of its header and claims; None leaves a member out."""
     now = int(time.time())
     head = {"alg": "ES256", "kid": key.key_id, "typ": "token-introspection+jwt", **(header or {})}
@@ -376,7 +387,7 @@ def signed(
         json.dumps({name: value for name, value in part.items() if value is not None}).encode()
         for part in (head, claims)
     )
-    return says(sign_raw(key, *texts).encode(), content_type=SIGNED)
+    return sign_raw(key, *texts)
 
 
 @pytest.fixture
@@ -448,6 +459,22 @@ def test_a_forged_signature(signing: World, endpoint: ScriptedServer, key: Signi
     assert "does not verify" in signing.audit_records()[0]["detail"]
 
 
+def test_keys_that_are_too_old(key: SigningKey) -> None:
+    """A key set that was not confirmed for its max_age verifies no answer, as it does no token."""
+    given = {"issuer": ISSUER, "audiences": ("a",), "keys": {"file": "keys.json"}}
+    store, now = KeyStore({}), time.time()
+    keys = parse_key_set(key_set(key), frozenset({"ES256"}))[0]
+    reader = SignedReader(IssuerSettings.model_validate(given), "authz", store, 30.0)
+    body = signed_text(key).encode()
+    for usable_until, is_good in ((now + 60, True), (now - 1, False)):
+        store._sets[ISSUER] = KeySet(keys, (), now - 100, usable_until)
+        if is_good:
+            assert reader.read(body, now, 0.0).is_active
+            continue
+        with pytest.raises(AnswerError, match="no usable key set"):
+            reader.read(body, now, 0.0)
+
+
 def test_an_unsigned_answer(signing: World, endpoint: ScriptedServer) -> None:
     """Plain JSON is refused where a signature is required."""
     assert said(signing, endpoint, says(members())) == "status_unavailable"
@@ -467,3 +494,33 @@ def test_over_tls(tmp_path: Path) -> None:
                 assert reason_of(world.ask(TOKEN)) == expected
     finally:
         server.close()
+
+
+@pytest.mark.parametrize(
+    ("more", "reason"),
+    [
+        ({}, "allow"),
+        ({"grant_type": "client_credentials"}, "allow"),
+        ({"username": "alice"}, "token_claim"),
+        ({"Username": "alice"}, "token_claim"),
+        ({"uid": "alice"}, "token_claim"),
+        ({"ext": {"email": "alice@corp.example"}}, "token_claim"),
+        ({"sub": ""}, "token_claim"),
+    ],
+)
+def test_whose_token_without_sub(
+    tmp_path: Path, endpoint: ScriptedServer, more: dict[str, Any], reason: str
+) -> None:
+    """Without sub it is the client's own, unless the answer may name a user in another member."""
+    mapped = {"claim": "client_id", "map": {"travel-client": TRAVEL}}
+    own = (
+        config(endpoint, actor=mapped)
+        .with_(("routes", "finance", "modes"), ["delegated", "autonomous"])
+        .with_items(
+            ("principals",),
+            f"[{{match: {{issuer: '{ISSUER}', subjects: [travel-client]}}, "
+            "grants: [finance-read]}]",
+        )
+    )
+    with World(tmp_path, own) as world:
+        assert said(world, endpoint, says(members(sub=None, act=None) | more)) == reason

@@ -217,3 +217,18 @@ def test_a_block_to_paste(
     assert "put the agent's SPIFFE ID in the place of" in text
     assert "audiences: only if" not in text
     assert 'the token is also for ["https://other.example"]' in text
+
+
+def test_no_other_agent_gets_a_known_agents_value(
+    issuer: Issuer, say: Say, config: Path, tmp_path: Path
+) -> None:
+    """A value that stands for an agent in the config is not suggested for another agent."""
+    keys = tmp_path / "jwks.json"
+    keys.write_bytes(issuer.jwks())
+    first = SHAPES[0]
+    block = block_of(say(first.token(issuer.current), "--suggest", "--agent", TRAVEL)[1])
+    edit(config, with_block(block, first, keys))
+
+    said = say(first.token(issuer.current), "--suggest", "--agent", PAYMENTS)[1]
+    assert said["suggestion"]["block"] is None
+    assert "another agent" in " ".join(said["suggestion"]["notes"])

@@ -74,7 +74,7 @@ class SignedReader:
         except Denied as denied:
             raise AnswerError(f"signed: {denied.detail}") from None
         self._check_header(jws)
-        self._check_signature(jws, seconds)
+        self._check_signature(jws, asked_at, seconds)
         self._check_claims(jws.payload, asked_at)
         said = jws.payload.get("token_introspection")
         return _answer(said, jws.payload_text, asked_at, self._max_age_seconds)
@@ -88,20 +88,22 @@ class SignedReader:
         if header.is_critical or header.is_foreign:
             raise AnswerError("signed: encrypted, or with a critical member")
 
-    def _check_signature(self, jws: Jws, seconds: float) -> None:
-        key = self._key(jws.header.members.get("kid"), seconds)
+    def _check_signature(self, jws: Jws, now: float, seconds: float) -> None:
+        key = self._key(jws.header.members.get("kid"), now, seconds)
         try:
             key.verify(jws.header.algorithm, jws.signing_input, jws.signature)
         except KeyVerifyError:
             raise AnswerError("signed: its signature does not verify") from None
 
-    def _key(self, key_id: object, seconds: float) -> Key:
+    def _key(self, key_id: object, now: float, seconds: float) -> Key:
         if not isinstance(key_id, str) or not 0 < len(key_id) <= _MAX_KEY_ID_CHARS:
             raise AnswerError("signed: its kid is missing or not a short string")
         name = self._issuer.issuer
         self._keys.refresh(name, key_id, max(0.0, seconds))
         known = self._keys.get(name)
-        key = None if known is None else known.keys.get(key_id)
+        if known is None or now >= known.usable_until:
+            raise AnswerError("signed: there is no usable key set of the issuer")
+        key = known.keys.get(key_id)
         if key is None:
             raise AnswerError("signed: the issuer has no such key")
         return key

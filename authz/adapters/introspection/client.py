@@ -15,6 +15,7 @@ from authz.adapters.http_fetch import (
     DocumentRequest,
     FetchError,
     StatusError,
+    TooLargeError,
     fetch_document,
     media_type_of,
 )
@@ -144,7 +145,8 @@ class IntrospectionClient:
         asked_at, asked = self._wall(), self._monotonic()
         try:
             answer = self._answer(token, asked_at)
-        except AnswerError as error:  # one token's odd answer must not open the breaker for others
+        # One token's odd answer must not open the breaker for others.
+        except (AnswerError, TooLargeError) as error:
             return _failed(f"its answer: {error}", is_failure=False)
         except StatusError as error:
             is_failure = error.status in _ABOUT_US or error.status not in ABOUT_THE_QUESTION

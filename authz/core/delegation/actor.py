@@ -14,7 +14,7 @@ from authz.core.decision import Actor, Agent, Mode
 from authz.core.delegation.actor_settings import ACT, ActorSettings
 from authz.core.delegation.claims import Claims, name_in
 from authz.core.delegation.faults import collect
-from authz.core.delegation.person import is_clients_own, says_clients_own, why_no_person
+from authz.core.delegation.person import is_clients_own, is_surely_clients_own, why_no_person
 from authz.core.delegation.restrictions import check_actor
 from authz.core.delegation.settings import IssuerSettings
 from authz.core.reason import Denied, Reason
@@ -71,7 +71,7 @@ def named_agent(claims: Claims, issuer: IssuerSettings) -> str | None:
 def _mode(claims: Claims, issuer: IssuerSettings, agent: Agent, route: Route) -> Mode:
     """Return how the agent acts. Raises Denied(TOKEN_TYP | PRINCIPAL_REQUIRED | ...)."""
     names_caller = agent.spiffe_id.text in (claims.subject, issuer.actor.agent_of(claims.subject))
-    if not claims.has_scopes and not (names_caller or says_clients_own(claims)):
+    if not claims.has_scopes and not (names_caller or is_surely_clients_own(claims)):
         detail = f"it has no {issuer.scope_claim}, as an ID token has none, and is no agent's own"
         raise Denied(Reason.TOKEN_TYP, detail)
     if not names_caller and not is_clients_own(claims, issuer):

@@ -21,7 +21,15 @@ _TOKEN: Final = re.compile(r"[A-Za-z0-9._~+/-]+=*")  # RFC 6750 section 2.1
 _DOTS_OF_JWS: Final = 2  # RFC 7515 section 7.1
 _DPOP: Final = "dpop"
 _TOKEN_TYPES: Final = frozenset({"bearer", _DPOP})  # RFC 6749 section 7.1: in any case
-_SUBJECTS: Final = frozenset({"sub", "username"})  # whoever the token is about
+# Members that answers about any token may have (RFC 7662 section 2.2, RFC 9449 section 6.2), and
+# in which grants stand. None names whom a token is about: an answer with any other may be about a
+# user, whom some servers name in members of their own.
+_OF_ANY_TOKEN: Final = frozenset(
+    {
+        *("iss", "aud", "exp", "iat", "nbf", "jti", "cnf"),
+        *("scope", "client_id", "token_type", "token_use", "grant_type", "gty"),
+    }
+)
 _HEADER: Final = JoseHeader({}, "", "application/jwt", is_critical=False, is_foreign=False)
 
 
@@ -131,7 +139,7 @@ def _claims(answer: IntrospectionAnswer, issuer: IssuerSettings) -> Mapping[str,
     if claims.get("token_use") == "access_token":  # Ory Hydra's word for it
         claims["token_use"] = "access"
     _check_type(claims)
-    if not _SUBJECTS & claims.keys() and "client_id" in claims:
+    if claims.keys() <= _OF_ANY_TOKEN | {issuer.scope_claim} and "client_id" in claims:
         claims["sub"] = claims["client_id"]  # nobody's but the client's (RFC 9068 section 2.2)
     ends = claims.setdefault("exp", answer.usable_until)
     if "iat" not in claims:

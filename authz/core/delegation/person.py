@@ -67,20 +67,33 @@ def is_clients_own(claims: Claims, issuer: IssuerSettings) -> bool:
     return says_clients_own(claims) or names_client(claims.members, issuer)
 
 
+def is_surely_clients_own(claims: Claims) -> bool:
+    """Tell whether an issuer says so in a claim that is about the token, or about clients alone.
+
+    Enough for what is only accepted from clients: a user may write any text into a name.
+    """
+    grants = (claims.members.get(name) for name in _GRANT_CLAIMS)
+    return _is_of_app(claims.members) or (claims.may_name_credentials and has_client_grant(grants))
+
+
 def says_clients_own(claims: Claims) -> bool:
-    """Tell whether a token says that its client got it for itself."""
+    """Tell whether a token says, wherever that may be, that its client got it for itself."""
     members = claims.members
-    for name, kind in _OWN_KINDS:
-        if members.get(name) == kind:
-            return True
-    if "oid" in members and members["oid"] == members["sub"] and "scp" not in members:
-        return True  # Entra ID's apps; of users these differ, or somebody delegates scopes
-    if is_service_account(members):
+    if _is_of_app(members):
         return True
     if claims.may_name_credentials:
         said = (value for name, value in members.items() if name not in _ACTORS)
         return has_client_grant(said)
     return False
+
+
+def _is_of_app(members: Mapping[str, Any]) -> bool:
+    """Tell whether a token has a claim that issuers give to clients and their accounts alone."""
+    if any(members.get(name) == kind for name, kind in _OWN_KINDS):
+        return True
+    if "oid" in members and members["oid"] == members["sub"] and "scp" not in members:
+        return True  # Entra ID's apps; of users these differ, or somebody delegates scopes
+    return is_service_account(members)
 
 
 def why_no_person(claims: Claims, issuer: IssuerSettings) -> str:

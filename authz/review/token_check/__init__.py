@@ -248,8 +248,12 @@ def _suggestion(
         fault = of_it.signature.fault
         return Suggestion({}, (f"no block should take this token: {fault.detail}",))
     known = next((i for i in config.issuers if of_it and i.issuer == of_it.issuer), None)
-    if known is not None and asked.agent is None:
-        asked = replace(asked, agent=asked.named(known))
+    named = None if known is None else asked.named(known)
+    if named is not None and asked.agent not in (None, named):
+        why = "by the config its actor is another agent"
+        return Suggestion({}, (f"no block should take this token: {why}",))
+    if asked.agent is None:
+        asked = replace(asked, agent=named)
     listed = {name for issuer in config.issuers for name in issuer.audiences}
     keys = known.keys.model_dump(exclude_defaults=True) if known and known.keys else None
     found = suggest_issuer(asked, keys, frozenset(listed))

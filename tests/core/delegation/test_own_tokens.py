@@ -65,6 +65,15 @@ TOKENS: dict[str, list[tuple[dict[str, Any], str]]] = {
         ({"azp": "client", "sub": OBJECT, "idtyp": "user"}, "token_typ"),
         ({"azp": "client", "sub": OBJECT, "upn": "client"}, "token_typ"),  # by its name alone
         ({"azp": AUDIENCE, "sub": OBJECT, "oid": OBJECT}, "token_typ"),
+        ({"azp": "client", "sub": OBJECT, "gty": "client-credentials"}, "allow"),
+        ({"azp": "client", "sub": OBJECT, "grant_type": ["client_credentials"]}, "allow"),
+        # A user's ID token for another client, with a name that the user chose.
+        ({"azp": "client", "sub": "alice", "name": "client_credentials"}, "token_typ"),
+        ({"azp": "client", "sub": "alice", "nickname": "urn:client_credentials"}, "token_typ"),
+        (
+            {"azp": "client", "sub": "alice", "address": {"region": "client credentials"}},
+            "token_typ",
+        ),
     ],
 }
 

@@ -42,19 +42,32 @@ def is_clients_own(issuer: Rule, claims: Rule) -> bool:
     return says_clients_own(claims) or is_one_of(known, claims)
 
 
+def surely_clients_own(claims: Rule) -> bool:
+    """Whether a claim about the token itself, or about clients alone, says so."""
+    grants = {name: claims[name] for name in ("grant_type", "gty") if name in claims}
+    return is_of_app(claims) or names_grant(grants)
+
+
 def says_clients_own(claims: Rule) -> bool:
     """Whether it says so otherwise than by a client's name."""
+    others = {name: claims[name] for name in claims if name not in ("act", "may_act")}
+    return is_of_app(claims) or names_grant(others)
+
+
+def is_of_app(claims: Rule) -> bool:
+    """Whether it has a claim that only clients' tokens have."""
     if claims.get("idtyp") == "app" or claims.get("aut") == "APPLICATION":
         return True
     if claims.get("oid") == claims["sub"] and "scp" not in claims:
         return True
     if {"clientHost", "clientAddress"} & set(claims):
         return True
-    if began_with(rf"({CONTEXT}cc|tr(rt|lt)te):", claims):
-        return True
-    said = [
-        text for name in claims if name not in ("act", "may_act") for text in deep(claims[name])
-    ]
+    return began_with(rf"({CONTEXT}cc|tr(rt|lt)te):", claims)
+
+
+def names_grant(claims: Rule) -> bool:
+    """Whether any of these claims has the client credentials grant in it."""
+    said = [text for name in claims for text in deep(claims[name])]
     words = [word for text in said for word in (text, *re.split(r"[\s,;]+", text))]
     return any(re.fullmatch(rf"(.*:)?{GRANT}", word, re.IGNORECASE | re.DOTALL) for word in words)
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from support.docs_model.agents import is_name, names_in_claims, read_chain, stands_for
 from support.docs_model.asked import Config, Refused, Rule, Token, seconds
-from support.docs_model.persons import is_clients_own, says_clients_own, shows_person, texts
+from support.docs_model.persons import is_clients_own, shows_person, surely_clients_own, texts
 
 # What takes something away from a token, and is not checked.
 RESTRICTIONS = [
@@ -185,7 +185,7 @@ def check_mode(issuer: Rule, token: Token, actors: list[str], route: Rule) -> No
     claims = token.claims
     is_agent = names_caller(issuer, claims, actors[0])
     has_scopes = token.typ not in PLAIN or issuer.get("scope_claim", "scope") in claims
-    if not (has_scopes or is_agent or says_clients_own(claims)):
+    if not (has_scopes or is_agent or surely_clients_own(claims)):
         raise Refused("token_typ")
     if is_agent or is_clients_own(issuer, claims):
         if "autonomous" not in modes:
