@@ -111,7 +111,7 @@ def test_what_nothing_should_take(say: Say, issuer: Issuer) -> None:
     """No line is told for a token of another kind, another agent's or with a wrong signature."""
     for flags, changes, words in (
         ((), {"header": {"typ": "JWT"}, "nonce": "n"}, "it is no access token"),
-        (("--agent", PAYMENTS), {}, "it is another agent's token"),
+        (("--agent", PAYMENTS), {}, "it is another agent's token; or actor.map"),
         ((), {"key": Issuer(ISSUER, AUDIENCE).current}, "another issuer made it"),
     ):
         status, out, _ = say(issuer.token(TRAVEL, scope="a", **changes), *flags)
@@ -352,6 +352,16 @@ def test_presets_can_be_pasted(kind: IssuerKind, capsys: pytest.CaptureFixture[s
     assert told[kind.value]["lines"] == lines
 
 
+def test_a_preset_that_is_unknown(capsys: pytest.CaptureFixture[str]) -> None:
+    """The kinds are listed as a config names them."""
+    with pytest.raises(SystemExit):
+        run("preset", "azure")
+    told = capsys.readouterr().err
+    assert "invalid choice: 'azure'" in told
+    assert "'keycloak', 'entra'" in told
+    assert "IssuerKind" not in told
+
+
 def test_all_presets(capsys: pytest.CaptureFixture[str]) -> None:
     """Without a name every kind is printed."""
     assert run("preset") == 0
@@ -366,5 +376,6 @@ def test_an_opaque_token_that_an_issuer_knows(say: Say, config: Path) -> None:
     status, out, _ = say("s3cr3t-0paque-t0ken")
 
     assert status == 1
-    assert out.startswith(f"status_unavailable: it is opaque: {ISSUER} would be asked about it")
+    assert out.startswith("status_unavailable: it is opaque: this verb asks nobody")
+    assert f"authz explain --token-file asks {ISSUER}" in out
     assert "s3cr3t" not in out
