@@ -123,6 +123,37 @@ def test_what_nothing_should_take(say: Say, issuer: Issuer) -> None:
     assert "token_signature" in say(f"{head}.{payload}.{signature[:-6]}AAAAAA")[1]
 
 
+def test_a_map_without_its_claim(say: Say, issuer: Issuer, config: Path) -> None:
+    """Where a value stands for an agent already, only the claim's name is told."""
+    edit(config, LAB.with_((*AT_ISSUER, "actor"), {"map": {"travel-agent": TRAVEL}}))
+    status, out, _ = say(issuer.token(TRAVEL, act=None, azp="travel-agent", scope="a"))
+
+    assert status == 1
+    assert "would be taken with:\n      actor: {claim: azp}\n" in out
+
+
+def test_an_audience_that_is_missing(say: Say, issuer: Issuer) -> None:
+    """A token without aud is not said to be for another; Cognito's client is named as such."""
+    missing = say(issuer.token(TRAVEL, aud=None, scope="a"))[1]
+    assert "token_audience: it has no aud\n" in missing
+    plain = say(issuer.token(TRAVEL, aud=None, scope="a", header={"typ": None}))[1]
+    assert "it has no aud, and its client_id, which stands for it, is not one of" in plain
+
+
+def test_the_audience_of_the_issuers_own_api(say: Say, issuer: Issuer) -> None:
+    """Nobody is led to list the Kubernetes API server's audience, which every pod's token has."""
+    own: dict[str, Any] = {
+        "sub": "system:serviceaccount:agents:travel",
+        "act": None,
+        "client_id": None,
+    }
+    out = say(issuer.token(TRAVEL, aud=ISSUER, header={"typ": None}, **own))[1]
+
+    assert "nothing here should take it: it is for another service" in out
+    assert f"audiences: [{ISSUER}" not in out
+    assert ISSUER not in out.partition("would be taken with")[2]
+
+
 def test_a_clients_own_token(say: Say, issuer: Issuer, config: Path) -> None:
     """It is said which routes would take it, and on which of those that there are it counts."""
     token = issuer.token(TRAVEL, TRAVEL, act=None)
