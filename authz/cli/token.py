@@ -49,7 +49,11 @@ def add_verbs(verbs: "Verbs") -> None:
     )
     preset.epilog = "each line can be set otherwise in the issuer's block"
     preset.add_argument(
-        "kind", metavar="KIND", nargs="?", choices=list(IssuerKind), help="default: all of them"
+        "kind",
+        metavar="KIND",
+        nargs="?",
+        choices=[kind.value for kind in IssuerKind],
+        help="default: all of them",
     )
     preset.add_argument("--json", action="store_true", help="print JSON")
 

@@ -1,5 +1,7 @@
 """Says the settings types' errors in an operator's words: what would be right, and an example."""
 
+import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from types import MappingProxyType
@@ -17,6 +19,7 @@ _KEY: Final = "[key]"  # pydantic's step for "the key itself, not its value"
 _YES_AND_NO: Final = {"yes": "true", "on": "true", "no": "false", "off": "false"}
 _UNITS: Final = ((86400, "d"), (3600, "h"), (60, "m"), (1, "s"))
 _NAME: Final = "a name of letters, digits, '.', '_' and '-', such as orders-read"
+_PLAIN: Final = re.compile(r"[A-Za-z/.][A-Za-z0-9/._-]*")  # YAML needs no quotes around it
 _SCOPE: Final = "one word of visible characters without quotes and backslashes, as in [orders:read]"
 _MEMBER: Final = "the name of a member: letters, digits and _ . -, 64 at most"
 # What each pattern of the settings types asks for; tests/config/test_config_errors.py wants all.
@@ -118,9 +121,16 @@ def _but(value: object, wanted: str) -> str:
     return f"must be {wanted}, not {kind}"
 
 
+def _in_a_list(value: str | float) -> str:
+    """Write an item as YAML reads it within brackets: ``*`` or a comma there means something."""
+    text = str(value)
+    is_plain = not isinstance(value, str) or _PLAIN.fullmatch(text)
+    return text if is_plain else json.dumps(text, ensure_ascii=False)
+
+
 def _list(value: object, _: Mapping[str, Any]) -> str:
     if isinstance(value, str | int | float) and not isinstance(value, bool):
-        return f"{_but(value, 'a list')}: write [{value}]"
+        return f"{_but(value, 'a list')}: write [{_in_a_list(value)}]"
     return f"{_but(value, 'a list')}: write [a, b], or each item on a line of its own after '- '"
 
 

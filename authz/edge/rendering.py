@@ -19,7 +19,7 @@ from authz.core.request import MessageProtocol
 from authz.edge.response import Responder, Response
 
 _RENDERED: Final = 10_000  # kept at most: the tokens and rules in use within seconds
-TOKEN_HINT: Final = "authz token check tells all that is wrong with the token"
+TOKEN_HINT: Final = "authz token check tells more"
 _FREQUENT: Final = frozenset({Reason.OVERLOADED, Reason.CHECK_MALFORMED})
 _RENDERED_BYTES: Final = 32 * 1024 * 1024
 # Measured: tuples and object headers, and those of the bytes that a dialect makes of a response.

@@ -111,7 +111,7 @@ def test_what_nothing_should_take(say: Say, issuer: Issuer) -> None:
     """No line is told for a token of another kind, another agent's or with a wrong signature."""
     for flags, changes, words in (
         ((), {"header": {"typ": "JWT"}, "nonce": "n"}, "it is no access token"),
-        (("--agent", PAYMENTS), {}, "it is another agent's token"),
+        (("--agent", PAYMENTS), {}, "it is another agent's token; or actor.map"),
         ((), {"key": Issuer(ISSUER, AUDIENCE).current}, "another issuer made it"),
     ):
         status, out, _ = say(issuer.token(TRAVEL, scope="a", **changes), *flags)
@@ -121,6 +121,37 @@ def test_what_nothing_should_take(say: Say, issuer: Issuer) -> None:
         assert "would be taken with" not in out
     head, payload, signature = issuer.token(TRAVEL, scope="a").split(".")
     assert "token_signature" in say(f"{head}.{payload}.{signature[:-6]}AAAAAA")[1]
+
+
+def test_a_map_without_its_claim(say: Say, issuer: Issuer, config: Path) -> None:
+    """Where a value stands for an agent already, only the claim's name is told."""
+    edit(config, LAB.with_((*AT_ISSUER, "actor"), {"map": {"travel-agent": TRAVEL}}))
+    status, out, _ = say(issuer.token(TRAVEL, act=None, azp="travel-agent", scope="a"))
+
+    assert status == 1
+    assert "would be taken with:\n      actor: {claim: azp}\n" in out
+
+
+def test_an_audience_that_is_missing(say: Say, issuer: Issuer) -> None:
+    """A token without aud is not said to be for another; Cognito's client is named as such."""
+    missing = say(issuer.token(TRAVEL, aud=None, scope="a"))[1]
+    assert "token_audience: it has no aud\n" in missing
+    plain = say(issuer.token(TRAVEL, aud=None, scope="a", header={"typ": None}))[1]
+    assert "it has no aud, and its client_id, which stands for it, is not one of" in plain
+
+
+def test_the_audience_of_the_issuers_own_api(say: Say, issuer: Issuer) -> None:
+    """Nobody is led to list the Kubernetes API server's audience, which every pod's token has."""
+    own: dict[str, Any] = {
+        "sub": "system:serviceaccount:agents:travel",
+        "act": None,
+        "client_id": None,
+    }
+    out = say(issuer.token(TRAVEL, aud=ISSUER, header={"typ": None}, **own))[1]
+
+    assert "nothing here should take it: it is for another service" in out
+    assert f"audiences: [{ISSUER}" not in out
+    assert ISSUER not in out.partition("would be taken with")[2]
 
 
 def test_a_clients_own_token(say: Say, issuer: Issuer, config: Path) -> None:
@@ -352,6 +383,16 @@ def test_presets_can_be_pasted(kind: IssuerKind, capsys: pytest.CaptureFixture[s
     assert told[kind.value]["lines"] == lines
 
 
+def test_a_preset_that_is_unknown(capsys: pytest.CaptureFixture[str]) -> None:
+    """The kinds are listed as a config names them."""
+    with pytest.raises(SystemExit):
+        run("preset", "azure")
+    told = capsys.readouterr().err
+    assert "invalid choice: 'azure'" in told
+    assert "'keycloak', 'entra'" in told
+    assert "IssuerKind" not in told
+
+
 def test_all_presets(capsys: pytest.CaptureFixture[str]) -> None:
     """Without a name every kind is printed."""
     assert run("preset") == 0
@@ -366,5 +407,6 @@ def test_an_opaque_token_that_an_issuer_knows(say: Say, config: Path) -> None:
     status, out, _ = say("s3cr3t-0paque-t0ken")
 
     assert status == 1
-    assert out.startswith(f"status_unavailable: it is opaque: {ISSUER} would be asked about it")
+    assert out.startswith("status_unavailable: it is opaque: this verb asks nobody")
+    assert f"authz explain --token-file asks {ISSUER}" in out
     assert "s3cr3t" not in out

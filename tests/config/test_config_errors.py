@@ -58,6 +58,7 @@ BROKEN = [
     ("      methods: [POST]\n", "", "finance-pay[0].methods: is required"),
     # the wrong kind of value
     ("trust_domains: [corp.example]", "@@trust_domains: corp.example", "write [corp.example]"),
+    ("hosts: [mcp.corp.example]", '@@hosts: "*"', 'must be a list, not text: write ["*"]'),
     ("trust_domains: [corp.example]", "@@trust_domains:", "is empty; it must be a list"),
     ("trust_domains: [corp.example]", "@@trust_domains: [1.5]", "must be text, not a number"),
     ("trust_domains: [corp.example]", "@@trust_domains: []", "must not be empty"),

@@ -181,8 +181,9 @@ def _agent_in(value: object, name: str, settings: ActorSettings) -> str:
     agent = settings.agent_of(value)
     if agent is None:
         is_listed = settings.map or settings.patterns
-        where = "in actor.map, nor of actor.patterns" if is_listed else "a SPIFFE ID"
-        raise Denied(Reason.ACTOR_NOT_PERMITTED, f"its {name} is not {where}")
+        lists = "fits neither actor.map nor actor.patterns"
+        fault = lists if is_listed else "is not a SPIFFE ID, and actor has neither map nor patterns"
+        raise Denied(Reason.ACTOR_NOT_PERMITTED, f"its {name} {fault}")
     return agent
 
 
@@ -193,7 +194,7 @@ def _bind(current: Actor, issuer: IssuerSettings, agent: Agent) -> None:
     """
     if current.subject != agent.spiffe_id.text:
         is_agent = current.subject.startswith(SCHEME)
-        unknown = "" if is_agent else ": it is no SPIFFE ID, nor in actor.map or actor.patterns"
+        unknown = "" if is_agent else ": it is no SPIFFE ID, and fits neither map nor patterns"
         detail = f"the token's current actor is not the caller{unknown}"
         raise Denied(Reason.ACTOR_MISMATCH, detail)
     domain = agent.spiffe_id.trust_domain.name

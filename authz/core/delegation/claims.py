@@ -197,9 +197,17 @@ def _check_audience(
         raise Denied(Reason.TOKEN_CLAIM, "its aud is neither a string nor a list of strings")
     named = [name for name in listed if name in issuer.audiences]
     if not named:
-        raise Denied(Reason.TOKEN_AUDIENCE, "its aud does not name any of the issuer's audiences")
+        raise Denied(Reason.TOKEN_AUDIENCE, _for_others(members, listed))
     if route.audiences and route.audiences.isdisjoint(named):
         raise Denied(Reason.TOKEN_AUDIENCE, "its aud does not name any of the route's audiences")
+
+
+def _for_others(members: Mapping[str, Any], listed: list[str]) -> str:
+    """Say what names no audience of the issuer: ``aud``, or the client that stands for it."""
+    if "aud" in members:
+        return "its aud does not name any of the issuer's audiences"
+    stands = "its client_id, which stands for it, is not one of the issuer's audiences"
+    return f"it has no aud, and {stands}" if listed else "it has no aud"
 
 
 def _check_client(members: Mapping[str, Any]) -> None:

@@ -55,13 +55,14 @@ def _parts(text: str) -> tuple[list[str], list[str]]:
     parts = _NAME.split(text)
     literals, names = parts[::2], parts[1::2]
     if any("{" in literal or "}" in literal for literal in literals):
-        raise ValueError("a brace has no other: names are written {name}, in lower case")
+        raise ValueError("a { or } is not part of a name, which is written {name}, in lower case")
     if len(set(names)) < len(names):
         raise ValueError("a name is in it twice")
     for literal in literals[1:-1]:
         if _ALL_HELD.fullmatch(literal):
+            found = f"not {literal!r}" if literal else "such as ':'"
             raise ValueError(
-                f"between two names there must be a character that they can't hold, not {literal!r}"
+                f"between two names there must be a character that they can't hold, {found}"
             )
     return literals, names
 

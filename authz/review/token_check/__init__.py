@@ -174,7 +174,7 @@ def _of_opaque(text: str, denied: Denied) -> Denied:
     what = "encrypted (JWE)" if text.count(".") == _DOTS_OF_JWE else "opaque"
     if isinstance(denied.needs, IntrospectionNeeded):
         whom = denied.needs.issuer
-        detail = f"it is {what}: {whom} would be asked about it, as authz explain --token-file does"
+        detail = f"it is {what}: this verb asks nobody; authz explain --token-file asks {whom}"
         return Denied(denied.reason, detail)
     hint = "only an issuer with introspection (RFC 7662) can tell what it means"
     return Denied(denied.reason, f"it is {what}, and not a signed JWT: {hint}; {denied.detail}")

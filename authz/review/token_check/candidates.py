@@ -102,8 +102,8 @@ def _actor(asked: Asked, issuer: IssuerSettings) -> Iterator[Change]:
     for name in current or [name for name in claims if name not in issuer.actor.claim]:
         claim = {} if current else {"claim": name}
         value = members[name]
-        if isinstance(value, str) and value.startswith(SCHEME) and claim:
-            yield Change({"actor": claim})
+        if isinstance(value, str) and issuer.actor.agent_of(value) is not None and claim:
+            yield Change({"actor": claim})  # a SPIFFE ID, or it stands for an agent already
         yield from _mapped(asked, issuer, value, claim)
 
 

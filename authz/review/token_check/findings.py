@@ -28,8 +28,10 @@ _WHY_NOT: Final = {
     Reason.TOKEN_ALG: "the issuer has to sign with an algorithm of the config reference",
     Reason.TOKEN_TYP: "it is no access token, or can't be told from an ID token: send the access "
     "token that the client got beside it",
-    Reason.TOKEN_AUDIENCE: "it is for another service: ask the issuer for a token for this one",
-    Reason.ACTOR_MISMATCH: "it is another agent's token",
+    Reason.TOKEN_AUDIENCE: "it is for another service, or for none: ask the issuer for one for "
+    "this service",
+    Reason.ACTOR_MISMATCH: "it is another agent's token; or actor.map or actor.patterns names the "
+    "wrong agent for it",
     Reason.ACTOR_MISSING: "the issuer has to say which agent acts, by act or a claim for clients",
     Reason.PRINCIPAL_REQUIRED: "nobody delegated, as far as it shows: the client may have got it "
     "for itself. Exchange a user's token, or let the issuer add a claim that only people have",

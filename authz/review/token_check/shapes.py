@@ -44,7 +44,13 @@ def audiences(members: Members) -> tuple[str, ...]:
     named = members.get("aud", members.get("client_id"))
     listed = named if isinstance(named, list) else [named]
     texts = [name for name in listed if isinstance(name, str) and name]
-    return tuple(name for name in texts if name not in _OF_PRODUCTS and not _is_userinfo(name))
+    others = _OF_PRODUCTS | _of_issuer(members)
+    return tuple(name for name in texts if name not in others and not _is_userinfo(name))
+
+
+def _of_issuer(members: Members) -> frozenset[str]:
+    """Return the audience that is the issuer's own API: it names that as it names itself."""
+    return frozenset({_text(members, "iss")} if kind_of(members) in _OWN_APIS else ())
 
 
 def _is_userinfo(name: str) -> bool:
@@ -114,4 +120,5 @@ _SHAPES: Final[tuple[tuple[IssuerKind, Callable[[Members], bool]], ...]] = (
     (IssuerKind.KEYCLOAK, _keycloak),
     (IssuerKind.AUTH0, _auth0),
 )
+_OWN_APIS: Final = frozenset({IssuerKind.KUBERNETES, IssuerKind.OKTA})
 _WORKLOADS: Final = frozenset({IssuerKind.KUBERNETES, IssuerKind.GITHUB, IssuerKind.GOOGLE})

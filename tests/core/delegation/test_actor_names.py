@@ -115,14 +115,14 @@ def test_earlier_actors_are_recorded_by_their_agents(
 ID = "spiffe://corp.example/ns/{ns}/sa/{sa}"
 WRONG: list[tuple[dict[str, Any], str]] = [
     ({"patterns": {"ns": TRAVEL}}, r"no \{name\}: put a single value into map"),
-    ({"patterns": {"{ns}{sa}": ID}}, "between two names there must be a character"),
+    ({"patterns": {"{ns}{sa}": ID}}, "between two names there must be .* such as ':'"),
     ({"patterns": {"{ns}-{sa}": ID}}, "can't hold, not '-'"),
     ({"patterns": {"{ns}:{sa}": "spiffe://corp.example/{ns}-{sa}"}}, "can't hold, not '-'"),
     ({"patterns": {"{ns}:{sa}": "spiffe://corp.example/{ns}"}}, r"lacks \{sa\}"),
     ({"patterns": {"{ns}": ID}}, r"the value has no \{sa\}"),
     ({"patterns": {"{ns}:{ns}": ID}}, "a name is in it twice"),
-    ({"patterns": {"{Ns}": ID}}, "a brace has no other"),
-    ({"patterns": {"{ns": ID}}, "a brace has no other"),
+    ({"patterns": {"{Ns}": ID}}, "is not part of a name"),
+    ({"patterns": {"{ns": ID}}, "is not part of a name"),
     ({"patterns": {"{ns}": "spiffe://{ns}/x"}}, "the trust domain must be written out"),
     ({"patterns": {"{ns}": "https://corp.example/{ns}"}}, "it makes no SPIFFE ID"),
     ({"patterns": {"{ns}": "spiffe://corp.example/{ns}/"}}, "it makes no SPIFFE ID"),
