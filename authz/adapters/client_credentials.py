@@ -5,11 +5,18 @@ Both are read anew each time: who mounts them replaces them every few minutes or
 
 import re
 import ssl
+import threading
 from pathlib import Path
 from typing import Final
 
-from authz.adapters.files import open_plain, read_between
-from authz.adapters.http_fetch import FetchError
+from authz.adapters.files import (
+    SETTLED_SECONDS,
+    FileState,
+    open_plain,
+    read_between,
+    state_of,
+)
+from authz.adapters.http_fetch import FetchError, tls_context
 from authz.core.settings import ClientCertificateSettings
 
 MAX_TOKEN_BYTES: Final = 64 * 1024  # _TOKEN takes a quarter of it
@@ -47,6 +54,44 @@ def show_certificate(context: ssl.SSLContext, settings: ClientCertificateSetting
         raise FetchError(f"tls: {why}") from None
     except OSError as error:
         raise FetchError(f"tls: {error.strerror}") from None
+
+
+class CertificateContext:
+    """The context of connections that show a certificate, as its files are at each of them.
+
+    It is made anew only where they have changed: with the system's CAs that takes 80 ms of work,
+    and who sends many tokens causes many connections. Many threads may use it.
+    """
+
+    def __init__(self, settings: ClientCertificateSettings, ca_file: str | None) -> None:
+        """Take the files of the certificate, and the CAs to trust; nothing is read yet."""
+        self._settings = settings
+        self._ca_file = ca_file
+        self._lock = threading.Lock()  # a change makes one new context, and not one in each thread
+        self._made: tuple[tuple[FileState, ...], ssl.SSLContext] | None = None
+
+    def get(self) -> ssl.SSLContext:
+        """Return the context. Raises FetchError."""
+        with self._lock:
+            states = self._states()  # before the files are read: a change meanwhile must show
+            if self._made is not None and self._made[0] == states:
+                return self._made[1]
+            context = tls_context(self._ca_file)
+            show_certificate(context, self._settings)
+            # Two writes in quick succession may leave one state.
+            is_settled = all(one.untouched_seconds() > SETTLED_SECONDS for one in states)
+            self._made = (states, context) if is_settled else None
+            return context
+
+    def _states(self) -> tuple[FileState, ...]:
+        return _state(self._settings.certificate), _state(self._settings.private_key)
+
+
+def _state(path: str) -> FileState:
+    try:
+        return state_of(path)
+    except OSError as error:
+        raise FetchError(f"tls: {path} can't be read: {error.strerror}") from None
 
 
 def check_certificate(settings: ClientCertificateSettings) -> None:

@@ -195,7 +195,7 @@ def look(
     """
     begun = time.time()
     try:
-        if before is not None and before.is_settled and _state(path) == before.state:
+        if before is not None and before.is_settled and state_of(path) == before.state:
             return before, None
         data, state = read_whole(path, max_bytes)
     except BeingWrittenError as error:
@@ -210,7 +210,8 @@ def _why(error: OSError) -> str:
     return error.strerror or type(error).__name__
 
 
-def _state(path: str | Path) -> FileState:
+def state_of(path: str | Path) -> FileState:
+    """Return a file's state. Raises OSError."""
     return FileState.of(os.stat(path))  # noqa: PTH116 - texts and paths alike
 
 

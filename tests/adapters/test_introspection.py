@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import (
 from hypothesis import given
 from hypothesis import strategies as st
 
+from authz.adapters.http_fetch import FetchError
 from authz.adapters.introspection import (
     Credential,
     CredentialError,
@@ -314,3 +315,25 @@ def test_unusable_certificates(tmp_path: Path) -> None:
     assert credential(
         tls={"certificate": str(one.certificate_path), "private_key": str(one.key_path)}
     ).parameters() == {"client_id": "authz"}
+
+
+def test_a_context_is_made_anew_for_other_files_alone(tmp_path: Path) -> None:
+    """Each question shows the certificate as it is now, and costs no look at all CAs."""
+    authority = Authority(tmp_path / "pki")
+    one, other = authority.issue(TRAVEL), authority.issue(TRAVEL)
+    tls = {"certificate": str(one.certificate_path), "private_key": str(one.key_path)}
+    made = credential(tls=tls)
+    first = made.context()
+    assert first is not None
+    assert made.context() is not first  # written just now: the next write may leave the same times
+    wait_until(lambda: made.context() is made.context())
+    settled = made.context()
+
+    other.certificate_path.rename(one.certificate_path)
+    with pytest.raises(FetchError, match="of another certificate"):
+        made.context()
+    other.key_path.rename(one.key_path)
+    assert made.context() is not settled
+    one.key_path.unlink()
+    with pytest.raises(FetchError, match="can't be read"):
+        made.context()

@@ -14,7 +14,7 @@ import jwt
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from authz.adapters.client_credentials import show_certificate
+from authz.adapters.client_credentials import CertificateContext
 from authz.adapters.files import read_at_rest
 from authz.adapters.http_fetch import FetchError, tls_context
 from authz.core.delegation import IntrospectionSettings, PrivateKeyJwtSettings
@@ -37,15 +37,16 @@ class Credential:
 
     Attributes:
         read_once: what a connection trusts, as it was at the start.
+        certificate: what it trusts and shows, if the credential is a certificate.
         headers: the header of client_secret_basic, if there is a secret.
         assertion: signs assertions, if the credential is a private key.
     """
 
-    settings: IntrospectionSettings
     read_once: ssl.SSLContext | None
     headers: dict[str, str] = field(default_factory=dict, repr=False)
     assertion: "AssertionSigner | None" = None
     client_id: str | None = None
+    certificate: CertificateContext | None = None
 
     @classmethod
     def read(cls, settings: IntrospectionSettings, issuer: str) -> Self:
@@ -58,18 +59,23 @@ class Credential:
             headers["authorization"] = _basic(client_id, _secret(settings.client_secret_file))
         if settings.ca_file is not None:
             _read(settings.ca_file, "ca_file", MAX_PEM_BYTES)  # half of a file would stay in use
+        shown = None
         try:
-            context = _context(settings)
+            if settings.tls is not None:
+                shown = CertificateContext(settings.tls, settings.ca_file)
+                shown.get()
+            is_plain = is_plaintext(settings.url) or shown is not None
+            trusted = None if is_plain else tls_context(settings.ca_file)
         except FetchError as error:
             raise CredentialError(str(error)) from None
-        return cls(settings, context, headers, assertion, client_id)
+        return cls(trusted, headers, assertion, client_id, shown)
 
     def context(self) -> ssl.SSLContext | None:
         """Return what a connection trusts and shows; None over plain http.
 
         A certificate is shown as its files are now. Raises FetchError.
         """
-        return self.read_once if self.settings.tls is None else _context(self.settings)
+        return self.read_once if self.certificate is None else self.certificate.get()
 
     def parameters(self) -> dict[str, str]:
         """Return the parameters of the request's body that authenticate the client."""
@@ -122,16 +128,6 @@ def _secret(path: str) -> str:
         message = "client_secret_file must hold the client's secret: a line of ASCII characters"
         raise CredentialError(message)
     return secret.decode()
-
-
-def _context(settings: IntrospectionSettings) -> ssl.SSLContext | None:
-    """Return a context with our certificate, if there is one. Raises FetchError."""
-    if is_plaintext(settings.url):
-        return None
-    context = tls_context(settings.ca_file)
-    if settings.tls is not None:
-        show_certificate(context, settings.tls)
-    return context
 
 
 def _private_key(path: str) -> Any:  # noqa: ANN401 - of any kind that the library signs with
