@@ -20,6 +20,8 @@ _TELLING: Final = frozenset(
         IssuerKind.COGNITO,
     }
 )
+# Products that write a client's id into act.
+_BY_ACT: Final = frozenset({IssuerKind.SPRING, IssuerKind.AIRLOCK})
 Warnings = Iterator[tuple[Place, str]]
 
 
@@ -45,10 +47,11 @@ def _nameless_agents(config: Config) -> Warnings:
     """Find issuers whose names for agents are no SPIFFE IDs, and stand for none."""
     for at, issuer in enumerate(config.issuers):
         actor = issuer.actor
-        if issuer.kind in (None, IssuerKind.KEYCLOAK) or not actor.is_mapped:
+        by_act = issuer.kind in _BY_ACT and not actor.is_mapped
+        if issuer.kind in (None, IssuerKind.KEYCLOAK) or not (actor.is_mapped or by_act):
             continue
         if not (actor.map or actor.patterns):
-            claim = " or ".join(actor.claim)
+            claim = "act.sub" if by_act else " or ".join(actor.claim)
             message = (
                 f"{claim} of {issuer.kind} is no SPIFFE ID, so its tokens name no agent:"
                 " say in actor.map or actor.patterns which agent each value stands for"

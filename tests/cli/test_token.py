@@ -281,6 +281,7 @@ def test_tokens_that_are_no_jwt(say: Say) -> None:
     """What only an issuer can tell is said to be so; other texts are malformed."""
     for text, words in (
         ("s3cr3t-0paque-t0ken", "it is opaque, and not a signed JWT"),
+        ('{"access_token": "eyJh.eyJp.s3cr3t"}', "it is JSON: take the value of access_token"),
         ("a.b.c.d.e", "it is encrypted (JWE)"),
         ("", "there is no token"),
         ("\n", "there is no token"),

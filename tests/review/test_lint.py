@@ -219,6 +219,8 @@ def test_agents_without_a_name(tmp_path: Path, capsys: pytest.CaptureFixture[str
     )
     (warning,) = warned(okta, tmp_path, capsys)
     assert "issuers[0].kind: cid of okta is no SPIFFE ID" in warning
+    (warning,) = warned(okta.replace("kind: okta", "kind: spring"), tmp_path, capsys)
+    assert "issuers[0].kind: act.sub of spring is no SPIFFE ID" in warning
 
     actor = "{map: {p1: spiffe://corp.example/ns/agents/sa/travel}}"
     for text in (

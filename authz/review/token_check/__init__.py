@@ -29,6 +29,7 @@ from authz.wiring import read_revocations
 PLACEHOLDER: Final = "put-the-agent-here"  # the path of a SPIFFE ID that stands for any agent
 _UNVERIFIED: Final = "Its signature was NOT verified: anybody may have written this token."
 _DOTS_OF_JWE: Final = 4  # RFC 7516 section 7.1
+_JSON: Final = "{"  # of a token endpoint's whole answer
 _DOTS: Final = 2  # of a JWS in compact form (RFC 7515 section 7.1)
 
 
@@ -128,7 +129,7 @@ def check_token(
     routes = _routes(config, question.route)
     placeholder = SpiffeId.parse(f"spiffe://{config.trust_domains[0]}/{PLACEHOLDER}")
     text = without_scheme(token, config.token.scheme)
-    if text.count(".") != _DOTS:
+    if text.count(".") != _DOTS or text.startswith(_JSON):
         return TokenReport(question.now, unread=_unread(config, text, placeholder, question.now))
     try:
         jws = parse_compact(text, config.token.max_bytes)
@@ -159,6 +160,9 @@ def _unread(config: Config, text: str, caller: SpiffeId, now: float) -> Denied:
         return Denied(
             Reason.TOKEN_MISSING, "there is no token: the file or standard input is empty"
         )
+    if text.startswith(_JSON):
+        detail = "it is JSON: take the value of access_token out of it, without the quotes"
+        return Denied(Reason.TOKEN_MALFORMED, detail)
     opaque = OpaqueTokens(config.issuers, NoAnswers(), config.token.max_bytes)
     try:
         if opaque.takes(text):
@@ -231,7 +235,9 @@ def _place(merged: MergedConfig, at: int) -> str:
 def _why_not(name: object, issuer: IssuerSettings) -> str:
     """Say in a line why another issuer made the token."""
     if not isinstance(name, str):
-        return "the token has no iss, and its sub is of no trust domain whose bundle it has"
+        return (
+            "the token has no iss, and its sub is not of the trust domain of this issuer's bundle"
+        )
     if name == issuer.issuer:
         return "it has no keys in the config, so only its opaque tokens count"
     is_near = name.rstrip("/").casefold() == issuer.issuer.rstrip("/").casefold()
