@@ -1,12 +1,11 @@
 """What the server shows of itself as a client: a bearer token and a certificate, from files.
 
-Both are read anew each time: who mounts them replaces them every few minutes or hours.
+Both are shown as the files are then: who mounts them replaces them every few minutes or hours.
 """
 
 import re
 import ssl
 import threading
-from pathlib import Path
 from typing import Final
 
 from authz.adapters.files import (
@@ -104,4 +103,4 @@ def _check_readable(path: str) -> None:
     try:
         open_plain(path).close()
     except OSError as error:
-        raise FetchError(f"tls: {Path(path)} can't be read: {error.strerror}") from None
+        raise FetchError(f"tls: {path} can't be read: {error.strerror}") from None

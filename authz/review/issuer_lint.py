@@ -5,21 +5,11 @@ from typing import Final
 
 from authz.config import Config, Place
 from authz.core.delegation import ActorSettings
-from authz.core.delegation.presets import IssuerKind
+from authz.core.delegation.presets import PRESETS, IssuerKind
 from authz.core.jose.key_issuer import is_of_many_tenants
 from authz.core.patterns import ANY
 from authz.core.routes import RouteMode
 
-# Products whose tokens tell a user's from a client's own by themselves.
-_TELLING: Final = frozenset(
-    {
-        IssuerKind.KEYCLOAK,
-        IssuerKind.ENTRA,
-        IssuerKind.AUTH0,
-        IssuerKind.OKTA,
-        IssuerKind.COGNITO,
-    }
-)
 # Products that write a client's id into act.
 _BY_ACT: Final = frozenset({IssuerKind.SPRING, IssuerKind.AIRLOCK})
 Warnings = Iterator[tuple[Place, str]]
@@ -68,7 +58,9 @@ def _clients_as_persons(config: Config) -> Warnings:
     guessed = {
         issuer.issuer
         for issuer in config.issuers
-        if issuer.actor.is_mapped and issuer.person_shown_by is None and issuer.kind not in _TELLING
+        if issuer.actor.is_mapped
+        and issuer.person_shown_by is None
+        and not (issuer.kind and PRESETS[issuer.kind].tells_users)
     }
     for at, principal in enumerate(config.principals):
         match = principal.match

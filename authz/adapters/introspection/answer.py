@@ -4,15 +4,21 @@ from collections.abc import Mapping
 from typing import Any, Final, Protocol
 
 from authz.core import strict_json
-from authz.core.delegation import MAX_TIMEOUT_SECONDS, IntrospectionAnswer, IssuerSettings
-from authz.core.jose import Key, KeySet, KeyVerifyError
+from authz.core.delegation import (
+    MAX_TIMEOUT_SECONDS,
+    IntrospectionAnswer,
+    IssuerSettings,
+    check_signature,
+    find_key,
+)
+from authz.core.jose import KeySet
+from authz.core.jose.jwk import MAX_KEY_ID_CHARS
 from authz.core.jose.jws import Jws, parse_compact
 from authz.core.reason import Denied
 
 MAX_ANSWER_BYTES: Final = 64 * 1024  # a user with a thousand groups has some 40 KiB
 SIGNED_TYPE: Final = "application/token-introspection+jwt"  # RFC 9701 section 5
 _ACTIVE: Final = "active"
-_MAX_KEY_ID_CHARS: Final = 256
 _LONGEST_CALL: Final = MAX_TIMEOUT_SECONDS
 
 
@@ -89,24 +95,17 @@ class SignedReader:
             raise AnswerError("signed: encrypted, or with a critical member")
 
     def _check_signature(self, jws: Jws, now: float, seconds: float) -> None:
-        key = self._key(jws.header.members.get("kid"), now, seconds)
-        try:
-            key.verify(jws.header.algorithm, jws.signing_input, jws.signature)
-        except KeyVerifyError:
-            raise AnswerError("signed: its signature does not verify") from None
-
-    def _key(self, key_id: object, now: float, seconds: float) -> Key:
-        if not isinstance(key_id, str) or not 0 < len(key_id) <= _MAX_KEY_ID_CHARS:
+        """Verify as a token's signature, with a key that may just have been published."""
+        key_id = jws.header.members.get("kid")
+        if not isinstance(key_id, str) or not 0 < len(key_id) <= MAX_KEY_ID_CHARS:
             raise AnswerError("signed: its kid is missing or not a short string")
         name = self._issuer.issuer
         self._keys.refresh(name, key_id, max(0.0, seconds))
-        known = self._keys.get(name)
-        if known is None or now >= known.usable_until:
-            raise AnswerError("signed: there is no usable key set of the issuer")
-        key = known.keys.get(key_id)
-        if key is None:
-            raise AnswerError("signed: the issuer has no such key")
-        return key
+        try:
+            key, _ = find_key(self._keys.get(name), self._issuer, jws, now)
+            check_signature(key, jws)
+        except Denied as denied:
+            raise AnswerError(f"signed: {denied.detail}") from None
 
     def _check_claims(self, claims: Mapping[str, Any], asked_at: float) -> None:
         if claims.get("iss") != self._issuer.issuer:

@@ -13,7 +13,7 @@ from typing import Any
 from authz.core.decision import Actor, Agent, Mode
 from authz.core.delegation.actor_settings import ACT, ActorSettings
 from authz.core.delegation.claims import Claims, name_in
-from authz.core.delegation.faults import collect
+from authz.core.delegation.faults import attempt, collect
 from authz.core.delegation.person import is_clients_own, is_surely_clients_own, why_no_person
 from authz.core.delegation.restrictions import check_actor
 from authz.core.delegation.settings import IssuerSettings
@@ -44,13 +44,11 @@ def actor_faults(
     claims: Claims, issuer: IssuerSettings, agent: Agent, route: Route
 ) -> tuple[list[Denied], Mode | None]:
     """Return all that ``resolve_actors`` refuses, in its order, and the mode, if it is known."""
-    faults = collect(lambda: _name_actors(claims, issuer, agent, route))
-    actors = () if faults else _name_actors(claims, issuer, agent, route)
+    actors, faults = attempt(lambda: _name_actors(claims, issuer, agent, route))
     if actors:
         faults = collect(lambda: _bind(actors[0], issuer, agent))
-    unclear = collect(lambda: _mode(claims, issuer, agent, route))
-    mode = None if unclear else _mode(claims, issuer, agent, route)
-    last = collect(lambda: _check_alone(mode, actors)) if mode else []
+    mode, unclear = attempt(lambda: _mode(claims, issuer, agent, route))
+    last = collect(lambda: _check_alone(mode, actors or ())) if mode else []
     return [*faults, *unclear, *last], mode
 
 

@@ -99,7 +99,7 @@ def check_claims(jws: Jws, issuer: IssuerSettings, route: Route, now: float) -> 
         token_id,
         _scopes(members, issuer.scope_claim),
         members,
-        not is_plain or issuer.scope_claim in members,
+        _has_scopes(members, issuer, is_plain=is_plain),
     )
 
 
@@ -133,7 +133,8 @@ def unchecked_claims(jws: Jws, issuer: IssuerSettings) -> Claims:
     Raises Denied(TOKEN_CLAIM) without a subject.
     """
     members = jws.payload
-    has_scopes = jws.header.media_type not in _PLAIN or issuer.scope_claim in members
+    is_plain = jws.header.media_type in _PLAIN
+    has_scopes = _has_scopes(members, issuer, is_plain=is_plain)
     return Claims(name_in(members, "sub"), 0.0, 0.0, "", frozenset(), members, has_scopes)
 
 
@@ -149,6 +150,10 @@ def check_own_claims(jws: Jws, issuer: IssuerSettings, now: float) -> OwnClaims:
 
 def _token_id(members: Mapping[str, Any], *, is_plain: bool) -> str:
     return name_in(members, "jti") if "jti" in members or not is_plain else ""
+
+
+def _has_scopes(members: Mapping[str, Any], issuer: IssuerSettings, *, is_plain: bool) -> bool:
+    return not is_plain or issuer.scope_claim in members
 
 
 def _check_kind(members: Mapping[str, Any]) -> None:

@@ -11,7 +11,7 @@ from authz.core.delegation.actor import actor_faults
 from authz.core.delegation.authentication import check_authentication
 from authz.core.delegation.claims import claim_faults, unchecked_claims
 from authz.core.delegation.confirmation import required_bindings
-from authz.core.delegation.faults import collect
+from authz.core.delegation.faults import attempt, collect
 from authz.core.delegation.header import header_faults
 from authz.core.delegation.settings import IssuerSettings
 from authz.core.jose.jws import Jws
@@ -38,8 +38,8 @@ def examine(
     """Examine an unverified token as one that lets this agent act on a route. Never raises."""
     faults = [*header_faults(jws, issuer), *claim_faults(jws, issuer, route, now)]
     mode: Mode | None = None
-    if not collect(lambda: unchecked_claims(jws, issuer)):
-        claims = unchecked_claims(jws, issuer)
+    claims, _ = attempt(lambda: unchecked_claims(jws, issuer))
+    if claims is not None:
         of_actor, mode = actor_faults(claims, issuer, agent, route)
         faults += of_actor
     faults += collect(

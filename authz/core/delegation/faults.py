@@ -1,21 +1,22 @@
 """Collects what separate checks refuse, for reports that say everything at once."""
 
 from collections.abc import Callable
+from typing import TypeVar
 
 from authz.core.reason import Denied
 
 Check = Callable[[], object]
+_T = TypeVar("_T")
 
 
 def collect(*checks: Check) -> list[Denied]:
     """Run each check, whatever the others say, and return their refusals in this order."""
-    return [denied for check in checks if (denied := fault_of(check)) is not None]
+    return [fault for check in checks for fault in attempt(check)[1]]
 
 
-def fault_of(check: Check) -> Denied | None:
-    """Return what a check refuses, None if it passes."""
+def attempt(check: Callable[[], _T]) -> tuple[_T | None, list[Denied]]:
+    """Return a check's value, or None and its refusal."""
     try:
-        check()
+        return check(), []
     except Denied as denied:
-        return denied
-    return None
+        return None, [denied]

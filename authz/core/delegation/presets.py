@@ -37,11 +37,13 @@ class Preset(msgspec.Struct, frozen=True):
         lines: the settings of an issuer that it sets, as in the config.
         own: how a token that a client got for itself shows itself.
         needs: what the operator has to say of the agents.
+        tells_users: whether its tokens tell a user's from a client's own by themselves.
     """
 
     lines: Mapping[str, Any]
     own: str
     needs: str
+    tells_users: bool = False
 
 
 _MAP: Final = "actor.map or actor.patterns: which agent each value of the claim stands for"
@@ -65,11 +67,13 @@ PRESETS: Final[Mapping[IssuerKind, Preset]] = MappingProxyType(
             "jti that begins with trrtcc: and the like, preferred_username service-account-CLIENT,"
             " clientHost, clientAddress",
             f"{_MAP}; none, if client ids are SPIFFE IDs. With act, of its sub as well",
+            tells_users=True,
         ),
         IssuerKind.ENTRA: Preset(
             _lines(typ=("JWT",), algorithms=("RS256",), scope_claim="scp", claim=("azp", "appid")),
             "no scp; idtyp: app; oid is sub",
             _MAP,
+            tells_users=True,
         ),
         IssuerKind.AUTH0: Preset(
             _lines(
@@ -77,16 +81,19 @@ PRESETS: Final[Mapping[IssuerKind, Preset]] = MappingProxyType(
             ),
             "sub CLIENT@clients, gty: client-credentials, sub_profile that is not user",
             f"{_MAP}. With act, of its sub as well",
+            tells_users=True,
         ),
         IssuerKind.OKTA: Preset(
             _lines(typ=("JWT",), algorithms=("RS256",), scope_claim="scp", claim="cid"),
             "sub is cid; no uid",
             _MAP,
+            tells_users=True,
         ),
         IssuerKind.COGNITO: Preset(
             _lines(typ=("JWT",), algorithms=("RS256",), claim="client_id"),
             "sub is client_id; no username",
             f"{_MAP}. audiences: client ids, as its tokens have no aud",
+            tells_users=True,
         ),
         IssuerKind.GOOGLE: Preset(
             _lines(typ=("JWT",), algorithms=("RS256",), claim="sub"),

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
-from authz.core.delegation.faults import collect, fault_of
+from authz.core.delegation.faults import attempt, collect
 from authz.core.delegation.settings import IssuerSettings
 from authz.core.reason import Denied, Reason
 
@@ -28,10 +28,9 @@ def check_times(
 
 def time_faults(members: Mapping[str, Any], issuer: IssuerSettings, now: float) -> list[Denied]:
     """Return all that ``check_times`` refuses; of times that can't be read, only that."""
-    unread = fault_of(lambda: _read_times(members, issuer))
-    if unread is not None:
-        return [unread]
-    times = _read_times(members, issuer)
+    times, unread = attempt(lambda: _read_times(members, issuer))
+    if times is None:
+        return unread
     return collect(
         lambda: _check_expiry(times, issuer, now),
         lambda: _check_begin(times, issuer, now),

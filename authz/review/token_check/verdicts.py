@@ -7,7 +7,7 @@ from typing import Any, Final
 from authz.core.authorizer import RevocationCheck
 from authz.core.decision import Delegation
 from authz.core.delegation import IssuerSettings
-from authz.core.delegation.faults import fault_of
+from authz.core.delegation.faults import collect
 from authz.core.delegation.times import MAX_NUMERIC_DATE
 from authz.core.routes import Route, RouteMode
 from authz.review.token_check.asked import Asked
@@ -194,8 +194,8 @@ def _with_revocation(
         expires_at=0.0,
         token_id=str(members.get("jti", "")),
     )
-    fault = fault_of(lambda: revocations.check(asked.caller(issuer), delegation))
-    return mended if fault is None else replace(mended, needed=(*mended.needed, (fault, None)))
+    faults = collect(lambda: revocations.check(asked.caller(issuer), delegation))
+    return replace(mended, needed=(*mended.needed, *((fault, None) for fault in faults)))
 
 
 def _time(value: object) -> float:

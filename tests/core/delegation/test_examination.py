@@ -11,7 +11,7 @@ from authz.core.delegation import IssuerSettings
 from authz.core.delegation.authentication import check_authentication
 from authz.core.delegation.confirmation import required_bindings
 from authz.core.delegation.examination import examine
-from authz.core.delegation.faults import fault_of
+from authz.core.delegation.faults import collect
 from authz.core.delegation.header import check_header, check_kind
 from authz.core.delegation.terms import TermsJudge
 from authz.core.jose.jws import Jws, parse_compact
@@ -111,7 +111,7 @@ def by_the_server(jws: Jws, issuer: IssuerSettings, agent: Agent, route: Route) 
         required_bindings(jws.payload, issuer, route)
         check_authentication(jws.payload, route, NOW)
 
-    return fault_of(verify)
+    return next(iter(collect(verify)), None)
 
 
 @given(
