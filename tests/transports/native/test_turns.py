@@ -208,10 +208,11 @@ def test_an_overload_is_refused_by_the_backlog(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While too many checks wait for the loop, more are refused as they come."""
+    # Before it connects: a greeting that took long to read would have its calls read in parts.
+    last(monkeypatch, PATIENCE_SECONDS)
     with listening(tmp_path) as port, port.hostile() as client:
         pool = port.world.parts.pool
         monkeypatch.setattr(pool, "_max_queued", 20)
-        last(monkeypatch, PATIENCE_SECONDS)
         monkeypatch.setattr(Backlog, "has_time", lambda *_: False)
         message = message_of(port).SerializeToString()
         with stalled(port):
