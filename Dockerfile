@@ -1,8 +1,8 @@
 # agent-authz as a container: no build tools, no root, nothing written to its own file system.
 #
-#   docker build -t agent-authz .
+#   docker build -t envoy-agent-authz .
 #   docker run --read-only --cap-drop ALL --tmpfs /run/authz:uid=65532,gid=65532,mode=0750 \
-#     -v ./config.yaml:/etc/authz/config.yaml:ro -p 9191:9191 agent-authz
+#     -v ./config.yaml:/etc/authz/config.yaml:ro -p 9191:9191 envoy-agent-authz
 
 # Both stages start from one image: a virtual environment only works with the Python it came from.
 ARG PYTHON_IMAGE=python:3.11.14-slim-bookworm
@@ -25,7 +25,7 @@ RUN python -m pip wheel --no-deps --wheel-dir /dist . \
     && python -m compileall -q --invalidation-mode unchecked-hash /opt/authz/lib
 
 FROM ${PYTHON_IMAGE}
-LABEL org.opencontainers.image.title="agent-authz" \
+LABEL org.opencontainers.image.title="envoy-agent-authz" \
       org.opencontainers.image.description="Envoy external authorization for AI agents" \
       org.opencontainers.image.licenses="Apache-2.0"
 ENV PATH=/opt/authz/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1

@@ -6,6 +6,6 @@ The pipeline is ``authz.core.authorizer``; everything else serves it. Begin read
 from importlib.metadata import PackageNotFoundError, version
 
 try:
-    __version__ = version("agent-authz")
+    __version__ = version("envoy-agent-authz")
 except PackageNotFoundError:  # run from a source tree that is not installed
     __version__ = "0+source"

@@ -11,9 +11,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
-from authz import cli
 from authz.adapters.audit import AuditOperation, AuditRecord
 from authz.adapters.metrics import BUCKETS_SECONDS, FAMILIES
+from authz.cli.parser import help_texts
 from authz.config import schema
 from authz.core.conditions import MAX_TEXT_BYTES, VARIABLES
 from authz.core.conditions.cel import OFFERED
@@ -169,7 +169,7 @@ def cli_page() -> str:
     os.environ.pop("AUTHZ_CONFIG", None)
     os.environ.pop("AUTHZ_LOG_LEVEL", None)
     lines = ["# The command `authz`\n\n" + MADE]
-    for name, text in cli.help_texts():
+    for name, text in help_texts():
         lines.append(f"## `{name}`\n\n```text\n{text}```\n\n")
     return "".join(lines).rstrip("\n") + "\n"
 
@@ -181,7 +181,7 @@ KINDS: Final = {
 }
 CONDITIONS: Final = """\
 A condition is a [CEL](https://cel.dev) expression that is true or false, for rules that lists can't
-express. It needs the extra: `pip install "agent-authz[cel]"`.
+express. It needs [the extra `cel`](../explanation/dependencies.md#extras).
 
 ```cel
 "team-blue" in claims.groups && request.segments[0] == "blue"

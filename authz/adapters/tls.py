@@ -29,6 +29,7 @@ from authz.adapters.files import (
     StabilityTimer,
     read_whole,
 )
+from authz.core.extras import missing_extra
 from authz.core.settings import FileText, MisfitError, Settings
 from authz.core.spiffe import SpiffeId, SpiffePattern, SpiffePatternText
 
@@ -54,7 +55,7 @@ class TlsSettings(Settings):
     """A PEM file with the CA certificates that issue the proxies' certificates."""
     workload_api: str | None = Field(default=None, pattern=r"^unix:/.+")
     """In place of the files: the SPIFFE Workload API's socket, for the server's SVID and the CAs of
-    its trust domain; needs the extra agent-authz[spiffe].
+    its trust domain; needs the extra spiffe.
     """
     allowed_callers: tuple[SpiffePatternText, ...] = Field(min_length=1)
     """SPIFFE IDs (* for a segment) of the proxies that may ask."""
@@ -156,8 +157,7 @@ class _WorkloadApi:
         try:
             from spiffe import WorkloadApiClient  # noqa: PLC0415 - an optional extra
         except ImportError:
-            message = "the Workload API needs the extra: pip install agent-authz[spiffe]"
-            raise TlsError(message) from None
+            raise TlsError(missing_extra("spiffe", "the Workload API needs")) from None
         try:
             seconds = WORKLOAD_API_TIMEOUT_SECONDS
             with WorkloadApiClient(self._address, default_timeout=seconds) as client:

@@ -1,18 +1,17 @@
-"""The exit statuses, arguments and ways to print that the verbs share."""
+"""The exit statuses and ways to print that the verbs share."""
 
 import argparse
 import json
-import os
 import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from datetime import datetime
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from authz.review.audit_files import News
+if TYPE_CHECKING:
+    from authz.review.audit_files import News
 
 FINE: Final = 0
 FAILED: Final = 1
@@ -20,6 +19,7 @@ USAGE: Final = 2
 NO_START: Final = 3
 INTERRUPTED: Final = 130  # as shells do: 128 plus the number of SIGINT
 NEWS_SECONDS: Final = 0.5
+NO_RECORDS: Final = "no record was read, so there is nothing to judge by"
 NO_TOKENS: Final = (
     "authz: an argument looks like a token. Others can read a command's arguments, and the shell "
     "remembers them: put it into a file or on standard input, and revoke it if it is still valid"
@@ -48,7 +48,7 @@ def has_token(words: Sequence[str]) -> bool:
 
 
 @contextmanager
-def progress() -> Iterator[News]:
+def progress() -> "Iterator[News]":
     """Give a function that shows the progress of reading files, if standard error is a terminal."""
     said = time.monotonic()
     is_shown = False
@@ -64,37 +64,3 @@ def progress() -> Iterator[News]:
     finally:
         if is_shown:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
-
-
-def add_verb(
-    verbs: "argparse._SubParsersAction[argparse.ArgumentParser]",
-    function: Callable[[argparse.Namespace], int],
-    name: str,
-    summary: str,
-) -> argparse.ArgumentParser:
-    """Add a verb, which ``function`` runs, and return its parser."""
-    parser = verbs.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
-    parser.set_defaults(verb=function)
-    return parser
-
-
-def add_config(parser: argparse.ArgumentParser) -> None:
-    """Add the argument CONFIG, whose default is AUTHZ_CONFIG of the environment."""
-    default = os.environ.get("AUTHZ_CONFIG")
-    parser.add_argument(
-        "config",
-        metavar="CONFIG",
-        type=Path,
-        nargs="?" if default else None,
-        default=Path(default) if default else None,
-        help="the config file (AUTHZ_CONFIG)",
-    )
-
-
-def parse_time(text: str) -> datetime:
-    """Parse a time with its zone. Raises ArgumentTypeError."""
-    with suppress(ValueError):
-        moment = datetime.fromisoformat(text)
-        if moment.tzinfo is not None:
-            return moment
-    raise argparse.ArgumentTypeError(f"{text!r} is not a time such as 2026-11-25T10:00:00Z")

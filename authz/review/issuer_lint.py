@@ -5,7 +5,8 @@ from typing import Final
 
 from authz.config import Config, Place
 from authz.core.delegation import ActorSettings
-from authz.core.delegation.presets import PRESETS, IssuerKind
+from authz.core.delegation.presets import PRESETS
+from authz.core.issuer_kind import IssuerKind
 from authz.core.jose.key_issuer import is_of_many_tenants
 from authz.core.patterns import ANY
 from authz.core.routes import RouteMode

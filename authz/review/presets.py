@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from authz.core.delegation.presets import PRESETS, IssuerKind
+from authz.core.delegation.presets import PRESETS
+from authz.core.issuer_kind import IssuerKind
 from authz.review.yaml_flow import flow
 
 

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from authz.core.delegation import IssuerSettings
-from authz.core.delegation.presets import PRESETS, IssuerKind
+from authz.core.delegation.presets import PRESETS
+from authz.core.issuer_kind import IssuerKind
 from lab.config_builder import AT_ISSUER, LAB
 from lab.issuer import Issuer, JwksServer, sign_json
 from lab.mesh import AUDIENCE, ISSUER, PAYMENTS, TRAVEL

@@ -14,7 +14,8 @@ import pytest
 import yaml
 
 from authz.config import load_text
-from authz.core.delegation.presets import PRESETS, IssuerKind
+from authz.core.delegation.presets import PRESETS
+from authz.core.issuer_kind import IssuerKind
 from authz.review.lint import config_warnings
 from lab.config_builder import AT_ISSUER, LAB
 from lab.issuer import MADE

@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from authz.adapters.http_fetch import FetchError
 from authz.adapters.keys.download import FetchedDocument, SpiffePeer, get, read_file
 from authz.core import strict_json
+from authz.core.extras import missing_extra
 from authz.core.jose.jwk import Key, KeySetError, usable_keys
 from authz.core.jose.settings import KeySettings, SpiffeBundleSettings
 from authz.core.spiffe import SpiffeId
@@ -132,9 +133,7 @@ def _from_workload_api(address: str, trust_domain: str, timeout_seconds: float) 
     try:
         from spiffe import TrustDomain, WorkloadApiClient  # noqa: PLC0415 - an optional extra
     except ImportError:
-        raise FetchError(
-            "the Workload API needs the extra: pip install agent-authz[spiffe]"
-        ) from None
+        raise FetchError(missing_extra("spiffe", "the Workload API needs")) from None
     try:
         with WorkloadApiClient(address, default_timeout=timeout_seconds) as client:
             bundles = client.fetch_jwt_bundles()

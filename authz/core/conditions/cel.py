@@ -14,6 +14,7 @@ from typing import Final, Protocol
 import yaml
 
 from authz.core.conditions.variables import VARIABLES
+from authz.core.extras import missing_extra
 
 # A closed list. Left out, since conditions need neither: macros that make lists and texts grow
 # (map, filter), and time, which reads zone files and has no clock here.
@@ -97,7 +98,7 @@ def _library() -> ModuleType:
     try:
         from cel_expr_python import cel  # noqa: PLC0415 - an optional extra
     except ImportError:
-        raise ConditionError('conditions need the extra: pip install "agent-authz[cel]"') from None
+        raise ConditionError(missing_extra("cel", "conditions need")) from None
     library: ModuleType = cel
     return library
 

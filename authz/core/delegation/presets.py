@@ -10,24 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from authz.core.choice import Choice
-
-
-class IssuerKind(Choice):
-    """The product that an issuer runs."""
-
-    KEYCLOAK = "keycloak"
-    ENTRA = "entra"
-    AUTH0 = "auth0"
-    OKTA = "okta"
-    COGNITO = "cognito"
-    GOOGLE = "google"
-    KUBERNETES = "kubernetes"
-    SPIRE = "spire"
-    SPRING = "spring"
-    AIRLOCK = "airlock"
-    SERVICENOW = "servicenow"
-    GITHUB = "github"
+from authz.core.issuer_kind import IssuerKind
 
 
 class Preset(msgspec.Struct, frozen=True):

@@ -9,7 +9,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from authz.core.choice import Choice, Need
 from authz.core.delegation.actor_settings import ActorSettings, ClaimText
 from authz.core.delegation.introspection_settings import IntrospectionSettings
-from authz.core.delegation.presets import IssuerKind, with_preset
+from authz.core.delegation.presets import with_preset
+from authz.core.issuer_kind import IssuerKind
 from authz.core.jose import KeySettings
 from authz.core.jose.jws import media_type
 from authz.core.jose.settings import SpiffeBundleSettings

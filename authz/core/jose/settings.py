@@ -61,7 +61,7 @@ class SpiffeBundleSettings(Settings):
     the first fetch.
     """
     workload_api: str | None = Field(default=None, pattern=r"^unix:/.+")
-    """The SPIFFE Workload API's socket; needs the extra agent-authz[spiffe]."""
+    """The SPIFFE Workload API's socket; needs the extra spiffe."""
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:

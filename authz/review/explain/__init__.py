@@ -63,7 +63,6 @@ from authz.wiring import (
 )
 
 __all__ = [
-    "EXAMPLES",
     "ExplainedRequest",
     "Explanation",
     "Question",
@@ -78,17 +77,6 @@ __all__ = [
     "explain",
 ]
 KEY_SECONDS: Final = 10.0
-EXAMPLES: Final = """\
-examples:
-  authz explain authz.yaml GET https://mcp.corp.example/finance/balance \\
-    --agent spiffe://corp.example/ns/agents/sa/travel --principal alice --scope balance:read
-  authz explain authz.yaml GET https://mcp.corp.example/finance/balance \\
-    --agent spiffe://corp.example/ns/agents/sa/travel --token-file token.jwt
-  authz explain authz.yaml POST https://mcp.corp.example/trips/mcp --tool book_trip \\
-    --arguments '{"price": 400}' --agent spiffe://corp.example/ns/agents/sa/travel --principal alice
-  authz explain authz.yaml --check-request request.json
-  authz explain authz.yaml --audit audit.jsonl --decision-id 1f0c6f6cf2a94f3c8f4e7d1a2b3c4d5e
-"""
 
 
 @dataclass(frozen=True, slots=True)

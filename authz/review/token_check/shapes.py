@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from authz.core.delegation.presets import IssuerKind
+from authz.core.issuer_kind import IssuerKind
 from authz.core.spiffe import SCHEME
 
 Members = Mapping[str, Any]

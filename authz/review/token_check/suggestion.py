@@ -14,7 +14,8 @@ from pydantic import ValidationError
 from authz.core.decision import Mode
 from authz.core.delegation import IssuerSettings
 from authz.core.delegation.jwt_svid import trust_domain_of
-from authz.core.delegation.presets import PRESETS, IssuerKind
+from authz.core.delegation.presets import PRESETS
+from authz.core.issuer_kind import IssuerKind
 from authz.core.jose.jws import media_type
 from authz.core.routes import Route, RouteMode
 from authz.core.spiffe import SCHEME

@@ -477,8 +477,9 @@ def test_without_the_library() -> None:
 
     assert done.returncode == 1
     assert (
-        'ConditionError: conditions need the extra: pip install "agent-authz[cel]"' in done.stderr
-    )
+        "ConditionError: conditions need the extra cel, which is not installed: in a checkout "
+        "pip install '.[cel]', with a wheel pip install envoy_agent_authz-*.whl[cel]"
+    ) in done.stderr
 
 
 def test_the_library_is_loaded_when_needed() -> None:

@@ -4,7 +4,7 @@ import random
 from collections import Counter
 from typing import Final
 
-from authz.core.delegation.presets import IssuerKind
+from authz.core.issuer_kind import IssuerKind
 from support.judged import judge
 from support.token_kinds import (
     API,

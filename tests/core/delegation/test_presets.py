@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 
 from authz.config import Config, ConfigError, load_text
-from authz.core.delegation.presets import PRESETS, IssuerKind
+from authz.core.delegation.presets import PRESETS
 from authz.core.delegation.settings import IssuerSettings
+from authz.core.issuer_kind import IssuerKind
 from lab.config_builder import AT_ISSUER, LAB, ConfigBuilder
 from lab.mesh import TRAVEL
 from support.world import World

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import pytest
 
-from authz.core.delegation.presets import IssuerKind
+from authz.core.issuer_kind import IssuerKind
 from lab.mesh import PAYMENTS, TRAVEL
 from support.issuer_pages import sign, with_config
 from support.world import World, reason_of

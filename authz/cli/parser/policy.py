@@ -1,28 +1,14 @@
-"""The verbs for changing a policy: test, replay, suggest.
-
-Exit status: 0 success, 1 something needs a look.
-"""
+"""The arguments of the verbs for changing a policy: test, replay, suggest."""
 
 import argparse
-import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from authz.cli.common import FAILED, FINE, add_config, answer, complain, progress
-from authz.config import load
-from authz.review.audit_files import AuditLogs
-from authz.review.patch import patch
-from authz.review.policy_tests import run_cases
-from authz.review.replay import replay_logs
-from authz.review.suggest import suggest
+from authz.cli.parser.adding import add_config, add_json
+from authz.cli.parser.types import percent
 
 if TYPE_CHECKING:
-    from argparse import _SubParsersAction
-
-    Verbs = _SubParsersAction[argparse.ArgumentParser]
-
-NO_RECORDS: Final = "no record was read, so there is nothing to judge by"
-_ALL_PERCENT: Final = 100.0
+    from authz.cli.parser.adding import Verbs
 
 
 def add_verbs(verbs: "Verbs") -> None:
@@ -35,17 +21,17 @@ def add_verbs(verbs: "Verbs") -> None:
         "modes and step-up of routes.",
         epilog="exit status: 1 when a case came out differently, or too few rules are covered",
     )
-    test.set_defaults(verb=_test)
+    test.set_defaults(verb="test")
     add_config(test)
     test.add_argument("cases", metavar="CASES", type=Path, help="the YAML file of cases")
     test.add_argument(
         "--min-coverage",
         metavar="PERCENT",
-        type=_percent,
+        type=percent,
         default=0.0,
         help="the percentage of rules that must have decided a case (default: 0)",
     )
-    test.add_argument("--json", action="store_true", help="print JSON")
+    add_json(test)
 
     replay = verbs.add_parser(
         "replay",
@@ -56,7 +42,7 @@ def add_verbs(verbs: "Verbs") -> None:
         epilog="exit status: 1 when a request is newly allowed or can't be decided, a line is "
         "invalid, or there is no record; with --strict also when one is newly denied",
     )
-    replay.set_defaults(verb=_replay)
+    replay.set_defaults(verb="replay")
     add_config(replay)
     _add_audit(replay)
     replay.add_argument(
@@ -69,7 +55,7 @@ def add_verbs(verbs: "Verbs") -> None:
     replay.add_argument(
         "--strict", action="store_true", help="exit 1 for newly denied requests too"
     )
-    replay.add_argument("--json", action="store_true", help="print JSON")
+    add_json(replay)
 
     less = verbs.add_parser(
         "suggest",
@@ -79,7 +65,7 @@ def add_verbs(verbs: "Verbs") -> None:
         "no file: it prints YAML with comments, for review.",
         epilog="exit status: 1 when there is no record",
     )
-    less.set_defaults(verb=_suggest)
+    less.set_defaults(verb="suggest")
     add_config(less)
     _add_audit(less)
     less.add_argument(
@@ -101,43 +87,3 @@ def _add_audit(parser: argparse.ArgumentParser) -> None:
         required=True,
         help="an audit log, plain or gzip'd; - for standard input; repeatable",
     )
-
-
-def _percent(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0.0 <= value <= _ALL_PERCENT:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a percentage from 0 to 100")
-    return value
-
-
-def _test(options: argparse.Namespace) -> int:
-    outcome = run_cases(load(options.config), options.cases, time.time())
-    answer(options, outcome.lines(), outcome.members)
-    is_covered = outcome.coverage_percent >= options.min_coverage
-    if not is_covered:
-        complain(f"too few rules are covered: --min-coverage asks for {options.min_coverage:g}%")
-    return FINE if is_covered and not outcome.failures else FAILED
-
-
-def _replay(options: argparse.Namespace) -> int:
-    old = None if options.old is None else load(options.old)
-    with progress() as news, AuditLogs(options.audit, news) as logs:
-        report = replay_logs(load(options.config), logs, old)
-    answer(options, report.lines(), report.members)
-    if not report.records:
-        complain(f"authz: {NO_RECORDS}")
-    return FAILED if report.needs_a_look(is_strict=options.strict) else FINE
-
-
-def _suggest(options: argparse.Namespace) -> int:
-    with progress() as news, AuditLogs(options.audit, news) as logs:
-        found = suggest(load(options.config), logs, denied=options.denied)
-    if not found.records:
-        complain(f"authz: {NO_RECORDS}")
-        return FAILED
-    for line in patch(options.config, found) if options.diff else found.lines:
-        print(line)
-    return FINE

@@ -1,0 +1,48 @@
+"""The command's arguments: a verb for each task of an operator.
+
+Nothing is imported here that a verb needs only to run, so that every command starts quickly, and a
+server, which lives long, has none of the others in its memory.
+"""
+
+import argparse
+from collections.abc import Iterator
+
+from authz import __version__
+from authz.cli.parser import config, policy, questions, revocations, serving, token
+
+
+def command_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command with all verbs, in the order of the help."""
+    parser = argparse.ArgumentParser(
+        prog="authz",
+        description="Envoy external authorization for AI agents: may this agent, acting for this "
+        "principal, do this?",
+        epilog="exit status: 0 success or allowed, 1 the check failed or the request is denied, "
+        "2 usage, 3 could not start, 130 Ctrl-C",
+    )
+    parser.add_argument("--version", action="version", version=f"authz {__version__}")
+    verbs = parser.add_subparsers(title="verbs", required=True, metavar="VERB")
+    serving.add_serve(verbs)
+    config.add_check(verbs)
+    questions.add_verbs(verbs)
+    policy.add_verbs(verbs)
+    config.add_keys(verbs)
+    token.add_verbs(verbs)
+    config.add_metadata(verbs)
+    revocations.add_verbs(verbs)
+    config.add_schema(verbs)
+    serving.add_health(verbs)
+    return parser
+
+
+def help_texts() -> list[tuple[str, str]]:
+    """Return the help of the command and of each verb, for the reference page."""
+    return list(_help_of("authz", command_parser()))
+
+
+def _help_of(name: str, parser: argparse.ArgumentParser) -> Iterator[tuple[str, str]]:
+    yield name, parser.format_help()
+    for action in parser._actions:  # noqa: SLF001 - argparse has no public way
+        if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001 - as above
+            for verb, inner in action.choices.items():
+                yield from _help_of(f"{name} {verb}", inner)

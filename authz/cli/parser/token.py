@@ -1,0 +1,74 @@
+"""The arguments of the verbs about tokens: token check, preset.
+
+A token is never taken from the arguments: other users of the machine can read these, and shells
+remember them.
+"""
+
+from typing import TYPE_CHECKING
+
+from authz.cli.parser.adding import add_config, add_json, add_verb
+from authz.cli.parser.types import a_time
+from authz.core.issuer_kind import IssuerKind
+
+if TYPE_CHECKING:
+    from authz.cli.parser.adding import Verbs
+
+
+def add_verbs(verbs: "Verbs") -> None:
+    """Add the verbs token check and preset."""
+    token = verbs.add_parser(
+        "token",
+        help="check a token: say all that is wrong with it, and what would take it",
+        description="Check a token by a config.",
+    )
+    _add_check(token.add_subparsers(title="verbs", required=True, metavar="VERB"))
+    preset = add_verb(
+        verbs, "preset", "preset", "print what each kind of issuer stands for, as YAML"
+    )
+    preset.epilog = "each line can be set otherwise in the issuer's block"
+    preset.add_argument(
+        "kind",
+        metavar="KIND",
+        nargs="?",
+        choices=[kind.value for kind in IssuerKind],
+        help="default: all of them",
+    )
+    add_json(preset)
+
+
+def _add_check(verbs: "Verbs") -> None:
+    check = verbs.add_parser(
+        "check",
+        help="say all that is wrong with a token, and what would take it",
+        description="Say for each issuer of the config all that is wrong with a token, and which "
+        "line would take it, or why none should. No part of the token's text is printed. The "
+        "token is read from a file or standard input, never from the arguments.",
+        epilog="exit status: 0 a configured issuer accepts the token, 1 it is refused or its "
+        "signature was not verified, 2 a mistake in the arguments or the config",
+    )
+    check.set_defaults(verb="token_check")
+    add_config(check)
+    check.add_argument(
+        "file",
+        metavar="FILE",
+        nargs="?",
+        default="-",
+        help='a file with the token, which may begin with "Bearer "; - for standard input '
+        "(default)",
+    )
+    add = check.add_argument
+    add("--agent", metavar="ID", help="the caller's SPIFFE ID; default: the agent that it names")
+    add("--route", default="", metavar="NAME", help="look at this route alone; default: at each")
+    add("--offline", action="store_true", help="fetch no keys: read those in files alone")
+    add("--at", type=a_time, metavar="TIME", help="check as of this time; default: now")
+    add(
+        "--show-claims",
+        action="store_true",
+        help="show the values of all claims, which may name people",
+    )
+    add(
+        "--suggest",
+        action="store_true",
+        help="print the smallest issuer block that accepts it, or why none should",
+    )
+    add_json(check)

@@ -1,0 +1,68 @@
+"""The types of arguments: what a text has to look like, and the error that says so."""
+
+import argparse
+import json
+import re
+from contextlib import suppress
+from datetime import datetime
+from typing import Any, Final
+
+_AGE: Final = re.compile(r"([0-9]{1,9})(s|m|h|d)")
+_UNIT_SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_ALL_PERCENT: Final = 100.0
+
+
+def a_time(text: str) -> datetime:
+    """Parse a time with its zone. Raises ArgumentTypeError."""
+    with suppress(ValueError):
+        moment = datetime.fromisoformat(text)
+        if moment.tzinfo is not None:
+            return moment
+    raise argparse.ArgumentTypeError(f"{text!r} is not a time such as 2026-11-25T10:00:00Z")
+
+
+def url(text: str) -> str:
+    """Return a URL. Raises ArgumentTypeError."""
+    if "://" not in text:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a URL such as https://mcp.corp.example/a"
+        )
+    return text
+
+
+def pair(text: str) -> tuple[str, str]:
+    """Split NAME=VALUE. Raises ArgumentTypeError."""
+    name, separator, value = text.partition("=")
+    if not name or not separator:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
+    return name, value
+
+
+def age(text: str) -> float:
+    """Return the seconds of an age. Raises ArgumentTypeError."""
+    match = _AGE.fullmatch(text)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is not an age such as 90s, 5m or 1h")
+    return float(int(match[1]) * _UNIT_SECONDS[match[2]])
+
+
+def percent(text: str) -> float:
+    """Return a percentage. Raises ArgumentTypeError."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0.0 <= value <= _ALL_PERCENT:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a percentage from 0 to 100")
+    return value
+
+
+def json_object(text: str) -> dict[str, Any]:
+    """Return a JSON object. Raises ArgumentTypeError."""
+    try:
+        value = json.loads(text)
+    except ValueError:  # the message below says what would be right
+        value = None
+    if not isinstance(value, dict):
+        raise argparse.ArgumentTypeError(f'{text!r} is not a JSON object such as {{"limit": 5}}')
+    return value

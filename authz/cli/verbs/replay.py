@@ -1,0 +1,19 @@
+"""``authz replay``: shows what a new policy would have changed."""
+
+import argparse
+
+from authz.cli.common import FAILED, FINE, NO_RECORDS, answer, complain, progress
+from authz.config import load
+from authz.review.audit_files import AuditLogs
+from authz.review.replay import replay_logs
+
+
+def run(options: argparse.Namespace) -> int:
+    """Decide again, and return the exit status. Raises ConfigError, LogError."""
+    old = None if options.old is None else load(options.old)
+    with progress() as news, AuditLogs(options.audit, news) as logs:
+        report = replay_logs(load(options.config), logs, old)
+    answer(options, report.lines(), report.members)
+    if not report.records:
+        complain(f"authz: {NO_RECORDS}")
+    return FAILED if report.needs_a_look(is_strict=options.strict) else FINE

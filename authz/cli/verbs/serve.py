@@ -1,0 +1,23 @@
+"""``authz serve``: answers a proxy's checks until told to stop."""
+
+import argparse
+
+from authz.cli.common import FINE, NO_START, complain
+from authz.config import ConfigError
+from authz.server import StartError
+from authz.server import run as run_server
+from authz.server.json_log import logging_to_stderr
+
+
+def run(options: argparse.Namespace) -> int:
+    """Serve, and return the exit status."""
+    with logging_to_stderr(options.log_level):  # also complaints: nobody may be reading them
+        try:
+            run_server(options.config)
+        except StartError as error:
+            complain(f"authz: could not start: {error}")
+            return NO_START
+        except ConfigError as error:
+            complain(*error.lines())
+            return NO_START
+    return FINE

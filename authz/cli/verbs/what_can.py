@@ -1,0 +1,34 @@
+"""``authz what-can``: lists what an agent may do."""
+
+import argparse
+
+from authz.cli.common import FAILED, FINE, complain
+from authz.cli.verbs.asked import read_claims
+from authz.config import load
+from authz.core.decision import Agent
+from authz.core.spiffe import SpiffeId, SpiffeIdError
+from authz.review.explain import Question, assumed
+from authz.review.search import what_can
+from authz.wiring import build_policy
+
+
+def run(options: argparse.Namespace) -> int:
+    """List it, and return the exit status. Raises ConfigError."""
+    config = load(options.config)
+    try:
+        agent = Agent(SpiffeId.parse(options.agent))
+    except SpiffeIdError as error:
+        complain(f"authz: {options.agent}: {error}")
+        return FAILED
+    question = Question(
+        agent=options.agent,
+        method="",
+        url="",
+        principal=options.principal,
+        issuer=options.issuer,
+        claims=read_claims(options),
+    )
+    delegation = assumed(config, question, 0.0) if options.principal else None
+    found = what_can(build_policy(config), agent, delegation)
+    print("\n".join(found.lines()))
+    return FINE if found else FAILED

@@ -1,0 +1,14 @@
+"""What is missing without an extra of the distribution, and how to get it."""
+
+from typing import Final
+
+DISTRIBUTION: Final = "envoy-agent-authz"
+
+
+def missing_extra(extra: str, what: str) -> str:
+    """Say that something needs an extra, and how to install it: from a checkout, from a wheel."""
+    wheel = f"{DISTRIBUTION.replace('-', '_')}-*.whl"
+    return (
+        f"{what} the extra {extra}, which is not installed: in a checkout pip install '.[{extra}]',"
+        f" with a wheel pip install {wheel}[{extra}]"
+    )
