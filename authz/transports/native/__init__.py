@@ -4,12 +4,11 @@ The laws of this package:
 
 1. One thread, the loop, reads, answers and writes. It never waits for a client, for a lock that is
    held for long, or for another system; what must wait goes to the pool's threads.
-2. A remembered decision is answered where it is read, and the answers of one read are written at
-   once. What is to be decided waits its turn in the backlog, which gets a slice of time between two
-   looks at the sockets: so that new decisions never hold up remembered ones.
-3. A turn reads once from each connection, and answers for a slice of time (``turns``); of those
-   that make new connections, or have something to be decided, each has its turn as well
-   (``backlog``): none waits for another's flood.
+2. A remembered decision is answered where it is read, and the answers of one read are written
+   together. A check that must be decided waits in the backlog, which gets a slice of time between
+   two polls: new decisions never hold up remembered ones.
+3. A turn reads once from each connection, and answers for a slice of time (``turns``). Handshakes
+   and the backlog take turns by connection too, so no client waits for another's flood.
 4. Nothing that a client does ends the loop. A fault of ours ends the connection that met it.
 """
 

@@ -1,12 +1,12 @@
-"""What is to be decided: a slice at a time in the loop, and in threads where it has to wait.
+"""The queue of checks to decide: in the loop, a slice at a time, or in threads if they must wait.
 
-To hand a check to another thread and back costs more than to decide it. So the loop itself decides
-whatever needs nobody else, which is bounded work: at once while a read has time left, and what is
-left after that for SLICE_SECONDS between two looks at the sockets. What must wait for an issuer's
-keys or for a decision point goes to the pool, and so does a message that takes long to read.
+Handing a check to another thread and back costs more than deciding it. So the loop itself decides
+each check that needs no other system, which is bounded work: at once while the read has time left,
+later for SLICE_SECONDS between two polls. A check that must wait for an issuer's keys or for a
+decision point goes to the pool, and so does a message that takes long to read.
 
-A check that could not be decided in time is refused when it comes, and not when its turn comes: its
-caller would have given up by then, and so would those behind it.
+A check that could not be decided in time is refused on arrival, not when its turn comes: by then
+its caller, and the callers behind it, would have given up.
 """
 
 import time
@@ -20,27 +20,27 @@ from authz.transports.native.loop import attempt, log_fault
 from authz.transports.native.pace import Pace
 from authz.transports.native.turns import SLICE_SECONDS
 
-# What a check may be expected to wait, as a part of the time that its caller has left. The rest is
-# for its decision, for the way back, and for a pace that changes.
+# The share of its caller's remaining time that a check may be expected to wait. The rest is for the
+# decision itself, for the way back, and for a pace that changes.
 WAITING_PART: Final = 0.5
-# How long it rests after a slice, in slices, while more is read than can be answered. At five times
-# what a process can decide, refusals take four fifths of its time.
+# The pause after a slice, in slices, while more is read than can be answered. At five times the
+# load that a process can decide, refusals take four fifths of its time.
 REST: Final = 4.0
-# Of long messages that wait for a thread, or are read by one: sixteen of the largest.
+# Of long messages that wait for a thread or are being read by one: sixteen of the largest.
 MAX_HELD_BYTES: Final = 64 * 1024 * 1024
-# A connection may have so many times the places that are free: eight ninths if it is alone, and 31
-# of 1024 stay free beside four that take what they can get.
+# A connection may hold at most this many times the places that are still free: eight ninths of all
+# places if it is alone; beside four greedy connections 31 of 1024 places stay free.
 GREED: Final = 8
 
 
 class Asker(Protocol):
-    """Who asked, and takes the answers. In the loop's thread."""
+    """The connection that asked and takes the answers, in the loop's thread."""
 
     def finish(self, stream_id: int, message: bytes | None) -> None:
-        """Take an answer, None for a fault of ours; it is written by ``flush``."""
+        """Take an answer, None for an internal error; ``flush`` writes it."""
 
     def flush(self) -> None:
-        """Write what was answered."""
+        """Write the answers."""
 
     def on_fault(self) -> None:
         """Give up after an exception of the others. Never raises."""
@@ -66,7 +66,7 @@ class Job:
         self.is_abandoned = False
 
     def give_up(self) -> None:
-        """Leave no time: what decides it refuses it at once."""
+        """Leave it no time, so that it is refused at once."""
         self.deadline = 0.0
 
     def time_remaining(self) -> float | None:
@@ -94,7 +94,7 @@ class Backlog:
         self.held_bytes = 0
         self._pool = pool
         self._ask_loop = ask_loop
-        # By asker, the next one first: each has its turn, however much another asks.
+        # By asker, the next one first: each has its turn, however many checks another has.
         self._jobs: dict[Asker, deque[tuple[Job, Undecided]]] = {}
         self._waiting = 0
         self._pace = Pace()
@@ -112,7 +112,7 @@ class Backlog:
     def is_too_long(self, job: Job) -> bool:
         """Tell whether a check would wait for too long: the pool is overloaded, or time runs out.
 
-        Others have their turns between those of its asker.
+        Other askers have their turns between those of its own.
         """
         queue = self._jobs.get(job.asker)
         ahead = len(queue) * len(self._jobs) if queue else len(self._jobs)
@@ -149,8 +149,9 @@ class Backlog:
     def work(self, *, is_behind: bool = False) -> bool:
         """Decide for a slice of time; return whether there is more to decide.
 
-        While more is read than can be answered (``is_behind``) this takes a part of the time only:
-        what waits in sockets is late without anybody's knowing, and a refusal in time is better.
+        While more is read than can be answered (``is_behind``) deciding gets only a part of the
+        time: checks that wait unread in sockets miss their deadlines unseen, and an early refusal
+        is better.
         """
         jobs, begun = self._jobs, time.monotonic()
         if not jobs:
@@ -183,7 +184,7 @@ class Backlog:
     def _decide_next(self, asker: Asker) -> None:
         """Decide an asker's oldest check, and put the asker behind the others.
 
-        Who asks more than others is overloaded sooner: a queue counts as if all were as long.
+        An asker with a long queue is overloaded sooner: its queue counts as if all were as long.
         """
         queue = self._jobs.pop(asker)
         job, undecided = queue.popleft()
@@ -198,7 +199,7 @@ class Backlog:
     def is_full_for(self, asker_jobs: int) -> bool:
         """Return whether an asker with so many jobs under way may have no further one.
 
-        Who has many must leave places free for those with few.
+        An asker with many jobs must leave places free for askers with few.
         """
         return asker_jobs >= GREED * (self._max_concurrent - self.under_way)
 

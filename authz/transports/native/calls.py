@@ -1,6 +1,6 @@
 """The calls of a connection: answered at once, decided soon, or watched.
 
-Whose calls these are is looked at anew with each read. What is answered is written by the
+The caller is identified anew with each read. Answers are written by the
 connection's owner, for all that it read together.
 """
 
@@ -34,10 +34,10 @@ from authz.transports.native.turns import SLICE_SECONDS, Turns
 from authz.transports.native.watches import Watches
 from authz.transports.status import StatusCode, StatusError
 
-# A message that is longer takes long enough to read that others would notice: the dearest one of
-# this size takes 2 ms, and 64 KiB 11 ms. A check without a body has 2 to 8 KiB.
+# Reading a longer message would hold up others: the most expensive one of this size takes 2 ms, of
+# 64 KiB 11 ms. A check without a body has 2 to 8 KiB.
 MAX_READ_HERE_BYTES: Final = 16 * 1024
-# So many are answered without a look at the clock.
+# So many are answered without reading the clock.
 FEW_EVENTS: Final = 2
 NOT_ALLOWED: Final = status_answer(
     StatusCode.PERMISSION_DENIED, "the caller is not allowed", is_early=True
@@ -54,22 +54,22 @@ _STOPPING: Final = status_trailers(StatusCode.UNAVAILABLE, "the server is stoppi
 _ENDS: Final = {Cause.HALF_OPEN: CallEnd.HALF_OPEN, Cause.UNREAD: CallEnd.UNREAD}
 Served = Call["Method | Watch"]
 Gate = Callable[[tuple[bytes, ...]], "str | None"]
-"""Names the calling proxy by what TLS knows of it; "" where callers have no ID, None to refuse."""
+"""Returns the calling proxy's SPIFFE ID from its certificates; "" without TLS, None to refuse."""
 
 
 class Owner(Protocol):
-    """Who has the connection's socket."""
+    """The owner of the connection's socket."""
 
     def flush(self) -> None:
-        """Write what is there, as far as the client takes it."""
+        """Write the output, as far as the client takes it."""
 
     def on_fault(self) -> None:
-        """Hang up, after a fault of ours. Never raises."""
+        """Close the connection after an internal error. Never raises."""
 
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """What all connections have in common.
+    """The parts that all connections share.
 
     Attributes:
         loop: calls them.
@@ -111,12 +111,12 @@ class Calls:
 
     @property
     def has_more(self) -> bool:
-        """Whether calls came that have had no turn."""
+        """Whether calls wait for their turn."""
         return bool(self._left)
 
     @property
     def held_bytes(self) -> int:
-        """The bytes of calls that have had no turn."""
+        """The bytes of calls that wait for their turn."""
         return sum(len(request.body) for request in self._left)
 
     @property
@@ -125,7 +125,7 @@ class Calls:
         return self._proxy is not None
 
     def identify(self, certificates: tuple[bytes, ...]) -> None:
-        """Look anew at who calls: a certificate ends, and a CA is trusted no more, in between."""
+        """Identify the caller anew: its certificate may have expired, or its CA been removed."""
         proxy = self._gate(certificates)
         if proxy != self._proxy:
             self._proxy = proxy
@@ -137,8 +137,8 @@ class Calls:
         return read_call(fields, self._service.methods)
 
     def take(self, events: list[Event[Served]], now: float) -> None:
-        """Note what became of calls; answer those that came, if they are few."""
-        # Once, and not in each slice: what is remembered must not wait behind what is not.
+        """Take the connection's events; answer new calls at once if they are few."""
+        # Once, and not in each slice: remembered answers must not wait behind new decisions.
         self._decides_until = now + SLICE_SECONDS
         for event in events:
             if type(event) is not Request:
@@ -151,13 +151,13 @@ class Calls:
             self._service.turns.add(self)
 
     def go_on(self) -> bool:
-        """Answer for a slice of time what was read; return whether there is more."""
+        """Answer waiting calls for a slice of time; return whether more wait."""
         self.answer_for_a_slice()
         self.flush()
         return bool(self._left)
 
     def answer_for_a_slice(self) -> None:
-        """Answer what came, for SLICE_SECONDS at most."""
+        """Answer waiting calls, for SLICE_SECONDS at most."""
         left, clock = self._left, time.monotonic
         end = clock() + SLICE_SECONDS
         while left:
@@ -171,7 +171,7 @@ class Calls:
             self._answer(request)
 
     def _answer(self, request: Request[Served]) -> None:
-        """Answer a call if its answer is remembered; else see that it is decided."""
+        """Answer a call if its answer is remembered; else have it decided."""
         body, call, stream_id = request.body, request.judged, request.stream_id
         length = len(body) - PREFIX_BYTES
         fault = None
@@ -246,7 +246,7 @@ class Calls:
         )
 
     def _note(self, event: Event[Served]) -> None:
-        """Note what else became of calls."""
+        """Take an event other than a request."""
         if isinstance(event, Abandoned):
             job = self._jobs.pop(event.stream_id, None)
             if job is not None:
@@ -259,7 +259,7 @@ class Calls:
             self._service.metrics.caller_refused()
 
     def finish(self, stream_id: int, message: bytes | None) -> None:
-        """Take a decided call's answer, None for a fault of ours."""
+        """Take a decided call's answer, None for an internal error."""
         self._jobs.pop(stream_id, None)
         if message is None:
             self.connection.refuse(stream_id, FAULT)
@@ -267,7 +267,7 @@ class Calls:
             self.connection.respond(stream_id, HEAD, frame(message), OK)
 
     def _watch(self, stream_id: int, data: bytes) -> None:
-        """Begin a Watch. What it is told is written with all else: to write could end all here."""
+        """Begin a Watch. Its status is only queued: writing here could end the connection."""
         self.connection.begin(stream_id, HEAD)
         try:
             status = self._service.watches.add(self, stream_id, data)
@@ -294,7 +294,7 @@ class Calls:
             self._service.watches.remove(self, stream_id)
 
     def hang_up(self) -> None:
-        """Note that nobody waits for an answer any more."""
+        """Note that the client no longer waits for an answer."""
         self._service.turns.remove(self)
         for event in self.connection.hang_up():
             self._note(event)

@@ -1,4 +1,4 @@
-"""A socket that never blocks: bytes in, bytes out, and what takes too long."""
+"""A socket that never blocks: bytes in, bytes out, and timeouts."""
 
 import socket
 import time
@@ -7,10 +7,10 @@ from typing import Final
 
 from authz.transports.native.loop import READ, WRITE, Loop
 
-READ_BYTES: Final = 64 * 1024  # of one turn: what a connection may make the others wait for
+READ_BYTES: Final = 64 * 1024  # in one turn, since the other connections wait meanwhile
 # For TLS: a proxy needs milliseconds, and each connection takes a descriptor.
 HANDSHAKE_SECONDS: Final = 10.0
-# Beyond the deadline of any proxy that still waits for an answer.
+# Longer than the deadline of any proxy that still waits for an answer.
 SEND_SECONDS: Final = 10.0
 
 
@@ -65,7 +65,7 @@ class Channel:
         return self.is_handshaking and now - self._waits_since >= HANDSHAKE_SECONDS
 
     def receive(self, max_bytes: int = READ_BYTES) -> bytes:
-        """Return what came, b"" for nothing. Raises ChannelClosedError.
+        """Return the bytes that came, b"" for none. Raises ChannelClosedError.
 
         ``max_bytes`` are read at most, as the network counts.
         """
@@ -96,12 +96,12 @@ class Channel:
         self._unsent = data[sent:]
 
     def flush(self) -> None:
-        """Write what was kept. Raises ChannelClosedError."""
+        """Write the kept bytes. Raises ChannelClosedError."""
         if self.is_full:
             self.send(self._unsent)
 
     def wait(self, *, to_read: bool) -> None:
-        """Wait until what was kept can be written, and for what comes, if it is to be read."""
+        """Wait until kept bytes can be written and, if ``to_read``, until bytes come."""
         events = READ * to_read | WRITE * self.is_full
         if events != self._events:
             self._events = events

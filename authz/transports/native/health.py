@@ -1,4 +1,4 @@
-"""The methods of health among the methods that calls name."""
+"""The methods of grpc.health.v1: Check and Watch."""
 
 from collections.abc import Callable, Mapping
 from typing import Final
@@ -19,7 +19,7 @@ class HealthMethod:
 
 
 class Watch:
-    """The method that tells of each change: its calls last (``watches``)."""
+    """The method that sends each change of status: its calls last (``watches``)."""
 
 
 WATCH: Final = Watch()

@@ -1,4 +1,4 @@
-"""Makes room for a new connection where an address has all that it may have.
+"""Makes room for a new connection when an address has as many as it may have.
 
 Whoever opens them all and asks nothing would keep new proxies out. So an idle connection gives way
 to a newcomer: one that never asked, the oldest first. Only where all have asked it is the one that
@@ -17,7 +17,7 @@ IDLE_SECONDS: Final = 1.0
 
 
 class IdlePeers:
-    """The connections of an address that can give way, the next one first."""
+    """The queue of an address's connections that can be closed for new ones."""
 
     def __init__(self) -> None:
         """Begin with none."""

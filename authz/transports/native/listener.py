@@ -1,4 +1,4 @@
-"""A listening socket: takes connections, as many as there may be."""
+"""A listening socket: accepts connections, up to a limit."""
 
 import errno
 import logging
@@ -13,7 +13,7 @@ from authz.transports.native.idle_peers import IdlePeers
 from authz.transports.native.loop import Loop
 from authz.transports.transport import TransportError
 
-# Of one turn: a flood of connections must leave time for those that are there.
+# In one turn: a flood of new connections must leave time for those that are open.
 ACCEPTS: Final = 4
 BACKLOG: Final = 1024  # connections that the system keeps until we take them
 _NO_MORE: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
@@ -55,18 +55,18 @@ class Listener:
             self.address = f"{address.rpartition(':')[0]}:{port}"
 
     def begin(self) -> None:
-        """Take connections from now on."""
+        """Accept connections from now on."""
         self._loop.wait_for(self._socket.fileno(), self)
 
     def on_ready(self, _events: int, now: float) -> None:
-        """Take the connections that wait, and close those for which there is no place."""
+        """Accept the connections that wait, and close those for which there is no place."""
         for _ in range(ACCEPTS):
             try:
                 opened, _ = self._socket.accept()
             except BlockingIOError:
                 return
             except OSError as error:
-                if error.errno in _NO_MORE:  # until one is closed: it would be told again at once
+                if error.errno in _NO_MORE:  # rest, or epoll would report it again at once
                     self._rest(error)
                     return
                 continue  # the client is gone already
@@ -98,7 +98,7 @@ class Listener:
             opened.close()
 
     def on_fault(self) -> None:
-        """Go on: the fault was about one connection."""
+        """Go on: only one connection was at fault."""
 
     def _rest(self, error: OSError) -> None:
         _log.error("can't take connections on %s: %s", self.address, error.strerror)
@@ -106,13 +106,13 @@ class Listener:
         self._is_resting = True
 
     def sweep(self) -> None:
-        """Take connections again, if there was no place for one."""
+        """Accept connections again, if there was no place for one."""
         if self._is_resting:
             self._is_resting = False
             self.begin()
 
     def close(self) -> None:
-        """Take no more connections."""
+        """Accept no more connections."""
         self._is_resting = False
         if self._socket.fileno() >= 0:
             self._loop.forget(self._socket.fileno())

@@ -1,4 +1,4 @@
-"""The loop: calls those who can go on, in one thread, and is woken by others."""
+"""The event loop: one thread that waits for sockets, and runs what other threads ask of it."""
 
 import logging
 import os
@@ -12,7 +12,7 @@ from typing import Final, Protocol, TypeVar, TypeVarTuple
 
 READ: Final = select.EPOLLIN
 WRITE: Final = select.EPOLLOUT
-# How often what has taken too long is looked for.
+# How often connections and calls that take too long are looked for.
 SWEEP_SECONDS: Final = 0.5
 MAX_EVENTS: Final = 256  # of one turn; the next begins with the others
 Arguments = TypeVarTuple("Arguments")
@@ -21,7 +21,7 @@ _log: Final = logging.getLogger("authz.server")
 
 
 class Waiter(Protocol):
-    """Who waits for a descriptor."""
+    """An object that waits for a descriptor."""
 
     def on_ready(self, events: int, now: float) -> None:
         """Read or write without waiting; ``events`` are epoll's, ``now`` is monotonic seconds."""
@@ -31,12 +31,12 @@ class Waiter(Protocol):
 
 
 class _Bell:
-    """Wakes the loop for what other threads ask; it waits for it as for a socket."""
+    """Wakes the loop to call functions for other threads. The loop polls it like a socket."""
 
     def __init__(self) -> None:
-        """Begin silent."""
+        """Open the descriptor."""
         self.descriptor = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        # Others may ask after the end: the number must not be another descriptor's by then.
+        # Other threads may ring after the end, when the number must not be another descriptor's.
         weakref.finalize(self, os.close, self.descriptor).atexit = False
         self._asked: deque[Callable[[], object]] = deque()
 
@@ -46,13 +46,13 @@ class _Bell:
         os.eventfd_write(self.descriptor, 1)
 
     def on_ready(self, _events: int, _now: float) -> None:
-        """Do what was asked."""
+        """Call the functions that were asked for."""
         os.eventfd_read(self.descriptor)
         while self._asked:
             attempt(_go_on, self._asked.popleft())
 
     def on_fault(self) -> None:
-        """Go on: the fault is of no connection."""
+        """Go on: no connection is at fault."""
 
 
 class Loop:
@@ -120,8 +120,8 @@ class Loop:
         next_sweep = now + SWEEP_SECONDS
         has_more = False
         while not self._is_ending:
-            # Counted from the begin of the last turn: a sweep that is late by a turn is cheaper
-            # than another look at the clock. Never negative, which would mean to wait for ever.
+            # Counted from the beginning of the last turn: a sweep that is late by a turn costs less
+            # than reading the clock again. Never negative, which epoll takes for "for ever".
             events = poll(0.0 if has_more else next_sweep - now, MAX_EVENTS)
             now = clock()
             has_more = self._turn(events, now)
@@ -132,7 +132,7 @@ class Loop:
         self._poller.close()
 
     def _turn(self, events: list[tuple[int, int]], now: float) -> bool:
-        """Call those who can go on, and work; return whether more work waits.
+        """Call the waiters that are ready, then do a slice of work; return whether more waits.
 
         It does what ``attempt`` does, without its price, which each read would pay twice.
         """
@@ -165,7 +165,7 @@ def attempt(
 
 
 def _go_on() -> None:
-    """Do nothing: the fault is of no connection."""
+    """Do nothing: no connection is at fault."""
 
 
 def log_fault(error: Exception) -> None:

@@ -10,11 +10,11 @@ from authz.transports.native.calls import LIMITS, Calls, Gate, Service
 from authz.transports.native.channel import READ_BYTES, Channel, ChannelClosedError
 from authz.transports.native.turns import SLICE_SECONDS
 
-SHORT_READ_BYTES: Final = 8 * 1024  # of a client whose bytes are dear: a millisecond at most
-# Of a client's answers, more than the system keeps for it, until it is read no further.
+SHORT_READ_BYTES: Final = 8 * 1024  # from a client whose bytes take long: a millisecond at most
+# Unread answers, beyond the system's own buffer, after which nothing more is read from a client.
 MAX_UNREAD_BYTES: Final = 1024 * 1024
-# A client may still be sending when its connection ends: hung up on, it might not see why, nor its
-# last answers.
+# A client may still be sending when its connection ends. If the socket closed at once, the client
+# might not see the reason, nor its last answers.
 LINGER_SECONDS: Final = 1.0
 # Once the last GOAWAY is out, or a client is asked to leave for its connection's age.
 GOING_SECONDS: Final = 1.0
@@ -60,14 +60,14 @@ class Peer:
         self._connection = self._calls.connection
 
     def begin(self) -> None:
-        """Say what HTTP/2's servers say first; the loop waits for the client already."""
+        """Send the server's preface (RFC 9113 3.4); the loop already waits for the client."""
         if not self._channel.is_handshaking:
             self.flush()
 
-    # What the loop says.
+    # Called by the loop.
 
     def on_ready(self, _events: int, now: float) -> None:
-        """Read once, and answer; write what could not be written before."""
+        """Read once and answer; write what the socket did not take before."""
         channel = self._channel
         try:
             if channel.is_full:
@@ -111,7 +111,7 @@ class Peer:
         self.flush()
 
     def on_fault(self) -> None:
-        """Hang up, after a fault of ours."""
+        """Close the connection after an internal error."""
         self.close()
 
     def sweep(self, now: float) -> None:
@@ -146,14 +146,14 @@ class Peer:
         return connection.is_idle and connection.opened == self._opened and not self.is_gone
 
     def give_way(self) -> None:
-        """Hang up on an idle client. GOAWAY tells it that we took no call that is on its way."""
+        """Close an idle connection. GOAWAY tells the client that no call on its way was taken."""
         self._connection.go_away()
         self._connection.finish_going()
         self.flush()
         self.close()
 
     def leave(self, now: float) -> None:
-        """Ask the client to open no more calls here, and hang up once those under way are done."""
+        """Ask the client to open no more calls here, and close once those under way are done."""
         if self._going_since is None:
             self._going_since = now
             self._connection.go_away()
@@ -179,7 +179,7 @@ class Peer:
         return held + self._connection.buffered_bytes
 
     def flush(self) -> None:
-        """Write what is there, as far as the client takes it."""
+        """Write the output, as far as the client takes it."""
         if self.is_gone:
             return
         channel, connection = self._channel, self._connection
@@ -199,9 +199,9 @@ class Peer:
             self._linger()
 
     def _is_clogged(self) -> bool:
-        """Whether nothing is read, because the client does not read.
+        """Whether reading stops because the client does not read.
 
-        Some clients write all that they have before they read: up to so much they are read.
+        Some clients write all that they have before they read: up to MAX_UNREAD_BYTES that works.
         """
         channel = self._channel
         if not channel.is_full:
@@ -209,7 +209,7 @@ class Peer:
         return channel.unsent_bytes + self._connection.unread_bytes > MAX_UNREAD_BYTES
 
     def _linger(self) -> None:
-        """Hang up once the client has, or soon."""
+        """Close once the client has closed, or soon."""
         if self._lingers_until is not None:
             return
         self._calls.hang_up()
@@ -228,7 +228,7 @@ class Peer:
         self.close()
 
     def close(self) -> None:
-        """Hang up at once; calls under way are dropped."""
+        """Close at once; calls under way are dropped."""
         if self.is_gone:
             return
         self.is_gone = True

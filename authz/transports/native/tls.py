@@ -1,4 +1,4 @@
-"""TLS without I/O, on Python's ``ssl``: what came in, what goes out, and who the peer is."""
+"""TLS without I/O, on Python's ``ssl``: bytes in, bytes out, and the peer's certificates."""
 
 import logging
 import os
@@ -14,11 +14,11 @@ from authz.adapters.tls import ServerTls, TlsMaterial
 from authz.transports.callers import MAX_INTERMEDIATES
 
 ALPN: Final = "h2"  # RFC 9113 3.2; without it some proxies speak HTTP/1.1 to us, or nothing
-PLAIN_BYTES: Final = 64 * 1024  # of one read; a record holds 16 KiB
+PLAIN_BYTES: Final = 64 * 1024  # for one read; a record holds 16 KiB
 
 
-# Of a client, until its handshake is done. Its certificate and MAX_INTERMEDIATES of 2 KB fit;
-# OpenSSL takes 100 KB, and half a millisecond for each certificate, before it verifies any.
+# From a client until its handshake is done. Its certificate and MAX_INTERMEDIATES of 2 KB fit.
+# OpenSSL itself would take 100 KB, and half a millisecond for each certificate.
 MAX_HANDSHAKE_BYTES: Final = 24 * 1024
 _log: Final = logging.getLogger("authz.tls")
 
@@ -111,7 +111,7 @@ class TlsPipe:
         self._tls = context.wrap_bio(self._in, self._out, server_side=True)
 
     def receive(self, data: bytes) -> bytes:
-        """Take what came; return what it says, b"" for nothing yet. Raises TlsPipeError.
+        """Take the peer's bytes; return their plaintext, b"" for none yet. Raises TlsPipeError.
 
         At the client's end of the connection it raises EOFError.
         """
@@ -150,7 +150,7 @@ class TlsPipe:
         return True
 
     def encrypt(self, plain: bytes) -> bytes:
-        """Return the records of what is to be sent, and of the handshake. Raises TlsPipeError."""
+        """Return the records to send: of the handshake, and of ``plain``. Raises TlsPipeError."""
         try:
             if plain:
                 self._tls.write(plain)

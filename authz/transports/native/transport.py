@@ -23,19 +23,19 @@ from authz.transports.native.turns import Turns
 from authz.transports.native.watches import Watches
 from authz.transports.transport import TransportError, TransportParts
 
-# The time that is left to the last answers of a stop, beyond its grace.
+# Beyond the grace of a stop: for the last answers to go out.
 STOP_MARGIN_SECONDS: Final = 2.0
 STOP_LOOK_SECONDS: Final = 0.01
-# Handshakes of TLS under way, which take 100 KB each: it is not known yet who asks. For a further
-# one the oldest is given up, as an honest one takes milliseconds.
+# TLS handshakes under way, which take 100 KB each for clients that are not known yet. A further one
+# ends the oldest, since an honest handshake takes milliseconds.
 MAX_HANDSHAKES: Final = 256
-# How soon the loop gets the interpreter while the pool's threads work: by Python's own 5 ms, each
-# time that the loop has read or written, two clients that keep the pool busy with long messages
-# cost others 500 ms at worst; by this one, 70.
+# How soon the loop gets the interpreter back while the pool's threads work, after each read and
+# write. With Python's own 5 ms, two clients that keep the pool busy with long messages delay others
+# by 500 ms at worst; with this value by 70 ms.
 SWITCH_SECONDS: Final = 0.0005
-# A proxy's connections shall not end all at once.
+# So that a proxy's connections do not all end at once.
 AGE_SPREAD: Final = 0.1
-# Of all connections together; looked at in each sweep. Twenty that are at their own limit.
+# Of all connections together, checked in each sweep: twenty that are at their own limit.
 MAX_BUFFERED_BYTES: Final = 320 * 1024 * 1024
 
 
@@ -189,5 +189,5 @@ class NativeTransport:
 
 
 def _anyone(_: tuple[bytes, ...]) -> str:
-    """Let every caller ask, without a name: there is no TLS, or the file system decides."""
+    """Allow every caller, without an ID: there is no TLS, or the file system decides."""
     return ""

@@ -1,8 +1,9 @@
-"""Takes connections in turns, so that none waits for all that another asked in one read.
+"""Gives connections turns, so that none waits until all of another's read is answered.
 
-A read of 64 KiB can hold a thousand calls, or five hundred messages whose refusal is dear: a tenth
-of a second and more. So a connection answers for SLICE_SECONDS where it reads. With what is left it
-waits here, unread, and all that wait here have such a slice between two looks at the sockets.
+A read of 64 KiB can hold a thousand calls, or five hundred messages that are expensive to refuse: a
+tenth of a second and more. So a connection answers for SLICE_SECONDS when it has read. The rest of
+its calls waits here, and nothing more is read from it. Between two polls the connections that wait
+here share such a slice.
 """
 
 import time
@@ -10,10 +11,10 @@ from typing import Final, Protocol
 
 from authz.transports.native.loop import attempt
 
-# Between two looks at the sockets: so long may a remembered decision have to wait.
+# Between two polls: the longest time that a remembered decision may have to wait.
 SLICE_SECONDS: Final = 0.001
-# For handshakes of TLS, of a millisecond each, between two looks at the sockets. Whoever opened
-# 4096 connections and then begins all at once would stop the loop for seconds.
+# For TLS handshakes, which take a millisecond each, between two polls. Otherwise a client that
+# opens 4096 connections and then begins all handshakes at once would stop the loop for seconds.
 HANDSHAKE_SLICE_SECONDS: Final = 0.003
 
 
@@ -28,7 +29,7 @@ class Laggard(Protocol):
 
 
 class Turns:
-    """The connections that have more to answer, the next one first."""
+    """The queue of connections that have more to answer."""
 
     def __init__(self) -> None:
         """Begin with none."""
@@ -47,7 +48,7 @@ class Turns:
     def has_time_to_shake_hands(self, now: float) -> bool:
         """Return whether a handshake may go on in the turn that began at ``now``.
 
-        If not, epoll tells of its socket again in the next turn, behind those of others.
+        If not, epoll reports its socket again in the next turn, after those of others.
         """
         if now != self._turn:
             self._turn, self._shaken_seconds = now, 0.0

@@ -9,7 +9,7 @@ from authz.transports.health import Health
 from authz.transports.native.loop import attempt
 from authz.transports.status import StatusCode, StatusError
 
-# In all. A proxy has one for each of its threads, and Kubernetes none.
+# Of all clients. A proxy has one for each of its threads, and Kubernetes none.
 MAX_WATCHES: Final = 1024
 
 
@@ -27,7 +27,7 @@ class Watcher(Protocol):
 
 
 class Watches:
-    """All Watches, and the last status that each was told."""
+    """All Watches, and the last status that was sent to each."""
 
     def __init__(self, health: Health) -> None:
         """Begin without any."""
@@ -35,7 +35,7 @@ class Watches:
         self._told: dict[tuple[Watcher, int], tuple[str, bytes]] = {}
 
     def add(self, watcher: Watcher, stream_id: int, data: bytes) -> bytes:
-        """Begin a Watch; return the status of now, which it is to be told. Raises StatusError."""
+        """Begin a Watch; return the current status, its first message. Raises StatusError."""
         if len(self._told) >= MAX_WATCHES:
             raise StatusError(StatusCode.RESOURCE_EXHAUSTED, "too many watches")
         service = self._health.service_of(data)
@@ -44,11 +44,11 @@ class Watches:
         return status
 
     def remove(self, watcher: Watcher, stream_id: int) -> None:
-        """Forget a Watch, if it is one."""
+        """Forget a call, if it is a Watch."""
         self._told.pop((watcher, stream_id), None)
 
     def tell_changes(self) -> None:
-        """Tell each Watch whose status is another one than it was told."""
+        """Send the status to each Watch that was last sent another."""
         for (watcher, stream_id), (service, told) in list(self._told.items()):
             status = self._health.watched(service)
             if status != told:
