@@ -1,0 +1,17 @@
+"""Make the page of the command's help."""
+
+import os
+
+from authz.cli.parser import help_texts
+from generating.marks import MADE
+
+
+def cli_page() -> str:
+    """Return the page: the help of every verb."""
+    os.environ["COLUMNS"] = "80"
+    os.environ.pop("AUTHZ_CONFIG", None)
+    os.environ.pop("AUTHZ_LOG_LEVEL", None)
+    lines = ["# The command `authz`\n\n" + MADE]
+    for name, text in help_texts():
+        lines.append(f"## `{name}`\n\n```text\n{text}```\n\n")
+    return "".join(lines).rstrip("\n") + "\n"
