@@ -5,7 +5,7 @@ import inspect
 from itertools import pairwise
 from typing import Final
 
-from authz.adapters.audit import AuditOperation, AuditRecord
+from authz.adapters.audit.record import AuditOperation, AuditRecord
 from generating.marks import MADE
 
 COMPLETED: Final = {

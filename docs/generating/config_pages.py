@@ -4,7 +4,8 @@ import json
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
-from authz.config import schema
+from authz.config import Config
+from authz.config.described import described_schema
 from generating.marks import MADE, anchored
 
 FOLDER: Final = "reference/config"
@@ -55,7 +56,7 @@ class Shape(NamedTuple):
 
 def config_pages() -> dict[str, str]:
     """Return the text of each page, by its file."""
-    root = schema()
+    root = described_schema(Config)
     pages = {f"{FOLDER}/index.md": f"# Config\n\n{MADE}{OVERVIEW}{_table(root, root, '')}"}
     for name, member in root["properties"].items():
         shape = _shape(root, member)

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from authz.adapters.metrics import BUCKETS_SECONDS, FAMILIES, FamilyKind
+from authz.adapters.metrics.families import BUCKETS_SECONDS, FAMILIES, FamilyKind
 from generating.marks import MADE, anchored
 
 HEAD: Final = """\
