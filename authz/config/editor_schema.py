@@ -14,11 +14,13 @@ def editor_schema(whole: dict[str, Any]) -> dict[str, Any]:
     """Return the schema (draft 2020-12) of any of a config's files, from that of a whole config.
 
     Descriptions stay. Titles go, because they say a key's name again or are names of our classes.
+    Defaults are as they would be written, because editors offer them.
     """
     required = whole["required"]
     made = {key: value for key, value in whole.items() if key != "required"}
     for node in _nodes(made):
         node.pop("title", None)
+        _write_default(node)
         if "patternProperties" in node:
             node["additionalProperties"] = False
     return {
@@ -28,6 +30,26 @@ def editor_schema(whole: dict[str, Any]) -> dict[str, Any]:
         **made,
         **_required(required),
     }
+
+
+def is_duration(node: dict[str, Any]) -> bool:
+    """Tell whether a schema is that of a duration."""
+    return "ms|s|m" in node.get("pattern", "")
+
+
+def duration_text(seconds: float) -> str:
+    """Return a duration as a config has it: whole seconds, or milliseconds."""
+    milliseconds = round(seconds * 1000)
+    return f"{milliseconds}ms" if milliseconds % 1000 else f"{milliseconds // 1000}s"
+
+
+def _write_default(node: dict[str, Any]) -> None:
+    """Write a default as the config has it. Drop one that is the same as no key at all."""
+    default = node.get("default")
+    if default in (None, "", []) or isinstance(default, dict):
+        node.pop("default", None)
+    elif is_duration(node):
+        node["default"] = duration_text(default)
 
 
 def _required(whole: list[str]) -> dict[str, Any]:

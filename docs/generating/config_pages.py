@@ -6,6 +6,7 @@ from typing import Any, Final, NamedTuple
 
 from authz.config import Config
 from authz.config.described import described_schema
+from authz.config.editor_schema import duration_text, is_duration
 from generating.marks import MADE, anchored
 
 FOLDER: Final = "reference/config"
@@ -143,7 +144,7 @@ def _default(member: dict[str, Any], shape: Shape) -> str:
     if value is None or value == []:
         return ""
     if shape.words == "duration":
-        return f"`{value:g}s`"
+        return f"`{duration_text(value)}`"
     return f"`{json.dumps(value)}`"
 
 
@@ -159,8 +160,7 @@ def _shape(root: dict[str, Any], member: dict[str, Any]) -> Shape:
         return Shape(f"list of {words}", section, "[]" + suffix)
     if member.get("type") == "object":
         return _names(root, member)
-    is_duration = "ms|s|m" in member.get("pattern", "")
-    return Shape("duration" if is_duration else str(member.get("type", "text")))
+    return Shape("duration" if is_duration(member) else str(member.get("type", "text")))
 
 
 def _names(root: dict[str, Any], member: dict[str, Any]) -> Shape:
