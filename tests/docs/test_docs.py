@@ -52,12 +52,12 @@ def test_parts_of_a_config() -> None:
     """Every part of a config in the docs is taken, put into a good one."""
     base = yaml.safe_load(readme_config())
     texts = [text for _, _, text, _ in blocks("yaml") if not text.startswith("# teams/")]
+    sections = schema()["properties"].keys()
     parts = [yaml.safe_load(text) for text in texts]
     known = [
         part
         for part in parts
-        if part.keys().isdisjoint({"server", "include"})
-        and part.keys() <= schema()["properties"].keys()
+        if part.keys().isdisjoint({"server", "include"}) and part.keys() <= sections
     ]
 
     assert len(known) >= 4
@@ -137,7 +137,7 @@ def test_a_refused_token(
     assert cli.main(first.split()[1:]) == 0
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links(page: Path) -> None:
     """Every link to a file of ours leads to one."""
     for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
@@ -145,7 +145,17 @@ def test_links(page: Path) -> None:
             assert (page.parent / target).exists(), target
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_first_lines(page: Path) -> None:
+    """Every page begins with its title, and then says in a sentence what it is for."""
+    title, *lines = re.sub(r"<!--.*?-->", "", page.read_text(), flags=re.DOTALL).split("\n")
+    first = next(line for line in lines if line)
+
+    assert title.startswith("# ")
+    assert re.match(r"(?![0-9]+\.|```)[\w`*\[]", first), first
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_files_that_are_named(page: Path) -> None:
     """Every file and folder of ours that a page names is there, tests that hold a promise too."""
     for name in _NAMED.findall(page.read_text()):
