@@ -23,6 +23,8 @@ TAKEN: Final = {
     "LICENSE": "licence.md",
     "envoy/envoy.yaml": "envoy-config.md",
 }
+# How-tos name keys and reasons more often than the reference, to which a name has to lead first.
+REFERENCE_BOOST: Final = 10
 _PLACES: Final = {page: place for place, page in TAKEN.items()}
 _CODE: Final = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
 _LINK: Final = re.compile(r"(?<=\]\()([^)#:\s]+)(?=[)#])")
@@ -36,9 +38,11 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Change the links of a page to places in the site."""
+    """Change the links of a page to places in the site, and let search prefer the reference."""
     del config, files
     here = page.file.src_uri
+    if here.startswith("reference/"):
+        page.meta["search"] = {"boost": REFERENCE_BOOST}
     place = _PLACES.get(here, f"docs/{here}")
     parts = _CODE.split(markdown)
     codes = [*_CODE.findall(markdown), ""]

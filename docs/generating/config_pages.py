@@ -75,11 +75,12 @@ def anchor_of(place: str) -> str:
 
 
 def _page(root: dict[str, Any], name: str, suffix: str, node: dict[str, Any]) -> str:
-    text = f"# `{name}`\n\n{MADE}"
+    place = name + suffix
+    text = f"# `{place}`\n\n{MADE}"
     if suffix:
         text += root["properties"][name]["description"].strip() + "\n\n"
     text += _see(name)
-    parts = [_section(root, *part, name) for part in _sections(root, name + suffix, node)]
+    parts = [_section(root, *part, place) for part in _sections(root, place, node)]
     return text + "\n".join(parts)
 
 

@@ -1,6 +1,7 @@
 """The schema for editors, held against a real validator: it takes what loads, and tells typos."""
 
 import copy
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from support.issuer_pages import is_config
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = schema()
+_SAVED = re.compile(r"[Ss]ave this as `authz\.yaml`[^\n]*\n\n```yaml\n([^\n]*)")
 VALIDATOR = Draft202012Validator(SCHEMA)
 Data = Any  # of YAML
 
@@ -170,8 +172,10 @@ def test_durations_are_written(seconds: float, text: str) -> None:
     assert parse_duration(text) == seconds
 
 
-def test_the_first_config_names_the_schema() -> None:
-    """The tutorial's config begins with the line by which editors find the schema."""
-    first = next(text for page, text in configs_of_docs() if page == "tutorial.md")
+def test_configs_to_save_name_the_schema() -> None:
+    """A config that a page says to save begins with the line by which editors find the schema."""
+    texts = (page.read_text() for page in (ROOT / "docs").rglob("*.md"))
+    firsts = [line for text in texts for line in _SAVED.findall(text)]
 
-    assert first.startswith("# yaml-language-server: $schema=schema.json\n")
+    assert len(firsts) >= 2
+    assert {*firsts} == {"# yaml-language-server: $schema=schema.json"}
