@@ -6,9 +6,11 @@ SECONDS ?= 60
 # Processes that run tests: some of them always wait for a server or a clock, so more than the cores of CI.
 TESTERS ?= 3
 BIN := .venv/bin
+# The variable silences an announcement of the theme's makers.
+MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs
 .DEFAULT_GOAL := help
 KEYCLOAK := 26.7.5
-.PHONY: help setup demo test test-keycloak keycloak-archive bench fuzz fuzz-guided check generate lock clean
+.PHONY: help setup demo test test-keycloak keycloak-archive bench fuzz fuzz-guided check docs generate lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -83,14 +85,18 @@ fuzz-guided: .venv-fuzz/.done
 	@.venv-fuzz/bin/pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-check: setup ## lint, format, types, import floors, generated files
+check: setup ## lint, format, types, import floors, generated files, links of the docs
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python protos/generate.py --check
 	$(BIN)/python docs/generate.py --check
+	$(MKDOCS) build
 	$(BIN)/hadolint Dockerfile
+
+docs: setup ## the docs as a site, in build/site; SERVE=1 shows it at http://127.0.0.1:8000 while you write
+	@$(MKDOCS) $(if $(SERVE),serve,build)
 
 generate: setup ## protobuf code, JSON Schema and reference pages from their sources
 	$(BIN)/python protos/generate.py

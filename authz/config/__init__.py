@@ -6,7 +6,7 @@ its line and what would be right.
 
 import time
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from pydantic import Field, ValidationError
 from pydantic_core import ErrorDetails
@@ -19,6 +19,7 @@ from authz.adapters.pdp import PdpSettings
 from authz.adapters.replay_store import ReplaySettings
 from authz.adapters.revocation_file import RevocationSettings
 from authz.config.described import described_schema
+from authz.config.editor_schema import editor_schema
 from authz.config.files import ConfigFiles, FilesChangingError, main_document
 from authz.config.merged import MergedConfig
 from authz.config.nearest import nearest
@@ -56,7 +57,6 @@ __all__ = [
     "load_text",
     "schema",
 ]
-SCHEMA_ID: Final = "urn:agent-authz:config"
 
 
 class Config(Settings):
@@ -186,9 +186,5 @@ def _problem(merged: MergedConfig, detail: ErrorDetails) -> Problem:
 
 
 def schema() -> dict[str, Any]:
-    """Return the JSON Schema (draft 2020-12) of a config, for editors."""
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "$id": SCHEMA_ID,
-        **described_schema(Config),
-    }
+    """Return the JSON Schema (draft 2020-12) of a config's files, for editors."""
+    return editor_schema(described_schema(Config))

@@ -29,6 +29,7 @@ from lab.config_builder import ConfigBuilder
 from lab.issuer import SigningKey, make_key, sign_raw
 from lab.mesh import TRAVEL
 
+_CONFIG = re.compile(r"(?:# yaml-language-server: .*\n)?server:")
 _BLOCK: Final = re.compile(
     r"((?:^(?!```|\|)[^\n]+\n)*)\n*^```(\w+)\n(.*?)^```", re.DOTALL | re.MULTILINE
 )
@@ -91,9 +92,14 @@ def read_page(page: Path) -> list[Sent]:
     return list(_sent(page.read_text()))
 
 
+def is_config(block: str) -> bool:
+    """Tell whether a block of YAML is a whole config; its first line may name the schema."""
+    return _CONFIG.match(block) is not None
+
+
 def read_configs(page: Path) -> list[str]:
     """Return the configs of a page, in their order."""
-    return [m[3] for m in _BLOCK.finditer(page.read_text()) if m[3].startswith("server:")]
+    return [m[3] for m in _BLOCK.finditer(page.read_text()) if is_config(m[3])]
 
 
 def with_config(text: str, folder: Path) -> ConfigBuilder:
@@ -129,7 +135,7 @@ def _sent(text: str) -> Iterator[Sent]:
         if token is not None:
             yield from _rows(text[rows_from : block.start()], token)
         rows_from = block.end()
-        if block[3].startswith("server:"):
+        if is_config(block[3]):
             config, token = block[3], None
         elif block[2] == "json":
             token = _token(block[1], block[3], config)
