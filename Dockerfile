@@ -15,15 +15,17 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_NO_COMPILE=1 PIP_ROOT
 WORKDIR /src
 # First what seldom changes: every package, each held to its hash, wheels only.
 COPY requirements/build.txt requirements/runtime-extras.txt requirements/
-RUN python -m venv /opt/build \
-    && /opt/build/bin/pip install --require-hashes --only-binary :all: -r requirements/build.txt \
-    && /opt/build/bin/pip download --require-hashes --only-binary :all: --no-deps \
+RUN python -m venv --without-pip /opt/build \
+    && python -m pip --python /opt/build/bin/python install --require-hashes --only-binary :all: --no-deps \
+      -r requirements/build.txt \
+    && python -m pip download --require-hashes --only-binary :all: --no-deps \
       -r requirements/runtime-extras.txt --dest /wheels
 COPY pyproject.toml README.md LICENSE ./
 COPY authz authz
 # With the time of the released commit, the wheel is the released one, byte for byte.
 ARG SOURCE_DATE_EPOCH
-RUN /opt/build/bin/pip wheel --no-deps --no-index --no-build-isolation --wheel-dir /dist .
+RUN python -m pip --python /opt/build/bin/python wheel --no-deps --no-index --no-build-isolation \
+      --wheel-dir /dist .
 # Both extras, one of them, or (empty) none.
 ARG EXTRAS=spiffe,cel
 RUN case "$EXTRAS" in \
@@ -33,10 +35,10 @@ RUN case "$EXTRAS" in \
     && python -m venv --without-pip /opt/authz \
     && python -m pip --python /opt/authz/bin/python install --no-index --find-links /wheels \
       "$(echo /dist/*.whl)${EXTRAS:+[$EXTRAS]}" \
-    && python -m pip --python /opt/authz/bin/python check \
-    # Compiled here, since the final file system is read-only; nothing there changes afterwards, so
-    # Python need not compare the two on each start.
-    && python -m compileall -q --invalidation-mode unchecked-hash /opt/authz/lib
+    && python -m pip --python /opt/authz/bin/python check
+# Compiled here, since the final file system is read-only; nothing there changes afterwards, so
+# Python need not compare the two on each start.
+RUN python -m compileall -q --invalidation-mode unchecked-hash /opt/authz/lib
 
 FROM ${PYTHON_IMAGE}
 ARG VERSION=unreleased
