@@ -26,6 +26,9 @@ import importlib, pkgutil, authz
 for module in pkgutil.walk_packages(authz.__path__, "authz."):
     if module.name != "authz.__main__":
         importlib.import_module(module.name)
+from authz.core.conditions import Condition
+Condition.parse("true")
+import spiffe
 print(authz.__file__)
 """
 _CONFIG = """
@@ -89,21 +92,19 @@ def environment(folder: Path, built: Built, dist: Path) -> dict[str, str]:
 
 
 def test_the_wheel_stands_alone(environment: dict[str, str]) -> None:
-    """Every module of the wheel is imported with the packages that it asks for, and no others."""
+    """Every module and both extras work with the packages that the wheel asks for, and no others."""
     said = run(["python", "-c", _EVERY_MODULE], Path(environment["HOME"]), environment)
 
     assert said.strip().startswith(environment["HOME"])
 
 
 def test_the_wheel_serves(environment: dict[str, str], tmp_path: Path) -> None:
-    """A config is checked and served by the wheel in a clean environment, until it is ready."""
-    (tmp_path / "authz.yaml").write_text(_CONFIG)
-    issuer = Issuer("https://as.corp.example", "https://mcp.corp.example/finance")
-    (tmp_path / "jwks.json").write_bytes(issuer.jwks())
+    """A first config is checked and served in a clean environment, until it is ready."""
+    config = _first_config(tmp_path)
 
-    run(["authz", "check", "authz.yaml"], tmp_path, environment)
+    run(["authz", "check", config], tmp_path, environment)
     with subprocess.Popen(
-        ["authz", "serve", "authz.yaml"], cwd=tmp_path, env=environment, stderr=subprocess.PIPE
+        ["authz", "serve", config], cwd=tmp_path, env=environment, stderr=subprocess.PIPE
     ) as server:
         try:
             address = _admin_address(server)
@@ -112,6 +113,13 @@ def test_the_wheel_serves(environment: dict[str, str], tmp_path: Path) -> None:
             server.terminate()
             server.communicate()
     assert server.returncode == 0
+
+
+def _first_config(folder: Path) -> str:
+    (folder / "authz.yaml").write_text(_CONFIG)
+    issuer = Issuer("https://as.corp.example", "https://mcp.corp.example/finance")
+    (folder / "jwks.json").write_bytes(issuer.jwks())
+    return "authz.yaml"
 
 
 def _admin_address(server: "subprocess.Popen[bytes]") -> str:
