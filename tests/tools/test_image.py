@@ -20,6 +20,7 @@ from lab.issuer import Issuer
 from support.clean_venv import ROOT, clean_environment, fetch_packages, make_venv, run
 from support.dockerfile import replay, stages, steps
 
+pytestmark = pytest.mark.timeout(600)  # the first run fetches packages, and all of them install
 _EPOCH = "1700000000"
 _EVERY_MODULE = """
 import importlib, pkgutil, authz
@@ -92,7 +93,7 @@ def environment(folder: Path, built: Built, dist: Path) -> dict[str, str]:
 
 
 def test_the_wheel_stands_alone(environment: dict[str, str]) -> None:
-    """Every module and both extras work with the packages that the wheel asks for, and no others."""
+    """Every module and both extras work with what the wheel asks for, and nothing else."""
     said = run(["python", "-c", _EVERY_MODULE], Path(environment["HOME"]), environment)
 
     assert said.strip().startswith(environment["HOME"])
@@ -191,7 +192,7 @@ def test_the_health_check_is_seldom() -> None:
     seconds = {name: int(value) for name, value in re.findall(r"--([\w-]+)=(\d+)s", check)}
 
     assert check.endswith('CMD ["authz", "health"]')
-    assert seconds["interval"] >= 30
+    assert seconds["interval"] >= 15
     assert seconds["timeout"] > HEALTH_SECONDS
 
 

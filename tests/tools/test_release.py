@@ -18,6 +18,7 @@ from release.sbom import LOCK, LOCK_WITHOUT_EXTRAS, make_sbom, packages_of
 from release.tree import ReleaseError, version_of
 from support.clean_venv import ROOT, run
 
+pytestmark = pytest.mark.timeout(600)  # five builds, beside other tests
 _DATE = "2026-01-02T03:04:05Z"
 _SECONDS = 1767323045
 # Also what the next commit may bring: the sdist is of the tree as it stands.
