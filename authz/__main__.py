@@ -1,28 +1,39 @@
-"""Starts the command ``authz``, with the settings that gRPC reads when it is loaded."""
+"""Starts the command ``authz``: its signals, its standard files, and what gRPC reads when loaded."""
 
 import os
+import signal
 import sys
-from typing import Final
 
 # gRPC's newer way to accept connections costs a fifth more CPU a check (docs/performance.md). This
 # only saves that: a gRPC that does not know the name ignores it, and an operator's value stays.
-_EXPERIMENTS: Final = ("GRPC_EXPERIMENTS", "-event_engine_listener")
+_EXPERIMENTS = ("GRPC_EXPERIMENTS", "-event_engine_listener")
 # gRPC itself logs a line on standard error for each failed handshake, written in C by the thread
 # that serves connections: any client could fill the log, and block that thread if nobody reads it.
-_VERBOSITY: Final = ("GRPC_VERBOSITY", "NONE")
+_VERBOSITY = ("GRPC_VERBOSITY", "NONE")
+_SIGNALLED = 128  # the exit status of a command that a signal ended: this plus the signal's number
 
 
 def main() -> int:
     """Run the command, and return its exit status."""
+    _end_on_signals()
     _hold_standard_files()
     for name, value in (_EXPERIMENTS, _VERBOSITY):
         os.environ.setdefault(name, value)
-    from authz import cli  # noqa: PLC0415 - loads gRPC, which reads the environment then
-    from authz.server.signals import END_SECONDS, end_within  # noqa: PLC0415 - likewise
+    from authz import cli  # noqa: PLC0415 - loaded once the above holds
 
-    status = cli.main()
-    end_within(END_SECONDS)
-    return status
+    return cli.main()
+
+
+def _end_on_signals() -> None:
+    """End the process at once on Ctrl-C, and ``serve`` on SIGTERM, until others take the signals.
+
+    While modules are loaded there is nothing to close, and KeyboardInterrupt would be a traceback.
+    The first process of a container is not even ended by a SIGTERM that it does not handle.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not if ignored, by nohup
+        signal.signal(signal.SIGINT, lambda number, _: os._exit(_SIGNALLED + number))
+    if sys.argv[1:2] == ["serve"]:
+        signal.signal(signal.SIGTERM, lambda *_: os._exit(0))  # stopped as it was told
 
 
 def _hold_standard_files() -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 
 from authz.cli.common import FAILED, INTERRUPTED, NO_TOKENS, USAGE, complain, has_token
+from authz.cli.interrupts import interruptible
 from authz.cli.parser import command_parser
 
 TOKEN = "token"  # the verb whose arguments people may take for the place of a token
@@ -39,7 +40,8 @@ def _run(options: argparse.Namespace) -> int:
     run: Callable[[argparse.Namespace], int]
     run = import_module(f"authz.cli.verbs.{options.verb}").run
     try:
-        return run(options)
+        with interruptible():
+            return run(options)
     except BrokenPipeError:
         raise
     except Exception as error:
