@@ -1,4 +1,4 @@
-"""Starts the command ``authz``: its signals, its standard files, and what gRPC reads when loaded."""
+"""Starts the command ``authz``: signals, standard files, and what gRPC reads when it is loaded."""
 
 import os
 import signal

@@ -11,7 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
-from authz.adapters.audit import AuditOperation, AuditRecord
+from authz.adapters.audit.record import AuditOperation, AuditRecord
 from authz.adapters.metrics import BUCKETS_SECONDS, FAMILIES
 from authz.cli.parser import help_texts
 from authz.config import schema

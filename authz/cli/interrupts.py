@@ -9,8 +9,8 @@ from contextlib import contextmanager
 def interruptible() -> Iterator[None]:
     """Have Ctrl-C raise KeyboardInterrupt, once, so that a verb closes what it has opened.
 
-    A second Ctrl-C meets the former handler, as does one before or after the verb: ``authz.__main__``
-    ends the process. For the main thread. Ctrl-C that is ignored stays ignored.
+    A second Ctrl-C meets the former handler, as does one before or after the verb: that of
+    ``authz.__main__`` ends the process. For the main thread. Where Ctrl-C is ignored, it stays so.
     """
     before = signal.getsignal(signal.SIGINT)
     if not callable(before):

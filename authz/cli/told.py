@@ -3,7 +3,7 @@
 from authz.adapters.tls import TlsError
 from authz.config import ConfigError
 from authz.review.audit_files import LogError
-from authz.wiring import BuildError
+from authz.wiring.snapshot import BuildError
 
 
 def words_of(error: Exception) -> list[str]:

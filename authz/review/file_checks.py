@@ -5,16 +5,16 @@ from functools import partial
 from pathlib import Path
 from typing import get_args
 
-from authz.adapters.audit import folder_of
+from authz.adapters.audit.sink import folder_of
 from authz.adapters.client_credentials import check_certificate, read_bearer_token
 from authz.adapters.files import read_between
 from authz.adapters.http_fetch import FetchError
-from authz.adapters.keys import folder_problem
+from authz.adapters.keys.folder import folder_problem
 from authz.adapters.tls import ServerTls, TlsError
 from authz.config import Config, Place, dotted
 from authz.core.jose import KeySettings
 from authz.core.settings import LaterFile, NamedFile, Settings
-from authz.wiring import (
+from authz.wiring.snapshot import (
     BuildError,
     build_decision_point,
     read_introspection_credential,

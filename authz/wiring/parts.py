@@ -8,12 +8,13 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass
 
-from authz.adapters.audit import AuditLog
+from authz.adapters.audit.log import AuditLog
 from authz.adapters.introspection import Introspections
-from authz.adapters.keys import KeyFolder, KeyStore
+from authz.adapters.keys.folder import KeyFolder
+from authz.adapters.keys.store import KeyStore
 from authz.adapters.metrics import Metrics
 from authz.adapters.replay_store import MemoryReplayStore
-from authz.adapters.revocation_file import RevocationFile
+from authz.adapters.revocation_file.watched import RevocationFile
 from authz.adapters.tls import ServerTls
 from authz.config import Config
 from authz.edge.bulkhead import Bulkhead

@@ -11,27 +11,24 @@ from authz.adapters.introspection import (
     IntrospectionClient,
     Introspections,
 )
-from authz.adapters.keys import KeySourceConfig, KeyStore
-from authz.adapters.pdp import AuthzenClient, PdpError, PdpResult
-from authz.adapters.revocation_file import RevocationFile
+from authz.adapters.keys.fetcher import KeySourceConfig
+from authz.adapters.keys.store import KeyStore
+from authz.adapters.pdp.client import AuthzenClient, PdpError, PdpResult
+from authz.adapters.revocation_file.watched import RevocationFile
 from authz.config import Config
 from authz.core.authorizer import Authorizer, RevocationCheck
 from authz.core.bounded_map import Unchanging
-from authz.core.delegation import (
-    OWN_CLAIMS,
-    AnswerLookup,
-    DelegationCache,
-    DelegationStep,
-    DelegationVerifier,
-    DpopSettings,
-    DpopVerifier,
-    IssuerSettings,
-    NoAnswers,
-    token_reads,
-)
-from authz.core.identity import AgentAuthenticator
+from authz.core.delegation import DpopSettings, IssuerSettings
+from authz.core.delegation.credential import token_reads
+from authz.core.delegation.dpop import DpopVerifier
+from authz.core.delegation.opaque import AnswerLookup, NoAnswers
+from authz.core.delegation.terms import OWN_CLAIMS
+from authz.core.delegation.token_cache import DelegationCache, DelegationStep
+from authz.core.delegation.verifier import DelegationVerifier
+from authz.core.identity.authenticator import AgentAuthenticator
 from authz.core.known_callers import KnownCallers
-from authz.core.policy import Policy, PolicyStep, PolicyWithCandidate, ShadowedPolicy
+from authz.core.policy.policy import Policy
+from authz.core.policy.shadow import PolicyStep, PolicyWithCandidate, ShadowedPolicy
 from authz.core.reads import Reads
 from authz.core.revocations import RevocationError
 from authz.core.routes import Routes

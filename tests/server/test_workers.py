@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from authz.adapters.audit import AuditLog, AuditSettings
+from authz.adapters.audit import AuditSettings
+from authz.adapters.audit.log import AuditLog
 from authz.cli import main
 from authz.config import ConfigError, load
 from authz.server.worker_metrics import MergedMetrics, merged, parse_samples

@@ -49,7 +49,7 @@ def _host_and_port(address: str) -> tuple[str, int]:
 
 
 def _read(connection: socket.socket, end: float) -> bytes:
-    """Read until the server closes, by ``end`` of the monotonic clock. Raises OSError, ValueError."""
+    """Read until the server closes, until ``end`` (monotonic). Raises OSError, ValueError."""
     data = b""
     while (left := end - time.monotonic()) > 0:
         connection.settimeout(left)
