@@ -31,6 +31,7 @@ from authz.adapters.files import (
 from authz.adapters.tls_settings import TlsSettings
 from authz.core.extras import missing_extra
 from authz.core.spiffe import SpiffeId, SpiffePattern
+from authz.core.told_error import ToldError
 
 WATCH_SECONDS: Final = 1.0  # between looks, when no handshake causes one
 MAX_FILE_BYTES: Final = 8 * 1024 * 1024  # all CAs that the web trusts are 0.2
@@ -39,7 +40,7 @@ WORKLOAD_API_TIMEOUT_SECONDS: Final = 5.0
 _log: Final = logging.getLogger("authz.tls")
 
 
-class TlsError(RuntimeError):
+class TlsError(ToldError):
     """Signals that certificate, key and CA are invalid or do not fit; the message says why."""
 
 

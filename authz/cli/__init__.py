@@ -13,6 +13,7 @@ from importlib import import_module
 from authz.cli.common import FAILED, INTERRUPTED, NO_TOKENS, USAGE, complain, has_token
 from authz.cli.interrupts import interruptible
 from authz.cli.parser import command_parser
+from authz.cli.told import words_of
 
 TOKEN = "token"  # the verb whose arguments people may take for the place of a token
 
@@ -45,8 +46,6 @@ def _run(options: argparse.Namespace) -> int:
     except BrokenPipeError:
         raise
     except Exception as error:
-        from authz.cli.told import words_of  # noqa: PLC0415 - the errors' modules take long to load
-
         lines = words_of(error)
         if not lines:
             raise

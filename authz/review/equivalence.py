@@ -13,8 +13,8 @@ from authz.core.policy.agents import AgentEntry
 from authz.core.policy.principal_entry import PrincipalEntry
 from authz.core.policy.query import PolicyQuery
 from authz.core.policy.rules import Rule
+from authz.wiring.policy import build_policy
 from authz.wiring.policy_version import compute_policy_version
-from authz.wiring.snapshot import build_policy
 
 _FOR_PEOPLE: Final = {"name": None, "description": "", "owner": ""}
 Held = tuple[bool, bool, bool, tuple[RuleSettings, ...]]

@@ -15,7 +15,7 @@ from authz.core.policy.rules import Rule, compile_rules
 from authz.core.reason import Denied
 from authz.core.routes import Routes
 from authz.review.policy_test_cases import PolicyTestCase, load_cases
-from authz.wiring.snapshot import build_policy
+from authz.wiring.policy import build_policy
 
 
 @dataclass(frozen=True, slots=True)

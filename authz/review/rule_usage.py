@@ -16,8 +16,8 @@ from authz.core.reason import Denied, Reason
 from authz.core.request import Call, CallKind, MessageProtocol
 from authz.review.audit_records import RecordedDecision
 from authz.review.call_usage import nameable
+from authz.wiring.policy import build_policy
 from authz.wiring.policy_version import compute_policy_version
-from authz.wiring.snapshot import build_policy
 
 MAX_SEEN: Final = 200  # operations of a rule: a longer list would not make a readable rule
 MAX_MISSING: Final = 1000  # pairs of agent and principal that lack rules

@@ -15,7 +15,7 @@ from authz.server.process import open_server
 from authz.server.reload import ConfigSource
 from authz.server.signals import Stoppable, signals
 from authz.transports.transport import TransportError
-from authz.wiring.snapshot import BuildError
+from authz.wiring.files import BuildError
 
 _START_ERRORS: Final = (
     AdminError,

@@ -21,12 +21,9 @@ from authz.edge.bulkhead import Bulkhead
 from authz.edge.check_pool import CheckPool
 from authz.edge.clock import Clock
 from authz.edge.service import CheckService, ServiceParts
-from authz.wiring.snapshot import (
-    build_key_sources,
-    build_snapshot,
-    prepare_introspections,
-    read_revocations,
-)
+from authz.wiring.asked import prepare_introspections
+from authz.wiring.files import read_revocations
+from authz.wiring.snapshot import build_key_sources, build_snapshot
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

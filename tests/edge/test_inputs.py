@@ -26,7 +26,8 @@ from authz.core.spiffe import SpiffeId
 from authz.edge.agentgateway.reader import read_request
 from authz.edge.envoy.reader import read_check
 from authz.edge.inputs import RequestInputs
-from authz.wiring.snapshot import build_delegations, build_inputs, build_policy, build_reads
+from authz.wiring.policy import build_policy
+from authz.wiring.snapshot import build_delegations, build_inputs, build_reads
 from lab.config_builder import AT_READ_RULE, LAB
 from lab.dpop import DpopClient
 from lab.mesh import TRAVEL

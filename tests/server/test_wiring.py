@@ -22,7 +22,7 @@ from authz.server import StartError, run
 from authz.server.process import ServerProcess, open_server
 from authz.server.reload import ConfigSource
 from authz.transports.transport import TransportError
-from authz.wiring.snapshot import BuildError
+from authz.wiring.files import BuildError
 from lab.ca import Authority
 from lab.issuer import Issuer, JwksServer
 from lab.mesh import AUDIENCE, CONFIG, ISSUER, TRAVEL

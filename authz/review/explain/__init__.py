@@ -51,16 +51,15 @@ from authz.review.explain.recorded import (
     check_request,
 )
 from authz.review.explain.rule_report import SHOWN, report_rules
+from authz.wiring.asked import prepare_introspections
+from authz.wiring.files import read_revocations
+from authz.wiring.policy import build_policy, build_policy_step
 from authz.wiring.policy_version import compute_policy_version
 from authz.wiring.snapshot import (
     build_authorizer,
     build_delegations,
     build_inputs,
     build_key_sources,
-    build_policy,
-    build_policy_step,
-    prepare_introspections,
-    read_revocations,
 )
 
 __all__ = [

@@ -25,7 +25,7 @@ from authz.review.token_check.shown import claim_values, cut, header_values, val
 from authz.review.token_check.signing import verify
 from authz.review.token_check.suggestion import Suggestion, suggest_issuer
 from authz.review.token_check.verdicts import IssuerVerdict, judge
-from authz.wiring.snapshot import read_revocations
+from authz.wiring.files import read_revocations
 
 PLACEHOLDER: Final = "put-the-agent-here"  # the path of a SPIFFE ID that stands for any agent
 _UNVERIFIED: Final = "Its signature was NOT verified: anybody may have written this token."

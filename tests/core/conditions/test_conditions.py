@@ -20,6 +20,7 @@ from authz.core.conditions import (
     ConditionFailedError,
     ConditionHeader,
 )
+from authz.core.conditions.condition import MAX_TEXT_BYTES
 from authz.core.conditions.facts import WITHHELD_HEADERS, Facts
 from authz.core.conditions.variables import LONG
 from authz.core.decision import Agent, Delegation, Mode

@@ -24,7 +24,8 @@ from authz.core.revocations import Revocation, Revocations
 from authz.edge.identity_headers import HeaderSettings
 from authz.edge.rendering import Renderer
 from authz.edge.response import Responder
-from authz.wiring.snapshot import build_authorizer, build_policy, build_snapshot
+from authz.wiring.policy import build_policy
+from authz.wiring.snapshot import build_authorizer, build_snapshot
 from lab.issuer import Issuer
 from lab.mesh import AUDIENCE, ISSUER, PAYMENTS, TRAVEL
 from support.world import BALANCE, HOST, READ
