@@ -1,4 +1,4 @@
-"""Starts the command ``authz``: signals, standard files, and what gRPC reads when it is loaded."""
+"""Starts the command ``authz``: signals, standard files, and what libraries read when loaded."""
 
 import os
 import signal
@@ -10,6 +10,9 @@ _EXPERIMENTS = ("GRPC_EXPERIMENTS", "-event_engine_listener")
 # gRPC itself logs a line on standard error for each failed handshake, written in C by the thread
 # that serves connections: any client could fill the log, and block that thread if nobody reads it.
 _VERBOSITY = ("GRPC_VERBOSITY", "NONE")
+# pydantic looks through all that is installed for plugins, which takes as long as a tenth of a check
+# of a config; and none shall see a config or change what is valid.
+_PLUGINS = ("PYDANTIC_DISABLE_PLUGINS", "__all__")
 _SIGNALLED = 128  # the exit status of a command that a signal ended: this plus the signal's number
 
 
@@ -17,7 +20,7 @@ def main() -> int:
     """Run the command, and return its exit status."""
     _end_on_signals()
     _hold_standard_files()
-    for name, value in (_EXPERIMENTS, _VERBOSITY):
+    for name, value in (_EXPERIMENTS, _VERBOSITY, _PLUGINS):
         os.environ.setdefault(name, value)
     from authz import cli  # noqa: PLC0415 - loaded once the above holds
 
