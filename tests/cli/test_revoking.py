@@ -22,7 +22,7 @@ PROCESSES, LINES = 4, 15
 APPEND = """
 import os, sys
 from pathlib import Path
-from authz.adapters.revocation_file import append
+from authz.adapters.revocation_file.writing import append
 from authz.core.revocations import Revocation
 if sys.argv[3:]:
     os.setuid(int(sys.argv[3]))
