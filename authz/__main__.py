@@ -10,8 +10,8 @@ _EXPERIMENTS = ("GRPC_EXPERIMENTS", "-event_engine_listener")
 # gRPC itself logs a line on standard error for each failed handshake, written in C by the thread
 # that serves connections: any client could fill the log, and block that thread if nobody reads it.
 _VERBOSITY = ("GRPC_VERBOSITY", "NONE")
-# pydantic looks through all that is installed for plugins, which takes as long as a tenth of a check
-# of a config; and none shall see a config or change what is valid.
+# pydantic looks through all that is installed for plugins: a twentieth of a check of a config. And
+# none shall see a config, or change what is valid.
 _PLUGINS = ("PYDANTIC_DISABLE_PLUGINS", "__all__")
 _SIGNALLED = 128  # the exit status of a command that a signal ended: this plus the signal's number
 
