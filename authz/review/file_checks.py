@@ -4,12 +4,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args
 
-from authz.adapters.audit.sink import folder_of
+from authz.adapters.audit.settings import folder_of
 from authz.adapters.files import read_between
-from authz.adapters.keys.folder import folder_problem
 from authz.config import Config, Place, dotted
 from authz.core.settings import LaterFile, NamedFile, Settings
-from authz.review.file_contents import ContentError, contents
+from authz.review.file_contents import ContentError, contents, key_folder_problem
 
 
 def file_problems(config: Config) -> Iterator[tuple[Place, str]]:
@@ -21,7 +20,7 @@ def file_problems(config: Config) -> Iterator[tuple[Place, str]]:
     if folder is not None and not folder.is_dir():
         yield ("audit", "path"), f"there is no folder {folder}{_from(folder)}"
     keys = config.key_cache.folder
-    if keys is not None and (problem := folder_problem(Path(keys))):
+    if keys is not None and (problem := key_folder_problem(Path(keys))):
         yield ("key_cache", "folder"), problem + _from(keys)
     for place, read in contents(config):
         if not any(other[: len(place)] == place for other in unread):

@@ -6,13 +6,13 @@ longer to load than the whole check of another config.
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 
 from authz.adapters.tls_settings import TlsSettings
 from authz.config import Config, Place
-from authz.core.delegation import IssuerSettings
+from authz.core.delegation import DpopSettings, IssuerSettings
 from authz.core.jose import KeySettings
 from authz.core.settings import ClientCertificateSettings
-from authz.wiring.files import BuildError, read_nonce_secret, read_revocations
 
 
 class ContentError(Exception):
@@ -21,8 +21,10 @@ class ContentError(Exception):
 
 def contents(config: Config) -> Iterator[tuple[Place, Callable[[], object]]]:
     """Yield places of files, and functions that read what is there and raise ContentError."""
-    yield ("token", "dpop", "nonce_secret"), partial(_read_own, config)
-    yield ("revocations", "file"), partial(_read_revocations, config)
+    if config.token.dpop.nonce_secret is not None:
+        yield ("token", "dpop", "nonce_secret"), partial(_read_nonce_secret, config.token.dpop)
+    if config.revocations.file is not None:
+        yield ("revocations", "file"), partial(_read_revocations, config)
     if config.pdp is not None:
         yield ("pdp",), partial(_read_decision_point, config)
     for at, issuer in enumerate(config.issuers):
@@ -35,6 +37,13 @@ def contents(config: Config) -> Iterator[tuple[Place, Callable[[], object]]]:
         yield ("server", "tls"), partial(_read_server_tls, tls)
 
 
+def key_folder_problem(path: Path) -> str:
+    """Return why a folder can't hold issuers' keys; "" if it can."""
+    from authz.adapters.keys.folder import folder_problem  # noqa: PLC0415 - as above
+
+    return folder_problem(path)
+
+
 def _credentials(keys: KeySettings, place: Place) -> Iterator[tuple[Place, Callable[[], object]]]:
     if keys.token_file is not None:
         yield (*place, "token_file"), partial(_read_token, keys.token_file)
@@ -42,14 +51,18 @@ def _credentials(keys: KeySettings, place: Place) -> Iterator[tuple[Place, Calla
         yield (*place, "tls"), partial(_read_client_tls, keys.tls)
 
 
-def _read_own(config: Config) -> None:
+def _read_nonce_secret(settings: DpopSettings) -> None:
+    from authz.wiring.files import BuildError, read_nonce_secret  # noqa: PLC0415 - see the module's text
+
     try:
-        read_nonce_secret(config.token.dpop)
+        read_nonce_secret(settings)
     except BuildError as error:
         raise ContentError(str(error)) from None
 
 
 def _read_revocations(config: Config) -> None:
+    from authz.wiring.files import BuildError, read_revocations  # noqa: PLC0415 - likewise
+
     try:
         read_revocations(config)
     except BuildError as error:
@@ -57,7 +70,8 @@ def _read_revocations(config: Config) -> None:
 
 
 def _read_decision_point(config: Config) -> None:
-    from authz.wiring.asked import build_decision_point  # noqa: PLC0415 - see the module's text
+    from authz.wiring.asked import build_decision_point  # noqa: PLC0415 - likewise
+    from authz.wiring.files import BuildError  # noqa: PLC0415 - likewise
 
     try:
         build_decision_point(config)
@@ -69,6 +83,7 @@ def _read_introspection(issuer: IssuerSettings) -> None:
     from authz.wiring.asked import (  # noqa: PLC0415 - see the module's text
         read_introspection_credential,
     )
+    from authz.wiring.files import BuildError  # noqa: PLC0415 - likewise
 
     try:
         read_introspection_credential(issuer)

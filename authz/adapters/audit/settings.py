@@ -1,9 +1,14 @@
 """The ``audit`` section of the config."""
 
+from pathlib import Path
+from typing import Final
+
 from pydantic import Field
 
 from authz.core.choice import Choice
 from authz.core.settings import Settings
+
+STANDARD_OUTPUT: Final = "-"
 
 
 class WhenFull(Choice):
@@ -26,3 +31,8 @@ class AuditSettings(Settings):
     """What to do while the queue is full or the log can't be written. drop: allow, and count the
     records that find no room in the queue. deny: refuse requests that can't be recorded.
     """
+
+
+def folder_of(path: str) -> Path | None:
+    """Return the folder that has to be there for ``audit.path``; None for standard output."""
+    return None if path == STANDARD_OUTPUT else Path(path).parent
