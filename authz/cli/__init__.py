@@ -5,6 +5,7 @@ start, 130 if Ctrl-C ended it.
 """
 
 import argparse
+import gc
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -38,9 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     """Run the verb, telling errors that have words for it."""
-    run: Callable[[argparse.Namespace], int]
-    run = import_module(f"authz.cli.verbs.{options.verb}").run
     try:
+        run = _load(options.verb)
         with interruptible():
             return run(options)
     except BrokenPipeError:
@@ -51,3 +51,13 @@ def _run(options: argparse.Namespace) -> int:
             raise
         complain(*lines)
         return FAILED
+
+
+def _load(verb: str) -> Callable[[argparse.Namespace], int]:
+    """Load a verb's modules, and return its function."""
+    run: Callable[[argparse.Namespace], int]
+    run = import_module(f"authz.cli.verbs.{verb}").run
+    if not gc.isenabled():  # ``authz.__main__`` has disabled it: what has been loaded is no garbage
+        gc.freeze()
+        gc.enable()
+    return run
