@@ -15,8 +15,9 @@ from authz.adapters.audit.record import AuditOperation, AuditRecord
 from authz.adapters.metrics import BUCKETS_SECONDS, FAMILIES
 from authz.cli.parser import help_texts
 from authz.config import schema
-from authz.core.conditions import MAX_TEXT_BYTES, VARIABLES
+from authz.core.conditions import VARIABLES
 from authz.core.conditions.cel import OFFERED
+from authz.core.conditions.condition import MAX_TEXT_BYTES
 from authz.core.conditions.cost import (
     MAX_LOOP_PARTS,
     MAX_LOOP_PATTERN_CHARS,
