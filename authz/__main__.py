@@ -1,28 +1,48 @@
-"""Starts the command ``authz``, with the settings that gRPC reads when it is loaded."""
+"""Starts the command ``authz``: signals, standard files, and what libraries read when loaded."""
 
+import gc
 import os
+import signal
 import sys
-from typing import Final
 
 # gRPC's newer way to accept connections costs a fifth more CPU a check (docs/performance.md). This
 # only saves that: a gRPC that does not know the name ignores it, and an operator's value stays.
-_EXPERIMENTS: Final = ("GRPC_EXPERIMENTS", "-event_engine_listener")
+_EXPERIMENTS = ("GRPC_EXPERIMENTS", "-event_engine_listener")
 # gRPC itself logs a line on standard error for each failed handshake, written in C by the thread
 # that serves connections: any client could fill the log, and block that thread if nobody reads it.
-_VERBOSITY: Final = ("GRPC_VERBOSITY", "NONE")
+_VERBOSITY = ("GRPC_VERBOSITY", "NONE")
+# pydantic looks through all that is installed for plugins: a twentieth of a check of a config. And
+# none shall see a config, or change what is valid.
+_PLUGINS = ("PYDANTIC_DISABLE_PLUGINS", "__all__")
+_SIGNALLED = 128  # the exit status of a command that a signal ended: this plus the signal's number
 
 
 def main() -> int:
     """Run the command, and return its exit status."""
+    _end_on_signals()
     _hold_standard_files()
-    for name, value in (_EXPERIMENTS, _VERBOSITY):
+    for name, value in (_EXPERIMENTS, _VERBOSITY, _PLUGINS):
         os.environ.setdefault(name, value)
-    from authz import cli  # noqa: PLC0415 - loads gRPC, which reads the environment then
-    from authz.server.signals import END_SECONDS, end_within  # noqa: PLC0415 - likewise
+    # What is loaded stays until the end. The collector would look through it in vain, again and
+    # again and at the end: a fifth of the CPU of ``authz check``. A verb that runs has it.
+    gc.disable()
+    from authz import cli  # noqa: PLC0415 - loaded once the above holds
 
     status = cli.main()
-    end_within(END_SECONDS)
+    gc.freeze()
     return status
+
+
+def _end_on_signals() -> None:
+    """End the process at once on Ctrl-C, and ``serve`` on SIGTERM, until others take the signals.
+
+    While modules are loaded there is nothing to close, and KeyboardInterrupt would be a traceback.
+    The first process of a container is not even ended by a SIGTERM that it does not handle.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not if ignored, by nohup
+        signal.signal(signal.SIGINT, lambda number, _: os._exit(_SIGNALLED + number))
+    if sys.argv[1:2] == ["serve"]:
+        signal.signal(signal.SIGTERM, lambda *_: os._exit(0))  # stopped as it was told
 
 
 def _hold_standard_files() -> None:

@@ -6,6 +6,7 @@ from typing import Final
 
 from bench.measure import Run
 from bench.servers import BEFORE, C_ECHO, GO, GO_CACHE, GO_ECHO, GRPCIO, OURS
+from bench.start import Starts
 
 PATHS, TOKENS, CALLS, RAW = "new path", "cold ES256", "MCP call", "raw headers"
 PRINCIPALS = "cold ES256, new principal"
@@ -62,7 +63,9 @@ OTHERS: Final = (
 )
 
 
-def bars(run: Run, raw_us: float, *, start_cpu_seconds: float, rest_mb: float) -> list[str]:
+def bars(
+    run: Run, raw_us: float, starts: Starts, *, start_cpu_seconds: float, rest_mb: float
+) -> list[str]:
     """Return the table of bars; ``raw_us`` is a verification of ES256 by the library alone."""
     lines = ["| bar | load | measured | at most |", "|---|---|---|---|"]
     rows = [
@@ -70,6 +73,7 @@ def bars(run: Run, raw_us: float, *, start_cpu_seconds: float, rest_mb: float) -
         *_further(run, raw_us),
         ("CPU from start to ready, s", "", start_cpu_seconds, 0.6),
         ("memory at rest, MB", "", rest_mb, 60.0),
+        *starts.rows(),
     ]
     lines.extend(_row(*row) for row in rows)
     others = [*OTHERS, *(_elsewhere(bar) for bar in BARS if bar.mode == "32")]

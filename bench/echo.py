@@ -32,7 +32,7 @@ from authz.transports.transport import TransportParts
 THREADS = 4
 RECORDING = (
     "authz.edge.service.AuditLine",
-    "authz.adapters.audit.AuditLog.append",
+    "authz.adapters.audit.log.AuditLog.append",
     "authz.adapters.metrics.Metrics.observe",
 )
 EXECUTOR = "authz.transports.grpcio.transport.RpcExecutor"

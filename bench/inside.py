@@ -14,22 +14,18 @@ from typing import Any
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding
 
-from authz.adapters.audit import AuditOperation, encode_operation
+from authz.adapters.audit.record import AuditOperation, encode_operation
 from authz.core.decision import Actor, Agent, Allow, Delegation, Permit
-from authz.core.delegation import DelegationCache
-from authz.core.policy import (
-    AgentSettings,
-    Policy,
-    PolicyQuery,
-    PrincipalMatch,
-    PrincipalSettings,
-    RuleSettings,
-)
+from authz.core.delegation.token_cache import DelegationCache
+from authz.core.policy import AgentSettings, PrincipalMatch, PrincipalSettings, RuleSettings
+from authz.core.policy.policy import Policy
+from authz.core.policy.query import PolicyQuery
 from authz.core.request import Operation, Request
 from authz.core.routes import Route
 from authz.core.spiffe import SpiffeId
 from authz.edge.answered import UNREADABLE, Answered
-from authz.edge.cache import CacheEntry, CacheSettings, DecisionCache
+from authz.edge.cache import CacheEntry, DecisionCache
+from authz.edge.cache_settings import CacheSettings
 from authz.edge.envoy.writer import check_response
 from authz.edge.identity_headers import HeaderSettings
 from authz.edge.rendering import Renderer

@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
-from bench import echo, inside
+from bench import echo, inside, start
 from bench.bars import CALLS, PATHS, PRINCIPALS, RAW, TOKENS, bars, of
 from bench.loads import Load
 from bench.measure import Run, cpu_seconds
@@ -153,12 +153,14 @@ def _with_servers(options: argparse.Namespace) -> None:
         through_envoy(bench, run, stack)
         raw = {name: statistics.median(values) for name, values in run.raw_us.items()}
         verify = ", ".join(f"{name} {value:.1f}" for name, value in raw.items())
-        start, rest = bench.start_cpu_seconds, bench.rest_mb
+        starts = start.measure(bench.server.admin.removeprefix("http://"))
+        until_ready, rest = bench.start_cpu_seconds, bench.rest_mb
         notes = [
-            *bars(run, raw["ES256"], start_cpu_seconds=start, rest_mb=rest),
+            *bars(run, raw["ES256"], starts, start_cpu_seconds=until_ready, rest_mb=rest),
             "",
             f"Raw signature verification, us: {verify}.",
             f"From start to ready: {bench.start_seconds:.2f} s.",
+            starts.note(),
         ]
         print(report(run, bench, notes))
     if options.json:

@@ -12,14 +12,11 @@ from http.client import LineTooLong
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BufferedIOBase
 from socketserver import TCPServer
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
 import msgspec
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
-from pydantic import Field
-
-from authz.core.settings import PortExists, Settings
 
 REQUEST_SECONDS: Final = 5.0  # a slow client loses its connection, not our thread
 MAX_HEADER_BYTES: Final = 16 * 1024  # a probe has some hundred; parsing megabytes takes from others
@@ -30,13 +27,6 @@ _POLL_SECONDS: Final = 0.1
 _log: Final = logging.getLogger("authz.admin")
 Readiness = Callable[[], tuple[bool, dict[str, Any]]]
 Stuck = Callable[[], Sequence[str]]
-
-
-class AdminSettings(Settings):
-    """The HTTP address for operators: /metrics, /healthz and /readyz."""
-
-    listen: Annotated[str, Field(pattern=r"^[^/\s]+:[0-9]{1,5}$"), PortExists] = "127.0.0.1:9192"
-    """host:port. There is no authentication: use an address that only operators can reach."""
 
 
 class AdminError(RuntimeError):

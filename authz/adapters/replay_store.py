@@ -8,19 +8,9 @@ import threading
 from dataclasses import dataclass
 from typing import Protocol
 
-from pydantic import Field
-
+from authz.adapters.replay_settings import ReplaySettings
 from authz.core.decision import SingleUseProof
 from authz.core.reason import Denied, Reason
-from authz.core.settings import Settings
-
-
-class ReplaySettings(Settings):
-    """Remembered DPoP proofs: in this process only, so each replica accepts a proof once."""
-
-    entries: int = Field(default=200_000, ge=1, le=10_000_000)
-    """Proofs remembered at most, some 250 bytes each; when full, requests with a proof are refused.
-    """
 
 
 class ReplayStore(Protocol):

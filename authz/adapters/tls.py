@@ -9,7 +9,7 @@ import logging
 import threading
 import time
 from dataclasses import dataclass, field
-from typing import Final, Self
+from typing import Final
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -20,7 +20,6 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
     load_pem_private_key,
 )
-from pydantic import Field, model_validator
 
 from authz.adapters.files import (
     STABLE_SECONDS,
@@ -29,9 +28,10 @@ from authz.adapters.files import (
     StabilityTimer,
     read_whole,
 )
+from authz.adapters.tls_settings import TlsSettings
 from authz.core.extras import missing_extra
-from authz.core.settings import FileText, MisfitError, Settings
-from authz.core.spiffe import SpiffeId, SpiffePattern, SpiffePatternText
+from authz.core.spiffe import SpiffeId, SpiffePattern
+from authz.core.told_error import ToldError
 
 WATCH_SECONDS: Final = 1.0  # between looks, when no handshake causes one
 MAX_FILE_BYTES: Final = 8 * 1024 * 1024  # all CAs that the web trusts are 0.2
@@ -40,39 +40,8 @@ WORKLOAD_API_TIMEOUT_SECONDS: Final = 5.0
 _log: Final = logging.getLogger("authz.tls")
 
 
-class TlsError(RuntimeError):
+class TlsError(ToldError):
     """Signals that certificate, key and CA are invalid or do not fit; the message says why."""
-
-
-class TlsSettings(Settings):
-    """Mutual TLS on the host:port addresses of server.listen; unix sockets have none."""
-
-    certificate: FileText | None = None
-    """A PEM file with the server's certificate, followed by its intermediates."""
-    private_key: FileText | None = None
-    """A PEM file with the certificate's private key."""
-    client_ca: FileText | None = None
-    """A PEM file with the CA certificates that issue the proxies' certificates."""
-    workload_api: str | None = Field(default=None, pattern=r"^unix:/.+")
-    """In place of the files: the SPIFFE Workload API's socket, for the server's SVID and the CAs of
-    its trust domain; needs the extra spiffe.
-    """
-    allowed_callers: tuple[SpiffePatternText, ...] = Field(min_length=1)
-    """SPIFFE IDs (* for a segment) of the proxies that may ask."""
-
-    @model_validator(mode="after")
-    def _files_or_workload_api(self) -> Self:
-        files = (self.certificate, self.private_key, self.client_ca)
-        if self.workload_api is None and None in files:
-            raise ValueError(
-                "either certificate, private_key and client_ca are required, or workload_api"
-            )
-        if self.workload_api is not None and files != (None, None, None):
-            raise MisfitError(
-                "workload_api replaces certificate, private_key and client_ca: leave them out",
-                "workload_api",
-            )
-        return self
 
 
 @dataclass(frozen=True, slots=True)

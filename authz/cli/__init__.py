@@ -5,13 +5,16 @@ start, 130 if Ctrl-C ended it.
 """
 
 import argparse
+import gc
 import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 
 from authz.cli.common import FAILED, INTERRUPTED, NO_TOKENS, USAGE, complain, has_token
+from authz.cli.interrupts import interruptible
 from authz.cli.parser import command_parser
+from authz.cli.told import words_of
 
 TOKEN = "token"  # the verb whose arguments people may take for the place of a token
 
@@ -36,17 +39,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     """Run the verb, telling errors that have words for it."""
-    run: Callable[[argparse.Namespace], int]
-    run = import_module(f"authz.cli.verbs.{options.verb}").run
     try:
-        return run(options)
+        run = _load(options.verb)
+        with interruptible():
+            return run(options)
     except BrokenPipeError:
         raise
     except Exception as error:
-        from authz.cli.told import words_of  # noqa: PLC0415 - the errors' modules take long to load
-
         lines = words_of(error)
         if not lines:
             raise
         complain(*lines)
         return FAILED
+
+
+def _load(verb: str) -> Callable[[argparse.Namespace], int]:
+    """Load a verb's modules, and return its function."""
+    run: Callable[[argparse.Namespace], int]
+    run = import_module(f"authz.cli.verbs.{verb}").run
+    if not gc.isenabled():  # ``authz.__main__`` has disabled it: what has been loaded is no garbage
+        gc.freeze()
+        gc.enable()
+    return run

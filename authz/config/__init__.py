@@ -11,12 +11,12 @@ from typing import Any
 from pydantic import Field, ValidationError
 from pydantic_core import ErrorDetails
 
-from authz.adapters.admin import AdminSettings
+from authz.adapters.admin_settings import AdminSettings
 from authz.adapters.audit import AuditSettings
 from authz.adapters.files import LOOK_SECONDS, WAIT_SECONDS
 from authz.adapters.keys import KeyCacheSettings
 from authz.adapters.pdp import PdpSettings
-from authz.adapters.replay_store import ReplaySettings
+from authz.adapters.replay_settings import ReplaySettings
 from authz.adapters.revocation_file import RevocationSettings
 from authz.config.described import described_schema
 from authz.config.editor_schema import editor_schema
@@ -40,7 +40,7 @@ from authz.core.policy import (
 )
 from authz.core.routes import RouteSettings
 from authz.core.settings import FileText, Settings
-from authz.edge.cache import CacheSettings
+from authz.edge.cache_settings import CacheSettings
 from authz.edge.identity_headers import HeaderSettings
 from authz.edge.settings import ServerSettings
 

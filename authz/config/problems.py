@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Final, Self
 
 from authz.config.printable import one_line
+from authz.core.told_error import ToldError
 
 MAX_LINES: Final = 200  # problems listed: more help nobody, and a log has to hold them
 MAX_CHARS: Final = 1000  # of a problem's line: a key or a value may be of any length
@@ -32,7 +33,7 @@ def without_repeats(found: Iterable[Problem], told: Iterable[Problem]) -> list[P
     return [problem for problem in found if (problem.file, problem.place) not in known]
 
 
-class ConfigError(Exception):
+class ConfigError(ToldError):
     """The config can't be used. ``problems`` has every problem, sorted by file and line."""
 
     def __init__(self, name: str, problems: Iterable[Problem]) -> None:

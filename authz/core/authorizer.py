@@ -19,10 +19,12 @@ be learned, such as a key, its refusal says so, and the edge may learn it and de
 from typing import Final, Protocol
 
 from authz.core.decision import Agent, Allow, Decision, Delegation, Progress
-from authz.core.delegation import DelegationStep
-from authz.core.identity import AgentAuthenticator
+from authz.core.delegation.token_cache import DelegationStep
+from authz.core.identity.authenticator import AgentAuthenticator
 from authz.core.known_callers import Caller, KnownCallers
-from authz.core.policy import PolicyQuery, PolicyStep, evaluate_all
+from authz.core.policy.message_evaluation import evaluate_all
+from authz.core.policy.query import PolicyQuery
+from authz.core.policy.shadow import PolicyStep
 from authz.core.reason import Denied, Reason
 from authz.core.request import DPOP, Request
 from authz.core.routes import RESOURCE_METADATA, Route, RouteProtocol, Routes

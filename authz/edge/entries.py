@@ -3,7 +3,7 @@
 from functools import lru_cache
 from typing import Final
 
-from authz.adapters.audit import AuditOperation, encode_operation, encode_text
+from authz.adapters.audit.record import AuditOperation, encode_operation, encode_text
 from authz.core.decision import Allow, Decision, Progress
 from authz.core.paths import MAX_PATH_BYTES
 from authz.core.reason import DPOP_SCHEME, Denied, Reason
@@ -16,7 +16,8 @@ from authz.core.request import (
     Request,
 )
 from authz.core.routes import ROUTE
-from authz.edge.cache import CacheEntry, CacheSettings
+from authz.edge.cache import CacheEntry
+from authz.edge.cache_settings import CacheSettings
 from authz.edge.clock import Moment
 from authz.edge.snapshot import Snapshot
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, TypeVar
 
-from authz.core import protocols
+from authz.core.protocols.message import HEADERS
 from authz.core.request import Call
 from authz.core.routes import PROFILE, ROUTE, Route, Routes
 from authz.edge.header_reader import HeaderReader
@@ -77,7 +77,7 @@ class RequestInputs:
         names = headers | {COOKIE, REQUEST_ID, TRACE}
         guarded = headers | given
         self.headers = HeaderReader(names, guarded)
-        self.message_headers = HeaderReader(names | protocols.HEADERS, guarded | protocols.HEADERS)
+        self.message_headers = HeaderReader(names | HEADERS, guarded | HEADERS)
 
     def metadata(self, sent: Mapping[str, bytes]) -> tuple[tuple[str, bytes], ...]:
         """Return the parts of the metadata that go into a Request."""

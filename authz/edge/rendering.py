@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from authz.adapters.audit import AuditRecord, RecordTemplate, encode_record, token_digest
+from authz.adapters.audit.record import AuditRecord, RecordTemplate, encode_record, token_digest
 from authz.core.bounded_map import BoundedMap
 from authz.core.decision import Allow, Decision, Delegation, Deny, Effect, Shadow
 from authz.core.distributed_claims import external_claim_marks

@@ -4,7 +4,7 @@ from typing import Annotated, Final, Self
 
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
-from authz.adapters.tls import TlsSettings
+from authz.adapters.tls_settings import TlsSettings
 from authz.core.choice import Choice
 from authz.core.settings import Duration, MisfitError, PortExists, Settings
 

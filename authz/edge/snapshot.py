@@ -3,11 +3,12 @@
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from authz.adapters.pdp import PdpStatus
+from authz.adapters.pdp.client import PdpStatus
 from authz.core.authorizer import Authorizer
 from authz.core.decision import Allow
 from authz.core.request import Operation
-from authz.edge.cache import CacheSettings, CacheStatus, DecisionCache
+from authz.edge.cache import CacheStatus, DecisionCache
+from authz.edge.cache_settings import CacheSettings
 from authz.edge.inputs import RequestInputs
 from authz.edge.rendering import Renderer
 

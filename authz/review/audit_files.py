@@ -14,6 +14,8 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO, Final, Self
 
+from authz.core.told_error import ToldError
+
 MAX_LINE_BYTES: Final = 1024 * 1024  # far above any record: a token has some kilobytes
 STDIN: Final = Path("-")
 _STDIN_FD: Final = 0  # there may be no sys.stdin
@@ -23,7 +25,7 @@ News = Callable[[Path, float], None]
 """Called now and then with the file that is being read, and the share that is, from 0.0 to 1.0."""
 
 
-class LogError(Exception):
+class LogError(ToldError):
     """An audit log can't be read; the message says which and why."""
 
 

@@ -12,7 +12,7 @@ import msgspec
 
 from authz.core import strict_json
 from authz.core.decision import Actor, Agent, Delegation, Effect, Mode
-from authz.core.policy import PolicyQuery
+from authz.core.policy.query import PolicyQuery
 from authz.core.reason import Denied
 from authz.core.request import Call, CallKind, MessageProtocol, Operation, Request
 from authz.core.spiffe import SpiffeId, SpiffeIdError

@@ -8,11 +8,13 @@ from collections.abc import Iterable
 from typing import Final
 
 from authz.config import Config
-from authz.core.policy import PolicyQuery, RuleSettings
+from authz.core.policy import RuleSettings
 from authz.core.policy.agents import AgentEntry
 from authz.core.policy.principal_entry import PrincipalEntry
+from authz.core.policy.query import PolicyQuery
 from authz.core.policy.rules import Rule
-from authz.wiring import build_policy, compute_policy_version
+from authz.wiring.policy import build_policy
+from authz.wiring.policy_version import compute_policy_version
 
 _FOR_PEOPLE: Final = {"name": None, "description": "", "owner": ""}
 Held = tuple[bool, bool, bool, tuple[RuleSettings, ...]]

@@ -1,26 +1,14 @@
 """Checks the files that a config names: that they can be read, and hold what they should."""
 
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args
 
-from authz.adapters.audit import folder_of
-from authz.adapters.client_credentials import check_certificate, read_bearer_token
+from authz.adapters.audit.settings import folder_of
 from authz.adapters.files import read_between
-from authz.adapters.http_fetch import FetchError
-from authz.adapters.keys import folder_problem
-from authz.adapters.tls import ServerTls, TlsError
 from authz.config import Config, Place, dotted
-from authz.core.jose import KeySettings
 from authz.core.settings import LaterFile, NamedFile, Settings
-from authz.wiring import (
-    BuildError,
-    build_decision_point,
-    read_introspection_credential,
-    read_nonce_secret,
-    read_revocations,
-)
+from authz.review.file_contents import ContentError, contents, key_folder_problem
 
 
 def file_problems(config: Config) -> Iterator[tuple[Place, str]]:
@@ -32,13 +20,13 @@ def file_problems(config: Config) -> Iterator[tuple[Place, str]]:
     if folder is not None and not folder.is_dir():
         yield ("audit", "path"), f"there is no folder {folder}{_from(folder)}"
     keys = config.key_cache.folder
-    if keys is not None and (problem := folder_problem(Path(keys))):
+    if keys is not None and (problem := key_folder_problem(Path(keys))):
         yield ("key_cache", "folder"), problem + _from(keys)
-    for place, read in _contents(config):
+    for place, read in contents(config):
         if not any(other[: len(place)] == place for other in unread):
             try:
                 read()
-            except (BuildError, TlsError, FetchError) as error:
+            except ContentError as error:
                 # At start there is no line to tell, so that the words begin with the place.
                 words = str(error).removeprefix(dotted(place)).removeprefix(str(place[-1]))
                 yield place, words.lstrip(".: ")
@@ -82,26 +70,3 @@ def _is_marked(annotations: list[object], mark: type) -> bool:
     parts = [part for one in annotations for part in get_args(one)]
     marks = [at for part in parts for at in getattr(part, "__metadata__", ())]
     return any(isinstance(at, mark) for at in [*annotations, *marks])
-
-
-def _contents(config: Config) -> Iterator[tuple[Place, Callable[[], object]]]:
-    """Yield functions that read files as the server does, and raise one of the errors above."""
-    yield ("token", "dpop", "nonce_secret"), lambda: read_nonce_secret(config.token.dpop)
-    yield ("revocations", "file"), lambda: read_revocations(config)
-    yield ("pdp",), lambda: build_decision_point(config)
-    for at, issuer in enumerate(config.issuers):
-        read = partial(read_introspection_credential, issuer)
-        yield ("issuers", at, "introspection"), read
-        if issuer.keys is not None:
-            yield from _credentials(issuer.keys, ("issuers", at, "keys"))
-    tls = config.server.tls
-    if tls is not None and tls.workload_api is None:
-        yield ("server", "tls"), lambda: ServerTls(tls)
-
-
-def _credentials(keys: KeySettings, place: Place) -> Iterator[tuple[Place, Callable[[], object]]]:
-    token, tls = keys.token_file, keys.tls
-    if token is not None:
-        yield (*place, "token_file"), lambda: read_bearer_token(token)
-    if tls is not None:
-        yield (*place, "tls"), lambda: check_certificate(tls)

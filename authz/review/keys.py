@@ -4,10 +4,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
 
-from authz.adapters.keys import FetchError, KeySourceConfig, key_document_source
+from authz.adapters.keys.fetcher import KeySourceConfig
+from authz.adapters.keys.sources import FetchError, key_document_source
 from authz.config import Config
-from authz.core.jose import Key, KeySetError
-from authz.wiring import build_key_sources
+from authz.core.jose.jwk import Key, KeySetError
+from authz.wiring.snapshot import build_key_sources
 
 MAX_AT_ONCE: Final = 8
 

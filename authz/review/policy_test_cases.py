@@ -20,7 +20,7 @@ from authz.config.yaml_document import Place, YamlDocument, parse
 from authz.core.conditions import ConditionHeader
 from authz.core.decision import Actor, Agent, Delegation, Effect, Mode
 from authz.core.delegation.without_token import by_svid
-from authz.core.policy import PolicyQuery
+from authz.core.policy.query import PolicyQuery
 from authz.core.policy.settings import GROUPS, ROLES, Scope
 from authz.core.reason import Reason
 from authz.core.request import Operation, Request

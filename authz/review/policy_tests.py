@@ -10,12 +10,12 @@ from typing import Any
 
 from authz.config import Config
 from authz.core.decision import Effect, Permit, Verdict
-from authz.core.policy import Policy
+from authz.core.policy.policy import Policy
 from authz.core.policy.rules import Rule, compile_rules
 from authz.core.reason import Denied
 from authz.core.routes import Routes
 from authz.review.policy_test_cases import PolicyTestCase, load_cases
-from authz.wiring import build_policy
+from authz.wiring.policy import build_policy
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,10 @@ from collections.abc import Iterator
 
 from authz.config import Config
 from authz.core.decision import Permit, Verdict
-from authz.core.policy import PolicyQuery, PolicyStep, ShadowedPolicy, evaluate_all
+from authz.core.policy.message_evaluation import evaluate_all
+from authz.core.policy.query import PolicyQuery
 from authz.core.policy.rules import Rule, RuleSet
+from authz.core.policy.shadow import PolicyStep, ShadowedPolicy
 from authz.core.reads import NOTHING, Reads
 from authz.core.reason import Denied
 from authz.review.audit_files import AuditLogs

@@ -9,13 +9,15 @@ from urllib.parse import quote
 from authz.config import Config
 from authz.core.decision import Effect, Permit, ShadowBy
 from authz.core.patterns import ANY, path_pattern
-from authz.core.policy import PolicyQuery, evaluate_all
+from authz.core.policy.message_evaluation import evaluate_all
+from authz.core.policy.query import PolicyQuery
 from authz.core.policy.rules import compile_rules
 from authz.core.reason import Denied, Reason
 from authz.core.request import Call, CallKind, MessageProtocol
 from authz.review.audit_records import RecordedDecision
 from authz.review.call_usage import nameable
-from authz.wiring import build_policy, compute_policy_version
+from authz.wiring.policy import build_policy
+from authz.wiring.policy_version import compute_policy_version
 
 MAX_SEEN: Final = 200  # operations of a rule: a longer list would not make a readable rule
 MAX_MISSING: Final = 1000  # pairs of agent and principal that lack rules

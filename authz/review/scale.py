@@ -8,7 +8,6 @@ from typing import Final
 from authz.config import Config, Place
 from authz.core.policy import RuleSettings
 from authz.core.policy.settings import HolderSettings
-from authz.wiring import build_policy
 
 MANY: Final = 1000  # entries or rules that are tried in turn: about a millisecond
 Target = tuple[str, str, str, str]
@@ -23,6 +22,8 @@ def scale_warnings(config: Config) -> Iterator[tuple[Place, str]]:
 
 
 def _undivided_entries(config: Config) -> Iterator[tuple[Place, str]]:
+    from authz.wiring.policy import build_policy  # noqa: PLC0415 - only large policies are compiled
+
     entries = build_policy(config).principals.undivided
     if len(entries) > MANY:
         message = (

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from authz.adapters.admin import AdminError
-from authz.adapters.audit import AuditError
-from authz.adapters.keys import KeyStoreError
+from authz.adapters.audit.log import AuditError
+from authz.adapters.keys.store import KeyStoreError
 from authz.adapters.tls import TlsError
 from authz.config import Config
 from authz.core.revocations import RevocationError
@@ -15,7 +15,7 @@ from authz.server.process import open_server
 from authz.server.reload import ConfigSource
 from authz.server.signals import Stoppable, signals
 from authz.transports.transport import TransportError
-from authz.wiring import BuildError
+from authz.wiring.files import BuildError
 
 _START_ERRORS: Final = (
     AdminError,

@@ -9,11 +9,11 @@ from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
 from authz import __version__
-from authz.adapters.audit import AuditStatus
+from authz.adapters.audit.log import AuditStatus
 from authz.adapters.introspection import IntrospectionStatus
-from authz.adapters.keys import SourceStatus
+from authz.adapters.keys.store import SourceStatus
 from authz.adapters.metrics import Metrics, counter, gauge
-from authz.adapters.revocation_file import RevocationStatus
+from authz.adapters.revocation_file.watched import RevocationStatus
 from authz.adapters.tls import TlsStatus
 from authz.edge.bulkhead import BulkheadStatus
 from authz.edge.check_pool import PoolStatus

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Final
 
 from authz.adapters.files import WAIT_SECONDS
-from authz.adapters.keys import KeyStoreError
+from authz.adapters.keys.store import KeyStoreError
 from authz.config import Config, ConfigError, ConfigFiles, FilesChangingError, load, load_at_rest
 from authz.server.giving_way import yielding_gil
-from authz.wiring import BuildError
+from authz.wiring.files import BuildError
 
 _log: Final = logging.getLogger("authz.server")
 Take = Callable[[Config, Config | None], str]

@@ -74,8 +74,12 @@ class Worker:
         self._started_at = time.monotonic()
         self._stalled.restart()
         self._cpu_ticks = 0
+        # A group of its own: Ctrl-C on a terminal is for the supervisor, which stops its workers. A
+        # worker that is still loading its modules would end with a traceback.
         self._child = subprocess.Popen(  # noqa: S603 - our own module
-            [sys.executable, "-m", "authz.server.worker", *place], stdin=subprocess.PIPE
+            [sys.executable, "-m", "authz.server.worker", *place],
+            stdin=subprocess.PIPE,
+            process_group=0,
         )
         if is_first:
             threading.Thread(target=self._look, name=self.name, daemon=True).start()

@@ -8,24 +8,22 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass
 
-from authz.adapters.audit import AuditLog
+from authz.adapters.audit.log import AuditLog
 from authz.adapters.introspection import Introspections
-from authz.adapters.keys import KeyFolder, KeyStore
+from authz.adapters.keys.folder import KeyFolder
+from authz.adapters.keys.store import KeyStore
 from authz.adapters.metrics import Metrics
 from authz.adapters.replay_store import MemoryReplayStore
-from authz.adapters.revocation_file import RevocationFile
+from authz.adapters.revocation_file.watched import RevocationFile
 from authz.adapters.tls import ServerTls
 from authz.config import Config
 from authz.edge.bulkhead import Bulkhead
 from authz.edge.check_pool import CheckPool
 from authz.edge.clock import Clock
 from authz.edge.service import CheckService, ServiceParts
-from authz.wiring.snapshot import (
-    build_key_sources,
-    build_snapshot,
-    prepare_introspections,
-    read_revocations,
-)
+from authz.wiring.asked import prepare_introspections
+from authz.wiring.files import read_revocations
+from authz.wiring.snapshot import build_key_sources, build_snapshot
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,57 +1,40 @@
 """Compiles a config into the steps that decide, for ``authz serve`` and ``authz explain``."""
 
-import secrets
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
-from authz.adapters.files import read_at_rest
-from authz.adapters.introspection import (
-    Credential,
-    CredentialError,
-    IntrospectionClient,
-    Introspections,
-)
-from authz.adapters.keys import KeySourceConfig, KeyStore
-from authz.adapters.pdp import AuthzenClient, PdpError, PdpResult
-from authz.adapters.revocation_file import RevocationFile
+from authz.adapters.keys.fetcher import KeySourceConfig
+from authz.adapters.keys.store import KeyStore
+from authz.adapters.pdp.client import PdpResult
 from authz.config import Config
 from authz.core.authorizer import Authorizer, RevocationCheck
 from authz.core.bounded_map import Unchanging
-from authz.core.delegation import (
-    OWN_CLAIMS,
-    AnswerLookup,
-    DelegationCache,
-    DelegationStep,
-    DelegationVerifier,
-    DpopSettings,
-    DpopVerifier,
-    IssuerSettings,
-    NoAnswers,
-    token_reads,
-)
-from authz.core.identity import AgentAuthenticator
+from authz.core.delegation.credential import token_reads
+from authz.core.delegation.dpop import DpopVerifier
+from authz.core.delegation.opaque import AnswerLookup, NoAnswers
+from authz.core.delegation.terms import OWN_CLAIMS
+from authz.core.delegation.token_cache import DelegationCache, DelegationStep
+from authz.core.delegation.verifier import DelegationVerifier
+from authz.core.identity.authenticator import AgentAuthenticator
 from authz.core.known_callers import KnownCallers
-from authz.core.policy import Policy, PolicyStep, PolicyWithCandidate, ShadowedPolicy
+from authz.core.policy.policy import Policy
+from authz.core.policy.shadow import PolicyStep
 from authz.core.reads import Reads
-from authz.core.revocations import RevocationError
 from authz.core.routes import Routes
 from authz.edge.identity_headers import owned_headers
 from authz.edge.inputs import MessageInputs, RequestInputs
 from authz.edge.rendering import Renderer
 from authz.edge.response import Responder
 from authz.edge.snapshot import Snapshot
+from authz.wiring.asked import build_decision_point
+from authz.wiring.files import read_nonce_secret
+from authz.wiring.policy import build_policy, build_policy_step
 from authz.wiring.policy_version import compute_policy_version
 
-MIN_SECRET_BYTES: Final = 32  # as long as the HMAC's digest (RFC 2104 section 3)
 PART_OF_CALLERS: Final = 4  # of the memory for tokens: they hold the same texts, and no claims
-MAX_SECRET_BYTES: Final = 64 * 1024  # a longer file is surely another one
 
 
 _NO_ANSWERS: Final = NoAnswers()
-
-
-class BuildError(Exception):
-    """A file that the config names can't be used; the message is for the operator."""
 
 
 def build_key_sources(config: Config) -> dict[str, KeySourceConfig]:
@@ -77,85 +60,6 @@ def build_delegations(
     dpop = config.token.dpop
     proofs = DpopVerifier(dpop, read_nonce_secret(dpop))
     return DelegationVerifier(config.token, config.issuers, keys, proofs, unread, answers=answers)
-
-
-def read_introspection_credential(issuer: IssuerSettings) -> Credential | None:
-    """Read the credential for an issuer's introspection endpoint. Raises BuildError."""
-    if issuer.introspection is None:
-        return None
-    try:
-        return Credential.read(issuer.introspection, issuer.issuer)
-    except CredentialError as error:
-        raise BuildError(str(error)) from None
-
-
-def prepare_introspections(
-    introspections: Introspections, config: Config
-) -> Mapping[str, IntrospectionClient]:
-    """Return the clients of a config's introspection endpoints. Raises BuildError."""
-    try:
-        return introspections.prepare(config.issuers)
-    except CredentialError as error:
-        raise BuildError(str(error)) from None
-
-
-def read_nonce_secret(settings: DpopSettings) -> bytes:
-    """Return the secret of DPoP nonces (RFC 9449 section 9), by default a random one.
-
-    Raises BuildError.
-    """
-    if settings.nonce_secret is None:
-        return secrets.token_bytes(MIN_SECRET_BYTES)
-    try:
-        secret = read_at_rest(settings.nonce_secret, MAX_SECRET_BYTES)
-    except OSError as error:
-        raise BuildError(f"token.dpop.nonce_secret can't be read: {error.strerror}") from None
-    if len(secret) < MIN_SECRET_BYTES:
-        raise BuildError(f"token.dpop.nonce_secret has less than {MIN_SECRET_BYTES} bytes")
-    if len(secret) > MAX_SECRET_BYTES:
-        raise BuildError(f"token.dpop.nonce_secret has more than {MAX_SECRET_BYTES} bytes")
-    return secret
-
-
-def read_revocations(config: Config) -> RevocationFile:
-    """Read the revocation file once; the caller refreshes it. Raises BuildError."""
-    try:
-        return RevocationFile(config.revocations)
-    except RevocationError as error:
-        raise BuildError(f"revocations.file: {error}") from None
-
-
-def build_decision_point(
-    config: Config, count: Callable[[PdpResult, float | None], None] = lambda *_: None
-) -> AuthzenClient | None:
-    """Build the client of the external decision point, None if ``pdp`` is not set.
-
-    ``count`` is called with the result of each question, and its seconds if it was sent. Raises
-    BuildError.
-    """
-    try:
-        return AuthzenClient(config.pdp, count) if config.pdp else None
-    except PdpError as error:
-        raise BuildError(f"pdp.{error}") from None
-
-
-def build_policy(config: Config) -> Policy:
-    """Compile a config's rules."""
-    return Policy(
-        config.agents,
-        config.principals,
-        config.grants,
-        config.earlier_actors,
-        config.conditions,
-    )
-
-
-def build_policy_step(
-    config: Config, policy: PolicyStep, candidate: Policy | None = None
-) -> PolicyStep:
-    """Build step 3 of a policy: in shadow if the config says so, beside a candidate if given."""
-    step = ShadowedPolicy(policy) if config.shadow else policy
-    return step if candidate is None else PolicyWithCandidate(step, candidate)
 
 
 def build_authorizer(

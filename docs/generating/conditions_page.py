@@ -2,8 +2,9 @@
 
 from typing import Final
 
-from authz.core.conditions import MAX_TEXT_BYTES, VARIABLES
+from authz.core.conditions import VARIABLES
 from authz.core.conditions.cel import OFFERED
+from authz.core.conditions.condition import MAX_TEXT_BYTES
 from authz.core.conditions.cost import (
     MAX_LOOP_PARTS,
     MAX_LOOP_PATTERN_CHARS,

@@ -12,7 +12,8 @@ import httpx
 import pytest
 from prometheus_client import CollectorRegistry, Counter
 
-from authz.adapters.admin import MAX_CONNECTIONS, AdminError, AdminServer, AdminSettings
+from authz.adapters.admin import MAX_CONNECTIONS, AdminError, AdminServer
+from authz.adapters.admin_settings import AdminSettings
 from support.world import PATIENCE_SECONDS, wait_until
 
 

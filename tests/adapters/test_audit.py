@@ -11,14 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from authz.adapters.audit import (
+from authz.adapters.audit import AuditSettings
+from authz.adapters.audit.log import AuditError, AuditLog
+from authz.adapters.audit.record import (
     MAX_ID_CHARS,
-    AuditError,
     AuditLine,
-    AuditLog,
     AuditOperation,
     AuditRecord,
-    AuditSettings,
     RecordTemplate,
     encode_operation,
     encode_record,

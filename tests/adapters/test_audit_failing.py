@@ -15,7 +15,8 @@ import grpc
 import pytest
 
 from authz._pb import ext_authz_pb2 as pb
-from authz.adapters.audit import AuditError, AuditLog, AuditSettings
+from authz.adapters.audit import AuditSettings
+from authz.adapters.audit.log import AuditError, AuditLog
 from lab.ca import Authority
 from lab.config_builder import LAB
 from lab.issuer import Issuer, JwksServer

@@ -30,8 +30,9 @@ from authz.adapters.introspection.answer import MAX_ANSWER_BYTES
 from authz.adapters.introspection.client import BREAKER_FAILURES, BREAKER_PAUSE_SECONDS
 from authz.adapters.introspection.credential import ASSERTION_SECONDS
 from authz.adapters.introspection.store import AnswerStore, key_of
-from authz.adapters.keys import KeyStore
-from authz.core.delegation import IntrospectionAnswer, IntrospectionSettings, IssuerSettings
+from authz.adapters.keys.store import KeyStore
+from authz.core.delegation import IntrospectionSettings, IssuerSettings
+from authz.core.delegation.opaque import IntrospectionAnswer
 from authz.core.needs import IntrospectionNeeded
 from lab.ca import Authority
 from lab.issuer import make_key

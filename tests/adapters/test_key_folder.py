@@ -15,7 +15,10 @@ import pytest
 from hypothesis import strategies as st
 
 from authz._pb import ext_authz_pb2 as pb
-from authz.adapters.keys import KeyCacheSettings, KeyFolder, KeySourceConfig, KeyStore
+from authz.adapters.keys import KeyCacheSettings
+from authz.adapters.keys.fetcher import KeySourceConfig
+from authz.adapters.keys.folder import KeyFolder
+from authz.adapters.keys.store import KeyStore
 from authz.cli import main
 from authz.core.jose import KeySettings
 from authz.core.jose.settings import SpiffeBundleSettings

@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
-from authz.adapters.keys import KeySourceConfig, KeyStore, KeyStoreError
-from authz.adapters.keys.fetcher import MAX_ABSENT_KEY_IDS, Fetcher
-from authz.core.jose import KeySet, KeySettings
+from authz.adapters.keys.fetcher import MAX_ABSENT_KEY_IDS, Fetcher, KeySourceConfig
+from authz.adapters.keys.store import KeyStore, KeyStoreError
+from authz.core.jose import KeySettings
+from authz.core.jose.key_set import KeySet
 from support.jwks_server import Behaviour, ScriptedServer, answer, ec_key, held, key_set, raw
 from support.world import PATIENCE_SECONDS as SECONDS
 from support.world import wait_until as until

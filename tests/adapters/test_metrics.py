@@ -11,11 +11,11 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_prometheus
 
 from authz import __version__
-from authz.adapters.audit import AuditStatus
+from authz.adapters.audit.log import AuditStatus
 from authz.adapters.introspection import IntrospectionResult, IntrospectionStatus
-from authz.adapters.keys import SourceStatus
+from authz.adapters.keys.store import SourceStatus
 from authz.adapters.metrics import BUCKETS_SECONDS, FAMILIES, Metrics
-from authz.adapters.revocation_file import RevocationStatus
+from authz.adapters.revocation_file.watched import RevocationStatus
 from authz.adapters.tls import TlsStatus
 from authz.core.reason import Reason
 from authz.edge.bulkhead import BulkheadStatus

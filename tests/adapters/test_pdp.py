@@ -19,7 +19,8 @@ from prometheus_client import generate_latest
 
 from authz.adapters import circuit_breaker, shared_calls
 from authz.adapters.circuit_breaker import CircuitBreaker, CircuitBreakers, CircuitOpenError
-from authz.adapters.pdp import AuthzenClient, BreakerSettings, PdpError, PdpResult, PdpSettings
+from authz.adapters.pdp import BreakerSettings, PdpSettings
+from authz.adapters.pdp.client import AuthzenClient, PdpError, PdpResult
 from authz.adapters.pdp.evaluation import PdpPermit, build_evaluation, is_asked, read_answer
 from authz.config import ConfigError, load_text
 from authz.core.decision import Actor, Agent, Allow, Delegation, Mode, Permit

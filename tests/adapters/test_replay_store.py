@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
-from authz.adapters.replay_store import MemoryReplayStore, ReplaySettings, ReplayStore
+from authz.adapters.replay_settings import ReplaySettings
+from authz.adapters.replay_store import MemoryReplayStore, ReplayStore
 from authz.core.decision import SingleUseProof
 from support.conformance.replay_store import ReplayStoreConformance
 

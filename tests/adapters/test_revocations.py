@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from authz.adapters.revocation_file import RevocationFile, RevocationSettings
+from authz.adapters.revocation_file import RevocationSettings
+from authz.adapters.revocation_file.watched import RevocationFile
 from authz.cli import main
 from authz.core.revocations import RevocationError, parse
 from lab.config_builder import LAB

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 from authz._pb import ext_authz_pb2 as pb
 from authz.adapters.files import STABLE_SECONDS
-from authz.adapters.revocation_file import RevocationFile, RevocationSettings
+from authz.adapters.revocation_file import RevocationSettings
+from authz.adapters.revocation_file.watched import RevocationFile
 from authz.core.revocations import RevocationError
 from lab.ca import Authority
 from lab.config_builder import AT_ALICE, LAB

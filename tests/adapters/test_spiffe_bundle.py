@@ -13,7 +13,8 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 from pydantic import ValidationError
 
-from authz.adapters.keys import KeySourceConfig, KeyStore
+from authz.adapters.keys.fetcher import KeySourceConfig
+from authz.adapters.keys.store import KeyStore
 from authz.core.jose import KeySettings
 from lab.ca import Authority, Svid
 from lab.issuer import SigningKey

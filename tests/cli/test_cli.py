@@ -15,7 +15,7 @@ import pytest
 
 from authz.config import load
 from authz.server.json_log import JsonFormatter
-from authz.wiring import compute_policy_version
+from authz.wiring.policy_version import compute_policy_version
 from lab.config_builder import AT_ISSUER, LAB, ConfigBuilder
 from lab.issuer import Issuer, JwksServer
 from lab.mesh import AUDIENCE, CONFIG, TRAVEL, Mesh

@@ -13,14 +13,16 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from authz.adapters.files import replace
-from authz.adapters.revocation_file import RevocationFile, RevocationSettings, append, writing
+from authz.adapters.revocation_file import RevocationSettings, writing
+from authz.adapters.revocation_file.watched import RevocationFile
+from authz.adapters.revocation_file.writing import append
 from authz.core.revocations import Revocation, RevocationError, parse
 
 PROCESSES, LINES = 4, 15
 APPEND = """
 import os, sys
 from pathlib import Path
-from authz.adapters.revocation_file import append
+from authz.adapters.revocation_file.writing import append
 from authz.core.revocations import Revocation
 if sys.argv[3:]:
     os.setuid(int(sys.argv[3]))

@@ -24,7 +24,8 @@ from hypothesis.stateful import (
 from authz._pb import ext_authz_pb2 as pb
 from authz.config import Config, load_text
 from authz.core.decision import Allow
-from authz.core.jose import KeySet, parse_key_set
+from authz.core.jose.jwk import parse_key_set
+from authz.core.jose.key_set import KeySet
 from authz.core.request import Request
 from authz.core.revocations import Revocation, Revocations
 from authz.edge import methods
@@ -32,8 +33,8 @@ from authz.edge.cache import CacheEntry, DecisionCache
 from authz.edge.clock import Clock
 from authz.edge.envoy import Authorization
 from authz.edge.envoy.reader import read_check
-from authz.wiring import build_authorizer, build_delegations
 from authz.wiring.parts import open_parts
+from authz.wiring.snapshot import build_authorizer, build_delegations
 from lab.ca import Svid
 from lab.config_builder import AT_ALICE, AT_PUBLIC_RULE, AT_READ_RULE, LAB, ConfigBuilder
 from lab.issuer import Issuer

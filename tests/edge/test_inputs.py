@@ -10,12 +10,14 @@ from google.protobuf.struct_pb2 import Struct
 
 from authz.core.conditions.facts import WITHHELD_HEADERS
 from authz.core.decision import Agent, Allow
-from authz.core.delegation import TokenSettings, token_reads
-from authz.core.identity import IDENTITY_HEADERS, AgentAuthenticator, ProfileSettings
+from authz.core.delegation import TokenSettings
+from authz.core.delegation.credential import token_reads
+from authz.core.identity import ProfileSettings
+from authz.core.identity.authenticator import AgentAuthenticator
 from authz.core.identity.evidence import Evidence, IdentitySource
 from authz.core.identity.settings import AGENTGATEWAY, Source
-from authz.core.identity.sources import SOURCES
-from authz.core.policy import Policy
+from authz.core.identity.sources import IDENTITY_HEADERS, SOURCES
+from authz.core.policy.policy import Policy
 from authz.core.reads import NOTHING, Reads
 from authz.core.reason import Denied
 from authz.core.request import XFCC, Request
@@ -24,7 +26,8 @@ from authz.core.spiffe import SpiffeId
 from authz.edge.agentgateway.reader import read_request
 from authz.edge.envoy.reader import read_check
 from authz.edge.inputs import RequestInputs
-from authz.wiring.snapshot import build_delegations, build_inputs, build_policy, build_reads
+from authz.wiring.policy import build_policy
+from authz.wiring.snapshot import build_delegations, build_inputs, build_reads
 from lab.config_builder import AT_READ_RULE, LAB
 from lab.dpop import DpopClient
 from lab.mesh import TRAVEL

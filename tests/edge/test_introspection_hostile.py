@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from authz.adapters.introspection.answer import AnswerError, SignedReader
-from authz.adapters.keys import KeyStore
+from authz.adapters.keys.store import KeyStore
 from authz.core.delegation import IssuerSettings
-from authz.core.jose import KeySet
 from authz.core.jose.jwk import parse_key_set
+from authz.core.jose.key_set import KeySet
 from authz.core.spiffe.svid import checked_svid
 from lab.ca import Authority
 from lab.config_builder import ConfigBuilder

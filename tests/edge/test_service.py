@@ -11,18 +11,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from authz._pb import ext_authz_pb2 as pb
-from authz.adapters.audit import (
+from authz.adapters.audit import AuditSettings
+from authz.adapters.audit.log import AuditLog
+from authz.adapters.audit.record import (
     AuditLine,
-    AuditLog,
     AuditOperation,
     AuditRecord,
-    AuditSettings,
     encode_operation,
     encode_record,
 )
 from authz.core.bounded_map import BoundedMap
 from authz.core.request import Call, Request
-from authz.edge.cache import CacheEntry, CacheSettings, DecisionCache
+from authz.edge.cache import CacheEntry, DecisionCache
+from authz.edge.cache_settings import CacheSettings
 from authz.edge.envoy.reader import read_check
 from authz.edge.envoy.writer import OVERWRITE
 from authz.edge.identity_headers import escaped

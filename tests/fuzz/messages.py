@@ -11,7 +11,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from authz.core.protocols import Message, MessageInput
+from authz.core.protocols.message import Message, MessageInput
 from authz.core.request import MessageProtocol
 from support.messages import post
 

@@ -21,12 +21,11 @@ from hypothesis import strategies as st
 from authz._pb import ext_authz_pb2 as pb
 from authz.adapters.introspection.answer import AnswerError, read_plain
 from authz.adapters.introspection.store import key_of
-from authz.core import protocols
 from authz.core.delegation.value_pattern import ValuePattern
 from authz.core.identity.xfcc import XfccError, parse
-from authz.core.jose import Key, KeySetError
-from authz.core.jose.jwk import parse_key_set
+from authz.core.jose.jwk import Key, KeySetError, parse_key_set
 from authz.core.paths import Form
+from authz.core.protocols import reading
 from authz.edge.envoy.known_messages import CheckReader
 from authz.transports.http2 import ServerConnection
 from fuzz import field_blocks, honest_client, kinds, known, reference, value_patterns
@@ -69,7 +68,7 @@ class Lab:
     world: World
     decide: Decide
     parse_keys: ParseKeys = parse_key_set
-    read: fuzz_messages.Read = protocols.read
+    read: fuzz_messages.Read = reading.read
     reader: known.MakeReader = CheckReader
     connection: honest_client.Serve = ServerConnection
     decoder: field_blocks.MakeDecoder = decoder

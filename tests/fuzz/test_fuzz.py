@@ -12,9 +12,9 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from authz.core.jose import Key
-from authz.core.jose.jwk import parse_key_set
-from authz.core.protocols import Message, MessageInput, read
+from authz.core.jose.jwk import Key, parse_key_set
+from authz.core.protocols.message import Message, MessageInput
+from authz.core.protocols.reading import read
 from authz.core.request import MessageProtocol
 from authz.edge.answered import DecodedCheck
 from authz.edge.envoy.known_messages import CheckReader

@@ -16,7 +16,7 @@ from authz.core.request import Operation
 from authz.review.explain import RecordedError
 from authz.review.explain import check_request as read_check_request
 from authz.review.explain.rule_report import report_rules
-from authz.wiring import compute_policy_version
+from authz.wiring.policy_version import compute_policy_version
 from lab.config_builder import AT_READ_RULE, LAB
 from lab.mesh import TRAVEL
 from support.path_rules import RULES, SEGMENTS, delegation, policy, query, rule

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from authz.config import load
-from authz.wiring import compute_policy_version
+from authz.wiring.policy_version import compute_policy_version
 from lab.config_builder import AT_ALICE, AT_PUBLIC_RULE, LAB, ConfigBuilder
 from lab.mesh import TRAVEL
 from support.verbs import edit, run

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from authz.core.decision import Agent, Effect
 from authz.core.patterns import SegmentPattern, path_pattern
-from authz.core.policy import AgentSettings, Policy, PrincipalMatch, PrincipalSettings, RuleSettings
+from authz.core.policy import AgentSettings, PrincipalMatch, PrincipalSettings, RuleSettings
+from authz.core.policy.policy import Policy
 from authz.core.request import Operation
 from authz.core.spiffe import SpiffeId
 from authz.review.search import what_can, who_can

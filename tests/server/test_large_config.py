@@ -11,8 +11,9 @@ import pytest
 from authz.config import ConfigFiles, load
 from authz.edge.envoy.reader import read_check
 from authz.server.giving_way import yielding_gil
-from authz.wiring import build_policy, build_snapshot, compute_policy_version
-from authz.wiring.policy_version import _NOT_POLICY
+from authz.wiring.policy import build_policy
+from authz.wiring.policy_version import _NOT_POLICY, compute_policy_version
+from authz.wiring.snapshot import build_snapshot
 from lab.config_builder import LAB, ConfigBuilder
 from lab.mesh import TRAVEL
 from support.serving import SECONDS, Serving

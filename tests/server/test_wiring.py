@@ -14,15 +14,15 @@ from typing import Any, Final
 import pytest
 
 from authz.adapters.admin import AdminError
-from authz.adapters.audit import AuditError
-from authz.adapters.keys import KeyStoreError
+from authz.adapters.audit.log import AuditError
+from authz.adapters.keys.store import KeyStoreError
 from authz.adapters.tls import TlsError
 from authz.config import ConfigError
 from authz.server import StartError, run
 from authz.server.process import ServerProcess, open_server
 from authz.server.reload import ConfigSource
 from authz.transports.transport import TransportError
-from authz.wiring import BuildError
+from authz.wiring.files import BuildError
 from lab.ca import Authority
 from lab.issuer import Issuer, JwksServer
 from lab.mesh import AUDIENCE, CONFIG, ISSUER, TRAVEL

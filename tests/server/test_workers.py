@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from authz.adapters.audit import AuditLog, AuditSettings
+from authz.adapters.audit import AuditSettings
+from authz.adapters.audit.log import AuditLog
 from authz.cli import main
 from authz.config import ConfigError, load
 from authz.server.worker_metrics import MergedMetrics, merged, parse_samples
@@ -292,3 +293,16 @@ def test_lines_into_a_pipe_are_written_whole(monkeypatch: pytest.MonkeyPatch) ->
     assert b"".join(writes).decode() == "".join(lines)
     assert all(one.endswith(b"\n") for one in writes)
     assert max(len(one) for one in writes if len(one) != 6001) <= 4096
+
+
+def test_ctrl_c_while_workers_load(tmp_path: Path) -> None:
+    """Ctrl-C on a terminal, which is for all of its programs, ends loading workers silently."""
+    # The command begins a session, as a terminal's program does; its group gets the signal.
+    with Serving(tmp_path, workers=2, command=["setsid"]) as serving:
+        pid = serving.process.pid
+        until(lambda: len([found for found in workers_of(serving) if _number(found)]) == 2)
+        os.killpg(pid, signal.SIGINT)
+        _, said = serving.process.communicate(timeout=60)
+
+    assert serving.process.returncode == 0
+    assert b"Traceback" not in said

@@ -3,16 +3,11 @@
 from typing import Any
 
 from authz.core.decision import Actor, Agent, Delegation
-from authz.core.policy import (
-    AgentSettings,
-    Policy,
-    PolicyQuery,
-    PolicyStep,
-    PrincipalMatch,
-    PrincipalSettings,
-    RuleSettings,
-    evaluate_all,
-)
+from authz.core.policy import AgentSettings, PrincipalMatch, PrincipalSettings, RuleSettings
+from authz.core.policy.message_evaluation import evaluate_all
+from authz.core.policy.policy import Policy
+from authz.core.policy.query import PolicyQuery
+from authz.core.policy.shadow import PolicyStep
 from authz.core.reason import Denied
 from authz.core.request import Call, MessageProtocol, Operation, Request
 from authz.core.spiffe import SpiffeId

@@ -5,11 +5,8 @@ from typing import Any
 
 import pytest
 
-from authz.core.conditions import (
-    Condition,
-    ConditionFailedError,
-    Facts,
-)
+from authz.core.conditions import Condition, ConditionFailedError
+from authz.core.conditions.facts import Facts
 from authz.core.decision import Actor, Agent, Delegation
 from authz.core.request import Call, MessageProtocol, Operation, Request
 from authz.core.spiffe import SpiffeId

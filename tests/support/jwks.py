@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from authz.core.jose import parse_key_set
+from authz.core.jose.jwk import parse_key_set
 
 ALL = frozenset(
     "ES256 ES384 ES512 RS256 RS384 RS512 PS256 PS384 PS512 Ed25519 EdDSA".split()  # noqa: SIM905 - easier to read

@@ -6,7 +6,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from authz.core.protocols import Message, MessageInput, read
+from authz.core.protocols.message import Message, MessageInput
+from authz.core.protocols.reading import read
 from authz.core.request import Call, MessageProtocol
 from support.sent import sent
 

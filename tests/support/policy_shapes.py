@@ -9,15 +9,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from authz.core.decision import Actor, Agent, Delegation, Effect
-from authz.core.policy import (
-    AgentSettings,
-    Grants,
-    Policy,
-    PolicyQuery,
-    PrincipalMatch,
-    PrincipalSettings,
-    RuleSettings,
-)
+from authz.core.policy import AgentSettings, Grants, PrincipalMatch, PrincipalSettings, RuleSettings
+from authz.core.policy.policy import Policy
+from authz.core.policy.query import PolicyQuery
 from authz.core.policy.settings import Absence
 from authz.core.request import Operation, Request
 from authz.core.spiffe import SpiffeId

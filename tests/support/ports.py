@@ -12,7 +12,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from authz._pb import ext_authz_pb2 as pb
-from authz.adapters.tls import ServerTls, TlsSettings
+from authz.adapters.tls import ServerTls
+from authz.adapters.tls_settings import TlsSettings
 from authz.edge.methods import AUTHORIZATION, Methods, methods_of
 from authz.edge.settings import ServerSettings, TransportKind
 from authz.transports.opening import open_transport

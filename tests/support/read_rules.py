@@ -7,14 +7,9 @@ from typing import Any
 from hypothesis import strategies as st
 
 from authz.core.decision import Actor, Agent, Delegation
-from authz.core.policy import (
-    ConditionSettings,
-    PolicyQuery,
-    PrincipalMatch,
-    PrincipalSettings,
-    RuleSettings,
-)
+from authz.core.policy import ConditionSettings, PrincipalMatch, PrincipalSettings, RuleSettings
 from authz.core.policy.principal_entry import PrincipalEntry, compile_entry
+from authz.core.policy.query import PolicyQuery
 from authz.core.policy.rules import Rule, RuleSet
 from authz.core.policy.time_windows import WindowSettings
 from authz.core.reads import NOTHING, Reads

@@ -7,12 +7,12 @@ from authz.core.decision import Actor, Agent, Delegation, Mode
 from authz.core.policy import (
     AgentSettings,
     ConditionSettings,
-    Policy,
-    PolicyQuery,
     PrincipalMatch,
     PrincipalSettings,
     RuleSettings,
 )
+from authz.core.policy.policy import Policy
+from authz.core.policy.query import PolicyQuery
 from authz.core.reason import Denied
 from authz.core.request import Operation, Request
 from authz.core.spiffe import SpiffeId

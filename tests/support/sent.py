@@ -4,7 +4,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from authz.core.protocols import Message, MessageInput, read
+from authz.core.protocols.message import Message, MessageInput
+from authz.core.protocols.reading import read
 from authz.core.reason import Reason
 from authz.core.request import MessageProtocol
 

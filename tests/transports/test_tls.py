@@ -10,7 +10,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from pydantic import ValidationError
 
 from authz._pb import ext_mcp_pb2 as mcp
-from authz.adapters.tls import ServerTls, TlsError, TlsSettings
+from authz.adapters.tls import ServerTls, TlsError
+from authz.adapters.tls_settings import TlsSettings
 from authz.edge.methods import EXT_MCP, methods_of
 from authz.edge.settings import ServerSettings
 from authz.transports.opening import open_transport

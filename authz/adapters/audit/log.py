@@ -6,11 +6,8 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from pydantic import Field
-
+from authz.adapters.audit.settings import AuditSettings, WhenFull
 from authz.adapters.audit.sink import Sink, sink_of
-from authz.core.choice import Choice
-from authz.core.settings import Settings
 
 FLUSH_SECONDS: Final = 0.2  # how long a record may wait to be written
 WRITE_LINES: Final = 64
@@ -20,28 +17,6 @@ _log: Final = logging.getLogger("authz.audit")
 
 class AuditError(RuntimeError):
     """Signals that the audit log can't be opened; the message says why."""
-
-
-class WhenFull(Choice):
-    """The ways to treat an allow that can't be recorded."""
-
-    DROP = "drop"
-    DENY = "deny"
-
-
-class AuditSettings(Settings):
-    """The audit log, with one record for each decision."""
-
-    path: str = Field(default="-", min_length=1)
-    """A file, or - for standard output. The server creates the file for its owner only (0600), and
-    reopens it on SIGHUP, for log rotation. A named pipe needs a reader when the server starts.
-    """
-    queue: int = Field(default=10_000, ge=1, le=10_000_000)
-    """Records that may wait to be written."""
-    when_full: WhenFull = WhenFull.DROP
-    """What to do while the queue is full or the log can't be written. drop: allow, and count the
-    records that find no room in the queue. deny: refuse requests that can't be recorded.
-    """
 
 
 class Encodes(Protocol):

@@ -1,11 +1,10 @@
 """The protocol of the audit log's sinks, and the sink that ``audit.path`` names."""
 
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Protocol
 
 from authz.adapters.audit.output import Output
-
-_STANDARD_OUTPUT: Final = "-"
+from authz.adapters.audit.settings import STANDARD_OUTPUT
 
 
 class Sink(Protocol):
@@ -41,9 +40,4 @@ class Sink(Protocol):
 
 def sink_of(path: str) -> Sink:
     """Return the sink that ``audit.path`` names."""
-    return Output(None if path == _STANDARD_OUTPUT else Path(path))
-
-
-def folder_of(path: str) -> Path | None:
-    """Return the folder that has to be there for ``audit.path``; None for standard output."""
-    return None if path == _STANDARD_OUTPUT else Path(path).parent
+    return Output(None if path == STANDARD_OUTPUT else Path(path))

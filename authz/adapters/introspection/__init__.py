@@ -18,7 +18,8 @@ from authz.adapters.introspection.client import (
 )
 from authz.adapters.introspection.credential import Credential, CredentialError
 from authz.adapters.introspection.store import AnswerStore
-from authz.core.delegation import IntrospectionAnswer, IssuerSettings
+from authz.core.delegation import IssuerSettings
+from authz.core.delegation.opaque import IntrospectionAnswer
 from authz.core.needs import IntrospectionNeeded
 
 __all__ = [

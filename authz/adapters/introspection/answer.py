@@ -4,16 +4,12 @@ from collections.abc import Mapping
 from typing import Any, Final, Protocol
 
 from authz.core import strict_json
-from authz.core.delegation import (
-    MAX_TIMEOUT_SECONDS,
-    IntrospectionAnswer,
-    IssuerSettings,
-    check_signature,
-    find_key,
-)
-from authz.core.jose import KeySet
+from authz.core.delegation import MAX_TIMEOUT_SECONDS, IssuerSettings
+from authz.core.delegation.opaque import IntrospectionAnswer
+from authz.core.delegation.verifier import check_signature, find_key
 from authz.core.jose.jwk import MAX_KEY_ID_CHARS
 from authz.core.jose.jws import Jws, parse_compact
+from authz.core.jose.key_set import KeySet
 from authz.core.reason import Denied
 
 MAX_ANSWER_BYTES: Final = 64 * 1024  # a user with a thousand groups has some 40 KiB

@@ -39,7 +39,8 @@ from authz.adapters.shared_calls import (
     SharedCalls,
 )
 from authz.core.choice import Need
-from authz.core.delegation import IntrospectionAnswer, IntrospectionSettings, IssuerSettings
+from authz.core.delegation import IntrospectionSettings, IssuerSettings
+from authz.core.delegation.opaque import IntrospectionAnswer
 
 BREAKER_FAILURES: Final = 5  # failures in a row after which the endpoint is not asked
 BREAKER_PAUSE_SECONDS: Final = 5.0  # then a single question tries whether it answers again

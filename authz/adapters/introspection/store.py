@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 
 from authz.core.bounded_map import BoundedMap
-from authz.core.delegation import IntrospectionAnswer
+from authz.core.delegation.opaque import IntrospectionAnswer
 
 MAX_ANSWERS: Final = 20_000  # as many as verified tokens are remembered by default
 MAX_BYTES: Final = 64 * 1024 * 1024

@@ -2,22 +2,9 @@
 
 ``sources`` and ``spiffe_bundle`` know where documents come from, ``download`` gets them,
 ``fetcher`` is a source's thread, ``store`` keeps the last good sets, ``folder`` the documents over
-a restart.
+a restart. The package itself offers the settings, and loads no more.
 """
 
-from authz.adapters.keys.fetcher import KeySourceConfig
-from authz.adapters.keys.folder import KeyCacheSettings, KeyFolder, folder_problem
-from authz.adapters.keys.sources import FetchError, key_document_source
-from authz.adapters.keys.store import KeyStore, KeyStoreError, SourceStatus
+from authz.adapters.keys.settings import KeyCacheSettings
 
-__all__ = [
-    "FetchError",
-    "KeyCacheSettings",
-    "KeyFolder",
-    "KeySourceConfig",
-    "KeyStore",
-    "KeyStoreError",
-    "SourceStatus",
-    "folder_problem",
-    "key_document_source",
-]
+__all__ = ["KeyCacheSettings"]

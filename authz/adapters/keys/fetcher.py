@@ -14,7 +14,8 @@ from typing import Final
 
 from authz.adapters.keys.folder import KeyFolder
 from authz.adapters.keys.sources import FetchError, KeyDocumentSource, key_document_source
-from authz.core.jose import Key, KeySet, KeySetError
+from authz.core.jose.jwk import Key, KeySetError
+from authz.core.jose.key_set import KeySet
 from authz.core.jose.settings import KeySettings
 
 LOCAL_COOLDOWN_SECONDS: Final = 0.1  # for files and local sockets, which cost little to read

@@ -18,12 +18,11 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
-from pydantic import Field
 
 from authz.adapters.files import read_whole, replace
+from authz.adapters.keys.settings import KeyCacheSettings
 from authz.core import strict_json
 from authz.core.jose.settings import KeySettings
-from authz.core.settings import Settings
 
 # How old the time on disk may be while the document stays the same: a document that is fetched more
 # often is not written each time.
@@ -35,16 +34,6 @@ _FOLDER_MODE: Final = 0o700
 _FILE_MODE: Final = 0o600
 _OTHERS_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
 _log: Final = logging.getLogger("authz.keys")
-
-
-class KeyCacheSettings(Settings):
-    """Issuers' keys kept on disk, for starting while an issuer can't be reached."""
-
-    folder: str | None = Field(default=None, min_length=1)
-    """A folder that belongs to the server alone, created with mode 0700 if it is missing; left out,
-    no keys are kept. Anyone who can write in it decides which keys are trusted: no other user may
-    be able to.
-    """
 
 
 class _Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

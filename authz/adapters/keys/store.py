@@ -16,7 +16,7 @@ from typing import Final
 
 from authz.adapters.keys.fetcher import Fetcher, KeySourceConfig
 from authz.adapters.keys.folder import KeyFolder
-from authz.core.jose import KeySet
+from authz.core.jose.key_set import KeySet
 
 __all__ = ["KeySet", "KeySourceConfig", "KeyStore", "KeyStoreError", "SourceStatus"]
 

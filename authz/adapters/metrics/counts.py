@@ -14,10 +14,10 @@ from typing import Final
 
 from prometheus_client.core import Metric
 
-from authz.adapters.audit import CacheUse
+from authz.adapters.audit.record import CacheUse
 from authz.adapters.introspection import IntrospectionResult
 from authz.adapters.metrics.families import BUCKETS_SECONDS, Sample, counter, histogram
-from authz.adapters.pdp import PdpResult
+from authz.adapters.pdp.client import PdpResult
 from authz.core.decision import Effect, Shadow, ShadowBy
 from authz.core.reason import Reason
 

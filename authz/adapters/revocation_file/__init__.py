@@ -1,10 +1,9 @@
-"""The revocation file: watched by the server, and appended to by ``authz revoke``."""
+"""The revocation file: watched by the server, and appended to by ``authz revoke``.
 
-from authz.adapters.revocation_file.watched import (
-    RevocationFile,
-    RevocationSettings,
-    RevocationStatus,
-)
-from authz.adapters.revocation_file.writing import append
+``watched`` does the one and ``writing`` the other. The package itself offers the settings, and
+loads no more.
+"""
 
-__all__ = ["RevocationFile", "RevocationSettings", "RevocationStatus", "append"]
+from authz.adapters.revocation_file.settings import RevocationSettings
+
+__all__ = ["RevocationSettings"]

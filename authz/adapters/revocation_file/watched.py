@@ -19,20 +19,11 @@ from authz.adapters.files import (
     StabilityTimer,
     look,
 )
+from authz.adapters.revocation_file.settings import RevocationSettings
 from authz.core.decision import Agent, Delegation
 from authz.core.revocations import MAX_BYTES, RevocationError, Revocations, parse
-from authz.core.settings import FileText, Settings
 
 _log: Final = logging.getLogger("authz.revocations")
-
-
-class RevocationSettings(Settings):
-    """Tokens, principals and agents that are revoked before they expire."""
-
-    file: FileText | None = None
-    """A file with one JSON object a line, checked five times a second. An added line counts at
-    once; a removed line stops counting once the file has not changed for a second.
-    """
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 from authz.cli.common import FAILED, FINE, complain
 from authz.review.check import check_config
-from authz.wiring import compute_policy_version
+from authz.wiring.policy_version import compute_policy_version
 
 
 def run(options: argparse.Namespace) -> int:

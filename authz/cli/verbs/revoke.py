@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from authz.adapters.revocation_file import append
+from authz.adapters.revocation_file.writing import append
 from authz.cli.common import FAILED, FINE, USAGE, complain
 from authz.config import Config, load
 from authz.core.revocations import Revocation, RevocationError

@@ -10,7 +10,7 @@ from authz.cli.common import FAILED, FINE, USAGE, answer, complain
 from authz.config import ConfigError, ConfigFiles, load
 from authz.core.spiffe import SpiffeId, SpiffeIdError
 from authz.review.token_check import TokenQuestion, UnknownRouteError, check_token
-from authz.wiring import BuildError
+from authz.wiring.files import BuildError
 
 MAX_BYTES: Final = 1024 * 1024  # of the file: no token is that long, but another file may be
 

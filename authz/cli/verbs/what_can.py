@@ -9,7 +9,7 @@ from authz.core.decision import Agent
 from authz.core.spiffe import SpiffeId, SpiffeIdError
 from authz.review.explain import Question, assumed
 from authz.review.search import what_can
-from authz.wiring import build_policy
+from authz.wiring.policy import build_policy
 
 
 def run(options: argparse.Namespace) -> int:

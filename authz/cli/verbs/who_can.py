@@ -10,7 +10,7 @@ from authz.core.request import Operation
 from authz.core.routes import Routes
 from authz.review.explain import Question, asked_in_words
 from authz.review.search import who_can
-from authz.wiring import build_policy
+from authz.wiring.policy import build_policy
 
 
 def run(options: argparse.Namespace) -> int:

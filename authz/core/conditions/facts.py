@@ -7,17 +7,16 @@ fail.
 
 from collections.abc import Collection, Iterable, Mapping
 from itertools import chain
-from typing import Annotated, Final
-
-from pydantic import AfterValidator, Field
+from typing import Final
 
 from authz.core.conditions.cel import ConditionFailedError, activation
 from authz.core.conditions.compared_types import Compared, Step
 from authz.core.conditions.variables import ARGUMENTS, NAME
 from authz.core.decision import Agent, Delegation
-from authz.core.delegation import TokenSettings, token_reads
+from authz.core.delegation import TokenSettings
+from authz.core.delegation.credential import token_reads
 from authz.core.distributed_claims import EVERY, ClaimNames, external_claims, is_external
-from authz.core.identity import IDENTITY_HEADERS
+from authz.core.identity.sources import IDENTITY_HEADERS
 from authz.core.paths import written_path
 from authz.core.request import Call, Operation, Request
 from authz.core.strict_json import (
@@ -45,18 +44,6 @@ _OF_OTHERS: Final = frozenset(  # credentials that nothing here reads
 WITHHELD_HEADERS: Final = _OF_OTHERS | IDENTITY_HEADERS | token_reads(TokenSettings()).withheld
 _MAX_INT: Final = 2**63 - 1  # CEL's int has 64 bits
 _TYPES: Final = frozenset({str, int, float, bool, type(None), list, dict})
-
-
-def _no_credential(name: str) -> str:
-    if name in WITHHELD_HEADERS:
-        raise ValueError(f"{name} is a credential: no condition may read it")
-    return name
-
-
-ConditionHeader = Annotated[
-    str, Field(pattern="^[a-z0-9_-]{1,64}$"), AfterValidator(_no_credential)
-]
-"""For settings: the lower-case name of a header that conditions may read."""
 
 
 class Facts:

@@ -15,7 +15,7 @@ from authz.core.base64url import base64url
 from authz.core.decision import SingleUseProof
 from authz.core.delegation.credential import Credential
 from authz.core.delegation.settings import DpopSettings, NonceNeed
-from authz.core.jose import Key, KeySetError, KeyVerifyError, proof_key
+from authz.core.jose.jwk import Key, KeySetError, KeyVerifyError, proof_key
 from authz.core.jose.jws import Jws, parse_compact
 from authz.core.paths import canonical_path
 from authz.core.reason import DPOP_SCHEME, Denied, Reason

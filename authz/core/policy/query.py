@@ -2,7 +2,7 @@
 
 import msgspec
 
-from authz.core.conditions import Facts
+from authz.core.conditions.facts import Facts
 from authz.core.decision import Agent, Delegation
 from authz.core.reads import NOTHING, Reads, UndeclaredReadError
 from authz.core.reason import Reason

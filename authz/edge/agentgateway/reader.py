@@ -15,10 +15,11 @@ import msgspec
 from google.protobuf.struct_pb2 import Struct, Value
 
 from authz._pb import ext_mcp_pb2 as pb
-from authz.core import protocols
-from authz.core.identity import IDENTITY_HEADERS
+from authz.core.identity.sources import IDENTITY_HEADERS
+from authz.core.protocols import reading
 from authz.core.protocols.mcp import LISTENING_UNSEEN
 from authz.core.protocols.mcp_methods import LISTEN, METHODS, ListKind, is_notification
+from authz.core.protocols.message import HEADERS, Message, MessageInput
 from authz.core.request import CallKind, MessageProtocol, Request, credentials_elsewhere
 from authz.core.routes import Route
 from authz.edge.answered import DecodedCheck
@@ -42,10 +43,10 @@ _TARGET: Final = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 _PATH: Final = ":path"
 MCP: Final = MessageProtocol.MCP
 _POST: Final = "POST"  # as MCP sends each message
-_NO_MESSAGE: Final = protocols.Message(())
+_NO_MESSAGE: Final = Message(())
 # The client's headers about its body are not true of the body that is made here; and its Mcp-Name
 # has the name as the client sees it, which need not be the target's own.
-_LEFT_OUT: Final = protocols.HEADERS | IDENTITY_HEADERS
+_LEFT_OUT: Final = HEADERS | IDENTITY_HEADERS
 _Headers = Iterable[tuple[str, bytes]]
 
 
@@ -217,19 +218,19 @@ def _decoded(inputs: RequestInputs, presented: _Presented, target: str) -> Decod
 
 def _message(
     messages: MessageInputs, route: Route, presented: _Presented, headers: Mapping[str, str]
-) -> protocols.Message:
-    asked = protocols.read(route.protocol, _sent(messages, route, presented, headers))
+) -> Message:
+    asked = reading.read(route.protocol, _sent(messages, route, presented, headers))
     if route.protocol is MCP and presented.method == LISTEN and not presented.has_params:
         # The gateway never shows the subscriptions: so the client may listen to anything.
-        return protocols.Message(LISTENING_UNSEEN, asked.ids)
+        return Message(LISTENING_UNSEEN, asked.ids)
     return asked
 
 
 def _sent(
     messages: MessageInputs, route: Route, presented: _Presented, headers: Mapping[str, str]
-) -> protocols.MessageInput:
+) -> MessageInput:
     path, _, query = presented.path.partition("?")
-    return protocols.MessageInput(
+    return MessageInput(
         _POST,
         path,
         headers,

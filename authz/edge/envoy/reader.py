@@ -12,7 +12,8 @@ from typing import Final
 import msgspec
 
 from authz._pb import ext_authz_pb2 as pb
-from authz.core import protocols
+from authz.core.protocols import reading
+from authz.core.protocols.message import HEADERS, Message, MessageInput
 from authz.core.request import DPOP, MessageProtocol, Request, credentials_elsewhere
 from authz.core.routes import Route
 from authz.edge.answered import DecodedCheck
@@ -31,7 +32,7 @@ AUTHORIZATION: Final = "authorization"
 CONTENT_LENGTH: Final = "content-length"
 _NUMBER: Final = re.compile(r"[0-9]{1,12}")
 _UNREAD: Final = MessageProtocol.NONE  # bound once: of the enum it takes four times as long
-_PLAIN: Final = protocols.Message(())  # for a route where no message is read
+_PLAIN: Final = Message(())  # for a route where no message is read
 _NO_HEADERS: Final[Mapping[str, str]] = {}
 
 
@@ -147,7 +148,7 @@ def present_on(
     if route is None or inputs.messages is None:
         return presented, values
     body, metadata = http.raw_body, attributes.metadata_context.filter_metadata
-    read = {name: headers[name] for name in protocols.HEADERS if name in headers}
+    read = {name: headers[name] for name in HEADERS if name in headers}
     content_length = read.pop(CONTENT_LENGTH, None)
     return msgspec.structs.replace(
         presented,
@@ -168,7 +169,7 @@ def to_check(inputs: RequestInputs, presented: Presented, values: Values) -> Dec
     if route is not None and messages is not None:
         protocol = route.protocol
         sent = _sent(messages, presented, values, route, path=path, query=query)
-        asked = protocols.read(protocol, sent)
+        asked = reading.read(protocol, sent)
     headers = presented.headers
     if values.authorization is not None:  # in the order of names, as a Request has them
         headers = tuple(sorted((*headers, (AUTHORIZATION, values.authorization))))
@@ -200,12 +201,12 @@ def _sent(
     *,
     path: str,
     query: str,
-) -> protocols.MessageInput:
+) -> MessageInput:
     """Return the message as the proxy presented it."""
     headers = presented.message_headers
     if values.content_length is not None:
         headers = {**headers, CONTENT_LENGTH: values.content_length}
-    return protocols.MessageInput(
+    return MessageInput(
         presented.method,
         path,
         headers,

@@ -12,7 +12,7 @@ import msgspec
 
 from authz._pb import ext_authz_pb2 as pb
 from authz.adapters.introspection import IntrospectionError, Introspections
-from authz.adapters.keys import KeyStore
+from authz.adapters.keys.store import KeyStore
 from authz.config import Config, load
 from authz.config.printable import one_line
 from authz.core.authorizer import Authorizer
@@ -30,8 +30,9 @@ from authz.core.delegation import MAX_TIMEOUT_SECONDS
 from authz.core.delegation.without_token import by_svid
 from authz.core.identity import ProfileSettings
 from authz.core.needs import IntrospectionNeeded
-from authz.core.policy import Policy, PolicyQuery
 from authz.core.policy.call_matchers import describe_call
+from authz.core.policy.policy import Policy
+from authz.core.policy.query import PolicyQuery
 from authz.core.reason import Denied, Reason
 from authz.core.request import Operation, Request
 from authz.core.routes import Route, RouteMode
@@ -50,16 +51,15 @@ from authz.review.explain.recorded import (
     check_request,
 )
 from authz.review.explain.rule_report import SHOWN, report_rules
-from authz.wiring import (
+from authz.wiring.asked import prepare_introspections
+from authz.wiring.files import read_revocations
+from authz.wiring.policy import build_policy, build_policy_step
+from authz.wiring.policy_version import compute_policy_version
+from authz.wiring.snapshot import (
     build_authorizer,
     build_delegations,
     build_inputs,
     build_key_sources,
-    build_policy,
-    build_policy_step,
-    compute_policy_version,
-    prepare_introspections,
-    read_revocations,
 )
 
 __all__ = [

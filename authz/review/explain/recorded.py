@@ -16,7 +16,7 @@ from google.protobuf.struct_pb2 import DESCRIPTOR as STRUCT
 from google.protobuf.timestamp_pb2 import DESCRIPTOR as TIMESTAMP
 
 from authz._pb import ext_authz_pb2 as pb
-from authz.adapters.audit import AuditOperation, AuditRecord
+from authz.adapters.audit.record import AuditOperation, AuditRecord
 from authz.core import strict_json
 from authz.core.decision import Mode
 from authz.review.audit_files import AuditLogs

@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from authz.core.decision import Mode
-from authz.core.policy import Policy, PolicyQuery, UnmetRequirement
 from authz.core.policy.agents import AgentEntry
+from authz.core.policy.policy import Policy
 from authz.core.policy.principal_entry import PrincipalEntry
+from authz.core.policy.query import PolicyQuery, UnmetRequirement
 from authz.core.policy.rules import UNRESTRICTED, Rule, distance
 from authz.core.spiffe import SpiffePattern
 

@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from authz.core.policy import Policy
 from authz.core.policy.agents import AgentEntry
+from authz.core.policy.policy import Policy
 from authz.core.policy.principal_entry import PrincipalEntry
 from authz.core.policy.rules import UNRESTRICTED, Rule
 from authz.core.request import Operation

@@ -2,17 +2,21 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from authz.core.decision import Agent, Delegation
 from authz.core.hosts import common_patterns, cover_all
 from authz.core.patterns import ANY, SegmentPattern, path_pattern
-from authz.core.policy import Policy, RuleSettings
 from authz.core.policy.agents import AgentEntry
+from authz.core.policy.policy import Policy
 from authz.core.policy.principal_entry import PrincipalEntry
 from authz.core.policy.rules import UNRESTRICTED, Rule
 from authz.core.request import MessageProtocol, Operation
 from authz.review.call_usage import SESSION, in_common
 from authz.review.search.words import CALL_KEYS, asked_by, conditions_of, counts, except_lines
+
+if TYPE_CHECKING:
+    from authz.core.policy import RuleSettings
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,10 @@ from typing import Any, Final
 from authz.config import Config
 from authz.config.merged import MergedConfig
 from authz.core.decision import Agent
-from authz.core.delegation import IssuerSettings, NoAnswers, find_issuer
+from authz.core.delegation import IssuerSettings
 from authz.core.delegation.jwt_svid import by_trust_domain
-from authz.core.delegation.opaque import OpaqueTokens
+from authz.core.delegation.opaque import NoAnswers, OpaqueTokens
+from authz.core.delegation.verifier import find_issuer
 from authz.core.jose.jws import parse_compact
 from authz.core.needs import IntrospectionNeeded
 from authz.core.reason import Denied, Reason
@@ -24,7 +25,7 @@ from authz.review.token_check.shown import claim_values, cut, header_values, val
 from authz.review.token_check.signing import verify
 from authz.review.token_check.suggestion import Suggestion, suggest_issuer
 from authz.review.token_check.verdicts import IssuerVerdict, judge
-from authz.wiring import read_revocations
+from authz.wiring.files import read_revocations
 
 PLACEHOLDER: Final = "put-the-agent-here"  # the path of a SPIFFE ID that stands for any agent
 _UNVERIFIED: Final = "Its signature was NOT verified: anybody may have written this token."

@@ -4,11 +4,12 @@ from dataclasses import dataclass
 from math import inf
 from typing import get_args
 
-from authz.adapters.keys import KeySourceConfig
-from authz.core.delegation import IssuerSettings, check_signature, find_key
+from authz.adapters.keys.fetcher import KeySourceConfig
+from authz.core.delegation import IssuerSettings
 from authz.core.delegation.settings import Algorithm
-from authz.core.jose import KeySet
+from authz.core.delegation.verifier import check_signature, find_key
 from authz.core.jose.jws import Jws
+from authz.core.jose.key_set import KeySet
 from authz.core.reason import Denied
 from authz.review.keys import IssuerKeys, fetch
 

@@ -14,15 +14,14 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from authz.core.conditions import (
-    MAX_TEXT_BYTES,
     VARIABLES,
     Condition,
     ConditionError,
     ConditionFailedError,
     ConditionHeader,
-    Facts,
 )
-from authz.core.conditions.facts import WITHHELD_HEADERS
+from authz.core.conditions.condition import MAX_TEXT_BYTES
+from authz.core.conditions.facts import WITHHELD_HEADERS, Facts
 from authz.core.conditions.variables import LONG
 from authz.core.decision import Agent, Delegation, Mode
 from authz.core.paths import MAX_PATH_BYTES

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from authz import cli
 from authz._pb import ext_authz_pb2 as pb
-from authz.wiring import build_delegations
+from authz.wiring.snapshot import build_delegations
 from lab.config_builder import LAB, ConfigBuilder
 from lab.dpop import DpopClient, thumbprint
 from lab.issuer import b64, sign_raw

@@ -13,15 +13,19 @@ import pytest
 from authz.config import Config, load_text
 from authz.core.authorizer import Authorizer
 from authz.core.decision import Allow, Decision, Delegation, Deny
-from authz.core.delegation import OWN_CLAIMS, DelegationVerifier, DpopVerifier
-from authz.core.jose import KeySet, parse_key_set
-from authz.core.policy import Policy
+from authz.core.delegation.dpop import DpopVerifier
+from authz.core.delegation.terms import OWN_CLAIMS
+from authz.core.delegation.verifier import DelegationVerifier
+from authz.core.jose.jwk import parse_key_set
+from authz.core.jose.key_set import KeySet
+from authz.core.policy.policy import Policy
 from authz.core.request import Request
 from authz.core.revocations import Revocation, Revocations
 from authz.edge.identity_headers import HeaderSettings
 from authz.edge.rendering import Renderer
 from authz.edge.response import Responder
-from authz.wiring import build_authorizer, build_policy, build_snapshot
+from authz.wiring.policy import build_policy
+from authz.wiring.snapshot import build_authorizer, build_snapshot
 from lab.issuer import Issuer
 from lab.mesh import AUDIENCE, ISSUER, PAYMENTS, TRAVEL
 from support.world import BALANCE, HOST, READ

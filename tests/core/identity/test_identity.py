@@ -17,7 +17,8 @@ from pydantic import ValidationError
 
 from authz.core.decision import Agent
 from authz.core.delegation import ActorSettings
-from authz.core.identity import AgentAuthenticator, ProfileSettings
+from authz.core.identity import ProfileSettings
+from authz.core.identity.authenticator import AgentAuthenticator
 from authz.core.reason import Denied, Reason
 from authz.core.request import Request
 from authz.core.spiffe.svid import MAX_CERTIFICATE_CHARS, NOT_BEFORE_SKEW_SECONDS

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from authz.core.jose import KeySetError
+from authz.core.jose.jwk import KeySetError
 from authz.core.jose.key_issuer import is_for_issuer
 from support.jwks import jwk, parse, refusal
 

@@ -9,8 +9,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from authz.core.jose import Key, KeySetError, KeyVerifyError, parse_key_set
-from authz.core.jose.jwk import usable_keys
+from authz.core.jose.jwk import Key, KeySetError, KeyVerifyError, parse_key_set, usable_keys
 from support.jwks import (
     ALL,
     PRIVATE,

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa, x25519
 
-from authz.core.jose import KeySetError, proof_key
+from authz.core.jose.jwk import KeySetError, proof_key
 from authz.core.jose.x5c import MAX_CERTIFICATE_CHARS
 from support.jwks import ALL, PRIVATE, certified, jwk, parse, refusal, x5c
 

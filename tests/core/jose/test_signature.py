@@ -4,7 +4,7 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
-from authz.core.jose import Key, KeyVerifyError
+from authz.core.jose.jwk import Key, KeyVerifyError
 from lab.issuer import PrivateKey
 
 DATA = b"header.payload"

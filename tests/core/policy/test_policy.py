@@ -7,12 +7,8 @@ from hypothesis import given
 
 from authz.core.decision import Delegation
 from authz.core.patterns import path_pattern
-from authz.core.policy import (
-    AgentSettings,
-    Policy,
-    PrincipalMatch,
-    PrincipalSettings,
-)
+from authz.core.policy import AgentSettings, PrincipalMatch, PrincipalSettings
+from authz.core.policy.policy import Policy
 from authz.core.reason import Denied, Reason
 from authz.core.request import Operation
 from support.path_rules import (

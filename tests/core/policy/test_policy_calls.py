@@ -8,18 +8,12 @@ from hypothesis import strategies as st
 from pydantic import AnyUrl, ValidationError
 
 from authz.core.decision import Effect, Permit, Shadow, ShadowBy
-from authz.core.policy import (
-    AgentSettings,
-    Policy,
-    PolicyQuery,
-    PolicyWithCandidate,
-    PrincipalMatch,
-    PrincipalSettings,
-    RuleSettings,
-    ShadowedPolicy,
-    evaluate_all,
-)
+from authz.core.policy import AgentSettings, PrincipalMatch, PrincipalSettings, RuleSettings
+from authz.core.policy.message_evaluation import evaluate_all
 from authz.core.policy.name_patterns import Glob, UriPatterns
+from authz.core.policy.policy import Policy
+from authz.core.policy.query import PolicyQuery
+from authz.core.policy.shadow import PolicyWithCandidate, ShadowedPolicy
 from authz.core.reason import Reason
 from authz.core.request import MESSAGE_KINDS, Call, CallKind, MessageProtocol, Operation
 from support.call_rules import code, policy, queries, refusal, rule

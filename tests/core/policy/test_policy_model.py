@@ -16,14 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from authz.core.decision import Actor, Agent, Delegation, Effect, Mode
-from authz.core.policy import (
-    AgentSettings,
-    Policy,
-    PolicyQuery,
-    PrincipalMatch,
-    PrincipalSettings,
-    RuleSettings,
-)
+from authz.core.policy import AgentSettings, PrincipalMatch, PrincipalSettings, RuleSettings
+from authz.core.policy.policy import Policy
+from authz.core.policy.query import PolicyQuery
 from authz.core.policy.time_windows import WindowSettings
 from authz.core.reason import Denied
 from authz.core.request import Operation, Request

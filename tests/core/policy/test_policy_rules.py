@@ -17,18 +17,17 @@ from authz.core.policy import (
     AgentSettings,
     ConditionSettings,
     EarlierActorSettings,
-    Policy,
-    PolicyQuery,
-    PolicyWithCandidate,
     PrincipalMatch,
     PrincipalSettings,
-    ShadowedPolicy,
 )
 from authz.core.policy.claim_names import claim_values
+from authz.core.policy.policy import Policy
+from authz.core.policy.query import PolicyQuery
 from authz.core.policy.settings import EarlierActor
+from authz.core.policy.shadow import PolicyWithCandidate, ShadowedPolicy
 from authz.core.policy.time_windows import TimeWindow, WindowSettings
 from authz.core.reason import Denied, Reason
-from authz.wiring import compute_policy_version
+from authz.wiring.policy_version import compute_policy_version
 from lab.config_builder import AT_ALICE, AT_READ_RULE, LAB
 from support.path_rules import AGENT, ISSUER
 from support.rule_keys import ALL, NOW, decide, policy, question, rule

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from authz.core.policy import Policy, PrincipalMatch, PrincipalSettings
+from authz.core.policy import PrincipalMatch, PrincipalSettings
 from authz.core.policy.held_rules import LOOKS
 from authz.core.policy.name_patterns import Glob, NamePatterns
+from authz.core.policy.policy import Policy
 from authz.core.reason import Denied
 from support.costs import steps_of
 from support.policy_shapes import ISSUER, SHAPES, UNDIVIDED, Shape, query, rule, spiffe_id

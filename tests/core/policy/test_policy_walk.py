@@ -13,14 +13,14 @@ from authz.core.decision import Actor, Agent, Delegation, Effect, Mode, Verdict
 from authz.core.policy import (
     AgentSettings,
     ConditionSettings,
-    Policy,
-    PolicyQuery,
     PrincipalMatch,
     PrincipalSettings,
     RuleSettings,
 )
 from authz.core.policy.claim_match import HeldClaims
 from authz.core.policy.held_rules import LOOKS
+from authz.core.policy.policy import Policy
+from authz.core.policy.query import PolicyQuery
 from authz.core.policy.rules import UNRESTRICTED, Rule
 from authz.core.policy.settings import Absence
 from authz.core.policy.verdict import reach_verdict

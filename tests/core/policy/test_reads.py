@@ -9,15 +9,10 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from authz.core.decision import Delegation, Permit
-from authz.core.policy import (
-    AgentSettings,
-    Policy,
-    PolicyQuery,
-    PrincipalMatch,
-    PrincipalSettings,
-    RuleSettings,
-)
+from authz.core.policy import AgentSettings, PrincipalMatch, PrincipalSettings, RuleSettings
 from authz.core.policy.claim_match import HeldClaims
+from authz.core.policy.policy import Policy
+from authz.core.policy.query import PolicyQuery
 from authz.core.policy.requirements import Requirement
 from authz.core.reads import NOTHING, Reads, UndeclaredReadError
 from authz.core.reason import Denied

@@ -12,12 +12,12 @@ from authz.core.policy import (
     AgentSettings,
     ConditionSettings,
     EarlierActorSettings,
-    Policy,
-    PolicyWithCandidate,
     PrincipalMatch,
     PrincipalSettings,
 )
+from authz.core.policy.policy import Policy
 from authz.core.policy.settings import Absence, EarlierActor
+from authz.core.policy.shadow import PolicyWithCandidate
 from authz.core.reason import Denied
 from authz.core.spiffe import SpiffeId
 from authz.review.search import what_can, who_can

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from authz.core.protocols import MessageInput, read
 from authz.core.protocols.a2a_methods import FORMS, GRPC_METHODS, JSONRPC_METHODS, SEND
+from authz.core.protocols.message import MessageInput
+from authz.core.protocols.reading import read
 from authz.core.request import MessageProtocol
 from support.messages import JSON, assert_one_of_both, bare, calls, post, respelled, targets, why
 

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from authz.core.protocols import body, read
+from authz.core.protocols import body
 from authz.core.protocols.json_members import MAX_OWN_MEMBERS
+from authz.core.protocols.reading import read
 from authz.core.reason import Denied, Reason
 from authz.core.request import MessageProtocol
 from support.sent import encoded, reason, rpc, sent

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from authz.core.protocols import HEADERS, MessageInput, read
+from authz.core.protocols.message import HEADERS, MessageInput
+from authz.core.protocols.reading import read
 from authz.core.request import Call, CallKind, MessageProtocol
 from support.messages import why
 from support.sent import META, VERSION, mcp, rpc, sent

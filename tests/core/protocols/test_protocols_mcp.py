@@ -10,10 +10,12 @@ from google.protobuf.struct_pb2 import Struct
 from hypothesis import given
 from hypothesis import strategies as st
 
-from authz.core.protocols import HEADERS, Message, MessageInput, mcp_metadata, read
+from authz.core.protocols import mcp_metadata
 from authz.core.protocols.jsonrpc import MAX_BATCH, MAX_ID_CHARS
 from authz.core.protocols.mcp import MAX_CALLS
 from authz.core.protocols.mcp_methods import METHODS
+from authz.core.protocols.message import HEADERS, Message, MessageInput
+from authz.core.protocols.reading import read
 from authz.core.reason import Reason
 from authz.core.request import MAX_NAME_CHARS, MAX_URI_CHARS, Call, CallKind, MessageProtocol
 from support.sent import META, VERSION, encoded, mcp, reason, rpc, sent

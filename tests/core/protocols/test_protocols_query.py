@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from authz.config import ConfigError, load_text
-from authz.core.protocols import MessageInput, read
+from authz.core.protocols.message import MessageInput
 from authz.core.protocols.openai_members import KNOWN
+from authz.core.protocols.reading import read
 from authz.core.request import MessageProtocol
 from lab.config_builder import LAB
 from support.messages import bare, calls, post, targets, why

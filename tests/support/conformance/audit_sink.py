@@ -9,7 +9,9 @@ from typing import Protocol
 
 import pytest
 
-from authz.adapters.audit import AuditError, AuditLine, AuditLog, AuditSettings
+from authz.adapters.audit import AuditSettings
+from authz.adapters.audit.log import AuditError, AuditLog
+from authz.adapters.audit.record import AuditLine
 from authz.adapters.audit.sink import Sink
 from support.world import PATIENCE_SECONDS, wait_until
 

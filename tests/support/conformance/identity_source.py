@@ -10,7 +10,8 @@ import msgspec
 import pytest
 
 from authz.core.decision import Agent
-from authz.core.identity import DEFAULT, AgentAuthenticator, ProfileSettings
+from authz.core.identity import ProfileSettings
+from authz.core.identity.authenticator import DEFAULT, AgentAuthenticator
 from authz.core.identity.sources import SOURCES
 from authz.core.reason import Denied, Reason
 from authz.core.request import Request

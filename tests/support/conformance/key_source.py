@@ -10,7 +10,8 @@ from typing import Any, Final, Protocol
 
 import pytest
 
-from authz.adapters.keys import KeySourceConfig, KeyStore
+from authz.adapters.keys.fetcher import KeySourceConfig
+from authz.adapters.keys.store import KeyStore
 from authz.core.jose import KeySettings
 from authz.core.jose.jwk import MAX_DOCUMENT_BYTES
 from lab.issuer import SigningKey

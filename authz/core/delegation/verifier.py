@@ -1,0 +1,192 @@
+"""Verifies a delegation token, and that it is the caller's to use.
+
+The order of the checks matters: nothing of a token is trusted before its signature, and nothing is
+looked up for it but what the operator configured. The core does no I/O: an unknown key is
+``Denied(TOKEN_KEY_UNKNOWN)``, and an opaque token without an answer of its issuer
+``Denied(STATUS_UNAVAILABLE)``; the edge decides whether to fetch or ask, and try again.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Protocol
+
+from authz.core.decision import Agent, Delegation
+from authz.core.delegation.authentication import check_authentication
+from authz.core.delegation.confirmation import check_confirmation
+from authz.core.delegation.credential import find_credential, has_credential
+from authz.core.delegation.dpop import DpopVerifier
+from authz.core.delegation.header import check_header, check_kind
+from authz.core.delegation.jwt_svid import by_trust_domain, trust_domain_of
+from authz.core.delegation.opaque import (
+    AnswerLookup,
+    NoAnswers,
+    OpaqueTokens,
+)
+from authz.core.delegation.settings import (
+    IssuerSettings,
+    TokenSettings,
+)
+from authz.core.delegation.terms import TermsJudge
+from authz.core.delegation.without_token import without_token
+from authz.core.jose.jwk import Key, KeyVerifyError
+from authz.core.jose.jws import Jws, parse_compact
+from authz.core.jose.key_set import KeySet
+from authz.core.needs import KeyNeeded
+from authz.core.reason import Denied, Reason
+from authz.core.request import Request
+from authz.core.routes import Route
+
+
+class KeyLookup(Protocol):
+    """Looks up the keys of issuers.
+
+    Guarantees never to wait, and that the keys came from the issuer's configured place. Does not
+    guarantee that a set is still fresh: ``usable_until`` says that.
+    """
+
+    def get(self, issuer: str) -> KeySet | None:
+        """Return the issuer's last good key set; None if there never was a good set."""
+
+
+class DelegationVerifier:
+    """Verifies delegation tokens of the configured issuers."""
+
+    def __init__(
+        self,
+        token: TokenSettings,
+        issuers: Iterable[IssuerSettings],
+        keys: KeyLookup,
+        proofs: DpopVerifier,
+        unread: frozenset[str] = frozenset(),
+        *,
+        answers: AnswerLookup = NoAnswers(),  # noqa: B008 - it has no state
+    ) -> None:
+        """Index the issuers by ``iss``, and by the trust domain of their bundle.
+
+        ``proofs`` checks DPoP proofs, ``answers`` has what issuers said about opaque tokens.
+
+        ``unread`` are those of ``OWN_CLAIMS`` that no later step reads: tokens that differ in them
+        alone have the same terms.
+        """
+        self._token = token
+        self._issuers = {issuer.issuer: issuer for issuer in issuers}
+        self._opaque = OpaqueTokens(self._issuers.values(), answers, token.max_bytes)
+        self._of_bundles = by_trust_domain(self._issuers.values())
+        self._terms = TermsJudge(self._issuers.values(), unread)
+        self._keys = keys
+        self._proofs = proofs
+
+    def verify(self, request: Request, agent: Agent, route: Route, now: float) -> Delegation:
+        """Verify the request's token as one that lets this agent act (RFC 8693 section 4.1).
+
+        Without a credential it returns what the route allows without a token.
+
+        Raises Denied with the reason of the first check that fails.
+        """
+        is_bare = not has_credential(request, self._token)
+        alone = without_token(request, agent, route) if is_bare else None
+        if alone is not None:
+            return alone  # for itself, or for nobody yet
+        credential = find_credential(request, self._token)  # 1. exactly one credential
+        if self._opaque.takes(credential.token):
+            # 2. to 7. its issuer said what it means, over a connection that proves who that is
+            issuer, jws, usable_until = self._opaque.read(credential.token, agent, now)
+        else:
+            issuer, jws, usable_until = self._verified(credential.token, now)
+        # 8. for this audience, now; 9. the caller acts, for whom
+        terms, own = self._terms.judge(jws, issuer, agent, route, now)
+        single_use = check_confirmation(  # 10. and holds the key that the token is bound to
+            jws.payload,
+            credential,
+            request,
+            agent,
+            issuer=issuer,
+            route=route,
+            proofs=self._proofs,
+            now=now,
+        )
+        good_until = check_authentication(
+            jws.payload, route, now
+        )  # 11. of an authenticated principal
+        return Delegation(
+            issuer=issuer.issuer,
+            subject=terms.subject,
+            actors=terms.actors,
+            scopes=terms.scopes,
+            issued_at=own.issued_at,
+            expires_at=min(own.expires_at, good_until, usable_until),
+            token_id=own.token_id,
+            mode=terms.mode,
+            claims=jws.payload,
+            single_use=single_use,
+            terms=terms,
+        )
+
+    def _verified(self, token: str, now: float) -> tuple[IssuerSettings, Jws, float]:
+        """Return a JWT's issuer, its parts, and until when the key may be used. Raises Denied."""
+        jws = parse_compact(token, self._token.max_bytes)  # 2. a JWS, read strictly
+        check_kind(jws)  # 3. no other kind of token
+        issuer = self._issuer(jws)  # 4. a configured issuer, by exact name
+        check_header(jws, issuer)  # 5. algorithm, type, critical members by the issuer's settings
+        key, usable_until = self._key(issuer, jws, now)  # 6. a key of that issuer
+        check_signature(key, jws)  # 7. from here on the claims are the issuer's word
+        return issuer, jws, usable_until
+
+    def _issuer(self, jws: Jws) -> IssuerSettings:
+        return find_issuer(self._issuers, self._of_bundles, jws)
+
+    def _key(self, issuer: IssuerSettings, jws: Jws, now: float) -> tuple[Key, float]:
+        """Return the key that the token names, and until when its key set may be used.
+
+        Raises Denied(KEYS_UNAVAILABLE | TOKEN_KEY_UNKNOWN | TOKEN_ALG).
+        """
+        return find_key(self._keys.get(issuer.issuer), issuer, jws, now)
+
+
+def find_issuer(
+    issuers: Mapping[str, IssuerSettings], of_bundles: Mapping[str, IssuerSettings], jws: Jws
+) -> IssuerSettings:
+    """Return the issuer that a token names, or by the workload that a JWT-SVID is for.
+
+    ``issuers`` are by ``iss``, ``of_bundles`` by trust domain. Raises Denied(TOKEN_ISSUER).
+    """
+    if "iss" not in jws.payload:
+        issuer = of_bundles.get(trust_domain_of(jws.payload))
+        detail = "it has no iss, and its sub is of no trust domain whose bundle is configured"
+    else:
+        name = jws.payload["iss"]
+        issuer = issuers.get(name) if isinstance(name, str) else None
+        detail = "the token's iss is not a configured issuer"
+    if issuer is None:
+        raise Denied(Reason.TOKEN_ISSUER, detail)
+    if issuer.keys is None:
+        detail = f"{issuer.issuer} has no keys in the config, so only its opaque tokens count"
+        raise Denied(Reason.TOKEN_ISSUER, detail)
+    return issuer
+
+
+def find_key(
+    keys: KeySet | None, issuer: IssuerSettings, jws: Jws, now: float
+) -> tuple[Key, float]:
+    """Return the key of an issuer's set that the token names, and until when the set may be used.
+
+    Raises Denied(KEYS_UNAVAILABLE | TOKEN_KEY_UNKNOWN | TOKEN_ALG).
+    """
+    if keys is None or now >= keys.usable_until:
+        raise Denied(Reason.KEYS_UNAVAILABLE, f"no usable key set of {issuer.issuer}")
+    key_id = jws.header.key_id
+    key = keys.keys.get(key_id)
+    if key is None:
+        detail = f"{issuer.issuer} has no such key"
+        needs = KeyNeeded(issuer.issuer, key_id)
+        raise Denied(Reason.TOKEN_KEY_UNKNOWN, detail, needs=needs)
+    if jws.header.algorithm not in key.algorithms:
+        raise Denied(Reason.TOKEN_ALG, "the key is for another algorithm")
+    return key, keys.usable_until
+
+
+def check_signature(key: Key, jws: Jws) -> None:
+    """Verify the signature. Raises Denied(TOKEN_SIGNATURE)."""
+    try:
+        key.verify(jws.header.algorithm, jws.signing_input, jws.signature)
+    except KeyVerifyError:
+        raise Denied(Reason.TOKEN_SIGNATURE, "the signature does not verify") from None

@@ -1,0 +1,124 @@
+"""Reads the files that a config names as the server does, each kind by the part that needs it.
+
+A part is loaded for a config that names such a file: those for certificates and for HTTP take
+longer to load than the whole check of another config.
+"""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+from authz.adapters.tls_settings import TlsSettings
+from authz.config import Config, Place
+from authz.core.delegation import DpopSettings, IssuerSettings
+from authz.core.jose import KeySettings
+from authz.core.settings import ClientCertificateSettings
+
+
+class ContentError(Exception):
+    """A file's content can't be used; the message says why."""
+
+
+def contents(config: Config) -> Iterator[tuple[Place, Callable[[], object]]]:
+    """Yield places of files, and functions that read what is there and raise ContentError."""
+    if config.token.dpop.nonce_secret is not None:
+        yield ("token", "dpop", "nonce_secret"), partial(_read_nonce_secret, config.token.dpop)
+    if config.revocations.file is not None:
+        yield ("revocations", "file"), partial(_read_revocations, config)
+    if config.pdp is not None:
+        yield ("pdp",), partial(_read_decision_point, config)
+    for at, issuer in enumerate(config.issuers):
+        if issuer.introspection is not None:
+            yield ("issuers", at, "introspection"), partial(_read_introspection, issuer)
+        if issuer.keys is not None:
+            yield from _credentials(issuer.keys, ("issuers", at, "keys"))
+    tls = config.server.tls
+    if tls is not None and tls.workload_api is None:
+        yield ("server", "tls"), partial(_read_server_tls, tls)
+
+
+def key_folder_problem(path: Path) -> str:
+    """Return why a folder can't hold issuers' keys; "" if it can."""
+    from authz.adapters.keys.folder import folder_problem  # noqa: PLC0415 - as above
+
+    return folder_problem(path)
+
+
+def _credentials(keys: KeySettings, place: Place) -> Iterator[tuple[Place, Callable[[], object]]]:
+    if keys.token_file is not None:
+        yield (*place, "token_file"), partial(_read_token, keys.token_file)
+    if keys.tls is not None:
+        yield (*place, "tls"), partial(_read_client_tls, keys.tls)
+
+
+def _read_nonce_secret(settings: DpopSettings) -> None:
+    from authz.wiring.files import BuildError, read_nonce_secret  # noqa: PLC0415 - see the module's text
+
+    try:
+        read_nonce_secret(settings)
+    except BuildError as error:
+        raise ContentError(str(error)) from None
+
+
+def _read_revocations(config: Config) -> None:
+    from authz.wiring.files import BuildError, read_revocations  # noqa: PLC0415 - likewise
+
+    try:
+        read_revocations(config)
+    except BuildError as error:
+        raise ContentError(str(error)) from None
+
+
+def _read_decision_point(config: Config) -> None:
+    from authz.wiring.asked import build_decision_point  # noqa: PLC0415 - likewise
+    from authz.wiring.files import BuildError  # noqa: PLC0415 - likewise
+
+    try:
+        build_decision_point(config)
+    except BuildError as error:
+        raise ContentError(str(error)) from None
+
+
+def _read_introspection(issuer: IssuerSettings) -> None:
+    from authz.wiring.asked import (  # noqa: PLC0415 - see the module's text
+        read_introspection_credential,
+    )
+    from authz.wiring.files import BuildError  # noqa: PLC0415 - likewise
+
+    try:
+        read_introspection_credential(issuer)
+    except BuildError as error:
+        raise ContentError(str(error)) from None
+
+
+def _read_token(path: str) -> None:
+    from authz.adapters.client_credentials import (  # noqa: PLC0415 - see the module's text
+        read_bearer_token,
+    )
+    from authz.adapters.http_fetch import FetchError  # noqa: PLC0415 - likewise
+
+    try:
+        read_bearer_token(path)
+    except FetchError as error:
+        raise ContentError(str(error)) from None
+
+
+def _read_client_tls(tls: ClientCertificateSettings) -> None:
+    from authz.adapters.client_credentials import (  # noqa: PLC0415 - see the module's text
+        check_certificate,
+    )
+    from authz.adapters.http_fetch import FetchError  # noqa: PLC0415 - likewise
+
+    try:
+        check_certificate(tls)
+    except FetchError as error:
+        raise ContentError(str(error)) from None
+
+
+def _read_server_tls(tls: TlsSettings) -> None:
+    from authz.adapters.tls import ServerTls, TlsError  # noqa: PLC0415 - see the module's text
+
+    try:
+        ServerTls(tls)
+    except TlsError as error:
+        raise ContentError(str(error)) from None

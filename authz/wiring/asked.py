@@ -1,0 +1,48 @@
+"""Builds the clients of those whom the server asks: introspection endpoints, a decision point."""
+
+from collections.abc import Callable, Mapping
+
+from authz.adapters.introspection import (
+    Credential,
+    CredentialError,
+    IntrospectionClient,
+    Introspections,
+)
+from authz.adapters.pdp.client import AuthzenClient, PdpError, PdpResult
+from authz.config import Config
+from authz.core.delegation import IssuerSettings
+from authz.wiring.files import BuildError
+
+
+def read_introspection_credential(issuer: IssuerSettings) -> Credential | None:
+    """Read the credential for an issuer's introspection endpoint. Raises BuildError."""
+    if issuer.introspection is None:
+        return None
+    try:
+        return Credential.read(issuer.introspection, issuer.issuer)
+    except CredentialError as error:
+        raise BuildError(str(error)) from None
+
+
+def prepare_introspections(
+    introspections: Introspections, config: Config
+) -> Mapping[str, IntrospectionClient]:
+    """Return the clients of a config's introspection endpoints. Raises BuildError."""
+    try:
+        return introspections.prepare(config.issuers)
+    except CredentialError as error:
+        raise BuildError(str(error)) from None
+
+
+def build_decision_point(
+    config: Config, count: Callable[[PdpResult, float | None], None] = lambda *_: None
+) -> AuthzenClient | None:
+    """Build the client of the external decision point, None if ``pdp`` is not set.
+
+    ``count`` is called with the result of each question, and its seconds if it was sent. Raises
+    BuildError.
+    """
+    try:
+        return AuthzenClient(config.pdp, count) if config.pdp else None
+    except PdpError as error:
+        raise BuildError(f"pdp.{error}") from None

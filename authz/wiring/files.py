@@ -1,0 +1,44 @@
+"""Reads the files of a config that decisions need: the secret of nonces, and revocations."""
+
+import secrets
+from typing import Final
+
+from authz.adapters.files import read_at_rest
+from authz.adapters.revocation_file.watched import RevocationFile
+from authz.config import Config
+from authz.core.delegation import DpopSettings
+from authz.core.revocations import RevocationError
+from authz.core.told_error import ToldError
+
+MIN_SECRET_BYTES: Final = 32  # as long as the HMAC's digest (RFC 2104 section 3)
+MAX_SECRET_BYTES: Final = 64 * 1024  # a longer file is surely another one
+
+
+class BuildError(ToldError):
+    """A file that the config names can't be used; the message is for the operator."""
+
+
+def read_nonce_secret(settings: DpopSettings) -> bytes:
+    """Return the secret of DPoP nonces (RFC 9449 section 9), by default a random one.
+
+    Raises BuildError.
+    """
+    if settings.nonce_secret is None:
+        return secrets.token_bytes(MIN_SECRET_BYTES)
+    try:
+        secret = read_at_rest(settings.nonce_secret, MAX_SECRET_BYTES)
+    except OSError as error:
+        raise BuildError(f"token.dpop.nonce_secret can't be read: {error.strerror}") from None
+    if len(secret) < MIN_SECRET_BYTES:
+        raise BuildError(f"token.dpop.nonce_secret has less than {MIN_SECRET_BYTES} bytes")
+    if len(secret) > MAX_SECRET_BYTES:
+        raise BuildError(f"token.dpop.nonce_secret has more than {MAX_SECRET_BYTES} bytes")
+    return secret
+
+
+def read_revocations(config: Config) -> RevocationFile:
+    """Read the revocation file once; the caller refreshes it. Raises BuildError."""
+    try:
+        return RevocationFile(config.revocations)
+    except RevocationError as error:
+        raise BuildError(f"revocations.file: {error}") from None
