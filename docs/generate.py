@@ -28,6 +28,7 @@ from authz.core.conditions.facts import WITHHELD_HEADERS
 from authz.core.conditions.variables import LONG
 from authz.core.reason import Reason
 from authz.core.strict_json import MAX_DEPTH
+from authz.starter.template import shipped_bootstrap
 
 HERE: Final = Path(__file__).parent
 MADE: Final = "<!-- Made by docs/generate.py: change the code, then run `make generate`. -->\n\n"
@@ -297,6 +298,7 @@ PAGES: Final[dict[str, Callable[[], str]]] = {
     "reference/cli.md": cli_page,
     "reference/conditions.md": conditions_page,
     "schema.json": lambda: json.dumps(schema(), indent=2) + "\n",
+    "../envoy/envoy.yaml": shipped_bootstrap,  # whose home is in the wheel, for authz init
 }
 
 
