@@ -4,10 +4,12 @@ import json
 import re
 from typing import Final
 
+import yaml
+
 from authz.starter.marks import TRY_OUT_ISSUER
 from authz.starter.settings import SERVER_ADDRESS, StarterSettings
 
-_PLAIN: Final = re.compile(r"[A-Za-z0-9_./][A-Za-z0-9_./-]*", re.ASCII)
+_PLAIN: Final = re.compile(r"[A-Za-z_./][A-Za-z0-9_./-]*", re.ASCII)
 
 _CONFIG: Final = """\
 # yaml-language-server: $schema=schema.json
@@ -52,8 +54,5 @@ def config_text(settings: StarterSettings) -> str:
 
 def yaml_text(text: str) -> str:
     """Return a text as YAML reads it back, in quotes if it has to be."""
-    is_word = re.search("[A-Za-z]{2}", text) is not None and text not in _WORDS
-    return text if _PLAIN.fullmatch(text) and is_word else json.dumps(text)
-
-
-_WORDS: Final = frozenset({"null", "true", "false"})
+    is_plain = _PLAIN.fullmatch(text) and yaml.safe_load(text) == text  # not 7, yes or null
+    return text if is_plain else json.dumps(text)
