@@ -66,19 +66,25 @@ def _certificates(settings: StarterSettings, now: datetime) -> dict[str, bytes]:
 
 def _make_folder(folder: Path, undo: ExitStack) -> None:
     """Make the folder, or take an empty one. Raises OSError and StarterError."""
+    if not folder.parent.is_dir():
+        raise StarterError(f"{folder}: there is no folder {folder.parent} to make it in")
     try:
         folder.mkdir(mode=_FOLDER_MODE)
     except FileExistsError:
-        if not folder.is_dir():
-            raise
-        if any(folder.iterdir()):
-            raise StarterError(
-                f"{folder} exists and is not empty: its keys are kept. Name another folder, "
-                "or remove this one first"
-            ) from None
+        _check_empty(folder)
         folder.chmod(_FOLDER_MODE)
     else:
         undo.callback(folder.rmdir)
+
+
+def _check_empty(folder: Path) -> None:
+    if not folder.is_dir():
+        raise StarterError(f"{folder} is not a folder: name another")
+    if any(folder.iterdir()):
+        raise StarterError(
+            f"{folder} is not empty, and no key in it is replaced: name another folder, "
+            "or remove this one first"
+        )
 
 
 def _create(path: Path, data: bytes, undo: ExitStack) -> None:
