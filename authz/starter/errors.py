@@ -2,4 +2,4 @@
 
 
 class StarterError(Exception):
-    """A folder that can't be written, or a key or token that isn't made; the message says why."""
+    """Tells why a folder can't be written, or a token can't be made."""

@@ -30,7 +30,9 @@ class StarterSettings:
     upstream: tuple[str, int] | None = None
 
     def __post_init__(self) -> None:
-        """Check the trust domain. Raises StarterError."""
+        """Check the names that go into files. Raises StarterError."""
+        if not str(self.folder).isprintable():  # a line break, a byte that is not UTF-8
+            raise StarterError("the folder's name has characters that can't be printed")
         try:
             TrustDomain.parse(self.trust_domain)
         except SpiffeIdError as error:

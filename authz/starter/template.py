@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping
 from importlib.resources import files
+from typing import Final
 
-FILE = "envoy.yaml"
+FILE: Final = "envoy.yaml"
 
 
 def shipped_bootstrap() -> str:

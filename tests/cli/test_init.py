@@ -104,6 +104,8 @@ def test_an_empty_folder_is_taken() -> None:
     [
         (["a/b"], "a/b: there is no folder a to make it in"),
         (["file"], "file is not a folder"),
+        (["a\nb"], "the folder's name has characters that can't be printed"),
+        (["a\udcff"], "the folder's name has characters that can't be printed"),
         (["x", "--trust-domain", "Corp"], "--trust-domain: a trust domain has only a-z"),
     ],
 )

@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from typing import Final
+from tempfile import TemporaryFile
+from typing import IO, Final
 
 from lab.envoy import ROOT, envoy_binary
 
@@ -51,24 +52,30 @@ def run_script(script: str, folder: Path) -> subprocess.CompletedProcess[str]:
     """Run a script of the shell with the usual ports, and end all that it left running."""
     command = ["bash", "-c", script]
     environment = {**os.environ, "PYTHONPATH": f"{ROOT}"}
-    with _the_ports() as own:
+    # In files: what it leaves running has its output too, and would keep a pipe open.
+    with _the_ports() as own, TemporaryFile("w+") as out, TemporaryFile("w+") as err:
         child = subprocess.Popen(
             [*own, *command],
             cwd=folder,
             env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=err,
             start_new_session=True,
         )
         try:
-            out, err = child.communicate(timeout=SECONDS)
+            status = child.wait(SECONDS)
         finally:
             _end(child)
-    return subprocess.CompletedProcess(command, child.returncode, out, err)
+        return subprocess.CompletedProcess(command, status, _read(out), _read(err))
 
 
-def _end(child: "subprocess.Popen[str]") -> None:
+def _read(file: IO[str]) -> str:
+    file.seek(0)
+    return file.read()
+
+
+def _end(child: "subprocess.Popen[bytes]") -> None:
     with suppress(ProcessLookupError):  # all of them have ended
         os.killpg(child.pid, signal.SIGKILL)
     child.wait()
