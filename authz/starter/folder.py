@@ -30,6 +30,7 @@ class StarterFolder:
         self.ends_at = now + LIFETIME
         issuer = TryOutIssuer.make(settings.url, settings.agents)
         self.files = {
+            ".gitignore": b"*\n",  # so that no key is committed
             **_certificates(settings, now),
             PRIVATE_KEY: issuer.document(),
             "jwks.json": issuer.jwks(),

@@ -16,7 +16,7 @@ from support.verbs import run
 
 SECRETS = {"envoy.key", "issuer.jwk", "payments.key", "travel.key"}
 OTHERS = {
-    *("authz.yaml", "ca.pem", "envoy.pem", "envoy.yaml", "jwks.json"),
+    *(".gitignore", "authz.yaml", "ca.pem", "envoy.pem", "envoy.yaml", "jwks.json"),
     *("payments.pem", "schema.json", "travel.pem"),
 }
 MADE = ("token", "make", "try", "--agent", "travel", "--principal", "alice")

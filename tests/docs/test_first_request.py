@@ -18,9 +18,8 @@ SETTINGS: Final = StarterSettings(Path("try"))
 FIRST, FURTHER = next_steps(SETTINGS, Programs(".venv/bin/authz", ".venv-envoy/bin/envoy"))
 _BLOCK: Final = re.compile(r"```(\w+)\n(.*?)```", re.DOTALL)
 _NUMBER: Final = re.compile(r"[0-9a-f]{32}")
-_END: Final = (
-    "kill %1 %2\nwait\n"  # as the tutorial says; the server then writes what it has queued
-)
+# As the tutorial says; the server then writes the records that it has queued.
+_END: Final = "kill %1 %2\nwait\n"
 PAGES: Final = [
     page for page in (ROOT / "README.md", TUTORIAL) if "authz init try" in page.read_text()
 ]
