@@ -4,12 +4,19 @@ import argparse
 import sys
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
 
 from authz.cli.common import FAILED, FINE, complain
 from authz.starter.errors import StarterError
 from authz.starter.folder import StarterFolder
 from authz.starter.next_steps import Programs, Step, next_steps
 from authz.starter.settings import StarterSettings
+
+_FROM: Final = {
+    "curl": "https://curl.se/download.html",
+    "envoy": "https://www.envoyproxy.io/docs/envoy/latest/start/install",
+}
 
 
 def run(options: argparse.Namespace) -> int:
@@ -25,7 +32,8 @@ def run(options: argparse.Namespace) -> int:
     programs = Programs.found(sys.argv[0])
     print("\n".join(_told(written, programs)))
     for name in programs.missing:
-        complain(f"authz: {name} was not found: install it for the commands above")
+        origin = _FROM[Path(name).name]
+        complain(f"authz: {name} was not found, and the commands above need it: {origin}")
     return FINE
 
 
