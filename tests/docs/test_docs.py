@@ -24,6 +24,12 @@ PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 _NAMED = re.compile(r"`((?:authz|bench|docs|envoy|lab|protos|tests)/[\w./-]*)`")
 _BLOCK = re.compile(r"(?:<!-- test(?:: (\d))? -->\n)?```(\w+)\n(.*?)```", re.DOTALL)
 
+# The parts of configs in the docs are for an issuer and a resource of this name.
+PARTS_ASSUME = {
+    TRY_OUT_ISSUER: "https://as.corp.example",
+    "https://localhost:8443": "https://mcp.corp.example/finance",
+}
+
 
 def blocks(language: str) -> list[tuple[Path, str | None, str, bool]]:
     """Page, expected status, text and whether it is marked, of every block of a language."""
@@ -57,8 +63,10 @@ def test_config_examples() -> None:
 
 def test_parts_of_a_config() -> None:
     """Every part of a config in the docs is taken, put into a good one."""
-    with_issuer = readme_config().replace(TRY_OUT_ISSUER, "https://as.corp.example")  # of the parts
-    base = yaml.safe_load(with_issuer)
+    text = readme_config()
+    for ours, theirs in PARTS_ASSUME.items():
+        text = text.replace(ours, theirs)
+    base = yaml.safe_load(text)
     texts = [text for _, _, text, _ in blocks("yaml") if not text.startswith("# teams/")]
     parts = [yaml.safe_load(text) for text in texts]
     known = [
