@@ -30,6 +30,7 @@ _ANSWER: Final = """\
 _UPSTREAM: Final = """\
     - name: upstream
       type: STRICT_DNS
+      dns_lookup_family: V4_PREFERRED # many servers on localhost listen on 127.0.0.1 alone
       connect_timeout: 0.5s
       load_assignment:
         cluster_name: upstream

@@ -11,7 +11,7 @@ import pytest
 
 from authz.starter.next_steps import Programs
 from lab.envoy import envoy_binary
-from support.clone import run_script
+from support.clone import fresh_clone, run_script
 from support.verbs import run
 
 SECRETS = {"envoy.key", "issuer.jwk", "payments.key", "travel.key"}
@@ -238,3 +238,29 @@ def test_envoy_takes_every_bootstrap(tmp_path: Path) -> None:
 
     assert result.returncode == 0, result.stderr
     assert result.stdout.count("OK") == len(flags)
+
+
+@pytest.mark.e2e
+@pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
+def test_what_it_prints_can_be_run(tmp_path: Path) -> None:
+    """With every flag, the printed commands reach an upstream of one's own, and are refused."""
+    clone = fresh_clone(tmp_path)
+    (clone / "finance").mkdir()
+    (clone / "finance" / "balance").write_text("the balance\n")
+    flags = "--upstream localhost:8080 --port 9443 --trust-domain other.example"
+    script = f"""
+        {sys.executable} -m http.server 8080 --bind 127.0.0.1 &
+        .venv/bin/authz init 'a b' {flags} > said
+        sed '1,/^Run next/d; /^Then/d' said > commands
+        . ./commands
+        kill %1 %2 %3
+        wait
+    """
+
+    result = run_script(script, clone)
+
+    lines = result.stdout.splitlines()
+    assert lines.count("the balance") == 1, (result.stdout, result.stderr)
+    assert "actor_mismatch: the caller is not the actor" in lines
+    assert "policy_denied: not allowed" in lines
+    assert "DENY        policy_denied: no rule of the agent allows the operation" in lines
