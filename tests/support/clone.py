@@ -51,7 +51,7 @@ def fresh_clone(folder: Path) -> Path:
 def run_script(script: str, folder: Path) -> subprocess.CompletedProcess[str]:
     """Run a script of the shell with the usual ports, and end all that it left running."""
     command = ["bash", "-c", script]
-    environment = {**os.environ, "PYTHONPATH": f"{ROOT}"}
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}", "no_proxy": "localhost"}
     # In files: what it leaves running has its output too, and would keep a pipe open.
     with _the_ports() as own, TemporaryFile("w+") as out, TemporaryFile("w+") as err:
         child = subprocess.Popen(
