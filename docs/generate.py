@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from authz.config import schema
+from authz.starter.template import shipped_bootstrap
 from generating.audit_page import audit_page
 from generating.cli_page import cli_page
 from generating.conditions_page import conditions_page
@@ -26,6 +27,7 @@ def pages() -> dict[str, str]:
         "reference/audit.md": audit_page(),
         "reference/cli.md": cli_page(),
         "reference/conditions.md": conditions_page(),
+        "../envoy/envoy.yaml": shipped_bootstrap(),
         "schema.json": json.dumps(schema(), indent=2) + "\n",
     }
 

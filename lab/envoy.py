@@ -8,6 +8,7 @@ import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from authz.starter.template import replace_all
 from lab.ca import Svid
 from lab.processes import Process
 
@@ -56,12 +57,7 @@ def bootstrap(
         _AUTHZ_ENDPOINT: endpoints,
         **(changes or {}),
     }
-    text = SHIPPED.read_text()
-    for old, new in replacements.items():
-        if old not in text:
-            raise KeyError(f"envoy.yaml has no {old!r}")
-        text = text.replace(old, new)
-    return text
+    return replace_all(SHIPPED.read_text(), replacements)
 
 
 class Envoy:

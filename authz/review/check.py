@@ -8,6 +8,7 @@ from pathlib import Path
 from authz.config import Config, ConfigError, ConfigFiles, Place, Problem, load
 from authz.review.file_checks import file_problems, file_warnings
 from authz.review.lint import config_warnings
+from authz.review.starter_lint import starter_warnings
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +26,8 @@ def check_config(path: Path, now: datetime) -> CheckedConfig:
     problems = [*_placed(files, file_problems(config)), *_of_candidate(config)]
     if problems:
         raise ConfigError(str(path), problems)
-    warnings = [*file_warnings(config), *config_warnings(config, now)]
-    return CheckedConfig(config, tuple(_placed(files, warnings)))
+    found = [*file_warnings(config), *config_warnings(config, now), *starter_warnings(config)]
+    return CheckedConfig(config, tuple(_placed(files, found)))
 
 
 def _placed(files: ConfigFiles, found: Iterable[tuple[Place, str]]) -> list[Problem]:

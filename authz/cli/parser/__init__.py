@@ -8,7 +8,7 @@ import argparse
 from collections.abc import Iterator
 
 from authz import __version__
-from authz.cli.parser import config, policy, questions, revocations, serving, token
+from authz.cli.parser import config, policy, questions, revocations, serving, starter, token
 
 
 def command_parser() -> argparse.ArgumentParser:
@@ -22,6 +22,7 @@ def command_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"authz {__version__}")
     verbs = parser.add_subparsers(title="verbs", required=True, metavar="VERB")
+    starter.add_init(verbs)
     serving.add_serve(verbs)
     config.add_check(verbs)
     questions.add_verbs(verbs)

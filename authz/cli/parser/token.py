@@ -1,4 +1,4 @@
-"""The arguments of the verbs about tokens: token check, preset.
+"""The arguments of the verbs about tokens: token check, token make, preset.
 
 A token is never taken from the arguments: other users of the machine can read these, and shells
 remember them.
@@ -7,6 +7,7 @@ remember them.
 from typing import TYPE_CHECKING
 
 from authz.cli.parser.adding import add_config, add_json, add_verb
+from authz.cli.parser.starter import add_token_make
 from authz.cli.parser.types import a_time
 from authz.core.issuer_kind import IssuerKind
 
@@ -15,13 +16,15 @@ if TYPE_CHECKING:
 
 
 def add_verbs(verbs: "Verbs") -> None:
-    """Add the verbs token check and preset."""
+    """Add the verbs token check, token make and preset."""
     token = verbs.add_parser(
         "token",
-        help="check a token: say all that is wrong with it, and what would take it",
-        description="Check a token by a config.",
+        help="check a token: say all that is wrong with it; or make one, for trying",
+        description="Check a token by a config, or make one for trying.",
     )
-    _add_check(token.add_subparsers(title="verbs", required=True, metavar="VERB"))
+    inner = token.add_subparsers(title="verbs", required=True, metavar="VERB")
+    _add_check(inner)
+    add_token_make(inner)
     preset = add_verb(
         verbs, "preset", "preset", "print what each kind of issuer stands for, as YAML"
     )

@@ -10,6 +10,7 @@ from typing import Any, Final
 _AGE: Final = re.compile(r"([0-9]{1,9})(s|m|h|d)")
 _UNIT_SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _ALL_PERCENT: Final = 100.0
+_LAST_PORT: Final = 65535
 
 
 def a_time(text: str) -> datetime:
@@ -66,3 +67,18 @@ def json_object(text: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise argparse.ArgumentTypeError(f'{text!r} is not a JSON object such as {{"limit": 5}}')
     return value
+
+
+def port(text: str) -> int:
+    """Return a TCP port. Raises ArgumentTypeError."""
+    if re.fullmatch("[0-9]{1,5}", text) and 1 <= int(text) <= _LAST_PORT:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is not a port from 1 to {_LAST_PORT}")
+
+
+def host_and_port(text: str) -> tuple[str, int]:
+    """Return a host and a port. Raises ArgumentTypeError."""
+    host, _, number = text.rpartition(":")
+    if not re.fullmatch(r"[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\]", host):
+        raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT, such as localhost:8080")
+    return host.strip("[]"), port(number)
