@@ -16,7 +16,6 @@ from typing import NamedTuple
 import pytest
 
 from authz.cli.verbs.health import HEALTH_SECONDS
-from lab.issuer import Issuer
 from support.clean_venv import ROOT, clean_environment, fetch_packages, make_venv, run
 from support.dockerfile import replay, stages, steps
 
@@ -31,20 +30,6 @@ from authz.core.conditions import Condition
 Condition.parse("true")
 import spiffe
 print(authz.__file__)
-"""
-_CONFIG = """
-server: {listen: "127.0.0.1:0"}
-admin: {listen: "127.0.0.1:0"}
-trust_domains: [corp.example]
-issuers:
-  - issuer: https://as.corp.example
-    keys: {file: jwks.json}
-    audiences: [https://mcp.corp.example/finance]
-    algorithms: [ES256]
-agents: [{id: "spiffe://corp.example/ns/agents/sa/travel", grants: [read]}]
-principals: [{match: {issuer: "https://as.corp.example", subjects: [alice]}, grants: [read]}]
-grants:
-  read: [{hosts: [mcp.corp.example], methods: [GET], paths: [/**], scopes: [read], when: "true"}]
 """
 
 
@@ -100,8 +85,8 @@ def test_the_wheel_stands_alone(environment: dict[str, str]) -> None:
 
 
 def test_the_wheel_serves(environment: dict[str, str], tmp_path: Path) -> None:
-    """A first config is checked and served in a clean environment, until it is ready."""
-    config = _first_config(tmp_path)
+    """What `authz init` writes in a clean environment is checked, and served until it is ready."""
+    config = _first_config(tmp_path, environment)
 
     run(["authz", "check", config], tmp_path, environment)
     with subprocess.Popen(
@@ -116,11 +101,13 @@ def test_the_wheel_serves(environment: dict[str, str], tmp_path: Path) -> None:
     assert server.returncode == 0
 
 
-def _first_config(folder: Path) -> str:
-    (folder / "authz.yaml").write_text(_CONFIG)
-    issuer = Issuer("https://as.corp.example", "https://mcp.corp.example/finance")
-    (folder / "jwks.json").write_bytes(issuer.jwks())
-    return "authz.yaml"
+def _first_config(folder: Path, environment: dict[str, str]) -> str:
+    run(["authz", "init"], folder, environment)
+    config = folder / "try" / "authz.yaml"
+    # Ports of its own: other tests are running.
+    text = config.read_text().replace("127.0.0.1:9191", "127.0.0.1:0")
+    config.write_text(f'{text}admin: {{listen: "127.0.0.1:0"}}\n')
+    return "try/authz.yaml"
 
 
 def _admin_address(server: "subprocess.Popen[bytes]") -> str:
