@@ -173,7 +173,7 @@ def test_ctrl_c_while_a_verb_runs() -> None:
 
 
 def test_health_takes_a_bounded_answer(capsys: pytest.CaptureFixture[str]) -> None:
-    """Health follows no redirection, and fails for what is not an answer, too long or no address."""
+    """Health follows no redirection, and fails for an answer that is too long or not HTTP."""
     moved = b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\n\r\nelsewhere"
     endless = b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * (MAX_ANSWER_BYTES + 1)
     for answer, said in (
