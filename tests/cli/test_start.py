@@ -6,13 +6,17 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 import pytest
 
 import authz
+from authz.cli import main
 from authz.cli.parser import help_texts
+from authz.cli.verbs.health import MAX_ANSWER_BYTES
 
 ROOT: Final = Path(authz.__file__).parents[1]
 SECONDS: Final = 60.0
@@ -166,3 +170,32 @@ def test_ctrl_c_while_a_verb_runs() -> None:
             said, _ = process.communicate(timeout=SECONDS)
 
     assert (process.returncode, said) == (130, b"")
+
+
+def test_health_takes_a_bounded_answer(capsys: pytest.CaptureFixture[str]) -> None:
+    """Health follows no redirection, and fails for an answer that is too long or not HTTP."""
+    moved = b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\n\r\nelsewhere"
+    endless = b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * (MAX_ANSWER_BYTES + 1)
+    for answer, said in (
+        (moved, "elsewhere"),
+        (b"+PONG\r\n", "not HTTP"),
+        (endless, "longer than"),
+    ):
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            thread = threading.Thread(target=answer_once, args=(server, answer))
+            thread.start()
+            status = main(["health", f"127.0.0.1:{server.getsockname()[1]}"])
+            thread.join()
+        told = capsys.readouterr()
+        assert status == 1
+        assert said in told.out + told.err
+    assert main(["health", "nowhere"]) == 1
+    assert "not host:port" in capsys.readouterr().err
+
+
+def answer_once(server: socket.socket, answer: bytes) -> None:
+    """Accept a connection, answer its request, and close it."""
+    connection, _ = server.accept()
+    with connection, suppress(OSError):  # the client may leave before it has read all
+        connection.recv(4096)
+        connection.sendall(answer)
