@@ -10,8 +10,16 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 
-from authz.cli.common import FAILED, INTERRUPTED, NO_TOKENS, USAGE, complain, has_token
-from authz.cli.parser import command_parser
+from authz.cli.common import (
+    FAILED,
+    INTERRUPTED,
+    NO_TOKENS,
+    USAGE,
+    complain,
+    has_token,
+    tell_problems,
+)
+from authz.cli.parser import read_arguments
 
 TOKEN = "token"  # the verb whose arguments people may take for the place of a token
 
@@ -22,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if list(words[:1]) == [TOKEN] and has_token(words):
         complain(NO_TOKENS)
         return USAGE
-    options = command_parser().parse_args(words)
+    options = read_arguments(words)
     try:
         status = _run(options)
         sys.stdout.flush()  # so that a reader that is gone is noticed here, and not at exit
@@ -43,10 +51,14 @@ def _run(options: argparse.Namespace) -> int:
     except BrokenPipeError:
         raise
     except Exception as error:
-        from authz.cli.told import words_of  # noqa: PLC0415 - the errors' modules take long to load
+        from authz.cli.told import (  # noqa: PLC0415 - the errors' modules take long to load
+            members_of,
+            words_of,
+        )
 
         lines = words_of(error)
         if not lines:
             raise
         complain(*lines)
+        tell_problems(options, members_of(error))
         return FAILED

@@ -18,13 +18,13 @@ class CheckedConfig:
     warnings: tuple[Problem, ...]
 
 
-def check_config(path: Path, now: datetime) -> CheckedConfig:
+def check_config(source: Path | ConfigFiles, now: datetime) -> CheckedConfig:
     """Check a config, its candidate and its files. Raises ConfigError with every problem."""
-    files = ConfigFiles(path)
+    files = source if isinstance(source, ConfigFiles) else ConfigFiles(source)
     config = load(files)
     problems = [*_placed(files, file_problems(config)), *_of_candidate(config)]
     if problems:
-        raise ConfigError(str(path), problems)
+        raise ConfigError(str(files.main), problems)
     warnings = [*file_warnings(config), *config_warnings(config, now)]
     return CheckedConfig(config, tuple(_placed(files, warnings)))
 
