@@ -11,6 +11,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
+from man import man_page
+
 from authz.adapters.audit import AuditOperation, AuditRecord
 from authz.adapters.metrics import BUCKETS_SECONDS, FAMILIES
 from authz.cli.parser import help_texts
@@ -296,6 +298,7 @@ PAGES: Final[dict[str, Callable[[], str]]] = {
     "reference/audit.md": audit_page,
     "reference/cli.md": cli_page,
     "reference/conditions.md": conditions_page,
+    "man/authz.1": man_page,
     "schema.json": lambda: json.dumps(schema(), indent=2) + "\n",
 }
 

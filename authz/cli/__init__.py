@@ -26,6 +26,10 @@ TOKEN = "token"  # the verb whose arguments people may take for the place of a t
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a verb, and return the exit status."""
+    if "_ARGCOMPLETE" in os.environ:  # a shell asks for completions, and reads nothing else
+        from authz.cli.completing import complete  # noqa: PLC0415 - no other start needs it
+
+        complete()
     words = sys.argv[1:] if arguments is None else arguments
     if list(words[:1]) == [TOKEN] and has_token(words):
         complain(NO_TOKENS)

@@ -5,7 +5,6 @@ import json
 import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -46,16 +45,24 @@ def has_token(words: Sequence[str]) -> bool:
 
 def problem_members(problem: "Problem", severity: str) -> dict[str, Any]:
     """Return the members of a problem for ``--json``; ``severity`` is "error" or "warning"."""
-    return {**asdict(problem), "severity": severity}
+    return {
+        "file": problem.file,
+        "line": problem.line,
+        "place": problem.place,
+        "message": problem.message,
+        "severity": severity,
+    }
+
+
+def told_alone(message: str) -> dict[str, Any]:
+    """Return the members of a problem that is not of a file."""
+    return {"file": None, "line": None, "place": "", "message": message, "severity": "error"}
 
 
 def refuse(options: argparse.Namespace, message: str, status: int) -> int:
     """Tell why a verb can't answer, with ``--json`` as an object too, and return the status."""
     complain(f"authz: {message}")
-    tell_problems(
-        options,
-        [{"file": None, "line": None, "place": "", "message": message, "severity": "error"}],
-    )
+    tell_problems(options, [told_alone(message)])
     return status
 
 

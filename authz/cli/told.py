@@ -3,7 +3,7 @@
 from typing import Any
 
 from authz.adapters.tls import TlsError
-from authz.cli.common import problem_members
+from authz.cli.common import problem_members, told_alone
 from authz.config import ConfigError
 from authz.review.audit_files import LogError
 from authz.wiring import BuildError
@@ -19,7 +19,10 @@ def words_of(error: Exception) -> list[str]:
 
 
 def members_of(error: Exception) -> list[dict[str, Any]]:
-    """Return the problems of an error that has words, for ``--json``."""
-    if isinstance(error, ConfigError):
-        return [problem_members(problem, "error") for problem in error.problems]
-    return [{"file": None, "line": None, "place": "", "message": str(error), "severity": "error"}]
+    """Return the problems of an error that has words, for ``--json``: a config's, or itself."""
+    problems = getattr(error, "problems", None)
+    return (
+        [told_alone(str(error))]
+        if problems is None
+        else [problem_members(problem, "error") for problem in problems]
+    )

@@ -8,7 +8,7 @@ import argparse
 from collections.abc import Iterator, Sequence
 
 from authz import __version__
-from authz.cli.parser import config, policy, questions, revocations, serving, token
+from authz.cli.parser import completion, config, policy, questions, revocations, serving, token
 from authz.cli.parser.types import STDIN
 
 
@@ -33,6 +33,7 @@ def command_parser() -> argparse.ArgumentParser:
     revocations.add_verbs(verbs)
     config.add_schema(verbs)
     serving.add_health(verbs)
+    completion.add_completion(verbs)
     return parser
 
 
