@@ -170,7 +170,7 @@ def cli_page() -> str:
     os.environ["COLUMNS"] = "80"
     os.environ.pop("AUTHZ_CONFIG", None)
     os.environ.pop("AUTHZ_LOG_LEVEL", None)
-    lines = ["# The command `authz`\n\n" + MADE]
+    lines = ["# The command `authz`\n\n" + MADE, "[What `--json` prints](json.md).\n\n"]
     for name, text in help_texts():
         lines.append(f"## `{name}`\n\n```text\n{text}```\n\n")
     return "".join(lines).rstrip("\n") + "\n"
