@@ -16,6 +16,7 @@ COPY requirements/runtime.txt requirements/runtime.txt
 RUN /opt/authz/bin/pip install --require-hashes --only-binary :all: -r requirements/runtime.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY authz authz
+COPY docs/man/authz.1 docs/man/authz.1
 RUN python -m pip wheel --no-deps --wheel-dir /dist . \
     && /opt/authz/bin/pip install --no-deps --no-index /dist/*.whl \
     && /opt/authz/bin/pip check \

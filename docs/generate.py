@@ -11,7 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
-from man import man_page
+from generating.man_page import man_page
 
 from authz.adapters.audit import AuditOperation, AuditRecord
 from authz.adapters.metrics import BUCKETS_SECONDS, FAMILIES
