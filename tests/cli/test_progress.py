@@ -18,8 +18,9 @@ import pytest
 
 from authz.cli.progress import progress
 from lab.config_builder import AT_ISSUER, LAB
+from lab.mesh import TRAVEL
 from support.jwks_server import ScriptedServer, answer, ec_key, held, key_set
-from support.verbs import edit
+from support.verbs import URL, edit
 from support.world import wait_until
 
 ROOT = Path(__file__).parents[2]
@@ -125,3 +126,32 @@ def test_keys_tells_whom_it_waits_for(config: Path) -> None:
 
     assert child.returncode == 0
     assert [key["kid"] for key in json.loads(out)["issuers"][0]["keys"]] == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        (["check", "PIPE"], "checking {}"),
+        (["who-can", "PIPE", "GET", URL], "reading {}"),
+        (["explain", "PIPE", "GET", URL, "--agent", TRAVEL], "reading {}"),
+        (["token", "check", "PIPE", "/dev/null"], "reading {}"),
+        (["test", "PIPE", "/dev/null"], "reading {}"),
+    ],
+    ids=lambda words: words[0],
+)
+def test_verbs_tell_that_they_read(config: Path, words: list[str], shown: str) -> None:
+    """A verb whose config takes long to read says so; here somebody writes it into a pipe."""
+    pipe = config.with_name("p")
+    os.mkfifo(pipe)
+    terminal = Terminal()
+    with subprocess.Popen(
+        [sys.executable, "-m", "authz", *(str(pipe) if one == "PIPE" else one for one in words)],
+        stdout=subprocess.DEVNULL,
+        stderr=terminal.end,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200"},
+    ) as child:
+        terminal.wait_for(f"{CLEAR.decode()}{shown.format(pipe)} (".encode())
+        pipe.write_bytes(config.read_bytes())
+        child.wait()
+    terminal.wait_for(b" s)" + CLEAR)
+    terminal.close()

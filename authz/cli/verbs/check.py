@@ -21,9 +21,10 @@ class CheckedFile:
     """The result for a config: the config, or the error that says why it is invalid."""
 
     path: Path
-    config: Config | None
-    error: ConfigError | None
-    warnings: Sequence[Problem]
+    config: Config | None = None
+    policy_version: str | None = None
+    error: ConfigError | None = None
+    warnings: Sequence[Problem] = ()
 
     def tell(self) -> None:
         """Print the result for a person."""
@@ -35,7 +36,7 @@ class CheckedFile:
             told = [f"{number} {_noun(name, number)}" for name, number in counts.items()]
             print(
                 f"{self.path}: fine: {', '.join(told[:-1])} of {told[-1]}; "
-                f"policy version {compute_policy_version(self.config)}"
+                f"policy version {self.policy_version}"
             )
 
     def members(self) -> dict[str, Any]:
@@ -45,7 +46,7 @@ class CheckedFile:
         return {
             "config": str(self.path),
             "valid": config is not None,
-            "policy_version": None if config is None else compute_policy_version(config),
+            "policy_version": self.policy_version,
             "counts": None if config is None else _counts(config),
             "problems": [
                 *(problem_members(problem, "error") for problem in problems),
@@ -75,9 +76,10 @@ def _check(path: Path, now: datetime) -> CheckedFile:
     try:
         with progress(f"checking {path}"):
             found = check_config(files, now)
+            version = compute_policy_version(found.config)
     except ConfigError as error:
-        return CheckedFile(path, None, error, ())
-    return CheckedFile(path, found.config, None, found.warnings)
+        return CheckedFile(path, error=error)
+    return CheckedFile(path, found.config, version, warnings=found.warnings)
 
 
 def _counts(config: Config) -> dict[str, int]:

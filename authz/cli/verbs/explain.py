@@ -39,7 +39,8 @@ def run(options: argparse.Namespace) -> int:
         why = error.strerror if isinstance(error, OSError) else error
         place = options.check_request or options.token_file or " ".join(map(str, options.audit))
         return refuse(options, f"{place}: {why}", FAILED)
-    with progress("explaining, with the issuer's answer if that is needed"):
+    has_token = options.token_file or options.check_request
+    with progress("asking the token's issuer" if has_token else "explaining"):
         explanation = explain(config, asked, shows_all=options.all)
     answer(options, explanation.lines, explanation.members)
     return FINE if explanation.is_allowed else FAILED

@@ -3,6 +3,7 @@
 import argparse
 
 from authz.cli.common import FAILED, FINE, answer, refuse
+from authz.cli.progress import progress
 from authz.cli.reading import load_config
 from authz.cli.verbs.asked import read_claims
 from authz.core.decision import Agent
@@ -28,6 +29,7 @@ def run(options: argparse.Namespace) -> int:
         claims=read_claims(options),
     )
     delegation = assumed(config, question, 0.0) if options.principal else None
-    found = what_can(build_policy(config), agent, delegation)
+    with progress("searching"):
+        found = what_can(build_policy(config), agent, delegation)
     answer(options, found.lines(), found.members)
     return FINE if found else FAILED

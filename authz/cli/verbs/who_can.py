@@ -3,6 +3,7 @@
 import argparse
 
 from authz.cli.common import FAILED, FINE, answer, refuse
+from authz.cli.progress import progress
 from authz.cli.reading import load_config
 from authz.cli.verbs.asked import read_call_flags
 from authz.core.reason import Denied
@@ -24,6 +25,7 @@ def run(options: argparse.Namespace) -> int:
     except Denied as denied:
         return refuse(options, f"no agent may: {denied.reason.code}: {denied.detail}", FAILED)
     alone = route.takes_svid_alone
-    found = who_can(build_policy(config), operation, takes_svid_alone=alone)
+    with progress("searching"):
+        found = who_can(build_policy(config), operation, takes_svid_alone=alone)
     answer(options, found.lines(), found.members)
     return FINE if found else FAILED
