@@ -44,7 +44,7 @@ def has_token(words: Sequence[str]) -> bool:
 
 
 def problem_members(problem: "Problem", severity: str) -> dict[str, Any]:
-    """Return the members of a problem for ``--json``; ``severity`` is "error" or "warning"."""
+    """Return the members of a problem for ``--json``; ``severity`` is error, warning or note."""
     return {
         "file": problem.file,
         "line": problem.line,

@@ -16,11 +16,14 @@ def read_stdin(what: str, max_bytes: int = -1) -> bytes:
     return sys.stdin.buffer.read(max_bytes)
 
 
+def stdin_of_config(path: Path) -> bytes | None:
+    """Return the bytes of standard input if that is the config, else None."""
+    return read_stdin("config") if path == STDIN else None
+
+
 def config_files(path: Path) -> ConfigFiles:
     """Return the files of a config; standard input is read at once."""
-    if path == STDIN:
-        return ConfigFiles(path, stdin=read_stdin("config"))
-    return ConfigFiles(path)
+    return ConfigFiles(path, stdin=stdin_of_config(path))
 
 
 def load_config(path: Path) -> Config:

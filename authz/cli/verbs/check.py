@@ -10,9 +10,9 @@ from typing import Any
 
 from authz.cli.common import FAILED, FINE, complain, problem_members
 from authz.cli.progress import progress
-from authz.cli.reading import config_files
+from authz.cli.reading import stdin_of_config
 from authz.config import Config, ConfigError, Problem
-from authz.review.check import check_config
+from authz.review.check import CheckedConfig, check_config
 from authz.wiring import compute_policy_version
 
 
@@ -21,38 +21,60 @@ class CheckedFile:
     """The result for a config: the config, or the error that says why it is invalid."""
 
     path: Path
-    config: Config | None = None
+    found: CheckedConfig | None = None
     policy_version: str | None = None
     error: ConfigError | None = None
-    warnings: Sequence[Problem] = ()
+
+    @property
+    def is_valid(self) -> bool:
+        """Tell whether the config has no error."""
+        return self.found is not None
+
+    @property
+    def is_warned(self) -> bool:
+        """Tell whether there are warnings."""
+        return self.found is not None and bool(self.found.warnings)
 
     def tell(self) -> None:
         """Print the result for a person."""
-        if self.error is not None:
-            complain(*self.error.lines())
-        complain(*(f"warning: {warning}" for warning in self.warnings))
-        if self.config is not None:
-            counts = _counts(self.config)
-            told = [f"{number} {_noun(name, number)}" for name, number in counts.items()]
-            print(
-                f"{self.path}: fine: {', '.join(told[:-1])} of {told[-1]}; "
-                f"policy version {self.policy_version}"
-            )
+        complain(*self.error.lines() if self.error else ())
+        if self.found is None:
+            return
+        complain(*(f"warning: {warning}" for warning in self.found.warnings))
+        complain(*(f"note: {note}" for note in self.found.notes))
+        counts = _counts(self.found.config)
+        told = [f"{number} {_noun(name, number)}" for name, number in counts.items()]
+        print(
+            f"{self.path}: fine: {', '.join(told[:-1])} of {told[-1]}; "
+            f"policy version {self.policy_version}"
+        )
+        if self.found.unchecked:
+            print(f"not looked at: {self.found.unchecked}")
 
     def members(self) -> dict[str, Any]:
         """Return the members for ``--json``."""
-        problems = [] if self.error is None else self.error.problems
-        config = self.config
+        found = self.found
         return {
             "config": str(self.path),
-            "valid": config is not None,
+            "valid": self.is_valid,
             "policy_version": self.policy_version,
-            "counts": None if config is None else _counts(config),
+            "counts": _counts(found.config) if found else None,
             "problems": [
-                *(problem_members(problem, "error") for problem in problems),
-                *(problem_members(problem, "warning") for problem in self.warnings),
+                problem_members(problem, severity)
+                for severity, problems in self._problems()
+                for problem in problems
             ],
+            "unchecked": found.unchecked if found else "",
         }
+
+    def _problems(self) -> list[tuple[str, Sequence[Problem]]]:
+        """Return the problems, by severity."""
+        found = self.found
+        return [
+            ("error", self.error.problems if self.error else ()),
+            ("warning", found.warnings if found else ()),
+            ("note", found.notes if found else ()),
+        ]
 
 
 def run(options: argparse.Namespace) -> int:
@@ -63,23 +85,23 @@ def run(options: argparse.Namespace) -> int:
         checked.append(_check(path, now))
         if not options.json:
             checked[-1].tell()
-    is_valid = all(one.config is not None for one in checked)
+    is_valid = all(one.is_valid for one in checked)
     if options.json:
         told = {"valid": is_valid, "configs": [one.members() for one in checked]}
         print(json.dumps(told, indent=2))
-    warned = any(one.warnings for one in checked)
+    warned = any(one.is_warned for one in checked)
     return FAILED if not is_valid or (warned and options.strict) else FINE
 
 
 def _check(path: Path, now: datetime) -> CheckedFile:
-    files = config_files(path)
+    stdin = stdin_of_config(path)
     try:
         with progress(f"checking {path}"):
-            found = check_config(files, now)
+            found = check_config(path, now, stdin)
             version = compute_policy_version(found.config)
     except ConfigError as error:
         return CheckedFile(path, error=error)
-    return CheckedFile(path, found.config, version, warnings=found.warnings)
+    return CheckedFile(path, found, version)
 
 
 def _counts(config: Config) -> dict[str, int]:
