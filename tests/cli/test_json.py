@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from authz.config import load
-from authz.wiring import compute_policy_version
+from authz.wiring.policy_version import compute_policy_version
 from lab.config_builder import AT_ISSUER, LAB
 from lab.issuer import Issuer
 from lab.mesh import TRAVEL

@@ -13,7 +13,7 @@ from authz.cli.progress import progress
 from authz.cli.reading import stdin_of_config
 from authz.config import Config, ConfigError, Problem
 from authz.review.check import CheckedConfig, check_config
-from authz.wiring import compute_policy_version
+from authz.wiring.policy_version import compute_policy_version
 
 
 @dataclass(frozen=True, slots=True)
