@@ -1,5 +1,6 @@
 """Shows on a terminal what a verb is doing, if that takes longer than somebody waits at ease."""
 
+import os
 import shutil
 import sys
 import time
@@ -57,9 +58,10 @@ def _write(text: str) -> bool:
 def progress(text: str) -> Iterator[Tell]:
     """Show a text after NEWS_SECONDS, if standard error is a terminal, until the context ends.
 
-    Gives a function that takes the next text. Print only outside of the context.
+    Gives a function that takes the next text. Print only outside of the context. A terminal that
+    calls itself dumb can't erase a line, and shows nothing.
     """
-    if not sys.stderr.isatty():
+    if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
         yield lambda _: None
         return
     line = _Line(text)

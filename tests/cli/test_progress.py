@@ -62,6 +62,7 @@ class Terminal:
 def terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[Terminal]:
     """A terminal."""
     monkeypatch.setenv("COLUMNS", str(WIDTH))
+    monkeypatch.setenv("TERM", "xterm")
     opened = Terminal()
     yield opened
     opened.close()
@@ -93,13 +94,18 @@ def test_what_is_quick_shows_nothing(terminal: Terminal) -> None:
     assert terminal.shown == b"end"
 
 
-def test_no_thread_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    """Into a pipe nothing is shown, and no thread is started for it."""
+def test_no_thread_without_a_terminal(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Into a pipe, or on a terminal that can't erase, nothing is shown and no thread started."""
     before = threading.active_count()
     with progress("nothing") as tell:
         tell("at all")
         assert threading.active_count() == before
     assert capsys.readouterr().err == ""
+    monkeypatch.setenv("TERM", "dumb")
+    with terminal.as_stderr(), progress("nothing"):
+        assert threading.active_count() == before
 
 
 def test_keys_tells_whom_it_waits_for(config: Path) -> None:
@@ -115,7 +121,7 @@ def test_keys_tells_whom_it_waits_for(config: Path) -> None:
         [sys.executable, "-m", "authz", "keys", str(config), "--json"],
         stdout=subprocess.PIPE,
         stderr=terminal.end,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200"},
+        env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200", "TERM": "xterm"},
     ) as child:
         terminal.wait_for(f"asking {server.url}: 0 of 1 have answered (".encode())
         may_answer.set()
@@ -148,7 +154,7 @@ def test_verbs_tell_that_they_read(config: Path, words: list[str], shown: str) -
         [sys.executable, "-m", "authz", *(str(pipe) if one == "PIPE" else one for one in words)],
         stdout=subprocess.DEVNULL,
         stderr=terminal.end,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200"},
+        env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200", "TERM": "xterm"},
     ) as child:
         terminal.wait_for(f"{CLEAR.decode()}{shown.format(pipe)} (".encode())
         pipe.write_bytes(config.read_bytes())

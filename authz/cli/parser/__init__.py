@@ -17,7 +17,7 @@ def command_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="authz",
         description="Envoy external authorization for AI agents: may this agent, acting for this "
-        "principal, do this?",
+        "principal, do this? The help of a verb has examples: authz check --help.",
         epilog="exit status: 0 success or allowed, 1 the check failed or the request is denied, "
         "2 usage, 3 could not start, 130 Ctrl-C",
     )
