@@ -22,6 +22,7 @@ RUN python -m venv --without-pip /opt/build \
       -r requirements/runtime-extras.txt --dest /wheels
 COPY pyproject.toml README.md LICENSE ./
 COPY authz authz
+COPY docs/man/authz.1 docs/man/authz.1
 # With the time of the released commit, the wheel is the released one, byte for byte.
 ARG SOURCE_DATE_EPOCH
 RUN python -m pip --python /opt/build/bin/python wheel --no-deps --no-index --no-build-isolation \

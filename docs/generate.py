@@ -12,6 +12,7 @@ from generating.audit_page import audit_page
 from generating.cli_page import cli_page
 from generating.conditions_page import conditions_page
 from generating.config_pages import FOLDER, config_pages
+from generating.man_page import man_page
 from generating.metrics_page import metrics_page
 from generating.reasons_page import reasons_page
 
@@ -27,6 +28,7 @@ def pages() -> dict[str, str]:
         "reference/audit.md": audit_page(),
         "reference/cli.md": cli_page(),
         "reference/conditions.md": conditions_page(),
+        "man/authz.1": man_page(),
         "../envoy/envoy.yaml": shipped_bootstrap(),
         "schema.json": json.dumps(schema(), indent=2) + "\n",
     }

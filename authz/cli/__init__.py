@@ -11,21 +11,33 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 
-from authz.cli.common import FAILED, INTERRUPTED, NO_TOKENS, USAGE, complain, has_token
+from authz.cli.common import (
+    FAILED,
+    INTERRUPTED,
+    NO_TOKENS,
+    USAGE,
+    complain,
+    has_token,
+    tell_problems,
+)
 from authz.cli.interrupts import interruptible
-from authz.cli.parser import command_parser
-from authz.cli.told import words_of
+from authz.cli.parser import read_arguments
+from authz.cli.told import members_of, words_of
 
 TOKEN = "token"  # the verb whose arguments people may take for the place of a token
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a verb, and return the exit status."""
+    if "_ARGCOMPLETE" in os.environ:  # a shell asks for completions, and reads nothing else
+        from authz.cli.completing import complete  # noqa: PLC0415 - no other start needs it
+
+        complete()
     words = sys.argv[1:] if arguments is None else arguments
     if list(words[:1]) == [TOKEN] and has_token(words):
         complain(NO_TOKENS)
         return USAGE
-    options = command_parser().parse_args(words)
+    options = read_arguments(words)
     try:
         status = _run(options)
         sys.stdout.flush()  # so that a reader that is gone is noticed here, and not at exit
@@ -50,6 +62,7 @@ def _run(options: argparse.Namespace) -> int:
         if not lines:
             raise
         complain(*lines)
+        tell_problems(options, members_of(error))
         return FAILED
 
 

@@ -4,21 +4,14 @@ import argparse
 import json
 import re
 import sys
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
-
-if TYPE_CHECKING:
-    from authz.review.audit_files import News
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final
 
 FINE: Final = 0
 FAILED: Final = 1
 USAGE: Final = 2
 NO_START: Final = 3
 INTERRUPTED: Final = 130  # as shells do: 128 plus the number of SIGINT
-NEWS_SECONDS: Final = 0.5
 NO_RECORDS: Final = "no record was read, so there is nothing to judge by"
 NO_TOKENS: Final = (
     "authz: an argument looks like a token. Others can read a command's arguments, and the shell "
@@ -47,20 +40,19 @@ def has_token(words: Sequence[str]) -> bool:
     return any(_TOKEN.match(part) for word in words for part in (word, word.partition("=")[2]))
 
 
-@contextmanager
-def progress() -> "Iterator[News]":
-    """Give a function that shows the progress of reading files, if standard error is a terminal."""
-    said = time.monotonic()
-    is_shown = False
+def told_alone(message: str) -> dict[str, Any]:
+    """Return the members of a problem that is not of a file."""
+    return {"file": None, "line": None, "place": "", "message": message, "severity": "error"}
 
-    def tell(path: Path, share: float) -> None:
-        nonlocal said, is_shown
-        if time.monotonic() - said >= NEWS_SECONDS and sys.stderr.isatty():
-            said, is_shown = time.monotonic(), True
-            print(f"\r{path}: {share:.0%}\x1b[K", end="", file=sys.stderr, flush=True)
 
-    try:
-        yield tell
-    finally:
-        if is_shown:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+def refuse(options: argparse.Namespace, message: str, status: int) -> int:
+    """Tell why a verb can't answer, with ``--json`` as an object too, and return the status."""
+    complain(f"authz: {message}")
+    tell_problems(options, [told_alone(message)])
+    return status
+
+
+def tell_problems(options: argparse.Namespace, problems: list[dict[str, Any]]) -> None:
+    """Print the object of problems that stands for an answer with ``--json``."""
+    if getattr(options, "json", False):
+        print(json.dumps({"problems": problems}, indent=2))

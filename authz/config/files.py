@@ -1,5 +1,6 @@
 """Reads and merges the files that a config is made of, and tells when they changed."""
 
+import os
 import stat
 import time
 from contextlib import suppress
@@ -14,6 +15,8 @@ from authz.config.yaml_document import YamlDocument, parse
 
 MAX_BYTES: Final = 64 * 1024 * 1024  # of all files: 100,000 rules are some 20 MB
 ATTEMPTS: Final = 3  # to read all files without one of them changing meanwhile
+_STDIN_FD: Final = 0
+_FROM_STDIN: Final = "; includes of standard input start at the working directory"
 _PIPE: Final = FileView(None, b"pipe", is_settled=True)  # of a main file that can be read only once
 
 
@@ -24,11 +27,12 @@ class FilesChangingError(ConfigError):
 class ConfigFiles:
     """A config's main file and those that it includes. For one thread at a time."""
 
-    def __init__(self, main: Path, *, must_rest: bool = False) -> None:
+    def __init__(self, main: Path, *, must_rest: bool = False, stdin: bytes | None = None) -> None:
         """Take the main file's path; nothing is read yet.
 
         With ``must_rest``, as a server has it, files are read only when none has been written for
-        a while: half a file may be a valid config that lacks its denies.
+        a while: half a file may be a valid config that lacks its denies. ``stdin`` has the bytes of
+        standard input, if that is the main file: its includes start at the working directory.
         """
         self.main = main
         self._must_rest = must_rest
@@ -37,7 +41,8 @@ class ConfigFiles:
         self._looks: dict[str, FileView] = {}  # as they were looked at last
         self._rest = StabilityTimer()
         self._believed: dict[str, FileView] = {}  # as they were read last at rest
-        self._piped: bytes | None = None  # of a main file that can be read once
+        self._piped = stdin  # the bytes of a main file that can be read once
+        self._is_stdin = stdin is not None
 
     def read(self) -> MergedConfig:
         """Read and merge all files, as they were at one moment.
@@ -86,7 +91,7 @@ class ConfigFiles:
         """Look at all files, and tell whether they have been the same for long enough."""
         paths = [str(self.main)]
         with suppress(OSError):
-            paths += find(self.main, self.main.stat(), self._patterns)[0]
+            paths += find(self.main, self._status_of_main(), self._patterns)[0]
         before = self._looks
         self._looks = {
             path: self._look_at(path, before.get(path) or self._read.get(path))[0] for path in paths
@@ -97,6 +102,9 @@ class ConfigFiles:
         if self._piped is not None and path == str(self.main):
             return _PIPE, self._piped
         return look(path, MAX_BYTES, before)
+
+    def _status_of_main(self) -> os.stat_result:
+        return os.fstat(_STDIN_FD) if self._is_stdin else self.main.stat()
 
     def _at_one_moment(self) -> tuple[YamlDocument, dict[str, bytes], list[Problem]]:
         for _ in range(ATTEMPTS - 1):
@@ -112,8 +120,9 @@ class ConfigFiles:
         self._read, self._patterns = {}, ()
         main = main_document(self._bytes_of_main(name), name)
         self._patterns = _patterns(main.data)
-        found, failures = find(self.main, self.main.stat(), self._patterns)
-        problems = [main.problem(("include", at), message) for at, message in failures]
+        found, failures = find(self.main, self._status_of_main(), self._patterns)
+        more = _FROM_STDIN if self._is_stdin else ""
+        problems = [main.problem(("include", at), message + more) for at, message in failures]
         contents: dict[str, bytes] = {}
         left = MAX_BYTES - len(main.text)
         for path in found:

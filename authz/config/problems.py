@@ -1,8 +1,8 @@
 """The problems of a config: each with its file, its line, and what would be right."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import Final, Self
+from dataclasses import asdict, dataclass
+from typing import Any, Final, Self
 
 from authz.config.printable import one_line
 from authz.core.told_error import ToldError
@@ -25,6 +25,10 @@ class Problem:
         place = f"{self.place}: " if self.place else ""
         text = one_line(f"{self.file}:{self.line}: {place}{self.message}")
         return text if len(text) <= MAX_CHARS else f"{text[:MAX_CHARS]}..."
+
+    def members(self, severity: str) -> dict[str, Any]:
+        """Return its members for JSON; ``severity`` is error, warning or note."""
+        return {**asdict(self), "severity": severity}
 
 
 def without_repeats(found: Iterable[Problem], told: Iterable[Problem]) -> list[Problem]:

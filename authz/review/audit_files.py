@@ -18,7 +18,7 @@ from authz.core.told_error import ToldError
 
 MAX_LINE_BYTES: Final = 1024 * 1024  # far above any record: a token has some kilobytes
 STDIN: Final = Path("-")
-_STDIN_FD: Final = 0  # there may be no sys.stdin
+STDIN_FD: Final = 0  # there may be no sys.stdin
 LINES_BETWEEN_NEWS: Final = 4096  # some hundredths of a second's work
 _GZIP: Final = b"\x1f\x8b"  # RFC 1952 section 2.3.1
 News = Callable[[Path, float], None]
@@ -78,7 +78,7 @@ class AuditLogs:
     def _opened(self, path: Path) -> IO[bytes]:
         """Open a file at its beginning, or what is kept of a pipe; the caller closes it."""
         if path not in self._kept:
-            file = os.fdopen(os.dup(_STDIN_FD), "rb") if path == STDIN else path.open("rb")
+            file = os.fdopen(os.dup(STDIN_FD), "rb") if path == STDIN else path.open("rb")
             if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 file.seek(0)
                 return file

@@ -13,15 +13,27 @@ from authz.review.starter_lint import starter_warnings
 
 @dataclass(frozen=True, slots=True)
 class CheckedConfig:
-    """A valid config, and the warnings for its operator."""
+    """A valid config, and what its operator should know.
+
+    Attributes:
+        config: the config.
+        warnings: what is valid, and probably not meant.
+        notes: what is missing here, and may well be there when the config is served.
+        unchecked: what was not looked at, "" for nothing.
+    """
 
     config: Config
     warnings: tuple[Problem, ...]
+    notes: tuple[Problem, ...] = ()
+    unchecked: str = ""
 
 
-def check_config(path: Path, now: datetime) -> CheckedConfig:
-    """Check a config, its candidate and its files. Raises ConfigError with every problem."""
-    files = ConfigFiles(path)
+def check_config(path: Path, now: datetime, stdin: bytes | None = None) -> CheckedConfig:
+    """Check a config, its candidate and its files. Raises ConfigError with every problem.
+
+    ``stdin`` has the bytes of standard input, if that is the config.
+    """
+    files = ConfigFiles(path, stdin=stdin)
     config = load(files)
     problems = [*_placed(files, file_problems(config)), *_of_candidate(config)]
     if problems:

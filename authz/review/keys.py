@@ -1,8 +1,9 @@
 """``authz keys``: shows the keys that a server would trust now, and why it refuses the others."""
 
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from authz.adapters.keys.fetcher import KeySourceConfig
 from authz.adapters.keys.sources import FetchError, key_document_source
@@ -11,6 +12,7 @@ from authz.core.jose.jwk import Key, KeySetError
 from authz.wiring.snapshot import build_key_sources
 
 MAX_AT_ONCE: Final = 8
+KeyNews = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,17 @@ class IssuerKeys:
         lines.extend(f"  {name.ljust(width)}  {what}" for name, what in self._rows())
         return lines
 
+    def members(self) -> dict[str, Any]:
+        """Return the members for ``--json``."""
+        keys = [{"kid": key.key_id, "algorithms": sorted(key.algorithms)} for key in self.keys]
+        return {
+            "issuer": self.issuer,
+            "source": self.source,
+            "keys": keys,
+            "refused": [{"kid": key_id, "why": why} for key_id, why in self.refused],
+            "error": self.error or None,
+        }
+
     def _rows(self) -> list[tuple[str, str]]:
         if self.error:
             return [("no keys:", self.error)]
@@ -38,10 +51,20 @@ class IssuerKeys:
         return [*trusted, *refused] or [("no keys:", "all are revoked")]
 
 
-def fetch_all(config: Config) -> list[IssuerKeys]:
-    """Fetch every issuer's keys once, as a server would, and return them in the config's order."""
+def fetch_all(config: Config, news: KeyNews = lambda *_: None) -> list[IssuerKeys]:
+    """Fetch every issuer's keys once, as a server would, and return them in the config's order.
+
+    ``news`` is told the place that has been asked longest, how many have answered, and of how many.
+    """
+    sources = build_key_sources(config)
     with ThreadPoolExecutor(MAX_AT_ONCE) as pool:
-        return list(pool.map(fetch, *zip(*build_key_sources(config).items(), strict=True)))
+        asked = {pool.submit(fetch, *item): item[1].settings.name for item in sources.items()}
+        left = dict(asked)
+        news(next(iter(left.values()), ""), 0, len(asked))
+        for done in as_completed(asked):
+            del left[done]
+            news(next(iter(left.values()), ""), len(asked) - len(left), len(asked))
+        return [future.result() for future in asked]
 
 
 def fetch(issuer: str, source: KeySourceConfig) -> IssuerKeys:

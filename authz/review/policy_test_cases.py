@@ -3,12 +3,13 @@
 A case names the agent and the principal; no token or certificate proves them.
 """
 
+import os
 import re
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from math import inf
 from pathlib import Path
-from typing import Annotated, Any, Final, Self
+from typing import IO, Annotated, Any, Final, Self
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, ValidationError, model_validator
@@ -26,6 +27,7 @@ from authz.core.reason import Reason
 from authz.core.request import Operation, Request
 from authz.core.settings import Duration, MisfitError, Settings
 from authz.core.spiffe import SpiffeId, SpiffeIdText
+from authz.review.audit_files import STDIN, STDIN_FD
 from authz.review.call_input import CallInput
 
 MAX_BYTES: Final = 16 * 1024 * 1024  # of a file of cases
@@ -218,13 +220,17 @@ def _unknown(
 
 def _document(path: Path) -> YamlDocument:
     try:
-        with path.open("rb") as file:
+        with _opened(path) as file:
             data = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise ConfigError.of(str(path), f"can't be read: {error.strerror}") from None
     if len(data) > MAX_BYTES:
         raise ConfigError.of(str(path), f"is larger than {MAX_BYTES} bytes")
     return parse(data, str(path))
+
+
+def _opened(path: Path) -> IO[bytes]:
+    return os.fdopen(os.dup(STDIN_FD), "rb") if path == STDIN else path.open("rb")
 
 
 def _json(value: object) -> object:

@@ -3,7 +3,7 @@
 Tests step 3 only, the policy, and that the route accepts the path.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,8 @@ from authz.core.reason import Denied
 from authz.core.routes import Routes
 from authz.review.policy_test_cases import PolicyTestCase, load_cases
 from authz.wiring.policy import build_policy
+
+CaseNews = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +77,13 @@ class PolicyTestReport:
         }
 
 
-def run_cases(config: Config, path: Path, now: float) -> PolicyTestReport:
-    """Ask the config's policy every case of a file. Raises ConfigError for the file."""
+def run_cases(
+    config: Config, path: Path, now: float, news: CaseNews = lambda *_: None
+) -> PolicyTestReport:
+    """Ask the config's policy every case of a file. Raises ConfigError for the file.
+
+    ``news`` is told the number of each case and how many there are.
+    """
     grants = compile_rules(config.grants, config.conditions)
     rules = [rule for of_grant in grants.values() for rule in of_grant]
     cases, lines = load_cases(path, config, [rule.name for rule in rules])
@@ -84,7 +91,8 @@ def run_cases(config: Config, path: Path, now: float) -> PolicyTestReport:
     only_issuer = config.issuers[0].issuer
     failures = []
     decided: set[str] = set()
-    for case, line in zip(cases, lines, strict=True):
+    for number, (case, line) in enumerate(zip(cases, lines, strict=True), 1):
+        news(number, len(cases))
         verdict = _verdict(policy, routes, case, only_issuer, now)
         decided.update(_deciding(verdict))
         if (failure := _failure(case, verdict, f"{path}:{line}")) is not None:

@@ -7,7 +7,8 @@ from authz.cli.parser import help_texts
 from generating.marks import MADE
 
 HEAD: Final = (
-    "Every verb of the command, its arguments and its exit status, as `--help` prints them.\n\n"
+    "Every verb of the command, its arguments and its exit status, as `--help` prints them.\n"
+    "[What `--json` prints](json.md) has a page of its own.\n\n"
 )
 
 

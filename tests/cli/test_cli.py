@@ -149,7 +149,7 @@ def test_explain_a_token(
     assert run(*arguments, str(file)) == 0
     out = capsys.readouterr().out
     assert "by the token" in out
-    monkeypatch.setattr("sys.stdin", io.StringIO(token[:-4] + "AAAA"))
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO((token[:-4] + "AAAA").encode())))
     assert run(*arguments, "-") == 1
     out += capsys.readouterr().out
     assert "token_signature" in out

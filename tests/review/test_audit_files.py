@@ -2,20 +2,16 @@
 
 import gzip
 import os
-import pty
-import select
 import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from authz import cli
-from authz.cli.common import progress
 from authz.review.audit_files import LINES_BETWEEN_NEWS, AuditLogs, LogError
 from support.world import World
 
@@ -107,24 +103,6 @@ def test_how_far(tmp_path: Path) -> None:
     shares = [share for _, share in told]
     assert shares == sorted(shares)
     assert 0.0 < shares[0] < shares[-1] <= 1.0
-
-
-def test_a_terminal_shows_how_far(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Progress is shown on a terminal, and gone at the end; what is no terminal gets none."""
-    terminal, ours = pty.openpty()
-    expected = b"\ra.jsonl: 25%\x1b[K\r\x1b[K"
-    with os.fdopen(ours, "w") as stderr:
-        monkeypatch.setattr(sys, "stderr", stderr)
-        until = time.monotonic() + 60
-        with progress() as tell:
-            while not select.select([terminal], [], [], 0)[0] and time.monotonic() < until:
-                tell(Path("a.jsonl"), 0.25)
-        shown = b""
-        while len(shown) < len(expected) and select.select([terminal], [], [], 60)[0]:
-            shown += os.read(terminal, 1000)
-    os.close(terminal)
-
-    assert shown == expected
 
 
 def test_interrupted(log: Path) -> None:

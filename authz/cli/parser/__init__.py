@@ -5,10 +5,20 @@ server, which lives long, has none of the others in its memory.
 """
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from authz import __version__
-from authz.cli.parser import config, policy, questions, revocations, serving, starter, token
+from authz.cli.parser import (
+    completion,
+    config,
+    policy,
+    questions,
+    revocations,
+    serving,
+    starter,
+    token,
+)
+from authz.cli.parser.types import STDIN
 
 
 def command_parser() -> argparse.ArgumentParser:
@@ -33,7 +43,17 @@ def command_parser() -> argparse.ArgumentParser:
     revocations.add_verbs(verbs)
     config.add_schema(verbs)
     serving.add_health(verbs)
+    completion.add_completion(verbs)
     return parser
+
+
+def read_arguments(words: Sequence[str]) -> argparse.Namespace:
+    """Read the arguments; end with a usage error if they are wrong."""
+    options = command_parser().parse_args(words)
+    listed = [value if isinstance(value, list) else [value] for value in vars(options).values()]
+    if sum(values.count(STDIN) for values in listed) > 1:
+        options.misused("standard input (-) can be read only once: name a file for the others")
+    return options
 
 
 def help_texts() -> list[tuple[str, str]]:

@@ -7,7 +7,6 @@ from authz.cli.parser.types import json_object
 
 def add_call(parser: argparse.ArgumentParser) -> None:
     """Add the flags that describe a message, for a route with a protocol."""
-    parser.set_defaults(misused=parser.error)
     add = parser.add_argument
     add("--mcp", default="", metavar="METHOD", help="an MCP method, such as tools/list")
     add("--tool", default="", metavar="NAME", help="call this tool (tools/call)")

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from authz.cli.parser.adding import add_config, add_verb
+from authz.cli.parser.adding import add_config, add_configs, add_json, add_verb, end_help
 
 if TYPE_CHECKING:
     from authz.cli.parser.adding import Verbs
@@ -10,10 +10,24 @@ if TYPE_CHECKING:
 
 def add_check(verbs: "Verbs") -> None:
     """Add the verb check."""
-    check = add_verb(verbs, "check", "check", "list every error in a config, with file and line")
-    check.epilog = "exit status: 1 when there is an error or, with --strict, a warning"
-    add_config(check)
+    check = add_verb(
+        verbs,
+        "check",
+        "check",
+        "list every error in a config, with file and line",
+        "List every error in a config and the files that it names, with file and line, and warn "
+        "of likely mistakes. Several configs are checked each for itself.",
+    )
+    end_help(
+        check,
+        "authz check authz.yaml",
+        "authz check --strict staging.yaml production.yaml",
+        "envsubst < authz.yaml | authz check -",
+        status="0 each config is valid, 1 one has an error or, with --strict, a warning, 2 usage",
+    )
+    add_configs(check)
     check.add_argument("--strict", action="store_true", help="exit 1 on warnings too")
+    add_json(check)
 
 
 def add_keys(verbs: "Verbs") -> None:
@@ -21,14 +35,30 @@ def add_keys(verbs: "Verbs") -> None:
     keys = add_verb(
         verbs, "keys", "keys", "fetch every issuer's keys once, and show which are trusted"
     )
-    keys.epilog = "exit status: 1 when the keys of an issuer could not be fetched"
+    end_help(
+        keys,
+        "authz keys authz.yaml",
+        status="0 all were fetched, 1 the keys of an issuer could not be fetched, or the config "
+        "is invalid, 2 usage",
+    )
     add_config(keys)
+    add_json(keys)
 
 
 def add_metadata(verbs: "Verbs") -> None:
     """Add the verb metadata."""
     metadata = add_verb(
-        verbs, "metadata", "metadata", "print a route's protected-resource metadata (RFC 9728)"
+        verbs,
+        "metadata",
+        "metadata",
+        "print a route's protected-resource metadata (RFC 9728)",
+        "Print a route's protected-resource metadata (RFC 9728), a JSON document for your proxy "
+        "to serve.",
+    )
+    end_help(
+        metadata,
+        "authz metadata authz.yaml finance > oauth-protected-resource.json",
+        status="0 it was printed, 1 the config is invalid, 2 usage, or there is no such route",
     )
     add_config(metadata)
     metadata.add_argument("route", metavar="ROUTE", help="the name of a route with a resource")
@@ -36,4 +66,5 @@ def add_metadata(verbs: "Verbs") -> None:
 
 def add_schema(verbs: "Verbs") -> None:
     """Add the verb schema."""
-    add_verb(verbs, "schema", "schema", "print the config's JSON Schema, for editors")
+    schema = add_verb(verbs, "schema", "schema", "print the config's JSON Schema, for editors")
+    end_help(schema, "authz schema > authz.schema.json", status="0 it was printed, 2 usage")

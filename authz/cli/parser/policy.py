@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from authz.cli.parser.adding import add_config, add_json
+from authz.cli.parser.adding import add_config, add_json, add_verb, end_help
 from authz.cli.parser.types import percent
 
 if TYPE_CHECKING:
@@ -13,17 +13,31 @@ if TYPE_CHECKING:
 
 def add_verbs(verbs: "Verbs") -> None:
     """Add the verbs test, replay and suggest."""
-    test = verbs.add_parser(
+    _add_test(verbs)
+    _add_replay(verbs)
+    _add_suggest(verbs)
+
+
+def _add_test(verbs: "Verbs") -> None:
+    test = add_verb(
+        verbs,
         "test",
-        help="test a policy with cases that it must allow or deny",
-        description="Test a policy with the cases in a YAML file, and list the rules that no case "
-        "covers. This tests policy (step 3) only: not tokens, not revocations, and not the "
-        "modes and step-up of routes.",
-        epilog="exit status: 1 when a case came out differently, or too few rules are covered",
+        "test",
+        "test a policy with cases that it must allow or deny",
+        "Test a policy with the cases in a YAML file, and list the rules that no case covers. This "
+        "tests policy (step 3) only: not tokens, not revocations, and not the modes and step-up of "
+        "routes.",
     )
-    test.set_defaults(verb="test")
+    end_help(
+        test,
+        "authz test authz.yaml cases.yaml --min-coverage 90",
+        status="0 all cases came out as expected, 1 a case did not, too few rules are covered, or "
+        "a file is invalid, 2 usage",
+    )
     add_config(test)
-    test.add_argument("cases", metavar="CASES", type=Path, help="the YAML file of cases")
+    test.add_argument(
+        "cases", metavar="CASES", type=Path, help="the YAML file of cases; - for standard input"
+    )
     test.add_argument(
         "--min-coverage",
         metavar="PERCENT",
@@ -33,16 +47,24 @@ def add_verbs(verbs: "Verbs") -> None:
     )
     add_json(test)
 
-    replay = verbs.add_parser(
+
+def _add_replay(verbs: "Verbs") -> None:
+    replay = add_verb(
+        verbs,
         "replay",
-        help="show what a new policy would have changed for the requests in an audit log",
-        description="Decide the recorded requests again by the new policy, CONFIG, each at the "
-        "time when it was recorded, and show which decisions differ. A request that something "
-        "other than policy refused stays refused.",
-        epilog="exit status: 1 when a request is newly allowed or can't be decided, a line is "
-        "invalid, or there is no record; with --strict also when one is newly denied",
+        "replay",
+        "show what a new policy would have changed for the requests in an audit log",
+        "Decide the recorded requests again by the new policy, CONFIG, each at the time when it "
+        "was recorded, and show which decisions differ. A request that something other than policy "
+        "refused stays refused.",
     )
-    replay.set_defaults(verb="replay")
+    end_help(
+        replay,
+        "authz replay new.yaml --old authz.yaml --audit audit.jsonl --audit audit.jsonl.1.gz",
+        status="0 nobody may do more, 1 a request is newly allowed or can't be decided, a line is "
+        "invalid, there is no record, or the config is invalid; with --strict also a request is "
+        "newly denied, 2 usage",
+    )
     add_config(replay)
     _add_audit(replay)
     replay.add_argument(
@@ -57,15 +79,24 @@ def add_verbs(verbs: "Verbs") -> None:
     )
     add_json(replay)
 
-    less = verbs.add_parser(
+
+def _add_suggest(verbs: "Verbs") -> None:
+    less = add_verb(
+        verbs,
         "suggest",
-        help="propose a narrower policy from the requests in an audit log",
-        description="List rules that were never used or are wider than their use, and propose the "
-        "smallest rules for requests that a policy in shadow would have refused. This changes "
-        "no file: it prints YAML with comments, for review.",
-        epilog="exit status: 1 when there is no record",
+        "suggest",
+        "propose a narrower policy from the requests in an audit log",
+        "List rules that were never used or are wider than their use, and propose the smallest "
+        "rules for requests that a policy in shadow would have refused. This changes no file: it "
+        "prints YAML with comments, for review.",
     )
-    less.set_defaults(verb="suggest")
+    end_help(
+        less,
+        "authz suggest authz.yaml --audit audit.jsonl",
+        "authz suggest authz.yaml --audit audit.jsonl --denied --diff > narrower.patch",
+        status="0 it was printed, 1 there is no record, or the config or a log can't be used, "
+        "2 usage",
+    )
     add_config(less)
     _add_audit(less)
     less.add_argument(
@@ -76,6 +107,7 @@ def add_verbs(verbs: "Verbs") -> None:
     less.add_argument(
         "--diff", action="store_true", help="print a unified diff of the config's files, for review"
     )
+    add_json(less)
 
 
 def _add_audit(parser: argparse.ArgumentParser) -> None:

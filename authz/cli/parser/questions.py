@@ -4,21 +4,15 @@ import argparse
 from pathlib import Path
 from typing import Final
 
-from authz.cli.parser.adding import add_config, add_json, add_verb
+from authz.cli.parser.adding import add_config, add_json, add_verb, end_help
 from authz.cli.parser.call import add_call
 from authz.cli.parser.types import a_time, age, pair, url
 
-EXAMPLES: Final = """\
-examples:
-  authz explain authz.yaml GET https://mcp.corp.example/finance/balance \\
-    --agent spiffe://corp.example/ns/agents/sa/travel --principal alice --scope balance:read
-  authz explain authz.yaml GET https://mcp.corp.example/finance/balance \\
-    --agent spiffe://corp.example/ns/agents/sa/travel --token-file token.jwt
-  authz explain authz.yaml POST https://mcp.corp.example/trips/mcp --tool book_trip \\
-    --arguments '{"price": 400}' --agent spiffe://corp.example/ns/agents/sa/travel --principal alice
-  authz explain authz.yaml --check-request request.json
-  authz explain authz.yaml --audit audit.jsonl --decision-id 1f0c6f6cf2a94f3c8f4e7d1a2b3c4d5e
-"""
+AT_MOST: Final = (
+    "What depends on a request, such as its time and a condition, is told and not judged: authz "
+    "explain tries a single request."
+)
+AGENT: Final = "spiffe://corp.example/ns/agents/sa/travel"
 
 
 def add_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -27,26 +21,49 @@ def add_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     who = add_verb(
         verbs, "who_can", "who-can", "list the agents and principals that may do something"
     )
-    who.epilog = "exit status: 1 when no agent may"
+    end_help(
+        who,
+        "authz who-can authz.yaml GET https://mcp.corp.example/finance/balance",
+        "authz who-can authz.yaml POST https://mcp.corp.example/trips/mcp --tool book_trip",
+        status="0 an agent may, 1 no agent may, or the config is invalid, 2 usage",
+        note=AT_MOST,
+    )
     add_config(who)
     who.add_argument("method", metavar="METHOD", help="the HTTP method, such as GET")
     who.add_argument("url", metavar="URL", type=url, help="the URL")
     add_call(who)
+    add_json(who)
     what = add_verb(verbs, "what_can", "what-can", "list what an agent may do, for a principal")
-    what.epilog = "exit status: 1 when the agent may do nothing"
+    end_help(
+        what,
+        f"authz what-can authz.yaml {AGENT} --for alice",
+        status="0 the agent may do something, 1 it may do nothing, or the config is invalid, "
+        "2 usage",
+        note=AT_MOST,
+    )
     add_config(what)
     what.add_argument("agent", metavar="AGENT", help="the agent's SPIFFE ID")
     what.add_argument(
         "--for", dest="principal", default="", metavar="SUB", help="the principal: the token's sub"
     )
     _add_delegation(what)
+    add_json(what)
 
 
 def _add_explain(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     why = add_verb(verbs, "explain", "explain", "show why a request would be allowed or denied")
-    why.epilog = EXAMPLES
-    why.formatter_class = argparse.RawDescriptionHelpFormatter
-    why.set_defaults(misused=why.error)
+    end_help(
+        why,
+        "authz explain authz.yaml GET https://mcp.corp.example/finance/balance \\",
+        f"    --agent {AGENT} --principal alice --scope balance:read",
+        "authz explain authz.yaml GET https://mcp.corp.example/finance/balance \\",
+        f"    --agent {AGENT} --token-file token.jwt",
+        "authz explain authz.yaml POST https://mcp.corp.example/trips/mcp --tool book_trip \\",
+        f"    --arguments '{{\"price\": 400}}' --agent {AGENT} --principal alice",
+        "authz explain authz.yaml --check-request request.json",
+        "authz explain authz.yaml --audit audit.jsonl --decision-id 1f0c6f6cf2a94f3c8f4e7d1a2b3c",
+        status="0 allowed, 1 denied, or the config or a file can't be used, 2 usage",
+    )
     add_config(why)
     why.add_argument(
         "asked",
@@ -77,7 +94,12 @@ def _add_explain(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -
         help="time since the token was issued, such as 5m",
     )
     why.add_argument(
-        "--header", action="append", default=[], type=pair, metavar="NAME=VALUE", help="repeatable"
+        "--header",
+        action="append",
+        default=[],
+        type=pair,
+        metavar="NAME=VALUE",
+        help="a header of the request; repeatable",
     )
     why.add_argument(
         "--at",
@@ -90,6 +112,7 @@ def _add_explain(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     )
     why.add_argument(
         "--token-file",
+        type=Path,
         metavar="FILE",
         help="verify this token instead of assuming one; - for standard input",
     )
@@ -97,7 +120,8 @@ def _add_explain(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -
         "--check-request",
         type=Path,
         metavar="FILE",
-        help="explain this CheckRequest of a proxy: protobuf, binary or text, or JSON",
+        help="explain this CheckRequest of a proxy: protobuf, binary or text, or JSON; "
+        "- for standard input",
     )
     why.add_argument(
         "--audit",
@@ -123,8 +147,20 @@ def _add_delegation(parser: argparse.ArgumentParser) -> None:
         metavar="ISS",
         help="the token's issuer; default: the first in the config",
     )
-    add("--group", action="append", default=[], metavar="GROUP", help="repeatable")
-    add("--role", action="append", default=[], metavar="ROLE", help="repeatable")
+    add(
+        "--group",
+        action="append",
+        default=[],
+        metavar="GROUP",
+        help="a group of the principal; repeatable",
+    )
+    add(
+        "--role",
+        action="append",
+        default=[],
+        metavar="ROLE",
+        help="a role of the principal; repeatable",
+    )
     add(
         "--claim",
         action="append",

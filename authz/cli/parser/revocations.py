@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from authz.cli.parser.adding import add_config, add_verb
+from authz.cli.parser.adding import add_config, add_verb, end_help
 from authz.cli.parser.types import a_time
 
 if TYPE_CHECKING:
@@ -14,9 +14,12 @@ def add_verbs(verbs: "Verbs") -> None:
     revoke = add_verb(
         verbs, "revoke", "revoke", "revoke an agent, a principal's tokens or a single token"
     )
-    revoke.epilog = (
-        "appends a line to the revocation file (revocations.file in the config); exit status: 1 "
-        "when that failed"
+    end_help(
+        revoke,
+        "authz revoke authz.yaml --issuer https://as.corp.example --subject alice --note left",
+        "authz revoke authz.yaml --agent spiffe://corp.example/ns/agents/sa/travel",
+        status="0 revoked, 1 that failed, or the config is invalid, 2 usage",
+        note="This appends a line to the revocation file (revocations.file in the config).",
     )
     add_config(revoke)
     revoke.add_argument(

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from authz.cli.parser.adding import add_verb
+from authz.cli.parser.adding import add_verb, end_help
 from authz.cli.parser.types import age, host_and_port, port
 
 if TYPE_CHECKING:
@@ -16,12 +16,19 @@ FOLDER: Final = "try"
 def add_init(verbs: "Verbs") -> None:
     """Add the verb init."""
     init = add_verb(
-        verbs, "init", "init", "write a folder to try it with: config, certificates, an issuer"
-    )
-    init.description = (
+        verbs,
+        "init",
+        "init",
+        "write a folder to try it with: config, certificates, an issuer",
         "Write a folder that runs: a config, a CA with the certificates of two agents, a try-out "
         "issuer, an Envoy bootstrap; and print the commands to run next. The keys are for trying "
-        "only. A folder that is not empty is left as it is."
+        "only. A folder that is not empty is left as it is.",
+    )
+    end_help(
+        init,
+        "authz init try",
+        "authz init try --upstream 127.0.0.1:8080",
+        status="0 it was written, 1 it could not be written, 2 usage",
     )
     add = init.add_argument
     _add_folder(init, "the folder to write")
@@ -37,13 +44,19 @@ def add_init(verbs: "Verbs") -> None:
 
 def add_token_make(verbs: "Verbs") -> None:
     """Add the verb token make."""
-    make = verbs.add_parser(
+    make = add_verb(
+        verbs,
+        "token_make",
         "make",
-        help="sign a delegation token for trying, with a key that authz init made",
-        description="Print a delegation token (RFC 9068, RFC 8693) for trying, signed with the "
-        "key that authz init made. No other key is used: authz is not an authorization server.",
+        "sign a delegation token for trying, with a key that authz init made",
+        "Print a delegation token (RFC 9068, RFC 8693) for trying, signed with the key that authz "
+        "init made. No other key is used: authz is not an authorization server.",
     )
-    make.set_defaults(verb="token_make")
+    end_help(
+        make,
+        "authz token make try --agent travel --principal alice --scope balance:read",
+        status="0 it was printed, 1 there is no key of authz init, 2 usage",
+    )
     add = make.add_argument
     _add_folder(make, "the folder that authz init wrote")
     add(

@@ -4,11 +4,12 @@ A token is never taken from the arguments: other users of the machine can read t
 remember them.
 """
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from authz.cli.parser.adding import add_config, add_json, add_verb
+from authz.cli.parser.adding import add_config, add_json, add_verb, end_help
 from authz.cli.parser.starter import add_token_make
-from authz.cli.parser.types import a_time
+from authz.cli.parser.types import STDIN, a_time
 from authz.core.issuer_kind import IssuerKind
 
 if TYPE_CHECKING:
@@ -28,7 +29,12 @@ def add_verbs(verbs: "Verbs") -> None:
     preset = add_verb(
         verbs, "preset", "preset", "print what each kind of issuer stands for, as YAML"
     )
-    preset.epilog = "each line can be set otherwise in the issuer's block"
+    end_help(
+        preset,
+        "authz preset keycloak",
+        status="0 it was printed, 2 usage",
+        note="Each line can be set otherwise in the issuer's block.",
+    )
     preset.add_argument(
         "kind",
         metavar="KIND",
@@ -40,22 +46,29 @@ def add_verbs(verbs: "Verbs") -> None:
 
 
 def _add_check(verbs: "Verbs") -> None:
-    check = verbs.add_parser(
+    check = add_verb(
+        verbs,
+        "token_check",
         "check",
-        help="say all that is wrong with a token, and what would take it",
-        description="Say for each issuer of the config all that is wrong with a token, and which "
-        "line would take it, or why none should. No part of the token's text is printed. The "
-        "token is read from a file or standard input, never from the arguments.",
-        epilog="exit status: 0 a configured issuer accepts the token, 1 it is refused or its "
-        "signature was not verified, 2 a mistake in the arguments or the config",
+        "say all that is wrong with a token, and what would take it",
+        "Say for each issuer of the config all that is wrong with a token, and which line would "
+        "take it, or why none should. No part of the token's text is printed. The token is read "
+        "from a file or standard input, never from the arguments.",
     )
-    check.set_defaults(verb="token_check")
+    end_help(
+        check,
+        "authz token check authz.yaml token.jwt",
+        "authz token check authz.yaml --suggest < token.jwt",
+        status="0 a configured issuer accepts the token, 1 it is refused or its signature was not "
+        "verified, 2 a mistake in the arguments or the config",
+    )
     add_config(check)
     check.add_argument(
         "file",
         metavar="FILE",
+        type=Path,
         nargs="?",
-        default="-",
+        default=STDIN,
         help='a file with the token, which may begin with "Bearer "; - for standard input '
         "(default)",
     )

@@ -5,12 +5,23 @@ import json
 import re
 from contextlib import suppress
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Final
 
 _AGE: Final = re.compile(r"([0-9]{1,9})(s|m|h|d)")
 _UNIT_SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _ALL_PERCENT: Final = 100.0
 _LAST_PORT: Final = 65535
+STDIN: Final = Path("-")  # the file that stands for standard input
+
+
+def lasting_file(text: str) -> Path:
+    """Return the path of a file that is read again later. Raises ArgumentTypeError."""
+    if Path(text) == STDIN:
+        raise argparse.ArgumentTypeError(
+            "standard input (-) can be read only once, and this is read again later: name a file"
+        )
+    return Path(text)
 
 
 def a_time(text: str) -> datetime:
@@ -61,12 +72,20 @@ def percent(text: str) -> float:
 def json_object(text: str) -> dict[str, Any]:
     """Return a JSON object. Raises ArgumentTypeError."""
     try:
-        value = json.loads(text)
+        value = json.loads(text, object_pairs_hook=_each_once)
     except ValueError:  # the message below says what would be right
         value = None
     if not isinstance(value, dict):
         raise argparse.ArgumentTypeError(f'{text!r} is not a JSON object such as {{"limit": 5}}')
     return value
+
+
+def _each_once(members: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the object of members. Raises ValueError for a name that stands there twice."""
+    found = dict(members)
+    if len(found) < len(members):
+        raise ValueError("a name stands in an object twice")
+    return found
 
 
 def port(text: str) -> int:

@@ -2,14 +2,15 @@
 
 import argparse
 import os
-import sys
 import time
 from pathlib import Path
 
-from authz.cli.common import FAILED, FINE, answer, complain, progress
-from authz.cli.parser.types import url
+from authz.cli.common import FAILED, FINE, answer, refuse
+from authz.cli.parser.types import STDIN, url
+from authz.cli.progress import of_files, progress
+from authz.cli.reading import load_config, read_stdin
 from authz.cli.verbs.asked import read_call_flags, read_claims
-from authz.config import Config, load
+from authz.config import Config
 from authz.review.audit_files import AuditLogs
 from authz.review.explain import (
     ExplainedRequest,
@@ -31,15 +32,16 @@ def run(options: argparse.Namespace) -> int:
     if len(options.asked) == 1 and default and not recorded:  # the two words are METHOD and URL
         options.asked, options.config = [str(options.config), *options.asked], Path(default)
     _check_usage(options, len(recorded))
-    config = load(options.config)
+    config = load_config(options.config)
     try:
         asked = _asked(config, options)
     except (RecordedError, OSError) as error:
         why = error.strerror if isinstance(error, OSError) else error
         place = options.check_request or options.token_file or " ".join(map(str, options.audit))
-        complain(f"authz: {place}: {why}")
-        return FAILED
-    explanation = explain(config, asked, shows_all=options.all)
+        return refuse(options, f"{place}: {why}", FAILED)
+    has_token = options.token_file or options.check_request
+    with progress("asking the token's issuer" if has_token else "explaining"):
+        explanation = explain(config, asked, shows_all=options.all)
     answer(options, explanation.lines, explanation.members)
     return FINE if explanation.is_allowed else FAILED
 
@@ -68,10 +70,10 @@ def _check_usage(options: argparse.Namespace, recorded: int) -> None:
 def _asked(config: Config, options: argparse.Namespace) -> ExplainedRequest:
     at = None if options.at is None else options.at.timestamp()
     if options.audit:
-        with progress() as news, AuditLogs(options.audit, news) as logs:
+        with progress("reading") as tell, AuditLogs(options.audit, of_files(tell)) as logs:
             return asked_of_record(audit_record(logs, options.decision_id))
     if options.check_request is not None:
-        message = check_request(options.check_request.read_bytes())
+        message = check_request(_bytes_of(options.check_request, "CheckRequest"))
         return asked_of_message(config, message, at, time.time())
     method, url = options.asked
     headers: dict[str, str] = {}
@@ -96,9 +98,11 @@ def _asked(config: Config, options: argparse.Namespace) -> ExplainedRequest:
     return asked_in_words(config, question, time.time() if at is None else at)
 
 
-def _token(path: str | None) -> str:
+def _token(path: Path | None) -> str:
     """Read a token from a file or standard input: other users can read a command's arguments."""
-    if path is None:
-        return ""
-    text = sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8")
-    return text.strip()
+    return "" if path is None else _bytes_of(path, "token").decode("utf-8", "replace").strip()
+
+
+def _bytes_of(path: Path, what: str) -> bytes:
+    """Read a file. Raises OSError."""
+    return read_stdin(what) if path == STDIN else path.read_bytes()

@@ -4,14 +4,14 @@ import argparse
 import json
 
 from authz.cli.common import FINE, USAGE, complain
-from authz.config import load
+from authz.cli.reading import load_config
 from authz.review.resource_metadata import NoResourceError, resource_metadata
 
 
 def run(options: argparse.Namespace) -> int:
     """Print the document, and return the exit status. Raises ConfigError."""
     try:
-        document = resource_metadata(load(options.config), options.route)
+        document = resource_metadata(load_config(options.config), options.route)
     except NoResourceError as error:
         complain(f"authz: {error}")
         return USAGE

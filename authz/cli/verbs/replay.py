@@ -2,17 +2,19 @@
 
 import argparse
 
-from authz.cli.common import FAILED, FINE, NO_RECORDS, answer, complain, progress
-from authz.config import load
+from authz.cli.common import FAILED, FINE, NO_RECORDS, answer, complain
+from authz.cli.progress import of_files, progress
+from authz.cli.reading import load_config
 from authz.review.audit_files import AuditLogs
 from authz.review.replay import replay_logs
 
 
 def run(options: argparse.Namespace) -> int:
     """Decide again, and return the exit status. Raises ConfigError, LogError."""
-    old = None if options.old is None else load(options.old)
-    with progress() as news, AuditLogs(options.audit, news) as logs:
-        report = replay_logs(load(options.config), logs, old)
+    old = None if options.old is None else load_config(options.old)
+    config = load_config(options.config)
+    with progress("reading records") as tell, AuditLogs(options.audit, of_files(tell)) as logs:
+        report = replay_logs(config, logs, old)
     answer(options, report.lines(), report.members)
     if not report.records:
         complain(f"authz: {NO_RECORDS}")

@@ -8,7 +8,8 @@ import msgspec
 
 from authz.adapters.revocation_file.writing import append
 from authz.cli.common import FAILED, FINE, USAGE, complain
-from authz.config import Config, load
+from authz.cli.reading import load_config
+from authz.config import Config
 from authz.core.revocations import Revocation, RevocationError
 from authz.core.spiffe import SpiffeId
 
@@ -25,7 +26,7 @@ def run(options: argparse.Namespace) -> int:
     )
     if entry.agent is None and entry.token_id is None and entry.before is None:
         entry = msgspec.structs.replace(entry, before=datetime.now(UTC))
-    config = load(options.config)
+    config = load_config(options.config)
     try:
         entry.check()
         _check_known(config, entry)

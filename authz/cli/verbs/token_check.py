@@ -1,13 +1,16 @@
 """``authz token check``: says all that is wrong with a token."""
 
 import argparse
-import sys
 import time
 from pathlib import Path
 from typing import Final
 
-from authz.cli.common import FAILED, FINE, USAGE, answer, complain
-from authz.config import ConfigError, ConfigFiles, load
+from authz.cli.common import FAILED, FINE, USAGE, answer, complain, refuse, tell_problems
+from authz.cli.parser.types import STDIN
+from authz.cli.progress import progress
+from authz.cli.reading import config_files, read_stdin
+from authz.cli.told import members_of
+from authz.config import ConfigError, load
 from authz.core.spiffe import SpiffeId, SpiffeIdError
 from authz.review.token_check import TokenQuestion, UnknownRouteError, check_token
 from authz.wiring.files import BuildError
@@ -26,32 +29,32 @@ def run(options: argparse.Namespace) -> int:
             shows_claims=options.show_claims,
             suggests=options.suggest,
         )
-        files = ConfigFiles(options.config)
-        config = load(files)
-        report = check_token(config, files.read(), _token(options.file), question)
+        files = config_files(options.config)
+        with progress(f"reading {options.config}"):
+            config, merged = load(files), files.read()
+        token = _token(options.file)
+        with progress("asking the token's issuer for its keys"):
+            report = check_token(config, merged, token, question)
     except ConfigError as error:
         complain(*error.lines())
+        tell_problems(options, members_of(error))
         return USAGE
     except (UnknownRouteError, BuildError) as error:
-        complain(f"authz: {error}")
-        return USAGE
+        return refuse(options, str(error), USAGE)
     except SpiffeIdError as error:
-        complain(f"authz: --agent: {error}")
-        return USAGE
+        return refuse(options, f"--agent: {error}", USAGE)
     except OSError as error:
-        complain(f"authz: FILE can't be read: {error.strerror}")  # its name may be a token
-        return USAGE
+        # Without its name, which may be a token.
+        return refuse(options, f"FILE can't be read: {error.strerror}", USAGE)
     answer(options, report.lines(), report.members)
     return FINE if report.is_accepted else FAILED
 
 
-def _token(path: str) -> str:
+def _token(path: Path) -> str:
     """Read a token; bytes that no token has stand for themselves. Raises OSError."""
-    if path == "-":
-        if sys.stdin.isatty():
-            complain("authz: paste the token, then press Return and Ctrl-D")
-        data = sys.stdin.buffer.read(MAX_BYTES)
+    if path == STDIN:
+        data = read_stdin("token", MAX_BYTES)
     else:
-        with Path(path).open("rb") as file:
+        with path.open("rb") as file:
             data = file.read(MAX_BYTES)
     return data.decode("utf-8", "replace")

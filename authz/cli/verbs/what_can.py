@@ -2,9 +2,10 @@
 
 import argparse
 
-from authz.cli.common import FAILED, FINE, complain
+from authz.cli.common import FAILED, FINE, answer, refuse
+from authz.cli.progress import progress
+from authz.cli.reading import load_config
 from authz.cli.verbs.asked import read_claims
-from authz.config import load
 from authz.core.decision import Agent
 from authz.core.spiffe import SpiffeId, SpiffeIdError
 from authz.review.explain import Question, assumed
@@ -14,12 +15,11 @@ from authz.wiring.policy import build_policy
 
 def run(options: argparse.Namespace) -> int:
     """List it, and return the exit status. Raises ConfigError."""
-    config = load(options.config)
+    config = load_config(options.config)
     try:
         agent = Agent(SpiffeId.parse(options.agent))
     except SpiffeIdError as error:
-        complain(f"authz: {options.agent}: {error}")
-        return FAILED
+        return refuse(options, f"{options.agent}: {error}", FAILED)
     question = Question(
         agent=options.agent,
         method="",
@@ -29,6 +29,7 @@ def run(options: argparse.Namespace) -> int:
         claims=read_claims(options),
     )
     delegation = assumed(config, question, 0.0) if options.principal else None
-    found = what_can(build_policy(config), agent, delegation)
-    print("\n".join(found.lines()))
+    with progress("searching"):
+        found = what_can(build_policy(config), agent, delegation)
+    answer(options, found.lines(), found.members)
     return FINE if found else FAILED

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from authz.core.policy.agents import AgentEntry
 from authz.core.policy.policy import Policy
@@ -9,7 +10,7 @@ from authz.core.policy.principal_entry import PrincipalEntry
 from authz.core.policy.rules import UNRESTRICTED, Rule
 from authz.core.request import Operation
 from authz.core.spiffe import SpiffePattern
-from authz.review.search.words import asked_by, counts, except_lines
+from authz.review.search.words import asked_by, counts, except_lines, rule_members
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,10 @@ class Holder:
     def lines(self) -> list[str]:
         """Return the lines for a person."""
         return [f"  {self.name}", *(f"    {rule.name}{asked_by(rule)}" for rule in self.rules)]
+
+    def members(self) -> dict[str, Any]:
+        """Return the members for ``--json``."""
+        return {"name": self.name, "rules": [rule_members(rule) for rule in self.rules]}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +61,16 @@ class WhoCan:
         lines += ["principals, through one of the agents above"]
         lines += [line for holder in self.principals for line in holder.lines()] or ["  none"]
         return lines + except_lines(self.excepted)
+
+    def members(self) -> dict[str, Any]:
+        """Return the members for ``--json``."""
+        return {
+            "allowed": bool(self),
+            "alone": [holder.members() for holder in self.alone],
+            "agents": [holder.members() for holder in self.agents],
+            "principals": [holder.members() for holder in self.principals],
+            "except": self.excepted,
+        }
 
 
 def who_can(policy: Policy, operation: Operation, *, takes_svid_alone: bool = False) -> WhoCan:

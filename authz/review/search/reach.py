@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from authz.core.decision import Agent, Delegation
 from authz.core.hosts import common_patterns, cover_all
@@ -13,7 +13,14 @@ from authz.core.policy.principal_entry import PrincipalEntry
 from authz.core.policy.rules import UNRESTRICTED, Rule
 from authz.core.request import MessageProtocol, Operation
 from authz.review.call_usage import SESSION, in_common
-from authz.review.search.words import CALL_KEYS, asked_by, conditions_of, counts, except_lines
+from authz.review.search.words import (
+    CALL_KEYS,
+    asked_by,
+    conditions_of,
+    counts,
+    except_lines,
+    rule_members,
+)
 
 if TYPE_CHECKING:
     from authz.core.policy import RuleSettings
@@ -58,6 +65,16 @@ class Reach:
             f"    scopes {' '.join(scopes) or 'none'}; by {by}",
         ]
 
+    def members(self) -> dict[str, Any]:
+        """Return the members for ``--json``."""
+        return {
+            "methods": self.methods,
+            "hosts": self.hosts,
+            "paths": [str(path) for path in self.paths],
+            "protocol": str(self.protocol),
+            "rules": [rule_members(rule) for rule in self.rules],
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class WhatCan:
@@ -81,6 +98,15 @@ class WhatCan:
         nothing = f"  nothing{': ' if self.unknown else ''}{self.unknown}"
         lines = [line for reach in self.reaches for line in reach.lines()] or [nothing]
         return ["may do, at most", *lines, *except_lines(self.excepted)]
+
+    def members(self) -> dict[str, Any]:
+        """Return the members for ``--json``."""
+        return {
+            "allowed": bool(self),
+            "may": [reach.members() for reach in self.reaches],
+            "except": self.excepted,
+            "unknown": self.unknown or None,
+        }
 
 
 def what_can(policy: Policy, agent: Agent, delegation: Delegation | None) -> WhatCan:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable
-from typing import Final
+from typing import Any, Final
 
 from authz.core.policy.call_settings import KEYS
 from authz.core.policy.rules import UNRESTRICTED, Rule
@@ -25,12 +25,25 @@ def asked_by(rule: Rule) -> str:
 
 def conditions_of(rule: Rule, told: frozenset[str] = frozenset()) -> str:
     """Return a rule's conditions in words, without the keys ``told``."""
-    given = rule.settings.model_dump(
-        mode="json", exclude_defaults=True, exclude=_TARGET | {"scopes", "add_headers"} | told
-    )
     return "".join(
         f", {name} {value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}"
-        for name, value in given.items()
+        for name, value in _conditions(rule, told).items()
+    )
+
+
+def rule_members(rule: Rule) -> dict[str, Any]:
+    """Return a rule's members for ``--json``: its name, and what it asks."""
+    return {
+        "rule": rule.name,
+        "scopes": sorted(rule.scopes),
+        "conditions": _conditions(rule, frozenset()),
+    }
+
+
+def _conditions(rule: Rule, told: frozenset[str]) -> dict[str, Any]:
+    """Return the keys of a rule that stand beside host, method, path and scopes."""
+    return rule.settings.model_dump(
+        mode="json", exclude_defaults=True, exclude=_TARGET | {"scopes", "add_headers"} | told
     )
 
 
