@@ -95,7 +95,7 @@ def test_usage() -> None:
 def test_schema(capsys: pytest.CaptureFixture[str]) -> None:
     """The schema is JSON."""
     assert run("schema") == 0
-    assert json.loads(capsys.readouterr().out)["title"] == "Config"
+    assert json.loads(capsys.readouterr().out)["title"] == "agent-authz config"
 
 
 @pytest.mark.parametrize(

@@ -66,22 +66,23 @@ def test_health_loads_no_library() -> None:
     assert not loaded("health", "127.0.0.1:1") & LIBRARIES
 
 
-def test_check_loads_no_machinery(tmp_path: Path, readme_config: str) -> None:
+def test_check_loads_no_machinery(tmp_path: Path, mesh_config: str) -> None:
     """``authz check`` loads nothing that serves, asks or reads keys for a config without them."""
     config = tmp_path / "authz.yaml"
-    config.write_text(readme_config)
+    config.write_text(mesh_config)
     assert not loaded("check", str(config)) & MACHINERY
-    config.write_text(readme_config.replace("trust_domains", "trust_domians"))
+    config.write_text(mesh_config.replace("trust_domains", "trust_domians"))
     assert not loaded("check", str(config)) & MACHINERY
 
 
 @pytest.fixture
-def readme_config() -> str:
-    """The README's config to copy."""
+def mesh_config() -> str:
+    """The README's config, with the keys that it names for a mesh: they are not in a file."""
     text = (ROOT / "README.md").read_text()
-    found = re.search(r"## A config to copy\n\n```yaml\n(.*?)```", text, re.DOTALL)
+    found = re.search(r"^## A config to copy.*?^```yaml\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
     assert found is not None
-    return found[1]
+    config = re.sub(r"keys: .*", "keys: {jwks_uri: https://as.corp.example/jwks}", found[1])
+    return config.replace("https://issuer.invalid", "https://as.corp.example")
 
 
 # Sends a signal to its own process at the moment when a module is about to be loaded.
