@@ -6,27 +6,66 @@ from datetime import datetime
 from pathlib import Path
 
 from authz.config import Config, ConfigError, ConfigFiles, Place, Problem, load
+from authz.review.address_lint import address_problems, socket_notes, socket_warnings
+from authz.review.certificate_lint import certificate_warnings
+from authz.review.file_access_lint import access_warnings
 from authz.review.file_checks import file_problems, file_warnings
+from authz.review.issuer_lint import issuer_problems
 from authz.review.lint import config_warnings
+from authz.transports.addresses import UNIX
 
 
 @dataclass(frozen=True, slots=True)
 class CheckedConfig:
-    """A valid config, and the warnings for its operator."""
+    """A valid config, and what its operator should know.
+
+    Attributes:
+        config: the config.
+        warnings: what is valid, and probably not meant.
+        notes: what is missing here, and may well be there when the config is served.
+        unchecked: what was not looked at, "" for nothing.
+    """
 
     config: Config
     warnings: tuple[Problem, ...]
+    notes: tuple[Problem, ...] = ()
+    unchecked: str = ""
 
 
 def check_config(path: Path, now: datetime) -> CheckedConfig:
     """Check a config, its candidate and its files. Raises ConfigError with every problem."""
     files = ConfigFiles(path)
     config = load(files)
-    problems = [*_placed(files, file_problems(config)), *_of_candidate(config)]
+    found = [*address_problems(config), *issuer_problems(config), *file_problems(config)]
+    problems = [*_placed(files, found), *_of_candidate(config)]
     if problems:
         raise ConfigError(str(path), problems)
-    warnings = [*file_warnings(config), *config_warnings(config, now)]
-    return CheckedConfig(config, tuple(_placed(files, warnings)))
+    warnings = [
+        *config_warnings(config, now),
+        *certificate_warnings(config, now),
+        *socket_warnings(config),
+        *file_warnings(config, path),
+        *access_warnings(config, path),
+    ]
+    return CheckedConfig(
+        config,
+        tuple(_placed(files, warnings)),
+        tuple(_placed(files, socket_notes(config))),
+        _unchecked(config),
+    )
+
+
+def _unchecked(config: Config) -> str:
+    """Name what only the network could tell."""
+    fetched = any(issuer.keys is not None and not issuer.keys.is_file for issuer in config.issuers)
+    asked = config.pdp or any(issuer.introspection for issuer in config.issuers)
+    bound = any(not address.startswith(UNIX) for address in config.server.listen)
+    parts = {
+        "issuers' keys (authz keys fetches them)": fetched,
+        "other servers": asked,
+        "whether ports are free": bound,
+    }
+    return ", ".join(part for part, is_so in parts.items() if is_so)
 
 
 def _placed(files: ConfigFiles, found: Iterable[tuple[Place, str]]) -> list[Problem]:

@@ -92,7 +92,9 @@ def are_same(one: str, other: str) -> bool:
     return host == other_host or _overlap(_ip(host), _ip(other_host))
 
 
-def _overlap(one: IPv4Address | IPv6Address | None, other: IPv4Address | IPv6Address | None) -> bool:
+def _overlap(
+    one: IPv4Address | IPv6Address | None, other: IPv4Address | IPv6Address | None
+) -> bool:
     """Tell whether one stands for all addresses, the other among them; None is a name."""
     for wide, narrow in ((one, other), (other, one)):
         if wide is None or not wide.is_unspecified:

@@ -20,7 +20,7 @@ def open_transport(parts: TransportParts) -> Transport:
 
 
 def check_transport(settings: ServerSettings, tls: ServerTls | None) -> None:
-    """Require that the transport could be prepared with our certificate, as ``open_transport`` does.
+    """Require that ``open_transport`` could prepare the transport, with our certificate if given.
 
     Raises TransportError.
     """

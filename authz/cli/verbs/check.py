@@ -13,6 +13,7 @@ def run(options: argparse.Namespace) -> int:
     found = check_config(options.config, datetime.now(UTC))
     config = found.config
     complain(*(f"warning: {warning}" for warning in found.warnings))
+    complain(*(f"note: {note}" for note in found.notes))
     rules = sum(map(len, config.grants.values()))
     print(
         f"{options.config}: fine: {_count(len(config.issuers), 'issuer')}, "
@@ -20,6 +21,8 @@ def run(options: argparse.Namespace) -> int:
         f"{_count(len(config.grants), 'grant')} of {_count(rules, 'rule')}; "
         f"policy version {compute_policy_version(config)}"
     )
+    if found.unchecked:
+        print(f"not looked at: {found.unchecked}")
     return FAILED if found.warnings and options.strict else FINE
 
 
