@@ -33,6 +33,7 @@ def issuer_warnings(config: Config) -> Warnings:
     yield from _clients_as_persons(config)
     yield from _clients_alone(config)
     yield from _patterns_of_audiences(config)
+    yield from _without_principals(config)
 
 
 def issuer_problems(config: Config) -> Iterator[tuple[Place, str]]:
@@ -54,6 +55,17 @@ def _patterns_of_audiences(config: Config) -> Warnings:
             if ANY in audience:
                 message = "audiences are compared byte for byte: * is not a pattern here"
                 yield ("issuers", at, "audiences", number), message
+
+
+def _without_principals(config: Config) -> Warnings:
+    """Find issuers whose tokens are all refused, as no entry of principals is of them."""
+    named = {principal.match.issuer for principal in config.principals}
+    for at, issuer in enumerate(config.issuers):
+        if issuer.issuer not in named and not is_of_many_tenants(issuer.issuer):
+            message = (
+                "no entry of principals has it in match, so that all of its tokens are refused"
+            )
+            yield ("issuers", at, "issuer"), message
 
 
 def _many_tenants(config: Config) -> Warnings:

@@ -1,12 +1,14 @@
 """Warns of settings about proxies that no calling proxy can meet."""
 
 from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
+from typing import Final
 
 from authz.config import Config, Place
-from authz.config.nearest import nearest
 from authz.core.spiffe import SpiffePattern
 
 Warnings = Iterator[tuple[Place, str]]
+_ALIKE: Final = 0.9  # a letter or two that are swapped; other names of a company differ more
 
 
 def proxy_warnings(config: Config) -> Warnings:
@@ -16,16 +18,18 @@ def proxy_warnings(config: Config) -> Warnings:
 
 
 def _misspelt_domains(config: Config) -> Warnings:
-    """Find callers of a trust domain that is nearly one of the agents'.
+    """Find callers of a trust domain that is nearly one of the agents', if none is of theirs.
 
     Proxies may have a trust domain of their own, of any other name.
     """
-    tls = config.server.tls
-    for at, text in enumerate(() if tls is None else tls.allowed_callers):
-        domain = SpiffePattern.parse(text).trust_domain.name
-        if domain not in config.trust_domains and (meant := nearest(domain, config.trust_domains)):
-            place: Place = ("server", "tls", "allowed_callers", at)
-            yield place, f"{domain} is not one of trust_domains{meant}"
+    callers = () if config.server.tls is None else config.server.tls.allowed_callers
+    domains = [SpiffePattern.parse(text).trust_domain.name for text in callers]
+    if not set(domains).isdisjoint(config.trust_domains):
+        return
+    for at, domain in enumerate(domains):
+        for meant in get_close_matches(domain, config.trust_domains, 1, _ALIKE):
+            message = f"{domain} is not one of trust_domains; did you mean {meant}?"
+            yield ("server", "tls", "allowed_callers", at), message
 
 
 def _unknown_callers(config: Config) -> Warnings:
