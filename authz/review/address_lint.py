@@ -54,7 +54,7 @@ def address_warnings(config: Config) -> Found:
 def socket_warnings(config: Config) -> Found:
     """Yield each unix socket whose folder is here, and can't be written by this user."""
     for place, folder in _folders(config):
-        if folder.is_dir() and not os.access(folder, os.W_OK | os.X_OK):
+        if folder.is_dir() and not os.access(folder, os.W_OK | os.X_OK, effective_ids=True):
             yield place, f"{folder} can't be written by this user; the server's has to"
 
 

@@ -53,8 +53,9 @@ def _server(tls: TlsSettings, now: dt.datetime) -> Warnings:
     authorities = _read(tls.client_ca)
     faults = [_why_useless(one, now) for one in authorities]
     if faults and all(faults):
-        which = "its certificate" if len(faults) == 1 else f"none of its {len(faults)}"
-        message = f"{which} can vouch for a caller, so that no proxy may ask: {faults[0]}"
+        count = len(faults)
+        which = "its certificate can't" if count == 1 else f"none of its {count} certificates can"
+        message = f"{which} vouch for a caller, so that no proxy may ask: {faults[0]}"
         yield ("server", "tls", "client_ca"), message
 
 

@@ -64,10 +64,14 @@ def file_warnings(config: Config, main: Path) -> Iterator[tuple[Place, str]]:
 
     if audit := _audit_path(config):
         target = audit if audit.exists() else audit.parent
-        if target.exists() and not os.access(target, os.W_OK):
+        if target.exists() and not os.access(target, os.W_OK, effective_ids=True):
             yield ("audit", "path"), _not_writable(target)
     keys = config.key_cache.folder
-    if keys is not None and Path(keys).is_dir() and not os.access(keys, os.W_OK | os.X_OK):
+    if (
+        keys is not None
+        and Path(keys).is_dir()
+        and not os.access(keys, os.W_OK | os.X_OK, effective_ids=True)
+    ):
         yield ("key_cache", "folder"), _not_writable(Path(keys))
     if config.candidate is not None and _is_same_file(Path(config.candidate), main):
         message = "it is this config itself, so that no decision can differ"
