@@ -10,8 +10,8 @@ from authz.review.address_lint import address_problems, socket_notes, socket_war
 from authz.review.certificate_lint import certificate_warnings
 from authz.review.file_access_lint import access_warnings
 from authz.review.file_checks import file_problems, file_warnings
-from authz.review.issuer_lint import issuer_problems
 from authz.review.lint import config_warnings
+from authz.review.url_checks import url_problems
 from authz.transports.addresses import UNIX
 
 
@@ -36,7 +36,7 @@ def check_config(path: Path, now: datetime) -> CheckedConfig:
     """Check a config, its candidate and its files. Raises ConfigError with every problem."""
     files = ConfigFiles(path)
     config = load(files)
-    found = [*address_problems(config), *issuer_problems(config), *file_problems(config)]
+    found = [*address_problems(config), *url_problems(config), *file_problems(config)]
     problems = [*_placed(files, found), *_of_candidate(config)]
     if problems:
         raise ConfigError(str(path), problems)

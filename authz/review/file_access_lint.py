@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from authz.config import Config, Place
+from authz.config.include import find
 from authz.core.settings import LaterFile, NamedFile
 from authz.review.named_files import named_files
 
@@ -15,8 +16,9 @@ _SECRETS: Final = frozenset({"private_key", "key_file", "client_secret_file", "n
 
 def access_warnings(config: Config, main: Path) -> Iterator[tuple[Place, str]]:
     """Yield the place of each file that others can read or write; ``main`` is the config's own."""
-    if _is_open(main, stat.S_IWOTH):
-        yield (), f"{main}: {_writable()}"
+    for path in (main, *_included(config, main)):
+        if _is_open(path, stat.S_IWOTH):
+            yield () if path == main else ("include",), f"{path}: {_writable()}"
     for mark in (NamedFile, LaterFile):
         for place, name in named_files(config, mark):
             path = Path(name)
@@ -24,6 +26,13 @@ def access_warnings(config: Config, main: Path) -> Iterator[tuple[Place, str]]:
                 yield place, f"{path}: {_writable()}"
             elif place[-1] in _SECRETS and _is_open(path, stat.S_IROTH):
                 yield place, f"{path}: any user of this machine can read it: chmod o-r"
+
+
+def _included(config: Config, main: Path) -> list[Path]:
+    try:
+        return [Path(name) for name in find(main, main.stat(), config.include)[0]]
+    except OSError:
+        return []
 
 
 def _writable() -> str:

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from typing import Final
 
-from authz.adapters.keys import FetchError, check_issuer_url
 from authz.config import Config, Place
 from authz.core.delegation import ActorSettings
 from authz.core.delegation.presets import PRESETS
@@ -34,18 +33,6 @@ def issuer_warnings(config: Config) -> Warnings:
     yield from _clients_alone(config)
     yield from _patterns_of_audiences(config)
     yield from _without_principals(config)
-
-
-def issuer_problems(config: Config) -> Iterator[tuple[Place, str]]:
-    """Yield each issuer whose keys can never be fetched, and why."""
-    for at, issuer in enumerate(config.issuers):
-        if issuer.keys is None:
-            continue
-        try:
-            check_issuer_url(issuer.keys, issuer.issuer)
-        except FetchError as error:
-            message = f"{error}, so that discovery refuses it: use https, or set keys.insecure"
-            yield ("issuers", at, "issuer"), message
 
 
 def _patterns_of_audiences(config: Config) -> Warnings:

@@ -15,6 +15,7 @@ def proxy_warnings(config: Config) -> Warnings:
     """Yield each doubtful place about proxies, and the warning."""
     yield from _misspelt_domains(config)
     yield from _unknown_callers(config)
+    yield from _agents_as_proxies(config)
 
 
 def _misspelt_domains(config: Config) -> Warnings:
@@ -51,3 +52,27 @@ def _why_unknown(*, is_known: bool) -> str:
     if is_known:
         return "server.tls.allowed_callers lets no such proxy ask"
     return "only server.tls shows which proxy calls, so that no proxy can use this profile"
+
+
+def _agents_as_proxies(config: Config) -> Warnings:
+    """Find patterns of proxies that agents match, who could say whatever the proxies say.
+
+    A proxy that is listed as an agent by its own ID is meant as both.
+    """
+    agents = [SpiffePattern.parse(agent.id) for agent in config.agents]
+    for place, text in _proxies(config):
+        pattern = SpiffePattern.parse(text)
+        agent = None if pattern.is_exact else next(filter(pattern.overlaps, agents), None)
+        if agent is not None:
+            yield place, f"agents such as {agent.text} match it as well: name the proxies alone"
+
+
+def _proxies(config: Config) -> Iterator[tuple[Place, str]]:
+    """Yield each pattern of proxies that are believed, and its place."""
+    tls = config.server.tls
+    for at, text in enumerate(() if tls is None else tls.allowed_callers):
+        yield ("server", "tls", "allowed_callers", at), text
+    for name, profile in config.profiles.items():
+        for key in ("callers", "trusted_proxies"):
+            for at, text in enumerate(getattr(profile, key)):
+                yield ("profiles", name, key, at), text

@@ -47,6 +47,12 @@ grants:
 """
 Make = Callable[[Authority], None]
 Key = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | ed448.Ed448PrivateKey
+UNUSABLE_KEYS: Final[dict[str, Key]] = {
+    "Ed25519": ed25519.Ed25519PrivateKey.generate(),
+    "Ed448": ed448.Ed448PrivateKey.generate(),
+    "P-521": ec.generate_private_key(ec.SECP521R1()),
+    "secp256k1": ec.generate_private_key(ec.SECP256K1()),
+}
 USABLE: Final = "Envoy and gRPC take no such key in a handshake"
 
 
@@ -158,12 +164,7 @@ DOUBTS: Final[dict[str, tuple[Make, str, str]]] = {
     ),
     **{
         f"a key of {name}": (with_key(key), "certificate: @/server.pem", USABLE)
-        for name, key in {
-            "Ed25519": ed25519.Ed25519PrivateKey.generate(),
-            "Ed448": ed448.Ed448PrivateKey.generate(),
-            "P-521": ec.generate_private_key(ec.SECP521R1()),
-            "secp256k1": ec.generate_private_key(ec.SECP256K1()),
-        }.items()
+        for name, key in UNUSABLE_KEYS.items()
     },
     "one without names": (
         server(uris=(), common_name="authz"),

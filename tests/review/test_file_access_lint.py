@@ -39,11 +39,12 @@ def as_nobody() -> Iterator[None]:
 def config(folder: Path) -> Path:
     """A config with a secret and with revocations, whose files only we can use."""
     path = write_config(folder)
-    for name, text in {"nonce": "n" * 32, "revoked": ""}.items():
+    for name, text in {"nonce": "n" * 32, "revoked": "", "more.yaml": "agents: []"}.items():
         (folder / name).write_text(text)
         (folder / name).chmod(0o600)
     path.chmod(0o600)
     changes = LAB.with_(("token",), {"dpop": {"nonce_secret": f"{folder}/nonce"}})
+    changes = changes.with_(("include",), ["more.yaml"])
     edit(path, changes.with_(("revocations",), {"file": f"{folder}/revoked"}))
     return path
 
@@ -62,6 +63,7 @@ def passable() -> Iterator[Path]:
         ("nonce", 0o644, "token.dpop.nonce_secret: {}: any user of this machine can read it"),
         ("nonce", 0o602, "token.dpop.nonce_secret: {}: any user of this machine can write it"),
         ("revoked", 0o666, "revocations.file: {}: any user of this machine can write it"),
+        ("more.yaml", 0o666, "include: {}: any user of this machine can write it"),
         ("authz.yaml", 0o666, "1: {}: any user of this machine can write it, and so decide what"),
     ],
 )

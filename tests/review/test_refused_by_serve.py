@@ -140,6 +140,11 @@ WITHOUT_KEYS: Final = {
         ' bootstrap: "@/bundle"}}',
         "issuers[0].keys.spiffe_bundle.bootstrap: the bundle has no X.509 authority",
     ),
+    "an address where clouds keep secrets": Row(
+        KEYS,
+        '{jwks_uri: "https://169.254.169.254/jwks"}',
+        "issuers[0].keys.jwks_uri: a link-local, metadata or multicast address is never asked",
+    ),
     "an issuer without TLS": Row(
         f"- issuer: https://as.corp.example\n    keys: {KEYS}",
         "- issuer: http://as.corp.example\n    keys: {discovery: true}",

@@ -65,6 +65,16 @@ REGRETS: Final = {
         f"##profiles: {{p: {{callers: ['spiffe://corp.example/gw']}}}}\n{FIRST}",
         "profiles.p.callers[0]: only server.tls shows which proxy calls",
     ),
+    "agents that may ask as proxies do": (
+        '"unix:@/a.sock"',
+        '##"127.0.0.1:9191", ' + (TLS % "corp.example").replace("/gw/*", "/ns/*/sa/*"),
+        "allowed_callers[0]: agents such as spiffe://corp.example/ns/agents/sa/travel match it",
+    ),
+    "agents that may write xfcc": (
+        FIRST,
+        f"##profiles: {{p: {{identity: xfcc, trusted_proxies: ['spiffe://corp.example/**']}}}}\n{FIRST}",
+        "profiles.p.trusted_proxies[0]: agents such as",
+    ),
     "nonces of each worker": (
         '"unix:@/a.sock"}',
         '"unix:@/{worker}.sock", workers: 2}\n##token: {dpop: {nonce: required}}',
