@@ -2,12 +2,14 @@
 
 import os
 from collections.abc import Iterator
+from importlib.util import find_spec
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
 
 from authz.config import Config, Place, dotted
-from authz.transports.addresses import UNIX, are_same, find_fault, find_obstacle
+from authz.core.extras import missing_extra
+from authz.transports.address_faults import UNIX, are_same, find_fault, find_obstacle
 
 Found = Iterator[tuple[Place, str]]
 _LOCAL: Final = "localhost"
@@ -32,6 +34,8 @@ def address_problems(config: Config) -> Found:
     for place, address in _connected(config):
         if why := find_fault(address):
             yield place, why
+        if find_spec("spiffe") is None:
+            yield place, missing_extra("spiffe", "the Workload API needs")
 
 
 def address_warnings(config: Config) -> Found:
@@ -102,12 +106,6 @@ def _connected(config: Config) -> Iterator[tuple[Place, str]]:
         if bundle is not None and bundle.workload_api is not None:
             place: Place = ("issuers", at, "keys", "spiffe_bundle", "workload_api")
             yield place, bundle.workload_api
-
-
-def workload_apis(config: Config) -> Iterator[Place]:
-    """Yield each place that needs the Workload API."""
-    for place, _ in _connected(config):
-        yield place
 
 
 def _is_local(address: str) -> bool:

@@ -16,6 +16,7 @@ from authz.adapters.tls import MAX_FILE_BYTES, TlsSettings
 from authz.config import Config, Place
 from authz.core.reason import Denied
 from authz.core.spiffe.svid import checked_svid
+from authz.review.certificate_files import shown_files, trusted_files
 from authz.transports.vouching import find_fault
 
 Warnings = Iterator[tuple[Place, str]]
@@ -33,12 +34,12 @@ def certificate_warnings(config: Config, now: dt.datetime) -> Warnings:
     tls = config.server.tls
     if tls is not None and tls.workload_api is None:
         yield from _server(tls, now)
-    for place, path in _shown(config):
+    for place, path in shown_files(config):
         chain = _read(path)
         yield from ((place, why) for why in _why_not_now(chain, now))
         if chain and not _is_for(chain[0], ExtendedKeyUsageOID.CLIENT_AUTH):
             yield place, "it is not for client authentication, by its extended key usage"
-    for place, path in _trusted(config):
+    for place, path in trusted_files(config):
         authorities = _read(path)
         if authorities and all(one.not_valid_after_utc < now for one in authorities):
             yield place, "all of its certificates have expired"
@@ -128,26 +129,6 @@ def _is_svid(certificate: x509.Certificate, now: dt.datetime) -> bool:
     except Denied:
         return False
     return True
-
-
-def _shown(config: Config) -> Iterator[tuple[Place, str]]:
-    """Yield the certificates that the server shows as a client."""
-    for at, issuer in enumerate(config.issuers):
-        for name in ("keys", "introspection"):
-            section = getattr(issuer, name)
-            if section is not None and section.tls is not None:
-                yield ("issuers", at, name, "tls", "certificate"), section.tls.certificate
-
-
-def _trusted(config: Config) -> Iterator[tuple[Place, str]]:
-    """Yield the files of CAs that the server trusts as a client."""
-    for at, issuer in enumerate(config.issuers):
-        for name in ("keys", "introspection"):
-            section = getattr(issuer, name)
-            if section is not None and section.ca_file is not None:
-                yield ("issuers", at, name, "ca_file"), section.ca_file
-    if config.pdp is not None and config.pdp.ca_file is not None:
-        yield ("pdp", "ca_file"), config.pdp.ca_file
 
 
 def _read(path: str | None) -> list[x509.Certificate]:

@@ -3,20 +3,15 @@
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-from authz.adapters.http_fetch import is_refused_address
-from authz.adapters.keys import FetchError, check_issuer_url
 from authz.config import Config, Place
+from authz.core.delegation import IssuerSettings
+from authz.core.urls import is_plaintext
 
 
 def url_problems(config: Config) -> Iterator[tuple[Place, str]]:
     """Yield the place of each URL that the server refuses to ask, and why. Looks up no name."""
     for at, issuer in enumerate(config.issuers):
-        if issuer.keys is not None:
-            try:
-                check_issuer_url(issuer.keys, issuer.issuer)
-            except FetchError as error:
-                message = f"{error}, so that discovery refuses it: use https, or set keys.insecure"
-                yield ("issuers", at, "issuer"), message
+        yield from ((("issuers", at, "issuer"), why) for why in _why_undiscoverable(issuer))
     for place, url, may_be_any in _asked(config):
         if not may_be_any and _is_refused(urlsplit(url).hostname or ""):
             yield place, _why_refused(place)
@@ -36,10 +31,29 @@ def _asked(config: Config) -> Iterator[tuple[Place, str, bool]]:
         yield ("pdp", "url"), config.pdp.url, False
 
 
+def _why_undiscoverable(issuer: IssuerSettings) -> Iterator[str]:
+    keys = issuer.keys
+    if keys is None or not keys.discovery or not is_plaintext(issuer.issuer):
+        return
+    from authz.adapters.keys.sources import (  # noqa: PLC0415 - HTTP takes long to load
+        FetchError,
+        check_issuer_url,
+    )
+
+    try:
+        check_issuer_url(keys, issuer.issuer)
+    except FetchError as error:
+        yield f"{error}, so that discovery refuses it: use https, or set keys.insecure"
+
+
 def _is_refused(host: str) -> bool:
+    if ":" not in host and not host.rpartition(".")[2].isdecimal():
+        return False  # a name
+    from authz.adapters.http_fetch import is_refused_address  # noqa: PLC0415 - likewise
+
     try:
         return is_refused_address(host)
-    except ValueError:  # a name
+    except ValueError:
         return False
 
 

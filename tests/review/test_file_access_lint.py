@@ -15,7 +15,7 @@ from authz.config import load
 from authz.review.address_lint import socket_notes, socket_warnings
 from authz.review.check import check_config
 from authz.review.file_access_lint import access_warnings
-from authz.review.file_checks import file_warnings
+from authz.review.written_files import written_warnings
 from lab.config_builder import LAB
 from lab.issuer import Issuer
 from lab.mesh import AUDIENCE, ISSUER
@@ -95,7 +95,7 @@ def test_places_that_we_cannot_write(tmp_path: Path) -> None:
     edit(path, places)
     loaded = load(path)
     with as_nobody():
-        found = dict([*socket_warnings(loaded), *file_warnings(loaded, path)])
+        found = dict([*socket_warnings(loaded), *written_warnings(loaded)])
 
     said = "/ can't be written by this user; the server's has to"
     assert found == {

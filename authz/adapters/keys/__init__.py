@@ -7,12 +7,7 @@ a restart.
 
 from authz.adapters.keys.fetcher import KeySourceConfig
 from authz.adapters.keys.folder import KeyCacheSettings, KeyFolder, folder_problem
-from authz.adapters.keys.sources import (
-    FetchError,
-    check_files,
-    check_issuer_url,
-    key_document_source,
-)
+from authz.adapters.keys.sources import FetchError, key_document_source
 from authz.adapters.keys.store import KeyStore, KeyStoreError, SourceStatus
 
 __all__ = [
@@ -23,8 +18,6 @@ __all__ = [
     "KeyStore",
     "KeyStoreError",
     "SourceStatus",
-    "check_files",
-    "check_issuer_url",
     "folder_problem",
     "key_document_source",
 ]
