@@ -98,7 +98,8 @@ def tls_context(ca_file: str | None) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cafile=ca_file)
     except ssl.SSLError:  # whose text is OpenSSL's
-        raise FetchError("ca_file: no PEM certificates in it") from None
+        why = "no PEM certificates, such as the CA's between BEGIN and END lines"
+        raise FetchError(f"ca_file: {why}") from None
     except OSError as error:
         raise FetchError(f"ca_file: {error.strerror}") from None
     context.minimum_version = ssl.TLSVersion.TLSv1_2

@@ -58,18 +58,23 @@ def address_warnings(config: Config) -> Found:
 def socket_warnings(config: Config) -> Found:
     """Yield each unix socket whose folder is here, and can't be written by this user."""
     for place, folder in _folders(config):
-        if folder.is_dir() and not os.access(folder, os.W_OK | os.X_OK, effective_ids=True):
+        if _is_there(folder) and not os.access(folder, os.W_OK | os.X_OK, effective_ids=True):
             yield place, f"{folder} can't be written by this user; the server's has to"
 
 
 def socket_notes(config: Config) -> Found:
     """Yield each unix socket whose folder is missing here: many are made when a service starts."""
     for place, folder in _folders(config):
-        if not folder.is_dir():
+        if not _is_there(folder):
             yield place, f"there is no folder {folder} here; it has to be there when it is served"
     for place, address in _connected(config):
-        if not Path(address.removeprefix(UNIX)).exists():
+        if not _is_there(Path(address.removeprefix(UNIX))):
             yield place, f"there is no socket {address} here; the server needs it from its start on"
+
+
+def _is_there(path: Path) -> bool:
+    """Tell whether this user can see a path; never raises, as ``Path.exists`` does."""
+    return os.access(path, os.F_OK, effective_ids=True)
 
 
 def _folders(config: Config) -> Iterator[tuple[Place, Path]]:

@@ -19,7 +19,7 @@ def written_problems(config: Config) -> Found:
     if config.audit.path == _STANDARD_OUTPUT:
         return
     path = Path(config.audit.path)
-    if path.is_dir():
+    if _is_folder(path):
         yield _AUDIT, f"{path} is a folder: name a file in it"
     for mark in (NamedFile, LaterFile):
         for place, name in named_files(config, mark):
@@ -31,16 +31,27 @@ def written_warnings(config: Config) -> Found:
     """Yield each place where this user can't write; the server may run as another."""
     if config.audit.path != _STANDARD_OUTPUT:
         path = Path(config.audit.path)
-        yield from ((_AUDIT, why) for why in _unwritable(path if path.exists() else path.parent))
+        yield from ((_AUDIT, why) for why in _unwritable(path if _is_there(path) else path.parent))
     if config.key_cache.folder is not None:
         folder = Path(config.key_cache.folder)
         yield from ((("key_cache", "folder"), why) for why in _unwritable(folder))
 
 
 def _unwritable(path: Path) -> Iterator[str]:
-    needed = os.W_OK | os.X_OK if path.is_dir() else os.W_OK
-    if path.exists() and not os.access(path, needed, effective_ids=True):
+    needed = os.W_OK | os.X_OK if _is_folder(path) else os.W_OK
+    if _is_there(path) and not os.access(path, needed, effective_ids=True):
         yield f"{path} can't be written by this user; the server's has to"
+
+
+def _is_there(path: Path) -> bool:
+    return os.access(path, os.F_OK, effective_ids=True)
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # of a folder above that this user can't pass through
+        return False
 
 
 def is_same_file(one: Path, other: Path) -> bool:

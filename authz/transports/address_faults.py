@@ -2,6 +2,7 @@
 
 import os
 import socket
+import stat
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from typing import Final
@@ -26,9 +27,13 @@ def find_fault(address: str) -> str:
 
 def find_obstacle(address: str) -> str:
     """Return why a unix socket can't be made where another file is; "" for any other address."""
-    path = Path(address.removeprefix(UNIX))
-    is_file = address.startswith(UNIX) and path.exists() and not path.is_socket()
-    return "a file is there, and not a socket" if is_file else ""
+    if not address.startswith(UNIX):
+        return ""
+    try:
+        mode = Path(address.removeprefix(UNIX)).stat().st_mode
+    except OSError:  # nothing is there, or it shows when it is bound
+        return ""
+    return "" if stat.S_ISSOCK(mode) else "a file is there, and not a socket"
 
 
 def are_same(one: str, other: str) -> bool:
@@ -75,7 +80,7 @@ def _must_be_number(host: str) -> bool:
 
 def _is_number(host: str) -> bool:
     try:
-        socket.getaddrinfo(host, None, flags=socket.AI_NUMERICHOST)
+        socket.getaddrinfo(host.partition("%")[0], None, flags=socket.AI_NUMERICHOST)
     except OSError:
         return False
     return True

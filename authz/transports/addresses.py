@@ -67,7 +67,7 @@ def require_usable(addresses: Iterable[str]) -> None:
 
 def _refuse_unusable(address: str) -> None:
     """Raise TransportError if an address can't be bound; a port is bound for a moment to see it."""
-    if fault := find_obstacle(address) or find_fault(address):
+    if fault := find_fault(address) or find_obstacle(address):
         raise TransportError(f"can't listen on {address}: {fault}")
     if address.startswith(UNIX):
         folder = Path(address.removeprefix(UNIX)).parent

@@ -70,6 +70,7 @@ class Row(NamedTuple):
 
 REFUSED: Final = {
     "a long path": Row("a.sock", "x" * 120, "server.listen[0]: can't listen on unix:"),
+    "a path longer than any file's": Row("a.sock", "x" * 300, "longer than 107 bytes"),
     "a file in the socket's place": Row("a.sock", "jwks", "a file is there, and not a socket"),
     "a socket twice": Row(
         LISTEN,
