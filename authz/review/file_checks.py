@@ -29,7 +29,7 @@ def file_problems(config: Config) -> Iterator[tuple[Place, str]]:
     yield from unread.items()
     unread |= _unread(config, LaterFile)
     folder = folder_of(config.audit.path)
-    if folder is not None and not folder.is_dir():
+    if folder is not None and not is_folder(folder):
         yield ("audit", "path"), f"there is no folder {folder}{_from(folder)}"
     keys = config.key_cache.folder
     if keys is not None and (problem := folder_problem(Path(keys))):
@@ -42,6 +42,14 @@ def file_problems(config: Config) -> Iterator[tuple[Place, str]]:
                 # At start there is no line to tell, so that the words begin with the place.
                 words = str(error).removeprefix(dotted(place)).removeprefix(str(place[-1]))
                 yield place, words.lstrip(".: ")
+
+
+def is_folder(path: Path) -> bool:
+    """Tell whether a path is a folder that this user can see. Never raises, as ``is_dir`` does."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
 
 
 def file_warnings(config: Config) -> Iterator[tuple[Place, str]]:

@@ -7,7 +7,7 @@ from typing import Final
 
 from authz.config import Config, Place, dotted
 from authz.core.settings import LaterFile, NamedFile
-from authz.review.file_checks import named_files
+from authz.review.file_checks import is_folder, named_files
 
 Found = Iterator[tuple[Place, str]]
 _STANDARD_OUTPUT: Final = "-"
@@ -19,7 +19,7 @@ def written_problems(config: Config) -> Found:
     if config.audit.path == _STANDARD_OUTPUT:
         return
     path = Path(config.audit.path)
-    if _is_folder(path):
+    if is_folder(path):
         yield _AUDIT, f"{path} is a folder: name a file in it"
     for mark in (NamedFile, LaterFile):
         for place, name in named_files(config, mark):
@@ -38,20 +38,13 @@ def written_warnings(config: Config) -> Found:
 
 
 def _unwritable(path: Path) -> Iterator[str]:
-    needed = os.W_OK | os.X_OK if _is_folder(path) else os.W_OK
+    needed = os.W_OK | os.X_OK if is_folder(path) else os.W_OK
     if _is_there(path) and not os.access(path, needed, effective_ids=True):
         yield f"{path} can't be written by this user; the server's has to"
 
 
 def _is_there(path: Path) -> bool:
     return os.access(path, os.F_OK, effective_ids=True)
-
-
-def _is_folder(path: Path) -> bool:
-    try:
-        return path.is_dir()
-    except OSError:  # of a folder above that this user can't pass through
-        return False
 
 
 def is_same_file(one: Path, other: Path) -> bool:

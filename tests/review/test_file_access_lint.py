@@ -12,10 +12,11 @@ import pytest
 
 from authz.cli import main
 from authz.config import load
-from authz.review.address_lint import socket_notes, socket_warnings
+from authz.review.address_lint import address_problems, socket_notes, socket_warnings
 from authz.review.check import check_config
 from authz.review.file_access_lint import access_warnings
-from authz.review.written_files import written_warnings
+from authz.review.file_checks import file_problems
+from authz.review.written_files import written_problems, written_warnings
 from lab.config_builder import LAB
 from lab.issuer import Issuer
 from lab.mesh import AUDIENCE, ISSUER
@@ -103,6 +104,23 @@ def test_places_that_we_cannot_write(tmp_path: Path) -> None:
         ("audit", "path"): said,
         ("key_cache", "folder"): said,
     }
+
+
+def test_a_folder_that_we_cannot_see(tmp_path: Path) -> None:
+    """What is in a folder that this user can't pass through is told as missing."""
+    path = write_config(tmp_path)
+    changes = LAB.with_(("audit", "path"), f"{tmp_path}/closed/in/audit.jsonl")
+    edit(path, changes.with_(("server", "listen"), f"unix:{tmp_path}/closed/in/authz.sock"))
+    (tmp_path / "closed" / "in").mkdir(parents=True)
+    (tmp_path / "closed").chmod(0)
+    loaded = load(path)
+    with as_nobody():
+        found = [*file_problems(loaded), *written_problems(loaded), *address_problems(loaded)]
+        notes = list(socket_notes(loaded))
+    (tmp_path / "closed").chmod(0o700)
+
+    assert found == [(("audit", "path"), f"there is no folder {tmp_path}/closed/in")]
+    assert [place for place, _ in notes] == [("server", "listen", 0)]
 
 
 def test_a_candidate_that_is_the_config(tmp_path: Path) -> None:
