@@ -1,10 +1,13 @@
 """Warnings of `authz check` about certificates that TLS can load and nobody accepts."""
 
 import datetime as dt
+import socket
+import ssl
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+import grpc
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -15,6 +18,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from authz.cli import main
 from lab.ca import Authority
 from lab.mesh import GATEWAY
+from support.world import PATIENCE_SECONDS
 
 SERVER: Final = "spiffe://corp.example/ns/authz/sa/authz"
 DAY_SECONDS: Final = 24 * 3600.0
@@ -46,12 +50,22 @@ grants:
     - {hosts: [mcp.corp.example], methods: [GET], paths: [/read], scopes: []}
 """
 Make = Callable[[Authority], None]
-Key = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | ed448.Ed448PrivateKey
+Key = (
+    rsa.RSAPrivateKey
+    | ec.EllipticCurvePrivateKey
+    | ed25519.Ed25519PrivateKey
+    | ed448.Ed448PrivateKey
+)
 UNUSABLE_KEYS: Final[dict[str, Key]] = {
     "Ed25519": ed25519.Ed25519PrivateKey.generate(),
     "Ed448": ed448.Ed448PrivateKey.generate(),
     "P-521": ec.generate_private_key(ec.SECP521R1()),
     "secp256k1": ec.generate_private_key(ec.SECP256K1()),
+}
+USABLE_KEYS: Final[dict[str, Key]] = {
+    "P-256": ec.generate_private_key(ec.SECP256R1()),
+    "P-384": ec.generate_private_key(ec.SECP384R1()),
+    "RSA": rsa.generate_private_key(65537, 2048),
 }
 USABLE: Final = "Envoy and gRPC take no such key in a handshake"
 
@@ -209,7 +223,7 @@ FINE: Final[dict[str, Make]] = {
     "a DNS name": server(uris=(), dns=("authz.corp.example",)),
     "no extended key usage": server(usages=()),
     "any extended key usage": server(usages=(ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE,)),
-    "P-384": with_key(ec.generate_private_key(ec.SECP384R1())),
+    **{f"a key of {name}": with_key(key) for name, key in USABLE_KEYS.items()},
     "an old CA beside a new one": trusting("clients.pem", ended_ca, fresh_ca),
     "a proxy's own certificate": trusting("clients.pem", pinned),
     "an issuer's old CA beside a new one": trusting("issuer.pem", ended_ca, fresh_ca),
@@ -250,3 +264,34 @@ def test_certificates_that_are_accepted(
 ) -> None:
     """What a proxy takes, and what is renewed in time, is no reason to warn."""
     assert warned(FINE[name], tmp_path, capsys)[0] == []
+
+
+@pytest.mark.parametrize("name", [*UNUSABLE_KEYS, *USABLE_KEYS])
+def test_keys_as_boringssl_takes_them(tmp_path: Path, name: str) -> None:
+    """GRPC's library shakes hands with just those servers whose keys are no reason to warn."""
+    with_key({**UNUSABLE_KEYS, **USABLE_KEYS}[name])(Authority(tmp_path))
+    certificate = tmp_path / "server.pem"
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, tmp_path / "server.key")
+    context.set_alpn_protocols(["h2"])
+    credentials = grpc.ssl_channel_credentials(certificate.read_bytes())
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        address = f"127.0.0.1:{listening.getsockname()[1]}"
+        listening.settimeout(PATIENCE_SECONDS)
+        with grpc.secure_channel(address, credentials) as channel:
+            channel.subscribe(lambda _: None, try_to_connect=True)
+            taken = _shakes_hands(context, listening)
+
+    assert taken is (name in USABLE_KEYS)
+
+
+def _shakes_hands(context: ssl.SSLContext, listening: socket.socket) -> bool:
+    """Tell whether the next client goes on after it has seen our key."""
+    connection, _ = listening.accept()
+    try:
+        context.wrap_socket(connection, server_side=True).close()
+    except OSError:
+        return False
+    finally:
+        connection.close()
+    return True
