@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from authz.adapters.files import read_between
-from authz.adapters.tls import MAX_FILE_BYTES, TlsSettings
+from authz.adapters.tls import MAX_FILE_BYTES
 from authz.config import Config, Place
 from authz.core.reason import Denied
 from authz.core.spiffe.svid import checked_svid
@@ -31,9 +31,7 @@ _LONGEST_WARNING: Final = dt.timedelta(days=14)
 
 def certificate_warnings(config: Config, now: dt.datetime) -> Warnings:
     """Yield the place of each doubtful certificate that can be read here, and the warning."""
-    tls = config.server.tls
-    if tls is not None and tls.workload_api is None:
-        yield from _server(tls, now)
+    yield from _server(config, now)
     for place, path in shown_files(config):
         chain = _read(path)
         yield from ((place, why) for why in _why_not_now(chain, now))
@@ -45,7 +43,10 @@ def certificate_warnings(config: Config, now: dt.datetime) -> Warnings:
             yield place, "all of its certificates have expired"
 
 
-def _server(tls: TlsSettings, now: dt.datetime) -> Warnings:
+def _server(config: Config, now: dt.datetime) -> Warnings:
+    tls = config.server.tls
+    if tls is None or tls.workload_api is not None:
+        return
     place: Place = ("server", "tls", "certificate")
     chain = _read(tls.certificate)
     yield from ((place, why) for why in _why_not_now(chain, now))

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from authz.adapters.audit import AuditError
+from authz.adapters.audit.log import AuditError
 from authz.adapters.files import STABLE_SECONDS
 from authz.adapters.tls import TlsError
 from authz.cli import main
