@@ -1,6 +1,8 @@
 """What `authz serve` refuses to start with, or never has keys for, `authz check` tells before."""
 
 import datetime as dt
+import os
+import signal
 import socket
 import sys
 import threading
@@ -14,16 +16,13 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from authz.adapters.audit.log import AuditError
 from authz.adapters.files import STABLE_SECONDS
-from authz.adapters.tls import TlsError
 from authz.cli import main
 from authz.config import ConfigError, load
 from authz.review.keys import fetch_all
+from authz.server import StartError, run, run_worker
 from authz.server.process import open_server
 from authz.server.reload import ConfigSource
-from authz.transports.transport import TransportError
-from authz.wiring import BuildError
 from lab.ca import Authority
 from lab.issuer import Issuer
 from lab.mesh import AUDIENCE, GATEWAY, ISSUER
@@ -210,19 +209,18 @@ def write_small(folder: Path) -> None:
 
 
 def served(path: Path, worker: int = 0) -> str:
-    """Serve a config as `authz serve` does; return why it stops by itself, "" for nothing."""
-    source = ConfigSource(path)
+    """Serve a config as `authz serve` does; return why that ends by itself, "" if it does not."""
+    timer = threading.Timer(PATIENCE_SECONDS, os.kill, (os.getpid(), signal.SIGTERM))
+    timer.start()
     try:
-        with open_server(source.read_config(), source, worker) as server:
-            timer = threading.Timer(PATIENCE_SECONDS, server.stop)
-            timer.start()
-            try:
-                server.start()
-                server.stay()
-            finally:
-                timer.cancel()
-    except (AuditError, BuildError, ConfigError, OSError, TlsError, TransportError) as error:
+        if worker:
+            run_worker(path, worker, "127.0.0.1:0")
+        else:
+            run(path)
+    except (ConfigError, StartError) as error:
         return str(error)
+    finally:
+        timer.cancel()
     return ""
 
 
