@@ -97,8 +97,11 @@ def tls_context(ca_file: str | None) -> ssl.SSLContext:
     """Return a context that trusts a PEM file's CAs, or the system's. Raises FetchError."""
     try:
         context = ssl.create_default_context(cafile=ca_file)
+    except ssl.SSLError:  # whose text is OpenSSL's
+        why = "no PEM certificates, such as the CA's between BEGIN and END lines"
+        raise FetchError(f"ca_file: {why}") from None
     except OSError as error:
-        raise FetchError(f"ca_file: {error.strerror or 'no PEM certificates'}") from None
+        raise FetchError(f"ca_file: {error.strerror}") from None
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     return context
 

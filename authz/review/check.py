@@ -6,9 +6,17 @@ from datetime import datetime
 from pathlib import Path
 
 from authz.config import Config, ConfigError, ConfigFiles, Place, Problem, load
+from authz.config.problems import without_repeats
+from authz.review.address_lint import address_problems, socket_notes, socket_warnings
+from authz.review.certificate_files import certificate_files
+from authz.review.file_access_lint import access_warnings
 from authz.review.file_checks import file_problems, file_warnings
 from authz.review.lint import config_warnings
+from authz.review.start_checks import start_problems
 from authz.review.starter_lint import starter_warnings
+from authz.review.url_checks import url_problems
+from authz.review.written_files import is_same_file, written_problems, written_warnings
+from authz.transports.address_faults import UNIX
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +43,55 @@ def check_config(path: Path, now: datetime, stdin: bytes | None = None) -> Check
     """
     files = ConfigFiles(path, stdin=stdin)
     config = load(files)
-    problems = [*_placed(files, file_problems(config)), *_of_candidate(config)]
+    found = [*address_problems(config), *url_problems(config), *file_problems(config)]
+    found += written_problems(config)
+    problems = [*_placed(files, found), *_of_candidate(config)]
+    problems += without_repeats(_placed(files, start_problems(config)), problems)
     if problems:
         raise ConfigError(str(path), problems)
-    found = [*file_warnings(config), *config_warnings(config, now), *starter_warnings(config)]
-    return CheckedConfig(config, tuple(_placed(files, found)))
+    warnings = [
+        *config_warnings(config, now),
+        *_certificate_warnings(config, now),
+        *_candidate_warnings(config, path),
+        *socket_warnings(config),
+        *written_warnings(config),
+        *file_warnings(config),
+        *access_warnings(config, path),
+        *starter_warnings(config),
+    ]
+    return CheckedConfig(
+        config,
+        tuple(_placed(files, warnings)),
+        tuple(_placed(files, socket_notes(config))),
+        _unchecked(config),
+    )
+
+
+def _certificate_warnings(config: Config, now: datetime) -> Iterable[tuple[Place, str]]:
+    """Warn of certificates; what reads them takes long to load."""
+    if not any(True for _ in certificate_files(config)):
+        return ()
+    from authz.review.certificate_lint import certificate_warnings  # noqa: PLC0415 - see above
+
+    return certificate_warnings(config, now)
+
+
+def _candidate_warnings(config: Config, path: Path) -> Iterator[tuple[Place, str]]:
+    if config.candidate is not None and is_same_file(Path(config.candidate), path):
+        yield ("candidate",), "it is this config itself, so that no decision can differ"
+
+
+def _unchecked(config: Config) -> str:
+    """Name what only the network could tell."""
+    fetched = any(issuer.keys is not None and not issuer.keys.is_file for issuer in config.issuers)
+    asked = config.pdp or any(issuer.introspection for issuer in config.issuers)
+    bound = any(not address.startswith(UNIX) for address in config.server.listen)
+    parts = {
+        "issuers' keys (authz keys fetches them)": fetched,
+        "other servers": asked,
+        "whether ports are free": bound,
+    }
+    return ", ".join(part for part, is_so in parts.items() if is_so)
 
 
 def _placed(files: ConfigFiles, found: Iterable[tuple[Place, str]]) -> list[Problem]:

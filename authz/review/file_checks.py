@@ -17,7 +17,7 @@ def file_problems(config: Config) -> Iterator[tuple[Place, str]]:
     yield from unread.items()
     unread |= _unread(config, LaterFile)
     folder = folder_of(config.audit.path)
-    if folder is not None and not folder.is_dir():
+    if folder is not None and not is_folder(folder):
         yield ("audit", "path"), f"there is no folder {folder}{_from(folder)}"
     keys = config.key_cache.folder
     if keys is not None and (problem := key_folder_problem(Path(keys))):
@@ -32,6 +32,14 @@ def file_problems(config: Config) -> Iterator[tuple[Place, str]]:
                 yield place, words.lstrip(".: ")
 
 
+def is_folder(path: Path) -> bool:
+    """Tell whether a path is a folder that this user can see. Never raises, as ``is_dir`` does."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
+
+
 def file_warnings(config: Config) -> Iterator[tuple[Place, str]]:
     """Yield the place of each file that can't be read here, and may be where the server runs."""
     for place, why in _unread(config, LaterFile):
@@ -40,7 +48,7 @@ def file_warnings(config: Config) -> Iterator[tuple[Place, str]]:
 
 def _unread(config: Config, mark: type) -> Iterator[tuple[Place, str]]:
     """Yield the place of each file of a mark that can't be read, and why."""
-    for place, path in _named(config, mark):
+    for place, path in named_files(config, mark):
         try:
             read_between(path, 1)
         except OSError as error:
@@ -51,16 +59,16 @@ def _from(path: str | Path) -> str:
     return "" if Path(path).is_absolute() else f" in {Path.cwd()}, which relative paths start from"
 
 
-def _named(section: Settings, mark: type, place: Place = ()) -> Iterator[tuple[Place, str]]:
+def named_files(section: Settings, mark: type, place: Place = ()) -> Iterator[tuple[Place, str]]:
     """Yield each place of a file in a section, and the file; the setting's type has the mark."""
     for name, field in type(section).model_fields.items():
         value, here = getattr(section, name), (*place, name)
         if isinstance(value, Settings):
-            yield from _named(value, mark, here)
+            yield from named_files(value, mark, here)
         elif isinstance(value, tuple):
             for at, item in enumerate(value):
                 if isinstance(item, Settings):
-                    yield from _named(item, mark, (*here, at))
+                    yield from named_files(item, mark, (*here, at))
         elif isinstance(value, str) and _is_marked([*field.metadata, field.annotation], mark):
             yield here, value
 

@@ -9,10 +9,19 @@ from authz.core.delegation.presets import PRESETS
 from authz.core.issuer_kind import IssuerKind
 from authz.core.jose.key_issuer import is_of_many_tenants
 from authz.core.patterns import ANY
+from authz.core.policy.settings import PrincipalMatch
 from authz.core.routes import RouteMode
 
 # Products that write a client's id into act.
 _BY_ACT: Final = frozenset({IssuerKind.SPRING, IssuerKind.AIRLOCK})
+# Claims that tell nothing of the subject: the same in a user's token and in its client's own.
+_OF_ANY_TOKEN: Final = frozenset(
+    {
+        *("iss", "aud", "exp", "iat", "nbf", "jti", "typ", "token_type", "ver", "tid"),
+        *("azp", "appid", "client_id", "cid"),
+    }
+)
+_OF_MOST_TOKENS: Final = frozenset({"sub", "scope", "scp"})
 Warnings = Iterator[tuple[Place, str]]
 
 
@@ -22,6 +31,28 @@ def issuer_warnings(config: Config) -> Warnings:
     yield from _nameless_agents(config)
     yield from _clients_as_persons(config)
     yield from _clients_alone(config)
+    yield from _patterns_of_audiences(config)
+    yield from _without_principals(config)
+
+
+def _patterns_of_audiences(config: Config) -> Warnings:
+    """Find audiences that look like patterns, as those of hosts are."""
+    for at, issuer in enumerate(config.issuers):
+        for number, audience in enumerate(issuer.audiences):
+            if ANY in audience:
+                message = "audiences are compared byte for byte: * is not a pattern here"
+                yield ("issuers", at, "audiences", number), message
+
+
+def _without_principals(config: Config) -> Warnings:
+    """Find issuers whose tokens are all refused, as no entry of principals is of them."""
+    named = {principal.match.issuer for principal in config.principals}
+    for at, issuer in enumerate(config.issuers):
+        if issuer.issuer not in named and not is_of_many_tenants(issuer.issuer):
+            message = (
+                "no entry of principals has it in match, so that all of its tokens are refused"
+            )
+            yield ("issuers", at, "issuer"), message
 
 
 def _many_tenants(config: Config) -> Warnings:
@@ -53,9 +84,13 @@ def _nameless_agents(config: Config) -> Warnings:
 def _clients_as_persons(config: Config) -> Warnings:
     """Find entries that a client's own token matches as if it were a user's (RFC 9700 4.15)."""
     for at, issuer in enumerate(config.issuers):
-        if ANY in (issuer.person_shown_by or {}).get("sub", ()):
-            message = "a client's own token has a sub too: only a machine's mark in it refuses it"
-            yield ("issuers", at, "person_shown_by", "sub"), message
+        for name, values in (issuer.person_shown_by or {}).items():
+            if name in _OF_ANY_TOKEN or (name in _OF_MOST_TOKENS and ANY in values):
+                message = (
+                    f"a client's own token has {_article(name)} {name} too:"
+                    " only a machine's mark in it refuses it"
+                )
+                yield ("issuers", at, "person_shown_by", name), message
     guessed = {
         issuer.issuer
         for issuer in config.issuers
@@ -64,13 +99,22 @@ def _clients_as_persons(config: Config) -> Warnings:
         and not (issuer.kind and PRESETS[issuer.kind].tells_users)
     }
     for at, principal in enumerate(config.principals):
-        match = principal.match
-        if match.issuer in guessed and match.model_fields_set == {"issuer"}:
+        if principal.match.issuer in guessed and _tells_nobody(principal.match):
             message = (
                 "it matches any subject of an issuer without act: say in the issuer's"
                 " person_shown_by which claims tell a user's token from a client's own"
             )
             yield ("principals", at, "match"), message
+
+
+def _tells_nobody(match: PrincipalMatch) -> bool:
+    """Tell whether the tokens of an issuer's clients meet a match as those of its users do."""
+    is_for_any = match.subjects is None and match.groups is None and match.roles is None
+    return is_for_any and match.claims.keys() <= _OF_ANY_TOKEN | _OF_MOST_TOKENS
+
+
+def _article(name: str) -> str:
+    return "an" if name[0] in "aeiou" else "a"
 
 
 def _clients_alone(config: Config) -> Warnings:

@@ -2,32 +2,34 @@
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from ipaddress import ip_address
-from typing import Final
 
 from authz.config import Config, Place
 from authz.core.decision import Effect
+from authz.core.delegation.settings import NonceNeed
 from authz.core.hosts import common_patterns, cover_all
 from authz.core.patterns import ANY, path_pattern
 from authz.core.policy import RuleSettings
 from authz.core.policy.call_settings import KEYS
 from authz.core.policy.settings import Absence
-from authz.core.request import MessageProtocol
 from authz.core.routes import RouteProtocol, RouteSettings
 from authz.core.spiffe import SpiffePattern
+from authz.review.address_lint import address_warnings
 from authz.review.issuer_lint import issuer_warnings
+from authz.review.placeholder_lint import placeholder_warnings
+from authz.review.proxy_lint import proxy_warnings
 from authz.review.scale import scale_warnings
 from authz.review.svid_lint import svid_warnings
 
 Warnings = Iterator[tuple[Place, str]]
-_LOCAL: Final = "localhost"
-_UNIX: Final = "unix:"
 
 
 def config_warnings(config: Config, now: datetime) -> Warnings:
     """Yield each doubtful place of a valid config, and the warning."""
-    yield from _open_addresses(config)
-    yield from _open_admin(config)
+    yield from _shadow(config)
+    yield from address_warnings(config)
+    yield from proxy_warnings(config)
+    yield from placeholder_warnings(config)
+    yield from _nonces_of_one_worker(config)
     yield from _unknown_introspectors(config)
     yield from issuer_warnings(config)
     yield from _hidden_routes(config)
@@ -40,29 +42,23 @@ def config_warnings(config: Config, now: datetime) -> Warnings:
     yield from scale_warnings(config)
 
 
-def _open_addresses(config: Config) -> Warnings:
-    for at, address in enumerate(config.server.listen):
-        if config.server.tls is None and not _is_local(address):
-            message = (
-                "any client that reaches it may ask: add server.tls, or listen on unix: or loopback"
-            )
-            yield ("server", "listen", at), message
+def _shadow(config: Config) -> Warnings:
+    if config.shadow:
+        message = (
+            "every request that the rules refuse is allowed, and only recorded: leave it out to"
+            " enforce the rules"
+        )
+        yield ("shadow",), message
 
 
-def _open_admin(config: Config) -> Warnings:
-    if not _is_local(config.admin.listen):
-        message = "others may reach it, and it has no authentication: keep it to operators"
-        yield ("admin", "listen"), message
-
-
-def _is_local(address: str) -> bool:
-    if address.startswith(_UNIX):
-        return True
-    host = address.rpartition(":")[0].strip("[]")
-    try:
-        return host == _LOCAL or ip_address(host).is_loopback
-    except ValueError:
-        return False
+def _nonces_of_one_worker(config: Config) -> Warnings:
+    """Find nonces that each worker makes for itself: the others answer with nonces of their own."""
+    dpop, workers = config.token.dpop, config.server.workers
+    if dpop.nonce is NonceNeed.REQUIRED and dpop.nonce_secret is None and workers > 1:
+        message = (
+            f"each of the {workers} workers makes nonces that the others refuse: set nonce_secret"
+        )
+        yield ("token", "dpop", "nonce"), message
 
 
 def _unknown_introspectors(config: Config) -> Warnings:
@@ -142,7 +138,7 @@ def _open_beside_messages(config: Config) -> Warnings:
                 route = next(
                     (route for route in config.routes if _is_beside(rule, path, route)), None
                 )
-                if route is None or not _have_rules(config, route.protocol.of_messages, rule.hosts):
+                if route is None or not _reads_messages(config, route, rule.hosts):
                     continue
                 message = (
                     f"it allows plain requests beside the route {route.name}, so also unread"
@@ -160,8 +156,11 @@ def _is_beside(rule: RuleSettings, path: str, route: RouteSettings) -> bool:
     return is_around and not any(pattern.covers(wide) for pattern in listed)
 
 
-def _have_rules(config: Config, protocol: MessageProtocol, hosts: Sequence[str]) -> bool:
-    """Tell whether a rule is about messages of a protocol on one of these hosts."""
+def _reads_messages(config: Config, route: RouteSettings, hosts: Sequence[str]) -> bool:
+    """Tell whether messages are meant to be read on these hosts: the route or a rule names them."""
+    if ANY not in route.hosts:
+        return True
+    protocol = route.protocol.of_messages
     rules = (rule for rules in config.grants.values() for rule in rules)
     return any(rule.protocol == protocol and common_patterns(rule.hosts, hosts) for rule in rules)
 

@@ -5,7 +5,7 @@ from typing import Final
 
 from authz.adapters.files import read_between
 from authz.config import Config, Place
-from authz.core.jose.jwk import MAX_DOCUMENT_BYTES
+from authz.core.jose.settings import MAX_DOCUMENT_BYTES
 from authz.starter.marks import TRY_OUT_ISSUER, has_try_out_key
 
 _MESSAGE: Final = (

@@ -4,13 +4,22 @@ import os
 import resource
 import socket
 from collections.abc import Iterable
+from itertools import combinations
 from pathlib import Path
 from typing import Final
 
+from authz.transports.address_faults import UNIX, are_same, find_fault, find_obstacle
 from authz.transports.transport import TransportError
 
-UNIX: Final = "unix:"
-MAX_UNIX_BYTES: Final = 107  # unix(7): sun_path has 108 bytes, and ends with a zero
+__all__ = [
+    "UNIX",
+    "connections_of_each",
+    "refuse_taken_socket",
+    "require_usable",
+    "resolved",
+    "taken",
+]
+
 # Of each address. A hundred proxies have some hundred connections.
 MAX_CONNECTIONS: Final = 4096
 # Descriptors that connections leave to the files and sockets that we open: a flood of connections
@@ -47,21 +56,23 @@ def refuse_taken_socket(address: str) -> None:
 
 def require_usable(addresses: Iterable[str]) -> None:
     """Raise TransportError if one of the addresses could not be listened on."""
-    for address in addresses:
+    listed = tuple(addresses)
+    for one, other in combinations(listed, 2):
+        if are_same(one, other):
+            raise TransportError(f"can't listen on {other}: it is the same as {one}")
+    for address in listed:
         refuse_taken_socket(address)
         _refuse_unusable(address)
 
 
 def _refuse_unusable(address: str) -> None:
     """Raise TransportError if an address can't be bound; a port is bound for a moment to see it."""
+    if fault := find_fault(address) or find_obstacle(address):
+        raise TransportError(f"can't listen on {address}: {fault}")
     if address.startswith(UNIX):
-        path = Path(address.removeprefix(UNIX))
-        if path.exists() and not path.is_socket():
-            raise TransportError(f"can't listen on {address}: a file is there, and not a socket")
-        if len(os.fsencode(path)) > MAX_UNIX_BYTES:
-            raise TransportError(f"can't listen on {address}: longer than {MAX_UNIX_BYTES} bytes")
-        if not os.access(path.parent, os.W_OK | os.X_OK):
-            raise TransportError(f"can't listen on {address}: {path.parent} can't be written")
+        folder = Path(address.removeprefix(UNIX)).parent
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise TransportError(f"can't listen on {address}: {folder} can't be written")
         return
     family, place = resolved(address)
     try:

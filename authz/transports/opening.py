@@ -1,6 +1,7 @@
 """Takes the transport that the config names."""
 
-from authz.edge.settings import TransportKind
+from authz.adapters.tls import ServerTls
+from authz.edge.settings import ServerSettings, TransportKind
 from authz.transports.transport import Transport, TransportParts
 
 
@@ -16,3 +17,18 @@ def open_transport(parts: TransportParts) -> Transport:
     from authz.transports.grpcio import GrpcioTransport  # noqa: PLC0415 - see above
 
     return GrpcioTransport(parts)
+
+
+def check_transport(settings: ServerSettings, tls: ServerTls | None) -> None:
+    """Require that ``open_transport`` could prepare the transport, with our certificate if given.
+
+    Raises TransportError.
+    """
+    if settings.transport is TransportKind.GRPCIO:
+        from authz.transports.grpcio import check_grpcio  # noqa: PLC0415 - see above
+
+        check_grpcio()
+    elif tls is not None:
+        from authz.transports.native import contexts_of  # noqa: PLC0415 - see above
+
+        contexts_of(tls)

@@ -79,18 +79,12 @@ class _Search:
 
     def _may_sign(self, issuer: x509.Certificate, chain: Chain) -> bool:
         """Tell whether an issuer is a CA that may sign this chain (RFC 5280 4.2.1.9, 4.2.1.3)."""
-        if not issuer.not_valid_before_utc <= self._now <= issuer.not_valid_after_utc:
-            return False
-        if _is_weak(issuer):
+        if find_fault(issuer, self._now):
             return False
         constraints = _extension(issuer, x509.BasicConstraints)
-        if constraints is None or not constraints.ca:
-            return False
         below = sum(signer.subject != signer.issuer for signer in chain[1:])
-        if constraints.path_length is not None and below > constraints.path_length:
-            return False
-        usage = _extension(issuer, x509.KeyUsage)
-        if usage is not None and not usage.key_cert_sign:
+        depth = None if constraints is None else constraints.path_length
+        if depth is not None and below > depth:
             return False
         names = _extension(issuer, x509.NameConstraints)
         return names is None or self._is_among(names)
@@ -114,6 +108,26 @@ class _Search:
         self._signatures -= 1
         certificate.verify_directly_issued_by(issuer)
         return True
+
+
+def find_fault(authority: x509.Certificate, now: dt.datetime) -> str:
+    """Return why a certificate can't vouch for any other now, "" if it can (RFC 5280 4.2.1).
+
+    Raises ValueError, UnsupportedAlgorithm for an unreadable one.
+    """
+    if now > authority.not_valid_after_utc:
+        return f"it expired at {authority.not_valid_after_utc:%Y-%m-%dT%H:%M:%SZ}"
+    if now < authority.not_valid_before_utc:
+        return f"it is not valid before {authority.not_valid_before_utc:%Y-%m-%dT%H:%M:%SZ}"
+    if _is_weak(authority):
+        return f"its key is RSA of less than {MIN_RSA_BITS} bits"
+    constraints = _extension(authority, x509.BasicConstraints)
+    if constraints is None or not constraints.ca:
+        return "it is not a CA"
+    usage = _extension(authority, x509.KeyUsage)
+    if usage is not None and not usage.key_cert_sign:
+        return "it may not sign certificates"
+    return ""
 
 
 def _is_weak(certificate: x509.Certificate) -> bool:

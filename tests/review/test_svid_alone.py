@@ -121,7 +121,8 @@ def test_check_warns_of_bundles(
     """A bundle of which no JWT-SVID can be accepted is probably not what was meant."""
     keys = f"{{spiffe_bundle: {{trust_domain: {domain}, endpoint: 'https://b.example'}}}}"
     issuer = f"- {{issuer: spire, keys: {keys}, audiences: [a], algorithms: [ES256], {more}}}"
-    edit(config, LAB.with_items(("issuers",), issuer))
+    entry = "- {match: {issuer: spire}, grants: [batch]}"
+    edit(config, LAB.with_items(("issuers",), issuer).with_items(("principals",), entry))
     run("check", str(config))
     found = [line for line in capsys.readouterr().err.splitlines() if "issuers[0]" in line]
 

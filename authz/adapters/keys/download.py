@@ -20,8 +20,7 @@ from authz.adapters.http_fetch import (
     fetch_document,
     tls_context,
 )
-from authz.core.jose.jwk import MAX_DOCUMENT_BYTES
-from authz.core.jose.settings import KeySettings
+from authz.core.jose.settings import MAX_DOCUMENT_BYTES, KeySettings
 from authz.core.reason import Denied
 from authz.core.spiffe.svid import checked_svid
 from authz.core.urls import is_plaintext
@@ -92,7 +91,7 @@ def get(
     """
     context = None
     if not is_plaintext(url):
-        context = tls_context(settings.ca_file) if peer is None else _spiffe_context(peer)
+        context = tls_context(settings.ca_file) if peer is None else spiffe_context(peer)
     return _fetched(
         DocumentRequest(
             url,
@@ -142,7 +141,7 @@ def _fetched(ask: DocumentRequest, deadline: float, if_refused: str) -> FetchedD
     return FetchedDocument(answer.body, _max_age(answer.headers.get("cache-control", "")))
 
 
-def _spiffe_context(peer: SpiffePeer) -> ssl.SSLContext:
+def spiffe_context(peer: SpiffePeer) -> ssl.SSLContext:
     """Return a context that trusts only the peer's trust domain; its name is checked afterwards."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2

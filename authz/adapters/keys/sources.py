@@ -10,8 +10,14 @@ from pathlib import Path
 from typing import Final, Protocol
 from urllib.parse import urlsplit, urlunsplit
 
-from authz.adapters.http_fetch import FetchError, StatusError
-from authz.adapters.keys.download import FetchedDocument, get, get_with_credential, read_file
+from authz.adapters.http_fetch import FetchError, StatusError, tls_context
+from authz.adapters.keys.download import (
+    FetchedDocument,
+    get,
+    get_with_credential,
+    read_file,
+    spiffe_context,
+)
 from authz.adapters.keys.spiffe_bundle import SpiffeBundleSource
 from authz.core import strict_json
 from authz.core.jose.jwk import Key, parse_key_set
@@ -24,6 +30,8 @@ __all__ = [
     "FetchedDocument",
     "KeyDocumentSource",
     "KeySettings",
+    "check_files",
+    "check_issuer_url",
     "key_document_source",
 ]
 
@@ -57,6 +65,29 @@ def key_document_source(settings: KeySettings, issuer: str) -> KeyDocumentSource
     return JwkSetSource(settings, issuer)
 
 
+def check_files(settings: KeySettings, issuer: str, algorithms: frozenset[str]) -> None:
+    """Require that what fetches take from files can be used: keys, CAs, a first bundle.
+
+    Raises FetchError, KeySetError.
+    """
+    source = key_document_source(settings, issuer)
+    if settings.is_file:
+        source.parse(source.fetch().body, algorithms)
+    if settings.ca_file is not None:
+        tls_context(settings.ca_file)
+    if isinstance(source, SpiffeBundleSource) and (peer := source.peer()):
+        spiffe_context(peer)
+
+
+def check_issuer_url(settings: KeySettings, issuer: str) -> None:
+    """Require of an issuer whose metadata its own URL leads to that a fetch may go there.
+
+    Raises FetchError.
+    """
+    if settings.discovery:
+        _check(issuer, settings, "the issuer")
+
+
 class JwkSetSource:
     """A JWK Set from a file, from a URL, or from the jwks_uri of the issuer's metadata."""
 
@@ -85,7 +116,7 @@ class JwkSetSource:
         settings = self._settings
         if settings.discovery_url is not None:
             return get_with_credential(settings.discovery_url, settings, deadline)
-        _check(self._issuer, settings, "the issuer")
+        check_issuer_url(settings, self._issuer)
         openid, oauth = metadata_urls(self._issuer)
         try:
             return get_with_credential(openid, settings, deadline)

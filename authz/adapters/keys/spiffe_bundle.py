@@ -54,13 +54,16 @@ class SpiffeBundleSource:
                 _from_workload_api(bundle.workload_api, bundle.trust_domain, timeout)
             )
         deadline = time.monotonic() + self._settings.timeout
-        fetched = get(str(bundle.endpoint), self._settings, deadline, self._peer())
+        fetched = get(str(bundle.endpoint), self._settings, deadline, self.peer())
         hint = _members(fetched.body, bundle.trust_domain).get("spiffe_refresh_hint")
         seconds = float(hint) if isinstance(hint, int) and not isinstance(hint, bool) else None
         return FetchedDocument(fetched.body, seconds)
 
-    def _peer(self) -> SpiffePeer | None:
-        """Return the identity that the endpoint must prove; None if the web's CAs vouch for it."""
+    def peer(self) -> SpiffePeer | None:
+        """Return the identity that the endpoint must prove; None if the web's CAs vouch for it.
+
+        Raises FetchError, KeySetError for a first bundle that can't be used.
+        """
         bundle = self._bundle
         if bundle.endpoint_spiffe_id is None or bundle.bootstrap is None:
             return None

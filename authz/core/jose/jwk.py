@@ -22,10 +22,10 @@ from authz.core import strict_json
 from authz.core.base64url import base64url
 from authz.core.jose.key_issuer import is_for_issuer
 from authz.core.jose.roca import is_roca_weak
+from authz.core.jose.settings import MAX_DOCUMENT_BYTES
 from authz.core.jose.signature import PublicKey, verify_signature
 from authz.core.jose.x5c import certified_spki, with_certified_key
 
-MAX_DOCUMENT_BYTES: Final = 256 * 1024  # 100 RSA-4096 keys are some 80 KiB
 MAX_KEYS: Final = 100  # real sets have 2 to 10
 MAX_KEY_ID_CHARS: Final = 256
 MIN_RSA_BITS: Final = 2048  # RFC 7518 section 3.3

@@ -20,6 +20,7 @@ from authz.core.settings import (
 from authz.core.spiffe import SpiffeIdText, TrustDomainText
 from authz.core.urls import check_url, is_plaintext
 
+MAX_DOCUMENT_BYTES: Final = 256 * 1024  # 100 RSA-4096 keys are some 80 KiB
 FILE_POLL_SECONDS: Final = 1.0  # a file costs nothing to look at
 WORKLOAD_API_POLL_SECONDS: Final = 5.0  # a call to the agent on this machine: 2 ms
 _PLACE: Final = (

@@ -51,10 +51,7 @@ class GrpcioTransport:
 
     def __init__(self, parts: TransportParts) -> None:
         """Prepare the server. Raises TransportError for an unknown grpcio."""
-        try:
-            require_known_grpcio()
-        except GrpcioError as error:
-            raise TransportError(str(error)) from None
+        check_grpcio()
         settings, tls = parts.settings, parts.tls
         self._settings = settings
         self._tls = tls
@@ -118,6 +115,14 @@ class GrpcioTransport:
         if self._server is not None:
             self._server.stop(grace_seconds).wait(grace_seconds + STOP_MARGIN_SECONDS)
         self._calls.close()
+
+
+def check_grpcio() -> None:
+    """Raise TransportError for a grpcio that works otherwise than those that we know."""
+    try:
+        require_known_grpcio()
+    except GrpcioError as error:
+        raise TransportError(str(error)) from None
 
 
 def _add(

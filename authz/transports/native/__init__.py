@@ -12,6 +12,6 @@ The laws of this package:
 4. Nothing that a client does ends the loop. A fault of ours ends the connection that met it.
 """
 
-from authz.transports.native.transport import NativeTransport
+from authz.transports.native.transport import NativeTransport, contexts_of
 
-__all__ = ["NativeTransport"]
+__all__ = ["NativeTransport", "contexts_of"]

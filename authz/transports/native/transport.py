@@ -7,6 +7,7 @@ import sys
 import time
 from typing import Final
 
+from authz.adapters.tls import ServerTls
 from authz.transports.addresses import connections_of_each, require_usable
 from authz.transports.callers import CallerAuthenticator
 from authz.transports.health import HEALTH, Health
@@ -75,10 +76,7 @@ class NativeTransport:
         self._peers: dict[Peer, Listener] = {}
         self._newest: dict[Peer, None] = {}  # that began with a handshake, the oldest first
         self._gate = None if parts.tls is None else CallerAuthenticator(parts.tls, parts.clock.wall)
-        try:
-            self._contexts = None if parts.tls is None else TlsContexts(parts.tls)
-        except (OSError, ssl.SSLError) as error:
-            raise TransportError(f"TLS can't use the certificate: {error}") from None
+        self._contexts = None if parts.tls is None else contexts_of(parts.tls)
 
     def check_addresses(self) -> None:
         """Raise TransportError if ``start``, which may come much later, could not listen."""
@@ -191,3 +189,11 @@ class NativeTransport:
 def _anyone(_: tuple[bytes, ...]) -> str:
     """Allow every caller, without an ID: there is no TLS, or the file system decides."""
     return ""
+
+
+def contexts_of(tls: ServerTls) -> TlsContexts:
+    """Make the contexts of handshakes. Raises TransportError if TLS can't use the certificate."""
+    try:
+        return TlsContexts(tls)
+    except (OSError, ssl.SSLError) as error:
+        raise TransportError(f"TLS can't use the certificate: {error}") from None

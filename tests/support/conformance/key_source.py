@@ -13,7 +13,7 @@ import pytest
 from authz.adapters.keys.fetcher import KeySourceConfig
 from authz.adapters.keys.store import KeyStore
 from authz.core.jose import KeySettings
-from authz.core.jose.jwk import MAX_DOCUMENT_BYTES
+from authz.core.jose.settings import MAX_DOCUMENT_BYTES
 from lab.issuer import SigningKey
 from support.jwks_server import ec_key
 from support.world import PATIENCE_SECONDS, wait_until

@@ -1,0 +1,62 @@
+"""Checks the URLs that a server asks: each to which no request can ever be sent."""
+
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+from authz.config import Config, Place
+from authz.core.delegation import IssuerSettings
+from authz.core.urls import is_plaintext
+
+
+def url_problems(config: Config) -> Iterator[tuple[Place, str]]:
+    """Yield the place of each URL that the server refuses to ask, and why. Looks up no name."""
+    for at, issuer in enumerate(config.issuers):
+        yield from ((("issuers", at, "issuer"), why) for why in _why_undiscoverable(issuer))
+    for place, url, may_be_any in _asked(config):
+        if not may_be_any and _is_refused(urlsplit(url).hostname or ""):
+            yield place, _why_refused(place)
+
+
+def _asked(config: Config) -> Iterator[tuple[Place, str, bool]]:
+    """Yield each URL, its place, and whether it may lead to any address."""
+    for at, issuer in enumerate(config.issuers):
+        keys, asked = issuer.keys, issuer.introspection
+        for name in ("jwks_uri", "discovery_url"):
+            if keys is not None and (url := getattr(keys, name)):
+                yield ("issuers", at, "keys", name), url, keys.allow_any_address
+        if asked is not None:
+            place: Place = ("issuers", at, "introspection", "url")
+            yield place, asked.url, asked.allow_any_address
+    if config.pdp is not None:
+        yield ("pdp", "url"), config.pdp.url, False
+
+
+def _why_undiscoverable(issuer: IssuerSettings) -> Iterator[str]:
+    keys = issuer.keys
+    if keys is None or not keys.discovery or not is_plaintext(issuer.issuer):
+        return
+    from authz.adapters.keys.sources import (  # noqa: PLC0415 - HTTP takes long to load
+        FetchError,
+        check_issuer_url,
+    )
+
+    try:
+        check_issuer_url(keys, issuer.issuer)
+    except FetchError as error:
+        yield f"{error}, so that discovery refuses it: use https, or set keys.insecure"
+
+
+def _is_refused(host: str) -> bool:
+    if ":" not in host and not host.rpartition(".")[2].isdecimal():
+        return False  # a name
+    from authz.adapters.http_fetch import is_refused_address  # noqa: PLC0415 - likewise
+
+    try:
+        return is_refused_address(host)
+    except ValueError:
+        return False
+
+
+def _why_refused(place: Place) -> str:
+    cure = "name the server" if place[0] == "pdp" else "name the server, or set allow_any_address"
+    return f"a link-local, metadata or multicast address is never asked: {cure}"
