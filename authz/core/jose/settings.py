@@ -36,6 +36,9 @@ _PLACE: Final = (
 )
 
 
+_SOURCES: Final = ("jwks_uri", "discovery", "discovery_url", "file", "spiffe_bundle")
+
+
 class EndpointProfile(Choice):
     """How a bundle endpoint is authenticated (SPIFFE Federation section 5.2)."""
 
@@ -143,11 +146,15 @@ class KeySettings(Settings):
     def _one_source(self) -> Self:
         local = (self.file, self.spiffe_bundle)
         given = (self.jwks_uri, self.discovery or None, self.discovery_url, *local)
-        if len([source for source in given if source is not None]) != 1:
+        named = [name for name, source in zip(_SOURCES, given, strict=True) if source is not None]
+        if not named:
             raise ValueError(
                 "exactly one of jwks_uri, discovery: true, discovery_url, file and spiffe_bundle "
                 "is required"
             )
+        if len(named) > 1:
+            message = f"{' and '.join(named)} both say where the keys are: keep one of them"
+            raise MisfitError(message, named[1])
         return self
 
     @model_validator(mode="after")
