@@ -98,7 +98,8 @@ def tls_context(ca_file: str | None) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cafile=ca_file)
     except OSError as error:
-        raise FetchError(f"ca_file: {error.strerror or 'no PEM certificates'}") from None
+        why = error.strerror or "no PEM certificates, such as the CA's between BEGIN and END lines"
+        raise FetchError(f"ca_file: {why}") from None
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     return context
 

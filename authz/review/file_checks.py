@@ -40,8 +40,14 @@ def file_problems(config: Config) -> Iterator[tuple[Place, str]]:
                 read()
             except (BuildError, TlsError, FetchError) as error:
                 # At start there is no line to tell, so that the words begin with the place.
-                words = str(error).removeprefix(dotted(place)).removeprefix(str(place[-1]))
-                yield place, words.lstrip(".: ")
+                exact = (*place, *_key_of(error))
+                words = str(error).removeprefix(dotted(exact)).removeprefix(str(exact[-1]))
+                yield exact, words.lstrip(".: ")
+
+
+def _key_of(error: Exception) -> Place:
+    """Return the key of server.tls that an error is about, if it is of one."""
+    return (error.key,) if isinstance(error, TlsError) and error.key else ()
 
 
 def file_warnings(config: Config) -> Iterator[tuple[Place, str]]:
