@@ -140,5 +140,6 @@ def test_bad_credentials(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert "s3cret" not in str(found)
     assert [text for line, text in found.items() if line.startswith(("token_file", "tls"))] == [
         "issuers[0].keys.token_file: must hold a bearer token: one word of ASCII characters",
-        "issuers[0].keys.tls: the private key is of another certificate",
+        f"issuers[0].keys.tls: private_key: {tmp_path}/leaf-1.key does not belong to the certificate"
+        f" in {tmp_path}/leaf-1.pem",
     ]
