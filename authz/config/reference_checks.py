@@ -13,6 +13,7 @@ from authz.config.nearest import nearest_or_all
 from authz.config.problems import Problem
 from authz.config.rule_checks import Found, rule_problems
 from authz.config.yaml_document import Place
+from authz.core.patterns import ANY
 from authz.core.spiffe import SCHEME, SpiffeIdError, SpiffePattern, trust_domain_text
 
 _UNIQUE: Final = (("agents", "id"), ("issuers", "issuer"), ("routes", "name"))
@@ -103,8 +104,8 @@ def _same_tokens(merged: MergedConfig, here: Place, prefix: str, other: Place) -
 def _audiences(data: dict[str, Any]) -> Found:
     """Find audiences that no issuer's tokens can have: such a route would deny everything."""
     audiences = [_names(item.get("audiences")) for _, item in _items(data, "issuers")]
-    if not audiences or not all(audiences):
-        return
+    if not audiences or not all(audiences) or any(ANY in names for names in audiences):
+        return  # which ones there are is not known; that is told by itself
     known = {name for names in audiences for name in names}
     for at, item in _items(data, "routes"):
         resource = item.get("resource")
