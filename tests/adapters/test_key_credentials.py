@@ -180,7 +180,10 @@ def test_redirects(cluster: Cluster, status: int) -> None:
     server = cluster.server(answer(b"", status, headers={"location": elsewhere.url}))
     given = cluster.settings(jwks_uri=server.url, token_file=cluster.token())
 
-    assert failure(given) == f"status {status}"
+    assert (
+        failure(given)
+        == f"status {status}: redirects are not followed: name the URL that it leads to"
+    )
     assert elsewhere.requests == []
 
 

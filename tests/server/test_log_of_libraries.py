@@ -63,8 +63,9 @@ def spoil(port: int) -> None:
         pass
 
 
-def test_only_json(tmp_path: Path, api: WorkloadApi) -> None:
+def test_only_json(tmp_path: Path, api: WorkloadApi, monkeypatch: pytest.MonkeyPatch) -> None:
     """With gRPC's library, failing handshakes and an agent that refuses, every line is JSON."""
+    monkeypatch.delenv("GRPC_VERBOSITY", raising=False)
     with Serving(tmp_path, changes(tmp_path, api)) as serving:
         lines = serving.read_until("serving")
         wait_until(lambda: api.calls > 0)
@@ -78,8 +79,11 @@ def test_only_json(tmp_path: Path, api: WorkloadApi) -> None:
     assert any("create a registration entry" in message for message in told), lines
 
 
-def test_only_json_of_workers(tmp_path: Path, api: WorkloadApi) -> None:
+def test_only_json_of_workers(
+    tmp_path: Path, api: WorkloadApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Nor do workers' processes write anything else."""
+    monkeypatch.delenv("GRPC_VERBOSITY", raising=False)
     by_socket = changes(tmp_path, api).with_yaml(
         ("server", "listen"), f"['unix:{tmp_path}/authz-{{worker}}.sock']"
     )
