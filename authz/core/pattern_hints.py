@@ -18,13 +18,13 @@ _PARTS: Final[Sequence[tuple[str, str]]] = (
     (r"\((?:\?P?<(\w+)>)?[^()]*\)[*+?]?", "*"),
     (r"\\[dDwWsS](?:[*+?]|\{[\d,]*\})?", "*"),
     (r"\\(.)", r"\1"),
-    (r"/\.[*+]\??$", "/**"),
+    (r"(?:^|/)\.[*+]\??$", "/**"),
     (r"\.[*+]\??", "*"),
     (r"\*{3,}", "**"),
 )
 _UNESCAPED: Final = "/~!$&'()*+,;=:@{}%"  # of RFC 3986 section 3.3, and of patterns
 _PORT: Final = re.compile(r":[0-9]*\Z")
-_SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_SCHEME: Final = re.compile(r"\A[A-Za-z][A-Za-z0-9+.-]*://")
 
 
 def is_regex(path: str) -> bool:
@@ -64,11 +64,11 @@ def escaped(segment: str) -> str:
 
 def bare_host(text: str) -> str:
     """Return the host in a URL, an authority or a name with its port; "" if none is plain."""
-    authority = urlsplit(_SCHEME.sub("//", text, count=1) if "://" in text else f"//{text}").netloc
-    host = authority.rpartition("@")[2].lower()
-    if host.count(":") > 1 and not host.startswith("["):
-        host = f"[{host}]"
     try:
+        authority = urlsplit(_SCHEME.sub("//", text) if "://" in text else f"//{text}").netloc
+        host = authority.rpartition("@")[2].lower()
+        if host.count(":") > 1 and not host.startswith("["):
+            host = f"[{host}]"
         return _PORT.sub("", host).strip(".").encode("idna").decode() if host else ""
-    except UnicodeError:
+    except ValueError:  # not an authority, or not a name in any language
         return ""
