@@ -18,7 +18,8 @@ ROWS = [
 FOREIGN = re.compile(
     r"(?i)input should|value is not|mapping values are not|found character|did not find|"
     r"block mapping|flow sequence|scanning|parsing a|extra inputs|field required|"
-    r"type=|pydantic|pyyaml|traceback|\btuple\b|\bdict\b|\bstr\b|\bint\b"
+    r"syntax error|token recognition|mismatched input|undeclared|type=|pydantic|pyyaml|"
+    r"traceback|\btuple\b|\bdict\b|\bstr\b|\bint\b"
 )
 
 

@@ -92,6 +92,7 @@ NAMES: Final = (
     Broken("groups: [buyers]", "@@subjects: ['*']", '"*" is not a pattern', "leave subjects out"),
     Broken("[https://orders.corp.example]", "@@['*']", '"*" is not a pattern', "list what tokens"),
     # URLs and files
+    Broken("jwks_uri: https", "@@discovery: https", "must be true or false", "discovery_url"),
     Broken("jwks_uri: https", "@@jwks_uri: http", "over plain http anyone", "use https"),
     Broken(
         "https://as.corp.example/jwks", "@@as.corp.example", "must be an https", "such as https"

@@ -114,6 +114,8 @@ VALUES: Final = (
         _SCOPES, f"{_SCOPES}@@      during: 09:00-17:00\n", "must be a list", "keys: days, hours"
     ),
     Broken(_SCOPES, f"{_SCOPES}@@      when: agent.id = 'x'\n", "line 1, column", "write =="),
+    Broken(_SCOPES, f"{_SCOPES}@@      when: agent.id == x\n", "no name x", "stands in quotes"),
+    Broken(_SCOPES, f"{_SCOPES}@@      when: size(agent.id\n", "not CEL", "a ) is missing at the"),
     Broken(_SCOPES, f"{_SCOPES}@@      when: agent.id\n", "not true or false", "compare it"),
     Broken(
         _SCOPES, f"{_SCOPES}@@      when: claims.x == 1\n", "claims does not list x", "conditions"
