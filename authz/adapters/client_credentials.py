@@ -16,8 +16,10 @@ from authz.adapters.files import (
     state_of,
 )
 from authz.adapters.http_fetch import FetchError, tls_context
+from authz.adapters.pem_files import CERTIFICATE, PRIVATE_KEY, kind_of, told
 from authz.core.settings import ClientCertificateSettings
 
+MAX_PEM_BYTES: Final = 8 * 1024 * 1024  # of a certificate with its intermediates, or a key
 MAX_TOKEN_BYTES: Final = 64 * 1024  # _TOKEN takes a quarter of it
 _TOKEN: Final = re.compile(r"[A-Za-z0-9._~+/-]{1,16384}=*")  # RFC 6750 section 2.1
 
@@ -48,11 +50,24 @@ def show_certificate(context: ssl.SSLContext, settings: ClientCertificateSetting
         # A key with a passphrase would make OpenSSL ask for it at the terminal.
         context.load_cert_chain(settings.certificate, settings.private_key, password=lambda: "")
     except ssl.SSLError as error:
-        is_pair = error.reason != "KEY_VALUES_MISMATCH"
-        why = "not PEM, or encrypted" if is_pair else "the private key is of another certificate"
-        raise FetchError(f"tls: {why}") from None
+        raise FetchError(f"tls: {_fault(error, settings)}") from None
     except OSError as error:
         raise FetchError(f"tls: {error.strerror}") from None
+
+
+def _fault(error: ssl.SSLError, settings: ClientCertificateSettings) -> str:
+    """Say which of the files OpenSSL refused, and why."""
+    certificate, key = settings.certificate, settings.private_key
+    if error.reason == "KEY_VALUES_MISMATCH":
+        return f"private_key: {key} does not belong to the certificate in {certificate}"
+    try:
+        shown, signing = (read_between(path, MAX_PEM_BYTES) for path in (certificate, key))
+    except OSError as changed:
+        return f"certificate: {certificate} and {key} can't be read: {changed.strerror}"
+    if kind_of(shown) != CERTIFICATE:
+        words = told(certificate, shown, CERTIFICATE, ("private_key", signing))
+        return f"certificate: {words}"
+    return f"private_key: {told(key, signing, PRIVATE_KEY, ('certificate', shown))}"
 
 
 class CertificateContext:

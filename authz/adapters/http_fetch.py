@@ -38,6 +38,8 @@ _METADATA_ADDRESSES: Final = frozenset(
     for text in ("fd00:ec2::254", "fd20:ce::254", "100.100.100.200", "192.0.0.192")
 )
 _NAT64: Final = ipaddress.ip_network("64:ff9b::/96")  # RFC 6052: an IPv4 address in its last bits
+# X509_verify_cert of OpenSSL: self-signed, also within the chain; no issuer, also of the leaf.
+_OF_UNKNOWN_CA: Final = frozenset({18, 19, 20, 21})
 _IPV4_MASK: Final = 2**32 - 1
 # urllib3 warns of a head that it can't read and quotes the bytes: they may repeat what we sent.
 logging.getLogger("urllib3").setLevel(logging.ERROR)
@@ -121,7 +123,10 @@ def fetch_document(ask: DocumentRequest, deadline: float) -> DocumentResponse:
     except FetchError:
         raise
     except ssl.SSLCertVerificationError as error:
-        raise FetchError(f"its certificate is invalid: {error.verify_message}") from None
+        cure = (
+            ": name the CA that made it in ca_file" if error.verify_code in _OF_UNKNOWN_CA else ""
+        )
+        raise FetchError(f"its certificate is invalid: {error.verify_message}{cure}") from None
     except (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError, ValueError) as error:
         if time.monotonic() >= deadline or isinstance(error, TimeoutError):
             raise FetchError("Timeout: it took too long") from None

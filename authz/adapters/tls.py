@@ -8,17 +8,14 @@ Kubernetes swaps them. Files are taken once they rest for a second, and only if 
 import logging
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
     PrivateFormat,
-    PublicFormat,
-    load_pem_private_key,
 )
 
 from authz.adapters.files import (
@@ -28,66 +25,19 @@ from authz.adapters.files import (
     StabilityTimer,
     read_whole,
 )
+from authz.adapters.tls_material import BESIDE, TlsError, TlsFiles, TlsMaterial
 from authz.adapters.tls_settings import TlsSettings
+from authz.adapters.workload_api import why_failed
 from authz.core.extras import missing_extra
 from authz.core.spiffe import SpiffeId, SpiffePattern
-from authz.core.told_error import ToldError
+
+__all__ = ["ServerTls", "TlsError", "TlsMaterial", "TlsStatus"]
 
 WATCH_SECONDS: Final = 1.0  # between looks, when no handshake causes one
 MAX_FILE_BYTES: Final = 8 * 1024 * 1024  # all CAs that the web trusts are 0.2
 WORKLOAD_API_POLL_SECONDS: Final = 5.0  # a call on this machine, of some 2 ms
 WORKLOAD_API_TIMEOUT_SECONDS: Final = 5.0
 _log: Final = logging.getLogger("authz.tls")
-
-
-class TlsError(ToldError):
-    """Signals that certificate, key and CA are invalid or do not fit; the message says why."""
-
-
-@dataclass(frozen=True, slots=True)
-class TlsMaterial:
-    """Certificate, key and CAs that fit together, in PEM, and parsed.
-
-    Attributes:
-        certificate: our certificate, and its intermediates after it.
-        private_key: its key.
-        client_ca: the CAs that callers' certificates come from.
-        not_after: when our certificate ends, unix seconds.
-        authorities: the same CAs, parsed.
-    """
-
-    certificate: bytes
-    private_key: bytes
-    client_ca: bytes
-    not_after: float
-    authorities: tuple[x509.Certificate, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _TlsFiles:
-    """The files' contents, which tell a change, and their states, which tell whether they rest."""
-
-    certificate: bytes
-    private_key: bytes
-    client_ca: bytes
-    states: tuple[FileState, ...] = field(default=(), compare=False)
-
-    def checked(self) -> TlsMaterial:
-        """Parse the files, and require that key and certificate fit. Raises TlsError."""
-        form = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-        try:
-            certificate, *_ = x509.load_pem_x509_certificates(self.certificate)
-            authorities = tuple(x509.load_pem_x509_certificates(self.client_ca))
-            key = load_pem_private_key(self.private_key, None).public_key().public_bytes(*form)
-            is_pair = key == certificate.public_key().public_bytes(*form)
-        except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-            raise TlsError(f"invalid PEM: {error}") from None
-        if not is_pair:
-            raise TlsError("the private key does not belong to the certificate")
-        not_after = certificate.not_valid_after_utc.timestamp()
-        return TlsMaterial(
-            self.certificate, self.private_key, self.client_ca, not_after, authorities
-        )
 
 
 class _WorkloadApi:
@@ -105,7 +55,7 @@ class _WorkloadApi:
     def start(self) -> None:
         threading.Thread(target=self._run, name="workload api", daemon=True).start()
 
-    def files(self) -> _TlsFiles:
+    def files(self) -> TlsFiles:
         return self._files
 
     def stop(self) -> None:
@@ -122,13 +72,13 @@ class _WorkloadApi:
                     _log.warning("%s: the last valid certificate stays in use", error)
                 was_good = False
 
-    def _fetched(self) -> _TlsFiles:
+    def _fetched(self) -> TlsFiles:
         try:
             from spiffe import WorkloadApiClient  # noqa: PLC0415 - an optional extra
         except ImportError:
             raise TlsError(missing_extra("spiffe", "the Workload API needs")) from None
+        seconds = WORKLOAD_API_TIMEOUT_SECONDS
         try:
-            seconds = WORKLOAD_API_TIMEOUT_SECONDS
             with WorkloadApiClient(self._address, default_timeout=seconds) as client:
                 context = client.fetch_x509_context()
             svid = context.default_svid
@@ -137,13 +87,13 @@ class _WorkloadApi:
                 svid.spiffe_id.trust_domain
             )
             authorities = [] if bundle is None else bundle.x509_authorities
-            return _TlsFiles(
+            return TlsFiles(
                 b"".join(certificate.public_bytes(Encoding.PEM) for certificate in svid.cert_chain),
                 svid.private_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()),
                 b"".join(sorted(authority.public_bytes(Encoding.PEM) for authority in authorities)),
             )
         except Exception as error:  # noqa: BLE001 - the library raises gRPC's and its own
-            raise TlsError(f"the Workload API: {type(error).__name__}") from None
+            raise TlsError(why_failed(self._address, error, seconds)) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,21 +158,21 @@ class ServerTls:
         while not self._closing.wait(WATCH_SECONDS):
             self._refresh()
 
-    def _read(self) -> _TlsFiles:
+    def _read(self) -> TlsFiles:
         settings = self._settings
         if self._workload_api is not None:
             return self._workload_api.files()
-        paths = (settings.certificate, settings.private_key, settings.client_ca)
+        paths = {key: str(getattr(settings, key)) for key in BESIDE}
         found: list[tuple[bytes, FileState]] = []
-        for path in map(str, paths):
+        for key, path in paths.items():
             try:
                 found.append(read_whole(path, MAX_FILE_BYTES))
             except OSError as error:
-                raise TlsError(f"{path} can't be read: {error.strerror}") from error
-        (certificate, key, client_ca), states = zip(*found, strict=True)
-        return _TlsFiles(certificate, key, client_ca, states)
+                raise TlsError(f"{path} can't be read: {error.strerror}", key) from error
+        (certificate, private_key, client_ca), states = zip(*found, strict=True)
+        return TlsFiles(certificate, private_key, client_ca, states, paths)
 
-    def _is_at_rest(self, files: _TlsFiles) -> bool:
+    def _is_at_rest(self, files: TlsFiles) -> bool:
         """Tell whether nobody is writing the files: half a bundle is valid PEM, but lacks CAs."""
         has_rested = self._rest.is_long_enough((files, files.states), time.monotonic())
         ages = [state.untouched_seconds() for state in files.states]

@@ -12,7 +12,10 @@ FAILED: Final = 1
 USAGE: Final = 2
 NO_START: Final = 3
 INTERRUPTED: Final = 130  # as shells do: 128 plus the number of SIGINT
-NO_RECORDS: Final = "no record was read, so there is nothing to judge by"
+NO_RECORDS: Final = (
+    "no record was read, so there is nothing to judge by: name a file that audit.path of a config"
+    " has had written"
+)
 NO_TOKENS: Final = (
     "authz: an argument looks like a token. Others can read a command's arguments, and the shell "
     "remembers them: put it into a file or on standard input, and revoke it if it is still valid"

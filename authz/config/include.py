@@ -61,9 +61,14 @@ class _Walk:
         above = "/" if pattern.startswith("/") else str(folder / "x")[:-1]
         found = sorted(self._matches(above, parts))
         if not found and _WILDCARDS.isdisjoint(pattern):
-            raise _FindError(f"there is no file {folder / pattern}")
+            where = (
+                "" if pattern.startswith("/") else ": the path is relative to this file's folder"
+            )
+            raise _FindError(f"there is no file {folder / pattern}{where}")
         if not found:
-            raise _FindError(f"no file in {folder.absolute()} matches")
+            raise _FindError(
+                f"no file in {folder.absolute()} matches {pattern}: is the folder right?"
+            )
         return [(path, _status_of_file(path)) for path in found]
 
     def _matches(self, above: str, parts: tuple[str, ...]) -> Iterator[str]:

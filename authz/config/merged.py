@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from authz.config.nearest import nearest
+from authz.config.other_names import advice
 from authz.config.problems import Problem
 from authz.config.yaml_document import Place, YamlDocument, dotted
 
@@ -102,7 +103,7 @@ def _refusal(section: str) -> str:
         return "must be a list: each item on a line of its own, after '- '"
     if section in MAPPINGS:
         return "must be a mapping of names, each with its list"
-    suggestion = nearest(section, SECTIONS)
+    suggestion = advice(section, SECTIONS) or nearest(section, SECTIONS)
     known = f"an included file may hold only {_listed(SECTIONS)}"
     return (
         f"unknown key{suggestion}" if suggestion else f"{known}; other keys belong in the main file"

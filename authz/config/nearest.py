@@ -14,6 +14,9 @@ _LONGEST: Final = 128
 
 def nearest(name: str, known: Collection[str]) -> str:
     """Return ``; did you mean X?`` for the nearest known name, "" if none is near."""
+    same = [candidate for candidate in known if candidate.casefold() == name.casefold()]
+    if same:
+        return f"; did you mean {same[0]}?"
     alike = (candidate for candidate in known if abs(len(candidate) - len(name)) <= _OTHER_LENGTH)
     close = difflib.get_close_matches(name[:_LONGEST], islice(alike, _COMPARED), n=1)
     return f"; did you mean {close[0]}?" if close else ""

@@ -13,7 +13,8 @@ from authz.config.nearest import nearest_or_all
 from authz.config.problems import Problem
 from authz.config.rule_checks import Found, rule_problems
 from authz.config.yaml_document import Place
-from authz.core.spiffe import SCHEME, SpiffeIdError, SpiffePattern, TrustDomain
+from authz.core.patterns import ANY
+from authz.core.spiffe import SCHEME, SpiffeIdError, SpiffePattern, trust_domain_text
 
 _UNIQUE: Final = (("agents", "id"), ("issuers", "issuer"), ("routes", "name"))
 
@@ -60,7 +61,7 @@ def _grants(data: dict[str, Any]) -> Found:
 def _issuers(data: dict[str, Any]) -> Found:
     issuers = _items(data, "issuers")
     known = [name for _, item in issuers if (name := item.get("issuer")) and isinstance(name, str)]
-    if len(known) < len(issuers):
+    if not issuers or len(known) < len(issuers):
         return
     known += [SCHEME + name for name in _names(data.get("trust_domains"))]  # by an SVID alone
     for at, item in _items(data, "principals"):
@@ -103,17 +104,20 @@ def _same_tokens(merged: MergedConfig, here: Place, prefix: str, other: Place) -
 def _audiences(data: dict[str, Any]) -> Found:
     """Find audiences that no issuer's tokens can have: such a route would deny everything."""
     audiences = [_names(item.get("audiences")) for _, item in _items(data, "issuers")]
-    if not all(audiences):
-        return
+    if not audiences or not all(audiences) or any(ANY in names for names in audiences):
+        return  # which ones there are is not known; that is told by itself
     known = {name for names in audiences for name in names}
     for at, item in _items(data, "routes"):
         resource = item.get("resource")
         named = _names(item.get("audiences"))
         for number, name in enumerate(named):
             if name not in known:
-                yield ("routes", at, "audiences", number), "no issuer lists it in audiences"
+                yield (
+                    ("routes", at, "audiences", number),
+                    "no issuer lists it in audiences: add it there",
+                )
         if isinstance(resource, str) and not known.intersection({resource, *named}):
-            message = "tokens must be for it, and no issuer lists it in audiences"
+            message = "tokens must be for it, and no issuer lists it in audiences: add it there"
             yield ("routes", at, "resource"), message
 
 
@@ -122,10 +126,10 @@ def _trust_domains(data: dict[str, Any]) -> Found:
     is_good = bool(known)
     for at, name in enumerate(known):
         try:
-            TrustDomain.parse(name)
+            trust_domain_text(name)
         except SpiffeIdError as error:
             is_good = False
-            yield ("trust_domains", at), f"{error}: as in corp.example"
+            yield ("trust_domains", at), str(error)
     if not is_good:
         return
     for place, name in _named_domains(data):

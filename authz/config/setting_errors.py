@@ -3,50 +3,52 @@
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final
 
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
+from authz.config.forms import PATTERNS, meant
+from authz.config.known_keys import holds_lists, is_required, keys_at
 from authz.config.nearest import nearest, nearest_or_all
+from authz.config.other_names import advice, ours
 from authz.config.yaml_document import Place
 from authz.core.conditions import ConditionError
 from authz.core.settings import MisfitError
 
 _KEY: Final = "[key]"  # pydantic's step for "the key itself, not its value"
+_OR_LEAVE_OUT: Final = ", or leave it out"
 _YES_AND_NO: Final = {"yes": "true", "on": "true", "no": "false", "off": "false"}
 _UNITS: Final = ((86400, "d"), (3600, "h"), (60, "m"), (1, "s"))
-_NAME: Final = "a name of letters, digits, '.', '_' and '-', such as orders-read"
 _PLAIN: Final = re.compile(r"[A-Za-z/.][A-Za-z0-9/._-]*")  # YAML needs no quotes around it
-_SCOPE: Final = "one word of visible characters without quotes and backslashes, as in [orders:read]"
-_MEMBER: Final = "the name of a member: letters, digits and _ . -, 64 at most"
-# What each pattern of the settings types asks for; tests/config/test_config_errors.py wants all.
-PATTERNS: Final[Mapping[str, str]] = MappingProxyType(
+_SEVERAL: Final = re.compile(r"\s*,\s*")
+# What a list needs at least, where another word than "item" tells more.
+_NEEDED: Final[Mapping[str, str]] = MappingProxyType(
     {
-        r"^[A-Za-z0-9._-]{1,128}$": _NAME,
-        r"^[A-Za-z0-9_.-]{1,64}$": _MEMBER,
-        r"^[\x21\x23-\x5b\x5d-\x7e]+$": _SCOPE,
-        r"^[\x21\x23-\x5b\x5d-\x7e]{1,256}$": _SCOPE,
-        r"^[\x21-\x7e]{1,128}$": "one word of visible characters, 128 at most",
-        r"^([A-Z][A-Z-]{0,31}|\*)$": 'a method in capitals, such as GET, or "*" for any',
-        r"^(unix:/.+|[^/\s]+:([0-9]|\{worker\}){1,5})$": (
-            'an address, such as "unix:/run/authz/authz.sock" or "127.0.0.1:9191"'
-        ),
-        r"^[^/\s]+:[0-9]{1,5}$": 'an address with a port, such as "127.0.0.1:9192"',
-        r"^unix:/.+": "an address such as unix:/run/spire/agent.sock",
-        r"^[a-z][a-z0-9-]{0,30}-$": "lower-case letters, digits and '-', '-' at the end: x-agent-",
-        r"^[a-z0-9-]{1,64}$": "a header's name in lower case, such as authorization",
-        r"^[A-Za-z0-9-]{0,32}$": "one word, such as Bearer",
-        r"^[A-Za-z_][A-Za-z0-9._-]{0,127}$": "letters, digits, '.', '_' and '-', a letter first",
-        r"^[a-z][a-z0-9]{0,31}(-[a-z0-9]{1,32}){0,6}$": (
-            "a header's name in lower case, such as x-agent-department"
-        ),
-        r"^[A-Za-z0-9._~+/-]{1,64}$": "the first characters of a token, such as ory_at_",
-        r"^[a-z0-9_-]{1,64}$": "a header's name in lower case, such as x-env",
+        "algorithms": "name the algorithms of the issuer's keys, as in [ES256]",
+        "allowed_callers": "name the proxies that may ask, by SPIFFE ID",
+        "audiences": "list what tokens for your services have in aud",
+        "grants": "name a grant, or leave it out and set unrestricted: true or suspended: true",
+        "hosts": 'name a host, or "*" for any',
+        "issuers": "list an issuer of delegation tokens",
+        "listen": "give an address, as in unix:/run/authz/authz.sock",
+        "methods": 'name a method, as in [GET], or "*" for any',
+        "paths": "name a path, as in [/orders/**]",
+        "trust_domains": "name your SPIFFE trust domain, as in [corp.example]",
     }
 )
+
+
+@dataclass(frozen=True, slots=True)
+class _Mistake:
+    """An invalid value, what is known of its error, and the place in the settings of ``root``."""
+
+    value: Any
+    context: Mapping[str, Any]
+    place: Place
+    root: type[BaseModel]
 
 
 def causes(details: Sequence[ErrorDetails]) -> list[ErrorDetails]:
@@ -67,7 +69,8 @@ def causes(details: Sequence[ErrorDetails]) -> list[ErrorDetails]:
 
 
 def _is_slip(unknown: Place, missing: Place) -> bool:
-    return unknown[:-1] == missing[:-1] and nearest(str(unknown[-1]), [str(missing[-1])]) != ""
+    written, wanted = str(unknown[-1]), [str(missing[-1])]
+    return unknown[:-1] == missing[:-1] and bool(ours(written, wanted) or nearest(written, wanted))
 
 
 def error_place(detail: ErrorDetails) -> Place:
@@ -85,24 +88,24 @@ def offset_of(detail: ErrorDetails) -> int:
 
 def error_message(detail: ErrorDetails, place: Place, root: type[BaseModel]) -> str:
     """Say an error of the settings types in words of ours; ``root`` has the known keys."""
-    if detail["type"] == "extra_forbidden":
-        return "unknown key" + _suggestion(place, root)
-    if detail["type"] in _MAPPING_TYPES:
-        return _mapping(detail["input"], keys_at(root, place))
     words = _WORDS.get(detail["type"])
     if words is not None:
-        return words(detail["input"], detail.get("ctx", {}))
+        return words(_Mistake(detail["input"], detail.get("ctx", {}), place, root))
     return detail["msg"].removeprefix("Value error, ")
 
 
-def _suggestion(place: Place, root: type[BaseModel]) -> str:
-    known = keys_at(root, place[:-1])
-    return nearest_or_all(str(place[-1]), known, "known here") if known else ""
+def _unknown(mistake: _Mistake) -> str:
+    known, name = keys_at(mistake.root, mistake.place[:-1]), str(mistake.place[-1])
+    hint = advice(name, known) or (nearest_or_all(name, known, "known here") if known else "")
+    return f"unknown key{hint}"
 
 
-def _mapping(value: object, known: list[str]) -> str:
-    keys = f"its keys: {', '.join(sorted(known))}" if known else "as in name: {key: value}"
-    return f"{_but(value, 'a mapping')}; {keys}"
+def _mapping(mistake: _Mistake) -> str:
+    known = keys_at(mistake.root, mistake.place)
+    is_of_lists = holds_lists(mistake.root, mistake.place)
+    example = "name: [...], each name with its list" if is_of_lists else "name: {key: value}"
+    keys = f"its keys: {', '.join(sorted(known))}" if known else f"as in {example}"
+    return f"{_but(mistake.value, 'a mapping')}; {keys}"
 
 
 def _but(value: object, wanted: str) -> str:
@@ -128,13 +131,19 @@ def _in_a_list(value: str | float) -> str:
     return text if is_plain else json.dumps(text, ensure_ascii=False)
 
 
-def _list(value: object, _: Mapping[str, Any]) -> str:
+def _list(mistake: _Mistake) -> str:
+    value = mistake.value
+    if keys := keys_at(mistake.root, (*mistake.place, 0)):
+        listed = ", ".join(sorted(keys))
+        return f"{_but(value, 'a list')}: put '- ' before each item, a mapping of keys: {listed}"
     if isinstance(value, str | int | float) and not isinstance(value, bool):
-        return f"{_but(value, 'a list')}: write [{_in_a_list(value)}]"
+        items = _SEVERAL.split(value) if isinstance(value, str) else [value]
+        return f"{_but(value, 'a list')}: write [{', '.join(map(_in_a_list, items))}]"
     return f"{_but(value, 'a list')}: write [a, b], or each item on a line of its own after '- '"
 
 
-def _bad_text(value: object, _: Mapping[str, Any]) -> str:
+def _bad_text(mistake: _Mistake) -> str:
+    value = mistake.value
     if isinstance(value, dict):
         return f"{_but(value, 'text')}: put what begins with {{ or holds ': ' in quotes"
     if isinstance(value, tuple):
@@ -142,23 +151,40 @@ def _bad_text(value: object, _: Mapping[str, Any]) -> str:
     return f"{_but(value, 'text')}: put it in quotes"
 
 
-def _boolean(value: object, _: Mapping[str, Any]) -> str:
+def _boolean(mistake: _Mistake) -> str:
+    value = mistake.value
     if isinstance(value, str) and (meant := _YES_AND_NO.get(value.lower())):
         return f"must be true or false: write {meant}, not {value}"
     if isinstance(value, str) and value.lower() in {"true", "false"}:
         return f"must be true or false: write {value.lower()}, in small letters and without quotes"
-    return "must be true or false"
+    return _but(value, "true or false")
 
 
-def _number(value: object, _: Mapping[str, Any]) -> str:
-    plain = ": without quotes and unit" if isinstance(value, str) else ""
-    return f"{_but(value, 'a whole number such as 5')}{plain}"
+def _number(mistake: _Mistake) -> str:
+    value = mistake.value
+    told = _but(value, "a whole number such as 5")
+    if not isinstance(value, str):
+        return told
+    digits = re.sub(r"[_',]", "", value)
+    if digits != value and digits.isdecimal():
+        return f"{told}: write {int(digits)}"
+    return f"{told}: without quotes and unit"
 
 
-def _one_of(value: object, context: Mapping[str, Any]) -> str:
-    expected = str(context["expected"])
+def _one_of(mistake: _Mistake) -> str:
+    expected = str(mistake.context["expected"])
     words = [word for word in expected.split("'")[1::2] if word]
-    return f"must be {expected}{nearest(str(value), words)}"
+    return f"must be {expected}{nearest(str(mistake.value), words)}"
+
+
+def _empty(mistake: _Mistake) -> str:
+    """Say what an empty list or text needs."""
+    name = mistake.place[-1] if mistake.place else ""
+    if isinstance(mistake.value, str):
+        return "must not be empty"
+    needed = _NEEDED.get(str(name), "list at least one item")
+    or_none = "" if name in _NEEDED or is_required(mistake.root, mistake.place) else _OR_LEAVE_OUT
+    return f"must not be empty: {needed}{or_none}"
 
 
 def _amount(limit: float) -> str:
@@ -171,66 +197,42 @@ def _amount(limit: float) -> str:
     return f"{limit * 1000:.0f}ms" if limit else "0s"
 
 
-def _pattern(value: object, context: Mapping[str, Any]) -> str:
-    pattern = str(context["pattern"])
+def _pattern(mistake: _Mistake) -> str:
+    pattern = str(mistake.context["pattern"])
     words = PATTERNS.get(pattern, f"text that matches {pattern}")
-    return f"{value!r} is invalid: it must be {words}"
+    texts = meant(pattern, str(mistake.value))
+    cure = f"; write {', '.join(map(_in_a_list, texts))}" if texts else ""
+    return f"{mistake.value!r} is invalid: it must be {words}{cure}"
 
 
-_MAPPING_TYPES: Final = frozenset({"model_type", "model_attributes_type", "dict_type"})
-_WORDS: Final[Mapping[str, Callable[[Any, Mapping[str, Any]], str]]] = MappingProxyType(
+def _too_many(mistake: _Mistake) -> str:
+    return f"must have {mistake.context['max_length']} items at most"
+
+
+def _too_long(mistake: _Mistake) -> str:
+    return f"must have {mistake.context['max_length']} characters at most"
+
+
+_WORDS: Final[Mapping[str, Callable[[_Mistake], str]]] = MappingProxyType(
     {
-        "missing": lambda _, __: "is required",
-        "none_required": lambda _, __: "this key is reserved and has no meaning yet: leave it out",
-        "too_long": lambda _, context: f"must have {context['max_length']} items at most",
+        "extra_forbidden": _unknown,
+        "missing": lambda _: "is required",
+        "none_required": lambda _: "this key is reserved and has no meaning yet: leave it out",
+        "model_type": _mapping,
+        "model_attributes_type": _mapping,
+        "dict_type": _mapping,
+        "too_long": _too_many,
         "tuple_type": _list,
         "string_type": _bad_text,
         "bool_type": _boolean,
         "int_type": _number,
         "float_type": _number,
         "literal_error": _one_of,
-        "greater_than_equal": lambda _, context: f"must be at least {_amount(context['ge'])}",
-        "less_than_equal": lambda _, context: f"must be at most {_amount(context['le'])}",
-        "too_short": lambda _, __: "must not be empty",
-        "string_too_short": lambda _, __: "must not be empty",
-        "string_too_long": lambda _, context: (
-            f"must have {context['max_length']} characters at most"
-        ),
+        "greater_than_equal": lambda it: f"must be at least {_amount(it.context['ge'])}",
+        "less_than_equal": lambda it: f"must be at most {_amount(it.context['le'])}",
+        "too_short": _empty,
+        "string_too_short": _empty,
+        "string_too_long": _too_long,
         "string_pattern_mismatch": _pattern,
     }
 )
-
-
-def keys_at(model: type[BaseModel], place: Place) -> list[str]:
-    """Return the keys that a place of the config may have, by its JSON Schema."""
-    root = _schema_of(model)
-    node: Any = root
-    for step in place:
-        node = _inside(_resolve(root, node), step)
-    return list(_resolve(root, node).get("properties", {}))
-
-
-@cache
-def _schema_of(model: type[BaseModel]) -> dict[str, Any]:
-    return model.model_json_schema()
-
-
-def _inside(node: dict[str, Any], step: str | int) -> dict[str, Any]:
-    """Return the schema of an item or a member."""
-    if isinstance(step, int):
-        found = node.get("items", {})
-    else:
-        patterns = list(node.get("patternProperties", {}).values())
-        others = patterns[0] if patterns else node.get("additionalProperties", {})
-        found = node.get("properties", {}).get(step, others)
-    return found if isinstance(found, dict) else {}
-
-
-def _resolve(root: dict[str, Any], node: dict[str, Any]) -> dict[str, Any]:
-    """Follow references, and take the other type of a value that may be null."""
-    while "$ref" in node or "anyOf" in node:
-        if "anyOf" in node:
-            node = next(option for option in node["anyOf"] if option.get("type") != "null")
-        else:
-            node = root["$defs"][str(node["$ref"]).rpartition("/")[2]]
-    return node

@@ -25,7 +25,10 @@ _INTEGER: Final = re.compile(r"-?(0|[1-9][0-9]{0,39})")  # beyond 64 bits, as cl
 _FLOAT: Final = re.compile(r"-?[0-9]{1,15}\.[0-9]{1,15}")
 _NUMBER_BEGINS: Final = frozenset("-0123456789")
 _WORDS: Final[Mapping[str, Any]] = {"true": True, "false": False, "null": None, "~": None, "": None}
-_NO_ANCHORS: Final = "anchors, aliases and merge keys are not accepted: name a grant instead"
+_NO_ANCHORS: Final = (
+    "anchors, aliases and merge keys are not accepted: write the value out, or share rules by a"
+    " grant"
+)
 Step = str | int
 Place = tuple[Step, ...]
 
@@ -214,7 +217,10 @@ class _Builder:
     def _key(self, event: _Node, line: int) -> str | None:
         """Return a key; None, with a problem noted, if it can't be a key."""
         if type(event) is not yaml.ScalarEvent:
-            message = "a key must be plain text; a text that begins with { or [ is put in quotes"
+            message = (
+                "a key must be plain text: put a text that begins with { or [ in quotes, and render"
+                " a template such as {{ .Values.x }} first"
+            )
             self._problem(line, message)
             self._value(event, Lines(line))
             return None

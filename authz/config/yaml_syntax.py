@@ -41,7 +41,13 @@ _PARSER: Final = (
     ("expected whitespace", "after a name that begins with ! & or * a space is expected"),
     ("found unexpected ':'", "a ':' is not expected here: the text must stand in quotes"),
     ("escape", "a \\ between double quotes begins an escape: use single quotes"),
-    ("did not find expected <document start>", "nothing may stand after the document's end (...)"),
+    (
+        "did not find expected <document start>",
+        (
+            "this line does not belong to what is above: a config is a mapping, lines of"
+            " 'key: value', and nothing may stand after the document's end (...)"
+        ),
+    ),
     ("did not find expected node content", "a value is expected here"),
     ("directive", "a line must not begin with %"),
 )

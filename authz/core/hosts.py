@@ -11,6 +11,7 @@ from typing import Annotated, Final
 
 from pydantic import AfterValidator
 
+from authz.core.pattern_hints import bare_host
 from authz.core.patterns import ANY, REST
 from authz.core.reason import Denied
 from authz.core.request import canonical_host
@@ -23,17 +24,25 @@ _DOMAIN: Final = re.compile(rf"(?:{_LABEL}\.)*[a-z](?:[a-z0-9-]*[a-z0-9])?")
 _PRIVATE: Final = "internal"  # reserved for private use (ICANN, July 2024): nobody can buy it
 
 
+class _NotAHostError(ValueError):
+    """A text that is no host; the host in it may be meant."""
+
+
 def host_pattern(text: str) -> str:
     """Return a host pattern as it is written, if requests can match it. Raises ValueError.
 
     That is an exact host in lower case and without a port, ``*.`` or ``**.`` in front of a domain,
     or ``*`` for any host.
     """
-    domain = _domain(text)
-    if domain is not None:
-        _check_domain(text.removesuffix(domain), domain)
-    elif text != ANY:
-        _check_host(text)
+    try:
+        _check(text)
+    except _NotAHostError as error:
+        meant = bare_host(text)
+        try:
+            _check(meant)
+        except ValueError:
+            raise ValueError(f"{error}, such as orders.corp.example") from None
+        raise ValueError(f"{error}: write {meant}") from None
     return text
 
 
@@ -94,7 +103,17 @@ def _parent(host: str) -> str:
     return host.partition(".")[2]
 
 
+def _check(text: str) -> None:
+    domain = _domain(text)
+    if domain is not None:
+        _check_domain(text.removesuffix(domain), domain)
+    elif text != ANY:
+        _check_host(text)
+
+
 def _check_host(text: str, wildcard: str = "") -> None:
+    if "/" in text or "@" in text:
+        raise _NotAHostError("a host stands alone, without scheme, user, path and network mask")
     if ANY in text:
         raise ValueError(
             "a wildcard is one or more whole labels in front: *.corp.example for one label,"
@@ -103,7 +122,7 @@ def _check_host(text: str, wildcard: str = "") -> None:
     try:
         canonical = canonical_host(text)
     except Denied as denied:
-        raise ValueError(denied.detail) from None
+        raise _NotAHostError(denied.detail) from None
     if canonical != text:
         raise ValueError(f"write hosts in lower case and without a port: {wildcard}{canonical}")
 

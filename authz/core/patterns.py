@@ -14,6 +14,7 @@ from typing import Annotated, Final
 from pydantic import AfterValidator, Field
 
 from authz.core.paths import read_path
+from authz.core.pattern_hints import escaped, glob_of, is_regex, rooted
 from authz.core.reason import Denied
 
 _VARIABLE: Final = re.compile(r"\{[A-Za-z_][A-Za-z0-9_]*\}")
@@ -81,8 +82,13 @@ def segment_pattern(raw: list[str], literal: Callable[[str], str | None]) -> Seg
 
 def path_pattern(text: str) -> SegmentPattern:
     """Parse a path pattern such as ``/orders/{id}/**``. Raises ValueError."""
+    if is_regex(text):
+        raise ValueError(
+            "a path is a glob and not a regular expression, with * for one segment and ** at the"
+            f" end for the rest: write {glob_of(text)}"
+        )
     if not text.startswith("/"):
-        raise ValueError("a path pattern must start with '/'")
+        raise ValueError(f"a path pattern must start with '/': write {rooted(text)}")
     segments = text[1:].split("/")
     if "" in segments[:-1]:
         raise ValueError("no request has such a path: it has an empty segment")
@@ -103,7 +109,9 @@ def _literal_path_segment(segment: str) -> str | None:
     try:
         segments, forms = read_path("/" + segment)
     except Denied as denied:
-        raise ValueError(f"no request has such a path: {denied.detail}") from None
+        better = escaped(segment)
+        cure = f": write {better}" if better != segment else ""
+        raise ValueError(f"no request has such a path: {denied.detail}{cure}") from None
     if forms:
         raise ValueError(
             f"no request has such a path, unless its route accepts {', '.join(sorted(forms))}:"

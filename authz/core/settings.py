@@ -18,6 +18,8 @@ from pydantic import (
 
 _DURATION: Final = re.compile(r"([0-9]{1,9})(ms|s|m|h|d)")
 _MAX_PORT: Final = 65535
+_UNIX: Final = "unix:"
+_CONTENT: Final = re.compile(r"-----BEGIN |[\n\r]|\A\s*\{")
 _SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -45,14 +47,18 @@ def parse_duration(value: object) -> float:
         return value
     match = _DURATION.fullmatch(value) if isinstance(value, str) else None
     if match is None:
+        is_bare = isinstance(value, int) and not isinstance(value, bool) and value >= 0
+        cure = f": write {value}s for seconds" if is_bare else ""
         raise ValueError(
-            "a duration must be a whole number and a unit, such as 250ms, 30s, 5m, 1h, 1d"
+            f"a duration must be a whole number and a unit, such as 250ms, 30s, 5m, 1h, 1d{cure}"
         )
     return int(match[1]) * _SECONDS[match[2]]
 
 
 def _port_exists(address: str) -> str:
-    port = address.rpartition(":")[2]
+    host, _, port = address.rpartition(":")
+    if ":" in host and not address.startswith((_UNIX, "[")):
+        raise ValueError(f"an IPv6 address stands in brackets: write [{host}]:{port}")
     if port.isdecimal() and int(port) > _MAX_PORT:
         raise ValueError(f"there is no port {port}: the last is {_MAX_PORT}")
     return address
@@ -62,11 +68,18 @@ PortExists = AfterValidator(_port_exists)
 """For settings: an address whose port, if given, is valid."""
 
 
+def _is_path(text: str) -> str:
+    """Refuse what a file would hold, without telling it: it may be a key."""
+    if _CONTENT.search(text):
+        raise ValueError("must be the path of a file: write the text into a file, and name it here")
+    return text
+
+
 class NamedFile:
     """A mark for settings that name a file, which must exist."""
 
 
-FileText = Annotated[str, Field(min_length=1), NamedFile()]
+FileText = Annotated[str, Field(min_length=1), AfterValidator(_is_path), NamedFile()]
 """For settings: the path of a file that is read; ``authz check`` looks whether it can be."""
 
 
@@ -74,7 +87,7 @@ class LaterFile:
     """A mark for settings that name a file that may be missing where the config is checked."""
 
 
-LaterFileText = Annotated[str, Field(min_length=1), LaterFile()]
+LaterFileText = Annotated[str, Field(min_length=1), AfterValidator(_is_path), LaterFile()]
 """For settings: the path of a file that is there when the server runs, such as a token that is put
 into its container; ``authz check`` warns where it can't be read.
 """

@@ -21,8 +21,10 @@ def check_url(text: str) -> str:
         raise ValueError(
             "must be a URL with a host and, if it has a port, a numeric port"
         ) from None
+    if "${" in text:
+        raise ValueError("must be an https:// URL: nothing expands ${ }, so write the value itself")
     if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise ValueError("must be an https:// URL")
+        raise ValueError("must be an https:// URL, such as https://as.corp.example/jwks")
     if parts.username is not None or parts.password is not None or parts.fragment:
         raise ValueError("must be a URL without user, password and fragment")
     if port == 0:

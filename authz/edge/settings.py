@@ -10,6 +10,8 @@ from authz.core.settings import Duration, MisfitError, PortExists, Settings
 
 
 def _listed(value: object) -> object:
+    if isinstance(value, int) and not isinstance(value, bool):
+        raise ValueError(f"a port needs a host: write 127.0.0.1:{value}")  # noqa: TRY004 - pydantic takes no TypeError for a mistake
     return tuple(value) if isinstance(value, list | tuple) else (value,)
 
 

@@ -20,6 +20,14 @@ MAX_LINE_BYTES: Final = 1024 * 1024  # far above any record: a token has some ki
 STDIN: Final = Path("-")
 STDIN_FD: Final = 0  # there may be no sys.stdin
 LINES_BETWEEN_NEWS: Final = 4096  # some hundredths of a second's work
+_HEAD_BYTES: Final = MAX_LINE_BYTES  # looked at for a record: the first line may be half of one
+_OF_RECORDS: Final = b'"decision"'
+# What people name instead, by what is in it.
+_OTHERS: Final = (
+    (b"trust_domains:", "a config"),
+    (b'"logger"', "the server's own log, of standard error"),
+    (b"\0", "a binary file"),
+)
 _GZIP: Final = b"\x1f\x8b"  # RFC 1952 section 2.3.1
 News = Callable[[Path, float], None]
 """Called now and then with the file that is being read, and the share that is, from 0.0 to 1.0."""
@@ -65,6 +73,8 @@ class AuditLogs:
             is_packed = raw.read(len(_GZIP)) == _GZIP
             raw.seek(0)
             file: IO[bytes] | gzip.GzipFile = gzip.GzipFile(fileobj=raw) if is_packed else raw
+            _require_records(path, file.read(_HEAD_BYTES))
+            file.seek(0)
             number = 0
             while line := file.readline(MAX_LINE_BYTES):
                 number += 1
@@ -90,3 +100,14 @@ class AuditLogs:
         again = os.fdopen(os.dup(kept.fileno()), "rb")
         again.seek(0)
         return again
+
+
+def _require_records(path: Path, head: bytes) -> None:
+    """Require that a file that is not empty begins as an audit log does. Raises LogError."""
+    if not head.strip() or _OF_RECORDS in head:
+        return
+    kind = next((kind for mark, kind in _OTHERS if mark in head), "another kind of file")
+    raise LogError(
+        f"{path} is not an audit log but {kind}: name a file that audit.path of a config has had"
+        " written, with a decision on each line, as a JSON object"
+    )

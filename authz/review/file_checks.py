@@ -28,8 +28,9 @@ def file_problems(config: Config) -> Iterator[tuple[Place, str]]:
                 read()
             except ContentError as error:
                 # At start there is no line to tell, so that the words begin with the place.
-                words = str(error).removeprefix(dotted(place)).removeprefix(str(place[-1]))
-                yield place, words.lstrip(".: ")
+                exact = (*place, error.key) if error.key else place
+                words = str(error).removeprefix(dotted(exact)).removeprefix(str(exact[-1]))
+                yield exact, words.lstrip(".: ")
 
 
 def is_folder(path: Path) -> bool:

@@ -16,7 +16,15 @@ from authz.core.settings import ClientCertificateSettings
 
 
 class ContentError(Exception):
-    """A file's content can't be used; the message says why."""
+    """A file's content can't be used; the message says why.
+
+    ``key`` is the setting within the section that is wrong, "" if it is none alone.
+    """
+
+    def __init__(self, message: str, key: str = "") -> None:
+        """Take the message, and the setting."""
+        super().__init__(message)
+        self.key = key
 
 
 def contents(config: Config) -> Iterator[tuple[Place, Callable[[], object]]]:
@@ -121,4 +129,4 @@ def _read_server_tls(tls: TlsSettings) -> None:
     try:
         ServerTls(tls)
     except TlsError as error:
-        raise ContentError(str(error)) from None
+        raise ContentError(str(error), error.key) from None

@@ -331,7 +331,7 @@ def test_a_context_is_made_anew_for_other_files_alone(tmp_path: Path) -> None:
     settled = made.context()
 
     other.certificate_path.rename(one.certificate_path)
-    with pytest.raises(FetchError, match="of another certificate"):
+    with pytest.raises(FetchError, match="does not belong to the certificate"):
         made.context()
     other.key_path.rename(one.key_path)
     assert made.context() is not settled

@@ -182,7 +182,10 @@ def test_redirects(cluster: Cluster, status: int) -> None:
     server = cluster.server(answer(b"", status, headers={"location": elsewhere.url}))
     given = cluster.settings(jwks_uri=server.url, token_file=cluster.token())
 
-    assert failure(given) == f"status {status}"
+    assert (
+        failure(given)
+        == f"status {status}: redirects are not followed: name the URL that it leads to"
+    )
     assert elsewhere.requests == []
 
 
@@ -276,12 +279,18 @@ def a_pipe(cluster: Cluster) -> None:
 @pytest.mark.parametrize(
     ("spoil", "why"),
     [
-        (swapped, "the private key is of another certificate"),
-        (encrypted, "not PEM, or encrypted"),
+        (swapped, "private_key does not belong to the certificate in "),
+        (encrypted, "holds an encrypted private key, not a private key: decrypt it"),
         (a_pipe, "private_key can't be read: it is not a plain file"),
         (lambda cluster: (cluster.folder / "private_key").unlink(), "can't be read: No such file"),
-        (lambda cluster: (cluster.folder / "certificate").write_text("x"), "not PEM, or encrypted"),
-        (lambda cluster: (cluster.folder / "private_key").write_text(""), "not PEM, or encrypted"),
+        (
+            lambda cluster: (cluster.folder / "certificate").write_text("x"),
+            "holds no PEM, not a certificate",
+        ),
+        (
+            lambda cluster: (cluster.folder / "private_key").write_text(""),
+            "holds nothing, not a private key",
+        ),
     ],
     ids=["of another", "encrypted", "a pipe", "missing", "no certificate", "an empty key"],
 )

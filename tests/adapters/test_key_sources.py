@@ -163,7 +163,10 @@ def test_redirects_are_not_followed(server: ScriptedServer, status: int) -> None
     server.paths["/else"] = answer(b'{"keys":[]}')
     server.serve(answer(b"", status, headers={"location": f"{server.base}/else"}))
 
-    assert failure(settings(server)) == f"status {status}"
+    assert (
+        failure(settings(server))
+        == f"status {status}: redirects are not followed: name the URL that it leads to"
+    )
     assert server.fetches == 1
 
 
@@ -410,7 +413,7 @@ def test_discovery_url(server: ScriptedServer) -> None:
         "name the tenant in issuer and in the URL"
     )
     server.paths["/tenant/openid"] = answer(b"{}", 404)
-    assert failure(named, issuer) == "status 404"
+    assert failure(named, issuer) == "status 404: nothing is there: is it the right URL?"
 
 
 def test_keys_of_other_issuers(server: ScriptedServer) -> None:
@@ -474,9 +477,9 @@ def test_file(tmp_path: Path) -> None:
     [
         ({}, "exactly one of"),
         ({"discovery": False}, "exactly one of"),
-        ({"jwks_uri": "https://a/", "file": "b"}, "exactly one of"),
-        ({"jwks_uri": "https://a/", "discovery": True}, "exactly one of"),
-        ({"file": "b", "discovery": True}, "exactly one of"),
+        ({"jwks_uri": "https://a/", "file": "b"}, "jwks_uri and file both say where"),
+        ({"jwks_uri": "https://a/", "discovery": True}, "jwks_uri and discovery both say"),
+        ({"file": "b", "discovery": True}, "discovery and file both say where"),
         ({"jwks_uri": "http://a/"}, "use https, or set insecure: true"),
         ({"jwks_uri": "HTTP://a/"}, "use https, or set insecure: true"),
         ({"jwks_uri": "ftp://a/", "insecure": True}, "https:// URL"),

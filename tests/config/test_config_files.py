@@ -111,7 +111,7 @@ def test_lists_are_appended(folder: Folder) -> None:
     folder.include("policy.d/*.yaml")
 
     assert folder.problems() == [
-        "policy.d/z.yaml:5: agents[0].suspended: must be true or false",
+        "policy.d/z.yaml:5: agents[0].suspended: must be true or false, not text",
     ]
     folder.write("policy.d/z.yaml", own.replace("/main", "/z"))
     ids = [agent.id.rpartition("/")[2] for agent in folder.load().agents]

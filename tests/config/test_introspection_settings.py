@@ -72,7 +72,7 @@ def test_good(keys: str) -> None:
         ("{url: U, client_id: a, private_key_jwt: {}}", "private_key_jwt.key_file: is required"),
         (
             "{url: U, client_id: a, private_key_jwt: {key_file: /k, algorithm: HS256}}",
-            "private_key_jwt.algorithm: must be 'ES256'",
+            "private_key_jwt.algorithm: HS256 signs with a shared secret",
         ),
         ("{url: U, client_id: a, tls: {certificate: /c}}", "tls.private_key: is required"),
         ("{url: U, signed: required}", "introspection.signed: a signed answer names client_id"),

@@ -95,7 +95,7 @@ def test_a_folder() -> None:
 def test_how_far(tmp_path: Path) -> None:
     """A long reading tells how far it is."""
     path = tmp_path / "long"
-    path.write_text("x\n" * (3 * LINES_BETWEEN_NEWS))
+    path.write_text('{"decision":"x"}\n' * (3 * LINES_BETWEEN_NEWS))
     told: list[tuple[Path, float]] = []
     for _ in AuditLogs([path], lambda *news: told.append(news)).lines():
         pass

@@ -133,12 +133,13 @@ def test_bad_credentials(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     """Credentials that are here have to be such, and are told without a word of theirs."""
     authority = Authority(tmp_path)
     authority.issue()
-    authority.issue().key_path.replace(tmp_path / "leaf-1.key")
+    key, shown = tmp_path / "leaf-1.key", tmp_path / "leaf-1.pem"
+    authority.issue().key_path.replace(key)
     (tmp_path / "token").write_text("s3cret of two words")
     found = told(guarded(tmp_path), capsys)
 
     assert "s3cret" not in str(found)
     assert [text for line, text in found.items() if line.startswith(("token_file", "tls"))] == [
         "issuers[0].keys.token_file: must hold a bearer token: one word of ASCII characters",
-        "issuers[0].keys.tls: the private key is of another certificate",
+        f"issuers[0].keys.tls: private_key: {key} does not belong to the certificate in {shown}",
     ]

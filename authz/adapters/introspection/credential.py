@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from authz.adapters.client_credentials import CertificateContext
 from authz.adapters.files import read_at_rest
 from authz.adapters.http_fetch import FetchError, tls_context
+from authz.adapters.pem_files import PRIVATE_KEY, told
 from authz.core.delegation import IntrospectionSettings, PrivateKeyJwtSettings
 from authz.core.urls import is_plaintext
 
@@ -135,8 +136,8 @@ def _private_key(path: str) -> Any:  # noqa: ANN401 - of any kind that the libra
     try:
         return load_pem_private_key(pem, None)
     except (ValueError, TypeError, UnsupportedAlgorithm):
-        message = "private_key_jwt.key_file must hold a private key in PEM, not encrypted"
-        raise CredentialError(message) from None
+        message = f"must hold a private key in PEM, not encrypted: {told(path, pem, PRIVATE_KEY)}"
+        raise CredentialError(f"private_key_jwt.key_file {message}") from None
 
 
 def _read(path: str, key: str, max_bytes: int) -> bytes:

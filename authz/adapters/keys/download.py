@@ -7,6 +7,7 @@ that it may, and over https only.
 import re
 import ssl
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -27,6 +28,11 @@ from authz.core.urls import is_plaintext
 
 _ACCEPT: Final = "application/jwk-set+json, application/json"
 _REFUSED: Final = frozenset({401, 403})
+_MOVED: Final = "redirects are not followed: name the URL that it leads to"
+_HINTS: Final[Mapping[int, str]] = {
+    **dict.fromkeys((301, 302, 303, 307, 308), _MOVED),
+    404: "nothing is there: is it the right URL?",
+}
 _NONE_GIVEN: Final = "it may ask for a token_file or tls under keys"
 _NOT_SENT: Final = (
     "keys.token_file and keys.tls are not for this origin, which only the metadata name: "
@@ -136,7 +142,7 @@ def _fetched(ask: DocumentRequest, deadline: float, if_refused: str) -> FetchedD
     try:
         answer = fetch_document(ask, deadline)
     except StatusError as error:
-        hint = if_refused if error.status in _REFUSED else ""
+        hint = if_refused if error.status in _REFUSED else _HINTS.get(error.status, "")
         raise StatusError(error.status, hint) from None
     return FetchedDocument(answer.body, _max_age(answer.headers.get("cache-control", "")))
 

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from authz.adapters.http_fetch import FetchError
 from authz.adapters.keys.download import FetchedDocument, SpiffePeer, get, read_file
+from authz.adapters.workload_api import why_failed
 from authz.core import strict_json
 from authz.core.extras import missing_extra
 from authz.core.jose.jwk import Key, KeySetError, usable_keys
@@ -142,9 +143,12 @@ def _from_workload_api(address: str, trust_domain: str, timeout_seconds: float) 
             bundles = client.fetch_jwt_bundles()
         bundle = bundles.get_bundle_for_trust_domain(TrustDomain(trust_domain))
     except Exception as error:  # noqa: BLE001 - the library raises gRPC's and its own
-        raise FetchError(f"the Workload API: {type(error).__name__}") from None
+        raise FetchError(why_failed(address, error, timeout_seconds)) from None
     if bundle is None:
-        raise FetchError("the Workload API has no bundle for the trust domain")
+        raise FetchError(
+            f"the Workload API has no bundle for the trust domain {trust_domain}: is the agent of"
+            " this trust domain, or federated with it?"
+        )
     keys = [_jwk(kid, public) for kid, public in bundle.jwt_authorities.items()]
     return json.dumps({"keys": keys}).encode()
 

@@ -37,6 +37,23 @@ _UNKNOWN_NAME: Final = re.compile(r"undeclared reference to '([^']*)'")
 _WORD: Final = re.compile(r"(?:mismatched|extraneous) input '(\w+)'")
 _ASSIGNED: Final = re.compile(r"token recognition error at: '=(?!=)")
 _NOISE: Final = re.compile(r" \(in container ''\)| expecting \{.*")
+# The parser's words, and ours.
+_IN_WORDS: Final = (
+    (re.compile(r"undeclared reference to '([^']*)'.*"), r"there is no name \1"),
+    (re.compile(r"Syntax error: .*input '<EOF>'.*"), "not CEL: it ends too early"),
+    (
+        re.compile(r"Syntax error: missing '(.*)' at '<EOF>'.*"),
+        r"not CEL: a \1 is missing at the end",
+    ),
+    (
+        re.compile(r"Syntax error: missing '(.*)' at '(.*)'.*"),
+        r"not CEL: a \1 is missing before \2",
+    ),
+    (
+        re.compile(r"Syntax error: [^']*'(.*?) *'?(?: expecting .*)?"),
+        r"not CEL: \1 is not expected here",
+    ),
+)
 _MAX_MESSAGE_CHARS: Final = 200
 _FAILURES: Final = {
     "NOT_FOUND": "it reads a member that is not there; has() asks whether it is",
@@ -183,10 +200,20 @@ def _explained(condition: str, message: str) -> ConditionError:
         return ConditionError("the condition can't be read")
     told = [(line, column, text, _hint(text)) for line, column, text in errors]
     line, column, text, hint = next((error for error in told if error[3]), told[0])
-    text = _NOISE.sub("", text)[:_MAX_MESSAGE_CHARS]
+    if not hint and _UNKNOWN_NAME.search(text):
+        hint = "a text stands in quotes, as in 'corp.example'"
+    text = _in_words(_NOISE.sub("", text))[:_MAX_MESSAGE_CHARS]
     told_as = f"line {line}, column {column}: {text}" + (f"; {hint}" if hint else "")
     before = condition.split("\n")[: int(line) - 1]
     return ConditionError(told_as, sum(len(passed) + 1 for passed in before) + int(column) - 1)
+
+
+def _in_words(text: str) -> str:
+    """Say what the parser says in an operator's words, as far as they are known."""
+    for theirs, ours in _IN_WORDS:
+        if match := theirs.fullmatch(text):
+            return match.expand(ours)
+    return text
 
 
 def _hint(text: str) -> str:
@@ -211,5 +238,5 @@ def _name_hint(name: str) -> str:
     near = get_close_matches(name, known, n=1)
     if members and not near:
         return f"there are {', '.join(members)}"
-    near = near or get_close_matches(root, known, n=1)
+    near = near or get_close_matches(root, VARIABLES if "." in name else known, n=1)
     return f"did you mean {near[0]}?" if near else ""

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from authz.core.choice import Need
 from authz.core.settings import (
@@ -16,8 +16,23 @@ from authz.core.urls import check_url, is_plaintext
 
 MAX_TIMEOUT_SECONDS: Final = 10.0  # no caller of ours waits longer for an answer
 _CREDENTIALS: Final = ("client_secret_file", "private_key_jwt", "tls")
-AssertionAlgorithm = Literal[
-    "ES256", "ES384", "ES512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "EdDSA"
+
+
+def _of_a_private_key(name: object) -> object:
+    """Refuse HMAC, which signs with the client's secret (client_secret_jwt of OIDC Core 9)."""
+    if isinstance(name, str) and name.upper().startswith("HS"):
+        raise ValueError(
+            f"{name} signs with a shared secret: name the private key's algorithm, such as ES256,"
+            " or set client_secret_file in place of private_key_jwt"
+        )
+    return name
+
+
+AssertionAlgorithm = Annotated[
+    Literal[
+        "ES256", "ES384", "ES512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "EdDSA"
+    ],
+    BeforeValidator(_of_a_private_key),
 ]
 
 

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from authz.core.choice import Choice, Need
 from authz.core.delegation.actor_settings import ActorSettings, ClaimText
+from authz.core.delegation.algorithms import Algorithm
 from authz.core.delegation.introspection_settings import IntrospectionSettings
 from authz.core.delegation.presets import with_preset
 from authz.core.issuer_kind import IssuerKind
@@ -18,19 +19,6 @@ from authz.core.settings import Duration, FileText, MisfitError, Settings
 from authz.core.spiffe import TrustDomainText
 from authz.core.urls import check_url
 
-Algorithm = Literal[
-    "ES256",
-    "ES384",
-    "ES512",
-    "RS256",
-    "RS384",
-    "RS512",
-    "PS256",
-    "PS384",
-    "PS512",
-    "Ed25519",
-    "EdDSA",
-]
 Unchecked = Literal[
     "status",
     "authorization_details",
@@ -103,6 +91,15 @@ def _token_type(typ: str) -> str:
             "this is the type of another kind of token, which is never accepted as an access token"
         )
     return typ
+
+
+def _audience(text: str) -> str:
+    if text == "*":
+        raise ValueError(
+            '"*" is not a pattern, and a token for anybody is never accepted: list what tokens for'
+            " your services have in aud, such as https://orders.corp.example"
+        )
+    return text
 
 
 def _scope_claim(name: str) -> str:
@@ -181,7 +178,7 @@ class IssuerSettings(Settings):
     """
     introspection: IntrospectionSettings | None = None
     """The endpoint that is asked what the issuer's opaque tokens mean (RFC 7662)."""
-    audiences: tuple[str, ...] = Field(min_length=1)
+    audiences: tuple[Annotated[str, AfterValidator(_audience)], ...] = Field(min_length=1)
     """A token must be for one of these (RFC 9068 section 4), compared byte for byte. For a token of
     type "JWT" without aud, its client_id counts, as at Cognito.
     """

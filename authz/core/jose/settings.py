@@ -6,7 +6,7 @@ The same checks apply to the URL that an issuer's discovery document names.
 from hashlib import sha256
 from typing import Annotated, Final, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from authz.core.choice import Choice
 from authz.core.settings import (
@@ -35,6 +35,9 @@ _PLACE: Final = (
     "token_file",
     "tls",
 )
+
+
+_SOURCES: Final = ("jwks_uri", "discovery", "discovery_url", "file", "spiffe_bundle")
 
 
 class EndpointProfile(Choice):
@@ -90,12 +93,18 @@ class SpiffeBundleSettings(Settings):
         return self.file or self.endpoint or str(self.workload_api)
 
 
+def _not_a_url(value: object) -> object:
+    if isinstance(value, str) and "://" in value:
+        raise ValueError("must be true or false: the URL of an issuer's metadata is discovery_url")
+    return value
+
+
 class KeySettings(Settings):
     """Where an issuer's keys are: jwks_uri, discovery, discovery_url, file or spiffe_bundle."""
 
     jwks_uri: Annotated[str, AfterValidator(check_url)] | None = None
     """HTTPS URL of the issuer's JWK Set."""
-    discovery: bool = False
+    discovery: Annotated[bool, BeforeValidator(_not_a_url)] = False
     """Find the JWK Set through the issuer's metadata: /.well-known/openid-configuration, or
     /.well-known/oauth-authorization-server (RFC 8414)."""
     discovery_url: Annotated[str, AfterValidator(check_url)] | None = None
@@ -144,11 +153,15 @@ class KeySettings(Settings):
     def _one_source(self) -> Self:
         local = (self.file, self.spiffe_bundle)
         given = (self.jwks_uri, self.discovery or None, self.discovery_url, *local)
-        if len([source for source in given if source is not None]) != 1:
+        named = [name for name, source in zip(_SOURCES, given, strict=True) if source is not None]
+        if not named:
             raise ValueError(
                 "exactly one of jwks_uri, discovery: true, discovery_url, file and spiffe_bundle "
                 "is required"
             )
+        if len(named) > 1:
+            message = f"{' and '.join(named)} both say where the keys are: keep one of them"
+            raise MisfitError(message, named[1])
         return self
 
     @model_validator(mode="after")

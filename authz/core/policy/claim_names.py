@@ -17,6 +17,9 @@ NOT_AN_OBJECT: Final = object()  # in place of a claim: its parent is not an obj
 
 
 def _name(text: str) -> str:
+    if text.startswith("$."):
+        pointer = "/" + text[2:].replace(".", "/")
+        raise ValueError(f"members are named by a JSON Pointer (RFC 6901): write {pointer}")
     if text.startswith("/") and _BAD_ESCAPE.search(text):
         raise ValueError("in a JSON Pointer write ~ as ~0, and / within a name as ~1 (RFC 6901)")
     return text

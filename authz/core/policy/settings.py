@@ -96,7 +96,8 @@ class RuleSettings(Settings):
     @model_validator(mode="after")
     def _an_allow_says_its_scopes(self) -> Self:
         if self.effect is Effect.ALLOW and self.scopes is None:
-            raise ValueError("scopes must list what the token must have; scopes: [] requires none")
+            message = "an allow must list the scopes that the token must have; [] requires none"
+            raise MisfitError(message, "scopes")
         return self
 
     @model_validator(mode="after")
@@ -223,10 +224,10 @@ class PrincipalMatch(Settings):
         for key in ("subjects", GROUPS, ROLES):
             if getattr(self, key) == ():
                 raise MisfitError("an empty list matches nobody; leave it out to match any", key)
+            if ANY in (listed := getattr(self, key) or ()):
+                message = f'"*" is not a pattern; leave {key} out to match any'
+                raise MisfitError(message, key, listed.index(ANY))
         for at, subject in enumerate(self.subjects or ()):
-            if subject == ANY:
-                message = '"*" is not a pattern; leave subjects out to match any'
-                raise MisfitError(message, "subjects", at)
             if subject.startswith(SCHEME) and ANY in subject:
                 try:
                     SpiffePattern.parse(subject)

@@ -5,6 +5,7 @@ from authz.core.spiffe.pattern import (
     SpiffePattern,
     SpiffePatternText,
     TrustDomainText,
+    trust_domain_text,
 )
 from authz.core.spiffe.spiffe_id import SCHEME, SpiffeId, SpiffeIdError, TrustDomain
 
@@ -17,4 +18,5 @@ __all__ = [
     "SpiffePatternText",
     "TrustDomain",
     "TrustDomainText",
+    "trust_domain_text",
 ]

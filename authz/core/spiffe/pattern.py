@@ -1,7 +1,9 @@
 """Patterns of SPIFFE IDs, and the config's texts of IDs, patterns and trust domains."""
 
+import re
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Self
+from typing import Annotated, Final, Self
 
 from pydantic import AfterValidator
 
@@ -57,19 +59,50 @@ def _literal_id_segment(segment: str) -> str:
     return SpiffeId.parse(f"{SCHEME}x/{segment}").segments[0]
 
 
+_OTHER_SCHEME: Final = re.compile(r"[A-Za-z]*:/*")
+_EXAMPLE: Final = f"{SCHEME}corp.example/ns/agents/sa/travel"
+
+
+def _parsed(text: str, parse: Callable[[str], object], example: str) -> str:
+    """Return the text if it can be parsed. Raises SpiffeIdError with a text that could be."""
+    try:
+        parse(text)
+    except ValueError as error:
+        better = _respelt(text) if example.startswith(SCHEME) else _domain_of(text)
+        try:
+            parse(better)
+        except ValueError:
+            raise SpiffeIdError(f"{error}, as in {example}") from None
+        raise SpiffeIdError(f"{error}: write {better}") from None
+    return text
+
+
+def _respelt(text: str) -> str:
+    """Return an ID with the usual slips taken out: scheme, capitals, port, needless slashes."""
+    _, _, path = _OTHER_SCHEME.sub("", text, count=1).partition("/")
+    segments = [segment for segment in path.split("/") if segment]
+    return SCHEME + "/".join([_domain_of(text), *segments])
+
+
+def _domain_of(text: str) -> str:
+    """Return the trust domain that an ID, or a domain with a scheme or port, may mean."""
+    return _OTHER_SCHEME.sub("", text, count=1).partition("/")[0].partition(":")[0].lower()
+
+
 def _spiffe_pattern_text(text: str) -> str:
-    return SpiffePattern.parse(text).text
+    return _parsed(text, SpiffePattern.parse, _EXAMPLE)
 
 
 def _spiffe_id_text(text: str) -> str:
-    return SpiffeId.parse(text).text
+    return _parsed(text, SpiffeId.parse, _EXAMPLE)
 
 
-def _trust_domain_text(text: str) -> str:
-    return TrustDomain.parse(text).name
+def trust_domain_text(text: str) -> str:
+    """Return a trust domain as it is written. Raises SpiffeIdError, which shows a right one."""
+    return _parsed(text, TrustDomain.parse, "corp.example")
 
 
 # Types of the config's texts; the validators have parsed these.
 SpiffePatternText = Annotated[str, AfterValidator(_spiffe_pattern_text)]
 SpiffeIdText = Annotated[str, AfterValidator(_spiffe_id_text)]
-TrustDomainText = Annotated[str, AfterValidator(_trust_domain_text)]
+TrustDomainText = Annotated[str, AfterValidator(trust_domain_text)]

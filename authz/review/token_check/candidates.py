@@ -6,7 +6,8 @@ from typing import Any, Final, get_args
 
 from authz.core.delegation import IssuerSettings
 from authz.core.delegation.actor_settings import ACT
-from authz.core.delegation.settings import Algorithm, Unchecked
+from authz.core.delegation.algorithms import AlgorithmName
+from authz.core.delegation.settings import Unchecked
 from authz.core.jose.jws import media_type
 from authz.core.reason import Denied, Reason
 from authz.core.spiffe import SCHEME
@@ -28,7 +29,7 @@ def candidates(asked: Asked, issuer: IssuerSettings, fault: Denied) -> Iterator[
 
 
 def _algorithm(asked: Asked, issuer: IssuerSettings) -> Iterator[Change]:
-    if asked.jws.header.algorithm in get_args(Algorithm):
+    if asked.jws.header.algorithm in get_args(AlgorithmName):
         yield Change({"algorithms": (*issuer.algorithms, asked.jws.header.algorithm)})
 
 

@@ -6,7 +6,7 @@ from typing import get_args
 
 from authz.adapters.keys.fetcher import KeySourceConfig
 from authz.core.delegation import IssuerSettings
-from authz.core.delegation.settings import Algorithm
+from authz.core.delegation.algorithms import AlgorithmName
 from authz.core.delegation.verifier import check_signature, find_key
 from authz.core.jose.jws import Jws
 from authz.core.jose.key_set import KeySet
@@ -45,7 +45,7 @@ def verify(jws: Jws, issuer: IssuerSettings, *, offline: bool) -> Signature:
     if offline and not issuer.keys.is_file:
         return Signature(unknown=f"--offline, and the keys are at {issuer.keys.name}")
     # Keys for the token's own algorithm too: that the issuer's settings lack it is told apart.
-    own = {jws.header.algorithm} & set(get_args(Algorithm))
+    own = {jws.header.algorithm} & set(get_args(AlgorithmName))
     algorithms = frozenset[str]({*issuer.algorithms, *own})
     found = fetch(issuer.issuer, KeySourceConfig(issuer.keys, algorithms))
     if found.error:

@@ -154,11 +154,17 @@ def test_conditions_that_hold(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("request.method ==", "line 1, column 18: Syntax error.*; something is missing at the end"),
+        (
+            "request.method ==",
+            "line 1, column 18: not CEL: it ends too early; something is missing",
+        ),
         ('request.method = "GET"', "write == to compare"),
         ('not (request.method == "GET")', "write !$"),
         ('true &&\n agent.idd == "x"', "line 2, column 7: .* did you mean agent.id?"),
         ('request.methd == "GET"', "did you mean request.method?"),
+        ("request.host == corp.example", "no name corp.example; a text stands in quotes"),
+        ("input.user == 'x'", "no name input.user; a text stands in quotes"),
+        ("size(request.path", "a ) is missing at the end"),
         ("claim.level == 3", "did you mean claims?"),
         ('request.zzzzzzzzzzzzzz == "x"', "there are request.method, request.host"),
         ('operation.tool == "x"', "did you mean operation.tools?"),
@@ -178,7 +184,7 @@ def test_conditions_that_hold(text: str) -> None:
         ('request.path.matches("a\\u0000")', "not valid in RE2"),
         ('{"a": 1, "a": 2} == {}', "no value, whatever the request"),
         ('"\ud800" == ""', "not Unicode"),
-        ("", "Syntax error"),
+        ("", "it ends too early"),
     ],
 )
 def test_mistakes_are_found_at_load(text: str, told: str) -> None:
