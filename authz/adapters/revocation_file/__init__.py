@@ -1,10 +1,10 @@
-"""The revocation file: watched by the server, and appended to by ``authz revoke``."""
+"""The revocation file: watched by the server, and written by ``authz revoke``."""
 
 from authz.adapters.revocation_file.watched import (
     RevocationFile,
     RevocationSettings,
     RevocationStatus,
 )
-from authz.adapters.revocation_file.writing import append
+from authz.adapters.revocation_file.writing import append, take_back
 
-__all__ = ["RevocationFile", "RevocationSettings", "RevocationStatus", "append"]
+__all__ = ["RevocationFile", "RevocationSettings", "RevocationStatus", "append", "take_back"]
