@@ -331,7 +331,7 @@ X = made("/x", set(), "allow", None)
 Y = made("/y", set(), "allow", None)
 
 
-@settings(max_examples=300)
+@settings(max_examples=200)
 @example(
     grants=((X,), (Y,), (Y,)),
     agents=[AgentSettings(id=AGENT, grants=("b",))],
