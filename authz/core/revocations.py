@@ -7,10 +7,13 @@ Each line is a JSON object, all of whose members must match:
 - ``{"issuer": I, "subject": S, "before": T}``: a principal's tokens that were issued before T;
 - ``{"issuer": I, "before": T}``: all of an issuer's tokens that were issued before T.
 
-T is a time as in RFC 3339; without it, tokens of any time. ``note`` is for people.
+T is a time as in RFC 3339; without it, tokens of any time. ``note`` and ``since``, the time of the
+revocation, are for people.
 """
 
+from collections.abc import Iterator
 from datetime import datetime
+from hashlib import sha256
 from math import inf
 from typing import Annotated, Final
 
@@ -23,6 +26,7 @@ from authz.core.spiffe import SpiffeId, SpiffeIdError
 
 MAX_BYTES: Final = 64 * 1024 * 1024  # half a million entries
 _QUOTES_OF_A_MEMBER: Final = 4  # two around its name, two around its text
+_ID_CHARS: Final = 12  # hexadecimal: half a million entries have no two alike, but for 1 in 2000
 
 
 class RevocationError(ValueError):
@@ -30,7 +34,10 @@ class RevocationError(ValueError):
 
 
 class Revocation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A line of the file. ``before`` is RFC 3339 with a zone in the file; None for any time."""
+    """A line of the file. ``before`` is RFC 3339 with a zone in the file; None for any time.
+
+    ``note`` and ``since``, when it was revoked, are for people.
+    """
 
     agent: str | None = None
     issuer: str | None = None
@@ -38,6 +45,24 @@ class Revocation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
     token_id: str | None = None
     before: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
     note: str | None = None
+    since: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
+
+    @property
+    def id(self) -> str:
+        """A digest of the entry, to name it by: line numbers change when others take lines out."""
+        return sha256(msgspec.json.encode(self)).hexdigest()[:_ID_CHARS]
+
+    @property
+    def revoked(self) -> tuple[str | None, ...]:
+        """Whom or what it revokes: agent, issuer, subject and token_id; the time is left out."""
+        return self.agent, self.issuer, self.subject, self.token_id
+
+    def overlaps(self, other: "Revocation") -> bool:
+        """Tell whether a request may exist that both revoke, apart from the time."""
+        if self.issuer is None or self.issuer != other.issuer:
+            return self.agent is not None and self.agent == other.agent
+        pairs = ((self.subject, other.subject), (self.token_id, other.token_id))
+        return all(None in pair or pair[0] == pair[1] for pair in pairs)
 
     def check(self) -> None:
         """Raise RevocationError if the members contradict each other or can't match anybody."""
@@ -50,7 +75,7 @@ class Revocation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
             try:
                 SpiffeId.parse(self.agent)
             except SpiffeIdError as error:
-                raise RevocationError(f"agent: {error}") from None
+                raise RevocationError(f"agent: {error}{_no_pattern(self.agent)}") from None
         elif self.issuer is None:
             raise RevocationError(
                 "agent or issuer is required: a subject is unique only within its issuer"
@@ -138,19 +163,33 @@ class Revocations:
 
 def parse(data: bytes) -> Revocations:
     """Compile a file's bytes. Raises RevocationError with the first bad line."""
-    if len(data) > MAX_BYTES:
-        raise RevocationError(f"larger than {MAX_BYTES} bytes")
     entries: list[Revocation] = []
-    for number, line in enumerate(data.split(b"\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            entry = _entry(line)
-            entry.check()
-        except (ValueError, RecursionError) as error:
-            raise RevocationError(f"line {number}: {error}") from None
+    for number, entry in read_entries(data):
+        if isinstance(entry, RevocationError):
+            raise RevocationError(f"line {number}: {entry}")
         entries.append(entry)
     return Revocations(tuple(entries))
+
+
+def read_entries(data: bytes) -> Iterator[tuple[int, Revocation | RevocationError]]:
+    """Yield the number of each line, from 1, and its entry, or why the line is invalid.
+
+    Blank lines are left out. Raises RevocationError for a file that is too large.
+    """
+    if len(data) > MAX_BYTES:
+        raise RevocationError(f"larger than {MAX_BYTES} bytes")
+    for number, line in enumerate(data.split(b"\n"), start=1):
+        if line.strip():
+            yield number, _entry_or_error(line)
+
+
+def _entry_or_error(line: bytes) -> Revocation | RevocationError:
+    try:
+        entry = _entry(line)
+        entry.check()
+    except (ValueError, RecursionError) as error:
+        return RevocationError(str(error))
+    return entry
 
 
 def _entry(line: bytes) -> Revocation:
@@ -165,6 +204,12 @@ def _entry(line: bytes) -> Revocation:
     if b"\\" in line or line.count(b'"') != quotes:
         strict_json.loads(line)
     return entry
+
+
+def _no_pattern(agent: str) -> str:
+    if "*" not in agent:
+        return ""
+    return "; a revocation names one agent: to stop a pattern, set suspended: true in its entry"
 
 
 _decode: Final = msgspec.json.Decoder(Revocation).decode

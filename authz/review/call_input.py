@@ -6,7 +6,7 @@ import msgspec
 from pydantic import Field, model_validator
 
 from authz.core.policy.call_settings import KEYS
-from authz.core.protocols.mcp_methods import calling
+from authz.core.protocols.mcp_methods import calling, is_known
 from authz.core.request import Call, CallKind, MessageProtocol
 from authz.core.settings import Settings
 
@@ -47,7 +47,8 @@ class McpCallInput(Settings):
         named = ((kind, getattr(self, kind)) for kind in _METHODS)
         kind, name = next(((kind, name) for kind, name in named if name), _NO_TARGET)
         method = self.method or _METHODS[kind]
-        return Call(method, kind, name, arguments=_encode(self.arguments))
+        known = is_known(method)
+        return Call(method, kind, name, is_known=known, arguments=_encode(self.arguments))
 
 
 class A2aCallInput(Settings):

@@ -8,17 +8,18 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
-from operator import itemgetter
-from typing import Final
 
 from authz.config import Config
+from authz.core.extras import missing_extra
 from authz.core.hosts import covers, is_domain_pattern
 from authz.core.patterns import REST, path_pattern
 from authz.core.policy.rules import Rule
 from authz.review.audit_files import AuditLogs
 from authz.review.audit_records import read_records
 from authz.review.call_usage import key_line, never_called
-from authz.review.rule_usage import ID, ID_TEXT, Group, RuleUsage, RuleUse, UsedOperation
+from authz.review.missing_rules import Evidence, Holder, MissingRules, ProposedRule
+from authz.review.rule_usage import RuleUsage, RuleUse
+from authz.review.used_operation import ID, ID_TEXT, UsedOperation
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +65,16 @@ def suggest(config: Config, logs: AuditLogs, *, denied: bool) -> Suggestions:
                 narrower[grant, number] = keys
                 lines += _of_rule(rule, use, keys)
             lines += _never_called(rule, use)
-    named = _named(evidence.missing, set(config.grants))
+    named = _named(list(evidence.missing.proposed()), set(config.grants))
     numbers = {agent.id: number for number, agent in enumerate(config.agents)}
     by_agent: defaultdict[str, list[str]] = defaultdict(list)
-    for name, ((agent, _, _), _) in named.items():
-        by_agent[agent].append(name)
+    for name, (holder, _, _) in named.items():
+        if holder.agent_lacks:
+            by_agent[holder.agent].append(name)
     held = {numbers[agent]: names for agent, names in by_agent.items() if agent in numbers}
     new = {agent: names for agent, names in by_agent.items() if agent not in numbers}
     missing = tuple(_of_missing(named, new))
+    lines += _not_proposed(evidence.missing)
     if named:
         lines.append("# Missing: a file to include, which allows the refused requests.")
     lines += [
@@ -143,14 +146,23 @@ def _narrowed(text: str, path: str) -> str | None:
     return "/" + "/".join([*text[1:].split("/")[:count], *path[1:].split("/")[count:]])
 
 
-Missing = tuple[tuple[str, str, str], RuleUse]  # of an agent for an issuer's principal
+Missing = tuple[Holder, Evidence, list[ProposedRule]]
 
 
-def _named(missing: Mapping[tuple[str, str, str], RuleUse], taken: set[str]) -> dict[str, Missing]:
-    """Name a new grant for each missing rule."""
+def _named(missing: Sequence[Missing], taken: set[str]) -> dict[str, Missing]:
+    """Name a new grant for the rules that each holder lacks."""
     numbers = (number for number in range(1, len(missing) + len(taken) + 1))
     names = (name for number in numbers if (name := f"suggested-{number}") not in taken)
-    return dict(zip(names, sorted(missing.items(), key=_first), strict=False))
+    return dict(zip(names, missing, strict=False))
+
+
+def _not_proposed(missing: MissingRules) -> Iterator[str]:
+    """Yield comments on refused requests that no rule is proposed for."""
+    for name, count in sorted(missing.limited.items()):
+        yield f"# Refused by what {name} requires: {count}. No rule is proposed that evades it."
+    if missing.unlimitable:
+        what = "to limit them to the principal takes a condition; conditions need"
+        yield f"# Not proposed: {missing.unlimitable} rules; {missing_extra('cel', what)}"
 
 
 def _of_missing(named: Mapping[str, Missing], agents: Mapping[str, Sequence[str]]) -> Iterator[str]:
@@ -160,29 +172,32 @@ def _of_missing(named: Mapping[str, Missing], agents: Mapping[str, Sequence[str]
     yield from ["agents:"] if agents else []
     for agent, grants in agents.items():
         yield f"  - {{id: {_quoted(agent)}, grants: [{', '.join(grants)}]}}"
-    yield "principals:"
-    for name, ((agent, issuer, principal), _) in named.items():
-        match = f"{{issuer: {_quoted(issuer)}, subjects: {yaml_list([principal])}}}"
-        yield f"  - {{match: {match}, agents: {yaml_list([agent])}, grants: [{name}]}}"
+    lacking = {name: holder for name, (holder, _, _) in named.items() if holder.principal_lacks}
+    yield from ["principals:"] if lacking else []
+    for name, holder in lacking.items():
+        match = f"{{issuer: {_quoted(holder.issuer)}, subjects: {yaml_list([holder.principal])}}}"
+        yield f"  - {{match: {match}, agents: {yaml_list([holder.agent])}, grants: [{name}]}}"
     yield "grants:"
-    for name, (_, use) in named.items():
-        yield f"  {name}:  # {use.count} requests{' and more kinds' if use.is_varied else ''}"
-        groups: defaultdict[Group, list[UsedOperation]] = defaultdict(list)
-        for target in use.targets:
-            groups[target.group].append(target)
-        for (host, method, _, protocol, _), targets in sorted(groups.items(), key=_first):
-            yield f"    - hosts: {yaml_list([host])}"
-            yield f"      methods: {yaml_list([method])}"
-            yield f"      paths: {yaml_list(sorted({target.path for target in targets}))}"
-            scopes = sorted(use.scopes or ())
-            none = "" if scopes else "  # their tokens had no scope in common"
-            yield f"      scopes: {yaml_list(scopes)}{none}"
-            if protocol:
-                calls = [target.call for target in targets if target.call is not None]
-                yield f"      {key_line(protocol, calls)}"
+    for name, (_, evidence, rules) in named.items():
+        more = " and more kinds" if evidence.is_varied else ""
+        yield f"  {name}:  # {evidence.count} requests{more}"
+        for rule in rules:
+            yield from _of_proposed(rule)
 
 
-_first: Final = itemgetter(0)
+def _of_proposed(rule: ProposedRule) -> Iterator[str]:
+    yield f"    - hosts: {yaml_list([rule.host])}"
+    yield f"      methods: {yaml_list([rule.method])}"
+    some = "  # of each {id} several were seen" if ID_TEXT in "".join(rule.paths) else ""
+    yield f"      paths: {yaml_list(rule.paths)}{some}"
+    none = "" if rule.scopes else "  # their tokens had no scope"
+    yield f"      scopes: {yaml_list(rule.scopes)}{none}"
+    none = "" if rule.via else "  # there was no earlier actor"
+    yield f"      via: {yaml_list(rule.via)}{none}"
+    if rule.when:
+        yield f"      when: {_quoted(rule.when)}  # others could use the agent's rule"
+    if rule.protocol:
+        yield f"      {key_line(rule.protocol, rule.calls)}"
 
 
 def yaml_list(texts: Iterable[str]) -> str:

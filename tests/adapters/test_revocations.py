@@ -192,7 +192,7 @@ def test_the_command(revoking: World, capsys: pytest.CaptureFixture[str]) -> Non
             ("--agent", TRAVEL.replace("corp", "copr")),
             "its trust domain is not one of corp.example",
         ),
-        (("--issuer", f"{ISSUER}/", "--subject", "alice"), f"its issuers: {ISSUER}"),
+        (("--issuer", f"{ISSUER}/", "--subject", "alice"), f"did you mean {ISSUER}?"),
     ):
         assert main(["revoke", str(config), *flags]) == 2
         assert words in capsys.readouterr().err

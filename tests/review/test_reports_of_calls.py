@@ -362,10 +362,8 @@ def test_what_is_missing(rules: Path, capsys: pytest.CaptureFixture[str]) -> Non
     options = ("--denied", "--audit", str(second), "--audit", str(third))
     said = suggested(rules, first, capsys, *options)
 
-    assert (
-        'mcp: {"methods": ["x/y"], "tools": ["pay"], "resources": ["trips://policy/a"],'
-        ' "tasks": ["*"]}' in said
-    )
+    assert 'mcp: {"methods": ["x/y"], "tools": ["pay"], "tasks": ["*"]}' in said
+    assert 'mcp: {"resources": ["trips://policy/a"]}' in said  # only the principal lacks it
     assert 'models: {"names": ["big"], "tools": ["a", "b"], "streaming": false}' in said
     assert 'a2a: {"methods": ["SendMessage"], "skills": ["plan"]}' in said
     assert 'a2a: {"methods": ["SendMessage"]}\n' in said
@@ -373,7 +371,8 @@ def test_what_is_missing(rules: Path, capsys: pytest.CaptureFixture[str]) -> Non
     old = rules.with_name("old.yaml")
     old.write_text(rules.read_text())
     (rules.parent / "more.yaml").write_text(said)
-    held = LAB.with_items(("agents", TRAVEL, "grants"), "[suggested-1]", before=3)
+    names = said.partition(f"# Add to the grants of the agent {TRAVEL}: ")[2].partition("\n")[0]
+    held = LAB.with_items(("agents", TRAVEL, "grants"), f"[{names}]", before=3)
     edit(rules, held.with_(("include",), ["more.yaml"]))
     for log, allowed in ((first, 2), (second, 1), (third, 1)):
         _, report = replayed(rules, log, capsys, "--old", str(old))

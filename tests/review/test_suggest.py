@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from authz import cli
 from authz.core.patterns import path_pattern
-from authz.review.rule_usage import generalised
 from authz.review.suggest import _narrowed
+from authz.review.used_operation import generalised
 from lab.config_builder import AT_READ_RULE, LAB
 from lab.mesh import STRANGER, TRAVEL
-from support.world import World
+from support.world import READ, World
 
 UUID = "0b7e5d0c-3a53-4f1e-9d56-0d4f3f1a2b3c"
 
@@ -114,7 +114,7 @@ def test_what_shadow_would_have_denied(tmp_path: Path, capsys: pytest.CaptureFix
         world.ask(paid, method="POST", path="/finance/payments/7")
         assert world.audit_records()[0]["decision"] == "allow"
         out = suggested(world, capsys)
-    assert 'paths: ["/finance/payments/{id}"]' in out
+    assert 'paths: ["/finance/payments/7"]' in out  # a single ID is no evidence for others
     assert "# finance-pay/0: never used" in out
 
 
@@ -124,7 +124,7 @@ def test_an_agent_that_is_not_registered(
     """For an agent that has no entry one is proposed."""
     with World(tmp_path) as world:
         world.svid = world.authority.issue(STRANGER)
-        world.ask(world.issuer.token(STRANGER, scope="a"), principal=STRANGER)
+        world.ask(world.issuer.token(STRANGER, scope=READ), principal=STRANGER)
         assert world.audit_records()[0]["reason"] == "agent_unknown"
         out = suggested(world, capsys, "--denied")
         (tmp_path / "more.yaml").write_text(out)
@@ -252,3 +252,29 @@ def test_a_list_in_another_form_is_told(
     text = world.config_text.replace("paths: [/finance/**]\n", written, 1)
     first, *_ = suggested(world, capsys, "--diff", config=text).splitlines()
     assert re.fullmatch(r"# .*authz\.yaml:\d+: paths could be \[.*\]", first)
+
+
+def test_what_a_rule_limits_is_not_proposed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A request that a rule refuses by its limits is counted: another rule would evade these."""
+    changes = LAB.with_((*AT_READ_RULE, "max_actors"), 1)
+    with World(tmp_path, changes) as world:
+        earlier = {"act": {"sub": TRAVEL, "act": {"sub": STRANGER}}}
+        world.ask(world.token(**earlier), path="/finance/balance")
+        assert world.audit_records()[0]["reason"] == "policy_denied"
+        out = suggested(world, capsys, "--denied")
+    assert "# Refused by what finance-read/0 requires: 1. No rule is proposed" in out
+    assert "suggested-1" not in out
+
+
+def test_an_agent_by_its_svid_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What an agent lacks for itself is added to its own grants, for requests without a token."""
+    route = "[{name: batch, paths: [/batch/**], modes: [autonomous]}]"
+    with World(tmp_path, LAB.with_routes(route)) as world:
+        world.ask(None, path="/batch/run")
+        assert world.audit_records()[0]["by_svid"]
+        config = applied(world, suggested(world, capsys, "--diff", "--denied"))
+        changed = replayed(world, config, capsys)
+    assert "principals:" not in (tmp_path / "suggested.yaml").read_text()
+    assert changed == {"newly_allowed": 1, "newly_denied": 0, "undecidable": 0}

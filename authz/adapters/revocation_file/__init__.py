@@ -1,4 +1,4 @@
-"""The revocation file: watched by the server, and appended to by ``authz revoke``.
+"""The revocation file: watched by the server, and written by ``authz revoke``.
 
 ``watched`` does the one and ``writing`` the other. The package itself offers the settings, and
 loads no more.

@@ -1,22 +1,30 @@
-"""Adds a line to the revocation file: whole, durable, and without losing another writer's lines.
+"""Adds a line to the revocation file, or takes lines out, without losing another writer's lines.
 
 The file is replaced by rename, so that no server sees a half. Where that would change more than the
-line (another owner, a second name, a mount of the file alone), the line is added in place: then a
-server can see half of the line, which is not JSON, and waits for the rest.
+line (another owner, a second name, a mount of the file alone), the file is written in place: a line
+that is added is at first not JSON, and a server waits for the rest; a line that is taken out
+becomes blank, so that at no moment the file lacks another line.
 """
 
 import errno
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import IO
 
 import msgspec
 
 from authz.adapters.files import open_plain, replace
-from authz.core.revocations import MAX_BYTES, Revocation, RevocationError, parse
+from authz.core.revocations import (
+    MAX_BYTES,
+    Revocation,
+    RevocationError,
+    parse,
+    read_entries,
+)
 
 
 def append(path: Path, entry: Revocation) -> None:
@@ -25,37 +33,87 @@ def append(path: Path, entry: Revocation) -> None:
     Waits while another process adds a line. On return the line is on the disk.
     """
     entry.check()
+    with _locked_file(path) as file:
+        data = file.read(MAX_BYTES + 1)
+        start = b"\n" if data and not data.endswith(b"\n") else b""
+        line = start + msgspec.json.encode(entry) + b"\n"
+        parse(data + line)  # servers take no line of an invalid file
+        if not _replace(path, file, data + line):
+            _add(path, line)
+
+
+def take_back(path: Path, ids: Collection[str]) -> list[Revocation]:
+    """Take entries out of an existing valid file, by their ids, and return those that stay.
+
+    Waits while another process writes. On return the change is on the disk. Raises
+    RevocationError, and then nothing was taken out, unless the disk failed.
+    """
+    with _locked_file(path) as file:
+        data = file.read(MAX_BYTES + 1)
+        parse(data)  # servers would go on with the last valid file, whatever is taken out
+        read = read_entries(data)
+        entries = {number: entry for number, entry in read if isinstance(entry, Revocation)}
+        gone = sorted({*ids} - {entry.id for entry in entries.values()})
+        if gone:
+            raise RevocationError(f"no entry has the id {gone[0]}: the file has changed")
+        numbers = {number for number, entry in entries.items() if entry.id in ids}
+        lines = BytesIO(data).readlines()  # at line feeds alone, as lines are read
+        kept = [line for number, line in enumerate(lines, 1) if number not in numbers]
+        if not _replace(path, file, b"".join(kept)):
+            _blank(path, file, lines, numbers)
+    return [entry for number, entry in entries.items() if number not in numbers]
+
+
+def _replace(path: Path, file: IO[bytes], data: bytes) -> bool:
+    """Replace the file by rename; return False where that would change more than the bytes.
+
+    A writer without a lock, as `echo >>`, may add to the file that is replaced now: its lines are
+    added again.
+    """
+    if os.fstat(file.fileno()).st_nlink != 1:
+        return False
     try:
-        with _locked(path) as file:
-            data = file.read(MAX_BYTES + 1)
-            start = b"\n" if data and not data.endswith(b"\n") else b""
-            line = start + msgspec.json.encode(entry) + b"\n"
-            parse(data + line)  # servers take no line of an invalid file
-            _write(path, file, data, line)
-    except OSError as error:
-        raise RevocationError(f"{path}: {error.strerror}") from None
-    except RevocationError as error:
-        raise RevocationError(f"{path}: {error}") from None
+        replace(path, data)
+    except OSError:  # a folder that is not ours, an owner that we can't give, a mounted file
+        return False
+    if late := file.read(MAX_BYTES):
+        _add(path, late)
+    return True
 
 
-def _write(path: Path, file: IO[bytes], data: bytes, line: bytes) -> None:
-    if os.fstat(file.fileno()).st_nlink == 1:
-        try:
-            replace(path, data + line)
-        except OSError:  # a folder that is not ours, an owner that we can't give, a mounted file
-            pass
-        else:
-            # A writer without a lock, as `echo >>`, may have added to the file that is replaced
-            # now: its lines are added again.
-            line = file.read(MAX_BYTES)
-            if not line:
-                return
+def _add(path: Path, line: bytes) -> None:
     with path.open("ab", buffering=0) as end:
         size = os.fstat(end.fileno()).st_size
         if end.write(line) < len(line):  # the disk is full: half a line would spoil the file
             end.truncate(size)
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         os.fsync(end.fileno())
+
+
+def _blank(path: Path, file: IO[bytes], lines: Sequence[bytes], numbers: Collection[int]) -> None:
+    """Overwrite lines with spaces. Half a line is not JSON, so a server waits for the rest."""
+    with path.open("r+b", buffering=0) as same:
+        if not os.path.samestat(os.fstat(same.fileno()), os.fstat(file.fileno())):
+            raise OSError(errno.EBUSY, "it was replaced meanwhile")
+        begin = 0
+        for number, line in enumerate(lines, 1):
+            blank = b" " * len(line.rstrip(b"\n"))
+            if number in numbers and os.pwrite(same.fileno(), blank, begin) < len(blank):
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            begin += len(line)
+        os.fsync(same.fileno())
+
+
+@contextmanager
+def _locked_file(path: Path) -> Iterator[IO[bytes]]:
+    """Open the file under the lock. Raises RevocationError, with the path, for any error."""
+    try:
+        with _locked(path) as file:
+            yield file
+    except OSError as error:
+        raise RevocationError(f"{path}: {error.strerror}") from None
+    except RevocationError as error:
+        raise RevocationError(f"{path}: {error}") from None
 
 
 @contextmanager

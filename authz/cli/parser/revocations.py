@@ -1,8 +1,8 @@
-"""The arguments of the verbs about revocations: revoke."""
+"""The arguments of the verbs about revocations: revoke, revocations."""
 
 from typing import TYPE_CHECKING
 
-from authz.cli.parser.adding import add_config, add_verb, end_help
+from authz.cli.parser.adding import add_config, add_json, add_verb, end_help
 from authz.cli.parser.types import a_time
 
 if TYPE_CHECKING:
@@ -10,7 +10,12 @@ if TYPE_CHECKING:
 
 
 def add_verbs(verbs: "Verbs") -> None:
-    """Add the verb revoke."""
+    """Add the verbs revoke and revocations."""
+    _add_revoke(verbs)
+    _add_revocations(verbs)
+
+
+def _add_revoke(verbs: "Verbs") -> None:
     revoke = add_verb(
         verbs, "revoke", "revoke", "revoke an agent, a principal's tokens or a single token"
     )
@@ -41,3 +46,35 @@ def add_verbs(verbs: "Verbs") -> None:
         help="revoke tokens issued before this time; default: now",
     )
     revoke.add_argument("--note", metavar="TEXT", help="a note for people")
+    revoke.add_argument(
+        "--force",
+        action="store_true",
+        help="revoke an agent or an issuer that the config does not know",
+    )
+
+
+def _add_revocations(verbs: "Verbs") -> None:
+    listing = add_verb(
+        verbs, "revocations", "revocations", "list what is revoked, and take revocations back"
+    )
+    end_help(
+        listing,
+        "authz revocations authz.yaml",
+        "authz revocations authz.yaml --issuer https://as.corp.example --subject alice --take-back",
+        status="0 listed or taken back, 1 the file has an invalid line or can't be read or "
+        "written, 2 usage, or it is not certain which entry --take-back means; nothing is taken "
+        "back then",
+    )
+    add_config(listing)
+    add = listing.add_argument
+    add("--agent", metavar="ID", help="the entries of this agent alone")
+    add("--issuer", metavar="ISS", help="the entries of this issuer alone")
+    add("--subject", metavar="SUB", help="the entries of this principal (sub) alone")
+    add("--token-id", metavar="JTI", help="the entry of the token with this jti alone")
+    add("--id", metavar="ID", action="append", help="the entry with this id, as listed; repeatable")
+    add(
+        "--take-back",
+        action="store_true",
+        help="take the entry back that revokes exactly what the flags name, or those with an --id",
+    )
+    add_json(listing)

@@ -3,6 +3,7 @@
 import argparse
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
@@ -10,8 +11,12 @@ from authz.adapters.revocation_file.writing import append
 from authz.cli.common import FAILED, FINE, USAGE, complain
 from authz.cli.reading import load_config
 from authz.config import Config
+from authz.config.nearest import nearest, nearest_or_all
+from authz.core.patterns import ANY
 from authz.core.revocations import Revocation, RevocationError
-from authz.core.spiffe import SpiffeId
+from authz.core.spiffe import SpiffeId, SpiffePattern
+
+_FORCE: Final = "; with --force it is revoked all the same"
 
 
 def run(options: argparse.Namespace) -> int:
@@ -23,14 +28,16 @@ def run(options: argparse.Namespace) -> int:
         token_id=options.token_id,
         before=options.before,
         note=options.note,
+        since=datetime.now(UTC).replace(microsecond=0),
     )
     if entry.agent is None and entry.token_id is None and entry.before is None:
         entry = msgspec.structs.replace(entry, before=datetime.now(UTC))
     config = load_config(options.config)
     try:
         entry.check()
-        _check_known(config, entry)
-        path = _revocation_file(config)
+        if not options.force:
+            _check_known(config, entry)
+        path = revocation_file(config)
     except RevocationError as error:
         complain(f"authz: {error}")
         return USAGE
@@ -40,10 +47,11 @@ def run(options: argparse.Namespace) -> int:
         complain(f"authz: not revoked: {error}")
         return FAILED
     print(f"revoked; takes effect within a second: {msgspec.json.encode(entry).decode()}")
+    print(f"to take it back: authz revocations {options.config} --id {entry.id} --take-back")
     return FINE
 
 
-def _revocation_file(config: Config) -> Path:
+def revocation_file(config: Config) -> Path:
     """Return the path of the revocation file. Raises RevocationError if none is set."""
     if config.revocations.file is None:
         raise RevocationError("the config does not set revocations.file")
@@ -51,12 +59,36 @@ def _revocation_file(config: Config) -> Path:
 
 
 def _check_known(config: Config, entry: Revocation) -> None:
-    """Require names that the config can know, as others are mistyped. Raises RevocationError."""
+    """Require names that the config can know, as others are mistyped. Raises RevocationError.
+
+    A subject and a token's id are known to the issuer alone.
+    """
     known = [issuer.issuer for issuer in config.issuers]
     if entry.issuer is not None and entry.issuer not in known:
-        raise RevocationError(
-            f"no issuer {entry.issuer!r} in the config; its issuers: {', '.join(known)}"
-        )
+        near = nearest_or_all(entry.issuer, known, "its issuers")
+        raise RevocationError(f"no issuer {entry.issuer!r} in the config{near}{_FORCE}")
+    if entry.agent is not None:
+        _check_agent(config, SpiffeId.parse(entry.agent))
+
+
+def _check_agent(config: Config, agent: SpiffeId) -> None:
     domains = config.trust_domains
-    if entry.agent is not None and SpiffeId.parse(entry.agent).trust_domain.name not in domains:
-        raise RevocationError(f"agent: its trust domain is not one of {', '.join(domains)}")
+    if agent.trust_domain.name not in domains:
+        why = f"agent: its trust domain is not one of {', '.join(domains)}"
+        raise RevocationError(f"{why}{nearest(agent.trust_domain.name, domains)}{_FORCE}")
+    patterns = [SpiffePattern.parse(entry.id) for entry in config.agents]
+    if not any(pattern.matches(agent) for pattern in patterns):
+        near = nearest(agent.text, [_filled(agent, pattern) for pattern in patterns])
+        near = near or nearest_or_all(agent.text, [entry.id for entry in config.agents], "its IDs")
+        raise RevocationError(f"no entry of agents fits {agent.text}{near}{_FORCE}")
+
+
+def _filled(agent: SpiffeId, pattern: SpiffePattern) -> str:
+    """Return the ID that may be meant by a pattern: its wildcards filled from the agent's ID."""
+    wanted, given = pattern.path.segments, agent.segments
+    filled = [
+        (given[at] if at < len(given) else ANY) if segment is None else segment
+        for at, segment in enumerate(wanted)
+    ]
+    filled += given[len(wanted) :] if pattern.path.rest else ()
+    return f"{pattern.trust_domain.spiffe_id}/{'/'.join(filled)}"

@@ -33,6 +33,7 @@ class Policy:
 
     Attributes:
         agents, principals: the compiled entries, which hold the rules.
+        rules: the compiled rules, by grant.
         reads: the headers and claims that its decisions read, and all that conditions may read.
         added_headers: names of the headers that rules give to the upstream.
     """
@@ -46,7 +47,7 @@ class Policy:
         conditions: ConditionSettings = _NO_CONDITIONS,
     ) -> None:
         """Compile the rules and the entries. Named grants must exist: the config checked that."""
-        rules = compile_rules(grants, conditions)
+        self.rules = rules = compile_rules(grants, conditions)
         rule_sets = RuleSets(rules)
         self.agents = AgentIndex(agents, rule_sets)
         self.principals = PrincipalIndex(principals, rule_sets)
