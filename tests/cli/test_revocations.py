@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from authz.adapters.files import replace
-from authz.adapters.revocation_file.writing import append, take_back, writing
+from authz.adapters.revocation_file import writing
+from authz.adapters.revocation_file.writing import append, take_back
 from authz.core.revocations import Revocation, RevocationError, Revocations, parse, read_entries
 from lab.config_builder import LAB
 from lab.mesh import ISSUER, PAYMENTS, RETIRED, TRAVEL
