@@ -5,7 +5,6 @@ The commands take turns in random order, and a number is the median over the rou
 
 import os
 import random
-import re
 import statistics
 import subprocess
 import sys
@@ -21,7 +20,6 @@ import authz
 ROUNDS: Final = 15
 NOTHING: Final = ("-c", "pass")
 ROOT: Final = Path(__file__).parents[1]
-_README_CONFIG: Final = re.compile(r"## A config to copy\n\n```yaml\n(.*?)```", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -72,12 +70,11 @@ class Starts:
         return f"CPU of commands as multiples of python -c pass: {', '.join(ratios)}."
 
 
-def readme_config() -> str:
-    """Return the config that the README shows. Raises ValueError if there is none."""
-    found = _README_CONFIG.search((ROOT / "README.md").read_text())
-    if found is None:
-        raise ValueError("the README shows no config to copy")
-    return found[1]
+def written_config(folder: Path) -> Path:
+    """Have ``authz init`` write a folder with the config that the README shows; return it."""
+    command = [sys.executable, "-m", "authz", "init", str(folder)]
+    subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+    return folder / "authz.yaml"
 
 
 def cpu_of(arguments: Sequence[str]) -> float:
@@ -92,9 +89,7 @@ def measure(admin: str, rounds: int = ROUNDS) -> Starts:
     """Run each command in each round; ``authz health`` asks the server at ``admin``."""
     compile_dir(Path(authz.__file__).parent, quiet=1)  # as an installer does
     with tempfile.TemporaryDirectory() as folder:
-        config = Path(folder) / "authz.yaml"
-        config.write_text(readme_config())
-        bars = start_bars(config, admin)
+        bars = start_bars(written_config(Path(folder) / "try"), admin)
         commands = {bar.text: ("-m", "authz", *bar.arguments) for bar in bars} | {"": NOTHING}
         taken: dict[str, list[float]] = {text: [] for text in commands}
         for _ in range(rounds):
