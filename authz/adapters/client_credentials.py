@@ -8,6 +8,7 @@ import ssl
 import threading
 from typing import Final
 
+from authz.adapters.fetched import FetchError
 from authz.adapters.files import (
     SETTLED_SECONDS,
     FileState,
@@ -15,7 +16,7 @@ from authz.adapters.files import (
     read_between,
     state_of,
 )
-from authz.adapters.http_fetch import FetchError, tls_context
+from authz.adapters.http_fetch import tls_context
 from authz.adapters.pem_files import CERTIFICATE, PRIVATE_KEY, kind_of, told
 from authz.core.settings import ClientCertificateSettings
 

@@ -21,6 +21,8 @@ from urllib.parse import SplitResult, urlsplit
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
+from authz.adapters.fetched import FetchError
+
 MAX_ADDRESSES: Final = 4  # tried in turn: two families, two each; each gets a part of the time
 _CHUNK_BYTES: Final = 16 * 1024
 _HTTP_OK: Final = 200
@@ -43,10 +45,6 @@ _OF_UNKNOWN_CA: Final = frozenset({18, 19, 20, 21})
 _IPV4_MASK: Final = 2**32 - 1
 # urllib3 warns of a head that it can't read and quotes the bytes: they may repeat what we sent.
 logging.getLogger("urllib3").setLevel(logging.ERROR)
-
-
-class FetchError(Exception):
-    """Signals that a document can't be fetched; the message says why, and quotes no content."""
 
 
 class StatusError(FetchError):

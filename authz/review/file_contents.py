@@ -103,7 +103,7 @@ def _read_token(path: str) -> None:
     from authz.adapters.client_credentials import (  # noqa: PLC0415 - see the module's text
         read_bearer_token,
     )
-    from authz.adapters.http_fetch import FetchError  # noqa: PLC0415 - likewise
+    from authz.adapters.fetched import FetchError  # noqa: PLC0415 - likewise
 
     try:
         read_bearer_token(path)
@@ -115,7 +115,7 @@ def _read_client_tls(tls: ClientCertificateSettings) -> None:
     from authz.adapters.client_credentials import (  # noqa: PLC0415 - see the module's text
         check_certificate,
     )
-    from authz.adapters.http_fetch import FetchError  # noqa: PLC0415 - likewise
+    from authz.adapters.fetched import FetchError  # noqa: PLC0415 - likewise
 
     try:
         check_certificate(tls)

@@ -5,8 +5,9 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from typing import Any, Final
 
+from authz.adapters.fetched import FetchError
 from authz.adapters.keys.fetcher import KeySourceConfig
-from authz.adapters.keys.sources import FetchError, key_document_source
+from authz.adapters.keys.sources import key_document_source
 from authz.config import Config
 from authz.core.jose.jwk import Key, KeySetError
 from authz.wiring.snapshot import build_key_sources

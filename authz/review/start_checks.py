@@ -5,6 +5,7 @@ whole check of another config.
 """
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from authz.config import Config, Place
 from authz.core.delegation import IssuerSettings
@@ -37,17 +38,27 @@ def _file_of_keys(issuer: IssuerSettings) -> Place:
 
 
 def _keys(issuer: IssuerSettings) -> Iterator[str]:
-    from authz.adapters.keys.sources import (  # noqa: PLC0415 - see the module's text
-        FetchError,
-        check_files,
-    )
+    from authz.adapters.fetched import FetchError  # noqa: PLC0415 - see the module's text
     from authz.core.jose.jwk import KeySetError  # noqa: PLC0415 - likewise
 
     try:
-        if issuer.keys is not None:
-            check_files(issuer.keys, issuer.issuer, frozenset(issuer.algorithms))
+        _read_keys(issuer)
     except (FetchError, KeySetError) as error:
         yield str(error).removeprefix("ca_file: ")
+
+
+def _read_keys(issuer: IssuerSettings) -> None:
+    """Read the files as a fetch does. Raises FetchError, KeySetError."""
+    keys, algorithms = issuer.keys, frozenset(issuer.algorithms)
+    if keys is not None and keys.file is not None:  # needs nothing that fetches from elsewhere
+        from authz.adapters.keys.jwk_set_file import JwkSetFile  # noqa: PLC0415 - see above
+
+        source = JwkSetFile(Path(keys.file), issuer.issuer)
+        source.parse(source.fetch().body, algorithms)
+    elif keys is not None:
+        from authz.adapters.keys.sources import check_files  # noqa: PLC0415 - see above
+
+        check_files(keys, issuer.issuer, algorithms)
 
 
 def _transport(server: ServerSettings) -> Found:

@@ -35,10 +35,8 @@ def _why_undiscoverable(issuer: IssuerSettings) -> Iterator[str]:
     keys = issuer.keys
     if keys is None or not keys.discovery or not is_plaintext(issuer.issuer):
         return
-    from authz.adapters.keys.sources import (  # noqa: PLC0415 - HTTP takes long to load
-        FetchError,
-        check_issuer_url,
-    )
+    from authz.adapters.fetched import FetchError  # noqa: PLC0415 - HTTP takes long to load
+    from authz.adapters.keys.sources import check_issuer_url  # noqa: PLC0415 - HTTP takes long to load
 
     try:
         check_issuer_url(keys, issuer.issuer)

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from authz.adapters.http_fetch import FetchError
+from authz.adapters.fetched import FetchError
 from authz.adapters.introspection import (
     Credential,
     CredentialError,

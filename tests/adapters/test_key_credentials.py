@@ -18,8 +18,9 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from pydantic import ValidationError
 
+from authz.adapters.fetched import FetchError
 from authz.adapters.keys.fetcher import KeySourceConfig
-from authz.adapters.keys.sources import FetchError, key_document_source
+from authz.adapters.keys.sources import key_document_source
 from authz.adapters.keys.store import KeyStore
 from authz.core.jose import KeySettings
 from lab.ca import Authority, Svid

@@ -13,13 +13,9 @@ import pytest
 from pydantic import ValidationError
 
 from authz.adapters import http_fetch
+from authz.adapters.fetched import FetchedDocument, FetchError
 from authz.adapters.http_fetch import DocumentRequest, is_refused_address
-from authz.adapters.keys.sources import (
-    FetchedDocument,
-    FetchError,
-    key_document_source,
-    metadata_urls,
-)
+from authz.adapters.keys.sources import key_document_source, metadata_urls
 from authz.core.jose import KeySettings
 from lab.ca import Authority
 from support.jwks_server import Behaviour, ScriptedServer, answer, ec_key, held, raw

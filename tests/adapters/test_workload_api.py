@@ -10,7 +10,7 @@ from pathlib import Path
 import grpc
 import pytest
 
-from authz.adapters.http_fetch import FetchError
+from authz.adapters.fetched import FetchError
 from authz.adapters.keys.spiffe_bundle import SpiffeBundleSource
 from authz.adapters.tls import ServerTls, TlsError
 from authz.adapters.tls_settings import TlsSettings

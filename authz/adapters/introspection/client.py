@@ -10,10 +10,10 @@ from typing import Final
 from urllib.parse import urlencode
 
 from authz.adapters.circuit_breaker import CircuitBreakers
+from authz.adapters.fetched import FetchError
 from authz.adapters.http_fetch import (
     JSON_TYPE,
     DocumentRequest,
-    FetchError,
     StatusError,
     TooLargeError,
     fetch_document,

@@ -15,8 +15,9 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from authz.adapters.client_credentials import CertificateContext
+from authz.adapters.fetched import FetchError
 from authz.adapters.files import read_at_rest
-from authz.adapters.http_fetch import FetchError, tls_context
+from authz.adapters.http_fetch import tls_context
 from authz.adapters.pem_files import PRIVATE_KEY, told
 from authz.core.delegation import IntrospectionSettings, PrivateKeyJwtSettings
 from authz.core.urls import is_plaintext

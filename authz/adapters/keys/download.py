@@ -1,4 +1,4 @@
-"""Downloads a key document by a bounded GET, or reads it from a file.
+"""Downloads a key document by a bounded GET.
 
 The credential of the settings, a bearer token or a certificate, goes only where the caller says
 that it may, and over https only.
@@ -9,18 +9,11 @@ import ssl
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 from authz.adapters.client_credentials import read_bearer_token, show_certificate
-from authz.adapters.files import read_between
-from authz.adapters.http_fetch import (
-    DocumentRequest,
-    FetchError,
-    StatusError,
-    fetch_document,
-    tls_context,
-)
+from authz.adapters.fetched import FetchedDocument, FetchError
+from authz.adapters.http_fetch import DocumentRequest, StatusError, fetch_document, tls_context
 from authz.core.jose.settings import MAX_DOCUMENT_BYTES, KeySettings
 from authz.core.reason import Denied
 from authz.core.spiffe.svid import checked_svid
@@ -39,14 +32,6 @@ _NOT_SENT: Final = (
     "set jwks_uri"
 )
 _MAX_AGE: Final = re.compile(r"max-age=\"?([0-9]{1,10})\"?")
-
-
-@dataclass(frozen=True, slots=True)
-class FetchedDocument:
-    """A document, and its max-age (RFC 9111 section 5.2.2.1), None if its sender names none."""
-
-    body: bytes
-    max_age_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,20 +57,6 @@ class SpiffePeer:
             raise FetchError(denied.detail) from None
         if svid.uris != (self.spiffe_id,):
             raise FetchError("its certificate is of another SPIFFE ID")
-
-
-def read_file(path: Path) -> bytes:
-    """Read a document from a file. Raises FetchError.
-
-    Any change counts at once: half of a JSON document is not JSON, and can't pass for the whole.
-    """
-    try:
-        data = read_between(path, MAX_DOCUMENT_BYTES)
-    except OSError as error:
-        raise FetchError(f"{path}: {error.strerror}") from None
-    if len(data) > MAX_DOCUMENT_BYTES:
-        raise FetchError(f"{path}: larger than {MAX_DOCUMENT_BYTES} bytes")
-    return data
 
 
 def get(

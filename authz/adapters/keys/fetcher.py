@@ -12,8 +12,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from authz.adapters.fetched import FetchError
 from authz.adapters.keys.folder import KeyFolder
-from authz.adapters.keys.sources import FetchError, KeyDocumentSource, key_document_source
+from authz.adapters.keys.sources import KeyDocumentSource, key_document_source
 from authz.core.jose.jwk import Key, KeySetError
 from authz.core.jose.key_set import KeySet
 from authz.core.jose.settings import KeySettings

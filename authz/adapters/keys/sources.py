@@ -10,14 +10,10 @@ from pathlib import Path
 from typing import Final, Protocol
 from urllib.parse import urlsplit, urlunsplit
 
-from authz.adapters.http_fetch import FetchError, StatusError, tls_context
-from authz.adapters.keys.download import (
-    FetchedDocument,
-    get,
-    get_with_credential,
-    read_file,
-    spiffe_context,
-)
+from authz.adapters.fetched import FetchedDocument, FetchError
+from authz.adapters.http_fetch import StatusError, tls_context
+from authz.adapters.keys.download import get, get_with_credential, spiffe_context
+from authz.adapters.keys.jwk_set_file import JwkSetFile
 from authz.adapters.keys.spiffe_bundle import SpiffeBundleSource
 from authz.core import strict_json
 from authz.core.jose.jwk import Key, parse_key_set
@@ -26,8 +22,6 @@ from authz.core.jose.settings import KeySettings
 from authz.core.urls import check_url, is_plaintext, origin
 
 __all__ = [
-    "FetchError",
-    "FetchedDocument",
     "KeyDocumentSource",
     "KeySettings",
     "check_files",
@@ -62,6 +56,8 @@ def key_document_source(settings: KeySettings, issuer: str) -> KeyDocumentSource
     """Return the source of an issuer's keys that the settings name."""
     if settings.spiffe_bundle is not None:
         return SpiffeBundleSource(settings, settings.spiffe_bundle)
+    if settings.file is not None:
+        return JwkSetFile(Path(settings.file), issuer)
     return JwkSetSource(settings, issuer)
 
 
@@ -89,7 +85,7 @@ def check_issuer_url(settings: KeySettings, issuer: str) -> None:
 
 
 class JwkSetSource:
-    """A JWK Set from a file, from a URL, or from the jwks_uri of the issuer's metadata."""
+    """A JWK Set from a URL, or from the jwks_uri of the issuer's metadata."""
 
     def __init__(self, settings: KeySettings, issuer: str) -> None:
         """Take the settings and the issuer's URL; nothing is read yet."""
@@ -102,8 +98,6 @@ class JwkSetSource:
         Blocks for ``settings.timeout`` at most, discovery included, and for looking up names.
         """
         settings = self._settings
-        if settings.file is not None:
-            return FetchedDocument(read_file(Path(settings.file)))
         deadline = time.monotonic() + settings.timeout
         if settings.jwks_uri is not None:
             return get_with_credential(settings.jwks_uri, settings, deadline)

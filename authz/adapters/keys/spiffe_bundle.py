@@ -17,8 +17,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from authz.adapters.http_fetch import FetchError
-from authz.adapters.keys.download import FetchedDocument, SpiffePeer, get, read_file
+from authz.adapters.fetched import FetchedDocument, FetchError
+from authz.adapters.keys.download import SpiffePeer, get
+from authz.adapters.keys.jwk_set_file import read_file
 from authz.adapters.workload_api import why_failed
 from authz.core import strict_json
 from authz.core.extras import missing_extra

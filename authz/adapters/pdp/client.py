@@ -11,14 +11,9 @@ from typing import Final
 
 from authz.adapters.circuit_breaker import CircuitBreakers
 from authz.adapters.client_credentials import MAX_TOKEN_BYTES, parse_bearer_token
+from authz.adapters.fetched import FetchError
 from authz.adapters.files import read_at_rest
-from authz.adapters.http_fetch import (
-    DocumentRequest,
-    FetchError,
-    StatusError,
-    fetch_document,
-    tls_context,
-)
+from authz.adapters.http_fetch import DocumentRequest, StatusError, fetch_document, tls_context
 from authz.adapters.pdp.evaluation import (
     MAX_ANSWER_BYTES,
     PdpPermit,
