@@ -282,6 +282,23 @@ def test_envoy_takes_every_bootstrap(tmp_path: Path) -> None:
 
 
 @pytest.mark.e2e
+def test_two_envoys_do_not_share_a_port(tmp_path: Path) -> None:
+    """A second Envoy with a bootstrap of ours ends: the first has other certificates."""
+    envoy = f"{envoy_binary()} --disable-hot-restart -l warning -c"
+    script = f"""
+        {sys.executable} -m authz init a
+        {sys.executable} -m authz init b
+        {envoy} a/envoy.yaml &
+        {envoy} b/envoy.yaml &
+        wait -n
+        kill $(jobs -p)
+        wait
+    """
+
+    assert "cannot bind '127.0.0.1:8443'" in run_script(script, tmp_path).stderr
+
+
+@pytest.mark.e2e
 @pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
 def test_what_it_prints_can_be_run(tmp_path: Path) -> None:
     """With every flag, the printed commands reach an upstream of one's own, and are refused."""
