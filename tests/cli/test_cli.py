@@ -93,6 +93,26 @@ def test_usage() -> None:
         assert caught.value.code == 2
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ([], "name a verb: authz --help lists them"),
+        (
+            ["chek", "c"],
+            "there is no verb 'chek'; did you mean check? authz --help lists the verbs",
+        ),
+        (["frobnicate"], "there is no verb 'frobnicate'; authz --help lists the verbs"),
+    ],
+)
+def test_an_unknown_verb(words: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A wrong or missing verb is told with what would be right."""
+    with pytest.raises(SystemExit) as caught:
+        run(*words)
+
+    assert caught.value.code == 2
+    assert capsys.readouterr().err.endswith(f"authz: error: {told}\n")
+
+
 def test_an_unknown_flag(capsys: pytest.CaptureFixture[str]) -> None:
     """The verb tells of a flag that it does not know, with its own usage."""
     for words, verb in (
