@@ -289,9 +289,9 @@ def test_two_envoys_do_not_share_a_port(tmp_path: Path) -> None:
         {sys.executable} -m authz init a
         {sys.executable} -m authz init b
         {envoy} a/envoy.yaml &
-        {envoy} b/envoy.yaml &
-        wait -n
-        kill $(jobs -p)
+        until (exec 3<>/dev/tcp/127.0.0.1/8443) 2> /dev/null; do sleep 0.1; done
+        {envoy} b/envoy.yaml
+        kill %1
         wait
     """
 
