@@ -92,6 +92,12 @@ def path_pattern(text: str) -> SegmentPattern:
     segments = text[1:].split("/")
     if "" in segments[:-1]:
         raise ValueError("no request has such a path: it has an empty segment")
+    stem = text.rstrip(ANY)
+    if stem != text and not stem.endswith("/") and ANY not in stem:
+        raise ValueError(
+            f"'*' stands for a whole segment, and '**' only at the end: write {stem}/** for {stem}"
+            " and all below it"
+        )
     return segment_pattern(segments, _literal_path_segment)
 
 

@@ -2,13 +2,16 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import get_args
+from typing import Final, get_args
 
 from authz.adapters.audit.settings import folder_of
 from authz.adapters.files import read_between
+from authz.adapters.revocation_file.settings import NEW_FILE
 from authz.config import Config, Place, dotted
 from authz.core.settings import LaterFile, NamedFile, Settings
 from authz.review.file_contents import ContentError, contents, key_folder_problem
+
+_CURES: Final[dict[Place, str]] = {("revocations", "file"): f"; {NEW_FILE}"}
 
 
 def file_problems(config: Config) -> Iterator[tuple[Place, str]]:
@@ -53,7 +56,8 @@ def _unread(config: Config, mark: type) -> Iterator[tuple[Place, str]]:
         try:
             read_between(path, 1)
         except OSError as error:
-            yield place, f"{path} can't be read{_from(path)}: {error.strerror}"
+            cure = _CURES.get(place, "") if isinstance(error, FileNotFoundError) else ""
+            yield place, f"{path} can't be read{_from(path)}: {error.strerror}{cure}"
 
 
 def _from(path: str | Path) -> str:

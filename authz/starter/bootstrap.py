@@ -10,6 +10,15 @@ _HEAD: Final = """\
 # Made by `authz init`, to try agent-authz: a hardened Envoy, with mutual TLS in and ext_authz on
 # every request. It is envoy/envoy.yaml of the project, on loopback and with a single route.
 """
+_SHARED_PORT: Final = """\
+      address: {socket_address: {address: 0.0.0.0, port_value: 8443}}
+"""
+_OWN_PORT: Final = """\
+      address: {{socket_address: {{address: 127.0.0.1, port_value: {port}}}}}
+      # By default two Envoys share a port, and each gets some of the connections: one that was left
+      # running, with the certificates of another folder, would not be noticed.
+      enable_reuse_port: false
+"""
 _TO_UPSTREAM: Final = "                          route: {cluster: upstream}\n"
 _ANSWER: Final = """\
                           # In place of an upstream: tells what an upstream would receive. To send
@@ -50,7 +59,7 @@ def bootstrap_text(settings: StarterSettings) -> str:
     text = replace_all(
         text,
         {
-            "0.0.0.0, port_value: 8443": f"127.0.0.1, port_value: {settings.port}",
+            _SHARED_PORT: _OWN_PORT.format(port=settings.port),
             "/etc/envoy/tls/server.pem": yaml_text(settings.path("envoy.pem")),
             "/etc/envoy/tls/server.key": yaml_text(settings.path("envoy.key")),
             "/etc/envoy/tls/corp.example.pem": yaml_text(settings.path("ca.pem")),

@@ -24,11 +24,7 @@ issuers:
     audiences: [{audience}]
     algorithms: [ES256]
 agents:                            # what each agent may do at most
-  - id: {travel}
-    grants: [finance-read]
-  - id: {payments}
-    grants: [finance-read]
-principals:                        # what each principal may do at most, through any agent
+{agents}principals:                        # what each principal may do at most, through any agent
   - match: {{issuer: {issuer}, subjects: [alice]}}
     grants: [finance-read]
 grants:
@@ -37,6 +33,10 @@ grants:
       methods: [GET]
       paths: [/finance/**]
       scopes: ["balance:read"]
+"""
+_AGENT: Final = """\
+  - id: {spiffe_id}
+    grants: [finance-read]
 """
 
 
@@ -48,7 +48,7 @@ def config_text(settings: StarterSettings) -> str:
         issuer=TRY_OUT_ISSUER,
         jwks=yaml_text(settings.path("jwks.json")),
         audience=settings.url,
-        **settings.agents,
+        agents="".join(_AGENT.format(spiffe_id=one) for one in settings.agents.values()),
     )
 
 

@@ -60,37 +60,37 @@ def _first(settings: StarterSettings, programs: Programs) -> Iterator[Step]:
     yield Step("the server", f"{programs.authz} serve {config} &")
     envoy = f"{programs.envoy} --disable-hot-restart -l warning -c {bootstrap} &"
     yield Step("Envoy", envoy)
-    yield Step("a request of the travel agent for alice", _request(settings, programs))
+    agent = settings.agent_names[0]
+    yield Step(f"a request of the {agent} agent for alice", _request(settings, programs, agent))
 
 
 def _further(settings: StarterSettings, programs: Programs) -> Iterator[Step]:
-    yield Step(
-        "the same token from another agent: 403 actor_mismatch",
-        _request(settings, programs, sender="payments"),
-    )
+    agent, *others = settings.agent_names
+    for other in others[:1]:
+        yield Step(
+            "the same token from another agent: 403 actor_mismatch",
+            _request(settings, programs, other),
+        )
     yield Step(
         "a request that no grant allows: 403 policy_denied",
-        _request(settings, programs, method="-X DELETE "),
+        _request(settings, programs, agent, method="-X DELETE "),
     )
-    travel = settings.agents["travel"]
     config = _quoted(settings, "authz.yaml")
     yield Step(
         "why, without a server or a token",
         f"{programs.authz} explain {config} DELETE {settings.url}{_PATH} \\\n"
-        f"  --agent {travel} --principal alice --scope balance:read",
+        f"  --agent {settings.agents[agent]} --principal alice --scope balance:read",
     )
 
 
-def _request(
-    settings: StarterSettings, programs: Programs, sender: str = "travel", method: str = ""
-) -> str:
+def _request(settings: StarterSettings, programs: Programs, sender: str, method: str = "") -> str:
     """Return a pipe: the token goes by standard input, as others can read a command's arguments."""
     folder = shlex.quote(str(settings.folder))
     ca, pem, key = (
         _quoted(settings, name) for name in ("ca.pem", f"{sender}.pem", f"{sender}.key")
     )
     return (
-        f"{programs.authz} token make {folder} --agent travel --principal alice "
+        f"{programs.authz} token make {folder} --agent {settings.agent_names[0]} --principal alice "
         "--scope balance:read --header |\n"
         f"  curl -sS --retry 6 --retry-connrefused -H @- --cacert {ca} \\\n"
         f"  --cert {pem} --key {key} {method}{settings.url}{_PATH}"

@@ -57,5 +57,6 @@ def agent_id(issuer: TryOutIssuer, name: str) -> str:
         if name.startswith(SCHEME):
             raise StarterError(f"--agent: {error}") from None
         raise StarterError(
-            f"--agent: {name!r} is not one of {', '.join(issuer.agents)}, nor a SPIFFE ID"
+            f"--agent: {name!r} is not one of {', '.join(issuer.agents)}, nor a SPIFFE ID: make "
+            "another folder with all of your agents, by authz init --agent NAME, repeatable"
         ) from None

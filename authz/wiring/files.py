@@ -1,9 +1,11 @@
 """Reads the files of a config that decisions need: the secret of nonces, and revocations."""
 
 import secrets
+from pathlib import Path
 from typing import Final
 
 from authz.adapters.files import read_at_rest
+from authz.adapters.revocation_file.settings import NEW_FILE
 from authz.adapters.revocation_file.watched import RevocationFile
 from authz.config import Config
 from authz.core.delegation import DpopSettings
@@ -41,4 +43,10 @@ def read_revocations(config: Config) -> RevocationFile:
     try:
         return RevocationFile(config.revocations)
     except RevocationError as error:
-        raise BuildError(f"revocations.file: {error}") from None
+        raise BuildError(f"revocations.file: {error}{_begun(config)}") from None
+
+
+def _begun(config: Config) -> str:
+    """Return how to begin a revocation file if there is none; a lost one must be brought back."""
+    file = config.revocations.file
+    return "" if file is None or Path(file).exists() else f"; {NEW_FILE}"

@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 from authz.adapters.revocation_file import RevocationSettings
 from authz.adapters.revocation_file.watched import RevocationFile
 from authz.cli import main
+from authz.config import Config
 from authz.core.revocations import RevocationError, parse
+from authz.wiring.files import BuildError, read_revocations
 from lab.config_builder import LAB
 from lab.mesh import ISSUER, PAYMENTS, TRAVEL
 from support.world import World, reason_of
@@ -169,6 +171,13 @@ def test_a_file_that_is_gone(revoking: World) -> None:
         RevocationFile(RevocationSettings(file=str(path)))
 
 
+def test_a_file_that_was_never_there(tmp_path: Path) -> None:
+    """A start without the file says how to begin one."""
+    config = Config.model_construct(revocations=RevocationSettings(file=str(tmp_path / "new")))
+    with pytest.raises(BuildError, match="No such file or directory; if it is new, begin with an"):
+        read_revocations(config)
+
+
 def test_the_command(revoking: World, capsys: pytest.CaptureFixture[str]) -> None:
     """``authz revoke`` adds a line that counts; by default for what was issued until now."""
     config = revoking.folder / "authz.yaml"
@@ -187,7 +196,10 @@ def test_the_command(revoking: World, capsys: pytest.CaptureFixture[str]) -> Non
     assert "agent or issuer is required" in capsys.readouterr().err
     before = (revoking.folder / "revoked.jsonl").read_bytes()
     for flags, words in (
-        (("--agent", "travel"), "agent: the ID does not start"),
+        (
+            ("--agent", "travel"),
+            f"agent: the ID does not start with spiffe://; did you mean {TRAVEL}?",
+        ),
         (
             ("--agent", TRAVEL.replace("corp", "copr")),
             "its trust domain is not one of corp.example",

@@ -4,6 +4,7 @@ import io
 import json
 import logging
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -92,6 +93,40 @@ def test_usage() -> None:
         assert caught.value.code == 2
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ([], "name a verb: authz --help lists them"),
+        (
+            ["chek", "c"],
+            "there is no verb 'chek'; did you mean check? authz --help lists the verbs",
+        ),
+        (["frobnicate"], "there is no verb 'frobnicate'; authz --help lists the verbs"),
+    ],
+)
+def test_an_unknown_verb(words: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A wrong or missing verb is told with what would be right."""
+    with pytest.raises(SystemExit) as caught:
+        run(*words)
+
+    assert caught.value.code == 2
+    assert capsys.readouterr().err.endswith(f"authz: error: {told}\n")
+
+
+def test_an_unknown_flag(capsys: pytest.CaptureFixture[str]) -> None:
+    """The verb tells of a flag that it does not know, with its own usage."""
+    for words, verb in (
+        ("revoke c --principal bob", "revoke"),
+        ("token make --agent a --principal b --principal-typo", "token make"),
+    ):
+        with pytest.raises(SystemExit) as caught:
+            run(*words.split())
+        assert caught.value.code == 2
+        err = capsys.readouterr().err
+        assert err.startswith(f"usage: authz {verb} ")
+        assert f"authz {verb}: error: unrecognized arguments: --principal" in err
+
+
 def test_schema(capsys: pytest.CaptureFixture[str]) -> None:
     """The schema is JSON."""
     assert run("schema") == 0
@@ -126,7 +161,17 @@ def test_explain_refusals_before_policy(config: Path, capsys: pytest.CaptureFixt
     assert run("explain", str(config), "GET", URL + "/..%2fx", "--agent", TRAVEL) == 1
     assert "path_ambiguous" in capsys.readouterr().out
     assert run("explain", str(config), "GET", URL, "--agent", "travel") == 1
-    assert "agent_invalid" in capsys.readouterr().out
+    out, err = capsys.readouterr()
+    assert "agent_invalid" in out
+    assert err == f"authz: --agent: 'travel' is not a SPIFFE ID; did you mean {TRAVEL}?\n"
+
+
+def test_explain_a_mistyped_agent(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The entry that is most like the agent's ID is told first."""
+    retired = TRAVEL.replace("travel", "retird")
+    assert run("explain", str(config), "GET", URL, "--agent", retired, "--principal", "alice") == 1
+    out = capsys.readouterr().out
+    assert re.search(r"the nearest are\n *agent +spiffe://\S+/retired\n", out)
 
 
 def test_explain_a_token(

@@ -69,6 +69,42 @@ def test_secrets_whatever_the_umask() -> None:
     assert {mode(Path("open") / name) for name in SECRETS} == {0o600}
 
 
+def test_agents_of_ones_own(capsys: pytest.CaptureFixture[str]) -> None:
+    """Named agents have certificates, entries and tokens; the printed commands are theirs."""
+    assert run("init", "try", "--agent", "cook", "--agent", "waiter", "--agent", "7") == 0
+    out = capsys.readouterr().out
+    assert {path.name for path in Path("try").glob("*.pem")} == {
+        *("ca.pem", "envoy.pem", "cook.pem", "waiter.pem", "7.pem"),
+    }
+    assert "certificates of cook, waiter, 7." in out
+    assert "a request of the cook agent for alice" in out
+    assert "--cert try/waiter.pem" in out
+    assert "travel" not in out
+    asked = ("GET", "https://localhost:8443/finance/balance", "--principal", "alice")
+    for name in ("cook", "waiter", "7"):
+        agent = f"spiffe://corp.example/ns/agents/sa/{name}"
+        scope = ("--scope", "balance:read")
+        assert run("explain", "try/authz.yaml", *asked, "--agent", agent, *scope) == 0
+    assert run("token", "make", "try", "--agent", "7", "--principal", "alice") == 0
+
+
+def test_a_single_agent(capsys: pytest.CaptureFixture[str]) -> None:
+    """With a single agent, there is no command for another agent's request."""
+    assert run("init", "try", "--agent", "cook") == 0
+    out = capsys.readouterr().out
+    assert "actor_mismatch" not in out
+    assert "403 policy_denied" in out
+
+
+def test_an_agent_without_a_certificate(capsys: pytest.CaptureFixture[str]) -> None:
+    """A token for an unknown short name is refused, and the words say how to make the agent."""
+    assert run("init") == 0
+    assert run("token", "make", "try", "--agent", "cook", "--principal", "alice") == 1
+    assert "another folder with all of your agents, by authz init --agent NAME" in (
+        capsys.readouterr().err
+    )
+
+
 def test_what_it_prints(capsys: pytest.CaptureFixture[str]) -> None:
     """It says that this is for trying, until when, and what to run next, with names in quotes."""
     assert run("init", "a b") == 0
@@ -106,6 +142,11 @@ def test_an_empty_folder_is_taken() -> None:
         (["file"], "file is not a folder"),
         (["a\nb"], "the folder's name has characters that can't be printed"),
         (["a\udcff"], "the folder's name has characters that can't be printed"),
+        (["x", "--agent", "Cook"], "--agent: 'Cook' is not a short name such as travel"),
+        (["x", "--agent", "a/b"], "--agent: 'a/b' is not a short name such as travel"),
+        (["x", "--agent", ""], "--agent: '' is not a short name such as travel"),
+        (["x", "--agent", "envoy"], "--agent: 'envoy' is the name of another certificate"),
+        (["x", "--agent", "a", "--agent", "a"], "--agent: 'a' is given twice"),
         (["x", "--trust-domain", "Corp"], "--trust-domain: a trust domain has only a-z"),
     ],
 )
@@ -238,6 +279,23 @@ def test_envoy_takes_every_bootstrap(tmp_path: Path) -> None:
 
     assert result.returncode == 0, result.stderr
     assert result.stdout.count("OK") == len(flags)
+
+
+@pytest.mark.e2e
+def test_two_envoys_do_not_share_a_port(tmp_path: Path) -> None:
+    """A second Envoy with a bootstrap of ours ends: the first has other certificates."""
+    envoy = f"{envoy_binary()} --disable-hot-restart -l warning -c"
+    script = f"""
+        {sys.executable} -m authz init a
+        {sys.executable} -m authz init b
+        {envoy} a/envoy.yaml &
+        until (exec 3<>/dev/tcp/127.0.0.1/8443) 2> /dev/null; do sleep 0.1; done
+        {envoy} b/envoy.yaml
+        kill %1
+        wait
+    """
+
+    assert "cannot bind '127.0.0.1:8443'" in run_script(script, tmp_path).stderr
 
 
 @pytest.mark.e2e

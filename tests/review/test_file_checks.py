@@ -59,6 +59,9 @@ token:
     }
     (audit,) = set(found) - set(missing)
     assert found[audit] == "audit.path: there is no folder /none"
+    assert [text for text in missing.values() if text.endswith("begin with an empty file")] == [
+        found["file: /none/revoked"]
+    ]
 
 
 def test_from_where_paths_count(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -178,6 +178,7 @@ def test_verbs(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "/public" not in out
     assert run("what-can", str(config), TRAVEL, "--for", "bob") == 1
     assert run("what-can", str(config), "travel") == 1
+    assert f"; did you mean {TRAVEL}?" in capsys.readouterr().err
 
 
 def test_whom_no_entry_is_about() -> None:

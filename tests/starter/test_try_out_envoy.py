@@ -56,6 +56,7 @@ def test_what_differs() -> None:
         "trust_bundle": {"filename": "a b/null#1/ca.pem"},
     }
     assert listener["address"] == {"socket_address": {"address": "127.0.0.1", "port_value": 9443}}
+    assert listener["enable_reuse_port"] is False
     assert "127.0.0.1, port_value: 9191" in text
     assert "corp.example" not in text
     assert cluster["load_assignment"]["cluster_name"] == "authz"

@@ -1,6 +1,11 @@
 """The ``revocations`` section of the config."""
 
+from typing import Final
+
 from authz.core.settings import FileText, Settings
+
+# A lost file must not be replaced by an empty one: what was revoked would be allowed again.
+NEW_FILE: Final = "if it is new, begin with an empty file"
 
 
 class RevocationSettings(Settings):

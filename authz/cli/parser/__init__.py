@@ -49,11 +49,35 @@ def command_parser() -> argparse.ArgumentParser:
 
 def read_arguments(words: Sequence[str]) -> argparse.Namespace:
     """Read the arguments; end with a usage error if they are wrong."""
-    options = command_parser().parse_args(words)
+    parser = command_parser()
+    if problem := _problem_of_verb(words[:1], list(_verbs_of(parser))):
+        parser.error(problem)
+    options, unknown = parser.parse_known_args(words)
+    if unknown:  # told by the verb, with its own usage, and not by the command
+        options.misused(f"unrecognized arguments: {' '.join(unknown)}")
     listed = [value if isinstance(value, list) else [value] for value in vars(options).values()]
     if sum(values.count(STDIN) for values in listed) > 1:
         options.misused("standard input (-) can be read only once: name a file for the others")
     return options
+
+
+def _problem_of_verb(first: Sequence[str], verbs: Sequence[str]) -> str:
+    """Return what is wrong with the first word, of which argparse would only list all verbs."""
+    if not first:
+        return "name a verb: authz --help lists them"
+    if first[0] in verbs or first[0].startswith("-"):
+        return ""
+    import difflib  # noqa: PLC0415 - a command that is typed well does not need it
+
+    near = difflib.get_close_matches(first[0], verbs, n=1)
+    meant = f"; did you mean {near[0]}?" if near else ";"
+    return f"there is no verb {first[0]!r}{meant} authz --help lists the verbs"
+
+
+def _verbs_of(parser: argparse.ArgumentParser) -> Iterator[str]:
+    for action in parser._actions:  # noqa: SLF001 - argparse has no public way
+        if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001 - as above
+            yield from action.choices
 
 
 def help_texts() -> list[tuple[str, str]]:

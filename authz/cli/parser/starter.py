@@ -20,7 +20,7 @@ def add_init(verbs: "Verbs") -> None:
         "init",
         "init",
         "write a folder to try it with: config, certificates, an issuer",
-        "Write a folder that runs: a config, a CA with the certificates of two agents, a try-out "
+        "Write a folder that runs: a config, a CA with the agents' certificates, a try-out "
         "issuer, an Envoy bootstrap; and print the commands to run next. The keys are for trying "
         "only. A folder that is not empty is left as it is.",
     )
@@ -28,11 +28,19 @@ def add_init(verbs: "Verbs") -> None:
         init,
         "authz init try",
         "authz init try --upstream 127.0.0.1:8080",
+        "authz init home --agent cook --agent waiter",
         status="0 it was written, 1 it could not be written, 2 usage",
     )
     add = init.add_argument
     _add_folder(init, "the folder to write")
     add("--trust-domain", default="corp.example", metavar="NAME", help="default: %(default)s")
+    add(
+        "--agent",
+        action="append",
+        metavar="NAME",
+        help="an agent to make a certificate for, as NAME.pem, instead of travel and payments; "
+        "repeatable. The CA's key is not kept: name all agents at once",
+    )
     add("--port", type=port, default=8443, help="Envoy's port on 127.0.0.1 (default: %(default)s)")
     add(
         "--upstream",

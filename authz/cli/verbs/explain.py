@@ -5,7 +5,8 @@ import os
 import time
 from pathlib import Path
 
-from authz.cli.common import FAILED, FINE, answer, refuse
+from authz.cli.agent_hint import agent_hint
+from authz.cli.common import FAILED, FINE, answer, complain, refuse
 from authz.cli.parser.types import STDIN, url
 from authz.cli.progress import of_files, progress
 from authz.cli.reading import load_config, read_stdin
@@ -39,6 +40,8 @@ def run(options: argparse.Namespace) -> int:
         why = error.strerror if isinstance(error, OSError) else error
         place = options.check_request or options.token_file or " ".join(map(str, options.audit))
         return refuse(options, f"{place}: {why}", FAILED)
+    if hint := agent_hint(config, options.agent):
+        complain(f"authz: --agent: {options.agent!r} is not a SPIFFE ID{hint}")
     has_token = options.token_file or options.check_request
     with progress("asking the token's issuer" if has_token else "explaining"):
         explanation = explain(config, asked, shows_all=options.all)

@@ -11,7 +11,7 @@ from authz.cli.common import FAILED, FINE, complain
 from authz.starter.errors import StarterError
 from authz.starter.folder import StarterFolder
 from authz.starter.next_steps import Programs, Step, next_steps
-from authz.starter.settings import StarterSettings
+from authz.starter.settings import AGENTS, StarterSettings
 
 _FROM: Final = {
     "curl": "https://curl.se/download.html",
@@ -23,7 +23,11 @@ def run(options: argparse.Namespace) -> int:
     """Write the folder, and return the exit status."""
     try:
         settings = StarterSettings(
-            options.folder, options.trust_domain, options.port, options.upstream
+            options.folder,
+            options.trust_domain,
+            options.port,
+            options.upstream,
+            options.agent or AGENTS,
         )
         written = StarterFolder(settings, datetime.now(UTC)).write()
     except StarterError as error:
@@ -39,7 +43,8 @@ def run(options: argparse.Namespace) -> int:
 
 def _told(written: StarterFolder, programs: Programs) -> Iterator[str]:
     folder = written.settings.folder
-    yield f"Wrote {folder}: a config, two agents' certificates, an issuer, an Envoy bootstrap."
+    agents = ", ".join(written.settings.agent_names)
+    yield f"Wrote {folder}: a config, an issuer, an Envoy bootstrap, certificates of {agents}."
     yield f"They are for trying only: anybody who can read {folder}/issuer.jwk can make tokens."
     yield f"The certificates end on {written.ends_at:%Y-%m-%d}; then make another folder."
     first, further = next_steps(written.settings, programs)

@@ -8,6 +8,7 @@ from typing import Final
 import msgspec
 
 from authz.adapters.revocation_file.writing import append
+from authz.cli.agent_hint import agent_hint
 from authz.cli.common import FAILED, FINE, USAGE, complain
 from authz.cli.reading import load_config
 from authz.config import Config
@@ -39,7 +40,7 @@ def run(options: argparse.Namespace) -> int:
             _check_known(config, entry)
         path = revocation_file(config)
     except RevocationError as error:
-        complain(f"authz: {error}")
+        complain(f"authz: {error}{agent_hint(config, entry.agent)}")
         return USAGE
     try:
         append(path, entry)

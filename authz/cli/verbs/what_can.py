@@ -2,6 +2,7 @@
 
 import argparse
 
+from authz.cli.agent_hint import agent_hint
 from authz.cli.common import FAILED, FINE, answer, refuse
 from authz.cli.progress import progress
 from authz.cli.reading import load_config
@@ -19,7 +20,9 @@ def run(options: argparse.Namespace) -> int:
     try:
         agent = Agent(SpiffeId.parse(options.agent))
     except SpiffeIdError as error:
-        return refuse(options, f"{options.agent}: {error}", FAILED)
+        return refuse(
+            options, f"{options.agent}: {error}{agent_hint(config, options.agent)}", FAILED
+        )
     question = Question(
         agent=options.agent,
         method="",

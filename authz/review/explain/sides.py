@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Final
 
 from authz.core.policy.agents import AgentEntry
@@ -110,19 +111,24 @@ def agent_side(policy: Policy, case: PolicyQuery) -> Side:
     found = policy.agents.of(case.agent.spiffe_id)
     entries = [f"{entry.settings.id}{_holds(entry)}" for entry in found]
     if not found:
-        near = sorted(policy.agents.entries, key=lambda entry: -_alike(entry, case))
+        near = sorted(policy.agents.entries, key=lambda entry: _alike(entry, case), reverse=True)
         entries = ["no entry of agents matches it; the nearest are"]
         entries += [f"  {entry.settings.id}" for entry in near[:NEAREST_ENTRIES]]
     return _side("agent", found, entries, case)
 
 
-def _alike(entry: AgentEntry, case: PolicyQuery) -> int:
-    """Count the segments that an entry's ID and the agent's share, the trust domain included."""
+def _alike(entry: AgentEntry, case: PolicyQuery) -> tuple[int, int]:
+    """Return how alike an entry's ID and the agent's are: shared segments, then first letters.
+
+    The trust domain counts as a segment.
+    """
     pattern, spiffe_id = SpiffePattern.parse(entry.settings.id), case.agent.spiffe_id
+    letters = zip(entry.settings.id, spiffe_id.text, strict=False)
+    same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], letters))
     if pattern.trust_domain != spiffe_id.trust_domain:
-        return 0
+        return 0, same
     pairs = zip(pattern.path.segments, spiffe_id.segments, strict=False)
-    return 1 + sum(want in (None, got) for want, got in pairs)
+    return 1 + sum(want in (None, got) for want, got in pairs), same
 
 
 def principal_side(policy: Policy, case: PolicyQuery) -> Side:

@@ -60,6 +60,8 @@ NAMES: Final = (
     Broken(_PATHS, _path("/api/v1$"), "not a regular expression", "write /api/v1"),
     Broken(_PATHS, _path("/api/{id:[0-9]+}"), "not a regular expression", "write /api/{id}"),
     Broken(_PATHS, _path("/**/orders"), "'*' stands for a whole segment", "only at the end"),
+    Broken(_PATHS, _path("/orders*"), "'*' stands for a whole segment", "write /orders/**"),
+    Broken(_PATHS, _path("/orders**"), "'*' stands for a whole segment", "write /orders/**"),
     Broken(_PATHS, _path("orders"), "must start with '/'", "write /orders"),
     Broken(_PATHS, _path("*"), "must start with '/'", "write /**"),
     Broken(_PATHS, _path("https://a.example/orders"), "must start with '/'", "write /orders"),
