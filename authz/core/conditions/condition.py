@@ -88,7 +88,7 @@ class Condition:
 
         Raises:
             ConditionFailedError: it has no value, as when a claim is missing, has another type, or
-                is elsewhere as the token says. That is neither true nor false: the caller must take
+                is declared to be elsewhere. That is neither true nor false: the caller must take
                 the stricter outcome, which depends on the rule's effect.
         """
         values = facts.activation()
