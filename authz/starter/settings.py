@@ -1,4 +1,4 @@
-"""What can be chosen about the folder that ``authz init`` writes."""
+"""The choices for the folder that ``authz init`` writes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,10 +17,10 @@ class StarterSettings:
     """The choices, all with defaults.
 
     Attributes:
-        folder: where everything goes, as it was written: the files name each other from here.
+        folder: the folder, as the user wrote it: the files name each other from here.
         trust_domain: of the agents' SPIFFE IDs.
         port: where Envoy takes the agents' requests, on 127.0.0.1.
-        upstream: host and port of the upstream; None: Envoy itself answers, and tells what an
+        upstream: host and port of the upstream; None: Envoy itself answers, and shows what an
             upstream would receive.
     """
 

@@ -1,7 +1,7 @@
 """Downloads a key document by a bounded GET, or reads it from a file.
 
-The credential of the settings, a bearer token or a certificate, goes only where the caller says
-that it may, and over https only.
+The credential of the settings, a bearer token or a certificate, is sent only where the caller
+permits it, and over https only.
 """
 
 import re
@@ -77,7 +77,8 @@ class SpiffePeer:
 def read_file(path: Path) -> bytes:
     """Read a document from a file. Raises FetchError.
 
-    Any change counts at once: half of a JSON document is not JSON, and can't pass for the whole.
+    Any change counts at once: half of a JSON document is not JSON, so it can't be mistaken for all
+    of it.
     """
     try:
         data = read_between(path, MAX_DOCUMENT_BYTES)
@@ -138,7 +139,7 @@ def get_with_credential(url: str, settings: KeySettings, deadline: float) -> Fet
 
 
 def _fetched(ask: DocumentRequest, deadline: float, if_refused: str) -> FetchedDocument:
-    """Fetch; a refusal says what may be wrong with the credential. Raises FetchError."""
+    """Fetch; the error of a refusal names a possible fault of the credential. Raises FetchError."""
     try:
         answer = fetch_document(ask, deadline)
     except StatusError as error:
@@ -148,7 +149,7 @@ def _fetched(ask: DocumentRequest, deadline: float, if_refused: str) -> FetchedD
 
 
 def spiffe_context(peer: SpiffePeer) -> ssl.SSLContext:
-    """Return a context that trusts only the peer's trust domain; its name is checked afterwards."""
+    """Return a context that trusts only the peer's trust domain; the name is checked afterwards."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.check_hostname = False
