@@ -1,4 +1,7 @@
-"""Checks the files and folders that a server writes: that it could, and that none is read."""
+"""Checks the files and folders that a server writes.
+
+That it can write them, and reads none of them.
+"""
 
 import os
 from collections.abc import Iterator
@@ -15,7 +18,7 @@ _AUDIT: Final[Place] = ("audit", "path")
 
 
 def written_problems(config: Config) -> Found:
-    """Yield why the audit log can't be a file of its own."""
+    """Yield the reasons why the audit log can't be a separate file."""
     if config.audit.path == _STANDARD_OUTPUT:
         return
     path = Path(config.audit.path)
