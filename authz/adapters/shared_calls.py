@@ -40,8 +40,9 @@ class CallOutcome(Generic[T]):
     """The outcome of a call.
 
     Attributes:
-        value: for the waiting checks. result: the metric's label. is_failure: whether it counts as
-        a failure of the server.
+        value: for the waiting checks.
+        result: the metric's label.
+        is_failure: whether it counts as a failure of the server.
     """
 
     value: T

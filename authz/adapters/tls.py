@@ -102,8 +102,9 @@ class TlsStatus:
     """The state of our certificate.
 
     Attributes:
-        taken: changed certificates that came into use. refused: changed certificates that were not
-        used, as they were invalid. not_after: unix seconds, when the certificate in use expires.
+        taken: changed certificates that came into use.
+        refused: changed certificates that were not used, as they were invalid.
+        not_after: unix seconds, when the certificate in use expires.
     """
 
     taken: int

@@ -25,9 +25,9 @@ class CheckedConfig:
 
     Attributes:
         config: the config.
-        warnings: settings that are valid, and probably not meant. notes: things that are missing
-        here, and may exist where the config is served. unchecked: checks that were not made, in
-        words; "" for none.
+        warnings: settings that are valid, and probably not meant.
+        notes: things that are missing here, and may exist where the config is served.
+        unchecked: checks that were not made, in words; "" for none.
     """
 
     config: Config

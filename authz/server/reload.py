@@ -60,9 +60,10 @@ class ReloadStatus:
     """The counts of reloads, and the state of the last one.
 
     Attributes:
-        taken: changes that are or were in force. refused: changes that did not come into force.
-        taken_at: unix seconds when the config in force was loaded. is_refused: whether the config
-        on disk is invalid, and the last valid one in force.
+        taken: changes that are or were in force.
+        refused: changes that did not come into force.
+        taken_at: unix seconds when the config in force was loaded.
+        is_refused: whether the config on disk is invalid, and the last valid one in force.
     """
 
     taken: int

@@ -35,10 +35,13 @@ class Parts:
         revocations: revoked agents, principals and tokens, as the file says.
         keys: the issuers' keys, fetched in the background.
         introspections: the issuers' answers about opaque tokens, requested when they are needed.
-        tls: our certificate, None if proxies connect without TLS. replays: the DPoP proofs that
-        were used. metrics: the counts that a scrape reads. pool: the threads that answer checks.
-        bulkhead: caps how many checks wait for issuers and the decision point. clock: the time of
-        decisions. service: answers checks by the config in force.
+        tls: our certificate, None if proxies connect without TLS.
+        replays: the DPoP proofs that were used.
+        metrics: the counts that a scrape reads.
+        pool: the threads that answer checks.
+        bulkhead: caps how many checks wait for issuers and the decision point.
+        clock: the time of decisions.
+        service: answers checks by the config in force.
     """
 
     audit: AuditLog

@@ -37,10 +37,10 @@ class Credential:
     """The credential that authenticates this server to the endpoint.
 
     Attributes:
-        read_once: the CAs that a connection trusts, as they were at the start. certificate: the CAs
-        and the certificate to show, if the credential is a certificate. headers: the header of
-        client_secret_basic, if there is a secret. assertion: signs assertions, if the credential is
-        a private key.
+        read_once: the CAs that a connection trusts, as they were at the start.
+        certificate: the CAs and the certificate to show, if the credential is a certificate.
+        headers: the header of client_secret_basic, if there is a secret.
+        assertion: signs assertions, if the credential is a private key.
     """
 
     read_once: ssl.SSLContext | None

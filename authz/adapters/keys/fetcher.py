@@ -48,9 +48,11 @@ class Fetcher:
         source: the settings to fetch by.
         take: is called with each valid set, in the thread.
         folder: keeps the last document over a restart; None without a folder.
-        successes: fetches that returned a valid set. failures: other fetches. last_error: why the
-        last fetch failed, "" if it did not. last_success: unix seconds, None before the first
-        success. next_refresh: unix seconds of the next scheduled fetch, None while a fetch is due.
+        successes: fetches that returned a valid set.
+        failures: other fetches.
+        last_error: why the last fetch failed, "" if it did not.
+        last_success: unix seconds, None before the first success.
+        next_refresh: unix seconds of the next scheduled fetch, None while a fetch is due.
     """
 
     issuer: str

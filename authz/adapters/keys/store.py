@@ -40,8 +40,8 @@ class SourceStatus:
         last_success: unix seconds, None before the first success.
         last_error: why the last fetch failed, "" if it did not.
         next_refresh: unix seconds, None while a fetch is under way or due.
-        successes: fetches that returned a valid set, since the start. failures: other fetches,
-        since the start.
+        successes: fetches that returned a valid set, since the start.
+        failures: other fetches, since the start.
     """
 
     issuer: str

@@ -32,8 +32,9 @@ class RevocationStatus:
 
     Attributes:
         entries: revocations in force.
-        taken: changes of the file that are in force. refused: changes that were not used, as the
-        file was invalid. looked_at: unix seconds of the last check for a change.
+        taken: changes of the file that are in force.
+        refused: changes that were not used, as the file was invalid.
+        looked_at: unix seconds of the last check for a change.
     """
 
     entries: int

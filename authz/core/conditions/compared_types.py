@@ -47,8 +47,8 @@ class Compared:
 
     Attributes:
         path: where the part is, from its variable.
-        kinds: the expected types. texts: the texts that are searched among the names, if the part
-        is an object.
+        kinds: the expected types.
+        texts: the texts that are searched among the names, if the part is an object.
     """
 
     path: Path

@@ -19,9 +19,10 @@ class Cure:
 
     Attributes:
         who: "agent" or "principal".
-        text: the same in words. outcome: the rule that would allow, and its unmet requirements;
-        None if no rule of any grant is about the operation. grant: the rule's grant, which the side
-        does not hold; "" if it does.
+        text: the same in words.
+        outcome: the rule that would allow, and its unmet requirements; None if no rule of any grant
+            is about the operation.
+        grant: the rule's grant, which the side does not hold; "" if it does.
     """
 
     who: str
