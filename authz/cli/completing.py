@@ -46,7 +46,7 @@ def _of_config(names: Names) -> Callable[..., list[str]]:
         try:
             documents = list(_documents(Path(parsed_args.config)))
             return sorted({name for document in documents for name in names(document)})
-        except Exception:  # noqa: BLE001 - a config may hold anything; if it fails, nothing is offered
+        except Exception:  # noqa: BLE001 - a config may hold anything; then nothing is offered
             return []
 
     return complete
