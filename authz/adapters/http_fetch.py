@@ -22,7 +22,7 @@ from urllib.parse import SplitResult, urlsplit
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
-MAX_ADDRESSES: Final = 4  # tried in turn: two of each of two families; each gets a part of the time
+MAX_ADDRESSES: Final = 4  # tried in turn: two families, two each; each gets a part of the time
 _CHUNK_BYTES: Final = 16 * 1024
 _HTTP_OK: Final = 200
 _HEADERS: Final = {

@@ -18,7 +18,7 @@ _AUDIT: Final[Place] = ("audit", "path")
 
 
 def written_problems(config: Config) -> Found:
-    """Yield the reasons why the audit log can't be a separate file."""
+    """Yield why the audit log can't be a file of its own."""
     if config.audit.path == _STANDARD_OUTPUT:
         return
     path = Path(config.audit.path)

@@ -84,7 +84,7 @@ def _further(settings: StarterSettings, programs: Programs) -> Iterator[Step]:
 def _request(
     settings: StarterSettings, programs: Programs, sender: str = "travel", method: str = ""
 ) -> str:
-    """Return a pipe: the token goes to standard input, as others can read arguments."""
+    """Return a pipe: the token goes by standard input, as others can read a command's arguments."""
     folder = shlex.quote(str(settings.folder))
     ca, pem, key = (
         _quoted(settings, name) for name in ("ca.pem", f"{sender}.pem", f"{sender}.key")

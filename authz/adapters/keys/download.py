@@ -77,8 +77,7 @@ class SpiffePeer:
 def read_file(path: Path) -> bytes:
     """Read a document from a file. Raises FetchError.
 
-    Any change counts at once: half of a JSON document is not JSON, so it can't be mistaken for all
-    of it.
+    Any change counts at once: half of a JSON document is not JSON, and can't pass for the whole.
     """
     try:
         data = read_between(path, MAX_DOCUMENT_BYTES)
