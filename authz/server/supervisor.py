@@ -40,8 +40,7 @@ class Supervisor:
     def __init__(self, path: Path, config: Config) -> None:
         """Prepare ``server.workers`` workers, which read the config at ``path``; none runs yet."""
         self._drain = config.server.drain
-        # For this user alone: mode 0700.
-        self._folder = tempfile.TemporaryDirectory(prefix="authz-")
+        self._folder = tempfile.TemporaryDirectory(prefix="authz-")  # for us alone: mode 0700
         folder = Path(self._folder.name)
         self._workers = [Worker(n, path, folder) for n in range(config.server.workers)]
         self._stopping = threading.Event()
