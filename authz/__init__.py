@@ -3,6 +3,6 @@
 The pipeline is ``authz.core.authorizer``; everything else serves it. Begin reading there.
 """
 
-# That of pyproject.toml, which a test holds it to: to ask the installed distribution for it takes
-# longer than all else that ``authz --version`` does.
+# The version in pyproject.toml; a test compares the two. Asking the installed distribution for it
+# takes longer than everything else that ``authz --version`` does.
 __version__ = "0.1.0"

@@ -11,8 +11,8 @@ _EXPERIMENTS = ("GRPC_EXPERIMENTS", "-event_engine_listener")
 # gRPC itself logs a line on standard error for each failed handshake, written in C by the thread
 # that serves connections: any client could fill the log, and block that thread if nobody reads it.
 _VERBOSITY = ("GRPC_VERBOSITY", "NONE")
-# pydantic looks through all that is installed for plugins: a twentieth of a check of a config. And
-# none shall see a config, or change what is valid.
+# pydantic searches all installed distributions for plugins, a twentieth of the time of a config
+# check. And no plugin may see a config, or change what is valid.
 _PLUGINS = ("PYDANTIC_DISABLE_PLUGINS", "__all__")
 _SIGNALLED = 128  # the exit status of a command that a signal ended: this plus the signal's number
 
@@ -23,8 +23,8 @@ def main() -> int:
     _hold_standard_files()
     for name, value in (_EXPERIMENTS, _VERBOSITY, _PLUGINS):
         os.environ.setdefault(name, value)
-    # What is loaded stays until the end. The collector would look through it in vain, again and
-    # again and at the end: a fifth of the CPU of ``authz check``. A verb that runs has it.
+    # Loaded modules stay until the end. The collector would scan them in vain, again and again: a
+    # fifth of the CPU of ``authz check``. A verb that keeps running enables it.
     gc.disable()
     from authz import cli  # noqa: PLC0415 - loaded once the above holds
 
@@ -42,7 +42,7 @@ def _end_on_signals() -> None:
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not if ignored, by nohup
         signal.signal(signal.SIGINT, lambda number, _: os._exit(_SIGNALLED + number))
     if sys.argv[1:2] == ["serve"]:
-        signal.signal(signal.SIGTERM, lambda *_: os._exit(0))  # stopped as it was told
+        signal.signal(signal.SIGTERM, lambda *_: os._exit(0))  # stopped as requested
 
 
 def _hold_standard_files() -> None:

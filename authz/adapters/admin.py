@@ -18,10 +18,11 @@ import msgspec
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
-REQUEST_SECONDS: Final = 5.0  # a slow client loses its connection, not our thread
-MAX_HEADER_BYTES: Final = 16 * 1024  # a probe has some hundred; parsing megabytes takes from others
-MAX_CONNECTIONS: Final = 64  # at once, a thread each: far more than probes and scrapes need
-_NOT_IMPLEMENTED: Final = 501  # the standard library's answer to a method that we lack
+REQUEST_SECONDS: Final = 5.0  # a slow client loses its connection instead of holding our thread
+# A probe has some hundred; parsing megabytes would slow down others.
+MAX_HEADER_BYTES: Final = 16 * 1024
+MAX_CONNECTIONS: Final = 64  # at once, with a thread each: far more than probes and scrapes need
+_NOT_IMPLEMENTED: Final = 501  # the standard library's answer to an unsupported method
 _NOT_ALLOWED: Final = 405
 _POLL_SECONDS: Final = 0.1
 _log: Final = logging.getLogger("authz.admin")
@@ -30,7 +31,7 @@ Stuck = Callable[[], Sequence[str]]
 
 
 class AdminError(RuntimeError):
-    """Signals that the admin address can't be listened on; the message says which and why."""
+    """Signals that the server can't listen on the admin address; the message says which and why."""
 
 
 class AdminServer:
@@ -46,8 +47,8 @@ class AdminServer:
         """Take host:port or unix:/path; ``start`` listens there.
 
         ``registry`` has the metrics; ``readiness`` returns whether we are ready, and the checks of
-        /readyz; ``stuck`` returns a line for each part of the process that has not moved for too
-        long.
+        /readyz; ``stuck`` returns a line for each part of the process that has made no progress for
+        too long.
         """
         self.address = address
         self._registry = registry
@@ -100,7 +101,7 @@ class AdminServer:
                 path, accept = self.path.partition("?")[0], self.headers.get("accept", "")
                 try:
                     status, content_type, body = admin.answer(path, accept)
-                except Exception as error:  # noqa: BLE001 - a probe wants an answer, whatever it was
+                except Exception as error:  # noqa: BLE001 - a probe needs an answer after any error
                     _log.error("can't answer a GET on the admin address: %s", type(error).__name__)
                     status, content_type, body = 500, "text/plain", b"internal error\n"
                 self._reply(status, content_type, body)
@@ -127,7 +128,7 @@ class AdminServer:
                 return "agent-authz"
 
             def log_message(self, *_: object) -> None:
-                """Log nothing, as scrapes come all the time."""
+                """Log nothing, as scrapes are frequent."""
 
         return Handler
 
@@ -170,8 +171,8 @@ class _Headers:
 class _HttpServer(ThreadingHTTPServer):
     """An HTTP server with at most MAX_CONNECTIONS, each for REQUEST_SECONDS in all.
 
-    Trickling bytes buys no more time. When there are too many connections, the oldest idle one
-    makes room: so a client that holds silent connections open keeps no probe from being answered.
+    A client that trickles bytes gets no more time. If there are too many connections, the oldest
+    idle one is closed: so silent connections do not keep a probe from being answered.
     """
 
     daemon_threads = True
@@ -184,7 +185,7 @@ class _HttpServer(ThreadingHTTPServer):
         handler: type[BaseHTTPRequestHandler],
     ) -> None:
         self.address_family = family
-        self._ends: dict[socket.socket, float] = {}  # oldest first; changed by all threads
+        self._ends: dict[socket.socket, float] = {}  # oldest first; all threads change it
         self._answering: set[socket.socket] = set()
         super().__init__(address, handler)  # type: ignore[arg-type] # a path will do
 
@@ -196,7 +197,7 @@ class _HttpServer(ThreadingHTTPServer):
             self.server_port = self.server_address[1]
 
     def process_request(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - as inherited
-        """Serve a connection, unless there are too many that are being answered."""
+        """Serve a connection, unless too many are being answered."""
         if len(self._ends) >= MAX_CONNECTIONS and not self._make_room():
             self.shutdown_request(request)
             return
@@ -204,9 +205,9 @@ class _HttpServer(ThreadingHTTPServer):
         super().process_request(request, client_address)
 
     def _make_room(self) -> bool:
-        """End the oldest connection that waits for its client to ask; return whether there was one.
+        """End the oldest connection whose request has not arrived; return whether there was one.
 
-        A silent connection goes before one that goes on sending.
+        Silent connections are ended before those that go on sending.
         """
         waiting = [sock for sock in list(self._ends) if sock not in self._answering]
         silent = (sock for sock in waiting if not _has_said_more(sock))
@@ -218,7 +219,7 @@ class _HttpServer(ThreadingHTTPServer):
         return True
 
     def answering(self, request: socket.socket) -> None:
-        """Note that a whole request has come: this connection is not idle."""
+        """Note that a complete request has arrived: this connection is not idle."""
         self._answering.add(request)
 
     def shutdown_request(self, request: Any) -> None:  # noqa: ANN401 - as inherited
@@ -228,7 +229,7 @@ class _HttpServer(ThreadingHTTPServer):
         super().shutdown_request(request)
 
     def service_actions(self) -> None:
-        """End the connections whose time is up; called at each poll."""
+        """End the connections whose time has run out; called at each poll."""
         now = time.monotonic()
         for request, end in list(self._ends.items()):
             if now >= end:
@@ -249,7 +250,7 @@ def _end(request: socket.socket) -> None:
 
 
 def _has_said_more(request: socket.socket) -> bool:
-    """Tell whether unread bytes wait, as of a probe that a busy machine has not come to read."""
+    """Tell whether unread bytes wait, such as a probe's that a busy machine has not read yet."""
     waiting = select.poll()
     with suppress(ValueError):  # it has just been closed
         waiting.register(request, select.POLLIN)

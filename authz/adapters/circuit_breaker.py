@@ -1,14 +1,16 @@
-"""A circuit breaker: after failures in a row no calls are made, except for a probe at times.
+"""A circuit breaker: after failures in a row, no calls are made except for occasional probes.
 
-States: closed (all calls may begin), open (no call until a moment), probing (a single call, no
-other until its end). Each agent has a breaker of its own: one whose questions make the server fail
-would else keep it from the others. The time is an argument. Callers on several threads hold a lock.
+States: closed (all calls may begin), open (no call until a certain time), probing (a single call,
+no other until its end). Each agent has its own breaker: otherwise an agent whose questions make the
+server fail would cut off the others. The time is an argument. Callers on several threads hold a
+lock.
 """
 
 from math import inf
 from typing import Final
 
-MAX_FAILING: Final = 10_000  # agents whose last call failed; of more, the first is forgotten
+# Agents whose last call failed; beyond this number, the first is forgotten.
+MAX_FAILING: Final = 10_000
 
 
 class CircuitOpenError(Exception):
@@ -23,11 +25,11 @@ class CircuitBreaker:
         self._limit = failures
         self._pause_seconds = pause_seconds
         self._failures_in_a_row = 0
-        self._probe_at: float | None = None  # None: closed; infinite: a probe is under way
+        self._probe_at: float | None = None  # None: closed; infinite: a probe is running
 
     @property
     def is_open(self) -> bool:
-        """Tell whether calls are held back; also while a probe is under way."""
+        """Tell whether calls are held back; also while a probe is running."""
         return self._probe_at is not None
 
     def admit(self, monotonic: float) -> None:
@@ -39,7 +41,7 @@ class CircuitBreaker:
         self._probe_at = inf  # this call is the probe
 
     def answered(self) -> None:
-        """Report a call that brought an answer: close the breaker."""
+        """Report a call that got an answer: close the breaker."""
         self._failures_in_a_row = 0
         self._probe_at = None
 
@@ -70,7 +72,7 @@ class CircuitBreakers:
             breaker.admit(monotonic)
 
     def answered(self, agent: str) -> None:
-        """Report an agent's call that brought an answer: close its breaker."""
+        """Report an agent's call that got an answer: close its breaker."""
         self._failing.pop(agent, None)
 
     def failed(self, agent: str, monotonic: float) -> None:

@@ -1,6 +1,6 @@
-"""What the server shows of itself as a client: a bearer token and a certificate, from files.
+"""The server's credentials as a client: a bearer token and a certificate, from files.
 
-Both are shown as the files are then: who mounts them replaces them every few minutes or hours.
+Each use reads the files as they are then: mounted files are replaced every few minutes or hours.
 """
 
 import re
@@ -44,7 +44,7 @@ def read_bearer_token(path: str) -> str:
 
 
 def show_certificate(context: ssl.SSLContext, settings: ClientCertificateSettings) -> None:
-    """Show a certificate on the context's connections, as its files are now. Raises FetchError."""
+    """Load a certificate, as its files are now, into the context. Raises FetchError."""
     for path in (settings.certificate, settings.private_key):
         _check_readable(path)
     try:
@@ -72,23 +72,24 @@ def _fault(error: ssl.SSLError, settings: ClientCertificateSettings) -> str:
 
 
 class CertificateContext:
-    """The context of connections that show a certificate, as its files are at each of them.
+    """The context of connections that show a certificate, as its files are at each connection.
 
-    It is made anew only where they have changed: with the system's CAs that takes 80 ms of work,
-    and who sends many tokens causes many connections. Many threads may use it.
+    It is made again only if the files have changed: with the system's CAs that takes 80 ms of work,
+    and a client that sends many tokens causes many connections. Many threads may use it.
     """
 
     def __init__(self, settings: ClientCertificateSettings, ca_file: str | None) -> None:
         """Take the files of the certificate, and the CAs to trust; nothing is read yet."""
         self._settings = settings
         self._ca_file = ca_file
-        self._lock = threading.Lock()  # a change makes one new context, and not one in each thread
+        # A change makes one new context, instead of one in each thread.
+        self._lock = threading.Lock()
         self._made: tuple[tuple[FileState, ...], ssl.SSLContext] | None = None
 
     def get(self) -> ssl.SSLContext:
         """Return the context. Raises FetchError."""
         with self._lock:
-            states = self._states()  # before the files are read: a change meanwhile must show
+            states = self._states()  # before the files are read, so that a change meanwhile shows
             if self._made is not None and self._made[0] == states:
                 return self._made[1]
             context = tls_context(self._ca_file)

@@ -1,14 +1,14 @@
 """Reads files that others may be writing, and replaces files by rename.
 
-A writer that rewrites a file in place shows us its halves, and a half may be valid in every way but
-for the lines that it lacks. So there are two rules for every file that we look at again:
+A writer that rewrites a file in place lets us see half-written states, and half a file may be valid
+except for the missing lines. So there are two rules for every file that is read repeatedly:
 
-1. A read takes one state of the file: ``fstat`` says the same before and after, and the bytes are
-   as many as it says. Only plain files are opened: a pipe would make us wait.
-2. A change that only takes rights away counts at once. Any other counts when the file is at rest:
-   when each look for ``STABLE_SECONDS`` found the same file, with the same times and bytes.
+1. A read gets one state of the file: ``fstat`` returns the same before and after, and the number of
+   bytes is its size. Only plain files are opened: a pipe would make us wait.
+2. A change that only removes rights counts at once. Any other change counts when the file is at
+   rest: when each check for ``STABLE_SECONDS`` found the same file, with the same times and bytes.
 
-A writer that stops in the middle for longer than that, where its half is valid, is believed. The
+If a writer stops in the middle for longer than that, and its half is valid, the half counts. The
 safe way is to write another file and rename it over the first: ``replace``.
 """
 
@@ -25,14 +25,15 @@ from hashlib import sha256
 from pathlib import Path
 from typing import IO, Final, NamedTuple, Self
 
-# Between two writes of a writer lie microseconds, and the delays of a network or a busy machine: a
-# second is above all of that but a stall. Twice as long would be twice the wait for each change.
+# Between two writes of a writer there are microseconds, and the delays of a network or a busy
+# machine: a second is longer than all of these except a stall. Two seconds would double the wait
+# for each change.
 STABLE_SECONDS: Final = 1.0
-# The most that a pause between two looks counts: when the whole machine stood still, so did its
+# The most that a pause between two checks counts: if the machine stood still, so did its
 # writers, and a pause does not mean that they have finished.
 MAX_PAUSE_SECONDS: Final = 0.5
-LOOK_SECONDS: Final = 0.1  # between looks, while waiting for a file to rest
-WAIT_SECONDS: Final = 10.0  # how long a start waits for that
+LOOK_SECONDS: Final = 0.1  # between checks, while waiting for a file to rest
+WAIT_SECONDS: Final = 10.0  # how long a start waits for a file to rest
 # A file that changed so short a time before it was read may change again within the same tick of
 # the file system's clock (two seconds at worst): its bytes are compared until it is older.
 SETTLED_SECONDS: Final = 2.0
@@ -47,7 +48,7 @@ class Reload(StrEnum):
 
 
 class BeingWrittenError(OSError):
-    """Signals that the file changed while it was read."""
+    """Signals that the file changed during the read."""
 
     def __init__(self) -> None:
         """Set ``strerror``, from which messages about an OSError take the reason."""
@@ -71,14 +72,17 @@ class FileState(NamedTuple):
         )
 
     def untouched_seconds(self) -> float:
-        """Return the seconds since the last change by the wall clock; negative if it is to come."""
+        """Return the seconds since the last change by the wall clock.
+
+        Negative if that is in the future.
+        """
         return time.time() - self.ctime_ns / 1e9
 
 
 def open_plain(path: str | Path) -> IO[bytes]:
-    """Open a plain file to read it. Never waits, as a pipe would make us. Raises OSError."""
+    """Open a plain file for reading. Never waits, as it would for a pipe. Raises OSError."""
     _check_plain(os.stat(path))  # noqa: PTH116 - texts and paths alike
-    # A file that was put there since is opened without waiting, and checked again.
+    # A file that was put there since then is opened without waiting, and checked again.
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
     file = os.fdopen(descriptor, "rb")
     try:
@@ -99,7 +103,7 @@ def _check_plain(status: os.stat_result) -> None:
 def read_whole(path: str | Path, max_bytes: int) -> tuple[bytes, FileState]:
     """Read one state of a plain file: its bytes, or the first ``max_bytes`` + 1 of a larger file.
 
-    Raises OSError; BeingWrittenError where the file changed meanwhile.
+    Raises OSError; BeingWrittenError if the file changed meanwhile.
     """
     with open_plain(path) as file:
         before = FileState.of(os.fstat(file.fileno()))
@@ -121,9 +125,9 @@ def read_between(path: str | Path, max_bytes: int) -> bytes:
 
 
 def read_at_rest(path: str | Path, max_bytes: int) -> bytes:
-    """Read a file as ``read_whole`` once it rests: for a file that is read once and then kept.
+    """Read a file as ``read_whole`` when it rests: for a file that is read once and then kept.
 
-    Waits for that, ``WAIT_SECONDS`` at most. Raises OSError.
+    Waits for that ``WAIT_SECONDS`` at most. Raises OSError.
     """
     rest = StabilityTimer()
     end = time.monotonic() + WAIT_SECONDS
@@ -139,9 +143,9 @@ def read_at_rest(path: str | Path, max_bytes: int) -> bytes:
 
 
 class StabilityTimer:
-    """A timer that tells when a repeated look has found the same for long enough.
+    """A timer that tells when repeated checks have found the same for long enough.
 
-    Looks have to include the files' states: a file that is written again and again may show the
+    The findings must include the files' states: a file that is written again and again may show the
     same half each time.
     """
 
@@ -152,7 +156,7 @@ class StabilityTimer:
         self._looked_at = 0.0
 
     def is_long_enough(self, what: object, now: float) -> bool:
-        """Tell whether each look for STABLE_SECONDS found this; ``now`` is monotonic seconds."""
+        """Tell whether each check for STABLE_SECONDS found this; ``now`` is monotonic seconds."""
         pause = min(max(now - self._looked_at, 0.0), MAX_PAUSE_SECONDS)
         self._seconds = self._seconds + pause if what == self._what else 0.0
         self._what, self._looked_at = what, now
@@ -161,14 +165,14 @@ class StabilityTimer:
 
 @dataclass(frozen=True, slots=True)
 class FileView:
-    """A file as a look found it; equal to another look that found the very same.
+    """A file as a check found it; equal to another view that found exactly the same.
 
     Attributes:
         state: None for a file that can't be read.
         content: a digest of the bytes; the reason why they can't be read; or, for a file that was
-            being written, a value that no other look has.
+            being written, a value that no other view has.
         error: why the bytes can't be read, "" if they can.
-        is_torn: whether the file was written while we looked.
+        is_torn: whether the file was written during the check.
         is_settled: whether the same state means the same bytes.
     """
 
@@ -179,7 +183,10 @@ class FileView:
     is_settled: bool = field(default=False, compare=False)
 
     def has_rested(self) -> bool:
-        """Tell whether nobody wrote for STABLE_SECONDS, by the wall clock: for a first look."""
+        """Tell whether the file is older than STABLE_SECONDS by the wall clock.
+
+        For a first check.
+        """
         if self.state is None:
             return not self.is_torn
         return self.state.untouched_seconds() >= STABLE_SECONDS
@@ -188,10 +195,10 @@ class FileView:
 def look(
     path: str | Path, max_bytes: int, before: FileView | None = None
 ) -> tuple[FileView, bytes | None]:
-    """Look at a file as it is now. Never raises OSError: the view has the error.
+    """Return a view of a file as it is now. Never raises OSError: the view has the error.
 
-    The bytes come along if they had to be read: None for an error, and where the file is settled as
-    ``before`` found it.
+    The bytes are also returned if they had to be read: None for an error, and if the file is
+    settled in the state that ``before`` found.
     """
     begun = time.time()
     try:
@@ -218,8 +225,8 @@ def state_of(path: str | Path) -> FileState:
 def replace(path: Path, data: bytes, *, mode: int | None = None) -> None:
     """Replace a file by a new one, atomically for all readers, and durably. Raises OSError.
 
-    The new file has this ``mode``; without a mode it has the mode, owner and attributes of the file
-    before it.
+    The new file has this ``mode``; without a mode, it has the mode, owner and attributes of the old
+    file.
     """
     path = Path(os.path.realpath(path))  # a link stays a link
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
@@ -243,7 +250,7 @@ def _be_like(path: Path, name: str) -> None:
     status, own = path.stat(), Path(name).stat()
     if (own.st_uid, own.st_gid) != (status.st_uid, status.st_gid):
         os.chown(name, status.st_uid, status.st_gid)
-    shutil.copystat(path, name)  # extended attributes too, of which access lists are one
+    shutil.copystat(path, name)  # extended attributes too, such as access lists
     os.utime(name)
 
 

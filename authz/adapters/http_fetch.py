@@ -1,7 +1,8 @@
 """Makes an HTTP request for a small JSON document, bounded in size and time, to a checked address.
 
-Nothing that the other side sends steers us: no redirect is followed, no proxy of the environment is
-used, nothing is unpacked, and the name is looked up once, so that it can't lead elsewhere later.
+The other side can't redirect us: redirects are not followed, the environment's proxies are not
+used, nothing is decompressed, and the name is looked up once, so that it can't lead elsewhere
+later.
 """
 
 import http.client
@@ -28,7 +29,7 @@ _CHUNK_BYTES: Final = 16 * 1024
 _HTTP_OK: Final = 200
 _HEADERS: Final = {
     "accept": "application/json",
-    "accept-encoding": "identity",  # nothing to unpack, so no bomb
+    "accept-encoding": "identity",  # nothing to decompress, so no zip bomb
     "user-agent": "agent-authz",
     "connection": "close",
 }
@@ -40,10 +41,11 @@ _METADATA_ADDRESSES: Final = frozenset(
     for text in ("fd00:ec2::254", "fd20:ce::254", "100.100.100.200", "192.0.0.192")
 )
 _NAT64: Final = ipaddress.ip_network("64:ff9b::/96")  # RFC 6052: an IPv4 address in its last bits
-# X509_verify_cert of OpenSSL: self-signed, also within the chain; no issuer, also of the leaf.
+# X509_verify_cert of OpenSSL: self-signed, also within the chain; issuer not found, also for the
+# leaf.
 _OF_UNKNOWN_CA: Final = frozenset({18, 19, 20, 21})
 _IPV4_MASK: Final = 2**32 - 1
-# urllib3 warns of a head that it can't read and quotes the bytes: they may repeat what we sent.
+# urllib3 warns about a head that it can't read and quotes the bytes: they may repeat our request.
 logging.getLogger("urllib3").setLevel(logging.ERROR)
 
 
@@ -51,13 +53,13 @@ class StatusError(FetchError):
     """Signals that the answer's status is not 200."""
 
     def __init__(self, status: int, hint: str = "") -> None:
-        """Take the status, which the message tells, and what the operator may do about it."""
+        """Take the status, which the message names, and the remedy for the operator."""
         super().__init__(f"status {status}: {hint}" if hint else f"status {status}")
         self.status = status
 
 
 class TooLargeError(FetchError):
-    """Signals that the document is larger than it may be: the server is there, and answers."""
+    """Signals that the document is too large: the server is reachable, and answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,8 @@ class DocumentRequest:
         context: verifies the server, for https; None for the system's CAs.
         check_certificate: checks the server's certificate (DER) further; raises FetchError.
         allow_any_address: accepts link-local, metadata and multicast addresses as well.
-        content_type: the accepted types of the answer, in lower case; one without a type passes.
+        content_type: the accepted types of the answer, in lower case; an answer without a type
+            passes.
     """
 
     url: str
@@ -110,7 +113,7 @@ def fetch_document(ask: DocumentRequest, deadline: float) -> DocumentResponse:
     """Fetch a document. Raises FetchError.
 
     Ends at ``deadline`` (monotonic seconds), however slowly the other side sends. Only the look-up
-    of the name comes on top, for as long as the system's resolver takes.
+    of the name is additional, and takes as long as the system's resolver does.
     """
     parts = urlsplit(ask.url)
     addresses = _checked_addresses(parts, ask)
@@ -159,7 +162,10 @@ def _checked_addresses(parts: SplitResult, ask: DocumentRequest) -> list[str]:
 
 
 def is_refused_address(text: str) -> bool:
-    """Tell whether an address is link-local, metadata, multicast or unspecified: never asked."""
+    """Tell whether an address is link-local, metadata, multicast or unspecified.
+
+    Never a server's.
+    """
     ip = ipaddress.ip_address(text.partition("%")[0])
     if isinstance(ip, ipaddress.IPv6Address):
         if ip.ipv4_mapped is not None:
@@ -235,16 +241,16 @@ def _exchanged(
         with closing(connection.getresponse()) as response:
             _check_head(response, ask)
             answer = DocumentResponse(_body(response, ask.max_bytes), response.headers)
-    if time.monotonic() >= deadline:  # a body that was cut off looks like one without a length
+    if time.monotonic() >= deadline:  # a body that was cut off looks like a body without a length
         raise TimeoutError
     return answer
 
 
 @contextmanager
 def _cut_at(deadline: float, connection: HTTPConnection) -> Iterator[None]:
-    """Cut the connection at the deadline, whatever it does.
+    """Cut the connection at the deadline, whatever its state.
 
-    A socket's timeout is for one read; a sender of a byte a second would never meet it.
+    A socket's timeout is for one read; a sender of a byte a second would never reach it.
     """
     remaining = max(0.0, deadline - time.monotonic())
     sock = connection.sock
@@ -260,7 +266,7 @@ def _cut_at(deadline: float, connection: HTTPConnection) -> Iterator[None]:
 
 def _shut(sock: socket.socket) -> None:
     try:
-        # The plain socket's method: the TLS layer is in use by the thread that reads.
+        # The plain socket's method: the reading thread uses the TLS layer.
         socket.socket.shutdown(sock, socket.SHUT_RDWR)
     except OSError:
         return  # the socket is closed already

@@ -1,4 +1,4 @@
-"""Says what a file holds in place of the PEM that was wanted, and what would be right."""
+"""Says what a file holds instead of the wanted PEM, and what would be right."""
 
 import re
 from collections.abc import Mapping
@@ -36,7 +36,7 @@ _CURES: Final[Mapping[str, str]] = {
 
 
 def kind_of(data: bytes) -> str:
-    """Return what a file's bytes are, for people; of a chain, what its first part is."""
+    """Return the kind of a file's content, in words for people; for a chain, of its first part."""
     if not data.strip():
         return "nothing"
     if any(mark in data for mark in _ENCRYPTED):
@@ -51,9 +51,9 @@ def kind_of(data: bytes) -> str:
 
 
 def told(path: str, data: bytes, wanted: str, other: tuple[str, bytes] = ("", b"")) -> str:
-    """Say what a file holds in place of ``wanted``, and what would be right.
+    """Say what a file holds instead of ``wanted``, and what would be right.
 
-    ``other`` is the setting beside it, and what that one's file holds: they may be swapped.
+    ``other`` is the setting beside it, and the kind of content of its file: they may be swapped.
     """
     found, (key, beside) = kind_of(data), other
     if found == wanted:

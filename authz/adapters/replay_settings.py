@@ -9,5 +9,6 @@ class ReplaySettings(Settings):
     """Remembered DPoP proofs: in this process only, so each replica accepts a proof once."""
 
     entries: int = Field(default=200_000, ge=1, le=10_000_000)
-    """Proofs remembered at most, some 250 bytes each; when full, requests with a proof are refused.
+    """The most proofs to remember, some 250 bytes each; when full, requests with a proof are
+    refused.
     """

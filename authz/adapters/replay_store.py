@@ -1,6 +1,6 @@
 """The store of used single-use proofs, each remembered while it is valid (RFC 9449 section 11.1).
 
-This is the store of one process. Replicas that must share it put another behind ``ReplayStore``.
+This is the store of one process. Replicas that must share a store implement ``ReplayStore``.
 """
 
 import heapq
@@ -16,17 +16,17 @@ from authz.core.reason import Denied, Reason
 class ReplayStore(Protocol):
     """The memory of used proofs.
 
-    Of several requests with the same proof, at once or one after the other, only one is let
-    through, for as long as the proof is valid. Whether that holds over a restart or for several
-    replicas is the store's own affair.
+    While a proof is valid, it lets only one of several requests with that proof pass, at once or
+    one after the other. Whether that holds over a restart or for several replicas depends on the
+    store.
     """
 
     def use(self, once: SingleUseProof, attempt: bytes, now: float) -> None:
         """Check that a proof is unused and mark it used, in one step; ``now`` is unix seconds.
 
         ``attempt`` names the HTTP request: a proxy may ask again for the same request. Raises
-        Denied(DPOP_PROOF) when another request used the proof, Denied(OVERLOADED) when no more
-        proofs can be remembered.
+        Denied(DPOP_PROOF) if another request used the proof, Denied(OVERLOADED) if no more proofs
+        can be remembered.
         """
 
 
@@ -35,7 +35,7 @@ class ReplayStatus:
     """The number of remembered proofs, and its limit.
 
     Attributes:
-        remembered: used proofs that are still valid, as of the last use.
+        remembered: used proofs that were still valid at the last use.
         limit: how many are remembered at most; at the limit, requests with a proof are refused.
     """
 

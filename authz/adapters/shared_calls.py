@@ -1,9 +1,9 @@
-"""Makes calls to a server that we depend on, once for all who have the same question at a time.
+"""Makes calls to a server that we depend on, once for all concurrent checks with the same question.
 
-Each call has a thread and the whole of its own timeout to itself, however long those who wait for
-it do. So a hurried check makes no failure of the server, and a slow look-up of its name holds no
-check beyond its deadline. Calls under way are bounded, in all and for one agent, and a circuit
-breaker says when there are none. Nothing is kept between calls.
+Each call has its own thread and its own full timeout, however long the checks wait for it. So a
+check with a short deadline does not count as a failure of the server, and a slow look-up of its
+name delays no check beyond its deadline. The number of running calls is limited, in total and for
+one agent, and a circuit breaker stops calls to a failing server. Nothing is kept between calls.
 """
 
 import logging
@@ -15,8 +15,8 @@ from typing import Final, Generic, TypeVar
 
 from authz.adapters.circuit_breaker import CircuitBreakers, CircuitOpenError
 
-# Calls under way at once, and those about one agent: a thread or two each. Beyond that the server
-# is too slow for its questions, and more questions would not make it faster.
+# The most calls that run at once, in total and for one agent, with one or two threads each. Beyond
+# that, the server is too slow for its questions, and more questions would not make it faster.
 MAX_CALLS: Final = 256
 MAX_CALLS_OF_ONE: Final = MAX_CALLS // 2
 # Results of questions without a call, as metrics count them: a call with the same question was
@@ -24,9 +24,9 @@ MAX_CALLS_OF_ONE: Final = MAX_CALLS // 2
 SHARED: Final = "shared"
 CUT_OFF: Final = "cut_off"
 REFUSED: Final = "refused"
-# Statuses that refuse a question but show that the server is there: one agent's odd requests must
-# not open the breaker for the others. A request that was too slow (408) and too many (429) do speak
-# against the server.
+# Statuses that refuse a question but show that the server works: one agent's odd requests must not
+# open the breaker for the others. A slow request (408) and too many requests (429) do count as
+# failures.
 ABOUT_THE_QUESTION: Final = frozenset(range(400, 500)) - {408, 429}
 T = TypeVar("T")
 
@@ -40,9 +40,9 @@ class CallOutcome(Generic[T]):
     """The outcome of a call.
 
     Attributes:
-        value: for those who wait.
+        value: for the waiting checks.
         result: the metric's label.
-        is_failure: whether it speaks against the server.
+        is_failure: whether it counts as a failure of the server.
     """
 
     value: T
@@ -60,7 +60,7 @@ class PendingCall(Generic[T]):
 
 
 class SharedCalls(Generic[T]):
-    """The calls to one server that are under way."""
+    """The running calls to one server."""
 
     def __init__(
         self,
@@ -90,7 +90,7 @@ class SharedCalls(Generic[T]):
     def begin(
         self, question: bytes, agent: str, make: Callable[[], CallOutcome[T]]
     ) -> PendingCall[T]:
-        """Return the call under way with this question, or a new call; ``make`` then makes it.
+        """Return the running call with this question, or a new call; ``make`` then makes it.
 
         Raises NotCalledError.
         """
@@ -131,7 +131,7 @@ class SharedCalls(Generic[T]):
         try:
             outcome = make()
         except Exception as error:  # noqa: BLE001 - waiting checks and the breaker must be told
-            # And no more than its type: the text could hold a secret.
+            # Only its type: the text could hold a secret.
             self._log.error("a call to %s failed: %s", self._name, type(error).__name__)
             outcome = self._failed("the call failed: see the log")
         self._end(question, call, outcome, time.monotonic() - begun)

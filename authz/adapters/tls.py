@@ -1,8 +1,9 @@
-"""Mutual TLS on our own port: our certificate, and the proxies that may ask (X509-SVID section 5).
+"""Mutual TLS on our own port: our certificate, and the proxies that may call (X509-SVID section 5).
 
-The files are read again at every handshake and every second, so that a renewed certificate needs no
-restart, and the connections of a CA that is no longer trusted end; symbolic links are followed, as
-Kubernetes swaps them. Files are taken once they rest for a second, and only if they fit together.
+The files are read again at every handshake and every second. So a renewed certificate needs no
+restart, and connections with certificates of a CA that is no longer trusted end. Symbolic links are
+followed, as Kubernetes swaps them. Files are used when they have not changed for a second, and only
+if they fit together.
 """
 
 import logging
@@ -33,7 +34,7 @@ from authz.core.spiffe import SpiffeId, SpiffePattern
 
 __all__ = ["ServerTls", "TlsError", "TlsMaterial", "TlsStatus"]
 
-WATCH_SECONDS: Final = 1.0  # between looks, when no handshake causes one
+WATCH_SECONDS: Final = 1.0  # between checks, if no handshake causes one
 MAX_FILE_BYTES: Final = 8 * 1024 * 1024  # all CAs that the web trusts are 0.2
 WORKLOAD_API_POLL_SECONDS: Final = 5.0  # a call on this machine, of some 2 ms
 WORKLOAD_API_TIMEOUT_SECONDS: Final = 5.0
@@ -41,10 +42,10 @@ _log: Final = logging.getLogger("authz.tls")
 
 
 class _WorkloadApi:
-    """The last SVID that the SPIFFE agent on this machine gave us, fetched at intervals.
+    """The last SVID from the SPIFFE agent on this machine, fetched at intervals.
 
-    Each fetch is a call of its own: a stream that ends for good can't stop the renewal, and while
-    the agent is away the last good SVID stays.
+    Each fetch is a separate call, so that a stream that ends for good can't stop the renewal. While
+    the agent is unreachable, the last valid SVID stays in use.
     """
 
     def __init__(self, address: str) -> None:
@@ -82,7 +83,7 @@ class _WorkloadApi:
             with WorkloadApiClient(self._address, default_timeout=seconds) as client:
                 context = client.fetch_x509_context()
             svid = context.default_svid
-            # Of our own trust domain only: another's CA must not vouch for names of ours.
+            # Only from our own trust domain: another domain's CA must not vouch for our names.
             bundle = context.x509_bundle_set.get_bundle_for_trust_domain(
                 svid.spiffe_id.trust_domain
             )
@@ -101,9 +102,9 @@ class TlsStatus:
     """The state of our certificate.
 
     Attributes:
-        taken: changed certificates that were taken.
-        refused: changed certificates that were not taken, as they were invalid.
-        not_after: unix seconds, when the certificate in use ends.
+        taken: changed certificates that came into use.
+        refused: changed certificates that were not used, as they were invalid.
+        not_after: unix seconds, when the certificate in use expires.
     """
 
     taken: int
@@ -135,21 +136,24 @@ class ServerTls:
 
     @property
     def authorities(self) -> tuple[x509.Certificate, ...]:
-        """Return the CAs of callers' certificates: another object when anything changed."""
+        """Return the CAs of callers' certificates: a different object if anything changed."""
         return self._material.authorities
 
     @property
     def material(self) -> TlsMaterial:
-        """Return what handshakes use now: another object when anything changed."""
+        """Return the material that handshakes use now: a different object if anything changed."""
         return self._material
 
     def refreshed(self) -> TlsMaterial:
-        """Look for a change, take it, and return what handshakes use from now on. Never raises."""
+        """Check for a change, use it, and return the material of further handshakes.
+
+        Never raises.
+        """
         self._refresh()
         return self._material
 
     def start(self) -> None:
-        """Begin to look for changes, also without handshakes."""
+        """Begin to check for changes, also without handshakes."""
         if self._workload_api is not None:
             self._workload_api.start()
         threading.Thread(target=self._watch, name="tls", daemon=True).start()
@@ -173,26 +177,26 @@ class ServerTls:
         return TlsFiles(certificate, private_key, client_ca, states, paths)
 
     def _is_at_rest(self, files: TlsFiles) -> bool:
-        """Tell whether nobody is writing the files: half a bundle is valid PEM, but lacks CAs."""
+        """Tell whether the files are at rest: half a bundle is valid PEM, but lacks CAs."""
         has_rested = self._rest.is_long_enough((files, files.states), time.monotonic())
         ages = [state.untouched_seconds() for state in files.states]
         return has_rested or all(age >= STABLE_SECONDS for age in ages)
 
     def close(self) -> None:
-        """Stop looking for changed certificates."""
+        """Stop checking for changed certificates."""
         self._closing.set()
         if self._workload_api is not None:
             self._workload_api.stop()
 
     def _refresh(self) -> None:
-        """Take a changed certificate if it is valid. Never raises: that would end a connection."""
+        """Use a changed certificate if it is valid. Never raises: that would end a connection."""
         with self._lock:
             try:
                 files = self._read()
                 self._fault = ""
                 if not self._is_at_rest(files) or files == self._seen:
                     return
-                self._seen = files  # a bad change is told once
+                self._seen = files  # an invalid change is logged once
                 self._material = files.checked()
             except TlsError as error:
                 if not isinstance(error.__cause__, BeingWrittenError):
@@ -209,5 +213,5 @@ class ServerTls:
             _log.error("certificate not reloaded; the last valid one stays in use: %s", fault)
 
     def allows(self, caller: SpiffeId) -> bool:
-        """Tell whether a proxy with this SPIFFE ID may ask."""
+        """Tell whether a proxy with this SPIFFE ID may call."""
         return any(pattern.matches(caller) for pattern in self._callers)

@@ -1,4 +1,4 @@
-"""The server's certificate, key and CAs, as its files hold them: parsed, and required to fit."""
+"""The server's certificate, key and CAs from its files: parsed, and required to fit together."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ from authz.adapters.files import FileState
 from authz.adapters.pem_files import CERTIFICATE, PRIVATE_KEY, told
 from authz.core.told_error import ToldError
 
-# The settings of files, and the one beside each that it may be swapped with.
+# The settings of files, each with the setting that it may be swapped with.
 BESIDE: Final[Mapping[str, str]] = {
     "certificate": "private_key",
     "private_key": "certificate",
@@ -29,7 +29,7 @@ _T = TypeVar("_T")
 class TlsError(ToldError):
     """Signals that certificate, key and CA are invalid or do not fit; the message says why.
 
-    ``key`` is the setting that is wrong, "" if it is none alone.
+    ``key`` is the setting that is wrong, "" if it is not a single setting.
     """
 
     def __init__(self, message: str, key: str = "") -> None:
@@ -46,7 +46,7 @@ class TlsMaterial:
         certificate: our certificate, and its intermediates after it.
         private_key: its key.
         client_ca: the CAs that callers' certificates come from.
-        not_after: when our certificate ends, unix seconds.
+        not_after: when our certificate expires, unix seconds.
         authorities: the same CAs, parsed.
     """
 
@@ -59,7 +59,7 @@ class TlsMaterial:
 
 @dataclass(frozen=True, slots=True)
 class TlsFiles:
-    """The files' contents, which tell a change, and their states, which tell whether they rest."""
+    """The files' contents, which show a change, and their states, which show whether they rest."""
 
     certificate: bytes
     private_key: bytes
@@ -81,7 +81,7 @@ class TlsFiles:
         )
 
     def _parsed(self, key: str, parse: Callable[[bytes], _T]) -> _T:
-        """Return what a setting's file holds. Raises TlsError."""
+        """Return the content of a setting's file. Raises TlsError."""
         data, beside = getattr(self, key), BESIDE[key]
         try:
             return parse(data)

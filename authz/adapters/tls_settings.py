@@ -22,7 +22,7 @@ class TlsSettings(Settings):
     its trust domain; needs the extra spiffe.
     """
     allowed_callers: tuple[SpiffePatternText, ...] = Field(min_length=1)
-    """SPIFFE IDs (* for a segment) of the proxies that may ask."""
+    """SPIFFE IDs (* for a segment) of the proxies that may call."""
 
     @model_validator(mode="after")
     def _files_or_workload_api(self) -> Self:

@@ -1,6 +1,6 @@
-"""Says why a call of the SPIFFE Workload API failed, and what would mend it.
+"""Says why a call of the SPIFFE Workload API failed, and what to do about it.
 
-The library's own errors say a class, and its texts may quote what was received.
+The library's own errors show only a class, and their texts may quote received data.
 """
 
 import socket
@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Final
 
 _UNIX: Final = "unix:"
-_PROBE_SECONDS: Final = 1.0  # a unix socket of this machine is there at once, or busy
-_CHAIN: Final = 8  # errors of which one caused the other; the library has two
+_PROBE_SECONDS: Final = 1.0  # a unix socket of this machine answers at once, or is busy
+_CHAIN: Final = 8  # the depth of chained errors; the library's chains have two
 _IDENTITY: Final = (
     "the agent has no identity for this process: create a registration entry whose selectors fit it"
     " (its user, or its pod's service account)"
@@ -34,9 +34,9 @@ _WORDS: Final[Mapping[str, str]] = {
 
 
 def why_failed(address: str, error: Exception, seconds: float) -> str:
-    """Say why a call failed that had ``seconds``; ``error`` is what the library raised.
+    """Say why a call with ``seconds`` of time failed; ``error`` is the library's exception.
 
-    Blocks for a second at most, to look whether the socket answers.
+    Blocks for a second at most, to test whether the socket answers.
     """
     path = address.removeprefix(_UNIX).removeprefix("//")
     if unreachable := _unreachable(path):
@@ -49,7 +49,7 @@ def why_failed(address: str, error: Exception, seconds: float) -> str:
 
 
 def _status_of(error: BaseException) -> str:
-    """Return the name of the gRPC status that an error was caused by, "" if none was."""
+    """Return the name of the gRPC status that caused an error, "" for another cause."""
     cause: BaseException | None = error
     for _ in range(_CHAIN):
         code = getattr(cause, "code", None)
@@ -60,7 +60,7 @@ def _status_of(error: BaseException) -> str:
 
 
 def _unreachable(path: str) -> str:
-    """Say why nobody can connect to a socket; "" if somebody can."""
+    """Say why this process can't connect to a socket; "" if it can."""
     if not path.startswith("/"):
         return f"a socket's path is absolute: write {_UNIX}/{path}"
     with socket.socket(socket.AF_UNIX) as probe:

@@ -24,12 +24,12 @@ from authz.cli.interrupts import interruptible
 from authz.cli.parser import read_arguments
 from authz.cli.told import members_of, words_of
 
-TOKEN = "token"  # the verb whose arguments people may take for the place of a token
+TOKEN = "token"  # the verb to which people may try to give a token as an argument
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a verb, and return the exit status."""
-    if "_ARGCOMPLETE" in os.environ:  # a shell asks for completions, and reads nothing else
+    if "_ARGCOMPLETE" in os.environ:  # a shell asks for completions, and reads no other output
         from authz.cli.completing import complete  # noqa: PLC0415 - no other start needs it
 
         complete()
@@ -40,8 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = read_arguments(words)
     try:
         status = _run(options)
-        sys.stdout.flush()  # so that a reader that is gone is noticed here, and not at exit
-    except BrokenPipeError:  # the reader of our output is gone
+        sys.stdout.flush()  # so that a closed reader is noticed here, and not at exit
+    except BrokenPipeError:  # the reader of our output has closed
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except KeyboardInterrupt:
@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    """Run the verb, telling errors that have words for it."""
+    """Run the verb, and print the errors that have words for operators."""
     try:
         run = _load(options.verb)
         with interruptible():
@@ -70,7 +70,7 @@ def _load(verb: str) -> Callable[[argparse.Namespace], int]:
     """Load a verb's modules, and return its function."""
     run: Callable[[argparse.Namespace], int]
     run = import_module(f"authz.cli.verbs.{verb}").run
-    if not gc.isenabled():  # ``authz.__main__`` has disabled it: what has been loaded is no garbage
+    if not gc.isenabled():  # ``authz.__main__`` has disabled it: loaded modules are never garbage
         gc.freeze()
         gc.enable()
     return run

@@ -44,12 +44,12 @@ def has_token(words: Sequence[str]) -> bool:
 
 
 def told_alone(message: str) -> dict[str, Any]:
-    """Return the members of a problem that is not of a file."""
+    """Return the members of a problem that is not about a file."""
     return {"file": None, "line": None, "place": "", "message": message, "severity": "error"}
 
 
 def refuse(options: argparse.Namespace, message: str, status: int) -> int:
-    """Tell why a verb can't answer, with ``--json`` as an object too, and return the status."""
+    """Say why a verb can't answer, with ``--json`` also as an object, and return the status."""
     complain(f"authz: {message}")
     tell_problems(options, [told_alone(message)])
     return status

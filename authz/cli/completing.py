@@ -1,7 +1,7 @@
-"""Completes a command line, which a shell asks for by ``_ARGCOMPLETE`` in the environment.
+"""Completes a command line, when a shell sets ``_ARGCOMPLETE`` in the environment.
 
-A person waits for it at each press of a key: nothing is imported here that reading a config takes,
-and names are looked up in its YAML as it stands, valid or not.
+A person waits for it at each key press. So the modules that read a config are not imported, and
+names are looked up in its YAML as it is, valid or not.
 """
 
 import argparse
@@ -40,7 +40,7 @@ def _add_completers(parser: argparse.ArgumentParser) -> None:
 
 
 def _of_config(names: Names) -> Callable[..., list[str]]:
-    """Return a completer that offers names in the config which the line names."""
+    """Return a completer that offers names from the config that the command line names."""
 
     def complete(parsed_args: argparse.Namespace, **_: object) -> list[str]:
         try:
@@ -53,7 +53,7 @@ def _of_config(names: Names) -> Callable[..., list[str]]:
 
 
 def _documents(main: Path) -> Iterator[dict[str, Any]]:
-    """Yield the data of a config's files, as far as MAX_BYTES go."""
+    """Yield the data of a config's files, MAX_BYTES of them at most."""
     import yaml  # noqa: PLC0415 - only when names are asked for
 
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -80,7 +80,7 @@ def _routes(document: dict[str, Any]) -> Iterator[str]:
 
 
 def _agents(document: dict[str, Any]) -> Iterator[str]:
-    """Yield the IDs of agents, without those of several."""
+    """Yield the IDs of agents, without patterns."""
     ids = (agent["id"] for agent in document.get("agents") or ())
     yield from (text for text in ids if not {"*", "{"} & set(text))
 

@@ -7,10 +7,11 @@ from contextlib import contextmanager
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Have Ctrl-C raise KeyboardInterrupt, once, so that a verb closes what it has opened.
+    """Make Ctrl-C raise KeyboardInterrupt, once, so that a verb closes what it has opened.
 
-    A second Ctrl-C meets the former handler, as does one before or after the verb: that of
-    ``authz.__main__`` ends the process. For the main thread. Where Ctrl-C is ignored, it stays so.
+    A second Ctrl-C gets the former handler, as does a Ctrl-C before or after the verb: that of
+    ``authz.__main__`` ends the process. For the main thread. If Ctrl-C is ignored, it stays
+    ignored.
     """
     before = signal.getsignal(signal.SIGINT)
     if not callable(before):

@@ -1,4 +1,4 @@
-"""Shows on a terminal what a verb is doing, if that takes longer than somebody waits at ease."""
+"""Shows on a terminal what a verb is doing, if it takes longer than a moment."""
 
 import os
 import shutil
@@ -16,7 +16,7 @@ Tell = Callable[[str], None]
 
 
 class _Line:
-    """The last line of a terminal, which a thread of its own writes: the verb may be waiting."""
+    """The last line of a terminal. A separate thread writes it, since the verb may be waiting."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -40,13 +40,13 @@ class _Line:
         return f"{_CLEAR}{text[: max(0, room - len(end))]}{end}"
 
     def end(self) -> None:
-        """Clear the line. Returns when that is done."""
+        """Clear the line. Returns when it is cleared."""
         self._ended.set()
         self._thread.join()
 
 
 def _write(text: str) -> bool:
-    """Write to the terminal; tell whether that could be done."""
+    """Write to the terminal; tell whether that succeeded."""
     try:
         print(text, end="", file=sys.stderr, flush=True)
     except (OSError, ValueError):  # the terminal is gone, which must not end the verb
@@ -58,8 +58,8 @@ def _write(text: str) -> bool:
 def progress(text: str) -> Iterator[Tell]:
     """Show a text after NEWS_SECONDS, if standard error is a terminal, until the context ends.
 
-    Gives a function that takes the next text. Print only outside of the context. A terminal that
-    calls itself dumb can't erase a line, and shows nothing.
+    Yields a function that takes the next text. Print only outside of the context. A terminal of the
+    type "dumb" can't erase a line, and shows nothing.
     """
     if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
         yield lambda _: None
@@ -76,10 +76,10 @@ def progress(text: str) -> Iterator[Tell]:
 
 
 def of_files(tell: Tell) -> Callable[[Path, float], None]:
-    """Return a function that tells how far the reading of a file is, a share from 0.0 to 1.0."""
+    """Return a function that shows the progress of reading a file, a share from 0.0 to 1.0."""
     return lambda path, share: tell(f"reading {path}: {share:.0%}")
 
 
 def of_count(tell: Tell, noun: str) -> Callable[[int, int], None]:
-    """Return a function that tells how many of all are done, such as "case 7 of 90"."""
+    """Return a function that shows how many of all are done, such as "case 7 of 90"."""
     return lambda number, of: tell(f"{noun} {number} of {of}")

@@ -1,4 +1,4 @@
-"""Reads what a verb's arguments name, ``-`` for standard input, and shows when that takes long."""
+"""Reads the files that a verb's arguments name, ``-`` for standard input, and shows long waits."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The errors that a command tells in words of their own: of a config, its files, an audit log."""
+"""The errors that a command prints in their own words: of a config, its files, an audit log."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from authz.core.told_error import ToldError
 
 
 def words_of(error: Exception) -> list[str]:
-    """Return an error's lines; none if it is a fault of ours, which nobody foresaw."""
+    """Return an error's lines; none for an unexpected error, which is a fault of ours."""
     return list(error.lines()) if isinstance(error, ToldError) else []
 
 

@@ -1,7 +1,7 @@
-"""The config file: puts together the sections that other modules define, and checks the whole.
+"""The config file: combines the sections that other modules define, and checks all of it.
 
-Nothing is decided here. ``load`` returns a valid Config, or raises every problem at once, each with
-its line and what would be right.
+``load`` returns a valid Config, or raises all problems at once, each with its line and what would
+be right.
 """
 
 import time
@@ -60,7 +60,7 @@ __all__ = [
 
 
 class Config(Settings):
-    """Everything that an operator says to agent-authz."""
+    """The complete config of agent-authz."""
 
     include: tuple[str, ...] = ()
     """Further files to read, as paths or patterns (policy.d/*.yaml, teams/**/*.yaml) relative to
@@ -74,16 +74,16 @@ class Config(Settings):
     """SPIFFE trust domains of agents; an agent of any other trust domain is refused."""
     profiles: dict[str, ProfileSettings] = Field(default={})
     """How each kind of proxy presents the caller, by name. "default" applies unless the proxy's
-    context extensions, or the callers of a profile, choose another.
+    context extensions, or the callers of a profile, select another profile.
     """
     token: TokenSettings = TokenSettings()
     """The delegation token: where a request carries it, and proofs of possession."""
     issuers: tuple[IssuerSettings, ...] = Field(min_length=1)
     """The issuers of delegation tokens."""
     agents: tuple[AgentSettings, ...] = Field(min_length=1)
-    """The registered agents, and what each may do at most."""
+    """The registered agents, and the most that each may do."""
     principals: tuple[PrincipalSettings, ...] = Field(min_length=1)
-    """The principals, and what each may do at most, through any agent."""
+    """The principals, and the most that each may do through any agent."""
     grants: dict[GrantName, tuple[RuleSettings, ...]] = Field(min_length=1)
     """Named sets of rules, which agents and principals hold."""
     earlier_actors: EarlierActorSettings = EarlierActorSettings()
@@ -91,16 +91,17 @@ class Config(Settings):
     conditions: ConditionSettings = ConditionSettings()
     """The headers and claims that conditions may read."""
     shadow: bool = False
-    """Allow requests that the rules refuse, and record what the rules would have said, to try rules
-    before they are enforced. Identity, delegation and suspension are enforced all the same.
+    """Allow requests that the rules refuse, and record the decisions that the rules would have
+    made, to try rules before they are enforced. Identity, delegation and suspension are still
+    enforced.
     """
     candidate: FileText | None = None
-    """Another config file whose rules are tried beside these: where their decisions differ, that is
+    """Another config file whose rules are tried beside these: decisions that would differ are
     recorded and counted. The server watches its files as it watches this config's.
     """
     routes: tuple[RouteSettings, ...] = ()
-    """How agents may act on which hosts and paths; the first route that matches applies. Left out,
-    agents may act only for principals, wherever the rules allow.
+    """How agents may act on which hosts and paths; the first matching route applies. Left out,
+    agents may act only for principals, and wherever the rules allow it.
     """
     pdp: PdpSettings | None = None
     """An external decision point, asked about requests that the rules allow; both must allow."""
@@ -111,7 +112,7 @@ class Config(Settings):
     key_cache: KeyCacheSettings = KeyCacheSettings()
     """Issuers' keys kept on disk, for starting while an issuer can't be reached."""
     cache: CacheSettings = CacheSettings()
-    """Remembered decisions."""
+    """The caches of decisions and tokens."""
     replay: ReplaySettings = ReplaySettings()
     """Remembered DPoP proofs."""
     audit: AuditSettings = AuditSettings()
@@ -172,7 +173,7 @@ def _checked(merged: MergedConfig) -> Config:
 
 
 def _misses_files(data: dict[str, Any]) -> bool:
-    """Tell whether ``include`` itself is wrong or misspelt, so that its files were not read."""
+    """Tell whether ``include`` itself is invalid or misspelt, so that its files were not read."""
     slips = (key for key in data if key not in Config.model_fields and nearest(key, ("include",)))
     return not isinstance(data.get("include", ()), tuple) or any(slips)
 

@@ -1,6 +1,6 @@
 """The JSON Schema of settings, with the docstrings below its members as descriptions.
 
-They are read from the source when a schema is asked for. ``use_attribute_docstrings`` of pydantic
+They are read from the source when a schema is requested. pydantic's ``use_attribute_docstrings``
 reads and parses the source of each class when the class is made: a third of a server's start.
 """
 
@@ -34,14 +34,17 @@ class _Described(GenerateJsonSchema):
 
 
 def _of_members(model: type[BaseModel]) -> dict[str, str]:
-    """Return the docstrings of a model's members; a class may describe an inherited one anew."""
+    """Return the docstrings of a model's members.
+
+    A class may describe an inherited member again.
+    """
     bases = [base for base in reversed(model.__mro__) if issubclass(base, BaseModel)]
     found = {name: text for base in bases[1:] for name, text in _docstrings(base)}
     return {name: text for name, text in found.items() if name in model.model_fields}
 
 
 def _docstrings(kind: type) -> Iterator[tuple[str, str]]:
-    """Yield the names of a class's attributes with the docstring that stands below each."""
+    """Yield the names of a class's attributes, each with the docstring below it."""
     tree = ast.parse(textwrap.dedent(inspect.getsource(kind)))
     (body,) = [node.body for node in tree.body if isinstance(node, ast.ClassDef)]
     for above, below in pairwise(body):

@@ -1,4 +1,4 @@
-"""The JSON Schema for editors: of a config in one file, and of each file of a split one."""
+"""The JSON Schema for editors: of a config in one file, and of each file of a split config."""
 
 from collections.abc import Iterator
 from typing import Any, Final
@@ -11,10 +11,10 @@ _MAY_BE_INCLUDED: Final = (*LISTS, *MAPPINGS)
 
 
 def editor_schema(whole: dict[str, Any]) -> dict[str, Any]:
-    """Return the schema (draft 2020-12) of any of a config's files, from that of a whole config.
+    """Return the schema (draft 2020-12) of any of a config's files, from that of a complete config.
 
-    Descriptions stay. Titles go, because they say a key's name again or are names of our classes.
-    Defaults are as they would be written, because editors offer them.
+    Descriptions stay. Titles are removed, because they repeat a key's name or are names of our
+    classes. Defaults are in the form of the config, because editors offer them.
     """
     required = whole["required"]
     made = {key: value for key, value in whole.items() if key != "required"}
@@ -33,7 +33,7 @@ def editor_schema(whole: dict[str, Any]) -> dict[str, Any]:
 
 
 def is_duration(node: dict[str, Any]) -> bool:
-    """Tell whether a schema is that of a duration."""
+    """Tell whether a schema is a duration's."""
     return "ms|s|m" in node.get("pattern", "")
 
 
@@ -44,7 +44,7 @@ def duration_text(seconds: float) -> str:
 
 
 def _write_default(node: dict[str, Any]) -> None:
-    """Write a default as the config has it. Drop one that is the same as no key at all."""
+    """Write a default in the config's form. Drop a default that equals a missing key."""
     default = node.get("default")
     if default in (None, "", []) or isinstance(default, dict):
         node.pop("default", None)
@@ -53,7 +53,7 @@ def _write_default(node: dict[str, Any]) -> None:
 
 
 def _required(whole: list[str]) -> dict[str, Any]:
-    """Return which keys a file must have. Less in one that includes others, or that is included."""
+    """Return the keys that a file must have: fewer if it includes other files, or is included."""
     including = [key for key in whole if key not in _MAY_BE_INCLUDED]
     return {
         "if": {"required": ["include"]},

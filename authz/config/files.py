@@ -21,7 +21,7 @@ _PIPE: Final = FileView(None, b"pipe", is_settled=True)  # of a main file that c
 
 
 class FilesChangingError(ConfigError):
-    """The files may be half written: reading them again in a moment may give another config."""
+    """The files may be half written: reading them again soon may give another config."""
 
 
 class ConfigFiles:
@@ -30,25 +30,26 @@ class ConfigFiles:
     def __init__(self, main: Path, *, must_rest: bool = False, stdin: bytes | None = None) -> None:
         """Take the main file's path; nothing is read yet.
 
-        With ``must_rest``, as a server has it, files are read only when none has been written for
-        a while: half a file may be a valid config that lacks its denies. ``stdin`` has the bytes of
-        standard input, if that is the main file: its includes start at the working directory.
+        With ``must_rest``, as in a server, files are read only when none of them has been written
+        for a while: half a file may be a valid config that lacks its denies. ``stdin`` has the
+        bytes of standard input, if that is the main file: its includes start at the working
+        directory.
         """
         self.main = main
         self._must_rest = must_rest
         self._patterns: tuple[str, ...] = ()
         self._read: dict[str, FileView] = {}  # as they were read last
-        self._looks: dict[str, FileView] = {}  # as they were looked at last
+        self._looks: dict[str, FileView] = {}  # as they were last checked
         self._rest = StabilityTimer()
-        self._believed: dict[str, FileView] = {}  # as they were read last at rest
+        self._believed: dict[str, FileView] = {}  # as they were last read at rest
         self._piped = stdin  # the bytes of a main file that can be read once
         self._is_stdin = stdin is not None
 
     def read(self) -> MergedConfig:
         """Read and merge all files, as they were at one moment.
 
-        Raises ConfigError if the main file can't be read, FilesChangingError if the files may hold
-        something else in a moment.
+        Raises ConfigError if the main file can't be read, FilesChangingError if the files may soon
+        change.
         """
         if self._must_rest and not self.is_at_rest():
             raise self._changing()
@@ -67,7 +68,7 @@ class ConfigFiles:
         return FilesChangingError.of(str(self.main), "is being written, or a file that it includes")
 
     def is_at_rest(self) -> bool:
-        """Tell whether each look for a while found the same files and contents.
+        """Tell whether each check for a while found the same files and contents.
 
         Before the first reading it is enough that their times of modification are old.
         """
@@ -77,9 +78,9 @@ class ConfigFiles:
         return has_rested or self._looks == self._believed
 
     def changed(self) -> bool:
-        """Tell whether there are other files, or other contents, than were read last.
+        """Tell whether the files, or their contents, differ from those that were last read.
 
-        Reads only the files of which ``stat`` says that they were replaced or written.
+        Reads only the files that were replaced or written according to ``stat``.
         """
         self._look()
         now, before = self._looks.items(), self._read.items()
@@ -88,7 +89,7 @@ class ConfigFiles:
         ]
 
     def _look(self) -> bool:
-        """Look at all files, and tell whether they have been the same for long enough."""
+        """Check all files, and tell whether they have been the same for long enough."""
         paths = [str(self.main)]
         with suppress(OSError):
             paths += find(self.main, self._status_of_main(), self._patterns)[0]
@@ -150,7 +151,7 @@ class ConfigFiles:
 
 
 def _bytes_of_pipe(path: Path) -> bytes | None:
-    """Return what a pipe or a device holds; None for a regular file, or if it can't be read."""
+    """Return the content of a pipe or a device; None for a regular file, or if it can't be read."""
     with suppress(OSError):
         mode = path.stat().st_mode
         if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):

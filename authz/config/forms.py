@@ -1,4 +1,4 @@
-"""The forms of the config's texts: what each asks for in words, and how a slip is written right."""
+"""The forms of the config's texts: each in words, and the corrections of usual mistakes."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -18,7 +18,7 @@ _HEADER: Final = r"^[a-z0-9-]{1,64}$"
 _RULE_HEADER: Final = r"^[a-z0-9_-]{1,64}$"
 _ADDED: Final = r"^[a-z][a-z0-9]{0,31}(-[a-z0-9]{1,32}){0,6}$"
 _WORDS: Final = (r"^[\x21\x23-\x5b\x5d-\x7e]+$", r"^[\x21\x23-\x5b\x5d-\x7e]{1,256}$")
-# What each pattern of the settings types asks for; tests/config/test_config_errors.py wants all.
+# The meaning of each pattern of the settings types; test_config_errors.py requires all of them.
 PATTERNS: Final[Mapping[str, str]] = MappingProxyType(
     {
         r"^[A-Za-z0-9._-]{1,128}$": _NAME,
@@ -64,7 +64,7 @@ def _prefix(text: str) -> list[str]:
     return [text.lower().rstrip("-") + "-"]
 
 
-# What a text may mean that does not have the form: one text or several.
+# The possible meanings of a text that does not have the form: one text or several.
 _MEANT: Final[Mapping[str, Callable[[str], list[str]]]] = MappingProxyType(
     {
         **dict.fromkeys(_WORDS, str.split),
@@ -78,6 +78,6 @@ _MEANT: Final[Mapping[str, Callable[[str], list[str]]]] = MappingProxyType(
 
 
 def meant(pattern: str, text: str) -> list[str]:
-    """Return the texts that have the form and that a text without it may mean; none if unsure."""
+    """Return the texts in the right form that an invalid text may mean; empty if unsure."""
     found = _MEANT[pattern](text) if pattern in _MEANT else []
     return found if all(re.fullmatch(pattern, one) for one in found) else []

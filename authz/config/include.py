@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Final
 
-MAX_FILES: Final = 1000  # a file for each of many teams, and each is looked at once a second
+MAX_FILES: Final = 1000  # a file for each of many teams, and each is checked once a second
 MAX_ENTRIES: Final = 100_000  # names searched: more mean a pattern of the wrong folder
 MAX_PARTS: Final = 64  # of a pattern, between slashes
 _WILDCARDS: Final = frozenset("*?[")
@@ -46,7 +46,7 @@ def find(
 class _Walk:
     """Searches folders by pattern, MAX_ENTRIES names in all.
 
-    Paths are texts here, and a folder's text ends with a slash: this runs once a second, and making
+    Paths are texts here, and a folder's text ends with a slash. This runs once a second, and making
     Path objects would be most of the work.
     """
 

@@ -1,4 +1,4 @@
-"""Tells what a place of the config may hold, by the JSON Schema of its settings."""
+"""Finds the keys that a place of the config may have, by the JSON Schema of its settings."""
 
 from functools import cache
 from typing import Any
@@ -49,7 +49,7 @@ def _inside(node: dict[str, Any], step: str | int) -> dict[str, Any]:
 
 
 def _resolve(root: dict[str, Any], node: dict[str, Any]) -> dict[str, Any]:
-    """Follow references, and take the other type of a value that may be null."""
+    """Follow references, and return the other type of a value that may be null."""
     while "$ref" in node or "anyOf" in node:
         if "anyOf" in node:
             node = next(option for option in node["anyOf"] if option.get("type") != "null")

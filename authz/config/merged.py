@@ -1,4 +1,4 @@
-"""Merges the files of a config: appends lists, joins mappings, and knows each place's file."""
+"""Merges the files of a config: appends lists, joins mappings, and keeps each place's file."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
@@ -10,7 +10,8 @@ from authz.config.yaml_document import Place, YamlDocument, dotted
 
 LISTS: Final = ("agents", "principals", "routes", "issuers")
 MAPPINGS: Final = ("grants",)
-# What an included file may hold: who may do what. How the server runs is only in the main file.
+# The sections that an included file may hold: the policy. The server's settings are only in the
+# main file.
 SECTIONS: Final = frozenset((*LISTS, *MAPPINGS))
 
 
@@ -19,7 +20,7 @@ class MergedConfig:
 
     Attributes:
         data: the whole config's data.
-        problems: errors in the files' YAML, and what kept files from being merged.
+        problems: errors in the files' YAML, and errors that prevented merging.
         is_whole: whether every file could be read; ``problems`` says which could not.
     """
 
@@ -50,7 +51,8 @@ class MergedConfig:
 
     def _append(self, document: YamlDocument, section: str, items: tuple[Any, ...]) -> None:
         before = self.data.get(section, ())
-        if isinstance(before, tuple):  # else the main file's own mistake, reported with its types
+        # Otherwise it is a mistake in the main file, which the check of its types reports.
+        if isinstance(before, tuple):
             self._begins[section].append((len(before), document))
             self.data[section] = before + items
 

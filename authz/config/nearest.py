@@ -5,8 +5,8 @@ from collections.abc import Collection
 from itertools import islice
 from typing import Final
 
-_MOST: Final = 24  # names listed when none is near: more do not help in a message
-# A comparison costs some microseconds, and a config may have thousands of names, all unknown.
+_MOST: Final = 24  # names listed if none is near: more do not help in a message
+# A comparison costs some microseconds, and a config may have thousands of unknown names.
 _COMPARED: Final = 300
 _OTHER_LENGTH: Final = 3
 _LONGEST: Final = 128
@@ -23,7 +23,7 @@ def nearest(name: str, known: Collection[str]) -> str:
 
 
 def nearest_or_all(name: str, known: Collection[str], label: str) -> str:
-    """Return what ``nearest`` does; if that is "", the known names, unless there are too many."""
+    """Return the result of ``nearest``; if it is "", the known names, unless there are too many."""
     if (suggestion := nearest(name, known)) or len(known) > _MOST:
         return suggestion
     return f"; {label}: {', '.join(sorted(known)) or 'none'}"

@@ -1,9 +1,9 @@
-"""Knows what other products call a key of ours, so that people who come from them are told ours."""
+"""Translates the names of keys in other products, so that a message can suggest our name."""
 
 from collections.abc import Collection, Mapping
 from typing import Final
 
-# By a name without "_", "-" and capitals: the keys of ours that it may mean, the likeliest first.
+# By a name without "_", "-" and capitals: our keys that it may mean, the likeliest first.
 _OURS: Final[Mapping[str, tuple[str, ...]]] = {
     "providers": ("issuers",),
     "jwtrules": ("issuers",),
@@ -63,7 +63,7 @@ _NO_SECRET: Final = (
     " a file"
 )
 _NOT_A_RESOURCE: Final = "this file is not a Kubernetes object: leave it out"
-# What is elsewhere, or must not be.
+# Settings that are elsewhere, or must not exist.
 _ADVICE: Final[Mapping[str, str]] = {
     "apiversion": _NOT_A_RESOURCE,
     "kind": _NOT_A_RESOURCE,
@@ -87,7 +87,7 @@ def ours(name: str, known: Collection[str]) -> str:
 
 
 def advice(name: str, known: Collection[str]) -> str:
-    """Return ``; here it is called X``, or where to say what another product's key says; or ""."""
+    """Return ``; here it is called X``, or where to set what another product's key sets; or ""."""
     if key := ours(name, known):
         return f"; here it is called {key}"
     words = _ADVICE.get(_plain(name), "")

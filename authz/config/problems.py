@@ -7,8 +7,8 @@ from typing import Any, Final, Self
 from authz.config.printable import one_line
 from authz.core.told_error import ToldError
 
-MAX_LINES: Final = 200  # problems listed: more help nobody, and a log has to hold them
-MAX_CHARS: Final = 1000  # of a problem's line: a key or a value may be of any length
+MAX_LINES: Final = 200  # problems listed: more would not help, and a log must hold them
+MAX_CHARS: Final = 1000  # of a problem's line: a key or a value may have any length
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class Problem:
 
 
 def without_repeats(found: Iterable[Problem], told: Iterable[Problem]) -> list[Problem]:
-    """Leave out problems whose place is in ``told``: a mistake is told once."""
+    """Leave out problems whose place is in ``told``: a mistake is reported once."""
     known = {(problem.file, problem.place) for problem in told}
     return [problem for problem in found if (problem.file, problem.place) not in known]
 
@@ -57,5 +57,5 @@ class ConfigError(ToldError):
 
     @classmethod
     def of(cls, name: str, message: str) -> Self:
-        """Make the error of a problem with the file as a whole."""
+        """Make the error for a problem with the complete file."""
         return cls(name, [Problem(name, 1, "", message)])

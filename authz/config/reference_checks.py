@@ -1,8 +1,8 @@
 """Checks the names by which one part of a config refers to another: each must exist, and once.
 
-Works on the data as written, before its types are checked, so that these problems come in the same
-list as all the others. A value of a wrong type, and what refers to it, is passed over here: the
-check of types reports it.
+Works on the data as written, before its types are checked, so that these problems are in the same
+list as all the others. A value of a wrong type, and references to it, are skipped here: the check
+of types reports it.
 """
 
 from collections.abc import Iterator
@@ -74,7 +74,7 @@ def _issuers(data: dict[str, Any]) -> Found:
 
 
 def _introspections(merged: MergedConfig) -> Found:
-    """Find introspections between which an opaque token could not choose."""
+    """Find introspections whose prefixes do not decide whom to ask about an opaque token."""
     first: dict[str, Place] = {}
     for at, item in _items(merged.data, "issuers"):
         asked = item.get("introspection")
@@ -105,7 +105,7 @@ def _audiences(data: dict[str, Any]) -> Found:
     """Find audiences that no issuer's tokens can have: such a route would deny everything."""
     audiences = [_names(item.get("audiences")) for _, item in _items(data, "issuers")]
     if not audiences or not all(audiences) or any(ANY in names for names in audiences):
-        return  # which ones there are is not known; that is told by itself
+        return  # the audiences are unknown; another problem reports that
     known = {name for names in audiences for name in names}
     for at, item in _items(data, "routes"):
         resource = item.get("resource")
@@ -189,7 +189,7 @@ def _twice(merged: MergedConfig) -> Found:
 
 
 def _bundles_twice(merged: MergedConfig) -> Found:
-    """Find trust domains of which two issuers have the bundle: a token without iss is of either."""
+    """Find trust domains whose bundle two issuers have: a token without iss could be of either."""
     first: dict[str, int] = {}
     at_domain = ("keys", "spiffe_bundle", "trust_domain")
     for at, item in _items(merged.data, "issuers"):

@@ -1,4 +1,4 @@
-"""Checks what rules say against the rest of the config: their names, and headers.
+"""Checks rules against the rest of the config: their names and headers.
 
 Works on the data as written, as ``reference_checks`` does, so that all problems come in one list.
 """
@@ -38,7 +38,7 @@ def rule_problems(data: dict[str, Any]) -> Found:
 
 
 def listed_for_conditions(data: dict[str, Any]) -> Listed:
-    """Return the names that conditions may read, without those of a wrong type."""
+    """Return the names that conditions may read, without names of a wrong type."""
     section = data.get("conditions", {})
     if not isinstance(section, dict):
         return {}

@@ -1,4 +1,4 @@
-"""Says the settings types' errors in an operator's words: what would be right, and an example."""
+"""Words the settings types' errors for operators: what would be right, and an example."""
 
 import json
 import re
@@ -24,7 +24,7 @@ _YES_AND_NO: Final = {"yes": "true", "on": "true", "no": "false", "off": "false"
 _UNITS: Final = ((86400, "d"), (3600, "h"), (60, "m"), (1, "s"))
 _PLAIN: Final = re.compile(r"[A-Za-z/.][A-Za-z0-9/._-]*")  # YAML needs no quotes around it
 _SEVERAL: Final = re.compile(r"\s*,\s*")
-# What a list needs at least, where another word than "item" tells more.
+# The remedy for an empty list, if a more specific word than "item" is better.
 _NEEDED: Final[Mapping[str, str]] = MappingProxyType(
     {
         "algorithms": "name the algorithms of the issuer's keys, as in [ES256]",
@@ -43,7 +43,7 @@ _NEEDED: Final[Mapping[str, str]] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class _Mistake:
-    """An invalid value, what is known of its error, and the place in the settings of ``root``."""
+    """An invalid value, the facts about its error, and the place in the settings of ``root``."""
 
     value: Any
     context: Mapping[str, Any]
@@ -81,13 +81,13 @@ def error_place(detail: ErrorDetails) -> Place:
 
 
 def offset_of(detail: ErrorDetails) -> int:
-    """Return the offset of the character that an error is about; 0 for the whole text."""
+    """Return the offset of the character that an error is about; 0 for all of the text."""
     error = detail.get("ctx", {}).get("error")
     return error.at if isinstance(error, ConditionError) else 0
 
 
 def error_message(detail: ErrorDetails, place: Place, root: type[BaseModel]) -> str:
-    """Say an error of the settings types in words of ours; ``root`` has the known keys."""
+    """Return our words for an error of the settings types; ``root`` has the known keys."""
     words = _WORDS.get(detail["type"])
     if words is not None:
         return words(_Mistake(detail["input"], detail.get("ctx", {}), place, root))
@@ -125,7 +125,7 @@ def _but(value: object, wanted: str) -> str:
 
 
 def _in_a_list(value: str | float) -> str:
-    """Write an item as YAML reads it within brackets: ``*`` or a comma there means something."""
+    """Write an item as YAML reads it within brackets, where ``*`` and a comma are special."""
     text = str(value)
     is_plain = not isinstance(value, str) or _PLAIN.fullmatch(text)
     return text if is_plain else json.dumps(text, ensure_ascii=False)
@@ -178,7 +178,7 @@ def _one_of(mistake: _Mistake) -> str:
 
 
 def _empty(mistake: _Mistake) -> str:
-    """Say what an empty list or text needs."""
+    """Say what an empty list or text must hold."""
     name = mistake.place[-1] if mistake.place else ""
     if isinstance(mistake.value, str):
         return "must not be empty"

@@ -1,11 +1,11 @@
-"""Parses YAML to plain data with the line of every value, and is strict where YAML surprises.
+"""Parses YAML to plain data with the line of every value, and refuses YAML's surprising forms.
 
 Refused: a key that occurs twice (other loaders keep the last), anchors and aliases (a few lines of
 them can stand for gigabytes), tags, and more than one document. ``no``, ``on`` and ``12:30`` are
 text, as in YAML 1.2; only ``true`` and ``false`` are booleans.
 
-Read from the parser's events and not from its tree: that takes a gigabyte for 100,000 rules, and
-the recursion in C that builds it ends the process when a file is 100,000 brackets.
+It reads the parser's events instead of its tree: the tree takes a gigabyte for 100,000 rules, and
+the recursion in C that builds it crashes the process if a file is 100,000 brackets.
 """
 
 import re
@@ -20,7 +20,7 @@ from authz.config.yaml_syntax import encoding_problem, syntax_problem
 
 _LOOKED_THROUGH: Final = 200  # lines searched for a text: a condition has 2048 bytes at most
 MAX_DEPTH: Final = 32  # the config needs 7
-_TOLD: Final = 4  # steps of too deep a place that a problem names
+_TOLD: Final = 4  # steps that a problem names of a place that is too deep
 _INTEGER: Final = re.compile(r"-?(0|[1-9][0-9]{0,39})")  # beyond 64 bits, as claims may be
 _FLOAT: Final = re.compile(r"-?[0-9]{1,15}\.[0-9]{1,15}")
 _NUMBER_BEGINS: Final = frozenset("-0123456789")
@@ -35,7 +35,7 @@ Place = tuple[Step, ...]
 
 @dataclass(slots=True)
 class Lines:
-    """The line of a value, and the lines of values inside it that are on other lines."""
+    """The line of a value, and the lines of those values inside it that are on other lines."""
 
     line: int = 1
     inside: "dict[Step, Lines | int]" = field(default_factory=dict)
@@ -95,7 +95,7 @@ class YamlDocument:
 
 
 class _StopError(Exception):
-    """The rest of the file can't be read; its problem is noted already."""
+    """The rest of the file can't be read; its problem has been noted."""
 
 
 def parse(data: bytes, file: str) -> YamlDocument:
@@ -179,7 +179,7 @@ class _Builder:
     def _inner(self, step: Step, line: int, event: _Node, lines: Lines) -> object:
         """Return a value within another, and add its lines to the outer value's ``lines``."""
         if type(event) is yaml.ScalarEvent and event.anchor is None and event.tag is None:
-            if line != lines.line:  # a short way for most values
+            if line != lines.line:  # a fast path for most values
                 lines.inside[step] = line
             return _scalar(event)
         self._place.append(step)
@@ -235,7 +235,7 @@ class _Builder:
 
 
 def _line(event: yaml.Event) -> int:
-    mark: Any = event.start_mark  # typed as optional, and always set by a parser
+    mark: Any = event.start_mark  # typed as optional, but a parser always sets it
     return int(mark.line) + 1
 
 
@@ -263,7 +263,7 @@ def _scalar_text(event: yaml.ScalarEvent) -> str:
 
 
 def dotted(place: Place) -> str:
-    """Write a place as people do: ``issuers[0].keys.jwks_uri``."""
+    """Write a place as people write it: ``issuers[0].keys.jwks_uri``."""
     text = ""
     for step in place:
         text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else str(step)

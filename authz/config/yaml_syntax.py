@@ -1,4 +1,4 @@
-"""Says what is wrong with invalid YAML in an operator's words, and at which line."""
+"""Words the errors of invalid YAML for operators, with their lines."""
 
 import codecs
 import re
@@ -6,7 +6,7 @@ from typing import Final
 
 import yaml
 
-# The parser's words, and ours.
+# The parser's messages, and the words for operators.
 _PARSER: Final = (
     ("found character that cannot start any token", ""),  # by the character: see _START
     ("tab character", "indented with a tab: YAML takes spaces only"),
@@ -82,7 +82,7 @@ def syntax_problem(text: str, error: yaml.YAMLError) -> tuple[int, str]:
     mark = error.context_mark if began else error.problem_mark or error.context_mark
     if mark is None:
         return 1, f"not YAML: {complaint}"
-    for number in (mark.line, mark.line + 1):  # it takes such a line for part of the one above
+    for number in (mark.line, mark.line + 1):  # it reads such a line as part of the line above
         if match := _ODD_SPACE.match(_line(text, number - 1)):
             what = f"U+{ord(match[1]):04X}, which looks like a space"
             return number, f"not YAML: the line begins with {what}: indent with spaces"

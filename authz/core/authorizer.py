@@ -8,11 +8,11 @@
 
 Steps 1 to 3 are here. They are code, never configuration: each takes what only the step before can
 make, so a wrong order does not pass the type checker. They are a function of the request, the
-settings, the key sets, the revocations and the time; they do no I/O, read no clock and log
-nothing. What steps 1 and 2 make of a certificate and a token is remembered for as long as nothing
-can change it (``authz.core.known_callers``). Steps 4 and 5 need I/O or memory, so the edge runs
-them after these (``authz.edge.decider``): they can only refuse. If step 2 lacks something that can
-be learned, such as a key, its refusal says so, and the edge may learn it and decide again
+settings, the key sets, the revocations and the time; they do no I/O, read no clock and log nothing.
+The result of steps 1 and 2 is cached for as long as nothing can change it
+(``authz.core.known_callers``). Steps 4 and 5 need I/O or memory, so the edge runs them afterwards
+(``authz.edge.decider``): they can only refuse. If step 2 lacks something that can be fetched, such
+as a key, its refusal says so. The edge may then fetch it and decide again
 (``authz.edge.learning``). ``Progress.refuse`` makes every refusal of every step.
 """
 
@@ -55,7 +55,7 @@ class Authorizer:
         *,
         callers: KnownCallers,
     ) -> None:
-        """Keep the routes and the steps, in the order in which they run; and who is known."""
+        """Keep the routes, the steps in the order of their runs, and the cache of known callers."""
         self.routes = routes
         self.identity = identity
         self.delegations = delegations
@@ -66,24 +66,25 @@ class Authorizer:
     def decide(self, request: Request, now: float) -> Decision:
         """Return an Allow or a Deny; ``now`` is in unix seconds.
 
-        Denies whatever is not clearly allowed.
+        Denies every request that is not clearly allowed.
         """
         has_proof = request.header(DPOP) is not None
         progress = Progress(is_by_dpop=has_proof, parameters=_parameters(request, _NO_ROUTE))
         try:
             return self._decided(request, now, progress)
         except Denied as denied:
-            # Its trace leads to these frames, and they to it: it would live until a collection.
+            # The traceback refers to these frames, and they to it: the cycle would live until a
+            # collection.
             denied.__traceback__ = None
             return progress.refuse(denied)
 
     def _decided(self, request: Request, now: float, progress: Progress) -> Allow:
         """Return the allow. Raises Denied; ``progress`` then holds what was established so far."""
-        operation, route = self.routes.read(request)  # 0. what is asked, in a single reading
+        operation, route = self.routes.read(request)  # 0. the operations asked for
         progress.parameters = _parameters(request, route)
         progress.refuses_by_message = route.refuses_by_message
         key = self._callers.key(request, route)
-        caller = self._callers.get(key, now)  # 1. and 2., if both were established lately
+        caller = self._callers.get(key, now)  # 1. and 2., if both are in the cache
         if caller is None:
             agent = progress.agent = self.identity.identify(request, now)  # 1. who calls
             delegation = self.delegations.verify(request, agent, route, now)  # 2. on whose behalf
@@ -111,13 +112,15 @@ class Authorizer:
 
 
 def _parameters(request: Request, route: Route) -> tuple[tuple[str, str], ...]:
-    """Return the auth-params of challenges: the proxy may say where to get a token."""
+    """Return the auth-params of challenges; the proxy may name the metadata's URL."""
     url = request.context_value(RESOURCE_METADATA) if request.context else ""
     return ((RESOURCE_METADATA, url),) if url else route.parameters
 
 
 def _check_message(request: Request, route: Route) -> None:
-    """Refuse a message without a certain meaning: late, so that the record says whose it was.
+    """Refuse a message without a certain meaning.
+
+    It runs after the steps, so that the record names the caller.
 
     Raises Denied with the reader's reason, or Denied(BODY_UNINSPECTABLE).
     """
@@ -125,5 +128,5 @@ def _check_message(request: Request, route: Route) -> None:
         raise Denied(*request.unread)
     if request.protocol != route.protocol or (request.protocol and not request.calls):
         named = route.protocol or RouteProtocol.HTTP
-        detail = f"the route's protocol is {named}, and no message of it was read"
+        detail = f"the route's protocol is {named}, but no message of that protocol was read"
         raise Denied(Reason.BODY_UNINSPECTABLE, detail)

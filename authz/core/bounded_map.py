@@ -14,7 +14,7 @@ Value = TypeVar("Value")
 
 
 class Generation(Protocol):
-    """The version of whatever cached values depend on beside their keys.
+    """The version of the data that cached values depend on, beside their keys.
 
     Guarantees that ``generation`` grows with each change. Does not guarantee that equal content has
     an equal number.
@@ -24,7 +24,7 @@ class Generation(Protocol):
 
 
 class Unchanging:
-    """The version of what never changes."""
+    """The version of data that never changes."""
 
     generation = 0
 

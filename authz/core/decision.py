@@ -1,8 +1,8 @@
 """The values of a decision: agent, delegation, permit, verdict, and the Allow or Deny.
 
-Each is made only by the step that establishes it: ``Agent`` by identity, ``Delegation`` by
-delegation, ``Permit`` by policy, ``Allow`` by the authorizer. A refusal needs only a reason;
-``Progress.refuse`` makes every ``Deny``, with what was established until then.
+Only the step that establishes a value makes it: ``Agent`` by identity, ``Delegation`` by
+delegation, ``Permit`` by policy, ``Allow`` by the authorizer. A refusal needs only a reason:
+``Progress.refuse`` makes every ``Deny`` and adds the facts established so far.
 
 They are Structs: a frozen dataclass takes ten times as long to make. None of them can be part of a
 reference cycle, so the garbage collector need not track them.
@@ -39,7 +39,7 @@ class Mode(Choice):
 
 
 class ShadowBy(StrEnum):
-    """The policy that would have decided otherwise."""
+    """The policy that would have made a different decision."""
 
     RULE = "rule"
     CANDIDATE = "candidate"
@@ -84,14 +84,14 @@ class Delegation(msgspec.Struct, frozen=True, eq=False, gc=False):
 
     Without a token, the agent acts for nobody yet, or for itself where its route takes its SVID.
 
-    Compared by identity, so that caches can hold values made from a delegation by it.
+    Compared by identity, so that caches can use a delegation as their key.
 
     Attributes:
         issuer, subject: the principal, who is unique only as this pair (RFC 8725 section 3.8).
         actors: current actor first, then earlier ones (RFC 8693 section 4.1).
         scopes: what the token allows at most.
-        issued_at, expires_at: unix seconds; it ends with its token, with the key set that holds the
-            token's key, and with the authentication that the route requires.
+        issued_at, expires_at: unix seconds. It ends when its token, the key set with the token's
+            key, or the authentication that the route requires does, whichever is first.
         token_id: ``jti``, or "".
         mode: ACT or MAPPED, by how the token names the actor; AUTONOMOUS if the agent acts for
             itself; BOOTSTRAP if it acts for nobody yet, without a token: then issuer and subject
@@ -99,10 +99,10 @@ class Delegation(msgspec.Struct, frozen=True, eq=False, gc=False):
         by_svid: whether the agent acts for itself by its SVID alone, without a token: then issuer
             is its trust domain's SPIFFE ID.
         claims: the verified claims, for rules on groups, roles and the like.
-        single_use: the proof of possession that came with it, if it must not come again.
+        single_use: the proof of possession sent with it, if it must not be accepted again.
         terms: compared by identity, and shared by delegations to the same agent that differ in
             times, ``token_id``, ``single_use`` and claims that policy does not read, and in nothing
-            else: so caches can hold by it what does not depend on these.
+            else. Caches use it as the key of values that do not depend on these.
     """
 
     issuer: str
@@ -120,7 +120,7 @@ class Delegation(msgspec.Struct, frozen=True, eq=False, gc=False):
 
     @property
     def has_token(self) -> bool:
-        """Tell whether a token proves it, and not the agent's SVID alone."""
+        """Tell whether a token proves the delegation, rather than the agent's SVID alone."""
         return self.mode is not Mode.BOOTSTRAP and not self.by_svid
 
 
@@ -176,7 +176,7 @@ class Verdict:
 
 
 class Deny(msgspec.Struct, frozen=True, gc=False):
-    """A refusal, with what had been established before it. Made by ``Progress.refuse`` only.
+    """A refusal, with the facts established before it. Made by ``Progress.refuse`` only.
 
     Attributes:
         detail: for operators only.
@@ -188,7 +188,7 @@ class Deny(msgspec.Struct, frozen=True, gc=False):
         rule: the rule that denied, or that came nearest to an allow; "" for none.
         shadows: notes on what other policies would have decided.
         by_policy: whether policy refused it, after the caller and the delegation were known.
-        needs: what was lacking, if learning it may change the decision; else None.
+        needs: the missing key or status, if fetching it may change the decision; else None.
     """
 
     reason: Reason
@@ -211,14 +211,15 @@ class Deny(msgspec.Struct, frozen=True, gc=False):
 
 
 class Progress(msgspec.Struct, gc=False):
-    """What is established about a request so far. The pipeline fills it in; it makes the refusals.
+    """The facts established about a request so far, from which every refusal is made.
 
-    So every refusal says as much, whether it comes from a step or from a check after the pipeline.
+    The pipeline fills it in. So a refusal holds the same facts, whether a step makes it or a check
+    after the pipeline.
 
     Attributes:
-        is_by_dpop: whether a DPoP proof came: challenges then ask for a proof.
+        is_by_dpop: whether a DPoP proof was sent; challenges then ask for a proof.
         parameters: auth-params of every challenge, such as where to get a token (RFC 9728).
-        refuses_by_message: whether policy's refusals are told in the answer's message alone.
+        refuses_by_message: whether policy's refusals appear in the answer's message alone.
         operations: the operations asked for, one for each call of the message.
         agent, delegation, flags, shadows: as in Deny.
         is_at_policy: whether rules are being evaluated; another policy may allow what they refuse.
@@ -262,7 +263,7 @@ class Allow(msgspec.Struct, frozen=True, gc=False):
         valid_until: unix seconds after which no cache may answer with it.
         flags: findings for auditors, such as an unregistered earlier actor.
         shadows: notes on what other policies would have decided.
-        progress: makes the refusal, should a check after the pipeline refuse.
+        progress: makes the refusal if a check after the pipeline refuses.
     """
 
     agent: Agent

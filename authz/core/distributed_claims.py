@@ -10,13 +10,13 @@ from typing import Any, Final
 _NAMES: Final = "_claim_names"
 _SOURCES: Final = "_claim_sources"  # may hold access tokens: records never have its values
 _SOURCE: Final = ":src"  # Entra's groups:src1
-# Entra ID: claims whose presence says that others are left out, for lack of room.
+# Entra ID: claims whose presence means that others were left out for lack of room.
 _SIGNS: Final[Mapping[str, tuple[str, ...]]] = {
     "hasgroups": ("groups", "wids"),
     "http://schemas.microsoft.com/claims/groups.link": ("groups",),
 }
 _MARKS: Final = frozenset({_NAMES, _SOURCES, *_SIGNS})
-EVERY: Final = ""  # among the names: the list can't be read, so any claim may be elsewhere
+EVERY: Final = ""  # stands for all names: the list can't be read, so any claim may be elsewhere
 ClaimNames = frozenset[str]
 NONE: Final[ClaimNames] = frozenset()
 
@@ -34,7 +34,7 @@ def is_external(name: str, names: ClaimNames) -> bool:
 
 
 def external_claim_marks(claims: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the claims that declare this, safe for a record: without the sources' values."""
+    """Return the claims that declare external claims, for a record: without the sources' values."""
     if not _may_have_marks(claims):
         return {}
     marks = {name: value for name, value in claims.items() if _is_mark(name)}
@@ -45,7 +45,7 @@ def external_claim_marks(claims: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _may_have_marks(claims: Mapping[str, Any]) -> bool:
-    """Tell whether any name could be a mark: hardly any token has one. Joined, it is one look."""
+    """Tell whether any name could be a mark, by one search: hardly any token has a mark."""
     return not _MARKS.isdisjoint(claims) or _SOURCE in " ".join(claims)
 
 
@@ -63,7 +63,7 @@ def _named(claims: Mapping[str, Any]) -> Iterator[str]:
     elif listed is not None:
         yield EVERY
     if not listed and claims.get(_SOURCES):
-        yield EVERY  # it does not say which claims
+        yield EVERY  # the mark does not name the claims
     for sign, names in _SIGNS.items():
         if claims.get(sign) not in (None, False):
             yield from names

@@ -1,4 +1,4 @@
-"""What is missing without an extra of the distribution, and how to get it."""
+"""Says which extra of the distribution a feature needs, and how to install it."""
 
 from typing import Final
 
@@ -6,7 +6,7 @@ DISTRIBUTION: Final = "envoy-agent-authz"
 
 
 def missing_extra(extra: str, what: str) -> str:
-    """Say that something needs an extra, and how to install it: from a checkout, from a wheel."""
+    """Say that a feature needs an extra, and how to install it from a checkout or a wheel."""
     wheel = f"{DISTRIBUTION.replace('-', '_')}-*.whl"
     return (
         f"{what} the extra {extra}, which is not installed: in a checkout pip install '.[{extra}]',"

@@ -2,7 +2,7 @@
 
 ``*.corp.example`` matches one label in front of the domain, ``**.corp.example`` one or more.
 Neither matches the domain itself, and a wildcard never stands for a part of a label. Of two
-patterns that have a host in common, one covers the other.
+patterns that share a host, one covers the other.
 """
 
 import re
@@ -25,7 +25,7 @@ _PRIVATE: Final = "internal"  # reserved for private use (ICANN, July 2024): nob
 
 
 class _NotAHostError(ValueError):
-    """A text that is no host; the host in it may be meant."""
+    """A text that is not a host; the message shows the host that it may mean."""
 
 
 def host_pattern(text: str) -> str:
@@ -49,7 +49,7 @@ def host_pattern(text: str) -> str:
 def matching_patterns(host: str) -> Iterator[str]:
     """Yield each pattern that matches a host, the most exact first.
 
-    An IP address gets patterns too, which ``host_pattern`` refuses: it matches none of the config.
+    For an IP address these include patterns that ``host_pattern`` refuses, so no config has them.
     """
     yield host
     domain = host.partition(".")[2]
@@ -81,7 +81,7 @@ def cover_all(outers: Sequence[str], inners: Iterable[str]) -> bool:
 
 
 def common_patterns(some: Iterable[str], others: Iterable[str]) -> tuple[str, ...]:
-    """Return the patterns of the hosts that two lists of patterns have in common."""
+    """Return the patterns of the hosts that both lists of patterns match."""
     others = tuple(others)
     found = [
         narrower
@@ -128,7 +128,7 @@ def _check_host(text: str, wildcard: str = "") -> None:
 
 
 def _check_domain(wildcard: str, domain: str) -> None:
-    """Check what follows a wildcard: never an address, nor a domain below which anybody may be."""
+    """Check the domain after a wildcard: not an address, and not a domain that strangers share."""
     _check_host(domain, wildcard)
     if not _DOMAIN.fullmatch(domain):
         raise ValueError(

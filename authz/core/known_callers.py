@@ -1,9 +1,9 @@
-"""The callers established lately: steps 1 and 2 of the pipeline, for requests with the same proofs.
+"""A cache of callers: the results of steps 1 and 2, for requests with the same credentials.
 
-A caller asks for much with one certificate and one token. What the two steps make of them is the
-same until one of them ends or a key changes, so a known caller on a new path costs one look. The
-key is all that the steps read of a request but for a DPoP proof: a request with a proof goes
-through the steps, since a proof is for one request (RFC 9449 section 4.3).
+A caller makes many requests with one certificate and one token. The two steps return the same for
+them until one of them expires or a key changes, so a known caller on a new path costs one look-up.
+The cache's key holds everything that the steps read of a request except a DPoP proof. A request
+with a proof always goes through the steps, since a proof is for one request (RFC 9449 section 4.3).
 """
 
 from typing import Final
@@ -19,7 +19,7 @@ _CALLERS: Final = 10_000  # in use within seconds, as for rendered decisions
 _ENTRY_BYTES: Final = 400  # measured: the key without its texts, dict slots, the entry
 
 CallerKey = tuple[int, tuple[object, ...]]
-"""The generation of keys, and all that the two steps read of a request and its route."""
+"""The generation of keys, and everything that the two steps read of a request and its route."""
 
 
 class Caller(msgspec.Struct, frozen=True, gc=False):
@@ -35,7 +35,7 @@ class Caller(msgspec.Struct, frozen=True, gc=False):
 
 
 class _Known(msgspec.Struct, frozen=True, gc=False):
-    """A caller, since when and until when (unix seconds) the steps surely give the same."""
+    """A caller, with the times (unix seconds) between which the steps surely return the same."""
 
     caller: Caller
     since: float
@@ -53,7 +53,10 @@ class KnownCallers:
         self._known = BoundedMap(min(entries, _CALLERS), max_bytes, lambda _, known: known.size)
 
     def key(self, request: Request, route: Route) -> CallerKey:
-        """Return the key of a request's caller, before the steps: a change of keys must show."""
+        """Return the key of a request's caller, before the steps.
+
+        A change of keys must show.
+        """
         calls = route.bootstrap_calls(request) if route.bootstrap else ()
         return self._keys.generation, (
             request.headers,
@@ -68,9 +71,9 @@ class KnownCallers:
         )
 
     def get(self, key: CallerKey, now: float) -> Caller | None:
-        """Return the key's caller, if the steps surely give it now (unix seconds)."""
+        """Return the key's caller, if the steps would surely return it now (unix seconds)."""
         known = self._known.get(key)
-        # Nor is it used before it was established: a clock set back goes through the steps.
+        # Nor is it used before it was established: if the clock was set back, the steps run again.
         if known is None or not known.since <= now < known.until:
             return None
         return known.caller
@@ -81,13 +84,13 @@ class KnownCallers:
         if request.header(DPOP) is not None:
             return
         if request.certificate and request.principal != agent.spiffe_id.text:
-            return  # it may be a proxy's, and ``expires_at`` says nothing of its end
+            return  # it may be a proxy's certificate, whose end ``expires_at`` does not include
         until = min(agent.expires_at, caller.delegation.expires_at)
         self._known.put(key, _Known(caller, now, until, _bytes(request)))
 
 
 def _bytes(request: Request) -> int:
-    """Return the bytes of an entry, of which the texts of a request are nearly all."""
+    """Return the bytes of an entry; nearly all of them are the request's texts."""
     pairs = (*request.headers, *request.context, *request.metadata)
     texts = len(request.certificate) + sum(len(value) for _, value in pairs)
     return _ENTRY_BYTES + texts + sum(len(call.method) for call in request.calls)

@@ -1,4 +1,4 @@
-"""What a refused decision lacked, if it can be learned and the request decided again.
+"""The facts that a refused decision lacked, if they can be fetched and the request decided again.
 
 The core learns nothing itself. A step that lacks something names it in its refusal, and the edge,
 which may wait on the network, learns it within the caller's deadline (``authz.edge.learning``).
@@ -20,7 +20,7 @@ class KeyNeeded(msgspec.Struct, frozen=True, gc=False):
 
 
 class IntrospectionNeeded(msgspec.Struct, frozen=True, gc=False):
-    """An issuer's answer about an opaque token, which is not known or is too old.
+    """An issuer's answer about an opaque token, if the answer is unknown or too old.
 
     Attributes:
         issuer: a configured issuer with introspection.
@@ -38,4 +38,4 @@ class IntrospectionNeeded(msgspec.Struct, frozen=True, gc=False):
 
 
 Need = KeyNeeded | IntrospectionNeeded
-"""The closed list of needs; a further kind joins it by ``|``, and has its learner at the edge."""
+"""The closed list of needs. Join a further kind by ``|``, and give it a learner at the edge."""

@@ -1,8 +1,8 @@
 """The single reading of a path: its decoded segments, and the ambiguous forms in its spelling.
 
-Servers disagree on more than anybody could list, so only known spellings are read at all. Some
-spellings have one sane reading that not every server takes: they are read that way and named, and
-the caller decides whether to accept them. Spellings without a sane reading are always refused.
+Servers disagree on more spellings than a list could hold, so only known spellings are read at all.
+Some spellings have one sane reading that not every server takes. They are read that way and named,
+and the caller decides whether to accept them. Spellings without a sane reading are always refused.
 """
 
 import re
@@ -14,9 +14,7 @@ from typing import Final, Literal
 from authz.core.reason import Denied, Reason
 
 MAX_PATH_BYTES: Final = 8192  # the common limit of servers for a request line; Envoy's is 60 KiB
-_ODD_PATHS: Final = (
-    16  # of requests under way: route, protocol and rules each read a request's path
-)
+_ODD_PATHS: Final = 16  # of current requests: route, protocol and rules each read a request's path
 Form = Literal[
     "double_encoding",
     "empty_segments",
@@ -39,7 +37,7 @@ _PLAIN_PATH: Final = re.compile(
 _WRITTEN: Final = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+,=:@;/-]++|%[0-9A-Fa-f]{2})*+")
 _ESCAPE: Final = re.compile(r"%[0-9A-Fa-f]{2}")
 _ESCAPE_SIGN: Final = re.compile(r"%(?=[0-9A-Fa-f]{2})")
-# What some servers read otherwise than as a part of a name. A dot needs no escape (RFC 3986
+# Characters that some servers do not read as part of a name. A dot needs no escape (RFC 3986
 # section 2.3): servers that compare the raw text take "a%2Eb" for another name than "a.b".
 _ESCAPES: Final[dict[str, Form]] = {
     "%25": "double_encoding",
@@ -51,7 +49,7 @@ _ESCAPES: Final[dict[str, Form]] = {
     **dict.fromkeys(("%2F", "%2f"), "escaped_slash"),
 }
 _PARAMETER: Final = ";"
-_MARKS: Final = "%/\\;?#"  # a character that folds to one of these is no part of a name
+_MARKS: Final = "%/\\;?#"  # a character that folds to one of these can't be part of a name
 # Separates the segments of a decoded path, in which "/" was an escape: no path contains it, and an
 # escape of it is refused, as of any control. So all segments are read at once: one by one,
 # thousands of short segments took tens of milliseconds.
@@ -76,12 +74,12 @@ def ambiguous(forms: Forms) -> Denied:
 
 
 def read_path(path: str) -> tuple[Segments, Forms]:
-    """Return an absolute path's decoded segments, and its forms that some servers read otherwise.
+    """Return an absolute path's decoded segments, and the forms that servers read differently.
 
     A segment keeps what was escaped in it: ``/a%2Fb`` is ``("a/b",)``, ``/a;v`` is ``("a;v",)``,
     ``/a//b`` is ``("a", "", "b")``, ``/100%25`` is ``("100%",)``. Forms that only a second decoding
-    shows are named too; and a name that would be empty after another server separates or cuts it,
-    as in ``/;x`` and ``/a%2F``, counts as an empty segment.
+    shows are named too. A name that would be empty after another server separates or cuts it, as in
+    ``/;x`` and ``/a%2F``, counts as an empty segment.
 
     Raises Denied(PATH_AMBIGUOUS) without a sane reading: for a path that is not absolute, begins
     with ``//`` or is too long; dot segments, also escaped, between escaped separators and beside
@@ -114,8 +112,8 @@ def written_path(segments: Segments) -> str:
 def unescaped(text: str) -> bytes:
     """Decode every percent escape once (RFC 3986 section 2.1); an invalid escape stays as it is.
 
-    As ``unquote_to_bytes``, which looks at each escape in Python. Quoted-printable has the same
-    escapes with "=" for "%" (RFC 2045 section 6.7), and is decoded in C.
+    Does the same as ``unquote_to_bytes``, which handles each escape in Python. Quoted-printable has
+    the same escapes with "=" for "%" (RFC 2045 section 6.7), and is decoded in C.
     """
     return a2b_qp(_ESCAPE_SIGN.sub("=", text.replace("=", "=3D")).encode())
 

@@ -1,7 +1,7 @@
-"""Shows how a path or a host that was written as other products write it is written here.
+"""Translates paths and hosts in the syntax of other products into the syntax of this config.
 
-The texts are an operator's, from the config. What is shown is a proposal: it is checked again when
-it is written.
+The texts are an operator's, from the config. The result is a proposal, checked like any other text
+once it is in the config.
 """
 
 import re
@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from typing import Final
 from urllib.parse import quote, urlsplit
 
-# No path has these unescaped (RFC 3986 section 3.3), or nobody means them as they stand.
+# Characters that a path can't have unescaped (RFC 3986 section 3.3), or that are never meant
+# literally.
 _REGEX: Final = re.compile(r"^\^|\.[*+]|[\\\[\]|]|\(\?|\$$")
 _PARTS: Final[Sequence[tuple[str, str]]] = (
     (r"^\^|\$$", ""),
@@ -33,7 +34,7 @@ def is_regex(path: str) -> bool:
 
 
 def glob_of(regex: str) -> str:
-    """Return a glob of at least the paths that a regular expression is about."""
+    """Return a glob that matches at least the paths that a regular expression matches."""
     text = regex
     for part, glob in _PARTS:
         text = re.sub(part, glob, text)
@@ -48,7 +49,7 @@ def _whole(segment: str) -> str:
 
 
 def rooted(path: str) -> str:
-    """Return a path with its slash; of a URL, the path alone."""
+    """Return the path with a leading slash; for a URL, its path alone."""
     if match := _SCHEME.match(path):
         path = path[match.end() :].partition("/")[2]
     if path in {"", "*", "**"}:

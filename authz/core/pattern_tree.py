@@ -1,4 +1,4 @@
-"""Patterns of segments as a tree: a match walks a few nodes, however many patterns there are."""
+"""A tree of segment patterns: a match visits a few nodes, however many patterns there are."""
 
 from collections.abc import Iterable
 from typing import Generic, TypeVar
@@ -60,7 +60,8 @@ def find_in_each(trees: Iterable[PatternTree[Value]], segments: tuple[str, ...])
             named = None if node.literal is None else node.literal.get(segment)
             other = node.any_one if segment else None
             if named is not None and other is not None:
-                # A way by name and a way by "*": few trees have both, and few paths meet them.
+                # A node may match by name and by "*": few trees have both, and few paths reach such
+                # a node.
                 found += _find_in([named, other], segments[at + 1 :])
                 break
             below = named or other

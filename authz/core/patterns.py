@@ -21,7 +21,7 @@ _VARIABLE: Final = re.compile(r"\{[A-Za-z_][A-Za-z0-9_]*\}")
 _METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _ALIKE: Final = frozenset(
     {"ORDERPATCH", "PROPPATCH", "REPORT"}
-)  # methods of WebDAV, not slips of the pen
+)  # methods of WebDAV, not typing errors
 ANY: Final = "*"
 REST: Final = "**"
 

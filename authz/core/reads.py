@@ -1,4 +1,4 @@
-"""Declarations of what a decision reads, made by the part that reads it.
+"""Declarations of the inputs that a decision reads, made by the part that reads them.
 
 Each requirement, principal match, identity source and token source has ``reads``. Their union alone
 determines what a ``Request`` holds (and so the key of the cache), what audit records keep, what a
@@ -16,13 +16,13 @@ _NO_NAMES: Final = frozenset[str]()
 
 @dataclass(frozen=True, slots=True)
 class Reads:
-    """Names of what is read, beside what every request has.
+    """The names of inputs that are read, beside those that every request has.
 
     Attributes:
-        headers: lower-case names of headers without secrets, which are recorded.
+        headers: lower-case names of headers that hold no secrets; records keep them.
         credentials: headers with a client's credential: never recorded, never read by conditions.
-        identities: headers in which a proxy says who calls: as ``credentials``, and no client may
-            set them.
+        identities: headers in which a proxy names the caller: treated as ``credentials``, and no
+            client may set them.
         claims: top-level claims of the token.
         namespaces: namespaces of the request's metadata.
     """
@@ -35,7 +35,7 @@ class Reads:
 
     @property
     def all_headers(self) -> frozenset[str]:
-        """All the headers, whatever they are read for."""
+        """All the headers, for whatever purpose they are read."""
         return self.headers | self.withheld
 
     @property
@@ -50,7 +50,7 @@ class Reads:
 
     @staticmethod
     def union(parts: Iterable["Reads"]) -> "Reads":
-        """Return all that the parts read together.
+        """Return the inputs that any of the parts reads.
 
         A policy may have 100,000 parts, nearly all NOTHING or the same object as another.
         """
@@ -61,15 +61,15 @@ class Reads:
         return Reads(*(_NO_NAMES.union(*names) for names in columns))
 
     def __or__(self, other: "Reads") -> "Reads":
-        """Return what either reads."""
+        """Return the inputs that either reads."""
         return Reads.union((self, other))
 
     def __and__(self, other: "Reads") -> "Reads":
-        """Return what both read."""
+        """Return the inputs that both read."""
         return Reads(*(a & b for a, b in zip(_members(self), _members(other), strict=True)))
 
     def __sub__(self, other: "Reads") -> "Reads":
-        """Return what the other does not read."""
+        """Return the inputs that the other does not read."""
         return Reads(*(a - b for a, b in zip(_members(self), _members(other), strict=True)))
 
     def __bool__(self) -> bool:
@@ -84,4 +84,4 @@ NOTHING: Final = Reads()
 
 
 class UndeclaredReadError(RuntimeError):
-    """A part read what it had not declared: a programming error, and a deny at the edge."""
+    """A part read an undeclared input: a programming error, and a deny at the edge."""

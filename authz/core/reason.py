@@ -11,7 +11,8 @@ from typing import Final, Self
 from authz.core.needs import Need
 
 # google.rpc.Code for ``CheckResponse.status.code``. Anything but 0 refuses; Envoy answers the
-# client with the HTTP status of ``denied_response``, so these only tell our own logs what kind.
+# client with the HTTP status of ``denied_response``, so these only tell our own logs the kind of
+# refusal.
 _GRPC_CODES: Final = {400: 3, 401: 16, 403: 7, 413: 11, 503: 14}
 
 
@@ -136,12 +137,12 @@ class Reason(Enum):
 
     @property
     def is_of_policy(self) -> bool:
-        """Tell whether it refuses a known caller's request, and no other token would help."""
+        """Tell whether it refuses a known caller's request for which no other token would help."""
         return self in (Reason.POLICY_DENIED, Reason.METHOD_UNKNOWN)
 
     @property
     def is_of_token(self) -> bool:
-        """Tell whether it is about what the token itself says: another check may refuse it too."""
+        """Tell whether the token's content is the cause: its other checks may fail too."""
         return self in _OF_TOKENS
 
     @property
@@ -188,12 +189,13 @@ class Denied(Exception):  # noqa: N818 - it is a verdict, not an error
 
     Attributes:
         reason: why, from the closed list.
-        detail: more for operators, for the audit log only: never for the client, never a secret.
+        detail: the cause in words, for the audit log only: never sent to the client, never a
+            secret.
         parameters: further auth-params of the challenge, such as ``("scope", "a b")``.
         scheme: of the challenge, if there is one: Bearer, or DPoP if the client uses it.
         headers: further headers of the answer, such as ``("dpop-nonce", "...")``.
         rule: the policy's rule that denied, or that came nearest to an allow; "" for none.
-        needs: what was lacking, if learning it may change the decision; else None.
+        needs: the missing key or status, if fetching it may change the decision; else None.
     """
 
     def __init__(

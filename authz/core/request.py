@@ -3,7 +3,7 @@
 ``Request`` holds every input that a decision may read, and nothing else: so it is also the key
 under which a decision is cached, and no input can be forgotten there. ``Operation`` is its
 canonical form. A request whose target has no sane reading has no operation; an operation names the
-forms that some servers read otherwise (``authz.core.paths``).
+forms that some servers read differently (``authz.core.paths``).
 """
 
 import re
@@ -27,14 +27,14 @@ DPOP: Final = "dpop"  # the header of the proof (RFC 9449 section 4.1)
 # RFC 6750 section 2.3 allows a token in the query; RFC 9700 and MCP forbid it, as logs keep it.
 _QUERY_TOKEN: Final = "access_token"
 _COOKIE_TOKEN: Final = "authorization"
-# The same names in a pair. Each is a single search without backtracking, because it runs on all
-# that a client sends, before anything is known of the client: pair by pair, 60 KiB took 50 ms.
+# The same names in a pair. Each is a single search without backtracking, because it runs on
+# everything that a client sends, before the client is known: pair by pair, 60 KiB took 50 ms.
 _QUERY_PAIR: Final = re.compile(
     f"&{''.join(f'(?:{char}|(?i:%{ord(char):02x}))' for char in _QUERY_TOKEN)}[=&]"
 )
 _COOKIE_PAIR: Final = re.compile(rf";\s*+{_COOKIE_TOKEN}\s*+[=;]")
 _URI_TAIL: Final = re.compile(r"[?#]")  # RFC 3986 sections 3.4 and 3.5
-# RFC 9110 tokens in use; never lower case.
+# The RFC 9110 tokens that are in use; never lower case.
 _METHOD: Final = re.compile(rf"[A-Z][A-Z-]{{0,{MAX_METHOD_CHARS - 1}}}")
 _USUAL_METHODS: Final = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE"})
 _HOST: Final = re.compile(
@@ -196,7 +196,7 @@ class Operation(msgspec.Struct, frozen=True, gc=False):
 
     @classmethod
     def at(cls, request: Request, host: str, path: Segments, ambiguities: Forms) -> Self:
-        """Return the same as ``of``, from what is read already."""
+        """Return the same as ``of``, from a target that has been read already."""
         call = request.calls[0] if request.calls else None
         return cls(request.method, host, path, ambiguities, request.protocol, call)
 

@@ -26,7 +26,7 @@ from authz.core.spiffe import SpiffeId, SpiffeIdError
 
 MAX_BYTES: Final = 64 * 1024 * 1024  # half a million entries
 _QUOTES_OF_A_MEMBER: Final = 4  # two around its name, two around its text
-_ID_CHARS: Final = 12  # hexadecimal: half a million entries have no two alike, but for 1 in 2000
+_ID_CHARS: Final = 12  # hexadecimal: among half a million entries two are alike once in 2000 cases
 
 
 class RevocationError(ValueError):
@@ -49,16 +49,16 @@ class Revocation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
 
     @property
     def id(self) -> str:
-        """A digest of the entry, to name it by: line numbers change when others take lines out."""
+        """A digest that names the entry: line numbers change when other lines are removed."""
         return sha256(msgspec.json.encode(self)).hexdigest()[:_ID_CHARS]
 
     @property
     def revoked(self) -> tuple[str | None, ...]:
-        """Whom or what it revokes: agent, issuer, subject and token_id; the time is left out."""
+        """The members that say what it revokes, apart from the time."""
         return self.agent, self.issuer, self.subject, self.token_id
 
     def overlaps(self, other: "Revocation") -> bool:
-        """Tell whether a request may exist that both revoke, apart from the time."""
+        """Tell whether both may revoke the same request, apart from the time."""
         if self.issuer is None or self.issuer != other.issuer:
             return self.agent is not None and self.agent == other.agent
         pairs = ((self.subject, other.subject), (self.token_id, other.token_id))
@@ -67,7 +67,7 @@ class Revocation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
     def check(self) -> None:
         """Raise RevocationError if the members contradict each other or can't match anybody."""
         of_token = (self.issuer, self.subject, self.token_id, self.before)
-        if "" in of_token:  # of nobody, or of every token without a jti
+        if "" in of_token:  # it would match no one, or every token without a jti
             raise RevocationError("issuer, subject and token_id must not be empty")
         if self.agent is not None:
             if of_token != (None, None, None, None):
@@ -134,7 +134,7 @@ class Revocations:
                 )
 
     def joined(self, other: "Revocations") -> "Revocations":
-        """Return what either revokes; itself if the other adds nothing."""
+        """Return the union of both; itself if the other adds nothing."""
         both = Revocations()
         for revocations in (self, other):
             both._join(revocations)
@@ -172,7 +172,7 @@ def parse(data: bytes) -> Revocations:
 
 
 def read_entries(data: bytes) -> Iterator[tuple[int, Revocation | RevocationError]]:
-    """Yield the number of each line, from 1, and its entry, or why the line is invalid.
+    """Yield the number of each line, from 1, with its entry or the reason why it is invalid.
 
     Blank lines are left out. Raises RevocationError for a file that is too large.
     """

@@ -16,7 +16,7 @@ from authz.core.settings import Duration, MisfitError, Settings
 
 DEFAULT_PORTS: Final = {"https": 443, "http": 80}
 _WORD: Final = r"^[\x21\x23-\x5b\x5d-\x7e]{1,256}$"  # as a scope: it goes into a quoted-string
-# Settings that mean something for messages of one protocol only.
+# Settings that apply to messages of one protocol only.
 _OF_PROTOCOLS: Final[Mapping[MessageProtocol, tuple[str, ...]]] = {
     MessageProtocol.MCP: ("bootstrap", "trust_mcp_headers", "refusals"),
     MessageProtocol.OPENAI: ("extra_members",),
@@ -40,7 +40,7 @@ class RouteProtocol(Choice):
 
     @property
     def of_messages(self) -> MessageProtocol:
-        """The protocol of the messages that are read there."""
+        """The protocol of the messages that are read on the route."""
         return MessageProtocol("" if self is RouteProtocol.HTTP else self.value)
 
 
@@ -93,15 +93,15 @@ class RouteSettings(Settings):
     """
     token: Need = Need.OPTIONAL
     """Whether an agent that acts for itself must bring a token. optional: if modes is [autonomous]
-    alone, and proof, acr_values and max_age ask for nothing, a request without any credential is
-    the agent's own, by its SVID. It may do what the agent's own grants allow without scopes. A
-    credential that was sent must be good all the same. required, and always with other modes:
-    without a token a request is refused.
+    alone, and proof, acr_values and max_age are not used, a request without any credential is the
+    agent's own, by its SVID. It may do what the agent's own grants allow without scopes. A
+    credential that is sent must still be valid. required, which always holds with other modes: a
+    request without a token is refused.
     """
     protocol: RouteProtocol = RouteProtocol.HTTP
     """The protocol of the route. http: rules see host, method and path. mcp, a2a, openai (model
     calls in the form of OpenAI's API): the server reads the messages, so that rules can name tools,
-    tasks and models, and refuses any message that it can't read for certain. The proxy must send
+    tasks and models, and refuses any message that it can't read with certainty. The proxy must send
     the body.
     """
     trust_mcp_headers: bool = False
@@ -117,9 +117,9 @@ class RouteSettings(Settings):
     """
     extra_members: tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")], ...] = ()
     """For openai: further members of a model call's body, and parameters of its query, that your
-    model server or gateway has beside those of the public APIs. List only those that can't say what
-    is called, with which key or where. All others are refused, because some gateways have members
-    that redefine what a model's name stands for.
+    model server or gateway has beside those of the public APIs. List only those that can't change
+    the model, the key or the address of the call. All others are refused, because some gateways
+    have members that redefine what a model's name stands for.
     """
     bootstrap: tuple[Annotated[str, Field(pattern=r"^[\x21-\x7e]{1,128}$")], ...] = ()
     """For mcp: methods that an agent may call without a token, such as initialize and tools/list,
@@ -142,8 +142,8 @@ class RouteSettings(Settings):
     a name, so that a%2Eb is a.b for all who look at it; escaped_number_sign and
     escaped_question_mark, %23 and %3F are part of a name, and nobody takes what follows for a
     fragment or query; escaped_semicolon, %3B is part of a name and begins no parameters;
-    parameters, ;x is part of a name and not cut off, and neither is %3Bx. If that is wrong, the
-    upstream serves a path that no rule or route here has judged.
+    parameters, ;x and %3Bx are part of a name and not cut off. If that is wrong, the upstream
+    serves a path that no rule or route here has checked.
     """
 
     @property

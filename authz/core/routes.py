@@ -1,6 +1,6 @@
 """Routes, compiled, and the route of a request.
 
-A route is the hosts and paths that a resource serves. The proxy names it in its context
+A route is a set of hosts and paths that a resource serves. The proxy names it in its context
 extensions, or it is the first route whose hosts and paths match. If no route matches, the defaults
 apply: delegated action only.
 """
@@ -52,7 +52,7 @@ RESOURCE_METADATA: Final = (
     "resource_metadata"  # the context extension that gives the metadata's URL
 )
 WELL_KNOWN: Final = "/.well-known/oauth-protected-resource"  # RFC 9728 section 3
-_REMEMBERED: Final = 1024  # targets in use, and those of requests under way
+_REMEMBERED: Final = 1024  # the targets in use, and those of current requests
 _REMEMBERED_CHARS: Final = 256  # of a target: read as segments, together they take 8 MB at most
 
 
@@ -104,8 +104,8 @@ class Routes:
         listed = [(settings, _route(settings)) for settings in routes]
         self.has_protocols = any(route.protocol for _, route in listed)
         self._table = _Table(listed)
-        # The table's method, not one of self: a reference cycle would keep all that is cached
-        # when this object is replaced.
+        # The table's method, not a method of self: a reference cycle would keep everything that is
+        # cached when this object is replaced.
         self._known = lru_cache(_REMEMBERED)(self._table.read)
 
     @property
@@ -114,9 +114,9 @@ class Routes:
         return self._table.by_name
 
     def read(self, request: Request) -> tuple[Operation, Route]:
-        """Return ``Operation.of`` a request and its route, ``of``, in one reading of the target.
+        """Return ``Operation.of`` a request and its route, ``of``, from one reading of the target.
 
-        It is the reading of ``of_raw``, if that came first. Raises Denied as these two do.
+        If ``of_raw`` was called first, its reading is used again. Raises Denied as these two do.
         """
         check_method(request.method)
         target = self._target(request.context_value(ROUTE), request.host, request.path)
@@ -135,7 +135,7 @@ class Routes:
     def of_raw(self, name: str, host: str, path: str) -> Route:
         """Return the route of a raw request; its protocol says how to read the message.
 
-        Never raises; returns the route of ``of``, if that does not refuse.
+        Never raises. Returns the same route as ``of``, if ``of`` does not refuse.
         """
         try:
             return self._target(name, host, path).route or _DEFAULTS
@@ -151,11 +151,11 @@ class Routes:
 def _accepted(route: Route | None, ambiguities: Forms) -> Route:
     """Return the route that was found, if it accepts the path's forms. Raises Denied as ``of``.
 
-    An ambiguous path finds its route by this server's reading. That can be a laxer route than by
-    the upstream's reading only if the upstream reads the path otherwise. Then either the route does
-    not accept the form, and the path is refused; or the operator was wrong that this upstream reads
-    it so, and then rules are bypassed just like routes. The upstream is the intended one: proxies
-    route by the raw text, where no form separates or cuts anything.
+    An ambiguous path finds its route by this server's reading. The route can be laxer than the one
+    by the upstream's reading only if the upstream reads the path differently. Then either the route
+    does not accept the form, and the path is refused; or the operator vouched wrongly for how this
+    upstream reads it, and then rules are bypassed just like routes. The upstream is the intended
+    one: proxies route by the raw text, where no form separates or cuts anything.
     """
     if route is None:
         raise Denied(Reason.POLICY_DENIED, "the proxy names a route that is not configured")
@@ -229,14 +229,14 @@ def _route(settings: RouteSettings) -> Route:
 
 
 def _with_implied(forms: Forms) -> Forms:
-    """Return the forms and those that go with them: who keeps ``;x`` in a name keeps ``%3Bx``."""
+    """Return the forms and those that they imply: to keep ``;x`` in a name is to keep ``%3Bx``."""
     return forms | {"escaped_semicolon"} if "parameters" in forms else forms
 
 
 def metadata_url(resource: str) -> str:
-    """Return the URL of a resource's metadata, its well-known part between host and path.
+    """Return the URL of a resource's metadata (RFC 9728 section 3.1).
 
-    As RFC 9728 section 3.1 has it.
+    Its well-known part stands between host and path.
     """
     parts = urlsplit(resource)
     path = "" if parts.path == "/" else parts.path

@@ -1,6 +1,6 @@
 """The base of every settings type, strict and frozen, and the config's own value types.
 
-A settings type is validated from the YAML loader's data, in which lists are tuples: so nothing
+A settings type is validated from the YAML loader's data, in which lists are tuples, so that nothing
 needs coercion.
 """
 
@@ -69,9 +69,11 @@ PortExists = AfterValidator(_port_exists)
 
 
 def _is_path(text: str) -> str:
-    """Refuse what a file would hold, without telling it: it may be a key."""
+    """Refuse a file's content in place of its path, without repeating it: it may be a key."""
     if _CONTENT.search(text):
-        raise ValueError("must be the path of a file: write the text into a file, and name it here")
+        raise ValueError(
+            "must be the path of a file: write the text into a file, and name the file here"
+        )
     return text
 
 
@@ -80,7 +82,7 @@ class NamedFile:
 
 
 FileText = Annotated[str, Field(min_length=1), AfterValidator(_is_path), NamedFile()]
-"""For settings: the path of a file that is read; ``authz check`` looks whether it can be."""
+"""For settings: the path of a file that is read; ``authz check`` tests whether it can be read."""
 
 
 class LaterFile:
@@ -88,8 +90,8 @@ class LaterFile:
 
 
 LaterFileText = Annotated[str, Field(min_length=1), AfterValidator(_is_path), LaterFile()]
-"""For settings: the path of a file that is there when the server runs, such as a token that is put
-into its container; ``authz check`` warns where it can't be read.
+"""For settings: the path of a file that exists when the server runs, such as a token that is
+mounted into its container; ``authz check`` warns if it can't be read.
 """
 
 Duration = Annotated[

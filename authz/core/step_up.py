@@ -1,4 +1,4 @@
-"""Step-up: how and how recently a route or a rule wants principals authenticated (RFC 9470)."""
+"""Step-up: how and how recently a principal must have authenticated (RFC 9470)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ class StepUp:
         return Reads(claims=frozenset([*acr, *auth_time]))
 
     def good_until(self, claims: Mapping[str, object]) -> float:
-        """Return unix seconds until which the authentication is good; -inf if it is not."""
+        """Return unix seconds until which the authentication is sufficient; -inf if it is not."""
         if self.acr_values and claims.get(ACR) not in self.acr_values:
             return -inf
         if self.max_age_seconds is None:

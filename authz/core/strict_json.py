@@ -1,7 +1,7 @@
 """Strict JSON: unique member names (RFC 8259 section 4), bounded depth, finite and short numbers.
 
-``json.loads`` keeps the last of two members of the same name, which lets two parsers read two
-tokens in one text; and it takes NaN, which compares false with every limit.
+``json.loads`` keeps the last of two members of the same name, so that two parsers may read
+different tokens from one text. It also takes NaN, which compares false with every limit.
 """
 
 import json
@@ -15,7 +15,8 @@ import msgspec
 T = TypeVar("T")
 MAX_DEPTH: Final = 16  # a token or a key set needs 6
 MAX_NUMBER_CHARS: Final = 32  # 2**64 and a float fit; int() of 10**5 digits takes quadratic time
-# Of values that Python code must check, half a microsecond each: rare JSON, or JSON to be refused.
+# The values that Python code must check, half a microsecond each: in rare JSON, or JSON to be
+# refused.
 MAX_ODD_VALUES: Final = 4096
 # Only an escape can write half a surrogate pair: it has no UTF-8 form.
 _HALF: Final = re.compile(rb"\\u[dD][89a-fA-F]")
@@ -33,7 +34,7 @@ _LONG_NUMBER: Final = re.compile(rb"[\s,:\[]-?[0-9][0-9.+eE-]{%d}" % (MAX_NUMBER
 
 
 class StrictJsonError(ValueError):
-    """The bytes are not JSON that every reader reads alike; the message holds none of them."""
+    """The bytes are not JSON that every parser reads alike; the message holds none of them."""
 
 
 def loads(data: bytes, max_depth: int = MAX_DEPTH) -> object:
@@ -58,9 +59,9 @@ def load_as(data: bytes, type_: type[T], max_depth: int = MAX_DEPTH) -> T:
 
 
 def values_at_most(data: bytes) -> int:
-    """Return how many values the bytes hold at most, without parsing: each costs time and memory.
+    """Return an upper bound of the values in the bytes, which each cost time and memory.
 
-    It counts the bytes that may precede a value; texts contain these too.
+    Without parsing: it counts the bytes that may precede a value; texts contain these too.
     """
     return data.count(b",") + data.count(b"{") + data.count(b"[")
 
@@ -100,7 +101,7 @@ def _plain(data: bytes) -> object:
 
 
 def _has_long_number(data: bytes) -> bool:
-    """Tell whether there may be a long number: none is missed, but a text can look like one."""
+    """Tell whether there may be a long number: never False if there is, perhaps True if not."""
     data = b"," + data
     return _LONG_RUN in data.translate(_NUMBERS) and _LONG_NUMBER.search(data) is not None
 

@@ -1,4 +1,4 @@
-"""The base of errors whose text tells an operator what is wrong, and what would be right.
+"""The base of errors whose text says to an operator what is wrong, and what would be right.
 
 A command prints the text and fails. Any other error that escapes is a fault of ours.
 """

@@ -1,4 +1,4 @@
-"""A check as a dialect's reader gives it, and its answer as a dialect's writer takes it."""
+"""The check that a dialect's reader returns, and the answer that its writer encodes."""
 
 from typing import Final
 
@@ -12,14 +12,14 @@ class DecodedCheck(msgspec.Struct, frozen=True, gc=False):
     """A proxy's check, read.
 
     Attributes:
-        request: all that decisions read.
+        request: everything that decisions read.
         request_id, trace_id: for correlation only, as clients may choose them: ``x-request-id``,
             and the trace id of a valid W3C ``traceparent``.
         ids: JSON of the ids of the message's JSON-RPC requests, for the answer.
-        twins: names of headers that an upstream may take for those that we read or give.
-        attempt: names the HTTP request that a single-use proof came with: the same when the proxy
-            asks again for it, and not chosen by a client. Empty where each check is an attempt of
-            its own.
+        twins: names of headers that an upstream may confuse with those that we read or set.
+        attempt: names the HTTP request that a single-use proof was sent with: the same if the proxy
+            asks again for that request, and not chosen by a client. Empty if each check is a
+            separate attempt.
     """
 
     request: Request
@@ -30,14 +30,14 @@ class DecodedCheck(msgspec.Struct, frozen=True, gc=False):
     attempt: bytes = b""
 
 
-UNREADABLE: Final = DecodedCheck(Request("", "", ""))  # a check of which nothing is known
+UNREADABLE: Final = DecodedCheck(Request("", "", ""))  # a check without any facts
 
 
 class Answered(msgspec.Struct, frozen=True, gc=False):
     """A check that was decided, recorded and counted.
 
     Attributes:
-        check: as it was read.
+        check: the check as it was read.
         rendered: the decision.
         decision_id: the record's id, 32 lower-case hex characters.
         valid_until: unix seconds until which a proxy may reuse an allow; 0 for a refusal.
@@ -57,6 +57,6 @@ class Answered(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def is_own_fault(self) -> bool:
-        """Tell whether the answer refuses for a fault of ours, which says nothing of the caller."""
+        """Tell whether the answer refuses for a fault of ours, rather than of the caller."""
         reason = self.rendered.reason
         return reason is not None and reason.is_own_fault

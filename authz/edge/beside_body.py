@@ -2,8 +2,8 @@
 
 protobuf reads a message in one step, during which no other thread runs, and a client may fill a
 message with tiny pieces: 4 MiB of header fields of seven bytes take 0.4 s. A body is a single
-piece, and 4 MiB of it take a millisecond. So a body may be as long as a message, and all else has
-a bound of its own.
+piece, and 4 MiB of it take a millisecond. So a body may be as long as a message, and the rest has a
+separate bound.
 """
 
 from collections.abc import Iterator
@@ -12,14 +12,14 @@ from typing import Final
 
 from authz.core.reason import Denied, Reason
 
-# The dearest take protobuf 20 ms. Envoy sends 60 KiB of headers unless it is told otherwise, the
-# path twice, and what other filters say of a request.
+# The slowest message takes protobuf 20 ms. By default, Envoy sends 60 KiB of headers, the path
+# twice, and the metadata of other filters.
 MAX_BESIDE_BODY_BYTES: Final = 256 * 1024
-# Looked at in each message that the body is nested in: Envoy takes 100 headers unless it is told
-# otherwise, and writes them before the body.
+# The fields examined in each message that the body is nested in: by default, Envoy accepts 100
+# headers, and writes them before the body.
 MAX_FIELDS: Final = 2000
 _VARINT_BYTES: Final = 10
-_CONTINUES: Final = 0x80  # the bit of a varint's byte that another follows
+_CONTINUES: Final = 0x80  # the bit of a varint's byte that says that another byte follows
 # Wire types: the lowest bits of a tag, which has the field's number above them.
 _KIND_BITS: Final = 7
 _VARINT: Final = 0
@@ -29,11 +29,11 @@ _FIXED_BYTES: Final = {1: 8, 5: 4}
 
 @dataclass(frozen=True, slots=True)
 class BodyPlace:
-    """Where a message has its body.
+    """The place of the body in a message.
 
     Attributes:
         within: the numbers of the fields that it is nested in, the outermost first.
-        bodies: the numbers of the fields that are it.
+        bodies: the numbers of the fields that hold it.
     """
 
     within: tuple[int, ...]
@@ -53,7 +53,10 @@ def require_few_bytes_beside(data: bytes, place: BodyPlace) -> None:
 
 
 def _body_bytes(data: bytes, place: BodyPlace) -> int:
-    """Return the bytes of the body where proxies write it; elsewhere they count as no body."""
+    """Return the bytes of the body at the place where proxies write it.
+
+    Elsewhere they do not count.
+    """
     at, end = 0, len(data)
     for outer in place.within:
         inner = next((field for field in _fields(data, at, end) if field[0] == outer), None)
@@ -67,8 +70,8 @@ def _body_bytes(data: bytes, place: BodyPlace) -> int:
 def _fields(data: bytes, at: int, end: int) -> Iterator[tuple[int, int, int]]:
     """Yield each field's number, and where its content begins and ends: MAX_FIELDS at most.
 
-    A field without a length has no number here. Ends early where protobuf would find an error, and
-    at a group, which no message of ours has.
+    A field without a length has no number here. Ends early at an error that protobuf would find,
+    and at a group, which none of our messages has.
     """
     try:
         for _ in range(MAX_FIELDS):

@@ -1,4 +1,4 @@
-"""Caps how many checks wait on the network at once, in all and for one agent (a bulkhead)."""
+"""Limits how many checks wait on the network at once, in total and for one agent (a bulkhead)."""
 
 import threading
 from collections import Counter
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 
 class BulkheadFullError(Exception):
-    """Signals that too many checks wait already, in all or for the agent."""
+    """Signals that too many checks already wait, in total or for the agent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,14 +25,14 @@ class BulkheadStatus:
 
 
 class Bulkhead:
-    """The places to wait: for a key just published, an introspection, or a decision point.
+    """The places to wait: for a newly published key, an introspection, or a decision point.
 
-    The bound in all protects the server. The bound for each agent leaves room for the others when
-    an agent sends made-up keys or ever new requests.
+    The total limit protects the server. The limit for each agent leaves room for the others if an
+    agent sends invented keys or ever new requests.
     """
 
     def __init__(self, limit: int, lend: Callable[[], AbstractContextManager[None]]) -> None:
-        """Take the limit in all, half of it for one agent.
+        """Take the total limit; half of it is the limit for one agent.
 
         ``lend`` lets another thread work while the calling thread waits.
         """
@@ -48,7 +48,7 @@ class Bulkhead:
 
     @contextmanager
     def waiting(self, agent: str) -> Iterator[None]:
-        """Hold a place while the caller waits for others. Raises BulkheadFullError."""
+        """Hold a place while the caller waits on the network. Raises BulkheadFullError."""
         with self._lock:
             is_full = self._agents.total() >= self._limit
             if is_full or self._agents[agent] >= self._limit_of_one:

@@ -1,13 +1,13 @@
 """The cache of decisions, each kept for as long as nothing that it read has changed.
 
-The key is the whole ``Request``, which is every input of a decision by construction. It is compared
-text by text, so that no two requests can be confused. A digest of it would take less memory and
-twice the time, and to hash 2 KB lets go of the interpreter's lock.
+The key is the complete ``Request``, which by construction holds every input of a decision. It is
+compared text by text, so that no two requests can be confused. A digest would take less memory but
+twice the time, and hashing 2 KB releases the interpreter's lock.
 
-An entry is good only while its generation of keys and revocations is the current one, its time to
-live has not run out on the monotonic clock, and ``valid_until`` has not passed on the wall clock:
-so neither a key that was removed nor a clock that was set back can make it live longer. A new
-policy begins with an empty cache.
+An entry is valid only while its generation of keys and revocations is the current one, its time to
+live has not run out on the monotonic clock, and ``valid_until`` has not passed on the wall clock.
+So neither a removed key nor a clock that was set back can make it live longer. A new policy begins
+with an empty cache.
 """
 
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ class CacheEntry(msgspec.Struct, frozen=True, gc=False):
     """A remembered decision.
 
     A Struct without garbage collection: 100,000 ordinary objects would make each full collection a
-    pause of tens of milliseconds, and nothing in here can be a part of a cycle.
+    pause of tens of milliseconds, and no entry can be a part of a cycle.
 
     Attributes:
         rendered: the decision's response and record.
@@ -51,7 +51,7 @@ class CacheStatus:
     """The size of the cache.
 
     Attributes:
-        entries: decisions held, good or stale; a decision that was used again may count twice.
+        entries: decisions held, valid or stale; a decision that was used again may count twice.
     """
 
     entries: int
@@ -70,7 +70,7 @@ class DecisionCache:
     def get(
         self, request: Request, now: float, monotonic: float, generation: int
     ) -> CacheEntry | None:
-        """Return the request's entry if it is still good. ``now`` is unix seconds."""
+        """Return the request's entry if it is still valid. ``now`` is unix seconds."""
         entry = self._get(request)
         if (
             entry is None
@@ -86,7 +86,7 @@ class DecisionCache:
         self._entries.put(request, entry)
 
     def status(self) -> CacheStatus:
-        """Return how full it is."""
+        """Return the number of entries."""
         return CacheStatus(len(self._entries))
 
 

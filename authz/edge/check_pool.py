@@ -1,11 +1,11 @@
 """The threads that answer checks: a few that work, and more only while some of these wait.
 
-More threads than a few make Python slower, not faster. But a check that waits for an issuer's keys
-would take a working thread away from checks that need no wait: so it lends its place to another
-thread until it goes on.
+More than a few threads make Python slower, not faster. But a check that waits for an issuer's keys
+would occupy a thread that others could use. So it lends its place to another thread until it goes
+on.
 
-The pool runs a task and reports nothing of it afterwards: the locks and conditions of
-``concurrent.futures`` are a good part of what a check costs.
+The pool runs a task and reports no result: the locks and conditions of ``concurrent.futures`` are a
+considerable part of the cost of a check.
 """
 
 import logging
@@ -40,11 +40,11 @@ class PoolStatus:
 class CheckPool:
     """Runs tasks in threads, ``working`` of them at a time.
 
-    ``max_queued`` tasks may wait for a thread before the pool says that it is overloaded.
+    ``max_queued`` tasks may wait for a thread; with more, the pool reports that it is overloaded.
 
     Attributes:
-        backlog: checks that wait for a transport's own thread, as it says: they count as queued.
-        pressure: how many of them count when it is asked whether the pool is overloaded.
+        backlog: checks that wait for a transport's own thread, by its report: they count as queued.
+        pressure: how many of them count towards overload.
         decided: checks that such a thread has taken from its backlog: they count as finished.
     """
 
@@ -62,7 +62,7 @@ class CheckPool:
         self._finished = 0
 
     def start(self) -> None:
-        """Start the threads. Raises RuntimeError where the system has no more."""
+        """Start the threads. Raises RuntimeError if the system has no more threads."""
         self._is_started = True
         for _ in range(self._wanted):
             self._start_thread()
@@ -74,22 +74,22 @@ class CheckPool:
         )
 
     def is_overloaded(self) -> bool:
-        """Return whether so many tasks wait for a thread that nothing new should be begun."""
+        """Return whether too many tasks wait for a thread to begin a new one."""
         return self._queue.qsize() + self.pressure >= self._max_queued
 
     def submit(self, function: Callable[..., object], /, *args: object) -> None:
-        """Run a task soon. What it returns is dropped, what it raises is logged."""
+        """Run a task soon. Its result is dropped, and its exception is logged."""
         self._queue.put((function, args))
 
     @contextmanager
     def lend(self) -> Iterator[None]:
-        """Let another thread work in the calling thread's place while that waits."""
+        """Let another thread work in the calling thread's place while the caller waits."""
         with self._lock:
             self._wanted += 1
             has_place = self._is_started and self._threads < self._wanted
         try:
             if has_place:
-                with suppress(RuntimeError):  # the system has no more threads: then without
+                with suppress(RuntimeError):  # the system has no more threads: go on without
                     self._start_thread()
             yield
         finally:
@@ -110,7 +110,7 @@ class CheckPool:
         while (task := self._queue.get()) is not _END:
             _run(task)
             self._finished += 1
-            del task  # or the last task's data would live until the next
+            del task  # else the last task's data would live until the next task
             if self._threads > self._wanted and self._is_spare():
                 return
 
@@ -123,7 +123,7 @@ class CheckPool:
             return True
 
     def close(self) -> None:
-        """End the threads after what is under way. Does not wait for them."""
+        """End the threads after their current tasks. Does not wait for them."""
         with self._lock:
             self._wanted = 0
             count = self._threads

@@ -1,4 +1,4 @@
-"""The clocks that the edge reads, as one value that tests can give; and how long callers wait."""
+"""The clocks that the edge reads, as one value that tests can replace; and callers' deadlines."""
 
 import time
 from collections.abc import Callable

@@ -1,10 +1,10 @@
 """Decides a check that is not in the cache: the pipeline, and its steps that need the network.
 
-The steps are numbered in ``authz.core.authorizer``. What the first three lack may be learned
-(``authz.edge.learning``); then the decision point is asked and a single-use proof is used up. Each
-waits within the caller's deadline only, and not at all when too many checks wait already. Steps 1
-to 3 wait for nobody, and used proofs are in memory: so only a need that can be learned and a
-decision point take a wait, and a caller that must not wait is told so.
+The steps are numbered in ``authz.core.authorizer``. If the first three lack a fact, it may be
+learned (``authz.edge.learning``). Then the decision point is asked, and a single-use proof is
+marked as used. Each of these waits only within the caller's deadline, and not at all if too many
+checks already wait. Steps 1 to 3 do not wait, and used proofs are in memory. So only a learner and
+a decision point need a wait, and a caller that must not wait gets no decision.
 """
 
 from collections.abc import Callable
@@ -20,7 +20,8 @@ from authz.edge.clock import Clock, TimeRemaining
 from authz.edge.learning import Learning, seconds_to_wait
 from authz.edge.snapshot import Snapshot
 
-# The longest time to decide, way back included: a 503 in time is better than no answer.
+# The longest time to decide, including the answer's way back: a 503 in time is better than no
+# answer.
 DECISION_SECONDS: Final = 0.005
 
 
@@ -35,7 +36,10 @@ class Decider:
         is_overloaded: Callable[[], bool],
         clock: Clock,
     ) -> None:
-        """Take the parts to work with, as in ``ServiceParts``; ``learning`` learns."""
+        """Take the parts to work with, as in ``ServiceParts``.
+
+        ``learning`` learns missing facts.
+        """
         self._learning = learning
         self._replays = replays
         self._bulkhead = bulkhead
@@ -54,10 +58,10 @@ class Decider:
     ) -> Decision | None:
         """Return the decision on a check, ``now`` in unix seconds.
 
-        Without ``may_wait`` it is None where something has to wait.
+        Without ``may_wait``, returns None if a step has to wait.
         """
         busy = self._busy(time_remaining)
-        if busy is not None:  # cached decisions are answered all the same
+        if busy is not None:  # cached decisions are still answered
             return busy
         decision = snapshot.authorizer.decide(check.request, now)  # steps 1 to 3
         if isinstance(decision, Allow) and _is_final(snapshot, decision):
@@ -83,7 +87,7 @@ class Decider:
         return self._busy(time_remaining) or snapshot.authorizer.decide(request, now)
 
     def _busy(self, time_remaining: TimeRemaining) -> Deny | None:
-        """Return the refusal while nothing new is to be decided, else None."""
+        """Return the refusal while the server is overloaded, else None."""
         if self._is_overloaded():
             return _overloaded("too many checks are waiting")
         remaining = time_remaining()
@@ -92,7 +96,7 @@ class Decider:
         return None
 
     def _takes_a_wait(self, snapshot: Snapshot, decision: Decision) -> bool:
-        """Tell whether a step after this decision of the pipeline would wait for others."""
+        """Tell whether a step after this decision of the pipeline would wait."""
         if isinstance(decision, Deny):
             return self._learning.can_improve(decision)
         return snapshot.decision_point is not None
@@ -104,7 +108,7 @@ class Decider:
         decision: Decision,
         time_remaining: TimeRemaining,
     ) -> Decision:
-        """Return the pipeline's decision, decided again where something can be learned."""
+        """Return the pipeline's decision, made again if a missing fact was learned."""
         if not isinstance(decision, Deny) or not self._learning.can_improve(decision):
             return decision
 
@@ -135,14 +139,17 @@ class Decider:
         return allow
 
     def _use_once(self, allow: Allow, attempt: bytes) -> None:
-        """Use up the request's proof, if it has one (RFC 9449 section 11.1). Raises Denied."""
+        """Mark the request's proof as used, if it has one (RFC 9449 section 11.1).
+
+        Raises Denied.
+        """
         single_use = allow.delegation.single_use
         if single_use is not None:
             self._replays.use(single_use, attempt, self._clock.wall())
 
 
 def _is_final(snapshot: Snapshot, allow: Allow) -> bool:
-    """Tell whether nothing is left that could refuse, as nearly always."""
+    """Tell whether no later step could refuse, as nearly always."""
     return snapshot.decision_point is None and allow.delegation.single_use is None
 
 

@@ -28,7 +28,7 @@ _NOTHING: Final = encode_operation(AuditOperation("", "", "", ""))
 
 
 def _ttl(decision: Decision, settings: CacheSettings) -> float:
-    """Return the seconds to remember a decision, 0 where another try could change it at once."""
+    """Return the seconds to cache a decision, 0 if another try could change it at once."""
     if isinstance(decision, Allow):
         return settings.ttl if decision.delegation.single_use is None else 0.0
     if decision.scheme == DPOP_SCHEME:  # about a proof, which is for one request
@@ -45,7 +45,7 @@ def build_entry(
     begun: Moment,
     generation: int,
 ) -> CacheEntry:
-    """Return the decision's entry, whose time to live counts from when it was begun."""
+    """Return the decision's entry, whose time to live counts from the start of the decision."""
     now, monotonic = begun
     ttl = _ttl(decision, snapshot.cache_settings)
     valid_until = now + ttl
@@ -63,7 +63,8 @@ def build_entry(
 def encoded_operation(request: Request, recorded: frozenset[str]) -> bytes:
     """Return the record's operation.
 
-    Too long a value keeps one character above its limit: read from the record, it is refused too.
+    A value that is too long keeps one character above its limit, so that it is also refused when it
+    is read from the record.
     """
     method, host = request.method[: MAX_METHOD_CHARS + 1], request.host[: MAX_HOST_BYTES + 1]
     path = request.path[: MAX_PATH_BYTES + 1]
@@ -91,10 +92,10 @@ def _around(
     context: tuple[tuple[str, str], ...],
     protocol: MessageProtocol,
 ) -> tuple[bytes, bytes]:
-    """Return what stands before and after the path in an operation: it comes again and again."""
+    """Return the parts before and after the path in an operation: they repeat again and again."""
     route = dict(context).get(ROUTE, "")
     operation = encode_operation(AuditOperation(method, host, "", proxy, route, {}, protocol))
-    before, name, after = operation.partition(_PATH)  # no text has a quote that is not escaped
+    before, name, after = operation.partition(_PATH)  # every quote in a text is escaped
     return before + name, after.removeprefix(_NO_TEXT)
 
 
@@ -118,6 +119,6 @@ def _recorded(call: Call) -> dict[str, object]:
 def build_refusal(
     snapshot: Snapshot, protocol: MessageProtocol, reason: Reason, detail: str
 ) -> CacheEntry:
-    """Return the entry of a refusal without decision or operation, which is not remembered."""
+    """Return the entry of a refusal without decision or operation, which is not cached."""
     deny = Progress().refuse(Denied(reason, detail))
     return CacheEntry(snapshot.renderer.render(deny, protocol), _NOTHING, 0.0)

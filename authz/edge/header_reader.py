@@ -1,9 +1,9 @@
 """Reads the headers for decisions, and finds twins: names that an upstream may confuse with ours.
 
-CGI, WSGI, PHP and their kind know ``X-Agent-Id`` as ``HTTP_X_AGENT_ID`` (RFC 3875 section 4.1.18),
-and some of them make "_" of every character that is not a letter or digit: to them ``x.agent.id``
-is the same header, and the client's may win. So such twins are found here, and each answer removes
-those that came.
+CGI, WSGI, PHP and similar interfaces know ``X-Agent-Id`` as ``HTTP_X_AGENT_ID`` (RFC 3875 section
+4.1.18). Some of them replace every character that is not a letter or digit by "_": to them
+``x.agent.id`` is the same header, and the client's header may win. So such twins are found here,
+and each answer removes those that were sent.
 """
 
 import re
@@ -44,7 +44,8 @@ class HeaderReader:
         self._guarded = guarded
         self._folded = {_FOLDED.sub("_", name) for name in guarded}
         self._lengths = {len(name) for name in guarded}  # folding keeps the length
-        # The name that is read, by the name that came; "" for a name that is neither read nor twin.
+        # The name that is read, by the name that was sent; "" for a name that is neither read nor a
+        # twin.
         self._known: dict[str, str] = {}
         self._forget()
         # The names that are read, and the twins, by all names of a request together.
@@ -53,15 +54,16 @@ class HeaderReader:
     def read(
         self, values: Mapping[str, str], fields: Iterable[HeaderField] = ()
     ) -> tuple[dict[str, str], _Names]:
-        """Return the headers, and the names of the twins that came.
+        """Return the headers, and the names of the twins that were sent.
 
-        They come in one of two forms: ``values`` by name, or ``fields``, of which those of one name
-        are joined with "," as Envoy does.
+        The headers have one of two forms: ``values`` by name, or ``fields``, of which those with
+        the same name are joined with "," as Envoy does.
         """
         found: dict[str, str] = {}
         twins: _Names = ()
         if len(values):
-            sent = _BREAK.join(values)  # one look for all: each by itself takes twice as long
+            # One look-up for all: a look-up for each takes twice as long.
+            sent = _BREAK.join(values)
             names, twins = self._sets.get(sent) or self._looked_at(sent)
             for name in names:
                 found[name] = values[name]
@@ -70,7 +72,7 @@ class HeaderReader:
         return found, twins
 
     def _read_fields(self, fields: Iterable[HeaderField], found: dict[str, str]) -> _Names:
-        """Add to what was found; return the names of the twins that came."""
+        """Add to the headers that were found; return the names of the twins that were sent."""
         known = self._known
         twins: list[str] = []
         repeated: dict[str, list[str]] | None = None
@@ -85,7 +87,7 @@ class HeaderReader:
             text = header.value or header.raw_value.decode("utf-8", "replace")
             if name not in found:
                 found[name] = text
-            else:  # joined at the end: one by one, that takes quadratic time
+            else:  # joined at the end: joining one by one takes quadratic time
                 repeated = repeated or {}
                 repeated.setdefault(name, [found[name]]).append(text)
         if repeated:
@@ -98,13 +100,16 @@ class HeaderReader:
         read = tuple([key for key in keys if key in self._names])
         known = read, tuple([key for key in keys if self._is_twin(key.lower())])
         if len(sent) <= _NAMES_CHARS:
-            if len(self._sets) >= _REMEMBERED:  # names in use are soon learned again
+            if len(self._sets) >= _REMEMBERED:  # the names in use are soon learned again
                 self._sets.clear()
             self._sets[sent] = known
         return known
 
     def _learned(self, key: str, twins: list[str]) -> str:
-        """Return the name as which a key is read, "" if it is not read; add a twin to ``twins``."""
+        """Return the name under which a key is read, "" if it is not read.
+
+        Add a twin to ``twins``.
+        """
         name = key.lower()
         if name in self._names:
             return name

@@ -1,7 +1,7 @@
 """The headers that tell an upstream the agent and the principal, and the names taken from clients.
 
-Each owned name is either set or removed, or a client's own copy would pass. Names that a CGI-like
-server can't tell from it are removed.
+Each owned name is either set or removed, since a client's own copy would pass otherwise. Names that
+a CGI-like server can't distinguish from it are removed.
 """
 
 import re
@@ -22,7 +22,7 @@ _OWNED: Final = ("id", "principal", "issuer", "scope", "chain", "decision-id")
 _VISIBLE: Final = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) != "%") + " "
 _PLAIN: Final = re.compile(r"[!-$&-+\x2d-~]*")  # of _VISIBLE, without blank and comma
 _FOLDED: Final = re.compile("[^a-z0-9]+")  # characters for which some servers write "_"
-# Kept once each: they differ by which values are empty alone.
+# Each shape is kept once: shapes differ only in which values are empty.
 _SHAPES_KEPT: Final = 256
 
 
@@ -45,7 +45,8 @@ class HeaderSettings(Settings):
     """The identity headers that upstreams receive."""
 
     prefix: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,30}-$")] = "x-agent-"
-    """What their names start with; every one of them is taken from the client's request."""
+    """The prefix of their names; all headers with these names are removed from the client's
+    request."""
 
 
 def owned_headers(prefix: str) -> frozenset[str]:
@@ -54,7 +55,7 @@ def owned_headers(prefix: str) -> frozenset[str]:
 
 
 def names_read_alike(sent: Iterable[str], ours: Iterable[str]) -> set[str]:
-    """Return the sent names that a server may take for ours, as CGI does with "." or "_"."""
+    """Return the sent names that a server may confuse with ours, as CGI does with "." or "_"."""
     known = {_FOLDED.sub("", name) for name in ours}
     return {name for name in sent if _FOLDED.sub("", name) in known}
 
@@ -92,7 +93,7 @@ class IdentityHeaders:
         names = tuple([header for header, value in headers.items() if value])
         absent = tuple([header for header, value in headers.items() if not value])
         if allow.delegation.single_use is not None and self._strips:
-            absent += (DPOP,)  # a proof is no good without its token
+            absent += (DPOP,)  # a proof is useless without its token
         return self._shape(names, absent), tuple([value for value in headers.values() if value])
 
 
@@ -125,7 +126,7 @@ def escaped(value: str, *, safe: str = _VISIBLE) -> str:
 
 
 def _underscore_twins(names: Iterable[str]) -> list[str]:
-    """Return names that a CGI-like server (WSGI, PHP) can't tell from ours: "_" for any "-"."""
+    """Return the names that a CGI-like server (WSGI, PHP) confuses with ours: "_" for any "-"."""
     twins: list[str] = []
     for name in names:
         words = name.split("-")

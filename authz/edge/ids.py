@@ -10,8 +10,8 @@ _DRAWN_AT_ONCE: Final = 256
 def new_decision_id() -> str:
     """Return 128 random bits as 32 hex characters.
 
-    They are drawn many at a time: to ask the system lets go of the interpreter's lock, and with
-    other threads at work it takes some 15 us to get it back.
+    They are drawn many at a time: asking the system releases the interpreter's lock, and while
+    other threads work it takes some 15 us to acquire it again.
     """
     try:
         return _drawn_ids.pop()
@@ -22,4 +22,4 @@ def new_decision_id() -> str:
         return drawn[:step]
 
 
-_drawn_ids: Final[list[str]] = []  # pop() and extend() are atomic: no id is given out twice
+_drawn_ids: Final[list[str]] = []  # pop() and extend() are atomic: an id is never given out twice

@@ -12,7 +12,7 @@ from authz.core.routes import PROFILE, ROUTE, Route, Routes
 from authz.edge.header_reader import HeaderReader
 
 # Tokens and certificates in use within seconds: a value that was pushed out is only held twice.
-# With values as large as a proxy lets through, some 60 KiB, these are 60 MB.
+# With the largest values that a proxy accepts, some 60 KiB, these take 60 MB.
 _HELD: Final = 1024
 COOKIE: Final = "cookie"
 REQUEST_ID: Final = "x-request-id"
@@ -23,12 +23,12 @@ _Value = TypeVar("_Value")
 
 @dataclass(frozen=True, slots=True)
 class MessageInputs:
-    """The parts of the config by which the messages of requests are read.
+    """The parts of the config that decide how the messages of requests are read.
 
     Attributes:
-        routes: say in which protocol a request's message is.
+        routes: give the protocol of a request's message.
         mcp_metadata: returns the namespace of a proxy's MCP filter, by the profile that the route
-            names and the proxy's SPIFFE ID; None where the filter is not trusted.
+            names and the proxy's SPIFFE ID; None if the filter is not trusted.
         reads_arguments: tells whether decisions read the arguments of a call.
     """
 
@@ -44,7 +44,7 @@ class MessageInputs:
     def metadata_of(
         self, metadata: Mapping[str, bytes], extensions: Mapping[str, str], proxy: str
     ) -> bytes | None:
-        """Return the metadata of the proxy's MCP filter, None where the filter is not trusted."""
+        """Return the metadata of the proxy's MCP filter, None if the filter is not trusted."""
         namespace = self.mcp_metadata(extensions.get(PROFILE, ""), proxy)
         return metadata[namespace] if namespace and namespace in metadata else None
 

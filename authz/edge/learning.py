@@ -1,16 +1,16 @@
 """Decides again after learning a fact that the decision lacked, within the caller's deadline.
 
-A step of the pipeline that lacks something names it in its refusal (``Denied.needs``). Each kind of
-need has a learner, which may wait for others: for a key that was just published, or an issuer's
-answer about an opaque token (RFC 7662); made for status lists and shared stores as well. The rules
+A step of the pipeline that lacks a fact names it in its refusal (``Denied.needs``). Each kind of
+need has a learner, which may wait on the network: for a newly published key, or an issuer's answer
+about an opaque token (RFC 7662). The design also suits status lists and shared stores. The rules
 are the same for all:
 
 - A learner gets the rest of the caller's deadline less a margin for the answer's way back, and
   never more than its own ``max_seconds``.
-- A waiting check has a place in the bulkhead, which is bounded in all and for each agent; without
-  a place the refusal is OVERLOADED.
-- A learner that learns nothing leaves the first refusal. A learner that fails leaves it too, and
-  the refusal and a line of the log say why.
+- A waiting check has a place in the bulkhead, which has a total limit and a limit for each agent;
+  without a place the refusal is OVERLOADED.
+- If a learner learns nothing, the first refusal stays. If it fails, the refusal stays too, and the
+  refusal and a log line say why.
 - Each need is learned once for a decision, and a decision takes ``MAX_ROUNDS`` of them at most.
 """
 
@@ -28,11 +28,12 @@ from authz.core.reason import Denied, Reason
 from authz.edge.bulkhead import Bulkhead, BulkheadFullError
 from authz.edge.clock import TimeRemaining
 
-# Left of the caller's deadline for the answer's way back when we wait for others.
+# The part of the caller's deadline that is reserved for the answer's way back.
 ANSWER_MARGIN_SECONDS: Final = 0.05
-# Longest wait for a key that may just have been published, whatever the caller would allow.
+# The longest wait for a key that may just have been published, even if the caller allows more.
 MAX_KEY_WAIT_SECONDS: Final = 2.0
-MAX_ROUNDS: Final = 3  # more than any token needs; each decides anew, and verifies its signature
+# More than any token needs; each round decides again, and verifies the signature.
+MAX_ROUNDS: Final = 3
 _log: Final = logging.getLogger("authz.service")
 _Needed_contra = TypeVar("_Needed_contra", contravariant=True)
 
@@ -46,18 +47,18 @@ class Learner(Protocol[_Needed_contra]):
 
     @property
     def name(self) -> str:
-        """Return what checks wait for, in the plural, for operators."""
+        """Return the name of the facts that checks wait for, in the plural, for operators."""
 
     @property
     def max_seconds(self) -> float:
-        """Return the longest wait, whatever the caller would allow."""
+        """Return the longest wait, even if the caller allows more."""
 
     def learn(self, need: _Needed_contra, seconds: float) -> bool:
         """Learn a need, and return whether the decision may now be different.
 
-        Returns within ``seconds``; at zero it only looks. Once this returns True the pipeline finds
-        what was learned; the decision may still be the same. Raises LearnError where it could not
-        even be tried.
+        Returns within ``seconds``; at zero it only looks up known facts. After it returns True, the
+        pipeline finds the learned fact; the decision may still be the same. Raises LearnError if it
+        could not even be tried.
         """
 
 
@@ -68,7 +69,7 @@ class KeyRefresher(Generation, Protocol):
     """
 
     def refresh(self, issuer: str, key_id: str, timeout_seconds: float) -> bool:
-        """Fetch for an unknown key, once for all callers; return True when it is known now."""
+        """Fetch for an unknown key, once for all callers; return True if it is known now."""
 
 
 class KeyLearner:
@@ -94,9 +95,9 @@ class Introspector(Protocol):
     """The introspection endpoints as the edge uses them."""
 
     def ask(self, need: IntrospectionNeeded, seconds: float) -> bool:
-        """Ask for an answer that is needed, once for all callers; return whether it may be there.
+        """Ask for a needed answer, once for all callers; return whether it may now be known.
 
-        Waits ``seconds`` at most. Raises IntrospectionError where there is no answer.
+        Waits ``seconds`` at most. Raises IntrospectionError if there is no answer.
         """
 
 
@@ -126,18 +127,18 @@ class Learning:
     """Decides with a learner for each kind of need."""
 
     def __init__(self, learners: Mapping[type[Need], Learner[Any]], bulkhead: Bulkhead) -> None:
-        """Take the learners, by what they learn, and the places to wait."""
+        """Take the learners, by the needs that they learn, and the places to wait."""
         self._learners = learners
         self._bulkhead = bulkhead
 
     def can_improve(self, deny: Deny) -> bool:
-        """Tell whether a refusal may be another decision once a learner was asked."""
+        """Tell whether a refusal may become another decision if a learner is asked."""
         return deny.needs is not None and type(deny.needs) in self._learners
 
     def improve(
         self, deny: Deny, decide_again: Callable[[], Decision], time_remaining: TimeRemaining
     ) -> Decision:
-        """Decide again, for as long as the decision is a refusal whose need can be learned."""
+        """Decide again as long as the decision is a refusal whose need can be learned."""
         decision: Decision = deny
         tried: set[Need] = set()
         while isinstance(decision, Deny) and decision.needs is not None:
@@ -155,7 +156,7 @@ class Learning:
     def _unlearned(
         self, learner: Learner[Any], need: Need, deny: Deny, time_remaining: TimeRemaining
     ) -> Deny | None:
-        """Return the refusal that stays, None where the need was learned."""
+        """Return the refusal that stays, None if the need was learned."""
         try:
             is_learned = self._learn(learner, need, deny, time_remaining)
         except BulkheadFullError:
@@ -163,8 +164,8 @@ class Learning:
         except LearnError as error:
             _log.warning("%s can't be learned: %s", learner.name, error)
             return deny.explained(str(error))
-        except Exception as error:  # noqa: BLE001 - a fault of a learner's is never an allow
-            kind = type(error).__name__  # and no more: its text could hold a secret
+        except Exception as error:  # noqa: BLE001 - a learner's fault is never an allow
+            kind = type(error).__name__  # only the type: its text could hold a secret
             _log.error("%s can't be learned: %s", learner.name, kind)
             return deny.explained(f"internal error: {kind}")
         return None if is_learned else deny

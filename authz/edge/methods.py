@@ -1,8 +1,8 @@
 """The table of RPC methods that are answered, by service: bytes and a deadline in, bytes out.
 
-Any transport can serve them. A method answers in two steps, so that a transport with a single
-thread answers at once what is remembered, decides at once what needs nobody else, and hands to
-other threads only what has to wait. A further dialect is a folder here, and a row in the table.
+Any transport can serve them. A method answers in two steps. So a transport with a single thread
+gives cached answers at once, makes decisions that need no wait at once, and hands only checks that
+must wait to other threads. A further dialect is a folder here, and a row in the table.
 """
 
 from collections.abc import Mapping
@@ -18,13 +18,13 @@ EXT_MCP: Final = "agentgateway.dev.ext_mcp.ExtMcp"
 
 
 class Undecided(Protocol):
-    """A message that was read, and whose answer is not remembered. One thread at a time asks it."""
+    """A message that was read, and whose answer is not cached. One thread at a time uses it."""
 
     def decide(self, time_remaining: TimeRemaining, *, may_wait: bool) -> bytes | None:
         """Return the answer. Never raises.
 
-        Without ``may_wait`` it never waits for others and does nothing long. It returns None where
-        it would have to; that check is neither recorded nor counted, and the caller asks again with
+        Without ``may_wait`` it never waits and does no long work. If it would have to, it returns
+        None; that check is neither recorded nor counted, and the caller calls it again with
         ``may_wait``, perhaps in another thread. With ``may_wait`` there is always an answer.
 
         ``time_remaining`` gives the seconds that the caller still waits, None for no deadline.
@@ -35,11 +35,11 @@ class Method(Protocol):
     """A method of an RPC service, which answers one call at a time, from many threads."""
 
     def begin(self, data: bytes, proxy: str = ..., /) -> bytes | Undecided:
-        """Return the answer to a message if it is remembered, or if the message can't be read.
+        """Return the answer to a message if it is cached, or if the message can't be read.
 
-        Else return what is to be decided. Never raises, and never waits: the time that it takes
-        grows with the message only. ``proxy`` is the SPIFFE ID of the caller, "" when its
-        connection has none.
+        Else return the undecided check. Never raises, and never waits: its time grows with the
+        message only. ``proxy`` is the SPIFFE ID of the caller, "" if its connection has no SPIFFE
+        ID.
         """
 
 
@@ -55,7 +55,7 @@ def answer(method: Method, data: bytes, time_remaining: TimeRemaining, proxy: st
     if isinstance(begun, bytes):
         return begun
     answered = begun.decide(time_remaining, may_wait=True)
-    if answered is None:  # never: and no bytes at all would be an allow
+    if answered is None:  # never happens: and an empty answer would be an allow
         raise AssertionError
     return answered
 

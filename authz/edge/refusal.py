@@ -32,7 +32,7 @@ NO_BODY: Final = Body("", "")
 
 
 def build_body(deny: Deny, protocol: MessageProtocol, decision_id: str) -> Body:
-    """Return the body of a refusal on a route of this protocol; NONE is plain HTTP."""
+    """Return the body of a refusal on a route of this protocol; NONE means plain HTTP."""
     reason = deny.reason
     told = f"{reason.code}: {reason.message}{_scopes(deny)}"
     if protocol is MessageProtocol.OPENAI:  # as its clients print it
@@ -41,9 +41,9 @@ def build_body(deny: Deny, protocol: MessageProtocol, decision_id: str) -> Body:
     if protocol:
         code = reason.jsonrpc_code
         if code == REFUSED and protocol is not MessageProtocol.MCP:
-            # In A2A that code means a task that was not found (5.4), and refusals have a code of
-            # the server's own (3.3.2), outside of the range that JSON-RPC reserves. The standard
-            # codes of 9.5 are the same in both protocols.
+            # In A2A that code means a task that was not found (5.4). Refusals have a code of the
+            # server's own (3.3.2), outside of the range that JSON-RPC reserves. The standard codes
+            # of 9.5 are the same in both protocols.
             code = reason.http_status
         data = {"reason": reason.code, "decision_id": decision_id}
         return Body(JSON, "", _json({"code": code, "message": told, "data": data}), told)

@@ -1,8 +1,8 @@
 """Renders decisions: the response to the proxy, and the bytes of the audit record.
 
-That costs more than many a decision, and is the same for every operation that one token's rule
-allows. So the result is remembered, by the parts of the decision that it is made of. It is nearly
-the same for every token of the same terms: only the record names the token.
+Rendering costs more than many decisions, and the result is the same for every operation that one
+token's rule allows. So the result is cached, by the parts of the decision that it is made of. It is
+nearly the same for every token with the same terms: only the record names the token.
 """
 
 from collections.abc import Mapping
@@ -27,14 +27,14 @@ _OVERHEAD_BYTES: Final = 1000
 
 
 class RenderedDecision(msgspec.Struct, gc=False):
-    """The response and the record of a decision, whatever the operation was.
+    """The response and the record of a decision, for any operation.
 
     Attributes:
         response: for the proxy, in no dialect's form.
         audit: the audit record's part on the decision.
         reason: of a deny; None for an allow.
         shadows: what other policies would have decided.
-        size: estimated bytes; computed once, not each time that the decision is remembered.
+        size: estimated bytes; computed once, not each time that the decision is cached.
         encoded: the response as the last dialect encoded it, so that it is encoded once. Only that
             dialect knows its type.
     """
@@ -48,7 +48,10 @@ class RenderedDecision(msgspec.Struct, gc=False):
 
 
 class _Told(msgspec.Struct, frozen=True, gc=False):
-    """An allow as it was rendered first, for other tokens of the same terms; and its record."""
+    """An allow as it was first rendered, to be used for other tokens of the same terms.
+
+    And its record.
+    """
 
     rendered: RenderedDecision
     record: RecordTemplate
@@ -59,7 +62,7 @@ class _Told(msgspec.Struct, frozen=True, gc=False):
         return self.rendered.size + len(self.rendered.audit)
 
     def by(self, token: Delegation) -> RenderedDecision:
-        """Return the same, recorded as an allow by this token."""
+        """Return the same response, recorded as an allow by this token."""
         audit = self.record.of_token(token_digest(token.token_id), token.issued_at)
         first = self.rendered
         size = first.size - len(first.audit) + len(audit)
@@ -72,7 +75,7 @@ class Renderer:
     def __init__(
         self, responder: Responder, policy_version: str, claims: frozenset[str] = frozenset()
     ) -> None:
-        """Take the maker of responses, and the claims that policy reads, which records have."""
+        """Take the maker of responses, and the claims that policy reads, which records hold."""
         self._responder = responder
         self._claims = claims
         self._policy_version = policy_version
@@ -91,8 +94,8 @@ class Renderer:
             return self._refused(decision, protocol)
         if decision.delegation.single_use is not None:
             return self._made(decision, protocol, self._record(decision))
-        # Delegations are compared by identity, and a token has the same one for as long as it is
-        # remembered. The key here keeps it alive, so that no other can have its identity.
+        # Delegations are compared by identity, and a token has the same delegation for as long as
+        # it is cached. The key here keeps it alive, so that no other object can have its identity.
         permit = decision.permit
         agent = decision.agent.spiffe_id.text
         # The added headers depend on the two rules and on the token alone.
@@ -105,7 +108,7 @@ class Renderer:
         return rendered
 
     def _of_terms(self, key: tuple[object, ...], allow: Allow) -> RenderedDecision:
-        """Return an allow by a new token, as it was rendered for another of the same terms."""
+        """Return an allow by a new token, as rendered for another token of the same terms."""
         told = self._told.get(key)
         if told is not None:
             return told.by(allow.delegation)
@@ -115,9 +118,10 @@ class Renderer:
         return rendered
 
     def _refused(self, deny: Deny, protocol: MessageProtocol) -> RenderedDecision:
-        """Return a refusal, from memory if it is one of ``_FREQUENT``: a flood must cost little.
+        """Return a refusal, from the cache if it is one of ``_FREQUENT``: a flood must cost little.
 
-        Such a refusal is made before anything is known of the request, so that few differ.
+        Such a refusal is made before anything is known of the request, so there are few different
+        ones.
         """
         if deny.reason not in _FREQUENT or deny.agent or deny.parameters or deny.shadows:
             return self._made(deny, protocol, self._record(deny))
@@ -178,7 +182,10 @@ def _record(decision: Decision, policy_version: str, claims: frozenset[str]) -> 
 
 
 def _detail(deny: Deny) -> str:
-    """Return the detail for the operator; of a token, with what says all that is wrong with it."""
+    """Return the detail for the operator.
+
+    About a token, with the command that lists all its faults.
+    """
     return f"{deny.detail}; {TOKEN_HINT}" if deny.reason.is_of_token else deny.detail
 
 

@@ -1,7 +1,7 @@
 """The response to a proxy, in no dialect's form. A dialect's writer encodes it.
 
-So the headers for upstreams, the words of refusals and the metadata for a proxy's log have one
-home. A response is remembered with its decision, and the id of a decision is new each time:
+So the headers for upstreams, the words of refusals and the metadata for a proxy's log are defined
+in one place. A response is cached with its decision, but each answer has a new decision id:
 ``ID_PLACE`` stands wherever the id goes.
 """
 
@@ -17,8 +17,8 @@ from authz.edge.challenge import challenge_for
 from authz.edge.identity_headers import NO_NAMES, HeaderSettings, HeaderShape, IdentityHeaders
 from authz.edge.refusal import NO_BODY, Body, build_body
 
-# As long as an id, so that lengths around it stay right, and random, so that no client can write it
-# into a claim and have its own text cut.
+# As long as an id, so that lengths around it stay right. Random, so that no client can write it
+# into a claim and get its own text cut.
 ID_PLACE: Final = secrets.token_hex(16)
 _OK: Final = 200  # of HTTP; the dialect's own status says that the answer is a refusal
 METADATA: Final = (
@@ -35,7 +35,7 @@ class Response(msgspec.Struct, frozen=True, gc=False):
         values: of the headers to set, in the upstream's request or the client's answer.
         described: values that the proxy may log, in the order of the names of ``metadata``.
         shape: the names of the headers to set, and to take from the upstream's request.
-        status: the HTTP status for the client; 200 also where only the message tells of a refusal.
+        status: the HTTP status for the client; also 200 if only the message shows the refusal.
         body: of a refusal.
     """
 
@@ -63,7 +63,7 @@ class Response(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def chars(self) -> int:
-        """Return the number of characters of all texts but those of the shape, which are shared."""
+        """Return the number of characters of all texts except the shared ones of the shape."""
         body = self.body
         of_body = len(body.text) + len(body.error) + len(body.message)
         return len("".join((*self.values, *self.described))) + of_body
@@ -90,7 +90,7 @@ class Responder:
     def respond(
         self, decision: Decision, policy_version: str, protocol: MessageProtocol
     ) -> Response:
-        """Return the response that tells a decision, on a route of this protocol."""
+        """Return the response for a decision, on a route of this protocol."""
         described = _described(decision, policy_version)
         if isinstance(decision, Allow):
             shape, values = self._identity.of(decision, ID_PLACE)

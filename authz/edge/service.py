@@ -1,6 +1,7 @@
 """Answers checks: decides each decoded check or takes it from the cache, records and counts it.
 
-No dialect is known here: readers decode before, and writers encode afterwards. A check leaves one
+This module knows no dialect: readers decode before, and writers encode afterwards. A check leaves
+one
 audit record and one count. Any exception becomes a deny; the methods that answer never raise.
 """
 
@@ -44,13 +45,13 @@ class ServiceParts:
     """The parts that a service works with, besides the settings in force.
 
     Attributes:
-        keys: the issuers' keys, which can be fetched anew.
+        keys: the issuers' keys, which can be fetched again.
         introspections: the issuers' endpoints, which can be asked about opaque tokens.
         revocations: the revocations, of which only the generation is read here.
         replays: the proofs that were used.
         audit, metrics: where each answer leaves a record and a count.
-        bulkhead: the places to wait for others.
-        is_overloaded: tells whether nothing new is to be decided.
+        bulkhead: the places to wait on the network.
+        is_overloaded: tells whether new decisions must be refused.
         clock: the time.
     """
 
@@ -69,10 +70,10 @@ class CheckService:
     """Answers checks.
 
     Attributes:
-        snapshot: decides now; a new snapshot may take its place at any time. The snapshot by which
-            a dialect reads a check also decides it.
+        snapshot: decides the checks; a new snapshot may replace it at any time. The snapshot by
+            which a dialect reads a check also decides it.
         clock: the time, by which a dialect says when a check was begun.
-        judge: decides a request by a snapshot, neither recorded nor remembered.
+        judge: decides a request by a snapshot, without recording or caching it.
     """
 
     def __init__(self, snapshot: Snapshot, parts: ServiceParts) -> None:
@@ -93,27 +94,27 @@ class CheckService:
             learning, parts.replays, parts.bulkhead, parts.is_overloaded, parts.clock
         )
         self.judge = self._decider.judge
-        # Made beforehand, so that nothing can go wrong with it when everything else has.
+        # Made beforehand, so that it can't fail when everything else has failed.
         fault = Progress().refuse(Denied(Reason.INTERNAL_ERROR))
         self._last_resort = snapshot.renderer.render(fault)
 
     def status(self) -> SnapshotStatus:
-        """Return the status of the snapshot that decides now."""
+        """Return the status of the current snapshot."""
         return self.snapshot.status()
 
     def remembered(
         self, snapshot: Snapshot, check: DecodedCheck, begun: Moment, decision_id: str
     ) -> Answered | None:
-        """Answer a check that was read by the snapshot, if its decision is remembered.
+        """Answer a check that was read by the snapshot, if its decision is cached.
 
-        The answer is recorded and counted. Returns None, with neither, where the check is yet to be
-        decided. Never raises, never waits.
+        The answer is recorded and counted. If the check must first be decided, returns None, and
+        nothing is recorded or counted. Never raises, never waits.
         """
         try:
             try:
                 now, monotonic = begun
-                # Before the look, so that a change during it shows. Both only grow: the sum is the
-                # same only if neither has changed.
+                # Read before the look-up, so that a change during it shows. Both only grow: the sum
+                # is the same only if neither has changed.
                 generation = self._keys.generation + self._revocations.generation
                 entry = snapshot.cache.get(check.request, now, monotonic, generation)
                 if entry is None:
@@ -122,7 +123,7 @@ class CheckService:
             except Exception as error:  # noqa: BLE001 - the law: whatever it was, it is a deny
                 entry, is_hit = _fault(snapshot, check, error), False
             return self._recorded(snapshot, check, entry, begun, decision_id, is_hit)
-        except Exception as error:  # noqa: BLE001 - likewise, where not even that can be recorded
+        except Exception as error:  # noqa: BLE001 - likewise, if not even that can be recorded
             log_fault(error)
             return self.last_resort(decision_id, check)
 
@@ -138,9 +139,9 @@ class CheckService:
     ) -> Answered | None:
         """Decide a check that was read by the snapshot, record it, count it. Never raises.
 
-        Without ``may_wait`` nothing waits, and the answer is None where something would have to:
-        then the check is neither recorded nor counted. The decision is of the time when this is
-        called, which may be some while after the check was ``begun``.
+        Without ``may_wait``, nothing waits. If a step would have to, the answer is None, and the
+        check is neither recorded nor counted. The decision is by the time of this call, which may
+        be some time after the check was ``begun``.
         """
         try:
             try:
@@ -150,7 +151,7 @@ class CheckService:
             if found is None:
                 return None
             return self._recorded(snapshot, check, found[0], begun, decision_id, found[1])
-        except Exception as error:  # noqa: BLE001 - likewise, where not even that can be recorded
+        except Exception as error:  # noqa: BLE001 - likewise, if not even that can be recorded
             log_fault(error)
             return self.last_resort(decision_id, check)
 
@@ -163,10 +164,10 @@ class CheckService:
         *,
         may_wait: bool,
     ) -> tuple[CacheEntry, bool] | None:
-        """Return the decision, and whether it is remembered by now; None where it takes a wait."""
+        """Return the decision, and whether it was cached by now; None if it needs a wait."""
         moment = now, monotonic = self._wall(), self._monotonic()
         generation = self._keys.generation + self._revocations.generation  # first, as above
-        if may_wait:  # after a wait for a thread, perhaps, in which another check was decided
+        if may_wait:  # perhaps after a wait for a thread, in which another check was decided
             entry = snapshot.cache.get(check.request, now, monotonic, generation)
             if entry is not None:
                 return entry, True
@@ -176,7 +177,7 @@ class CheckService:
         if decision is None:
             return None
         entry = build_entry(snapshot, check.request, decision, moment, generation)
-        if entry.fresh_until > monotonic:  # it may be remembered
+        if entry.fresh_until > monotonic:  # it may be cached
             snapshot.cache.put(check.request, entry)
         return entry, False
 
@@ -194,10 +195,10 @@ class CheckService:
             return self.last_resort(decision_id, check)
 
     def last_resort(self, decision_id: str, check: DecodedCheck = UNREADABLE) -> Answered:
-        """Return the refusal made beforehand, which can't fail. It leaves no record."""
+        """Return the refusal that was made beforehand, which can't fail. It leaves no record."""
         return Answered(check, self._last_resort, decision_id)
 
-    def _recorded(  # noqa: PLR0917 - hot path: a name costs more than a place
+    def _recorded(  # noqa: PLR0917 - hot path: keyword arguments cost more than positional ones
         self,
         snapshot: Snapshot,
         check: DecodedCheck,

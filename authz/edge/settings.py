@@ -1,4 +1,4 @@
-"""The ``server`` section of the config: where the server listens, and how much it takes on."""
+"""The ``server`` section of the config: where the server listens, and its limits."""
 
 from typing import Annotated, Final, Self
 
@@ -26,7 +26,7 @@ Addresses = Annotated[
 
 
 class TransportKind(Choice):
-    """What carries the checks."""
+    """The transport of the checks."""
 
     NATIVE = "native"
     GRPCIO = "grpcio"
@@ -40,30 +40,30 @@ class ServerSettings(Settings):
     {worker} stands for the worker's number, from 0.
     """
     transport: TransportKind = TransportKind.NATIVE
-    """What carries the checks: native, our own HTTP/2 server, or grpcio, gRPC's library."""
+    """The transport of the checks: native, our own HTTP/2 server, or grpcio, gRPC's library."""
     workers: int = Field(default=1, ge=1, le=64)
-    """Number of processes. Each has its own addresses, so each is an endpoint of its own for the
+    """Number of processes. Each has its own addresses, so each is a separate endpoint for the
     proxy.
     """
     tls: TlsSettings | None = None
     """Mutual TLS with the calling proxies, on host:port addresses."""
     pin: bool = False
-    """Keep each process on a single core. Its threads run one at a time anyway, and so pass work to
-    each other at half the cost; but if other programs keep that core busy, checks are slow. Linux
-    only.
+    """Keep each process on a single core. Its threads run one at a time anyway, and on one core
+    they hand work to each other at half the cost. But if other programs keep that core busy, checks
+    are slow. Linux only.
     """
     threads: int = Field(default=4, ge=2, le=256)
-    """Threads for checks that wait for a remote party and for long messages, with grpcio for all
-    checks; while a check waits for a remote party, a further thread takes its place. More threads
-    bring no speed and cost CPU.
+    """Threads for checks that wait for a remote party and for long messages; with grpcio, for all
+    checks. While a check waits for a remote party, another thread takes its place. More threads
+    give no more speed and cost CPU.
     """
     max_concurrent: int = Field(default=1024, ge=1, le=100_000)
-    """Checks that may be under way or waiting at the same time, of a single connection eight ninths
-    as many; further checks are refused immediately, never allowed.
+    """Checks that may run or wait at the same time; a single connection may have eight ninths of
+    them. Further checks are refused immediately, never allowed.
     """
     max_queued: int = Field(default=256, ge=1, le=100_000)
-    """Checks that may wait for their turn or for a thread. Beyond this number the server answers
-    only checks whose decision is remembered, and refuses the others as overloaded.
+    """Checks that may wait for their turn or for a thread. Beyond this number, the server answers
+    only checks whose decision is cached, and refuses the others as overloaded.
     """
     max_waiting: int = Field(default=512, ge=2, le=10_000)
     """Checks that may wait for an issuer's new key or for the decision point at the same time; at

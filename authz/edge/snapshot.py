@@ -16,8 +16,8 @@ from authz.edge.rendering import Renderer
 class DecisionPoint(Protocol):
     """An external decision point that must also allow.
 
-    It may shorten an allow or deny it, and never grants more than the allow that it is given. Many
-    threads may ask at once.
+    It may shorten an allow or deny it, and never grants more than the given allow. Many threads may
+    ask at once.
     """
 
     def status(self) -> PdpStatus:
@@ -48,7 +48,7 @@ class SnapshotStatus:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """One version of the settings, compiled: swapped as a whole, never changed."""
+    """One version of the settings, compiled: replaced as a whole, never changed."""
 
     authorizer: Authorizer
     inputs: RequestInputs

@@ -1,5 +1,5 @@
-"""Lets an operator review a config: explain, test, replay, and ask it the other way round.
+"""Lets an operator review a config: explain, test, replay, and search it.
 
-The server needs nothing of this. The command's verbs call these modules, which ask the same
-pipeline that the server runs.
+The server does not use this. The command's verbs call these modules, which use the same pipeline as
+the server.
 """

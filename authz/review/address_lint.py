@@ -1,4 +1,7 @@
-"""Checks a config's addresses: whether they can be listened on, and who else reaches them."""
+"""Checks a config's addresses.
+
+Whether the server can listen on them, and who else can reach them.
+"""
 
 import os
 from collections.abc import Iterator
@@ -19,7 +22,7 @@ _ADMIN: Final[Place] = ("admin", "listen")
 def address_problems(config: Config) -> Found:
     """Yield each address that a server can't listen on, or connect to, wherever it runs; and why.
 
-    Whether a port is free, and what a name stands for, is not looked at.
+    Does not check whether a port is free, and does not look up names.
     """
     taken: list[tuple[str, Place]] = []
     told: set[Place] = set()
@@ -85,7 +88,7 @@ def _folders(config: Config) -> Iterator[tuple[Place, Path]]:
 
 
 def _bound(config: Config) -> Iterator[tuple[Place, str, str]]:
-    """Yield the place of each address to bind, the address, and whose it is, for a message."""
+    """Yield the place of each address to bind, the address, and its user, for a message."""
     yield _ADMIN, config.admin.listen, ""
     for number in range(config.server.workers):
         title = f"worker {number} " if config.server.workers > 1 else ""
@@ -94,7 +97,7 @@ def _bound(config: Config) -> Iterator[tuple[Place, str, str]]:
 
 
 def _taken_by(address: str, taken: list[tuple[str, Place]]) -> str:
-    """Return which earlier address is the same; "" if none is."""
+    """Return the place of the same address before it; "" if it is the first."""
     for other, place in taken:
         if are_same(address, other):
             return f"{dotted(place)} already takes it, with {other}; give each its own"

@@ -16,13 +16,13 @@ from typing import IO, Final, Self
 
 from authz.core.told_error import ToldError
 
-MAX_LINE_BYTES: Final = 1024 * 1024  # far above any record: a token has some kilobytes
+MAX_LINE_BYTES: Final = 1024 * 1024  # far above any record: a token has a few KiB
 STDIN: Final = Path("-")
 STDIN_FD: Final = 0  # there may be no sys.stdin
 LINES_BETWEEN_NEWS: Final = 4096  # some hundredths of a second's work
-_HEAD_BYTES: Final = MAX_LINE_BYTES  # looked at for a record: the first line may be half of one
+_HEAD_BYTES: Final = MAX_LINE_BYTES  # searched for a record: the first line may be half a record
 _OF_RECORDS: Final = b'"decision"'
-# What people name instead, by what is in it.
+# Other files that people name by mistake, by their content.
 _OTHERS: Final = (
     (b"trust_domains:", "a config"),
     (b'"logger"', "the server's own log, of standard error"),
@@ -30,7 +30,7 @@ _OTHERS: Final = (
 )
 _GZIP: Final = b"\x1f\x8b"  # RFC 1952 section 2.3.1
 News = Callable[[Path, float], None]
-"""Called now and then with the file that is being read, and the share that is, from 0.0 to 1.0."""
+"""Called now and then with the file that is being read, and the share read, from 0.0 to 1.0."""
 
 
 class LogError(ToldError):
@@ -44,7 +44,10 @@ class AuditLogs:
     """
 
     def __init__(self, paths: Sequence[Path], news: News = lambda *_: None) -> None:
-        """Take the logs' paths; nothing is read yet. ``news`` is told how far a reading is."""
+        """Take the logs' paths; nothing is read yet.
+
+        ``news`` is called with a reading's progress.
+        """
         self._paths = paths
         self._news = news
         self._kept: dict[Path, IO[bytes]] = {}
@@ -55,7 +58,7 @@ class AuditLogs:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Delete what was kept of pipes."""
+        """Delete the kept content of pipes."""
         self._stack.close()
 
     def lines(self) -> Iterator[tuple[str, int, bytes]]:
@@ -86,7 +89,7 @@ class AuditLogs:
                     yield str(path), number, line
 
     def _opened(self, path: Path) -> IO[bytes]:
-        """Open a file at its beginning, or what is kept of a pipe; the caller closes it."""
+        """Open a file at its beginning, or the kept content of a pipe; the caller closes it."""
         if path not in self._kept:
             file = os.fdopen(os.dup(STDIN_FD), "rb") if path == STDIN else path.open("rb")
             if stat.S_ISREG(os.fstat(file.fileno()).st_mode):

@@ -20,7 +20,7 @@ from authz.review.audit_files import AuditLogs
 
 
 class RecordedCall(msgspec.Struct, frozen=True, gc=False):
-    """A call of a message as a record has it: without its arguments."""
+    """A call of a message in the form of a record: without its arguments."""
 
     method: str
     kind: CallKind = CallKind.SERVER
@@ -82,8 +82,8 @@ class RecordedDecision(msgspec.Struct, frozen=True, gc=False):
     def cases(self) -> list[PolicyQuery]:
         """Build a question for each call of the message, or for the plain request, at its own time.
 
-        If ``is_cut``, the calls' names are not the whole ones. Raises ValueError if the record does
-        not hold a valid question.
+        If ``is_cut``, the calls' names are incomplete. Raises ValueError if the record does not
+        hold a valid question.
         """
         if bool(self.protocol) != bool(self.calls):
             raise ValueError("its protocol and its calls contradict each other")

@@ -1,4 +1,4 @@
-"""Compares calls with rules: the key that allows them, and the parts of a rule that none used.
+"""Compares calls with rules: the key that allows them, and the unused parts of a rule.
 
 Clients choose the names in calls. A name that a rule can't state exactly is left out, so that it
 never widens a rule.
@@ -34,7 +34,7 @@ def nameable(call: Call) -> Call:
 
 
 def key_line(protocol: MessageProtocol, calls: Sequence[Call]) -> str:
-    """Write the key of an allow that fits these calls of a protocol, in one line of YAML."""
+    """Return the key of an allow that fits these calls of a protocol, in one line of YAML."""
     if protocol is MessageProtocol.MCP:
         said = _mcp(calls)
     elif protocol is MessageProtocol.A2A:
@@ -80,7 +80,7 @@ def never_called(rule: RuleSettings, calls: Sequence[Call]) -> Iterator[str]:
 
 
 def in_common(rules: Sequence[RuleSettings]) -> str | None:
-    """Say in one line what may be called at most by all these rules; "" for plain requests.
+    """Say in one line the most that all these rules allow to call; "" for plain requests.
 
     "a* & b*" stands for names that fit both patterns. None if no call fits; for MCP a session
     always does.

@@ -1,4 +1,4 @@
-"""Warns of certificates that TLS can load and that no other side accepts, now or soon."""
+"""Warns about certificates that TLS can load but that no other side accepts, now or soon."""
 
 import datetime as dt
 from collections.abc import Iterable, Iterator
@@ -20,11 +20,12 @@ from authz.review.certificate_files import shown_files, trusted_files
 from authz.transports.vouching import find_fault
 
 Warnings = Iterator[tuple[Place, str]]
-# Curves of a server's key whose signatures BoringSSL takes, which Envoy and gRPC are built with.
-# By default it takes neither Ed25519 nor P-521.
+# Curves of a server's key whose signatures BoringSSL accepts, which Envoy and gRPC are built with.
+# By default it accepts neither Ed25519 nor P-521.
 _CURVES: Final = (ec.SECP256R1, ec.SECP384R1)
-# Renewal is due well before: cert-manager renews after two thirds of a life, SPIRE after a half,
-# certbot 30 days of 90 before the end. Of a long life the last two weeks are enough to warn of.
+# Renewal is due well before the end: cert-manager renews after two thirds of a lifetime, SPIRE
+# after half of it, certbot 30 days of 90 before the end. For a long lifetime, a warning in the last
+# two weeks is enough.
 _LAST_PART: Final = 10
 _LONGEST_WARNING: Final = dt.timedelta(days=14)
 
@@ -62,7 +63,7 @@ def _server(config: Config, now: dt.datetime) -> Warnings:
 
 
 def _why_not_now(chain: Iterable[x509.Certificate], now: dt.datetime) -> Iterator[str]:
-    """Yield what is wrong with the times of a certificate and of its intermediates."""
+    """Yield the faults in the times of a certificate and of its intermediates."""
     for number, one in enumerate(chain):
         name = f"its intermediate {number}" if number else "it"
         begin, end = one.not_valid_before_utc, one.not_valid_after_utc
@@ -75,7 +76,7 @@ def _why_not_now(chain: Iterable[x509.Certificate], now: dt.datetime) -> Iterato
 
 
 def _why_no_proxy_takes(certificate: x509.Certificate) -> Iterator[str]:
-    """Yield why a proxy refuses a server's certificate whenever that may be."""
+    """Yield the reasons why a proxy refuses a server's certificate at any time."""
     try:
         if not _has_usable_key(certificate):
             yield (
@@ -99,7 +100,7 @@ def _has_usable_key(certificate: x509.Certificate) -> bool:
     """Tell whether BoringSSL takes the key. Raises ValueError, UnsupportedAlgorithm."""
     key = certificate.public_key()
     is_curve = isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, _CURVES)
-    return is_curve or isinstance(key, rsa.RSAPublicKey)  # of a short one, TLS says so itself
+    return is_curve or isinstance(key, rsa.RSAPublicKey)  # TLS itself refuses a short key
 
 
 def _is_for(certificate: x509.Certificate, usage: x509.ObjectIdentifier) -> bool:
@@ -133,7 +134,7 @@ def _is_svid(certificate: x509.Certificate, now: dt.datetime) -> bool:
 
 
 def _read(path: str | None) -> list[x509.Certificate]:
-    """Return the certificates in a file; [] if it can't be read, which is told as an error."""
+    """Return the certificates in a file; [] if it can't be read, which another check reports."""
     try:
         return x509.load_pem_x509_certificates(read_between(Path(str(path)), MAX_FILE_BYTES))
     except (OSError, ValueError):

@@ -21,13 +21,13 @@ from authz.transports.address_faults import UNIX
 
 @dataclass(frozen=True, slots=True)
 class CheckedConfig:
-    """A valid config, and what its operator should know.
+    """A valid config, and messages for its operator.
 
     Attributes:
         config: the config.
-        warnings: what is valid, and probably not meant.
-        notes: what is missing here, and may well be there when the config is served.
-        unchecked: what was not looked at, "" for nothing.
+        warnings: settings that are valid, and probably not meant.
+        notes: things that are missing here, and may exist where the config is served.
+        unchecked: checks that were not made, in words; "" for none.
     """
 
     config: Config
@@ -68,7 +68,7 @@ def check_config(path: Path, now: datetime, stdin: bytes | None = None) -> Check
 
 
 def _certificate_warnings(config: Config, now: datetime) -> Iterable[tuple[Place, str]]:
-    """Warn of certificates; what reads them takes long to load."""
+    """Warn about certificates; the modules that read them take long to load."""
     if not any(True for _ in certificate_files(config)):
         return ()
     from authz.review.certificate_lint import certificate_warnings  # noqa: PLC0415 - see above
@@ -82,7 +82,7 @@ def _candidate_warnings(config: Config, path: Path) -> Iterator[tuple[Place, str
 
 
 def _unchecked(config: Config) -> str:
-    """Name what only the network could tell."""
+    """Name the checks that need the network."""
     fetched = any(issuer.keys is not None and not issuer.keys.is_file for issuer in config.issuers)
     asked = config.pdp or any(issuer.introspection for issuer in config.issuers)
     bound = any(not address.startswith(UNIX) for address in config.server.listen)

@@ -1,7 +1,7 @@
 """Tells whether two policies must agree on a question.
 
-Policies whose entries and rules about a question are equal give it the same answer. So the answer
-is known even where it depends on something that is not recorded, such as a call's arguments.
+Policies with equal entries and rules about a question give the same answer. So the answers are
+equal even if they depend on something that is not recorded, such as a call's arguments.
 """
 
 from collections.abc import Iterable
@@ -36,7 +36,7 @@ class PolicyComparison:
         self._said: dict[Rule, RuleSettings] = {}
 
     def about(self, case: PolicyQuery) -> tuple[object, ...]:
-        """Return all that the verdict on a case depends on, beside the case; to be compared."""
+        """Return all that the verdict on a case depends on beside the case, for comparison."""
         policy = self.policy
         agents = policy.agents.of(case.agent.spiffe_id)
         principals = policy.principals.through(case.agent, case.delegation)

@@ -1,4 +1,4 @@
-"""Warns of files that other users of the machine can read, or write, and should not."""
+"""Warns about files that other users of the machine can read or write, but should not."""
 
 import stat
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from authz.config.include import find
 from authz.core.settings import LaterFile, NamedFile
 from authz.review.file_checks import named_files
 
-# Keys and secrets that an operator keeps; others, such as token_file, are put there by a platform.
+# Keys and secrets that an operator keeps; a platform provides others, such as token_file.
 _SECRETS: Final = frozenset({"private_key", "key_file", "client_secret_file", "nonce_secret"})
 
 

@@ -30,7 +30,7 @@ def file_problems(config: Config) -> Iterator[tuple[Place, str]]:
             try:
                 read()
             except ContentError as error:
-                # At start there is no line to tell, so that the words begin with the place.
+                # At start there is no line to name, so the words begin with the place.
                 exact = (*place, error.key) if error.key else place
                 words = str(error).removeprefix(dotted(exact)).removeprefix(str(exact[-1]))
                 yield exact, words.lstrip(".: ")
@@ -45,7 +45,7 @@ def is_folder(path: Path) -> bool:
 
 
 def file_warnings(config: Config) -> Iterator[tuple[Place, str]]:
-    """Yield the place of each file that can't be read here, and may be where the server runs."""
+    """Yield the place of each file that can't be read here, but perhaps where the server runs."""
     for place, why in _unread(config, LaterFile):
         yield place, f"{why}; it has to be there when the server runs"
 

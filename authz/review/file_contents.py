@@ -1,7 +1,7 @@
-"""Reads the files that a config names as the server does, each kind by the part that needs it.
+"""Reads the files that a config names as the server does, each kind with the part that needs it.
 
-A part is loaded for a config that names such a file: those for certificates and for HTTP take
-longer to load than the whole check of another config.
+A part is loaded only for a config that names such a file: the parts for certificates and HTTP take
+longer to load than the complete check of another config.
 """
 
 from collections.abc import Callable, Iterator
@@ -28,7 +28,7 @@ class ContentError(Exception):
 
 
 def contents(config: Config) -> Iterator[tuple[Place, Callable[[], object]]]:
-    """Yield places of files, and functions that read what is there and raise ContentError."""
+    """Yield places of files, and functions that read their content and raise ContentError."""
     if config.token.dpop.nonce_secret is not None:
         yield ("token", "dpop", "nonce_secret"), partial(_read_nonce_secret, config.token.dpop)
     if config.revocations.file is not None:

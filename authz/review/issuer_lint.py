@@ -1,4 +1,4 @@
-"""Warns of settings of issuers, and entries for their principals, that are probably not meant."""
+"""Warns about settings of issuers, and entries for principals, that are probably not meant."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -14,7 +14,7 @@ from authz.core.routes import RouteMode
 
 # Products that write a client's id into act.
 _BY_ACT: Final = frozenset({IssuerKind.SPRING, IssuerKind.AIRLOCK})
-# Claims that tell nothing of the subject: the same in a user's token and in its client's own.
+# Claims that say nothing about the subject: equal in a user's token and in its client's own.
 _OF_ANY_TOKEN: Final = frozenset(
     {
         *("iss", "aud", "exp", "iat", "nbf", "jti", "typ", "token_type", "ver", "tid"),
@@ -45,7 +45,7 @@ def _patterns_of_audiences(config: Config) -> Warnings:
 
 
 def _without_principals(config: Config) -> Warnings:
-    """Find issuers whose tokens are all refused, as no entry of principals is of them."""
+    """Find issuers whose tokens are all refused, as no entry of principals matches them."""
     named = {principal.match.issuer for principal in config.principals}
     for at, issuer in enumerate(config.issuers):
         if issuer.issuer not in named and not is_of_many_tenants(issuer.issuer):
@@ -66,7 +66,7 @@ def _many_tenants(config: Config) -> Warnings:
 
 
 def _nameless_agents(config: Config) -> Warnings:
-    """Find issuers whose names for agents are no SPIFFE IDs, and stand for none."""
+    """Find issuers whose names for agents are not SPIFFE IDs, and are not mapped to SPIFFE IDs."""
     for at, issuer in enumerate(config.issuers):
         actor = issuer.actor
         by_act = issuer.kind in _BY_ACT and not actor.is_mapped
@@ -82,7 +82,7 @@ def _nameless_agents(config: Config) -> Warnings:
 
 
 def _clients_as_persons(config: Config) -> Warnings:
-    """Find entries that a client's own token matches as if it were a user's (RFC 9700 4.15)."""
+    """Find entries that a client's own token matches like a user's token (RFC 9700 4.15)."""
     for at, issuer in enumerate(config.issuers):
         for name, values in (issuer.person_shown_by or {}).items():
             if name in _OF_ANY_TOKEN or (name in _OF_MOST_TOKENS and ANY in values):

@@ -55,7 +55,8 @@ class IssuerKeys:
 def fetch_all(config: Config, news: KeyNews = lambda *_: None) -> list[IssuerKeys]:
     """Fetch every issuer's keys once, as a server would, and return them in the config's order.
 
-    ``news`` is told the place that has been asked longest, how many have answered, and of how many.
+    ``news`` is called with the place that has been asked longest, the number that have answered,
+    and the number of all.
     """
     sources = build_key_sources(config)
     with ThreadPoolExecutor(MAX_AT_ONCE) as pool:

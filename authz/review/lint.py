@@ -1,4 +1,4 @@
-"""Warns of settings that are valid and probably not meant."""
+"""Warns about settings that are valid but probably not meant."""
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
@@ -52,7 +52,7 @@ def _shadow(config: Config) -> Warnings:
 
 
 def _nonces_of_one_worker(config: Config) -> Warnings:
-    """Find nonces that each worker makes for itself: the others answer with nonces of their own."""
+    """Find nonces that each worker makes for itself: other workers refuse these."""
     dpop, workers = config.token.dpop, config.server.workers
     if dpop.nonce is NonceNeed.REQUIRED and dpop.nonce_secret is None and workers > 1:
         message = (
@@ -62,7 +62,7 @@ def _nonces_of_one_worker(config: Config) -> Warnings:
 
 
 def _unknown_introspectors(config: Config) -> Warnings:
-    """Find endpoints that answer everybody, so that others can try tokens (RFC 7662 2.1, 4)."""
+    """Find endpoints that answer anybody, so that attackers can try tokens (RFC 7662 2.1, 4)."""
     for at, issuer in enumerate(config.issuers):
         if issuer.introspection is not None and not issuer.introspection.has_credential:
             message = (
@@ -126,9 +126,9 @@ def _dead_rules(config: Config, now: datetime) -> Warnings:
 
 
 def _open_beside_messages(config: Config) -> Warnings:
-    """Find plain allows of whole trees in which messages are read at some paths only.
+    """Find plain allows of complete subtrees in which messages are read at some paths only.
 
-    A server may take the same messages at another path (CVE-2026-33032), where they are not read.
+    A server may accept the same messages at another path (CVE-2026-33032), where they are not read.
     """
     for name, rules in config.grants.items():
         for at, rule in enumerate(rules):
@@ -148,7 +148,7 @@ def _open_beside_messages(config: Config) -> Warnings:
 
 
 def _is_beside(rule: RuleSettings, path: str, route: RouteSettings) -> bool:
-    """Tell whether a plain rule's path covers paths of a message route, and others beside them."""
+    """Tell whether a plain rule's path covers paths of a message route, and other paths too."""
     if route.protocol is RouteProtocol.HTTP or not common_patterns(rule.hosts, route.hosts):
         return False
     wide, listed = path_pattern(path), [path_pattern(text) for text in route.paths]
@@ -157,7 +157,7 @@ def _is_beside(rule: RuleSettings, path: str, route: RouteSettings) -> bool:
 
 
 def _reads_messages(config: Config, route: RouteSettings, hosts: Sequence[str]) -> bool:
-    """Tell whether messages are meant to be read on these hosts: the route or a rule names them."""
+    """Tell whether messages should be read on these hosts: the route or a rule names them."""
     if ANY not in route.hosts:
         return True
     protocol = route.protocol.of_messages

@@ -2,14 +2,14 @@
 
 A proposed rule is no wider than its evidence in any dimension that rules have:
 
-- a rule is of one host and one method, and lists only paths that were seen with both;
-- it requires all scopes that the token had, and admits no earlier actors but those that were seen;
+- a rule has one host and one method, and lists only paths that were seen with both;
+- it requires all scopes that the token had, and admits only earlier actors that were seen;
 - ``{id}`` stands in a path only where two IDs at least were seen;
 - calls share a rule only if each that the rule allows was seen;
-- a side that allowed the request already is left as it is;
+- a side that already allowed the request gets no new rule;
 - where other principals, or the agent without a token, could use an agent's new rule, a condition
   limits it to the principal;
-- what a rule limits is not proposed: another rule would evade its limits.
+- if a rule's limits refused a request, no rule is proposed: it would evade these limits.
 """
 
 import json
@@ -33,14 +33,14 @@ from authz.core.request import Call, CallKind, MessageProtocol
 from authz.core.spiffe import SpiffeId, SpiffeIdError
 from authz.review.used_operation import UsedOperation, exact, joined
 
-MAX_SEEN: Final = 200  # kinds of requests of a holder: a longer list would not make readable rules
+MAX_SEEN: Final = 200  # kinds of requests of a holder: more would not give readable rules
 MAX_MISSING: Final = 1000  # holders that lack rules
 
 
 class Holder(NamedTuple):
     """An agent and its principal, and which of them lack the rules.
 
-    ``by_svid`` is of an agent without a token, which is its own principal.
+    ``by_svid`` is for an agent without a token, which is its own principal.
     """
 
     agent: str
@@ -52,7 +52,7 @@ class Holder(NamedTuple):
 
 
 class Want(NamedTuple):
-    """What requests have in common that a rule can allow together, but for IDs in their paths."""
+    """The common parts of requests that one rule can allow, apart from IDs in their paths."""
 
     operation: UsedOperation
     scopes: tuple[str, ...]
@@ -79,7 +79,7 @@ class Evidence:
 
     Attributes:
         count: how many there were.
-        paths: of each kind of request, the path as far as it is the same in all.
+        paths: for each kind of request, the part of the path that all share.
         is_varied: whether there were more kinds than can be listed, or unnameable ones.
     """
 
@@ -120,7 +120,7 @@ class MissingRules:
         self._has_bootstrap = any(route.bootstrap for route in config.routes)
 
     def take(self, cases: Sequence[PolicyQuery]) -> None:
-        """Take a request that was refused for want of a rule, by its calls."""
+        """Add a request that was refused because a rule is missing, by its calls."""
         found = [(case, self._lacking(case)) for case in cases]
         limits = [lacking for _, lacking in found if isinstance(lacking, str)]
         if limits:
@@ -145,7 +145,7 @@ class MissingRules:
                 yield holder, evidence, rules
 
     def _lacking(self, case: PolicyQuery) -> tuple[bool, bool] | str:
-        """Return whether agent and principal lack a rule; or the name of the rule that refuses."""
+        """Return whether agent and principal lack a rule, or the name of the rule that refuses."""
         try:
             outcome = self._policy.evaluate(case).outcome
         except Denied as denied:
@@ -194,7 +194,8 @@ class MissingRules:
     def _opens(self, holder: Holder, rule: ProposedRule) -> bool:
         """Tell whether others could use the rule, if the agent holds it.
 
-        Those are the agent without a token, and other principals that hold a rule about the same.
+        The others are the agent without a token, and other principals with a rule about the same
+        operation.
         """
         is_by_svid = self._takes_svid_alone and not holder.by_svid
         if not rule.scopes and (is_by_svid or (self._has_bootstrap and rule.protocol)):
@@ -223,7 +224,7 @@ def _holder_of(item: tuple[Holder, Evidence]) -> Holder:
 
 
 def _want_of(case: PolicyQuery) -> Want:
-    """Return what a rule has to allow. Raises ValueError if no rule can name it."""
+    """Return the operation that a rule must allow. Raises ValueError if no rule can name it."""
     earlier = {actor.subject for actor in case.delegation.actors[1:]}
     try:
         via = sorted(SpiffeId.parse(subject).text for subject in earlier)
@@ -234,7 +235,7 @@ def _want_of(case: PolicyQuery) -> Want:
 
 
 def _allowed(entries: Iterable[AgentEntry | PrincipalEntry], case: PolicyQuery) -> bool | str:
-    """Tell whether a side allows; or return the name of a rule of it whose limits refuse."""
+    """Tell whether a side allows, or return the name of its rule whose limits refuse."""
     held = list(entries)
     if any(entry.settings.unrestricted for entry in held):
         return True
@@ -251,7 +252,7 @@ def _counts(rule: Rule) -> bool:
 
 
 def _narrowest(paths: dict[Want, str]) -> Iterator[tuple[Want, str]]:
-    """Yield what is wanted without what a rule for fewer scopes allows anyway."""
+    """Yield the wanted operations that a rule for fewer scopes does not already allow."""
     of_operation: defaultdict[tuple[UsedOperation, tuple[str, ...]], list[Want]] = defaultdict(list)
     for want in paths:
         of_operation[want.operation, want.via].append(want)
@@ -264,7 +265,7 @@ def _narrowest(paths: dict[Want, str]) -> Iterator[tuple[Want, str]]:
 
 
 def _group_of(want: Want, path: str) -> _Group:
-    """Return the key of what one rule can allow, without allowing anything else."""
+    """Return the key of the operations that one rule can allow without allowing others."""
     operation, call = want.operation, want.operation.call
     alike = (operation.host, operation.method, operation.protocol, want.scopes, want.via)
     return (
@@ -275,7 +276,7 @@ def _group_of(want: Want, path: str) -> _Group:
 def _alike_calls(protocol: MessageProtocol, call: Call) -> tuple[object, ...]:
     """Return the key of the calls that a rule can list together.
 
-    For MCP each list is of its own. For A2A a rule allows each listed method with each target, and
+    For MCP each list is separate. For A2A a rule allows each listed method with each target, and
     for models each listed name with the tools and the streaming.
     """
     if protocol is MessageProtocol.MCP:
@@ -286,7 +287,7 @@ def _alike_calls(protocol: MessageProtocol, call: Call) -> tuple[object, ...]:
 
 
 def _is_only(entry: PrincipalEntry, holder: Holder) -> bool:
-    """Tell whether an entry is of the holder's principal alone."""
+    """Tell whether an entry matches the holder's principal alone."""
     match = entry.settings.match
     return (match.issuer, match.subjects) == (holder.issuer, (holder.principal,))
 

@@ -15,7 +15,8 @@ from authz.review.suggest import Suggestions, yaml_list
 Place = tuple[str | int, ...]
 _IN_ONE_LINE: Final = r"(?P<key>\b{key}:\s*)\[[^\[\]#]*\]"
 _ITEM: Final = re.compile(r"(?P<dash>\s*-\s+)[^\s#&*!|>{\[][^#]*\n?")
-# Line numbers are YAML 1.1's, which has these line breaks; in a diff only a line feed ends a line.
+# Line numbers are those of YAML 1.1, which has these line breaks; in a diff only a line feed
+# counts.
 _LINE: Final = re.compile(r".*?(?:\r\n|[\n\r\x85\u2028\u2029]|\Z)", re.DOTALL)
 _DIFF_LINE: Final = re.compile(r"[^\n]*\n|[^\n]+")
 _NO_END: Final = "\\ No newline at end of file"
@@ -54,7 +55,7 @@ class _EditedFiles:
     """A config's files as lines, in which lists are replaced.
 
     Attributes:
-        left: the changes to lists that are not written in a known way, as comments.
+        left: the changes to lists in an unknown form, as comments.
     """
 
     def __init__(self, merged: MergedConfig) -> None:
@@ -79,7 +80,7 @@ class _EditedFiles:
         lines = self._lines(document.file)
         in_one_line = list(re.finditer(_IN_ONE_LINE.format(key=key), lines[line - 1]))
         items = [document.line_of((*inner, number)) for number in range(len(self.at(place)))]
-        if len(in_one_line) == 1:  # with two on a line it is unknown which is meant
+        if len(in_one_line) == 1:  # if a line has two, it is unknown which is meant
             begin, end = in_one_line[0].end("key"), in_one_line[0].end()
             lines[line - 1] = f"{lines[line - 1][:begin]}{yaml_list(texts)}{lines[line - 1][end:]}"
         elif items and line < items[0] and (dash := self._dash(document.file, items)):
@@ -97,7 +98,7 @@ class _EditedFiles:
         return dashes.pop() if is_plain else ""
 
     def include(self, name: str) -> None:
-        """Have the main file include another file of its folder."""
+        """Make the main file include another file of its folder."""
         main = self._merged.main
         patterns = self.at(("include",))
         if any(Path(name).match(pattern) for pattern in patterns if "/" not in pattern):
@@ -114,9 +115,9 @@ class _EditedFiles:
             self.left.append(f"# {main.file}:{first + 1}: add {line}")
 
     def _lines(self, file: str) -> list[str]:
-        """Return a file's lines as edited. A new line is added to the text of an old one.
+        """Return a file's lines as edited.
 
-        So numbers of lines stay what they were.
+        A new line is added to the text of an old line, so that line numbers do not change.
         """
         if file not in self._old:
             self._old[file] = _LINE.findall(Path(file).read_bytes().decode())

@@ -1,4 +1,4 @@
-"""Warns of placeholders that a template or a shell would fill in, and that nothing here does."""
+"""Warns about placeholders that a template or a shell would fill in, but this server does not."""
 
 import re
 from collections.abc import Iterator
@@ -13,13 +13,14 @@ _PLACEHOLDER: Final = re.compile(
     r"\$\{[^{}]+\}|\{\{[^{}]+\}\}|\$\([A-Za-z_]\w*\)|\$[A-Z][A-Z0-9_]+\b|<[A-Za-z][\w .-]*>",
     re.ASCII,
 )
-# Texts in a language of their own, and notes for people.
+# Texts in other languages, and notes for people.
 _FREE: Final = frozenset({"when", "description", "owner"})
 
 
 def placeholder_warnings(config: Config) -> Iterator[tuple[Place, str]]:
     """Yield the place of each text with a placeholder, and the warning."""
-    if not _PLACEHOLDER.search(config.model_dump_json()):  # in no time, however long the config
+    # In a very short time, however long the config.
+    if not _PLACEHOLDER.search(config.model_dump_json()):
         return
     for place, text in _texts(config, ()):
         if found := _PLACEHOLDER.search(text):
@@ -27,7 +28,7 @@ def placeholder_warnings(config: Config) -> Iterator[tuple[Place, str]]:
 
 
 def _texts(value: object, place: Place) -> Iterator[tuple[Place, str]]:
-    """Yield each text in settings, keys of mappings too, but those that are free."""
+    """Yield each text in settings, including keys of mappings, except free texts."""
     if isinstance(value, str):
         yield place, value
     elif isinstance(value, Settings):

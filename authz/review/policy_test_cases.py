@@ -86,17 +86,17 @@ class PolicyTestCase(CallInput):
     """One question to the policy, and the answer that it must give."""
 
     name: str = Field(min_length=1)
-    """What it shows, for people."""
+    """The purpose of the case, for people."""
     agent: SpiffeIdText
     """The calling agent."""
     principal: str = ""
-    """The sub of whom it acts for; left out, it acts for itself."""
+    """The sub of the principal that it acts for; left out, it acts for itself."""
     token: bool = True
-    """false: the agent brings no token, and acts for itself by its SVID alone."""
+    """false: the agent sends no token, and acts for itself by its SVID alone."""
     issuer: str = ""
     """The token's issuer; the only one if left out."""
     mode: Mode | None = None
-    """How the agent acts; act, or autonomous where there is no principal."""
+    """How the agent acts; by default act, or autonomous without a principal."""
     scopes: tuple[Scope, ...] = ()
     """The token's scopes."""
     groups: tuple[str, ...] | None = None
@@ -110,11 +110,11 @@ class PolicyTestCase(CallInput):
     method: Annotated[str, AfterValidator(_method)]
     """The HTTP method."""
     url: Annotated[str, AfterValidator(_url)]
-    """What is asked for."""
+    """The URL of the request."""
     headers: dict[ConditionHeader, str] = Field(default={})
     """Request headers."""
     at: Annotated[str, AfterValidator(_moment)] | None = None
-    """When, as in 2026-11-25T10:00:00Z; now if left out."""
+    """The time of the request, such as 2026-11-25T10:00:00Z; now if left out."""
     token_age: Duration = Field(default=0.0, ge=0.0)
     """How long before that the token was issued."""
     expect: Annotated[str, AfterValidator(_expected)]
@@ -172,7 +172,7 @@ class PolicyTestCases(Settings):
     """A file of cases."""
 
     cases: tuple[PolicyTestCase, ...] = Field(min_length=1)
-    """What the policy is asked."""
+    """The questions to the policy, with the expected answers."""
 
 
 def load_cases(
@@ -202,7 +202,7 @@ def load_cases(
 def _unknown(
     cases: Sequence[PolicyTestCase], config: Config, rules: Sequence[str]
 ) -> Iterator[tuple[Place, str]]:
-    """Yield issuers and rules that the config does not have: no answer could be as expected."""
+    """Yield issuers and rules that the config does not have: their cases could never pass."""
     issuers = [issuer.issuer for issuer in config.issuers]
     for number, case in enumerate(cases):
         needs_issuer = case.token and case.mode is not Mode.BOOTSTRAP
@@ -234,7 +234,7 @@ def _opened(path: Path) -> IO[bytes]:
 
 
 def _json(value: object) -> object:
-    """Return a value with lists, as tokens have them, for the tuples that YAML is read to."""
+    """Return a value with lists, as in tokens, in place of the tuples of the YAML reader."""
     if isinstance(value, tuple):
         return [_json(item) for item in value]
     if isinstance(value, dict):

@@ -1,4 +1,6 @@
-"""Runs an operator's tests of a policy: what must be allowed or denied, and by which rules.
+"""Runs an operator's tests of a policy.
+
+Requests that must be allowed or denied, and by which rules.
 
 Tests step 3 only, the policy, and that the route accepts the path.
 """
@@ -22,7 +24,7 @@ CaseNews = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class FailedCase:
-    """A case with another answer than expected: where it is written, and what the policy said."""
+    """A case with an unexpected answer: where it is written, and the policy's answer."""
 
     where: str
     name: str
@@ -82,7 +84,7 @@ def run_cases(
 ) -> PolicyTestReport:
     """Ask the config's policy every case of a file. Raises ConfigError for the file.
 
-    ``news`` is told the number of each case and how many there are.
+    ``news`` is called with the number of each case and of all cases.
     """
     grants = compile_rules(config.grants, config.conditions)
     rules = [rule for of_grant in grants.values() for rule in of_grant]

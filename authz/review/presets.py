@@ -1,4 +1,4 @@
-"""Writes what a kind of issuer stands for, as YAML to paste and as data."""
+"""Writes the settings of a kind of issuer, as YAML to paste and as data."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -9,7 +9,7 @@ from authz.review.yaml_flow import flow
 
 
 def preset_lines(kind: IssuerKind) -> Iterator[str]:
-    """Yield the lines of an issuer's block that the kind stands for, and what it leaves open."""
+    """Yield the lines that the kind sets in an issuer's block, and those that it leaves open."""
     preset = PRESETS[kind]
     yield f"# kind: {kind} stands for these lines of an issuer:"
     for name, value in preset.lines.items():

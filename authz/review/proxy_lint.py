@@ -1,4 +1,4 @@
-"""Warns of settings about proxies that no calling proxy can meet."""
+"""Warns about settings that no calling proxy can meet."""
 
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
@@ -8,7 +8,7 @@ from authz.config import Config, Place
 from authz.core.spiffe import SpiffePattern
 
 Warnings = Iterator[tuple[Place, str]]
-_ALIKE: Final = 0.9  # a letter or two that are swapped; other names of a company differ more
+_ALIKE: Final = 0.9  # one or two swapped letters; other names of a company differ more
 
 
 def proxy_warnings(config: Config) -> Warnings:
@@ -19,9 +19,9 @@ def proxy_warnings(config: Config) -> Warnings:
 
 
 def _misspelt_domains(config: Config) -> Warnings:
-    """Find callers of a trust domain that is nearly one of the agents', if none is of theirs.
+    """Find callers whose trust domain is nearly one of trust_domains, if no caller is in these.
 
-    Proxies may have a trust domain of their own, of any other name.
+    Proxies may have a separate trust domain with any other name.
     """
     callers = () if config.server.tls is None else config.server.tls.allowed_callers
     domains = [SpiffePattern.parse(text).trust_domain.name for text in callers]
@@ -34,7 +34,7 @@ def _misspelt_domains(config: Config) -> Warnings:
 
 
 def _unknown_callers(config: Config) -> Warnings:
-    """Find profiles for proxies that can't call, or whose names nobody can know without TLS."""
+    """Find profiles for proxies that can't call, or whose names are unknown without TLS."""
     tls = config.server.tls
     allowed = () if tls is None else tuple(map(SpiffePattern.parse, tls.allowed_callers))
     for name, profile in config.profiles.items():
@@ -55,7 +55,7 @@ def _why_unknown(*, is_known: bool) -> str:
 
 
 def _agents_as_proxies(config: Config) -> Warnings:
-    """Find patterns of proxies that agents match, who could say whatever the proxies say.
+    """Find patterns of proxies that agents match too: such agents could make a proxy's claims.
 
     A proxy that is listed as an agent by its own ID is meant as both.
     """
@@ -68,7 +68,7 @@ def _agents_as_proxies(config: Config) -> Warnings:
 
 
 def _proxies(config: Config) -> Iterator[tuple[Place, str]]:
-    """Yield each pattern of proxies that are believed, and its place."""
+    """Yield each pattern of trusted proxies, and its place."""
     tls = config.server.tls
     for at, text in enumerate(() if tls is None else tls.allowed_callers):
         yield ("server", "tls", "allowed_callers", at), text

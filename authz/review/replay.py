@@ -1,7 +1,7 @@
 """Decides audit records again by another policy, each at its own time, and counts the changes.
 
-A record holds what the policy of its time read. If the new policy reads more of a request than was
-recorded, its decision is unknown, and is not guessed.
+A record holds the inputs that the policy of its time read. If the new policy reads more of a
+request than was recorded, its decision is unknown, and is not guessed.
 """
 
 from collections import defaultdict
@@ -86,7 +86,7 @@ class _Replay:
     def take(self, read: RecordedDecision | str) -> None:
         """Count a record. Raises ValueError for an error text, and for an invalid record."""
         if isinstance(read, str):
-            raise ValueError(read)  # noqa: TRY004 - it tells of a line, not of a type
+            raise ValueError(read)  # noqa: TRY004 - it is about a line, not about a type
         if read.by_policy:
             self._judge(read, read.cases())
         else:
@@ -127,7 +127,7 @@ class _Replay:
             self.report.not_judged[_as_recorded(record)].add(record)
 
     def _is_as_then(self, record: RecordedDecision, cases: list[PolicyQuery]) -> bool:
-        """Tell whether both policies must agree, whatever was not recorded."""
+        """Tell whether both policies must agree, whatever the unrecorded inputs were."""
         version = record.policy_version
         if version == self._now.version:
             return True
@@ -135,14 +135,14 @@ class _Replay:
         return is_known and all(self._now.about(case) == self._then.about(case) for case in cases)
 
     def _unknown(self, record: RecordedDecision, cases: list[PolicyQuery]) -> Reads:
-        """Return what the policy would read for these cases and the record may lack."""
+        """Return the inputs that the policy would read for these cases, but the record may lack."""
         missing = self._reads - self._recorded[record.policy_version]
         if not missing:
             return missing
         return missing & Reads.union(map(self._read_for, cases))
 
     def _read_for(self, case: PolicyQuery) -> Reads:
-        """Return what rules about the operation read, of any entry that could match."""
+        """Return the inputs of the rules about the operation, of any entry that could match."""
         matched = self._matched.get(case.delegation.issuer, NOTHING)
         return Reads.union((matched, *(rule.reads for rule in self._rules(case))))
 

@@ -9,12 +9,13 @@ from authz.config.printable import one_line
 from authz.core.reads import NOTHING, Reads
 from authz.review.audit_records import RecordedDecision
 
-MAX_SHOWN: Final = 20  # bad lines, and kinds of changes, that are listed: what fits a screen
+# Invalid lines, and kinds of changes, that are listed: as many as fit on a screen.
+MAX_SHOWN: Final = 20
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class ReplayGroup:
-    """The key of a count: agent, principal, the rule that decides now, and the rule of then."""
+    """The key of a count: agent, principal, the rule that decides now, and that of then."""
 
     rule: str
     agent: str
@@ -44,7 +45,7 @@ def _changes() -> Changes:
 
 @dataclass(slots=True)
 class ReplayReport:
-    """The decisions that would change, and those that can't be known.
+    """The decisions that would change, and those that are unknown.
 
     Attributes:
         undecidable: records that lack a claim or header that the policy reads, by the rule of then.
@@ -78,7 +79,7 @@ class ReplayReport:
         return changed + self.unchanged + self.not_by_policy
 
     def needs_a_look(self, *, is_strict: bool) -> bool:
-        """Tell whether somebody may do more than before, or may; if strict, also less."""
+        """Tell whether anyone may do more than before, or perhaps may; if strict, also less."""
         worse = self.newly_allowed or self.undecidable or self.not_judged or self.bad_count
         return bool(worse or not self.records or (is_strict and self.newly_denied))
 

@@ -22,12 +22,13 @@ def resource_metadata(config: Config, name: str) -> dict[str, Any]:
     audiences = {route.resource, *route.audiences}
     issuers = [issuer for issuer in config.issuers if audiences.intersection(issuer.audiences)]
     return {
-        "resource": route.resource,  # section 3.3: the very URL that the client used
+        "resource": route.resource,  # section 3.3: exactly the URL that the client used
         "authorization_servers": [issuer.issuer for issuer in issuers],
         "scopes_supported": sorted({scope for rule in _rules(config, route) for scope in rule}),
         "bearer_methods_supported": ["header"],
         "dpop_signing_alg_values_supported": list(config.token.dpop.algorithms),
-        "tls_client_certificate_bound_access_tokens": True,  # enforced if the token is bound so
+        # Enforced if the token has such a binding.
+        "tls_client_certificate_bound_access_tokens": True,
     }
 
 

@@ -1,4 +1,4 @@
-"""Counts which rules of a config audit records used, and what was refused for want of a rule."""
+"""Counts the rules of a config that audit records used, and requests that lacked a rule."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ from authz.review.used_operation import UsedOperation
 from authz.wiring.policy import build_policy
 from authz.wiring.policy_version import compute_policy_version
 
-# Refusals that another rule would mend; it would not mend a lack of scopes, for example.
+# Refusals that another rule would prevent; it would not help against missing scopes, for example.
 _MENDED: Final = frozenset(
     reason.code for reason in (Reason.POLICY_DENIED, Reason.AGENT_UNKNOWN, Reason.METHOD_UNKNOWN)
 )
@@ -57,14 +57,15 @@ class RuleUsage:
     Attributes:
         rules: the config's rules, by grant.
         uses: the use of each rule that was used, by the rule's name.
-        missing: the rules for want of which requests were refused.
+        missing: the rules that refused requests lacked.
         records, bad: how many records, and how many invalid lines, there were.
     """
 
     def __init__(self, config: Config, *, denied: bool) -> None:
         """Begin without records.
 
-        ``denied`` counts as missing what policy refused; else what only policy in shadow would.
+        With ``denied``, requests that policy refused count as lacking a rule; else those that only
+        policy in shadow would have refused.
         """
         self.rules = compile_rules(config.grants, config.conditions)
         self.uses: dict[str, RuleUse] = {}
@@ -99,7 +100,10 @@ class RuleUsage:
             self.missing.take(cases)
 
     def _rules_of(self, record: RecordedDecision, cases: Sequence[PolicyQuery]) -> set[str]:
-        """Return the rules that decided; if another policy did, those of this one that would."""
+        """Return the rules that decided.
+
+        If another policy decided, the rules of this policy that would.
+        """
         if record.policy_version == self._version:
             names = _names(record.rule, record.principal_rule)
             return names if record.is_allow else names & self._denies

@@ -1,4 +1,4 @@
-"""Warns of policies in which a decision takes long, as nothing tells entries or rules apart."""
+"""Warns about policies in which a decision takes long, as many entries or rules match the same."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ Target = tuple[str, str, str, str]
 
 
 def scale_warnings(config: Config) -> Iterator[tuple[Place, str]]:
-    """Yield each place of a config that makes decisions dear, and the warning."""
+    """Yield each place of a config that makes decisions slow, and the warning."""
     if len(config.principals) > MANY:
         yield from _undivided_entries(config)
     yield from _rules_of_one_target(config)

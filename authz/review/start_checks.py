@@ -1,7 +1,7 @@
-"""Checks keys, CAs and certificates in files by what a start does with them.
+"""Checks keys, CAs and certificates in files in the same way as a start does.
 
-What reads them is loaded for a config that names such a file only: it takes longer to load than the
-whole check of another config.
+The modules that read them are loaded only for a config that names such a file: loading them takes
+longer than the complete check of another config.
 """
 
 from collections.abc import Iterator

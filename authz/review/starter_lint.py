@@ -1,4 +1,4 @@
-"""Warns of issuers that are for trying: ``authz init`` made their keys."""
+"""Warns about issuers for trying, whose keys ``authz init`` made."""
 
 from collections.abc import Iterator
 from typing import Final

@@ -29,9 +29,9 @@ class Suggestions:
     Attributes:
         records: how many records were read.
         lines: all suggestions, as YAML with comments.
-        narrower: by the place of a rule (grant, number), the keys to narrow and their new lists.
+        narrower: the keys to narrow with their new lists, by the place of the rule (grant, number).
         missing: the missing rules, as the lines of a file to include.
-        held: by number of an entry of agents, the grants of that file that the agent needs.
+        held: the grants of that file that an agent needs, by the number of its entry of agents.
     """
 
     records: int
@@ -85,7 +85,7 @@ def suggest(config: Config, logs: AuditLogs, *, denied: bool) -> Suggestions:
 
 
 def _narrower_keys(rule: Rule, use: RuleUse) -> dict[str, list[str]]:
-    """Return the keys of a rule that are wider than its use, each with what was used."""
+    """Return the keys of a rule that are wider than its use, each with the used items."""
     if rule.is_deny or use.is_varied:
         return {}
     written = rule.settings
@@ -113,7 +113,7 @@ def _never_called(rule: Rule, use: RuleUse) -> Iterator[str]:
 def _narrower_hosts(patterns: Iterable[str], targets: Iterable[UsedOperation]) -> list[str]:
     """Return the hosts that were used; patterns for one label, such as a tenant, stay as they are.
 
-    As ``{id}`` stays in paths: the next one is as good as those that were seen.
+    The same holds for ``{id}`` in paths: other values are as legitimate as those that were seen.
     """
     seen = {target.host for target in targets}
     kept = [one for one in patterns if is_domain_pattern(one) and not one.startswith(REST)]
@@ -132,7 +132,7 @@ def _narrowed(text: str, path: str) -> str | None:
     """Narrow a pattern to a path, None if the path does not match. Never widens the pattern."""
     pattern, seen = path_pattern(text), path_pattern(path).segments
     wanted = pattern.segments[: len(seen)]
-    sample = [  # {id} stands for the ID that the pattern names, if it names one
+    sample = [  # {id} stands for the ID that the pattern names, if it names an ID
         (want if want is not None and ID.fullmatch(want) else ID_TEXT)
         if segment is None
         else segment

@@ -1,4 +1,4 @@
-"""Warns of doubtful settings about agents that act by their SVID alone, or by a JWT-SVID."""
+"""Warns about doubtful settings for agents that act by their SVID alone, or by a JWT-SVID."""
 
 from collections.abc import Iterator
 from itertools import islice
@@ -13,7 +13,7 @@ from authz.core.spiffe import SCHEME
 
 Warnings = Iterator[tuple[Place, str]]
 _OF_JWT_SVIDS: Final = frozenset({"application/jwt", "application/jose"})  # JWT-SVID section 2.3
-_NAMED: Final = 3  # agents in a warning: enough to see whom it is about
+_NAMED: Final = 3  # agents named in a warning: enough to see which are concerned
 
 
 def svid_warnings(config: Config) -> Warnings:
@@ -24,7 +24,7 @@ def svid_warnings(config: Config) -> Warnings:
 
 
 def _routes(config: Config) -> Warnings:
-    """Find routes that take an SVID alone without saying so, with the agents that may act there."""
+    """Find routes that accept an SVID alone by default, with the agents that may act there."""
     for at, route in enumerate(config.routes):
         if not route.takes_svid_alone:
             continue
@@ -44,7 +44,10 @@ def _routes(config: Config) -> Warnings:
 
 
 def _entries(config: Config) -> Warnings:
-    """Find entries for agents by their SVID alone that take nothing: they have no effect."""
+    """Find entries for agents by their SVID alone without denies or suspension.
+
+    They have no effect.
+    """
     issuers = {issuer.issuer for issuer in config.issuers}
     for at, entry in enumerate(config.principals):
         issuer = entry.match.issuer

@@ -1,4 +1,4 @@
-"""Checks the URLs that a server asks: each to which no request can ever be sent."""
+"""Checks the URLs that a server calls, for those to which no request can ever be sent."""
 
 from collections.abc import Iterator
 from urllib.parse import urlsplit
@@ -9,7 +9,7 @@ from authz.core.urls import is_plaintext
 
 
 def url_problems(config: Config) -> Iterator[tuple[Place, str]]:
-    """Yield the place of each URL that the server refuses to ask, and why. Looks up no name."""
+    """Yield the place of each URL that the server refuses to call, and why. Looks up no name."""
     for at, issuer in enumerate(config.issuers):
         yield from ((("issuers", at, "issuer"), why) for why in _why_undiscoverable(issuer))
     for place, url, may_be_any in _asked(config):

@@ -1,4 +1,4 @@
-"""Operations as evidence of use: with a path pattern that has ``{id}`` for each ID."""
+"""Operations as evidence of use, with a path pattern that has ``{id}`` for each ID."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -20,7 +20,7 @@ ID_TEXT: Final = "{id}"
 
 @dataclass(frozen=True, slots=True)
 class UsedOperation:
-    """An operation whose path is a pattern, as rules have it, with ``{id}`` for each ID."""
+    """An operation whose path is a pattern, as in rules, with ``{id}`` for each ID."""
 
     host: str
     method: str
@@ -51,7 +51,7 @@ def exact(segments: Sequence[str]) -> str:
 
 
 def joined(path: str, other: str) -> str:
-    """Return the pattern of two exact paths that differ in IDs: ``{id}`` where they do."""
+    """Return the pattern of two exact paths that differ in IDs: ``{id}`` where they differ."""
     pairs = zip(path[1:].split("/"), other[1:].split("/"), strict=True)
     return _written(one if one == two else ID_TEXT for one, two in pairs)
 

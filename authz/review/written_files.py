@@ -1,4 +1,7 @@
-"""Checks the files and folders that a server writes: that it could, and that none is read."""
+"""Checks the files and folders that a server writes.
+
+That it can write them, and reads none of them.
+"""
 
 import os
 from collections.abc import Iterator

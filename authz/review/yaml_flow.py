@@ -10,7 +10,7 @@ _WORDS: Final = frozenset({"true", "false", "null", "yes", "no", "on", "off", "y
 
 
 def flow(value: object) -> str:
-    """Return a value as YAML in one line, which JSON's readers take too but for plain words."""
+    """Return a value as YAML in one line; apart from plain words, it is also JSON."""
     if isinstance(value, Mapping):
         return f"{{{', '.join(f'{flow(key)}: {flow(item)}' for key, item in value.items())}}}"
     if isinstance(value, tuple | list):

@@ -36,7 +36,7 @@ class Process(Stoppable, Protocol):
     """
 
     def start(self) -> None:
-        """Start all that serving needs."""
+        """Start all parts that serving needs."""
 
     def serve(self) -> None:
         """Serve until told to stop."""
@@ -69,7 +69,7 @@ def run_worker(path: Path, number: int, admin: str) -> None:
 def _open_supervisor(path: Path, config: Config) -> Iterator[Process]:
     """Open a supervisor, and close it. Raises OSError, once it is entered.
 
-    Only here is it imported: a server without workers starts no processes.
+    Imports its module only here: a server without workers starts no processes.
     """
     from authz.server.supervisor import Supervisor  # noqa: PLC0415 - see above
 
@@ -82,7 +82,8 @@ def _serve(opening: AbstractContextManager[Process]) -> None:
     try:
         with ExitStack() as opened:
             process = opened.enter_context(opening)
-            # Closed while signals are still ours: a second SIGTERM ends nothing early.
+            # Closed while we still handle signals, so that a second SIGTERM does not end the
+            # process early.
             with signals(process), opened.pop_all():
                 process.start()
                 process.serve()

@@ -1,13 +1,13 @@
-"""Lets the other threads go on while a config is read, which takes seconds for 100,000 rules.
+"""Lets the other threads continue while a config is read, which takes seconds for 100,000 rules.
 
-Python runs one thread at a time. Three things kept the others waiting, measured for 100,000 rules:
+Python runs one thread at a time. Three things delayed the others, as measured for 100,000 rules:
 
-- a thread that wants the interpreter gets it after 5 ms, each time that it has waited for anything:
-  here after half a millisecond;
-- the garbage collector's third generation looks at every object, for up to two seconds, six times
-  a load: here not during a load;
-- the same after a load, whenever a request makes it due: the config's objects are frozen, so that
-  the collector passes them over.
+- a thread that waits for the interpreter gets it after 5 ms, each time: here after half a
+  millisecond;
+- the garbage collector's third generation examines every object, for up to two seconds, six times
+  in a load: here not during a load;
+- it does the same after a load, whenever a request makes it due: here the config's objects are
+  frozen, so that the collector skips them.
 
 A replaced config is freed without the collector: it has no reference cycles (a test checks that).
 """
@@ -30,7 +30,7 @@ def yielding_gil() -> Iterator[None]:
     gc.set_threshold(young, middle, _NEVER)
     try:
         yield
-        gc.freeze()  # what other threads hold at this moment too: a few requests of one moment
+        gc.freeze()  # also the objects that other threads hold now: those of a few requests
     finally:
         gc.set_threshold(young, middle, old)
         sys.setswitchinterval(switch)

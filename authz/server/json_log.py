@@ -1,7 +1,7 @@
-"""Writes the operational log: JSON lines on standard error, few of them, and none of a request.
+"""Writes the operational log: a few JSON lines on standard error, and none for each request.
 
-No thread that logs waits for standard error (``log_writer``), nor does a thread that prints to
-``sys.stderr``, as libraries' warnings and the tracebacks of threads do.
+A thread that logs does not wait for standard error (``log_writer``). Neither does a thread that
+prints to ``sys.stderr``, as libraries' warnings and the tracebacks of threads do.
 """
 
 import io
@@ -52,7 +52,8 @@ def _place_of(trace: TracebackType | None) -> str:
 def logging_to_stderr(level: str) -> Iterator[None]:
     """Send the log, and text printed to ``sys.stderr``, to standard error without waiting for it.
 
-    Leaving it writes the queued lines, within FLUSH_SECONDS, and restores all that was replaced.
+    Leaving it writes the queued lines, within FLUSH_SECONDS, and restores everything that it
+    replaced.
     """
     keep_from_waiting(_STDERR)
     handler = _QueueingHandler()
@@ -110,7 +111,7 @@ class _QueueingHandler(logging.Handler):
 
 
 class _Stderr(io.TextIOBase):
-    """A replacement of ``sys.stderr``, which queues whole lines unchanged."""
+    """A replacement of ``sys.stderr``, which queues complete lines unchanged."""
 
     encoding = "utf-8"
     errors = "backslashreplace"

@@ -1,7 +1,7 @@
 """Tells whether the parts of a process still make progress, for ``/healthz`` and gRPC health.
 
 Each part notes the time when it has done its work, and the answer compares these times. So the
-answer needs none of the parts, and no part that hangs can delay it.
+answer does not need the parts, and a hanging part can't delay it.
 """
 
 import time
@@ -17,16 +17,17 @@ POOL: Final = "pool"
 TRANSPORT: Final = "transport"
 # Seconds without progress after which a part is stuck. None: shown, and never stuck.
 LIMITS: Final[Mapping[str, float | None]] = {
-    # Looks at flags five times a second, and gets the interpreter within a second, whatever runs.
+    # Checks flags five times a second, and gets the interpreter within a second, whatever else
+    # runs.
     MAIN: 5.0,
-    # Reads one file. Half a million entries take it a second alone, and several beside checks.
+    # Reads one file. Half a million entries take a second alone, and several seconds beside checks.
     REVOCATIONS: 10.0,
     # Calls that wait for something lend their thread to others, so a call ends in milliseconds.
     POOL: 10.0,
-    # Turns at least twice a second, and does a millisecond's work a turn.
+    # Its loop runs at least twice a second, and works for a millisecond each time.
     TRANSPORT: 10.0,
-    # Reading 100,000 rules takes half a minute, and a file system that hangs forever; the last
-    # good config is in force meanwhile, and a restart could not read another one either.
+    # Reading 100,000 rules takes half a minute; a hanging file system takes forever. Meanwhile the
+    # last valid config is in force, and a restart could not read another config either.
     CONFIG: None,
 }
 

@@ -1,7 +1,7 @@
 """Writes log lines to a file descriptor from a thread of its own, so that no other thread waits.
 
-Standard error can be a pipe that nobody reads, or a stopped terminal: a thread that writes to it
-waits for as long as that lasts. Here only this thread does. Lines that find the queue full are lost
+Standard error can be a pipe without a reader, or a stopped terminal: a thread that writes to it
+waits for as long as that lasts. Here only this thread waits. If the queue is full, lines are lost
 and counted; the loss is logged as soon as lines can be written again.
 """
 
@@ -56,11 +56,11 @@ class LogWriter:
     def __init__(self, descriptor: int, notice: Notice) -> None:
         """Start the thread, which writes to ``descriptor``.
 
-        ``notice`` makes a line of a message about lost lines, its end included.
+        ``notice`` makes a line of a message about lost lines, including its end.
         """
         self._descriptor = descriptor
         self._notice = notice
-        # Reentrant, as a finaliser may run and log anywhere; held for look-ups only.
+        # Reentrant, since a finaliser may run and log anywhere; held for look-ups only.
         self._lock = threading.RLock()
         self._lines: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._lost: Counter[Loss] = Counter()
@@ -99,7 +99,7 @@ class LogWriter:
             self._tell()
 
     def _tell(self) -> None:
-        """Log what was lost, now that lines can be written."""
+        """Log the lost lines' counts, now that lines can be written."""
         with self._lock:
             untold = list(self._repeats.untold(time.monotonic()))
         for kind, count in untold:
@@ -109,7 +109,7 @@ class LogWriter:
             self._told = lost
 
     def _write(self, line: bytes) -> bool:
-        """Write a line, however long that takes, and tell whether that succeeded."""
+        """Write a line, however long it takes, and tell whether it was written."""
         try:
             while line:
                 line = line[self._write_some(line) :]
@@ -121,16 +121,16 @@ class LogWriter:
         room = select.poll()
         room.register(self._descriptor, select.POLLOUT)
         room.poll()
-        with suppress(BlockingIOError):  # another process was quicker
+        with suppress(BlockingIOError):  # another process was faster
             return os.write(self._descriptor, line)
         return 0
 
 
 def keep_from_waiting(descriptor: int) -> None:
-    """Have writes to a pipe or a terminal fail where they would wait, also those of C libraries.
+    """Make writes to a pipe or a terminal fail instead of wait, also those of C libraries.
 
     O_NONBLOCK belongs to the open file, which other processes share. So the same pipe is opened
-    once more and replaces the descriptor. A socket can't be opened so, and stays.
+    again and replaces the descriptor. A socket can't be opened again, and stays.
     """
     try:
         if stat.S_ISFIFO(os.fstat(descriptor).st_mode) or os.isatty(descriptor):

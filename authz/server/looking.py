@@ -5,7 +5,7 @@ import threading
 from collections.abc import Callable
 from typing import Final
 
-SOON_SECONDS: Final = 0.2  # until the next look at what is just being written
+SOON_SECONDS: Final = 0.2  # until the next check of files that are being written
 _log: Final = logging.getLogger("authz.server")
 
 
@@ -32,11 +32,11 @@ class PeriodicThread:
         threading.Thread(target=self._run, name=self._name, daemon=True).start()
 
     def soon(self) -> None:
-        """Have ``look`` called at once, or as soon as the call under way has ended."""
+        """Call ``look`` at once, or as soon as the current call has ended."""
         self._wake.set()
 
     def stop(self) -> None:
-        """End the thread after the call under way, without waiting for it."""
+        """End the thread after the current call, without waiting for it."""
         self._stopping = True
         self._wake.set()
 
@@ -47,7 +47,7 @@ class PeriodicThread:
             self._wake.clear()
             try:
                 is_pending = self._look() is True
-            except Exception:  # noqa: BLE001 - the next look may succeed
+            except Exception:  # noqa: BLE001 - the next check may succeed
                 _log.exception("can't check %s for changes", self._name)
             else:
                 self._beat(self._name)

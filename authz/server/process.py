@@ -1,4 +1,4 @@
-"""Runs a serving process: starts its parts, watches them, takes new configs, drains and closes."""
+"""Runs a serving process: starts and watches its parts, loads new configs, drains and closes."""
 
 import logging
 import os
@@ -23,11 +23,11 @@ from authz.transports.transport import TransportParts
 from authz.wiring.parts import Parts, open_parts
 
 TICK_SECONDS: Final = 0.2
-REVOCATIONS_SECONDS: Final = 0.2  # how often the file is looked at: how late a line may count
-CONFIG_SECONDS: Final = 1.0  # how often the config's files are looked at
-FIRST_TICKS_SECONDS: Final = 0.02  # until we listen: a local issuer's keys are here in a moment
-# Longest time that a stopping server goes on serving, so that proxies notice that it stops:
-# Envoy's health check in the shipped config asks once a second.
+REVOCATIONS_SECONDS: Final = 0.2  # how often the file is checked: how late a line may count
+CONFIG_SECONDS: Final = 1.0  # how often the config's files are checked
+FIRST_TICKS_SECONDS: Final = 0.02  # until we listen: a local issuer's keys arrive quickly
+# The longest time that a stopping server continues to serve, so that proxies notice the stop:
+# Envoy's health check in the shipped config runs once a second.
 NOTICE_SECONDS: Final = 2.5
 # How long a stop may take after the drain: the transport 2 s, the audit log's last records 5 s, the
 # log's last lines 2 s.
@@ -37,29 +37,29 @@ _log: Final = logging.getLogger("authz.server")
 
 
 class ServerProcess:
-    """A server, of which there is one in a process.
+    """A server, of which a process has one.
 
-    Three threads watch its parts, so that none waits for another: the main thread (readiness, the
-    listening sockets), one for revocations, which must count at once, and one for the config,
-    which takes long to read. None of them answers checks.
+    Three threads watch its parts, so that none waits for another: the main thread for readiness and
+    the listening sockets, a thread for revocations, which must count at once, and a thread for the
+    config, which takes long to read. None of them answers checks.
     """
 
     def __init__(
         self, parts: Parts, config: Config, source: ConfigSource, worker: int = 0, admin: str = ""
     ) -> None:
-        """Build what serves and watches the parts of ``config``; nothing runs yet.
+        """Build the objects that serve and watch the parts of ``config``; nothing runs yet.
 
-        ``source`` is where the config was read from, and is watched from the start on. ``worker``
-        is our number among several, ``admin`` the address at which its supervisor asks it, "" for
-        the config's. Raises TransportError.
+        ``source`` holds the files of the config, and is watched from the start on. ``worker`` is
+        our number among several, ``admin`` the address for its supervisor's questions, "" for the
+        config's address. Raises TransportError.
         """
         self._parts = parts
         self._config = config
         self._worker = worker
         self._stopping = threading.Event()
         self._is_listening = False
-        self._finished = 0  # checks, when we last looked
-        self._turned: int | None = None  # the transport's progress, likewise
+        self._finished = 0  # the number of checks when we last looked
+        self._turned: int | None = None  # the transport's progress at that time
         self._liveness = Liveness()
         carrying = TransportParts(
             config.server.of_worker(worker),
@@ -83,7 +83,7 @@ class ServerProcess:
         )
 
     def start(self) -> None:
-        """Start every part but the listening sockets, which wait for keys.
+        """Start every part except the listening sockets, which wait for keys.
 
         Raises TransportError, RevocationError, AuditError, KeyStoreError, AdminError.
         """
@@ -104,7 +104,7 @@ class ServerProcess:
         self.drain()
 
     def stay(self) -> None:
-        """Listen once there are keys, and beat, until told to stop.
+        """Listen when there are keys, and note progress, until told to stop.
 
         Raises TransportError.
         """
@@ -122,7 +122,7 @@ class ServerProcess:
     def _beat(self) -> None:
         """Note progress of the main thread, of the transport, and of the pool.
 
-        The pool makes progress if it finished checks or is idle.
+        The pool makes progress if it has finished checks or is idle.
         """
         self._liveness.beat(MAIN)
         pool = self._parts.pool.status()
@@ -200,7 +200,7 @@ class ServerProcess:
         return version
 
     def drain(self) -> None:
-        """Let proxies notice the stop, and checks end, within the configured time."""
+        """Wait until proxies notice the stop and checks end, within the configured time."""
         _log.info("stopping")
         if not self._is_listening:
             return
@@ -211,7 +211,7 @@ class ServerProcess:
         self._transport.stop(seconds - notice)
 
     def close(self) -> None:
-        """Stop what serves and watches the parts; ``open_parts`` closes the parts themselves."""
+        """Stop serving and watching the parts; ``open_parts`` closes the parts themselves."""
         for watch in self._watches:
             watch.stop()
         self._transport.stop(0)
@@ -234,7 +234,7 @@ def open_server(
 
 
 def build_metrics(parts: Parts, reload: ConfigReload, liveness: Liveness) -> ProcessMetrics:
-    """Build the metrics of the parts, and of what watches them."""
+    """Build the metrics of the parts, and of the objects that watch them."""
     reporting = ReportingParts(
         service=parts.service,
         keys=parts.keys,

@@ -26,7 +26,7 @@ _StatusT_co = TypeVar("_StatusT_co", covariant=True)
 
 
 class Part(Protocol[_StatusT_co]):
-    """A part with a status. Its ``status`` waits for nothing, and may be called by any thread."""
+    """A part with a status. Its ``status`` never waits, and any thread may call it."""
 
     def status(self) -> _StatusT_co:
         """Return the status as it is now, in a value that does not change."""
@@ -57,14 +57,14 @@ class ProcessMetrics(Collector):
     """
 
     def __init__(self, metrics: Metrics, parts: ReportingParts) -> None:
-        """Collect these counts and the status of these parts, in a registry of their own."""
+        """Collect these counts and the status of these parts, in a separate registry."""
         self._metrics = metrics
         self._parts = parts
         self.registry = CollectorRegistry()
         self.registry.register(self)
 
     def collect(self) -> Iterator[Metric]:
-        """Yield every family, as Prometheus wants it."""
+        """Yield every family, in Prometheus' form."""
         parts = self._parts
         yield from self._metrics.families()
         yield from _of_snapshot(parts.service.status())

@@ -1,4 +1,4 @@
-"""Reloads a changed config: reads, checks and compiles it while the server goes on."""
+"""Reloads a changed config: reads, checks and compiles it while the server continues."""
 
 import logging
 import threading
@@ -36,14 +36,17 @@ class ConfigSource:
         return read(self._main)
 
     def read_candidate(self, config: Config, read: Read = load_at_rest) -> Config | None:
-        """Read the candidate that a config names, None without one. Raises as ``read_config``."""
+        """Read the candidate that a config names, None without a candidate.
+
+        Raises as ``read_config``.
+        """
         path = None if config.candidate is None else Path(config.candidate)
         if path is None or self._candidate is None or self._candidate.main != path:
             self._candidate = None if path is None else ConfigFiles(path, must_rest=True)
         return None if self._candidate is None else read(self._candidate)
 
     def has_changed(self) -> bool:
-        """Tell whether a file differs from what was read."""
+        """Tell whether a file differs from the content that was read."""
         candidate = self._candidate
         return self._main.changed() or (candidate is not None and candidate.changed())
 
@@ -58,8 +61,8 @@ class ReloadStatus:
 
     Attributes:
         taken: changes that are or were in force.
-        refused: changes that were not taken.
-        taken_at: unix seconds when the config in force was taken.
+        refused: changes that did not come into force.
+        taken_at: unix seconds when the config in force was loaded.
         is_refused: whether the config on disk is invalid, and the last valid one in force.
     """
 
@@ -70,13 +73,13 @@ class ReloadStatus:
 
 
 class ConfigReload:
-    """Looks for changes of a config, and puts them into force."""
+    """Checks for changes of a config, and puts them into force."""
 
     def __init__(self, source: ConfigSource, take: Take) -> None:
         """Watch ``source``, which was read before.
 
-        ``take`` puts a config and its candidate into force, as a whole or not at all, and returns
-        the policy's version. It raises BuildError or KeyStoreError where it can't.
+        ``take`` puts a config and its candidate into force, completely or not at all, and returns
+        the policy's version. It raises BuildError or KeyStoreError if it can't.
         """
         self._source = source
         self._take = take
@@ -89,13 +92,13 @@ class ConfigReload:
         return self._status
 
     def want(self) -> None:
-        """Have the next look reload the files, changed or not. For any thread."""
+        """Make the next check reload the files, changed or not. For any thread."""
         self._is_wanted.set()
 
     def look(self) -> bool:
         """Put a changed config into force; if it is invalid, keep the last valid one. Never raises.
 
-        Returns True if the files are being written, and must be looked at again in a moment.
+        Returns True if the files are being written, and must soon be checked again.
         """
         is_wanted = self._is_wanted.is_set()
         self._is_wanted.clear()
@@ -124,7 +127,7 @@ class ConfigReload:
         _log.info("config taken", extra={"policy_version": version})
 
     def _wait(self) -> bool:
-        """Ask for another look; log and refuse files that are still written after WAIT_SECONDS."""
+        """Ask for another check; log and refuse files that are still written after WAIT_SECONDS."""
         self._is_wanted.set()
         now = time.monotonic()
         if self._waits_since is None:

@@ -1,7 +1,7 @@
 """Limits how often one kind of log line is written: a client must not be able to fill the log.
 
 Each kind has a token bucket of ``BURST`` lines, which gains a line every ``REFILL_SECONDS``
-seconds. Lines that find it empty are left out and counted; the count is logged as soon as there is
+seconds. If it is empty, lines are left out and counted; the count is logged as soon as there is
 room.
 """
 
@@ -9,15 +9,15 @@ from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-BURST: Final = 200  # enough for every problem of an all wrong config, a line each
+BURST: Final = 200  # enough for every problem of a completely wrong config, a line each
 REFILL_SECONDS: Final = 5.0  # 17,280 lines a day of one kind at most: some 3 MB
-MAX_KINDS: Final = 256  # our own messages are some 60; the rest are those of libraries
+MAX_KINDS: Final = 256  # we have some 60 messages; the rest are those of libraries
 _OTHERS: Final = "others"  # kinds beyond MAX_KINDS share this bucket
 
 
 @dataclass(slots=True)
 class _Bucket:
-    """The rest of a kind's allowance, and the lines left out since the last notice."""
+    """A kind's remaining allowance, and the lines left out since the last notice."""
 
     filled_at: float
     lines: float = BURST
@@ -36,7 +36,7 @@ class LogRateLimiter:
     """Decides which lines are written. For one thread at a time; ``now`` is in monotonic seconds.
 
     Attributes:
-        left_out: how many lines were left out, in all.
+        left_out: how many lines were left out, in total.
     """
 
     def __init__(self) -> None:
@@ -56,7 +56,7 @@ class LogRateLimiter:
         return True
 
     def untold(self, now: float) -> Iterator[tuple[Hashable, int]]:
-        """Yield each kind that has room again, with how many of its lines were left out."""
+        """Yield each kind that has room again, with the number of its lines that were left out."""
         for kind, bucket in self._buckets.items():
             if not bucket.left_out:
                 continue

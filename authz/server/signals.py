@@ -1,8 +1,8 @@
 """Acts on signals in a thread of its own: SIGTERM and SIGINT stop, SIGHUP reloads.
 
 Python runs handlers in the main thread, between two of its steps: never while that thread hangs,
-and in a deadlock if it holds a lock that the handler wants. So the handlers do nothing; the numbers
-of signals come through a pipe, which the interpreter writes in C, to a thread that acts on them.
+and with a deadlock if it holds a lock that the handler needs. So the handlers do nothing. The
+interpreter writes the signals' numbers, in C, to a pipe, from which a thread reads them and acts.
 """
 
 import logging
@@ -13,14 +13,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final, Protocol
 
-END_SECONDS: Final = 5.0  # how long an interpreter may take to end once all work is done
-_PIPE_BYTES: Final = 65_536  # what a pipe holds on Linux
+END_SECONDS: Final = 5.0  # how long an interpreter may take to end after all work is done
+_PIPE_BYTES: Final = 65_536  # the size of a pipe on Linux
 _log: Final = logging.getLogger("authz.server")
 _STOPS: Final = (signal.SIGTERM, signal.SIGINT)
 
 
 class Stoppable(Protocol):
-    """A process that signals stop and reload. Its methods return at once, for any thread.
+    """A process that can be stopped and reloaded. Its methods return at once, for any thread.
 
     Attributes:
         stop_seconds: the longest time that a stop takes; the kernel ends the process then.
@@ -38,7 +38,7 @@ class Stoppable(Protocol):
 
 
 def end_within(seconds: float) -> None:
-    """Have the kernel end the process after so long. Needs no thread of it to run."""
+    """Make the kernel end the process after so many seconds, even if all its threads hang."""
     signal.setitimer(signal.ITIMER_REAL, seconds)
 
 
@@ -46,7 +46,7 @@ def end_within(seconds: float) -> None:
 def signals(process: Stoppable) -> Iterator[None]:
     """Stop on SIGTERM and SIGINT, reload on SIGHUP; restore the former handlers at the end.
 
-    For the main thread. A stop that has begun ends in time even if every thread hangs.
+    For the main thread. A stop that has begun ends in time, even if every thread hangs.
     """
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
@@ -67,13 +67,13 @@ def signals(process: Stoppable) -> Iterator[None]:
 
 
 def _ignore(*_: object) -> None:
-    """Do nothing: a signal without a handler would not come through the pipe."""
+    """Do nothing: a signal without a handler would not be written to the pipe."""
 
 
 def _listen(reader: int, process: Stoppable) -> None:
     is_stopping = False
-    # Signals that came together are read together: a storm of one signal must not fill the pipe and
-    # lose another.
+    # Signals that arrived together are read together: a storm of one signal must not fill the pipe
+    # and lose another signal.
     while numbers := frozenset(os.read(reader, _PIPE_BYTES)):
         if signal.SIGHUP in numbers:
             _reload(process)

@@ -1,6 +1,6 @@
 """Runs several serving processes as one server: starts, watches, restarts and stops workers.
 
-Each worker is a whole server with sockets of its own, and reads the config's files by itself. The
+Each worker is a complete server with its own sockets, and reads the config's files itself. The
 supervisor answers no checks; it has the admin address, where the workers' metrics are added up.
 """
 
@@ -86,7 +86,7 @@ class Supervisor:
         _log.error("%s %s; restarting it", worker.name, fault)
 
     def _ask(self, question: Callable[[Worker], _Answer]) -> list[_Answer]:
-        """Ask all workers at once, so that the time-outs of several that hang don't add up."""
+        """Ask all workers at once, so that the time-outs of hanging workers do not add up."""
         with ThreadPoolExecutor(len(self._workers)) as pool:
             return list(pool.map(question, self._workers))
 
@@ -105,11 +105,11 @@ class Supervisor:
         return self._drain + STOP_MARGIN_SECONDS + OWN_MARGIN_SECONDS
 
     def stop(self) -> None:
-        """Have ``start`` or ``serve`` return. For any thread."""
+        """Make ``start`` or ``serve`` return. For any thread."""
         self._stopping.set()
 
     def reload(self) -> None:
-        """Have every worker reload its config and reopen its files."""
+        """Make every worker reload its config and reopen its files."""
         for worker in self._workers:
             worker.signal(signal.SIGHUP)
 

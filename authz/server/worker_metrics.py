@@ -17,7 +17,7 @@ from authz.adapters.metrics import FAMILIES, FamilyKind
 RESTARTS: Final = "authz_worker_restarts"
 KILLS: Final = "authz_worker_kills"
 # Gauges of which each worker has its own share. The others are the same in each worker, or the
-# worst matters: the oldest keys, a breaker that is open, the certificate that ends first.
+# worst value matters: the oldest keys, an open breaker, the certificate that expires first.
 _SHARES: Final = frozenset({"authz_cache_entries", "authz_audit_queue_length", "authz_checks"})
 _LEAST: Final = "_timestamp_seconds"
 Labels = tuple[tuple[str, str], ...]
@@ -57,7 +57,7 @@ class MergedMetrics(Collector):
     """Collects from the workers when it is scraped."""
 
     def __init__(self, poll: Callable[[], list[Samples]]) -> None:
-        """Begin with nothing counted; ``poll`` asks the workers for their samples."""
+        """Begin with empty counters; ``poll`` asks the workers for their samples."""
         self._poll = poll
         self._lock = threading.Lock()
         self._departed: Samples = {}
@@ -72,7 +72,7 @@ class MergedMetrics(Collector):
             self._own[KILLS] += is_killed
 
     def collect(self) -> Iterator[Metric]:
-        """Yield every family, as Prometheus wants it."""
+        """Yield every family, in Prometheus' form."""
         live = self._poll()
         with self._lock:
             samples = merged([self._departed, *live])

@@ -1,4 +1,4 @@
-"""Starts, asks, judges and ends a worker process, for its supervisor."""
+"""Starts, asks, checks and ends a worker process, for its supervisor."""
 
 import http.client
 import json
@@ -16,19 +16,19 @@ from typing import Any, Final
 from authz.server.worker_metrics import Samples, parse_samples
 
 ASK_SECONDS: Final = 1.0  # how long a worker may take to answer
-LOOK_SECONDS: Final = 1.0  # how often it is asked: a dead worker's last numbers are so old
+LOOK_SECONDS: Final = 1.0  # how often it is asked: the maximum age of a dead worker's last numbers
 STARTING_LOOK_SECONDS: Final = 0.05
-# A worker without a good answer for so long is killed. Its own limits for its parts come first.
+# A worker without a healthy answer for so long is killed. Its own limits for its parts are shorter.
 HUNG_SECONDS: Final = 8.0
-# A start takes as long as reading the config: half a minute for 100,000 rules on a core of its own.
-# So it may take long as long as it uses processor time; a start that only waits is stuck.
+# A start takes as long as reading the config: half a minute for 100,000 rules on a free core. So a
+# start may take long while it uses processor time; a start that only waits is stuck.
 STALLED_SECONDS: Final = 10.0
 START_SECONDS: Final = 600.0
 SHORT_LIFE_SECONDS: Final = 5.0  # a worker that ends sooner restarts after a growing pause
 LONGEST_PAUSE_SECONDS: Final = 5.0
-MAX_DOUBLINGS: Final = 16  # more change nothing, and 2.0**1024 overflows
-# What the time between two looks counts for at most: twice what a look takes. If a container is
-# paused, or a laptop sleeps, its workers stand still with it, and do not hang.
+MAX_DOUBLINGS: Final = 16  # more would change nothing, and 2.0**1024 overflows
+# The most that the time between two checks counts: twice the duration of a check. If a container is
+# paused, or a laptop sleeps, its workers stand still too, and do not hang.
 MAX_PAUSE_SECONDS: Final = 4.0
 KILL_SECONDS: Final = 2.0  # a killed process ends at once, unless it hangs in the kernel
 _READY: Final = 200
@@ -38,7 +38,7 @@ _log: Final = logging.getLogger("authz.server")
 class Worker:
     """A worker process, and those that replace it.
 
-    A thread of its own asks it, so that a worker that does not answer delays no other.
+    Its own thread asks it, so that a worker that does not answer delays no other worker.
 
     Attributes:
         is_up: whether it has answered since it was started.
@@ -52,7 +52,7 @@ class Worker:
         self._socket = folder / f"worker-{number}.sock"
         self._child: subprocess.Popen[bytes] | None = None
         self._stopping = threading.Event()
-        self._lock = threading.Lock()  # samples, and whose they are
+        self._lock = threading.Lock()  # the samples, and the process that they belong to
         self._samples: Samples = {}
         self._started_at = self._start_at = 0.0
         self._unwell, self._stalled = Stopwatch(), Stopwatch()
@@ -74,8 +74,8 @@ class Worker:
         self._started_at = time.monotonic()
         self._stalled.restart()
         self._cpu_ticks = 0
-        # A group of its own: Ctrl-C on a terminal is for the supervisor, which stops its workers. A
-        # worker that is still loading its modules would end with a traceback.
+        # A separate process group: Ctrl-C on a terminal is for the supervisor, which stops its
+        # workers. A worker that is still loading its modules would end with a traceback.
         self._child = subprocess.Popen(  # noqa: S603 - our own module
             [sys.executable, "-m", "authz.server.worker", *place],
             stdin=subprocess.PIPE,
@@ -107,7 +107,7 @@ class Worker:
         return False
 
     def fault(self) -> str:
-        """Say why the worker must be replaced, "" if it need not be. Waits for nothing."""
+        """Say why the worker must be replaced, "" if it need not be. Never waits."""
         if self._child is None:
             return ""
         if (status := self._child.poll()) is not None:
@@ -146,7 +146,8 @@ class Worker:
             return
         try:
             self.start()
-        except OSError as error:  # no memory, process or descriptor left: the others go on
+        # No memory, process or descriptor is left: the other workers continue.
+        except OSError as error:
             _log.error("%s can't be started: %s", self.name, error.strerror)
             self._short_lives += 1
             self._pause()
@@ -204,12 +205,12 @@ class Worker:
         return False, {"running": False}
 
     def samples(self) -> Samples:
-        """Return the worker's samples: current ones if it answers, else the last."""
+        """Return the worker's samples: the current ones if it answers, else the last."""
         child = self._child
         with suppress(OSError, http.client.HTTPException):
             status, body = self._get("/metrics")
             found = parse_samples(body.decode()) if status == _READY else self._samples
-            with self._lock:  # else those of a replaced process would count twice
+            with self._lock:  # else the samples of a replaced process would count twice
                 if child is self._child:
                     self._samples = found
         return self._samples
@@ -222,7 +223,7 @@ class Worker:
 
 
 class Stopwatch:
-    """The seconds since its restart, without those in which the supervisor itself stood still."""
+    """The seconds since its restart, without those in which the supervisor stood still."""
 
     def __init__(self) -> None:
         """Begin at zero."""
@@ -234,14 +235,14 @@ class Stopwatch:
         self._looked_at = time.monotonic()
 
     def go_on(self) -> None:
-        """Add the time since the last look, MAX_PAUSE_SECONDS at most."""
+        """Add the time since the last check, MAX_PAUSE_SECONDS at most."""
         now = time.monotonic()
         self.seconds += min(now - self._looked_at, MAX_PAUSE_SECONDS)
         self._looked_at = now
 
 
 def _cpu_ticks(pid: int) -> int:
-    """Return the processor time that a process has used. Without /proc it grows by itself."""
+    """Return the processor time that a process has used. Without /proc, return the time instead."""
     try:
         status = Path(f"/proc/{pid}/stat").read_text()
     except OSError:

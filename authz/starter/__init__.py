@@ -1,5 +1,5 @@
-"""What ``authz init`` writes: a folder with which a server, an Envoy and tokens can be tried.
+"""Makes what ``authz init`` writes: a folder for trying a server, an Envoy and tokens.
 
-Nothing that is made here is for production: the CA's key is forgotten, the issuer is a file, and
-its name and its key's kid say so. Import from the modules: most need little, and start quickly.
+Nothing made here is for production: the CA's key is not kept, the issuer is a file, and its name
+and its key's kid say so. Import from the modules: most of them import little, and start quickly.
 """

@@ -50,7 +50,7 @@ _UPSTREAM: Final = """\
 
 
 def bootstrap_text(settings: StarterSettings) -> str:
-    """Return the bootstrap, as YAML. Its relative paths start from Envoy's working directory."""
+    """Return the bootstrap as YAML. Its relative paths start from Envoy's working directory."""
     text = _HEAD + cut(shipped_bootstrap(), "# A hardened Envoy", "static_resources:")
     text = cut(text, "typed_per_filter_config:", "routes:")
     text = cut(text, "# An MCP server:", "- match: {prefix: /}")

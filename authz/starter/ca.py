@@ -1,4 +1,4 @@
-"""A certificate authority for trying: it issues X509-SVIDs at once, and its key is never kept."""
+"""A certificate authority for trying: it issues X509-SVIDs at once, and discards its key."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -53,7 +53,7 @@ class TryOutAuthority:
     def _builder(
         self, subject: x509.Name, key: EllipticCurvePrivateKey, *, is_ca: bool
     ) -> x509.CertificateBuilder:
-        """Begin a certificate with what every one of them has (RFC 5280 section 4.2.1)."""
+        """Begin a certificate with the fields that all of them have (RFC 5280 section 4.2.1)."""
         public, own = key.public_key(), self._key.public_key()
         limits = x509.BasicConstraints(ca=is_ca, path_length=0 if is_ca else None)
         issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(own)

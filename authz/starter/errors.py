@@ -1,4 +1,4 @@
-"""The error of everything that is made for trying."""
+"""The error of the modules that make things for trying."""
 
 
 class StarterError(Exception):

@@ -1,4 +1,4 @@
-"""An issuer for trying: a signing key in a file, which says that it is good for nothing else.
+"""An issuer for trying: a signing key in a file, which says that it is for nothing else.
 
 The private JWK has members of our own beside those of RFC 7517, by which ``authz token make`` knows
 the keys that ``authz init`` made: it signs with no other.
@@ -25,7 +25,7 @@ from authz.starter.marks import KEY_ID_PREFIX, MADE_BY, TRY_OUT_ISSUER
 
 PRIVATE_KEY: Final = "issuer.jwk"
 ALGORITHM: Final = "ES256"
-MAX_BYTES: Final = 16 * 1024  # of the file: ours has half a kibibyte
+MAX_BYTES: Final = 16 * 1024  # of the file: ours has half a KiB
 NOT_OURS: Final = (
     "is not a signing key that authz init made, and no other is used: authz is not an "
     "authorization server. Take tokens from your issuer, or make a folder with authz init"
@@ -34,11 +34,11 @@ NOT_OURS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class TryOutIssuer:
-    """A signing key, and what its tokens say.
+    """A signing key, and the contents of its tokens.
 
     Attributes:
         audience: the ``aud`` of its tokens, if nothing else is asked for.
-        agents: the SPIFFE IDs of the agents that were made with it, by short name.
+        agents: the SPIFFE IDs of the agents that were created with it, by short name.
     """
 
     private: EllipticCurvePrivateKey = field(repr=False)

@@ -1,4 +1,4 @@
-"""The marks by which keys and issuers made for trying are known, wherever they turn up."""
+"""The marks that identify keys and issuers made for trying, wherever they are used."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""The commands that follow ``authz init``: as they are printed, and as the README has them."""
+"""The commands that follow ``authz init``, as they are printed and as the README shows them."""
 
 import shlex
 import shutil
@@ -35,7 +35,7 @@ class Programs:
 
 
 def _authz(called: str) -> str:
-    """Return the command for a caller who found it so: a shell replaces "authz" by its path."""
+    """Return the command in the caller's form: a shell replaces "authz" by its path."""
     path = Path(called)
     if path.name != _COMMAND or path.parent == Path():  # a module, or a name alone
         return _COMMAND
@@ -44,7 +44,7 @@ def _authz(called: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A command, and what it is for."""
+    """A command, and its purpose."""
 
     title: str
     command: str

@@ -1,4 +1,4 @@
-"""What can be chosen about the folder that ``authz init`` writes."""
+"""The choices for the folder that ``authz init`` writes."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -20,10 +20,10 @@ class StarterSettings:
     """The choices, all with defaults.
 
     Attributes:
-        folder: where everything goes, as it was written: the files name each other from here.
+        folder: the folder, as the user wrote it: the files name each other from here.
         trust_domain: of the agents' SPIFFE IDs.
         port: where Envoy takes the agents' requests, on 127.0.0.1.
-        upstream: host and port of the upstream; None: Envoy itself answers, and tells what an
+        upstream: host and port of the upstream; None: Envoy itself answers, and shows what an
             upstream would receive.
         agent_names: the agents' short names, at least one. Requests to try come from the first.
     """

@@ -1,4 +1,4 @@
-"""Edits Envoy's shipped bootstrap by its text, so that its comments and hardening stay."""
+"""Edits the text of Envoy's shipped bootstrap, so that its comments and hardening stay."""
 
 from collections.abc import Mapping
 from importlib.resources import files
@@ -22,9 +22,9 @@ def replace_all(text: str, replacements: Mapping[str, str]) -> str:
 
 
 def cut(text: str, first: str, until: str = "") -> str:
-    """Take out the lines from the one with ``first`` to before the next with ``until``, or the end.
+    """Remove the lines from the line with ``first`` up to the next with ``until``, or to the end.
 
-    Raises KeyError if one of them is not there.
+    Raises KeyError if one of them is missing.
     """
     begin = _line_with(text, first, 0)
     end = _line_with(text, until, begin) if until else len(text)

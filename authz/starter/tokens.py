@@ -8,13 +8,13 @@ from authz.core.spiffe import SCHEME, SpiffeId, SpiffeIdError
 from authz.starter.errors import StarterError
 from authz.starter.issuer import TryOutIssuer
 
-MAX_LIFETIME_SECONDS: Final = 3600.0  # a token for trying is made anew, and never kept
+MAX_LIFETIME_SECONDS: Final = 3600.0  # a token for trying is made for each use, and never kept
 CLIENT: Final = "authz-token-make"
 
 
 @dataclass(frozen=True, slots=True)
 class TokenRequest:
-    """What a token should say.
+    """The contents of a token to make.
 
     Attributes:
         agent: the short name of an agent of the folder, or a SPIFFE ID: the token's current actor.

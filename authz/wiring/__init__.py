@@ -1,5 +1,5 @@
 """Builds the running parts from a config: the only place where they are put together.
 
-``snapshot`` builds what decides, ``parts`` what serves; ``policy_version`` names what decisions
-depend on.
+``snapshot`` builds the steps that decide, ``parts`` the parts that serve; ``policy_version`` hashes
+the settings that decisions depend on.
 """

@@ -1,4 +1,4 @@
-"""Builds the clients of those whom the server asks: introspection endpoints, a decision point."""
+"""Builds the clients of remote parties: introspection endpoints, and a decision point."""
 
 from collections.abc import Callable, Mapping
 

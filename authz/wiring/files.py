@@ -13,7 +13,7 @@ from authz.core.revocations import RevocationError
 from authz.core.told_error import ToldError
 
 MIN_SECRET_BYTES: Final = 32  # as long as the HMAC's digest (RFC 2104 section 3)
-MAX_SECRET_BYTES: Final = 64 * 1024  # a longer file is surely another one
+MAX_SECRET_BYTES: Final = 64 * 1024  # a longer file is certainly a wrong one
 
 
 class BuildError(ToldError):

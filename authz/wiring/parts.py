@@ -34,8 +34,8 @@ class Parts:
         audit: writes a record of each decision.
         revocations: revoked agents, principals and tokens, as the file says.
         keys: the issuers' keys, fetched in the background.
-        introspections: the issuers' answers about opaque tokens, asked for when they are needed.
-        tls: our certificate, None where proxies ask without TLS.
+        introspections: the issuers' answers about opaque tokens, requested when they are needed.
+        tls: our certificate, None if proxies connect without TLS.
         replays: the DPoP proofs that were used.
         metrics: the counts that a scrape reads.
         pool: the threads that answer checks.
@@ -63,7 +63,7 @@ class Parts:
         self.keys.start()
         if self.tls is not None:
             self.tls.start()
-        self.pool.start()  # the last: no call uses its threads before the transport listens
+        self.pool.start()  # last: no call uses its threads before the transport listens
 
     def reconfigure(self, config: Config, candidate: Config | None = None) -> str:
         """Put another config's policy and issuers into force, all or nothing.
@@ -94,7 +94,7 @@ def open_parts(
     keys: KeyStore | None = None,
     revocations: RevocationFile | None = None,
 ) -> Iterator[Parts]:
-    """Open the parts of a config, and close them in reverse, also if a later one can't be opened.
+    """Open the parts of a config, and close them in reverse, also if a later part can't be opened.
 
     ``keys`` and ``revocations`` replace those that the config names, and ``keys`` is not closed
     here. Raises BuildError, TlsError.

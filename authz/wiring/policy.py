@@ -1,4 +1,4 @@
-"""Compiles the rules of a config, for the server and for all that ask policy."""
+"""Compiles the rules of a config, for the server and for all commands that evaluate policy."""
 
 from authz.config import Config
 from authz.core.policy.policy import Policy

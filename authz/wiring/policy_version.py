@@ -14,14 +14,14 @@ _NOT_POLICY: Final = {
     *("server", "admin", "audit", "include"),
     *("cache", "key_cache", "replay", "revocations"),
 }
-_VERSION_CHARS: Final = 16  # 64 bits tell apart the versions that an operator will ever write
+_VERSION_CHARS: Final = 16  # 64 bits are enough for all versions that an operator will ever write
 
 
 def compute_policy_version(config: Config) -> str:
     """Return the hash of everything in a config that decisions depend on.
 
-    Hashes its JSON in small pieces: that of 100,000 rules at once would hold up every other thread
-    for half a second.
+    Hashes its JSON in small pieces: hashing that of 100,000 rules at once would stop every other
+    thread for half a second.
     """
     members = {name: value for name, value in config if name not in _NOT_POLICY}
     whole = sha256()

@@ -31,7 +31,8 @@ from authz.wiring.files import read_nonce_secret
 from authz.wiring.policy import build_policy, build_policy_step
 from authz.wiring.policy_version import compute_policy_version
 
-PART_OF_CALLERS: Final = 4  # of the memory for tokens: they hold the same texts, and no claims
+# Of the memory for tokens: known callers hold the same texts, but no claims.
+PART_OF_CALLERS: Final = 4
 
 
 _NO_ANSWERS: Final = NoAnswers()
@@ -42,7 +43,7 @@ def build_key_sources(config: Config) -> dict[str, KeySourceConfig]:
     return {
         issuer.issuer: KeySourceConfig(issuer.keys, frozenset(issuer.algorithms))
         for issuer in config.issuers
-        if issuer.keys is not None  # one of opaque tokens alone
+        if issuer.keys is not None  # an issuer of opaque tokens alone
     }
 
 
@@ -54,8 +55,8 @@ def build_delegations(
 ) -> DelegationVerifier:
     """Build step 2, which verifies tokens. Raises BuildError.
 
-    ``unread`` are those of the tokens' ``OWN_CLAIMS`` that nothing reads of a delegation's claims.
-    ``answers`` has what issuers said about opaque tokens; left out, nobody is asked.
+    ``unread`` are those of the tokens' ``OWN_CLAIMS`` that no later step reads. ``answers`` looks
+    up the issuers' answers about opaque tokens; left out, no issuer is asked.
     """
     dpop = config.token.dpop
     proofs = DpopVerifier(dpop, read_nonce_secret(dpop))
@@ -71,7 +72,7 @@ def build_authorizer(
 ) -> Authorizer:
     """Build the pipeline; compiles the config's policy unless ``policy`` is given.
 
-    Without ``callers`` it remembers nobody.
+    Without ``callers`` it caches no callers.
     """
     return Authorizer(
         Routes(config.routes),
@@ -126,7 +127,7 @@ def build_snapshot(
 
 
 def build_reads(config: Config, policies: Iterable[Policy]) -> Reads:
-    """Return what decisions by these policies read, as each step of the pipeline declares it."""
+    """Return the inputs that decisions by these policies read, as each step declares them."""
     identity = AgentAuthenticator(config.trust_domains, config.profiles)
     return Reads.union(
         (identity.reads, token_reads(config.token), *(policy.reads for policy in policies))
@@ -136,7 +137,7 @@ def build_reads(config: Config, policies: Iterable[Policy]) -> Reads:
 def build_inputs(
     config: Config, policies: Sequence[Policy], routes: Routes | None = None
 ) -> RequestInputs:
-    """Build the reader of what decisions by these policies read, and of nothing else.
+    """Build the reader of the inputs that decisions by these policies read, and of nothing else.
 
     A header that no policy reads must not be part of a cache key. With the pipeline's ``routes``,
     the reader and the pipeline read each target once.

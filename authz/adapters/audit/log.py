@@ -36,7 +36,7 @@ class AuditStatus:
         errors: attempts to write that failed, whose lines are kept; and lines that can't be
             encoded, which are lost. Since the start.
         is_failing: whether the last attempt to write failed.
-        refuses_allows: whether nothing may be allowed now.
+        refuses_allows: whether allows must be refused now.
     """
 
     queued: int
@@ -47,15 +47,15 @@ class AuditStatus:
 
 
 class AuditLog:
-    """The log: takes lines at once, writes them soon, and keeps them while it can't write.
+    """The log: accepts lines at once, writes them soon, and keeps them while it can't write.
 
     Attributes:
         must_record: whether an allow that can't be recorded must be denied.
-        refuses_allows: whether nothing may be allowed now: lines in the queue may never be written.
+        refuses_allows: whether allows must be refused now, since queued lines may never be written.
     """
 
     def __init__(self, settings: AuditSettings, sink: Sink | None = None) -> None:
-        """Take the settings, and a sink in place of the one that they name; ``start`` opens it."""
+        """Take the settings, and a sink to use in place of theirs; ``start`` opens it."""
         self._dropped = 0
         self._errors = 0
         self._is_failing = False
@@ -64,7 +64,7 @@ class AuditLog:
         self._path = settings.path
         self._limit = settings.queue
         self._lines: deque[Encodes] = deque()
-        self._encoded = 0  # how many of the first lines are in the sink, and not yet out
+        self._encoded = 0  # the number of first lines that the sink has taken and not yet written
         self._sink = sink or sink_of(settings.path)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="audit", daemon=True)
@@ -78,7 +78,7 @@ class AuditLog:
         self._thread.start()
 
     def append(self, line: Encodes) -> bool:
-        """Queue a line; return False when there is no room. Never waits."""
+        """Queue a line; return False if there is no room. Never waits."""
         if len(self._lines) >= self._limit:
             self._dropped += 1
             return False
@@ -100,7 +100,8 @@ class AuditLog:
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join(CLOSE_SECONDS)
-        elif self._thread.ident is None:  # it could not be started: nobody else closes the file
+        # The thread could not be started, so it does not close the file.
+        elif self._thread.ident is None:
             self._sink.close()
 
     def _run(self) -> None:
@@ -147,7 +148,7 @@ class AuditLog:
             return b""
 
     def _tell(self, problem: str) -> None:
-        """Take the problem that keeps us from writing, "" if none; log only a change."""
+        """Note the problem that prevents writing, "" for none; log only a change."""
         if problem and not self._is_failing:
             _log.error("can't write the audit log; records stay in the queue: %s", problem)
         if self._is_failing and not problem:

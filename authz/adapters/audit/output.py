@@ -2,11 +2,11 @@
 
 Lines that could not be written are kept and written later, so that none is lost, doubled or cut:
 
-- Lines leave ``_rest`` once all of their bytes are out.
-- A disk that fills up takes a part of a line. The rest of that line follows if its part is still
-  the end of the file; else the part is ended, and the line written whole.
+- Lines leave ``_rest`` once all of their bytes are written.
+- A full disk may take only a part of a line. The rest of that line follows if its part is still the
+  end of the file; else the part is ended, and the complete line is written.
 - Several workers append to one file: each locks it for a write, or another's line could follow a
-  part of ours. A file takes each write as a whole, a pipe only up to PIPE_BUF bytes.
+  part of ours. A write to a file is atomic; a write to a pipe only up to PIPE_BUF bytes.
 """
 
 import errno
@@ -22,19 +22,19 @@ from pathlib import Path
 from typing import IO, Final
 
 POLL_SECONDS: Final = 0.2  # how long to wait at once for a pipe that is full
-_MODE: Final = 0o600  # records say who did what; the owner can open the file to others
+_MODE: Final = 0o600  # records show agents' actions; the owner can open the file to others
 _END: Final = b"\n"
 _State = tuple[int, int, int]  # device, inode and size
 
 
 class Output:
-    """A file, or standard output: a ``Sink``. Used by one thread, but for ``reopen``."""
+    """A file, or standard output: a ``Sink``. One thread uses it, except for ``reopen``."""
 
     def __init__(self, path: Path | None) -> None:
         """Take the file's path, None for standard output; ``follow`` opens it."""
-        self._rest = b""  # whole lines that are to be written
-        self._out = 0  # bytes of the first line of ``_rest`` that are out already
-        self._left: _State | None = None  # how we left a file: its end is then known
+        self._rest = b""  # complete lines that are to be written
+        self._out = 0  # bytes of the first line of ``_rest`` that are already written
+        self._left: _State | None = None  # the state in which we left a file: its end is then known
         self._path = path
         self._file: IO[bytes] | None = None
         self._reopen = threading.Event()
@@ -44,7 +44,7 @@ class Output:
         self._reopen.set()
 
     def follow(self) -> None:
-        """Open the file, also anew: when told to, or when its name is gone or is another file's.
+        """Open the file, again if asked to or if its name is gone or belongs to another file.
 
         Raises OSError; the log calls again.
         """
@@ -80,11 +80,11 @@ class Output:
 
     @property
     def waiting(self) -> int:
-        """Return how many lines are not out yet."""
+        """Return the number of lines that are not yet written."""
         return self._rest.count(_END)
 
     def take(self, lines: bytes) -> None:
-        """Take whole lines to be written."""
+        """Take complete lines to be written."""
         self._rest = lines
 
     def flush(self) -> None:
@@ -111,7 +111,7 @@ class Output:
             self._left = _state(file)
 
     def _begin_line(self, file: IO[bytes]) -> None:
-        """Begin a line of our own behind a crash or another writer's bytes."""
+        """Begin a new line behind a crash or another writer's bytes."""
         if self._out and self._out == self._rest.find(_END):  # only its end was missing
             self._drop(self._out + 1)
         self._out = 0
@@ -124,7 +124,7 @@ class Output:
                 end = self._rest.rfind(_END, 0, select.PIPE_BUF) + 1
                 self._push(file, end or self._rest.find(_END) + 1)  # a line may be longer
         except OSError:
-            self._out = 0  # the next reader has not seen the beginning
+            self._out = 0  # the pipe's next reader has not seen the beginning
             raise
 
     def _push(self, file: IO[bytes], end: int) -> None:
@@ -149,7 +149,7 @@ def _write(file: IO[bytes], data: bytes | memoryview) -> int:
     count: int | None = file.write(data)
     if count is not None:
         return count
-    # A full pipe that does not block, as standard output can be: no spinning.
+    # A full pipe that does not block, such as standard output: wait instead of spinning.
     room = select.poll()
     room.register(file, select.POLLOUT)
     room.poll(POLL_SECONDS * 1000)
@@ -158,7 +158,7 @@ def _write(file: IO[bytes], data: bytes | memoryview) -> int:
 
 @contextmanager
 def _locked(file: IO[bytes]) -> Iterator[None]:
-    with suppress(OSError):  # some network file systems have no locks: then it goes without
+    with suppress(OSError):  # some network file systems have no locks: go on without
         fcntl.flock(file, fcntl.LOCK_EX)
     try:
         yield
@@ -177,12 +177,15 @@ def _state(file: IO[bytes]) -> _State:
 
 
 def _ends_in_mid_line(path: Path) -> bool:
-    """Tell whether a full disk or a crash cut the last write off: it must not spoil the next."""
+    """Tell whether a full disk or a crash cut off the last write.
+
+    It must not spoil the next one.
+    """
     try:
         if not path.stat().st_size:
             return False
         with path.open("rb") as file:
             file.seek(-1, os.SEEK_END)
             return file.read(1) != _END
-    except OSError:  # not ours to read; whether it can be written shows soon
+    except OSError:  # we may not read it; whether we may write it shows soon
         return False

@@ -16,9 +16,9 @@ import msgspec
 from authz.core.request import MessageProtocol
 
 MAX_ID_CHARS: Final = 128  # of ids that clients choose
-_TOKEN_ID_CHARS: Final = 16  # tells tokens apart without showing a jti, which can be a secret
+_TOKEN_ID_CHARS: Final = 16  # distinguishes tokens without showing a jti, which can be a secret
 # JSON leaves these as they are, but a terminal or a line reader obeys them.
-_DELETE: Final = 0x7F  # to ask for the number costs a fifth of asking for b"\x7f"
+_DELETE: Final = 0x7F  # searching for the number costs a fifth of searching for b"\x7f"
 _UNSAFE: Final = {code: f"\\u{code:04x}" for code in (*range(_DELETE, 0xA0), 0x2028, 0x2029)}
 
 
@@ -33,15 +33,18 @@ _CACHE: Final = tuple(use.value for use in CacheUse)  # plain texts are encoded 
 
 
 class AuditRecord(msgspec.Struct, frozen=True, gc=False):
-    """What is remembered of a decision. Empty where the refusal came before it was known."""
+    """The cached part of a decision's record.
+
+    A field is empty if the refusal came before it was known.
+    """
 
     decision: str
     """allow or deny."""
     reason: str
     """For a deny, the reason's code."""
     detail: str
-    """For a deny, what exactly was wrong or missing, for operators; clients never see it. A check
-    refuses a token for the first thing that is wrong: `authz token check` tells all.
+    """For a deny, exactly what was wrong or missing, for operators; clients never see it. A check
+    refuses a token for its first fault: `authz token check` lists all faults.
     """
     agent: str
     """The SPIFFE ID of the calling agent."""
@@ -69,19 +72,20 @@ class AuditRecord(msgspec.Struct, frozen=True, gc=False):
     policy_version: str
     """The hash of the config that decided."""
     token_id: str
-    """A digest of the token's jti, to tell tokens apart."""
+    """A digest of the token's jti, to distinguish tokens."""
     issued_at: float = 0.0
     """The token's iat, in unix seconds."""
     claims: Mapping[str, Any] = {}
-    """The token's claims that rules read, and the claims that say that others are elsewhere."""
+    """The token's claims that rules read, and the claims that declare other claims to be
+    elsewhere."""
     shadows: list[dict[str, str]] = []
-    """What other policies would have decided, where it differs: by (rule, candidate or policy),
+    """Different decisions that other policies would have made: by (rule, candidate or policy),
     decision, reason and rule.
     """
     by_policy: bool = False
     """Whether the rules decided, so that another policy might have decided differently."""
     by_svid: bool = False
-    """Whether an autonomous agent brought no token, so that its SVID alone says who acts."""
+    """Whether an autonomous agent sent no token, so that its SVID alone identifies it."""
 
 
 class AuditOperation(msgspec.Struct, frozen=True, gc=False):
@@ -104,9 +108,9 @@ class AuditOperation(msgspec.Struct, frozen=True, gc=False):
     protocol: MessageProtocol = MessageProtocol.NONE
     """The protocol of the message: mcp, a2a or openai."""
     calls: tuple[Mapping[str, Any], ...] = ()
-    """What the message asked for: method, kind and name of each call, never its arguments; of a
-    model call also its tools and streaming. The URI of a resource is without user, query and
-    fragment; is_cut says that it had one of them.
+    """The calls of the message: method, kind and name of each, never its arguments; for a model
+    call also its tools and streaming. The URI of a resource is without user, query and fragment;
+    is_cut says that it had one of them.
     """
 
 
@@ -124,10 +128,10 @@ def encode_record(record: AuditRecord) -> bytes:
 
 
 class RecordTemplate(msgspec.Struct, frozen=True, gc=False):
-    """An encoded record to be used for other tokens that say the same.
+    """An encoded record that can be used for other tokens with the same terms.
 
     Attributes:
-        before, after: the bytes around what names the token.
+        before, after: the bytes around the token's id.
     """
 
     before: bytes
@@ -137,14 +141,14 @@ class RecordTemplate(msgspec.Struct, frozen=True, gc=False):
     def cut(cls, encoded: bytes, record: AuditRecord) -> Self:
         """Cut the token's name out of an encoded record.
 
-        No text has quotes in it that are not escaped, and no object before has such a member: so
-        the first place is the right one, whatever the claims are.
+        All quotes in texts are escaped, and no earlier object has such a member: so the first place
+        is the right one, whatever the claims are.
         """
         before, _, after = encoded.partition(_token_members(record.token_id, record.issued_at))
         return cls(before, after)
 
     def of_token(self, digest: str, issued_at: float) -> bytes:
-        """Return what ``encode_record`` does of the record with this ``token_id``."""
+        """Return the same bytes as ``encode_record`` of the record with this ``token_id``."""
         return self.before + _token_members(digest, issued_at) + self.after
 
 
@@ -158,7 +162,7 @@ def encode_operation(operation: AuditOperation) -> bytes:
 
 
 def encode_text(text: str) -> bytes:
-    """Encode a text as it stands in a line."""
+    """Encode a text in the form that it has in a line."""
     return _safe(_encode(text))
 
 
@@ -182,8 +186,8 @@ class _LineEnd(msgspec.Struct, frozen=True, gc=False):
 class AuditLine(msgspec.Struct, frozen=True, gc=False):
     """A line that is not yet encoded: the costly parts as bytes, and the values of this request.
 
-    Requests only make these. The writer's thread encodes them, many at a time: code that runs once
-    among much else finds the processor's caches cold, and takes several times as long.
+    Requests only make these. The writer's thread encodes many at a time: code that runs once among
+    other code finds the processor's caches cold, and takes several times as long.
     """
 
     decision: bytes

@@ -29,10 +29,10 @@ class AuditSettings(Settings):
     """Records that may wait to be written."""
     when_full: WhenFull = WhenFull.DROP
     """What to do while the queue is full or the log can't be written. drop: allow, and count the
-    records that find no room in the queue. deny: refuse requests that can't be recorded.
+    records for which the queue has no room. deny: refuse requests that can't be recorded.
     """
 
 
 def folder_of(path: str) -> Path | None:
-    """Return the folder that has to be there for ``audit.path``; None for standard output."""
+    """Return the folder that must exist for ``audit.path``; None for standard output."""
     return None if path == STANDARD_OUTPUT else Path(path).parent

@@ -8,31 +8,34 @@ from authz.adapters.audit.settings import STANDARD_OUTPUT
 
 
 class Sink(Protocol):
-    """The place to which whole lines go. One thread calls everything but ``reopen``.
+    """The place to which complete lines are written. One thread calls all methods but ``reopen``.
 
-    A sink keeps the lines that it can't write now: the log asks again, and gives no further lines
-    before these are out. A call may take as long as a write does, also for a slow reader: only the
-    log's thread waits. A line that is out need not be durable yet.
+    A sink keeps the lines that it can't write now: the log calls it again, and gives no further
+    lines before these are written. A call may take as long as a write, even to a slow reader: only
+    the log's thread waits. A written line need not be durable yet.
     """
 
     @property
     def waiting(self) -> int:
-        """Return how many of the lines taken are not out yet."""
+        """Return how many of the lines taken are not yet written."""
 
     def follow(self) -> None:
-        """Open the sink, or open it anew where that is needed; called before every write.
+        """Open the sink, or open it again if that is necessary; called before every write.
 
         Raises OSError: the log calls again, but an error in the first call ends the start.
         """
 
     def take(self, lines: bytes) -> None:
-        """Take whole lines; called only while none waits."""
+        """Take complete lines; called only while no line waits."""
 
     def flush(self) -> None:
-        """Write the waiting lines. Raises OSError: lines that are not out still wait as a whole."""
+        """Write the waiting lines.
+
+        Raises OSError: lines that are not written still wait completely.
+        """
 
     def reopen(self) -> None:
-        """Have the next ``follow`` open the sink anew. Called by other threads."""
+        """Make the next ``follow`` open the sink again. Called by other threads."""
 
     def close(self) -> None:
         """Close the sink."""

@@ -1,7 +1,7 @@
 """Introspection of opaque tokens (RFC 7662): asks their issuers, and remembers the answers.
 
-``credential`` proves who asks, ``client`` asks, ``answer`` reads what comes back, and ``store``
-keeps it for a bounded time. Only a need that the core named causes a question.
+``credential`` authenticates this server, ``client`` asks, ``answer`` reads the answer, and
+``store`` keeps it for a bounded time. Only a need that the core named causes a question.
 """
 
 import threading
@@ -63,7 +63,7 @@ class Introspections:
         self._keys = keys
         self._count = count
         self._clock = (wall, monotonic)
-        self._lock = threading.Lock()  # of the counts: calls to several issuers end at once
+        self._lock = threading.Lock()  # of the counts: calls to several issuers may end at once
         self._store = AnswerStore(monotonic=monotonic)
         self._clients: Mapping[str, IntrospectionClient] = {}
 
@@ -85,16 +85,16 @@ class Introspections:
         return found
 
     def reconfigure(self, clients: Mapping[str, IntrospectionClient]) -> None:
-        """Take other clients. Answers that were given by other settings are not found any more."""
+        """Use other clients. Answers by other settings are not found any more."""
         self._clients = clients
 
     def get(self, issuer: str, token: str) -> IntrospectionAnswer | None:
-        """Return the issuer's answer about a token, None if there is none. Never waits."""
+        """Return the issuer's answer about a token, None if it is unknown. Never waits."""
         client = self._clients.get(issuer)
         return None if client is None else client.get(token)
 
     def ask(self, need: IntrospectionNeeded, seconds: float) -> bool:
-        """Ask for an answer that is needed; return whether ``get`` may now have one.
+        """Ask for a needed answer; return whether ``get`` may now have it.
 
         Waits ``seconds`` at most. Raises IntrospectionError.
         """

@@ -19,11 +19,11 @@ _LONGEST_CALL: Final = MAX_TIMEOUT_SECONDS
 
 
 class AnswerError(Exception):
-    """Signals an answer that is not to be believed; the message says why, and quotes nothing."""
+    """Signals an answer that can't be trusted; the message says why, and quotes nothing."""
 
 
 class SigningKeys(Protocol):
-    """The keys of issuers, which may be fetched anew."""
+    """The keys of issuers, which may be fetched again."""
 
     def get(self, issuer: str) -> KeySet | None:
         """Return the issuer's last good key set, None if there never was one. Never waits."""
@@ -48,7 +48,7 @@ def _answer(
     if not isinstance(members, dict) or not isinstance(is_active, bool):
         raise AnswerError("it is not an object with active: true or false")
     usable_until = asked_at + max_age_seconds
-    if not is_active:  # section 2.2: nothing else of it should be there, or be read
+    if not is_active:  # section 2.2: it should have no other members, and none is read
         return IntrospectionAnswer(False, {}, b"", asked_at, usable_until)
     said = {name: value for name, value in members.items() if name != _ACTIVE}
     return IntrospectionAnswer(True, said, text, asked_at, usable_until)
@@ -60,7 +60,7 @@ class SignedReader:
     def __init__(
         self, issuer: IssuerSettings, client_id: str, keys: SigningKeys, max_age_seconds: float
     ) -> None:
-        """Take whose answers they are, and for whom."""
+        """Take the issuer of the answers, and their audience."""
         self._issuer = issuer
         self._client_id = client_id
         self._keys = keys
@@ -91,7 +91,7 @@ class SignedReader:
             raise AnswerError("signed: encrypted, or with a critical member")
 
     def _check_signature(self, jws: Jws, now: float, seconds: float) -> None:
-        """Verify as a token's signature, with a key that may just have been published."""
+        """Verify the signature like a token's, with a key that may just have been published."""
         key_id = jws.header.members.get("kid")
         if not isinstance(key_id, str) or not 0 < len(key_id) <= MAX_KEY_ID_CHARS:
             raise AnswerError("signed: its kid is missing or not a short string")
@@ -112,6 +112,6 @@ class SignedReader:
         issued_at, skew = claims.get("iat"), self._issuer.clock_skew
         if not isinstance(issued_at, int | float) or isinstance(issued_at, bool):
             raise AnswerError("signed: its iat is missing or not a number")
-        # An earlier one may be repeated by somebody, after the token was revoked.
+        # An attacker may repeat an earlier answer, after the token was revoked.
         if not asked_at - skew <= issued_at <= asked_at + skew + _LONGEST_CALL:
             raise AnswerError("signed: its iat is not the time of this answer")

@@ -43,14 +43,14 @@ from authz.core.delegation import IntrospectionSettings, IssuerSettings
 from authz.core.delegation.opaque import IntrospectionAnswer
 
 BREAKER_FAILURES: Final = 5  # failures in a row after which the endpoint is not asked
-BREAKER_PAUSE_SECONDS: Final = 5.0  # then a single question tries whether it answers again
+BREAKER_PAUSE_SECONDS: Final = 5.0  # then a single question tests whether it answers again
 _FORM: Final = "application/x-www-form-urlencoded"
 _SIGNED_OR_JSON: Final = re.compile(f"{re.escape(SIGNED_TYPE)}|{JSON_TYPE.pattern}")
-# These say that our credential is wrong, whatever the question was.
+# These say that our credential is wrong, for any question.
 _ABOUT_US: Final = frozenset({401, 403, 404, 405})
 _log: Final = logging.getLogger("authz.introspection")
 Count = Callable[[str, "IntrospectionResult", float | None], None]
-"""Counts a question to an issuer's endpoint, its result, and its seconds if it was sent."""
+"""Counts a question to an issuer's endpoint, with its result, and its seconds if it was sent."""
 
 
 class IntrospectionResult(StrEnum):
@@ -69,7 +69,7 @@ class IntrospectionResult(StrEnum):
 
 
 class IntrospectionError(Exception):
-    """Signals that an issuer has not said what a token means; the message is for operators."""
+    """Signals that an issuer gave no answer about a token; the message is for operators."""
 
 
 class IntrospectionClient:
@@ -95,7 +95,7 @@ class IntrospectionClient:
         self._signed = _signed_reader(issuer, settings, keys)
         self._store = store
         self._wall, self._monotonic = clock
-        # Whatever an answer's meaning depends on: answers by other settings are not found.
+        # Everything that an answer's meaning depends on: answers by other settings are not found.
         self._place = sha256(issuer.model_dump_json().encode()).digest()
         self._breakers = CircuitBreakers(BREAKER_FAILURES, BREAKER_PAUSE_SECONDS)
         self._calls: SharedCalls[str] = SharedCalls(
@@ -117,7 +117,7 @@ class IntrospectionClient:
         return len(self._calls)
 
     def get(self, token: str) -> IntrospectionAnswer | None:
-        """Return the answer about a token that is kept, None if there is none. Never waits."""
+        """Return the kept answer about a token, None if there is no such answer. Never waits."""
         return self._store.get(key_of(self._place, token))
 
     def ask(self, token: str, agent: str, seconds: float) -> None:
@@ -128,7 +128,7 @@ class IntrospectionClient:
         key = key_of(self._place, token)
         answer = self._store.get(key)
         if answer is not None and answer.answered_at <= self._wall():
-            return  # a call that ended after this check looked
+            return  # a call that ended after this check's look-up
         seconds = min(seconds, self._settings.timeout)
         if seconds <= 0:
             raise IntrospectionError("no time was left to ask the introspection endpoint")
@@ -142,11 +142,11 @@ class IntrospectionClient:
             raise IntrospectionError(f"the introspection endpoint: {call.value}")
 
     def _outcome(self, token: str, key: bytes) -> CallOutcome[str]:
-        """Make a call and keep its answer; the value is why it could not, "" if it could."""
+        """Make a call and keep its answer; the value is the reason of a failure, "" for none."""
         asked_at, asked = self._wall(), self._monotonic()
         try:
             answer = self._answer(token, asked_at)
-        # One token's odd answer must not open the breaker for others.
+        # An odd answer about one token must not open the breaker for others.
         except (AnswerError, TooLargeError) as error:
             return _failed(f"its answer: {error}", is_failure=False)
         except StatusError as error:
@@ -199,7 +199,7 @@ def _failed(why: str, *, is_failure: bool = True) -> CallOutcome[str]:
 def _signed_reader(
     issuer: IssuerSettings, settings: IntrospectionSettings, keys: SigningKeys
 ) -> SignedReader | None:
-    """Return the reader of signed answers, None where they could not be verified."""
+    """Return the reader of signed answers, None if they could not be verified."""
     if issuer.keys is None or settings.client_id is None:
         return None
     return SignedReader(issuer, settings.client_id, keys, settings.max_age)

@@ -35,11 +35,11 @@ class CredentialError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """What proves to the endpoint that this server asks.
+    """The credential that authenticates this server to the endpoint.
 
     Attributes:
-        read_once: what a connection trusts, as it was at the start.
-        certificate: what it trusts and shows, if the credential is a certificate.
+        read_once: the CAs that a connection trusts, as they were at the start.
+        certificate: the CAs and the certificate to show, if the credential is a certificate.
         headers: the header of client_secret_basic, if there is a secret.
         assertion: signs assertions, if the credential is a private key.
     """
@@ -60,7 +60,8 @@ class Credential:
         if client_id is not None and settings.client_secret_file is not None:
             headers["authorization"] = _basic(client_id, _secret(settings.client_secret_file))
         if settings.ca_file is not None:
-            _read(settings.ca_file, "ca_file", MAX_PEM_BYTES)  # half of a file would stay in use
+            # Half of a file would stay in use until a reload.
+            _read(settings.ca_file, "ca_file", MAX_PEM_BYTES)
         shown = None
         try:
             if settings.tls is not None:
@@ -73,9 +74,9 @@ class Credential:
         return cls(trusted, headers, assertion, client_id, shown)
 
     def context(self) -> ssl.SSLContext | None:
-        """Return what a connection trusts and shows; None over plain http.
+        """Return the context that a connection trusts and shows; None over plain http.
 
-        A certificate is shown as its files are now. Raises FetchError.
+        A certificate is loaded as its files are now. Raises FetchError.
         """
         return self.read_once if self.certificate is None else self.certificate.get()
 
@@ -92,7 +93,7 @@ class Credential:
 
 
 class AssertionSigner:
-    """Signs client assertions (RFC 7523 section 3): each is for one request, and soon ends."""
+    """Signs client assertions (RFC 7523 section 3): each is for one request, and soon expires."""
 
     def __init__(self, settings: PrivateKeyJwtSettings, client_id: str, issuer: str) -> None:
         """Read the key, and sign once to see that it fits the algorithm. Raises CredentialError."""

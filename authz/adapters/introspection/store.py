@@ -1,4 +1,4 @@
-"""The answers about opaque tokens, by digests: no token is kept, and none outlives its answer."""
+"""Keeps the answers about opaque tokens by digests of the tokens: no token is kept."""
 
 import time
 from collections.abc import Callable
@@ -17,7 +17,7 @@ _CLAIMS_FACTOR: Final = 5  # the text, and Python's objects for each byte of it
 
 
 class _Kept(msgspec.Struct, frozen=True, gc=False):
-    """An answer, and its end on the monotonic clock, which nobody sets back."""
+    """An answer, and its end on the monotonic clock, which can't be set back."""
 
     answer: IntrospectionAnswer
     ends: float
@@ -37,7 +37,7 @@ class AnswerStore:
         self._kept: BoundedMap[bytes, _Kept] = BoundedMap(entries, max_bytes, _bytes)
 
     def get(self, key: bytes) -> IntrospectionAnswer | None:
-        """Return the answer of a key, None if there is none or its time is over."""
+        """Return the answer of a key, None if it is missing or has expired."""
         kept = self._kept.get(key)
         return None if kept is None or self._monotonic() >= kept.ends else kept.answer
 
@@ -47,7 +47,10 @@ class AnswerStore:
         self._kept.put(key, _Kept(answer, asked + seconds))
 
     def __len__(self) -> int:
-        """Return the number of answers held, good or past; one used again may count twice."""
+        """Return the number of answers held, valid or expired.
+
+        An answer used again may count twice.
+        """
         return len(self._kept)
 
 

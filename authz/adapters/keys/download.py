@@ -1,7 +1,7 @@
 """Downloads a key document by a bounded GET.
 
-The credential of the settings, a bearer token or a certificate, goes only where the caller says
-that it may, and over https only.
+The credential of the settings, a bearer token or a certificate, is sent only where the caller
+permits it, and over https only.
 """
 
 import re
@@ -109,7 +109,7 @@ def get_with_credential(url: str, settings: KeySettings, deadline: float) -> Fet
 
 
 def _fetched(ask: DocumentRequest, deadline: float, if_refused: str) -> FetchedDocument:
-    """Fetch; a refusal says what may be wrong with the credential. Raises FetchError."""
+    """Fetch; the error of a refusal names a possible fault of the credential. Raises FetchError."""
     try:
         answer = fetch_document(ask, deadline)
     except StatusError as error:
@@ -119,7 +119,7 @@ def _fetched(ask: DocumentRequest, deadline: float, if_refused: str) -> FetchedD
 
 
 def spiffe_context(peer: SpiffePeer) -> ssl.SSLContext:
-    """Return a context that trusts only the peer's trust domain; its name is checked afterwards."""
+    """Return a context that trusts only the peer's trust domain; the name is checked afterwards."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.check_hostname = False

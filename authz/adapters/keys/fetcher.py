@@ -19,15 +19,15 @@ from authz.core.jose.jwk import Key, KeySetError
 from authz.core.jose.key_set import KeySet
 from authz.core.jose.settings import KeySettings
 
-LOCAL_COOLDOWN_SECONDS: Final = 0.1  # for files and local sockets, which cost little to read
-JITTER: Final = 0.1  # so that replicas don't fetch in step
-# Of our own: a thread that draws from the shared generator disturbs programs that seed it.
+LOCAL_COOLDOWN_SECONDS: Final = 0.1  # for files and local sockets, which are cheap to read
+JITTER: Final = 0.1  # so that replicas do not fetch at the same time
+# A separate generator: a thread that draws from the shared one disturbs programs that seed it.
 _random: Final = random.Random()  # noqa: S311 - no secret
-MIN_FRESH_SECONDS: Final = 30.0  # however soon an issuer's Cache-Control wants to be asked again
-# Part of max_age after which good keys are fetched anew at the latest: so that a fetch or two may
-# fail before the keys are too old.
+MIN_FRESH_SECONDS: Final = 30.0  # however short an issuer's Cache-Control is
+# The part of max_age after which valid keys are fetched again at the latest, so that a fetch or two
+# may fail before the keys are too old.
 MAX_AGE_PART: Final = 0.5
-MAX_BACKOFF_DOUBLINGS: Final = 16  # beyond that the pause is ``refresh`` whatever the cooldown
+MAX_BACKOFF_DOUBLINGS: Final = 16  # beyond that the pause is ``refresh`` for any cooldown
 MAX_ABSENT_KEY_IDS: Final = 1024  # of 256 characters: 256 KiB an issuer under a flood
 _log: Final = logging.getLogger("authz.keys")
 
@@ -47,13 +47,13 @@ class Fetcher:
     Attributes:
         issuer: whose keys it fetches.
         source: the settings to fetch by.
-        take: is called with each good set, in the thread.
-        folder: keeps the last document over a restart; None if none does.
-        successes: fetches that brought a good set.
-        failures: fetches that did not.
+        take: is called with each valid set, in the thread.
+        folder: keeps the last document over a restart; None without a folder.
+        successes: fetches that returned a valid set.
+        failures: other fetches.
         last_error: why the last fetch failed, "" if it did not.
         last_success: unix seconds, None before the first success.
-        next_refresh: unix seconds of the next scheduled fetch, None while one is due.
+        next_refresh: unix seconds of the next scheduled fetch, None while a fetch is due.
     """
 
     issuer: str
@@ -90,16 +90,16 @@ class Fetcher:
         threading.Thread(target=self._run, name=f"keys {self.issuer}", daemon=True).start()
 
     def stop(self) -> None:
-        """End after the fetch under way, and wake all waiting callers."""
+        """End after the current fetch, and wake all waiting callers."""
         with self._condition:
             self._stopping = True
             self._condition.notify_all()
 
     def fetch_soon(self, key_id: str, timeout_seconds: float, known: Callable[[], bool]) -> None:
-        """Wait for the fetch under way, or for a new fetch if the cooldown allows it.
+        """Wait for the current fetch, or for a new fetch if the cooldown allows it.
 
-        A kid that a fetch did not bring, although the fetch began after the kid was asked for, is
-        remembered as absent: until the cooldown has passed, callers do not wait for it.
+        A kid is remembered as absent if a fetch that began after the request for it did not return
+        it. Callers do not wait for such a kid until the cooldown has passed.
         """
         with self._condition:
             is_hot = time.monotonic() - self._hot_since < self._cooldown()
@@ -121,7 +121,7 @@ class Fetcher:
                 self._remember_absent(key_id)
 
     def content_changed(self) -> None:
-        """Forget which kids are absent: they may be there now."""
+        """Forget which kids are absent: they may exist now."""
         with self._condition:
             self._absent.clear()
 
@@ -149,8 +149,8 @@ class Fetcher:
             self._fetch()
             with self._condition:
                 self._ended = self._begun
-                # A good fetch on schedule starts no cooldown: a key that is published just after it
-                # would be refused. An issuer that fails is left alone.
+                # A successful scheduled fetch starts no cooldown, because a key that is published
+                # just after it would be refused. A failing issuer is left alone for the cooldown.
                 if self._failures_in_a_row:
                     self._hot_since = begun_at
                 self._condition.notify_all()
@@ -172,7 +172,7 @@ class Fetcher:
     def _usual(self, settings: KeySettings) -> float:
         """Return the seconds to the next fetch, at most ``refresh``.
 
-        The operator sets by it how long a withdrawn key may live.
+        With that setting the operator limits how long a withdrawn key stays in use.
         """
         if self._fresh_seconds is None:
             return settings.refresh

@@ -1,8 +1,8 @@
 """Issuers' key documents on disk: each source's last document and its time, for the next start.
 
-A file is checked in full when it is read, and ignored with a warning if anything is wrong: a folder
-must never stop a start, nor bring keys that nobody fetched. Documents are written by a thread of
-their own, so that a disk that hangs holds up no fetch.
+A file is checked completely when it is read, and ignored with a warning if anything is wrong: a
+folder must never prevent a start, nor add keys that were not fetched. A separate thread writes the
+documents, so that a hanging disk does not delay a fetch.
 """
 
 import logging
@@ -25,7 +25,7 @@ from authz.core import strict_json
 from authz.core.jose.settings import KeySettings
 
 # How old the time on disk may be while the document stays the same: a document that is fetched more
-# often is not written each time.
+# often is not written after each fetch.
 REWRITE_SECONDS: Final = 60.0
 MAX_FILE_BYTES: Final = 1024 * 1024  # the largest document, with each character escaped
 CLOSE_SECONDS: Final = 1.0  # how long a stop waits for the last document to be written
@@ -59,20 +59,20 @@ class KeptDocument:
 
 
 class KeyFolder:
-    """The folder of kept documents; if the config names none, nothing is kept."""
+    """The folder of kept documents; if the config names no folder, nothing is kept."""
 
     def __init__(self, settings: KeyCacheSettings) -> None:
         """Take the settings; ``start`` makes the folder."""
         self._path = Path(settings.folder) if settings.folder is not None else None
         self._is_usable = False
         self._written: dict[str, KeptDocument] = {}
-        self._waiting: dict[str, _Record] = {}  # by issuer: the last one counts
+        self._waiting: dict[str, _Record] = {}  # by issuer: the last document counts
         self._condition = threading.Condition()
         self._is_stopping = False
         self._thread = threading.Thread(target=self._run, name="key folder", daemon=True)
 
     def start(self) -> None:
-        """Make the folder, and begin to write. A folder that can't be used is warned of."""
+        """Make the folder, and begin to write. Warns about a folder that can't be used."""
         if self._path is None or self._thread.is_alive():
             return
         with suppress(OSError):
@@ -138,7 +138,7 @@ class KeyFolder:
             was_good = not error
 
     def _write(self, records: list[_Record]) -> str:
-        """Write the records; return why the last failing one failed, "" if all are written."""
+        """Write the records; return the last failure's reason, "" if all are written."""
         failed = ""
         for record in records:
             try:
@@ -164,7 +164,7 @@ def folder_problem(path: Path) -> str:
 
 
 def _others(status: os.stat_result) -> str:
-    """Return how another user than we and root can write; "" if none can."""
+    """Return how a user other than ourselves and root can write; "" if no such user can."""
     if status.st_uid not in {os.geteuid(), 0}:
         return "belongs to another user"
     if status.st_mode & _OTHERS_WRITE:

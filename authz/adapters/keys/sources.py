@@ -1,7 +1,7 @@
 """Sources of an issuer's key document: a URL, discovery (RFC 8414), a file, or a SPIFFE bundle.
 
-A credential for fetching goes to the origin that the config names: of the jwks_uri, or of the
-metadata. Who writes the metadata could otherwise have it sent to any place.
+A credential for fetching is sent only to the origin that the config names: that of the jwks_uri, or
+of the metadata. Otherwise the writer of the metadata could have it sent to any place.
 """
 
 import time
@@ -36,14 +36,14 @@ _OAUTH: Final = "/.well-known/oauth-authorization-server"
 class KeyDocumentSource(Protocol):
     """A source of key documents that knows how to parse them. Used by one thread.
 
-    Each fetch brings the whole document anew. A document need not differ from the last one, and
-    may be parsed without having been fetched, as one that was kept on disk is.
+    Each fetch returns the complete document. It may equal the last document. A document may also be
+    parsed without a fetch, if it was kept on disk.
     """
 
     def fetch(self) -> FetchedDocument:
         """Return the document, not yet parsed; blocks for a bounded time.
 
-        Raises FetchError; KeySetError where the document has to be read for its refresh time.
+        Raises FetchError; KeySetError if the document must be read for its refresh time.
         """
 
     def parse(
@@ -62,7 +62,7 @@ def key_document_source(settings: KeySettings, issuer: str) -> KeyDocumentSource
 
 
 def check_files(settings: KeySettings, issuer: str, algorithms: frozenset[str]) -> None:
-    """Require that what fetches take from files can be used: keys, CAs, a first bundle.
+    """Require that the files for fetches can be used: keys, CAs, a first bundle.
 
     Raises FetchError, KeySetError.
     """
@@ -76,7 +76,7 @@ def check_files(settings: KeySettings, issuer: str, algorithms: frozenset[str]) 
 
 
 def check_issuer_url(settings: KeySettings, issuer: str) -> None:
-    """Require of an issuer whose metadata its own URL leads to that a fetch may go there.
+    """Require that a fetch may go to the issuer's own URL, if that leads to its metadata.
 
     Raises FetchError.
     """
@@ -95,7 +95,8 @@ class JwkSetSource:
     def fetch(self) -> FetchedDocument:
         """Return the document. Raises FetchError.
 
-        Blocks for ``settings.timeout`` at most, discovery included, and for looking up names.
+        Blocks for ``settings.timeout`` at most, including discovery, plus the time to look up
+        names.
         """
         settings = self._settings
         deadline = time.monotonic() + settings.timeout
@@ -151,7 +152,7 @@ def _jwks_uri(document: bytes, issuer: str, settings: KeySettings) -> str:
 
 
 def _tenants_hint(metadata: object) -> str:
-    """Return what to do about metadata that many tenants share, as Entra's common ones."""
+    """Return the remedy for metadata that many tenants share, such as Entra's common ones."""
     named = metadata.get("issuer") if isinstance(metadata, dict) else None
     if not isinstance(named, str) or TENANT not in named:
         return ""

@@ -1,8 +1,8 @@
-"""Source of a trust domain's keys: its SPIFFE bundle (SPIFFE Trust Domain and Bundle, section 4).
+"""The source of a trust domain's keys: its SPIFFE bundle (SPIFFE Trust Domain and Bundle 4).
 
 The bundle comes from a file, from a bundle endpoint (SPIFFE Federation section 5), or from the
 SPIFFE Workload API. It is the bundle of one trust domain, which the config names and no document
-can change. Unlike a JWK Set on the web it can revoke everything: by an empty ``keys``.
+can change. Unlike a JWK Set on the web, it can revoke all keys, by an empty ``keys``.
 """
 
 import json
@@ -132,8 +132,8 @@ def _authorities(members: Mapping[str, Any]) -> str:
 def _from_workload_api(address: str, trust_domain: str, timeout_seconds: float) -> bytes:
     """Fetch the trust domain's JWT keys by the Workload API, as a bundle's document.
 
-    Each fetch is a call of its own: a stream that ends for good can't take the keys along. Raises
-    FetchError.
+    Each fetch is a separate call: otherwise the keys would be lost with a stream that ends for
+    good. Raises FetchError.
     """
     try:
         from spiffe import TrustDomain, WorkloadApiClient  # noqa: PLC0415 - an optional extra

@@ -1,10 +1,10 @@
-"""The last good keys of every issuer: read without waiting, refreshed in the background.
+"""The last valid keys of every issuer: read without waiting, refreshed in the background.
 
 Laws of this file:
-1. ``get`` takes one look into a dict. It never waits, whatever a fetch is doing.
-2. Only a good set replaces a good set; after a failed fetch the last good set just gets older.
-3. Each source has a thread that does all its fetching. Unknown keys wake it, once a cooldown at
-   most.
+1. ``get`` is one look-up in a dict. It never waits, whatever a fetch does.
+2. Only a valid set replaces a valid set; after a failed fetch the last valid set just gets older.
+3. Each source has a thread that does all its fetching. Unknown keys wake it at most once in a
+   cooldown.
 """
 
 import logging
@@ -24,7 +24,7 @@ _log: Final = logging.getLogger("authz.keys")
 
 
 class KeyStoreError(RuntimeError):
-    """Signals that keys can't be fetched; the message says whose, and why."""
+    """Signals that keys can't be fetched; the message names the issuer and the reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +40,8 @@ class SourceStatus:
         last_success: unix seconds, None before the first success.
         last_error: why the last fetch failed, "" if it did not.
         next_refresh: unix seconds, None while a fetch is under way or due.
-        successes: fetches that brought a good set, since the start.
-        failures: fetches that did not.
+        successes: fetches that returned a valid set, since the start.
+        failures: other fetches, since the start.
     """
 
     issuer: str
@@ -76,11 +76,11 @@ class KeyStore:
         self.reconfigure(sources)
 
     def get(self, issuer: str) -> KeySet | None:
-        """Return the issuer's last good set, None before the first. Never waits."""
+        """Return the issuer's last valid set, None before the first. Never waits."""
         return self._sets.get(issuer)
 
     def refresh(self, issuer: str, key_id: str, timeout_seconds: float) -> bool:
-        """Fetch for an unknown key, once for all callers; return True when it is known now.
+        """Fetch for an unknown key, once for all callers; return True if it is known now.
 
         Waits for the fetch, ``timeout_seconds`` at most; returns at once within the cooldown.
         """
@@ -114,10 +114,10 @@ class KeyStore:
             self._folder.close()
 
     def reconfigure(self, sources: Mapping[str, KeySourceConfig]) -> None:
-        """Take other sources: all of them, or none. Raises KeyStoreError.
+        """Use other sources: all of them, or none. Raises KeyStoreError.
 
-        Sources that stay the same keep their keys and their thread. Sources with the same place but
-        other intervals or algorithms keep the keys that are still valid, and fetch anew.
+        Unchanged sources keep their keys and their thread. Sources with the same place but other
+        intervals or algorithms keep the keys that are still valid, and fetch again.
         """
         with self._lock:
             before = self._fetchers
@@ -198,7 +198,10 @@ def _start(fetchers: Iterable[Fetcher]) -> None:
 
 
 def _still_good(known: KeySet, old: KeySourceConfig, new: KeySourceConfig | None) -> KeySet | None:
-    """Return the old source's keys that the new source may use until it fetches; None if none."""
+    """Return the old source's keys that the new source may use until it fetches.
+
+    None for no keys.
+    """
     if new is None or new.settings.place != old.settings.place:
         return None
     keys = {

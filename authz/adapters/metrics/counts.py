@@ -1,7 +1,7 @@
 """Counts decisions and calls in plain Python numbers, turned into Prometheus' form by a scrape.
 
 A labelled counter of the client library costs 1.8 us an increment; here it is a list slot. Each
-thread counts decisions for itself, since ``+= 1`` is not atomic, and a scrape adds the threads up.
+thread has its own counters of decisions, since ``+= 1`` is not atomic, and a scrape adds them up.
 """
 
 import threading
@@ -27,7 +27,10 @@ _SHADOWS: Final = tuple(product(ShadowBy, Effect))
 
 
 class CallEnd(StrEnum):
-    """The causes for which the transport ends a call: no whole message, or an unread answer."""
+    """The causes for which the transport ends a call.
+
+    An incomplete message, or an unread answer.
+    """
 
     HALF_OPEN = "half_open"
     UNREAD = "unread"
@@ -87,7 +90,10 @@ class Metrics:
         shard.shadows[(shadow.by, shadow.decision)] += 1
 
     def caller_refused(self) -> None:
-        """Count a refused call, whose caller may not ask. Two at once may count as one."""
+        """Count a call that was refused because its caller may not call.
+
+        Two at once may count as one.
+        """
         self._callers_refused += 1
 
     def call_ended(self, cause: CallEnd) -> None:
@@ -97,8 +103,8 @@ class Metrics:
     def pdp_asked(self, result: PdpResult, seconds: float | None) -> None:
         """Count a question to the decision point, and the seconds of its call, None without a call.
 
-        The caller holds a lock, so that no count is lost: next to a call's milliseconds it costs
-        nothing.
+        The caller holds a lock, so that no count is lost: compared with a call's milliseconds its
+        cost is negligible.
         """
         self._pdp_results[result] += 1
         if seconds is not None:

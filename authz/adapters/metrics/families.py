@@ -94,7 +94,7 @@ FAMILIES: Final[dict[str, Family]] = {
     "authz_pdp_breaker_open": Family(
         _GAUGE,
         (),
-        "1 while a circuit breaker is open: some agent's questions failed and are not asked",
+        "1 while a circuit breaker is open: some agent's questions failed and are not sent",
     ),
     "authz_introspection_calls": Family(
         _COUNTER,
@@ -109,7 +109,7 @@ FAMILIES: Final[dict[str, Family]] = {
     "authz_introspection_breaker_open": Family(
         _GAUGE,
         ("issuer",),
-        "1 while a circuit breaker is open: some agent's questions failed and are not asked",
+        "1 while a circuit breaker is open: some agent's questions failed and are not sent",
     ),
     "authz_audit_dropped": Family(_COUNTER, (), "Audit records dropped because the queue was full"),
     "authz_audit_errors": Family(
@@ -153,7 +153,7 @@ FAMILIES: Final[dict[str, Family]] = {
     "authz_calls_ended": Family(
         _COUNTER,
         ("cause",),
-        "Calls ended as their client sent no whole message (half_open) or read no answer (unread)",
+        "Calls ended as the message was incomplete (half_open) or the answer unread (unread)",
     ),
     "authz_tls_reloads": Family(
         _COUNTER,

@@ -1,4 +1,4 @@
-"""An external decision point, asked by AuthZEN 1.0 after we have allowed: both must allow.
+"""An external decision point, asked through AuthZEN 1.0 after our own allow: both must allow.
 
 ``evaluation`` writes the question and reads the answer, and ``client`` asks. The answer can only
 turn an allow into a deny, or shorten it. The package itself offers the settings, and loads no more.

@@ -1,4 +1,4 @@
-"""Asks a decision point by HTTP, once for all checks that have the same question at a time."""
+"""Asks a decision point by HTTP, once for all concurrent checks with the same question."""
 
 import logging
 import ssl
@@ -109,8 +109,7 @@ class AuthzenClient:
         """Return the same allow, for ``ttl`` from ``now`` at most (unix seconds).
 
         Waits for the answer, ``seconds`` at most. ``decision_id`` is the call's X-Request-ID, so
-        that both sides' records can be put together. Raises Denied(POLICY_DENIED |
-        PDP_UNAVAILABLE).
+        that both sides' records can be matched. Raises Denied(POLICY_DENIED | PDP_UNAVAILABLE).
         """
         if not is_asked(operation):
             return allow
@@ -125,12 +124,12 @@ class AuthzenClient:
             raise _unavailable(str(error)) from None
         if not call.done.wait(seconds):
             raise _unavailable("the decision point did not answer in time")
-        if not isinstance(call.value, PdpPermit):  # made anew: other threads may raise it as well
+        if not isinstance(call.value, PdpPermit):  # a new error: other threads may raise it as well
             raise Denied(call.value.reason, call.value.detail)
         return allow.until(now + self._settings.ttl)
 
     def _outcome(self, question: bytes, decision_id: str) -> CallOutcome[PdpPermit | Denied]:
-        """Make a call, and return what came of it."""
+        """Make a call, and return its outcome."""
         deadline = time.monotonic() + self._settings.timeout
         headers = {**self._headers, "x-request-id": decision_id}
         ask = DocumentRequest(

@@ -1,7 +1,7 @@
 """Writes the question to a decision point and reads its answer (AuthZEN Authorization API 1.0).
 
-Pure. The question holds the established facts but neither token nor jti: so equal questions about
-different tokens are the same. Anything but a clear yes is a refusal.
+Pure. The question holds the established facts but neither token nor jti, so that different tokens
+can have the same question. Anything but a clear yes is a refusal.
 """
 
 import re
@@ -22,7 +22,7 @@ MAX_ANSWER_BYTES: Final = 64 * 1024  # an answer is one word, and perhaps reason
 # Members of the context that hold a no's reason: shown to operators when it is short.
 _REASON_NAMES: Final = ("id", "reason")
 _REASON: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._:/-]{0,63}")
-_MEMBERSHIPS: Final = ("groups", "roles")  # claims that decision points decide by
+_MEMBERSHIPS: Final = ("groups", "roles")  # claims that decision points use
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ def build_evaluation(allow: Allow, operation: Operation) -> bytes:
         {
             "subject": {
                 "type": "identity",
-                "id": delegation.subject or agent,  # without a principal yet, for itself
+                "id": delegation.subject or agent,  # no principal yet: the agent acts for itself
                 "properties": {
                     "issuer": delegation.issuer,
                     "scopes": sorted(delegation.scopes),
@@ -66,7 +66,10 @@ def build_evaluation(allow: Allow, operation: Operation) -> bytes:
 
 
 def is_asked(operation: Operation) -> bool:
-    """Tell whether to ask about a call: not if it only keeps a session up (COAZ, MCP binding)."""
+    """Tell whether to ask about a call.
+
+    Not if it only keeps a session alive (COAZ, MCP binding).
+    """
     call = operation.call
     return call is None or not (call.method in ("", PING) or is_notification(call.method))
 

@@ -24,7 +24,7 @@ class BreakerSettings(Settings):
     failures: int = Field(default=5, ge=1, le=1000)
     """Failures in a row of one agent's questions, after which no more of them are asked."""
     pause: Duration = Field(default=5.0, ge=0.1, le=300.0)
-    """How long they are not asked; then a single one tries whether it answers again."""
+    """How long they are not asked; then a single question tests whether it answers again."""
 
 
 class PdpSettings(Settings):
@@ -38,15 +38,17 @@ class PdpSettings(Settings):
     insecure: bool = False
     """Accept plain http://: anyone on the network path can then allow."""
     ca_file: FileText | None = None
-    """A file of PEM certificates to trust for it, in place of the system's."""
+    """A file of PEM certificates to trust for the decision point, in place of the system's."""
     token_file: FileText | None = None
-    """A file with a bearer token for it; read at the start and when the config is reloaded."""
+    """A file with a bearer token for the decision point; read at the start and when the config is
+    reloaded."""
     timeout: Duration = Field(default=0.2, ge=0.005, le=2.0)
-    """The longest time that a question may take. A check waits for less if its proxy's deadline is
-    nearer. Envoy waits 200ms for a check by default; a nearby decision point needs a few of these.
+    """The longest time that a question may take. A check waits for less time if its proxy's
+    deadline is earlier. By default, Envoy waits 200ms for a check; a nearby decision point needs a
+    few milliseconds.
     """
     ttl: Duration = Field(default=30.0, ge=0.0, le=3600.0)
-    """The longest time that its allow is remembered, cache.ttl at most; 0s: ask each time."""
+    """The longest time that its allow is cached, cache.ttl at most; 0s: ask each time."""
     breaker: BreakerSettings = BreakerSettings()
     """When the decision point is not asked."""
 

@@ -1,7 +1,7 @@
 """The revocation file: watched by the server, and written by ``authz revoke``.
 
-``watched`` does the one and ``writing`` the other. The package itself offers the settings, and
-loads no more.
+``watched`` watches it and ``writing`` writes it. The package itself offers the settings, and loads
+no more.
 """
 
 from authz.adapters.revocation_file.settings import RevocationSettings

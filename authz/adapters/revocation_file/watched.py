@@ -1,7 +1,7 @@
-"""Watches the revocation file: added lines count at once, removed lines go once the file rests.
+"""Watches the revocation file: added lines count at once, removed lines when the file rests.
 
-Each cached decision is made anew when something changes. A file that can't be read, or has an
-invalid line, is not taken: the last valid revocations stay.
+Each change makes all cached decisions stale. A file that can't be read, or has an invalid line, is
+not used: the last valid revocations stay.
 """
 
 import logging
@@ -32,9 +32,9 @@ class RevocationStatus:
 
     Attributes:
         entries: revocations in force.
-        taken: changes of the file that were taken.
-        refused: changes that were not taken, as the file was invalid.
-        looked_at: unix seconds of the last look for a change.
+        taken: changes of the file that are in force.
+        refused: changes that were not used, as the file was invalid.
+        looked_at: unix seconds of the last check for a change.
     """
 
     entries: int
@@ -61,9 +61,9 @@ class RevocationFile:
         self.current = Revocations()
         self._rest = StabilityTimer()
         self._look: FileView | None = None
-        self._found: Revocations | RevocationError = self.current  # in the file, by its last look
+        self._found: Revocations | RevocationError = self.current  # in the file, by the last check
         self._doubted_since: float | None = None  # monotonic seconds
-        self._is_believed = True  # whether the file as found is in force as a whole, or was refused
+        self._is_believed = True  # whether the file as found is completely in force, or was refused
         if self.path is not None:
             self.current = self._first(self.path)
         self._looked_at = time.time()
@@ -84,7 +84,7 @@ class RevocationFile:
         return self._found
 
     def settle(self) -> None:
-        """Wait until the file rests, as a half may have been read. Raises RevocationError."""
+        """Wait until the file rests, as half of it may have been read. Raises RevocationError."""
         end = time.monotonic() + WAIT_SECONDS
         while self._look is not None and not self._is_believed and not self._look.has_rested():
             if time.monotonic() > end:
@@ -95,7 +95,9 @@ class RevocationFile:
             self.refresh()
 
     def refresh(self, now: float | None = None) -> None:
-        """Take changes of the file; keep the last valid entries while the file is invalid.
+        """Put changes of the file into force.
+
+        Keep the last valid entries while the file is invalid.
 
         Never waits. ``now`` is monotonic seconds, the clock's if left out.
         """
@@ -125,14 +127,14 @@ class RevocationFile:
             self._refuse(self._found)
 
     def _look_at(self, path: Path) -> bool:
-        """Look at the file, and read it if it is new; return whether it is."""
+        """Check the file, and read it if it is new; return whether it is."""
         before = self._look
         fresh, data = look(path, MAX_BYTES, before)
         is_new = before is None or fresh.content != before.content
         if is_new:
             self._is_believed = False
             self._found = _parsed(path, fresh, data)
-        self._look = fresh  # last: if memory ran out while parsing, the next look finds it new
+        self._look = fresh  # last: if memory ran out while parsing, the next check finds it new
         return is_new
 
     def _take(self, fresh: Revocations) -> None:

@@ -1,9 +1,9 @@
-"""Adds a line to the revocation file, or takes lines out, without losing another writer's lines.
+"""Adds a line to the revocation file, or removes lines, without losing another writer's lines.
 
-The file is replaced by rename, so that no server sees a half. Where that would change more than the
-line (another owner, a second name, a mount of the file alone), the file is written in place: a line
-that is added is at first not JSON, and a server waits for the rest; a line that is taken out
-becomes blank, so that at no moment the file lacks another line.
+The file is replaced by rename, so that no server sees half of it. If that would change more than
+the line (another owner, a second name, a mount of the file alone), the file is written in place.
+Then an added line is not JSON at first, and a server waits for the rest; a removed line becomes
+blank, so that the file never lacks another line.
 """
 
 import errno
@@ -37,27 +37,27 @@ def append(path: Path, entry: Revocation) -> None:
         data = file.read(MAX_BYTES + 1)
         start = b"\n" if data and not data.endswith(b"\n") else b""
         line = start + msgspec.json.encode(entry) + b"\n"
-        parse(data + line)  # servers take no line of an invalid file
+        parse(data + line)  # servers use no line of an invalid file
         if not _replace(path, file, data + line):
             _add(path, line)
 
 
 def take_back(path: Path, ids: Collection[str]) -> list[Revocation]:
-    """Take entries out of an existing valid file, by their ids, and return those that stay.
+    """Remove entries from an existing valid file, by their ids, and return those that stay.
 
-    Waits while another process writes. On return the change is on the disk. Raises
-    RevocationError, and then nothing was taken out, unless the disk failed.
+    Waits while another process writes. On return the change is on the disk. Raises RevocationError;
+    then nothing was removed, unless the disk failed.
     """
     with _locked_file(path) as file:
         data = file.read(MAX_BYTES + 1)
-        parse(data)  # servers would go on with the last valid file, whatever is taken out
+        parse(data)  # servers would keep using the last valid file, whatever is removed
         read = read_entries(data)
         entries = {number: entry for number, entry in read if isinstance(entry, Revocation)}
         gone = sorted({*ids} - {entry.id for entry in entries.values()})
         if gone:
             raise RevocationError(f"no entry has the id {gone[0]}: the file has changed")
         numbers = {number for number, entry in entries.items() if entry.id in ids}
-        lines = BytesIO(data).readlines()  # at line feeds alone, as lines are read
+        lines = BytesIO(data).readlines()  # split at line feeds alone, as the reader does
         kept = [line for number, line in enumerate(lines, 1) if number not in numbers]
         if not _replace(path, file, b"".join(kept)):
             _blank(path, file, lines, numbers)
@@ -65,10 +65,10 @@ def take_back(path: Path, ids: Collection[str]) -> list[Revocation]:
 
 
 def _replace(path: Path, file: IO[bytes], data: bytes) -> bool:
-    """Replace the file by rename; return False where that would change more than the bytes.
+    """Replace the file by rename; return False if that would change more than the bytes.
 
-    A writer without a lock, as `echo >>`, may add to the file that is replaced now: its lines are
-    added again.
+    A writer without a lock, such as `echo >>`, may add lines to the file while it is replaced:
+    these are added again.
     """
     if os.fstat(file.fileno()).st_nlink != 1:
         return False

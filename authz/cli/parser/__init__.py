@@ -1,7 +1,7 @@
 """The command's arguments: a verb for each task of an operator.
 
-Nothing is imported here that a verb needs only to run, so that every command starts quickly, and a
-server, which lives long, has none of the others in its memory.
+Modules that a verb needs only to run are not imported here, so that every command starts quickly,
+and a server, which runs long, does not hold the other verbs in memory.
 """
 
 import argparse

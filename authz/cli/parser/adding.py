@@ -1,4 +1,4 @@
-"""Adds a verb, the arguments that several verbs share, and what its help ends with."""
+"""Adds a verb, the arguments that several verbs share, and the end of its help."""
 
 import argparse
 import os
@@ -34,7 +34,7 @@ def add_verb(
 ) -> argparse.ArgumentParser:
     """Add a verb, which a module of ``authz.cli.verbs`` runs, and return its parser.
 
-    ``summary`` stands in the list of verbs, and is the description unless there is another.
+    ``summary`` is shown in the list of verbs, and is the description unless another is given.
     """
     parser = verbs.add_parser(
         name,

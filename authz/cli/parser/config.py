@@ -16,7 +16,7 @@ def add_check(verbs: "Verbs") -> None:
         "check",
         "list every error in a config, with file and line",
         "List every error in a config and the files that it names, with file and line, and warn "
-        "of likely mistakes. Several configs are checked each for itself.",
+        "about likely mistakes. Several configs are checked separately.",
     )
     end_help(
         check,

@@ -9,8 +9,8 @@ from authz.cli.parser.call import add_call
 from authz.cli.parser.types import a_time, age, pair, url
 
 AT_MOST: Final = (
-    "What depends on a request, such as its time and a condition, is told and not judged: authz "
-    "explain tries a single request."
+    "Requirements that depend on a request, such as times and conditions, are listed and not "
+    "evaluated: authz explain tries a single request."
 )
 AGENT: Final = "spiffe://corp.example/ns/agents/sa/travel"
 

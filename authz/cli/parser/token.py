@@ -20,20 +20,20 @@ def add_verbs(verbs: "Verbs") -> None:
     """Add the verbs token check, token make and preset."""
     token = verbs.add_parser(
         "token",
-        help="check a token: say all that is wrong with it; or make one, for trying",
-        description="Check a token by a config, or make one for trying.",
+        help="check a token: list all its faults; or make a token for trying",
+        description="Check a token against a config, or make a token for trying.",
     )
     inner = token.add_subparsers(title="verbs", required=True, metavar="VERB")
     _add_check(inner)
     add_token_make(inner)
     preset = add_verb(
-        verbs, "preset", "preset", "print what each kind of issuer stands for, as YAML"
+        verbs, "preset", "preset", "print the settings of each kind of issuer, as YAML"
     )
     end_help(
         preset,
         "authz preset keycloak",
         status="0 it was printed, 2 usage",
-        note="Each line can be set otherwise in the issuer's block.",
+        note="Each line can be overridden in the issuer's block.",
     )
     preset.add_argument(
         "kind",
@@ -50,9 +50,9 @@ def _add_check(verbs: "Verbs") -> None:
         verbs,
         "token_check",
         "check",
-        "say all that is wrong with a token, and what would take it",
-        "Say for each issuer of the config all that is wrong with a token, and which line would "
-        "take it, or why none should. No part of the token's text is printed. The token is read "
+        "list all faults of a token, and the settings that would accept it",
+        "List, for each issuer of the config, all faults of a token, and the line that would "
+        "accept it, or why none should. No part of the token's text is printed. The token is read "
         "from a file or standard input, never from the arguments.",
     )
     end_help(
@@ -85,6 +85,6 @@ def _add_check(verbs: "Verbs") -> None:
     add(
         "--suggest",
         action="store_true",
-        help="print the smallest issuer block that accepts it, or why none should",
+        help="print the smallest issuer block that accepts the token, or why none should",
     )
     add_json(check)

@@ -1,4 +1,4 @@
-"""The types of arguments: what a text has to look like, and the error that says so."""
+"""The types of arguments: the form that a text must have, and the error for another form."""
 
 import argparse
 import json
@@ -81,7 +81,7 @@ def json_object(text: str) -> dict[str, Any]:
 
 
 def _each_once(members: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return the object of members. Raises ValueError for a name that stands there twice."""
+    """Return the object of members. Raises ValueError for a name that occurs twice."""
     found = dict(members)
     if len(found) < len(members):
         raise ValueError("a name stands in an object twice")

@@ -1,1 +1,1 @@
-"""What each verb does: a module each, imported when its verb is run."""
+"""The verbs: a module for each, imported when its verb is run."""

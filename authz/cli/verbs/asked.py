@@ -1,4 +1,4 @@
-"""What the flags of the verbs that ask policy say: claims, and a message."""
+"""Reads the flags of the verbs that ask policy: claims, and a message."""
 
 import argparse
 from typing import Any

@@ -105,7 +105,10 @@ def _check(path: Path, now: datetime) -> CheckedFile:
 
 
 def _counts(config: Config) -> dict[str, int]:
-    """Return the number of each kind of part; the last is of those within the one before."""
+    """Return the number of each kind of part.
+
+    The last number counts items within those before it.
+    """
     return {
         "issuers": len(config.issuers),
         "agents": len(config.agents),

@@ -1,7 +1,7 @@
 """``authz health``: asks a running server whether it is ready.
 
-Containers run it every few seconds. So it reads the answer from a socket: to load a library for
-HTTP takes longer than all else that it does. Proxies and redirections do not exist for it.
+Containers run it every few seconds. So it reads the answer from a socket: loading a library for
+HTTP takes longer than everything else that it does. It uses no proxies and follows no redirects.
 """
 
 import argparse
@@ -20,7 +20,7 @@ _READY: Final = b"200"
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print what the server says of itself, and return the exit status."""
+    """Print the server's status, and return the exit status."""
     try:
         status, body = _ask(options.address)
     except (OSError, ValueError) as error:

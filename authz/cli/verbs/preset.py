@@ -1,4 +1,4 @@
-"""``authz preset``: prints what each kind of issuer stands for."""
+"""``authz preset``: prints the settings of each kind of issuer."""
 
 import argparse
 import json

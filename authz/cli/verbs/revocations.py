@@ -1,4 +1,4 @@
-"""``authz revocations``: lists the revocations in force, and takes back those that were meant."""
+"""``authz revocations``: lists the revocations in force, and takes some back."""
 
 import argparse
 from collections.abc import Iterable, Iterator, Sequence
@@ -22,7 +22,7 @@ from authz.core.policy.spiffe_table import SpiffeTable
 from authz.core.revocations import MAX_BYTES, Revocation, RevocationError, read_entries
 from authz.core.spiffe import SpiffeId, SpiffePattern
 
-_MOST_SHOWN: Final = 20  # of the matches in a message, and of what is still in force
+_MOST_SHOWN: Final = 20  # of the matches in a message, and of the entries still in force
 _HEADINGS: Final = ("ID", "REVOKED", "TOKENS ISSUED BEFORE", "SINCE", "NOTE")
 _MEMBERS: Final = ("agent", "issuer", "subject", "token_id")
 

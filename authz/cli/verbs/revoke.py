@@ -60,9 +60,9 @@ def revocation_file(config: Config) -> Path:
 
 
 def _check_known(config: Config, entry: Revocation) -> None:
-    """Require names that the config can know, as others are mistyped. Raises RevocationError.
+    """Require names that the config knows, as others are mistyped. Raises RevocationError.
 
-    A subject and a token's id are known to the issuer alone.
+    Only the issuer knows subjects and the ids of tokens.
     """
     known = [issuer.issuer for issuer in config.issuers]
     if entry.issuer is not None and entry.issuer not in known:
@@ -85,7 +85,7 @@ def _check_agent(config: Config, agent: SpiffeId) -> None:
 
 
 def _filled(agent: SpiffeId, pattern: SpiffePattern) -> str:
-    """Return the ID that may be meant by a pattern: its wildcards filled from the agent's ID."""
+    """Return the ID that a pattern may mean: its wildcards filled from the agent's ID."""
     wanted, given = pattern.path.segments, agent.segments
     filled = [
         (given[at] if at < len(given) else ANY) if segment is None else segment

@@ -28,7 +28,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _members(config: Config, found: Suggestions, lines: list[str]) -> dict[str, Any]:
-    """Return the members for ``--json``; ``text`` is what stands there without it."""
+    """Return the members for ``--json``; ``text`` is the output without it."""
     return {
         "records": found.records,
         "narrower": [

@@ -1,4 +1,4 @@
-"""``authz token check``: says all that is wrong with a token."""
+"""``authz token check``: lists all faults of a token."""
 
 import argparse
 import time
@@ -15,7 +15,7 @@ from authz.core.spiffe import SpiffeId, SpiffeIdError
 from authz.review.token_check import TokenQuestion, UnknownRouteError, check_token
 from authz.wiring.files import BuildError
 
-MAX_BYTES: Final = 1024 * 1024  # of the file: no token is that long, but another file may be
+MAX_BYTES: Final = 1024 * 1024  # of the file: no token is that long, but a wrong file may be
 
 
 def run(options: argparse.Namespace) -> int:
@@ -51,7 +51,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _token(path: Path) -> str:
-    """Read a token; bytes that no token has stand for themselves. Raises OSError."""
+    """Read a token; bytes that no token has are kept. Raises OSError."""
     if path == STDIN:
         data = read_stdin("token", MAX_BYTES)
     else:

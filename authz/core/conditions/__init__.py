@@ -1,7 +1,8 @@
-"""Conditions in CEL, for what lists can't say: typed at load, bounded in cost, never true by error.
+"""Conditions in CEL, for rules that lists can't express: typed at load, bounded in cost, fail-safe.
 
-A condition is compiled once, when the config is loaded, and evaluated once a decision. It has no
-clock and reads no credential; ``VARIABLES`` has all that it may read.
+A condition is compiled once, when the config is loaded, and evaluated once for each decision. A
+failed evaluation is never true. It has no clock and reads no credential; ``VARIABLES`` lists all of
+its inputs.
 """
 
 from authz.core.conditions.cel import ConditionError, ConditionFailedError

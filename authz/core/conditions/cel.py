@@ -1,4 +1,4 @@
-"""The only caller of the CEL library: the offered part of the language, and its errors in words.
+"""Calls the CEL library, as the only module: offers a part of the language, and words its errors.
 
 cel-expr-python does not raise if an evaluation fails: it returns a value of type ERROR, whose
 ``value()`` is a text, which is truthy. So only a BOOL that is ``True`` counts as true here.
@@ -16,7 +16,7 @@ import yaml
 from authz.core.conditions.variables import VARIABLES
 from authz.core.extras import missing_extra
 
-# A closed list. Left out, since conditions need neither: macros that make lists and texts grow
+# A closed list. Conditions do not need what is left out: macros that make lists and texts grow
 # (map, filter), and time, which reads zone files and has no clock here.
 _MACROS: Final = ("has", "all", "exists", "exists_one")
 _FUNCTIONS: Final = (
@@ -37,7 +37,7 @@ _UNKNOWN_NAME: Final = re.compile(r"undeclared reference to '([^']*)'")
 _WORD: Final = re.compile(r"(?:mismatched|extraneous) input '(\w+)'")
 _ASSIGNED: Final = re.compile(r"token recognition error at: '=(?!=)")
 _NOISE: Final = re.compile(r" \(in container ''\)| expecting \{.*")
-# The parser's words, and ours.
+# The parser's messages, and the words for operators.
 _IN_WORDS: Final = (
     (re.compile(r"undeclared reference to '([^']*)'.*"), r"there is no name \1"),
     (re.compile(r"Syntax error: .*input '<EOF>'.*"), "not CEL: it ends too early"),
@@ -77,7 +77,7 @@ class ConditionFailedError(Exception):
     """A condition without a value for a request; the message holds nothing of the request."""
 
 
-# The called part of the library, which has no types itself.
+# The part of the library that is called here; the library itself is not typed.
 class _Type(Protocol):
     def name(self) -> str: ...
 
@@ -148,7 +148,7 @@ def compile_program(text: str) -> Program:
             " in claims.admin == true"
         )
     try:
-        program.eval(data={})  # plans it now, and not in a request
+        program.eval(data={})  # plans it now instead of in a request
     except Exception:  # noqa: BLE001 - likewise
         raise ConditionError("the condition has no value, whatever the request") from None
     return program
@@ -209,7 +209,7 @@ def _explained(condition: str, message: str) -> ConditionError:
 
 
 def _in_words(text: str) -> str:
-    """Say what the parser says in an operator's words, as far as they are known."""
+    """Translate the parser's messages into words for operators, as far as they are known."""
     for theirs, ours in _IN_WORDS:
         if match := theirs.fullmatch(text):
             return match.expand(ours)

@@ -14,11 +14,11 @@ from authz.core.conditions.syntax_tree import members_in, names_in, parse_tree
 
 @dataclass(frozen=True, slots=True)
 class CheckedText:
-    """What a text compiles to.
+    """The result of compiling a text.
 
     Attributes:
         program: evaluates it.
-        names: the variables that it reads, each as often as it stands there.
+        names: the variables that it reads, each as often as the text has it.
         members: the members that it reads by name, each with its variable.
         compared: the values that it compares.
     """

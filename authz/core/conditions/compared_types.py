@@ -48,7 +48,7 @@ class Compared:
     Attributes:
         path: where the part is, from its variable.
         kinds: the expected types.
-        texts: the texts that are looked for among the names of an object, if it is an object.
+        texts: the texts that are searched among the names, if the part is an object.
     """
 
     path: Path
@@ -58,7 +58,7 @@ class Compared:
     def fits(self, value: object) -> bool:
         """Tell whether everything at the path, in its variable's value, has an expected type.
 
-        A missing part fits: reading it fails anyway, or ``has`` was asked.
+        A missing part fits: reading it fails anyway, or the condition tests it with ``has``.
         """
         return self._fits(value, self.path[1:])
 

@@ -88,8 +88,8 @@ class Condition:
 
         Raises:
             ConditionFailedError: it has no value, as when a claim is missing, has another type, or
-                is said to be elsewhere. That is neither true nor false: the caller must take the
-                stricter outcome, which depends on the rule's effect.
+                is declared to be elsewhere. That is neither true nor false: the caller must take
+                the stricter outcome, which depends on the rule's effect.
         """
         values = facts.activation()
         if self._claims != frozenset():

@@ -1,11 +1,11 @@
 """The bounds on a condition's cost, checked on its syntax tree when it is loaded.
 
-The library stops a condition after 10,000 steps of ``all`` and ``exists``, but a step could be
-anything, and holds the interpreter's lock: a condition of 2 KB over a token of 8 KB took two
-minutes. So a loop must be short, may use only its own element, short variables and constants, and
-may contain no sums nor, two levels deep, patterns. Then all of its steps together read the token
-once for each operation in the loop. A pattern is compiled anew at each use: so it must be small,
-and smaller in a loop.
+The library stops a condition after 10,000 steps of ``all`` and ``exists``. But a step may be of any
+cost, and holds the interpreter's lock: a condition of 2 KB over a token of 8 KB took two minutes.
+So a loop must be short, may use only its own element, short variables and constants, and may
+contain no sums nor, two levels deep, patterns. Then all of its steps together read the token once
+for each operation in the loop. A pattern is compiled anew at each use: so it must be small, and
+smaller in a loop.
 """
 
 import re
@@ -19,7 +19,7 @@ from authz.core.conditions.variables import LONG
 
 MAX_NESTED_LOOPS: Final = 2  # authorization_details.exists(d, d.actions.exists(...)) needs two
 MAX_LOOP_PARTS: Final = 100  # of all loops together; each takes some 0.2 us a step
-MAX_PATTERN_CHARS: Final = 256  # of all patterns together; what they cost grows with it
+MAX_PATTERN_CHARS: Final = 256  # of all patterns together; their cost grows with it
 MAX_LOOP_PATTERN_CHARS: Final = 24  # of those in loops; compiling one takes some 10 us a step
 MAX_REPETITIONS: Final = 128  # sum of the numbers in braces; the compiled pattern grows with it
 _COUNTED: Final = re.compile(r"(.)\{([0-9]*),?([0-9]*)\}")
@@ -95,7 +95,7 @@ def _loop(loop: Expr.Comprehension, loops: tuple[str, ...]) -> Iterator[tuple[st
 
 
 def _makes_lists(node: Expr) -> bool:
-    """Tell whether a list is built, which may contain a long list many times."""
+    """Tell whether a node builds a list, which may contain a long list many times."""
     is_list = node.WhichOneof("expr_kind") in {"list_expr", "struct_expr"}
     return is_list or node.call_expr.function == _PLUS or any(map(_makes_lists, child_nodes(node)))
 

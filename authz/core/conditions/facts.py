@@ -1,8 +1,7 @@
 r"""The values of a request that conditions may read.
 
 The library reads a text up to its first NUL only, so that a claim "admin\0x" would be equal to
-"admin"; and it has no numbers beyond 64 bits. Facts that it can't represent make every condition
-fail.
+"admin"; and it has no numbers beyond 64 bits. If it can't represent a fact, every condition fails.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -28,7 +27,7 @@ from authz.core.strict_json import (
     of_type,
 )
 
-_OF_OTHERS: Final = frozenset(  # credentials that nothing here reads
+_OF_OTHERS: Final = frozenset(  # credentials that no module here reads
     {
         "client-cert",  # RFC 9440
         "client-cert-chain",
@@ -94,7 +93,7 @@ class Facts:
         self._elsewhere: ClaimNames | None = None
 
     def check_here(self, names: Collection[str] | None) -> None:
-        """Check that claims are in the token itself; ``names`` None is all that may be read.
+        """Check that claims are in the token itself; ``names`` None means all readable claims.
 
         Raises ConditionFailedError if the token says that any of them is elsewhere.
         """

@@ -1,4 +1,4 @@
-"""The header that a config lets conditions read: none that carries a credential."""
+"""The type of headers that conditions may read: never a header that carries a credential."""
 
 from typing import Annotated
 

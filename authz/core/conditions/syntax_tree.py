@@ -46,7 +46,7 @@ def members_in(node: Expr) -> Iterator[tuple[str, str]]:
 
 
 def child_nodes(node: Expr) -> Iterator[Expr]:
-    """Yield the children of a node; of a loop nothing, whose parts have different roles."""
+    """Yield the children of a node; for a loop nothing, since its parts have different roles."""
     kind = node.WhichOneof("expr_kind")
     if kind == "select_expr":
         yield node.select_expr.operand

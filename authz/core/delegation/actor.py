@@ -1,10 +1,10 @@
-"""The token's actors, of whom the current must be the caller (RFC 8693 section 4.1).
+"""Reads the token's actors, and requires that the current actor is the caller (RFC 8693 4.1).
 
 Only the outermost actor decides. Inner actors are history: recorded, never a reason to allow.
 ``may_act`` says who may become an actor (section 4.4); it names no actor, and is not read. If a
-token has ``act``, it counts beside a mapped claim too: both must name the same agent. A token whose
-subject is the caller itself, or its client, is not a delegation: the agent acts for itself, which
-only a route with the autonomous mode allows.
+token has ``act`` beside a mapped claim, both must name the same agent. A token whose subject is the
+caller itself, or its client, is not a delegation: the agent acts for itself, which only a route
+with the autonomous mode allows.
 """
 
 from collections.abc import Mapping
@@ -43,7 +43,7 @@ def resolve_actors(
 def actor_faults(
     claims: Claims, issuer: IssuerSettings, agent: Agent, route: Route
 ) -> tuple[list[Denied], Mode | None]:
-    """Return all that ``resolve_actors`` refuses, in its order, and the mode, if it is known."""
+    """Return every refusal of ``resolve_actors``, in its order, and the mode if it is known."""
     actors, faults = attempt(lambda: _name_actors(claims, issuer, agent, route))
     if actors:
         faults = collect(lambda: _bind(actors[0], issuer, agent))
@@ -118,11 +118,14 @@ def _name_actors(
 
 
 def _read_chain(claims: Claims, issuer: IssuerSettings) -> tuple[Actor, ...]:
-    """Return the actors of an ``act``; those of the issuer by the agents that they stand for."""
+    """Return the actors of an ``act``.
+
+    The issuer's own actors become the agents that they stand for.
+    """
     actors: list[Actor] = []
     holder = claims.members
     while ACT in holder:
-        if len(actors) == issuer.max_actors:  # refused, never cut: a cut chain is another chain
+        if len(actors) == issuer.max_actors:  # never truncated: that would be another chain
             raise Denied(Reason.CHAIN_TOO_DEEP, f"more than {issuer.max_actors} actors")
         act = holder[ACT]
         if not isinstance(act, dict):
@@ -135,7 +138,10 @@ def _read_chain(claims: Claims, issuer: IssuerSettings) -> tuple[Actor, ...]:
 
 
 def _actor(act: Mapping[str, Any], issuer: IssuerSettings) -> Actor:
-    """Return an actor. A name means something at its own issuer only: no other's is mapped."""
+    """Return an actor. Only the issuer's own names are mapped.
+
+    Elsewhere they mean something else.
+    """
     named_by, subject = _name(act, "iss", issuer.issuer), _name(act, "sub")
     if named_by == issuer.issuer:
         subject = issuer.actor.agent_of(subject) or subject
@@ -160,7 +166,7 @@ def _mapped_actors(claims: Claims, issuer: IssuerSettings) -> tuple[Actor, ...]:
 
 
 def _mapped_agent(claims: Claims, settings: ActorSettings) -> str:
-    """Return the one agent for which the claims' values stand.
+    """Return the single agent that the claims' values stand for.
 
     Raises Denied(ACTOR_MISSING | ACTOR_MALFORMED | ACTOR_NOT_PERMITTED | ACTOR_MISMATCH).
     """

@@ -20,7 +20,7 @@ def _listed(value: object) -> object:
 
 def _is_id(text: str) -> bool:
     if not text.startswith(SCHEME):
-        return False  # as most names, and without the cost of an exception
+        return False  # as most names do, and this costs no exception
     try:
         SpiffeId.parse(text)
     except SpiffeIdError:
@@ -41,12 +41,12 @@ class ActorSettings(Settings):
 
     claim: _Claims = Field(default=(ACT,), min_length=1)
     """The claim that names the agent: act (RFC 8693 section 4.1), or, for an issuer without act,
-    another claim such as azp. Of a list, such as [azp, appid], those that a token has must all name
-    the same agent. An act that comes beside them counts too.
+    another claim such as azp. If it is a list, such as [azp, appid], all of its claims that a token
+    has must name the same agent. An act beside them must name it too.
     """
     map: dict[str, SpiffeIdText] = Field(default={})
-    """The SPIFFE ID of the agent that each value stands for: of the claim, and of the sub of an act
-    whose iss is the token's own.
+    """The SPIFFE ID of the agent for each value of the claim, and of the sub of an act whose iss is
+    the token's own.
     """
     patterns: dict[str, str] = Field(default={})
     """SPIFFE IDs made from values that are not in the map, such as
@@ -79,7 +79,7 @@ class ActorSettings(Settings):
     def agent_of(self, value: str) -> str | None:
         """Return the agent that a value stands for, None for none.
 
-        The first pattern that fits decides, also if what it makes is not a SPIFFE ID.
+        The first pattern that fits decides, even if its result is not a SPIFFE ID.
         """
         mapped = self.map.get(value)
         if mapped is not None:

@@ -9,7 +9,7 @@ _INSTEAD: Final = "name the algorithm of the issuer's keys, such as ES256 or RS2
 
 
 def _not_forgeable(name: object) -> object:
-    """Refuse algorithms by which more than the issuer could make tokens (RFC 8725 section 2.1)."""
+    """Refuse algorithms with which others than the issuer could make tokens (RFC 8725 2.1)."""
     if isinstance(name, str) and name.upper() in _BY_SECRET:
         raise ValueError(
             f"{name} is never accepted: HMAC verifies with the secret that signs, so that whoever"

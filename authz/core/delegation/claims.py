@@ -22,12 +22,13 @@ _SCOPE_TOKEN: Final = r"[\x21\x23-\x5b\x5d-\x7e]+"  # RFC 6749 section 3.3
 _SCOPE: Final = re.compile(_SCOPE_TOKEN)
 _SCOPES: Final = re.compile(f"{_SCOPE_TOKEN}(?: {_SCOPE_TOKEN})*+")
 _STRING: Final = frozenset({str})  # the types that JSON's values have here: never a subclass
-# Types that tell no kind: a plain JWT, and what JWT-SVID section 2.3 allows beside it.
+# Types that say nothing about the kind: a plain JWT, and the one that JWT-SVID section 2.3 allows
+# too.
 _PLAIN: Final = frozenset({"application/jwt", "application/jose"})
 _CLIENT: Final = ("client_id", "azp", "cid", "appid")  # claims that name the client
 # Claims that only another kind of token has: ID tokens (OIDC Core 2 and 3.3.2.11), security events
 # (RFC 8417 2.2), status lists, introspection answers, transaction tokens, and proofs (RFC 9449,
-# WIMSE). They matter if the typ is a plain JWT, which tells no kind.
+# WIMSE). They matter if the typ is a plain JWT, which says nothing about the kind.
 _OF_OTHER_KINDS: Final = (
     *("nonce", "at_hash", "c_hash", "s_hash"),
     *("events", "status_list", "token_introspection"),
@@ -43,8 +44,8 @@ class Claims(msgspec.Struct, frozen=True, eq=False, gc=False):
     Attributes:
         issued_at, expires_at: unix seconds.
         members: all claims.
-        has_scopes: whether it has the claim of scopes, or is an access token without doubt.
-        may_name_credentials: whether a text of theirs may hold the word "credentials".
+        has_scopes: whether it has the claim of scopes, or is certainly an access token.
+        may_name_credentials: whether a text in the claims may hold the word "credentials".
     """
 
     subject: str
@@ -62,7 +63,7 @@ class Claims(msgspec.Struct, frozen=True, eq=False, gc=False):
 
 
 class OwnClaims(msgspec.Struct, frozen=True, gc=False):
-    """What a token says of itself alone; times in unix seconds."""
+    """The claims about the token alone: its id and its times, in unix seconds."""
 
     issued_at: float
     expires_at: float
@@ -104,7 +105,7 @@ def check_claims(jws: Jws, issuer: IssuerSettings, route: Route, now: float) -> 
 
 
 def claim_faults(jws: Jws, issuer: IssuerSettings, route: Route, now: float) -> list[Denied]:
-    """Return all that ``check_claims`` refuses, in its order."""
+    """Return every refusal of ``check_claims``, in its order."""
     members = jws.payload
     is_plain = jws.header.media_type in _PLAIN
     of_kind: list[tuple[bool, Check]] = [
@@ -128,7 +129,7 @@ def claim_faults(jws: Jws, issuer: IssuerSettings, route: Route, now: float) -> 
 
 
 def unchecked_claims(jws: Jws, issuer: IssuerSettings) -> Claims:
-    """Return the claims by which actors are judged, for a report on a token that is refused anyway.
+    """Return the claims that decide on actors, for a report on a token that is refused anyway.
 
     Raises Denied(TOKEN_CLAIM) without a subject.
     """
@@ -139,7 +140,7 @@ def unchecked_claims(jws: Jws, issuer: IssuerSettings) -> Claims:
 
 
 def check_own_claims(jws: Jws, issuer: IssuerSettings, now: float) -> OwnClaims:
-    """Check the times and the id alone, of a token whose other claims were accepted before.
+    """Check only the times and the id of a token whose other claims were accepted before.
 
     Raises Denied(TOKEN_CLAIM | TOKEN_EXPIRED | TOKEN_NOT_YET_VALID | TOKEN_LIFETIME).
     """
@@ -170,7 +171,7 @@ def _check_is_access_token(
 ) -> None:
     """Refuse a plain JWT that does not look like an access token. Raises Denied(TOKEN_TYP).
 
-    One without scopes may still be an agent's own; that is seen when its actors are.
+    A token without scopes may still be an agent's own; the check of its actors decides that.
     """
     if members.get(issuer.scope_claim):
         return
@@ -182,7 +183,7 @@ def _check_is_access_token(
 
 
 def _is_for_client(members: Mapping[str, Any], *, alone: bool) -> bool:
-    """Tell whether a token is for one of its clients; ``alone``: for nobody else."""
+    """Tell whether a token is for one of its clients; with ``alone``, for no other audience."""
     audience = members.get("aud", [])
     listed = [audience] if isinstance(audience, str) else audience
     clients = [members.get(name) for name in _CLIENT]
@@ -193,7 +194,7 @@ def _is_for_client(members: Mapping[str, Any], *, alone: bool) -> bool:
 def _check_audience(
     members: Mapping[str, Any], issuer: IssuerSettings, route: Route, *, is_plain: bool
 ) -> None:
-    """Check ``aud``. Cognito's tokens have none, but a client for which they are."""
+    """Check ``aud``. Cognito's tokens have no ``aud``: their client stands for it."""
     audience = members.get("aud", [])
     if is_plain and "aud" not in members:
         audience = [members["client_id"]] if "client_id" in members else []
@@ -208,7 +209,10 @@ def _check_audience(
 
 
 def _for_others(members: Mapping[str, Any], listed: list[str]) -> str:
-    """Say what names no audience of the issuer: ``aud``, or the client that stands for it."""
+    """Name the claim that is not an audience of the issuer.
+
+    ``aud``, or the client that stands for it.
+    """
     if "aud" in members:
         return "its aud does not name any of the issuer's audiences"
     stands = "its client_id, which stands for it, is not one of the issuer's audiences"
@@ -240,7 +244,7 @@ def name_in(
 
 
 def _longest(name: str) -> int:
-    """Return how long a name may be: a SPIFFE ID as long as SPIFFE-ID section 2.3 allows."""
+    """Return a name's maximum length; for a SPIFFE ID, that of SPIFFE-ID section 2.3."""
     return MAX_ID_BYTES if name.startswith(SCHEME) else MAX_NAME_CHARS
 
 

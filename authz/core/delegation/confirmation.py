@@ -35,7 +35,7 @@ def check_confirmation(
 ) -> SingleUseProof | None:
     """Check the binding that a token's claims name, if any; return the DPoP proof.
 
-    The proof must not be used again.
+    The caller must see to it that the proof is not used again.
 
     Raises Denied(CNF_UNSUPPORTED | POP_MISSING | CNF_MISMATCH | DPOP_PROOF | DPOP_NONCE).
     """
@@ -54,7 +54,9 @@ def check_confirmation(
 def required_bindings(
     members: Mapping[str, Any], issuer: IssuerSettings, route: Route
 ) -> Mapping[str, Any]:
-    """Return the keys that a token is bound to, which the caller has to prove; empty for none.
+    """Return the keys that a token is bound to and the caller must prove.
+
+    Empty for an unbound token.
 
     Raises Denied(CNF_UNSUPPORTED | POP_MISSING).
     """

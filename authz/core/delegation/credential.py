@@ -1,4 +1,4 @@
-"""The search for a request's single credential: none, or more than one, is refused."""
+"""Finds a request's credential: a request with none or with several is refused."""
 
 import re
 from typing import Final
@@ -11,8 +11,8 @@ from authz.core.reason import BEARER, DPOP_SCHEME, Denied, Reason
 from authz.core.request import DPOP, Request
 
 # Credentials between commas: a scheme and a token. Parameters of another scheme do not have this
-# form (RFC 9110 section 11.4). They are counted in a single search without backtracking, since
-# anybody can send them: part by part, 60 KiB took 20 ms.
+# form (RFC 9110 section 11.4). A single search without backtracking counts them, since any client
+# can send them: part by part, 60 KiB took 20 ms.
 _CREDENTIALS: Final = re.compile(r"(?:\A|,)\s*+[!#-'*+.^-z|~0-9A-Z-]++ ++[^\s=,]++=*+\s*+(?=,|\Z)")
 _DPOP: Final = DPOP_SCHEME.lower()
 _PARTS: Final = re.compile(r"(?:\A|,)\s*+[^\s,]")
@@ -69,7 +69,7 @@ def find_credential(request: Request, settings: TokenSettings) -> Credential:
 
 
 def _count(value: str, settings: TokenSettings) -> int:
-    """Return how many credentials a header holds: Envoy joins repeated headers with commas.
+    """Return the number of credentials in a header: Envoy joins repeated headers with commas.
 
     No token has a comma. Credentials of other schemes may have commas between their parameters.
     """

@@ -1,8 +1,8 @@
 """The check of DPoP proofs: the caller holds the token's key, for this request (RFC 9449 4.3).
 
 The proof's target is compared with the configured origin of the route's resource, never with a Host
-header; its method and path with the request that the proxy saw. The edge, which has a memory,
-refuses a proof that comes twice: here it only gets a name (``SingleUseProof``).
+header; its method and path with the request that the proxy saw. The edge has a memory and refuses a
+proof that is sent twice; this module only names the proof (``SingleUseProof``).
 """
 
 import hmac
@@ -67,7 +67,7 @@ class DpopVerifier:
             raise Denied(
                 Reason.CNF_MISMATCH, "the proof is signed by another key", scheme=DPOP_SCHEME
             )
-        self._check_nonce(claims, now)  # 10. last: a nonce is for those who hold the key
+        self._check_nonce(claims, now)  # 10. last: only a client that holds the key gets a nonce
         mark = sha256(f"{key.thumbprint} {proof_id}".encode()).digest()
         return SingleUseProof(mark, issued_at + self._settings.max_age)
 
@@ -110,7 +110,8 @@ class DpopVerifier:
         if not self._needs_nonce:
             return
         nonce = claims.get("nonce")
-        for back in (0.0, self._settings.nonce_lifetime):  # each is valid for a lifetime at least
+        # The last nonce counts too, so that each is valid for a lifetime at least.
+        for back in (0.0, self._settings.nonce_lifetime):
             if isinstance(nonce, str) and nonce == self.nonce(now - back):
                 return
         raise Denied(

@@ -1,6 +1,6 @@
-"""Examines a token without a request: all that step 2 refuses in it, and not only the first.
+"""Examines a token without a request: finds every fault that step 2 refuses, not only the first.
 
-The checks are those of the pipeline, in its order. What only a request can show is left out: the
+The checks are those of the pipeline, in its order. The checks that need a request are left out: the
 credential's header, and the proof that the caller holds the key that the token is bound to.
 """
 
@@ -21,10 +21,10 @@ from authz.core.routes import Route
 
 @dataclass(frozen=True, slots=True)
 class Examination:
-    """What step 2 makes of a token, but for its signature and its possession.
+    """The result of step 2 for a token, without its signature and its proof of possession.
 
     Attributes:
-        faults: all that is refused, each once, in the order of the checks.
+        faults: all refusals, each once, in the order of the checks.
         mode: how the agent would act; None if that is not known.
     """
 

@@ -1,4 +1,4 @@
-"""Collects what separate checks refuse, for reports that say everything at once."""
+"""Collects the refusals of separate checks, for reports that list all of them at once."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -10,7 +10,7 @@ _T = TypeVar("_T")
 
 
 def collect(*checks: Check) -> list[Denied]:
-    """Run each check, whatever the others say, and return their refusals in this order."""
+    """Run every check, even after a refusal, and return the refusals in this order."""
     return [fault for check in checks for fault in attempt(check)[1]]
 
 

@@ -29,7 +29,7 @@ def check_header(jws: Jws, issuer: IssuerSettings) -> None:
 
 
 def header_faults(jws: Jws, issuer: IssuerSettings) -> list[Denied]:
-    """Return all that ``check_kind`` and ``check_header`` refuse, in their order."""
+    """Return every refusal of ``check_kind`` and ``check_header``, in their order."""
     header = jws.header
     return collect(
         lambda: check_kind(jws),

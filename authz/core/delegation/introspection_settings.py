@@ -1,4 +1,4 @@
-"""The ``introspection:`` of an issuer's settings: who says what opaque tokens mean (RFC 7662)."""
+"""The ``introspection:`` of an issuer's settings: the endpoint for opaque tokens (RFC 7662)."""
 
 from typing import Annotated, Final, Literal, Self
 
@@ -14,7 +14,7 @@ from authz.core.settings import (
 )
 from authz.core.urls import check_url, is_plaintext
 
-MAX_TIMEOUT_SECONDS: Final = 10.0  # no caller of ours waits longer for an answer
+MAX_TIMEOUT_SECONDS: Final = 10.0  # no proxy waits longer for a check
 _CREDENTIALS: Final = ("client_secret_file", "private_key_jwt", "tls")
 
 
@@ -46,8 +46,8 @@ class PrivateKeyJwtSettings(Settings):
     key_id: str | None = Field(default=None, min_length=1, max_length=256)
     """The kid of the key, if the issuer knows more than one key of this client."""
     audience: str | None = Field(default=None, min_length=1, max_length=1024)
-    """The assertion's aud: what the issuer calls itself there. Left out, it is the issuer; some
-    issuers want the URL of their token endpoint.
+    """The assertion's aud: the name that the issuer expects there. Left out, it is the issuer; some
+    issuers require the URL of their token endpoint.
     """
 
 
@@ -78,17 +78,17 @@ class IntrospectionSettings(Settings):
     allow_any_address: bool = False
     """Accept link-local, metadata and multicast addresses, where clouds keep secrets."""
     timeout: Duration = Field(default=2.0, ge=0.005, le=MAX_TIMEOUT_SECONDS)
-    """The longest time that a call may take. A check waits for less if its proxy's deadline is
-    nearer: Envoy waits 200ms for a check by default.
+    """The longest time that a call may take. A check waits for less time if its proxy's deadline is
+    earlier: by default, Envoy waits 200ms for a check.
     """
     max_age: Duration = Field(default=30.0, ge=1.0, le=3600.0)
-    """How long an answer is remembered, active or not: for that long at most, a token that the
-    issuer revoked is still accepted. A token's own exp may end it sooner.
+    """How long an answer is cached, active or not. A token that the issuer revokes is still
+    accepted for that long at most. A token's own exp may end the caching sooner.
     """
     prefixes: tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9._~+/-]{1,64}$")], ...] = ()
-    """The beginnings by which this issuer's tokens are told from those of other issuers with
-    introspection; the longest that fits decides. Left out, all opaque tokens that no prefix fits
-    are this issuer's.
+    """Prefixes that distinguish this issuer's tokens from those of other issuers with
+    introspection; the longest matching prefix decides. Left out, this issuer is asked about all
+    opaque tokens that match no prefix.
     """
     signed: Need = Need.OPTIONAL
     """required: only answers that the issuer signed are accepted (RFC 9701), verified with keys.
@@ -97,7 +97,7 @@ class IntrospectionSettings(Settings):
 
     @property
     def has_credential(self) -> bool:
-        """Tell whether this server proves to the issuer who asks (RFC 7662 section 2.1)."""
+        """Tell whether this server authenticates to the issuer (RFC 7662 section 2.1)."""
         return any(getattr(self, name) is not None for name in _CREDENTIALS)
 
     @model_validator(mode="after")

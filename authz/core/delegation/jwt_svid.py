@@ -1,8 +1,8 @@
-"""JWT-SVIDs: tokens by which a trust domain says which of its workloads has them.
+"""JWT-SVIDs: tokens that a trust domain issues to its own workloads.
 
-A bundle's keys speak for one trust domain alone: whatever is in a token, they name nobody else's
-workloads (JWT-SVID section 3.1, SPIFFE Trust Domain and Bundle section 4). SPIRE sets ``iss`` only
-where its operator names one, and the standard gives it no meaning.
+A bundle's keys are trusted for one trust domain alone: a token that they sign can't name a workload
+of another (JWT-SVID section 3.1, SPIFFE Trust Domain and Bundle section 4). SPIRE sets ``iss`` only
+if its operator configures it, and the standard gives it no meaning.
 """
 
 from collections.abc import Iterable, Mapping
@@ -29,7 +29,7 @@ def trust_domain_of(members: Mapping[str, Any]) -> str:
 
 
 def check_workload(members: Mapping[str, Any], issuer: IssuerSettings) -> None:
-    """Check that a token by a bundle's keys is of a workload of its trust domain.
+    """Check that a token signed by a bundle's key belongs to a workload of its trust domain.
 
     Raises Denied(TOKEN_CLAIM).
     """

@@ -1,7 +1,7 @@
-"""Marks of machines: what issuers write only into tokens of clients, service accounts and agents.
+"""Finds marks of machines: claims that only tokens of clients, service accounts and agents have.
 
-The list of marks can never be complete, so marks only refuse: a token without a mark need not be a
-person's.
+The list of marks can never be complete, so a mark can only refuse: a token without a mark may still
+be a machine's.
 """
 
 import re
@@ -27,8 +27,8 @@ _CLIENT_GRANT: Final = re.compile(r"(.*:)?client[\s_-]?credentials", re.DOTALL |
 _ENDS_IN_GRANT: Final = re.compile(r"client[\s_-]?credentials\Z", re.IGNORECASE)
 _CREDENTIALS: Final = "credentials"
 _BETWEEN: Final = re.compile(r"[\s,;]+")
-# Claims that say what the subject is, and their word for a person: Entra ID, the actor profile
-# (Auth0), Oracle, WSO2. Any other word is for a machine.
+# Claims that classify the subject, and their word for a person: Entra ID, the actor profile
+# (Auth0), Oracle, WSO2. Any other word means a machine.
 KINDS: Final = (
     ("idtyp", "user"),
     ("sub_profile", "user"),
@@ -37,8 +37,8 @@ KINDS: Final = (
 )
 _OF_MACHINES: Final = "kubernetes.io"  # a claim that only tokens of machines have
 _OF_ACCOUNTS: Final = ("clientHost", "clientAddress")  # of Keycloak's service accounts alone
-# What Keycloak begins a jti with: the kind of session, of token and of grant. With client
-# credentials, or with a token exchange without anybody's session, it is the client's own.
+# The prefix of Keycloak's jti: the kind of session, of token and of grant. With client credentials,
+# or with a token exchange without a user's session, the token is the client's own.
 _CONTEXT: Final = re.compile(r"(?:on|of|tr|nt|ft)(?:rt|lt)[a-z]{2}:")
 _OWN_CONTEXT: Final = re.compile(r"..(?:rt|lt)cc:|tr(?:rt|lt)te:")
 _USER_CONTEXT: Final = re.compile(r"..(?:rt|lt)(?:ac|ro|dg|ci):")
@@ -66,16 +66,16 @@ def names_client(members: Mapping[str, Any], issuer: IssuerSettings) -> bool:
 
 
 def token_context(jti: object) -> str:
-    """Return how a token was got, as Keycloak says at the beginning of its ``jti``; "" elsewhere.
+    """Return how a token was obtained, by the prefix of Keycloak's ``jti``; "" for other issuers.
 
-    It says the same of many tokens, so it is not an id's alone.
+    Many tokens share the prefix, so it is not unique as an id is.
     """
     match = _CONTEXT.match(jti) if isinstance(jti, str) else None
     return match[0] if match else ""
 
 
 def is_service_account(members: Mapping[str, Any]) -> bool:
-    """Tell whether a token is of a service account of Keycloak, that is, a client's own."""
+    """Tell whether a token belongs to a service account of Keycloak, and so is a client's own."""
     if any(name in members for name in _OF_ACCOUNTS):
         return True
     return _OWN_CONTEXT.match(token_context(members.get("jti"))) is not None
@@ -129,7 +129,7 @@ def find_machine_mark(members: Mapping[str, Any], issuer: IssuerSettings) -> str
 
 
 def _is_agents_account(members: Mapping[str, Any], actors: ActorSettings) -> bool:
-    """Tell whether the subject stands for an agent, or is made of a value that does."""
+    """Tell whether the subject stands for an agent, or is made from a value that does."""
     if actors.agent_of(members["sub"]) is not None:
         return True
     return not actors.names.isdisjoint(_clients_meant(members))
@@ -145,7 +145,7 @@ def client_names(members: Mapping[str, Any], issuer: IssuerSettings) -> set[str]
 
 
 def is_machine_word(word: str, known: Collection[str]) -> bool:
-    """Tell whether a lower-case word is a word for machines, or from names of clients and agents.
+    """Tell whether a lower-case word means a machine, or occurs in names of clients and agents.
 
     ``known`` are the words of these names; a word that begins with a long enough known word counts.
     """

@@ -1,8 +1,8 @@
-"""Opaque tokens: which issuer has to be asked about one, and what its answer says (RFC 7662).
+"""Reads opaque tokens: finds the issuer that must be asked, and reads its answer (RFC 7662).
 
-The core asks nobody. It looks an answer up, and if there is none the refusal says what is needed;
-the edge may ask and decide again. An answer becomes what a verified JWT without a ``typ`` is, so
-that all later checks are the same for both.
+The core sends no request. It looks an answer up; if it is missing, the refusal says what is needed,
+and the edge may ask the issuer and decide again. An answer gets the form of a verified JWT without
+a ``typ``, so that all later checks are the same for both.
 """
 
 import re
@@ -21,9 +21,9 @@ _TOKEN: Final = re.compile(r"[A-Za-z0-9._~+/-]+=*")  # RFC 6750 section 2.1
 _DOTS_OF_JWS: Final = 2  # RFC 7515 section 7.1
 _DPOP: Final = "dpop"
 _TOKEN_TYPES: Final = frozenset({"bearer", _DPOP})  # RFC 6749 section 7.1: in any case
-# Members that answers about any token may have (RFC 7662 section 2.2, RFC 9449 section 6.2), and
-# in which grants stand. None names whom a token is about: an answer with any other may be about a
-# user, whom some servers name in members of their own.
+# Members that an answer about any token may have (RFC 7662 section 2.2, RFC 9449 section 6.2), and
+# members that hold grants. None of these names the subject. An answer with another member may be
+# about a user, since some servers name users in members of their own.
 _OF_ANY_TOKEN: Final = frozenset(
     {
         *("iss", "aud", "exp", "iat", "nbf", "jti", "cnf"),
@@ -40,7 +40,7 @@ class IntrospectionAnswer(msgspec.Struct, frozen=True, eq=False, gc=False):
         is_active: what its ``active`` says (RFC 7662 section 2.2).
         members: all of its other members; empty if the token is not active.
         text: the JSON that they were read from.
-        answered_at: unix seconds, when it was asked for: it may be as old as that.
+        answered_at: unix seconds of the question: the answer may be as old as that.
         usable_until: unix seconds after which it must not be used.
     """
 
@@ -67,14 +67,14 @@ class AnswerLookup(Protocol):
 
 
 class NoAnswers:
-    """The look-up where nobody is asked: there is never an answer."""
+    """The look-up without introspection: there is never an answer."""
 
     def get(self, _issuer: str, _token: str) -> None:
         """Return None."""
 
 
 class OpaqueTokens:
-    """Reads opaque tokens by the answers of their issuers."""
+    """Reads opaque tokens with the answers of their issuers."""
 
     def __init__(
         self, issuers: Iterable[IssuerSettings], answers: AnswerLookup, max_bytes: int
@@ -93,7 +93,7 @@ class OpaqueTokens:
         return bool(self._issuers) and token.count(".") != _DOTS_OF_JWS
 
     def read(self, token: str, agent: Agent, now: float) -> tuple[IssuerSettings, Jws, float]:
-        """Return whose token it is, what its issuer says of it, and until when that may be used.
+        """Return the token's issuer, the claims in its answer, and until when these may be used.
 
         The claims are in the form of a token without ``typ``. Where the answer has no ``iat`` or
         ``exp``, these are the times of the answer and of its end.
@@ -114,7 +114,7 @@ class OpaqueTokens:
         return issuer, Jws(_HEADER, claims, answer.text, b"", b""), answer.usable_until
 
     def _check_form(self, token: str) -> None:
-        """Refuse what can't be a token, before anybody is asked about it. Raises Denied."""
+        """Refuse a text that can't be a token, before any issuer is asked. Raises Denied."""
         if len(token) > self._max_bytes:
             raise Denied(Reason.TOKEN_TOO_LARGE, f"longer than {self._max_bytes} bytes")
         if not _TOKEN.fullmatch(token):
@@ -140,7 +140,7 @@ def _claims(answer: IntrospectionAnswer, issuer: IssuerSettings) -> Mapping[str,
         claims["token_use"] = "access"
     _check_type(claims)
     if claims.keys() <= _OF_ANY_TOKEN | {issuer.scope_claim} and "client_id" in claims:
-        claims["sub"] = claims["client_id"]  # nobody's but the client's (RFC 9068 section 2.2)
+        claims["sub"] = claims["client_id"]  # it is the client's own token (RFC 9068 2.2)
     ends = claims.setdefault("exp", answer.usable_until)
     if "iat" not in claims:
         if isinstance(ends, int | float) and ends <= answer.answered_at:
@@ -150,9 +150,9 @@ def _claims(answer: IntrospectionAnswer, issuer: IssuerSettings) -> Mapping[str,
 
 
 def _check_type(claims: Mapping[str, Any]) -> None:
-    """Refuse what is no access token. Raises Denied(TOKEN_TYP | CNF_UNSUPPORTED)."""
+    """Refuse a token that is not an access token. Raises Denied(TOKEN_TYP | CNF_UNSUPPORTED)."""
     if "token_type" not in claims:
-        if "aud" not in claims:  # endpoints answer so about refresh tokens, which are active too
+        if "aud" not in claims:  # the answer about a refresh token, which is active too
             raise Denied(Reason.TOKEN_TYP, "the answer has neither token_type nor aud")
         return
     kind = claims["token_type"]

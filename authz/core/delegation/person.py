@@ -1,13 +1,13 @@
-"""The check whether a person is behind a token, or its client alone (RFC 9700 4.15, RFC 9068 5).
+"""Checks whether a person is behind a token, or only its client (RFC 9700 4.15, RFC 9068 5).
 
-A token that a client got for itself names the client in the same claims as a user's token does;
+A token that a client obtained for itself names the client in the same claims as a user's token;
 only its subject differs. Two questions decide, each by a closed list:
 
 - Is it the client's own token? Then the client is the principal, as an agent that acts for itself.
 - Otherwise, if only a mapped claim says that somebody delegated: does the token show a person, by
   the operator's claims, or by claims that issuers give to users alone? If not, it is refused.
 
-A token with ``act`` itself says that somebody delegated, who need not be a person.
+A token with ``act`` itself says that somebody delegated; that need not be a person.
 """
 
 import re
@@ -42,7 +42,8 @@ _SHOWING: Final = (
     ("sid", "preferred_username"),
 )
 # RFC 9068 section 2.2.1. Cognito and PingAM give it to clients too, but mark those tokens as the
-# client's own. authentik gives it to clients without such a mark; its users have amr or a session.
+# client's own. authentik gives it to clients without such a mark; its users' tokens have amr or a
+# session.
 _AUTHENTICATED: Final = "auth_time"
 _OF_AUTHENTIK: Final = "goauthentik.io/"
 _GRANT_CLAIMS: Final = ("grant_type", "gty")
@@ -58,26 +59,26 @@ _USER_GRANTS: Final = frozenset(
 _CONNECTION: Final = re.compile(r"([A-Za-z0-9-]+)\|.+")
 _USER_SUBJECT: Final = re.compile(r"\(usr!.+\)")
 # A person's name, alone or as an e-mail address: alice, alice.smith, alice@corp.example. Clients
-# have generated ids, with digits or hyphens, or words that tell what they are.
+# have generated ids, with digits or hyphens, or descriptive words.
 _NAME: Final = re.compile(r"([A-Za-z]+(?:\.[A-Za-z]+)*)(?:@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+)?")
 
 
 def is_clients_own(claims: Claims, issuer: IssuerSettings) -> bool:
-    """Tell whether a token is its client's, by what it says or by its subject."""
+    """Tell whether a token is its client's own, by its claims or by its subject."""
     return says_clients_own(claims) or names_client(claims.members, issuer)
 
 
 def is_surely_clients_own(claims: Claims) -> bool:
     """Tell whether an issuer says so in a claim that is about the token, or about clients alone.
 
-    Enough for what is only accepted from clients: a user may write any text into a name.
+    This is enough for tokens that are only accepted from clients: a user may choose any name.
     """
     grants = (claims.members.get(name) for name in _GRANT_CLAIMS)
     return _is_of_app(claims.members) or (claims.may_name_credentials and has_client_grant(grants))
 
 
 def says_clients_own(claims: Claims) -> bool:
-    """Tell whether a token says, wherever that may be, that its client got it for itself."""
+    """Tell whether any claim of a token says that its client obtained it for itself."""
     members = claims.members
     if _is_of_app(members):
         return True
@@ -92,7 +93,7 @@ def _is_of_app(members: Mapping[str, Any]) -> bool:
     if any(members.get(name) == kind for name, kind in _OWN_KINDS):
         return True
     if "oid" in members and members["oid"] == members["sub"] and "scp" not in members:
-        return True  # Entra ID's apps; of users these differ, or somebody delegates scopes
+        return True  # Entra ID's apps; for users these differ, or the token has delegated scopes
     return is_service_account(members)
 
 

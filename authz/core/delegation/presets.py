@@ -1,7 +1,7 @@
-"""The kinds of issuers: what is known of each product's tokens, as settings that can be overridden.
+"""The kinds of issuers: settings for the tokens of each product, which can be overridden.
 
 A preset holds what all tokens of a product have in common. What differs between two installations
-(keys, audiences, which value stands for which agent) is the operator's to say.
+(keys, audiences, which value stands for which agent) is the operator's to configure.
 """
 
 from collections.abc import Mapping
@@ -14,13 +14,13 @@ from authz.core.issuer_kind import IssuerKind
 
 
 class Preset(msgspec.Struct, frozen=True):
-    """What a kind of issuer stands for.
+    """The settings and the properties of a kind of issuer.
 
     Attributes:
         lines: the settings of an issuer that it sets, as in the config.
-        own: how a token that a client got for itself shows itself.
-        needs: what the operator has to say of the agents.
-        tells_users: whether its tokens tell a user's from a client's own by themselves.
+        own: the mark of a token that a client obtained for itself.
+        needs: the settings about agents that the operator must add.
+        tells_users: whether a user's token can be distinguished from a client's own by its claims.
     """
 
     lines: Mapping[str, Any]
@@ -118,9 +118,9 @@ PRESETS: Final[Mapping[IssuerKind, Preset]] = MappingProxyType(
 
 
 def with_preset(lines: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return an issuer's settings with those of its kind, where it does not have its own.
+    """Return an issuer's settings, completed with those of its kind.
 
-    A kind that is none is left to the check of the settings.
+    An invalid kind is left to the validation of the settings.
     """
     kind = lines.get("kind")
     preset = PRESETS.get(IssuerKind(kind)) if kind in list(IssuerKind) else None

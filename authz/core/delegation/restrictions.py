@@ -1,8 +1,8 @@
 """The refusal of restrictions of a token that this server can't check.
 
-An unknown claim is no reason to refuse a token (RFC 7519 section 4). A claim that restricts it is:
-a status list may revoke it, authorization details limit its use, and ignoring these would accept
-more than was granted.
+An unknown claim alone does not refuse a token (RFC 7519 section 4). A claim that restricts the
+token does: a status list may revoke it, authorization details limit its use, and ignoring these
+would accept more than was granted.
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from typing import Any, Final
 from authz.core.delegation.settings import IssuerSettings
 from authz.core.reason import Denied, Reason
 
-_CLAIMS: Final = (  # in this order, the first found is named
+_CLAIMS: Final = (  # in this order: the first that is found is named
     "status",  # token status lists: it may be revoked
     "authorization_details",  # RFC 9396: what it may be used for
     "crit",  # claims that must be understood (OpenID Federation)

@@ -61,8 +61,8 @@ OTHER_KINDS: Final = frozenset(
 )
 
 
-# Claims about the user and the sign-in (OIDC Core 2, 5.1), which ID tokens have. Where one of them
-# held the scopes, every ID token would look like an access token.
+# Claims about the user and the sign-in (OIDC Core 2, 5.1), which ID tokens have. If one of them
+# could hold the scopes, every ID token would look like an access token.
 _OF_ID_TOKENS: Final = frozenset(
     {
         *("iss", "sub", "aud", "exp", "iat", "nbf", "auth_time", "nonce", "acr", "amr", "azp"),
@@ -109,7 +109,7 @@ def _scope_claim(name: str) -> str:
 
 
 class NonceNeed(Choice):
-    """How nonces of DPoP proofs are treated: not used, or required."""
+    """Whether DPoP proofs must hold a nonce: not used, or required."""
 
     OFF = "off"
     REQUIRED = "required"
@@ -134,12 +134,12 @@ class DpopSettings(Settings):
     """How long a nonce is valid, at least."""
     nonce_secret: FileText | None = None
     """A file of 32 or more random bytes, from which nonces are made, the same for all replicas.
-    Left out, each process makes its own at its start.
+    Left out, each process makes its own when it starts.
     """
 
 
 class TokenSettings(Settings):
-    """Where a request carries the delegation token, and how its possession is proved."""
+    """Where a request carries the delegation token, and how its possession is proven."""
 
     header: str = Field(default="authorization", pattern=_HEADER_NAME)
     """Lower-case name of the header that carries the token."""
@@ -168,16 +168,16 @@ class IssuerSettings(Settings):
     the issuer whose keys.spiffe_bundle is that of the trust domain in its sub.
     """
     kind: IssuerKind | None = None
-    """The product that it runs: sets what is known of its tokens, of which each line can be set
-    otherwise here. `authz preset` prints what each kind stands for.
+    """The product that it runs: sets the settings that fit the product's tokens; each can be
+    overridden here. `authz preset` prints the settings of each kind.
     """
     """The token's iss, compared byte for byte."""
     keys: Annotated[KeySettings | None, BeforeValidator(_empty_is_none)] = None
-    """Where the issuer's public keys are: required, but for an issuer with introspection. Without
-    keys only its opaque tokens are accepted.
+    """Where the issuer's public keys are: required, except for an issuer with introspection.
+    Without keys, only its opaque tokens are accepted.
     """
     introspection: IntrospectionSettings | None = None
-    """The endpoint that is asked what the issuer's opaque tokens mean (RFC 7662)."""
+    """The endpoint that is asked about the issuer's opaque tokens (RFC 7662)."""
     audiences: tuple[Annotated[str, AfterValidator(_audience)], ...] = Field(min_length=1)
     """A token must be for one of these (RFC 9068 section 4), compared byte for byte. For a token of
     type "JWT" without aud, its client_id counts, as at Cognito.
@@ -192,8 +192,8 @@ class IssuerSettings(Settings):
     agent's own, and no claim that only another kind of token has.
     """
     scope_claim: Annotated[ClaimText, AfterValidator(_scope_claim)] = "scope"
-    """The claim with the scopes: a string of words (RFC 8693 section 4.2), or a list of words, as
-    some issuers have it.
+    """The claim with the scopes: a string of words (RFC 8693 section 4.2), or, at some issuers, a
+    list of words.
     """
     proof: Need = Need.OPTIONAL
     """required: a token must be bound to a key (cnf), and the caller must prove that it holds the
@@ -208,16 +208,16 @@ class IssuerSettings(Settings):
     lists them. A client's own token never shows a person.
     """
     accept_unchecked: tuple[Unchecked, ...] = ()
-    """Restrictions that this server can't check and accepts unchecked: a token with one of these is
-    treated as if it had no such restriction. status is the token's place in a status list; cnf is
-    what its cnf holds besides a key that is checked.
+    """Restrictions that this server can't check but accepts: a token with one of these is treated
+    as if it had no such restriction. status is the token's entry in a status list; cnf is any
+    member of its cnf besides a key that is checked.
     """
     actors_from: tuple[TrustDomainText, ...] | None = None
     """Trust domains whose agents it may name as actors. Left out, all of trust_domains; for keys of
     a SPIFFE bundle, the bundle's trust domain alone.
     """
     max_actors: int = Field(default=4, ge=1, le=16)
-    """The longest accepted chain of actors. A longer chain is refused, never cut."""
+    """The longest accepted chain of actors. A longer chain is refused, never truncated."""
     max_lifetime: Duration = Field(default=86400.0, ge=1.0)
     """The longest accepted time between a token's iat and exp."""
     clock_skew: Duration = Field(default=30.0, ge=0.0, le=120.0)
@@ -235,7 +235,7 @@ class IssuerSettings(Settings):
 
     @property
     def bundle(self) -> SpiffeBundleSettings | None:
-        """The SPIFFE bundle that its keys are, None if they are another set, or if it has none."""
+        """The SPIFFE bundle with its keys; None if its keys are another set, or it has no keys."""
         return None if self.keys is None else self.keys.spiffe_bundle
 
     @cached_property
@@ -248,7 +248,7 @@ class IssuerSettings(Settings):
 
     @cached_property
     def claims_read(self) -> frozenset[str]:
-        """The claims that these settings name: they are read whatever else they say."""
+        """The claims that these settings name, which are read in any case."""
         return frozenset({self.scope_claim, *self.actor.claim, *(self.person_shown_by or ())})
 
     @model_validator(mode="after")

@@ -1,8 +1,9 @@
-"""The terms of a token: all that it says, but for its own id and times. They are judged once.
+"""The terms of a token: all of its claims except its id and times. They are checked once.
 
-Most new tokens say what an earlier token said: a session was renewed, or a token exchanged for a
-single task. What is made of the terms alone, here and in policy, is remembered by them, however
-many tokens follow. A token's signature, times, revocation and proof are its own, as is its record.
+Most new tokens have the terms of an earlier token: a session was renewed, or a token exchanged for
+a single task. Results that depend on the terms alone, here and in policy, are cached by them and
+serve all later tokens. Signature, times, revocation and proof are checked for each token, and each
+has its own record.
 """
 
 from collections.abc import Iterable
@@ -42,7 +43,7 @@ class Terms(msgspec.Struct, frozen=True, eq=False, gc=False):
 
 
 class TermsJudge:
-    """Judges the claims of tokens, and remembers the terms that it accepted."""
+    """Checks the claims of tokens, and caches the terms that it accepted."""
 
     def __init__(self, issuers: Iterable[IssuerSettings], unread: frozenset[str]) -> None:
         """Begin with nothing accepted.
@@ -60,18 +61,18 @@ class TermsJudge:
         Raises Denied as ``check_claims`` and ``resolve_actors`` do.
         """
         own = self._own[issuer.issuer]
-        # A grant that makes the token its client's own may stand in any claim, its id included.
+        # Any claim, even the id, may hold the grant that makes the token its client's own.
         if not own or may_name_credentials(jws.payload_text):
             return _judged(check_claims(jws, issuer, route, now), issuer, agent, route)
         said = {name: value for name, value in jws.payload.items() if name not in own}
         if "jti" in own and (context := token_context(jws.payload.get("jti"))):
-            said["jti"] = context  # how it was got is no token's own
+            said["jti"] = context  # how it was obtained is not unique to a token
         key = (_encode(said), jws.header.media_type, agent.spiffe_id.text, route.name)
         terms = self._accepted.get(key)
         if terms is not None:
             return terms, check_own_claims(jws, issuer, now)
         claims = check_claims(jws, issuer, route, now)
-        # The actors are judged by the terms alone, and so can't depend on anything else.
+        # The check of the actors gets the terms alone, so that it can't depend on anything else.
         claims = msgspec.structs.replace(claims, members=said, may_name_credentials=False)
         found = _judged(claims, issuer, agent, route)
         self._accepted.put(key, found[0])
@@ -88,4 +89,4 @@ def _judged(
 
 
 def _bytes(key: _Key, _: Terms) -> int:
-    return _OVERHEAD_BYTES + 2 * len(key[0])  # the names in the terms are texts of their own
+    return _OVERHEAD_BYTES + 2 * len(key[0])  # the names in the terms are separate texts

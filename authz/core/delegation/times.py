@@ -27,7 +27,7 @@ def check_times(
 
 
 def time_faults(members: Mapping[str, Any], issuer: IssuerSettings, now: float) -> list[Denied]:
-    """Return all that ``check_times`` refuses; of times that can't be read, only that."""
+    """Return every refusal of ``check_times``; for times that can't be read, only that refusal."""
     times, unread = attempt(lambda: _read_times(members, issuer))
     if times is None:
         return unread
@@ -51,7 +51,7 @@ class _Times(NamedTuple):
 def _read_times(members: Mapping[str, Any], issuer: IssuerSettings) -> _Times:
     """Return the times. Raises Denied(TOKEN_CLAIM)."""
     expires_at = _time(members, "exp")
-    # JWT-SVID section 3 requires no iat; then it may be of any age, and counts from now.
+    # JWT-SVID section 3 requires no iat: such a token may have any age, which is counted from now.
     is_dated = "iat" in members or issuer.bundle is None
     issued_at = _time(members, "iat") if is_dated else 0.0
     not_before = _time(members, "nbf") if "nbf" in members else issued_at

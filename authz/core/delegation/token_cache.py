@@ -1,8 +1,8 @@
 """A cache of verified tokens: a known token on a new path costs no signature check.
 
-It holds the outcome of all of step 2, by everything that the step reads: so it skips no check that
-another request would need. The step gets a request without method, host and path, and so can't
-depend on them; a DPoP proof does depend on them, and is never cached (RFC 9449).
+It holds the result of all of step 2, and its key is everything that the step reads: so it skips no
+check that another request would need. The step gets a request without method, host and path, and so
+can't depend on them. A DPoP proof does depend on them, and is never cached (RFC 9449).
 """
 
 from sys import getsizeof
@@ -59,13 +59,14 @@ class DelegationCache:
         if request.header(DPOP) is not None:
             return self._step.verify(request, agent, route, now)
         headers, elsewhere = request.headers, request.elsewhere
-        calls = route.bootstrap_calls(request)  # nothing else of a message matters here
+        calls = route.bootstrap_calls(request)  # the step reads nothing else of a message
         key = (headers, elsewhere, calls, agent.spiffe_id.text, agent.thumbprint, route.name)
         generation = (
             self._keys.generation
         )  # read before the verification: a change during it must show
         known = self._known.get(key)
-        # Nor is it used before the time of its verification: a clock set back verifies anew.
+        # Nor is it used before the time of its verification: if the clock was set back, it is
+        # verified anew.
         if (
             known is not None
             and known.at <= now < known.delegation.expires_at

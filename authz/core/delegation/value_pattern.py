@@ -1,7 +1,7 @@
 """Patterns that make an agent's SPIFFE ID from a claim's value.
 
-No two values may make the same ID, or one agent could be had by another's name: so each name in a
-pattern is in the ID, and what stands between two names is more than they can hold.
+No two values may make the same ID, or one agent could get another's ID. So the ID must contain each
+name of the pattern, and between two names there must be a character that they can't hold.
 """
 
 import re
@@ -11,7 +11,7 @@ from typing import Final, Self
 from authz.core.spiffe import SCHEME, SpiffeId, SpiffeIdError
 
 _NAME: Final = re.compile(r"\{([a-z][a-z0-9_]*)\}")
-_HELD: Final = r"[A-Za-z0-9._-]"  # what a name stands for: of a path segment (SPIFFE-ID 2.2)
+_HELD: Final = r"[A-Za-z0-9._-]"  # characters of a name: those of a path segment (SPIFFE-ID 2.2)
 _ALL_HELD: Final = re.compile(f"{_HELD}*")
 
 

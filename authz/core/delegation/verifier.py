@@ -1,7 +1,7 @@
-"""Verifies a delegation token, and that it is the caller's to use.
+"""Verifies a delegation token, and that the caller may use it.
 
-The order of the checks matters: nothing of a token is trusted before its signature, and nothing is
-looked up for it but what the operator configured. The core does no I/O: an unknown key is
+The order of the checks matters: nothing in a token is trusted before its signature is verified, and
+only configured issuers are looked up for it. The core does no I/O: an unknown key is
 ``Denied(TOKEN_KEY_UNKNOWN)``, and an opaque token without an answer of its issuer
 ``Denied(STATUS_UNAVAILABLE)``; the edge decides whether to fetch or ask, and try again.
 """
@@ -62,7 +62,8 @@ class DelegationVerifier:
     ) -> None:
         """Index the issuers by ``iss``, and by the trust domain of their bundle.
 
-        ``proofs`` checks DPoP proofs, ``answers`` has what issuers said about opaque tokens.
+        ``proofs`` checks DPoP proofs, ``answers`` looks up the issuers' answers about opaque
+        tokens.
 
         ``unread`` are those of ``OWN_CLAIMS`` that no later step reads: tokens that differ in them
         alone have the same terms.
@@ -88,11 +89,11 @@ class DelegationVerifier:
             return alone  # for itself, or for nobody yet
         credential = find_credential(request, self._token)  # 1. exactly one credential
         if self._opaque.takes(credential.token):
-            # 2. to 7. its issuer said what it means, over a connection that proves who that is
+            # 2. to 7. its issuer answered, over a connection that authenticates the issuer
             issuer, jws, usable_until = self._opaque.read(credential.token, agent, now)
         else:
             issuer, jws, usable_until = self._verified(credential.token, now)
-        # 8. for this audience, now; 9. the caller acts, for whom
+        # 8. for this audience, valid now; 9. the caller is the actor, for a principal
         terms, own = self._terms.judge(jws, issuer, agent, route, now)
         single_use = check_confirmation(  # 10. and holds the key that the token is bound to
             jws.payload,

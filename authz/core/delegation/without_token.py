@@ -1,7 +1,7 @@
-"""Whom an agent acts for without a token: itself by its SVID, or nobody yet; on few routes either.
+"""The delegation of an agent without a token: for itself by its SVID, or for nobody yet.
 
-Both are for requests without any credential. A credential that was sent must be good: it is never
-dropped, or a client could choose by which rules it is judged.
+Both are for requests without any credential. A credential that was sent must be valid: it is never
+ignored, or a client could choose the rules that apply to it.
 """
 
 from functools import lru_cache
@@ -33,7 +33,7 @@ def by_svid(agent: Agent) -> Delegation:
         subject=own,
         actors=(Actor(issuer, own),),
         scopes=frozenset(),
-        issued_at=0.0,  # no time of issue is known: each limit on a token's age refuses it
+        issued_at=0.0,  # the time of issue is unknown: each limit on a token's age refuses it
         expires_at=agent.expires_at,
         mode=Mode.AUTONOMOUS,
         terms=_terms(own),

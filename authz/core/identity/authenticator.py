@@ -17,7 +17,7 @@ from authz.core.spiffe import SpiffeId, SpiffeIdError, SpiffePattern
 from authz.core.spiffe.svid import checked_svid
 
 DEFAULT: Final = "default"
-_NAMES: Final = 4096  # agents in use; one is some 4 KiB at most
+_NAMES: Final = 4096  # agents in use; each takes some 4 KiB at most
 
 
 class AgentAuthenticator:
@@ -30,7 +30,7 @@ class AgentAuthenticator:
     def __init__(
         self, trust_domains: Iterable[str], profiles: Mapping[str, ProfileSettings]
     ) -> None:
-        """Compile the profiles, by name; ``trust_domains`` are all that agents may be of."""
+        """Compile the profiles, by name; agents must belong to one of ``trust_domains``."""
         self._trust_domains = frozenset(trust_domains)
         self._profiles = {DEFAULT: ProfileSettings(), **profiles}
         self._callers = {
@@ -103,7 +103,8 @@ class AgentAuthenticator:
             )
 
 
-_parsed: Final = lru_cache(_NAMES)(SpiffeId.parse)  # cached: a pure function, on few texts
+# Cached, as a pure function of few different texts.
+_parsed: Final = lru_cache(_NAMES)(SpiffeId.parse)
 
 
 def _spiffe_id(name: str, origin: str) -> SpiffeId:

@@ -42,19 +42,22 @@ class Evidence(msgspec.Struct, frozen=True, gc=False):
         return checked_svid(certificate, self.now, origin)
 
     def agrees_with_principal(self, name: str) -> None:
-        """Check that ``source.principal`` is no other name. Raises Denied(IDENTITY_CONFLICT)."""
+        """Check that ``source.principal`` is not a different name.
+
+        Raises Denied(IDENTITY_CONFLICT).
+        """
         if self.request.principal not in ("", name):
             raise Denied(Reason.IDENTITY_CONFLICT, "source.principal is another name")
 
 
 @dataclass(frozen=True, slots=True)
 class IdentitySource(ABC):
-    """A place where a proxy says who calls, by the settings of a profile.
+    """A place where a proxy names the caller, by the settings of a profile.
 
-    Guarantees that ``claimed`` reads nothing of a request that ``reads`` lacks, beside ``source``,
-    that a proxy and not the client wrote what it returns, and that time changes it only as a
-    certificate ends: the returned one, or ``source.certificate``, which known callers rely on
-    (``authz.core.known_callers``). Does not guarantee a valid SPIFFE ID.
+    Guarantees that ``claimed`` reads only the parts of a request that ``reads`` lists, beside
+    ``source``; that a proxy, not the client, wrote the returned evidence; and that time changes it
+    only when a certificate expires: the returned certificate or ``source.certificate``. Known
+    callers rely on that (``authz.core.known_callers``). Does not guarantee a valid SPIFFE ID.
 
     Attributes:
         headers: lower-case names of the headers that it reads; each is an identity.
@@ -65,7 +68,7 @@ class IdentitySource(ABC):
 
     @property
     def reads(self) -> Reads:
-        """What it reads of a request beside ``source``."""
+        """The parts of a request that it reads beside ``source``."""
         return Reads(identities=self.headers)
 
     @abstractmethod

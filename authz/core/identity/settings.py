@@ -13,7 +13,7 @@ MAX_HOPS: Final = 8
 
 
 class Source(Choice):
-    """The place where a proxy says who calls."""
+    """The place where a proxy names the caller."""
 
     PRINCIPAL = "principal"
     CERTIFICATE = "certificate"
@@ -34,14 +34,15 @@ class ProfileSettings(Settings):
     trust_domains: tuple[TrustDomainText, ...] | None = None
     """Trust domains whose agents may come through this profile; left out, all of trust_domains."""
     callers: tuple[SpiffePatternText, ...] = ()
-    """SPIFFE IDs (* for a segment) of the proxies that may use this profile, as shown by their
-    certificate on server.listen; other proxies may not. Left out, any proxy may.
+    """SPIFFE IDs (* for a segment) of the proxies that may use this profile, by their certificate
+    on server.listen; other proxies may not use it. Left out, any proxy may use it.
     """
     trusted_proxies: tuple[SpiffePatternText, ...] = ()
     """For xfcc: SPIFFE IDs (* for a segment) of the proxies that may have written the header."""
     hops: int = Field(default=1, ge=1, le=MAX_HOPS)
     """For xfcc: the number of proxies that write an element into the header, beginning with the
-    agent's own. Any other number of elements is refused, because somebody else wrote too.
+    agent's own. Any other number of elements is refused, because another party wrote an element
+    too.
     """
     namespace: str = Field(default=AGENTGATEWAY, min_length=1, max_length=128)
     """For metadata: the metadata_context namespace that holds spiffe_id and, if sent, certificate.
@@ -49,7 +50,7 @@ class ProfileSettings(Settings):
     mcp_metadata: str | None = Field(default=None, min_length=1, max_length=128)
     """The metadata_context namespace in which Envoy's MCP filter describes the message, such as
     envoy.filters.http.mcp; used where the proxy sends no body. Set it only if that filter refuses
-    what it can't parse, and nothing before it writes that namespace.
+    messages that it can't parse, and nothing before it writes that namespace.
     """
 
     @model_validator(mode="after")

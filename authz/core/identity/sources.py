@@ -1,8 +1,8 @@
 """The identity sources of profiles: principal, certificate and metadata, and the table of all.
 
-A source declares what it reads. It declares every header as an identity: so no client may set the
-header behind a gateway that passes headers on, no condition reads it, and no record keeps it.
-``SOURCES`` has all sources.
+A source declares the inputs that it reads. It declares every header as an identity. So no client
+may set the header behind a gateway that forwards headers, no condition reads it, and no record
+keeps it. ``SOURCES`` has all sources.
 """
 
 from collections.abc import Mapping

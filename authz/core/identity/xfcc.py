@@ -9,7 +9,8 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-MAX_CHARS: Final = 32 * 1024  # Cert and Chain of a few proxies; Envoy's limit of all is 60 KiB
+# Cert and Chain of a few proxies; Envoy's limit for all headers is 60 KiB.
+MAX_CHARS: Final = 32 * 1024
 MAX_ELEMENTS: Final = 16
 # Of all elements: a public certificate has up to 100 DNS names, each a pair. Without this limit, a
 # header of many short pairs took 20 ms.

@@ -11,7 +11,7 @@ from authz.core.reason import Denied, Reason
 from authz.core.request import XFCC, Request
 from authz.core.spiffe import SpiffeId, SpiffeIdError, SpiffePattern
 
-_PATTERNS: Final = 1024  # of all configs that were loaded lately
+_PATTERNS: Final = 1024  # of all recently loaded configs
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class XfccSource(IdentitySource):
         return elements
 
     def _check_peer(self, evidence: Evidence) -> None:
-        """Check that the connection is a trusted proxy's, if it is not the agent's.
+        """Check that the connection belongs to a trusted proxy, if it is not the agent's.
 
         Raises Denied(IDENTITY_CONFLICT | AGENT_INVALID).
         """
@@ -87,7 +87,7 @@ class XfccSource(IdentitySource):
             detail = f"{XFCC} was written by an untrusted proxy"
             raise Denied(Reason.AGENT_INVALID, detail)
         if not names and not request.principal:
-            raise Denied(Reason.AGENT_INVALID, f"nothing says which proxy wrote {XFCC}")
+            raise Denied(Reason.AGENT_INVALID, f"no element names the proxy that wrote {XFCC}")
 
     def _is_trusted(self, name: str) -> bool:
         try:

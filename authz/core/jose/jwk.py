@@ -1,9 +1,10 @@
-"""The usable keys of a JWK Set (RFC 7517, RFC 7518, RFC 8725), and why other keys are not used.
+"""Reads the usable keys of a JWK Set (RFC 7517, RFC 7518, RFC 8725), and says why others are not.
 
-An unusable key is left out and named; it never spoils the others. Never used are symmetric keys,
-private keys, weak keys, two keys of the same kid, and keys for another use or algorithm. A key that
-is listed more than once, such as for each of its algorithms, is a single key. A null member counts
-as absent, as some libraries write absent members. A key may stand in its certificate alone.
+An unusable key is left out and named; the other keys stay usable. Symmetric keys, private keys,
+weak keys, two keys of the same kid, and keys for another use or algorithm are never used. A key
+that is listed more than once, such as for each of its algorithms, is a single key. A null member
+counts as absent, as some libraries write absent members. A key may be given by its certificate
+alone.
 """
 
 import json
@@ -45,11 +46,14 @@ _REQUIRED_MEMBERS: Final = {  # in lexicographic order, as the digest is over th
 
 
 class KeySetError(ValueError):
-    """A document without a usable key, or not a key set; the message holds none of its text."""
+    """A document that is not a key set, or has no usable key.
+
+    The message holds none of its text.
+    """
 
 
 class KeyVerifyError(Exception):
-    """A signature that the key does not verify."""
+    """A signature that does not verify with the key."""
 
 
 class _UnusableError(ValueError):
@@ -82,7 +86,7 @@ class Key:
             raise KeyVerifyError from None
 
     def with_more(self, other: "Key") -> "Key":
-        """Return the key, also with the algorithms of another entry of the same key."""
+        """Return the key with the algorithms of another entry of the same key added."""
         algorithms = self.algorithms | other.algorithms
         return Key(self.key_id, algorithms, self.public, _thumbprint(self.public, algorithms))
 
@@ -157,7 +161,7 @@ def _present(jwk: dict[str, Any]) -> dict[str, Any]:
 
 
 def _identity(jwk: dict[str, Any]) -> tuple[str, ...]:
-    """Return what two entries of the same key have in common: its numbers and its use."""
+    """Return the members that entries of the same key share: its numbers and its use."""
     names = ("kty", "crv", "n", "e", "x", "y", *sorted(_PRIVATE_MEMBERS))
     values = [jwk.get("use", "sig"), *(jwk.get(name) for name in names)]
     return tuple(map(json.dumps, values))
@@ -169,7 +173,7 @@ def _has_kid(jwk: dict[str, Any]) -> bool:
 
 
 def _known(jwk: dict[str, Any] | None, meant: Mapping[str, set[tuple[str, ...]]]) -> dict[str, Any]:
-    """Return the entry if its kid names a single key. Raises _UnusableError."""
+    """Return the entry if its kid names only one key. Raises _UnusableError."""
     if jwk is None:
         raise _UnusableError("not an object")
     if not _has_kid(jwk):
@@ -202,9 +206,9 @@ def _key(jwk: dict[str, Any], algorithms: frozenset[str], expected_use: str) -> 
 
 
 def _check_certificate(jwk: Mapping[str, Any], public: PublicKey) -> None:
-    """Require that a certificate, where one can be read, is of this key. Raises _UnusableError.
+    """Require that a readable certificate is of this key (RFC 7517 4.7). Raises _UnusableError.
 
-    RFC 7517 section 4.7. A certificate that can't be read counts for nothing.
+    A certificate that can't be read is ignored.
     """
     if certified_spki(jwk) not in {None, _spki(public)}:
         raise _UnusableError("its certificate (x5c) is of another key")

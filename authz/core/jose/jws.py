@@ -1,7 +1,8 @@
-"""A strict parser of compact JWS (RFC 7515 section 7.1, RFC 8725), which verifies nothing.
+"""Parses compact JWS strictly (RFC 7515 section 7.1, RFC 8725), and verifies nothing.
 
-Two readers must never see two tokens in the same text: so a single alphabet, no padding, no spare
-bits, no doubled members. Keys in the header (jwk, jku, x5u, x5c) are never used.
+Two readers must never see different tokens in the same text. So only one alphabet is accepted, and
+no padding, no spare bits and no doubled members. Keys in the header (jwk, jku, x5u, x5c) are never
+used.
 """
 
 from binascii import Error as Base64Error
@@ -15,15 +16,15 @@ import msgspec
 from authz.core import strict_json
 from authz.core.reason import Denied, Reason
 
-# All tokens of a key have the same header, but some issuers write the time or an id into it.
+# Usually all tokens of a key have the same header; some issuers write the time or an id into it.
 _HEADERS_KEPT: Final = 256
 _KEPT_HEADER_BYTES: Final = 1024  # of a header's text; real ones have some 100, with a jwk 300
 _PARTS: Final = 3
-# Maps the alphabet of base64url to that of base64, and what else base64 has to a foreign character.
+# Maps the alphabet of base64url to that of base64, and base64's other characters to a foreign one.
 _AS_BASE64: Final = bytes.maketrans(b"-_+/=", b"+/!!!")
-# By the length of the rest after whole groups of four: the last characters without spare bits.
+# By the length of the rest after full groups of four: the last characters without spare bits.
 _LAST_CHARACTERS: Final = {2: b"AQgw", 3: b"AEIMQUYcgkosw048"}
-# Members that change what the signature covers: it could differ from what is read (RFC 7797).
+# Members that change what the signature covers: the text read here might be another (RFC 7797).
 _CRITICAL_MEMBERS: Final = ("crit", "b64")
 # Members of tokens that are not simply signed: encrypted, compressed, or with a token inside.
 _FOREIGN_MEMBERS: Final = ("enc", "zip", "cty")
@@ -37,7 +38,7 @@ class JoseHeader(msgspec.Struct, frozen=True, eq=False, gc=False):
         algorithm: the ``alg``; "" if it is not a string.
         media_type: the ``typ`` in its long form, of a plain JWT if there is none (RFC 7519 section
             5.1 recommends it only); "" if it is not a string.
-        is_critical: whether a member would change what the signature covers.
+        is_critical: whether a member may change what the signature covers.
         is_foreign: whether the token is not simply signed.
     """
 
@@ -129,7 +130,7 @@ def _decode(part: bytes, name: str) -> bytes:
         data = a2b_base64(text + b"=" * (-rest % 4), strict_mode=True)
     except Base64Error:
         raise Denied(Reason.TOKEN_MALFORMED, f"its {name} is not base64url") from None
-    # A single text for each value: spare bits in the last character would allow another text.
+    # Each value has a single text: spare bits in the last character would allow a second text.
     if rest and part[-1] not in _LAST_CHARACTERS[rest]:
         raise Denied(Reason.TOKEN_MALFORMED, f"its {name} is not canonical base64url")
     return data

@@ -1,7 +1,8 @@
-"""Whether a key of a set that several issuers share may be used for an issuer.
+"""Decides whether a key of a set that several issuers share may be used for an issuer.
 
-A JWK of Entra ID has a member ``issuer`` (it is in no RFC): Microsoft obliges validators to use the
-key for that issuer alone, as one set has the keys of work tenants and those of personal accounts.
+A JWK of Entra ID has a member ``issuer``, which no RFC defines. Microsoft obliges validators to use
+the key for that issuer alone, since one set holds the keys of work tenants and of personal
+accounts.
 """
 
 import re
@@ -17,7 +18,8 @@ _VERSION_2: Final = (
     "https://login.microsoftonline.com/{}/v2.0",
     "https://login.microsoftonline.us/{}/v2.0",
 )
-# What Entra's URLs have in a tenant's place for all of a kind; no token's iss has it.
+# In Entra's URLs, these stand in a tenant's place for all tenants of a kind; no token's iss has
+# them.
 _OF_MANY: Final = re.compile(
     r"https://(login\.microsoftonline\.(com|us)|sts\.windows\.net)"
     r"/(common|organizations|consumers)(/.*)?"
@@ -32,10 +34,10 @@ def is_of_many_tenants(issuer: str) -> bool:
 def is_for_issuer(named: object, issuer: str) -> bool:
     """Tell whether a key whose ``issuer`` member is ``named`` may be used for an issuer.
 
-    A name is for the issuer of that name, and in Entra's for that tenant's issuer of version 1. A
-    template, where ``{tenantid}`` stands for one segment of the path, is for any tenant's. It is
-    about issuers that have its host or the form of its path, and says nothing about others: for
-    those the config vouches, which names the set.
+    A name allows the issuer of that name, and at Entra that tenant's issuer of version 1. A
+    template, in which ``{tenantid}`` stands for one segment of the path, allows any tenant's
+    issuer. It applies to issuers with its host or the form of its path. It does not restrict
+    others: for those, the config vouches by naming the set.
     """
     if not isinstance(named, str) or len(named) > MAX_NAME_CHARS:
         return False
@@ -59,6 +61,6 @@ def _is_of(template: str, text: str) -> bool:
 
 
 def _as_version_2(issuer: str) -> list[str]:
-    """Return the names that Entra's version 2 has for an issuer of version 1."""
+    """Return the names of an issuer of Entra's version 1 in version 2."""
     match = _VERSION_1.fullmatch(issuer)
     return [] if match is None else [name.format(match[1]) for name in _VERSION_2]

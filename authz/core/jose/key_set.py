@@ -25,7 +25,7 @@ class KeySet:
     is_kept: bool = False
 
     def has_same_keys(self, other: "KeySet") -> bool:
-        """Tell whether both hold the very same keys, for the same algorithms."""
+        """Tell whether both hold exactly the same keys, for the same algorithms."""
         return {kid: key.thumbprint for kid, key in self.keys.items()} == {
             kid: key.thumbprint for kid, key in other.keys.items()
         }

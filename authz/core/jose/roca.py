@@ -1,4 +1,4 @@
-"""A test for RSA moduli that can be factored, since a chip made them weakly (CVE-2017-15361).
+"""Tests for RSA moduli that can be factored because of a chip's weak method (CVE-2017-15361).
 
 Infineon's library made primes of the form ``k * M + 65537**a mod M``, where M is a product of the
 first primes: so the modulus is a power of 65537 modulo each of these, with compatible exponents. By
@@ -35,7 +35,7 @@ _LOGARITHMS: Final[Mapping[int, Mapping[int, int]]] = {
 
 
 def is_roca_weak(modulus: int) -> bool:
-    """Tell whether an RSA modulus has the form. For others, the first few primes end the test."""
+    """Tell whether an RSA modulus has the form. For most others, a few primes are enough."""
     found: list[tuple[int, int]] = []  # exponents, each modulo the order of 65537
     for prime, logarithms in _LOGARITHMS.items():
         exponent = logarithms.get(modulus % prime)

@@ -21,7 +21,7 @@ from authz.core.spiffe import SpiffeIdText, TrustDomainText
 from authz.core.urls import check_url, is_plaintext
 
 MAX_DOCUMENT_BYTES: Final = 256 * 1024  # 100 RSA-4096 keys are some 80 KiB
-FILE_POLL_SECONDS: Final = 1.0  # a file costs nothing to look at
+FILE_POLL_SECONDS: Final = 1.0  # looking at a file costs hardly anything
 WORKLOAD_API_POLL_SECONDS: Final = 5.0  # a call to the agent on this machine: 2 ms
 _PLACE: Final = (
     "jwks_uri",
@@ -89,7 +89,7 @@ class SpiffeBundleSettings(Settings):
 
     @property
     def name(self) -> str:
-        """The place that the bundle comes from, for people."""
+        """The bundle's source, in words for people."""
         return self.file or self.endpoint or str(self.workload_api)
 
 
@@ -108,14 +108,14 @@ class KeySettings(Settings):
     """Find the JWK Set through the issuer's metadata: /.well-known/openid-configuration, or
     /.well-known/oauth-authorization-server (RFC 8414)."""
     discovery_url: Annotated[str, AfterValidator(check_url)] | None = None
-    """HTTPS URL of the issuer's metadata, where they are not found by the issuer's own URL. Their
-    issuer must still be this issuer, letter by letter.
+    """HTTPS URL of the issuer's metadata, if they can't be found by the issuer's own URL. Their
+    issuer must still be equal to this issuer, letter by letter.
     """
     file: FileText | None = None
     """A file with a JWK Set; read again when it changes."""
     spiffe_bundle: SpiffeBundleSettings | None = None
-    """The SPIFFE bundle of a trust domain; only its jwt-svid keys are used. They speak for that
-    trust domain alone: a token's sub must be a SPIFFE ID of it.
+    """The SPIFFE bundle of a trust domain; only its jwt-svid keys are used. They are trusted for
+    that trust domain alone: a token's sub must be a SPIFFE ID of it.
     """
     insecure: bool = False
     """Accept plain http:// in jwks_uri and discovery_url: anyone on the network path can then sign
@@ -126,14 +126,15 @@ class KeySettings(Settings):
     ca_file: FileText | None = None
     """A file of PEM certificates to trust for jwks_uri, in place of the system's."""
     token_file: LaterFileText | None = None
-    """A file with a bearer token to send with each fetch, for keys that are not public; read anew
-    for each, as such tokens are replaced often. It is sent over https only, and only to the origin
-    of jwks_uri, of discovery_url or of the issuer: not to another origin that metadata name.
+    """A file with a bearer token to send with each fetch, for keys that are not public. It is read
+    again for each fetch, as such tokens are replaced often. It is sent over https only, and only to
+    the origin of jwks_uri, of discovery_url or of the issuer, never to another origin that the
+    metadata name.
     """
     tls: ClientCertificateSettings | None = None
     """A certificate to show to the same origins as token_file."""
     refresh: Duration = Field(default=300.0, ge=1.0, le=86400.0)
-    """How often keys are fetched; a withdrawn key is used for that long at most. An issuer's
+    """How often keys are fetched; a withdrawn key stays in use for that long at most. An issuer's
     Cache-Control may make fetches more frequent, down to 30s, never less.
     """
     cooldown: Duration = Field(default=10.0, ge=1.0, le=3600.0)
@@ -143,10 +144,10 @@ class KeySettings(Settings):
     max_age: Duration = Field(default=86400.0, ge=1.0)
     """How long the last valid keys are used while the issuer can't be reached."""
     timeout: Duration = Field(default=5.0, ge=0.1, le=60.0)
-    """The longest time that a fetch may take in all, after the name was looked up."""
+    """The longest time that a complete fetch may take, after the name was resolved."""
     required_at_start: bool = False
-    """Listen only once this issuer's keys are there. The server always waits for the keys of at
-    least one issuer.
+    """Listen only when this issuer's keys have been fetched. The server always waits for the keys
+    of at least one issuer.
     """
 
     @model_validator(mode="after")
@@ -190,7 +191,7 @@ class KeySettings(Settings):
 
     @property
     def credential(self) -> str | None:
-        """The key of the credential that fetches take along; None if there is none."""
+        """The config key of the credential that fetches send; None without a credential."""
         return next((name for name in ("token_file", "tls") if getattr(self, name)), None)
 
     @property
@@ -205,7 +206,7 @@ class KeySettings(Settings):
 
     @property
     def name(self) -> str:
-        """The place that the keys come from, for people."""
+        """The keys' source, in words for people."""
         bundle = self.spiffe_bundle.name if self.spiffe_bundle else None
         return self.jwks_uri or self.discovery_url or self.file or bundle or "discovery"
 

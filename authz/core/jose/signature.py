@@ -1,6 +1,6 @@
 """The verification of a JWS signature by the algorithm's name (RFC 7518 section 3, RFC 8037 3.1).
 
-The parameters of each algorithm are made once: made for each signature, they cost a tenth of the
+The parameters of each algorithm are made once: making them for each signature costs a tenth of the
 fastest verification.
 """
 
@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
 PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey
-# Of the key that fits the algorithm, the data and the signature. A key of another kind raises.
+# Takes a key that fits the algorithm, the data and the signature. A key of another kind raises.
 _Verify = Callable[[Any, bytes, bytes], None]
 
 

@@ -1,8 +1,8 @@
 """The public key of a JWK's own certificate (RFC 7517 section 4.7).
 
-The certificate is an envelope of the key and nothing else: the set's origin vouches for the key, so
-that neither chain nor names nor dates of the certificate count. Issuers keep expired ones around
-keys that are in use.
+The certificate is only an envelope for the key. The set's origin vouches for the key, so the
+certificate's chain, names and dates do not count. Issuers keep expired certificates around keys
+that are in use.
 """
 
 from base64 import b64decode
@@ -32,9 +32,9 @@ _PARAMETERS: Final[Mapping[str, tuple[str, ...]]] = {
 
 
 def with_certified_key(jwk: dict[str, Any]) -> dict[str, Any]:
-    """Return a JWK with the parameters of its certificate's key, where it has none of its own.
+    """Return a JWK with the parameters of its certificate's key, if it lacks its own.
 
-    The ``kty``, and a ``crv`` if there is one, have to be those of the certificate's key.
+    The ``kty``, and the ``crv`` if given, must be those of the certificate's key.
     """
     kind = jwk.get("kty")
     names = _PARAMETERS.get(kind, ()) if isinstance(kind, str) else ()

@@ -8,7 +8,7 @@ from authz.core.policy.claim_names import ClaimValue, claim_values, root_of
 from authz.core.reads import Reads
 from authz.core.reason import Denied, Reason
 
-MAX_HEADER_CHARS: Final = 1024  # of an added header: a line of a log holds it
+MAX_HEADER_CHARS: Final = 1024  # of an added header: it fits into a line of a log
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,8 +22,8 @@ from authz.core.protocols.mcp_methods import METHODS, NOTIFICATION, listing
 from authz.core.request import MESSAGE_KINDS, Call, CallKind
 
 _SHOWN_CHARS: Final = 120  # of a name in a text: clients choose them
-# What any session needs (MCP, lifecycle and transports). None of these names a target: resources
-# and tasks to listen to are calls of their own.
+# Methods that any session needs (MCP, lifecycle and transports). None of these names a target:
+# resources and tasks to listen to are separate calls.
 _OF_SESSIONS: Final = (
     NOTIFICATION + ANY,
     *(name for name, method in METHODS.items() if method.is_of_session),
@@ -43,7 +43,7 @@ class CallMatcher(Protocol):
         """The methods that the rule names, known or not."""
 
     def unmet(self, call: Call) -> UnmetRequirement | None:
-        """Return what does not match, for operators; None if the call matches."""
+        """Return the mismatch in words for operators; None if the call matches."""
 
 
 def build_matcher(
@@ -191,7 +191,7 @@ def _target_miss(
     listed = targets.get(call.kind)
     if listed is None:
         return UnmetRequirement(f"{describe_call(call)}: the rule lists no {call.kind}s")
-    if call.hides_name:  # it may be any target: all that could be meant must be allowed
+    if call.hides_name:  # it may be any target, so every possible target must be allowed
         name = f"a {call.kind} whose name can't be read"
         return (
             None if ANY in listed.texts else UnmetRequirement(f'{name} needs {call.kind}s: ["*"]')

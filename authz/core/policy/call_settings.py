@@ -1,6 +1,7 @@
 """The settings with which rules match the calls of a message: ``mcp``, ``a2a`` and ``models``.
 
-An allow names what may be called, and adds only what a session needs. A deny names what may not.
+An allow names the permitted calls, and adds only those that a session needs. A deny names the
+forbidden calls.
 """
 
 from collections.abc import Mapping
@@ -40,10 +41,10 @@ _A2A_RENAMED: Final[Mapping[str, str]] = {
 
 
 class McpSettings(Settings):
-    """Messages of MCP. Where nothing is listed, {}, a session is allowed and nothing else.
+    """Messages of MCP. An empty object, {}, allows a session and nothing else.
 
-    An allow also allows what a session needs, and to list tools, resources, prompts and tasks
-    where it names some.
+    An allow also allows the messages that a session needs, and the listing of tools, resources,
+    prompts and tasks if it names any of that kind.
     """
 
     methods: _Names = ()
@@ -87,14 +88,14 @@ def _refuse_evaded(uris: tuple[str, ...]) -> None:
 class A2aSettings(Settings):
     """Messages of A2A. An allow names methods; a call about a task or a skill has to fit its list.
 
-    In a deny one of its lists is enough.
+    In a deny, a match of one of its lists is enough.
     """
 
     methods: _Names = ()
     """Methods as A2A 1.0 names them, such as SendMessage; "*" for any. Required in an allow."""
     tasks: _Names = ()
-    """Ids, which servers choose, of the tasks that calls may be about; "*" for any. Over gRPC they
-    can't be read: there an allow needs "*", and a deny with any id denies.
+    """Ids, which servers choose, of the tasks that calls may be about; "*" for any. They can't be
+    read from gRPC messages: there an allow needs "*", and a deny with any id denies.
     """
     skills: _Names = ()
     """Skills that calls may be about. With this key, a call about neither a task nor a skill does
@@ -114,7 +115,7 @@ class A2aSettings(Settings):
 
 
 class ModelSettings(Settings):
-    """Calls of models. All members that are given must fit; in a deny one of them is enough."""
+    """Calls of models. All keys that are given must match; in a deny, one match is enough."""
 
     names: _Names = ()
     """Models that may be called; "*" for any. Required in an allow."""
@@ -151,7 +152,7 @@ _DENIES_NOTHING: Final = "names nothing to deny; without this key the rule denie
 
 
 def listed_targets(settings: CallSettings | None, kind: CallKind) -> tuple[str, ...]:
-    """Return the targets of a kind that a rule lists; "*" for models where it lists none."""
+    """Return the targets of a kind that a rule lists; "*" for models if it lists no models."""
     if isinstance(settings, ModelSettings):
         return (settings.names or (ANY,)) if kind is CallKind.MODEL else ()
     listed: tuple[str, ...] = getattr(settings, f"{kind}s", ())

@@ -1,8 +1,8 @@
 """Matching of a token's claims: whether a claim is, or holds, a wanted value, or can't be read.
 
-An allow applies where a claim surely fits. A deny or a suspension applies also where the claim has
-an unreadable form, or is said to be elsewhere: otherwise another way of writing the claim would
-lift a deny.
+An allow applies if a claim certainly matches. A deny or a suspension also applies if the claim has
+an unreadable form, or the token declares it to be elsewhere: otherwise a different form of the
+claim would lift a deny.
 """
 
 import re
@@ -21,9 +21,9 @@ from authz.core.strict_json import of_type
 _JSON: Final = re.compile(r'\s*[\[{]\s*["\[{\]}]')
 # What separates the words of a text into which several values were packed.
 _BETWEEN: Final = re.compile(r"[\s,;|:=\"'()\[\]{}]+")
-# Of these, those that no group's name has: lists in a text, and names in LDAP (RFC 4514).
+# The separators that no group's name contains: of lists in a text, and of names in LDAP (RFC 4514).
 _PACKING: Final = re.compile(r"[,;|=]")
-_NAMES: Final = 1024  # of claims; entries by the thousand name the same few
+_NAMES: Final = 1024  # of claims; thousands of entries name the same few
 Phrases = tuple[tuple[str, frozenset[str]], ...]
 """Texts of several words, with their words."""
 
@@ -39,7 +39,7 @@ class Fit(Enum):
 
     @property
     def is_unknown(self) -> bool:
-        """Tell whether the claim is present but its form does not tell what it holds."""
+        """Tell whether the claim is present in a form whose values can't be read."""
         return self in (Fit.UNREADABLE, Fit.ELSEWHERE)
 
 
@@ -48,7 +48,7 @@ FIT_TEXTS: Final = {
     Fit.UNREADABLE: "has an unsupported form",
     Fit.ELSEWHERE: "is elsewhere, as the token says",
 }
-"""For people, after a claim's name."""
+"""Texts for people, to follow a claim's name."""
 
 
 Typed = tuple[type, ClaimValue]
@@ -86,7 +86,7 @@ class HeldClaims:
         return self._packed[name]
 
     def form(self, name: str, kinds: frozenset[type]) -> Fit:
-        """Return NO for a readable claim without a wanted value, else why the claim can't tell.
+        """Return NO for a readable claim without a wanted value, else why it is unreadable.
 
         ``kinds`` are the types of the wanted values.
         """
@@ -104,7 +104,7 @@ class HeldClaims:
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """Texts that may be several values each, read once however many entries look at them.
+    """Texts of which each may hold several values, read once however many entries look at them.
 
     Attributes:
         words: the words of all the texts.
@@ -194,7 +194,7 @@ def _form_of(value: object, kinds: frozenset[type]) -> Fit:
 
 
 def words_in(text: str) -> frozenset[str]:
-    """Return the words of a text that may be several values; empty if it is a single word."""
+    """Return the words of a text that may hold several values; empty if it is a single word."""
     words = [word for word in _BETWEEN.split(text) if word]
     return frozenset(words) if len(words) > 1 else frozenset()
 

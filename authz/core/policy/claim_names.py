@@ -1,7 +1,8 @@
 """Claims of a token as rules name them: by name, or by JSON Pointer (RFC 6901) for members within.
 
-Keycloak's roles, say, are at ``/realm_access/roles``. A list claim has each of its values. Values
-are compared with their types, so that ``true``, ``1`` and ``"1"`` are three different values.
+For example, Keycloak's roles are at ``/realm_access/roles``. A list claim has each of its values.
+Values are compared with their types, so that ``true``, ``1`` and ``"1"`` are three different
+values.
 """
 
 import re
@@ -73,8 +74,8 @@ def root_of(name: str) -> str:
 def claim_values(claims: Mapping[str, object], name: str) -> Iterator[ClaimValue]:
     """Yield the texts, whole numbers and booleans that a claim is or holds.
 
-    Some issuers send a single group as a text. It counts like a list of one: what a group denies or
-    suspends must not depend on how many groups the principal has.
+    Some issuers send a single group as a text. It counts like a list of one value: a group's denies
+    and suspension must not depend on the number of the principal's groups.
     """
     value = find_claim(claims, name)
     for item in value if isinstance(value, list) else (value,):

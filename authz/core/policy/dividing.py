@@ -14,14 +14,15 @@ from authz.core.policy.settings import Absence
 from authz.core.policy.spiffe_table import SpiffeTable
 from authz.core.spiffe import SCHEME, SpiffePattern
 
-# Entries that are tried one by one, by depth: to divide them saves nothing, and deeper, little.
+# The number of entries, by depth, that are tried one by one: dividing fewer saves nothing at the
+# top, and little below.
 _FEW: Final = (4, 12, 12)
-# Under how many values an entry may be found, by depth. Below the first division these multiply:
-# an entry with 1,000 subjects and 1,000 agents would be there a million times.
+# The number of values, by depth, under which an entry may be found. Below the first division these
+# multiply: an entry with 1,000 subjects and 1,000 agents would occur a million times.
 _VALUES: Final = (10**9, 4, 1)
 AGENTS: Final = "agents"
 SUBJECTS: Final = "subjects"
-_CLAIM: Final = "claim "  # before a claim's name: a claim may be named as one of the others
+_CLAIM: Final = "claim "  # before a claim's name: a claim may have the name of another member
 Members = frozenset[str]
 """Members of a match: SUBJECTS, AGENTS, and claims after ``_CLAIM``."""
 NO_MEMBERS: Final[Members] = frozenset()
@@ -45,7 +46,7 @@ class Divider:
         return self._divided(list(entries), used, NO_MEMBERS)
 
     def _divided(self, entries: Group, used: Members, unread: Members, depth: int = 0) -> Division:
-        """Divide by the members that are not used; the claims that are ``unread`` can't be read."""
+        """Divide by the members that are not used yet; claims in ``unread`` can't be read."""
         if depth == len(_VALUES) or len(entries) <= _FEW[depth]:
             return self._undivided(entries)
         chosen = _chosen(entries, used, _VALUES[depth])
@@ -96,10 +97,10 @@ class _Below:
 
 
 def _chosen(entries: Group, used: Members, most: int) -> dict[str, Group]:
-    """Return the entries by the member that is to find them, "" for those without any.
+    """Return the entries by the member that finds them, "" for those without any.
 
-    That is the member whose values the fewest entries share; of several, the one that has the
-    fewest values.
+    That is the member whose values the fewest entries share; if several are equal, the member with
+    the fewest values.
     """
     listed = [
         {
@@ -137,9 +138,9 @@ def _members(entry: PrincipalEntry) -> Iterator[tuple[str, Sequence[Hashable]]]:
 
 
 def _values(entry: PrincipalEntry, claim: ClaimMatch) -> tuple[Typed, ...]:
-    """Return the values under which a claim finds an entry: what it takes, by each word too.
+    """Return the values under which a claim finds an entry, with each of their words.
 
-    A wanted text of several words may be packed with others in one text.
+    A token may pack a wanted text of several words into one text with others.
     """
     if entry.denies_only is None:
         return tuple(claim.wanted)
@@ -199,7 +200,7 @@ def _claim(entry: PrincipalEntry, name: str) -> ClaimMatch:
 
 
 def _beside(entry: PrincipalEntry, members: Members) -> Hashable:
-    """Return what an entry matches beside these members, to be compared."""
+    """Return the other members of an entry's match, in a form that can be compared."""
     settings = entry.settings
     return (
         None if SUBJECTS in members else settings.match.subjects,

@@ -1,9 +1,9 @@
-"""Entries of principals divided by what they match, so that a look-up tries few of them.
+"""Divides the entries of principals by the members of their match, so that a look-up tries few.
 
-A division finds each of its entries by one member of its match: the one whose values the fewest
-others have, be it the subject, the agents, or a claim. Where many have the same value, they are
-divided once more, by another member. A division only narrows: the entry itself says whether it
-counts.
+A division finds each of its entries by one member of the entry's match: the subject, the agents or
+a claim, whichever has the values that the fewest other entries share. If many entries share a
+value, they are divided again by another member. A division only narrows the search: the entry
+itself decides whether it counts.
 """
 
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ _TEXT: Final = str
 
 
 class Asked:
-    """What entries are looked up by: a delegation, its claims, and the agent, None for any.
+    """The key of a look-up of entries: a delegation, its claims, and the agent, None for any.
 
     Attributes:
         is_elsewhere: whether the token says that any of its claims is elsewhere.
@@ -73,7 +73,7 @@ class Division:
         self._of_absence = tuple(divided for divided in self._taking if divided.absent)
 
     def find(self, asked: Asked) -> dict[PrincipalEntry, None]:
-        """Return the entries that may count, each once; surely all that count."""
+        """Return the entries that may count, each once. No entry that counts is missing."""
         found: dict[PrincipalEntry, None] = {}
         divisions = [self]
         for division in divisions:  # it grows by those below
@@ -90,8 +90,9 @@ class Division:
             yield from self.agents.find(asked.agent)
         if not self.claims:
             return
-        # Of many names a token has few. Those that it lacks matter only to entries that take, and
-        # then only if that is what they ask, or if the token says that something is elsewhere.
+        # A token has few of the many names. The others matter only to entries with denies or a
+        # suspension, and only if these ask for an absent claim, or if the token says that some
+        # claim is elsewhere.
         roots = asked.delegation.claims.keys() & self._of_root.keys()
         present = [self.claims[name] for root in roots for name in self._of_root[root]]
         for divided in present:
@@ -108,7 +109,7 @@ class SubjectDivisions:
     Attributes:
         exact: the division of each exact subject.
         patterns: those of patterns of SPIFFE IDs; None without any.
-        unread: the denies by patterns: they apply to a subject that is a misspelt SPIFFE ID.
+        unread: the denies by patterns, which also apply to a subject that is a misspelt SPIFFE ID.
     """
 
     __slots__ = ("exact", "patterns", "unread")
@@ -142,9 +143,9 @@ class ClaimDivisions:
 
     Attributes:
         name: the claim's name as the config has it.
-        values: the division of each wanted value, and of each word of a text that takes.
-        unread: denies and suspensions by the claim, which apply if it can't be read, by the types
-            of the wanted values: another type may be unreadable for some.
+        values: the division of each wanted value, and of each word of a text with denies.
+        unread: denies and suspensions by the claim, which apply if it can't be read. They are by
+            the types of the wanted values: a claim may be unreadable for some types only.
         absent: likewise if the token lacks the claim; None without any.
     """
 
@@ -174,7 +175,10 @@ class ClaimDivisions:
         return (values[value] for value in found if value in values)
 
     def doubtful(self, held: HeldClaims) -> Iterator[Division]:
-        """Yield the divisions that apply for what the claim may hold: packed, unread or absent."""
+        """Yield the divisions that apply to values that the claim may hold.
+
+        Packed, unread or absent.
+        """
         for word in held.packed(self.name).words:
             below = self.values.get((_TEXT, word))
             if below is not None:

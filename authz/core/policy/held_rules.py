@@ -1,7 +1,7 @@
-"""The rules that a caller holds through all of its entries, found as fast as those of one entry.
+"""Finds the rules that a caller holds through all of its entries, as fast as those of one entry.
 
-A caller with a few sets of rules looks into each of them. For a caller with many sets they are
-merged into one, which is kept for every caller with the same sets.
+If a caller has few sets of rules, each of them is searched. If a caller has many, they are merged
+into one set, which is kept for every caller with the same sets.
 """
 
 from collections.abc import Iterable, Mapping
@@ -16,8 +16,8 @@ from authz.core.policy.principal_entry import PrincipalEntry
 from authz.core.policy.rules import UNRESTRICTED, Rule, RuleSet
 from authz.core.request import Operation
 
-FEW: Final = 8  # sets that are looked into one by one
-LOOKS: Final = 8  # into many sets before they are merged: to merge them costs about as much
+FEW: Final = 8  # sets that are searched one by one
+LOOKS: Final = 8  # searches of many sets before they are merged: a merge costs about as much
 _KNOWN: Final = 10_000  # combinations of sets that callers in use have
 _MERGED: Final = 1000  # combinations that are merged
 _RULE_BYTES: Final = 1000  # measured: a merged rule with a path of its own
@@ -33,7 +33,7 @@ class HeldRules:
     Attributes:
         sets: the entries' sets of rules, each once, in the entries' order.
         is_unrestricted: whether an entry is unrestricted.
-        looks: how often all the sets were looked into since they were last merged.
+        looks: how often all the sets were searched since they were last merged.
     """
 
     sets: tuple[RuleSet, ...]
@@ -84,7 +84,7 @@ class RuleHoldings:
     def find(self, held: HeldRules, operation: Operation) -> list[Rule]:
         """Return the held rules about an operation, each once.
 
-        UNRESTRICTED comes last: a rule that the operator wrote counts first, in whichever entry.
+        UNRESTRICTED is last: a rule that the operator wrote counts first, whichever entry has it.
         """
         merged = self._merged_of(held) if len(held.sets) > FEW else None
         if merged is not None:
@@ -102,7 +102,7 @@ class RuleHoldings:
     def _learned(self, key: _TreesKey, operation: Operation) -> _Trees:
         """Return the trees of all the sets for an operation's host and method; remember them."""
         trees = tuple(tree for each in key[0].sets for tree in each.trees(operation))
-        if len(self._trees) >= _TREES:  # those in use are soon back
+        if len(self._trees) >= _TREES:  # the ones in use soon return
             self._trees.clear()
         self._trees[key] = trees
         return trees
@@ -111,10 +111,10 @@ class RuleHoldings:
         return self._merged.get(held) or self._merge(held)
 
     def _merge(self, held: HeldRules) -> _Merged | None:
-        """Return the merged set, None if the caller has asked too seldom for that to be worth it.
+        """Return the merged set, None if the caller has asked too seldom for a merge to pay off.
 
-        The first set's place counts for a rule of several. In the merged tree a set's rules have
-        the same order as in the set's own.
+        A rule of several sets has the place of the first. In the merged tree, a set's rules have
+        the same order as in the set itself.
         """
         held.looks += 1
         if held.looks <= LOOKS or not self._has_room(held):

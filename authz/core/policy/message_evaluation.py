@@ -16,7 +16,7 @@ class MethodIndex:
     """The methods that any rule of a policy lists, and the calls whose arguments any rule reads.
 
     The rules' lists are merged, so that a look-up costs the same however many rules there are:
-    message readers ask before the caller is known.
+    message readers call it before the caller is known.
     """
 
     def __init__(self, rules: Iterable[Rule]) -> None:
@@ -40,7 +40,7 @@ class MethodIndex:
         """Tell whether a rule that could fit a call reads its arguments.
 
         An allow without a protocol never fits a call, a deny without a protocol fits all calls. The
-        answer is wide: it may be True for a call that only fits another rule's list.
+        answer errs on the wide side: it may be True for a call that only fits another rule's list.
         """
         if self._all_are_read or self._read_methods.fits(call.method):
             return True
@@ -100,7 +100,7 @@ def _joined(names: Iterable[str]) -> str:
 
 
 def _shadows(verdicts: list[Verdict]) -> tuple[Shadow, ...]:
-    """Return what shadow policies would have decided on the whole message, where it differs."""
+    """Return notes on shadow policies that would have decided differently on the whole message."""
     is_granted = all(isinstance(verdict.outcome, Permit) for verdict in verdicts)
     found = []
     for by in dict.fromkeys(note.by for verdict in verdicts for note in verdict.shadows):

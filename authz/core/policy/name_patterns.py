@@ -23,7 +23,7 @@ _ESCAPED_ANY: Final = "%2A"  # decoded, it would be a star
 _URI: Final = re.compile(
     r"(?P<scheme>[a-z][a-z0-9+.-]*:)(?P<slashes>//)?(?P<rest>[^?#]*)(?P<tail>[?#].*)?", re.DOTALL
 )
-# RFC 3986 section 2.3: these need no escape, and servers take an escaped one for the plain one.
+# RFC 3986 section 2.3: these need no escape, and servers treat the escaped form as the plain one.
 _UNRESERVED_ESCAPE: Final = re.compile(
     r"%(?:2[DdEe]|3[0-9]|[46][1-9A-Fa-f]|[57][0-9Aa]|5[Ff]|7[Ee])"
 )

@@ -93,7 +93,7 @@ class Policy:
         if operation.protocol and not self.knows(operation):
             return Verdict(Denied(Reason.METHOD_UNKNOWN, "no rule lists the method"))
         find, of_principal = self._standings.holdings.find, standing.of_principal
-        rules = (  # 4. what both may, and nothing denies
+        rules = (  # 4. both allow it, and nothing denies it
             tuple(find(standing.of_agent, operation)),
             None if of_principal is None else tuple(find(of_principal, operation)),
         )

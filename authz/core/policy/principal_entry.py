@@ -1,4 +1,7 @@
-"""A compiled entry of ``principals``: for whom it counts, in whole or with its denies alone."""
+"""A compiled entry of ``principals``.
+
+It counts for a principal completely, by its denies, or not at all.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -60,11 +63,11 @@ class PrincipalEntry:
         return Reads.union(claim.reads for claim in self.claims)
 
     def counted(self, delegation: Delegation, held: HeldClaims) -> Self | None:
-        """Return this entry or its denies alone, as it counts for a delegation; None if not at all.
+        """Return this entry, or its denies alone, if it counts for a delegation; else None.
 
-        Allows are for principals who surely match. An agent that acts for itself is a principal
-        only if its ID is listed: "any subject" means people. Denies and suspension hold for such an
-        agent as well, and for every principal who may match.
+        Allows are for principals who certainly match. An agent that acts for itself is a principal
+        only if its ID is listed: "any subject" means people. Denies and suspension also apply to
+        such an agent, and to every principal who may match.
         """
         is_sure = not self._is_of_people(delegation)
         for _, fit in self._fits(delegation, held):
@@ -76,7 +79,7 @@ class PrincipalEntry:
         return self if is_sure else self.denies_only
 
     def unknown(self, delegation: Delegation, held: HeldClaims) -> dict[str, Fit]:
-        """Return the claims whose fit is unknown, with the reason."""
+        """Return the claims whose match is unknown, with the reason."""
         fits = self._fits(delegation, held)
         return {name: fit for name, fit in fits if fit not in (Fit.YES, Fit.NO)}
 
@@ -154,6 +157,6 @@ def compile_entry(number: int, settings: PrincipalSettings, rules: RuleSet) -> P
 
 
 def _restricted(settings: PrincipalSettings) -> PrincipalSettings:
-    if not settings.unrestricted:  # as nearly all: a copy takes as long as all the rest
+    if not settings.unrestricted:  # as for nearly all entries: a copy takes as long as all the rest
         return settings
     return settings.model_copy(update={"unrestricted": False})

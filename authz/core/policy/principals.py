@@ -29,7 +29,8 @@ class PrincipalIndex:
 
     Attributes:
         entries: all entries, in the config's order.
-        undivided: the most entries of which a look-up tries each, as nothing divides them.
+        undivided: the largest number of entries that a look-up tries one by one, as nothing divides
+            them.
     """
 
     def __init__(self, principals: Iterable[PrincipalSettings], rule_sets: RuleSets) -> None:
@@ -44,7 +45,7 @@ class PrincipalIndex:
             of_issuers[entry.settings.match.issuer].append(entry)
         self._divided = {issuer: divider.divide(some) for issuer, some in of_issuers.items()}
         self.undivided = divider.undivided
-        # What allows through certain agents once more, to be found whoever the agent is.
+        # The entries that allow through certain agents once more, to be found for any agent.
         self._of_any_agent = {
             issuer: Divider().divide(filter(_allows_through_some, some), frozenset({AGENTS}))
             for issuer, some in of_issuers.items()
@@ -55,7 +56,7 @@ class PrincipalIndex:
     def through(self, agent: Agent, delegation: Delegation) -> list[PrincipalEntry]:
         """Return every entry that counts for a delegation's principal, in the config's order.
 
-        Those for other agents only are left out.
+        Entries for other agents only are left out.
         """
         divided = self._divided.get(delegation.issuer, _NOBODY)
         found = _counted(divided, Asked(delegation, agent.spiffe_id))
@@ -71,7 +72,8 @@ class PrincipalIndex:
         """Return the claims that the issuer's entries name and that can't be read, and why."""
         issuer, claims = delegation.issuer, delegation.claims
         read, held = self._read.get(issuer, _NOTHING_READ), HeldClaims(claims)
-        # What the token lacks can only be unknown if the token says that something is elsewhere.
+        # A claim that the token lacks is unknown only if the token says that some claim is
+        # elsewhere.
         roots = read.roots if external_claims(claims) else claims.keys() & read.roots
         names = sorted(number for root in roots for number in read.of_root[root])
         found = [read.names[number] for number in names]
@@ -99,7 +101,7 @@ def _allows_through_some(entry: PrincipalEntry) -> bool:
 
 
 def _in_order(entries: Iterable[PrincipalEntry]) -> list[PrincipalEntry]:
-    """Return the entries in the config's order, each once, and before those merged with it."""
+    """Return the entries in the config's order, each once, and each before those merged with it."""
     found = list(entries)
     if len(found) <= 1:
         return found
@@ -117,7 +119,7 @@ def _listed_words(entries: Iterable[PrincipalEntry]) -> Iterator[tuple[str, str,
 
 
 def _list_of(entry: PrincipalEntry) -> str:
-    """Return the list claim by which an entry is known; "" for none, as for exact subjects."""
+    """Return the list claim that finds an entry; "" if none does, as for exact subjects."""
     match = entry.settings.match
     if entry.subjects is not None and not entry.subject_patterns:
         return ""

@@ -30,8 +30,8 @@ class PolicyQuery(msgspec.Struct, eq=False, gc=False):
     def header(self, name: str) -> str | None:
         """Return the value of a header that the policy declares; None if it was not sent.
 
-        Raises UndeclaredReadError for any other header: a Request does not hold it, so a deny on
-        it would never fit. Called only where no decision is cached.
+        Raises UndeclaredReadError for any other header: a Request does not hold it, so a deny by it
+        would never match. Called only where no decision is cached.
         """
         if name not in self.declared.headers:
             raise UndeclaredReadError(name)

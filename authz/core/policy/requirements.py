@@ -1,6 +1,6 @@
 """What a rule requires beside host, method and path: one small class for each of its keys.
 
-Each says what is unmet, or None, and how long its answer holds, since some depend on the time.
+Each returns what is unmet, or None, and how long its answer is valid, since some depend on time.
 """
 
 from abc import ABC, abstractmethod
@@ -33,7 +33,8 @@ class Requirement(ABC):
 
     __slots__ = ()
     is_of_caller: ClassVar[bool] = False
-    """Whether the answer depends on the delegation's terms alone, not on what is asked and when."""
+    """Whether the answer depends on the delegation's terms alone, not on the operation and the
+    time."""
 
     @property
     @abstractmethod
@@ -251,7 +252,7 @@ class When(Timeless):
         return Reads(headers=frozenset(headers), claims=frozenset(claims))
 
     def unmet(self, query: PolicyQuery) -> UnmetRequirement | None:
-        """Return that the condition does not hold, or why it could not be evaluated."""
+        """Return a text if the condition does not hold or could not be evaluated."""
         try:
             holds = self.condition.holds(query.facts(self.headers, self.claims))
         except ConditionFailedError as error:

@@ -43,7 +43,8 @@ class Rule:
         added_headers: the headers that it gives to the upstream.
         requirements: everything that it requires beside protocol, host, method and path.
         timed: the requirements whose answer changes with time.
-        protocol: of the messages that it is for; "" for plain requests, or a deny of everything.
+        protocol: of the messages that it applies to; "" for plain requests, or a deny of
+            everything.
         is_plain: whether it is an allow, not in shadow, whose answer never changes with time.
         is_of_caller: whether it is plain, and its answer depends on the delegation's terms alone.
     """
@@ -62,7 +63,7 @@ class Rule:
 
     @classmethod
     def of(cls, name: str, settings: RuleSettings, conditions: ConditionSettings) -> Self:
-        """Compile a rule's settings; ``name`` is the whole name, with the grant."""
+        """Compile a rule's settings; ``name`` is the full name, with the grant."""
         requirements = tuple(build_requirements(settings, conditions))
         timed = tuple(
             requirement for requirement in requirements if not isinstance(requirement, Timeless)
@@ -96,7 +97,7 @@ class Rule:
 
     @property
     def reads(self) -> Reads:
-        """What its requirements and its added headers read."""
+        """The inputs that its requirements and its added headers read."""
         parts = [requirement.reads for requirement in self.requirements]
         if self.added_headers is not NONE_ADDED:
             parts.append(self.added_headers.reads)
@@ -130,7 +131,7 @@ class Rule:
         return min([timed.stable_until(query) for timed in self.timed], default=inf)
 
     def unmet_by_target(self, operation: Operation) -> tuple[UnmetRequirement, ...]:
-        """Return what does not match of protocol, host, method and path, as a set finds rules.
+        """Return which of protocol, host, method and path does not match, as in a set's search.
 
         For reports only. UNRESTRICTED is in no set, and fits messages too.
         """
@@ -218,7 +219,7 @@ class RuleSet:
                     yield tree
 
     def _hosts(self, host: str) -> Iterable[str]:
-        """Return the patterns that match a host, as far as rules may have them."""
+        """Return the patterns that match a host and that rules may have."""
         return matching_patterns(host) if self._has_domains else (host, ANY)
 
 
@@ -257,7 +258,8 @@ def compile_rules(grants: Grants, conditions: ConditionSettings) -> dict[str, tu
 class SideResult:
     """The answer of the agent's or the principal's rules: the rule that allows, or the nearest.
 
-    ``rule`` is None if no allow of the side is about the operation. ``unmet`` is what it misses.
+    ``rule`` is None if no allow of the side is about the operation. ``unmet`` holds its unmet
+    requirements.
     """
 
     rule: Rule | None
@@ -270,7 +272,7 @@ class SideResult:
 
 
 def evaluate_side(rules: Iterable[Rule], query: PolicyQuery) -> SideResult:
-    """Return the first allow that fits, else the nearest one and what it misses."""
+    """Return the first allow that fits, else the nearest and its unmet requirements."""
     best: tuple[tuple[bool, int, int], SideResult] | None = None
     for rule in rules:
         if rule.is_deny:

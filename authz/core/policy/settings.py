@@ -25,7 +25,7 @@ Scope = Annotated[str, Field(pattern=r"^[\x21\x23-\x5b\x5d-\x7e]+$")]  # RFC 674
 Word = Annotated[str, Field(pattern=r"^[\x21\x23-\x5b\x5d-\x7e]{1,256}$")]  # as a scope
 GrantName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,128}$")]
 RuleName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9._-]{0,127}$")]
-# Few hyphens: each doubles the number of spellings with "_" that have to be removed too.
+# Few hyphens: each doubles the number of spellings with "_" that must be removed too.
 AddedHeader = Annotated[str, Field(pattern=r"^[a-z][a-z0-9]{0,31}(-[a-z0-9]{1,32}){0,6}$")]
 HeaderValues = Annotated[tuple[str, ...], Field(min_length=1, max_length=MAX_VALUES)]
 ClaimValues = Annotated[tuple[WrittenValue, ...], Field(min_length=1, max_length=MAX_VALUES)]
@@ -43,12 +43,12 @@ class RuleSettings(Settings):
     owner: str = ""
     """Who is responsible for the rule; a note for people."""
     effect: Effect = Effect.ALLOW
-    """allow, or deny: a holder of the rule may not, whatever other rules allow. A deny wins over
-    every allow. It can't have scopes, max_actors, max_token_age, acr_values, max_age and
-    add_headers, which limit allows.
+    """allow, or deny: forbids the operation to a holder of the rule. A deny overrides every allow.
+    It can't have scopes, max_actors, max_token_age, acr_values, max_age or add_headers, which limit
+    allows.
     """
     shadow: bool = False
-    """Leave this rule out of the decision, and record where it would have changed it."""
+    """Leave this rule out of the decision, and record each decision that it would have changed."""
     hosts: tuple[HostText, ...] = Field(min_length=1)
     """Exact host names, in lower case and without a port; *.corp.example for one label in front of
     a domain, **.corp.example for one or more; "*" for any.
@@ -58,7 +58,7 @@ class RuleSettings(Settings):
     paths: tuple[PathText, ...] = Field(min_length=1)
     """Path templates: /orders/{id}, * for one segment, ** at the end for the rest."""
     scopes: tuple[Scope, ...] | None = None
-    """Scopes that the token must have, all of them. Required in an allow; [] requires none."""
+    """Scopes, all of which the token must have. Required in an allow; [] requires no scope."""
     headers: dict[ConditionHeader, HeaderValues] = Field(default={})
     """Request headers that must be present, each with one of the listed values; "*" for any.
     Clients write headers: they can narrow an allow, but prove nothing.
@@ -78,15 +78,15 @@ class RuleSettings(Settings):
     listed, and [] admits no earlier actor. In a deny, a single listed actor is enough.
     """
     when: Condition | None = None
-    """A CEL condition. If it fails to evaluate, an allow does not allow, and a deny denies."""
+    """A CEL condition. If its evaluation fails, an allow does not allow, and a deny denies."""
     add_headers: dict[AddedHeader, ClaimName] = Field(default={}, max_length=8)
     """Further headers for the upstream, and the claim that each takes its value from. Their names
     must begin with the prefix of the identity headers, so that clients can't set them.
     """
     mcp: McpKey = None
-    """MCP calls. On a route of this protocol an allow without this key allows nothing, and a deny
-    without it denies every message. Elsewhere a rule with this key never matches. The same holds
-    for a2a and models.
+    """MCP calls. On a route of this protocol, an allow without this key allows nothing, and a deny
+    without it denies every message. On other routes, a rule with this key never matches. The same
+    is true of a2a and models.
     """
     a2a: A2aKey = None
     """A2A calls."""
@@ -139,24 +139,24 @@ class RuleSettings(Settings):
 
     @property
     def needs_token(self) -> bool:
-        """Tell whether only a token can meet it: by scopes, its age, or an authentication."""
+        """Tell whether only a token can meet the rule: by scopes, its age, or an authentication."""
         ages = (self.max_token_age, self.max_age)
         return bool(self.scopes or self.acr_values) or any(age is not None for age in ages)
 
     @property
     def calls(self) -> CallSettings | None:
-        """What it says of calls; None for plain requests."""
+        """Its settings for calls; None for plain requests."""
         return self.mcp or self.a2a or self.models
 
     @property
     def protocol(self) -> MessageProtocol:
-        """Of the calls, as a Request names it; NONE for plain requests."""
+        """The protocol of the calls, as a Request names it; NONE for plain requests."""
         named = (one for one, key in KEYS.items() if getattr(self, key) is not None)
         return next(named, MessageProtocol.NONE)
 
 
 class HolderSettings(Settings):
-    """Whoever holds grants."""
+    """The keys that agents and principals share: their grants and their state."""
 
     description: str = ""
     """Who or what they are; a note for people."""
@@ -165,7 +165,7 @@ class HolderSettings(Settings):
     grants: tuple[GrantName, ...] = Field(default=(), min_length=1)
     """Names of the grants that they hold."""
     unrestricted: bool = False
-    """This side allows whatever the rules of the other side allow. Denies still apply."""
+    """This side allows everything that the rules of the other side allow. Denies still apply."""
     suspended: bool = False
     """Refuse every request by them, or for them, while keeping the entry."""
 
@@ -177,7 +177,7 @@ class HolderSettings(Settings):
 
 
 class AgentSettings(HolderSettings):
-    """A registered agent, or a pattern of agents, and what they may do at most.
+    """A registered agent, or a pattern of agents, and the most that they may do.
 
     If several entries match an agent, their grants add up, and any deny applies.
     """
@@ -237,25 +237,25 @@ class PrincipalMatch(Settings):
 
 
 class Absence(Choice):
-    """What applies of an entry to a token without a claim that the entry names."""
+    """The part of an entry that applies to a token without a claim that the entry names."""
 
     PASS = "pass"
     DENY = "deny"
 
 
 class PrincipalSettings(HolderSettings):
-    """Principals, and what they may do at most.
+    """Principals, and the most that they may do.
 
     If several entries match a principal, their grants add up, and any deny applies. The denies and
     the suspension of an entry also apply to a token that has a claim of match in an unsupported
-    form, or says that the claim is elsewhere: nobody can tell then whether the entry matches.
+    form, or says that the claim is elsewhere, since it is then unknown whether the entry matches.
     """
 
     match: PrincipalMatch
     """The principals that the entry applies to."""
     if_absent: Absence = Absence.PASS
-    """What applies to a token that lacks a claim named in match. pass: nothing of the entry. deny:
-    its denies and its suspension, and none of its allows.
+    """The part of the entry that applies to a token that lacks a claim named in match. pass:
+    nothing. deny: its denies and its suspension, but not its allows.
     """
     agents: tuple[SpiffePatternText, ...] | None = Field(default=None, min_length=1)
     """The agents through which the principals hold these grants; left out, any agent. With
@@ -273,7 +273,7 @@ class PrincipalSettings(HolderSettings):
 
 
 class EarlierActor(Choice):
-    """What is done about an earlier actor that may not act itself."""
+    """The action on an earlier actor that may not act itself."""
 
     RECORD = "record"
     DENY = "deny"
@@ -302,7 +302,10 @@ class ConditionSettings(Settings):
 
     @property
     def reads(self) -> Reads:
-        """What conditions may read, whether or not any condition does: records hold it anyway."""
+        """The inputs that conditions may read.
+
+        Records hold them even if no condition reads them.
+        """
         return Reads(headers=frozenset(self.headers), claims=frozenset(self.claims))
 
 

@@ -1,7 +1,7 @@
 """Policies in shadow: their decisions are recorded and counted, and change nothing.
 
 A candidate runs beside the policy in force; or the policy in force itself runs before it is
-enforced. All else (who calls, the token, suspension) is enforced all the same.
+enforced. Everything else (the caller, the token, suspension) is still enforced.
 """
 
 from dataclasses import replace
@@ -54,8 +54,8 @@ class PolicyWithCandidate:
 class ShadowedPolicy:
     """A policy whose refusals are only recorded.
 
-    Except for a request without a token: only a rule could let that pass, and the refusal is how a
-    client learns where to get a token.
+    A request without a token is the exception: only a rule could allow it, and the refusal tells
+    the client where to get a token.
     """
 
     def __init__(self, policy: PolicyStep) -> None:

@@ -1,7 +1,7 @@
-"""A caller's standing: all that a policy makes of agent and delegation, whatever is asked for.
+"""A caller's standing: a policy's results for agent and delegation, whatever the operation.
 
-It is found once for the terms of verified tokens, and remembered by these: they are compared by
-identity, and what is remembered keeps them, so no others can take their place.
+It is found once for the terms of verified tokens, and cached by these. They are compared by
+identity, and the cache keeps a reference to them, so that no other terms can take their place.
 """
 
 from typing import Final
@@ -27,21 +27,21 @@ UNREADABLE: Final = "earlier_actor_unreadable"
 _REMEMBERED: Final = 10_000  # the callers in use within seconds, as for rendered decisions
 _PERMITS: Final = 16  # of one caller: some 5 KB
 RulesFound = tuple[tuple[Rule, ...], tuple[Rule, ...] | None]
-"""The rules about an operation of the agent, and of the principal, None without a principal."""
+"""The rules about an operation: the agent's, and the principal's or None without a principal."""
 Refusal = tuple[Reason, str]
 """A reason, and the detail for operators."""
 
 
 class Standing(msgspec.Struct, frozen=True):
-    """What agent and principal hold, or why they may do nothing.
+    """The rules of agent and principal, or the reason why they may do nothing.
 
     Attributes:
         agent: the agent's SPIFFE ID.
         of_agent: the rules of the agent.
         of_principal: the rules of the principal, of which only denies count without a token; None
             without a principal (Mode.BOOTSTRAP).
-        enforced: why every request is refused, in shadow too; else None.
-        unknown: why every request is refused for want of an entry; else None.
+        enforced: the reason to refuse every request, in shadow too; else None.
+        unknown: the reason to refuse every request because an entry is missing; else None.
         unread: text to add to the detail of a refusal by rules, on claims that can't be read.
         permits: the permits by rules whose answers depend on the terms alone, by the rules
             about the operation that each side holds.
@@ -60,20 +60,23 @@ class Standing(msgspec.Struct, frozen=True):
         considered = (*rules[0], *(rules[1] or ()))
         is_permit = isinstance(verdict.outcome, Permit)
         if is_permit and all(rule.is_of_caller for rule in considered):
-            if len(self.permits) >= _PERMITS:  # those in use are soon back
+            if len(self.permits) >= _PERMITS:  # the ones in use soon return
                 self.permits.clear()
             self.permits[rules] = verdict
 
 
 class _Findings(msgspec.Struct, frozen=True):
-    """What follows from a delegation alone: its flags, and its claims that can't be read."""
+    """The facts that follow from a delegation alone.
+
+    Its flags, and its claims that can't be read.
+    """
 
     of_chain: tuple[str, ...]
     unread: dict[str, Fit]
 
 
 class Standings:
-    """Finds the standing of callers, and remembers it.
+    """Finds the standing of callers, and caches it.
 
     Attributes:
         holdings: finds the rules of a standing that are about an operation.
@@ -115,7 +118,7 @@ class Standings:
         return standing
 
     def _stand(self, agent: Agent, delegation: Delegation) -> Standing:
-        """Return the standing; what refuses is looked for in the order of the refusals."""
+        """Return the standing; the checks run in the order of the refusals."""
         found = self._found(delegation)
         agents = self._agents.of(agent.spiffe_id)  # 1. an agent that is not suspended
         principals = self._principal_entries(agent, delegation)
@@ -187,7 +190,10 @@ class Standings:
         return self._principals.through(agent, delegation)
 
     def _why_none(self, delegation: Delegation) -> Reason:
-        """Return why no entry counts: the principal has no rules, or only through other agents."""
+        """Return why no entry counts.
+
+        The principal has no rules, or has them only through other agents.
+        """
         through_others = self._principals.allows_through_some(delegation)
         return Reason.ACTOR_NOT_PERMITTED if through_others else Reason.POLICY_DENIED
 
@@ -220,6 +226,6 @@ def _words(
     if doubtful:
         held = HeldClaims(delegation.claims)
         unread = unread.copy()
-        for entry in doubtful:  # what surely fits has nothing unread
+        for entry in doubtful:  # a certain match has nothing unread
             unread |= entry.unknown(delegation, held)
     return "".join(f"; the claim {name} {FIT_TEXTS[fit]}" for name, fit in unread.items())

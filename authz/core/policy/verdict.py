@@ -1,4 +1,4 @@
-"""The verdict on an operation, from the few rules about it that agent and principal hold.
+"""Reaches the verdict on an operation, from the few rules about it that agent and principal hold.
 
 Denies come first, then an allow of each side. A refusal names the nearest rule. The challenge tells
 the client what another token would satisfy; only operators learn the rest.
@@ -40,7 +40,7 @@ def _live(rules: Rules) -> list[Rule]:
 
 
 def shadow_notes(by: ShadowBy, outcome: Outcome, other: Outcome) -> tuple[Shadow, ...]:
-    """Return a note on another policy's outcome; nothing if it decides the same."""
+    """Return a note on another policy's outcome; empty if it decides the same."""
     if isinstance(outcome, Permit) == isinstance(other, Permit):
         return ()
     if isinstance(other, Permit):
@@ -49,14 +49,14 @@ def shadow_notes(by: ShadowBy, outcome: Outcome, other: Outcome) -> tuple[Shadow
 
 
 def _outcome(of_agent: Rules, of_principal: Rules | None, query: PolicyQuery) -> Outcome:
-    """Return what these rules decide: a permit, or a refusal."""
+    """Return the decision of these rules: a permit, or a refusal."""
     for rule in fitting_denies([*of_agent, *(of_principal or ())], query):
         return Denied(Reason.POLICY_DENIED, f"{rule.name} denies it", rule=rule.name)
     return _allowed(of_agent, of_principal, query)
 
 
 def _allowed(of_agent: Rules, of_principal: Rules | None, query: PolicyQuery) -> Outcome:
-    """Return what the allows alone decide."""
+    """Return the decision of the allows alone."""
     agent = evaluate_side(of_agent, query)
     if of_principal is None or not query.delegation.has_token:
         return _without_token(agent)
@@ -113,7 +113,10 @@ def _scopes_of(*sides: SideResult) -> tuple[tuple[str, str], ...]:
 
 
 def _missed(agent: SideResult, principal: SideResult) -> Denied:
-    """Return the refusal by the nearest rules; it says what another token would satisfy."""
+    """Return the refusal by the nearest rules.
+
+    It names the requirements that another token would satisfy.
+    """
     unmet = [*agent.unmet, *principal.unmet]
     for reason in (Reason.POLICY_DENIED, Reason.SCOPE, Reason.STEP_UP):
         of_reason = tuple(missing for missing in unmet if missing.reason is reason)

@@ -1,8 +1,8 @@
 """Reader of A2A's messages of 0.3 and 1.0, in three bindings: JSON-RPC, HTTP+JSON (REST) and gRPC.
 
 The binding of a request follows from what every server sees: gRPC's content-type, else a word of
-the REST binding in the path, else JSON-RPC. A body that would also be a message of the other
-binding is refused, since a server may take either.
+the REST binding in the path, else JSON-RPC. A body that is also a message of the other binding is
+refused, since a server may choose either.
 """
 
 import re
@@ -40,7 +40,7 @@ _WORDS: Final = frozenset(
     {"tasks", "message:send", "message:stream", "pushnotificationconfigs", "extendedagentcard"}
 )
 _VERBS: Final = (":cancel", ":subscribe")
-# The first such segment, in a folded path that ends with "/": a path may have thousands.
+# Finds the first such segment, in a folded path that ends with "/": a path may have thousands.
 _BEGINNING: Final = re.compile(rf"/(?:{'|'.join(sorted(_WORDS))}|[^/]*(?:{'|'.join(_VERBS)}))(?=/)")
 
 
@@ -49,12 +49,12 @@ def read(sent: MessageInput) -> Message:
 
     A task gives kind "task". No version of the protocol has a request name a skill; many servers
     take ``message.metadata.skillId`` (also ``skill``, and beside the message), which gives kind
-    "skill". A message for a task that names a skill gives two calls, and so on: also for tasks that
-    it refers to. A URL for notifications within a message is a call of its own,
+    "skill". A message for a task that names a skill gives two calls; tasks that it refers to give
+    further calls. A URL for notifications within a message is a call of its own,
     "CreateTaskPushNotificationConfig". Agent cards are "GetAgentCard", without a target.
 
     gRPC's body is not read: a method that names a task has kind "task" and the name "". A message
-    may also name a skill and hold a URL for notifications, so it has these calls as well.
+    may also name a skill and hold a URL for notifications, so it gets these calls as well.
 
     Raises Denied: PATH_AMBIGUOUS; BODY_UNINSPECTABLE; MESSAGE_INVALID for a request that fits no
     binding; MESSAGE_PARAMS; and what ``body.parse`` raises.
@@ -129,7 +129,7 @@ def _rest(sent: MessageInput, path: Segments) -> Message:
 
 
 def _form(sent: MessageInput, path: Segments) -> tuple[RestForm, str]:
-    """Return the form that the path has, and the task's id in it, "" if it has none."""
+    """Return the path's form and the task's id in it, "" if it has no id."""
     task, colon, verb = path[1].partition(":") if len(path) > 1 else ("", "", "")
     shape = list(path)
     shape[1:2] = ["*" + colon + verb for _ in shape[1:2]]

@@ -42,7 +42,7 @@ class RestForm(msgspec.Struct, frozen=True):
 
     Attributes:
         method: the name of 1.0.
-        has_optional_body: whether a POST may come without a body, as its path says all.
+        has_optional_body: whether a POST may have no body, because its path is sufficient.
     """
 
     method: str

@@ -1,7 +1,7 @@
 """Parameters of A2A's methods, in JSON of either binding: the tasks, skills and URLs they name.
 
-0.3 and 1.0 have different places for the same thing, and in 0.3 JSON-RPC and REST do as well.
-Members of all of them are looked for, whatever the version says: a server may be lax.
+0.3 and 1.0 have different places for the same value, and so do JSON-RPC and REST in 0.3. The reader
+looks for members of all of them, whatever the version: a server may be lax.
 """
 
 from typing import Any, Final
@@ -22,7 +22,7 @@ from authz.core.protocols.message import MessageInput
 from authz.core.request import MAX_URI_CHARS, Call, CallKind
 
 PUSH: Final = "CreateTaskPushNotificationConfig"
-MAX_REFERENCES: Final = 32  # tasks that a message refers to; each is decided by itself
+MAX_REFERENCES: Final = 32  # tasks that a message refers to; each is decided separately
 # In 0.3's a2a.proto the field of the message is named "request", which ProtoJSON takes as well.
 _SEND: Final = names("message", "request", "configuration", "metadata", "tenant")
 _MESSAGE: Final = names("taskId", "contextId", "referenceTaskIds", "metadata")
@@ -36,7 +36,7 @@ _PUSH_CONFIG: Final = names("url", "taskId", "tenant", *_INNER_CONFIGS)
 _TASK: Final = names("id", "taskId", "tenant", "contextId")
 _REST_TASK: Final = names("taskId", "name", "parent", "config")
 _RESOURCES: Final = ("name", "parent")  # 0.3: "tasks/{id}" and resources below it
-# Arguments that a condition may read: short texts that say more about where a call goes.
+# Arguments that a condition may read: short texts about the target of a call.
 _TEXTS: Final = ("tenant", "contextId", "url")
 
 
@@ -85,7 +85,7 @@ def rest_task_calls(sent: MessageInput, method: str, body: object, task: str) ->
     Raises Denied(MESSAGE_PARAMS).
     """
     asked = pick(body, _TASK)
-    if method != PUSH and asked.get("id", task) != task:  # a config's "id" is its own
+    if method != PUSH and asked.get("id", task) != task:  # a config's "id" is not the task's
         raise params_refused("path and body name different tasks")
     _require_same_task(pick(body, _REST_TASK), task)
     if method == PUSH:
@@ -108,7 +108,7 @@ def _require_same_task(members: dict[str, Any], task: str) -> None:
 def _push_call(sent: MessageInput, config: object, task: str, around: dict[str, Any]) -> Call:
     """Return the call for a URL, which versions have in the config, or one or two objects below."""
     layers = [pick(config, _PUSH_CONFIG)]
-    for layer in layers:  # the list grows on the way; the JSON's depth bounds it
+    for layer in layers:  # the list grows during the loop; the JSON's depth bounds it
         layers += [pick(layer[name], _PUSH_CONFIG) for name in _INNER_CONFIGS if name in layer]
     urls = [layer["url"] for layer in layers if "url" in layer]
     tasks = [layer["taskId"] for layer in layers if layer.get("taskId")]

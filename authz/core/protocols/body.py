@@ -1,8 +1,8 @@
-"""The JSON of a request's body, once the body is known to be whole and not encoded.
+"""Reads the JSON of a request's body, after checking that the body is complete and not encoded.
 
-Two ways in which a proxy sends a part of a body look like a whole body: one of exactly the proxy's
-limit, and one in a single HTTP/2 frame. So the flag alone is not believed. No detail of a refusal
-here repeats anything of a body.
+In two cases a proxy sends a part of a body that looks complete: a part of exactly the proxy's
+limit, and a part in a single HTTP/2 frame. So the flag alone is not trusted. No detail of a refusal
+here repeats any of a body.
 """
 
 from collections.abc import Set as AbstractSet
@@ -12,10 +12,10 @@ from authz.core import strict_json
 from authz.core.protocols.message import OWS, MessageInput
 from authz.core.reason import Denied, Reason
 
-# Some 2 ms to read; up to 10 where it holds as much as is allowed. Real calls have some 2 KiB.
+# Reading it takes some 2 ms, and up to 10 with the most values allowed. Real calls have some 2 KiB.
 MAX_BODY_BYTES: Final = 256 * 1024
-# Bytes that may begin a value. Each costs time and some 100 bytes of memory; in texts they are
-# rare enough: a body of English prose has a comma in 60 bytes.
+# Bytes that may begin a value. Each value costs time and some 100 bytes of memory. In texts these
+# bytes are rare enough: English prose has a comma in 60 bytes.
 MAX_VALUES: Final = 16 * 1024
 # Colons: each member of an object has one, and texts have few. A member costs more than a plain
 # value, as its name is compared; real bodies have a few hundred.
@@ -29,11 +29,11 @@ _UTF8: Final = frozenset({"charset=utf-8", 'charset="utf-8"'})
 
 
 def parse(sent: MessageInput, types: AbstractSet[str] = JSON_TYPES) -> object:
-    """Return the JSON of the body, whose media type has to be among ``types``.
+    """Return the JSON of the body, whose media type must be among ``types``.
 
     Numbers are ``int`` or ``float``, no member is doubled, and no half character is left.
 
-    Raises Denied: BODY_TRUNCATED for a body that is cut or larger than what we read,
+    Raises Denied: BODY_TRUNCATED for a body that is cut or larger than the limit,
     BODY_UNINSPECTABLE for a body whose end or coding is not known, MESSAGE_MALFORMED for a body
     that is not JSON.
     """
@@ -71,8 +71,8 @@ def _require_whole(sent: MessageInput) -> None:
     partial = sent.header("x-envoy-auth-partial-body")
     if not seen and partial is None and not sent.size:  # as on a proxy that sends no bodies
         raise Denied(Reason.BODY_UNINSPECTABLE, _NO_BODY)
-    # Without the flag the proxy is not Envoy. Where a client of such a proxy sends the flag itself,
-    # it proves nothing.
+    # Without the flag the proxy is not Envoy. If a client of such a proxy sends the flag itself, it
+    # proves nothing.
     if sent.size < 0 or (partial is None and sent.size != seen):
         raise Denied(Reason.BODY_TRUNCATED, "the body is not as long as the proxy says")
     if partial not in (None, "false"):
@@ -92,14 +92,14 @@ def _require_whole(sent: MessageInput) -> None:
 
 
 def _require_plain(sent: MessageInput, types: AbstractSet[str]) -> None:
-    """Refuse codings and media types in which the bytes mean something else."""
+    """Refuse content codings and media types in which the bytes have another meaning."""
     coding = sent.header("content-encoding")
     if coding is not None and coding.lower() != "identity":
         raise Denied(Reason.BODY_UNINSPECTABLE, "the body has a content-encoding")
     content_type = sent.header("content-type") or ""
     if content_type not in types:
         media_type, _, parameter = content_type.lower().partition(";")
-        # One parameter at most: of two charsets each reader takes its own.
+        # One parameter at most: if there are two charsets, readers disagree on which counts.
         if media_type.strip(OWS) not in types or parameter.strip(OWS) not in _UTF8:
             raise Denied(Reason.BODY_UNINSPECTABLE, "the content-type is not JSON in UTF-8")
     if sent.is_text and _REPLACEMENT in sent.body:
@@ -107,7 +107,10 @@ def _require_plain(sent: MessageInput, types: AbstractSet[str]) -> None:
 
 
 def _require_unmasked_members(value: object) -> None:
-    """Refuse masked member names: two may have been the same, and each may have been another."""
+    """Refuse masked member names.
+
+    Two may have been equal, and each may have been a different name.
+    """
     if isinstance(value, dict):
         if any(_MASK in name for name in value):
             raise Denied(Reason.BODY_UNINSPECTABLE, "a name may hold a byte that is not UTF-8")

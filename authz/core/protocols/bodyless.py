@@ -1,4 +1,4 @@
-"""Checks of requests that must have no body, or whose messages would not be in it."""
+"""Checks requests that must not have a body, or whose messages are not in the body."""
 
 from authz.core.protocols.message import MessageInput
 from authz.core.reason import Denied, Reason
@@ -11,6 +11,6 @@ def require_no_upgrade(sent: MessageInput) -> None:
 
 
 def require_no_body(sent: MessageInput) -> None:
-    """Refuse a body where the path says it all. Raises Denied(BODY_UNINSPECTABLE)."""
+    """Refuse a body if the path is the complete message. Raises Denied(BODY_UNINSPECTABLE)."""
     if sent.body or sent.size or sent.header("content-length") not in (None, "0"):
         raise Denied(Reason.BODY_UNINSPECTABLE, "the request has a body and must have none")

@@ -1,8 +1,8 @@
 """Members of a JSON object, found as the laxest server finds them.
 
-ProtoJSON takes ``task_id`` for ``taskId``, and Go's JSON takes ``TASKID``: a reader that looks for
-a single spelling sees no task where the server finds it. So a member is known by its letters alone,
-and a member that is written in two spellings is refused.
+ProtoJSON reads ``task_id`` as ``taskId``, and Go's JSON reads ``TASKID`` so: a reader that looks
+for a single spelling misses a task that the server finds. So a member is recognised by its letters
+alone, and a member that occurs in two spellings is refused.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -16,18 +16,18 @@ from authz.core.protocols.message import MessageInput
 from authz.core.reason import Denied, Reason
 from authz.core.request import MAX_NAME_CHARS
 
-# Of an object whose members a protocol names, some tens of them; each is looked at by itself. An
-# object that agents fill as they like, such as the arguments of a tool, may have more.
+# The limit for an object whose members a protocol names, which are some tens; each is examined
+# separately. An object with an agent's own members, such as the arguments of a tool, may have more.
 MAX_OWN_MEMBERS: Final = 512
 _FEW: Final = 8  # with more members than these, all names are folded together
-_BETWEEN: Final = "\n"  # folded to itself, and in no name that is known
+_BETWEEN: Final = "\n"  # folds to itself, and is not in any known name
 _encode: Final = msgspec.json.Encoder(order="sorted").encode
 _decode: Final = msgspec.json.Decoder().decode
 MemberNames = Mapping[str, str]
 
 
 def names(*spellings: str) -> MemberNames:
-    """Return what ``pick`` looks for: the spelling that the caller wants, by its letters."""
+    """Return the names that ``pick`` looks for: the caller's spelling of each, by its letters."""
     return {fold(spelling): spelling for spelling in spellings}
 
 
@@ -88,12 +88,12 @@ def listed(value: object, most: int) -> list[Any]:
 
 
 def as_json(members: Mapping[str, Any]) -> bytes:
-    """Return JSON that is the same for equal values, as it becomes a part of the cache's key."""
+    """Return JSON that is equal for equal values, as it becomes a part of the cache's key."""
     return _encode(members)
 
 
 def require_distinct(data: bytes) -> None:
-    """Refuse members of an object that differ in case alone, as some readers take them for one.
+    """Refuse members of an object that differ in case alone, as some readers treat them as one.
 
     ``data`` is as ``as_json`` writes it. Folded as a whole, it is JSON of the same shape; if
     that loses a member, two names were the same. Raises Denied(MESSAGE_PARAMS).
@@ -104,7 +104,7 @@ def require_distinct(data: bytes) -> None:
 
 
 def distinct(values: Iterable[str]) -> tuple[str, ...]:
-    """Return each value once, in the order in which they come."""
+    """Return each value once, in the order of the first occurrences."""
     return tuple(dict.fromkeys(values))
 
 

@@ -1,7 +1,7 @@
 """JSON-RPC 2.0 messages: requests, notifications, responses, and batches of them.
 
-Only a message that every reader understands alike is accepted: another reader may go by a further
-member, or by one that differs in its case alone (Go's JSON library matches names in any case).
+Only a message that every reader understands alike is accepted: another reader may use a further
+member, or a member that differs in case alone (Go's JSON library matches names in any case).
 """
 
 import re
@@ -16,7 +16,7 @@ from authz.core.protocols.message import Message, MessageInput
 from authz.core.reason import Denied, Reason
 from authz.core.request import Call, Unread
 
-MAX_BATCH: Final = 32  # each element is decided by itself
+MAX_BATCH: Final = 32  # each element is decided separately
 MAX_ID_CHARS: Final = 256  # of a text id, which answers echo; those in use are UUIDs
 # Names of methods in use have 45 characters; only visible ASCII fits a header as well.
 _METHOD: Final = re.compile(r"[!-~]{1,128}")
@@ -68,7 +68,7 @@ def folded(*names: str) -> Mapping[str, str]:
 
 
 def require_no_twins(members: Iterable[str], names: Mapping[str, str]) -> None:
-    """Refuse members that differ from a known name in nothing but their case.
+    """Refuse members that differ from a known name only in case.
 
     Raises Denied(MESSAGE_PARAMS).
     """
@@ -96,7 +96,7 @@ def encode_id(value: object) -> bytes:
 
 
 def _ids(value: object) -> tuple[bytes, ...]:
-    """Return the ids of the messages that ask for an answer, valid in the rest or not."""
+    """Return the ids of the messages that ask for an answer, even if otherwise invalid."""
     elements = value if isinstance(value, list) else [value]
     if len(elements) > MAX_BATCH:
         return ()
@@ -127,8 +127,8 @@ def _message(sent: MessageInput, value: object) -> JsonRpcMessage:
     if "id" in value and not request_id:
         raise _invalid("the id is neither a whole number nor text of a sane length")
     params = value.get("params")
-    # A null is not a structured value (JSON-RPC 2.0 section 4.2), but names nothing either: a
-    # server refuses it, or takes it for absent params, as most languages that write it mean.
+    # A null is not a structured value (JSON-RPC 2.0 section 4.2), but names no target either. A
+    # server refuses it, or treats it as absent params, which is what most senders mean.
     if params is None:
         params = _NO_PARAMS
     elif not isinstance(params, dict):

@@ -1,7 +1,7 @@
 """Reader of MCP's messages over Streamable HTTP, of all its revisions.
 
-The body decides, and headers have to agree with it. Where the proxy sends no body, the metadata of
-its own MCP filter may stand for it; or the headers alone, where servers have to compare them.
+The body decides, and headers must agree with it. If the proxy sends no body, the metadata of its
+own MCP filter may replace it, or the headers alone if servers must compare them with the body.
 Sessions do not authenticate: nothing here reads their ids.
 """
 
@@ -45,13 +45,13 @@ _SUBSCRIPTIONS: Final = frozenset({*_FLAGS, *(member for _, member in _LISTS)})
 _UNKNOWN: Final = McpMethod()
 _NO_BODY: Final = {"GET": Call("", CallKind.STREAM), "DELETE": Call("", CallKind.SESSION)}
 _RESPONSE: Final = Call("", CallKind.RESPONSE)
-# What a client may be listening to where the proxy does not show it.
+# The targets that a client may be listening to, if the proxy does not show them.
 LISTENING_UNSEEN: Final = (Call(LISTEN), *(Call(LISTEN, kind) for kind, _ in _LISTS))
 _NO_ARGUMENTS: Final[Mapping[str, Any]] = {}
 
 
 def read(sent: MessageInput) -> Message:
-    """Return an MCP request's message. Never raises Denied: an unread message says why."""
+    """Return an MCP request's message. Never raises Denied: an unread message holds the reason."""
     try:
         return _read(sent)
     except Denied as denied:
@@ -78,7 +78,7 @@ def _without_body(sent: MessageInput) -> Call:
 
 
 def _from_metadata(sent: MessageInput, message: JsonRpcMessage) -> Message:
-    """Return the call that the proxy's filter found. It tells neither arguments nor lists."""
+    """Return the call that the proxy's filter found, which has neither arguments nor lists."""
     ids = (message.id,) if message.id else ()
     if message.method == LISTEN:
         denied = Denied(Reason.BODY_UNINSPECTABLE, "the proxy's filter reads no subscriptions")
@@ -92,7 +92,7 @@ def _from_metadata(sent: MessageInput, message: JsonRpcMessage) -> Message:
 
 
 def _from_headers(sent: MessageInput) -> Call:
-    """Return the call as headers tell it, where the server has to compare them with the body."""
+    """Return the call in the headers, if the server must compare them with the body."""
     method = mcp_headers.trusted_method(sent)
     known = METHODS.get(method, _UNKNOWN)
     if known.is_mirrored:
@@ -141,7 +141,7 @@ def _call(sent: MessageInput, message: JsonRpcMessage) -> Call:
 
 
 def _reference(sent: MessageInput, ref: object) -> tuple[CallKind, str]:
-    """Return the kind and the name of the prompt or resource that a completion is for."""
+    """Return the kind and the name of the prompt or resource of a completion."""
     if not isinstance(ref, dict):
         raise Denied(Reason.MESSAGE_PARAMS, "the ref is not an object")
     jsonrpc.require_no_twins(ref, _REFERENCE_MEMBERS)

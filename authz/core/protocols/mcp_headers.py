@@ -1,7 +1,8 @@
 """The headers of MCP: the version, and the method and name that mirror the body's.
 
 "Standard Request Headers", "Value Encoding" and "Server Validation" of the revision 2026-07-28 of
-Streamable HTTP. Earlier revisions have no mirrored headers; a header that is there has to be true.
+Streamable HTTP. Earlier revisions have no mirrored headers; a header that is sent must still be
+true.
 """
 
 import re
@@ -53,7 +54,7 @@ def require_agreement(
     is_mirrored = _is_mirrored(version)
     if is_mirrored and not message.method:
         raise Denied(Reason.MESSAGE_INVALID, "clients of this version send no responses")
-    # The revision leaves open which headers notifications have.
+    # The revision does not say which headers notifications have.
     is_required = is_mirrored and message.id != b""
     _require_method(sent, message, is_required=is_required)
     _require_name(sent, message, name, is_required=is_required)

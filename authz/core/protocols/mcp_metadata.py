@@ -1,8 +1,8 @@
-"""Reader of the dynamic metadata in which Envoy's own MCP filter says what a body holds.
+"""Reads the dynamic metadata in which Envoy's own MCP filter describes a body.
 
-The filter reads less strictly than we do: unless it is told otherwise it keeps the last of two
-members of one name, it stops at what it looks for, and it skips lists. So a profile says whether it
-is trusted, and a body that is there is read itself.
+The filter reads less strictly than this server: by default it keeps the last of two members of the
+same name, stops when it has found its members, and skips lists. So a profile says whether it is
+trusted, and if the body is sent, the body is read instead.
 """
 
 from typing import Any, Final
@@ -15,7 +15,7 @@ from authz.core.protocols.jsonrpc import JsonRpcMessage
 from authz.core.protocols.mcp_methods import MEMBERS
 from authz.core.reason import Denied, Reason
 
-MAX_METADATA_BYTES: Final = 64 * 1024  # the filter keeps a method, an id and a name or two
+MAX_METADATA_BYTES: Final = 64 * 1024  # the filter keeps a method, an id and one or two names
 MAX_SAFE_INTEGER: Final = 2**53 - 1  # ids are doubles there: beyond this, two ids look the same
 _RESPONSE: Final = "__jsonrpc_response"  # the filter's name for a message without a method
 _NAMES: Final = (*MEMBERS, "type")
@@ -32,7 +32,8 @@ def message(metadata: bytes) -> JsonRpcMessage:
         raise Denied(Reason.BODY_TRUNCATED, "the proxy's filter read a part of the body only")
     if "is_mcp_request" in fields and fields["is_mcp_request"].bool_value is not True:
         raise Denied(Reason.BODY_UNINSPECTABLE, "the proxy's filter found no MCP message")
-    if "passthrough_reason" in fields:  # it let through what it would refuse: not only JSON, say
+    # It let through a message that it can refuse, such as one that is not only JSON.
+    if "passthrough_reason" in fields:
         raise Denied(Reason.BODY_UNINSPECTABLE, "the proxy's filter let through what it can't read")
     if "method" not in fields:
         raise Denied(Reason.BODY_UNINSPECTABLE, "the proxy's filter found no method")
@@ -65,7 +66,7 @@ def _string_field(value: Value) -> str | None:
 
 
 def _id(value: Value) -> bytes:
-    """Return the id's JSON, b"" where the double may differ from the client's number."""
+    """Return the id's JSON, b"" if the double may differ from the client's number."""
     number = value.number_value
     if value.HasField("number_value"):
         is_exact = abs(number) <= MAX_SAFE_INTEGER and number == int(number)

@@ -1,8 +1,8 @@
 """Methods of MCP, of all its revisions: one table of what clients ask of servers.
 
-The reader of requests, the methods that rules bring along, the results that are lists to filter and
-the names that a header mirrors are all taken from here: a method is known everywhere or nowhere.
-Requests that servers send to clients are not in the table.
+The reader of requests, the methods that rules include, the list results to filter and the names
+that a header mirrors are all derived from it: a method is known everywhere or nowhere. Requests
+that servers send to clients are not in the table.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ import msgspec
 
 from authz.core.request import CallKind
 
-NOTIFICATION: Final = "notifications/"  # prefix of methods that ask for nothing, known or not
+NOTIFICATION: Final = "notifications/"  # prefix of notifications, known or not
 INITIALIZE: Final = "initialize"
 COMPLETE: Final = "completion/complete"
 LISTEN: Final = "subscriptions/listen"
@@ -42,9 +42,9 @@ class McpMethod(msgspec.Struct, frozen=True):
         kind: of the target that its params name; SERVER if no member names it.
         member: the member of the params that names the target.
         listed: the items that its result lists; None where the result passes as it is.
-        is_of_session: whether any session needs it: a rule of any kind brings it along.
+        is_of_session: whether any session needs it: a rule of any kind includes it.
         is_mirrored: whether servers compare the target's name with the header ``Mcp-Name``.
-        has_other_targets: whether its params name targets in other ways than in a member.
+        has_other_targets: whether its params name targets other than by a member.
     """
 
     kind: CallKind = CallKind.SERVER
@@ -86,7 +86,10 @@ MEMBERS: Final = tuple(dict.fromkeys(method.member for method in METHODS.values(
 
 
 def is_notification(method: str) -> bool:
-    """Tell whether a method is a notification, which asks for nothing; extensions may add some."""
+    """Tell whether a method is a notification, to which there is no answer.
+
+    Extensions may add some.
+    """
     return method.startswith(NOTIFICATION)
 
 

@@ -58,8 +58,8 @@ class MessageInput(msgspec.Struct, frozen=True, gc=False):
     def header(self, name: str) -> str | None:
         """Return the header of this lower-case name, None when it was not sent.
 
-        White space around a field's value is not part of it (RFC 9110 section 5.5): what is
-        compared here is what every server sees.
+        White space around a field's value is not part of it (RFC 9110 section 5.5), so the compared
+        text is the one that every server sees.
         """
         value = self.headers.get(name)
         return None if value is None else value.strip(OWS)
@@ -71,7 +71,7 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     Attributes:
         calls: what it asks for; empty only when ``unread`` is set.
         ids: JSON of the ids of its JSON-RPC requests, for answers; a batch may have several.
-        unread: why it has no certain meaning; None if it was understood.
+        unread: the reason why it has no certain meaning; None if it was understood.
     """
 
     calls: tuple[Call, ...]

@@ -1,9 +1,9 @@
 """Reader of model calls in the form of OpenAI's API, and of Anthropic's messages.
 
 A request may name several models: those that a gateway may fall back to, a deployment in the path
-(Azure) besides the model in the body, or a tool's model. Each gives a call of its own, so that all
-have to be allowed. A request that takes its model and tools from elsewhere, such as a stored
-prompt, is refused; so is a request with members that may redefine them.
+(Azure) besides the model in the body, or a tool's model. Each gives a separate call, so that all
+must be allowed. A request that takes its model and tools from elsewhere, such as a stored prompt,
+is refused; so is a request with members that may redefine them.
 """
 
 from collections.abc import Iterable, Iterator
@@ -33,7 +33,7 @@ from authz.core.request import MAX_NAME_CHARS, Call, CallKind
 
 MAX_TOOLS: Final = 256  # of all bodies of a request; OpenAI takes 128
 MAX_FALLBACKS: Final = 16
-MAX_MODELS: Final = 32  # each is decided by itself
+MAX_MODELS: Final = 32  # each is decided separately
 MAX_BODIES: Final = MAX_MODELS  # of a request: in 44 KB there were 2,000, at 30 ms
 # The longest tail counts: "chat/completions" is not "completions".
 _POSTS: Final = (
@@ -49,7 +49,7 @@ _POSTS: Final = (
 )
 _DEPLOYMENTS: Final = frozenset({"deployments", "engines"})  # Azure; OpenAI before, LiteLLM
 _MODELS: Final = "models"
-# Below these a tail means something else ("threads/{id}/messages"), or has a model of its own.
+# Below these a tail has another meaning ("threads/{id}/messages"), or a model of its own.
 _OTHERS: Final = frozenset(
     {"threads", "conversations", "completions", "responses", "messages", *_DEPLOYMENTS}
 )
@@ -58,13 +58,13 @@ _PICKED: Final = {**READ, **CONVERSATION}
 _IMPLIED: Final = {
     "mcp_servers": "mcp",
     "plugins": "plugins",
-    "container": "container",  # which may hold skills, and what earlier calls left there
+    "container": "container",  # which may hold skills, and files of earlier calls
     "web_search_options": "web_search",
 }
 _TOOL: Final = names("type", "name", "function", "custom", "tools", "model")
 _INNER: Final = names("name")
 _PLAIN_TYPES: Final = frozenset({"function", "custom"})  # such tools have names of their own
-# Arguments that a condition may read: small and of the call, never of the conversation.
+# Arguments that a condition may read: small values about the call, never about the conversation.
 _ARGUMENTS: Final = names(
     "background", "best_of", "dimensions", "max_completion_tokens", "max_output_tokens",
     "max_tokens", "max_tool_calls", "n", "parallel_tool_calls", "previous_response_id", "quality",
@@ -162,7 +162,7 @@ def _bodies(sent: MessageInput, method: str, body: object) -> Iterator[dict[str,
         yield from _bodies(sent, method, asked["extra_body"])
     for further in listed(asked.get("fallbacks"), MAX_FALLBACKS):
         if not isinstance(further, str):
-            require_only(further, KNOWN[method])  # or it might be {model: [models instead]}
+            require_only(further, KNOWN[method])  # or it could be {model: [models instead]}
             yield from _bodies(sent, method, further)
 
 
@@ -173,7 +173,7 @@ def _is_stored(method: str, asked: dict[str, Any]) -> bool:
 
 
 def _named(sent: MessageInput, bodies: list[dict[str, Any]]) -> Iterator[str]:
-    """Yield the model of each body, and those that a gateway may take instead."""
+    """Yield the model of each body, and the models that a gateway may use instead."""
     for asked in bodies:
         if "model" in asked:
             yield _model(sent, asked["model"])
@@ -186,7 +186,7 @@ def _named(sent: MessageInput, bodies: list[dict[str, Any]]) -> Iterator[str]:
 
 def _model(sent: MessageInput, value: object) -> str:
     name = target_name(sent, value)
-    if "," in name or " " in name or not name.isascii():  # a gateway takes "a,b" as two
+    if "," in name or " " in name or not name.isascii():  # a gateway reads "a,b" as two models
         raise params_refused("a model's name has characters that such names must not have")
     return name
 

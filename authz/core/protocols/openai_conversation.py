@@ -2,7 +2,7 @@
 
 OpenAI's items ``additional_tools`` and ``tool_search_output`` have a list of tools, Anthropic's
 block ``tool_addition`` the definition of a tool. The model may use them from there on, as if they
-stood among the tools. Any object with such a member counts, as new types of items come each year.
+were among the tools. Any object with such a member counts, as new types of items appear each year.
 """
 
 from collections.abc import Iterator
@@ -12,12 +12,12 @@ from typing import Any, Final
 
 from authz.core.protocols.json_members import folded, listed, names, params_refused, pick
 
-MAX_SPELLINGS: Final = 8  # of "tools" and "tool" in one call: each is looked for by itself
+MAX_SPELLINGS: Final = 8  # of "tools" and "tool" in one call: each is searched for separately
 CONVERSATION: Final = names("input", "messages")
 _HOLDER: Final = names("type", "tools", "tool")
 _ADDITION: Final = names("definition")
 _OFFERS: Final = frozenset({"tools", "tool"})
-# Items that list the tools of a server that stands among the tools: they offer nothing new.
+# Items that list the tools of a server that is among the tools: they offer nothing new.
 _LISTINGS: Final = frozenset({"mcp_list_tools", "mcp_tool_listing"})
 
 
@@ -36,7 +36,7 @@ def tools_within(asked: dict[str, Any], most: int) -> Iterator[Any]:
 
 
 def _objects(values: list[Any]) -> list[dict[str, Any]]:
-    """Return the objects in those of the values that are lists."""
+    """Return the objects in the values that are lists."""
     lists = [value for value in values if type(value) is list]
     return [item for items in lists for item in items if type(item) is dict]
 

@@ -1,10 +1,10 @@
 """Members of model calls that are known not to redefine the model, tool, key or address.
 
-A gateway in front of the models takes more members than the public APIs have, and some of them
+A gateway in front of the models accepts more members than the public APIs have, and some of them
 redefine what a model's name stands for: LiteLLM's ``user_config``, ``api_base`` and
-``router_settings_override``, for instance. Nobody has a list of all these. So this is a list of
-harmless members: those of the public APIs of OpenAI and Anthropic (2026-11), and those of
-OpenRouter's and LiteLLM's that are read. Members of these APIs that name a further model in a way
+``router_settings_override``, for instance. A list of these could never be complete. So this is a
+list of harmless members: those of the public APIs of OpenAI and Anthropic (2026-11), and those of
+OpenRouter and LiteLLM that are read here. Members of these APIs that name a further model in a way
 that is not read ("moderation" of a conversation, "svg"), or whose account is charged, are left out.
 """
 
@@ -76,7 +76,7 @@ _OWN: Final[Mapping[str, MemberNames]] = {
 }  # fmt: skip
 # The members that a body may have, by endpoint.
 KNOWN: Final[Mapping[str, MemberNames]] = {method: {**READ, **own} for method, own in _OWN.items()}
-# Likewise, in the spelling that nearly everybody uses: names that need no further look.
+# The same, in the usual spelling: these names need no further check.
 _SPELLED: Final = {method: frozenset(known.values()) for method, known in KNOWN.items()}
 # Parameters of a query: the version of Azure's API, and of Anthropic's. LiteLLM takes "model" there
 # and then ignores the model in the body.
@@ -127,7 +127,10 @@ def _is_remark(value: object) -> bool:
 
 
 def _unknown(what: str, name: str) -> Denied:
-    """Name it for operators if it is a word: any other text of a client may be a secret."""
+    """Return the refusal, with the name if it is a word.
+
+    Any other text of a client may be a secret.
+    """
     shown = f" {name}" if _SHOWN.fullmatch(name) else ""
     detail = f"the {what}{shown} may redefine the call; extra_members of the route may list it"
     return Denied(Reason.BODY_UNINSPECTABLE, detail)

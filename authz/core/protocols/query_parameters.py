@@ -1,7 +1,7 @@
-"""The parameters of a request's query, for protocols whose servers read some of them.
+"""Reads the parameters of a request's query, for protocols whose servers read some of them.
 
-Names are found as the laxest server finds them: some take ";" for "&" as well, and all of them
-decode names. Bounded, as a client writes the query.
+Names are found as the laxest server finds them: some servers read ";" as "&", and all of them
+decode names. The number of parameters is bounded, since a client writes the query.
 """
 
 import re

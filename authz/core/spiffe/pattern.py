@@ -78,7 +78,7 @@ def _parsed(text: str, parse: Callable[[str], object], example: str) -> str:
 
 
 def _respelt(text: str) -> str:
-    """Return an ID with the usual slips taken out: scheme, capitals, port, needless slashes."""
+    """Return an ID with the usual mistakes corrected: scheme, capitals, port, needless slashes."""
     _, _, path = _OTHER_SCHEME.sub("", text, count=1).partition("/")
     segments = [segment for segment in path.split("/") if segment]
     return SCHEME + "/".join([_domain_of(text), *segments])
@@ -98,7 +98,7 @@ def _spiffe_id_text(text: str) -> str:
 
 
 def trust_domain_text(text: str) -> str:
-    """Return a trust domain as it is written. Raises SpiffeIdError, which shows a right one."""
+    """Return a trust domain as it is written. Raises SpiffeIdError, which shows a valid one."""
     return _parsed(text, TrustDomain.parse, "corp.example")
 
 

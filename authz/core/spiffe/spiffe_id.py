@@ -40,7 +40,10 @@ class TrustDomain:
 
     @property
     def spiffe_id(self) -> str:
-        """The trust domain's own SPIFFE ID, which has no path: who vouches for its workloads."""
+        """The trust domain's own SPIFFE ID, without a path.
+
+        It stands for the issuer of its SVIDs.
+        """
         return SCHEME + self.name
 
     def __str__(self) -> str:

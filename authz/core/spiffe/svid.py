@@ -21,7 +21,7 @@ _BEGIN: Final = "-----BEGIN CERTIFICATE-----"
 
 @dataclass(frozen=True, slots=True)
 class Svid:
-    """The content of a leaf certificate, or why it is not acceptable.
+    """The content of a leaf certificate, or the reason why it is not acceptable.
 
     Attributes:
         uris: its URI names, of any scheme.
@@ -48,7 +48,8 @@ def checked_svid(certificate: str, now: float, origin: str) -> Svid:
     svid = _parse(certificate)
     if svid.fault:
         raise Denied(Reason.AGENT_INVALID, f"{origin}: {svid.fault}")
-    # The proxy verified it when the connection was made, perhaps long ago.
+    # The proxy verified it when the connection was made, perhaps long ago: it may have expired
+    # since.
     if now >= svid.not_after:
         raise Denied(Reason.AGENT_INVALID, f"{origin} has expired")
     if now < svid.not_before - NOT_BEFORE_SKEW_SECONDS:
@@ -56,7 +57,7 @@ def checked_svid(certificate: str, now: float, origin: str) -> Svid:
     return svid
 
 
-@lru_cache(_PARSED_CERTIFICATES)  # a pure function that costs some 50 us, on few texts
+@lru_cache(_PARSED_CERTIFICATES)  # a pure function of few different texts, at some 50 us each
 def _parse(url_encoded: str) -> Svid:
     pem = unescaped(url_encoded).decode("utf-8", "replace")
     # Count any label: the parser takes "X509 CERTIFICATE" too, and would choose among several.

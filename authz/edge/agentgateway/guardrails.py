@@ -1,10 +1,9 @@
 """Answers agentgateway's MCP guardrails: its messages' bytes in, its results' bytes out.
 
-A call is checked once for each target, and all must allow. A list goes on if any of its targets
-allows it; the items that the agent may not call are taken out of its result. Other results are the
-server's own affair, and stay as they are.
-Any error becomes a refusal within an answer: to a gateway that is set to fail open, an RPC that
-fails is an allow.
+A call is checked once for each target, and all checks must allow. A list is allowed if the check of
+any of its targets allows it; the items that the agent may not call are removed from its result.
+Other results are not checked and stay unchanged. Any error becomes a refusal within an answer: a
+gateway that is set to fail open treats a failed RPC as an allow.
 """
 
 from abc import ABC, abstractmethod
@@ -47,12 +46,12 @@ class GuardrailMethod:
     """A method that answers with the checks of a message's targets."""
 
     def __init__(self, service: CheckService, kind: "type[_Message]") -> None:
-        """Take the service that decides, and the kind of the method's messages."""
+        """Keep the service that decides, and the kind of the method's messages."""
         self._service = service
         self._kind = kind
 
     def begin(self, data: bytes, proxy: str = "", /) -> "bytes | _Message":
-        """Return the answer if each target's is remembered, as ``Method.begin``."""
+        """Return the answer if the answer for each target is cached, as ``Method.begin`` does."""
         message = self._kind(TargetChecks(self._service))
         try:
             message.read(data, proxy)
@@ -70,23 +69,23 @@ class _Message(ABC):
 
     @abstractmethod
     def read(self, data: bytes, proxy: str) -> None:
-        """Read the message. Raises whatever is wrong with it."""
+        """Read the message. Raises the error of an invalid message."""
 
     @abstractmethod
     def result(self) -> Message:
-        """Return the result. Raises TakesAWaitError as the check does."""
+        """Return the result. Raises TakesAWaitError if the check does."""
 
     @abstractmethod
     def refused(self, error: Exception) -> bytes:
         """Return the serialised refusal for an error."""
 
     def decide(self, time_remaining: TimeRemaining, *, may_wait: bool) -> bytes | None:
-        """Return the serialised result, None where it takes a wait, as ``Undecided.decide``."""
+        """Return the serialised result, None if it needs a wait, as ``Undecided.decide`` does."""
         self._check.go_on(time_remaining, may_wait=may_wait)
         return self.told()
 
     def told(self) -> bytes | None:
-        """Return the serialised result, None where the check can't go on."""
+        """Return the serialised result, None if the check can't go on."""
         try:
             return self.result().SerializeToString()
         except TakesAWaitError:
@@ -128,10 +127,10 @@ class _Result(_Message):
 
 
 def _before(check: TargetChecks, asked: GuardrailRequest) -> tuple[list[Answered], frozenset[str]]:
-    """Return the answers that count for a call, and the headers that are left to the gateway."""
+    """Return the answers that count for a call, and the headers that the gateway handles itself."""
     if asked.listed is None:
         return check.answers(asked), frozenset()
-    # The result's check needs the token again, and has only what is left of the request.
+    # The check of the result needs the token again, and only sees what is left of the request.
     kept = check.snapshot.credential_headers if asked.strips_token else frozenset[str]()
     return _counting(check.by_target(asked).values()), kept
 
@@ -167,8 +166,8 @@ def _cut(
 def _counting(answers: Iterable[Answered]) -> list[Answered]:
     """Return the answers that decide a list of several targets: the allows, if there are any.
 
-    All answers if no target allows. Only the faults of ours if there are any: a fault would leave
-    out items that the agent may see.
+    If no target allows, these are all answers. If any answer is a fault of this server, these are
+    the faults alone: ignoring them would hide items that the agent may see.
     """
     listed = list(answers)
     faults = [answer for answer in listed if answer.is_own_fault]

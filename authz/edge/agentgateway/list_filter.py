@@ -1,7 +1,7 @@
 """Filters an MCP server's list of tools, resources or the like to the items that an agent may call.
 
-A list that could be read in two ways is refused: the client might call another item than was
-judged.
+A list that could be read in two ways is refused: the client might call an item other than the one
+that was checked.
 """
 
 import json
@@ -15,12 +15,12 @@ from authz.core.reason import Denied, Reason
 from authz.core.request import MAX_URI_CHARS, Call, CallKind
 
 MAX_LIST_BYTES: Final = 1024 * 1024  # some 20 ms to read; a tool with its schema has 1 KiB
-MAX_VALUES: Final = 64 * 1024  # bytes that may begin a value, each of which costs time and memory
-MAX_ITEMS: Final = 1000  # each is judged, in some 100 us
+MAX_VALUES: Final = 64 * 1024  # bytes that may begin a value: each value costs time and memory
+MAX_ITEMS: Final = 1000  # each is decided, in some 100 us
 MAX_DEPTH: Final = 32  # of the JSON schemas in lists of tools
-_NAME_JOINT: Final = "_"  # what agentgateway puts between a target and its tool or prompt
-_URI_JOINT: Final = "+"  # and between a target and its resource
-_UI: Final = "ui://"  # in such a URI the target comes behind the scheme
+_NAME_JOINT: Final = "_"  # agentgateway's separator between a target and its tool or prompt
+_URI_JOINT: Final = "+"  # its separator between a target and its resource
+_UI: Final = "ui://"  # in such a URI the target follows the scheme
 _EXPRESSION: Final = re.compile(r"\{([+#./;?&]?)[A-Za-z0-9_.,%*:]+\}")  # RFC 6570 section 2
 
 
@@ -31,7 +31,7 @@ class Item(NamedTuple):
     """One item of a list.
 
     Attributes:
-        owner: the target whose item it is; None where any of them may have it.
+        owner: the target that has the item; None if any of them may have it.
         call: the call that a client would make for the item.
     """
 
@@ -56,7 +56,10 @@ class ListResult:
         self._items = [_item(listed, entry, is_prefixed=is_prefixed) for entry in self._entries]
 
     def only(self, may: Callable[[Item], bool]) -> bytes | None:
-        """Return the result with only the items that ``may`` accepts; None where that is all."""
+        """Return the result with only the items that ``may`` accepts.
+
+        None if it accepts all of them.
+        """
         kept = [entry for entry, item in zip(self._entries, self._items, strict=True) if may(item)]
         if len(kept) == len(self._entries):
             return None
@@ -104,7 +107,7 @@ def _example(expression: re.Match[str]) -> str:
 
 
 def _owned(kind: ListKind, name: str) -> tuple[str, str]:
-    """Return the target in a name, "" for a name without, and the item's name at that target."""
+    """Return the target in a name, "" for a name without a target, and the item's name at it."""
     joint = _URI_JOINT if kind.kind is CallKind.RESOURCE else _NAME_JOINT
     scheme = _UI if kind.kind is CallKind.RESOURCE and name.startswith(_UI) else ""
     owner, _, own = name.removeprefix(scheme).partition(joint)

@@ -1,10 +1,11 @@
 """Reads agentgateway's messages: a method of MCP becomes a check for each of its targets.
 
-A target is an MCP server behind the gateway. Its name is the host that rules and routes see, as the
+A target is an MCP server behind the gateway. Rules and routes see its name as the host, since the
 call goes there; the path is the one at which the client reached the gateway.
 
 The agent's identity is in the metadata, which the gateway's config writes. The client writes the
-headers and the params, which never identify it: headers that do so elsewhere are left out.
+headers and the params, so these never identify it: headers that identify agents behind other
+proxies are left out.
 """
 
 import re
@@ -35,7 +36,7 @@ from authz.edge.inputs import (
 
 REQUEST: Final = "agentgateway.request"  # the metadata entry with the client's request
 BEFORE: Final = "agentgateway.before"  # the metadata entry with our answer before the call
-MAX_TARGETS: Final = 64  # each is decided by itself
+MAX_TARGETS: Final = 64  # each is decided separately
 _CHECK_ID: Final = re.compile(r"[0-9a-f]{32}")
 # The form of Gateway API's SectionName, which targets are; canonical_host() would turn other names
 # into such names.
@@ -44,8 +45,8 @@ _PATH: Final = ":path"
 MCP: Final = MessageProtocol.MCP
 _POST: Final = "POST"  # as MCP sends each message
 _NO_MESSAGE: Final = Message(())
-# The client's headers about its body are not true of the body that is made here; and its Mcp-Name
-# has the name as the client sees it, which need not be the target's own.
+# The client's headers about its body do not describe the body that is made here; and its Mcp-Name
+# holds the name that the client sees, which may differ from the target's own.
 _LEFT_OUT: Final = HEADERS | IDENTITY_HEADERS
 _Headers = Iterable[tuple[str, bytes]]
 
@@ -58,8 +59,8 @@ class GuardrailRequest(msgspec.Struct, frozen=True, gc=False):
         checks: a check for each target, by its name; an invalid target name becomes "", which no
             rule can match.
         header_names: of the client's request, in lower case.
-        is_prefixed: whether the gateway says that names in lists begin with the target's; None
-            where it leaves that to the number of targets.
+        is_prefixed: whether the gateway says that names in lists begin with the target's; None if
+            that depends on the number of targets.
         strips_token: whether the gateway says that it removes the token itself, after the check.
     """
 
@@ -71,7 +72,7 @@ class GuardrailRequest(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def listed(self) -> ListKind | None:
-        """Return the kind of list that the result is; None where it is not a list."""
+        """Return the kind of list that the result is; None if it is not a list."""
         known = METHODS.get(self.method)
         return known.listed if known else None
 
@@ -130,13 +131,13 @@ def read_request(
 def read_response(
     inputs: RequestInputs, message: pb.McpResponse, check_id: str, proxy: str = ""
 ) -> GuardrailRequest:
-    """Read a call whose result has come. Its headers are in the metadata, if any."""
+    """Read a call whose result has arrived. Its headers are in the metadata, if it has any."""
     described = _struct(message.metadata_context.fields.get(REQUEST))
     headers = list(_described_headers(described))
     path = _value_text(described.fields.get("path"))
     if path:
         headers.append((_PATH, path.encode()))
-    # One DPoP proof comes with both of the checks that a gateway makes of one call.
+    # Both checks that a gateway makes of one call have the same DPoP proof.
     before = _struct(message.metadata_context.fields.get(BEFORE)).fields
     first_id = _value_text(before.get("decision_id"))
     check_id = first_id if _CHECK_ID.fullmatch(first_id) else check_id
@@ -160,8 +161,8 @@ def _presented(
         for name, value in message.metadata_context.fields.items()
         if name not in (REQUEST, BEFORE) and value.WhichOneof("kind") == "struct_value"
     }
-    # Each id of ours is given once. The word keeps it apart from the attempts of another dialect,
-    # some of which are ids of ours, too.
+    # Each of our ids is given once. The word distinguishes it from the attempts of another dialect,
+    # some of which are our ids too.
     attempt = f"agentgateway {check_id}".encode()
     has_params = params is not None
     return _Presented(method, has_params, path, fields, body, metadata, attempt, proxy)

@@ -1,4 +1,4 @@
-"""Checks the targets of one message, each once, in as many goes as it takes."""
+"""Checks the targets of one message, each once, in as many passes as necessary."""
 
 import time
 from collections.abc import Iterable, Mapping
@@ -18,9 +18,10 @@ from authz.edge.service import CheckService
 
 # Of a thread's time for one list, should the gateway set no deadline; 1000 items take 0.1 s.
 MAX_LIST_SECONDS: Final = 2.0
-# A check of which nothing is known, except that its answer is for MCP.
+# A check without any facts, except that its answer is for MCP.
 _UNREADABLE: Final = DecodedCheck(Request("", "", "", protocol=MCP))
-_Target = tuple[str, Unread | None]  # its name, and why its result is refused, whoever asks
+# Its name, and the reason to refuse its result for every caller.
+_Target = tuple[str, Unread | None]
 
 
 class TakesAWaitError(Exception):
@@ -30,14 +31,14 @@ class TakesAWaitError(Exception):
 class TargetChecks:
     """One check, of every target and of a list's items, with one id and one snapshot.
 
-    It may be gone through several times, until nothing in it takes a wait. Each target is answered
-    once: what was answered before is kept.
+    It may take several passes, until nothing in it needs a wait. Each target is answered once:
+    earlier answers are kept.
 
-    Its methods raise TakesAWaitError where they can't go on.
+    Its methods raise TakesAWaitError if they can't go on.
     """
 
     def __init__(self, service: CheckService) -> None:
-        """Take the service that decides, and its snapshot of now."""
+        """Keep the service that decides, and its current snapshot."""
         self.id = new_decision_id()
         self.snapshot = service.snapshot
         self._service = service
@@ -47,19 +48,19 @@ class TargetChecks:
         self._time_remaining: TimeRemaining = lambda: None
 
     def go_on(self, time_remaining: TimeRemaining, *, may_wait: bool) -> None:
-        """Decide from now on, after only remembered answers were given."""
+        """Decide from now on; until now only cached answers were given."""
         self._time_remaining = time_remaining
         self._is_deciding, self._may_wait = True, may_wait
 
     def need_time(self) -> None:
-        """Go on only where the thread may be kept: for a wait, or for long work."""
+        """Raise TakesAWaitError unless the thread may be kept, for a wait or for long work."""
         if not self._may_wait:
             raise TakesAWaitError
 
     def answers(self, asked: GuardrailRequest, unread: Unread | None = None) -> list[Answered]:
         """Return the answer for each target, up to the first refusal; each leaves its record.
 
-        ``unread`` says why the result that has come is refused, whoever asked for it.
+        ``unread`` is the reason to refuse the result for every caller.
         """
         answers: list[Answered] = []
         for name, check in asked.checks.items():
@@ -69,7 +70,7 @@ class TargetChecks:
         return answers
 
     def by_target(self, asked: GuardrailRequest) -> dict[str, Answered]:
-        """Return the answer for each target, whatever the others' are; each leaves its record."""
+        """Return the answer for each target, also after a refusal; each leaves its record."""
         return {name: self._answer((name, None), check) for name, check in asked.checks.items()}
 
     def fault(self, error: Exception) -> Answered:
@@ -103,10 +104,10 @@ class TargetChecks:
         )
 
     def only(self, listing: ListResult, answers: Mapping[str, Answered]) -> bytes | None:
-        """Return the list with the items that the agent may call; None where that is all of it.
+        """Return the list with the items that the agent may call; None if it may call all of them.
 
-        An item that any target may have has to be allowed at each. Raises Denied where an item
-        can't be judged, such as Denied(OVERLOADED).
+        An item that any target may have must be allowed at each of them. Raises Denied if an item
+        can't be decided, such as Denied(OVERLOADED).
         """
         end = time.monotonic() + MAX_LIST_SECONDS
 

@@ -1,12 +1,12 @@
 """Writes the answers to agentgateway: every McpRequestResult and McpResponseResult.
 
-The way in which agentgateway reads an answer (its source of August 2026) decides the shape of ours:
+agentgateway's way of reading an answer (by its source of August 2026) decides the shape of ours:
 
 - An answer without a result, and an RPC error, is refused, or with ``failOpen`` an allow: so each
   answer has a result, and every failure is an ``error`` within an answer.
 - Headers are set, then removed: so no name is in both lists.
-- ``mcp_error`` is data of the JSON-RPC error, by its API's words the error itself: so it is a whole
-  error, which fits either reading.
+- ``mcp_error`` becomes data of the JSON-RPC error; by the API's documentation it is the error
+  itself. So it is a complete error, which fits either reading.
 """
 
 from collections.abc import Sequence
@@ -80,7 +80,10 @@ def all_allow(answers: Sequence[Answered]) -> bool:
 
 
 def _write_refusal(result: _Result, answers: Sequence[Answered]) -> None:
-    """Write the error of the first refusal; without a refusal, that it is our fault."""
+    """Write the error of the first refusal.
+
+    Without a refusal, an error that says it is our fault.
+    """
     answer = next((answer for answer in answers if not answer.is_allow), None)
     reason = (answer and answer.rendered.reason) or Reason.INTERNAL_ERROR
     decision_id = answer.decision_id if answer else ""
@@ -93,7 +96,7 @@ def _write_refusal(result: _Result, answers: Sequence[Answered]) -> None:
 
 
 def _body_of(reason: Reason) -> Body:
-    """Return a refusal's body for MCP, where the refusal was not rendered for MCP."""
+    """Return a refusal's body for MCP, if the refusal was not rendered for MCP."""
     return build_body(Progress().refuse(Denied(reason)), MCP, ID_PLACE)
 
 
@@ -105,7 +108,7 @@ def _write_metadata(metadata: Struct, answer: Answered, valid_until: float) -> N
 
 
 def _pass(result: _Result) -> None:
-    getattr(result, "pass").SetInParent()  # a word of Python's
+    getattr(result, "pass").SetInParent()  # Python's own word
 
 
 def _mutations(answers: Sequence[Answered]) -> tuple[dict[str, str], set[str]]:

@@ -21,16 +21,17 @@ class Authorization:
     """The method of ``envoy.service.auth.v3.Authorization``, ``Check``."""
 
     def __init__(self, service: CheckService) -> None:
-        """Take the service that decides."""
+        """Keep the service that decides."""
         self._service = service
         self._wall, self._monotonic = service.clock.wall, service.clock.monotonic
         self._reader = CheckReader(service.snapshot.inputs)
         check_response(service.last_resort(""))  # encoded beforehand, so that it can't fail
 
     def begin(self, data: bytes, proxy: str = "", /) -> "bytes | UndecidedCheck":
-        """Return the serialised CheckResponse to a serialised CheckRequest, if it is remembered.
+        """Return the serialised CheckResponse to a serialised CheckRequest, if it is cached.
 
-        Else, or to bytes that can't be read, as ``Method.begin``. Never raises, never waits.
+        Otherwise, and for bytes that can't be read, does as ``Method.begin``. Never raises, never
+        waits.
         """
         service = self._service
         decision_id = new_decision_id()
@@ -39,12 +40,13 @@ class Authorization:
             snapshot = service.snapshot  # bound once: the same snapshot reads and decides
             try:
                 reader = self._reader
-                if reader.inputs is not snapshot.inputs:  # what was read by others is of no use
+                # The results of other readers are of no use.
+                if reader.inputs is not snapshot.inputs:
                     reader = self._reader = CheckReader(snapshot.inputs)
                 if len(data) > MAX_BESIDE_BODY_BYTES:  # hot path: few are
                     require_few_bytes_beside(data, _BODY)
                 check = reader.read(data, proxy)
-            except Exception as error:  # noqa: BLE001 - the law: whatever it was, it is a deny
+            except Exception as error:  # noqa: BLE001 - the law: every error is a deny
                 return check_response(service.refuse(error, begun, decision_id))
             answered = service.remembered(snapshot, check, begun, decision_id)
             if answered is None:
@@ -64,7 +66,7 @@ class UndecidedCheck(msgspec.Struct, frozen=True, gc=False):
     decision_id: str
 
     def decide(self, time_remaining: TimeRemaining, *, may_wait: bool) -> bytes | None:
-        """Return the serialised CheckResponse, None where it takes a wait, as ``Undecided``."""
+        """Return the serialised CheckResponse, None if it needs a wait, as ``Undecided`` does."""
         try:
             answered = self.service.decide(
                 self.snapshot,

@@ -1,21 +1,21 @@
-"""Reads checks, and takes what was read before for a message that is the same in all that counts.
+"""Reads checks, and reuses an earlier reading for a message that is the same in all that matters.
 
-To read a message's fields one by one is most of what a remembered decision costs, and of an agent's
-requests little differs but a time, ids, the path, the token and the body. So the second message
-with an outline (``authz.edge.envoy.outlines``) is kept with what it presented, and of each further
-one only the values are read. What is read is always what the full reading would give:
+Reading a message's fields one by one is most of the cost of a cached decision, and an agent's
+requests differ in little more than a time, ids, the path, the token and the body. So the second
+message with an outline (``authz.edge.envoy.outlines``) is kept with its presented request, and only
+the values of each further message are read. The result is always that of the full reading:
 
 - Messages with the same outline have the same structure, so only the values that were cut out can
   make a difference.
-- Of these, those that are read for decisions and records are read from each message, and the check
-  is made of them by the same code. Port, time and Envoy's id are read for a DPoP proof only, which
-  a trial finds out as well.
-- An outline is tried out before it is kept: a message of it is read in full once more with other
-  values in all those places, and each of them must be read there, and all else be the same. Texts
-  are random, so that nobody guesses them. So a text that only looks like a header, two headers of
-  one name, and a config whose rules read one of the values are found out, whoever made them up.
-- A path on a route of another protocol makes another reading: so it takes the full one.
-- Texts are taken as ASCII only. All else that is unusual is left to the full reading.
+- The values that decisions and records use are read from each message, and the same code makes the
+  check of them. Port, time and Envoy's id are read for a DPoP proof only, which a trial finds out
+  too.
+- An outline is tried before it is kept: a message of it is read in full once more with other values
+  in all those places. The reading must find each of them there, and everything else unchanged.
+  Texts are random, so that no client can guess them. So the trial detects a text that only looks
+  like a header, two headers of one name, and a config whose rules read one of the values.
+- A path on a route of another protocol needs another reading, so it gets the full one.
+- Texts must be ASCII. Everything unusual is left to the full reading.
 """
 
 import secrets
@@ -45,17 +45,17 @@ from authz.edge.inputs import REQUEST_ID, TRACE, RequestInputs, trace_id_of
 ENTRIES: Final = 10_000
 MAX_BYTES: Final = 24 * 1024 * 1024
 _ENTRY_BYTES: Final = 1200  # measured: the objects of an outline and its parts without their texts
-# Checks kept at most, by outline, path and token: what those agents ask for within a minute.
+# Checks kept at most, by outline, path and token: the requests of those agents within a minute.
 _CHECKS: Final = 10_000
 _CHECKS_BYTES: Final = 8 * 1024 * 1024
 _CHECK_BYTES: Final = 600  # measured, likewise
-# Outlines remembered by their hash alone, as most never come again; they take 100 bytes each.
+# Outlines remembered by their hash alone, as most never occur again; they take 100 bytes each.
 _SEEN: Final = 20_000
 _CheckKey = tuple[str, Outline, bytes, bytes]  # with the proxy, the path and the token
 
 
 class Known(msgspec.Struct, frozen=True, gc=False):
-    """What the messages of an outline present, with the values of one of them."""
+    """The request that the messages of an outline present, with the values of one of them."""
 
     outline: Outline
     presented: Presented
@@ -70,14 +70,14 @@ class CheckReader:
     """
 
     def __init__(self, inputs: RequestInputs) -> None:
-        """Begin with nothing known."""
+        """Begin without known outlines."""
         self.inputs = inputs
         self._cutter = Cutter()
         self._known: BoundedMap[tuple[str, Outline], Known] = BoundedMap(ENTRIES, MAX_BYTES, _bytes)
         self._checks: BoundedMap[_CheckKey, DecodedCheck] = BoundedMap(
             _CHECKS, _CHECKS_BYTES, lambda key, _: _CHECK_BYTES + 3 * len(key[2]) + len(key[3])
         )
-        # Whether an outline that came once is worth a trial: it is not after it has failed.
+        # Whether an outline that occurred once is worth a trial: not if a trial of it has failed.
         self._seen: BoundedMap[int, bool] = BoundedMap(_SEEN, _SEEN, lambda *_: 1)
 
     def read(self, data: bytes, proxy: str) -> DecodedCheck:
@@ -88,12 +88,12 @@ class CheckReader:
                 return self._new(data, proxy, None)
             path, token, header, sent_id, sent_trace = cut.layout.texts(cut.rest)
             check = self._checks.get((proxy, cut.outline, path, token))
-            # What nobody reads has to be a text all the same.
+            # A value that is not read must still be a text.
             if check is None or not header.isascii():
                 return self._other(data, proxy, cut)
             request_id = str(sent_id, "ascii") or check.request_id
             trace = str(sent_trace, "ascii")
-        except (IndexError, UnicodeDecodeError):  # unusual: the full reading tells what it is
+        except (IndexError, UnicodeDecodeError):  # unusual: the full reading decides
             return self._new(data, proxy, None)
         trace_id = trace_id_of(trace) if trace else check.trace_id
         return DecodedCheck(check.request, request_id, trace_id, check.ids, check.twins)
@@ -113,7 +113,7 @@ class CheckReader:
         check = self._made(known, cut) if known else None
         if known is None or check is None:
             return self._new(data, proxy, cut)
-        if not cut.layout.places.body.stop:  # bodies hardly ever come again
+        if not cut.layout.places.body.stop:  # bodies hardly ever repeat
             path, token, *_ = cut.layout.texts(cut.rest)
             self._checks.put((proxy, known.outline, path, token), check)
         return check
@@ -129,7 +129,7 @@ class CheckReader:
         return to_check(self.inputs, presented, values)
 
     def _new(self, data: bytes, proxy: str, cut: Cut | None) -> DecodedCheck:
-        """Read a message in full, and keep its outline if it has come before."""
+        """Read a message in full, and keep its outline if it occurred before."""
         message = pb.CheckRequest.FromString(data)
         presented, values = present(self.inputs, message, proxy)
         if cut is None:
@@ -139,7 +139,7 @@ class CheckReader:
         return to_check(self.inputs, presented, values)
 
     def _note(self, data: bytes, message: pb.CheckRequest, cut: Cut, found: Known) -> None:
-        """Keep an outline that comes for the second time, if a trial shows that it holds."""
+        """Keep an outline that occurs for the second time, if a trial confirms it."""
         key = found.presented.proxy, cut.outline
         number = hash(key)
         is_worth_a_trial = self._seen.get(number)
@@ -152,7 +152,7 @@ class CheckReader:
                 self._seen.put(number, False)
 
     def _is_read_alike(self, data: bytes, cut: Cut, found: Known) -> bool:
-        """Tell whether other values are read in their places, and all else as it was."""
+        """Tell whether the reading finds other values in their places, and the rest unchanged."""
         presented, size = found.presented, len(cut.rest)
         if not is_regular(data, cut.head):
             return False
@@ -160,7 +160,7 @@ class CheckReader:
         cut = msgspec.structs.replace(cut, rest=other[-size:])
         try:
             message = pb.CheckRequest.FromString(other)
-        except DecodeError:  # what was found is no value
+        except DecodeError:  # the place does not hold a value
             return False
         expected = presented, _values(found, cut)
         context = dict(presented.context)
@@ -171,7 +171,7 @@ class CheckReader:
 def _values(known: Known, cut: Cut) -> Values:
     """Return the values of a message of a known outline. Raises UnicodeDecodeError.
 
-    An empty place is a value that was not found: if it came, all of it is in the outline.
+    An empty place is a value that was not found: if it was sent, it is part of the outline.
     """
     former, places, rest = known.values, cut.layout.places, cut.rest
     texts = [str(text, "ascii") for text in cut.layout.texts(rest)]
@@ -179,7 +179,7 @@ def _values(known: Known, cut: Cut) -> Values:
     content_length = str(rest[places.content_length], "ascii")
     values = Values(
         target or former.target,
-        # Nobody reads it where there is none in the known message.
+        # It is not read if the known message has none.
         former.authorization and (authorization or former.authorization),
         request_id or former.request_id,
         trace_id_of(trace) if trace else former.trace_id,
@@ -195,7 +195,7 @@ def _values(known: Known, cut: Cut) -> Values:
 
 
 def is_as_cut(message: pb.CheckRequest, cut: Cut) -> bool:
-    """Tell whether each value that was cut out is in the message as what it looks like."""
+    """Tell whether each value that was cut out is in the message what it seems to be."""
     http, places, rest = message.attributes.request.http, cut.layout.places, cut.rest
     sent = [(name, value.encode()) for name, value in http.headers.items()]
     sent += [(one.key, one.raw_value or one.value.encode()) for one in http.header_map.headers]
@@ -215,7 +215,7 @@ def is_as_cut(message: pb.CheckRequest, cut: Cut) -> bool:
 
 
 def _other_values(cut: Cut) -> Iterator[tuple[slice, bytes]]:
-    """Yield other values for all places: random ones, and other numbers of as many digits."""
+    """Yield other values for all places: random texts, and other numbers of as many digits."""
     places, rest = cut.layout.places, cut.rest
     texts = (places.path, places.path_header, places.authorization, places.request_id)
     for place in (*texts, places.content):
@@ -230,7 +230,7 @@ def _other_values(cut: Cut) -> Iterator[tuple[slice, bytes]]:
 
 def _bytes(key: tuple[str, Outline], known: Known) -> int:
     source, target, _, _, pieces = key[1]
-    # What is presented has no longer texts than the outline.
+    # No presented text is longer than the outline.
     outline = len(source) + len(target) + sum(map(len, pieces))
     return _ENTRY_BYTES + 2 * outline + _bytes_of(known.values)
 

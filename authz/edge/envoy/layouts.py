@@ -1,7 +1,7 @@
-"""Finds the values in a CheckRequest that are new in nearly every message, by what is before them.
+"""Finds the values in a CheckRequest that most messages change, by the bytes before them.
 
-They are the ids that Envoy writes, the path, the token, and the body with what counts its bytes.
-Nothing is parsed: a place may be a text that only looks like such a value, which a trial tells
+They are the ids that Envoy writes, the path, the token, the body, and the numbers of its bytes.
+Nothing is parsed: a place may hold a text that only looks like such a value, which a trial detects
 (``authz.edge.envoy.known_messages``).
 """
 
@@ -14,7 +14,7 @@ import msgspec
 NOWHERE: Final = slice(0, 0)  # the place of a value that was not found
 PATH: Final = ":path"
 CONTENT_LENGTH: Final = "content-length"
-# A shorter text is no place: few differ, and one could be guessed in a trial.
+# A shorter text is not a place: it has few possible values, and one could be guessed in a trial.
 MIN_BYTES: Final = 16
 LAST: Final = 0x7F  # the highest byte that ends a varint; of two, the first has the lower 7 bits
 # Names of headers as both forms of headers have them. A tag and the value's length follow.
@@ -23,7 +23,7 @@ _REQUEST_ID_NAME: Final = b"\n\x0cx-request-id"
 _TRACE_NAME: Final = b"\n\x0btraceparent"
 _PATH_NAME: Final = b"\n\x05" + PATH.encode()
 _LENGTH_NAME: Final = b"\n\x0e" + CONTENT_LENGTH.encode()
-_MAX_SIZE_BYTES: Final = 3  # of the size's varint: no body that is cut out takes more
+_MAX_SIZE_BYTES: Final = 3  # of the size's varint: a body that is cut out needs no more
 # Tags of HttpRequest, in the order of its fields.
 _PATH_TAG, _HOST, _SCHEME, _SIZE, _PROTOCOL, _RAW_BODY = b'"', b"*", b"2", b"H", b"R", b"b"
 
@@ -60,9 +60,9 @@ class Layout(msgspec.Struct, frozen=True, gc=False):
         places: each of them.
         end: the number of bytes that follow Envoy's id.
         shape: which value each place holds, in the order of places, and the length of those whose
-            length is the same in all messages of an outline. A part of the outline: two layouts may
-            cut the same pieces out of a message, and take another of its texts for the path.
-        pieces: returns what is between the values: the rest of the outline.
+            length is the same in all messages of an outline. It is a part of the outline, since two
+            layouts may cut the same pieces out of a message and use different texts as the path.
+        pieces: returns the bytes between the values: the rest of the outline.
         texts: returns path, authorization, path_header, request_id and trace, in one call.
     """
 
@@ -85,7 +85,7 @@ class Layout(msgspec.Struct, frozen=True, gc=False):
     def with_another_body(self, rest: bytes) -> "Layout | None":
         """Return the layout of a message in which only the body has another length, or None.
 
-        Its lengths are as wide as here, and are what they look like.
+        Its lengths have as many bytes as here, and are really lengths.
         """
         places, by = self.places, len(rest) - self.end
         size, begin = places.size, places.body.start
@@ -103,9 +103,9 @@ class Layout(msgspec.Struct, frozen=True, gc=False):
 
 
 def find_layout(rest: bytes) -> Layout | None:
-    """Find the values of a message; return None where two of them overlap, so that one is none.
+    """Find the values of a message; return None if two of them overlap, so that one is not a value.
 
-    Raises IndexError where a value ends after the message.
+    Raises IndexError if a value ends after the message.
     """
     path, path_header = _paths(rest)
     size, body, content = _message(rest, path.stop) if path.stop else (NOWHERE,) * 3
@@ -124,7 +124,7 @@ def find_layout(rest: bytes) -> Layout | None:
 
 
 def _layout(places: Places, end: int) -> Layout | None:
-    """Return the layout of messages with these places, None where places overlap."""
+    """Return the layout of messages with these places, None if places overlap."""
     gaps, shape, past = [], [], 0
     found = [(place.start, place.stop, name) for name, place in _cut_out(places) if place.stop]
     for start, stop, name in sorted(found):
@@ -139,7 +139,7 @@ def _layout(places: Places, end: int) -> Layout | None:
         places,
         end,
         ", ".join(shape),  # a text, as its hash is made once for all messages
-        itemgetter(*gaps, slice(past, end), NOWHERE),  # of one slice alone it returns no tuple
+        itemgetter(*gaps, slice(past, end), NOWHERE),  # for one slice alone it returns no tuple
         itemgetter(*_TEXTS(places)),
     )
 
@@ -150,7 +150,7 @@ def _cut_out(places: Places) -> list[tuple[str, slice]]:
 
 
 def _moved(place: slice, begin: int, by: int) -> slice:
-    """Return a place where what is behind ``begin`` is moved."""
+    """Return a place in which everything behind ``begin`` is moved."""
     start, stop = place.start, place.stop
     return slice(start + by if start > begin else start, stop + by if stop > begin else stop)
 
@@ -169,7 +169,7 @@ def number_of(varint: bytes) -> int:
 
 
 def _header(rest: bytes, name: bytes, begin: int = 0) -> slice:
-    """Return where a header's value is, by preference from ``begin`` on."""
+    """Return the place of a header's value, preferably from ``begin`` on."""
     at = rest.find(name, begin)
     if at < 0 and begin:
         at = rest.find(name)
@@ -183,15 +183,16 @@ def _is_header(rest: bytes, name: bytes, place: slice) -> bool:
 
 
 def _length_at(place: slice) -> int:
-    """Return where the length of what is in a place is."""
+    """Return the place of the length of a place's content."""
     start: int = place.start
     return start - (1 if place.stop - start <= LAST else 2)
 
 
 def _paths(rest: bytes) -> tuple[slice, slice]:
-    """Return where the path is, and the header of it.
+    """Return the places of the path and of its header.
 
-    The path follows the method, or else the headers, where only the header tells what to look for.
+    The path follows the method or the headers; behind the headers, only its header shows the text
+    to search for.
     """
     header = _header(rest, _PATH_NAME)
     at = _content(rest, 1).stop
@@ -202,9 +203,9 @@ def _paths(rest: bytes) -> tuple[slice, slice]:
 
 
 def _message(rest: bytes, at: int) -> tuple[slice, slice, slice]:
-    """Return where the size and the body are, from the end of the path on.
+    """Return the places of the size and the body, from the end of the path on.
 
-    They are nowhere if the message has no body in bytes, or a short one.
+    They are NOWHERE if the message has no body in bytes, or a short body.
     """
     for tag in (_HOST, _SCHEME):
         if rest.startswith(tag, at):
@@ -224,7 +225,7 @@ def _message(rest: bytes, at: int) -> tuple[slice, slice, slice]:
 
 
 def _content(rest: bytes, at: int) -> slice:
-    """Return where the content is whose length, of one byte or two, is at this place."""
+    """Return the place of the content whose length, of one or two bytes, is at this place."""
     length = rest[at]
     if length <= LAST:
         return slice(at + 1, at + 1 + length)

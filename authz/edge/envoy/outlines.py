@@ -1,26 +1,26 @@
 """Cuts a CheckRequest's bytes into its outline and the values that are new in nearly every message.
 
-Envoy writes a new time, new ids and new lengths into each message; an agent asks for one path after
-another, with ever other bodies, and for one principal after another. Nothing else is new most of
-the time. These values are cut out here, at the places where earlier messages had them, without
-reading any field. The outline is all other bytes.
+Envoy writes a new time, new ids and new lengths into each message. An agent requests one path after
+another, with changing bodies, for one principal after another. Most of the time, nothing else is
+new. These values are cut out here, at the places where earlier messages had them, without reading
+any field. The outline is all other bytes.
 
 **Messages with the same outline have the same structure**, if one of them ``is_regular``: protobuf
-reads the same from them, but for the values that were cut out.
+reads the same from them, apart from the values that were cut out.
 
-- The outline has the tag and the length of each field around the port. So the port is as many bytes
-  in each of them, and these are checked to be a varint.
+- The outline has the tag and the length of each field around the port. So the port has the same
+  number of bytes in each message, and these are checked to be a varint.
 - The lengths of ``attributes``, ``request`` and ``http`` are not in the outline. Each is compared
   with the place where its content ends: the end of the message, and the number of bytes before it
   that the outline has.
-- The time and Envoy's id have a shape that protobuf takes whatever the digits, with their lengths.
+- The time and Envoy's id have a shape that protobuf accepts with any digits, with their lengths.
 - The path, and the values of headers such as the token, are as long as the outline says, which also
   says in which place each of them is.
-- The body is cut out with its own length, which says where the outline goes on.
-- Whether a place is a value at all, and no text that looks like one, only the full reading of a
-  message with other values tells (``authz.edge.envoy.known_messages``).
+- The body is cut out with its own length, which shows where the outline continues.
+- A place may hold a text that only looks like a value. Only the full reading of a message with
+  other values shows that (``authz.edge.envoy.known_messages``).
 
-A wrong place makes another outline, which no regular message has.
+A wrong place gives a different outline, which no regular message has.
 """
 
 import re
@@ -36,18 +36,18 @@ Outline = tuple[bytes, bytes, int, str, tuple[bytes, ...]]
 which values the rest of the message has, with their lengths, and the bytes between them.
 """
 Head = tuple[int, int, int]
-"""Where the port begins and ends, and where ``destination`` begins."""
+"""The places where the port begins and ends, and where ``destination`` begins."""
 
 
 class Cut(msgspec.Struct, frozen=True, gc=False):
     """A message in parts.
 
     Attributes:
-        outline: all that messages of its kind have in common.
-        head: by which places it was cut.
+        outline: the parts that all messages of its kind share.
+        head: the places by which it was cut.
         rest: the message from the end of Envoy's id on.
         layout: where the values are in the rest.
-        is_guess: whether this is the layout of an earlier message with as long a rest.
+        is_guess: whether this is the layout of an earlier message whose rest has the same length.
     """
 
     outline: Outline
@@ -89,10 +89,10 @@ _DESTINATION: Final = re.compile(rb"\x12" + _LENGTH)  # its beginning
 
 
 class Cutter:
-    """Cuts messages, by places that it learns. Many threads may use it at once."""
+    """Cuts messages at places that it learns. Many threads may use it at once."""
 
     def __init__(self) -> None:
-        """Begin with no place known."""
+        """Begin without known places."""
         # And the layouts of messages with such a head, by the size of their rest.
         self._heads: dict[bytes, tuple[Head, dict[int, Layout]]] = {}
 
@@ -101,8 +101,8 @@ class Cutter:
 
         Raises IndexError for a message that ends too soon.
 
-        This takes the place of the whole reading, so it is one function, and it checks nothing that
-        the outline has.
+        This replaces the complete reading, so it is one function, and does not check bytes that the
+        outline has.
         """
         size = len(data)
         learned = self._heads.get(data[_TO_LENGTHS])
@@ -140,10 +140,10 @@ class Cutter:
         return Cut(outline, head, rest, layout, is_guess)
 
     def cut_anew(self, data: bytes, cut: Cut) -> Cut | None:
-        """Return the message's parts by the right layout, where a guess was of no use.
+        """Return the message's parts by the right layout, if a guess was wrong.
 
-        A wrong guess gives an outline that is not known: what is known has all bytes of a message
-        but its values, and says which value is where.
+        A wrong guess gives an unknown outline: a known outline has all bytes of a message except
+        its values, and the place of each value.
         """
         learned = self._heads.get(data[_TO_LENGTHS])
         layout = _found(learned[1], cut.rest) if learned else None
@@ -153,7 +153,7 @@ class Cutter:
         return Cut(outline, cut.head, cut.rest, layout, is_guess=False)
 
     def learn(self, data: bytes) -> None:
-        """Remember the places of a message, if its attributes come in the usual order."""
+        """Remember the places of a message, if its attributes are in the usual order."""
         head = _head_of(data)
         if head is not None:
             if len(self._heads) >= _HEADS:
@@ -162,7 +162,7 @@ class Cutter:
 
 
 def _found(known: dict[int, Layout], rest: bytes) -> Layout | None:
-    """Find a layout, and remember it: of messages with a body that of the last alone."""
+    """Find a layout, and remember it; for messages with a body only the last layout."""
     layout = find_layout(rest)
     if layout is not None:
         if len(known) >= _SIZES:
@@ -172,7 +172,7 @@ def _found(known: dict[int, Layout], rest: bytes) -> Layout | None:
 
 
 def _head_of(data: bytes) -> Head | None:
-    """Return the places in a message, None if it begins otherwise than Envoy's do.
+    """Return the places in a message, None if it does not begin as Envoy's do.
 
     That is: with ``source``, which begins with an address and its port; ``destination``; and
     ``request``.
@@ -194,10 +194,10 @@ def _head_of(data: bytes) -> Head | None:
 
 
 def is_regular(data: bytes, head: Head) -> bool:
-    """Tell whether the places before the request are what ``Cutter`` takes them for.
+    """Tell whether the places before the request are what ``Cutter`` assumes.
 
-    The message is one that was read in full, and as the outline has it, each other message with
-    this outline is the same in this.
+    The message was read in full. The outline has the bytes at these places, so each other message
+    with this outline is equal there.
     """
     return _head_of(data) == head
 
@@ -205,8 +205,8 @@ def is_regular(data: bytes, head: Head) -> bool:
 def with_other_values(data: bytes, cut: Cut, values: Iterable[tuple[slice, bytes]]) -> bytes:
     """Return the message with these values in the rest, each as long as its place.
 
-    Of the port, the time and Envoy's id each byte gets another lowest bit, which leaves a varint a
-    varint, and a digit a digit.
+    Each byte of the port, the time and Envoy's id gets the opposite lowest bit, so that a varint
+    stays a varint, and a digit a digit.
     """
     port, port_end, _ = cut.head
     request = _REQUEST.match(data, port_end + len(cut.outline[1]) - 1)

@@ -1,8 +1,8 @@
 """Reads Envoy's CheckRequest as a DecodedCheck.
 
 This runs for every request. Each access to a protobuf message makes a Python object, so nothing is
-read twice. It takes two steps, because requests of one agent mostly differ in their values alone
-(``authz.edge.envoy.known_messages``): what the message presents, and the check that it makes.
+read twice. There are two steps, because an agent's requests mostly differ in their values alone
+(``authz.edge.envoy.known_messages``): reading the presented request, and making the check of it.
 """
 
 import re
@@ -31,20 +31,21 @@ MAX_REQUEST_BYTES: Final = "authz_max_request_bytes"  # the context extension wi
 AUTHORIZATION: Final = "authorization"
 CONTENT_LENGTH: Final = "content-length"
 _NUMBER: Final = re.compile(r"[0-9]{1,12}")
-_UNREAD: Final = MessageProtocol.NONE  # bound once: of the enum it takes four times as long
-_PLAIN: Final = Message(())  # for a route where no message is read
+# Bound once: access through the enum takes four times as long.
+_UNREAD: Final = MessageProtocol.NONE
+_PLAIN: Final = Message(())  # for a route on which no message is read
 _NO_HEADERS: Final[Mapping[str, str]] = {}
 
 
 class Values(msgspec.Struct, frozen=True, gc=False):
-    """What is new in nearly every request.
+    """The values that are new in nearly every request.
 
     Attributes:
         target: the path with the query.
         authorization: the header, if decisions read it and it was sent.
         request_id, trace_id: as in DecodedCheck.
-        body, size, content_length: of the message, on a route where messages are read: what the
-            proxy sent of it, the number of bytes that the proxy counted, and the header.
+        body, size, content_length: of the message, on a route on which messages are read: the part
+            of the body that the proxy sent, the number of bytes that it counted, and the header.
     """
 
     target: str
@@ -57,12 +58,12 @@ class Values(msgspec.Struct, frozen=True, gc=False):
 
 
 class Presented(msgspec.Struct, frozen=True, gc=False):
-    """All else that is read of a CheckRequest. Most of it goes into the Request as it is.
+    """Everything else that is read of a CheckRequest. Most of it goes into the Request unchanged.
 
     Attributes:
-        headers: as in Request, but for ``authorization``.
+        headers: as in Request, without ``authorization``.
         route: the route if messages are read on it, else None.
-        message_headers: that readers of messages read, but for content-length.
+        message_headers: the headers that readers of messages read, without content-length.
         is_text, mcp_metadata: of the message, as in MessageInput.
         cookie: the header.
         twins, attempt: as in DecodedCheck.
@@ -86,14 +87,14 @@ class Presented(msgspec.Struct, frozen=True, gc=False):
 
 
 def read_check(inputs: RequestInputs, message: pb.CheckRequest, proxy: str = "") -> DecodedCheck:
-    """Return the request as the proxy presented it. Never fails: what is absent is empty."""
+    """Return the request as the proxy presented it. Never fails: an absent value is empty."""
     return to_check(inputs, *present(inputs, message, proxy))
 
 
 def present(
     inputs: RequestInputs, message: pb.CheckRequest, proxy: str = ""
 ) -> tuple[Presented, Values]:
-    """Return what a message presents, and its values. Never fails, likewise."""
+    """Return the request that a message presents, and its values. Never fails either."""
     attributes = message.attributes
     context = attributes.context_extensions
     extensions = dict(context) if len(context) else {}
@@ -118,7 +119,7 @@ def present_on(
     extensions: Mapping[str, str],
     proxy: str,
 ) -> tuple[Presented, Values]:
-    """Return the same for a request on this route, with these context extensions."""
+    """Return the presented request on this route, with these context extensions."""
     attributes = message.attributes
     source, http = attributes.source, attributes.request.http
     fields = http.header_map.headers if http.HasField("header_map") else ()
@@ -230,10 +231,10 @@ def _limit(text: str) -> int | None:
 
 
 def _attempt(attributes: pb.AttributeContext) -> bytes:
-    """Return a name of the HTTP request, empty where the proxy gives no certain one.
+    """Return a name of the HTTP request, empty if the proxy gives no certain name.
 
     It is the proxy's id of the stream with the time when the stream began, to the nanosecond.
-    Neither will do alone: by Envoy's API the id may be a client's own ``x-request-id``, and many
+    Neither is enough alone: by Envoy's API the id may be a client's own ``x-request-id``, and many
     requests may begin at the same time.
     """
     request = attributes.request

@@ -2,14 +2,14 @@
 
 Envoy's handling of an answer was measured, and decides the shape of ours:
 
-- Only ``status.code`` decides, and 0 is an allow whatever else is in the message: so an answer is
+- Only ``status.code`` decides, and 0 is an allow, whatever else the message holds: so an answer is
   made in ``_allowed`` or ``_refused``, and only ``_allowed`` writes no code.
-- A header to set and to remove in one answer is removed: so each owned name is in one list, never
-  in both (``authz.edge.identity_headers``).
+- A header that one answer sets and removes is removed: so each owned name is in one list, never in
+  both (``authz.edge.identity_headers``).
 - ``append_action`` is ignored by some versions and obeyed by others, whose default appends to the
   client's value: so it is always OVERWRITE_IF_EXISTS_OR_ADD, and ``append`` is never written.
 - A bad byte in a header value is a 500 or a split response: so values are escaped to visible ASCII.
-  Blanks around a value are cut off by any reader: so they are escaped too.
+  Every reader cuts off blanks around a value: so they are escaped too.
 """
 
 import struct
@@ -28,23 +28,23 @@ from authz.edge.response import ID_PLACE, METADATA, Response
 
 OVERWRITE: Final = pb.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
 _SHAPES_KEPT: Final = 256  # of names that answers set and remove
-# Nearly all parts of an allow are parts of others too: the agent, the issuer, rules, scopes. A part
-# is no longer than a token, by default 8 KiB, so these are some 4 MB at most.
+# Allows share nearly all of their parts: the agent, the issuer, rules, scopes. A part is at most as
+# long as a token, by default 8 KiB, so these take some 4 MB at most.
 _PIECES_KEPT: Final = 512
 
 
 class ResponseTemplate(msgspec.Struct, frozen=True, gc=False):
     """A response as wire bytes, to be completed with a decision id and the details of each use.
 
-    A cached decision has a template: made once, completed for each request. The id has its places
-    in the bytes, of the same length, so completing is cutting and joining. Each part is encoded by
-    itself and appended, so that answers share the encoded parts: every reader of protobuf merges a
-    second ``dynamic_metadata``, ``ok_response`` or ``denied_response`` with the first.
+    A cached decision has a template, which is made once and completed for each request. The id has
+    places of its length in the bytes, so completing is cutting and joining. Each part is encoded
+    separately and appended, so that answers share the encoded parts: every reader of protobuf
+    merges a second ``dynamic_metadata``, ``ok_response`` or ``denied_response`` with the first.
 
     Attributes:
         pieces: the bytes between the places of the id.
         error: likewise, for a JSON-RPC error that goes into the body; empty for another body.
-        ends: what follows for a new decision and for a remembered one; many templates share it.
+        ends: the last bytes for a new and for a cached decision; many templates share them.
     """
 
     pieces: tuple[bytes, ...]
@@ -65,8 +65,8 @@ class ResponseTemplate(msgspec.Struct, frozen=True, gc=False):
 def check_response(answered: Answered) -> bytes:
     """Return the serialised CheckResponse.
 
-    The id is lower-case hex characters, as long as its place. The ids of JSON-RPC requests go into
-    a JSON-RPC error; the twins are further headers to remove, for an allow only.
+    The id is in lower-case hex characters, as long as its place. The ids of JSON-RPC requests go
+    into a JSON-RPC error; the twins are further headers to remove, for an allow only.
     """
     rendered, check = answered.rendered, answered.check
     template = rendered.encoded
@@ -89,7 +89,7 @@ def _use(cache: CacheUse) -> bytes:
     message = pb.CheckResponse()
     message.dynamic_metadata.update({"cache": cache, "valid_until": 1.0})
     data = message.SerializeToString(deterministic=True)
-    if not data.endswith(_double(1.0)):  # the map's order is part of protobuf's promise
+    if not data.endswith(_double(1.0)):  # protobuf guarantees the map's order
         raise AssertionError
     return data.removesuffix(_double(1.0))
 
@@ -102,7 +102,7 @@ _ALLOWED: Final = pb.CheckResponse(status=pb.Status(code=0)).SerializeToString()
 
 @lru_cache(_SHAPES_KEPT)  # compared by identity
 def _ends(shape: HeaderShape) -> tuple[bytes, bytes]:
-    """Return the end of a new and of a remembered decision's answer, without the last double."""
+    """Return the end of the answer for a new and for a cached decision, without the last double."""
     ok = pb.OkHttpResponse(headers_to_remove=shape.removed)
     removed = pb.CheckResponse(ok_response=ok).SerializeToString() if shape.removed else b""
     return removed + _MISS, removed + _HIT
@@ -142,7 +142,10 @@ def _refused(response: Response, reason: Reason) -> bytes:
 
 
 def _add_header(response: pb.OkHttpResponse | pb.DeniedHttpResponse, name: str, value: str) -> None:
-    """Add a header, filled in place: made apart and copied, it takes three times as long."""
+    """Add a header, filled in place.
+
+    Making it separately and copying it takes three times as long.
+    """
     option = response.headers.add()
     option.append_action = OVERWRITE
     header = option.header

@@ -81,7 +81,10 @@ KEY_SECONDS: Final = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """The answer for a person, and the decision, None for a record refused before policy."""
+    """The answer for a person, and the decision.
+
+    None for a record that was refused before policy.
+    """
 
     lines: tuple[str, ...]
     decision: Decision | None = None
@@ -174,7 +177,7 @@ def asked_of_message(
 
 
 def explain(config: Config, asked: ExplainedRequest, *, shows_all: bool = False) -> Explanation:
-    """Decide as the server would, and tell each step.
+    """Decide as the server would, and describe each step.
 
     Fetches keys if there is a token to verify, and asks its issuer about an opaque token.
 
@@ -187,11 +190,11 @@ def explain(config: Config, asked: ExplainedRequest, *, shows_all: bool = False)
         return Explanation(tuple(map(one_line, lines)))
     version = compute_policy_version(config)
     if not asked.has_proxy:
-        # The question has an ID and no certificate, whatever the config's proxies send.
+        # The question has an ID but no certificate, even if the config's proxies send one.
         config = config.model_copy(update={"profiles": {"default": ProfileSettings()}})
     keys = KeyStore(build_key_sources(config))
     delegation = asked.delegation
-    # Answers are of the time that is asked about.
+    # Answers count as given at the time of the question.
     introspections = Introspections(keys, wall=lambda: asked.now)
     introspections.reconfigure(prepare_introspections(introspections, config))
     delegations = (
@@ -224,7 +227,7 @@ def explain(config: Config, asked: ExplainedRequest, *, shows_all: bool = False)
 def _decided(
     authorizer: Authorizer, asked: ExplainedRequest, introspections: Introspections
 ) -> Decision:
-    """Return the decision; if an answer about an opaque token is lacking, ask for it once."""
+    """Return the decision; if an answer about an opaque token is missing, ask for it once."""
     decision = authorizer.decide(asked.request, asked.now)
     if not isinstance(decision, Deny) or not isinstance(decision.needs, IntrospectionNeeded):
         return decision
@@ -241,7 +244,7 @@ def _candidate_policy(config: Config) -> Policy | None:
 
 
 def _steps(asked: ExplainedRequest, agent: str, delegation: Delegation | None) -> list[str]:
-    """Return lines of what steps 0 to 2 established, as far as they came."""
+    """Return lines on the results of steps 0 to 2, as far as these ran."""
     request = asked.request
     lines = [f"request     {request.method} {request.host}{request.path}", _operation(request)]
     lines += [

@@ -1,8 +1,8 @@
-"""Finds what would allow a refused request: for each side that does not allow, what it lacks.
+"""Finds changes that would allow a refused request: what each side lacks that does not allow it.
 
-A side that holds a rule about the operation lacks what that rule requires. A side that holds no
-such rule lacks a grant: rather a grant of the other side, which is meant for such requests, than
-a grant that neither holds. A grant that would also deny the request is never named.
+A side with a rule about the operation does not meet that rule's requirements. A side without such a
+rule lacks a grant. The named grant is preferably the other side's, which is meant for such
+requests. A grant that would also deny the request is never named.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,13 +15,13 @@ from authz.review.explain.sides import Side, SideOutcome, entry_distance, judge,
 
 @dataclass(frozen=True, slots=True)
 class Cure:
-    """What a side lacks.
+    """The grant or the requirements that a side lacks.
 
     Attributes:
         who: "agent" or "principal".
-        text: what is lacking, in words.
-        outcome: the rule that would allow, and what the request still misses for it; None if no
-            rule of any grant is about the operation.
+        text: the same in words.
+        outcome: the rule that would allow, and its unmet requirements; None if no rule of any grant
+            is about the operation.
         grant: the rule's grant, which the side does not hold; "" if it does.
     """
 
@@ -51,7 +51,8 @@ def _cures(policy: Policy, case: PolicyQuery, side: Side, others: Sequence[Side]
         yield _of_held(side, aimed)
         if aimed.is_near:
             return
-    has_token = case.delegation.has_token  # else no scope can be had, and only the agent allows
+    # Without a token there are no scopes, and only the agent's rules allow.
+    has_token = case.delegation.has_token
     held = {outcome.rule for other in others for outcome in other.rules if has_token}
 
     def rank(one: SideOutcome) -> tuple[bool, bool, int, int, str]:
@@ -62,7 +63,7 @@ def _cures(policy: Policy, case: PolicyQuery, side: Side, others: Sequence[Side]
     if found is not None:
         of_other = f" of the {others[0].who}" if found.rule in held else ""
         yield _of_grant(policy, case, side, found, of_other)
-    elif aimed is None:  # a rule of another target: how far it is says what to write
+    elif aimed is None:  # a rule with another target: its mismatches show what to write
         far = next(iter(side.allows_held), None)
         nothing = f"no grant has a rule about it, and the {side.who} holds none"
         yield Cure(side.who, nothing) if far is None else _of_held(side, far)
@@ -73,7 +74,7 @@ def _of_held(side: Side, outcome: SideOutcome) -> Cure:
 
 
 def _candidates(policy: Policy, case: PolicyQuery) -> Iterator[SideOutcome]:
-    """Yield the allows about the operation, of each grant that does not deny it as well."""
+    """Yield the allows about the operation, of each grant that does not also deny it."""
     for rules in policy.rules.values():
         near = [one for one in (judge(rule, case) for rule in rules) if one.is_near]
         counted = [one for one in near if not one.rule.is_shadow]
@@ -95,7 +96,10 @@ def _of_grant(
 
 
 def _why_not_held(policy: Policy, case: PolicyQuery, grant: str) -> str:
-    """Say which entry of principals has a grant, and why it does not count; "" if none has it."""
+    """Say which entry of principals has a grant, and why it does not count.
+
+    "" if no entry has it.
+    """
     entries = [one for one in policy.principals.entries if grant in one.settings.grants]
     if not entries:
         return ""

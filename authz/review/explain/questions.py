@@ -21,7 +21,7 @@ _NO_ARGUMENTS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A question in an operator's words: the request, and a token or what a token would say.
+    """A question in an operator's words: the request, and a token or the claims of a token.
 
     Attributes:
         headers: pairs of lower-case name and value.
@@ -46,7 +46,7 @@ class Question:
 
     @property
     def is_bare(self) -> bool:
-        """Tell whether it says nothing of a token: then the agent's SVID alone may do."""
+        """Tell whether it says nothing about a token: then the agent's SVID alone may be enough."""
         of_token = (self.token, self.issuer, self.scopes, self.claims, self.earlier_actors)
         is_own = self.principal in ("", self.agent)
         return is_own and not any(of_token) and not self.token_age_seconds
@@ -54,15 +54,16 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class ExplainedRequest:
-    """A question as the pipeline takes it, with what to tell of it.
+    """A question in the pipeline's form, with the texts to print about it.
 
     Attributes:
         delegation: assumed in place of a token; None to verify the request's token.
         now: unix seconds.
-        is_bare: whether nothing says of a token, so that the agent's SVID alone may do.
+        is_bare: whether the question says nothing about a token, so that the agent's SVID alone may
+            be enough.
         origin: where the delegation comes from, in words.
         has_proxy: whether a proxy sent the request, so that the config's profiles apply.
-        notes: lines to tell first.
+        notes: lines to print first.
         refused: why the recorded request was refused before policy, which is then not asked; or "".
     """
 
@@ -117,7 +118,7 @@ def assumed(config: Config, question: Question, now: float) -> Delegation:
 
 
 def asked_of_record(recorded: RecordedRequest) -> ExplainedRequest:
-    """Build the question that an audit record answered, as far as the record tells."""
+    """Build the question that an audit record answered, as far as the record has it."""
     record, operation = recorded.record, recorded.operation
     why = ": ".join(filter(None, (record.reason, record.detail)))
     request = Request(
@@ -150,7 +151,7 @@ def asked_of_record(recorded: RecordedRequest) -> ExplainedRequest:
 
 
 def _delegation_of(recorded: RecordedRequest, now: float) -> Delegation | None:
-    """Return the delegation of a record, None if the request was refused before there was any."""
+    """Return a record's delegation, None if the request was refused before it was known."""
     record = recorded.record
     if recorded.mode is None:
         return None

@@ -23,7 +23,7 @@ from authz.review.audit_files import AuditLogs
 from authz.review.audit_records import MAX_DEPTH, RecordedCall
 
 _TEXT: Final = re.compile(rb"\s*(#[^\n]*\s*)*attributes\s*[:{<]")
-# Fields that have another type in the published definition, of the same form on the wire.
+# Fields that have another type in the published definition, with the same form on the wire.
 _PUBLISHED: Final = {
     ("TLSSession", "sni"): (FieldDescriptorProto.TYPE_STRING, ""),
     ("FilterMetadataEntry", "value"): (
@@ -73,7 +73,7 @@ def check_request(data: bytes) -> pb.CheckRequest:
 
 @cache
 def _published() -> type[Message]:
-    """Return our CheckRequest with Envoy's published types, which text and JSON are written by."""
+    """Return our CheckRequest with Envoy's published types, which text and JSON forms use."""
     file = FileDescriptorProto()
     pb.DESCRIPTOR.CopyToProto(file)
     for message in file.message_type:

@@ -1,6 +1,6 @@
-"""Reports what policy considered: the matching entries, the rules that fit, the others' misses.
+"""Reports what policy considered: the matching entries, the rules that fit, and why others do not.
 
-Decides nothing: ``Policy.evaluate`` does, by the same entries, rules and misses.
+Does not decide: ``Policy.evaluate`` does, by the same entries, rules and unmet requirements.
 """
 
 from dataclasses import dataclass, replace
@@ -13,14 +13,14 @@ from authz.core.policy.rules import UNRESTRICTED
 from authz.review.explain.cures import Cure, find_cures
 from authz.review.explain.sides import Side, agent_side, principal_side
 
-SHOWN: Final = 20  # rules of a side, unless all are wanted
+SHOWN: Final = 20  # rules shown of a side, unless all are requested
 
 
 @dataclass(frozen=True, slots=True)
 class RuleReport:
     """The report of both sides; ``principal`` is None if no entry of principals counts.
 
-    ``cures`` say what each side that does not allow lacks; () where it is denied or suspended.
+    ``cures`` say what each side lacks that does not allow; () if it is denied or suspended.
     """
 
     agent: Side
@@ -29,12 +29,12 @@ class RuleReport:
 
     @property
     def sides(self) -> tuple[Side, ...]:
-        """The sides that there are."""
+        """The sides: the agent's, and the principal's if it counts."""
         return (self.agent,) if self.principal is None else (self.agent, self.principal)
 
     @property
     def allows(self) -> bool:
-        """Tell whether each side allows and none denies, as the verdict must say too."""
+        """Tell whether each side allows and none denies, which the verdict must confirm."""
         if any(side.is_suspended or side.denying for side in self.sides):
             return False
         asked = [side for side in self.sides if not side.only_denies]
@@ -59,7 +59,7 @@ class RuleReport:
 
 
 def report_rules(policy: Policy, case: PolicyQuery) -> RuleReport:
-    """Report the entries and rules that a policy considers for a case, and what would help."""
+    """Report the entries and rules that a policy considers for a case, and the cures."""
     report = _without_cures(policy, case)
     if report.allows or any(side.is_suspended or side.denying for side in report.sides):
         return report

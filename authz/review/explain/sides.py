@@ -30,7 +30,7 @@ class SideOutcome:
 
     @property
     def is_near(self) -> bool:
-        """Tell whether it is about the operation: host, method, path and call are the rule's."""
+        """Tell whether it is about the operation: host, method, path and call match."""
         return not (self.of_target or self.is_of_another)
 
     @property
@@ -40,17 +40,23 @@ class SideOutcome:
 
     @property
     def distance(self) -> tuple[int, int]:
-        """How far it is from fitting: what no token would mend, and all that is unmet."""
+        """The distance from fitting.
+
+        The requirements that no token would meet, and all that are unmet.
+        """
         hard = sum(missing.reason is Reason.POLICY_DENIED for missing in self.misses)
         return hard, len(self.misses)
 
     @property
     def missing(self) -> str:
-        """All that it misses, in words."""
+        """All its unmet requirements, in words."""
         return "; ".join(missing.text for missing in self.misses)
 
     def line(self) -> str:
-        """Return a line for a person; of a rule with another target, only the target's misses."""
+        """Return a line for a person.
+
+        For a rule with another target, only the target's mismatches.
+        """
         text = "; ".join(missing.text for missing in self.of_target or self.misses)
         mark = "    -" if self.misses else " deny" if self.rule.is_deny else "   ok"
         kind = " (deny)" if self.rule.is_deny else ""
@@ -68,7 +74,8 @@ class Side:
         is_known: whether an entry matches it.
         is_suspended: whether an entry suspends it.
         rules: their rules, denies first, then by distance.
-        only_denies: whether it need not allow, as an agent by its SVID alone has only its own side.
+        only_denies: whether it need not allow: for an agent by its SVID alone, only the agent's
+            side must.
     """
 
     who: str
@@ -90,7 +97,7 @@ class Side:
 
     @property
     def allows(self) -> bool:
-        """Tell whether an allow fits, or none need fit."""
+        """Tell whether an allow fits, or none is necessary."""
         return self.only_denies or bool(self.allowing)
 
     @property
@@ -153,7 +160,7 @@ def why_not(entry: PrincipalEntry, case: PolicyQuery) -> str:
 
 
 def entry_distance(entry: PrincipalEntry, case: PolicyQuery) -> int:
-    """Return how far an entry of principals is from matching: the issuer, then the rest."""
+    """Return the distance of an entry of principals from matching: the issuer, then the rest."""
     if entry.settings.match.issuer != case.delegation.issuer:
         return 2
     return 1 if entry.mismatch(case.delegation) else 0
@@ -183,12 +190,15 @@ def _side(
 
 
 def judge(rule: Rule, case: PolicyQuery) -> SideOutcome:
-    """Return what a rule lacks for a request, whoever holds it."""
+    """Return a rule's unmet requirements for a request, for any holder."""
     of_target, misses = rule.unmet_by_target(case.operation), rule.unmet(case)
     is_of_another = not rule.is_about(case.operation.call)
     return SideOutcome(rule, (*of_target, *misses), of_target, is_of_another)
 
 
 def _rank(judged: SideOutcome) -> tuple[bool, bool, int, int, str]:
-    """Order denies first, then as policy does: right target, mended by a token, fewest misses."""
+    """Order denies first, then as policy does.
+
+    Right target, a token would meet it, fewest unmet.
+    """
     return not judged.rule.is_deny, not judged.is_near, *judged.distance, judged.rule.name

@@ -1,7 +1,7 @@
-"""Policy asked the other way round: who may do this, and what may this agent do.
+"""Searches a policy: who may do this, and what may this agent do.
 
-Nothing is decided here. What depends on the request (headers, times, conditions) is told and not
-judged, so an answer is what may be allowed at most; ``authz explain`` tries a single request.
+Requirements that depend on the request (headers, times, conditions) are listed and not evaluated.
+So an answer is an upper bound of what is allowed; ``authz explain`` tries a single request.
 """
 
 from authz.review.search.holders import Holder, WhoCan, who_can

@@ -44,9 +44,9 @@ class WhoCan:
     alone: tuple[Holder, ...] = ()
 
     def __bool__(self) -> bool:
-        """Tell whether anybody may: it takes both sides, and a rule that one of them holds.
+        """Tell whether anyone may: both sides, and a rule that one of them holds.
 
-        Or an agent that may alone.
+        Or an agent alone.
         """
         rules = [rule for holder in (*self.agents, *self.principals) for rule in holder.rules]
         is_ruled = any(rule is not UNRESTRICTED for rule in rules)

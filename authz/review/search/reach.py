@@ -1,4 +1,4 @@
-"""Answers what can: the operations that an agent may do at most, for a principal."""
+"""Answers what can: the most operations that an agent may do for a principal."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """A set of operations that some rules allow together, and what these rules ask."""
+    """A set of operations that some rules allow together, and the requirements of these rules."""
 
     methods: tuple[str, ...]
     hosts: tuple[str, ...]
@@ -110,9 +110,9 @@ class WhatCan:
 
 
 def what_can(policy: Policy, agent: Agent, delegation: Delegation | None) -> WhatCan:
-    """Find the agent's allows; with a delegation, what they have in common with its principal's.
+    """Find the agent's allows; with a delegation, their intersection with its principal's.
 
-    The delegation's scopes don't count: the answer says which scopes the rules ask.
+    The delegation's scopes do not count: the answer names the scopes that the rules require.
     """
     entries: list[AgentEntry | PrincipalEntry] = [*policy.agents.of(agent.spiffe_id)]
     unknown = "" if entries else "no entry of agents matches it"
@@ -156,7 +156,10 @@ def _of_one(rules: Iterable[Rule]) -> Iterator[Reach]:
 
 
 def _of_both(of_agent: list[Rule], of_principal: list[Rule]) -> Iterator[Reach]:
-    """Yield what a rule of each side have in common; two unrestricted sides allow nothing."""
+    """Yield the operations that a rule of each side allows.
+
+    Two unrestricted sides allow nothing.
+    """
     for first in _of_one(of_agent):
         for other in _of_one(of_principal):
             rules = tuple(dict.fromkeys((*first.rules, *other.rules)))

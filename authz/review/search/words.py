@@ -1,4 +1,4 @@
-"""Says in words what a rule asks, for both questions of the search."""
+"""Words the requirements of a rule, for both questions of the search."""
 
 import json
 from collections.abc import Iterable
@@ -17,7 +17,7 @@ def counts(rule: Rule, *, is_deny: bool) -> bool:
 
 
 def asked_by(rule: Rule) -> str:
-    """Return all that a rule asks beside host, method and path, in words."""
+    """Return a rule's requirements beside host, method and path, in words."""
     if rule.is_deny or rule is UNRESTRICTED:
         return conditions_of(rule)
     return f": scopes {' '.join(sorted(rule.scopes)) or 'none'}{conditions_of(rule)}"
@@ -32,7 +32,7 @@ def conditions_of(rule: Rule, told: frozenset[str] = frozenset()) -> str:
 
 
 def rule_members(rule: Rule) -> dict[str, Any]:
-    """Return a rule's members for ``--json``: its name, and what it asks."""
+    """Return a rule's members for ``--json``: its name, and its requirements."""
     return {
         "rule": rule.name,
         "scopes": sorted(rule.scopes),
@@ -41,7 +41,7 @@ def rule_members(rule: Rule) -> dict[str, Any]:
 
 
 def _conditions(rule: Rule, told: frozenset[str]) -> dict[str, Any]:
-    """Return the keys of a rule that stand beside host, method, path and scopes."""
+    """Return the keys of a rule beside host, method, path and scopes."""
     return rule.settings.model_dump(
         mode="json", exclude_defaults=True, exclude=_TARGET | {"scopes", "add_headers"} | told
     )

@@ -1,7 +1,7 @@
-"""Checks a token against a config: all that is wrong with it at once, and what would take it.
+"""Checks a token against a config: all its faults at once, and settings that would accept it.
 
-It runs the core's own checks one by one, where the server stops at the first. No part of a token's
-text is printed.
+It runs the core's own checks one by one, although the server stops at the first refusal. No part of
+a token's text is printed.
 """
 
 from collections.abc import Iterator
@@ -40,13 +40,13 @@ class UnknownRouteError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class TokenQuestion:
-    """What is asked about a token.
+    """A question about a token.
 
     Attributes:
         agent: the caller; None for the agent that the token names.
-        route: the name of the one route to look at; "" for all.
+        route: the name of the only route to check; "" for all.
         now: unix seconds.
-        offline: whether to leave out keys that are elsewhere.
+        offline: whether to leave out keys that must be fetched.
         shows_claims: whether to show the values of all claims.
         suggests: whether to suggest an issuer block.
     """
@@ -61,12 +61,12 @@ class TokenQuestion:
 
 @dataclass(frozen=True, slots=True)
 class TokenReport:
-    """What is known of a token.
+    """The findings about a token.
 
     Attributes:
-        unread: why it could not be read, None if it was.
-        verdicts: by issuer; of the issuer that made it first.
-        suggestion: None if nobody asked.
+        unread: why it could not be read, None if it was read.
+        verdicts: by issuer; the verdict of the token's own issuer first.
+        suggestion: None unless it was requested.
     """
 
     now: float
@@ -123,7 +123,7 @@ class TokenReport:
 def check_token(
     config: Config, merged: MergedConfig, token: str, question: TokenQuestion
 ) -> TokenReport:
-    """Check a token as the server would, and go on after each refusal.
+    """Check a token as the server would, and continue after each refusal.
 
     Raises UnknownRouteError, BuildError. Blocks as long as fetching the issuer's keys takes.
     """
@@ -156,7 +156,7 @@ def without_scheme(token: str, scheme: str) -> str:
 
 
 def _unread(config: Config, text: str, caller: SpiffeId, now: float) -> Denied:
-    """Return what is to say about a text that is not a JWS."""
+    """Return the message about a text that is not a JWS."""
     if not text:
         return Denied(
             Reason.TOKEN_MISSING, "there is no token: the file or standard input is empty"
@@ -171,11 +171,11 @@ def _unread(config: Config, text: str, caller: SpiffeId, now: float) -> Denied:
         parse_compact(text, config.token.max_bytes)
     except Denied as denied:
         return _of_opaque(text, denied)
-    raise AssertionError("what is no JWS was read, and nobody was asked about it")
+    raise AssertionError("a text that is not a JWS was read, and no issuer was asked about it")
 
 
 def _of_opaque(text: str, denied: Denied) -> Denied:
-    """Say in other words what the core refuses of an opaque token."""
+    """Reword the core's refusal of an opaque token."""
     what = "encrypted (JWE)" if text.count(".") == _DOTS_OF_JWE else "opaque"
     if isinstance(denied.needs, IntrospectionNeeded):
         whom = denied.needs.issuer
@@ -186,7 +186,7 @@ def _of_opaque(text: str, denied: Denied) -> Denied:
 
 
 def _routes(config: Config, name: str) -> tuple[Route, ...]:
-    """Return the routes to look at. Raises UnknownRouteError."""
+    """Return the routes to check. Raises UnknownRouteError."""
     routes = Routes(config.routes).by_name
     if not name:
         return (*routes.values(), Route())
@@ -234,7 +234,7 @@ def _place(merged: MergedConfig, at: int) -> str:
 
 
 def _why_not(name: object, issuer: IssuerSettings) -> str:
-    """Say in a line why another issuer made the token."""
+    """Say in one line why this issuer did not make the token."""
     if not isinstance(name, str):
         return (
             "the token has no iss, and its sub is not of the trust domain of this issuer's bundle"

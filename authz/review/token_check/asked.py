@@ -17,7 +17,7 @@ class Asked:
 
     Attributes:
         agent: the caller; None for the agent that the token names, or else for the placeholder.
-        placeholder: the agent for which a value would stand, as long as nobody said which.
+        placeholder: the agent for which a value would stand, as long as the agent is unknown.
         now: unix seconds.
         is_cautious: whether to try only lines that the token itself shows to be right.
     """
@@ -29,7 +29,7 @@ class Asked:
     is_cautious: bool = False
 
     def caller(self, issuer: IssuerSettings) -> Agent:
-        """Return the agent that is asked about, as an issuer's settings name it."""
+        """Return the agent in question, as an issuer's settings name it."""
         return Agent(self.agent or self.named(issuer) or self.placeholder)
 
     def named(self, issuer: IssuerSettings) -> SpiffeId | None:

@@ -1,4 +1,4 @@
-"""Lines of config that may take a token, the narrow ones first: guesses, which are then tried."""
+"""Proposes lines of config that may accept a token, narrow ones first: guesses, to be tried."""
 
 from collections.abc import Callable, Iterator, Mapping
 from math import ceil
@@ -16,14 +16,15 @@ from authz.review.token_check.changes import Change
 from authz.review.token_check.shapes import actor_claims, audiences
 from authz.review.token_check.shown import is_presentable
 
-TYPES: Final = ("JWT", "at+jwt", "JOSE")  # of access tokens; any other may be of another kind
+# Of access tokens; another type may mean another kind of token.
+TYPES: Final = ("JWT", "at+jwt", "JOSE")
 SCOPE_CLAIMS: Final = ("scope", "scp")
 _PERSON_CLAIMS: Final = ("preferred_username", "email", "upn", "unique_name")
 _Find = Callable[[Asked, IssuerSettings], Iterator[Change]]
 
 
 def candidates(asked: Asked, issuer: IssuerSettings, fault: Denied) -> Iterator[Change]:
-    """Yield lines that may take away a refusal."""
+    """Yield lines that may remove a refusal."""
     for find in _BY_REASON.get(fault.reason, ()):
         yield from find(asked, issuer)
 
@@ -89,9 +90,10 @@ def _depth(members: object) -> int:
 
 
 def _actor(asked: Asked, issuer: IssuerSettings) -> Iterator[Change]:
-    """Yield lines by which the token names the agent that is asked about.
+    """Yield lines by which the token names the agent in question.
 
-    No value that stands for an agent already is given to another: that would be another's token.
+    A value that already stands for an agent is not given to another agent: that would be another
+    agent's token.
     """
     members = asked.jws.payload
     if ACT in members and not issuer.actor.is_mapped:

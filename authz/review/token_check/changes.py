@@ -16,7 +16,7 @@ class Change:
 
     Attributes:
         lines: settings by name, as in the config; those of ``actor`` in a mapping of their own.
-        only_if: what the operator has to know before; "" where the token itself shows it.
+        only_if: the condition that the operator must check; "" if the token itself shows it.
     """
 
     lines: Mapping[str, Any]
@@ -28,7 +28,7 @@ class Change:
 
 
 def changed(issuer: IssuerSettings, change: Change) -> IssuerSettings | None:
-    """Return the settings with a change, None where they would not be valid."""
+    """Return the settings with a change, None if they would not be valid."""
     lines = issuer.model_dump(exclude={"actor"})
     lines["kind"] = None if issuer.kind is None else str(issuer.kind)
     actor = issuer.actor.model_dump() | dict(change.lines.get("actor", {}))

@@ -1,4 +1,7 @@
-"""A refusal of a token, as a person is told of it: what would take the token, or why nothing."""
+"""A refusal of a token, in words for a person.
+
+The lines that would accept it, or why none should.
+"""
 
 from dataclasses import dataclass
 from typing import Any, Final
@@ -6,7 +9,7 @@ from typing import Any, Final
 from authz.core.reason import Denied, Reason
 from authz.review.token_check.changes import Change
 
-# Refusals of this moment or this caller: another token of the same kind may be taken.
+# Refusals of this moment or this caller: another token of the same kind may be accepted.
 PASSING: Final = frozenset(
     {
         Reason.TOKEN_EXPIRED,
@@ -41,13 +44,13 @@ _NOTHING: Final = "the issuer has to make another token"
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A refusal: with the lines that take the token, or why nothing should."""
+    """A refusal, with the lines that would accept the token, or why no lines should."""
 
     fault: Denied
     change: Change | None
 
     def lines(self, *, is_hopeless: bool) -> list[str]:
-        """Return the lines for a person; none of config where it would not be enough."""
+        """Return the lines for a person; without lines of config if these would not be enough."""
         told = [f"  {self.fault.reason.code}: {self.fault.detail}"]
         if self.change is None:
             return [*told, f"    nothing here should take it: {self.why_not}"]
@@ -55,7 +58,7 @@ class Finding:
 
     @property
     def why_not(self) -> str:
-        """Why no line should take the token; "" where one does."""
+        """Why no line should accept the token; "" if a line does."""
         return "" if self.change else _WHY_NOT.get(self.fault.reason, _NOTHING)
 
     def members(self, *, is_hopeless: bool) -> dict[str, Any]:
@@ -71,6 +74,6 @@ class Finding:
 
 
 def change_lines(change: Change) -> list[str]:
-    """Return the lines for a person that say what to put into an issuer's block."""
+    """Return the lines for a person that show what to write into an issuer's block."""
     only_if = f", only if {change.only_if}" if change.only_if else ""
     return [f"    would be taken with{only_if}:", f"      {change.yaml()}"]

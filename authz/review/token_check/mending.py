@@ -1,7 +1,7 @@
-"""Finds the lines of config that would take a token, by trying them on the core's own checks.
+"""Finds the lines of config that would accept a token, by trying them with the core's own checks.
 
-No rule is known here: a line is told if with it the refusal is gone. It is never wider than the
-token is: it names the token's own type, algorithm, audience and actor, and nothing like them.
+This module knows no rules: a line is shown if it removes the refusal. It is never wider than the
+token: it names the token's own type, algorithm, audience and actor, and no others.
 """
 
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ from authz.review.token_check.asked import Asked
 from authz.review.token_check.candidates import candidates
 from authz.review.token_check.changes import Change, changed
 
-_MAX_ROUNDS: Final = 12  # more than there are kinds of changes: each is made once
+_MAX_ROUNDS: Final = 12  # more than the kinds of changes, of which each is made once
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class Mended:
     """What a token needs on a route.
 
     Attributes:
-        needed: each refusal with the lines that take the token; None where no line does.
+        needed: each refusal with the lines that accept the token; None if no line does.
         issuer: the settings with all of these lines.
         mode: how the agent acts with them; None if that is not known.
     """
@@ -36,7 +36,7 @@ class Mended:
 
     @property
     def left(self) -> tuple[Denied, ...]:
-        """The refusals that no line takes away."""
+        """The refusals that no line removes."""
         return tuple(fault for fault, change in self.needed if change is None)
 
 
@@ -46,7 +46,7 @@ def look(asked: Asked, issuer: IssuerSettings, route: Route) -> Examination:
 
 
 def mend(asked: Asked, issuer: IssuerSettings, route: Route) -> Mended:
-    """Find the lines that a token needs, those that only show after others are mended too."""
+    """Find the lines that a token needs, including those that only show after other changes."""
     needed: list[tuple[Denied, Change | None]] = []
     seen = look(asked, issuer, route)
     for _ in range(_MAX_ROUNDS):
@@ -63,7 +63,7 @@ def mend(asked: Asked, issuer: IssuerSettings, route: Route) -> Mended:
 def _steps(
     asked: Asked, issuer: IssuerSettings, route: Route, seen: Examination
 ) -> Iterator[tuple[Denied, Change, IssuerSettings]]:
-    """Yield changes that take away a refusal, and the settings with each."""
+    """Yield changes that remove a refusal, and the settings with each."""
     for fault in seen.faults:
         for change in candidates(asked, issuer, fault):
             tried = changed(issuer, change)

@@ -1,6 +1,6 @@
-"""Recognises the product that made a token by its shape, where it has one of its own.
+"""Recognises the product that made a token by its shape, if the product's tokens have their own.
 
-A shape only says where to look: whether a token counts, the checks of the core alone decide.
+A shape only shows where to look: the checks of the core alone decide whether a token counts.
 """
 
 from collections.abc import Callable, Mapping
@@ -31,8 +31,8 @@ def kind_of(members: Members) -> IssuerKind | None:
 def actor_claims(members: Members) -> tuple[str, ...]:
     """Return the claims that may name the agent, beside ``act``: the likeliest first.
 
-    A subject names an agent only where the product gives such tokens to workloads alone: elsewhere
-    it is a person, whom no map may turn into an agent.
+    A subject names an agent only if the product gives such tokens to workloads alone: elsewhere it
+    is a person, and no map may turn a person into an agent.
     """
     if kind_of(members) in _WORKLOADS:
         return ("sub",)
@@ -49,7 +49,7 @@ def audiences(members: Members) -> tuple[str, ...]:
 
 
 def _of_issuer(members: Members) -> frozenset[str]:
-    """Return the audience that is the issuer's own API: it names that as it names itself."""
+    """Return the audience that is the issuer's own API: it has the issuer's name."""
     return frozenset({_text(members, "iss")} if kind_of(members) in _OWN_APIS else ())
 
 

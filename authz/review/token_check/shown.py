@@ -1,7 +1,7 @@
-"""Shows what of a token may be shown: names, and values that open nothing.
+"""Shows the parts of a token that may be shown: names, and values that are not credentials.
 
 A token's text is a credential, and so is a token inside a claim. No part of its encoded text, no
-signature and no payload as a whole is printed; other claims' values only if they are asked for.
+signature and no complete payload is printed; other claims' values only if requested.
 """
 
 import json
@@ -21,7 +21,7 @@ _CLAIMS: Final = (
     *("azp", "client_id", "cid", "appid", "act", "scope", "scp", "typ", "token_use"),
     *("idtyp", "gty", "grant_type", "sub_profile", "ver", "acr"),
 )
-# The beginning of JSON in base64 before a dot, or a long run without a pause, as keys have it.
+# The beginning of JSON in base64 before a dot, or a long run without a break, as in keys.
 _CREDENTIAL: Final = re.compile(r"ey[A-Za-z0-9_-]{8,}\.|[A-Za-z0-9_+=-]{72,}")
 HIDDEN: Final = "(not shown: it may be a credential)"
 _UNITS: Final = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))

@@ -16,11 +16,11 @@ from authz.review.keys import IssuerKeys, fetch
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """What is known of a signature.
+    """The findings about a signature.
 
     Attributes:
-        fault: why it does not count, None if it does or is not known.
-        unknown: why it was not verified; "" if it was.
+        fault: why it does not count, None if it counts or is unknown.
+        unknown: why it was not verified; "" if it was verified.
     """
 
     fault: Denied | None = None
@@ -32,7 +32,7 @@ class Signature:
         return self.fault is None and not self.unknown
 
     def words(self) -> str:
-        """Return what is known of it, for a person."""
+        """Return the findings in words for a person."""
         if self.unknown:
             return f"NOT VERIFIED: {self.unknown}"
         return "verified" if self.fault is None else f"wrong: {self.fault.detail}"
@@ -44,7 +44,8 @@ def verify(jws: Jws, issuer: IssuerSettings, *, offline: bool) -> Signature:
         return Signature(unknown="the config has no keys of this issuer, but for opaque tokens")
     if offline and not issuer.keys.is_file:
         return Signature(unknown=f"--offline, and the keys are at {issuer.keys.name}")
-    # Keys for the token's own algorithm too: that the issuer's settings lack it is told apart.
+    # Keys for the token's own algorithm too: if the issuer's settings lack it, another check says
+    # so.
     own = {jws.header.algorithm} & set(get_args(AlgorithmName))
     algorithms = frozenset[str]({*issuer.algorithms, *own})
     found = fetch(issuer.issuer, KeySourceConfig(issuer.keys, algorithms))

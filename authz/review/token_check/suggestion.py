@@ -1,8 +1,8 @@
 """Suggests the smallest issuer block that accepts a token, or says why none should.
 
-The block begins with what the token says of itself, and the core's checks say what else it needs.
-It is never wider than the token: its own type, algorithm, audience and actor, and no others, also
-where the product's kind stands for more.
+The block begins with the token's own values, and the core's checks show what else it needs. It is
+never wider than the token: it has the token's own type, algorithm, audience and actor, and no
+others, even if the product's kind sets more.
 """
 
 from collections.abc import Iterator, Mapping
@@ -28,17 +28,17 @@ from authz.review.token_check.shown import is_presentable
 from authz.review.yaml_flow import flow
 
 _ROUTES: Final = (Route(), Route(modes=frozenset({RouteMode.AUTONOMOUS})))
-_MADE_UP: Final = "keys.json"  # where the token says nothing of its keys
+_MADE_UP: Final = "keys.json"  # if the token says nothing about its keys
 _KUBERNETES_KEYS: Final = "https://kubernetes.default.svc/openid/v1/jwks"
 
 
 @dataclass(frozen=True, slots=True)
 class Suggestion:
-    """A block for a config, or why there is none.
+    """A block for a config, or the reason why there is none.
 
     Attributes:
         block: settings of an issuer, as in the config; empty for none.
-        notes: what the operator has to know before, or why there is no block.
+        notes: what the operator must check first, or why there is no block.
         mode: how the agent acts with it, "" without a block.
     """
 
@@ -65,7 +65,7 @@ def suggest_issuer(
 ) -> Suggestion:
     """Suggest a block for the token's issuer.
 
-    ``keys`` are those that the config has for it, ``listed`` the audiences that the config names.
+    ``keys`` are the config's keys for it, ``listed`` the audiences that the config names.
     """
     asked = replace(asked, is_cautious=True)
     members = asked.jws.payload
@@ -107,7 +107,7 @@ def _none(*why: str) -> Suggestion:
 
 
 def _audience(members: Mapping[str, Any], listed: frozenset[str]) -> str | None:
-    """Return the one audience to accept: one that the config has already, else the first."""
+    """Return the audience to accept: one that the config already has, else the first."""
     named = [name for name in audiences(members) if is_presentable(name)]
     return next((name for name in named if name in listed), named[0] if named else None)
 
@@ -132,14 +132,14 @@ def _base(
 
 
 def _scope_claim(members: Mapping[str, Any]) -> str:
-    """Return the claim of scopes that the token has; without one, that of its product."""
+    """Return the claim of scopes that the token has; without such a claim, its product's."""
     kind = kind_of(members)
     usual = PRESETS[kind].lines.get("scope_claim", SCOPE_CLAIMS[0]) if kind else SCOPE_CLAIMS[0]
     return next((name for name in SCOPE_CLAIMS if name in members), usual)
 
 
 def _keys(name: str, members: Mapping[str, Any]) -> dict[str, Any]:
-    """Return where the product has its keys; the operator has to look whether that is so."""
+    """Return where the product has its keys; the operator must check that."""
     kind = kind_of(members)
     if kind is IssuerKind.KUBERNETES:
         return {"jwks_uri": _KUBERNETES_KEYS}
@@ -154,7 +154,7 @@ def _keys(name: str, members: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _written(asked: Asked, issuer: IssuerSettings) -> dict[str, Any]:
-    """Return the settings as lines: those alone that differ from what the kind stands for."""
+    """Return the settings as lines: only those that differ from the kind's settings."""
     kind = kind_of(asked.jws.payload)
     given: Mapping[str, Any] = PRESETS[kind].lines if kind else {}
     fields = IssuerSettings.model_fields
@@ -185,7 +185,7 @@ def _actor_lines(issuer: IssuerSettings, given: str | tuple[str, ...]) -> dict[s
 
 
 def _notes(asked: Asked, found: Mended, listed: frozenset[str]) -> Iterator[str]:
-    """Yield what the operator has to look at before the block is used."""
+    """Yield the points that the operator must check before the block is used."""
     yield "Look at each line before you use it: a token says what it likes."
     keys, bundle = found.issuer.keys, found.issuer.bundle
     if _MADE_UP in {keys.file if keys else None, bundle.file if bundle else None}:

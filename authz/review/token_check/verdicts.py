@@ -1,4 +1,4 @@
-"""Judges a token by one configured issuer: all that is wrong with it, route by route."""
+"""Checks a token against one configured issuer: all its faults, route by route."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -20,7 +20,7 @@ _NOT_ASKED: Final = Signature(unknown="another issuer's token")
 
 @dataclass(frozen=True, slots=True)
 class RouteVerdict:
-    """What a token is on a route."""
+    """The verdict on a token on a route."""
 
     route: Route
     mended: Mended
@@ -32,7 +32,7 @@ class RouteVerdict:
 
     @property
     def rank(self) -> tuple[int, int]:
-        """How far the token is from being taken there."""
+        """The distance of the token from being accepted there."""
         return len(self.mended.left), len(self.mended.needed)
 
     @property
@@ -42,20 +42,20 @@ class RouteVerdict:
 
     @property
     def mode(self) -> str:
-        """How the agent acts there, "" where the token can't count."""
+        """How the agent acts there, "" if the token can't count."""
         is_hopeless = any(fault.reason not in PASSING for fault in self.mended.left)
         return "" if is_hopeless or self.mended.mode is None else str(self.mended.mode)
 
 
 @dataclass(frozen=True, slots=True)
 class IssuerVerdict:
-    """A configured issuer's word on a token.
+    """A configured issuer's verdict on a token.
 
     Attributes:
         place: file and line of the issuer's block.
         routes: by route; empty if the issuer did not make the token.
-        own: what it needs on a route for agents that act for themselves, if it could count there
-            and does not elsewhere.
+        own: its needs on a route for agents that act for themselves, if it could count there and
+            not elsewhere.
         why_not: why the issuer did not make it.
         agent: the SPIFFE ID of the agent that the token names, "" for none.
     """
@@ -70,7 +70,7 @@ class IssuerVerdict:
 
     @property
     def nearest(self) -> RouteVerdict:
-        """The route on which the token is nearest to being taken."""
+        """The route on which the token is nearest to being accepted."""
         return min(self.routes, key=lambda verdict: verdict.rank)
 
     @property
@@ -86,13 +86,13 @@ class IssuerVerdict:
 
     @property
     def findings(self) -> list[Finding]:
-        """All that is wrong on the nearest route, and with the signature."""
+        """All faults on the nearest route, and of the signature."""
         wrong = [Finding(self.signature.fault, None)] if self.signature.fault else []
         return [*wrong, *(Finding(*pair) for pair in self.nearest.mended.needed)]
 
     @property
     def is_hopeless(self) -> bool:
-        """Tell whether nothing should take tokens of this kind here."""
+        """Tell whether no settings should accept tokens of this kind here."""
         return any(f.change is None and f.fault.reason not in PASSING for f in self.findings)
 
     def lines(self) -> list[str]:
@@ -105,7 +105,7 @@ class IssuerVerdict:
         told.append(f"  agent: {self.agent or 'none that these settings know'}")
         for finding in self.findings:
             lines = finding.lines(is_hopeless=self.is_hopeless)
-            is_new = finding.change is not None or lines[-1] not in told  # the same advice once
+            is_new = finding.change is not None or lines[-1] not in told  # each advice only once
             told += lines if is_new else lines[:-1]
         return [*told, *self._route_lines(), *self._own_lines()]
 
@@ -117,7 +117,7 @@ class IssuerVerdict:
         return told + [line for change in changes for line in change_lines(change)]
 
     def _route_lines(self) -> list[str]:
-        """Say on which routes it counts, and what is wrong on the others alone."""
+        """Say on which routes it counts, and name the faults on the other routes."""
         known = {(f.fault.reason, f.fault.detail) for f in self.findings}
         told = []
         for verdict in self.routes:
@@ -165,7 +165,7 @@ def judge(
     revocations: RevocationCheck,
     begun: IssuerVerdict,
 ) -> IssuerVerdict:
-    """Judge the token as one of this issuer; ``begun`` has what is known before."""
+    """Check the token as one of this issuer's; ``begun`` has the earlier findings."""
     found = tuple(
         RouteVerdict(
             route, _with_revocation(asked, issuer, mend(asked, issuer, route), revocations)
@@ -199,6 +199,6 @@ def _with_revocation(
 
 
 def _time(value: object) -> float:
-    """Return a time in unix seconds; 0.0 for what is none, as long before any revocation."""
+    """Return a time in unix seconds; 0.0 for an invalid time, which is before any revocation."""
     is_time = isinstance(value, int | float) and 0 <= value < MAX_NUMERIC_DATE
     return float(value) if is_time and isinstance(value, int | float) else 0.0

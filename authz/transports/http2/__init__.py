@@ -5,15 +5,16 @@ The laws of this package:
 1. No I/O, no clock, no threads, no log; time is an argument, in seconds. It knows no gRPC, and
    nothing of the rest of authz.
 2. ``ServerConnection.receive`` never raises. A client's error ends its stream or the connection, as
-   the RFC says, and the owner is told which calls are abandoned by that.
-3. Bytes mean the same in whatever pieces they come.
-4. A short cut does exactly what the long way does, only sooner.
-5. Each request is handed on once, whole, or not at all; each answer goes out whole, or its stream
-   is reset; nothing of a stream reaches another.
-6. All that a client can make us keep or do has a bound: a named limit with its reason (limits.py).
+   the RFC says, and the owner learns which calls are thereby abandoned.
+3. Bytes mean the same, however they are split into pieces.
+4. A short cut does exactly the same as the long way, only faster.
+5. Each request is handed on once and completely, or not at all. Each answer is sent completely, or
+   its stream is reset. No data of a stream reaches another stream.
+6. All memory and work that a client can cause is bounded: by a named limit with its reason
+(limits.py).
 
-Read codes.py for the numbers, streams.py for the states, receiver.py for what each frame does,
-sender.py for what goes out, connection.py for the whole.
+Read codes.py for the numbers, streams.py for the states, receiver.py for the effect of each frame,
+sender.py for the output, and connection.py for how these fit together.
 """
 
 from authz.transports.http2.codes import ErrorCode

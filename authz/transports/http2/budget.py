@@ -1,4 +1,4 @@
-"""Counts what a client does too often: a bucket of tokens for each kind."""
+"""Counts the actions that a client may not do too often: a bucket of tokens for each kind."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ class Budget:
     __slots__ = ("_left", "_now", "_rate", "_streams", "_words")
 
     def __init__(self, rate: Rate, what: str, now: float) -> None:
-        """Begin full. ``what`` is the name of it in the words of the fault."""
+        """Begin full. ``what`` is its name in the fault's words."""
         self._rate = rate
         self._words = f"too many {what}"
         self._left = float(rate.burst)
@@ -22,7 +22,9 @@ class Budget:
         self._streams = 0
 
     def spend(self, now: float, streams: int, tokens: int = 1) -> None:
-        """Take tokens at ``now``, with so many streams opened yet. Raises ConnectionFault.
+        """Take tokens at ``now``, given the number of streams opened so far.
+
+        Raises ConnectionFault.
 
         The refill is counted here, so that the calls that earn it cost nothing.
         """
@@ -36,7 +38,7 @@ class Budget:
 
 
 class Budgets:
-    """All that is counted of a connection, one budget for each rate of ``Limits``.
+    """The budgets of a connection, one for each rate of ``Limits``.
 
     Attributes:
         now: the time of the frame that is being read.

@@ -12,7 +12,7 @@ DEFAULT_TABLE_BYTES: Final = 4096  # 6.5.2
 MIN_FRAME_BYTES: Final = 2**14  # 6.5.2: the least that SETTINGS_MAX_FRAME_SIZE may be, and ours
 MAX_FRAME_BYTES: Final = 2**24 - 1
 
-# Plain numbers: they are compared once a frame, where an enum's members take three times as long.
+# Plain numbers: they are compared for each frame, and an enum's members take three times as long.
 DATA: Final = 0x0
 HEADERS: Final = 0x1
 PRIORITY: Final = 0x2
@@ -51,7 +51,7 @@ class ErrorCode(IntEnum):
 
 
 class Setting(IntEnum):
-    """What the ends of a connection tell each other about themselves (RFC 9113 6.5.2)."""
+    """The settings that the ends of a connection send to each other (RFC 9113 6.5.2)."""
 
     HEADER_TABLE_SIZE = 0x1
     ENABLE_PUSH = 0x2

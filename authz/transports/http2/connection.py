@@ -33,11 +33,11 @@ _TYPE_BITS: Final = 0xFF
 
 
 class ServerConnection(Generic[T]):
-    """One connection, which does only what it is told to.
+    """One connection; its owner calls it for everything that it does.
 
     Attributes:
-        fault: what ended the connection, if an error of the client did.
-        is_ending: whether no further streams are taken.
+        fault: the client's error that ended the connection, if one did.
+        is_ending: whether further streams are refused.
     """
 
     def __init__(
@@ -50,10 +50,10 @@ class ServerConnection(Generic[T]):
     ) -> None:
         """Begin with our SETTINGS to write.
 
-        ``judge`` says what a request is by its header section, or refuses it. It is called once for
-        each distinct section, and never raises; None is no value of T. ``now`` is in seconds, of
-        any clock that never goes back. Without short cuts, each frame is taken by itself, as tests
-        do to show that nothing else changes.
+        ``judge`` returns the meaning of a request by its header section, or refuses it. It is
+        called once for each distinct section, and never raises; None is not a value of T. ``now``
+        is in seconds, of any clock that never goes back. Without short cuts, each frame is read
+        separately, as tests do to show that the results are the same.
         """
         self.fault: ConnectionFault | None = None
         self.is_ending = False
@@ -72,11 +72,11 @@ class ServerConnection(Generic[T]):
         self._is_closed = False
         self._is_going = False
         self._opened_at = now
-        self._rest_since = now  # when the frame that is not whole began to come, at the earliest
+        self._rest_since = now  # the earliest time at which the incomplete frame began to arrive
         self._sender.write(server_preface(limits))
 
     def receive(self, data: bytes, now: float) -> list[Event[T]]:
-        """Take bytes that came at ``now``; return what they amount to. Never raises."""
+        """Take bytes that arrived at ``now``; return the resulting events. Never raises."""
         if self._is_closed:
             return self._events()
         if self._rest:
@@ -93,17 +93,17 @@ class ServerConnection(Generic[T]):
         return self._events()
 
     def take_output(self) -> bytes:
-        """Return what may be written now, b"" for nothing.
+        """Return the bytes that may be written now, b"" for none.
 
-        More may be there once that is written: call again until nothing is returned.
+        More may be available after these are written: call again until nothing is returned.
         """
         return self._sender.take()
 
     def respond(self, stream_id: int, head: bytes, body: bytes, trailers: bytes) -> None:
         """Answer a request: HPACK blocks of header and trailer section, and the content between.
 
-        Blocks must not use the dynamic table. What the client's windows don't let out is kept, and
-        goes out later, in order. An answer to a stream that is gone is ignored.
+        Blocks must not use the dynamic table. Bytes beyond the client's windows are kept, and sent
+        later, in order. An answer to a stream that is gone is ignored.
         """
         self._sender.respond(stream_id, head, body, trailers)
 
@@ -112,27 +112,30 @@ class ServerConnection(Generic[T]):
         self._sender.refuse(stream_id, refused.block, refused.body)
 
     def begin(self, stream_id: int, head: bytes) -> None:
-        """Begin an answer that comes in parts, with its header section."""
+        """Begin an answer in parts, with its header section."""
         self._sender.begin(stream_id, head)
 
     def send(self, stream_id: int, data: bytes, *, replaces: bool = False) -> None:
         """Add a part to an answer. ``replaces`` drops the parts of which nothing is written yet.
 
-        So a client that does not read costs one part, and reads the latest.
+        So a client that does not read costs one part, and later reads the latest part.
         """
         self._sender.send(stream_id, data, replaces=replaces)
 
     def finish(self, stream_id: int, trailers: bytes) -> None:
-        """End an answer that came in parts, with its trailer section."""
+        """End an answer in parts, with its trailer section."""
         self._sender.finish(stream_id, trailers)
 
     def reset(self, stream_id: int, code: ErrorCode) -> None:
-        """End a stream under way without an answer (6.4)."""
+        """End an open stream without an answer (6.4)."""
         if stream_id in self._streams.under_way:
             self._sender.reset(stream_id, code)
 
     def expire(self, now: float) -> list[Event[T]]:
-        """End what has taken longer than its limit at ``now``. To be called twice a second."""
+        """End streams and waits beyond their time limits at ``now``.
+
+        To be called twice a second.
+        """
         if not self._is_closed:
             self._expire_opening(now)
         if not self._is_closed:
@@ -144,19 +147,19 @@ class ServerConnection(Generic[T]):
         return self._events()
 
     def hang_up(self) -> list[Event[T]]:
-        """Say that the client is gone; return the calls that are abandoned by it."""
+        """Note that the client is gone; return the calls that are thereby abandoned."""
         self._close()
         return self._events()
 
     def judge_anew(self) -> None:
-        """Forget what ``judge`` said, because it would say something else now."""
+        """Forget the results of ``judge``, because they would now be different."""
         self._heads.forget()
 
     def go_away(self) -> None:
-        """Ask the client to open no more streams; those under way finish (6.8).
+        """Ask the client to open no more streams; open streams finish (6.8).
 
-        What it opened before it knew is taken, until it acknowledges the PING that follows, or
-        ``finish_going`` is called.
+        Streams that it opened before it knew are accepted, until it acknowledges the PING that
+        follows, or ``finish_going`` is called.
         """
         if not self._is_going and not self._is_closed:
             self._is_going = True
@@ -164,7 +167,7 @@ class ServerConnection(Generic[T]):
             self._sender.write(frames.ping(GOING_PING))
 
     def finish_going(self) -> None:
-        """Take no further streams. To be called a second after ``go_away``."""
+        """Accept no further streams. To be called a second after ``go_away``."""
         streams = self._streams
         if self._is_going and not self.is_ending:
             self.is_ending = True
@@ -172,17 +175,17 @@ class ServerConnection(Generic[T]):
             self._sender.write(frames.goaway(streams.accepted_id, ErrorCode.NO_ERROR))
 
     def is_awaited(self, stream_id: int) -> bool:
-        """Whether a request that was handed on is still to be answered."""
+        """Whether a request that was handed on has no answer yet."""
         return stream_id in self._streams.under_way
 
     @property
     def is_closed(self) -> bool:
-        """Whether nothing more will be read: write ``take_output()`` and hang up."""
+        """Whether nothing more will be read: then write ``take_output()`` and hang up."""
         return self._is_closed or (self.is_ending and not self._streams.under_way)
 
     @property
     def is_idle(self) -> bool:
-        """Whether no stream is under way and nothing is to be written."""
+        """Whether no stream is open and nothing is left to write."""
         return not self._streams.under_way and not self._sender.out
 
     @property
@@ -192,12 +195,12 @@ class ServerConnection(Generic[T]):
 
     @property
     def receiving(self) -> int:
-        """The number of requests that have not come whole."""
+        """The number of requests that are incomplete."""
         return len(self._streams.receiving)
 
     @property
     def answering(self) -> int:
-        """The number of requests that were handed on and have no answer, or none in full."""
+        """The number of requests that were handed on and have no complete answer."""
         streams = self._streams
         return len(streams.under_way) - len(streams.receiving) - len(streams.sending)
 
@@ -208,7 +211,7 @@ class ServerConnection(Generic[T]):
 
     @property
     def unread_bytes(self) -> int:
-        """The bytes of answers that wait for the client, and of output that was not taken."""
+        """The bytes of answers that wait for the client, and of output not yet taken."""
         return self._streams.pending_bytes + self._sender.out_bytes
 
     @property
@@ -219,10 +222,10 @@ class ServerConnection(Generic[T]):
         held = len(self._rest) + (len(block.octets) if block else 0)
         return held + streams.body_bytes + streams.pending_bytes + sender.out_bytes
 
-    # Within.
+    # Internal methods.
 
     def _begin(self, data: bytes, now: float) -> int:
-        """Read the preface (3.4), and what follows it."""
+        """Read the preface (3.4), and the bytes that follow it."""
         length = len(codes.PREFACE)
         if data[:length] != codes.PREFACE[: len(data)]:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "this is HTTP/2, with prior knowledge")
@@ -232,10 +235,10 @@ class ServerConnection(Generic[T]):
         return length + self._read(data[length:], now)
 
     def _read(self, data: bytes, now: float) -> int:
-        """Take the frames of a buffer; return where the first one begins that is not whole."""
+        """Take the frames of a buffer; return the position of the first incomplete frame."""
         at, end = 0, len(data)
         short_cut = self._short_cut if self._receiver.has_settings else None
-        if short_cut is not None:  # most of what is read is calls that are all laid out alike
+        if short_cut is not None:  # most of the input is calls with the same layout
             at = short_cut.take(data, at, short_cut.word, now)
         while at + codes.FRAME_HEADER_BYTES <= end:
             word, flags, stream_id = frames.HEADER.unpack_from(data, at)
@@ -248,7 +251,7 @@ class ServerConnection(Generic[T]):
                 if stop != at:
                     at = stop
                     continue
-            if word >> 8 > codes.MIN_FRAME_BYTES:  # 4.2; we leave SETTINGS_MAX_FRAME_SIZE as it is
+            if word >> 8 > codes.MIN_FRAME_BYTES:  # 4.2; we do not change SETTINGS_MAX_FRAME_SIZE
                 raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "frame too large")
             begin = at + codes.FRAME_HEADER_BYTES
             stop = begin + (word >> 8)
@@ -282,7 +285,7 @@ class ServerConnection(Generic[T]):
             self._sender.ended.append(Ended(Cause.HALF_OPEN))
 
     def _expire_frames(self, now: float) -> None:
-        """End a connection whose frame, or field block, does not come whole."""
+        """End a connection whose frame, or field block, stays incomplete."""
         block = self._requests.block
         since = block.since if block else self._rest_since if self._rest else now
         if self._is_begun and now - since >= self._limits.receive_seconds:
@@ -305,7 +308,7 @@ class ServerConnection(Generic[T]):
                 self._requests.events.append(Abandoned(stream_id))
 
     def _events(self) -> list[Event[T]]:
-        """Return what happened since."""
+        """Return the events since the last call."""
         events = self._requests.events
         self._requests.events = []
         if self._sender.ended:

@@ -1,4 +1,4 @@
-"""What a connection tells its owner: whole requests, abandoned ones, limits that were reached."""
+"""The events of a connection for its owner: complete and abandoned requests, exceeded limits."""
 
 from enum import Enum
 from typing import Generic, TypeVar
@@ -13,10 +13,10 @@ __all__ = ["Abandoned", "Cause", "Ended", "Field", "Refused", "Request", "Turned
 
 
 class Cause(Enum):
-    """Which limit of time ended a stream, or a connection."""
+    """The time limit that ended a stream, or a connection."""
 
-    HALF_OPEN = "half_open"  # its request, or the connection's first frames, did not come whole
-    UNREAD = "unread"  # its answer was not taken
+    HALF_OPEN = "half_open"  # its request, or the connection's first frames, stayed incomplete
+    UNREAD = "unread"  # the client did not read its answer
 
 
 class Refused(msgspec.Struct, frozen=True):
@@ -25,8 +25,8 @@ class Refused(msgspec.Struct, frozen=True):
     Attributes:
         block: the HPACK block of the response's header section.
         body: its content; empty for none.
-        is_early: whether it goes out before the request's content is there. Otherwise an error in
-            the rest of the request is still told as such.
+        is_early: whether it is sent before the request's content has arrived. Otherwise an error in
+            the rest of the request is still reported as such.
     """
 
     block: bytes
@@ -35,13 +35,13 @@ class Refused(msgspec.Struct, frozen=True):
 
 
 class Request(msgspec.Struct, Generic[T], frozen=True, gc=False):
-    """A request that has come whole.
+    """A complete request.
 
     Attributes:
         stream_id: the stream to answer.
-        judged: what ``judge`` made of its headers.
+        judged: the result of ``judge`` for its headers.
         body: its content.
-        since: when its header section came, as the owner gave the time.
+        since: when its header section arrived, by the owner's time.
     """
 
     stream_id: int
@@ -51,7 +51,7 @@ class Request(msgspec.Struct, Generic[T], frozen=True, gc=False):
 
 
 class TurnedAway(msgspec.Struct, frozen=True):
-    """A request that was answered as its headers were judged, and is not handed on.
+    """A request that was answered by its headers alone, and is not handed on.
 
     Attributes:
         refused: the answer.
@@ -61,7 +61,7 @@ class TurnedAway(msgspec.Struct, frozen=True):
 
 
 class Abandoned(msgspec.Struct, frozen=True):
-    """A request that was handed on, not answered in full, and whose stream has ended.
+    """A request that was handed on, and whose stream ended before a complete answer.
 
     Attributes:
         stream_id: the stream that is gone; answers to it are ignored.
@@ -71,10 +71,10 @@ class Abandoned(msgspec.Struct, frozen=True):
 
 
 class Ended(msgspec.Struct, frozen=True):
-    """A stream, or a connection without its first frames, that a limit of time or bytes ended.
+    """A stream, or a connection without its first frames, that a time or size limit ended.
 
     Attributes:
-        cause: which limit it was.
+        cause: the limit.
     """
 
     cause: Cause

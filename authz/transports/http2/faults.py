@@ -7,12 +7,12 @@ class ConnectionFault(Exception):  # noqa: N818 - a peer's fault, not an error o
     """Ends the connection with GOAWAY (RFC 9113 5.4.1).
 
     Attributes:
-        code: the error code that the peer is told.
-        words: what was wrong, in ASCII, for the GOAWAY's debug data; nothing of what the peer sent.
+        code: the error code for the peer.
+        words: the fault in ASCII, for the GOAWAY's debug data; none of the peer's bytes.
     """
 
     def __init__(self, code: ErrorCode, words: str) -> None:
-        """Take the code, and what was wrong."""
+        """Take the code, and the fault in words."""
         super().__init__(words)
         self.code = code
         self.words = words
@@ -27,7 +27,7 @@ class StreamFault(Exception):  # noqa: N818 - a peer's fault, not an error of ou
     """
 
     def __init__(self, stream_id: int, code: ErrorCode, words: str) -> None:
-        """Take the stream, the code, and what was wrong."""
+        """Take the stream, the code, and the fault in words."""
         super().__init__(words)
         self.stream_id = stream_id
         self.code = code

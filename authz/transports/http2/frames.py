@@ -7,8 +7,8 @@ from authz.transports.http2 import codes
 from authz.transports.http2.codes import ErrorCode
 from authz.transports.http2.faults import ConnectionFault
 
-# The length (24 bits) and the type (8 bits) are read as one word: a third of the cost of a frame's
-# header is the number of its parts.
+# The length (24 bits) and the type (8 bits) are read as one word: the number of its parts is a
+# third of the cost of a frame's header.
 HEADER: Final = Struct(">IBI")
 _WORD: Final = Struct(">I")
 _WORD_FRAME: Final = Struct(">IBII")

@@ -21,11 +21,11 @@ _Failure: TypeAlias = ConnectionFault | MalformedError
 
 
 class Head(NamedTuple, Generic[T]):
-    """What is known of a request by its header section.
+    """The facts about a request from its header section.
 
     Attributes:
-        judged: what ``judge`` made of it.
-        content_length: the length that its content must have; None if it does not say.
+        judged: the result of ``judge``.
+        content_length: the length that its content must have; None without content-length.
     """
 
     judged: T | Refused
@@ -35,13 +35,14 @@ class Head(NamedTuple, Generic[T]):
 class HeadReader(Generic[T]):
     """The decoder, and the blocks that it need not decode again.
 
-    A block means the same for as long as the dynamic table is the same: all is forgotten when the
-    table's generation changes. Malformed sections are not remembered; they cost their sender more.
+    A block means the same as long as the dynamic table is the same: all blocks are forgotten when
+    the table's generation changes. Malformed sections are not remembered; they cost their sender
+    more.
 
     Attributes:
-        remembered: the blocks that were read, with what they say.
-        plain: of the blocks remembered, those of requests that are not refused and have no
-            content-length, with what ``judge`` made of them: all that the fast path takes.
+        remembered: the blocks that were read, with their facts.
+        plain: those of the remembered blocks whose requests are not refused and have no
+            content-length, with the results of ``judge``: the only blocks that the fast path takes.
     """
 
     def __init__(self, judge: Callable[[tuple[Field, ...]], T | Refused], limits: Limits) -> None:
@@ -57,10 +58,10 @@ class HeadReader(Generic[T]):
         )
 
     def peek(self, block: bytes) -> T | None:
-        """Read a block for the short cut: return what ``plain`` would have for it; None if nothing.
+        """Read a block for the short cut: return its value in ``plain``; None if it has none.
 
-        Then the long way reads this block next. What came of it, an error too, is kept for that,
-        since a block can be decoded once only.
+        After None, the long way reads this block next. The result, even an error, is kept for that,
+        since a block can be decoded only once.
         """
         try:
             head = self.read(block)
@@ -74,7 +75,10 @@ class HeadReader(Generic[T]):
         return None
 
     def read(self, block: bytes) -> Head[T]:
-        """Return what a request's header section says. Raises ConnectionFault, MalformedError."""
+        """Return the facts of a request's header section.
+
+        Raises ConnectionFault, MalformedError.
+        """
         if self._read_ahead is not None:
             return self._take_read_ahead(block)
         known = self.remembered.get(block)
@@ -97,12 +101,12 @@ class HeadReader(Generic[T]):
             check_trailers(self._decode(block))
 
     def skip(self, block: bytes) -> None:
-        """Decode an unwanted block, to keep the table in step. Raises ConnectionFault."""
+        """Decode an unwanted block, to keep the table correct. Raises ConnectionFault."""
         with suppress(HeaderListTooLargeError):
             self._decode(block)
 
     def forget(self) -> None:
-        """Read every block anew from now on."""
+        """Forget all blocks, so that each is read again."""
         self.remembered.clear()
         self.plain.clear()
 

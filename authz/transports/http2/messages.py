@@ -1,7 +1,7 @@
 """Checks that a request's fields are not malformed (RFC 9113 8.1.1, 8.2, 8.3).
 
-Names and values are checked all at once, joined by a line break, which none of them may have: a
-step in C for each rule, not for each field.
+Names and values are checked all at once, joined by a line break, which none of them may contain:
+that takes a step in C for each rule instead of for each field.
 """
 
 import re
@@ -14,7 +14,7 @@ from authz.transports.http2.faults import MalformedError
 _NAMES: Final = re.compile(rb"[!-9;-@\[-~\n]*")
 # 8.2.1: no NUL or CR, and no white space at either end, where a line break stands.
 _NOT_IN_VALUES: Final = (b"\0", b"\r", b"\n ", b"\n\t", b" \n", b"\t\n")
-# 8.2.2: fields of a connection. TE may be there, with "trailers" alone.
+# 8.2.2: fields of a connection. TE may be sent, with "trailers" alone.
 _OF_CONNECTION: Final = frozenset(
     {b"connection", b"proxy-connection", b"keep-alive", b"transfer-encoding", b"upgrade"}
 )
@@ -47,7 +47,7 @@ def check_trailers(fields: tuple[Field, ...]) -> None:
 
 
 def _read_pseudo(fields: tuple[Field, ...]) -> dict[bytes, bytes]:
-    """Return the pseudo-header fields, which stand before all others (8.3)."""
+    """Return the pseudo-header fields, which precede all others (8.3)."""
     pseudo: dict[bytes, bytes] = {}
     for name, value in fields:
         if not name.startswith(b":"):
@@ -74,7 +74,10 @@ def _check_values(values: list[bytes]) -> None:
 
 
 def _joined(texts: list[bytes]) -> bytes:
-    """Return the texts, each between line breaks. Raises MalformedError if one has some."""
+    """Return the texts, each between line breaks.
+
+    Raises MalformedError for a text with line breaks.
+    """
     text = b"\n".join((b"", *texts, b""))
     if text.count(b"\n") != len(texts) + 1:
         raise MalformedError("line break in a field")

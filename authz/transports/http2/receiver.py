@@ -1,4 +1,4 @@
-"""The receiving half: what each frame does, in whatever state its stream is (RFC 9113 5, 6)."""
+"""The receiving half: the effect of each frame in each state of its stream (RFC 9113 5, 6)."""
 
 from collections.abc import Callable
 from typing import Final, Generic, NamedTuple, TypeAlias, TypeVar
@@ -24,9 +24,9 @@ _GOAWAY_BYTES: Final = 8
 
 
 class _Rule(NamedTuple):
-    """What every frame of a type must be (6.1 to 6.10)."""
+    """The rules for all frames of a type (6.1 to 6.10)."""
 
-    is_of_stream: bool | None  # None: of a stream or of the connection
+    is_of_stream: bool | None  # None: on a stream or on the connection
     length: int | None = None
 
 
@@ -45,10 +45,10 @@ _RULES: Final = {
 
 
 class Receiver(Generic[T]):
-    """Takes frames, one by one, and says what they amount to.
+    """Takes frames one by one, and applies them.
 
     Attributes:
-        has_settings: whether the client's first frame came, which is SETTINGS (3.4).
+        has_settings: whether the client's first frame, which is SETTINGS (3.4), has arrived.
         is_acknowledged: whether the client acknowledged our SETTINGS.
         is_going_acknowledged: whether the client acknowledged the PING behind our first GOAWAY.
     """
@@ -82,7 +82,7 @@ class Receiver(Generic[T]):
         }
 
     def take(self, kind: int, flags: int, stream_id: int, payload: bytes, now: float) -> None:
-        """Do what a frame says. Raises ConnectionFault; errors of streams reset them."""
+        """Apply a frame. Raises ConnectionFault; errors of streams reset them."""
         self._budgets.now = now
         if not self.has_settings:
             if kind != codes.SETTINGS or flags & codes.ACK:
@@ -128,7 +128,10 @@ class Receiver(Generic[T]):
     # The other frames of streams.
 
     def _on_priority(self, _flags: int, stream_id: int, payload: bytes) -> None:
-        """Check a PRIORITY, and ignore it (5.3.2). A stream not under way can't be reset (5.1)."""
+        """Check a PRIORITY, and ignore it (5.3.2).
+
+        A stream that is not open can't be reset (5.1).
+        """
         self._budgets.spend(self._budgets.idle_frames)
         if len(payload) != _PRIORITY_BYTES:
             code, words = ErrorCode.FRAME_SIZE_ERROR, "wrong length of PRIORITY"
@@ -191,7 +194,7 @@ class Receiver(Generic[T]):
             self.is_going_acknowledged = True
 
     def _on_goaway(self, _flags: int, _stream_id: int, payload: bytes) -> None:
-        """Take note of nothing: it is about streams that we would open, and we open none (6.8)."""
+        """Ignore a GOAWAY: it is about streams that we would open, and we open none (6.8)."""
         self._budgets.spend(self._budgets.idle_frames)
         if len(payload) < _GOAWAY_BYTES:
             raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "GOAWAY too short")

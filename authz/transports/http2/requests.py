@@ -1,4 +1,4 @@
-"""Requests: what HEADERS, CONTINUATION and DATA amount to (RFC 9113 6.1, 6.2, 6.10, 8.1)."""
+"""Builds requests from HEADERS, CONTINUATION and DATA (RFC 9113 6.1, 6.2, 6.10, 8.1)."""
 
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class _Block:
-    """A field block whose end has not come (4.3)."""
+    """A field block whose end has not arrived (4.3)."""
 
     stream_id: int
     ends_stream: bool
@@ -29,14 +29,14 @@ class _Block:
 
 
 class RequestReader(Generic[T]):
-    """Puts requests together, within the limits, and hands on those that are whole.
+    """Builds requests, within the limits, and hands on the complete ones.
 
     Attributes:
-        events: what is to be told to the owner.
-        block: the field block under way: no frame but its CONTINUATION may come (6.10).
-        used: what is used of the connection's window since credit was last given.
-        credit_at: how much that is when it is given: half of the window. No client can overrun a
-            window that is given back at once, so there is no such error.
+        events: the events for the owner.
+        block: the incomplete field block: only its CONTINUATION may follow (6.10).
+        used: the bytes of the connection's window used since credit was last given.
+        credit_at: the number of used bytes at which credit is given: half of the window. No client
+            can overrun a window that is given back at once, so there is no such error.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class RequestReader(Generic[T]):
         self._limits = limits
 
     def give_credit(self) -> None:
-        """Give back the connection's window once half of it is used (6.9)."""
+        """Give back the connection's window when half of it is used (6.9)."""
         if self.used >= self.credit_at:
             self._sender.write(frames.window_update(0, self.used))
             self.used = 0
@@ -94,7 +94,10 @@ class RequestReader(Generic[T]):
             raise ConnectionFault(ErrorCode.STREAM_CLOSED, "HEADERS on a closed stream")
 
     def _take_block(self, block: _Block, flags: int) -> None:
-        """Read a field block if it is whole. It is decoded whatever becomes of its stream (4.3)."""
+        """Read a field block if it is complete.
+
+        It is decoded even if its stream is refused (4.3).
+        """
         if not flags & codes.END_HEADERS:
             self.block = block
             return
@@ -117,7 +120,7 @@ class RequestReader(Generic[T]):
         """Begin a request (8.1)."""
         stream_id, streams = block.stream_id, self._streams
         streams.use(stream_id)
-        if stream_id > streams.accepted_id:  # 6.8: it came after our GOAWAY
+        if stream_id > streams.accepted_id:  # 6.8: it arrived after our GOAWAY
             self._skip(octets)
             return
         if len(streams.under_way) >= self._limits.max_streams:  # 5.1.2
@@ -209,7 +212,7 @@ class RequestReader(Generic[T]):
             incoming.uncredited = 0
 
     def _end(self, incoming: Incoming[T]) -> None:
-        """Hand on a request that is whole, or refuse it."""
+        """Hand on a complete request, or refuse it."""
         length, judged = incoming.head.content_length, incoming.head.judged
         if length is not None and incoming.size != length:  # 8.1.1
             raise StreamFault(incoming.stream_id, ErrorCode.PROTOCOL_ERROR, "content-length")

@@ -17,12 +17,12 @@ T = TypeVar("T")
 
 _Shape: TypeAlias = tuple[Callable[..., bytes], int, int, int, int]  # pack, length, first words
 _ENDS: Final = codes.END_HEADERS | codes.END_STREAM
-_MAX_SHAPES: Final = 1024  # for all connections: their answers have some tens of lengths
+_MAX_SHAPES: Final = 1024  # for all connections: their answers have some tens of different lengths
 
 
 @lru_cache(_MAX_SHAPES)
 def _shape(head: int, body: int, trailers: int) -> _Shape | None:
-    """Return the layout of a response in three frames; None if it takes more, or fewer."""
+    """Return the layout of a response in three frames; None if it needs more, or fewer."""
     if not body or max(head, body, trailers) > codes.MIN_FRAME_BYTES:
         return None
     layout = Struct(f">IBI{head}sIBI{body}sIBI{trailers}s")
@@ -33,17 +33,17 @@ def _shape(head: int, body: int, trailers: int) -> _Shape | None:
     return layout.pack, layout.size, first, second, third
 
 
-# Stands for a stream that is gone: nothing can be added to it.
+# Represents a stream that is gone: nothing can be added to it.
 _GONE: Final = Outgoing(0, is_whole=True, is_delivered=False)
 _GONE.has_ended = True
 
 
 class Sender(Generic[T]):
-    """Everything that is to be written, and what the client allows of it.
+    """The output that waits, and the part of it that the client allows.
 
     Attributes:
-        out: what may be written now, in order.
-        ended: what is to be told to the owner, with the next events.
+        out: the bytes that may be written now, in order.
+        ended: the events to add to the owner's next events.
     """
 
     def __init__(self, streams: Streams[T], limits: Limits) -> None:
@@ -60,17 +60,17 @@ class Sender(Generic[T]):
         self._max_frame = codes.MIN_FRAME_BYTES
         self._block_prefix = b""
         self._untaken_since: float | None = None
-        self._at_once = codes.MIN_FRAME_BYTES  # what a content may have to be written in one step
+        self._at_once = codes.MIN_FRAME_BYTES  # the largest content that is written in one step
 
-    # What the owner says.
+    # The owner's calls.
 
     def respond(self, stream_id: int, head: bytes, body: bytes, trailers: bytes) -> None:
-        """Write a whole response, or as much as the windows allow; the rest goes out later."""
+        """Write a complete response, or as much as the windows allow; the rest is written later."""
         streams = self._streams
         size = len(body)
         shape = _shape(len(head), size, len(trailers))
-        # A response that can go out whole is packed in one step. It must write what _queue would:
-        # nothing waits before it, its windows hold it, and it needs no second frame.
+        # A response that can be written completely is packed in one step. It must write the same as
+        # _queue: nothing waits before it, it fits into its windows, and it needs no second frame.
         if (
             shape is not None
             and size <= self._at_once
@@ -99,7 +99,7 @@ class Sender(Generic[T]):
         ))  # fmt: skip
 
     def refuse(self, stream_id: int, block: bytes, body: bytes = b"") -> None:
-        """Write a response of a header section, with content if there is some."""
+        """Write a response of a header section, and content if it has any."""
         if not body:
             self._queue(stream_id, ((codes.HEADERS, block, codes.END_STREAM),))
         else:
@@ -107,11 +107,11 @@ class Sender(Generic[T]):
             self._queue(stream_id, whole)
 
     def begin(self, stream_id: int, head: bytes) -> None:
-        """Write the header section of a response that follows in parts."""
+        """Write the header section of a response in parts."""
         self._queue(stream_id, ((codes.HEADERS, head, 0),))
 
     def send(self, stream_id: int, data: bytes, *, replaces: bool) -> None:
-        """Write a part; ``replaces`` drops the parts before of which nothing is written."""
+        """Write a part; ``replaces`` drops earlier parts of which nothing is written."""
         outgoing = self._streams.under_way.get(stream_id)
         if replaces and isinstance(outgoing, Outgoing) and not outgoing.has_ended:
             self._drop_unwritten(outgoing)
@@ -122,7 +122,7 @@ class Sender(Generic[T]):
         self._queue(stream_id, ((codes.HEADERS, trailers, codes.END_STREAM),))
 
     def reset(self, stream_id: int, code: ErrorCode) -> bool:
-        """End a stream; say whether the owner waited to answer it in full."""
+        """End a stream; return whether the owner had not yet answered it completely."""
         self.write(frames.rst_stream(stream_id, code))
         return self._streams.close(stream_id, by_us=True)
 
@@ -138,7 +138,7 @@ class Sender(Generic[T]):
         self._untaken_since = None
         return taken
 
-    # What the receiving half says.
+    # The receiving half's calls.
 
     def write(self, octets: bytes) -> None:
         """Write frames that no window limits."""
@@ -146,7 +146,7 @@ class Sender(Generic[T]):
         self._out_bytes += len(octets)
 
     def acknowledge(self, octets: bytes) -> None:
-        """Write an acknowledgement. Raises ConnectionFault for a client that reads none."""
+        """Write an acknowledgement. Raises ConnectionFault for a client that does not read them."""
         self.write(octets)
         self._control_bytes += len(octets)
         if self._control_bytes > self._limits.max_control_bytes:
@@ -159,7 +159,7 @@ class Sender(Generic[T]):
         self._window += increment
 
     def widen_stream(self, stream_id: int, increment: int) -> None:
-        """Take credit for a stream under way (6.9.1). Raises StreamFault."""
+        """Take credit for an open stream (6.9.1). Raises StreamFault."""
         credit = self._streams.credit.get(stream_id, 0) + increment
         if self._initial_window + credit > codes.MAX_WINDOW:
             raise StreamFault(stream_id, ErrorCode.FLOW_CONTROL_ERROR, "window too large")
@@ -178,12 +178,12 @@ class Sender(Generic[T]):
             self._max_frame = value
         elif setting == Setting.HEADER_TABLE_SIZE and value < codes.DEFAULT_TABLE_BYTES:
             # RFC 7541 4.2: the first block afterwards says that our table is smaller. Ours is never
-            # used, so one update to nothing does for good.
+            # used, so one update to 0 is enough for good.
             self._block_prefix = self._block_prefix or NO_TABLE
         self._limit_at_once()
 
     def expire(self, now: float) -> bool:
-        """Reset streams whose answer waits for too long; say whether the owner takes output."""
+        """Reset streams whose answer waits too long; return whether the owner takes output."""
         begun_before = now - self._limits.send_seconds
         for outgoing in list(self._streams.sending.values()):
             if outgoing.since is None:
@@ -195,17 +195,17 @@ class Sender(Generic[T]):
         return self._untaken_since is None or self._untaken_since > begun_before
 
     def give_up(self, outgoing: Outgoing) -> None:
-        """Reset a stream whose client does not take the answer."""
+        """Reset a stream whose client does not read the answer."""
         if self.reset(outgoing.stream_id, ErrorCode.CANCEL):
             self.ended.append(Abandoned(outgoing.stream_id))
         self.ended.append(Ended(Cause.UNREAD))
 
     @property
     def out_bytes(self) -> int:
-        """Bytes that may be written now, and were not taken."""
+        """The bytes that may be written now, and that the owner has not taken."""
         return self._out_bytes
 
-    # Within.
+    # Internal methods.
 
     def _queue(self, stream_id: int, pieces: Iterable[Piece]) -> None:
         outgoing = self._outgoing(stream_id)
@@ -215,13 +215,13 @@ class Sender(Generic[T]):
             if piece[1] or piece[2]:  # no empty DATA
                 self._streams.queue(outgoing, piece)
             outgoing.has_ended = bool(piece[2] & codes.END_STREAM)
-        self._pump()  # those before it come first
-        if stream_id in self._streams.under_way:  # else it went out with them
+        self._pump()  # those before it are first
+        if stream_id in self._streams.under_way:  # else it was written with them
             self._write(outgoing)
         self._bound_pending()
 
     def _outgoing(self, stream_id: int) -> Outgoing:
-        """Return the response of a stream, and begin it if need be."""
+        """Return the response of a stream; begin it if necessary."""
         stream = self._streams.under_way.get(stream_id, _GONE)
         if isinstance(stream, Outgoing):
             return stream
@@ -231,17 +231,17 @@ class Sender(Generic[T]):
         return outgoing
 
     def _pump(self) -> None:
-        """Write what may be written now, of the responses that are ready, the first one first.
+        """Write the parts of ready responses that may be written now, the first response first.
 
-        Each step writes something, or finds a stream whose own window is used up, which is not
-        ready any more. So no number of blocked streams makes a WINDOW_UPDATE dear.
+        Each step writes something, or finds a stream whose own window is used up, which then is not
+        ready any more. So no number of blocked streams makes a WINDOW_UPDATE expensive.
         """
         ready = self._streams.ready
         while ready and self._write(next(iter(ready.values()))):
             pass
 
     def _write(self, outgoing: Outgoing) -> bool:
-        """Write what may be written of a response; say whether others can be tried."""
+        """Write the part of a response that may be written; return whether others can be tried."""
         stream_id, streams = outgoing.stream_id, self._streams
         while outgoing.pieces and self._out_bytes < self._limits.max_output_bytes:
             kind, payload, flags = outgoing.pieces[0]
@@ -268,7 +268,7 @@ class Sender(Generic[T]):
         outgoing.pieces.popleft()
 
     def _write_data(self, outgoing: Outgoing, payload: bytes, flags: int) -> bool:
-        """Write a frame of DATA; say whether a window let it."""
+        """Write a frame of DATA; return whether the windows allowed it."""
         stream_id, begin = outgoing.stream_id, outgoing.offset
         credit = self._streams.credit.get(stream_id, 0)
         allowed = min(self._window, self._initial_window + credit, self._max_frame)

@@ -11,8 +11,8 @@ from authz.transports.http2.limits import Limits
 SETTING_BYTES: Final = 6
 _SETTING: Final = Struct(">HI")
 
-# What a setting's value may be, and the error where it is something else (6.5.2). All others, those
-# that we don't know included, may be anything.
+# The valid values of settings, and the errors for other values (6.5.2). All other settings,
+# including unknown ones, may have any value.
 _RANGES: Final = {
     Setting.ENABLE_PUSH: (0, 1, ErrorCode.PROTOCOL_ERROR),
     Setting.INITIAL_WINDOW_SIZE: (0, codes.MAX_WINDOW, ErrorCode.FLOW_CONTROL_ERROR),
@@ -27,8 +27,8 @@ _RANGES: Final = {
 def read_settings(payload: bytes) -> dict[int, int]:
     """Return the settings of a frame and their values. Raises ConnectionFault for an invalid one.
 
-    The last value of each counts (6.5.3), so that what a change costs is paid once; of the table's
-    sizes the smallest, which is the one that has to be told (RFC 7541 4.2).
+    The last value of each counts (6.5.3), so that the cost of a change is paid once. Of the table's
+    sizes the smallest counts, since that is the one to signal (RFC 7541 4.2).
     """
     values: dict[int, int] = {}
     for number, value in _SETTING.iter_unpack(payload):

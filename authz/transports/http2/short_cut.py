@@ -1,10 +1,10 @@
-"""The short cut: calls that come as most do, read in one step each, or in two.
+"""The short cut: reads calls in the usual form in one step each, or in two.
 
-Such a call is HEADERS with a whole block, and one DATA that ends the stream; it is the next stream,
-the buffer holds it whole, and no limit is near. Then nothing need be held for its stream, and its
-two frame headers and its block are unpacked at once. Some clients write the HEADERS of many calls
-before the DATA of the first: these are two steps. Whatever is different in any way is left to the
-long way (RequestReader), which every frame can go and which does the same.
+Such a call is HEADERS with a complete block, and one DATA that ends the stream. It is the next
+stream, the buffer holds all of it, and no limit is near. Then no state is needed for its stream,
+and its two frame headers and its block are unpacked at once. Some clients write the HEADERS of many
+calls before the DATA of the first: these calls take two steps. Everything else is left to the long
+way (RequestReader), which can read every frame and gives the same results.
 """
 
 from collections.abc import Callable
@@ -28,7 +28,7 @@ _MAX_WORD: Final = _MAX_BLOCK_BYTES << 8 | _TYPE_BITS
 
 @lru_cache(_MAX_BLOCK_BYTES + 1)  # for all connections: some 200 bytes each
 def _layout(length: int) -> tuple[Callable[[bytes, int], tuple[Any, ...]], int]:
-    """Return what unpacks a call up to its content, by the length of its block, and its length."""
+    """Return a function that unpacks calls with blocks of this length, and the unpacked length."""
     layout = Struct(f">IBI{length}sIBI")
     return layout.unpack_from, layout.size
 
@@ -44,13 +44,13 @@ class ShortCut(Generic[T]):
     """Reads calls that come in the usual two frames.
 
     Attributes:
-        word: the first word of the last call's HEADERS: that of most calls is the same.
+        word: the first word of the last call's HEADERS, which is the same for most calls.
     """
 
     def __init__(
         self, requests: RequestReader[T], streams: Streams[T], heads: HeadReader[T], limits: Limits
     ) -> None:
-        """Take the long way, and what it reads and changes."""
+        """Keep the long way, and the state that it reads and changes."""
         self.word = codes.HEADERS
         self._requests = requests
         self._streams = streams
@@ -64,7 +64,8 @@ class ShortCut(Generic[T]):
     def take(self, data: bytes, at: int, word: int, now: float) -> int:
         """Take the calls that begin at ``at`` with HEADERS of this first word; return their end.
 
-        All that one call could change for the next is in local names: nothing else runs between.
+        All state that one call could change for the next is in local names: nothing else runs in
+        between.
         """
         requests, streams = self._requests, self._streams
         if word > _MAX_WORD or requests.block is not None or streams.body_bytes > self._max_held:
@@ -111,7 +112,7 @@ class ShortCut(Generic[T]):
         return at
 
     def _take_heads(self, data: bytes, at: int, word: int, now: float) -> int:
-        """Take the HEADERS of calls whose DATA follow later; return their end."""
+        """Take the HEADERS of calls whose DATA follows later; return their end."""
         streams, remembered, plain = self._streams, self._heads.remembered, self._heads.plain
         unpack, size = _head_layout(word >> 8)
         under_way, receiving = streams.under_way, streams.receiving

@@ -1,4 +1,4 @@
-"""The states of streams (RFC 9113 5.1), and what is held for those under way."""
+"""The states of streams (RFC 9113 5.1), and the data held for open streams."""
 
 from collections import deque
 from enum import Enum, auto
@@ -14,7 +14,7 @@ _MAX_SKIPPED: Final = 64  # ranges; beyond it, only the words of an error differ
 
 
 class State(Enum):
-    """What a frame on a stream meets. The client opens odd streams, and we open none."""
+    """The state of a stream for a frame on it. The client opens odd streams, and we open none."""
 
     IDLE = auto()  # not used yet
     RECEIVING = auto()  # open: the request has not ended
@@ -25,16 +25,16 @@ class State(Enum):
 
 
 class Incoming(Generic[T]):
-    """A request that has not come whole.
+    """An incomplete request.
 
     Attributes:
         stream_id: its stream.
-        head: what its header section said.
+        head: the facts of its header section.
         since: when it began.
-        body: what came of its content. One buffer: a list of pieces would cost many times as much
-            where they are small.
+        body: the content received so far. One buffer: a list of small pieces would cost many times
+            as much.
         uncredited: bytes of its window that were used and not given back.
-        size: bytes of its content, those not kept included.
+        size: bytes of its content, including those that were not kept.
     """
 
     __slots__ = ("body", "head", "since", "size", "stream_id", "uncredited")
@@ -53,13 +53,13 @@ Piece: TypeAlias = tuple[int, bytes, int]  # type (HEADERS or DATA), payload, fl
 
 
 class Outgoing:
-    """A response that was begun or waits to be.
+    """A response that has begun or waits to begin.
 
     Attributes:
         stream_id: its stream.
-        pieces: what is still to be written.
+        pieces: the pieces that are not yet written.
         offset: how much of the first piece is written.
-        pending: bytes that are still to be written.
+        pending: the number of bytes that are not yet written.
         has_ended: whether nothing will be added.
         is_whole: whether the request has ended.
         is_delivered: whether the owner knows of it.
@@ -130,7 +130,7 @@ class Streams(Generic[T]):
         return (self.last_id + 1) // 2 - self._skipped_count
 
     def state(self, stream_id: int) -> State:
-        """Return what a frame on a stream meets."""
+        """Return the state of a stream for a frame on it."""
         if stream_id > self.last_id or not stream_id % 2:
             return State.IDLE
         if stream_id in self.under_way:
@@ -150,7 +150,10 @@ class Streams(Generic[T]):
         return State.WHOLE if stream is None or stream.is_whole else State.IGNORED
 
     def use(self, stream_id: int) -> None:
-        """Note that the client opened an idle stream: those below are closed by that (5.1.1)."""
+        """Note that the client opened an idle stream.
+
+        That closes the idle streams below it (5.1.1).
+        """
         if stream_id > self.last_id + 2:
             self._skipped.append((self.last_id + 2, stream_id - 2))
             self._skipped_count += (stream_id - self.last_id) // 2 - 1
@@ -161,7 +164,7 @@ class Streams(Generic[T]):
         self.under_way[incoming.stream_id] = self.receiving[incoming.stream_id] = incoming
 
     def deliver(self, stream_id: int) -> bytes:
-        """Hand out a request that has ended: return its content."""
+        """Return the content of a request that has ended, and forget it."""
         incoming = self._received(stream_id)
         self.under_way[stream_id] = None
         return bytes(incoming.body)
@@ -178,13 +181,13 @@ class Streams(Generic[T]):
         self.body_bytes += len(data)
 
     def queue(self, outgoing: Outgoing, piece: Piece) -> None:
-        """Add to what a response has to write."""
+        """Add to the bytes that a response must write."""
         outgoing.pieces.append(piece)
         outgoing.pending += len(piece[1])
         self.pending_bytes += len(piece[1])
 
     def written(self, outgoing: Outgoing, octets: int) -> None:
-        """Note that so much of a response is written, or need not be."""
+        """Note that so many bytes of a response are written, or need not be."""
         outgoing.pending -= octets
         self.pending_bytes -= octets
 
@@ -202,7 +205,7 @@ class Streams(Generic[T]):
         self.ready.pop(stream_id, None)
 
     def close(self, stream_id: int, *, by_us: bool = False) -> bool:
-        """Forget a stream; say whether the owner waited to answer it in full."""
+        """Forget a stream; return whether the owner had not yet answered it completely."""
         stream = self.under_way[stream_id]
         if isinstance(stream, Incoming):
             self._received(stream_id)
@@ -218,7 +221,7 @@ class Streams(Generic[T]):
         return isinstance(stream, Outgoing) and stream.is_delivered and not stream.has_ended
 
     def remember(self, stream_id: int) -> None:
-        """Remember that we ended a stream that the client may not have ended."""
+        """Remember that we ended a stream which the client may not have ended."""
         self._ended_by_us[stream_id] = None
         if len(self._ended_by_us) > self._max_remembered:
             oldest = next(iter(self._ended_by_us))

@@ -1,7 +1,7 @@
 """Header compression of HTTP/2 (HPACK, RFC 7541): bytes in and fields out, no I/O.
 
 ``HeaderDecoder`` reads the header blocks of one connection and has its dynamic table. ``encode``
-writes blocks that use no dynamic table, so that they are constants: valid on each connection.
+writes blocks without the dynamic table, so that they are constants: valid on each connection.
 """
 
 from authz.transports.http2.hpack.decoder import HeaderDecoder

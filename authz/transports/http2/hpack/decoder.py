@@ -60,9 +60,9 @@ class HeaderDecoder:
     def decode(self, block: bytes) -> tuple[Field, ...]:
         """Return the fields of a header block, in order.
 
-        Raises CompressionError for an invalid block, behind which the connection can't go on, and
+        Raises CompressionError for an invalid block, after which the connection can't continue, and
         HeaderListTooLargeError for a list beyond a limit: its block was read to the end, so that
-        the table is what the peer's encoder takes it for.
+        the table is the one that the peer's encoder assumes.
         """
         try:
             fields = self._read_fields(block, self._read_size_updates(block))
@@ -78,7 +78,7 @@ class HeaderDecoder:
         return tuple(fields)
 
     def _read_size_updates(self, block: bytes) -> int:
-        """Follow the size updates that open a block (4.2, 6.3); return the position behind."""
+        """Follow the size updates that open a block (4.2, 6.3); return the position after them."""
         position = updates = 0
         while position < len(block) and _SIZE_UPDATE <= block[position] < _INSERTED:
             size, position = read_integer(block, position, 0x1F)
@@ -161,7 +161,7 @@ def _read_string(block: bytes, position: int) -> tuple[bytes, int]:
     """Return a string (5.2) and the position behind it; IndexError if the block ends before."""
     first = block[position]
     length = first & _LONG_LENGTH
-    if length < _LONG_LENGTH:  # nearly all: a call less for each
+    if length < _LONG_LENGTH:  # nearly all strings: saves a call for each
         position += 1
     else:
         length, position = read_integer(block, position, _LONG_LENGTH)

@@ -11,7 +11,7 @@ _INDEXES: Final = {field: index for index, field in enumerate(FIELDS, 1)}
 # The first of several entries of a name, which has the smallest index.
 _NAME_INDEXES: Final = {name: index for (name, _), index in reversed(_INDEXES.items())}
 # A dynamic table size update to 0 (RFC 7541 6.3). Our first block after the peer lowered
-# SETTINGS_HEADER_TABLE_SIZE has to open with an update (4.2); 0 is right for any value of it.
+# SETTINGS_HEADER_TABLE_SIZE must open with an update (4.2); 0 is right for any value of it.
 NO_TABLE: Final = b"\x20"
 
 
@@ -35,7 +35,7 @@ def _write_field(field: Field) -> bytes:
 
 
 def _write_string(text: bytes) -> bytes:
-    """Return a string literal (5.2), Huffman-coded only where that is shorter."""
+    """Return a string literal (5.2), Huffman-coded only if that is shorter."""
     code = huffman.encode(text)
     if len(code) < len(text):
         return write_integer(len(code), 0x7F, 0x80) + code

@@ -6,4 +6,4 @@ class CompressionError(Exception):
 
 
 class HeaderListTooLargeError(Exception):
-    """A header list is larger than its limits. The connection and its dynamic table live on."""
+    """A header list is larger than its limits. The connection and its dynamic table stay valid."""

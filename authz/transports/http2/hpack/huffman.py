@@ -1,11 +1,11 @@
 """Huffman coding of header strings (RFC 7541 5.2), an octet of code at a time.
 
-A decoder that walks the code bit by bit would cost more than all else in a header block. This one
-is a state machine over octets: a state is the part of a code that was read so far, and each of its
-steps, by an octet, leads to a state and gives the symbols that were completed: two at most, since a
-code has at least five bits. Making all steps would take longer than the start of a process may: a
-step is made by a walk when it is first needed, and kept. There are 65,536, of 256 states, so that
-what is kept is bounded for good: 6 MB if somebody sends each, and usually a tenth of that.
+A decoder that walks the code bit by bit would cost more than everything else in a header block.
+This decoder is a state machine over octets. A state is the part of a code that was read so far.
+Each of its steps, by an octet, leads to a state and gives the completed symbols: two at most, since
+a code has at least five bits. Making all steps would take too long at the start of a process. So a
+step is made by a walk when it is first needed, and kept. There are 65,536 steps of 256 states, so
+the memory is bounded: 6 MB if a client causes each step, and usually a tenth of that.
 """
 
 from typing import Final
@@ -19,7 +19,7 @@ _BITS: Final = [f"{CODES[symbol]:b}"[1:] for symbol in range(256)]
 # A state is the row of its steps by octet: exact lists are the fastest to index. A state's prefix
 # is the part of a code that was read so far, behind a 1 that keeps its leading zeros.
 _Row = list["tuple[_Row, bytes]"]
-_NOWHERE: Final[_Row] = []  # where a step leads that was not made yet
+_NOWHERE: Final[_Row] = []  # the target of a step that was not made yet
 _UNMADE: Final = (_NOWHERE, b"")
 _ROWS: Final[dict[int, _Row]] = {}  # by prefix
 _PREFIXES: Final[dict[int, int]] = {}  # by id of the row
@@ -53,7 +53,7 @@ def decode(code: bytes) -> bytes:
 
 
 def _decode_making_steps(code: bytes) -> bytes:
-    """Decode as ``decode`` does, and make the steps that it lacked."""
+    """Decode as ``decode`` does, and make the missing steps."""
     row = _START
     texts: list[bytes] = []
     for octet in code:
@@ -68,7 +68,7 @@ def _decode_making_steps(code: bytes) -> bytes:
 
 
 def _make_step(prefix: int, octet: int) -> tuple[_Row, bytes]:
-    """Read an octet behind a prefix, bit by bit."""
+    """Read an octet after a prefix, bit by bit."""
     symbols = b""
     for shift in range(7, -1, -1):
         prefix = prefix << 1 | octet >> shift & 1

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from typing import Final
 
-# The code is canonical: codes are counted up through the symbols of each length, in their order.
-# So the lengths are the whole of it. The rows of many symbols are in hexadecimal.
+# The code is canonical: codes are counted up through the symbols of each length, in their order. So
+# the lengths define all of it. The rows of many symbols are in hexadecimal.
 _SYMBOLS_OF_LENGTH: Final = {
     5: b"012aceiost",
     6: b" %-./3456789=A_bdfghlmnpru",

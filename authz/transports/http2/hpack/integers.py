@@ -4,7 +4,7 @@ from typing import Final
 
 from authz.transports.http2.hpack.errors import CompressionError
 
-# An integer has no largest size in 5.1, which demands a limit. Five octets hold 35 bits; the
+# 5.1 gives an integer no largest size, but demands a limit. Five octets hold 35 bits; the
 # largest value that means anything is a table size, which is a setting of 32 bits (RFC 9113 6.5.1).
 _MAX_OCTETS: Final = 5  # behind the prefix
 _MORE: Final = 0x80  # the bit of an octet that another octet follows
