@@ -27,7 +27,7 @@ from authz.core.decision import Actor, Agent, Allow, Delegation, Mode, Permit
 from authz.core.reason import Denied
 from authz.core.request import Call, CallKind, MessageProtocol, Operation
 from authz.core.spiffe import SpiffeId
-from authz.review.file_checks import file_problems
+from authz.review.config_check.file_checks import file_problems
 from lab.ca import Authority
 from lab.config_builder import LAB, ConfigBuilder
 from lab.dpop import DpopClient

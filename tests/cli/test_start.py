@@ -123,7 +123,7 @@ VERBS: Final = {
     "pydantic": ["keys", "authz.yaml"],
     "authz.review.explain": ["what-can", "authz.yaml", "spiffe://corp.example/a"],
     "authz.review.replay": ["replay", "authz.yaml", "--audit", "-"],
-    "authz.review.suggest": ["suggest", "authz.yaml", "--audit", "-"],
+    "authz.review.suggestion.suggest": ["suggest", "authz.yaml", "--audit", "-"],
     "authz.review.policy_tests": ["test", "authz.yaml", "cases.yaml"],
     "authz.review.token_check": ["token", "check", "authz.yaml"],
     "authz.server": ["serve", "authz.yaml"],

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from authz.config import ConfigError, load_text
-from authz.review.check import check_config
+from authz.review.config_check.check import check_config
 from lab.config_builder import LAB, ConfigBuilder
 from lab.mesh import AUDIENCE, CONFIG
 

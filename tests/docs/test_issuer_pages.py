@@ -16,7 +16,7 @@ import yaml
 from authz.config import load_text
 from authz.core.delegation.presets import PRESETS
 from authz.core.issuer_kind import IssuerKind
-from authz.review.lint import config_warnings
+from authz.review.config_check.lint import config_warnings
 from lab.config_builder import AT_ISSUER, LAB
 from lab.issuer import MADE
 from support.issuer_pages import Sent, read_configs, read_page, with_config

@@ -12,11 +12,11 @@ import pytest
 
 from authz.cli import main
 from authz.config import load
-from authz.review.address_lint import address_problems, socket_notes, socket_warnings
-from authz.review.check import check_config
-from authz.review.file_access_lint import access_warnings
-from authz.review.file_checks import file_problems
-from authz.review.written_files import written_problems, written_warnings
+from authz.review.config_check.address_lint import address_problems, socket_notes, socket_warnings
+from authz.review.config_check.check import check_config
+from authz.review.config_check.file_access_lint import access_warnings
+from authz.review.config_check.file_checks import file_problems
+from authz.review.config_check.written_files import written_problems, written_warnings
 from lab.config_builder import LAB
 from lab.issuer import Issuer
 from lab.mesh import AUDIENCE, ISSUER

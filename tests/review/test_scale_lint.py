@@ -3,8 +3,8 @@
 from datetime import UTC, datetime
 
 from authz.config import load_text
-from authz.review.lint import config_warnings
-from authz.review.scale import MANY
+from authz.review.config_check.lint import config_warnings
+from authz.review.config_check.scale import MANY
 
 HEAD = """\
 server: {listen: ["unix:/run/authz.sock"]}

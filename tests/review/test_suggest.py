@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from authz import cli
 from authz.core.patterns import path_pattern
-from authz.review.suggest import _narrowed
-from authz.review.used_operation import generalised
+from authz.review.suggestion.suggest import _narrowed
+from authz.review.suggestion.used_operation import generalised
 from lab.config_builder import AT_READ_RULE, LAB
 from lab.mesh import STRANGER, TRAVEL
 from support.world import READ, World

@@ -12,7 +12,7 @@ from authz.cli.common import FAILED, FINE, complain
 from authz.cli.progress import progress
 from authz.cli.reading import stdin_of_config
 from authz.config import Config, ConfigError, Problem
-from authz.review.check import CheckedConfig, check_config
+from authz.review.config_check.check import CheckedConfig, check_config
 from authz.wiring.policy_version import compute_policy_version
 
 

@@ -9,8 +9,8 @@ from authz.cli.progress import of_files, progress
 from authz.cli.reading import load_config
 from authz.config import Config
 from authz.review.audit_files import AuditLogs
-from authz.review.patch import patch
-from authz.review.suggest import Suggestions, suggest
+from authz.review.suggestion.patch import patch
+from authz.review.suggestion.suggest import Suggestions, suggest
 
 
 def run(options: argparse.Namespace) -> int:

@@ -9,7 +9,7 @@ from authz.adapters.files import read_between
 from authz.adapters.revocation_file.settings import NEW_FILE
 from authz.config import Config, Place, dotted
 from authz.core.settings import LaterFile, NamedFile, Settings
-from authz.review.file_contents import ContentError, contents, key_folder_problem
+from authz.review.config_check.file_contents import ContentError, contents, key_folder_problem
 
 _CURES: Final[dict[Place, str]] = {("revocations", "file"): f"; {NEW_FILE}"}
 

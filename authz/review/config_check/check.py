@@ -7,15 +7,15 @@ from pathlib import Path
 
 from authz.config import Config, ConfigError, ConfigFiles, Place, Problem, load
 from authz.config.problems import without_repeats
-from authz.review.address_lint import address_problems, socket_notes, socket_warnings
-from authz.review.certificate_files import certificate_files
-from authz.review.file_access_lint import access_warnings
-from authz.review.file_checks import file_problems, file_warnings
-from authz.review.lint import config_warnings
-from authz.review.start_checks import start_problems
-from authz.review.starter_lint import starter_warnings
-from authz.review.url_checks import url_problems
-from authz.review.written_files import is_same_file, written_problems, written_warnings
+from authz.review.config_check.address_lint import address_problems, socket_notes, socket_warnings
+from authz.review.config_check.certificate_files import certificate_files
+from authz.review.config_check.file_access_lint import access_warnings
+from authz.review.config_check.file_checks import file_problems, file_warnings
+from authz.review.config_check.lint import config_warnings
+from authz.review.config_check.start_checks import start_problems
+from authz.review.config_check.starter_lint import starter_warnings
+from authz.review.config_check.url_checks import url_problems
+from authz.review.config_check.written_files import is_same_file, written_problems, written_warnings
 from authz.transports.address_faults import UNIX
 
 
@@ -71,7 +71,7 @@ def _certificate_warnings(config: Config, now: datetime) -> Iterable[tuple[Place
     """Warn about certificates; the modules that read them take long to load."""
     if not any(True for _ in certificate_files(config)):
         return ()
-    from authz.review.certificate_lint import certificate_warnings  # noqa: PLC0415 - see above
+    from authz.review.config_check.certificate_lint import certificate_warnings  # noqa: PLC0415 - see above
 
     return certificate_warnings(config, now)
 

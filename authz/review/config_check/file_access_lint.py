@@ -8,7 +8,7 @@ from typing import Final
 from authz.config import Config, Place
 from authz.config.include import find
 from authz.core.settings import LaterFile, NamedFile
-from authz.review.file_checks import named_files
+from authz.review.config_check.file_checks import named_files
 
 # Keys and secrets that an operator keeps; a platform provides others, such as token_file.
 _SECRETS: Final = frozenset({"private_key", "key_file", "client_secret_file", "nonce_secret"})

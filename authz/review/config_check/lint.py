@@ -13,12 +13,12 @@ from authz.core.policy.call_settings import KEYS
 from authz.core.policy.settings import Absence
 from authz.core.routes import RouteProtocol, RouteSettings
 from authz.core.spiffe import SpiffePattern
-from authz.review.address_lint import address_warnings
-from authz.review.issuer_lint import issuer_warnings
-from authz.review.placeholder_lint import placeholder_warnings
-from authz.review.proxy_lint import proxy_warnings
-from authz.review.scale import scale_warnings
-from authz.review.svid_lint import svid_warnings
+from authz.review.config_check.address_lint import address_warnings
+from authz.review.config_check.issuer_lint import issuer_warnings
+from authz.review.config_check.placeholder_lint import placeholder_warnings
+from authz.review.config_check.proxy_lint import proxy_warnings
+from authz.review.config_check.scale import scale_warnings
+from authz.review.config_check.svid_lint import svid_warnings
 
 Warnings = Iterator[tuple[Place, str]]
 

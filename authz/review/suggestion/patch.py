@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from authz.config import ConfigError, ConfigFiles
 from authz.config.merged import MergedConfig
-from authz.review.suggest import Suggestions, yaml_list
+from authz.review.suggestion.suggest import Suggestions, yaml_list
 
 Place = tuple[str | int, ...]
 _IN_ONE_LINE: Final = r"(?P<key>\b{key}:\s*)\[[^\[\]#]*\]"

@@ -16,7 +16,7 @@ from authz.adapters.tls import MAX_FILE_BYTES
 from authz.config import Config, Place
 from authz.core.reason import Denied
 from authz.core.spiffe.svid import checked_svid
-from authz.review.certificate_files import shown_files, trusted_files
+from authz.review.config_check.certificate_files import shown_files, trusted_files
 from authz.transports.vouching import find_fault
 
 Warnings = Iterator[tuple[Place, str]]

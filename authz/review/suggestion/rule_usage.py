@@ -12,8 +12,8 @@ from authz.core.policy.query import PolicyQuery
 from authz.core.policy.rules import compile_rules
 from authz.core.reason import Denied, Reason
 from authz.review.audit_records import RecordedDecision
-from authz.review.missing_rules import MAX_SEEN, MissingRules
-from authz.review.used_operation import UsedOperation
+from authz.review.suggestion.missing_rules import MAX_SEEN, MissingRules
+from authz.review.suggestion.used_operation import UsedOperation
 from authz.wiring.policy import build_policy
 from authz.wiring.policy_version import compute_policy_version
 

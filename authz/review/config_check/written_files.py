@@ -10,7 +10,7 @@ from typing import Final
 
 from authz.config import Config, Place, dotted
 from authz.core.settings import LaterFile, NamedFile
-from authz.review.file_checks import is_folder, named_files
+from authz.review.config_check.file_checks import is_folder, named_files
 
 Found = Iterator[tuple[Place, str]]
 _STANDARD_OUTPUT: Final = "-"

@@ -17,9 +17,9 @@ from authz.core.policy.rules import Rule
 from authz.review.audit_files import AuditLogs
 from authz.review.audit_records import read_records
 from authz.review.call_usage import key_line, never_called
-from authz.review.missing_rules import Evidence, Holder, MissingRules, ProposedRule
-from authz.review.rule_usage import RuleUsage, RuleUse
-from authz.review.used_operation import ID, ID_TEXT, UsedOperation
+from authz.review.suggestion.missing_rules import Evidence, Holder, MissingRules, ProposedRule
+from authz.review.suggestion.rule_usage import RuleUsage, RuleUse
+from authz.review.suggestion.used_operation import ID, ID_TEXT, UsedOperation
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,7 @@ from authz.core.policy.rules import Rule
 from authz.core.reason import Denied
 from authz.core.request import Call, CallKind, MessageProtocol
 from authz.core.spiffe import SpiffeId, SpiffeIdError
-from authz.review.used_operation import UsedOperation, exact, joined
+from authz.review.suggestion.used_operation import UsedOperation, exact, joined
 
 MAX_SEEN: Final = 200  # kinds of requests of a holder: more would not give readable rules
 MAX_MISSING: Final = 1000  # holders that lack rules

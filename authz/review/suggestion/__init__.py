@@ -1,0 +1,1 @@
+"""``authz suggest``: proposes a narrower policy from audit records, never wider than they show."""
