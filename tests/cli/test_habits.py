@@ -18,7 +18,6 @@ NO_JSON = {
     "authz health": "it prints the server's own answer, which is JSON",
     "authz metadata": "it prints a JSON document",
     "authz schema": "it prints a JSON document",
-    "authz revoke": "it prints the revocation, which is JSON",
     "authz completion": "it prints a script",
 }
 # Verbs whose config can't be standard input, and why.
