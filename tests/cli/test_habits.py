@@ -54,6 +54,18 @@ def test_help_ends_with_examples_and_exit_status(verb: str) -> None:
     assert ", 2 " in status
 
 
+def test_an_unknown_flag(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A flag that the verb does not have is told with the verb's own usage."""
+    parser, _ = VERBS[verb]
+    words = examples(parser)[0][1:]
+
+    with pytest.raises(SystemExit, match="2"):
+        read_arguments([*words, "--jsno"])
+    said = capsys.readouterr().err
+    assert said.startswith(f"usage: {verb} ")
+    assert said.endswith(f"{verb}: error: unrecognized arguments: --jsno\n")
+
+
 def test_json_everywhere(verb: str) -> None:
     """A verb has --json, or a reason not to."""
     parser, _ = VERBS[verb]

@@ -49,7 +49,9 @@ def command_parser() -> argparse.ArgumentParser:
 
 def read_arguments(words: Sequence[str]) -> argparse.Namespace:
     """Read the arguments; end with a usage error if they are wrong."""
-    options = command_parser().parse_args(words)
+    options, unknown = command_parser().parse_known_args(words)
+    if unknown:  # told by the verb, whose usage lists what it takes
+        options.misused(f"unrecognized arguments: {' '.join(unknown)}")
     listed = [value if isinstance(value, list) else [value] for value in vars(options).values()]
     if sum(values.count(STDIN) for values in listed) > 1:
         options.misused("standard input (-) can be read only once: name a file for the others")
