@@ -49,7 +49,9 @@ LABEL org.opencontainers.image.title="envoy-agent-authz" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
-ENV PATH=/opt/authz/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
+# With server.workers the supervisor needs a folder to write in: where the file system is read-only,
+# the folder of sockets is the only one.
+ENV PATH=/opt/authz/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 TMPDIR=/run/authz
 COPY --from=build /opt/authz /opt/authz
 # Where unix sockets go; the proxy shares it, so it belongs to the user that listens.
 RUN install -d -o 65532 -g 65532 -m 0750 /run/authz

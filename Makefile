@@ -1,5 +1,5 @@
 # Everything that a developer or CI runs. `make help` lists it.
-# Needs Python 3.11 or newer and make; everything else is installed into .venv and .venv-envoy.
+# Needs Python 3.11 or newer and make; everything else is installed, each into what needs it: .venv, .venv-envoy, .node.
 # test-keycloak needs Java 17 or newer, Maven and unzip too.
 PYTHON ?= python3
 SECONDS ?= 60
@@ -85,7 +85,7 @@ fuzz-guided: .venv-fuzz/.done
 	@.venv-fuzz/bin/pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-check: setup ## lint, format, types, import floors, generated files, links of the docs
+check: .venv/.done ## lint, format, types, import floors, generated files, links of the docs
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
@@ -95,14 +95,14 @@ check: setup ## lint, format, types, import floors, generated files, links of th
 	$(MKDOCS) build
 	$(BIN)/hadolint Dockerfile
 
-docs: setup ## the docs as a site, in build/site; SERVE=1 shows it at http://127.0.0.1:8000 while you write
+docs: .venv/.done ## the docs as a site, in build/site; SERVE=1 shows it at http://127.0.0.1:8000 while you write
 	@$(MKDOCS) $(if $(SERVE),serve,build)
 
-generate: setup ## protobuf code, JSON Schema and reference pages from their sources
+generate: .venv/.done ## protobuf code, JSON Schema and reference pages from their sources
 	$(BIN)/python protos/generate.py
 	$(BIN)/python docs/generate.py
 
-release: setup ## wheel, sdist, SBOM and digests of the commit, into dist; docs/howto/release.md has the rest
+release: .venv/.done ## wheel, sdist, SBOM and digests of the commit, into dist; docs/howto/release.md has the rest
 	@$(BIN)/python -m release dist
 
 lock: ## new versions into the hash-locked requirements

@@ -58,6 +58,8 @@ _IN_BRACKETS: Final = (
     "or a text in it holds one of , { } [ ] and must stand in quotes"
 )
 _ODD_SPACE: Final = re.compile(r" *([\u00a0\u2000-\u200b\u202f\u205f\u3000])")
+# An action of Go's templates (Helm), or of Jinja's (Ansible), on a line of its own: never YAML.
+_TEMPLATE: Final = re.compile(r"^ *\{[{%]", re.MULTILINE)
 _START: Final = {"\t": "a tab: YAML is indented with spaces only"}
 _UTF16: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
@@ -77,6 +79,9 @@ def syntax_problem(text: str, error: yaml.YAMLError) -> tuple[int, str]:
         return line, f"not YAML: the control character U+{error.character:04X} is not allowed"
     if not isinstance(error, yaml.MarkedYAMLError):
         return 1, "not YAML"
+    if match := _TEMPLATE.search(text):
+        line = text.count("\n", 0, match.start()) + 1
+        return line, "not YAML but a template: render it first, as with helm template"
     complaint = str(error.problem or error.context)
     began = any(words in complaint for words in _BEGINNING) and error.context_mark is not None
     mark = error.context_mark if began else error.problem_mark or error.context_mark

@@ -34,13 +34,25 @@ class WorkerStartError(ChildProcessError):
     """A worker could not start; its own message is in the log."""
 
 
+def _private_folder() -> tempfile.TemporaryDirectory[str]:
+    """Make a folder for our user alone (mode 0700). Raises OSError with what would be right.
+
+    A container with a read-only file system often has no place for it.
+    """
+    try:
+        return tempfile.TemporaryDirectory(prefix="authz-")
+    except OSError as error:
+        message = f"server.workers needs a folder for the workers' sockets: {error.strerror}"
+        raise OSError(f"{message}; make /tmp writable, or name another folder in TMPDIR") from None
+
+
 class Supervisor:
     """The process that runs the workers and answers for them."""
 
     def __init__(self, path: Path, config: Config) -> None:
         """Prepare ``server.workers`` workers, which read the config at ``path``; none runs yet."""
         self._drain = config.server.drain
-        self._folder = tempfile.TemporaryDirectory(prefix="authz-")  # for us alone: mode 0700
+        self._folder = _private_folder()
         folder = Path(self._folder.name)
         self._workers = [Worker(n, path, folder) for n in range(config.server.workers)]
         self._stopping = threading.Event()

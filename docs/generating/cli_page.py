@@ -8,7 +8,8 @@ from generating.marks import MADE
 
 HEAD: Final = (
     "Every verb of the command, its arguments and its exit status, as `--help` prints them.\n"
-    "[What `--json` prints](json.md) has a page of its own.\n\n"
+    "[What `--json` prints](json.md) has a page of its own. The wheel brings the same as a man\n"
+    "page: `man authz`, with the virtual environment's `bin` in `PATH`.\n\n"
 )
 
 

@@ -18,7 +18,6 @@ NO_JSON = {
     "authz health": "it prints the server's own answer, which is JSON",
     "authz metadata": "it prints a JSON document",
     "authz schema": "it prints a JSON document",
-    "authz revoke": "it prints the revocation, which is JSON",
     "authz completion": "it prints a script",
 }
 # Verbs whose config can't be standard input, and why.
@@ -53,6 +52,18 @@ def test_help_ends_with_examples_and_exit_status(verb: str) -> None:
     status = (parser.epilog or "").rpartition("\n\n")[2]
     assert status.startswith("exit status: 0 ")
     assert ", 2 " in status
+
+
+def test_an_unknown_flag(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A flag that the verb does not have is told with the verb's own usage."""
+    parser, _ = VERBS[verb]
+    words = examples(parser)[0][1:]
+
+    with pytest.raises(SystemExit, match="2"):
+        read_arguments([*words, "--jsno"])
+    said = capsys.readouterr().err
+    assert said.startswith(f"usage: {verb} ")
+    assert said.endswith(f"{verb}: error: unrecognized arguments: --jsno\n")
 
 
 def test_json_everywhere(verb: str) -> None:

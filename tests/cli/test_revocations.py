@@ -113,6 +113,23 @@ def test_the_list(told: Told) -> None:
     assert entry["id"] in second
 
 
+def test_what_a_script_keeps(told: Told, tmp_path: Path) -> None:
+    """A revocation's object has the id by which it is taken back; a refusal has its cause."""
+    status, out, err = told("revoke", "--agent", TRAVEL, "--note", "ticket 7", "--json")
+    answer = json.loads(out)
+    assert (status, err, answer["file"]) == (0, "", f"{tmp_path}/revoked")
+    revoked = answer["revoked"]
+    assert (revoked["agent"], revoked["note"]) == (TRAVEL, "ticket 7")
+    assert told("revocations", "--id", revoked["id"], "--take-back")[0] == 0
+    assert not parse((tmp_path / "revoked").read_bytes()).agents
+
+    status, out, err = told("revoke", "--agent", f"{TRAVEL}l", "--json")
+    (problem,) = json.loads(out)["problems"]
+    assert status == 2
+    assert f"did you mean {TRAVEL}?" in problem["message"]
+    assert problem["message"] in err
+
+
 def test_invalid_lines(told: Told, tmp_path: Path) -> None:
     """They are told with their numbers, and why; nothing is taken back from such a file."""
     told("revoke", "--agent", TRAVEL)

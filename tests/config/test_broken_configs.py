@@ -89,6 +89,16 @@ INCLUDES: dict[str, tuple[str, dict[str, str], str]] = {
         {"a.yaml": "agents:\n\t- x\n"},
         "a.yaml:2: not YAML: a tab: YAML is indented with spaces only",
     ),
+    "a template of Helm": (
+        "[a.yaml]",
+        {"a.yaml": "agents: []\n  {{- if .Values.x }}\nprincipals: []\n  {{- end }}\n"},
+        "a.yaml:2: not YAML but a template: render it first, as with helm template",
+    ),
+    "a template of Ansible": (
+        "[a.yaml]",
+        {"a.yaml": "agents: []\n{% if x %}\nprincipals: []\n{% endif %}\n"},
+        "a.yaml:2: not YAML but a template: render it first, as with helm template",
+    ),
 }
 
 

@@ -149,6 +149,27 @@ def test_a_refused_token(
     assert cli.main(first.split()[1:]) == 0
 
 
+def test_the_job_in_ci(tmp_path: Path) -> None:
+    """The job passes for a reviewed config, and fails when another principal gains the right."""
+    page = ROOT / "docs" / "howto" / "ci.md"
+    config = next(t for p, _, t, _ in blocks("yaml") if p.name == "tutorial.md")
+    cases = next(t for p, _, t, _ in blocks("yaml") if t.startswith("cases:"))
+    ((_, job),) = [(s, t) for p, s, t, marked in blocks("sh") if p == page and marked]
+    config = config.replace(TRY_OUT_ISSUER, PARTS_ASSUME[TRY_OUT_ISSUER])
+    (tmp_path / "cases.yaml").write_text(cases)
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+
+    def run(script: str, config: str) -> int:
+        (tmp_path / "authz.yaml").write_text(config)
+        command = ["sh", "-c", script]
+        return subprocess.run(command, cwd=tmp_path, env=environment, check=False).returncode
+
+    answer = next(line for line in job.splitlines() if "who-can" in line)
+    assert run(answer.replace("now.json", "who-can.json"), config) == 0
+    assert run(job, config) == 0
+    assert run(job, config.replace("subjects: [alice]", "subjects: [alice, mallory]")) == 1
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links(page: Path) -> None:
     """Every link to a file of ours leads to one."""

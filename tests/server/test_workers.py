@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections import Counter
@@ -17,10 +18,12 @@ from authz.adapters.audit import AuditSettings
 from authz.adapters.audit.log import AuditLog
 from authz.cli import main
 from authz.config import ConfigError, load
+from authz.server.supervisor import Supervisor
 from authz.server.worker_metrics import MergedMetrics, merged, parse_samples
 from lab.config_builder import LAB
 from lab.mesh import TRAVEL, Mesh, Server
 from support.serving import Serving
+from support.verbs import write_config
 from support.world import READ
 from support.world import wait_until as until
 
@@ -212,6 +215,15 @@ def test_a_worker_that_cannot_start(tmp_path: Path) -> None:
     assert done.returncode == 3
     assert "worker 1 could not start: can't listen on" in done.stderr
     assert "could not start: a worker did not start" in done.stderr
+
+
+def test_no_folder_for_the_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nothing can be written, as in a read-only container, it is said what is needed."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
+    config = write_config(tmp_path)
+
+    with pytest.raises(OSError, match="make /tmp writable, or name another folder in TMPDIR"):
+        Supervisor(config, load(config))
 
 
 def test_each_worker_needs_an_address(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -183,6 +183,15 @@ def test_the_health_check_is_seldom() -> None:
     assert seconds["timeout"] > HEALTH_SECONDS
 
 
+def test_workers_have_a_folder() -> None:
+    """The supervisor's folder is in the folder of sockets, which can always be written."""
+    text = (ROOT / "Dockerfile").read_text()
+
+    assert re.search(r"^ENV .*\bTMPDIR=/run/authz$", text, re.MULTILINE)
+    assert re.search(r"^RUN install -d -o 65532 .* /run/authz$", text, re.MULTILINE)
+    assert "--read-only --cap-drop ALL --tmpfs /run/authz:" in text
+
+
 def test_what_the_image_copies_is_sent_to_the_engine() -> None:
     """The list of what the engine gets has all that the Dockerfile copies, and no more."""
     lines = (ROOT / ".dockerignore").read_text().splitlines()

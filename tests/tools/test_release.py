@@ -247,3 +247,13 @@ def test_builds_that_differ(tmp_path: Path, names: str, said: str) -> None:
 
     with pytest.raises(ReleaseError, match=f"^not reproducible: {said}$"):
         require_equal(first, second)
+
+
+@pytest.mark.parametrize("target", ["release", "docs", "check", "generate"])
+def test_what_needs_no_envoy(target: str) -> None:
+    """A release, the docs and the checks install neither Envoy nor an authorization server."""
+    printed = run(["make", "--dry-run", "--always-make", target], ROOT, os.environ)
+
+    assert "-m venv .venv" in printed
+    assert ".venv-envoy" not in printed
+    assert "npm" not in printed

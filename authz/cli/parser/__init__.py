@@ -53,7 +53,7 @@ def read_arguments(words: Sequence[str]) -> argparse.Namespace:
     if problem := _problem_of_verb(words[:1], list(_verbs_of(parser))):
         parser.error(problem)
     options, unknown = parser.parse_known_args(words)
-    if unknown:  # told by the verb, with its own usage, and not by the command
+    if unknown:  # told by the verb, whose usage lists what it takes
         options.misused(f"unrecognized arguments: {' '.join(unknown)}")
     listed = [value if isinstance(value, list) else [value] for value in vars(options).values()]
     if sum(values.count(STDIN) for values in listed) > 1:

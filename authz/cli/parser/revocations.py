@@ -51,6 +51,7 @@ def _add_revoke(verbs: "Verbs") -> None:
         action="store_true",
         help="revoke an agent or an issuer that the config does not know",
     )
+    add_json(revoke)
 
 
 def _add_revocations(verbs: "Verbs") -> None:

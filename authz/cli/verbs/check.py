@@ -82,7 +82,7 @@ def run(options: argparse.Namespace) -> int:
     now = datetime.now(UTC)
     checked = []
     for path in options.configs:
-        checked.append(_check(path, now))
+        checked.append(_check(path, now, is_elsewhere=options.elsewhere))
         if not options.json:
             checked[-1].tell()
     is_valid = all(one.is_valid for one in checked)
@@ -93,11 +93,11 @@ def run(options: argparse.Namespace) -> int:
     return FAILED if not is_valid or (warned and options.strict) else FINE
 
 
-def _check(path: Path, now: datetime) -> CheckedFile:
+def _check(path: Path, now: datetime, *, is_elsewhere: bool) -> CheckedFile:
     stdin = stdin_of_config(path)
     try:
         with progress(f"checking {path}"):
-            found = check_config(path, now, stdin)
+            found = check_config(path, now, stdin, is_elsewhere=is_elsewhere)
             version = compute_policy_version(found.config)
     except ConfigError as error:
         return CheckedFile(path, error=error)

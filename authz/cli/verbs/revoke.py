@@ -3,13 +3,13 @@
 import argparse
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
 from authz.adapters.revocation_file.writing import append
 from authz.cli.agent_hint import agent_hint
-from authz.cli.common import FAILED, FINE, USAGE, complain
+from authz.cli.common import FAILED, FINE, USAGE, answer, refuse
 from authz.cli.reading import load_config
 from authz.config import Config
 from authz.config.nearest import nearest, nearest_or_all
@@ -40,16 +40,21 @@ def run(options: argparse.Namespace) -> int:
             _check_known(config, entry)
         path = revocation_file(config)
     except RevocationError as error:
-        complain(f"authz: {error}{agent_hint(config, entry.agent)}")
-        return USAGE
+        return refuse(options, f"{error}{agent_hint(config, entry.agent)}", USAGE)
     try:
         append(path, entry)
     except RevocationError as error:
-        complain(f"authz: not revoked: {error}")
-        return FAILED
-    print(f"revoked; takes effect within a second: {msgspec.json.encode(entry).decode()}")
-    print(f"to take it back: authz revocations {options.config} --id {entry.id} --take-back")
+        return refuse(options, f"not revoked: {error}", FAILED)
+    lines = (
+        f"revoked; takes effect within a second: {msgspec.json.encode(entry).decode()}",
+        f"to take it back: authz revocations {options.config} --id {entry.id} --take-back",
+    )
+    answer(options, lines, lambda: {"file": str(path), "revoked": _members(entry)})
     return FINE
+
+
+def _members(entry: Revocation) -> dict[str, Any]:
+    return {"id": entry.id, **msgspec.to_builtins(entry)}
 
 
 def revocation_file(config: Config) -> Path:

@@ -1,6 +1,6 @@
 """``authz check``: checks a config and the files that it names, and warns of likely mistakes."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -10,7 +10,7 @@ from authz.config.problems import without_repeats
 from authz.review.config_check.address_lint import address_problems, socket_notes, socket_warnings
 from authz.review.config_check.certificate_files import certificate_files
 from authz.review.config_check.file_access_lint import access_warnings
-from authz.review.config_check.file_checks import file_problems, file_warnings
+from authz.review.config_check.file_checks import file_problems, file_warnings, missing_files
 from authz.review.config_check.lint import config_warnings
 from authz.review.config_check.start_checks import start_problems
 from authz.review.config_check.starter_lint import starter_warnings
@@ -36,17 +36,22 @@ class CheckedConfig:
     unchecked: str = ""
 
 
-def check_config(path: Path, now: datetime, stdin: bytes | None = None) -> CheckedConfig:
+def check_config(
+    path: Path, now: datetime, stdin: bytes | None = None, *, is_elsewhere: bool = False
+) -> CheckedConfig:
     """Check a config, its candidate and its files. Raises ConfigError with every problem.
 
-    ``stdin`` has the bytes of standard input, if that is the config.
+    ``stdin`` has the bytes of standard input, if that is the config. With ``is_elsewhere`` the
+    server runs on another machine: a file that is missing here is a note.
     """
     files = ConfigFiles(path, stdin=stdin)
     config = load(files)
+    missing = dict(missing_files(config)) if is_elsewhere else {}
     found = [*address_problems(config), *url_problems(config), *file_problems(config)]
     found += written_problems(config)
-    problems = [*_placed(files, found), *_of_candidate(config)]
-    problems += without_repeats(_placed(files, start_problems(config)), problems)
+    problems = [*_placed(files, _here(found, missing)), *_of_candidate(config)]
+    at_start = _here(start_problems(config), missing)
+    problems += without_repeats(_placed(files, at_start), problems)
     if problems:
         raise ConfigError(str(path), problems)
     warnings = [
@@ -61,10 +66,17 @@ def check_config(path: Path, now: datetime, stdin: bytes | None = None) -> Check
     ]
     return CheckedConfig(
         config,
-        tuple(_placed(files, warnings)),
-        tuple(_placed(files, socket_notes(config))),
+        tuple(_placed(files, _here(warnings, missing))),
+        tuple(_placed(files, [*socket_notes(config), *missing.items()])),
         _unchecked(config),
     )
+
+
+def _here(
+    found: Iterable[tuple[Place, str]], missing: Mapping[Place, str]
+) -> Iterator[tuple[Place, str]]:
+    """Leave out what is found of files that are missing here, and are told as notes."""
+    return ((place, message) for place, message in found if place not in missing)
 
 
 def _certificate_warnings(config: Config, now: datetime) -> Iterable[tuple[Place, str]]:

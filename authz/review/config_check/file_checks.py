@@ -13,6 +13,8 @@ from authz.review.config_check.file_contents import ContentError, contents, key_
 
 _CURES: Final[dict[Place, str]] = {("revocations", "file"): f"; {NEW_FILE}"}
 
+_LATER: Final = "; it has to be there when it is served"
+
 
 def file_problems(config: Config) -> Iterator[tuple[Place, str]]:
     """Yield the place of each file that can't be used, and why."""
@@ -48,6 +50,38 @@ def file_warnings(config: Config) -> Iterator[tuple[Place, str]]:
     """Yield the place of each file that can't be read here, but perhaps where the server runs."""
     for place, why in _unread(config, LaterFile):
         yield place, f"{why}; it has to be there when the server runs"
+
+
+def missing_files(config: Config) -> Iterator[tuple[Place, str]]:
+    """Yield the place of each file, or folder to write in, that this machine lacks, and so say."""
+    for place, path in (*named_files(config, NamedFile), *named_files(config, LaterFile)):
+        if _is_missing(path):
+            yield (
+                place,
+                f"{path} is missing here{_from(path)}; it has to be there when it is served",
+            )
+    for place, folder in _folders(config):
+        if _is_missing(folder):
+            yield place, f"there is no folder {folder} here{_from(folder)}{_LATER}"
+
+
+def _folders(config: Config) -> Iterator[tuple[Place, Path]]:
+    """Yield each folder in which the server makes files, or its own folder."""
+    if (folder := folder_of(config.audit.path)) is not None:
+        yield ("audit", "path"), folder
+    if config.key_cache.folder is not None:
+        yield ("key_cache", "folder"), Path(config.key_cache.folder).parent
+
+
+def _is_missing(path: str | Path) -> bool:
+    """Tell whether nothing has this path; a file that can't be read is there."""
+    try:
+        Path(path).stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _unread(config: Config, mark: type) -> Iterator[tuple[Place, str]]:

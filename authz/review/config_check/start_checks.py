@@ -66,9 +66,13 @@ def _transport(server: ServerSettings) -> Found:
     from authz.transports.opening import check_transport  # noqa: PLC0415 - likewise
     from authz.transports.transport import TransportError  # noqa: PLC0415 - likewise
 
-    tls = None if server.tls is None or server.tls.workload_api else server.tls
+    settings = server.tls
     try:
-        check_transport(server, None if tls is None else ServerTls(tls))
+        tls = None if settings is None or settings.workload_api else ServerTls(settings)
+    except TlsError:
+        return  # the check of the files has told it, at the setting that is wrong
+    try:
+        check_transport(server, tls)
     except TlsError as error:
         yield ("server", "tls"), str(error)
     except TransportError as error:

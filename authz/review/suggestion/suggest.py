@@ -180,7 +180,8 @@ def _of_missing(named: Mapping[str, Missing], agents: Mapping[str, Sequence[str]
     yield "grants:"
     for name, (_, evidence, rules) in named.items():
         more = " and more kinds" if evidence.is_varied else ""
-        yield f"  {name}:  # {evidence.count} requests{more}"
+        noun = "request" if evidence.count == 1 else "requests"
+        yield f"  {name}:  # {evidence.count} {noun}{more}"
         for rule in rules:
             yield from _of_proposed(rule)
 

@@ -98,8 +98,10 @@ REFUSED: Final = {
     ),
     "no IP address": Row(LISTEN, '{listen: "256.1.1.1:9191"}', "256.1.1.1 is not an IP address"),
     "a short key": Row(LISTEN, of_tls("small.pem", "small.key"), "server.tls: TLS can't use"),
-    "another's key": Row(LISTEN, of_tls(key="leaf-2.key"), "server.tls: the private key"),
-    "CAs that are none": Row(LISTEN, of_tls(ca="text"), "server.tls: invalid PEM"),
+    "another's key": Row(LISTEN, of_tls(key="leaf-2.key"), "server.tls.private_key: "),
+    "swapped": Row(LISTEN, of_tls("leaf-1.key", "leaf-1.pem"), "server.tls.certificate: "),
+    "no certificate": Row(LISTEN, of_tls("none.pem"), "server.tls.certificate: "),
+    "CAs that are none": Row(LISTEN, of_tls(ca="text"), "server.tls.client_ca: "),
     "a missing extra": Row(
         LISTEN,
         f'{{listen: "127.0.0.1:0", tls: {{workload_api: "unix:@/w.sock", {CALLERS}}}}}',
@@ -228,7 +230,7 @@ def served(path: Path, worker: int = 0) -> str:
 def test_serve_refuses_and_check_says(
     folder: Path, name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A config with which a server does not start fails the check, at the line of its fault."""
+    """A config with which no server starts fails the check, by one line: that of its fault."""
     if "extra" in name:
         monkeypatch.setitem(sys.modules, "spiffe", None)
     path, row = path_of(folder, name), REFUSED[name]
@@ -238,6 +240,7 @@ def test_serve_refuses_and_check_says(
     said = capsys.readouterr().err
     assert row.words in said
     assert said.startswith(f"{path}:")
+    assert len(said.splitlines()) == 1
 
 
 @pytest.mark.parametrize("name", WITHOUT_KEYS)

@@ -114,6 +114,7 @@ def test_what_shadow_would_have_denied(tmp_path: Path, capsys: pytest.CaptureFix
         world.ask(paid, method="POST", path="/finance/payments/7")
         assert world.audit_records()[0]["decision"] == "allow"
         out = suggested(world, capsys)
+    assert "suggested-1:  # 1 request\n" in out
     assert 'paths: ["/finance/payments/7"]' in out  # a single ID is no evidence for others
     assert "# finance-pay/0: never used" in out
 

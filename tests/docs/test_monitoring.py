@@ -1,0 +1,63 @@
+"""The queries and alerts of the docs ask for what a server has."""
+
+import re
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+import yaml
+
+from authz.adapters.audit.record import CacheUse
+from authz.adapters.metrics.families import FAMILIES, Family
+from authz.core.decision import Effect
+from authz.core.reason import Reason
+
+PAGE: Final = (Path(__file__).parents[2] / "docs" / "howto" / "monitor.md").read_text()
+SUFFIXES: Final = ("_total", "_bucket", "_sum", "_count", "")
+# Of each label that a query compares, the values that samples have.
+VALUES: Final[dict[str, set[str]]] = {
+    "decision": set(Effect),
+    "reason": {reason.code for reason in Reason},
+    "cache": set(CacheUse),
+}
+
+
+def alerts() -> list[dict[str, Any]]:
+    """The alerts of the page's rule file."""
+    blocks = [yaml.safe_load(text) for text in re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)]
+    (rules,) = [block for block in blocks if "groups" in block]
+    (group,) = rules["groups"]
+    return list(group["rules"])
+
+
+QUERIES: Final = [
+    *re.findall(r"^\|[^|]*\| `(.*)` \|$", PAGE, re.MULTILINE),
+    *(alert["expr"] for alert in alerts()),
+]
+
+
+def family(sample: str) -> Family:
+    """The family of a sample's name."""
+    names = [sample.removesuffix(end) for end in SUFFIXES if sample.endswith(end)]
+    return next(FAMILIES[name] for name in names if name in FAMILIES)
+
+
+@pytest.mark.parametrize("query", QUERIES)
+def test_a_query(query: str) -> None:
+    """Its metrics exist, with the labels that it compares and groups by, and their values."""
+    samples = re.findall(r"\b(authz_\w+)(?:\{([^}]*)\})?", query)
+    assert samples
+    for name, compared in samples:
+        for label, value in re.findall(r'(\w+)="([^"]*)"', compared):
+            assert label in family(name).labels
+            assert value in VALUES[label]
+    known = {"le", *(label for name, _ in samples for label in family(name).labels)}
+    for grouped in re.findall(r"\bby \(([^)]*)\)", query):
+        assert known.issuperset(grouped.split(", "))
+
+
+def test_the_page_has_both() -> None:
+    """There are queries for a dashboard, and alerts of which each has a name of its own."""
+    names = [alert["alert"] for alert in alerts()]
+    assert len(names) == len(set(names)) > 5
+    assert len(QUERIES) > len(names) + 5
