@@ -35,7 +35,8 @@ def answer(
     options: argparse.Namespace, lines: Iterable[str], members: Callable[[], dict[str, Any]]
 ) -> None:
     """Print an answer: its lines, or with ``--json`` an object of its members."""
-    print(json.dumps(members(), indent=2) if options.json else "\n".join(lines))
+    for line in [json.dumps(members(), indent=2)] if options.json else lines:
+        print(line)
 
 
 def has_token(words: Sequence[str]) -> bool:
