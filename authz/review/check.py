@@ -44,7 +44,7 @@ def check_config(path: Path, now: datetime, stdin: bytes | None = None) -> Check
     files = ConfigFiles(path, stdin=stdin)
     config = load(files)
     found = [*address_problems(config), *url_problems(config), *file_problems(config)]
-    found += written_problems(config)
+    found += written_problems(config, files.paths)
     problems = [*_placed(files, found), *_of_candidate(config)]
     problems += without_repeats(_placed(files, start_problems(config)), problems)
     if problems:

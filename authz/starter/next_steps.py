@@ -85,7 +85,7 @@ def _request(
     settings: StarterSettings, programs: Programs, sender: str = "travel", method: str = ""
 ) -> str:
     """Return a pipe: the token goes by standard input, as others can read a command's arguments."""
-    folder = shlex.quote(str(settings.folder))
+    folder = shlex.quote(settings.folder_path)
     ca, pem, key = (
         _quoted(settings, name) for name in ("ca.pem", f"{sender}.pem", f"{sender}.key")
     )
