@@ -4,6 +4,7 @@ Nothing that the other side sends steers us: no redirect is followed, no proxy o
 used, nothing is unpacked, and the name is looked up once, so that it can't lead elsewhere later.
 """
 
+import encodings.idna  # noqa: F401 - else loaded at the first request, from files; perhaps too many
 import http.client
 import ipaddress
 import logging

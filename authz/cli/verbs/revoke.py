@@ -1,6 +1,7 @@
 """``authz revoke``: appends to the revocation file."""
 
 import argparse
+import shlex
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -32,12 +33,12 @@ def run(options: argparse.Namespace) -> int:
     )
     if entry.agent is None and entry.token_id is None and entry.before is None:
         entry = msgspec.structs.replace(entry, before=datetime.now(UTC))
-    config = load_config(options.config)
+    loaded = load_config(options.config)
     try:
         entry.check()
         if not options.force:
-            _check_known(config, entry)
-        path = revocation_file(config)
+            _check_known(loaded, entry)
+        path = revocation_file(loaded)
     except RevocationError as error:
         complain(f"authz: {error}")
         return USAGE
@@ -47,7 +48,8 @@ def run(options: argparse.Namespace) -> int:
         complain(f"authz: not revoked: {error}")
         return FAILED
     print(f"revoked; takes effect within a second: {msgspec.json.encode(entry).decode()}")
-    print(f"to take it back: authz revocations {options.config} --id {entry.id} --take-back")
+    config = shlex.quote(str(options.config))
+    print(f"to take it back: authz revocations {config} --id {entry.id} --take-back")
     return FINE
 
 
