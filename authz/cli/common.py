@@ -26,9 +26,9 @@ _TOKEN: Final = re.compile(
 
 
 def complain(*lines: str) -> None:
-    """Print lines to standard error."""
+    """Print lines to standard error, with "?" for what a terminal would obey but a line break."""
     for line in lines:
-        print(line, file=sys.stderr)
+        print("".join(c if c.isprintable() or c == "\n" else "?" for c in line), file=sys.stderr)
 
 
 def answer(
