@@ -100,6 +100,17 @@ def test_an_empty_folder_is_taken() -> None:
     assert mode(Path("try")) == 0o700
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+def test_a_folder_of_another_user(capsys: pytest.CaptureFixture[str]) -> None:
+    """Keys are not written where somebody else could exchange them, as in a shared folder."""
+    Path("try").mkdir()
+    os.chown("try", 65534, 65534)
+
+    assert run("init", "try") == 1
+    assert "try belongs to another user" in capsys.readouterr().err
+    assert not any(Path("try").iterdir())
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
