@@ -167,6 +167,17 @@ def test_a_log_where_the_server_listens(tmp_path: Path, capsys: pytest.CaptureFi
     assert "authz.sock is also server.listen[0]" in of_audit(tmp_path, "authz.sock", capsys)
 
 
+def test_a_broken_link_in_the_place_of_a_socket(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing can listen where a link leads nowhere, though nothing seems to be there."""
+    path = config(tmp_path)
+    (tmp_path / "authz.sock").symlink_to("missing")
+
+    assert main(["check", str(path)]) == 1
+    assert "authz.sock: a link that leads nowhere is there" in capsys.readouterr().err
+
+
 def test_a_log_that_is_a_broken_link(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A link to itself, or into a folder that is missing, can't be opened to write."""
     (tmp_path / "loop").symlink_to("loop")
