@@ -5,6 +5,7 @@ used, nothing is decompressed, and the name is looked up once, so that it can't 
 later.
 """
 
+import encodings.idna  # noqa: F401 - else loaded at the first request, from files; perhaps too many
 import http.client
 import ipaddress
 import logging

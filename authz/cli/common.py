@@ -26,16 +26,17 @@ _TOKEN: Final = re.compile(
 
 
 def complain(*lines: str) -> None:
-    """Print lines to standard error."""
+    """Print lines to standard error, with "?" for what a terminal would obey but a line break."""
     for line in lines:
-        print(line, file=sys.stderr)
+        print("".join(c if c.isprintable() or c == "\n" else "?" for c in line), file=sys.stderr)
 
 
 def answer(
     options: argparse.Namespace, lines: Iterable[str], members: Callable[[], dict[str, Any]]
 ) -> None:
     """Print an answer: its lines, or with ``--json`` an object of its members."""
-    print(json.dumps(members(), indent=2) if options.json else "\n".join(lines))
+    for line in [json.dumps(members(), indent=2)] if options.json else lines:
+        print(line)
 
 
 def has_token(words: Sequence[str]) -> bool:

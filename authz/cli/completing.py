@@ -5,6 +5,7 @@ names are looked up in its YAML as it is, valid or not.
 """
 
 import argparse
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -16,11 +17,14 @@ from authz.cli.parser import command_parser
 from authz.cli.parser.types import lasting_file
 
 MAX_BYTES: Final = 256 * 1024  # of a config's files that are searched: a tenth of a second's work
+MAX_SECONDS: Final = 2.0  # whatever a config holds; then the process ends, and nothing is offered
 Names = Callable[[dict[str, Any]], Iterator[str]]
 
 
 def complete() -> None:
     """Tell the shell the completions of its command line, and end the process."""
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)  # a handler would wait for libyaml to return
+    signal.setitimer(signal.ITIMER_REAL, MAX_SECONDS)
     parser = command_parser()
     _add_completers(parser)
     argcomplete.autocomplete(
@@ -45,25 +49,33 @@ def _of_config(names: Names) -> Callable[..., list[str]]:
     def complete(parsed_args: argparse.Namespace, **_: object) -> list[str]:
         try:
             documents = list(_documents(Path(parsed_args.config)))
-            return sorted({name for document in documents for name in names(document)})
+            found = {name for document in documents for name in names(document)}
+            return sorted(filter(_is_one_word, found))
         except Exception:  # noqa: BLE001 - a config may hold anything; then nothing is offered
             return []
 
     return complete
 
 
+def _is_one_word(name: str) -> bool:
+    """Tell whether a shell can offer a name: not as several, as an option, or to the terminal."""
+    return name.isprintable() and not name.startswith("-")
+
+
 def _documents(main: Path) -> Iterator[dict[str, Any]]:
     """Yield the data of a config's files, MAX_BYTES of them at most."""
     import yaml  # noqa: PLC0415 - only when names are asked for
 
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    loader = getattr(yaml, "CBaseLoader", yaml.BaseLoader)  # texts only, and no merge keys
     pending, left = [main], MAX_BYTES
     while pending and left > 0:
         path = pending.pop(0)
+        if not path.is_file():  # a pipe would never end
+            continue
         with path.open("rb") as file:
             text = file.read(left + 1)
         left -= len(text)
-        document = yaml.load(text, loader) if left >= 0 else None  # noqa: S506 - a safe one
+        document = yaml.load(text, loader) if left >= 0 else None  # noqa: S506 - it makes texts
         if isinstance(document, dict):
             yield document
             if path == main:

@@ -45,6 +45,11 @@ class ConfigFiles:
         self._piped = stdin  # the bytes of a main file that can be read once
         self._is_stdin = stdin is not None
 
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """The files that the last reading found."""
+        return tuple(map(Path, self._read))
+
     def read(self) -> MergedConfig:
         """Read and merge all files, as they were at one moment.
 

@@ -19,7 +19,10 @@ from pydantic import (
 _DURATION: Final = re.compile(r"([0-9]{1,9})(ms|s|m|h|d)")
 _MAX_PORT: Final = 65535
 _UNIX: Final = "unix:"
-_CONTENT: Final = re.compile(r"-----BEGIN |[\n\r]|\A\s*\{")
+# A key or a CA, JSON, or a token: a JWT (RFC 7515 section 7.1), or with its scheme.
+_CONTENT: Final = re.compile(
+    r"-----BEGIN |[\n\r]|\A\s*(?:\{|(?i:bearer|dpop)\s|eyJ[A-Za-z0-9_-]{8,}(?:\.|\Z))"
+)
 _SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 

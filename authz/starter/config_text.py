@@ -54,5 +54,12 @@ def config_text(settings: StarterSettings) -> str:
 
 def yaml_text(text: str) -> str:
     """Return a text as YAML reads it back, in quotes if it has to be."""
-    is_plain = _PLAIN.fullmatch(text) and yaml.safe_load(text) == text  # not 7, yes or null
-    return text if is_plain else json.dumps(text)
+    return text if _PLAIN.fullmatch(text) and _is_itself(text) else json.dumps(text)
+
+
+def _is_itself(text: str) -> bool:
+    """Tell whether YAML reads a text as it is: not 7, yes, null or a document's end, "..."."""
+    try:
+        return bool(yaml.safe_load(text) == text)
+    except yaml.YAMLError:
+        return False

@@ -1,6 +1,7 @@
 """Writes the folder: everything is made first, and no file that exists is ever replaced."""
 
 import json
+import os
 from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
@@ -81,6 +82,8 @@ def _make_folder(folder: Path, undo: ExitStack) -> None:
 def _check_empty(folder: Path) -> None:
     if not folder.is_dir():
         raise StarterError(f"{folder} is not a folder: name another")
+    if folder.stat().st_uid != os.geteuid():  # its owner could put other files in the keys' place
+        raise StarterError(f"{folder} belongs to another user: name a new folder")
     if any(folder.iterdir()):
         raise StarterError(
             f"{folder} is not empty, and no key in it is replaced: name another folder, "

@@ -85,7 +85,7 @@ def _further(settings: StarterSettings, programs: Programs) -> Iterator[Step]:
 
 def _request(settings: StarterSettings, programs: Programs, sender: str, method: str = "") -> str:
     """Return a pipe: the token goes by standard input, as others can read a command's arguments."""
-    folder = shlex.quote(str(settings.folder))
+    folder = shlex.quote(settings.folder_path)
     ca, pem, key = (
         _quoted(settings, name) for name in ("ca.pem", f"{sender}.pem", f"{sender}.key")
     )

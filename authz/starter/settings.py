@@ -60,9 +60,15 @@ class StarterSettings:
         """Return the SPIFFE ID of a short name."""
         return str(SpiffeId.parse(f"spiffe://{self.trust_domain}/ns/agents/sa/{name}"))
 
+    @property
+    def folder_path(self) -> str:
+        """The folder as files and commands name it: "-x" would be an option, "{x}" a text."""
+        text = str(self.folder)
+        return text if text[0].isalnum() or text[0] in "/._" else f"./{text}"
+
     def path(self, name: str) -> str:
         """Return the path of a file of the folder, from the working directory."""
-        return str(self.folder / name)
+        return name if self.folder_path == "." else f"{self.folder_path}/{name}"
 
 
 def _problem_of(name: str, others: Sequence[str]) -> str:

@@ -29,10 +29,12 @@ def find_obstacle(address: str) -> str:
     """Return why a unix socket can't be made where another file is; "" for any other address."""
     if not address.startswith(UNIX):
         return ""
+    path = Path(address.removeprefix(UNIX))
     try:
-        mode = Path(address.removeprefix(UNIX)).stat().st_mode
+        mode = path.stat().st_mode
     except OSError:  # nothing is there, or it shows when it is bound
-        return ""
+        is_link = os.path.islink(path)  # noqa: PTH114 - ``is_symlink`` raises in a closed folder
+        return "a link that leads nowhere is there" if is_link else ""
     return "" if stat.S_ISSOCK(mode) else "a file is there, and not a socket"
 
 

@@ -214,7 +214,8 @@ def test_a_path_that_cannot_be_opened(tmp_path: Path) -> None:
 
 STALLED = """
 import os, sys, time
-from authz.adapters.audit import AuditLog, AuditSettings
+from authz.adapters.audit import AuditSettings
+from authz.adapters.audit.log import AuditLog
 os.set_blocking(1, False)
 log = AuditLog(AuditSettings(queue=2000))
 log.start()
@@ -253,7 +254,8 @@ def test_standard_output_that_stalls_costs_nothing() -> None:
 
 CLOSED_BY_READER = """
 import sys, time
-from authz.adapters.audit import AuditLog, AuditSettings
+from authz.adapters.audit import AuditSettings
+from authz.adapters.audit.log import AuditLog
 log = AuditLog(AuditSettings())
 log.start()
 sys.stdin.read()

@@ -47,7 +47,8 @@ def run(script: str, folder: Path) -> str:
 LIMITED = """
 import resource, sys, time
 from pathlib import Path
-from authz.adapters.audit import AuditLog, AuditSettings
+from authz.adapters.audit import AuditSettings
+from authz.adapters.audit.log import AuditLog
 from authz.adapters.audit.output import Output
 
 LIMIT = 100_000

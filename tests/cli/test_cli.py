@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -236,6 +237,22 @@ def test_health(mesh: Mesh, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("health", mesh.servers[0].admin.removeprefix("http://")) == 0
     assert '"ready":true' in capsys.readouterr().out
     assert run("health", "127.0.0.1:1") == 1
+
+
+def test_health_of_another_program(capsys: pytest.CaptureFixture[str]) -> None:
+    """What another program answers does nothing to the terminal."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer_once() -> None:
+            with server.accept()[0] as connection:
+                connection.recv(1024)
+                connection.sendall("HTTP/1.0 503 x\r\n\r\n\x1b]0;t\x07\x9b2J\u202e".encode())
+
+        thread = threading.Thread(target=answer_once)
+        thread.start()
+        assert run("health", f"127.0.0.1:{server.getsockname()[1]}") == 1
+        thread.join()
+    assert capsys.readouterr().out == "?]0;t??2J?\n"
 
 
 def printed_by(script: str) -> list[str]:

@@ -1,5 +1,6 @@
 """Completion: real shells are offered verbs, flags, files, and names in the config."""
 
+import json
 import os
 import subprocess
 import sys
@@ -73,6 +74,24 @@ def test_shells_are_offered_verbs_files_and_names(shell: str, config: Path) -> N
     assert kinds == {"keycloak"}
     assert files == {"authz.yaml"}
     assert routes == {"finance"}
+
+
+def test_a_hostile_config(tmp_path: Path) -> None:
+    """Names run nothing, are one word each and no option; pipes, bombs and depths offer nothing."""
+    names = ["$(touch no)", "`touch no`", "-rf", "a\n-rf", "a\x0b-rf", "\x1b[31m", "a'b"]
+    routes = [{"name": name} for name in names]
+    (tmp_path / "names.yaml").write_text(json.dumps({"routes": routes}))
+    os.mkfifo(tmp_path / "pipe.yaml")
+    merged = (f"a{at}: &a{at} {{<<: [{f'*a{at - 1}, ' * 8}]}}" for at in range(1, 9))
+    (tmp_path / "bomb.yaml").write_text("\n".join(["a0: &a0 {x: y}", *merged, "routes: [*a8]"]))
+    (tmp_path / "deep.yaml").write_text(f"routes: {'[' * 60_000}")
+
+    files = ("names", "pipe", "bomb", "deep")
+    named, *others = offered("bash", tmp_path, *(f"authz metadata {at}.yaml " for at in files))
+
+    assert named == {"\\$\\(touch\\", "no\\)", "\\`touch\\", "no\\`", "a\\'b"}
+    assert others == [set(), set(), set()]
+    assert not (tmp_path / "no").exists()
 
 
 def test_bash_is_offered_flags_and_choices(config: Path) -> None:

@@ -104,6 +104,13 @@ CONFIG: dict[str, tuple[ConfigBuilder, str, str]] = {
         "must be the path of a file",
         "write the text into a file",
     ),
+    "a token in the place of its file": (
+        LAB.with_(
+            KEYS, {"jwks_uri": "https://a.example", "ca_file": "eyJhbGciOiJFUzI1NiJ9.e30.c2"}
+        ),
+        "must be the path of a file",
+        "write the text into a file",
+    ),
     "the issuer's trailing slash": (
         LAB.with_(("principals", 0, "match", "issuer"), f"{ISSUER}/"),
         "compared byte for byte",

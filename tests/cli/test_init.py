@@ -1,6 +1,7 @@
 """``authz init`` and ``authz token make``: what they write and print, and what they refuse."""
 
 import os
+import shlex
 import shutil
 import stat
 import subprocess
@@ -135,6 +136,17 @@ def test_an_empty_folder_is_taken() -> None:
     assert mode(Path("try")) == 0o700
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+def test_a_folder_of_another_user(capsys: pytest.CaptureFixture[str]) -> None:
+    """Keys are not written where somebody else could exchange them, as in a shared folder."""
+    Path("try").mkdir()
+    os.chown("try", 65534, 65534)
+
+    assert run("init", "try") == 1
+    assert "try belongs to another user" in capsys.readouterr().err
+    assert not any(Path("try").iterdir())
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -233,6 +245,20 @@ def test_a_try_out_key_under_another_name(capsys: pytest.CaptureFixture[str]) ->
 
     assert run("check", "--strict", str(config)) == 1
     assert "authz init made its key" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["-x", "{x}", "a'b", "$(touch y)", "#x", "~", "*"])
+def test_names_that_mean_something_else(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A folder that looks like an option, a text or a command is nothing else where it stands."""
+    assert run("init", "--", name) == 0
+    folder = name if name == "a'b" else f"./{name}"
+    out = capsys.readouterr().out
+
+    assert f"authz serve {shlex.quote(f'{folder}/authz.yaml')} &" in out
+    assert f"--cacert {shlex.quote(f'{folder}/ca.pem')} " in out
+    assert f"token make {shlex.quote(folder)} " in out
+    assert run("check", f"{folder}/authz.yaml") == 0
+    assert [path.name for path in Path().iterdir()] == [name]
 
 
 def test_how_the_command_was_called(

@@ -1,6 +1,7 @@
 """``authz revocations``, and what ``authz revoke`` refuses: a typing error revokes nobody."""
 
 import json
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from authz.adapters.files import replace
 from authz.adapters.revocation_file import writing
 from authz.adapters.revocation_file.writing import append, take_back
+from authz.core import revocations
 from authz.core.revocations import Revocation, RevocationError, Revocations, parse, read_entries
 from lab.config_builder import LAB
 from lab.mesh import ISSUER, PAYMENTS, RETIRED, TRAVEL
@@ -333,3 +335,35 @@ def test_half_a_blank_line(entry: Revocation, other: Revocation, data: Any) -> N
         append(path, other)
         with pytest.raises(RevocationError):
             parse(b" " * blanks + path.read_bytes()[blanks:])
+
+
+def test_two_entries_that_share_an_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither is taken out in the other's place; one that stands there twice is, twice."""
+    monkeypatch.setattr(revocations, "_ID_CHARS", 1)
+    made = [Revocation(issuer=ISSUER, subject=f"user-{number}") for number in range(17)]
+    one, other = next((a, b) for a in made for b in made if a is not b and a.id == b.id)
+    path = tmp_path / "revoked"
+    path.touch()
+    for entry in (one, one, other):
+        append(path, entry)
+    before = path.read_bytes()
+
+    with pytest.raises(RevocationError, match="two entries that differ"):
+        take_back(path, [one.id])
+    assert path.read_bytes() == before
+    monkeypatch.undo()
+    assert take_back(path, [one.id]) == [other]
+
+
+def test_the_printed_command_can_be_pasted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A config's name with spaces or more is quoted in the command that takes back."""
+    (tmp_path / "revoked").touch()
+    config = write_config(tmp_path)
+    edit(config, LAB.with_section("revocations", f"{{file: '{tmp_path}/revoked'}}"))
+    odd = config.rename(tmp_path / "a $(touch b)'.yaml")
+
+    assert run("revoke", str(odd), "--agent", TRAVEL) == 0
+    words = shlex.split(capsys.readouterr().out.partition("take it back: ")[2])
+    assert words[:3] == ["authz", "revocations", str(odd)]

@@ -40,7 +40,9 @@ CHECK: Final = "/envoy.service.auth.v3.Authorization/Check"
 REASONS: Final = Path(__file__).parents[2] / "docs" / "reference" / "reasons.md"
 STATUSES: Final = {
     reason: int(status)
-    for reason, status in re.findall(r"^\| .*`(\w+)`(?:</a>)? \| (\d+) \|", REASONS.read_text(), re.MULTILINE)
+    for reason, status in re.findall(
+        r"^\| .*`(\w+)`(?:</a>)? \| (\d+) \|", REASONS.read_text(), re.MULTILINE
+    )
 }
 
 

@@ -130,6 +130,24 @@ def test_what_is_named(
     assert bool(found) != ("denied by: no-mail/none" in out or "suspended: the " in out)
 
 
+def test_the_least_that_would_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of grants that neither holds, the one that gives least besides is named, not the first."""
+    wide = """\
+all:
+  - {hosts: ["*"], methods: ["*"], paths: [/**], scopes: []}
+any-mail:
+  - {hosts: ["*"], methods: [POST], paths: [/mail], scopes: []}
+  - {hosts: ["*"], methods: [DELETE], paths: [/mail], scopes: []}
+"""
+    config = write_config(tmp_path)
+    edit(config, holding(["calendar"], ["calendar"], *ALONE).with_keys(("grants",), wide))
+    found, _ = missed(config, capsys)
+    assert found == [
+        f"mail/send would allow: the agent {LACKS} mail",
+        f"mail/send would allow: the principal {LACKS} mail",
+    ]
+
+
 def test_a_call_of_another_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Where a side holds a rule on other calls, both that rule and the missing grant are named."""
     config = write_config(tmp_path)

@@ -86,7 +86,25 @@ def test_names_in_the_config() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["try", "null", "1", "1e5", "0x1f", "a: b", "-", "", "yes", "é", "1.2.3.4", "::1", "~"]
+    "text",
+    [
+        "try",
+        "null",
+        "1",
+        "1e5",
+        "0x1f",
+        "a: b",
+        "-",
+        "",
+        "yes",
+        "é",
+        "1.2.3.4",
+        "::1",
+        "~",
+        "...",
+        ".",
+        "---",
+    ],
 )
 def test_texts_stay_texts(text: str) -> None:
     """Whatever a name is, YAML reads it as that text."""

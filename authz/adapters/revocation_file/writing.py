@@ -56,6 +56,9 @@ def take_back(path: Path, ids: Collection[str]) -> list[Revocation]:
         gone = sorted({*ids} - {entry.id for entry in entries.values()})
         if gone:
             raise RevocationError(f"no entry has the id {gone[0]}: the file has changed")
+        meant = {entry: entry.id for entry in entries.values() if entry.id in ids}
+        if len(meant) > len({*ids}):  # ids are short: who chooses two subjects can have them share
+            raise RevocationError("two entries that differ have one of these ids: edit the file")
         numbers = {number for number, entry in entries.items() if entry.id in ids}
         lines = BytesIO(data).readlines()  # split at line feeds alone, as the reader does
         kept = [line for number, line in enumerate(lines, 1) if number not in numbers]

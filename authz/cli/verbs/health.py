@@ -26,7 +26,8 @@ def run(options: argparse.Namespace) -> int:
     except (OSError, ValueError) as error:
         complain(f"authz: http://{options.address}/readyz: {error}")
         return FAILED
-    print(body.decode("utf-8", "replace").strip())
+    text = body.decode("utf-8", "replace").strip()
+    print("".join(c if c.isprintable() else "?" for c in text))  # perhaps another program answered
     return FINE if status == _READY else FAILED
 
 

@@ -1,6 +1,7 @@
 """``authz revoke``: appends to the revocation file."""
 
 import argparse
+import shlex
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -33,21 +34,22 @@ def run(options: argparse.Namespace) -> int:
     )
     if entry.agent is None and entry.token_id is None and entry.before is None:
         entry = msgspec.structs.replace(entry, before=datetime.now(UTC))
-    config = load_config(options.config)
+    loaded = load_config(options.config)
     try:
         entry.check()
         if not options.force:
-            _check_known(config, entry)
-        path = revocation_file(config)
+            _check_known(loaded, entry)
+        path = revocation_file(loaded)
     except RevocationError as error:
-        return refuse(options, f"{error}{agent_hint(config, entry.agent)}", USAGE)
+        return refuse(options, f"{error}{agent_hint(loaded, entry.agent)}", USAGE)
     try:
         append(path, entry)
     except RevocationError as error:
         return refuse(options, f"not revoked: {error}", FAILED)
+    config = shlex.quote(str(options.config))
     lines = (
         f"revoked; takes effect within a second: {msgspec.json.encode(entry).decode()}",
-        f"to take it back: authz revocations {options.config} --id {entry.id} --take-back",
+        f"to take it back: authz revocations {config} --id {entry.id} --take-back",
     )
     answer(options, lines, lambda: {"file": str(path), "revoked": _members(entry)})
     return FINE

@@ -1,5 +1,6 @@
 """The settings of policy: grants of rules, and the agents and principals that hold them."""
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Final, Self
 
@@ -21,7 +22,8 @@ from authz.core.spiffe import SCHEME, SpiffePattern, SpiffePatternText
 GROUPS: Final = "groups"  # claims of RFC 9068 section 2.2.3.1
 ROLES: Final = "roles"
 MAX_VALUES: Final = 1000  # of a list in a rule or a match; more than that should be a group
-Scope = Annotated[str, Field(pattern=r"^[\x21\x23-\x5b\x5d-\x7e]+$")]  # RFC 6749 section 3.3
+SCOPE: Final = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")  # RFC 6749 section 3.3
+Scope = Annotated[str, Field(pattern=f"^{SCOPE.pattern}$")]
 Word = Annotated[str, Field(pattern=r"^[\x21\x23-\x5b\x5d-\x7e]{1,256}$")]  # as a scope
 GrantName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,128}$")]
 RuleName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9._-]{0,127}$")]

@@ -48,7 +48,7 @@ def check_config(
     config = load(files)
     missing = dict(missing_files(config)) if is_elsewhere else {}
     found = [*address_problems(config), *url_problems(config), *file_problems(config)]
-    found += written_problems(config)
+    found += written_problems(config, files.paths)
     problems = [*_placed(files, _here(found, missing)), *_of_candidate(config)]
     at_start = _here(start_problems(config), missing)
     problems += without_repeats(_placed(files, at_start), problems)

@@ -2,12 +2,15 @@
 
 A side with a rule about the operation does not meet that rule's requirements. A side without such a
 rule lacks a grant. The named grant is preferably the other side's, which is meant for such
-requests. A grant that would also deny the request is never named.
+requests, else the grant that gives least besides. A grant that would also deny the request is never
+named.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from authz.core.patterns import ANY
+from authz.core.policy import RuleSettings
 from authz.core.policy.policy import Policy
 from authz.core.policy.query import PolicyQuery
 from authz.review.explain.sides import Side, SideOutcome, entry_distance, judge, why_not
@@ -55,9 +58,10 @@ def _cures(policy: Policy, case: PolicyQuery, side: Side, others: Sequence[Side]
     has_token = case.delegation.has_token
     held = {outcome.rule for other in others for outcome in other.rules if has_token}
 
-    def rank(one: SideOutcome) -> tuple[bool, bool, int, int, str]:
+    def rank(one: SideOutcome) -> tuple[bool, bool, int, int, int, int, str]:
         hard, count = one.distance
-        return bool(hard if has_token else count), one.rule not in held, hard, count, one.rule.name
+        is_far, width = bool(hard if has_token else count), _width(policy, one)
+        return is_far, one.rule not in held, hard, count, *width, one.rule.name
 
     found = min(_candidates(policy, case), key=rank, default=None)
     if found is not None:
@@ -67,6 +71,28 @@ def _cures(policy: Policy, case: PolicyQuery, side: Side, others: Sequence[Side]
         far = next(iter(side.allows_held), None)
         nothing = f"no grant has a rule about it, and the {side.who} holds none"
         yield Cure(side.who, nothing) if far is None else _of_held(side, far)
+
+
+def _width(policy: Policy, outcome: SideOutcome) -> tuple[int, int]:
+    """Return how much a rule's grant gives besides: its patterns with wildcards, and all it lists.
+
+    Who follows the cure should not give more than the request takes.
+    """
+    allows = [rule for rule in policy.rules[_grant_of(outcome)] if not rule.is_deny]
+    listed = [text for rule in allows for text in _lists(rule.settings)]
+    return sum(ANY in text for text in listed), len(listed)
+
+
+def _lists(rule: RuleSettings) -> Iterator[str]:
+    """Yield the texts of the lists that say what a rule is about."""
+    yield from (*rule.hosts, *rule.methods, *rule.paths)
+    if rule.calls is not None:
+        lists = (getattr(rule.calls, name) for name in type(rule.calls).model_fields)
+        yield from (text for listed in lists if isinstance(listed, tuple) for text in listed)
+
+
+def _grant_of(outcome: SideOutcome) -> str:
+    return outcome.rule.name.partition("/")[0]
 
 
 def _of_held(side: Side, outcome: SideOutcome) -> Cure:
@@ -85,7 +111,7 @@ def _candidates(policy: Policy, case: PolicyQuery) -> Iterator[SideOutcome]:
 def _of_grant(
     policy: Policy, case: PolicyQuery, side: Side, found: SideOutcome, of_other: str
 ) -> Cure:
-    grant = found.rule.name.partition("/")[0]
+    grant = _grant_of(found)
     lacks = f"the {side.who} does not hold grant {grant}"
     if not side.is_known:
         lacks = f"no entry of {side.who}s matches the {side.who}, so it does not hold grant {grant}"

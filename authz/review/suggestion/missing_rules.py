@@ -28,6 +28,7 @@ from authz.core.policy.policy import Policy
 from authz.core.policy.principal_entry import PrincipalEntry
 from authz.core.policy.query import PolicyQuery
 from authz.core.policy.rules import Rule
+from authz.core.policy.settings import SCOPE
 from authz.core.reason import Denied
 from authz.core.request import Call, CallKind, MessageProtocol
 from authz.core.spiffe import SpiffeId, SpiffeIdError
@@ -231,6 +232,8 @@ def _want_of(case: PolicyQuery) -> Want:
     except SpiffeIdError as error:
         raise ValueError("no rule can name an earlier actor") from error
     scopes = tuple(sorted(case.delegation.scopes))
+    if not all(SCOPE.fullmatch(scope) for scope in scopes):
+        raise ValueError("no rule can name a scope")
     return Want(UsedOperation.of(case), scopes, tuple(via))
 
 

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from authz.config import ConfigError, ConfigFiles
 from authz.config.merged import MergedConfig
+from authz.config.yaml_document import YamlDocument, parse
 from authz.review.suggestion.suggest import Suggestions, yaml_list
 
 Place = tuple[str | int, ...]
@@ -39,6 +40,7 @@ def patch(path: Path, suggestions: Suggestions) -> Iterator[str]:
     new_file = _unused(path.parent)
     if suggestions.missing:
         files.include(new_file.name)
+    files.require_places()
     yield from files.left
     yield from files.diff()
     if suggestions.missing:
@@ -62,6 +64,8 @@ class _EditedFiles:
         self._merged = merged
         self._old: dict[str, list[str]] = {}
         self._new: defaultdict[str, list[str]] = defaultdict(list)
+        self._data: dict[str, Any] = {}
+        self._told: defaultdict[str, list[str]] = defaultdict(list)
         self.left: list[str] = []
 
     def at(self, place: Place) -> list[str]:
@@ -78,16 +82,35 @@ class _EditedFiles:
         document, inner = self._merged.origin(place)
         line, key = document.line_of(inner), str(place[-1])
         lines = self._lines(document.file)
+        told = f"# {document.file}:{line}: {key} could be {yaml_list(texts)}"
         in_one_line = list(re.finditer(_IN_ONE_LINE.format(key=key), lines[line - 1]))
         items = [document.line_of((*inner, number)) for number in range(len(self.at(place)))]
         if len(in_one_line) == 1:  # if a line has two, it is unknown which is meant
             begin, end = in_one_line[0].end("key"), in_one_line[0].end()
             lines[line - 1] = f"{lines[line - 1][:begin]}{yaml_list(texts)}{lines[line - 1][end:]}"
         elif items and line < items[0] and (dash := self._dash(document.file, items)):
-            told = "".join(f"{dash}{yaml_list([text])[1:-1]}\n" for text in texts)
-            lines[items[0] - 1 : items[-1]] = [told, *[""] * (len(items) - 1)]
+            listed = "".join(f"{dash}{yaml_list([text])[1:-1]}\n" for text in texts)
+            lines[items[0] - 1 : items[-1]] = [listed, *[""] * (len(items) - 1)]
         else:
-            self.left.append(f"# {document.file}:{line}: {key} could be {yaml_list(texts)}")
+            self.left.append(told)
+            return
+        self._note(document, inner, texts, told)
+
+    def _note(self, document: YamlDocument, inner: Place, texts: list[str], told: str) -> None:
+        """Remember what a file's data has to be once it is edited."""
+        data = self._data.get(document.file, document.data)
+        self._data[document.file] = _with(data, inner, tuple(texts))
+        self._told[document.file].append(told)
+
+    def require_places(self) -> None:
+        """Undo the edits of each file whose data they do not change as was meant.
+
+        A line may have what looks like the list: in a comment, in a text, of another agent.
+        """
+        for file, data in self._data.items():
+            if parse("".join(self._new[file]).encode(), file).data != data:
+                self._new[file] = list(self._old[file])
+                self.left += self._told[file]
 
     def _dash(self, file: str, items: list[int]) -> str:
         """Return the text before each item of a list; "" unless each item is alone on a line."""
@@ -111,6 +134,7 @@ class _EditedFiles:
         line = f"include: {yaml_list([name])}"
         if lines[first][:1].isalpha():
             lines[first] = f"{line}\n{lines[first]}"
+            self._note(main, ("include",), [name], f"# {main.file}:{first + 1}: add {line}")
         else:  # all of it in braces
             self.left.append(f"# {main.file}:{first + 1}: add {line}")
 
@@ -128,6 +152,18 @@ class _EditedFiles:
         """Yield the diff of all files that changed."""
         for file, old in self._old.items():
             yield from _diff("".join(old), "".join(self._new[file]), file)
+
+
+def _with(data: Any, place: Place, value: object) -> Any:  # noqa: ANN401 - of YAML
+    """Return the data with another value at a place."""
+    if not place:
+        return value
+    step, *rest = place
+    if isinstance(data, dict):
+        return {**data, step: _with(data.get(step), tuple(rest), value)}
+    return tuple(
+        _with(one, tuple(rest), value) if at == step else one for at, one in enumerate(data)
+    )
 
 
 def _diff(old: str, new: str, file: str) -> Iterator[str]:

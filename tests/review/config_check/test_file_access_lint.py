@@ -115,7 +115,11 @@ def test_a_folder_that_we_cannot_see(tmp_path: Path) -> None:
     (tmp_path / "closed").chmod(0)
     loaded = load(path)
     with as_nobody():
-        found = [*file_problems(loaded), *written_problems(loaded), *address_problems(loaded)]
+        found = [
+            *file_problems(loaded),
+            *written_problems(loaded, [path]),
+            *address_problems(loaded),
+        ]
         notes = list(socket_notes(loaded))
     (tmp_path / "closed").chmod(0o700)
 
@@ -139,6 +143,47 @@ def test_records_in_a_file_of_ours(tmp_path: Path, capsys: pytest.CaptureFixture
 
     assert main(["check", str(path)]) == 1
     assert "revoked is also revocations.file: records would be" in capsys.readouterr().err
+
+
+def of_audit(folder: Path, name: str, capsys: pytest.CaptureFixture[str]) -> str:
+    """What a check refuses of a config whose audit log is a path in its folder."""
+    path = config(folder)
+    edit(path, LAB.with_(("audit", "path"), f"{folder}/{name}"))
+    assert main(["check", str(path)]) == 1
+    return capsys.readouterr().err
+
+
+def test_records_in_the_config(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nor are they to the config itself, also by another name."""
+    (tmp_path / "link.yaml").symlink_to("authz.yaml")
+    for name in ("authz.yaml", "link.yaml"):
+        told = of_audit(tmp_path, name, capsys)
+        assert "audit.path" in told
+        assert f"{name} is also a file of this config: records would be" in told
+
+
+def test_a_log_where_the_server_listens(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The log is opened first, and then nothing can listen on its path."""
+    assert "authz.sock is also server.listen[0]" in of_audit(tmp_path, "authz.sock", capsys)
+
+
+def test_a_broken_link_in_the_place_of_a_socket(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing can listen where a link leads nowhere, though nothing seems to be there."""
+    path = config(tmp_path)
+    (tmp_path / "authz.sock").symlink_to("missing")
+
+    assert main(["check", str(path)]) == 1
+    assert "authz.sock: a link that leads nowhere is there" in capsys.readouterr().err
+
+
+def test_a_log_that_is_a_broken_link(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A link to itself, or into a folder that is missing, can't be opened to write."""
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "lost").symlink_to("missing/audit.jsonl")
+    assert "loop is a link that leads to itself" in of_audit(tmp_path, "loop", capsys)
+    assert "lost is a link into a folder that is not there" in of_audit(tmp_path, "lost", capsys)
 
 
 def test_what_may_be_there_later(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
