@@ -77,5 +77,6 @@ def _copy(words: list[str], source: Path) -> None:
             ignored = shutil.ignore_patterns("__pycache__", "*.pyc")  # as .dockerignore has it
             shutil.copytree(ROOT / name, source / target, ignore=ignored)
         else:
-            (source / target).mkdir(exist_ok=True)
-            shutil.copy(ROOT / name, source / target)
+            place = source / target / Path(name).name if target.endswith("/") else source / target
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, place)

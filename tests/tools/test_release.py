@@ -103,14 +103,18 @@ def test_what_is_published(released: Released) -> None:
 
 
 def test_the_wheel_has_the_package_alone(released: Released) -> None:
-    """The wheel has each file of the package, the licence, and nothing else."""
+    """The wheel has each file of the package, the man page, the licence, and nothing else."""
     with zipfile.ZipFile(released.wheel) as archive:
         names = {*archive.namelist()}
     package = released.repository / "authz"
     files = {str(path.relative_to(package.parent)) for path in package.rglob("*") if path.is_file()}
-    others = {name.partition(".dist-info/")[2] for name in names - files}
+    made = {name for name in names if ".dist-info/" in name}
+    others = {name.partition(".dist-info/")[2] for name in made}
 
     assert files <= names
+    assert [name.partition(".data/")[2] for name in names - files - made] == [
+        "data/share/man/man1/authz.1"
+    ]
     assert "authz/py.typed" in files
     assert others == {"METADATA", "WHEEL", "RECORD", "entry_points.txt", "licenses/LICENSE"}
 

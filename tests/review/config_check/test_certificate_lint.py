@@ -18,6 +18,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from authz.cli import main
 from lab.ca import Authority
 from lab.mesh import GATEWAY
+from support.frames import CHECK
 from support.world import PATIENCE_SECONDS
 
 SERVER: Final = "spiffe://corp.example/ns/authz/sa/authz"
@@ -279,8 +280,9 @@ def test_keys_as_boringssl_takes_them(tmp_path: Path, name: str) -> None:
         address = f"127.0.0.1:{listening.getsockname()[1]}"
         listening.settimeout(PATIENCE_SECONDS)
         with grpc.secure_channel(address, credentials) as channel:
-            channel.subscribe(lambda _: None, try_to_connect=True)
+            call = channel.unary_unary(CHECK).future(b"", wait_for_ready=True)
             taken = _shakes_hands(context, listening)
+            call.cancel()
 
     assert taken is (name in USABLE_KEYS)
 

@@ -90,8 +90,8 @@ REGRETS: Final = {
     },
     "a placeholder in a key's URL": (
         "https://as.corp.example/jwks",
-        "##'https://${AS_HOST}/jwks'",
-        "issuers[0].keys.jwks_uri: nothing fills in ${AS_HOST}",
+        "##'https://as.corp.example/$TENANT/jwks'",
+        "issuers[0].keys.jwks_uri: nothing fills in $TENANT",
     ),
     "a placeholder in a path": (
         "[/read]",
