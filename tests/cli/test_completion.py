@@ -107,7 +107,7 @@ def test_bash_is_offered_flags_and_choices(config: Path) -> None:
         "authz who-can authz.yaml --tool ",
     )
 
-    assert flags == {"--help", "--strict", "--json"}
+    assert flags == {"--help", "--strict", "--elsewhere", "--json"}
     assert shells == set(SHELLS)
     assert agents == {TRAVEL.partition(":")[2]}  # bash breaks words at a colon
     assert TRAVEL in issuers

@@ -280,7 +280,8 @@ def test_keys_as_boringssl_takes_them(tmp_path: Path, name: str) -> None:
         address = f"127.0.0.1:{listening.getsockname()[1]}"
         listening.settimeout(PATIENCE_SECONDS)
         with grpc.secure_channel(address, credentials) as channel:
-            call = channel.unary_unary(CHECK).future(b"", wait_for_ready=True)
+            check = channel.unary_unary(CHECK, bytes, bytes)
+            call: grpc.Future[bytes] = check.future(b"", wait_for_ready=True)
             taken = _shakes_hands(context, listening)
             call.cancel()
 
