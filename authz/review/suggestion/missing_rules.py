@@ -9,6 +9,7 @@ A proposed rule is no wider than its evidence in any dimension that rules have:
 - a side that already allowed the request gets no new rule;
 - where other principals, or the agent without a token, could use an agent's new rule, a condition
   limits it to the principal;
+- where a route accepts several modes, a condition limits a rule to the mode that was seen;
 - if a rule's limits refused a request, no rule is proposed: it would evade these limits.
 """
 
@@ -41,13 +42,15 @@ MAX_MISSING: Final = 1000  # holders that lack rules
 class Holder(NamedTuple):
     """An agent and its principal, and which of them lack the rules.
 
-    ``by_svid`` is for an agent without a token, which is its own principal.
+    ``by_svid`` is for an agent without a token, which is its own principal. ``mode`` is the mode in
+    which the agent acted, "" if no route accepts several.
     """
 
     agent: str
     issuer: str
     principal: str
     by_svid: bool
+    mode: str
     agent_lacks: bool
     principal_lacks: bool
 
@@ -119,6 +122,7 @@ class MissingRules:
         self._evidence: dict[Holder, Evidence] = {}
         self._takes_svid_alone = any(route.takes_svid_alone for route in config.routes)
         self._has_bootstrap = any(route.bootstrap for route in config.routes)
+        self._mixes_modes = any(len({*route.modes}) > 1 for route in config.routes)
 
     def take(self, cases: Sequence[PolicyQuery]) -> None:
         """Add a request that was refused because a rule is missing, by its calls."""
@@ -131,7 +135,8 @@ class MissingRules:
         for case, lacking in found:
             if lacking == _NOTHING or isinstance(lacking, str):
                 continue
-            holder = Holder(*_names_of(case), *lacking)
+            mode = case.delegation.mode if self._mixes_modes else ""
+            holder = Holder(*_names_of(case), mode, *lacking)
             if holder in self._evidence or len(self._evidence) < MAX_MISSING:
                 evidence = self._evidence.setdefault(holder, Evidence())
                 evidence.add(case)
@@ -181,10 +186,15 @@ class MissingRules:
 
     def _limited(self, holder: Holder, rule: ProposedRule) -> ProposedRule | None:
         """Return the rule, with a condition if others could use it; None without conditions."""
-        if not holder.agent_lacks or not self._opens(holder, rule):
+        parts = []
+        if holder.agent_lacks and self._opens(holder, rule):
+            parts.append(f"principal.issuer == {_text(holder.issuer)}")
+            parts.append(f"principal.id == {_text(holder.principal)}")
+        if holder.mode:
+            parts.append(f"delegation.mode == {_text(holder.mode)}")
+        if not parts:
             return rule
-        names = (json.dumps(text, ensure_ascii=False) for text in (holder.issuer, holder.principal))
-        condition = "principal.issuer == {} && principal.id == {}".format(*names)
+        condition = " && ".join(parts)
         try:
             Condition.parse(condition)
         except ConditionError:
@@ -218,6 +228,11 @@ def _names_of(case: PolicyQuery) -> tuple[str, str, str, bool]:
     delegation = case.delegation
     agent = case.agent.spiffe_id.text
     return agent, delegation.issuer, delegation.subject, delegation.by_svid
+
+
+def _text(value: str) -> str:
+    """Return a text as a condition has it."""
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _holder_of(item: tuple[Holder, Evidence]) -> Holder:

@@ -161,7 +161,7 @@ def _not_proposed(missing: MissingRules) -> Iterator[str]:
     for name, count in sorted(missing.limited.items()):
         yield f"# Refused by what {name} requires: {count}. No rule is proposed that evades it."
     if missing.unlimitable:
-        what = "to limit them to the principal takes a condition; conditions need"
+        what = "to limit them to their evidence takes a condition; conditions need"
         yield f"# Not proposed: {missing.unlimitable} rules; {missing_extra('cel', what)}"
 
 

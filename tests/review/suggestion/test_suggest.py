@@ -279,3 +279,18 @@ def test_an_agent_by_its_svid_alone(tmp_path: Path, capsys: pytest.CaptureFixtur
         changed = replayed(world, config, capsys)
     assert "principals:" not in (tmp_path / "suggested.yaml").read_text()
     assert changed == {"newly_allowed": 1, "newly_denied": 0, "undecidable": 0}
+
+
+def test_a_route_for_several_modes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where an agent may act in several modes, a rule is for the mode that was seen."""
+    route = "[{name: both, paths: [/both/**], modes: [delegated, autonomous]}]"
+    with World(tmp_path, LAB.with_routes(route)) as world:
+        world.ask(world.token(), path="/both/run")
+        record = world.audit_records()[0]
+        suggested_config = applied(world, suggested(world, capsys, "--diff", "--denied"))
+        changed = replayed(world, suggested_config, capsys)
+        world.audit_path.write_text(json.dumps(record | {"mode": "autonomous"}) + "\n")
+        of_its_own = replayed(world, suggested_config, capsys)
+
+    assert changed == {"newly_allowed": 1, "newly_denied": 0, "undecidable": 0}
+    assert of_its_own == {"newly_allowed": 0, "newly_denied": 0, "undecidable": 0}
