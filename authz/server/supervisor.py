@@ -42,7 +42,8 @@ def _private_folder() -> tempfile.TemporaryDirectory[str]:
     try:
         return tempfile.TemporaryDirectory(prefix="authz-")
     except OSError as error:
-        message = f"server.workers needs a folder for the workers' sockets: {error.strerror}"
+        why = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+        message = f"server.workers needs a folder for the workers' sockets: {why}"
         raise OSError(f"{message}; make /tmp writable, or name another folder in TMPDIR") from None
 
 
