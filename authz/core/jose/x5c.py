@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import jwt
-from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -56,6 +55,9 @@ def certified_spki(jwk: Mapping[str, Any]) -> bytes | None:
     first = chain[0] if isinstance(chain, list) and chain else None
     if not isinstance(first, str) or len(first) > MAX_CERTIFICATE_CHARS:
         return None
+    # Few keys have one, and what reads it takes long to load for a command. A server has it loaded.
+    from cryptography import x509  # noqa: PLC0415 - see above
+
     try:
         certificate = x509.load_der_x509_certificate(b64decode(first, validate=True))
         form = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
