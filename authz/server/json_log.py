@@ -53,7 +53,8 @@ def logging_to_stderr(level: str) -> Iterator[None]:
     """Send the log, and text printed to ``sys.stderr``, to standard error without waiting for it.
 
     Leaving it writes the queued lines, within FLUSH_SECONDS, and restores everything that it
-    replaced.
+    replaced. Lines of threads that run on are lost then: without a handler, ``logging`` would print
+    them as text among the lines of JSON.
     """
     keep_from_waiting(_STDERR)
     handler = _QueueingHandler()
@@ -70,7 +71,7 @@ def logging_to_stderr(level: str) -> Iterator[None]:
     finally:
         threading.excepthook, sys.unraisablehook = hooks
         sys.stderr, logging.raiseExceptions = stderr, errors
-        logging.root.handlers = before[0]
+        logging.root.handlers = before[0] or [logging.NullHandler()]
         logging.root.setLevel(before[1])
         handler.writer.close()
 

@@ -4,6 +4,8 @@ import json
 import signal
 import socket
 import ssl
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -95,3 +97,18 @@ def test_only_json_of_workers(
         assert serving.process.stderr is not None
         for line in serving.process.stderr.read().decode().splitlines():
             json.loads(line)
+
+
+def test_lines_after_the_end() -> None:
+    """A thread that logs while the process ends, as one that fetches keys, prints no text."""
+    script = (
+        "import logging\n"
+        "from authz.server.json_log import logging_to_stderr\n"
+        "with logging_to_stderr('info'):\n"
+        "    logging.getLogger('authz.keys').warning('in time')\n"
+        "logging.getLogger('authz.keys').warning('late')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
+
+    (line,) = done.stderr.decode().splitlines()
+    assert json.loads(line)["message"] == "in time"
