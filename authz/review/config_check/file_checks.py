@@ -5,11 +5,13 @@ from pathlib import Path
 from typing import Final, get_args
 
 from authz.adapters.audit.settings import folder_of
+from authz.adapters.fetched import FetchError
 from authz.adapters.files import read_between
 from authz.adapters.revocation_file.settings import NEW_FILE
 from authz.config import Config, Place, dotted
 from authz.core.settings import LaterFile, NamedFile, Settings
-from authz.review.config_check.file_contents import ContentError, contents, key_folder_problem
+from authz.core.told_error import ToldError
+from authz.review.config_check.file_contents import contents, key_folder_problem
 
 _CURES: Final[dict[Place, str]] = {("revocations", "file"): f"; {NEW_FILE}"}
 
@@ -31,9 +33,10 @@ def file_problems(config: Config) -> Iterator[tuple[Place, str]]:
         if not any(other[: len(place)] == place for other in unread):
             try:
                 read()
-            except ContentError as error:
+            except (FetchError, ToldError) as error:
                 # At start there is no line to name, so the words begin with the place.
-                exact = (*place, error.key) if error.key else place
+                key = getattr(error, "key", "")  # a TlsError names the setting within the section
+                exact = (*place, key) if key else place
                 words = str(error).removeprefix(dotted(exact)).removeprefix(str(exact[-1]))
                 yield exact, words.lstrip(".: ")
 

@@ -15,20 +15,8 @@ from authz.core.jose import KeySettings
 from authz.core.settings import ClientCertificateSettings
 
 
-class ContentError(Exception):
-    """A file's content can't be used; the message says why.
-
-    ``key`` is the setting within the section that is wrong, "" if it is none alone.
-    """
-
-    def __init__(self, message: str, key: str = "") -> None:
-        """Take the message, and the setting."""
-        super().__init__(message)
-        self.key = key
-
-
 def contents(config: Config) -> Iterator[tuple[Place, Callable[[], object]]]:
-    """Yield places of files, and functions that read their content and raise ContentError."""
+    """Yield places of files, and functions that read them and raise FetchError or a ToldError."""
     if config.token.dpop.nonce_secret is not None:
         yield ("token", "dpop", "nonce_secret"), partial(_read_nonce_secret, config.token.dpop)
     if config.revocations.file is not None:
@@ -60,73 +48,48 @@ def _credentials(keys: KeySettings, place: Place) -> Iterator[tuple[Place, Calla
 
 
 def _read_nonce_secret(settings: DpopSettings) -> None:
-    from authz.wiring.files import BuildError, read_nonce_secret  # noqa: PLC0415 - see the module's text
+    from authz.wiring.files import read_nonce_secret  # noqa: PLC0415 - see the module's text
 
-    try:
-        read_nonce_secret(settings)
-    except BuildError as error:
-        raise ContentError(str(error)) from None
+    read_nonce_secret(settings)
 
 
 def _read_revocations(config: Config) -> None:
-    from authz.wiring.files import BuildError, read_revocations  # noqa: PLC0415 - likewise
+    from authz.wiring.files import read_revocations  # noqa: PLC0415 - likewise
 
-    try:
-        read_revocations(config)
-    except BuildError as error:
-        raise ContentError(str(error)) from None
+    read_revocations(config)
 
 
 def _read_decision_point(config: Config) -> None:
     from authz.wiring.asked import build_decision_point  # noqa: PLC0415 - likewise
-    from authz.wiring.files import BuildError  # noqa: PLC0415 - likewise
 
-    try:
-        build_decision_point(config)
-    except BuildError as error:
-        raise ContentError(str(error)) from None
+    build_decision_point(config)
 
 
 def _read_introspection(issuer: IssuerSettings) -> None:
     from authz.wiring.asked import (  # noqa: PLC0415 - see the module's text
         read_introspection_credential,
     )
-    from authz.wiring.files import BuildError  # noqa: PLC0415 - likewise
 
-    try:
-        read_introspection_credential(issuer)
-    except BuildError as error:
-        raise ContentError(str(error)) from None
+    read_introspection_credential(issuer)
 
 
 def _read_token(path: str) -> None:
     from authz.adapters.client_credentials import (  # noqa: PLC0415 - see the module's text
         read_bearer_token,
     )
-    from authz.adapters.fetched import FetchError  # noqa: PLC0415 - likewise
 
-    try:
-        read_bearer_token(path)
-    except FetchError as error:
-        raise ContentError(str(error)) from None
+    read_bearer_token(path)
 
 
 def _read_client_tls(tls: ClientCertificateSettings) -> None:
     from authz.adapters.client_credentials import (  # noqa: PLC0415 - see the module's text
         check_certificate,
     )
-    from authz.adapters.fetched import FetchError  # noqa: PLC0415 - likewise
 
-    try:
-        check_certificate(tls)
-    except FetchError as error:
-        raise ContentError(str(error)) from None
+    check_certificate(tls)
 
 
 def _read_server_tls(tls: TlsSettings) -> None:
-    from authz.adapters.tls import ServerTls, TlsError  # noqa: PLC0415 - see the module's text
+    from authz.adapters.tls import ServerTls  # noqa: PLC0415 - see the module's text
 
-    try:
-        ServerTls(tls)
-    except TlsError as error:
-        raise ContentError(str(error), error.key) from None
+    ServerTls(tls)
