@@ -86,7 +86,9 @@ def test_agents_of_ones_own(capsys: pytest.CaptureFixture[str]) -> None:
         agent = f"spiffe://corp.example/ns/agents/sa/{name}"
         scope = ("--scope", "balance:read")
         assert run("explain", "try/authz.yaml", *asked, "--agent", agent, *scope) == 0
+    assert capsys.readouterr()
     assert run("token", "make", "try", "--agent", "7", "--principal", "alice") == 0
+    assert capsys.readouterr().out.count(".") == 2  # read here: it is a token, and no leak
 
 
 def test_a_single_agent(capsys: pytest.CaptureFixture[str]) -> None:

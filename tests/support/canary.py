@@ -1,6 +1,7 @@
 """Searches everything that the whole suite made the product say for tokens.
 
-Every token and proof that the lab signs is a canary. Outputs are the answers of checks, files that
+Every token and proof that the lab signs is a canary, and so is every signed JWT, whoever made it
+(`authz token make` makes some: a test that lets it print reads what it printed). Outputs are the answers of checks, files that
 servers and proxies wrote, log records, metrics, and what tests caught of standard output. A run
 that holds the first or last characters of any part of any canary fails as a whole.
 
@@ -23,6 +24,7 @@ WINDOW: Final = 24  # characters: 18 bytes of a secret, and too many to meet by 
 MAX_FILE_BYTES: Final = 64 * 1024 * 1024
 # What tests write for the product to read; and what holds keys on purpose.
 INPUTS: Final = re.compile(r"token.*|.*\.(?:pem|key|crt|yaml)")
+_SIGNED: Final = re.compile(rb"eyJ[A-Za-z0-9_-]{20,}\.eyJ[A-Za-z0-9_-]{20,}\.[A-Za-z0-9_-]{64,}")
 _RUN: Final = re.compile(rb"[A-Za-z0-9_-]{24,}")
 
 
@@ -33,8 +35,8 @@ def anchors(tokens: Iterable[str]) -> set[bytes]:
 
 
 def leaks(data: bytes, known: set[bytes]) -> bool:
-    """Tell whether the data holds a part of a token."""
-    return any(
+    """Tell whether the data holds a signed JWT, or a part of a known token."""
+    return _SIGNED.search(data) is not None or any(
         run[at : at + WINDOW] in known
         for run in _RUN.findall(data)
         for at in range(len(run) - WINDOW + 1)

@@ -61,6 +61,12 @@ def test_parts_are_found(part: int) -> None:
     assert not leaks(segment[: WINDOW - 1] + b" " + b"x" * 100, known)
 
 
+def test_a_token_of_another_maker_is_found() -> None:
+    """A whole signed JWT is a leak although the lab has not made it; an example cut short is none."""
+    assert leaks(b"token: " + TOKEN.encode() + b"\n", set())
+    assert not leaks(b"token: eyJhbGciOi...", set())
+
+
 @pytest.mark.parametrize(
     ("statement", "status", "workers"),
     [
