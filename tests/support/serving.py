@@ -114,15 +114,15 @@ class Serving(AbstractContextManager["Serving"]):
         return sample_of(self.get("/metrics")[1], sample)
 
     def garbage(self, times: int) -> None:
-        """Ask with bytes that are not a CheckRequest."""
+        """Ask with bytes that are not a CheckRequest, as soon as a worker that is up listens."""
         for _ in range(times):
-            self.call(b"\xff\xff\xff", timeout=SECONDS)
+            self.call(b"\xff\xff\xff", timeout=SECONDS, wait_for_ready=True)
 
     def ask(self) -> str:
         """Ask for the travel agent and alice, and return "allow", or the reason."""
         token = self.issuer.token(TRAVEL, scope=READ)
         request = check_request(self.svid, [("authorization", f"Bearer {token}")])
-        answer = self.call(request.SerializeToString(), timeout=SECONDS)
+        answer = self.call(request.SerializeToString(), timeout=SECONDS, wait_for_ready=True)
         return reason_of(pb.CheckResponse.FromString(answer))
 
     def until(self, reason: str) -> None:
