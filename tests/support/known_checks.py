@@ -26,7 +26,6 @@ RECORDED = {
 COMMON = frozenset({"authorization", "x-forwarded-client-cert"})
 MESSAGES = MessageInputs(
     Routes((RouteSettings(name="mcp", paths=("/finance/**",), protocol=RouteProtocol.MCP),)),
-    mcp_metadata=lambda *_: None,
     reads_arguments=lambda _: True,
 )
 INPUTS = {
