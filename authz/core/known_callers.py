@@ -1,11 +1,11 @@
 """A cache of callers: the results of steps 1 and 2, for requests with the same credentials.
 
-What the profile and the route say of the token is kept with them: the key decides that, too.
-
 A caller makes many requests with one certificate and one token. The two steps return the same for
 them until one of them expires or a key changes, so a known caller on a new path costs one look-up.
 The cache's key holds everything that the steps read of a request except a DPoP proof. A request
 with a proof always goes through the steps, since a proof is for one request (RFC 9449 section 4.3).
+What the upstream gets of the token is kept beside the results: profile and route, which say that,
+are in the key as well.
 """
 
 from typing import Final

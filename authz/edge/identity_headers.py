@@ -95,7 +95,7 @@ class IdentityHeaders:
             headers[header] = ",".join([escaped(text, safe="") for text in texts])
         names = tuple([header for header, value in headers.items() if value])
         absent = tuple([header for header, value in headers.items() if not value])
-        if allow.upstream_token is UpstreamToken.STRIP:
+        if allow.upstream_token is not UpstreamToken.FORWARD:
             absent += self._stripped
             if allow.delegation.single_use is not None and self._stripped:
                 absent += (DPOP,)  # a proof is useless without its token

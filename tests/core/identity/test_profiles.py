@@ -249,6 +249,18 @@ OWN = f"By={SIDECAR};URI={TRAVEL}"
 THROUGH = f"By={GATEWAY};URI={TRAVEL},By={SIDECAR};URI={GATEWAY}"
 DIRECT: dict[str, tuple[Sent, str]] = {
     "through the gateway": (Sent(principal=GATEWAY, xfcc=THROUGH), "allow"),
+    "through it, as Istio's proxies write": (
+        Sent(
+            principal=GATEWAY,
+            xfcc=f'By={GATEWAY};Hash={"a1" * 32};Subject="";URI={TRAVEL},'
+            f'By={SIDECAR};Hash={"b2" * 32};Subject="";URI={GATEWAY}',
+        ),
+        "allow",
+    ),
+    "directly, as Istio's sidecar writes": (
+        Sent(principal=TRAVEL, xfcc=f'By={SIDECAR};Hash={"a1" * 32};Subject="";URI={TRAVEL}'),
+        "allow",
+    ),
     "through it in two lines": (Sent(principal=GATEWAY, xfcc=THROUGH.split(",")), "allow"),
     "directly": (Sent(principal=TRAVEL, xfcc=OWN), "allow"),
     "directly, without a header": (Sent(principal=TRAVEL), "allow"),
