@@ -28,6 +28,7 @@ from authz.core.policy.shadow import PolicyStep
 from authz.core.reason import Denied, Reason
 from authz.core.request import DPOP, Request
 from authz.core.routes import RESOURCE_METADATA, Route, RouteProtocol, Routes
+from authz.core.upstream_token import UpstreamToken
 
 _NO_ROUTE: Final = Route()
 
@@ -54,14 +55,20 @@ class Authorizer:
         policy: PolicyStep,
         *,
         callers: KnownCallers,
+        upstream_token: UpstreamToken = UpstreamToken.STRIP,
     ) -> None:
-        """Keep the routes, the steps in the order of their runs, and the cache of known callers."""
+        """Keep the routes, the steps in the order of their runs, and the cache of known callers.
+
+        ``upstream_token`` holds where neither the profile nor the route says what the upstream
+        gets.
+        """
         self.routes = routes
         self.identity = identity
         self.delegations = delegations
         self.revocations = revocations
         self.policy = policy
         self._callers = callers
+        self._upstream_token = upstream_token
 
     def decide(self, request: Request, now: float) -> Decision:
         """Return an Allow or a Deny; ``now`` is in unix seconds.
@@ -88,7 +95,8 @@ class Authorizer:
         if caller is None:
             agent = progress.agent = self.identity.identify(request, now)  # 1. who calls
             delegation = self.delegations.verify(request, agent, route, now)  # 2. on whose behalf
-            caller = Caller(agent, delegation, self.policy.flags(delegation))
+            flags = self.policy.flags(delegation)
+            caller = Caller(agent, delegation, flags, self._token_for_upstream(request, route))
             self._callers.put(key, request, caller, now)
         agent = progress.agent = caller.agent
         delegation = progress.delegation = caller.delegation
@@ -107,8 +115,20 @@ class Authorizer:
         progress.rule = permit.agent_rule
         valid_until = min(agent.expires_at, delegation.expires_at, verdict.stable_until)
         return Allow(
-            agent, delegation, permit, valid_until, progress.flags, progress.shadows, progress
+            agent,
+            delegation,
+            permit,
+            valid_until,
+            progress.flags,
+            progress.shadows,
+            progress,
+            caller.upstream_token,
         )
+
+    def _token_for_upstream(self, request: Request, route: Route) -> UpstreamToken:
+        """Return what the upstream gets of the token: by the profile, the route, the default."""
+        of_profile = self.identity.upstream_token(request)
+        return of_profile or route.upstream_token or self._upstream_token
 
 
 def _parameters(request: Request, route: Route) -> tuple[tuple[str, str], ...]:

@@ -20,6 +20,7 @@ from authz.core.needs import Need
 from authz.core.reason import BEARER, DPOP_SCHEME, Denied, Reason
 from authz.core.request import Operation
 from authz.core.spiffe import SpiffeId
+from authz.core.upstream_token import UpstreamToken
 
 
 class Effect(Choice):
@@ -264,6 +265,7 @@ class Allow(msgspec.Struct, frozen=True, gc=False):
         flags: findings for auditors, such as an unregistered earlier actor.
         shadows: notes on what other policies would have decided.
         progress: makes the refusal if a check after the pipeline refuses.
+        upstream_token: what the upstream gets of the client's token.
     """
 
     agent: Agent
@@ -273,6 +275,7 @@ class Allow(msgspec.Struct, frozen=True, gc=False):
     flags: tuple[str, ...] = ()
     shadows: tuple[Shadow, ...] = ()
     progress: Progress = msgspec.field(default_factory=Progress)
+    upstream_token: UpstreamToken = UpstreamToken.STRIP
 
     def until(self, moment: float) -> "Allow":
         """Return the same allow, valid until that moment (unix seconds) at most."""

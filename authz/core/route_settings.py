@@ -13,6 +13,7 @@ from authz.core.paths import Form
 from authz.core.patterns import ANY, PathText
 from authz.core.request import MessageProtocol
 from authz.core.settings import Duration, MisfitError, Settings
+from authz.core.upstream_token import UpstreamToken
 
 DEFAULT_PORTS: Final = {"https": 443, "http": 80}
 _WORD: Final = r"^[\x21\x23-\x5b\x5d-\x7e]{1,256}$"  # as a scope: it goes into a quoted-string
@@ -133,6 +134,11 @@ class RouteSettings(Settings):
     """The token's acr must be one of these authentication contexts (RFC 9470)."""
     max_age: Duration | None = Field(default=None, ge=1.0)
     """The longest time since the principal authenticated, by the token's auth_time (RFC 9470)."""
+    upstream_token: UpstreamToken | None = None
+    """What the upstream of this route gets. strip: no token, and no DPoP proof. forward: the
+    client's token, with which the upstream could act as the agent. upstream_token of the request's
+    profile comes first; if neither is set, token.forward decides.
+    """
     accept_ambiguous: tuple[Form, ...] = ()
     """Ambiguous forms of paths, which servers read differently, to accept on this route; elsewhere
     they are refused. By listing a form you vouch that the upstream, and each proxy before it,

@@ -32,6 +32,7 @@ from authz.core.route_settings import (
     RouteSettings,
     url_origin,
 )
+from authz.core.upstream_token import UpstreamToken
 
 __all__ = [
     "PROFILE",
@@ -72,6 +73,7 @@ class Route:
         parameters: auth-params of challenges, which say where to get a token: the URL of the
             resource's metadata (RFC 9728 section 5.1); empty without a resource.
         accept_ambiguous: forms of paths that the upstream reads as this server does.
+        upstream_token: what the upstream gets of the token; None if the route does not say.
     """
 
     name: str = ""
@@ -89,6 +91,7 @@ class Route:
     parameters: tuple[tuple[str, str], ...] = ()
     accept_ambiguous: Forms = frozenset()
     takes_svid_alone: bool = False
+    upstream_token: UpstreamToken | None = None
 
     def bootstrap_calls(self, request: Request) -> tuple[Call, ...]:
         """Return the request's calls if each may be made without a token, else nothing."""
@@ -225,6 +228,7 @@ def _route(settings: RouteSettings) -> Route:
         parameters=((RESOURCE_METADATA, metadata_url(resource)),) if resource else (),
         accept_ambiguous=_with_implied(frozenset(settings.accept_ambiguous)),
         takes_svid_alone=settings.takes_svid_alone,
+        upstream_token=settings.upstream_token,
     )
 
 

@@ -17,6 +17,7 @@ from pydantic import Field
 from authz.core.decision import Allow
 from authz.core.request import DPOP
 from authz.core.settings import Settings
+from authz.core.upstream_token import UpstreamToken
 
 _OWNED: Final = ("id", "principal", "issuer", "scope", "chain", "decision-id")
 _VISIBLE: Final = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) != "%") + " "
@@ -66,17 +67,19 @@ class IdentityHeaders:
     def __init__(
         self, settings: HeaderSettings, stripped: tuple[str, ...], added: tuple[str, ...]
     ) -> None:
-        """Take the settings, the names to strip, and all names that rules may add."""
+        """Take the settings, the names to strip with the token, and all names that rules may add.
+
+        Names are stripped from the requests whose upstreams don't get the token.
+        """
         self._added = added
         self._owned = tuple([settings.prefix + name for name in _OWNED])
-        self._strips = bool(stripped)
+        self._stripped = stripped
         twins = tuple(sorted(set(_underscore_twins([*self._owned, *added]))))
-        always_removed = (*twins, *stripped)
 
         # A function of its own: a method of self in the cache would be a reference cycle.
         @lru_cache(_SHAPES_KEPT)
         def shape(names: tuple[str, ...], absent: tuple[str, ...]) -> HeaderShape:
-            return HeaderShape(names, (*absent, *always_removed))
+            return HeaderShape(names, (*absent, *twins))
 
         self._shape = shape
 
@@ -92,8 +95,10 @@ class IdentityHeaders:
             headers[header] = ",".join([escaped(text, safe="") for text in texts])
         names = tuple([header for header, value in headers.items() if value])
         absent = tuple([header for header, value in headers.items() if not value])
-        if allow.delegation.single_use is not None and self._strips:
-            absent += (DPOP,)  # a proof is useless without its token
+        if allow.upstream_token is not UpstreamToken.FORWARD:
+            absent += self._stripped
+            if allow.delegation.single_use is not None and self._stripped:
+                absent += (DPOP,)  # a proof is useless without its token
         return self._shape(names, absent), tuple([value for value in headers.values() if value])
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, TypeVar
 
+from authz.core.identity import ProfileSettings
 from authz.core.protocols.message import HEADERS
 from authz.core.request import Call
 from authz.core.routes import PROFILE, ROUTE, Route, Routes
@@ -18,6 +19,9 @@ COOKIE: Final = "cookie"
 REQUEST_ID: Final = "x-request-id"
 TRACE: Final = "traceparent"
 _TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
+MAX_REQUEST_BYTES: Final = "authz_max_request_bytes"  # the context extension with that limit
+_NUMBER: Final = re.compile(r"[0-9]{1,12}")
+_NO_PROFILE: Final = ProfileSettings()
 _Value = TypeVar("_Value")
 
 
@@ -27,13 +31,13 @@ class MessageInputs:
 
     Attributes:
         routes: give the protocol of a request's message.
-        mcp_metadata: returns the namespace of a proxy's MCP filter, by the profile that the route
-            names and the proxy's SPIFFE ID; None if the filter is not trusted.
+        profile_of: returns a request's profile, by the name that the route gives and the proxy's
+            SPIFFE ID.
         reads_arguments: tells whether decisions read the arguments of a call.
     """
 
     routes: Routes
-    mcp_metadata: Callable[[str, str], str | None] = lambda *_: None
+    profile_of: Callable[[str, str], ProfileSettings] = lambda *_: _NO_PROFILE
     reads_arguments: Callable[[Call], bool] = lambda _: False
 
     def route_of(self, host: str, path: str, extensions: Mapping[str, str]) -> Route | None:
@@ -41,12 +45,26 @@ class MessageInputs:
         route = self.routes.of_raw(extensions.get(ROUTE, ""), host, path)
         return route if route.protocol else None
 
-    def metadata_of(
-        self, metadata: Mapping[str, bytes], extensions: Mapping[str, str], proxy: str
-    ) -> bytes | None:
-        """Return the metadata of the proxy's MCP filter, None if the filter is not trusted."""
-        namespace = self.mcp_metadata(extensions.get(PROFILE, ""), proxy)
-        return metadata[namespace] if namespace and namespace in metadata else None
+    def profile(self, extensions: Mapping[str, str], proxy: str) -> ProfileSettings:
+        """Return the request's profile, which says what is trusted about its message."""
+        return self.profile_of(extensions.get(PROFILE, ""), proxy)
+
+
+def filter_metadata(profile: ProfileSettings, metadata: Mapping[str, bytes]) -> bytes | None:
+    """Return the metadata of the proxy's MCP filter, None if the filter is not trusted."""
+    namespace = profile.mcp_metadata
+    return metadata[namespace] if namespace and namespace in metadata else None
+
+
+def limit_of_bodies(profile: ProfileSettings, extensions: Mapping[str, str]) -> int | None:
+    """Return the proxy's limit of bodies in bytes, None if nothing says it.
+
+    What the proxy says itself counts before the profile. A malformed limit is 0: no body fits.
+    """
+    text = extensions.get(MAX_REQUEST_BYTES, "")
+    if not text:
+        return profile.max_request_bytes
+    return int(text) if _NUMBER.fullmatch(text) else 0
 
 
 class RequestInputs:

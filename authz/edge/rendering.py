@@ -100,7 +100,7 @@ class Renderer:
         agent = decision.agent.spiffe_id.text
         # The added headers depend on the two rules and on the token alone.
         rules = (permit.agent_rule, permit.principal_rule)
-        key = (decision.delegation, agent, rules, decision.shadows)
+        key = (decision.delegation, agent, rules, decision.shadows, decision.upstream_token)
         rendered = self._known.get(key)
         if rendered is None:
             rendered = self._of_terms((decision.delegation.terms, *key[1:]), decision)

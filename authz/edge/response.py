@@ -81,8 +81,9 @@ class Responder:
     ) -> None:
         """Take the settings of the identity headers.
 
-        ``stripped`` names headers that the upstream must not see; ``dpop_algorithms`` are offered
-        in challenges; ``added`` names all headers that rules may add.
+        ``stripped`` names headers that an upstream must not see unless the allow forwards the
+        token; ``dpop_algorithms`` are offered in challenges; ``added`` names all headers that rules
+        may add.
         """
         self._identity = IdentityHeaders(headers, stripped, added)
         self._algs = " ".join(dpop_algorithms)

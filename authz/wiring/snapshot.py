@@ -21,6 +21,7 @@ from authz.core.policy.policy import Policy
 from authz.core.policy.shadow import PolicyStep
 from authz.core.reads import Reads
 from authz.core.routes import Routes
+from authz.core.upstream_token import UpstreamToken
 from authz.edge.identity_headers import owned_headers
 from authz.edge.inputs import MessageInputs, RequestInputs
 from authz.edge.rendering import Renderer
@@ -81,6 +82,7 @@ def build_authorizer(
         revocations,
         policy or build_policy(config),
         callers=callers or KnownCallers(Unchanging(), entries=0, max_bytes=0),
+        upstream_token=UpstreamToken.FORWARD if config.token.forward else UpstreamToken.STRIP,
     )
 
 
@@ -108,7 +110,7 @@ def build_snapshot(
     authorizer = build_authorizer(config, delegations, revocations, step, callers)
     responder = Responder(
         config.headers,
-        () if token.forward else (token.header,),
+        (token.header,),
         token.dpop.algorithms,
         tuple(sorted(policy.added_headers)),
     )
@@ -158,6 +160,6 @@ def _build_message_reader(
         return None
     return MessageInputs(
         routes,
-        AgentAuthenticator(config.trust_domains, config.profiles).mcp_metadata,
+        AgentAuthenticator(config.trust_domains, config.profiles).profile_of,
         lambda call: any(policy.reads_arguments(call) for policy in policies),
     )

@@ -296,7 +296,7 @@ def test_what_is_known_is_not_read_again(form: str, full_readings: list[bool]) -
     assert len(full_readings) == 4
 
 
-@pytest.mark.parametrize("kind", ["common", "messages"])
+@pytest.mark.parametrize("kind", ["common", "messages", "limit"])
 @pytest.mark.parametrize("form", ["raw-traced", "map-traced"])
 def test_other_paths_tokens_and_bodies_are_not_read_in_full(
     form: str, kind: str, full_readings: list[bool]

@@ -17,7 +17,7 @@ BODY = b'{"jsonrpc":"2.0","id":17,"method":"tools/call","params":{"name":"%s"}}'
 
 def check(make: MakeReader, draw: Draw, mutate: Mutate) -> tuple[str, str]:
     """Teach a reader a request, and have it read another; what it did, and what was wrong."""
-    inputs = INPUTS[draw(st.sampled_from(["common", "messages", "metadata"]))]
+    inputs = INPUTS[draw(st.sampled_from(["common", "messages", "limit", "metadata"]))]
     reader, data = make(inputs), RECORDED[draw(st.sampled_from(list(RECORDED)))]
     body = draw(st.sampled_from([b"", BODY % (b"a" * 3), BODY % (b"a" * 100)]))
     for number in range(1, 4):

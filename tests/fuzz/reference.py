@@ -202,6 +202,16 @@ def host_may_pass(host: str, domain: str) -> bool:
     return name.endswith(f".{domain}") and is_plain
 
 
+def direct_may_pass(text: str, agent: str, proxy: str, principal: str) -> bool:
+    """Whether that connection could be the agent's, or the proxy's with such a header.
+
+    The proxy's connection names the writer where the element does not.
+    """
+    if principal != proxy:
+        return principal == agent
+    return xfcc_may_pass(text if "By=" in text else f"By={proxy};{text}", agent, proxy)
+
+
 def xfcc_may_pass(text: str, agent: str, proxy: str) -> bool:
     """Whether a header could be one element by that proxy, of that agent."""
     pairs = [pair.partition("=") for pair in text.split(";")]

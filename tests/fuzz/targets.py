@@ -33,13 +33,14 @@ from fuzz import http2 as fuzz_http2
 from fuzz import messages as fuzz_messages
 from lab.config_builder import AT_PUBLIC_RULE, LAB
 from lab.issuer import b64, sign_raw
-from lab.mesh import AUDIENCE, GATEWAY, ISSUER, TRAVEL
+from lab.mesh import AUDIENCE, GATEWAY, ISSUER, PAYMENTS, TRAVEL
 from support.header_blocks import decoder
 from support.world import HOST, READ, World, check_request, reason_of
 
 OPAQUE = "https://opaque.corp.example"  # an issuer that nobody asks: answers are put in its place
 CHANGES = (
     LAB.with_profile("xfcc", f"{{identity: xfcc, trusted_proxies: ['{GATEWAY}']}}")
+    .with_profile("direct", f"{{identity: xfcc, direct: true, trusted_proxies: ['{GATEWAY}']}}")
     .with_routes(
         f"[{{name: odd, paths: [/odd/**], accept_ambiguous: [{', '.join(get_args(Form))}]}}]"
     )
@@ -277,9 +278,15 @@ def xfcc(lab: Lab, draw: Draw) -> str:
         parse(text)
     token = lab.world.token()
     headers = [("authorization", f"Bearer {token}"), ("x-forwarded-client-cert", text)]
-    context = {"authz_profile": "xfcc"}
-    message = check_request(None, headers, principal="", context=context)
-    return lab.asked(message, may_be=reference.xfcc_may_pass(text, TRAVEL, GATEWAY), what=text)
+    if draw(st.booleans()):
+        principal = draw(st.sampled_from(["", TRAVEL, PAYMENTS, GATEWAY, f"{GATEWAY}/x"]))
+        may_be = reference.direct_may_pass(text, TRAVEL, GATEWAY, principal)
+        context = {"authz_profile": "direct"}
+    else:
+        principal, context = "", {"authz_profile": "xfcc"}
+        may_be = reference.xfcc_may_pass(text, TRAVEL, GATEWAY)
+    message = check_request(None, headers, principal=principal, context=context)
+    return lab.asked(message, may_be=may_be, what=text)
 
 
 def key_sets(lab: Lab, draw: Draw) -> str:

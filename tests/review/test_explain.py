@@ -58,6 +58,21 @@ def test_the_nearest_miss_and_bounds() -> None:
     assert sum("far" in line for line in told.lines(None)) == 30
 
 
+def test_what_the_upstream_gets(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An allow says that the upstream gets the token, by the route and the default profile."""
+    words = "the upstream gets the client's token"
+    call = ["explain", str(config), "GET", URL, "--agent", TRAVEL, "--principal", "alice"]
+    call += ["--scope", READ]
+    kept = LAB.with_(("routes", 0, "upstream_token"), "forward")
+    cut = LAB.with_(("profiles", "default", "upstream_token"), "strip")
+    for changes, is_told in ((LAB, False), (kept, True), (cut, False)):
+        edit(config, changes)
+        capsys.readouterr()
+
+        assert run(*call) == 0
+        assert (words in capsys.readouterr().out) is is_told
+
+
 def test_flags(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Claims, headers, roles, actors, age and time all reach the rules."""
     limits = """\

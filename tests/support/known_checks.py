@@ -4,12 +4,14 @@ import base64
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from google.protobuf.message import DecodeError
 
 from authz._pb import ext_authz_pb2 as pb
+from authz.core.identity import ProfileSettings
 from authz.core.routes import RouteProtocol, Routes, RouteSettings
 from authz.edge.answered import DecodedCheck
 from authz.edge.envoy.known_messages import CheckReader
@@ -26,9 +28,15 @@ RECORDED = {
 COMMON = frozenset({"authorization", "x-forwarded-client-cert"})
 MESSAGES = MessageInputs(
     Routes((RouteSettings(name="mcp", paths=("/finance/**",), protocol=RouteProtocol.MCP),)),
-    mcp_metadata=lambda *_: None,
     reads_arguments=lambda _: True,
 )
+
+
+def limited(_: str, proxy: str) -> ProfileSettings:
+    """Return the profile of a proxy, each with a limit that some bodies fill."""
+    return ProfileSettings(max_request_bytes=80 if proxy else 60)
+
+
 INPUTS = {
     "common": RequestInputs(COMMON),
     "proofs": RequestInputs(COMMON | {"dpop"}, given=frozenset({"x-agent-id"})),
@@ -36,6 +44,7 @@ INPUTS = {
     "trace": RequestInputs(COMMON | {"traceparent"}),
     "metadata": RequestInputs(COMMON, ("envoy.a", "b")),
     "messages": RequestInputs(COMMON, messages=MESSAGES),
+    "limit": RequestInputs(COMMON, messages=replace(MESSAGES, profile_of=limited)),
 }
 ID, TRACEPARENT, TOKEN = "x-request-id", "traceparent", "authorization"
 

@@ -148,7 +148,9 @@ class TokenSettings(Settings):
     the header holds only the token.
     """
     forward: bool = False
-    """Forward the token to the upstream. The upstream could then act as the agent: rarely right."""
+    """Forward the token to the upstream, where neither the request's profile nor its route has an
+    upstream_token. The upstream could then act as the agent: rarely right.
+    """
     max_bytes: int = Field(default=8192, ge=512, le=65536)
     """The longest accepted token, in bytes."""
     dpop: DpopSettings = DpopSettings()

@@ -15,8 +15,10 @@ from authz.core.request import Request
 from authz.core.routes import PROFILE
 from authz.core.spiffe import SpiffeId, SpiffeIdError, SpiffePattern
 from authz.core.spiffe.svid import checked_svid
+from authz.core.upstream_token import UpstreamToken
 
 DEFAULT: Final = "default"
+_DISTRUSTED: Final = ProfileSettings()  # of a request that identify() refuses for its profile
 _NAMES: Final = 4096  # agents in use; each takes some 4 KiB at most
 
 
@@ -41,6 +43,7 @@ class AgentAuthenticator:
             name: SOURCES[profile.identity](profile) for name, profile in self._profiles.items()
         }
         self.reads = Reads.union(source.reads for source in self._sources.values())
+        self._decides_tokens = any(one.upstream_token for one in self._profiles.values())
 
     def identify(self, request: Request, now: float) -> Agent:
         """Return the calling agent.
@@ -63,12 +66,22 @@ class AgentAuthenticator:
             raise Denied(Reason.IDENTITY_CONFLICT, "the caller's certificate has another hash")
         return Agent(spiffe_id, svid.thumbprint, svid.not_after)
 
-    def mcp_metadata(self, named: str, proxy: str) -> str | None:
-        """Return the metadata namespace of this proxy's MCP filter, if its profile trusts it."""
+    def profile_of(self, named: str, proxy: str) -> ProfileSettings:
+        """Return the profile of a request: by the name that its route gives, and its proxy's ID.
+
+        Never raises. Where ``identify`` refuses the request for its profile, these are the default
+        settings, which trust nothing that the proxy says of bodies.
+        """
         try:
-            return self._profiles[self._profile_name(named, proxy)].mcp_metadata
-        except Denied:  # identify() refuses the request for it
+            return self._profiles[self._profile_name(named, proxy)]
+        except Denied:
+            return _DISTRUSTED
+
+    def upstream_token(self, request: Request) -> UpstreamToken | None:
+        """Return what the request's profile says of the token; None if it leaves it to others."""
+        if not self._decides_tokens:
             return None
+        return self.profile_of(request.context_value(PROFILE), request.proxy).upstream_token
 
     def _profile_name(self, named: str, proxy_id: str) -> str:
         """Return the profile that the route names, else the calling proxy's own, else the default.

@@ -7,9 +7,11 @@ from pydantic import Field, model_validator
 from authz.core.choice import Choice, Need
 from authz.core.settings import MisfitError, Settings
 from authz.core.spiffe import SpiffePatternText, TrustDomainText
+from authz.core.upstream_token import UpstreamToken
 
 AGENTGATEWAY: Final = "agentgateway.source"  # as in the CEL metadata of the agentgateway example
 MAX_HOPS: Final = 8
+MAX_REQUEST_BYTES: Final = 2**32 - 1  # as Envoy's own setting takes it
 
 
 class Source(Choice):
@@ -44,6 +46,12 @@ class ProfileSettings(Settings):
     agent's own. Any other number of elements is refused, because another party wrote an element
     too.
     """
+    direct: bool = False
+    """For xfcc: agents also connect to this proxy directly. If source.principal is one of
+    trusted_proxies, the header counts. Otherwise source.principal is the agent itself, and the
+    header is not read, because the agent may have written it. A request without source.principal
+    is refused.
+    """
     namespace: str = Field(default=AGENTGATEWAY, min_length=1, max_length=128)
     """For metadata: the metadata_context namespace that holds spiffe_id and, if sent, certificate.
     """
@@ -52,6 +60,17 @@ class ProfileSettings(Settings):
     envoy.filters.http.mcp; used where the proxy sends no body. Set it only if that filter refuses
     messages that it can't parse, and nothing before it writes that namespace.
     """
+    max_request_bytes: int | None = Field(default=None, ge=1, le=MAX_REQUEST_BYTES)
+    """The proxy's limit of bodies in bytes, as in Envoy's max_request_bytes, for a proxy that can't
+    send it in the context extension authz_max_request_bytes, which counts where it is sent. A body
+    that fills the limit may be cut and is refused; a shorter one needs no content-length. A number
+    above the proxy's own limit lets cut bodies pass for whole ones.
+    """
+    upstream_token: UpstreamToken | None = None
+    """What requests through this profile's proxies bring the upstream. strip: no token, and no DPoP
+    proof. forward: the client's token, for a proxy behind this one that checks the request too.
+    Left out, upstream_token of the route decides, and else token.forward.
+    """
 
     @model_validator(mode="after")
     def _xfcc_needs_writers(self) -> Self:
@@ -59,9 +78,14 @@ class ProfileSettings(Settings):
             raise MisfitError(
                 "trusted_proxies must list the proxies that may write the header", "identity"
             )
-        if self.identity is not Source.XFCC and (self.trusted_proxies or self.hops != 1):
-            key = "trusted_proxies" if self.trusted_proxies else "hops"
-            raise MisfitError("trusted_proxies and hops are only for identity: xfcc", key)
+        of_xfcc = {
+            "trusted_proxies": bool(self.trusted_proxies),
+            "hops": self.hops != 1,
+            "direct": self.direct,
+        }
+        key = next((name for name, is_set in of_xfcc.items() if is_set), None)
+        if self.identity is not Source.XFCC and key is not None:
+            raise MisfitError("trusted_proxies, hops and direct are only for identity: xfcc", key)
         if self.identity is not Source.METADATA and self.namespace != AGENTGATEWAY:
             raise MisfitError("namespace is only for identity: metadata", "namespace")
         return self

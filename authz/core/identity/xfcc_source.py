@@ -16,7 +16,11 @@ _PATTERNS: Final = 1024  # of all recently loaded configs
 
 @dataclass(frozen=True, slots=True)
 class XfccSource(IdentitySource):
-    """The first element of ``x-forwarded-client-cert``, if the profile trusts its writers."""
+    """The first element of ``x-forwarded-client-cert``, if the profile trusts its writers.
+
+    In a profile for direct connections too, it counts only on the connection of a trusted proxy;
+    any other connection is the agent's own, which may have written the header.
+    """
 
     headers: ClassVar[frozenset[str]] = frozenset({XFCC})
 
@@ -26,6 +30,8 @@ class XfccSource(IdentitySource):
         Raises Denied(AGENT_MISSING | AGENT_INVALID | IDENTITY_CONFLICT).
         """
         request = evidence.request
+        if self.profile.direct and not self._is_forwarded(request):
+            return ClaimedIdentity(request.principal, "source.principal", request.certificate)
         elements = self._elements(request)
         of_agent = elements[0]
         (name,) = of_agent.uris
@@ -39,6 +45,15 @@ class XfccSource(IdentitySource):
             of_agent.certificate or (request.certificate if is_peer else ""),
             base64url(bytes.fromhex(of_agent.hash)),
         )
+
+    def _is_forwarded(self, request: Request) -> bool:
+        """Tell whether the connection is a trusted proxy's. Raises Denied(AGENT_MISSING).
+
+        Without a principal, as over plain text, anybody may have written the header.
+        """
+        if not request.principal:
+            raise Denied(Reason.AGENT_MISSING, "the proxy sent no source.principal")
+        return self._is_trusted(request.principal)
 
     def _elements(self, request: Request) -> tuple[xfcc.XfccElement, ...]:
         """Return the elements: exactly one for each hop, with exactly one URI name each.

@@ -83,7 +83,10 @@ def _require_whole(sent: MessageInput) -> None:
     if sent.max_bytes is not None and seen >= sent.max_bytes:
         raise Denied(Reason.BODY_TRUNCATED, "the body fills the proxy's limit: more may follow")
     if announced is None and sent.max_bytes is None:
-        detail = "no content-length, and authz_max_request_bytes does not name the proxy's limit"
+        detail = (
+            "no content-length, and neither authz_max_request_bytes nor the profile's"
+            " max_request_bytes names the proxy's limit"
+        )
         raise Denied(Reason.BODY_UNINSPECTABLE, detail)
     if seen > MAX_BODY_BYTES:
         raise Denied(Reason.BODY_TRUNCATED, f"the body is larger than {MAX_BODY_BYTES} bytes")

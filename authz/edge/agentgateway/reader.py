@@ -30,6 +30,7 @@ from authz.edge.inputs import (
     TRACE,
     MessageInputs,
     RequestInputs,
+    filter_metadata,
     held,
     trace_id_of,
 )
@@ -237,7 +238,7 @@ def _sent(
         headers,
         presented.body,
         size=len(presented.body),
-        metadata=messages.metadata_of(presented.metadata, {}, presented.proxy),
+        metadata=filter_metadata(messages.profile({}, presented.proxy), presented.metadata),
         trusts_headers=route.trusts_headers,
         reads_arguments=messages.reads_arguments,
         query=query,

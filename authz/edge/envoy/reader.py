@@ -5,7 +5,6 @@ read twice. There are two steps, because an agent's requests mostly differ in th
 (``authz.edge.envoy.known_messages``): reading the presented request, and making the check of it.
 """
 
-import re
 from collections.abc import Mapping
 from typing import Final
 
@@ -23,14 +22,14 @@ from authz.edge.inputs import (
     TRACE,
     MessageInputs,
     RequestInputs,
+    filter_metadata,
     held,
+    limit_of_bodies,
     trace_id_of,
 )
 
-MAX_REQUEST_BYTES: Final = "authz_max_request_bytes"  # the context extension with that limit
 AUTHORIZATION: Final = "authorization"
 CONTENT_LENGTH: Final = "content-length"
-_NUMBER: Final = re.compile(r"[0-9]{1,12}")
 # Bound once: access through the enum takes four times as long.
 _UNREAD: Final = MessageProtocol.NONE
 _PLAIN: Final = Message(())  # for a route on which no message is read
@@ -64,7 +63,7 @@ class Presented(msgspec.Struct, frozen=True, gc=False):
         headers: as in Request, without ``authorization``.
         route: the route if messages are read on it, else None.
         message_headers: the headers that readers of messages read, without content-length.
-        is_text, mcp_metadata: of the message, as in MessageInput.
+        is_text, mcp_metadata, max_bytes: of the message, as in MessageInput.
         cookie: the header.
         twins, attempt: as in DecodedCheck.
     """
@@ -84,6 +83,7 @@ class Presented(msgspec.Struct, frozen=True, gc=False):
     message_headers: Mapping[str, str] = _NO_HEADERS
     is_text: bool = False
     mcp_metadata: bytes | None = None
+    max_bytes: int | None = None
 
 
 def read_check(inputs: RequestInputs, message: pb.CheckRequest, proxy: str = "") -> DecodedCheck:
@@ -149,13 +149,15 @@ def present_on(
     if route is None or inputs.messages is None:
         return presented, values
     body, metadata = http.raw_body, attributes.metadata_context.filter_metadata
+    profile = inputs.messages.profile(extensions, proxy)
     read = {name: headers[name] for name in HEADERS if name in headers}
     content_length = read.pop(CONTENT_LENGTH, None)
     return msgspec.structs.replace(
         presented,
         route=route,
         is_text=not body,
-        mcp_metadata=inputs.messages.metadata_of(metadata, extensions, proxy),
+        mcp_metadata=filter_metadata(profile, metadata),
+        max_bytes=limit_of_bodies(profile, extensions),
         message_headers=read,
     ), msgspec.structs.replace(
         values, body=body or http.body.encode(), size=http.size, content_length=content_length
@@ -214,20 +216,13 @@ def _sent(
         values.body,
         is_text=presented.is_text,
         size=values.size,
-        max_bytes=_limit(dict(presented.context).get(MAX_REQUEST_BYTES, "")),
+        max_bytes=presented.max_bytes,
         metadata=presented.mcp_metadata,
         trusts_headers=route.trusts_headers,
         reads_arguments=messages.reads_arguments,
         query=query,
         extra_members=route.extra_members,
     )
-
-
-def _limit(text: str) -> int | None:
-    """Return the proxy's limit of bodies, None if not set. A malformed limit is 0: no body fits."""
-    if not text:
-        return None
-    return int(text) if _NUMBER.fullmatch(text) else 0
 
 
 def _attempt(attributes: pb.AttributeContext) -> bytes:

@@ -5,6 +5,7 @@ from difflib import get_close_matches
 from typing import Final
 
 from authz.config import Config, Place
+from authz.core.identity.authenticator import DEFAULT
 from authz.core.spiffe import SpiffePattern
 
 Warnings = Iterator[tuple[Place, str]]
@@ -16,6 +17,8 @@ def proxy_warnings(config: Config) -> Warnings:
     yield from _misspelt_domains(config)
     yield from _unknown_callers(config)
     yield from _agents_as_proxies(config)
+    yield from _agents_not_heard_directly(config)
+    yield from _words_that_no_profile_leaves(config)
 
 
 def _misspelt_domains(config: Config) -> Warnings:
@@ -65,6 +68,32 @@ def _agents_as_proxies(config: Config) -> Warnings:
         agent = None if pattern.is_exact else next(filter(pattern.overlaps, agents), None)
         if agent is not None:
             yield place, f"agents such as {agent.text} match it as well: name the proxies alone"
+
+
+def _agents_not_heard_directly(config: Config) -> Warnings:
+    """Find agents that are named as trusted proxies of a profile for direct connections."""
+    agents = {agent.id for agent in config.agents}
+    for name, profile in config.profiles.items():
+        for at, text in enumerate(profile.trusted_proxies if profile.direct else ()):
+            if text in agents:
+                message = (
+                    "it is an agent as well: where it connects directly, the header that it sends"
+                    " counts, and can name any agent"
+                )
+                yield ("profiles", name, "trusted_proxies", at), message
+
+
+def _words_that_no_profile_leaves(config: Config) -> Warnings:
+    """Find settings of the upstream's token without effect, because every profile has its own."""
+    said = [profile.upstream_token for profile in config.profiles.values()]
+    if DEFAULT not in config.profiles or None in said:
+        return
+    message = "it has no effect: each profile has its own upstream_token, which comes first"
+    for at, route in enumerate(config.routes):
+        if route.upstream_token is not None:
+            yield ("routes", at, "upstream_token"), message
+    if config.token.forward:
+        yield ("token", "forward"), message
 
 
 def _proxies(config: Config) -> Iterator[tuple[Place, str]]:

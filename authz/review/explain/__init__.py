@@ -29,6 +29,7 @@ from authz.core.decision import (
 from authz.core.delegation import MAX_TIMEOUT_SECONDS
 from authz.core.delegation.without_token import by_svid
 from authz.core.identity import ProfileSettings
+from authz.core.identity.authenticator import DEFAULT
 from authz.core.needs import IntrospectionNeeded
 from authz.core.policy.call_matchers import describe_call
 from authz.core.policy.policy import Policy
@@ -36,6 +37,7 @@ from authz.core.policy.query import PolicyQuery
 from authz.core.reason import Denied, Reason
 from authz.core.request import Operation, Request
 from authz.core.routes import Route, RouteMode
+from authz.core.upstream_token import UpstreamToken
 from authz.edge.envoy.reader import read_check
 from authz.review.explain.questions import (
     ExplainedRequest,
@@ -191,7 +193,7 @@ def explain(config: Config, asked: ExplainedRequest, *, shows_all: bool = False)
     version = compute_policy_version(config)
     if not asked.has_proxy:
         # The question has an ID but no certificate, even if the config's proxies send one.
-        config = config.model_copy(update={"profiles": {"default": ProfileSettings()}})
+        config = config.model_copy(update={"profiles": {DEFAULT: _without_proxy(config)}})
     keys = KeyStore(build_key_sources(config))
     delegation = asked.delegation
     # Answers count as given at the time of the question.
@@ -222,6 +224,12 @@ def explain(config: Config, asked: ExplainedRequest, *, shows_all: bool = False)
         told += report_rules(policy, case).lines(None if shows_all else SHOWN)
     told += _answer(decision)
     return Explanation(tuple(map(one_line, told)), decision, version)
+
+
+def _without_proxy(config: Config) -> ProfileSettings:
+    """Return the default profile with nothing of it but what the upstream gets."""
+    default = config.profiles.get(DEFAULT, ProfileSettings())
+    return ProfileSettings(upstream_token=default.upstream_token)
 
 
 def _decided(
@@ -271,7 +279,10 @@ def _answer(decision: Decision) -> list[str]:
         principal = f"by {grant.principal_rule}" if grant.principal_rule else own
         by = f"agent by {grant.agent_rule}, principal {principal}"
         by = by if grant.agent_rule else "by no rule: shadow: true allows what the rules refuse"
-        return [*lines, f"            {by}", "ALLOW"]
+        lines.append(f"            {by}")
+        if decision.delegation.has_token and decision.upstream_token is UpstreamToken.FORWARD:
+            lines.append("            the upstream gets the client's token")
+        return [*lines, "ALLOW"]
     lines.append(
         f"DENY        {decision.reason.code}: {decision.detail or decision.reason.message}"
     )

@@ -99,6 +99,12 @@ class TestXfcc(IdentitySourceConformance):
         return {why: self._with(text) for why, text in texts.items()}
 
 
+class TestXfccDirect(TestPrincipal):
+    """An agent's own connection, in a profile that takes the header of trusted proxies too."""
+
+    profile = ProfileSettings(identity=Source.XFCC, trusted_proxies=(GATEWAY,), direct=True)
+
+
 class TestMetadata(IdentitySourceConformance):
     """The metadata that agentgateway's CEL sets."""
 

@@ -31,6 +31,11 @@ sidecar:
   identity: xfcc
   hops: 2
   trusted_proxies: ["spiffe://corp.example/ns/gateways/sa/*", "{SIDECAR}"]
+both:
+  identity: xfcc
+  hops: 2
+  direct: true
+  trusted_proxies: ["spiffe://corp.example/ns/gateways/sa/*", "{SIDECAR}"]
 meta: {{identity: metadata}}
 partners: {{trust_domains: [partner.example]}}
 istio: {{identity: xfcc, trusted_proxies: ["{WAYPOINT}"], callers: ["{WAYPOINT}"]}}
@@ -239,6 +244,78 @@ def test_other_profiles_do_not_read_the_header(world_: World, shared_world: Worl
         assert answer.dynamic_metadata["cache"] == cache
 
 
+# What the sidecar's own element says of a connection: it stands behind what came.
+OWN = f"By={SIDECAR};URI={TRAVEL}"
+THROUGH = f"By={GATEWAY};URI={TRAVEL},By={SIDECAR};URI={GATEWAY}"
+DIRECT: dict[str, tuple[Sent, str]] = {
+    "through the gateway": (Sent(principal=GATEWAY, xfcc=THROUGH), "allow"),
+    "through it, as Istio's proxies write": (
+        Sent(
+            principal=GATEWAY,
+            xfcc=f'By={GATEWAY};Hash={"a1" * 32};Subject="";URI={TRAVEL},'
+            f'By={SIDECAR};Hash={"b2" * 32};Subject="";URI={GATEWAY}',
+        ),
+        "allow",
+    ),
+    "directly, as Istio's sidecar writes": (
+        Sent(principal=TRAVEL, xfcc=f'By={SIDECAR};Hash={"a1" * 32};Subject="";URI={TRAVEL}'),
+        "allow",
+    ),
+    "through it in two lines": (Sent(principal=GATEWAY, xfcc=THROUGH.split(",")), "allow"),
+    "directly": (Sent(principal=TRAVEL, xfcc=OWN), "allow"),
+    "directly, without a header": (Sent(principal=TRAVEL), "allow"),
+    "directly, with the certificate": (Sent(principal=TRAVEL, certificate=own), "allow"),
+    "directly, with another's": (
+        Sent(principal=TRAVEL, certificate=of(PAYMENTS)), "identity_conflict",
+    ),
+    "another, who says he is the agent": (
+        Sent(principal=PAYMENTS, xfcc=f"{BY},By={SIDECAR};URI={PAYMENTS}"), "actor_mismatch",
+    ),
+    "another, who says the gateway saw the agent": (
+        Sent(principal=PAYMENTS, xfcc=THROUGH), "actor_mismatch",
+    ),
+    "the agent, who says it is another": (
+        Sent(principal=TRAVEL, xfcc=THROUGH.replace(TRAVEL, PAYMENTS)), "allow",
+    ),
+    "plain text": (Sent(xfcc=THROUGH), "agent_missing"),
+    "plain text, and our own proxy": (Sent(xfcc=THROUGH, proxy=SIDECAR), "agent_missing"),
+    "plain text with a certificate": (Sent(xfcc=OWN, certificate=own), "agent_missing"),
+    "a gateway of another domain": (
+        Sent(principal="spiffe://other.example/ns/gateways/sa/edge", xfcc=THROUGH),
+        "agent_untrusted_domain",
+    ),
+    "a name that is no ID": (Sent(principal="CN=edge", xfcc=THROUGH), "agent_invalid"),
+    "a gateway that did not write": (Sent(principal=GATEWAY), "agent_missing"),
+    "a gateway that did not replace": (
+        Sent(principal=GATEWAY, xfcc=f"URI={TRAVEL},{THROUGH}"), "agent_invalid",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", DIRECT)
+def test_direct_and_through_a_gateway(world_: World, name: str) -> None:
+    """The header counts on a gateway's connection; any other connection is the agent's own."""
+    sent, reason = DIRECT[name]
+
+    assert ask(world_, "both", sent) == reason
+
+
+def test_what_is_remembered_is_of_the_connection(world_: World) -> None:
+    """One token and one header by two connections: neither answer is given for the other."""
+    token = world_.token()
+    headers = [("authorization", f"Bearer {token}"), ("x-forwarded-client-cert", THROUGH)]
+    context = {"authz_profile": "both"}
+    found = [
+        reason_of(world_.check(check_request(None, headers, principal=who, context=context)))
+        for who in (GATEWAY, PAYMENTS, GATEWAY, "", PAYMENTS, "", GATEWAY)
+    ]
+
+    assert found == [
+        *("allow", "actor_mismatch", "allow", "agent_missing", "actor_mismatch", "agent_missing"),
+        "allow",
+    ]
+
+
 CERTIFICATE: dict[str, tuple[Sent, str]] = {
     "alone": (Sent(certificate=own), "allow"),
     "and its principal": (Sent(principal=TRAVEL, certificate=own), "allow"),
@@ -354,6 +431,9 @@ WRONG = {
     "{identity: xfcc}": "trusted_proxies must list",
     "{trusted_proxies: ['spiffe://a/b']}": "are only for identity: xfcc",
     "{hops: 2}": "are only for identity: xfcc",
+    "{direct: true}": "are only for identity: xfcc",
+    "{identity: xfcc, direct: true}": "trusted_proxies must list",
+    "{upstream_token: keep}": "must be 'strip' or 'forward'",
     "{namespace: x}": "is only for identity: metadata",
     "{identity: xfcc, trusted_proxies: ['x']}": "the ID does not start with spiffe://",
     "{identity: xfcc, trusted_proxies: ['spiffe://a/b'], hops: 0}": "must be at least 1",

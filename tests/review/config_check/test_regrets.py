@@ -35,6 +35,9 @@ AZP: Final = (
 # A file of TLS is not looked at by what warns here.
 TLS: Final = "tls: {workload_api: 'unix:/run/spire.sock', allowed_callers: ['spiffe://%s/gw/*']}"
 OTHER_CALLERS: Final = "##profiles: {p: {callers: ['spiffe://corp.example/other']}}"
+DIRECT: Final = "identity: xfcc, direct: true"
+AGENT: Final = "spiffe://corp.example/ns/agents/sa/travel"
+STRIPS: Final = "{upstream_token: strip}"
 NONCE_SECRET: Final = 'token: {dpop: {nonce: required, nonce_secret: "@/nonce"}}'
 LITERAL: Final = "it is taken letter by letter"
 # What is replaced, by what, and what is said of it; "##" marks the line of the warning.
@@ -74,6 +77,21 @@ REGRETS: Final = {
         FIRST,
         f"##profiles: {{p: {{identity: xfcc, trusted_proxies: ['spiffe://corp.example/**']}}}}\n{FIRST}",
         "profiles.p.trusted_proxies[0]: agents such as",
+    ),
+    "an agent that is a proxy where it connects directly": (
+        FIRST,
+        f"##profiles: {{p: {{{DIRECT}, trusted_proxies: ['{AGENT}']}}}}\n{FIRST}",
+        "profiles.p.trusted_proxies[0]: it is an agent as well: where it connects directly, the",
+    ),
+    "a route's word on the token that no profile leaves to it": (
+        "protocol: mcp}",
+        f"##protocol: mcp, upstream_token: forward}}\nprofiles: {{default: {STRIPS}, p: {STRIPS}}}",
+        "routes[0].upstream_token: it has no effect: each profile has its own upstream_token",
+    ),
+    "a default for the token that no profile leaves to it": (
+        FIRST,
+        f"profiles: {{default: {STRIPS}}}\n##token: {{forward: true}}\n{FIRST}",
+        "token.forward: it has no effect: each profile has its own upstream_token",
     ),
     "nonces of each worker": (
         '"unix:@/a.sock"}',
@@ -139,6 +157,14 @@ FINE: Final = {
     "a domain of the proxies": (
         '"unix:@/a.sock"',
         f'"127.0.0.1:9191", {TLS % "infra.example"}',
+    ),
+    "an agent that is a proxy where nobody connects directly": (
+        FIRST,
+        f"profiles: {{p: {{identity: xfcc, trusted_proxies: ['{AGENT}']}}}}\n{FIRST}",
+    ),
+    "a route's word on the token that one profile leaves to it": (
+        "protocol: mcp}",
+        f"protocol: mcp, upstream_token: forward}}\nprofiles: {{p: {STRIPS}}}",
     ),
     "a shared secret of nonces": (
         '"unix:@/a.sock"}',
