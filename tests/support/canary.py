@@ -1,9 +1,10 @@
 """Searches everything that the whole suite made the product say for tokens.
 
 Every token and proof that the lab signs is a canary, and so is every signed JWT, whoever made it
-(`authz token make` makes some: a test that lets it print reads what it printed). Outputs are the answers of checks, files that
-servers and proxies wrote, log records, metrics, and what tests caught of standard output. A run
-that holds the first or last characters of any part of any canary fails as a whole.
+(`authz token make` makes some: a test that lets it print reads what it printed). Outputs are the
+answers of checks, files that servers and proxies wrote, log records, metrics, and what tests caught
+of standard output. A run that holds the first or last characters of any part of any canary fails as
+a whole.
 
 Where pytest-xdist runs tests side by side, each of its workers searches what its own tests made for
 the tokens that they signed, and the controller, which runs no test, adds up what they found.

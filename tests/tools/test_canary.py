@@ -62,7 +62,7 @@ def test_parts_are_found(part: int) -> None:
 
 
 def test_a_token_of_another_maker_is_found() -> None:
-    """A whole signed JWT is a leak although the lab has not made it; an example cut short is none."""
+    """A whole signed JWT is a leak although the lab has not made it; a part of one is none."""
     assert leaks(b"token: " + TOKEN.encode() + b"\n", set())
     assert not leaks(b"token: eyJhbGciOi...", set())
 
