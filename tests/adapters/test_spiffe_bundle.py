@@ -215,8 +215,9 @@ def test_the_endpoints_own_authorities_rotate(tmp_path: Path) -> None:
         until(lambda: is_refused(store, "c", "is invalid"))
 
 
-def test_workload_api(tmp_path: Path) -> None:
+def test_workload_api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keys of our trust domain by the Workload API; an agent that fails or ends takes none away."""
+    monkeypatch.setattr("authz.adapters.agent_stream.RETRY_SECONDS", 0.2)
     api = WorkloadApi(tmp_path / "api.sock")
     api.bundles = {
         f"spiffe://{DOMAIN}": bundle(entry(ec_key("a"))),
@@ -226,11 +227,13 @@ def test_workload_api(tmp_path: Path) -> None:
         with running(workload_api=api.address) as store:
             assert known(store) == {"a"}
             api.bundles = {f"spiffe://{DOMAIN}": bundle(entry(ec_key("c")))}
+            api.push()
             until(lambda: store.refresh(ISSUER, "c", SECONDS))
             assert known(store) == {"c"}
             for status in (grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.INVALID_ARGUMENT):
                 failures = store.status()[0].failures
                 api.status = status
+                api.cut()
                 until(
                     lambda before=failures: (  # type: ignore[misc]
                         is_refused(store, "d", "Workload API")
