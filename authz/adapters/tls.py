@@ -61,7 +61,7 @@ class ServerTls:
         self._lock = threading.Lock()  # handshakes and the watch; no check waits here
         self._rest = StabilityTimer()
         self._persistence = StabilityTimer()  # of a fault: a moment between two writes is none
-        self._fault = ""  # the last fault that was logged
+        self._fault: object = None  # the last fault that was logged, and its files
         self._old_age = ""  # likewise, of the certificate in use
         self._closing = threading.Event()
         self._taken = 0
@@ -143,16 +143,17 @@ class ServerTls:
 
     def _refresh(self) -> None:
         """Use a changed certificate if it is valid. Never raises: that would end a connection."""
+        files = None
         with self._lock:
             try:
                 files = self._read()
                 if files == self._seen:
-                    self._fault = ""
+                    self._fault = None
                 elif self._is_at_rest(files):
                     self._use(files)
             except TlsError as error:
                 if not isinstance(error.__cause__, BeingWrittenError):
-                    self._refuse(str(error))
+                    self._refuse(str(error), files)
             else:
                 self._persistence = StabilityTimer()
 
@@ -162,15 +163,16 @@ class ServerTls:
         if 0 < material.seconds_to_begin < CLOCK_SKEW_SECONDS:
             return
         material.check_replaces(self._material)
-        self._seen, self._material, self._fault = files, material, ""
+        self._seen, self._material, self._fault = files, material, None
         self._taken += 1
         _log.info("certificate reloaded")
 
-    def _refuse(self, fault: str) -> None:
-        """Log and count an invalid change that stays, once."""
-        is_lasting = self._persistence.is_long_enough(fault, time.monotonic())
-        if is_lasting and fault != self._fault:
-            self._fault = fault
+    def _refuse(self, fault: str, files: TlsFiles | None) -> None:
+        """Log and count an invalid change that stays, once; None for files that can't be read."""
+        found = (fault, files)
+        is_lasting = self._persistence.is_long_enough(found, time.monotonic())
+        if is_lasting and found != self._fault:
+            self._fault = found
             self._refused += 1
             _log.error("certificate not reloaded; the last valid one stays in use: %s", fault)
 
