@@ -67,7 +67,7 @@ class SpiffeBundleSettings(Settings):
     its spiffe_sequence is not higher than the last bundle's.
     """
     workload_api: str | None = Field(default=None, pattern=r"^unix:/.+")
-    """The SPIFFE Workload API's socket; needs the extra spiffe."""
+    """The SPIFFE Workload API's socket, whose agent pushes each change; needs the extra spiffe."""
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
