@@ -195,6 +195,11 @@ class Agent:
         self._api.status = grpc.StatusCode.PERMISSION_DENIED
         self._api.cut()
 
+    def fail(self, status: grpc.StatusCode) -> None:
+        """Answer with a status, and end what is open."""
+        self._api.status = status
+        self._api.cut()
+
     def end_streams(self) -> None:
         """End what is open."""
         self._api.cut()
@@ -304,7 +309,8 @@ class TestWorkloadApi(KeySourceConformance):
 
     @pytest.fixture(autouse=True)
     def _soon(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Ask an agent that fails again soon."""
+        """Look at the agent often, and ask one that fails again soon."""
+        monkeypatch.setattr("authz.core.jose.settings.WORKLOAD_API_POLL_SECONDS", 0.05)
         monkeypatch.setattr("authz.adapters.agent_stream.RETRY_SECONDS", 0.2)
 
     @contextmanager
@@ -378,6 +384,27 @@ class TestWorkloadApi(KeySourceConformance):
             wait_until(lambda: known(store, agent) == {"old", "new"})
             agent.publish(agent.document(NEW))
             wait_until(lambda: known(store, agent) == {"new"})
+
+    def test_causes_are_told_once_each(
+        self, agent: Agent, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """An outage that changes its cause is told again, and one that stays is not."""
+        causes = {
+            grpc.StatusCode.PERMISSION_DENIED: "has no identity for this process",
+            grpc.StatusCode.RESOURCE_EXHAUSTED: "has too much to do",
+        }
+        with running(store_of(agent, refresh=0.05), agent) as store:
+            for status in (*causes, *causes):
+                failures = store.status()[0].failures
+                agent.fail(status)
+                wait_until(
+                    lambda words=causes[status], before=failures: (  # type: ignore[misc]
+                        words in store.status()[0].last_error
+                        and store.status()[0].failures > before + 2
+                    )
+                )
+
+        assert [caplog.text.count(words) for words in causes.values()] == [1, 1]
 
     def test_an_agent_that_hangs(self, agent: Agent) -> None:
         """An open stream that says nothing is no answer: the agent is asked, and its keys age."""
