@@ -8,9 +8,10 @@ from urllib.parse import quote
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey
 _BOTH = (ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH)
 
 
@@ -69,9 +70,10 @@ class Authority:
         usages: tuple[x509.ObjectIdentifier, ...] = _BOTH,
         starts_in_seconds: float = -60,
         lifetime_seconds: float = 24 * 3600,
+        key: Key | None = None,
     ) -> Svid:
         """Issue a leaf with these URI and DNS names; the switches make it invalid."""
-        key = ec.generate_private_key(ec.SECP256R1())
+        key = key or ec.generate_private_key(ec.SECP256R1())
         now = dt.datetime.now(dt.UTC)
         start = now + dt.timedelta(seconds=starts_in_seconds)
         subject = [x509.NameAttribute(NameOID.COMMON_NAME, common_name)] if common_name else []
@@ -95,7 +97,7 @@ class Authority:
             builder = builder.add_extension(x509.ExtendedKeyUsage(usages), critical=False)
         return self._write(builder.sign(self._key, hashes.SHA256()), key)
 
-    def _write(self, certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> Svid:
+    def _write(self, certificate: x509.Certificate, key: Key) -> Svid:
         number = next(self._numbers)
         pem = certificate.public_bytes(serialization.Encoding.PEM)
         key_pem = key.private_bytes(

@@ -3,7 +3,7 @@
 The files are read again at every handshake and every second. So a renewed certificate needs no
 restart, and connections with certificates of a CA that is no longer trusted end. Symbolic links are
 followed, as Kubernetes swaps them. Files are used when they have not changed for a second, and only
-if they fit together.
+if they fit together and a proxy can take them.
 """
 
 import logging
@@ -13,11 +13,6 @@ from dataclasses import dataclass
 from typing import Final
 
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-)
 
 from authz.adapters.files import (
     STABLE_SECONDS,
@@ -28,73 +23,17 @@ from authz.adapters.files import (
 )
 from authz.adapters.tls_material import BESIDE, TlsError, TlsFiles, TlsMaterial
 from authz.adapters.tls_settings import TlsSettings
-from authz.adapters.workload_api import why_failed
-from authz.core.extras import missing_extra
+from authz.adapters.tls_svid import SvidSource
 from authz.core.spiffe import SpiffeId, SpiffePattern
 
 __all__ = ["ServerTls", "TlsError", "TlsMaterial", "TlsStatus"]
 
 WATCH_SECONDS: Final = 1.0  # between checks, if no handshake causes one
 MAX_FILE_BYTES: Final = 8 * 1024 * 1024  # all CAs that the web trusts are 0.2
-WORKLOAD_API_POLL_SECONDS: Final = 5.0  # a call on this machine, of some 2 ms
-WORKLOAD_API_TIMEOUT_SECONDS: Final = 5.0
+# A CA's clock may be ahead of ours, and csi-driver-spiffe's certificates begin now: nobody is told
+# of a certificate that begins so soon. It is taken then.
+CLOCK_SKEW_SECONDS: Final = 60.0
 _log: Final = logging.getLogger("authz.tls")
-
-
-class _WorkloadApi:
-    """The last SVID from the SPIFFE agent on this machine, fetched at intervals.
-
-    Each fetch is a separate call, so that a stream that ends for good can't stop the renewal. While
-    the agent is unreachable, the last valid SVID stays in use.
-    """
-
-    def __init__(self, address: str) -> None:
-        self._address = address
-        self._stopping = threading.Event()
-        self._files = self._fetched()  # raises TlsError: without an SVID there is no start
-
-    def start(self) -> None:
-        threading.Thread(target=self._run, name="workload api", daemon=True).start()
-
-    def files(self) -> TlsFiles:
-        return self._files
-
-    def stop(self) -> None:
-        self._stopping.set()
-
-    def _run(self) -> None:
-        was_good = True
-        while not self._stopping.wait(WORKLOAD_API_POLL_SECONDS):
-            try:
-                self._files = self._fetched()
-                was_good = True
-            except TlsError as error:
-                if was_good:
-                    _log.warning("%s: the last valid certificate stays in use", error)
-                was_good = False
-
-    def _fetched(self) -> TlsFiles:
-        try:
-            from spiffe import WorkloadApiClient  # noqa: PLC0415 - an optional extra
-        except ImportError:
-            raise TlsError(missing_extra("spiffe", "the Workload API needs")) from None
-        seconds = WORKLOAD_API_TIMEOUT_SECONDS
-        try:
-            with WorkloadApiClient(self._address, default_timeout=seconds) as client:
-                context = client.fetch_x509_context()
-            svid = context.default_svid
-            # Only from our own trust domain: another domain's CA must not vouch for our names.
-            bundle = context.x509_bundle_set.get_bundle_for_trust_domain(
-                svid.spiffe_id.trust_domain
-            )
-            authorities = [] if bundle is None else bundle.x509_authorities
-            return TlsFiles(
-                b"".join(certificate.public_bytes(Encoding.PEM) for certificate in svid.cert_chain),
-                svid.private_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()),
-                b"".join(sorted(authority.public_bytes(Encoding.PEM) for authority in authorities)),
-            )
-        except Exception as error:  # noqa: BLE001 - the library raises gRPC's and its own
-            raise TlsError(why_failed(self._address, error, seconds)) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +42,7 @@ class TlsStatus:
 
     Attributes:
         taken: changed certificates that came into use.
-        refused: changed certificates that were not used, as they were invalid.
+        refused: changed certificates that were not used, as they stayed invalid for seconds.
         not_after: unix seconds, when the certificate in use expires.
     """
 
@@ -121,12 +60,14 @@ class ServerTls:
         self._callers = [SpiffePattern.parse(text) for text in settings.allowed_callers]
         self._lock = threading.Lock()  # handshakes and the watch; no check waits here
         self._rest = StabilityTimer()
-        self._fault = ""  # the last fault that was logged
+        self._persistence = StabilityTimer()  # of a fault: a moment between two writes is none
+        self._fault: object = None  # the last fault that was logged, and its files
+        self._old_age = ""  # likewise, of the certificate in use
         self._closing = threading.Event()
         self._taken = 0
         self._refused = 0
         api = settings.workload_api
-        self._workload_api = _WorkloadApi(api) if api is not None else None
+        self._workload_api = SvidSource(api) if api is not None else None
         self._seen = self._read()
         self._material = self._seen.checked()
 
@@ -156,11 +97,23 @@ class ServerTls:
         """Begin to check for changes, also without handshakes."""
         if self._workload_api is not None:
             self._workload_api.start()
+        for fault in self._material.faults:
+            _log.error("no proxy can connect: %s: %s", self._material.path, fault)
         threading.Thread(target=self._watch, name="tls", daemon=True).start()
 
     def _watch(self) -> None:
-        while not self._closing.wait(WATCH_SECONDS):
+        while True:
             self._refresh()
+            self._tell_age()
+            if self._closing.wait(WATCH_SECONDS):
+                return
+
+    def _tell_age(self) -> None:
+        """Log once that the certificate in use is not valid now."""
+        fault = self._material.fault_now()
+        if fault and fault != self._old_age:
+            _log.error("no proxy can connect: %s", fault)
+        self._old_age = fault
 
     def _read(self) -> TlsFiles:
         settings = self._settings
@@ -190,25 +143,36 @@ class ServerTls:
 
     def _refresh(self) -> None:
         """Use a changed certificate if it is valid. Never raises: that would end a connection."""
+        files = None
         with self._lock:
             try:
                 files = self._read()
-                self._fault = ""
-                if not self._is_at_rest(files) or files == self._seen:
-                    return
-                self._seen = files  # an invalid change is logged once
-                self._material = files.checked()
+                if files == self._seen:
+                    self._fault = None
+                elif self._is_at_rest(files):
+                    self._use(files)
             except TlsError as error:
                 if not isinstance(error.__cause__, BeingWrittenError):
-                    self._refuse(str(error))
-                return
-            self._taken += 1
-            _log.info("certificate reloaded")
+                    self._refuse(str(error), files)
+            else:
+                self._persistence = StabilityTimer()
 
-    def _refuse(self, fault: str) -> None:
-        """Log and count an invalid change, once."""
-        if fault != self._fault:
-            self._fault = fault
+    def _use(self, files: TlsFiles) -> None:
+        """Put changed files into use. Raises TlsError for those that can't be."""
+        material = files.checked()
+        if 0 < material.seconds_to_begin < CLOCK_SKEW_SECONDS:
+            return
+        material.check_replaces(self._material)
+        self._seen, self._material, self._fault = files, material, None
+        self._taken += 1
+        _log.info("certificate reloaded")
+
+    def _refuse(self, fault: str, files: TlsFiles | None) -> None:
+        """Log and count an invalid change that stays, once; None for files that can't be read."""
+        found = (fault, files)
+        is_lasting = self._persistence.is_long_enough(found, time.monotonic())
+        if is_lasting and found != self._fault:
+            self._fault = found
             self._refused += 1
             _log.error("certificate not reloaded; the last valid one stays in use: %s", fault)
 

@@ -1,5 +1,6 @@
 """The server's certificate, key and CAs from its files: parsed, and required to fit together."""
 
+import datetime as dt
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
@@ -15,6 +16,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from authz.adapters.files import FileState
 from authz.adapters.pem_files import CERTIFICATE, PRIVATE_KEY, told
+from authz.adapters.tls_fitness import ended, faults_at_any_time, said
 from authz.core.told_error import ToldError
 
 # The settings of files, each with the setting that it may be swapped with.
@@ -46,15 +48,47 @@ class TlsMaterial:
         certificate: our certificate, and its intermediates after it.
         private_key: its key.
         client_ca: the CAs that callers' certificates come from.
-        not_after: when our certificate expires, unix seconds.
+        chain: our certificate and its intermediates, parsed.
         authorities: the same CAs, parsed.
+        path: the certificate's file, for messages.
+        faults: why no proxy takes the certificate at any time.
     """
 
     certificate: bytes
     private_key: bytes
     client_ca: bytes
-    not_after: float
+    chain: tuple[x509.Certificate, ...]
     authorities: tuple[x509.Certificate, ...]
+    path: str
+    faults: tuple[str, ...]
+
+    @property
+    def not_after(self) -> float:
+        """Return when our certificate expires, unix seconds."""
+        return self.chain[0].not_valid_after_utc.timestamp()
+
+    @property
+    def seconds_to_begin(self) -> float:
+        """Return the seconds until our certificate is valid, negative if it is."""
+        begin = self.chain[0].not_valid_before_utc
+        return (begin - dt.datetime.now(dt.UTC)).total_seconds()
+
+    def fault_now(self) -> str:
+        """Say that our certificate has expired, or begins later; "" if it is valid now."""
+        why = ended(self.chain, dt.datetime.now(dt.UTC))
+        if not why and self.seconds_to_begin > 0:
+            why = f"it is not valid before {said(self.chain[0].not_valid_before_utc)}: check clocks"
+        return f"{self.path}: {why}" if why else ""
+
+    def check_replaces(self, before: "TlsMaterial") -> None:
+        """Require that proxies can take this certificate, if they could take the one before.
+
+        Raises TlsError.
+        """
+        new = [fault for fault in self.faults if fault not in before.faults]
+        why = self.fault_now() or (f"{self.path}: {new[0]}" if new else "")
+        if why:
+            raise TlsError(why, "certificate")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +109,14 @@ class TlsFiles:
         owners = [_encoded(certificate.public_key()) == key for certificate in chain]
         if not owners[0]:
             raise self._mismatch(is_behind=any(owners))
-        not_after = chain[0].not_valid_after_utc.timestamp()
         return TlsMaterial(
-            self.certificate, self.private_key, self.client_ca, not_after, authorities
+            self.certificate,
+            self.private_key,
+            self.client_ca,
+            tuple(chain),
+            authorities,
+            self._path("certificate"),
+            tuple(faults_at_any_time(chain[0])),
         )
 
     def _parsed(self, key: str, parse: Callable[[bytes], _T]) -> _T:

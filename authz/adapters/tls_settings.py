@@ -19,7 +19,7 @@ class TlsSettings(Settings):
     """A PEM file with the CA certificates that issue the proxies' certificates."""
     workload_api: str | None = Field(default=None, pattern=r"^unix:/.+")
     """In place of the files: the SPIFFE Workload API's socket, for the server's SVID and the CAs of
-    its trust domain; needs the extra spiffe.
+    its trust domain, as the agent pushes them; needs the extra spiffe.
     """
     allowed_callers: tuple[SpiffePatternText, ...] = Field(min_length=1)
     """SPIFFE IDs (* for a segment) of the proxies that may call."""

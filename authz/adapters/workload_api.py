@@ -13,8 +13,8 @@ _UNIX: Final = "unix:"
 _PROBE_SECONDS: Final = 1.0  # a unix socket of this machine answers at once, or is busy
 _CHAIN: Final = 8  # the depth of chained errors; the library's chains have two
 _IDENTITY: Final = (
-    "the agent has no identity for this process: create a registration entry whose selectors fit it"
-    " (its user, or its pod's service account)"
+    "the agent at {path} has no identity for this process: create a registration entry whose"
+    " selectors fit it (its user, or its pod's service account)"
 )
 _NOT_THE_API: Final = (
     "{path} is not the Workload API: name the socket of the SPIFFE agent for workloads, and not its"
@@ -29,7 +29,7 @@ _WORDS: Final[Mapping[str, str]] = {
     "UNIMPLEMENTED": _NOT_THE_API,
     "UNKNOWN": _NOT_THE_API,
     "INVALID_ARGUMENT": "{path} takes no calls of ours: is a proxy between us and the agent?",
-    "RESOURCE_EXHAUSTED": "the agent has too much to do: ask it less, or give it more",
+    "RESOURCE_EXHAUSTED": "the agent at {path} has too much to do: ask it less, or give it more",
 }
 
 
@@ -43,7 +43,7 @@ def why_failed(address: str, error: Exception, seconds: float) -> str:
         return f"the Workload API: {unreachable}"
     status = _status_of(error)
     if status == "":
-        return f"the Workload API: its answer can't be used ({type(error).__name__})"
+        return f"the Workload API: the answer of {path} can't be used ({type(error).__name__})"
     words = _WORDS.get(status, _NOT_THE_API).format(path=path, seconds=seconds)
     return f"the Workload API: {words} ({status})"
 

@@ -77,4 +77,6 @@ def fetch(issuer: str, source: KeySourceConfig) -> IssuerKeys:
         keys, refused = origin.parse(origin.fetch().body, source.algorithms)
     except (FetchError, KeySetError) as error:
         return IssuerKeys(issuer, name, error=str(error))
+    finally:
+        origin.close()
     return IssuerKeys(issuer, name, tuple(keys.values()), refused)

@@ -14,19 +14,22 @@ from lab.ca import Authority
 from lab.issuer import SigningKey
 from support.conformance.key_source import (
     NEW,
+    OLD,
     KeySourceConformance,
     Publisher,
     RemoteKeySourceConformance,
     RemotePublisher,
+    asked_by_many,
     known,
     running,
     store_of,
 )
 from support.jwks_server import ScriptedServer, answer, demanding, held, key_set
 from support.workload_api import WorkloadApi
-from support.world import wait_until
+from support.world import PATIENCE_SECONDS, wait_until
 
 DOMAIN = "corp.example"
+FIRST_CALLS = 2  # for one answer, and to follow the agent from then on
 _OPENID = "/.well-known/openid-configuration"
 
 
@@ -185,10 +188,21 @@ class Agent:
         self._api.go.set()
         self._api.status = grpc.StatusCode.OK
         self._api.bundles = {f"spiffe://{DOMAIN}": document}
+        self._api.push()
 
     def vanish(self) -> None:
-        """Give nothing out."""
+        """Give nothing out, and end what is open."""
         self._api.status = grpc.StatusCode.PERMISSION_DENIED
+        self._api.cut()
+
+    def fail(self, status: grpc.StatusCode) -> None:
+        """Answer with a status, and end what is open."""
+        self._api.status = status
+        self._api.cut()
+
+    def end_streams(self) -> None:
+        """End what is open."""
+        self._api.cut()
 
     @property
     def asked(self) -> int:
@@ -288,16 +302,116 @@ class TestBundleFile(KeySourceConformance):
         return nullcontext(BundleFile(folder / "bundle.json"))
 
 
-class TestWorkloadApi(RemoteKeySourceConformance):
-    """The SPIFFE Workload API."""
+class TestWorkloadApi(KeySourceConformance):
+    """The SPIFFE Workload API, which pushes: its clauses of a remote source are its own."""
 
     foreign_reader = "the spiffe library reads what the agent says"
 
+    @pytest.fixture(autouse=True)
+    def _soon(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Look at the agent often, and ask one that fails again soon."""
+        monkeypatch.setattr("authz.core.jose.settings.WORKLOAD_API_POLL_SECONDS", 0.05)
+        monkeypatch.setattr("authz.adapters.agent_stream.RETRY_SECONDS", 0.2)
+
     @contextmanager
-    def publisher(self, folder: Path) -> Iterator[RemotePublisher]:
+    def publisher(self, folder: Path) -> Iterator[Agent]:
         """Return one."""
         api = WorkloadApi(folder / "api.sock")
         try:
             yield Agent(api)
         finally:
+            api.go.set()
             api.close()
+
+    @pytest.fixture
+    def agent(self, tmp_path: Path) -> Iterator[Agent]:
+        """An agent with the old key."""
+        with self.publisher(tmp_path) as agent:
+            agent.publish(agent.document(OLD))
+            yield agent
+
+    def test_many_ask_for_a_new_key(self, published: Publisher) -> None:
+        """All who miss a key have it once the agent has pushed it."""
+        with running(store_of(published), published) as store:
+            published.publish(published.document(OLD, NEW))
+            wait_until(lambda: all(asked_by_many(store, published)))
+
+    def test_a_new_key_costs_the_agent_nothing(self, agent: Agent) -> None:
+        """A key that the agent has pushed is known, and nobody has asked for it."""
+        with running(store_of(agent), agent) as store:
+            wait_until(lambda: agent.asked == FIRST_CALLS)
+            asked = agent.asked
+            agent.publish(agent.document(OLD, NEW))
+            wait_until(lambda: store.refresh(agent.issuer, "new", PATIENCE_SECONDS))
+
+            assert agent.asked == asked
+
+    def test_a_flood_of_unknown_keys(self, agent: Agent) -> None:
+        """Any number of keys that nobody has cause no call at all while the agent is there."""
+        with running(store_of(agent), agent) as store:
+            wait_until(lambda: agent.asked == FIRST_CALLS)
+            asked = agent.asked
+            for count in range(2000):
+                assert not store.refresh(agent.issuer, f"never-{count}", PATIENCE_SECONDS)
+
+            assert agent.asked == asked
+
+    def test_a_flood_while_the_agent_fails(
+        self, agent: Agent, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A failing agent is left alone between two tries, whatever tokens come; its keys stay."""
+        with running(store_of(agent), agent) as store:
+            monkeypatch.setattr("authz.adapters.agent_stream.RETRY_SECONDS", 3600.0)
+            agent.vanish()
+            asked = agent.asked
+            for count in range(200):
+                assert not store.refresh(agent.issuer, f"never-{count}", PATIENCE_SECONDS)
+
+            assert agent.asked <= asked + 1
+            assert known(store, agent) == {"old"}
+
+    def test_a_key_is_withdrawn(self, agent: Agent) -> None:
+        """A pushed revocation takes effect although nobody asks for a key."""
+        with running(store_of(agent), agent) as store:
+            agent.publish(agent.document(NEW))
+            wait_until(lambda: known(store, agent) == {"new"})
+
+    def test_a_stream_that_ends(self, agent: Agent) -> None:
+        """It is opened anew, and pushes again."""
+        with running(store_of(agent), agent) as store:
+            agent.end_streams()
+            agent.publish(agent.document(OLD, NEW))
+            wait_until(lambda: known(store, agent) == {"old", "new"})
+            agent.publish(agent.document(NEW))
+            wait_until(lambda: known(store, agent) == {"new"})
+
+    def test_causes_are_told_once_each(
+        self, agent: Agent, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """An outage that changes its cause is told again, and one that stays is not."""
+        causes = {
+            grpc.StatusCode.PERMISSION_DENIED: "has no identity for this process",
+            grpc.StatusCode.RESOURCE_EXHAUSTED: "has too much to do",
+        }
+        with running(store_of(agent, refresh=0.05), agent) as store:
+            for status in (*causes, *causes):
+                failures = store.status()[0].failures
+                agent.fail(status)
+                wait_until(
+                    lambda words=causes[status], before=failures: (  # type: ignore[misc]
+                        words in store.status()[0].last_error
+                        and store.status()[0].failures > before + 2
+                    )
+                )
+
+        assert [caplog.text.count(words) for words in causes.values()] == [1, 1]
+
+    def test_an_agent_that_hangs(self, agent: Agent) -> None:
+        """An open stream that says nothing is no answer: the agent is asked, and its keys age."""
+        with running(store_of(agent, refresh=0.05, timeout=0.3), agent) as store:
+            agent.hold(go := threading.Event())
+            agent.end_streams()
+            wait_until(lambda: store.status()[0].failures)
+
+            assert known(store, agent) == {"old"}
+            go.set()

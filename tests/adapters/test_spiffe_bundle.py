@@ -2,7 +2,6 @@
 
 import json
 import time
-from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,40 +9,28 @@ from typing import Any
 
 import grpc
 import pytest
-from cryptography.hazmat.primitives.serialization import Encoding
 from pydantic import ValidationError
 
 from authz.adapters.keys.fetcher import KeySourceConfig
 from authz.adapters.keys.store import KeyStore
 from authz.core.jose import KeySettings
-from lab.ca import Authority, Svid
-from lab.issuer import SigningKey
-from support.jwks_server import ScriptedServer, answer, ec_key
+from lab.ca import Authority
+from support.jwks_server import answer, ec_key
+from support.spiffe_bundles import (
+    DOMAIN,
+    ENDPOINT,
+    authority_entry,
+    bundle,
+    endpoint,
+    entry,
+    spiffe_endpoint,
+)
 from support.workload_api import WorkloadApi
 from support.world import PATIENCE_SECONDS as SECONDS
 from support.world import wait_until as until
 
-DOMAIN = "corp.example"
-ENDPOINT = f"spiffe://{DOMAIN}/spire/server"
 ISSUER = "https://spire.corp.example"
 ALGORITHMS = frozenset({"ES256"})
-
-
-def entry(key: SigningKey, **changes: Any) -> dict[str, Any]:
-    """A JWT key's entry of a bundle."""
-    members = {**key.jwk(), "use": "jwt-svid", **changes}
-    return {name: value for name, value in members.items() if value is not None}
-
-
-def authority_entry(authority: Authority) -> dict[str, Any]:
-    """An X.509 authority's entry of a bundle."""
-    der = authority.certificate.public_bytes(Encoding.DER)
-    return {"kty": "EC", "use": "x509-svid", "x5c": [b64encode(der).decode()]}
-
-
-def bundle(*entries: dict[str, Any], **members: Any) -> bytes:
-    """A bundle's document."""
-    return json.dumps({"keys": list(entries), **members}).encode()
 
 
 @contextmanager
@@ -135,16 +122,6 @@ def test_revocation_and_sequence(tmp_path: Path) -> None:
         assert store.ready()
 
 
-@contextmanager
-def endpoint(document: bytes, svid: Svid) -> Iterator[ScriptedServer]:
-    """A bundle endpoint over TLS."""
-    server = ScriptedServer(answer(document, content_type="application/json"), tls=svid)
-    try:
-        yield server
-    finally:
-        server.close()
-
-
 def test_https_web(tmp_path: Path) -> None:
     """An endpoint that the web's CAs know; its refresh hint makes fetches more frequent."""
     authority = Authority(tmp_path)
@@ -160,18 +137,6 @@ def test_https_web(tmp_path: Path) -> None:
         assert known(store) == {"a"}
         assert due - begun > 54
         assert due - time.time() < 66
-
-
-def spiffe_endpoint(
-    server: ScriptedServer, bootstrap: Path, name: str = ENDPOINT
-) -> dict[str, str]:
-    """Settings for an endpoint that is known by its SPIFFE ID."""
-    return {
-        "endpoint": server.url,
-        "profile": "https_spiffe",
-        "endpoint_spiffe_id": name,
-        "bootstrap": str(bootstrap),
-    }
 
 
 def test_https_spiffe(tmp_path: Path) -> None:
@@ -215,8 +180,9 @@ def test_the_endpoints_own_authorities_rotate(tmp_path: Path) -> None:
         until(lambda: is_refused(store, "c", "is invalid"))
 
 
-def test_workload_api(tmp_path: Path) -> None:
+def test_workload_api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keys of our trust domain by the Workload API; an agent that fails or ends takes none away."""
+    monkeypatch.setattr("authz.adapters.agent_stream.RETRY_SECONDS", 0.2)
     api = WorkloadApi(tmp_path / "api.sock")
     api.bundles = {
         f"spiffe://{DOMAIN}": bundle(entry(ec_key("a"))),
@@ -226,11 +192,13 @@ def test_workload_api(tmp_path: Path) -> None:
         with running(workload_api=api.address) as store:
             assert known(store) == {"a"}
             api.bundles = {f"spiffe://{DOMAIN}": bundle(entry(ec_key("c")))}
+            api.push()
             until(lambda: store.refresh(ISSUER, "c", SECONDS))
             assert known(store) == {"c"}
             for status in (grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.INVALID_ARGUMENT):
                 failures = store.status()[0].failures
                 api.status = status
+                api.cut()
                 until(
                     lambda before=failures: (  # type: ignore[misc]
                         is_refused(store, "d", "Workload API")

@@ -41,7 +41,7 @@ def bundle_refusal(address: str) -> str:
 @pytest.fixture(params=[svid_refusal, bundle_refusal], ids=["svid", "bundle"])
 def ask(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ask:
     """Either of the two places that call the Workload API."""
-    monkeypatch.setattr("authz.adapters.tls.WORKLOAD_API_TIMEOUT_SECONDS", 1.0)
+    monkeypatch.setattr("authz.adapters.tls_svid.TIMEOUT_SECONDS", 1.0)
     asked: Ask = request.param
     return asked
 
@@ -79,7 +79,7 @@ def test_no_permission(tmp_path: Path, ask: Ask) -> None:
 @pytest.mark.parametrize(
     ("status", "cause", "cure"),
     [
-        ("PERMISSION_DENIED", "no identity for this process", "create a registration entry"),
+        ("PERMISSION_DENIED", "has no identity for this process", "create a registration entry"),
         ("DEADLINE_EXCEEDED", "no answer of ", "is the agent healthy, and its server reachable?"),
         ("UNIMPLEMENTED", "is not the Workload API", "the socket of the SPIFFE agent"),
         ("INVALID_ARGUMENT", "takes no calls of ours", "is a proxy between us and the agent?"),
@@ -99,6 +99,7 @@ def test_a_status(tmp_path: Path, ask: Ask, status: str, cause: str, cure: str) 
     assert cause in told
     assert cure in told
     assert f"({status})" in told
+    assert "api.sock" in told
     assert "no identity issued" not in told
 
 

@@ -192,7 +192,7 @@ def test_our_own_svid_by_the_workload_api(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The agent on the machine gives certificate and CA; it may renew them, and go away."""
-    monkeypatch.setattr("authz.adapters.tls.WORKLOAD_API_POLL_SECONDS", 0.05)
+    monkeypatch.setattr("authz.adapters.tls_svid.LOOK_SECONDS", 0.05)
     api = WorkloadApi(tmp_path / "api.sock")
     settings = TlsSettings(workload_api=api.address, allowed_callers=(WAYPOINT,))
     with pytest.raises(TlsError, match="Workload API"):
@@ -215,6 +215,7 @@ def test_our_own_svid_by_the_workload_api(
         try:
             assert ask_once(port, world.authority.issue(WAYPOINT)) == "allow"
             api.svid = (renewed.issue(SERVER, dns=("localhost",)), renewed)
+            api.push()
             anchor = renewed.path.read_bytes()
             wait_until(lambda: ask_once(port, renewed.issue(WAYPOINT), anchor) == "allow")
             assert ask_once(port, world.authority.issue(WAYPOINT), anchor) == "UNAVAILABLE"

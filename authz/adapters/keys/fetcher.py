@@ -28,6 +28,7 @@ MIN_FRESH_SECONDS: Final = 30.0  # however short an issuer's Cache-Control is
 # may fail before the keys are too old.
 MAX_AGE_PART: Final = 0.5
 MAX_BACKOFF_DOUBLINGS: Final = 16  # beyond that the pause is ``refresh`` for any cooldown
+MAX_CAUSES: Final = 8  # that are logged of an outage, each once
 MAX_ABSENT_KEY_IDS: Final = 1024  # of 256 characters: 256 KiB an issuer under a flood
 _log: Final = logging.getLogger("authz.keys")
 
@@ -74,6 +75,7 @@ class Fetcher:
     _ended: int = 0
     _hot_since: float = float("-inf")  # monotonic seconds
     _failures_in_a_row: int = 0
+    _told: set[str] = field(default_factory=set)  # why fetches failed, since the last success
     _fresh_seconds: float | None = None  # of the last answer's Cache-Control
     _parsed: tuple[bytes, Mapping[str, Key], tuple[tuple[str, str], ...]] | None = None
 
@@ -139,6 +141,7 @@ class Fetcher:
         while True:
             with self._condition:
                 if self._stopping:
+                    self._origin.close()
                     return
                 begun_at = time.monotonic()
                 if self._wanted:
@@ -185,19 +188,24 @@ class Fetcher:
         if kept is None:
             return
         try:
-            keys, refused = self._origin.parse(kept.document, self.source.algorithms)
+            keys, refused = self._origin.parse_kept(
+                kept.document, kept.anchor, self.source.algorithms
+            )
         except KeySetError as error:
-            _log.warning("keys of %s: the keys kept on disk are invalid: %s", self.issuer, error)
+            _log.warning("keys of %s: the keys kept on disk are not used: %s", self.issuer, error)
             return
         until = kept.fetched_at + settings.max_age
-        self.take(self, KeySet(keys, refused, kept.fetched_at, until, is_kept=True))
+        if until > time.time():  # if not, its CAs alone are of use
+            self.take(self, KeySet(keys, refused, kept.fetched_at, until, is_kept=True))
 
     def _fetch(self) -> None:
         try:
             fresh = self._fresh_set()
             self.take(self, fresh)
             if self.folder is not None and self._parsed is not None:
-                self.folder.keep(self.issuer, self.source.settings, self._parsed[0])
+                self.folder.keep(
+                    self.issuer, self.source.settings, self._parsed[0], self._origin.anchor
+                )
         except (FetchError, KeySetError) as error:
             self._failed(str(error))
         except Exception as error:  # noqa: BLE001 - this thread must outlive any surprise
@@ -223,9 +231,11 @@ class Fetcher:
         self.last_error = ""
         self.last_success = fresh.fetched_at
         self._failures_in_a_row = 0
+        self._told.clear()
 
     def _failed(self, why: str) -> None:
-        if not self._failures_in_a_row:
+        if why not in self._told and len(self._told) < MAX_CAUSES:
+            self._told.add(why)
             _log.warning(
                 "keys of %s: a fetch failed; the last valid keys stay: %s", self.issuer, why
             )

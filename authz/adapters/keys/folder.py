@@ -37,13 +37,17 @@ _log: Final = logging.getLogger("authz.keys")
 
 
 class _Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The content of a file: a document, its origin, and the time of its fetch in unix seconds."""
+    """The content of a file: a document, its origin, and the time of its fetch in unix seconds.
+
+    ``anchor`` is the source's: what the fetch relied on beside the settings.
+    """
 
     version: int
     issuer: str
     place: str
     fetched_at: float
     document: str
+    anchor: str = ""
 
 
 class _UnfitError(Exception):
@@ -52,10 +56,11 @@ class _UnfitError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class KeptDocument:
-    """A document as it was fetched, and the time of the fetch in unix seconds."""
+    """A document as it was fetched, the time of the fetch in unix seconds, and its anchor."""
 
     document: bytes
     fetched_at: float
+    anchor: str = ""
 
 
 class KeyFolder:
@@ -108,17 +113,17 @@ class KeyFolder:
         self._written[issuer] = kept
         return kept
 
-    def keep(self, issuer: str, settings: KeySettings, document: bytes) -> None:
+    def keep(self, issuer: str, settings: KeySettings, document: bytes, anchor: str = "") -> None:
         """Queue a document that was fetched just now to be written. Never waits."""
         if not self._is_usable or settings.is_file:
             return
         now = time.time()
         before = self._written.get(issuer, KeptDocument(b"", -inf))
         is_fresh = 0 <= now - before.fetched_at < REWRITE_SECONDS
-        if is_fresh and before.document == document:
+        if is_fresh and (before.document, before.anchor) == (document, anchor):
             return
-        record = _Record(_VERSION, issuer, settings.place_digest, now, document.decode())
-        self._written[issuer] = KeptDocument(document, now)
+        record = _Record(_VERSION, issuer, settings.place_digest, now, document.decode(), anchor)
+        self._written[issuer] = KeptDocument(document, now, anchor)
         with self._condition:
             self._waiting[issuer] = record
             self._condition.notify()
@@ -191,7 +196,11 @@ def _record(path: Path) -> _Record:
 
 
 def _checked(record: _Record, issuer: str, settings: KeySettings) -> KeptDocument:
-    """Return the document of this issuer and place, if not too old. Raises _UnfitError."""
+    """Return the document of this issuer and place, if not too old. Raises _UnfitError.
+
+    A bundle whose CAs authenticate its endpoint is never too old for that: the bootstrap file, in
+    whose place it stands, is older.
+    """
     if record.version != _VERSION:
         raise _UnfitError("it has another version")
     if record.issuer != issuer:
@@ -201,6 +210,6 @@ def _checked(record: _Record, issuer: str, settings: KeySettings) -> KeptDocumen
     age_seconds = time.time() - record.fetched_at
     if age_seconds < 0:
         raise _UnfitError("it was fetched in the future")
-    if age_seconds >= settings.max_age:
+    if age_seconds >= settings.max_age and not settings.has_authorities:
         raise _UnfitError("it is older than max_age")
-    return KeptDocument(record.document.encode(), record.fetched_at)
+    return KeptDocument(record.document.encode(), record.fetched_at, record.anchor)

@@ -2,15 +2,21 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
 
 from authz.adapters.fetched import FetchedDocument, FetchError
 from authz.adapters.files import read_between
 from authz.core.jose.jwk import Key, parse_key_set
 from authz.core.jose.settings import MAX_DOCUMENT_BYTES
 
+# The usable keys by kid, and (kid, why) of the others.
+ParsedKeys = tuple[Mapping[str, Key], tuple[tuple[str, str], ...]]
+
 
 class JwkSetFile:
     """A file with an issuer's JWK Set."""
+
+    anchor: Final = ""
 
     def __init__(self, path: Path, issuer: str) -> None:
         """Take the file and the issuer's URL; nothing is read yet."""
@@ -21,11 +27,17 @@ class JwkSetFile:
         """Return the document. Raises FetchError."""
         return FetchedDocument(read_file(self._path))
 
-    def parse(
-        self, document: bytes, algorithms: frozenset[str]
-    ) -> tuple[Mapping[str, Key], tuple[tuple[str, str], ...]]:
+    def parse(self, document: bytes, algorithms: frozenset[str]) -> ParsedKeys:
         """Return the keys as ``parse_key_set``. Raises KeySetError, also without a usable key."""
         return parse_key_set(document, algorithms, self._issuer)
+
+    def parse_kept(self, document: bytes, anchor: str, algorithms: frozenset[str]) -> ParsedKeys:
+        """Return the keys of a document that was kept on disk, as ``parse``."""
+        del anchor
+        return self.parse(document, algorithms)
+
+    def close(self) -> None:
+        """Do nothing: nothing stays open."""
 
 
 def read_file(path: Path) -> bytes:

@@ -5,7 +5,6 @@ of the metadata. Otherwise the writer of the metadata could have it sent to any 
 """
 
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, Protocol
 from urllib.parse import urlsplit, urlunsplit
@@ -13,10 +12,10 @@ from urllib.parse import urlsplit, urlunsplit
 from authz.adapters.fetched import FetchedDocument, FetchError
 from authz.adapters.http_fetch import StatusError, tls_context
 from authz.adapters.keys.download import get, get_with_credential, spiffe_context
-from authz.adapters.keys.jwk_set_file import JwkSetFile
+from authz.adapters.keys.jwk_set_file import JwkSetFile, ParsedKeys
 from authz.adapters.keys.spiffe_bundle import SpiffeBundleSource
 from authz.core import strict_json
-from authz.core.jose.jwk import Key, parse_key_set
+from authz.core.jose.jwk import parse_key_set
 from authz.core.jose.key_issuer import TENANT
 from authz.core.jose.settings import KeySettings
 from authz.core.urls import check_url, is_plaintext, origin
@@ -38,7 +37,14 @@ class KeyDocumentSource(Protocol):
 
     Each fetch returns the complete document. It may equal the last document. A document may also be
     parsed without a fetch, if it was kept on disk.
+
+    Attributes:
+        anchor: a digest of what the last fetch relied on beside the settings; "" for nothing.
     """
+
+    @property
+    def anchor(self) -> str:
+        """Return the anchor, which is kept beside the document."""
 
     def fetch(self) -> FetchedDocument:
         """Return the document, not yet parsed; blocks for a bounded time.
@@ -46,10 +52,17 @@ class KeyDocumentSource(Protocol):
         Raises FetchError; KeySetError if the document must be read for its refresh time.
         """
 
-    def parse(
-        self, document: bytes, algorithms: frozenset[str]
-    ) -> tuple[Mapping[str, Key], tuple[tuple[str, str], ...]]:
+    def parse(self, document: bytes, algorithms: frozenset[str]) -> ParsedKeys:
         """Return the usable keys by kid, and (kid, why) of the others. Raises KeySetError."""
+
+    def parse_kept(self, document: bytes, anchor: str, algorithms: frozenset[str]) -> ParsedKeys:
+        """Return the keys of a document that was kept on disk with its anchor, before any fetch.
+
+        Raises KeySetError.
+        """
+
+    def close(self) -> None:
+        """Close what a fetch has left open."""
 
 
 def key_document_source(settings: KeySettings, issuer: str) -> KeyDocumentSource:
@@ -87,6 +100,8 @@ def check_issuer_url(settings: KeySettings, issuer: str) -> None:
 class JwkSetSource:
     """A JWK Set from a URL, or from the jwks_uri of the issuer's metadata."""
 
+    anchor: Final = ""
+
     def __init__(self, settings: KeySettings, issuer: str) -> None:
         """Take the settings and the issuer's URL; nothing is read yet."""
         self._settings = settings
@@ -118,11 +133,17 @@ class JwkSetSource:
         except StatusError:
             return get_with_credential(oauth, settings, deadline)
 
-    def parse(
-        self, document: bytes, algorithms: frozenset[str]
-    ) -> tuple[Mapping[str, Key], tuple[tuple[str, str], ...]]:
+    def parse(self, document: bytes, algorithms: frozenset[str]) -> ParsedKeys:
         """Return the keys as ``parse_key_set``. Raises KeySetError, also without a usable key."""
         return parse_key_set(document, algorithms, self._issuer)
+
+    def parse_kept(self, document: bytes, anchor: str, algorithms: frozenset[str]) -> ParsedKeys:
+        """Return the keys of a document that was kept on disk, as ``parse``."""
+        del anchor
+        return self.parse(document, algorithms)
+
+    def close(self) -> None:
+        """Do nothing: nothing stays open."""
 
 
 def metadata_urls(issuer: str) -> tuple[str, str]:

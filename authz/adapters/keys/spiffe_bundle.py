@@ -8,24 +8,27 @@ can change. Unlike a JWK Set on the web, it can revoke all keys, by an empty ``k
 import json
 import time
 from base64 import b64decode
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from hashlib import sha256
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import jwt
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from authz.adapters.agent_stream import AgentCall, AgentError, AgentStream
 from authz.adapters.fetched import FetchedDocument, FetchError
 from authz.adapters.keys.download import SpiffePeer, get
-from authz.adapters.keys.jwk_set_file import read_file
-from authz.adapters.workload_api import why_failed
+from authz.adapters.keys.jwk_set_file import ParsedKeys, read_file
 from authz.core import strict_json
-from authz.core.extras import missing_extra
-from authz.core.jose.jwk import Key, KeySetError, usable_keys
+from authz.core.jose.jwk import KeySetError, usable_keys
 from authz.core.jose.settings import KeySettings, SpiffeBundleSettings
 from authz.core.spiffe import SpiffeId
+
+if TYPE_CHECKING:  # an optional extra
+    from spiffe import JwtBundleSet
 
 JWT_USE: Final = "jwt-svid"
 X509_USE: Final = "x509-svid"
@@ -41,6 +44,20 @@ class SpiffeBundleSource:
         self._bundle = bundle
         self._sequence = -1
         self._authorities = ""  # PEM, of the last good bundle
+        self._last = b""  # the document of the last good bundle
+        self._anchor = ""
+        self._candidate = ""  # the digest of the bootstrap file that the fetch under way relies on
+        self._agent = _agent(settings, bundle)
+
+    @property
+    def anchor(self) -> str:
+        """Return a digest of the bootstrap file that the last good bundle came after."""
+        return self._anchor
+
+    def close(self) -> None:
+        """Stop following the agent."""
+        if self._agent is not None:
+            self._agent.close()
 
     def fetch(self) -> FetchedDocument:
         """Return the bundle's document, with its refresh hint.
@@ -50,15 +67,17 @@ class SpiffeBundleSource:
         bundle = self._bundle
         if bundle.file is not None:
             return FetchedDocument(read_file(Path(bundle.file)))
-        if bundle.workload_api is not None:
-            timeout = self._settings.timeout
-            return FetchedDocument(
-                _from_workload_api(bundle.workload_api, bundle.trust_domain, timeout)
-            )
+        if self._agent is not None:
+            try:
+                return FetchedDocument(self._agent.newest())
+            except AgentError as error:
+                raise FetchError(str(error)) from None
         deadline = time.monotonic() + self._settings.timeout
         fetched = get(str(bundle.endpoint), self._settings, deadline, self.peer())
         hint = _members(fetched.body, bundle.trust_domain).get("spiffe_refresh_hint")
         seconds = float(hint) if isinstance(hint, int) and not isinstance(hint, bool) else None
+        if fetched.body == self._last:  # which is not parsed again
+            self._anchor = self._candidate or self._anchor
         return FetchedDocument(fetched.body, seconds)
 
     def peer(self) -> SpiffePeer | None:
@@ -69,17 +88,46 @@ class SpiffeBundleSource:
         bundle = self._bundle
         if bundle.endpoint_spiffe_id is None or bundle.bootstrap is None:
             return None
-        domain = SpiffeId.parse(bundle.endpoint_spiffe_id).trust_domain.name
-        is_own = domain == bundle.trust_domain  # if not, its anchors are those of another domain
-        authorities = self._authorities if is_own else ""
-        if not authorities:
-            document = _members(read_file(Path(bundle.bootstrap)), domain)
-            authorities = _authorities(document)
-        return SpiffePeer(bundle.endpoint_spiffe_id, authorities)
+        if self._authorities and self._is_own and not self._is_superseded():
+            return SpiffePeer(bundle.endpoint_spiffe_id, self._authorities)
+        data = read_file(Path(bundle.bootstrap))
+        document = _members(data, _domain_of(bundle.endpoint_spiffe_id))
+        self._candidate = _digest(data)
+        return SpiffePeer(bundle.endpoint_spiffe_id, _authorities(document))
 
-    def parse(
-        self, document: bytes, algorithms: frozenset[str]
-    ) -> tuple[Mapping[str, Key], tuple[tuple[str, str], ...]]:
+    @property
+    def _is_own(self) -> bool:
+        """Tell whether the bundle has its endpoint's CAs; if not, those of another domain count."""
+        return _domain_of(str(self._bundle.endpoint_spiffe_id)) == self._bundle.trust_domain
+
+    def _is_superseded(self) -> bool:
+        """Tell whether the bootstrap file was replaced by a newer one since the last good bundle.
+
+        An operator who replaces it may withdraw a CA whose key was stolen. A file that can't be
+        used, or whose sequence number says that it is no newer, changes nothing.
+        """
+        try:
+            data = read_file(Path(str(self._bundle.bootstrap)))
+            sequence = _members(data, self._bundle.trust_domain).get("spiffe_sequence")
+        except (FetchError, KeySetError):
+            return False
+        is_no_newer = isinstance(sequence, int) and sequence <= self._sequence
+        return _digest(data) != self._anchor and not is_no_newer
+
+    def parse_kept(self, document: bytes, anchor: str, algorithms: frozenset[str]) -> ParsedKeys:
+        """Return the keys of a bundle that was kept on disk. Raises KeySetError.
+
+        Its CAs authenticate the endpoint from now on, as those of the last good bundle: it was
+        fetched from an endpoint that the bootstrap file, or a bundle after it, authenticated.
+        """
+        parsed = self.parse(document, algorithms)
+        self._anchor = anchor
+        if self._bundle.bootstrap is not None and self._is_own and self._is_superseded():
+            self._sequence, self._authorities = -1, ""
+            raise KeySetError("the bootstrap file was replaced since they were fetched")
+        return parsed
+
+    def parse(self, document: bytes, algorithms: frozenset[str]) -> ParsedKeys:
         """Return the JWT keys by kid, and (kid, why) of the unusable ones. Raises KeySetError."""
         members = _members(document, self._bundle.trust_domain)
         sequence = members.get("spiffe_sequence", self._sequence)
@@ -92,7 +140,24 @@ class SpiffeBundleSource:
         if listed and not keys:
             raise KeySetError(f"none of its {len(listed)} JWT keys can be used: {refused[0][1]}")
         self._sequence, self._authorities = sequence, _authorities(members)
+        self._anchor, self._last = self._candidate or self._anchor, document
         return keys, refused
+
+
+def _agent(settings: KeySettings, bundle: SpiffeBundleSettings) -> AgentStream[bytes] | None:
+    if bundle.workload_api is None:
+        return None
+    call = AgentCall("fetch_jwt_bundles", "stream_jwt_bundles", _document_of(bundle.trust_domain))
+    confirm_seconds = min(settings.refresh, settings.max_age / 2)
+    return AgentStream(bundle.workload_api, call, settings.timeout, confirm_seconds)
+
+
+def _domain_of(spiffe_id: str) -> str:
+    return SpiffeId.parse(spiffe_id).trust_domain.name
+
+
+def _digest(data: bytes) -> str:
+    return sha256(data).hexdigest()
 
 
 def _members(document: bytes, trust_domain: str) -> dict[str, Any]:
@@ -129,29 +194,22 @@ def _authorities(members: Mapping[str, Any]) -> str:
     return "".join(pems)
 
 
-def _from_workload_api(address: str, trust_domain: str, timeout_seconds: float) -> bytes:
-    """Fetch the trust domain's JWT keys by the Workload API, as a bundle's document.
+def _document_of(trust_domain: str) -> Callable[["JwtBundleSet"], bytes]:
+    """Return what makes a bundle's document of the agent's bundles. It raises AgentError."""
 
-    Each fetch is a separate call: otherwise the keys would be lost with a stream that ends for
-    good. Raises FetchError.
-    """
-    try:
-        from spiffe import TrustDomain, WorkloadApiClient  # noqa: PLC0415 - an optional extra
-    except ImportError:
-        raise FetchError(missing_extra("spiffe", "the Workload API needs")) from None
-    try:
-        with WorkloadApiClient(address, default_timeout=timeout_seconds) as client:
-            bundles = client.fetch_jwt_bundles()
+    def read(bundles: "JwtBundleSet") -> bytes:
+        from spiffe import TrustDomain  # noqa: PLC0415 - an optional extra
+
         bundle = bundles.get_bundle_for_trust_domain(TrustDomain(trust_domain))
-    except Exception as error:  # noqa: BLE001 - the library raises gRPC's and its own
-        raise FetchError(why_failed(address, error, timeout_seconds)) from None
-    if bundle is None:
-        raise FetchError(
-            f"the Workload API has no bundle for the trust domain {trust_domain}: is the agent of"
-            " this trust domain, or federated with it?"
-        )
-    keys = [_jwk(kid, public) for kid, public in bundle.jwt_authorities.items()]
-    return json.dumps({"keys": keys}).encode()
+        if bundle is None:
+            raise AgentError(
+                f"the Workload API has no bundle for the trust domain {trust_domain}: is the agent"
+                " of this trust domain, or federated with it?"
+            )
+        keys = [_jwk(kid, public) for kid, public in sorted(bundle.jwt_authorities.items())]
+        return json.dumps({"keys": keys}).encode()
+
+    return read
 
 
 def _jwk(key_id: str, public: object) -> dict[str, Any]:

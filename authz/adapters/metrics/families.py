@@ -158,12 +158,12 @@ FAMILIES: Final[dict[str, Family]] = {
     "authz_tls_reloads": Family(
         _COUNTER,
         ("result",),
-        "Reloads of the server's changed certificate",
+        "Reloads of the server's changed certificate; refused if it stays unusable for seconds",
     ),
     "authz_tls_certificate_expiry_timestamp_seconds": Family(
         _GAUGE,
         (),
-        "When the server's own certificate expires",
+        "When the server's own certificate expires, that of the last good files",
     ),
     "authz_worker_restarts": Family(_COUNTER, (), "Workers that ended and were restarted"),
     "authz_worker_kills": Family(

@@ -22,7 +22,7 @@ from authz.core.urls import check_url, is_plaintext
 
 MAX_DOCUMENT_BYTES: Final = 256 * 1024  # 100 RSA-4096 keys are some 80 KiB
 FILE_POLL_SECONDS: Final = 1.0  # looking at a file costs hardly anything
-WORKLOAD_API_POLL_SECONDS: Final = 5.0  # a call to the agent on this machine: 2 ms
+WORKLOAD_API_POLL_SECONDS: Final = 1.0  # looking at what the agent has pushed is no call
 _PLACE: Final = (
     "jwks_uri",
     "discovery",
@@ -61,11 +61,13 @@ class SpiffeBundleSettings(Settings):
     endpoint_spiffe_id: SpiffeIdText | None = None
     """For https_spiffe: the endpoint's SPIFFE ID."""
     bootstrap: FileText | None = None
-    """For https_spiffe: a file with the first bundle of the endpoint's trust domain, to trust until
-    the first fetch.
+    """For https_spiffe: a file with the first bundle of the endpoint's trust domain. Its CAs
+    authenticate the first fetch, and those of the last bundle the further ones, with
+    key_cache.folder also after a restart. If the file is replaced, its own CAs count again, unless
+    its spiffe_sequence is not higher than the last bundle's.
     """
     workload_api: str | None = Field(default=None, pattern=r"^unix:/.+")
-    """The SPIFFE Workload API's socket; needs the extra spiffe."""
+    """The SPIFFE Workload API's socket, whose agent pushes each change; needs the extra spiffe."""
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
@@ -215,6 +217,12 @@ class KeySettings(Settings):
         """Tell whether the keys are in a file on this machine."""
         bundle = self.spiffe_bundle
         return self.file is not None or (bundle is not None and bundle.file is not None)
+
+    @property
+    def has_authorities(self) -> bool:
+        """Tell whether the document has the CAs that authenticate its next fetch."""
+        bundle = self.spiffe_bundle
+        return bundle is not None and bundle.profile is EndpointProfile.HTTPS_SPIFFE
 
     @property
     def poll_seconds(self) -> float | None:
