@@ -1,4 +1,5 @@
-"""The HTTP server for operators, by default on loopback: /metrics, /healthz, /readyz, /presented."""
+"""The HTTP server for operators, by default on loopback: metrics, health, what proxies present."""
+
 import logging
 import select
 import socket
