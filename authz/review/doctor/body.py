@@ -56,8 +56,8 @@ def _missing(case: Case) -> Iterator[Finding]:
         "body_missing",
         f"the route's protocol is {seen.messages}, and the proxy sent no body: its messages are "
         "refused (body_uninspectable)",
-        envoy="the route's check_settings need with_request_body: {max_request_bytes: 65536, "
-        "pack_as_bytes: true}",
+        envoy="the route's check_settings need with_request_body: {max_request_bytes: 65536}, and "
+        "the filter its own with pack_as_bytes: true",
         istio="the provider needs includeRequestBodyInCheck: {maxRequestBytes: 65536, "
         "allowPartialMessage: true, packAsBytes: true}",
         envoy_gateway=f"set {_GATEWAY_BODY}",
@@ -120,7 +120,8 @@ def _text(case: Case) -> Iterator[Finding]:
         "body_text",
         "the body came as text, in which bytes that are not UTF-8 are replaced: a message that "
         "holds some is refused",
-        envoy="set pack_as_bytes: true in with_request_body",
+        envoy="set pack_as_bytes: true in with_request_body of the filter itself: Envoy ignores it "
+        "in a route's",
         istio="set packAsBytes: true in includeRequestBodyInCheck",
         envoy_gateway="it has no such setting; an EnvoyPatchPolicy can add pack_as_bytes: true",
         agentgateway="set packAsBytes: true in includeRequestBody",

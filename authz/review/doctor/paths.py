@@ -13,8 +13,8 @@ def path_findings(case: Case) -> Iterator[Finding]:
         return
     yield case.warning(
         "path_not_normalised",
-        f"a path came with {', '.join(forms)}: servers read that differently, and it is refused "
-        "(path_ambiguous)",
+        f"a path came in an ambiguous spelling ({', '.join(forms)}), which servers read "
+        "differently: it is refused (path_ambiguous)",
         envoy="set normalize_path: true, merge_slashes: true and "
         "path_with_escaped_slashes_action: REJECT_REQUEST",
         istio="set meshConfig.pathNormalization.normalization: DECODE_AND_MERGE_SLASHES",

@@ -25,7 +25,8 @@ def profile_findings(case: Case) -> Iterator[Finding]:
         if name.lower().startswith(_PREFIX) and name not in _OURS:
             meant = f"; the names are {', '.join(_OURS)}"
             cause = f"the context extension {name} is not one of ours, and has no effect{meant}"
-            yield case.warning("extension_unknown", cause, **_WHERE)
+            cures = {product: f"correct it in the {place}" for product, place in _WHERE.items()}
+            yield case.warning("extension_unknown", cause, **cures)
 
 
 def _of_profile(case: Case) -> Iterator[Finding]:
