@@ -57,17 +57,6 @@ class Sight(msgspec.Struct, frozen=True):
         authorizer = snapshot.authorizer
         return cls(authorizer.identity, authorizer.routes, snapshot.credential_headers)
 
-    def key(self, protocol: str, request: Request) -> Key:
-        """Return the kind of a check: the protocol, the proxy, and how profile and route are named.
-
-        The profile depends on nothing else.
-        """
-        named = request.context_value(ROUTE)
-        is_short = len(request.host) + len(request.path) <= _TARGET_CHARS
-        route = self.routes.of_raw(named, request.host, request.path).name if is_short else "?"
-        names = (request.proxy, request.context_value(PROFILE), named, route)
-        return (protocol, *[name[:_KEY_CHARS] for name in names])
-
     def seen(self, protocol: str, request: Request, now: float) -> Presentation:
         """Return the presentation of a request's caller, profile and route, at unix seconds."""
         named, proxy = request.context_value(PROFILE), request.proxy
@@ -111,6 +100,24 @@ class Sight(msgspec.Struct, frozen=True):
             reason,
             shown_detail(detail),
         )
+
+
+def kind_of(protocol: str, request: Request, routes: Routes) -> Key:
+    """Return the kind of a check: the protocol, the proxy, and how profile and route are named.
+
+    The profile depends on nothing else. This runs for each check that had to be decided.
+    """
+    named, path = request.context_value(ROUTE), request.path
+    is_short = len(request.host) + len(path) <= _TARGET_CHARS
+    route = routes.of_raw(named, request.host, path).name if is_short else "?"
+    profile = request.context_value(PROFILE)
+    return (
+        protocol,
+        request.proxy[:_KEY_CHARS],
+        profile[:_KEY_CHARS],
+        named[:_KEY_CHARS],
+        route,
+    )
 
 
 def headers_seen(

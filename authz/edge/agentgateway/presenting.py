@@ -9,7 +9,7 @@ from authz.core.protocols.mcp_methods import METHODS
 from authz.edge.agentgateway.reader import GuardrailRequest
 from authz.edge.inputs import TRACE
 from authz.edge.presentation import BodySeen, Presentation, shown_method, shown_names
-from authz.edge.presenting import Sight, headers_seen
+from authz.edge.presenting import Sight, headers_seen, kind_of
 from authz.edge.service import CheckService, log_fault
 from authz.edge.snapshot import Snapshot
 
@@ -30,10 +30,11 @@ def note_call(
     A message to several targets is presented by the first.
     """
     try:
-        sight, request = Sight.of(snapshot), next(iter(asked.checks.values())).request
-        key = sight.key(_protocol(message), request)
+        request = next(iter(asked.checks.values())).request
+        key = kind_of(_protocol(message), request, snapshot.authorizer.routes)
         if service.presentations.wants(key, message.ByteSize(), service.clock.monotonic()):
-            seen = present_call(sight, message, asked, service.clock.wall(), decision)
+            now = service.clock.wall()
+            seen = present_call(Sight.of(snapshot), message, asked, now, decision)
             service.presentations.keep(key, seen)
     except Exception as error:  # noqa: BLE001 - the answer is made, and must go out
         log_fault(error)

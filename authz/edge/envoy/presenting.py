@@ -21,7 +21,7 @@ from authz.edge.presentation import (
     shown_method,
     shown_names,
 )
-from authz.edge.presenting import Sight, decision_of, headers_seen, xfcc_seen
+from authz.edge.presenting import Sight, decision_of, headers_seen, kind_of, xfcc_seen
 from authz.edge.service import CheckService, log_fault
 from authz.edge.snapshot import Snapshot
 
@@ -39,12 +39,12 @@ _HEX: Final = re.compile(r"[0-9a-f]{32}")
 def note_check(service: CheckService, snapshot: Snapshot, data: bytes, answered: Answered) -> None:
     """Present a check that was decided, if its kind is due. Never raises, never waits."""
     try:
-        sight, request = Sight.of(snapshot), answered.check.request
-        key = sight.key(EXT_AUTHZ, request)
+        request = answered.check.request
+        key = kind_of(EXT_AUTHZ, request, snapshot.authorizer.routes)
         if service.presentations.wants(key, len(data), service.clock.monotonic()):
             message, now = pb.CheckRequest.FromString(data), service.clock.wall()
             decision = decision_of(answered.rendered.reason)
-            seen = present_check(sight, message, request, now, decision)
+            seen = present_check(Sight.of(snapshot), message, request, now, decision)
             service.presentations.keep(key, seen)
     except Exception as error:  # noqa: BLE001 - the answer is made, and must go out
         log_fault(error)
