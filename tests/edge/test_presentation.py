@@ -188,3 +188,21 @@ def test_a_fault_in_presenting_is_not_the_clients(
     monkeypatch.setattr(world.service.presentations, "wants", fail)
     assert world.ask(world.token()).status.code == 0
     assert json.dumps(world.service.presentations.kept()) == "[]"
+
+
+@pytest.mark.parametrize(
+    ("sent", "form"),
+    [
+        ("", ""),
+        ("12345678901234567890", "decimal"),
+        ("0" * 30 + "af", "hex"),
+        (f"00-{'a' * 32}-{'b' * 16}-01", "hex"),
+        ("a-clients-own-id", "other"),
+    ],
+)
+def test_the_proxys_id(core: World, sent: str, form: str) -> None:
+    """Of the proxy's id of a request only the form is kept, by which Envoy is told from others."""
+    message = check_request(core.svid, [])
+    message.attributes.request.http.id = sent
+
+    assert present(core, message).id_form == form

@@ -33,7 +33,8 @@ _MAX_READ: Final = 4 * MAX_NAMES
 _READ: Final = frozenset({XFCC, CONTENT_LENGTH, _PARTIAL, TRACE})
 _NUMBER: Final = re.compile(r"[0-9]{1,18}")
 _DECIMAL: Final = re.compile(r"[0-9]{1,20}")
-_HEX: Final = re.compile(r"[0-9a-f]{32}")
+# As agentgateway has it: 32 characters, or all of a traceparent.
+_HEX: Final = re.compile(r"[0-9a-f]{32}|[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 def note_check(service: CheckService, snapshot: Snapshot, data: bytes, answered: Answered) -> None:

@@ -99,7 +99,7 @@ class Case:
 
     @property
     def is_of_agentgateway(self) -> bool:
-        """Tell whether agentgateway asks: its ids are 32 hex characters, Envoy's are decimal."""
+        """Tell whether agentgateway asks: its ids are hex, Envoy's are decimal."""
         return not self.is_ext_authz or self.seen.id_form == "hex"
 
     @property
