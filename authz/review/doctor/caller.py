@@ -16,7 +16,8 @@ def caller_findings(case: Case) -> Iterator[Finding]:
     if profile is None or not case.is_ext_authz:
         return
     found = [*_of_principal(case, profile), *_of_certificate(case, profile)]
-    found += _of_xfcc(case, profile) if profile.identity is Source.XFCC else _unread_xfcc(case)
+    is_read = profile.identity is Source.XFCC and not _is_direct(case, profile)
+    found += _of_xfcc(case, profile) if is_read else _unread_xfcc(case)
     yield from found
     reason = case.seen.identity.reason
     if reason and not any(one.severity == "error" for one in found):
@@ -122,10 +123,14 @@ def _of_xfcc(case: Case, profile: ProfileSettings) -> Iterator[Finding]:
     yield from _of_elements(case, profile, header)
 
 
+def _is_direct(case: Case, profile: ProfileSettings) -> bool:
+    """Tell whether an agent came without a trusted proxy, where the profile lets it."""
+    principal = case.seen.identity.principal
+    is_let = bool(getattr(profile, "direct", False))
+    return is_let and bool(principal) and not _is_trusted(principal, profile)
+
+
 def _no_xfcc(case: Case, header: XfccSeen | None) -> Iterator[Finding]:
-    direct = getattr(case.profile, "direct", False)  # an agent that comes by itself has no header
-    if header is None and direct and case.seen.identity.principal:
-        return
     is_missing = header is None
     yield case.error(
         "no_xfcc" if is_missing else "xfcc_unreadable",
