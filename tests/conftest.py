@@ -44,7 +44,8 @@ def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
     with Mesh(tmp_path_factory.mktemp("mesh")) as running:
         yield running
         for server in running.servers:
-            canary.note("metrics", server.get("/metrics")[1].encode())
+            for page in ("/metrics", "/presented"):
+                canary.note(page, server.get(page)[1].encode())
 
 
 @pytest.fixture(scope="session")
@@ -53,7 +54,8 @@ def trips(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
     with Mesh(tmp_path_factory.mktemp("trips"), with_mcp=True) as running:
         yield running
         for server in running.servers:
-            canary.note("metrics", server.get("/metrics")[1].encode())
+            for page in ("/metrics", "/presented"):
+                canary.note(page, server.get(page)[1].encode())
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""The HTTP server for operators: /metrics, /healthz and /readyz, on loopback by default."""
+"""The HTTP server for operators, by default on loopback: metrics, health, what proxies present."""
 
 import logging
 import select
@@ -28,6 +28,7 @@ _POLL_SECONDS: Final = 0.1
 _log: Final = logging.getLogger("authz.admin")
 Readiness = Callable[[], tuple[bool, dict[str, Any]]]
 Stuck = Callable[[], Sequence[str]]
+Presented = Callable[[], dict[str, Any]]
 
 
 class AdminError(RuntimeError):
@@ -43,17 +44,19 @@ class AdminServer:
         registry: CollectorRegistry,
         readiness: Readiness,
         stuck: Stuck = tuple,
+        presented: Presented = dict,
     ) -> None:
         """Take host:port or unix:/path; ``start`` listens there.
 
         ``registry`` has the metrics; ``readiness`` returns whether we are ready, and the checks of
         /readyz; ``stuck`` returns a line for each part of the process that has made no progress for
-        too long.
+        too long; ``presented`` returns what proxies presented, for /presented.
         """
         self.address = address
         self._registry = registry
         self._readiness = readiness
         self._stuck = stuck
+        self._presented = presented
         self._server: ThreadingHTTPServer | None = None
 
     def start(self) -> None:
@@ -145,7 +148,9 @@ class AdminServer:
             is_ready, checks = self._readiness()
             body = msgspec.json.encode({"ready": is_ready, "checks": checks}) + b"\n"
             return 200 if is_ready else 503, "application/json", body
-        return 404, "text/plain", b"not found: try /metrics, /healthz or /readyz\n"
+        if path == "/presented":
+            return 200, "application/json", msgspec.json.encode(self._presented()) + b"\n"
+        return 404, "text/plain", b"not found: try /metrics, /healthz, /readyz or /presented\n"
 
 
 class _Headers:

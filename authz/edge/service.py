@@ -34,6 +34,7 @@ from authz.edge.learning import (
     Learner,
     Learning,
 )
+from authz.edge.presentation import Presentations
 from authz.edge.rendering import RenderedDecision
 from authz.edge.snapshot import Snapshot, SnapshotStatus
 
@@ -74,6 +75,7 @@ class CheckService:
             which a dialect reads a check also decides it.
         clock: the time, by which a dialect says when a check was begun.
         judge: decides a request by a snapshot, without recording or caching it.
+        presentations: what proxies presented in checks that had to be decided.
     """
 
     def __init__(self, snapshot: Snapshot, parts: ServiceParts) -> None:
@@ -94,6 +96,7 @@ class CheckService:
             learning, parts.replays, parts.bulkhead, parts.is_overloaded, parts.clock
         )
         self.judge = self._decider.judge
+        self.presentations = Presentations()
         # Made beforehand, so that it can't fail when everything else has failed.
         fault = Progress().refuse(Denied(Reason.INTERNAL_ERROR))
         self._last_resort = snapshot.renderer.render(fault)

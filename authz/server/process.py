@@ -16,6 +16,7 @@ from authz.server.giving_way import yielding_gil
 from authz.server.json_log import ProcessLog
 from authz.server.liveness import CONFIG, MAIN, POOL, REVOCATIONS, TRANSPORT, Liveness
 from authz.server.looking import PeriodicThread
+from authz.server.presented import presented_by
 from authz.server.process_metrics import ProcessMetrics, ReportingParts
 from authz.server.reload import ConfigReload, ConfigSource
 from authz.transports.opening import open_transport
@@ -61,6 +62,7 @@ class ServerProcess:
         self._finished = 0  # the number of checks when we last looked
         self._turned: int | None = None  # the transport's progress at that time
         self._liveness = Liveness()
+        self._begun_at = time.time()
         carrying = TransportParts(
             config.server.of_worker(worker),
             methods_of(parts.service),
@@ -74,7 +76,11 @@ class ServerProcess:
         self._reload = ConfigReload(source, self._take)
         metrics = build_metrics(parts, self._reload, self._liveness)
         self._admin = AdminServer(
-            admin or config.admin.listen, metrics.registry, self.readiness, self._liveness.stuck
+            admin or config.admin.listen,
+            metrics.registry,
+            self.readiness,
+            self._liveness.stuck,
+            self.presented,
         )
         beat = self._liveness.beat
         self._watches = (
@@ -167,6 +173,12 @@ class ServerProcess:
             checks["audit"] = False
         is_ready = self._is_listening and self._is_wanted() and not audit.refuses_allows
         return is_ready, checks
+
+    def presented(self) -> dict[str, Any]:
+        """Return what proxies presented since the start, for /presented."""
+        service = self._parts.service
+        version = service.status().policy_version
+        return presented_by(version, self._begun_at, service.presentations.kept())
 
     @property
     def stop_seconds(self) -> float:

@@ -20,6 +20,7 @@ from authz import __version__
 from authz.adapters.admin import AdminServer
 from authz.config import Config
 from authz.server.liveness import MAIN, Liveness
+from authz.server.presented import merged_presented
 from authz.server.worker_metrics import MergedMetrics, Samples
 from authz.server.workers import Worker
 
@@ -62,7 +63,11 @@ class Supervisor:
         registry = CollectorRegistry()
         registry.register(self._metrics)
         self._admin = AdminServer(
-            config.admin.listen, registry, self.readiness, self._liveness.stuck
+            config.admin.listen,
+            registry,
+            self.readiness,
+            self._liveness.stuck,
+            self.presented,
         )
 
     def start(self) -> None:
@@ -111,6 +116,10 @@ class Supervisor:
         answers = self._ask(Worker.readiness)
         checks = {"stopping": self._stopping.is_set(), "workers": [told for _, told in answers]}
         return all(is_ready for is_ready, _ in answers) and not self._stopping.is_set(), checks
+
+    def presented(self) -> dict[str, Any]:
+        """Return what proxies presented to any worker, for /presented."""
+        return merged_presented(self._ask(Worker.presented))
 
     @property
     def stop_seconds(self) -> float:

@@ -204,6 +204,14 @@ class Worker:
             return status == _READY, json.loads(body)["checks"]
         return False, {"running": False}
 
+    def presented(self) -> dict[str, Any] | None:
+        """Return the worker's /presented, None if it does not answer."""
+        with suppress(OSError, http.client.HTTPException, ValueError):
+            status, body = self._get("/presented")
+            found: dict[str, Any] = json.loads(body)
+            return found if status == _READY else None
+        return None
+
     def samples(self) -> Samples:
         """Return the worker's samples: the current ones if it answers, else the last."""
         child = self._child

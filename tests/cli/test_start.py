@@ -15,8 +15,8 @@ import pytest
 
 import authz
 from authz.cli import main
+from authz.cli.asking import MAX_ANSWER_BYTES
 from authz.cli.parser import help_texts
-from authz.cli.verbs.health import MAX_ANSWER_BYTES
 
 ROOT: Final = Path(authz.__file__).parents[1]
 SECONDS: Final = 60.0

@@ -79,12 +79,15 @@ def test_both_work_and_are_added_up(mesh: Mesh) -> None:
         assert asked < 1000, "one of them is never asked"
     status, body = server.get("/readyz")
     version = [line for line in server.get("/metrics")[1].splitlines() if "policy_info{" in line]
+    presented = json.loads(server.get("/presented")[1])
 
     assert allowed(server) == before + asked
     assert status == 200
     assert [one["keys"] for one in json.loads(body)["checks"]["workers"]] == [True, True]
     assert len(version) == 1
     assert version[0].endswith(" 1.0")
+    assert presented["silent_workers"] == 0
+    assert [one["decided"] for one in presented["presented"]] == [2]  # each worker decided it once
 
 
 def test_a_killed_worker_is_back_and_nobody_notices(mesh: Mesh) -> None:

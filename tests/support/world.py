@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, ExitStack, closing
 from pathlib import Path
 from typing import Any, Final, Self
 
+import msgspec
 from prometheus_client import generate_latest
 
 from authz._pb import ext_authz_pb2 as pb
@@ -91,6 +92,7 @@ class World(AbstractContextManager["World"]):
     def __exit__(self, *_: object) -> None:
         """Stop everything."""
         canary.note("metrics", generate_latest(self.registry))
+        canary.note("presented", msgspec.json.encode(self.service.presentations.kept()))
         self._opened.close()
 
     def token(self, **changes: Any) -> str:

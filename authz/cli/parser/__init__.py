@@ -39,6 +39,7 @@ _VERBS: Final[Mapping[Callable[["Verbs"], None], tuple[str, ...]]] = MappingProx
         revocations.add_verbs: ("revoke", "revocations"),
         config.add_schema: ("schema",),
         serving.add_health: ("health",),
+        serving.add_doctor: ("doctor",),
         completion.add_completion: ("completion",),
     }
 )

@@ -1,9 +1,10 @@
-"""The arguments of the verbs about a running server: serve, health."""
+"""The arguments of the verbs about a running server: serve, health, doctor."""
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from authz.cli.parser.adding import add_lasting_config, add_verb, end_help
+from authz.cli.parser.adding import add_config, add_json, add_lasting_config, add_verb, end_help
 
 if TYPE_CHECKING:
     from authz.cli.parser.adding import Verbs
@@ -44,3 +45,47 @@ def add_health(verbs: "Verbs") -> None:
         default="127.0.0.1:9192",
         help="its admin address, host:port (default: %(default)s)",
     )
+
+
+def add_doctor(verbs: "Verbs") -> None:
+    """Add the verb doctor."""
+    doctor = add_verb(
+        verbs,
+        "doctor",
+        "doctor",
+        "say what a proxy presents, and what is set wrongly on its side",
+        "Say what agent-authz sees from each proxy: the caller's identity, profile, route, body "
+        "and headers, and what is set wrongly on the proxy's side. Asks a running server, or reads "
+        "a recorded CheckRequest.",
+    )
+    end_help(
+        doctor,
+        "authz doctor authz.yaml",
+        "authz doctor authz.yaml --address 127.0.0.1:9192 --json",
+        "authz doctor authz.yaml --request request.json",
+        status="0 nothing is wrong, or only warnings and notes, 1 an error was found, or the "
+        "config, the server or the file can't be used, 2 usage",
+        note="The server keeps the last check of each kind since its start, without any secret. "
+        "Send some requests through the proxy first.",
+    )
+    add_config(doctor)
+    doctor.add_argument(
+        "--address",
+        default="",
+        metavar="HOST:PORT",
+        help="the server's admin address (default: admin.listen of the config)",
+    )
+    doctor.add_argument(
+        "--request",
+        type=Path,
+        metavar="FILE",
+        help="look at this CheckRequest of a proxy: protobuf, binary or text, or JSON; "
+        "- for standard input",
+    )
+    doctor.add_argument(
+        "--proxy",
+        default="",
+        metavar="ID",
+        help="with --request: the SPIFFE ID of the proxy's certificate on server.listen",
+    )
+    add_json(doctor)

@@ -83,6 +83,10 @@ class AgentAuthenticator:
             return None
         return self.profile_of(request.context_value(PROFILE), request.proxy).upstream_token
 
+    def profile_for(self, named: str, proxy: str) -> str:
+        """Return the name of the profile of a proxy's requests. Raises Denied(AGENT_INVALID)."""
+        return self._profile_name(named, proxy)
+
     def _profile_name(self, named: str, proxy_id: str) -> str:
         """Return the profile that the route names, else the calling proxy's own, else the default.
 

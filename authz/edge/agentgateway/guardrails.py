@@ -18,6 +18,7 @@ from authz.core.reason import Denied
 from authz.core.request import Unread
 from authz.edge.agentgateway import reader, writer
 from authz.edge.agentgateway.list_filter import ListResult
+from authz.edge.agentgateway.presenting import GuardrailMessage, note_call
 from authz.edge.agentgateway.reader import GuardrailRequest
 from authz.edge.agentgateway.target_checks import TakesAWaitError, TargetChecks
 from authz.edge.answered import Answered
@@ -52,7 +53,7 @@ class GuardrailMethod:
 
     def begin(self, data: bytes, proxy: str = "", /) -> "bytes | _Message":
         """Return the answer if the answer for each target is cached, as ``Method.begin`` does."""
-        message = self._kind(TargetChecks(self._service))
+        message = self._kind(self._service, TargetChecks(self._service))
         try:
             message.read(data, proxy)
         except Exception as error:  # noqa: BLE001 - an RPC error can be an allow to the gateway
@@ -64,7 +65,11 @@ class GuardrailMethod:
 class _Message(ABC):
     """A message of one kind, whose targets are checked: the ``Undecided`` of this dialect."""
 
-    def __init__(self, check: TargetChecks) -> None:
+    _message: GuardrailMessage
+    _asked: GuardrailRequest
+
+    def __init__(self, service: CheckService, check: TargetChecks) -> None:
+        self._service = service
         self._check = check
 
     @abstractmethod
@@ -82,7 +87,11 @@ class _Message(ABC):
     def decide(self, time_remaining: TimeRemaining, *, may_wait: bool) -> bytes | None:
         """Return the serialised result, None if it needs a wait, as ``Undecided.decide`` does."""
         self._check.go_on(time_remaining, may_wait=may_wait)
-        return self.told()
+        told = self.told()
+        if told is not None:
+            decision, snapshot = self._check.decision, self._check.snapshot
+            note_call(self._service, snapshot, self._message, self._asked, decision)
+        return told
 
     def told(self) -> bytes | None:
         """Return the serialised result, None if the check can't go on."""
@@ -100,6 +109,7 @@ class _Call(_Message):
     def read(self, data: bytes, proxy: str) -> None:
         require_few_bytes_beside(data, _BODY)
         message, check = pb.McpRequest.FromString(data), self._check
+        self._message = message
         self._asked = reader.read_request(check.snapshot.inputs, message, check.id, proxy)
 
     def result(self) -> pb.McpRequestResult:
@@ -116,6 +126,7 @@ class _Result(_Message):
     def read(self, data: bytes, proxy: str) -> None:
         require_few_bytes_beside(data, _BODY)
         message, check = pb.McpResponse.FromString(data), self._check
+        self._message = message
         self._asked = reader.read_response(check.snapshot.inputs, message, check.id, proxy)
         self._result = message.mcp_response
 

@@ -14,6 +14,7 @@ from authz.edge.agentgateway.reader import MCP, GuardrailRequest
 from authz.edge.answered import Answered, DecodedCheck
 from authz.edge.clock import Moment, TimeRemaining
 from authz.edge.ids import new_decision_id
+from authz.edge.presenting import decision_of
 from authz.edge.service import CheckService
 
 # Of a thread's time for one list, should the gateway set no deadline; 1000 items take 0.1 s.
@@ -51,6 +52,12 @@ class TargetChecks:
         """Decide from now on; until now only cached answers were given."""
         self._time_remaining = time_remaining
         self._is_deciding, self._may_wait = True, may_wait
+
+    @property
+    def decision(self) -> str:
+        """The code of the first refusal of any target, else "allow"."""
+        reasons = (answered.rendered.reason for answered in self._answered.values())
+        return decision_of(next(filter(None, reasons), None))
 
     def need_time(self) -> None:
         """Raise TakesAWaitError unless the thread may be kept, for a wait or for long work."""

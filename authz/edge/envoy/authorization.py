@@ -8,6 +8,7 @@ from authz.edge.answered import DecodedCheck
 from authz.edge.beside_body import MAX_BESIDE_BODY_BYTES, BodyPlace, require_few_bytes_beside
 from authz.edge.clock import Moment, TimeRemaining
 from authz.edge.envoy.known_messages import CheckReader
+from authz.edge.envoy.presenting import note_check
 from authz.edge.envoy.writer import check_response
 from authz.edge.ids import new_decision_id
 from authz.edge.service import CheckService, log_fault
@@ -50,17 +51,18 @@ class Authorization:
                 return check_response(service.refuse(error, begun, decision_id))
             answered = service.remembered(snapshot, check, begun, decision_id)
             if answered is None:
-                return UndecidedCheck(service, snapshot, check, begun, decision_id)
+                return UndecidedCheck(service, snapshot, data, check, begun, decision_id)
             return check_response(answered)
         except Exception as error:  # noqa: BLE001 - an RPC error can be an allow to some proxies
             return _last_resort(service, error, decision_id)
 
 
 class UndecidedCheck(msgspec.Struct, frozen=True, gc=False):
-    """A CheckRequest that was read, with the snapshot that read it."""
+    """A CheckRequest that was read, its bytes, and the snapshot that read it."""
 
     service: CheckService
     snapshot: Snapshot
+    data: bytes
     check: DecodedCheck
     begun: Moment
     decision_id: str
@@ -76,9 +78,13 @@ class UndecidedCheck(msgspec.Struct, frozen=True, gc=False):
                 self.decision_id,
                 may_wait=may_wait,
             )
-            return None if answered is None else check_response(answered)
+            if answered is None:
+                return None
+            response = check_response(answered)
         except Exception as error:  # noqa: BLE001 - an RPC error can be an allow to some proxies
             return _last_resort(self.service, error, self.decision_id)
+        note_check(self.service, self.snapshot, self.data, answered)
+        return response
 
 
 def _last_resort(service: CheckService, error: Exception, decision_id: str) -> bytes:

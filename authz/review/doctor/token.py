@@ -1,0 +1,48 @@
+"""Finds tokens that a proxy takes away before it asks, and proofs that can't be used once."""
+
+from collections.abc import Iterator
+
+from authz.core.reason import Reason
+from authz.core.request import DPOP
+from authz.review.doctor.case import Case, Finding
+
+
+def token_findings(case: Case) -> Iterator[Finding]:
+    """Yield what is wrong with the credential."""
+    yield from _never(case)
+    seen = case.seen
+    if case.is_ext_authz and DPOP in seen.headers.credentials and not _is_named(case):
+        yield case.error(
+            "attempt_unnamed",
+            "a DPoP proof came without request.http.id and request.time: the proxy's own repeat "
+            "of a check looks like a replay, and is refused",
+            envoy="use a version that sends both, as all of 2026 do",
+            agentgateway="ask once for each request: switch retries of the check off",
+        )
+
+
+def _is_named(case: Case) -> bool:
+    return bool(case.seen.id_form) and case.seen.has_time
+
+
+def _never(case: Case) -> Iterator[Finding]:
+    kept, seen, route = case.kept, case.seen, case.route
+    if kept.with_credential or seen.decision not in ("", Reason.TOKEN_MISSING.code):
+        return
+    if seen.identity.reason or (route is not None and route.takes_svid_alone):
+        return
+    header = case.config.token.header
+    yield case.warning(
+        "token_never",
+        f"no token came: {header} was in none of {kept.seen} checks looked at; clients send none, "
+        "or something before us removes it",
+        envoy=f"jwt_authn before ext_authz needs forward: true; allowed_headers, if it is set, "
+        f"needs {header}",
+        istio="RequestAuthentication jwtRules need forwardOriginalToken: true",
+        envoy_gateway=f"headersToExtAuth, if it is set, needs {header}",
+        agentgateway=f"jwtAuth before extAuthz removes it: leave it out; includeRequestHeaders, if "
+        f"it is set, needs {header}"
+        if case.is_ext_authz
+        else f"jwtAuth on the route removes it; agentgateway.request needs headers with {header}",
+        here="if clients send it in another header, name it in token.header",
+    )
