@@ -11,8 +11,8 @@ from authz._pb import ext_authz_pb2 as pb
 from authz.core.request import XFCC, Request
 from authz.core.routes import ROUTE
 from authz.edge.answered import Answered
-from authz.edge.envoy.reader import CONTENT_LENGTH, MAX_REQUEST_BYTES
-from authz.edge.inputs import TRACE
+from authz.edge.envoy.reader import CONTENT_LENGTH
+from authz.edge.inputs import MAX_REQUEST_BYTES, TRACE
 from authz.edge.presentation import (
     MAX_NAMES,
     BodySeen,

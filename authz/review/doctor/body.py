@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from authz.core.request import MessageProtocol
-from authz.edge.envoy.reader import MAX_REQUEST_BYTES
+from authz.edge.inputs import MAX_REQUEST_BYTES
 from authz.review.doctor.case import Case, Finding
 
 _NUMBER: Final = re.compile(r"[0-9]{1,12}")
@@ -76,8 +76,7 @@ def _limit(case: Case) -> int | None:
     text = case.seen.max_request_bytes
     if text:
         return int(text) if _NUMBER.fullmatch(text) else 0
-    of_profile = getattr(case.profile, "max_request_bytes", None)
-    return of_profile if isinstance(of_profile, int) else None
+    return case.profile.max_request_bytes if case.profile is not None else None
 
 
 def _cut(case: Case) -> Iterator[Finding]:

@@ -126,8 +126,7 @@ def _of_xfcc(case: Case, profile: ProfileSettings) -> Iterator[Finding]:
 def _is_direct(case: Case, profile: ProfileSettings) -> bool:
     """Tell whether an agent came without a trusted proxy, where the profile lets it."""
     principal = case.seen.identity.principal
-    is_let = bool(getattr(profile, "direct", False))
-    return is_let and bool(principal) and not _is_trusted(principal, profile)
+    return profile.direct and bool(principal) and not _is_trusted(principal, profile)
 
 
 def _no_xfcc(case: Case, header: XfccSeen | None) -> Iterator[Finding]:

@@ -5,7 +5,7 @@ from typing import Final
 
 from authz.config.nearest import nearest
 from authz.core.routes import PROFILE, ROUTE
-from authz.edge.envoy.reader import MAX_REQUEST_BYTES
+from authz.edge.inputs import MAX_REQUEST_BYTES
 from authz.review.doctor.case import Case, Finding
 
 _OURS: Final = (PROFILE, ROUTE, MAX_REQUEST_BYTES)

@@ -30,6 +30,8 @@ CHANGES = (
     .with_profile("hops", f"{{identity: xfcc, trusted_proxies: ['{GATEWAY}']}}")
     .with_profile("ours", f"{{callers: ['{WAYPOINT}']}}")
     .with_profile("gateway", "{identity: metadata}")
+    .with_profile("both", f"{{identity: xfcc, trusted_proxies: ['{GATEWAY}'], direct: true}}")
+    .with_profile("limited", "{max_request_bytes: 50}")
 )
 NAMES = (":authority", ":method", ":path", "authorization")
 GOOD = Presentation(
@@ -233,6 +235,26 @@ def test_a_limit_that_is_the_proxys(config: Config) -> None:
 
     assert codes(found(config, short)) == set()
     assert codes(found(config, {**short, "body": BodySeen("raw", 50, 50)})) == {"body_cut"}
+
+
+def test_a_limit_of_the_profile(config: Config) -> None:
+    """The profile's limit of bodies stands in for the proxy's, which counts where it is sent."""
+    chunked = {**MESSAGE, "profile": "limited", "body": BodySeen("raw", 49, 49)}
+    full = {**chunked, "body": BodySeen("raw", 50, 50)}
+
+    assert codes(found(config, chunked)) == set()
+    assert codes(found(config, full)) == {"body_cut"}
+    assert codes(found(config, {**full, "max_request_bytes": "51"})) == set()
+
+
+def test_an_agent_that_comes_directly(config: Config) -> None:
+    """With direct, the header counts behind a trusted proxy alone: an agent needs none."""
+    both = {"profile": "both", "profile_by": "extension"}
+    behind = {"principal": GATEWAY, **REFUSED}
+
+    assert codes(found(config, both)) == set()
+    assert codes(found(config, {**both, "identity": behind})) == {"no_xfcc"}
+    assert codes(found(config, {**both, "identity": NO_PRINCIPAL})) == {"no_xfcc"}
 
 
 def test_what_a_route_accepts(tmp_path: Path) -> None:
