@@ -1,0 +1,24 @@
+"""``authz gateway``: prints the config of a proxy that asks this server."""
+
+import argparse
+import sys
+
+from authz.cli.common import FINE, complain
+from authz.cli.reading import load_config
+from authz.review.gateways.agentgateway import agentgateway_text, without_targets
+from authz.review.gateways.envoy import envoy_text
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print it, and return the exit status. Raises ConfigError and GatewayError."""
+    config = load_config(options.config)
+    if options.proxy == "envoy":
+        sys.stdout.write(envoy_text(config))
+        return FINE
+    sys.stdout.write(agentgateway_text(config))
+    for name in without_targets(config):
+        complain(
+            f"authz: the route {name} has no host that can be the name of an MCP server behind "
+            "agentgateway, such as github: its messages go through ext_authz"
+        )
+    return FINE

@@ -1,0 +1,205 @@
+"""The config of agentgateway: its guardrails in front of MCP servers, ext_authz for the rest."""
+
+import textwrap
+from collections.abc import Iterable, Iterator, Sequence
+from string import Template
+from typing import Final
+
+from authz.config import Config
+from authz.core.identity.settings import Source
+from authz.core.route_settings import RouteProtocol, RouteSettings
+from authz.edge.agentgateway.reader import TARGET
+from authz.review.gateways.errors import GatewayError
+from authz.review.gateways.facts import (
+    DEFAULT,
+    MAX_BODY_BYTES,
+    Address,
+    addresses,
+    credentials,
+    exact_paths,
+    names_to_remove,
+    profile_with,
+)
+from authz.starter.config_text import yaml_text
+
+_WIDTH: Final = 100  # of a line
+_FIRST_SERVER_PORT: Final = 8081
+_PATH: Final = "/mcp"  # for a route that has no path without a pattern
+_HEAD: Final = Template("""\
+# Made by `authz gateway agentgateway` from agent-authz's config: make it again when that changes.
+#
+# Change: the port, the certificate files, and the addresses of the MCP servers and the service.
+config: {adminAddr: "off"}
+binds:
+  - port: 8443 # on all interfaces: agentgateway has no setting for its address
+    listeners:
+      - name: agents
+        protocol: HTTPS
+        # With root, agents must show an SVID. It has the CA of the agents, and no other.
+        tls: {cert: gateway.pem, key: gateway.key, root: agents-ca.pem}
+        routes:
+""")
+_MCP: Final = Template("""\
+          - name: $name
+            matches: [{path: {exact: $path}}]
+            policies:
+              # 1. Before anything else: the gateway passes on what it does not ask about, such as
+              # notifications and streams, with the client's own headers. None of these is a client's.
+              requestHeaderModifier:
+                remove:
+$names
+            backends:
+              - mcp:
+                  # Their names are the hosts in agent-authz's config.
+                  targets:
+$targets
+                policies:
+$strip                  # $number. No answer, no access.
+                  mcpGuardrails:
+                    processors:
+                      - kind: remote
+                        host: $address
+                        failureMode: failClosed
+                        policies:
+                          http: {requestTimeout: 1s} # the default is 10 s
+$tls                        methods:
+                          "*": request # all that the gateway can ask about
+                          "*/list": full # before a server sees it, and again to cut the result
+                        metadata:
+                          agentgateway.source: '{"spiffe_id": source.spiffeId, "certificate": source.certificate}'
+                          agentgateway.request: '{"path": request.path, "headers": request.headers$word}'
+                          agentgateway.before: '{"decision_id": mcpGuardrails.decision_id}'
+""")  # noqa: E501 - CEL, which stands in one line
+_STRIP: Final = Template("""\
+                  # 2. After the checks, on what goes to the servers: the token is not for them.
+                  requestHeaderModifier:
+                    remove: [$credentials]
+""")
+_STRIPS: Final = ', "strips_token": true'
+_HTTP: Final = Template("""\
+          # All other requests: ext_authz, for each.
+          - name: http
+            matches: [{path: {pathPrefix: /}}]
+            policies:
+              extAuthz:
+                host: $address
+                policies:
+                  http: {requestTimeout: 1s} # without it a check has no end
+$tls                protocol:
+                  grpc:
+$context                    metadata:
+                      agentgateway.source: '{"spiffe_id": source.spiffeId, "certificate": source.certificate}'
+$body                failureMode: {denyWithStatus: 503} # no answer, no access
+            backends: [{host: "127.0.0.1:8080"}]
+""")  # noqa: E501 - as above
+_BODY: Final = f"""\
+                # For messages. A larger body is answered with 413: give uploads a route of their
+                # own, without this.
+                includeRequestBody: {{maxRequestBytes: {MAX_BODY_BYTES}, allowPartialMessage: false, packAsBytes: true}}
+"""  # noqa: E501 - a line of the config
+_TLS: Final = Template("""\
+# With an SVID that server.tls.allowed_callers and the profile's callers accept.
+backendTLS:
+  cert: gateway.pem
+  key: gateway.key
+  root: agents-ca.pem
+  subjectAltNames: ["spiffe://$domain/ns/agent-authz/sa/agent-authz"]
+""")
+
+
+def agentgateway_text(config: Config) -> str:
+    """Return the gateway's config as YAML. Raises GatewayError."""
+    name, profile = profile_with(config, [Source.METADATA])
+    address = addresses(config, name)[0]
+    targets = _targets(config)
+    if targets and name != DEFAULT and not profile.callers:
+        raise GatewayError(
+            f"MCP guardrails can't name profiles.{name}: make it the default profile, or list the "
+            f"gateway's SPIFFE ID in profiles.{name}.callers"
+        )
+    routes = [
+        _mcp(config, address, path, servers, number)
+        for number, (path, servers) in enumerate(targets.items(), 1)
+    ]
+    text = "".join([_HEAD.substitute(), *routes, _http(config, address, name)])
+    return text.replace("agentgateway.source:", f"{yaml_text(profile.namespace)}:")
+
+
+def without_targets(config: Config) -> list[str]:
+    """Return the names of MCP routes whose hosts can't be targets: they have patterns."""
+    return [route.name for route in config.routes if _is_mcp(route) and not list(_servers(route))]
+
+
+def _is_mcp(route: RouteSettings) -> bool:
+    return route.protocol is RouteProtocol.MCP
+
+
+def _servers(route: RouteSettings) -> Iterator[str]:
+    yield from (host for host in route.hosts if TARGET.fullmatch(host))
+
+
+def _targets(config: Config) -> dict[str, dict[str, None]]:
+    """Return the targets at each path at which clients reach them, in the config's order."""
+    found: dict[str, dict[str, None]] = {}
+    for route in filter(_is_mcp, config.routes):
+        servers = dict.fromkeys(_servers(route))
+        for path in (list(exact_paths(route.paths)) or [_PATH]) if servers else []:
+            found.setdefault(path, {}).update(servers)
+    return found
+
+
+def _mcp(config: Config, address: Address, path: str, servers: Iterable[str], number: int) -> str:
+    strip = credentials(config)
+    return _MCP.substitute(
+        name="mcp" if number == 1 else f"mcp-{number}",
+        path=yaml_text(path),
+        names=_listed(names_to_remove(config), " " * 18),
+        targets="\n".join(_target(name, port) for port, name in enumerate(servers)),
+        strip=_STRIP.substitute(credentials=", ".join(strip)) if strip else "",
+        number=3 if strip else 2,
+        address=yaml_text(address.text),
+        tls=_tls(config, address, " " * 26),
+        word=_STRIPS if strip else "",
+    )
+
+
+def _target(name: str, number: int) -> str:
+    port = _FIRST_SERVER_PORT + number
+    host = f'"http://127.0.0.1:{port}/mcp"'
+    return f"{' ' * 20}- {{name: {yaml_text(name)}, mcp: {{host: {host}}}}}"
+
+
+def _http(config: Config, address: Address, profile: str) -> str:
+    has_messages = any(
+        route.protocol is not RouteProtocol.HTTP and not (_is_mcp(route) and list(_servers(route)))
+        for route in config.routes
+    )
+    context = {
+        **({"authz_profile": profile} if profile != DEFAULT else {}),
+        **({"authz_max_request_bytes": f'"{MAX_BODY_BYTES}"'} if has_messages else {}),
+    }
+    flow = ", ".join(f"{name}: {value}" for name, value in context.items())
+    return _HTTP.substitute(
+        address=yaml_text(address.text),
+        tls=_tls(config, address, " " * 18),
+        context=f"{' ' * 20}context: {{{flow}}}\n" if context else "",
+        body=_BODY if has_messages else "",
+    )
+
+
+def _tls(config: Config, address: Address, indent: str) -> str:
+    if not address.has_tls:
+        return ""
+    return textwrap.indent(_TLS.substitute(domain=config.trust_domains[0]), indent)
+
+
+def _listed(names: Sequence[str], indent: str) -> str:
+    """Return a list in YAML's flow style, over several lines."""
+    return textwrap.fill(
+        f"[{', '.join(names)}]",
+        _WIDTH,
+        initial_indent=indent,
+        subsequent_indent=f"{indent} ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
