@@ -43,8 +43,8 @@ _MCP: Final = Template("""\
           - name: $name
             matches: [{path: {exact: $path}}]
             policies:
-              # 1. Before anything else: the gateway passes on what it does not ask about, such as
-              # notifications and streams, with the client's own headers. None of these is a client's.
+              # 1. Before the checks: the gateway passes on what it does not ask about, such as
+              # notifications and streams, with the client's headers. No client may set these.
               requestHeaderModifier:
                 remove:
 $names
@@ -54,7 +54,10 @@ $names
                   targets:
 $targets
                 policies:
-$strip                  # $number. No answer, no access.
+                  # 2. After the checks, on what goes to the servers: MCP forbids to pass the token on.
+                  requestHeaderModifier:
+                    remove: [$credentials]
+                  # 3. No answer, no access.
                   mcpGuardrails:
                     processors:
                       - kind: remote
@@ -67,15 +70,9 @@ $tls                        methods:
                           "*/list": full # before a server sees it, and again to cut the result
                         metadata:
                           agentgateway.source: '{"spiffe_id": source.spiffeId, "certificate": source.certificate}'
-                          agentgateway.request: '{"path": request.path, "headers": request.headers$word}'
+                          agentgateway.request: '{"path": request.path, "headers": request.headers, "strips_token": true}'
                           agentgateway.before: '{"decision_id": mcpGuardrails.decision_id}'
 """)  # noqa: E501 - CEL, which stands in one line
-_STRIP: Final = Template("""\
-                  # 2. After the checks, on what goes to the servers: the token is not for them.
-                  requestHeaderModifier:
-                    remove: [$credentials]
-""")
-_STRIPS: Final = ', "strips_token": true'
 _HTTP: Final = Template("""\
           # All other requests: ext_authz, for each.
           - name: http
@@ -149,17 +146,14 @@ def _targets(config: Config) -> dict[str, dict[str, None]]:
 
 
 def _mcp(config: Config, address: Address, path: str, servers: Iterable[str], number: int) -> str:
-    strip = credentials(config)
     return _MCP.substitute(
         name="mcp" if number == 1 else f"mcp-{number}",
         path=yaml_text(path),
         names=_listed(names_to_remove(config), " " * 18),
         targets="\n".join(_target(name, port) for port, name in enumerate(servers)),
-        strip=_STRIP.substitute(credentials=", ".join(strip)) if strip else "",
-        number=3 if strip else 2,
+        credentials=", ".join(credentials(config)),
         address=yaml_text(address.text),
         tls=_tls(config, address, " " * 26),
-        word=_STRIPS if strip else "",
     )
 
 

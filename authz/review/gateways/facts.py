@@ -82,7 +82,6 @@ def profile_with(config: Config, sources: Sequence[Source]) -> tuple[str, Profil
     )
 
 
-
 def names_to_remove(config: Config) -> list[str]:
     """Return the headers that only we may set, each with the spellings that a server reads alike.
 
@@ -94,8 +93,8 @@ def names_to_remove(config: Config) -> list[str]:
 
 
 def credentials(config: Config) -> list[str]:
-    """Return the headers with the token and its proof, which no upstream should have."""
-    return [] if config.token.forward else list(dict.fromkeys([config.token.header, DPOP]))
+    """Return the headers with the token and its proof."""
+    return list(dict.fromkeys([config.token.header, DPOP]))
 
 
 def exact_paths(paths: tuple[PathText, ...]) -> Iterator[str]:
