@@ -13,7 +13,7 @@ from authz import cli
 from authz.config import Config, load_text
 from authz.edge.agentgateway.reader import BEFORE, REQUEST
 from authz.edge.identity_headers import owned_headers
-from authz.review.gateways.agentgateway import agentgateway_text, without_targets
+from authz.review.gateways.agentgateway import agentgateway_text, warnings
 from authz.review.gateways.envoy import envoy_text
 from authz.review.gateways.errors import GatewayError
 from authz.starter.template import shipped_bootstrap
@@ -152,7 +152,26 @@ def test_without_targets() -> None:
 
     assert set(found) == {"http"}
     assert "includeRequestBody" in found["http"]["policies"]["extAuthz"]
-    assert without_targets(changed) == ["tools"]
+    assert [warning.split()[2] for warning in warnings(changed)] == ["tools"]
+
+
+def test_ext_authz_in_front() -> None:
+    """Where an MCP route's host is its resource's, ext_authz checks what guardrails check too."""
+    front = (
+        "[{name: front, hosts: [mcp.corp.example], paths: [/mcp], protocol: mcp, "
+        "resource: https://mcp.corp.example/finance}, {name: t, hosts: [github], protocol: mcp}]"
+    )
+    changed = config(routes=front)
+    mcp = routes(yaml.safe_load(agentgateway_text(changed)))["mcp"]
+    (backend,) = mcp["backends"]
+
+    assert [one["name"] for one in backend["mcp"]["targets"]] == ["github"]
+    assert mcp["policies"]["extAuthz"]["includeRequestBody"]["maxRequestBytes"] == 65536
+    assert mcp["policies"]["extAuthz"]["failureMode"] == {"denyWithStatus": 503}
+    assert "requestHeaderModifier" in mcp["policies"]
+    (warning,) = warnings(changed)
+    assert "token.forward: true" in warning
+    assert not list(warnings(config(routes=front, token="{forward: true}")))
 
 
 def test_no_mcp_server_gets_the_token() -> None:

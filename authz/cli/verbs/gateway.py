@@ -5,7 +5,7 @@ import sys
 
 from authz.cli.common import FINE, complain
 from authz.cli.reading import load_config
-from authz.review.gateways.agentgateway import agentgateway_text, without_targets
+from authz.review.gateways.agentgateway import agentgateway_text, warnings
 from authz.review.gateways.envoy import envoy_text
 
 
@@ -16,9 +16,5 @@ def run(options: argparse.Namespace) -> int:
         sys.stdout.write(envoy_text(config))
         return FINE
     sys.stdout.write(agentgateway_text(config))
-    for name in without_targets(config):
-        complain(
-            f"authz: the route {name} has no host that can be the name of an MCP server behind "
-            "agentgateway, such as github: its messages go through ext_authz"
-        )
+    complain(*(f"authz: {warning}" for warning in warnings(config)))
     return FINE

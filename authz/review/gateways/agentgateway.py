@@ -1,9 +1,10 @@
 """The config of agentgateway: its guardrails in front of MCP servers, ext_authz for the rest."""
 
 import textwrap
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from string import Template
 from typing import Final
+from urllib.parse import urlsplit
 
 from authz.config import Config
 from authz.core.identity.settings import Source
@@ -43,7 +44,7 @@ _MCP: Final = Template("""\
           - name: $name
             matches: [{path: {exact: $path}}]
             policies:
-              # 1. Before the checks: the gateway passes on what it does not ask about, such as
+$front              # 1. Before the checks: the gateway passes on what it does not ask about, such as
               # notifications and streams, with the client's headers. No client may set these.
               requestHeaderModifier:
                 remove:
@@ -78,6 +79,12 @@ _HTTP: Final = Template("""\
           - name: http
             matches: [{path: {pathPrefix: /}}]
             policies:
+$ext_authz            backends: [{host: "127.0.0.1:8080"}]
+""")
+_IN_FRONT: Final = """\
+              # In front, for clients that log in by OAuth: a refusal has a status and a challenge.
+"""
+_EXT_AUTHZ: Final = Template("""\
               extAuthz:
                 host: $address
                 policies:
@@ -87,7 +94,6 @@ $tls                protocol:
 $context                    metadata:
                       agentgateway.source: '{"spiffe_id": source.spiffeId, "certificate": source.certificate}'
 $body                failureMode: {denyWithStatus: 503} # no answer, no access
-            backends: [{host: "127.0.0.1:8080"}]
 """)  # noqa: E501 - as above
 _BODY: Final = f"""\
                 # For messages. A larger body is answered with 413: give uploads a route of their
@@ -108,47 +114,72 @@ def agentgateway_text(config: Config) -> str:
     """Return the gateway's config as YAML. Raises GatewayError."""
     name, profile = profile_with(config, [Source.METADATA])
     address = addresses(config, name)[0]
-    targets = _targets(config)
+    targets = _by_path(config, _servers)
     if targets and name != DEFAULT and not profile.callers:
         raise GatewayError(
             f"MCP guardrails can't name profiles.{name}: make it the default profile, or list the "
             f"gateway's SPIFFE ID in profiles.{name}.callers"
         )
+    fronts = _by_path(config, _fronts)
+    front = _IN_FRONT + _ext_authz(config, address, name, has_messages=True)
     routes = [
-        _mcp(config, address, path, servers, number)
+        _mcp(config, address, (path, servers), number, front=front if path in fronts else "")
         for number, (path, servers) in enumerate(targets.items(), 1)
     ]
     text = "".join([_HEAD.substitute(), *routes, _http(config, address, name)])
     return text.replace("agentgateway.source:", f"{yaml_text(profile.namespace)}:")
 
 
-def without_targets(config: Config) -> list[str]:
-    """Return the names of MCP routes whose hosts can't be targets: they have patterns."""
-    return [route.name for route in config.routes if _is_mcp(route) and not list(_servers(route))]
+def warnings(config: Config) -> Iterator[str]:
+    """Yield what the gateway's config will not do, for the operator."""
+    for route in filter(_is_mcp, config.routes):
+        if not _servers(route) and not _fronts(route):
+            yield (
+                f"the route {route.name} has no host that can be the name of an MCP server behind "
+                "agentgateway, such as github: its messages go through ext_authz"
+            )
+    if _by_path(config, _fronts).keys() & _by_path(config, _servers) and not config.token.forward:
+        yield (
+            "ext_authz in front removes the token, so that guardrails refuse every call: set "
+            "token.forward: true (MCP servers do not get it then either)"
+        )
 
 
 def _is_mcp(route: RouteSettings) -> bool:
     return route.protocol is RouteProtocol.MCP
 
 
-def _servers(route: RouteSettings) -> Iterator[str]:
-    yield from (host for host in route.hosts if TARGET.fullmatch(host))
+def _servers(route: RouteSettings) -> list[str]:
+    """Return the hosts of a route that are MCP servers, by their names behind the gateway."""
+    return [host for host in route.hosts if TARGET.fullmatch(host) and host not in _fronts(route)]
 
 
-def _targets(config: Config) -> dict[str, dict[str, None]]:
-    """Return the targets at each path at which clients reach them, in the config's order."""
+def _fronts(route: RouteSettings) -> list[str]:
+    """Return the hosts of a route that are the gateway itself: its resource's, for clients."""
+    own = urlsplit(route.resource or "").hostname
+    return [host for host in route.hosts if host == own]
+
+
+def _by_path(
+    config: Config, hosts_of: Callable[[RouteSettings], list[str]]
+) -> dict[str, dict[str, None]]:
+    """Return hosts of MCP routes at each path at which clients reach them, in their order."""
     found: dict[str, dict[str, None]] = {}
     for route in filter(_is_mcp, config.routes):
-        servers = dict.fromkeys(_servers(route))
-        for path in (list(exact_paths(route.paths)) or [_PATH]) if servers else []:
-            found.setdefault(path, {}).update(servers)
+        hosts = dict.fromkeys(hosts_of(route))
+        for path in (list(exact_paths(route.paths)) or [_PATH]) if hosts else []:
+            found.setdefault(path, {}).update(hosts)
     return found
 
 
-def _mcp(config: Config, address: Address, path: str, servers: Iterable[str], number: int) -> str:
+def _mcp(
+    config: Config, address: Address, route: tuple[str, Iterable[str]], number: int, *, front: str
+) -> str:
+    path, servers = route
     return _MCP.substitute(
         name="mcp" if number == 1 else f"mcp-{number}",
         path=yaml_text(path),
+        front=front,
         names=_listed(names_to_remove(config), " " * 18),
         targets="\n".join(_target(name, port) for port, name in enumerate(servers)),
         credentials=", ".join(credentials(config)),
@@ -165,15 +196,20 @@ def _target(name: str, number: int) -> str:
 
 def _http(config: Config, address: Address, profile: str) -> str:
     has_messages = any(
-        route.protocol is not RouteProtocol.HTTP and not (_is_mcp(route) and list(_servers(route)))
+        route.protocol is not RouteProtocol.HTTP and not (_is_mcp(route) and _servers(route))
         for route in config.routes
     )
+    checks = _ext_authz(config, address, profile, has_messages=has_messages)
+    return _HTTP.substitute(ext_authz=checks)
+
+
+def _ext_authz(config: Config, address: Address, profile: str, *, has_messages: bool) -> str:
     context = {
         **({"authz_profile": profile} if profile != DEFAULT else {}),
         **({"authz_max_request_bytes": f'"{MAX_BODY_BYTES}"'} if has_messages else {}),
     }
     flow = ", ".join(f"{name}: {value}" for name, value in context.items())
-    return _HTTP.substitute(
+    return _EXT_AUTHZ.substitute(
         address=yaml_text(address.text),
         tls=_tls(config, address, " " * 18),
         context=f"{' ' * 20}context: {{{flow}}}\n" if context else "",
