@@ -38,7 +38,7 @@ class McpServer:
         listening = socket.create_server(("127.0.0.1", 0))
         self.port: int = listening.getsockname()[1]
         config = uvicorn.Config(
-            self._kept, log_level="warning", access_log=False, ws="none",
+            self._kept, interface="asgi3", log_level="warning", access_log=False, ws="none",
             timeout_graceful_shutdown=1,
         )  # fmt: skip
         self._server = uvicorn.Server(config)
