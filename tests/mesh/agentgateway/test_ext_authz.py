@@ -35,7 +35,7 @@ grants:
       methods: [GET, POST, DELETE]
       paths: [/mcp]
       scopes: []
-      mcp: {tools: ["github_*", "jira_*"], prompts: ["*"], resources: ["**"]}
+      mcp: {tools: ["github_*", "jira_*"], prompts: ["*"], resources: ["*"]}
 """
 
 
