@@ -145,6 +145,22 @@ def test_targets_by_path() -> None:
     assert "includeRequestBody" not in found["http"]["policies"]["extAuthz"]
 
 
+def test_where_the_server_is() -> None:
+    """A Service is where the proxy asks, in place of the address on which the server listens."""
+    changed = config(server=TLS, profiles="{default: {identity: metadata}, edge: {}}")
+    service = ("agent-authz.agent-authz.svc", 9191)
+    found = routes(yaml.safe_load(agentgateway_text(changed, service)))
+    clusters = yaml.safe_load(envoy_text(changed, service))["static_resources"]["clusters"]
+
+    assert guardrails(found["mcp"])["host"] == "agent-authz.agent-authz.svc:9191"
+    assert "backendTLS" in guardrails(found["mcp"])["policies"]
+    assert (clusters[0]["name"], clusters[0]["type"]) == ("authz", "STRICT_DNS")
+    (endpoint,) = clusters[0]["load_assignment"]["endpoints"][0]["lb_endpoints"]
+    assert endpoint["endpoint"]["address"] == {
+        "socket_address": {"address": "agent-authz.agent-authz.svc", "port_value": 9191}
+    }
+
+
 def test_without_targets() -> None:
     """An MCP route with patterns alone has its messages checked by ext_authz, and is named."""
     changed = config(routes="[{name: tools, hosts: ['*.corp.example'], protocol: mcp}]")

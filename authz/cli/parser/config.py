@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from authz.cli.parser.adding import add_config, add_configs, add_json, add_verb, end_help
+from authz.cli.parser.types import host_and_port
 
 if TYPE_CHECKING:
     from authz.cli.parser.adding import Verbs
@@ -85,7 +86,7 @@ def add_gateway(verbs: "Verbs") -> None:
     end_help(
         gateway,
         "authz gateway agentgateway authz.yaml > agentgateway.yaml",
-        "authz gateway envoy authz.yaml > envoy.yaml",
+        "authz gateway envoy authz.yaml --server authz.corp.example:9191 > envoy.yaml",
         status="0 it was printed, 1 the config is invalid, or has no profile for such a proxy, "
         "2 usage",
     )
@@ -93,6 +94,12 @@ def add_gateway(verbs: "Verbs") -> None:
         "proxy", metavar="PROXY", choices=["agentgateway", "envoy"], help="agentgateway or envoy"
     )
     add_config(gateway)
+    gateway.add_argument(
+        "--server",
+        type=host_and_port,
+        metavar="HOST:PORT",
+        help="where the proxy reaches this server; default: server.listen of the config",
+    )
 
 
 def add_schema(verbs: "Verbs") -> None:

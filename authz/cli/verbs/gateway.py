@@ -13,8 +13,8 @@ def run(options: argparse.Namespace) -> int:
     """Print it, and return the exit status. Raises ConfigError and GatewayError."""
     config = load_config(options.config)
     if options.proxy == "envoy":
-        sys.stdout.write(envoy_text(config))
+        sys.stdout.write(envoy_text(config, options.server))
         return FINE
-    sys.stdout.write(agentgateway_text(config))
+    sys.stdout.write(agentgateway_text(config, options.server))
     complain(*(f"authz: {warning}" for warning in warnings(config)))
     return FINE

@@ -15,6 +15,7 @@ from authz.review.gateways.facts import (
     DEFAULT,
     MAX_BODY_BYTES,
     Address,
+    HostPort,
     addresses,
     credentials,
     exact_paths,
@@ -110,10 +111,13 @@ backendTLS:
 """)
 
 
-def agentgateway_text(config: Config) -> str:
-    """Return the gateway's config as YAML. Raises GatewayError."""
+def agentgateway_text(config: Config, server: HostPort | None = None) -> str:
+    """Return the gateway's config as YAML. Raises GatewayError.
+
+    ``server`` is where the gateway reaches us, if not at an address of ``server.listen``.
+    """
     name, profile = profile_with(config, [Source.METADATA])
-    address = addresses(config, name)[0]
+    address = addresses(config, name, server)[0]
     targets = _by_path(config, _servers)
     if targets and name != DEFAULT and not profile.callers:
         raise GatewayError(

@@ -14,6 +14,7 @@ from authz.review.gateways.facts import (
     DEFAULT,
     MAX_BODY_BYTES,
     Address,
+    HostPort,
     addresses,
     profile_with,
 )
@@ -21,6 +22,8 @@ from authz.starter.config_text import yaml_text
 from authz.starter.template import cut, replace_all, shipped_bootstrap
 
 _WORDS: Final = re.compile(r"[^a-z0-9]+")
+_NUMERIC: Final = re.compile(r"|[0-9.]+|\[.+\]")  # "" is a unix socket's
+_STATIC: Final = "    - name: authz\n      type: STATIC\n"
 _PATTERN: Final = re.compile(r"[*{]")
 _HEAD: Final = """\
 # Made by `authz gateway envoy` from agent-authz's config: make it again when that changes.
@@ -75,10 +78,13 @@ _TLS: Final = Template("""\
 _BEFORE_TLS: Final = "      typed_extension_protocol_options:\n"
 
 
-def envoy_text(config: Config) -> str:
-    """Return Envoy's bootstrap as YAML. Raises GatewayError."""
+def envoy_text(config: Config, server: HostPort | None = None) -> str:
+    """Return Envoy's bootstrap as YAML. Raises GatewayError.
+
+    ``server`` is where Envoy reaches us, if not at an address of ``server.listen``.
+    """
     profile, _ = profile_with(config, [Source.PRINCIPAL, Source.CERTIFICATE])
-    listed = addresses(config, profile)
+    listed = addresses(config, profile, server)
     text = _HEAD + replace_all(shipped_bootstrap(), dict([_CHANGE]))
     text = cut(text, "typed_per_filter_config:", "routes:")
     before, after = text.split("                        # An MCP server:", 1)
@@ -101,6 +107,8 @@ def envoy_text(config: Config) -> str:
             _BUNDLE: "".join(map(_bundle, config.trust_domains)),
         },
     )
+    if not all(_NUMERIC.fullmatch(address.host) for address in listed):
+        text = replace_all(text, {_STATIC: _STATIC.replace("STATIC", "STRICT_DNS")})
     if any(address.has_tls for address in listed):
         tls = _TLS.substitute(domain=config.trust_domains[0])
         text = replace_all(text, {_BEFORE_TLS: tls + _BEFORE_TLS})
@@ -163,7 +171,7 @@ def _endpoint(address: Address) -> str:
     if address.path:
         where = f"{{pipe: {{path: {yaml_text(address.path)}}}}}"
     else:
-        at = f"address: {yaml_text(address.host)}, port_value: {address.port}"
+        at = f"address: {yaml_text(address.host.strip("[]"))}, port_value: {address.port}"
         where = f"{{socket_address: {{{at}}}}}"
     return f"              - endpoint: {{address: {where}}}\n"
 

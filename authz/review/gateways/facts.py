@@ -11,6 +11,7 @@ from authz.core.request import DPOP
 from authz.edge.identity_headers import owned_headers, spellings
 from authz.review.gateways.errors import GatewayError
 
+HostPort = tuple[str, int]
 DEFAULT: Final = "default"
 _UNIX: Final = "unix:"
 _WILD: Final = ("0.0.0.0", "[::]", "*")  # noqa: S104 - where a server listens, and no proxy can ask
@@ -39,14 +40,18 @@ class Address:
         return f"{_UNIX}{self.path}" if self.path else f"{self.host}:{self.port}"
 
 
-def addresses(config: Config, profile: str) -> list[Address]:
+def addresses(config: Config, profile: str, server: HostPort | None = None) -> list[Address]:
     """Return where a proxy of this profile asks: at each worker, all with TLS or all without.
+
+    ``server`` is where it reaches all of them, such as a Service, in place of ``server.listen``.
 
     Raises GatewayError if the profile is for proxies with certain certificates, and the server asks
     for none.
     """
     workers = range(config.server.workers)
     texts = [text for worker in workers for text in config.server.of_worker(worker).listen]
+    if server is not None:
+        texts = [":".join(map(str, server))]
     listed = [_address(text, has_tls=config.server.tls is not None) for text in texts]
     needs_tls = bool(profile in config.profiles and config.profiles[profile].callers)
     if needs_tls and not any(address.has_tls for address in listed):
