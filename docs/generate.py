@@ -19,13 +19,20 @@ from generating.reasons_page import reasons_page
 from generating.shown_files import with_files
 
 HERE: Final = Path(__file__).parent
-GATEWAY: Final = "deploy/agentgateway/agentgateway.yaml"
+# agentgateway's configs: the config of ours that each is made from, and where that server is.
+GATEWAYS: Final = {
+    "deploy/agentgateway/agentgateway.yaml": ("config.yaml", None),
+    "deploy/kustomize/overlays/agentgateway/agentgateway.yaml": (
+        "config/config.yaml",
+        ("agent-authz.agent-authz.svc", 9191),
+    ),
+}
 SHOWING: Final = ("howto/run-behind-agentgateway.md",)  # the pages that show files
 
 
 def pages() -> dict[str, str]:
     """Return the text of each generated file, by its path in this folder."""
-    shipped = gateway()
+    shipped = gateways()
     return {
         **config_pages(),
         "reference/reasons.md": reasons_page(),
@@ -41,10 +48,12 @@ def pages() -> dict[str, str]:
     }
 
 
-def gateway() -> dict[str, str]:
-    """Return the text of agentgateway's config, by its path in the project."""
-    config = load(ConfigFiles((HERE.parent / GATEWAY).with_name("config.yaml")))
-    return {GATEWAY: agentgateway_text(config)}
+def gateways() -> dict[str, str]:
+    """Return the text of agentgateway's configs, by their path in the project."""
+    return {
+        name: agentgateway_text(load(ConfigFiles((HERE.parent / name).parent / config)), server)
+        for name, (config, server) in GATEWAYS.items()
+    }
 
 
 def differing(made: dict[str, str]) -> list[str]:

@@ -171,7 +171,8 @@ def _endpoint(address: Address) -> str:
     if address.path:
         where = f"{{pipe: {{path: {yaml_text(address.path)}}}}}"
     else:
-        at = f"address: {yaml_text(address.host.strip("[]"))}, port_value: {address.port}"
+        host = yaml_text(address.host.strip("[]"))
+        at = f"address: {host}, port_value: {address.port}"
         where = f"{{socket_address: {{{at}}}}}"
     return f"              - endpoint: {{address: {where}}}\n"
 
