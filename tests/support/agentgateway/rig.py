@@ -154,7 +154,10 @@ class Rig:
         path = self._folder / "agentgateway.yaml"
         path.write_text(replace_all(text, replacements))
         process = Process(
-            "agentgateway", [os.environ[BINARY], "-f", str(path)], self._folder / "agentgateway.log"
+            "agentgateway",
+            [os.environ[BINARY], "-f", str(path)],
+            self._folder / "agentgateway.log",
+            {"CONNECTION_TERMINATION_DEADLINE": "1s"},  # of streams that clients left open
         )
         self._stack.callback(process.stop)
         process.wait_until(self._listens)
