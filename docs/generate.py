@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from authz.config import schema
+from authz.config import ConfigFiles, load, schema
+from authz.review.gateways.agentgateway import agentgateway_text
 from authz.starter.template import shipped_bootstrap
 from generating.audit_page import audit_page
 from generating.cli_page import cli_page
@@ -15,12 +16,23 @@ from generating.config_pages import FOLDER, config_pages
 from generating.man_page import man_page
 from generating.metrics_page import metrics_page
 from generating.reasons_page import reasons_page
+from generating.shown_files import with_files
 
 HERE: Final = Path(__file__).parent
+# agentgateway's configs: the config of ours that each is made from, and where that server is.
+GATEWAYS: Final = {
+    "deploy/agentgateway/agentgateway.yaml": ("config.yaml", None),
+    "deploy/kustomize/overlays/agentgateway/agentgateway.yaml": (
+        "config/config.yaml",
+        ("agent-authz.agent-authz.svc", 9191),
+    ),
+}
+SHOWING: Final = ("howto/run-behind-agentgateway.md",)  # the pages that show files
 
 
 def pages() -> dict[str, str]:
     """Return the text of each generated file, by its path in this folder."""
+    shipped = gateways()
     return {
         **config_pages(),
         "reference/reasons.md": reasons_page(),
@@ -30,7 +42,17 @@ def pages() -> dict[str, str]:
         "reference/conditions.md": conditions_page(),
         "man/authz.1": man_page(),
         "../envoy/envoy.yaml": shipped_bootstrap(),
+        **{f"../{name}": text for name, text in shipped.items()},
+        **{name: with_files(HERE / name, HERE.parent, shipped) for name in SHOWING},
         "schema.json": json.dumps(schema(), indent=2) + "\n",
+    }
+
+
+def gateways() -> dict[str, str]:
+    """Return the text of agentgateway's configs, by their path in the project."""
+    return {
+        name: agentgateway_text(load(ConfigFiles((HERE.parent / name).parent / config)), server)
+        for name, (config, server) in GATEWAYS.items()
     }
 
 

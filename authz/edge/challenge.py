@@ -1,4 +1,4 @@
-"""The ``WWW-Authenticate`` challenge of a refusal."""
+"""The challenge of a refusal: ``WWW-Authenticate``, and its facts for answers without headers."""
 
 import re
 from typing import Final
@@ -17,13 +17,23 @@ def challenge_for(deny: Deny, dpop_algorithms: str = "") -> str:
     if error is None:
         return ""
     parameters = [("error", error)] if error else []
-    parameters.extend(deny.parameters)
+    parameters.extend(told_parameters(deny))
     if deny.scheme == DPOP_SCHEME:
         parameters.append(("algs", dpop_algorithms))
     if not parameters:  # RFC 6750 section 3: the scheme must have a parameter
         parameters.append(("realm", REALM))
     rendered = (f'{key}="{_quotable(value)}"' for key, value in parameters)
     return f"{deny.scheme} " + ", ".join(rendered)
+
+
+def told_parameters(deny: Deny) -> tuple[tuple[str, str], ...]:
+    """Return what a challenge says of the token that is needed; nothing without a challenge.
+
+    ``resource_metadata`` is where to get it (RFC 9728 section 5.1), ``scope`` what it must allow
+    (RFC 6750 section 3), ``acr_values`` and ``max_age`` how its principal must have authenticated
+    (RFC 9470 section 3).
+    """
+    return () if deny.reason.error is None else deny.parameters
 
 
 def _quotable(value: str) -> str:

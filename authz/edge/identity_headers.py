@@ -55,6 +55,11 @@ def owned_headers(prefix: str) -> frozenset[str]:
     return frozenset(prefix + name for name in _OWNED)
 
 
+def spellings(names: Iterable[str]) -> list[str]:
+    """Return the names, each before those that a CGI-like server can't tell from it."""
+    return [text for name in names for text in (name, *_underscore_twins([name]))]
+
+
 def names_read_alike(sent: Iterable[str], ours: Iterable[str]) -> set[str]:
     """Return the sent names that a server may confuse with ours, as CGI does with "." or "_"."""
     known = {_FOLDED.sub("", name) for name in ours}

@@ -7,6 +7,7 @@ import msgspec
 from authz.core.decision import Deny
 from authz.core.reason import REFUSED
 from authz.core.request import MessageProtocol
+from authz.edge.challenge import told_parameters
 
 JSON: Final = "application/json"
 _TEXT: Final = "text/plain; charset=utf-8"
@@ -45,7 +46,8 @@ def build_body(deny: Deny, protocol: MessageProtocol, decision_id: str) -> Body:
             # server's own (3.3.2), outside of the range that JSON-RPC reserves. The standard codes
             # of 9.5 are the same in both protocols.
             code = reason.http_status
-        data = {"reason": reason.code, "decision_id": decision_id}
+        # A gateway that asks about messages answers with HTTP 200, and has no challenge.
+        data = {"reason": reason.code, "decision_id": decision_id, **dict(told_parameters(deny))}
         return Body(JSON, "", _json({"code": code, "message": told, "data": data}), told)
     return Body(_TEXT, f"{reason.code}: {reason.message}\ndecision: {decision_id}\n")
 

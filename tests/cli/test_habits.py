@@ -17,6 +17,7 @@ NO_JSON = {
     "authz serve": "its log lines are JSON",
     "authz health": "it prints the server's own answer, which is JSON",
     "authz metadata": "it prints a JSON document",
+    "authz gateway": "it prints a proxy's config, which is YAML",
     "authz schema": "it prints a JSON document",
     "authz completion": "it prints a script",
 }

@@ -1,5 +1,6 @@
 """Agentgateway's MCP guardrails: calls are checked before they are made."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -206,6 +207,28 @@ def test_what_the_clients_http_says_of_its_body(gateway: Gateway) -> None:
     ]
 
     assert call(gateway, "search", headers=headers) == "pass"
+
+
+METADATA = "https://mcp.corp.example/.well-known/oauth-protected-resource/finance"
+
+
+@pytest.mark.parametrize(
+    ("tool", "sub", "expected"),
+    [
+        ("search", "", {"resource_metadata": METADATA}),
+        ("write", "alice", {"resource_metadata": METADATA, "scope": "repo:write"}),
+        ("drop", "alice", {}),
+    ],
+)
+def test_a_challenge_in_the_message(
+    gateway: Gateway, tool: str, sub: str, expected: dict[str, str]
+) -> None:
+    """Where HTTP would have a challenge, the error says where to get which token; else nothing."""
+    token = gateway.world.token(sub=sub) if sub else None
+    answer = gateway.ask(request("tools/call", {"name": tool}, token=token))
+    data = json.loads(answer.error.mcp_error)["data"]
+
+    assert {name: data[name] for name in data if name not in ("reason", "decision_id")} == expected
 
 
 def test_notifications(gateway: Gateway) -> None:

@@ -2,17 +2,13 @@
 
 import json
 from collections.abc import Iterator
-from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from authz._pb import ext_mcp_pb2 as pb
 from authz.core.protocols.mcp_methods import METHODS
-from authz.edge.agentgateway.reader import BEFORE, REQUEST
-from authz.edge.identity_headers import owned_headers
 from lab.dpop import DpopClient
 from lab.mesh import PAYMENTS, STRANGER
 from support.ext_mcp import CHANGES, PATH, Gateway, names, reason_of, request, response
@@ -252,25 +248,3 @@ def test_listening_to_what_is_not_shown(gateway: Gateway) -> None:
         asked("github", {"notifications": {"resourceSubscriptions": ["repo://open/a"]}}) == "pass"
     )
     assert asked("jira", {}) == "message_params"
-
-
-def test_the_documented_gateway() -> None:
-    """The gateway's config in the docs takes away all our names and the token, and asks of all."""
-    page = Path(__file__).parents[2] / "docs" / "howto" / "run-behind-agentgateway.md"
-    text = page.read_text().partition("```yaml\n")[2].partition("```")[0]
-    (listener,) = yaml.safe_load(text)["binds"][0]["listeners"]
-    (route,) = listener["routes"]
-    (backend,) = route["backends"]
-    (guardrails,) = backend["policies"]["mcpGuardrails"]["processors"]
-    twins = {
-        "".join(parts)
-        for name in owned_headers("x-agent-")
-        for parts in product(*(("-", "_") if one == "-" else one for one in name))
-    }
-
-    assert set(route["policies"]["requestHeaderModifier"]["remove"]) == twins
-    assert backend["policies"]["requestHeaderModifier"]["remove"] == ["authorization", "dpop"]
-    assert guardrails["methods"] == {"*": "request", "*/list": "full"}
-    assert guardrails["failureMode"] == "failClosed"
-    assert '"strips_token": true' in guardrails["metadata"]["agentgateway.request"]
-    assert set(guardrails["metadata"]) == {"agentgateway.source", REQUEST, BEFORE}

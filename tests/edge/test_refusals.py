@@ -1,5 +1,6 @@
 """Refusals say the same whoever refuses: a rule, the decision point, or what may be used once."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,8 @@ from authz.core.decision import Agent, Progress
 from authz.core.reason import Denied, Reason
 from authz.core.request import MessageProtocol
 from authz.core.spiffe import SpiffeId
+from authz.edge.challenge import challenge_for
+from authz.edge.refusal import build_body
 from lab.config_builder import LAB
 from lab.dpop import DpopClient
 from lab.mesh import TRAVEL
@@ -200,3 +203,33 @@ def test_refusals_of_a_flood_are_rendered_once(shadowed: World) -> None:
     agent = Agent(SpiffeId.parse(TRAVEL))
     known = Progress(agent=agent).refuse(Denied(Reason.OVERLOADED, "as it is"))
     assert b"sa/travel" in renderer.render(known).audit
+
+
+TOLD = {"resource_metadata": METADATA.split('"')[1]}
+_WHERE: tuple[tuple[str, str], ...] = tuple(TOLD.items())
+
+
+@pytest.mark.parametrize(
+    ("denied", "expected"),
+    [
+        (Denied(Reason.TOKEN_MISSING), TOLD),
+        (Denied(Reason.TOKEN_MISSING, parameters=(("scope", "a b"),)), TOLD | {"scope": "a b"}),
+        (Denied(Reason.SCOPE, parameters=(("scope", "a"),)), TOLD | {"scope": "a"}),
+        (Denied(Reason.STEP_UP, parameters=(("max_age", "60"),)), TOLD | {"max_age": "60"}),
+        (Denied(Reason.POLICY_DENIED), {}),
+        (Denied(Reason.POLICY_DENIED, parameters=(("scope", "a"),)), {}),
+        (Denied(Reason.OVERLOADED), {}),
+    ],
+)
+@pytest.mark.parametrize("protocol", [MessageProtocol.MCP, MessageProtocol.A2A])
+def test_the_message_has_what_the_challenge_has(
+    denied: Denied, expected: dict[str, str], protocol: MessageProtocol
+) -> None:
+    """The error's data say where to get which token, where the challenge does and nowhere else."""
+    deny = Progress(parameters=_WHERE).refuse(denied)
+    data = json.loads(build_body(deny, protocol, "an-id").error)["data"]
+    challenge = challenge_for(deny)
+
+    assert data == {"reason": denied.reason.code, "decision_id": "an-id", **expected}
+    assert all(f'{name}="{value}"' in challenge for name, value in expected.items())
+    assert bool(challenge) is bool(expected)

@@ -36,6 +36,7 @@ _VERBS: Final[Mapping[Callable[["Verbs"], None], tuple[str, ...]]] = MappingProx
         config.add_keys: ("keys",),
         token.add_verbs: ("token", "preset"),
         config.add_metadata: ("metadata",),
+        config.add_gateway: ("gateway",),
         revocations.add_verbs: ("revoke", "revocations"),
         config.add_schema: ("schema",),
         serving.add_health: ("health",),

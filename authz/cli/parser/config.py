@@ -1,8 +1,9 @@
-"""The arguments of the verbs about a config: check, keys, metadata, schema."""
+"""The arguments of the verbs about a config: check, keys, metadata, gateway, schema."""
 
 from typing import TYPE_CHECKING
 
 from authz.cli.parser.adding import add_config, add_configs, add_json, add_verb, end_help
+from authz.cli.parser.types import host_and_port
 
 if TYPE_CHECKING:
     from authz.cli.parser.adding import Verbs
@@ -68,6 +69,37 @@ def add_metadata(verbs: "Verbs") -> None:
     )
     add_config(metadata)
     metadata.add_argument("route", metavar="ROUTE", help="the name of a route with a resource")
+
+
+def add_gateway(verbs: "Verbs") -> None:
+    """Add the verb gateway."""
+    gateway = add_verb(
+        verbs,
+        "gateway",
+        "gateway",
+        "print the config of a proxy that asks this server: of agentgateway, or of Envoy",
+        "Print a whole config for a proxy that asks this server, made from CONFIG: where to ask, "
+        "whose headers no client may set, which header carries the token, which profile applies, "
+        "and which routes have messages. Comments say what to change. For agentgateway, the hosts "
+        "of routes with protocol: mcp are the MCP servers behind it.",
+    )
+    end_help(
+        gateway,
+        "authz gateway agentgateway authz.yaml > agentgateway.yaml",
+        "authz gateway envoy authz.yaml --server authz.corp.example:9191 > envoy.yaml",
+        status="0 it was printed, 1 the config is invalid, or has no profile for such a proxy, "
+        "2 usage",
+    )
+    gateway.add_argument(
+        "proxy", metavar="PROXY", choices=["agentgateway", "envoy"], help="agentgateway or envoy"
+    )
+    add_config(gateway)
+    gateway.add_argument(
+        "--server",
+        type=host_and_port,
+        metavar="HOST:PORT",
+        help="where the proxy reaches this server; default: server.listen of the config",
+    )
 
 
 def add_schema(verbs: "Verbs") -> None:

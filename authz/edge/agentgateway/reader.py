@@ -41,7 +41,7 @@ MAX_TARGETS: Final = 64  # each is decided separately
 _CHECK_ID: Final = re.compile(r"[0-9a-f]{32}")
 # The form of Gateway API's SectionName, which targets are; canonical_host() would turn other names
 # into such names.
-_TARGET: Final = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
+TARGET: Final = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 _PATH: Final = ":path"
 MCP: Final = MessageProtocol.MCP
 _POST: Final = "POST"  # as MCP sends each message
@@ -187,7 +187,7 @@ def _targets(names: Iterable[bytes]) -> list[str]:
     found = [name.decode("utf-8", "replace") for name in names]
     if not 0 < len(found) <= MAX_TARGETS:
         return [""]
-    return [name if _TARGET.fullmatch(name) else "" for name in found]
+    return [name if TARGET.fullmatch(name) else "" for name in found]
 
 
 def _decoded(inputs: RequestInputs, presented: _Presented, target: str) -> DecodedCheck:

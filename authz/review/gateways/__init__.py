@@ -1,0 +1,1 @@
+"""Makes the config of a proxy that asks this server: of agentgateway, and of Envoy."""

@@ -1,0 +1,181 @@
+"""The config of Envoy: the shipped bootstrap, with this config's names, addresses and routes."""
+
+import re
+import textwrap
+from collections.abc import Iterator, Sequence
+from string import Template
+from typing import Final
+
+from authz.config import Config
+from authz.core.identity.settings import Source
+from authz.core.patterns import ANY
+from authz.core.route_settings import RouteProtocol, RouteSettings
+from authz.review.gateways.facts import (
+    DEFAULT,
+    MAX_BODY_BYTES,
+    Address,
+    HostPort,
+    addresses,
+    profile_with,
+)
+from authz.starter.config_text import yaml_text
+from authz.starter.template import cut, replace_all, shipped_bootstrap
+
+_WORDS: Final = re.compile(r"[^a-z0-9]+")
+_NUMERIC: Final = re.compile(r"|[0-9.]+|\[.+\]")  # "" is a unix socket's
+_STATIC: Final = "    - name: authz\n      type: STATIC\n"
+_PATTERN: Final = re.compile(r"[*{]")
+_HEAD: Final = """\
+# Made by `authz gateway envoy` from agent-authz's config: make it again when that changes.
+"""
+_CHANGE: Final = ("the trust domain, the upstreams; and the\n", "the upstreams; and the\n")
+_SPELLINGS: Final = 'regex: "x[^a-z0-9]+agent[^a-z0-9].*"'
+_ALLOWED: Final = 'regex: "x[^a-z0-9]agent[^a-z0-9].+|authorization|dpop"'
+_ENDPOINT: Final = "              - endpoint: {address: {pipe: {path: /run/authz/authz.sock}}}\n"
+_BUNDLE: Final = """\
+                        - name: corp.example
+                          trust_bundle: {filename: /etc/envoy/tls/corp.example.pem}
+"""
+_PER_ROUTE: Final = Template("""\
+typed_per_filter_config:
+  envoy.filters.http.ext_authz:
+    "@type": type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute
+    check_settings:
+      context_extensions: {$context}
+$body""")
+_BODY: Final = f"""\
+      with_request_body:
+        max_request_bytes: {MAX_BODY_BYTES}
+        allow_partial_message: false # what is not seen is not decided on
+        pack_as_bytes: true # as text, odd bytes would be replaced
+"""
+_MESSAGES: Final = Template("""\
+# $name: its messages are what is decided on, so they go along.
+- match: {$match}
+  route:
+    cluster: $cluster
+    # Answers may be streams that stay open, for longer than a route's 15 s,
+    # which this replaces. Each was allowed once, when it began: this bounds
+    # how long it outlives that.
+    max_stream_duration: {max_stream_duration: 1800s}
+""")
+# Over TLS without h2 in ALPN checks pass, and every health check fails.
+_TLS: Final = Template("""\
+      transport_socket:
+        name: envoy.transport_sockets.tls
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext
+          common_tls_context:
+            alpn_protocols: [h2] # without it, every health check fails
+            tls_certificates: # an SVID that server.tls.allowed_callers accepts
+              - certificate_chain: {filename: /etc/envoy/tls/server.pem}
+                private_key: {filename: /etc/envoy/tls/server.key}
+            validation_context:
+              trusted_ca: {filename: /etc/envoy/tls/$domain.pem}
+              match_typed_subject_alt_names:
+                - {san_type: URI, matcher: {exact: "spiffe://$domain/ns/agent-authz/sa/agent-authz"}}
+""")
+_BEFORE_TLS: Final = "      typed_extension_protocol_options:\n"
+
+
+def envoy_text(config: Config, server: HostPort | None = None) -> str:
+    """Return Envoy's bootstrap as YAML. Raises GatewayError.
+
+    ``server`` is where Envoy reaches us, if not at an address of ``server.listen``.
+    """
+    profile, _ = profile_with(config, [Source.PRINCIPAL, Source.CERTIFICATE])
+    listed = addresses(config, profile, server)
+    text = _HEAD + replace_all(shipped_bootstrap(), dict([_CHANGE]))
+    text = cut(text, "typed_per_filter_config:", "routes:")
+    before, after = text.split("                        # An MCP server:", 1)
+    after = after[after.index("                        - match: {prefix: /}\n") :]
+    if profile != DEFAULT:
+        before = before.replace(
+            " " * 22 + "routes:\n", _per_route(profile, " " * 22) + " " * 22 + "routes:\n"
+        )
+    text = before + "".join(_routes(config, profile)) + after
+    if not any(route.protocol is RouteProtocol.MCP for route in config.routes):
+        text = cut(text, "- name: mcp\n")
+    words = [word for word in _WORDS.split(config.headers.prefix) if word]
+    allowed = re.sub(r"[^a-z0-9]", "[^a-z0-9]", config.headers.prefix)
+    text = replace_all(
+        text,
+        {
+            _SPELLINGS: f'regex: "{"[^a-z0-9]+".join(words)}[^a-z0-9].*"',
+            _ALLOWED: f'regex: "{allowed}.+|{config.token.header}|dpop"',
+            _ENDPOINT: "".join(map(_endpoint, listed)),
+            _BUNDLE: "".join(map(_bundle, config.trust_domains)),
+        },
+    )
+    if not all(_NUMERIC.fullmatch(address.host) for address in listed):
+        text = replace_all(text, {_STATIC: _STATIC.replace("STATIC", "STRICT_DNS")})
+    if any(address.has_tls for address in listed):
+        tls = _TLS.substitute(domain=config.trust_domains[0])
+        text = replace_all(text, {_BEFORE_TLS: tls + _BEFORE_TLS})
+    return text
+
+
+def _routes(config: Config, profile: str) -> Iterator[str]:
+    """Yield Envoy's routes to what has messages, which Envoy has to send: the narrowest first."""
+    matches = [
+        (path, route)
+        for route in config.routes
+        if route.protocol is not RouteProtocol.HTTP
+        for path in dict.fromkeys(route.paths)
+    ]
+    for path, route in sorted(matches, key=lambda match: _breadth(*match)):
+        head = _MESSAGES.substitute(
+            name=route.name,
+            match=_match(path, route.hosts),
+            cluster="mcp" if route.protocol is RouteProtocol.MCP else "upstream",
+        )
+        yield textwrap.indent(head, " " * 24) + _per_route(profile, " " * 26, body=True)
+
+
+def _breadth(path: str, route: RouteSettings) -> tuple[bool, int, bool]:
+    prefix = _prefix(path)
+    return prefix != path, -len(prefix), ANY in route.hosts
+
+
+def _prefix(path: str) -> str:
+    return _PATTERN.split(path, maxsplit=1)[0]
+
+
+def _match(path: str, hosts: Sequence[str]) -> str:
+    """Return the match of a path, or of all below what stands before its first pattern."""
+    prefix = _prefix(path)
+    at = f"{'path' if prefix == path else 'prefix'}: {yaml_text(prefix)}"
+    if ANY in hosts:
+        return at
+    regex = f"(?i)({'|'.join(map(_host_regex, hosts))})(:[0-9]+)?"
+    by_host = f'{{name: ":authority", string_match: {{safe_regex: {{regex: "{regex}"}}}}}}'
+    return f"{at}, headers: [{by_host}]"
+
+
+def _host_regex(host: str) -> str:
+    dots = host.replace(".", "[.]")
+    return dots.replace("**", ".+").replace("*", "[^.]+")
+
+
+def _per_route(profile: str, indent: str, *, body: bool = False) -> str:
+    context = {
+        **({"authz_profile": yaml_text(profile)} if profile != DEFAULT else {}),
+        # Envoy does not always say that it cut a body, so a body that fills this is refused.
+        **({"authz_max_request_bytes": f'"{MAX_BODY_BYTES}"'} if body else {}),
+    }
+    flow = ", ".join(f"{name}: {value}" for name, value in context.items())
+    return textwrap.indent(_PER_ROUTE.substitute(context=flow, body=_BODY if body else ""), indent)
+
+
+def _endpoint(address: Address) -> str:
+    if address.path:
+        where = f"{{pipe: {{path: {yaml_text(address.path)}}}}}"
+    else:
+        host = yaml_text(address.host.strip("[]"))
+        at = f"address: {host}, port_value: {address.port}"
+        where = f"{{socket_address: {{{at}}}}}"
+    return f"              - endpoint: {{address: {where}}}\n"
+
+
+def _bundle(domain: str) -> str:
+    return replace_all(_BUNDLE, {"corp.example": domain})
