@@ -186,11 +186,7 @@ def test_the_charts_defaults_are_the_base() -> None:
     assert values["revoked"] == files.pop("revoked.jsonl")
     assert values["policies"] == {name: yaml.safe_load(text) for name, text in files.items()}
     chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
-    version = re.search(
-        r'^version = "(.+)"$', (DEPLOY.parent / "pyproject.toml").read_text(), re.MULTILINE
-    )
-    assert version is not None
-    assert chart["version"] == chart["appVersion"] == version[1]
+    assert chart["version"] == chart["appVersion"] == __version__
 
 
 def test_the_charts_schema_names_every_value() -> None:

@@ -36,7 +36,7 @@ _BESIDE: Final = {"allOf", "anyOf", "oneOf", "not"}
 Schema = dict[str, Any]
 
 
-class _Loader(yaml.CSafeLoader):  # type: ignore[misc] # untyped
+class _Loader(yaml.CSafeLoader):
     """YAML whose ``=`` is a text, as Go reads it."""
 
 
