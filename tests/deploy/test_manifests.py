@@ -60,19 +60,21 @@ def test_a_config_passes_its_check(path: Path, tmp_path: Path) -> None:
     """As CI would check it, together with the policy files that it includes."""
     here = tmp_path / "config.yaml"
     here.write_text(path.read_text())
-    for policy in (BASE / "config").glob("team-*.yaml"):  # an overlay merges into the base's files
-        (tmp_path / policy.name).write_text(policy.read_text())
+    for folder in (BASE / "config", path.parent):  # an overlay merges into the base's files
+        for policy in folder.glob("team-*.yaml"):
+            (tmp_path / policy.name).write_text(policy.read_text())
 
     assert run("check", "--elsewhere", "--strict", str(here)) == 0
 
 
 def test_every_file_of_a_folder_is_used() -> None:
-    """A kustomization names each file beside it, so none is shipped that nothing reads."""
-    for folder in chain(kustomizations(), kustomizations("Component")):
-        text = (folder / "kustomization.yaml").read_text()
-        for path in folder.rglob("*"):
-            apart = path.is_dir() or path.suffix == ".md" or path.name == "kustomization.yaml"
-            assert apart or str(path.relative_to(folder)) in text, path
+    """A kustomization names each file beside and below it, so none is shipped that nothing reads."""
+    folders = [*kustomizations(), *kustomizations("Component")]
+    for path in KUSTOMIZE.rglob("*"):
+        if path.is_file() and path.suffix != ".md" and path.name != "kustomization.yaml":
+            home = next(parent for parent in path.parents if parent in folders)
+            text = (home / "kustomization.yaml").read_text()
+            assert str(path.relative_to(home)) in text, path
 
 
 def test_the_ports_agree() -> None:

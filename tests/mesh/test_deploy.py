@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 from pathlib import Path
+from textwrap import dedent
 from typing import Any, Final
 
 import pytest
@@ -20,6 +21,8 @@ from support.verbs import run
 NAMESPACE: Final = "agent-authz"
 VALUES: Final = sorted((Path(__file__).parent / "data" / "values").glob("*.yaml"))
 REFUSED: Final = sorted((Path(__file__).parent / "data" / "refused").glob("*.yaml"))
+HOW_TOS: Final = DEPLOY.parent / "docs" / "howto"
+PAGES: Final = [page for page in sorted(HOW_TOS.glob("*.md")) if "apiVersion:" in page.read_text()]
 # What helm adds to each object, and kustomize doesn't.
 HELMS: Final = {"helm.sh/chart", "app.kubernetes.io/managed-by"}
 
@@ -84,6 +87,14 @@ def test_a_component_goes_with_the_base(tmp_path: Path) -> None:
 
     check_schemas(manifests)
     assert {"ServiceMonitor", "PrometheusRule"} <= {one["kind"] for one in documents(manifests)}
+
+
+@pytest.mark.needs("kubeconform", "go")
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.stem)
+def test_kubernetes_reads_what_the_docs_show(page: Path) -> None:
+    """Each block of a how-to that is a manifest is a valid one."""
+    blocks = re.findall(r"^ *```yaml\n(.*?)^ *```", page.read_text(), re.MULTILINE | re.DOTALL)
+    check_schemas("\n---\n".join(dedent(each) for each in blocks if "apiVersion:" in each))
 
 
 @pytest.mark.needs("kubeconform", "go")

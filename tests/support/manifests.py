@@ -21,7 +21,8 @@ def yaml_files() -> list[Path]:
 
 def configs() -> list[Path]:
     """Return each config of agent-authz, named config.yaml as the image's command has it."""
-    return [path for path in yaml_files() if path.name == "config.yaml"]
+    found = [path for path in yaml_files() if path.name == "config.yaml"]
+    return [path for path in found if "trust_domains" in yaml.safe_load(path.read_text())]
 
 
 def kustomizations(kind: str = "Kustomization") -> list[Path]:

@@ -35,7 +35,7 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- end -}}
 {{- $workload := ($server.tls | default dict).workload_api -}}
 {{- if and (eq .Values.certificate.source "spire-csi") (not $workload) -}}
-{{- fail "certificate.source is spire-csi: config.server.tls needs workload_api, and no certificate, private_key and client_ca" -}}
+{{- fail "certificate.source is spire-csi: config.server.tls needs workload_api, and null for certificate, private_key and client_ca" -}}
 {{- end -}}
 {{- if and (ne .Values.certificate.source "spire-csi") $workload -}}
 {{- fail (printf "config.server.tls.workload_api needs certificate.source spire-csi, and it is %s" .Values.certificate.source) -}}
