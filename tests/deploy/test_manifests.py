@@ -68,7 +68,7 @@ def test_a_config_passes_its_check(path: Path, tmp_path: Path) -> None:
 
 
 def test_every_file_of_a_folder_is_used() -> None:
-    """A kustomization names each file beside and below it, so none is shipped that nothing reads."""
+    """A kustomization names each file beside and below it: none is shipped that nothing reads."""
     folders = [*kustomizations(), *kustomizations("Component")]
     for path in KUSTOMIZE.rglob("*"):
         if path.is_file() and path.suffix != ".md" and path.name != "kustomization.yaml":

@@ -5,6 +5,7 @@ Kubernetes' own schemas are the API server's, those of CRDs the projects'. No cl
 
 import json
 import re
+import shutil
 import subprocess
 from pathlib import Path
 from textwrap import dedent
@@ -78,16 +79,39 @@ def test_a_component_goes_with_the_base(tmp_path: Path) -> None:
     parts = kustomizations("Component")
     names = [f"../../{part.relative_to(DEPLOY)}" for part in parts]
     copy = tmp_path / "deploy"
-    output_folder = copy / "overlays" / "all"
-    subprocess.run(["cp", "-r", str(DEPLOY), str(copy)], check=True)
-    output_folder.mkdir(parents=True)
-    whole = {"resources": ["../../kustomize/base"], "components": names}
-    (output_folder / "kustomization.yaml").write_text(json.dumps(whole))
+    whole = copy / "overlays" / "all"
+    shutil.copytree(DEPLOY, copy)
+    whole.mkdir(parents=True)
+    content = {"resources": ["../../kustomize/base"], "components": names}
+    (whole / "kustomization.yaml").write_text(json.dumps(content))
 
-    manifests = output("kustomize", "build", str(output_folder))
+    manifests = output("kustomize", "build", str(whole))
 
     check_schemas(manifests)
     assert {"ServiceMonitor", "PrometheusRule"} <= {one["kind"] for one in documents(manifests)}
+
+
+@pytest.mark.needs("kustomize", "kubeconform", "go")
+def test_a_kustomization_of_ones_own(tmp_path: Path) -> None:
+    """The how-to's kustomization, beside deploy/ and a config, has its image and its config."""
+    page = (HOW_TOS / "kubernetes.md").read_text()
+    block = re.search(
+        r"^ *```yaml\n( *# kustomization.yaml\n.*?)^ *```", page, re.MULTILINE | re.DOTALL
+    )
+    assert block is not None
+    (tmp_path / "kustomization.yaml").write_text(dedent(block[1]))
+    shutil.copytree(DEPLOY, tmp_path / "deploy")
+    (tmp_path / "config.yaml").write_text("# of one's own\n")
+    shutil.copy(BASE / "config" / "team-finance.yaml", tmp_path)
+
+    manifests = output("kustomize", "build", str(tmp_path))
+
+    check_schemas(manifests)
+    found = {one["kind"]: one for one in documents(manifests)}
+    assert found["ConfigMap"]["data"]["config.yaml"] == "# of one's own\n"
+    (container,) = found["Deployment"]["spec"]["template"]["spec"]["containers"]
+    assert container["image"].startswith("registry.corp.example/envoy-agent-authz@sha256:")
+    assert "PrometheusRule" in found
 
 
 @pytest.mark.needs("kubeconform", "go")
