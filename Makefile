@@ -67,7 +67,7 @@ keycloak-archive: .venv-keycloak/$(KEYCLOAK_ZIP)
 	@.venv-keycloak/home/bin/kc.sh build --db=dev-mem >.venv-keycloak/build.log || { cat .venv-keycloak/build.log; exit 1; }
 	@touch $@
 
-check-deploy: .venv/.done .venv-mesh/.deploy ## kustomize, helm and kubeconform on what deploy/ has; minutes to build them once
+check-deploy: .venv/.done .venv-mesh/.deploy .venv-mesh/.compose ## kustomize, helm, kubeconform and compose-go on deploy/; minutes to build them once
 	@$(BIN)/python -m pytest -q tests/mesh/test_deploy.py
 
 bench: setup ## what a check costs, as ratios between servers in one run: some 20 minutes

@@ -205,3 +205,19 @@ def test_the_alerts_are_the_components(tmp_path: Path) -> None:
     rules: dict[str, Any] = yaml.safe_load(part.read_text())
 
     assert comparable(rendered(values))["PrometheusRule", NAMESPACE]["spec"] == rules["spec"]
+
+
+@pytest.mark.needs("cmd")
+def test_compose_reads_its_file(tmp_path: Path) -> None:
+    """compose-go, Compose's own loader, takes it; its program is called cmd, and reads no .env."""
+    text = re.sub(
+        r"\$\{HOMELAB_[UG]ID[^}]*\}", "1000", (DEPLOY / "compose/compose.yaml").read_text()
+    )
+    file = tmp_path / "compose.yaml"
+    file.write_text(text)
+
+    project = yaml.safe_load(output("cmd", str(file)))
+
+    assert {"envoy", "authz", "upstream", "init"} == set(project["services"])
+    file.write_text(text.replace("read_only", "raed_only"))
+    assert "raed_only" in said("cmd", str(file)).stderr
