@@ -10,7 +10,7 @@ BIN := .venv/bin
 MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs
 .DEFAULT_GOAL := help
 KEYCLOAK := 26.7.5
-.PHONY: help setup demo test test-keycloak keycloak-archive bench fuzz fuzz-guided check docs generate release lock clean
+.PHONY: help setup demo test test-keycloak keycloak-archive check-deploy bench fuzz fuzz-guided check docs generate release lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -66,6 +66,9 @@ keycloak-archive: .venv-keycloak/$(KEYCLOAK_ZIP)
 		unzip -q $(KEYCLOAK_ZIP) && mv keycloak-$(KEYCLOAK) home
 	@.venv-keycloak/home/bin/kc.sh build --db=dev-mem >.venv-keycloak/build.log || { cat .venv-keycloak/build.log; exit 1; }
 	@touch $@
+
+check-deploy: .venv/.done .venv-mesh/.deploy .venv-mesh/.compose ## kustomize, helm, kubeconform and compose-go on deploy/; minutes to build them once
+	@$(BIN)/python -m pytest -q tests/mesh/test_deploy.py
 
 bench: setup ## what a check costs, as ratios between servers in one run: some 20 minutes
 	@$(BIN)/python -m bench.run

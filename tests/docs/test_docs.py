@@ -20,7 +20,7 @@ from support.token_shapes import new_issuer
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
-_NAMED = re.compile(r"`((?:authz|bench|docs|envoy|lab|protos|tests)/[\w./-]*)`")
+_NAMED = re.compile(r"`((?:authz|bench|deploy|docs|envoy|lab|protos|tests)/[\w./-]*)`")
 _BLOCK = re.compile(r"(?:<!-- test(?:: (\d))? -->\n)?```(\w+)\n(.*?)```", re.DOTALL)
 
 # The parts of configs in the docs are for an issuer and a resource of this name.

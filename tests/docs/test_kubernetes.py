@@ -17,7 +17,7 @@ BEFORE_THE_KERNEL_SECONDS: Final = 17  # after server.drain, as docs/howto/opera
 def manifest(kind: str) -> dict[str, Any]:
     """The page's manifest of a kind."""
     found = [yaml.safe_load(text) for text in re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)]
-    (one,) = [each for each in found if each["kind"] == kind]
+    (one,) = [each for each in found if each.get("kind") == kind]
     return dict(one)
 
 

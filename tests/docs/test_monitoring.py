@@ -12,7 +12,9 @@ from authz.adapters.metrics.families import FAMILIES, Family
 from authz.core.decision import Effect
 from authz.core.reason import Reason
 
-PAGE: Final = (Path(__file__).parents[2] / "docs" / "howto" / "monitor.md").read_text()
+ROOT: Final = Path(__file__).parents[2]
+PAGE: Final = (ROOT / "docs" / "howto" / "monitor.md").read_text()
+RULES: Final = ROOT / "deploy" / "kustomize" / "components" / "monitoring" / "prometheus-rule.yaml"
 SUFFIXES: Final = ("_total", "_bucket", "_sum", "_count", "")
 # Of each label that a query compares, the values that samples have.
 VALUES: Final[dict[str, set[str]]] = {
@@ -23,10 +25,8 @@ VALUES: Final[dict[str, set[str]]] = {
 
 
 def alerts() -> list[dict[str, Any]]:
-    """The alerts of the page's rule file."""
-    blocks = [yaml.safe_load(text) for text in re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)]
-    (rules,) = [block for block in blocks if "groups" in block]
-    (group,) = rules["groups"]
+    """The alerts that the page names, in their one home."""
+    (group,) = yaml.safe_load(RULES.read_text())["spec"]["groups"]
     return list(group["rules"])
 
 
@@ -57,7 +57,8 @@ def test_a_query(query: str) -> None:
 
 
 def test_the_page_has_both() -> None:
-    """There are queries for a dashboard, and alerts of which each has a name of its own."""
+    """There are queries for a dashboard, and it names the file of alerts, each of its own name."""
+    assert str(RULES.relative_to(ROOT)) in PAGE
     names = [alert["alert"] for alert in alerts()]
     assert len(names) == len(set(names)) > 5
     assert len(QUERIES) > len(names) + 5

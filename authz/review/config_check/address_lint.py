@@ -53,8 +53,11 @@ def address_warnings(config: Config) -> Found:
     if server.tls is not None and all(address.startswith(UNIX) for address in server.listen):
         message = "unix sockets have no TLS, and server.listen has no other address: leave tls out"
         yield ("server", "tls"), message
-    if not _is_local(config.admin.listen):
-        message = "others may reach it, and it has no authentication: keep it to operators"
+    if not config.admin.exposed and not _is_local(config.admin.listen):
+        message = (
+            "others may reach it, and it has no authentication: listen on loopback, or keep it to "
+            "operators by a network policy or firewall and say so by exposed: true"
+        )
         yield _ADMIN, message
 
 

@@ -120,6 +120,7 @@ FINE = [
         ("trust_domains: ", f"admin: {{listen: '{host}:0'}}\ntrust_domains: ")
         for host in ("127.0.0.1", "127.9.9.9", "localhost", "[::1]")
     ),
+    ("trust_domains: ", "admin: {listen: '0.0.0.0:9192', exposed: true}\ntrust_domains: "),
     ("  - {name: named}", "  - {name: x, paths: [/tools/a, /new]}"),
     (
         "  - {name: late, hosts: [a.example], paths: [/late]}",

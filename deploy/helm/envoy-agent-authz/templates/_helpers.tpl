@@ -1,0 +1,44 @@
+{{- define "authz.selector" -}}
+app.kubernetes.io/name: {{ .Values.name }}
+{{- end }}
+
+{{- define "authz.labels" -}}
+{{ include "authz.selector" . }}
+app.kubernetes.io/part-of: agent-authz
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
+{{- end }}
+
+{{- define "authz.configMap" -}}
+{{ .Values.existingConfigMap | default .Values.name }}
+{{- end }}
+
+{{- define "authz.image" -}}
+{{- if .Values.image.digest -}}
+{{ .Values.image.repository }}@{{ .Values.image.digest }}
+{{- else -}}
+{{ .Values.image.repository }}:{{ .Values.image.tag }}
+{{- end -}}
+{{- end }}
+
+{{/* What a schema can't say: the config and the rest of the values must fit each other. */}}
+{{- define "authz.check" -}}
+{{- if not .Values.existingConfigMap -}}
+{{- $server := .Values.config.server | default dict -}}
+{{- $listen := join " " (concat (list) (kindIs "slice" $server.listen | ternary $server.listen (list $server.listen))) -}}
+{{- if not (regexMatch ":9191( |$)" $listen) -}}
+{{- fail (printf "config.server.listen is %q: the Service and the NetworkPolicy are for port 9191, as in 0.0.0.0:9191" $listen) -}}
+{{- end -}}
+{{- $admin := (.Values.config.admin | default dict).listen | default "" -}}
+{{- if or (not (hasSuffix ":9192" $admin)) (hasPrefix "127." $admin) (hasPrefix "localhost:" $admin) -}}
+{{- fail (printf "config.admin.listen is %q: probes come from the node to port 9192, as in 0.0.0.0:9192" $admin) -}}
+{{- end -}}
+{{- $workload := ($server.tls | default dict).workload_api -}}
+{{- if and (eq .Values.certificate.source "spire-csi") (not $workload) -}}
+{{- fail "certificate.source is spire-csi: config.server.tls needs workload_api, and null for certificate, private_key and client_ca" -}}
+{{- end -}}
+{{- if and (ne .Values.certificate.source "spire-csi") $workload -}}
+{{- fail (printf "config.server.tls.workload_api needs certificate.source spire-csi, and it is %s" .Values.certificate.source) -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
