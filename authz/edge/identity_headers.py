@@ -1,24 +1,22 @@
 """The headers that tell an upstream the agent and the principal, and the names taken from clients.
 
 Each owned name is either set or removed, since a client's own copy would pass otherwise. Names that
-a CGI-like server can't distinguish from it are removed.
+a CGI-like server can't distinguish from it are removed. So are the names that the operator lists.
 """
 
 import re
 from collections.abc import Iterable
 from functools import lru_cache
 from itertools import product
-from typing import Annotated, Final
+from typing import Final
 from urllib.parse import quote
 
 import msgspec
-from pydantic import Field
 
 from authz.core.decision import Allow
 from authz.core.request import DPOP
-from authz.core.settings import Settings
+from authz.edge.header_settings import OWNED, HeaderSettings
 
-_OWNED: Final = ("id", "principal", "issuer", "scope", "chain", "decision-id")
 _VISIBLE: Final = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) != "%") + " "
 _PLAIN: Final = re.compile(r"[!-$&-+\x2d-~]*")  # of _VISIBLE, without blank and comma
 _FOLDED: Final = re.compile("[^a-z0-9]+")  # characters for which some servers write "_"
@@ -41,19 +39,6 @@ class HeaderShape(msgspec.Struct, frozen=True, eq=False, gc=False):
 NO_NAMES: Final = HeaderShape()
 
 
-class HeaderSettings(Settings):
-    """The identity headers that upstreams receive."""
-
-    prefix: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,30}-$")] = "x-agent-"
-    """The prefix of their names; all headers with these names are removed from the client's
-    request."""
-
-
-def owned_headers(prefix: str) -> frozenset[str]:
-    """Return the names of the identity headers."""
-    return frozenset(prefix + name for name in _OWNED)
-
-
 def names_read_alike(sent: Iterable[str], ours: Iterable[str]) -> set[str]:
     """Return the sent names that a server may confuse with ours, as CGI does with "." or "_"."""
     known = {_FOLDED.sub("", name) for name in ours}
@@ -68,10 +53,11 @@ class IdentityHeaders:
     ) -> None:
         """Take the settings, the names to strip, and all names that rules may add."""
         self._added = added
-        self._owned = tuple([settings.prefix + name for name in _OWNED])
+        self._owned = tuple([settings.prefix + name for name in OWNED])
         self._strips = bool(stripped)
-        twins = tuple(sorted(set(_underscore_twins([*self._owned, *added]))))
-        always_removed = (*twins, *stripped)
+        listed = settings.removed_names
+        twins = tuple(sorted(set(_underscore_twins([*self._owned, *added, *listed]))))
+        always_removed = (*twins, *listed, *stripped)
 
         # A function of its own: a method of self in the cache would be a reference cycle.
         @lru_cache(_SHAPES_KEPT)

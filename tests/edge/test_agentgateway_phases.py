@@ -12,7 +12,7 @@ import yaml
 from authz._pb import ext_mcp_pb2 as pb
 from authz.core.protocols.mcp_methods import METHODS
 from authz.edge.agentgateway.reader import BEFORE, REQUEST
-from authz.edge.identity_headers import owned_headers
+from authz.edge.header_settings import owned_headers
 from lab.dpop import DpopClient
 from lab.mesh import PAYMENTS, STRANGER
 from support.ext_mcp import CHANGES, PATH, Gateway, names, reason_of, request, response

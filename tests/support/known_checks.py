@@ -14,6 +14,7 @@ from authz.core.routes import RouteProtocol, Routes, RouteSettings
 from authz.edge.answered import DecodedCheck
 from authz.edge.envoy.known_messages import CheckReader
 from authz.edge.envoy.reader import read_check
+from authz.edge.header_reader import Prefixes
 from authz.edge.inputs import MessageInputs, RequestInputs
 
 # CheckRequests of a real Envoy 1.40, in both forms of headers, with and without traceparent.
@@ -32,6 +33,11 @@ MESSAGES = MessageInputs(
 INPUTS = {
     "common": RequestInputs(COMMON),
     "proofs": RequestInputs(COMMON | {"dpop"}, given=frozenset({"x-agent-id"})),
+    "prefixes": RequestInputs(
+        COMMON | {"x-agent-mode"},
+        given=frozenset({"x-agent-id"}),
+        prefixes=Prefixes(("x-agent-", "x-role-"), frozenset({"x-agent-id"})),
+    ),
     "request id": RequestInputs(COMMON | {"x-request-id"}),
     "trace": RequestInputs(COMMON | {"traceparent"}),
     "metadata": RequestInputs(COMMON, ("envoy.a", "b")),
