@@ -22,7 +22,7 @@ def removed(world: World, names: list[str], *, raw: bool, **claims: object) -> s
 
 @pytest.mark.parametrize("raw", [False, True], ids=["map", "raw"])
 def test_the_prefix_belongs_to_the_server(shared_world: World, *, raw: bool) -> None:
-    """A client's header under the prefix is removed in every spelling; what the answer sets is not."""
+    """A client's header under the prefix is removed in every spelling; ours are set."""
     sent = ["x-agent-roles", "x_agent_roles", "x.agent.teams", "x-agent-", "x-agents", "y-agent-a"]
 
     gone = removed(shared_world, [*sent, "x-agent-id"], raw=raw)
@@ -64,7 +64,7 @@ def test_added_headers_and_a_rule_s_own_arrive(tmp_path: Path, *, raw: bool) -> 
 def test_a_forwarded_token_under_the_prefix_stays(tmp_path: Path) -> None:
     """The token's header is not one of the client's own, even if its name begins as ours do."""
     with World(tmp_path, LAB.with_section("token", "{header: x-agent-token, forward: true}")) as w:
-        message = check_request(w.svid, [("x-agent-token", w.token())])
+        message = check_request(w.svid, [("x-agent-token", f"Bearer {w.token()}")])
         answer = w.check(message)
 
     assert reason_of(answer) == "allow"
