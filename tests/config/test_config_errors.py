@@ -143,6 +143,7 @@ BROKEN = [
         "must be a whole number such as 5, not text",
     ),
     ("  drain: 5s", "@@  drain: 5", "a duration must be a whole number and a unit"),
+    ("  drain: 5s", "  drain: 5s\n@@  notice: 6s", "it is a part of drain, which is 5s"),
     ("  drain: 5s", "@@  drain: 5 s", "such as 250ms, 30s, 5m, 1h, 1d"),
     ("  drain: 5s", "@@  drain: 1h", "must be at most 5m"),
     ("cooldown: 1s", "@@cooldown: 10ms", "must be at least 1s"),
