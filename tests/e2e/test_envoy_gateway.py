@@ -32,6 +32,12 @@ DENY = """
   methods: [POST]
   paths: [/trips/**]
   mcp: {tools: ["delete_*", "*drop"]}
+- effect: deny
+  hosts: [mcp.corp.example]
+  methods: [POST]
+  paths: [/trips/**]
+  mcp: {tools: [pay]}
+  when: operation.arguments.to == "mallory"
 """
 
 
@@ -44,9 +50,12 @@ class Edge:
     issuer: Issuer
     upstream: Upstream
 
-    def call(self, tool: bytes, *headers: tuple[str, str], size: int = 0) -> Reply:
+    def call(
+        self, tool: bytes, *headers: tuple[str, str], size: int = 0, to: bytes = b"bob"
+    ) -> Reply:
         """Call a tool, in a message of this many bytes, or as short as it is."""
-        call = b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"%s"}}' % tool
+        params = b'{"name":"%s","arguments":{"to":"%s"}}' % (tool, to)
+        call = b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":%s}' % params
         sent = [
             *headers,
             *bearer(self.issuer.token(PLANNER, scope=READ)),
@@ -154,6 +163,18 @@ def test_agents_are_checked(tmp_path: Path) -> None:
         assert gateway.client().request("GET", "/trips%2Fmcp", token).status == 400
 
 
+def test_our_answer_removes_what_the_policy_does_not(tmp_path: Path) -> None:
+    """Without the ClientTrafficPolicy's part about headers the prefix is still ours alone."""
+    names = ["x-agent-id", "x-agent-roles", "x.agent.roles", "x_agent_roles", "X!Agent!Id"]
+    with edge(tmp_path, is_bare=True) as gateway:
+        gateway.envoy.wait_ready()
+        reply = gateway.call(b"search", *((name, "admin") for name in names))
+
+        assert reply.status == 200
+        assert "admin" not in reply.body.decode()
+        assert ("x-agent-principal", "alice") in reply.seen_headers("x-agent-")
+
+
 @pytest.mark.parametrize(
     "tool", [b"delete_all", b"delete_\xff", b"\xffdrop", b"\xc3(drop", b"drop"]
 )
@@ -165,6 +186,16 @@ def test_bytes_that_are_not_text_pass_no_deny(tool: bytes, shared_edge: Edge) ->
 
     assert b"error" in reply.body
     assert shared_edge.upstream.requests == before
+
+
+@pytest.mark.parametrize("to", [b"mallory", b"mallory\xff", b"\xffmallory", b"mal\xc3lory"])
+def test_nor_do_they_in_arguments(to: bytes, shared_edge: Edge) -> None:
+    """Nor does an argument that a condition of a deny reads, although Envoy shows another text."""
+    before = shared_edge.upstream.requests
+
+    assert shared_edge.call(b"pay").status == 200
+    assert b"error" in shared_edge.call(b"pay", to=to).body
+    assert shared_edge.upstream.requests == before + 1
 
 
 @pytest.fixture(scope="module")
