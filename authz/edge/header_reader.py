@@ -65,7 +65,7 @@ class HeaderReader:
         """
         self._names = names
         self._guarded = guarded
-        self._prefixes = tuple([_FOLDED.sub("_", text) for text in prefixes.texts])
+        self._begins = _any_spelling(prefixes.texts)
         self._spared = prefixes.spared
         self._folded = {_FOLDED.sub("_", name) for name in guarded}
         self._lengths = {len(name) for name in guarded}  # folding keeps the length
@@ -153,7 +153,18 @@ class HeaderReader:
         self._known = {name: name for name in self._names}
 
     def _is_twin(self, name: str) -> bool:
-        folded = _FOLDED.sub("_", name)
-        if folded.startswith(self._prefixes) and name not in self._spared:
+        if self._begins.match(name) and name not in self._spared:
             return True
-        return len(name) in self._lengths and name not in self._guarded and folded in self._folded
+        return (
+            len(name) in self._lengths
+            and name not in self._guarded
+            and _FOLDED.sub("_", name) in self._folded
+        )
+
+
+def _any_spelling(prefixes: Iterable[str]) -> re.Pattern[str]:
+    """Return the pattern of names that begin with a prefix, as servers that fold names read them.
+
+    It reads no further than the longest prefix, however long a name is.
+    """
+    return re.compile("|".join([_FOLDED.sub("[^a-z0-9]", text) for text in prefixes]) or "(?!)")
