@@ -1,4 +1,4 @@
-"""The overlay for Envoy Gateway: what its translator makes of it, in a real Envoy."""
+"""The overlay for Envoy Gateway in a real Envoy, as ``support.envoy_gateway`` translates it."""
 
 import json
 import sys
