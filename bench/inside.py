@@ -27,7 +27,7 @@ from authz.edge.answered import UNREADABLE, Answered
 from authz.edge.cache import CacheEntry, DecisionCache
 from authz.edge.cache_settings import CacheSettings
 from authz.edge.envoy.writer import check_response
-from authz.edge.identity_headers import HeaderSettings
+from authz.edge.header_settings import HeaderSettings
 from authz.edge.rendering import Renderer
 from authz.edge.response import Responder
 from bench import in_process, shapes

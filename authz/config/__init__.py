@@ -41,7 +41,7 @@ from authz.core.policy import (
 from authz.core.routes import RouteSettings
 from authz.core.settings import FileText, Settings
 from authz.edge.cache_settings import CacheSettings
-from authz.edge.identity_headers import HeaderSettings
+from authz.edge.header_settings import HeaderSettings
 from authz.edge.settings import ServerSettings
 
 __all__ = [

@@ -17,6 +17,7 @@ _PREFIX: Final = r"^[a-z][a-z0-9-]{0,30}-$"
 _HEADER: Final = r"^[a-z0-9-]{1,64}$"
 _RULE_HEADER: Final = r"^[a-z0-9_-]{1,64}$"
 _ADDED: Final = r"^[a-z][a-z0-9]{0,31}(-[a-z0-9]{1,32}){0,6}$"
+_REMOVED: Final = r"^[a-z][a-z0-9]{0,31}(-[a-z0-9]{1,32}){0,6}(-?\*)?$"
 _WORDS: Final = (r"^[\x21\x23-\x5b\x5d-\x7e]+$", r"^[\x21\x23-\x5b\x5d-\x7e]{1,256}$")
 # The meaning of each pattern of the settings types; test_config_errors.py requires all of them.
 PATTERNS: Final[Mapping[str, str]] = MappingProxyType(
@@ -34,6 +35,7 @@ PATTERNS: Final[Mapping[str, str]] = MappingProxyType(
         r"^[A-Za-z0-9-]{0,32}$": "one word, such as Bearer",
         r"^[A-Za-z_][A-Za-z0-9._-]{0,127}$": "letters, digits, '.', '_' and '-', a letter first",
         _ADDED: "a header's name in lower case, such as x-agent-department",
+        _REMOVED: "a header's name in lower case, or its beginning with '*', such as x-user-*",
         r"^[A-Za-z0-9._~+/-]{1,64}$": "the first characters of a token, such as ory_at_",
         _RULE_HEADER: "a header's name in lower case, such as x-env",
     }
@@ -72,7 +74,7 @@ _MEANT: Final[Mapping[str, Callable[[str], list[str]]]] = MappingProxyType(
         _LISTEN: partial(_address, 9191),
         _HOST_AND_PORT: partial(_address, 9192),
         _PREFIX: _prefix,
-        **dict.fromkeys((_HEADER, _RULE_HEADER, _ADDED), _lower),
+        **dict.fromkeys((_HEADER, _RULE_HEADER, _ADDED, _REMOVED), _lower),
     }
 )
 

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from authz.config.yaml_document import Place
 from authz.core.conditions import CLAIMS, HEADERS, Listed
-from authz.edge.identity_headers import HeaderSettings, owned_headers
+from authz.edge.header_settings import HeaderSettings, covers, owned_headers
 
 Found = Iterator[tuple[Place, str]]
 _LISTS: Final = {CLAIMS: "claims", HEADERS: "headers"}  # of the section conditions
@@ -34,6 +34,9 @@ def rule_problems(data: dict[str, Any]) -> Found:
                 yield (*place, "add_headers", name), message
             elif name in owned_headers(prefix):
                 yield (*place, "add_headers", name), "it is already one of the identity headers"
+            elif name in _removed(data):
+                yield (*place, "add_headers", name), "headers.remove removes it: name it once"
+    yield from _removed_token(data, token_header)
     yield from _twice(data)
 
 
@@ -80,6 +83,20 @@ def _rules(data: dict[str, Any]) -> Iterator[tuple[Place, dict[str, Any]]]:
 def _keys(rule: dict[str, Any], member: str) -> list[str]:
     value = rule.get(member)
     return [key for key in value if isinstance(key, str)] if isinstance(value, dict) else []
+
+
+def _removed_token(data: dict[str, Any], token_header: str) -> Found:
+    """Find items of ``headers.remove`` that would remove the token's header."""
+    for at, listed in enumerate(_removed(data)):
+        if isinstance(listed, str) and covers(listed, token_header):
+            message = f"{token_header} carries the token: token.forward says whether it stays"
+            yield ("headers", "remove", at), message
+
+
+def _removed(data: dict[str, Any]) -> tuple[object, ...]:
+    section = data.get("headers")
+    listed = section.get("remove") if isinstance(section, dict) else ()
+    return listed if isinstance(listed, tuple) else ()
 
 
 def _prefix(data: dict[str, Any]) -> str | None:

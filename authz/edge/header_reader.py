@@ -1,14 +1,17 @@
-"""Reads the headers for decisions, and finds twins: names that an upstream may confuse with ours.
+"""Reads the headers for decisions, and finds the names of a request that an allow removes.
 
 CGI, WSGI, PHP and similar interfaces know ``X-Agent-Id`` as ``HTTP_X_AGENT_ID`` (RFC 3875 section
 4.1.18). Some of them replace every character that is not a letter or digit by "_": to them
 ``x.agent.id`` is the same header, and the client's header may win. So such twins are found here,
-and each answer removes those that were sent.
+and each answer removes those that were sent. Names that begin with a prefix that clients may not
+use, in any such spelling, are removed in the same way.
 """
 
 import re
 from collections.abc import Iterable, Mapping
 from typing import Final, Protocol
+
+import msgspec
 
 # Limits on remembered names: far more than well-meaning clients send, and 3 MB at most.
 _REMEMBERED: Final = 1024
@@ -35,19 +38,42 @@ class HeaderField(Protocol):
         """Return the value, empty where it is text."""
 
 
+class Prefixes(msgspec.Struct, frozen=True, gc=False):
+    """Prefixes of names that clients may not use.
+
+    Attributes:
+        texts: in lower case.
+        spared: names that stay although they begin so, since the answer sets or removes them.
+    """
+
+    texts: tuple[str, ...] = ()
+    spared: frozenset[str] = frozenset()
+
+
+NO_PREFIXES: Final = Prefixes()
+
+
 class HeaderReader:
     """Reads the headers of some names. This runs for every request."""
 
-    def __init__(self, names: frozenset[str], guarded: frozenset[str]) -> None:
-        """Take the lower-case names that are read, and those whose twins are looked for."""
+    def __init__(
+        self, names: frozenset[str], guarded: frozenset[str], prefixes: Prefixes = NO_PREFIXES
+    ) -> None:
+        """Take the lower-case names that are read, and those whose twins are looked for.
+
+        Names that begin with one of ``prefixes`` are treated as twins.
+        """
         self._names = names
         self._guarded = guarded
+        self._begins = _any_spelling(prefixes.texts)
+        self._spared = prefixes.spared
         self._folded = {_FOLDED.sub("_", name) for name in guarded}
         self._lengths = {len(name) for name in guarded}  # folding keeps the length
         # The name that is read, by the name that was sent; "" for a name that is neither read nor a
         # twin.
         self._known: dict[str, str] = {}
         self._forget()
+        self._read_and_removed = tuple([name for name in sorted(names) if self._is_twin(name)])
         # The names that are read, and the twins, by all names of a request together.
         self._sets: dict[str, tuple[_Names, _Names]] = {}
 
@@ -92,7 +118,9 @@ class HeaderReader:
                 repeated.setdefault(name, [found[name]]).append(text)
         if repeated:
             found.update({name: ",".join(texts) for name, texts in repeated.items()})
-        return tuple(twins)
+        if self._read_and_removed:
+            twins += [name for name in self._read_and_removed if name in found]
+        return tuple(dict.fromkeys(twins)) if twins else ()
 
     def _looked_at(self, sent: str) -> tuple[_Names, _Names]:
         """Return which of these names are read, and the twins among them; remember both."""
@@ -125,8 +153,18 @@ class HeaderReader:
         self._known = {name: name for name in self._names}
 
     def _is_twin(self, name: str) -> bool:
+        if self._begins.match(name) and name not in self._spared:
+            return True
         return (
             len(name) in self._lengths
             and name not in self._guarded
             and _FOLDED.sub("_", name) in self._folded
         )
+
+
+def _any_spelling(prefixes: Iterable[str]) -> re.Pattern[str]:
+    """Return the pattern of names that begin with a prefix, as servers that fold names read them.
+
+    It reads no further than the longest prefix, however long a name is.
+    """
+    return re.compile("|".join([_FOLDED.sub("[^a-z0-9]", text) for text in prefixes]) or "(?!)")

@@ -1,25 +1,23 @@
 """The headers that tell an upstream the agent and the principal, and the names taken from clients.
 
 Each owned name is either set or removed, since a client's own copy would pass otherwise. Names that
-a CGI-like server can't distinguish from it are removed.
+a CGI-like server can't distinguish from it are removed. So are the names that the operator lists.
 """
 
 import re
 from collections.abc import Iterable
 from functools import lru_cache
 from itertools import product
-from typing import Annotated, Final
+from typing import Final
 from urllib.parse import quote
 
 import msgspec
-from pydantic import Field
 
 from authz.core.decision import Allow
 from authz.core.request import DPOP
-from authz.core.settings import Settings
 from authz.core.upstream_token import UpstreamToken
+from authz.edge.header_settings import OWNED, HeaderSettings
 
-_OWNED: Final = ("id", "principal", "issuer", "scope", "chain", "decision-id")
 _VISIBLE: Final = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) != "%") + " "
 _PLAIN: Final = re.compile(r"[!-$&-+\x2d-~]*")  # of _VISIBLE, without blank and comma
 _FOLDED: Final = re.compile("[^a-z0-9]+")  # characters for which some servers write "_"
@@ -40,19 +38,6 @@ class HeaderShape(msgspec.Struct, frozen=True, eq=False, gc=False):
 
 
 NO_NAMES: Final = HeaderShape()
-
-
-class HeaderSettings(Settings):
-    """The identity headers that upstreams receive."""
-
-    prefix: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,30}-$")] = "x-agent-"
-    """The prefix of their names; all headers with these names are removed from the client's
-    request."""
-
-
-def owned_headers(prefix: str) -> frozenset[str]:
-    """Return the names of the identity headers."""
-    return frozenset(prefix + name for name in _OWNED)
 
 
 def spellings(names: Iterable[str]) -> list[str]:
@@ -77,14 +62,16 @@ class IdentityHeaders:
         Names are stripped from the requests whose upstreams don't get the token.
         """
         self._added = added
-        self._owned = tuple([settings.prefix + name for name in _OWNED])
+        self._owned = tuple([settings.prefix + name for name in OWNED])
         self._stripped = stripped
-        twins = tuple(sorted(set(_underscore_twins([*self._owned, *added]))))
+        listed = settings.removed_names
+        twins = tuple(sorted(set(_underscore_twins([*self._owned, *added, *listed]))))
+        always_removed = (*twins, *listed)
 
         # A function of its own: a method of self in the cache would be a reference cycle.
         @lru_cache(_SHAPES_KEPT)
         def shape(names: tuple[str, ...], absent: tuple[str, ...]) -> HeaderShape:
-            return HeaderShape(names, (*absent, *twins))
+            return HeaderShape(names, (*absent, *always_removed))
 
         self._shape = shape
 

@@ -10,7 +10,7 @@ from authz.core.identity import ProfileSettings
 from authz.core.protocols.message import HEADERS
 from authz.core.request import Call
 from authz.core.routes import PROFILE, ROUTE, Route, Routes
-from authz.edge.header_reader import HeaderReader
+from authz.edge.header_reader import NO_PREFIXES, HeaderReader, Prefixes
 
 # Tokens and certificates in use within seconds: a value that was pushed out is only held twice.
 # With the largest values that a proxy accepts, some 60 KiB, these take 60 MB.
@@ -84,18 +84,20 @@ class RequestInputs:
         namespaces: tuple[str, ...] = (),
         messages: MessageInputs | None = None,
         given: frozenset[str] = frozenset(),
+        prefixes: Prefixes = NO_PREFIXES,
     ) -> None:
         """Take the lower-case names of headers that decisions read.
 
-        ``given`` are those of the headers that answers give to the upstream.
+        ``given`` are those of the headers that answers set or remove in the upstream's request.
+        Of other headers, those whose names begin with one of ``prefixes`` are removed as well.
         """
         self.namespaces = namespaces
         self.messages = messages
         self.decisive = tuple(sorted(headers))
         names = headers | {COOKIE, REQUEST_ID, TRACE}
         guarded = headers | given
-        self.headers = HeaderReader(names, guarded)
-        self.message_headers = HeaderReader(names | HEADERS, guarded | HEADERS)
+        self.headers = HeaderReader(names, guarded, prefixes)
+        self.message_headers = HeaderReader(names | HEADERS, guarded | HEADERS, prefixes)
 
     def metadata(self, sent: Mapping[str, bytes]) -> tuple[tuple[str, bytes], ...]:
         """Return the parts of the metadata that go into a Request."""

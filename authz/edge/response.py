@@ -14,7 +14,8 @@ from authz.core.decision import Allow, Decision, Deny, Effect
 from authz.core.reason import Reason
 from authz.core.request import MessageProtocol
 from authz.edge.challenge import challenge_for
-from authz.edge.identity_headers import NO_NAMES, HeaderSettings, HeaderShape, IdentityHeaders
+from authz.edge.header_settings import HeaderSettings
+from authz.edge.identity_headers import NO_NAMES, HeaderShape, IdentityHeaders
 from authz.edge.refusal import NO_BODY, Body, build_body
 
 # As long as an id, so that lengths around it stay right. Random, so that no client can write it

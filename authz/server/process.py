@@ -27,9 +27,6 @@ TICK_SECONDS: Final = 0.2
 REVOCATIONS_SECONDS: Final = 0.2  # how often the file is checked: how late a line may count
 CONFIG_SECONDS: Final = 1.0  # how often the config's files are checked
 FIRST_TICKS_SECONDS: Final = 0.02  # until we listen: a local issuer's keys arrive quickly
-# The longest time that a stopping server continues to serve, so that proxies notice the stop:
-# Envoy's health check in the shipped config runs once a second.
-NOTICE_SECONDS: Final = 2.5
 # How long a stop may take after the drain: the transport 2 s, the audit log's last records 5 s, the
 # log's last lines 2 s.
 CLOSE_SECONDS: Final = 10.0
@@ -216,11 +213,17 @@ class ServerProcess:
         _log.info("stopping")
         if not self._is_listening:
             return
-        seconds = self._config.server.drain
-        notice = min(NOTICE_SECONDS, seconds / 2)
+        settings = self._config.server
         self._transport.set_serving(serving=False)
-        time.sleep(notice)
-        self._transport.stop(seconds - notice)
+        self._serve_on(settings.notice_seconds)
+        self._transport.stop(settings.drain - settings.notice_seconds)
+
+    def _serve_on(self, seconds: float) -> None:
+        """Let the other threads serve for this time. Note progress, as this thread is not stuck."""
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            time.sleep(min(TICK_SECONDS, left))
+            self._beat()
 
     def close(self) -> None:
         """Stop serving and watching the parts; ``open_parts`` closes the parts themselves."""

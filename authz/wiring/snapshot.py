@@ -20,9 +20,11 @@ from authz.core.known_callers import KnownCallers
 from authz.core.policy.policy import Policy
 from authz.core.policy.shadow import PolicyStep
 from authz.core.reads import Reads
+from authz.core.request import DPOP
 from authz.core.routes import Routes
 from authz.core.upstream_token import UpstreamToken
-from authz.edge.identity_headers import owned_headers
+from authz.edge.header_reader import Prefixes
+from authz.edge.header_settings import owned_headers
 from authz.edge.inputs import MessageInputs, RequestInputs
 from authz.edge.rendering import Renderer
 from authz.edge.response import Responder
@@ -141,15 +143,21 @@ def build_inputs(
 ) -> RequestInputs:
     """Build the reader of the inputs that decisions by these policies read, and of nothing else.
 
-    A header that no policy reads must not be part of a cache key. With the pipeline's ``routes``,
-    the reader and the pipeline read each target once.
+    The first policy is in force. A header that no policy reads must not be part of a cache key.
+    With the pipeline's ``routes``, the reader and the pipeline read each target once.
     """
     reads = build_reads(config, policies)
+    owned, listed = owned_headers(config.headers.prefix), config.headers.removed_names
     return RequestInputs(
         reads.all_headers,
         tuple(sorted(reads.namespaces)),
         _build_message_reader(config, policies, routes or Routes(config.routes)),
-        owned_headers(config.headers.prefix).union(*(policy.added_headers for policy in policies)),
+        owned.union(listed, *(policy.added_headers for policy in policies)),
+        # The answers themselves set or remove these. Only the policy in force adds headers.
+        Prefixes(
+            config.headers.removed_prefixes,
+            owned.union(listed, policies[0].added_headers, (config.token.header, DPOP)),
+        ),
     )
 
 

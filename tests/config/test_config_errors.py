@@ -56,6 +56,49 @@ BROKEN = [
     ),
     ("trust_domains: [corp.example]\n", "", "trust_domains: is required"),
     ("      methods: [POST]\n", "", "finance-pay[0].methods: is required"),
+    # headers that can't be removed
+    (
+        "cache: {entries: 5000}",
+        "@@headers: {remove: [host]}",
+        "headers.remove[0]: a request can't do without host",
+    ),
+    (
+        "cache: {entries: 5000}",
+        "@@headers: {remove: [content-*]}",
+        "a request can't do without content-length",
+    ),
+    (
+        "cache: {entries: 5000}",
+        "@@headers: {remove: [x-a, dpop]}",
+        "headers.remove[1]: dpop is removed with the token",
+    ),
+    (
+        "cache: {entries: 5000}",
+        "@@headers: {remove: [x-agent-id]}",
+        "it is one of the identity headers",
+    ),
+    (
+        "cache: {entries: 5000}",
+        "@@headers: {remove: [authorization]}",
+        "token.forward says whether it stays",
+    ),
+    ("cache: {entries: 5000}", "@@headers: {remove: ['auth*']}", "authorization carries the token"),
+    (
+        "cache: {entries: 5000}",
+        "@@headers: {remove: [X-User]}",
+        "headers.remove[0]: 'X-User' is invalid",
+    ),
+    ("cache: {entries: 5000}", "@@headers: {remove: ['*']}", "headers.remove[0]: '*' is invalid"),
+    (
+        "cache: {entries: 5000}",
+        "@@headers: {remove: [x-a-b-c-d-e-f-g-h]}",
+        "or its beginning with '*'",
+    ),
+    (
+        "cache: {entries: 5000}",
+        "@@headers: {prefix: x-}",
+        "which allowed requests would lose: choose a longer one",
+    ),
     # the wrong kind of value
     ("trust_domains: [corp.example]", "@@trust_domains: corp.example", "write [corp.example]"),
     ("hosts: [mcp.corp.example]", '@@hosts: "*"', 'must be a list, not text: write ["*"]'),
@@ -100,6 +143,7 @@ BROKEN = [
         "must be a whole number such as 5, not text",
     ),
     ("  drain: 5s", "@@  drain: 5", "a duration must be a whole number and a unit"),
+    ("  drain: 5s", "  drain: 5s\n@@  notice: 6s", "it is a part of drain, which is 5s"),
     ("  drain: 5s", "@@  drain: 5 s", "such as 250ms, 30s, 5m, 1h, 1d"),
     ("  drain: 5s", "@@  drain: 1h", "must be at most 5m"),
     ("cooldown: 1s", "@@cooldown: 10ms", "must be at least 1s"),

@@ -103,7 +103,8 @@ def test_without_envoys_own_protections(mesh: Mesh, tmp_path: Path) -> None:
         client = Client(envoy.port, mesh.authority.path, mesh.authority.issue(TRAVEL))
         token = mesh.issuer.token(TRAVEL, scope=READ)
         twins = ["x_agent_id", "x-agent_id", "x_agent-id", "x_agent_decision_id", "X_Agent_Scope"]
-        forged = [(name, "forged") for name in [*twins, "x-agent-id", "x-agent-chain"]]
+        others = ["x-agent-id", "x-agent-chain", "x-agent-roles", "x.agent.roles", "x-agent-"]
+        forged = [(name, "forged") for name in [*twins, *others]]
         reply = client.request("GET", BALANCE, [*bearer(token), *forged])
 
         assert reply.status == 200

@@ -269,7 +269,8 @@ def test_headers_for_the_target(gateway: Gateway) -> None:
 @pytest.mark.parametrize(
     "name",
     ["x.agent.principal", "x_agent.principal", "x-agent!principal", "x'agent+principal",
-     "x~agent-principal", "xagentprincipal", "x--agent-principal", "author_ization"],
+     "x~agent-principal", "xagentprincipal", "x--agent-principal", "author_ization",
+     "x-agent-roles", "x.agent.roles"],
 )  # fmt: skip
 def test_headers_that_a_server_takes_for_ours(gateway: Gateway, name: str) -> None:
     """What a client sends under another spelling of our names is taken away."""

@@ -16,7 +16,7 @@ from authz.core.request import MessageProtocol
 from authz.core.spiffe import SpiffeId
 from authz.edge.answered import UNREADABLE, Answered
 from authz.edge.envoy.writer import check_response
-from authz.edge.identity_headers import HeaderSettings
+from authz.edge.header_settings import HeaderSettings
 from authz.edge.rendering import RenderedDecision
 from authz.edge.response import Responder
 from authz.transports.grpc.messages import PREFIX_BYTES

@@ -109,7 +109,8 @@ def with_another_part(chance: random.Random, data: bytes) -> bytes:
     http = attributes.request.http
     kind = chance.randrange(6)
     if kind == 0:
-        name = chance.choice([ID, TRACEPARENT, "authorization", "x.agent.id", "dpop", "cookie"])
+        names = [ID, TRACEPARENT, "authorization", "x.agent.id", "dpop", "cookie"]
+        name = chance.choice([*names, "x-agent-roles", "X.Role!a", "x-agent-mode"])
         set_header(message, name, chance.choice([b"a", b"b" * 36, b"\xff"]), more=True)
     elif kind == 1:
         http.raw_body = b'{"jsonrpc":"2.0","id":%d,"method":"tools/call","params":{"name":"a"}}' % (

@@ -12,7 +12,7 @@ import yaml
 from authz import cli
 from authz.config import Config, load_text
 from authz.edge.agentgateway.reader import BEFORE, REQUEST
-from authz.edge.identity_headers import owned_headers
+from authz.edge.header_settings import owned_headers
 from authz.review.gateways.agentgateway import agentgateway_text, warnings
 from authz.review.gateways.envoy import envoy_text
 from authz.review.gateways.errors import GatewayError
@@ -242,7 +242,7 @@ def test_envoy_of_another_prefix() -> None:
     """Prefix, token's header, trust domains, profile and messages are those of our config."""
     text = envoy_text(
         config(
-            headers="{prefix: x-acme-co-}",
+            headers="{prefix: x-acme-co-, remove: [x-user, x-auth-*]}",
             token="{header: x-token, scheme: ''}",
             trust_domains="[corp.example, partner.example]",
             profiles="{default: {identity: metadata}, edge: {identity: certificate}}",
@@ -264,7 +264,9 @@ def test_envoy_of_another_prefix() -> None:
     of_host = next(iter(host["typed_per_filter_config"].values()))["check_settings"]
 
     assert 'regex: "x[^a-z0-9]+acme[^a-z0-9]+co[^a-z0-9].*"' in text
-    assert 'regex: "x[^a-z0-9]acme[^a-z0-9]co[^a-z0-9].+|x-token|dpop"' in text
+    removed = "x[^a-z0-9]user|x[^a-z0-9]auth[^a-z0-9].*"
+    assert f'regex: "x[^a-z0-9]acme[^a-z0-9]co[^a-z0-9].*|{removed}|x-token|dpop"' in text
+    assert of_host["disable_request_body_buffering"] is True
     assert "partner.example" in text
     assert of_host == {"context_extensions": {"authz_profile": "edge"}}
     assert [one["match"].get("path", one["match"].get("prefix")) for one in host["routes"]] == [

@@ -16,6 +16,7 @@ from authz.core.routes import RouteProtocol, Routes, RouteSettings
 from authz.edge.answered import DecodedCheck
 from authz.edge.envoy.known_messages import CheckReader
 from authz.edge.envoy.reader import read_check
+from authz.edge.header_reader import Prefixes
 from authz.edge.inputs import MessageInputs, RequestInputs
 
 # CheckRequests of a real Envoy 1.40, in both forms of headers, with and without traceparent.
@@ -40,6 +41,11 @@ def limited(_: str, proxy: str) -> ProfileSettings:
 INPUTS = {
     "common": RequestInputs(COMMON),
     "proofs": RequestInputs(COMMON | {"dpop"}, given=frozenset({"x-agent-id"})),
+    "prefixes": RequestInputs(
+        COMMON | {"x-agent-mode"},
+        given=frozenset({"x-agent-id"}),
+        prefixes=Prefixes(("x-agent-", "x-role-"), frozenset({"x-agent-id"})),
+    ),
     "request id": RequestInputs(COMMON | {"x-request-id"}),
     "trace": RequestInputs(COMMON | {"traceparent"}),
     "metadata": RequestInputs(COMMON, ("envoy.a", "b")),

@@ -14,6 +14,7 @@ from authz.core.policy.settings import Absence
 from authz.core.routes import RouteProtocol, RouteSettings
 from authz.core.spiffe import SpiffePattern
 from authz.review.config_check.address_lint import address_warnings
+from authz.review.config_check.header_lint import header_warnings
 from authz.review.config_check.issuer_lint import issuer_warnings
 from authz.review.config_check.placeholder_lint import placeholder_warnings
 from authz.review.config_check.proxy_lint import proxy_warnings
@@ -28,6 +29,7 @@ def config_warnings(config: Config, now: datetime) -> Warnings:
     yield from _shadow(config)
     yield from address_warnings(config)
     yield from proxy_warnings(config)
+    yield from header_warnings(config)
     yield from placeholder_warnings(config)
     yield from _nonces_of_one_worker(config)
     yield from _unknown_introspectors(config)

@@ -4,7 +4,8 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from authz.edge.identity_headers import names_read_alike, owned_headers
+from authz.edge.header_settings import owned_headers
+from authz.edge.identity_headers import names_read_alike
 from authz.review.doctor.case import Case, Finding
 
 _PLAIN: Final = re.compile(r":?[a-z0-9-]+")

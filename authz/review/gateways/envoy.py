@@ -30,7 +30,7 @@ _HEAD: Final = """\
 """
 _CHANGE: Final = ("the trust domain, the upstreams; and the\n", "the upstreams; and the\n")
 _SPELLINGS: Final = 'regex: "x[^a-z0-9]+agent[^a-z0-9].*"'
-_ALLOWED: Final = 'regex: "x[^a-z0-9]agent[^a-z0-9].+|authorization|dpop"'
+_ALLOWED: Final = 'regex: "x[^a-z0-9]agent[^a-z0-9].*|authorization|dpop"'
 _ENDPOINT: Final = "              - endpoint: {address: {pipe: {path: /run/authz/authz.sock}}}\n"
 _BUNDLE: Final = """\
                         - name: corp.example
@@ -41,13 +41,14 @@ typed_per_filter_config:
   envoy.filters.http.ext_authz:
     "@type": type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute
     check_settings:
-      context_extensions: {$context}
-$body""")
+$settings""")
+_NO_BODY: Final = """\
+      disable_request_body_buffering: true # no body, but where a route says so
+"""
 _BODY: Final = f"""\
       with_request_body:
         max_request_bytes: {MAX_BODY_BYTES}
         allow_partial_message: false # what is not seen is not decided on
-        pack_as_bytes: true # as text, odd bytes would be replaced
 """
 _MESSAGES: Final = Template("""\
 # $name: its messages are what is decided on, so they go along.
@@ -89,20 +90,18 @@ def envoy_text(config: Config, server: HostPort | None = None) -> str:
     text = cut(text, "typed_per_filter_config:", "routes:")
     before, after = text.split("                        # An MCP server:", 1)
     after = after[after.index("                        - match: {prefix: /}\n") :]
-    if profile != DEFAULT:
-        before = before.replace(
-            " " * 22 + "routes:\n", _per_route(profile, " " * 22) + " " * 22 + "routes:\n"
-        )
+    routes = " " * 22 + "routes:\n"
+    before = before.replace(routes, _per_route(profile, " " * 22) + routes)
     text = before + "".join(_routes(config, profile)) + after
     if not any(route.protocol is RouteProtocol.MCP for route in config.routes):
         text = cut(text, "- name: mcp\n")
     words = [word for word in _WORDS.split(config.headers.prefix) if word]
-    allowed = re.sub(r"[^a-z0-9]", "[^a-z0-9]", config.headers.prefix)
+    allowed = "|".join(map(_alike, (f"{config.headers.prefix}*", *config.headers.remove)))
     text = replace_all(
         text,
         {
             _SPELLINGS: f'regex: "{"[^a-z0-9]+".join(words)}[^a-z0-9].*"',
-            _ALLOWED: f'regex: "{allowed}.+|{config.token.header}|dpop"',
+            _ALLOWED: f'regex: "{allowed}|{config.token.header}|dpop"',
             _ENDPOINT: "".join(map(_endpoint, listed)),
             _BUNDLE: "".join(map(_bundle, config.trust_domains)),
         },
@@ -113,6 +112,11 @@ def envoy_text(config: Config, server: HostPort | None = None) -> str:
         tls = _TLS.substitute(domain=config.trust_domains[0])
         text = replace_all(text, {_BEFORE_TLS: tls + _BEFORE_TLS})
     return text
+
+
+def _alike(listed: str) -> str:
+    """Return a regex for a name, or a prefix with "*" at its end, however its words are joined."""
+    return re.sub(r"[^a-z0-9*]", "[^a-z0-9]", listed).replace("*", ".*")
 
 
 def _routes(config: Config, profile: str) -> Iterator[str]:
@@ -164,7 +168,9 @@ def _per_route(profile: str, indent: str, *, body: bool = False) -> str:
         **({"authz_max_request_bytes": f'"{MAX_BODY_BYTES}"'} if body else {}),
     }
     flow = ", ".join(f"{name}: {value}" for name, value in context.items())
-    return textwrap.indent(_PER_ROUTE.substitute(context=flow, body=_BODY if body else ""), indent)
+    extensions = f"      context_extensions: {{{flow}}}\n" if context else ""
+    settings = extensions + (_BODY if body else _NO_BODY)
+    return textwrap.indent(_PER_ROUTE.substitute(settings=settings), indent)
 
 
 def _endpoint(address: Address) -> str:

@@ -8,7 +8,8 @@ from authz.config import Config
 from authz.core.identity.settings import ProfileSettings, Source
 from authz.core.patterns import PathText
 from authz.core.request import DPOP
-from authz.edge.identity_headers import owned_headers, spellings
+from authz.edge.header_settings import owned_headers
+from authz.edge.identity_headers import spellings
 from authz.review.gateways.errors import GatewayError
 
 HostPort = tuple[str, int]
@@ -88,13 +89,15 @@ def profile_with(config: Config, sources: Sequence[Source]) -> tuple[str, Profil
 
 
 def names_to_remove(config: Config) -> list[str]:
-    """Return the headers that only we may set, each with the spellings that a server reads alike.
+    """Return the headers that no client may set, each with the spellings that a server reads alike.
 
-    These are the identity headers, and those that rules give to the upstream.
+    These are the identity headers, those that rules give to the upstream, and those of
+    ``headers.remove``, without its prefixes.
     """
     rules = (rule for grant in config.grants.values() for rule in grant)
     added = {name for rule in rules for name in rule.add_headers}
-    return spellings(sorted(owned_headers(config.headers.prefix) | added))
+    listed = set(config.headers.removed_names)
+    return spellings(sorted(owned_headers(config.headers.prefix) | added | listed))
 
 
 def credentials(config: Config) -> list[str]:

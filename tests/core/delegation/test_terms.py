@@ -21,7 +21,7 @@ from authz.core.jose.key_set import KeySet
 from authz.core.policy.policy import Policy
 from authz.core.request import Request
 from authz.core.revocations import Revocation, Revocations
-from authz.edge.identity_headers import HeaderSettings
+from authz.edge.header_settings import HeaderSettings
 from authz.edge.rendering import Renderer
 from authz.edge.response import Responder
 from authz.wiring.policy import build_policy

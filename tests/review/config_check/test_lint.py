@@ -38,6 +38,16 @@ AZP = "actor: {claim: azp, map: {p1: spiffe://corp.example/ns/agents/sa/travel}}
 ELSEWHERE = "keys: {jwks_uri: https://a.example/}, audiences: [a]"
 # What is written in the place of what; "@@" marks the line of the warning; what it says.
 DOUBTS = [
+    (
+        "paths: [/read], scopes: []}",
+        "@@paths: [/read], scopes: [], headers: {x-agent-mode: [a]}}",
+        "x-agent-mode begins as the identity headers do",
+    ),
+    (
+        "grants:\n  read:",
+        "@@conditions: {headers: [x-agent-mode]}\ngrants:\n  read:",
+        "conditions.headers[0]: x-agent-mode begins as",
+    ),
     ('["127.0.0.1:9191", ', '@@["0.0.0.0:9191", ', "server.listen[0]: any client that reaches it"),
     (
         '"localhost:9191"',
