@@ -79,7 +79,7 @@ mesh-tools: $(MESH:%=.venv-mesh/.%)
 .venv-mesh/.%: requirements/mesh/%/go.mod requirements/mesh/%/go.sum
 	@mkdir -p .venv-mesh/bin
 	@if command -v go >/dev/null; then echo "building $* (once) ..." && cd requirements/mesh/$* && \
-		GOFLAGS= GOTOOLCHAIN=local go build -mod=readonly -trimpath -buildvcs=false -ldflags='-s -w' -o $(CURDIR)/.venv-mesh/bin/ tool && \
+		GOFLAGS= GOTOOLCHAIN=local go build -mod=readonly -buildvcs=false -ldflags='-s -w' -o $(CURDIR)/.venv-mesh/bin/ tool && \
 		touch $(CURDIR)/$@; \
 	else echo "no go: tests with $* are left out"; fi
 
