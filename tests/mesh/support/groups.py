@@ -3,6 +3,8 @@
 import subprocess
 from collections.abc import Sequence
 
+from support.world import wait_until
+
 
 def in_group(group: int, command: Sequence[str]) -> list[str]:
     """Return the command that runs this one with the group alone. It needs root."""
@@ -22,3 +24,8 @@ def succeeds(command: Sequence[str], *, seconds: float = 60.0) -> bool:
     """Run a command, and tell whether it ended well."""
     done = subprocess.run(command, capture_output=True, timeout=seconds, check=False)
     return done.returncode == 0
+
+
+def wait_for(command: Sequence[str], *, seconds: float = 120.0) -> None:
+    """Run a command again and again until it ends well."""
+    wait_until(lambda: succeeds(command), seconds)
