@@ -24,6 +24,7 @@ server {{
   data_dir = "{folder}/server"
   log_level = "INFO"
   ca_ttl = "{lifetimes.authority}"
+  agent_ttl = "1h"
   default_x509_svid_ttl = "{lifetimes.x509_svid}"
   default_jwt_svid_ttl = "{lifetimes.jwt_svid}"
   {federation}
