@@ -1,6 +1,6 @@
 # Everything that a developer or CI runs. `make help` lists it.
 # Needs Python 3.11 or newer and make; everything else is installed, each into what needs it: .venv, .venv-envoy, .node.
-# test-keycloak needs Java 17 or newer, Maven and unzip too.
+# test-keycloak needs Java 17 or newer, Maven and unzip too; test-mesh needs Go and gcc.
 PYTHON ?= python3
 SECONDS ?= 60
 # Processes that run tests: some of them always wait for a server or a clock, so more than the cores of CI.
@@ -10,7 +10,9 @@ BIN := .venv/bin
 MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs
 .DEFAULT_GOAL := help
 KEYCLOAK := 26.7.5
-.PHONY: help setup demo test test-keycloak keycloak-archive check-deploy bench fuzz fuzz-guided check docs generate release lock clean
+# The tools of the mesh to build, each a folder of requirements/mesh; MESH=spire builds SPIRE alone.
+MESH ?= $(notdir $(patsubst %/,%,$(dir $(wildcard requirements/mesh/*/go.mod))))
+.PHONY: help setup demo test test-keycloak keycloak-archive test-mesh mesh-tools check-deploy bench fuzz fuzz-guided check docs generate release lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -67,6 +69,20 @@ keycloak-archive: .venv-keycloak/$(KEYCLOAK_ZIP)
 	@.venv-keycloak/home/bin/kc.sh build --db=dev-mem >.venv-keycloak/build.log || { cat .venv-keycloak/build.log; exit 1; }
 	@touch $@
 
+test-mesh: setup mesh-tools ## tests with the real systems of the mesh, such as SPIRE: minutes, and more to build them once
+	@$(BIN)/python -m pytest -q --timeout 600 tests/mesh
+
+mesh-tools: $(MESH:%=.venv-mesh/.%)
+
+# The versions are those of go.mod, and go.sum holds them to hashes. Without Go nothing is built, and
+# tests are skipped. SPIRE's server needs cgo, for SQLite.
+.venv-mesh/.%: requirements/mesh/%/go.mod requirements/mesh/%/go.sum
+	@mkdir -p .venv-mesh/bin
+	@if command -v go >/dev/null; then echo "building $* (once) ..." && cd requirements/mesh/$* && \
+		GOFLAGS= GOTOOLCHAIN=local go build -mod=readonly -buildvcs=false -ldflags='-s -w' -o $(CURDIR)/.venv-mesh/bin/ tool && \
+		touch $(CURDIR)/$@; \
+	else echo "no go: tests with $* are left out"; fi
+
 check-deploy: .venv/.done .venv-mesh/.deploy .venv-mesh/.compose ## kustomize, helm, kubeconform and compose-go on deploy/; minutes to build them once
 	@$(BIN)/python -m pytest -q tests/mesh/test_deploy.py
 
@@ -119,4 +135,4 @@ lock: ## new versions into the hash-locked requirements
 	cd requirements/node && npm update --save --package-lock-only --omit-lockfile-registry-resolved=true
 
 clean: ## remove what the other targets made
-	rm -rf .node .venv .venv-envoy .venv-fuzz .venv-go .venv-keycloak .venv-lighttpd .venv-lock .venv-nghttp2 .venv-packages .venv-peers .venv-shells .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.* build dist
+	rm -rf .node .venv .venv-envoy .venv-fuzz .venv-go .venv-keycloak .venv-lighttpd .venv-lock .venv-mesh .venv-nghttp2 .venv-packages .venv-peers .venv-shells .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.* build dist

@@ -8,7 +8,7 @@ from typing import Final
 
 from authz.config import ConfigFiles, load, schema
 from authz.review.gateways.agentgateway import agentgateway_text
-from authz.starter.template import shipped_bootstrap
+from authz.starter.envoy_tls import shipped_bootstraps
 from generating.audit_page import audit_page
 from generating.cli_page import cli_page
 from generating.conditions_page import conditions_page
@@ -41,7 +41,7 @@ def pages() -> dict[str, str]:
         "reference/cli.md": cli_page(),
         "reference/conditions.md": conditions_page(),
         "man/authz.1": man_page(),
-        "../envoy/envoy.yaml": shipped_bootstrap(),
+        **{f"../envoy/{name}": text for name, text in shipped_bootstraps().items()},
         **{f"../{name}": text for name, text in shipped.items()},
         **{name: with_files(HERE / name, HERE.parent, shipped) for name in SHOWING},
         "schema.json": json.dumps(schema(), indent=2) + "\n",

@@ -22,6 +22,8 @@ TAKEN: Final = {
     "SECURITY.md": "security.md",
     "LICENSE": "licence.md",
     "envoy/envoy.yaml": "envoy-config.md",
+    "envoy/envoy-tls.yaml": "envoy-tls-config.md",
+    "envoy/envoy-spire.yaml": "envoy-spire-config.md",
 }
 # How-tos name keys and reasons more often than the reference, to which a name has to lead first.
 REFERENCE_BOOST: Final = 10

@@ -1,4 +1,4 @@
-"""Runs the real Envoy with the bootstrap that we ship; only addresses and files are replaced."""
+"""Runs the real Envoy with the bootstraps that we ship; only addresses and files are replaced."""
 
 import json
 import os
@@ -8,14 +8,24 @@ import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from authz.starter.envoy_tls import AGENT_SOCKET, SPIRE_FILE, TLS_FILE
 from authz.starter.template import replace_all
 from lab.ca import Svid
 from lab.processes import Process
 
 ROOT = Path(__file__).parent.parent
 SHIPPED = ROOT / "envoy" / "envoy.yaml"
+SHIPPED_TLS = SHIPPED.with_name(TLS_FILE)
+SHIPPED_SPIRE = SHIPPED.with_name(SPIRE_FILE)
 NOBODY = 9  # a port where nobody listens
 _AUTHZ_ENDPOINT = "- endpoint: {address: {pipe: {path: /run/authz/authz.sock}}}"
+_AUTHZ_ADDRESS = """\
+- endpoint:
+                  address:
+                    socket_address:
+                      address: agent-authz-pods.agent-authz.svc.cluster.local
+                      port_value: 9191
+"""
 
 
 class EnvoyMissingError(RuntimeError):
@@ -47,30 +57,90 @@ def bootstrap(
         _AUTHZ_ENDPOINT.replace("/run/authz/authz.sock", str(path)) for path in sockets
     )
     replacements = {
-        "address: 127.0.0.1, port_value: 9901": "address: 127.0.0.1, port_value: 0",
-        "address: 0.0.0.0, port_value: 8443": "address: 127.0.0.1, port_value: 0",
-        "/etc/envoy/tls/server.pem": str(server.certificate_path),
-        "/etc/envoy/tls/server.key": str(server.key_path),
-        "/etc/envoy/tls/corp.example.pem": str(bundle),
-        "address: 127.0.0.1, port_value: 8080": f"address: 127.0.0.1, port_value: {upstream_port}",
-        "address: 127.0.0.1, port_value: 8090": f"address: 127.0.0.1, port_value: {mcp_port}",
+        **_addresses(upstream_port, mcp_port),
+        **_files(server, bundle),
         _AUTHZ_ENDPOINT: endpoints,
         **(changes or {}),
     }
     return replace_all(SHIPPED.read_text(), replacements)
 
 
+def tls_bootstrap(
+    *,
+    server: Svid,
+    bundle: Path,
+    upstream_port: int,
+    ports: Sequence[int],
+    changes: Mapping[str, str] | None = None,
+) -> str:
+    """Return the shipped bootstrap that asks on these ports by mutual TLS, for the lab.
+
+    Raises KeyError if a text to replace is missing.
+    """
+    return _over_network(
+        SHIPPED_TLS, upstream_port, ports, {**_files(server, bundle), **(changes or {})}
+    )
+
+
+def spire_bootstrap(
+    *,
+    agent_socket: Path,
+    upstream_port: int,
+    ports: Sequence[int],
+    changes: Mapping[str, str] | None = None,
+) -> str:
+    """Return the shipped bootstrap with certificates from a SPIRE agent, for the lab.
+
+    Raises KeyError if a text to replace is missing.
+    """
+    agent = {AGENT_SOCKET: str(agent_socket)}
+    return _over_network(SHIPPED_SPIRE, upstream_port, ports, {**agent, **(changes or {})})
+
+
+def _over_network(
+    shipped: Path, upstream_port: int, ports: Sequence[int], changes: Mapping[str, str]
+) -> str:
+    indent = "              "
+    place = "- endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: %d}}}\n"
+    endpoints = indent.join(place % port for port in ports)
+    replacements = {**_addresses(upstream_port, NOBODY), _AUTHZ_ADDRESS: endpoints, **changes}
+    return replace_all(shipped.read_text(), replacements)
+
+
+def _addresses(upstream_port: int, mcp_port: int) -> dict[str, str]:
+    return {
+        "address: 127.0.0.1, port_value: 9901": "address: 127.0.0.1, port_value: 0",
+        "address: 0.0.0.0, port_value: 8443": "address: 127.0.0.1, port_value: 0",
+        "address: 127.0.0.1, port_value: 8080": f"address: 127.0.0.1, port_value: {upstream_port}",
+        "address: 127.0.0.1, port_value: 8090": f"address: 127.0.0.1, port_value: {mcp_port}",
+    }
+
+
+def _files(server: Svid, bundle: Path) -> dict[str, str]:
+    return {
+        "/etc/envoy/tls/server.pem": str(server.certificate_path),
+        "/etc/envoy/tls/server.key": str(server.key_path),
+        "/etc/envoy/tls/corp.example.pem": str(bundle),
+    }
+
+
 class Envoy:
     """A running Envoy."""
 
-    def __init__(self, folder: Path, config: str, name: str = "envoy") -> None:
-        """Start Envoy with this bootstrap; ``wait_ready`` learns its port."""
+    def __init__(
+        self, folder: Path, config: str, name: str = "envoy", prefix: Sequence[str] = ()
+    ) -> None:
+        """Start Envoy with this bootstrap; ``wait_ready`` learns its port.
+
+        ``prefix`` is a command that runs Envoy's, such as one that changes its group.
+        """
         path = folder / f"{name}.yaml"
         path.write_text(config)
         self._admin_file = folder / f"{name}.admin"
         self.process = Process(
             name,
             [
+                *prefix,
                 envoy_binary(),
                 "--config-path",
                 str(path),

@@ -3,6 +3,7 @@
 import sys
 import urllib.error
 import urllib.request
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -90,8 +91,9 @@ class Server:
         *,
         changes: ConfigBuilder = LAB,
         workers: int = 1,
+        prefix: Sequence[str] = (),
     ) -> None:
-        """Write the server's config, and start it."""
+        """Write the server's config, and start it; ``prefix`` is a command that runs its own."""
         self.sockets = [folder / f"{name}-{number}.sock" for number in range(workers)]
         self.socket = self.sockets[0]
         self.config = folder / f"{name}.yaml"
@@ -106,7 +108,7 @@ class Server:
         self.write_config(changes)
         self.process = Process(
             name,
-            [sys.executable, "-m", "authz", "serve", str(self.config)],
+            [*prefix, sys.executable, "-m", "authz", "serve", str(self.config)],
             folder / f"{name}.log",
         )
 
