@@ -62,10 +62,13 @@ class Client:
         body: bytes = b"",
         host: str = "mcp.corp.example",
     ) -> Reply:
-        """Send exactly this target and these headers over HTTP/1.1, and read the reply."""
+        """Send exactly this target and these headers over HTTP/1.1, and read the reply.
+
+        With a transfer-encoding among the headers the body is sent as it is, without a length.
+        """
         lines = [f"{method} {target} HTTP/1.1", f"host: {host}", "connection: close"]
         lines.extend(f"{name}: {value}" for name, value in headers)
-        if body:
+        if body and "transfer-encoding" not in dict(headers):
             lines.append(f"content-length: {len(body)}")
         data = "\r\n".join([*lines, "", ""]).encode("latin-1") + body
         with (

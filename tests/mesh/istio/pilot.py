@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 import yaml
-
 from mesh.support.tools import tool
+
 from support.istio.recorded import OVERLAY, Sent, read
 from support.istio.stock import Tree
 
@@ -36,9 +36,7 @@ class World:
     def find(self, kind: str, name: str) -> Tree:
         """Return an object of this world, to be changed in a copy of it."""
         return next(
-            one
-            for one in self.objects
-            if one["kind"] == kind and one["metadata"]["name"] == name
+            one for one in self.objects if one["kind"] == kind and one["metadata"]["name"] == name
         )
 
     def copy(self) -> Self:
@@ -52,7 +50,9 @@ class World:
         text = yaml.safe_dump_all(self.objects, sort_keys=False)
         proxies = self._proxies()
         given.write_text(
-            json.dumps({"mesh": yaml.safe_dump(dict(self.mesh)), "manifests": text, "proxies": proxies})
+            json.dumps(
+                {"mesh": yaml.safe_dump(dict(self.mesh)), "manifests": text, "proxies": proxies}
+            )
         )
         subprocess.run(
             [tool("pilot-generate"), given, answer],

@@ -1,4 +1,4 @@
-"""The configuration that Istio's control plane sent for the manifests in ``deploy``; ``make test-mesh`` records it."""
+"""What Istio's control plane sent for the manifests in ``deploy``, as tests/mesh recorded it."""
 
 import json
 from collections.abc import Iterable, Mapping

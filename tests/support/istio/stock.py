@@ -1,8 +1,12 @@
-"""Makes what Istio sends to its proxies run in a stock Envoy on loopback; nothing that decides is taken out.
+"""Makes what Istio sends to its proxies run in a stock Envoy; nothing that decides is taken out.
 
-Taken out, or put in place of something: extensions that only Istio's build of Envoy has (peer metadata, statistics,
-``istio.alpn``), which report and decide nothing; access logs and tracing; certificates by SDS, which become files;
-endpoints by EDS, which become loopback; of a waypoint's inner listener the matcher of the address that was asked for.
+These go, or something stands in their place:
+
+- what only Istio's build of Envoy has, which reports and decides nothing: the exchange of peers'
+  metadata, statistics, ``istio.alpn``; and access logs and tracing;
+- certificates by SDS, which become files, and endpoints by EDS, which become loopback;
+- a listener's other filter chains, and of a waypoint's inner listener the matcher of the address
+  that was asked for.
 """
 
 import copy
@@ -15,7 +19,13 @@ from lab.ca import Svid
 
 Tree = Any  # of JSON
 LOOPBACK: Final = "127.0.0.1"
-ISTIO_TYPES: Final = ("io.istio.", "istio.envoy.", "stats.PluginConfig", "network_filters.peer_metadata", "network.metadata_exchange")
+ISTIO_TYPES: Final = (
+    "io.istio.",
+    "istio.envoy.",
+    "stats.PluginConfig",
+    "network_filters.peer_metadata",
+    "network.metadata_exchange",
+)
 ISTIO_NAMES: Final = ("istio.stats", "istio.alpn", "istio.metadata_exchange", "istio_authn")
 _LISTS: Final = ("http_filters", "filters", "listener_filters", "access_log")
 _DISCOVERY: Final = (
@@ -28,10 +38,11 @@ _DISCOVERY: Final = (
     "type",
     "upstream_bind_config",
 )
+_TYPES: Final = "type.googleapis.com/envoy.extensions"
 _INTERNAL_LISTENERS: Final = {
     "name": "envoy.bootstrap.internal_listener",
     "typed_config": {
-        "@type": "type.googleapis.com/envoy.extensions.bootstrap.internal_listener.v3.InternalListener"
+        "@type": f"{_TYPES}.bootstrap.internal_listener.v3.InternalListener",
     },
 }
 
@@ -109,7 +120,7 @@ def on_loopback(name: str, chain: Tree) -> Tree:
 
 
 def fixed(cluster: Tree, port: int) -> Tree:
-    """Return a cluster with an endpoint on loopback, and the TLS that it has for workloads of the mesh."""
+    """Return a cluster with an endpoint on loopback, and its TLS for workloads of the mesh."""
     kept = {key: value for key, value in cluster.items() if key not in _DISCOVERY}
     for match in kept.pop("transport_socket_matches", []):
         if match["name"] == "tlsMode-istio":
