@@ -10,6 +10,7 @@ from lab.client import Client, Reply, bearer
 from lab.mesh import PAYMENTS, TRAVEL
 from support.istio.recorded import recorded
 from support.istio.rig import IN_MESH, INGRESS, LEDGER, OTHER_SIDECAR, OUTSIDE, WAYPOINT, Mesh
+from support.world import wait_until
 
 pytestmark = pytest.mark.e2e
 PATH = "/finance/balance"
@@ -103,7 +104,7 @@ def test_gateway_and_sidecar_both_check(istio: Proxies) -> None:
     assert reply.status == 200
     assert ("x-agent-id", TRAVEL) in reply.seen_headers("x-agent")
     assert reply.seen_headers("authorization") == []
-    assert istio.mesh.askers()[-2:] == [(INGRESS, TRAVEL), (LEDGER, TRAVEL)]
+    wait_until(lambda: istio.mesh.askers()[-2:] == [(INGRESS, TRAVEL), (LEDGER, TRAVEL)])
 
 
 def test_a_gateway_replaces_a_forged_header(istio: Proxies) -> None:
