@@ -45,15 +45,22 @@ class World:
 
     def sent(self, folder: Path) -> dict[str, Sent]:
         """Return what Istio sends to each kind of proxy. Raises subprocess.CalledProcessError."""
+        return {name: read(kinds) for name, kinds in self._asked(folder)["proxies"].items()}
+
+    def injected(self, folder: Path) -> Tree:
+        """Return our Deployment as Istio's injector changes it."""
+        return self._asked(folder)["injected"]
+
+    def _asked(self, folder: Path) -> Tree:
         folder.mkdir(parents=True, exist_ok=True)
         given, answer = folder / "in.json", folder / "out.json"
-        text = yaml.safe_dump_all(self.objects, sort_keys=False)
-        proxies = self._proxies()
-        given.write_text(
-            json.dumps(
-                {"mesh": yaml.safe_dump(dict(self.mesh)), "manifests": text, "proxies": proxies}
-            )
-        )
+        asked = {
+            "mesh": yaml.safe_dump(dict(self.mesh)),
+            "manifests": yaml.safe_dump_all(self.objects, sort_keys=False),
+            "proxies": self._proxies(),
+            "deployment": yaml.safe_dump(self.find("Deployment", "agent-authz")),
+        }
+        given.write_text(json.dumps(asked))
         subprocess.run(
             [tool("pilot-generate"), given, answer],
             cwd=folder,
@@ -62,7 +69,7 @@ class World:
             timeout=SECONDS,
             capture_output=True,
         )
-        return {name: read(kinds) for name, kinds in json.loads(answer.read_text()).items()}
+        return json.loads(answer.read_text())
 
     def _proxies(self) -> Tree:
         """Return the proxies. Istio hands the annotations of a Gateway on to its pods."""

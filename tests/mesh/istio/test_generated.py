@@ -13,7 +13,7 @@ import yaml
 
 from mesh.istio.pilot import FLAG, XFCC, World, shipped
 from mesh.istio.recording import essence
-from support.istio.recorded import FOLDER, Sent, recorded
+from support.istio.recorded import FOLDER, OVERLAY, Sent, recorded
 from support.istio.stock import ext_authz_of, filters_of, http_of, nodes
 
 pytestmark = pytest.mark.needs("pilot-generate", "kustomize")
@@ -149,6 +149,28 @@ def test_the_defaults_are_no_choice(world: World, tmp_path: Path) -> None:
 
     assert asked["grpc_service"]["timeout"] == "600s"
     assert asked.get("status_on_error", {"code": "Forbidden"}) == {"code": "Forbidden"}
+
+
+def test_the_injector_adds_an_agent_without_privileges(world: World, tmp_path: Path) -> None:
+    """Its agent starts first and takes no traffic; the pod still fits a restricted namespace."""
+    pod = world.injected(tmp_path)["spec"]["template"]["spec"]
+    agent, server = pod["containers"]
+    env = {one["name"]: one.get("value") for one in agent["env"]}
+    certificates = Path(env["OUTPUT_CERTS"])
+    config = yaml.safe_load((OVERLAY / "config" / "config.yaml").read_text())
+
+    assert (agent["name"], server["name"]) == ("istio-proxy", "authz")
+    assert agent["image"] != "auto"
+    assert env["DISABLE_ENVOY"] == "true"
+    assert "initContainers" not in pod
+    for container in (agent, server):
+        context = container["securityContext"]
+        assert context["allowPrivilegeEscalation"] is False
+        assert context["capabilities"] == {"drop": ["ALL"]}
+    mounted = {one["mountPath"] for one in server["volumeMounts"]}
+    files = (config["server"]["tls"][key] for key in ("certificate", "private_key", "client_ca"))
+    assert str(certificates) in mounted
+    assert {Path(file).parent for file in files} == {certificates}
 
 
 def denies_everything(sent: Sent) -> bool:

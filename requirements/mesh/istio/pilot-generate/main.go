@@ -2,8 +2,9 @@
 //
 //	pilot-generate IN OUT
 //
-// IN is a JSON file: the mesh's config and the manifests as YAML, and the proxies by name. OUT gets the
-// listeners, clusters and routes of each proxy, as JSON. Pilot's flags are environment variables, as in istiod.
+// IN is a JSON file: the mesh's config and the manifests as YAML, the proxies by name, and a Deployment
+// for the injector. OUT gets the listeners, clusters and routes of each proxy, and the injected Deployment,
+// as JSON. Pilot's flags are environment variables, as in istiod.
 package main
 
 import (
@@ -26,9 +27,10 @@ import (
 
 // Input is what istiod would read from its cluster, and who would connect to it.
 type Input struct {
-	Mesh      string            `json:"mesh"`
-	Manifests string            `json:"manifests"`
-	Proxies   map[string]Tenant `json:"proxies"`
+	Mesh       string            `json:"mesh"`
+	Manifests  string            `json:"manifests"`
+	Proxies    map[string]Tenant `json:"proxies"`
+	Deployment string            `json:"deployment"`
 }
 
 // Tenant is a proxy, as its bootstrap describes it to istiod.
@@ -41,8 +43,14 @@ type Tenant struct {
 	Version     string            `json:"version"`
 }
 
-// Output is a proxy's configuration, by kind of resource.
-type Output map[string][]json.RawMessage
+// Output is what Istio would answer.
+type Output struct {
+	Proxies  map[string]Resources `json:"proxies"`
+	Injected json.RawMessage      `json:"injected"`
+}
+
+// Resources are a proxy's configuration, by their kind.
+type Resources map[string][]json.RawMessage
 
 func main() {
 	if len(os.Args) != 3 {
@@ -52,9 +60,9 @@ func main() {
 	stop(err)
 	var input Input
 	stop(json.Unmarshal(data, &input))
-	var outputs map[string]Output
-	stop(test.Wrap(func(t test.Failer) { outputs = generate(t, input) }))
-	written, err := json.MarshalIndent(outputs, "", " ")
+	var output Output
+	stop(test.Wrap(func(t test.Failer) { output = generate(t, input) }))
+	written, err := json.MarshalIndent(output, "", " ")
 	stop(err)
 	stop(os.WriteFile(os.Args[2], written, 0o600))
 }
@@ -67,7 +75,7 @@ func stop(err error) {
 }
 
 // generate lets pilot read the input and returns what it sends to each proxy.
-func generate(t test.Failer, input Input) map[string]Output {
+func generate(t test.Failer, input Input) Output {
 	test.SetForTest(t, &features.EnableDualStack, false)
 	meshConfig, err := mesh.ApplyMeshConfigDefaults(input.Mesh)
 	if err != nil {
@@ -78,11 +86,12 @@ func generate(t test.Failer, input Input) map[string]Output {
 		KubernetesObjectString: input.Manifests,
 		MeshConfig:             meshConfig,
 	})
-	outputs := map[string]Output{}
+	output := Output{Proxies: map[string]Resources{}}
 	for name, tenant := range input.Proxies {
-		outputs[name] = sent(t, server, server.SetupProxy(tenant.proxy()))
+		output.Proxies[name] = sent(t, server, server.SetupProxy(tenant.proxy()))
 	}
-	return outputs
+	output.Injected = injected(t, meshConfig, input.Deployment)
+	return output
 }
 
 func (one Tenant) proxy() *model.Proxy {
@@ -101,8 +110,8 @@ func (one Tenant) proxy() *model.Proxy {
 }
 
 // sent returns the resources that a proxy gets.
-func sent(t test.Failer, server *xds.FakeDiscoveryServer, proxy *model.Proxy) Output {
-	output := Output{}
+func sent(t test.Failer, server *xds.FakeDiscoveryServer, proxy *model.Proxy) Resources {
+	output := Resources{}
 	add := func(kind string, resource proto.Message) {
 		data, err := protojson.MarshalOptions{UseProtoNames: true}.Marshal(resource)
 		if err != nil {
