@@ -137,7 +137,9 @@ def test_a_port_with_another_name_is_no_grpc(world: World, tmp_path: Path) -> No
     port.pop("appProtocol", None)
     found = essence("sidecar", changed.sent(tmp_path)["sidecar"]).authz_cluster()
 
-    assert "http2_protocol_options" not in json.dumps(found)
+    text = json.dumps(found)
+    assert "explicit_http_config" not in text
+    assert '"h2"' not in text
 
 
 def test_the_defaults_are_no_choice(world: World, tmp_path: Path) -> None:
