@@ -51,6 +51,10 @@ class World:
         """Return our Deployment as Istio's injector changes it."""
         return self._asked(folder)["injected"]
 
+    def analyzed(self, folder: Path) -> list[str]:
+        """Return what `istioctl analyze` says of the manifests."""
+        return list(self._asked(folder)["analyzed"])
+
     def _asked(self, folder: Path) -> Tree:
         folder.mkdir(parents=True, exist_ok=True)
         given, answer = folder / "in.json", folder / "out.json"

@@ -3,8 +3,8 @@
 //	pilot-generate IN OUT
 //
 // IN is a JSON file: the mesh's config and the manifests as YAML, the proxies by name, and a Deployment
-// for the injector. OUT gets the listeners, clusters and routes of each proxy, and the injected Deployment,
-// as JSON. Pilot's flags are environment variables, as in istiod.
+// for the injector. OUT gets the listeners, clusters and routes of each proxy, the injected Deployment and
+// what the analyzer says, as JSON. Pilot's flags are environment variables, as in istiod.
 package main
 
 import (
@@ -47,6 +47,7 @@ type Tenant struct {
 type Output struct {
 	Proxies  map[string]Resources `json:"proxies"`
 	Injected json.RawMessage      `json:"injected"`
+	Analyzed []string             `json:"analyzed"`
 }
 
 // Resources are a proxy's configuration, by their kind.
@@ -91,6 +92,7 @@ func generate(t test.Failer, input Input) Output {
 		output.Proxies[name] = sent(t, server, server.SetupProxy(tenant.proxy()))
 	}
 	output.Injected = injected(t, meshConfig, input.Deployment)
+	output.Analyzed = analyzed(t, input.Manifests)
 	return output
 }
 
