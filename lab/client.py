@@ -61,16 +61,14 @@ class Client:
         headers: Sequence[tuple[str, str]] = (),
         body: bytes = b"",
         host: str = "mcp.corp.example",
-        *,
-        is_chunked: bool = False,
     ) -> Reply:
         """Send exactly this target and these headers over HTTP/1.1, and read the reply.
 
-        A body is sent with its length, or as it is if ``is_chunked``: then it is in chunks already.
+        With a transfer-encoding among the headers the body is sent as it is, without a length.
         """
         lines = [f"{method} {target} HTTP/1.1", f"host: {host}", "connection: close"]
         lines.extend(f"{name}: {value}" for name, value in headers)
-        if body and not is_chunked:
+        if body and "transfer-encoding" not in dict(headers):
             lines.append(f"content-length: {len(body)}")
         data = "\r\n".join([*lines, "", ""]).encode("latin-1") + body
         with (

@@ -23,8 +23,7 @@ class Upstream:
 
             def echo(self) -> None:
                 outer.requests += 1
-                length = int(self.headers.get("content-length") or 0)
-                received = len(self.rfile.read(length))
+                received = self.read_body()
                 body = json.dumps(
                     {
                         "method": self.command,
@@ -38,6 +37,16 @@ class Upstream:
                 self.send_header("content-length", str(len(body)))
                 self.end_headers()
                 self.wfile.write(body)
+
+            def read_body(self) -> int:
+                if self.headers.get("transfer-encoding") != "chunked":
+                    return len(self.rfile.read(int(self.headers.get("content-length") or 0)))
+                received = 0
+                while size := int(self.rfile.readline(), 16):
+                    received += len(self.rfile.read(size))
+                    self.rfile.readline()
+                self.rfile.readline()
+                return received
 
             do_GET = do_POST = do_PUT = do_DELETE = do_PATCH = echo  # noqa: N815 - its names
 

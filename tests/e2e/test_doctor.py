@@ -149,10 +149,7 @@ class Proxy:
         target = wrong.target.format(n=f"{self.envoy.port}-{self._number}")
         headers = [*bearer(self._mesh.issuer.token(TRAVEL)), *wrong.headers]
         method = "POST" if wrong.body else "GET"
-        if wrong.body is CHUNKS:
-            client.request(method, target, headers, wrong.body, is_chunked=True)
-        else:
-            client.request(method, target, headers, wrong.body)
+        client.request(method, target, headers, wrong.body)
 
 
 def told(server: Server, capsys: pytest.CaptureFixture[str], since: float) -> tuple[int, Any]:
