@@ -76,7 +76,8 @@ mesh-tools: $(MESH:%=.venv-mesh/.%)
 
 # The versions are those of go.mod, and go.sum holds them to hashes. Without Go nothing is built, and
 # tests are skipped. SPIRE's server needs cgo, for SQLite.
-.venv-mesh/.%: requirements/mesh/%/go.mod requirements/mesh/%/go.sum
+.SECONDEXPANSION:
+.venv-mesh/.%: requirements/mesh/%/go.mod requirements/mesh/%/go.sum $$(wildcard requirements/mesh/$$*/*/*.go)
 	@mkdir -p .venv-mesh/bin
 	@if command -v go >/dev/null; then echo "building $* (once) ..." && cd requirements/mesh/$* && \
 		GOFLAGS= GOTOOLCHAIN=local go build -mod=readonly -buildvcs=false -ldflags='-s -w' -o $(CURDIR)/.venv-mesh/bin/ tool && \

@@ -11,8 +11,9 @@ from authz.starter.template import FILE, cut, replace_all, shipped_bootstrap
 TLS_FILE: Final = "envoy-tls.yaml"
 SPIRE_FILE: Final = "envoy-spire.yaml"
 # Of agent-authz: no other server of the trust domain can take its place.
-SERVER_ID: Final = "spiffe://corp.example/ns/agent-authz/sa/agent-authz"
-GATEWAY_ID: Final = "spiffe://corp.example/ns/gateways/sa/edge"
+_DOMAIN: Final = "corp.example"
+SERVER_ID: Final = f"spiffe://{_DOMAIN}/ns/agent-authz/sa/agent-authz"
+GATEWAY_ID: Final = f"spiffe://{_DOMAIN}/ns/gateways/sa/edge"
 AGENT_SOCKET: Final = "/run/spire/agent.sock"
 
 _TLS_HEAD: Final = """\
@@ -67,11 +68,11 @@ _UPSTREAM_TLS: Final = """\
             alpn_protocols: [h2]
 """
 _UPSTREAM_FILES: Final = f"""\
-            tls_certificates:
+            tls_certificates: # an SVID that server.tls.allowed_callers accepts
               - certificate_chain: {{filename: /etc/envoy/tls/server.pem}}
                 private_key: {{filename: /etc/envoy/tls/server.key}}
             validation_context:
-              trusted_ca: {{filename: /etc/envoy/tls/corp.example.pem}}
+              trusted_ca: {{filename: /etc/envoy/tls/{_DOMAIN}.pem}}
               # No other server of the trust domain can take its place.
               match_typed_subject_alt_names:
                 - {{san_type: URI, matcher: {{exact: "{SERVER_ID}"}}}}
@@ -128,6 +129,12 @@ def bootstrap_with_spire() -> str:
     begin = text.index(first)
     text = cut(text, first, after)
     return _SPIRE_HEAD + text[:begin] + _DOWNSTREAM_SDS + text[begin:] + _AGENT
+
+
+def with_tls_to_server(bootstrap: str, trust_domain: str) -> str:
+    """Return the template's text with mutual TLS to agent-authz, with certificates from files."""
+    tls = (_UPSTREAM_TLS + _UPSTREAM_FILES).replace(_DOMAIN, trust_domain)
+    return replace_all(bootstrap, {_ASSIGNMENT: tls + _ASSIGNMENT})
 
 
 def shipped_bootstraps() -> dict[str, str]:

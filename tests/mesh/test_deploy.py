@@ -13,9 +13,9 @@ from typing import Any, Final
 
 import pytest
 import yaml
-from mesh.support.tools import tool
 
 from mesh.support.kube_schemas import TEMPLATE, schemas_folder
+from mesh.support.tools import tool
 from support.manifests import BASE, CHART, DEPLOY, Manifest, documents, kustomizations
 from support.verbs import run
 

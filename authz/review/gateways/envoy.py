@@ -19,6 +19,7 @@ from authz.review.gateways.facts import (
     profile_with,
 )
 from authz.starter.config_text import yaml_text
+from authz.starter.envoy_tls import with_tls_to_server
 from authz.starter.template import cut, replace_all, shipped_bootstrap
 
 _WORDS: Final = re.compile(r"[^a-z0-9]+")
@@ -60,23 +61,6 @@ _MESSAGES: Final = Template("""\
     # how long it outlives that.
     max_stream_duration: {max_stream_duration: 1800s}
 """)
-# Over TLS without h2 in ALPN checks pass, and every health check fails.
-_TLS: Final = Template("""\
-      transport_socket:
-        name: envoy.transport_sockets.tls
-        typed_config:
-          "@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext
-          common_tls_context:
-            alpn_protocols: [h2] # without it, every health check fails
-            tls_certificates: # an SVID that server.tls.allowed_callers accepts
-              - certificate_chain: {filename: /etc/envoy/tls/server.pem}
-                private_key: {filename: /etc/envoy/tls/server.key}
-            validation_context:
-              trusted_ca: {filename: /etc/envoy/tls/$domain.pem}
-              match_typed_subject_alt_names:
-                - {san_type: URI, matcher: {exact: "spiffe://$domain/ns/agent-authz/sa/agent-authz"}}
-""")
-_BEFORE_TLS: Final = "      typed_extension_protocol_options:\n"
 
 
 def envoy_text(config: Config, server: HostPort | None = None) -> str:
@@ -109,8 +93,7 @@ def envoy_text(config: Config, server: HostPort | None = None) -> str:
     if not all(_NUMERIC.fullmatch(address.host) for address in listed):
         text = replace_all(text, {_STATIC: _STATIC.replace("STATIC", "STRICT_DNS")})
     if any(address.has_tls for address in listed):
-        tls = _TLS.substitute(domain=config.trust_domains[0])
-        text = replace_all(text, {_BEFORE_TLS: tls + _BEFORE_TLS})
+        text = with_tls_to_server(text, config.trust_domains[0])
     return text
 
 

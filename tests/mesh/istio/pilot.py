@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 import yaml
-from mesh.support.tools import tool
 
+from mesh.support.tools import tool
 from support.istio.recorded import OVERLAY, Sent, read
 from support.istio.stock import Tree
 
