@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import pytest
 
-from authz.cli.verbs.health import HEALTH_SECONDS
+from authz.cli.asking import ASK_SECONDS
 from support.clean_venv import ROOT, clean_environment, fetch_packages, make_venv, run
 from support.dockerfile import replay, stages, steps
 
@@ -180,7 +180,7 @@ def test_the_health_check_is_seldom() -> None:
 
     assert check.endswith('CMD ["authz", "health"]')
     assert seconds["interval"] >= 15
-    assert seconds["timeout"] > HEALTH_SECONDS
+    assert seconds["timeout"] > ASK_SECONDS
 
 
 def test_workers_have_a_folder() -> None:
