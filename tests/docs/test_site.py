@@ -15,7 +15,10 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 # What the site takes from outside of docs/, beside the README.
-_AROUND = ("CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "LICENSE", "envoy/envoy.yaml")
+_AROUND = (
+    *("CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "LICENSE"),
+    *("envoy/envoy.yaml", "envoy/envoy-tls.yaml", "envoy/envoy-spire.yaml"),
+)
 _ABROAD = re.compile(r"(?:https?:)?//")
 
 
