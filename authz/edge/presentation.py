@@ -24,6 +24,7 @@ WEIGHT_BYTES: Final = 64 * 1024
 MAX_NAMES: Final = 64  # of a request's headers, extensions or namespaces; Envoy's default is 100
 MAX_NAME_CHARS: Final = 64
 MAX_ID_CHARS: Final = 256  # of a SPIFFE ID, which may have 2048; those in use have some 60
+MAX_IDS: Final = 16  # as many elements as are read; a client may write many names into one
 MAX_DETAIL_CHARS: Final = 200
 _UNSEEN: Final = re.compile(r"[^\x21-\x7e]")
 _UNPRINTED: Final = re.compile(r"[^\x20-\x7e]")
@@ -37,7 +38,7 @@ class XfccSeen(msgspec.Struct, frozen=True):
         elements: how many there are, 0 where the header is missing or can't be read.
         uris: the SPIFFE IDs of the certificates that the proxies saw, in order; "" for an element
             that does not name exactly one.
-        by: the SPIFFE IDs of the proxies that wrote the elements, in order.
+        by: the SPIFFE IDs of the proxies that wrote the elements, in order; MAX_IDS at most.
         fault: why the header can't be read; "" if it can.
     """
 
@@ -196,9 +197,10 @@ class Presentations:
                 return False
         if now - self._second >= REST_SECONDS:
             self._second, self._left = now, BUDGET
-        self._left -= 1 + size // WEIGHT_BYTES
-        if self._left < 0:
+        cost = 1 + size // WEIGHT_BYTES
+        if cost > self._left:  # it takes nothing from the other kinds then
             return False
+        self._left -= cost
         if kind is None:
             kind = self._begun(key)
         kind.due = now + REST_SECONDS

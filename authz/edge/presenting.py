@@ -5,6 +5,7 @@ The caller is established by the very authenticator of the pipeline.
 
 import re
 from collections.abc import Iterable
+from itertools import islice
 from typing import Final
 
 import msgspec
@@ -18,6 +19,7 @@ from authz.core.routes import PROFILE, ROUTE, Routes
 from authz.core.spiffe import SpiffeId, SpiffeIdError
 from authz.core.spiffe.svid import checked_svid
 from authz.edge.presentation import (
+    MAX_IDS,
     HeadersSeen,
     IdentitySeen,
     Key,
@@ -137,10 +139,11 @@ def xfcc_seen(text: str | None) -> XfccSeen | None:
         elements = xfcc.parse(text)
     except xfcc.XfccError as error:
         return XfccSeen(fault=shown_detail(str(error)))
+    writers = (by for element in elements for by in element.by)
     return XfccSeen(
         len(elements),
         tuple(_spiffe(element.uris[0]) if len(element.uris) == 1 else "" for element in elements),
-        tuple(_spiffe(by) for element in elements for by in element.by),
+        tuple([_spiffe(by) for by in islice(writers, MAX_IDS)]),
     )
 
 

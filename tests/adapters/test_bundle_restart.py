@@ -153,6 +153,21 @@ def test_a_newer_bootstrap_file_of_a_running_process(partner: Partner) -> None:
         wait_until(lambda: store.refresh(ISSUER, "old", PATIENCE_SECONDS))
 
 
+def test_a_newer_bootstrap_file_that_was_taken_back_for_a_while(partner: Partner) -> None:
+    """A file that came too early, and again later, withdraws the old CA the second time too."""
+    before = partner.bootstrap.read_bytes()
+    lost = Authority(partner.folder.parent / "c", "third")
+    newer = bundle(authority_entry(lost), spiffe_sequence=9)
+    with partner.process() as store:
+        partner.bootstrap.write_bytes(newer)
+        wait_until(lambda: _is_refused(store))
+        partner.bootstrap.write_bytes(before)
+        partner.publish(bundle(authority_entry(partner.second), entry(OLD), spiffe_sequence=4))
+        wait_until(lambda: store.refresh(ISSUER, "old", PATIENCE_SECONDS))
+        partner.bootstrap.write_bytes(newer)
+        wait_until(lambda: _is_refused(store))
+
+
 def _is_refused(store: KeyStore) -> bool:
     store.refresh(ISSUER, "nobody's", PATIENCE_SECONDS)
     return "certificate is invalid" in store.status()[0].last_error

@@ -95,6 +95,35 @@ def test_what_is_no_request(config: Path, capsys: pytest.CaptureFixture[str]) ->
     assert "No such file" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("verb", [("doctor", "--request"), ("explain", "--check-request")])
+def test_a_hostile_request(config: Path, recorded: Any, verb: tuple[str, str], capsys: Any) -> None:
+    """A file of any nesting, and of any time, is told in one line."""
+    name, flag = verb
+    recorded.attributes.request.time.seconds = 10**17
+    path = config.parent / "request"
+    for data in (recorded.SerializeToString(), b"attributes " + b"{ a " * 50_000):
+        path.write_bytes(data)
+
+        assert run(name, str(config), flag, str(path)) == 1
+        said = capsys.readouterr()
+        assert "not a CheckRequest" in said.err
+        assert len(said.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("at", [1e300, -1e17])
+def test_a_server_that_lies(config: Path, recorded: Any, at: float, capsys: Any) -> None:
+    """A time that is none is told as that, as is all else."""
+    kept = present_recorded(load(config), recorded, 1.8e9)
+    last = msgspec.structs.replace(kept.last, at=at, decision="\x1b[2J")
+    answer = presented_by("", 1.0, [msgspec.structs.replace(kept, last=last)])
+    with serving(lambda: answer) as address:
+        assert run("doctor", str(config), "--address", address) == 1
+    told = capsys.readouterr().out
+
+    assert "at no time: " in told
+    assert "\x1b" not in told
+
+
 def test_a_running_server(config: Path, recorded: Any, capsys: pytest.CaptureFixture[str]) -> None:
     """What the server has kept is what a recorded request shows; nothing is an error of its own."""
     loaded = load(config)

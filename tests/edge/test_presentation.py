@@ -14,6 +14,7 @@ from authz.edge.envoy.presenting import present_check
 from authz.edge.envoy.reader import read_check
 from authz.edge.presentation import (
     BUDGET,
+    MAX_IDS,
     MAX_KEPT,
     MAX_NAME_CHARS,
     MAX_NAMES,
@@ -84,6 +85,14 @@ def test_all_kinds_share_a_budget() -> None:
     assert (small, large) == (BUDGET, BUDGET // 8)
 
 
+def test_a_message_that_is_too_large_takes_nothing_from_others() -> None:
+    """A client's huge messages, one after the other, hide no other proxy's checks."""
+    book = Presentations()
+
+    assert not any(book.wants(("huge",), 2 * BUDGET * WEIGHT_BYTES, 1.0) for _ in range(9))
+    assert book.wants(("small",), 10, 1.0)
+
+
 def test_the_oldest_kind_makes_room() -> None:
     """At most MAX_KEPT kinds are kept, the newest."""
     book = Presentations()
@@ -105,6 +114,17 @@ def test_header_of_earlier_proxies(core: World) -> None:
     assert seen.identity.xfcc.elements == 2
     assert seen.identity.xfcc.uris == (TRAVEL, "")
     assert seen.identity.xfcc.by == (GATEWAY, "other")
+
+
+def test_one_element_with_many_names(core: World) -> None:
+    """A client's own header takes no more room than that of as many proxies as are read."""
+    name = f"spiffe://corp.example/{'a' * 100}"
+    text = ";".join([f"URI={TRAVEL}", *[f"By={name}"] * 200])
+    seen = present(core, check_request(core.svid, [("x-forwarded-client-cert", text)]))
+
+    assert seen.identity.xfcc is not None
+    assert seen.identity.xfcc.by == (name,) * MAX_IDS
+    assert len(msgspec.json.encode(seen)) < MAX_BYTES
 
 
 def present(world: World, message: pb.CheckRequest) -> Presentation:

@@ -1,5 +1,6 @@
 """The configs of proxies that ask this server: made from our config, with nothing left open."""
 
+import json
 import re
 import subprocess
 from itertools import product
@@ -289,6 +290,68 @@ def test_envoy_of_another_prefix() -> None:
         }
 
 
+@pytest.mark.parametrize(("name", "listed"), [("null", "on"), ("on", "null")])
+def test_names_that_yaml_reads_otherwise(name: str, listed: str) -> None:
+    """A name stays a text: a gateway would ask by the default profile, or leave a header."""
+    edge = f"{{default: {{}}, '{name}': {{identity: metadata, callers: ['{EDGE}']}}}}"
+    found = routes(
+        gateway(
+            server=TLS,
+            profiles=edge,
+            headers=f"{{remove: ['{listed}']}}",
+            token=f"{{header: '{name}', scheme: ''}}",
+        )
+    )
+    (backend,) = found["mcp"]["backends"]
+    context = found["http"]["policies"]["extAuthz"]["protocol"]["grpc"]["context"]
+    removed = found["mcp"]["policies"]["requestHeaderModifier"]["remove"]
+    text = envoy_text(
+        config(
+            profiles="{}",
+            trust_domains=f"['{name}']",
+            agents=f"[{{id: 'spiffe://{name}/a', grants: [read]}}]",
+        )
+    )
+
+    assert context["authz_profile"] == name
+    assert listed in removed
+    assert all(isinstance(one, str) for one in removed)
+    assert backend["policies"]["requestHeaderModifier"]["remove"] == [name, "dpop"]
+    assert {"name": name, "trust_bundle": {"filename": f"/etc/envoy/tls/{name}.pem"}} in bundles(
+        text
+    )
+
+
+def matches(**route: Any) -> Any:
+    """How Envoy finds a route to messages, and the rest."""
+    listed = json.dumps([{"name": "m", "protocol": "mcp", **route}])
+    document = yaml.safe_load(envoy_text(config(profiles="{}", routes=listed)))
+    (listener,) = document["static_resources"]["listeners"]
+    manager = listener["filter_chains"][0]["filters"][0]["typed_config"]
+    (host,) = manager["route_config"]["virtual_hosts"]
+    return [one["match"] for one in host["routes"]]
+
+
+def test_what_messages_of_a_route_envoy_sends() -> None:
+    """The body goes along wherever our route matches: at the pattern's own folder, and by IPv6."""
+    assert matches(paths=["/a/**", "/b/{x}/**", "/**"])[:-1] == [
+        {"path_separated_prefix": "/a"},
+        {"prefix": "/b/"},
+        {"prefix": "/"},
+    ]
+    (by_host,) = matches(hosts=["[2001:db8::1]"], paths=["/a"])[0]["headers"]
+    regex = by_host["string_match"]["safe_regex"]["regex"]
+    assert re.fullmatch(regex, "[2001:db8::1]:8443")
+
+
+def bundles(text: str) -> Any:
+    """The trust domains whose agents Envoy's config lets in."""
+    (listener,) = yaml.safe_load(text)["static_resources"]["listeners"]
+    common = listener["filter_chains"][0]["transport_socket"]["typed_config"]["common_tls_context"]
+    validator = common["validation_context"]["custom_validator_config"]
+    return validator["typed_config"]["trust_domains"]
+
+
 @pytest.mark.e2e
 @pytest.mark.parametrize("has_tls", [False, True])
 def test_envoy_takes_it(tmp_path: Path, *, has_tls: bool) -> None:
@@ -296,7 +359,9 @@ def test_envoy_takes_it(tmp_path: Path, *, has_tls: bool) -> None:
     authority = Authority(tmp_path)
     svid = authority.issue(EDGE, dns=("localhost",))
     changes = {"headers": "{prefix: acme-}", "profiles": "{}"} | (
-        {"server": TLS, "profiles": f"{{default: {{callers: ['{EDGE}']}}}}"} if has_tls else {}
+        {"server": TLS, "profiles": f"{{default: {{callers: ['{EDGE}']}}}}"}
+        if has_tls
+        else {"routes": "[{name: m, hosts: ['[::1]'], paths: [/a/**], protocol: mcp}]"}
     )
     text = envoy_text(config(**changes))
     for name, path in (

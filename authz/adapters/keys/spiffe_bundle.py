@@ -89,6 +89,7 @@ class SpiffeBundleSource:
         if bundle.endpoint_spiffe_id is None or bundle.bootstrap is None:
             return None
         if self._authorities and self._is_own and not self._is_superseded():
+            self._candidate = ""  # of a fetch that failed: this one does not rely on it
             return SpiffePeer(bundle.endpoint_spiffe_id, self._authorities)
         data = read_file(Path(bundle.bootstrap))
         document = _members(data, _domain_of(bundle.endpoint_spiffe_id))

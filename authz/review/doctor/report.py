@@ -47,8 +47,7 @@ def _lines_of(case: Case) -> Iterator[str]:
     yield case.about
     by = {"extension": "authz_profile names it", "callers": "its callers list the proxy"}
     yield f"  profile     {seen.profile or '?'}: {by.get(seen.profile_by, 'nothing names another')}"
-    when = datetime.fromtimestamp(seen.at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    decision = f"; the last, at {when}: {seen.decision}" if seen.decision else ""
+    decision = f"; the last, at {_time(seen.at)}: {seen.decision}" if seen.decision else ""
     yield f"  checks      {kept.decided} decided{decision}"
     yield f"  agent       {_agent(case)}"
     yield f"  evidence    {_evidence(case)}"
@@ -57,6 +56,14 @@ def _lines_of(case: Case) -> Iterator[str]:
     yield f"  headers     {headers.count}, {headers.form}: {', '.join(headers.names) or '-'}"
     yield f"  extensions  {', '.join(seen.extensions) or '-'}"
     yield f"  metadata    {', '.join(seen.namespaces) or '-'}"
+
+
+def _time(at: float) -> str:
+    """Return a time as RFC 3339; another program may have answered with any number."""
+    try:
+        return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    except (ValueError, OverflowError, OSError):
+        return "no time"
 
 
 def _agent(case: Case) -> str:

@@ -31,6 +31,14 @@ _PUBLISHED: Final = {
         ".google.protobuf.Struct",
     ),
 }
+# Nested texts reach Python's limit of calls before a limit of the parser.
+_UNREADABLE: Final = (
+    *(json_format.ParseError, text_format.ParseError),
+    *(UnicodeDecodeError, DecodeError, RecursionError),
+)
+# A Timestamp's range: from the year 1 to 9999.
+_FIRST_SECOND: Final = -62_135_596_800
+_LAST_SECOND: Final = 253_402_300_799
 
 
 class RecordedError(Exception):
@@ -59,6 +67,14 @@ def check_request(data: bytes) -> pb.CheckRequest:
 
     Envoy's fields that we do not declare are ignored.
     """
+    message = _parsed(data)
+    seconds = message.attributes.request.time.seconds
+    if not _FIRST_SECOND <= seconds <= _LAST_SECOND:
+        raise RecordedError("not a CheckRequest: its time is no Timestamp")
+    return message
+
+
+def _parsed(data: bytes) -> pb.CheckRequest:
     try:
         if data.lstrip().startswith(b"{"):
             message = json_format.Parse(data, _published()(), ignore_unknown_fields=True)
@@ -67,7 +83,7 @@ def check_request(data: bytes) -> pb.CheckRequest:
             message = text_format.Parse(data, _published()(), allow_unknown_field=True)
             return pb.CheckRequest.FromString(message.SerializeToString())
         return pb.CheckRequest.FromString(data)
-    except (json_format.ParseError, text_format.ParseError, UnicodeDecodeError, DecodeError) as e:
+    except _UNREADABLE as e:
         raise RecordedError(f"not a CheckRequest: {type(e).__name__}") from None
 
 

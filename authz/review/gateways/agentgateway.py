@@ -186,7 +186,7 @@ def _mcp(
         front=front,
         names=_listed(names_to_remove(config), " " * 18),
         targets="\n".join(_target(name, port) for port, name in enumerate(servers)),
-        credentials=", ".join(credentials(config)),
+        credentials=", ".join(map(yaml_text, credentials(config))),
         address=yaml_text(address.text),
         tls=_tls(config, address, " " * 26),
     )
@@ -209,7 +209,7 @@ def _http(config: Config, address: Address, profile: str) -> str:
 
 def _ext_authz(config: Config, address: Address, profile: str, *, has_messages: bool) -> str:
     context = {
-        **({"authz_profile": profile} if profile != DEFAULT else {}),
+        **({"authz_profile": yaml_text(profile)} if profile != DEFAULT else {}),
         **({"authz_max_request_bytes": f'"{MAX_BODY_BYTES}"'} if has_messages else {}),
     }
     flow = ", ".join(f"{name}: {value}" for name, value in context.items())
@@ -230,7 +230,7 @@ def _tls(config: Config, address: Address, indent: str) -> str:
 def _listed(names: Sequence[str], indent: str) -> str:
     """Return a list in YAML's flow style, over several lines."""
     return textwrap.fill(
-        f"[{', '.join(names)}]",
+        f"[{', '.join(map(yaml_text, names))}]",
         _WIDTH,
         initial_indent=indent,
         subsequent_indent=f"{indent} ",

@@ -131,7 +131,10 @@ def _prefix(path: str) -> str:
 def _match(path: str, hosts: Sequence[str]) -> str:
     """Return the match of a path, or of all below what stands before its first pattern."""
     prefix = _prefix(path)
-    at = f"{'path' if prefix == path else 'prefix'}: {yaml_text(prefix)}"
+    if path == f"{prefix}**" and prefix != "/":  # /trips/** is /trips too
+        at = f"path_separated_prefix: {yaml_text(prefix.removesuffix('/'))}"
+    else:
+        at = f"{'path' if prefix == path else 'prefix'}: {yaml_text(prefix)}"
     if ANY in hosts:
         return at
     regex = f"(?i)({'|'.join(map(_host_regex, hosts))})(:[0-9]+)?"
@@ -140,7 +143,7 @@ def _match(path: str, hosts: Sequence[str]) -> str:
 
 
 def _host_regex(host: str) -> str:
-    dots = host.replace(".", "[.]")
+    dots = re.sub(r"([][])", r"\\\\\1", host).replace(".", "[.]")  # as quoted YAML has it
     return dots.replace("**", ".+").replace("*", "[^.]+")
 
 
@@ -167,4 +170,8 @@ def _endpoint(address: Address) -> str:
 
 
 def _bundle(domain: str) -> str:
-    return replace_all(_BUNDLE, {"corp.example": domain})
+    names = {
+        "name: corp.example": f"name: {yaml_text(domain)}",
+        "tls/corp.example": f"tls/{domain}",
+    }
+    return replace_all(_BUNDLE, names)
