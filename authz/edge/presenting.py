@@ -107,17 +107,23 @@ def kind_of(protocol: str, request: Request, routes: Routes) -> Key:
 
     The profile depends on nothing else. This runs for each check that had to be decided.
     """
-    named, path = request.context_value(ROUTE), request.path
-    is_short = len(request.host) + len(path) <= _TARGET_CHARS
-    route = routes.of_raw(named, request.host, path).name if is_short else "?"
-    profile = request.context_value(PROFILE)
-    return (
-        protocol,
-        request.proxy[:_KEY_CHARS],
-        profile[:_KEY_CHARS],
-        named[:_KEY_CHARS],
-        route,
-    )
+    profile = named = ""
+    for name, value in request.context:
+        if name == PROFILE:
+            profile = value
+        elif name == ROUTE:
+            named = value
+    host, path = request.host, request.path
+    is_short = len(host) + len(path) <= _TARGET_CHARS
+    route = routes.of_raw(named, host, path).name if is_short else "?"
+    if len(request.proxy) + len(profile) + len(named) > _KEY_CHARS:
+        return _cut_key(protocol, request.proxy, profile, named, route)
+    return protocol, request.proxy, profile, named, route
+
+
+def _cut_key(*names: str) -> Key:
+    """Return the key with each name cut: many kinds are kept, and a name may be long."""
+    return tuple([name[:_KEY_CHARS] for name in names])
 
 
 def headers_seen(

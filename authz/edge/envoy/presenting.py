@@ -11,6 +11,7 @@ from authz._pb import ext_authz_pb2 as pb
 from authz.core.request import XFCC, Request
 from authz.core.routes import ROUTE
 from authz.edge.answered import Answered
+from authz.edge.clock import Moment
 from authz.edge.envoy.reader import CONTENT_LENGTH
 from authz.edge.inputs import MAX_REQUEST_BYTES, TRACE
 from authz.edge.presentation import (
@@ -37,13 +38,16 @@ _DECIMAL: Final = re.compile(r"[0-9]{1,20}")
 _HEX: Final = re.compile(r"[0-9a-f]{32}|[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
-def note_check(service: CheckService, snapshot: Snapshot, data: bytes, answered: Answered) -> None:
+def note_check(
+    service: CheckService, snapshot: Snapshot, data: bytes, answered: Answered, begun: Moment
+) -> None:
     """Present a check that was decided, if its kind is due. Never raises, never waits."""
     try:
         request = answered.check.request
         key = kind_of(EXT_AUTHZ, request, snapshot.authorizer.routes)
-        if service.presentations.wants(key, len(data), service.clock.monotonic()):
-            message, now = pb.CheckRequest.FromString(data), service.clock.wall()
+        now, monotonic = begun
+        if service.presentations.wants(key, len(data), monotonic):
+            message = pb.CheckRequest.FromString(data)
             decision = decision_of(answered.rendered.reason)
             seen = present_check(Sight.of(snapshot), message, request, now, decision)
             service.presentations.keep(key, seen)
