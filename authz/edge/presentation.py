@@ -27,6 +27,10 @@ MAX_ID_CHARS: Final = 256  # of a SPIFFE ID, which may have 2048; those in use h
 MAX_DETAIL_CHARS: Final = 200
 _UNSEEN: Final = re.compile(r"[^\x21-\x7e]")
 _UNPRINTED: Final = re.compile(r"[^\x20-\x7e]")
+# Protocols in which a proxy asks.
+EXT_AUTHZ: Final = "ext_authz"
+GUARDRAILS: Final = "guardrails"
+GUARDRAILS_RESULT: Final = "guardrails_result"
 Key = tuple[str, ...]
 
 

@@ -15,6 +15,7 @@ from authz.edge.clock import Moment
 from authz.edge.envoy.reader import CONTENT_LENGTH
 from authz.edge.inputs import MAX_REQUEST_BYTES, TRACE
 from authz.edge.presentation import (
+    EXT_AUTHZ,
     MAX_NAMES,
     BodySeen,
     Presentation,
@@ -26,7 +27,6 @@ from authz.edge.presenting import Sight, decision_of, headers_seen, kind_of, xfc
 from authz.edge.service import CheckService, log_fault
 from authz.edge.snapshot import Snapshot
 
-EXT_AUTHZ: Final = "ext_authz"
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _PARTIAL: Final = "x-envoy-auth-partial-body"
 # Read of all headers at most, to find those below: a proxy's limit is some hundred.
