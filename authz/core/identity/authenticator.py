@@ -50,7 +50,7 @@ class AgentAuthenticator:
 
         Raises Denied(AGENT_MISSING | AGENT_INVALID | AGENT_UNTRUSTED_DOMAIN | IDENTITY_CONFLICT).
         """
-        name = self._profile_name(request.context_value(PROFILE), request.proxy)
+        name = self.profile_for(request.context_value(PROFILE), request.proxy)
         profile = self._profiles[name]
         claimed = self._sources[name].claimed(Evidence(request, now))
         spiffe_id = _spiffe_id(claimed.name, claimed.origin)
@@ -73,7 +73,7 @@ class AgentAuthenticator:
         settings, which trust nothing that the proxy says of bodies.
         """
         try:
-            return self._profiles[self._profile_name(named, proxy)]
+            return self._profiles[self.profile_for(named, proxy)]
         except Denied:
             return _DISTRUSTED
 
@@ -83,11 +83,7 @@ class AgentAuthenticator:
             return None
         return self.profile_of(request.context_value(PROFILE), request.proxy).upstream_token
 
-    def profile_for(self, named: str, proxy: str) -> str:
-        """Return the name of the profile of a proxy's requests. Raises Denied(AGENT_INVALID)."""
-        return self._profile_name(named, proxy)
-
-    def _profile_name(self, named: str, proxy_id: str) -> str:
+    def profile_for(self, named: str, proxy_id: str) -> str:
         """Return the profile that the route names, else the calling proxy's own, else the default.
 
         Raises Denied(AGENT_INVALID) if there is no such profile, or the proxy may not use it.
