@@ -60,16 +60,17 @@ class Sight(msgspec.Struct, frozen=True):
     def seen(self, protocol: str, request: Request, now: float) -> Presentation:
         """Return the presentation of a request's caller, profile and route, at unix seconds."""
         named, proxy = request.context_value(PROFILE), request.proxy
-        route = self.routes.of_raw(request.context_value(ROUTE), request.host, request.path)
+        named_route = request.context_value(ROUTE)
+        route = self.routes.of_raw(named_route, request.host, request.path)
         profile, by = self._profile(named, proxy)
         return Presentation(
             protocol,
-            shown_id(proxy),
-            shown_id(profile),
-            by,
-            route.name,
-            shown_id(request.context_value(ROUTE)),
-            route.protocol.value,
+            proxy=shown_id(proxy),
+            profile=shown_id(profile),
+            profile_by=by,
+            route=route.name,
+            named_route=shown_id(named_route),
+            messages=route.protocol.value,
             identity=self._identity(request, now),
             path_forms=_path_forms(request.path),
             at=now,
@@ -92,13 +93,12 @@ class Sight(msgspec.Struct, frozen=True):
         except Denied as denied:
             reason, detail = denied.reason.code, denied.detail
         return IdentitySeen(
-            shown_id(request.principal),
-            _form(request.principal),
-            _certificate(request.certificate, now),
-            None,
-            shown_id(agent),
-            reason,
-            shown_detail(detail),
+            principal=shown_id(request.principal),
+            principal_form=_form(request.principal),
+            certificate=_certificate(request.certificate, now),
+            agent=shown_id(agent),
+            reason=reason,
+            detail=shown_detail(detail),
         )
 
 

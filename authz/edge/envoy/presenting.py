@@ -9,7 +9,6 @@ import msgspec
 
 from authz._pb import ext_authz_pb2 as pb
 from authz.core.request import XFCC, Request
-from authz.core.routes import ROUTE
 from authz.edge.answered import Answered
 from authz.edge.clock import Moment
 from authz.edge.envoy.reader import CONTENT_LENGTH
@@ -74,7 +73,6 @@ def present_check(
         body=_body(http, read),
         extensions=shown_names(extensions),
         max_request_bytes=shown_id(extensions.get(MAX_REQUEST_BYTES, "")),
-        named_route=shown_id(extensions.get(ROUTE, "")),
         namespaces=shown_names(attributes.metadata_context.filter_metadata),
         id_form=_id_form(http.id),
         has_time=bool(attributes.request.time.seconds or attributes.request.time.nanos),
@@ -107,11 +105,11 @@ def _body(http: pb.HttpRequest, read: dict[str, str]) -> BodySeen:
     if announced is not None:
         length = int(announced) if _NUMBER.fullmatch(announced) else -1
     return BodySeen(
-        "raw" if http.raw_body else "text" if http.body else "none",
-        len(http.raw_body) or len(http.body.encode()),
-        http.size,
-        length,
-        None if partial is None else partial == "true",
+        form="raw" if http.raw_body else "text" if http.body else "none",
+        bytes=len(http.raw_body) or len(http.body.encode()),
+        size=http.size,
+        content_length=length,
+        is_partial=None if partial is None else partial == "true",
     )
 
 
