@@ -10,7 +10,8 @@ from typing import Final
 import msgspec
 
 from authz.core.identity import xfcc
-from authz.core.identity.authenticator import DEFAULT, AgentAuthenticator
+from authz.core.identity.authenticator import AgentAuthenticator
+from authz.core.identity.settings import DEFAULT
 from authz.core.paths import read_path
 from authz.core.reason import Denied
 from authz.core.request import Request

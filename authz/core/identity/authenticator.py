@@ -7,7 +7,7 @@ from typing import Final
 from authz.core.choice import Need
 from authz.core.decision import Agent
 from authz.core.identity.evidence import Evidence
-from authz.core.identity.settings import ProfileSettings
+from authz.core.identity.settings import DEFAULT, ProfileSettings
 from authz.core.identity.sources import SOURCES
 from authz.core.reads import Reads
 from authz.core.reason import Denied, Reason
@@ -17,7 +17,6 @@ from authz.core.spiffe import SpiffeId, SpiffeIdError, SpiffePattern
 from authz.core.spiffe.svid import checked_svid
 from authz.core.upstream_token import UpstreamToken
 
-DEFAULT: Final = "default"
 _DISTRUSTED: Final = ProfileSettings()  # of a request that identify() refuses for its profile
 _NAMES: Final = 4096  # agents in use; each takes some 4 KiB at most
 

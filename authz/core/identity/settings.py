@@ -9,6 +9,7 @@ from authz.core.settings import MisfitError, Settings
 from authz.core.spiffe import SpiffePatternText, TrustDomainText
 from authz.core.upstream_token import UpstreamToken
 
+DEFAULT: Final = "default"  # the profile that applies if nothing names another
 AGENTGATEWAY: Final = "agentgateway.source"  # as in the CEL metadata of the agentgateway example
 MAX_HOPS: Final = 8
 MAX_REQUEST_BYTES: Final = 2**32 - 1  # as Envoy's own setting takes it

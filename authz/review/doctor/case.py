@@ -7,6 +7,7 @@ from typing import Any, TypedDict, Unpack
 
 from authz.config import Config
 from authz.core.identity import ProfileSettings
+from authz.core.identity.settings import DEFAULT
 from authz.core.route_settings import RouteSettings
 from authz.edge.presentation import EXT_AUTHZ, Kept, Presentation
 
@@ -92,7 +93,7 @@ class Case:
     def profile(self) -> ProfileSettings | None:
         """The profile that applies; None if the config has none of its name."""
         name = self.seen.profile
-        return self.config.profiles.get(name, ProfileSettings() if name == "default" else None)
+        return self.config.profiles.get(name, ProfileSettings() if name == DEFAULT else None)
 
     @property
     def route(self) -> RouteSettings | None:

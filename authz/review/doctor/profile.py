@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from authz.config.nearest import nearest
+from authz.core.identity.settings import DEFAULT
 from authz.core.routes import PROFILE, ROUTE
 from authz.edge.inputs import MAX_REQUEST_BYTES
 from authz.review.doctor.case import Case, Cures, Finding
@@ -35,7 +36,7 @@ def _in_context(what: str) -> Cures:
 def _of_profile(case: Case) -> Iterator[Finding]:
     seen, profile = case.seen, case.profile
     if profile is None:
-        names = ", ".join(["default", *(one for one in case.config.profiles if one != "default")])
+        names = ", ".join(dict.fromkeys([DEFAULT, *case.config.profiles]))
         cures = _in_context(f"correct {PROFILE} in")
         cause = f"the proxy names the profile {seen.profile!r} in {PROFILE}; the config has {names}"
         yield case.error("profile_unknown", cause, **cures)

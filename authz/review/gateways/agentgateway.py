@@ -7,12 +7,11 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from authz.config import Config
-from authz.core.identity.settings import Source
+from authz.core.identity.settings import DEFAULT, Source
 from authz.core.route_settings import RouteProtocol, RouteSettings
 from authz.edge.agentgateway.reader import TARGET
 from authz.review.gateways.errors import GatewayError
 from authz.review.gateways.facts import (
-    DEFAULT,
     MAX_BODY_BYTES,
     Address,
     HostPort,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from authz.config import Config
-from authz.core.identity.settings import ProfileSettings, Source
+from authz.core.identity.settings import DEFAULT, ProfileSettings, Source
 from authz.core.patterns import PathText
 from authz.core.request import DPOP
 from authz.core.routes import PROFILE
@@ -16,7 +16,6 @@ from authz.review.gateways.errors import GatewayError
 from authz.starter.config_text import yaml_text
 
 HostPort = tuple[str, int]
-DEFAULT: Final = "default"
 _UNIX: Final = "unix:"
 _WILD: Final = ("0.0.0.0", "[::]", "*")  # noqa: S104 - where a server listens, and no proxy can ask
 _LOOPBACK: Final = {"[::1]": "localhost"}  # agentgateway reads no IPv6 address here
