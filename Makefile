@@ -75,9 +75,10 @@ test-mesh: setup mesh-tools ## tests with the real systems of the mesh, such as 
 mesh-tools: $(MESH:%=.venv-mesh/.%)
 
 # The versions are those of go.mod, and go.sum holds them to hashes. Without Go nothing is built, and
-# tests are skipped. SPIRE's server needs cgo, for SQLite.
-.SECONDEXPANSION:
-.venv-mesh/.%: requirements/mesh/%/go.mod requirements/mesh/%/go.sum $$(wildcard requirements/mesh/$$*/*/*.go)
+# tests are skipped. SPIRE's server needs cgo, for SQLite. A change of a program of ours, in the same
+# module, builds it anew.
+.venv-mesh/.istio: $(wildcard requirements/mesh/istio/*/*.go)
+.venv-mesh/.%: requirements/mesh/%/go.mod requirements/mesh/%/go.sum
 	@mkdir -p .venv-mesh/bin
 	@if command -v go >/dev/null; then echo "building $* (once) ..." && cd requirements/mesh/$* && \
 		GOFLAGS= GOTOOLCHAIN=local go build -mod=readonly -buildvcs=false -ldflags='-s -w' -o $(CURDIR)/.venv-mesh/bin/ tool && \

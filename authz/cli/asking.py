@@ -9,6 +9,7 @@ import socket
 import time
 from typing import Final
 
+OK: Final = b"200"
 ASK_SECONDS: Final = 2.0
 MAX_ANSWER_BYTES: Final = 1024 * 1024  # some 100 bytes a check, and each issuer has a check
 _READ_BYTES: Final = 16 * 1024
@@ -16,7 +17,7 @@ _ANSWER: Final = re.compile(rb"HTTP/1\.[01] ([0-9]{3})[ \r\n].*?\r?\n\r?\n(.*)",
 
 
 def ask(address: str, path: str, seconds: float = ASK_SECONDS) -> tuple[bytes, bytes]:
-    """Return status and body of a GET. Raises OSError, ValueError, with words for it."""
+    """Return status and body of a GET, which ends after ``seconds``. Raises OSError, ValueError."""
     end = time.monotonic() + seconds
     with socket.create_connection(_host_and_port(address), seconds) as connection:
         connection.sendall(f"GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n".encode())

@@ -11,7 +11,8 @@ from typing import Final
 import msgspec
 
 from authz.core.identity import xfcc
-from authz.core.identity.authenticator import DEFAULT, AgentAuthenticator
+from authz.core.identity.authenticator import AgentAuthenticator
+from authz.core.identity.settings import DEFAULT
 from authz.core.paths import read_path
 from authz.core.reason import Denied
 from authz.core.request import Request
@@ -62,16 +63,17 @@ class Sight(msgspec.Struct, frozen=True):
     def seen(self, protocol: str, request: Request, now: float) -> Presentation:
         """Return the presentation of a request's caller, profile and route, at unix seconds."""
         named, proxy = request.context_value(PROFILE), request.proxy
-        route = self.routes.of_raw(request.context_value(ROUTE), request.host, request.path)
+        named_route = request.context_value(ROUTE)
+        route = self.routes.of_raw(named_route, request.host, request.path)
         profile, by = self._profile(named, proxy)
         return Presentation(
             protocol,
-            shown_id(proxy),
-            shown_id(profile),
-            by,
-            route.name,
-            shown_id(request.context_value(ROUTE)),
-            route.protocol.value,
+            proxy=shown_id(proxy),
+            profile=shown_id(profile),
+            profile_by=by,
+            route=route.name,
+            named_route=shown_id(named_route),
+            messages=route.protocol.value,
             identity=self._identity(request, now),
             path_forms=_path_forms(request.path),
             at=now,
@@ -94,13 +96,12 @@ class Sight(msgspec.Struct, frozen=True):
         except Denied as denied:
             reason, detail = denied.reason.code, denied.detail
         return IdentitySeen(
-            shown_id(request.principal),
-            _form(request.principal),
-            _certificate(request.certificate, now),
-            None,
-            shown_id(agent),
-            reason,
-            shown_detail(detail),
+            principal=shown_id(request.principal),
+            principal_form=_form(request.principal),
+            certificate=_certificate(request.certificate, now),
+            agent=shown_id(agent),
+            reason=reason,
+            detail=shown_detail(detail),
         )
 
 
@@ -109,17 +110,23 @@ def kind_of(protocol: str, request: Request, routes: Routes) -> Key:
 
     The profile depends on nothing else. This runs for each check that had to be decided.
     """
-    named, path = request.context_value(ROUTE), request.path
-    is_short = len(request.host) + len(path) <= _TARGET_CHARS
-    route = routes.of_raw(named, request.host, path).name if is_short else "?"
-    profile = request.context_value(PROFILE)
-    return (
-        protocol,
-        request.proxy[:_KEY_CHARS],
-        profile[:_KEY_CHARS],
-        named[:_KEY_CHARS],
-        route,
-    )
+    profile = named = ""
+    for name, value in request.context:
+        if name == PROFILE:
+            profile = value
+        elif name == ROUTE:
+            named = value
+    host, path = request.host, request.path
+    is_short = len(host) + len(path) <= _TARGET_CHARS
+    route = routes.of_raw(named, host, path).name if is_short else "?"
+    if len(request.proxy) + len(profile) + len(named) > _KEY_CHARS:
+        return _cut_key(protocol, request.proxy, profile, named, route)
+    return protocol, request.proxy, profile, named, route
+
+
+def _cut_key(*names: str) -> Key:
+    """Return the key with each name cut: many kinds are kept, and a name may be long."""
+    return tuple([name[:_KEY_CHARS] for name in names])
 
 
 def headers_seen(

@@ -16,10 +16,12 @@ from authz.core.decision import Allow, Decision, Delegation, Deny, Effect, Shado
 from authz.core.distributed_claims import external_claim_marks
 from authz.core.reason import Reason
 from authz.core.request import MessageProtocol
+from authz.core.upstream_token import UpstreamToken
 from authz.edge.response import Responder, Response
 
 _RENDERED: Final = 10_000  # kept at most: the tokens and rules in use within seconds
 TOKEN_HINT: Final = "authz token check tells more"
+_FORWARD: Final = UpstreamToken.FORWARD  # bound once, as access through the enum is slower
 _FREQUENT: Final = frozenset({Reason.OVERLOADED, Reason.CHECK_MALFORMED})
 _RENDERED_BYTES: Final = 32 * 1024 * 1024
 # Measured: tuples and object headers, and those of the bytes that a dialect makes of a response.
@@ -100,7 +102,8 @@ class Renderer:
         agent = decision.agent.spiffe_id.text
         # The added headers depend on the two rules and on the token alone.
         rules = (permit.agent_rule, permit.principal_rule)
-        key = (decision.delegation, agent, rules, decision.shadows, decision.upstream_token)
+        forwards = decision.upstream_token is _FORWARD  # an enum's hash costs 0.3 us, a bool's none
+        key = (decision.delegation, agent, rules, decision.shadows, forwards)
         rendered = self._known.get(key)
         if rendered is None:
             rendered = self._of_terms((decision.delegation.terms, *key[1:]), decision)

@@ -34,7 +34,7 @@ from authz.edge.learning import (
     Learner,
     Learning,
 )
-from authz.edge.presentation import Presentations
+from authz.edge.presentation_store import Presentations
 from authz.edge.rendering import RenderedDecision
 from authz.edge.snapshot import Snapshot, SnapshotStatus
 

@@ -10,11 +10,17 @@ from authz.starter.template import FILE, cut, replace_all, shipped_bootstrap
 
 TLS_FILE: Final = "envoy-tls.yaml"
 SPIRE_FILE: Final = "envoy-spire.yaml"
-# Of agent-authz: no other server of the trust domain can take its place.
 _DOMAIN: Final = "corp.example"
-SERVER_ID: Final = f"spiffe://{_DOMAIN}/ns/agent-authz/sa/agent-authz"
 GATEWAY_ID: Final = f"spiffe://{_DOMAIN}/ns/gateways/sa/edge"
 AGENT_SOCKET: Final = "/run/spire/agent.sock"
+
+
+def server_id(trust_domain: str) -> str:
+    """Return the SPIFFE ID of agent-authz, as ``deploy`` runs it."""
+    return f"spiffe://{trust_domain}/ns/agent-authz/sa/agent-authz"
+
+
+SERVER_ID: Final = server_id(_DOMAIN)
 
 _TLS_HEAD: Final = """\
 # A hardened Envoy that asks agent-authz over the network, by mutual TLS: envoy.yaml with another
@@ -82,7 +88,7 @@ _UPSTREAM_SDS: Final = f"""\
               - {{name: "{GATEWAY_ID}", sds_config: *spire}}
             combined_validation_context:
               validation_context_sds_secret_config:
-                {{name: "spiffe://corp.example", sds_config: *spire}}
+                {{name: "spiffe://{_DOMAIN}", sds_config: *spire}}
               default_validation_context:
                 # No other server of the trust domain can take its place.
                 match_typed_subject_alt_names:

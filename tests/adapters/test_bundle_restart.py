@@ -3,14 +3,13 @@
 import json
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from authz.adapters.keys import KeyCacheSettings
-from authz.adapters.keys.fetcher import KeySourceConfig
 from authz.adapters.keys.folder import KeyFolder
 from authz.adapters.keys.store import KeyStore
 from authz.core.jose import KeySettings
@@ -19,15 +18,16 @@ from support.jwks_server import answer, ec_key
 from support.spiffe_bundles import (
     DOMAIN,
     ENDPOINT,
+    ISSUER,
     authority_entry,
     bundle,
     endpoint,
     entry,
+    running_store,
     spiffe_endpoint,
 )
 from support.world import PATIENCE_SECONDS, wait_until
 
-ISSUER = "https://spire.corp.example"
 OLD, NEW = ec_key("old"), ec_key("new")
 
 
@@ -51,17 +51,9 @@ class Partner:
         [path] = self.folder.glob("[!.]*")
         return path
 
-    @contextmanager
-    def process(self) -> Iterator[KeyStore]:
+    def process(self) -> AbstractContextManager[KeyStore]:
         """Start a process that keeps keys in the folder, and wait for its first fetch."""
-        cache = KeyFolder(KeyCacheSettings(folder=str(self.folder)))
-        store = KeyStore({ISSUER: KeySourceConfig(self.settings, frozenset({"ES256"}))}, cache)
-        store.start()
-        try:
-            wait_until(lambda: store.status()[0].successes + store.status()[0].failures)
-            yield store
-        finally:
-            store.close()
+        return running_store(self.settings, KeyFolder(KeyCacheSettings(folder=str(self.folder))))
 
     def error_of_a_start(self) -> str:
         """Return why the first fetch of a new process failed, "" if it did not."""

@@ -2,8 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,6 @@ import grpc
 import pytest
 from pydantic import ValidationError
 
-from authz.adapters.keys.fetcher import KeySourceConfig
 from authz.adapters.keys.store import KeyStore
 from authz.core.jose import KeySettings
 from lab.ca import Authority
@@ -19,22 +17,20 @@ from support.jwks_server import answer, ec_key
 from support.spiffe_bundles import (
     DOMAIN,
     ENDPOINT,
+    ISSUER,
     authority_entry,
     bundle,
     endpoint,
     entry,
+    running_store,
     spiffe_endpoint,
 )
 from support.workload_api import WorkloadApi
 from support.world import PATIENCE_SECONDS as SECONDS
 from support.world import wait_until as until
 
-ISSUER = "https://spire.corp.example"
-ALGORITHMS = frozenset({"ES256"})
 
-
-@contextmanager
-def running(**changes: Any) -> Iterator[KeyStore]:
+def running(**changes: Any) -> AbstractContextManager[KeyStore]:
     """A store with that one source, after its first fetch."""
     outer = {name: changes.pop(name) for name in ("ca_file",) if name in changes}
     settings = KeySettings.model_validate_json(
@@ -42,13 +38,7 @@ def running(**changes: Any) -> Iterator[KeyStore]:
             {"spiffe_bundle": {"trust_domain": DOMAIN, **changes}, "cooldown": "1s", **outer}
         )
     )
-    store = KeyStore({ISSUER: KeySourceConfig(settings, ALGORITHMS)})
-    store.start()
-    try:
-        until(lambda: store.status()[0].successes + store.status()[0].failures)
-        yield store
-    finally:
-        store.close()
+    return running_store(settings)
 
 
 def is_refused(store: KeyStore, key_id: str, why: str) -> bool:

@@ -1,8 +1,6 @@
 """Envoy that asks over TCP and over mutual TLS: as over a unix socket, health checks included."""
 
 import signal
-import threading
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -16,6 +14,7 @@ from lab.config_builder import LAB
 from lab.envoy import Envoy, bootstrap, tls_bootstrap
 from lab.mesh import CHECK_TIMEOUT, GATEWAY, TRAVEL, Mesh, Server
 from lab.upstream import Upstream
+from support.load import Answers, under_load
 from support.ports import SERVER, Port, listening, listening_plainly
 from support.world import BALANCE, READ, wait_until
 
@@ -174,35 +173,18 @@ def test_restarts_over_tls_lose_no_request(mesh: Mesh, tmp_path: Path) -> None:
     envoy = Envoy(tmp_path, config)
     try:
         envoy.wait_ready()
-        assert answers_during_restarts(mesh, envoy, servers).keys() == {(200, "")}
+        assert answers_during_restarts(mesh, envoy, servers).keys() == {(200, "", b"")}
     finally:
         envoy.stop()
 
 
-def answers_during_restarts(
-    mesh: Mesh, envoy: Envoy, servers: list[TlsServer]
-) -> Counter[tuple[int, str]]:
+def answers_during_restarts(mesh: Mesh, envoy: Envoy, servers: list[TlsServer]) -> Answers:
     """Restart each server once both are well, and count the answers meanwhile."""
     client, token = mesh.agent(TRAVEL, envoy.port), mesh.issuer.token(TRAVEL, scope=READ)
-    answers: Counter[tuple[int, str]] = Counter()
-    stop = threading.Event()
-
-    def load() -> None:
-        while not stop.is_set():
-            reply = client.get(BALANCE, token)
-            answers[reply.status, reply.reason] += 1
-
-    threads = [threading.Thread(target=load) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    try:
+    with under_load(client, token) as answers:
         for server in servers:
             wait_until(lambda: envoy.stat("cluster.authz.membership_healthy") == 2)
             server.restart()
         before = answers.total()
         wait_until(lambda: answers.total() > before + 20)
-    finally:
-        stop.set()
-        for thread in threads:
-            thread.join()
     return answers

@@ -5,9 +5,7 @@ import os
 import signal
 import socket
 import ssl
-import threading
 import time
-from collections import Counter
 from pathlib import Path
 
 import httpx
@@ -19,6 +17,7 @@ from lab.config_builder import LAB
 from lab.envoy import Envoy, bootstrap
 from lab.mesh import GATEWAY, ISSUER, ORCHESTRATOR, PAYMENTS, TRAVEL, Mesh
 from lab.table import as_expected, sent
+from support.load import under_load
 from support.world import wait_until
 
 pytestmark = pytest.mark.e2e
@@ -265,26 +264,13 @@ def test_drain_loses_no_request(tmp_path: Path) -> None:
     Envoy waits for as long as it takes: on a busy machine a late answer is not a lost one.
     """
     with Mesh(tmp_path, servers=2, check_timeout="60s") as mesh:
-        client, token = mesh.agent(TRAVEL), mesh.issuer.token(TRAVEL, scope=READ)
-        answers: Counter[tuple[int, str, bytes]] = Counter()
-        stop = threading.Event()
-
-        def load() -> None:
-            while not stop.is_set():
-                reply = client.get(BALANCE, token)
-                answers[reply.status, reply.reason, b"" if reply.status == 200 else reply.body] += 1
-
-        threads = [threading.Thread(target=load) for _ in range(4)]
-        for thread in threads:
-            thread.start()
-        wait_until(lambda: answers.total() > 100)
-        mesh.servers[0].process.signal(signal.SIGTERM)
-        status = mesh.servers[0].process.wait()
-        before = answers.total()
-        wait_until(lambda: answers.total() > before + 100)
-        stop.set()
-        for thread in threads:
-            thread.join()
+        token = mesh.issuer.token(TRAVEL, scope=READ)
+        with under_load(mesh.agent(TRAVEL), token, threads=4) as answers:
+            wait_until(lambda: answers.total() > 100)
+            mesh.servers[0].process.signal(signal.SIGTERM)
+            status = mesh.servers[0].process.wait()
+            before = answers.total()
+            wait_until(lambda: answers.total() > before + 100)
 
         assert status == 0
         assert set(answers) == {(200, "", b"")}

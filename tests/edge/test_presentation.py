@@ -13,15 +13,12 @@ from authz._pb import ext_authz_pb2 as pb
 from authz.edge.envoy.presenting import present_check
 from authz.edge.envoy.reader import read_check
 from authz.edge.presentation import (
-    BUDGET,
     MAX_IDS,
-    MAX_KEPT,
     MAX_NAME_CHARS,
     MAX_NAMES,
-    WEIGHT_BYTES,
     Presentation,
-    Presentations,
 )
+from authz.edge.presentation_store import BUDGET, MAX_KEPT, WEIGHT_BYTES, Presentations
 from authz.edge.presenting import Sight
 from lab.config_builder import LAB
 from lab.mesh import GATEWAY, TRAVEL

@@ -6,9 +6,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,6 +20,7 @@ from authz.server.supervisor import Supervisor
 from authz.server.worker_metrics import MergedMetrics, merged, parse_samples
 from lab.config_builder import LAB
 from lab.mesh import TRAVEL, Mesh, Server
+from support.load import under_load
 from support.serving import Serving
 from support.verbs import write_config
 from support.world import READ
@@ -92,35 +91,22 @@ def test_both_work_and_are_added_up(mesh: Mesh) -> None:
 
 def test_a_killed_worker_is_back_and_nobody_notices(mesh: Mesh) -> None:
     """SIGKILL to one of two under load: no request fails, it is back, no counter falls."""
-    server, client = mesh.servers[0], mesh.agent(TRAVEL)
-    token = mesh.issuer.token(TRAVEL, scope=READ)
-    answers: Counter[tuple[int, str]] = Counter()
-    stop = threading.Event()
-
-    def load() -> None:
-        while not stop.is_set():
-            reply = client.get(BALANCE, token)
-            answers[reply.status, reply.reason] += 1
-
-    threads = [threading.Thread(target=load) for _ in range(4)]
-    for thread in threads:
-        thread.start()
+    server, token = mesh.servers[0], mesh.issuer.token(TRAVEL, scope=READ)
     counted = []
-    for number in (0, 1):
-        time.sleep(2.5)  # longer than an ejection
-        until(lambda: envoy_knows(mesh))
-        old = workers_of(server)
-        counted.append(allowed(server))
-        os.kill(old[number], signal.SIGKILL)
-        until(lambda old=old: workers_of(server) != old)  # type: ignore[misc]
-        until(lambda: is_ready(server))
-        counted.append(allowed(server))
-    time.sleep(1)
-    stop.set()
-    for thread in threads:
-        thread.join()
+    with under_load(mesh.agent(TRAVEL), token, threads=4) as answers:
+        for number in (0, 1):
+            time.sleep(2.5)  # longer than an ejection
+            until(lambda: envoy_knows(mesh))
+            old = workers_of(server)
+            counted.append(allowed(server))
+            os.kill(old[number], signal.SIGKILL)
+            until(lambda old=old: workers_of(server) != old)  # type: ignore[misc]
+            until(lambda: is_ready(server))
+            counted.append(allowed(server))
+        before = answers.total()
+        until(lambda: answers.total() > before + 100)
 
-    assert set(answers) == {(200, "")}
+    assert set(answers) == {(200, "", b"")}
     assert answers.total() > 100
     assert counted == sorted(counted)
     assert server.metric("authz_worker_restarts_total") == 2

@@ -9,10 +9,16 @@ from typing import Any
 
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from authz.adapters.keys.fetcher import KeySourceConfig
+from authz.adapters.keys.folder import KeyFolder
+from authz.adapters.keys.store import KeyStore
+from authz.core.jose import KeySettings
 from lab.ca import Authority, Svid
 from lab.issuer import SigningKey
 from support.jwks_server import ScriptedServer, answer
+from support.world import wait_until
 
+ISSUER = "https://spire.corp.example"
 DOMAIN = "corp.example"
 ENDPOINT = f"spiffe://{DOMAIN}/spire/server"
 
@@ -54,3 +60,15 @@ def spiffe_endpoint(
         "endpoint_spiffe_id": name,
         "bootstrap": str(bootstrap),
     }
+
+
+@contextmanager
+def running_store(settings: KeySettings, cache: KeyFolder | None = None) -> Iterator[KeyStore]:
+    """A store with the keys of ISSUER alone, after its first fetch."""
+    store = KeyStore({ISSUER: KeySourceConfig(settings, frozenset({"ES256"}))}, cache)
+    store.start()
+    try:
+        wait_until(lambda: store.status()[0].successes + store.status()[0].failures)
+        yield store
+    finally:
+        store.close()

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
-from authz.cli.asking import ask
+from authz.cli.asking import OK, ask
 from authz.cli.common import FAILED, FINE, answer, refuse
 from authz.cli.parser.types import STDIN
 from authz.cli.progress import progress
@@ -20,7 +20,6 @@ from authz.review.explain import RecordedError, check_request
 
 PAGE: Final = "/presented"
 SECONDS: Final = 5.0  # a supervisor asks its workers for a second at most
-_FINE: Final = b"200"
 _ANYWHERE: Final = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104 - to ask, not to listen
 
 
@@ -63,7 +62,7 @@ def _of_server(config: Config, options: argparse.Namespace) -> Diagnosis:
     address = _address(config, options)
     with progress(f"asking {address}"):
         status, body = ask(address, PAGE, SECONDS)
-    if status != _FINE:
+    if status != OK:
         raise ValueError(f"status {status.decode()}: not an agent-authz of this version")
     return diagnose(config, *_read(config, body))
 

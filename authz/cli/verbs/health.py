@@ -1,12 +1,9 @@
 """``authz health``: asks a running server whether it is ready."""
 
 import argparse
-from typing import Final
 
-from authz.cli.asking import ask
+from authz.cli.asking import OK, ask
 from authz.cli.common import FAILED, FINE, complain
-
-_READY: Final = b"200"
 
 
 def run(options: argparse.Namespace) -> int:
@@ -18,4 +15,4 @@ def run(options: argparse.Namespace) -> int:
         return FAILED
     text = body.decode("utf-8", "replace").strip()
     print("".join(c if c.isprintable() else "?" for c in text))  # perhaps another program answered
-    return FINE if status == _READY else FAILED
+    return FINE if status == OK else FAILED

@@ -7,7 +7,7 @@ from typing import Final
 from authz.core.choice import Need
 from authz.core.decision import Agent
 from authz.core.identity.evidence import Evidence
-from authz.core.identity.settings import ProfileSettings
+from authz.core.identity.settings import DEFAULT, ProfileSettings
 from authz.core.identity.sources import SOURCES
 from authz.core.reads import Reads
 from authz.core.reason import Denied, Reason
@@ -17,7 +17,6 @@ from authz.core.spiffe import SpiffeId, SpiffeIdError, SpiffePattern
 from authz.core.spiffe.svid import checked_svid
 from authz.core.upstream_token import UpstreamToken
 
-DEFAULT: Final = "default"
 _DISTRUSTED: Final = ProfileSettings()  # of a request that identify() refuses for its profile
 _NAMES: Final = 4096  # agents in use; each takes some 4 KiB at most
 
@@ -50,7 +49,7 @@ class AgentAuthenticator:
 
         Raises Denied(AGENT_MISSING | AGENT_INVALID | AGENT_UNTRUSTED_DOMAIN | IDENTITY_CONFLICT).
         """
-        name = self._profile_name(request.context_value(PROFILE), request.proxy)
+        name = self.profile_for(request.context_value(PROFILE), request.proxy)
         profile = self._profiles[name]
         claimed = self._sources[name].claimed(Evidence(request, now))
         spiffe_id = _spiffe_id(claimed.name, claimed.origin)
@@ -73,7 +72,7 @@ class AgentAuthenticator:
         settings, which trust nothing that the proxy says of bodies.
         """
         try:
-            return self._profiles[self._profile_name(named, proxy)]
+            return self._profiles[self.profile_for(named, proxy)]
         except Denied:
             return _DISTRUSTED
 
@@ -83,11 +82,7 @@ class AgentAuthenticator:
             return None
         return self.profile_of(request.context_value(PROFILE), request.proxy).upstream_token
 
-    def profile_for(self, named: str, proxy: str) -> str:
-        """Return the name of the profile of a proxy's requests. Raises Denied(AGENT_INVALID)."""
-        return self._profile_name(named, proxy)
-
-    def _profile_name(self, named: str, proxy_id: str) -> str:
+    def profile_for(self, named: str, proxy_id: str) -> str:
         """Return the profile that the route names, else the calling proxy's own, else the default.
 
         Raises Denied(AGENT_INVALID) if there is no such profile, or the proxy may not use it.

@@ -9,6 +9,7 @@ from authz.core.settings import MisfitError, Settings
 from authz.core.spiffe import SpiffePatternText, TrustDomainText
 from authz.core.upstream_token import UpstreamToken
 
+DEFAULT: Final = "default"  # the profile that applies if nothing names another
 AGENTGATEWAY: Final = "agentgateway.source"  # as in the CEL metadata of the agentgateway example
 MAX_HOPS: Final = 8
 MAX_REQUEST_BYTES: Final = 2**32 - 1  # as Envoy's own setting takes it
@@ -49,8 +50,9 @@ class ProfileSettings(Settings):
     direct: bool = False
     """For xfcc: agents also connect to this proxy directly. If source.principal is one of
     trusted_proxies, the header counts. Otherwise source.principal is the agent itself, and the
-    header is not read, because the agent may have written it. A request without source.principal
-    is refused.
+    header is not read, because the agent may have written it. So it is if source.principal is the
+    ID of the proxy that asks, the By of the last element. A request without source.principal is
+    refused.
     """
     namespace: str = Field(default=AGENTGATEWAY, min_length=1, max_length=128)
     """For metadata: the metadata_context namespace that holds spiffe_id and, if sent, certificate.

@@ -18,8 +18,8 @@ _PATTERNS: Final = 1024  # of all recently loaded configs
 class XfccSource(IdentitySource):
     """The first element of ``x-forwarded-client-cert``, if the profile trusts its writers.
 
-    In a profile for direct connections too, it counts only on the connection of a trusted proxy;
-    any other connection is the agent's own, which may have written the header.
+    In a profile for direct connections too, it counts only on the connection of another trusted
+    proxy; any other connection is the agent's own, which may have written the header.
     """
 
     headers: ClassVar[frozenset[str]] = frozenset({XFCC})
@@ -32,7 +32,8 @@ class XfccSource(IdentitySource):
         request = evidence.request
         if self.profile.direct and not self._is_forwarded(request):
             return ClaimedIdentity(request.principal, "source.principal", request.certificate)
-        elements = self._elements(request)
+        elements = _elements(request)
+        self._check_elements(elements)
         of_agent = elements[0]
         (name,) = of_agent.uris
         is_peer = request.principal == name
@@ -47,31 +48,28 @@ class XfccSource(IdentitySource):
         )
 
     def _is_forwarded(self, request: Request) -> bool:
-        """Tell whether the connection is a trusted proxy's. Raises Denied(AGENT_MISSING).
+        """Tell whether the connection is another trusted proxy's than the one that asks.
 
-        Without a principal, as over plain text, anybody may have written the header.
+        The last element names that one (By). A connection of its own ID is of the workload that it
+        stands before, or of a replica: no proxy between, and so nobody to trust for the rest of the
+        header. Without a principal, as over plain text, anybody may have written it all. Raises
+        Denied(AGENT_MISSING | AGENT_INVALID).
         """
         if not request.principal:
             raise Denied(Reason.AGENT_MISSING, "the proxy sent no source.principal")
-        return self._is_trusted(request.principal)
+        if not self._is_trusted(request.principal):
+            return False
+        return request.principal not in _elements(request)[-1].by
 
-    def _elements(self, request: Request) -> tuple[xfcc.XfccElement, ...]:
-        """Return the elements: exactly one for each hop, with exactly one URI name each.
+    def _check_elements(self, elements: tuple[xfcc.XfccElement, ...]) -> None:
+        """Check that there is one element for each hop, with exactly one URI name each.
 
-        Raises Denied(AGENT_MISSING | AGENT_INVALID).
+        Raises Denied(AGENT_INVALID).
         """
-        text = request.header(XFCC)
-        if not text:
-            raise Denied(Reason.AGENT_MISSING, f"no {XFCC} header")
-        try:
-            elements = xfcc.parse(text)
-        except xfcc.XfccError as error:
-            raise Denied(Reason.AGENT_INVALID, f"{XFCC}: {error}") from None
         if len(elements) != self.profile.hops:
             raise Denied(Reason.AGENT_INVALID, f"{XFCC} has {len(elements)} elements")
         if any(len(element.uris) != 1 for element in elements):
             raise Denied(Reason.AGENT_INVALID, f"{XFCC} must name exactly one URI")
-        return elements
 
     def _check_peer(self, evidence: Evidence) -> None:
         """Check that the connection belongs to a trusted proxy, if it is not the agent's.
@@ -110,6 +108,17 @@ class XfccSource(IdentitySource):
         except SpiffeIdError:
             return False
         return any(_pattern(text).matches(spiffe_id) for text in self.profile.trusted_proxies)
+
+
+def _elements(request: Request) -> tuple[xfcc.XfccElement, ...]:
+    """Return the header's elements, at least one. Raises Denied(AGENT_MISSING | AGENT_INVALID)."""
+    text = request.header(XFCC)
+    if not text:
+        raise Denied(Reason.AGENT_MISSING, f"no {XFCC} header")
+    try:
+        return xfcc.parse(text)
+    except xfcc.XfccError as error:
+        raise Denied(Reason.AGENT_INVALID, f"{XFCC}: {error}") from None
 
 
 @lru_cache(_PATTERNS)

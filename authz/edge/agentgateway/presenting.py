@@ -1,20 +1,23 @@
 """Presents a message of agentgateway's guardrails, without any secret, for ``authz doctor``."""
 
-from typing import Final
-
 import msgspec
 
 from authz._pb import ext_mcp_pb2 as pb
 from authz.core.protocols.mcp_methods import METHODS
 from authz.edge.agentgateway.reader import GuardrailRequest
 from authz.edge.inputs import TRACE
-from authz.edge.presentation import BodySeen, Presentation, shown_method, shown_names
+from authz.edge.presentation import (
+    GUARDRAILS,
+    GUARDRAILS_RESULT,
+    BodySeen,
+    Presentation,
+    shown_method,
+    shown_names,
+)
 from authz.edge.presenting import Sight, headers_seen, kind_of
 from authz.edge.service import CheckService, log_fault
 from authz.edge.snapshot import Snapshot
 
-BEFORE: Final = "guardrails"
-AFTER: Final = "guardrails_result"
 GuardrailMessage = pb.McpRequest | pb.McpResponse
 
 
@@ -63,4 +66,4 @@ def present_call(
 
 
 def _protocol(message: GuardrailMessage) -> str:
-    return BEFORE if isinstance(message, pb.McpRequest) else AFTER
+    return GUARDRAILS if isinstance(message, pb.McpRequest) else GUARDRAILS_RESULT

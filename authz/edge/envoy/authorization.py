@@ -83,7 +83,7 @@ class UndecidedCheck(msgspec.Struct, frozen=True, gc=False):
             response = check_response(answered)
         except Exception as error:  # noqa: BLE001 - an RPC error can be an allow to some proxies
             return _last_resort(self.service, error, self.decision_id)
-        note_check(self.service, self.snapshot, self.data, answered)
+        note_check(self.service, self.snapshot, self.data, answered, self.begun)
         return response
 
 

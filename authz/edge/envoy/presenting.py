@@ -9,11 +9,12 @@ import msgspec
 
 from authz._pb import ext_authz_pb2 as pb
 from authz.core.request import XFCC, Request
-from authz.core.routes import ROUTE
 from authz.edge.answered import Answered
+from authz.edge.clock import Moment
 from authz.edge.envoy.reader import CONTENT_LENGTH
 from authz.edge.inputs import MAX_REQUEST_BYTES, TRACE
 from authz.edge.presentation import (
+    EXT_AUTHZ,
     MAX_NAMES,
     BodySeen,
     Presentation,
@@ -25,7 +26,6 @@ from authz.edge.presenting import Sight, decision_of, headers_seen, kind_of, xfc
 from authz.edge.service import CheckService, log_fault
 from authz.edge.snapshot import Snapshot
 
-EXT_AUTHZ: Final = "ext_authz"
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _PARTIAL: Final = "x-envoy-auth-partial-body"
 # Read of all headers at most, to find those below: a proxy's limit is some hundred.
@@ -37,13 +37,16 @@ _DECIMAL: Final = re.compile(r"[0-9]{1,20}")
 _HEX: Final = re.compile(r"[0-9a-f]{32}|[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
-def note_check(service: CheckService, snapshot: Snapshot, data: bytes, answered: Answered) -> None:
+def note_check(
+    service: CheckService, snapshot: Snapshot, data: bytes, answered: Answered, begun: Moment
+) -> None:
     """Present a check that was decided, if its kind is due. Never raises, never waits."""
     try:
         request = answered.check.request
         key = kind_of(EXT_AUTHZ, request, snapshot.authorizer.routes)
-        if service.presentations.wants(key, len(data), service.clock.monotonic()):
-            message, now = pb.CheckRequest.FromString(data), service.clock.wall()
+        now, monotonic = begun
+        if service.presentations.wants(key, len(data), monotonic):
+            message = pb.CheckRequest.FromString(data)
             decision = decision_of(answered.rendered.reason)
             seen = present_check(Sight.of(snapshot), message, request, now, decision)
             service.presentations.keep(key, seen)
@@ -70,7 +73,6 @@ def present_check(
         body=_body(http, read),
         extensions=shown_names(extensions),
         max_request_bytes=shown_id(extensions.get(MAX_REQUEST_BYTES, "")),
-        named_route=shown_id(extensions.get(ROUTE, "")),
         namespaces=shown_names(attributes.metadata_context.filter_metadata),
         id_form=_id_form(http.id),
         has_time=bool(attributes.request.time.seconds or attributes.request.time.nanos),
@@ -103,11 +105,11 @@ def _body(http: pb.HttpRequest, read: dict[str, str]) -> BodySeen:
     if announced is not None:
         length = int(announced) if _NUMBER.fullmatch(announced) else -1
     return BodySeen(
-        "raw" if http.raw_body else "text" if http.body else "none",
-        len(http.raw_body) or len(http.body.encode()),
-        http.size,
-        length,
-        None if partial is None else partial == "true",
+        form="raw" if http.raw_body else "text" if http.body else "none",
+        bytes=len(http.raw_body) or len(http.body.encode()),
+        size=http.size,
+        content_length=length,
+        is_partial=None if partial is None else partial == "true",
     )
 
 

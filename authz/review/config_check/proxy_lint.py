@@ -5,7 +5,7 @@ from difflib import get_close_matches
 from typing import Final
 
 from authz.config import Config, Place
-from authz.core.identity.authenticator import DEFAULT
+from authz.core.identity.settings import DEFAULT
 from authz.core.spiffe import SpiffePattern
 
 Warnings = Iterator[tuple[Place, str]]

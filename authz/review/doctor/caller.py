@@ -123,12 +123,6 @@ def _of_xfcc(case: Case, profile: ProfileSettings) -> Iterator[Finding]:
     yield from _of_elements(case, profile, header)
 
 
-def _is_direct(case: Case, profile: ProfileSettings) -> bool:
-    """Tell whether an agent came without a trusted proxy, where the profile lets it."""
-    principal = case.seen.identity.principal
-    return profile.direct and bool(principal) and not _is_trusted(principal, profile)
-
-
 def _no_xfcc(case: Case, header: XfccSeen | None) -> Iterator[Finding]:
     is_missing = header is None
     yield case.error(
@@ -173,6 +167,12 @@ def _of_elements(case: Case, profile: ProfileSettings, header: XfccSeen) -> Iter
             "call agent-authz by mTLS",
             here="use server.tls: then the proxy is known by its own certificate",
         )
+
+
+def _is_direct(case: Case, profile: ProfileSettings) -> bool:
+    """Tell whether an agent came without a trusted proxy, where the profile lets it."""
+    principal = case.seen.identity.principal
+    return profile.direct and bool(principal) and not _is_trusted(principal, profile)
 
 
 def _is_trusted(name: str, profile: ProfileSettings) -> bool:

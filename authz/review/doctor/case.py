@@ -3,14 +3,13 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 from authz.config import Config
 from authz.core.identity import ProfileSettings
+from authz.core.identity.settings import DEFAULT
 from authz.core.route_settings import RouteSettings
-from authz.edge.presentation import Kept, Presentation
-
-EXT_AUTHZ = "ext_authz"
+from authz.edge.presentation import EXT_AUTHZ, Kept, Presentation
 
 
 class Severity(StrEnum):
@@ -28,6 +27,15 @@ class Product(StrEnum):
     ISTIO = "Istio"
     ENVOY_GATEWAY = "Envoy Gateway"
     AGENTGATEWAY = "agentgateway"
+
+
+class Cures(TypedDict, total=False):
+    """What would be right, in the words of each product: the members of Product in lower case."""
+
+    envoy: str
+    istio: str
+    envoy_gateway: str
+    agentgateway: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +93,7 @@ class Case:
     def profile(self) -> ProfileSettings | None:
         """The profile that applies; None if the config has none of its name."""
         name = self.seen.profile
-        return self.config.profiles.get(name, ProfileSettings() if name == "default" else None)
+        return self.config.profiles.get(name, ProfileSettings() if name == DEFAULT else None)
 
     @property
     def route(self) -> RouteSettings | None:
@@ -110,23 +118,20 @@ class Case:
         proxy = seen.proxy or "a proxy without a certificate"
         return f"{seen.protocol} from {proxy}, profile {seen.profile or '?'}{route}"
 
-    def error(self, code: str, cause: str, *, here: str = "", **cures: str) -> Finding:
-        """Return an error, with the cures by the lower-case names of products."""
+    def error(self, code: str, cause: str, *, here: str = "", **cures: Unpack[Cures]) -> Finding:
+        """Return an error, with the cures of the products that may be asking."""
         return self._found(Severity.ERROR, code, cause, here, cures)
 
-    def warning(self, code: str, cause: str, *, here: str = "", **cures: str) -> Finding:
+    def warning(self, code: str, cause: str, *, here: str = "", **cures: Unpack[Cures]) -> Finding:
         """Return a warning, likewise."""
         return self._found(Severity.WARNING, code, cause, here, cures)
 
-    def note(self, code: str, cause: str, *, here: str = "", **cures: str) -> Finding:
+    def note(self, code: str, cause: str, *, here: str = "", **cures: Unpack[Cures]) -> Finding:
         """Return a note, likewise."""
         return self._found(Severity.NOTE, code, cause, here, cures)
 
-    def _found(
-        self, severity: Severity, code: str, cause: str, here: str, cures: dict[str, str]
-    ) -> Finding:
-        """Return a finding with the cures of the products that may be asking."""
-        told = [(Product[name.upper()], cure) for name, cure in cures.items()]
+    def _found(self, severity: Severity, code: str, cause: str, here: str, cures: Cures) -> Finding:
+        told = [(Product[name.upper()], str(cure)) for name, cure in cures.items()]
         of_agentgateway = self.is_of_agentgateway
         mine = [one for one in told if (one[0] is Product.AGENTGATEWAY) == of_agentgateway]
         return Finding(severity, code, self.about, cause, tuple(mine), here)

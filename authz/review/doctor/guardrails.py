@@ -1,13 +1,11 @@
 """Finds metadata that agentgateway's guardrails have to send, and do not."""
 
 from collections.abc import Iterator
-from typing import Final
 
 from authz.core.identity.settings import Source
 from authz.edge.agentgateway.reader import REQUEST
-from authz.review.doctor.case import Case, Finding
-
-_AFTER: Final = "guardrails_result"
+from authz.edge.presentation import GUARDRAILS_RESULT
+from authz.review.doctor.case import Case, Cures, Finding
 
 
 def guardrail_findings(case: Case) -> Iterator[Finding]:
@@ -17,11 +15,11 @@ def guardrail_findings(case: Case) -> Iterator[Finding]:
     yield from _of_source(case)
     if REQUEST in case.seen.namespaces:
         return
-    cures = {
-        "agentgateway": f"metadata of the guardrail needs {REQUEST}: "
+    cures = Cures(
+        agentgateway=f"metadata of the guardrail needs {REQUEST}: "
         '\'{"path": request.path, "headers": request.headers, "strips_token": true}\''
-    }
-    if case.seen.protocol == _AFTER:
+    )
+    if case.seen.protocol == GUARDRAILS_RESULT:
         cause = f"{REQUEST} did not come, so that no token is known when a list comes back: every "
         yield case.error("no_request", f"{cause}list is refused (token_missing)", **cures)
     else:

@@ -29,7 +29,7 @@ from authz.core.decision import (
 from authz.core.delegation import MAX_TIMEOUT_SECONDS
 from authz.core.delegation.without_token import by_svid
 from authz.core.identity import ProfileSettings
-from authz.core.identity.authenticator import DEFAULT
+from authz.core.identity.settings import DEFAULT
 from authz.core.needs import IntrospectionNeeded
 from authz.core.policy.call_matchers import describe_call
 from authz.core.policy.policy import Policy

@@ -7,22 +7,23 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from authz.config import Config
-from authz.core.identity.settings import Source
+from authz.core.identity.settings import DEFAULT, Source
 from authz.core.route_settings import RouteProtocol, RouteSettings
 from authz.edge.agentgateway.reader import TARGET
 from authz.review.gateways.errors import GatewayError
 from authz.review.gateways.facts import (
-    DEFAULT,
     MAX_BODY_BYTES,
     Address,
     HostPort,
     addresses,
+    context_extensions,
     credentials,
     exact_paths,
     names_to_remove,
     profile_with,
 )
 from authz.starter.config_text import yaml_text
+from authz.starter.envoy_tls import server_id
 
 _WIDTH: Final = 100  # of a line
 _FIRST_SERVER_PORT: Final = 8081
@@ -107,7 +108,7 @@ backendTLS:
   cert: gateway.pem
   key: gateway.key
   root: agents-ca.pem
-  subjectAltNames: ["spiffe://$domain/ns/agent-authz/sa/agent-authz"]
+  subjectAltNames: ["$server"]
 """)
 
 
@@ -208,15 +209,11 @@ def _http(config: Config, address: Address, profile: str) -> str:
 
 
 def _ext_authz(config: Config, address: Address, profile: str, *, has_messages: bool) -> str:
-    context = {
-        **({"authz_profile": yaml_text(profile)} if profile != DEFAULT else {}),
-        **({"authz_max_request_bytes": f'"{MAX_BODY_BYTES}"'} if has_messages else {}),
-    }
-    flow = ", ".join(f"{name}: {value}" for name, value in context.items())
+    context = context_extensions(profile, has_body=has_messages)
     return _EXT_AUTHZ.substitute(
         address=yaml_text(address.text),
         tls=_tls(config, address, " " * 18),
-        context=f"{' ' * 20}context: {{{flow}}}\n" if context else "",
+        context=f"{' ' * 20}context: {context}\n" if context else "",
         body=_BODY if has_messages else "",
     )
 
@@ -224,7 +221,7 @@ def _ext_authz(config: Config, address: Address, profile: str, *, has_messages: 
 def _tls(config: Config, address: Address, indent: str) -> str:
     if not address.has_tls:
         return ""
-    return textwrap.indent(_TLS.substitute(domain=config.trust_domains[0]), indent)
+    return textwrap.indent(_TLS.substitute(server=server_id(config.trust_domains[0])), indent)
 
 
 def _listed(names: Sequence[str], indent: str) -> str:

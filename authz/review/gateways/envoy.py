@@ -11,11 +11,11 @@ from authz.core.identity.settings import Source
 from authz.core.patterns import ANY
 from authz.core.route_settings import RouteProtocol, RouteSettings
 from authz.review.gateways.facts import (
-    DEFAULT,
     MAX_BODY_BYTES,
     Address,
     HostPort,
     addresses,
+    context_extensions,
     profile_with,
 )
 from authz.starter.config_text import yaml_text
@@ -69,27 +69,39 @@ def envoy_text(config: Config, server: HostPort | None = None) -> str:
     ``server`` is where Envoy reaches us, if not at an address of ``server.listen``.
     """
     profile, _ = profile_with(config, [Source.PRINCIPAL, Source.CERTIFICATE])
-    listed = addresses(config, profile, server)
     text = _HEAD + replace_all(shipped_bootstrap(), dict([_CHANGE]))
+    text = _with_routes(text, config, profile)
+    text = replace_all(text, _names(config))
+    return _with_addresses(text, config, addresses(config, profile, server))
+
+
+def _with_routes(text: str, config: Config, profile: str) -> str:
+    """Return the text with the profile for all routes, and a route for each that has messages."""
     text = cut(text, "typed_per_filter_config:", "routes:")
     before, after = text.split("                        # An MCP server:", 1)
     after = after[after.index("                        - match: {prefix: /}\n") :]
     routes = " " * 22 + "routes:\n"
     before = before.replace(routes, _per_route(profile, " " * 22) + routes)
     text = before + "".join(_routes(config, profile)) + after
-    if not any(route.protocol is RouteProtocol.MCP for route in config.routes):
-        text = cut(text, "- name: mcp\n")
+    if any(route.protocol is RouteProtocol.MCP for route in config.routes):
+        return text
+    return cut(text, "- name: mcp\n")
+
+
+def _names(config: Config) -> dict[str, str]:
+    """Return what stands for the config's trust domains and headers, by the text for ours."""
     words = [word for word in _WORDS.split(config.headers.prefix) if word]
     allowed = "|".join(map(_alike, (f"{config.headers.prefix}*", *config.headers.remove)))
-    text = replace_all(
-        text,
-        {
-            _SPELLINGS: f'regex: "{"[^a-z0-9]+".join(words)}[^a-z0-9].*"',
-            _ALLOWED: f'regex: "{allowed}|{config.token.header}|dpop"',
-            _ENDPOINT: "".join(map(_endpoint, listed)),
-            _BUNDLE: "".join(map(_bundle, config.trust_domains)),
-        },
-    )
+    return {
+        _SPELLINGS: f'regex: "{"[^a-z0-9]+".join(words)}[^a-z0-9].*"',
+        _ALLOWED: f'regex: "{allowed}|{config.token.header}|dpop"',
+        _BUNDLE: "".join(map(_bundle, config.trust_domains)),
+    }
+
+
+def _with_addresses(text: str, config: Config, listed: Sequence[Address]) -> str:
+    """Return the text with the addresses of agent-authz, and with mutual TLS if it wants that."""
+    text = replace_all(text, {_ENDPOINT: "".join(map(_endpoint, listed))})
     if not all(_NUMERIC.fullmatch(address.host) for address in listed):
         text = replace_all(text, {_STATIC: _STATIC.replace("STATIC", "STRICT_DNS")})
     if any(address.has_tls for address in listed):
@@ -148,13 +160,8 @@ def _host_regex(host: str) -> str:
 
 
 def _per_route(profile: str, indent: str, *, body: bool = False) -> str:
-    context = {
-        **({"authz_profile": yaml_text(profile)} if profile != DEFAULT else {}),
-        # Envoy does not always say that it cut a body, so a body that fills this is refused.
-        **({"authz_max_request_bytes": f'"{MAX_BODY_BYTES}"'} if body else {}),
-    }
-    flow = ", ".join(f"{name}: {value}" for name, value in context.items())
-    extensions = f"      context_extensions: {{{flow}}}\n" if context else ""
+    context = context_extensions(profile, has_body=body)
+    extensions = f"      context_extensions: {context}\n" if context else ""
     settings = extensions + (_BODY if body else _NO_BODY)
     return textwrap.indent(_PER_ROUTE.substitute(settings=settings), indent)
 

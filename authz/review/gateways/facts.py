@@ -5,15 +5,17 @@ from dataclasses import dataclass
 from typing import Final
 
 from authz.config import Config
-from authz.core.identity.settings import ProfileSettings, Source
+from authz.core.identity.settings import DEFAULT, ProfileSettings, Source
 from authz.core.patterns import PathText
 from authz.core.request import DPOP
+from authz.core.routes import PROFILE
 from authz.edge.header_settings import owned_headers
 from authz.edge.identity_headers import spellings
+from authz.edge.inputs import MAX_REQUEST_BYTES
 from authz.review.gateways.errors import GatewayError
+from authz.starter.config_text import yaml_text
 
 HostPort = tuple[str, int]
-DEFAULT: Final = "default"
 _UNIX: Final = "unix:"
 _WILD: Final = ("0.0.0.0", "[::]", "*")  # noqa: S104 - where a server listens, and no proxy can ask
 _LOOPBACK: Final = {"[::1]": "localhost"}  # agentgateway reads no IPv6 address here
@@ -86,6 +88,20 @@ def profile_with(config: Config, sources: Sequence[Source]) -> tuple[str, Profil
         f"profiles: none has identity: {wanted}, which this proxy needs; "
         f"add one, such as default: {{identity: {sources[0]}}}"
     )
+
+
+def context_extensions(profile: str, *, has_body: bool) -> str:
+    """Return the context extensions of a check in YAML's flow style; "" for none.
+
+    A proxy does not always say that it cut a body. So it says its limit where it sends bodies, and
+    one that fills the limit is refused.
+    """
+    context = {
+        **({PROFILE: yaml_text(profile)} if profile != DEFAULT else {}),
+        **({MAX_REQUEST_BYTES: f'"{MAX_BODY_BYTES}"'} if has_body else {}),
+    }
+    flow = ", ".join(f"{name}: {value}" for name, value in context.items())
+    return f"{{{flow}}}" if context else ""
 
 
 def names_to_remove(config: Config) -> list[str]:

@@ -1,7 +1,7 @@
 """Profiles for agents that connect directly and through a proxy, held to a model of their own.
 
-The model is the promise in short: the connection decides. A trusted proxy's connection tells the
-agent by the header; anybody else's is its own; and none is nobody's.
+The model is the promise in short: the connection decides. Another trusted proxy's connection tells
+the agent by the header; anybody else's is its own; and none is nobody's.
 """
 
 import time
@@ -56,13 +56,18 @@ class Seen:
 
 def model(seen: Seen, hops: int) -> str:
     """Return who calls, "" for nobody."""
-    if seen.principal not in TRUSTED:
+    if seen.principal not in TRUSTED or is_own(seen):
         is_proven = seen.certificate in ("", seen.principal)
         return seen.principal if seen.principal in AGENTS and is_proven else ""
     if len(seen.elements) != hops or seen.certificate not in ("", seen.principal):
         return ""
     writers = {by for by, _ in seen.elements} | {uri for _, uri in seen.elements[1:]}
     return seen.elements[0][1] if writers <= TRUSTED else ""
+
+
+def is_own(seen: Seen) -> bool:
+    """Tell whether the connection has the ID of the proxy that wrote last."""
+    return bool(seen.elements) and seen.elements[-1][0] == seen.principal
 
 
 def profile(hops: int = 2, *, direct: bool = True) -> ProfileSettings:
@@ -138,12 +143,22 @@ def test_an_own_connection_has_no_header(svids: dict[str, Svid], seen: Seen, hea
 @given(seen=SEEN, hops=st.sampled_from([1, 2]))
 @settings(max_examples=150)
 def test_a_trusted_proxy_is_heard_as_ever(svids: dict[str, Svid], seen: Seen, hops: int) -> None:
-    """On a trusted proxy's connection the answer is that of the profile without ``direct``."""
-    if seen.principal not in TRUSTED:
+    """On another trusted proxy's connection the answer is that without ``direct``."""
+    if seen.principal not in TRUSTED or is_own(seen):
         return
     request = request_of(svids, seen)
 
     assert identified(profile(hops), request) == identified(profile(hops, direct=False), request)
+
+
+@pytest.mark.parametrize("hops", [1, 2])
+def test_the_workload_behind_the_proxy_names_nobody(hops: int) -> None:
+    """With the proxy's own ID, which is listed as a writer, one is oneself: not who one names."""
+    forged = f"By={GATEWAY};URI={TRAVEL}"
+    appended = f"{forged},By={SIDECAR};URI={SIDECAR}"
+    request = Request("GET", "h", "/", headers=((XFCC, appended),), principal=SIDECAR)
+
+    assert identified(profile(hops), request) == SIDECAR
 
 
 def test_the_certificate_is_the_connections(tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ import pytest
 
 from authz.core.decision import Agent
 from authz.core.identity import ProfileSettings
-from authz.core.identity.authenticator import DEFAULT, AgentAuthenticator
+from authz.core.identity.authenticator import AgentAuthenticator
+from authz.core.identity.settings import DEFAULT
 from authz.core.identity.sources import SOURCES
 from authz.core.reason import Denied, Reason
 from authz.core.request import Request
