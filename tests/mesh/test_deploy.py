@@ -102,13 +102,16 @@ def test_a_kustomization_of_ones_own(tmp_path: Path) -> None:
     (tmp_path / "kustomization.yaml").write_text(dedent(block[1]))
     shutil.copytree(DEPLOY, tmp_path / "deploy")
     (tmp_path / "config.yaml").write_text("# of one's own\n")
-    shutil.copy(BASE / "config" / "team-finance.yaml", tmp_path)
+    (tmp_path / "team-travel.yaml").touch()
+    (tmp_path / "revoked.jsonl").touch()
 
     manifests = output("kustomize", "build", str(tmp_path))
 
     check_schemas(manifests)
     found = {one["kind"]: one for one in documents(manifests)}
-    assert found["ConfigMap"]["data"]["config.yaml"] == "# of one's own\n"
+    data = found["ConfigMap"]["data"]
+    assert data["config.yaml"] == "# of one's own\n"
+    assert set(data) == {"config.yaml", "team-travel.yaml", "revoked.jsonl"}  # no example of ours
     (container,) = found["Deployment"]["spec"]["template"]["spec"]["containers"]
     assert container["image"].startswith("registry.corp.example/envoy-agent-authz@sha256:")
     assert "PrometheusRule" in found

@@ -48,7 +48,8 @@ def _lines_of(case: Case) -> Iterator[str]:
     by = {"extension": "authz_profile names it", "callers": "its callers list the proxy"}
     yield f"  profile     {seen.profile or '?'}: {by.get(seen.profile_by, 'nothing names another')}"
     decision = f"; the last, at {_time(seen.at)}: {seen.decision}" if seen.decision else ""
-    yield f"  checks      {kept.decided} decided{decision}"
+    looked = f", {kept.seen} looked at" if kept.seen < kept.decided else ""
+    yield f"  checks      {kept.decided} decided{looked}{decision}"
     yield f"  agent       {_agent(case)}"
     yield f"  evidence    {_evidence(case)}"
     yield f"  body        {_body(case)}"
@@ -86,4 +87,7 @@ def _body(case: Case) -> str:
     told = f"{body.bytes} bytes as {body.form}" if body.bytes else "none"
     length = body.content_length
     told += f"; content-length {length if length is not None else 'absent'}"
-    return told + (f"; limit {limit}" if limit else "; no limit named")
+    if limit:
+        return f"{told}; limit {limit}"
+    default = case.profile.max_request_bytes if case.profile is not None else None
+    return told + ("; no limit named" if default is None else f"; limit {default}, the profile's")

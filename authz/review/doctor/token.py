@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from authz.core.reason import Reason
 from authz.core.request import DPOP
+from authz.edge.presentation import Kept
 from authz.review.doctor.case import Case, Finding
 
 
@@ -25,6 +26,16 @@ def _is_named(case: Case) -> bool:
     return bool(case.seen.id_form) and case.seen.has_time
 
 
+def _looked_at(kept: Kept) -> str:
+    """Say in how many checks a token was looked for, and how to have more of them looked at."""
+    if kept.seen >= kept.decided:
+        return f"{kept.seen} checks"
+    return (
+        f"{kept.seen} looked at, of {kept.decided} checks (one a second is: wait for one, and send "
+        "a request with a token)"
+    )
+
+
 def _never(case: Case) -> Iterator[Finding]:
     kept, seen, route = case.kept, case.seen, case.route
     if kept.with_credential or seen.decision not in ("", Reason.TOKEN_MISSING.code):
@@ -34,8 +45,8 @@ def _never(case: Case) -> Iterator[Finding]:
     header = case.config.token.header
     yield case.warning(
         "token_never",
-        f"no token came: {header} was in none of {kept.seen} checks looked at; clients send none, "
-        "or something before us removes it",
+        f"no token came: {header} was in none of {_looked_at(kept)}; clients send none, or "
+        "something before us removes it",
         envoy=f"jwt_authn before ext_authz needs forward: true; allowed_headers, if it is set, "
         f"needs {header}",
         istio="RequestAuthentication jwtRules need forwardOriginalToken: true",

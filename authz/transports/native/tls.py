@@ -20,6 +20,8 @@ PLAIN_BYTES: Final = 64 * 1024  # for one read; a record holds 16 KiB
 # From a client until its handshake is done. Its certificate and MAX_INTERMEDIATES of 2 KB fit.
 # OpenSSL itself would take 100 KB, and half a millisecond for each certificate.
 MAX_HANDSHAKE_BYTES: Final = 24 * 1024
+# OpenSSL's names for a first record that is not TLS: a proxy without TLS towards us.
+_PLAIN: Final = frozenset({"wrong version number", "http request"})
 _log: Final = logging.getLogger("authz.tls")
 
 
@@ -167,7 +169,8 @@ class TlsPipe:
 
 def _words(error: ssl.SSLError) -> str:
     """Return OpenSSL's name of an error, which holds nothing that the client sent."""
-    return (error.reason or type(error).__name__).replace("_", " ").lower()
+    words = (error.reason or type(error).__name__).replace("_", " ").lower()
+    return f"it does not speak TLS: {words}" if words in _PLAIN else words
 
 
 def _peer(tls: ssl.SSLObject) -> tuple[bytes, ...]:

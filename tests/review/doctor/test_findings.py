@@ -220,6 +220,24 @@ def test_a_token_that_never_came(config: Config) -> None:
     assert codes(found(config, {**missing, "decision": "policy_denied"}, credentials=0)) == set()
 
 
+def test_checks_that_nobody_looked_at(config: Config) -> None:
+    """Of checks within a second, the first is looked at: the others may have had a token."""
+    kept = Kept(msgspec.structs.replace(GOOD, decision="token_missing"), decided=3)
+
+    told = "\n".join(diagnose(config, [kept]).lines())
+
+    assert "3 decided, 1 looked at; the last, at" in told
+    assert "in none of 1 looked at, of 3 checks" in told
+
+
+def test_the_limit_of_the_profile_is_shown(config: Config) -> None:
+    """Where the proxy names no limit, that of the profile stands beside the body."""
+    limited = {**MESSAGE, "profile": "limited", "profile_by": "extension"}
+
+    assert any("limit 50, the profile's" in line for line in found(config, limited).lines())
+    assert any("no limit named" in line for line in found(config, MESSAGE).lines())
+
+
 def test_a_token_that_no_route_needs(tmp_path: Path) -> None:
     """Where an SVID alone is enough, no token is missing."""
     alone = LAB.with_routes("- {name: batch, paths: [/batch/**], modes: [autonomous]}")

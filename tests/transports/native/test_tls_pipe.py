@@ -161,6 +161,7 @@ def test_a_connection_that_is_altered(
             pass
     assert_none_is_left(port)
     assert caplog.text.count("ended a connection") == 2
+    assert caplog.text.count("it does not speak TLS") == 1  # told of the second
     assert_answers(port, context)
 
 

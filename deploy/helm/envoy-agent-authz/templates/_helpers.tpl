@@ -24,12 +24,13 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{/* What a schema can't say: the config and the rest of the values must fit each other. */}}
 {{- define "authz.check" -}}
 {{- if not .Values.existingConfigMap -}}
-{{- $server := .Values.config.server | default dict -}}
+{{- $config := .Values.config | default dict -}}
+{{- $server := $config.server | default dict -}}
 {{- $listen := join " " (concat (list) (kindIs "slice" $server.listen | ternary $server.listen (list $server.listen))) -}}
 {{- if not (regexMatch ":9191( |$)" $listen) -}}
 {{- fail (printf "config.server.listen is %q: the Service and the NetworkPolicy are for port 9191, as in 0.0.0.0:9191" $listen) -}}
 {{- end -}}
-{{- $admin := (.Values.config.admin | default dict).listen | default "" -}}
+{{- $admin := ($config.admin | default dict).listen | default "" -}}
 {{- if or (not (hasSuffix ":9192" $admin)) (hasPrefix "127." $admin) (hasPrefix "localhost:" $admin) -}}
 {{- fail (printf "config.admin.listen is %q: probes come from the node to port 9192, as in 0.0.0.0:9192" $admin) -}}
 {{- end -}}
@@ -39,6 +40,18 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- end -}}
 {{- if and (ne .Values.certificate.source "spire-csi") $workload -}}
 {{- fail (printf "config.server.tls.workload_api needs certificate.source spire-csi, and it is %s" .Values.certificate.source) -}}
+{{- end -}}
+{{- $drain := toString $server.drain -}}
+{{- if regexMatch "^[0-9]+[sm]$" $drain -}}
+{{- $seconds := add 17 (mul (hasSuffix "m" $drain | ternary 60 1) (atoi (regexFind "^[0-9]+" $drain))) -}}
+{{- if lt (int .Values.terminationGracePeriodSeconds) (int $seconds) -}}
+{{- fail (printf "terminationGracePeriodSeconds is %d: with config.server.drain %s it must be %d at least, or a stop is cut short" (int .Values.terminationGracePeriodSeconds) $drain $seconds) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- with .Values.autoscaling -}}
+{{- if and .enabled (gt (int .minReplicas) (int .maxReplicas)) -}}
+{{- fail (printf "autoscaling.minReplicas is %d, and maxReplicas is %d: it must be at least as much" (int .minReplicas) (int .maxReplicas)) -}}
 {{- end -}}
 {{- end -}}
 {{- end }}
