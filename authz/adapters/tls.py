@@ -158,7 +158,12 @@ class ServerTls:
                 self._persistence = StabilityTimer()
 
     def _use(self, files: TlsFiles) -> None:
-        """Put changed files into use. Raises TlsError for those that can't be."""
+        """Put changed files into use. Raises TlsError for those that can't be.
+
+        The CAs count whatever the certificate is: a withdrawn one must not outlive its file.
+        """
+        if files.client_ca != self._material.client_ca:
+            self._material = self._material.with_authorities(files)
         material = files.checked()
         if 0 < material.seconds_to_begin < CLOCK_SKEW_SECONDS:
             return

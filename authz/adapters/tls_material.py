@@ -2,7 +2,7 @@
 
 import datetime as dt
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, TypeVar
 
 from cryptography import x509
@@ -80,6 +80,11 @@ class TlsMaterial:
             why = f"it is not valid before {said(self.chain[0].not_valid_before_utc)}: check clocks"
         return f"{self.path}: {why}" if why else ""
 
+    def with_authorities(self, files: "TlsFiles") -> "TlsMaterial":
+        """Return this certificate with the CAs of the files. Raises TlsError for invalid ones."""
+        authorities = files.authorities()
+        return replace(self, client_ca=files.client_ca, authorities=authorities)
+
     def check_replaces(self, before: "TlsMaterial") -> None:
         """Require that proxies can take this certificate, if they could take the one before.
 
@@ -105,7 +110,7 @@ class TlsFiles:
         """Parse the files, and require that key and certificate fit. Raises TlsError."""
         chain = self._parsed("certificate", x509.load_pem_x509_certificates)
         key = self._parsed("private_key", _public_key_of)
-        authorities = tuple(self._parsed("client_ca", x509.load_pem_x509_certificates))
+        authorities = self.authorities()
         owners = [_encoded(certificate.public_key()) == key for certificate in chain]
         if not owners[0]:
             raise self._mismatch(is_behind=any(owners))
@@ -118,6 +123,10 @@ class TlsFiles:
             self._path("certificate"),
             tuple(faults_at_any_time(chain[0])),
         )
+
+    def authorities(self) -> tuple[x509.Certificate, ...]:
+        """Return the CAs of callers' certificates. Raises TlsError."""
+        return tuple(self._parsed("client_ca", x509.load_pem_x509_certificates))
 
     def _parsed(self, key: str, parse: Callable[[bytes], _T]) -> _T:
         """Return the content of a setting's file. Raises TlsError."""
