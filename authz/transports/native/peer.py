@@ -19,6 +19,10 @@ LINGER_SECONDS: Final = 1.0
 # Once the last GOAWAY is out, or a client is asked to leave for its connection's age.
 GOING_SECONDS: Final = 1.0
 AGE_GRACE_SECONDS: Final = 30.0
+# Of the time that a client's certificate had left, after which it is asked to leave: by then it has
+# a new one, which it shows on new connections alone. A part, so that a client without a new one is
+# not asked again and again.
+CERTIFICATE_PART: Final = 0.8
 _log: Final = logging.getLogger("authz.server")
 
 
@@ -51,6 +55,8 @@ class Peer:
         self._opened = 0  # streams, at the last sweep
         self._service = service
         self._channel = channel
+        self._gate = gate
+        self._is_timed = False
         self._on_gone = on_gone
         self._leaves_at = begun + max_age
         self._going_since: float | None = None
@@ -114,6 +120,14 @@ class Peer:
         """Close the connection after an internal error."""
         self.close()
 
+    def on_outdated(self) -> None:
+        """Take no further calls, which the client may make again elsewhere (RFC 9113 6.8).
+
+        It may have a certificate by now that is allowed.
+        """
+        self.leave(time.monotonic())
+        self._connection.finish_going()
+
     def sweep(self, now: float) -> None:
         """End what has taken too long."""
         if self._channel.is_late(now):
@@ -127,6 +141,7 @@ class Peer:
             return
         self._calls.take(self._connection.expire(now), now)
         self._note_calls(now)
+        self._look_at_certificates(now)
         if now >= self._leaves_at:
             self.leave(now)
         if self._going_since is not None:
@@ -138,6 +153,17 @@ class Peer:
         if opened and not self.is_idle and self._calls.is_allowed:
             self.asked_at = now
         self._opened = opened
+
+    def _look_at_certificates(self, now: float) -> None:
+        """Have the client connect anew before its certificate ends, and when its CA is removed."""
+        if self.is_handshaking or not self._opened:
+            return
+        certificates = self._channel.certificates
+        self._calls.identify(certificates)
+        if not self._is_timed:
+            self._is_timed = True
+            ends = now + CERTIFICATE_PART * self._gate.seconds_left(certificates)
+            self._leaves_at = min(self._leaves_at, ends)
 
     @property
     def is_idle(self) -> bool:

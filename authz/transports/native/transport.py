@@ -1,5 +1,6 @@
 """Serves checks from one loop: sockets, connections, and the end of both."""
 
+import math
 import random
 import socket
 import ssl
@@ -134,7 +135,7 @@ class NativeTransport:
     def _connected(self, listener: Listener, opened: socket.socket, now: float) -> None:
         """Take a new connection, or close it. Raises OSError."""
         channel = Channel(opened, self._loop, now)
-        gate: Gate = _anyone
+        gate: Gate = _ANYONE
         if self._contexts is not None and self._gate is not None and not listener.is_unix:
             pipe, gate = TlsPipe(self._contexts.current()), self._gate
             channel = TlsChannel(opened, self._loop, pipe, now)
@@ -186,9 +187,17 @@ class NativeTransport:
             peer.close()
 
 
-def _anyone(_: tuple[bytes, ...]) -> str:
-    """Allow every caller, without an ID: there is no TLS, or the file system decides."""
-    return ""
+class _Anyone:
+    """Allows every caller, without an ID: there is no TLS, or the file system decides."""
+
+    def __call__(self, _: tuple[bytes, ...]) -> str:
+        return ""
+
+    def seconds_left(self, _: tuple[bytes, ...]) -> float:
+        return math.inf
+
+
+_ANYONE: Final = _Anyone()
 
 
 def contexts_of(tls: ServerTls) -> TlsContexts:
