@@ -3,7 +3,7 @@
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
@@ -34,8 +34,8 @@ class Load:
 
     mesh: SpireMesh
     answers: Counter[tuple[int, str]] = field(default_factory=Counter)
-    serials: set[int] = field(default_factory=set)
     failures: list[str] = field(default_factory=list)
+    begun: float = field(default_factory=time.monotonic)
     _stop: threading.Event = field(default_factory=threading.Event)
 
     def _renew(self, number: int) -> tuple[Client, str]:
@@ -85,10 +85,13 @@ def spread(load: Load) -> None:
 
 
 @pytest.mark.timeout(600)
-def test_rotation_under_load(tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_rotation_under_load(
+    tmp_path_factory: pytest.TempPathFactory, record_property: Callable[[str, object], None]
+) -> None:
     """SVIDs of 40 s, then new CA and JWT keys whose old ones are revoked: every request passes.
 
-    Envoy opens a connection to agent-authz for each ten checks meanwhile.
+    Envoy opens a connection to agent-authz for each ten checks meanwhile. The connection of its
+    health checks is older than certificates get.
     """
     folder = tmp_path_factory.mktemp("rotation")
     with ExitStack() as stack:
@@ -103,8 +106,15 @@ def test_rotation_under_load(tmp_path_factory: pytest.TempPathFactory) -> None:
                 spire.change_authority(kind, *steps)
                 spread(load)
         handshakes = mesh.envoy.stat("cluster.authz.ssl.handshake")
+        health_checks = mesh.envoy.stat("cluster.authz.health_check.attempt")
         failures = mesh.envoy.stat("cluster.authz.health_check.failure")
+        log = mesh.server.process.log.read_text()
 
+    record_property("answers", {f"{status} {why}": n for (status, why), n in load.answers.items()})
+    record_property("seconds", round(time.monotonic() - load.begun))
+    record_property("handshakes", handshakes)
+    record_property("health checks", health_checks)
+    record_property("our certificates", log.count("certificate reloaded"))
     assert load.answers.keys() == {(200, "")}
     assert load.answers.total() > 100
     assert handshakes > 20
