@@ -155,15 +155,18 @@ class Peer:
         self._opened = opened
 
     def _look_at_certificates(self, now: float) -> None:
-        """Have the client connect anew before its certificate ends, and when its CA is removed."""
-        if self.is_handshaking or not self._opened:
+        """Have the client connect anew before its certificate ends, and when its CA is removed.
+
+        That it may have made no call yet changes nothing: proxies open connections in advance.
+        """
+        if self.is_handshaking or (self._is_timed and not self._calls.is_allowed):
             return
         certificates = self._channel.certificates
         self._calls.identify(certificates)
-        if not self._is_timed:
-            self._is_timed = True
+        if not self._is_timed and self._calls.is_allowed:
             ends = now + CERTIFICATE_PART * self._gate.seconds_left(certificates)
             self._leaves_at = min(self._leaves_at, ends)
+        self._is_timed = True
 
     @property
     def is_idle(self) -> bool:

@@ -9,12 +9,19 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lab.ca import Authority, Svid
+from lab.mesh import TRAVEL
 from support.frames import HEALTH, grpc_context, secured
+from support.inside import in_loop, native_of
 from support.ports import SERVER, WAYPOINT, Port, listening
 from support.raw import Raw
 from support.world import LIFETIMES_SECONDS, wait_until
 
 MAX_ID = 2**31 - 1
+
+
+def is_known(port: Port) -> bool:
+    """Tell whether the server has looked at its one client."""
+    return in_loop(port, lambda: [one._is_timed for one in native_of(port)._peers]) == [True]
 
 
 @contextmanager
@@ -60,3 +67,25 @@ def test_a_client_whose_ca_is_removed_may_ask_again_elsewhere(tmp_path: Path) ->
         assert client.goaways()[-1].last_stream_id == 1
         assert not client.of(3)
         assert port.metric("authz_callers_refused_total") == 1
+
+
+def test_a_client_that_has_not_asked_yet(tmp_path: Path) -> None:
+    """Its connection ends with the trust in its CA too: its first call is made on a new one."""
+    with listening(tmp_path) as port:
+        svid = port.world.authority.issue(WAYPOINT)
+        context = grpc_context(port.world.authority.path, svid)
+        with Raw(secured(port.transport.addresses[0], context)) as client:
+            wait_until(lambda: is_known(port))
+            other = Authority(tmp_path / "other", "other")
+            port.write(other.issue(SERVER, dns=("localhost",)), other)
+            client.read_to_end()
+
+            assert client.goaways()[-1].last_stream_id == 0
+
+
+def test_a_client_that_was_never_allowed_is_looked_at_once(tmp_path: Path) -> None:
+    """It is told at its calls, and its connection costs no more than before."""
+    with listening(tmp_path) as port, port.hostile("tcp", TRAVEL) as client:
+        wait_until(lambda: is_known(port))
+        assert client.ends(client.call(b"", HEALTH)) == "7"
+        assert not client.is_closed
