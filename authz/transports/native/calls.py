@@ -28,6 +28,7 @@ from authz.transports.http2 import (
     TurnedAway,
 )
 from authz.transports.native.backlog import MAX_HELD_BYTES, Backlog, Job
+from authz.transports.native.gate import Gate
 from authz.transports.native.health import HealthMethod, Watch
 from authz.transports.native.loop import Loop, log_fault
 from authz.transports.native.turns import SLICE_SECONDS, Turns
@@ -53,16 +54,6 @@ LIMITS: Final = Limits(
 _STOPPING: Final = status_trailers(StatusCode.UNAVAILABLE, "the server is stopping")
 _ENDS: Final = {Cause.HALF_OPEN: CallEnd.HALF_OPEN, Cause.UNREAD: CallEnd.UNREAD}
 Served = Call["Method | Watch"]
-
-
-class Gate(Protocol):
-    """Tells who may ask, from what TLS knows of a client: its certificate and chain in PEM."""
-
-    def __call__(self, certificates: tuple[bytes, ...], /) -> str | None:
-        """Return the calling proxy's SPIFFE ID; "" without TLS, None to refuse."""
-
-    def seconds_left(self, certificates: tuple[bytes, ...], /) -> float:
-        """Return for how long that holds by the certificates' times; infinite without TLS."""
 
 
 class Owner(Protocol):

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import Final
 
 from authz.adapters.metrics import CallEnd
-from authz.transports.native.calls import LIMITS, Calls, Gate, Service
+from authz.transports.native.calls import LIMITS, Calls, Service
 from authz.transports.native.channel import READ_BYTES, Channel, ChannelClosedError
+from authz.transports.native.gate import Gate
 from authz.transports.native.turns import SLICE_SECONDS
 
 SHORT_READ_BYTES: Final = 8 * 1024  # from a client whose bytes take long: a millisecond at most
