@@ -66,6 +66,13 @@ class CallerAuthenticator:
             self._standings.put(pems, standing)
         return standing.proxy
 
+    def seconds_left(self, pems: tuple[bytes, ...]) -> float:
+        """Return how long the certificate and its chain are still valid, 0 if they are refused."""
+        if self(pems) is None:
+            return 0.0
+        standing = self._standings.get(pems)
+        return 0.0 if standing is None else max(0.0, standing.until - self._now())
+
     def _examined(self, pems: tuple[bytes, ...], now: float) -> _VerifiedCaller:
         try:
             return self._verified(pems, now)

@@ -19,6 +19,9 @@ from support.world import LIFETIMES_SECONDS, wait_until
 
 pytestmark = pytest.mark.usefixtures("each_transport")
 REFUSED = "PERMISSION_DENIED"
+# On a connection that had been allowed. Our own transport ends it, and the handshake of the next
+# one, which the client makes by itself, fails.
+REFUSED_LATER = {REFUSED, "UNAVAILABLE"}
 
 
 def short_lived(authority: Authority, seconds: int) -> tuple[Svid, float]:
@@ -53,7 +56,9 @@ def chained(svid: Svid, authority: Authority) -> Svid:
     return Svid(svid.certificate, pem, svid.key_pem, svid.certificate_path, svid.key_path)
 
 
-def test_a_certificate_that_ends_on_an_open_connection(tmp_path: Path) -> None:
+def test_a_certificate_that_ends_on_an_open_connection(
+    tmp_path: Path, each_transport: TransportKind
+) -> None:
     """Calls are answered while it is valid, and refused from the second on that it is not."""
     with listening(tmp_path) as port:
         for seconds in LIFETIMES_SECONDS:
@@ -64,9 +69,10 @@ def test_a_certificate_that_ends_on_an_open_connection(tmp_path: Path) -> None:
                     asked_at.append(time.time())
             if len(asked_at) > 1:
                 break
-        assert answer == REFUSED
+        assert answer in REFUSED_LATER
         assert asked_at[-2] < ends <= time.time()
-        assert port.metric("authz_callers_refused_total") >= 1
+        if each_transport is TransportKind.GRPCIO:  # the other one refuses the connection
+            assert port.metric("authz_callers_refused_total") >= 1
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
@@ -133,7 +139,7 @@ def test_chains(tmp_path: Path) -> None:
             wait_until(lambda: port.tls.authorities == (below.certificate,))
             assert ask(opened, port) == "allow"
             port.write(server, Authority(tmp_path / "other", "other"))
-            wait_until(lambda: ask(opened, port) == REFUSED)
+            wait_until(lambda: ask(opened, port) in REFUSED_LATER)
             port.write(server, port.world.authority)
             wait_until(lambda: ask(opened, port) == "allow")
 
@@ -144,7 +150,7 @@ def test_a_ca_of_the_same_name_vouches_for_nothing(tmp_path: Path) -> None:
         assert ask(opened, port) == "allow"
         namesake = Authority(tmp_path / "namesake")
         port.write(namesake.issue(SERVER, dns=("localhost",)), namesake)
-        wait_until(lambda: ask(opened, port) == REFUSED)
+        wait_until(lambda: ask(opened, port) in REFUSED_LATER)
 
 
 def test_a_ca_that_ends_on_an_open_connection(tmp_path: Path) -> None:
@@ -157,7 +163,7 @@ def test_a_ca_that_ends_on_an_open_connection(tmp_path: Path) -> None:
             wait_until(lambda short=short: port.tls.authorities == (short.certificate,))  # type: ignore[misc]
             with channel(port, short.issue(WAYPOINT)) as opened:
                 if (answer := ask(opened, port)) == "allow":
-                    wait_until(lambda opened=opened: ask(opened, port) == REFUSED)  # type: ignore[misc]
+                    wait_until(lambda opened=opened: ask(opened, port) in REFUSED_LATER)  # type: ignore[misc]
                     break
         assert answer == "allow"
         assert time.time() >= short.certificate.not_valid_after_utc.timestamp()

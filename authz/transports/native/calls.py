@@ -6,7 +6,7 @@ connection's owner, for all that it read together.
 
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -28,6 +28,7 @@ from authz.transports.http2 import (
     TurnedAway,
 )
 from authz.transports.native.backlog import MAX_HELD_BYTES, Backlog, Job
+from authz.transports.native.gate import Gate
 from authz.transports.native.health import HealthMethod, Watch
 from authz.transports.native.loop import Loop, log_fault
 from authz.transports.native.turns import SLICE_SECONDS, Turns
@@ -53,8 +54,6 @@ LIMITS: Final = Limits(
 _STOPPING: Final = status_trailers(StatusCode.UNAVAILABLE, "the server is stopping")
 _ENDS: Final = {Cause.HALF_OPEN: CallEnd.HALF_OPEN, Cause.UNREAD: CallEnd.UNREAD}
 Served = Call["Method | Watch"]
-Gate = Callable[[tuple[bytes, ...]], "str | None"]
-"""Returns the calling proxy's SPIFFE ID from its certificates; "" without TLS, None to refuse."""
 
 
 class Owner(Protocol):
@@ -65,6 +64,9 @@ class Owner(Protocol):
 
     def on_fault(self) -> None:
         """Close the connection after an internal error. Never raises."""
+
+    def on_outdated(self) -> None:
+        """Take no further calls: the caller was allowed here, and is not any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +83,7 @@ class Service:
     """
 
     loop: Loop
-    methods: "Mapping[bytes, Method | Watch]"
+    methods: Mapping[bytes, "Method | Watch"]
     backlog: Backlog
     turns: Turns
     watches: Watches
@@ -102,7 +104,9 @@ class Calls:
         self._gate = gate
         self.flush = owner.flush
         self.on_fault = owner.on_fault
+        self._on_outdated = owner.on_outdated
         self._proxy: str | None = ""
+        self._was_allowed = False
         self._jobs: dict[int, Job] = {}
         self._watching: set[int] = set()
         self._left: deque[Request[Served]] = deque()
@@ -130,6 +134,11 @@ class Calls:
         if proxy != self._proxy:
             self._proxy = proxy
             self.connection.judge_anew()
+            if proxy is not None:
+                self._was_allowed = True
+            elif self._was_allowed:
+                self._service.metrics.caller_refused()
+                self._on_outdated()
 
     def _judge(self, fields: tuple[Field, ...]) -> Served | Refused:
         if self._proxy is None:

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import Final
 
 from authz.adapters.metrics import CallEnd
-from authz.transports.native.calls import LIMITS, Calls, Gate, Service
+from authz.transports.native.calls import LIMITS, Calls, Service
 from authz.transports.native.channel import READ_BYTES, Channel, ChannelClosedError
+from authz.transports.native.gate import Gate
 from authz.transports.native.turns import SLICE_SECONDS
 
 SHORT_READ_BYTES: Final = 8 * 1024  # from a client whose bytes take long: a millisecond at most
@@ -19,6 +20,10 @@ LINGER_SECONDS: Final = 1.0
 # Once the last GOAWAY is out, or a client is asked to leave for its connection's age.
 GOING_SECONDS: Final = 1.0
 AGE_GRACE_SECONDS: Final = 30.0
+# Of the time that a client's certificate had left, after which it is asked to leave: by then it has
+# a new one, which it shows on new connections alone. A part, so that a client without a new one is
+# not asked again and again.
+CERTIFICATE_PART: Final = 0.8
 _log: Final = logging.getLogger("authz.server")
 
 
@@ -51,6 +56,8 @@ class Peer:
         self._opened = 0  # streams, at the last sweep
         self._service = service
         self._channel = channel
+        self._gate = gate
+        self._is_timed = False
         self._on_gone = on_gone
         self._leaves_at = begun + max_age
         self._going_since: float | None = None
@@ -114,6 +121,14 @@ class Peer:
         """Close the connection after an internal error."""
         self.close()
 
+    def on_outdated(self) -> None:
+        """Take no further calls, which the client may make again elsewhere (RFC 9113 6.8).
+
+        It may have a certificate by now that is allowed.
+        """
+        self.leave(time.monotonic())
+        self._connection.finish_going()
+
     def sweep(self, now: float) -> None:
         """End what has taken too long."""
         if self._channel.is_late(now):
@@ -127,6 +142,7 @@ class Peer:
             return
         self._calls.take(self._connection.expire(now), now)
         self._note_calls(now)
+        self._look_at_certificates(now)
         if now >= self._leaves_at:
             self.leave(now)
         if self._going_since is not None:
@@ -138,6 +154,20 @@ class Peer:
         if opened and not self.is_idle and self._calls.is_allowed:
             self.asked_at = now
         self._opened = opened
+
+    def _look_at_certificates(self, now: float) -> None:
+        """Have the client connect anew before its certificate ends, and when its CA is removed.
+
+        That it may have made no call yet changes nothing: proxies open connections in advance.
+        """
+        if self.is_handshaking or (self._is_timed and not self._calls.is_allowed):
+            return
+        certificates = self._channel.certificates
+        self._calls.identify(certificates)
+        if not self._is_timed and self._calls.is_allowed:
+            ends = now + CERTIFICATE_PART * self._gate.seconds_left(certificates)
+            self._leaves_at = min(self._leaves_at, ends)
+        self._is_timed = True
 
     @property
     def is_idle(self) -> bool:

@@ -12,8 +12,9 @@ from authz.transports.addresses import connections_of_each, require_usable
 from authz.transports.callers import CallerAuthenticator
 from authz.transports.health import HEALTH, Health
 from authz.transports.native.backlog import Backlog
-from authz.transports.native.calls import Gate, Service
+from authz.transports.native.calls import Service
 from authz.transports.native.channel import Channel
+from authz.transports.native.gate import ANYONE, Gate
 from authz.transports.native.health import health_methods
 from authz.transports.native.listener import Listener
 from authz.transports.native.loop import Loop, attempt
@@ -134,7 +135,7 @@ class NativeTransport:
     def _connected(self, listener: Listener, opened: socket.socket, now: float) -> None:
         """Take a new connection, or close it. Raises OSError."""
         channel = Channel(opened, self._loop, now)
-        gate: Gate = _anyone
+        gate: Gate = ANYONE
         if self._contexts is not None and self._gate is not None and not listener.is_unix:
             pipe, gate = TlsPipe(self._contexts.current()), self._gate
             channel = TlsChannel(opened, self._loop, pipe, now)
@@ -184,11 +185,6 @@ class NativeTransport:
                 return
             excess -= held[peer]
             peer.close()
-
-
-def _anyone(_: tuple[bytes, ...]) -> str:
-    """Allow every caller, without an ID: there is no TLS, or the file system decides."""
-    return ""
 
 
 def contexts_of(tls: ServerTls) -> TlsContexts:

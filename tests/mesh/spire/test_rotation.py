@@ -1,5 +1,6 @@
 """Short lifetimes and new keys under load, with new connections all the time: nothing is lost."""
 
+import logging
 import threading
 import time
 from collections import Counter
@@ -26,6 +27,7 @@ pytestmark = pytest.mark.needs("root", "spire-server", "spire-agent")
 RENEW_SECONDS = 6.0
 # What an authority needs to be known everywhere: server, agent (1 s), Envoy and agent-authz.
 SPREAD_SECONDS = 10.0
+_log = logging.getLogger(__name__)  # what was measured: see it with --log-cli-level=info
 
 
 @dataclass
@@ -34,8 +36,8 @@ class Load:
 
     mesh: SpireMesh
     answers: Counter[tuple[int, str]] = field(default_factory=Counter)
-    serials: set[int] = field(default_factory=set)
     failures: list[str] = field(default_factory=list)
+    begun: float = field(default_factory=time.monotonic)
     _stop: threading.Event = field(default_factory=threading.Event)
 
     def _renew(self, number: int) -> tuple[Client, str]:
@@ -88,7 +90,8 @@ def spread(load: Load) -> None:
 def test_rotation_under_load(tmp_path_factory: pytest.TempPathFactory) -> None:
     """SVIDs of 40 s, then new CA and JWT keys whose old ones are revoked: every request passes.
 
-    Envoy opens a connection to agent-authz for each ten checks meanwhile.
+    Envoy opens a connection to agent-authz for each ten checks meanwhile. The connection of its
+    health checks is older than certificates get.
     """
     folder = tmp_path_factory.mktemp("rotation")
     with ExitStack() as stack:
@@ -103,8 +106,18 @@ def test_rotation_under_load(tmp_path_factory: pytest.TempPathFactory) -> None:
                 spire.change_authority(kind, *steps)
                 spread(load)
         handshakes = mesh.envoy.stat("cluster.authz.ssl.handshake")
+        health_checks = mesh.envoy.stat("cluster.authz.health_check.attempt")
         failures = mesh.envoy.stat("cluster.authz.health_check.failure")
+        log = mesh.server.process.log.read_text()
 
+    _log.info(
+        "%s in %.0f s, %d connections, %d health checks, %d certificates of ours",
+        dict(load.answers),
+        time.monotonic() - load.begun,
+        handshakes,
+        health_checks,
+        log.count("certificate reloaded"),
+    )
     assert load.answers.keys() == {(200, "")}
     assert load.answers.total() > 100
     assert handshakes > 20

@@ -87,7 +87,9 @@ def test_an_agent_that_is_away_is_not_noticed(corp: SpireMesh) -> None:
 
     New connections between them included.
     """
-    travel, svid = corp.client(TRAVEL_GROUP), corp.spire.jwt_svid(TRAVEL_GROUP, AUDIENCE)
+    # An audience of its own: the agent keeps tokens by audiences, also those of a revoked key.
+    svid = corp.spire.jwt_svid(TRAVEL_GROUP, AUDIENCE, "away")
+    travel = corp.client(TRAVEL_GROUP)
     connections = corp.envoy.stat("cluster.authz.upstream_cx_total")
     corp.spire.agent.stop()
     try:

@@ -1,5 +1,6 @@
 """Puts agent-authz and Envoy on a running SPIRE: every certificate comes from its agent."""
 
+import re
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Final, Self
@@ -96,13 +97,12 @@ class SpireMesh:
 
     def start_envoy(self) -> Envoy:
         """Start Envoy with the shipped bootstrap, which opens a connection for each 10 checks."""
-        listening = self.server.process.log.read_text().rpartition('"listen":"127.0.0.1:')[2]
         keepalive = "http2_protocol_options: {connection_keepalive: {interval: 30s, timeout: 5s}}\n"
         often = "          common_http_protocol_options: {max_requests_per_connection: 10}\n"
         text = spire_bootstrap(
             agent_socket=self.spire.agent_socket,
             upstream_port=self.upstream.port,
-            ports=[int(listening.partition('"')[0])],
+            ports=[_port_of(self.server)],
             # A late answer is not a lost one, on a machine with other things to do.
             changes={
                 keepalive: keepalive + often,
@@ -128,6 +128,13 @@ class SpireMesh:
     def token(self, agent: str = TRAVEL) -> str:
         """Make a user's token for an agent, by the authorization server."""
         return self.issuer.token(agent, scope=READ)
+
+
+def _port_of(server: Server) -> int:
+    """Return the port of a server, which is ready a moment before its log says where it listens."""
+    log, listen = server.process.log, re.compile(r'"listen":"127\.0\.0\.1:(\d+)"')
+    server.process.wait_until(lambda: bool(listen.search(log.read_text())))
+    return int(listen.findall(log.read_text())[-1])
 
 
 def enter_workloads(spire: Spire, *more: str) -> None:

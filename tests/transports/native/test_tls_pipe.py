@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import x25519
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from authz.transports.http2 import ErrorCode
 from authz.transports.native import channel
@@ -40,21 +40,21 @@ def context(port: Port) -> ssl.SSLContext:
 
 
 def unusable(authority: Authority) -> Svid:
-    """Return a certificate whose key can only agree on keys, for no handshake of TLS."""
-    good, key = authority.issue(SERVER), x25519.X25519PrivateKey.generate()
-    certificate = (
+    """Return a certificate that is sent with one whose key is too short for OpenSSL."""
+    good, key = authority.issue(SERVER, dns=("localhost",)), rsa.generate_private_key(65537, 1024)
+    below = (
         x509.CertificateBuilder()
-        .subject_name(good.certificate.subject)
-        .issuer_name(good.certificate.issuer)
+        .subject_name(authority.certificate.subject)
+        .issuer_name(authority.certificate.issuer)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(good.certificate.not_valid_before_utc)
         .not_valid_after(good.certificate.not_valid_after_utc)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(authority._key, hashes.SHA256())
     )
-    pem = certificate.public_bytes(Encoding.PEM).decode()
-    key_pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
-    return replace(good, certificate=certificate, certificate_pem=pem, key_pem=key_pem)
+    chain = good.certificate_pem + below.public_bytes(Encoding.PEM).decode()
+    return replace(good, certificate_pem=chain)
 
 
 def assert_answers(port: Port, context: ssl.SSLContext) -> None:
