@@ -13,9 +13,10 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Final
 
 import grpc
 import httpx
@@ -25,9 +26,6 @@ from lab.client import tls_context
 from lab.issuer import Issuer, b64
 from lab.mesh import PAYMENTS, TRAVEL, Mesh
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
 CHECK = "/envoy.service.auth.v3.Authorization/Check"
 READ = "balance:read"
 COOLDOWN_SECONDS = 1.0
@@ -35,6 +33,7 @@ FETCH_SECONDS = 0.3  # what each answer of the issuer takes: long enough to see 
 SLACK_SECONDS = 0.1  # between what is noted here and what happened there, if nobody is busy
 ENVOY_SECONDS = 1.0  # how long Envoy waits for a decision
 SENDERS = 12
+_UNATTENDED: Final = ("too many checks are waiting", "no time is left before the caller's deadline")
 
 
 @dataclass
@@ -57,6 +56,7 @@ class Sent:
     key_id: str
     status: int
     reason: str
+    body: str = ""
 
 
 @dataclass
@@ -69,6 +69,7 @@ class Record:
     fetches: list[float] = field(default_factory=list)
     answered: list[float] = field(default_factory=list)
     sent: list[Sent] = field(default_factory=list)
+    unattended: list[str] = field(default_factory=list)  # ids of decisions: the processor was busy
     made_up: int = 0
 
     def wrongly_refused(self) -> list[Sent]:
@@ -85,6 +86,8 @@ class Record:
         """
         ended = request.at + request.seconds
         if request.seconds > 0.9 * ENVOY_SECONDS:  # a busy machine: the fetch outlasted the caller
+            return True
+        if any(decision_id in request.body for decision_id in self.unattended):
             return True
         if request.reason != "token_key_unknown":
             return False
@@ -158,7 +161,16 @@ def run(mesh: Mesh, storm: Storm) -> Record:
         thread.join()
     mesh.jwks.faults.delay_seconds = 0.0
     mesh.jwks.faults.drop = False
+    record.unattended = [one for server in mesh.servers for one in _unattended(server.audit)]
     return record
+
+
+def _unattended(audit: Path) -> Iterator[str]:
+    """Yield the ids of refusals for lack of a processor, and not of a place to wait for keys."""
+    for line in audit.read_text().splitlines():
+        told = json.loads(line)
+        if told.get("reason") == "overloaded" and told.get("detail") in _UNATTENDED:
+            yield told["decision_id"]
 
 
 def _rotate(issuer: Issuer, storm: Storm, record: Record, end: float) -> None:
@@ -230,7 +242,8 @@ def _send(mesh: Mesh, storm: Storm, record: Record, end: float, number: int) -> 
             reply = client.get("/finance/balance", headers={"authorization": f"Bearer {token}"})
             seconds = time.monotonic() - at
             reason = reply.headers.get("x-authz-reason", "")
-            record.sent.append(Sent(at, seconds, key.key_id, reply.status_code, reason))
+            body = "" if reply.is_success else reply.text
+            record.sent.append(Sent(at, seconds, key.key_id, reply.status_code, reason, body))
 
 
 def report(record: Record) -> list[str]:
