@@ -74,11 +74,16 @@ class Rig:
         changes: Mapping[str, str] | None = None,
         *,
         has_authz: bool = True,
+        server: str = "",
     ) -> None:
-        """Take texts to replace in our config, and whether agent-authz runs at all."""
+        """Take texts to replace in our config, and whether agent-authz runs at all.
+
+        With ``server`` the gateway asks over TLS, and agent-authz has this SPIFFE ID.
+        """
         self._folder = folder
         self._changes = changes or {}
         self._has_authz = has_authz
+        self._server = server
         self._stack = ExitStack()
         self.received: list[Received] = []
 
@@ -108,19 +113,32 @@ class Rig:
             self._stack.callback(server.stop)
         config = self._folder / "config.yaml"
         made_from = self._folder / "shipped.yaml"
-        made_from.write_text(replace_all(SHIPPED.read_text(), self._changes))
-        config.write_text(self._own_config(made_from.read_text()))
+        shipped = yaml.safe_load(replace_all(SHIPPED.read_text(), self._changes))
+        shipped["server"] |= self._tls() if self._server else {}
+        made_from.write_text(yaml.safe_dump(shipped))
         port = free_port()
+        config.write_text(self._own_config(made_from.read_text(), port))
         if self._has_authz:
             self._start_authz(config)
             self.recorder = Recorder(self._folder / "authz.sock")
             self._stack.callback(self.recorder.stop)
-            port = self.recorder.port
+            port = port if self._server else self.recorder.port
         self._start_gateway(agentgateway_text(load(made_from)), port)
 
-    def _own_config(self, text: str) -> str:
+    def _tls(self) -> dict[str, Any]:
+        svid = self.authority.issue(self._server)
+        files = {
+            "certificate": str(svid.certificate_path),
+            "private_key": str(svid.key_path),
+            "client_ca": str(self.authority.path),
+        }
+        return {"tls": files | {"allowed_callers": [EDGE]}}
+
+    def _own_config(self, text: str, port: int) -> str:
         data: dict[str, Any] = yaml.safe_load(text)
-        data["server"]["listen"] = f"unix:{self._folder / 'authz.sock'}"
+        socket_path = f"unix:{self._folder / 'authz.sock'}"
+        secured = [f"127.0.0.1:{port}"] if self._server else []
+        data["server"]["listen"] = [socket_path, *secured]
         data["admin"] = {"listen": "127.0.0.1:0"}
         data["issuers"][0] |= {
             "keys": {"file": str(self._folder / "jwks.json")},
