@@ -1,6 +1,8 @@
 """The shipped config in a real agentgateway: what agents see, may call, and can't smuggle past."""
 
 import asyncio
+import os
+import signal
 from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -204,6 +206,25 @@ def test_closed_on_failure(tmp_path: Path) -> None:
         accounts = rig.client().get("/accounts/1", rig.token(), host="api.corp.example")
 
         assert error["code"] == -32603
+        assert accounts.status == 503
+        assert rig.taken() == []
+        assert rig.upstream.requests == 0
+
+
+def test_closed_while_nothing_is_answered(tmp_path: Path) -> None:
+    """A process that takes questions and doesn't answer is given up, and nothing passes."""
+    with Rig(tmp_path) as rig:
+        begun = session(rig).begin()
+        rig.taken()
+        os.kill(rig.authz.pid, signal.SIGSTOP)
+        try:
+            call = begun.post("tools/call", {"name": "github_search", "arguments": {}})
+            listed = begun.post("tools/list")
+            accounts = rig.client().get("/accounts/1", rig.token(), host="api.corp.example")
+        finally:
+            os.kill(rig.authz.pid, signal.SIGCONT)
+
+        assert [message_of(reply)["error"]["code"] for reply in (call, listed)] == [-32603] * 2
         assert accounts.status == 503
         assert rig.taken() == []
         assert rig.upstream.requests == 0

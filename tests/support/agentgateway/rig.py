@@ -148,10 +148,10 @@ class Rig:
 
     def _start_authz(self, config: Path) -> None:
         command = [sys.executable, "-m", "authz", "serve", str(config)]
-        process = Process("authz", command, self._folder / "authz.log")
-        self._stack.callback(process.stop)
+        self.authz = Process("authz", command, self._folder / "authz.log")
+        self._stack.callback(self.authz.stop)
         path = self._folder / "authz.sock"
-        process.wait_until(path.exists)
+        self.authz.wait_until(path.exists)
         with grpc.insecure_channel(f"unix:{path}") as channel:
             grpc.channel_ready_future(channel).result(READY_SECONDS)
 
