@@ -1,7 +1,7 @@
 """The real gateway asks as the recorded questions have it, which ``make test`` answers.
 
-``AUTHZ_RECORD=FILE`` writes the real questions there, as ``tests/support/data/agentgateway.json``
-has them, without the answers that are due.
+``AUTHZ_RECORD_TO=FILE`` writes the real questions there, in the form of
+``tests/support/data/agentgateway.json``, without the answers that are due.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from support.agentgateway.raw_mcp import Session
 from support.agentgateway.recorded import question_of, recorded, shape_of
 from support.agentgateway.rig import Rig
 
-RECORD = "AUTHZ_RECORD"
+RECORD = "AUTHZ_RECORD_TO"
 # Methods whose params or result depend on the SDK and the servers, not on the gateway.
 FREE = {"tools/call", "prompts/get", "resources/read"}
 BY_HAND: list[tuple[str, Any]] = [
