@@ -68,8 +68,10 @@ class ServerTls:
         self._refused = 0
         api = settings.workload_api
         self._workload_api = SvidSource(api) if api is not None else None
-        self._seen = self._read()
-        self._material = self._seen.checked()
+        files = self._read()
+        self._seen: TlsFiles | None = files  # those in force, None if only their CAs are
+        self._material = files.checked()
+        self._examined: tuple[TlsFiles, TlsMaterial | TlsError] = (files, self._material)
 
     def status(self) -> TlsStatus:
         """Return the state of our certificate."""
@@ -158,19 +160,31 @@ class ServerTls:
                 self._persistence = StabilityTimer()
 
     def _use(self, files: TlsFiles) -> None:
-        """Put changed files into use. Raises TlsError for those that can't be.
-
-        The CAs count whatever the certificate is: a withdrawn one must not outlive its file.
-        """
-        if files.client_ca != self._material.client_ca:
-            self._material = self._material.with_authorities(files)
-        material = files.checked()
+        """Put changed files into use. Raises TlsError for those that can't be."""
+        if files != self._examined[0]:  # once: clients may connect as often as they like meanwhile
+            self._examined = (files, self._examine(files))
+        material = self._examined[1]
+        if isinstance(material, TlsError):
+            raise material.with_traceback(None)
         if 0 < material.seconds_to_begin < CLOCK_SKEW_SECONDS:
             return
         material.check_replaces(self._material)
         self._seen, self._material, self._fault = files, material, None
         self._taken += 1
         _log.info("certificate reloaded")
+
+    def _examine(self, files: TlsFiles) -> TlsMaterial | TlsError:
+        """Return what changed files hold, or why that can't be used.
+
+        Their CAs count at once, whatever the certificate is: a withdrawn one must not outlive its
+        file. Then the files of before are changed files too, should they come back.
+        """
+        try:
+            if files.client_ca != self._material.client_ca:
+                self._material, self._seen = self._material.with_authorities(files), None
+            return files.checked()
+        except TlsError as error:
+            return error
 
     def _refuse(self, fault: str, files: TlsFiles | None) -> None:
         """Log and count an invalid change that stays, once; None for files that can't be read."""

@@ -224,6 +224,23 @@ def test_a_key_of_another_certificate_keeps_no_caller(port: Port) -> None:
     assert ask_once(port, authority.issue(WAYPOINT)) == "UNAVAILABLE"  # in the handshake
 
 
+def test_files_that_come_back(port: Port, context: ssl.SSLContext) -> None:
+    """When the files of before are there again, so are their CAs."""
+    data, kept = port.folder / "..data", {}
+    for name in ("tls.crt", "tls.key", "ca.crt"):
+        kept[name] = (data / name).read_bytes()
+    other = Authority(port.folder / "other", "other")
+    (data / "ca.crt").write_bytes(other.path.read_bytes())
+    (data / "tls.key").write_bytes(other.issue(SERVER).key_path.read_bytes())
+    wait_until(lambda: port.tls.status().refused == 1)
+    assert port.tls.authorities == (other.certificate,)
+
+    for name, content in kept.items():
+        (data / name).write_bytes(content)
+    wait_until(lambda: port.tls.authorities == (port.world.authority.certificate,))
+    assert_answers(port, context)
+
+
 def test_a_bundle_with_a_comment(port: Port, context: ssl.SSLContext) -> None:
     """CAs may stand between lines of text, in any language."""
     bundle = port.folder / "..data" / "ca.crt"
