@@ -30,9 +30,14 @@ class XfccSource(IdentitySource):
         Raises Denied(AGENT_MISSING | AGENT_INVALID | IDENTITY_CONFLICT).
         """
         request = evidence.request
-        if self.profile.direct and not self._is_forwarded(request):
-            return ClaimedIdentity(request.principal, "source.principal", request.certificate)
+        is_direct = self.profile.direct
+        if is_direct and not self._is_of_proxy(request):
+            return _peer_itself(request)
         elements = _elements(request)
+        # The proxy that asks is the last writer. A connection of its own ID is of the workload that
+        # it stands before, or of a replica: no proxy between, and so nobody to trust for the rest.
+        if is_direct and request.principal in elements[-1].by:
+            return _peer_itself(request)
         self._check_elements(elements)
         of_agent = elements[0]
         (name,) = of_agent.uris
@@ -47,19 +52,14 @@ class XfccSource(IdentitySource):
             base64url(bytes.fromhex(of_agent.hash)),
         )
 
-    def _is_forwarded(self, request: Request) -> bool:
-        """Tell whether the connection is another trusted proxy's than the one that asks.
+    def _is_of_proxy(self, request: Request) -> bool:
+        """Tell whether the connection is a trusted proxy's. Raises Denied(AGENT_MISSING).
 
-        The last element names that one (By). A connection of its own ID is of the workload that it
-        stands before, or of a replica: no proxy between, and so nobody to trust for the rest of the
-        header. Without a principal, as over plain text, anybody may have written it all. Raises
-        Denied(AGENT_MISSING | AGENT_INVALID).
+        Without a principal, as over plain text, anybody may have written the header.
         """
         if not request.principal:
             raise Denied(Reason.AGENT_MISSING, "the proxy sent no source.principal")
-        if not self._is_trusted(request.principal):
-            return False
-        return request.principal not in _elements(request)[-1].by
+        return self._is_trusted(request.principal)
 
     def _check_elements(self, elements: tuple[xfcc.XfccElement, ...]) -> None:
         """Check that there is one element for each hop, with exactly one URI name each.
@@ -108,6 +108,11 @@ class XfccSource(IdentitySource):
         except SpiffeIdError:
             return False
         return any(_pattern(text).matches(spiffe_id) for text in self.profile.trusted_proxies)
+
+
+def _peer_itself(request: Request) -> ClaimedIdentity:
+    """Return the identity of whoever connects."""
+    return ClaimedIdentity(request.principal, "source.principal", request.certificate)
 
 
 def _elements(request: Request) -> tuple[xfcc.XfccElement, ...]:
