@@ -12,10 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from authz.adapters.audit import AuditSettings
+from authz.adapters.audit.line import MAX_ID_CHARS, AuditLine
 from authz.adapters.audit.log import AuditError, AuditLog
 from authz.adapters.audit.record import (
-    MAX_ID_CHARS,
-    AuditLine,
     AuditOperation,
     AuditRecord,
     RecordTemplate,

@@ -7,7 +7,7 @@ from typing import Any, Final
 import pytest
 import yaml
 
-from authz.adapters.audit.record import CacheUse
+from authz.adapters.audit.line import CacheUse
 from authz.adapters.metrics.families import FAMILIES, Family
 from authz.core.decision import Effect
 from authz.core.reason import Reason

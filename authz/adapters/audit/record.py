@@ -1,4 +1,4 @@
-"""The audit record of a decision, and its encoding as a JSON line.
+"""The audit record of a decision, and its encoding: the costly parts of a line.
 
 The fields are an allow-list: a value for which ``AuditRecord`` and ``AuditOperation`` have no field
 can't be logged. The costly part of a line is encoded once for a decision and completed for each
@@ -6,8 +6,6 @@ request with time and ids.
 """
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
-from enum import StrEnum
 from hashlib import sha256
 from typing import Any, Final, Self
 
@@ -15,21 +13,10 @@ import msgspec
 
 from authz.core.request import MessageProtocol
 
-MAX_ID_CHARS: Final = 128  # of ids that clients choose
 _TOKEN_ID_CHARS: Final = 16  # distinguishes tokens without showing a jti, which can be a secret
 # JSON leaves these as they are, but a terminal or a line reader obeys them.
 _DELETE: Final = 0x7F  # searching for the number costs a fifth of searching for b"\x7f"
 _UNSAFE: Final = {code: f"\\u{code:04x}" for code in (*range(_DELETE, 0xA0), 0x2028, 0x2029)}
-
-
-class CacheUse(StrEnum):
-    """The cache's part in a decision; a member's position is ``is_hit``."""
-
-    MISS = "miss"
-    HIT = "hit"
-
-
-_CACHE: Final = tuple(use.value for use in CacheUse)  # plain texts are encoded in half the time
 
 
 class AuditRecord(msgspec.Struct, frozen=True, gc=False):
@@ -124,7 +111,7 @@ def token_digest(token_id: str) -> str:
 
 def encode_record(record: AuditRecord) -> bytes:
     """Encode the beginning of a line: a JSON object without its end."""
-    return _safe(_encode(record))[:-1]
+    return safe_json(_encode(record))[:-1]
 
 
 class RecordTemplate(msgspec.Struct, frozen=True, gc=False):
@@ -158,55 +145,16 @@ def _token_members(digest: str, issued_at: float) -> bytes:
 
 def encode_operation(operation: AuditOperation) -> bytes:
     """Encode the middle of a line: further members."""
-    return b"," + _safe(_encode(operation))[1:-1]
+    return b"," + safe_json(_encode(operation))[1:-1]
 
 
 def encode_text(text: str) -> bytes:
     """Encode a text in the form that it has in a line."""
-    return _safe(_encode(text))
+    return safe_json(_encode(text))
 
 
-def _safe(json: bytes) -> bytes:
+def safe_json(json: bytes) -> bytes:
+    """Escape what a terminal or a line reader obeys, in JSON."""
     if json.isascii() and _DELETE not in json:  # as nearly always
         return json
     return json.decode().translate(_UNSAFE).encode()
-
-
-class _LineEnd(msgspec.Struct, frozen=True, gc=False):
-    """The end of a line: the members that differ from request to request."""
-
-    time: datetime
-    request_id: str
-    trace_id: str
-    decision_id: str
-    cache: str
-    duration_us: int
-
-
-class AuditLine(msgspec.Struct, frozen=True, gc=False):
-    """A line that is not yet encoded: the costly parts as bytes, and the values of this request.
-
-    Requests only make these. The writer's thread encodes many at a time: code that runs once among
-    other code finds the processor's caches cold, and takes several times as long.
-    """
-
-    decision: bytes
-    operation: bytes
-    time_seconds: float
-    request_id: str
-    trace_id: str
-    decision_id: str
-    is_hit: bool
-    seconds: float
-
-    def encode(self) -> bytes:
-        """Return the line's bytes, with its end."""
-        use = _LineEnd(
-            datetime.fromtimestamp(self.time_seconds, UTC),
-            self.request_id[:MAX_ID_CHARS],
-            self.trace_id,
-            self.decision_id,
-            _CACHE[self.is_hit],
-            int(self.seconds * 1e6),
-        )
-        return b"".join((self.decision, self.operation, b",", _safe(_encode(use))[1:], b"\n"))

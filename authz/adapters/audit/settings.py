@@ -1,14 +1,27 @@
 """The ``audit`` section of the config."""
 
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final, Self, TypeVar
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, model_validator
 
 from authz.core.choice import Choice
-from authz.core.settings import Settings
+from authz.core.settings import (
+    ClientCertificateSettings,
+    Duration,
+    FileText,
+    LaterFileText,
+    MisfitError,
+    PortExists,
+    Settings,
+)
+from authz.core.urls import check_url, is_plaintext
 
 STANDARD_OUTPUT: Final = "-"
+SINK_KINDS: Final = ("path", "http", "otlp", "syslog")
+_NAME: Final = r"^[a-z0-9][a-z0-9-]{0,31}$"
+_ADDRESS: Final = r"^(\[[0-9a-fA-F:.]+\]|[^\[\]:/\s]+):[0-9]{1,5}$"
+_HEADERS: Final = 32
 
 
 class WhenFull(Choice):
@@ -18,10 +31,210 @@ class WhenFull(Choice):
     DENY = "deny"
 
 
+class OtlpProtocol(Choice):
+    """The transports of OTLP."""
+
+    GRPC = "grpc"
+    HTTP = "http"
+
+
+class SpoolSettings(Settings):
+    """Records kept on disk while their receiver is away, and across restarts."""
+
+    folder: str = Field(min_length=1)
+    """A folder for the server alone, which it creates with mode 0700. Each worker has files of its
+    own in it.
+    """
+    max_megabytes: int = Field(default=1024, ge=1, le=1_048_576)
+    """The disk space that the records may take, in MiB, for each worker."""
+
+
+class ReceiverTlsSettings(Settings):
+    """TLS towards a receiver of records."""
+
+    ca_file: FileText | None = None
+    """A file of PEM certificates to trust for the receiver, in place of the system's."""
+    client: ClientCertificateSettings | None = None
+    """A certificate that the server shows, for mutual TLS."""
+
+
+class HttpSinkSettings(Settings):
+    """Batches of records as JSON lines (application/x-ndjson), each sent in a POST."""
+
+    url: Annotated[str, AfterValidator(check_url)]
+    """URL that takes the batches. An answer of 2xx takes a batch."""
+    token_file: LaterFileText | None = None
+    """A file with a bearer token for the receiver, read anew for each connection."""
+    headers: dict[str, str] = Field(default={}, max_length=_HEADERS)
+    """Further headers of each request. Secrets belong into token_file."""
+    tls: ReceiverTlsSettings = ReceiverTlsSettings()
+    """TLS towards the receiver."""
+    insecure: bool = False
+    """Accept plain http://: anyone on the network path can then read and change records."""
+    timeout: Duration = Field(default=10.0, ge=0.1, le=300.0)
+    """The longest time that a request may take."""
+
+    @model_validator(mode="after")
+    def _nobody_on_the_way(self) -> Self:
+        return _private(self, self.url, insecure=self.insecure)
+
+
+class OtlpSinkSettings(Settings):
+    """Records as OpenTelemetry log records, sent by OTLP. Needs the extra otel."""
+
+    endpoint: Annotated[str, AfterValidator(check_url)]
+    """URL of the collector, such as https://collector.corp.example:4317. With protocol http, the
+    whole URL, which ends in /v1/logs by convention.
+    """
+    protocol: OtlpProtocol = OtlpProtocol.GRPC
+    """grpc, or http with protobuf."""
+    token_file: LaterFileText | None = None
+    """A file with a bearer token for the collector, read anew for each connection."""
+    headers: dict[str, str] = Field(default={}, max_length=_HEADERS)
+    """Further headers of each request. Secrets belong into token_file."""
+    tls: ReceiverTlsSettings = ReceiverTlsSettings()
+    """TLS towards the collector."""
+    insecure: bool = False
+    """Accept plain http://: anyone on the network path can then read and change records."""
+    timeout: Duration = Field(default=10.0, ge=0.1, le=300.0)
+    """The longest time that a request may take."""
+
+    @model_validator(mode="after")
+    def _nobody_on_the_way(self) -> Self:
+        return _private(self, self.endpoint, insecure=self.insecure, key="endpoint")
+
+
+class SyslogSinkSettings(Settings):
+    """Records as syslog messages (RFC 5424), over TLS (RFC 5425)."""
+
+    address: Annotated[str, Field(pattern=_ADDRESS), PortExists]
+    """host:port of the receiver; 6514 is the port of syslog over TLS."""
+    facility: int = Field(default=13, ge=0, le=23)
+    """The facility (RFC 5424 section 6.2.1): 13 is log audit, 10 is authpriv, 16 is local0."""
+    tls: ReceiverTlsSettings = ReceiverTlsSettings()
+    """TLS towards the receiver, which must have a certificate for the host."""
+    insecure: bool = False
+    """Use plain TCP (RFC 6587): anyone on the network path can then read and change records."""
+    timeout: Duration = Field(default=10.0, ge=0.1, le=300.0)
+    """The longest time that connecting and writing may take."""
+
+
+class SinkSettings(Settings):
+    """A place to which each record goes, independently of the other places."""
+
+    name: str | None = Field(default=None, pattern=_NAME)
+    """The sink's name in metrics and the log. Left out, it is its kind: file, stdout, http, otlp or
+    syslog; two of a kind need names.
+    """
+    path: str | None = Field(default=None, min_length=1)
+    """A file, or - for standard output. The server creates the file for its owner only (0600), and
+    reopens it on SIGHUP, for log rotation. A named pipe needs a reader when the server starts.
+    """
+    http: HttpSinkSettings | None = None
+    """In place of path: batches of JSON lines, sent by POST."""
+    otlp: OtlpSinkSettings | None = None
+    """In place of path: OpenTelemetry log records."""
+    syslog: SyslogSinkSettings | None = None
+    """In place of path: syslog messages."""
+    queue: int = Field(default=10_000, ge=1, le=10_000_000)
+    """Records that may wait for this sink in memory."""
+    spool: SpoolSettings | None = None
+    """Disk space for records that wait while a receiver is away; for http, otlp and syslog."""
+    when_full: WhenFull = WhenFull.DROP
+    """What to do while records can't be kept for this sink. drop: allow, and count the records that
+    it misses. deny: refuse requests that can't be recorded.
+    """
+
+    @property
+    def kind(self) -> str:
+        """Return the kind of the sink: file, stdout, http, otlp or syslog."""
+        if self.path is not None:
+            return "stdout" if self.path == STANDARD_OUTPUT else "file"
+        return next(kind for kind in SINK_KINDS if getattr(self, kind) is not None)
+
+    @property
+    def label(self) -> str:
+        """Return the sink's name in metrics and the log."""
+        return self.name or self.kind
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        given = [kind for kind in SINK_KINDS if getattr(self, kind) is not None]
+        if not given:
+            raise ValueError(f"a sink needs one of {', '.join(SINK_KINDS)}")
+        if len(given) > 1:
+            raise MisfitError(f"a sink has one kind: leave {given[0]} or this out", given[1])
+        if self.spool is not None and self.path is not None:
+            raise MisfitError("a file needs no spool: it is on disk already", "spool")
+        return self
+
+
+class WitnessSettings(Settings):
+    """A place that gets each signed checkpoint, apart from the records."""
+
+    file: str | None = Field(default=None, min_length=1)
+    """A file to which each checkpoint is added; best on another machine's disk."""
+    url: Annotated[str, AfterValidator(check_url)] | None = None
+    """In place of a file: a URL that takes each checkpoint in a POST (text/plain)."""
+    stdout: bool = False
+    """In place of a file: standard output, as a JSON line."""
+    tls: ReceiverTlsSettings = ReceiverTlsSettings()
+    """TLS towards the URL."""
+    insecure: bool = False
+    """Accept plain http:// in url."""
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        given = [name for name in ("file", "url", "stdout") if getattr(self, name)]
+        if len(given) != 1:
+            raise ValueError("a witness is one of file, url and stdout: true")
+        return self if self.url is None else _private(self, self.url, insecure=self.insecure)
+
+
+class ChainSettings(Settings):
+    """Tamper evidence: records are the leaves of a Merkle tree with signed checkpoints.
+
+    The tree is that of RFC 9162, a checkpoint that of C2SP tlog-checkpoint.
+    """
+
+    key: FileText
+    """A PEM file with the private key that signs checkpoints, Ed25519 or ECDSA P-256, not
+    encrypted. `authz audit key` makes one. Records can't be forged by those who can't read it.
+    """
+    name: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")
+    """The name of this server in checkpoints, one for each replica. Left out: the host's name,
+    which is the pod's name in Kubernetes.
+    """
+    records: int = Field(default=1000, ge=1, le=1_000_000)
+    """A checkpoint is signed after so many records at the latest."""
+    interval: Duration = Field(default=5.0, ge=0.2, le=3600.0)
+    """And so long after the first record that no checkpoint covers yet. What was written since the
+    last checkpoint can be changed undetected by those who also stop the server.
+    """
+    witnesses: tuple[WitnessSettings, ...] = Field(default=(), max_length=8)
+    """Places that get each checkpoint too."""
+
+
+class RedactionSettings(Settings):
+    """What records leave out, or hold as a keyed hash."""
+
+    hash: tuple[str, ...] = ()
+    """Fields of the record whose texts are replaced by a keyed hash (HMAC-SHA-256): the same text
+    always has the same hash, and nobody without the key can tell or try out the text. One of
+    principal, which is also the subject of actors, agent, host, path, claims.
+    """
+    drop: tuple[str, ...] = ()
+    """Fields of the record that are left empty: one of principal, actors, host, path, headers,
+    claims, scopes, detail, calls, request_id, trace_id.
+    """
+    key_file: FileText | None = None
+    """A file with the secret key of the hashes, 32 bytes or more: required with hash."""
+
+
 class AuditSettings(Settings):
     """The audit log, with one record for each decision."""
 
-    path: str = Field(default="-", min_length=1)
+    path: str = Field(default=STANDARD_OUTPUT, min_length=1)
     """A file, or - for standard output. The server creates the file for its owner only (0600), and
     reopens it on SIGHUP, for log rotation. A named pipe needs a reader when the server starts.
     """
@@ -31,8 +244,49 @@ class AuditSettings(Settings):
     """What to do while the queue is full or the log can't be written. drop: allow, and count the
     records for which the queue has no room. deny: refuse requests that can't be recorded.
     """
+    sinks: tuple[SinkSettings, ...] = Field(default=(), max_length=16)
+    """In place of path and when_full: several places to which each record goes. A slow one delays
+    neither the others nor a check.
+    """
+    chain: ChainSettings | None = None
+    """Tamper evidence for the records."""
+    redact: RedactionSettings = RedactionSettings()
+    """What records leave out."""
+
+    @property
+    def places(self) -> tuple[SinkSettings, ...]:
+        """Return the sinks; without ``sinks``, the one that ``path`` names."""
+        one = SinkSettings(path=self.path, queue=self.queue, when_full=self.when_full)
+        return self.sinks or (one,)
+
+    @model_validator(mode="after")
+    def _apart(self) -> Self:
+        for key in ("path", "when_full"):
+            if self.sinks and key in self.model_fields_set:
+                raise MisfitError(f"with sinks, {key} is a key of each sink: move it there", key)
+        labels = [sink.label for sink in self.sinks]
+        for at, label in enumerate(labels):
+            if label in labels[:at]:
+                raise MisfitError(
+                    f"another sink is called {label}: give one of them a name", "sinks", at
+                )
+        return self
 
 
 def folder_of(path: str) -> Path | None:
-    """Return the folder that must exist for ``audit.path``; None for standard output."""
+    """Return the folder that must exist for a sink's path; None for standard output."""
     return None if path == STANDARD_OUTPUT else Path(path).parent
+
+
+_Section = TypeVar("_Section", bound=Settings)
+
+
+def _private(section: _Section, url: str, *, insecure: bool, key: str = "url") -> _Section:
+    """Return the section if nobody on the network path can read records. Raises MisfitError."""
+    if is_plaintext(url) and not insecure:
+        raise MisfitError(
+            "over plain http anyone on the network path can read and change records: use https, "
+            "or set insecure: true",
+            key,
+        )
+    return section

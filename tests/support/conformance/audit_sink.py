@@ -10,8 +10,8 @@ from typing import Protocol
 import pytest
 
 from authz.adapters.audit import AuditSettings
+from authz.adapters.audit.line import AuditLine
 from authz.adapters.audit.log import AuditError, AuditLog
-from authz.adapters.audit.record import AuditLine
 from authz.adapters.audit.sink import Sink
 from support.world import PATIENCE_SECONDS, wait_until
 
