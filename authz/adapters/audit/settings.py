@@ -1,13 +1,18 @@
 """The ``audit`` section of the config."""
 
 from pathlib import Path
-from typing import Annotated, Final, Self, TypeVar
+from typing import Annotated, Final, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from authz.adapters.receiver_settings import (
+    MAX_HEADERS,
+    OtlpSettings,
+    ReceiverTlsSettings,
+    require_private,
+)
 from authz.core.choice import Choice
 from authz.core.settings import (
-    ClientCertificateSettings,
     Duration,
     FileText,
     LaterFileText,
@@ -15,13 +20,12 @@ from authz.core.settings import (
     PortExists,
     Settings,
 )
-from authz.core.urls import check_url, is_plaintext
+from authz.core.urls import check_url
 
 STANDARD_OUTPUT: Final = "-"
 SINK_KINDS: Final = ("path", "http", "otlp", "syslog")
 _NAME: Final = r"^[a-z0-9][a-z0-9-]{0,31}$"
 _ADDRESS: Final = r"^(\[[0-9a-fA-F:.]+\]|[^\[\]:/\s]+):[0-9]{1,5}$"
-_HEADERS: Final = 32
 
 
 class WhenFull(Choice):
@@ -29,13 +33,6 @@ class WhenFull(Choice):
 
     DROP = "drop"
     DENY = "deny"
-
-
-class OtlpProtocol(Choice):
-    """The transports of OTLP."""
-
-    GRPC = "grpc"
-    HTTP = "http"
 
 
 class SpoolSettings(Settings):
@@ -49,15 +46,6 @@ class SpoolSettings(Settings):
     """The disk space that the records may take, in MiB, for each worker."""
 
 
-class ReceiverTlsSettings(Settings):
-    """TLS towards a receiver of records."""
-
-    ca_file: FileText | None = None
-    """A file of PEM certificates to trust for the receiver, in place of the system's."""
-    client: ClientCertificateSettings | None = None
-    """A certificate that the server shows, for mutual TLS."""
-
-
 class HttpSinkSettings(Settings):
     """Batches of records as JSON lines (application/x-ndjson), each sent in a POST."""
 
@@ -65,7 +53,7 @@ class HttpSinkSettings(Settings):
     """URL that takes the batches. An answer of 2xx takes a batch."""
     token_file: LaterFileText | None = None
     """A file with a bearer token for the receiver, read anew for each connection."""
-    headers: dict[str, str] = Field(default={}, max_length=_HEADERS)
+    headers: dict[str, str] = Field(default={}, max_length=MAX_HEADERS)
     """Further headers of each request. Secrets belong into token_file."""
     tls: ReceiverTlsSettings = ReceiverTlsSettings()
     """TLS towards the receiver."""
@@ -76,32 +64,7 @@ class HttpSinkSettings(Settings):
 
     @model_validator(mode="after")
     def _nobody_on_the_way(self) -> Self:
-        return _private(self, self.url, insecure=self.insecure)
-
-
-class OtlpSinkSettings(Settings):
-    """Records as OpenTelemetry log records, sent by OTLP. Needs the extra otel."""
-
-    endpoint: Annotated[str, AfterValidator(check_url)]
-    """URL of the collector, such as https://collector.corp.example:4317. With protocol http, the
-    whole URL, which ends in /v1/logs by convention.
-    """
-    protocol: OtlpProtocol = OtlpProtocol.GRPC
-    """grpc, or http with protobuf."""
-    token_file: LaterFileText | None = None
-    """A file with a bearer token for the collector, read anew for each connection."""
-    headers: dict[str, str] = Field(default={}, max_length=_HEADERS)
-    """Further headers of each request. Secrets belong into token_file."""
-    tls: ReceiverTlsSettings = ReceiverTlsSettings()
-    """TLS towards the collector."""
-    insecure: bool = False
-    """Accept plain http://: anyone on the network path can then read and change records."""
-    timeout: Duration = Field(default=10.0, ge=0.1, le=300.0)
-    """The longest time that a request may take."""
-
-    @model_validator(mode="after")
-    def _nobody_on_the_way(self) -> Self:
-        return _private(self, self.endpoint, insecure=self.insecure, key="endpoint")
+        return require_private(self, self.url, insecure=self.insecure)
 
 
 class SyslogSinkSettings(Settings):
@@ -132,7 +95,7 @@ class SinkSettings(Settings):
     """
     http: HttpSinkSettings | None = None
     """In place of path: batches of JSON lines, sent by POST."""
-    otlp: OtlpSinkSettings | None = None
+    otlp: OtlpSettings | None = None
     """In place of path: OpenTelemetry log records."""
     syslog: SyslogSinkSettings | None = None
     """In place of path: syslog messages."""
@@ -188,7 +151,7 @@ class WitnessSettings(Settings):
         given = [name for name in ("file", "url", "stdout") if getattr(self, name)]
         if len(given) != 1:
             raise ValueError("a witness is one of file, url and stdout: true")
-        return self if self.url is None else _private(self, self.url, insecure=self.insecure)
+        return self if self.url is None else require_private(self, self.url, insecure=self.insecure)
 
 
 class ChainSettings(Settings):
@@ -276,17 +239,3 @@ class AuditSettings(Settings):
 def folder_of(path: str) -> Path | None:
     """Return the folder that must exist for a sink's path; None for standard output."""
     return None if path == STANDARD_OUTPUT else Path(path).parent
-
-
-_Section = TypeVar("_Section", bound=Settings)
-
-
-def _private(section: _Section, url: str, *, insecure: bool, key: str = "url") -> _Section:
-    """Return the section if nobody on the network path can read records. Raises MisfitError."""
-    if is_plaintext(url) and not insecure:
-        raise MisfitError(
-            "over plain http anyone on the network path can read and change records: use https, "
-            "or set insecure: true",
-            key,
-        )
-    return section
