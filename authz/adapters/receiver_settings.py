@@ -20,7 +20,7 @@ _Section = TypeVar("_Section", bound=Settings)
 
 
 def require_private(section: _Section, url: str, *, insecure: bool, key: str = "url") -> _Section:
-    """Return the section if nobody on the network path can read what is sent. Raises MisfitError."""
+    """Return the section if nobody on the network path can read it. Raises MisfitError."""
     if is_plaintext(url) and not insecure:
         raise MisfitError(
             "over plain http anyone on the network path can read and change the data: use https, "
