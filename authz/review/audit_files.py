@@ -28,7 +28,7 @@ _OTHERS: Final = (
     (b'"logger"', "the server's own log, of standard error"),
     (b"\0", "a binary file"),
 )
-_GZIP: Final = b"\x1f\x8b"  # RFC 1952 section 2.3.1
+GZIP: Final = b"\x1f\x8b"  # RFC 1952 section 2.3.1
 News = Callable[[Path, float], None]
 """Called now and then with the file that is being read, and the share read, from 0.0 to 1.0."""
 
@@ -73,7 +73,7 @@ class AuditLogs:
     def _lines(self, path: Path) -> Iterator[tuple[str, int, bytes]]:
         with self._opened(path) as raw:
             size = max(1, os.fstat(raw.fileno()).st_size)
-            is_packed = raw.read(len(_GZIP)) == _GZIP
+            is_packed = raw.read(len(GZIP)) == GZIP
             raw.seek(0)
             file: IO[bytes] | gzip.GzipFile = gzip.GzipFile(fileobj=raw) if is_packed else raw
             _require_records(path, file.read(_HEAD_BYTES))

@@ -1,0 +1,1 @@
+"""Proves that an audit log is complete and unchanged, and proves single records of it."""
