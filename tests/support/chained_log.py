@@ -2,7 +2,7 @@
 
 import json
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -133,7 +133,7 @@ class ChainedLog:
         self.checkpoint()
 
 
-def _compact(members: dict[str, object]) -> str:
+def _compact(members: Mapping[str, object]) -> str:
     return json.dumps(members, separators=(",", ":"))
 
 

@@ -1,11 +1,13 @@
 """Collects what a verification finds, each with its file and line."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Final
 
 MAX_FINDINGS: Final = 1000  # a file of another kind has a fault in each of its lines
+
+MAX_MESSAGE_CHARS: Final = 1000
 
 
 class Severity(StrEnum):
@@ -79,6 +81,7 @@ class Findings:
         (self.error if is_error else self.note)(place, message)
 
     def _add(self, finding: Finding) -> None:
+        finding = replace(finding, message=printable(finding.message))
         if self._all and _follows(self._all[-1], finding):
             before = self._all[-1]
             self._all[-1] = Finding(before.place, finding.last, before.severity, before.message)
@@ -90,6 +93,12 @@ class Findings:
     def __iter__(self) -> Iterator[Finding]:
         """Yield the findings."""
         return iter(self._all)
+
+
+def printable(text: str, limit: int = MAX_MESSAGE_CHARS) -> str:
+    """Return a text, which may quote a hostile line, as a terminal can show it."""
+    shown = "".join(one if one.isprintable() else "?" for one in text[:limit])
+    return shown + ("..." if len(text) > limit else "")
 
 
 def _follows(before: Finding, finding: Finding) -> bool:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from authz.review.audit_chain.findings import Finding, Findings
+from authz.review.audit_chain.findings import Finding, Findings, printable
 from authz.review.audit_chain.logs import Log
 
 
@@ -42,7 +42,7 @@ class ChainReport:
     def lines(self) -> Iterator[str]:
         """Yield the lines that a person reads."""
         for finding in self._sorted():
-            yield str(finding)
+            yield printable(str(finding))
         if self.findings.left_out:
             yield f"and {self.findings.left_out} more findings"
         for log in self.logs:
