@@ -1,10 +1,15 @@
 """Joins the stretches of all files into logs, and finds what is missing between them."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Final
 
 from authz.review.audit_chain.findings import Findings, Place
 from authz.review.audit_chain.stretch import Stretch
+
+_NO_DIGITS: Final = re.compile(r"[^0-9]")
+_DIGITS: Final = 20  # of a time with microseconds
 
 
 @dataclass(slots=True)
@@ -30,9 +35,11 @@ class Log:
         return self.origin.split("/")[1] if "/" in self.origin else ""
 
     @property
-    def start(self) -> str:
-        """Return the third part of the name, the time at which the log was opened."""
-        return self.origin.split("/", 2)[2] if self.origin.count("/") > 1 else ""
+    def opened_at(self) -> str:
+        """Return when the log was opened, as digits that sort: to the second without its start."""
+        opened = self.stretch.opened
+        time = self.origin.split("/")[-1].split("-")[0] if opened is None else opened.time
+        return _NO_DIGITS.sub("", time).ljust(_DIGITS, "0")
 
     @property
     def proven(self) -> int:

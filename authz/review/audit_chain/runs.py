@@ -103,7 +103,7 @@ class Completeness:
     @staticmethod
     def _is_later(other: Log, log: Log) -> bool:
         """Tell whether another log of the worker, or of a later run, was opened later."""
-        if other.server != log.server or other.start <= log.start:
+        if other.server != log.server or other.opened_at <= log.opened_at:
             return False
         mine, others = log.stretch.opened, other.stretch.opened
         is_other_run = mine is not None and others is not None and mine.run != others.run
@@ -127,7 +127,9 @@ class Completeness:
 
     def _has_earlier(self, log: Log) -> bool:
         return any(
-            other.server == log.server and other.worker == log.worker and other.start < log.start
+            other.server == log.server
+            and other.worker == log.worker
+            and other.opened_at < log.opened_at
             for other in self._logs.values()
         )
 
