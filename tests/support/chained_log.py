@@ -94,7 +94,7 @@ class ChainedLog:
             "agent": f"spiffe://corp.example/agent/{number % 7}",
             "path": "/mcp",
             "time": self.time,
-            "decision_id": f"{self.start:04x}-{self.worker}-{number}",
+            "decision_id": f"{self.signer.name}-{self.start:x}-{self.worker}-{number}",
         }
         self.leaf(_compact(record))
         if self.tree.end - self.last >= self.records:
@@ -114,18 +114,15 @@ class ChainedLog:
         return moved
 
     def miss(self, begin: int, end: int, sink: str = "siem") -> None:
-        """Replace the last leaves by a gap, as the file of a sink that missed them."""
+        """Replace leaves by a gap, with checkpoints between them, as a sink that missed them."""
         missing = CompactRange(begin)
         for leaf in self.leaves[begin:end]:
             missing.append(leaf)
-        kept = [line for line in self.lines if not _is_leaf_of(line, begin, end)]
-        at = sum(1 for line in kept if b'"index":' in line and _index(line) < begin)
-        at += sum(1 for line in kept[:at] if b'"index":' not in line)
-        self.lines = [
-            *kept[:at],
-            gap_line(self.signer, SignedGap(self.origin, missing, sink)),
-            *kept[at:],
-        ]
+        before = [line for line in self.lines if _end(line) <= begin]
+        behind = [line for line in self.lines if _end(line) >= end and not _is_at(line, end)]
+        behind = [line for line in behind if line not in before]
+        gap = gap_line(self.signer, SignedGap(self.origin, missing, sink))
+        self.lines = [*before, gap, *behind]
 
     def close(self, reason: str = "stopped", **more: object) -> None:
         """Write the last record, and its checkpoint."""
@@ -137,9 +134,12 @@ def _compact(members: Mapping[str, object]) -> str:
     return json.dumps(members, separators=(",", ":"))
 
 
-def _index(line: bytes) -> int:
-    return int(json.loads(line)["index"])
+def _end(line: bytes) -> int:
+    """Return the size of the log behind a line."""
+    members = json.loads(line)
+    return int(members["index"]) + 1 if "index" in members else int(members["size"])
 
 
-def _is_leaf_of(line: bytes, begin: int, end: int) -> bool:
-    return b'"index":' in line and begin <= _index(line) < end
+def _is_at(line: bytes, end: int) -> bool:
+    """Tell whether a line is the last leaf of a gap."""
+    return bool(json.loads(line).get("index") == end - 1)
