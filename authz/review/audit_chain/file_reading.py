@@ -62,15 +62,11 @@ class _Log:
 
     Attributes:
         stretch: the last one.
-        size: the size of the last checkpoint in it; None before the first.
         line: the bytes of the last line, if that is a checkpoint.
-        gap: begin and end of the missing leaves since the last checkpoint.
     """
 
     stretch: Stretch
-    size: int | None = None
     line: bytes = b""
-    gap: tuple[int, int] | None = None
 
 
 @dataclass(slots=True)
@@ -129,7 +125,7 @@ class FileReading:
                 " taken out, put in or moved",
             )
             self._done.append(log.stretch)
-        begun = _Log(Stretch.from_leaf(name, index, place), None if index else 0)
+        begun = _Log(Stretch.from_leaf(name, index, place))
         self._logs[origin] = begun
         return begun
 
@@ -183,15 +179,14 @@ class FileReading:
         if log is None:  # as after a rotation: the file begins with it
             begun = Stretch.from_tree(signed.origin, signed.tree, place)
             begun.signed_time = signed.time
-            self._logs[key] = _Log(begun, size, line)
+            self._logs[key] = _Log(begun, line)
         elif log.line == line:
             self._error(place, "the same checkpoint a second time")
         elif log.stretch.end != size:
             self._misplaced(log, signed, place)
         else:
-            self._follows(log, signed, place)
-            log.stretch.check(signed.tree, place, self.reader.findings)
-            log.size, log.line, log.gap = size, line, None
+            log.stretch.check(signed.tree, signed.after, place, self.reader.findings)
+            log.line = line
             log.stretch.signed_time = signed.time
 
     def _misplaced(self, log: _Log, signed: SignedTree, place: Place) -> None:
@@ -205,18 +200,8 @@ class FileReading:
         if size >= log.stretch.end:
             self._done.append(log.stretch)
             log.stretch = Stretch.from_tree(signed.origin, signed.tree, place)
-            log.size, log.line, log.gap = size, b"", None
-
-    def _follows(self, log: _Log, signed: SignedTree, place: Place) -> None:
-        """Require the checkpoint before this one in the file, unless the sink missed it."""
-        after, gap = signed.after, log.gap
-        if log.size in {None, after} or (gap is not None and gap[0] <= after <= gap[1]):
-            return
-        self._error(
-            place,
-            f"this checkpoint follows one of {after} leaves, which is missing; the last one here"
-            f" has {log.size}",
-        )
+            log.stretch.signed_time = signed.time
+            log.line = b""
 
     def _gap(self, gap: SignedGap, place: Place) -> None:
         missing, key = gap.missing, gap.origin.encode()
@@ -227,9 +212,8 @@ class FileReading:
             return
         if log is None or log.stretch.end != missing.begin:
             log = self._begun(key, missing.begin, log, place)
-        log.stretch.extend(missing, place)
-        begin = missing.begin if log.gap is None else log.gap[0]
-        log.gap, log.line = (begin, missing.end), b""
+        log.stretch.miss(missing, place)
+        log.line = b""
         what = f"records {missing.begin} to {missing.end - 1} of {gap.origin}"
         if self.reader.sink not in {None, gap.sink}:
             self._error(place, f"a gap of another sink, {gap.sink}, which does not excuse this one")

@@ -50,15 +50,19 @@ class Log:
         return last.end - (0 if first.end == self.stretch.begin else first.end)
 
 
-def join_logs(stretches: Iterable[Stretch], findings: Findings) -> list[Log]:
-    """Return the logs by their names."""
+def join_logs(
+    stretches: Iterable[Stretch], findings: Findings, *, is_running: bool = False
+) -> list[Log]:
+    """Return the logs by their names; copies of a running log may end between checkpoints."""
     by_origin: dict[str, list[Stretch]] = {}
     for stretch in stretches:
         by_origin.setdefault(stretch.origin, []).append(stretch)
-    return [_joined(parts, findings) for _, parts in sorted(by_origin.items())]
+    return [
+        _joined(parts, findings, is_running=is_running) for _, parts in sorted(by_origin.items())
+    ]
 
 
-def _joined(parts: list[Stretch], findings: Findings) -> Log:
+def _joined(parts: list[Stretch], findings: Findings, *, is_running: bool) -> Log:
     parts.sort(key=lambda part: (part.begin, part.end))
     log = Log(parts[0])
     for part in parts[1:]:
@@ -67,7 +71,7 @@ def _joined(parts: list[Stretch], findings: Findings) -> Log:
         elif part.begin > log.stretch.end:
             log.stretch, log.has_hole = _behind_a_hole(log.stretch, part, findings), True
         else:
-            _overlap(log, part, findings)
+            _overlap(log, part, findings, is_running=is_running)
     return log
 
 
@@ -80,7 +84,7 @@ def _behind_a_hole(before: Stretch, part: Stretch, findings: Findings) -> Stretc
     return part
 
 
-def _overlap(log: Log, part: Stretch, findings: Findings) -> None:
+def _overlap(log: Log, part: Stretch, findings: Findings, *, is_running: bool) -> None:
     """Take a copy of what is here already, as another sink wrote it, and what it has beyond."""
     mine = log.stretch
     if part.begin < part.end:
@@ -88,12 +92,14 @@ def _overlap(log: Log, part: Stretch, findings: Findings) -> None:
         findings.note(part.begins_at, message)
     _require_proven_alone(part, findings)
     _compare(mine, part, findings)
-    if part.end > mine.end:
-        _require_covered(mine, findings)
+    shorter = mine if part.end > mine.end else part
+    if mine.rest != part.rest:
+        may_lag = is_running and mine.closed is None and part.closed is None
+        _require_covered(shorter, findings, may_lag=may_lag)
+    if shorter is mine:
         mine.last, mine.rest, mine.rest_at = part.last, part.rest, part.rest_at
         mine.ends_at, mine.closed = part.ends_at, part.closed or mine.closed
-    elif part.end < mine.end:
-        _require_covered(part, findings)
+        mine.signed_time = part.signed_time
 
 
 def _require_proven_alone(part: Stretch, findings: Findings) -> None:
@@ -107,9 +113,11 @@ def _require_proven_alone(part: Stretch, findings: Findings) -> None:
         )
 
 
-def _require_covered(part: Stretch, findings: Findings) -> None:
+def _require_covered(part: Stretch, findings: Findings, *, may_lag: bool = False) -> None:
     """Require a checkpoint at the end of a stretch that nothing continues."""
-    if part.rest.begin < part.rest.end and part.last is not None and part.rest_at is not None:
+    if may_lag and part.rest_at is not None:
+        findings.note(part.rest_at, f"no checkpoint covers the end of this copy of {part.origin}")
+    elif part.rest.begin < part.rest.end and part.last is not None and part.rest_at is not None:
         tell_uncovered(part, part.rest_at, findings)
 
 

@@ -29,6 +29,10 @@ class Stretch:
         ends_at: the place of the last line.
         opened: the log's first record.
         closed: its last record.
+        gap: the leaves that a sink missed since the last checkpoint, from the first to the last.
+        first_follows: the size of the checkpoint before the first one; None if the stretch begins
+            with a checkpoint.
+        head_gap: ``gap`` before the first checkpoint.
         signed_time: when the last checkpoint was signed.
     """
 
@@ -43,6 +47,9 @@ class Stretch:
     last: CompactRange | None = None
     opened: Opened | None = None
     closed: Closed | None = None
+    gap: range | None = None
+    first_follows: int | None = None
+    head_gap: range | None = None
     signed_time: str = ""
 
     @classmethod
@@ -78,8 +85,12 @@ class Stretch:
         self.rest.append(leaf)
         self.ends_at = place
 
-    def extend(self, leaves: CompactRange, place: Place) -> None:
-        """Add leaves that are missing, whose hashes are known."""
+    def miss(self, leaves: CompactRange, place: Place) -> None:
+        """Add leaves that a sink missed, whose hashes are known."""
+        self.gap = _spanned(self.gap, range(leaves.begin, leaves.end))
+        self._extend(leaves, place)
+
+    def _extend(self, leaves: CompactRange, place: Place) -> None:
         if self.rest.begin == self.rest.end:
             self.rest_at = place
         self.rest.extend(leaves)
@@ -88,9 +99,9 @@ class Stretch:
     def sign(self, tree: CompactRange, place: Place) -> "Stretch":
         """Add a checkpoint at the end, without a look at the leaves; return the stretch."""
         if self.last is None:
-            self.head, self.first, self.first_at = self.rest, tree, place
+            self.head, self.first, self.first_at, self.head_gap = self.rest, tree, place, self.gap
         self.last, self.rest, self.rest_at = tree.copy(), CompactRange(tree.end), None
-        self.ends_at = place
+        self.ends_at, self.gap = place, None
         return self
 
     def tree(self) -> CompactRange | None:
@@ -101,14 +112,35 @@ class Stretch:
         tree.extend(self.rest)
         return tree
 
-    def check(self, tree: CompactRange, place: Place, findings: Findings) -> None:
-        """Add a checkpoint at the end, and require that it is of the leaves so far."""
+    def check(
+        self, tree: CompactRange, after: int | None, place: Place, findings: Findings
+    ) -> None:
+        """Add a checkpoint at the end, and require that it is of the leaves so far.
+
+        ``after`` is the size of the checkpoint that it follows; None if that may be any.
+        """
         mine = self.tree()
-        if mine is not None and mine != tree:
-            self.tell_changed(place, tree.end, findings)
+        if mine is None or self.last is None:
+            self.first_follows = after
+        else:
+            if mine != tree:
+                self._tell_changed(place, tree.end, findings)
+            if after is not None:
+                self._require_before(after, self.last.end, place, findings)
         self.sign(tree, place)
 
-    def tell_changed(self, place: Place, size: int, findings: Findings) -> None:
+    def _require_before(self, after: int, size: int, place: Place, findings: Findings) -> None:
+        """Require that a checkpoint follows the last one, unless a sink missed others."""
+        gap = self.gap
+        if after == size or (gap is not None and gap.start <= after <= gap.stop):
+            return
+        findings.error(
+            place,
+            f"this checkpoint of {self.origin} follows one of {after} leaves, which is missing: the"
+            f" last one here has {size}",
+        )
+
+    def _tell_changed(self, place: Place, size: int, findings: Findings) -> None:
         """Say that the leaves behind the last checkpoint are not those signed."""
         begin = self.rest_at
         if begin is None:
@@ -125,11 +157,22 @@ class Stretch:
             findings.error(other.begins_at, f"{self.origin} goes on behind its last record")
         head = other.open_head
         if head.begin < head.end:
-            self.extend(head, other.begins_at)
-        if other.first is not None and other.first_at is not None:
-            self.check(other.first, other.first_at, findings)
+            self._extend(head, other.begins_at)
+        if other.first is None or other.first_at is None:
+            self.gap = _spanned(self.gap, other.gap)
+        else:
+            self.gap = _spanned(self.gap, other.head_gap)
+            self.check(other.first, other.first_follows, other.first_at, findings)
             self.last, self.rest, self.rest_at = other.last, other.rest, other.rest_at
+            self.gap = other.gap
         self.ends_at = other.ends_at
         self.opened = self.opened or other.opened
         self.closed = other.closed or self.closed
         self.signed_time = max(self.signed_time, other.signed_time)
+
+
+def _spanned(one: range | None, other: range | None) -> range | None:
+    """Return the range over two, of which each may be none."""
+    if one is None or other is None:
+        return one or other
+    return range(min(one.start, other.start), max(one.stop, other.stop))

@@ -56,7 +56,7 @@ def verify_logs(
     stretches: list[Stretch] = []
     for path, reading in zip(paths, readings, strict=True):
         stretches += _read(path, reading, news, is_running=expected.is_running)
-    logs = join_logs(stretches, findings)
+    logs = join_logs(stretches, findings, is_running=expected.is_running)
     _judge(logs, findings, expected)
     witnesses.finish(logs)
     return ChainReport(

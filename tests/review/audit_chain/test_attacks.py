@@ -204,6 +204,28 @@ def test_an_old_copy(tmp_path: Path) -> None:
     assert not errors(tmp_path, log.lines, is_running=True, witnesses=witness)
 
 
+def test_a_forged_copy(tmp_path: Path) -> None:
+    """A second copy whose last records were forged, before any checkpoint, proves nothing."""
+    log = full_log(15)
+    lines = log.lines
+    for end in range(13, len(lines)):
+        forged = [*lines[:12], *(line.replace(b"allow", b"denyy") for line in lines[12:end])]
+        assert errors(tmp_path, lines, forged)
+        assert errors(tmp_path, lines, forged, is_running=True)
+        assert errors(tmp_path, forged, lines)
+
+
+def test_a_checkpoint_between_files(tmp_path: Path) -> None:
+    """A checkpoint that was taken out between two files is missed, but not one in a gap."""
+    log = full_log(40)
+    at = next(i for i, line in enumerate(log.lines) if b'"checkpoint"' in line)
+    assert errors(tmp_path, log.lines[:at], log.lines[at + 1 :]) == [("2.jsonl", 11)]
+    log.miss(8, 13)
+    gap = next(i for i, line in enumerate(log.lines) if b'"gap"' in line)
+    for cut in range(gap - 1, gap + 4):
+        assert not errors(tmp_path, log.lines[:cut], log.lines[cut:])
+
+
 def test_another_key(tmp_path: Path) -> None:
     """A log, a checkpoint or a gap that another key signed does not count."""
     log, forged = full_log(25), full_log(25, signer=OTHER)
