@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from authz.review.audit_chain.findings import Findings, Place
@@ -14,10 +14,17 @@ _DIGITS: Final = 20  # of a time with microseconds
 
 @dataclass(slots=True)
 class Log:
-    """A log: all that is here of it, in one stretch; behind a hole, if there is one."""
+    """A log: all that is here of it.
+
+    Attributes:
+        stretch: the leaves; those behind a hole, if there is one.
+        has_hole: whether leaves are missing before the stretch.
+        crash_ends: size and root of further copies, each of which was closed after a crash alone.
+    """
 
     stretch: Stretch
     has_hole: bool = False
+    crash_ends: list[tuple[int, bytes]] = field(default_factory=list)
 
     @property
     def origin(self) -> str:
@@ -91,7 +98,10 @@ def _overlap(log: Log, part: Stretch, findings: Findings, *, is_running: bool) -
         message = f"records {part.begin} to {part.end - 1} of {part.origin} are here twice"
         findings.note(part.begins_at, message)
     _require_proven_alone(part, findings)
-    _compare(mine, part, findings)
+    if _are_crash_ends(mine, part):
+        _keep_crash_ends(log, part, findings)
+    else:
+        _compare(mine, part, findings)
     shorter = mine if part.end > mine.end else part
     if mine.rest != part.rest:
         may_lag = is_running and mine.closed is None and part.closed is None
@@ -128,6 +138,22 @@ def tell_uncovered(part: Stretch, place: Place, findings: Findings) -> None:
     findings.error(place, f"no checkpoint covers {what}: they may have been changed", last)
 
 
+def _are_crash_ends(mine: Stretch, part: Stretch) -> bool:
+    """Tell whether two copies were closed after a crash: each file as far as it went."""
+    ends = (mine.closed, part.closed)
+    return all(end is not None and end.is_crash for end in ends)
+
+
+def _keep_crash_ends(log: Log, part: Stretch, findings: Findings) -> None:
+    """Keep how each copy ended, of which a later log names one."""
+    message = f"another copy of {part.origin} was closed after the crash at {log.stretch.ends_at}"
+    findings.note(part.ends_at, message)
+    for stretch in (log.stretch, part):
+        tree = stretch.tree()
+        if tree is not None and not tree.begin:
+            log.crash_ends.append((tree.end, tree.root()))
+
+
 def _compare(mine: Stretch, part: Stretch, findings: Findings) -> None:
     """Compare two copies at checkpoints of the same size, and at their ends."""
     for tree in (part.first, part.last):
@@ -135,9 +161,5 @@ def _compare(mine: Stretch, part: Stretch, findings: Findings) -> None:
             if tree is not None and own is not None and tree.end == own.end and tree != own:
                 message = f"two signed trees of {tree.end} leaves of {part.origin}: a forged copy"
                 findings.error(part.ends_at, message)
-    ends = [stretch.closed for stretch in (mine, part) if stretch.closed is not None]
-    if len(ends) == 2 and mine.end != part.end:  # noqa: PLR2004  both are closed
-        is_error = not all(end.is_crash for end in ends)
-        findings.told(
-            part.ends_at, f"another copy of {part.origin} ends at {mine.ends_at}", is_error=is_error
-        )
+    if mine.closed is not None and part.closed is not None and mine.end != part.end:
+        findings.error(part.ends_at, f"another copy of {part.origin} ends at {mine.ends_at}")

@@ -2,8 +2,8 @@
 
 A mutant of a long log is verified from the checkpoint before the change to the one behind it, which
 takes a hundredth of the time. More is allowed there than in the whole log: it may be open at its
-end, and earlier files may be missing. AUTHZ_MUTANTS is the number of mutants of the long log, 200 if it
-is not set; where it is, all changes of each byte of the small log are made, which takes minutes.
+end, and earlier files may be missing. AUTHZ_MUTANTS is the number of mutants of the long log, 200
+if it is not set. If it is set, all changes of each byte of the small log are made, for minutes.
 """
 
 import os

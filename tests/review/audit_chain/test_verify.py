@@ -88,6 +88,20 @@ def test_a_crash_is_told(tmp_path: Path) -> None:
     assert not verified(tmp_path, crashed.lines + second.lines, is_strict=True).is_proven
 
 
+@pytest.mark.parametrize("lost", [0, 4])
+def test_two_files_of_a_crash(tmp_path: Path, lost: int) -> None:
+    """Each file of a crashed log is closed as far as it went; the next log names one end."""
+    one, other = (full_log(count, close=False) for count in (19, 19 - lost))
+    one.close("crashed", recovered_by="x", after=20)
+    other.close("crashed", recovered_by="y", after=20 - lost)
+    for previous in (one, other):
+        second = full_log(5, run="b", start=60, previous=(previous,))
+        for files in ((one.lines, other.lines), (other.lines, one.lines)):
+            report = verified(tmp_path, *files, second.lines)
+            assert report.is_proven
+            assert not verified(tmp_path, *files, second.lines, is_strict=True).is_proven
+
+
 def test_half_a_line_of_a_crash(tmp_path: Path) -> None:
     """Half a line that a crash left is a note if the record that closed the log has its hash."""
     half = b'{"decision":"allow","agent":"spiffe://corp.ex'
