@@ -60,7 +60,7 @@ class Proof:
             head = _HEAD.match(text)
             if head is None or len(data) > MAX_PROOF_BYTES:
                 raise ProofError(f"not a proof of a record: a file that begins with {TITLE}")
-            hashes = tuple(decoded(line) for line in head[3].splitlines())
+            hashes = tuple(map(decoded, head[3].split("\n")[:-1]))
             return cls(decoded(head[1]), int(head[2]), hashes, text[head.end() :])
         except (UnicodeError, NoteError) as error:
             raise ProofError(f"not a proof of a record: {error}") from None
