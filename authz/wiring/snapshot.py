@@ -30,7 +30,7 @@ from authz.edge.rendering import Renderer
 from authz.edge.response import Responder
 from authz.edge.snapshot import Snapshot
 from authz.wiring.asked import build_decision_point
-from authz.wiring.files import read_nonce_secret
+from authz.wiring.files import read_nonce_secret, read_redaction
 from authz.wiring.policy import build_policy, build_policy_step
 from authz.wiring.policy_version import compute_policy_version
 
@@ -120,7 +120,7 @@ def build_snapshot(
     return Snapshot(
         authorizer=authorizer,
         inputs=build_inputs(config, policies, authorizer.routes),
-        renderer=Renderer(responder, version, reads.claims),
+        renderer=Renderer(responder, version, reads.claims, read_redaction(config.audit.redact)),
         cache_settings=cache,
         policy_version=version,
         is_shadow=config.shadow,
