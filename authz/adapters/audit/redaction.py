@@ -76,7 +76,9 @@ class Redaction:
             host=sweep(self._field(HashedField.HOST, operation.host), names),
             path=sweep(self._field(HashedField.PATH, operation.path), names),
             # A sidecar calls with its agent's own identity.
-            proxy=dict(names).get(operation.proxy, operation.proxy),
+            proxy=self._field(HashedField.AGENT, operation.proxy)
+            if operation.proxy == parties.agent
+            else operation.proxy,
             headers=self._kept(DroppedField.HEADERS, sweep_values(operation.headers, texts), {}),
             calls=self._kept(
                 DroppedField.CALLS, tuple(sweep_values(call, texts) for call in operation.calls), ()
