@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
+from authz.adapters.audit.schema import line_schema
 from authz.config import ConfigFiles, load, schema
 from authz.review.gateways.agentgateway import agentgateway_text
 from authz.starter.envoy_tls import shipped_bootstraps
@@ -45,6 +46,7 @@ def pages() -> dict[str, str]:
         **{f"../{name}": text for name, text in shipped.items()},
         **{name: with_files(HERE / name, HERE.parent, shipped) for name in SHOWING},
         "schema.json": json.dumps(schema(), indent=2) + "\n",
+        "audit-record.schema.json": json.dumps(line_schema(), indent=2) + "\n",
     }
 
 

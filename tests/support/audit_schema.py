@@ -1,0 +1,36 @@
+"""Holds the lines that tests' servers write to the JSON Schema of the audit log."""
+
+import json
+from collections.abc import Iterable
+from typing import Any, Final
+
+from jsonschema import Draft202012Validator
+
+from authz.adapters.audit.schema import line_schema
+
+_DECISION: Final = "decision"
+
+
+def _strict(schema: dict[str, Any]) -> Draft202012Validator:
+    """A validator that takes no member that the schema does not name."""
+    Draft202012Validator.check_schema(schema)
+    return Draft202012Validator({**schema, "additionalProperties": False})
+
+
+_KINDS: Final = {kind: _strict(schema) for kind, schema in line_schema()["$defs"].items()}
+
+
+def faults(line: bytes | str) -> list[str]:
+    """Return what is wrong with a line, in words."""
+    members = json.loads(line)
+    validator = _KINDS.get(members.get("audit", _DECISION))
+    if validator is None:
+        return [f"no kind of line: {members['audit']}"]
+    return [f"{error.json_path}: {error.message}" for error in validator.iter_errors(members)]
+
+
+def require_valid(lines: Iterable[bytes]) -> None:
+    """Require that each line is as the schema says."""
+    for line in lines:
+        found = faults(line)
+        assert not found, (found, line)
