@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, Final
 
 from jsonschema import Draft202012Validator
@@ -9,6 +10,7 @@ from jsonschema import Draft202012Validator
 from authz.adapters.audit.schema import line_schema
 
 _DECISION: Final = "decision"
+_CHECKED: Final = 500
 
 
 def _strict(schema: dict[str, Any]) -> Draft202012Validator:
@@ -34,3 +36,19 @@ def require_valid(lines: Iterable[bytes]) -> None:
     for line in lines:
         found = faults(line)
         assert not found, (found, line)
+
+
+def require_valid_file(path: Path) -> None:
+    """Require it of the lines of a server's file, if there is one; of many, of the first and last.
+
+    A server that was killed may have left a part of a line.
+    """
+    lines = path.read_bytes().splitlines() if path.is_file() else []
+    require_valid(line for line in (*lines[:_CHECKED], *lines[-_CHECKED:]) if _is_whole(line))
+
+
+def _is_whole(line: bytes) -> bool:
+    try:
+        return isinstance(json.loads(line), dict)
+    except ValueError:
+        return False

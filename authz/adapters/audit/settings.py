@@ -220,8 +220,9 @@ class RedactionSettings(Settings):
     """
     drop: tuple[DroppedField, ...] = ()
     """Fields of the record that are left empty. Texts of such a field, or of a hashed one, are
-    replaced where detail and challenge quote them. Records without their claims, scopes, calls,
-    host or path can't be replayed.
+    replaced where detail and challenge quote them. The path and the headers of a request whose
+    token was refused may hold a name that the server has not learned: redact them too. Records
+    without their claims, headers, scopes, calls, host or path can't be replayed.
     """
     key_file: FileText | None = None
     """A file with the secret key of the hashes, 32 bytes or more: required with hash. With another
