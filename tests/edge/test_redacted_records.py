@@ -4,6 +4,7 @@ import json
 import logging
 import time
 from collections.abc import Iterator
+from hashlib import sha256
 from itertools import chain
 from pathlib import Path
 from typing import Any, Final
@@ -14,9 +15,11 @@ from prometheus_client import generate_latest
 from authz.core.spiffe.svid import checked_svid
 from authz.wiring.files import BuildError
 from lab.config_builder import AT_READ_RULE, LAB, ConfigBuilder
+from lab.dpop import DpopClient
+from lab.issuer import b64
 from lab.mesh import ISSUER, TRAVEL
 from support.verbs import run
-from support.world import HOST, READ, World, check_request, reason_of
+from support.world import BALANCE, HOST, READ, World, check_request, reason_of
 
 WHOM: Final = "alice.liddell@corp.example"
 TEAM: Final = "blue-team-7"
@@ -164,11 +167,16 @@ def test_members_of_each_outcome(world: World) -> None:
     world.ask(f"{token[:-4]}AAAA")
     world.ask(None)
     world.ask(world.token(), path="/nowhere")
-    allow, bound, scope, forged, missing, nowhere = world.audit_records()
+    client = DpopClient()
+    held = world.token(cnf={**client.confirmation, "x5t#S256": own})
+    proof = client.proof(held, "GET", f"https://{HOST}{BALANCE}")
+    world.check(check_request(world.svid, [("authorization", f"DPoP {held}"), ("dpop", proof)]))
+    allow, bound, scope, forged, missing, nowhere, proven = world.audit_records()
 
     assert len({one["token_hash"] for one in (allow, bound, scope, forged, nowhere)}) == 5
     assert missing["token_hash"] == ""
-    assert (allow.get("proof"), bound["proof"]) == (None, "mtls")
+    assert (allow.get("proof"), bound["proof"], proven["proof"]) == (None, "mtls", "dpop+mtls")
+    assert proven["token_hash"] == b64(sha256(held.encode()).digest())  # the proof's ath
     assert "status" not in allow
     assert "challenge" not in allow
     assert [one["status"] for one in (scope, forged, missing, nowhere)] == [403, 401, 401, 403]
