@@ -43,8 +43,7 @@ MAPPING: Final[Mapping[str, Names]] = {
     "protocol": ("api.service.name", NONE, "resource and tool"),
     "calls": (
         "api.operation, resources[].name",
-        "mcp.method.name; gen_ai.tool.name, gen_ai.prompt.name, gen_ai.request.model or "
-        "mcp.resource.uri by the kind of a single call",
+        "mcp.method.name; of a single call gen_ai.tool.name, or the like of its kind",
         "resource and tool",
     ),
     "time": ("time", "Timestamp of the log record", "time and correlation"),

@@ -108,7 +108,7 @@ def _of_line(text: str, parts: tuple[type, ...], kind: str = "") -> dict[str, An
         for field in msgspec.structs.fields(part):
             name = field.encode_name
             made = _merged(_of_member(field.type), narrower.get(name, {}))
-            members[name] = {"description": texts[field.name], **made}
+            members[name] = {**made, "description": texts[field.name]}
             if not _may_be_left_out(field.type):
                 required.append(name)
     text = " ".join(text.split())
