@@ -6,9 +6,11 @@ import sys
 from pathlib import Path
 from typing import Final
 
+from authz.adapters.audit.schema import line_schema
 from authz.config import ConfigFiles, load, schema
 from authz.review.gateways.agentgateway import agentgateway_text
 from authz.starter.envoy_tls import shipped_bootstraps
+from generating.audit_mapping_page import audit_mapping_page
 from generating.audit_page import audit_page
 from generating.cli_page import cli_page
 from generating.conditions_page import conditions_page
@@ -38,6 +40,7 @@ def pages() -> dict[str, str]:
         "reference/reasons.md": reasons_page(),
         "reference/metrics.md": metrics_page(),
         "reference/audit.md": audit_page(),
+        "reference/audit-mapping.md": audit_mapping_page(),
         "reference/cli.md": cli_page(),
         "reference/conditions.md": conditions_page(),
         "man/authz.1": man_page(),
@@ -45,6 +48,7 @@ def pages() -> dict[str, str]:
         **{f"../{name}": text for name, text in shipped.items()},
         **{name: with_files(HERE / name, HERE.parent, shipped) for name in SHOWING},
         "schema.json": json.dumps(schema(), indent=2) + "\n",
+        "audit-record.schema.json": json.dumps(line_schema(), indent=2) + "\n",
     }
 
 

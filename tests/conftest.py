@@ -7,6 +7,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from lab.mesh import Mesh
+from support.audit_schema import require_valid_file
 from support.canary import canary
 from support.verbs import write_config
 from support.world import World
@@ -46,6 +47,7 @@ def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
         for server in running.servers:
             for page in ("/metrics", "/presented"):
                 canary.note(page, server.get(page)[1].encode())
+            require_valid_file(server.audit)
 
 
 @pytest.fixture(scope="session")
@@ -56,6 +58,7 @@ def trips(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
         for server in running.servers:
             for page in ("/metrics", "/presented"):
                 canary.note(page, server.get(page)[1].encode())
+            require_valid_file(server.audit)
 
 
 @pytest.fixture(scope="session")

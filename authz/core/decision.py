@@ -102,8 +102,10 @@ class Delegation(msgspec.Struct, frozen=True, eq=False, gc=False):
         claims: the verified claims, for rules on groups, roles and the like.
         single_use: the proof of possession sent with it, if it must not be accepted again.
         terms: compared by identity, and shared by delegations to the same agent that differ in
-            times, ``token_id``, ``single_use`` and claims that policy does not read, and in nothing
-            else. Caches use it as the key of values that do not depend on these.
+            times, ``token_id``, ``token_hash``, ``single_use`` and claims that policy does not
+            read, and in nothing else. Caches use it as the key of values that do not depend on
+            these.
+        token_hash: the token's digest (``ath`` of RFC 9449 section 4.1), "" without a token.
     """
 
     issuer: str
@@ -118,6 +120,7 @@ class Delegation(msgspec.Struct, frozen=True, eq=False, gc=False):
     single_use: SingleUseProof | None = None
     terms: object = msgspec.field(default_factory=object)
     by_svid: bool = False
+    token_hash: str = ""
 
     @property
     def has_token(self) -> bool:
@@ -190,6 +193,7 @@ class Deny(msgspec.Struct, frozen=True, gc=False):
         shadows: notes on what other policies would have decided.
         by_policy: whether policy refused it, after the caller and the delegation were known.
         needs: the missing key or status, if fetching it may change the decision; else None.
+        token_hash: the digest of the token that was presented, "" if none was read.
     """
 
     reason: Reason
@@ -205,6 +209,7 @@ class Deny(msgspec.Struct, frozen=True, gc=False):
     shadows: tuple[Shadow, ...] = ()
     by_policy: bool = False
     needs: Need | None = None
+    token_hash: str = ""
 
     def explained(self, more: str) -> "Deny":
         """Return the same refusal with more detail for operators."""
@@ -254,6 +259,7 @@ class Progress(msgspec.Struct, gc=False):
             shadows=self.shadows,
             by_policy=self.is_at_policy,
             needs=denied.needs,
+            token_hash=self.delegation.token_hash if self.delegation else denied.token_hash,
         )
 
 

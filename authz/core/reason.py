@@ -196,6 +196,7 @@ class Denied(Exception):  # noqa: N818 - it is a verdict, not an error
         headers: further headers of the answer, such as ``("dpop-nonce", "...")``.
         rule: the policy's rule that denied, or that came nearest to an allow; "" for none.
         needs: the missing key or status, if fetching it may change the decision; else None.
+        token_hash: the digest of the refused token, as in ``Delegation``; "" if none was read.
     """
 
     def __init__(
@@ -218,3 +219,4 @@ class Denied(Exception):  # noqa: N818 - it is a verdict, not an error
         self.headers = headers
         self.rule = rule
         self.needs = needs
+        self.token_hash = ""

@@ -4,6 +4,7 @@ from functools import lru_cache
 from typing import Final
 
 from authz.adapters.audit.record import AuditOperation, encode_operation, encode_text
+from authz.adapters.audit.redaction import Parties
 from authz.core.decision import Allow, Decision, Progress
 from authz.core.paths import MAX_PATH_BYTES
 from authz.core.reason import DPOP_SCHEME, Denied, Reason
@@ -19,12 +20,13 @@ from authz.core.routes import ROUTE
 from authz.edge.cache import CacheEntry
 from authz.edge.cache_settings import CacheSettings
 from authz.edge.clock import Moment
+from authz.edge.rendering import NO_OPERATION, RenderedDecision
 from authz.edge.snapshot import Snapshot
 
 _TARGETS: Final = 1024  # hosts and methods in use; some 1 KB each
 _PATH: Final = b'"path":'
 _NO_TEXT: Final = encode_text("")
-_NOTHING: Final = encode_operation(AuditOperation("", "", "", ""))
+_NOTHING: Final = encode_operation(NO_OPERATION)
 
 
 def _ttl(decision: Decision, settings: CacheSettings) -> float:
@@ -51,37 +53,63 @@ def build_entry(
     valid_until = now + ttl
     if isinstance(decision, Allow):
         valid_until = min(valid_until, decision.valid_until)
-    return CacheEntry(
-        snapshot.renderer.render(decision, request.protocol),
-        encoded_operation(request, snapshot.recorded_headers),
-        valid_until,
-        monotonic + ttl,
-        generation,
-    )
+    rendered, operation = _told(snapshot, request, decision)
+    return CacheEntry(rendered, operation, valid_until, monotonic + ttl, generation)
+
+
+def _told(
+    snapshot: Snapshot, request: Request, decision: Decision
+) -> tuple[RenderedDecision, bytes]:
+    """Return the rendered decision, and the record's operation."""
+    renderer, recorded = snapshot.renderer, snapshot.recorded_headers
+    if renderer.redaction is None:
+        rendered = renderer.render(decision, request.protocol)
+        return rendered, encoded_operation(request, recorded)
+    operation = _operation(request, recorded)
+    rendered = renderer.render(decision, request.protocol, operation)
+    redacted = renderer.redaction.operation(operation, _parties(decision))
+    return rendered, encode_operation(redacted)
+
+
+def _parties(decision: Decision) -> Parties:
+    agent, delegation = decision.agent, decision.delegation
+    name = agent.spiffe_id.text if agent else ""
+    if delegation is None:
+        return Parties(name)
+    return Parties(name, delegation.subject, tuple(actor.subject for actor in delegation.actors))
 
 
 def encoded_operation(request: Request, recorded: frozenset[str]) -> bytes:
-    """Return the record's operation.
+    """Return the record's operation."""
+    if recorded or request.calls:
+        return encode_operation(_operation(request, recorded))
+    method, host, path = _target(request)
+    before, after = _around(method, host, request.proxy, request.context, request.protocol)
+    return before + encode_text(path) + after
+
+
+def _target(request: Request) -> tuple[str, str, str]:
+    """Return method, host and path for the record.
 
     A value that is too long keeps one character above its limit, so that it is also refused when it
     is read from the record.
     """
-    method, host = request.method[: MAX_METHOD_CHARS + 1], request.host[: MAX_HOST_BYTES + 1]
-    path = request.path[: MAX_PATH_BYTES + 1]
-    if not recorded and not request.calls:
-        before, after = _around(method, host, request.proxy, request.context, request.protocol)
-        return before + encode_text(path) + after
-    operation = AuditOperation(
-        method,
-        host,
-        path,
+    return (
+        request.method[: MAX_METHOD_CHARS + 1],
+        request.host[: MAX_HOST_BYTES + 1],
+        request.path[: MAX_PATH_BYTES + 1],
+    )
+
+
+def _operation(request: Request, recorded: frozenset[str]) -> AuditOperation:
+    return AuditOperation(
+        *_target(request),
         request.proxy,
         request.context_value(ROUTE),
         _recorded_headers(request, recorded),
         request.protocol,
         tuple([_recorded(call) for call in request.calls]),
     )
-    return encode_operation(operation)
 
 
 @lru_cache(_TARGETS)

@@ -9,10 +9,19 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
-from authz.adapters.audit.record import AuditRecord, RecordTemplate, encode_record, token_digest
+from authz.adapters.audit.record import (
+    AuditOperation,
+    AuditRecord,
+    RecordTemplate,
+    encode_record,
+    token_digest,
+)
+from authz.adapters.audit.redaction import Redaction
 from authz.core.bounded_map import BoundedMap
 from authz.core.decision import Allow, Decision, Delegation, Deny, Effect, Shadow
+from authz.core.delegation.confirmation import THUMBPRINT
 from authz.core.distributed_claims import external_claim_marks
 from authz.core.reason import Reason
 from authz.core.request import MessageProtocol
@@ -22,6 +31,7 @@ from authz.edge.response import Responder, Response
 _RENDERED: Final = 10_000  # kept at most: the tokens and rules in use within seconds
 TOKEN_HINT: Final = "authz token check tells more"
 _FORWARD: Final = UpstreamToken.FORWARD  # bound once, as access through the enum is slower
+NO_OPERATION: Final = AuditOperation("", "", "", "")
 _FREQUENT: Final = frozenset({Reason.OVERLOADED, Reason.CHECK_MALFORMED})
 _RENDERED_BYTES: Final = 32 * 1024 * 1024
 # Measured: tuples and object headers, and those of the bytes that a dialect makes of a response.
@@ -65,7 +75,9 @@ class _Told(msgspec.Struct, frozen=True, gc=False):
 
     def by(self, token: Delegation) -> RenderedDecision:
         """Return the same response, recorded as an allow by this token."""
-        audit = self.record.of_token(token_digest(token.token_id), token.issued_at)
+        audit = self.record.of_token(
+            token_digest(token.token_id), token.token_hash, token.issued_at
+        )
         first = self.rendered
         size = first.size - len(first.audit) + len(audit)
         return RenderedDecision(first.response, audit, None, first.shadows, size, first.encoded)
@@ -75,9 +87,17 @@ class Renderer:
     """Renders the decisions of one version of the policy."""
 
     def __init__(
-        self, responder: Responder, policy_version: str, claims: frozenset[str] = frozenset()
+        self,
+        responder: Responder,
+        policy_version: str,
+        claims: frozenset[str] = frozenset(),
+        redaction: Redaction | None = None,
     ) -> None:
-        """Take the maker of responses, and the claims that policy reads, which records hold."""
+        """Take the maker of responses, and the claims that policy reads, which records hold.
+
+        ``redaction`` takes out of records what operators don't want there.
+        """
+        self.redaction = redaction
         self._responder = responder
         self._claims = claims
         self._policy_version = policy_version
@@ -89,13 +109,21 @@ class Renderer:
         )
 
     def render(
-        self, decision: Decision, protocol: MessageProtocol = MessageProtocol.NONE
+        self,
+        decision: Decision,
+        protocol: MessageProtocol = MessageProtocol.NONE,
+        operation: AuditOperation = NO_OPERATION,
     ) -> RenderedDecision:
-        """Return the decision's record, and its response on a route of this protocol."""
+        """Return the decision's record, and its response on a route of this protocol.
+
+        With ``redaction``, the record must not quote the ``operation``.
+        """
         if isinstance(decision, Deny):
-            return self._refused(decision, protocol)
+            return self._refused(decision, protocol, operation)
+        host = operation.host if self.redaction and self.redaction.redacts_host else ""
+        operation = NO_OPERATION if not host else AuditOperation("", host, "", "")
         if decision.delegation.single_use is not None:
-            return self._made(decision, protocol, self._record(decision))
+            return self._made(decision, protocol, operation)[0]
         # Delegations are compared by identity, and a token has the same delegation for as long as
         # it is cached. The key here keeps it alive, so that no other object can have its identity.
         permit = decision.permit
@@ -103,56 +131,57 @@ class Renderer:
         # The added headers depend on the two rules and on the token alone.
         rules = (permit.agent_rule, permit.principal_rule)
         forwards = decision.upstream_token is _FORWARD  # an enum's hash costs 0.3 us, a bool's none
-        key = (decision.delegation, agent, rules, decision.shadows, forwards)
+        key = (decision.delegation, agent, rules, decision.shadows, forwards, host)
         rendered = self._known.get(key)
         if rendered is None:
-            rendered = self._of_terms((decision.delegation.terms, *key[1:]), decision)
+            rendered = self._of_terms((decision.delegation.terms, *key[1:]), decision, operation)
             self._known.put(key, rendered)
         return rendered
 
-    def _of_terms(self, key: tuple[object, ...], allow: Allow) -> RenderedDecision:
+    def _of_terms(
+        self, key: tuple[object, ...], allow: Allow, operation: AuditOperation
+    ) -> RenderedDecision:
         """Return an allow by a new token, as rendered for another token of the same terms."""
         told = self._told.get(key)
         if told is not None:
             return told.by(allow.delegation)
-        record = self._record(allow)
-        rendered = self._made(allow, MessageProtocol.NONE, record)
+        rendered, record = self._made(allow, MessageProtocol.NONE, operation)
         self._told.put(key, _Told(rendered, RecordTemplate.cut(rendered.audit, record)))
         return rendered
 
-    def _refused(self, deny: Deny, protocol: MessageProtocol) -> RenderedDecision:
+    def _refused(
+        self, deny: Deny, protocol: MessageProtocol, operation: AuditOperation
+    ) -> RenderedDecision:
         """Return a refusal, from the cache if it is one of ``_FREQUENT``: a flood must cost little.
 
         Such a refusal is made before anything is known of the request, so there are few different
         ones.
         """
         if deny.reason not in _FREQUENT or deny.agent or deny.parameters or deny.shadows:
-            return self._made(deny, protocol, self._record(deny))
+            return self._made(deny, protocol, operation)[0]
         key = (deny.reason, deny.detail, deny.scheme, deny.by_message, protocol)
         rendered = self._known.get(key)
         if rendered is None:
-            rendered = self._made(deny, protocol, self._record(deny))
+            rendered = self._made(deny, protocol, NO_OPERATION)[0]
             self._known.put(key, rendered)
         return rendered
 
-    def _record(self, decision: Decision) -> AuditRecord:
-        return _record(decision, self._policy_version, self._claims)
-
     def _made(
-        self, decision: Decision, protocol: MessageProtocol, record: AuditRecord
-    ) -> RenderedDecision:
+        self, decision: Decision, protocol: MessageProtocol, operation: AuditOperation
+    ) -> tuple[RenderedDecision, AuditRecord]:
         response = self._responder.respond(decision, self._policy_version, protocol)
+        record = _record(decision, response, self._policy_version, self._claims)
+        if self.redaction is not None:
+            record = self.redaction.record(record, operation)
         audit = encode_record(record)
-        return RenderedDecision(
-            response,
-            audit,
-            response.reason,
-            decision.shadows,
-            2 * response.chars + len(audit) + _OVERHEAD_BYTES,  # twice: encoded, too
-        )
+        # The texts count twice: they are encoded, too.
+        size = 2 * response.chars + len(audit) + _OVERHEAD_BYTES
+        return RenderedDecision(response, audit, response.reason, decision.shadows, size), record
 
 
-def _record(decision: Decision, policy_version: str, claims: frozenset[str]) -> AuditRecord:
+def _record(
+    decision: Decision, response: Response, policy_version: str, claims: frozenset[str]
+) -> AuditRecord:
     agent, delegation = decision.agent, decision.delegation
     permit = decision.permit if isinstance(decision, Allow) else None
     deny = decision if isinstance(decision, Deny) else None
@@ -173,6 +202,7 @@ def _record(decision: Decision, policy_version: str, claims: frozenset[str]) -> 
         principal_rule=permit.principal_rule if permit else "",
         policy_version=policy_version,
         token_id=token_digest(delegation.token_id) if delegation else "",
+        token_hash=delegation.token_hash if delegation else deny.token_hash if deny else "",
         issued_at=delegation.issued_at if delegation else 0.0,
         claims=_recorded(delegation.claims, claims) if delegation and claims else {},
         shadows=[
@@ -181,7 +211,19 @@ def _record(decision: Decision, policy_version: str, claims: frozenset[str]) -> 
         ],
         by_policy=deny.by_policy if deny else True,
         by_svid=delegation.by_svid if delegation else False,
+        proof=_proof(delegation) if delegation and delegation.has_token else UNSET,
+        status=response.status if deny else UNSET,
+        challenge=response.challenge or UNSET,
     )
+
+
+def _proof(delegation: Delegation) -> str | UnsetType:
+    """Return the proofs of possession that step 2 verified."""
+    confirmed = delegation.claims.get("cnf")
+    is_by_certificate = isinstance(confirmed, Mapping) and THUMBPRINT in confirmed
+    if delegation.single_use is not None:
+        return "dpop+mtls" if is_by_certificate else "dpop"
+    return "mtls" if is_by_certificate else UNSET
 
 
 def _detail(deny: Deny) -> str:

@@ -21,6 +21,7 @@ from authz.edge.refusal import NO_BODY, Body, build_body
 # As long as an id, so that lengths around it stay right. Random, so that no client can write it
 # into a claim and get its own text cut.
 ID_PLACE: Final = secrets.token_hex(16)
+CHALLENGE: Final = "www-authenticate"
 _OK: Final = 200  # of HTTP; the dialect's own status says that the answer is a refusal
 METADATA: Final = (
     *("decision", "reason", "decision_id", "agent", "principal", "issuer", "chain"),
@@ -51,6 +52,11 @@ class Response(msgspec.Struct, frozen=True, gc=False):
     def headers(self) -> tuple[tuple[str, str], ...]:
         """Return the headers to set, as (name, value)."""
         return tuple(zip(self.shape.names, self.values, strict=True))
+
+    @property
+    def challenge(self) -> str:
+        """Return the ``WWW-Authenticate`` of a refusal, "" if it has none."""
+        return dict(self.headers).get(CHALLENGE, "") if self.reason is not None else ""
 
     @property
     def removed(self) -> tuple[str, ...]:
@@ -110,7 +116,7 @@ class Responder:
             *deny.headers,
         )
         challenge = challenge_for(deny, self._algs)
-        return (*headers, ("www-authenticate", challenge)) if challenge else headers
+        return (*headers, (CHALLENGE, challenge)) if challenge else headers
 
 
 def _described(decision: Decision, policy_version: str) -> tuple[str, ...]:

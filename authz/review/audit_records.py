@@ -3,7 +3,7 @@
 An invalid line yields an error text, and the reading goes on.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from math import inf
 from typing import Any, Final
@@ -17,6 +17,19 @@ from authz.core.reason import Denied
 from authz.core.request import Call, CallKind, MessageProtocol, Operation, Request
 from authz.core.spiffe import SpiffeId, SpiffeIdError
 from authz.review.audit_files import AuditLogs
+
+# The fields that decisions read and the config may redact (audit.redact).
+_DECIDING: Final = frozenset(
+    {
+        *("agent", "principal", "actors", "host", "path"),
+        *("headers", "claims", "scopes", "calls"),
+    }
+)
+
+
+def lost_fields(redacted: Iterable[str]) -> list[str]:
+    """Return those of a record's redacted fields without which nobody can decide it again."""
+    return sorted(_DECIDING & set(redacted))
 
 
 class RecordedCall(msgspec.Struct, frozen=True, gc=False):
@@ -68,6 +81,12 @@ class RecordedDecision(msgspec.Struct, frozen=True, gc=False):
     decision_id: str = ""
     protocol: MessageProtocol = MessageProtocol.NONE
     calls: list[RecordedCall] = []
+    redacted: list[str] = []
+
+    @property
+    def lost(self) -> list[str]:
+        """Return the fields whose redaction keeps the record from being decided again."""
+        return lost_fields(self.redacted)
 
     @property
     def is_allow(self) -> bool:

@@ -87,10 +87,21 @@ class _Replay:
         """Count a record. Raises ValueError for an error text, and for an invalid record."""
         if isinstance(read, str):
             raise ValueError(read)  # noqa: TRY004 - it is about a line, not about a type
-        if read.by_policy:
-            self._judge(read, read.cases())
-        else:
+        if not read.by_policy:
             self.report.not_by_policy += 1
+        elif read.lost:
+            self._leave_redacted(read)
+        else:
+            self._judge(read, read.cases())
+
+    def _leave_redacted(self, record: RecordedDecision) -> None:
+        """Count a record without the fields that decisions read, which only its own policy had."""
+        report = self.report
+        if record.policy_version == self._now.version:
+            report.unchanged += 1
+            return
+        report.lost.update(record.lost)
+        report.redacted[_as_recorded(record)].add(record)
 
     def _judge(self, record: RecordedDecision, cases: list[PolicyQuery]) -> None:
         report = self.report

@@ -51,6 +51,8 @@ class ReplayReport:
         undecidable: records that lack a claim or header that the policy reads, by the rule of then.
         not_judged: records whose decision depends on arguments or on the rest of a URI, which are
             not recorded, while the rules about them changed; by the rule of then.
+        redacted: records without fields that decisions read, by the rule of then; ``lost`` are
+            these fields, which audit.redact has hashed or left empty.
         unknown: the claims and headers that the policy reads and some records lack.
         not_by_policy: count of records that another step than policy decided.
         bad: the first invalid lines, of ``bad_count``.
@@ -60,6 +62,8 @@ class ReplayReport:
     newly_denied: Changes = field(default_factory=_changes)
     undecidable: Changes = field(default_factory=_changes)
     not_judged: Changes = field(default_factory=_changes)
+    redacted: Changes = field(default_factory=_changes)
+    lost: set[str] = field(default_factory=set)
     unknown: Reads = NOTHING
     unchanged: int = 0
     not_by_policy: int = 0
@@ -80,7 +84,8 @@ class ReplayReport:
 
     def needs_a_look(self, *, is_strict: bool) -> bool:
         """Tell whether anyone may do more than before, or perhaps may; if strict, also less."""
-        worse = self.newly_allowed or self.undecidable or self.not_judged or self.bad_count
+        unsure = self.undecidable or self.not_judged or self.redacted
+        worse = self.newly_allowed or unsure or self.bad_count
         return bool(worse or not self.records or (is_strict and self.newly_denied))
 
     def lines(self) -> Iterator[str]:
@@ -99,6 +104,12 @@ class ReplayReport:
             yield (
                 "warning: records hold neither the arguments of calls nor whole URIs, and rules "
                 "about some of these calls changed"
+            )
+        if self.lost:
+            lost = ", ".join(sorted(self.lost))
+            yield (
+                f"warning: audit.redact has redacted {lost} in some records, "
+                "which can't be decided again"
             )
         for title, changes in self._titled():
             yield f"{title}: {_total(changes)}"
@@ -140,6 +151,7 @@ class ReplayReport:
             "records": self.records,
             "unchanged": self.unchanged,
             "not_by_policy": self.not_by_policy,
+            "lost_fields": sorted(self.lost),
             "unknown_claims": sorted(self.unknown.claims),
             "unknown_headers": sorted(self.unknown.headers),
             "bad_lines": {"count": self.bad_count, "first": self.bad},
@@ -151,6 +163,7 @@ class ReplayReport:
             ("newly denied", self.newly_denied),
             ("undecidable", self.undecidable),
             ("not judged", self.not_judged),
+            ("redacted", self.redacted),
         )
 
 

@@ -1,9 +1,11 @@
-"""Reads the files of a config that decisions need: the secret of nonces, and revocations."""
+"""Reads the files of a config that decisions and records need: secrets, and revocations."""
 
 import secrets
 from pathlib import Path
 from typing import Final
 
+from authz.adapters.audit.redaction import Redaction
+from authz.adapters.audit.settings import RedactionSettings
 from authz.adapters.files import read_at_rest
 from authz.adapters.revocation_file.settings import NEW_FILE
 from authz.adapters.revocation_file.watched import RevocationFile
@@ -27,14 +29,28 @@ def read_nonce_secret(settings: DpopSettings) -> bytes:
     """
     if settings.nonce_secret is None:
         return secrets.token_bytes(MIN_SECRET_BYTES)
+    return _read_secret("token.dpop.nonce_secret", settings.nonce_secret)
+
+
+def read_redaction(settings: RedactionSettings) -> Redaction | None:
+    """Return the redaction of records, None if nothing is redacted. Raises BuildError."""
+    if not settings.fields:
+        return None
+    if settings.key_file is None:
+        return Redaction(settings)
+    return Redaction(settings, _read_secret("audit.redact.key_file", settings.key_file))
+
+
+def _read_secret(key: str, path: str) -> bytes:
+    """Return the secret in a file that ``key`` of the config names. Raises BuildError."""
     try:
-        secret = read_at_rest(settings.nonce_secret, MAX_SECRET_BYTES)
+        secret = read_at_rest(path, MAX_SECRET_BYTES)
     except OSError as error:
-        raise BuildError(f"token.dpop.nonce_secret can't be read: {error.strerror}") from None
+        raise BuildError(f"{key} can't be read: {error.strerror}") from None
     if len(secret) < MIN_SECRET_BYTES:
-        raise BuildError(f"token.dpop.nonce_secret has less than {MIN_SECRET_BYTES} bytes")
+        raise BuildError(f"{key} has less than {MIN_SECRET_BYTES} bytes")
     if len(secret) > MAX_SECRET_BYTES:
-        raise BuildError(f"token.dpop.nonce_secret has more than {MAX_SECRET_BYTES} bytes")
+        raise BuildError(f"{key} has more than {MAX_SECRET_BYTES} bytes")
     return secret
 
 

@@ -22,7 +22,7 @@ from authz.edge.check_pool import CheckPool
 from authz.edge.clock import Clock
 from authz.edge.service import CheckService, ServiceParts
 from authz.wiring.asked import prepare_introspections
-from authz.wiring.files import read_revocations
+from authz.wiring.files import read_redaction, read_revocations
 from authz.wiring.snapshot import build_key_sources, build_snapshot
 
 
@@ -77,6 +77,7 @@ class Parts:
             self.metrics.pdp_asked,
             candidate,
             answers=self.introspections,
+            redaction=self.service.snapshot.renderer.redaction,
         )
         clients = prepare_introspections(self.introspections, config)
         self.keys.reconfigure(build_key_sources(config))  # all of them or none
@@ -113,7 +114,13 @@ def open_parts(
         introspections.reconfigure(prepare_introspections(introspections, config))
         # The most expensive part comes last, when the cheap checks have passed.
         snapshot = build_snapshot(
-            config, keys, revocations, metrics.pdp_asked, candidate, answers=introspections
+            config,
+            keys,
+            revocations,
+            metrics.pdp_asked,
+            candidate,
+            answers=introspections,
+            redaction=read_redaction(config.audit.redact),
         )
         works_with = ServiceParts(
             keys=keys,

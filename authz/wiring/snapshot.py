@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
+from authz.adapters.audit.redaction import Redaction
 from authz.adapters.keys.fetcher import KeySourceConfig
 from authz.adapters.keys.store import KeyStore
 from authz.adapters.pdp.client import PdpResult
@@ -96,8 +97,12 @@ def build_snapshot(
     candidate: Config | None = None,
     *,
     answers: AnswerLookup = _NO_ANSWERS,
+    redaction: Redaction | None = None,
 ) -> Snapshot:
-    """Compile a version of the settings, and the candidate's rules. Raises BuildError."""
+    """Compile a version of the settings, and the candidate's rules. Raises BuildError.
+
+    ``redaction`` is that of the audit log, which stays as it was at the start.
+    """
     cache, token = config.cache, config.token
     policy = build_policy(config)
     policies = [policy] if candidate is None else [policy, build_policy(candidate)]
@@ -120,7 +125,7 @@ def build_snapshot(
     return Snapshot(
         authorizer=authorizer,
         inputs=build_inputs(config, policies, authorizer.routes),
-        renderer=Renderer(responder, version, reads.claims),
+        renderer=Renderer(responder, version, reads.claims, redaction),
         cache_settings=cache,
         policy_version=version,
         is_shadow=config.shadow,

@@ -1,39 +1,35 @@
 """Make the page of the audit record's fields, from the records' docstrings."""
 
-import ast
-import inspect
-from itertools import pairwise
-from typing import Final
-
+from authz.adapters.audit import line_members
+from authz.adapters.audit.line_members import LeafEnd, RecordEnd
 from authz.adapters.audit.record import AuditOperation, AuditRecord
+from authz.adapters.audit.schema import member_texts
 from generating.marks import MADE
 
-COMPLETED: Final = {
-    "time": "The time at which the check was answered, RFC 3339 in UTC.",
-    "request_id": "The request's `x-request-id`, 128 characters at most; clients may choose it.",
-    "trace_id": "The trace id of the request's `traceparent`.",
-    "decision_id": "Also in the answer, the metadata and `x-agent-decision-id`.",
-    "cache": "`hit` when the decision was remembered.",
-    "duration_us": "From the check's bytes to its answer, in microseconds.",
-}
+FIELDS = "| field | meaning |\n|---|---|\n"
 
 
 def audit_page() -> str:
     """Return the page."""
     lines = ["# Audit record\n\n" + MADE, f"{AuditRecord.__doc__}\n\n"]
-    lines.append("One JSON object a line. The token and the query are not in it.\n\n")
-    lines.append("| field | meaning |\n|---|---|\n")
-    for texts in (_field_texts(AuditRecord), _field_texts(AuditOperation), COMPLETED):
-        lines.extend(f"| `{name}` | {text} |\n" for name, text in texts.items())
+    lines.append("One JSON object a line. The token and the query are not in it.\n")
+    lines.append(
+        "`authz audit schema` prints the [JSON Schema](../audit-record.schema.json), and\n"
+    )
+    lines.append("[the mapping](audit-mapping.md) has other standards' names of the fields.\n\n")
+    lines.append(FIELDS)
+    lines += [_rows(part) for part in (AuditRecord, AuditOperation, RecordEnd, LeafEnd)]
+    lines.append("\n## Lines of the log about itself\n\n")
+    lines.append("With `audit.chain`. Such a line has the member `audit`, and no `decision`.\n")
+    for kind in (*line_members.LEAVES, *line_members.SIGNED):
+        more = "" if kind in line_members.SIGNED else " Also `log` and `index`, as above."
+        name = kind.__name__.lower()
+        lines.append(f'\n### {name}\n\n`"audit": "{name}"`. {kind.__doc__}{more}\n\n{FIELDS}')
+        lines.append(_rows(kind))
     return "".join(lines)
 
 
-def _field_texts(of: type) -> dict[str, str]:
-    """The docstring below each field of a class."""
-    body = ast.parse(inspect.getsource(of)).body[0].body  # type: ignore[attr-defined]
-    texts = {}
-    for field, below in pairwise(body):
-        match field, below:
-            case ast.AnnAssign(ast.Name(name)), ast.Expr(ast.Constant(str(text))):
-                texts[name] = " ".join(text.split())
-    return texts
+def _rows(of: type) -> str:
+    names = {"begin": "from", "end": "to"} if of is line_members.Gap else {}
+    texts = member_texts(of)
+    return "".join(f"| `{names.get(name, name)}` | {text} |\n" for name, text in texts.items())

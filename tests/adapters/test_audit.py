@@ -22,6 +22,7 @@ from authz.adapters.audit.record import (
     encode_record,
     token_digest,
 )
+from authz.core.delegation.credential import token_hash
 from support.world import PATIENCE_SECONDS
 from support.world import wait_until as until
 
@@ -52,15 +53,28 @@ def record(text: str = "") -> AuditRecord:
 @given(st.text(), st.text(), st.floats(0, 2**53), st.booleans())
 def test_a_record_for_another_token(text: str, other: str, issued_at: float, named: bool) -> None:  # noqa: FBT001 - drawn
     """A record cut for another token is the one that this token would have, whatever is in it."""
-    first = msgspec.structs.replace(record(text), token_id=token_digest(text), issued_at=issued_at)
+    first = msgspec.structs.replace(
+        record(text),
+        token_id=token_digest(text),
+        token_hash=token_hash(text),
+        issued_at=issued_at,
+        challenge=text,
+    )
     if named:  # claims may say what the record says
-        said = {"token_id": first.token_id, "issued_at": issued_at}
+        said = {
+            "token_id": first.token_id,
+            "token_hash": first.token_hash,
+            "issued_at": issued_at,
+        }
         first = msgspec.structs.replace(first, claims=said | {"x": said})
     template = RecordTemplate.cut(encode_record(first), first)
-    second = msgspec.structs.replace(first, token_id=token_digest(other), issued_at=1.5)
+    second = msgspec.structs.replace(
+        first, token_id=token_digest(other), token_hash=token_hash(other), issued_at=1.5
+    )
 
-    assert template.of_token(second.token_id, 1.5) == encode_record(second)
-    assert template.of_token(first.token_id, issued_at) == encode_record(first)
+    for one in (first, second):
+        made = template.of_token(one.token_id, one.token_hash, one.issued_at)
+        assert made == encode_record(one)
 
 
 def line_of(text: str = "", request_id: str = "", trace_id: str = "") -> bytes:

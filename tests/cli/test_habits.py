@@ -19,6 +19,7 @@ NO_JSON = {
     "authz metadata": "it prints a JSON document",
     "authz gateway": "it prints a proxy's config, which is YAML",
     "authz schema": "it prints a JSON document",
+    "authz audit schema": "it prints a JSON document",
     "authz completion": "it prints a script",
 }
 # Verbs whose config can't be standard input, and why.

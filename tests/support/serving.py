@@ -20,6 +20,7 @@ from lab.ca import Authority
 from lab.config_builder import LAB, ConfigBuilder
 from lab.issuer import Issuer, JwksServer
 from lab.mesh import AUDIENCE, CONFIG, ISSUER, TRAVEL, sample_of
+from support.audit_schema import require_valid_file
 from support.canary import canary
 from support.world import PATIENCE_SECONDS, READ, check_request, reason_of, wait_until
 
@@ -81,6 +82,7 @@ class Serving(AbstractContextManager["Serving"]):
             if pipe is not None:
                 pipe.close()
         self.jwks.close()
+        require_valid_file(self.folder / "audit.jsonl")
 
     def read_until(self, word: str) -> list[dict[str, Any]]:
         """Read the log's lines up to a line with this message; note the admin address."""

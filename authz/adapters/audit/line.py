@@ -1,12 +1,15 @@
 """A line of the audit log: an encoded decision and operation, completed for each request."""
 
+from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 
 from authz.adapters.audit.record import safe_json
+from authz.adapters.audit.settings import DroppedField
 
 MAX_ID_CHARS: Final = 128  # of ids that clients choose
 _encode: Final = msgspec.json.Encoder().encode
@@ -60,3 +63,23 @@ class AuditLine(msgspec.Struct, frozen=True, gc=False):
             int(self.seconds * 1e6),
         )
         return b"".join((self.decision, self.operation, b",", safe_json(_encode(use))[1:], b"\n"))
+
+
+class Encodable(Protocol):
+    """A line that can be encoded: an AuditLine, or a text of the log's own."""
+
+    def encode(self) -> bytes:
+        """Return the bytes, with the end of line."""
+
+
+def line_encoder(drop: AbstractSet[DroppedField]) -> Callable[[Encodable], bytes]:
+    """Return the writer's function that encodes lines, without the ids that are dropped."""
+    ids = (DroppedField.REQUEST_ID, DroppedField.TRACE_ID)
+    empty = {field.value: "" for field in ids if field in drop}
+
+    def encode(line: Encodable) -> bytes:
+        if isinstance(line, AuditLine):
+            line = msgspec.structs.replace(line, **empty)
+        return line.encode()
+
+    return encode if empty else lambda line: line.encode()

@@ -6,6 +6,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from authz.adapters.audit.line import line_encoder
 from authz.adapters.audit.settings import AuditSettings, WhenFull
 from authz.adapters.audit.sink import Sink, sink_of
 
@@ -62,6 +63,7 @@ class AuditLog:
         self.must_record = settings.when_full is WhenFull.DENY
         self.refuses_allows = False
         self._path = settings.path
+        self._encode = line_encoder(frozenset(settings.redact.drop))
         self._limit = settings.queue
         self._lines: deque[Encodes] = deque()
         self._encoded = 0  # the number of first lines that the sink has taken and not yet written
@@ -141,7 +143,7 @@ class AuditLog:
 
     def _line(self, at: int) -> bytes:
         try:
-            return self._lines[at].encode()
+            return self._encode(self._lines[at])
         except Exception as error:  # noqa: BLE001 - without this thread all later lines were lost
             self._errors += 1
             _log.error("can't encode an audit record: %s", type(error).__name__)

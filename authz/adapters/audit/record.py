@@ -2,7 +2,7 @@
 
 The fields are an allow-list: a value for which ``AuditRecord`` and ``AuditOperation`` have no field
 can't be logged. The costly part of a line is encoded once for a decision and completed for each
-request with time and ids.
+request with time and ids. Members without a value that most records lack are left out.
 """
 
 from collections.abc import Mapping
@@ -10,9 +10,11 @@ from hashlib import sha256
 from typing import Any, Final, Self
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from authz.core.request import MessageProtocol
 
+VERSION: Final = 1  # of the record's schema: a member that is taken away or changed makes another
 _TOKEN_ID_CHARS: Final = 16  # distinguishes tokens without showing a jti, which can be a secret
 # JSON leaves these as they are, but a terminal or a line reader obeys them.
 _DELETE: Final = 0x7F  # searching for the number costs a fifth of searching for b"\x7f"
@@ -60,6 +62,10 @@ class AuditRecord(msgspec.Struct, frozen=True, gc=False):
     """The hash of the config that decided."""
     token_id: str
     """A digest of the token's jti, to distinguish tokens."""
+    token_hash: str = ""
+    """The digest of the presented token, even if it was refused: base64url of its SHA-256, as ath
+    of RFC 9449 section 4.1. Empty without a token, and for one that is too large.
+    """
     issued_at: float = 0.0
     """The token's iat, in unix seconds."""
     claims: Mapping[str, Any] = {}
@@ -73,6 +79,24 @@ class AuditRecord(msgspec.Struct, frozen=True, gc=False):
     """Whether the rules decided, so that another policy might have decided differently."""
     by_svid: bool = False
     """Whether an autonomous agent sent no token, so that its SVID alone identifies it."""
+    version: int = VERSION
+    """The version of this schema of records. Further members don't change it."""
+    proof: str | UnsetType = UNSET
+    """The proof of possession that was verified: mtls (the caller's certificate, RFC 8705), dpop
+    (RFC 9449), or both as dpop+mtls. Left out for a bearer token, and without a token.
+    """
+    status: int | UnsetType = UNSET
+    """For a deny, the HTTP status that the client gets: 200 if only the message refuses. Left out
+    for an allow, which the upstream answers.
+    """
+    challenge: str | UnsetType = UNSET
+    """For a deny, the WWW-Authenticate that tells the client what token would be accepted. Left out
+    if no other token would help.
+    """
+    redacted: list[str] | UnsetType = UNSET
+    """The fields that the config hashes (audit.redact.hash) or leaves empty (drop). Left out
+    without redaction.
+    """
 
 
 class AuditOperation(msgspec.Struct, frozen=True, gc=False):
@@ -118,7 +142,7 @@ class RecordTemplate(msgspec.Struct, frozen=True, gc=False):
     """An encoded record that can be used for other tokens with the same terms.
 
     Attributes:
-        before, after: the bytes around the token's id.
+        before, after: the bytes around the members that name the token.
     """
 
     before: bytes
@@ -131,16 +155,22 @@ class RecordTemplate(msgspec.Struct, frozen=True, gc=False):
         All quotes in texts are escaped, and no earlier object has such a member: so the first place
         is the right one, whatever the claims are.
         """
-        before, _, after = encoded.partition(_token_members(record.token_id, record.issued_at))
+        members = _token_members(record.token_id, record.token_hash, record.issued_at)
+        before, _, after = encoded.partition(members)
         return cls(before, after)
 
-    def of_token(self, digest: str, issued_at: float) -> bytes:
-        """Return the same bytes as ``encode_record`` of the record with this ``token_id``."""
-        return self.before + _token_members(digest, issued_at) + self.after
+    def of_token(self, token_id: str, token_hash: str, issued_at: float) -> bytes:
+        """Return the same bytes as ``encode_record`` of the record with these members."""
+        return self.before + _token_members(token_id, token_hash, issued_at) + self.after
 
 
-def _token_members(digest: str, issued_at: float) -> bytes:
-    return b'"token_id":"%b","issued_at":%b' % (digest.encode(), _encode(issued_at))
+def _token_members(token_id: str, token_hash: str, issued_at: float) -> bytes:
+    # Two digests: their characters need no escape.
+    return b'"token_id":"%b","token_hash":"%b","issued_at":%b' % (
+        token_id.encode(),
+        token_hash.encode(),
+        _encode(issued_at),
+    )
 
 
 def encode_operation(operation: AuditOperation) -> bytes:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from authz import __version__
 from authz.cli.parser import (
     audit_chain,
+    audit_schema,
     completion,
     config,
     policy,
@@ -35,6 +36,7 @@ _VERBS: Final[Mapping[Callable[["Verbs"], None], tuple[str, ...]]] = MappingProx
         questions.add_verbs: ("explain", "who-can", "what-can"),
         policy.add_verbs: ("test", "replay", "suggest"),
         audit_chain.add_verbs: ("audit",),
+        audit_schema.add_verbs: ("audit",),
         config.add_keys: ("keys",),
         token.add_verbs: ("token", "preset"),
         config.add_metadata: ("metadata",),

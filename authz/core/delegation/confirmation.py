@@ -16,9 +16,9 @@ from authz.core.reason import DPOP_SCHEME, Denied, Reason
 from authz.core.request import Request
 from authz.core.routes import Route
 
-_THUMBPRINT: Final = "x5t#S256"  # of the client's certificate (RFC 8705 section 3.1)
+THUMBPRINT: Final = "x5t#S256"  # of the client's certificate (RFC 8705 section 3.1)
 _PROOF_KEY: Final = "jkt"  # thumbprint of the DPoP key (RFC 9449 section 6.1)
-_CHECKED: Final = frozenset({_THUMBPRINT, _PROOF_KEY})
+_CHECKED: Final = frozenset({THUMBPRINT, _PROOF_KEY})
 _OTHER_KEYS: Final = frozenset({"jwk", "jwe", "jku", "kid"})  # RFC 7800: no request can prove these
 
 
@@ -46,8 +46,8 @@ def check_confirmation(
     elif credential.is_dpop:
         detail = "the DPoP scheme was used with a token that is not bound to a DPoP key"
         raise Denied(Reason.CNF_MISMATCH, detail, scheme=DPOP_SCHEME)
-    if _THUMBPRINT in bindings:
-        _check_certificate(bindings[_THUMBPRINT], agent)
+    if THUMBPRINT in bindings:
+        _check_certificate(bindings[THUMBPRINT], agent)
     return single_use
 
 

@@ -1,10 +1,12 @@
 """Finds a request's credential: a request with none or with several is refused."""
 
 import re
+from hashlib import sha256
 from typing import Final
 
 import msgspec
 
+from authz.core.base64url import base64url
 from authz.core.delegation.settings import TokenSettings
 from authz.core.reads import Reads
 from authz.core.reason import BEARER, DPOP_SCHEME, Denied, Reason
@@ -37,6 +39,11 @@ class Credential(msgspec.Struct, frozen=True, eq=False, gc=False):
     def __repr__(self) -> str:
         """Return no part of it, so that no log line can hold one."""
         return "Credential()"
+
+
+def token_hash(token: str) -> str:
+    """Return a token's digest: base64url of its SHA-256, as ``ath`` of RFC 9449 section 4.1."""
+    return base64url(sha256(token.encode()).digest())
 
 
 def token_reads(settings: TokenSettings) -> Reads:

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from authz.core.base64url import base64url
 from authz.core.decision import SingleUseProof
-from authz.core.delegation.credential import Credential
+from authz.core.delegation.credential import Credential, token_hash
 from authz.core.delegation.settings import DpopSettings, NonceNeed
 from authz.core.jose.jwk import Key, KeySetError, KeyVerifyError, proof_key
 from authz.core.jose.jws import Jws, parse_compact
@@ -61,7 +61,7 @@ class DpopVerifier:
             raise _bad("its htm is not the request's method")
         _check_target(_string_claim(claims, "htu"), request, route)  # 9.
         issued_at = self._check_time(claims, now)  # 11.
-        if _string_claim(claims, "ath") != _digest(credential.token.encode()):  # 12. for this token
+        if _string_claim(claims, "ath") != token_hash(credential.token):  # 12. for this token
             raise _bad("its ath is not the token's hash")
         if key.thumbprint != key_thumbprint:  # 12. and by the key that the token is bound to
             raise Denied(
@@ -169,7 +169,3 @@ def _check_target(uri: str, request: Request, route: Route) -> None:
         is_same = False
     if not is_same:
         raise _bad("its htu is not this request's")
-
-
-def _digest(data: bytes) -> str:
-    return base64url(sha256(data).digest())

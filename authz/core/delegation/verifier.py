@@ -12,7 +12,12 @@ from typing import Protocol
 from authz.core.decision import Agent, Delegation
 from authz.core.delegation.authentication import check_authentication
 from authz.core.delegation.confirmation import check_confirmation
-from authz.core.delegation.credential import find_credential, has_credential
+from authz.core.delegation.credential import (
+    Credential,
+    find_credential,
+    has_credential,
+    token_hash,
+)
 from authz.core.delegation.dpop import DpopVerifier
 from authz.core.delegation.header import check_header, check_kind
 from authz.core.delegation.jwt_svid import by_trust_domain, trust_domain_of
@@ -81,13 +86,32 @@ class DelegationVerifier:
 
         Without a credential it returns what the route allows without a token.
 
-        Raises Denied with the reason of the first check that fails.
+        Raises Denied with the reason of the first check that fails, and the token's digest.
         """
         is_bare = not has_credential(request, self._token)
         alone = without_token(request, agent, route) if is_bare else None
         if alone is not None:
             return alone  # for itself, or for nobody yet
         credential = find_credential(request, self._token)  # 1. exactly one credential
+        # No digest of what is refused unread: it would be the dearest part of the refusal.
+        is_read = len(credential.token) <= self._token.max_bytes
+        digest = token_hash(credential.token) if is_read else ""
+        try:
+            return self._by_token(credential, digest, request, agent, route, now)
+        except Denied as denied:
+            denied.token_hash = digest
+            raise
+
+    def _by_token(  # noqa: PLR0917 - as verify, and what it found
+        self,
+        credential: Credential,
+        digest: str,
+        request: Request,
+        agent: Agent,
+        route: Route,
+        now: float,
+    ) -> Delegation:
+        """Return the delegation of a credential's token. Raises Denied."""
         if self._opaque.takes(credential.token):
             # 2. to 7. its issuer answered, over a connection that authenticates the issuer
             issuer, jws, usable_until = self._opaque.read(credential.token, agent, now)
@@ -120,6 +144,7 @@ class DelegationVerifier:
             claims=jws.payload,
             single_use=single_use,
             terms=terms,
+            token_hash=digest,
         )
 
     def _verified(self, token: str, now: float) -> tuple[IssuerSettings, Jws, float]:

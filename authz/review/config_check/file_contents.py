@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
+from authz.adapters.audit.settings import RedactionSettings
 from authz.adapters.tls_settings import TlsSettings
 from authz.config import Config, Place
 from authz.core.delegation import DpopSettings, IssuerSettings
@@ -19,6 +20,8 @@ def contents(config: Config) -> Iterator[tuple[Place, Callable[[], object]]]:
     """Yield places of files, and functions that read them and raise FetchError or a ToldError."""
     if config.token.dpop.nonce_secret is not None:
         yield ("token", "dpop", "nonce_secret"), partial(_read_nonce_secret, config.token.dpop)
+    if config.audit.redact.key_file is not None:
+        yield ("audit", "redact", "key_file"), partial(_read_redaction, config.audit.redact)
     if config.revocations.file is not None:
         yield ("revocations", "file"), partial(_read_revocations, config)
     if config.pdp is not None:
@@ -51,6 +54,12 @@ def _read_nonce_secret(settings: DpopSettings) -> None:
     from authz.wiring.files import read_nonce_secret  # noqa: PLC0415 - see the module's text
 
     read_nonce_secret(settings)
+
+
+def _read_redaction(settings: RedactionSettings) -> None:
+    from authz.wiring.files import read_redaction  # noqa: PLC0415 - see the module's text
+
+    read_redaction(settings)
 
 
 def _read_revocations(config: Config) -> None:

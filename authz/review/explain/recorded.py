@@ -14,13 +14,14 @@ from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 from google.protobuf.struct_pb2 import DESCRIPTOR as STRUCT
 from google.protobuf.timestamp_pb2 import DESCRIPTOR as TIMESTAMP
+from msgspec import UnsetType
 
 from authz._pb import ext_authz_pb2 as pb
 from authz.adapters.audit.record import AuditOperation, AuditRecord
 from authz.core import strict_json
 from authz.core.decision import Mode
 from authz.review.audit_files import AuditLogs
-from authz.review.audit_records import MAX_DEPTH, RecordedCall
+from authz.review.audit_records import MAX_DEPTH, RecordedCall, lost_fields
 
 _TEXT: Final = re.compile(rb"\s*(#[^\n]*\s*)*attributes\s*[:{<]")
 # Fields that have another type in the published definition, with the same form on the wire.
@@ -117,8 +118,18 @@ def audit_record(logs: AuditLogs, decision_id: str) -> RecordedRequest:
             if ids.decision_id == decision_id:
                 record = strict_json.load_as(line, AuditRecord, MAX_DEPTH)
                 operation = strict_json.load_as(line, AuditOperation, MAX_DEPTH)
+                _require_whole(record)
                 mode = Mode(record.mode) if record.mode else None
                 return RecordedRequest(record, operation, ids.time, ids.calls, mode)
         except ValueError:
             continue  # a line that was cut off, or not ours
     raise RecordedError(f"there is no record of the decision {decision_id!r}")
+
+
+def _require_whole(record: AuditRecord) -> None:
+    """Refuse a record without the fields that decisions read. Raises RecordedError."""
+    lost = lost_fields(() if isinstance(record.redacted, UnsetType) else record.redacted)
+    if lost:
+        raise RecordedError(
+            f"the record can't be explained: audit.redact has redacted its {', '.join(lost)}"
+        )

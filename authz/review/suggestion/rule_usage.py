@@ -59,6 +59,7 @@ class RuleUsage:
         uses: the use of each rule that was used, by the rule's name.
         missing: the rules that refused requests lacked.
         records, bad: how many records, and how many invalid lines, there were.
+        redacted: how many records lack fields that decisions read: their rules count as used.
     """
 
     def __init__(self, config: Config, *, denied: bool) -> None:
@@ -71,6 +72,7 @@ class RuleUsage:
         self.uses: dict[str, RuleUse] = {}
         self.records = 0
         self.bad = 0
+        self.redacted = 0
         self._policy = build_policy(config)
         self.missing = MissingRules(config, self._policy)
         self._version = compute_policy_version(config)
@@ -85,10 +87,18 @@ class RuleUsage:
                 self.bad += 1
             else:
                 self.records += 1
-                if read.by_policy:
+                if read.by_policy and read.lost:
+                    self._count_redacted(read)
+                elif read.by_policy:
                     self._count(read, read.cases())
         except ValueError:
             self.bad += 1
+
+    def _count_redacted(self, record: RecordedDecision) -> None:
+        self.redacted += 1
+        if record.policy_version == self._version:
+            for name in self._rules_of(record, ()):
+                self.uses.setdefault(name, RuleUse()).add((), is_cut=True)
 
     def _count(self, record: RecordedDecision, cases: Sequence[PolicyQuery]) -> None:
         for name in self._rules_of(record, cases):

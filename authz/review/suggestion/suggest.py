@@ -54,6 +54,11 @@ def suggest(config: Config, logs: AuditLogs, *, denied: bool) -> Suggestions:
         f"# From {evidence.records} records; {evidence.bad} invalid lines. For review:",
         "# a rule that was not used in this period may be needed in another.",
     ]
+    if evidence.redacted:
+        lines += [
+            f"# {evidence.redacted} records are redacted (audit.redact): their rules count as",
+            "# used, and nothing is narrowed or proposed from them.",
+        ]
     narrower: dict[tuple[str, int], Mapping[str, list[str]]] = {}
     for grant, rules in evidence.rules.items():
         for number, rule in enumerate(rules):

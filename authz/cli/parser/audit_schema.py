@@ -1,0 +1,35 @@
+"""The arguments of the verb audit schema."""
+
+from typing import TYPE_CHECKING
+
+from authz.cli.parser.adding import add_verb, end_help
+
+if TYPE_CHECKING:
+    from authz.cli.parser.adding import Verbs
+
+
+def add_verbs(verbs: "Verbs") -> None:
+    """Add the group audit, with the verb audit schema."""
+    audit = verbs.add_parser(
+        "audit",
+        help="print the schema of audit records",
+        description="Print the schema of audit records.",
+    )
+    add_schema_verb(audit.add_subparsers(title="verbs", required=True, metavar="VERB"))
+
+
+def add_schema_verb(inner: "Verbs") -> None:
+    """Add the verb schema to the group audit."""
+    schema = add_verb(
+        inner,
+        "audit_schema",
+        "schema",
+        "print the JSON Schema of the audit log's lines",
+        "Print the JSON Schema of the audit log's lines: of records, and of the lines that the log "
+        "writes about itself.",
+    )
+    end_help(
+        schema,
+        "authz audit schema > audit-record.schema.json",
+        status="0 it was printed, 2 usage",
+    )
