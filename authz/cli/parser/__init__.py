@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from authz import __version__
 from authz.cli.parser import (
+    audit,
     completion,
     config,
     policy,
@@ -33,6 +34,7 @@ _VERBS: Final[Mapping[Callable[["Verbs"], None], tuple[str, ...]]] = MappingProx
         config.add_check: ("check",),
         questions.add_verbs: ("explain", "who-can", "what-can"),
         policy.add_verbs: ("test", "replay", "suggest"),
+        audit.add_verbs: ("audit",),
         config.add_keys: ("keys",),
         token.add_verbs: ("token", "preset"),
         config.add_metadata: ("metadata",),
