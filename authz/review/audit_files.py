@@ -144,7 +144,8 @@ def is_plain(path: Path) -> bool:
 def last_lines(file: IO[bytes], end: int) -> Iterator[bytes]:
     """Yield the lines of a file before an offset, the last line first, without their line feeds.
 
-    Blank lines are left out. Memory is bounded: of a line that is longer than MAX_LINE_BYTES, pieces are yielded.
+    Blank lines are left out. Memory is bounded: of a line that is longer than MAX_LINE_BYTES,
+    pieces are yielded.
     """
     rest = b""
     while end > 0:

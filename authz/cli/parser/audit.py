@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from authz.cli.parser.adding import Verbs
 
 PATTERNS = (
-    "In the text of a filter, * stands for any characters: quote it. A filter that is given several "
-    "times takes any of its texts; different filters must all fit."
+    "In the text of a filter, * stands for any characters: quote it. A filter that is given "
+    "several times takes any of its texts; different filters must all fit."
 )
 # The flags of filters, and what each compares.
 _TEXTS = {
@@ -63,7 +63,8 @@ def _add_tail(verbs: "Verbs") -> None:
         "--lines",
         metavar="N",
         type=a_count,
-        help="list the last N records that fit (default: 10; with --since all, with --follow 10000 of these)",
+        help="list the last N records that fit (default: 10; with --since all, with --follow too "
+        "10000)",
     )
     tail.add_argument(
         "-f",
@@ -148,7 +149,7 @@ def _add_report(verbs: "Verbs") -> None:
     end_help(
         report,
         "authz audit report authz.yaml audit.jsonl audit.jsonl.1.gz --out report.html",
-        "authz audit report authz.yaml audit.jsonl --since 2026-11-01T00:00:00Z --out november.html",
+        "authz audit report authz.yaml audit.jsonl --since 30d --out month.html",
         status="0 it was written, 1 no record fits, or the config, a log or the report's file "
         "can't be used, 2 usage",
     )

@@ -84,10 +84,7 @@ _NAMES: Final = tuple(f'"{name}"'.encode() for name in Entry.__struct_fields__)
 def read_entry(line: bytes) -> Entry | str:
     """Read a line, or return why it is not a line of an audit log."""
     try:
-        if has_one_reading(line):
-            entry = _decode(line)
-        else:
-            entry = _decode_strictly(line)
+        entry = _decode(line) if has_one_reading(line) else _decode_strictly(line)
     except (ValueError, RecursionError) as error:  # the library's errors are ValueErrors
         return f"not an audit record: {error}"
     if entry.audit:

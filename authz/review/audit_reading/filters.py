@@ -1,7 +1,7 @@
 """The filters of records: who, for whom, what, why and when; a ``*`` in a text is any text."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from types import MappingProxyType
 from typing import Final
@@ -61,7 +61,7 @@ class Filters:
     ``since`` belongs to the period, and ``until`` does not.
     """
 
-    texts: Mapping[str, tuple[TextPattern, ...]] = MappingProxyType({})
+    texts: Mapping[str, tuple[TextPattern, ...]] = field(default_factory=dict)
     since: datetime | None = None
     until: datetime | None = None
 

@@ -91,7 +91,7 @@ def record_members(line: bytes) -> dict[str, Any]:
 
 
 def record_lines(members: dict[str, Any]) -> Iterator[str]:
-    """Yield the lines of a record in full: each member that is not empty, and what a reason says."""
+    """Yield the lines of a whole record: each member that is not empty, and the words of a reason."""
     shown = {name: value for name, value in members.items() if value not in ("", [], {}, None)}
     width = max(map(len, shown), default=0)
     for name, value in shown.items():

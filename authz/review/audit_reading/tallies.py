@@ -34,9 +34,9 @@ class Tally:
 class BoundedTable(Generic[K, V]):
     """Counts by key, of which the most frequent are kept.
 
-    When there are twice as many keys as ``most``, the rarer half is left out. So a key that has more
-    than a ``most``-th of all records is always kept, however many others a client makes up, and its
-    count is at most ``missed`` too low.
+    When there are twice as many keys as ``most``, the rarer half is left out. So a key that has
+    more than a ``most``-th of all records is always kept, however many others a client makes up,
+    and its count is at most ``missed`` too low.
 
     Attributes:
         left_out: how many records were counted by keys that were left out.
