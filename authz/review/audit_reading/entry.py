@@ -78,7 +78,9 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
 _decode: Final = msgspec.json.Decoder(Entry).decode
 _EFFECTS: Final = frozenset(effect.value for effect in Effect)
 # Each occurs once at most in a line that has one reading; a second one may be a text, or nested.
-_NAMES: Final = tuple(f'"{name}"'.encode() for name in Entry.__struct_fields__)
+_METHOD: Final = b'"method"'
+_NAMES: Final = tuple(f'"{name}"'.encode() for name in Entry.__struct_fields__ if name != "method")
+_BEGINNINGS: Final = (b'{"decision"', b'{"audit"')
 
 
 def read_entry(line: bytes) -> Entry | str:
@@ -97,12 +99,15 @@ def read_entry(line: bytes) -> Entry | str:
 def has_one_reading(line: bytes) -> bool:
     """Tell whether no member that is read can stand twice; False if that is not certain.
 
-    Without an escape by number, each name stands in the line as it is.
+    Without an escape by number, each name stands in the line as it is. The members of the line
+    itself follow a comma, but for the first, and the methods of calls a brace.
     """
-    if b"\\u" in line:
+    if b"\\u" in line or not line.startswith(_BEGINNINGS):
         return False
     count = line.count
-    return all([count(name) <= 1 for name in _NAMES])  # noqa: C419 - a list takes half the time
+    if any([count(name) > 1 for name in _NAMES]):  # noqa: C419 - a list takes half the time
+        return False
+    return count(_METHOD) - count(b"{" + _METHOD) <= 1
 
 
 def _decode_strictly(line: bytes) -> Entry:
