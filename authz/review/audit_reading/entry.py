@@ -1,6 +1,6 @@
-"""Reads the members of a log's line that filters, listings and counts need, in microseconds.
+"""Reads the members of a log's line that filters, listings and counts need, in some microseconds.
 
-Only a line that might have a second reading is read by the slow strict parser.
+Only a line that might have a second reading is read by the strict parser, in twice the time.
 """
 
 from datetime import datetime
@@ -50,7 +50,7 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     count: int = 0
     by_svid: bool = False
     calls: tuple[NamedCall, ...] = ()
-    claims: msgspec.Raw = msgspec.Raw(b"{}")
+    claims: dict[str, Any] = {}
 
     @property
     def is_allow(self) -> bool:
@@ -75,18 +75,15 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
         return f"{place} {called}" if called else place
 
 
-_decode: Final = msgspec.json.Decoder(Entry).decode
+_decode: Final = msgspec.json.Decoder().decode
+_encode: Final = msgspec.json.Encoder().encode
 _EFFECTS: Final = frozenset(effect.value for effect in Effect)
-# Each occurs once at most in a line that has one reading; a second one may be a text, or nested.
-_METHOD: Final = b'"method"'
-_NAMES: Final = tuple(f'"{name}"'.encode() for name in Entry.__struct_fields__ if name != "method")
-_BEGINNINGS: Final = (b'{"decision"', b'{"audit"')
 
 
 def read_entry(line: bytes) -> Entry | str:
     """Read a line, or return why it is not a line of an audit log."""
     try:
-        entry = _decode(line) if has_one_reading(line) else _decode_strictly(line)
+        entry = msgspec.convert(_members(line.strip()), Entry)
     except (ValueError, RecursionError) as error:  # the library's errors are ValueErrors
         return f"not an audit record: {error}"
     if entry.audit:
@@ -96,23 +93,16 @@ def read_entry(line: bytes) -> Entry | str:
     return entry
 
 
-def has_one_reading(line: bytes) -> bool:
-    """Tell whether no member that is read can stand twice; False if that is not certain.
+def _members(line: bytes) -> object:
+    """Return the value of a line, in which no member stands twice. Raises ValueError.
 
-    Without an escape by number, each name stands in the line as it is. The members of the line
-    itself follow a comma, but for the first, and the methods of calls a brace.
+    If the value is written again as the same line, then it is the line's only reading: a member
+    that stands twice would be missing. So is nearly every line that a server has written.
     """
-    if b"\\u" in line or not line.startswith(_BEGINNINGS):
-        return False
-    count = line.count
-    if any([count(name) > 1 for name in _NAMES]):  # noqa: C419 - a list takes half the time
-        return False
-    return count(_METHOD) - count(b"{" + _METHOD) <= 1
-
-
-def _decode_strictly(line: bytes) -> Entry:
-    """Read a line whose members may stand twice. Raises ValueError."""
-    value: Any = strict_json.loads(line, MAX_DEPTH)
-    if isinstance(value, dict):
-        value["claims"] = msgspec.Raw(msgspec.json.encode(value.get("claims", {})))
-    return msgspec.convert(value, Entry)
+    try:
+        value = _decode(line)
+        if _encode(value) == line:
+            return value
+    except ValueError:  # told in the words of the strict parser
+        pass
+    return strict_json.loads(line, MAX_DEPTH)

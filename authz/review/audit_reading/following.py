@@ -46,10 +46,9 @@ class FollowedFile:
         self.path = path
         self._stack = stack
         self._lines = _Lines()
-        self._file: IO[bytes] | None = None
-        self._open()
-        if self._file is not None:
-            self._file.seek(_whole_lines_end(self._file))
+        self._file = self._opened()
+        if (file := self._file) is not None:
+            file.seek(_whole_lines_end(file))
 
     def before(self) -> Iterator[bytes]:
         """Yield the lines before those that will follow, the last line first."""
@@ -66,7 +65,7 @@ class FollowedFile:
         """Return the lines that were added, as many as are read at once. Raises LogError."""
         with told_of(self.path):
             if self._file is None:
-                self._open()
+                self._file = self._opened()
             if self._file is None:
                 return []
             data = self._file.read(_READ_BYTES)
@@ -87,16 +86,15 @@ class FollowedFile:
         if data := file.read(_READ_BYTES):  # written after the last read, before it was moved
             return self._lines.add(data)
         file.close()
-        self._open()
+        self._file = self._opened()
         return [self._lines.end()]
 
-    def _open(self) -> None:
-        self._file = None
-        with told_of(self.path):
-            try:
-                self._file = self._stack.enter_context(self.path.open("rb"))
-            except FileNotFoundError:
-                return
+    def _opened(self) -> IO[bytes] | None:
+        """Open the file that has the path now, if there is one."""
+        try:
+            return self._stack.enter_context(self.path.open("rb"))
+        except FileNotFoundError:
+            return None
 
 
 class FollowedPipe:

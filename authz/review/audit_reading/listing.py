@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from itertools import zip_longest
 from typing import Any, Final
 
 from authz.adapters.audit.record import safe_json
@@ -36,10 +35,8 @@ class RecordColumns:
         """Return a record's line."""
         cells = _cells(entry)
         self._widen(cells)
-        padded = (
-            text.ljust(width) for text, width in zip_longest(cells, self._widths, fillvalue=0)
-        )
-        return "  ".join(padded).rstrip()
+        padded = [text.ljust(width) for text, width in zip(cells, self._widths, strict=False)]
+        return "  ".join([*padded, *cells[len(padded) :]])
 
     def _widen(self, cells: Sequence[str]) -> None:
         for at, most in enumerate(_MAX_WIDTHS):
@@ -91,7 +88,7 @@ def record_members(line: bytes) -> dict[str, Any]:
 
 
 def record_lines(members: dict[str, Any]) -> Iterator[str]:
-    """Yield the lines of a whole record: each member that is not empty, and the words of a reason."""
+    """Yield the lines of a record: its members that are not empty, and the words of a reason."""
     shown = {name: value for name, value in members.items() if value not in ("", [], {}, None)}
     width = max(map(len, shown), default=0)
     for name, value in shown.items():
