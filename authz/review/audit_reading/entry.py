@@ -13,6 +13,8 @@ from authz.core.decision import Effect
 from authz.core.request import CallKind
 from authz.review.audit_records import MAX_DEPTH
 
+_NO_NAME: Final = frozenset({""})
+
 
 class NamedCall(msgspec.Struct, frozen=True, gc=False):
     """A call of a recorded message: its method, its kind and the name of its target."""
@@ -60,7 +62,7 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     @property
     def rules(self) -> set[str]:
         """The names of the rules that decided, or came nearest: one or more for each call."""
-        return {*self.rule.split(","), *self.principal_rule.split(",")} - {""}
+        return names_of_rules(self.rule, self.principal_rule)
 
     @property
     def tools(self) -> list[str]:
@@ -78,6 +80,11 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
 _decode: Final = msgspec.json.Decoder().decode
 _encode: Final = msgspec.json.Encoder().encode
 _EFFECTS: Final = frozenset(effect.value for effect in Effect)
+
+
+def names_of_rules(*listed: str) -> set[str]:
+    """Return the names in members of records, which list a rule for each call of a message."""
+    return {*",".join(listed).split(",")} - _NO_NAME
 
 
 def read_entry(line: bytes) -> Entry | str:

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, NamedTuple
 
-from authz.review.audit_reading.entry import Entry, read_entry
+from authz.review.audit_reading.entry import Entry
+from authz.review.audit_reading.entry_reader import EntryReader
 from authz.review.audit_reading.filters import Filters
 
 MAX_TOLD: Final = 3  # invalid lines that are told with their place
@@ -65,11 +66,12 @@ def find_records(
     lines: Iterable[tuple[str, int, bytes]], filters: Filters, passed: PassedOver
 ) -> Iterator[Found]:
     """Yield the records that fit. ``lines`` are place, number and text of each."""
+    read = EntryReader().read
     may_fit = filters.may_fit if filters.texts else None
     for place, number, line in lines:
         if may_fit is not None and not may_fit(line) and b'"audit"' not in line:
             continue
-        entry = read_entry(line)
+        entry = read(line)
         if isinstance(entry, str):
             passed.add_invalid(f"{place}:{number}" if number else place, entry)
         elif entry.audit:

@@ -4,13 +4,14 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any, Final
 
-from authz.review.audit_reading.entry import Entry
+from authz.review.audit_reading.entry import Entry, names_of_rules
 from authz.review.audit_reading.found import PassedOver
 from authz.review.audit_reading.listing import moment_text, shortened
 from authz.review.audit_reading.tallies import BoundedTable, Latencies, Tally, bounded_name
 
 PERCENTILES: Final = (50.0, 90.0, 99.0, 99.9)
 _HIT: Final = "hit"
+_MAX_ALIKE: Final = 1024
 
 
 class RecordStats:
@@ -24,7 +25,9 @@ class RecordStats:
         self.first: datetime | None = None
         self.last: datetime | None = None
         self.latencies = {use: Latencies() for use in ("hit", "miss")}
-        self.tables: dict[str, BoundedTable[str, Tally]] = {
+        # Records alike are counted together first: most are like others before.
+        self._alike: dict[tuple[str, str, str, str, str], int] = {}
+        self._tables: dict[str, BoundedTable[str, Tally]] = {
             name: BoundedTable(Tally)
             for name in ("reasons", "agents", "principals", "rules", "tools")
         }
@@ -37,18 +40,31 @@ class RecordStats:
         self.hits += is_hit
         self.latencies["hit" if is_hit else "miss"].add(entry.duration_us)
         self._take_time(entry.time)
-        self._count("reasons", entry.reason)
-        self._count("agents", entry.agent)
-        self._count("principals", entry.principal)
-        for rule in entry.rules:
-            self._count("rules", rule)
-        for call in entry.calls:
-            if call.kind == "tool":
-                self._count("tools", call.name)
+        key = entry.reason, entry.agent, entry.principal, entry.rule, entry.principal_rule
+        self._alike[key] = self._alike.get(key, 0) + 1
+        for tool in entry.tools if entry.calls else ():
+            self._count("tools", tool, 1)
+        if len(self._alike) >= _MAX_ALIKE:
+            self._count_alike()
 
-    def _count(self, table: str, name: str) -> None:
+    @property
+    def tables(self) -> dict[str, BoundedTable[str, Tally]]:
+        """The counts by name, of each kind of name."""
+        self._count_alike()
+        return self._tables
+
+    def _count_alike(self) -> None:
+        for (reason, agent, principal, *listed), count in self._alike.items():
+            self._count("reasons", reason, count)
+            self._count("agents", agent, count)
+            self._count("principals", principal, count)
+            for rule in names_of_rules(*listed):
+                self._count("rules", rule, count)
+        self._alike.clear()
+
+    def _count(self, table: str, name: str, count: int) -> None:
         if name:
-            self.tables[table].of(bounded_name(name)).count += 1
+            self._tables[table].of(bounded_name(name)).count += count
 
     def _take_time(self, time: datetime | None) -> None:
         if time is not None:
