@@ -123,7 +123,7 @@ def _before(logs: FollowedLogs, filters: Filters, count: int, passed: PassedOver
 
 def _tell_news(passed: PassedOver, told: int) -> int:
     """Say at once what was passed over, if it is more than before; return how much that is."""
-    now = len(passed.told) + passed.dropped + passed.gaps
+    now = len(passed.told) + passed.own.dropped + passed.own.gaps
     if now > told:
         tell(passed)
     return now

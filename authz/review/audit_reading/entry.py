@@ -53,6 +53,7 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     by_svid: bool = False
     calls: tuple[NamedCall, ...] = ()
     claims: dict[str, Any] = {}
+    redacted: tuple[str, ...] = ()
 
     @property
     def is_allow(self) -> bool:
@@ -93,7 +94,7 @@ def read_entry(line: bytes) -> Entry | str:
         entry = msgspec.convert(_members(line.strip()), Entry)
     except (ValueError, RecursionError) as error:  # the library's errors are ValueErrors
         return f"not an audit record: {error}"
-    if entry.audit:
+    if entry.audit and not entry.decision:
         return entry
     if entry.decision not in _EFFECTS or entry.time is None or entry.time.tzinfo is None:
         return "not an audit record: its time or its decision is invalid"

@@ -9,11 +9,13 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from authz.core.decision import Effect
 from authz.review.audit_reading.entry import Entry, read_entry
 
 _END: Final = b',"time":"'
 _MAX_BEGINNINGS: Final = 4096  # with their entries some 16 MB at most; as many decisions repeat
 _MAX_BYTES: Final = 2048  # of a beginning that is kept: more than most have
+_EFFECTS: Final = frozenset(effect.value for effect in Effect)
 _decode: Final = msgspec.json.Decoder().decode
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -71,7 +73,7 @@ def _beginning_of(line: bytes) -> _Beginning | None:
         entry = msgspec.convert(value, Entry)
     except ValueError:
         return None
-    return _Beginning(entry, _OTHER_NAMES.union(value)) if entry.decision else None
+    return _Beginning(entry, _OTHER_NAMES.union(value)) if entry.decision in _EFFECTS else None
 
 
 def _completed(known: _Beginning, end: bytes) -> Entry | None:

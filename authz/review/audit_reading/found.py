@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 from authz.review.audit_reading.entry import Entry
 from authz.review.audit_reading.entry_reader import EntryReader
 from authz.review.audit_reading.filters import Filters
+from authz.review.audit_records import OwnLines
 
 MAX_TOLD: Final = 3  # invalid lines that are told with their place
 
@@ -26,16 +27,12 @@ class PassedOver:
 
     Attributes:
         invalid: count of lines that are not of an audit log; ``told`` has the first of them.
-        about_itself: count of the log's lines about itself, such as checkpoints.
-        dropped: count of the records that the server could not write, by its own lines.
-        gaps: count of the lines that tell of a gap.
+        own: the lines that logs have about themselves.
     """
 
     invalid: int = 0
     told: list[str] = field(default_factory=list)
-    about_itself: int = 0
-    dropped: int = 0
-    gaps: int = 0
+    own: OwnLines = field(default_factory=OwnLines)
 
     def add_invalid(self, place: str, why: str) -> None:
         """Count an invalid line, and keep the place of the first ones."""
@@ -43,23 +40,11 @@ class PassedOver:
         if len(self.told) < MAX_TOLD:
             self.told.append(f"{place}: {why}")
 
-    def add_own(self, entry: Entry) -> None:
-        """Count a line of the log about itself."""
-        self.about_itself += 1
-        self.gaps += entry.audit == "gap"
-        if entry.audit == "dropped":
-            self.dropped += max(0, entry.count)
-
     def lines(self) -> Iterator[str]:
         """Yield what a person must know of lines that were passed over."""
         if self.invalid:
             yield f"{self.invalid} lines are not audit records, such as {'; '.join(self.told)}"
-        if self.dropped:
-            yield (
-                f"{self.dropped} records are missing: the server could not write them, and says so"
-            )
-        if self.gaps:
-            yield f"records are missing in {self.gaps} places: authz audit verify says which"
+        yield from self.own.told()
 
 
 def find_records(
@@ -75,6 +60,6 @@ def find_records(
         if isinstance(entry, str):
             passed.add_invalid(f"{place}:{number}" if number else place, entry)
         elif entry.audit:
-            passed.add_own(entry)
+            passed.own.add(entry.audit, entry.count)
         elif entry.time is not None and filters.fits(entry):
             yield Found(entry.time, line, entry)

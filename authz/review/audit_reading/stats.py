@@ -100,8 +100,8 @@ class RecordStats:
             },
             **{name: _table_members(table, top) for name, table in self.tables.items()},
             "invalid_lines": passed.invalid,
-            "dropped": passed.dropped,
-            "gaps": passed.gaps,
+            "dropped": passed.own.dropped,
+            "gaps": passed.own.gaps,
         }
 
 
