@@ -14,6 +14,7 @@ from authz.config import Config
 from authz.review.audit_files import AuditLogs
 from authz.review.audit_reading.found import PassedOver, find_records
 from authz.review.audit_report.activity import Activity
+from authz.review.audit_report.alike import alike
 from authz.review.audit_report.config_use import ConfigUse
 from authz.review.audit_report.page import Report
 
@@ -43,9 +44,9 @@ def _report(options: argparse.Namespace, config: Config) -> Report:
     filters = read_filters(options)
     activity, use, passed = Activity(), ConfigUse(config), PassedOver()
     with progress("reading") as told, AuditLogs(options.files, of_files(told)) as logs:
-        for found in find_records(logs.lines(), filters, passed):
-            activity.take(found.entry)
-            use.take(found.entry)
+        for entry, seen in alike(find_records(logs.lines(), filters, passed)):
+            activity.take(entry, seen)
+            use.take(entry, seen.count)
     return Report(
         [str(path) for path in options.files],
         str(options.config),

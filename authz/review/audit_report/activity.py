@@ -41,6 +41,15 @@ class Seen:
         if self.last is None or time >= self.last:
             self.last, self.last_id = time, entry.decision_id
 
+    def merge(self, other: "Seen") -> None:
+        """Add what was counted elsewhere."""
+        self.count += other.count
+        self.allowed += other.allowed
+        if other.first is not None and (self.first is None or other.first < self.first):
+            self.first = other.first
+        if other.last is not None and (self.last is None or other.last >= self.last):
+            self.last, self.last_id = other.last, other.last_id
+
 
 class SeenPair(Seen):
     """The same of an agent that acts for a principal, with the rules that allowed it."""
@@ -53,12 +62,9 @@ class SeenPair(Seen):
         self.rules: set[str] = set()
         self.has_more_rules = False
 
-    def add(self, entry: Entry) -> None:
-        """Count a record, and keep the names of its rules."""
-        super().add(entry)
-        if not entry.is_allow:
-            return
-        for rule in entry.rules - self.rules:
+    def keep_rules(self, entry: Entry) -> None:
+        """Keep the names of the rules that allowed a record."""
+        for rule in entry.rules - self.rules if entry.is_allow else ():
             if len(self.rules) < MAX_RULES:
                 self.rules.add(bounded_name(rule))
             else:
@@ -89,18 +95,20 @@ class Activity:
         self.redacted: set[str] = set()
         self.redacted_records = 0
 
-    def take(self, entry: Entry) -> None:
-        """Count a record."""
-        self.total.add(entry)
+    def take(self, entry: Entry, seen: Seen) -> None:
+        """Count records that are like an entry."""
+        self.total.merge(seen)
         agent, principal = bounded_name(entry.agent), bounded_name(entry.principal)
-        self.pairs.of((agent, principal, bounded_name(entry.issuer))).add(entry)
-        self.versions.of(bounded_name(entry.policy_version)).add(entry)
+        pair = self.pairs.of((agent, principal, bounded_name(entry.issuer)))
+        pair.merge(seen)
+        pair.keep_rules(entry)
+        self.versions.of(bounded_name(entry.policy_version)).merge(seen)
         for rule in entry.rules:
-            self.rules.of(bounded_name(rule)).add(entry)
+            self.rules.of(bounded_name(rule)).merge(seen)
         if not entry.is_allow:
             reason = bounded_name(entry.reason)
-            self.reasons.of(reason).add(entry)
-            self.refusals.of((reason, agent, principal)).add(entry)
+            self.reasons.of(reason).merge(seen)
+            self.refusals.of((reason, agent, principal)).merge(seen)
         if entry.redacted:
-            self.redacted_records += 1
+            self.redacted_records += seen.count
             self.redacted.update(entry.redacted[:MAX_RULES])

@@ -4,8 +4,6 @@ from collections import Counter
 from math import inf
 from typing import Final
 
-import msgspec
-
 from authz.config import Config
 from authz.core.decision import Agent, Delegation, Effect, Mode
 from authz.core.spiffe import SpiffeId, SpiffeIdError
@@ -13,9 +11,8 @@ from authz.review.audit_reading.entry import Entry
 from authz.wiring.policy import build_policy
 from authz.wiring.policy_version import compute_policy_version
 
-_MAX_KNOWN: Final = 8192  # agents, and principals, whose entries are remembered
+_MAX_KNOWN: Final = 8192  # agents whose entries are remembered
 _MODES: Final = frozenset(mode.value for mode in Mode)
-_encode: Final = msgspec.json.Encoder(order="sorted").encode
 
 
 class ConfigUse:
@@ -23,8 +20,9 @@ class ConfigUse:
 
     Attributes:
         version: the version of the config's policy.
-        agents, principals: counts of records by the number of the entry that fits.
+        agents: counts of records by the number of the entry that fits.
         allowed_agents: the same of allowed records.
+        principals: counts of kinds of records, likewise.
     """
 
     def __init__(self, config: Config) -> None:
@@ -38,21 +36,20 @@ class ConfigUse:
         self._policy = build_policy(config)
         self._agent_numbers = {id(one): at for at, one in enumerate(self._policy.agents.entries)}
         self._known_agents: dict[str, tuple[int, ...]] = {}
-        self._known_principals: dict[tuple[object, ...], tuple[int, ...]] = {}
         self._rules = dict(self._named_rules())
         self._denies = {name for name, is_deny in self._rules.items() if is_deny}
 
-    def take(self, entry: Entry) -> None:
-        """Count a record."""
+    def take(self, entry: Entry, count: int) -> None:
+        """Count records that are like an entry."""
         # The rule of a refusal may only have come nearest, unless it is a deny.
         used = entry.rules if entry.is_allow else entry.rules & self._denies
         self._used |= used & self._rules.keys()
         numbers = self._agents_of(entry.agent)
-        self.agents.update(numbers)
-        if entry.is_allow:
-            self.allowed_agents.update(numbers)
+        for number in numbers:
+            self.agents[number] += count
+            self.allowed_agents[number] += count * entry.is_allow
         if entry.principal:
-            self.principals.update(self._principals_of(entry))
+            self.principals.update(self._find_principals(entry))
 
     def unused_grants(self) -> list[str]:
         """Return the grants none of whose rules decided a record."""
@@ -81,15 +78,6 @@ class ConfigUse:
             entries = self._policy.agents.of_text(agent) if agent else ()
             found = tuple(self._agent_numbers[id(one)] for one in entries)
             self._known_agents[agent] = found
-        return found
-
-    def _principals_of(self, entry: Entry) -> tuple[int, ...]:
-        key = entry.agent, entry.issuer, entry.principal, entry.mode, _encode(entry.claims)
-        found = self._known_principals.get(key)
-        if found is None:
-            if len(self._known_principals) >= _MAX_KNOWN:
-                self._known_principals.clear()
-            found = self._known_principals[key] = self._find_principals(entry)
         return found
 
     def _find_principals(self, entry: Entry) -> tuple[int, ...]:

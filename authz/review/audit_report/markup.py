@@ -70,8 +70,8 @@ def moment(time: datetime | None, without: str = "") -> str:
     return f"{moment_text(time)[:19]} UTC" if time else without
 
 
-def facts(pairs: Iterable[tuple[str, object]]) -> Iterator[str]:
+def facts(pairs: Iterable[tuple[str, str]]) -> Iterator[str]:
     """Yield a list of names and values."""
     yield "<dl>"
-    yield from (f"<dt>{text(name)}</dt><dd>{text(value)}</dd>" for name, value in pairs)
+    yield from (f"<dt>{text(name)}</dt><dd>{text_of_ours(value)}</dd>" for name, value in pairs)
     yield "</dl>"

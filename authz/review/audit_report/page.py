@@ -24,6 +24,7 @@ from authz.review.audit_report.style import POLICY, STYLE
 from authz.review.audit_report.unused import agents_of, principals_of, unused
 
 TITLE: Final = "Audit report"
+_FILES: Final = 20  # whose names are listed
 _SECTIONS: Final = (
     ("summary", "Summary"),
     ("pairs", "Who acted for whom"),
@@ -107,15 +108,15 @@ class Report:
                 ("First record", moment(total.first)),
                 ("Last record", moment(total.last)),
                 ("Asked for", f"{moment(self.since, 'any time')} to {moment(self.until, 'now')}"),
-                ("Logs", ", ".join(self.files)),
+                ("Logs", _some(self.files)),
                 ("Config", f"{self.config}, policy version {self.use.version}"),
                 ("Made", f"{moment(self.made)}, by agent-authz {__version__}"),
             )
         )
         if self.chain is None:
             yield paragraph(
-                "It was not verified that the logs are complete and unchanged: this report believes "
-                "them.",
+                "It was not verified that the logs are complete and unchanged: this report "
+                "believes them.",
                 "bad",
             )
         else:
@@ -154,6 +155,11 @@ class Report:
             f"A table has {MAX_ROWS} rows at most. The arguments of calls, queries and tokens are "
             "in no record."
         )
+
+
+def _some(names: Sequence[str]) -> str:
+    more = [f"and {len(names) - _FILES} more"] if len(names) > _FILES else []
+    return ", ".join([*names[:_FILES], *more])
 
 
 def _count_of(of: BoundedTable[str, Seen], key: str) -> int:
