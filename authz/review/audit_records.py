@@ -144,12 +144,9 @@ class OwnLines:
     def told(self) -> Iterator[str]:
         """Yield what a person must know: which records are missing."""
         if self.dropped:
-            yield f"{self.dropped} records are missing: the server tells that it dropped them"
+            yield f"records that the server dropped, as it tells: {self.dropped}"
         if self.gaps:
-            yield (
-                f"records are missing in {self.gaps} places, which the server tells: "
-                "authz audit verify lists them"
-            )
+            yield f"gaps that the server tells of (authz audit verify lists them): {self.gaps}"
 
 
 class _OwnLine(msgspec.Struct, frozen=True, gc=False):

@@ -43,7 +43,7 @@ class PassedOver:
     def lines(self) -> Iterator[str]:
         """Yield what a person must know of lines that were passed over."""
         if self.invalid:
-            yield f"{self.invalid} lines are not audit records, such as {'; '.join(self.told)}"
+            yield f"lines that are not audit records: {self.invalid}, such as {'; '.join(self.told)}"
         yield from self.own.told()
 
 

@@ -8,7 +8,7 @@ from typing import Final, Generic, Protocol, TypeVar
 
 MAX_NAMES: Final = 4096  # of one kind that are surely kept: far more than anybody reads
 MAX_NAME_CHARS: Final = 256  # agents, rules and people have shorter names
-_STEPS: Final = 32  # of a latency's doubling: 2 % of it
+_STEPS: Final = 64  # of a doubling of the latency: 2 % of it
 K = TypeVar("K", bound=Hashable)
 
 
