@@ -43,7 +43,8 @@ class PassedOver:
     def lines(self) -> Iterator[str]:
         """Yield what a person must know of lines that were passed over."""
         if self.invalid:
-            yield f"lines that are not audit records: {self.invalid}, such as {'; '.join(self.told)}"
+            first = "; ".join(self.told)
+            yield f"lines that are not audit records: {self.invalid}, such as {first}"
         yield from self.own.told()
 
 

@@ -76,7 +76,7 @@ class RecordStats:
         denied = self.records - self.allowed
         yield f"records: {self.records} (allow {self.allowed}, deny {denied})"
         yield f"period: {moment_text(self.first)} to {moment_text(self.last)} UTC"
-        yield f"remembered: {self.hits / max(1, self.records):.1%}"
+        yield f"remembered: {100 * self.hits / max(1, self.records):.1f} %"
         for use, latencies in self.latencies.items():
             if latencies.count:
                 told = [f"{percent:g} % {latencies.percentile(percent)}" for percent in PERCENTILES]

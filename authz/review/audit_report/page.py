@@ -136,8 +136,8 @@ class Report:
         others = activity.total.count - _count_of(activity.versions, self.use.version)
         if others:
             yield paragraph(
-                f"{others:,} records were decided by other policies than that of this config: "
-                "their rules may have meant something else."
+                f"Records that other policies than that of this config decided: {others:,}. Their "
+                "rules may have meant something else."
             )
         if activity.redacted_records:
             yield paragraph(
