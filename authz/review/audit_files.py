@@ -9,7 +9,7 @@ import shutil
 import stat
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO, Final, Self
@@ -20,8 +20,10 @@ MAX_LINE_BYTES: Final = 1024 * 1024  # far above any record: a token has a few K
 STDIN: Final = Path("-")
 STDIN_FD: Final = 0  # there may be no sys.stdin
 LINES_BETWEEN_NEWS: Final = 4096  # some hundredths of a second's work
+_BLOCK_BYTES: Final = 256 * 1024  # read at once from a log's end on
 _HEAD_BYTES: Final = MAX_LINE_BYTES  # searched for a record: the first line may be half a record
-_OF_RECORDS: Final = b'"decision"'
+# A log may begin with lines about itself alone.
+_OF_RECORDS: Final = (b'"decision"', b'"audit":"')
 # Other files that people name by mistake, by their content.
 _OTHERS: Final = (
     (b"trust_domains:", "a config"),
@@ -64,11 +66,26 @@ class AuditLogs:
     def lines(self) -> Iterator[tuple[str, int, bytes]]:
         """Yield file, number and text of each line that is not blank. Raises LogError."""
         for path in self._paths:
-            try:
-                yield from self._lines(path)
-            except (OSError, EOFError, zlib.error) as error:
-                why = getattr(error, "strerror", None) or error
-                raise LogError(f"the audit log {path} can't be read: {why}") from None
+            yield from self.lines_of(path)
+
+    def lines_of(self, path: Path) -> Iterator[tuple[str, int, bytes]]:
+        """Yield the same of one of the logs. Raises LogError."""
+        with told_of(path):
+            yield from self._lines(path)
+
+    @property
+    def paths(self) -> Sequence[Path]:
+        """The paths of the logs, in their order."""
+        return self._paths
+
+    def last_lines_of(self, path: Path) -> Iterator[bytes]:
+        """Yield the lines of one of the logs from its end on, the last line first. Raises LogError.
+
+        Only a plain file can be read so; ``is_plain`` tells.
+        """
+        with told_of(path), path.open("rb") as file:
+            _require_records(path, file.read(_HEAD_BYTES))
+            yield from last_lines(file, file.seek(0, os.SEEK_END))
 
     def _lines(self, path: Path) -> Iterator[tuple[str, int, bytes]]:
         with self._opened(path) as raw:
@@ -105,9 +122,48 @@ class AuditLogs:
         return again
 
 
+@contextmanager
+def told_of(path: Path) -> Iterator[None]:
+    """Turn the errors of reading a log into a LogError that names it."""
+    try:
+        yield
+    except (OSError, EOFError, zlib.error) as error:
+        why = getattr(error, "strerror", None) or error
+        raise LogError(f"the audit log {path} can't be read: {why}") from None
+
+
+def is_plain(path: Path) -> bool:
+    """Tell whether a path names a file whose end can be read without its beginning."""
+    with told_of(path):
+        if path == STDIN or not stat.S_ISREG(path.stat().st_mode):
+            return False
+        with path.open("rb") as file:
+            return file.read(len(GZIP)) != GZIP
+
+
+def last_lines(file: IO[bytes], end: int) -> Iterator[bytes]:
+    """Yield the lines of a file before an offset, the last line first, without their line feeds.
+
+    Blank lines are left out. Memory is bounded: of a line that is longer than MAX_LINE_BYTES,
+    pieces are yielded.
+    """
+    rest = b""
+    while end > 0:
+        size = min(_BLOCK_BYTES, end)
+        end -= size
+        file.seek(end)
+        rest, *lines = (file.read(size) + rest).split(b"\n")
+        yield from (line for line in reversed(lines) if line.strip())
+        if len(rest) > MAX_LINE_BYTES:
+            yield rest
+            rest = b""
+    if rest.strip():
+        yield rest
+
+
 def _require_records(path: Path, head: bytes) -> None:
     """Require that a file that is not empty begins as an audit log does. Raises LogError."""
-    if not head.strip() or _OF_RECORDS in head:
+    if not head.strip() or any(mark in head for mark in _OF_RECORDS):
         return
     kind = next((kind for mark, kind in _OTHERS if mark in head), "another kind of file")
     raise LogError(

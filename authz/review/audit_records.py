@@ -4,6 +4,7 @@ An invalid line yields an error text, and the reading goes on.
 """
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from datetime import datetime
 from math import inf
 from typing import Any, Final
@@ -138,14 +139,68 @@ class RecordedDecision(msgspec.Struct, frozen=True, gc=False):
         return [PolicyQuery(agent, delegation, operation, request, now) for operation in each]
 
 
+@dataclass(slots=True)
+class OwnLines:
+    """Counts of the lines that a log has about itself, such as checkpoints, and what they tell.
+
+    Attributes:
+        count: how many there are.
+        dropped: how many records the server could not write.
+        gaps: how many signed lines tell of records that a log lacks.
+    """
+
+    count: int = 0
+    dropped: int = 0
+    gaps: int = 0
+
+    def add(self, kind: str, dropped: int) -> None:
+        """Count a line; ``kind`` is its member ``audit``, ``dropped`` its member ``count``."""
+        self.count += 1
+        self.gaps += kind == "gap"
+        if kind == "dropped":
+            self.dropped += max(0, dropped)
+
+    def told(self) -> Iterator[str]:
+        """Yield what a person must know: which records are missing."""
+        if self.dropped:
+            yield f"records that the server dropped, as it tells: {self.dropped}"
+        if self.gaps:
+            yield f"gaps that the server tells of (authz audit verify lists them): {self.gaps}"
+
+
+class _OwnLine(msgspec.Struct, frozen=True, gc=False):
+    audit: str
+    count: int = 0
+    decision: str = ""
+
+
 # Claims are as deep as a token, and are members of a record.
 MAX_DEPTH: Final = strict_json.MAX_DEPTH + 4
+_OWN: Final = b'{"audit":"'
 
 
-def read_records(logs: AuditLogs) -> Iterator[tuple[str, int, RecordedDecision | str]]:
-    """Yield file, line number and record, or why the line is invalid. Raises LogError."""
+def read_records(
+    logs: AuditLogs, own: OwnLines | None = None
+) -> Iterator[tuple[str, int, RecordedDecision | str]]:
+    """Yield file, line number and record, or why the line is invalid. Raises LogError.
+
+    The lines that a log has about itself are left out; ``own`` counts them.
+    """
     for file, number, line in logs.lines():
-        yield file, number, _read(line)
+        if line.startswith(_OWN) and (told := _read_own(line)) is not None:
+            if own is not None:
+                own.add(told.audit, told.count)
+        else:
+            yield file, number, _read(line)
+
+
+def _read_own(line: bytes) -> _OwnLine | None:
+    """Read a line of a log about itself; None for any other line."""
+    try:
+        told = strict_json.load_as(line, _OwnLine, MAX_DEPTH)
+    except strict_json.StrictJsonError:
+        return None
+    return None if told.decision else told
 
 
 def _read(line: bytes) -> RecordedDecision | str:

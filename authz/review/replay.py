@@ -34,7 +34,7 @@ def replay_logs(config: Config, logs: AuditLogs, old: Config | None = None) -> R
     for known in (then, now):
         recorded[known.version] = known.policy.reads
     replay = _Replay(config, recorded, now, then)
-    for file, number, read in read_records(logs):
+    for file, number, read in read_records(logs, replay.report.own):
         try:
             replay.take(read)
         except ValueError as error:

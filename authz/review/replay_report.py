@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from authz.config.printable import one_line
 from authz.core.reads import NOTHING, Reads
-from authz.review.audit_records import RecordedDecision
+from authz.review.audit_records import OwnLines, RecordedDecision
 
 # Invalid lines, and kinds of changes, that are listed: as many as fit on a screen.
 MAX_SHOWN: Final = 20
@@ -55,6 +55,7 @@ class ReplayReport:
             these fields, which audit.redact has hashed or left empty.
         unknown: the claims and headers that the policy reads and some records lack.
         not_by_policy: count of records that another step than policy decided.
+        own: the lines that the logs have about themselves.
         bad: the first invalid lines, of ``bad_count``.
     """
 
@@ -69,6 +70,7 @@ class ReplayReport:
     not_by_policy: int = 0
     bad: list[str] = field(default_factory=list)
     bad_count: int = 0
+    own: OwnLines = field(default_factory=OwnLines)
 
     def add_bad(self, told: str) -> None:
         """Count an invalid line, and keep the first MAX_SHOWN."""
@@ -99,6 +101,7 @@ class ReplayReport:
             )
         if named:
             yield "    if the config that decided then read it too, give that config with --old"
+        yield from (f"warning: {told}" for told in self.own.told())
         yield f"records: {self.records}"
         if self.not_judged:
             yield (
@@ -154,6 +157,7 @@ class ReplayReport:
             "lost_fields": sorted(self.lost),
             "unknown_claims": sorted(self.unknown.claims),
             "unknown_headers": sorted(self.unknown.headers),
+            "missing": {"dropped": self.own.dropped, "gaps": self.own.gaps},
             "bad_lines": {"count": self.bad_count, "first": self.bad},
         }
 

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from authz import __version__
 from authz.cli.parser import (
-    audit_chain,
-    audit_schema,
+    audit,
     completion,
     config,
     policy,
@@ -35,8 +34,7 @@ _VERBS: Final[Mapping[Callable[["Verbs"], None], tuple[str, ...]]] = MappingProx
         config.add_check: ("check",),
         questions.add_verbs: ("explain", "who-can", "what-can"),
         policy.add_verbs: ("test", "replay", "suggest"),
-        audit_chain.add_verbs: ("audit",),
-        audit_schema.add_verbs: ("audit",),
+        audit.add_verbs: ("audit",),
         config.add_keys: ("keys",),
         token.add_verbs: ("token", "preset"),
         config.add_metadata: ("metadata",),

@@ -12,16 +12,6 @@ if TYPE_CHECKING:
 _FILES = "a file of an audit log, plain or gzip'd, in any order; - for standard input"
 
 
-def add_verbs(verbs: "Verbs") -> None:
-    """Add the group audit with the verbs about chains."""
-    audit = verbs.add_parser(
-        "audit",
-        help="verify audit logs, prove a record of one, or make the key that signs them",
-        description="Verify audit logs, prove a record of one, or make the key that signs them.",
-    )
-    add_chain_verbs(audit.add_subparsers(title="verbs", required=True, metavar="VERB"))
-
-
 def add_chain_verbs(inner: "Verbs") -> None:
     """Add the verbs audit key, audit verify, audit prove and audit check-proof."""
     _add_key(inner)

@@ -8,16 +8,6 @@ if TYPE_CHECKING:
     from authz.cli.parser.adding import Verbs
 
 
-def add_verbs(verbs: "Verbs") -> None:
-    """Add the group audit, with the verb audit schema."""
-    audit = verbs.add_parser(
-        "audit",
-        help="print the schema of audit records",
-        description="Print the schema of audit records.",
-    )
-    add_schema_verb(audit.add_subparsers(title="verbs", required=True, metavar="VERB"))
-
-
 def add_schema_verb(inner: "Verbs") -> None:
     """Add the verb schema to the group audit."""
     schema = add_verb(

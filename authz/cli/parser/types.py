@@ -4,7 +4,7 @@ import argparse
 import json
 import re
 from contextlib import suppress
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -101,3 +101,22 @@ def host_and_port(text: str) -> tuple[str, int]:
     if not re.fullmatch(r"[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\]", host):
         raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT, such as localhost:8080")
     return host.strip("[]"), port(number)
+
+
+def a_moment(text: str) -> datetime:
+    """Parse a time with its zone, or an age such as 2h: so long ago. Raises ArgumentTypeError."""
+    if _AGE.fullmatch(text):
+        with suppress(OverflowError):
+            return datetime.now(UTC) - timedelta(seconds=age(text))
+    with suppress(argparse.ArgumentTypeError):
+        return a_time(text)
+    raise argparse.ArgumentTypeError(
+        f"{text!r} is neither a time such as 2026-11-25T10:00:00Z nor an age such as 30m, 2h or 1d"
+    )
+
+
+def a_count(text: str) -> int:
+    """Return a number of records. Raises ArgumentTypeError."""
+    if re.fullmatch("[0-9]{1,6}", text):
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 999999")

@@ -15,7 +15,7 @@ from authz.core.hosts import covers, is_domain_pattern
 from authz.core.patterns import REST, path_pattern
 from authz.core.policy.rules import Rule
 from authz.review.audit_files import AuditLogs
-from authz.review.audit_records import read_records
+from authz.review.audit_records import OwnLines, read_records
 from authz.review.call_usage import key_line, never_called
 from authz.review.suggestion.missing_rules import Evidence, Holder, MissingRules, ProposedRule
 from authz.review.suggestion.rule_usage import RuleUsage, RuleUse
@@ -48,11 +48,13 @@ def suggest(config: Config, logs: AuditLogs, *, denied: bool) -> Suggestions:
     ``denied``, from those that policy refused.
     """
     evidence = RuleUsage(config, denied=denied)
-    for _, _, read in read_records(logs):
+    own = OwnLines()
+    for _, _, read in read_records(logs, own):
         evidence.take(read)
     lines = [
         f"# From {evidence.records} records; {evidence.bad} invalid lines. For review:",
         "# a rule that was not used in this period may be needed in another.",
+        *(f"# {told}" for told in own.told()),
     ]
     if evidence.redacted:
         lines += [
