@@ -1,0 +1,31 @@
+"""Makes the writer of each sink that the config names."""
+
+from authz.adapters.audit.settings import AuditSettings, SinkSettings, WhenFull
+from authz.adapters.audit.sink import Sink, sink_of
+from authz.adapters.audit.sink_writer import (
+    FILE_LINES,
+    FOLLOW_SECONDS,
+    LONGEST_PAUSE_SECONDS,
+    NETWORK_LINES,
+    SinkWriter,
+    WriterLimits,
+)
+
+
+def writers_of(settings: AuditSettings) -> tuple[SinkWriter, ...]:
+    """Return a writer for each of the log's places; none runs yet."""
+    return tuple(writer_of(settings, place, sink_of(place.path or "-")) for place in settings.places)
+
+
+def writer_of(settings: AuditSettings, place: SinkSettings, sink: Sink) -> SinkWriter:
+    """Return the writer of a sink of one of the log's places."""
+    is_file = place.path is not None
+    limits = WriterLimits(
+        queue=place.queue if settings.sinks else None,
+        # What the log has taken when a sink becomes full may hold allows that were answered.
+        beyond=settings.queue if place.when_full is WhenFull.DENY else 0,
+        must_record=place.when_full is WhenFull.DENY,
+        lines_at_once=FILE_LINES if is_file else NETWORK_LINES,
+        longest_pause=FOLLOW_SECONDS if is_file else LONGEST_PAUSE_SECONDS,
+    )
+    return SinkWriter(place, sink, limits)

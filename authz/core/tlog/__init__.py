@@ -1,0 +1,1 @@
+"""A transparency log's pure parts: Merkle trees, signed notes, checkpoints and gaps."""
